@@ -1,0 +1,16 @@
+//! ropewalk's rules without an operating system.
+//!
+//! Everything here takes bytes and time as arguments and returns what should happen. There is no socket, no clock, no
+//! thread and no `unsafe`; the event providers of `ropewalk-sys` and the reactor of `ropewalk` supply the rest.
+
+#![forbid(unsafe_code)]
+
+mod address;
+mod moment;
+mod outbox;
+mod slab;
+
+pub use address::Address;
+pub use moment::Moment;
+pub use outbox::Outbox;
+pub use slab::{Key, SecondaryMap, Slab};

@@ -1,0 +1,76 @@
+//! A point on a reactor's monotonic clock.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+/// A point in time: nanoseconds since the event provider began, which never goes back.
+///
+/// It is not [`std::time::Instant`] because a simulated provider has no instant of the real clock to offer, and because
+/// timers compare one integer. The range is 584 years; what lies beyond saturates at [`Moment::NEVER`], so no delay
+/// overflows.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// Where each provider's clock begins.
+    pub const ZERO: Moment = Moment(0);
+    /// The end of the range: a deadline that no clock reaches.
+    pub const NEVER: Moment = Moment(u64::MAX);
+
+    /// The moment this many nanoseconds after the beginning.
+    pub const fn from_nanos(nanos: u64) -> Moment {
+        Moment(nanos)
+    }
+
+    /// Nanoseconds since the beginning.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Time since `earlier`; zero when `earlier` is in fact later.
+    pub const fn since(self, earlier: Moment) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Moment;
+
+    /// Saturates at [`Moment::NEVER`].
+    fn add(self, delay: Duration) -> Moment {
+        let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        Moment(self.0.saturating_add(nanos))
+    }
+}
+
+impl Sub<Moment> for Moment {
+    type Output = Duration;
+
+    /// Saturates at zero, as [`Moment::since`] does.
+    fn sub(self, earlier: Moment) -> Duration {
+        self.since(earlier)
+    }
+}
+
+impl fmt::Debug for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", Duration::from_nanos(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delay_beyond_the_range_is_never_and_does_not_overflow() {
+        assert_eq!(Moment::from_nanos(5) + Duration::MAX, Moment::NEVER);
+        assert_eq!(Moment::ZERO + Duration::from_secs(1_000_000_000_000), Moment::NEVER);
+    }
+
+    #[test]
+    fn the_difference_to_a_later_moment_is_zero() {
+        assert_eq!(Moment::ZERO - Moment::from_nanos(7), Duration::ZERO);
+    }
+}

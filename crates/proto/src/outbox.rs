@@ -1,0 +1,218 @@
+//! Bytes that a transport has accepted and not yet handed to the operating system.
+//!
+//! ```text
+//!   sealed: [chunk][chunk][chunk]   tail: |sent|....unsent....|  <- write appends here
+//!            ^ leaves first
+//! ```
+//!
+//! Small writes are copied behind one another into the open tail, so that a callback's many small writes leave as one
+//! slice. An owned chunk is queued as it is. A tail that reaches [`SEGMENT`] bytes is sealed, so memory is given back
+//! while a long queue drains.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes};
+
+/// The size at which the open tail is sealed and a new one begun.
+const SEGMENT: usize = 64 * 1024;
+
+/// Owned chunks below this size are copied into the tail: a slot in a vectored write costs more than the copy.
+const COPY_BELOW: usize = 1024;
+
+/// A queue of bytes, first in first out.
+#[derive(Default)]
+pub struct Outbox {
+    sealed: VecDeque<Bytes>,
+    tail: Vec<u8>,
+    /// How much of `tail` has left already.
+    tail_sent: usize,
+    len: usize,
+}
+
+impl Outbox {
+    /// An empty outbox, which holds no memory.
+    pub fn new() -> Outbox {
+        Outbox::default()
+    }
+
+    /// Queues a copy of `bytes`.
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.len += bytes.len();
+        if self.tail.len() + bytes.len() <= SEGMENT {
+            return self.tail.extend_from_slice(bytes);
+        }
+        if !self.tail.is_empty() {
+            self.seal();
+        }
+        if bytes.len() >= SEGMENT {
+            return self.sealed.push_back(Bytes::copy_from_slice(bytes));
+        }
+        self.tail.extend_from_slice(bytes);
+    }
+
+    /// Queues `chunk` itself, without a copy unless it is small.
+    pub fn write_bytes(&mut self, chunk: Bytes) {
+        if chunk.len() < COPY_BELOW {
+            return self.write(&chunk);
+        }
+        if !self.tail.is_empty() {
+            self.seal();
+        }
+        self.len += chunk.len();
+        self.sealed.push_back(chunk);
+    }
+
+    /// Fills `slices` with what leaves first, and returns how many of them it filled.
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let unsent = &self.tail[self.tail_sent..];
+        let chunks = self.sealed.iter().map(|chunk| &chunk[..]);
+        let all = chunks.chain((!unsent.is_empty()).then_some(unsent));
+        slices.iter_mut().zip(all).map(|(slot, slice)| *slot = IoSlice::new(slice)).count()
+    }
+
+    /// Forgets the first `count` bytes: they have been handed on.
+    ///
+    /// # Panics
+    /// When fewer are queued.
+    pub fn advance(&mut self, count: usize) {
+        assert!(count <= self.len, "advanced by {count} bytes, but only {} were queued", self.len);
+        self.len -= count;
+        let mut left = count;
+        while let Some(chunk) = self.sealed.front_mut() {
+            if left < chunk.len() {
+                return chunk.advance(left);
+            }
+            left -= chunk.len();
+            self.sealed.pop_front();
+        }
+        self.tail_sent += left;
+        if self.tail_sent == self.tail.len() {
+            self.tail.clear();
+            self.tail_sent = 0;
+        }
+    }
+
+    /// Takes the first chunk out whole, for a provider that must own what is in flight.
+    pub fn take_chunk(&mut self) -> Option<Bytes> {
+        if self.sealed.is_empty() && !self.tail.is_empty() {
+            self.seal();
+        }
+        let chunk = self.sealed.pop_front()?;
+        self.len -= chunk.len();
+        Some(chunk)
+    }
+
+    /// Forgets everything, and keeps the tail's memory for the next write.
+    pub fn clear(&mut self) {
+        self.sealed.clear();
+        self.tail.clear();
+        self.tail_sent = 0;
+        self.len = 0;
+    }
+
+    /// The first contiguous bytes; empty when nothing is queued.
+    pub fn front(&self) -> &[u8] {
+        match self.sealed.front() {
+            Some(chunk) => chunk,
+            None => &self.tail[self.tail_sent..],
+        }
+    }
+
+    /// Whether everything is one contiguous slice, [`Outbox::front`].
+    pub fn is_contiguous(&self) -> bool {
+        self.front().len() == self.len
+    }
+
+    /// How many bytes are queued.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is queued.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn seal(&mut self) {
+        let mut chunk = Bytes::from(std::mem::take(&mut self.tail));
+        chunk.advance(std::mem::take(&mut self.tail_sent));
+        self.sealed.push_back(chunk);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(outbox: &mut Outbox, step: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        while !outbox.is_empty() {
+            let mut slots = [IoSlice::new(&[]); 3];
+            let filled = outbox.slices(&mut slots);
+            assert!(filled > 0, "{} bytes queued but no slice", outbox.len());
+            let mut taken = 0;
+            for slice in &slots[..filled] {
+                let part = slice.len().min(step - taken);
+                out.extend_from_slice(&slice[..part]);
+                taken += part;
+            }
+            outbox.advance(taken);
+        }
+        out
+    }
+
+    #[test]
+    fn bytes_leave_in_the_order_of_the_writes_whatever_their_kind_and_step() {
+        let small = vec![1u8; 100];
+        let middle = vec![2u8; 5000];
+        let large = vec![3u8; 3 * SEGMENT + 1];
+        for step in [1000, 4096, SEGMENT, 10 * SEGMENT] {
+            let mut outbox = Outbox::new();
+            let mut expected = Vec::new();
+            for _ in 0..20 {
+                outbox.write(&small);
+                outbox.write_bytes(Bytes::from(middle.clone()));
+                outbox.write_bytes(Bytes::from(small.clone()));
+                outbox.write(&large);
+                for part in [&small, &middle, &small, &large] {
+                    expected.extend_from_slice(part);
+                }
+            }
+            assert_eq!(outbox.len(), expected.len());
+            assert!(drain(&mut outbox, step) == expected);
+        }
+    }
+
+    #[test]
+    fn a_write_after_a_partial_send_stays_behind_it() {
+        let mut outbox = Outbox::new();
+        outbox.write(b"abcdef");
+        outbox.advance(2);
+        outbox.write_bytes(Bytes::from(vec![b'x'; COPY_BELOW]));
+        outbox.write(b"end");
+        assert_eq!(outbox.front(), b"cdef");
+        outbox.advance(4 + COPY_BELOW);
+        assert_eq!(outbox.front(), b"end");
+    }
+
+    #[test]
+    fn taken_chunks_are_the_whole_queue_in_order() {
+        let mut outbox = Outbox::new();
+        outbox.write(b"one");
+        outbox.write_bytes(Bytes::from(vec![b'2'; COPY_BELOW]));
+        outbox.advance(1);
+        assert_eq!(outbox.take_chunk().unwrap(), "ne");
+        assert_eq!(outbox.take_chunk().unwrap().len(), COPY_BELOW);
+        assert_eq!(outbox.take_chunk(), None);
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "advanced by 2 bytes, but only 1 were queued")]
+    fn advancing_beyond_the_queue_is_a_bug_of_the_caller() {
+        let mut outbox = Outbox::new();
+        outbox.write(b"x");
+        outbox.advance(2);
+    }
+}

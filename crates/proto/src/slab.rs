@@ -1,0 +1,211 @@
+//! Generational slabs: what a [`Key`] names, and what is stored beside it.
+//!
+//! A provider owns the [`Slab`] that hands out keys; whoever keeps something of his own for each key uses a
+//! [`SecondaryMap`]. A key of a removed entry matches nothing, even after its index has been used again: that is what
+//! makes a stale event or a stale handle harmless.
+
+/// Names a source between the reactor and its event provider: an index and a generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    index: u32,
+    generation: u32,
+}
+
+impl Key {
+    /// The key that these halves make; the inverse of [`Key::index`] and [`Key::generation`].
+    pub const fn new(index: u32, generation: u32) -> Key {
+        Key { index, generation }
+    }
+
+    /// The place in the slab.
+    pub const fn index(self) -> u32 {
+        self.index
+    }
+
+    /// How often that place had been used when this key was made.
+    pub const fn generation(self) -> u32 {
+        self.generation
+    }
+
+    /// Both halves in one integer, for a kernel that carries 64 bits of user data.
+    pub const fn to_u64(self) -> u64 {
+        (self.generation as u64) << 32 | self.index as u64
+    }
+
+    /// The inverse of [`Key::to_u64`].
+    pub const fn from_u64(bits: u64) -> Key {
+        Key { index: bits as u32, generation: (bits >> 32) as u32 }
+    }
+}
+
+struct Slot<T> {
+    generation: u32,
+    value: Option<T>,
+}
+
+/// Values under keys that it hands out.
+pub struct Slab<T> {
+    slots: Vec<Slot<T>>,
+    free: Vec<u32>,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Slab { slots: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Slab<T> {
+    /// An empty slab, which holds no memory.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stores `value` under a key that no earlier value had.
+    ///
+    /// # Panics
+    /// With more than `u32::MAX` values at once.
+    pub fn insert(&mut self, value: T) -> Key {
+        if let Some(index) = self.free.pop() {
+            let slot = &mut self.slots[index as usize];
+            slot.value = Some(value);
+            return Key::new(index, slot.generation);
+        }
+        let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 values");
+        self.slots.push(Slot { generation: 0, value: Some(value) });
+        Key::new(index, 0)
+    }
+
+    /// Takes the value out; its key is stale from here on.
+    pub fn remove(&mut self, key: Key) -> Option<T> {
+        let slot = self.slots.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation)?;
+        let value = slot.value.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(key.index);
+        Some(value)
+    }
+
+    /// The value under `key`, unless the key is stale.
+    pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        self.slots.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation)?.value.as_mut()
+    }
+
+    /// The value under `key`, unless the key is stale.
+    pub fn get(&self, key: Key) -> Option<&T> {
+        self.slots.get(key.index as usize).filter(|slot| slot.generation == key.generation)?.value.as_ref()
+    }
+
+    /// Every key and value, in the order of the places.
+    pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| {
+            slot.value.as_ref().map(|value| (Key::new(index as u32, slot.generation), value))
+        })
+    }
+
+    /// How many values are stored.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Whether nothing is stored.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Values under keys that somebody else handed out.
+pub struct SecondaryMap<T> {
+    slots: Vec<Option<(u32, T)>>,
+    len: usize,
+}
+
+impl<T> Default for SecondaryMap<T> {
+    fn default() -> Self {
+        SecondaryMap { slots: Vec::new(), len: 0 }
+    }
+}
+
+impl<T> SecondaryMap<T> {
+    /// An empty map, which holds no memory.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stores `value` under `key`, and returns what stood at its place, whatever generation that had.
+    pub fn insert(&mut self, key: Key, value: T) -> Option<T> {
+        let index = key.index as usize;
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, || None);
+        }
+        let old = self.slots[index].replace((key.generation, value));
+        self.len += usize::from(old.is_none());
+        old.map(|(_, value)| value)
+    }
+
+    /// Takes the value under `key` out, unless the key is stale.
+    pub fn remove(&mut self, key: Key) -> Option<T> {
+        self.get(key)?;
+        self.len -= 1;
+        self.slots[key.index as usize].take().map(|(_, value)| value)
+    }
+
+    /// The value under `key`, unless the key is stale.
+    pub fn get(&self, key: Key) -> Option<&T> {
+        match self.slots.get(key.index as usize)? {
+            Some((generation, value)) if *generation == key.generation => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Every key and value, in the order of the places.
+    pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| {
+            slot.as_ref().map(|(generation, value)| (Key::new(index as u32, *generation), value))
+        })
+    }
+
+    /// How many values are stored.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is stored.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reused_slot_does_not_answer_to_its_predecessors_key() {
+        let mut slab = Slab::new();
+        let first = slab.insert("first");
+        assert_eq!(slab.remove(first), Some("first"));
+        let second = slab.insert("second");
+        assert_eq!(first.index(), second.index());
+        assert_eq!(slab.get(first), None);
+        assert_eq!(slab.remove(first), None);
+        assert_eq!(slab.get(second), Some(&"second"));
+    }
+
+    #[test]
+    fn a_key_survives_the_trip_through_64_bits() {
+        let key = Key::new(7, u32::MAX);
+        assert_eq!(Key::from_u64(key.to_u64()), key);
+    }
+
+    #[test]
+    fn a_secondary_map_answers_only_to_the_generation_it_stores() {
+        let mut map = SecondaryMap::new();
+        map.insert(Key::new(3, 1), "one");
+        assert_eq!(map.get(Key::new(3, 0)), None);
+        assert_eq!(map.remove(Key::new(3, 2)), None);
+        assert_eq!(map.insert(Key::new(3, 2), "two"), Some("one"));
+        assert_eq!(map.len(), 1);
+        assert_eq!(map.remove(Key::new(3, 2)), Some("two"));
+        assert!(map.is_empty());
+    }
+}

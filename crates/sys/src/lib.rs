@@ -1,0 +1,14 @@
+//! ropewalk's operating system: event providers, sockets, signals and wakers.
+//!
+//! This is the only crate with `unsafe`. It never calls user code and never knows what a descriptor means.
+
+mod io_handle;
+mod provider;
+mod waker;
+
+pub use io_handle::{AsIo, AsRawIo, BorrowedIo, OwnedIo, RawIo};
+pub use provider::{
+    Capabilities, ConnectSpec, Event, EventProvider, Events, Interest, Kind, ListenSpec, Ready, Received, Sent,
+    SocketOption,
+};
+pub use waker::{Wake, Waker};

@@ -1,0 +1,296 @@
+//! The one door: everything that the operating system does for the loop.
+//!
+//! A real kernel, a foreign loop and a simulated network stand at the same door, so what lies above it is the same code
+//! in production and in tests. The door sits at transport operations, not at readiness (which would make a completion
+//! provider emulate epoll).
+//!
+//! Order of calls: `listen`, `connect`, `adopt` or `watch` give a [`Key`]; `wait` reports events under keys; the owner of
+//! a key answers with `accept`, `finish_connect`, `receive` or `send`; `close` or `abort` end it. A key that was ended
+//! is stale: every call with it returns `NotFound` or does nothing.
+
+use std::io;
+use std::time::Duration;
+
+use bitflags::bitflags;
+use bytes::Bytes;
+use ropewalk_proto::{Address, Key, Moment, Outbox};
+
+use crate::io_handle::{OwnedIo, RawIo};
+use crate::waker::Waker;
+
+/// A source of events, and the operations on what it reports.
+///
+/// All methods are called on the reactor's thread, except that a caller of [`wait`](EventProvider::wait) may move the
+/// provider to another thread for the time of that call. No method calls user code, and none but `wait` blocks.
+pub trait EventProvider: Send {
+    /// The name by which a user chooses it, such as `epoll`.
+    fn name(&self) -> &'static str;
+
+    /// Which interfaces it offers.
+    fn capabilities(&self) -> Capabilities;
+
+    /// The monotonic time; virtual when simulated.
+    fn now(&self) -> Moment;
+
+    /// Binds and listens. The key reports [`Ready::READ`] when `accept` has something, once `set_reading` is on.
+    ///
+    /// # Errors
+    /// What socket(2), setsockopt(2), bind(2) and listen(2) answer.
+    fn listen(&mut self, spec: &ListenSpec) -> io::Result<(Key, Address)>;
+
+    /// Begins to connect. The key reports [`Ready::WRITE`] when the outcome is known; then call
+    /// [`finish_connect`](EventProvider::finish_connect).
+    ///
+    /// # Errors
+    /// What socket(2), bind(2) and connect(2) answer at once; a failure to bind is of kind `AddrInUse`,
+    /// `AddrNotAvailable` or `PermissionDenied`.
+    fn connect(&mut self, spec: &ConnectSpec) -> io::Result<Key>;
+
+    /// The outcome of a connection attempt; `WouldBlock` while it is unknown.
+    ///
+    /// # Errors
+    /// Why the connection failed.
+    fn finish_connect(&mut self, key: Key) -> io::Result<()>;
+
+    /// Takes over a socket that somebody else opened, and makes it non-blocking.
+    ///
+    /// # Errors
+    /// When the descriptor is not a socket of that kind.
+    fn adopt(&mut self, io: OwnedIo, kind: Kind) -> io::Result<Key>;
+
+    /// Watches a descriptor that somebody else owns and reads; its events carry only readiness.
+    ///
+    /// # Errors
+    /// When the descriptor cannot be watched.
+    fn watch(&mut self, io: RawIo, interest: Interest) -> io::Result<Key>;
+
+    /// Changes what a watched descriptor is watched for.
+    ///
+    /// # Errors
+    /// When the operating system refuses, or the key is stale.
+    fn set_interest(&mut self, key: Key, interest: Interest) -> io::Result<()>;
+
+    /// Ends a key: closes what it owns, or stops watching. Bytes accepted by the operating system are still delivered.
+    fn close(&mut self, key: Key);
+
+    /// Ends a connection with a reset: bytes under way are dropped.
+    fn abort(&mut self, key: Key);
+
+    /// Switches reports of [`Ready::READ`]; they stay on until switched off.
+    ///
+    /// # Errors
+    /// When the operating system refuses, or the key is stale.
+    fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()>;
+
+    /// Takes bytes that have arrived: into `scratch`, or lent by the provider.
+    ///
+    /// # Errors
+    /// Why the connection broke.
+    fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received>;
+
+    /// Takes the next connection off a listening key's queue; `None` when it is empty.
+    ///
+    /// The new key reports nothing until `set_reading`.
+    ///
+    /// # Errors
+    /// What accept(2) answers; the listening key stays as it was.
+    fn accept(&mut self, key: Key) -> io::Result<Option<(Key, Address)>>;
+
+    /// Hands over what the outbox holds, removing from it what was taken.
+    ///
+    /// After [`Sent::Some`] the key reports [`Ready::WRITE`] once when more can go.
+    ///
+    /// # Errors
+    /// Why the connection broke.
+    fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent>;
+
+    /// Hands over as much of `bytes` as goes at once, and returns how much that was; zero is no error.
+    ///
+    /// It does not ask for [`Ready::WRITE`]: the rest belongs in an outbox, and `send` will.
+    ///
+    /// # Errors
+    /// Why the connection broke.
+    fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Ends the sending direction, after everything sent before.
+    ///
+    /// # Errors
+    /// What shutdown(2) answers.
+    fn shutdown_write(&mut self, key: Key) -> io::Result<()>;
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    /// What getsockname(2) answers.
+    fn local_address(&self, key: Key) -> io::Result<Address>;
+
+    /// The address of the other end.
+    ///
+    /// # Errors
+    /// What getpeername(2) answers.
+    fn peer_address(&self, key: Key) -> io::Result<Address>;
+
+    /// Whether a socket option is on.
+    ///
+    /// # Errors
+    /// What getsockopt(2) answers.
+    fn option(&self, key: Key, option: SocketOption) -> io::Result<bool>;
+
+    /// Switches a socket option.
+    ///
+    /// # Errors
+    /// What setsockopt(2) answers.
+    fn set_option(&mut self, key: Key, option: SocketOption, on: bool) -> io::Result<()>;
+
+    /// The descriptor behind a key, where there is one: ISystemHandle.
+    fn raw_io(&self, key: Key) -> Option<RawIo>;
+
+    /// Blocks until something happens or `timeout` is over, and fills `events`. `None` waits without end.
+    ///
+    /// An interrupted wait returns with no events. A timeout is never cut short by rounding, and one too long for the
+    /// operating system is shortened.
+    ///
+    /// # Errors
+    /// When waiting is not possible at all; the loop cannot go on.
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()>;
+
+    /// What wakes a `wait`, from any thread.
+    fn waker(&self) -> Waker;
+
+    /// What a host loop can watch: readable when `wait` would report something.
+    fn foreign(&self) -> Option<RawIo>;
+}
+
+bitflags! {
+    /// The interfaces that a provider offers.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Capabilities: u32 {
+        /// TCP streams over IPv4 and IPv6: IReactorTCP.
+        const TCP = 1 << 0;
+        /// UNIX streams: IReactorUNIX.
+        const UNIX = 1 << 1;
+        /// Descriptors of the user: IReactorFDSet.
+        const FD_SET = 1 << 2;
+        /// Sockets opened by others: IReactorSocket.
+        const SOCKET = 1 << 3;
+        /// SIGINT and SIGTERM stop the loop.
+        const SIGNALS = 1 << 4;
+    }
+}
+
+bitflags! {
+    /// What a watched descriptor is watched for.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Interest: u8 {
+        /// Reading would not block.
+        const READ = 1 << 0;
+        /// Writing would not block.
+        const WRITE = 1 << 1;
+    }
+}
+
+bitflags! {
+    /// What became possible.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Ready: u8 {
+        /// Bytes, a connection or the end of the stream can be taken.
+        const READ = 1 << 0;
+        /// More can be sent, or the outcome of a connection attempt is known.
+        const WRITE = 1 << 1;
+        /// The other end hung up. Unread bytes may still be there, and come first.
+        const HANGUP = 1 << 2;
+        /// The source is in an error state, which the next operation on it returns.
+        const ERROR = 1 << 3;
+        /// The descriptor is not open (any more): ConnectionFdescWentAway.
+        const GONE = 1 << 4;
+    }
+}
+
+/// One event: an owned value, so that the provider is not borrowed while callbacks run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Whose event it is; stale if the source was ended after the event was reported.
+    pub key: Key,
+    /// What became possible.
+    pub ready: Ready,
+}
+
+/// What one `wait` reported.
+pub type Events = Vec<Event>;
+
+/// What `receive` found.
+#[derive(Debug)]
+pub enum Received {
+    /// This many bytes stand at the beginning of the scratch buffer, and more may be waiting.
+    Filled(usize),
+    /// This many bytes stand at the beginning of the scratch buffer, and there was no more.
+    Drained(usize),
+    /// The provider lends bytes that it received earlier, and more may be waiting.
+    Lent(Bytes),
+    /// Nothing has arrived.
+    Empty,
+    /// The other end will send no more.
+    Eof,
+}
+
+/// What `send` achieved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// Everything: the outbox is empty.
+    All,
+    /// The other end is slow; [`Ready::WRITE`] will say when to go on.
+    Some,
+    /// The provider took bytes and is still sending them; [`Ready::WRITE`] will say when that is done.
+    InFlight,
+}
+
+/// What an adopted socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A listening stream socket.
+    StreamPort,
+    /// A connected stream socket.
+    StreamConnection,
+}
+
+/// An on/off option of a stream socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SocketOption {
+    /// TCP_NODELAY, tcp(7).
+    NoDelay,
+    /// SO_KEEPALIVE, socket(7).
+    KeepAlive,
+}
+
+/// Where and how to listen.
+#[derive(Clone, Debug)]
+pub struct ListenSpec {
+    /// The address to bind; port 0 lets the system choose.
+    pub address: Address,
+    /// How many connections may wait to be accepted.
+    pub backlog: u32,
+    /// SO_REUSEPORT: several sockets share one address.
+    pub reuse_port: bool,
+    /// An IPv6 wildcard address takes IPv4 connections too.
+    pub dual_stack: bool,
+    /// The permission bits of a UNIX socket's file, set after bind(2).
+    pub mode: Option<u32>,
+}
+
+impl ListenSpec {
+    /// Listens on `address` with a backlog of 128, dual stack and no sharing.
+    pub fn new(address: Address) -> ListenSpec {
+        ListenSpec { address, backlog: 128, reuse_port: false, dual_stack: true, mode: None }
+    }
+}
+
+/// Whither and whence to connect.
+#[derive(Clone, Debug)]
+pub struct ConnectSpec {
+    /// The other end.
+    pub address: Address,
+    /// The address of this end, when it matters.
+    pub bind: Option<Address>,
+}

@@ -1,0 +1,31 @@
+//! What wakes a blocked `wait` from another thread or from a signal handler.
+
+use std::sync::Arc;
+
+/// Wakes the `wait` of one provider. Cheap to clone; may be used from any thread at any time, also after the provider
+/// is gone.
+///
+/// Wakes coalesce: however many come between two waits, the operating system is asked once, and a wake that comes
+/// before the wait is not lost.
+#[derive(Clone)]
+pub struct Waker(Arc<dyn Wake>);
+
+/// How one kind of provider is woken.
+///
+/// An implementation that serves signal handlers must be async-signal-safe, signal-safety(7).
+pub trait Wake: Send + Sync {
+    /// Makes the present `wait`, or else the next one, return.
+    fn wake(&self);
+}
+
+impl Waker {
+    /// A waker that calls `wake`.
+    pub fn new(wake: Arc<dyn Wake>) -> Waker {
+        Waker(wake)
+    }
+
+    /// Makes the present `wait`, or else the next one, return.
+    pub fn wake(&self) {
+        self.0.wake();
+    }
+}
