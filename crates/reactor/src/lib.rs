@@ -1,1 +1,5 @@
 //! ropewalk
+
+#![forbid(unsafe_code)]
+
+pub mod testing;

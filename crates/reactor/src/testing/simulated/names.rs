@@ -1,0 +1,237 @@
+//! Who has which address: bind(2) without a kernel.
+//!
+//! Every IP address belongs to the simulated machine. UNIX paths are pure names: no file is made, and a name is free
+//! again as soon as its listener is closed.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ropewalk_proto::{Address, Key};
+use ropewalk_sys::ListenSpec;
+
+/// The ports that are given out, RFC 6335 section 6.
+const FIRST_PORT: u16 = 49152;
+
+/// The addresses that are taken.
+pub(super) struct Names {
+    listening: Vec<Name>,
+    /// The local ends of outgoing connections.
+    outgoing: HashSet<SocketAddr>,
+    next_port: u16,
+}
+
+struct Name {
+    key: Key,
+    address: Address,
+    reuse_port: bool,
+    dual_stack: bool,
+}
+
+impl Default for Names {
+    fn default() -> Names {
+        Names { listening: Vec::new(), outgoing: HashSet::new(), next_port: FIRST_PORT }
+    }
+}
+
+impl Names {
+    /// The address at which a listener for `spec` would listen.
+    pub(super) fn choose_listening(&mut self, spec: &ListenSpec) -> io::Result<Address> {
+        let address = match &spec.address {
+            Address::Inet(inet) if inet.port() == 0 => self.choose_port(*inet)?.into(),
+            Address::Unnamed => return Err(io::ErrorKind::InvalidInput.into()),
+            address => address.clone(),
+        };
+        let wanted = |name: &Name| overlap(name, &address, spec.dual_stack) && !(name.reuse_port && spec.reuse_port);
+        let connected = address.inet().is_some_and(|inet| self.outgoing.contains(&inet));
+        if connected || self.listening.iter().any(wanted) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        Ok(address)
+    }
+
+    /// Notes that the listener under `key` listens at `address`.
+    pub(super) fn add_listener(&mut self, key: Key, address: Address, spec: &ListenSpec) {
+        let ListenSpec { reuse_port, dual_stack, .. } = *spec;
+        self.listening.push(Name { key, address, reuse_port, dual_stack });
+    }
+
+    /// Frees the address of a listener.
+    pub(super) fn remove_listener(&mut self, key: Key) {
+        self.listening.retain(|name| name.key != key);
+    }
+
+    /// Those who listen for connections to `target` with equal right.
+    pub(super) fn listeners_for(&self, target: &Address) -> Vec<Key> {
+        let best = self.listening.iter().filter_map(|name| serves(name, target)).min();
+        let served = self.listening.iter().filter(|name| best.is_some() && serves(name, target) == best);
+        served.map(|name| name.key).collect()
+    }
+
+    /// Takes an address for the local end of a connection to `target`.
+    pub(super) fn take_outgoing(&mut self, target: SocketAddr, bind: Option<SocketAddr>) -> io::Result<SocketAddr> {
+        let mut local = bind.unwrap_or(SocketAddr::new(unspecified_like(target.ip()), 0));
+        if local.is_ipv4() != target.is_ipv4() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if local.ip().is_unspecified() {
+            local.set_ip(target.ip());
+        }
+        if local.port() == 0 {
+            local = self.choose_port(local)?;
+        } else if self.is_taken(local) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        self.outgoing.insert(local);
+        Ok(local)
+    }
+
+    /// Frees what [`Names::take_outgoing`] gave.
+    pub(super) fn free_outgoing(&mut self, local: SocketAddr) {
+        self.outgoing.remove(&local);
+    }
+
+    fn choose_port(&mut self, mut address: SocketAddr) -> io::Result<SocketAddr> {
+        for _ in FIRST_PORT..=u16::MAX {
+            address.set_port(self.next_port);
+            self.next_port = self.next_port.checked_add(1).unwrap_or(FIRST_PORT);
+            if !self.is_taken(address) {
+                return Ok(address);
+            }
+        }
+        Err(io::ErrorKind::AddrNotAvailable.into())
+    }
+
+    fn is_taken(&self, inet: SocketAddr) -> bool {
+        self.outgoing.contains(&inet) || self.listening.iter().any(|name| overlap(name, &inet.into(), true))
+    }
+}
+
+/// Where a connection to `target` goes: to a wildcard address goes one to the machine itself.
+pub(super) fn destination(target: SocketAddr) -> SocketAddr {
+    let ip = match target.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, target.port())
+}
+
+/// `address` as an IPv6 listener of both families shows it.
+pub(super) fn mapped(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
+fn unspecified_like(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+/// Whether one connection could be meant for both.
+fn overlap(name: &Name, address: &Address, dual_stack: bool) -> bool {
+    let (Address::Inet(a), Address::Inet(b)) = (&name.address, address) else { return name.address == *address };
+    a.port() == b.port() && (covers(a.ip(), name.dual_stack, b.ip()) || covers(b.ip(), dual_stack, a.ip()))
+}
+
+/// Whether a listener at `ip` takes connections to `other`.
+fn covers(ip: IpAddr, dual_stack: bool, other: IpAddr) -> bool {
+    ip == other || ip.is_unspecified() && (ip.is_ipv4() == other.is_ipv4() || ip.is_ipv6() && dual_stack)
+}
+
+/// Whether `name` takes connections to `target`; of several the one with the lowest rank does.
+fn serves(name: &Name, target: &Address) -> Option<u8> {
+    let (Address::Inet(at), Address::Inet(to)) = (&name.address, target) else {
+        return (name.address == *target).then_some(0);
+    };
+    let taken = at.port() == to.port() && covers(at.ip(), name.dual_stack, to.ip());
+    taken.then_some(if at.ip() == to.ip() { 0 } else { 1 + u8::from(at.is_ipv4() != to.is_ipv4()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(address: &str) -> ListenSpec {
+        ListenSpec::new(Address::Inet(address.parse().unwrap()))
+    }
+
+    fn listen(names: &mut Names, index: u32, spec: &ListenSpec) -> io::Result<Address> {
+        let address = names.choose_listening(spec)?;
+        names.add_listener(Key::new(index, 0), address.clone(), spec);
+        Ok(address)
+    }
+
+    fn served_by(names: &Names, target: &str) -> Vec<u32> {
+        names.listeners_for(&Address::Inet(target.parse().unwrap())).iter().map(|key| key.index()).collect()
+    }
+
+    fn in_use<T: std::fmt::Debug>(result: io::Result<T>) -> bool {
+        result.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+    }
+
+    #[test]
+    fn the_most_exact_listener_gets_the_connection() {
+        let mut names = Names::default();
+        let only_v6 = ListenSpec { dual_stack: false, ..spec("[::]:80") };
+        listen(&mut names, 1, &only_v6).unwrap();
+        listen(&mut names, 2, &spec("0.0.0.0:80")).unwrap();
+        listen(&mut names, 3, &spec("[::]:81")).unwrap();
+        assert_eq!(served_by(&names, "10.0.0.1:80"), [2]);
+        assert_eq!(served_by(&names, "[fe80::1]:80"), [1]);
+        assert_eq!(served_by(&names, "10.0.0.1:81"), [3]);
+        assert_eq!(served_by(&names, "10.0.0.1:82"), []);
+    }
+
+    #[test]
+    fn a_wildcard_address_conflicts_with_every_address_that_it_covers() {
+        let mut names = Names::default();
+        listen(&mut names, 1, &spec("10.0.0.1:80")).unwrap();
+        assert!(in_use(listen(&mut names, 2, &spec("0.0.0.0:80"))));
+        assert!(in_use(listen(&mut names, 2, &spec("[::]:80"))));
+        listen(&mut names, 2, &ListenSpec { dual_stack: false, ..spec("[::]:80") }).unwrap();
+        assert!(in_use(listen(&mut names, 3, &spec("[::1]:80"))));
+        listen(&mut names, 3, &spec("10.0.0.2:80")).unwrap();
+    }
+
+    #[test]
+    fn an_address_is_shared_only_if_all_agree() {
+        let mut names = Names::default();
+        let shared = ListenSpec { reuse_port: true, ..spec("10.0.0.1:80") };
+        listen(&mut names, 1, &shared).unwrap();
+        listen(&mut names, 2, &shared).unwrap();
+        assert!(in_use(listen(&mut names, 3, &spec("10.0.0.1:80"))));
+        assert_eq!(served_by(&names, "10.0.0.1:80"), [1, 2]);
+        names.remove_listener(Key::new(1, 0));
+        assert_eq!(served_by(&names, "10.0.0.1:80"), [2]);
+    }
+
+    #[test]
+    fn ports_are_given_out_once_and_come_back() {
+        let mut names = Names::default();
+        let target: SocketAddr = "10.0.0.1:80".parse().unwrap();
+        let mut taken: Vec<_> = (FIRST_PORT..=u16::MAX).map(|_| names.take_outgoing(target, None).unwrap()).collect();
+        assert!(taken.iter().all(|local| local.ip() == target.ip()));
+        let none_left = names.take_outgoing(target, None).unwrap_err();
+        assert_eq!(none_left.kind(), io::ErrorKind::AddrNotAvailable);
+        let freed = taken.swap_remove(77);
+        names.free_outgoing(freed);
+        assert_eq!(names.take_outgoing(target, None).unwrap(), freed);
+    }
+
+    #[test]
+    fn the_local_end_of_a_connection_can_be_chosen_if_it_is_free() {
+        let mut names = Names::default();
+        let target: SocketAddr = "10.0.0.1:80".parse().unwrap();
+        let local: SocketAddr = "10.0.0.9:1234".parse().unwrap();
+        assert_eq!(names.take_outgoing(target, Some(local)).unwrap(), local);
+        assert!(in_use(names.take_outgoing(target, Some(local))));
+        assert!(in_use(listen(&mut names, 1, &spec("10.0.0.9:1234"))));
+        let other_family = names.take_outgoing(target, Some("[::1]:1".parse().unwrap())).unwrap_err();
+        assert_eq!(other_family.kind(), io::ErrorKind::InvalidInput);
+    }
+}

@@ -1,0 +1,149 @@
+//! The event provider: the network as the reactor sees it.
+
+use std::io;
+use std::time::Duration;
+
+use ropewalk_proto::{Address, Key, Moment, Outbox};
+use ropewalk_sys::{
+    Capabilities, ConnectSpec, EventProvider, Events, Interest, Kind, ListenSpec, OwnedIo, RawIo, Received, Sent,
+    SocketOption, Waker,
+};
+
+use super::faults::Faults;
+use super::network::Network;
+use super::shared::SimulatedNetwork;
+
+/// An event provider whose network and time are simulated.
+///
+/// TCP and UNIX streams only: descriptors, sockets of others and signals belong to a real operating system. Every IP
+/// address is one of the simulated machine's; UNIX names are names alone, without files.
+///
+/// Virtual time starts at [`Moment::ZERO`] and moves only inside `wait`, which jumps to the next thing that happens, or
+/// to its timeout. A `wait` without a timeout on a network where nothing more will happen really blocks, until another
+/// thread wakes it.
+pub struct Simulated(SimulatedNetwork);
+
+impl Simulated {
+    /// A network of its own, on which everything follows from `seed` and the calls made.
+    pub fn new(seed: u64, faults: Faults) -> Simulated {
+        Simulated(SimulatedNetwork::new(seed, faults))
+    }
+
+    /// What a test controls it by.
+    pub fn network(&self) -> SimulatedNetwork {
+        self.0.clone()
+    }
+}
+
+impl EventProvider for Simulated {
+    fn name(&self) -> &'static str {
+        "simulated"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::TCP | Capabilities::UNIX
+    }
+
+    fn now(&self) -> Moment {
+        self.0.with(|network| network.now())
+    }
+
+    fn listen(&mut self, spec: &ListenSpec) -> io::Result<(Key, Address)> {
+        self.0.with(|network| network.listen(spec, false))
+    }
+
+    fn connect(&mut self, spec: &ConnectSpec) -> io::Result<Key> {
+        self.0.with(|network| network.connect(spec))
+    }
+
+    fn finish_connect(&mut self, key: Key) -> io::Result<()> {
+        self.0.with(|network| network.finish_connect(key))
+    }
+
+    fn adopt(&mut self, _io: OwnedIo, _kind: Kind) -> io::Result<Key> {
+        Err(unsupported("sockets of others (IReactorSocket)"))
+    }
+
+    fn watch(&mut self, _io: RawIo, _interest: Interest) -> io::Result<Key> {
+        Err(unsupported("descriptors (IReactorFDSet)"))
+    }
+
+    fn set_interest(&mut self, _key: Key, _interest: Interest) -> io::Result<()> {
+        Err(unsupported("descriptors (IReactorFDSet)"))
+    }
+
+    fn close(&mut self, key: Key) {
+        self.0.with(|network| network.close(key));
+    }
+
+    fn abort(&mut self, key: Key) {
+        self.0.with(|network| network.abort(key));
+    }
+
+    fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()> {
+        self.0.with(|network| network.set_reading(key, on))
+    }
+
+    fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
+        self.0.with(|network| network.receive(key, scratch))
+    }
+
+    fn accept(&mut self, key: Key) -> io::Result<Option<(Key, Address)>> {
+        self.0.with(|network| network.accept(key))
+    }
+
+    fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
+        self.0.with(|network| network.send(key, outbox))
+    }
+
+    fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize> {
+        self.0.with(|network| network.send_slice(key, bytes))
+    }
+
+    fn shutdown_write(&mut self, key: Key) -> io::Result<()> {
+        self.0.with(|network| network.shutdown_write(key))
+    }
+
+    fn local_address(&self, key: Key) -> io::Result<Address> {
+        self.0.with(|network| network.local_address(key))
+    }
+
+    fn peer_address(&self, key: Key) -> io::Result<Address> {
+        self.0.with(|network| network.peer_address(key))
+    }
+
+    fn option(&self, key: Key, option: SocketOption) -> io::Result<bool> {
+        self.0.with(|network| network.option(key, option))
+    }
+
+    fn set_option(&mut self, key: Key, option: SocketOption, on: bool) -> io::Result<()> {
+        self.0.with(|network| network.set_option(key, option, on))
+    }
+
+    fn raw_io(&self, _key: Key) -> Option<RawIo> {
+        None
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
+        self.0.wait(timeout, events)
+    }
+
+    fn waker(&self) -> Waker {
+        self.0.waker()
+    }
+
+    fn foreign(&self) -> Option<RawIo> {
+        None
+    }
+}
+
+impl Drop for Simulated {
+    /// As a kernel closes what a process leaves open: a test that still looks sees its streams end.
+    fn drop(&mut self) {
+        self.0.with(Network::close_all);
+    }
+}
+
+fn unsupported(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, format!("the simulated network does not offer {what}"))
+}

@@ -1,0 +1,96 @@
+//! A seeded generator of numbers, for tests that replay.
+
+use std::time::Duration;
+
+/// Numbers that depend on the seed alone: splitmix64, which is small and good enough for tests (not for secrets).
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// A generator whose numbers follow from `seed`; every seed is a good one.
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number from 0 up to, not including, `bound`.
+    ///
+    /// # Panics
+    /// When `bound` is 0.
+    pub fn below(&mut self, bound: usize) -> usize {
+        assert!(bound > 0, "no number is below 0");
+        ((u128::from(self.bits()) * bound as u128) >> 64) as usize
+    }
+
+    /// True with this `probability`, from 0 to 1.
+    pub fn chance(&mut self, probability: f64) -> bool {
+        ((self.bits() >> 11) as f64 / (1u64 << 53) as f64) < probability
+    }
+
+    /// A duration from zero to `longest`, both included.
+    pub fn duration(&mut self, longest: Duration) -> Duration {
+        let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX - 1);
+        Duration::from_nanos(((u128::from(self.bits()) * (u128::from(nanos) + 1)) >> 64) as u64)
+    }
+
+    /// Puts `items` in an order that depends on the seed.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last + 1));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_those_of_splitmix64() {
+        // The first values for seed 1234567 in the reference implementation's published test vector.
+        let mut random = Random::new(1234567);
+        assert_eq!([random.bits(), random.bits()], [6457827717110365317, 3203168211198807973]);
+    }
+
+    #[test]
+    fn every_number_below_the_bound_comes_and_no_other() {
+        let mut random = Random::new(1);
+        let mut seen = [0; 5];
+        for _ in 0..1000 {
+            seen[random.below(5)] += 1;
+        }
+        assert!(seen.iter().all(|&count| count > 120), "{seen:?}");
+    }
+
+    #[test]
+    fn a_chance_of_zero_never_comes_and_of_one_always() {
+        let mut random = Random::new(2);
+        assert!((0..1000).all(|_| !random.chance(0.0) && random.chance(1.0)));
+        let hits = (0..10_000).filter(|_| random.chance(0.25)).count();
+        assert!((2200..2800).contains(&hits), "{hits}");
+    }
+
+    #[test]
+    fn a_shuffle_keeps_every_item() {
+        let mut items: Vec<u32> = (0..50).collect();
+        Random::new(3).shuffle(&mut items);
+        assert_ne!(items, (0..50).collect::<Vec<_>>());
+        items.sort_unstable();
+        assert_eq!(items, (0..50).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_duration_stays_within_its_bound() {
+        let mut random = Random::new(4);
+        assert!((0..1000).all(|_| random.duration(Duration::from_nanos(3)) <= Duration::from_nanos(3)));
+        assert_eq!(random.duration(Duration::ZERO), Duration::ZERO);
+    }
+}
