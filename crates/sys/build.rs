@@ -4,12 +4,14 @@ use cfg_aliases::cfg_aliases;
 
 fn main() {
     cfg_aliases! {
-        // Systems with eventfd(2) and epoll(7).
+        // Systems with eventfd(2), epoll(7) and abstract UNIX addresses.
         linux_like: { any(target_os = "linux", target_os = "android") },
         // Systems with kqueue(2).
         bsd_like: { any(
             target_os = "macos", target_os = "ios", target_os = "freebsd",
             target_os = "openbsd", target_os = "netbsd", target_os = "dragonfly"
         ) },
+        // Systems without accept4(2), MSG_NOSIGNAL and SO_ACCEPTCONN.
+        apple: { target_vendor = "apple" },
     }
 }

@@ -4,6 +4,11 @@
 
 mod io_handle;
 mod provider;
+mod providers;
+#[cfg(unix)]
+mod readiness;
+#[cfg(unix)]
+mod socket;
 mod waker;
 
 pub use io_handle::{AsIo, AsRawIo, BorrowedIo, OwnedIo, RawIo};
@@ -11,4 +16,5 @@ pub use provider::{
     Capabilities, ConnectSpec, Event, EventProvider, Events, Interest, Kind, ListenSpec, Ready, Received, Sent,
     SocketOption,
 };
+pub use providers::{Provider, providers};
 pub use waker::{Wake, Waker};

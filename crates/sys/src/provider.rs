@@ -206,6 +206,13 @@ bitflags! {
     }
 }
 
+impl From<Interest> for Ready {
+    /// What a source reports that is watched for this.
+    fn from(interest: Interest) -> Ready {
+        Ready::from_bits_truncate(interest.bits())
+    }
+}
+
 /// One event: an owned value, so that the provider is not borrowed while callbacks run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {

@@ -2,6 +2,16 @@
 
 use std::sync::Arc;
 
+#[cfg(unix)]
+mod bell;
+#[cfg(unix)]
+#[cfg_attr(linux_like, path = "eventfd.rs")]
+#[cfg_attr(not(linux_like), path = "pipe.rs")]
+mod channel;
+
+#[cfg(unix)]
+pub(crate) use bell::Bell;
+
 /// Wakes the `wait` of one provider. Cheap to clone; may be used from any thread at any time, also after the provider
 /// is gone.
 ///

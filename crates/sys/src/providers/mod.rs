@@ -1,0 +1,29 @@
+//! Which event providers this system has, best first.
+
+use std::io;
+
+use crate::provider::EventProvider;
+
+#[cfg_attr(linux_like, path = "linux.rs")]
+#[cfg_attr(all(unix, not(linux_like)), path = "unix.rs")]
+#[cfg_attr(not(unix), path = "none.rs")]
+mod table;
+
+/// An event provider that a user can choose by its name.
+#[derive(Clone, Copy, Debug)]
+pub struct Provider {
+    /// What `-r` takes, such as `epoll`.
+    pub name: &'static str,
+    /// One line for a list of providers.
+    pub description: &'static str,
+    /// Makes one; each reactor needs its own.
+    ///
+    /// # Errors
+    /// Why this machine cannot, which is what a list of providers shows beside the name.
+    pub open: fn() -> io::Result<Box<dyn EventProvider>>,
+}
+
+/// Every provider of this system, the preferred one first. May be called from any thread.
+pub fn providers() -> &'static [Provider] {
+    table::PROVIDERS
+}

@@ -1,0 +1,161 @@
+//! epoll(7), level-triggered.
+//!
+//! Some facts about epoll:
+//! - EPOLLHUP and EPOLLERR are reported whatever was asked for, so a descriptor without interest is taken out.
+//! - What is registered is the open file, not the number: it must leave before it is closed, or a copy of it (dup(2),
+//!   fork(2)) keeps reporting under a key that nobody can remove any more.
+//! - Regular files are refused with EPERM. They never block, so they are ready in every wait.
+//! - epoll_wait(2) counts in milliseconds. epoll_pwait2(2), Linux 5.11, counts in nanoseconds; sandboxes deny it.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::ptr;
+use std::slice;
+use std::time::Duration;
+
+use ropewalk_proto::Key;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+
+use super::selector::Selector;
+use super::timeout::{shortened, timespec};
+use crate::provider::{Event, Events, Interest, Ready};
+
+/// How many events one system call can report; the rest comes with the next.
+const BATCH: usize = 1024;
+
+type Batch = [MaybeUninit<epoll::Event>; BATCH];
+
+pub(crate) struct Epoll {
+    epoll: OwnedFd,
+    /// Descriptors that are always ready, with their interest.
+    always: Vec<(Key, Interest)>,
+    /// Whether epoll_pwait2(2) is there.
+    precise: bool,
+}
+
+impl Selector for Epoll {
+    const NAME: &'static str = "epoll";
+
+    fn new() -> io::Result<Epoll> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        Ok(Epoll { epoll, always: Vec::new(), precise: true })
+    }
+
+    fn add(&mut self, _fd: BorrowedFd<'_>, _key: Key) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn modify(&mut self, fd: BorrowedFd<'_>, key: Key, from: Interest, to: Interest) -> io::Result<()> {
+        match (from.is_empty(), to.is_empty()) {
+            (true, true) => Ok(()),
+            (true, false) => self.enter(fd, key, to),
+            (false, true) => self.leave(fd, key),
+            (false, false) => self.change(fd, key, to),
+        }
+    }
+
+    fn remove(&mut self, fd: BorrowedFd<'_>, key: Key, from: Interest) {
+        if !from.is_empty() {
+            // ENOENT or EBADF: the owner of a watched descriptor has closed it already.
+            let _ = self.leave(fd, key);
+        }
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
+        let timeout = if self.always.is_empty() { timeout } else { Some(Duration::ZERO) };
+        let mut batch = [MaybeUninit::uninit(); BATCH];
+        let ready = self.epoll_wait(timeout, &mut batch)?;
+        events.extend(ready.iter().map(event));
+        events.extend(self.always.iter().map(|&(key, interest)| Event { key, ready: interest.into() }));
+        Ok(())
+    }
+
+    fn foreign(&self) -> Option<RawFd> {
+        Some(self.epoll.as_raw_fd())
+    }
+}
+
+impl Epoll {
+    fn enter(&mut self, fd: BorrowedFd<'_>, key: Key, interest: Interest) -> io::Result<()> {
+        match epoll::add(&self.epoll, fd, EventData::new_u64(key.to_u64()), flags(interest)) {
+            Err(Errno::PERM) => self.always.push((key, interest)),
+            outcome => outcome?,
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, fd: BorrowedFd<'_>, key: Key, interest: Interest) -> io::Result<()> {
+        if let Some(entry) = self.always.iter_mut().find(|entry| entry.0 == key) {
+            entry.1 = interest;
+            return Ok(());
+        }
+        Ok(epoll::modify(&self.epoll, fd, EventData::new_u64(key.to_u64()), flags(interest))?)
+    }
+
+    fn leave(&mut self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
+        if let Some(place) = self.always.iter().position(|entry| entry.0 == key) {
+            self.always.swap_remove(place);
+            return Ok(());
+        }
+        Ok(epoll::delete(&self.epoll, fd)?)
+    }
+
+    fn epoll_wait<'a>(
+        &mut self,
+        timeout: Option<Duration>,
+        batch: &'a mut Batch,
+    ) -> rustix::io::Result<&'a [epoll::Event]> {
+        if let Some(timeout) = timeout.filter(|timeout| self.precise && timeout.subsec_nanos() % 1_000_000 != 0) {
+            match self.epoll_pwait2(timeout, batch) {
+                // SAFETY: the kernel filled the first `count` elements, which the slice borrows from `batch`.
+                Ok(count) => return Ok(unsafe { slice::from_raw_parts(batch.as_ptr().cast(), count) }),
+                Err(Errno::NOSYS | Errno::PERM) => self.precise = false,
+                Err(error) => return Err(error),
+            }
+        }
+        // Rounds up to milliseconds.
+        let (ready, _) = epoll::wait(&self.epoll, batch, timeout.map(timespec).as_ref())?;
+        Ok(ready)
+    }
+
+    fn epoll_pwait2(&self, timeout: Duration, batch: &mut Batch) -> rustix::io::Result<usize> {
+        let timeout = shortened(timeout);
+        // The kernel's own timespec, which is 64 bits wide on every architecture.
+        let timeout = [timeout.as_secs() as i64, i64::from(timeout.subsec_nanos())];
+        // SAFETY: `batch` is valid for writes of its whole length, which is what is passed, and its elements have the
+        // layout of the kernel's epoll_event. `timeout` outlives the call. The null pointer says that the signal mask
+        // stays, so its size is not read.
+        let count = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                self.epoll.as_raw_fd(),
+                batch.as_mut_ptr(),
+                BATCH as libc::c_int,
+                timeout.as_ptr(),
+                ptr::null::<libc::c_void>(),
+                0usize,
+            )
+        };
+        usize::try_from(count).map_err(|_| Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))
+    }
+}
+
+fn flags(interest: Interest) -> EventFlags {
+    let mut flags = EventFlags::empty();
+    flags.set(EventFlags::IN, interest.contains(Interest::READ));
+    flags.set(EventFlags::OUT, interest.contains(Interest::WRITE));
+    flags
+}
+
+fn event(event: &epoll::Event) -> Event {
+    let flags = event.flags;
+    let mut ready = Ready::empty();
+    ready.set(Ready::READ, flags.contains(EventFlags::IN));
+    ready.set(Ready::WRITE, flags.contains(EventFlags::OUT));
+    ready.set(Ready::HANGUP, flags.contains(EventFlags::HUP));
+    ready.set(Ready::ERROR, flags.contains(EventFlags::ERR));
+    let data = event.data;
+    Event { key: Key::from_u64(data.u64()), ready }
+}

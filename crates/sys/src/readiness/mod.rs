@@ -1,0 +1,306 @@
+//! Providers that are told when a descriptor is ready, and then make the system call: select, poll and epoll.
+//!
+//! A source has what its owner wants and what the selector is armed for. To want more arms at once; to want less is
+//! carried out when it would otherwise cost a wake-up:
+//!
+//! ```text
+//!   READ switched off     disarmed when something arrives that nobody wants
+//!   WRITE reported        no longer wanted; disarmed before the next wait unless `send` wants it again
+//! ```
+//!
+//! So a connection that pauses and resumes between two messages, or that fills the kernel's buffer again and again,
+//! costs no system call for its interest. A watched descriptor is exact: its owner may close it once it is not wanted.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ropewalk_proto::{Address, Key, Moment, Outbox, Slab};
+use rustix::io::{Errno, fcntl_getfd};
+
+use crate::io_handle::{AsRawIo, OwnedIo, RawIo};
+use crate::provider::{
+    Capabilities, ConnectSpec, Event, EventProvider, Events, Interest, Kind, ListenSpec, Ready, Received, Sent,
+    SocketOption,
+};
+use crate::socket::{accept, address, adopt, connect, listen, option, transfer};
+use crate::waker::{Bell, Waker};
+
+#[cfg(linux_like)]
+mod epoll;
+mod poll;
+mod select;
+mod selector;
+mod source;
+mod timeout;
+
+#[cfg(linux_like)]
+pub(crate) use epoll::Epoll;
+pub(crate) use poll::Poll;
+pub(crate) use select::Select;
+use selector::Selector;
+use source::Source;
+
+/// The provider that works with any selector.
+pub(crate) struct Readiness<S> {
+    /// Dropped before the sources: a descriptor must not be closed while something watches it.
+    selector: S,
+    sources: Slab<Source>,
+    bell: Arc<Bell>,
+    bell_key: Key,
+    /// Whose WRITE was reported since the last wait.
+    reported: Vec<Key>,
+    began: Instant,
+}
+
+impl<S: Selector> Readiness<S> {
+    /// For the table of providers.
+    pub(crate) fn open() -> io::Result<Box<dyn EventProvider>> {
+        let bell = Bell::new()?;
+        let mut sources = Slab::new();
+        let bell_key = sources.insert(Source::watched(bell.fd()));
+        let mut selector = S::new()?;
+        selector.add(bell.fd(), bell_key)?;
+        selector.modify(bell.fd(), bell_key, Interest::empty(), Interest::READ)?;
+        Ok(Box::new(Readiness { selector, sources, bell, bell_key, reported: Vec::new(), began: Instant::now() }))
+    }
+
+    /// Gives a source its key; if the selector refuses it, the source is dropped.
+    fn insert(&mut self, source: Source, wanted: Interest) -> io::Result<Key> {
+        let key = self.sources.insert(source);
+        let outcome = self.enter(key, wanted);
+        if outcome.is_err() {
+            self.sources.remove(key);
+        }
+        outcome.map(|()| key)
+    }
+
+    fn enter(&mut self, key: Key, wanted: Interest) -> io::Result<()> {
+        let source = self.sources.get_mut(key).ok_or_else(stale)?;
+        self.selector.add(source.fd(), key)?;
+        want(&mut self.selector, source, key, wanted)
+    }
+
+    fn source(&self, key: Key) -> io::Result<&Source> {
+        self.sources.get(key).ok_or_else(stale)
+    }
+
+    fn socket(&self, key: Key) -> io::Result<BorrowedFd<'_>> {
+        self.source(key)?.socket()
+    }
+
+    /// Disarms the reported WRITEs that nobody wanted again, or they would end the wait at once.
+    fn disarm_reported(&mut self) -> io::Result<()> {
+        for key in self.reported.drain(..) {
+            let Some(source) = self.sources.get_mut(key) else { continue };
+            if source.armed.contains(Interest::WRITE) && !source.wanted.contains(Interest::WRITE) {
+                arm(&mut self.selector, source, key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Turns what the selector saw into what the owner of the key wants to know; false when that is nothing.
+    fn interpret(&mut self, event: &mut Event) -> bool {
+        if event.key == self.bell_key {
+            self.bell.drain();
+            return false;
+        }
+        let Some(source) = self.sources.get_mut(event.key) else { return false };
+        if event.ready.contains(Ready::GONE) {
+            source.wanted = Interest::empty();
+        }
+        if event.ready.intersects(Ready::HANGUP | Ready::ERROR) {
+            source.hung_up |= event.ready.contains(Ready::HANGUP);
+            // The next read or write takes the bytes before the hang-up, then the hang-up or the error.
+            event.ready |= source.armed.into();
+        }
+        if event.ready.intersects(Ready::from(source.armed - source.wanted)) || event.ready.contains(Ready::GONE) {
+            // It fails for a descriptor that is not open any more, which reports nothing any more.
+            let _ = arm(&mut self.selector, source, event.key);
+        }
+        event.ready -= Ready::from(!source.wanted);
+        if event.ready.contains(Ready::WRITE) && !source.is_watched() {
+            source.wanted -= Interest::WRITE;
+            self.reported.push(event.key);
+        }
+        event.ready.intersects(Ready::READ | Ready::WRITE | Ready::GONE)
+    }
+}
+
+impl<S: Selector> EventProvider for Readiness<S> {
+    fn name(&self) -> &'static str {
+        S::NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::all()
+    }
+
+    fn now(&self) -> Moment {
+        Moment::ZERO + self.began.elapsed()
+    }
+
+    fn listen(&mut self, spec: &ListenSpec) -> io::Result<(Key, Address)> {
+        let (socket, file) = listen::open(spec)?;
+        let address = address::local(&socket)?;
+        let key = self.insert(Source::port(socket, file), Interest::empty())?;
+        Ok((key, address))
+    }
+
+    fn connect(&mut self, spec: &ConnectSpec) -> io::Result<Key> {
+        let socket = connect::begin(spec)?;
+        self.insert(Source::owned(socket), Interest::WRITE)
+    }
+
+    fn finish_connect(&mut self, key: Key) -> io::Result<()> {
+        let source = self.sources.get_mut(key).ok_or_else(stale)?;
+        let outcome = connect::finish(source.socket()?);
+        if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            let wanted = source.wanted | Interest::WRITE;
+            want(&mut self.selector, source, key, wanted)?;
+        }
+        outcome
+    }
+
+    fn adopt(&mut self, io: OwnedIo, kind: Kind) -> io::Result<Key> {
+        adopt::take_over(&io, kind)?;
+        self.insert(Source::owned(io), Interest::empty())
+    }
+
+    fn watch(&mut self, io: RawIo, interest: Interest) -> io::Result<Key> {
+        if io < 0 {
+            return Err(Errno::BADF.into());
+        }
+        // SAFETY: the number is not -1. Its owner keeps it open while it is watched; if not, fcntl(2) answers EBADF.
+        let fd = unsafe { BorrowedFd::borrow_raw(io) };
+        fcntl_getfd(fd)?;
+        self.insert(Source::watched(fd), interest)
+    }
+
+    fn set_interest(&mut self, key: Key, interest: Interest) -> io::Result<()> {
+        let source = self.sources.get_mut(key).ok_or_else(stale)?;
+        source.wanted = interest;
+        arm(&mut self.selector, source, key)
+    }
+
+    fn close(&mut self, key: Key) {
+        if let Some(source) = self.sources.remove(key) {
+            self.selector.remove(source.fd(), key, source.armed);
+        }
+    }
+
+    fn abort(&mut self, key: Key) {
+        if let Ok(socket) = self.socket(key) {
+            option::reset_on_close(socket);
+        }
+        self.close(key);
+    }
+
+    fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()> {
+        let source = self.sources.get_mut(key).ok_or_else(stale)?;
+        let mut wanted = source.wanted;
+        wanted.set(Interest::READ, on);
+        want(&mut self.selector, source, key, wanted)
+    }
+
+    fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
+        let source = self.source(key)?;
+        let Some(count) = transfer::receive(source.socket()?, scratch)? else { return Ok(Received::Empty) };
+        Ok(match count {
+            0 => Received::Eof,
+            _ if count < scratch.len() && !source.hung_up => Received::Drained(count),
+            _ => Received::Filled(count),
+        })
+    }
+
+    fn accept(&mut self, key: Key) -> io::Result<Option<(Key, Address)>> {
+        let Some((socket, peer)) = accept::next(self.socket(key)?)? else { return Ok(None) };
+        Ok(Some((self.insert(Source::owned(socket), Interest::empty())?, peer)))
+    }
+
+    fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
+        let source = self.sources.get_mut(key).ok_or_else(stale)?;
+        transfer::send_outbox(source.socket()?, outbox)?;
+        let (wanted, sent) = match outbox.is_empty() {
+            true => (source.wanted - Interest::WRITE, Sent::All),
+            false => (source.wanted | Interest::WRITE, Sent::Some),
+        };
+        want(&mut self.selector, source, key, wanted)?;
+        Ok(sent)
+    }
+
+    fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize> {
+        transfer::send_slice(self.socket(key)?, bytes)
+    }
+
+    fn shutdown_write(&mut self, key: Key) -> io::Result<()> {
+        Ok(rustix::net::shutdown(self.socket(key)?, rustix::net::Shutdown::Write)?)
+    }
+
+    fn local_address(&self, key: Key) -> io::Result<Address> {
+        address::local(self.socket(key)?)
+    }
+
+    fn peer_address(&self, key: Key) -> io::Result<Address> {
+        address::peer(self.socket(key)?)
+    }
+
+    fn option(&self, key: Key, option: SocketOption) -> io::Result<bool> {
+        option::get(self.socket(key)?, option)
+    }
+
+    fn set_option(&mut self, key: Key, option: SocketOption, on: bool) -> io::Result<()> {
+        option::set(self.socket(key)?, option, on)
+    }
+
+    fn raw_io(&self, key: Key) -> Option<RawIo> {
+        Some(self.sources.get(key)?.fd().as_raw_fd())
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
+        events.clear();
+        self.disarm_reported()?;
+        let timeout = if self.bell.fall_asleep() { timeout } else { Some(Duration::ZERO) };
+        let outcome = self.selector.wait(timeout, events);
+        self.bell.wake_up();
+        match outcome {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => {
+                events.retain_mut(|event| self.interpret(event));
+                Ok(())
+            }
+        }
+    }
+
+    fn waker(&self) -> Waker {
+        self.bell.waker()
+    }
+
+    fn foreign(&self) -> Option<RawIo> {
+        let foreign = self.selector.foreign()?;
+        self.bell.watch();
+        Some(foreign)
+    }
+}
+
+/// Sets what the owner wants, and arms it if that is more than is armed.
+fn want<S: Selector>(selector: &mut S, source: &mut Source, key: Key, wanted: Interest) -> io::Result<()> {
+    source.wanted = wanted;
+    if source.armed.contains(wanted) { Ok(()) } else { arm(selector, source, key) }
+}
+
+/// Arms what is wanted, and nothing else.
+fn arm<S: Selector>(selector: &mut S, source: &mut Source, key: Key) -> io::Result<()> {
+    if source.armed != source.wanted {
+        selector.modify(source.fd(), key, source.armed, source.wanted)?;
+        source.armed = source.wanted;
+    }
+    Ok(())
+}
+
+fn stale() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "the key was ended")
+}

@@ -1,0 +1,94 @@
+//! poll(2).
+//!
+//! The array that the system call takes is kept from wait to wait, with the place of each key beside it. POLLHUP and
+//! POLLERR are reported whatever was asked for, so a descriptor without interest is not in the array.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use ropewalk_proto::{Key, SecondaryMap};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::selector::Selector;
+use super::timeout::timespec;
+use crate::provider::{Event, Events, Interest, Ready};
+
+#[derive(Default)]
+pub(crate) struct Poll {
+    array: Vec<PollFd<'static>>,
+    /// Whose place each element of the array is.
+    keys: Vec<Key>,
+    places: SecondaryMap<usize>,
+}
+
+impl Selector for Poll {
+    const NAME: &'static str = "poll";
+
+    fn new() -> io::Result<Poll> {
+        Ok(Poll::default())
+    }
+
+    fn add(&mut self, _fd: BorrowedFd<'_>, _key: Key) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn modify(&mut self, fd: BorrowedFd<'_>, key: Key, _from: Interest, to: Interest) -> io::Result<()> {
+        if to.is_empty() {
+            self.leave(key);
+        } else if let Some(&place) = self.places.get(key) {
+            self.array[place] = element(fd, to);
+        } else {
+            self.places.insert(key, self.array.len());
+            self.array.push(element(fd, to));
+            self.keys.push(key);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, _fd: BorrowedFd<'_>, key: Key, _from: Interest) {
+        self.leave(key);
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
+        let count = poll(&mut self.array, timeout.map(timespec).as_ref())?;
+        let ready = self.keys.iter().zip(&self.array).filter(|(_, element)| !element.revents().is_empty());
+        events.extend(ready.take(count).map(|(&key, element)| Event { key, ready: ready_of(element.revents()) }));
+        Ok(())
+    }
+
+    fn foreign(&self) -> Option<RawFd> {
+        None
+    }
+}
+
+impl Poll {
+    fn leave(&mut self, key: Key) {
+        let Some(place) = self.places.remove(key) else { return };
+        self.array.swap_remove(place);
+        self.keys.swap_remove(place);
+        if let Some(&moved) = self.keys.get(place) {
+            self.places.insert(moved, place);
+        }
+    }
+}
+
+fn element(fd: BorrowedFd<'_>, interest: Interest) -> PollFd<'static> {
+    let mut flags = PollFlags::empty();
+    flags.set(PollFlags::IN, interest.contains(Interest::READ));
+    flags.set(PollFlags::OUT, interest.contains(Interest::WRITE));
+    // SAFETY: the number is not -1, since it comes from a borrowed descriptor, and goes to poll(2) alone, which answers
+    // POLLNVAL if its owner should close it before `remove`.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) };
+    PollFd::from_borrowed_fd(fd, flags)
+}
+
+fn ready_of(flags: PollFlags) -> Ready {
+    let mut ready = Ready::empty();
+    ready.set(Ready::READ, flags.contains(PollFlags::IN));
+    ready.set(Ready::WRITE, flags.contains(PollFlags::OUT));
+    ready.set(Ready::HANGUP, flags.contains(PollFlags::HUP));
+    ready.set(Ready::ERROR, flags.contains(PollFlags::ERR));
+    ready.set(Ready::GONE, flags.contains(PollFlags::NVAL));
+    ready
+}

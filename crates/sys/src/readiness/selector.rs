@@ -1,0 +1,42 @@
+//! What a readiness mechanism must do; epoll.rs, poll.rs and select.rs are neighbours with these verbs in this order.
+//!
+//! A selector watches descriptors under keys and never knows what a descriptor means. A descriptor without interest is
+//! known to it but reports nothing at all, not even a hang-up: a source that nobody reads must not make the loop spin.
+
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::time::Duration;
+
+use ropewalk_proto::Key;
+
+use crate::provider::{Events, Interest};
+
+pub(crate) trait Selector: Sized + Send + 'static {
+    /// The name by which a user chooses it.
+    const NAME: &'static str;
+
+    fn new() -> io::Result<Self>;
+
+    /// Accepts a descriptor, with no interest yet.
+    ///
+    /// # Errors
+    /// When the selector cannot watch it whatever the interest.
+    fn add(&mut self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()>;
+
+    /// Changes what a descriptor is watched for.
+    ///
+    /// `fd` and `key` are those of `add`, and `from` is what the last successful `modify` set.
+    fn modify(&mut self, fd: BorrowedFd<'_>, key: Key, from: Interest, to: Interest) -> io::Result<()>;
+
+    /// Forgets a descriptor, which is still open unless its owner closed it behind our back.
+    fn remove(&mut self, fd: BorrowedFd<'_>, key: Key, from: Interest);
+
+    /// Blocks until something is ready or `timeout` is over, and appends what became possible.
+    ///
+    /// # Errors
+    /// `Interrupted`, or that waiting is not possible at all.
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()>;
+
+    /// A descriptor that is readable when `wait` would report something.
+    fn foreign(&self) -> Option<RawFd>;
+}

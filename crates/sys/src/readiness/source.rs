@@ -1,0 +1,69 @@
+//! What a key names in a readiness provider.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use crate::provider::Interest;
+use crate::socket::file::SocketFile;
+
+pub(super) struct Source {
+    /// Removed before the descriptor is closed, while nobody else can have bound the path again.
+    _file: Option<Box<SocketFile>>,
+    descriptor: Descriptor,
+    /// What the owner of the key waits for.
+    pub(super) wanted: Interest,
+    /// What the selector was asked for; it may lag behind `wanted` until that costs something.
+    pub(super) armed: Interest,
+    /// Whether the other end hung up, so that the end of the stream stands behind the last bytes.
+    pub(super) hung_up: bool,
+}
+
+enum Descriptor {
+    Owned(OwnedFd),
+    Watched(RawFd),
+}
+
+impl Source {
+    pub(super) fn owned(fd: OwnedFd) -> Source {
+        Source::new(Descriptor::Owned(fd), None)
+    }
+
+    pub(super) fn port(fd: OwnedFd, file: Option<Box<SocketFile>>) -> Source {
+        Source::new(Descriptor::Owned(fd), file)
+    }
+
+    pub(super) fn watched(fd: BorrowedFd<'_>) -> Source {
+        Source::new(Descriptor::Watched(fd.as_raw_fd()), None)
+    }
+
+    fn new(descriptor: Descriptor, file: Option<Box<SocketFile>>) -> Source {
+        Source { _file: file, descriptor, wanted: Interest::empty(), armed: Interest::empty(), hung_up: false }
+    }
+
+    pub(super) fn is_watched(&self) -> bool {
+        matches!(self.descriptor, Descriptor::Watched(_))
+    }
+
+    /// For the selector, and for no operation that reads, writes or closes.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        match &self.descriptor {
+            Descriptor::Owned(fd) => fd.as_fd(),
+            // SAFETY: `watched` got the number from a borrowed descriptor, so it is not -1. Whoever called `watch` may
+            // close it at any time; a selector only hands the number to the kernel, which answers EBADF or ENOENT then.
+            Descriptor::Watched(fd) => unsafe { BorrowedFd::borrow_raw(*fd) },
+        }
+    }
+
+    /// For operations on a socket.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a watched descriptor: only its owner reads and writes it.
+    pub(super) fn socket(&self) -> io::Result<BorrowedFd<'_>> {
+        match &self.descriptor {
+            Descriptor::Owned(fd) => Ok(fd.as_fd()),
+            Descriptor::Watched(_) => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "a watched descriptor belongs to somebody else"))
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Taking connections off a listening socket's queue.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use ropewalk_proto::Address;
+use rustix::io::Errno;
+
+use super::{address, creation};
+
+/// The next connection; `None` when the queue is empty.
+pub(crate) fn next(port: BorrowedFd<'_>) -> io::Result<Option<(OwnedFd, Address)>> {
+    loop {
+        match creation::acceptfrom(port) {
+            Ok((socket, peer)) => return Ok(Some((socket, address::decode(peer)?))),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(error) if concerns_one_connection(error) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Errors after which the next connection is as good as ever: accept(2), "Error handling".
+fn concerns_one_connection(error: Errno) -> bool {
+    const NETWORK: [Errno; 7] = [
+        Errno::NETDOWN,
+        Errno::PROTO,
+        Errno::NOPROTOOPT,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+        Errno::NETUNREACH,
+        Errno::TIMEDOUT,
+    ];
+    // EPERM: a firewall refused it.
+    matches!(error, Errno::INTR | Errno::CONNABORTED | Errno::PERM) || NETWORK.contains(&error)
+}

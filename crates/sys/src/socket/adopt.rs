@@ -1,0 +1,38 @@
+//! Sockets that somebody else opened.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::net::{AddressFamily, SocketType, getsockname, sockopt};
+
+use super::creation;
+use crate::provider::Kind;
+
+/// Makes a socket ours: non-blocking, closed by exec(2).
+///
+/// # Errors
+/// `InvalidInput` when it is not what `kind` says; `Unsupported` for its address family; what fcntl(2) answers.
+pub(crate) fn take_over(socket: &OwnedFd, kind: Kind) -> io::Result<()> {
+    let family = getsockname(socket).map_err(|error| refusal(&format!("not a socket: {error}")))?.address_family();
+    if ![AddressFamily::INET, AddressFamily::INET6, AddressFamily::UNIX].contains(&family) {
+        let message = format!("address family {} is none of INET, INET6 and UNIX", family.as_raw());
+        return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+    }
+    if sockopt::socket_type(socket)? != SocketType::STREAM {
+        return Err(refusal("not a stream socket"));
+    }
+    check_kind(socket, kind)?;
+    Ok(creation::prepare(socket)?)
+}
+
+fn check_kind(socket: &impl AsFd, kind: Kind) -> io::Result<()> {
+    match (kind, creation::is_listening(socket)?) {
+        (Kind::StreamPort, false) => Err(refusal("a stream socket that does not listen")),
+        (Kind::StreamConnection, true) => Err(refusal("a listening socket, not a connection")),
+        _ => Ok(()),
+    }
+}
+
+fn refusal(message: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}

@@ -1,0 +1,39 @@
+//! Sockets that connect.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{bind, connect, getpeername, sockopt};
+
+use super::{address, creation};
+use crate::provider::ConnectSpec;
+
+/// A socket whose connection is made, or under way.
+pub(crate) fn begin(spec: &ConnectSpec) -> io::Result<OwnedFd> {
+    let address = address::encode(&spec.address)?;
+    let socket = creation::stream_socket(address.address_family())?;
+    if let Some(local) = &spec.bind {
+        bind(&socket, &address::encode(local)?)?;
+    }
+    match connect(&socket, &address) {
+        // EINTR: the attempt goes on, connect(2).
+        Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
+        // Only a UNIX socket says so: nothing was begun, and no event would ever come.
+        Err(Errno::AGAIN) => Err(io::Error::new(
+            io::ErrorKind::WouldBlock,
+            format!("{} has as many connections waiting as it takes", spec.address),
+        )),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The outcome of an attempt; `WouldBlock` while it is unknown.
+pub(crate) fn finish(socket: BorrowedFd<'_>) -> io::Result<()> {
+    sockopt::socket_error(socket)??;
+    match getpeername(socket) {
+        // No error and no peer: the wake-up was spurious.
+        Err(Errno::NOTCONN) => Err(io::ErrorKind::WouldBlock.into()),
+        outcome => Ok(outcome.map(drop)?),
+    }
+}

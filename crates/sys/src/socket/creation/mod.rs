@@ -1,0 +1,7 @@
+//! How a socket becomes non-blocking and closed by exec(2), and how it is kept from raising SIGPIPE.
+
+#[cfg_attr(not(apple), path = "at_once.rs")]
+#[cfg_attr(apple, path = "stepwise.rs")]
+mod way;
+
+pub(super) use way::{SEND_FLAGS, acceptfrom, is_listening, prepare, stream_socket};

@@ -1,0 +1,39 @@
+//! Systems that want a call for each flag: no accept4(2), SO_NOSIGPIPE for MSG_NOSIGNAL.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio};
+use rustix::net::{AddressFamily, SendFlags, SocketAddrAny, SocketType, getpeername, socket};
+
+/// What every send says.
+pub(in crate::socket) const SEND_FLAGS: SendFlags = SendFlags::empty();
+
+pub(in crate::socket) fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    let socket = socket(family, SocketType::STREAM, None)?;
+    prepare(&socket)?;
+    Ok(socket)
+}
+
+pub(in crate::socket) fn acceptfrom(port: BorrowedFd<'_>) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
+    let (socket, peer) = rustix::net::acceptfrom(port)?;
+    // EINVAL: the other end is gone already, which is accept4(2)'s ECONNABORTED.
+    prepare(&socket).map_err(|error| if error == Errno::INVAL { Errno::CONNABORTED } else { error })?;
+    Ok((socket, peer))
+}
+
+/// Does for a socket that somebody else opened what `stream_socket` does for ours.
+pub(in crate::socket) fn prepare(socket: &impl AsFd) -> rustix::io::Result<()> {
+    fcntl_setfd(socket, FdFlags::CLOEXEC)?;
+    ioctl_fionbio(socket, true)?;
+    rustix::net::sockopt::set_socket_nosigpipe(socket, true)
+}
+
+/// There is no SO_ACCEPTCONN: a stream socket with a name and without a peer listens, or is about to.
+pub(in crate::socket) fn is_listening(socket: &impl AsFd) -> rustix::io::Result<bool> {
+    match getpeername(socket) {
+        Ok(_) => Ok(false),
+        Err(Errno::NOTCONN) => Ok(true),
+        Err(error) => Err(error),
+    }
+}

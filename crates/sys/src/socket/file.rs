@@ -1,0 +1,36 @@
+//! The file of a listening UNIX socket.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, Stat, chmod, lstat, unlink};
+
+/// The file that bind(2) made; dropping it removes the file, unless another has taken its place.
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    stat: Stat,
+}
+
+impl SocketFile {
+    /// Takes charge of the file that was just bound.
+    pub(super) fn new(path: &Path) -> io::Result<Box<SocketFile>> {
+        Ok(Box::new(SocketFile { path: path.to_owned(), stat: lstat(path)? }))
+    }
+
+    pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
+        Ok(chmod(&self.path, Mode::from_raw_mode(mode as _))?)
+    }
+
+    fn is_still_there(&self) -> bool {
+        lstat(&self.path).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (self.stat.st_dev, self.stat.st_ino))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.is_still_there() {
+            // There is nobody to tell: the socket is gone either way.
+            let _ = unlink(&self.path);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Listening sockets.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use ropewalk_proto::Address;
+use rustix::net::{bind, listen, sockopt};
+
+use super::file::SocketFile;
+use super::{address, creation};
+use crate::provider::ListenSpec;
+
+/// A listening socket, and the file that goes with it.
+pub(crate) fn open(spec: &ListenSpec) -> io::Result<(OwnedFd, Option<Box<SocketFile>>)> {
+    let address = address::encode(&spec.address)?;
+    let socket = creation::stream_socket(address.address_family())?;
+    if let Address::Inet(address) = spec.address {
+        set_options(&socket, spec, address)?;
+    }
+    bind(&socket, &address)?;
+    let file = match &spec.address {
+        Address::Unix(path) => Some(SocketFile::new(path)?),
+        _ => None,
+    };
+    if let (Some(file), Some(mode)) = (&file, spec.mode) {
+        file.set_mode(mode)?;
+    }
+    listen(&socket, i32::try_from(spec.backlog).unwrap_or(i32::MAX))?;
+    Ok((socket, file))
+}
+
+fn set_options(socket: &OwnedFd, spec: &ListenSpec, address: SocketAddr) -> io::Result<()> {
+    sockopt::set_socket_reuseaddr(socket, true)?;
+    if spec.reuse_port {
+        sockopt::set_socket_reuseport(socket, true)?;
+    }
+    if address.is_ipv6() {
+        let dual = spec.dual_stack && address.ip().is_unspecified();
+        match sockopt::set_ipv6_v6only(socket, !dual) {
+            // A system without dual stacks (OpenBSD) refuses; its wildcard listens on IPv6 alone, as documented there.
+            Err(_) if dual => {}
+            outcome => outcome?,
+        }
+    }
+    Ok(())
+}

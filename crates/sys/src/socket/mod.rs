@@ -1,0 +1,12 @@
+//! Sockets: opening, addresses, options. Every socket here is non-blocking and closed by exec(2).
+
+pub(crate) mod accept;
+pub(crate) mod address;
+pub(crate) mod adopt;
+pub(crate) mod connect;
+mod creation;
+pub(crate) mod file;
+pub(crate) mod listen;
+pub(crate) mod option;
+pub(crate) mod transfer;
+mod unix_name;

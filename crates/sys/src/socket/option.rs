@@ -1,0 +1,30 @@
+//! Socket options behind the seam's names.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use rustix::net::sockopt;
+
+use crate::provider::SocketOption;
+
+pub(crate) fn get(socket: BorrowedFd<'_>, option: SocketOption) -> io::Result<bool> {
+    Ok(match option {
+        SocketOption::NoDelay => sockopt::tcp_nodelay(socket)?,
+        SocketOption::KeepAlive => sockopt::socket_keepalive(socket)?,
+    })
+}
+
+pub(crate) fn set(socket: BorrowedFd<'_>, option: SocketOption, on: bool) -> io::Result<()> {
+    match option {
+        SocketOption::NoDelay => sockopt::set_tcp_nodelay(socket, on)?,
+        SocketOption::KeepAlive => sockopt::set_socket_keepalive(socket, on)?,
+    }
+    Ok(())
+}
+
+/// Makes the next close(2) send a reset and drop what is under way; a UNIX socket takes no notice.
+pub(crate) fn reset_on_close(socket: BorrowedFd<'_>) {
+    // It fails only for a socket that has no connection (any more), and then there is nothing to reset.
+    let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
+}

@@ -1,0 +1,87 @@
+//! Bytes in and out of a connection.
+
+use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
+
+use ropewalk_proto::Outbox;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, recv, send, sendmsg};
+
+use super::creation::SEND_FLAGS;
+
+/// How many slices one call takes: an outbox that is more scattered gains nothing from fewer calls.
+const SLICES: usize = 64;
+
+/// How many bytes one call takes: more does not fit into a socket's buffer at once.
+const CALL_BYTES: usize = 128 * 1024;
+
+/// How many bytes one turn of a connection takes, so that it does not starve the others.
+const TURN_BYTES: usize = 256 * 1024;
+
+/// What arrived: `None` for nothing, zero for the end of the stream.
+pub(crate) fn receive(socket: BorrowedFd<'_>, scratch: &mut [u8]) -> io::Result<Option<usize>> {
+    loop {
+        match recv(socket, &mut *scratch, RecvFlags::empty()) {
+            Ok((count, _)) => return Ok(Some(count)),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Sends from the outbox until it is empty, the system takes no more or the turn's share is used up.
+pub(crate) fn send_outbox(socket: BorrowedFd<'_>, outbox: &mut Outbox) -> io::Result<()> {
+    let mut share = TURN_BYTES;
+    while !outbox.is_empty() && share > 0 {
+        let (offered, taken) = send_once(socket, outbox)?;
+        outbox.advance(taken);
+        // Fewer than offered: the buffer is full, and the next call would only say so.
+        if taken < offered {
+            break;
+        }
+        share = share.saturating_sub(taken);
+    }
+    Ok(())
+}
+
+/// Sends what goes at once.
+pub(crate) fn send_slice(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    retry(|| send(socket, bytes, SEND_FLAGS))
+}
+
+/// One call: how much it offered, and how much was taken.
+fn send_once(socket: BorrowedFd<'_>, outbox: &Outbox) -> io::Result<(usize, usize)> {
+    let front = outbox.front();
+    if outbox.is_contiguous() || front.len() >= CALL_BYTES {
+        let front = &front[..front.len().min(CALL_BYTES)];
+        return Ok((front.len(), send_slice(socket, front)?));
+    }
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let filled = outbox.slices(&mut slices);
+    let (count, offered) = within_call(&slices[..filled]);
+    let taken = retry(|| sendmsg(socket, &slices[..count], &mut SendAncillaryBuffer::default(), SEND_FLAGS))?;
+    Ok((offered, taken))
+}
+
+/// How many of the slices fit into one call, and how long they are together; the first one fits.
+fn within_call(slices: &[IoSlice<'_>]) -> (usize, usize) {
+    let mut bytes = 0;
+    for (count, slice) in slices.iter().enumerate() {
+        if bytes + slice.len() > CALL_BYTES {
+            return (count, bytes);
+        }
+        bytes += slice.len();
+    }
+    (slices.len(), bytes)
+}
+
+fn retry(mut call: impl FnMut() -> rustix::io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(0),
+            outcome => return Ok(outcome?),
+        }
+    }
+}

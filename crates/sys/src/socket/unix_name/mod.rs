@@ -1,0 +1,7 @@
+//! UNIX addresses that are no paths.
+
+#[cfg_attr(linux_like, path = "with_abstract.rs")]
+#[cfg_attr(not(linux_like), path = "paths_only.rs")]
+mod names;
+
+pub(super) use names::{abstract_of, named};

@@ -1,0 +1,121 @@
+//! The waker of a kernel: a channel that the selector watches, rung only while somebody sleeps.
+//!
+//! ```text
+//!            fall_asleep             ring: writes to the channel
+//!   AWAKE ---------------> ASLEEP ------------------------------+
+//!     ^  ^                    |                                 v
+//!     |  +---- wake_up -------+                               RUNG
+//!     +----------------------- wake_up ------------------------+ ^
+//!   AWAKE ------------------- ring: no system call --------------+
+//! ```
+//!
+//! A loop that is busy is rung without a system call: it finds RUNG when it would fall asleep, and does not. While a
+//! host loop watches the provider's descriptor it may sleep at any time, so wake_up goes to ASLEEP and not to AWAKE.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use super::channel::Channel;
+use super::{Wake, Waker};
+
+const AWAKE: u8 = 0;
+const ASLEEP: u8 = 1;
+const RUNG: u8 = 2;
+
+pub(crate) struct Bell {
+    state: AtomicU8,
+    /// Whether a host loop watches.
+    watched: AtomicBool,
+    channel: Channel,
+}
+
+impl Bell {
+    pub(crate) fn new() -> io::Result<Arc<Bell>> {
+        let channel = Channel::new()?;
+        Ok(Arc::new(Bell { state: AtomicU8::new(AWAKE), watched: AtomicBool::new(false), channel }))
+    }
+
+    /// What the selector watches for reading.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.channel.fd()
+    }
+
+    pub(crate) fn waker(self: &Arc<Bell>) -> Waker {
+        Waker::new(self.clone())
+    }
+
+    /// Announces a sleep; false when the bell has been rung, so that the wait must not block.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        // Acquire and release on both sides: whoever rang had queued something, and the loop must see it after waking.
+        self.state.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire) != Err(RUNG)
+    }
+
+    pub(crate) fn wake_up(&self) {
+        let rest = if self.watched.load(Ordering::Relaxed) { ASLEEP } else { AWAKE };
+        self.state.swap(rest, Ordering::AcqRel);
+    }
+
+    /// From here on a ring outside `wait` must be seen by whoever watches the descriptor.
+    pub(crate) fn watch(&self) {
+        self.watched.store(true, Ordering::Relaxed);
+        if self.state.swap(ASLEEP, Ordering::AcqRel) == RUNG {
+            self.wake();
+        }
+    }
+
+    /// Empties the channel, which the selector reported.
+    pub(crate) fn drain(&self) {
+        self.channel.drain();
+    }
+}
+
+impl Wake for Bell {
+    fn wake(&self) {
+        if self.state.swap(RUNG, Ordering::AcqRel) == ASLEEP {
+            self.channel.notify();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_bell_rung_while_the_loop_is_busy_costs_no_system_call_and_is_not_lost() {
+        let bell = Bell::new().unwrap();
+        for _ in 0..1000 {
+            bell.wake();
+        }
+        assert!(!bell.fall_asleep());
+        bell.wake_up();
+        assert_eq!(bell.channel.drain(), 0);
+        assert!(bell.fall_asleep());
+    }
+
+    #[test]
+    fn a_thousand_rings_of_one_sleep_cost_one_system_call() {
+        let bell = Bell::new().unwrap();
+        assert!(bell.fall_asleep());
+        let ringer = bell.waker();
+        thread::spawn(move || (0..1000).for_each(|_| ringer.wake())).join().unwrap();
+        bell.wake_up();
+        assert_eq!(bell.channel.drain(), 1);
+    }
+
+    #[test]
+    fn a_watched_bell_writes_although_the_loop_is_outside_its_wait() {
+        let bell = Bell::new().unwrap();
+        bell.wake();
+        bell.watch();
+        assert_eq!(bell.channel.drain(), 1);
+        bell.wake_up();
+        bell.wake();
+        bell.wake();
+        assert_eq!(bell.channel.drain(), 1);
+    }
+}

@@ -1,0 +1,43 @@
+//! A pipe to oneself, pipe(2), for systems without eventfd(2).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
+
+pub(super) struct Channel {
+    reader: OwnedFd,
+    /// Kept beside the reader, so that a late notification meets no broken pipe.
+    writer: OwnedFd,
+}
+
+impl Channel {
+    pub(super) fn new() -> io::Result<Channel> {
+        let (reader, writer) = rustix::pipe::pipe()?;
+        for end in [&reader, &writer] {
+            fcntl_setfd(end, FdFlags::CLOEXEC)?;
+            ioctl_fionbio(end, true)?;
+        }
+        Ok(Channel { reader, writer })
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+
+    /// Makes the reader readable. Async-signal-safe.
+    pub(super) fn notify(&self) {
+        // EAGAIN means that the pipe is full, so that the reader is readable already.
+        let _ = rustix::io::write(&self.writer, &[0]);
+    }
+
+    /// Makes the reader unreadable, and returns how often it was notified.
+    pub(super) fn drain(&self) -> u64 {
+        let mut bytes = [0; 64];
+        let mut count = 0;
+        while let Ok(read @ 1..) = rustix::io::read(&self.reader, &mut bytes) {
+            count += read as u64;
+        }
+        count
+    }
+}

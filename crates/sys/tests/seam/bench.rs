@@ -1,0 +1,200 @@
+//! The bench on which a provider is tried: what the specifications say again and again.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use ropewalk_proto::{Address, Key, Outbox};
+use ropewalk_sys::{ConnectSpec, Event, EventProvider, Events, ListenSpec, Ready, Received};
+
+/// How long something may take that must happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long is waited for what must not happen.
+pub(crate) const MOMENT: Duration = Duration::from_millis(30);
+
+pub(crate) struct Bench {
+    pub(crate) provider: Box<dyn EventProvider>,
+    pub(crate) scratch: Vec<u8>,
+}
+
+impl Bench {
+    pub(crate) fn new(provider: Box<dyn EventProvider>) -> Bench {
+        Bench { provider, scratch: vec![0; 64 * 1024] }
+    }
+
+    /// A port of TCP on the loopback.
+    pub(crate) fn port(&mut self) -> (Key, SocketAddr) {
+        let (port, address) = self.provider.listen(&ListenSpec::new(loopback())).unwrap();
+        self.provider.set_reading(port, true).unwrap();
+        (port, address.inet().unwrap())
+    }
+
+    /// A connection of the provider, and its peer, which blocks.
+    pub(crate) fn connection(&mut self) -> (Key, TcpStream) {
+        let (port, address) = self.port();
+        let peer = TcpStream::connect(address).unwrap();
+        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        let connection = self.accepted(port);
+        self.provider.close(port);
+        (connection, peer)
+    }
+
+    /// A UNIX connection of the provider, and its peer.
+    pub(crate) fn unix_connection(&mut self) -> (Key, UnixStream) {
+        let directory = Directory::new();
+        let path = directory.path("socket");
+        let (port, _) = self.provider.listen(&ListenSpec::new(unix_address(&path))).unwrap();
+        self.provider.set_reading(port, true).unwrap();
+        let peer = UnixStream::connect(&path).unwrap();
+        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        let connection = self.accepted(port);
+        self.provider.close(port);
+        (connection, peer)
+    }
+
+    /// The next connection of a port.
+    pub(crate) fn accepted(&mut self, port: Key) -> Key {
+        self.expect(port, Ready::READ);
+        self.provider.accept(port).unwrap().expect("a connection").0
+    }
+
+    /// Connects to a listener of the test's own, as far as the call does.
+    pub(crate) fn connecting(&mut self, address: SocketAddr) -> Key {
+        self.provider.connect(&ConnectSpec { address: address.into(), bind: None }).unwrap()
+    }
+
+    /// Waits until `key` reports all of `ready`.
+    pub(crate) fn expect(&mut self, key: Key, ready: Ready) -> Event {
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = Vec::new();
+        while Instant::now() < deadline {
+            for event in self.wait(PATIENCE) {
+                if event.key == key && event.ready.contains(ready) {
+                    return event;
+                }
+                seen.push(event);
+            }
+        }
+        panic!("{key:?} did not report {ready:?}, but this was seen: {seen:?}");
+    }
+
+    /// One wait.
+    pub(crate) fn wait(&mut self, timeout: Duration) -> Events {
+        let mut events = Events::new();
+        self.provider.wait(Some(timeout), &mut events).unwrap();
+        events
+    }
+
+    /// Everything that is reported before the system has nothing more to say for a moment.
+    ///
+    /// It also checks that the waits block: nothing unwanted ends them again and again.
+    pub(crate) fn settle(&mut self) -> Events {
+        let mut events = Events::new();
+        for _ in 0..4 {
+            let began = Instant::now();
+            let reported = self.wait(MOMENT);
+            let quiet = reported.is_empty() && began.elapsed() >= MOMENT;
+            events.extend(reported);
+            if quiet {
+                return events;
+            }
+        }
+        panic!("it does not come to rest: {events:?}");
+    }
+
+    /// Reads until the end of the stream.
+    pub(crate) fn read_to_end(&mut self, key: Key) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        loop {
+            match self.provider.receive(key, &mut self.scratch).unwrap() {
+                Received::Filled(count) | Received::Drained(count) => bytes.extend_from_slice(&self.scratch[..count]),
+                Received::Lent(chunk) => bytes.extend_from_slice(&chunk),
+                Received::Empty => drop(self.expect(key, Ready::READ)),
+                Received::Eof => return bytes,
+            }
+        }
+    }
+
+    /// Sends until the system takes no more, and returns what is left.
+    pub(crate) fn fill(&mut self, key: Key) -> Outbox {
+        let mut outbox = Outbox::new();
+        outbox.write(&vec![7; 16 * 1024 * 1024]);
+        loop {
+            let before = outbox.len();
+            self.provider.send(key, &mut outbox).unwrap();
+            if outbox.len() == before {
+                return outbox;
+            }
+        }
+    }
+}
+
+/// Reads everything that arrives for a moment.
+pub(crate) fn drain(peer: &mut TcpStream) -> usize {
+    peer.set_read_timeout(Some(MOMENT)).unwrap();
+    let mut buffer = vec![0; 256 * 1024];
+    let mut count = 0;
+    loop {
+        match peer.read(&mut buffer) {
+            Ok(0) | Err(_) => return count,
+            Ok(read) => count += read,
+        }
+    }
+}
+
+/// The reading and the writing end of a pipe.
+pub(crate) fn pipe() -> (File, File) {
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    (reader.into(), writer.into())
+}
+
+/// A port of the loopback that the system chooses.
+pub(crate) fn loopback() -> Address {
+    SocketAddr::from(([127, 0, 0, 1], 0)).into()
+}
+
+/// An address where nobody listens.
+pub(crate) fn dead_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+pub(crate) fn unix_address(path: &Path) -> Address {
+    Address::Unix(Arc::from(path))
+}
+
+/// Asserts the kind of an error, and shows the error if it is another.
+#[track_caller]
+pub(crate) fn assert_kind<T>(outcome: io::Result<T>, kind: io::ErrorKind) -> io::Error {
+    let error = outcome.err().expect("an error");
+    assert_eq!(error.kind(), kind, "{error}");
+    error
+}
+
+/// A directory for UNIX sockets, removed with what is in it.
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    pub(crate) fn new() -> Directory {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("ropewalk-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        Directory(path)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,89 @@
+//! What is reported, and what is not.
+
+use std::io::{ErrorKind, Read, Write};
+
+use ropewalk_proto::Outbox;
+use ropewalk_sys::{Event, Ready, Received, Sent};
+use rustix::net::sockopt;
+
+use crate::bench::{Bench, drain};
+
+pub(crate) fn nothing_is_reported_until_somebody_reads(bench: &mut Bench) {
+    let (key, mut peer) = bench.connection();
+    peer.write_all(b"x").unwrap();
+    assert_eq!(bench.settle(), []);
+    bench.provider.set_reading(key, true).unwrap();
+    assert_eq!(bench.expect(key, Ready::READ), Event { key, ready: Ready::READ });
+}
+
+pub(crate) fn reading_that_was_switched_off_reports_nothing(bench: &mut Bench) {
+    let (key, mut peer) = bench.connection();
+    bench.provider.set_reading(key, true).unwrap();
+    bench.provider.set_reading(key, false).unwrap();
+    peer.write_all(b"x").unwrap();
+    assert_eq!(bench.settle(), []);
+    assert_eq!(bench.settle(), []);
+}
+
+pub(crate) fn reading_that_was_switched_on_again_reports_what_came_meanwhile(bench: &mut Bench) {
+    let (key, mut peer) = bench.connection();
+    bench.provider.set_reading(key, true).unwrap();
+    bench.provider.set_reading(key, false).unwrap();
+    peer.write_all(b"x").unwrap();
+    bench.settle();
+    bench.provider.set_reading(key, true).unwrap();
+    bench.expect(key, Ready::READ);
+    bench.provider.set_reading(key, false).unwrap();
+    bench.provider.set_reading(key, true).unwrap();
+    bench.expect(key, Ready::READ);
+}
+
+/// epoll_ctl(2): EPOLLHUP and EPOLLERR are reported whether asked for or not.
+pub(crate) fn a_hang_up_that_nobody_waits_for_does_not_end_a_wait(bench: &mut Bench) {
+    let (never_read, peer) = bench.unix_connection();
+    let (paused, other_peer) = bench.unix_connection();
+    bench.provider.set_reading(paused, true).unwrap();
+    bench.provider.set_reading(paused, false).unwrap();
+    drop((peer, other_peer));
+    assert_eq!(bench.settle(), []);
+    bench.provider.set_reading(never_read, true).unwrap();
+    bench.expect(never_read, Ready::READ);
+    assert!(matches!(bench.provider.receive(never_read, &mut bench.scratch), Ok(Received::Eof)));
+}
+
+pub(crate) fn a_connection_that_can_write_does_not_end_a_wait_unless_asked(bench: &mut Bench) {
+    let (key, mut peer) = bench.connection();
+    bench.provider.set_reading(key, true).unwrap();
+    let mut outbox = Outbox::new();
+    outbox.write(b"hello");
+    assert_eq!(bench.provider.send(key, &mut outbox).unwrap(), Sent::All);
+    assert_eq!(bench.settle(), []);
+    let mut bytes = [0; 5];
+    peer.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"hello");
+}
+
+pub(crate) fn write_readiness_is_reported_once_for_each_send_that_was_cut_short(bench: &mut Bench) {
+    let (key, mut peer) = bench.connection();
+    let mut outbox = bench.fill(key);
+    assert_eq!(bench.settle(), [], "the peer has read nothing");
+    drain(&mut peer);
+    bench.expect(key, Ready::WRITE);
+    assert_eq!(bench.settle(), [], "it was reported already");
+    while bench.provider.send(key, &mut outbox).unwrap() == Sent::Some {
+        drain(&mut peer);
+        bench.expect(key, Ready::WRITE);
+    }
+    assert_eq!(bench.settle(), [], "everything was sent");
+}
+
+pub(crate) fn a_reset_peer_is_reported_to_whoever_only_writes(bench: &mut Bench) {
+    let (key, peer) = bench.connection();
+    let mut outbox = bench.fill(key);
+    sockopt::set_socket_linger(&peer, Some(std::time::Duration::ZERO)).unwrap();
+    drop(peer);
+    bench.expect(key, Ready::WRITE);
+    let error = bench.provider.send(key, &mut outbox).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
+    assert_eq!(bench.settle(), []);
+}

@@ -1,0 +1,138 @@
+//! Ports, and sockets taken over from others.
+
+use std::io::{ErrorKind, Write};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use ropewalk_proto::Address;
+use ropewalk_sys::{Kind, ListenSpec, Ready, Received};
+use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::io::{FdFlags, fcntl_getfd};
+use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
+
+use crate::bench::{Bench, assert_kind, loopback, pipe};
+
+pub(crate) fn a_port_hands_out_its_connections_and_then_none(bench: &mut Bench) {
+    let (port, address) = bench.port();
+    let peers: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+    bench.expect(port, Ready::READ);
+    for peer in &peers {
+        let (key, from) = bench.provider.accept(port).unwrap().expect("a connection");
+        assert_eq!(from, Address::Inet(peer.local_addr().unwrap()));
+        assert_eq!(bench.provider.peer_address(key).unwrap(), from);
+        assert_eq!(bench.provider.local_address(key).unwrap(), Address::Inet(address));
+    }
+    assert!(bench.provider.accept(port).unwrap().is_none());
+    assert_eq!(bench.settle(), []);
+}
+
+pub(crate) fn an_accepted_connection_is_non_blocking_and_closed_by_exec(bench: &mut Bench) {
+    let (key, _peer) = bench.connection();
+    // SAFETY: the provider keeps it open for the whole test.
+    let fd = unsafe { BorrowedFd::borrow_raw(bench.provider.raw_io(key).unwrap()) };
+    assert!(fcntl_getfl(fd).unwrap().contains(OFlags::NONBLOCK));
+    assert!(fcntl_getfd(fd).unwrap().contains(FdFlags::CLOEXEC));
+    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Empty)));
+}
+
+pub(crate) fn a_port_in_use_says_so(bench: &mut Bench) {
+    let (_, address) = bench.port();
+    assert_kind(bench.provider.listen(&ListenSpec::new(address.into())), ErrorKind::AddrInUse);
+}
+
+/// SO_REUSEADDR: a connection in TIME_WAIT does not hold the port.
+pub(crate) fn a_port_can_be_bound_again_at_once(bench: &mut Bench) {
+    let (port, address) = bench.port();
+    let mut peer = TcpStream::connect(address).unwrap();
+    let connection = bench.accepted(port);
+    bench.provider.close(connection);
+    bench.provider.close(port);
+    assert_eq!(std::io::Read::read(&mut peer, &mut [0]).unwrap(), 0);
+    drop(peer);
+    bench.provider.listen(&ListenSpec::new(address.into())).unwrap();
+}
+
+pub(crate) fn two_ports_share_an_address_only_when_both_ask(bench: &mut Bench) {
+    let shared = ListenSpec { reuse_port: true, ..ListenSpec::new(loopback()) };
+    let (_, address) = bench.provider.listen(&shared).unwrap();
+    assert_kind(bench.provider.listen(&ListenSpec::new(address.clone())), ErrorKind::AddrInUse);
+    let again = ListenSpec { address, ..shared };
+    bench.provider.listen(&again).unwrap();
+}
+
+pub(crate) fn a_wildcard_of_ipv6_takes_ipv4_unless_told_otherwise(bench: &mut Bench) {
+    let wildcard = Address::from(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
+    let both = ListenSpec::new(wildcard.clone());
+    let (_, address) = bench.provider.listen(&both).unwrap();
+    let port = address.inet().unwrap().port();
+    TcpStream::connect(("127.0.0.1", port)).unwrap();
+    TcpStream::connect(("::1", port)).unwrap();
+
+    let (_, address) = bench.provider.listen(&ListenSpec { dual_stack: false, ..both }).unwrap();
+    let port = address.inet().unwrap().port();
+    TcpStream::connect(("::1", port)).unwrap();
+    assert_kind(TcpStream::connect(("127.0.0.1", port)), ErrorKind::ConnectionRefused);
+}
+
+/// Linux hands out a connection whose peer is gone; others answer ECONNABORTED. Either way the next one is served.
+pub(crate) fn a_connection_that_was_reset_before_accept_does_no_harm(bench: &mut Bench) {
+    let (port, address) = bench.port();
+    let reset = TcpStream::connect(address).unwrap();
+    sockopt::set_socket_linger(&reset, Some(Duration::ZERO)).unwrap();
+    drop(reset);
+    let mut peer = TcpStream::connect(address).unwrap();
+    peer.write_all(b"served").unwrap();
+    let mut served = false;
+    bench.expect(port, Ready::READ);
+    while let Some((key, _)) = bench.provider.accept(port).unwrap() {
+        bench.provider.set_reading(key, true).unwrap();
+        bench.expect(key, Ready::READ);
+        served |= matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Drained(6)));
+    }
+    assert!(served);
+}
+
+pub(crate) fn an_adopted_port_accepts(bench: &mut Bench) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let port = bench.provider.adopt(OwnedFd::from(listener), Kind::StreamPort).unwrap();
+    assert_eq!(bench.provider.local_address(port).unwrap(), Address::Inet(address));
+    assert!(bench.provider.accept(port).unwrap().is_none(), "it does not block");
+    bench.provider.set_reading(port, true).unwrap();
+    let _peer = TcpStream::connect(address).unwrap();
+    bench.accepted(port);
+}
+
+pub(crate) fn an_adopted_blocking_connection_becomes_non_blocking(bench: &mut Bench) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (socket, address) = listener.accept().unwrap();
+    let key = bench.provider.adopt(OwnedFd::from(socket), Kind::StreamConnection).unwrap();
+    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Empty)));
+    assert_eq!(bench.provider.peer_address(key).unwrap(), Address::Inet(address));
+    bench.provider.set_reading(key, true).unwrap();
+    peer.write_all(b"x").unwrap();
+    bench.expect(key, Ready::READ);
+}
+
+pub(crate) fn what_is_not_a_stream_socket_of_that_kind_is_not_adopted(bench: &mut Bench) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (pipe, _writer) = pipe();
+    let mut refused = |io: OwnedFd, kind| assert_kind(bench.provider.adopt(io, kind), ErrorKind::InvalidInput);
+    refused(listener.into(), Kind::StreamConnection);
+    refused(connection.into(), Kind::StreamPort);
+    refused(datagrams.into(), Kind::StreamConnection);
+    let error = refused(pipe.into(), Kind::StreamConnection);
+    assert!(error.to_string().contains("not a socket"), "{error}");
+}
+
+/// A listener that takes one connection and then lets attempts wait.
+pub(crate) fn listener_without_room() -> TcpListener {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    listen(socket.as_fd(), 0).unwrap();
+    TcpListener::from(socket)
+}

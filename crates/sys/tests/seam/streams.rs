@@ -1,0 +1,223 @@
+//! Bytes over connections, and their end.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+
+use bytes::Bytes;
+use ropewalk_proto::Outbox;
+use ropewalk_sys::{Ready, Received, Sent, SocketOption};
+
+use crate::bench::{Bench, assert_kind};
+
+pub(crate) fn bytes_go_both_ways(bench: &mut Bench) {
+    let (key, mut peer) = bench.connection();
+    bench.provider.set_reading(key, true).unwrap();
+    for _ in 0..3 {
+        peer.write_all(b"ping").unwrap();
+        bench.expect(key, Ready::READ);
+        let Received::Drained(4) = bench.provider.receive(key, &mut bench.scratch).unwrap() else { panic!() };
+        assert_eq!(&bench.scratch[..4], b"ping");
+        let mut outbox = Outbox::new();
+        outbox.write(b"pong");
+        assert_eq!(bench.provider.send(key, &mut outbox).unwrap(), Sent::All);
+        let mut answer = [0; 4];
+        peer.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"pong");
+    }
+}
+
+pub(crate) fn fewer_bytes_than_the_buffer_holds_were_all(bench: &mut Bench) {
+    let (key, mut peer) = bench.connection();
+    bench.provider.set_reading(key, true).unwrap();
+    peer.write_all(b"abc").unwrap();
+    bench.expect(key, Ready::READ);
+    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Drained(3))));
+    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Empty)));
+}
+
+pub(crate) fn a_full_buffer_may_not_have_been_all(bench: &mut Bench) {
+    let (key, mut peer) = bench.connection();
+    bench.provider.set_reading(key, true).unwrap();
+    peer.write_all(b"abcdef").unwrap();
+    bench.expect(key, Ready::READ);
+    bench.scratch.truncate(4);
+    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Filled(4))));
+    bench.expect(key, Ready::READ);
+    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Drained(2))));
+}
+
+pub(crate) fn unread_bytes_come_before_the_end_of_the_stream(bench: &mut Bench) {
+    let (key, mut peer) = bench.connection();
+    bench.provider.set_reading(key, true).unwrap();
+    peer.write_all(b"last words").unwrap();
+    drop(peer);
+    bench.expect(key, Ready::READ);
+    assert_eq!(bench.read_to_end(key), b"last words");
+}
+
+pub(crate) fn the_end_of_the_stream_is_an_end_and_not_an_absence(bench: &mut Bench) {
+    let (key, peer) = bench.connection();
+    bench.provider.set_reading(key, true).unwrap();
+    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Empty)));
+    drop(peer);
+    bench.expect(key, Ready::READ);
+    for _ in 0..2 {
+        assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Eof)));
+    }
+}
+
+pub(crate) fn a_half_closed_connection_still_receives(bench: &mut Bench) {
+    let (key, mut peer) = bench.connection();
+    bench.provider.set_reading(key, true).unwrap();
+    let mut outbox = Outbox::new();
+    outbox.write(b"question");
+    bench.provider.send(key, &mut outbox).unwrap();
+    bench.provider.shutdown_write(key).unwrap();
+    let mut question = Vec::new();
+    peer.read_to_end(&mut question).unwrap();
+    assert_eq!(question, b"question");
+    peer.write_all(b"answer").unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    bench.expect(key, Ready::READ);
+    assert_eq!(bench.read_to_end(key), b"answer");
+}
+
+pub(crate) fn a_large_outbox_arrives_whole_and_in_order(bench: &mut Bench) {
+    let (key, mut peer) = bench.connection();
+    let mut outbox = Outbox::new();
+    let mut expected = Vec::new();
+    for round in 0..200u32 {
+        let large: Vec<u8> = (0..round * 173).map(|at| (at + round) as u8).collect();
+        outbox.write(&large[..large.len() / 3]);
+        outbox.write_bytes(Bytes::from(large[large.len() / 3..].to_vec()));
+        expected.extend_from_slice(&large);
+    }
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        peer.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    while bench.provider.send(key, &mut outbox).unwrap() == Sent::Some {
+        bench.expect(key, Ready::WRITE);
+    }
+    bench.provider.close(key);
+    assert!(reader.join().unwrap() == expected);
+}
+
+/// The share of one connection in a turn: 256 KiB.
+pub(crate) fn one_call_of_send_takes_its_share_and_no_more(bench: &mut Bench) {
+    let (key, _peer) = bench.connection();
+    let mut outbox = Outbox::new();
+    outbox.write(&vec![1; 1024 * 1024]);
+    assert_eq!(bench.provider.send(key, &mut outbox).unwrap(), Sent::Some);
+    assert!((1..=256 * 1024).contains(&(1024 * 1024 - outbox.len())));
+    bench.expect(key, Ready::WRITE);
+}
+
+pub(crate) fn a_slice_is_sent_as_far_as_it_goes(bench: &mut Bench) {
+    let (key, mut peer) = bench.connection();
+    assert_eq!(bench.provider.send_slice(key, b"whole").unwrap(), 5);
+    peer.read_exact(&mut [0; 5]).unwrap();
+    let large = vec![0; 64 * 1024 * 1024];
+    assert!((1..large.len()).contains(&bench.provider.send_slice(key, &large).unwrap()));
+    while bench.provider.send_slice(key, &large).unwrap() > 0 {}
+    assert_eq!(bench.settle(), [], "it did not ask for write readiness");
+}
+
+/// MSG_NOSIGNAL, send(2): the test process would die of SIGPIPE, which Rust's runtime ignores unless it is reset.
+pub(crate) fn writing_to_a_broken_connection_is_an_error_and_no_signal(bench: &mut Bench) {
+    let (key, peer) = bench.unix_connection();
+    drop(peer);
+    // SAFETY: SIG_DFL is a valid disposition.
+    let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    assert_kind(bench.provider.send_slice(key, b"x"), ErrorKind::BrokenPipe);
+    let mut outbox = Outbox::new();
+    outbox.write_bytes(Bytes::from(vec![1; 2000]));
+    outbox.write(b"and a second slice");
+    assert_kind(bench.provider.send(key, &mut outbox), ErrorKind::BrokenPipe);
+    // SAFETY: this is the disposition that stood before.
+    unsafe { libc::signal(libc::SIGPIPE, before) };
+}
+
+pub(crate) fn an_aborted_connection_is_reset(bench: &mut Bench) {
+    let (key, mut peer) = bench.connection();
+    let mut outbox = Outbox::new();
+    outbox.write(b"x");
+    bench.provider.send(key, &mut outbox).unwrap();
+    bench.provider.abort(key);
+    // What arrived before the reset may still be read, or not.
+    let error = (0..2).find_map(|_| peer.read(&mut [0]).err()).expect("a reset");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    let (unix, mut peer) = bench.unix_connection();
+    bench.provider.abort(unix);
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+}
+
+pub(crate) fn bytes_sent_before_a_close_arrive(bench: &mut Bench) {
+    let (key, mut peer) = bench.connection();
+    let mut outbox = Outbox::new();
+    outbox.write(&[5; 100_000]);
+    assert_eq!(bench.provider.send(key, &mut outbox).unwrap(), Sent::All);
+    bench.provider.close(key);
+    let mut bytes = Vec::new();
+    peer.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes.len(), 100_000);
+}
+
+pub(crate) fn options_can_be_switched_and_read(bench: &mut Bench) {
+    let (key, _peer) = bench.connection();
+    for option in [SocketOption::NoDelay, SocketOption::KeepAlive] {
+        assert!(!bench.provider.option(key, option).unwrap());
+        bench.provider.set_option(key, option, true).unwrap();
+        assert!(bench.provider.option(key, option).unwrap());
+        bench.provider.set_option(key, option, false).unwrap();
+        assert!(!bench.provider.option(key, option).unwrap());
+    }
+}
+
+pub(crate) fn a_stale_key_answers_not_found_and_harms_nobody(bench: &mut Bench) {
+    let (key, _peer) = bench.connection();
+    bench.provider.close(key);
+    let (successor, mut peer) = bench.connection();
+    bench.provider.close(key);
+    bench.provider.abort(key);
+    let stale = ErrorKind::NotFound;
+    assert_kind(bench.provider.receive(key, &mut bench.scratch), stale);
+    assert_kind(bench.provider.send(key, &mut Outbox::new()), stale);
+    assert_kind(bench.provider.send_slice(key, b"x"), stale);
+    assert_kind(bench.provider.accept(key), stale);
+    assert_kind(bench.provider.set_reading(key, true), stale);
+    assert_kind(bench.provider.shutdown_write(key), stale);
+    assert_kind(bench.provider.finish_connect(key), stale);
+    assert_kind(bench.provider.local_address(key), stale);
+    assert!(bench.provider.raw_io(key).is_none());
+    assert_eq!(bench.provider.send_slice(successor, b"alive").unwrap(), 5);
+    peer.read_exact(&mut [0; 5]).unwrap();
+}
+
+pub(crate) fn a_reused_place_does_not_report_for_its_predecessor(bench: &mut Bench) {
+    let (port, address) = bench.port();
+    let mut old_peer = TcpStream::connect(address).unwrap();
+    let old = bench.accepted(port);
+    bench.provider.set_reading(old, true).unwrap();
+    old_peer.write_all(b"for the old one").unwrap();
+    bench.expect(old, Ready::READ);
+    bench.provider.close(old);
+    let _new_peer = TcpStream::connect(address).unwrap();
+    let new = bench.accepted(port);
+    assert_eq!((old.index(), bench.provider.raw_io(old)), (new.index(), None));
+    bench.provider.set_reading(new, true).unwrap();
+    assert_eq!(bench.settle(), []);
+}
+
+pub(crate) fn dropping_the_provider_closes_everything(bench: &mut Bench) {
+    let (port, address) = bench.port();
+    let (_, mut peer) = bench.connection();
+    let mut queued = TcpStream::connect(address).unwrap();
+    let accepted = bench.accepted(port);
+    bench.provider.set_reading(accepted, true).unwrap();
+    bench.provider = crate::open(bench.provider.name());
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+    assert_eq!(queued.read(&mut [0]).unwrap(), 0);
+    assert_kind(TcpStream::connect(address), ErrorKind::ConnectionRefused);
+}
