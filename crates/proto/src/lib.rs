@@ -9,8 +9,10 @@ mod address;
 mod moment;
 mod outbox;
 mod slab;
+mod stream_state;
 
 pub use address::Address;
 pub use moment::Moment;
 pub use outbox::Outbox;
 pub use slab::{Key, SecondaryMap, Slab};
+pub use stream_state::{Step, StreamState};

@@ -9,7 +9,7 @@
 //! is stale: every call with it returns `NotFound` or does nothing.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bitflags::bitflags;
 use bytes::Bytes;
@@ -31,6 +31,11 @@ pub trait EventProvider: Send {
 
     /// The monotonic time; virtual when simulated.
     fn now(&self) -> Moment;
+
+    /// The wall clock, for those who want to know what time it is; virtual when simulated.
+    fn wall_clock(&self) -> SystemTime {
+        SystemTime::now()
+    }
 
     /// Binds and listens. The key reports [`Ready::READ`] when `accept` has something, once `set_reading` is on.
     ///
