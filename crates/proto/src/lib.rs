@@ -10,9 +10,11 @@ mod moment;
 mod outbox;
 mod slab;
 mod stream_state;
+mod timer_queue;
 
 pub use address::Address;
 pub use moment::Moment;
 pub use outbox::Outbox;
 pub use slab::{Key, SecondaryMap, Slab};
 pub use stream_state::{Step, StreamState};
+pub use timer_queue::{Mark, TimerKey, TimerQueue};
