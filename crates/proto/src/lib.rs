@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+pub mod description;
 mod moment;
 mod outbox;
 mod slab;

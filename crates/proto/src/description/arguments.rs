@@ -1,0 +1,191 @@
+//! The arguments of one endpoint type, found by position or by key.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use super::error::{DescriptionError, Quoted};
+use super::{Argument, Description, KeyedArgument};
+use crate::Address;
+
+/// What one endpoint type takes.
+pub(super) struct Shape {
+    pub(super) name: &'static str,
+    /// The grammar as a person reads it, for error messages.
+    pub(super) usage: &'static str,
+    /// Names in their positional order; behind a `|` stands another spelling.
+    pub(super) parameters: &'static [&'static str],
+    /// How many of the parameters may be given without a key.
+    pub(super) positional_max: usize,
+}
+
+/// The shape that `description` names.
+pub(super) fn find_shape(
+    description: &Description,
+    shapes: &'static [Shape],
+    side: &str,
+    example: &str,
+) -> Result<&'static Shape, DescriptionError> {
+    let name = description.name();
+    let found = shapes.iter().find(|shape| shape.name.eq_ignore_ascii_case(&name.value));
+    found.ok_or_else(|| {
+        let (name_text, text) = (Quoted(&name.value), Quoted(description.text()));
+        let known: Vec<_> = shapes.iter().map(|shape| shape.name).collect();
+        let known = known.join(", ");
+        let message = format_args!("{name_text} in {text} is no {side} type: known are {known}, as in {example}");
+        DescriptionError::new(name.offset, message)
+    })
+}
+
+/// A description's arguments under the parameters of its shape.
+pub(super) struct Arguments<'a> {
+    description: &'a Description,
+    shape: &'static Shape,
+    values: Vec<Option<&'a Argument>>,
+}
+
+impl<'a> Arguments<'a> {
+    pub(super) fn bind(description: &'a Description, shape: &'static Shape) -> Result<Arguments<'a>, DescriptionError> {
+        let mut arguments = Arguments { description, shape, values: vec![None; shape.parameters.len()] };
+        for keyed in description.keyed() {
+            arguments.place_keyed(keyed)?;
+        }
+        arguments.place_positional()?;
+        Ok(arguments)
+    }
+
+    /// The value of `parameter` as `parse` understands it; `None` when it is absent.
+    pub(super) fn optional<T>(
+        &self,
+        parameter: &str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, DescriptionError> {
+        let Some(argument) = self.get(parameter) else { return Ok(None) };
+        match parse(&argument.value) {
+            Some(value) => Ok(Some(value)),
+            None => {
+                let (text, value) = (Quoted(self.description.text()), Quoted(&argument.value));
+                let message = format_args!("the {parameter} in {text} is {value}, but {expected} was expected");
+                Err(DescriptionError::new(argument.offset, message))
+            }
+        }
+    }
+
+    /// The value of `parameter`, which must be there.
+    pub(super) fn required<T>(
+        &self,
+        parameter: &str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, DescriptionError> {
+        self.optional(parameter, expected, parse)?.ok_or_else(|| {
+            let (text, usage) = (Quoted(self.description.text()), self.shape.usage);
+            let message = format_args!("{text} has no {parameter}: it is written {usage}");
+            DescriptionError::new(self.description.text().len(), message)
+        })
+    }
+
+    fn get(&self, parameter: &str) -> Option<&'a Argument> {
+        let index = self.shape.parameters.iter().position(|names| first_name(names) == parameter)?;
+        self.values[index]
+    }
+
+    fn index_of(&self, key: &Argument) -> Result<usize, DescriptionError> {
+        let mut parameters = self.shape.parameters.iter();
+        let index = parameters.position(|names| names.split('|').any(|name| name == key.value));
+        index.ok_or_else(|| self.unexpected(key))
+    }
+
+    fn place_keyed(&mut self, keyed: &'a KeyedArgument) -> Result<(), DescriptionError> {
+        let index = self.index_of(&keyed.key)?;
+        if self.values[index].replace(&keyed.argument).is_none() {
+            return Ok(());
+        }
+        let (parameter, text) = (first_name(self.shape.parameters[index]), Quoted(self.description.text()));
+        Err(DescriptionError::new(keyed.key.offset, format_args!("{text} gives the {parameter} twice")))
+    }
+
+    /// What has a key is passed over, so `tcp:host=example.com:80` gives a port.
+    fn place_positional(&mut self) -> Result<(), DescriptionError> {
+        let mut next = 0;
+        for argument in self.description.positional() {
+            if argument.value.is_empty() {
+                return Err(self.empty(argument));
+            }
+            let free = (next..self.shape.positional_max).find(|&index| self.values[index].is_none());
+            let index = free.ok_or_else(|| self.unexpected(argument))?;
+            self.values[index] = Some(argument);
+            next = index + 1;
+        }
+        Ok(())
+    }
+
+    fn unexpected(&self, argument: &Argument) -> DescriptionError {
+        let (value, text) = (Quoted(&argument.value), Quoted(self.description.text()));
+        let usage = self.shape.usage;
+        DescriptionError::new(argument.offset, format_args!("{value} in {text} has no meaning: it is written {usage}"))
+    }
+
+    fn empty(&self, argument: &Argument) -> DescriptionError {
+        let text = Quoted(self.description.text());
+        let hint = r"a colon inside an argument is written \:, and a shell wants the whole in quotation marks";
+        DescriptionError::new(argument.offset, format_args!("{text} has an empty argument: {hint}"))
+    }
+}
+
+fn first_name(names: &'static str) -> &'static str {
+    names.split('|').next().unwrap_or(names)
+}
+
+/// Digits only: Rust's own parser would take a sign.
+pub(super) fn number(value: &str) -> Option<u32> {
+    value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok()).flatten()
+}
+
+pub(super) fn port(value: &str) -> Option<u16> {
+    number(value)?.try_into().ok()
+}
+
+/// What listen(2) takes: a C int.
+pub(super) fn backlog(value: &str) -> Option<u32> {
+    number(value).filter(|&backlog| i32::try_from(backlog).is_ok())
+}
+
+pub(super) fn switch(value: &str) -> Option<bool> {
+    match value {
+        "0" => Some(false),
+        "1" => Some(true),
+        _ => None,
+    }
+}
+
+/// An IP address, or nothing where every interface is meant.
+pub(super) fn interface(value: &str) -> Option<Option<IpAddr>> {
+    match value {
+        "" => Some(None),
+        address => address.parse().ok().map(Some),
+    }
+}
+
+pub(super) fn seconds(value: &str) -> Option<Duration> {
+    let seconds: f64 = value.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok().filter(|timeout| !timeout.is_zero())
+}
+
+pub(super) fn unix_address(value: &str) -> Option<Address> {
+    match value.strip_prefix(['@', '\0']) {
+        Some(name) if !name.is_empty() => Some(Address::Abstract(name.as_bytes().into())),
+        None if !value.is_empty() && !value.contains('\0') => Some(Address::Unix(Path::new(value).into())),
+        _ => None,
+    }
+}
+
+/// Writes what [`unix_address`] reads.
+pub(super) fn unix_text(address: &Address) -> String {
+    match address {
+        Address::Abstract(name) => format!("@{}", String::from_utf8_lossy(name)),
+        Address::Unix(path) if path.as_os_str().as_encoded_bytes().starts_with(b"@") => format!("./{}", path.display()),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,280 @@
+//! Whither to connect: typed client descriptions.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::arguments::{Arguments, Shape, find_shape, interface, port, seconds, switch, unix_address, unix_text};
+use super::{Description, DescriptionError, quote_string_argument};
+use crate::Address;
+
+/// How long an attempt to connect may take, unless told otherwise.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Whither to connect, as a string names it.
+///
+/// | string | meaning |
+/// |---|---|
+/// | `tcp:HOST:PORT[:timeout=30][:bind_address=IP]` | TCP to a name or an IP address (`bindAddress` is taken too) |
+/// | `unix:PATH[:timeout=30][:lockfile=0]` | a UNIX socket; `@NAME` is an abstract one |
+///
+/// The timeout is in seconds and may have a fraction.
+///
+/// ```
+/// use ropewalk_proto::description::ClientDescription;
+///
+/// let ClientDescription::Tcp(tcp) = "tcp:example.com:80:timeout=2.5".parse()? else { panic!("it says tcp") };
+/// assert_eq!((&tcp.host[..], tcp.port, tcp.timeout.as_millis()), ("example.com", 80, 2500));
+/// # Ok::<(), ropewalk_proto::description::DescriptionError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientDescription {
+    /// `tcp:`
+    Tcp(TcpClient),
+    /// `unix:`
+    Unix(UnixClient),
+}
+
+/// The arguments of a `tcp:` client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpClient {
+    /// A name to resolve, or an IP address; never empty.
+    pub host: String,
+    /// The port to connect to; never 0.
+    pub port: u16,
+    /// How long the attempt may take, resolution included; never zero.
+    pub timeout: Duration,
+    /// The address of this end; `None` lets the system choose.
+    pub bind_address: Option<IpAddr>,
+}
+
+/// The arguments of a `unix:` client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnixClient {
+    /// The socket's path or abstract name.
+    pub address: Address,
+    /// How long the attempt may take; never zero.
+    pub timeout: Duration,
+    /// Whether to connect only when a lock file shows a living server.
+    pub lockfile: bool,
+}
+
+impl TcpClient {
+    /// Connects to `port` of `host` within the default timeout of 30 seconds.
+    pub fn new(host: impl Into<String>, port: u16) -> TcpClient {
+        TcpClient { host: host.into(), port, timeout: TIMEOUT, bind_address: None }
+    }
+}
+
+impl UnixClient {
+    /// Connects to `address` within the default timeout of 30 seconds, whether or not there is a lock file.
+    pub fn new(address: Address) -> UnixClient {
+        UnixClient { address, timeout: TIMEOUT, lockfile: false }
+    }
+}
+
+const SHAPES: &[Shape] = &[
+    Shape {
+        name: "tcp",
+        usage: "tcp:HOST:PORT[:timeout=30][:bind_address=IP]",
+        parameters: &["host", "port", "timeout", "bind_address|bindAddress"],
+        positional_max: 2,
+    },
+    Shape {
+        name: "unix",
+        usage: "unix:PATH[:timeout=30][:lockfile=0]",
+        parameters: &["path", "timeout", "lockfile"],
+        positional_max: 1,
+    },
+];
+
+const SECONDS: &str = "a number of seconds above 0";
+
+impl FromStr for ClientDescription {
+    type Err = DescriptionError;
+
+    /// Reads a client description.
+    ///
+    /// # Errors
+    /// When the grammar, the name or an argument is wrong; the message says which, and what was expected.
+    fn from_str(text: &str) -> Result<ClientDescription, DescriptionError> {
+        ClientDescription::try_from(&text.parse::<Description>()?)
+    }
+}
+
+impl TryFrom<&Description> for ClientDescription {
+    type Error = DescriptionError;
+
+    fn try_from(description: &Description) -> Result<ClientDescription, DescriptionError> {
+        let shape = find_shape(description, SHAPES, "client", "tcp:localhost:8000")?;
+        let arguments = Arguments::bind(description, shape)?;
+        match shape.name {
+            "tcp" => tcp(&arguments).map(ClientDescription::Tcp),
+            _ => unix(&arguments).map(ClientDescription::Unix),
+        }
+    }
+}
+
+impl fmt::Display for ClientDescription {
+    /// Writes what [`FromStr`] reads, without what is as by default.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientDescription::Tcp(tcp) => {
+                write!(f, "tcp:{}:{}", quote_string_argument(&tcp.host), tcp.port)?;
+                write_timeout(f, tcp.timeout)?;
+                match tcp.bind_address {
+                    Some(address) => write!(f, ":bind_address={}", quote_string_argument(&address.to_string())),
+                    None => Ok(()),
+                }
+            }
+            ClientDescription::Unix(unix) => {
+                write!(f, "unix:{}", quote_string_argument(&unix_text(&unix.address)))?;
+                write_timeout(f, unix.timeout)?;
+                f.write_str(if unix.lockfile { ":lockfile=1" } else { "" })
+            }
+        }
+    }
+}
+
+fn write_timeout(f: &mut fmt::Formatter<'_>, timeout: Duration) -> fmt::Result {
+    match timeout {
+        TIMEOUT => Ok(()),
+        other => write!(f, ":timeout={}", other.as_secs_f64()),
+    }
+}
+
+fn tcp(arguments: &Arguments<'_>) -> Result<TcpClient, DescriptionError> {
+    let host = |value: &str| (!value.is_empty()).then(|| value.to_owned());
+    let connectable = |value: &str| port(value).filter(|&port| port != 0);
+    Ok(TcpClient {
+        host: arguments.required("host", "a name or an IP address", host)?,
+        port: arguments.required("port", "a number from 1 to 65535", connectable)?,
+        timeout: arguments.optional("timeout", SECONDS, seconds)?.unwrap_or(TIMEOUT),
+        bind_address: arguments.optional("bind_address", "an IP address", interface)?.flatten(),
+    })
+}
+
+fn unix(arguments: &Arguments<'_>) -> Result<UnixClient, DescriptionError> {
+    Ok(UnixClient {
+        address: arguments.required("path", "a path or @NAME", unix_address)?,
+        timeout: arguments.optional("timeout", SECONDS, seconds)?.unwrap_or(TIMEOUT),
+        lockfile: arguments.optional("lockfile", "0 or 1", switch)?.unwrap_or(false),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> ClientDescription {
+        text.parse().unwrap()
+    }
+
+    fn fails(text: &str) -> String {
+        text.parse::<ClientDescription>().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_host_and_a_port_are_enough() {
+        assert_eq!(parse("tcp:example.com:80"), ClientDescription::Tcp(TcpClient::new("example.com", 80)));
+        for mixed in [r"tcp:port=80:host=\:\:1", r"tcp:80:host=\:\:1", r"tcp:port=80:\:\:1"] {
+            assert_eq!(parse(mixed), ClientDescription::Tcp(TcpClient::new("::1", 80)), "{mixed}");
+        }
+    }
+
+    #[test]
+    fn both_spellings_of_bind_address_are_taken_but_not_together() {
+        let expected = TcpClient {
+            bind_address: "127.0.0.1".parse().ok(),
+            timeout: Duration::from_millis(1500),
+            ..TcpClient::new("h", 1)
+        };
+        for text in ["tcp:h:1:timeout=1.5:bind_address=127.0.0.1", "tcp:h:1:bindAddress=127.0.0.1:timeout=1.5"] {
+            assert_eq!(parse(text), ClientDescription::Tcp(expected.clone()), "{text}");
+        }
+        let both = "tcp:h:1:bindAddress=127.0.0.1:bind_address=127.0.0.1";
+        assert_eq!(fails(both), format!("'{both}' gives the bind_address twice"));
+    }
+
+    #[test]
+    fn a_unix_client_checks_the_lock_file_only_when_told() {
+        let plain = UnixClient::new(Address::Unix(Path::new("/run/x").into()));
+        assert_eq!(parse("unix:/run/x"), ClientDescription::Unix(plain.clone()));
+        let told = UnixClient { lockfile: true, timeout: Duration::from_secs(2), ..plain };
+        assert_eq!(parse("unix:path=/run/x:lockfile=1:timeout=2"), ClientDescription::Unix(told));
+    }
+
+    #[test]
+    fn each_error_names_the_part_and_what_was_expected() {
+        let cases = [
+            ("udp:h:1", "'udp' in 'udp:h:1' is no client type: known are tcp, unix, as in tcp:localhost:8000"),
+            ("tcp:h", "'tcp:h' has no port: it is written tcp:HOST:PORT[:timeout=30][:bind_address=IP]"),
+            ("tcp:h:0", "the port in 'tcp:h:0' is '0', but a number from 1 to 65535 was expected"),
+            ("tcp:host=:1", "the host in 'tcp:host=:1' is '', but a name or an IP address was expected"),
+            (
+                "tcp:h:1:timeout=0",
+                "the timeout in 'tcp:h:1:timeout=0' is '0', but a number of seconds above 0 was expected",
+            ),
+            (
+                "tcp:h:1:timeout=nan",
+                "the timeout in 'tcp:h:1:timeout=nan' is 'nan', but a number of seconds above 0 was expected",
+            ),
+            (
+                "tcp:h:1:timeout=-1",
+                "the timeout in 'tcp:h:1:timeout=-1' is '-1', but a number of seconds above 0 was expected",
+            ),
+            (
+                "tcp:h:1:bindAddress=h",
+                "the bind_address in 'tcp:h:1:bindAddress=h' is 'h', but an IP address was expected",
+            ),
+            (
+                "tcp:h:1:5",
+                "'5' in 'tcp:h:1:5' has no meaning: it is written tcp:HOST:PORT[:timeout=30][:bind_address=IP]",
+            ),
+        ];
+        for (text, message) in cases {
+            assert_eq!(fails(text), message);
+        }
+    }
+
+    #[test]
+    fn a_huge_timeout_is_fine() {
+        let ClientDescription::Tcp(tcp) = parse("tcp:h:1:timeout=1e12") else { panic!("it says tcp") };
+        assert_eq!(tcp.timeout.as_secs(), 1_000_000_000_000);
+    }
+
+    fn clients() -> impl Strategy<Value = ClientDescription> {
+        let timeout = (1..100_000_000u64).prop_map(Duration::from_millis);
+        prop_oneof![
+            (".+", 1..=u16::MAX, timeout.clone(), any::<Option<IpAddr>>()).prop_map(
+                |(host, port, timeout, bind_address)| {
+                    ClientDescription::Tcp(TcpClient { host, port, timeout, bind_address })
+                }
+            ),
+            ("[^\0@][^\0]*", timeout, any::<bool>()).prop_map(|(path, timeout, lockfile)| {
+                let address = Address::Unix(Path::new(&path).into());
+                ClientDescription::Unix(UnixClient { address, timeout, lockfile })
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_displayed_is_parsed_to_the_same(client in clients()) {
+            prop_assert_eq!(parse(&client.to_string()), client);
+        }
+
+        #[test]
+        fn no_text_panics(text in r"(tcp|unix)(:(host=|port=|timeout=|bindAddress=|lockfile=)?[0-9.e\\:=é-]{0,6}){0,4}") {
+            let _ = text.parse::<ClientDescription>();
+        }
+    }
+}

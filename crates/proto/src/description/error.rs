@@ -1,0 +1,73 @@
+//! What is wrong with a description, in one sentence.
+
+use std::fmt;
+
+/// A description that cannot be used: a sentence for the person who wrote it, and where in it the fault lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescriptionError {
+    offset: usize,
+    message: String,
+}
+
+impl DescriptionError {
+    /// An error at `offset` bytes into the description, for endpoint types that are not built in.
+    ///
+    /// `message` names the wrong part, what was expected and what exists, in one sentence without a full stop.
+    pub fn new(offset: usize, message: impl fmt::Display) -> DescriptionError {
+        DescriptionError { offset, message: message.to_string() }
+    }
+
+    /// Where in the description the wrong part begins, in bytes.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+}
+
+impl fmt::Display for DescriptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for DescriptionError {}
+
+/// What was written, in quotation marks and fit for a terminal. Backslashes stay single, for they are the grammar's.
+pub(super) struct Quoted<'a>(pub(super) &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 200;
+        f.write_str("'")?;
+        for character in self.0.chars().take(SHOWN) {
+            match character.is_control() {
+                true => write!(f, "{}", character.escape_default())?,
+                false => fmt::Write::write_char(f, character)?,
+            }
+        }
+        f.write_str(if self.0.chars().nth(SHOWN).is_some() { "...'" } else { "'" })
+    }
+}
+
+/// What a text lacks to be a description at all.
+pub(super) enum Empty<'a> {
+    Name(&'a str),
+    Key(&'a str),
+    Escape(&'a str),
+}
+
+impl fmt::Display for Empty<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Empty::Name("") => write!(f, "the description is empty: it begins with a name, as in tcp:8000"),
+            Empty::Name(text) => {
+                write!(f, "the description {} has no name before its first colon, as in tcp:8000", Quoted(text))
+            }
+            Empty::Key(text) => {
+                write!(f, r"{} has no key before a '=': an equals sign as such is written \=", Quoted(text))
+            }
+            Empty::Escape(text) => {
+                write!(f, r"{} ends in a backslash, which escapes nothing: write \\ for one", Quoted(text))
+            }
+        }
+    }
+}

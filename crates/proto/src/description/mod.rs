@@ -1,0 +1,281 @@
+//! Endpoint descriptions: the strings that name where to listen and whither to connect.
+//!
+//! ```text
+//!   tcp : 8000 : interface=127.0.0.1 : backlog=50
+//!   ---   ----   -------------------   ----------
+//!   name  positional        keyed           keyed
+//! ```
+//!
+//! Parts are separated by `:`. The first is the name; each other one is positional, or keyed when it has a `=`. A
+//! backslash takes the next character as it is, so `\:` is a colon inside an argument, `\=` an equals sign and `\\` a
+//! backslash; [`quote_string_argument`] writes them. After a part's first `=`, further ones are ordinary characters.
+//!
+//! [`Description`] knows this grammar and no name. [`ServerDescription`] and [`ClientDescription`] know the names, give
+//! typed arguments, and explain in one sentence what is wrong with the rest.
+//!
+//! Source: `serverFromString`, `clientFromString` and `quoteStringArgument` of twisted.internet.endpoints.
+
+mod arguments;
+mod client;
+mod error;
+mod server;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+pub use client::{ClientDescription, TcpClient, UnixClient};
+pub use error::DescriptionError;
+pub use server::{ServerDescription, Tcp6Server, TcpServer, UnixServer};
+
+use error::{Empty, Quoted};
+
+/// A description taken apart by the grammar alone: a name and its arguments, unescaped.
+///
+/// An endpoint type that is not built in reads its arguments from here.
+///
+/// ```
+/// use ropewalk_proto::description::Description;
+///
+/// let description: Description = r"tcp:8000:interface=\:\:1".parse()?;
+/// assert_eq!(description.name().value, "tcp");
+/// assert_eq!(description.positional()[0].value, "8000");
+/// assert_eq!(description.get("interface").unwrap().value, "::1");
+/// # Ok::<(), ropewalk_proto::description::DescriptionError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    text: String,
+    name: Argument,
+    positional: Vec<Argument>,
+    keyed: Vec<KeyedArgument>,
+}
+
+/// A part of a description, unescaped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Argument {
+    /// The value, without the escapes.
+    pub value: String,
+    /// Where the value begins in the description, in bytes.
+    pub offset: usize,
+}
+
+/// A part of the form `key=value`, unescaped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyedArgument {
+    /// What stands before the first `=`.
+    pub key: Argument,
+    /// What stands behind it.
+    pub argument: Argument,
+}
+
+impl Description {
+    /// The first part, which says what kind of endpoint it is.
+    pub fn name(&self) -> &Argument {
+        &self.name
+    }
+
+    /// The arguments without a key, in their order.
+    pub fn positional(&self) -> &[Argument] {
+        &self.positional
+    }
+
+    /// The arguments with a key, in their order; no key occurs twice.
+    pub fn keyed(&self) -> &[KeyedArgument] {
+        &self.keyed
+    }
+
+    /// The argument with this key.
+    pub fn get(&self, key: &str) -> Option<&Argument> {
+        self.keyed.iter().find(|keyed| keyed.key.value == key).map(|keyed| &keyed.argument)
+    }
+
+    /// The description as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl FromStr for Description {
+    type Err = DescriptionError;
+
+    /// Takes `text` apart.
+    ///
+    /// # Errors
+    /// When it has no name, ends in a backslash, or gives a key twice or none before a `=`.
+    fn from_str(text: &str) -> Result<Description, DescriptionError> {
+        let mut parts = split(text)?.into_iter();
+        let name = match parts.next() {
+            Some(Part { key: None, argument }) if !argument.value.is_empty() => argument,
+            _ => return Err(DescriptionError::new(0, Empty::Name(text))),
+        };
+        let mut description = Description { text: text.to_owned(), name, positional: Vec::new(), keyed: Vec::new() };
+        for part in parts {
+            match part.key {
+                None => description.positional.push(part.argument),
+                Some(key) => description.add_keyed(key, part.argument)?,
+            }
+        }
+        Ok(description)
+    }
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Description {
+    fn add_keyed(&mut self, key: Argument, argument: Argument) -> Result<(), DescriptionError> {
+        if key.value.is_empty() {
+            return Err(DescriptionError::new(key.offset, Empty::Key(&self.text)));
+        }
+        if self.get(&key.value).is_some() {
+            let (key_text, text) = (Quoted(&key.value), Quoted(&self.text));
+            return Err(DescriptionError::new(key.offset, format_args!("{text} gives {key_text} twice")));
+        }
+        self.keyed.push(KeyedArgument { key, argument });
+        Ok(())
+    }
+}
+
+/// Escapes `argument`, so that it is one argument of a description whatever it contains.
+///
+/// ```
+/// use ropewalk_proto::description::quote_string_argument;
+///
+/// let path = "/run/odd:name";
+/// assert_eq!(format!("unix:{}", quote_string_argument(path)), r"unix:/run/odd\:name");
+/// ```
+pub fn quote_string_argument(argument: &str) -> Cow<'_, str> {
+    const SPECIAL: [char; 3] = ['\\', ':', '='];
+    if !argument.contains(SPECIAL) {
+        return Cow::Borrowed(argument);
+    }
+    let mut quoted = String::with_capacity(argument.len() + 8);
+    for character in argument.chars() {
+        if SPECIAL.contains(&character) {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    Cow::Owned(quoted)
+}
+
+struct Part {
+    key: Option<Argument>,
+    argument: Argument,
+}
+
+impl Part {
+    fn at(offset: usize) -> Part {
+        Part { key: None, argument: Argument { value: String::new(), offset } }
+    }
+}
+
+fn split(text: &str) -> Result<Vec<Part>, DescriptionError> {
+    let mut parts = Vec::new();
+    let mut part = Part::at(0);
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            ':' => parts.push(std::mem::replace(&mut part, Part::at(at + 1))),
+            '=' if part.key.is_none() => {
+                let value = Part::at(at + 1).argument;
+                part.key = Some(std::mem::replace(&mut part.argument, value));
+            }
+            '\\' => match characters.next() {
+                Some((_, escaped)) => part.argument.value.push(escaped),
+                None => return Err(DescriptionError::new(at, Empty::Escape(text))),
+            },
+            plain => part.argument.value.push(plain),
+        }
+    }
+    parts.push(part);
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> Description {
+        text.parse().unwrap()
+    }
+
+    fn fails(text: &str) -> (usize, String) {
+        let error = text.parse::<Description>().unwrap_err();
+        (error.offset(), error.to_string())
+    }
+
+    #[test]
+    fn parts_are_positional_or_keyed_in_any_order() {
+        let description = parse("tcp:a:k=v:b");
+        assert_eq!(description.name(), &Argument { value: "tcp".into(), offset: 0 });
+        let positional: Vec<_> = description.positional().iter().map(|part| (&part.value[..], part.offset)).collect();
+        assert_eq!(positional, [("a", 4), ("b", 10)]);
+        assert_eq!(description.get("k"), Some(&Argument { value: "v".into(), offset: 8 }));
+        assert_eq!(description.keyed()[0].key.offset, 6);
+        assert_eq!(description.get("b"), None);
+    }
+
+    #[test]
+    fn a_backslash_takes_the_next_character_as_it_is() {
+        let description = parse(r"x:a\:b\\\=c:k\=\::\n=\é");
+        assert_eq!(description.positional()[0].value, r"a:b\=c");
+        assert_eq!(description.positional()[1].value, "k=:");
+        assert_eq!(description.get("n").unwrap().value, "é");
+    }
+
+    #[test]
+    fn only_the_first_equals_sign_of_a_part_separates() {
+        assert_eq!(parse("x:query=a=b=").get("query").unwrap().value, "a=b=");
+    }
+
+    #[test]
+    fn a_description_inside_an_argument_survives_its_own_quoting() {
+        let inner = format!("unix:{}", quote_string_argument("/a:b"));
+        let outer = parse(&format!("tls:endpoint={}", quote_string_argument(&inner)));
+        assert_eq!(parse(&outer.get("endpoint").unwrap().value).positional()[0].value, "/a:b");
+    }
+
+    #[test]
+    fn what_breaks_the_grammar_is_named_with_its_place() {
+        assert_eq!(fails(""), (0, "the description is empty: it begins with a name, as in tcp:8000".into()));
+        assert_eq!(fails(":80").1, "the description ':80' has no name before its first colon, as in tcp:8000");
+        assert_eq!(
+            fails("tcp=1:80").1,
+            "the description 'tcp=1:80' has no name before its first colon, as in tcp:8000"
+        );
+        assert_eq!(fails(r"a:b\"), (3, r"'a:b\' ends in a backslash, which escapes nothing: write \\ for one".into()));
+        assert_eq!(fails("a:=b"), (2, r"'a:=b' has no key before a '=': an equals sign as such is written \=".into()));
+        assert_eq!(fails("a:k=1:k=2"), (6, "'a:k=1:k=2' gives 'k' twice".into()));
+    }
+
+    proptest! {
+        #[test]
+        fn a_quoted_argument_is_parsed_to_itself(argument in ".*", key in ".+", value in ".*") {
+            let [part, quoted_key, quoted_value] = [&argument, &key, &value].map(|text| quote_string_argument(text));
+            let description = parse(&format!("name:{part}:{quoted_key}={quoted_value}"));
+            prop_assert_eq!(&description.positional()[0].value, &argument);
+            prop_assert_eq!(&description.get(&key).unwrap().value, &value);
+            prop_assert_eq!(description.keyed().len() + description.positional().len(), 2);
+        }
+
+        #[test]
+        fn no_text_panics_and_offsets_lie_inside_it(text in r"[\\:=a-cé]{0,12}|.*") {
+            match text.parse::<Description>() {
+                Ok(description) => {
+                    let values = description.keyed().iter().map(|keyed| &keyed.argument).chain(description.positional());
+                    for argument in values {
+                        prop_assert!(text.is_char_boundary(argument.offset));
+                    }
+                }
+                Err(error) => prop_assert!(text.is_char_boundary(error.offset())),
+            }
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! Where to listen: typed server descriptions.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+use super::arguments::{Arguments, Shape, backlog, find_shape, interface, port, switch, unix_address, unix_text};
+use super::{Description, DescriptionError, quote_string_argument};
+use crate::Address;
+
+/// How many connections may wait to be accepted, unless told otherwise.
+const BACKLOG: u32 = 128;
+/// The permission bits of a UNIX socket's file, unless told otherwise.
+const MODE: u32 = 0o666;
+
+/// Where to listen, as a string names it.
+///
+/// | string | meaning |
+/// |---|---|
+/// | `tcp:PORT[:interface=IP][:backlog=128]` | TCP on every interface, or on one |
+/// | `tcp6:PORT[:backlog=128][:interface=\:\:]` | TCP over IPv6 |
+/// | `unix:PATH[:mode=666][:backlog=128][:lockfile=1]` | a UNIX socket; `@NAME` is an abstract one |
+///
+/// What stands behind the first argument may be given by position too, in this order. Port 0 lets the system choose.
+///
+/// ```
+/// use ropewalk_proto::description::ServerDescription;
+///
+/// let ServerDescription::Tcp(tcp) = "tcp:8000:interface=127.0.0.1".parse()? else { panic!("it says tcp") };
+/// assert_eq!((tcp.port, tcp.backlog), (8000, 128));
+/// # Ok::<(), ropewalk_proto::description::DescriptionError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ServerDescription {
+    /// `tcp:`
+    Tcp(TcpServer),
+    /// `tcp6:`
+    Tcp6(Tcp6Server),
+    /// `unix:`
+    Unix(UnixServer),
+}
+
+/// The arguments of a `tcp:` server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpServer {
+    /// The port to listen on; 0 lets the system choose.
+    pub port: u16,
+    /// The address to bind; `None` means every interface.
+    pub interface: Option<IpAddr>,
+    /// How many connections may wait to be accepted, at most 2147483647.
+    pub backlog: u32,
+}
+
+/// The arguments of a `tcp6:` server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tcp6Server {
+    /// The port to listen on; 0 lets the system choose.
+    pub port: u16,
+    /// The address to bind.
+    pub interface: Ipv6Addr,
+    /// How many connections may wait to be accepted, at most 2147483647.
+    pub backlog: u32,
+}
+
+/// The arguments of a `unix:` server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnixServer {
+    /// The socket's path or abstract name.
+    pub address: Address,
+    /// The permission bits of the socket's file.
+    pub mode: u32,
+    /// How many connections may wait to be accepted, at most 2147483647.
+    pub backlog: u32,
+    /// Whether a lock file tells a living server from a stale socket.
+    pub lockfile: bool,
+}
+
+impl TcpServer {
+    /// Listens on `port` of every interface with the default backlog of 128.
+    pub fn new(port: u16) -> TcpServer {
+        TcpServer { port, interface: None, backlog: BACKLOG }
+    }
+}
+
+impl Tcp6Server {
+    /// Listens on `port` of every interface with the default backlog of 128.
+    pub fn new(port: u16) -> Tcp6Server {
+        Tcp6Server { port, interface: Ipv6Addr::UNSPECIFIED, backlog: BACKLOG }
+    }
+}
+
+impl UnixServer {
+    /// Listens on `address` with mode 666, the default backlog of 128 and a lock file.
+    pub fn new(address: Address) -> UnixServer {
+        UnixServer { address, mode: MODE, backlog: BACKLOG, lockfile: true }
+    }
+}
+
+const SHAPES: &[Shape] = &[
+    Shape {
+        name: "tcp",
+        usage: "tcp:PORT[:interface=IP][:backlog=N]",
+        parameters: &["port", "interface", "backlog"],
+        positional_max: 3,
+    },
+    Shape {
+        name: "tcp6",
+        usage: "tcp6:PORT[:backlog=N][:interface=IP]",
+        parameters: &["port", "backlog", "interface"],
+        positional_max: 3,
+    },
+    Shape {
+        name: "unix",
+        usage: "unix:PATH[:mode=666][:backlog=N][:lockfile=1]",
+        parameters: &["path|address", "mode", "backlog", "lockfile"],
+        positional_max: 4,
+    },
+];
+
+const PORT: &str = "a number from 0 to 65535";
+const BACKLOG_RANGE: &str = "a number from 0 to 2147483647";
+
+impl FromStr for ServerDescription {
+    type Err = DescriptionError;
+
+    /// Reads a server description.
+    ///
+    /// # Errors
+    /// When the grammar, the name or an argument is wrong; the message says which, and what was expected.
+    fn from_str(text: &str) -> Result<ServerDescription, DescriptionError> {
+        ServerDescription::try_from(&text.parse::<Description>()?)
+    }
+}
+
+impl TryFrom<&Description> for ServerDescription {
+    type Error = DescriptionError;
+
+    fn try_from(description: &Description) -> Result<ServerDescription, DescriptionError> {
+        let shape = find_shape(description, SHAPES, "server", "tcp:8000:interface=127.0.0.1")?;
+        let arguments = Arguments::bind(description, shape)?;
+        match shape.name {
+            "tcp" => tcp(&arguments).map(ServerDescription::Tcp),
+            "tcp6" => tcp6(&arguments).map(ServerDescription::Tcp6),
+            _ => unix(&arguments).map(ServerDescription::Unix),
+        }
+    }
+}
+
+impl fmt::Display for ServerDescription {
+    /// Writes what [`FromStr`] reads, without what is as by default.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServerDescription::Tcp(tcp) => {
+                write!(f, "tcp:{}", tcp.port)?;
+                if let Some(interface) = tcp.interface {
+                    write!(f, ":interface={}", quote_string_argument(&interface.to_string()))?;
+                }
+                write_backlog(f, tcp.backlog)
+            }
+            ServerDescription::Tcp6(tcp) => {
+                write!(f, "tcp6:{}", tcp.port)?;
+                if !tcp.interface.is_unspecified() {
+                    write!(f, ":interface={}", quote_string_argument(&tcp.interface.to_string()))?;
+                }
+                write_backlog(f, tcp.backlog)
+            }
+            ServerDescription::Unix(unix) => {
+                write!(f, "unix:{}", quote_string_argument(&unix_text(&unix.address)))?;
+                if unix.mode != MODE {
+                    write!(f, ":mode={:o}", unix.mode)?;
+                }
+                write_backlog(f, unix.backlog)?;
+                f.write_str(if unix.lockfile { "" } else { ":lockfile=0" })
+            }
+        }
+    }
+}
+
+fn write_backlog(f: &mut fmt::Formatter<'_>, backlog: u32) -> fmt::Result {
+    match backlog {
+        BACKLOG => Ok(()),
+        other => write!(f, ":backlog={other}"),
+    }
+}
+
+fn tcp(arguments: &Arguments<'_>) -> Result<TcpServer, DescriptionError> {
+    Ok(TcpServer {
+        port: arguments.required("port", PORT, port)?,
+        interface: arguments.optional("interface", "an IP address", interface)?.flatten(),
+        backlog: arguments.optional("backlog", BACKLOG_RANGE, backlog)?.unwrap_or(BACKLOG),
+    })
+}
+
+fn tcp6(arguments: &Arguments<'_>) -> Result<Tcp6Server, DescriptionError> {
+    let expected = r"an IPv6 address, its colons written \:,";
+    let interface = arguments.optional("interface", expected, |value| value.parse().ok())?;
+    Ok(Tcp6Server {
+        port: arguments.required("port", PORT, port)?,
+        interface: interface.unwrap_or(Ipv6Addr::UNSPECIFIED),
+        backlog: arguments.optional("backlog", BACKLOG_RANGE, backlog)?.unwrap_or(BACKLOG),
+    })
+}
+
+fn unix(arguments: &Arguments<'_>) -> Result<UnixServer, DescriptionError> {
+    Ok(UnixServer {
+        address: arguments.required("path", "a path or @NAME", unix_address)?,
+        mode: arguments.optional("mode", "an octal number from 0 to 7777", mode)?.unwrap_or(MODE),
+        backlog: arguments.optional("backlog", BACKLOG_RANGE, backlog)?.unwrap_or(BACKLOG),
+        lockfile: arguments.optional("lockfile", "0 or 1", switch)?.unwrap_or(true),
+    })
+}
+
+fn mode(value: &str) -> Option<u32> {
+    let octal = value.bytes().all(|byte| byte.is_ascii_digit());
+    octal.then(|| u32::from_str_radix(value, 8).ok()).flatten().filter(|&mode| mode <= 0o7777)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> ServerDescription {
+        text.parse().unwrap()
+    }
+
+    fn fails(text: &str) -> String {
+        text.parse::<ServerDescription>().unwrap_err().to_string()
+    }
+
+    fn unix_at(path: &str) -> UnixServer {
+        UnixServer::new(Address::Unix(Path::new(path).into()))
+    }
+
+    #[test]
+    fn arguments_are_taken_by_position_or_by_key() {
+        let expected = TcpServer { interface: "127.0.0.1".parse().ok(), backlog: 5, ..TcpServer::new(80) };
+        for text in ["tcp:80:127.0.0.1:5", "tcp:80:backlog=5:interface=127.0.0.1", "TCP:backlog=5:80:127.0.0.1"] {
+            assert_eq!(parse(text), ServerDescription::Tcp(expected.clone()), "{text}");
+        }
+        assert_eq!(parse("tcp:port=0:interface="), ServerDescription::Tcp(TcpServer::new(0)));
+    }
+
+    #[test]
+    fn an_ipv6_interface_has_its_colons_escaped() {
+        let expected = Tcp6Server { interface: Ipv6Addr::LOCALHOST, ..Tcp6Server::new(80) };
+        assert_eq!(parse(r"tcp6:80:interface=\:\:1"), ServerDescription::Tcp6(expected));
+        let expected = TcpServer { interface: Some(Ipv6Addr::LOCALHOST.into()), ..TcpServer::new(80) };
+        assert_eq!(parse(r"tcp:80:interface=\:\:1"), ServerDescription::Tcp(expected));
+        assert_eq!(parse("tcp6:80"), ServerDescription::Tcp6(Tcp6Server::new(80)));
+    }
+
+    #[test]
+    fn a_unix_socket_has_an_octal_mode_and_a_lock_file_by_default() {
+        assert_eq!(parse("unix:/run/x"), ServerDescription::Unix(unix_at("/run/x")));
+        let expected = UnixServer { mode: 0o600, backlog: 7, lockfile: false, ..unix_at("/run/x:y") };
+        assert_eq!(parse(r"unix:/run/x\:y:mode=600:backlog=7:lockfile=0"), ServerDescription::Unix(expected));
+    }
+
+    #[test]
+    fn an_abstract_name_begins_with_an_at_sign_or_a_nul() {
+        let expected = ServerDescription::Unix(UnixServer::new(Address::Abstract((*b"name").into())));
+        assert_eq!(parse("unix:@name"), expected);
+        assert_eq!(parse("unix:\0name"), expected);
+        assert_eq!(ServerDescription::Unix(unix_at("@file")).to_string(), "unix:./@file");
+    }
+
+    #[test]
+    fn each_error_names_the_part_and_what_was_expected() {
+        let cases = [
+            (
+                "8000",
+                "'8000' in '8000' is no server type: known are tcp, tcp6, unix, as in tcp:8000:interface=127.0.0.1",
+            ),
+            ("tcp", "'tcp' has no port: it is written tcp:PORT[:interface=IP][:backlog=N]"),
+            ("tcp:http", "the port in 'tcp:http' is 'http', but a number from 0 to 65535 was expected"),
+            ("tcp:65536", "the port in 'tcp:65536' is '65536', but a number from 0 to 65535 was expected"),
+            ("tcp:+80", "the port in 'tcp:+80' is '+80', but a number from 0 to 65535 was expected"),
+            ("tcp:port=", "the port in 'tcp:port=' is '', but a number from 0 to 65535 was expected"),
+            ("tcp:80:if=x", "'if' in 'tcp:80:if=x' has no meaning: it is written tcp:PORT[:interface=IP][:backlog=N]"),
+            ("unix:path=/x:address=/y", "'unix:path=/x:address=/y' gives the path twice"),
+            ("tcp:1:port=2", "the interface in 'tcp:1:port=2' is '1', but an IP address was expected"),
+            ("tcp:1:localhost", "the interface in 'tcp:1:localhost' is 'localhost', but an IP address was expected"),
+            (
+                "tcp6:1:interface=127.0.0.1",
+                r"the interface in 'tcp6:1:interface=127.0.0.1' is '127.0.0.1', but an IPv6 address, its colons written \:, was expected",
+            ),
+            (
+                "tcp6:1:interface=::1",
+                r"'tcp6:1:interface=::1' has an empty argument: a colon inside an argument is written \:, and a shell wants the whole in quotation marks",
+            ),
+            (
+                "tcp:1:backlog=2147483648",
+                "the backlog in 'tcp:1:backlog=2147483648' is '2147483648', but a number from 0 to 2147483647 was expected",
+            ),
+            ("unix:/x:mode=8", "the mode in 'unix:/x:mode=8' is '8', but an octal number from 0 to 7777 was expected"),
+            ("unix:/x:lockfile=no", "the lockfile in 'unix:/x:lockfile=no' is 'no', but 0 or 1 was expected"),
+            ("unix:@", "the path in 'unix:@' is '@', but a path or @NAME was expected"),
+            ("unix:a\0b", r"the path in 'unix:a\u{0}b' is 'a\u{0}b', but a path or @NAME was expected"),
+        ];
+        for (text, message) in cases {
+            assert_eq!(fails(text), message);
+        }
+    }
+
+    #[test]
+    fn an_argument_beyond_the_last_is_an_error_at_its_place() {
+        let error = "tcp:1:127.0.0.1:2:3".parse::<ServerDescription>().unwrap_err();
+        assert_eq!(error.offset(), 18);
+    }
+
+    fn servers() -> impl Strategy<Value = ServerDescription> {
+        let backlog = 0..=u32::try_from(i32::MAX).unwrap();
+        prop_oneof![
+            (any::<u16>(), any::<Option<IpAddr>>(), backlog.clone()).prop_map(|(port, interface, backlog)| {
+                ServerDescription::Tcp(TcpServer { port, interface, backlog })
+            }),
+            (any::<u16>(), any::<Ipv6Addr>(), backlog.clone()).prop_map(|(port, interface, backlog)| {
+                ServerDescription::Tcp6(Tcp6Server { port, interface, backlog })
+            }),
+            ("[^\0@][^\0]*", 0..=0o7777u32, backlog, any::<bool>()).prop_map(|(path, mode, backlog, lockfile)| {
+                ServerDescription::Unix(UnixServer { mode, backlog, lockfile, ..unix_at(&path) })
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_displayed_is_parsed_to_the_same(server in servers()) {
+            prop_assert_eq!(parse(&server.to_string()), server);
+        }
+
+        #[test]
+        fn no_text_panics(text in r"(tcp|tcp6|unix)(:(port=|interface=|backlog=|mode=|lockfile=)?[0-9.\\:=é]{0,6}){0,4}") {
+            if let Ok(server) = text.parse::<ServerDescription>() {
+                prop_assert_eq!(parse(&server.to_string()), server);
+            }
+        }
+    }
+}
