@@ -7,6 +7,7 @@
 
 mod address;
 pub mod description;
+pub mod framing;
 mod moment;
 mod outbox;
 mod slab;

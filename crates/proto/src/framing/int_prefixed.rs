@@ -1,0 +1,283 @@
+//! Strings behind a big-endian length of one, two or four bytes.
+//!
+//! ```text
+//!   00 05 h e l l o 00 02 h i      Int16StringReceiver
+//! ```
+//!
+//! Source: Int8StringReceiver, Int16StringReceiver and Int32StringReceiver of twisted.protocols.basic.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use super::Decoder;
+use super::partial::Partial;
+
+/// How long a string may be, unless told otherwise.
+const MAX_LENGTH: usize = 99_999;
+
+/// An unsigned integer that can stand before a string: `u8`, `u16` or `u32`.
+pub trait LengthPrefix: sealed::Sealed {
+    /// The big-endian form: an array of as many bytes as the integer has.
+    type Bytes: AsRef<[u8]> + fmt::Debug + Copy;
+
+    /// The longest string that it can announce.
+    const MAX: usize;
+
+    /// `length` in big-endian form, unless it is above `MAX`.
+    fn to_bytes(length: usize) -> Option<Self::Bytes>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! length_prefix {
+    ($($integer:ty),*) => { $(
+        impl sealed::Sealed for $integer {}
+
+        impl LengthPrefix for $integer {
+            type Bytes = [u8; size_of::<$integer>()];
+
+            const MAX: usize = <$integer>::MAX as usize;
+
+            fn to_bytes(length: usize) -> Option<Self::Bytes> {
+                <$integer>::try_from(length).ok().map(<$integer>::to_be_bytes)
+            }
+        }
+    )* };
+}
+
+length_prefix!(u8, u16, u32);
+
+/// Takes strings behind a length of type `P` out of a stream.
+///
+/// An error is final, because what follows cannot be told from the refused string: each further call returns it again.
+pub struct IntPrefixedDecoder<P> {
+    max_length: usize,
+    /// The value of the prefix's bytes so far, and how many there were.
+    length: usize,
+    prefix_read: usize,
+    partial: Partial,
+    prefix: PhantomData<P>,
+}
+
+/// [`IntPrefixedDecoder`] with a length of one byte.
+pub type Int8Decoder = IntPrefixedDecoder<u8>;
+/// [`IntPrefixedDecoder`] with a length of two bytes.
+pub type Int16Decoder = IntPrefixedDecoder<u16>;
+/// [`IntPrefixedDecoder`] with a length of four bytes.
+pub type Int32Decoder = IntPrefixedDecoder<u32>;
+
+/// A peer announces a string longer than allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LengthLimitExceeded {
+    /// How many bytes it announces.
+    pub length: usize,
+    /// How many bytes a string may have.
+    pub max_length: usize,
+}
+
+impl fmt::Display for LengthLimitExceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a string of {} bytes is announced, but {} are the limit", self.length, self.max_length)
+    }
+}
+
+impl std::error::Error for LengthLimitExceeded {}
+
+/// A string is too long for its length prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StringTooLong {
+    /// How many bytes it has.
+    pub length: usize,
+    /// How many the prefix can express.
+    pub max_length: usize,
+}
+
+impl fmt::Display for StringTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a string has {} bytes, but its length prefix can express only {}", self.length, self.max_length)
+    }
+}
+
+impl std::error::Error for StringTooLong {}
+
+impl<P: LengthPrefix> Default for IntPrefixedDecoder<P> {
+    fn default() -> IntPrefixedDecoder<P> {
+        IntPrefixedDecoder::new()
+    }
+}
+
+impl<P: LengthPrefix> IntPrefixedDecoder<P> {
+    /// Strings of at most 99999 bytes, or what the prefix can express.
+    pub fn new() -> IntPrefixedDecoder<P> {
+        IntPrefixedDecoder::with(MAX_LENGTH)
+    }
+
+    /// Strings of at most `max_length` bytes, or what the prefix can express.
+    pub fn with(max_length: usize) -> IntPrefixedDecoder<P> {
+        let max_length = max_length.min(P::MAX);
+        IntPrefixedDecoder { max_length, length: 0, prefix_read: 0, partial: Partial::default(), prefix: PhantomData }
+    }
+
+    /// How many bytes a string may have.
+    pub fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// The length of the string that comes next, once its prefix is there.
+    fn read_length(&mut self, input: &mut &[u8]) -> Result<Option<usize>, LengthLimitExceeded> {
+        while self.prefix_read < size_of::<P::Bytes>() {
+            let Some((&byte, rest)) = input.split_first() else { return Ok(None) };
+            *input = rest;
+            self.length = self.length << 8 | usize::from(byte);
+            self.prefix_read += 1;
+        }
+        match self.length <= self.max_length {
+            true => Ok(Some(self.length)),
+            false => Err(LengthLimitExceeded { length: self.length, max_length: self.max_length }),
+        }
+    }
+}
+
+impl<P: LengthPrefix> Decoder for IntPrefixedDecoder<P> {
+    type Error = LengthLimitExceeded;
+
+    fn decode<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Result<Option<&'a [u8]>, LengthLimitExceeded> {
+        self.partial.release();
+        let Some(length) = self.read_length(input)? else { return Ok(None) };
+        let Some(string) = self.partial.take(input, length) else { return Ok(None) };
+        self.length = 0;
+        self.prefix_read = 0;
+        Ok(Some(string))
+    }
+
+    fn buffered(&self) -> usize {
+        self.partial.len()
+    }
+
+    fn buffered_max(&self) -> usize {
+        self.max_length
+    }
+}
+
+impl<P> fmt::Debug for IntPrefixedDecoder<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("IntPrefixedDecoder");
+        shown.field("max_length", &self.max_length).field("length", &self.length);
+        shown.field("prefix_read", &self.prefix_read).field("partial", &self.partial).finish()
+    }
+}
+
+/// What stands before a string of `length` bytes, for writing it without a copy: prefix, bytes.
+///
+/// # Errors
+/// When the prefix cannot express that length.
+pub fn int_prefix<P: LengthPrefix>(length: usize) -> Result<P::Bytes, StringTooLong> {
+    P::to_bytes(length).ok_or(StringTooLong { length, max_length: P::MAX })
+}
+
+/// Appends `string` behind its length as a `P` to `out`.
+///
+/// # Errors
+/// When the prefix cannot express the length; `out` stays as it was.
+pub fn encode_int_prefixed<P: LengthPrefix>(string: &[u8], out: &mut Vec<u8>) -> Result<(), StringTooLong> {
+    let prefix = int_prefix::<P>(string.len())?;
+    out.reserve(prefix.as_ref().len() + string.len());
+    out.extend_from_slice(prefix.as_ref());
+    out.extend_from_slice(string);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::framing::tests::decode_in_chunks;
+
+    #[test]
+    fn the_length_is_big_endian_and_as_wide_as_its_type() {
+        assert_eq!(Int8Decoder::new().decode(&mut &b"\x02hi"[..]), Ok(Some(&b"hi"[..])));
+        assert_eq!(Int16Decoder::new().decode(&mut &b"\0\x02hi"[..]), Ok(Some(&b"hi"[..])));
+        assert_eq!(Int32Decoder::new().decode(&mut &b"\0\0\0\x02hi"[..]), Ok(Some(&b"hi"[..])));
+        assert_eq!(int_prefix::<u32>(0x0102_0304), Ok([1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn a_string_inside_one_chunk_is_borrowed_from_it() {
+        let chunk = b"\x05hello\0".to_vec();
+        let mut input = &chunk[..];
+        let mut decoder = Int8Decoder::new();
+        assert_eq!(decoder.decode(&mut input).unwrap().unwrap().as_ptr(), chunk[1..].as_ptr());
+        assert_eq!(decoder.decode(&mut input), Ok(Some(&b""[..])));
+        assert_eq!(decoder.decode(&mut input), Ok(None));
+    }
+
+    #[test]
+    fn a_length_above_the_limit_is_refused_for_good() {
+        let mut decoder = Int32Decoder::new();
+        let error = LengthLimitExceeded { length: 100_000, max_length: 99_999 };
+        assert_eq!(decoder.decode(&mut &100_000u32.to_be_bytes()[..]), Err(error));
+        assert_eq!(decoder.decode(&mut &b"\0\0\0\x01a"[..]), Err(error));
+        assert_eq!(error.to_string(), "a string of 100000 bytes is announced, but 99999 are the limit");
+        assert_eq!(Int32Decoder::new().decode(&mut &99_999u32.to_be_bytes()[..]), Ok(None));
+    }
+
+    #[test]
+    fn the_limit_is_what_the_prefix_can_express_at_most() {
+        assert_eq!(Int8Decoder::new().max_length(), 255);
+        assert_eq!(Int16Decoder::new().max_length(), 65_535);
+        assert_eq!(Int32Decoder::new().max_length(), 99_999);
+    }
+
+    #[test]
+    fn a_string_too_long_for_its_prefix_is_not_encoded() {
+        let mut out = b"before".to_vec();
+        let error = encode_int_prefixed::<u8>(&[0; 256], &mut out).unwrap_err();
+        assert_eq!(error, StringTooLong { length: 256, max_length: 255 });
+        assert_eq!(error.to_string(), "a string has 256 bytes, but its length prefix can express only 255");
+        assert_eq!(out, b"before");
+        assert!(encode_int_prefixed::<u16>(&[0; 65_535], &mut out).is_ok());
+        assert!(encode_int_prefixed::<u16>(&[0; 65_536], &mut out).is_err());
+    }
+
+    fn round_trip<P: LengthPrefix>(strings: &[Vec<u8>], lengths: &[usize]) -> Result<(), TestCaseError> {
+        let mut stream = Vec::new();
+        for string in strings {
+            encode_int_prefixed::<P>(string, &mut stream).unwrap();
+        }
+        let found = decode_in_chunks(&mut IntPrefixedDecoder::<P>::new(), &stream, lengths, true);
+        prop_assert_eq!(found, strings.iter().cloned().map(Ok).collect::<Vec<_>>());
+        Ok(())
+    }
+
+    fn split_agrees<P: LengthPrefix>(stream: &[u8], lengths: &[usize]) -> Result<(), TestCaseError> {
+        let split = decode_in_chunks(&mut IntPrefixedDecoder::<P>::with(20), stream, lengths, true);
+        prop_assert_eq!(split, decode_in_chunks(&mut IntPrefixedDecoder::<P>::with(20), stream, &[], true));
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_any_bytes_gives_the_same(
+            stream in prop_oneof![vec(any::<u8>(), 0..60), vec(0..4u8, 0..60)],
+            lengths in vec(1..8usize, 1..8),
+        ) {
+            split_agrees::<u8>(&stream, &lengths)?;
+            split_agrees::<u16>(&stream, &lengths)?;
+            split_agrees::<u32>(&stream, &lengths)?;
+        }
+
+        #[test]
+        fn encoded_strings_are_decoded_to_themselves(
+            strings in vec(vec(any::<u8>(), 0..=255), 0..8),
+            lengths in vec(1..100usize, 1..8),
+        ) {
+            round_trip::<u8>(&strings, &lengths)?;
+            round_trip::<u16>(&strings, &lengths)?;
+            round_trip::<u32>(&strings, &lengths)?;
+        }
+    }
+}

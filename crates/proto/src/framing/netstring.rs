@@ -1,0 +1,292 @@
+//! Netstrings: `5:hello,`, a decimal length, a colon, that many bytes and a comma.
+//!
+//! Strict: no sign, no leading zero, no space; a length above the maximum is refused at the digit that exceeds it.
+//!
+//! Source: <https://cr.yp.to/proto/netstrings.txt>, NetstringReceiver of twisted.protocols.basic.
+
+use std::fmt;
+
+use super::Decoder;
+use super::partial::Partial;
+
+/// How long a string may be, unless told otherwise.
+const MAX_LENGTH: usize = 99_999;
+
+/// Takes netstrings out of a stream.
+///
+/// An error is final, because nobody knows where the next string begins: each further call returns it again.
+#[derive(Debug)]
+pub struct NetstringDecoder {
+    max_length: usize,
+    state: State,
+    partial: Partial,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Before the colon: the value of the digits so far, if there are any.
+    Length(Option<usize>),
+    /// Behind the colon of a string with this length.
+    Payload(usize),
+    Broken(NetstringParseError),
+}
+
+/// The stream is not one of netstrings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NetstringParseError {
+    /// A length has another character than a digit or the colon, or no digit at all.
+    Length {
+        /// The byte that is wrong.
+        found: u8,
+    },
+    /// A length of several digits begins with a zero.
+    LeadingZero,
+    /// A string is longer than allowed.
+    TooLong {
+        /// How many bytes a string may have.
+        max_length: usize,
+    },
+    /// A string is not followed by a comma.
+    Comma {
+        /// The byte that stands in its place.
+        found: u8,
+    },
+}
+
+impl fmt::Display for NetstringParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            NetstringParseError::Length { found } => {
+                write!(f, "a netstring's length has '{}' where a digit belongs", found.escape_ascii())
+            }
+            NetstringParseError::LeadingZero => f.write_str("a netstring's length has a leading zero"),
+            NetstringParseError::TooLong { max_length } => write!(f, "a netstring is longer than {max_length} bytes"),
+            NetstringParseError::Comma { found } => {
+                write!(f, "a netstring ends with '{}' instead of a comma", found.escape_ascii())
+            }
+        }
+    }
+}
+
+impl std::error::Error for NetstringParseError {}
+
+impl Default for NetstringDecoder {
+    fn default() -> NetstringDecoder {
+        NetstringDecoder::new()
+    }
+}
+
+impl NetstringDecoder {
+    /// Strings of at most 99999 bytes.
+    pub fn new() -> NetstringDecoder {
+        NetstringDecoder::with(MAX_LENGTH)
+    }
+
+    /// Strings of at most `max_length` bytes.
+    pub fn with(max_length: usize) -> NetstringDecoder {
+        // The comma must be countable too.
+        let max_length = max_length.min(usize::MAX - 1);
+        NetstringDecoder { max_length, state: State::Length(None), partial: Partial::default() }
+    }
+
+    /// How many bytes a string may have.
+    pub fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// The length of the string that comes next, once its colon is there.
+    fn read_length(&mut self, input: &mut &[u8]) -> Result<Option<usize>, NetstringParseError> {
+        loop {
+            let value = match self.state {
+                State::Length(value) => value,
+                State::Payload(length) => return Ok(Some(length)),
+                State::Broken(error) => return Err(error),
+            };
+            let Some((&byte, rest)) = input.split_first() else { return Ok(None) };
+            *input = rest;
+            self.state = match self.next_state(value, byte) {
+                Ok(state) => state,
+                Err(error) => State::Broken(error),
+            };
+        }
+    }
+
+    fn next_state(&self, value: Option<usize>, byte: u8) -> Result<State, NetstringParseError> {
+        match (byte, value) {
+            (b':', Some(length)) => Ok(State::Payload(length)),
+            (b'0'..=b'9', Some(0)) => Err(NetstringParseError::LeadingZero),
+            (b'0'..=b'9', _) => {
+                let longer = value.unwrap_or(0).saturating_mul(10).saturating_add((byte - b'0').into());
+                match longer <= self.max_length {
+                    true => Ok(State::Length(Some(longer))),
+                    false => Err(NetstringParseError::TooLong { max_length: self.max_length }),
+                }
+            }
+            (found, _) => Err(NetstringParseError::Length { found }),
+        }
+    }
+}
+
+impl Decoder for NetstringDecoder {
+    type Error = NetstringParseError;
+
+    fn decode<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Result<Option<&'a [u8]>, NetstringParseError> {
+        self.partial.release();
+        let Some(length) = self.read_length(input)? else { return Ok(None) };
+        let Some(taken) = self.partial.take(input, length + 1) else { return Ok(None) };
+        match taken[length] {
+            b',' => {
+                self.state = State::Length(None);
+                Ok(Some(&taken[..length]))
+            }
+            found => {
+                let error = NetstringParseError::Comma { found };
+                self.state = State::Broken(error);
+                Err(error)
+            }
+        }
+    }
+
+    fn buffered(&self) -> usize {
+        self.partial.len()
+    }
+
+    fn buffered_max(&self) -> usize {
+        self.max_length
+    }
+}
+
+/// Appends `string` as a netstring to `out`.
+pub fn encode_netstring(string: &[u8], out: &mut Vec<u8>) {
+    let header = NetstringHeader::new(string.len());
+    out.reserve(header.as_ref().len() + string.len() + 1);
+    out.extend_from_slice(header.as_ref());
+    out.extend_from_slice(string);
+    out.push(b',');
+}
+
+/// What stands before a netstring's bytes, for writing it without a copy: header, bytes, comma.
+#[derive(Clone, Copy, Debug)]
+pub struct NetstringHeader {
+    digits: [u8; NetstringHeader::SIZE],
+    begin: usize,
+}
+
+impl NetstringHeader {
+    /// The digits of a 64-bit number and the colon.
+    const SIZE: usize = 21;
+
+    /// The header of a string of `length` bytes.
+    pub fn new(length: usize) -> NetstringHeader {
+        let mut header = NetstringHeader { digits: [b':'; NetstringHeader::SIZE], begin: NetstringHeader::SIZE - 1 };
+        let mut left = length;
+        loop {
+            header.begin -= 1;
+            header.digits[header.begin] = b"0123456789"[left % 10];
+            left /= 10;
+            if left == 0 {
+                return header;
+            }
+        }
+    }
+}
+
+impl AsRef<[u8]> for NetstringHeader {
+    fn as_ref(&self) -> &[u8] {
+        &self.digits[self.begin..]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::framing::tests::decode_in_chunks;
+
+    fn fails(stream: &[u8]) -> NetstringParseError {
+        let mut input = stream;
+        let mut decoder = NetstringDecoder::with(50);
+        let error = decoder.decode(&mut input).unwrap_err();
+        assert_eq!(decoder.decode(&mut &b"1:a,"[..]), Err(error), "an error is final");
+        error
+    }
+
+    #[test]
+    fn a_string_inside_one_chunk_is_borrowed_from_it() {
+        let chunk = b"5:hello,0:,".to_vec();
+        let mut input = &chunk[..];
+        let mut decoder = NetstringDecoder::new();
+        assert_eq!(decoder.decode(&mut input).unwrap().unwrap().as_ptr(), chunk[2..].as_ptr());
+        assert_eq!(decoder.decode(&mut input), Ok(Some(&b""[..])));
+        assert_eq!(decoder.decode(&mut input), Ok(None));
+    }
+
+    #[test]
+    fn whatever_is_not_strict_is_refused_by_name() {
+        assert_eq!(fails(b"01:a,"), NetstringParseError::LeadingZero);
+        assert_eq!(fails(b"00:,"), NetstringParseError::LeadingZero);
+        assert_eq!(fails(b":,"), NetstringParseError::Length { found: b':' });
+        assert_eq!(fails(b"-1:,"), NetstringParseError::Length { found: b'-' });
+        assert_eq!(fails(b"1 :a,"), NetstringParseError::Length { found: b' ' });
+        assert_eq!(fails(b"1:ab"), NetstringParseError::Comma { found: b'b' });
+        assert_eq!(fails(b"51:"), NetstringParseError::TooLong { max_length: 50 });
+    }
+
+    #[test]
+    fn too_many_digits_are_refused_before_the_colon_comes() {
+        assert_eq!(fails(b"51"), NetstringParseError::TooLong { max_length: 50 });
+        assert_eq!(fails(&[b'9'; 100]), NetstringParseError::TooLong { max_length: 50 });
+        let mut decoder = NetstringDecoder::with(usize::MAX);
+        assert!(decoder.decode(&mut &[b'9'; 30][..]).is_err());
+        let longest = format!("{}:", usize::MAX - 1);
+        assert_eq!(NetstringDecoder::with(usize::MAX).decode(&mut longest.as_bytes()), Ok(None));
+    }
+
+    #[test]
+    fn a_long_announcement_takes_no_memory() {
+        let mut decoder = NetstringDecoder::new();
+        assert_eq!(decoder.decode(&mut &b"99999:abc"[..]), Ok(None));
+        assert_eq!(decoder.buffered(), 3);
+    }
+
+    #[test]
+    fn errors_read_as_sentences() {
+        assert_eq!(fails(b"1\n").to_string(), r"a netstring's length has '\n' where a digit belongs");
+        assert_eq!(fails(b"1:ab").to_string(), "a netstring ends with 'b' instead of a comma");
+        assert_eq!(fails(b"99").to_string(), "a netstring is longer than 50 bytes");
+    }
+
+    #[test]
+    fn a_header_has_all_digits_of_any_length() {
+        assert_eq!(NetstringHeader::new(0).as_ref(), b"0:");
+        assert_eq!(NetstringHeader::new(99_999).as_ref(), b"99999:");
+        assert_eq!(NetstringHeader::new(usize::MAX).as_ref(), format!("{}:", usize::MAX).as_bytes());
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_any_bytes_gives_the_same(
+            stream in prop_oneof![vec(any::<u8>(), 0..40), "([0-9]{0,2}:?[a-c,]{0,12}){0,6}".prop_map(String::into_bytes)],
+            lengths in vec(1..8usize, 1..8),
+        ) {
+            let split = decode_in_chunks(&mut NetstringDecoder::with(20), &stream, &lengths, true);
+            prop_assert_eq!(split, decode_in_chunks(&mut NetstringDecoder::with(20), &stream, &[], true));
+        }
+
+        #[test]
+        fn encoded_strings_are_decoded_to_themselves(
+            strings in vec(vec(any::<u8>(), 0..120), 0..8),
+            lengths in vec(1..100usize, 1..8),
+        ) {
+            let mut stream = Vec::new();
+            for string in &strings {
+                encode_netstring(string, &mut stream);
+            }
+            let found = decode_in_chunks(&mut NetstringDecoder::new(), &stream, &lengths, true);
+            prop_assert_eq!(found, strings.into_iter().map(Ok).collect::<Vec<_>>());
+        }
+    }
+}
