@@ -1,2 +1,68 @@
-//! ropewalk
-fn main() {}
+//! The project's own tool. `cargo xtask --help` lists what it does; `.ci/run` calls it.
+//!
+//! It only starts other programs (cargo, cargo-nextest, cargo-mutants, apt-get) and reads what they report, so that
+//! people and CI run the same checks in the same way. No rule of the reactor lives here.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its terminal")]
+
+mod bench;
+mod cargo_tool;
+mod debian;
+mod matrix;
+mod msrv;
+mod mutants;
+mod platforms;
+mod step;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// ropewalk's own tool: what people and CI run to build, test and measure the project.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Test(test::Options),
+    Platforms(platforms::Options),
+    /// Compile with the oldest Rust that Cargo.toml promises
+    ///
+    /// Uses rustup's toolchain of that version when it is installed, else Debian's package of it, unpacked below the
+    /// target folder; else only clippy's lint for newer library items and the dependencies' own declarations.
+    /// The output says which of them it was.
+    Msrv,
+    Mutants(mutants::Options),
+    Bench(bench::Options),
+    Matrix(matrix::Options),
+}
+
+fn main() -> ExitCode {
+    match run(CommandLine::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nxtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    let workspace = Workspace::load()?;
+    match command {
+        Command::Test(options) => test::run(&options),
+        Command::Platforms(options) => platforms::run(&workspace, &options),
+        Command::Msrv => msrv::run(&workspace),
+        Command::Mutants(options) => mutants::run(&workspace, &options),
+        Command::Bench(options) => bench::run(&options),
+        Command::Matrix(options) => matrix::run(&workspace, &options),
+    }
+}

@@ -1,0 +1,122 @@
+//! The support matrix as a Markdown page.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use anyhow::{Result, bail};
+
+/// Results by interface (rows) and provider (columns).
+pub(crate) struct Matrix<'a> {
+    specifications: BTreeMap<&'a str, BTreeSet<&'a str>>,
+    cells: BTreeMap<(&'a str, &'a str), Cell>,
+    providers: BTreeSet<&'a str>,
+}
+
+#[derive(Default)]
+struct Cell {
+    passed: u32,
+    total: u32,
+}
+
+impl<'a> Matrix<'a> {
+    /// Counts results; tests that are no specification (`provider::interface::sentence`) are left out.
+    pub(crate) fn of(results: impl Iterator<Item = (&'a str, bool)>) -> Matrix<'a> {
+        let mut matrix = Matrix { specifications: BTreeMap::new(), cells: BTreeMap::new(), providers: BTreeSet::new() };
+        for (name, passed) in results {
+            if let Some(specification) = parse(name) {
+                matrix.count(specification, passed);
+            }
+        }
+        matrix
+    }
+
+    fn count(&mut self, (provider, interface, sentence): (&'a str, &'a str, &'a str), passed: bool) {
+        self.providers.insert(provider);
+        self.specifications.entry(interface).or_default().insert(sentence);
+        let cell = self.cells.entry((interface, provider)).or_default();
+        cell.total += 1;
+        cell.passed += u32::from(passed);
+    }
+
+    /// # Errors
+    /// There is no specification at all: an empty page would look like an answer.
+    pub(crate) fn markdown(&self) -> Result<String> {
+        if self.cells.is_empty() {
+            bail!("the suite has no specification named provider::interface::sentence");
+        }
+        let mut page = String::from(INTRODUCTION);
+        let columns: String = self.providers.iter().map(|provider| format!(" {provider} |")).collect();
+        let _ = writeln!(page, "| interface | specifications |{columns}");
+        let _ = writeln!(page, "|---|--:|{}", "--:|".repeat(self.providers.len()));
+        for (interface, sentences) in &self.specifications {
+            let _ = writeln!(page, "| {interface} | {} |{}", sentences.len(), self.row(interface));
+        }
+        let total: usize = self.specifications.values().map(BTreeSet::len).sum();
+        let _ = writeln!(page, "| all | {total} |{}", self.totals());
+        Ok(page)
+    }
+
+    fn row(&self, interface: &str) -> String {
+        let cell = |provider: &&str| match self.cells.get(&(interface, *provider)) {
+            Some(Cell { passed, total }) => format!(" {passed}/{total} |"),
+            None => " - |".to_owned(),
+        };
+        self.providers.iter().map(cell).collect()
+    }
+
+    fn totals(&self) -> String {
+        let of_provider = |provider: &&str| {
+            let cells = self.cells.iter().filter(|((_, column), _)| column == provider).map(|(_, cell)| cell);
+            let (passed, total) = cells.fold((0, 0), |sum, cell| (sum.0 + cell.passed, sum.1 + cell.total));
+            format!(" {passed}/{total} |")
+        };
+        self.providers.iter().map(of_provider).collect()
+    }
+}
+
+const INTRODUCTION: &str = "\
+# Support matrix
+
+<!-- Written by `cargo xtask matrix` from the conformance suite's results; changes by hand are lost. -->
+
+One suite of specifications runs on every event provider that has the interface. A cell shows how many of them passed
+and how many apply to that provider; a dash means that the provider does not offer the interface.
+
+";
+
+fn parse(name: &str) -> Option<(&str, &str, &str)> {
+    let (provider, rest) = name.split_once("::")?;
+    let (interface, sentence) = rest.split_once("::")?;
+    Some((provider, interface, sentence))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_interfaces_and_columns_are_providers() {
+        let results = [
+            ("poll::tcp::a_peer_is_heard", true),
+            ("epoll::tcp::a_peer_is_heard", true),
+            ("epoll::tcp::bytes_arrive_once", false),
+            ("epoll::unix::a_mode_is_kept", true),
+            ("no_specification", true),
+        ];
+        let page = Matrix::of(results.into_iter()).markdown().unwrap();
+        let table: Vec<&str> = page.lines().filter(|line| line.starts_with('|')).collect();
+        let expected = [
+            "| interface | specifications | epoll | poll |",
+            "|---|--:|--:|--:|",
+            "| tcp | 2 | 1/2 | 1/1 |",
+            "| unix | 1 | 1/1 | - |",
+            "| all | 3 | 2/3 | 1/1 |",
+        ];
+        assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn an_empty_suite_makes_no_page() {
+        assert!(Matrix::of([("tests", true)].into_iter()).markdown().is_err());
+    }
+}
