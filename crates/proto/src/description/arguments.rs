@@ -32,7 +32,7 @@ pub(super) fn find_shape(
         let (name_text, text) = (Quoted(&name.value), Quoted(description.text()));
         let known: Vec<_> = shapes.iter().map(|shape| shape.name).collect();
         let known = known.join(", ");
-        let message = format_args!("{name_text} in {text} is no {side} type: known are {known}, as in {example}");
+        let message = format!("{name_text} in {text} is no {side} type: known are {known}, as in {example}");
         DescriptionError::new(name.offset, message)
     })
 }
@@ -66,7 +66,7 @@ impl<'a> Arguments<'a> {
             Some(value) => Ok(Some(value)),
             None => {
                 let (text, value) = (Quoted(self.description.text()), Quoted(&argument.value));
-                let message = format_args!("the {parameter} in {text} is {value}, but {expected} was expected");
+                let message = format!("the {parameter} in {text} is {value}, but {expected} was expected");
                 Err(DescriptionError::new(argument.offset, message))
             }
         }
@@ -81,7 +81,7 @@ impl<'a> Arguments<'a> {
     ) -> Result<T, DescriptionError> {
         self.optional(parameter, expected, parse)?.ok_or_else(|| {
             let (text, usage) = (Quoted(self.description.text()), self.shape.usage);
-            let message = format_args!("{text} has no {parameter}: it is written {usage}");
+            let message = format!("{text} has no {parameter}: it is written {usage}");
             DescriptionError::new(self.description.text().len(), message)
         })
     }
