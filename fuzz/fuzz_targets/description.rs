@@ -1,0 +1,49 @@
+//! No text breaks the description parser; what it accepts can be displayed, quoted and parsed to the same.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ropewalk_proto::description::{ClientDescription, Description, ServerDescription, quote_string_argument};
+
+fuzz_target!(|text: &str| {
+    let quoted: Description = format!("x:{}", quote_string_argument(text)).parse().unwrap();
+    assert_eq!(quoted.positional()[0].value, text);
+
+    match text.parse::<Description>() {
+        Ok(description) => assert_eq!(requoted(&description), strip_offsets(&description)),
+        Err(error) => assert!(text.is_char_boundary(error.offset())),
+    }
+    if let Ok(server) = text.parse::<ServerDescription>() {
+        assert_eq!(server.to_string().parse(), Ok(server));
+    }
+    match text.parse::<ClientDescription>() {
+        // A timeout is displayed in seconds as a float, so only its text is compared.
+        Ok(client) => assert_eq!(reparsed(&client).to_string(), reparsed(&reparsed(&client)).to_string()),
+        Err(error) => assert!(text.is_char_boundary(error.offset())),
+    }
+});
+
+fn reparsed(client: &ClientDescription) -> ClientDescription {
+    client.to_string().parse().unwrap()
+}
+
+type Parts = (String, Vec<String>, Vec<(String, String)>);
+
+fn strip_offsets(description: &Description) -> Parts {
+    let positional = description.positional().iter().map(|argument| argument.value.clone()).collect();
+    let keyed = description.keyed().iter().map(|keyed| (keyed.key.value.clone(), keyed.argument.value.clone()));
+    (description.name().value.clone(), positional, keyed.collect())
+}
+
+fn requoted(description: &Description) -> Parts {
+    let mut text = quote_string_argument(&description.name().value).into_owned();
+    for argument in description.positional() {
+        text.push(':');
+        text.push_str(&quote_string_argument(&argument.value));
+    }
+    for keyed in description.keyed() {
+        let (key, value) = (&keyed.key.value, &keyed.argument.value);
+        text.push_str(&format!(":{}={}", quote_string_argument(key), quote_string_argument(value)));
+    }
+    strip_offsets(&text.parse().unwrap())
+}
