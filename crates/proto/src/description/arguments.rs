@@ -108,15 +108,13 @@ impl<'a> Arguments<'a> {
 
     /// What has a key is passed over, so `tcp:host=example.com:80` gives a port.
     fn place_positional(&mut self) -> Result<(), DescriptionError> {
-        let mut next = 0;
         for argument in self.description.positional() {
             if argument.value.is_empty() {
                 return Err(self.empty(argument));
             }
-            let free = (next..self.shape.positional_max).find(|&index| self.values[index].is_none());
+            let free = (0..self.shape.positional_max).find(|&index| self.values[index].is_none());
             let index = free.ok_or_else(|| self.unexpected(argument))?;
             self.values[index] = Some(argument);
-            next = index + 1;
         }
         Ok(())
     }

@@ -255,6 +255,12 @@ mod tests {
         assert_eq!(fails("a:k=1:k=2"), (6, "'a:k=1:k=2' gives 'k' twice".into()));
     }
 
+    #[test]
+    fn an_error_shows_the_beginning_of_a_long_text() {
+        let long = "é".repeat(300);
+        assert_eq!(fails(&format!("{long}\\")).1.chars().filter(|&character| character == 'é').count(), 200);
+    }
+
     proptest! {
         #[test]
         fn a_quoted_argument_is_parsed_to_itself(argument in ".*", key in ".+", value in ".*") {
