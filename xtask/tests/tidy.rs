@@ -1,0 +1,102 @@
+//! Rules of docs/style.md that a compiler does not know, checked on the sources as text.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Words that fit anything and so say nothing.
+const EMPTY_NAMES: [&str; 6] = ["manager", "handler", "helper", "utils", "common", "misc"];
+
+/// What names an operating system inside a `cfg`.
+const SYSTEMS: [&str; 6] = ["unix", "windows", "target_os", "target_family", "linux_like", "bsd_like"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask stands in the workspace")
+}
+
+/// Every file with this extension below these folders of the workspace.
+fn files(folders: &[&str], extension: &str) -> Vec<PathBuf> {
+    let mut waiting: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
+    let mut found = Vec::new();
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            waiting.extend(fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").path()));
+        } else if path.extension().is_some_and(|own| own == extension) {
+            found.push(path);
+        }
+    }
+    assert!(!found.is_empty(), "no .{extension} below {folders:?}");
+    found
+}
+
+/// Lines that choose an operating system inside a function, as (line number, text).
+fn system_choices_inside_functions(source: &str) -> Vec<(usize, &str)> {
+    let lines: Vec<&str> = source.lines().collect();
+    let chooses = |line: &str| SYSTEMS.iter().any(|system| line.contains(system));
+    let inside = |at: usize| {
+        let line = lines[at];
+        let code = line.trim_start();
+        if code.starts_with("//") || !chooses(line) {
+            return false;
+        }
+        line.contains("cfg!(")
+            || (line.len() > code.len() && code.starts_with("#[cfg(") && !guards_an_item(&lines[at + 1..]))
+    };
+    (0..lines.len()).filter(|at| inside(*at)).map(|at| (at + 1, lines[at])).collect()
+}
+
+/// Whether the attribute before these lines stands on an item (of a module or an impl) and not on a statement.
+fn guards_an_item(following: &[&str]) -> bool {
+    const ITEMS: [&str; 9] = ["pub", "fn", "unsafe", "const", "type", "use", "mod", "struct", "impl"];
+    let mut code = following.iter().map(|line| line.trim_start());
+    let guarded = code.find(|line| !line.starts_with("#[") && !line.starts_with("//")).unwrap_or_default();
+    let names_an_item = |item: &&str| guarded.strip_prefix(*item).is_some_and(|rest| rest.starts_with([' ', '(']));
+    // A macro with braces stands for items, such as a list of specifications.
+    ITEMS.iter().any(names_an_item) || guarded.contains("! {")
+}
+
+#[test]
+fn an_operating_system_difference_is_a_file() {
+    let mut found = Vec::new();
+    for file in files(&["crates", "conformance"], "rs") {
+        let source = fs::read_to_string(&file).expect("a source");
+        let choices = system_choices_inside_functions(&source);
+        found.extend(choices.iter().map(|(line, text)| format!("{}:{line}: {}", file.display(), text.trim())));
+    }
+    assert!(found.is_empty(), "move what differs into a file of its own:\n{}", found.join("\n"));
+}
+
+#[test]
+fn a_choice_inside_a_function_is_told_from_one_on_an_item() {
+    let source = "#[cfg(unix)]\nmod unix;\nimpl A {\n    #[cfg(unix)]\n    #[must_use]\n    pub fn a() {\n        \
+                  #[cfg(windows)]\n        b();\n        if cfg!(target_os = \"linux\") {}\n    }\n}\n#[cfg(test)]\nmod tests;\n";
+    let lines: Vec<usize> = system_choices_inside_functions(source).iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [7, 9]);
+}
+
+#[test]
+fn a_file_is_named_for_its_concern() {
+    let says_nothing = |file: &PathBuf| {
+        let path = file.strip_prefix(root()).expect("below the root").with_extension("");
+        path.iter()
+            .filter_map(|part| part.to_str())
+            .flat_map(|part| part.split('_'))
+            .any(|word| EMPTY_NAMES.contains(&word))
+    };
+    let mut found = files(&["crates", "conformance", "bench", "xtask"], "rs");
+    found.retain(says_nothing);
+    assert!(found.is_empty(), "a name that fits anything: {found:?}");
+}
+
+#[test]
+fn the_book_lists_every_chapter_and_no_other() {
+    let summary = fs::read_to_string(root().join("docs/src/SUMMARY.md")).expect("a summary");
+    let mut listed: Vec<String> =
+        summary.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())).collect();
+    let book = root().join("docs/src");
+    let chapter = |file: PathBuf| Some(file.strip_prefix(&book).ok()?.to_str()?.replace('\\', "/"));
+    let mut chapters: Vec<String> = files(&["docs/src"], "md").into_iter().filter_map(chapter).collect();
+    chapters.retain(|chapter| chapter != "SUMMARY.md");
+    listed.sort_unstable();
+    chapters.sort_unstable();
+    assert_eq!(listed, chapters);
+}
