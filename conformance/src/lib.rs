@@ -1,1 +1,42 @@
-//! conformance
+//! What every event provider promises.
+//!
+//! A specification is a function whose name is a sentence and whose first line names its source. It exists once, in
+//! [`specs`], and is run for each provider that offers its interface:
+//!
+//! ```ignore
+//! conformance!(epoll = Subject::named("epoll"); core, time, tcp);
+//! ```
+//!
+//! mounts it as a test called `epoll::tcp::a_sentence`. A provider that lacks an interface does not list it; nothing is
+//! skipped inside a test. A hang is a failure: the test runner ends a test after a minute.
+
+pub mod script;
+pub mod specs;
+mod subject;
+
+pub use subject::{Subject, run};
+
+/// Defines specifications as functions, and a macro by the module's name that mounts each of them as a test.
+#[macro_export]
+macro_rules! specifications {
+    ($interface:ident; $( $(#[$attribute:meta])* fn $name:ident($subject:ident: &Subject) $body:block )*) => {
+        $( $(#[$attribute])* #[doc = stringify!($name)] pub fn $name($subject: &$crate::Subject) $body )*
+
+        /// Mounts these specifications in a module that has a function `subject`.
+        #[macro_export]
+        macro_rules! $interface {
+            () => { $( #[test] fn $name() { $crate::specs::$interface::$name(&super::subject()); } )* };
+        }
+    };
+}
+
+/// Runs the specifications of some interfaces for one provider.
+#[macro_export]
+macro_rules! conformance {
+    ($provider:ident = $subject:expr; $($interface:ident),+ $(,)?) => {
+        mod $provider {
+            fn subject() -> $crate::Subject { use super::*; $subject }
+            $( mod $interface { $crate::$interface!(); } )+
+        }
+    };
+}

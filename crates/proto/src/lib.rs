@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod deferred;
 pub mod description;
 pub mod framing;
 mod moment;
@@ -15,6 +16,10 @@ mod stream_state;
 mod timer_queue;
 
 pub use address::Address;
+pub use deferred::{
+    Abandoned, AlreadyCalled, CancelHandle, Cancelled, Deferred, Failure, FirstError, Outcome, Panicked, Resolver,
+    WaitsForItself, fail, gather_results, succeed,
+};
 pub use moment::Moment;
 pub use outbox::Outbox;
 pub use slab::{Key, SecondaryMap, Slab};

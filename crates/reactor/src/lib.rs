@@ -1,5 +1,59 @@
-//! ropewalk
+//! ropewalk: the Twisted reactor system in Rust.
+//!
+//! A [`Reactor`] is a single-threaded event loop over an event provider (epoll, poll, select, a simulated network). It
+//! calls [`Protocol`]s when bytes arrive, and functions when time has passed:
+//!
+//! ```no_run
+//! use ropewalk::prelude::*;
+//!
+//! struct Echo;
+//!
+//! impl Protocol for Echo {
+//!     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+//!         transport.write(data);
+//!     }
+//! }
+//!
+//! fn main() -> ropewalk::Result<()> {
+//!     let reactor = Reactor::new()?;
+//!     reactor.listen_tcp("127.0.0.1:8000", || Echo)?;
+//!     reactor.run()
+//! }
+//! ```
+//!
+//! Where to look: [`interfaces`] has the reactor's methods by interface, [`protocols`] what a user writes, [`transports`]
+//! what he is given, [`task`] futures on the loop, [`testing`] the simulated network and virtual time.
 
 #![forbid(unsafe_code)]
 
+pub mod error;
+pub mod interfaces;
+pub mod protocols;
+mod reactor;
+pub mod task;
 pub mod testing;
+pub mod transports;
+
+pub use error::{Error, Result};
+pub use interfaces::core::{Phase, RunOptions, TriggerId};
+pub use interfaces::fd_set::Descriptor;
+pub use interfaces::tcp::{Binding, Destination};
+pub use interfaces::threads::ThreadHandle;
+pub use interfaces::time::DelayedCall;
+pub use interfaces::unix::{UnixBinding, UnixDestination};
+pub use protocols::{ClientFactory, Factory, Protocol};
+pub use reactor::{DetachedWait, Interface, PanicPolicy, Reactor, ReactorInfo, reactors};
+pub use ropewalk_proto::{Address, Deferred, Failure, Moment, fail, gather_results, succeed};
+/// The door for event providers of one's own: [`Reactor::with_provider`].
+pub use ropewalk_sys as sys;
+pub use transports::{Connector, ConnectorState, Port, Transport};
+
+/// What most programs use.
+pub mod prelude {
+    pub use crate::error::Error;
+    pub use crate::interfaces::core::Phase;
+    pub use crate::protocols::{ClientFactory, Factory, Protocol};
+    pub use crate::reactor::Reactor;
+    pub use crate::transports::{Connector, Port, Transport};
+    pub use ropewalk_proto::{Address, Deferred, Failure};
+}

@@ -7,8 +7,10 @@ mod provider;
 mod providers;
 #[cfg(unix)]
 mod readiness;
+pub mod signals;
 #[cfg(unix)]
 mod socket;
+mod unix_lock;
 mod waker;
 
 pub use io_handle::{AsIo, AsRawIo, BorrowedIo, OwnedIo, RawIo};
@@ -17,4 +19,5 @@ pub use provider::{
     SocketOption,
 };
 pub use providers::{Provider, providers};
+pub use unix_lock::UnixLock;
 pub use waker::{Wake, Waker};

@@ -1,0 +1,267 @@
+//! Protocols, factories and logs for specifications.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+use ropewalk::{Address, ClientFactory, Connector, Error, Factory, Protocol, Reactor, Transport};
+
+/// What happened, in order. Other threads may add to it.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    /// An empty log.
+    pub fn new() -> Log {
+        Log::default()
+    }
+
+    /// Something happened.
+    pub fn add(&self, entry: impl Into<String>) {
+        self.0.lock().unwrap().push(entry.into());
+    }
+
+    /// Everything up to now.
+    pub fn entries(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// How often that happened.
+    pub fn count(&self, entry: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|happened| *happened == entry).count()
+    }
+
+    /// Whether that happened.
+    pub fn contains(&self, entry: &str) -> bool {
+        self.count(entry) > 0
+    }
+
+    /// Fails unless exactly this happened, in this order.
+    #[track_caller]
+    pub fn expect(&self, expected: &[&str]) {
+        assert_eq!(self.entries(), expected);
+    }
+}
+
+type Hook = Option<Rc<dyn Fn(&Transport)>>;
+type DataHook = Option<Rc<dyn Fn(&Transport, &[u8])>>;
+type LostHook = Option<Rc<dyn Fn(&Transport, &Error)>>;
+
+/// A protocol made of closures. What is not given does what [`Protocol`] does by default; data is collected.
+#[derive(Clone, Default)]
+pub struct Script {
+    made: Hook,
+    data: DataHook,
+    read_lost: Hook,
+    write_lost: Hook,
+    lost: LostHook,
+    received: Rc<RefCell<Vec<u8>>>,
+}
+
+impl Script {
+    /// A protocol that only collects what it receives.
+    pub fn new() -> Script {
+        Script::default()
+    }
+
+    /// Sends everything back.
+    pub fn echo() -> Script {
+        Script::new().on_data(Transport::write)
+    }
+
+    /// Adds its events to `log` under `name`: `name made`, `name data TEXT`, `name read lost`, `name write lost`,
+    /// `name lost REASON`. Comes before the closures given here, and closes at the end of file as the default does.
+    pub fn logged(log: &Log, name: &'static str) -> Script {
+        let [made, data, read, write, lost] = std::array::from_fn(|_| log.clone());
+        Script::new()
+            .on_made(move |_| made.add(format!("{name} made")))
+            .on_data(move |_, bytes| data.add(format!("{name} data {}", bytes.escape_ascii())))
+            .on_read_lost(move |transport| {
+                read.add(format!("{name} read lost"));
+                transport.lose_connection();
+            })
+            .on_write_lost(move |_| write.add(format!("{name} write lost")))
+            .on_lost(move |_, reason| lost.add(format!("{name} lost {}", reason_name(reason))))
+    }
+
+    /// Runs after what was given before.
+    #[must_use]
+    pub fn on_made(mut self, hook: impl Fn(&Transport) + 'static) -> Script {
+        let before = self.made.take();
+        self.made = Some(Rc::new(move |transport| {
+            if let Some(before) = &before {
+                before(transport);
+            }
+            hook(transport);
+        }));
+        self
+    }
+
+    /// Runs after what was given before.
+    #[must_use]
+    pub fn on_data(mut self, hook: impl Fn(&Transport, &[u8]) + 'static) -> Script {
+        let before = self.data.take();
+        self.data = Some(Rc::new(move |transport, data| {
+            if let Some(before) = &before {
+                before(transport, data);
+            }
+            hook(transport, data);
+        }));
+        self
+    }
+
+    /// Replaces what was given before and the default.
+    #[must_use]
+    pub fn on_read_lost(mut self, hook: impl Fn(&Transport) + 'static) -> Script {
+        self.read_lost = Some(Rc::new(move |transport| hook(transport)));
+        self
+    }
+
+    /// Replaces what was given before.
+    #[must_use]
+    pub fn on_write_lost(mut self, hook: impl Fn(&Transport) + 'static) -> Script {
+        self.write_lost = Some(Rc::new(move |transport| hook(transport)));
+        self
+    }
+
+    /// Runs after what was given before.
+    #[must_use]
+    pub fn on_lost(mut self, hook: impl Fn(&Transport, &Error) + 'static) -> Script {
+        let before = self.lost.take();
+        self.lost = Some(Rc::new(move |transport, reason| {
+            if let Some(before) = &before {
+                before(transport, reason);
+            }
+            hook(transport, reason);
+        }));
+        self
+    }
+
+    /// What all connections of this script received, one after the other.
+    pub fn received(&self) -> Vec<u8> {
+        self.received.borrow().clone()
+    }
+
+    /// Stops the reactor when a connection ends.
+    #[must_use]
+    pub fn stop_when_lost(self) -> Script {
+        self.on_lost(|transport, _| stop(&transport.reactor()))
+    }
+}
+
+impl Protocol for Script {
+    fn connection_made(&mut self, transport: &Transport) {
+        if let Some(hook) = &self.made {
+            hook(transport);
+        }
+    }
+
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        self.received.borrow_mut().extend_from_slice(data);
+        if let Some(hook) = &self.data {
+            hook(transport, data);
+        }
+    }
+
+    fn read_connection_lost(&mut self, transport: &Transport) {
+        match &self.read_lost {
+            Some(hook) => hook(transport),
+            None => transport.lose_connection(),
+        }
+    }
+
+    fn write_connection_lost(&mut self, transport: &Transport) {
+        if let Some(hook) = &self.write_lost {
+            hook(transport);
+        }
+    }
+
+    fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
+        if let Some(hook) = &self.lost {
+            hook(transport, reason);
+        }
+    }
+}
+
+impl Script {
+    /// A factory that gives every connection a clone of this script.
+    pub fn factory(&self) -> impl Fn() -> Script + use<> {
+        let script = self.clone();
+        move || script.clone()
+    }
+}
+
+/// A factory that logs what it is told, and builds clones of a script, or nothing.
+pub struct LoggingFactory {
+    /// Where to.
+    pub log: Log,
+    /// What to build.
+    pub script: Option<Script>,
+    /// Called when an attempt failed or a connection was lost.
+    pub after: Rc<dyn Fn(&Connector)>,
+}
+
+impl LoggingFactory {
+    /// Builds clones of `script`.
+    pub fn new(log: &Log, script: Script) -> LoggingFactory {
+        LoggingFactory { log: log.clone(), script: Some(script), after: Rc::new(|_| {}) }
+    }
+
+    /// Builds no protocol.
+    pub fn refusing(log: &Log) -> LoggingFactory {
+        LoggingFactory { log: log.clone(), script: None, after: Rc::new(|_| {}) }
+    }
+
+    /// Calls `after` when an attempt failed or a connection was lost.
+    #[must_use]
+    pub fn after(mut self, after: impl Fn(&Connector) + 'static) -> LoggingFactory {
+        self.after = Rc::new(after);
+        self
+    }
+}
+
+impl Factory for LoggingFactory {
+    fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
+        self.log.add("build");
+        self.script.clone().map(|script| Box::new(script) as Box<dyn Protocol>)
+    }
+
+    fn start_factory(&self) {
+        self.log.add("start factory");
+    }
+
+    fn stop_factory(&self) {
+        self.log.add("stop factory");
+    }
+
+    fn accept_failed(&self, _reason: &Error) {
+        self.log.add("accept failed");
+    }
+}
+
+impl ClientFactory for LoggingFactory {
+    fn started_connecting(&self, _connector: &Connector) {
+        self.log.add("started connecting");
+    }
+
+    fn client_connection_failed(&self, connector: &Connector, reason: &Error) {
+        self.log.add(format!("failed {}", reason_name(reason)));
+        (self.after)(connector);
+    }
+
+    fn client_connection_lost(&self, connector: &Connector, reason: &Error) {
+        self.log.add(format!("connection lost {}", reason_name(reason)));
+        (self.after)(connector);
+    }
+}
+
+/// The variant's name, without what differs between systems.
+pub fn reason_name(reason: &Error) -> String {
+    let debug = format!("{reason:?}");
+    debug.split(['(', ' ', '{']).next().unwrap_or_default().to_owned()
+}
+
+/// Stops `reactor`, unless it is stopping already.
+pub fn stop(reactor: &Reactor) {
+    let _ = reactor.stop();
+}

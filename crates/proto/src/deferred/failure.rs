@@ -1,0 +1,170 @@
+//! What a callback's error becomes on its way down the chain.
+
+use std::error::Error;
+use std::fmt;
+use std::panic::Location;
+
+/// An error of any type, and the place in the source where it entered a [`Deferred`](crate::Deferred).
+///
+/// Every error converts into one, so `?` works in callbacks. `{failure}` shows the error, `{failure:#}` also its sources.
+/// It is no [`Error`] itself (then it could not be made from every error), but converts into a boxed one.
+///
+/// ```
+/// use ropewalk_proto::Failure;
+///
+/// let failure = Failure::from("x".parse::<u32>().unwrap_err());
+/// assert!(failure.check::<std::num::ParseIntError>());
+/// assert_eq!(failure.to_string(), "invalid digit found in string");
+/// assert!(failure.location().file().ends_with(".rs"));
+/// ```
+pub struct Failure(Box<Body>);
+
+/// Behind a box, so that a `Result` with a `Failure` is small on the path where all goes well.
+struct Body {
+    error: Box<dyn Error + 'static>,
+    location: &'static Location<'static>,
+}
+
+impl Failure {
+    /// A failure with this error, which happened where this is called.
+    ///
+    /// Text will do: `Failure::new("no such name")`.
+    #[track_caller]
+    pub fn new(error: impl Into<Box<dyn Error + 'static>>) -> Failure {
+        Failure::located(error.into(), Location::caller())
+    }
+
+    pub(super) fn located(error: Box<dyn Error + 'static>, location: &'static Location<'static>) -> Failure {
+        Failure(Box::new(Body { error, location }))
+    }
+
+    /// Whether the error is an `E`.
+    pub fn check<E: Error + 'static>(&self) -> bool {
+        self.0.error.is::<E>()
+    }
+
+    /// The error, if it is an `E`.
+    pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
+        self.0.error.downcast_ref()
+    }
+
+    /// Takes the error out if it is an `E`, and gives the failure back if it is not.
+    ///
+    /// # Errors
+    /// The failure itself, for the next errback.
+    ///
+    /// ```
+    /// use std::num::ParseIntError;
+    /// use ropewalk_proto::{Failure, fail};
+    ///
+    /// fn zero_when_not_a_number(failure: Failure) -> Result<u32, Failure> {
+    ///     failure.trap::<ParseIntError>()?;
+    ///     Ok(0)
+    /// }
+    ///
+    /// let number = fail::<u32>("x".parse::<u32>().unwrap_err()).or_else(zero_when_not_a_number);
+    /// assert_eq!(number.try_result().unwrap().unwrap(), 0);
+    /// ```
+    pub fn trap<E: Error + 'static>(self) -> Result<E, Failure> {
+        let Body { error, location } = *self.0;
+        error.downcast().map(|error| *error).map_err(|error| Failure::located(error, location))
+    }
+
+    /// The error.
+    pub fn error(&self) -> &(dyn Error + 'static) {
+        &*self.0.error
+    }
+
+    /// Where the failure was made.
+    pub fn location(&self) -> &'static Location<'static> {
+        self.0.location
+    }
+}
+
+impl<E: Error + 'static> From<E> for Failure {
+    #[track_caller]
+    fn from(error: E) -> Failure {
+        Failure::located(Box::new(error), Location::caller())
+    }
+}
+
+impl From<Failure> for Box<dyn Error + 'static> {
+    fn from(failure: Failure) -> Self {
+        failure.0.error
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.error)?;
+        let mut source = self.0.error.source().filter(|_| f.alternate());
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Failure({:?} at {})", self.0.error, self.0.location)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Outer(io::Error);
+
+    impl fmt::Display for Outer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("outer")
+        }
+    }
+
+    impl Error for Outer {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    #[test]
+    fn the_alternate_form_shows_the_sources() {
+        let failure = Failure::from(Outer(io::Error::other("inner")));
+        assert_eq!(format!("{failure}"), "outer");
+        assert_eq!(format!("{failure:#}"), "outer: inner");
+    }
+
+    #[test]
+    fn a_failure_remembers_the_line_where_it_was_made_however_it_was_made() {
+        fn question_mark() -> Result<(), Failure> {
+            Err(fmt::Error)?;
+            Ok(())
+        }
+        let here = line!();
+        let made = [Failure::from(fmt::Error), Failure::new("text"), fmt::Error.into(), question_mark().unwrap_err()];
+        let lines = made.each_ref().map(|failure| failure.location().line());
+        assert_eq!(lines, [here + 1, here + 1, here + 1, here - 3]);
+        assert!(made.iter().all(|failure| failure.location().file() == file!()));
+    }
+
+    #[test]
+    fn a_trap_of_another_type_gives_the_failure_back_unchanged() {
+        let failure = Failure::new("text");
+        let location = failure.location();
+        let failure = failure.trap::<fmt::Error>().unwrap_err();
+        assert_eq!((failure.to_string().as_str(), failure.location()), ("text", location));
+        assert!(Failure::from(fmt::Error).trap::<fmt::Error>().is_ok());
+    }
+
+    #[test]
+    fn a_failure_becomes_a_boxed_error_again() {
+        let error: Box<dyn Error> = Failure::from(fmt::Error).into();
+        assert!(error.is::<fmt::Error>());
+    }
+}

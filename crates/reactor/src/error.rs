@@ -1,0 +1,177 @@
+//! What goes wrong, by Twisted's names.
+
+use std::io;
+use std::sync::Arc;
+
+use ropewalk_proto::Address;
+
+/// `Result` with ropewalk's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why something could not be done, or why a connection ended.
+///
+/// The first group is what `connection_lost` is told; [`Error::ConnectionDone`] is the ordinary end. Errors are cheap to
+/// clone. The source is Twisted's `internet/error.py`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The connection was closed cleanly, by either side.
+    ConnectionDone,
+    /// The connection broke: reset by the other side, timed out by the system, or ended by the reactor's shutdown
+    /// (then there is no cause).
+    ConnectionLost(Option<Arc<io::Error>>),
+    /// This side called `abort_connection`.
+    ConnectionAborted,
+    /// The descriptor was closed behind the reactor's back.
+    ConnectionFdescWentAway,
+    /// A callback of the connection's protocol panicked; the first field names the protocol.
+    Panicked(Arc<str>, Arc<str>),
+    /// The connection was idle for longer than its policy allows.
+    TimedOut,
+
+    /// Nobody listens there.
+    ConnectionRefused(Address),
+    /// The attempt took longer than its timeout.
+    ConnectTimedOut,
+    /// The local address of an outgoing connection could not be bound.
+    ConnectBind(Arc<io::Error>),
+    /// There is no route to the host.
+    NoRoute(Address),
+    /// The name has no address.
+    DnsLookup(Arc<str>, Arc<str>),
+    /// The attempt was stopped by `stop_connecting`.
+    UserAborted,
+    /// A UNIX socket's lock file says that no server lives there.
+    BadFile(Address),
+    /// Another failure to connect.
+    Connect(Address, Arc<io::Error>),
+
+    /// The address could not be listened on.
+    CannotListen(Address, Arc<io::Error>),
+    /// Not an address; the second field says what was expected.
+    InvalidAddress(Arc<str>, Arc<str>),
+
+    /// The delayed call has been called already.
+    AlreadyCalled,
+    /// The delayed call has been cancelled already.
+    AlreadyCancelled,
+    /// `run` while the reactor runs.
+    ReactorAlreadyRunning,
+    /// `stop` on a reactor that does not run, or a second `stop`.
+    ReactorNotRunning,
+    /// `stop_connecting` on a connector that does not connect.
+    NotConnecting,
+    /// `connect` on a connector that is not disconnected.
+    ConnectInProgress,
+    /// `start_listening` on a port that listens.
+    AlreadyListening,
+    /// A producer is registered already.
+    ProducerRegistered,
+    /// The trigger has fired or been removed.
+    NoSuchTrigger,
+    /// The object's connection, port or reactor is gone.
+    Closed,
+    /// The reactor is waiting in another thread; its event provider cannot be asked now.
+    Waiting,
+
+    /// No reactor has that name; the second field lists those that exist.
+    NoSuchReactor(Arc<str>, Arc<str>),
+    /// This event provider does not offer that interface.
+    Unsupported {
+        /// The interface that was asked for.
+        interface: &'static str,
+        /// The event provider's name.
+        provider: &'static str,
+    },
+    /// The operating system refused; the first field says what was attempted.
+    Io(&'static str, Arc<io::Error>),
+}
+
+impl Error {
+    /// Whether this is the clean end of a connection.
+    pub fn is_done(&self) -> bool {
+        matches!(self, Error::ConnectionDone)
+    }
+
+    pub(crate) fn lost(error: io::Error) -> Error {
+        Error::ConnectionLost(Some(Arc::new(error)))
+    }
+
+    pub(crate) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Error {
+        move |error| Error::Io(doing, Arc::new(error))
+    }
+
+    pub(crate) fn invalid_address(text: &str, expected: &str) -> Error {
+        Error::InvalidAddress(text.into(), expected.into())
+    }
+
+    /// What a failed connection attempt is called: `getConnectError`.
+    pub(crate) fn connect(address: Address, error: io::Error) -> Error {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Error::ConnectionRefused(address),
+            io::ErrorKind::TimedOut => Error::ConnectTimedOut,
+            io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => Error::NoRoute(address),
+            io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => Error::ConnectBind(Arc::new(error)),
+            _ => Error::Connect(address, Arc::new(error)),
+        }
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Error::ConnectionDone => f.write_str("connection was closed cleanly"),
+            Error::ConnectionLost(None) => f.write_str("connection was lost: the reactor shut down"),
+            Error::ConnectionLost(Some(cause)) => write!(f, "connection was lost: {cause}"),
+            Error::ConnectionAborted => f.write_str("connection was aborted by this side"),
+            Error::ConnectionFdescWentAway => f.write_str("the descriptor was closed while the reactor watched it"),
+            Error::Panicked(who, message) => write!(f, "{who} panicked: {message}"),
+            Error::TimedOut => f.write_str("connection was idle for too long"),
+            Error::ConnectionRefused(address) => write!(f, "connection to {address} was refused"),
+            Error::ConnectTimedOut => f.write_str("connecting took longer than its timeout"),
+            Error::ConnectBind(cause) => write!(f, "cannot bind the local address of the connection: {cause}"),
+            Error::NoRoute(address) => write!(f, "no route to {address}"),
+            Error::DnsLookup(name, why) => write!(f, "cannot resolve the name {name}: {why}"),
+            Error::UserAborted => f.write_str("connecting was stopped"),
+            Error::BadFile(address) => write!(f, "no server lives at {address}: its lock file is missing or stale"),
+            Error::Connect(address, cause) => write!(f, "cannot connect to {address}: {cause}"),
+            Error::CannotListen(address, cause) => write!(f, "cannot listen on {address}: {cause}"),
+            Error::InvalidAddress(text, expected) => write!(f, "'{text}' is not an address: expected {expected}"),
+            Error::AlreadyCalled => f.write_str("already called"),
+            Error::AlreadyCancelled => f.write_str("already cancelled"),
+            Error::ReactorAlreadyRunning => f.write_str("the reactor is running already"),
+            Error::ReactorNotRunning => f.write_str("the reactor is not running, or is stopping already"),
+            Error::NotConnecting => f.write_str("no connection attempt is under way"),
+            Error::ConnectInProgress => f.write_str("the connector is connecting or connected already"),
+            Error::AlreadyListening => f.write_str("the port is listening already"),
+            Error::ProducerRegistered => f.write_str("a producer is registered already: unregister it first"),
+            Error::NoSuchTrigger => f.write_str("no such trigger: it has fired or been removed"),
+            Error::Closed => f.write_str("it is closed"),
+            Error::Waiting => f.write_str("the reactor is waiting for events in another thread"),
+            Error::NoSuchReactor(name, known) => write!(f, "no reactor is called '{name}': choose one of {known}"),
+            Error::Unsupported { interface, provider } => {
+                write!(f, "the reactor '{provider}' does not offer the interface {interface}")
+            }
+            Error::Io(doing, cause) => write!(f, "{doing}: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::ConnectionLost(Some(cause))
+            | Error::ConnectBind(cause)
+            | Error::Connect(_, cause)
+            | Error::CannotListen(_, cause)
+            | Error::Io(_, cause) => Some(&**cause),
+            _ => None,
+        }
+    }
+}
+
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Error {
+        match never {}
+    }
+}

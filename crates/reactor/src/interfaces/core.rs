@@ -1,0 +1,342 @@
+//! IReactorCore: running, stopping, and what happens before and after.
+//!
+//! ```text
+//!  idle -- run --> starting -- startup triggers --> running -- stop --> stopping -- shutdown triggers --> idle
+//!                                                     +------------------- crash ----------------------> idle
+//! ```
+//!
+//! An event has three phases. Triggers of `before` may return a Deferred; `during` begins when all of them have fired,
+//! and the loop keeps serving connections and timers until then. Triggers of `during`, then of `after`, run in order.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use ropewalk_proto::Deferred;
+
+use crate::error::{Error, Result};
+use crate::reactor::{Inner, Reactor, Source, enter, guard};
+
+/// How far a reactor is; see the module's picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum RunState {
+    #[default]
+    Idle,
+    Starting,
+    Running,
+    /// `stop` was called; shutdown begins with this turn's end.
+    StopRequested,
+    ShuttingDown,
+}
+
+/// When a trigger runs, relative to its event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// First; may delay the event by returning a Deferred.
+    Before,
+    /// With the event.
+    During,
+    /// Last.
+    After,
+}
+
+/// What a trigger returns: nothing, or a Deferred that a `Before` trigger is waited for with.
+pub trait TriggerResult {
+    /// What to wait for.
+    fn into_deferred(self) -> Option<Deferred<()>>;
+}
+
+impl TriggerResult for () {
+    fn into_deferred(self) -> Option<Deferred<()>> {
+        None
+    }
+}
+
+impl TriggerResult for Deferred<()> {
+    fn into_deferred(self) -> Option<Deferred<()>> {
+        Some(self)
+    }
+}
+
+/// Names a trigger, to remove it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TriggerId {
+    event: Rc<str>,
+    phase: Phase,
+    number: u64,
+}
+
+/// How `run` behaves.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RunOptions {
+    /// Whether SIGINT, SIGTERM and their like stop the loop; `true` at first.
+    pub install_signal_handlers: bool,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        RunOptions { install_signal_handlers: true }
+    }
+}
+
+impl RunOptions {
+    /// Leaves the process's signals alone.
+    #[must_use]
+    pub fn without_signal_handlers(mut self) -> Self {
+        self.install_signal_handlers = false;
+        self
+    }
+}
+
+type Action = Box<dyn FnOnce(&Reactor) -> Option<Deferred<()>>>;
+
+struct Trigger {
+    number: u64,
+    name: &'static str,
+    action: Action,
+}
+
+/// The triggers that have not fired.
+#[derive(Default)]
+pub(crate) struct Triggers {
+    waiting: HashMap<(Rc<str>, Phase), VecDeque<Trigger>>,
+    next_number: u64,
+}
+
+impl Triggers {
+    fn pop(&mut self, event: &Rc<str>, phase: Phase) -> Option<Trigger> {
+        self.waiting.get_mut(&(event.clone(), phase))?.pop_front()
+    }
+}
+
+impl Reactor {
+    /// Runs the loop until [`stop`](Reactor::stop), [`crash`](Reactor::crash) or a signal ends it. Afterwards the reactor
+    /// can run again.
+    ///
+    /// # Errors
+    /// [`Error::ReactorAlreadyRunning`]; [`Error::Io`] when the operating system cannot wait; [`Error::Panicked`] when a
+    /// callback panicked and [`PanicPolicy::Stop`](crate::PanicPolicy::Stop) was chosen.
+    pub fn run(&self) -> Result<()> {
+        self.run_with(RunOptions::default())
+    }
+
+    /// As [`run`](Reactor::run), with options.
+    ///
+    /// # Errors
+    /// As [`run`](Reactor::run).
+    pub fn run_with(&self, options: RunOptions) -> Result<()> {
+        self.start_running(options)?;
+        let _current = enter(self);
+        let outcome = self.main_loop();
+        if outcome.is_err() {
+            self.crash();
+        }
+        outcome.and(self.0.take_panic().map_or(Ok(()), Err))
+    }
+
+    /// First part of [`run`](Reactor::run), for a host loop: fires `startup`, and returns. The host then makes turns
+    /// while [`is_started`](Reactor::is_started).
+    ///
+    /// # Errors
+    /// [`Error::ReactorAlreadyRunning`]; [`Error::Io`] when signal handlers cannot be installed.
+    pub fn start_running(&self, options: RunOptions) -> Result<()> {
+        if self.is_started() {
+            return Err(Error::ReactorAlreadyRunning);
+        }
+        if options.install_signal_handlers && self.provides(crate::Interface::Signals) {
+            self.0.signals.install()?;
+        }
+        self.0.state.set(RunState::Starting);
+        self.fire_system_event("startup");
+        Ok(())
+    }
+
+    fn main_loop(&self) -> Result<()> {
+        while self.is_started() {
+            let timeout = self.prepare()?;
+            if !self.is_started() {
+                break;
+            }
+            self.wait(timeout)?;
+            self.dispatch();
+        }
+        Ok(())
+    }
+
+    /// Ends the loop in order: this turn ends, the `shutdown` event fires, connections are lost and ports closed.
+    ///
+    /// # Errors
+    /// [`Error::ReactorNotRunning`] when it does not run or is stopping already.
+    pub fn stop(&self) -> Result<()> {
+        match self.0.state.get() {
+            RunState::Starting | RunState::Running => {
+                self.0.request_stop();
+                Ok(())
+            }
+            _ => Err(Error::ReactorNotRunning),
+        }
+    }
+
+    /// Leaves the loop after the present callback's turn, without any event; connections and timers stay as they are and
+    /// go on with the next `run`.
+    pub fn crash(&self) {
+        if self.is_started() {
+            self.0.state.set(RunState::Idle);
+            self.0.signals.uninstall();
+            self.0.work_changed();
+        }
+    }
+
+    /// Whether the loop runs: from the `during` phase of startup to the `during` phase of shutdown.
+    pub fn running(&self) -> bool {
+        matches!(self.0.state.get(), RunState::Running | RunState::StopRequested | RunState::ShuttingDown)
+    }
+
+    /// Whether turns should be made: from the beginning of `run` until the end of shutdown.
+    pub fn is_started(&self) -> bool {
+        self.0.state.get() != RunState::Idle
+    }
+
+    /// Calls `call` at once if the reactor runs, or else when it has started.
+    pub fn call_when_running(&self, call: impl FnOnce(&Reactor) + 'static) {
+        if self.running() {
+            call(self);
+        } else {
+            self.add_system_event_trigger(Phase::After, "startup", call);
+        }
+    }
+
+    /// Has `trigger` run once with the next `event`: `startup`, `shutdown`, or any name that
+    /// [`fire_system_event`](Reactor::fire_system_event) fires.
+    ///
+    /// May be called while that event fires.
+    pub fn add_system_event_trigger<R: TriggerResult>(
+        &self,
+        phase: Phase,
+        event: &str,
+        trigger: impl FnOnce(&Reactor) -> R + 'static,
+    ) -> TriggerId {
+        let name = std::any::type_name_of_val(&trigger);
+        let mut triggers = self.0.triggers.borrow_mut();
+        triggers.next_number += 1;
+        let id = TriggerId { event: event.into(), phase, number: triggers.next_number };
+        let action: Action = Box::new(move |reactor| trigger(reactor).into_deferred());
+        let trigger = Trigger { number: id.number, name, action };
+        triggers.waiting.entry((id.event.clone(), phase)).or_default().push_back(trigger);
+        id
+    }
+
+    /// Removes a trigger that has not fired.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTrigger`] when it has fired or was removed before.
+    pub fn remove_system_event_trigger(&self, id: &TriggerId) -> Result<()> {
+        let mut triggers = self.0.triggers.borrow_mut();
+        let waiting = triggers.waiting.get_mut(&(id.event.clone(), id.phase)).ok_or(Error::NoSuchTrigger)?;
+        let place = waiting.iter().position(|trigger| trigger.number == id.number).ok_or(Error::NoSuchTrigger)?;
+        let removed = waiting.remove(place);
+        drop(triggers);
+        drop(removed);
+        Ok(())
+    }
+
+    /// Fires an event: its triggers run, and are forgotten. An event without triggers is nothing.
+    ///
+    /// When a `Before` trigger returned a Deferred, the later phases run when that has fired, after this returned.
+    pub fn fire_system_event(&self, event: &str) {
+        let event: Rc<str> = event.into();
+        let waiting: Rc<RefCell<usize>> = Rc::new(RefCell::new(1));
+        loop {
+            let trigger = self.0.triggers.borrow_mut().pop(&event, Phase::Before);
+            let Some(trigger) = trigger else { break };
+            let Ok(Some(deferred)) = guard(&self.0, trigger.name, || (trigger.action)(self)) else { continue };
+            *waiting.borrow_mut() += 1;
+            let (reactor, event, waiting) = (self.downgrade(), event.clone(), waiting.clone());
+            let name = trigger.name;
+            deferred.add_both(move |outcome| {
+                if let Err(failure) = outcome {
+                    tracing::error!(trigger = name, %failure, "a trigger before {event} failed");
+                }
+                if let Some(inner) = reactor.upgrade() {
+                    Reactor(inner).one_trigger_less(&waiting, &event);
+                }
+            });
+        }
+        self.one_trigger_less(&waiting, &event);
+    }
+
+    fn one_trigger_less(&self, waiting: &RefCell<usize>, event: &Rc<str>) {
+        let left = {
+            let mut waiting = waiting.borrow_mut();
+            *waiting -= 1;
+            *waiting
+        };
+        if left > 0 {
+            return;
+        }
+        self.happen(event);
+        for phase in [Phase::During, Phase::After] {
+            loop {
+                let trigger = self.0.triggers.borrow_mut().pop(event, phase);
+                let Some(trigger) = trigger else { break };
+                // Only `before` is waited for.
+                let _ = guard(&self.0, trigger.name, || (trigger.action)(self));
+            }
+            if phase == Phase::During {
+                self.0.work_changed();
+            }
+        }
+    }
+
+    /// The reactor's own part in an event, ahead of the user's `during` triggers.
+    fn happen(&self, event: &str) {
+        match event {
+            "startup" if self.0.state.get() == RunState::Starting => {
+                self.0.state.set(RunState::Running);
+                self.0.pool.start();
+            }
+            "shutdown" if self.0.state.get() == RunState::ShuttingDown => {
+                self.crash();
+                self.disconnect_all();
+                self.0.pool.stop();
+            }
+            _ => {}
+        }
+    }
+
+    /// Fires `shutdown` when `stop` was called.
+    pub(crate) fn shut_down_if_asked(&self) {
+        if self.0.state.get() == RunState::StopRequested {
+            self.0.state.set(RunState::ShuttingDown);
+            self.fire_system_event("shutdown");
+        }
+    }
+
+    /// Ends every source: connections are told [`Error::ConnectionLost`].
+    fn disconnect_all(&self) {
+        let sources: Vec<_> = self.0.sources.borrow().iter().map(|(_, source)| source.clone()).collect();
+        for source in sources {
+            match source {
+                Source::Stream(stream) => stream.end(&self.0, Error::ConnectionLost(None)),
+                Source::Port(port) => port.close(self),
+                Source::Attempt(connector) => connector.fail(Error::UserAborted),
+                Source::Watch(watch) => watch.lose(self, &Error::ConnectionLost(None)),
+            }
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn request_stop(&self) {
+        if matches!(self.state.get(), RunState::Starting | RunState::Running) {
+            self.state.set(RunState::StopRequested);
+            self.work_changed();
+        }
+    }
+
+    pub(crate) fn has_pending_stop(&self) -> bool {
+        self.state.get() == RunState::StopRequested
+    }
+}

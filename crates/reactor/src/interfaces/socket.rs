@@ -1,0 +1,49 @@
+//! IReactorSocket: sockets that somebody else opened, such as a service manager.
+
+use std::rc::Rc;
+
+use ropewalk_sys::{Kind, OwnedIo};
+
+use crate::error::{Error, Result};
+use crate::protocols::Factory;
+use crate::reactor::{Interface, Reactor};
+use crate::transports::{Origin, Port, Stream, Transport};
+
+impl Reactor {
+    /// Accepts connections on a socket that listens already. The reactor owns it from here on and makes it non-blocking;
+    /// a caller that wants to keep his clones it first.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it is not a listening TCP or UNIX stream socket; [`Error::Unsupported`].
+    pub fn adopt_stream_port(&self, socket: impl Into<OwnedIo>, factory: impl Factory + 'static) -> Result<Port> {
+        self.require(Interface::Socket)?;
+        let cannot = Error::io("cannot adopt a listening socket");
+        let adopted = self.0.provider(|provider| {
+            let key = provider.adopt(socket.into(), Kind::StreamPort)?;
+            provider.local_address(key).map(|host| (key, host))
+        })?;
+        let (key, host) = adopted.map_err(cannot)?;
+        Port::adopted(self, key, host, Rc::new(factory))
+    }
+
+    /// Takes over a connection; `factory` is asked for a protocol with its peer's address, and neither started nor
+    /// stopped. The reactor owns the socket from here on and makes it non-blocking.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it is not a connected TCP or UNIX stream socket; [`Error::Closed`] when the factory builds no
+    /// protocol: the connection is closed then; [`Error::Unsupported`].
+    pub fn adopt_stream_connection(&self, socket: impl Into<OwnedIo>, factory: &dyn Factory) -> Result<Transport> {
+        self.require(Interface::Socket)?;
+        let cannot = Error::io("cannot adopt a connection");
+        let adopted = self.0.provider(|provider| {
+            let key = provider.adopt(socket.into(), Kind::StreamConnection)?;
+            provider.peer_address(key).map(|peer| (key, peer))
+        })?;
+        let (key, peer) = adopted.map_err(cannot)?;
+        let Some(protocol) = factory.build_protocol(&peer) else {
+            self.0.provider(|provider| provider.close(key))?;
+            return Err(Error::Closed);
+        };
+        Ok(Stream::begin(self, key, peer, protocol, Origin::Server))
+    }
+}

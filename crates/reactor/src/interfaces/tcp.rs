@@ -1,0 +1,211 @@
+//! IReactorTCP: listening and connecting over IPv4 and IPv6.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ropewalk_proto::Address;
+use ropewalk_sys::ListenSpec;
+
+use super::resolver::{literal, split_host_port};
+use crate::error::{Error, Result};
+use crate::protocols::{ClientFactory, Factory};
+use crate::reactor::{Interface, Reactor};
+use crate::transports::{Connector, Port, Target};
+
+/// Twisted's default for `connectTCP`.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What [`Reactor::listen_tcp`] listens on: an address, and how.
+///
+/// Made from `"127.0.0.1:8000"`, `"[::1]:8000"`, `":8000"` (all addresses), a [`SocketAddr`] or an address and a port.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    address: SocketAddr,
+    backlog: u32,
+    reuse_port: bool,
+    dual_stack: bool,
+}
+
+impl Binding {
+    /// Listens on `address` with a backlog of 128; port 0 lets the system choose.
+    pub fn new(address: SocketAddr) -> Binding {
+        Binding { address, backlog: 128, reuse_port: false, dual_stack: true }
+    }
+
+    /// Lets this many connections wait to be accepted; the system may cap it.
+    #[must_use]
+    pub fn backlog(mut self, connections: u32) -> Binding {
+        self.backlog = connections;
+        self
+    }
+
+    /// Shares the address with other sockets that ask for the same: SO_REUSEPORT.
+    #[must_use]
+    pub fn reuse_port(mut self) -> Binding {
+        self.reuse_port = true;
+        self
+    }
+
+    /// Takes only IPv6 connections on an IPv6 wildcard address, which otherwise takes IPv4 ones too.
+    #[must_use]
+    pub fn v6_only(mut self) -> Binding {
+        self.dual_stack = false;
+        self
+    }
+}
+
+impl From<SocketAddr> for Binding {
+    fn from(address: SocketAddr) -> Binding {
+        Binding::new(address)
+    }
+}
+
+impl From<(IpAddr, u16)> for Binding {
+    fn from(address: (IpAddr, u16)) -> Binding {
+        Binding::new(address.into())
+    }
+}
+
+impl TryFrom<&str> for Binding {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Binding> {
+        let (host, port) = split_host_port(text)?;
+        if host.is_empty() {
+            return Ok(Binding::new((Ipv6Addr::UNSPECIFIED, port).into()));
+        }
+        let expected = "IPV4:PORT, [IPV6]:PORT or :PORT; a name cannot be listened on";
+        literal(host, port).map(Binding::new).ok_or_else(|| Error::invalid_address(text, expected))
+    }
+}
+
+impl TryFrom<&String> for Binding {
+    type Error = Error;
+
+    fn try_from(text: &String) -> Result<Binding> {
+        Binding::try_from(text.as_str())
+    }
+}
+
+/// Whither [`Reactor::connect_tcp`] connects, and how.
+///
+/// Made from `"example.org:80"`, `"127.0.0.1:80"`, `"[::1]:80"`, a [`SocketAddr`], or a host and a port.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    target: Target,
+    timeout: Option<Duration>,
+    bind: Option<SocketAddr>,
+}
+
+impl Destination {
+    /// A name or IP address, and a port. The timeout is 30 s.
+    pub fn new(host: &str, port: u16) -> Destination {
+        let target = match literal(host, port) {
+            Some(address) => Target::Address(address.into()),
+            None => Target::Name { host: host.into(), port },
+        };
+        Destination { target, timeout: Some(CONNECT_TIMEOUT), bind: None }
+    }
+
+    /// How long connecting may take, with resolving the name; `None` leaves it to the system.
+    #[must_use]
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Destination {
+        self.timeout = timeout.into();
+        self
+    }
+
+    /// Connects from this address; port 0 lets the system choose.
+    #[must_use]
+    pub fn bind(mut self, address: SocketAddr) -> Destination {
+        self.bind = Some(address);
+        self
+    }
+}
+
+impl From<SocketAddr> for Destination {
+    fn from(address: SocketAddr) -> Destination {
+        Destination { target: Target::Address(address.into()), timeout: Some(CONNECT_TIMEOUT), bind: None }
+    }
+}
+
+impl From<(&str, u16)> for Destination {
+    fn from((host, port): (&str, u16)) -> Destination {
+        Destination::new(host, port)
+    }
+}
+
+impl TryFrom<&str> for Destination {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Destination> {
+        let (host, port) = split_host_port(text)?;
+        if host.is_empty() {
+            return Err(Error::invalid_address(text, "HOST:PORT with a host to connect to"));
+        }
+        Ok(Destination::new(host, port))
+    }
+}
+
+impl TryFrom<&String> for Destination {
+    type Error = Error;
+
+    fn try_from(text: &String) -> Result<Destination> {
+        Destination::try_from(text.as_str())
+    }
+}
+
+impl Reactor {
+    /// Accepts TCP connections, and has `factory` build a protocol for each.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    ///
+    /// # struct Echo;
+    /// # impl Protocol for Echo {
+    /// #     fn data_received(&mut self, transport: &Transport, data: &[u8]) { transport.write(data); }
+    /// # }
+    /// let reactor = Reactor::new()?;
+    /// let port = reactor.listen_tcp("127.0.0.1:0", || Echo)?;
+    /// println!("listening on {}", port.host()?);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidAddress`]; [`Error::CannotListen`] when the address is taken or not allowed;
+    /// [`Error::Unsupported`].
+    pub fn listen_tcp<B>(&self, binding: B, factory: impl Factory + 'static) -> Result<Port>
+    where
+        B: TryInto<Binding>,
+        Error: From<B::Error>,
+    {
+        self.require(Interface::Tcp)?;
+        let binding = binding.try_into()?;
+        let spec = ListenSpec {
+            backlog: binding.backlog,
+            reuse_port: binding.reuse_port,
+            dual_stack: binding.dual_stack,
+            ..ListenSpec::new(Address::Inet(binding.address))
+        };
+        Port::listen(self, spec, false, Rc::new(factory))
+    }
+
+    /// Connects over TCP, and has `factory` build a protocol when that succeeds.
+    ///
+    /// Nothing happens before this has returned, except that the factory is started and told that an attempt begins. A
+    /// name is resolved in a thread; its addresses are tried in turn, each 250 ms after the one before or as soon as that
+    /// failed, and the first that answers wins: RFC 8305.
+    ///
+    /// # Errors
+    /// [`Error::InvalidAddress`] and [`Error::Unsupported`]; everything else is told to the factory.
+    pub fn connect_tcp<D>(&self, destination: D, factory: impl ClientFactory + 'static) -> Result<Connector>
+    where
+        D: TryInto<Destination>,
+        Error: From<D::Error>,
+    {
+        self.require(Interface::Tcp)?;
+        let destination = destination.try_into()?;
+        let bind = destination.bind.map(Address::Inet);
+        Connector::begin(self, destination.target, bind, destination.timeout, Rc::new(factory))
+    }
+}

@@ -1,0 +1,337 @@
+//! IReactorThreads: work that blocks goes to a pool, and results come back to the loop.
+//!
+//! [`ThreadHandle`] is the only thing of a reactor that crosses threads.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ropewalk_proto::{Deferred, Failure};
+use ropewalk_sys::Waker;
+
+use crate::error::{Error, Result};
+use crate::reactor::{Reactor, SendCall};
+
+/// How many threads the pool has at most, at first.
+const POOL_SIZE: usize = 10;
+
+/// How long the end of a run waits for work in threads. What takes longer finishes by itself, so that a signal stops the
+/// loop within half a second.
+const JOIN_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// Reaches a reactor from any thread: the only part of one that is `Send`.
+///
+/// ```
+/// use ropewalk::prelude::*;
+///
+/// let reactor = Reactor::new()?;
+/// let handle = reactor.thread_handle();
+/// let thread = std::thread::spawn(move || {
+///     let name = handle.blocking_call_from_thread(|reactor| reactor.name()).unwrap();
+///     handle.call_from_thread(|reactor| reactor.stop().unwrap());
+///     name
+/// });
+/// reactor.run()?;
+/// assert_eq!(thread.join().unwrap(), reactor.name());
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct ThreadHandle(Arc<ThreadCalls>);
+
+impl ThreadHandle {
+    /// Has `call` made by the loop, soon. Calls from one thread are made in their order. May be called at any time, also
+    /// while the loop does not run: then it is made when it does. When the reactor is gone, `call` is dropped.
+    pub fn call_from_thread(&self, call: impl FnOnce(&Reactor) + Send + 'static) {
+        self.0.push(Box::new(call));
+    }
+
+    /// Has `call` made by the loop, and waits for its result.
+    ///
+    /// On the reactor's own thread this would wait for ever; use the result of a plain call there. A panic in `call`
+    /// comes out here.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when the reactor is gone, or goes before the call is made.
+    pub fn blocking_call_from_thread<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Reactor) -> R + Send + 'static,
+    ) -> Result<R> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.call_from_thread(move |reactor| {
+            let _ = sender.send(catch_unwind(AssertUnwindSafe(|| call(reactor))));
+        });
+        let outcome = receiver.recv().map_err(|_| Error::Closed)?;
+        Ok(outcome.unwrap_or_else(|panic| resume_unwind(panic)))
+    }
+
+    /// Wakes the loop without anything to do.
+    pub fn wake_up(&self) {
+        self.0.waker.wake();
+    }
+}
+
+impl std::fmt::Debug for ThreadHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ThreadHandle")
+    }
+}
+
+/// Calls from other threads that wait for the next turn.
+pub(crate) struct ThreadCalls {
+    queue: Mutex<Queue>,
+    waker: Waker,
+}
+
+#[derive(Default)]
+struct Queue {
+    calls: Vec<Box<dyn SendCall>>,
+    closed: bool,
+}
+
+impl ThreadCalls {
+    pub(crate) fn new(waker: Waker) -> ThreadCalls {
+        ThreadCalls { queue: Mutex::default(), waker }
+    }
+
+    fn push(&self, call: Box<dyn SendCall>) {
+        let mut queue = lock(&self.queue);
+        if queue.closed {
+            drop(queue);
+            return drop(call);
+        }
+        queue.calls.push(call);
+        let first = queue.calls.len() == 1;
+        drop(queue);
+        // Whoever made the queue non-empty has woken the loop, which takes the whole queue.
+        if first {
+            self.waker.wake();
+        }
+    }
+
+    /// Swaps the queue for `batch`, which is empty and keeps its memory from the turn before.
+    pub(crate) fn take_batch(&self, batch: &mut Vec<Box<dyn SendCall>>) {
+        std::mem::swap(&mut lock(&self.queue).calls, batch);
+    }
+
+    pub(crate) fn close(&self) {
+        let mut queue = lock(&self.queue);
+        queue.closed = true;
+        let calls = std::mem::take(&mut queue.calls);
+        drop(queue);
+        drop(calls);
+    }
+}
+
+impl Reactor {
+    /// What other threads reach this reactor by.
+    pub fn thread_handle(&self) -> ThreadHandle {
+        ThreadHandle(self.0.calls.clone())
+    }
+
+    /// As [`ThreadHandle::call_from_thread`]: runs in the next turn.
+    pub fn call_from_thread(&self, call: impl FnOnce(&Reactor) + Send + 'static) {
+        self.0.calls.push(Box::new(call));
+    }
+
+    /// Runs `work` in a thread of the pool. A panic in it is logged.
+    ///
+    /// No thread starts before the reactor runs: earlier work waits until then.
+    pub fn call_in_thread(&self, work: impl FnOnce() + Send + 'static) {
+        self.0.pool.submit(Box::new(work));
+    }
+
+    /// Runs `work` in a thread of the pool, and fires the Deferred with its result on the reactor's thread:
+    /// `deferToThread`. A panic in it fails the Deferred.
+    ///
+    /// Cancelling the Deferred does not end the work; its result is dropped.
+    pub fn defer_to_thread<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> Deferred<R> {
+        let (deferred, resolver) = Deferred::new();
+        let ticket = self.0.pool.await_result(Box::new(move |outcome| {
+            let outcome = outcome.map(|result| *result.downcast::<R>().expect("the result of this ticket's work"));
+            let _ = match outcome {
+                Ok(result) => resolver.callback(result),
+                Err(error) => resolver.errback(Failure::from(error)),
+            };
+        }));
+        let handle = self.thread_handle();
+        self.call_in_thread(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(work));
+            let outcome = outcome.map_err(|panic| panic_message(&*panic));
+            handle.call_from_thread(move |reactor| {
+                let outcome = outcome.map(|result| Box::new(result) as Box<dyn std::any::Any>);
+                let outcome = outcome.map_err(|message| Error::Panicked("work in a thread".into(), message.into()));
+                reactor.0.pool.resolve(ticket, outcome);
+            });
+        });
+        deferred
+    }
+
+    /// Sets how many threads the pool has at most; at least one.
+    pub fn suggest_thread_pool_size(&self, size: usize) {
+        self.0.pool.set_size(size.max(1));
+    }
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+type Receiver = Box<dyn FnOnce(Result<Box<dyn std::any::Any>>)>;
+
+/// The threads for work that blocks: started one by one as work comes while the reactor runs, joined at its end.
+pub(crate) struct ThreadPool {
+    shared: Arc<Shared>,
+    /// Who waits for results; they are not `Send`, so they stay on this side under a ticket.
+    receivers: RefCell<ropewalk_proto::Slab<Receiver>>,
+    running: Cell<bool>,
+    _calls: Arc<ThreadCalls>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<PoolState>,
+    work_came: Condvar,
+    thread_ended: Condvar,
+}
+
+struct PoolState {
+    queue: VecDeque<Work>,
+    threads: usize,
+    idle: usize,
+    size: usize,
+    /// Threads of an earlier number end when they next look.
+    epoch: u64,
+}
+
+impl Default for PoolState {
+    fn default() -> Self {
+        PoolState { queue: VecDeque::new(), threads: 0, idle: 0, size: POOL_SIZE, epoch: 0 }
+    }
+}
+
+impl ThreadPool {
+    pub(crate) fn new(calls: Arc<ThreadCalls>) -> ThreadPool {
+        ThreadPool { shared: Arc::default(), receivers: RefCell::default(), running: Cell::default(), _calls: calls }
+    }
+
+    /// Begins to work on what is queued.
+    pub(crate) fn start(&self) {
+        self.running.set(true);
+        let mut state = lock(&self.shared.state);
+        for _ in 0..state.queue.len() {
+            self.shared.grow(&mut state);
+        }
+    }
+
+    /// Has idle threads end, and waits for busy ones for a moment.
+    pub(crate) fn stop(&self) {
+        if !self.running.replace(false) {
+            return;
+        }
+        let mut state = lock(&self.shared.state);
+        state.epoch += 1;
+        self.shared.work_came.notify_all();
+        let deadline = Instant::now() + JOIN_TIMEOUT;
+        while state.threads > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                tracing::warn!(threads = state.threads, "work in threads outlives the reactor's run");
+                // They do not count for the next run.
+                state.threads = 0;
+                return;
+            }
+            let waited = self.shared.thread_ended.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn submit(&self, work: Work) {
+        let mut state = lock(&self.shared.state);
+        state.queue.push_back(work);
+        if self.running.get() {
+            self.shared.grow(&mut state);
+            self.shared.work_came.notify_one();
+        }
+    }
+
+    fn set_size(&self, size: usize) {
+        lock(&self.shared.state).size = size;
+        self.shared.work_came.notify_all();
+    }
+
+    fn await_result(&self, receiver: Receiver) -> ropewalk_proto::Key {
+        self.receivers.borrow_mut().insert(receiver)
+    }
+
+    fn resolve(&self, ticket: ropewalk_proto::Key, outcome: Result<Box<dyn std::any::Any>>) {
+        let receiver = self.receivers.borrow_mut().remove(ticket);
+        if let Some(receiver) = receiver {
+            receiver(outcome);
+        }
+    }
+}
+
+impl Drop for ThreadPool {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    /// Starts a thread if there is more work than idle threads, and room for one.
+    fn grow(self: &Arc<Shared>, state: &mut PoolState) {
+        if state.idle >= state.queue.len() || state.threads >= state.size {
+            return;
+        }
+        let shared = self.clone();
+        let epoch = state.epoch;
+        let thread = std::thread::Builder::new().name("ropewalk-pool".into());
+        match thread.spawn(move || shared.work(epoch)) {
+            Ok(_detached) => state.threads += 1,
+            Err(error) if state.threads > 0 => tracing::warn!(%error, "cannot start another thread"),
+            Err(error) => tracing::error!(%error, "cannot start any thread: work waits"),
+        }
+    }
+
+    fn work(&self, epoch: u64) {
+        while let Some(work) = self.next(epoch) {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+                tracing::error!(message = panic_message(&*panic), "work in a thread panicked");
+            }
+        }
+    }
+
+    /// The next piece of work; `None` when this thread should end.
+    fn next(&self, epoch: u64) -> Option<Work> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.epoch != epoch {
+                // Counted out already if the pool did not wait for it.
+                state.threads = state.threads.saturating_sub(1);
+                self.thread_ended.notify_all();
+                return None;
+            }
+            if state.threads > state.size {
+                state.threads -= 1;
+                return None;
+            }
+            if let Some(work) = state.queue.pop_front() {
+                return Some(work);
+            }
+            state.idle += 1;
+            state = self.work_came.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        }
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("(no message)").to_owned()
+}
+
+/// A poisoned lock only means that somebody panicked elsewhere: what is behind these is whole between statements.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,148 @@
+//! IReactorTime: calls in the future.
+
+use std::cell::Cell;
+use std::rc::Weak;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ropewalk_proto::{Moment, TimerKey};
+
+use crate::error::{Error, Result};
+use crate::reactor::{Inner, Reactor};
+
+impl Reactor {
+    /// Seconds since 1970-01-01 00:00 UTC by the wall clock.
+    ///
+    /// Delayed calls do not follow this clock but [`now`](Reactor::now), so that setting the clock neither fires nor
+    /// starves them. On a simulated provider it is virtual, too.
+    pub fn seconds(&self) -> f64 {
+        let wall = self.0.provider(|provider| provider.wall_clock()).unwrap_or_else(|_| SystemTime::now());
+        wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+    }
+
+    /// The monotonic time that delayed calls follow.
+    pub fn now(&self) -> Moment {
+        self.0.now()
+    }
+
+    /// Has `call` made when `delay` has passed; `Duration::ZERO` is the next turn. Calls that are due at the same time
+    /// are made in the order in which they were scheduled. A delay beyond 584 years never comes.
+    ///
+    /// The call is given the reactor, so that it need not hold a handle: one that does keeps the reactor alive until it
+    /// is made.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    /// use std::time::Duration;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let call = reactor.call_later(Duration::from_secs(3600), |_| println!("an hour later"));
+    /// assert!(call.active());
+    /// call.cancel()?;
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn call_later(&self, delay: Duration, call: impl FnOnce(&Reactor) + 'static) -> DelayedCall {
+        let deadline = self.0.deadline_after(delay);
+        let key = self.0.timers.borrow_mut().schedule(deadline, Box::new(call));
+        self.0.work_changed();
+        DelayedCall { reactor: self.downgrade(), key, cancelled: Cell::new(false) }
+    }
+
+    /// The delayed calls that are still to be made, in no particular order.
+    pub fn get_delayed_calls(&self) -> Vec<DelayedCall> {
+        let timers = self.0.timers.borrow();
+        let handle = |key| DelayedCall { reactor: self.downgrade(), key, cancelled: Cell::new(false) };
+        timers.iter().map(|(key, ..)| handle(key)).collect()
+    }
+}
+
+impl Inner {
+    /// Never before the present turn: what is scheduled within a turn runs after what was due in it.
+    fn deadline_after(&self, delay: Duration) -> Moment {
+        self.now().max(self.turn_now()) + delay
+    }
+}
+
+/// A call that was scheduled: IDelayedCall. Dropping it does not cancel the call.
+pub struct DelayedCall {
+    reactor: Weak<Inner>,
+    key: TimerKey,
+    cancelled: Cell<bool>,
+}
+
+impl DelayedCall {
+    /// Has the call never made.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyCancelled`] when this handle cancelled it, [`Error::AlreadyCalled`] when it has been made.
+    pub fn cancel(&self) -> Result<()> {
+        let inner = self.reactor.upgrade().ok_or(Error::Closed)?;
+        let call = inner.timers.borrow_mut().cancel(self.key);
+        if call.is_none() {
+            return Err(self.gone());
+        }
+        self.cancelled.set(true);
+        inner.work_changed();
+        Ok(())
+    }
+
+    /// Has the call made when `delay` from now has passed, whenever it was due before.
+    ///
+    /// Moving it to a later time costs one store, so an idle timeout may be reset with each message.
+    ///
+    /// # Errors
+    /// As [`cancel`](DelayedCall::cancel).
+    pub fn reset(&self, delay: Duration) -> Result<()> {
+        let inner = self.reactor.upgrade().ok_or(Error::Closed)?;
+        let deadline = inner.deadline_after(delay);
+        self.move_to(&inner, deadline)
+    }
+
+    /// Has the call made this much later than it was due.
+    ///
+    /// # Errors
+    /// As [`cancel`](DelayedCall::cancel).
+    pub fn delay(&self, by: Duration) -> Result<()> {
+        let inner = self.reactor.upgrade().ok_or(Error::Closed)?;
+        let due = inner.timers.borrow().deadline(self.key).ok_or_else(|| self.gone())?;
+        self.move_to(&inner, due + by)
+    }
+
+    /// Has the call made this much earlier than it was due; at the earliest in the next turn.
+    ///
+    /// # Errors
+    /// As [`cancel`](DelayedCall::cancel).
+    pub fn hasten(&self, by: Duration) -> Result<()> {
+        let inner = self.reactor.upgrade().ok_or(Error::Closed)?;
+        let due = inner.timers.borrow().deadline(self.key).ok_or_else(|| self.gone())?;
+        let earlier = Moment::ZERO + due.since(Moment::ZERO + by);
+        self.move_to(&inner, earlier.max(inner.deadline_after(Duration::ZERO)))
+    }
+
+    /// Whether the call is still to be made.
+    pub fn active(&self) -> bool {
+        self.reactor.upgrade().is_some_and(|inner| inner.timers.borrow().contains(self.key))
+    }
+
+    /// When the call is due, on the clock of [`Reactor::now`]; `None` after it was made or cancelled.
+    pub fn get_time(&self) -> Option<Moment> {
+        self.reactor.upgrade()?.timers.borrow().deadline(self.key)
+    }
+
+    fn move_to(&self, inner: &Inner, deadline: Moment) -> Result<()> {
+        if !inner.timers.borrow_mut().reset(self.key, deadline) {
+            return Err(self.gone());
+        }
+        inner.work_changed();
+        Ok(())
+    }
+
+    fn gone(&self) -> Error {
+        if self.cancelled.get() { Error::AlreadyCancelled } else { Error::AlreadyCalled }
+    }
+}
+
+impl std::fmt::Debug for DelayedCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DelayedCall").field("due", &self.get_time()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,134 @@
+//! IReactorUNIX: stream sockets in the file system or, on Linux, in the abstract namespace.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ropewalk_proto::Address;
+use ropewalk_sys::ListenSpec;
+
+use super::tcp::CONNECT_TIMEOUT;
+use crate::error::Result;
+use crate::protocols::{ClientFactory, Factory};
+use crate::reactor::{Interface, Reactor};
+use crate::transports::{Connector, Port, Target};
+
+/// What [`Reactor::listen_unix`] listens on, and how. Made from a path; a leading `@` or NUL makes it an abstract name.
+#[derive(Clone, Debug)]
+pub struct UnixBinding {
+    address: Address,
+    backlog: u32,
+    mode: u32,
+    lock: bool,
+}
+
+impl UnixBinding {
+    /// Listens at `path` with a backlog of 128 and the permissions 666.
+    pub fn new(path: impl AsRef<Path>) -> UnixBinding {
+        UnixBinding { address: unix_address(path.as_ref()), backlog: 128, mode: 0o666, lock: false }
+    }
+
+    /// Lets this many connections wait to be accepted; the system may cap it.
+    #[must_use]
+    pub fn backlog(mut self, connections: u32) -> UnixBinding {
+        self.backlog = connections;
+        self
+    }
+
+    /// The permission bits of the socket file, set after it was bound.
+    #[must_use]
+    pub fn mode(mut self, mode: u32) -> UnixBinding {
+        self.mode = mode;
+        self
+    }
+
+    /// Keeps a lock file beside the socket, so that a socket file left over by a server that died is replaced, and one
+    /// of a server that lives is not: `wantPID`.
+    #[must_use]
+    pub fn lock(mut self) -> UnixBinding {
+        self.lock = true;
+        self
+    }
+}
+
+/// Whither [`Reactor::connect_unix`] connects, and how. Made from a path; a leading `@` or NUL makes it an abstract name.
+#[derive(Clone, Debug)]
+pub struct UnixDestination {
+    address: Address,
+    timeout: Option<Duration>,
+    check_lock: bool,
+}
+
+impl UnixDestination {
+    /// The socket at `path`. The timeout is 30 s.
+    pub fn new(path: impl AsRef<Path>) -> UnixDestination {
+        UnixDestination { address: unix_address(path.as_ref()), timeout: Some(CONNECT_TIMEOUT), check_lock: false }
+    }
+
+    /// How long connecting may take; `None` leaves it to the system.
+    #[must_use]
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> UnixDestination {
+        self.timeout = timeout.into();
+        self
+    }
+
+    /// Fails with [`Error::BadFile`] unless the lock file says that a server lives there: `checkPID`.
+    #[must_use]
+    pub fn check_lock(mut self) -> UnixDestination {
+        self.check_lock = true;
+        self
+    }
+}
+
+macro_rules! from_paths {
+    ($type:ident: $($path:ty),*) => {$(
+        impl From<$path> for $type {
+            fn from(path: $path) -> $type {
+                $type::new(path)
+            }
+        }
+    )*};
+}
+
+from_paths!(UnixBinding: &str, &String, &Path, &std::path::PathBuf, std::path::PathBuf);
+from_paths!(UnixDestination: &str, &String, &Path, &std::path::PathBuf, std::path::PathBuf);
+
+impl Reactor {
+    /// Accepts connections on a UNIX socket, and has `factory` build a protocol for each.
+    ///
+    /// # Errors
+    /// [`Error::CannotListen`] when the path is taken or not allowed; [`Error::Unsupported`].
+    pub fn listen_unix(&self, binding: impl Into<UnixBinding>, factory: impl Factory + 'static) -> Result<Port> {
+        self.require(Interface::Unix)?;
+        let binding = binding.into();
+        let spec =
+            ListenSpec { backlog: binding.backlog, mode: Some(binding.mode), ..ListenSpec::new(binding.address) };
+        Port::listen(self, spec, binding.lock, Rc::new(factory))
+    }
+
+    /// Connects to a UNIX socket, and has `factory` build a protocol when that succeeds.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`]; everything else is told to the factory.
+    pub fn connect_unix(
+        &self,
+        destination: impl Into<UnixDestination>,
+        factory: impl ClientFactory + 'static,
+    ) -> Result<Connector> {
+        self.require(Interface::Unix)?;
+        let destination = destination.into();
+        let target = match destination.address {
+            Address::Unix(path) if destination.check_lock => Target::LockedUnix(path),
+            address => Target::Address(address),
+        };
+        Connector::begin(self, target, None, destination.timeout, Rc::new(factory))
+    }
+}
+
+fn unix_address(path: &Path) -> Address {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    match bytes {
+        [b'@' | 0, name @ ..] => Address::Abstract(name.into()),
+        _ => Address::Unix(path.into()),
+    }
+}

@@ -1,0 +1,111 @@
+//! What makes a protocol for each connection.
+
+use std::rc::Rc;
+
+use ropewalk_proto::Address;
+
+use super::Protocol;
+use crate::error::Error;
+use crate::transports::Connector;
+
+/// Makes a protocol for each connection: IProtocolFactory.
+///
+/// A closure or constructor without arguments is a factory: `|| Echo`, `Echo::default`. Methods take `&self`, so that one
+/// factory can serve many ports and be asked again from its own callbacks; what changes goes into a `Cell`. Share one by
+/// passing `Rc<F>`.
+pub trait Factory {
+    /// The protocol for a connection with `peer`, or `None` to close that connection at once.
+    fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>>;
+
+    /// The first port or connector begins to use this factory.
+    fn start_factory(&self) {}
+
+    /// The last port or connector has stopped using this factory.
+    fn stop_factory(&self) {}
+
+    /// A port could not accept: usually too many descriptors are open. It tries again when some are closed. The reactor
+    /// has logged it.
+    fn accept_failed(&self, reason: &Error) {
+        let _ = reason;
+    }
+
+    /// What tells two factories apart, so that [`start_factory`](Factory::start_factory) comes once for all their ports.
+    #[doc(hidden)]
+    fn identity(&self) -> *const () {
+        std::ptr::from_ref(self).cast()
+    }
+}
+
+/// A factory for connections that this side makes.
+///
+/// Every closure that is a [`Factory`] is one, and hears nothing of attempts that fail.
+pub trait ClientFactory: Factory {
+    /// An attempt begins.
+    fn started_connecting(&self, connector: &Connector) {
+        let _ = connector;
+    }
+
+    /// The attempt failed. `connector.connect()` may be called at once to try again.
+    fn client_connection_failed(&self, connector: &Connector, reason: &Error) {
+        let _ = (connector, reason);
+    }
+
+    /// The connection ended, after its protocol's `connection_lost`. `connector.connect()` may be called at once to
+    /// connect again.
+    fn client_connection_lost(&self, connector: &Connector, reason: &Error) {
+        let _ = (connector, reason);
+    }
+}
+
+impl<F, P> Factory for F
+where
+    F: Fn() -> P,
+    P: Protocol + 'static,
+{
+    fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
+        Some(Box::new(self()))
+    }
+}
+
+impl<F, P> ClientFactory for F
+where
+    F: Fn() -> P,
+    P: Protocol + 'static,
+{
+}
+
+impl<F: Factory + ?Sized> Factory for Rc<F> {
+    fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
+        (**self).build_protocol(peer)
+    }
+
+    fn start_factory(&self) {
+        (**self).start_factory();
+    }
+
+    fn stop_factory(&self) {
+        (**self).stop_factory();
+    }
+
+    fn accept_failed(&self, reason: &Error) {
+        (**self).accept_failed(reason);
+    }
+
+    fn identity(&self) -> *const () {
+        (**self).identity()
+    }
+}
+
+impl<F: ClientFactory + ?Sized> ClientFactory for Rc<F> {
+    fn started_connecting(&self, connector: &Connector) {
+        (**self).started_connecting(connector);
+    }
+
+    fn client_connection_failed(&self, connector: &Connector, reason: &Error) {
+        (**self).client_connection_failed(connector, reason);
+    }
+
+    fn client_connection_lost(&self, connector: &Connector, reason: &Error) {
+        (**self).client_connection_lost(connector, reason);
+    }
+}

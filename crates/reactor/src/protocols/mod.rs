@@ -1,0 +1,84 @@
+//! What a user writes: protocols, which handle one connection, and factories, which make them.
+
+mod factory;
+
+pub use factory::{ClientFactory, Factory};
+
+use crate::error::Error;
+use crate::transports::Transport;
+
+/// The behaviour of one connection: IProtocol and IHalfCloseableProtocol.
+///
+/// Callbacks come in this order: `connection_made` once, `data_received` any number of times, at most one
+/// `read_connection_lost` and `write_connection_lost`, and `connection_lost` exactly once and last. All run on the
+/// reactor's thread, and none while another callback of the same protocol is on the stack. A callback that panics is
+/// logged with [`log_prefix`](Protocol::log_prefix) and ends its connection with [`Error::Panicked`]; the loop lives.
+///
+/// ```
+/// use ropewalk::prelude::*;
+///
+/// struct Echo;
+///
+/// impl Protocol for Echo {
+///     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+///         transport.write(data);
+///     }
+/// }
+/// ```
+pub trait Protocol {
+    /// The connection is there. Reading begins when this returns, unless the transport was paused.
+    fn connection_made(&mut self, transport: &Transport) {
+        let _ = transport;
+    }
+
+    /// Bytes have arrived: at least one, and never more than 64 KiB at once. Where one call ends and the next begins
+    /// says nothing about how they were sent.
+    fn data_received(&mut self, transport: &Transport, data: &[u8]);
+
+    /// The other side will send no more, and may still read. By default what is queued is sent and the connection is
+    /// closed; a protocol that wants to go on sending overrides this.
+    fn read_connection_lost(&mut self, transport: &Transport) {
+        transport.lose_connection();
+    }
+
+    /// Everything up to `lose_write_connection` has been sent, and this side can send no more.
+    fn write_connection_lost(&mut self, transport: &Transport) {
+        let _ = transport;
+    }
+
+    /// The connection is over; no callback follows. Methods of the transport do nothing from here on.
+    fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
+        let _ = (transport, reason);
+    }
+
+    /// How log lines name this protocol; its type by default.
+    fn log_prefix(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
+}
+
+impl<P: Protocol + ?Sized> Protocol for Box<P> {
+    fn connection_made(&mut self, transport: &Transport) {
+        (**self).connection_made(transport);
+    }
+
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        (**self).data_received(transport, data);
+    }
+
+    fn read_connection_lost(&mut self, transport: &Transport) {
+        (**self).read_connection_lost(transport);
+    }
+
+    fn write_connection_lost(&mut self, transport: &Transport) {
+        (**self).write_connection_lost(transport);
+    }
+
+    fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
+        (**self).connection_lost(transport, reason);
+    }
+
+    fn log_prefix(&self) -> &'static str {
+        (**self).log_prefix()
+    }
+}

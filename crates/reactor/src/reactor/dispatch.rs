@@ -1,0 +1,35 @@
+//! Third part of a turn: events reach those whose keys they carry.
+
+use ropewalk_sys::Event;
+
+use super::{Reactor, Source};
+
+impl Reactor {
+    /// Third part of a turn: handles what [`wait`](Reactor::wait) collected.
+    ///
+    /// An event whose source was closed by an earlier callback of the same batch is dropped: its key is stale.
+    pub fn dispatch(&self) {
+        let mut events = self.0.events.take();
+        let mut scratch = self.0.scratch.take();
+        if scratch.is_empty() {
+            // A callback runs the loop again through `iterate`: that inner loop needs a buffer of its own.
+            scratch = vec![0; super::SCRATCH_BYTES].into_boxed_slice();
+        }
+        for event in events.drain(..) {
+            self.dispatch_one(event, &mut scratch);
+        }
+        self.0.scratch.set(scratch);
+        self.0.events.set(events);
+    }
+
+    fn dispatch_one(&self, event: Event, scratch: &mut [u8]) {
+        let source = self.0.sources.borrow().get(event.key).cloned();
+        match source {
+            Some(Source::Stream(stream)) => stream.ready(self, event.ready, scratch),
+            Some(Source::Port(port)) => port.ready(self),
+            Some(Source::Attempt(connector)) => connector.attempt_ready(self, event.key),
+            Some(Source::Watch(watch)) => watch.ready(self, event.ready),
+            None => {}
+        }
+    }
+}

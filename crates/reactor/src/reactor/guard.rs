@@ -1,0 +1,44 @@
+//! Callbacks that panic are logged by name, and the loop lives.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::{Inner, Reactor};
+use crate::error::Error;
+
+/// What a panic in a callback does beyond being logged and ending its connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PanicPolicy {
+    /// Nothing: the loop goes on.
+    #[default]
+    Log,
+    /// The loop stops in order, and `run` returns the panic as an error.
+    Stop,
+}
+
+impl Reactor {
+    /// Chooses what a panic in a callback does; [`PanicPolicy::Log`] at first.
+    pub fn set_panic_policy(&self, policy: PanicPolicy) {
+        self.0.panic_policy.set(policy);
+    }
+}
+
+/// Runs a callback. A panic in it is logged under `name` and returned as an error.
+pub(crate) fn guard<R>(inner: &Inner, name: &'static str, callback: impl FnOnce() -> R) -> Result<R, Error> {
+    // What the callback could have left half done is its own: the reactor holds no borrow while it runs.
+    catch_unwind(AssertUnwindSafe(callback)).map_err(|payload| panicked(inner, name, &*payload))
+}
+
+#[cold]
+fn panicked(inner: &Inner, name: &'static str, payload: &(dyn Any + Send)) -> Error {
+    let message = payload.downcast_ref::<&str>().copied();
+    let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)");
+    tracing::error!(callback = name, message, "unhandled panic in a callback");
+    let error = Error::Panicked(name.into(), message.into());
+    if inner.panic_policy.get() == PanicPolicy::Stop {
+        inner.panicked.borrow_mut().get_or_insert(error.clone());
+        inner.request_stop();
+    }
+    error
+}

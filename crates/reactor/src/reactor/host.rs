@@ -1,0 +1,118 @@
+//! Living inside another loop, and waiting in another thread.
+//!
+//! A host loop watches [`Reactor::foreign`] for readability, wakes at the deadline that [`Reactor::prepare`] returned,
+//! is told by the deadline hook when that changed meanwhile, and then calls `wait(Some(0))` and `dispatch`.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ropewalk_proto::Moment;
+use ropewalk_sys::{EventProvider, Events, RawIo};
+
+use super::{Inner, Reactor};
+use crate::error::{Error, Result};
+
+type Hook = Rc<dyn Fn()>;
+
+/// Tells a host loop that its sleep is too long now.
+#[derive(Default)]
+pub(crate) struct DeadlineHook {
+    hook: RefCell<Option<Hook>>,
+    /// Set from the end of `prepare` to the next: changes inside a turn are seen by its own `prepare`.
+    sleeping: Cell<bool>,
+}
+
+/// Where a provider returns to after it waited elsewhere.
+#[derive(Clone, Default)]
+pub(crate) struct Home(Arc<Mutex<Option<Box<dyn EventProvider>>>>);
+
+impl Home {
+    pub(crate) fn take_back(&self) -> Option<Box<dyn EventProvider>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Reactor {
+    /// The descriptor that is readable when [`wait`](Reactor::wait) would report something; `None` where the provider
+    /// has none (select, poll, the simulated network).
+    pub fn foreign(&self) -> Option<RawIo> {
+        self.0.provider(|provider| provider.foreign()).ok().flatten()
+    }
+
+    /// When the next delayed call is due.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.0.timers.borrow_mut().next_deadline()
+    }
+
+    /// Has `hook` called whenever work was added outside a turn, so that a host loop can shorten its sleep: it should
+    /// call [`prepare`](Reactor::prepare) soon. `None` removes the hook.
+    ///
+    /// The hook is called on the reactor's thread, possibly while a method of the reactor is on the stack, so it should
+    /// only note that there is work. Calls from other threads make [`foreign`](Reactor::foreign) readable instead.
+    pub fn set_deadline_hook(&self, hook: Option<Rc<dyn Fn()>>) {
+        *self.0.deadline_hook.hook.borrow_mut() = hook;
+    }
+
+    /// Takes the wait of a turn away, so that it can block in another thread or without an interpreter's lock.
+    ///
+    /// Until the [`DetachedWait`] is dropped, what needs the event provider returns [`Error::Waiting`]; writes are
+    /// queued.
+    ///
+    /// # Errors
+    /// [`Error::Waiting`] when one is out already.
+    pub fn detach_wait(&self) -> Result<DetachedWait> {
+        self.0.provider(|_| ())?;
+        let provider = self.0.provider.borrow_mut().take();
+        Ok(DetachedWait { provider, home: self.0.detached.clone() })
+    }
+
+    /// Handles the events that a [`DetachedWait`] collected.
+    pub fn dispatch_events(&self, events: Events) {
+        self.0.events.set(events);
+        self.dispatch();
+    }
+}
+
+impl Inner {
+    /// Something was added that a sleeping host loop should know of.
+    pub(crate) fn work_changed(&self) {
+        if !self.deadline_hook.sleeping.get() {
+            return;
+        }
+        let hook = self.deadline_hook.hook.borrow().clone();
+        if let Some(hook) = hook {
+            hook();
+        }
+    }
+
+    pub(super) fn set_sleeping(&self, sleeping: bool) {
+        self.deadline_hook.sleeping.set(sleeping);
+    }
+}
+
+/// The wait of one turn, which may move to another thread. Dropping it gives the event provider back.
+pub struct DetachedWait {
+    provider: Option<Box<dyn EventProvider>>,
+    home: Home,
+}
+
+impl DetachedWait {
+    /// Blocks until something happens or `timeout` is over; `None` waits without end.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the operating system cannot wait at all.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Events> {
+        let mut events = Events::new();
+        let provider = self.provider.as_mut().ok_or(Error::Closed)?;
+        provider.wait(timeout, &mut events).map_err(Error::io("cannot wait for events"))?;
+        Ok(events)
+    }
+}
+
+impl Drop for DetachedWait {
+    fn drop(&mut self) {
+        *self.home.0.lock().unwrap_or_else(PoisonError::into_inner) = self.provider.take();
+    }
+}

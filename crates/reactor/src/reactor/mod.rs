@@ -1,0 +1,278 @@
+//! The reactor: what every interface shares.
+//!
+//! Nothing in [`Inner`] stays borrowed while user code runs: a callback may use any method of any object.
+
+mod call;
+mod choose;
+mod current;
+mod dispatch;
+mod factories;
+mod guard;
+mod host;
+mod sources;
+mod turn;
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use ropewalk_proto::{Moment, Outbox, SecondaryMap, TimerQueue};
+use ropewalk_sys::{Capabilities, EventProvider, Events};
+
+pub(crate) use call::{Call, SendCall};
+pub use choose::{ReactorInfo, reactors};
+pub(crate) use current::enter;
+pub use guard::PanicPolicy;
+pub(crate) use guard::guard;
+pub use host::DetachedWait;
+pub(crate) use sources::Source;
+
+use crate::error::{Error, Result};
+use crate::interfaces::core::{RunState, Triggers};
+use crate::interfaces::fd_set::Watches;
+use crate::interfaces::resolver::{HostnameResolver, ThreadedResolver};
+use crate::interfaces::signals::Signals;
+use crate::interfaces::threads::{ThreadCalls, ThreadPool};
+use crate::task::Executor;
+use crate::transports::Stream;
+
+/// How many empty outboxes are kept for the next writer: enough for a turn's worth of replies.
+const SPARE_OUTBOXES: usize = 32;
+
+/// One receive buffer for all connections stays hot in the cache; each connection having its own was measured slower.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// A single-threaded event loop over an event provider. A cheap handle: clones are the same reactor.
+///
+/// There may be many in a process, one a thread, and one that stopped can run again. Only a
+/// [`ThreadHandle`](crate::ThreadHandle) crosses threads. The methods are grouped by interface under
+/// [`interfaces`](crate::interfaces).
+///
+/// ```
+/// use ropewalk::prelude::*;
+/// use std::time::Duration;
+///
+/// let reactor = Reactor::new()?;
+/// reactor.call_later(Duration::from_millis(1), |reactor| reactor.stop().unwrap());
+/// reactor.run()?;
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Reactor(pub(crate) Rc<Inner>);
+
+/// A reactor's shared state.
+pub(crate) struct Inner {
+    /// Absent while a [`DetachedWait`] owns it.
+    provider: RefCell<Option<Box<dyn EventProvider>>>,
+    pub(crate) name: &'static str,
+    capabilities: Capabilities,
+    pub(crate) detached: host::Home,
+
+    pub(crate) sources: RefCell<SecondaryMap<Source>>,
+    pub(crate) timers: RefCell<TimerQueue<Box<dyn Call>>>,
+    pub(crate) calls: Arc<ThreadCalls>,
+    pub(crate) pool: ThreadPool,
+    pub(crate) executor: Executor,
+    pub(crate) watches: RefCell<Watches>,
+    pub(crate) resolver: RefCell<Rc<dyn HostnameResolver>>,
+    pub(crate) signals: Signals,
+
+    pub(crate) state: Cell<RunState>,
+    pub(crate) triggers: RefCell<Triggers>,
+    factories: factories::Factories,
+    /// How many ports wait for descriptors.
+    starved_ports: Cell<usize>,
+
+    /// When the present turn began to run due work.
+    turn_now: Cell<Moment>,
+    events: Cell<Events>,
+    scratch: Cell<Box<[u8]>>,
+    /// Connections to settle before the loop waits.
+    unsettled: RefCell<Vec<Rc<Stream>>>,
+    #[expect(clippy::vec_box, reason = "a connection holds a pointer, so that an idle one holds nothing more")]
+    spare_outboxes: RefCell<Vec<Box<Outbox>>>,
+    batch: Cell<Vec<Box<dyn SendCall>>>,
+
+    panic_policy: Cell<PanicPolicy>,
+    panicked: RefCell<Option<Error>>,
+    deadline_hook: host::DeadlineHook,
+}
+
+impl Reactor {
+    /// A reactor on a provider of your own making.
+    pub fn with_provider(provider: Box<dyn EventProvider>) -> Reactor {
+        let waker = provider.waker();
+        let calls = Arc::new(ThreadCalls::new(waker.clone()));
+        let now = provider.now();
+        Reactor(Rc::new(Inner {
+            name: provider.name(),
+            capabilities: provider.capabilities(),
+            provider: RefCell::new(Some(provider)),
+            detached: host::Home::default(),
+            sources: RefCell::default(),
+            timers: RefCell::new(TimerQueue::new()),
+            pool: ThreadPool::new(calls.clone()),
+            calls,
+            executor: Executor::new(waker.clone()),
+            watches: RefCell::default(),
+            resolver: RefCell::new(Rc::new(ThreadedResolver)),
+            signals: Signals::new(waker),
+            state: Cell::default(),
+            triggers: RefCell::default(),
+            factories: factories::Factories::default(),
+            starved_ports: Cell::default(),
+            turn_now: Cell::new(now),
+            events: Cell::default(),
+            scratch: Cell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
+            unsettled: RefCell::default(),
+            spare_outboxes: RefCell::default(),
+            batch: Cell::default(),
+            panic_policy: Cell::new(PanicPolicy::Log),
+            panicked: RefCell::default(),
+            deadline_hook: host::DeadlineHook::default(),
+        }))
+    }
+
+    /// The event provider's name, such as `epoll`.
+    pub fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    /// Whether this reactor offers `interface`: "some of the interfaces may not be implemented".
+    pub fn provides(&self, interface: Interface) -> bool {
+        self.0.capabilities.contains(interface.capability())
+    }
+
+    /// How many sources the reactor holds: connections, attempts, ports and watched descriptors.
+    pub fn source_count(&self) -> usize {
+        self.0.sources.borrow().len()
+    }
+
+    pub(crate) fn require(&self, interface: Interface) -> Result<()> {
+        if self.provides(interface) {
+            return Ok(());
+        }
+        Err(Error::Unsupported { interface: interface.name(), provider: self.0.name })
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Inner> {
+        Rc::downgrade(&self.0)
+    }
+}
+
+impl std::fmt::Debug for Reactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reactor").field("name", &self.name()).field("running", &self.running()).finish_non_exhaustive()
+    }
+}
+
+/// An interface that some event providers offer and others do not. Core, time and threads are offered by all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Interface {
+    /// TCP ports and connections: IReactorTCP.
+    Tcp,
+    /// UNIX ports and connections: IReactorUNIX.
+    Unix,
+    /// Descriptors of the user: IReactorFDSet.
+    FdSet,
+    /// Sockets opened by others: IReactorSocket.
+    Socket,
+    /// SIGINT and SIGTERM stop the loop.
+    Signals,
+}
+
+impl Interface {
+    const fn capability(self) -> Capabilities {
+        match self {
+            Interface::Tcp => Capabilities::TCP,
+            Interface::Unix => Capabilities::UNIX,
+            Interface::FdSet => Capabilities::FD_SET,
+            Interface::Socket => Capabilities::SOCKET,
+            Interface::Signals => Capabilities::SIGNALS,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Interface::Tcp => "tcp",
+            Interface::Unix => "unix",
+            Interface::FdSet => "fd_set",
+            Interface::Socket => "socket",
+            Interface::Signals => "signals",
+        }
+    }
+}
+
+impl Inner {
+    /// Asks the event provider, unless it is away waiting in another thread.
+    pub(crate) fn provider<R>(&self, ask: impl FnOnce(&mut (dyn EventProvider + 'static)) -> R) -> Result<R> {
+        let mut provider = self.provider.borrow_mut();
+        if provider.is_none() {
+            *provider = self.detached.take_back();
+        }
+        provider.as_deref_mut().map(ask).ok_or(Error::Waiting)
+    }
+
+    /// The provider's clock; the time of the last turn while the provider is away.
+    pub(crate) fn now(&self) -> Moment {
+        self.provider(|provider| provider.now()).unwrap_or_else(|_| self.turn_now.get())
+    }
+
+    /// When the present turn began to run what was due.
+    pub(crate) fn turn_now(&self) -> Moment {
+        self.turn_now.get()
+    }
+
+    /// The panic that stopped the loop, if one did.
+    pub(crate) fn take_panic(&self) -> Option<Error> {
+        self.panicked.take()
+    }
+
+    pub(crate) fn starved_ports_changed(&self, by: isize) {
+        self.starved_ports.set(self.starved_ports.get().saturating_add_signed(by));
+    }
+
+    /// A descriptor was closed: ports that ran out of them accept again.
+    pub(crate) fn descriptor_closed(&self) {
+        if self.starved_ports.get() == 0 {
+            return;
+        }
+        let sources: Vec<_> = self.sources.borrow().iter().map(|(_, source)| source.clone()).collect();
+        for source in sources {
+            if let Source::Port(port) = source {
+                port.feed(self);
+            }
+        }
+    }
+
+    pub(crate) fn take_outbox(&self) -> Box<Outbox> {
+        self.spare_outboxes.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn keep_outbox(&self, mut outbox: Box<Outbox>) {
+        let mut spares = self.spare_outboxes.borrow_mut();
+        if spares.len() < SPARE_OUTBOXES {
+            outbox.clear();
+            spares.push(outbox);
+        }
+    }
+
+    /// Has `stream` settled before the loop waits.
+    pub(crate) fn settle_later(&self, stream: Rc<Stream>) {
+        self.unsettled.borrow_mut().push(stream);
+        self.work_changed();
+    }
+}
+
+impl Drop for Inner {
+    /// Whoever still holds handles of a dropped reactor must not keep its protocols alive through cycles.
+    fn drop(&mut self) {
+        self.calls.close();
+        self.executor.clear();
+        let sources = std::mem::take(self.sources.get_mut());
+        for (_, source) in sources.iter() {
+            source.forget();
+        }
+    }
+}

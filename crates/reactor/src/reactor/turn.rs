@@ -1,0 +1,122 @@
+//! One turn: prepare, wait, dispatch.
+//!
+//! ```text
+//!  prepare:  calls from threads (those queued when it began)
+//!            due delayed calls, in (deadline, order of scheduling), from a snapshot
+//!            tasks that were woken
+//!            stop, if it was asked for
+//!            what was written outside a callback leaves
+//!  wait:     until the next deadline, or an event
+//!  dispatch: events, in the provider's order
+//! ```
+//!
+//! The source of the order is Twisted's `ReactorBase.runUntilCurrent` and `mainLoop`.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Inner, Reactor, guard};
+use crate::error::{Error, Result};
+
+impl Reactor {
+    /// First part of a turn, for a host loop: runs what is due, and says how long the loop may sleep.
+    ///
+    /// `None` is without end; zero means that there is more to do at once.
+    ///
+    /// # Errors
+    /// [`Error::Waiting`] while a [`DetachedWait`](super::DetachedWait) is out.
+    pub fn prepare(&self) -> Result<Option<Duration>> {
+        self.0.turn_now.set(self.0.provider(|provider| provider.now())?);
+        self.0.set_sleeping(false);
+        self.run_thread_calls();
+        self.run_due_calls();
+        let more_tasks = self.0.executor.run(&self.0);
+        self.0.signals.check(self);
+        self.shut_down_if_asked();
+        self.0.settle_all();
+        self.0.set_sleeping(true);
+        Ok(self.0.sleep_limit(more_tasks))
+    }
+
+    /// Second part of a turn: collects events, blocking for at most `timeout`; `None` waits without end.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the operating system cannot wait at all, [`Error::Waiting`] while the provider is away.
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<()> {
+        let mut events = self.0.events.take();
+        events.clear();
+        let waited = self.0.provider(|provider| provider.wait(timeout, &mut events));
+        self.0.events.set(events);
+        waited?.map_err(Error::io("cannot wait for events"))
+    }
+
+    /// One pass: due work, then events, waiting for at most `delay`. `None` waits until something happens.
+    ///
+    /// # Errors
+    /// As [`prepare`](Reactor::prepare) and [`wait`](Reactor::wait).
+    pub fn iterate(&self, delay: Option<Duration>) -> Result<()> {
+        let limit = self.prepare()?;
+        let timeout = match (limit, delay) {
+            (Some(limit), Some(delay)) => Some(limit.min(delay)),
+            (limit, delay) => limit.or(delay),
+        };
+        self.wait(timeout)?;
+        self.dispatch();
+        Ok(())
+    }
+
+    fn run_thread_calls(&self) {
+        let mut batch = self.0.batch.take();
+        self.0.calls.take_batch(&mut batch);
+        for call in batch.drain(..) {
+            let name = call.name();
+            let _ = guard(&self.0, name, || call.call(self));
+        }
+        self.0.batch.set(batch);
+    }
+
+    fn run_due_calls(&self) {
+        if self.0.timers.borrow().is_empty() {
+            return;
+        }
+        let now = self.0.now();
+        self.0.turn_now.set(now);
+        let mark = self.0.timers.borrow().mark();
+        loop {
+            let due = self.0.timers.borrow_mut().pop_due(now, mark);
+            let Some((_, call)) = due else { break };
+            let name = call.name();
+            let _ = guard(&self.0, name, || call.call(self));
+        }
+    }
+}
+
+impl Inner {
+    /// Has everything leave that was written or asked for outside a callback of its own connection.
+    fn settle_all(self: &Rc<Inner>) {
+        // Settling may call producers, which may write to others: those settle in the same pass, and what asks for more
+        // than a few passes waits for the next turn.
+        for _ in 0..4 {
+            let mut streams = std::mem::take(&mut *self.unsettled.borrow_mut());
+            if streams.is_empty() {
+                return;
+            }
+            for stream in streams.drain(..) {
+                stream.settle_queued(self);
+            }
+            let mut unsettled = self.unsettled.borrow_mut();
+            if unsettled.is_empty() {
+                *unsettled = streams;
+                return;
+            }
+        }
+    }
+
+    fn sleep_limit(&self, more_tasks: bool) -> Option<Duration> {
+        if more_tasks || !self.unsettled.borrow().is_empty() || self.has_pending_stop() {
+            return Some(Duration::ZERO);
+        }
+        let deadline = self.timers.borrow_mut().next_deadline()?;
+        Some(deadline - self.now())
+    }
+}

@@ -1,0 +1,159 @@
+//! A local executor: tasks run in `prepare`, after the delayed calls that may have woken them.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake};
+
+use ropewalk_proto::{Deferred, Key, Slab};
+use ropewalk_sys::Waker;
+
+use crate::reactor::{Inner, Reactor, guard};
+
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The tasks of one reactor.
+pub(crate) struct Executor {
+    tasks: RefCell<Slab<Slot>>,
+    ready: Arc<ReadyQueue>,
+    batch: RefCell<VecDeque<Arc<TaskWaker>>>,
+}
+
+struct Slot {
+    /// Out while it is polled.
+    task: Option<Task>,
+    name: &'static str,
+}
+
+/// Tasks that were woken, from whatever thread.
+struct ReadyQueue {
+    woken: Mutex<VecDeque<Arc<TaskWaker>>>,
+    owner: std::thread::ThreadId,
+    waker: Waker,
+}
+
+struct TaskWaker {
+    key: Key,
+    queued: AtomicBool,
+    ready: Arc<ReadyQueue>,
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        if self.queued.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let ready = self.ready.clone();
+        let mut woken = ready.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        woken.push_back(self);
+        let first = woken.len() == 1;
+        drop(woken);
+        // On the reactor's own thread the loop is awake, and `prepare` sees the queue before it sleeps.
+        if first && std::thread::current().id() != ready.owner {
+            ready.waker.wake();
+        }
+    }
+}
+
+impl Executor {
+    pub(crate) fn new(waker: Waker) -> Executor {
+        let ready = ReadyQueue { woken: Mutex::default(), owner: std::thread::current().id(), waker };
+        Executor { tasks: RefCell::default(), ready: Arc::new(ready), batch: RefCell::default() }
+    }
+
+    fn spawn(&self, task: Task, name: &'static str) -> Key {
+        let key = self.tasks.borrow_mut().insert(Slot { task: Some(task), name });
+        let waker = Arc::new(TaskWaker { key, queued: AtomicBool::new(false), ready: self.ready.clone() });
+        waker.wake();
+        key
+    }
+
+    /// Polls the tasks that are ready now, each once. Returns whether there are more to poll at once.
+    pub(crate) fn run(&self, inner: &Rc<Inner>) -> bool {
+        let mut batch = self.batch.take();
+        std::mem::swap(&mut *self.woken(), &mut batch);
+        for waker in batch.drain(..) {
+            self.poll(inner, &waker);
+        }
+        self.batch.replace(batch);
+        !self.woken().is_empty()
+    }
+
+    fn poll(&self, inner: &Rc<Inner>, waker: &Arc<TaskWaker>) {
+        // Cleared first: a wake during the poll queues the task again.
+        waker.queued.store(false, Ordering::Release);
+        let taken = self.tasks.borrow_mut().get_mut(waker.key).and_then(|slot| Some((slot.task.take()?, slot.name)));
+        let Some((mut task, name)) = taken else { return };
+        let context_waker = std::task::Waker::from(waker.clone());
+        let outcome = guard(inner, name, || task.as_mut().poll(&mut Context::from_waker(&context_waker)));
+        if matches!(outcome, Ok(Poll::Pending)) {
+            if let Some(slot) = self.tasks.borrow_mut().get_mut(waker.key) {
+                slot.task = Some(task);
+                return;
+            }
+        } else {
+            self.tasks.borrow_mut().remove(waker.key);
+        }
+        let _ = guard(inner, name, || drop(task));
+    }
+
+    fn cancel(&self, key: Key) {
+        let slot = self.tasks.borrow_mut().remove(key);
+        drop(slot);
+    }
+
+    /// Lets go of all tasks.
+    pub(crate) fn clear(&self) {
+        let tasks = self.tasks.take();
+        drop(tasks);
+    }
+
+    fn woken(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<TaskWaker>>> {
+        self.ready.woken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reactor {
+    /// Runs `future` on the loop, beginning in the next turn, and fires the Deferred with its output.
+    ///
+    /// Cancelling the Deferred drops the future. A panic in it fails the Deferred.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    /// use std::time::Duration;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let handle = reactor.clone();
+    /// reactor.spawn(async move {
+    ///     handle.sleep(Duration::from_millis(1)).await;
+    ///     handle.stop().unwrap();
+    /// });
+    /// reactor.run()?;
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn spawn<F>(&self, future: F) -> Deferred<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let reactor = self.downgrade();
+        let key = Rc::new(std::cell::Cell::new(None));
+        let its_key = key.clone();
+        let (deferred, resolver) = Deferred::with_canceller(move |_| {
+            if let (Some(inner), Some(key)) = (reactor.upgrade(), its_key.get()) {
+                inner.executor.cancel(key);
+            }
+        });
+        let task = async move {
+            let output = future.await;
+            let _ = resolver.callback(output);
+        };
+        key.set(Some(self.0.executor.spawn(Box::pin(task), std::any::type_name::<F>())));
+        self.0.work_changed();
+        deferred
+    }
+}

@@ -1,0 +1,56 @@
+//! Waiting for time in a future.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::interfaces::time::DelayedCall;
+use crate::reactor::Reactor;
+
+impl Reactor {
+    /// A future that is ready when `delay` has passed from now. Dropping it cancels its delayed call.
+    pub fn sleep(&self, delay: Duration) -> Sleep {
+        let shared = Rc::new(Shared::default());
+        let its_own = shared.clone();
+        let call = self.call_later(delay, move |_| {
+            its_own.over.set(true);
+            if let Some(waker) = its_own.waker.take() {
+                waker.wake();
+            }
+        });
+        Sleep { shared, call }
+    }
+}
+
+/// The future of [`Reactor::sleep`].
+pub struct Sleep {
+    shared: Rc<Shared>,
+    call: DelayedCall,
+}
+
+#[derive(Default)]
+struct Shared {
+    over: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.shared.over.get() {
+            return Poll::Ready(());
+        }
+        *self.shared.waker.borrow_mut() = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        let _ = self.call.cancel();
+    }
+}

@@ -1,0 +1,391 @@
+//! Connecting, and what is left of a connection for connecting again: IConnector.
+//!
+//! ```text
+//!  disconnected -- connect --> connecting -- first attempt that succeeds --> connected
+//!       ^  ^                    |  resolve the name (in a later turn)             |
+//!       |  |                    |  attempts, each 250 ms after the one before     |
+//!       |  |                    |  or at once when that failed (RFC 8305)         |
+//!       |  +-- failed, timed out, stopped                                         |
+//!       +--------------------------------------------------- connection lost -----+
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ropewalk_proto::{Address, Deferred, Key};
+use ropewalk_sys::{ConnectSpec, UnixLock};
+
+use super::Transport;
+use super::stream::{Origin, Stream};
+use crate::error::{Error, Result};
+use crate::interfaces::time::DelayedCall;
+use crate::protocols::{ClientFactory, Protocol};
+use crate::reactor::{Inner, Reactor, Source, guard};
+
+/// How long an attempt has the field for itself: the Connection Attempt Delay of RFC 8305, section 5.
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// Connects, and connects again. A cheap handle: clones are the same connector.
+#[derive(Clone)]
+pub struct Connector(pub(crate) Rc<ConnectorInner>);
+
+/// Where a [`Connector`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectorState {
+    /// Neither connecting nor connected.
+    Disconnected,
+    /// An attempt is under way.
+    Connecting,
+    /// The connection is there.
+    Connected,
+}
+
+/// The other end, as the user named it.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    Address(Address),
+    Name {
+        host: Rc<str>,
+        port: u16,
+    },
+    /// A UNIX socket whose lock file must be alive.
+    LockedUnix(Arc<Path>),
+}
+
+pub(crate) struct ConnectorInner {
+    reactor: Weak<Inner>,
+    factory: Rc<dyn ClientFactory>,
+    target: Target,
+    bind: Option<Address>,
+    timeout: Option<Duration>,
+    state: Cell<ConnectorState>,
+    transport: RefCell<Option<Transport>>,
+    race: RefCell<Race>,
+}
+
+/// The attempts of one `connect`.
+#[derive(Default)]
+struct Race {
+    resolution: Option<Deferred<()>>,
+    waiting: VecDeque<Address>,
+    running: Vec<(Key, Address)>,
+    /// The timeout, and the turn that resolves.
+    timers: Vec<DelayedCall>,
+    /// Begins the next attempt while the present one is still running.
+    stagger: Option<DelayedCall>,
+    last_error: Option<Error>,
+}
+
+impl Connector {
+    pub(crate) fn begin(
+        reactor: &Reactor,
+        target: Target,
+        bind: Option<Address>,
+        timeout: Option<Duration>,
+        factory: Rc<dyn ClientFactory>,
+    ) -> Result<Connector> {
+        let connector = Connector(Rc::new(ConnectorInner {
+            reactor: reactor.downgrade(),
+            factory,
+            target,
+            bind,
+            timeout,
+            state: Cell::new(ConnectorState::Disconnected),
+            transport: RefCell::default(),
+            race: RefCell::default(),
+        }));
+        reactor.0.start_factory(&*connector.0.factory);
+        connector.connect()?;
+        Ok(connector)
+    }
+
+    /// Connects again. May be called from `client_connection_failed` and `client_connection_lost`; the factory then stays
+    /// started.
+    ///
+    /// # Errors
+    /// [`Error::ConnectInProgress`] unless it is disconnected; [`Error::Closed`] when the reactor is gone.
+    pub fn connect(&self) -> Result<()> {
+        let connector = &self.0;
+        if connector.state.get() != ConnectorState::Disconnected {
+            return Err(Error::ConnectInProgress);
+        }
+        let reactor = Reactor(connector.reactor.upgrade().ok_or(Error::Closed)?);
+        connector.state.set(ConnectorState::Connecting);
+        if let Some(timeout) = connector.timeout {
+            let timer = connector.later(&reactor, timeout, |connector, _| connector.fail(Error::ConnectTimedOut));
+            connector.race.borrow_mut().timers.push(timer);
+        }
+        let _ = guard(&reactor.0, "started_connecting", || connector.factory.started_connecting(self));
+        if connector.state.get() == ConnectorState::Connecting {
+            let timer = connector.later(&reactor, Duration::ZERO, ConnectorInner::resolve);
+            connector.race.borrow_mut().timers.push(timer);
+        }
+        Ok(())
+    }
+
+    /// Ends the attempt: `client_connection_failed` is called with [`Error::UserAborted`] before this returns.
+    ///
+    /// # Errors
+    /// [`Error::NotConnecting`] when no attempt is under way.
+    pub fn stop_connecting(&self) -> Result<()> {
+        if self.0.state.get() != ConnectorState::Connecting {
+            return Err(Error::NotConnecting);
+        }
+        self.0.fail(Error::UserAborted);
+        Ok(())
+    }
+
+    /// Ends whatever is there: an attempt at once, a connection as `lose_connection` does.
+    pub fn disconnect(&self) {
+        match self.0.state.get() {
+            ConnectorState::Disconnected => {}
+            ConnectorState::Connecting => self.0.fail(Error::UserAborted),
+            ConnectorState::Connected => {
+                if let Some(transport) = self.transport() {
+                    transport.lose_connection();
+                }
+            }
+        }
+    }
+
+    /// Where it is.
+    pub fn state(&self) -> ConnectorState {
+        self.0.state.get()
+    }
+
+    /// The connection, while there is one.
+    pub fn transport(&self) -> Option<Transport> {
+        self.0.transport.borrow().clone()
+    }
+
+    /// The other end as it was named: getDestination.
+    pub fn destination(&self) -> String {
+        match &self.0.target {
+            Target::Address(address) => address.to_string(),
+            Target::LockedUnix(path) => path.display().to_string(),
+            Target::Name { host, port } => format!("{host}:{port}"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connector")
+            .field("destination", &self.destination())
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConnectorInner {
+    /// Has `call` made later; whoever asks keeps the timer in the race.
+    fn later(
+        self: &Rc<ConnectorInner>,
+        reactor: &Reactor,
+        delay: Duration,
+        call: impl FnOnce(&Rc<ConnectorInner>, &Reactor) + 'static,
+    ) -> DelayedCall {
+        let connector = self.clone();
+        reactor.call_later(delay, move |reactor| call(&connector, reactor))
+    }
+
+    fn resolve(self: &Rc<ConnectorInner>, reactor: &Reactor) {
+        match &self.target {
+            Target::Address(address) => self.resolved(reactor, VecDeque::from([address.clone()])),
+            Target::LockedUnix(path) => match UnixLock::is_locked(path) {
+                true => self.resolved(reactor, VecDeque::from([Address::Unix(path.clone())])),
+                false => self.fail(Error::BadFile(Address::Unix(path.clone()))),
+            },
+            Target::Name { host, port } => self.look_up(reactor, host, *port),
+        }
+    }
+
+    fn look_up(self: &Rc<ConnectorInner>, reactor: &Reactor, host: &Rc<str>, port: u16) {
+        let addresses = reactor.resolve_host_name(host, port);
+        let (connector, name) = (Rc::downgrade(self), host.clone());
+        let resolution = addresses.add_both(move |addresses| {
+            let Some(connector) = connector.upgrade() else { return };
+            let Some(reactor) = connector.reactor.upgrade().map(Reactor) else { return };
+            match addresses {
+                Ok(addresses) => connector.resolved(&reactor, interleaved(addresses)),
+                Err(failure) => connector.fail(Error::DnsLookup((*name).into(), failure.to_string().into())),
+            }
+        });
+        self.race.borrow_mut().resolution = Some(resolution);
+    }
+
+    fn resolved(self: &Rc<ConnectorInner>, reactor: &Reactor, addresses: VecDeque<Address>) {
+        if self.state.get() != ConnectorState::Connecting {
+            return;
+        }
+        if addresses.is_empty() {
+            let name = Connector(self.clone()).destination();
+            return self.fail(Error::DnsLookup(name.into(), "it has no address".into()));
+        }
+        self.race.borrow_mut().waiting = addresses;
+        self.attempt_next(reactor);
+    }
+
+    /// Begins the next attempt; when there is none left and none running, the whole has failed.
+    fn attempt_next(self: &Rc<ConnectorInner>, reactor: &Reactor) {
+        if let Some(stagger) = self.race.borrow_mut().stagger.take() {
+            let _ = stagger.cancel();
+        }
+        while self.state.get() == ConnectorState::Connecting {
+            let next = self.race.borrow_mut().waiting.pop_front();
+            let Some(address) = next else { return self.fail_if_exhausted() };
+            let spec = ConnectSpec { address: address.clone(), bind: self.bind.clone() };
+            match reactor.0.provider(|provider| provider.connect(&spec)) {
+                Ok(Ok(key)) => {
+                    reactor.0.sources.borrow_mut().insert(key, Source::Attempt(self.clone()));
+                    return self.attempt_begun(reactor, key, address);
+                }
+                Ok(Err(error)) => self.remember(Error::connect(address, error)),
+                Err(away) => self.remember(away),
+            }
+        }
+    }
+
+    fn attempt_begun(self: &Rc<ConnectorInner>, reactor: &Reactor, key: Key, address: Address) {
+        let mut race = self.race.borrow_mut();
+        race.running.push((key, address));
+        if !race.waiting.is_empty() {
+            let next = self.later(reactor, ATTEMPT_DELAY, ConnectorInner::attempt_next);
+            race.stagger = Some(next);
+        }
+    }
+
+    fn remember(&self, error: Error) {
+        self.race.borrow_mut().last_error = Some(error);
+    }
+
+    fn fail_if_exhausted(self: &Rc<ConnectorInner>) {
+        let race = self.race.borrow();
+        if race.running.is_empty() && race.waiting.is_empty() {
+            let error = race.last_error.clone().unwrap_or(Error::UserAborted);
+            drop(race);
+            self.fail(error);
+        }
+    }
+
+    /// The outcome of an attempt may be known.
+    pub(crate) fn attempt_ready(self: &Rc<ConnectorInner>, reactor: &Reactor, key: Key) {
+        let outcome = match reactor.0.provider(|provider| provider.finish_connect(key)) {
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+            Ok(outcome) => outcome,
+            Err(_away) => return,
+        };
+        let mut race = self.race.borrow_mut();
+        let Some(place) = race.running.iter().position(|(running, _)| *running == key) else { return };
+        let (_, address) = race.running.swap_remove(place);
+        drop(race);
+        reactor.0.sources.borrow_mut().remove(key);
+        match outcome {
+            Ok(()) => self.succeed(reactor, key, address),
+            Err(error) => {
+                let _ = reactor.0.provider(|provider| provider.close(key));
+                self.remember(Error::connect(address, error));
+                self.attempt_next(reactor);
+            }
+        }
+    }
+
+    fn succeed(self: &Rc<ConnectorInner>, reactor: &Reactor, key: Key, address: Address) {
+        self.end_race(&reactor.0);
+        let built = guard(&reactor.0, "build_protocol", || self.factory.build_protocol(&address)).ok().flatten();
+        let refused = built.is_none();
+        let protocol = built.unwrap_or_else(|| Box::new(NoProtocol));
+        let transport = Stream::begin(reactor, key, address, protocol, Origin::Client(self.clone()));
+        if refused {
+            transport.lose_connection();
+        }
+    }
+
+    /// Closes what still runs for the present `connect`.
+    fn end_race(&self, inner: &Inner) {
+        let race = self.race.take();
+        for timer in race.timers.into_iter().chain(race.stagger) {
+            let _ = timer.cancel();
+        }
+        for (key, _) in race.running {
+            inner.sources.borrow_mut().remove(key);
+            let _ = inner.provider(|provider| provider.close(key));
+        }
+        if let Some(resolution) = race.resolution {
+            resolution.cancel();
+        }
+    }
+
+    /// Ends the attempt, tells the factory, and stops it unless it connects again.
+    pub(crate) fn fail(self: &Rc<ConnectorInner>, error: Error) {
+        if self.state.get() != ConnectorState::Connecting {
+            return;
+        }
+        let Some(inner) = self.reactor.upgrade() else { return };
+        self.end_race(&inner);
+        self.state.set(ConnectorState::Disconnected);
+        let connector = Connector(self.clone());
+        let tell = || self.factory.client_connection_failed(&connector, &error);
+        let _ = guard(&inner, "client_connection_failed", tell);
+        self.stop_factory_if_done(&inner);
+    }
+
+    pub(super) fn connected(&self, transport: &Transport) {
+        self.state.set(ConnectorState::Connected);
+        *self.transport.borrow_mut() = Some(transport.clone());
+    }
+
+    pub(super) fn connection_lost(self: &Rc<ConnectorInner>, reactor: &Reactor, reason: &Error) {
+        self.transport.take();
+        self.state.set(ConnectorState::Disconnected);
+        let connector = Connector(self.clone());
+        let tell = || self.factory.client_connection_lost(&connector, reason);
+        let _ = guard(&reactor.0, "client_connection_lost", tell);
+        self.stop_factory_if_done(&reactor.0);
+    }
+
+    fn stop_factory_if_done(&self, inner: &Inner) {
+        if self.state.get() == ConnectorState::Disconnected {
+            inner.stop_factory(&*self.factory);
+        }
+    }
+}
+
+/// Stands in where a factory refused to build a protocol, until its connection is closed.
+struct NoProtocol;
+
+impl Protocol for NoProtocol {
+    fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
+}
+
+/// Alternates the address families, beginning with that of the first address: RFC 8305, section 4.
+fn interleaved(addresses: Vec<SocketAddr>) -> VecDeque<Address> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut mixed = VecDeque::new();
+    loop {
+        let pair = [first.next(), second.next()];
+        if pair == [None, None] {
+            return mixed;
+        }
+        mixed.extend(pair.into_iter().flatten().map(Address::Inet));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_alternate_between_the_address_families() {
+        let addresses = ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1"].map(|text| text.parse().unwrap());
+        let order: Vec<_> = interleaved(addresses.to_vec()).iter().map(ToString::to_string).collect();
+        assert_eq!(order, ["[::1]:1", "1.1.1.1:1", "[::2]:1", "[::3]:1"]);
+    }
+}

@@ -1,0 +1,19 @@
+//! Connections and ports as protocols and programs see them.
+//!
+//! Data flows one way: a provider's event comes to a [`Stream`], which calls its protocol; what that writes goes to the
+//! outbox, and settling hands the outbox to the provider.
+
+mod connector;
+mod port;
+mod producer;
+mod settle;
+mod stream;
+mod transport;
+
+pub use connector::{Connector, ConnectorState};
+pub(crate) use connector::{ConnectorInner, Target};
+pub use port::Port;
+pub(crate) use port::PortInner;
+pub use producer::{Producer, PullProducer, PushProducer};
+pub(crate) use stream::{Origin, Stream};
+pub use transport::{Transport, WeakTransport};

@@ -1,0 +1,255 @@
+//! A listening socket: IListeningPort.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use ropewalk_proto::{Address, Deferred, Key, Resolver};
+use ropewalk_sys::{ListenSpec, UnixLock};
+
+use super::stream::{Origin, Stream};
+use crate::error::{Error, Result};
+use crate::interfaces::time::DelayedCall;
+use crate::protocols::Factory;
+use crate::reactor::{Inner, Reactor, Source, guard};
+
+/// The fair share of one port in one turn.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// How soon a port that ran out of descriptors tries again when nothing of ours was closed meanwhile: somebody else in
+/// the process may have closed something.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// A port that accepts connections. A cheap handle: clones are the same port. Dropping it does not stop it.
+#[derive(Clone)]
+pub struct Port(pub(crate) Rc<PortInner>);
+
+pub(crate) struct PortInner {
+    reactor: Weak<Inner>,
+    factory: Rc<dyn Factory>,
+    spec: ListenSpec,
+    /// Of a UNIX port that asked for it, while it listens.
+    wants_lock: bool,
+    lock: RefCell<Option<UnixLock>>,
+    key: Cell<Option<Key>>,
+    host: RefCell<Option<Address>>,
+    paused: Cell<bool>,
+    /// Out of descriptors: accepts again when some are closed.
+    starved: Cell<bool>,
+    retry: RefCell<Option<DelayedCall>>,
+    stopped: RefCell<Vec<Resolver<()>>>,
+    stopping: Cell<bool>,
+}
+
+impl Port {
+    pub(crate) fn listen(
+        reactor: &Reactor,
+        spec: ListenSpec,
+        wants_lock: bool,
+        factory: Rc<dyn Factory>,
+    ) -> Result<Port> {
+        let port = Port(PortInner::new(reactor, spec, wants_lock, factory));
+        port.start_listening()?;
+        Ok(port)
+    }
+
+    /// A port on a socket that listens already.
+    pub(crate) fn adopted(reactor: &Reactor, key: Key, host: Address, factory: Rc<dyn Factory>) -> Result<Port> {
+        let port = Port(PortInner::new(reactor, ListenSpec::new(host.clone()), false, factory));
+        port.0.begin(reactor, key, host)?;
+        Ok(port)
+    }
+
+    /// Listens again after [`stop_listening`](Port::stop_listening), on the same address as at first.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyListening`]; [`Error::CannotListen`] when the address is taken or not allowed;
+    /// [`Error::Closed`] when the reactor is gone.
+    pub fn start_listening(&self) -> Result<()> {
+        let port = &self.0;
+        if port.key.get().is_some() {
+            return Err(Error::AlreadyListening);
+        }
+        let reactor = Reactor(port.reactor.upgrade().ok_or(Error::Closed)?);
+        let cannot = |error: io::Error| Error::CannotListen(port.spec.address.clone(), error.into());
+        // An abstract name needs no lock: it goes with its server.
+        if let (true, Address::Unix(path)) = (port.wants_lock, &port.spec.address) {
+            *port.lock.borrow_mut() = Some(UnixLock::acquire(path).map_err(cannot)?);
+        }
+        let listening = reactor.0.provider(|provider| provider.listen(&port.spec))?.map_err(cannot);
+        match listening {
+            Ok((key, host)) => port.begin(&reactor, key, host),
+            Err(error) => {
+                port.lock.take();
+                Err(error)
+            }
+        }
+    }
+
+    /// Stops accepting at once. The socket is closed in a later turn; then the Deferred fires. On a port that does not
+    /// listen it fires at once. Connections that were accepted live on.
+    pub fn stop_listening(&self) -> Deferred<()> {
+        let (deferred, resolver) = Deferred::new();
+        let port = &self.0;
+        let Some(reactor) = port.reactor.upgrade().map(Reactor).filter(|_| port.key.get().is_some()) else {
+            let _ = resolver.callback(());
+            return deferred;
+        };
+        port.stopped.borrow_mut().push(resolver);
+        if !port.stopping.replace(true) {
+            port.arm(&reactor.0);
+            let port = port.clone();
+            reactor.call_later(Duration::ZERO, move |reactor| port.close(reactor));
+        }
+        deferred
+    }
+
+    /// Leaves new connections in the system's queue until [`resume_producing`](Port::resume_producing).
+    pub fn pause_producing(&self) {
+        self.0.set_paused(true);
+    }
+
+    /// Accepts again.
+    pub fn resume_producing(&self) {
+        self.0.set_paused(false);
+    }
+
+    /// The address it listens on, with the port that the system chose: getHost.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when it does not listen.
+    pub fn host(&self) -> Result<Address> {
+        self.0.host.borrow().clone().ok_or(Error::Closed)
+    }
+
+    /// Whether it listens.
+    pub fn is_listening(&self) -> bool {
+        self.0.key.get().is_some() && !self.0.stopping.get()
+    }
+}
+
+impl std::fmt::Debug for Port {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Port").field(&self.0.host.borrow()).finish()
+    }
+}
+
+impl PortInner {
+    fn new(reactor: &Reactor, spec: ListenSpec, wants_lock: bool, factory: Rc<dyn Factory>) -> Rc<PortInner> {
+        Rc::new(PortInner {
+            reactor: reactor.downgrade(),
+            factory,
+            spec,
+            wants_lock,
+            lock: RefCell::default(),
+            key: Cell::default(),
+            host: RefCell::default(),
+            paused: Cell::default(),
+            starved: Cell::default(),
+            retry: RefCell::default(),
+            stopped: RefCell::default(),
+            stopping: Cell::default(),
+        })
+    }
+
+    fn begin(self: &Rc<PortInner>, reactor: &Reactor, key: Key, host: Address) -> Result<()> {
+        self.key.set(Some(key));
+        *self.host.borrow_mut() = Some(host);
+        reactor.0.sources.borrow_mut().insert(key, Source::Port(self.clone()));
+        reactor.0.start_factory(&*self.factory);
+        match reactor.0.provider(|provider| provider.set_reading(key, !self.paused.get()))? {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.close(reactor);
+                Err(Error::CannotListen(self.spec.address.clone(), error.into()))
+            }
+        }
+    }
+
+    /// Connections wait to be accepted.
+    pub(crate) fn ready(self: &Rc<PortInner>, reactor: &Reactor) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            if !self.accepts() {
+                return;
+            }
+            let Some(key) = self.key.get() else { return };
+            match reactor.0.provider(|provider| provider.accept(key)) {
+                Ok(Ok(Some((key, peer)))) => self.accepted(reactor, key, peer),
+                Ok(Ok(None)) | Err(_) => return,
+                Ok(Err(error)) => return self.starve(reactor, error),
+            }
+        }
+    }
+
+    fn accepted(&self, reactor: &Reactor, key: Key, peer: Address) {
+        let built = guard(&reactor.0, "build_protocol", || self.factory.build_protocol(&peer));
+        match built {
+            Ok(Some(protocol)) => {
+                Stream::begin(reactor, key, peer, protocol, Origin::Server);
+            }
+            Ok(None) | Err(_) => {
+                let _ = reactor.0.provider(|provider| provider.close(key));
+            }
+        }
+    }
+
+    /// Accepting fails, usually for want of descriptors: who is connected is served, and nothing spins.
+    fn starve(self: &Rc<PortInner>, reactor: &Reactor, error: io::Error) {
+        let host = self.host.borrow().as_ref().map(ToString::to_string).unwrap_or_default();
+        tracing::warn!(port = host, %error, "cannot accept; trying again when descriptors are closed");
+        self.starved.set(true);
+        reactor.0.starved_ports_changed(1);
+        self.arm(&reactor.0);
+        let port = self.clone();
+        let retry = reactor.call_later(RETRY_AFTER, move |reactor| port.feed(&reactor.0));
+        *self.retry.borrow_mut() = Some(retry);
+        let error = Error::Io("cannot accept", error.into());
+        let _ = guard(&reactor.0, "accept_failed", || self.factory.accept_failed(&error));
+    }
+
+    /// Descriptors may be free again.
+    pub(crate) fn feed(&self, inner: &Inner) {
+        if self.starved.replace(false) {
+            inner.starved_ports_changed(-1);
+            if let Some(retry) = self.retry.borrow_mut().take() {
+                let _ = retry.cancel();
+            }
+            self.arm(inner);
+        }
+    }
+
+    fn set_paused(&self, paused: bool) {
+        self.paused.set(paused);
+        if let Some(inner) = self.reactor.upgrade() {
+            self.arm(&inner);
+        }
+    }
+
+    fn accepts(&self) -> bool {
+        !self.paused.get() && !self.starved.get() && !self.stopping.get()
+    }
+
+    fn arm(&self, inner: &Inner) {
+        let Some(key) = self.key.get() else { return };
+        if let Ok(Err(error)) = inner.provider(|provider| provider.set_reading(key, self.accepts())) {
+            tracing::error!(%error, "cannot watch a port");
+        }
+    }
+
+    /// Closes the socket, and tells the factory and whoever waits.
+    pub(crate) fn close(&self, reactor: &Reactor) {
+        let Some(key) = self.key.take() else { return };
+        self.feed(&reactor.0);
+        reactor.0.sources.borrow_mut().remove(key);
+        let _ = reactor.0.provider(|provider| provider.close(key));
+        self.lock.take();
+        self.host.take();
+        self.stopping.set(false);
+        reactor.0.stop_factory(&*self.factory);
+        let stopped = std::mem::take(&mut *self.stopped.borrow_mut());
+        for resolver in stopped {
+            let _ = resolver.callback(());
+        }
+    }
+}

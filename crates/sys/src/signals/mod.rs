@@ -1,0 +1,41 @@
+//! Signals that ask the program to stop, recorded for the loop instead of ending the process.
+//!
+//! ```text
+//!   install ─> [signal arrives: recorded, loop woken] ─> take ─> ... ─> drop: the old disposition is back
+//! ```
+//!
+//! It is not a general signal interface: a signal is a number, and two of one kind that arrive before `take` are one.
+
+use std::io;
+
+use crate::waker::Waker;
+
+#[cfg_attr(unix, path = "unix.rs")]
+#[cfg_attr(not(unix), path = "none.rs")]
+mod system;
+
+pub use system::{SIGINT, SIGTERM, STOP_SIGNALS};
+
+/// Records signals for one loop, as long as it lives.
+///
+/// Several guards may live at once, in any threads, and each learns of every signal that it was made for. When the last
+/// guard of a signal goes, the disposition is what it was before the first, unless somebody has changed it since.
+pub struct SignalGuard(system::Watch);
+
+impl SignalGuard {
+    /// Records `signals` from here on, and calls `waker` from the signal handler when one arrives.
+    ///
+    /// The waker must be async-signal-safe, signal-safety(7); those of this crate's providers are. A signal that is
+    /// ignored, as under nohup(1), stays ignored. May be called from any thread.
+    ///
+    /// # Errors
+    /// What sigaction(2) answers, such as for a number that is no signal; nothing is changed then.
+    pub fn install(signals: &[i32], waker: Waker) -> io::Result<SignalGuard> {
+        system::Watch::new(signals, waker).map(SignalGuard)
+    }
+
+    /// The number of a signal that has arrived and was not taken yet; the lowest if there are several.
+    pub fn take(&self) -> Option<i32> {
+        self.0.take()
+    }
+}

@@ -1,0 +1,25 @@
+//! Systems whose signals were not written yet. The numbers are those of the C standard library.
+
+use std::convert::Infallible;
+use std::io;
+
+use crate::waker::Waker;
+
+/// An interrupt from the keyboard.
+pub const SIGINT: i32 = 2;
+/// A request to end.
+pub const SIGTERM: i32 = 15;
+/// The signals by which a user or a service supervisor asks a program to stop.
+pub const STOP_SIGNALS: &[i32] = &[SIGINT, SIGTERM];
+
+pub(super) struct Watch(Infallible);
+
+impl Watch {
+    pub(super) fn new(_signals: &[i32], _waker: Waker) -> io::Result<Watch> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "no signals on this system yet"))
+    }
+
+    pub(super) fn take(&self) -> Option<i32> {
+        match self.0 {}
+    }
+}

@@ -1,0 +1,218 @@
+//! sigaction(2).
+//!
+//! Rule 1: the signal handler touches atomics and calls the wakers, and nothing else: no lock, no allocation.
+//! Rule 2: it walks a list whose nodes are never freed, only given to the next watch, so it needs no lock for that.
+//! Rule 3: a waker is freed only when no signal handler can hold it any more: whoever takes it out of its node then
+//! waits until the node has no visitors. A signal handler is a short visitor that never waits, so this ends.
+//! Rule 4: everything else happens under the lock of `DISPOSITIONS`.
+
+use std::io;
+use std::iter;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use crate::waker::Waker;
+
+/// An interrupt from the keyboard, signal(7).
+pub const SIGINT: i32 = libc::SIGINT;
+/// A request to end, signal(7).
+pub const SIGTERM: i32 = libc::SIGTERM;
+/// The signals by which a user or a service supervisor asks a program to stop.
+pub const STOP_SIGNALS: &[i32] = &[SIGINT, SIGTERM];
+
+/// How many signals fit into a set of bits; all systems have at most 64, numbered from 1.
+const SIGNALS: usize = 64;
+
+static NODES: AtomicPtr<Node> = AtomicPtr::new(ptr::null_mut());
+static DISPOSITIONS: Mutex<[Disposition; SIGNALS]> =
+    Mutex::new([const { Disposition { watches: 0, before: None } }; SIGNALS]);
+
+/// Where the signal handler finds one watch, or none.
+struct Node {
+    next: Option<&'static Node>,
+    waker: AtomicPtr<Waker>,
+    wanted: AtomicU64,
+    arrived: AtomicU64,
+    visitors: AtomicUsize,
+}
+
+/// What is known about one signal.
+struct Disposition {
+    watches: usize,
+    /// What stood before the first watch.
+    before: Option<libc::sigaction>,
+}
+
+pub(super) struct Watch {
+    node: &'static Node,
+}
+
+impl Watch {
+    pub(super) fn new(signals: &[i32], waker: Waker) -> io::Result<Watch> {
+        let mut dispositions = lock();
+        let watch = Watch { node: free_node() };
+        watch.node.arrived.store(0, Ordering::SeqCst);
+        watch.node.wanted.store(0, Ordering::SeqCst);
+        // Before the first disposition: a signal may arrive at once.
+        watch.node.waker.store(Box::into_raw(Box::new(waker)), Ordering::SeqCst);
+        for &signal in signals {
+            if let Err(error) = watch.add(signal, &mut dispositions) {
+                drop(dispositions);
+                return Err(error);
+            }
+        }
+        Ok(watch)
+    }
+
+    pub(super) fn take(&self) -> Option<i32> {
+        let arrived = self.node.arrived.load(Ordering::SeqCst);
+        if arrived == 0 {
+            return None;
+        }
+        let lowest = arrived & arrived.wrapping_neg();
+        self.node.arrived.fetch_and(!lowest, Ordering::SeqCst);
+        Some(lowest.trailing_zeros() as i32 + 1)
+    }
+
+    fn add(&self, signal: i32, dispositions: &mut [Disposition; SIGNALS]) -> io::Result<()> {
+        let place = usize::try_from(signal - 1).ok().filter(|&place| place < SIGNALS);
+        let place = place.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+        let bit = 1 << place;
+        if self.node.wanted.load(Ordering::SeqCst) & bit != 0 {
+            return Ok(());
+        }
+        // First, for the signal may arrive as soon as the disposition is ours.
+        self.node.wanted.fetch_or(bit, Ordering::SeqCst);
+        let outcome = dispositions[place].take_over(signal);
+        if !matches!(outcome, Ok(true)) {
+            self.node.wanted.fetch_and(!bit, Ordering::SeqCst);
+        }
+        outcome.map(drop)
+    }
+}
+
+impl Disposition {
+    /// Counts one more watch, and installs the signal handler for the first; false when the signal stays ignored.
+    fn take_over(&mut self, signal: i32) -> io::Result<bool> {
+        if self.watches == 0 {
+            let before = current(signal)?;
+            if before.sa_sigaction == libc::SIG_IGN {
+                return Ok(false);
+            }
+            set(signal, &ours())?;
+            self.before = Some(before);
+        }
+        self.watches += 1;
+        Ok(true)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut dispositions = lock();
+        let wanted = self.node.wanted.load(Ordering::SeqCst);
+        for (place, disposition) in dispositions.iter_mut().enumerate().filter(|(place, _)| wanted & 1 << place != 0) {
+            disposition.watches -= 1;
+            if disposition.watches == 0 {
+                restore(place as i32 + 1, disposition.before.take());
+            }
+        }
+        let waker = self.node.waker.swap(ptr::null_mut(), Ordering::SeqCst);
+        while self.node.visitors.load(Ordering::SeqCst) != 0 {
+            thread::yield_now();
+        }
+        // SAFETY: the pointer came from Box::into_raw in `new`. It is out of the node, and every signal handler that
+        // could have read it before has left: `visit` counts itself in before it reads.
+        drop(unsafe { Box::from_raw(waker) });
+    }
+}
+
+impl Node {
+    /// Tells the watch of this node, if it has one, that a signal has arrived. Async-signal-safe.
+    fn visit(&self, bit: u64) {
+        // Sequentially consistent: either the drop above sees this visitor, or this visitor sees the null pointer.
+        self.visitors.fetch_add(1, Ordering::SeqCst);
+        let waker = self.waker.load(Ordering::SeqCst);
+        if !waker.is_null() && self.wanted.load(Ordering::SeqCst) & bit != 0 {
+            self.arrived.fetch_or(bit, Ordering::SeqCst);
+            // SAFETY: it is not null, and the waker is not freed while this visitor is counted in.
+            unsafe { &*waker }.wake();
+        }
+        self.visitors.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+extern "C" fn on_signal(signal: libc::c_int) {
+    // The code that was interrupted may be about to read it.
+    let errno = errno::errno();
+    nodes().for_each(|node| node.visit(1 << (signal - 1)));
+    errno::set_errno(errno);
+}
+
+/// Every node there is. Async-signal-safe.
+fn nodes() -> impl Iterator<Item = &'static Node> {
+    // SAFETY: the pointer is null or that of a node that was filled in before it was published, and nodes are leaked.
+    let first = unsafe { NODES.load(Ordering::Acquire).as_ref::<'static>() };
+    iter::successors(first, |node| node.next)
+}
+
+/// A node without a watch. The caller holds the lock.
+fn free_node() -> &'static Node {
+    if let Some(node) = nodes().find(|node| node.waker.load(Ordering::SeqCst).is_null()) {
+        return node;
+    }
+    let node = Box::leak(Box::new(Node {
+        next: nodes().next(),
+        waker: AtomicPtr::new(ptr::null_mut()),
+        wanted: AtomicU64::new(0),
+        arrived: AtomicU64::new(0),
+        visitors: AtomicUsize::new(0),
+    }));
+    NODES.store(node, Ordering::Release);
+    node
+}
+
+fn lock() -> MutexGuard<'static, [Disposition; SIGNALS]> {
+    DISPOSITIONS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn ours() -> libc::sigaction {
+    let mut action = blank();
+    action.sa_sigaction = on_signal as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    // SA_RESTART: other threads' system calls go on. SA_ONSTACK: threads of other languages may have small stacks.
+    action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
+    action
+}
+
+/// Gives a signal back what stood before, unless somebody has replaced us since.
+fn restore(signal: i32, before: Option<libc::sigaction>) {
+    let is_ours = current(signal).is_ok_and(|action| action.sa_sigaction == ours().sa_sigaction);
+    if let Some(before) = before.filter(|_| is_ours) {
+        // It was valid before, so it is still.
+        let _ = set(signal, &before);
+    }
+}
+
+fn current(signal: i32) -> io::Result<libc::sigaction> {
+    let mut action = blank();
+    // SAFETY: the null pointer says that nothing is set, and `action` is valid for writes.
+    check(unsafe { libc::sigaction(signal, ptr::null(), &mut action) })?;
+    Ok(action)
+}
+
+fn set(signal: i32, action: &libc::sigaction) -> io::Result<()> {
+    // SAFETY: the action is either `on_signal`, which is async-signal-safe, or what stood before.
+    check(unsafe { libc::sigaction(signal, action, ptr::null_mut()) })
+}
+
+fn blank() -> libc::sigaction {
+    // SAFETY: all its fields are integers, sets of bits and optional functions: zero is a value of each (an empty set).
+    unsafe { MaybeUninit::zeroed().assume_init() }
+}
+
+fn check(outcome: libc::c_int) -> io::Result<()> {
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
