@@ -78,8 +78,8 @@ impl Watch {
     }
 
     fn add(&self, signal: i32, dispositions: &mut [Disposition; SIGNALS]) -> io::Result<()> {
-        let place = usize::try_from(signal - 1).ok().filter(|&place| place < SIGNALS);
-        let place = place.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+        let place = usize::try_from(signal).ok().filter(|place| (1..=SIGNALS).contains(place));
+        let place = place.map(|signal| signal - 1).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
         let bit = 1 << place;
         if self.node.wanted.load(Ordering::SeqCst) & bit != 0 {
             return Ok(());
