@@ -25,6 +25,7 @@ pub struct Faults {
     pub(super) latency: Duration,
     pub(super) jitter: Duration,
     pub(super) buffer: usize,
+    pub(super) descriptors: usize,
     pub(super) black_holes: Vec<IpAddr>,
 }
 
@@ -48,6 +49,7 @@ impl Faults {
             latency: Duration::ZERO,
             jitter: Duration::ZERO,
             buffer: 64 * 1024,
+            descriptors: usize::MAX,
             black_holes: Vec::new(),
         }
     }
@@ -119,6 +121,12 @@ impl Faults {
     pub fn buffer(mut self, bytes: usize) -> Faults {
         assert!(bytes > 0, "a connection must hold at least one byte");
         self.buffer = bytes;
+        self
+    }
+
+    /// Once the reactor has this many sources open, it can neither listen nor connect nor accept: EMFILE.
+    pub fn descriptors(mut self, most: usize) -> Faults {
+        self.descriptors = most;
         self
     }
 

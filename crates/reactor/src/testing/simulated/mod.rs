@@ -10,6 +10,7 @@
 //! The same seed and the same calls give the same events, bytes and times. Time stands still except inside `wait`,
 //! which jumps to whatever happens next.
 
+mod attempts;
 mod calendar;
 mod connection;
 mod faults;
@@ -23,6 +24,7 @@ mod shared;
 mod test_end;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 pub use faults::Faults;
 pub(crate) use network::Network;

@@ -1,7 +1,7 @@
 //! The event provider: the network as the reactor sees it.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ropewalk_proto::{Address, Key, Moment, Outbox};
 use ropewalk_sys::{
@@ -48,12 +48,26 @@ impl EventProvider for Simulated {
         self.0.with(|network| network.now())
     }
 
+    /// Begins with the year 1970, so that it too follows from the calls alone.
+    fn wall_clock(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + self.now().since(Moment::ZERO)
+    }
+
     fn listen(&mut self, spec: &ListenSpec) -> io::Result<(Key, Address)> {
-        self.0.with(|network| network.listen(spec, false))
+        self.0.with(|network| {
+            network.check_descriptors()?;
+            let (key, address) = network.listen(spec, false)?;
+            network.log().listened.push(ListenSpec { address: address.clone(), ..spec.clone() });
+            Ok((key, address))
+        })
     }
 
     fn connect(&mut self, spec: &ConnectSpec) -> io::Result<Key> {
-        self.0.with(|network| network.connect(spec))
+        self.0.with(|network| {
+            network.log().connected.push(spec.clone());
+            network.check_descriptors()?;
+            network.connect(spec)
+        })
     }
 
     fn finish_connect(&mut self, key: Key) -> io::Result<()> {
@@ -89,7 +103,10 @@ impl EventProvider for Simulated {
     }
 
     fn accept(&mut self, key: Key) -> io::Result<Option<(Key, Address)>> {
-        self.0.with(|network| network.accept(key))
+        self.0.with(|network| {
+            network.check_descriptors()?;
+            network.accept(key)
+        })
     }
 
     fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {

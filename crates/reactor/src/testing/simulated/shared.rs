@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ropewalk_proto::{Address, Moment};
-use ropewalk_sys::{Events, Wake, Waker};
+use ropewalk_sys::{ConnectSpec, Events, Wake, Waker};
 
 use super::faults::Faults;
 use super::network::Network;
@@ -34,7 +34,7 @@ impl SimulatedNetwork {
 
     /// Begins to connect a client without protocol to `address`.
     pub fn connect_stream(&self, address: impl Into<Address>) -> TestStream {
-        TestStream::connect(self, address.into())
+        TestStream::connect(self, ConnectSpec { address: address.into(), bind: None })
     }
 
     /// Listens at `address` without factory; port 0 chooses one.
@@ -81,7 +81,8 @@ impl SimulatedNetwork {
             network.run_due();
             network.report(events);
             let woken = network.take_woken();
-            if woken || !events.is_empty() {
+            network.was_idle = !woken && events.is_empty();
+            if !network.was_idle {
                 return Ok(());
             }
             match network.next_stop(deadline) {

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use ropewalk_proto::{Address, Key, Moment, Outbox};
@@ -262,6 +262,7 @@ fn a_timeout_passes_in_no_time_at_all() {
     let year = Duration::from_secs(365 * 24 * 3600);
     assert_eq!(wait(&mut provider, year), []);
     assert_eq!(provider.now(), Moment::ZERO + year);
+    assert_eq!(provider.wall_clock(), SystemTime::UNIX_EPOCH + year);
     assert_eq!(wait(&mut provider, Duration::ZERO), []);
     assert_eq!(provider.now(), Moment::ZERO + year);
 }
@@ -655,4 +656,21 @@ fn the_same_seed_and_calls_give_the_same_events_bytes_and_times() {
         assert_eq!(trace(seed), trace(seed));
     }
     assert_ne!(trace(1), trace(2));
+}
+
+#[test]
+fn without_descriptors_nothing_is_opened_and_who_waits_keeps_waiting() {
+    // accept(2), EMFILE: the connection stays in the queue.
+    let mut provider = Simulated::new(1, Faults::none().descriptors(2));
+    let listener = listen(&mut provider, &inet("10.0.0.1:80"));
+    let network = provider.network();
+    let clients: Vec<_> = (0..2).map(|_| network.connect_stream(inet("10.0.0.1:80"))).collect();
+    wait(&mut provider, MS);
+    let (first, _) = provider.accept(listener).unwrap().unwrap();
+    assert!(provider.accept(listener).is_err());
+    assert!(provider.listen(&ListenSpec::new(inet("10.0.0.1:81"))).is_err());
+    assert!(provider.connect(&to(inet("10.0.0.1:80"))).is_err());
+    provider.close(first);
+    assert!(provider.accept(listener).unwrap().is_some());
+    assert!(clients[1].is_connected());
 }

@@ -1,0 +1,226 @@
+//! What connections send each other: bytes, ends and resets.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ropewalk_proto::{Key, Moment, Outbox};
+use ropewalk_sys::{Received, Sent};
+
+use super::calendar::Happening;
+use super::connection::{Connection, Phase};
+use super::listener::Listener;
+use super::network::{Network, Source};
+use super::pipe::Segment;
+
+/// Bytes.
+impl Network {
+    pub(super) fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()> {
+        match self.sources.get_mut(key).ok_or(io::ErrorKind::NotFound)? {
+            Source::Listener(listener) => listener.reading = on,
+            Source::Connection(connection) => connection.reading = on,
+        }
+        Ok(())
+    }
+
+    pub(super) fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
+        let connection = self.connection(key)?;
+        connection.check()?;
+        let unread = connection.incoming.unread();
+        let wanted = unread.min(scratch.len());
+        if wanted == 0 {
+            return Ok(if unread == 0 && connection.incoming.is_ended() { Received::Eof } else { Received::Empty });
+        }
+        let limit = if self.faults.short_reads { 1 + self.random.below(wanted) } else { wanted };
+        let lends = self.faults.lent_reads && self.random.chance(0.5);
+        let room_in_scratch = limit < scratch.len();
+        let connection = self.connection_mut(key)?;
+        let received = if lends {
+            connection.incoming.take(limit).map_or(Received::Empty, Received::Lent)
+        } else {
+            let count = connection.incoming.read(&mut scratch[..limit]);
+            let drained = room_in_scratch && connection.incoming.unread() == 0;
+            if drained { Received::Drained(count) } else { Received::Filled(count) }
+        };
+        self.made_room(key);
+        Ok(received)
+    }
+
+    pub(super) fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
+        let count = self.admit(key, outbox.len())?;
+        let mut bytes = Vec::with_capacity(count);
+        while bytes.len() < count {
+            let part = outbox.front().len().min(count - bytes.len());
+            bytes.extend_from_slice(&outbox.front()[..part]);
+            outbox.advance(part);
+        }
+        self.transmit(key, bytes.into());
+        self.connection_mut(key)?.write_wanted = !outbox.is_empty();
+        Ok(if outbox.is_empty() { Sent::All } else { Sent::Some })
+    }
+
+    pub(super) fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.admit(key, bytes.len())?;
+        self.transmit(key, Bytes::copy_from_slice(&bytes[..count]));
+        Ok(count)
+    }
+
+    pub(super) fn shutdown_write(&mut self, key: Key) -> io::Result<()> {
+        let connection = self.connection_mut(key)?;
+        connection.check()?;
+        if !std::mem::replace(&mut connection.finished, true) {
+            self.tell_peer(key, Segment::Fin);
+        }
+        Ok(())
+    }
+
+    /// How many of `offered` bytes can go at once.
+    fn admit(&mut self, key: Key, offered: usize) -> io::Result<usize> {
+        let connection = self.connection(key)?;
+        connection.check()?;
+        let deaf =
+            connection.local.inet().is_none() && connection.remote.inet().is_none() && self.peer_is_gone(connection);
+        if connection.finished || deaf {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let most = offered.min(self.room(connection));
+        let short = self.faults.short_writes && most > 1;
+        Ok(if short { 1 + self.random.below(most) } else { most })
+    }
+
+    /// How many bytes this end may send.
+    pub(super) fn room(&self, connection: &Connection) -> usize {
+        match connection.peer.and_then(|peer| self.connection(peer).ok()) {
+            Some(peer) => peer.incoming.room(),
+            None => connection.incoming.capacity().saturating_sub(connection.unheard),
+        }
+    }
+
+    fn transmit(&mut self, key: Key, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.faults.resets > 0.0 && self.random.chance(self.faults.resets) {
+            self.tell_peer(key, Segment::Reset);
+            return self.put(key, Segment::Reset, self.now);
+        }
+        let Ok(connection) = self.connection(key) else { return };
+        if self.peer_is_gone(connection) {
+            return self.shout_into_the_void(key, bytes.len());
+        }
+        self.tell_peer(key, Segment::Bytes(bytes));
+    }
+
+    /// A host answers bytes for an end that it no longer has with a reset.
+    fn shout_into_the_void(&mut self, key: Key, count: usize) {
+        if let Ok(connection) = self.connection_mut(key) {
+            connection.unheard += count;
+        }
+        let heard = self.now + self.delay();
+        self.put(key, Segment::Reset, heard);
+    }
+
+    fn tell_peer(&mut self, key: Key, segment: Segment) {
+        if let Some(peer) = self.connection(key).ok().and_then(|connection| connection.peer) {
+            self.put(peer, segment, self.now);
+        }
+    }
+
+    /// Puts what was `sent` at that moment on its way to the end `to`.
+    fn put(&mut self, to: Key, segment: Segment, sent: Moment) {
+        let arrival = sent + self.delay();
+        let Ok(connection) = self.connection_mut(to) else { return };
+        if let Some(at) = connection.incoming.send(segment, arrival) {
+            self.calendar.enter(at, Happening::Arrived { key: to });
+        }
+    }
+
+    pub(super) fn arrived(&mut self, key: Key) {
+        let now = self.now;
+        let Ok(connection) = self.connection_mut(key) else { return };
+        connection.incoming.arrive(now);
+        self.test_end_changed(key);
+    }
+
+    /// The end under `key` has taken bytes out: a test that waits to send to it goes on.
+    pub(super) fn made_room(&mut self, key: Key) {
+        if let Some(peer) = self.connection(key).ok().and_then(|connection| connection.peer) {
+            self.flush_test_end(peer);
+        }
+    }
+
+    /// How long the next segment is under way.
+    pub(super) fn delay(&mut self) -> Duration {
+        match self.faults.jitter {
+            Duration::ZERO => self.faults.latency,
+            longest => self.faults.latency + self.random.duration(longest),
+        }
+    }
+}
+
+/// Ending.
+impl Network {
+    pub(crate) fn close(&mut self, key: Key) {
+        match self.sources.remove(key) {
+            Some(Source::Listener(listener)) => self.close_listener(key, &listener),
+            Some(Source::Connection(connection)) => self.close_connection(&connection),
+            None => {}
+        }
+    }
+
+    /// Closes everything of the reactor's.
+    pub(super) fn close_all(&mut self) {
+        let open: Vec<Key> = self.sources.iter().filter(|(_, source)| !source.is_test()).map(|(key, _)| key).collect();
+        for key in open {
+            self.close(key);
+        }
+    }
+
+    /// A UNIX socket has no resets: it only closes.
+    pub(crate) fn abort(&mut self, key: Key) {
+        match self.connection(key) {
+            Ok(connection) if connection.local.inet().is_some() => self.reset(key),
+            _ => self.close(key),
+        }
+    }
+
+    fn close_listener(&mut self, key: Key, listener: &Listener) {
+        self.names.remove_listener(key);
+        for &accepted in &listener.queue {
+            self.reset(accepted);
+        }
+        for &client in &listener.waiting {
+            self.calendar.enter(self.now, Happening::Asked { client });
+        }
+    }
+
+    fn close_connection(&mut self, connection: &Connection) {
+        self.free_name(connection);
+        let Some(peer) = connection.peer.filter(|_| !connection.incoming.is_broken()) else { return };
+        if connection.phase == Phase::Connecting || connection.incoming.unread() > 0 {
+            return self.put(peer, Segment::Reset, self.now);
+        }
+        if !connection.finished {
+            self.put(peer, Segment::Fin, self.now);
+        }
+        if let Some(at) = connection.incoming.next_bytes() {
+            self.put(peer, Segment::Reset, at);
+        }
+    }
+
+    pub(super) fn reset(&mut self, key: Key) {
+        let Some(Source::Connection(connection)) = self.sources.remove(key) else { return };
+        self.free_name(&connection);
+        let Some(peer) = connection.peer else { return };
+        if let Ok(peer) = self.connection_mut(peer) {
+            peer.incoming.drop_under_way();
+        }
+        self.put(peer, Segment::Reset, self.now);
+    }
+
+    fn free_name(&mut self, connection: &Connection) {
+        if let Some(local) = connection.local.inet().filter(|_| connection.owns_name) {
+            self.names.free_outgoing(local);
+        }
+    }
+}
