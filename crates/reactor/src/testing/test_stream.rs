@@ -19,11 +19,10 @@ pub struct TestStream {
 }
 
 impl TestStream {
-    /// Begins to connect to `address`.
-    pub(crate) fn connect(network: &SimulatedNetwork, address: Address) -> TestStream {
-        let spec = ConnectSpec { address: address.clone(), bind: None };
+    /// Begins to connect.
+    pub(crate) fn connect(network: &SimulatedNetwork, spec: ConnectSpec) -> TestStream {
         let (key, record) = network.with(|network| network.connect_test_end(&spec));
-        TestStream { network: network.clone(), key, record, peer: address }
+        TestStream { network: network.clone(), key, record, peer: spec.address }
     }
 
     /// Sends a copy of `bytes`: at once if there is room, else when there is, even if the stream is dropped before.

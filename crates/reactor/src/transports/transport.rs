@@ -107,6 +107,12 @@ impl Transport {
         self.0.state().is_losing()
     }
 
+    /// Whether `pause_producing` was called, and `resume_producing` not since.
+    pub fn is_paused(&self) -> bool {
+        let state = self.0.state();
+        state.is_open() && !state.is_read_ended() && !state.wants_reading()
+    }
+
     /// The other end: getPeer. Known also after the end.
     pub fn peer(&self) -> &Address {
         &self.0.peer

@@ -1,0 +1,96 @@
+//! Virtual time alone.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use super::MemoryReactor;
+use crate::reactor::Reactor;
+
+/// A reactor that is used for its time: `twisted.internet.task.Clock`.
+///
+/// It derefs to a [`Reactor`], so code under test schedules its calls as ever. Calls that are due at the same time are
+/// made in the order in which they were scheduled.
+///
+/// ```
+/// use std::cell::Cell;
+/// use std::rc::Rc;
+/// use std::time::Duration;
+/// use ropewalk::testing::Clock;
+///
+/// let clock = Clock::new();
+/// let rang = Rc::new(Cell::new(false));
+/// let bell = rang.clone();
+/// clock.call_later(Duration::from_secs(3600), move |_| bell.set(true));
+/// clock.advance(Duration::from_secs(3599));
+/// assert!(!rang.get());
+/// clock.advance(Duration::from_secs(1));
+/// assert!(rang.get());
+/// assert_eq!(clock.seconds(), 3600.0);
+/// assert!(clock.get_delayed_calls().is_empty());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Clock(MemoryReactor);
+
+impl Clock {
+    /// A clock that stands at zero.
+    pub fn new() -> Clock {
+        Clock::default()
+    }
+
+    /// Lets this much time pass, and makes the calls that fall due, each at its own time.
+    ///
+    /// # Panics
+    /// When 100,000 turns pass no time, because a call schedules itself again with no delay.
+    pub fn advance(&self, by: Duration) {
+        self.0.advance(by);
+    }
+
+    /// Advances by each of `steps` in turn.
+    ///
+    /// # Panics
+    /// As [`advance`](Clock::advance).
+    pub fn pump(&self, steps: impl IntoIterator<Item = Duration>) {
+        self.0.pump(steps);
+    }
+}
+
+impl Deref for Clock {
+    type Target = Reactor;
+
+    fn deref(&self) -> &Reactor {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn calls_that_are_due_together_are_made_in_the_order_of_scheduling() {
+        let clock = Clock::new();
+        let order = Rc::new(RefCell::new(Vec::new()));
+        for number in 0..20 {
+            let order = order.clone();
+            clock.call_later(SECOND, move |_| order.borrow_mut().push(number));
+        }
+        clock.pump([SECOND / 2, SECOND / 2]);
+        assert_eq!(*order.borrow(), (0..20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_cancelled_call_is_not_made_and_not_listed() {
+        let clock = Clock::new();
+        let call = clock.call_later(SECOND, |_| panic!("cancelled"));
+        assert_eq!(clock.get_delayed_calls().len(), 1);
+        call.cancel().unwrap();
+        assert!(clock.get_delayed_calls().is_empty());
+        clock.advance(2 * SECOND);
+        assert_eq!(clock.seconds(), 2.0);
+    }
+}

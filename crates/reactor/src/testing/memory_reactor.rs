@@ -1,0 +1,482 @@
+//! A reactor on a simulated network, in the hands of a test.
+
+use std::io;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ropewalk_proto::{Address, Moment};
+use ropewalk_sys::{ConnectSpec, ListenSpec};
+
+use super::memory_resolver::MemoryResolver;
+use super::simulated::{Faults, Network, Simulated, SimulatedNetwork};
+use super::test_stream::{TestListener, TestStream};
+use crate::reactor::{Reactor, enter};
+
+/// So many turns without any time passing are taken for an endless loop.
+const TURNS_AT_ONE_MOMENT: usize = 100_000;
+
+/// So many happenings are taken for a conversation without end.
+const HAPPENINGS_TO_SETTLE: usize = 1_000_000;
+
+/// A real [`Reactor`] on a simulated network with virtual time: MemoryReactorClock.
+///
+/// It derefs to its reactor, so code under test is given `&net` where it wants a `&Reactor`. Nothing happens until the
+/// test moves the time, by [`advance`](MemoryReactor::advance), [`pump`](MemoryReactor::pump) or
+/// [`settle`](MemoryReactor::settle); or lets the reactor `run` until somebody stops it, in no time at all. The same
+/// seed replays the same run.
+///
+/// Names are resolved by a table: `localhost`, and what [`add_host`](MemoryReactor::add_host) adds. Work in threads runs
+/// in real threads, for which virtual time does not wait.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::prelude::*;
+/// use ropewalk::testing::{Faults, MemoryReactor};
+///
+/// struct Echo;
+///
+/// impl Protocol for Echo {
+///     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+///         transport.write(data);
+///     }
+/// }
+///
+/// // No socket, no sleep, virtual time, a seed that replays.
+/// let net = MemoryReactor::seeded(7).with_faults(Faults::none().short_reads().resets(0.01));
+/// net.listen_tcp("10.0.0.1:80", || Echo)?;
+/// let client = net.connect_stream("10.0.0.1:80");
+/// client.write(b"hello");
+/// net.advance(Duration::from_millis(5));
+/// assert_eq!(client.received(), b"hello");
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct MemoryReactor {
+    reactor: Reactor,
+    network: SimulatedNetwork,
+    hosts: Rc<MemoryResolver>,
+}
+
+impl Default for MemoryReactor {
+    fn default() -> Self {
+        MemoryReactor::new()
+    }
+}
+
+impl MemoryReactor {
+    /// A reactor alone on a kind network, at time zero.
+    pub fn new() -> MemoryReactor {
+        MemoryReactor::seeded(0)
+    }
+
+    /// A reactor whose network follows `seed`, once there are faults for which that matters.
+    pub fn seeded(seed: u64) -> MemoryReactor {
+        let provider = Simulated::new(seed, Faults::none());
+        let network = provider.network();
+        let reactor = Reactor::with_provider(Box::new(provider));
+        let hosts = Rc::new(MemoryResolver::default());
+        reactor.install_name_resolver(hosts.clone());
+        MemoryReactor { reactor, network, hosts }
+    }
+
+    /// The same reactor on a less kind network.
+    #[must_use]
+    pub fn with_faults(self, faults: Faults) -> MemoryReactor {
+        self.network.set_faults(faults);
+        self
+    }
+
+    /// Changes how unkind the network is from here on. The buffers of existing connections keep their sizes.
+    pub fn set_faults(&self, faults: Faults) {
+        self.network.set_faults(faults);
+    }
+
+    /// Makes turns until this much virtual time has passed and nothing more happens at that moment.
+    ///
+    /// Everything in between happens at its own time. A call that is made with a delay of zero in a callback runs too.
+    ///
+    /// # Panics
+    /// When the reactor makes 100,000 turns without any time passing, because something schedules itself again and
+    /// again.
+    pub fn advance(&self, by: Duration) {
+        self.advance_to(self.network.now() + by);
+    }
+
+    /// Advances by each of `steps` in turn.
+    ///
+    /// # Panics
+    /// As [`advance`](MemoryReactor::advance).
+    pub fn pump(&self, steps: impl IntoIterator<Item = Duration>) {
+        for step in steps {
+            self.advance(step);
+        }
+    }
+
+    /// Makes turns until everything that is under way has arrived and been dealt with: nothing more will happen but for
+    /// a delayed call. Time passes as far as the network needs; calls that fall due meanwhile are made.
+    ///
+    /// # Panics
+    /// As [`advance`](MemoryReactor::advance), and when the ends still talk to each other after 1,000,000 happenings.
+    pub fn settle(&self) {
+        self.advance(Duration::ZERO);
+        for _ in 0..HAPPENINGS_TO_SETTLE {
+            let Some(next) = self.network.with(Network::next_happening) else { return };
+            self.advance_to(next);
+        }
+        panic!("the network does not settle: at {:?} its ends still talk to each other", self.network.now());
+    }
+
+    /// Begins to connect a client that has no protocol; `"10.0.0.1:80"`, `"[fe80::1]:80"`, `"/run/socket"` or `"@name"`.
+    ///
+    /// # Panics
+    /// When `address` is none of those.
+    pub fn connect_stream(&self, address: &str) -> TestStream {
+        self.network.connect_stream(parsed(address))
+    }
+
+    /// Listens for the reactor's clients without a factory, at an address as for
+    /// [`connect_stream`](MemoryReactor::connect_stream).
+    ///
+    /// # Errors
+    /// `AddrInUse` when somebody listens there.
+    ///
+    /// # Panics
+    /// When `address` is none.
+    pub fn listen_stream(&self, address: &str) -> io::Result<TestListener> {
+        self.network.listen_stream(parsed(address))
+    }
+
+    /// Has `name` resolve to the IP addresses `addresses`, each without a port; none at all is an unknown name.
+    ///
+    /// # Panics
+    /// When one of them is not an IP address.
+    pub fn add_host(&self, name: &str, addresses: &[&str]) {
+        self.hosts.add(name, addresses);
+    }
+
+    /// What was listened on over TCP, in order, with the ports that were chosen. It stays here when it is closed.
+    pub fn tcp_servers(&self) -> Vec<ListenSpec> {
+        self.servers(|address| address.inet().is_some())
+    }
+
+    /// What was listened on over UNIX sockets.
+    pub fn unix_servers(&self) -> Vec<ListenSpec> {
+        self.servers(|address| address.inet().is_none())
+    }
+
+    /// Where TCP connections were attempted, in order, one for each address tried.
+    pub fn tcp_clients(&self) -> Vec<ConnectSpec> {
+        self.clients(|address| address.inet().is_some())
+    }
+
+    /// Where UNIX connections were attempted.
+    pub fn unix_clients(&self) -> Vec<ConnectSpec> {
+        self.clients(|address| address.inet().is_none())
+    }
+
+    /// How many sources the network holds for the reactor: zero when everything has been closed.
+    pub fn open_sources(&self) -> usize {
+        self.network.open_sources()
+    }
+
+    /// The network itself.
+    pub fn network(&self) -> &SimulatedNetwork {
+        &self.network
+    }
+
+    fn advance_to(&self, target: Moment) {
+        let _current = enter(&self.reactor);
+        self.network.set_horizon(Some(target));
+        let _open_again = OpenHorizon(&self.network);
+        let (mut turns, mut moment) = (0, self.network.now());
+        while self.turn() || self.network.now() < target {
+            turns = if self.network.now() > moment { 0 } else { turns + 1 };
+            moment = self.network.now();
+            assert!(turns < TURNS_AT_ONE_MOMENT, "{moment:?} does not end: something is scheduled again and again");
+        }
+    }
+
+    /// One turn. Returns whether there is more to do at the moment at which it began.
+    fn turn(&self) -> bool {
+        let began = self.network.now();
+        let limit = self.reactor.prepare().expect("a memory reactor waits in its own thread");
+        self.reactor.wait(limit).expect("a simulated network can always wait");
+        self.reactor.dispatch();
+        let idle = self.network.with(|network| network.was_idle());
+        limit == Some(Duration::ZERO) || !idle || self.network.now() > began
+    }
+
+    fn servers(&self, wanted: impl Fn(&Address) -> bool) -> Vec<ListenSpec> {
+        let all = self.network.with(|network| network.log().listened.clone());
+        all.into_iter().filter(|spec| wanted(&spec.address)).collect()
+    }
+
+    fn clients(&self, wanted: impl Fn(&Address) -> bool) -> Vec<ConnectSpec> {
+        let all = self.network.with(|network| network.log().connected.clone());
+        all.into_iter().filter(|spec| wanted(&spec.address)).collect()
+    }
+}
+
+impl Deref for MemoryReactor {
+    type Target = Reactor;
+
+    fn deref(&self) -> &Reactor {
+        &self.reactor
+    }
+}
+
+impl std::fmt::Debug for MemoryReactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryReactor").field("now", &self.network.now()).finish_non_exhaustive()
+    }
+}
+
+/// Lets time run again, also after a panic, so that a test that catches it can go on.
+struct OpenHorizon<'a>(&'a SimulatedNetwork);
+
+impl Drop for OpenHorizon<'_> {
+    fn drop(&mut self) {
+        self.0.set_horizon(None);
+    }
+}
+
+/// The address that `text` is.
+pub(super) fn parsed(text: &str) -> Address {
+    match text.as_bytes() {
+        [b'@', name @ ..] => Address::Abstract(name.into()),
+        [b'/', ..] => Address::Unix(std::path::Path::new(text).into()),
+        _ => text.parse().map(Address::Inet).unwrap_or_else(|_| {
+            panic!("'{text}' is not an address: expected IPV4:PORT, [IPV6]:PORT, /PATH or @NAME");
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::net::IpAddr;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::error::Error;
+    use crate::interfaces::tcp::{Binding, Destination};
+    use crate::protocols::{ClientFactory, Factory, Protocol};
+    use crate::testing::AccumulatingProtocol;
+    use crate::transports::Connector;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// What happened and when, as seconds of virtual time.
+    #[derive(Clone, Default)]
+    struct Diary(Rc<RefCell<Vec<(f64, String)>>>);
+
+    impl Diary {
+        fn note(&self, reactor: &Reactor, what: impl Into<String>) {
+            self.0.borrow_mut().push((reactor.seconds(), what.into()));
+        }
+
+        fn entries(&self) -> Vec<(f64, String)> {
+            self.0.borrow().clone()
+        }
+    }
+
+    /// A client that keeps a diary of its attempts.
+    struct Attempts(Diary, AccumulatingProtocol);
+
+    impl Factory for Attempts {
+        fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
+            Some(Box::new(self.1.clone()))
+        }
+    }
+
+    impl ClientFactory for Attempts {
+        fn client_connection_failed(&self, connector: &Connector, reason: &Error) {
+            self.0.0.borrow_mut().push((f64::NAN, format!("{}: {reason}", connector.destination())));
+        }
+    }
+
+    #[test]
+    fn each_call_is_made_at_its_own_time_and_none_after_the_target() {
+        let net = MemoryReactor::new();
+        let diary = Diary::default();
+        for seconds in [3, 1, 2, 4] {
+            let diary = diary.clone();
+            net.call_later(seconds * SECOND, move |reactor| diary.note(reactor, "call"));
+        }
+        net.advance(3 * SECOND);
+        assert_eq!(diary.entries().iter().map(|(at, _)| *at).collect::<Vec<_>>(), [1.0, 2.0, 3.0]);
+        assert_eq!(net.seconds(), 3.0);
+        net.pump([SECOND / 2, SECOND / 2]);
+        assert_eq!(diary.entries().len(), 4);
+    }
+
+    #[test]
+    fn a_call_without_delay_that_a_callback_makes_is_part_of_the_same_advance() {
+        let net = MemoryReactor::new();
+        let done = Rc::new(Cell::new(false));
+        let set = done.clone();
+        net.call_later(SECOND, |reactor| {
+            reactor.call_later(Duration::ZERO, |reactor| {
+                reactor.call_from_thread(|_| {});
+                reactor.call_later(Duration::ZERO, move |_| set.set(true));
+            });
+        });
+        net.advance(SECOND);
+        assert!(done.get());
+    }
+
+    #[test]
+    #[should_panic(expected = "1s does not end: something is scheduled again and again")]
+    fn a_call_that_schedules_itself_for_ever_is_found_out() {
+        fn again(reactor: &Reactor) {
+            reactor.call_later(Duration::ZERO, again);
+        }
+        let net = MemoryReactor::new();
+        net.call_later(SECOND, again);
+        net.advance(2 * SECOND);
+    }
+
+    #[test]
+    fn a_run_until_stop_takes_no_time_however_late_the_stop() {
+        let net = MemoryReactor::new();
+        let day = 24 * 3600 * SECOND;
+        net.call_later(day, |reactor| reactor.stop().unwrap());
+        let began = Instant::now();
+        net.run().unwrap();
+        assert_eq!(net.now(), Moment::ZERO + day);
+        assert!(began.elapsed() < 10 * SECOND);
+    }
+
+    #[test]
+    fn settling_waits_for_the_network_and_not_for_delayed_calls() {
+        let net = MemoryReactor::new().with_faults(Faults::none().latency(SECOND));
+        let server = AccumulatingProtocol::new();
+        net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
+        net.call_later(60 * SECOND, |_| panic!("nobody waits for this"));
+        let client = net.connect_stream("10.0.0.1:80");
+        client.write(b"slow");
+        net.settle();
+        assert_eq!(server.data(), b"slow");
+        assert_eq!(net.seconds(), 3.0);
+    }
+
+    #[test]
+    fn inside_an_advance_the_reactor_is_the_current_one() {
+        let net = MemoryReactor::new();
+        let seen = Rc::new(Cell::new(false));
+        let see = seen.clone();
+        net.call_later(SECOND, move |_| see.set(Reactor::current().is_some()));
+        net.advance(SECOND);
+        assert!(seen.get());
+        assert!(Reactor::current().is_none());
+    }
+
+    #[test]
+    fn a_tests_server_serves_the_reactors_client() {
+        let net = MemoryReactor::new();
+        let listener = net.listen_stream("10.0.0.1:0").unwrap();
+        let client = AccumulatingProtocol::new();
+        net.connect_tcp(&listener.address().to_string(), client.factory()).unwrap();
+        assert!(listener.accept().is_none());
+        net.settle();
+        let server = listener.accept().unwrap();
+        let transport = client.transport().unwrap();
+        transport.write(b"question");
+        server.write(b"answer");
+        net.settle();
+        assert_eq!((server.received(), client.data()), (b"question".to_vec(), b"answer".to_vec()));
+        transport.abort_connection();
+        net.settle();
+        assert!(server.is_reset());
+        assert!(matches!(client.lost(), Some(Error::ConnectionAborted)));
+        assert_eq!((net.open_sources(), net.source_count()), (0, 0));
+    }
+
+    #[test]
+    fn a_slow_reader_holds_the_reactor_back() {
+        let net = MemoryReactor::new();
+        let server = AccumulatingProtocol::new();
+        net.listen_unix("/run/socket", server.factory()).unwrap();
+        let client = net.connect_stream("/run/socket");
+        net.settle();
+        client.pause_reading();
+        let transport = server.transport().unwrap();
+        transport.write(&[1; 200_000]);
+        net.settle();
+        assert_eq!((client.received().len(), transport.buffered()), (0, 200_000 - 64 * 1024));
+        client.resume_reading();
+        net.settle();
+        assert_eq!((client.received().len(), transport.buffered()), (200_000, 0));
+    }
+
+    #[test]
+    fn what_was_listened_on_and_connected_to_is_on_record() {
+        let net = MemoryReactor::new();
+        let nobody = AccumulatingProtocol::new();
+        let binding = Binding::new("10.0.0.1:0".parse().unwrap()).backlog(7).reuse_port();
+        let port = net.listen_tcp(binding, nobody.factory()).unwrap();
+        net.listen_unix("@name", nobody.factory()).unwrap();
+        let local = "10.0.0.9:1234".parse().unwrap();
+        net.connect_tcp(Destination::new("10.0.0.7", 80).bind(local), nobody.factory()).unwrap();
+        net.connect_unix("/run/none", nobody.factory()).unwrap();
+        net.settle();
+
+        let [server] = &net.tcp_servers()[..] else { panic!("{:?}", net.tcp_servers()) };
+        assert_eq!((&server.address, server.backlog, server.reuse_port), (&port.host().unwrap(), 7, true));
+        assert_eq!(net.unix_servers()[0].address, parsed("@name"));
+        let [client] = &net.tcp_clients()[..] else { panic!("{:?}", net.tcp_clients()) };
+        assert_eq!((&client.address, &client.bind), (&parsed("10.0.0.7:80"), &Some(local.into())));
+        assert_eq!(net.unix_clients()[0].address, parsed("/run/none"));
+    }
+
+    #[test]
+    fn names_are_resolved_by_the_table() {
+        let net = MemoryReactor::new();
+        net.add_host("example.org", &["10.0.0.1", "fe80::1"]);
+        let server = AccumulatingProtocol::new();
+        net.listen_tcp("[fe80::1]:80", server.factory()).unwrap();
+        let (diary, client) = (Diary::default(), AccumulatingProtocol::new());
+        net.connect_tcp("example.org:80", Attempts(diary.clone(), client.clone())).unwrap();
+        net.connect_tcp("example.com:80", Attempts(diary.clone(), client.clone())).unwrap();
+        net.settle();
+        assert_eq!(client.transport().unwrap().peer(), &parsed("[fe80::1]:80"));
+        let [(_, failure)] = &diary.entries()[..] else { panic!("{:?}", diary.entries()) };
+        assert!(failure.starts_with("example.com:80: cannot resolve"), "{failure}");
+    }
+
+    #[test]
+    fn a_black_hole_costs_the_timeout_and_no_real_time() {
+        let net = MemoryReactor::new().with_faults(Faults::none().black_hole(IpAddr::from([10, 0, 0, 9])));
+        let (diary, client) = (Diary::default(), AccumulatingProtocol::new());
+        net.connect_tcp("10.0.0.9:80", Attempts(diary.clone(), client)).unwrap();
+        net.advance(30 * SECOND - Duration::from_nanos(1));
+        assert!(diary.entries().is_empty());
+        net.advance(Duration::from_nanos(1));
+        assert_eq!(diary.entries()[0].1, format!("10.0.0.9:80: {}", Error::ConnectTimedOut));
+        assert_eq!((net.open_sources(), net.source_count()), (0, 0));
+    }
+
+    #[test]
+    fn the_same_seed_replays_the_same_run() {
+        let run = |seed| {
+            let faults = Faults::none().short_reads().short_writes().jitter(SECOND).resets(0.1).buffer(100);
+            let net = MemoryReactor::seeded(seed).with_faults(faults);
+            let server = AccumulatingProtocol::new();
+            net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
+            let clients: Vec<_> = (0..5).map(|_| net.connect_stream("10.0.0.1:80")).collect();
+            clients.iter().for_each(|client| client.write(&[9; 1000]));
+            net.settle();
+            let resets: Vec<bool> = clients.iter().map(TestStream::is_reset).collect();
+            (net.now(), resets, server.data().len())
+        };
+        assert_eq!(run(1), run(1));
+        assert_ne!(run(1), run(2));
+    }
+
+    #[test]
+    #[should_panic(expected = "'10.0.0.1' is not an address")]
+    fn what_is_not_an_address_is_named_in_the_panic() {
+        MemoryReactor::new().connect_stream("10.0.0.1");
+    }
+}
