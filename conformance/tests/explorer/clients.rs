@@ -1,0 +1,142 @@
+//! Connectors, and the factory behind each of them.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use ropewalk::{Address, ClientFactory, Connector, ConnectorState, Error, Factory, Protocol, Reactor};
+
+use crate::end::End;
+use crate::walker::Walker;
+use crate::world::{GUEST_HOUSE, PLACES, World};
+
+/// One connector and what its factory was told.
+pub(crate) struct Client {
+    world: Rc<World>,
+    pub(crate) connector: RefCell<Option<Connector>>,
+    /// Attempts that began.
+    began: Cell<usize>,
+    /// Attempts that failed, and connections that ended.
+    over: Cell<usize>,
+    /// The end of the connection that is there, or was last.
+    end: RefCell<Option<Rc<End>>>,
+}
+
+impl Client {
+    /// That each attempt came to exactly one end.
+    pub(crate) fn check_over(&self) {
+        let (began, over) = (self.began.get(), self.over.get());
+        self.world.expect(began == over, || format!("{over} of {began} attempts of a connector came to an end"));
+    }
+
+    fn again(&self, connector: &Connector) {
+        let world = &self.world;
+        self.over.set(self.over.get() + 1);
+        let state = connector.state();
+        world
+            .expect(state == ConnectorState::Disconnected, || format!("a connector is {state:?} when told of its end"));
+        if world.chance(0.3) && world.spend() {
+            let outcome = connector.connect();
+            world.expect(outcome.is_ok(), || format!("connecting again: {outcome:?}"));
+        }
+    }
+}
+
+/// What the reactor holds of a client.
+struct ClientSide(Rc<Client>);
+
+impl Factory for ClientSide {
+    fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
+        let world = &self.0.world;
+        if world.chance(0.03) {
+            self.0.end.take();
+            return None;
+        }
+        let walker = Walker::new(world);
+        world.note(|| format!("end {} has connected to {peer}", walker.end().number));
+        *self.0.end.borrow_mut() = Some(walker.end().clone());
+        Some(Box::new(walker))
+    }
+
+    fn start_factory(&self) {
+        self.0.world.started.set(self.0.world.started.get() + 1);
+    }
+
+    fn stop_factory(&self) {
+        self.0.world.started.set(self.0.world.started.get() - 1);
+    }
+}
+
+impl ClientFactory for ClientSide {
+    fn started_connecting(&self, connector: &Connector) {
+        self.0.began.set(self.0.began.get() + 1);
+        let world = &self.0.world;
+        if world.chance(0.03) && world.spend() {
+            let outcome = connector.stop_connecting();
+            world.expect(outcome.is_ok(), || format!("stop_connecting: {outcome:?}"));
+        }
+    }
+
+    fn client_connection_failed(&self, connector: &Connector, reason: &Error) {
+        self.0.world.note(|| format!("connecting to {} failed: {reason}", connector.destination()));
+        self.0.again(connector);
+    }
+
+    fn client_connection_lost(&self, connector: &Connector, _reason: &Error) {
+        let end = self.0.end.take();
+        let told = end.is_none_or(|end| end.lost.get());
+        self.0.world.expect(told, || "a factory was told of a loss before its protocol".to_owned());
+        self.0.again(connector);
+    }
+}
+
+/// Connects to one of the places, or to the guest house.
+pub(crate) fn connect(world: &Rc<World>, reactor: &Reactor) {
+    let place = *PLACES.get(world.below(PLACES.len() + 2)).unwrap_or(&GUEST_HOUSE);
+    let client = Rc::new(Client {
+        world: world.clone(),
+        connector: RefCell::default(),
+        began: Cell::default(),
+        over: Cell::default(),
+        end: RefCell::default(),
+    });
+    world.clients.borrow_mut().push(client.clone());
+    let connecting = match place.starts_with('/') {
+        true => reactor.connect_unix(place, ClientSide(client.clone())),
+        false => reactor.connect_tcp(place, ClientSide(client.clone())),
+    };
+    match connecting {
+        Ok(connector) => *client.connector.borrow_mut() = Some(connector),
+        Err(error) => world.expect(false, || format!("connect: {error}")),
+    }
+}
+
+/// Does something to one of the connectors.
+pub(crate) fn disturb(world: &Rc<World>) {
+    let clients = world.clients.borrow();
+    if clients.is_empty() {
+        return;
+    }
+    let client = clients[world.below(clients.len())].clone();
+    drop(clients);
+    let Some(connector) = client.connector.borrow().clone() else { return };
+    let state = connector.state();
+    match world.below(3) {
+        0 => {
+            let outcome = connector.stop_connecting();
+            let fits = outcome.is_ok() == (state == ConnectorState::Connecting);
+            world.expect(fits, || format!("stop_connecting when {state:?}: {outcome:?}"));
+        }
+        1 => {
+            let end = client.end.borrow().clone().filter(|_| state == ConnectorState::Connected);
+            if let Some(end) = end {
+                end.losing.set(true);
+            }
+            connector.disconnect();
+        }
+        _ => {
+            let outcome = connector.connect();
+            let fits = outcome.is_ok() == (state == ConnectorState::Disconnected);
+            world.expect(fits, || format!("connect when {state:?}: {outcome:?}"));
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The ledger of one end of a connection: what it wrote, what it was told, and what follows from that.
+//!
+//! An end writes a stream that only it writes: its number in 8 bytes, then bytes that follow from the number and the
+//! position. So whoever receives it can tell from whom it is, and that each byte came once and in order.
+
+use std::cell::{Cell, RefCell};
+
+use ropewalk::Transport;
+
+use crate::world::World;
+
+const HEADER: u64 = 8;
+
+#[derive(Default)]
+pub(crate) struct End {
+    pub(crate) number: u64,
+    pub(crate) transport: RefCell<Option<Transport>>,
+    /// Bytes of its stream that were accepted for sending.
+    pub(crate) written: Cell<u64>,
+    pub(crate) received: Cell<u64>,
+    header: RefCell<Vec<u8>>,
+
+    pub(crate) made: Cell<bool>,
+    pub(crate) read_lost: Cell<bool>,
+    pub(crate) write_lost: Cell<bool>,
+    pub(crate) lost: Cell<bool>,
+    /// A callback of its protocol is on the stack.
+    pub(crate) busy: Cell<bool>,
+
+    pub(crate) paused: Cell<bool>,
+    /// It is somebody's producer, who pauses and resumes it.
+    pub(crate) is_producer: Cell<bool>,
+    pub(crate) losing: Cell<bool>,
+    pub(crate) losing_write: Cell<bool>,
+    pub(crate) aborting: Cell<bool>,
+    /// One of its callbacks panicked.
+    pub(crate) stumbled: Cell<bool>,
+    /// It ended in a way that loses what it had written, although the other end sees a clean end.
+    pub(crate) cut_short: Cell<bool>,
+}
+
+impl End {
+    pub(crate) fn new(number: u64) -> End {
+        End { number, ..End::default() }
+    }
+
+    pub(crate) fn lives(&self) -> bool {
+        self.made.get() && !self.lost.get()
+    }
+
+    /// The next `count` bytes of its stream.
+    pub(crate) fn next_bytes(&self, count: usize) -> Vec<u8> {
+        let from = self.written.get();
+        (from..from + count as u64).map(|position| stream_byte(self.number, position)).collect()
+    }
+
+    /// Whether what is written now is sent.
+    pub(crate) fn accepts_writes(&self) -> bool {
+        self.lives() && !self.aborting.get() && !self.losing_write.get()
+    }
+
+    /// Bytes have arrived here.
+    pub(crate) fn receive(&self, world: &World, data: &[u8]) {
+        let mut header = self.header.borrow_mut();
+        for &byte in data {
+            let position = self.received.get();
+            self.received.set(position + 1);
+            if position < HEADER {
+                header.push(byte);
+                continue;
+            }
+            let sender = number_in(&header);
+            let expected = stream_byte(sender, position);
+            world.expect(byte == expected, || {
+                format!(
+                    "end {} received {byte:#x} at {position} of end {sender}'s stream, not {expected:#x}",
+                    self.number
+                )
+            });
+        }
+    }
+
+    /// The number of the other end, once it has said it.
+    pub(crate) fn peer(&self) -> Option<u64> {
+        let header = self.header.borrow();
+        (header.len() as u64 == HEADER).then(|| number_in(&header))
+    }
+
+    /// The other end will send no more, and everything has arrived.
+    pub(crate) fn check_whole(&self, world: &World, when: &str) {
+        let Some(peer) = self.peer().and_then(|number| world.end(number)) else { return };
+        let (received, written) = (self.received.get(), peer.written.get());
+        let whole = received == written || peer.cut_short.get();
+        let numbers = (self.number, peer.number);
+        world.expect(whole, || {
+            format!("{when}, end {} has {received} of {written} bytes of end {}", numbers.0, numbers.1)
+        });
+    }
+}
+
+fn number_in(header: &[u8]) -> u64 {
+    header.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
+}
+
+fn stream_byte(number: u64, position: u64) -> u8 {
+    if position < HEADER {
+        return (number >> (8 * position)) as u8;
+    }
+    let mixed = (number << 32 | position).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 56) as u8
+}

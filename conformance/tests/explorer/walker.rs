@@ -1,0 +1,138 @@
+//! The protocol of every end in the reactor: it checks what it is told against its ledger, and does anything.
+
+use std::panic::resume_unwind;
+use std::rc::Rc;
+
+use ropewalk::{Error, Protocol, Reactor, Transport};
+
+use crate::actions::act;
+use crate::end::End;
+use crate::world::World;
+
+/// What is delivered at once, at most.
+const LONGEST: usize = 64 * 1024;
+
+pub(crate) struct Walker {
+    world: Rc<World>,
+    end: Rc<End>,
+}
+
+impl Walker {
+    pub(crate) fn new(world: &Rc<World>) -> Walker {
+        world.protocols.set(world.protocols.get() + 1);
+        Walker { world: world.clone(), end: world.new_end() }
+    }
+
+    pub(crate) fn end(&self) -> &Rc<End> {
+        &self.end
+    }
+
+    /// A callback: none may be on the stack, and what it does comes after what it checks.
+    fn called(&self, transport: &Transport, name: &str, check: impl FnOnce(&World, &End)) {
+        let (world, end) = (&self.world, &self.end);
+        let Some(reactor) = transport.try_reactor() else {
+            return world.expect(false, || format!("{name} of end {} came without a reactor", end.number));
+        };
+        world.event(&reactor, || format!("end {} {name}", end.number));
+        world.expect(!end.busy.get(), || format!("{name} of end {} came inside another callback", end.number));
+        world.expect(!end.lost.get(), || format!("{name} of end {} came after connection_lost", end.number));
+        let made_first = end.made.get() || name == "connection_made";
+        world.expect(made_first, || format!("{name} of end {} came before connection_made", end.number));
+        check(world, end);
+        end.busy.set(true);
+        self.wander(&reactor);
+        end.busy.set(false);
+    }
+
+    fn wander(&self, reactor: &Reactor) {
+        let (world, end) = (&self.world, &self.end);
+        while world.chance(0.5) && world.spend() {
+            act(world, reactor, Some(end));
+        }
+        if world.panics && end.lives() && world.chance(0.02) && world.spend() {
+            world.note(|| format!("end {} panics", end.number));
+            end.busy.set(false);
+            end.stumbled.set(true);
+            end.cut_short.set(true);
+            // Unlike panic!, it does not print anything.
+            resume_unwind(Box::new("a walker stumbles"));
+        }
+    }
+
+    /// Whether the reason fits what this end did.
+    fn check_reason(&self, reason: &Error) {
+        let end = &self.end;
+        let fits = match reason {
+            _ if self.world.shutting_down.get() => true,
+            Error::ConnectionAborted => end.aborting.get(),
+            Error::Panicked(..) => end.stumbled.get(),
+            Error::ConnectionDone => !end.aborting.get() && !end.stumbled.get(),
+            Error::ConnectionLost(cause) => cause.is_some() && !end.aborting.get() && !end.stumbled.get(),
+            _ => false,
+        };
+        self.world.expect(fits, || format!("end {} was lost because: {reason:?}", end.number));
+    }
+}
+
+impl Protocol for Walker {
+    fn connection_made(&mut self, transport: &Transport) {
+        *self.end.transport.borrow_mut() = Some(transport.clone());
+        self.called(transport, "connection_made", |world, end| {
+            world.expect(!end.made.replace(true), || format!("end {} was made twice", end.number));
+        });
+    }
+
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        self.called(transport, "data_received", |world, end| {
+            world.note(|| format!("  {} bytes after {}", data.len(), end.received.get()));
+            let size = data.len();
+            world.expect((1..=LONGEST).contains(&size), || format!("end {} was given {size} bytes", end.number));
+            let off = end.losing.get() || end.aborting.get() || end.read_lost.get();
+            world.expect(!off, || format!("end {} received when it no longer reads", end.number));
+            let paused = end.paused.get() && !end.is_producer.get();
+            world.expect(!paused, || format!("end {} received while it was paused", end.number));
+            end.receive(world, data);
+        });
+    }
+
+    fn read_connection_lost(&mut self, transport: &Transport) {
+        self.called(transport, "read_connection_lost", |world, end| {
+            world.expect(!end.read_lost.replace(true), || format!("end {} lost reading twice", end.number));
+            let off = end.losing.get() || end.aborting.get() || end.paused.get() && !end.is_producer.get();
+            world.expect(!off, || format!("end {} lost reading when it did not read", end.number));
+            end.check_whole(world, "at the end of the stream");
+        });
+        if self.world.chance(0.6) {
+            self.end.losing.set(true);
+            transport.lose_connection();
+        }
+    }
+
+    fn write_connection_lost(&mut self, transport: &Transport) {
+        self.called(transport, "write_connection_lost", |world, end| {
+            world.expect(!end.write_lost.replace(true), || format!("end {} lost writing twice", end.number));
+            world.expect(end.losing_write.get(), || format!("end {} lost writing unasked", end.number));
+        });
+    }
+
+    fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
+        self.world.note(|| format!("  end {} because {reason}", self.end.number));
+        self.check_reason(reason);
+        let world = &self.world;
+        let connected = transport.is_connected();
+        world.expect(!connected, || format!("end {} is lost and still connected", self.end.number));
+        self.called(transport, "connection_lost", |_, end| {
+            end.lost.set(true);
+            if world.shutting_down.get() {
+                end.cut_short.set(true);
+            }
+        });
+        self.end.transport.take();
+    }
+}
+
+impl Drop for Walker {
+    fn drop(&mut self) {
+        self.world.protocols.set(self.world.protocols.get() - 1);
+    }
+}
