@@ -3,7 +3,7 @@
 //! Some facts about epoll:
 //! - EPOLLHUP and EPOLLERR are reported whatever was asked for, so a descriptor without interest is taken out.
 //! - What is registered is the open file, not the number: it must leave before it is closed, or a copy of it (dup(2),
-//!   fork(2)) keeps reporting under a key that nobody can remove any more.
+//!   fork(2)) keeps reporting under a key that nobody can remove any more. Only a new epoll instance helps then.
 //! - Regular files are refused with EPERM. They never block, so they are ready in every wait.
 //! - epoll_wait(2) counts in milliseconds. epoll_pwait2(2), Linux 5.11, counts in nanoseconds; sandboxes deny it.
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use ropewalk_proto::Key;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::io::Errno;
+use rustix::io::{DupFlags, Errno};
 
 use super::selector::Selector;
 use super::timeout::{shortened, timespec};
@@ -58,9 +58,17 @@ impl Selector for Epoll {
 
     fn remove(&mut self, fd: BorrowedFd<'_>, key: Key, from: Interest) {
         if !from.is_empty() {
-            // ENOENT or EBADF: the owner of a watched descriptor has closed it already.
+            // Nothing else can fail: epoll_ctl(2).
             let _ = self.leave(fd, key);
         }
+    }
+
+    fn forget_all(&mut self) -> io::Result<()> {
+        let fresh = Epoll::new()?;
+        // The number stays: a host loop may watch it.
+        rustix::io::dup3(&fresh.epoll, &mut self.epoll, DupFlags::CLOEXEC)?;
+        self.always.clear();
+        Ok(())
     }
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
@@ -99,7 +107,11 @@ impl Epoll {
             self.always.swap_remove(place);
             return Ok(());
         }
-        Ok(epoll::delete(&self.epoll, fd)?)
+        match epoll::delete(&self.epoll, fd) {
+            // The owner of a watched descriptor has closed it already, and a closed file is out.
+            Err(Errno::BADF | Errno::NOENT) => Ok(()),
+            outcome => Ok(outcome?),
+        }
     }
 
     fn epoll_wait<'a>(

@@ -51,6 +51,8 @@ pub(crate) struct Readiness<S> {
     bell_key: Key,
     /// Whose WRITE was reported since the last wait.
     reported: Vec<Key>,
+    /// Whether the selector reported a key that was ended.
+    ghosts: bool,
     began: Instant,
 }
 
@@ -63,7 +65,8 @@ impl<S: Selector> Readiness<S> {
         let mut selector = S::new()?;
         selector.add(bell.fd(), bell_key)?;
         selector.modify(bell.fd(), bell_key, Interest::empty(), Interest::READ)?;
-        Ok(Box::new(Readiness { selector, sources, bell, bell_key, reported: Vec::new(), began: Instant::now() }))
+        let (reported, began) = (Vec::new(), Instant::now());
+        Ok(Box::new(Readiness { selector, sources, bell, bell_key, reported, ghosts: false, began }))
     }
 
     /// Gives a source its key; if the selector refuses it, the source is dropped.
@@ -101,13 +104,28 @@ impl<S: Selector> Readiness<S> {
         Ok(())
     }
 
+    /// Gets rid of a watched file whose owner closed its descriptor while it was watched, but not every copy of it.
+    fn exclude_ghosts(&mut self) -> io::Result<()> {
+        self.ghosts = false;
+        self.selector.forget_all()?;
+        for (key, source) in self.sources.iter() {
+            // A watched descriptor that was closed is refused here, and reports nothing any more.
+            let _ = self.selector.add(source.fd(), key);
+            let _ = self.selector.modify(source.fd(), key, Interest::empty(), source.armed);
+        }
+        Ok(())
+    }
+
     /// Turns what the selector saw into what the owner of the key wants to know; false when that is nothing.
     fn interpret(&mut self, event: &mut Event) -> bool {
         if event.key == self.bell_key {
             self.bell.drain();
             return false;
         }
-        let Some(source) = self.sources.get_mut(event.key) else { return false };
+        let Some(source) = self.sources.get_mut(event.key) else {
+            self.ghosts = true;
+            return false;
+        };
         if event.ready.contains(Ready::GONE) {
             source.wanted = Interest::empty();
         }
@@ -270,7 +288,7 @@ impl<S: Selector> EventProvider for Readiness<S> {
             Err(error) => Err(error),
             Ok(()) => {
                 events.retain_mut(|event| self.interpret(event));
-                Ok(())
+                if self.ghosts { self.exclude_ghosts() } else { Ok(()) }
             }
         }
     }

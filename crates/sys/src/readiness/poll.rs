@@ -50,6 +50,11 @@ impl Selector for Poll {
         self.leave(key);
     }
 
+    fn forget_all(&mut self) -> io::Result<()> {
+        *self = Poll::default();
+        Ok(())
+    }
+
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
         let count = poll(&mut self.array, timeout.map(timespec).as_ref())?;
         let ready = self.keys.iter().zip(&self.array).filter(|(_, element)| !element.revents().is_empty());

@@ -65,6 +65,12 @@ impl Selector for Select {
         self.leave(key);
     }
 
+    fn forget_all(&mut self) -> io::Result<()> {
+        self.entries.clear();
+        self.places = SecondaryMap::new();
+        Ok(())
+    }
+
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
         let bound = self.fill_sets();
         // SAFETY: every number in the sets is below `bound`, and `bound` is at most LIMIT, for which both sets are large

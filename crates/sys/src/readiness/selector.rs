@@ -31,6 +31,9 @@ pub(crate) trait Selector: Sized + Send + 'static {
     /// Forgets a descriptor, which is still open unless its owner closed it behind our back.
     fn remove(&mut self, fd: BorrowedFd<'_>, key: Key, from: Interest);
 
+    /// Forgets every descriptor, also those that cannot be named any more.
+    fn forget_all(&mut self) -> io::Result<()>;
+
     /// Blocks until something is ready or `timeout` is over, and appends what became possible.
     ///
     /// # Errors

@@ -51,3 +51,35 @@ pub(crate) fn local(socket: impl AsFd) -> io::Result<Address> {
 pub(crate) fn peer(socket: impl AsFd) -> io::Result<Address> {
     decode(getpeername(socket)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv6Addr, SocketAddrV6};
+
+    use super::*;
+
+    #[test]
+    fn an_address_survives_the_trip_through_the_systems_form() {
+        let scoped = SocketAddrV6::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), 8000, 5, 3);
+        let addresses = [
+            Address::Inet(SocketAddr::from(([192, 0, 2, 1], 65535))),
+            Address::Inet(scoped.into()),
+            Address::Unix(Arc::from(Path::new("/tmp/a socket"))),
+            Address::Unix(Arc::from(Path::new("relative"))),
+        ];
+        for address in addresses {
+            assert_eq!(decode(Some(encode(&address).unwrap())).unwrap(), address);
+        }
+    }
+
+    #[test]
+    fn an_address_without_a_name_cannot_be_bound() {
+        assert_eq!(encode(&Address::Unnamed).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(decode(None).unwrap(), Address::Unnamed);
+    }
+
+    #[test]
+    fn a_path_with_a_nul_is_refused_and_not_cut_off() {
+        encode(&Address::Unix(Arc::from(Path::new("a\0b")))).unwrap_err();
+    }
+}

@@ -8,6 +8,9 @@ mod bell;
 #[cfg_attr(linux_like, path = "eventfd.rs")]
 #[cfg_attr(not(linux_like), path = "pipe.rs")]
 mod channel;
+// It runs everywhere, so it is tested everywhere.
+#[cfg(all(test, linux_like))]
+mod pipe;
 
 #[cfg(unix)]
 pub(crate) use bell::Bell;

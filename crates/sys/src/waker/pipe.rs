@@ -41,3 +41,20 @@ impl Channel {
         count
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_counts_its_notifications_and_a_full_one_does_not_block() {
+        let channel = Channel::new().unwrap();
+        assert_eq!(channel.drain(), 0);
+        (0..100).for_each(|_| channel.notify());
+        assert_eq!(channel.drain(), 100);
+        (0..200_000).for_each(|_| channel.notify());
+        assert!(channel.drain() > 0);
+        assert_eq!(channel.drain(), 0);
+        assert!(channel.fd().try_clone_to_owned().is_ok());
+    }
+}

@@ -1,0 +1,32 @@
+//! Abstract UNIX addresses, which Linux has: unix(7).
+#![cfg(target_os = "linux")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ropewalk_proto::Address;
+use ropewalk_sys::{ConnectSpec, Event, Events, ListenSpec, Ready, providers};
+
+#[test]
+fn an_abstract_name_is_served_without_a_file_and_free_after_the_close() {
+    for provider in providers() {
+        let mut provider = (provider.open)().unwrap();
+        let name = format!("ropewalk\0test {}", std::process::id());
+        let address = Address::Abstract(Arc::from(name.as_bytes()));
+        let spec = ListenSpec { mode: Some(0o600), ..ListenSpec::new(address.clone()) };
+        let (port, bound) = provider.listen(&spec).unwrap();
+        assert_eq!(bound, address);
+        provider.set_reading(port, true).unwrap();
+        let client = provider.connect(&ConnectSpec { address: address.clone(), bind: None }).unwrap();
+        provider.finish_connect(client).unwrap();
+        assert_eq!(provider.peer_address(client).unwrap(), address);
+        let mut events = Events::new();
+        provider.wait(Some(Duration::from_secs(10)), &mut events).unwrap();
+        assert!(events.contains(&Event { key: port, ready: Ready::READ }), "{events:?}");
+        let (server, peer) = provider.accept(port).unwrap().expect("a connection");
+        assert_eq!(peer, Address::Unnamed);
+        assert_eq!(provider.local_address(server).unwrap(), address);
+        provider.close(port);
+        provider.listen(&spec).unwrap();
+    }
+}

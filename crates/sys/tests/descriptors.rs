@@ -1,0 +1,309 @@
+//! What concerns the descriptors of the whole process: the tests take turns.
+#![cfg(unix)]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ropewalk_proto::{Address, Key};
+use ropewalk_sys::{ConnectSpec, Event, EventProvider, Events, Interest, Kind, ListenSpec, Ready, Received, providers};
+use rustix::io::{dup, fcntl_dupfd_cloexec};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const MOMENT: Duration = Duration::from_millis(30);
+
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn open(name: &str) -> Box<dyn EventProvider> {
+    let provider = providers().iter().find(|provider| provider.name == name).expect("a provider of this system");
+    (provider.open)().unwrap()
+}
+
+fn each(specification: impl Fn(&mut dyn EventProvider)) {
+    for provider in providers() {
+        specification(&mut *open(provider.name));
+    }
+}
+
+fn wait(provider: &mut dyn EventProvider, timeout: Duration) -> Events {
+    let mut events = Events::new();
+    provider.wait(Some(timeout), &mut events).unwrap();
+    events
+}
+
+/// Everything reported before a wait of a moment ends without an event.
+fn settle(provider: &mut dyn EventProvider) -> Events {
+    let mut events = Events::new();
+    for _ in 0..4 {
+        let began = Instant::now();
+        let reported = wait(provider, MOMENT);
+        if reported.is_empty() && began.elapsed() >= MOMENT {
+            return events;
+        }
+        events.extend(reported);
+    }
+    panic!("{} does not come to rest: {events:?}", provider.name());
+}
+
+fn port(provider: &mut dyn EventProvider) -> (Key, SocketAddr) {
+    let loopback = Address::from(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let (port, address) = provider.listen(&ListenSpec::new(loopback)).unwrap();
+    provider.set_reading(port, true).unwrap();
+    (port, address.inet().unwrap())
+}
+
+fn pipe() -> (File, File) {
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    (reader.into(), writer.into())
+}
+
+/// How many descriptors are open.
+fn open_descriptors() -> usize {
+    std::fs::read_dir("/dev/fd").unwrap().count()
+}
+
+/// Takes every number below `bound`, so that the next descriptor is at least that.
+fn occupy_below(bound: RawFd) -> Vec<OwnedFd> {
+    let mut taken = vec![OwnedFd::from(File::open("/dev/null").unwrap())];
+    loop {
+        let copy = dup(&taken[0]).unwrap();
+        if copy.as_raw_fd() >= bound {
+            return taken;
+        }
+        taken.push(copy);
+    }
+}
+
+/// Sets the limit of open descriptors, and the old one again when it goes.
+struct Limit(Rlimit);
+
+impl Limit {
+    fn of(descriptors: u64) -> Limit {
+        let before = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(descriptors), ..before }).unwrap();
+        Limit(before)
+    }
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        setrlimit(Resource::Nofile, self.0).unwrap();
+    }
+}
+
+const FD_SETSIZE: RawFd = libc::FD_SETSIZE as RawFd;
+
+fn assert_beyond_select<T>(outcome: std::io::Result<T>) {
+    let message = outcome.err().expect("an error").to_string();
+    assert!(message.contains("select cannot watch descriptor"), "{message}");
+    assert!(message.contains("1023") && message.contains("poll"), "{message}");
+}
+
+/// select(2): FD_SET beyond FD_SETSIZE is undefined behaviour.
+#[test]
+fn select_refuses_descriptors_beyond_its_limit_to_whoever_opened_them() {
+    let _turn = turn();
+    let _limit = Limit::of(2048);
+    let mut select = open("select");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (reader, _writer) = pipe();
+    let high = fcntl_dupfd_cloexec(&reader, FD_SETSIZE).unwrap();
+    let high_listener = fcntl_dupfd_cloexec(&listener, FD_SETSIZE).unwrap();
+    let taken = occupy_below(FD_SETSIZE);
+    let before = open_descriptors();
+
+    assert_beyond_select(select.watch(high.as_raw_fd(), Interest::READ));
+    let loopback = Address::from(SocketAddr::from(([127, 0, 0, 1], 0)));
+    assert_beyond_select(select.listen(&ListenSpec::new(loopback)));
+    let address = listener.local_addr().unwrap().into();
+    assert_beyond_select(select.connect(&ConnectSpec { address, bind: None }));
+    assert_eq!(open_descriptors(), before, "what was refused is closed");
+    assert_beyond_select(select.adopt(high_listener, Kind::StreamPort));
+    assert_eq!(open_descriptors(), before - 1, "what was adopted is closed");
+    drop(taken);
+    assert_eq!(wait(&mut *select, MOMENT), []);
+}
+
+#[test]
+fn select_closes_a_connection_beyond_its_limit_and_accepts_again_later() {
+    let _turn = turn();
+    let _limit = Limit::of(2048);
+    let mut select = open("select");
+    let (port, address) = port(&mut *select);
+    let taken = occupy_below(FD_SETSIZE);
+    let mut refused = TcpStream::connect(address).unwrap();
+    assert_eq!(wait(&mut *select, PATIENCE), [Event { key: port, ready: Ready::READ }]);
+    let before = open_descriptors();
+    assert_beyond_select(select.accept(port));
+    assert_eq!(open_descriptors(), before);
+    assert_eq!(refused.read(&mut [0]).unwrap(), 0);
+    drop(taken);
+    let _served = TcpStream::connect(address).unwrap();
+    assert_eq!(wait(&mut *select, PATIENCE), [Event { key: port, ready: Ready::READ }]);
+    assert!(select.accept(port).unwrap().is_some());
+}
+
+#[test]
+fn the_others_go_beyond_the_limit_of_select() {
+    let _turn = turn();
+    let _limit = Limit::of(2048);
+    let (reader, mut writer) = pipe();
+    let high = fcntl_dupfd_cloexec(&reader, FD_SETSIZE + 100).unwrap();
+    writer.write_all(b"x").unwrap();
+    each(|provider| {
+        if provider.name() != "select" {
+            let key = provider.watch(high.as_raw_fd(), Interest::READ).unwrap();
+            assert_eq!(wait(provider, PATIENCE), [Event { key, ready: Ready::READ }]);
+        }
+    });
+}
+
+/// accept(2), EMFILE.
+#[test]
+fn a_process_out_of_descriptors_says_so_and_accepts_again_when_it_has_some() {
+    let _turn = turn();
+    each(|provider| {
+        let (port, address) = port(provider);
+        let _peer = TcpStream::connect(address).unwrap();
+        assert_eq!(wait(provider, PATIENCE), [Event { key: port, ready: Ready::READ }]);
+        let first_free = dup(std::io::stderr()).unwrap().as_raw_fd();
+        let limit = Limit::of(first_free as u64);
+        let error = provider.accept(port).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}");
+        provider.set_reading(port, false).unwrap();
+        assert_eq!(settle(provider), [], "a port that rests does not spin");
+        drop(limit);
+        provider.set_reading(port, true).unwrap();
+        assert_eq!(wait(provider, PATIENCE), [Event { key: port, ready: Ready::READ }]);
+        assert!(provider.accept(port).unwrap().is_some());
+    });
+}
+
+/// Twisted's ConnectionFdescWentAway. epoll forgets a closed file without a word.
+#[test]
+fn a_watched_descriptor_that_was_closed_is_gone_once_and_harms_nobody() {
+    let _turn = turn();
+    each(|provider| {
+        let (reader, _writer) = pipe();
+        let (other, mut other_writer) = pipe();
+        let key = provider.watch(reader.as_raw_fd(), Interest::READ).unwrap();
+        let other_key = provider.watch(other.as_raw_fd(), Interest::READ).unwrap();
+        drop(reader);
+        let reported = wait(provider, MOMENT);
+        let gone = Event { key, ready: Ready::GONE };
+        assert_eq!(reported, if provider.name() == "epoll" { vec![] } else { vec![gone] });
+        assert_eq!(settle(provider), []);
+        other_writer.write_all(b"x").unwrap();
+        assert_eq!(wait(provider, PATIENCE), [Event { key: other_key, ready: Ready::READ }]);
+        provider.close(key);
+        provider.close(other_key);
+    });
+}
+
+/// epoll(7): a copy of a closed descriptor keeps the file registered, and nobody can name it any more.
+#[test]
+fn a_copy_of_a_closed_watched_descriptor_does_not_report_for_ever() {
+    let _turn = turn();
+    each(|provider| {
+        let (reader, mut writer) = pipe();
+        let (other, mut other_writer) = pipe();
+        let _copy = dup(&reader).unwrap();
+        let number = reader.as_raw_fd();
+        let key = provider.watch(number, Interest::READ).unwrap();
+        let other_key = provider.watch(other.as_raw_fd(), Interest::READ).unwrap();
+        let foreign = provider.foreign();
+        writer.write_all(b"x").unwrap();
+        drop(reader);
+        provider.close(key);
+        assert_eq!(settle(provider), []);
+        other_writer.write_all(b"x").unwrap();
+        assert_eq!(wait(provider, PATIENCE), [Event { key: other_key, ready: Ready::READ }]);
+        assert_eq!(provider.foreign(), foreign);
+    });
+}
+
+/// fork(2) and dup(2): the file lives on in the copy, but it has left the selector.
+#[test]
+fn a_copy_of_a_connection_reports_nothing_after_the_connection_was_closed() {
+    let _turn = turn();
+    each(|provider| {
+        let (port, address) = port(provider);
+        let mut peer = TcpStream::connect(address).unwrap();
+        wait(provider, PATIENCE);
+        let (key, _) = provider.accept(port).unwrap().unwrap();
+        provider.set_reading(key, true).unwrap();
+        // SAFETY: the provider keeps it open until `close`.
+        let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(provider.raw_io(key).unwrap()) };
+        let copy = dup(fd).unwrap();
+        provider.close(key);
+        peer.write_all(b"x").unwrap();
+        assert_eq!(settle(provider), []);
+        assert_eq!(rustix::io::read(copy.as_fd(), &mut [0; 4]).unwrap(), 1);
+    });
+}
+
+/// A host loop watches this descriptor instead of waiting.
+#[test]
+fn the_foreign_descriptor_is_readable_when_there_is_something_to_do() {
+    let _turn = turn();
+    let is_readable = |fd: RawFd| {
+        // SAFETY: the provider keeps it open for the whole test.
+        let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+        let mut array = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut array, Some(&rustix::event::Timespec::default())).unwrap() == 1
+    };
+    each(|provider| {
+        assert_eq!(provider.foreign().is_some(), provider.name() == "epoll");
+        let Some(foreign) = provider.foreign() else { return };
+        assert!(!is_readable(foreign));
+        provider.waker().wake();
+        assert!(is_readable(foreign), "a wake while nobody waits");
+        assert_eq!(wait(provider, PATIENCE), []);
+        assert!(!is_readable(foreign));
+        provider.waker().wake();
+        assert!(is_readable(foreign), "a wake after a wait");
+        assert_eq!(wait(provider, Duration::ZERO), []);
+        let (reader, mut writer) = pipe();
+        let key = provider.watch(reader.as_raw_fd(), Interest::READ).unwrap();
+        assert!(!is_readable(foreign));
+        writer.write_all(b"x").unwrap();
+        assert!(is_readable(foreign));
+        assert_eq!(wait(provider, Duration::ZERO), [Event { key, ready: Ready::READ }]);
+    });
+}
+
+#[test]
+fn a_wake_before_the_foreign_descriptor_is_asked_for_is_not_lost() {
+    let _turn = turn();
+    each(|provider| {
+        provider.waker().wake();
+        provider.foreign();
+        let began = Instant::now();
+        assert_eq!(wait(provider, PATIENCE), []);
+        assert!(began.elapsed() < PATIENCE);
+        assert_eq!(settle(provider), []);
+    });
+}
+
+/// Whatever way a provider is used and ended, it keeps no descriptor.
+#[test]
+fn a_provider_that_is_dropped_leaves_no_descriptor_behind() {
+    let _turn = turn();
+    let before = open_descriptors();
+    each(|provider| {
+        let (port, address) = port(provider);
+        let _peers = [TcpStream::connect(address).unwrap(), TcpStream::connect(address).unwrap()];
+        wait(provider, PATIENCE);
+        let (key, _) = provider.accept(port).unwrap().unwrap();
+        assert!(matches!(provider.receive(key, &mut [0; 8]), Ok(Received::Empty)));
+        provider.connect(&ConnectSpec { address: address.into(), bind: None }).unwrap();
+    });
+    assert_eq!(open_descriptors(), before);
+}
