@@ -74,6 +74,9 @@ pub enum Error {
     /// The reactor is waiting in another thread; its event provider cannot be asked now.
     Waiting,
 
+    /// The process was forked while the reactor ran; the child must not go on with it.
+    Forked,
+
     /// No reactor has that name; the second field lists those that exist.
     NoSuchReactor(Arc<str>, Arc<str>),
     /// This event provider does not offer that interface.
@@ -148,6 +151,9 @@ impl std::fmt::Display for Error {
             Error::NoSuchTrigger => f.write_str("no such trigger: it has fired or been removed"),
             Error::Closed => f.write_str("it is closed"),
             Error::Waiting => f.write_str("the reactor is waiting for events in another thread"),
+            Error::Forked => f.write_str(
+                "the process was forked while this reactor ran: fork before `run`, or make a new reactor in the child",
+            ),
             Error::NoSuchReactor(name, known) => write!(f, "no reactor is called '{name}': choose one of {known}"),
             Error::Unsupported { interface, provider } => {
                 write!(f, "the reactor '{provider}' does not offer the interface {interface}")

@@ -2,6 +2,7 @@
 //!
 //! This is the only crate with `unsafe`. It never calls user code and never knows what a descriptor means.
 
+mod fork;
 mod io_handle;
 mod provider;
 mod providers;
@@ -13,6 +14,7 @@ mod socket;
 mod unix_lock;
 mod waker;
 
+pub use fork::forks;
 pub use io_handle::{AsIo, AsRawIo, BorrowedIo, OwnedIo, RawIo};
 pub use provider::{
     Capabilities, ConnectSpec, Event, EventProvider, Events, Interest, Kind, ListenSpec, Ready, Received, Sent,

@@ -159,6 +159,15 @@ pub trait EventProvider: Send {
     /// When waiting is not possible at all; the loop cannot go on.
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()>;
 
+    /// In the child after fork(2): makes anew what parent and child must not share, such as an epoll descriptor. Keys and
+    /// wakers stay valid.
+    ///
+    /// # Errors
+    /// What the system calls answer that made it.
+    fn reopen_after_fork(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// What wakes a `wait`, from any thread.
     fn waker(&self) -> Waker;
 

@@ -145,6 +145,7 @@ impl Reactor {
         if self.is_started() {
             return Err(Error::ReactorAlreadyRunning);
         }
+        self.0.reopen_if_forked()?;
         if options.install_signal_handlers && self.provides(crate::Interface::Signals) {
             self.0.signals.install()?;
         }

@@ -93,6 +93,8 @@ pub(crate) struct Inner {
     spare_outboxes: RefCell<Vec<Box<Outbox>>>,
     batch: Cell<Vec<Box<dyn SendCall>>>,
 
+    /// The process that the provider's descriptors belong to, as a count of forks.
+    forks: Cell<u64>,
     panic_policy: Cell<PanicPolicy>,
     panicked: RefCell<Option<Error>>,
     deadline_hook: host::DeadlineHook,
@@ -127,6 +129,7 @@ impl Reactor {
             unsettled: RefCell::default(),
             spare_outboxes: RefCell::default(),
             batch: Cell::default(),
+            forks: Cell::new(ropewalk_sys::forks()),
             panic_policy: Cell::new(PanicPolicy::Log),
             panicked: RefCell::default(),
             deadline_hook: host::DeadlineHook::default(),
@@ -217,6 +220,21 @@ impl Inner {
     /// The provider's clock; the time of the last turn while the provider is away.
     pub(crate) fn now(&self) -> Moment {
         self.provider(|provider| provider.now()).unwrap_or_else(|_| self.turn_now.get())
+    }
+
+    /// Whether this process is a child of the one that the provider's descriptors belong to.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.forks.get() != ropewalk_sys::forks()
+    }
+
+    /// Makes the provider this process's own, if it was inherited by a fork.
+    pub(crate) fn reopen_if_forked(&self) -> Result<()> {
+        if self.is_forked() {
+            let reopened = self.provider(ropewalk_sys::EventProvider::reopen_after_fork)?;
+            reopened.map_err(Error::io("cannot reopen the event provider after a fork"))?;
+            self.forks.set(ropewalk_sys::forks());
+        }
+        Ok(())
     }
 
     /// When the present turn began to run what was due.

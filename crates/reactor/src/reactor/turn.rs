@@ -24,8 +24,12 @@ impl Reactor {
     /// `None` is without end; zero means that there is more to do at once.
     ///
     /// # Errors
-    /// [`Error::Waiting`] while a [`DetachedWait`](super::DetachedWait) is out.
+    /// [`Error::Waiting`] while a [`DetachedWait`](super::DetachedWait) is out; [`Error::Forked`] in the child of a fork
+    /// that happened since `run` began.
     pub fn prepare(&self) -> Result<Option<Duration>> {
+        if self.0.is_forked() {
+            return Err(Error::Forked);
+        }
         self.0.turn_now.set(self.0.provider(|provider| provider.now())?);
         self.0.set_sleeping(false);
         self.run_thread_calls();

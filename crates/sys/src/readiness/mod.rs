@@ -65,6 +65,10 @@ impl<S: Selector> Readiness<S> {
         let mut selector = S::new()?;
         selector.add(bell.fd(), bell_key)?;
         selector.modify(bell.fd(), bell_key, Interest::empty(), Interest::READ)?;
+        if let Some(source) = sources.get_mut(bell_key) {
+            source.wanted = Interest::READ;
+            source.armed = Interest::READ;
+        }
         let (reported, began) = (Vec::new(), Instant::now());
         Ok(Box::new(Readiness { selector, sources, bell, bell_key, reported, ghosts: false, began }))
     }
@@ -291,6 +295,18 @@ impl<S: Selector> EventProvider for Readiness<S> {
                 if self.ghosts { self.exclude_ghosts() } else { Ok(()) }
             }
         }
+    }
+
+    fn reopen_after_fork(&mut self) -> io::Result<()> {
+        self.bell.reopen_after_fork()?;
+        let mut selector = S::new()?;
+        for (key, source) in self.sources.iter() {
+            selector.add(source.fd(), key)?;
+            selector.modify(source.fd(), key, Interest::empty(), source.armed)?;
+        }
+        // Dropping the old one closes the child's copy of its descriptor, and leaves the parent's registrations alone.
+        self.selector = selector;
+        Ok(())
     }
 
     fn waker(&self) -> Waker {

@@ -65,6 +65,11 @@ impl Bell {
         }
     }
 
+    /// In the child after fork(2): a ring must not wake the parent.
+    pub(crate) fn reopen_after_fork(&self) -> io::Result<()> {
+        self.channel.replace()
+    }
+
     /// Empties the channel, which the selector reported.
     pub(crate) fn drain(&self) {
         self.channel.drain();

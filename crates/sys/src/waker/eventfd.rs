@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::descriptor::put_under;
 use rustix::event::{EventfdFlags, eventfd};
 
 pub(super) struct Channel(OwnedFd);
@@ -10,6 +11,12 @@ pub(super) struct Channel(OwnedFd);
 impl Channel {
     pub(super) fn new() -> io::Result<Channel> {
         Ok(Channel(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?))
+    }
+
+    /// Puts a new counter under the same number.
+    pub(super) fn replace(&self) -> io::Result<()> {
+        let fresh = Channel::new()?;
+        put_under(&self.0, &fresh.0)
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {

@@ -8,6 +8,8 @@ mod bell;
 #[cfg_attr(linux_like, path = "eventfd.rs")]
 #[cfg_attr(not(linux_like), path = "pipe.rs")]
 mod channel;
+#[cfg(unix)]
+mod descriptor;
 // It runs everywhere, so it is tested everywhere.
 #[cfg(all(test, linux_like))]
 mod pipe;

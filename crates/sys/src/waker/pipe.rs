@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::descriptor::put_under;
 use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
 
 pub(super) struct Channel {
@@ -19,6 +20,13 @@ impl Channel {
             ioctl_fionbio(end, true)?;
         }
         Ok(Channel { reader, writer })
+    }
+
+    /// Puts a new pipe under the same numbers.
+    pub(super) fn replace(&self) -> io::Result<()> {
+        let fresh = Channel::new()?;
+        put_under(&self.reader, &fresh.reader)?;
+        put_under(&self.writer, &fresh.writer)
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -44,6 +52,8 @@ impl Channel {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     #[test]
@@ -56,5 +66,16 @@ mod tests {
         assert!(channel.drain() > 0);
         assert_eq!(channel.drain(), 0);
         assert!(channel.fd().try_clone_to_owned().is_ok());
+    }
+
+    #[test]
+    fn a_replaced_channel_keeps_its_numbers_and_forgets_what_was_rung() {
+        let channel = Channel::new().unwrap();
+        let number = channel.fd().as_raw_fd();
+        channel.notify();
+        channel.replace().unwrap();
+        assert_eq!((channel.fd().as_raw_fd(), channel.drain()), (number, 0));
+        channel.notify();
+        assert_eq!(channel.drain(), 1);
     }
 }

@@ -1,0 +1,5 @@
+//! Systems without fork(2).
+
+pub(super) fn forks() -> u64 {
+    0
+}
