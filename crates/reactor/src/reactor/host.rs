@@ -89,6 +89,7 @@ impl Inner {
 
     pub(super) fn set_sleeping(&self, sleeping: bool) {
         self.deadline_hook.sleeping.set(sleeping);
+        self.executor.set_asleep(sleeping);
     }
 }
 

@@ -34,12 +34,12 @@ impl Reactor {
         self.0.set_sleeping(false);
         self.run_thread_calls();
         self.run_due_calls();
-        let more_tasks = self.0.executor.run(&self.0);
+        self.0.executor.run(&self.0);
         self.0.signals.check(self);
         self.shut_down_if_asked();
         self.0.settle_all();
         self.0.set_sleeping(true);
-        Ok(self.0.sleep_limit(more_tasks))
+        Ok(self.0.sleep_limit())
     }
 
     /// Second part of a turn: collects events, blocking for at most `timeout`; `None` waits without end.
@@ -116,8 +116,9 @@ impl Inner {
         }
     }
 
-    fn sleep_limit(&self, more_tasks: bool) -> Option<Duration> {
-        if more_tasks || !self.unsettled.borrow().is_empty() || self.has_pending_stop() {
+    fn sleep_limit(&self) -> Option<Duration> {
+        // Settling may have woken a task after the tasks had their turn.
+        if self.executor.has_ready() || !self.unsettled.borrow().is_empty() || self.has_pending_stop() {
             return Some(Duration::ZERO);
         }
         let deadline = self.timers.borrow_mut().next_deadline()?;

@@ -33,6 +33,8 @@ struct Slot {
 struct ReadyQueue {
     woken: Mutex<VecDeque<Arc<TaskWaker>>>,
     owner: std::thread::ThreadId,
+    /// Between `prepare` and `dispatch`, when nobody looks at the queue.
+    asleep: AtomicBool,
     waker: Waker,
 }
 
@@ -52,8 +54,9 @@ impl Wake for TaskWaker {
         woken.push_back(self);
         let first = woken.len() == 1;
         drop(woken);
-        // On the reactor's own thread the loop is awake, and `prepare` sees the queue before it sleeps.
-        if first && std::thread::current().id() != ready.owner {
+        // On the reactor's own thread the loop is awake, and `prepare` sees the queue before it sleeps; but in a host
+        // loop other guests run on this thread while it sleeps.
+        if first && (ready.asleep.load(Ordering::Relaxed) || std::thread::current().id() != ready.owner) {
             ready.waker.wake();
         }
     }
@@ -61,7 +64,8 @@ impl Wake for TaskWaker {
 
 impl Executor {
     pub(crate) fn new(waker: Waker) -> Executor {
-        let ready = ReadyQueue { woken: Mutex::default(), owner: std::thread::current().id(), waker };
+        let (owner, asleep) = (std::thread::current().id(), AtomicBool::new(false));
+        let ready = ReadyQueue { woken: Mutex::default(), owner, asleep, waker };
         Executor { tasks: RefCell::default(), ready: Arc::new(ready), batch: RefCell::default() }
     }
 
@@ -72,15 +76,24 @@ impl Executor {
         key
     }
 
-    /// Polls the tasks that are ready now, each once. Returns whether there are more to poll at once.
-    pub(crate) fn run(&self, inner: &Rc<Inner>) -> bool {
+    /// Polls the tasks that are ready now, each once.
+    pub(crate) fn run(&self, inner: &Rc<Inner>) {
         let mut batch = self.batch.take();
         std::mem::swap(&mut *self.woken(), &mut batch);
         for waker in batch.drain(..) {
             self.poll(inner, &waker);
         }
         self.batch.replace(batch);
+    }
+
+    /// Whether a task waits to be polled.
+    pub(crate) fn has_ready(&self) -> bool {
         !self.woken().is_empty()
+    }
+
+    /// Whether a wake on the reactor's own thread must wake the loop, too.
+    pub(crate) fn set_asleep(&self, asleep: bool) {
+        self.ready.asleep.store(asleep, Ordering::Relaxed);
     }
 
     fn poll(&self, inner: &Rc<Inner>, waker: &Arc<TaskWaker>) {
@@ -155,5 +168,61 @@ impl Reactor {
         key.set(Some(self.0.executor.spawn(Box::pin(task), std::any::type_name::<F>())));
         self.0.work_changed();
         deferred
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ropewalk_proto::Resolver;
+
+    use super::*;
+    use crate::protocols::Protocol;
+    use crate::testing::MemoryReactor;
+    use crate::transports::Transport;
+
+    /// Fires when its sending direction has ended.
+    struct TellsWhenWritten(Rc<RefCell<Option<Resolver<()>>>>);
+
+    impl Protocol for TellsWhenWritten {
+        fn data_received(&mut self, transport: &Transport, _data: &[u8]) {
+            // From a delayed call, so that it is settled at the end of `prepare`, after the tasks had their turn.
+            let transport = transport.clone();
+            transport.reactor().call_later(Duration::ZERO, move |_| transport.lose_write_connection());
+        }
+
+        fn write_connection_lost(&mut self, _transport: &Transport) {
+            let resolver = self.0.take().expect("it ends once");
+            resolver.callback(()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_task_that_settling_wakes_runs_before_the_loop_sleeps() {
+        let net = MemoryReactor::new();
+        let (written, resolver) = Deferred::new();
+        let resolver = Rc::new(RefCell::new(Some(resolver)));
+        net.listen_tcp("10.0.0.1:80", move || TellsWhenWritten(resolver.clone())).unwrap();
+        let done = net.spawn(async move { written.await.unwrap() });
+        let client = net.connect_stream("10.0.0.1:80");
+        client.write(b"x");
+        net.settle();
+        assert!(client.is_eof());
+        assert!(done.is_done());
+    }
+
+    #[test]
+    fn a_wake_by_another_guest_of_the_thread_wakes_a_loop_that_a_host_lets_sleep() {
+        let reactor = Reactor::new().unwrap();
+        let (fired, resolver) = Deferred::new();
+        let done = reactor.spawn(async move { fired.await.unwrap() });
+        // Polled once, it waits.
+        assert_eq!(reactor.prepare().unwrap(), None);
+        resolver.callback(()).unwrap();
+        reactor.wait(None).unwrap();
+        reactor.dispatch();
+        reactor.prepare().unwrap();
+        assert!(done.is_done());
     }
 }
