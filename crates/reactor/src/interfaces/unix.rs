@@ -72,7 +72,7 @@ impl UnixDestination {
         self
     }
 
-    /// Fails with [`Error::BadFile`] unless the lock file says that a server lives there: `checkPID`.
+    /// Fails with [`Error::BadFile`](crate::Error::BadFile) unless the lock file says that a server lives there: `checkPID`.
     #[must_use]
     pub fn check_lock(mut self) -> UnixDestination {
         self.check_lock = true;
@@ -97,7 +97,7 @@ impl Reactor {
     /// Accepts connections on a UNIX socket, and has `factory` build a protocol for each.
     ///
     /// # Errors
-    /// [`Error::CannotListen`] when the path is taken or not allowed; [`Error::Unsupported`].
+    /// [`Error::CannotListen`](crate::Error::CannotListen) when the path is taken or not allowed; [`Error::Unsupported`](crate::Error::Unsupported).
     pub fn listen_unix(&self, binding: impl Into<UnixBinding>, factory: impl Factory + 'static) -> Result<Port> {
         self.require(Interface::Unix)?;
         let binding = binding.into();
@@ -109,7 +109,7 @@ impl Reactor {
     /// Connects to a UNIX socket, and has `factory` build a protocol when that succeeds.
     ///
     /// # Errors
-    /// [`Error::Unsupported`]; everything else is told to the factory.
+    /// [`Error::Unsupported`](crate::Error::Unsupported); everything else is told to the factory.
     pub fn connect_unix(
         &self,
         destination: impl Into<UnixDestination>,

@@ -1,6 +1,6 @@
 //! Connections and ports as protocols and programs see them.
 //!
-//! Data flows one way: a provider's event comes to a [`Stream`], which calls its protocol; what that writes goes to the
+//! Data flows one way: a provider's event comes to a `Stream`, which calls its protocol; what that writes goes to the
 //! outbox, and settling hands the outbox to the provider.
 
 mod connector;
