@@ -31,6 +31,11 @@ pub(crate) const PLATFORMS: [Platform; 3] = [
 /// Packages that never leave a developer's machine; the benchmark's peers would only cost time here.
 const NOT_PORTED: [&str; 2] = ["xtask", "ropewalk-bench"];
 
+/// Lints that are wrong on a foreign target while they are right at home.
+///
+/// Thread locals on windows-gnu expand to code in which clippy does not find the `const { .. }` that is there.
+const FALSE_ALARMS: [&str; 1] = ["clippy::missing_const_for_thread_local"];
+
 /// Type-check and lint the workspace for Windows, FreeBSD and macOS
 ///
 /// Uses rustup's targets where all of them are installed; otherwise Debian's compiler, which builds the standard
@@ -65,7 +70,8 @@ fn passes(workspace: &Workspace, toolchain: &Toolchain, triple: &str) -> bool {
     let mut clippy = toolchain.clippy(&[triple]);
     clippy.args(["--workspace", "--all-targets", "--locked"]).current_dir(&workspace.root);
     clippy.args(NOT_PORTED.iter().flat_map(|package| ["--exclude", package]));
-    let outcome = step::run(clippy.args(["--", "-D", "warnings"]));
+    clippy.args(["--", "-D", "warnings"]).args(FALSE_ALARMS.iter().flat_map(|lint| ["-A", lint]));
+    let outcome = step::run(&mut clippy);
     step::say(&format!("{triple}: {}", if outcome.is_ok() { "passes" } else { "FAILS" }));
     outcome.is_ok()
 }
