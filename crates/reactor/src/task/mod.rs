@@ -1,8 +1,12 @@
 //! Futures on the loop: tasks that share the thread with protocols.
 
 mod executor;
+#[cfg(feature = "hyper")]
+pub mod hyper;
 mod sleep;
 mod stream;
+#[cfg(feature = "hyper")]
+mod thread_bound;
 
 pub(crate) use executor::Executor;
 pub use sleep::Sleep;

@@ -37,6 +37,13 @@ struct Shared {
     waker: RefCell<Option<Waker>>,
 }
 
+impl Sleep {
+    /// Ends when `delay` has passed from now, whenever it would have ended before; one that is over stays over.
+    pub fn reset(&mut self, delay: Duration) {
+        let _ = self.call.reset(delay);
+    }
+}
+
 impl Future for Sleep {
     type Output = ();
 

@@ -6,7 +6,7 @@
 //! ```
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -19,6 +19,9 @@ use crate::transports::{Producer, PushProducer, Transport};
 
 /// More than this unread pauses the transport.
 const RECEIVE_LIMIT: usize = 64 * 1024;
+
+/// More than this unsent, and whoever writes waits.
+const WRITE_LIMIT: usize = 64 * 1024;
 
 /// A connection to read and write from async code.
 ///
@@ -48,14 +51,28 @@ impl AsyncStream {
     /// # Errors
     /// Why the connection was lost.
     pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_read_with(context, buffer.len(), |data| buffer[..data.len()].copy_from_slice(data))
+    }
+
+    /// As [`poll_read`](AsyncStream::poll_read), with `take` given what arrived, at most `limit` bytes of it.
+    pub(super) fn poll_read_with(
+        &mut self,
+        context: &mut Context<'_>,
+        limit: usize,
+        take: impl FnOnce(&[u8]),
+    ) -> Poll<io::Result<usize>> {
         let mut state = self.shared.0.borrow_mut();
         if state.received.is_empty() {
             return state.poll_nothing_to_read(context);
         }
-        let count = buffer.len().min(state.received.len());
-        buffer[..count].copy_from_slice(&state.received[..count]);
+        let count = limit.min(state.received.len());
+        take(&state.received[..count]);
         state.received.advance(count);
         let resume = state.received.is_empty() && !state.read_ended;
+        if state.received.is_empty() {
+            // An idle connection holds no buffer.
+            state.received = BytesMut::new();
+        }
         drop(state);
         if resume {
             self.transport.resume_producing();
@@ -68,6 +85,36 @@ impl AsyncStream {
     /// # Errors
     /// `BrokenPipe` after the connection was lost.
     pub fn poll_write(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_writable(context).map_ok(|()| {
+            self.transport.write(data);
+            data.len()
+        })
+    }
+
+    /// Writes all of `pieces`, or nothing while the peer is slow.
+    ///
+    /// # Errors
+    /// As [`poll_write`](AsyncStream::poll_write).
+    pub fn poll_write_vectored(
+        &mut self,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_writable(context).map_ok(|()| {
+            self.transport.write_sequence(pieces.iter().map(|piece| &**piece));
+            pieces.iter().map(|piece| piece.len()).sum()
+        })
+    }
+
+    /// Ready when the peer has taken enough that more may be written.
+    ///
+    /// # Errors
+    /// As [`poll_write`](AsyncStream::poll_write).
+    pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_writable(context)
+    }
+
+    fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.shared.0.borrow_mut();
         if let Some(reason) = &state.lost {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, reason.clone())));
@@ -76,17 +123,12 @@ impl AsyncStream {
             state.writer = Some(context.waker().clone());
             return Poll::Pending;
         }
-        drop(state);
-        self.transport.write(data);
-        Poll::Ready(Ok(data.len()))
-    }
-
-    /// Ready when the peer has taken enough that more may be written.
-    ///
-    /// # Errors
-    /// `BrokenPipe` after the connection was lost.
-    pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_write(context, &[]).map_ok(|_| ())
+        if self.transport.buffered() > WRITE_LIMIT {
+            // One task wrote all this in one turn. At its end the peer is offered it; then it is clear who is slow.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Ends the sending direction after what was written.
@@ -222,5 +264,70 @@ impl AsyncStream {
     /// As [`poll_write`](AsyncStream::poll_write).
     pub async fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
         std::future::poll_fn(|context| self.poll_write(context, data)).await.map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::MemoryReactor;
+
+    const PIECE: usize = 10_000;
+    const PIECES: usize = 500;
+
+    #[test]
+    fn a_task_that_writes_faster_than_its_peer_reads_waits_and_everything_arrives() {
+        let net = MemoryReactor::new();
+        let most = Rc::new(std::cell::Cell::new(0));
+        let highest = most.clone();
+        let serve = StreamFactory::new(move |mut stream: AsyncStream, reactor| {
+            let highest = highest.clone();
+            reactor.spawn(async move {
+                for number in 0..PIECES {
+                    stream.write_all(&[number as u8; PIECE]).await.unwrap();
+                    highest.set(highest.get().max(stream.transport().buffered()));
+                }
+            });
+        });
+        net.listen_tcp("10.0.0.1:80", serve).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        client.pause_reading();
+        net.settle();
+        client.resume_reading();
+        net.settle();
+        let received = client.received();
+        assert!(client.is_eof());
+        assert_eq!(received.len(), PIECES * PIECE);
+        assert!(
+            received.chunks(PIECE).enumerate().all(|(number, piece)| piece.iter().all(|&byte| byte == number as u8))
+        );
+        assert!((WRITE_LIMIT..WRITE_LIMIT + 2 * PIECE).contains(&most.get()), "{}", most.get());
+    }
+
+    #[test]
+    fn a_peer_that_writes_faster_than_the_task_reads_is_paused() {
+        let net = MemoryReactor::new();
+        let kept = Rc::new(RefCell::new(None));
+        let keep = kept.clone();
+        let serve =
+            StreamFactory::new(move |stream: AsyncStream, _: &crate::Reactor| *keep.borrow_mut() = Some(stream));
+        net.listen_tcp("10.0.0.1:80", serve).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        client.write(&[7; 1_000_000]);
+        client.finish();
+        net.settle();
+        let mut stream = kept.take().unwrap();
+        assert!(stream.shared.0.borrow().received.len() < 2 * RECEIVE_LIMIT);
+        let read = net.spawn(async move {
+            let (mut buffer, mut total) = (vec![0; 50_000], 0);
+            loop {
+                match stream.read(&mut buffer).await.unwrap() {
+                    0 => return total,
+                    count => total += count,
+                }
+            }
+        });
+        net.settle();
+        assert_eq!(read.try_result().unwrap().unwrap(), 1_000_000);
     }
 }
