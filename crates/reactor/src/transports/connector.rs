@@ -64,6 +64,8 @@ pub(crate) struct ConnectorInner {
     bind: Option<Address>,
     timeout: Option<Duration>,
     state: Cell<ConnectorState>,
+    /// Whether the factory counts this connector among its users.
+    started: Cell<bool>,
     transport: RefCell<Option<Transport>>,
     race: RefCell<Race>,
 }
@@ -96,16 +98,16 @@ impl Connector {
             bind,
             timeout,
             state: Cell::new(ConnectorState::Disconnected),
+            started: Cell::new(false),
             transport: RefCell::default(),
             race: RefCell::default(),
         }));
-        reactor.0.start_factory(&*connector.0.factory);
         connector.connect()?;
         Ok(connector)
     }
 
     /// Connects again. May be called from `client_connection_failed` and `client_connection_lost`; the factory then stays
-    /// started.
+    /// started. When called later, the factory is started again.
     ///
     /// # Errors
     /// [`Error::ConnectInProgress`] unless it is disconnected; [`Error::Closed`] when the reactor is gone.
@@ -116,6 +118,9 @@ impl Connector {
         }
         let reactor = Reactor(connector.reactor.upgrade().ok_or(Error::Closed)?);
         connector.state.set(ConnectorState::Connecting);
+        if !connector.started.replace(true) {
+            reactor.0.start_factory(&*connector.factory);
+        }
         if let Some(timeout) = connector.timeout {
             let timer = connector.later(&reactor, timeout, |connector, _| connector.fail(Error::ConnectTimedOut));
             connector.race.borrow_mut().timers.push(timer);
@@ -161,6 +166,11 @@ impl Connector {
     /// The connection, while there is one.
     pub fn transport(&self) -> Option<Transport> {
         self.0.transport.borrow().clone()
+    }
+
+    /// The reactor that it connects on, unless that has been dropped.
+    pub fn try_reactor(&self) -> Option<Reactor> {
+        self.0.reactor.upgrade().map(Reactor)
     }
 
     /// The other end as it was named: getDestination.
@@ -350,7 +360,7 @@ impl ConnectorInner {
     }
 
     fn stop_factory_if_done(&self, inner: &Inner) {
-        if self.state.get() == ConnectorState::Disconnected {
+        if self.state.get() == ConnectorState::Disconnected && self.started.replace(false) {
             inner.stop_factory(&*self.factory);
         }
     }

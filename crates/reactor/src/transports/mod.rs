@@ -4,14 +4,17 @@
 //! outbox, and settling hands the outbox to the provider.
 
 mod connector;
+mod observer;
 mod port;
 mod producer;
 mod settle;
 mod stream;
 mod transport;
+mod unread;
 
 pub use connector::{Connector, ConnectorState};
 pub(crate) use connector::{ConnectorInner, Target};
+pub(crate) use observer::Observer;
 pub use port::Port;
 pub(crate) use port::PortInner;
 pub use producer::{Producer, PullProducer, PushProducer};

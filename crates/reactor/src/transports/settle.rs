@@ -42,7 +42,7 @@ impl Stream {
 
     /// Hands the outbox over. Returns whether the connection lives.
     fn flush(&self, inner: &Rc<Inner>) -> bool {
-        if self.flags.get().blocked || !self.state().may_send() {
+        if !self.sends() || !self.state().may_send() {
             return !self.state().is_lost();
         }
         let Some(mut outbox) = self.outbox.borrow_mut().take() else { return true };
@@ -119,7 +119,10 @@ impl Stream {
 
     /// Has the provider report readability exactly while it is wanted.
     fn arm(&self, inner: &Rc<Inner>) {
-        let wanted = self.state().wants_reading();
+        let wanted = self.reads();
+        if wanted {
+            self.deliver_unread_soon(inner);
+        }
         if wanted == self.flags.get().armed {
             return;
         }
@@ -130,7 +133,7 @@ impl Stream {
         }
     }
 
-    fn itself(&self, inner: &Inner) -> Option<Rc<Stream>> {
+    pub(super) fn itself(&self, inner: &Inner) -> Option<Rc<Stream>> {
         match inner.sources.borrow().get(self.key) {
             Some(crate::reactor::Source::Stream(stream)) => Some(stream.clone()),
             _ => None,

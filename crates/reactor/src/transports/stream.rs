@@ -8,6 +8,7 @@ use bytes::Bytes;
 use ropewalk_proto::{Address, Key, Outbox, StreamState};
 use ropewalk_sys::{EventProvider, Ready, Received};
 
+use super::observer::Observer;
 use super::producer::Registered;
 use super::{Connector, ConnectorInner, Producer, Transport};
 use crate::error::{Error, Result};
@@ -43,6 +44,7 @@ pub(crate) struct Stream {
     /// There only while something is queued: an idle connection holds no buffer.
     pub(super) outbox: RefCell<Option<Box<Outbox>>>,
     pub(super) producer: RefCell<Option<Box<Registered>>>,
+    rare: RefCell<Option<Box<Rare>>>,
     high_water: Cell<u32>,
     low_water: Cell<u32>,
     pub(super) peer: Address,
@@ -60,6 +62,24 @@ pub(super) struct Flags {
     pub(super) in_callback: bool,
     /// Queued for settling before the loop waits.
     pub(super) queued: bool,
+    /// There are unread bytes in [`Rare`].
+    pub(super) unread: bool,
+    /// They will be delivered in the next turn.
+    pub(super) unread_queued: bool,
+    /// There are observers in [`Rare`].
+    pub(super) observed: bool,
+    /// How many policies hold reading back.
+    pub(super) read_holds: u8,
+    /// How many policies hold writing back.
+    pub(super) write_holds: u8,
+}
+
+/// What few connections need.
+#[derive(Default)]
+pub(super) struct Rare {
+    /// What a protocol gave back.
+    pub(super) unread: Vec<u8>,
+    pub(super) observers: Vec<Rc<dyn Observer>>,
 }
 
 impl Stream {
@@ -79,6 +99,7 @@ impl Stream {
             protocol: Cell::new(Some(protocol)),
             outbox: RefCell::default(),
             producer: RefCell::default(),
+            rare: RefCell::default(),
             high_water: Cell::new(HIGH_WATER),
             low_water: Cell::new(LOW_WATER),
             peer,
@@ -113,18 +134,24 @@ impl Stream {
     fn read(&self, inner: &Rc<Inner>, transport: &Transport, scratch: &mut [u8]) {
         let mut bytes = 0;
         for _ in 0..READS_PER_TURN {
-            if !self.state.get().wants_reading() || bytes >= BYTES_PER_TURN {
+            if !self.reads() || bytes >= BYTES_PER_TURN {
                 return;
+            }
+            if let Some(unread) = self.take_unread() {
+                self.deliver(inner, transport, &unread);
+                continue;
             }
             let Ok(received) = inner.provider(|provider| provider.receive(self.key, scratch)) else { return };
             let drained = matches!(received, Ok(Received::Drained(_)));
             match received {
                 Ok(Received::Filled(count) | Received::Drained(count)) => {
                     bytes += count;
+                    self.tell_received(count);
                     self.deliver(inner, transport, &scratch[..count]);
                 }
                 Ok(Received::Lent(chunk)) => {
                     bytes += chunk.len();
+                    self.tell_received(chunk.len());
                     self.deliver(inner, transport, &chunk);
                 }
                 Ok(Received::Empty) => return,
@@ -137,7 +164,7 @@ impl Stream {
         }
     }
 
-    fn deliver(&self, inner: &Rc<Inner>, transport: &Transport, data: &[u8]) {
+    pub(super) fn deliver(&self, inner: &Rc<Inner>, transport: &Transport, data: &[u8]) {
         self.with_protocol(inner, |protocol| protocol.data_received(transport, data));
         self.settle(inner);
     }
@@ -182,6 +209,7 @@ impl Stream {
             inner.keep_outbox(outbox);
         }
         self.stop_producer(inner);
+        self.rare.take();
         if let Some(Source::Stream(stream)) = source {
             Transport(stream).0.tell_the_end(inner, &reason);
         }
@@ -213,6 +241,7 @@ impl Stream {
     pub(crate) fn forget(&self) {
         self.protocol.take();
         self.producer.take();
+        self.rare.take();
     }
 
     pub(super) fn write(self: &Rc<Stream>, data: &[u8]) {
@@ -220,6 +249,7 @@ impl Stream {
             return;
         }
         let Some(inner) = self.reactor.upgrade() else { return };
+        self.tell_written(data.len());
         let rest = if data.len() >= DIRECT_WRITE { self.write_directly(&inner, data) } else { data };
         if !rest.is_empty() {
             self.queue(&inner, |outbox| outbox.write(rest));
@@ -231,12 +261,13 @@ impl Stream {
             return;
         }
         let Some(inner) = self.reactor.upgrade() else { return };
+        self.tell_written(data.len());
         self.queue(&inner, |outbox| outbox.write_bytes(data));
     }
 
     /// Sends what goes at once when nothing is queued, and returns the rest.
     fn write_directly<'a>(&self, inner: &Inner, data: &'a [u8]) -> &'a [u8] {
-        if self.flags.get().blocked || self.outbox.borrow().is_some() {
+        if !self.sends() || self.outbox.borrow().is_some() {
             return data;
         }
         // An error shows again when the rest is sent while settling: there it can end the connection.
@@ -335,6 +366,30 @@ impl Stream {
 
     pub(super) fn buffered(&self) -> usize {
         self.outbox.borrow().as_ref().map_or(0, |outbox| outbox.len())
+    }
+
+    /// Whether the provider should report what arrives.
+    pub(super) fn reads(&self) -> bool {
+        self.state.get().wants_reading() && self.flags.get().read_holds == 0
+    }
+
+    /// Whether the provider takes bytes now.
+    pub(super) fn sends(&self) -> bool {
+        let flags = self.flags.get();
+        !flags.blocked && flags.write_holds == 0
+    }
+
+    /// Whether the protocol whose callback runs has been replaced.
+    pub(super) fn is_switched(&self) -> bool {
+        let successor = self.protocol.take();
+        let switched = successor.is_some();
+        self.protocol.set(successor);
+        switched
+    }
+
+    /// Does something with what few connections need.
+    pub(super) fn rare<R>(&self, act: impl FnOnce(&mut Rare) -> R) -> R {
+        act(self.rare.borrow_mut().get_or_insert_default())
     }
 
     pub(super) fn state(&self) -> StreamState {

@@ -1,0 +1,76 @@
+//! What a policy sees of a connection, and how it slows one down.
+
+use std::rc::Rc;
+
+use super::Transport;
+use super::stream::Stream;
+
+/// Told how many bytes go through a connection, whichever protocol it has at the time. Dropped at the connection's end.
+///
+/// It is called in the stack of a write, so it calls no user code.
+pub(crate) trait Observer {
+    /// Bytes have arrived, and are about to be delivered.
+    fn bytes_received(&self, count: usize) {
+        let _ = count;
+    }
+
+    /// Bytes were accepted for sending, and have not been sent yet.
+    fn bytes_written(&self, count: usize) {
+        let _ = count;
+    }
+}
+
+impl Transport {
+    /// Has `observer` told from here on. It is dropped at once if the connection is over.
+    pub(crate) fn observe(&self, observer: Rc<dyn Observer>) {
+        if self.is_connected() {
+            self.0.rare(|rare| rare.observers.push(observer));
+            self.0.update(|flags| flags.observed = true);
+        }
+    }
+
+    /// Holds reading back, whatever the user asks for, until as many calls of `release_reading` have come.
+    pub(crate) fn hold_reading(&self) {
+        self.0.hold(|flags| flags.read_holds += 1);
+    }
+
+    /// Undoes one `hold_reading`.
+    pub(crate) fn release_reading(&self) {
+        self.0.hold(|flags| flags.read_holds -= 1);
+    }
+
+    /// Holds back what is written, until as many calls of `release_writing` have come. It is queued meanwhile, so a
+    /// producer is paused at the high-water mark.
+    pub(crate) fn hold_writing(&self) {
+        self.0.hold(|flags| flags.write_holds += 1);
+    }
+
+    /// Undoes one `hold_writing`.
+    pub(crate) fn release_writing(&self) {
+        self.0.hold(|flags| flags.write_holds -= 1);
+    }
+}
+
+impl Stream {
+    fn hold(self: &Rc<Stream>, change: impl FnOnce(&mut super::stream::Flags)) {
+        self.update(change);
+        if let Some(inner) = self.reactor.upgrade() {
+            self.settle_soon(&inner);
+        }
+    }
+
+    pub(super) fn tell_received(&self, count: usize) {
+        self.tell_observers(|observer| observer.bytes_received(count));
+    }
+
+    pub(super) fn tell_written(&self, count: usize) {
+        self.tell_observers(|observer| observer.bytes_written(count));
+    }
+
+    fn tell_observers(&self, tell: impl Fn(&dyn Observer)) {
+        if self.flags.get().observed {
+            let observers = self.rare(|rare| rare.observers.clone());
+            observers.iter().for_each(|observer| tell(&**observer));
+        }
+    }
+}

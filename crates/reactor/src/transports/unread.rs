@@ -1,0 +1,163 @@
+//! Bytes that a protocol gave back: delivered again before anything newer, as soon as the transport reads.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Transport;
+use super::stream::Stream;
+use crate::reactor::{Inner, Reactor};
+
+impl Transport {
+    /// Gives back `bytes` that were delivered and are not wanted now. They are delivered again before what arrives next:
+    /// when reading resumes if it is paused, else in the next turn, and to the new protocol after
+    /// [`switch_protocol`](Transport::switch_protocol). What is given back last comes first.
+    pub fn unread(&self, bytes: &[u8]) {
+        self.0.unread(bytes);
+    }
+
+    /// Takes what was given back and has not been delivered again.
+    pub(crate) fn take_unread(&self) -> Option<Vec<u8>> {
+        self.0.take_unread()
+    }
+
+    /// Whether the protocol whose callback runs should be given more: not after a pause, a loss or a switch.
+    pub(crate) fn is_delivering(&self) -> bool {
+        self.0.state().wants_reading() && !self.0.is_switched()
+    }
+}
+
+impl Stream {
+    fn unread(self: &Rc<Stream>, bytes: &[u8]) {
+        if bytes.is_empty() || !self.state().is_open() {
+            return;
+        }
+        self.rare(|rare| rare.unread.splice(..0, bytes.iter().copied()).for_each(drop));
+        self.update(|flags| flags.unread = true);
+        if let Some(inner) = self.reactor.upgrade() {
+            self.settle_soon(&inner);
+        }
+    }
+
+    pub(super) fn take_unread(&self) -> Option<Vec<u8>> {
+        if !self.flags.get().unread {
+            return None;
+        }
+        self.update(|flags| flags.unread = false);
+        Some(self.rare(|rare| std::mem::take(&mut rare.unread)))
+    }
+
+    /// Has what was given back delivered in the next turn; not in this stack, where the protocol may be out.
+    pub(super) fn deliver_unread_soon(&self, inner: &Rc<Inner>) {
+        let flags = self.flags.get();
+        if !flags.unread || flags.unread_queued {
+            return;
+        }
+        let Some(stream) = self.itself(inner) else { return };
+        self.update(|flags| flags.unread_queued = true);
+        Reactor(inner.clone()).call_later(Duration::ZERO, move |reactor| {
+            stream.update(|flags| flags.unread_queued = false);
+            let transport = Transport(stream);
+            if transport.0.reads() {
+                if let Some(bytes) = transport.0.take_unread() {
+                    transport.0.deliver(&reactor.0, &transport, &bytes);
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::protocols::Protocol;
+    use crate::testing::{MemoryReactor, TestStream};
+
+    /// Notes each delivery, and gives bytes back as a test says.
+    #[derive(Clone)]
+    struct GivesBack {
+        deliveries: Rc<RefCell<Vec<Vec<u8>>>>,
+        act: fn(&Transport, &[u8]),
+    }
+
+    impl Protocol for GivesBack {
+        fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+            self.deliveries.borrow_mut().push(data.to_vec());
+            (self.act)(transport, data);
+        }
+    }
+
+    fn serve(net: &MemoryReactor, act: fn(&Transport, &[u8])) -> (GivesBack, TestStream) {
+        let protocol = GivesBack { deliveries: Rc::default(), act };
+        let built = protocol.clone();
+        net.listen_tcp("10.0.0.1:80", move || built.clone()).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        (protocol, client)
+    }
+
+    #[test]
+    fn what_was_given_back_comes_again_before_anything_newer() {
+        let net = MemoryReactor::new();
+        let (protocol, client) = serve(&net, |transport, data| {
+            if data == b"first" {
+                transport.unread(b"back");
+            }
+        });
+        client.write(b"first");
+        net.settle();
+        client.write(b"second");
+        net.settle();
+        assert_eq!(*protocol.deliveries.borrow(), [&b"first"[..], b"back", b"second"]);
+    }
+
+    #[test]
+    fn what_was_given_back_last_comes_first() {
+        let net = MemoryReactor::new();
+        let (protocol, client) = serve(&net, |transport, data| {
+            if data == b"x" {
+                transport.unread(b"later");
+                transport.unread(b"");
+                transport.unread(b"sooner, ");
+            }
+        });
+        client.write(b"x");
+        net.settle();
+        assert_eq!(*protocol.deliveries.borrow(), [&b"x"[..], b"sooner, later"]);
+    }
+
+    #[test]
+    fn it_waits_while_the_transport_is_paused_and_the_end_of_the_file_waits_behind_it() {
+        let net = MemoryReactor::new();
+        let (protocol, client) = serve(&net, |transport, data| {
+            if data == b"x" {
+                transport.unread(b"back");
+                transport.pause_producing();
+                let again = transport.clone();
+                transport.reactor().call_later(Duration::from_secs(5), move |_| again.resume_producing());
+            }
+        });
+        client.write(b"x");
+        client.finish();
+        net.advance(Duration::from_secs(4));
+        assert_eq!(protocol.deliveries.borrow().len(), 1);
+        assert!(!client.is_eof());
+        net.advance(Duration::from_secs(1));
+        assert_eq!(*protocol.deliveries.borrow(), [&b"x"[..], b"back"]);
+        assert!(client.is_eof());
+    }
+
+    #[test]
+    fn it_is_forgotten_when_the_connection_is_lost() {
+        let net = MemoryReactor::new();
+        let (protocol, client) = serve(&net, |transport, _| {
+            transport.unread(b"back");
+            transport.lose_connection();
+            transport.unread(b"back");
+        });
+        client.write(b"x");
+        net.settle();
+        assert_eq!(*protocol.deliveries.borrow(), [b"x"]);
+        assert!(client.is_eof());
+    }
+}
