@@ -1,5 +1,6 @@
 //! What a user writes: protocols, which handle one connection, and factories, which make them.
 
+pub mod basic;
 mod factory;
 
 pub use factory::{ClientFactory, Factory};

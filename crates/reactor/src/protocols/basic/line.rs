@@ -1,0 +1,559 @@
+//! LineReceiver: a protocol of lines, with a raw mode for what is none.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::ops::Deref;
+use std::rc::Rc;
+
+use ropewalk_proto::framing::{Decoder, LineDecoder};
+
+use crate::error::Error;
+use crate::protocols::Protocol;
+use crate::transports::Transport;
+
+/// The behaviour of one connection that carries lines. [`LineReceiver`] makes a [`Protocol`] of it.
+///
+/// Callbacks come as those of [`Protocol`], with lines or raw bytes in the place of chunks. No line is delivered after
+/// the transport was paused or the connection lost from within a callback; what is left comes after
+/// [`resume_producing`](Transport::resume_producing).
+///
+/// ```
+/// use ropewalk::prelude::*;
+/// use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
+///
+/// struct Greeter;
+///
+/// impl LineProtocol for Greeter {
+///     fn line_received(&mut self, lines: &LineTransport, line: &[u8]) {
+///         lines.send_line(&[b"hello, ", line].concat());
+///     }
+/// }
+///
+/// let reactor = Reactor::new()?;
+/// reactor.listen_tcp("127.0.0.1:0", || LineReceiver::new(Greeter))?;
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
+pub trait LineProtocol {
+    /// The connection is there.
+    fn connection_made(&mut self, lines: &LineTransport) {
+        let _ = lines;
+    }
+
+    /// A line has arrived, without its delimiter.
+    fn line_received(&mut self, lines: &LineTransport, line: &[u8]);
+
+    /// Bytes have arrived in raw mode; never empty. By default they are dropped.
+    fn raw_data_received(&mut self, lines: &LineTransport, data: &[u8]) {
+        let _ = (lines, data);
+    }
+
+    /// A line is longer than allowed: `beginning` is as much of it as a line and its delimiter may have. By default the
+    /// connection is closed. If it is not, the rest of the line is skipped, and the next line is delivered.
+    fn line_length_exceeded(&mut self, lines: &LineTransport, beginning: &[u8]) {
+        let _ = beginning;
+        lines.lose_connection();
+    }
+
+    /// The other side will send no more; see [`Protocol::read_connection_lost`].
+    fn read_connection_lost(&mut self, lines: &LineTransport) {
+        lines.lose_connection();
+    }
+
+    /// This side can send no more; see [`Protocol::write_connection_lost`].
+    fn write_connection_lost(&mut self, lines: &LineTransport) {
+        let _ = lines;
+    }
+
+    /// The connection is over; no callback follows.
+    fn connection_lost(&mut self, lines: &LineTransport, reason: &Error) {
+        let _ = (lines, reason);
+    }
+
+    /// How log lines name this protocol; its type by default.
+    fn log_prefix(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
+}
+
+/// A [`Transport`] that sends lines, and chooses between lines and raw bytes for what arrives.
+///
+/// A cheap handle that may be cloned and kept. Its methods may be called from any callback on the reactor's thread.
+#[derive(Clone)]
+pub struct LineTransport {
+    transport: Transport,
+    mode: Rc<Mode>,
+}
+
+/// What a user chooses, and the receiver follows.
+struct Mode {
+    delimiter: Cow<'static, [u8]>,
+    raw: Cell<bool>,
+    clear: Cell<bool>,
+}
+
+impl LineTransport {
+    /// Sends `line` and the delimiter. The line should not contain the delimiter; nobody looks.
+    pub fn send_line(&self, line: &[u8]) {
+        self.transport.write_sequence([line, &self.mode.delimiter]);
+    }
+
+    /// Has what follows delivered as it arrives: to [`LineProtocol::raw_data_received`].
+    pub fn set_raw_mode(&self) {
+        self.mode.raw.set(true);
+    }
+
+    /// Has what follows delivered as lines again, and before it `extra`: what came with the last raw bytes and is none.
+    pub fn set_line_mode(&self, extra: &[u8]) {
+        self.mode.raw.set(false);
+        self.transport.unread(extra);
+    }
+
+    /// Forgets everything that has arrived and was not delivered.
+    pub fn clear_line_buffer(&self) {
+        self.mode.clear.set(true);
+        self.transport.take_unread();
+    }
+
+    /// What ends a line.
+    pub fn delimiter(&self) -> &[u8] {
+        &self.mode.delimiter
+    }
+
+    /// The transport below.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+}
+
+impl Deref for LineTransport {
+    type Target = Transport;
+
+    fn deref(&self) -> &Transport {
+        &self.transport
+    }
+}
+
+impl std::fmt::Debug for LineTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LineTransport").field("transport", &self.transport).field("raw", &self.mode.raw).finish()
+    }
+}
+
+/// Makes a [`Protocol`] of a [`LineProtocol`]. A protocol that never asks for raw mode is Twisted's LineOnlyReceiver.
+pub struct LineReceiver<P> {
+    protocol: P,
+    decoder: LineDecoder,
+    delimiter: Cow<'static, [u8]>,
+    lines: Option<LineTransport>,
+}
+
+impl<P: LineProtocol> LineReceiver<P> {
+    /// Lines of at most 16384 bytes that end in `\r\n`.
+    pub fn new(protocol: P) -> LineReceiver<P> {
+        LineReceiver { protocol, decoder: LineDecoder::new(), delimiter: Cow::Borrowed(b"\r\n"), lines: None }
+    }
+
+    /// Lines that end in `delimiter`.
+    ///
+    /// # Panics
+    /// When it is empty.
+    #[must_use]
+    pub fn delimiter(mut self, delimiter: impl Into<Cow<'static, [u8]>>) -> LineReceiver<P> {
+        self.delimiter = delimiter.into();
+        self.decoder = LineDecoder::with(self.delimiter.clone(), self.decoder.max_length());
+        self
+    }
+
+    /// Lines of at most this many bytes, not counting the delimiter.
+    #[must_use]
+    pub fn max_length(mut self, bytes: usize) -> LineReceiver<P> {
+        self.decoder = LineDecoder::with(self.delimiter.clone(), bytes);
+        self
+    }
+
+    fn lines(&mut self, transport: &Transport) -> LineTransport {
+        let delimiter = &self.delimiter;
+        let new = || LineTransport {
+            transport: transport.clone(),
+            mode: Rc::new(Mode { delimiter: delimiter.clone(), raw: Cell::new(false), clear: Cell::new(false) }),
+        };
+        self.lines.get_or_insert_with(new).clone()
+    }
+
+    /// Delivers what is in `input`. What a callback gives back with `set_line_mode` is returned, joined with the rest.
+    fn deliver(&mut self, lines: &LineTransport, mut input: &[u8]) -> Option<Vec<u8>> {
+        loop {
+            if lines.mode.clear.take() {
+                self.decoder.clear();
+                return None;
+            }
+            if let Some(extra) = lines.take_unread() {
+                return Some([&extra, input].concat());
+            }
+            if !lines.is_delivering() {
+                lines.unread(input);
+                return None;
+            }
+            if !self.deliver_one(lines, &mut input) {
+                return None;
+            }
+        }
+    }
+
+    /// Delivers the next line or raw bytes, and returns whether there was one.
+    fn deliver_one(&mut self, lines: &LineTransport, input: &mut &[u8]) -> bool {
+        if lines.mode.raw.get() {
+            let raw = self.decoder.take_raw(input);
+            return raw.map(|data| self.protocol.raw_data_received(lines, data)).is_some();
+        }
+        match self.decoder.decode(input) {
+            Ok(Some(line)) => self.protocol.line_received(lines, line),
+            Ok(None) => return false,
+            Err(error) => self.protocol.line_length_exceeded(lines, &error.beginning),
+        }
+        true
+    }
+}
+
+impl<P: LineProtocol> Protocol for LineReceiver<P> {
+    fn connection_made(&mut self, transport: &Transport) {
+        let lines = self.lines(transport);
+        self.protocol.connection_made(&lines);
+    }
+
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        let lines = self.lines(transport);
+        // What was to be forgotten before this chunk came is not this chunk.
+        if lines.mode.clear.take() {
+            self.decoder.clear();
+        }
+        let mut joined = self.deliver(&lines, data);
+        while let Some(bytes) = joined {
+            joined = self.deliver(&lines, &bytes);
+        }
+    }
+
+    fn read_connection_lost(&mut self, transport: &Transport) {
+        let lines = self.lines(transport);
+        self.protocol.read_connection_lost(&lines);
+    }
+
+    fn write_connection_lost(&mut self, transport: &Transport) {
+        let lines = self.lines(transport);
+        self.protocol.write_connection_lost(&lines);
+    }
+
+    fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
+        let lines = self.lines(transport);
+        self.protocol.connection_lost(&lines, reason);
+    }
+
+    fn log_prefix(&self) -> &'static str {
+        self.protocol.log_prefix()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::testing::{AccumulatingProtocol, Faults, MemoryReactor, TestStream};
+
+    type Action = fn(&LineTransport, &[u8]);
+
+    /// Notes what it is told, and acts on lines and raw data as a test says.
+    #[derive(Clone)]
+    struct Scripted {
+        notes: Rc<RefCell<Vec<String>>>,
+        transport: Rc<RefCell<Option<LineTransport>>>,
+        on_line: Action,
+        on_raw: Action,
+        on_exceeded: Action,
+    }
+
+    impl Scripted {
+        fn new() -> Scripted {
+            let on_exceeded: Action = |lines, _| lines.lose_connection();
+            Scripted {
+                notes: Rc::default(),
+                transport: Rc::default(),
+                on_line: |_, _| {},
+                on_raw: |_, _| {},
+                on_exceeded,
+            }
+        }
+
+        fn note(&self, what: &str, data: &[u8]) {
+            self.notes.borrow_mut().push(format!("{what} {}", data.escape_ascii()));
+        }
+
+        fn notes(&self) -> Vec<String> {
+            self.notes.take()
+        }
+
+        fn lines(&self) -> LineTransport {
+            self.transport.borrow().clone().unwrap()
+        }
+
+        /// A client of a server with this protocol.
+        fn serve(&self, net: &MemoryReactor) -> TestStream {
+            let protocol = self.clone();
+            net.listen_tcp("10.0.0.1:23", move || LineReceiver::new(protocol.clone()).max_length(10)).unwrap();
+            net.connect_stream("10.0.0.1:23")
+        }
+    }
+
+    impl LineProtocol for Scripted {
+        fn connection_made(&mut self, lines: &LineTransport) {
+            *self.transport.borrow_mut() = Some(lines.clone());
+        }
+
+        fn line_received(&mut self, lines: &LineTransport, line: &[u8]) {
+            self.note("line", line);
+            (self.on_line)(lines, line);
+        }
+
+        fn raw_data_received(&mut self, lines: &LineTransport, data: &[u8]) {
+            self.note("raw", data);
+            (self.on_raw)(lines, data);
+        }
+
+        fn line_length_exceeded(&mut self, lines: &LineTransport, beginning: &[u8]) {
+            self.note("exceeded", beginning);
+            (self.on_exceeded)(lines, beginning);
+        }
+
+        fn read_connection_lost(&mut self, lines: &LineTransport) {
+            self.note("read lost", b"");
+            lines.lose_connection();
+        }
+
+        fn connection_lost(&mut self, _lines: &LineTransport, reason: &Error) {
+            self.note("lost", reason.to_string().as_bytes());
+        }
+    }
+
+    fn pause(lines: &LineTransport, line: &[u8]) {
+        if line == b"stop" {
+            lines.pause_producing();
+        }
+    }
+
+    #[test]
+    fn lines_come_without_their_delimiter_however_they_arrive() {
+        for seed in 0..20 {
+            let net = MemoryReactor::seeded(seed).with_faults(Faults::none().short_reads());
+            let mut server = Scripted::new();
+            server.on_line = |lines, line| lines.send_line(line);
+            let client = server.serve(&net);
+            client.write(b"one\r\ntwo\r\n\r\nthree");
+            net.settle();
+            assert_eq!(server.notes(), ["line one", "line two", "line "]);
+            assert_eq!(client.received(), b"one\r\ntwo\r\n\r\n");
+        }
+    }
+
+    #[test]
+    fn no_line_comes_while_the_transport_is_paused_and_none_is_lost() {
+        let net = MemoryReactor::new();
+        let mut server = Scripted::new();
+        server.on_line = pause;
+        let client = server.serve(&net);
+        client.write(b"a\r\nstop\r\nb\r\nstop\r\nc\r\n");
+        client.finish();
+        net.settle();
+        assert_eq!(server.notes(), ["line a", "line stop"]);
+        server.lines().transport().clone().resume_producing();
+        assert_eq!(server.notes(), [""; 0], "never in the stack of resume_producing");
+        net.settle();
+        assert_eq!(server.notes(), ["line b", "line stop"]);
+        server.lines().resume_producing();
+        net.settle();
+        assert_eq!(server.notes(), ["line c", "read lost ", "lost connection was closed cleanly"]);
+    }
+
+    #[test]
+    fn what_arrived_before_a_pause_comes_before_what_arrives_after() {
+        let net = MemoryReactor::new();
+        let mut server = Scripted::new();
+        server.on_line = pause;
+        let client = server.serve(&net);
+        client.write(b"stop\r\nfir");
+        net.settle();
+        client.write(b"st\r\nsecond\r\n");
+        net.settle();
+        server.lines().resume_producing();
+        net.settle();
+        assert_eq!(server.notes(), ["line stop", "line first", "line second"]);
+    }
+
+    #[test]
+    fn raw_mode_gets_the_rest_of_the_chunk_and_gives_lines_back() {
+        let net = MemoryReactor::new();
+        let mut server = Scripted::new();
+        server.on_line = |lines, line| {
+            if line == b"DATA" {
+                lines.set_raw_mode();
+            }
+        };
+        server.on_raw = |lines, data| {
+            if let Some(end) = data.iter().position(|&byte| byte == b'.') {
+                lines.set_line_mode(&data[end + 1..]);
+            }
+        };
+        let client = server.serve(&net);
+        client.write(b"DATA\r\nx\r\ny");
+        net.settle();
+        client.write(b"z.NOOP\r\nDATA\r\n.QUIT\r\n");
+        net.settle();
+        let expected = [
+            "line DATA",
+            r"raw x\r\ny",
+            r"raw z.NOOP\r\nDATA\r\n.QUIT\r\n",
+            "line NOOP",
+            "line DATA",
+            r"raw .QUIT\r\n",
+            "line QUIT",
+        ];
+        assert_eq!(server.notes(), expected);
+    }
+
+    #[test]
+    fn the_mode_can_be_changed_from_outside_a_callback() {
+        let net = MemoryReactor::new();
+        let server = Scripted::new();
+        let client = server.serve(&net);
+        client.write(b"half");
+        net.settle();
+        server.lines().set_raw_mode();
+        client.write(b" a line\r\n");
+        net.settle();
+        assert_eq!(server.notes(), ["raw half", r"raw  a line\r\n"]);
+        server.lines().set_line_mode(b"extra\r\nmo");
+        net.settle();
+        client.write(b"re\r\n");
+        net.settle();
+        assert_eq!(server.notes(), ["line extra", "line more"]);
+    }
+
+    #[test]
+    fn an_over_long_line_closes_the_connection_before_it_ends() {
+        let net = MemoryReactor::new();
+        let server = Scripted::new();
+        let client = server.serve(&net);
+        client.write(&[b'x'; 100]);
+        client.write(b"\r\nnext\r\n");
+        net.settle();
+        assert_eq!(server.notes(), ["exceeded xxxxxxxxxxxx", "lost connection was closed cleanly"]);
+        assert!(!client.is_connected() || client.is_eof());
+    }
+
+    #[test]
+    fn a_protocol_that_forgives_an_over_long_line_gets_the_next_one() {
+        let net = MemoryReactor::new();
+        let mut server = Scripted::new();
+        server.on_exceeded = |lines, _| lines.send_line(b"500 too long");
+        let client = server.serve(&net);
+        client.write(&[b'x'; 100]);
+        client.write(b"QUIT\r\nnext\r\n");
+        net.settle();
+        assert_eq!(server.notes(), ["exceeded xxxxxxxxxxxx", "line next"]);
+        assert_eq!(client.received(), b"500 too long\r\n");
+    }
+
+    #[test]
+    fn no_line_follows_one_that_closed_the_connection() {
+        let actions: [Action; 2] = [|lines, _| lines.lose_connection(), |lines, _| lines.abort_connection()];
+        for action in actions {
+            let net = MemoryReactor::new();
+            let mut server = Scripted::new();
+            server.on_line = action;
+            let client = server.serve(&net);
+            client.write(b"one\r\ntwo\r\n");
+            net.settle();
+            assert_eq!(server.notes.borrow().len(), 2);
+            assert_eq!(server.notes.borrow()[0], "line one");
+            assert!(server.notes.borrow()[1].starts_with("lost"));
+        }
+    }
+
+    #[test]
+    fn a_cleared_buffer_forgets_all_that_has_arrived() {
+        let net = MemoryReactor::new();
+        let mut server = Scripted::new();
+        server.on_line = |lines, line| {
+            if line == b"clear" {
+                lines.clear_line_buffer();
+            }
+        };
+        let client = server.serve(&net);
+        client.write(b"clear\r\nforgotten\r\nhalf");
+        net.settle();
+        client.write(b"new\r\nhalf");
+        net.settle();
+        server.lines().clear_line_buffer();
+        client.write(b"again\r\n");
+        net.settle();
+        assert_eq!(server.notes(), ["line clear", "line new", "line again"]);
+    }
+
+    #[test]
+    fn a_new_protocol_gets_the_rest_of_the_chunk() {
+        let net = MemoryReactor::new();
+        let upgraded = AccumulatingProtocol::new();
+        let successor = upgraded.clone();
+        struct Upgrade(AccumulatingProtocol);
+        impl LineProtocol for Upgrade {
+            fn line_received(&mut self, lines: &LineTransport, _line: &[u8]) {
+                lines.switch_protocol(Box::new(self.0.clone()));
+            }
+        }
+        net.listen_tcp("10.0.0.1:23", move || LineReceiver::new(Upgrade(successor.clone()))).unwrap();
+        let client = net.connect_stream("10.0.0.1:23");
+        client.write(b"UPGRADE\r\nbinary");
+        net.settle();
+        assert_eq!(upgraded.data(), b"binary");
+    }
+
+    #[test]
+    fn lines_survive_any_pauses() {
+        for seed in 0..50 {
+            let faults = Faults::none().short_reads().short_writes().jitter(Duration::from_millis(3));
+            let net = MemoryReactor::seeded(seed).with_faults(faults);
+            let mut server = Scripted::new();
+            server.on_line = |lines, line| {
+                if line.ends_with(b"7") || line.len() == 2 {
+                    lines.pause_producing();
+                    let again = lines.transport().clone();
+                    lines
+                        .reactor()
+                        .call_later(Duration::from_millis(line[0].into()), move |_| again.resume_producing());
+                }
+            };
+            let client = server.serve(&net);
+            let sent: Vec<_> = (0..100).map(|number: u32| number.to_string()).collect();
+            client.write(sent.iter().map(|line| format!("{line}\r\n")).collect::<String>().as_bytes());
+            client.finish();
+            net.advance(Duration::from_secs(60));
+            let mut expected: Vec<_> = sent.iter().map(|line| format!("line {line}")).collect();
+            expected.extend(["read lost ".into(), "lost connection was closed cleanly".into()]);
+            assert_eq!(server.notes(), expected, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn the_delimiter_and_the_limit_can_be_chosen_in_any_order() {
+        let net = MemoryReactor::new();
+        let server = Scripted::new();
+        let protocol = server.clone();
+        let build = move || LineReceiver::new(protocol.clone()).max_length(5).delimiter(&b"\0"[..]);
+        net.listen_tcp("10.0.0.1:23", build).unwrap();
+        let client = net.connect_stream("10.0.0.1:23");
+        client.write(b"a\r\nb\x00123456\0");
+        net.settle();
+        assert_eq!(server.notes()[..2], [r"line a\r\nb", "exceeded 123456"]);
+        assert_eq!(server.lines().delimiter(), b"\0");
+    }
+}

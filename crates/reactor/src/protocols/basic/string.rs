@@ -1,0 +1,425 @@
+//! NetstringReceiver and IntNStringReceiver: protocols of strings of bytes whose length is sent before them.
+
+use std::ops::Deref;
+
+use ropewalk_proto::framing::{
+    Decoder, Int8Decoder, Int16Decoder, Int32Decoder, LengthLimitExceeded, LengthPrefix, NetstringDecoder,
+    NetstringHeader, NetstringParseError, StringTooLong, int_prefix,
+};
+
+use crate::error::Error;
+use crate::protocols::Protocol;
+use crate::transports::Transport;
+
+/// The behaviour of one connection that carries strings. A [`StringReceiver`] makes a [`Protocol`] of it.
+///
+/// Callbacks come as those of [`Protocol`], with strings in the place of chunks. No string is delivered after the
+/// transport was paused or the connection lost from within a callback; what is left comes after
+/// [`resume_producing`](Transport::resume_producing).
+///
+/// ```
+/// use ropewalk::prelude::*;
+/// use ropewalk::protocols::basic::{Int32StringReceiver, StringProtocol, StringTransport};
+///
+/// struct Echo;
+///
+/// impl StringProtocol for Echo {
+///     fn string_received(&mut self, strings: &StringTransport, string: &[u8]) {
+///         strings.send_string(string).expect("what came behind such a length fits behind one");
+///     }
+/// }
+///
+/// let reactor = Reactor::new()?;
+/// reactor.listen_tcp("127.0.0.1:0", || Int32StringReceiver::new(Echo))?;
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
+pub trait StringProtocol {
+    /// The connection is there.
+    fn connection_made(&mut self, strings: &StringTransport) {
+        let _ = strings;
+    }
+
+    /// A string has arrived.
+    fn string_received(&mut self, strings: &StringTransport, string: &[u8]);
+
+    /// What arrives is malformed or too long: nothing further is delivered. By default the connection is closed.
+    fn framing_broken(&mut self, strings: &StringTransport, error: &FramingError) {
+        let _ = error;
+        strings.lose_connection();
+    }
+
+    /// The other side will send no more; see [`Protocol::read_connection_lost`].
+    fn read_connection_lost(&mut self, strings: &StringTransport) {
+        strings.lose_connection();
+    }
+
+    /// This side can send no more; see [`Protocol::write_connection_lost`].
+    fn write_connection_lost(&mut self, strings: &StringTransport) {
+        let _ = strings;
+    }
+
+    /// The connection is over; no callback follows.
+    fn connection_lost(&mut self, strings: &StringTransport, reason: &Error) {
+        let _ = (strings, reason);
+    }
+
+    /// How log lines name this protocol; its type by default.
+    fn log_prefix(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
+}
+
+/// Why no further string can be found in what arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FramingError {
+    /// A string is announced that is longer than allowed: lengthLimitExceeded.
+    LengthLimitExceeded(LengthLimitExceeded),
+    /// It is no netstring, or one longer than allowed.
+    Netstring(NetstringParseError),
+}
+
+impl std::fmt::Display for FramingError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            FramingError::LengthLimitExceeded(error) => error.fmt(f),
+            FramingError::Netstring(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for FramingError {}
+
+impl From<LengthLimitExceeded> for FramingError {
+    fn from(error: LengthLimitExceeded) -> FramingError {
+        FramingError::LengthLimitExceeded(error)
+    }
+}
+
+impl From<NetstringParseError> for FramingError {
+    fn from(error: NetstringParseError) -> FramingError {
+        FramingError::Netstring(error)
+    }
+}
+
+/// A [`Transport`] that sends strings.
+///
+/// A cheap handle that may be cloned and kept. Its methods may be called from any callback on the reactor's thread.
+#[derive(Clone, Debug)]
+pub struct StringTransport {
+    transport: Transport,
+    send: fn(&Transport, &[u8]) -> Result<(), StringTooLong>,
+}
+
+impl StringTransport {
+    /// Sends `string` in the connection's format.
+    ///
+    /// # Errors
+    /// When the format cannot express its length; nothing is sent then.
+    pub fn send_string(&self, string: &[u8]) -> Result<(), StringTooLong> {
+        (self.send)(&self.transport, string)
+    }
+
+    /// The transport below.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+}
+
+impl Deref for StringTransport {
+    type Target = Transport;
+
+    fn deref(&self) -> &Transport {
+        &self.transport
+    }
+}
+
+/// How strings are told apart in the stream: [`Netstring`], [`Int8`], [`Int16`] or [`Int32`].
+pub trait StringFormat: sealed::Sealed + 'static {
+    /// What finds the strings in what arrives.
+    #[doc(hidden)]
+    type Decoder: Decoder<Error: Into<FramingError>>;
+
+    #[doc(hidden)]
+    fn decoder(max_length: Option<usize>) -> Self::Decoder;
+
+    #[doc(hidden)]
+    fn send(transport: &Transport, string: &[u8]) -> Result<(), StringTooLong>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// `5:hello,`
+#[derive(Clone, Copy, Debug)]
+pub struct Netstring;
+
+/// A length of one byte.
+#[derive(Clone, Copy, Debug)]
+pub struct Int8;
+
+/// A big-endian length of two bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Int16;
+
+/// A big-endian length of four bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Int32;
+
+impl sealed::Sealed for Netstring {}
+
+impl StringFormat for Netstring {
+    type Decoder = NetstringDecoder;
+
+    fn decoder(max_length: Option<usize>) -> NetstringDecoder {
+        max_length.map_or_else(NetstringDecoder::new, NetstringDecoder::with)
+    }
+
+    fn send(transport: &Transport, string: &[u8]) -> Result<(), StringTooLong> {
+        transport.write_sequence([NetstringHeader::new(string.len()).as_ref(), string, b","]);
+        Ok(())
+    }
+}
+
+macro_rules! int_format {
+    ($($format:ident, $decoder:ident, $prefix:ty;)*) => { $(
+        impl sealed::Sealed for $format {}
+
+        impl StringFormat for $format {
+            type Decoder = $decoder;
+
+            fn decoder(max_length: Option<usize>) -> $decoder {
+                max_length.map_or_else($decoder::new, $decoder::with)
+            }
+
+            fn send(transport: &Transport, string: &[u8]) -> Result<(), StringTooLong> {
+                send_int_prefixed::<$prefix>(transport, string)
+            }
+        }
+    )* };
+}
+
+int_format! {
+    Int8, Int8Decoder, u8;
+    Int16, Int16Decoder, u16;
+    Int32, Int32Decoder, u32;
+}
+
+fn send_int_prefixed<P: LengthPrefix>(transport: &Transport, string: &[u8]) -> Result<(), StringTooLong> {
+    let prefix = int_prefix::<P>(string.len())?;
+    transport.write_sequence([prefix.as_ref(), string]);
+    Ok(())
+}
+
+/// Makes a [`Protocol`] of a [`StringProtocol`], with strings in the format `F`.
+pub struct StringReceiver<F: StringFormat, P> {
+    protocol: P,
+    decoder: F::Decoder,
+    /// The decoder has given up; what arrives is dropped.
+    broken: bool,
+}
+
+/// [`StringReceiver`] of netstrings, of at most 99999 bytes unless told otherwise.
+pub type NetstringReceiver<P> = StringReceiver<Netstring, P>;
+/// [`StringReceiver`] of strings behind a length of one byte.
+pub type Int8StringReceiver<P> = StringReceiver<Int8, P>;
+/// [`StringReceiver`] of strings behind a length of two bytes.
+pub type Int16StringReceiver<P> = StringReceiver<Int16, P>;
+/// [`StringReceiver`] of strings behind a length of four bytes, of at most 99999 bytes unless told otherwise.
+pub type Int32StringReceiver<P> = StringReceiver<Int32, P>;
+
+impl<F: StringFormat, P: StringProtocol> StringReceiver<F, P> {
+    /// Strings of at most 99999 bytes, or what the format can express.
+    pub fn new(protocol: P) -> StringReceiver<F, P> {
+        StringReceiver { protocol, decoder: F::decoder(None), broken: false }
+    }
+
+    /// Takes strings of at most this many bytes, or what the format can express.
+    #[must_use]
+    pub fn max_length(mut self, bytes: usize) -> StringReceiver<F, P> {
+        self.decoder = F::decoder(Some(bytes));
+        self
+    }
+
+    fn strings(transport: &Transport) -> StringTransport {
+        StringTransport { transport: transport.clone(), send: F::send }
+    }
+
+    /// Delivers the next string, and returns whether there was one.
+    fn deliver_one(&mut self, strings: &StringTransport, input: &mut &[u8]) -> bool {
+        match self.decoder.decode(input) {
+            Ok(Some(string)) => {
+                self.protocol.string_received(strings, string);
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                self.broken = true;
+                self.protocol.framing_broken(strings, &error.into());
+                false
+            }
+        }
+    }
+}
+
+impl<F: StringFormat, P: StringProtocol> Protocol for StringReceiver<F, P> {
+    fn connection_made(&mut self, transport: &Transport) {
+        self.protocol.connection_made(&Self::strings(transport));
+    }
+
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        if self.broken {
+            return;
+        }
+        let strings = Self::strings(transport);
+        let mut input = data;
+        while self.deliver_one(&strings, &mut input) {
+            if !transport.is_delivering() {
+                return transport.unread(input);
+            }
+        }
+    }
+
+    fn read_connection_lost(&mut self, transport: &Transport) {
+        self.protocol.read_connection_lost(&Self::strings(transport));
+    }
+
+    fn write_connection_lost(&mut self, transport: &Transport) {
+        self.protocol.write_connection_lost(&Self::strings(transport));
+    }
+
+    fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
+        self.protocol.connection_lost(&Self::strings(transport), reason);
+    }
+
+    fn log_prefix(&self) -> &'static str {
+        self.protocol.log_prefix()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::testing::{Faults, MemoryReactor};
+
+    /// Notes strings and errors, and answers each string with itself.
+    #[derive(Clone, Default)]
+    struct Echo {
+        notes: Rc<RefCell<Vec<String>>>,
+        transport: Rc<RefCell<Option<StringTransport>>>,
+        forgives: bool,
+    }
+
+    impl StringProtocol for Echo {
+        fn connection_made(&mut self, strings: &StringTransport) {
+            *self.transport.borrow_mut() = Some(strings.clone());
+        }
+
+        fn string_received(&mut self, strings: &StringTransport, string: &[u8]) {
+            self.notes.borrow_mut().push(string.escape_ascii().to_string());
+            strings.send_string(string).unwrap();
+            match string {
+                b"pause" => strings.pause_producing(),
+                b"lose" => strings.lose_connection(),
+                _ => {}
+            }
+        }
+
+        fn framing_broken(&mut self, strings: &StringTransport, error: &FramingError) {
+            self.notes.borrow_mut().push(error.to_string());
+            if !self.forgives {
+                strings.lose_connection();
+            }
+        }
+
+        fn connection_lost(&mut self, _strings: &StringTransport, reason: &Error) {
+            self.notes.borrow_mut().push(reason.to_string());
+        }
+    }
+
+    /// What a server in the format `F` notes and answers when it is sent `stream`.
+    fn serve<F: StringFormat>(echo: &Echo, stream: &[u8], seed: u64) -> Vec<u8> {
+        let net = MemoryReactor::seeded(seed).with_faults(Faults::none().short_reads());
+        let protocol = echo.clone();
+        net.listen_tcp("10.0.0.1:1", move || StringReceiver::<F, _>::new(protocol.clone()).max_length(300)).unwrap();
+        let client = net.connect_stream("10.0.0.1:1");
+        client.write(stream);
+        net.settle();
+        if let Some(paused) = echo.transport.borrow().as_ref().filter(|strings| strings.is_connected()) {
+            paused.resume_producing();
+        }
+        net.settle();
+        client.received()
+    }
+
+    fn echoes<F: StringFormat>(stream: &[u8]) {
+        for seed in 0..10 {
+            let echo = Echo::default();
+            assert_eq!(serve::<F>(&echo, stream, seed), stream);
+            assert_eq!(echo.notes.take(), ["hello", "", "x"]);
+        }
+    }
+
+    #[test]
+    fn strings_come_and_go_in_each_format() {
+        echoes::<Netstring>(b"5:hello,0:,1:x,");
+        echoes::<Int8>(b"\x05hello\0\x01x");
+        echoes::<Int16>(b"\0\x05hello\0\0\0\x01x");
+        echoes::<Int32>(b"\0\0\0\x05hello\0\0\0\0\0\0\0\x01x");
+    }
+
+    #[test]
+    fn a_pause_stops_between_two_strings_and_nothing_is_lost() {
+        let echo = Echo::default();
+        let net = MemoryReactor::new();
+        let protocol = echo.clone();
+        net.listen_tcp("10.0.0.1:1", move || NetstringReceiver::new(protocol.clone())).unwrap();
+        let client = net.connect_stream("10.0.0.1:1");
+        client.write(b"5:pause,1:a,1:b,");
+        client.finish();
+        net.settle();
+        assert_eq!(echo.notes.take(), ["pause"]);
+        echo.transport.borrow().as_ref().unwrap().transport().resume_producing();
+        net.settle();
+        assert_eq!(echo.notes.take(), ["a", "b", "connection was closed cleanly"]);
+    }
+
+    #[test]
+    fn a_broken_stream_is_told_once_and_closes_the_connection() {
+        let echo = Echo::default();
+        serve::<Netstring>(&echo, b"1:a,01:b,", 0);
+        let expected = ["a", "a netstring's length has a leading zero", "connection was closed cleanly"];
+        assert_eq!(echo.notes.take(), expected);
+        serve::<Int16>(&echo, b"\x01\x2d", 0);
+        let expected = ["a string of 301 bytes is announced, but 300 are the limit", "connection was closed cleanly"];
+        assert_eq!(echo.notes.take(), expected);
+    }
+
+    #[test]
+    fn nothing_follows_a_broken_stream_even_when_it_is_forgiven() {
+        let echo = Echo { forgives: true, ..Echo::default() };
+        serve::<Netstring>(&echo, b"x1:a,1:b,", 3);
+        assert_eq!(echo.notes.take(), ["a netstring's length has 'x' where a digit belongs"]);
+    }
+
+    #[test]
+    fn no_string_follows_one_that_closed_the_connection() {
+        let echo = Echo::default();
+        serve::<Int8>(&echo, b"\x04lose\x01a", 0);
+        assert_eq!(echo.notes.take(), ["lose", "connection was closed cleanly"]);
+    }
+
+    #[test]
+    fn a_string_too_long_for_its_format_is_refused_and_nothing_is_sent() {
+        let echo = Echo::default();
+        assert_eq!(serve::<Int8>(&echo, b"\x01a", 0), b"\x01a");
+        let strings = echo.transport.borrow().clone().unwrap();
+        let error = strings.send_string(&[0; 256]).unwrap_err();
+        assert_eq!((error.length, error.max_length), (256, 255));
+        assert_eq!(strings.buffered(), 0);
+    }
+}
