@@ -2,6 +2,7 @@
 
 pub mod basic;
 mod factory;
+pub mod policies;
 
 pub use factory::{ClientFactory, Factory};
 

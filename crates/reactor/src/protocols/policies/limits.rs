@@ -1,0 +1,222 @@
+//! How many connections there may be: in all, and from one peer.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use ropewalk_proto::Address;
+
+use super::observed::Observed;
+use super::{forward_client_factory, forward_factory};
+use crate::error::Error;
+use crate::protocols::{ClientFactory, Factory, Protocol};
+use crate::transports::{Connector, Observer};
+
+/// A place among those that are counted. It is given back by being dropped, with the connection or before there is one.
+pub(super) struct Place(Rc<Cell<usize>>);
+
+impl Place {
+    pub(super) fn take(taken: &Rc<Cell<usize>>) -> Place {
+        taken.set(taken.get() + 1);
+        Place(taken.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Observer for Place {}
+
+/// Limits how many connections exist at the same time.
+///
+/// One that comes when all places are taken is closed at once, or given to an overflow factory (which can tell the peer
+/// so; these connections are counted too).
+pub struct LimitTotalConnectionsFactory<F> {
+    factory: F,
+    connection_limit: usize,
+    overflow: Option<Rc<dyn Factory>>,
+    taken: Rc<Cell<usize>>,
+}
+
+impl<F: Factory> LimitTotalConnectionsFactory<F> {
+    /// Lets at most `connection_limit` connections of `factory` exist.
+    pub fn new(factory: F, connection_limit: usize) -> LimitTotalConnectionsFactory<F> {
+        LimitTotalConnectionsFactory { factory, connection_limit, overflow: None, taken: Rc::default() }
+    }
+
+    /// Has `factory` build the protocols of connections beyond the limit. It is neither started nor stopped.
+    #[must_use]
+    pub fn overflow(mut self, factory: impl Factory + 'static) -> LimitTotalConnectionsFactory<F> {
+        self.overflow = Some(Rc::new(factory));
+        self
+    }
+
+    /// How many connections there are, those beyond the limit included.
+    pub fn connection_count(&self) -> usize {
+        self.taken.get()
+    }
+}
+
+impl<F: Factory> Factory for LimitTotalConnectionsFactory<F> {
+    fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
+        let protocol = match self.taken.get() < self.connection_limit {
+            true => self.factory.build_protocol(peer)?,
+            false => self.overflow.as_ref()?.build_protocol(peer)?,
+        };
+        let place = Place::take(&self.taken);
+        Some(Observed::wrap(protocol, |_| Rc::new(place)))
+    }
+
+    forward_factory!();
+}
+
+forward_client_factory!(LimitTotalConnectionsFactory);
+
+/// Limits how many connections one peer may have at the same time; more are closed at once.
+///
+/// A peer is an IP address, whatever its port; an IPv4 address mapped into IPv6 is the same peer. All peers of UNIX
+/// sockets count as one.
+pub struct LimitConnectionsByPeer<F> {
+    factory: F,
+    connections_max: usize,
+    taken: Rc<RefCell<HashMap<Option<IpAddr>, usize>>>,
+}
+
+struct PeerPlace {
+    peer: Option<IpAddr>,
+    taken: Rc<RefCell<HashMap<Option<IpAddr>, usize>>>,
+}
+
+impl Drop for PeerPlace {
+    fn drop(&mut self) {
+        let mut taken = self.taken.borrow_mut();
+        if let Some(count) = taken.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.peer);
+            }
+        }
+    }
+}
+
+impl Observer for PeerPlace {}
+
+impl<F: Factory> LimitConnectionsByPeer<F> {
+    /// Lets at most `connections_max` connections from each peer exist; Twisted's default is 5.
+    pub fn new(factory: F, connections_max: usize) -> LimitConnectionsByPeer<F> {
+        LimitConnectionsByPeer { factory, connections_max, taken: Rc::default() }
+    }
+}
+
+impl<F: Factory> Factory for LimitConnectionsByPeer<F> {
+    fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
+        let ip = peer.inet().map(|address| address.ip().to_canonical());
+        if self.taken.borrow().get(&ip).copied().unwrap_or(0) >= self.connections_max {
+            return None;
+        }
+        let protocol = self.factory.build_protocol(peer)?;
+        *self.taken.borrow_mut().entry(ip).or_insert(0) += 1;
+        let place = PeerPlace { peer: ip, taken: self.taken.clone() };
+        Some(Observed::wrap(protocol, |_| Rc::new(place)))
+    }
+
+    forward_factory!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{AccumulatingProtocol, MemoryReactor, TestStream};
+    use crate::transports::Transport;
+
+    #[test]
+    fn connections_beyond_the_limit_are_closed_and_a_place_is_free_again_after_one_ends() {
+        let net = MemoryReactor::new();
+        let server = AccumulatingProtocol::new();
+        let factory = Rc::new(LimitTotalConnectionsFactory::new(server.factory(), 2));
+        net.listen_tcp("10.0.0.1:80", factory.clone()).unwrap();
+        let clients: Vec<_> = (0..3).map(|_| net.connect_stream("10.0.0.1:80")).collect();
+        net.settle();
+        assert_eq!(clients.iter().map(TestStream::is_eof).collect::<Vec<_>>(), [false, false, true]);
+        assert_eq!((server.made(), factory.connection_count()), (2, 2));
+        clients[0].close();
+        net.settle();
+        assert_eq!(factory.connection_count(), 1);
+        let late = net.connect_stream("10.0.0.1:80");
+        net.settle();
+        assert!(!late.is_eof());
+    }
+
+    #[test]
+    fn the_overflow_factory_serves_who_finds_no_place_and_is_counted() {
+        struct Busy;
+        impl Protocol for Busy {
+            fn connection_made(&mut self, transport: &Transport) {
+                transport.write(b"busy");
+            }
+            fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
+        }
+        let net = MemoryReactor::new();
+        let server = AccumulatingProtocol::new();
+        let factory = Rc::new(LimitTotalConnectionsFactory::new(server.factory(), 1).overflow(|| Busy));
+        net.listen_tcp("10.0.0.1:80", factory.clone()).unwrap();
+        let clients = [net.connect_stream("10.0.0.1:80"), net.connect_stream("10.0.0.1:80")];
+        net.settle();
+        assert_eq!(clients[1].received(), b"busy");
+        assert_eq!((server.made(), factory.connection_count()), (1, 2));
+    }
+
+    #[test]
+    fn a_place_stays_taken_when_the_protocol_is_switched() {
+        struct Switch(AccumulatingProtocol);
+        impl Protocol for Switch {
+            fn data_received(&mut self, transport: &Transport, _data: &[u8]) {
+                transport.switch_protocol(Box::new(self.0.clone()));
+            }
+        }
+        let net = MemoryReactor::new();
+        let factory = Rc::new(LimitTotalConnectionsFactory::new(|| Switch(AccumulatingProtocol::new()), 5));
+        net.listen_tcp("10.0.0.1:80", factory.clone()).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        client.write(b"switch");
+        net.settle();
+        assert_eq!(factory.connection_count(), 1);
+        client.abort();
+        net.settle();
+        assert_eq!(factory.connection_count(), 0);
+    }
+
+    #[test]
+    fn a_protocol_whose_connection_is_never_made_gives_its_place_back() {
+        let factory = LimitTotalConnectionsFactory::new(AccumulatingProtocol::new, 1);
+        let built = factory.build_protocol(&Address::Unnamed);
+        assert!(built.is_some() && factory.build_protocol(&Address::Unnamed).is_none());
+        drop(built);
+        assert!(factory.build_protocol(&Address::Unnamed).is_some());
+    }
+
+    #[test]
+    fn each_peer_has_places_of_its_own_whatever_its_port() {
+        let factory = LimitConnectionsByPeer::new(AccumulatingProtocol::new, 2);
+        let build = |text: &str| factory.build_protocol(&Address::Inet(text.parse().unwrap()));
+        let first = build("10.0.0.1:1000");
+        let second = build("[::ffff:10.0.0.1]:1001");
+        assert!(first.is_some() && second.is_some() && build("10.0.0.1:1002").is_none());
+        assert!(build("10.0.0.2:1000").is_some());
+        drop(first);
+        assert!(build("10.0.0.1:1002").is_some());
+        drop(second);
+        assert!(factory.taken.borrow().is_empty(), "a peer without connections takes no memory");
+    }
+
+    #[test]
+    fn peers_of_unix_sockets_count_as_one() {
+        let factory = LimitConnectionsByPeer::new(AccumulatingProtocol::new, 1);
+        let built = factory.build_protocol(&Address::Unnamed);
+        assert!(built.is_some() && factory.build_protocol(&Address::Abstract((*b"x").into())).is_none());
+    }
+}

@@ -1,0 +1,342 @@
+//! How fast the connections of a factory may receive and send together.
+//!
+//! Each direction has one time, `due`: when everything so far would have gone through at the limit. When it lies more
+//! than a second ahead, all connections are held back until it lies enough less than a second ahead. So a burst of a
+//! second's worth is free, the average is the limit, and no timer runs while nothing is held.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ropewalk_proto::{Address, Key, Moment, Slab};
+
+use super::limits::Place;
+use super::observed::Observed;
+use super::{forward_client_factory, forward_factory};
+use crate::error::Error;
+use crate::protocols::{ClientFactory, Factory, Protocol};
+use crate::reactor::Reactor;
+use crate::transports::{Connector, Observer, Transport, WeakTransport};
+
+/// How much may go through at once after a silence, in time at the limit.
+const BURST: Duration = Duration::from_secs(1);
+
+/// How much may go through between two holds, in time at the limit: each hold visits every connection.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// Limits the connections of another factory together: their number, and the bytes per second received and sent.
+///
+/// While too much has been received, all of them stop reading. While too much has been written, what is written is queued,
+/// so that producers are paused at the high-water mark; one large write still leaves at once when its time has come. A
+/// second's worth may come in one burst. Nothing is limited unless asked for. All connections belong to one reactor.
+pub struct ThrottlingFactory<F> {
+    factory: F,
+    connections_max: usize,
+    taken: Rc<Cell<usize>>,
+    reading: Option<Rc<Rate>>,
+    writing: Option<Rc<Rate>>,
+}
+
+impl<F: Factory> ThrottlingFactory<F> {
+    /// Wraps `factory`, without a limit.
+    pub fn new(factory: F) -> ThrottlingFactory<F> {
+        ThrottlingFactory { factory, connections_max: usize::MAX, taken: Rc::default(), reading: None, writing: None }
+    }
+
+    /// Closes connections at once that come when there are this many.
+    #[must_use]
+    pub fn max_connection_count(mut self, connections: usize) -> ThrottlingFactory<F> {
+        self.connections_max = connections;
+        self
+    }
+
+    /// Receives at most this many bytes per second, at least 1, over all connections.
+    #[must_use]
+    pub fn read_limit(mut self, bytes_per_second: u64) -> ThrottlingFactory<F> {
+        self.reading = Some(Rate::new(Way::Reading, bytes_per_second));
+        self
+    }
+
+    /// Sends at most this many bytes per second, at least 1, over all connections.
+    #[must_use]
+    pub fn write_limit(mut self, bytes_per_second: u64) -> ThrottlingFactory<F> {
+        self.writing = Some(Rate::new(Way::Writing, bytes_per_second));
+        self
+    }
+}
+
+impl<F: Factory> Factory for ThrottlingFactory<F> {
+    fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
+        if self.taken.get() >= self.connections_max {
+            return None;
+        }
+        let protocol = self.factory.build_protocol(peer)?;
+        let place = Place::take(&self.taken);
+        let rates = [self.reading.clone(), self.writing.clone()];
+        Some(Observed::wrap(protocol, move |transport| {
+            rates.into_iter().flatten().for_each(|rate| rate.join(transport));
+            Rc::new(place)
+        }))
+    }
+
+    forward_factory!();
+}
+
+forward_client_factory!(ThrottlingFactory);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Reading,
+    Writing,
+}
+
+/// One direction of all connections.
+struct Rate {
+    way: Way,
+    bytes_per_second: u64,
+    due: Cell<Moment>,
+    held: Cell<bool>,
+    members: RefCell<Slab<WeakTransport>>,
+}
+
+/// One connection in a [`Rate`].
+struct Member {
+    rate: Rc<Rate>,
+    transport: WeakTransport,
+    key: Key,
+}
+
+impl Rate {
+    fn new(way: Way, bytes_per_second: u64) -> Rc<Rate> {
+        let bytes_per_second = bytes_per_second.max(1);
+        let members = RefCell::new(Slab::new());
+        Rc::new(Rate { way, bytes_per_second, due: Cell::default(), held: Cell::new(false), members })
+    }
+
+    fn join(self: Rc<Rate>, transport: &Transport) {
+        let weak = transport.downgrade();
+        let key = self.members.borrow_mut().insert(weak.clone());
+        if self.held.get() {
+            self.hold(transport);
+        }
+        transport.observe(Rc::new(Member { rate: self, transport: weak, key }));
+    }
+
+    fn count(self: &Rc<Rate>, reactor: &Reactor, bytes: usize) {
+        let nanos = bytes as u128 * 1_000_000_000 / u128::from(self.bytes_per_second);
+        let worth = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let now = reactor.now();
+        self.due.set(self.due.get().max(now) + worth);
+        if self.due.get() - now > BURST && !self.held.replace(true) {
+            self.each_member(|transport| self.hold(transport));
+            self.release_when_due(reactor);
+        }
+    }
+
+    fn release_when_due(self: &Rc<Rate>, reactor: &Reactor) {
+        let free = BURST - SLICE;
+        let ahead = self.due.get() - reactor.now();
+        if ahead <= free {
+            self.held.set(false);
+            return self.each_member(|transport| self.release(transport));
+        }
+        let rate = Rc::downgrade(self);
+        reactor.call_later(ahead - free, move |reactor| {
+            if let Some(rate) = rate.upgrade() {
+                rate.release_when_due(reactor);
+            }
+        });
+    }
+
+    fn each_member(&self, act: impl Fn(&Transport)) {
+        let members: Vec<_> = self.members.borrow().iter().filter_map(|(_, member)| member.upgrade()).collect();
+        members.iter().for_each(act);
+    }
+
+    fn hold(&self, transport: &Transport) {
+        match self.way {
+            Way::Reading => transport.hold_reading(),
+            Way::Writing => transport.hold_writing(),
+        }
+    }
+
+    fn release(&self, transport: &Transport) {
+        match self.way {
+            Way::Reading => transport.release_reading(),
+            Way::Writing => transport.release_writing(),
+        }
+    }
+}
+
+impl Member {
+    fn count(&self, way: Way, bytes: usize) {
+        if way == self.rate.way {
+            if let Some(reactor) = self.transport.upgrade().and_then(|transport| transport.try_reactor()) {
+                self.rate.count(&reactor, bytes);
+            }
+        }
+    }
+}
+
+impl Observer for Member {
+    fn bytes_received(&self, count: usize) {
+        self.count(Way::Reading, count);
+    }
+
+    fn bytes_written(&self, count: usize) {
+        self.count(Way::Writing, count);
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.rate.members.borrow_mut().remove(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocols::FileSender;
+    use crate::testing::{AccumulatingProtocol, MemoryReactor, TestStream};
+
+    const SECOND: Duration = Duration::from_secs(1);
+    /// Bytes per second.
+    const LIMIT: u64 = 1_000_000;
+    /// One receive buffer: what may come before a hold takes effect.
+    const CHUNK: usize = 64 * 1024;
+
+    fn serve(net: &MemoryReactor, limit: fn(Throttled) -> Throttled) -> AccumulatingProtocol {
+        let server = AccumulatingProtocol::new();
+        let built = server.clone();
+        let factory: Box<dyn Fn() -> AccumulatingProtocol> = Box::new(move || built.clone());
+        net.listen_tcp("10.0.0.1:80", limit(ThrottlingFactory::new(factory))).unwrap();
+        server
+    }
+
+    type Throttled = ThrottlingFactory<Box<dyn Fn() -> AccumulatingProtocol>>;
+
+    fn connect(net: &MemoryReactor) -> TestStream {
+        let client = net.connect_stream("10.0.0.1:80");
+        net.settle();
+        client
+    }
+
+    /// After each of `seconds`, at most a second's worth more than their share has come, and at least nearly their share.
+    fn assert_rate(net: &MemoryReactor, seconds: usize, bytes: impl Fn() -> usize) {
+        for second in 1..=seconds {
+            net.advance(SECOND);
+            let (least, most) = (second * LIMIT as usize, (second + 1) * LIMIT as usize + CHUNK);
+            assert!((least..=most).contains(&bytes()), "{} bytes after {second} s", bytes());
+        }
+    }
+
+    #[test]
+    fn receiving_keeps_to_the_limit_over_all_connections_and_loses_nothing() {
+        let net = MemoryReactor::new();
+        let server = serve(&net, |factory| factory.read_limit(LIMIT));
+        let clients = [connect(&net), connect(&net)];
+        clients.iter().for_each(|client| client.write(&[1; 5_000_000]));
+        assert_rate(&net, 8, || server.data().len());
+        net.advance(SECOND * 2);
+        assert_eq!(server.data().len(), 10_000_000);
+        net.advance(SECOND * 2);
+        assert!(net.get_delayed_calls().is_empty(), "no timer runs while nothing is held");
+    }
+
+    #[test]
+    fn sending_keeps_to_the_limit_and_producers_wait() {
+        let net = MemoryReactor::new();
+        let server = serve(&net, |factory| factory.write_limit(LIMIT));
+        let client = connect(&net);
+        let transport = server.transport().unwrap();
+        let file = std::io::Cursor::new(vec![7; 5_000_000]);
+        let done = FileSender::begin(file, &transport).unwrap();
+        assert_rate(&net, 3, || client.received().len());
+        assert!(!done.is_done() && transport.buffered() <= CHUNK);
+        net.advance(SECOND * 3);
+        assert!(client.received() == vec![7; 5_000_000]);
+        assert_eq!(done.try_result().unwrap().unwrap(), 5_000_000);
+    }
+
+    #[test]
+    fn a_large_write_is_queued_until_its_time_has_come_and_the_next_one_after_it() {
+        let net = MemoryReactor::new();
+        let server = serve(&net, |factory| factory.write_limit(LIMIT));
+        let client = connect(&net);
+        let transport = server.transport().unwrap();
+        transport.write(&[1; 3_000_000]);
+        net.advance(SECOND);
+        assert_eq!(client.received().len(), 0);
+        transport.lose_connection();
+        net.advance(SECOND * 2);
+        assert!(client.received() == vec![1; 3_000_000]);
+        assert!(client.is_eof());
+    }
+
+    #[test]
+    fn a_limit_in_one_direction_leaves_the_other_alone() {
+        let net = MemoryReactor::new();
+        let server = serve(&net, |factory| factory.read_limit(LIMIT));
+        let client = connect(&net);
+        client.write(&[1; 3_000_000]);
+        server.transport().unwrap().write(&[2; 3_000_000]);
+        net.settle();
+        assert_eq!(client.received().len(), 3_000_000);
+        assert!(server.data().len() < 2_000_000);
+    }
+
+    #[test]
+    fn a_pause_of_the_user_outlives_the_hold() {
+        let net = MemoryReactor::new();
+        let server = serve(&net, |factory| factory.read_limit(LIMIT));
+        let client = connect(&net);
+        client.write(&[1; 3_000_000]);
+        net.settle();
+        let held_at = server.data().len();
+        server.transport().unwrap().pause_producing();
+        net.advance(SECOND * 10);
+        assert_eq!(server.data().len(), held_at);
+        server.transport().unwrap().resume_producing();
+        net.advance(SECOND * 10);
+        assert_eq!(server.data().len(), 3_000_000);
+    }
+
+    #[test]
+    fn a_connection_that_comes_while_the_others_are_held_is_held_too() {
+        let net = MemoryReactor::new();
+        let server = serve(&net, |factory| factory.read_limit(LIMIT));
+        let first = connect(&net);
+        first.write(&[1; 3_000_000]);
+        net.settle();
+        let held_at = server.data().len();
+        let second = connect(&net);
+        second.write(b"late");
+        net.settle();
+        assert_eq!(server.data().len(), held_at);
+        first.abort();
+        net.advance(SECOND);
+        assert!(server.data().ends_with(b"late"));
+    }
+
+    #[test]
+    fn connections_beyond_the_count_are_closed_until_one_ends() {
+        let net = MemoryReactor::new();
+        let server = serve(&net, |factory| factory.max_connection_count(1));
+        let clients = [connect(&net), connect(&net)];
+        assert!(clients[1].is_eof() && !clients[0].is_eof());
+        clients[0].close();
+        net.settle();
+        assert!(!connect(&net).is_eof());
+        assert_eq!(server.made(), 2);
+    }
+    #[test]
+    fn of_two_limits_the_lower_one_decides() {
+        let net = MemoryReactor::new();
+        let server = AccumulatingProtocol::new();
+        let tight = ThrottlingFactory::new(server.factory()).read_limit(LIMIT);
+        net.listen_tcp("10.0.0.1:80", ThrottlingFactory::new(tight).read_limit(LIMIT * 5 / 4)).unwrap();
+        connect(&net).write(&[1; 10_000_000]);
+        assert_rate(&net, 8, || server.data().len());
+    }
+}

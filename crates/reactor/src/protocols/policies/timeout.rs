@@ -1,0 +1,298 @@
+//! Connections on which nothing happens are closed.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use ropewalk_proto::Address;
+
+use super::{forward_client_factory, forward_factory};
+use crate::error::Error;
+use crate::interfaces::time::DelayedCall;
+use crate::protocols::{ClientFactory, Factory, Protocol};
+use crate::reactor::Reactor;
+use crate::transports::{Connector, Observer, Transport, WeakTransport};
+
+/// How long an idle connection may take to send what is queued before it is reset.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// Closes connections of another factory on which no byte was received or written for some time.
+///
+/// Their protocols are told [`Error::TimedOut`]. What is queued is still sent, for 30 seconds; then the connection is
+/// reset, so a peer that stops reading cannot hold it.
+pub struct TimeoutFactory<F> {
+    factory: F,
+    period: Duration,
+}
+
+impl<F: Factory> TimeoutFactory<F> {
+    /// Closes connections of `factory` that were idle for `period`; Twisted's default is 30 minutes.
+    pub fn new(factory: F, period: Duration) -> TimeoutFactory<F> {
+        TimeoutFactory { factory, period }
+    }
+}
+
+impl<F: Factory> Factory for TimeoutFactory<F> {
+    fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
+        let inner = self.factory.build_protocol(peer)?;
+        Some(Box::new(TimeoutProtocol { inner, period: self.period, idle: None }))
+    }
+
+    forward_factory!();
+}
+
+forward_client_factory!(TimeoutFactory);
+
+/// Starts the timeout, and says why the connection was lost.
+struct TimeoutProtocol {
+    inner: Box<dyn Protocol>,
+    period: Duration,
+    idle: Option<IdleTimeout>,
+}
+
+impl Protocol for TimeoutProtocol {
+    fn connection_made(&mut self, transport: &Transport) {
+        self.idle = Some(IdleTimeout::start(transport, self.period));
+        self.inner.connection_made(transport);
+    }
+
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        self.inner.data_received(transport, data);
+    }
+
+    fn read_connection_lost(&mut self, transport: &Transport) {
+        self.inner.read_connection_lost(transport);
+    }
+
+    fn write_connection_lost(&mut self, transport: &Transport) {
+        self.inner.write_connection_lost(transport);
+    }
+
+    fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
+        let expired = self.idle.as_ref().is_some_and(IdleTimeout::is_expired);
+        self.inner.connection_lost(transport, if expired { &Error::TimedOut } else { reason });
+    }
+
+    fn log_prefix(&self) -> &'static str {
+        self.inner.log_prefix()
+    }
+}
+
+/// Closes one connection when no byte was received or written for some time: TimeoutMixin.
+///
+/// A protocol starts it in `connection_made`, and may keep the handle to change the period as the conversation goes on.
+/// Dropping the handle changes nothing. The methods may be called from any callback on the reactor's thread.
+#[derive(Clone)]
+pub struct IdleTimeout(Rc<Idle>);
+
+struct Idle {
+    transport: WeakTransport,
+    period: Cell<Option<Duration>>,
+    call: RefCell<Option<DelayedCall>>,
+    expired: Cell<bool>,
+}
+
+impl IdleTimeout {
+    /// Closes the connection when it was idle for `period`, counted from now.
+    pub fn start(transport: &Transport, period: Duration) -> IdleTimeout {
+        let idle = Rc::new(Idle {
+            transport: transport.downgrade(),
+            period: Cell::default(),
+            call: RefCell::default(),
+            expired: Cell::new(false),
+        });
+        transport.observe(Rc::new(Watch(idle.clone())));
+        let timeout = IdleTimeout(idle);
+        timeout.set(Some(period));
+        timeout
+    }
+
+    /// Changes the period, and counts from now; `None` switches the timeout off.
+    pub fn set(&self, period: Option<Duration>) {
+        let idle = &self.0;
+        if idle.expired.get() {
+            return;
+        }
+        idle.period.set(period);
+        idle.cancel();
+        let Some(reactor) = idle.transport.upgrade().filter(Transport::is_connected).and_then(|t| t.try_reactor())
+        else {
+            return;
+        };
+        if let Some(period) = period {
+            idle.schedule(&reactor, period, Idle::expire);
+        }
+    }
+
+    /// Counts from now, as a received or written byte does.
+    pub fn reset(&self) {
+        self.0.reset();
+    }
+
+    /// Whether the connection is being closed because it was idle.
+    pub fn is_expired(&self) -> bool {
+        self.0.expired.get()
+    }
+}
+
+impl Idle {
+    fn reset(&self) {
+        if self.expired.get() {
+            return;
+        }
+        if let (Some(call), Some(period)) = (&*self.call.borrow(), self.period.get()) {
+            let _ = call.reset(period);
+        }
+    }
+
+    fn expire(self: Rc<Idle>, reactor: &Reactor) {
+        self.expired.set(true);
+        if let Some(transport) = self.transport.upgrade() {
+            transport.lose_connection();
+            self.schedule(reactor, LINGER, |idle, _| {
+                if let Some(transport) = idle.transport.upgrade() {
+                    transport.abort_connection();
+                }
+            });
+        }
+    }
+
+    fn schedule(self: &Rc<Idle>, reactor: &Reactor, delay: Duration, then: fn(Rc<Idle>, &Reactor)) {
+        let idle: Weak<Idle> = Rc::downgrade(self);
+        let call = reactor.call_later(delay, move |reactor| {
+            if let Some(idle) = idle.upgrade() {
+                then(idle, reactor);
+            }
+        });
+        *self.call.borrow_mut() = Some(call);
+    }
+
+    fn cancel(&self) {
+        if let Some(call) = self.call.borrow_mut().take() {
+            let _ = call.cancel();
+        }
+    }
+}
+
+/// Dropped at the end of the connection, which ends the timeout whoever keeps a handle.
+struct Watch(Rc<Idle>);
+
+impl Observer for Watch {
+    fn bytes_received(&self, _count: usize) {
+        self.0.reset();
+    }
+
+    fn bytes_written(&self, _count: usize) {
+        self.0.reset();
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{AccumulatingProtocol, MemoryReactor, TestStream};
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn serve(net: &MemoryReactor) -> (AccumulatingProtocol, TestStream) {
+        let server = AccumulatingProtocol::new();
+        net.listen_tcp("10.0.0.1:80", TimeoutFactory::new(server.factory(), MINUTE)).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        net.settle();
+        (server, client)
+    }
+
+    #[test]
+    fn an_idle_connection_is_closed_when_its_period_is_over_and_is_told_so() {
+        let net = MemoryReactor::new();
+        let (server, client) = serve(&net);
+        net.advance(MINUTE - Duration::from_millis(1));
+        assert!(server.lost().is_none());
+        net.advance(Duration::from_millis(1));
+        assert!(matches!(server.lost(), Some(Error::TimedOut)));
+        assert!(client.is_eof() && !client.is_reset());
+        assert!(net.get_delayed_calls().is_empty());
+    }
+
+    #[test]
+    fn bytes_in_either_direction_begin_the_period_again() {
+        let net = MemoryReactor::new();
+        let (server, client) = serve(&net);
+        let transport = server.transport().unwrap();
+        for _ in 0..5 {
+            net.advance(MINUTE * 9 / 10);
+            client.write(b"x");
+            net.advance(MINUTE * 9 / 10);
+            transport.write(b"y");
+        }
+        assert!(server.lost().is_none());
+        net.advance(MINUTE);
+        assert!(matches!(server.lost(), Some(Error::TimedOut)));
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_is_reset_after_the_linger() {
+        let net = MemoryReactor::new();
+        let (server, client) = serve(&net);
+        client.pause_reading();
+        server.transport().unwrap().write(&[0; 10_000_000]);
+        net.advance(MINUTE + LINGER - Duration::from_millis(1));
+        assert!(server.lost().is_none());
+        net.advance(Duration::from_millis(1));
+        assert!(matches!(server.lost(), Some(Error::TimedOut)));
+        assert!(client.is_reset());
+    }
+
+    #[test]
+    fn a_connection_that_ends_otherwise_leaves_no_timer_and_keeps_its_reason() {
+        let net = MemoryReactor::new();
+        let (server, client) = serve(&net);
+        client.close();
+        net.settle();
+        assert!(matches!(server.lost(), Some(Error::ConnectionDone)));
+        assert!(net.get_delayed_calls().is_empty());
+    }
+
+    #[test]
+    fn the_period_can_be_changed_and_switched_off() {
+        let net = MemoryReactor::new();
+        let server = AccumulatingProtocol::new();
+        net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        net.settle();
+        let idle = IdleTimeout::start(&server.transport().unwrap(), MINUTE);
+        idle.set(None);
+        client.write(b"x");
+        net.advance(MINUTE * 10);
+        assert!(server.lost().is_none() && !idle.is_expired());
+        idle.set(Some(MINUTE));
+        net.advance(MINUTE / 2);
+        idle.reset();
+        net.advance(MINUTE / 2);
+        assert!(!idle.is_expired());
+        net.advance(MINUTE / 2);
+        assert!(idle.is_expired());
+        idle.set(Some(MINUTE));
+        assert!(net.get_delayed_calls().is_empty(), "an expired timeout cannot be started again");
+        assert!(matches!(server.lost(), Some(Error::ConnectionDone)));
+    }
+
+    #[test]
+    fn a_timeout_that_is_started_after_the_end_does_nothing() {
+        let net = MemoryReactor::new();
+        let (server, client) = serve(&net);
+        let transport = server.transport().unwrap();
+        client.close();
+        net.settle();
+        let idle = IdleTimeout::start(&transport, MINUTE);
+        assert!(net.get_delayed_calls().is_empty());
+        net.advance(MINUTE * 2);
+        assert!(!idle.is_expired());
+    }
+}
