@@ -2,9 +2,13 @@
 
 pub mod basic;
 mod factory;
+mod file_sender;
 pub mod policies;
+mod reconnecting;
 
 pub use factory::{ClientFactory, Factory};
+pub use file_sender::FileSender;
+pub use reconnecting::ReconnectingClientFactory;
 
 use crate::error::Error;
 use crate::transports::Transport;

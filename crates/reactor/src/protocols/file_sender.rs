@@ -1,0 +1,276 @@
+//! FileSender: sends what a reader gives, no faster than the peer takes it.
+
+use std::cell::RefCell;
+use std::io::{ErrorKind, Read};
+use std::rc::Rc;
+
+use ropewalk_proto::{Deferred, Resolver};
+
+use crate::error::{Error, Result};
+use crate::transports::{Producer, PullProducer, Transport};
+
+/// How much is read at once.
+const CHUNK_BYTES: usize = 16 * 1024;
+
+/// A pull producer that sends a file, or anything else that can be read.
+///
+/// Reading blocks the loop for the time of one read of 16 KiB: nothing to speak of for a file, wrong for a pipe or a
+/// socket.
+pub struct FileSender {
+    transport: Transport,
+    /// Gone when the transfer is over.
+    transfer: RefCell<Option<Transfer>>,
+}
+
+struct Transfer {
+    reader: Box<dyn Read>,
+    chunk: Box<[u8]>,
+    sent: u64,
+    resolver: Resolver<u64>,
+}
+
+impl FileSender {
+    /// Begins to send what `reader` gives, up to its end. The transport stays open.
+    ///
+    /// The Deferred fires with the number of bytes when the last has been written; with the reader's error; or with
+    /// [`Error::Closed`] when the connection ends before. Cancelling it ends the transfer after what has been written.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::protocols::FileSender;
+    ///
+    /// struct SendLicence;
+    ///
+    /// impl Protocol for SendLicence {
+    ///     fn connection_made(&mut self, transport: &Transport) {
+    ///         let Ok(file) = std::fs::File::open("LICENSE-MIT") else { return transport.lose_connection() };
+    ///         FileSender::begin(file, transport).expect("there is no other producer yet");
+    ///         transport.lose_connection(); // when everything is sent
+    ///     }
+    ///
+    ///     fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::ProducerRegistered`] when the transport has a producer already.
+    pub fn begin(reader: impl Read + 'static, transport: &Transport) -> Result<Deferred<u64>> {
+        let (deferred, resolver) = Deferred::new();
+        let chunk = vec![0; CHUNK_BYTES].into_boxed_slice();
+        let transfer = Transfer { reader: Box::new(reader), chunk, sent: 0, resolver: resolver.clone() };
+        let sender = Rc::new(FileSender { transport: transport.clone(), transfer: RefCell::new(Some(transfer)) });
+        let weak = Rc::downgrade(&sender);
+        resolver.set_canceller(move |_| {
+            if let Some(sender) = weak.upgrade() {
+                sender.finish();
+            }
+        });
+        if let Err(error) = transport.register_producer(Producer::pull(sender)) {
+            // Nobody will look at the Deferred: it must not complain.
+            let _ = resolver.callback(0);
+            return Err(error);
+        }
+        Ok(deferred)
+    }
+
+    /// Lets go of the transport and the reader.
+    fn finish(&self) -> Option<Transfer> {
+        let transfer = self.transfer.take();
+        if transfer.is_some() {
+            self.transport.unregister_producer();
+        }
+        transfer
+    }
+
+    fn send_chunk(&self) -> std::io::Result<bool> {
+        let mut slot = self.transfer.borrow_mut();
+        let Some(transfer) = slot.as_mut() else { return Ok(true) };
+        let count = read(&mut *transfer.reader, &mut transfer.chunk)?;
+        transfer.sent += count as u64;
+        self.transport.write(&transfer.chunk[..count]);
+        Ok(count > 0)
+    }
+}
+
+impl PullProducer for FileSender {
+    fn resume_producing(&self) {
+        let outcome = match self.send_chunk() {
+            Ok(true) => return,
+            outcome => outcome,
+        };
+        let Some(Transfer { sent, resolver, .. }) = self.finish() else { return };
+        // Whoever cancelled it has been told already.
+        let _ = match outcome {
+            Ok(_) => resolver.callback(sent),
+            Err(error) => resolver.errback(error),
+        };
+    }
+
+    fn stop_producing(&self) {
+        if let Some(transfer) = self.transfer.take() {
+            let _ = transfer.resolver.errback(Error::Closed);
+        }
+    }
+}
+
+fn read(reader: &mut dyn Read, chunk: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match reader.read(chunk) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io;
+
+    use super::*;
+    use crate::protocols::Protocol;
+    use crate::testing::{MemoryReactor, TestStream};
+    use crate::transports::WeakTransport;
+
+    type Outcome = Rc<RefCell<Option<std::result::Result<u64, String>>>>;
+
+    /// Begins a transfer when the connection is made, and keeps what comes of it.
+    struct Sender {
+        reader: Option<Box<dyn Read>>,
+        outcome: Outcome,
+        transport: Rc<RefCell<Option<WeakTransport>>>,
+        loses: bool,
+    }
+
+    impl Protocol for Sender {
+        fn connection_made(&mut self, transport: &Transport) {
+            *self.transport.borrow_mut() = Some(transport.downgrade());
+            let outcome = self.outcome.clone();
+            let deferred = FileSender::begin(self.reader.take().unwrap(), transport).unwrap();
+            deferred
+                .add_both(move |result| *outcome.borrow_mut() = Some(result.map_err(|failure| failure.to_string())));
+            if self.loses {
+                transport.lose_connection();
+            }
+        }
+
+        fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
+    }
+
+    struct Case {
+        net: MemoryReactor,
+        client: TestStream,
+        outcome: Outcome,
+        transport: Rc<RefCell<Option<WeakTransport>>>,
+    }
+
+    impl Case {
+        fn new(reader: impl Read + 'static, loses: bool) -> Case {
+            let net = MemoryReactor::new();
+            let (outcome, transport) = (Outcome::default(), Rc::<RefCell<_>>::default());
+            let (result, slot) = (outcome.clone(), transport.clone());
+            let reader = Cell::new(Some(Box::new(reader) as Box<dyn Read>));
+            let build =
+                move || Sender { reader: reader.take(), outcome: result.clone(), transport: slot.clone(), loses };
+            net.listen_tcp("10.0.0.1:80", build).unwrap();
+            let client = net.connect_stream("10.0.0.1:80");
+            Case { net, client, outcome, transport }
+        }
+
+        fn transport(&self) -> Transport {
+            self.transport.borrow().as_ref().and_then(WeakTransport::upgrade).unwrap()
+        }
+    }
+
+    /// Gives this many bytes, each by its place, in pieces that fit no chunk, with interruptions.
+    struct Pattern {
+        at: usize,
+        size: usize,
+        interrupted: bool,
+    }
+
+    impl Read for Pattern {
+        fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+            self.interrupted = !self.interrupted;
+            if self.interrupted {
+                return Err(ErrorKind::Interrupted.into());
+            }
+            let count = chunk.len().min(self.size - self.at).min(10_007);
+            chunk[..count].iter_mut().enumerate().for_each(|(index, byte)| *byte = ((self.at + index) % 251) as u8);
+            self.at += count;
+            Ok(count)
+        }
+    }
+
+    fn pattern(size: usize) -> Pattern {
+        Pattern { at: 0, size, interrupted: false }
+    }
+
+    #[test]
+    fn a_slow_reader_gets_all_bytes_and_little_is_queued_meanwhile() {
+        let size = 1_000_000;
+        let case = Case::new(pattern(size), false);
+        case.client.pause_reading();
+        case.net.settle();
+        assert!(case.transport().buffered() <= CHUNK_BYTES, "{} bytes queued", case.transport().buffered());
+        assert!(case.outcome.borrow().is_none());
+        case.client.resume_reading();
+        case.net.settle();
+        assert!(case.client.received() == (0..size).map(|index| (index % 251) as u8).collect::<Vec<_>>());
+        assert_eq!(*case.outcome.borrow(), Some(Ok(size as u64)));
+        assert!(case.client.is_connected() && !case.client.is_eof());
+        assert!(FileSender::begin(io::empty(), &case.transport()).is_ok(), "the producer was unregistered");
+    }
+
+    #[test]
+    fn a_connection_that_is_lost_meanwhile_closes_after_the_last_byte() {
+        let case = Case::new(pattern(200_000), true);
+        case.net.settle();
+        assert_eq!(case.client.received().len(), 200_000);
+        assert!(case.client.is_eof());
+    }
+
+    #[test]
+    fn an_error_of_the_reader_ends_the_transfer_and_not_the_connection() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _chunk: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("bad sector"))
+            }
+        }
+        let case = Case::new(Broken, false);
+        case.net.settle();
+        assert_eq!(*case.outcome.borrow(), Some(Err("bad sector".into())));
+        assert!(case.client.is_connected() && !case.client.is_eof());
+    }
+
+    #[test]
+    fn a_connection_that_ends_before_the_file_does_fails_the_transfer() {
+        let case = Case::new(io::repeat(1), false);
+        case.client.pause_reading();
+        case.net.settle();
+        case.client.abort();
+        case.net.settle();
+        assert_eq!(*case.outcome.borrow(), Some(Err(Error::Closed.to_string())));
+    }
+
+    #[test]
+    fn cancelling_ends_the_transfer_and_frees_the_transport() {
+        let case = Case::new(io::empty(), false);
+        case.net.settle();
+        let transport = case.transport();
+        case.client.pause_reading();
+        let deferred = FileSender::begin(io::repeat(1), &transport).unwrap();
+        case.net.settle();
+        assert!(matches!(FileSender::begin(io::empty(), &transport), Err(Error::ProducerRegistered)));
+        deferred.cancel();
+        assert!(deferred.try_result().unwrap().is_err());
+        case.client.resume_reading();
+        case.net.settle();
+        let sent = case.client.take_received().len();
+        assert!(sent > 0 && transport.buffered() == 0);
+        transport.write(b"next");
+        case.net.settle();
+        assert_eq!(case.client.received(), b"next");
+    }
+}
