@@ -78,3 +78,78 @@ impl<T: 'static> Gathering<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+
+    use super::super::tests::{LONG, failure_of, logged_by, value_of};
+    use super::super::{Deferred, fail};
+    use super::*;
+
+    fn pairs<T>(count: usize) -> (Vec<Deferred<T>>, Vec<Resolver<T>>) {
+        (0..count).map(|_| Deferred::new()).unzip()
+    }
+
+    #[test]
+    fn the_values_come_in_the_order_of_the_deferreds() {
+        let (deferreds, resolvers) = pairs(3);
+        let all = gather_results(deferreds);
+        for index in [2, 0, 1] {
+            assert!(!all.is_done());
+            resolvers[index].callback(index).unwrap();
+        }
+        assert_eq!(value_of(all), [0, 1, 2]);
+    }
+
+    #[test]
+    fn nothing_to_gather_is_done_at_once() {
+        assert_eq!(value_of(gather_results(Vec::<Deferred<()>>::new())), []);
+    }
+
+    #[test]
+    fn the_first_failure_fails_it_at_once_and_the_later_ones_are_logged() {
+        let (deferreds, resolvers) = pairs::<()>(3);
+        let lines = logged_by(|| {
+            let all = gather_results(deferreds);
+            resolvers[1].errback(fmt::Error).unwrap();
+            let failure = failure_of(all);
+            let first = failure.trap::<FirstError>().unwrap();
+            assert_eq!(first.index, 1);
+            assert!(first.failure.check::<fmt::Error>());
+            resolvers[0].callback(()).unwrap();
+            resolvers[2].errback(Failure::new("too late")).unwrap();
+        });
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("too late"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_failure_that_is_there_already_fails_it_at_once() {
+        let all = gather_results(vec![fail::<()>(fmt::Error), succeed(())]);
+        assert!(failure_of(all).check::<FirstError>());
+    }
+
+    #[test]
+    fn cancelling_it_cancels_those_that_wait_and_logs_nothing() {
+        let (mut deferreds, resolvers) = pairs(2);
+        deferreds.insert(1, succeed(()));
+        let lines = logged_by(|| {
+            let all = gather_results(deferreds);
+            all.cancel();
+            assert!(resolvers.iter().all(Resolver::is_cancelled));
+            assert!(failure_of(all).trap::<FirstError>().unwrap().failure.check::<Cancelled>());
+        });
+        assert_eq!(lines, Vec::<String>::new());
+    }
+
+    #[test]
+    fn it_is_done_when_nobody_holds_it_any_more() {
+        let (deferreds, resolvers) = pairs(LONG);
+        drop(gather_results(deferreds));
+        for resolver in &resolvers {
+            resolver.callback(()).unwrap();
+        }
+        assert!(resolvers.iter().all(Resolver::is_called));
+    }
+}

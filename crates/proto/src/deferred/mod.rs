@@ -46,13 +46,13 @@ pub use failure::Failure;
 pub use gather::gather_results;
 pub use resolver::Resolver;
 
-use node::{Node, Outlet, Stage, guarded, report};
+use node::{Node, Outlet, Stage, fill, guarded, report};
 use origin::{Origin, Source, cancel};
 
 /// A result that may not be there yet: a value of type `T` or a [`Failure`].
 ///
 /// Dropping it does not stop anything: callbacks added so far will run. A failure that it holds, or that comes later, is
-/// logged then.
+/// logged then. It stays on its thread; its methods may be called from any callback.
 pub struct Deferred<T: 'static> {
     /// `None` when a method that consumes the Deferred, or `await`, has taken the result.
     state: Option<State<T>>,
@@ -109,7 +109,7 @@ impl<T: 'static> Deferred<T> {
     /// ```
     #[track_caller]
     pub fn add_callback<U>(self, callback: impl FnOnce(T) -> U + 'static) -> Deferred<U> {
-        self.link(|result| result.map(callback).into())
+        self.link(|result| State::Done(result.map(callback)))
     }
 
     /// Turns a failure into a value; a value passes by.
@@ -122,7 +122,7 @@ impl<T: 'static> Deferred<T> {
     /// ```
     #[track_caller]
     pub fn add_errback(self, errback: impl FnOnce(Failure) -> T + 'static) -> Deferred<T> {
-        self.link(|result| Ok(result.unwrap_or_else(errback)).into())
+        self.link(|result| State::Done(Ok(result.unwrap_or_else(errback))))
     }
 
     /// Turns the result, whichever it is, into a value.
@@ -135,7 +135,7 @@ impl<T: 'static> Deferred<T> {
     /// ```
     #[track_caller]
     pub fn add_both<U>(self, callback: impl FnOnce(Result<T, Failure>) -> U + 'static) -> Deferred<U> {
-        self.link(|result| Ok(callback(result)).into())
+        self.link(|result| State::Done(Ok(callback(result))))
     }
 
     /// Turns a value into a value by `callback`, or a failure by `errback`, which does not see a failure of `callback`.
@@ -152,7 +152,7 @@ impl<T: 'static> Deferred<T> {
         callback: impl FnOnce(T) -> U + 'static,
         errback: impl FnOnce(Failure) -> U + 'static,
     ) -> Deferred<U> {
-        self.link(|result| Ok(result.map_or_else(errback, callback)).into())
+        self.link(|result| State::Done(Ok(result.map_or_else(errback, callback))))
     }
 
     /// Turns a value into a `Result`, or into a Deferred that is then waited for; a failure passes by.
@@ -173,8 +173,8 @@ impl<T: 'static> Deferred<T> {
     pub fn and_then<R: Outcome>(self, callback: impl FnOnce(T) -> R + 'static) -> Deferred<R::Value> {
         let at = Location::caller();
         self.link(move |result| match result {
-            Ok(value) => callback(value).into_deferred(at),
-            Err(failure) => Err(failure).into(),
+            Ok(value) => callback(value).into_deferred(at).into_state(),
+            Err(failure) => State::Done(Err(failure)),
         })
     }
 
@@ -193,8 +193,8 @@ impl<T: 'static> Deferred<T> {
     pub fn or_else<R: Outcome<Value = T>>(self, errback: impl FnOnce(Failure) -> R + 'static) -> Deferred<T> {
         let at = Location::caller();
         self.link(move |result| match result {
-            Ok(value) => succeed(value),
-            Err(failure) => errback(failure).into_deferred(at),
+            Ok(value) => State::Done(Ok(value)),
+            Err(failure) => errback(failure).into_deferred(at).into_state(),
         })
     }
 
@@ -209,7 +209,7 @@ impl<T: 'static> Deferred<T> {
     #[track_caller]
     pub fn then<R: Outcome>(self, callback: impl FnOnce(Result<T, Failure>) -> R + 'static) -> Deferred<R::Value> {
         let at = Location::caller();
-        self.link(move |result| callback(result).into_deferred(at))
+        self.link(move |result| callback(result).into_deferred(at).into_state())
     }
 
     /// Fires `resolver` with the result; has no effect if that one has fired by then.
@@ -297,27 +297,35 @@ impl<T: 'static> Deferred<T> {
     /// Adds a callback of the general kind: what all the others come down to.
     #[inline]
     #[track_caller]
-    fn link<U>(self, work: impl FnOnce(Result<T, Failure>) -> Deferred<U> + 'static) -> Deferred<U> {
+    fn link<U>(self, work: impl FnOnce(Result<T, Failure>) -> State<U> + 'static) -> Deferred<U> {
         let at = Location::caller();
         let Pending { node, origin } = match self.into_state() {
             State::Done(result) => return guarded(work, result, at).into(),
             State::Pending(pending) => pending,
         };
-        if let Outlet::Done(result) = node.outlet().replace(Outlet::Detached) {
-            let next = guarded(work, result, at);
-            if let State::Pending(inner) = &next {
-                origin.line().wait_for(inner.origin.clone());
+        match node.outlet().replace(Outlet::Detached) {
+            Outlet::Done(result) => {
+                let next = guarded(work, result, at);
+                if let State::Pending(inner) = &next {
+                    origin.line().wait_for(inner.origin.clone());
+                }
+                return next.into();
             }
-            return next.into();
+            // Nothing to drop; see `fill`.
+            open @ Outlet::Open => std::mem::forget(open),
+            _ => {}
         }
         let stage = Rc::new(Stage::new(work, at));
-        node.outlet().set(Outlet::Linked(stage.clone()));
+        fill(node.outlet(), Outlet::Linked(stage.clone()));
         State::Pending(Pending { node: stage, origin }).into()
     }
 
     #[inline]
     fn into_state(mut self) -> State<T> {
-        self.state.take().expect("a Deferred whose result has not been awaited")
+        let state = self.state.take();
+        // Nothing is left to drop. Said before anything can unwind, the compiler need not keep it in memory.
+        std::mem::forget(self);
+        state.expect("a Deferred whose result has not been awaited")
     }
 }
 

@@ -19,7 +19,7 @@ use std::task::Waker;
 use super::errors::{Panicked, WaitsForItself};
 use super::failure::Failure;
 use super::origin::Origin;
-use super::{Deferred, Pending, State};
+use super::{Pending, State};
 
 /// The end of a node: who gets its result.
 pub(super) enum Outlet<T> {
@@ -64,13 +64,19 @@ pub(super) fn drive(mut next: Option<Rc<dyn Run>>, mut origin: Rc<dyn Origin>) {
     }
 }
 
+/// Fills a cell that is known to hold nothing: the compiler is not, and would look for something to drop.
+#[inline]
+pub(super) fn fill<C>(cell: &Cell<C>, content: C) {
+    std::mem::forget(cell.replace(content));
+}
+
 /// Hands a result on to whoever stands at the outlet.
 #[inline]
 pub(super) fn settle<T: 'static>(outlet: &Cell<Outlet<T>>, result: Result<T, Failure>) -> Option<Rc<dyn Run>> {
     match outlet.replace(Outlet::Detached) {
         Outlet::Linked(next) => return Some(next.put(result)),
         Outlet::Relayed(relay) => return Some(relay.put(result)),
-        Outlet::Open => outlet.set(Outlet::Done(result)),
+        Outlet::Open => fill(outlet, Outlet::Done(result)),
         Outlet::Awaited(waker) => {
             outlet.set(Outlet::Done(result));
             waker.wake();
@@ -92,12 +98,17 @@ pub(super) fn report<T>(result: Result<T, Failure>) {
 /// Runs a callback; its panic is a failure.
 #[inline]
 pub(super) fn guarded<T, U: 'static>(
-    work: impl FnOnce(Result<T, Failure>) -> Deferred<U>,
+    work: impl FnOnce(Result<T, Failure>) -> State<U>,
     input: Result<T, Failure>,
     at: &'static Location<'static>,
 ) -> State<U> {
-    catch_unwind(AssertUnwindSafe(|| work(input).into_state()))
-        .unwrap_or_else(|payload| State::Done(Err(Failure::located(Box::new(Panicked::new(&*payload)), at))))
+    caught(|| work(input), at).unwrap_or_else(|failure| State::Done(Err(failure)))
+}
+
+/// Runs what the user gave us at the line `at`; a panic is a failure from there.
+#[inline]
+pub(super) fn caught<R>(work: impl FnOnce() -> R, at: &'static Location<'static>) -> Result<R, Failure> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| Failure::located(Box::new(Panicked::new(&*payload)), at))
 }
 
 /// A callback between two results.
@@ -121,14 +132,14 @@ impl<T, U, F> Node<U> for Stage<T, U, F> {
     }
 }
 
-impl<T: 'static, U: 'static, F: FnOnce(Result<T, Failure>) -> Deferred<U> + 'static> Inlet<T> for Stage<T, U, F> {
+impl<T: 'static, U: 'static, F: FnOnce(Result<T, Failure>) -> State<U> + 'static> Inlet<T> for Stage<T, U, F> {
     fn put(self: Rc<Self>, result: Result<T, Failure>) -> Rc<dyn Run> {
-        self.input.set(Some(result));
+        fill(&self.input, Some(result));
         self
     }
 }
 
-impl<T: 'static, U: 'static, F: FnOnce(Result<T, Failure>) -> Deferred<U> + 'static> Run for Stage<T, U, F> {
+impl<T: 'static, U: 'static, F: FnOnce(Result<T, Failure>) -> State<U> + 'static> Run for Stage<T, U, F> {
     fn run(self: Rc<Self>, origin: &mut Rc<dyn Origin>) -> Option<Rc<dyn Run>> {
         let (work, input) = self.work.take().zip(self.input.take())?;
         match guarded(work, input, self.at) {
@@ -163,9 +174,8 @@ impl<T: 'static> Relay<T> {
                 relay.origin.line().wait_for(inner.origin);
                 Outlet::Relayed(relay)
             }
-            nobody @ (Outlet::Detached | Outlet::Ignored) => nobody,
-            waiting => {
-                self.target.outlet().set(waiting);
+            other => {
+                self.target.outlet().set(other);
                 Outlet::Relayed(Rc::new(self))
             }
         });
