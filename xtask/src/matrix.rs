@@ -16,10 +16,10 @@ use crate::step;
 use crate::workspace::Workspace;
 use page::Matrix;
 
-/// Where nextest's profile `matrix` leaves its report, below the target folder (.config/nextest.toml).
-const REPORT: &str = "nextest/matrix/junit.xml";
+/// Where nextest leaves its report; its store is `target/nextest` in the workspace, wherever cargo builds.
+const REPORT: &str = "target/nextest/matrix/junit.xml";
 const PAGE: &str = "docs/src/support-matrix.md";
-const SUITE: [&str; 2] = ["--package", "ropewalk-conformance"];
+const SUITE: [&str; 4] = ["--package", "ropewalk-conformance", "--test", "providers"];
 
 /// Run the conformance suite and write docs/src/support-matrix.md from its results
 #[derive(Args)]
@@ -36,7 +36,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 }
 
 fn generate(workspace: &Workspace, page: &Path) -> Result<()> {
-    let report = workspace.target.join(REPORT);
+    let report = workspace.root.join(REPORT);
     // An old report must not stand in for a run that never started.
     let _ = fs::remove_file(&report);
     let mut nextest = step::cargo();
