@@ -343,6 +343,29 @@ mod tests {
     }
 
     #[test]
+    fn a_reset_gives_the_retries_back() {
+        let net = MemoryReactor::new();
+        let factory = Rc::new(steady().max_retries(1));
+        let connector = net.connect_tcp("10.0.0.1:80", factory.clone()).unwrap();
+        assert_eq!(attempts(&net, 20).len(), 2);
+        factory.retry(&connector);
+        assert_eq!(attempts(&net, 20), []);
+        factory.reset_delay();
+        factory.retry(&connector);
+        assert_eq!(attempts(&net, 20).len(), 1);
+    }
+
+    #[test]
+    fn a_second_retry_takes_the_place_of_the_first() {
+        let net = MemoryReactor::new();
+        let factory = Rc::new(steady());
+        let connector = net.connect_tcp("10.0.0.1:80", factory.clone()).unwrap();
+        net.advance(Duration::from_secs(1));
+        factory.retry(&connector);
+        assert_eq!(net.get_delayed_calls().len(), 1);
+    }
+
+    #[test]
     fn each_attempt_starts_the_factory_that_the_failed_one_stopped() {
         #[derive(Default)]
         struct Counting(Cell<u32>, Cell<u32>);

@@ -74,3 +74,53 @@ impl Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::testing::{AccumulatingProtocol, MemoryReactor};
+
+    #[derive(Clone, Default)]
+    struct Counts {
+        received: Rc<Cell<usize>>,
+        written: Rc<Cell<usize>>,
+    }
+
+    impl Observer for Counts {
+        fn bytes_received(&self, count: usize) {
+            self.received.set(self.received.get() + count);
+        }
+
+        fn bytes_written(&self, count: usize) {
+            self.written.set(self.written.get() + count);
+        }
+    }
+
+    #[test]
+    fn an_observer_counts_all_bytes_and_is_dropped_at_the_end() {
+        let net = MemoryReactor::new();
+        let server = AccumulatingProtocol::new();
+        net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        net.settle();
+        let transport = server.transport().unwrap();
+        let counts = Counts::default();
+        transport.observe(Rc::new(counts.clone()));
+        client.write(&[1; 100_000]);
+        transport.write(&[2; 10_000]);
+        transport.write(b"x");
+        transport.write_bytes(bytes::Bytes::from_static(b"yz"));
+        transport.write_sequence([b"1", b"2"]);
+        net.settle();
+        assert_eq!((counts.received.get(), counts.written.get()), (100_000, 10_005));
+        client.close();
+        net.settle();
+        assert_eq!(Rc::strong_count(&counts.received), 1, "dropped while the test still holds the transport");
+        transport.write(b"after the end");
+        assert_eq!(counts.written.get(), 10_005);
+        transport.observe(Rc::new(counts.clone()));
+        assert_eq!(Rc::strong_count(&counts.received), 1);
+    }
+}

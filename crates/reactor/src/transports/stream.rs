@@ -64,8 +64,6 @@ pub(super) struct Flags {
     pub(super) queued: bool,
     /// There are unread bytes in [`Rare`].
     pub(super) unread: bool,
-    /// They will be delivered in the next turn.
-    pub(super) unread_queued: bool,
     /// There are observers in [`Rare`].
     pub(super) observed: bool,
     /// How many policies hold reading back.
@@ -209,7 +207,7 @@ impl Stream {
             inner.keep_outbox(outbox);
         }
         self.stop_producer(inner);
-        self.rare.take();
+        self.drop_rare();
         if let Some(Source::Stream(stream)) = source {
             Transport(stream).0.tell_the_end(inner, &reason);
         }
@@ -241,7 +239,7 @@ impl Stream {
     pub(crate) fn forget(&self) {
         self.protocol.take();
         self.producer.take();
-        self.rare.take();
+        self.drop_rare();
     }
 
     pub(super) fn write(self: &Rc<Stream>, data: &[u8]) {
@@ -390,6 +388,11 @@ impl Stream {
     /// Does something with what few connections need.
     pub(super) fn rare<R>(&self, act: impl FnOnce(&mut Rare) -> R) -> R {
         act(self.rare.borrow_mut().get_or_insert_default())
+    }
+
+    fn drop_rare(&self) {
+        self.update(|flags| (flags.unread, flags.observed) = (false, false));
+        self.rare.take();
     }
 
     pub(super) fn state(&self) -> StreamState {

@@ -48,14 +48,11 @@ impl Stream {
 
     /// Has what was given back delivered in the next turn; not in this stack, where the protocol may be out.
     pub(super) fn deliver_unread_soon(&self, inner: &Rc<Inner>) {
-        let flags = self.flags.get();
-        if !flags.unread || flags.unread_queued {
+        if !self.flags.get().unread {
             return;
         }
         let Some(stream) = self.itself(inner) else { return };
-        self.update(|flags| flags.unread_queued = true);
         Reactor(inner.clone()).call_later(Duration::ZERO, move |reactor| {
-            stream.update(|flags| flags.unread_queued = false);
             let transport = Transport(stream);
             if transport.0.reads() {
                 if let Some(bytes) = transport.0.take_unread() {
@@ -78,18 +75,20 @@ mod tests {
     #[derive(Clone)]
     struct GivesBack {
         deliveries: Rc<RefCell<Vec<Vec<u8>>>>,
+        transport: Rc<RefCell<Option<Transport>>>,
         act: fn(&Transport, &[u8]),
     }
 
     impl Protocol for GivesBack {
         fn data_received(&mut self, transport: &Transport, data: &[u8]) {
             self.deliveries.borrow_mut().push(data.to_vec());
+            *self.transport.borrow_mut() = Some(transport.clone());
             (self.act)(transport, data);
         }
     }
 
     fn serve(net: &MemoryReactor, act: fn(&Transport, &[u8])) -> (GivesBack, TestStream) {
-        let protocol = GivesBack { deliveries: Rc::default(), act };
+        let protocol = GivesBack { deliveries: Rc::default(), transport: Rc::default(), act };
         let built = protocol.clone();
         net.listen_tcp("10.0.0.1:80", move || built.clone()).unwrap();
         let client = net.connect_stream("10.0.0.1:80");
@@ -159,5 +158,37 @@ mod tests {
         net.settle();
         assert_eq!(*protocol.deliveries.borrow(), [b"x"]);
         assert!(client.is_eof());
+        let transport = protocol.transport.take().unwrap();
+        transport.unread(b"back");
+        assert_eq!(transport.take_unread(), None);
+    }
+
+    #[test]
+    fn it_may_be_given_back_again_and_again_without_anything_newer() {
+        let net = MemoryReactor::new();
+        let (protocol, client) = serve(&net, |transport, data| transport.unread(&data[1..]));
+        client.write(b"123");
+        net.settle();
+        assert_eq!(*protocol.deliveries.borrow(), [&b"123"[..], b"23", b"3"]);
+        protocol.transport.take().unwrap().unread(b"45");
+        net.settle();
+        assert_eq!(protocol.deliveries.borrow()[3..], [&b"45"[..], b"5"]);
+    }
+
+    #[test]
+    fn a_pause_that_comes_before_the_delivery_holds_it() {
+        let net = MemoryReactor::new();
+        let (protocol, client) = serve(&net, |_, _| {});
+        client.write(b"x");
+        net.settle();
+        let transport = protocol.transport.take().unwrap();
+        transport.unread(b"back");
+        net.prepare().unwrap();
+        transport.pause_producing();
+        net.settle();
+        assert_eq!(protocol.deliveries.borrow().len(), 1);
+        transport.resume_producing();
+        net.settle();
+        assert_eq!(protocol.deliveries.borrow()[1], b"back");
     }
 }

@@ -439,6 +439,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_given_back_comes_before_what_was_not_delivered_yet() {
+        let net = MemoryReactor::new();
+        let mut server = Scripted::new();
+        server.on_raw = |lines, data| lines.set_line_mode(&data[1..]);
+        let client = server.serve(&net);
+        client.write(b"half");
+        net.settle();
+        server.lines().set_raw_mode();
+        client.write(b" line\r\n");
+        net.settle();
+        assert_eq!(server.notes(), ["raw half", "line alf line"]);
+    }
+
+    #[test]
     fn an_over_long_line_closes_the_connection_before_it_ends() {
         let net = MemoryReactor::new();
         let server = Scripted::new();
@@ -497,6 +511,12 @@ mod tests {
         client.write(b"again\r\n");
         net.settle();
         assert_eq!(server.notes(), ["line clear", "line new", "line again"]);
+        server.lines().pause_producing();
+        server.lines().unread(b"forgotten\r\n");
+        server.lines().clear_line_buffer();
+        server.lines().resume_producing();
+        net.settle();
+        assert_eq!(server.notes(), [""; 0]);
     }
 
     #[test]

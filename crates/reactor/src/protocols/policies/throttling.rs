@@ -279,11 +279,38 @@ mod tests {
         let net = MemoryReactor::new();
         let server = serve(&net, |factory| factory.read_limit(LIMIT));
         let client = connect(&net);
-        client.write(&[1; 3_000_000]);
         server.transport().unwrap().write(&[2; 3_000_000]);
         net.settle();
         assert_eq!(client.received().len(), 3_000_000);
-        assert!(server.data().len() < 2_000_000);
+        client.write(&[1; LIMIT as usize]);
+        net.settle();
+        assert_eq!(server.data().len(), LIMIT as usize, "what was sent used nothing up");
+    }
+
+    #[test]
+    fn a_long_silence_earns_no_more_than_one_burst() {
+        let net = MemoryReactor::new();
+        let server = serve(&net, |factory| factory.read_limit(LIMIT));
+        let client = connect(&net);
+        client.write(b"hello");
+        net.advance(SECOND * 3600);
+        client.write(&[1; 5_000_000]);
+        assert_rate(&net, 3, || server.data().len());
+    }
+
+    #[test]
+    fn at_a_high_rate_connections_are_held_ten_times_a_second_at_most() {
+        let net = MemoryReactor::new();
+        let server = serve(&net, |factory| factory.read_limit(20 * LIMIT));
+        connect(&net).write(&[1; 60_000_000]);
+        net.advance(SECOND);
+        server.take_data();
+        let mut moments = 0;
+        for _ in 0..1000 {
+            net.advance(Duration::from_millis(1));
+            moments += usize::from(!server.take_data().is_empty());
+        }
+        assert!((5..=11).contains(&moments), "data came at {moments} moments of a second");
     }
 
     #[test]
