@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io::{ErrorKind, Read};
 use std::rc::Rc;
 
-use ropewalk_proto::{Deferred, Resolver};
+use ropewalk_proto::{Deferred, Resolver, fail};
 
 use crate::error::{Error, Result};
 use crate::transports::{Producer, PullProducer, Transport};
@@ -55,21 +55,20 @@ impl FileSender {
     /// # Errors
     /// [`Error::ProducerRegistered`] when the transport has a producer already.
     pub fn begin(reader: impl Read + 'static, transport: &Transport) -> Result<Deferred<u64>> {
+        let sender = Rc::new(FileSender { transport: transport.clone(), transfer: RefCell::default() });
+        transport.register_producer(Producer::pull(sender.clone()))?;
+        if !transport.is_connected() {
+            return Ok(fail(Error::Closed));
+        }
         let (deferred, resolver) = Deferred::new();
-        let chunk = vec![0; CHUNK_BYTES].into_boxed_slice();
-        let transfer = Transfer { reader: Box::new(reader), chunk, sent: 0, resolver: resolver.clone() };
-        let sender = Rc::new(FileSender { transport: transport.clone(), transfer: RefCell::new(Some(transfer)) });
         let weak = Rc::downgrade(&sender);
         resolver.set_canceller(move |_| {
             if let Some(sender) = weak.upgrade() {
                 sender.finish();
             }
         });
-        if let Err(error) = transport.register_producer(Producer::pull(sender)) {
-            // Nobody will look at the Deferred: it must not complain.
-            let _ = resolver.callback(0);
-            return Err(error);
-        }
+        let chunk = vec![0; CHUNK_BYTES].into_boxed_slice();
+        *sender.transfer.borrow_mut() = Some(Transfer { reader: Box::new(reader), chunk, sent: 0, resolver });
         Ok(deferred)
     }
 
@@ -252,6 +251,17 @@ mod tests {
         case.client.abort();
         case.net.settle();
         assert_eq!(*case.outcome.borrow(), Some(Err(Error::Closed.to_string())));
+    }
+
+    #[test]
+    fn a_transfer_over_a_connection_that_has_ended_fails_at_once() {
+        let case = Case::new(io::empty(), false);
+        case.net.settle();
+        let transport = case.transport();
+        case.client.close();
+        case.net.settle();
+        let deferred = FileSender::begin(io::repeat(1), &transport).unwrap();
+        assert_eq!(deferred.try_result().unwrap().unwrap_err().to_string(), Error::Closed.to_string());
     }
 
     #[test]
