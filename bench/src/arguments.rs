@@ -1,0 +1,158 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::candidate::Candidate;
+use crate::servers::BUFFER_BYTES;
+
+const ABOUT: &str = "ropewalk beside its peers: what a message costs, as ratios";
+
+const METHOD: &str = "\
+How it measures:
+  Each candidate is an echo server in a process of its own (this program again), pinned to one core. The client runs on
+  the same core under SCHED_BATCH, so it never pre-empts the server: all connections send, then all receive. A sample is
+  the server's processor time (/proc/PID/schedstat) over the window, divided by the messages. Candidates take turns
+  (A B C, then C B A), each round with fresh processes; what is printed are medians, and ratios of samples of the same
+  round. Trust the ratios more than the units, and nothing that was measured in a debug build.
+
+Scenarios, by the names that --only takes (any part of a name will do):
+  echo/BYTES/CONNECTIONS       lock-step echo: 64, 1024, 16384, 102400 bytes; 1, 50, 1000 connections
+  pipelined/1024/50            16 messages of 1 KiB sent before the first answer is awaited
+  churn/64/50                  connect, one echo, close
+  idle/...                     memory of each of 10,000 connections that have echoed once (tokio: with a 1 KiB buffer)
+  timers/...                   schedule, set-and-cancel, fire: 100,000 live, against tokio's
+  calls/...                    call_from_thread against tokio's spawn onto its loop: in bursts of 1000, and one at a time
+  instructions/64/50           user-space instructions a message, by callgrind; needs --instructions and valgrind
+  syscalls/64/64/...           system calls a message, by strace; needs --syscalls and strace
+
+Examples:
+  cargo xtask bench                                     the whole table, about a quarter of an hour
+  cargo xtask bench --quick                             under a minute, to see where one stands
+  cargo xtask bench --only echo/16384 --rounds 15       one row, with more rounds
+  cargo xtask bench --only instructions --instructions --candidates raw-epoll,ropewalk";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "ropewalk-bench", about = ABOUT, after_long_help = METHOD, args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) part: Option<Part>,
+    #[command(flatten)]
+    pub(crate) run: RunArguments,
+}
+
+/// What is measured, how long, and how it is shown.
+#[derive(Args, Debug)]
+pub(crate) struct RunArguments {
+    /// Fewer rounds, shorter windows, the most telling scenarios: under a minute
+    #[arg(long)]
+    pub(crate) quick: bool,
+
+    /// Only scenarios whose name contains one of these
+    #[arg(long, value_name = "SCENARIO", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+
+    /// Only these: raw-epoll, mio, tokio, ropewalk-epoll, ropewalk-poll, ropewalk-select
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) candidates: Vec<Candidate>,
+
+    /// Rounds of each scenario that has a spread [default: 7, or 5 with --quick]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) rounds: Option<u16>,
+
+    /// How long one server is measured in one round, in milliseconds [default: 400, or 60 with --quick]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub(crate) window: Option<u64>,
+
+    /// The core for client and server [default: the last one allowed]
+    #[arg(long)]
+    pub(crate) core: Option<usize>,
+
+    /// Count user-space instructions a message with valgrind's callgrind as well
+    #[arg(long)]
+    pub(crate) instructions: bool,
+
+    /// Count system calls a message with strace as well
+    #[arg(long)]
+    pub(crate) syscalls: bool,
+
+    /// Print the tables in Markdown, for the documentation
+    #[arg(long)]
+    pub(crate) markdown: bool,
+
+    /// Where all samples are written
+    #[arg(long, value_name = "FILE", default_value = "target/bench/results.json")]
+    pub(crate) json: PathBuf,
+}
+
+/// What the program starts itself as.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Part {
+    /// Run one candidate's echo server until standard input ends
+    Serve(ServeArguments),
+    /// Time one candidate's timers or calls in this process, and print nanoseconds
+    Probe(ProbeArguments),
+}
+
+/// A server to start.
+#[derive(Args, Debug)]
+pub(crate) struct ServeArguments {
+    /// Who serves
+    pub(crate) candidate: Candidate,
+
+    /// The port on the loopback; 0 lets the system choose. The port is the first line on standard output
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+
+    /// The core to stay on
+    #[arg(long)]
+    pub(crate) core: Option<usize>,
+
+    /// The size of a receive buffer, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = BUFFER_BYTES)]
+    pub(crate) buffer: usize,
+}
+
+/// A probe to run.
+#[derive(Args, Debug)]
+pub(crate) struct ProbeArguments {
+    /// What is timed
+    pub(crate) probe: Probe,
+
+    /// Whose it is
+    pub(crate) candidate: Candidate,
+
+    /// The core to stay on
+    #[arg(long)]
+    pub(crate) core: Option<usize>,
+}
+
+/// What a probe times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Probe {
+    /// Schedule, set-and-cancel and fire
+    Timers,
+    /// Calls queued from another thread
+    Calls,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn lists_are_separated_by_commas() {
+        let arguments = Arguments::parse_from(["bench", "--candidates", "mio,ropewalk", "--only", "echo/64,churn"]);
+        assert_eq!(arguments.run.candidates, [Candidate::Mio, Candidate::ROPEWALK]);
+        assert_eq!(arguments.run.only, ["echo/64", "churn"]);
+    }
+}

@@ -1,0 +1,78 @@
+//! Who is measured.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+/// A server, or a timer queue and a loop, that stands beside ropewalk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Candidate {
+    /// Our own minimal loop on epoll, level-triggered: what the kernel costs.
+    RawEpoll,
+    /// mio by hand.
+    Mio,
+    /// tokio's current_thread runtime, a task for each connection.
+    Tokio,
+    /// ropewalk on the event provider of that name.
+    Ropewalk(&'static str),
+}
+
+impl Candidate {
+    /// Everybody, in the order of the tables.
+    pub(crate) const ALL: [Candidate; 6] =
+        [Self::RawEpoll, Self::Mio, Self::Tokio, Self::ROPEWALK, Self::Ropewalk("poll"), Self::Ropewalk("select")];
+
+    /// Who the bars are for.
+    pub(crate) const ROPEWALK: Candidate = Candidate::Ropewalk("epoll");
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Candidate::RawEpoll => "raw-epoll",
+            Candidate::Mio => "mio",
+            Candidate::Tokio => "tokio",
+            Candidate::Ropewalk("epoll") => "ropewalk-epoll",
+            Candidate::Ropewalk("poll") => "ropewalk-poll",
+            Candidate::Ropewalk("select") => "ropewalk-select",
+            Candidate::Ropewalk(provider) => provider,
+        }
+    }
+}
+
+impl FromStr for Candidate {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Candidate, String> {
+        let name = if name == "ropewalk" { "ropewalk-epoll" } else { name };
+        Candidate::ALL.into_iter().find(|candidate| candidate.name() == name).ok_or_else(|| {
+            let names: Vec<_> = Candidate::ALL.iter().map(|candidate| candidate.name()).collect();
+            format!("expected one of {}", names.join(", "))
+        })
+    }
+}
+
+impl fmt::Display for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Serialize for Candidate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_leads_back_to_its_candidate() {
+        for candidate in Candidate::ALL {
+            assert_eq!(candidate.name().parse(), Ok(candidate));
+        }
+        assert_eq!("ropewalk".parse(), Ok(Candidate::ROPEWALK));
+        assert!("nginx".parse::<Candidate>().is_err());
+    }
+}

@@ -1,0 +1,198 @@
+//! The other end: one thread, in lock-step. All connections send, then all receive, then again.
+//!
+//! On the server's core and under SCHED_BATCH it runs only while the server sleeps, so the server always finds all of a
+//! round's requests waiting, whoever it is, and candidates are compared under the same load.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use socket2::{Domain, Socket, Type};
+
+/// How many connect before they are seen to be accepted: less than any candidate's backlog.
+const CONNECTING: usize = 64;
+
+/// What each connection sends in a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub(crate) message_bytes: usize,
+    pub(crate) connections: usize,
+    /// Messages that are sent before the first answer is awaited.
+    pub(crate) depth: usize,
+}
+
+/// The connections and what they say.
+pub(crate) struct Client {
+    load: Load,
+    port: u16,
+    connections: Vec<TcpStream>,
+    request: Vec<u8>,
+    reply: Vec<u8>,
+    /// How many source addresses `churn` has used.
+    sources: u32,
+}
+
+impl Client {
+    /// Connects nobody yet.
+    pub(crate) fn new(port: u16, load: Load) -> Client {
+        let request = (0..load.message_bytes).map(|index| (index * 31 + index / 251) as u8).collect();
+        let reply = vec![0; (load.message_bytes * load.depth).min(256 * 1024)];
+        Client { load, port, connections: Vec::new(), request, reply, sources: 0 }
+    }
+
+    /// Connects everybody, and sees that each gets back what it sends.
+    ///
+    /// # Errors
+    /// When a connection fails, or an answer is not what was sent.
+    pub(crate) fn connect(&mut self) -> io::Result<()> {
+        while self.connections.len() < self.load.connections {
+            let more = CONNECTING.min(self.load.connections - self.connections.len());
+            let known = self.connections.len();
+            for _ in 0..more {
+                self.connections.push(connect(self.port, None)?);
+            }
+            for connection in &self.connections[known..] {
+                exchange_checked(connection, &self.request)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One round: each connection sends and gets its messages. Returns how many messages that were.
+    ///
+    /// # Errors
+    /// When a connection breaks.
+    pub(crate) fn round(&mut self) -> io::Result<u64> {
+        let bytes = self.load.message_bytes * self.load.depth;
+        let mut sent = vec![0; self.connections.len()];
+        for (connection, sent) in self.connections.iter().zip(&mut sent) {
+            send_some(connection, &self.request, sent, bytes)?;
+        }
+        for (connection, sent) in self.connections.iter().zip(&mut sent) {
+            finish_round(connection, &self.request, &mut self.reply, sent, bytes)?;
+        }
+        Ok((self.connections.len() * self.load.depth) as u64)
+    }
+
+    /// One round of short lives: connect, one message and its answer, close. Returns how many lives that were.
+    ///
+    /// Each round comes from another address of the loopback network, so that connections in TIME_WAIT do not use up
+    /// the ports.
+    ///
+    /// # Errors
+    /// When a connection fails.
+    pub(crate) fn churn(&mut self) -> io::Result<u64> {
+        self.sources += 1;
+        let source = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 0).to_bits() + self.sources % 0xffff);
+        for _ in 0..self.load.connections {
+            self.connections.push(connect(self.port, Some(source))?);
+        }
+        let lives = self.round()?;
+        self.connections.clear();
+        Ok(lives)
+    }
+}
+
+fn connect(port: u16, source: Option<Ipv4Addr>) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+    }
+    socket.set_tcp_nodelay(true)?;
+    socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+    Ok(socket.into())
+}
+
+fn exchange_checked(connection: &TcpStream, request: &[u8]) -> io::Result<()> {
+    let mut received = vec![0; request.len()];
+    let mut sent = 0;
+    let mut filled = 0;
+    while filled < request.len() {
+        send_some(connection, request, &mut sent, request.len())?;
+        filled += receive(connection, &mut received[filled..], sent == request.len())?;
+    }
+    if received == request { Ok(()) } else { Err(io::Error::other("the answer is not what was sent")) }
+}
+
+/// Sends messages until `bytes` are sent or the socket is full.
+fn send_some(connection: &TcpStream, request: &[u8], sent: &mut usize, bytes: usize) -> io::Result<()> {
+    while *sent < bytes {
+        match send(connection, &request[*sent % request.len()..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(count) => *sent += count,
+            Err(Errno::AGAIN) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Receives all answers, and sends meanwhile what did not go at once: neither end waits for the other for ever.
+fn finish_round(
+    connection: &TcpStream,
+    request: &[u8],
+    reply: &mut [u8],
+    sent: &mut usize,
+    bytes: usize,
+) -> io::Result<()> {
+    let mut missing = bytes;
+    while missing > 0 {
+        send_some(connection, request, sent, bytes)?;
+        let room = missing.min(reply.len());
+        missing -= receive(connection, &mut reply[..room], *sent == bytes)?;
+    }
+    Ok(())
+}
+
+/// Receives some bytes. With more to send it also returns when that would not block.
+fn receive(connection: &TcpStream, buffer: &mut [u8], all_sent: bool) -> io::Result<usize> {
+    let flags = if all_sent { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
+    match recv(connection, buffer, flags) {
+        Ok((0, _)) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok((count, _)) => Ok(count),
+        Err(Errno::INTR) => Ok(0),
+        Err(Errno::AGAIN) => {
+            poll(&mut [PollFd::new(connection, PollFlags::IN | PollFlags::OUT)], None)?;
+            Ok(0)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::candidate::Candidate;
+    use crate::servers;
+
+    fn serve() -> u16 {
+        let listener = servers::listen(0).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || servers::serve(Candidate::RawEpoll, listener, servers::BUFFER_BYTES).unwrap());
+        port
+    }
+
+    #[test]
+    fn a_round_counts_the_messages_of_all_connections() {
+        let mut client = Client::new(serve(), Load { message_bytes: 100, connections: 70, depth: 3 });
+        client.connect().unwrap();
+        assert_eq!(client.round().unwrap(), 210);
+        assert_eq!(client.round().unwrap(), 210);
+    }
+
+    #[test]
+    fn messages_that_fill_every_buffer_do_not_block_the_client() {
+        let mut client = Client::new(serve(), Load { message_bytes: 8 << 20, connections: 2, depth: 2 });
+        client.connect().unwrap();
+        assert_eq!(client.round().unwrap(), 4);
+    }
+
+    #[test]
+    fn churn_counts_lives_and_keeps_no_connection() {
+        let mut client = Client::new(serve(), Load { message_bytes: 64, connections: 5, depth: 1 });
+        assert_eq!(client.churn().unwrap(), 5);
+        assert_eq!(client.churn().unwrap(), 5);
+        assert!(client.connections.is_empty());
+    }
+}

@@ -1,0 +1,30 @@
+//! ropewalk beside its peers, as ratios of what a message costs.
+//!
+//! ```text
+//!   run ── for each scenario, for each round, candidates in turn (A B C, C B A) ──┐
+//!    │                                                                            │
+//!    │  server: this program again, `serve CANDIDATE`, pinned                     │
+//!    │  client: this process, pinned to the same core, SCHED_BATCH, lock-step     │
+//!    │  sample: the server's processor time over the window / messages            │
+//!    └── medians and spread of samples and of ratios ── bars ── table, JSON ──────┘
+//! ```
+//!
+//! It is not a load generator: requests a second on a shared machine are noise, and are not reported.
+
+#![cfg(target_os = "linux")]
+#![forbid(unsafe_code)]
+
+mod accounting;
+mod arguments;
+mod bars;
+mod candidate;
+mod client;
+mod placement;
+mod probes;
+mod process;
+mod report;
+mod run;
+mod scenarios;
+mod servers;
+
+pub use run::main;

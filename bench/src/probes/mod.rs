@@ -1,0 +1,204 @@
+//! What a candidate does inside one process: timers, and calls from another thread. Neighbours with the same verbs.
+//!
+//! Each probe runs in a process of its own, pinned, and is timed on the processor clock of its thread or process, which
+//! does not see who else uses the machine.
+
+mod tokio;
+
+use std::hint::black_box;
+use std::io;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::candidate::Candidate;
+
+/// Timers that are live while one is scheduled, cancelled or fired.
+pub(crate) const LIVE: usize = 100_000;
+
+/// Calls that another thread queues before it waits for the last one.
+pub(crate) const BURST: usize = 1000;
+
+/// How many bursts, and how many single calls, are timed.
+const BURSTS: usize = 200;
+const SINGLES: usize = 20_000;
+
+/// The latest deadline of the timers that fire.
+const FIRING_SPAN: Duration = Duration::from_millis(50);
+
+/// A loop's timers.
+trait Timers {
+    /// Schedules a callback that counts.
+    fn schedule(&mut self, delay: Duration);
+
+    /// Schedules a callback and cancels it at once.
+    fn schedule_and_cancel(&mut self, delay: Duration);
+
+    /// Runs the loop until this many callbacks have run, and returns how many have.
+    fn fire(&mut self, count: usize) -> io::Result<usize>;
+}
+
+/// A loop that other threads queue calls on.
+trait Calls {
+    /// What crosses to the other thread.
+    type Queue: Queue;
+
+    fn queue(&self) -> Self::Queue;
+
+    /// Runs the loop until [`Queue::stop`].
+    fn run(&mut self) -> io::Result<()>;
+}
+
+/// The other thread's end.
+trait Queue: Send + 'static {
+    fn call(&self, callback: impl FnOnce() + Send + 'static);
+
+    fn stop(&self);
+}
+
+/// Nanoseconds to schedule a timer, to set and cancel one, and to fire one, with [`LIVE`] of them live.
+///
+/// # Errors
+/// When the loop cannot be made, or the candidate has no timers.
+pub(crate) fn timers(candidate: Candidate) -> io::Result<[f64; 3]> {
+    match candidate {
+        Candidate::Tokio => time_timers(tokio::TokioTimers::new),
+        _ => Err(io::Error::other(format!("{candidate} has no timers"))),
+    }
+}
+
+/// Nanoseconds of both threads for a call queued from another thread: in bursts, and one at a time.
+///
+/// # Errors
+/// When the loop cannot be made, or the candidate has no such queue.
+pub(crate) fn calls(candidate: Candidate) -> io::Result<[f64; 2]> {
+    match candidate {
+        Candidate::Tokio => time_calls(tokio::TokioCalls::new()?),
+        _ => Err(io::Error::other(format!("{candidate} takes no calls from threads"))),
+    }
+}
+
+fn time_timers<T: Timers>(new: impl Fn() -> io::Result<T>) -> io::Result<[f64; 3]> {
+    let mut delays = Delays(1);
+    let mut timers = new()?;
+    let far = || Duration::from_secs(60);
+    let schedule = nanos_each(ClockId::ThreadCPUTime, LIVE, || timers.schedule(far() + delays.next(far())));
+    let cancel = nanos_each(ClockId::ThreadCPUTime, LIVE, || timers.schedule_and_cancel(far() + delays.next(far())));
+    drop(timers);
+    let mut timers = new()?;
+    for _ in 0..LIVE {
+        timers.schedule(delays.next(FIRING_SPAN));
+    }
+    // Real deadlines have to pass: all of them are due when the loop runs, so that waiting is not part of the figure.
+    thread::sleep(FIRING_SPAN + Duration::from_millis(5));
+    let begun = processor_nanos(ClockId::ThreadCPUTime);
+    timers.fire(LIVE)?;
+    let fire = (processor_nanos(ClockId::ThreadCPUTime) - begun) as f64 / LIVE as f64;
+    Ok([schedule, cancel, fire])
+}
+
+fn time_calls<C: Calls>(mut calls: C) -> io::Result<[f64; 2]> {
+    let queue = calls.queue();
+    let other = thread::spawn(move || {
+        let single = nanos_each(ClockId::ProcessCPUTime, SINGLES, || call_and_wait(&queue, 1));
+        let burst = nanos_each(ClockId::ProcessCPUTime, BURSTS, || call_and_wait(&queue, BURST)) / BURST as f64;
+        queue.stop();
+        [burst, single]
+    });
+    calls.run()?;
+    other.join().map_err(|_| io::Error::other("the calling thread panicked"))
+}
+
+/// Queues calls, and waits for the last of them.
+fn call_and_wait(queue: &impl Queue, count: usize) {
+    let (done, last) = mpsc::channel();
+    for _ in 1..count {
+        queue.call(|| {
+            black_box(());
+        });
+    }
+    queue.call(move || done.send(()).expect("the caller waits"));
+    last.recv().expect("the loop runs every call");
+}
+
+/// The processor time of one of `count` operations.
+fn nanos_each(clock: ClockId, count: usize, mut operation: impl FnMut()) -> f64 {
+    let begun = processor_nanos(clock);
+    for _ in 0..count {
+        operation();
+    }
+    (processor_nanos(clock) - begun) as f64 / count as f64
+}
+
+fn processor_nanos(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Delays in no order, the same in each run: xorshift64.
+struct Delays(u64);
+
+impl Delays {
+    fn next(&mut self, below: Duration) -> Duration {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        Duration::from_nanos(self.0 % below.as_nanos() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[test]
+    fn delays_repeat_and_stay_below_their_bound() {
+        let bound = Duration::from_millis(50);
+        let (mut first, mut second) = (Delays(1), Delays(1));
+        for _ in 0..1000 {
+            let delay = first.next(bound);
+            assert!(delay < bound);
+            assert_eq!(delay, second.next(bound));
+        }
+    }
+
+    #[test]
+    fn tokios_timers_fire_as_often_as_they_were_scheduled() {
+        fires_what_was_scheduled(tokio::TokioTimers::new().unwrap());
+    }
+
+    #[test]
+    fn calls_on_tokio_run_in_order() {
+        runs_calls_in_order(tokio::TokioCalls::new().unwrap());
+    }
+
+    fn fires_what_was_scheduled(mut timers: impl Timers) {
+        let count = 50;
+        for index in 0..count {
+            timers.schedule(Duration::from_millis(index % 3));
+            timers.schedule_and_cancel(Duration::from_millis(1));
+        }
+        assert_eq!(timers.fire(count as usize).unwrap(), count as usize);
+    }
+
+    fn runs_calls_in_order(mut calls: impl Calls) {
+        let queue = calls.queue();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let recorded = seen.clone();
+        let other = thread::spawn(move || {
+            for index in 0..100 {
+                let seen = seen.clone();
+                queue.call(move || seen.lock().unwrap().push(index));
+            }
+            call_and_wait(&queue, 1);
+            queue.stop();
+        });
+        calls.run().unwrap();
+        other.join().unwrap();
+        assert_eq!(*recorded.lock().unwrap(), (0..100).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,123 @@
+//! tokio's timers at their leanest, and tasks spawned on its loop from another thread.
+//!
+//! A timer is a `Sleep` in a box, polled once so that it is registered, with a waker that counts: no task, no join
+//! handle, so whatever a program adds comes on top. It is polled outside of any task, where tokio's budget of polls a
+//! turn does not apply.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, EnterGuard, Handle, Runtime};
+use tokio::sync::Notify;
+use tokio::time::Sleep;
+
+use super::{Calls, Queue, Timers};
+
+pub(super) struct TokioTimers {
+    live: Vec<Pin<Box<Sleep>>>,
+    fired: Arc<Fired>,
+    waker: Waker,
+    /// Leaked, so that it can stay entered between calls; the process ends with its probe.
+    runtime: &'static Runtime,
+    _entered: EnterGuard<'static>,
+}
+
+#[derive(Default)]
+struct Fired(AtomicUsize);
+
+impl Wake for Fired {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl TokioTimers {
+    pub(super) fn new() -> io::Result<TokioTimers> {
+        let runtime = Box::leak(Box::new(runtime()?));
+        let fired = Arc::new(Fired::default());
+        let (live, waker) = (Vec::with_capacity(super::LIVE), fired.clone().into());
+        Ok(TokioTimers { live, fired, waker, runtime, _entered: runtime.enter() })
+    }
+
+    fn registered(&self, delay: Duration) -> Pin<Box<Sleep>> {
+        let mut timer = Box::pin(tokio::time::sleep(delay));
+        if timer.as_mut().poll(&mut Context::from_waker(&self.waker)).is_ready() {
+            self.waker.wake_by_ref();
+        }
+        timer
+    }
+}
+
+impl Timers for TokioTimers {
+    fn schedule(&mut self, delay: Duration) {
+        let timer = self.registered(delay);
+        self.live.push(timer);
+    }
+
+    fn schedule_and_cancel(&mut self, delay: Duration) {
+        drop(self.registered(delay));
+    }
+
+    fn fire(&mut self, count: usize) -> io::Result<usize> {
+        Ok(self.runtime.block_on(async {
+            loop {
+                match self.fired.0.load(Ordering::Relaxed) {
+                    fired if fired >= count => return fired,
+                    _ => tokio::time::sleep(Duration::from_millis(1)).await,
+                }
+            }
+        }))
+    }
+}
+
+pub(super) struct TokioCalls {
+    runtime: Runtime,
+    stopped: Arc<Notify>,
+}
+
+pub(super) struct TokioQueue {
+    handle: Handle,
+    stopped: Arc<Notify>,
+}
+
+impl TokioCalls {
+    pub(super) fn new() -> io::Result<TokioCalls> {
+        Ok(TokioCalls { runtime: runtime()?, stopped: Arc::default() })
+    }
+}
+
+impl Calls for TokioCalls {
+    type Queue = TokioQueue;
+
+    fn queue(&self) -> TokioQueue {
+        TokioQueue { handle: self.runtime.handle().clone(), stopped: self.stopped.clone() }
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        self.runtime.block_on(self.stopped.notified());
+        Ok(())
+    }
+}
+
+impl Queue for TokioQueue {
+    fn call(&self, callback: impl FnOnce() + Send + 'static) {
+        self.handle.spawn(async move { callback() });
+    }
+
+    fn stop(&self) {
+        self.stopped.notify_one();
+    }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}

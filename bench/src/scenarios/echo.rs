@@ -1,0 +1,62 @@
+//! Processor time a message: lock-step, pipelined and short-lived connections.
+
+use std::io;
+use std::time::Instant;
+
+use super::{Metric, Plan, Unit, metric, size};
+use crate::candidate::Candidate;
+use crate::client::{Client, Load};
+use crate::process::{Launch, Server};
+use crate::servers::BUFFER_BYTES;
+
+const CHURN: Load = Load { message_bytes: 64, connections: 50, depth: 1 };
+
+/// The part of the window that goes by before it, so that caches and socket buffers are as they will stay.
+const WARM_UP: u32 = 4;
+
+pub(super) fn echo_metric(load: Load) -> Metric {
+    let Load { message_bytes, connections, depth } = load;
+    let kind = if depth == 1 { "echo" } else { "pipelined" };
+    let deep = if depth == 1 { String::new() } else { format!(", {depth} deep") };
+    let title = format!("{kind} {} x {connections}{deep}", size(message_bytes));
+    metric(format!("{kind}/{message_bytes}/{connections}"), title, Unit::NanosPerMessage)
+}
+
+pub(super) fn churn_metric() -> Metric {
+    metric("churn/64/50", "churn 64 B x 50", Unit::NanosPerMessage)
+}
+
+/// Nanoseconds of the server a message.
+pub(super) fn echo_sample(candidate: Candidate, load: Load, plan: &Plan) -> io::Result<f64> {
+    let server = start(candidate, plan)?;
+    let mut client = Client::new(server.port(), load);
+    client.connect()?;
+    over_window(&server, plan, || client.round())
+}
+
+/// Nanoseconds of the server a connection with one message.
+pub(super) fn churn_sample(candidate: Candidate, plan: &Plan) -> io::Result<f64> {
+    let server = start(candidate, plan)?;
+    let mut client = Client::new(server.port(), CHURN);
+    over_window(&server, plan, || client.churn())
+}
+
+fn start(candidate: Candidate, plan: &Plan) -> io::Result<Server> {
+    let (program, core) = (plan.program.as_path(), plan.core);
+    Launch { program, candidate, core, buffer_bytes: BUFFER_BYTES, tracer: Vec::new() }.start()
+}
+
+fn over_window(server: &Server, plan: &Plan, mut round: impl FnMut() -> io::Result<u64>) -> io::Result<f64> {
+    let warm = Instant::now() + plan.window / WARM_UP;
+    while Instant::now() < warm {
+        round()?;
+    }
+    let mut messages = 0;
+    let begun = server.processor_time()?;
+    let end = Instant::now() + plan.window;
+    while Instant::now() < end {
+        messages += round()?;
+    }
+    let used = server.processor_time()? - begun;
+    Ok(used.as_nanos() as f64 / messages as f64)
+}

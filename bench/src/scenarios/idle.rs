@@ -1,0 +1,47 @@
+//! Memory of connections that have echoed once and then do nothing.
+//!
+//! Two measures, neither of which contains kernel memory: what the allocator has handed out (exact), and what the process
+//! has written to (whole pages, the allocator's own book-keeping included).
+
+use std::io;
+
+use super::{Metric, Plan, Unit, metric};
+use crate::candidate::Candidate;
+use crate::client::{Client, Load};
+use crate::process::{Launch, Server, counted_program};
+use crate::servers::BUFFER_BYTES;
+
+const IDLE: Load = Load { message_bytes: 64, connections: 10_000, depth: 1 };
+
+/// Connections that come first, so that what a server allocates once is not counted.
+const FIRST: Load = Load { message_bytes: 64, connections: 100, depth: 1 };
+
+/// tokio's buffer belongs to a task, so an idle connection keeps it; this is the size of its own examples.
+const TOKIO_BUFFER_BYTES: usize = 1024;
+
+pub(super) fn metrics() -> Vec<Metric> {
+    vec![
+        metric("idle/allocated", "idle, allocated", Unit::BytesPerConnection),
+        metric("idle/private", "idle, private pages", Unit::BytesPerConnection),
+    ]
+}
+
+/// Bytes a connection: allocated, and private dirty.
+pub(super) fn sample(candidate: Candidate, plan: &Plan) -> io::Result<Vec<f64>> {
+    let buffer_bytes = if candidate == Candidate::Tokio { TOKIO_BUFFER_BYTES } else { BUFFER_BYTES };
+    let program = counted_program()?;
+    let launch = Launch { program: &program, candidate, core: plan.core, buffer_bytes, tracer: Vec::new() };
+    let mut server = launch.start()?;
+    let mut first = Client::new(server.port(), FIRST);
+    first.connect()?;
+    let before = memory(&mut server)?;
+    let mut idle = Client::new(server.port(), IDLE);
+    idle.connect()?;
+    let after = memory(&mut server)?;
+    let each = |before: u64, after: u64| (after as f64 - before as f64) / IDLE.connections as f64;
+    Ok(vec![each(before.0, after.0), each(before.1, after.1)])
+}
+
+fn memory(server: &mut Server) -> io::Result<(u64, u64)> {
+    Ok((server.live_bytes()?, server.private_dirty_bytes()?))
+}

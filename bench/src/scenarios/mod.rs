@@ -1,0 +1,166 @@
+//! What is measured: a file a kind of scenario, each of which turns a candidate into samples.
+
+mod echo;
+mod idle;
+mod probed;
+mod traced;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::arguments::Probe;
+use crate::candidate::Candidate;
+use crate::client::Load;
+
+/// How long and where.
+pub(crate) struct Plan {
+    pub(crate) program: PathBuf,
+    pub(crate) core: usize,
+    pub(crate) rounds: usize,
+    pub(crate) window: Duration,
+}
+
+/// One figure of a scenario.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Metric {
+    /// Names it for `--only`, in the results and in the bars.
+    pub(crate) name: String,
+    /// Says it to a reader.
+    pub(crate) title: String,
+    pub(crate) unit: Unit,
+}
+
+/// What a figure counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Unit {
+    NanosPerMessage,
+    NanosPerOperation,
+    BytesPerConnection,
+    InstructionsPerMessage,
+    SystemCallsPerMessage,
+}
+
+/// A way to measure a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scenario {
+    /// Lock-step echo, pipelined when the load's depth is more than one.
+    Echo(Load),
+    /// Connect, one echo, close.
+    Churn,
+    /// The memory of connections that do nothing.
+    Idle,
+    /// What happens inside one process.
+    Probed(Probe),
+    /// User-space instructions a message.
+    Instructions,
+    /// System calls a message.
+    SystemCalls,
+}
+
+const SIZES: [usize; 4] = [64, 1024, 16 * 1024, 100 * 1024];
+const CONNECTIONS: [usize; 3] = [1, 50, 1000];
+const PIPELINED: Load = Load { message_bytes: 1024, connections: 50, depth: 16 };
+
+impl Scenario {
+    /// All of them, in the order of the tables.
+    pub(crate) fn all() -> Vec<Scenario> {
+        let echo = SIZES.iter().flat_map(|&message_bytes| {
+            CONNECTIONS.map(|connections| Scenario::Echo(Load { message_bytes, connections, depth: 1 }))
+        });
+        let others = [
+            Scenario::Echo(PIPELINED),
+            Scenario::Churn,
+            Scenario::Idle,
+            Scenario::Probed(Probe::Timers),
+            Scenario::Probed(Probe::Calls),
+            Scenario::Instructions,
+            Scenario::SystemCalls,
+        ];
+        echo.chain(others).collect()
+    }
+
+    /// Whether it tells most for its time.
+    pub(crate) fn is_quick(self) -> bool {
+        match self {
+            Scenario::Echo(load) => load.connections == 50 || load.message_bytes == 64,
+            _ => true,
+        }
+    }
+
+    /// Whether one sample is exact, so that more would say the same.
+    pub(crate) fn is_exact(self) -> bool {
+        matches!(self, Scenario::Idle | Scenario::Instructions | Scenario::SystemCalls)
+    }
+
+    /// The tool that it needs and that not every machine has.
+    pub(crate) fn tool(self) -> Option<&'static str> {
+        match self {
+            Scenario::Instructions => Some("valgrind"),
+            Scenario::SystemCalls => Some("strace"),
+            _ => None,
+        }
+    }
+
+    /// Whether it means anything for that candidate.
+    pub(crate) fn concerns(self, candidate: Candidate) -> bool {
+        match self {
+            Scenario::Probed(_) => matches!(candidate, Candidate::Tokio | Candidate::ROPEWALK),
+            _ => true,
+        }
+    }
+
+    /// The figures of one sample, in its order.
+    pub(crate) fn metrics(self) -> Vec<Metric> {
+        match self {
+            Scenario::Echo(load) => vec![echo::echo_metric(load)],
+            Scenario::Churn => vec![echo::churn_metric()],
+            Scenario::Idle => idle::metrics(),
+            Scenario::Probed(probe) => probed::metrics(probe),
+            Scenario::Instructions => vec![traced::instructions_metric()],
+            Scenario::SystemCalls => traced::system_call_metrics(),
+        }
+    }
+
+    /// Measures once.
+    ///
+    /// # Errors
+    /// When the candidate cannot be started, breaks, or lacks what is measured.
+    pub(crate) fn sample(self, candidate: Candidate, plan: &Plan) -> io::Result<Vec<f64>> {
+        match self {
+            Scenario::Echo(load) => Ok(vec![echo::echo_sample(candidate, load, plan)?]),
+            Scenario::Churn => Ok(vec![echo::churn_sample(candidate, plan)?]),
+            Scenario::Idle => idle::sample(candidate, plan),
+            Scenario::Probed(probe) => probed::sample(probe, candidate, plan),
+            Scenario::Instructions => Ok(vec![traced::instructions(candidate, plan)?]),
+            Scenario::SystemCalls => traced::system_calls(candidate, plan),
+        }
+    }
+}
+
+/// A size as people say it.
+fn size(bytes: usize) -> String {
+    if bytes % 1024 == 0 { format!("{} KiB", bytes / 1024) } else { format!("{bytes} B") }
+}
+
+fn metric(name: impl Into<String>, title: impl Into<String>, unit: Unit) -> Metric {
+    Metric { name: name.into(), title: title.into(), unit }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_figure_has_a_name_of_its_own() {
+        let metrics: Vec<Metric> = Scenario::all().into_iter().flat_map(Scenario::metrics).collect();
+        let names: HashSet<&str> = metrics.iter().map(|metric| metric.name.as_str()).collect();
+        assert_eq!(names.len(), metrics.len());
+        assert!(names.contains("echo/16384/1000") && names.contains("pipelined/1024/50"));
+    }
+}
