@@ -3,6 +3,7 @@
 //! Each probe runs in a process of its own, pinned, and is timed on the processor clock of its thread or process, which
 //! does not see who else uses the machine.
 
+mod ropewalk;
 mod tokio;
 
 use std::hint::black_box;
@@ -65,6 +66,7 @@ trait Queue: Send + 'static {
 pub(crate) fn timers(candidate: Candidate) -> io::Result<[f64; 3]> {
     match candidate {
         Candidate::Tokio => time_timers(tokio::TokioTimers::new),
+        Candidate::ROPEWALK => time_timers(ropewalk::RopewalkTimers::new),
         _ => Err(io::Error::other(format!("{candidate} has no timers"))),
     }
 }
@@ -76,6 +78,7 @@ pub(crate) fn timers(candidate: Candidate) -> io::Result<[f64; 3]> {
 pub(crate) fn calls(candidate: Candidate) -> io::Result<[f64; 2]> {
     match candidate {
         Candidate::Tokio => time_calls(tokio::TokioCalls::new()?),
+        Candidate::ROPEWALK => time_calls(ropewalk::RopewalkCalls::new()?),
         _ => Err(io::Error::other(format!("{candidate} takes no calls from threads"))),
     }
 }
@@ -167,13 +170,15 @@ mod tests {
     }
 
     #[test]
-    fn tokios_timers_fire_as_often_as_they_were_scheduled() {
+    fn timers_fire_as_often_as_they_were_scheduled() {
         fires_what_was_scheduled(tokio::TokioTimers::new().unwrap());
+        fires_what_was_scheduled(ropewalk::RopewalkTimers::new().unwrap());
     }
 
     #[test]
-    fn calls_on_tokio_run_in_order() {
+    fn calls_from_another_thread_run_in_order() {
         runs_calls_in_order(tokio::TokioCalls::new().unwrap());
+        runs_calls_in_order(ropewalk::RopewalkCalls::new().unwrap());
     }
 
     fn fires_what_was_scheduled(mut timers: impl Timers) {

@@ -1,11 +1,12 @@
 //! Echo servers: one file a candidate, the same verb in each.
 //!
-//! All set TCP_NODELAY, listen with the same backlog, stop reading from a peer that does not read, and close when the peer
-//! has closed and everything is echoed. The raw loop, mio and ropewalk receive into one buffer that all connections
-//! share; tokio's idiom is a buffer for each task.
+//! All set TCP_NODELAY, serve the same listening socket, and close when the peer has closed and everything is echoed. The
+//! raw loop, mio and ropewalk receive into one buffer that all connections share; tokio's idiom is a buffer for each task.
+//! What a peer is too slow for, ropewalk queues as its front page's echo does; the others stop receiving.
 
 mod mio;
 mod raw_epoll;
+mod ropewalk;
 mod tokio;
 
 use std::io::{self, BufRead, Write};
@@ -34,7 +35,7 @@ pub(crate) fn serve(candidate: Candidate, listener: TcpListener, buffer_bytes: u
         Candidate::RawEpoll => raw_epoll::serve(listener, buffer_bytes),
         Candidate::Mio => mio::serve(listener, buffer_bytes),
         Candidate::Tokio => tokio::serve(listener, buffer_bytes),
-        Candidate::Ropewalk(_) => Err(io::Error::other("not yet")),
+        Candidate::Ropewalk(provider) => ropewalk::serve(provider, listener),
     }
 }
 
@@ -79,8 +80,6 @@ mod tests {
 
     use super::*;
 
-    const SERVED: [Candidate; 3] = [Candidate::RawEpoll, Candidate::Mio, Candidate::Tokio];
-
     fn start(candidate: Candidate, buffer_bytes: usize) -> SocketAddr {
         let listener = listen(0).unwrap();
         let address = listener.local_addr().unwrap();
@@ -94,7 +93,7 @@ mod tests {
 
     #[test]
     fn each_connection_gets_its_own_bytes_back() {
-        for candidate in SERVED {
+        for candidate in Candidate::ALL {
             let address = start(candidate, BUFFER_BYTES);
             let mut peers: Vec<_> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
             for round in 0..3u8 {
@@ -112,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_reads_late_gets_everything_in_order() {
-        for candidate in SERVED {
+        for candidate in Candidate::ALL {
             let address = start(candidate, BUFFER_BYTES);
             let mut peer = TcpStream::connect(address).unwrap();
             let mut writer = peer.try_clone().unwrap();
@@ -132,7 +131,7 @@ mod tests {
 
     #[test]
     fn messages_larger_than_the_buffer_are_echoed_whole() {
-        for candidate in SERVED {
+        for candidate in Candidate::ALL {
             let mut peer = TcpStream::connect(start(candidate, 1000)).unwrap();
             let sent = pattern(4321);
             peer.write_all(&sent).unwrap();
@@ -144,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_the_peer_closes_is_closed() {
-        for candidate in SERVED {
+        for candidate in Candidate::ALL {
             let address = start(candidate, BUFFER_BYTES);
             for _ in 0..200 {
                 let mut peer = TcpStream::connect(address).unwrap();

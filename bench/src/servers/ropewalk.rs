@@ -1,0 +1,24 @@
+//! ropewalk on one of its event providers: the echo of its front page.
+
+use std::io;
+use std::net::TcpListener;
+
+use ropewalk::prelude::*;
+
+struct Echo;
+
+impl Protocol for Echo {
+    fn connection_made(&mut self, transport: &Transport) {
+        let _ = transport.set_tcp_no_delay(true);
+    }
+
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        transport.write(data);
+    }
+}
+
+pub(super) fn serve(provider: &str, listener: TcpListener) -> io::Result<()> {
+    let reactor = Reactor::with(provider).map_err(io::Error::other)?;
+    reactor.adopt_stream_port(listener, || Echo).map_err(io::Error::other)?;
+    reactor.run().map_err(io::Error::other)
+}
