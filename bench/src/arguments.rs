@@ -12,10 +12,10 @@ const ABOUT: &str = "ropewalk beside its peers: what a message costs, as ratios"
 const METHOD: &str = "\
 How it measures:
   Each candidate is an echo server in a process of its own (this program again), pinned to one core. The client runs on
-  the same core under SCHED_BATCH, so it never pre-empts the server: all connections send, then all receive. A sample is
-  the server's processor time (/proc/PID/schedstat) over the window, divided by the messages. Candidates take turns
-  (A B C, then C B A), each round with fresh processes; what is printed are medians, and ratios of samples of the same
-  round. Trust the ratios more than the units, and nothing that was measured in a debug build.
+  the same core, both under SCHED_BATCH, so neither pre-empts the other: all connections send, then all receive. A
+  sample is the server's processor time (schedstat of /proc) over the window, divided by the messages. Candidates take
+  turns (A B C, then C B A), each round with fresh processes; what is printed are medians, and ratios of samples of the
+  same round. Trust the ratios more than the units, and nothing that was measured in a debug build.
 
 Scenarios, by the names that --only takes (any part of a name will do):
   echo/BYTES/CONNECTIONS       lock-step echo: 64, 1024, 16384, 102400 bytes; 1, 50, 1000 connections

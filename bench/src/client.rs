@@ -1,7 +1,7 @@
 //! The other end: one thread, in lock-step. All connections send, then all receive, then again.
 //!
-//! On the server's core and under SCHED_BATCH it runs only while the server sleeps, so the server always finds all of a
-//! round's requests waiting, whoever it is, and candidates are compared under the same load.
+//! On the server's core, and both under SCHED_BATCH, each runs only while the other sleeps, so the server always finds all
+//! of a round's requests waiting, whoever it is, and candidates are compared under the same load.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};

@@ -54,6 +54,8 @@ pub(crate) struct Entry {
 pub(crate) struct Verdict {
     pub(crate) bar: Bar,
     pub(crate) measured: Summary,
+    /// What the raw loop reaches, where it is another than the one that the bar names: no more is to be had here.
+    pub(crate) raw_loop: Option<f64>,
 }
 
 impl Row {
@@ -62,7 +64,8 @@ impl Row {
         let entries: Vec<Entry> = samples.iter().filter_map(|(who, own)| Entry::new(*who, own, samples)).collect();
         let ours = entries.iter().find(|entry| entry.candidate == Candidate::ROPEWALK);
         let verdicts = ours.map_or_else(Vec::new, |entry| {
-            bars(&metric.name).into_iter().filter_map(|bar| Verdict::new(bar, entry)).collect()
+            let raw = entries.iter().find(|entry| entry.candidate == Candidate::RawEpoll);
+            bars(&metric.name).into_iter().filter_map(|bar| Verdict::new(bar, entry, raw)).collect()
         });
         Row { metric, entries, verdicts }
     }
@@ -78,15 +81,19 @@ impl Entry {
         let ratios = others.filter_map(|(other, theirs)| Some((other.name(), Summary::of_ratios(own, theirs)?)));
         Some(Entry { candidate, samples: own.to_vec(), summary: Summary::of(own)?, ratios: ratios.collect() })
     }
+
+    /// The figure that a bar limits.
+    fn against(&self, bar: Bar) -> Option<Summary> {
+        bar.relative_to.map_or(Some(self.summary), |other| self.ratios.get(other.name()).copied())
+    }
 }
 
 impl Verdict {
-    fn new(bar: Bar, entry: &Entry) -> Option<Verdict> {
-        let measured = match bar.relative_to {
-            Some(other) => *entry.ratios.get(other.name())?,
-            None => entry.summary,
-        };
-        Some(Verdict { bar, measured })
+    /// `None` when the candidate that the bar names was not measured.
+    fn new(bar: Bar, ours: &Entry, raw: Option<&Entry>) -> Option<Verdict> {
+        let measured = ours.against(bar)?;
+        let raw_loop = raw.and_then(|raw| raw.against(bar)).map(|raw| raw.median);
+        Some(Verdict { bar, measured, raw_loop })
     }
 
     /// Whether the median is within the limit.
@@ -136,13 +143,14 @@ impl Results {
     }
 
     fn bars(&self) -> Table {
-        let header = ["", "measured", "from", "to", "", "at most", ""].map(String::from).into();
+        let header = ["", "measured", "from", "to", "", "raw loop", "at most", ""].map(String::from).into();
         let verdicts = self.rows.iter().flat_map(|row| row.verdicts.iter().map(move |verdict| (row, verdict)));
         let rows = verdicts.map(|(row, verdict)| {
-            let Verdict { bar, measured } = verdict;
+            let Verdict { bar, measured, raw_loop } = verdict;
             let of = bar.relative_to.map_or_else(String::new, |other| format!("of {other}"));
             let [median, least, greatest] = [measured.median, measured.least, measured.greatest].map(figure);
-            vec![row.metric.title.clone(), median, least, greatest, of, figure(bar.at_most), verdict.words()]
+            let raw = raw_loop.map_or_else(String::new, figure);
+            vec![row.metric.title.clone(), median, least, greatest, of, raw, figure(bar.at_most), verdict.words()]
         });
         Table { header, rows: rows.collect() }
     }
@@ -269,6 +277,8 @@ mod tests {
         let row = echo_row(1.07);
         let words: Vec<String> = row.verdicts.iter().map(Verdict::words).collect();
         assert_eq!(words, ["MISSED by 0.02", "ok", "goal 0.04 away"]);
+        let raw: Vec<Option<f64>> = row.verdicts.iter().map(|verdict| verdict.raw_loop).collect();
+        assert_eq!(raw, [Some(1.0), Some(1.0 / 1.1), None], "the raw loop has no ratio to itself");
         assert_eq!(results(vec![row]).missed(), 1);
         assert_eq!(results(vec![echo_row(1.0)]).missed(), 0);
     }

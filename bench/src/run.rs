@@ -36,6 +36,11 @@ pub fn main(live_bytes: Option<fn() -> usize>) -> ExitCode {
 
 fn serve_one(arguments: &ServeArguments, live_bytes: Option<fn() -> usize>) -> io::Result<()> {
     arguments.core.map_or(Ok(()), placement::pin)?;
+    if arguments.core.is_some() {
+        // Nor does the server interrupt the client's round when its first request arrives. A refusal is reported once,
+        // by who started this.
+        let _ = placement::never_preempt_others();
+    }
     let listener = servers::listen(arguments.port)?;
     servers::obey_parent(live_bytes);
     servers::say(&listener.local_addr()?.port().to_string());

@@ -1,8 +1,8 @@
 //! tokio's timers at their leanest, and tasks spawned on its loop from another thread.
 //!
-//! A timer is a `Sleep` in a box, polled once so that it is registered, with a waker that counts: no task, no join
-//! handle, so whatever a program adds comes on top. It is polled outside of any task, where tokio's budget of polls a
-//! turn does not apply.
+//! A timer is a `Sleep` in a box, polled once so that it is registered: no task, no join handle, so whatever a program
+//! adds comes on top. When it has woken its waker it is polled again and dropped, as whoever awaits it would. All polls
+//! are made outside of any task, where tokio's budget of polls a turn does not apply.
 
 use std::future::Future;
 use std::io;
@@ -20,7 +20,8 @@ use super::{Calls, Queue, Timers};
 
 pub(super) struct TokioTimers {
     live: Vec<Pin<Box<Sleep>>>,
-    fired: Arc<Fired>,
+    fired: usize,
+    woken: Arc<Woken>,
     waker: Waker,
     /// Leaked, so that it can stay entered between calls; the process ends with its probe.
     runtime: &'static Runtime,
@@ -28,9 +29,9 @@ pub(super) struct TokioTimers {
 }
 
 #[derive(Default)]
-struct Fired(AtomicUsize);
+struct Woken(AtomicUsize);
 
-impl Wake for Fired {
+impl Wake for Woken {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -43,24 +44,24 @@ impl Wake for Fired {
 impl TokioTimers {
     pub(super) fn new() -> io::Result<TokioTimers> {
         let runtime = Box::leak(Box::new(runtime()?));
-        let fired = Arc::new(Fired::default());
-        let (live, waker) = (Vec::with_capacity(super::LIVE), fired.clone().into());
-        Ok(TokioTimers { live, fired, waker, runtime, _entered: runtime.enter() })
+        let woken = Arc::new(Woken::default());
+        let (live, waker) = (Vec::with_capacity(super::LIVE), woken.clone().into());
+        Ok(TokioTimers { live, fired: 0, woken, waker, runtime, _entered: runtime.enter() })
     }
 
-    fn registered(&self, delay: Duration) -> Pin<Box<Sleep>> {
+    /// A timer that is registered, unless it was due at once.
+    fn registered(&self, delay: Duration) -> Option<Pin<Box<Sleep>>> {
         let mut timer = Box::pin(tokio::time::sleep(delay));
-        if timer.as_mut().poll(&mut Context::from_waker(&self.waker)).is_ready() {
-            self.waker.wake_by_ref();
-        }
-        timer
+        timer.as_mut().poll(&mut Context::from_waker(&self.waker)).is_pending().then_some(timer)
     }
 }
 
 impl Timers for TokioTimers {
     fn schedule(&mut self, delay: Duration) {
-        let timer = self.registered(delay);
-        self.live.push(timer);
+        match self.registered(delay) {
+            Some(timer) => self.live.push(timer),
+            None => self.fired += 1,
+        }
     }
 
     fn schedule_and_cancel(&mut self, delay: Duration) {
@@ -68,14 +69,15 @@ impl Timers for TokioTimers {
     }
 
     fn fire(&mut self, count: usize) -> io::Result<usize> {
-        Ok(self.runtime.block_on(async {
-            loop {
-                match self.fired.0.load(Ordering::Relaxed) {
-                    fired if fired >= count => return fired,
-                    _ => tokio::time::sleep(Duration::from_millis(1)).await,
-                }
+        let awaited = count - self.fired;
+        self.runtime.block_on(async {
+            while self.woken.0.load(Ordering::Relaxed) < awaited {
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
-        }))
+        });
+        let mut context = Context::from_waker(&self.waker);
+        self.live.retain_mut(|timer| timer.as_mut().poll(&mut context).is_pending());
+        Ok(count - self.live.len())
     }
 }
 
