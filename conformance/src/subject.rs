@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use ropewalk::testing::MemoryReactor;
 use ropewalk::{Reactor, RunOptions};
 
 /// A provider under test.
@@ -14,6 +15,11 @@ impl Subject {
     /// The provider of that name.
     pub fn named(name: &'static str) -> Subject {
         Subject { make: Box::new(move || Reactor::with(name).expect("this provider works here")) }
+    }
+
+    /// The simulated network.
+    pub fn simulated() -> Subject {
+        Subject { make: Box::new(|| Reactor::clone(&MemoryReactor::new())) }
     }
 
     /// A new reactor.

@@ -2,6 +2,7 @@
 
 use ropewalk_conformance::{Subject, conformance};
 
+conformance!(simulated = Subject::simulated(); core, time, tcp);
 #[cfg(unix)]
 conformance!(select = Subject::named("select"); core, time, tcp);
 #[cfg(unix)]

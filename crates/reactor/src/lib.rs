@@ -43,7 +43,7 @@ pub use interfaces::time::DelayedCall;
 pub use interfaces::unix::{UnixBinding, UnixDestination};
 pub use protocols::{ClientFactory, Factory, Protocol};
 pub use reactor::{DetachedWait, Interface, PanicPolicy, Reactor, ReactorInfo, reactors};
-pub use ropewalk_proto::{Address, Deferred, Failure, Moment, fail, gather_results, succeed};
+pub use ropewalk_proto::{Address, Deferred, Failure, Moment, Resolver, fail, gather_results, succeed};
 /// The door for event providers of one's own: [`Reactor::with_provider`].
 pub use ropewalk_sys as sys;
 pub use transports::{Connector, ConnectorState, Port, Transport};

@@ -21,7 +21,10 @@ impl Stream {
     /// Settles a connection that was queued for it.
     pub(crate) fn settle_queued(self: &Rc<Stream>, inner: &Rc<Inner>) {
         self.update(|flags| flags.queued = false);
-        self.settle(inner);
+        // A callback that runs the loop is followed by settling.
+        if !self.flags.get().in_callback {
+            self.settle(inner);
+        }
     }
 
     /// Brings the provider up to date.
@@ -112,7 +115,7 @@ impl Stream {
         }
         if let Some(stream) = self.itself(inner) {
             let transport = Transport(stream);
-            self.with_protocol(inner, |protocol| protocol.write_connection_lost(&transport));
+            transport.0.with_protocol(inner, |protocol| protocol.write_connection_lost(&transport));
             self.settle(inner);
         }
     }

@@ -60,6 +60,8 @@ pub(super) struct Flags {
     pub(super) blocked: bool,
     /// A callback of the protocol is on the stack: settling follows when it returns.
     pub(super) in_callback: bool,
+    /// The protocol is out, in one of its callbacks.
+    protocol_is_out: bool,
     /// Queued for settling before the loop waits.
     pub(super) queued: bool,
     /// There are unread bytes in [`Rare`].
@@ -78,6 +80,8 @@ pub(super) struct Rare {
     /// What a protocol gave back.
     pub(super) unread: Vec<u8>,
     pub(super) observers: Vec<Rc<dyn Observer>>,
+    /// Why the connection ended, until the callback returns that it ended in.
+    untold: Option<Error>,
 }
 
 impl Stream {
@@ -120,12 +124,27 @@ impl Stream {
         }
         let transport = Transport(self);
         let stream = &transport.0;
+        if stream.flags.get().in_callback {
+            return stream.ready_in_callback(&reactor.0, ready);
+        }
         if ready.intersects(Ready::WRITE | Ready::ERROR | Ready::HANGUP) && stream.flags.get().blocked {
             stream.update(|flags| flags.blocked = false);
             stream.settle(&reactor.0);
         }
         if ready.intersects(Ready::READ | Ready::ERROR | Ready::HANGUP) {
             stream.read(&reactor.0, &transport, scratch);
+        }
+    }
+
+    /// The connection's own callback runs the loop, and is not called again before it returns. Settling follows then:
+    /// it sends what can be sent, and has readability reported again.
+    fn ready_in_callback(&self, inner: &Inner, ready: Ready) {
+        if ready.intersects(Ready::WRITE | Ready::ERROR | Ready::HANGUP) {
+            self.update(|flags| flags.blocked = false);
+        }
+        if self.flags.get().armed {
+            let _ = inner.provider(|provider| provider.set_reading(self.key, false));
+            self.update(|flags| flags.armed = false);
         }
     }
 
@@ -163,7 +182,7 @@ impl Stream {
     }
 
     pub(super) fn deliver(&self, inner: &Rc<Inner>, transport: &Transport, data: &[u8]) {
-        self.with_protocol(inner, |protocol| protocol.data_received(transport, data));
+        transport.0.with_protocol(inner, |protocol| protocol.data_received(transport, data));
         self.settle(inner);
     }
 
@@ -172,26 +191,32 @@ impl Stream {
         let news = state.end_of_file();
         self.state.set(state);
         if news {
-            self.with_protocol(inner, |protocol| protocol.read_connection_lost(transport));
+            transport.0.with_protocol(inner, |protocol| protocol.read_connection_lost(transport));
         }
         self.settle(inner);
     }
 
     /// Calls the protocol, which is out of its place meanwhile. A panic ends the connection.
-    pub(super) fn with_protocol(&self, inner: &Rc<Inner>, callback: impl FnOnce(&mut dyn Protocol)) {
+    pub(super) fn with_protocol(self: &Rc<Stream>, inner: &Rc<Inner>, callback: impl FnOnce(&mut dyn Protocol)) {
         let Some(mut protocol) = self.protocol.take() else { return };
-        self.update(|flags| flags.in_callback = true);
+        self.update(|flags| (flags.in_callback, flags.protocol_is_out) = (true, true));
         let outcome = guard(inner, protocol.log_prefix(), || callback(&mut *protocol));
-        self.update(|flags| flags.in_callback = false);
+        self.update(|flags| (flags.in_callback, flags.protocol_is_out) = (false, false));
         // The callback may have switched to another protocol.
         let switched = self.protocol.take();
         self.protocol.set(Some(switched.unwrap_or(protocol)));
         if let Err(panicked) = outcome {
             self.end(inner, panicked);
         }
+        if self.state.get().is_lost() {
+            let untold = self.rare.take().and_then(|rare| rare.untold);
+            if let Some(reason) = untold {
+                self.tell_the_end(inner, &reason);
+            }
+        }
     }
 
-    /// The connection is over: closes it, and tells everyone once.
+    /// The connection is over: closes it, and tells everyone once, though not before its own callback has returned.
     pub(crate) fn end(&self, inner: &Rc<Inner>, reason: Error) {
         let mut state = self.state.get();
         if !state.lost() {
@@ -208,8 +233,10 @@ impl Stream {
         }
         self.stop_producer(inner);
         self.drop_rare();
-        if let Some(Source::Stream(stream)) = source {
-            Transport(stream).0.tell_the_end(inner, &reason);
+        if self.flags.get().protocol_is_out {
+            self.rare(|rare| rare.untold = Some(reason));
+        } else if let Some(Source::Stream(stream)) = source {
+            stream.tell_the_end(inner, &reason);
         }
         inner.descriptor_closed();
     }
@@ -368,7 +395,8 @@ impl Stream {
 
     /// Whether the provider should report what arrives.
     pub(super) fn reads(&self) -> bool {
-        self.state.get().wants_reading() && self.flags.get().read_holds == 0
+        let flags = self.flags.get();
+        self.state.get().wants_reading() && flags.read_holds == 0 && !flags.in_callback
     }
 
     /// Whether the provider takes bytes now.
