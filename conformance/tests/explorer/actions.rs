@@ -12,13 +12,15 @@ use crate::{clients, producers, servers};
 /// Does something, most often with `own`, the end whose callback is on the stack.
 pub(crate) fn act(world: &Rc<World>, reactor: &Reactor, own: Option<&Rc<End>>) {
     let own = own.filter(|_| world.chance(0.7)).cloned();
-    match world.below(20) {
+    match world.below(21) {
         0 | 1 => clients::connect(world, reactor),
         2 => clients::disturb(world),
         3 => servers::listen(world, reactor),
         4 => servers::disturb(world),
         5 => act_later(world, reactor),
         6 => act_from_thread(world, reactor),
+        7 if world.chance(0.5) => world.iterate(reactor),
+        7 => world.let_shutdown_go_on(),
         _ => {
             if let Some(end) = own.or_else(|| world.any_end()) {
                 act_on(world, reactor, &end);
@@ -31,14 +33,14 @@ fn act_on(world: &Rc<World>, reactor: &Reactor, end: &Rc<End>) {
     let Some(transport) = end.transport.borrow().clone() else { return };
     match world.below(20) {
         0..=7 => write(world, end, 1 + world.below(300)),
-        8 | 9 => write(world, end, 4000 + world.below(60_000)),
+        8 | 9 => write(world, end, 4000 + world.below(30_000)),
         10 => lose(world, end, &transport),
         11 => lose_write(world, end, &transport),
         12 => abort(world, end, &transport),
         13 | 14 => pause_for_a_while(world, reactor, end, &transport),
         15 => resume(world, end, &transport),
         16 => producers::register(world, reactor, end),
-        17 => transport.unregister_producer(),
+        17 => producers::unregister(end, &transport),
         18 => transport.set_watermarks(world.below(100_000), world.below(100_000)),
         _ => look(world, end, &transport),
     }

@@ -2,8 +2,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
-use ropewalk::{Address, ClientFactory, Connector, ConnectorState, Error, Factory, Protocol, Reactor};
+use ropewalk::{Address, ClientFactory, Connector, ConnectorState, Destination, Error, Factory, Protocol, Reactor};
 
 use crate::end::End;
 use crate::walker::Walker;
@@ -102,11 +103,29 @@ pub(crate) fn connect(world: &Rc<World>, reactor: &Reactor) {
     world.clients.borrow_mut().push(client.clone());
     let connecting = match place.starts_with('/') {
         true => reactor.connect_unix(place, ClientSide(client.clone())),
-        false => reactor.connect_tcp(place, ClientSide(client.clone())),
+        false => connect_tcp(world, reactor, place, &client),
     };
     match connecting {
         Ok(connector) => *client.connector.borrow_mut() = Some(connector),
         Err(error) => world.expect(false, || format!("connect: {error}")),
+    }
+}
+
+/// Some are impatient: their timeouts pass while others are connected.
+fn connect_tcp(world: &World, reactor: &Reactor, place: &str, client: &Rc<Client>) -> Result<Connector, Error> {
+    let mut destination = Destination::try_from(place)?;
+    if world.chance(0.5) {
+        destination = destination.timeout(Duration::from_micros(world.below(100_000) as u64));
+    }
+    reactor.connect_tcp(destination, ClientSide(client.clone()))
+}
+
+/// Nobody connects any more.
+pub(crate) fn give_up(world: &World) {
+    let clients = world.clients.borrow().clone();
+    let connectors = clients.iter().filter_map(|client| client.connector.borrow().clone());
+    for connector in connectors.filter(|connector| connector.state() == ConnectorState::Connecting) {
+        connector.disconnect();
     }
 }
 

@@ -4,9 +4,11 @@
 //! position. So whoever receives it can tell from whom it is, and that each byte came once and in order.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use ropewalk::Transport;
 
+use crate::producers::Spring;
 use crate::world::World;
 
 const HEADER: u64 = 8;
@@ -19,6 +21,8 @@ pub(crate) struct End {
     pub(crate) written: Cell<u64>,
     pub(crate) received: Cell<u64>,
     header: RefCell<Vec<u8>>,
+    /// What produces for it.
+    pub(crate) spring: RefCell<Option<Rc<Spring>>>,
 
     pub(crate) made: Cell<bool>,
     pub(crate) read_lost: Cell<bool>,

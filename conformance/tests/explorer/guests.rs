@@ -71,7 +71,7 @@ impl Guest {
         world.note(|| format!("guest {} does {action}", end.number));
         match action {
             0..=4 => self.write(1 + world.below(500)),
-            5 => self.write(100_000),
+            5 => self.write(20_000),
             6 => {
                 end.losing_write.set(true);
                 stream.finish();
@@ -82,6 +82,8 @@ impl Guest {
             }
             8 => {
                 end.losing_write.set(true);
+                // A UNIX socket has no resets: its peer sees an end that is like any other.
+                end.cut_short.set(stream.peer_address().inet().is_none());
                 stream.abort();
             }
             9 => stream.pause_reading(),

@@ -4,15 +4,15 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk::Reactor;
 use ropewalk::transports::{Producer, PullProducer, PushProducer};
+use ropewalk::{Reactor, Transport};
 
 use crate::actions::write;
 use crate::end::End;
 use crate::world::World;
 
 /// Produces a few pieces for an end, by being asked for each or on its own.
-struct Spring {
+pub(crate) struct Spring {
     world: Rc<World>,
     end: Rc<End>,
     pieces: Cell<usize>,
@@ -35,9 +35,22 @@ pub(crate) fn register(world: &Rc<World>, reactor: &Reactor, end: &Rc<End>) {
     });
     let pull = world.chance(0.5);
     let producer = if pull { Producer::pull(spring.clone()) } else { Producer::push(spring.clone()) };
-    if transport.register_producer(producer).is_ok() && !pull {
+    if transport.register_producer(producer).is_err() {
+        return;
+    }
+    world.expect(end.lives() || spring.stopped.get(), || format!("the late producer of end {} lives", end.number));
+    if end.lives() {
+        *end.spring.borrow_mut() = Some(spring.clone());
+    }
+    if !pull {
         spring.flow_later(reactor, 20);
     }
+}
+
+/// Whoever produces for `end` does so no more.
+pub(crate) fn unregister(end: &End, transport: &Transport) {
+    end.spring.take();
+    transport.unregister_producer();
 }
 
 /// Has another end paused when this one is too slow. What that other end is then told is not this schedule's to decide.
@@ -71,8 +84,13 @@ impl Spring {
             write(&self.world, &self.end, 1 + self.world.below(50_000));
         }
         if self.pieces.get() == 0 {
-            transport.unregister_producer();
+            unregister(&self.end, &transport);
         }
+    }
+
+    /// Whether it knows that nothing it writes will be sent.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.get()
     }
 
     fn told(&self, what: &str) {

@@ -123,6 +123,8 @@ impl Protocol for Walker {
         world.expect(!connected, || format!("end {} is lost and still connected", self.end.number));
         self.called(transport, "connection_lost", |_, end| {
             end.lost.set(true);
+            let stopped = end.spring.take().is_none_or(|spring| spring.is_stopped());
+            world.expect(stopped, || format!("the producer of end {} was not stopped", end.number));
             if world.shutting_down.get() {
                 end.cut_short.set(true);
             }

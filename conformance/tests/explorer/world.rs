@@ -2,9 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use ropewalk::testing::Random;
-use ropewalk::{Moment, Port, Reactor};
+use ropewalk::{Deferred, Moment, Port, Reactor, Resolver};
 
 use crate::clients::Client;
 use crate::end::End;
@@ -14,6 +15,9 @@ pub(crate) const PLACES: [&str; 4] = ["10.0.0.1:80", "10.0.0.2:80", "/run/walker
 
 /// The address at which the test listens.
 pub(crate) const GUEST_HOUSE: &str = "10.0.0.3:80";
+
+/// How many turns may run inside one another.
+const DEEPEST: usize = 2;
 
 pub(crate) struct World {
     random: RefCell<Random>,
@@ -33,6 +37,10 @@ pub(crate) struct World {
     pub(crate) panics: bool,
     /// Whether the reactor ends everything itself from here on.
     pub(crate) shutting_down: Cell<bool>,
+    /// What the reactor waits for before it shuts down.
+    shutdown: RefCell<Option<Resolver<()>>>,
+    /// How many callbacks on the stack run the loop themselves.
+    depth: Cell<usize>,
 }
 
 impl World {
@@ -53,6 +61,8 @@ impl World {
             started: Cell::default(),
             panics,
             shutting_down: Cell::default(),
+            shutdown: RefCell::default(),
+            depth: Cell::default(),
         }
     }
 
@@ -92,6 +102,40 @@ impl World {
         let left = self.budget.get();
         self.budget.set(left.saturating_sub(1));
         left > 0
+    }
+
+    /// Has the shutdown wait until somebody lets it go on, in the midst of a callback, or else for 20 ms.
+    pub(crate) fn wait_a_little(self: &Rc<World>, reactor: &Reactor) -> Deferred<()> {
+        let (deferred, resolver) = Deferred::new();
+        *self.shutdown.borrow_mut() = Some(resolver);
+        let world = self.clone();
+        reactor.call_later(Duration::from_millis(20), move |_| world.let_shutdown_go_on());
+        deferred
+    }
+
+    /// The shutdown goes on before this returns, if it waits.
+    pub(crate) fn let_shutdown_go_on(&self) {
+        let resolver = self.shutdown.take();
+        if let Some(resolver) = resolver {
+            self.note(|| "the shutdown goes on".to_owned());
+            self.shutting_down.set(true);
+            // What is opened from here on would outlive the run.
+            self.calm_down();
+            let outcome = resolver.callback(());
+            self.expect(outcome.is_ok(), || "the shutdown did not wait".to_owned());
+        }
+    }
+
+    /// Runs the loop once more inside what runs now.
+    pub(crate) fn iterate(&self, reactor: &Reactor) {
+        if self.depth.get() < DEEPEST {
+            self.depth.set(self.depth.get() + 1);
+            self.note(|| "an inner turn begins".to_owned());
+            let outcome = reactor.iterate(Some(Duration::ZERO));
+            self.expect(outcome.is_ok(), || format!("iterate: {outcome:?}"));
+            self.note(|| "an inner turn ends".to_owned());
+            self.depth.set(self.depth.get() - 1);
+        }
     }
 
     /// Nothing more is done from here on.
