@@ -1,0 +1,74 @@
+//! A calculator for lines: `cargo run -p ropewalk-examples --bin calculator`, then `nc 127.0.0.1 8002` and `1 + 2`.
+//!
+//! The rules are a function without a network, the protocol is four lines, and both are tested without a socket.
+
+use ropewalk::prelude::*;
+use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
+
+/// `left operator right`, with spaces between.
+fn calculate(line: &str) -> Result<f64, String> {
+    let words: Vec<_> = line.split_whitespace().collect();
+    let [left, operator, right] = words[..] else {
+        return Err(format!("expected 'NUMBER OPERATOR NUMBER', found {} words", words.len()));
+    };
+    let number = |word: &str| word.parse::<f64>().map_err(|_| format!("'{word}' is not a number"));
+    let (left, right) = (number(left)?, number(right)?);
+    match operator {
+        "+" => Ok(left + right),
+        "-" => Ok(left - right),
+        "*" => Ok(left * right),
+        "/" if right == 0.0 => Err("cannot divide by zero".into()),
+        "/" => Ok(left / right),
+        _ => Err(format!("'{operator}' is not an operator: use + - * /")),
+    }
+}
+
+struct Calculator;
+
+impl LineProtocol for Calculator {
+    fn line_received(&mut self, lines: &LineTransport, line: &[u8]) {
+        let answer = calculate(&String::from_utf8_lossy(line));
+        lines.send_line(answer.map_or_else(|error| format!("error: {error}"), |value| value.to_string()).as_bytes());
+    }
+}
+
+fn calculators() -> LineReceiver<Calculator> {
+    LineReceiver::new(Calculator).delimiter(&b"\n"[..])
+}
+
+fn main() -> ropewalk::Result<()> {
+    let reactor = Reactor::new()?;
+    let port = reactor.listen_tcp("127.0.0.1:8002", calculators)?;
+    println!("calculating on {}", port.host()?);
+    reactor.run()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ropewalk::testing::{Faults, MemoryReactor};
+
+    /// What the calculator answers, over a network that cuts everything into pieces.
+    fn ask(question: &[u8]) -> String {
+        let net = MemoryReactor::seeded(1).with_faults(Faults::none().short_reads().short_writes());
+        net.listen_tcp("10.0.0.1:80", calculators).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        client.write(question);
+        net.settle();
+        String::from_utf8(client.received()).unwrap()
+    }
+
+    #[test]
+    fn each_line_is_answered_in_order() {
+        assert_eq!(ask(b"1 + 2\n7 / 2\r\n2 * 21\n"), "3\n3.5\n42\n");
+    }
+
+    #[test]
+    fn a_mistake_is_explained_and_the_next_line_still_answered() {
+        assert_eq!(
+            ask(b"1 / 0\none + 2\n1 ^ 2\n1 +\n2 - 1\n"),
+            "error: cannot divide by zero\nerror: 'one' is not a number\nerror: '^' is not an operator: use + - * /\n\
+             error: expected 'NUMBER OPERATOR NUMBER', found 2 words\n1\n"
+        );
+    }
+}

@@ -1,0 +1,112 @@
+//! A chat room for lines: `cargo run -p ropewalk-examples --bin chat`, then `nc 127.0.0.1 8001` in two terminals.
+//!
+//! The first line is your name. One thread means that the room needs no lock, only a `RefCell`.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use ropewalk::prelude::*;
+use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
+
+/// Who is here, by name.
+#[derive(Clone, Default)]
+struct Room(Rc<RefCell<BTreeMap<String, LineTransport>>>);
+
+impl Room {
+    /// Sends a line to everybody but `sender`.
+    fn say(&self, sender: &str, line: &str) {
+        for (name, guest) in self.0.borrow().iter() {
+            if name != sender {
+                guest.send_line(line.as_bytes());
+            }
+        }
+    }
+}
+
+struct Guest {
+    room: Room,
+    name: Option<String>,
+}
+
+impl Guest {
+    fn introduce(&mut self, lines: &LineTransport, name: String) {
+        if name.is_empty() || self.room.0.borrow().contains_key(&name) {
+            return lines.send_line(b"that name is taken, try another:");
+        }
+        self.room.0.borrow_mut().insert(name.clone(), lines.clone());
+        self.room.say(&name, &format!("* {name} came in"));
+        lines.send_line(format!("welcome, {name}").as_bytes());
+        self.name = Some(name);
+    }
+}
+
+impl LineProtocol for Guest {
+    fn connection_made(&mut self, lines: &LineTransport) {
+        lines.send_line(b"your name?");
+    }
+
+    fn line_received(&mut self, lines: &LineTransport, line: &[u8]) {
+        let line = String::from_utf8_lossy(line).trim().to_owned();
+        match &self.name {
+            Some(name) => self.room.say(name, &format!("{name}: {line}")),
+            None => self.introduce(lines, line),
+        }
+    }
+
+    fn connection_lost(&mut self, _lines: &LineTransport, _reason: &Error) {
+        if let Some(name) = self.name.take() {
+            self.room.0.borrow_mut().remove(&name);
+            self.room.say(&name, &format!("* {name} left"));
+        }
+    }
+}
+
+/// A newline ends a line, so that nc and telnet both will do.
+fn guests(room: Room) -> impl Fn() -> LineReceiver<Guest> {
+    move || LineReceiver::new(Guest { room: room.clone(), name: None }).delimiter(&b"\n"[..])
+}
+
+fn main() -> ropewalk::Result<()> {
+    let reactor = Reactor::new()?;
+    let port = reactor.listen_tcp("127.0.0.1:8001", guests(Room::default()))?;
+    println!("chatting on {}", port.host()?);
+    reactor.run()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ropewalk::testing::MemoryReactor;
+
+    #[test]
+    fn guests_hear_each_other_and_who_comes_and_goes() {
+        let net = MemoryReactor::new();
+        net.listen_tcp("10.0.0.1:80", guests(Room::default())).unwrap();
+        let [ada, bob] = ["ada", "bob"].map(|name| {
+            let guest = net.connect_stream("10.0.0.1:80");
+            guest.write(format!("{name}\r\n").as_bytes());
+            net.settle();
+            guest
+        });
+        bob.write(b"good evening\n");
+        net.settle();
+        bob.close();
+        net.settle();
+        let heard = String::from_utf8(ada.received()).unwrap();
+        assert_eq!(heard, "your name?\nwelcome, ada\n* bob came in\nbob: good evening\n* bob left\n");
+        assert_eq!(String::from_utf8(bob.received()).unwrap(), "your name?\nwelcome, bob\n");
+    }
+
+    #[test]
+    fn a_taken_name_is_refused() {
+        let net = MemoryReactor::new();
+        net.listen_tcp("10.0.0.1:80", guests(Room::default())).unwrap();
+        let guests = [(); 2].map(|()| net.connect_stream("10.0.0.1:80"));
+        for guest in &guests {
+            guest.write(b"ada\n");
+            net.settle();
+        }
+        assert!(guests[1].received().ends_with(b"that name is taken, try another:\n"));
+    }
+}
