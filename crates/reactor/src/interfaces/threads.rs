@@ -18,8 +18,8 @@ use crate::reactor::{Reactor, SendCall};
 /// How many threads the pool has at most, at first.
 const POOL_SIZE: usize = 10;
 
-/// How long the end of a run waits for work in threads. What takes longer finishes by itself, so that a signal stops the
-/// loop within half a second.
+/// How long the end of a run waits for work in threads. What takes longer finishes by itself, and what has not begun waits
+/// for the next run, so that a signal stops the loop within half a second.
 const JOIN_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Reaches a reactor from any thread: the only part of one that is `Send`.
@@ -69,7 +69,7 @@ impl ThreadHandle {
 
     /// Wakes the loop without anything to do.
     pub fn wake_up(&self) {
-        self.0.waker.wake();
+        self.0.wake();
     }
 }
 
@@ -111,6 +111,11 @@ impl ThreadCalls {
         }
     }
 
+    /// Ends the present wait, or the next.
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+
     /// Swaps the queue for `batch`, which is empty and keeps its memory from the turn before.
     pub(crate) fn take_batch(&self, batch: &mut Vec<Box<dyn SendCall>>) {
         std::mem::swap(&mut lock(&self.queue).calls, batch);
@@ -138,7 +143,8 @@ impl Reactor {
 
     /// Runs `work` in a thread of the pool. A panic in it is logged.
     ///
-    /// No thread starts before the reactor runs: earlier work waits until then.
+    /// No thread starts before the reactor runs: earlier work waits until then. Work that waits when the reactor stops is
+    /// still done, as far as that takes no longer than 300 ms; the rest waits for the next run.
     pub fn call_in_thread(&self, work: impl FnOnce() + Send + 'static) {
         self.0.pool.submit(Box::new(work));
     }
@@ -196,16 +202,20 @@ struct Shared {
 
 struct PoolState {
     queue: VecDeque<Work>,
+    /// Threads of the present epoch.
     threads: usize,
-    idle: usize,
+    /// Those of them that have work in hand.
+    busy: usize,
     size: usize,
-    /// Threads of an earlier number end when they next look.
+    /// The run is over: threads end when there is no more work.
+    ending: bool,
+    /// Threads of an earlier number were given up, and count no more.
     epoch: u64,
 }
 
 impl Default for PoolState {
     fn default() -> Self {
-        PoolState { queue: VecDeque::new(), threads: 0, idle: 0, size: POOL_SIZE, epoch: 0 }
+        PoolState { queue: VecDeque::new(), threads: 0, busy: 0, size: POOL_SIZE, ending: false, epoch: 0 }
     }
 }
 
@@ -218,26 +228,24 @@ impl ThreadPool {
     pub(crate) fn start(&self) {
         self.running.set(true);
         let mut state = lock(&self.shared.state);
-        for _ in 0..state.queue.len() {
-            self.shared.grow(&mut state);
-        }
+        state.ending = false;
+        self.shared.grow(&mut state);
     }
 
-    /// Has idle threads end, and waits for busy ones for a moment.
+    /// Has threads end when the work is done, and waits for that for a moment.
     pub(crate) fn stop(&self) {
         if !self.running.replace(false) {
             return;
         }
         let mut state = lock(&self.shared.state);
-        state.epoch += 1;
+        state.ending = true;
         self.shared.work_came.notify_all();
         let deadline = Instant::now() + JOIN_TIMEOUT;
         while state.threads > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 tracing::warn!(threads = state.threads, "work in threads outlives the reactor's run");
-                // They do not count for the next run.
-                state.threads = 0;
+                state.give_threads_up();
                 return;
             }
             let waited = self.shared.thread_ended.wait_timeout(state, left);
@@ -255,7 +263,11 @@ impl ThreadPool {
     }
 
     fn set_size(&self, size: usize) {
-        lock(&self.shared.state).size = size;
+        let mut state = lock(&self.shared.state);
+        state.size = size;
+        if self.running.get() {
+            self.shared.grow(&mut state);
+        }
         self.shared.work_came.notify_all();
     }
 
@@ -277,19 +289,30 @@ impl Drop for ThreadPool {
     }
 }
 
+impl PoolState {
+    fn give_threads_up(&mut self) {
+        self.epoch += 1;
+        self.threads = 0;
+        self.busy = 0;
+    }
+
+    fn is_superfluous(&self) -> bool {
+        self.threads > self.size || (self.ending && self.queue.is_empty())
+    }
+}
+
 impl Shared {
-    /// Starts a thread if there is more work than idle threads, and room for one.
+    /// Starts threads while there is more work than threads without any, and room for one.
     fn grow(self: &Arc<Shared>, state: &mut PoolState) {
-        if state.idle >= state.queue.len() || state.threads >= state.size {
-            return;
-        }
-        let shared = self.clone();
-        let epoch = state.epoch;
-        let thread = std::thread::Builder::new().name("ropewalk-pool".into());
-        match thread.spawn(move || shared.work(epoch)) {
-            Ok(_detached) => state.threads += 1,
-            Err(error) if state.threads > 0 => tracing::warn!(%error, "cannot start another thread"),
-            Err(error) => tracing::error!(%error, "cannot start any thread: work waits"),
+        let wanted = state.queue.len().saturating_sub(state.threads - state.busy);
+        for _ in 0..wanted.min(state.size.saturating_sub(state.threads)) {
+            let (shared, epoch) = (self.clone(), state.epoch);
+            let thread = std::thread::Builder::new().name("ropewalk-pool".into());
+            match thread.spawn(move || shared.work(epoch)) {
+                Ok(_detached) => state.threads += 1,
+                Err(error) if state.threads > 0 => return tracing::warn!(%error, "cannot start another thread"),
+                Err(error) => return tracing::error!(%error, "cannot start any thread: work waits"),
+            }
         }
     }
 
@@ -298,30 +321,29 @@ impl Shared {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
                 tracing::error!(message = panic_message(&*panic), "work in a thread panicked");
             }
+            let mut state = lock(&self.state);
+            if state.epoch == epoch {
+                state.busy -= 1;
+            }
         }
     }
 
     /// The next piece of work; `None` when this thread should end.
     fn next(&self, epoch: u64) -> Option<Work> {
         let mut state = lock(&self.state);
-        loop {
-            if state.epoch != epoch {
-                // Counted out already if the pool did not wait for it.
-                state.threads = state.threads.saturating_sub(1);
+        while state.epoch == epoch {
+            if state.is_superfluous() {
+                state.threads -= 1;
                 self.thread_ended.notify_all();
                 return None;
             }
-            if state.threads > state.size {
-                state.threads -= 1;
-                return None;
-            }
             if let Some(work) = state.queue.pop_front() {
+                state.busy += 1;
                 return Some(work);
             }
-            state.idle += 1;
             state = self.work_came.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.idle -= 1;
         }
+        None
     }
 }
 
