@@ -8,7 +8,7 @@
 //! An event has three phases. Triggers of `before` may return a Deferred; `during` begins when all of them have fired,
 //! and the loop keeps serving connections and timers until then. Triggers of `during`, then of `after`, run in order.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -20,14 +20,24 @@ use crate::reactor::{Inner, Reactor, Source, enter, guard};
 
 /// How far a reactor is; see the module's picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum RunState {
+enum Stage {
     #[default]
     Idle,
     Starting,
     Running,
-    /// `stop` was called; shutdown begins with this turn's end.
-    StopRequested,
     ShuttingDown,
+}
+
+/// The state of the present run.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct RunState {
+    stage: Stage,
+    /// From `during startup` to `during shutdown`.
+    running: bool,
+    /// `stop` was called; shutdown begins with this turn's end.
+    stop_requested: bool,
+    /// Counts runs, so that an event which waits does not go on in a later one.
+    number: u64,
 }
 
 /// When a trigger runs, relative to its event.
@@ -98,6 +108,15 @@ struct Trigger {
     action: Action,
 }
 
+/// An event that fires.
+struct Firing {
+    event: Rc<str>,
+    /// The run whose start or end it is, if it is that.
+    run: Option<u64>,
+    /// For how many `before` triggers it waits, and one while they are being run.
+    waiting: Cell<usize>,
+}
+
 /// The triggers that have not fired.
 #[derive(Default)]
 pub(crate) struct Triggers {
@@ -127,8 +146,8 @@ impl Reactor {
     /// # Errors
     /// As [`run`](Reactor::run).
     pub fn run_with(&self, options: RunOptions) -> Result<()> {
-        self.start_running(options)?;
         let _current = enter(self);
+        self.start_running(options)?;
         let outcome = self.main_loop();
         if outcome.is_err() {
             self.crash();
@@ -149,7 +168,10 @@ impl Reactor {
         if options.install_signal_handlers && self.provides(crate::Interface::Signals) {
             self.0.signals.install()?;
         }
-        self.0.state.set(RunState::Starting);
+        // One from turns outside a run is not this run's.
+        self.0.take_panic();
+        let number = self.0.state.get().number + 1;
+        self.0.state.set(RunState { stage: Stage::Starting, number, ..RunState::default() });
         self.fire_system_event("startup");
         Ok(())
     }
@@ -171,42 +193,36 @@ impl Reactor {
     /// # Errors
     /// [`Error::ReactorNotRunning`] when it does not run or is stopping already.
     pub fn stop(&self) -> Result<()> {
-        match self.0.state.get() {
-            RunState::Starting | RunState::Running => {
-                self.0.request_stop();
-                Ok(())
-            }
-            _ => Err(Error::ReactorNotRunning),
-        }
+        if self.0.request_stop() { Ok(()) } else { Err(Error::ReactorNotRunning) }
     }
 
     /// Leaves the loop after the present callback's turn, without any event; connections and timers stay as they are and
     /// go on with the next `run`.
     pub fn crash(&self) {
         if self.is_started() {
-            self.0.state.set(RunState::Idle);
+            self.0.end_run();
             self.0.signals.uninstall();
-            self.0.work_changed();
         }
     }
 
     /// Whether the loop runs: from the `during` phase of startup to the `during` phase of shutdown.
     pub fn running(&self) -> bool {
-        matches!(self.0.state.get(), RunState::Running | RunState::StopRequested | RunState::ShuttingDown)
+        self.0.state.get().running
     }
 
     /// Whether turns should be made: from the beginning of `run` until the end of shutdown.
     pub fn is_started(&self) -> bool {
-        self.0.state.get() != RunState::Idle
+        self.0.state.get().stage != Stage::Idle
     }
 
-    /// Calls `call` at once if the reactor runs, or else when it has started.
-    pub fn call_when_running(&self, call: impl FnOnce(&Reactor) + 'static) {
+    /// Calls `call` at once if the reactor runs, or else when it has started: then the trigger that will do so is
+    /// returned.
+    pub fn call_when_running(&self, call: impl FnOnce(&Reactor) + 'static) -> Option<TriggerId> {
         if self.running() {
             call(self);
-        } else {
-            self.add_system_event_trigger(Phase::After, "startup", call);
+            return None;
         }
+        Some(self.add_system_event_trigger(Phase::After, "startup", call))
     }
 
     /// Has `trigger` run once with the next `event`: `startup`, `shutdown`, or any name that
@@ -247,70 +263,68 @@ impl Reactor {
     ///
     /// When a `Before` trigger returned a Deferred, the later phases run when that has fired, after this returned.
     pub fn fire_system_event(&self, event: &str) {
-        let event: Rc<str> = event.into();
-        let waiting: Rc<RefCell<usize>> = Rc::new(RefCell::new(1));
+        let firing = Rc::new(Firing { event: event.into(), run: self.0.own_event(event), waiting: Cell::new(1) });
         loop {
-            let trigger = self.0.triggers.borrow_mut().pop(&event, Phase::Before);
+            let trigger = self.0.triggers.borrow_mut().pop(&firing.event, Phase::Before);
             let Some(trigger) = trigger else { break };
             let Ok(Some(deferred)) = guard(&self.0, trigger.name, || (trigger.action)(self)) else { continue };
-            *waiting.borrow_mut() += 1;
-            let (reactor, event, waiting) = (self.downgrade(), event.clone(), waiting.clone());
+            firing.waiting.set(firing.waiting.get() + 1);
+            let (reactor, firing) = (self.downgrade(), firing.clone());
             let name = trigger.name;
             deferred.add_both(move |outcome| {
                 if let Err(failure) = outcome {
-                    tracing::error!(trigger = name, %failure, "a trigger before {event} failed");
+                    tracing::error!(trigger = name, %failure, "a trigger before {} failed", firing.event);
                 }
                 if let Some(inner) = reactor.upgrade() {
-                    Reactor(inner).one_trigger_less(&waiting, &event);
+                    Reactor(inner).one_trigger_less(&firing);
                 }
             });
         }
-        self.one_trigger_less(&waiting, &event);
+        self.one_trigger_less(&firing);
     }
 
-    fn one_trigger_less(&self, waiting: &RefCell<usize>, event: &Rc<str>) {
-        let left = {
-            let mut waiting = waiting.borrow_mut();
-            *waiting -= 1;
-            *waiting
-        };
-        if left > 0 {
+    fn one_trigger_less(&self, firing: &Firing) {
+        firing.waiting.set(firing.waiting.get() - 1);
+        // A start that was held up until after the stop never comes: what waited for it waits for the next.
+        if firing.waiting.get() > 0 || firing.run != self.0.own_event(&firing.event) {
             return;
         }
-        self.happen(event);
+        if firing.run.is_some() {
+            self.happen(&firing.event);
+        }
         for phase in [Phase::During, Phase::After] {
             loop {
-                let trigger = self.0.triggers.borrow_mut().pop(event, phase);
+                let trigger = self.0.triggers.borrow_mut().pop(&firing.event, phase);
                 let Some(trigger) = trigger else { break };
                 // Only `before` is waited for.
                 let _ = guard(&self.0, trigger.name, || (trigger.action)(self));
             }
-            if phase == Phase::During {
-                self.0.work_changed();
-            }
+        }
+        self.0.work_changed();
+        if firing.run.is_some() && !self.is_started() {
+            // After the last trigger: a second signal during shutdown must not kill the process in the middle of it.
+            self.0.signals.uninstall();
         }
     }
 
-    /// The reactor's own part in an event, ahead of the user's `during` triggers.
+    /// The reactor's own part in its own events, ahead of the user's `during` triggers.
     fn happen(&self, event: &str) {
-        match event {
-            "startup" if self.0.state.get() == RunState::Starting => {
-                self.0.state.set(RunState::Running);
-                self.0.pool.start();
-            }
-            "shutdown" if self.0.state.get() == RunState::ShuttingDown => {
-                self.crash();
-                self.disconnect_all();
-                self.0.pool.stop();
-            }
-            _ => {}
+        if event == "startup" {
+            let state = self.0.state.get();
+            self.0.state.set(RunState { stage: Stage::Running, running: true, ..state });
+            self.0.pool.start();
+        } else {
+            self.0.end_run();
+            self.disconnect_all();
+            self.0.pool.stop();
         }
     }
 
     /// Fires `shutdown` when `stop` was called.
     pub(crate) fn shut_down_if_asked(&self) {
-        if self.0.state.get() == RunState::StopRequested {
-            self.0.state.set(RunState::ShuttingDown);
+        let state = self.0.state.get();
+        if state.stop_requested {
+            self.0.state.set(RunState { stage: Stage::ShuttingDown, stop_requested: false, ..state });
             self.fire_system_event("shutdown");
         }
     }
@@ -330,14 +344,39 @@ impl Reactor {
 }
 
 impl Inner {
-    pub(crate) fn request_stop(&self) {
-        if matches!(self.state.get(), RunState::Starting | RunState::Running) {
-            self.state.set(RunState::StopRequested);
+    /// Has `shutdown` fire at the end of the turn. Returns whether the reactor runs and was not stopping already.
+    pub(crate) fn request_stop(&self) -> bool {
+        let state = self.state.get();
+        let may_stop = matches!(state.stage, Stage::Starting | Stage::Running) && !state.stop_requested;
+        if may_stop {
+            self.state.set(RunState { stop_requested: true, ..state });
             self.work_changed();
         }
+        may_stop
     }
 
     pub(crate) fn has_pending_stop(&self) -> bool {
-        self.state.get() == RunState::StopRequested
+        self.state.get().stop_requested
+    }
+
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.state.get().stage == Stage::ShuttingDown
+    }
+
+    fn end_run(&self) {
+        let number = self.state.get().number;
+        self.state.set(RunState { number, ..RunState::default() });
+        self.work_changed();
+    }
+
+    /// The run that `event` is a part of at this stage, if it is the reactor's own.
+    fn own_event(&self, event: &str) -> Option<u64> {
+        let state = self.state.get();
+        let own = match event {
+            "startup" => state.stage == Stage::Starting,
+            "shutdown" => state.stage == Stage::ShuttingDown,
+            _ => false,
+        };
+        own.then_some(state.number)
     }
 }

@@ -9,7 +9,6 @@ use std::cell::{Cell, RefCell};
 use ropewalk_sys::Waker;
 use ropewalk_sys::signals::{STOP_SIGNALS, SignalGuard};
 
-use super::core::RunState;
 use crate::error::{Error, Result};
 use crate::reactor::Reactor;
 
@@ -50,7 +49,7 @@ impl Signals {
             let signal = self.guard.borrow().as_ref().and_then(SignalGuard::take);
             let Some(signal) = signal else { return };
             self.received.set(Some(signal));
-            if reactor.0.state.get() == RunState::ShuttingDown {
+            if reactor.0.is_shutting_down() {
                 tracing::warn!(signal, "received another signal while shutting down: leaving at once");
                 reactor.crash();
             } else {
