@@ -17,7 +17,7 @@ mod waker;
 pub use fork::forks;
 pub use io_handle::{AsIo, AsRawIo, BorrowedIo, OwnedIo, RawIo};
 pub use provider::{
-    Capabilities, ConnectSpec, Event, EventProvider, Events, Interest, Kind, ListenSpec, Ready, Received, Sent,
+    Capabilities, Clock, ConnectSpec, Event, EventProvider, Events, Interest, Kind, ListenSpec, Ready, Received, Sent,
     SocketOption,
 };
 pub use providers::{Provider, providers};

@@ -9,6 +9,7 @@
 //! is stale: every call with it returns `NotFound` or does nothing.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bitflags::bitflags;
@@ -17,6 +18,9 @@ use ropewalk_proto::{Address, Key, Moment, Outbox};
 
 use crate::io_handle::{OwnedIo, RawIo};
 use crate::waker::Waker;
+
+/// Tells a provider's monotonic time, from any thread.
+pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
 
 /// A source of events, and the operations on what it reports.
 ///
@@ -31,6 +35,10 @@ pub trait EventProvider: Send {
 
     /// The monotonic time; virtual when simulated.
     fn now(&self) -> Moment;
+
+    /// The clock that [`now`](EventProvider::now) reads, for whoever must tell the time while the provider waits in another
+    /// thread.
+    fn clock(&self) -> Clock;
 
     /// The wall clock, for those who want to know what time it is; virtual when simulated.
     fn wall_clock(&self) -> SystemTime {

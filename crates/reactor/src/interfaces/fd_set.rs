@@ -142,15 +142,19 @@ impl Reactor {
         if interest.is_empty() {
             self.0.watches.borrow_mut().0.remove(&identity(descriptor));
             self.unwatch(watch.key);
-        } else if let Ok(Err(error)) = self.0.provider(|provider| provider.set_interest(watch.key, interest)) {
-            // The descriptor may have been closed before it was removed.
-            tracing::debug!(%error, "cannot change what a descriptor is watched for");
+            return;
         }
+        self.0.tell_provider(move |provider| {
+            if let Err(error) = provider.set_interest(watch.key, interest) {
+                // The descriptor may have been closed before it was removed.
+                tracing::debug!(%error, "cannot change what a descriptor is watched for");
+            }
+        });
     }
 
     fn unwatch(&self, key: Key) {
         self.0.sources.borrow_mut().remove(key);
-        let _ = self.0.provider(|provider| provider.close(key));
+        self.0.tell_provider(move |provider| provider.close(key));
     }
 }
 

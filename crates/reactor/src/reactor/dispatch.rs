@@ -10,7 +10,7 @@ impl Reactor {
     /// An event whose source was closed by an earlier callback of the same batch is dropped: its key is stale.
     pub fn dispatch(&self) {
         // The next `prepare` sees what is woken from here on.
-        self.0.executor.set_asleep(false);
+        self.0.set_sleeping(false);
         let mut events = self.0.events.take();
         let mut scratch = self.0.scratch.take();
         if scratch.is_empty() {

@@ -1,7 +1,8 @@
 //! Living inside another loop, and waiting in another thread.
 //!
 //! A host loop watches [`Reactor::foreign`] for readability, wakes at the deadline that [`Reactor::prepare`] returned,
-//! is told by the deadline hook when that changed meanwhile, and then calls `wait(Some(0))` and `dispatch`.
+//! is told by the deadline hook when that changed meanwhile, and then calls `wait(Some(0))`, `dispatch`, and `prepare`
+//! again before it sleeps.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -20,17 +21,34 @@ type Hook = Rc<dyn Fn()>;
 #[derive(Default)]
 pub(crate) struct DeadlineHook {
     hook: RefCell<Option<Hook>>,
-    /// Set from the end of `prepare` to the next: changes inside a turn are seen by its own `prepare`.
+    /// Set from the end of `prepare` to `dispatch` or the next `prepare`, which sees what changes before it.
     sleeping: Cell<bool>,
 }
 
 /// Where a provider returns to after it waited elsewhere.
-#[derive(Clone, Default)]
-pub(crate) struct Home(Arc<Mutex<Option<Box<dyn EventProvider>>>>);
+type Home = Arc<Mutex<Option<Box<dyn EventProvider>>>>;
 
-impl Home {
-    pub(crate) fn take_back(&self) -> Option<Box<dyn EventProvider>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+/// What is kept for a provider that waits elsewhere.
+#[derive(Default)]
+pub(crate) struct Detached {
+    home: Home,
+    /// What it must be told first when it is back.
+    postponed: RefCell<Vec<Postponed>>,
+}
+
+type Postponed = Box<dyn FnOnce(&mut dyn EventProvider)>;
+
+impl Detached {
+    pub(super) fn take_back(&self) -> Option<Box<dyn EventProvider>> {
+        let mut provider = self.home.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        for tell in self.postponed.take() {
+            tell(&mut *provider);
+        }
+        Some(provider)
+    }
+
+    pub(super) fn postpone(&self, tell: Postponed) {
+        self.postponed.borrow_mut().push(tell);
     }
 }
 
@@ -58,14 +76,14 @@ impl Reactor {
     /// Takes the wait of a turn away, so that it can block in another thread or without an interpreter's lock.
     ///
     /// Until the [`DetachedWait`] is dropped, what needs the event provider returns [`Error::Waiting`]; writes are
-    /// queued.
+    /// queued, and what is removed or closed is when the provider is back. Work that is added meanwhile ends the wait.
     ///
     /// # Errors
     /// [`Error::Waiting`] when one is out already.
     pub fn detach_wait(&self) -> Result<DetachedWait> {
         self.0.provider(|_| ())?;
         let provider = self.0.provider.borrow_mut().take();
-        Ok(DetachedWait { provider, home: self.0.detached.clone() })
+        Ok(DetachedWait { provider, home: self.0.detached.home.clone() })
     }
 
     /// Handles the events that a [`DetachedWait`] collected.
@@ -80,6 +98,9 @@ impl Inner {
     pub(crate) fn work_changed(&self) {
         if !self.deadline_hook.sleeping.get() {
             return;
+        }
+        if self.provider(|_| ()).is_err() {
+            self.calls.wake();
         }
         let hook = self.deadline_hook.hook.borrow().clone();
         if let Some(hook) = hook {
@@ -114,6 +135,6 @@ impl DetachedWait {
 
 impl Drop for DetachedWait {
     fn drop(&mut self) {
-        *self.home.0.lock().unwrap_or_else(PoisonError::into_inner) = self.provider.take();
+        *self.home.lock().unwrap_or_else(PoisonError::into_inner) = self.provider.take();
     }
 }

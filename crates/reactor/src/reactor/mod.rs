@@ -17,7 +17,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use ropewalk_proto::{Moment, Outbox, SecondaryMap, TimerQueue};
-use ropewalk_sys::{Capabilities, EventProvider, Events};
+use ropewalk_sys::{Capabilities, Clock, EventProvider, Events};
 
 pub(crate) use call::{Call, SendCall};
 pub use choose::{ReactorInfo, reactors};
@@ -66,7 +66,8 @@ pub(crate) struct Inner {
     provider: RefCell<Option<Box<dyn EventProvider>>>,
     pub(crate) name: &'static str,
     capabilities: Capabilities,
-    pub(crate) detached: host::Home,
+    clock: Clock,
+    detached: host::Detached,
 
     pub(crate) sources: RefCell<SecondaryMap<Source>>,
     pub(crate) timers: RefCell<TimerQueue<Box<dyn Call>>>,
@@ -109,8 +110,9 @@ impl Reactor {
         Reactor(Rc::new(Inner {
             name: provider.name(),
             capabilities: provider.capabilities(),
+            clock: provider.clock(),
             provider: RefCell::new(Some(provider)),
-            detached: host::Home::default(),
+            detached: host::Detached::default(),
             sources: RefCell::default(),
             timers: RefCell::new(TimerQueue::new()),
             pool: ThreadPool::new(calls.clone()),
@@ -217,9 +219,18 @@ impl Inner {
         provider.as_deref_mut().map(ask).ok_or(Error::Waiting)
     }
 
-    /// The provider's clock; the time of the last turn while the provider is away.
+    /// Tells the event provider: now, or when it is back from waiting in another thread.
+    pub(crate) fn tell_provider(&self, tell: impl FnOnce(&mut dyn EventProvider) + 'static) {
+        let mut tell = Some(tell);
+        let told = self.provider(|provider| tell.take().map(|tell| tell(provider)));
+        if let (Err(_away), Some(tell)) = (told, tell) {
+            self.detached.postpone(Box::new(tell));
+        }
+    }
+
+    /// The provider's clock.
     pub(crate) fn now(&self) -> Moment {
-        self.provider(|provider| provider.now()).unwrap_or_else(|_| self.turn_now.get())
+        (self.clock)()
     }
 
     /// Whether this process is a child of the one that the provider's descriptors belong to.

@@ -298,7 +298,7 @@ impl ConnectorInner {
         match outcome {
             Ok(()) => self.succeed(reactor, key, address),
             Err(error) => {
-                let _ = reactor.0.provider(|provider| provider.close(key));
+                reactor.0.tell_provider(move |provider| provider.close(key));
                 self.remember(Error::connect(address, error));
                 self.attempt_next(reactor);
             }
@@ -324,7 +324,7 @@ impl ConnectorInner {
         }
         for (key, _) in race.running {
             inner.sources.borrow_mut().remove(key);
-            let _ = inner.provider(|provider| provider.close(key));
+            inner.tell_provider(move |provider| provider.close(key));
         }
         if let Some(resolution) = race.resolution {
             resolution.cancel();

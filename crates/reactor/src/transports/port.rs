@@ -189,7 +189,7 @@ impl PortInner {
                 Stream::begin(reactor, key, peer, protocol, Origin::Server);
             }
             Ok(None) | Err(_) => {
-                let _ = reactor.0.provider(|provider| provider.close(key));
+                reactor.0.tell_provider(move |provider| provider.close(key));
             }
         }
     }
@@ -232,9 +232,12 @@ impl PortInner {
 
     fn arm(&self, inner: &Inner) {
         let Some(key) = self.key.get() else { return };
-        if let Ok(Err(error)) = inner.provider(|provider| provider.set_reading(key, self.accepts())) {
-            tracing::error!(%error, "cannot watch a port");
-        }
+        let accepts = self.accepts();
+        inner.tell_provider(move |provider| {
+            if let Err(error) = provider.set_reading(key, accepts) {
+                tracing::error!(%error, "cannot watch a port");
+            }
+        });
     }
 
     /// Closes the socket, and tells the factory and whoever waits.
@@ -242,7 +245,7 @@ impl PortInner {
         let Some(key) = self.key.take() else { return };
         self.feed(&reactor.0);
         reactor.0.sources.borrow_mut().remove(key);
-        let _ = reactor.0.provider(|provider| provider.close(key));
+        reactor.0.tell_provider(move |provider| provider.close(key));
         self.lock.take();
         self.host.take();
         self.stopping.set(false);

@@ -224,10 +224,8 @@ impl Stream {
         }
         self.state.set(state);
         let source = inner.sources.borrow_mut().remove(self.key);
-        let _ = inner.provider(|provider| match reason {
-            Error::ConnectionAborted => provider.abort(self.key),
-            _ => provider.close(self.key),
-        });
+        let (key, aborted) = (self.key, matches!(reason, Error::ConnectionAborted));
+        inner.tell_provider(move |provider| if aborted { provider.abort(key) } else { provider.close(key) });
         if let Some(outbox) = self.outbox.take() {
             inner.keep_outbox(outbox);
         }

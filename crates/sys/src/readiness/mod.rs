@@ -21,7 +21,7 @@ use rustix::io::{Errno, fcntl_getfd};
 
 use crate::io_handle::{AsRawIo, OwnedIo, RawIo};
 use crate::provider::{
-    Capabilities, ConnectSpec, Event, EventProvider, Events, Interest, Kind, ListenSpec, Ready, Received, Sent,
+    Capabilities, Clock, ConnectSpec, Event, EventProvider, Events, Interest, Kind, ListenSpec, Ready, Received, Sent,
     SocketOption,
 };
 use crate::socket::{accept, address, adopt, connect, listen, option, transfer};
@@ -162,6 +162,11 @@ impl<S: Selector> EventProvider for Readiness<S> {
 
     fn now(&self) -> Moment {
         Moment::ZERO + self.began.elapsed()
+    }
+
+    fn clock(&self) -> Clock {
+        let began = self.began;
+        Arc::new(move || Moment::ZERO + began.elapsed())
     }
 
     fn listen(&mut self, spec: &ListenSpec) -> io::Result<(Key, Address)> {

@@ -1,12 +1,13 @@
 //! The event provider: the network as the reactor sees it.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ropewalk_proto::{Address, Key, Moment, Outbox};
 use ropewalk_sys::{
-    Capabilities, ConnectSpec, EventProvider, Events, Interest, Kind, ListenSpec, OwnedIo, RawIo, Received, Sent,
-    SocketOption, Waker,
+    Capabilities, Clock, ConnectSpec, EventProvider, Events, Interest, Kind, ListenSpec, OwnedIo, RawIo, Received,
+    Sent, SocketOption, Waker,
 };
 
 use super::faults::Faults;
@@ -51,6 +52,11 @@ impl EventProvider for Simulated {
     /// Begins with the year 1970, so that it too follows from the calls alone.
     fn wall_clock(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + self.now().since(Moment::ZERO)
+    }
+
+    fn clock(&self) -> Clock {
+        let network = self.0.clone();
+        Arc::new(move || network.now())
     }
 
     fn listen(&mut self, spec: &ListenSpec) -> io::Result<(Key, Address)> {
