@@ -345,6 +345,11 @@ impl ConnectorInner {
         self.stop_factory_if_done(&inner);
     }
 
+    /// Breaks the cycle with its transport: the reactor is gone.
+    pub(super) fn forget(&self) {
+        self.transport.take();
+    }
+
     pub(super) fn connected(&self, transport: &Transport) {
         self.state.set(ConnectorState::Connected);
         *self.transport.borrow_mut() = Some(transport.clone());

@@ -265,6 +265,9 @@ impl Stream {
         self.protocol.take();
         self.producer.take();
         self.drop_rare();
+        if let Origin::Client(connector) = &self.origin {
+            connector.forget();
+        }
     }
 
     pub(super) fn write(self: &Rc<Stream>, data: &[u8]) {
