@@ -26,6 +26,8 @@ pub(crate) struct Executor {
 struct Slot {
     /// Out while it is polled.
     task: Option<Task>,
+    /// It was woken and should have been polled while it was out, because it makes turns itself.
+    missed: bool,
     name: &'static str,
 }
 
@@ -70,7 +72,7 @@ impl Executor {
     }
 
     fn spawn(&self, task: Task, name: &'static str) -> Key {
-        let key = self.tasks.borrow_mut().insert(Slot { task: Some(task), name });
+        let key = self.tasks.borrow_mut().insert(Slot { task: Some(task), missed: false, name });
         let waker = Arc::new(TaskWaker { key, queued: AtomicBool::new(false), ready: self.ready.clone() });
         waker.wake();
         key
@@ -99,19 +101,34 @@ impl Executor {
     fn poll(&self, inner: &Rc<Inner>, waker: &Arc<TaskWaker>) {
         // Cleared first: a wake during the poll queues the task again.
         waker.queued.store(false, Ordering::Release);
-        let taken = self.tasks.borrow_mut().get_mut(waker.key).and_then(|slot| Some((slot.task.take()?, slot.name)));
-        let Some((mut task, name)) = taken else { return };
+        let Some((mut task, name)) = self.take(waker.key) else { return };
         let context_waker = std::task::Waker::from(waker.clone());
         let outcome = guard(inner, name, || task.as_mut().poll(&mut Context::from_waker(&context_waker)));
-        if matches!(outcome, Ok(Poll::Pending)) {
-            if let Some(slot) = self.tasks.borrow_mut().get_mut(waker.key) {
-                slot.task = Some(task);
-                return;
-            }
+        let over = if matches!(outcome, Ok(Poll::Pending)) {
+            self.put_back(waker, task)
         } else {
             self.tasks.borrow_mut().remove(waker.key);
+            Some(task)
+        };
+        let _ = guard(inner, name, || drop(over));
+    }
+
+    fn take(&self, key: Key) -> Option<(Task, &'static str)> {
+        let mut tasks = self.tasks.borrow_mut();
+        let slot = tasks.get_mut(key)?;
+        slot.missed = slot.task.is_none();
+        Some((slot.task.take()?, slot.name))
+    }
+
+    /// Gives the task back if it was cancelled while it was out.
+    fn put_back(&self, waker: &Arc<TaskWaker>, task: Task) -> Option<Task> {
+        let mut tasks = self.tasks.borrow_mut();
+        let Some(slot) = tasks.get_mut(waker.key) else { return Some(task) };
+        slot.task = Some(task);
+        if slot.missed {
+            waker.wake_by_ref();
         }
-        let _ = guard(inner, name, || drop(task));
+        None
     }
 
     fn cancel(&self, key: Key) {
