@@ -1,7 +1,7 @@
 //! IReactorPluggableNameResolver: from names to addresses.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 
 use ropewalk_proto::{Deferred, succeed};
@@ -13,7 +13,7 @@ use crate::reactor::Reactor;
 pub trait HostnameResolver {
     /// The addresses of `host`, each with `port`, best first; none is an empty list.
     ///
-    /// `host` is never an IP address: those are not asked for.
+    /// `host` is never an IP address and never empty: those are not asked for.
     fn resolve_host_name(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>>;
 }
 
@@ -32,8 +32,12 @@ impl HostnameResolver for ThreadedResolver {
 impl Reactor {
     /// The addresses of `host`, a name or an IP address, each with `port`: `resolve` and `resolveHostName`.
     ///
-    /// The Deferred fails when the resolver does; a name without addresses gives an empty list.
+    /// The empty name is the unspecified address, `0.0.0.0`. The Deferred fails when the resolver does; a name without
+    /// addresses gives an empty list.
     pub fn resolve_host_name(&self, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
+        if host.is_empty() {
+            return succeed(vec![(Ipv4Addr::UNSPECIFIED, port).into()]);
+        }
         if let Some(address) = literal(host, port) {
             return succeed(vec![address]);
         }
