@@ -43,6 +43,8 @@ pub use interfaces::time::DelayedCall;
 pub use interfaces::unix::{UnixBinding, UnixDestination};
 pub use protocols::{ClientFactory, Factory, Protocol};
 pub use reactor::{DetachedWait, Interface, PanicPolicy, Reactor, ReactorInfo, reactors};
+/// What knows no system: Deferreds and their errors, framing, timer queues, the keys and outboxes of event providers.
+pub use ropewalk_proto as proto;
 pub use ropewalk_proto::{Address, Deferred, Failure, Moment, Resolver, fail, gather_results, succeed};
 /// The door for event providers of one's own: [`Reactor::with_provider`].
 pub use ropewalk_sys as sys;
