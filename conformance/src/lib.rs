@@ -10,6 +10,9 @@
 //! mounts it as a test called `epoll::tcp::a_sentence`. A provider that lacks an interface does not list it; nothing is
 //! skipped inside a test. A hang is a failure: the test runner ends a test after a minute.
 
+pub mod counting;
+#[cfg(unix)]
+pub mod scenario;
 pub mod script;
 pub mod specs;
 mod subject;
@@ -25,7 +28,7 @@ macro_rules! specifications {
         /// Mounts these specifications in a module that has a function `subject`.
         #[macro_export]
         macro_rules! $interface {
-            () => { $( #[test] fn $name() { $crate::specs::$interface::$name(&super::subject()); } )* };
+            () => { $( #[test] $(#[$attribute])* fn $name() { $crate::specs::$interface::$name(&super::subject()); } )* };
         }
     };
 }

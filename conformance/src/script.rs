@@ -21,6 +21,12 @@ impl Log {
         self.0.lock().unwrap().push(entry.into());
     }
 
+    /// A call that adds `entry`.
+    pub fn note(&self, entry: &'static str) -> impl Fn(&Reactor) + Clone + Send + 'static + use<> {
+        let log = self.clone();
+        move |_| log.add(entry)
+    }
+
     /// Everything up to now.
     pub fn entries(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()

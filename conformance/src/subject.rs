@@ -3,28 +3,76 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ropewalk::testing::MemoryReactor;
-use ropewalk::{Reactor, RunOptions};
+use ropewalk::sys::{EventProvider, providers};
+use ropewalk::testing::{Faults, MemoryReactor, Simulated};
+use ropewalk::{PanicPolicy, Reactor, RunOptions};
+
+use crate::counting::{Counting, Counts};
 
 /// A provider under test.
+#[derive(Clone, Copy)]
 pub struct Subject {
-    make: Box<dyn Fn() -> Reactor>,
+    name: &'static str,
+    make: fn(&'static str) -> Reactor,
+    open: fn(&'static str) -> Box<dyn EventProvider>,
+    scenarios: Option<&'static str>,
 }
 
 impl Subject {
     /// The provider of that name.
     pub fn named(name: &'static str) -> Subject {
-        Subject { make: Box::new(move || Reactor::with(name).expect("this provider works here")) }
+        Subject {
+            name,
+            make: |name| Reactor::with(name).expect("this provider works here"),
+            open: |name| {
+                let entry = providers().iter().find(|entry| entry.name == name).expect("a provider of this system");
+                (entry.open)().expect("this provider works here")
+            },
+            scenarios: None,
+        }
     }
 
     /// The simulated network.
     pub fn simulated() -> Subject {
-        Subject { make: Box::new(|| Reactor::clone(&MemoryReactor::new())) }
+        Subject {
+            name: "simulated",
+            make: |_| Reactor::clone(&MemoryReactor::new()),
+            open: |_| Box::new(Simulated::new(0, Faults::none())),
+            scenarios: None,
+        }
     }
 
-    /// A new reactor.
+    /// Plays scenarios in `program`, which is this package's `scenario`.
+    #[must_use]
+    pub fn with_scenarios(mut self, program: &'static str) -> Subject {
+        self.scenarios = Some(program);
+        self
+    }
+
+    /// A new reactor, whose run fails when a callback panics: assertions in callbacks count.
     pub fn reactor(&self) -> Reactor {
-        (self.make)()
+        strict(self.plain_reactor())
+    }
+
+    /// A new reactor as users get it: a panic in a callback is logged, and the loop goes on.
+    pub fn plain_reactor(&self) -> Reactor {
+        (self.make)(self.name)
+    }
+
+    /// A new reactor as [`reactor`](Subject::reactor) makes, and the counts of what it asks of its provider.
+    pub fn counted(&self) -> (Reactor, Counts) {
+        let (provider, counts) = Counting::new((self.open)(self.name));
+        (strict(Reactor::with_provider(Box::new(provider))), counts)
+    }
+
+    /// The provider's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The program that plays scenarios.
+    pub fn scenarios(&self) -> &'static str {
+        self.scenarios.expect("a subject whose specifications need a process of their own names the program")
     }
 
     /// A path for a UNIX socket that nobody else uses.
@@ -33,6 +81,11 @@ impl Subject {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         std::env::temp_dir().join(format!("ropewalk-{}-{number}.sock", std::process::id()))
     }
+}
+
+fn strict(reactor: Reactor) -> Reactor {
+    reactor.set_panic_policy(PanicPolicy::Stop);
+    reactor
 }
 
 /// Runs until the reactor is stopped, and leaves the test process's signals alone.

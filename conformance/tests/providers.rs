@@ -4,8 +4,14 @@ use ropewalk_conformance::{Subject, conformance};
 
 conformance!(simulated = Subject::simulated(); core, time, tcp);
 #[cfg(unix)]
-conformance!(select = Subject::named("select"); core, time, tcp);
+conformance!(select = kernel("select"); core, time, signals, tcp);
 #[cfg(unix)]
-conformance!(poll = Subject::named("poll"); core, time, tcp);
+conformance!(poll = kernel("poll"); core, time, signals, tcp);
 #[cfg(target_os = "linux")]
-conformance!(epoll = Subject::named("epoll"); core, time, tcp);
+conformance!(epoll = kernel("epoll"); core, time, signals, tcp);
+
+/// A provider of this system, with the program that plays scenarios in a process of their own.
+#[cfg(unix)]
+fn kernel(name: &'static str) -> Subject {
+    Subject::named(name).with_scenarios(env!("CARGO_BIN_EXE_scenario"))
+}

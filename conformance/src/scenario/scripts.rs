@@ -1,0 +1,299 @@
+//! The scenarios: what the child process does. Its lines are what a specification expects.
+
+use std::io::{self, BufRead, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Duration;
+
+use ropewalk::proto::Deferred;
+use ropewalk::sys::signals::SignalGuard;
+use ropewalk::sys::{Wake, Waker};
+use ropewalk::{Phase, Reactor, RunOptions};
+use rustix::process::{Signal, getpid, kill_process};
+
+use crate::Subject;
+use crate::script::stop;
+
+type Scenario = fn(&Subject);
+
+const SCENARIOS: [(&str, Scenario); 19] = [
+    ("serve", serve),
+    ("made", made),
+    ("starting", starting),
+    ("raised at the start", raised_at_the_start),
+    ("blocked thread", blocked_thread),
+    ("busy callback", busy_callback),
+    ("stubborn shutdown", stubborn_shutdown),
+    ("signals in one turn", signals_in_one_turn),
+    ("raised after shutdown", raised_after_shutdown),
+    ("restored", restored),
+    ("crashed", crashed),
+    ("opted out", opted_out),
+    ("several", several),
+    ("twice", twice),
+    ("pieces", pieces),
+    ("detached", detached),
+    ("interrupted", interrupted),
+    ("threads", threads),
+    ("chosen", chosen),
+];
+
+/// Plays the scenario that the program's arguments name.
+///
+/// # Panics
+/// When there is none.
+pub fn play() {
+    let arguments = Vec::from_iter(std::env::args().skip(1));
+    let [name, provider] = &arguments[..] else { panic!("usage: scenario NAME PROVIDER") };
+    let provider = ropewalk::reactors().iter().find(|reactor| reactor.name == provider).expect("a provider").name;
+    let (_, scenario) = SCENARIOS.iter().find(|(known, _)| known == name).expect("a scenario");
+    scenario(&Subject::named(provider));
+}
+
+fn say(line: &str) {
+    writeln!(io::stdout(), "{line}").expect("somebody listens");
+}
+
+fn saying(line: &'static str) -> impl Fn(&Reactor) + Send + Clone + 'static {
+    move |_| say(line)
+}
+
+fn hear() -> String {
+    io::stdin().lock().lines().next().and_then(Result::ok).unwrap_or_default()
+}
+
+fn raise(signal: Signal) {
+    kill_process(getpid(), signal).expect("a signal to oneself");
+}
+
+/// Runs, and says how that ended.
+fn run(reactor: &Reactor) {
+    let outcome = reactor.run();
+    say(&format!("ended {outcome:?}, signal {:?}", reactor.exit_signal()));
+}
+
+fn announce_shutdown(reactor: &Reactor) {
+    for (phase, line) in [(Phase::Before, "before"), (Phase::During, "during"), (Phase::After, "after")] {
+        reactor.add_system_event_trigger(phase, "shutdown", saying(line));
+    }
+}
+
+/// Dies by SIGTERM unless somebody handles it.
+fn expect_to_die() -> ! {
+    raise(Signal::TERM);
+    say("survived");
+    std::process::exit(0);
+}
+
+fn serve(subject: &Subject) {
+    let reactor = subject.reactor();
+    announce_shutdown(&reactor);
+    // Said from the loop: the handlers are installed and it turns.
+    reactor.call_later(Duration::ZERO, saying("ready"));
+    run(&reactor);
+}
+
+fn made(subject: &Subject) {
+    let _reactor = subject.reactor();
+    expect_to_die();
+}
+
+fn starting(subject: &Subject) {
+    let reactor = subject.reactor();
+    let (deferred, _resolver) = Deferred::<()>::new();
+    reactor.add_system_event_trigger(Phase::Before, "startup", move |_: &Reactor| deferred);
+    reactor.call_when_running(saying("started"));
+    reactor.call_later(Duration::ZERO, saying("ready"));
+    run(&reactor);
+}
+
+fn raised_at_the_start(subject: &Subject) {
+    let reactor = subject.reactor();
+    reactor.add_system_event_trigger(Phase::Before, "startup", |_: &Reactor| raise(Signal::INT));
+    reactor.call_when_running(saying("started"));
+    announce_shutdown(&reactor);
+    run(&reactor);
+}
+
+fn blocked_thread(subject: &Subject) {
+    let reactor = subject.reactor();
+    reactor.call_in_thread(|| {
+        say("ready");
+        hear();
+        say("the thread went on");
+    });
+    run(&reactor);
+}
+
+fn busy_callback(subject: &Subject) {
+    let reactor = subject.reactor();
+    reactor.call_when_running(|_| {
+        say("ready");
+        hear();
+        say("callback over");
+    });
+    run(&reactor);
+}
+
+fn stubborn_shutdown(subject: &Subject) {
+    let reactor = subject.reactor();
+    let (deferred, _resolver) = Deferred::<()>::new();
+    reactor.add_system_event_trigger(Phase::Before, "shutdown", move |reactor: &Reactor| {
+        reactor.call_later(Duration::ZERO, saying("shutting down"));
+        deferred
+    });
+    reactor.add_system_event_trigger(Phase::During, "shutdown", saying("during"));
+    reactor.call_later(Duration::ZERO, saying("ready"));
+    run(&reactor);
+}
+
+fn signals_in_one_turn(subject: &Subject) {
+    let reactor = subject.reactor();
+    announce_shutdown(&reactor);
+    reactor.call_when_running(|_| [Signal::INT, Signal::TERM, Signal::INT].into_iter().for_each(raise));
+    reactor.add_system_event_trigger(Phase::Before, "shutdown", |reactor: &Reactor| {
+        let (deferred, resolver) = Deferred::new();
+        reactor.call_later(Duration::from_millis(1), move |_| resolver.callback(()).expect("it waits"));
+        deferred
+    });
+    let outcome = reactor.run();
+    say(&format!("ended {outcome:?}"));
+}
+
+fn raised_after_shutdown(subject: &Subject) {
+    let reactor = subject.reactor();
+    reactor.add_system_event_trigger(Phase::During, "shutdown", |_: &Reactor| raise(Signal::TERM));
+    reactor.add_system_event_trigger(Phase::After, "shutdown", |_: &Reactor| raise(Signal::INT));
+    reactor.add_system_event_trigger(Phase::After, "shutdown", saying("after"));
+    reactor.call_when_running(stop);
+    run(&reactor);
+    expect_to_die();
+}
+
+fn restored(subject: &Subject) {
+    let reactor = subject.reactor();
+    reactor.call_later(Duration::ZERO, stop);
+    run(&reactor);
+    expect_to_die();
+}
+
+fn crashed(subject: &Subject) {
+    let reactor = subject.reactor();
+    reactor.call_later(Duration::ZERO, Reactor::crash);
+    run(&reactor);
+    expect_to_die();
+}
+
+fn opted_out(subject: &Subject) {
+    let reactor = subject.reactor();
+    reactor.call_later(Duration::ZERO, |_| expect_to_die());
+    let _ = reactor.run_with(RunOptions::default().without_signal_handlers());
+}
+
+fn several(subject: &Subject) {
+    let running = Arc::new(Barrier::new(4));
+    let threads = Vec::from_iter((0..3).map(|_| {
+        let (subject, running) = (*subject, running.clone());
+        thread::spawn(move || {
+            let reactor = subject.reactor();
+            reactor.call_when_running(move |_| {
+                running.wait();
+            });
+            reactor.run().map(|()| reactor.exit_signal())
+        })
+    }));
+    running.wait();
+    say("ready");
+    for thread in threads {
+        say(&format!("ended {:?}", thread.join().expect("no panic")));
+    }
+    expect_to_die();
+}
+
+fn twice(subject: &Subject) {
+    let reactor = subject.reactor();
+    for _ in 0..2 {
+        reactor.call_later(Duration::ZERO, saying("ready"));
+        run(&reactor);
+    }
+    reactor.call_when_running(stop);
+    run(&reactor);
+}
+
+fn pieces(subject: &Subject) {
+    let reactor = subject.reactor();
+    announce_shutdown(&reactor);
+    reactor.start_running(RunOptions::default()).expect("it starts");
+    say("ready");
+    while reactor.is_started() {
+        let limit = reactor.prepare().expect("nobody else waits");
+        if reactor.is_started() {
+            reactor.wait(limit).expect("it can wait");
+            reactor.dispatch();
+        }
+    }
+    expect_to_die();
+}
+
+fn detached(subject: &Subject) {
+    let reactor = subject.reactor();
+    reactor.start_running(RunOptions::default()).expect("it starts");
+    let limit = reactor.prepare().expect("nobody else waits");
+    let mut wait = reactor.detach_wait().expect("nobody else waits");
+    let waiting = thread::spawn(move || {
+        say("ready");
+        wait.wait(limit).map(|events| events.len())
+    });
+    say(&format!("waited {:?}", waiting.join().expect("no panic")));
+    reactor.prepare().expect("the wait is over");
+    say(&format!("started {}, signal {:?}", reactor.is_started(), reactor.exit_signal()));
+}
+
+/// A signal handler that does nothing but interrupt.
+fn interrupted(subject: &Subject) {
+    struct Nothing;
+    impl Wake for Nothing {
+        fn wake(&self) {}
+    }
+    let _guard = SignalGuard::install(&[Signal::USR1.as_raw()], Waker::new(Arc::new(Nothing))).expect("a signal");
+    let (reactor, counts) = subject.counted();
+    let hour = reactor.call_later(Duration::from_secs(3600), saying("an hour passed"));
+    let handle = reactor.thread_handle();
+    thread::spawn(move || {
+        // The specification sends signals until then.
+        while counts.now().empty_waits < 3 {
+            thread::yield_now();
+        }
+        handle.call_from_thread(stop);
+    });
+    reactor.call_later(Duration::ZERO, saying("ready"));
+    run(&reactor);
+    say(&format!("hour still waits: {}", hour.active()));
+}
+
+/// How many threads there are.
+fn threads(subject: &Subject) {
+    let reactor = subject.reactor();
+    let worked = Arc::new(AtomicUsize::new(0));
+    let count = worked.clone();
+    let done = reactor.defer_to_thread(move || count.fetch_add(1, Ordering::SeqCst));
+    let _name = reactor.resolve_host_name("localhost", 80);
+    let before = thread_count();
+    let handle = reactor.thread_handle();
+    done.add_callback(move |_| handle.call_from_thread(stop));
+    run(&reactor);
+    say(&format!("{before} before, {} worked", worked.load(Ordering::SeqCst)));
+}
+
+fn thread_count() -> usize {
+    std::fs::read_dir("/proc/self/task").expect("proc(5)").count()
+}
+
+/// Which reactor the environment chooses when nobody names one.
+fn chosen(_subject: &Subject) {
+    match Reactor::new() {
+        Ok(reactor) => say(reactor.name()),
+        Err(error) => say(&error.to_string()),
+    }
+}
