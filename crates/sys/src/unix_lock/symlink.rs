@@ -200,6 +200,17 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_of_a_lock_in_a_forked_child_does_not_give_it_up() {
+        let place = Place::new("forked");
+        let mut lock = UnixLock::acquire(&place.socket()).unwrap();
+        let (pid, identity) = (std::mem::replace(&mut lock.pid, 1), lock.identity);
+        drop(lock);
+        assert!(UnixLock::is_locked(&place.socket()));
+        drop(UnixLock { link: place.link(), identity, pid });
+        assert!(!UnixLock::is_locked(&place.socket()));
+    }
+
+    #[test]
     fn a_lock_of_a_living_process_is_respected_and_named() {
         let place = Place::new("living");
         let lock = UnixLock::acquire(&place.socket()).unwrap();

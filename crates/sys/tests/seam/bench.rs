@@ -108,6 +108,13 @@ impl Bench {
         panic!("it does not come to rest: {events:?}");
     }
 
+    /// Asserts that the next wait reports nothing and lasts: no wake-up is wasted.
+    pub(crate) fn assert_quiet(&mut self, why: &str) {
+        let began = Instant::now();
+        assert_eq!(self.wait(MOMENT), [], "{why}");
+        assert!(began.elapsed() >= MOMENT, "a wake-up without an event: {why}");
+    }
+
     /// Reads until the end of the stream.
     pub(crate) fn read_to_end(&mut self, key: Key) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -108,7 +108,12 @@ pub(crate) fn an_adopted_blocking_connection_becomes_non_blocking(bench: &mut Be
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (socket, address) = listener.accept().unwrap();
+    // std sets FD_CLOEXEC; a parent that passes a socket on does not.
+    rustix::io::fcntl_setfd(&socket, FdFlags::empty()).unwrap();
     let key = bench.provider.adopt(OwnedFd::from(socket), Kind::StreamConnection).unwrap();
+    // SAFETY: the provider keeps it open for the whole test.
+    let fd = unsafe { BorrowedFd::borrow_raw(bench.provider.raw_io(key).unwrap()) };
+    assert!(fcntl_getfd(fd).unwrap().contains(FdFlags::CLOEXEC));
     assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Empty)));
     assert_eq!(bench.provider.peer_address(key).unwrap(), Address::Inet(address));
     bench.provider.set_reading(key, true).unwrap();

@@ -56,6 +56,7 @@ every_provider! {
         a_hang_up_that_nobody_waits_for_does_not_end_a_wait
         a_connection_that_can_write_does_not_end_a_wait_unless_asked
         write_readiness_is_reported_once_for_each_send_that_was_cut_short
+        write_readiness_that_nobody_waits_for_any_more_is_not_reported
         a_reset_peer_is_reported_to_whoever_only_writes
     }
     listening {
@@ -104,6 +105,7 @@ every_provider! {
         a_full_backlog_is_neither_a_refusal_nor_a_silence
         the_file_is_removed_when_the_provider_goes
         the_hang_up_of_a_peer_comes_after_its_bytes
+        the_last_bytes_before_a_hang_up_promise_more
     }
     waking {
         a_wake_before_the_wait_is_not_lost

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use ropewalk_proto::Address;
-use ropewalk_sys::{ConnectSpec, ListenSpec, Ready};
+use ropewalk_sys::{ConnectSpec, ListenSpec, Ready, Received};
 
 use crate::bench::{Bench, Directory, assert_kind, unix_address};
 
@@ -91,4 +91,20 @@ pub(crate) fn the_hang_up_of_a_peer_comes_after_its_bytes(bench: &mut Bench) {
     bench.provider.set_reading(key, true).unwrap();
     bench.expect(key, Ready::READ);
     assert_eq!(bench.read_to_end(key).len(), 100_000);
+}
+
+/// Whoever reads until there is no more then finds the end in the same turn.
+pub(crate) fn the_last_bytes_before_a_hang_up_promise_more(bench: &mut Bench) {
+    let (key, mut peer) = bench.unix_connection();
+    peer.write_all(b"bye").unwrap();
+    drop(peer);
+    bench.provider.set_reading(key, true).unwrap();
+    let hung_up = bench.expect(key, Ready::READ).ready.contains(Ready::HANGUP);
+    assert_eq!(hung_up, bench.provider.name() != "select", "select cannot tell");
+    match bench.provider.receive(key, &mut bench.scratch).unwrap() {
+        Received::Filled(3) => assert!(hung_up),
+        Received::Drained(3) => assert!(!hung_up),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Eof)));
 }

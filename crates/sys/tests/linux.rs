@@ -1,4 +1,4 @@
-//! Abstract UNIX addresses, which Linux has: unix(7).
+//! What Linux offers beyond other systems: abstract UNIX addresses, unix(7), and waits in nanoseconds.
 #![cfg(target_os = "linux")]
 
 use std::sync::Arc;
@@ -28,5 +28,21 @@ fn an_abstract_name_is_served_without_a_file_and_free_after_the_close() {
         assert_eq!(provider.local_address(server).unwrap(), address);
         provider.close(port);
         provider.listen(&spec).unwrap();
+    }
+}
+
+/// epoll_pwait2(2), ppoll(2), pselect(2): otherwise each timer would be late by up to a millisecond.
+#[test]
+fn a_wait_is_precise_to_less_than_a_millisecond() {
+    for provider in providers() {
+        let mut provider = (provider.open)().unwrap();
+        // The best of many, for the machine may be busy.
+        let waits = (0..100).map(|_| {
+            let before = provider.now();
+            provider.wait(Some(Duration::from_micros(100)), &mut Events::new()).unwrap();
+            provider.now() - before
+        });
+        let best = waits.min().unwrap();
+        assert!(best < Duration::from_micros(900), "{}: {best:?}", provider.name());
     }
 }
