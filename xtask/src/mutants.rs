@@ -51,7 +51,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 }
 
 fn arguments(options: &Options) -> Vec<String> {
-    let mut arguments: Vec<String> = ["--test-tool=nextest", "--no-times", "--colors=never"].map(str::to_owned).into();
+    let mut arguments: Vec<String> =
+        ["--test-tool=nextest", "--all-features", "--no-times", "--colors=never"].map(str::to_owned).into();
     arguments.extend(MUTATED.map(|package| format!("--package={package}")));
     arguments.push(format!("--test-package={},ropewalk-conformance", MUTATED.join(",")));
     arguments.extend(options.file.iter().map(|file| format!("--file={file}")));

@@ -68,7 +68,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 
 fn passes(workspace: &Workspace, toolchain: &Toolchain, triple: &str) -> bool {
     let mut clippy = toolchain.clippy(&[triple]);
-    clippy.args(["--workspace", "--all-targets", "--locked"]).current_dir(&workspace.root);
+    clippy.args(["--workspace", "--all-targets", "--all-features", "--locked"]).current_dir(&workspace.root);
     clippy.args(NOT_PORTED.iter().flat_map(|package| ["--exclude", package]));
     clippy.args(["--", "-D", "warnings"]).args(FALSE_ALARMS.iter().flat_map(|lint| ["-A", lint]));
     let outcome = step::run(&mut clippy);

@@ -38,16 +38,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     // The examples come first so that nextest's summary closes the run.
     if options.filters.is_empty() {
-        step::run_and_read(step::cargo().args(["test", "--workspace", "--doc"]), WHOLE_RUN)?;
+        step::run_and_read(step::cargo().args(["test", "--workspace", "--all-features", "--doc"]), WHOLE_RUN)?;
     }
     let mut nextest = step::cargo();
-    nextest.args(["nextest", "run", "--workspace", "--no-tests=fail"]);
+    nextest.args(["nextest", "run", "--workspace", "--all-features", "--no-tests=fail"]);
     step::run(nextest.args(&options.nextest_arguments).args(&options.filters))
 }
 
 fn with_cargo_test(options: &Options) -> Result<()> {
     let mut command = step::cargo();
-    command.args(["test", "--workspace", "--no-fail-fast", "--"]).args(&options.filters);
+    command.args(["test", "--workspace", "--all-features", "--no-fail-fast", "--"]).args(&options.filters);
     let output = step::run_and_read(&mut command, WHOLE_RUN)?;
     match tests_passed(&output) {
         0 => bail!("no test ran"),
