@@ -11,13 +11,14 @@
 //! skipped inside a test. A hang is a failure: the test runner ends a test after a minute.
 
 pub mod counting;
+pub mod links;
 #[cfg(unix)]
 pub mod scenario;
 pub mod script;
 pub mod specs;
 mod subject;
 
-pub use subject::{Subject, run};
+pub use subject::{Subject, count_turns, quiet, run};
 
 /// Defines specifications as functions, and a macro by the module's name that mounts each of them as a test.
 #[macro_export]

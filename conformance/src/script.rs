@@ -143,6 +143,19 @@ impl Script {
         self
     }
 
+    /// Runs before what was given before, so also when that panics.
+    #[must_use]
+    pub fn before_lost(mut self, hook: impl Fn(&Transport, &Error) + 'static) -> Script {
+        let after = self.lost.take();
+        self.lost = Some(Rc::new(move |transport, reason| {
+            hook(transport, reason);
+            if let Some(after) = &after {
+                after(transport, reason);
+            }
+        }));
+        self
+    }
+
     /// What all connections of this script received, one after the other.
     pub fn received(&self) -> Vec<u8> {
         self.received.borrow().clone()

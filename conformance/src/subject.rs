@@ -16,6 +16,7 @@ pub struct Subject {
     make: fn(&'static str) -> Reactor,
     open: fn(&'static str) -> Box<dyn EventProvider>,
     scenarios: Option<&'static str>,
+    pub(crate) over_unix: bool,
 }
 
 impl Subject {
@@ -29,6 +30,7 @@ impl Subject {
                 (entry.open)().expect("this provider works here")
             },
             scenarios: None,
+            over_unix: false,
         }
     }
 
@@ -39,6 +41,7 @@ impl Subject {
             make: |_| Reactor::clone(&MemoryReactor::new()),
             open: |_| Box::new(Simulated::new(0, Faults::none())),
             scenarios: None,
+            over_unix: false,
         }
     }
 
@@ -46,6 +49,13 @@ impl Subject {
     #[must_use]
     pub fn with_scenarios(mut self, program: &'static str) -> Subject {
         self.scenarios = Some(program);
+        self
+    }
+
+    /// Connects over UNIX sockets where a specification leaves that open.
+    #[must_use]
+    pub fn over_unix(mut self) -> Subject {
+        self.over_unix = true;
         self
     }
 
@@ -90,5 +100,24 @@ fn strict(reactor: Reactor) -> Reactor {
 
 /// Runs until the reactor is stopped, and leaves the test process's signals alone.
 pub fn run(reactor: &Reactor) {
-    reactor.run_with(RunOptions::default().without_signal_handlers()).expect("the loop ends in order");
+    reactor.run_with(quiet()).expect("the loop ends in order");
+}
+
+/// Leaves the test process's signals alone.
+pub fn quiet() -> RunOptions {
+    RunOptions::default().without_signal_handlers()
+}
+
+/// Runs until the reactor is stopped, and counts the turns.
+pub fn count_turns(reactor: &Reactor) -> usize {
+    reactor.start_running(quiet()).expect("it does not run");
+    for turns in 0.. {
+        let limit = reactor.prepare().expect("the loop goes on");
+        if !reactor.is_started() {
+            return turns;
+        }
+        reactor.wait(limit).expect("the loop goes on");
+        reactor.dispatch();
+    }
+    unreachable!("numbers do not end")
 }

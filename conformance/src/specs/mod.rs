@@ -1,7 +1,28 @@
 //! The specifications, a module for each interface.
 
+pub mod callbacks;
+pub mod closing;
 pub mod core;
 #[cfg(unix)]
 pub mod signals;
-pub mod tcp;
+pub mod streams;
 pub mod time;
+
+/// The specifications of streams, over UNIX sockets.
+#[macro_export]
+macro_rules! unix_streams {
+    () => {
+        fn subject() -> $crate::Subject {
+            super::subject().over_unix()
+        }
+        mod streams {
+            $crate::streams!();
+        }
+        mod callbacks {
+            $crate::callbacks!();
+        }
+        mod closing {
+            $crate::closing!();
+        }
+    };
+}

@@ -1,0 +1,538 @@
+//! How a connection ends: loseConnection, loseWriteConnection, abortConnection, IHalfCloseableProtocol, connectionLost.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ropewalk::{Address, Error, Factory, Protocol, Transport};
+
+use crate::links::{Countdown, Transports, assert_same_bytes, noise};
+use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
+use crate::{run, specifications};
+
+/// More than the buffers of both kernels hold together.
+const TOO_MUCH: usize = 8_000_000;
+
+/// Never reads.
+fn deaf() -> Script {
+    Script::new().on_made(Transport::pause_producing)
+}
+
+/// Asserts that a connection has ended, and that nothing can be done with it any more, and nothing goes wrong.
+fn use_after_the_end(transport: &Transport) {
+    assert!(!transport.is_connected());
+    transport.write(b"late");
+    transport.write(&[0; 100_000]);
+    transport.write_bytes(vec![0; 100_000].into());
+    transport.write_sequence([b"late"]);
+    transport.lose_connection();
+    transport.lose_write_connection();
+    transport.abort_connection();
+    transport.pause_producing();
+    transport.resume_producing();
+    transport.unregister_producer();
+    transport.set_watermarks(1, 1);
+    transport.unread(b"late");
+    transport.switch_protocol(Box::new(Script::new().on_lost(|_, _| panic!("nobody is told twice"))));
+    assert_eq!(transport.buffered(), 0);
+    assert!(!transport.is_paused() && !transport.is_disconnecting());
+    assert!(matches!(transport.host(), Err(Error::Closed)));
+    assert!(matches!(transport.tcp_no_delay(), Err(Error::Closed)));
+    assert!(matches!(transport.set_tcp_no_delay(true), Err(Error::Closed)));
+    assert!(matches!(transport.tcp_keep_alive(), Err(Error::Closed)));
+    assert!(matches!(transport.set_tcp_keep_alive(true), Err(Error::Closed)));
+    assert!(transport.handle().is_none());
+}
+
+specifications! {
+    closing;
+
+    fn losing_a_connection_sends_everything_first_also_to_a_slow_reader(subject: &Subject) {
+        // ITransport.loseConnection, contract 44
+        let sent = noise(1_000_000, 1);
+        let server = Script::slow_reader();
+        subject.converse(&server, &Script::sends(sent.clone()));
+        assert_same_bytes(&server.received(), &sent);
+    }
+
+    fn what_is_written_after_losing_a_connection_is_still_sent(subject: &Subject) {
+        // Contract 44, as seen: "AB". Also in a later turn, while the first part waits for the peer.
+        let (first, last) = (noise(TOO_MUCH, 2), noise(100_000, 3));
+        let expected = [&first[..], b"same callback", &last].concat();
+        let client = Script::new().on_made(move |transport| {
+            transport.write(&first);
+            transport.lose_connection();
+            transport.write(b"same callback");
+            assert!(transport.is_disconnecting() && transport.is_connected());
+            let (later, last) = (transport.clone(), last.clone());
+            transport.reactor().call_later(Duration::ZERO, move |_| {
+                assert!(later.is_disconnecting(), "the test needs a queue that is still there");
+                later.write(&last);
+            });
+        });
+        // It reads only when the last write has been made.
+        let server = deaf().on_made(|transport| {
+            let later = transport.clone();
+            transport.reactor().call_later(Duration::from_millis(20), move |_| later.resume_producing());
+        });
+        subject.converse(&server, &client);
+        assert_same_bytes(&server.received(), &expected);
+    }
+
+    fn losing_a_connection_stops_reading_at_once(subject: &Subject) {
+        // Contract 44: also for what arrives while the queue is still being sent.
+        let log = Log::new();
+        let server = Script::logged(&log, "server").on_data(|transport, _| {
+            transport.write(&noise(TOO_MUCH, 4));
+            transport.lose_connection();
+            transport.pause_producing();
+            transport.resume_producing();
+        });
+        let client = Script::new()
+            .on_made(|transport| transport.write(b"first"))
+            .on_data(|transport, _| transport.write(b"never read"));
+        subject.converse(&server, &client);
+        log.expect(&["server made", "server data first", "server lost ConnectionDone"]);
+    }
+
+    fn losing_a_connection_twice_is_losing_it_once(subject: &Subject) {
+        // Contract 44: repeated calls are ignored.
+        let log = Log::new();
+        let client = Script::logged(&log, "client").on_made(|transport| {
+            transport.lose_connection();
+            transport.lose_connection();
+            let later = transport.clone();
+            transport.reactor().call_later(Duration::ZERO, move |_| later.lose_connection());
+        });
+        subject.converse(&Script::new(), &client);
+        log.expect(&["client made", "client lost ConnectionDone"]);
+    }
+
+    fn losing_a_connection_tells_its_protocol_after_the_call_has_returned(subject: &Subject) {
+        // DESIGN section 6: transport methods never call the same protocol synchronously.
+        for end in [Transport::lose_connection, Transport::abort_connection, Transport::lose_write_connection] {
+            let log = Log::new();
+            let returned = log.clone();
+            let client = Script::logged(&log, "client").on_made(move |transport| {
+                end(transport);
+                returned.add("returned");
+            });
+            subject.converse(&Script::new(), &client);
+            assert_eq!(log.entries()[..2], ["client made", "returned"]);
+            assert!(log.entries().len() > 2);
+        }
+    }
+
+    fn a_clean_close_is_connection_done_at_both_ends(subject: &Subject) {
+        // Contract 40
+        let log = Log::new();
+        let client = Script::logged(&log, "client").on_data(|transport, _| transport.lose_connection());
+        let server = Script::logged(&log, "server").on_made(|transport| transport.write(b"x"));
+        subject.converse(&server, &client);
+        assert!(log.contains("client lost ConnectionDone") && log.contains("server lost ConnectionDone"));
+        assert!(log.contains("server read lost") && !log.contains("client read lost"));
+    }
+
+    fn a_connection_can_be_lost_in_connection_made(subject: &Subject) {
+        // IProtocol.connectionMade
+        for end in [Transport::lose_connection, Transport::abort_connection] {
+            let (reactor, log) = (subject.reactor(), Log::new());
+            // The other end may see nothing but a failed attempt.
+            subject.join(&reactor, &Script::logged(&log, "server").on_made(end).stop_when_lost(), &Script::new());
+            run(&reactor);
+            assert_eq!(log.entries()[0], "server made");
+            assert_eq!(log.entries().len(), 2);
+        }
+    }
+
+    fn aborting_drops_what_is_queued_and_tells_this_side(subject: &Subject) {
+        // Contract 48
+        let log = Log::new();
+        let client = Script::logged(&log, "client").on_made(|transport| {
+            transport.write(&noise(TOO_MUCH, 5));
+            transport.abort_connection();
+            transport.write(b"dropped");
+        });
+        let server = Script::new();
+        subject.converse(&server, &client);
+        log.expect(&["client made", "client lost ConnectionAborted"]);
+        assert!(server.received().len() < TOO_MUCH);
+    }
+
+    fn aborting_does_not_wait_for_a_full_buffer_and_overrules_losing(subject: &Subject) {
+        // Contract 48: safe after loseConnection, works with full buffers and paused transports, idempotent.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let client = Script::logged(&log, "client").stop_when_lost().on_made(|transport| {
+            transport.pause_producing();
+            transport.write(&noise(TOO_MUCH, 6));
+            transport.lose_connection();
+            let later = transport.clone();
+            transport.reactor().call_later(Duration::from_millis(1), move |_| {
+                later.abort_connection();
+                later.abort_connection();
+                later.lose_connection();
+            });
+        });
+        subject.join(&reactor, &deaf(), &client);
+        run(&reactor);
+        log.expect(&["client made", "client lost ConnectionAborted"]);
+    }
+
+    fn a_half_close_sends_the_queue_and_goes_on_reading(subject: &Subject) {
+        // ITCPTransport.loseWriteConnection, contract 46
+        let (there, back) = (noise(TOO_MUCH, 7), noise(1_000_000, 8));
+        let log = Log::new();
+        let (question, answer) = (there.clone(), back.clone());
+        let ended = log.clone();
+        let client = Script::new()
+            .on_made(move |transport| {
+                transport.write(&question);
+                transport.lose_write_connection();
+                transport.lose_write_connection();
+            })
+            .on_write_lost(move |transport| {
+                assert_eq!(transport.buffered(), 0);
+                ended.add("write lost");
+            });
+        let server = Script::new().on_read_lost(move |transport| {
+            transport.write(&answer);
+            transport.lose_connection();
+        });
+        subject.converse(&server, &client);
+        assert_same_bytes(&server.received(), &there);
+        assert_same_bytes(&client.received(), &back);
+        log.expect(&["write lost"]);
+    }
+
+    fn what_is_written_after_a_half_close_is_dropped(subject: &Subject) {
+        // Contract 46
+        let client = Script::new().on_made(|transport| {
+            transport.write(b"sent");
+            transport.lose_write_connection();
+            transport.write(b"dropped");
+            transport.write(&[0; 100_000]);
+            let later = transport.clone();
+            transport.reactor().call_later(Duration::ZERO, move |_| later.write(b"dropped"));
+        });
+        let server = Script::new();
+        subject.converse(&server, &client);
+        assert_eq!(server.received(), b"sent");
+    }
+
+    fn a_connection_whose_two_halves_have_ended_is_done(subject: &Subject) {
+        // Contract 45 to 47: each end closes its own half.
+        let log = Log::new();
+        let half = |name| Script::logged(&log, name).on_read_lost(Transport::lose_write_connection);
+        let client = half("client").on_made(|transport| {
+            transport.write(b"x");
+            transport.lose_write_connection();
+        });
+        subject.converse(&half("server"), &client);
+        let told = |name: &str| log.entries().into_iter().filter(|entry| entry.starts_with(name)).collect::<Vec<_>>();
+        assert_eq!(told("server"), ["server made", "server data x", "server write lost", "server lost ConnectionDone"]);
+        assert_eq!(told("client"), ["client made", "client write lost", "client lost ConnectionDone"]);
+    }
+
+    fn losing_a_connection_after_a_half_close_is_done_at_once(subject: &Subject) {
+        // Contract 45
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let client = Script::logged(&log, "client")
+            .on_made(Transport::lose_write_connection)
+            .on_write_lost(Transport::lose_connection)
+            .stop_when_lost();
+        // The other end keeps its half open.
+        subject.join(&reactor, &Script::new().on_read_lost(|_| {}), &client);
+        run(&reactor);
+        log.expect(&["client made", "client lost ConnectionDone"]);
+    }
+
+    fn nothing_is_delivered_after_the_peers_half_has_ended_and_it_is_told_once(subject: &Subject) {
+        // IHalfCloseableProtocol.readConnectionLost: reading stops.
+        let log = Log::new();
+        let ended = log.clone();
+        let server = Script::logged(&log, "server").on_read_lost(move |transport| {
+            ended.add("server read lost");
+            transport.pause_producing();
+            transport.resume_producing();
+            let later = transport.clone();
+            transport.reactor().call_later(Duration::from_millis(10), move |_| later.lose_connection());
+        });
+        let client = Script::new().on_made(|transport| {
+            transport.write(b"x");
+            transport.lose_write_connection();
+        });
+        subject.converse(&server, &client);
+        log.expect(&["server made", "server data x", "server read lost", "server lost ConnectionDone"]);
+    }
+
+    fn the_loop_rests_while_one_half_of_a_connection_has_ended(subject: &Subject) {
+        // Contract 50: a half close is not reported again and again.
+        let reactor = subject.reactor();
+        let keep = || Script::new().on_read_lost(|_| {});
+        subject.join(&reactor, &keep(), &keep().on_made(Transport::lose_write_connection));
+        reactor.call_later(Duration::from_millis(30), |reactor| drop(reactor.call_later(Duration::from_millis(30), stop)));
+        let turns = crate::count_turns(&reactor);
+        assert!(turns < 30, "{turns} turns in which there was nothing to do");
+    }
+
+    fn a_hang_up_that_comes_together_with_data_gives_all_the_data_first(subject: &Subject) {
+        // LESSONS, bug 14; the original loses what a pipe still holds.
+        let (log, sent) = (Log::new(), noise(60_000, 9));
+        let order = log.clone();
+        // It reads when everything has arrived, the end too.
+        let server = deaf()
+            .on_made(|transport| {
+                let later = transport.clone();
+                transport.reactor().call_later(Duration::from_millis(20), move |_| later.resume_producing());
+            })
+            .on_read_lost(move |transport| {
+                order.add("read lost");
+                transport.lose_connection();
+            });
+        subject.converse(&server, &Script::sends(sent.clone()));
+        assert_same_bytes(&server.received(), &sent);
+        log.expect(&["read lost"]);
+    }
+
+    fn a_hang_up_gives_all_the_data_first_also_in_small_deliveries(subject: &Subject) {
+        // LESSONS, bugs 13 and 14: pausing after each delivery, with the end of the file behind the last.
+        let sent = noise(60_000, 10);
+        let server = Script::slow_reader().on_made(|transport| {
+            transport.pause_producing();
+            let later = transport.clone();
+            transport.reactor().call_later(Duration::from_millis(20), move |_| later.resume_producing());
+        });
+        subject.converse(&server, &Script::sends(sent.clone()));
+        assert_same_bytes(&server.received(), &sent);
+    }
+
+    fn a_queue_that_the_peer_will_never_take_ends_with_the_connection(subject: &Subject) {
+        // Contract 49: the peer is gone, and half of the bytes with it; one end, whatever the reason.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let client = Script::logged(&log, "client").stop_when_lost().on_made(|transport| {
+            transport.write(&noise(TOO_MUCH, 11));
+            transport.lose_connection();
+        });
+        let server = Script::new().on_data(|transport, _| transport.abort_connection());
+        subject.join(&reactor, &server, &client);
+        run(&reactor);
+        log.expect(&["client made", "client lost ConnectionLost"]);
+    }
+
+    fn writing_to_a_peer_that_has_closed_ends_the_connection_once(subject: &Subject) {
+        // Contract 40: a protocol that ignores the end of the file, and goes on.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        fn write_on(transport: &Transport) {
+            if transport.is_connected() {
+                transport.write(b"on and on");
+                let later = transport.clone();
+                transport.reactor().call_later(Duration::from_micros(100), move |_| write_on(&later));
+            }
+        }
+        let server = Script::logged(&log, "server").on_read_lost(write_on).stop_when_lost();
+        subject.join(&reactor, &server, &Script::new().on_made(Transport::lose_connection));
+        run(&reactor);
+        log.expect(&["server made", "server lost ConnectionLost"]);
+    }
+
+    fn connection_lost_comes_once_whatever_ends_the_connection_together(subject: &Subject) {
+        // IProtocol.connectionLost: losing, half closing and aborting, here and there, in one callback.
+        let log = Log::new();
+        let everything = |name| {
+            Script::logged(&log, name).on_made(|transport| transport.write(b"x")).on_data(|transport, _| {
+                transport.lose_write_connection();
+                transport.lose_connection();
+                transport.abort_connection();
+                transport.lose_connection();
+            })
+        };
+        subject.converse(&everything("server"), &everything("client"));
+        let ends = |name: &str| {
+            let lost = format!("{name} lost");
+            log.entries().iter().filter(|entry| entry.starts_with(&lost)).count()
+        };
+        assert_eq!((ends("server"), ends("client")), (1, 1), "{:?}", log.entries());
+    }
+
+    fn what_is_not_there_any_more_takes_every_call(subject: &Subject) {
+        // Contract 49 and 70: inside connection_lost and ever after.
+        let (reactor, gone) = (subject.reactor(), Transports::new());
+        let end = Script::new().listed_in(&gone).on_lost(|transport, _| use_after_the_end(transport));
+        let both = Countdown::new(2);
+        subject.join(&reactor, &end.clone().counted_by(&both), &end.on_made(Transport::lose_connection).counted_by(&both));
+        run(&reactor);
+        gone.all().iter().for_each(use_after_the_end);
+        drop(reactor);
+        gone.all().iter().for_each(use_after_the_end);
+        assert!(gone.first().try_reactor().is_none());
+    }
+
+    fn what_is_lost_but_not_yet_told_takes_every_call(subject: &Subject) {
+        // DESIGN section 6: between the abort and its callback.
+        let log = Log::new();
+        let client = Script::logged(&log, "client").on_made(|transport| {
+            transport.abort_connection();
+            transport.write(b"late");
+            transport.write(&[0; 100_000]);
+            transport.resume_producing();
+            transport.lose_write_connection();
+            assert!(transport.host().is_ok(), "it ends when this callback returns");
+        });
+        subject.converse(&Script::new(), &client);
+        log.expect(&["client made", "client lost ConnectionAborted"]);
+    }
+
+    fn the_reactors_end_is_connection_lost_without_a_cause(subject: &Subject) {
+        // IReactorCore, contract 15: disconnectAll.
+        let (reactor, causes) = (subject.reactor(), Rc::new(RefCell::new(Vec::new())));
+        let told = causes.clone();
+        let end = Script::new().on_lost(move |_, reason| told.borrow_mut().push(reason.clone()));
+        let made = Countdown::new(2);
+        let counted = end.on_made(move |transport| made.count(&transport.reactor()));
+        subject.join(&reactor, &counted, &counted);
+        run(&reactor);
+        let causes = causes.borrow();
+        assert!(matches!(causes[..], [Error::ConnectionLost(None), Error::ConnectionLost(None)]), "{causes:?}");
+        assert_eq!(reactor.source_count(), 0);
+    }
+
+    fn what_a_queue_holds_at_the_reactors_end_is_dropped(subject: &Subject) {
+        // Contract 15: connectionLost, not loseConnection.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let client = Script::logged(&log, "client").on_made(|transport| {
+            transport.write(&noise(TOO_MUCH, 12));
+            transport.lose_connection();
+            transport.reactor().call_later(Duration::from_millis(1), stop);
+        });
+        subject.join(&reactor, &deaf(), &client);
+        run(&reactor);
+        log.expect(&["client made", "client lost ConnectionLost"]);
+    }
+
+    fn the_connector_hears_of_the_end_after_the_protocol(subject: &Subject) {
+        // IConnector, BaseClient.connectionLost
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let client = LoggingFactory::new(&log, Script::logged(&log, "client").on_made(Transport::lose_connection));
+        let port = subject.listen(&reactor, Script::new().factory());
+        subject.connect(&reactor, &port, client.after(|connector| stop(&connector.try_reactor().unwrap())));
+        run(&reactor);
+        assert_eq!(log.entries()[log.entries().len() - 3..], [
+            "client lost ConnectionDone",
+            "connection lost ConnectionDone",
+            "stop factory"
+        ]);
+    }
+
+    fn the_protocol_of_a_connection_is_dropped_with_it_though_its_transport_is_kept(subject: &Subject) {
+        // ARCHITECTURE: a handle may be kept beyond the end; what the user gave may not be.
+        let (reactor, kept, witness) = (subject.reactor(), Transports::new(), Rc::new(()));
+        let both = Countdown::new(2);
+        let port = subject.listen(&reactor, Witnessed { witness: witness.clone(), kept: kept.clone(), both: both.clone() });
+        subject.connect(&reactor, &port, Script::sends(b"x".to_vec()).counted_by(&both).factory());
+        run(&reactor);
+        assert_eq!(kept.all().len(), 1);
+        // This one and the factory's, which the port keeps.
+        assert_eq!(Rc::strong_count(&witness), 2);
+    }
+
+    fn what_is_open_when_the_last_handle_of_the_reactor_goes_is_dropped_untold(subject: &Subject) {
+        // LESSONS, bug 11: the loop is dropped with operations in flight.
+        let (kept, witness) = (Transports::new(), Rc::new(()));
+        let reactor = subject.reactor();
+        let never = Countdown::new(usize::MAX);
+        let factory = Rc::new(Witnessed { witness: witness.clone(), kept: kept.clone(), both: never });
+        let port = subject.listen(&reactor, factory.clone());
+        let client = Script::new().on_made(|transport| {
+            transport.write(&noise(TOO_MUCH, 13));
+            transport.reactor().call_later(Duration::from_millis(5), ropewalk::Reactor::crash);
+        });
+        subject.connect(&reactor, &port, client.factory());
+        run(&reactor);
+        assert!(kept.first().is_connected());
+        drop((reactor, port));
+        assert!(kept.first().try_reactor().is_none());
+        drop(factory);
+        assert_eq!(Rc::strong_count(&witness), 1, "a protocol is still there");
+    }
+
+    fn the_reason_says_why_in_words(subject: &Subject) {
+        // Contract 2.10: each reason has its message.
+        let words = Rc::new(RefCell::new(Vec::new()));
+        let heard = words.clone();
+        let server = Script::new().on_lost(move |_, reason| {
+            heard.borrow_mut().push((reason_name(reason), reason.is_done(), reason.to_string()));
+        });
+        subject.converse(&server, &Script::new().on_made(Transport::lose_connection));
+        let words = words.borrow();
+        assert_eq!(*words, [("ConnectionDone".to_owned(), true, "connection was closed cleanly".to_owned())]);
+    }
+
+    fn hundreds_of_short_lives_leave_nothing_behind(subject: &Subject) {
+        // LESSONS, bugs 3 and 6: slots and descriptors are used again and again. 500 connections, four at a time.
+        let (reactor, left) = (subject.reactor(), Rc::new(Cell::new(500)));
+        let port = subject.listen(&reactor, Script::echo().factory());
+        let (again, subject) = (port.clone(), *subject);
+        let client = Script::new().on_made(|transport| transport.write(b"x")).on_data(|transport, _| {
+            transport.lose_connection();
+        });
+        let next = Rc::new(RefCell::new(None::<Rc<dyn Fn(&ropewalk::Reactor)>>));
+        let (found, port_again) = (next.clone(), again);
+        let connect: Rc<dyn Fn(&ropewalk::Reactor)> = Rc::new(move |reactor| {
+            let (found, left) = (found.clone(), left.clone());
+            let client = client.clone().on_lost(move |transport, _| {
+                left.set(left.get() - 1);
+                match left.get() {
+                    0..4 => {
+                        if left.get() == 0 {
+                            stop(&transport.reactor());
+                        }
+                    }
+                    _ => {
+                        let connect = found.borrow().clone().expect("it is there while the test runs");
+                        connect(&transport.reactor());
+                    }
+                }
+            });
+            subject.connect(reactor, &port_again, client.factory());
+        });
+        *next.borrow_mut() = Some(connect.clone());
+        for _ in 0..4 {
+            connect(&reactor);
+        }
+        run(&reactor);
+        assert_eq!(reactor.source_count(), 0);
+        next.borrow_mut().take();
+    }
+}
+
+/// Builds protocols that hold a witness, and keeps their transports.
+struct Witnessed {
+    witness: Rc<()>,
+    kept: Transports,
+    both: Countdown,
+}
+
+struct Witness {
+    _witness: Rc<()>,
+    kept: Transports,
+    both: Countdown,
+}
+
+impl Factory for Witnessed {
+    fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
+        let Witnessed { witness, kept, both } = self;
+        Some(Box::new(Witness { _witness: witness.clone(), kept: kept.clone(), both: both.clone() }))
+    }
+}
+
+impl Protocol for Witness {
+    fn connection_made(&mut self, transport: &Transport) {
+        self.kept.add(transport);
+    }
+
+    fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
+
+    fn connection_lost(&mut self, transport: &Transport, _reason: &Error) {
+        self.both.count(&transport.reactor());
+    }
+}

@@ -1,0 +1,365 @@
+//! Bytes on a connection, whatever kind of socket it is: ITransport, IProtocol, and reading as IPushProducer.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ropewalk::Transport;
+use ropewalk::transports::{Producer, PullProducer};
+
+use crate::links::{Countdown, Transports, assert_same_bytes, noise, pieces};
+use crate::script::{Log, Script, stop};
+use crate::{count_turns, run, specifications};
+
+/// Writes as long as it is asked to, and never comes to an end.
+struct Flood(Transport);
+
+impl PullProducer for Flood {
+    fn resume_producing(&self) {
+        self.0.write(&[0; 64 * 1024]);
+    }
+
+    fn stop_producing(&self) {}
+}
+
+specifications! {
+    streams;
+
+    fn bytes_written_by_one_side_are_received_by_the_other(subject: &Subject) {
+        // ITransport.write, IProtocol.dataReceived
+        let client = Script::new()
+            .on_made(|transport| transport.write(b"hello"))
+            .on_data(|transport, _| transport.lose_connection());
+        subject.converse(&Script::echo(), &client);
+        assert_eq!(client.received(), b"hello");
+    }
+
+    fn a_connection_is_made_then_receives_and_is_lost_once_and_last(subject: &Subject) {
+        // IProtocol
+        let log = Log::new();
+        subject.converse(&Script::logged(&log, "server"), &Script::sends(b"bye".to_vec()));
+        log.expect(&["server made", "server data bye", "server read lost", "server lost ConnectionDone"]);
+    }
+
+    fn all_kinds_of_writes_in_one_callback_arrive_in_their_order(subject: &Subject) {
+        // ITransport.write, writeSequence. A large write with nothing queued goes another way than a small one.
+        let (small, large) = (noise(100, 1), noise(100_000, 2));
+        let expected = [&large[..], &small, &large, &small, &large, &small, &small, &large].concat();
+        let client = Script::new().on_made(move |transport| {
+            transport.write(&large);
+            transport.write(&small);
+            transport.write_bytes(Bytes::from(large.clone()));
+            transport.write_bytes(Bytes::from(small.clone()));
+            transport.write(&large);
+            transport.write_sequence([&small[..], &[], &small, &large]);
+            transport.lose_connection();
+        });
+        let server = Script::new();
+        subject.converse(&server, &client);
+        assert_same_bytes(&server.received(), &expected);
+    }
+
+    fn an_empty_write_sends_nothing(subject: &Subject) {
+        // ITransport.write
+        let log = Log::new();
+        let client = Script::new().on_made(|transport| {
+            transport.write(b"");
+            transport.write_bytes(Bytes::new());
+            transport.write_sequence::<[&[u8]; 0]>([]);
+            assert_eq!(transport.buffered(), 0);
+            transport.lose_connection();
+        });
+        subject.converse(&Script::logged(&log, "server"), &client);
+        log.expect(&["server made", "server read lost", "server lost ConnectionDone"]);
+    }
+
+    fn ten_megabytes_arrive_in_both_directions_at_once(subject: &Subject) {
+        // The brief of a stream: each byte once and in order, whatever the sizes of the pieces.
+        let (there, back) = (noise(10_000_000, 3), noise(10_000_000, 4));
+        let sends = |bytes: &[u8], longest, finished: &Countdown| {
+            let (pieces, length, finished) = (pieces(bytes, longest), bytes.len(), finished.clone());
+            let left = Cell::new(length);
+            Script::new()
+                .on_made(move |transport| transport.write_sequence(&pieces))
+                .on_data(move |transport, data| {
+                    left.set(left.get() - data.len());
+                    if left.get() == 0 {
+                        finished.count(&transport.reactor());
+                    }
+                })
+        };
+        let (reactor, finished) = (subject.reactor(), Countdown::new(2));
+        let (server, client) = (sends(&back, 60_000, &finished), sends(&there, 3000, &finished));
+        subject.join(&reactor, &server, &client);
+        run(&reactor);
+        assert_same_bytes(&server.received(), &there);
+        assert_same_bytes(&client.received(), &back);
+    }
+
+    fn a_delivery_has_at_least_one_byte_and_at_most_64_kib(subject: &Subject) {
+        // IProtocol.dataReceived; DESIGN section 9: receive scratch 64 KiB.
+        let server = Script::new().on_data(|_, data| assert!((1..=64 * 1024).contains(&data.len())));
+        subject.converse(&server, &Script::sends(noise(1_000_000, 5)));
+        assert_eq!(server.received().len(), 1_000_000);
+    }
+
+    fn a_write_calls_no_protocol_before_it_returns(subject: &Subject) {
+        // Contract 42: a response cannot arrive while write() is on the stack (#3302).
+        let log = Log::new();
+        let (written, heard) = (log.clone(), log.clone());
+        let client = Script::new()
+            .on_made(move |transport| {
+                for size in [1, 100_000] {
+                    transport.write(&vec![0; size]);
+                    written.add("written");
+                }
+            })
+            .on_data(move |transport, _| {
+                heard.add("heard");
+                transport.lose_connection();
+            });
+        subject.converse(&Script::echo(), &client);
+        log.expect(&["written", "written", "heard"]);
+    }
+
+    fn what_is_written_from_a_delayed_call_leaves_without_another_event(subject: &Subject) {
+        // DESIGN section 5: a write outside any callback of its connection leaves before the loop waits.
+        let client = Script::new()
+            .on_made(|transport| {
+                let later = transport.clone();
+                transport.reactor().call_later(Duration::from_millis(1), move |_| later.write(b"late"));
+            })
+            .on_data(|transport, _| transport.lose_connection());
+        subject.converse(&Script::echo(), &client);
+        assert_eq!(client.received(), b"late");
+    }
+
+    fn what_is_written_from_a_call_from_a_thread_leaves_without_another_event(subject: &Subject) {
+        // DESIGN section 5
+        let client = Script::new()
+            .on_made(|transport| {
+                let later = transport.clone();
+                transport.reactor().call_later(Duration::ZERO, move |_| {
+                    let reactor = later.reactor();
+                    FOUND.set(Some(later));
+                    reactor.call_from_thread(|_| {
+                        let transport = FOUND.take().expect("it was put there");
+                        transport.write(b"from a thread");
+                    });
+                });
+            })
+            .on_data(|transport, _| transport.lose_connection());
+        subject.converse(&Script::echo(), &client);
+        assert_eq!(client.received(), b"from a thread");
+    }
+
+    fn what_one_connections_callback_writes_to_another_leaves_without_another_event(subject: &Subject) {
+        // DESIGN section 5; what a chat does.
+        let (reactor, everybody) = (subject.reactor(), Transports::new());
+        let room = everybody.clone();
+        let server = Script::new().listed_in(&everybody).on_data(move |transport, data| {
+            room.others(transport).iter().for_each(|other| other.write(data));
+        });
+        let port = subject.listen(&reactor, server.factory());
+        let listener = Script::new().on_data(|transport, _| stop(&transport.reactor()));
+        let (next, talker) = (port.clone(), Script::new().on_made(|transport| transport.write(b"hello all")));
+        let subject = *subject;
+        let first = listener.clone().on_made(move |transport| {
+            subject.connect(&transport.reactor(), &next, talker.factory());
+        });
+        subject.connect(&reactor, &port, first.factory());
+        run(&reactor);
+        assert_eq!(listener.received(), b"hello all");
+    }
+
+    fn writes_are_sent_from_every_callback_up_to_the_end(subject: &Subject) {
+        // IProtocol: a protocol may write in connectionMade, dataReceived and readConnectionLost.
+        let server = Script::new()
+            .on_made(|transport| transport.write(b"made "))
+            .on_data(|transport, _| transport.write(b"data "))
+            .on_read_lost(|transport| {
+                transport.write(b"read lost");
+                transport.lose_connection();
+            })
+            .on_lost(|transport, _| transport.write(b"never sent"));
+        let client = Script::new().on_made(|transport| {
+            transport.write(b"x");
+            transport.lose_write_connection();
+        });
+        subject.converse(&server, &client);
+        assert_eq!(client.received(), b"made data read lost");
+    }
+
+    fn what_waits_for_the_peer_is_counted_and_then_gone(subject: &Subject) {
+        // Transport::buffered
+        let (reactor, most) = (subject.reactor(), Rc::new(Cell::new(0)));
+        let writer = Transports::new();
+        let (seen, length) = (most.clone(), 8_000_000);
+        let client = Script::new().listed_in(&writer).on_made(move |transport| {
+            transport.write(&vec![0; length]);
+            seen.set(transport.buffered());
+            assert!(transport.buffered() <= length);
+        });
+        let (sender, left) = (writer.clone(), Cell::new(length));
+        let server = Script::new().on_data(move |transport, data| {
+            left.set(left.get() - data.len());
+            if left.get() == 0 {
+                assert_eq!(sender.first().buffered(), 0);
+                stop(&transport.reactor());
+            }
+        });
+        subject.join(&reactor, &server, &client);
+        run(&reactor);
+        assert!(most.get() > 0, "8 MB fit into no kernel's buffer");
+    }
+
+    fn reading_that_is_paused_in_connection_made_begins_with_resume(subject: &Subject) {
+        // IPushProducer.pauseProducing; a paused transport delivers nothing, and loses nothing.
+        let log = Log::new();
+        let resumed = log.clone();
+        let server = Script::logged(&log, "server").on_made(move |transport| {
+            transport.pause_producing();
+            assert!(transport.is_paused());
+            let (later, resumed) = (transport.clone(), resumed.clone());
+            transport.reactor().call_later(Duration::from_millis(20), move |_| {
+                resumed.add("resumed");
+                later.resume_producing();
+                assert!(!later.is_paused());
+            });
+        });
+        subject.converse(&server, &Script::sends(b"early".to_vec()));
+        log.expect(&["server made", "resumed", "server data early", "server read lost", "server lost ConnectionDone"]);
+    }
+
+    fn pausing_in_a_delivery_holds_back_the_rest_until_resume(subject: &Subject) {
+        // IPushProducer: between two deliveries, both with and without a turn in between.
+        let sent = noise(2_000_000, 6);
+        let (paused, slow) = (Rc::new(Cell::new(false)), Script::slow_reader());
+        let (before, after) = (paused.clone(), paused.clone());
+        let server = slow.on_data(move |transport, _| {
+            assert!(!before.replace(true), "delivered while paused");
+            let later = after.clone();
+            transport.reactor().call_later(Duration::ZERO, move |_| later.set(false));
+        });
+        subject.converse(&server, &Script::sends(sent.clone()));
+        assert_same_bytes(&server.received(), &sent);
+    }
+
+    fn pausing_and_resuming_in_one_callback_changes_nothing(subject: &Subject) {
+        // IPushProducer
+        let sent = noise(500_000, 7);
+        let server = Script::new().on_data(|transport, _| {
+            transport.pause_producing();
+            transport.pause_producing();
+            transport.resume_producing();
+        });
+        subject.converse(&server, &Script::sends(sent.clone()));
+        assert_same_bytes(&server.received(), &sent);
+    }
+
+    fn a_paused_connection_still_sends(subject: &Subject) {
+        // IPushProducer concerns reading alone.
+        let sent = noise(1_000_000, 8);
+        let bytes = sent.clone();
+        let server = Script::new().on_made(move |transport| {
+            transport.pause_producing();
+            transport.write(&bytes);
+        });
+        let client = Script::new();
+        let (reactor, left) = (subject.reactor(), Cell::new(sent.len()));
+        let reader = client.clone().on_data(move |transport, data| {
+            left.set(left.get() - data.len());
+            if left.get() == 0 {
+                stop(&transport.reactor());
+            }
+        });
+        subject.join(&reactor, &server, &reader);
+        run(&reactor);
+        assert_same_bytes(&client.received(), &sent);
+    }
+
+    fn the_loop_rests_while_a_paused_connection_has_bytes_and_has_hung_up(subject: &Subject) {
+        // Contract 50 and LESSONS, bug 14: a hang-up that nobody wants must not wake the loop again and again.
+        let (reactor, servers) = (subject.reactor(), Transports::new());
+        let server = Script::new().listed_in(&servers).on_made(Transport::pause_producing);
+        subject.join(&reactor, &server, &Script::sends(b"unread".to_vec()));
+        // Everything that happens by itself has happened when a turn ends for want of events.
+        reactor.call_later(Duration::from_millis(30), |reactor| {
+            reactor.call_later(Duration::from_millis(30), stop);
+        });
+        let turns = count_turns(&reactor);
+        assert!(turns < 30, "{turns} turns in which there was nothing to do");
+        assert_eq!(servers.all().len(), 1);
+    }
+
+    fn bytes_that_were_given_back_come_again_before_newer_ones(subject: &Subject) {
+        // Transport::unread
+        let server = Script::new();
+        let given_back = Cell::new(false);
+        let giver = server.clone().on_data(move |transport, data| {
+            if !given_back.replace(true) {
+                transport.unread(data);
+                transport.write(b"go on");
+            }
+        });
+        let client = Script::new().on_made(|transport| transport.write(b"first ")).on_data(|transport, _| {
+            transport.write(b"second");
+            transport.lose_connection();
+        });
+        subject.converse(&giver, &client);
+        assert_eq!(server.received(), b"first first second");
+    }
+
+    fn a_connection_that_never_rests_starves_neither_another_nor_delayed_calls(subject: &Subject) {
+        // DESIGN section 5: a bounded amount of work for each source in each turn. The flood ends with the test.
+        let (reactor, flooded) = (subject.reactor(), Rc::new(Cell::new(0_usize)));
+        let flood = Script::new().on_made(|transport| {
+            let producer = Producer::pull(Rc::new(Flood(transport.clone())));
+            transport.register_producer(producer).unwrap();
+        });
+        let (bytes, before) = (flooded.clone(), flooded.clone());
+        let drain = Drain(bytes);
+        let port = subject.listen(&reactor, move || Drain(drain.0.clone()));
+        subject.connect(&reactor, &port, flood.factory());
+
+        let finished = Countdown::new(2);
+        let (trips, last, quiet) = (Cell::new(0), Cell::new(0), finished.clone());
+        let client = Script::new().on_made(|transport| transport.write(b"x")).on_data(move |transport, data| {
+            trips.set(trips.get() + 1);
+            let between = before.get() - last.replace(before.get());
+            assert!(between <= 16 << 20, "{between} bytes of the flood between two bytes of the quiet connection");
+            match trips.get() {
+                200 => quiet.count(&transport.reactor()),
+                _ => transport.write(data),
+            }
+        });
+        subject.join(&reactor, &Script::echo(), &client);
+        let left = Rc::new(Cell::new(200));
+        tick(&reactor, left, finished);
+        run(&reactor);
+        assert!(flooded.get() > 0);
+    }
+}
+
+thread_local! {
+    /// What a closure that may cross threads finds on the loop's own.
+    static FOUND: RefCell<Option<Transport>> = const { RefCell::new(None) };
+}
+
+/// Counts what it receives, and forgets it.
+struct Drain(Rc<Cell<usize>>);
+
+impl ropewalk::Protocol for Drain {
+    fn data_received(&mut self, _transport: &Transport, data: &[u8]) {
+        self.0.set(self.0.get() + data.len());
+    }
+}
+
+/// A delayed call that schedules the next, so often.
+fn tick(reactor: &ropewalk::Reactor, left: Rc<Cell<u32>>, finished: Countdown) {
+    reactor.call_later(Duration::ZERO, move |reactor| match left.replace(left.get() - 1) {
+        1 => finished.count(reactor),
+        _ => tick(reactor, left, finished),
+    });
+}
