@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ropewalk_proto::Outbox;
 use ropewalk_sys::{Ready, Received, Sent, SocketOption};
 
-use crate::bench::{Bench, assert_kind};
+use crate::bench::{Bench, assert_kind, drain};
 
 pub(crate) fn bytes_go_both_ways(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
@@ -106,11 +106,12 @@ pub(crate) fn a_large_outbox_arrives_whole_and_in_order(bench: &mut Bench) {
 
 /// The share of one connection in a turn: 256 KiB.
 pub(crate) fn one_call_of_send_takes_its_share_and_no_more(bench: &mut Bench) {
-    let (key, _peer) = bench.connection();
+    let (key, mut peer) = bench.connection();
     let mut outbox = Outbox::new();
     outbox.write(&vec![1; 1024 * 1024]);
     assert_eq!(bench.provider.send(key, &mut outbox).unwrap(), Sent::Some);
     assert!((1..=256 * 1024).contains(&(1024 * 1024 - outbox.len())));
+    drain(&mut peer);
     bench.expect(key, Ready::WRITE);
 }
 
