@@ -226,6 +226,10 @@ fn a_copy_of_a_closed_watched_descriptor_does_not_report_for_ever() {
         other_writer.write_all(b"x").unwrap();
         assert_eq!(wait(provider, PATIENCE), [Event { key: other_key, ready: Ready::READ }]);
         assert_eq!(provider.foreign(), foreign);
+        provider.waker().wake();
+        let began = Instant::now();
+        wait(provider, PATIENCE);
+        assert!(began.elapsed() < PATIENCE, "the waker was forgotten");
     });
 }
 

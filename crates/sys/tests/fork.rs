@@ -1,17 +1,19 @@
-//! fork(2): the child's provider is its own. One test in its own process, because a fork copies only one thread.
+//! fork(2): the child's provider is its own. A fork copies only one thread, so the tests take turns.
 #![cfg(unix)]
 
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ropewalk_sys::{EventProvider, Events, Interest, Ready, providers};
+use ropewalk_proto::Address;
+use ropewalk_sys::{EventProvider, Events, Interest, ListenSpec, Ready, providers};
 
 /// Runs `child` in a forked process and returns its exit status.
 fn in_child(child: impl FnOnce() -> bool) -> i32 {
-    // SAFETY: the child calls only what this test gives it, which takes no lock that another thread could hold: under
-    // the test runner this is the process's only test.
+    // SAFETY: the child calls only what this test gives it, which takes no lock that another thread could hold: the
+    // other test waits for its turn.
     match unsafe { libc::fork() } {
         0 => {
             let status = if child() { 0 } else { 1 };
@@ -32,8 +34,37 @@ fn reads(provider: &mut dyn EventProvider, timeout: Duration) -> bool {
     provider.wait(Some(timeout), &mut events).is_ok() && events.iter().any(|event| event.ready.contains(Ready::READ))
 }
 
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A server that forks must not lose its socket file when a child ends; one that becomes a daemon must not leave it.
+#[test]
+fn a_socket_file_belongs_to_the_process_that_serves_it() {
+    let _turn = turn();
+    for entry in providers() {
+        let path = std::env::temp_dir().join(format!("ropewalk-fork-{}-{}", std::process::id(), entry.name));
+        let mut provider = Some((entry.open)().unwrap());
+        let address = Address::Unix(Arc::from(path.as_path()));
+        provider.as_mut().unwrap().listen(&ListenSpec::new(address)).unwrap();
+        in_child(|| {
+            drop(provider.take());
+            true
+        });
+        assert!(path.exists(), "{}: a child that does not serve removed it", entry.name);
+        in_child(|| {
+            let reopened = provider.as_mut().is_some_and(|provider| provider.reopen_after_fork().is_ok());
+            drop(provider.take());
+            reopened
+        });
+        assert!(!path.exists(), "{}: a child that served left it", entry.name);
+    }
+}
+
 #[test]
 fn a_child_that_reopens_its_provider_hears_its_sources_and_does_not_disturb_its_parent() {
+    let _turn = turn();
     for entry in providers() {
         let mut provider = (entry.open)().unwrap();
         let (near, mut far) = UnixStream::pair().unwrap();

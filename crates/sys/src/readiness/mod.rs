@@ -108,14 +108,17 @@ impl<S: Selector> Readiness<S> {
         Ok(())
     }
 
-    /// Gets rid of a watched file whose owner closed its descriptor while it was watched, but not every copy of it.
-    fn exclude_ghosts(&mut self) -> io::Result<()> {
+    /// Lets the selector begin again with what the sources are armed for, and nothing else.
+    fn arm_anew(&mut self) -> io::Result<()> {
         self.ghosts = false;
         self.selector.forget_all()?;
         for (key, source) in self.sources.iter() {
-            // A watched descriptor that was closed is refused here, and reports nothing any more.
-            let _ = self.selector.add(source.fd(), key);
-            let _ = self.selector.modify(source.fd(), key, Interest::empty(), source.armed);
+            self.selector.add(source.fd(), key)?;
+            match self.selector.modify(source.fd(), key, Interest::empty(), source.armed) {
+                // A watched descriptor that its owner has closed reports nothing any more.
+                Err(error) if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => {}
+                outcome => outcome?,
+            }
         }
         Ok(())
     }
@@ -297,21 +300,17 @@ impl<S: Selector> EventProvider for Readiness<S> {
             Err(error) => Err(error),
             Ok(()) => {
                 events.retain_mut(|event| self.interpret(event));
-                if self.ghosts { self.exclude_ghosts() } else { Ok(()) }
+                // A watched file whose owner closed its descriptor while it was watched, but not every copy of it.
+                if self.ghosts { self.arm_anew() } else { Ok(()) }
             }
         }
     }
 
     fn reopen_after_fork(&mut self) -> io::Result<()> {
         self.bell.reopen_after_fork()?;
-        let mut selector = S::new()?;
-        for (key, source) in self.sources.iter() {
-            selector.add(source.fd(), key)?;
-            selector.modify(source.fd(), key, Interest::empty(), source.armed)?;
-        }
-        // Dropping the old one closes the child's copy of its descriptor, and leaves the parent's registrations alone.
-        self.selector = selector;
-        Ok(())
+        self.sources.iter().for_each(|(_, source)| source.claim_file());
+        // What the child forgets is its copy of the descriptor; the parent's registrations stay.
+        self.arm_anew()
     }
 
     fn waker(&self) -> Waker {

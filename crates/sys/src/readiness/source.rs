@@ -8,7 +8,7 @@ use crate::socket::file::SocketFile;
 
 pub(super) struct Source {
     /// Removed before the descriptor is closed, while nobody else can have bound the path again.
-    _file: Option<Box<SocketFile>>,
+    file: Option<Box<SocketFile>>,
     descriptor: Descriptor,
     /// What the owner of the key waits for.
     pub(super) wanted: Interest,
@@ -37,7 +37,14 @@ impl Source {
     }
 
     fn new(descriptor: Descriptor, file: Option<Box<SocketFile>>) -> Source {
-        Source { _file: file, descriptor, wanted: Interest::empty(), armed: Interest::empty(), hung_up: false }
+        Source { file, descriptor, wanted: Interest::empty(), armed: Interest::empty(), hung_up: false }
+    }
+
+    /// From here on the file of a listening UNIX socket is this process's to remove.
+    pub(super) fn claim_file(&self) {
+        if let Some(file) = &self.file {
+            file.claim();
+        }
     }
 
     pub(super) fn is_watched(&self) -> bool {

@@ -1,7 +1,9 @@
 //! The file of a listening UNIX socket.
 
+use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process;
 
 use rustix::fs::{Mode, Stat, chmod, lstat, unlink};
 
@@ -9,16 +11,23 @@ use rustix::fs::{Mode, Stat, chmod, lstat, unlink};
 pub(crate) struct SocketFile {
     path: PathBuf,
     stat: Stat,
+    /// The process that removes it: a copy in a forked child does not, unless the child goes on serving.
+    owner: Cell<u32>,
 }
 
 impl SocketFile {
     /// Takes charge of the file that was just bound.
     pub(super) fn new(path: &Path) -> io::Result<Box<SocketFile>> {
-        Ok(Box::new(SocketFile { path: path.to_owned(), stat: lstat(path)? }))
+        Ok(Box::new(SocketFile { path: path.to_owned(), stat: lstat(path)?, owner: Cell::new(process::id()) }))
     }
 
     pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
         Ok(chmod(&self.path, Mode::from_raw_mode(mode as _))?)
+    }
+
+    /// Makes this process the one that removes the file.
+    pub(crate) fn claim(&self) {
+        self.owner.set(process::id());
     }
 
     fn is_still_there(&self) -> bool {
@@ -28,7 +37,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.is_still_there() {
+        if self.owner.get() == process::id() && self.is_still_there() {
             // There is nobody to tell: the socket is gone either way.
             let _ = unlink(&self.path);
         }
