@@ -92,9 +92,9 @@ impl Pipe {
         }
     }
 
-    /// Forgets what has not arrived.
+    /// Forgets what has not arrived, but for a reset.
     pub(super) fn drop_under_way(&mut self) {
-        self.under_way.clear();
+        self.under_way.retain(|(_, segment)| matches!(segment, Segment::Reset));
         self.held = self.unread;
     }
 
@@ -237,6 +237,17 @@ mod tests {
         pipe.arrive(at(2));
         assert!(pipe.is_broken());
         assert_eq!((pipe.unread(), pipe.room()), (0, 10));
+    }
+
+    #[test]
+    fn a_reset_under_way_survives_the_second_one() {
+        let mut pipe = Pipe::new(10, Moment::ZERO);
+        pipe.send(bytes("lost"), at(1));
+        pipe.send(Segment::Reset, at(2));
+        pipe.drop_under_way();
+        assert_eq!(pipe.send(Segment::Reset, at(3)), None);
+        pipe.arrive(at(2));
+        assert!(pipe.is_broken());
     }
 
     #[test]
