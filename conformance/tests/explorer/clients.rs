@@ -120,11 +120,16 @@ fn connect_tcp(world: &World, reactor: &Reactor, place: &str, client: &Rc<Client
     reactor.connect_tcp(destination, ClientSide(client.clone()))
 }
 
+/// The connectors that are about to connect, or do.
+pub(crate) fn connecting(world: &World) -> Vec<Connector> {
+    let clients = world.clients.borrow();
+    let connectors = clients.iter().filter_map(|client| client.connector.borrow().clone());
+    connectors.filter(|connector| connector.state() == ConnectorState::Connecting).collect()
+}
+
 /// Nobody connects any more.
 pub(crate) fn give_up(world: &World) {
-    let clients = world.clients.borrow().clone();
-    let connectors = clients.iter().filter_map(|client| client.connector.borrow().clone());
-    for connector in connectors.filter(|connector| connector.state() == ConnectorState::Connecting) {
+    for connector in connecting(world) {
         connector.disconnect();
     }
 }
