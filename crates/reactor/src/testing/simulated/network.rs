@@ -26,6 +26,8 @@ pub(crate) struct Network {
     woken: bool,
     /// Whether the last `wait` ended for want of anything to report.
     pub(super) was_idle: bool,
+    /// Whether somebody really waits for what happens.
+    pub(super) is_waited_for: bool,
     /// What the reactor has listened on and tried to connect to.
     log: Log,
     pub(super) faults: Faults,
@@ -56,6 +58,7 @@ impl Network {
             horizon: None,
             woken: false,
             was_idle: false,
+            is_waited_for: false,
             log: Log::default(),
             faults,
             random: Random::new(seed),

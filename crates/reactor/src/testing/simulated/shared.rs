@@ -68,8 +68,12 @@ impl SimulatedNetwork {
 
     /// Looks at the network or changes it; whoever waits for it looks again.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Network) -> R) -> R {
-        let result = act(&mut self.0.lock());
-        self.0.changed.notify_all();
+        let mut network = self.0.lock();
+        let result = act(&mut network);
+        // Notifying nobody costs a system call too.
+        if network.is_waited_for {
+            self.0.changed.notify_all();
+        }
         result
     }
 
@@ -89,7 +93,11 @@ impl SimulatedNetwork {
                 Some(stop) if stop <= network.now() => return Ok(()),
                 Some(stop) => network.jump(stop),
                 // Only another thread can make something happen now.
-                None => network = self.0.changed.wait(network).unwrap_or_else(PoisonError::into_inner),
+                None => {
+                    network.is_waited_for = true;
+                    network = self.0.changed.wait(network).unwrap_or_else(PoisonError::into_inner);
+                    network.is_waited_for = false;
+                }
             }
         }
     }
