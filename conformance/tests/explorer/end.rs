@@ -65,23 +65,17 @@ impl End {
 
     /// Bytes have arrived here.
     pub(crate) fn receive(&self, world: &World, data: &[u8]) {
-        let mut header = self.header.borrow_mut();
-        for &byte in data {
-            let position = self.received.get();
-            self.received.set(position + 1);
-            if position < HEADER {
-                header.push(byte);
-                continue;
-            }
-            let sender = number_in(&header);
-            let expected = stream_byte(sender, position);
-            world.expect(byte == expected, || {
-                format!(
-                    "end {} received {byte:#x} at {position} of end {sender}'s stream, not {expected:#x}",
-                    self.number
-                )
-            });
-        }
+        let begin = self.received.get();
+        self.received.set(begin + data.len() as u64);
+        let missing = HEADER.saturating_sub(begin) as usize;
+        let (head, body) = data.split_at(missing.min(data.len()));
+        self.header.borrow_mut().extend_from_slice(head);
+        let Some(sender) = self.peer() else { return };
+        let first = begin + head.len() as u64;
+        let wrong = (first..).zip(body).find(|(position, byte)| stream_byte(sender, *position) != **byte);
+        world.expect(wrong.is_none(), || {
+            format!("end {} received other bytes than {sender} sent: {wrong:?}", self.number)
+        });
     }
 
     /// The number of the other end, once it has said it.
