@@ -135,8 +135,11 @@ impl StreamState {
     }
 
     /// Whether a write is accepted; if not, it is dropped.
-    pub fn accepts_writes(&self) -> bool {
-        self.writing == Writing::Open && matches!(self.whole, Whole::Open | Whole::Losing)
+    ///
+    /// After [`lose_write`](StreamState::lose_write) only that of a producer is, which the end waits for.
+    pub fn accepts_writes(&self, producing: bool) -> bool {
+        let open = self.writing == Writing::Open || self.writing == Writing::Finishing && producing;
+        open && matches!(self.whole, Whole::Open | Whole::Losing)
     }
 
     /// Whether the outbox may still be handed to the operating system.
@@ -176,7 +179,7 @@ mod tests {
         assert_eq!(state.next_step(false, false), Step::Stay);
         assert_eq!(state.next_step(true, true), Step::Stay);
         assert_eq!(state.next_step(true, false), Step::Close);
-        assert!(state.accepts_writes(), "a write after lose_connection is still sent");
+        assert!(state.accepts_writes(false), "a write after lose_connection is still sent");
         assert!(!state.wants_reading(), "lose_connection stops reading at once");
     }
 
@@ -186,7 +189,7 @@ mod tests {
         state.lose();
         state.abort();
         assert_eq!(state.next_step(false, true), Step::Abort);
-        assert!(!state.accepts_writes());
+        assert!(!state.accepts_writes(true));
         state.lose();
         assert_eq!(state.next_step(true, false), Step::Abort);
     }
@@ -195,10 +198,12 @@ mod tests {
     fn a_half_closed_connection_lives_until_the_other_half_ends() {
         let mut state = StreamState::new();
         state.lose_write();
-        assert!(!state.accepts_writes());
+        assert!(!state.accepts_writes(false));
+        assert!(state.accepts_writes(true), "its end waits for the producer");
         assert_eq!(state.next_step(false, false), Step::Stay);
         assert_eq!(state.next_step(true, false), Step::ShutdownWrite);
         state.write_ended();
+        assert!(!state.accepts_writes(true));
         assert_eq!(state.next_step(true, false), Step::Stay);
         assert!(state.wants_reading());
         assert!(state.end_of_file());

@@ -66,11 +66,13 @@ impl Stream {
 
     /// Pauses or resumes the producer. Returns whether it may have written more that should be flushed.
     fn balance_producer(&self, inner: &Rc<Inner>) -> bool {
-        let buffered = self.buffered();
+        let (buffered, wrote) = (self.buffered(), self.flags.get().wrote);
         let mut slot = self.producer.borrow_mut();
         let Some(registered) = slot.as_mut() else { return false };
         let pull = matches!(registered.producer, Producer::Pull(_));
-        let resume = if pull { buffered == 0 } else { registered.paused && buffered <= self.low_water() };
+        // A pull producer that wrote nothing when it was asked is not asked again before something was written and left.
+        let (owed, low) = if pull { (registered.paused || wrote, 0) } else { (registered.paused, self.low_water()) };
+        let resume = owed && buffered <= low;
         let pause = !pull && !registered.paused && buffered > self.high_water();
         if !resume && !pause {
             return false;
@@ -79,7 +81,7 @@ impl Stream {
         let producer = registered.producer.clone();
         drop(slot);
         // What it writes is flushed by this settling, not queued for another.
-        self.update(|flags| flags.in_callback = true);
+        self.update(|flags| (flags.in_callback, flags.wrote) = (true, false));
         let outcome = if pause {
             guard(inner, "pause_producing", || producer.pause())
         } else {

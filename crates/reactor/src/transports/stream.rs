@@ -64,6 +64,8 @@ pub(super) struct Flags {
     protocol_is_out: bool,
     /// Queued for settling before the loop waits.
     pub(super) queued: bool,
+    /// Something was written since the producer was told something.
+    pub(super) wrote: bool,
     /// There are unread bytes in [`Rare`].
     pub(super) unread: bool,
     /// There are observers in [`Rare`].
@@ -271,10 +273,11 @@ impl Stream {
     }
 
     pub(super) fn write(self: &Rc<Stream>, data: &[u8]) {
-        if data.is_empty() || !self.state.get().accepts_writes() {
+        if data.is_empty() || !self.accepts_writes() {
             return;
         }
         let Some(inner) = self.reactor.upgrade() else { return };
+        self.update(|flags| flags.wrote = true);
         self.tell_written(data.len());
         let rest = if data.len() >= DIRECT_WRITE { self.write_directly(&inner, data) } else { data };
         if !rest.is_empty() {
@@ -283,12 +286,18 @@ impl Stream {
     }
 
     pub(super) fn write_bytes(self: &Rc<Stream>, data: Bytes) {
-        if data.is_empty() || !self.state.get().accepts_writes() {
+        if data.is_empty() || !self.accepts_writes() {
             return;
         }
         let Some(inner) = self.reactor.upgrade() else { return };
+        self.update(|flags| flags.wrote = true);
         self.tell_written(data.len());
         self.queue(&inner, |outbox| outbox.write_bytes(data));
+    }
+
+    fn accepts_writes(&self) -> bool {
+        let state = self.state.get();
+        state.accepts_writes(false) || state.accepts_writes(true) && self.producer.borrow().is_some()
     }
 
     /// Sends what goes at once when nothing is queued, and returns the rest.

@@ -24,8 +24,8 @@ impl Transport {
     /// Sends a copy of `data`, after everything written before.
     ///
     /// Small pieces leave together when the present callback returns. What the peer is too slow for is queued here;
-    /// [`register_producer`](Transport::register_producer) keeps that bounded. After `lose_write_connection`,
-    /// `abort_connection` or the end, it is dropped.
+    /// [`register_producer`](Transport::register_producer) keeps that bounded. After `abort_connection` or the end, it is
+    /// dropped; after `lose_write_connection` too, unless a producer is registered.
     pub fn write(&self, data: &[u8]) {
         self.0.write(data);
     }
@@ -52,7 +52,8 @@ impl Transport {
         self.0.change(StreamState::lose);
     }
 
-    /// Ends the sending direction after what is queued has been sent; the peer sees the end of the file. Reading goes on.
+    /// Ends the sending direction after what is queued has been sent, and after a registered producer has unregistered;
+    /// the peer sees the end of the file. Reading goes on.
     pub fn lose_write_connection(&self) {
         self.0.change(StreamState::lose_write);
     }
