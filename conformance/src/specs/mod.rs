@@ -2,7 +2,9 @@
 
 pub mod callbacks;
 pub mod closing;
+pub mod connectors;
 pub mod core;
+pub mod producers;
 #[cfg(unix)]
 pub mod signals;
 pub mod streams;
@@ -23,6 +25,12 @@ macro_rules! unix_streams {
         }
         mod closing {
             $crate::closing!();
+        }
+        mod producers {
+            $crate::producers!();
+        }
+        mod connectors {
+            $crate::connectors!();
         }
     };
 }

@@ -1,0 +1,622 @@
+//! IConsumer, IPushProducer, IPullProducer: what bounds the queue of a transport.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ropewalk::transports::{Producer, PullProducer, PushProducer};
+use ropewalk::{Error, Transport};
+
+use crate::links::{Countdown, Transports, assert_same_bytes, noise};
+use crate::script::{Log, Script, reason_name, stop};
+use crate::{run, specifications};
+
+/// The marks of DESIGN section 9.
+const HIGH: usize = 64 * 1024;
+const LOW: usize = 32 * 1024;
+
+/// More than the buffers of both kernels hold together.
+const TOO_MUCH: usize = 8_000_000;
+
+/// Notes what it is told, and what waited in its consumer's queue then.
+struct Noting {
+    log: Log,
+    consumer: Transport,
+    buffered: RefCell<Vec<usize>>,
+}
+
+impl Noting {
+    fn new(log: &Log, consumer: &Transport) -> Rc<Noting> {
+        Rc::new(Noting { log: log.clone(), consumer: consumer.clone(), buffered: RefCell::default() })
+    }
+
+    fn note(&self, told: &str) {
+        self.log.add(told);
+        self.buffered.borrow_mut().push(self.consumer.buffered());
+    }
+}
+
+impl PushProducer for Noting {
+    fn pause_producing(&self) {
+        self.note("pause");
+    }
+
+    fn resume_producing(&self) {
+        self.note("resume");
+    }
+
+    fn stop_producing(&self) {
+        self.note("stop");
+    }
+}
+
+impl PullProducer for Noting {
+    fn resume_producing(&self) {
+        self.note("resume");
+    }
+
+    fn stop_producing(&self) {
+        self.note("stop");
+    }
+}
+
+/// Sends so many pieces of one size, then unregisters and loses the connection.
+struct Pieces {
+    consumer: Transport,
+    left: Cell<usize>,
+    piece: Vec<u8>,
+}
+
+impl PullProducer for Pieces {
+    fn resume_producing(&self) {
+        assert_eq!(self.consumer.buffered(), 0, "asked for more before the last piece had left");
+        let left = self.left.get();
+        if left == 0 {
+            self.consumer.unregister_producer();
+            self.consumer.lose_connection();
+        } else {
+            self.left.set(left - 1);
+            self.consumer.write(&self.piece);
+        }
+    }
+
+    fn stop_producing(&self) {}
+}
+
+/// Writes whenever it may, up to a total, as a program does that has much to say.
+struct Eager {
+    consumer: Transport,
+    left: Cell<usize>,
+    paused: Cell<bool>,
+    /// Whether its next writes are scheduled.
+    scheduled: Cell<bool>,
+    most: Rc<Cell<usize>>,
+    /// Who begins to read when it is paused for the first time.
+    reader: Transports,
+}
+
+impl Eager {
+    const PIECE: usize = 1000;
+
+    fn produce(self: &Rc<Self>) {
+        if self.paused.get() || self.left.get() == 0 || self.scheduled.get() {
+            return;
+        }
+        for _ in 0..20 {
+            self.left.set(self.left.get() - 1);
+            self.consumer.write(&[7; Eager::PIECE]);
+            self.most.set(self.most.get().max(self.consumer.buffered()));
+        }
+        if self.left.get() == 0 {
+            self.consumer.unregister_producer();
+            return self.consumer.lose_connection();
+        }
+        self.scheduled.set(true);
+        let again = self.clone();
+        self.consumer.reactor().call_later(Duration::ZERO, move |_| {
+            again.scheduled.set(false);
+            again.produce();
+        });
+    }
+}
+
+struct EagerProducer(Rc<Eager>);
+
+impl PushProducer for EagerProducer {
+    fn pause_producing(&self) {
+        assert!(!self.0.paused.replace(true), "paused twice");
+        self.0.reader.all().iter().for_each(Transport::resume_producing);
+    }
+
+    fn resume_producing(&self) {
+        assert!(self.0.paused.replace(false), "resumed without a pause");
+        self.0.produce();
+    }
+
+    fn stop_producing(&self) {
+        panic!("it has unregistered");
+    }
+}
+
+/// Panics when it is told what a test names.
+struct Fragile(&'static str);
+
+impl PushProducer for Fragile {
+    fn pause_producing(&self) {
+        assert!(self.0 != "pause", "on purpose");
+    }
+
+    fn resume_producing(&self) {
+        assert!(self.0 != "resume", "on purpose");
+    }
+
+    fn stop_producing(&self) {
+        assert!(self.0 != "stop", "on purpose");
+    }
+}
+
+/// Has the connection on the other side read once this one's queue has been looked at.
+fn reads_later() -> Script {
+    Script::new().on_made(|transport| {
+        transport.pause_producing();
+        let later = transport.clone();
+        transport.reactor().call_later(Duration::from_millis(20), move |_| later.resume_producing());
+    })
+}
+
+specifications! {
+    producers;
+
+    fn a_push_producer_is_paused_above_the_high_mark_and_resumed_at_the_low_one(subject: &Subject) {
+        // IPushProducer, IConsumer.registerProducer; DESIGN section 9: watermarks 64/32 KiB.
+        let (reactor, log, kept) = (subject.reactor(), Log::new(), Rc::new(RefCell::new(None)));
+        let (told, keep) = (log.clone(), kept.clone());
+        let client = Script::new().on_made(move |transport| {
+            let producer = Noting::new(&told, transport);
+            transport.register_producer(Producer::push(producer.clone())).unwrap();
+            transport.write(&noise(TOO_MUCH, 1));
+            *keep.borrow_mut() = Some(producer);
+        });
+        let left = Cell::new(TOO_MUCH);
+        let server = reads_later().on_data(move |transport, data| {
+            left.set(left.get() - data.len());
+            if left.get() == 0 {
+                stop(&transport.reactor());
+            }
+        });
+        subject.join(&reactor, &server, &client);
+        run(&reactor);
+        log.expect(&["pause", "resume", "stop"]);
+        let kept = kept.borrow();
+        let buffered = kept.as_ref().unwrap().buffered.borrow();
+        assert!(buffered[0] > HIGH && buffered[1] <= LOW, "{buffered:?}");
+    }
+
+    fn a_push_producer_is_never_resumed_without_a_pause(subject: &Subject) {
+        // Contract 52
+        let log = Log::new();
+        let told = log.clone();
+        let client = Script::new().on_made(move |transport| {
+            transport.register_producer(Producer::push(Noting::new(&told, transport))).unwrap();
+            transport.write(b"little");
+            let later = transport.clone();
+            transport.reactor().call_later(Duration::from_millis(10), move |_| {
+                later.unregister_producer();
+                later.lose_connection();
+            });
+        });
+        subject.converse(&Script::new(), &client);
+        log.expect(&[]);
+    }
+
+    fn exactly_the_high_mark_pauses_nobody(subject: &Subject) {
+        // Contract 52: strictly greater.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let (told, full) = (log.clone(), Rc::new(Cell::new(false)));
+        let was_full = full.clone();
+        let client = Script::new().on_made(move |transport| {
+            // Whatever the kernel takes is gone after the first turn; from then on all that is written stays here.
+            transport.write(&noise(TOO_MUCH, 2));
+            let (later, told, was_full) = (transport.clone(), told.clone(), was_full.clone());
+            transport.reactor().call_later(Duration::from_millis(5), move |reactor| {
+                let queued = later.buffered();
+                was_full.set(queued > 0);
+                later.set_watermarks(queued + 10, 0);
+                later.register_producer(Producer::push(Noting::new(&told, &later))).unwrap();
+                later.write(&[0; 10]);
+                let (last, order) = (later.clone(), told.clone());
+                reactor.call_later(Duration::from_millis(5), move |reactor| {
+                    order.add("one more");
+                    last.write(&[0]);
+                    reactor.call_later(Duration::from_millis(5), stop);
+                });
+            });
+        });
+        subject.join(&reactor, &Script::new().on_made(Transport::pause_producing), &client);
+        run(&reactor);
+        assert!(full.get());
+        log.expect(&["one more", "pause", "stop"]);
+    }
+
+    fn the_marks_can_be_moved_and_the_low_one_is_capped_at_the_high_one(subject: &Subject) {
+        // Transport::set_watermarks
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let told = log.clone();
+        let client = Script::new().on_made(move |transport| {
+            transport.set_watermarks(TOO_MUCH, usize::MAX);
+            transport.register_producer(Producer::push(Noting::new(&told, transport))).unwrap();
+            transport.write(&noise(TOO_MUCH, 3));
+        });
+        let left = Cell::new(TOO_MUCH);
+        let server = Script::new().on_data(move |transport, data| {
+            left.set(left.get() - data.len());
+            if left.get() == 0 {
+                stop(&transport.reactor());
+            }
+        });
+        subject.join(&reactor, &server, &client);
+        run(&reactor);
+        log.expect(&["stop"]);
+    }
+
+    fn a_producer_that_obeys_bounds_the_queue(subject: &Subject) {
+        // What watermarks are for: 8 MB to a reader that reads late, and never more than the mark and a callback's worth.
+        let (most, reader) = (Rc::new(Cell::new(0)), Transports::new());
+        let server = Script::new().listed_in(&reader).on_made(Transport::pause_producing);
+        let highest = most.clone();
+        let client = Script::new().on_made(move |transport| {
+            let eager = Rc::new(Eager {
+                consumer: transport.clone(),
+                left: Cell::new(TOO_MUCH / Eager::PIECE),
+                paused: Cell::default(),
+                scheduled: Cell::default(),
+                most: highest.clone(),
+                reader: reader.clone(),
+            });
+            transport.register_producer(Producer::push(Rc::new(EagerProducer(eager.clone())))).unwrap();
+            eager.produce();
+        });
+        subject.converse(&server, &client);
+        assert_same_bytes(&server.received(), &vec![7; TOO_MUCH]);
+        assert!(most.get() > HIGH, "the queue was never full");
+        assert!(most.get() <= HIGH + 20 * Eager::PIECE, "{} bytes were queued", most.get());
+    }
+
+    fn a_producer_is_told_after_the_callback_that_wrote_too_much(subject: &Subject) {
+        // DESIGN section 5: writes never call user code back.
+        let log = Log::new();
+        let told = log.clone();
+        let client = Script::new().on_made(move |transport| {
+            transport.register_producer(Producer::push(Noting::new(&told, transport))).unwrap();
+            transport.write(&noise(TOO_MUCH, 4));
+            told.add("returned");
+            let later = transport.clone();
+            transport.reactor().call_later(Duration::ZERO, move |_| {
+                later.unregister_producer();
+                later.abort_connection();
+            });
+        });
+        let reactor = subject.reactor();
+        subject.join(&reactor, &Script::new().on_made(Transport::pause_producing), &client.stop_when_lost());
+        run(&reactor);
+        log.expect(&["returned", "pause"]);
+    }
+
+    fn a_producer_that_registers_with_a_full_queue_is_paused_before_the_loop_waits(subject: &Subject) {
+        // Contract 52, where the original waits for the next write.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let told = log.clone();
+        let client = Script::new().on_made(move |transport| {
+            transport.write(&noise(TOO_MUCH, 5));
+            let (later, told) = (transport.clone(), told.clone());
+            transport.reactor().call_later(Duration::ZERO, move |reactor| {
+                later.register_producer(Producer::push(Noting::new(&told, &later))).unwrap();
+                reactor.call_later(Duration::ZERO, stop);
+            });
+        });
+        subject.join(&reactor, &Script::new().on_made(Transport::pause_producing), &client);
+        run(&reactor);
+        log.expect(&["pause", "stop"]);
+    }
+
+    fn a_pull_producer_is_asked_at_registration_and_each_time_the_queue_is_empty(subject: &Subject) {
+        // IPullProducer
+        let piece = noise(100_000, 6);
+        let (server, sent) = (Script::slow_reader(), piece.repeat(10));
+        let client = Script::new().on_made(move |transport| {
+            let (consumer, left, piece) = (transport.clone(), Cell::new(10), piece.clone());
+            transport.register_producer(Producer::pull(Rc::new(Pieces { consumer, left, piece }))).unwrap();
+        });
+        subject.converse(&server, &client);
+        assert_same_bytes(&server.received(), &sent);
+    }
+
+    fn a_pull_producer_of_a_single_byte_at_a_time_comes_to_its_end(subject: &Subject) {
+        // IPullProducer: what it writes when asked leaves without another event.
+        let server = Script::new();
+        let client = Script::new().on_made(|transport| {
+            let (consumer, left, piece) = (transport.clone(), Cell::new(300), vec![b'x']);
+            transport.register_producer(Producer::pull(Rc::new(Pieces { consumer, left, piece }))).unwrap();
+        });
+        subject.converse(&server, &client);
+        assert_eq!(server.received(), [b'x'; 300]);
+    }
+
+    fn a_pull_producer_that_writes_nothing_is_asked_again_only_when_the_queue_has_drained(subject: &Subject) {
+        // IPullProducer: it is called once at registration, then once per drained buffer; silence must not spin.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let told = log.clone();
+        let client = Script::new().on_made(move |transport| {
+            transport.register_producer(Producer::pull(Noting::new(&told, transport))).unwrap();
+            let (later, told) = (transport.clone(), told.clone());
+            transport.reactor().call_later(Duration::from_millis(30), move |reactor| {
+                told.add("write");
+                later.write(b"x");
+                reactor.call_later(Duration::from_millis(30), stop);
+            });
+        });
+        subject.join(&reactor, &Script::new(), &client);
+        let turns = crate::count_turns(&reactor);
+        assert!(turns < 40, "{turns} turns in which there was nothing to do");
+        log.expect(&["resume", "write", "resume", "stop"]);
+    }
+
+    fn a_second_producer_is_an_error_until_the_first_has_unregistered(subject: &Subject) {
+        // IConsumer.registerProducer
+        let log = Log::new();
+        let told = log.clone();
+        let client = Script::new().on_made(move |transport| {
+            let producer = || Producer::push(Noting::new(&told, transport));
+            transport.register_producer(producer()).unwrap();
+            assert!(matches!(transport.register_producer(producer()), Err(Error::ProducerRegistered)));
+            transport.unregister_producer();
+            transport.unregister_producer();
+            transport.register_producer(producer()).unwrap();
+            transport.unregister_producer();
+            transport.lose_connection();
+        });
+        subject.converse(&Script::new(), &client);
+        log.expect(&[]);
+    }
+
+    fn registering_at_a_connection_that_has_ended_stops_the_producer(subject: &Subject) {
+        // IConsumer.registerProducer: stopProducing is called at once, and that is no error.
+        let log = Log::new();
+        let told = log.clone();
+        let client = Script::new().on_made(Transport::lose_connection).on_lost(move |transport, _| {
+            transport.register_producer(Producer::push(Noting::new(&told, transport))).unwrap();
+            told.add("returned");
+        });
+        subject.converse(&Script::new(), &client);
+        log.expect(&["stop", "returned"]);
+    }
+
+    fn a_producer_is_stopped_once_and_before_the_protocol_hears_of_the_end(subject: &Subject) {
+        // Contract 52: stopProducing on connectionLost.
+        for end in [Transport::abort_connection, |transport: &Transport| transport.write(b"close")] {
+            let log = Log::new();
+            let (told, lost) = (log.clone(), log.clone());
+            let client = Script::new()
+                .on_made(move |transport| {
+                    transport.register_producer(Producer::push(Noting::new(&told, transport))).unwrap();
+                    end(transport);
+                })
+                .on_read_lost(Transport::abort_connection)
+                .on_lost(move |_, _| lost.add("lost"));
+            let reactor = subject.reactor();
+            let server = Script::new().on_data(|transport, _| transport.lose_connection());
+            subject.join(&reactor, &server, &client.stop_when_lost());
+            run(&reactor);
+            log.expect(&["stop", "lost"]);
+        }
+    }
+
+    fn losing_a_connection_waits_for_its_producer(subject: &Subject) {
+        // ITransport.loseConnection: "and wait for a producer to unregister"; what it writes meanwhile is sent.
+        let server = Script::new();
+        let client = Script::new().on_made(|transport| {
+            let producer = Noting::new(&Log::new(), transport);
+            transport.register_producer(Producer::push(producer)).unwrap();
+            transport.write(b"before, ");
+            transport.lose_connection();
+            let later = transport.clone();
+            transport.reactor().call_later(Duration::from_millis(10), move |_| {
+                assert!(later.is_connected());
+                later.write(b"after");
+                later.unregister_producer();
+            });
+        });
+        subject.converse(&server, &client);
+        assert_eq!(server.received(), b"before, after");
+    }
+
+    fn half_closing_waits_for_the_producer(subject: &Subject) {
+        // ITCPTransport.loseWriteConnection: "as with loseConnection this will only happen when buffer has emptied and
+        // there is no registered producer".
+        let (server, piece) = (Script::new(), noise(100_000, 12));
+        let sent = piece.repeat(10);
+        let client = Script::new().on_made(move |transport| {
+            let (consumer, left, piece) = (transport.clone(), Cell::new(10), piece.clone());
+            transport.register_producer(Producer::pull(Rc::new(Pieces { consumer, left, piece }))).unwrap();
+            transport.lose_write_connection();
+        });
+        subject.converse(&server, &client);
+        assert_same_bytes(&server.received(), &sent);
+    }
+
+    fn a_connection_can_be_the_producer_of_another(subject: &Subject) {
+        // ITransport is an IPushProducer: a forwarder, whose reader is slow and whose writer is fast.
+        let (sent, most) = (noise(TOO_MUCH, 7), Rc::new(Cell::new(0)));
+        let (reactor, ends, readers) = (subject.reactor(), Countdown::new(1), Transports::new());
+        let reader = Script::slow_reader().listed_in(&readers).on_made(Transport::pause_producing);
+        let destination = subject.listen(&reactor, reader.clone().counted_by(&ends).factory());
+        let (subject_again, highest) = (*subject, most.clone());
+        let forwarder = Script::new().on_made(move |incoming| {
+            incoming.pause_producing();
+            let (from, highest, readers) = (incoming.clone(), highest.clone(), readers.clone());
+            let outgoing = Script::new().on_made(move |to| {
+                to.register_producer(from.clone()).unwrap();
+                let (to, highest) = (to.clone(), highest.clone());
+                from.switch_protocol(Box::new(forwards_to(to, highest)));
+                from.resume_producing();
+                reads_when_paused(&readers, &from);
+            });
+            subject_again.connect(&incoming.reactor(), &destination, outgoing.factory());
+        });
+        subject.join(&reactor, &forwarder, &Script::sends(sent.clone()));
+        run(&reactor);
+        assert_same_bytes(&reader.received(), &sent);
+        assert!(most.get() > 0, "the forwarder never had to wait");
+        assert!(most.get() <= HIGH + 64 * 1024, "{} bytes were queued: a mark and a delivery are enough", most.get());
+    }
+
+    fn a_connection_that_is_a_producer_is_lost_with_its_consumer(subject: &Subject) {
+        // IProducer.stopProducing, as a transport understands it.
+        let (reactor, log, all) = (subject.reactor(), Log::new(), Transports::new());
+        let (pair, ends) = (all.clone(), Countdown::new(2));
+        let server = Script::logged(&log, "server").listed_in(&all).counted_by(&ends).on_made(move |consumer| {
+            if let [producer, _] = &pair.all()[..] {
+                consumer.register_producer(producer.clone()).unwrap();
+                consumer.abort_connection();
+            }
+        });
+        let port = subject.listen(&reactor, server.factory());
+        for _ in 0..2 {
+            subject.connect(&reactor, &port, Script::new().factory());
+        }
+        run(&reactor);
+        log.expect(&["server made", "server made", "server lost ConnectionAborted", "server lost ConnectionDone"]);
+    }
+
+    fn a_connection_can_be_its_own_producer(subject: &Subject) {
+        // An echo that does not read what it cannot send: 8 MB against a client that reads only when all is written.
+        let (sent, most) = (noise(TOO_MUCH, 8), Rc::new(Cell::new(0)));
+        let (highest, received) = (most.clone(), Cell::new(0));
+        let server = Script::new()
+            .on_made(|transport| transport.register_producer(transport.clone()).unwrap())
+            .on_data(move |transport, data| {
+                transport.write(data);
+                highest.set(highest.get().max(transport.buffered()));
+            })
+            .on_read_lost(|transport| {
+                transport.unregister_producer();
+                transport.lose_connection();
+            });
+        let bytes = sent.clone();
+        let client = reads_later().on_made(move |transport| transport.write(&bytes)).on_data(move |transport, data| {
+            received.set(received.get() + data.len());
+            if received.get() == TOO_MUCH {
+                transport.lose_connection();
+            }
+        });
+        subject.converse(&server, &client);
+        assert_same_bytes(&client.received(), &sent);
+        assert!(most.get() <= HIGH + 64 * 1024, "{} bytes were queued", most.get());
+    }
+
+    fn a_panic_in_a_producer_ends_the_connection_alone(subject: &Subject) {
+        // Contract 10 and 41
+        for callback in ["pause", "resume", "stop"] {
+            let log = Log::new();
+            let told = log.clone();
+            let client = Script::new()
+                .on_made(move |transport| {
+                    transport.register_producer(Producer::push(Rc::new(Fragile(callback)))).unwrap();
+                    transport.write(&noise(TOO_MUCH, 9));
+                })
+                .on_lost(move |_, reason| told.add(reason_name(reason)));
+            let left = Cell::new(TOO_MUCH);
+            let server = reads_later().on_data(move |transport, data| {
+                left.set(left.get() - data.len());
+                if left.get() == 0 {
+                    transport.lose_connection();
+                }
+            });
+            let reactor = subject.plain_reactor();
+            subject.join(&reactor, &server, &client.on_read_lost(Transport::abort_connection).stop_when_lost());
+            run(&reactor);
+            log.expect(&[if callback == "stop" { "ConnectionAborted" } else { "Panicked" }]);
+        }
+    }
+
+    fn a_producer_may_do_anything_to_its_connection_when_it_is_told(subject: &Subject) {
+        // DESIGN section 6: any callback may write, close, register, on itself or any other object.
+        struct Busy(Transport, Log);
+        impl PushProducer for Busy {
+            fn pause_producing(&self) {
+                self.1.add("pause");
+                self.0.unregister_producer();
+                self.0.register_producer(Producer::push(Rc::new(Busy(self.0.clone(), self.1.clone())))).unwrap();
+                self.0.unregister_producer();
+                self.0.write(b"last");
+                self.0.lose_connection();
+            }
+            fn resume_producing(&self) {
+                self.1.add("resume");
+            }
+            fn stop_producing(&self) {
+                self.1.add("stop");
+            }
+        }
+        let (log, server) = (Log::new(), reads_later());
+        let told = log.clone();
+        let client = Script::new().on_made(move |transport| {
+            transport.register_producer(Producer::push(Rc::new(Busy(transport.clone(), told.clone())))).unwrap();
+            transport.write(&noise(TOO_MUCH, 10));
+        });
+        subject.converse(&server, &client);
+        assert_eq!(server.received().len(), TOO_MUCH + 4);
+        assert!(server.received().ends_with(b"last"));
+        log.expect(&["pause"]);
+    }
+
+    fn what_a_producer_writes_elsewhere_leaves_too(subject: &Subject) {
+        // DESIGN section 5: a producer of one connection that writes to another.
+        struct Reports(Transport);
+        impl PushProducer for Reports {
+            fn pause_producing(&self) {
+                self.0.write(b"paused");
+            }
+            fn resume_producing(&self) {}
+            fn stop_producing(&self) {}
+        }
+        let (reactor, reports) = (subject.reactor(), Transports::new());
+        let (found, subject_again) = (reports.clone(), *subject);
+        let heard = Script::new().on_data(|transport, _| stop(&transport.reactor()));
+        let busy = Script::new().on_made(move |transport| {
+            transport.register_producer(Producer::push(Rc::new(Reports(found.first())))).unwrap();
+            transport.write(&noise(TOO_MUCH, 11));
+        });
+        let deaf = Script::new().on_made(Transport::pause_producing);
+        let reporter = Script::new().listed_in(&reports).on_made(move |transport| {
+            subject_again.join(&transport.reactor(), &deaf, &busy);
+        });
+        subject.join(&reactor, &heard, &reporter);
+        run(&reactor);
+        assert_eq!(heard.received(), b"paused");
+    }
+}
+
+/// Has the readers begin when `writer` has been paused.
+fn reads_when_paused(readers: &Transports, writer: &Transport) {
+    let (readers, writer) = (readers.clone(), writer.clone());
+    writer.reactor().call_later(Duration::from_millis(1), move |_| match writer.is_paused() {
+        true => readers.all().iter().for_each(Transport::resume_producing),
+        false => reads_when_paused(&readers, &writer),
+    });
+}
+
+/// Writes what it receives to another connection, and closes that at its end.
+fn forwards_to(to: Transport, most: Rc<Cell<usize>>) -> Script {
+    let last = to.clone();
+    Script::new()
+        .on_data(move |_, data| {
+            to.write(data);
+            most.set(most.get().max(to.buffered()));
+        })
+        .on_read_lost(move |from| {
+            last.unregister_producer();
+            last.lose_connection();
+            from.lose_connection();
+        })
+}
