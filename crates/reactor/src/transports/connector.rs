@@ -337,8 +337,9 @@ impl ConnectorInner {
             return;
         }
         let Some(inner) = self.reactor.upgrade() else { return };
-        self.end_race(&inner);
+        // First, because a resolver that is cancelled reports a failure.
         self.state.set(ConnectorState::Disconnected);
+        self.end_race(&inner);
         let connector = Connector(self.clone());
         let tell = || self.factory.client_connection_failed(&connector, &error);
         let _ = guard(&inner, "client_connection_failed", tell);
