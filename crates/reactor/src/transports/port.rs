@@ -68,10 +68,10 @@ impl Port {
     /// [`Error::Closed`] when the reactor is gone.
     pub fn start_listening(&self) -> Result<()> {
         let port = &self.0;
+        let reactor = Reactor(port.reactor.upgrade().ok_or(Error::Closed)?);
         if port.key.get().is_some() {
             return Err(Error::AlreadyListening);
         }
-        let reactor = Reactor(port.reactor.upgrade().ok_or(Error::Closed)?);
         let cannot = |error: io::Error| Error::CannotListen(port.spec.address.clone(), error.into());
         // An abstract name needs no lock: it goes with its server.
         if let (true, Address::Unix(path)) = (port.wants_lock, &port.spec.address) {
@@ -125,7 +125,8 @@ impl Port {
 
     /// Whether it listens.
     pub fn is_listening(&self) -> bool {
-        self.0.key.get().is_some() && !self.0.stopping.get()
+        let port = &self.0;
+        port.key.get().is_some() && !port.stopping.get() && port.reactor.strong_count() > 0
     }
 }
 
