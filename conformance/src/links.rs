@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk::{Address, ClientFactory, Connector, Factory, Port, Reactor, Transport};
+use ropewalk::{Address, ClientFactory, Connector, Error, Factory, Port, Reactor, Transport};
 
 use crate::script::{Script, stop};
 use crate::{Subject, run};
@@ -18,6 +18,17 @@ impl Subject {
             false => reactor.listen_tcp("127.0.0.1:0", factory),
         };
         port.expect("it can listen where nobody does")
+    }
+
+    /// Listens at this address.
+    ///
+    /// # Errors
+    /// What listening answers.
+    pub fn listen_at(&self, reactor: &Reactor, host: &Address, factory: impl Factory + 'static) -> Result<Port, Error> {
+        match host {
+            Address::Unix(path) => reactor.listen_unix(&**path, factory),
+            address => reactor.listen_tcp(address.inet().expect("a TCP address"), factory),
+        }
     }
 
     /// Connects to `port`.

@@ -2,13 +2,21 @@
 
 use ropewalk_conformance::{Subject, conformance};
 
-conformance!(simulated = Subject::simulated(); core, time, streams, closing, callbacks, producers, connectors, unix_streams);
+conformance!(simulated = Subject::simulated();
+    core, time,
+    streams, closing, callbacks, producers, connectors, ports, tcp, races, unix_streams);
 #[cfg(unix)]
-conformance!(select = kernel("select"); core, time, signals, streams, closing, callbacks, producers, connectors, unix_streams);
+conformance!(select = kernel("select");
+    core, time, signals,
+    streams, closing, callbacks, producers, connectors, ports, tcp, unix_streams);
 #[cfg(unix)]
-conformance!(poll = kernel("poll"); core, time, signals, streams, closing, callbacks, producers, connectors, unix_streams);
+conformance!(poll = kernel("poll");
+    core, time, signals,
+    streams, closing, callbacks, producers, connectors, ports, tcp, unix_streams);
 #[cfg(target_os = "linux")]
-conformance!(epoll = kernel("epoll"); core, time, signals, streams, closing, callbacks, producers, connectors, unix_streams);
+conformance!(epoll = kernel("epoll");
+    core, time, signals,
+    streams, closing, callbacks, producers, connectors, ports, tcp, unix_streams);
 
 /// A provider of this system, with the program that plays scenarios in a process of their own.
 #[cfg(unix)]

@@ -4,10 +4,13 @@ pub mod callbacks;
 pub mod closing;
 pub mod connectors;
 pub mod core;
+pub mod ports;
 pub mod producers;
+pub mod races;
 #[cfg(unix)]
 pub mod signals;
 pub mod streams;
+pub mod tcp;
 pub mod time;
 
 /// The specifications of streams, over UNIX sockets.
@@ -25,6 +28,9 @@ macro_rules! unix_streams {
         }
         mod closing {
             $crate::closing!();
+        }
+        mod ports {
+            $crate::ports!();
         }
         mod producers {
             $crate::producers!();

@@ -1,0 +1,391 @@
+//! IListeningPort, and the server side's factory, over TCP and UNIX sockets.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ropewalk::{Address, Error, Factory, Port, Protocol, Reactor, Transport};
+
+use crate::links::Countdown;
+use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
+use crate::{Subject, run, specifications};
+
+/// Lets everything happen that happens by itself, and stops.
+fn settle(reactor: &Reactor) {
+    reactor.call_later(Duration::from_millis(40), stop);
+    run(reactor);
+}
+
+/// A client that asks for an echo, and notes under `name` whether it got one before its connection ended.
+fn asks(log: &Log, name: &'static str) -> Script {
+    let (answered, lost) = (log.clone(), log.clone());
+    Script::new()
+        .on_made(|transport| transport.write(b"x"))
+        .on_data(move |_, _| answered.add(format!("{name} answered")))
+        .on_lost(move |_, reason| lost.add(format!("{name} lost {}", reason_name(reason))))
+}
+
+/// Builds a protocol, and does something to its port first.
+struct Acting {
+    act: Rc<dyn Fn()>,
+    script: Script,
+}
+
+impl Factory for Acting {
+    fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
+        (self.act)();
+        Some(Box::new(self.script.clone()))
+    }
+}
+
+/// A port whose factory does something to it.
+fn acting_port(subject: &Subject, reactor: &Reactor, script: &Script, act: impl Fn(&Port) + 'static) -> Port {
+    let itself = Rc::new(RefCell::new(None::<Port>));
+    let found = itself.clone();
+    let act = Rc::new(move || {
+        // A temporary borrow only: the port's methods may come back here.
+        let port = found.borrow().clone();
+        port.iter().for_each(&act);
+    });
+    let port = subject.listen(reactor, Acting { act, script: script.clone() });
+    *itself.borrow_mut() = Some(port.clone());
+    port
+}
+
+specifications! {
+    ports;
+
+    fn a_port_knows_its_address_while_it_listens(subject: &Subject) {
+        // IListeningPort.getHost
+        let reactor = subject.reactor();
+        let ports: Vec<_> = (0..2).map(|_| subject.listen(&reactor, Script::new().factory())).collect();
+        assert!(ports.iter().all(Port::is_listening));
+        assert_ne!(ports[0].host().unwrap(), ports[1].host().unwrap());
+        ports[0].stop_listening();
+        assert!(!ports[0].is_listening());
+        settle(&reactor);
+        assert!(matches!(ports[0].host(), Err(Error::Closed)));
+    }
+
+    fn an_address_that_is_taken_cannot_be_listened_on_and_the_error_says_which(subject: &Subject) {
+        // CannotListenError(interface, port, socketError), synchronously.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let port = subject.listen(&reactor, Script::new().factory());
+        let host = port.host().unwrap();
+        let factory = LoggingFactory::new(&log, Script::new());
+        let error = subject.listen_at(&reactor, &host, factory).unwrap_err();
+        assert!(matches!(&error, Error::CannotListen(address, _) if *address == host), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(&host.to_string()) && text.contains("cannot listen on"), "{text}");
+        assert!(std::error::Error::source(&error).is_some());
+        log.expect(&[]);
+        assert!(port.is_listening());
+        assert_eq!(reactor.source_count(), 1);
+    }
+
+    fn the_factory_is_started_when_it_listens_and_stopped_when_the_socket_is_closed(subject: &Subject) {
+        // Factory.doStart, doStop; contract 53: closed and doStop in a later turn, then the Deferred.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::new()));
+        log.expect(&["start factory"]);
+        let fired = log.clone();
+        port.stop_listening().add_callback(move |()| fired.add("fired"));
+        log.expect(&["start factory"]);
+        settle(&reactor);
+        log.expect(&["start factory", "stop factory", "fired"]);
+    }
+
+    fn stopping_takes_effect_at_once_and_is_told_in_a_later_turn(subject: &Subject) {
+        // Contract 53: stops accepting at once, the Deferred fires then.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::new()));
+        let (stopped, told) = (port.clone(), log.clone());
+        // The client connects in the turn before, so that both are there when the port is asked.
+        let client = Script::new().on_made(move |_| {
+            let (stopped, told) = (stopped.clone(), told.clone());
+            stopped.stop_listening().add_callback(move |()| told.add("fired"));
+            assert!(!stopped.is_listening());
+        });
+        port.pause_producing();
+        subject.connect(&reactor, &port, client.factory());
+        port.resume_producing();
+        settle(&reactor);
+        // The connection was accepted before its client heard of it, or not at all.
+        let entries: Vec<_> = log.entries().into_iter().filter(|entry| entry != "build").collect();
+        assert_eq!(entries, ["start factory", "stop factory", "fired"]);
+    }
+
+    fn connections_that_were_accepted_outlive_their_port(subject: &Subject) {
+        // IListeningPort.stopListening
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let port = subject.listen(&reactor, Script::echo().factory());
+        let stopped = port.clone();
+        let client = Script::new().on_made(|transport| transport.write(b"1")).on_data({
+            let heard = log.clone();
+            move |transport, data| {
+                heard.add(data.escape_ascii().to_string());
+                if data == b"2" {
+                    return stop(&transport.reactor());
+                }
+                let later = transport.clone();
+                stopped.stop_listening().add_callback(move |()| later.write(b"2"));
+            }
+        });
+        subject.connect(&reactor, &port, client.factory());
+        run(&reactor);
+        log.expect(&["1", "2"]);
+    }
+
+    fn stopping_twice_is_told_twice_and_stopping_what_does_not_listen_at_once(subject: &Subject) {
+        // IListeningPort.stopListening: "or None if not listening".
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::new()));
+        for name in ["first", "second"] {
+            let log = log.clone();
+            port.stop_listening().add_callback(move |()| log.add(name));
+        }
+        settle(&reactor);
+        log.expect(&["start factory", "stop factory", "first", "second"]);
+        let last = log.clone();
+        port.stop_listening().add_callback(move |()| last.add("at once"));
+        assert_eq!(log.entries().last().unwrap(), "at once");
+    }
+
+    fn a_stopped_port_can_listen_again(subject: &Subject) {
+        // IListeningPort.startListening
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::echo()));
+        assert!(matches!(port.start_listening(), Err(Error::AlreadyListening)));
+        let again = port.clone();
+        port.stop_listening().add_callback(move |()| again.start_listening().unwrap());
+        settle(&reactor);
+        // The loop's end has stopped it once more.
+        assert_eq!(log.entries(), ["start factory", "stop factory", "start factory", "stop factory"]);
+        port.start_listening().unwrap();
+        let client = Script::new().on_made(|transport| transport.write(b"x")).on_data(|transport, _| {
+            stop(&transport.reactor());
+        });
+        subject.connect(&reactor, &port, client.factory());
+        run(&reactor);
+        assert_eq!(client.received(), b"x");
+    }
+
+    fn a_port_that_is_stopping_listens_until_it_has_stopped(subject: &Subject) {
+        // IListeningPort.startListening
+        let reactor = subject.reactor();
+        let port = subject.listen(&reactor, Script::new().factory());
+        let host = port.host().unwrap();
+        port.stop_listening();
+        assert!(matches!(port.start_listening(), Err(Error::AlreadyListening)));
+        assert_eq!(port.host().unwrap(), host);
+        settle(&reactor);
+        assert!(matches!(port.host(), Err(Error::Closed)));
+    }
+
+    fn an_address_is_free_again_when_the_deferred_fires(subject: &Subject) {
+        // Contract 53; SO_REUSEADDR: connections that linger in the system do not hold the address.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let port = subject.listen(&reactor, Script::new().on_made(Transport::lose_connection).factory());
+        let (stopped, subject_again, done) = (port.clone(), *subject, log.clone());
+        let client = Script::new().on_lost(move |transport, _| {
+            let (reactor, host, done) = (transport.reactor(), stopped.host().unwrap(), done.clone());
+            stopped.stop_listening().add_callback(move |()| {
+                let other = subject_again.listen_at(&reactor, &host, Script::new().factory()).unwrap();
+                assert_eq!(other.host().unwrap(), host);
+                done.add("listens");
+                stop(&reactor);
+            });
+        });
+        subject.connect(&reactor, &port, client.factory());
+        run(&reactor);
+        log.expect(&["listens"]);
+    }
+
+    fn a_paused_port_leaves_connections_waiting_and_serves_them_when_it_is_resumed(subject: &Subject) {
+        // A port is an IPushProducer: pauseProducing, resumeProducing.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::echo()));
+        port.pause_producing();
+        for name in ["first", "second"] {
+            subject.connect(&reactor, &port, asks(&log, name).factory());
+        }
+        let (resumed, looked) = (port.clone(), log.clone());
+        reactor.call_later(Duration::from_millis(30), move |reactor| {
+            looked.expect(&["start factory"]);
+            resumed.resume_producing();
+            reactor.call_later(Duration::from_millis(30), stop);
+        });
+        run(&reactor);
+        assert_eq!(log.count("build"), 2);
+        assert!(log.contains("first answered") && log.contains("second answered"));
+    }
+
+    fn the_loop_rests_while_connections_wait_at_a_paused_port(subject: &Subject) {
+        // LESSONS, bug 20 in small: readiness that nobody wants must not wake the loop.
+        let reactor = subject.reactor();
+        let port = subject.listen(&reactor, Script::new().factory());
+        port.pause_producing();
+        subject.connect(&reactor, &port, Script::new().factory());
+        reactor.call_later(Duration::from_millis(30), |reactor| drop(reactor.call_later(Duration::from_millis(30), stop)));
+        let turns = crate::count_turns(&reactor);
+        assert!(turns < 30, "{turns} turns in which there was nothing to do");
+    }
+
+    fn a_factory_that_builds_nothing_closes_the_connection_and_the_port_lives(subject: &Subject) {
+        // Contract 2.4: None: the server closes at once.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let port = subject.listen(&reactor, LoggingFactory::refusing(&log));
+        let ends = Countdown::new(2);
+        let client = Script::logged(&log, "client").counted_by(&ends);
+        for _ in 0..2 {
+            subject.connect(&reactor, &port, client.factory());
+        }
+        run(&reactor);
+        assert_eq!((log.count("build"), log.count("client lost ConnectionDone")), (2, 2), "{:?}", log.entries());
+    }
+
+    fn the_factory_is_told_the_address_of_the_peer(subject: &Subject) {
+        // IProtocolFactory.buildProtocol(addr), contract 37.
+        struct Asking(Rc<RefCell<Option<Address>>>);
+        impl Factory for Asking {
+            fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
+                *self.0.borrow_mut() = Some(peer.clone());
+                let peer = peer.clone();
+                Some(Box::new(Script::new().on_made(move |transport| assert_eq!(*transport.peer(), peer)).on_made(
+                    |transport| drop(transport.reactor().call_later(Duration::from_millis(5), stop)),
+                )))
+            }
+        }
+        let (reactor, told) = (subject.reactor(), Rc::new(RefCell::new(None)));
+        let port = subject.listen(&reactor, Asking(told.clone()));
+        let hosts = Rc::new(RefCell::new(None));
+        let host = hosts.clone();
+        let client = Script::new().on_made(move |transport| *host.borrow_mut() = Some(transport.host().unwrap()));
+        subject.connect(&reactor, &port, client.factory());
+        run(&reactor);
+        assert!(told.borrow().is_some());
+        assert_eq!(*told.borrow(), *hosts.borrow());
+    }
+
+    fn several_ports_share_one_factory(subject: &Subject) {
+        // Factory.doStart counts.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let factory = Rc::new(LoggingFactory::new(&log, Script::new()));
+        let ports: Vec<_> = (0..3).map(|_| subject.listen(&reactor, factory.clone())).collect();
+        ports[0].stop_listening();
+        ports[1].stop_listening();
+        let last = ports[2].clone();
+        let still = log.clone();
+        reactor.call_later(Duration::from_millis(5), move |reactor| {
+            still.expect(&["start factory"]);
+            last.stop_listening();
+            reactor.call_later(Duration::from_millis(5), stop);
+        });
+        run(&reactor);
+        log.expect(&["start factory", "stop factory"]);
+    }
+
+    fn a_port_may_be_stopped_by_its_own_factory_and_accepts_no_more(subject: &Subject) {
+        // LESSONS, bugs 2 and 4: several connections wait; the first one stops the port.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let built = log.clone();
+        let port = acting_port(subject, &reactor, &Script::echo(), move |port| {
+            built.add("build");
+            let done = built.clone();
+            port.stop_listening().add_callback(move |()| done.add("stopped"));
+        });
+        let clients = Log::new();
+        port.pause_producing();
+        for _ in 0..5 {
+            subject.connect(&reactor, &port, asks(&clients, "client").factory());
+        }
+        reactor.call_later(Duration::from_millis(20), move |_| port.resume_producing());
+        settle(&reactor);
+        assert_eq!(clients.count("client answered"), 1, "{:?}", clients.entries());
+        log.expect(&["build", "stopped"]);
+    }
+
+    fn a_port_may_be_paused_by_its_own_factory_and_accepts_no_more(subject: &Subject) {
+        // LESSONS, bug 2
+        let (reactor, builds) = (subject.reactor(), Rc::new(Cell::new(0)));
+        let count = builds.clone();
+        let port = acting_port(subject, &reactor, &Script::echo(), move |port| {
+            count.set(count.get() + 1);
+            port.pause_producing();
+        });
+        for _ in 0..5 {
+            subject.connect(&reactor, &port, Script::new().factory());
+        }
+        settle(&reactor);
+        assert_eq!(builds.get(), 1);
+    }
+
+    fn a_crowd_is_served_to_the_last(subject: &Subject) {
+        // DESIGN section 5: 64 accepts a port and turn; those beyond are not forgotten.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::echo()));
+        let answered = Countdown::new(100);
+        let client = Script::new().on_made(|transport| transport.write(b"x")).on_data(move |transport, _| {
+            answered.count(&transport.reactor());
+        });
+        port.pause_producing();
+        for _ in 0..100 {
+            subject.connect(&reactor, &port, client.factory());
+        }
+        reactor.call_later(Duration::from_millis(20), move |_| port.resume_producing());
+        run(&reactor);
+        assert_eq!(log.count("build"), 100);
+        assert_eq!(client.received().len(), 100);
+    }
+
+    fn a_port_listens_on_though_nobody_holds_it(subject: &Subject) {
+        // Port: dropping it does not stop it.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let port = subject.listen(&reactor, Script::echo().factory());
+        let client = asks(&log, "client").on_data(|transport, _| stop(&transport.reactor()));
+        let connector = subject.connect(&reactor, &port, client.factory());
+        drop((port, connector));
+        run(&reactor);
+        assert!(log.contains("client answered"));
+    }
+
+    fn a_reactor_that_stops_closes_its_ports(subject: &Subject) {
+        // Contract 15: disconnectAll, ports included.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::new()));
+        let host = port.host().unwrap();
+        reactor.call_when_running(stop);
+        run(&reactor);
+        assert!(!port.is_listening());
+        log.expect(&["start factory", "stop factory"]);
+        subject.listen_at(&reactor, &host, Script::new().factory()).unwrap();
+    }
+
+    fn whoever_waits_for_a_port_to_stop_hears_of_it_though_the_reactor_stops(subject: &Subject) {
+        // IListeningPort.stopListening: the Deferred always fires.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let port = subject.listen(&reactor, Script::new().factory());
+        let fired = log.clone();
+        reactor.call_when_running(move |reactor| {
+            stop(reactor);
+            port.stop_listening().add_callback(move |()| fired.add("fired"));
+        });
+        run(&reactor);
+        log.expect(&["fired"]);
+    }
+
+    fn a_port_outlives_its_reactor_without_harm(subject: &Subject) {
+        // DESIGN section 6: stale handles are no-ops or return Closed.
+        let reactor = subject.reactor();
+        let port = subject.listen(&reactor, Script::new().factory());
+        drop(reactor);
+        assert!(!port.is_listening());
+        port.pause_producing();
+        port.resume_producing();
+        let log = Log::new();
+        let fired = log.clone();
+        port.stop_listening().add_callback(move |()| fired.add("fired"));
+        log.expect(&["fired"]);
+        assert!(matches!(port.start_listening(), Err(Error::Closed)));
+    }
+}

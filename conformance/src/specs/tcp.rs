@@ -1,0 +1,317 @@
+//! IReactorTCP and ITCPTransport: what only TCP has. Streams in general are in `streams`, `closing` and their neighbours.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ropewalk::{Address, Binding, Destination, Error, Port, Transport};
+
+use crate::links::{Countdown, Transports, free_address, noise};
+use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
+use crate::{Subject, run, specifications};
+
+/// Has a client and a server greet each other at `port`, and returns the two transports, the client's first.
+fn greet(subject: &Subject, binding: &str, target: impl Fn(&Port) -> String) -> (Transports, Vec<String>) {
+    let (reactor, clients, servers) = (subject.reactor(), Transports::new(), Transports::new());
+    let hosts = Log::new();
+    let noted = |hosts: &Log| {
+        let hosts = hosts.clone();
+        move |transport: &Transport| hosts.add(format!("{} {}", transport.host().unwrap(), transport.peer()))
+    };
+    let server = Script::echo().on_made(noted(&hosts)).listed_in(&servers);
+    let port = reactor.listen_tcp(binding, server.factory()).unwrap();
+    let client = Script::new()
+        .on_made(noted(&hosts))
+        .listed_in(&clients)
+        .on_made(|transport| transport.write(b"x"))
+        .on_data(|transport, _| stop(&transport.reactor()));
+    let text = target(&port);
+    reactor.connect_tcp(text.as_str(), client.factory()).unwrap();
+    run(&reactor);
+    let all = Transports::new();
+    clients.all().iter().chain(&servers.all()).for_each(|transport| all.add(transport));
+    (all, hosts.entries())
+}
+
+fn number(port: &Port) -> u16 {
+    port.host().unwrap().inet().unwrap().port()
+}
+
+specifications! {
+    tcp;
+
+    fn both_ends_know_both_addresses_and_the_peers_also_after_the_end(subject: &Subject) {
+        // ITransport.getHost, getPeer; contract 49.
+        let (ends, hosts) = greet(subject, "127.0.0.1:0", |port| format!("127.0.0.1:{}", number(port)));
+        let mut pairs: Vec<_> = hosts.iter().map(|pair| pair.split_once(' ').unwrap()).collect();
+        pairs.sort_unstable();
+        assert_eq!((pairs[0].0, pairs[0].1), (pairs[1].1, pairs[1].0));
+        let [client, server] = &ends.all()[..] else { panic!("two ends") };
+        assert!(matches!(client.host(), Err(Error::Closed)) && matches!(server.host(), Err(Error::Closed)));
+        let known = [client.peer().to_string(), server.peer().to_string()];
+        assert!(pairs.iter().all(|(_, peer)| known.contains(&(*peer).to_owned())));
+    }
+
+    fn ipv6_works_as_ipv4_does(subject: &Subject) {
+        // IReactorTCP.listenTCP: "interface: an IPv6 literal".
+        let (_, hosts) = greet(subject, "[::1]:0", |port| format!("[::1]:{}", number(port)));
+        assert!(hosts.iter().all(|pair| pair.starts_with("[::1]:") && pair.contains(" [::1]:")), "{hosts:?}");
+    }
+
+    fn a_wildcard_address_takes_both_families(subject: &Subject) {
+        // The table of changes: dual stack by default.
+        for host in ["127.0.0.1", "[::1]"] {
+            let (ends, _) = greet(subject, ":0", |port| format!("{host}:{}", number(port)));
+            assert_eq!(ends.all().len(), 2, "{host}");
+        }
+    }
+
+    fn a_wildcard_address_can_be_kept_to_ipv6(subject: &Subject) {
+        // The table of changes: dual stack can be switched off.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let binding = Binding::try_from("[::]:0").unwrap().v6_only();
+        let port = number(&reactor.listen_tcp(binding, Script::new().factory()).unwrap());
+        let ends = Countdown::new(2);
+        for host in ["127.0.0.1", "::1"] {
+            let (made, failed, log) = (ends.clone(), ends.clone(), log.clone());
+            let client = Script::new().on_made(move |transport| made.count(&transport.reactor()));
+            let factory = LoggingFactory::new(&log, client).after(move |connector| {
+                failed.count(&connector.try_reactor().unwrap());
+            });
+            reactor.connect_tcp((host, port), factory).unwrap();
+        }
+        run(&reactor);
+        assert_eq!((log.count("failed ConnectionRefused"), log.count("build")), (1, 1), "{:?}", log.entries());
+    }
+
+    fn the_system_chooses_a_port_for_number_zero(subject: &Subject) {
+        // listenTCP: port 0.
+        let reactor = subject.reactor();
+        let numbers: Vec<_> =
+            (0..3).map(|_| number(&reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap())).collect();
+        assert!(numbers[0] != 0 && numbers[0] != numbers[1] && numbers[1] != numbers[2]);
+    }
+
+    fn addresses_that_share_a_port_number_are_apart(subject: &Subject) {
+        // listenTCP: interface
+        let reactor = subject.reactor();
+        let port = reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
+        let same = format!("127.0.0.2:{}", number(&port));
+        reactor.listen_tcp(&same, Script::new().factory()).unwrap();
+        let error = reactor.listen_tcp(&same, Script::new().factory()).unwrap_err();
+        assert!(error.to_string().contains(&same), "{error}");
+    }
+
+    fn a_name_is_no_address_to_listen_on(subject: &Subject) {
+        // Contract: ports are numbers, interfaces are literals; the error says what was expected.
+        let reactor = subject.reactor();
+        for text in ["localhost:80", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:65536", "::1:80", ""] {
+            let error = reactor.listen_tcp(text, Script::new().factory()).unwrap_err();
+            assert!(matches!(&error, Error::InvalidAddress(..)), "{text}: {error:?}");
+            assert!(error.to_string().contains("expected"), "{error}");
+        }
+    }
+
+    fn a_destination_without_host_or_port_is_an_error_at_once(subject: &Subject) {
+        // ServiceNameUnknownError is raised synchronously.
+        let reactor = subject.reactor();
+        for text in ["localhost:http", ":80", "localhost", "localhost:-1", "::1:80"] {
+            let error = reactor.connect_tcp(text, Script::new().factory()).unwrap_err();
+            assert!(matches!(error, Error::InvalidAddress(..)), "{text}: {error:?}");
+        }
+        assert!(reactor.get_delayed_calls().is_empty());
+    }
+
+    fn ports_that_ask_for_it_share_an_address(subject: &Subject) {
+        // IReactorTCP2: reusePort.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let shared = |at: &str| Binding::try_from(at).unwrap().reuse_port();
+        let served = Countdown::new(20);
+        let server = |log: &Log| {
+            let (log, served) = (log.clone(), served.clone());
+            Script::new().on_made(move |transport| {
+                log.add("served");
+                served.count(&transport.reactor());
+            })
+        };
+        let first = reactor.listen_tcp(shared("127.0.0.1:0"), server(&log).factory()).unwrap();
+        let at = first.host().unwrap().to_string();
+        reactor.listen_tcp(shared(&at), server(&log).factory()).unwrap();
+        assert!(matches!(reactor.listen_tcp(at.as_str(), server(&log).factory()), Err(Error::CannotListen(..))));
+        for _ in 0..20 {
+            reactor.connect_tcp(at.as_str(), Script::new().factory()).unwrap();
+        }
+        run(&reactor);
+        assert_eq!(log.count("served"), 20);
+    }
+
+    fn a_short_queue_turns_nobody_away(subject: &Subject) {
+        // listen(2), backlog: those beyond it wait.
+        let reactor = subject.reactor();
+        let binding = Binding::try_from("127.0.0.1:0").unwrap().backlog(8);
+        let port = reactor.listen_tcp(binding, Script::echo().factory()).unwrap();
+        let answered = Countdown::new(8);
+        let client = Script::new().on_made(|transport| transport.write(b"x")).on_data(move |transport, _| {
+            answered.count(&transport.reactor());
+        });
+        for _ in 0..8 {
+            subject.connect(&reactor, &port, client.factory());
+        }
+        run(&reactor);
+        assert_eq!(client.received().len(), 8);
+    }
+
+    fn a_connection_can_be_made_from_a_chosen_address(subject: &Subject) {
+        // connectTCP: bindAddress.
+        let (reactor, peers) = (subject.reactor(), Log::new());
+        let seen = peers.clone();
+        let server = Script::new().on_made(move |transport| {
+            seen.add(transport.peer().to_string());
+            stop(&transport.reactor());
+        });
+        let port = reactor.listen_tcp("127.0.0.1:0", server.factory()).unwrap();
+        let local = std::net::SocketAddr::new("127.0.0.3".parse().unwrap(), free_address().port());
+        let there = Destination::from(port.host().unwrap().inet().unwrap()).bind(local);
+        let client = Script::new().on_made(move |transport| assert_eq!(transport.host().unwrap().inet(), Some(local)));
+        reactor.connect_tcp(there, client.factory()).unwrap();
+        run(&reactor);
+        peers.expect(&[&local.to_string()]);
+    }
+
+    fn a_local_address_that_is_taken_is_connect_bind(subject: &Subject) {
+        // Contract 32: ConnectBindError, in a later turn.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let port = reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
+        let taken = port.host().unwrap().inet().unwrap();
+        let factory =
+            LoggingFactory::new(&log, Script::new()).after(|connector| stop(&connector.try_reactor().unwrap()));
+        reactor.connect_tcp(Destination::from(taken).bind(taken), factory).unwrap();
+        log.expect(&["start factory", "started connecting"]);
+        run(&reactor);
+        log.expect(&["start factory", "started connecting", "failed ConnectBind", "stop factory"]);
+    }
+
+    fn a_refusal_names_the_address(subject: &Subject) {
+        // ConnectionRefusedError
+        struct Heard(Rc<RefCell<Option<Error>>>);
+        impl ropewalk::Factory for Heard {
+            fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn ropewalk::Protocol>> {
+                None
+            }
+        }
+        impl ropewalk::ClientFactory for Heard {
+            fn client_connection_failed(&self, connector: &ropewalk::Connector, reason: &Error) {
+                *self.0.borrow_mut() = Some(reason.clone());
+                stop(&connector.try_reactor().unwrap());
+            }
+        }
+        let (reactor, heard) = (subject.reactor(), Rc::new(RefCell::new(None)));
+        let nowhere = free_address();
+        reactor.connect_tcp(nowhere, Heard(heard.clone())).unwrap();
+        run(&reactor);
+        let reason = heard.borrow().clone().unwrap();
+        assert!(matches!(&reason, Error::ConnectionRefused(Address::Inet(address)) if *address == nowhere));
+        assert_eq!(reason.to_string(), format!("connection to {nowhere} was refused"));
+    }
+
+    fn nagles_algorithm_can_be_switched(subject: &Subject) {
+        // ITCPTransport.getTcpNoDelay, setTcpNoDelay
+        subject.converse(&Script::new(), &Script::new().on_made(|transport| {
+            for on in [true, false, true] {
+                transport.set_tcp_no_delay(on).unwrap();
+                assert_eq!(transport.tcp_no_delay().unwrap(), on);
+            }
+            transport.lose_connection();
+        }));
+    }
+
+    fn keep_alive_can_be_switched(subject: &Subject) {
+        // ITCPTransport.getTcpKeepAlive, setTcpKeepAlive
+        subject.converse(&Script::new(), &Script::new().on_made(|transport| {
+            assert!(!transport.tcp_keep_alive().unwrap());
+            for on in [true, false, true] {
+                transport.set_tcp_keep_alive(on).unwrap();
+                assert_eq!(transport.tcp_keep_alive().unwrap(), on);
+            }
+            transport.lose_connection();
+        }));
+    }
+
+    fn an_abort_is_a_broken_connection_at_the_other_end(subject: &Subject) {
+        // Contract 40, as seen: ConnectionAborted here, ConnectionLost there.
+        let (log, causes) = (Log::new(), Rc::new(RefCell::new(Vec::new())));
+        let told = causes.clone();
+        let server = Script::logged(&log, "server").on_lost(move |_, reason| told.borrow_mut().push(reason.clone()));
+        let client = Script::logged(&log, "client").on_data(|transport, _| transport.abort_connection());
+        subject.converse(&server.on_made(|transport| transport.write(b"x")), &client);
+        assert!(log.contains("client lost ConnectionAborted") && log.contains("server lost ConnectionLost"));
+        assert!(!log.contains("server read lost"));
+        let causes = causes.borrow();
+        let [Error::ConnectionLost(Some(cause))] = &causes[..] else { panic!("{causes:?}") };
+        assert_eq!(cause.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+
+    fn an_abort_drops_what_the_peer_has_not_received(subject: &Subject) {
+        // Contract 48: buffers dropped.
+        let server = Script::new();
+        let client = Script::new().on_made(|transport| {
+            transport.write(&noise(8_000_000, 1));
+            let later = transport.clone();
+            transport.reactor().call_later(Duration::ZERO, move |_| later.abort_connection());
+        });
+        let reactor = subject.reactor();
+        let ends = Countdown::new(2);
+        let reads_later = server.clone().on_made(|transport| {
+            transport.pause_producing();
+            let later = transport.clone();
+            transport.reactor().call_later(Duration::from_millis(20), move |_| later.resume_producing());
+        });
+        let log = Log::new();
+        let told = log.clone();
+        let reads_later = reads_later.on_lost(move |_, reason| told.add(reason_name(reason)));
+        subject.join(&reactor, &reads_later.counted_by(&ends), &client.counted_by(&ends));
+        run(&reactor);
+        assert!(server.received().len() < 8_000_000);
+        log.expect(&["ConnectionLost"]);
+    }
+
+    fn localhost_is_found_by_its_name(subject: &Subject) {
+        // IReactorTCP.connectTCP with a name, IReactorPluggableNameResolver; getPeer shows what was resolved, getDestination the name.
+        let (reactor, peers) = (subject.reactor(), Log::new());
+        let port = reactor.listen_tcp(":0", Script::echo().factory()).unwrap();
+        let seen = peers.clone();
+        let client = Script::new().on_made(|transport| transport.write(b"x")).on_data(move |transport, _| {
+            seen.add(transport.peer().inet().unwrap().ip().is_loopback().to_string());
+            stop(&transport.reactor());
+        });
+        let name = format!("localhost:{}", number(&port));
+        let connector = reactor.connect_tcp(&name, client.factory()).unwrap();
+        run(&reactor);
+        assert_eq!(connector.destination(), name);
+        peers.expect(&["true"]);
+    }
+
+    fn two_hundred_connections_at_once_are_all_served(subject: &Subject) {
+        // Below FD_SETSIZE for every provider; `limits` has more.
+        let (reactor, finished) = (subject.reactor(), Countdown::new(200));
+        let port = reactor.listen_tcp("127.0.0.1:0", Script::echo().factory()).unwrap();
+        let open = Rc::new(Cell::new(0));
+        let all = Transports::new();
+        let (count, everybody) = (open.clone(), all.clone());
+        let client = Script::new()
+            .listed_in(&all)
+            .on_made(move |_| {
+                count.set(count.get() + 1);
+                if count.get() == 200 {
+                    everybody.all().iter().for_each(|transport| transport.write(b"x"));
+                }
+            })
+            .on_data(move |transport, _| finished.count(&transport.reactor()));
+        for _ in 0..200 {
+            subject.connect(&reactor, &port, client.factory());
+        }
+        run(&reactor);
+        assert_eq!(client.received().len(), 200);
+        assert!(all.all().iter().all(|transport| !transport.is_connected()));
+    }
+}
