@@ -19,7 +19,8 @@ use page::Matrix;
 /// Where nextest leaves its report; its store is `target/nextest` in the workspace, wherever cargo builds.
 const REPORT: &str = "target/nextest/matrix/junit.xml";
 const PAGE: &str = "docs/src/support-matrix.md";
-const SUITE: [&str; 4] = ["--package", "ropewalk-conformance", "--test", "providers"];
+/// The tests that mount the suite, built just as `cargo xtask test` builds them.
+const SUITE: [&str; 4] = ["--workspace", "--all-features", "-E", "binary_id(ropewalk-conformance::providers)"];
 
 /// Run the conformance suite and write docs/src/support-matrix.md from its results
 #[derive(Args)]

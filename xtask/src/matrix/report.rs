@@ -14,12 +14,12 @@ pub(crate) fn results(junit: &str) -> Result<Vec<(String, bool)>> {
     Ok(cases.filter_map(result).collect())
 }
 
-/// The names of all tests that `cargo nextest list --message-format json` found, ignored ones left out.
+/// The tests that `cargo nextest list --message-format json` would run.
 pub(crate) fn listed(json: &str) -> Result<Vec<String>> {
     let list: Value = serde_json::from_str(json).context("nextest's list")?;
     let suites = list["rust-suites"].as_object().context("nextest's list has no rust-suites")?;
     let cases = suites.values().filter_map(|suite| suite["testcases"].as_object()).flatten();
-    Ok(cases.filter(|(_, case)| case["ignored"] == false).map(|(name, _)| name.clone()).collect())
+    Ok(cases.filter(|(_, case)| case["filter-match"]["status"] == "matches").map(|(name, _)| name.clone()).collect())
 }
 
 #[cfg(test)]
@@ -38,8 +38,11 @@ mod tests {
     }
 
     #[test]
-    fn ignored_tests_are_not_listed() {
-        let json = r#"{"rust-suites": {"one": {"testcases": {"a": {"ignored": false}, "b": {"ignored": true}}}}}"#;
+    fn tests_that_would_not_run_are_not_listed() {
+        let json = r#"{"rust-suites": {"one": {"testcases": {
+            "a": {"filter-match": {"status": "matches"}},
+            "b": {"filter-match": {"status": "mismatch", "reason": "ignored"}}
+        }}}}"#;
         assert_eq!(listed(json).unwrap(), ["a"]);
     }
 }
