@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use ropewalk_proto::Address;
+use ropewalk_proto::{Address, Failure};
 
 /// `Result` with ropewalk's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -86,6 +86,8 @@ pub enum Error {
         /// The event provider's name.
         provider: &'static str,
     },
+    /// Another failure, in its own words.
+    Failed(Arc<str>),
     /// The operating system refused; the first field says what was attempted.
     Io(&'static str, Arc<io::Error>),
 }
@@ -102,6 +104,10 @@ impl Error {
 
     pub(crate) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Error {
         move |error| Error::Io(doing, Arc::new(error))
+    }
+
+    pub(crate) fn failed(failure: Failure) -> Error {
+        failure.trap::<Error>().unwrap_or_else(|failure| Error::Failed(failure.to_string().into()))
     }
 
     pub(crate) fn invalid_address(text: &str, expected: &str) -> Error {
@@ -158,6 +164,7 @@ impl std::fmt::Display for Error {
             Error::Unsupported { interface, provider } => {
                 write!(f, "the reactor '{provider}' does not offer the interface {interface}")
             }
+            Error::Failed(message) => f.write_str(message),
             Error::Io(doing, cause) => write!(f, "{doing}: {cause}"),
         }
     }

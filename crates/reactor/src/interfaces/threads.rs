@@ -67,6 +67,29 @@ impl ThreadHandle {
         Ok(outcome.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
+    /// Has `call` made by the loop, and waits until the Deferred that it returns has fired.
+    ///
+    /// On the reactor's own thread this would wait for ever. A panic in `call` comes out here.
+    ///
+    /// # Errors
+    /// The Deferred's failure, as [`Error::Failed`] if it is of another type; [`Error::Closed`] as for
+    /// [`blocking_call_from_thread`](ThreadHandle::blocking_call_from_thread).
+    pub fn blocking_wait_from_thread<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Reactor) -> Deferred<R> + Send + 'static,
+    ) -> Result<R> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.call_from_thread(move |reactor| {
+            let answer = move |answer| drop(sender.send(answer));
+            match catch_unwind(AssertUnwindSafe(|| call(reactor))) {
+                Ok(deferred) => drop(deferred.add_both(move |outcome| answer(Ok(outcome.map_err(Error::failed))))),
+                Err(panic) => answer(Err(panic)),
+            }
+        });
+        let outcome = receiver.recv().map_err(|_| Error::Closed)?;
+        outcome.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
     /// Wakes the loop without anything to do.
     pub fn wake_up(&self) {
         self.0.wake();
