@@ -7,10 +7,12 @@ pub mod core;
 pub mod ports;
 pub mod producers;
 pub mod races;
+pub mod real_time;
 #[cfg(unix)]
 pub mod signals;
 pub mod streams;
 pub mod tcp;
+pub mod threads;
 pub mod time;
 
 /// The specifications of streams, over UNIX sockets.

@@ -1,10 +1,12 @@
 //! IReactorTime.
 
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk::{Error, Moment};
+use ropewalk::{DelayedCall, Error, Moment, Reactor};
 
-use crate::script::{Log, stop};
+use crate::script::{Log, reason_name, stop};
 use crate::{run, specifications};
 
 const MOMENT: Duration = Duration::from_millis(1);
@@ -56,8 +58,8 @@ specifications! {
         log.expect(&[]);
     }
 
-    fn a_delay_of_a_trillion_seconds_or_more_is_accepted_and_does_not_wake_the_loop(subject: &Subject) {
-        // LESSONS, bug 1: a timeout that overflows the system call's argument fires at once.
+    fn a_delay_of_a_trillion_seconds_or_more_is_accepted_and_not_made_before_its_time(subject: &Subject) {
+        // LESSONS, bug 1: a timeout that overflows the system call's argument fires at once. real_time has the rest.
         let reactor = subject.reactor();
         for delay in [Duration::from_secs(1_000_000_000_000), Duration::MAX, Duration::from_secs(30 * 86400)] {
             reactor.call_later(delay, |_| panic!("this is due after the end of the test"));
@@ -66,5 +68,303 @@ specifications! {
         assert_eq!(call.get_time(), Some(Moment::NEVER));
         reactor.call_later(MOMENT, stop);
         run(&reactor);
+    }
+
+    fn moving_a_call_by_any_duration_does_not_overflow(subject: &Subject) {
+        // LESSONS, bug 1: Duration::MAX overflows.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let call = reactor.call_later(MOMENT, log.note("made"));
+        call.delay(Duration::MAX).unwrap();
+        assert_eq!(call.get_time(), Some(Moment::NEVER));
+        call.reset(Duration::MAX).unwrap();
+        assert_eq!(call.get_time(), Some(Moment::NEVER));
+        call.hasten(Duration::MAX).unwrap();
+        reactor.call_later(MOMENT, stop);
+        run(&reactor);
+        log.expect(&["made"]);
+    }
+
+    fn a_call_is_never_made_before_it_is_due(subject: &Subject) {
+        // IReactorTime.callLater; a timeout must never be cut short by rounding.
+        let reactor = subject.reactor();
+        for micros in [1, 10, 100, 900, 999, 1000, 1001, 1999, 2500] {
+            let call = reactor.call_later(Duration::from_micros(micros), |_| {});
+            let due = call.get_time().unwrap();
+            call.cancel().unwrap();
+            let made = reactor.call_later(Duration::from_micros(micros), move |reactor| assert!(reactor.now() >= due));
+            assert!(made.get_time().unwrap() >= due);
+        }
+        reactor.call_later(MOMENT * 3, stop);
+        run(&reactor);
+        assert!(reactor.get_delayed_calls().is_empty());
+    }
+
+    fn a_reset_counts_from_now_and_a_delay_from_when_the_call_was_due(subject: &Subject) {
+        // IDelayedCall.reset, IDelayedCall.delay
+        let reactor = subject.reactor();
+        let call = reactor.call_later(MOMENT * 1000, |_| {});
+        let due = call.get_time().unwrap();
+        call.delay(MOMENT * 500).unwrap();
+        assert_eq!(call.get_time(), Some(due + MOMENT * 500));
+        call.hasten(MOMENT * 700).unwrap();
+        assert_eq!(call.get_time().map(|time| time + MOMENT * 200), Some(due));
+        let before = reactor.now();
+        call.reset(MOMENT * 1000).unwrap();
+        let (reset, after) = (call.get_time().unwrap(), reactor.now());
+        assert!(before + MOMENT * 1000 <= reset && reset <= after + MOMENT * 1000);
+    }
+
+    fn a_call_that_was_moved_is_made_once_at_its_new_time(subject: &Subject) {
+        // DelayedCall.reset: to earlier at once, to later lazily. Others stand between the old time and the new one.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let later = reactor.call_later(MOMENT, log.note("moved to later"));
+        let earlier = reactor.call_later(MOMENT * 1000, log.note("moved to earlier"));
+        reactor.call_later(MOMENT * 30, log.note("between"));
+        later.reset(MOMENT * 35).unwrap();
+        earlier.reset(MOMENT).unwrap();
+        reactor.call_later(MOMENT * 36, stop);
+        run(&reactor);
+        log.expect(&["moved to earlier", "between", "moved to later"]);
+    }
+
+    fn a_call_that_is_moved_to_the_time_of_others_comes_after_them(subject: &Subject) {
+        // Contract: FIFO; what was moved counts as scheduled when it was moved.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let moved = reactor.call_later(Duration::ZERO, log.note("moved"));
+        let first = reactor.call_later(MOMENT, log.note("first"));
+        let second = reactor.call_later(MOMENT, log.note("second"));
+        second.hasten(second.get_time().unwrap() - first.get_time().unwrap()).unwrap();
+        moved.delay(first.get_time().unwrap() - moved.get_time().unwrap()).unwrap();
+        assert_eq!([&moved, &second].map(|call| call.get_time()), [first.get_time(); 2]);
+        reactor.call_later(MOMENT * 2, stop);
+        run(&reactor);
+        log.expect(&["first", "second", "moved"]);
+    }
+
+    fn a_call_that_is_reset_again_and_again_is_made_once_at_the_end(subject: &Subject) {
+        // DelayedCall.reset as an idle timeout uses it.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let end = log.clone();
+        let idle = Rc::new(reactor.call_later(MOMENT * 2, move |reactor| {
+            end.add("idle");
+            reactor.call_later(Duration::ZERO, stop);
+        }));
+        for number in 1..=10 {
+            let (idle, log) = (idle.clone(), log.clone());
+            reactor.call_later(MOMENT * number, move |_| {
+                if idle.reset(MOMENT * 50).is_ok() {
+                    log.add("busy");
+                }
+            });
+        }
+        idle.reset(MOMENT * 50).unwrap();
+        run(&reactor);
+        assert_eq!((log.count("busy"), log.count("idle")), (10, 1));
+        assert_eq!(log.entries()[10], "idle");
+    }
+
+    fn a_call_that_was_made_or_cancelled_cannot_be_changed(subject: &Subject) {
+        // IDelayedCall: AlreadyCalled, AlreadyCancelled
+        let reactor = subject.reactor();
+        let made = reactor.call_later(Duration::ZERO, |_| {});
+        let cancelled = reactor.call_later(Duration::ZERO, |_| {});
+        cancelled.cancel().unwrap();
+        reactor.call_later(Duration::ZERO, stop);
+        run(&reactor);
+        for (call, error) in [(made, "AlreadyCalled"), (cancelled, "AlreadyCancelled")] {
+            let outcomes = [call.cancel(), call.reset(MOMENT), call.delay(MOMENT), call.hasten(MOMENT)];
+            assert_eq!(outcomes.map(|outcome| reason_name(&outcome.unwrap_err())), [error; 4]);
+            assert!(!call.active());
+            assert_eq!(call.get_time(), None);
+        }
+    }
+
+    fn a_call_is_over_for_those_who_look_while_it_is_made(subject: &Subject) {
+        // DelayedCall.called is set before the function is called.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let itself: Rc<RefCell<Option<DelayedCall>>> = Rc::default();
+        let (look, seen) = (itself.clone(), log.clone());
+        let call = reactor.call_later(Duration::ZERO, move |reactor| {
+            let call = look.take().unwrap();
+            seen.add(format!("active {}", call.active()));
+            seen.add(reason_name(&call.cancel().unwrap_err()));
+            seen.add(format!("listed {}", reactor.get_delayed_calls().len()));
+            stop(reactor);
+        });
+        *itself.borrow_mut() = Some(call);
+        run(&reactor);
+        log.expect(&["active false", "AlreadyCalled", "listed 0"]);
+    }
+
+    fn a_call_can_cancel_or_move_another_that_is_due_in_the_same_turn(subject: &Subject) {
+        // LESSONS, bug 2, for time: one of a batch acts on another.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let victims: Rc<RefCell<Vec<DelayedCall>>> = Rc::default();
+        let its = victims.clone();
+        reactor.call_later(Duration::ZERO, move |_| {
+            its.borrow()[0].cancel().unwrap();
+            its.borrow()[1].reset(MOMENT).unwrap();
+        });
+        for name in ["cancelled", "moved", "left alone"] {
+            victims.borrow_mut().push(reactor.call_later(Duration::ZERO, log.note(name)));
+        }
+        reactor.call_later(MOMENT * 3, stop);
+        run(&reactor);
+        log.expect(&["left alone", "moved"]);
+    }
+
+    fn calls_may_schedule_and_cancel_others_two_levels_deep(subject: &Subject) {
+        // LESSONS, bug 4: a callback registers or removes sources, two levels deep.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let outer = log.clone();
+        reactor.call_later(MOMENT, move |reactor| {
+            let cancelled = reactor.call_later(MOMENT, outer.note("cancelled"));
+            reactor.call_later(Duration::ZERO, move |reactor| {
+                cancelled.cancel().unwrap();
+                let inner = outer.note("innermost");
+                reactor.call_later(Duration::ZERO, move |reactor| {
+                    reactor.call_later(Duration::ZERO, inner);
+                    reactor.call_later(MOMENT * 3, stop);
+                });
+            });
+        });
+        run(&reactor);
+        log.expect(&["innermost"]);
+    }
+
+    fn a_handle_of_a_call_that_is_over_does_nothing_to_a_later_one(subject: &Subject) {
+        // LESSONS, bug 3: a reused slot receives an action meant for its predecessor.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let old = Vec::from_iter((0..10).map(|_| reactor.call_later(MOMENT, |_| {})));
+        for call in &old[..5] {
+            call.cancel().unwrap();
+        }
+        reactor.call_later(MOMENT * 2, |reactor| reactor.crash());
+        run(&reactor);
+        for _ in 0..20 {
+            reactor.call_later(Duration::ZERO, log.note("new"));
+        }
+        for call in &old {
+            assert!(call.cancel().is_err() && call.reset(Duration::MAX).is_err() && call.delay(Duration::MAX).is_err());
+        }
+        reactor.call_later(Duration::ZERO, stop);
+        run(&reactor);
+        assert_eq!(log.count("new"), 20);
+    }
+
+    fn the_calls_that_wait_are_listed_and_no_others(subject: &Subject) {
+        // IReactorTime.getDelayedCalls
+        let reactor = subject.reactor();
+        let (made, kept) = (reactor.call_later(Duration::ZERO, |_| {}), reactor.call_later(Duration::MAX, |_| {}));
+        let (cancelled, due) = (reactor.call_later(MOMENT, |_| {}), reactor.call_later(MOMENT * 1000, |_| {}));
+        cancelled.cancel().unwrap();
+        assert_eq!(reactor.get_delayed_calls().len(), 3);
+        reactor.iterate(Some(Duration::ZERO)).unwrap();
+        assert!(!made.active());
+        let mut times = Vec::from_iter(reactor.get_delayed_calls().iter().map(DelayedCall::get_time));
+        times.sort_unstable();
+        assert_eq!(times, [due.get_time(), kept.get_time()]);
+        for call in reactor.get_delayed_calls() {
+            call.cancel().unwrap();
+        }
+        assert!(!kept.active() && !due.active());
+    }
+
+    fn what_a_call_holds_is_let_go_when_it_is_cancelled_or_made(subject: &Subject) {
+        // DelayedCall: func and args are dropped on cancel.
+        let (reactor, token) = (subject.reactor(), Rc::new(()));
+        let hold = || {
+            let held = token.clone();
+            move |_: &Reactor| drop(held)
+        };
+        let (made, cancelled) = (reactor.call_later(Duration::ZERO, hold()), reactor.call_later(Duration::MAX, hold()));
+        assert_eq!(Rc::strong_count(&token), 3);
+        cancelled.cancel().unwrap();
+        assert_eq!(Rc::strong_count(&token), 2);
+        reactor.iterate(Some(Duration::ZERO)).unwrap();
+        assert_eq!(Rc::strong_count(&token), 1);
+        drop((made, cancelled));
+    }
+
+    fn what_a_call_holds_may_use_the_reactor_when_it_is_let_go(subject: &Subject) {
+        // The design: no borrow while user code runs; dropping is user code.
+        struct CancelsWhenDropped(DelayedCall);
+        impl Drop for CancelsWhenDropped {
+            fn drop(&mut self) {
+                self.0.cancel().unwrap();
+            }
+        }
+        let reactor = subject.reactor();
+        let inner = CancelsWhenDropped(reactor.call_later(Duration::MAX, |_| {}));
+        let outer = reactor.call_later(Duration::MAX, move |_| drop(inner));
+        outer.cancel().unwrap();
+        assert!(reactor.get_delayed_calls().is_empty());
+    }
+
+    fn dropping_the_handle_of_a_call_does_not_cancel_it(subject: &Subject) {
+        // IReactorTime.callLater: the result may be ignored.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        drop(reactor.call_later(Duration::ZERO, log.note("made")));
+        reactor.call_later(Duration::ZERO, stop);
+        run(&reactor);
+        log.expect(&["made"]);
+    }
+
+    fn a_handle_that_outlives_its_reactor_does_nothing(subject: &Subject) {
+        // The design: stale handles are no-ops or return Closed.
+        let reactor = subject.reactor();
+        let call = reactor.call_later(MOMENT, |_| {});
+        drop(reactor);
+        assert!(matches!(call.cancel(), Err(Error::Closed)) && matches!(call.reset(MOMENT), Err(Error::Closed)));
+        assert_eq!((call.active(), call.get_time()), (false, None));
+    }
+
+    fn cancelled_and_moved_calls_do_not_wake_the_loop(subject: &Subject) {
+        // LESSONS, bug 5, and DelayedCall.reset, which leaves its entry where it was: nobody wakes up for that.
+        let (reactor, counts) = subject.counted();
+        for _ in 0..100 {
+            reactor.call_later(MOMENT, |_| {}).cancel().unwrap();
+            reactor.call_later(MOMENT, |_| {}).reset(Duration::MAX).unwrap();
+            reactor.call_later(MOMENT, |_| {}).delay(Duration::from_secs(3600)).unwrap();
+        }
+        reactor.call_later(MOMENT * 5, stop);
+        run(&reactor);
+        assert_eq!(counts.now().waits, 1);
+    }
+
+    fn a_cancelled_call_leaves_nothing_behind(subject: &Subject) {
+        // LESSONS, bug 5: cancelled timers accumulate without bound. costs.rs counts their memory.
+        let reactor = subject.reactor();
+        for _ in 0..10_000 {
+            reactor.call_later(Duration::from_secs(3600), |_| {}).cancel().unwrap();
+        }
+        assert!(reactor.get_delayed_calls().is_empty());
+        assert_eq!(reactor.deadline(), None);
+    }
+
+    fn calls_made_of_many_times_come_in_order(subject: &Subject) {
+        // IReactorTime: a thousand calls in a scrambled order, cancelled and moved among each other.
+        let (reactor, made) = (subject.reactor(), Rc::new(RefCell::new(Vec::new())));
+        let mut expected = 0;
+        for number in 0..1000_u32 {
+            let micros = u64::from(number * 7919 % 1009);
+            let made = made.clone();
+            let due = Rc::new(Cell::new(Moment::ZERO));
+            let its = due.clone();
+            let call = reactor.call_later(Duration::from_micros(micros), move |_| made.borrow_mut().push(its.get()));
+            match number % 3 {
+                0 => call.cancel().unwrap(),
+                1 => call.delay(Duration::from_micros(u64::from(number * 31 % 503))).unwrap(),
+                _ => call.hasten(Duration::from_micros(u64::from(number * 17 % 101))).unwrap(),
+            }
+            if let Some(time) = call.get_time() {
+                due.set(time);
+                expected += 1;
+            }
+        }
+        reactor.call_later(MOMENT * 5, stop);
+        run(&reactor);
+        assert_eq!(made.borrow().len(), expected);
+        assert!(made.borrow().is_sorted());
     }
 }

@@ -1,0 +1,103 @@
+//! Time on a kernel, which passes by itself: what virtual time cannot show.
+
+use std::time::{Duration, SystemTime};
+
+use ropewalk::Reactor;
+
+use crate::script::{Log, stop};
+use crate::{run, specifications};
+
+/// Has another thread make the loop wake `times` times, one after the other, and then stop it.
+fn wake_from_a_thread(reactor: &Reactor, times: u64) -> std::thread::JoinHandle<()> {
+    let handle = reactor.thread_handle();
+    std::thread::spawn(move || {
+        for _ in 0..times {
+            handle.blocking_call_from_thread(|_| {}).unwrap();
+        }
+        handle.call_from_thread(stop);
+    })
+}
+
+specifications! {
+    real_time;
+
+    fn a_distant_call_alone_neither_comes_early_nor_keeps_the_loop_awake(subject: &Subject) {
+        // LESSONS, bug 1: a timeout over 24.8 days overflows an int of milliseconds. No nearer call hides it: another
+        // thread ends the test, and a loop that is awake anyway makes many more waits than that thread makes calls.
+        const DAY: u64 = 86400;
+        let two_to_32_millis = 1 << 22;
+        let seconds = [24 * DAY, 25 * DAY, 50 * DAY, two_to_32_millis, 1_000_000_000_000, u64::MAX];
+        for distant in seconds.map(Duration::from_secs) {
+            let (reactor, counts) = subject.counted();
+            reactor.call_later(distant, |_| panic!("this is due after the end of the test"));
+            let thread = wake_from_a_thread(&reactor, 100);
+            run(&reactor);
+            thread.join().unwrap();
+            // Each call wakes it once, and a second time if it was taken before its ring was heard.
+            assert!(counts.now().waits <= 202, "{:?} for a delay of {distant:?}", counts.now());
+        }
+    }
+
+    fn a_distant_call_does_not_hide_a_nearer_one(subject: &Subject) {
+        // LESSONS, bug 1: the deadline is the nearest, whatever the order of scheduling.
+        let reactor = subject.reactor();
+        reactor.call_later(Duration::MAX, |_| panic!("this is due after the end of the test"));
+        reactor.call_later(Duration::from_millis(2), stop);
+        reactor.call_later(Duration::from_secs(25 * 86400), |_| panic!("this is due after the end of the test"));
+        run(&reactor);
+    }
+
+    fn a_wait_of_less_than_a_millisecond_does_not_spin(subject: &Subject) {
+        // LESSONS, bug 1: a timeout that is rounded to zero spins until it is over. Twisted's poll reactor may.
+        for micros in [1, 50, 300, 999, 1001, 1500] {
+            let (reactor, counts) = subject.counted();
+            reactor.call_later(Duration::from_micros(micros), stop);
+            run(&reactor);
+            assert!(counts.now().waits <= 1, "{:?} for {micros} us", counts.now());
+        }
+    }
+
+    fn a_call_that_an_earlier_slow_one_made_due_waits_for_the_next_turn(subject: &Subject) {
+        // ReactorBase.runUntilCurrent reads the time once in a turn.
+        for _attempt in 0..100 {
+            let (reactor, log) = (subject.reactor(), Log::new());
+            let (slow, due) = (log.clone(), reactor.now() + Duration::from_millis(2));
+            reactor.call_later(Duration::ZERO, move |reactor| {
+                slow.add(if reactor.now() < due { "in time" } else { "too late" });
+                while reactor.now() < due {
+                    std::hint::spin_loop();
+                }
+            });
+            let call = reactor.call_later(Duration::from_millis(2), log.note("became due"));
+            call.hasten(call.get_time().unwrap() - due).unwrap();
+            reactor.iterate(Some(Duration::ZERO)).unwrap();
+            if log.contains("too late") {
+                // This machine was busy; nothing can be said.
+                continue;
+            }
+            log.expect(&["in time"]);
+            reactor.iterate(Some(Duration::ZERO)).unwrap();
+            return log.expect(&["in time", "became due"]);
+        }
+        panic!("this machine is too busy to tell");
+    }
+
+    fn seconds_are_those_of_the_wall_clock(subject: &Subject) {
+        // IReactorTime.seconds: epoch time. Only the clock's reading lies between the two others.
+        let reactor = subject.reactor();
+        let epoch = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+        let (before, seconds, after) = (epoch(), reactor.seconds(), epoch());
+        assert!(before <= seconds && seconds <= after, "{before} {seconds} {after}");
+    }
+
+    fn the_time_of_delayed_calls_goes_on_while_nobody_runs(subject: &Subject) {
+        // Contract: the monotonic clock, which is not the loop's.
+        let reactor = subject.reactor();
+        let call = reactor.call_later(Duration::from_micros(10), stop);
+        while reactor.now() < call.get_time().unwrap() {
+            std::hint::spin_loop();
+        }
+        assert_eq!(reactor.prepare().unwrap(), None);
+        assert!(!call.active());
+    }
+}

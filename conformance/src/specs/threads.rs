@@ -1,0 +1,491 @@
+//! IReactorThreads: calls from other threads, and work that goes to threads.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use ropewalk::proto::Cancelled;
+use ropewalk::{Error, Failure, Phase, Reactor, ThreadHandle};
+
+use crate::script::{Log, stop};
+use crate::{run, specifications};
+
+/// Shares a receiver among threads; each message goes to one of them.
+fn shared<T: Send + 'static>(receiver: Receiver<T>) -> impl Fn() -> Option<T> + Clone + Send + 'static {
+    let receiver = Arc::new(Mutex::new(receiver));
+    move || receiver.lock().unwrap().recv().ok()
+}
+
+/// Work that reports its number and then waits until `release` is dropped.
+fn submit_waiting(reactor: &Reactor, count: usize, began: &Sender<usize>) -> Sender<()> {
+    let (release, released) = channel::<()>();
+    let wait = shared(released);
+    for number in 0..count {
+        let (began, wait) = (began.clone(), wait.clone());
+        reactor.call_in_thread(move || {
+            began.send(number).unwrap();
+            wait();
+        });
+    }
+    release
+}
+
+specifications! {
+    threads;
+
+    fn calls_of_one_thread_are_made_in_its_order_whatever_the_others_do(subject: &Subject) {
+        // LESSONS, bug 18: FIFO of call_from_thread per thread under parallel producers.
+        const THREADS: usize = 4;
+        const CALLS: usize = 1000;
+        let reactor = subject.reactor();
+        let left = Arc::new(AtomicUsize::new(THREADS * CALLS));
+        let threads = Vec::from_iter((0..THREADS).map(|_| {
+            let (handle, left, last) = (reactor.thread_handle(), left.clone(), Arc::new(AtomicUsize::new(0)));
+            thread::spawn(move || {
+                for number in 1..=CALLS {
+                    let (left, last) = (left.clone(), last.clone());
+                    handle.call_from_thread(move |reactor| {
+                        assert_eq!(last.swap(number, Ordering::Relaxed), number - 1);
+                        if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                            stop(reactor);
+                        }
+                    });
+                }
+            })
+        }));
+        run(&reactor);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+
+    fn no_wake_is_lost_between_the_last_look_and_the_sleep(subject: &Subject) {
+        // LESSONS, bug 21. Nothing else wakes this loop: a lost wake hangs.
+        let reactor = subject.reactor();
+        let handle = reactor.thread_handle();
+        let thread = thread::spawn(move || {
+            for number in 0..5_000 {
+                assert_eq!(handle.blocking_call_from_thread(move |_| number).unwrap(), number);
+            }
+            handle.call_from_thread(stop);
+        });
+        run(&reactor);
+        thread.join().unwrap();
+    }
+
+    fn a_thousand_calls_while_the_loop_is_busy_cost_one_wake_and_one_turn(subject: &Subject) {
+        // LESSONS, bug 21: a thousand wakes cost one system call.
+        let (reactor, counts) = subject.counted();
+        let (made, before) = (Arc::new(AtomicUsize::new(0)), Rc::new(Cell::new(None)));
+        let (count, start) = (made.clone(), before.clone());
+        reactor.call_when_running(move |reactor| {
+            start.set(Some((counts.clone(), counts.now())));
+            let handle = reactor.thread_handle();
+            let busy = thread::spawn(move || {
+                for _ in 0..1000 {
+                    let count = count.clone();
+                    handle.call_from_thread(move |_| {
+                        count.fetch_add(1, Ordering::Relaxed);
+                    });
+                }
+                handle.call_from_thread(stop);
+            });
+            busy.join().unwrap();
+        });
+        run(&reactor);
+        assert_eq!(made.load(Ordering::Relaxed), 1000);
+        let (counts, before) = before.take().unwrap();
+        let cost = counts.since(before);
+        assert_eq!((cost.wakes, cost.waits), (1, 0));
+    }
+
+    fn a_call_from_a_thread_before_the_run_is_made_in_it(subject: &Subject) {
+        // IReactorFromThreads.callFromThread; wakeUp works also before run.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let (handle, call) = (reactor.thread_handle(), log.note("call"));
+        thread::spawn(move || {
+            handle.wake_up();
+            handle.call_from_thread(call);
+            handle.call_from_thread(stop);
+        }).join().unwrap();
+        log.expect(&[]);
+        run(&reactor);
+        log.expect(&["call"]);
+    }
+
+    fn a_call_from_a_thread_between_two_runs_is_made_in_the_second(subject: &Subject) {
+        // Contract: restartable. Nothing that another thread asked for is lost.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        reactor.call_when_running(stop);
+        run(&reactor);
+        reactor.thread_handle().call_from_thread(log.note("call"));
+        log.expect(&[]);
+        reactor.call_when_running(stop);
+        run(&reactor);
+        log.expect(&["call"]);
+    }
+
+    fn calls_that_were_queued_behind_a_crash_are_made_in_the_next_run(subject: &Subject) {
+        // IReactorCore.crash: everything else stays as it is.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        reactor.call_from_thread(|reactor| {
+            reactor.crash();
+            reactor.call_from_thread(stop);
+        });
+        reactor.call_from_thread(log.note("same turn"));
+        run(&reactor);
+        log.expect(&["same turn"]);
+        run(&reactor);
+    }
+
+    fn a_handle_may_be_used_after_its_reactor_is_gone(subject: &Subject) {
+        // Waker: wakeUp after close. Calls are dropped, and who waits is told.
+        let (reactor, dropped) = (subject.reactor(), Arc::new(()));
+        let handle = reactor.thread_handle();
+        let (waiting, held) = (handle.clone(), dropped.clone());
+        reactor.call_from_thread(move |_| drop(held));
+        let waiter = thread::spawn(move || waiting.blocking_call_from_thread(|_| {}));
+        drop(reactor);
+        assert!(matches!(waiter.join().unwrap(), Err(Error::Closed)));
+        handle.wake_up();
+        let held = dropped.clone();
+        handle.call_from_thread(move |_| drop(held));
+        assert_eq!(Arc::strong_count(&dropped), 1);
+        assert!(matches!(handle.blocking_call_from_thread(|_| {}), Err(Error::Closed)));
+    }
+
+    fn a_thread_that_waits_for_a_call_is_given_its_result_or_its_panic(subject: &Subject) {
+        // threads.blockingCallFromThread
+        let reactor = subject.reactor();
+        let handle = reactor.thread_handle();
+        let thread = thread::spawn(move || {
+            let name = handle.blocking_call_from_thread(|reactor| reactor.name()).unwrap();
+            let its = handle.clone();
+            let panic = thread::spawn(move || its.blocking_call_from_thread(|_| panic!("no result"))).join();
+            assert_eq!(panic.unwrap_err().downcast_ref::<&str>(), Some(&"no result"));
+            handle.call_from_thread(stop);
+            name
+        });
+        run(&reactor);
+        assert_eq!(thread.join().unwrap(), subject.name());
+    }
+
+    fn a_thread_may_wait_for_a_result_that_is_not_there_yet(subject: &Subject) {
+        // threads.blockingCallFromThread: a Deferred is waited for.
+        let reactor = subject.reactor();
+        let handle = reactor.thread_handle();
+        let thread = thread::spawn(move || {
+            let slow = handle.blocking_wait_from_thread(|reactor| {
+                let reactor = reactor.clone();
+                reactor.clone().spawn(async move {
+                    reactor.sleep(Duration::from_millis(1)).await;
+                    42
+                })
+            });
+            let failed = handle.blocking_wait_from_thread(|_| ropewalk::fail::<()>(Error::ConnectTimedOut));
+            let foreign = handle.blocking_wait_from_thread(|_| ropewalk::fail::<()>(std::fmt::Error));
+            handle.call_from_thread(stop);
+            (slow, failed, foreign)
+        });
+        run(&reactor);
+        let (slow, failed, foreign) = thread.join().unwrap();
+        assert_eq!(slow.unwrap(), 42);
+        assert!(matches!(failed, Err(Error::ConnectTimedOut)));
+        assert_eq!(foreign.unwrap_err().to_string(), std::fmt::Error.to_string());
+    }
+
+    fn work_in_a_thread_leaves_the_reactors_thread_alone_and_its_result_comes_back_to_it(subject: &Subject) {
+        // threads.deferToThread
+        let reactor = subject.reactor();
+        let here = thread::current().id();
+        reactor.call_when_running(move |reactor| {
+            let result = reactor.defer_to_thread(|| thread::current().id());
+            let reactor = reactor.clone();
+            result.add_callback(move |there| {
+                assert_ne!(there, here);
+                assert_eq!(thread::current().id(), here);
+                stop(&reactor);
+            });
+        });
+        run(&reactor);
+    }
+
+    fn the_result_of_work_need_not_wait_for_any_other_event(subject: &Subject) {
+        // LESSONS, bug 21: the result wakes the loop. Hundreds, each when the one before is there.
+        fn again(reactor: &Reactor, left: usize) {
+            let handle = reactor.clone();
+            reactor.defer_to_thread(move || left).add_callback(move |left| match left {
+                0 => stop(&handle),
+                _ => again(&handle, left - 1),
+            });
+        }
+        let reactor = subject.reactor();
+        again(&reactor, 300);
+        run(&reactor);
+    }
+
+    fn work_that_fails_or_panics_fails_its_deferred_and_spares_its_thread(subject: &Subject) {
+        // threads.deferToThread: the exception is the failure.
+        let reactor = subject.reactor();
+        reactor.suggest_thread_pool_size(1);
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let results = [
+            reactor.defer_to_thread(|| "x".parse::<u32>()).and_then(|parsed| parsed),
+            reactor.defer_to_thread(|| panic!("in a thread")),
+            reactor.defer_to_thread(|| 7),
+        ];
+        for result in results {
+            let (seen, reactor) = (seen.clone(), reactor.clone());
+            result.add_both(move |result: Result<u32, Failure>| {
+                seen.borrow_mut().push(result.map_err(|failure| failure.to_string()));
+                if seen.borrow().len() == 3 {
+                    stop(&reactor);
+                }
+            });
+        }
+        run(&reactor);
+        let seen = seen.borrow();
+        assert_eq!(seen[0], Err("invalid digit found in string".to_owned()));
+        assert!(seen[1].as_ref().is_err_and(|message| message.contains("in a thread")), "{:?}", seen[1]);
+        assert_eq!(seen[2], Ok(7));
+    }
+
+    fn cancelling_the_deferred_of_work_forgets_the_result_and_nothing_else(subject: &Subject) {
+        // Deferred.cancel: the work itself cannot be stopped.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let (began, beginning) = channel();
+        let release = submit_waiting(&reactor, 1, &began);
+        let (work, seen) = (log.clone(), log.clone());
+        let result = reactor.defer_to_thread(move || work.add("worked"));
+        let cancel = result.cancel_handle();
+        result.add_errback(move |failure| seen.add(format!("cancelled {}", failure.check::<Cancelled>())));
+        reactor.call_when_running(move |reactor| {
+            beginning.recv().unwrap();
+            cancel.cancel();
+            drop(release);
+            let reactor = reactor.clone();
+            reactor.clone().defer_to_thread(|| {}).add_callback(move |()| stop(&reactor));
+        });
+        reactor.suggest_thread_pool_size(1);
+        run(&reactor);
+        log.expect(&["cancelled true", "worked"]);
+    }
+
+    fn a_panic_in_work_without_a_result_spares_its_thread(subject: &Subject) {
+        // IReactorInThreads.callInThread: it is logged.
+        let reactor = subject.reactor();
+        reactor.suggest_thread_pool_size(1);
+        reactor.call_in_thread(|| panic!("in a thread"));
+        let handle = reactor.thread_handle();
+        reactor.call_in_thread(move || handle.call_from_thread(stop));
+        run(&reactor);
+    }
+
+    fn ten_pieces_of_work_are_done_at_once_and_an_eleventh_waits(subject: &Subject) {
+        // ReactorBase.getThreadPool: 0..10 threads.
+        let reactor = subject.reactor();
+        let (began, beginning) = channel();
+        let release = submit_waiting(&reactor, 11, &began);
+        reactor.call_when_running(move |reactor| {
+            let first = HashSet::<usize>::from_iter((0..10).map(|_| beginning.recv().unwrap()));
+            assert_eq!(first, HashSet::from_iter(0..10));
+            assert!(beginning.try_recv().is_err());
+            drop(release);
+            assert_eq!(beginning.recv(), Ok(10));
+            stop(reactor);
+        });
+        run(&reactor);
+    }
+
+    fn the_pool_is_no_larger_than_suggested_and_at_least_one(subject: &Subject) {
+        // IReactorThreads.suggestThreadPoolSize
+        for (size, at_once) in [(0, 1), (1, 1), (3, 3)] {
+            let reactor = subject.reactor();
+            reactor.suggest_thread_pool_size(size);
+            let (now, most, left) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(20)));
+            for _ in 0..20 {
+                let (now, most, left, handle) = (now.clone(), most.clone(), left.clone(), reactor.thread_handle());
+                reactor.call_in_thread(move || {
+                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    thread::yield_now();
+                    now.fetch_sub(1, Ordering::SeqCst);
+                    if left.fetch_sub(1, Ordering::SeqCst) == 1 {
+                        handle.call_from_thread(stop);
+                    }
+                });
+            }
+            run(&reactor);
+            assert!((1..=at_once).contains(&most.load(Ordering::SeqCst)));
+        }
+    }
+
+    fn a_pool_of_one_thread_works_in_the_order_of_submission(subject: &Subject) {
+        // ThreadPool: a queue.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        reactor.suggest_thread_pool_size(1);
+        for number in 0..10 {
+            let log = log.clone();
+            reactor.call_in_thread(move || log.add(number.to_string()));
+        }
+        let handle = reactor.thread_handle();
+        reactor.call_in_thread(move || handle.call_from_thread(stop));
+        run(&reactor);
+        assert_eq!(log.entries(), Vec::from_iter((0..10).map(|number| number.to_string())));
+    }
+
+    fn a_larger_pool_begins_work_that_waited_for_a_thread(subject: &Subject) {
+        // ThreadPool.adjustPoolsize. The three meet at a barrier, or never.
+        let reactor = subject.reactor();
+        reactor.suggest_thread_pool_size(1);
+        let meeting = Arc::new(Barrier::new(3));
+        let handle = reactor.thread_handle();
+        for _ in 0..3 {
+            let (meeting, handle) = (meeting.clone(), handle.clone());
+            reactor.call_in_thread(move || {
+                if meeting.wait().is_leader() {
+                    handle.call_from_thread(stop);
+                }
+            });
+        }
+        reactor.call_later(Duration::from_millis(1), |reactor| reactor.suggest_thread_pool_size(3));
+        run(&reactor);
+    }
+
+    fn work_begins_when_the_reactor_runs_and_not_before(subject: &Subject) {
+        // ReactorBase._initThreadPool: started by callWhenRunning. LESSONS, bug 22.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let (work, handle) = (log.clone(), reactor.thread_handle());
+        reactor.call_in_thread(move || {
+            work.add("work");
+            handle.call_from_thread(stop);
+        });
+        reactor.iterate(Some(Duration::ZERO)).unwrap();
+        reactor.add_system_event_trigger(Phase::Before, "startup", log.note("starting"));
+        run(&reactor);
+        log.expect(&["starting", "work"]);
+    }
+
+    fn the_end_of_a_run_waits_for_work_that_ends_soon(subject: &Subject) {
+        // ReactorBase._stopThreadPool joins it; also what was submitted in the turn of the stop.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let work = log.clone();
+        reactor.call_when_running(move |reactor| {
+            for _ in 0..2 {
+                let work = work.clone();
+                reactor.call_in_thread(move || work.add("worked"));
+            }
+            stop(reactor);
+        });
+        reactor.add_system_event_trigger(Phase::During, "shutdown", log.note("during"));
+        run(&reactor);
+        log.expect(&["worked", "worked", "during"]);
+    }
+
+    fn work_that_does_not_end_does_not_hold_up_the_end_of_a_run(subject: &Subject) {
+        // ARCHITECTURE: 300 ms, then it finishes by itself. LESSONS, bug 23.
+        let reactor = subject.reactor();
+        let (began, beginning) = channel();
+        let release = submit_waiting(&reactor, 10, &began);
+        let next = submit_waiting(&reactor, 1, &began);
+        reactor.call_when_running(move |reactor| {
+            assert_eq!(beginning.iter().take(10).count(), 10);
+            stop(reactor);
+        });
+        run(&reactor);
+        drop((release, next));
+    }
+
+    fn threads_that_outlived_a_run_do_not_count_for_the_next(subject: &Subject) {
+        // ARCHITECTURE: what takes longer finishes by itself. Its thread must not be missed, nor do the next run's work.
+        let reactor = subject.reactor();
+        reactor.suggest_thread_pool_size(2);
+        let (began, beginning) = channel();
+        let old = submit_waiting(&reactor, 2, &began);
+        let took = shared(beginning);
+        let both = took.clone();
+        reactor.call_when_running(move |reactor| {
+            (0..2).for_each(|_| assert!(both().is_some()));
+            stop(reactor);
+        });
+        run(&reactor);
+        // The next run has two threads of its own, while the old ones are still busy and after they have ended.
+        let new = submit_waiting(&reactor, 3, &began);
+        reactor.call_when_running(move |reactor| {
+            (0..2).for_each(|_| assert!(took().is_some()));
+            drop(old);
+            let handle = reactor.thread_handle();
+            let third = took.clone();
+            thread::spawn(move || {
+                assert!(third().is_some());
+                handle.call_from_thread(stop);
+            });
+            drop(new);
+        });
+        run(&reactor);
+    }
+
+    fn a_reactor_that_runs_again_has_threads_again(subject: &Subject) {
+        // Contract: restartable.
+        let reactor = subject.reactor();
+        for _ in 0..5 {
+            let handle = reactor.thread_handle();
+            reactor.call_in_thread(move || handle.call_from_thread(stop));
+            run(&reactor);
+        }
+    }
+
+    fn crash_keeps_the_threads_and_their_results_for_the_next_run(subject: &Subject) {
+        // trial runs each asynchronous test as run()...crash().
+        let reactor = subject.reactor();
+        let (began, beginning) = channel();
+        let release = submit_waiting(&reactor, 1, &began);
+        let done = Rc::new(Cell::new(false));
+        let (set, ends) = (done.clone(), reactor.clone());
+        let (go, gone) = channel::<()>();
+        reactor.defer_to_thread(move || gone.recv().is_err()).add_callback(move |released| {
+            set.set(released);
+            stop(&ends);
+        });
+        reactor.call_when_running(move |reactor| {
+            beginning.recv().unwrap();
+            reactor.crash();
+        });
+        run(&reactor);
+        assert!(!done.get());
+        drop((release, go));
+        run(&reactor);
+        assert!(done.get());
+    }
+
+    fn dropping_a_reactor_tells_those_who_wait_for_work(subject: &Subject) {
+        // LESSONS, bug 11: the loop is dropped with operations in flight.
+        let reactor = subject.reactor();
+        let failed = Rc::new(Cell::new(false));
+        let set = failed.clone();
+        reactor.defer_to_thread(|| {}).add_errback(move |_| set.set(true));
+        drop(reactor);
+        assert!(failed.get());
+    }
+
+    fn a_handle_crosses_threads_and_the_reactor_is_found_behind_it(subject: &Subject) {
+        // The design: only ThreadHandle crosses threads.
+        fn crosses<T: Send + Sync + Clone + 'static>(handle: &T) -> T {
+            handle.clone()
+        }
+        let reactor = subject.reactor();
+        let handle: ThreadHandle = crosses(&reactor.thread_handle());
+        let (sender, receiver) = channel();
+        let inner = handle.clone();
+        let threads = Vec::from_iter((0..3).map(|_| {
+            let (handle, sender) = (inner.clone(), sender.clone());
+            thread::spawn(move || handle.call_from_thread(move |reactor| sender.send(reactor.name()).unwrap()))
+        }));
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        handle.call_from_thread(stop);
+        run(&reactor);
+        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [subject.name(); 3]);
+    }
+}
