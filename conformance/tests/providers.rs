@@ -3,19 +3,19 @@
 use ropewalk_conformance::{Subject, conformance};
 
 conformance!(simulated = Subject::simulated();
-    core, time, threads,
+    core, time, threads, host, resolver, task,
     streams, closing, callbacks, producers, connectors, ports, tcp, races, unix_streams);
 #[cfg(unix)]
 conformance!(select = kernel("select");
-    core, time, threads, real_time, signals,
+    core, time, threads, host, resolver, task, real_time, signals,
     streams, closing, callbacks, producers, connectors, ports, tcp, unix_streams);
 #[cfg(unix)]
 conformance!(poll = kernel("poll");
-    core, time, threads, real_time, signals,
+    core, time, threads, host, resolver, task, real_time, signals,
     streams, closing, callbacks, producers, connectors, ports, tcp, unix_streams);
 #[cfg(target_os = "linux")]
 conformance!(epoll = kernel("epoll");
-    core, time, threads, real_time, signals,
+    core, time, threads, host, resolver, task, real_time, signals, foreign,
     streams, closing, callbacks, producers, connectors, ports, tcp, unix_streams);
 
 /// A provider of this system, with the program that plays scenarios in a process of their own.

@@ -4,13 +4,18 @@ pub mod callbacks;
 pub mod closing;
 pub mod connectors;
 pub mod core;
+#[cfg(unix)]
+pub mod foreign;
+pub mod host;
 pub mod ports;
 pub mod producers;
 pub mod races;
 pub mod real_time;
+pub mod resolver;
 #[cfg(unix)]
 pub mod signals;
 pub mod streams;
+pub mod task;
 pub mod tcp;
 pub mod threads;
 pub mod time;

@@ -90,6 +90,20 @@ specifications! {
         assert!(before <= seconds && seconds <= after, "{before} {seconds} {after}");
     }
 
+    fn a_call_that_is_scheduled_during_a_wait_in_another_thread_counts_from_then(subject: &Subject) {
+        // Host loops: the reactor's thread does other things while its wait is out, and its calls must not come early.
+        let reactor = subject.reactor();
+        reactor.prepare().unwrap();
+        let wait = reactor.detach_wait().unwrap();
+        let (began, delay) = (reactor.now(), Duration::from_millis(1));
+        while reactor.now() < began + delay * 2 {
+            std::hint::spin_loop();
+        }
+        let call = reactor.call_later(delay, |_| {});
+        assert!(call.get_time().unwrap() >= began + delay * 3);
+        drop(wait);
+    }
+
     fn the_time_of_delayed_calls_goes_on_while_nobody_runs(subject: &Subject) {
         // Contract: the monotonic clock, which is not the loop's.
         let reactor = subject.reactor();

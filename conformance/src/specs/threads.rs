@@ -162,7 +162,7 @@ specifications! {
         let reactor = subject.reactor();
         let handle = reactor.thread_handle();
         let thread = thread::spawn(move || {
-            let name = handle.blocking_call_from_thread(|reactor| reactor.name()).unwrap();
+            let name = handle.blocking_call_from_thread(Reactor::name).unwrap();
             let its = handle.clone();
             let panic = thread::spawn(move || its.blocking_call_from_thread(|_| panic!("no result"))).join();
             assert_eq!(panic.unwrap_err().downcast_ref::<&str>(), Some(&"no result"));

@@ -135,7 +135,7 @@ specifications! {
         let second = reactor.call_later(MOMENT, log.note("second"));
         second.hasten(second.get_time().unwrap() - first.get_time().unwrap()).unwrap();
         moved.delay(first.get_time().unwrap() - moved.get_time().unwrap()).unwrap();
-        assert_eq!([&moved, &second].map(|call| call.get_time()), [first.get_time(); 2]);
+        assert_eq!([&moved, &second].map(DelayedCall::get_time), [first.get_time(); 2]);
         reactor.call_later(MOMENT * 2, stop);
         run(&reactor);
         log.expect(&["first", "second", "moved"]);
@@ -239,7 +239,7 @@ specifications! {
         for call in &old[..5] {
             call.cancel().unwrap();
         }
-        reactor.call_later(MOMENT * 2, |reactor| reactor.crash());
+        reactor.call_later(MOMENT * 2, Reactor::crash);
         run(&reactor);
         for _ in 0..20 {
             reactor.call_later(Duration::ZERO, log.note("new"));

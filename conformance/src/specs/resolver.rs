@@ -1,0 +1,229 @@
+//! IReactorPluggableNameResolver: from names to addresses.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ropewalk::interfaces::resolver::HostnameResolver;
+use ropewalk::proto::{Deferred, Resolver};
+use ropewalk::{Destination, Failure, Reactor, fail, succeed};
+
+use crate::script::{Log, LoggingFactory, Script, stop};
+use crate::{run, specifications};
+
+/// Answers when the test says so, and remembers what it was asked.
+#[derive(Default)]
+struct Patient {
+    asked: RefCell<Vec<String>>,
+    waiting: RefCell<Vec<Resolver<Vec<SocketAddr>>>>,
+}
+
+impl HostnameResolver for Patient {
+    fn resolve_host_name(&self, _reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
+        self.asked.borrow_mut().push(format!("{host} {port}"));
+        let (deferred, resolver) = Deferred::new();
+        self.waiting.borrow_mut().push(resolver);
+        deferred
+    }
+}
+
+/// Always the same answer, after a delay or at once.
+struct Table(Vec<SocketAddr>, Option<Duration>);
+
+impl HostnameResolver for Table {
+    fn resolve_host_name(&self, reactor: &Reactor, _host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
+        let addresses = Vec::from_iter(self.0.iter().map(|address| SocketAddr::new(address.ip(), port)));
+        let Some(delay) = self.1 else { return succeed(addresses) };
+        let (deferred, resolver) = Deferred::new();
+        reactor.call_later(delay, move |_| resolver.callback(addresses).unwrap());
+        deferred
+    }
+}
+
+/// What it finds, as text, when it has; the reactor is stopped then.
+fn finish(reactor: &Reactor, answer: Deferred<Vec<SocketAddr>>) -> Result<Vec<String>, String> {
+    let (found, handle) = (Rc::new(RefCell::new(None)), reactor.clone());
+    let its = found.clone();
+    answer.add_both(move |outcome: Result<Vec<SocketAddr>, Failure>| {
+        *its.borrow_mut() = Some(outcome.map_err(|failure| failure.to_string()));
+        handle.call_from_thread(stop);
+    });
+    run(reactor);
+    let found = found.take().expect("the run ended because it was found");
+    found.map(|addresses| addresses.iter().map(ToString::to_string).collect())
+}
+
+specifications! {
+    resolver;
+
+    fn an_ip_address_resolves_to_itself_at_once_and_nobody_is_asked(subject: &Subject) {
+        // IReactorCore.resolve: a literal to itself.
+        let reactor = subject.reactor();
+        let patient = Rc::new(Patient::default());
+        reactor.install_name_resolver(patient.clone());
+        let literals = [
+            ("192.0.2.1", "192.0.2.1:80"),
+            ("::1", "[::1]:80"),
+            ("fe80::1%2", "[fe80::1%2]:80"),
+            ("::ffff:192.0.2.1", "[::ffff:192.0.2.1]:80"),
+        ];
+        for (literal, address) in literals {
+            let found = reactor.resolve_host_name(literal, 80).try_result().expect("at once").unwrap();
+            assert_eq!(found, [address.parse().unwrap()]);
+        }
+        assert!(patient.asked.borrow().is_empty());
+    }
+
+    fn the_empty_name_is_the_unspecified_address(subject: &Subject) {
+        // IReactorCore.resolve: '' -> '0.0.0.0'
+        let found = subject.reactor().resolve_host_name("", 80).try_result().expect("at once").unwrap();
+        assert_eq!(found, ["0.0.0.0:80".parse().unwrap()]);
+    }
+
+    fn localhost_is_a_loopback_address_with_the_port_that_was_asked_for(subject: &Subject) {
+        // IHostnameResolver.resolveHostName; RFC 6761. The default resolver of each provider.
+        let reactor = subject.reactor();
+        let found = finish(&reactor, reactor.resolve_host_name("localhost", 4711)).unwrap();
+        assert!(!found.is_empty());
+        for address in found {
+            let address: SocketAddr = address.parse().unwrap();
+            assert!(address.ip().is_loopback() && address.port() == 4711, "{address}");
+        }
+    }
+
+    fn a_name_that_cannot_exist_gives_no_address_and_no_panic(subject: &Subject) {
+        // GAIResolver: errors are "no addresses"; here the reason is kept. No network is asked for such names.
+        for name in ["a\0b", &"long".repeat(100), "no.such.host."] {
+            let reactor = subject.reactor();
+            if subject.name() != "simulated" && name.ends_with('.') {
+                continue;
+            }
+            let outcome = finish(&reactor, reactor.resolve_host_name(name, 80));
+            assert!(outcome.as_ref().is_ok_and(Vec::is_empty) || outcome.is_err(), "{name:?}: {outcome:?}");
+        }
+    }
+
+    fn an_installed_resolver_is_asked_and_the_one_before_is_given_back(subject: &Subject) {
+        // IReactorPluggableNameResolver.installNameResolver
+        let reactor = subject.reactor();
+        let patient = Rc::new(Patient::default());
+        let standard = reactor.install_name_resolver(patient.clone());
+        let answer = reactor.resolve_host_name("example.org", 80);
+        assert_eq!(*patient.asked.borrow(), ["example.org 80"]);
+        let addresses = vec!["192.0.2.1:80".parse().unwrap(), "[2001:db8::1]:80".parse().unwrap()];
+        patient.waiting.borrow_mut().remove(0).callback(addresses).unwrap();
+        assert_eq!(finish(&reactor, answer).unwrap(), ["192.0.2.1:80", "[2001:db8::1]:80"]);
+
+        let back = reactor.install_name_resolver(standard);
+        assert!(std::ptr::addr_eq(Rc::as_ptr(&back), Rc::as_ptr(&patient)));
+        assert!(!finish(&reactor, reactor.resolve_host_name("localhost", 80)).unwrap().is_empty());
+        assert_eq!(patient.asked.borrow().len(), 1);
+    }
+
+    fn a_resolver_may_answer_later_with_the_reactors_own_time(subject: &Subject) {
+        // IHostnameResolver: it is given the reactor.
+        let reactor = subject.reactor();
+        let slow = Table(vec!["192.0.2.7:0".parse().unwrap()], Some(Duration::from_millis(2)));
+        reactor.install_name_resolver(Rc::new(slow));
+        let answer = reactor.resolve_host_name("slow.example", 7);
+        assert!(!answer.is_done());
+        assert_eq!(finish(&reactor, answer).unwrap(), ["192.0.2.7:7"]);
+    }
+
+    fn a_failure_of_the_resolver_reaches_who_asked(subject: &Subject) {
+        // IReactorCore.resolve: DNSLookupError
+        struct Broken;
+        impl HostnameResolver for Broken {
+            fn resolve_host_name(&self, _: &Reactor, host: &str, _: u16) -> Deferred<Vec<SocketAddr>> {
+                fail(std::io::Error::other(format!("no server for {host}")))
+            }
+        }
+        let reactor = subject.reactor();
+        reactor.install_name_resolver(Rc::new(Broken));
+        let outcome = finish(&reactor, reactor.resolve_host_name("example.org", 80));
+        assert_eq!(outcome.unwrap_err(), "no server for example.org");
+    }
+
+    fn a_connection_to_a_name_asks_the_resolver_in_a_later_turn(subject: &Subject) {
+        // connectTCP: it returns first, and resolves on a later turn.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let patient = Rc::new(Patient::default());
+        reactor.install_name_resolver(patient.clone());
+        let port = reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
+        let address = port.host().unwrap().inet().unwrap();
+        let client = Script::logged(&log, "client").on_made(|transport| stop(&transport.reactor()));
+        let destination = Destination::new("server.example", address.port());
+        reactor.connect_tcp(destination, LoggingFactory::new(&log, client)).unwrap();
+        assert!(patient.asked.borrow().is_empty());
+        log.expect(&["start factory", "started connecting"]);
+        let its = patient.clone();
+        reactor.call_later(Duration::from_millis(1), move |_| {
+            its.waiting.borrow_mut().remove(0).callback(vec![address]).unwrap();
+        });
+        run(&reactor);
+        assert_eq!(*patient.asked.borrow(), [format!("server.example {}", address.port())]);
+        assert_eq!(log.entries()[2..4], ["build", "client made"]);
+    }
+
+    fn a_connection_to_a_name_without_addresses_fails_by_that_name(subject: &Subject) {
+        // connectTCP: DNSLookupError, delivered to clientConnectionFailed.
+        for addresses in [None, Some(Duration::from_millis(1))] {
+            let (reactor, log) = (subject.reactor(), Log::new());
+            reactor.install_name_resolver(Rc::new(Table(Vec::new(), addresses)));
+            let factory = LoggingFactory::new(&log, Script::new()).after(|connector| {
+                assert_eq!(connector.destination().to_string(), "nowhere.example:80");
+            });
+            let ends = reactor.clone();
+            let factory = factory.after(move |_| stop(&ends));
+            reactor.connect_tcp("nowhere.example:80", factory).unwrap();
+            run(&reactor);
+            log.expect(&["start factory", "started connecting", "failed DnsLookup", "stop factory"]);
+        }
+    }
+
+    fn the_connect_timeout_includes_the_resolution(subject: &Subject) {
+        // connectTCP: the timeout counts from connect(). This resolver never answers.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let patient = Rc::new(Patient::default());
+        reactor.install_name_resolver(patient.clone());
+        let ends = reactor.clone();
+        let factory = LoggingFactory::new(&log, Script::new()).after(move |_| stop(&ends));
+        let destination = Destination::new("patient.example", 80).timeout(Duration::from_millis(3));
+        reactor.connect_tcp(destination, factory).unwrap();
+        run(&reactor);
+        log.expect(&["start factory", "started connecting", "failed ConnectTimedOut", "stop factory"]);
+        // A late answer is not an error, and begins nothing.
+        let late = patient.waiting.borrow_mut().remove(0);
+        late.callback(vec!["127.0.0.1:80".parse().unwrap()]).unwrap();
+        assert_eq!(reactor.source_count(), 0);
+    }
+
+    fn a_resolver_that_is_replaced_meanwhile_still_answers(subject: &Subject) {
+        // installNameResolver concerns later questions.
+        let reactor = subject.reactor();
+        let patient = Rc::new(Patient::default());
+        reactor.install_name_resolver(patient.clone());
+        let first = reactor.resolve_host_name("first.example", 1);
+        reactor.install_name_resolver(Rc::new(Table(vec!["192.0.2.2:0".parse().unwrap()], None)));
+        let second = reactor.resolve_host_name("second.example", 2).try_result().expect("at once");
+        assert_eq!(second.unwrap(), ["192.0.2.2:2".parse().unwrap()]);
+        patient.waiting.borrow_mut().remove(0).callback(vec!["192.0.2.1:1".parse().unwrap()]).unwrap();
+        assert_eq!(finish(&reactor, first).unwrap(), ["192.0.2.1:1"]);
+    }
+
+    fn a_resolver_may_install_another_while_it_is_asked(subject: &Subject) {
+        // The design: no borrow while user code runs.
+        struct OnlyOnce;
+        impl HostnameResolver for OnlyOnce {
+            fn resolve_host_name(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
+                reactor.install_name_resolver(Rc::new(Table(vec!["192.0.2.3:0".parse().unwrap()], None)));
+                reactor.resolve_host_name(host, port + 1)
+            }
+        }
+        let reactor = subject.reactor();
+        reactor.install_name_resolver(Rc::new(OnlyOnce));
+        let found = reactor.resolve_host_name("example.org", 80);
+        assert_eq!(finish(&reactor, found).unwrap(), ["192.0.2.3:81"]);
+    }
+}

@@ -1,0 +1,485 @@
+//! Futures on the loop: spawn, sleep, Deferreds that are awaited, and AsyncStream.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io::ErrorKind;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use ropewalk::proto::{Cancelled, Deferred};
+use ropewalk::task::{AsyncStream, StreamFactory};
+use ropewalk::{Failure, Phase, Reactor};
+
+use crate::script::{Log, Script, stop};
+use crate::{run, specifications};
+
+const MOMENT: Duration = Duration::from_millis(1);
+
+fn turn(reactor: &Reactor) {
+    reactor.iterate(Some(Duration::ZERO)).unwrap();
+}
+
+/// Ready the second time; wakes at once.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Spawns, and lets the task go its way.
+fn spawn(reactor: &Reactor, future: impl Future<Output = ()> + 'static) {
+    drop(reactor.spawn(future));
+}
+
+/// Reads until the other end sends no more.
+async fn read_all(stream: &mut AsyncStream) -> Vec<u8> {
+    let (mut all, mut buffer) = (Vec::new(), [0; 1000]);
+    loop {
+        match stream.read(&mut buffer).await.unwrap() {
+            0 => return all,
+            count => all.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
+/// Connects a client and a server that is async code to each other.
+fn connect<F: Future<Output = ()> + 'static>(
+    reactor: &Reactor,
+    client: Script,
+    serve: impl Fn(AsyncStream, Reactor) -> F + 'static,
+) {
+    let factory = StreamFactory::new(move |stream, reactor: &Reactor| spawn(reactor, serve(stream, reactor.clone())));
+    let port = reactor.listen_tcp("127.0.0.1:0", factory).unwrap();
+    reactor.connect_tcp(port.host().unwrap().inet().unwrap(), client.factory()).unwrap();
+}
+
+specifications! {
+    task;
+
+    fn a_task_begins_in_the_next_turn_and_not_inside_spawn(subject: &Subject) {
+        // The design: spawn never runs user code in the caller's stack.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let its = log.clone();
+        spawn(&reactor, async move { its.add("task") });
+        log.add("spawned");
+        turn(&reactor);
+        log.expect(&["spawned", "task"]);
+    }
+
+    fn the_output_of_a_task_fires_its_deferred(subject: &Subject) {
+        // The design: reactor.spawn gives a Deferred.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let (seen, ends) = (log.clone(), reactor.clone());
+        reactor.spawn(async { 6 * 7 }).add_callback(move |output| {
+            seen.add(output.to_string());
+            stop(&ends);
+        });
+        run(&reactor);
+        log.expect(&["42"]);
+    }
+
+    fn tasks_run_after_due_calls_and_in_the_order_in_which_they_were_woken(subject: &Subject) {
+        // ARCHITECTURE: prepare makes calls from threads, due calls, then polls tasks.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        for name in ["task 1", "task 2", "task 3"] {
+            let log = log.clone();
+            spawn(&reactor, async move {
+                log.add(name);
+                yield_now().await;
+                log.add(name);
+            });
+        }
+        reactor.call_later(Duration::ZERO, log.note("due"));
+        reactor.call_from_thread(log.note("thread"));
+        turn(&reactor);
+        log.expect(&["thread", "due", "task 1", "task 2", "task 3"]);
+        turn(&reactor);
+        assert_eq!(log.entries()[5..], ["task 1", "task 2", "task 3"]);
+    }
+
+    fn a_task_that_always_yields_starves_nobody(subject: &Subject) {
+        // The design: nothing starves. A task is polled once in a turn.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        spawn(&reactor, async {
+            loop {
+                yield_now().await;
+            }
+        });
+        let client = Script::new().on_data({
+            let log = log.clone();
+            move |transport, _| {
+                log.add("data");
+                transport.reactor().call_from_thread(stop);
+            }
+        });
+        connect(&reactor, client, |mut stream, _| async move { stream.write_all(b"x").await.unwrap() });
+        run(&reactor);
+        log.expect(&["data"]);
+    }
+
+    fn a_task_is_polled_when_it_is_woken_and_not_otherwise(subject: &Subject) {
+        // std::task::Waker. A turn without a wake must not poll.
+        let (reactor, polls) = (subject.reactor(), Rc::new(Cell::new(0)));
+        let (waker, count) = (Rc::new(RefCell::new(None::<Waker>)), polls.clone());
+        let its = waker.clone();
+        spawn(&reactor, poll_fn(move |context| {
+            count.set(count.get() + 1);
+            *its.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        }));
+        for _ in 0..3 {
+            turn(&reactor);
+        }
+        assert_eq!(polls.get(), 1);
+        for _ in 0..3 {
+            waker.borrow().as_ref().unwrap().wake_by_ref();
+        }
+        turn(&reactor);
+        turn(&reactor);
+        assert_eq!(polls.get(), 2);
+    }
+
+    fn a_wake_from_another_thread_ends_the_sleep_of_the_loop(subject: &Subject) {
+        // LESSONS, bug 21. Nothing else wakes this loop; thousands of wakes, each after the one before was heard.
+        struct Baton(Arc<Mutex<(u32, Option<Waker>)>>, u32);
+        impl Future for Baton {
+            type Output = ();
+            fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+                let mut state = self.0.lock().unwrap();
+                if state.0 >= self.1 {
+                    return Poll::Ready(());
+                }
+                state.1 = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+        const TIMES: u32 = 3000;
+        let (reactor, state) = (subject.reactor(), Arc::new(Mutex::new((0, None::<Waker>))));
+        let (its, ends) = (state.clone(), reactor.clone());
+        spawn(&reactor, async move {
+            for number in 1..=TIMES {
+                Baton(its.clone(), number).await;
+            }
+            stop(&ends);
+        });
+        let thread = thread::spawn(move || {
+            let mut passed = 0;
+            while passed < TIMES {
+                let mut state = state.lock().unwrap();
+                if let Some(waker) = state.1.take() {
+                    passed += 1;
+                    state.0 = passed;
+                    drop(state);
+                    waker.wake();
+                } else {
+                    drop(state);
+                    thread::yield_now();
+                }
+            }
+        });
+        run(&reactor);
+        thread.join().unwrap();
+    }
+
+    fn a_panic_in_a_task_fails_its_deferred_and_spares_the_others(subject: &Subject) {
+        // LESSONS, bug 7: an error in one callback must not lose the rest of the batch.
+        let (reactor, log) = (subject.plain_reactor(), Log::new());
+        let (failed, its) = (log.clone(), log.clone());
+        reactor.spawn(async { panic!("in a task") }).add_both(move |outcome: Result<(), Failure>| {
+            failed.add(if outcome.is_err() { "failed" } else { "done" });
+        });
+        spawn(&reactor, async move { its.add("other") });
+        reactor.call_later(MOMENT, stop);
+        run(&reactor);
+        log.expect(&["failed", "other"]);
+    }
+
+    fn cancelling_the_deferred_of_a_task_drops_its_future(subject: &Subject) {
+        // Deferred.cancel: before the first poll, while it waits, and from within.
+        let reactor = subject.reactor();
+        for turns in [0, 1] {
+            let (token, held) = (Rc::new(()), Rc::new(()));
+            let (its, its_own) = (token.clone(), held.clone());
+            let output = reactor.spawn(async move {
+                std::future::pending::<()>().await;
+                drop(its);
+            });
+            (0..turns).for_each(|_| turn(&reactor));
+            let cancelled = Rc::new(Cell::new(false));
+            let set = cancelled.clone();
+            let cancel = output.cancel_handle();
+            output.add_errback(move |failure| {
+                set.set(failure.check::<Cancelled>());
+                drop(its_own);
+            });
+            cancel.cancel();
+            assert!(cancelled.get());
+            assert_eq!((Rc::strong_count(&token), Rc::strong_count(&held)), (1, 1));
+            turn(&reactor);
+        }
+    }
+
+    fn a_task_may_cancel_itself(subject: &Subject) {
+        // LESSONS, bug 2, for tasks: it is dropped when its poll returns.
+        let (reactor, token) = (subject.reactor(), Rc::new(()));
+        let cancel = Rc::new(RefCell::new(None::<ropewalk::proto::CancelHandle>));
+        let (its, itself) = (token.clone(), cancel.clone());
+        let output = reactor.spawn(async move {
+            if let Some(cancel) = itself.take() {
+                cancel.cancel();
+            }
+            let _held = its;
+            std::future::pending::<()>().await;
+        });
+        *cancel.borrow_mut() = Some(output.cancel_handle());
+        output.add_errback(|_| ());
+        turn(&reactor);
+        assert_eq!(Rc::strong_count(&token), 1);
+    }
+
+    fn a_waker_that_outlives_its_task_wakes_nobody_else(subject: &Subject) {
+        // LESSONS, bug 3: a reused slot receives an action meant for its predecessor.
+        let (reactor, polls) = (subject.reactor(), Rc::new(Cell::new(0)));
+        let old = Rc::new(RefCell::new(None::<Waker>));
+        let its = old.clone();
+        spawn(&reactor, poll_fn(move |context| {
+            *its.borrow_mut() = Some(context.waker().clone());
+            Poll::Ready(())
+        }));
+        turn(&reactor);
+        let count = polls.clone();
+        spawn(&reactor, poll_fn(move |_| {
+            count.set(count.get() + 1);
+            Poll::Pending
+        }));
+        turn(&reactor);
+        old.take().unwrap().wake();
+        turn(&reactor);
+        assert_eq!(polls.get(), 1);
+    }
+
+    fn a_waker_that_outlives_its_reactor_does_nothing(subject: &Subject) {
+        // Waker: wakeUp after close.
+        let (reactor, kept) = (subject.reactor(), Rc::new(RefCell::new(None::<Waker>)));
+        let its = kept.clone();
+        spawn(&reactor, poll_fn(move |context| {
+            *its.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        }));
+        turn(&reactor);
+        drop(reactor);
+        kept.take().unwrap().wake();
+    }
+
+    fn tasks_spawn_tasks_and_await_them(subject: &Subject) {
+        // The Deferred of spawn is a future.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let (handle, done) = (reactor.clone(), log.clone());
+        spawn(&reactor, async move {
+            let inner = handle.clone();
+            let outer = handle.spawn(async move { inner.spawn(async { 20 }).await.unwrap() + 1 });
+            done.add(outer.await.unwrap().to_string());
+            stop(&handle);
+        });
+        run(&reactor);
+        log.expect(&["21"]);
+    }
+
+    fn a_task_that_makes_turns_itself_is_polled_again_when_it_was_woken_meanwhile(subject: &Subject) {
+        // LESSONS, bug 4: two levels deep. A wake that comes while the task is out must not be lost.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let (handle, done, waited) = (reactor.clone(), log.clone(), Cell::new(false));
+        spawn(&reactor, poll_fn(move |context| {
+            if waited.replace(true) {
+                done.add("polled again");
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            turn(&handle);
+            Poll::Pending
+        }));
+        turn(&reactor);
+        turn(&reactor);
+        log.expect(&["polled again"]);
+    }
+
+    fn sleeps_end_in_the_order_of_their_times_and_none_too_early(subject: &Subject) {
+        // task.deferLater
+        let (reactor, log) = (subject.reactor(), Log::new());
+        for (name, delay) in [("third", 30), ("first", 1), ("second", 15)] {
+            let (handle, log) = (reactor.clone(), log.clone());
+            spawn(&reactor, async move {
+                let due = handle.now() + MOMENT * delay;
+                handle.sleep(MOMENT * delay).await;
+                assert!(handle.now() >= due);
+                log.add(name);
+                if name == "third" {
+                    stop(&handle);
+                }
+            });
+        }
+        run(&reactor);
+        log.expect(&["first", "second", "third"]);
+    }
+
+    fn a_sleep_that_is_dropped_leaves_no_call_behind(subject: &Subject) {
+        // deferLater: cancelling cancels the timer.
+        let reactor = subject.reactor();
+        drop(reactor.sleep(Duration::MAX));
+        let handle = reactor.clone();
+        let task = reactor.spawn(async move { handle.sleep(Duration::from_secs(3600)).await });
+        turn(&reactor);
+        assert_eq!(reactor.get_delayed_calls().len(), 1);
+        task.cancel();
+        assert!(reactor.get_delayed_calls().is_empty());
+        task.add_errback(|_| ());
+    }
+
+    fn a_deferred_is_awaited_for_its_value_or_its_failure(subject: &Subject) {
+        // Deferred.__await__
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let (handle, seen) = (reactor.clone(), log.clone());
+        spawn(&reactor, async move {
+            let (value, resolver) = Deferred::new();
+            handle.call_later(MOMENT, move |_| resolver.callback(7).unwrap());
+            seen.add(value.await.unwrap().to_string());
+            let failure = handle.defer_to_thread(|| "x".parse::<u32>()).and_then(|parsed| parsed).await.unwrap_err();
+            seen.add(failure.to_string());
+            stop(&handle);
+        });
+        run(&reactor);
+        log.expect(&["7", "invalid digit found in string"]);
+    }
+
+    fn shutdown_waits_for_a_task_that_a_trigger_before_it_spawns(subject: &Subject) {
+        // IReactorCore.addSystemEventTrigger: before may return a Deferred; spawned at the end of the turn.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let its = log.clone();
+        reactor.add_system_event_trigger(Phase::Before, "shutdown", move |reactor: &Reactor| {
+            let handle = reactor.clone();
+            reactor.spawn(async move {
+                handle.sleep(MOMENT).await;
+                its.add("task");
+            })
+        });
+        reactor.add_system_event_trigger(Phase::During, "shutdown", log.note("during"));
+        reactor.call_when_running(stop);
+        run(&reactor);
+        log.expect(&["task", "during"]);
+    }
+
+    fn a_task_goes_on_in_the_next_run(subject: &Subject) {
+        // Contract: restartable; crash keeps what waits.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let (handle, its) = (reactor.clone(), log.clone());
+        spawn(&reactor, async move {
+            for _ in 0..3 {
+                its.add("run");
+                handle.crash();
+                yield_now().await;
+            }
+        });
+        for runs in 1..=3 {
+            run(&reactor);
+            assert_eq!(log.count("run"), runs);
+        }
+    }
+
+    fn async_code_echoes_until_the_end_of_the_file(subject: &Subject) {
+        // AsyncStream: read gives 0 bytes at the end, dropping closes after what was written.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let client = Script::new()
+            .on_made(|transport| {
+                transport.write(&[b'x'; 5000]);
+                transport.lose_write_connection();
+            })
+            .stop_when_lost();
+        let its = log.clone();
+        connect(&reactor, client.clone(), move |mut stream, _| {
+            let log = its.clone();
+            async move {
+                let all = read_all(&mut stream).await;
+                log.add(format!("{} bytes", all.len()));
+                stream.write_all(&all).await.unwrap();
+            }
+        });
+        run(&reactor);
+        log.expect(&["5000 bytes"]);
+        assert_eq!(client.received(), [b'x'; 5000]);
+    }
+
+    fn a_writer_waits_for_a_slow_reader(subject: &Subject) {
+        // AsyncStream: back-pressure, so that what is queued stays bounded.
+        const PIECE: usize = 16 * 1024;
+        let (reactor, most, written) = (subject.reactor(), Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let client = Script::new().on_made(|transport| {
+            transport.pause_producing();
+            let transport = transport.clone();
+            transport.reactor().call_later(MOMENT * 20, move |_| transport.resume_producing());
+        }).stop_when_lost();
+        let (bound, count) = (most.clone(), written.clone());
+        connect(&reactor, client.clone(), move |mut stream, _| {
+            let (most, written) = (bound.clone(), count.clone());
+            async move {
+                while written.get() < 16 << 20 {
+                    stream.write_all(&[7; PIECE]).await.unwrap();
+                    written.set(written.get() + PIECE);
+                    most.set(most.get().max(stream.transport().buffered()));
+                }
+            }
+        });
+        run(&reactor);
+        assert_eq!(client.received().len(), 16 << 20);
+        assert!(most.get() <= 64 * 1024 + 2 * PIECE, "{} bytes were queued", most.get());
+    }
+
+    fn a_reader_that_does_not_read_holds_the_sender_back(subject: &Subject) {
+        // AsyncStream: above 64 KiB unread it pauses the transport.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let client = Script::new().on_made(|transport| {
+            transport.write(&vec![1; 8 << 20]);
+            transport.lose_write_connection();
+        }).stop_when_lost();
+        let its = log.clone();
+        connect(&reactor, client, move |mut stream, reactor| {
+            let log = its.clone();
+            async move {
+                reactor.sleep(MOMENT * 20).await;
+                log.add(format!("paused {}", stream.transport().is_paused()));
+                log.add(read_all(&mut stream).await.len().to_string());
+            }
+        });
+        run(&reactor);
+        log.expect(&["paused true", &(8 << 20).to_string()]);
+    }
+
+    fn a_stream_whose_connection_broke_says_so_to_readers_and_writers(subject: &Subject) {
+        // AsyncStream: an abort at the other end is no clean end.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let client = Script::new().on_made(|transport| transport.write(b"x")).on_data(|transport, _| transport.abort_connection());
+        let its = log.clone();
+        connect(&reactor, client, move |mut stream, reactor| {
+            let log = its.clone();
+            async move {
+                let mut buffer = [0; 10];
+                log.add(format!("{:?}", stream.read(&mut buffer).await.unwrap()));
+                stream.write_all(b"y").await.unwrap();
+                log.add(format!("{:?}", stream.read(&mut buffer).await.unwrap_err().kind()));
+                log.add(format!("{:?}", stream.write_all(b"z").await.unwrap_err().kind()));
+                stop(&reactor);
+            }
+        });
+        run(&reactor);
+        log.expect(&["1", &format!("{:?}", ErrorKind::ConnectionReset), &format!("{:?}", ErrorKind::BrokenPipe)]);
+    }
+}
