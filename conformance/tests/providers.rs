@@ -7,15 +7,15 @@ conformance!(simulated = Subject::simulated();
     streams, closing, callbacks, producers, connectors, ports, tcp, races, unix_streams);
 #[cfg(unix)]
 conformance!(select = kernel("select");
-    core, time, threads, host, resolver, task, real_time, signals,
+    core, time, threads, host, resolver, task, real_time, signals, fd_set,
     streams, closing, callbacks, producers, connectors, ports, tcp, unix_streams);
 #[cfg(unix)]
 conformance!(poll = kernel("poll");
-    core, time, threads, host, resolver, task, real_time, signals,
+    core, time, threads, host, resolver, task, real_time, signals, fd_set,
     streams, closing, callbacks, producers, connectors, ports, tcp, unix_streams);
 #[cfg(target_os = "linux")]
 conformance!(epoll = kernel("epoll");
-    core, time, threads, host, resolver, task, real_time, signals, foreign,
+    core, time, threads, host, resolver, task, real_time, signals, fd_set, foreign,
     streams, closing, callbacks, producers, connectors, ports, tcp, unix_streams);
 
 /// A provider of this system, with the program that plays scenarios in a process of their own.

@@ -750,17 +750,36 @@ specifications! {
         assert_eq!(Arc::strong_count(&held), 1);
     }
 
+    #[cfg(unix)]
     fn an_interface_that_the_provider_lacks_is_named_in_the_error(subject: &Subject) {
         // The HOWTO: some of the interfaces may not be implemented.
         let reactor = subject.reactor();
-        let adopted = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let outcome = reactor.adopt_stream_port(adopted, Script::new().factory());
-        if reactor.provides(Interface::Socket) {
-            outcome.unwrap();
-            return;
+        let socket = Rc::new(Socket(std::net::TcpListener::bind("127.0.0.1:0").unwrap()));
+        let adopted = reactor.adopt_stream_port(socket.0.try_clone().unwrap(), Script::new().factory());
+        let watched = reactor.add_reader(&(socket as Rc<dyn ropewalk::Descriptor>));
+        let outcomes = [
+            (Interface::Socket, "socket", adopted.map(drop)),
+            (Interface::FdSet, "fd_set", watched),
+        ];
+        for (interface, name, outcome) in outcomes {
+            if reactor.provides(interface) {
+                outcome.unwrap();
+                continue;
+            }
+            let error = outcome.unwrap_err();
+            assert!(matches!(error, Error::Unsupported { interface, .. } if interface == name));
+            assert!(error.to_string().contains(reactor.name()), "{error}");
         }
-        let error = outcome.err().unwrap();
-        assert!(matches!(error, Error::Unsupported { interface: "socket", .. }));
-        assert!(error.to_string().contains(reactor.name()), "{error}");
+    }
+}
+
+/// Something with a descriptor.
+#[cfg(unix)]
+struct Socket(std::net::TcpListener);
+
+#[cfg(unix)]
+impl ropewalk::Descriptor for Socket {
+    fn raw_io(&self) -> ropewalk::sys::RawIo {
+        std::os::fd::AsRawFd::as_raw_fd(&self.0)
     }
 }

@@ -5,6 +5,8 @@ pub mod closing;
 pub mod connectors;
 pub mod core;
 #[cfg(unix)]
+pub mod fd_set;
+#[cfg(unix)]
 pub mod foreign;
 pub mod host;
 pub mod ports;

@@ -1,0 +1,52 @@
+//! Which reactor a program gets: the best one, one by name, or the one that the environment names.
+#![cfg(unix)]
+
+use ropewalk::{Error, Reactor, reactors};
+use ropewalk_conformance::Subject;
+use ropewalk_conformance::scenario::Performance;
+
+fn subject() -> Subject {
+    Subject::named(reactors()[0].name).with_scenarios(env!("CARGO_BIN_EXE_scenario"))
+}
+
+/// What a program says that takes the reactor it is given, with this value of `ROPEWALK_REACTOR`.
+fn chosen(value: &str) -> String {
+    let mut play = Performance::begin_with(&subject(), "chosen", "ROPEWALK_REACTOR", value);
+    let line = play.line().expect("it says something");
+    play.ends();
+    line
+}
+
+#[test]
+fn every_reactor_of_this_system_has_a_description_works_here_and_is_found_by_its_name() {
+    // --help-reactors
+    for entry in reactors() {
+        assert!(!entry.description.is_empty());
+        assert!(entry.unavailable.is_none(), "{}: {:?}", entry.name, entry.unavailable);
+        assert_eq!(Reactor::with(entry.name).unwrap().name(), entry.name);
+    }
+}
+
+#[test]
+fn the_environment_names_the_reactor_of_a_program_that_names_none() {
+    for entry in reactors() {
+        assert_eq!(chosen(entry.name), entry.name);
+    }
+}
+
+#[test]
+fn without_a_name_the_best_reactor_is_chosen() {
+    assert_eq!(chosen(""), reactors()[0].name);
+}
+
+#[test]
+fn an_unknown_name_is_an_error_that_lists_those_that_exist() {
+    let error = Reactor::with("no such reactor").unwrap_err();
+    assert!(matches!(error, Error::NoSuchReactor(..)));
+    for message in [error.to_string(), chosen("no such reactor")] {
+        assert!(message.contains("no such reactor"), "{message}");
+        for entry in reactors() {
+            assert!(message.contains(entry.name), "{message}");
+        }
+    }
+}
