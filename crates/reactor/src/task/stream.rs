@@ -131,8 +131,11 @@ impl AsyncStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Ends the sending direction after what was written.
+    /// Ends the sending direction after what was written. What is written from here on is dropped.
     pub fn shut_down_write(&mut self) {
+        // Nothing pauses a writer who is done, and the end would wait for a producer.
+        self.shared.resume_producing();
+        self.transport.unregister_producer();
         self.transport.lose_write_connection();
     }
 
@@ -302,6 +305,31 @@ mod tests {
             received.chunks(PIECE).enumerate().all(|(number, piece)| piece.iter().all(|&byte| byte == number as u8))
         );
         assert!((WRITE_LIMIT..WRITE_LIMIT + 2 * PIECE).contains(&most.get()), "{}", most.get());
+    }
+
+    #[test]
+    fn the_sending_direction_ends_after_what_was_written_and_reading_goes_on() {
+        let net = MemoryReactor::new();
+        let heard = Rc::new(RefCell::new(Vec::new()));
+        let hear = heard.clone();
+        let serve = StreamFactory::new(move |mut stream: AsyncStream, reactor| {
+            let hear = hear.clone();
+            reactor.spawn(async move {
+                stream.write_all(&[1; 2 * WRITE_LIMIT]).await.unwrap();
+                stream.shut_down_write();
+                let mut buffer = [0; 100];
+                let count = stream.read(&mut buffer).await.unwrap();
+                hear.borrow_mut().extend_from_slice(&buffer[..count]);
+            });
+        });
+        net.listen_tcp("10.0.0.1:80", serve).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        net.settle();
+        assert!(client.is_eof());
+        assert_eq!(client.received().len(), 2 * WRITE_LIMIT);
+        client.write(b"still here");
+        net.settle();
+        assert_eq!(*heard.borrow(), b"still here");
     }
 
     #[test]
