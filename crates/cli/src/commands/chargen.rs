@@ -1,0 +1,107 @@
+//! Character generator, RFC 864: lines of 72 printing characters, each begun one character later than the one before.
+//!
+//! ```text
+//!  !"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefg
+//! !"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefgh
+//! "#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefghi
+//! ```
+//!
+//! All connections share one piece of it, which they send again and again: a reader costs no memory however slow it is.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ropewalk::transports::{Producer, PullProducer, WeakTransport};
+use ropewalk::{Error, Factory, Protocol, Transport};
+
+use crate::idle::IdleTimer;
+
+const LINE_LENGTH: u8 = 72;
+const FIRST: u8 = b' ';
+const PRINTING: u8 = b'~' - FIRST + 1;
+
+/// After as many lines as there are characters the pattern begins again; so many times over fill a system's buffer well.
+const REPETITIONS: usize = 9;
+
+pub(super) fn factory(idle_limit: Option<Duration>) -> impl Factory {
+    let pattern = Bytes::from(pattern().repeat(REPETITIONS));
+    move || Chargen { pattern: pattern.clone(), idle_limit }
+}
+
+fn pattern() -> Vec<u8> {
+    let line = |begin| (0..LINE_LENGTH).map(move |place| FIRST + (begin + place) % PRINTING).chain(*b"\r\n");
+    (0..PRINTING).flat_map(line).collect()
+}
+
+/// One connection.
+struct Chargen {
+    pattern: Bytes,
+    idle_limit: Option<Duration>,
+}
+
+impl Protocol for Chargen {
+    fn connection_made(&mut self, transport: &Transport) {
+        let source = Rc::new(Source {
+            transport: transport.downgrade(),
+            pattern: self.pattern.clone(),
+            idle: IdleTimer::of(transport, self.idle_limit),
+            sent: Cell::new(0),
+        });
+        let _ = transport.register_producer(Producer::pull(source));
+    }
+
+    /// Thrown away, as the RFC wants.
+    fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
+
+    /// Who has nothing to say may still read.
+    fn read_connection_lost(&mut self, _transport: &Transport) {}
+
+    fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
+        tracing::debug!(peer = %transport.peer(), %reason, "chargen ended");
+    }
+
+    fn log_prefix(&self) -> &'static str {
+        "chargen"
+    }
+}
+
+struct Source {
+    transport: WeakTransport,
+    pattern: Bytes,
+    idle: IdleTimer,
+    sent: Cell<u64>,
+}
+
+impl PullProducer for Source {
+    fn resume_producing(&self) {
+        if let Some(transport) = self.transport.upgrade() {
+            transport.write_bytes(self.pattern.clone());
+            self.sent.set(self.sent.get() + self.pattern.len() as u64);
+            self.idle.touch();
+        }
+    }
+
+    fn stop_producing(&self) {
+        tracing::debug!(bytes = self.sent.get(), "chargen has written");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pattern_is_that_of_rfc_864_and_joins_its_own_beginning() {
+        let pattern = pattern();
+        let text = String::from_utf8(pattern).unwrap();
+        let lines: Vec<_> = text.split_terminator("\r\n").collect();
+        assert_eq!(lines.len(), 95);
+        assert!(lines.iter().all(|line| line.len() == 72));
+        assert_eq!(lines[0], r##" !"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefg"##);
+        assert_eq!(lines[1], r##"!"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefgh"##);
+        assert_eq!(lines[94].chars().next(), Some('~'));
+        assert_eq!(lines[94][1..], lines[0][..71]);
+    }
+}

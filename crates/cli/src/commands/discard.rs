@@ -1,0 +1,39 @@
+//! Discard, RFC 863: reads, and answers nothing.
+
+use std::time::Duration;
+
+use ropewalk::{Error, Protocol, Transport};
+
+use crate::idle::IdleTimer;
+
+/// One connection.
+pub(super) struct Discard {
+    idle_limit: Option<Duration>,
+    idle: IdleTimer,
+    received: u64,
+}
+
+impl Discard {
+    pub(super) fn new(idle_limit: Option<Duration>) -> Discard {
+        Discard { idle_limit, idle: IdleTimer::default(), received: 0 }
+    }
+}
+
+impl Protocol for Discard {
+    fn connection_made(&mut self, transport: &Transport) {
+        self.idle = IdleTimer::of(transport, self.idle_limit);
+    }
+
+    fn data_received(&mut self, _transport: &Transport, data: &[u8]) {
+        self.received += data.len() as u64;
+        self.idle.touch();
+    }
+
+    fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
+        tracing::debug!(peer = %transport.peer(), bytes = self.received, %reason, "discard ended");
+    }
+
+    fn log_prefix(&self) -> &'static str {
+        "discard"
+    }
+}

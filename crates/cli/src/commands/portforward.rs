@@ -1,0 +1,243 @@
+//! Forwards connections.
+//!
+//! ```text
+//!            data                              data
+//!   client <======> transport <== Pair ==> transport <======> target
+//!                       each is the other's producer
+//! ```
+//!
+//! A client is not read before its target is connected. The end of the file ends the other side's sending direction
+//! after everything before it; a reset resets the other side.
+
+use std::cell::RefCell;
+use std::error::Error as StdError;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ropewalk::{
+    Address, ClientFactory, Connector, Destination, Error, Factory, Protocol, Reactor, Result, Transport,
+    UnixDestination,
+};
+use ropewalk_proto::description::{ClientDescription, TcpClient, UnixClient};
+
+use crate::arguments::Portforward;
+use crate::idle::{self, IdleTimer};
+use crate::listen::{Limit, listed, listen, unix_path, unknown};
+
+/// Begins to listen, and returns the line that says so.
+pub(super) fn start(reactor: &Reactor, options: &Portforward) -> std::result::Result<String, Box<dyn StdError>> {
+    let forward = Forward { target: Target::new(&options.to)?, idle_limit: options.bounds.idle_timeout.0 };
+    let limit = Limit::new(options.bounds.max_connections, 2);
+    let addresses = listen(reactor, &options.listen, &limit, forward)?;
+    Ok(format!("portforward on {}, listening on {}, to {}", reactor.name(), listed(&addresses), options.to))
+}
+
+/// Whither.
+#[derive(Clone)]
+enum Target {
+    Tcp(Destination),
+    Unix(UnixDestination),
+}
+
+impl Target {
+    fn new(description: &ClientDescription) -> Result<Target> {
+        match description {
+            ClientDescription::Tcp(tcp) => Ok(Target::Tcp(tcp_destination(tcp))),
+            ClientDescription::Unix(unix) => Ok(Target::Unix(unix_destination(unix))),
+            other => Err(unknown(&other.to_string())),
+        }
+    }
+
+    fn connect(&self, reactor: &Reactor, factory: TargetFactory) -> Result<Connector> {
+        match self {
+            Target::Tcp(destination) => reactor.connect_tcp(destination.clone(), factory),
+            Target::Unix(destination) => reactor.connect_unix(destination.clone(), factory),
+        }
+    }
+}
+
+fn tcp_destination(tcp: &TcpClient) -> Destination {
+    let destination = Destination::new(&tcp.host, tcp.port).timeout(tcp.timeout);
+    match tcp.bind_address {
+        Some(address) => destination.bind(SocketAddr::new(address, 0)),
+        None => destination,
+    }
+}
+
+fn unix_destination(unix: &UnixClient) -> UnixDestination {
+    let destination = UnixDestination::new(unix_path(&unix.address)).timeout(unix.timeout);
+    if unix.lockfile { destination.check_lock() } else { destination }
+}
+
+/// The factory of the listening side.
+struct Forward {
+    target: Target,
+    idle_limit: Option<Duration>,
+}
+
+impl Factory for Forward {
+    fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
+        Some(Box::new(Client { target: self.target.clone(), idle_limit: self.idle_limit, pair: Rc::default() }))
+    }
+}
+
+/// The two connections that belong together.
+#[derive(Default)]
+struct Pair {
+    client: RefCell<Option<Transport>>,
+    target: RefCell<Option<Transport>>,
+    connector: RefCell<Option<Connector>>,
+    idle: RefCell<IdleTimer>,
+}
+
+impl Pair {
+    /// Has each side paused while the other one is slow.
+    fn join(&self) {
+        let (client, target) = (self.client.borrow().clone(), self.target.borrow().clone());
+        if let (Some(client), Some(target)) = (client, target) {
+            let _ = client.register_producer(target.clone());
+            let _ = target.register_producer(client.clone());
+            client.resume_producing();
+        }
+    }
+
+    fn watch_idleness(self: &Rc<Pair>, reactor: &Reactor, limit: Option<Duration>) {
+        let pair = Rc::downgrade(self);
+        let timer = IdleTimer::start(reactor, limit, move |_| {
+            let Some(pair) = pair.upgrade() else { return };
+            pair.give_up_connecting();
+            for side in [&pair.client, &pair.target] {
+                let transport = side.borrow().clone();
+                transport.iter().for_each(idle::end);
+            }
+        });
+        self.idle.replace(timer);
+    }
+
+    fn give_up_connecting(&self) {
+        let connector = self.connector.take();
+        let _ = connector.map(|connector| connector.stop_connecting());
+    }
+
+    fn forward(&self, to: &RefCell<Option<Transport>>, data: &[u8]) {
+        if let Some(to) = &*to.borrow() {
+            to.write(data);
+        }
+        self.idle.borrow().touch();
+    }
+
+    /// One side has said everything.
+    fn finish(to: &RefCell<Option<Transport>>) {
+        if let Some(to) = &*to.borrow() {
+            to.unregister_producer();
+            to.lose_write_connection();
+        }
+    }
+
+    /// One side is gone.
+    fn lose(other: &RefCell<Option<Transport>>, reason: &Error) {
+        let Some(other) = other.borrow().clone() else { return };
+        other.unregister_producer();
+        if reason.is_done() {
+            other.lose_connection();
+        } else {
+            other.abort_connection();
+        }
+    }
+}
+
+/// The accepted side.
+struct Client {
+    target: Target,
+    idle_limit: Option<Duration>,
+    pair: Rc<Pair>,
+}
+
+impl Protocol for Client {
+    fn connection_made(&mut self, transport: &Transport) {
+        transport.pause_producing();
+        let _ = transport.set_tcp_no_delay(true);
+        self.pair.client.replace(Some(transport.clone()));
+        let reactor = transport.reactor();
+        self.pair.watch_idleness(&reactor, self.idle_limit);
+        match self.target.connect(&reactor, TargetFactory(self.pair.clone())) {
+            Ok(connector) => drop(self.pair.connector.replace(Some(connector))),
+            Err(reason) => refuse(transport, &reason),
+        }
+    }
+
+    fn data_received(&mut self, _transport: &Transport, data: &[u8]) {
+        self.pair.forward(&self.pair.target, data);
+    }
+
+    fn read_connection_lost(&mut self, _transport: &Transport) {
+        Pair::finish(&self.pair.target);
+    }
+
+    fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
+        tracing::info!(peer = %transport.peer(), %reason, "forwarding ended");
+        self.pair.client.take();
+        self.pair.give_up_connecting();
+        Pair::lose(&self.pair.target, reason);
+    }
+
+    fn log_prefix(&self) -> &'static str {
+        "portforward client"
+    }
+}
+
+fn refuse(client: &Transport, reason: &Error) {
+    tracing::warn!(client = %client.peer(), %reason, "cannot forward");
+    client.lose_connection();
+}
+
+/// Connects to the target for one client.
+struct TargetFactory(Rc<Pair>);
+
+impl Factory for TargetFactory {
+    fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
+        Some(Box::new(TargetSide(self.0.clone())))
+    }
+}
+
+impl ClientFactory for TargetFactory {
+    fn client_connection_failed(&self, _connector: &Connector, reason: &Error) {
+        let client = self.0.client.borrow().clone();
+        client.iter().for_each(|client| refuse(client, reason));
+    }
+}
+
+/// The connecting side.
+struct TargetSide(Rc<Pair>);
+
+impl Protocol for TargetSide {
+    fn connection_made(&mut self, transport: &Transport) {
+        let pair = &self.0;
+        pair.connector.take();
+        let _ = transport.set_tcp_no_delay(true);
+        match &*pair.client.borrow() {
+            Some(client) => tracing::info!(client = %client.peer(), target = %transport.peer(), "forwarding"),
+            None => return transport.lose_connection(),
+        }
+        pair.target.replace(Some(transport.clone()));
+        pair.join();
+    }
+
+    fn data_received(&mut self, _transport: &Transport, data: &[u8]) {
+        self.0.forward(&self.0.client, data);
+    }
+
+    fn read_connection_lost(&mut self, _transport: &Transport) {
+        Pair::finish(&self.0.client);
+    }
+
+    fn connection_lost(&mut self, _transport: &Transport, reason: &Error) {
+        self.0.target.take();
+        Pair::lose(&self.0.client, reason);
+    }
+
+    fn log_prefix(&self) -> &'static str {
+        "portforward target"
+    }
+}

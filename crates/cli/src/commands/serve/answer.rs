@@ -1,0 +1,193 @@
+//! From a request to a response. Everything here blocks: it is for the thread pool.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::time::SystemTime;
+
+use cap_std::fs::Metadata;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Response, StatusCode, Version as Http};
+
+use super::body::Content;
+use super::condition::{Verdict, Version};
+use super::range::{self, Wanted};
+use super::request_path::{BadPath, RequestPath};
+use super::site::{Found, Site};
+use super::{listing, media_type};
+
+type Answer = Response<Content>;
+
+/// A page without scripts; it may not load anything either, whatever the names in it say.
+const PAGE_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
+const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD");
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// The response to one request, with the first piece of its file.
+pub(super) fn answer(site: &Site, request: &Parts) -> Answer {
+    let mut answer = find(site, request).unwrap_or_else(Refusal::into_answer);
+    if request.method == Method::HEAD && answer.status() != StatusCode::NOT_MODIFIED {
+        let length = answer.body().length();
+        set(&mut answer, header::CONTENT_LENGTH, &length.to_string());
+        *answer.body_mut() = Content::EMPTY;
+    }
+    answer
+}
+
+/// Why there is nothing to send, in a word for the client.
+struct Refusal(StatusCode, &'static str);
+
+impl From<BadPath> for Refusal {
+    fn from(bad: BadPath) -> Refusal {
+        match bad {
+            BadPath::Malformed => Refusal(StatusCode::BAD_REQUEST, "the path is malformed"),
+            BadPath::Upwards => Refusal(StatusCode::FORBIDDEN, "the path leads upwards"),
+            BadPath::NoSuchName => Refusal(StatusCode::NOT_FOUND, "there is nothing of that name"),
+        }
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Refusal {
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                Refusal(StatusCode::NOT_FOUND, "there is nothing of that name")
+            }
+            io::ErrorKind::PermissionDenied => Refusal(StatusCode::FORBIDDEN, "it may not be read"),
+            _ => {
+                tracing::warn!(%error, "cannot read what was asked for");
+                Refusal(StatusCode::INTERNAL_SERVER_ERROR, "it cannot be read")
+            }
+        }
+    }
+}
+
+impl Refusal {
+    fn into_answer(self) -> Answer {
+        let Refusal(status, why) = self;
+        let mut answer = text(status, format!("{status}: {why}\n"));
+        let fields = answer.headers_mut();
+        match status {
+            StatusCode::METHOD_NOT_ALLOWED => drop(fields.insert(header::ALLOW, ALLOWED)),
+            // Who does not know what he says may not know where it ends.
+            StatusCode::BAD_REQUEST => drop(fields.insert(header::CONNECTION, CLOSE)),
+            _ => {}
+        }
+        answer
+    }
+}
+
+fn find(site: &Site, request: &Parts) -> Result<Answer, Refusal> {
+    if !matches!(request.method, Method::GET | Method::HEAD) {
+        return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "files can be read, and nothing else"));
+    }
+    // RFC 9112, section 3.2
+    if request.version == Http::HTTP_11 && !request.headers.contains_key(header::HOST) {
+        return Err(Refusal(StatusCode::BAD_REQUEST, "the request has no Host field"));
+    }
+    let path = RequestPath::parse(request.uri.path())?;
+    match site.find(&path)? {
+        Found::File(file, metadata, name) => Ok(send_file(request, file.into_std(), &metadata, &name)?),
+        Found::Directory(directory) => {
+            let entries = site.entries(&directory)?;
+            let mut answer = text(StatusCode::OK, listing::page(&path, entries));
+            answer.headers_mut().insert(header::CONTENT_TYPE, HTML);
+            answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
+            Ok(answer)
+        }
+        Found::DirectoryWithoutSlash => Ok(redirect(&path, request.uri.query())),
+    }
+}
+
+fn send_file(request: &Parts, file: File, metadata: &Metadata, name: &Path) -> io::Result<Answer> {
+    let modified = metadata.modified().ok().map(|time| time.into_std().min(SystemTime::now()));
+    let version = Version::new(metadata.len(), modified);
+    let mut answer = match version.judge(&request.headers) {
+        Verdict::Send => send_wanted(request, file, metadata.len(), name, &version)?,
+        Verdict::NotModified => not_modified(),
+        Verdict::Failed => return Ok(Refusal(StatusCode::PRECONDITION_FAILED, "it has changed").into_answer()),
+    };
+    set(&mut answer, header::ETAG, &version.tag);
+    if let Some(modified) = version.modified {
+        set(&mut answer, header::LAST_MODIFIED, &httpdate::fmt_http_date(modified));
+    }
+    Ok(answer)
+}
+
+fn send_wanted(request: &Parts, file: File, length: u64, name: &Path, version: &Version) -> io::Result<Answer> {
+    match wanted_part(request, length, version) {
+        Wanted::Whole => send_part(file, 0..length, name),
+        Wanted::Part(part) => {
+            let range = format!("bytes {}-{}/{length}", part.start, part.end - 1);
+            let mut answer = send_part(file, part, name)?;
+            *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+            set(&mut answer, header::CONTENT_RANGE, &range);
+            Ok(answer)
+        }
+        Wanted::Nothing => {
+            let refusal = Refusal(StatusCode::RANGE_NOT_SATISFIABLE, "the range begins beyond the end");
+            let mut answer = refusal.into_answer();
+            set(&mut answer, header::CONTENT_RANGE, &format!("bytes */{length}"));
+            Ok(answer)
+        }
+    }
+}
+
+/// Only GET knows ranges: RFC 9110, section 14.2.
+fn wanted_part(request: &Parts, length: u64, version: &Version) -> Wanted {
+    let range = request.headers.get(header::RANGE).and_then(|field| field.to_str().ok());
+    match range {
+        Some(range) if request.method == Method::GET && version.continues(&request.headers) => {
+            range::wanted(range, length)
+        }
+        _ => Wanted::Whole,
+    }
+}
+
+fn send_part(mut file: File, part: Range<u64>, name: &Path) -> io::Result<Answer> {
+    let media_type = match media_type::by_name(name) {
+        Some(media_type) => media_type,
+        None => media_type::by_content(&mut file)?,
+    };
+    let mut answer = Response::new(Content::of(file, part)?);
+    set(&mut answer, header::CONTENT_TYPE, &media_type);
+    let fields = answer.headers_mut();
+    fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Ok(answer)
+}
+
+fn not_modified() -> Answer {
+    let mut answer = Response::new(Content::EMPTY);
+    *answer.status_mut() = StatusCode::NOT_MODIFIED;
+    answer
+}
+
+fn redirect(path: &RequestPath, query: Option<&str>) -> Answer {
+    let mut location = path.directory_url();
+    if let Some(query) = query {
+        location.push('?');
+        location.push_str(query);
+    }
+    let mut answer = text(StatusCode::MOVED_PERMANENTLY, format!("It is at {location}\n"));
+    set(&mut answer, header::LOCATION, &location);
+    answer
+}
+
+fn text(status: StatusCode, text: String) -> Answer {
+    let mut answer = Response::new(Content::Ready(text.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, TEXT);
+    answer
+}
+
+fn set(answer: &mut Answer, name: HeaderName, value: &str) {
+    // A query may have characters that no field can carry; then there is no such field.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        answer.headers_mut().insert(name, value);
+    }
+}

@@ -1,0 +1,152 @@
+//! What a response carries: nothing, a text, or a part of a file that is read piece by piece in the thread pool.
+
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use ropewalk::{Deferred, Reactor};
+
+/// How much of a file is read at once. A response holds one piece that is being sent and one that was read ahead.
+const PIECE: u64 = 64 * 1024;
+
+/// What a response will carry, as made in the thread pool.
+pub(super) enum Content {
+    /// All of it.
+    Ready(Bytes),
+    /// The first piece, and where the others are.
+    File(Bytes, FilePart),
+}
+
+impl Content {
+    /// Nothing.
+    pub(super) const EMPTY: Content = Content::Ready(Bytes::new());
+
+    /// The bytes in `part` of `file`, the first piece of them read. A file of one piece is closed here.
+    pub(super) fn of(mut file: File, part: Range<u64>) -> io::Result<Content> {
+        file.seek(SeekFrom::Start(part.start))?;
+        let mut rest = FilePart { file, left: part.end - part.start };
+        let first = rest.read_piece()?;
+        Ok(if rest.left == 0 { Content::Ready(first) } else { Content::File(first, rest) })
+    }
+
+    /// How many bytes it has.
+    pub(super) fn length(&self) -> u64 {
+        match self {
+            Content::Ready(bytes) => bytes.len() as u64,
+            Content::File(first, rest) => first.len() as u64 + rest.left,
+        }
+    }
+}
+
+/// What is still to be read of a file.
+pub(super) struct FilePart {
+    file: File,
+    left: u64,
+}
+
+impl FilePart {
+    fn read_piece(&mut self) -> io::Result<Bytes> {
+        let size = self.left.min(PIECE);
+        let mut piece = Vec::with_capacity(usize::try_from(size).unwrap_or(usize::MAX));
+        (&mut self.file).take(size).read_to_end(&mut piece)?;
+        if (piece.len() as u64) < size {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was sent"));
+        }
+        self.left -= size;
+        Ok(piece.into())
+    }
+}
+
+type Reading = Deferred<(FilePart, io::Result<Bytes>)>;
+
+/// [`Content`] on its way out.
+pub(super) struct ResponseBody {
+    reactor: Reactor,
+    ready: Option<Bytes>,
+    rest: Rest,
+    unsent: u64,
+}
+
+enum Rest {
+    Nothing,
+    /// More to read.
+    Unread(FilePart),
+    /// The next piece is being read.
+    Reading(Reading),
+}
+
+impl ResponseBody {
+    /// Has pieces read by the threads of `reactor`.
+    pub(super) fn new(reactor: Reactor, content: Content) -> ResponseBody {
+        let unsent = content.length();
+        let (ready, rest) = match content {
+            Content::Ready(bytes) => (bytes, Rest::Nothing),
+            Content::File(first, rest) => (first, Rest::unread(rest)),
+        };
+        ResponseBody { reactor, ready: (!ready.is_empty()).then_some(ready), rest, unsent }
+    }
+
+    fn read_ahead(&mut self) {
+        self.rest = match std::mem::replace(&mut self.rest, Rest::Nothing) {
+            Rest::Unread(mut part) => Rest::Reading(self.reactor.defer_to_thread(move || {
+                let piece = part.read_piece();
+                (part, piece)
+            })),
+            other => other,
+        };
+    }
+
+    fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        self.read_ahead();
+        let Rest::Reading(reading) = &mut self.rest else { return Poll::Ready(None) };
+        let outcome = ready!(Pin::new(reading).poll(context));
+        self.rest = Rest::Nothing;
+        // A failure is a panic in the thread, or the end of the reactor.
+        let (part, piece) = outcome.map_err(|failure| io::Error::other(failure.to_string()))?;
+        if piece.is_ok() {
+            self.rest = Rest::unread(part);
+        }
+        Poll::Ready(Some(piece))
+    }
+}
+
+impl Rest {
+    fn unread(part: FilePart) -> Rest {
+        if part.left == 0 { Rest::Nothing } else { Rest::Unread(part) }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let piece = match self.ready.take() {
+            Some(piece) => piece,
+            None => match ready!(self.poll_rest(context)) {
+                Some(Ok(piece)) => piece,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            },
+        };
+        self.read_ahead();
+        self.unsent -= piece.len() as u64;
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.unsent == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.unsent)
+    }
+}

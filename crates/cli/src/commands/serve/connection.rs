@@ -1,0 +1,169 @@
+//! One connection: hyper on the loop, watched for idleness, and closed so that the last response arrives.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use ropewalk::task::hyper::LoopTimer;
+use ropewalk::task::{AsyncStream, StreamFactory};
+use ropewalk::{Address, Factory, Reactor};
+
+use super::answer::answer;
+use super::body::{Content, ResponseBody};
+use super::site::Site;
+use crate::idle::IdleTimer;
+
+/// The bound of a request's head, and of what hyper holds back of a response.
+const BUFFER_MAX: usize = 32 * 1024;
+
+/// A reader who takes this many times the idle limit for the next bit of a response has gone away.
+const STALL_FACTOR: u32 = 10;
+
+/// How long, and for how many bytes, a closed connection is read for the client's sake.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// Serves `site` on each connection.
+pub(super) fn factory(reactor: &Reactor, site: Arc<Site>, idle_limit: Option<Duration>) -> impl Factory + use<> {
+    let mut http = http1::Builder::new();
+    http.timer(LoopTimer::new(reactor)).header_read_timeout(idle_limit).max_buf_size(BUFFER_MAX).half_close(true);
+    let http = Rc::new(http);
+    StreamFactory::new(move |stream, reactor| {
+        let stream = Watched::new(stream, idle_limit.map(|limit| limit * STALL_FACTOR));
+        reactor.spawn(serve(http.clone(), stream, reactor.clone(), site.clone()));
+    })
+}
+
+async fn serve(http: Rc<http1::Builder>, stream: Watched, reactor: Reactor, site: Arc<Site>) {
+    let peer = Rc::new(stream.stream.transport().peer().clone());
+    let own = (reactor.clone(), peer.clone());
+    let service = service_fn(move |request| respond(own.0.clone(), site.clone(), own.1.clone(), request));
+    let mut connection = http.serve_connection(stream, service);
+    if let Err(error) = (&mut connection).await {
+        tracing::info!(%peer, error = %explained(&error), "connection ended");
+    }
+    linger(connection.into_parts().io.stream, &reactor).await;
+}
+
+async fn respond(
+    reactor: Reactor,
+    site: Arc<Site>,
+    peer: Rc<Address>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let (head, _body) = request.into_parts();
+    let request_line = tracing::enabled!(tracing::Level::INFO).then(|| format!("{} {}", head.method, head.uri));
+    let answered = reactor.defer_to_thread(move || answer(&site, &head)).await;
+    let response = answered.unwrap_or_else(|_panicked| {
+        let mut response = Response::new(Content::EMPTY);
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    });
+    if let Some(request_line) = request_line {
+        tracing::info!(%peer, status = response.status().as_u16(), bytes = response.body().length(), "{request_line}");
+    }
+    Ok(response.map(|content| ResponseBody::new(reactor, content)))
+}
+
+/// hyper's errors keep their causes to themselves.
+fn explained(error: &hyper::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Reads on until the client closes, too. Closing with something unread would reset the connection, and with it what the
+/// client has not read of the response: RFC 9112, section 9.6.
+async fn linger(mut stream: AsyncStream, reactor: &Reactor) {
+    stream.shut_down_write();
+    let mut enough = reactor.sleep(LINGER);
+    let (mut scratch, mut left) = ([0; 4096], LINGER_BYTES);
+    std::future::poll_fn(|context| {
+        if Pin::new(&mut enough).poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        while left > 0 {
+            match ready!(stream.poll_read(context, &mut scratch)) {
+                Ok(count) if count > 0 => left = left.saturating_sub(count),
+                _ => return Poll::Ready(()),
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// A stream that is ended when nothing moves on it.
+struct Watched {
+    stream: AsyncStream,
+    idle: IdleTimer,
+}
+
+impl Watched {
+    fn new(stream: AsyncStream, idle_limit: Option<Duration>) -> Watched {
+        let _ = stream.transport().set_tcp_no_delay(true);
+        let idle = IdleTimer::of(stream.transport(), idle_limit);
+        Watched { stream, idle }
+    }
+
+    fn moved<T>(&self, outcome: Poll<T>) -> Poll<T> {
+        if outcome.is_ready() {
+            self.idle.touch();
+        }
+        outcome
+    }
+}
+
+impl Read for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.moved(outcome)
+    }
+}
+
+impl Write for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(context, data);
+        self.moved(outcome)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.moved(outcome)
+    }
+}

@@ -1,0 +1,201 @@
+//! The page that lists a directory.
+
+use std::ffi::OsStr;
+use std::fmt::{self, Display, Write};
+use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
+
+use cap_std::fs::Metadata;
+
+use super::condition::Version;
+use super::request_path::{RequestPath, encode};
+
+/// More than this is no page for people, and a page is made in memory.
+const ENTRIES_MAX: usize = 10_000;
+
+const STYLE: &str = "\
+:root{color-scheme:light dark;--line:#8883;--soft:#888}\
+body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem}\
+h1{font-size:1.25rem;font-weight:600;overflow-wrap:anywhere}\
+table{width:100%;border-collapse:collapse}\
+td{padding:.3rem .5rem;border-top:1px solid var(--line);overflow-wrap:anywhere}\
+tr:hover td{background:#8881}\
+td+td{width:1%;white-space:nowrap;text-align:right;color:var(--soft);font-variant-numeric:tabular-nums;padding-left:1.5rem}\
+a{text-decoration:none}a:hover{text-decoration:underline}\
+.d{font-weight:600}\
+footer{margin-top:2rem;font-size:.85rem;color:var(--soft)}\
+@media(max-width:36rem){td:nth-child(3){display:none}}";
+
+/// One line of the page.
+struct Entry {
+    name: PathBuf,
+    is_directory: bool,
+    length: u64,
+    modified: Option<String>,
+}
+
+impl Entry {
+    fn new(name: PathBuf, metadata: &Metadata) -> Entry {
+        let modified = metadata.modified().ok().map(cap_std::time::SystemTime::into_std);
+        Entry { name, is_directory: metadata.is_dir(), length: metadata.len(), modified: modified.and_then(date) }
+    }
+}
+
+/// The page for the directory at `path`, which has these entries.
+pub(super) fn page(path: &RequestPath, entries: impl Iterator<Item = (PathBuf, Metadata)>) -> String {
+    let mut entries = entries.filter(|(_, metadata)| metadata.is_dir() || metadata.is_file());
+    let mut shown: Vec<_> =
+        entries.by_ref().take(ENTRIES_MAX).map(|(name, metadata)| Entry::new(name, &metadata)).collect();
+    shown.sort_by_cached_key(|entry| {
+        let name = entry.name.to_string_lossy();
+        (!entry.is_directory, name.to_lowercase(), name.into_owned())
+    });
+    let mut page = String::with_capacity(2048 + 200 * shown.len());
+    // Writing to a string does not fail.
+    let _ = write_page(&mut page, path, &shown, entries.next().is_some());
+    page
+}
+
+fn write_page(page: &mut String, path: &RequestPath, entries: &[Entry], is_cut: bool) -> fmt::Result {
+    let title: String = path.names().fold(String::from("/"), |title, name| title + &name.to_string_lossy() + "/");
+    let title = Escaped(&title);
+    write!(page, "<!DOCTYPE html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n")?;
+    write!(page, "<meta name=viewport content=\"width=device-width\">\n<title>{title}</title>\n")?;
+    write!(page, "<style>{STYLE}</style>\n</head>\n<body>\n<h1>")?;
+    write_trail(page, path)?;
+    page.push_str("</h1>\n<table>\n");
+    if path.names().next().is_some() {
+        page.push_str("<tr><td class=d><a href=\"../\">../</a><td><td>\n");
+    }
+    entries.iter().try_for_each(|entry| write_entry(page, entry))?;
+    page.push_str("</table>\n");
+    if is_cut {
+        writeln!(page, "<p>There are more entries than the {ENTRIES_MAX} shown here.</p>")?;
+    }
+    write!(page, "<footer>{}</footer>\n</body>\n</html>\n", summary(entries))
+}
+
+/// The directories above, each a link.
+fn write_trail(page: &mut String, path: &RequestPath) -> fmt::Result {
+    let mut url = String::from("/");
+    write!(page, "<a href=\"/\">/</a>")?;
+    for name in path.names() {
+        write!(url, "{}/", encode(name))?;
+        write!(page, "<a href=\"{url}\">{}</a>/", Escaped(&name.to_string_lossy()))?;
+    }
+    Ok(())
+}
+
+fn write_entry(page: &mut String, entry: &Entry) -> fmt::Result {
+    let name: &OsStr = entry.name.as_os_str();
+    let (class, slash) = if entry.is_directory { (" class=d", "/") } else { ("", "") };
+    let (url, text) = (encode(name), name.to_string_lossy());
+    // The dot keeps a name from being read as the beginning of a URL.
+    write!(page, "<tr><td{class}><a href=\"./{url}{slash}\">{}{slash}</a><td>", Escaped(&text))?;
+    if !entry.is_directory {
+        write!(page, "{}", Size(entry.length))?;
+    }
+    writeln!(page, "<td>{}", entry.modified.as_deref().unwrap_or_default())
+}
+
+fn summary(entries: &[Entry]) -> String {
+    let directories = entries.iter().filter(|entry| entry.is_directory).count();
+    let files = entries.len() - directories;
+    let bytes =
+        entries.iter().filter(|entry| !entry.is_directory).fold(0, |sum: u64, entry| sum.saturating_add(entry.length));
+    let plural = |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+    format!(
+        "{}, {}, {} &middot; ropewalk {}",
+        plural(directories, "directory", "directories"),
+        plural(files, "file", "files"),
+        Size(bytes),
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+/// `21 Nov 2025 09:40`, in UTC.
+fn date(modified: std::time::SystemTime) -> Option<String> {
+    let modified = Version::new(0, Some(modified)).modified.filter(|modified| *modified > UNIX_EPOCH)?;
+    let text = httpdate::fmt_http_date(modified);
+    text.get("Fri, ".len().."Fri, 21 Nov 2025 09:40".len()).map(str::to_owned)
+}
+
+/// A number of bytes as people say it, in units of 1024.
+struct Size(u64);
+
+impl Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+        if self.0 < 1024 {
+            return write!(f, "{} B", self.0);
+        }
+        let mut size = self.0 as f64 / 1024.0;
+        let mut unit = 0;
+        // Beyond this it would be shown as 1024.
+        while size >= 1023.95 && unit + 1 < UNITS.len() {
+            size /= 1024.0;
+            unit += 1;
+        }
+        write!(f, "{size:.1} {}", UNITS[unit])
+    }
+}
+
+/// A text inside HTML.
+struct Escaped<'a>(&'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|character| match character {
+            '&' => f.write_str("&amp;"),
+            '<' => f.write_str("&lt;"),
+            '>' => f.write_str("&gt;"),
+            '"' => f.write_str("&quot;"),
+            '\'' => f.write_str("&#39;"),
+            other => f.write_char(other),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn sizes_are_what_people_say() {
+        let cases = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (1024 * 1024 - 1, "1.0 MiB"),
+            (100 << 20, "100.0 MiB"),
+            (u64::MAX, "16.0 EiB"),
+        ];
+        for (bytes, text) in cases {
+            assert_eq!(Size(bytes).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn dates_are_short_and_impossible_ones_are_left_out() {
+        let modified = httpdate::parse_http_date("Fri, 21 Nov 2025 09:40:12 GMT").unwrap();
+        assert_eq!(date(modified).as_deref(), Some("21 Nov 2025 09:40"));
+        assert_eq!(date(UNIX_EPOCH - Duration::from_secs(1)), None);
+    }
+
+    #[test]
+    fn a_name_is_a_name_and_never_markup_or_another_place() {
+        let name = "javascript:\"><script>&'.html";
+        let entry = Entry { name: name.into(), is_directory: false, length: 1, modified: None };
+        let mut page = String::new();
+        write_page(&mut page, &RequestPath::parse("/a%3Cb/").unwrap(), &[entry], false).unwrap();
+        assert!(!page.contains("<script"));
+        assert!(page.contains(
+            "href=\"./javascript%3A%22%3E%3Cscript%3E%26%27.html\">javascript:&quot;&gt;&lt;script&gt;&amp;&#39;.html<"
+        ));
+        assert!(page.contains("<title>/a&lt;b/</title>"));
+        assert!(page.contains("<a href=\"/a%3Cb/\">a&lt;b</a>/"));
+    }
+}

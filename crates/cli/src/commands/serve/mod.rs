@@ -1,0 +1,49 @@
+//! Static files over HTTP/1.1.
+//!
+//! ```text
+//!   loop    connection -> hyper -> request head            response head, body -> hyper -> connection
+//!                                   |                             ^
+//!   thread                          +-> answer: find, open, read -+-> read the next piece of the file
+//! ```
+//!
+//! Everything that touches the file system runs in the thread pool: [`answer`] is a plain function from a request to a
+//! response. The loop only parses, writes and waits. A response holds two pieces of its file, whatever its size.
+
+mod answer;
+mod body;
+mod condition;
+mod connection;
+mod file_name;
+mod listing;
+mod media_type;
+mod range;
+mod request_path;
+mod site;
+
+use std::error::Error;
+use std::sync::Arc;
+
+use ropewalk::{Address, Reactor};
+
+use crate::arguments::Serve;
+use crate::listen::{Limit, listen};
+use site::Site;
+
+/// Begins to listen, and returns the line that says so.
+pub(super) fn start(reactor: &Reactor, options: Serve) -> Result<String, Box<dyn Error>> {
+    let site = Site::open(&options.directory, options.hidden)
+        .map_err(|error| format!("cannot serve {}: {error}", options.directory.display()))?;
+    let directory = site.directory().display().to_string();
+    let limit = Limit::new(options.max_connections, 2);
+    let factory = connection::factory(reactor, Arc::new(site), options.idle_timeout.0);
+    let addresses = listen(reactor, &options.listen, &limit, factory)?;
+    let places: Vec<_> = addresses.iter().map(place).collect();
+    Ok(format!("serve on {}: {directory} at {}", reactor.name(), places.join(", ")))
+}
+
+fn place(address: &Address) -> String {
+    match address {
+        Address::Inet(inet) => format!("http://{inet}/"),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,112 @@
+//! Which part of a file a request wants: RFC 9110, section 14.
+
+use std::ops::Range;
+
+/// What the `Range` field asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Everything: there is no such field, it is not understood, or it asks for several parts, which a server may ignore.
+    Whole,
+    /// These bytes: at least one, none beyond the end.
+    Part(Range<u64>),
+    /// Bytes beyond the end.
+    Nothing,
+}
+
+/// Reads a `Range` field for a file of `length` bytes.
+pub(super) fn wanted(field: &str, length: u64) -> Wanted {
+    let Some((unit, ranges)) = field.split_once('=') else { return Wanted::Whole };
+    if !unit.trim().eq_ignore_ascii_case("bytes") {
+        return Wanted::Whole;
+    }
+    let mut ranges = ranges.split(',').map(str::trim).filter(|range| !range.is_empty());
+    match (ranges.next().and_then(|range| range.split_once('-')), ranges.next()) {
+        (Some((first, last)), None) => one(first.trim_end(), last.trim_start(), length),
+        _ => Wanted::Whole,
+    }
+}
+
+fn one(first: &str, last: &str, length: u64) -> Wanted {
+    match (number(first), number(last)) {
+        (Number::Absent, Number::Is(0)) => Wanted::Nothing,
+        // The last bytes of an empty file are all of it.
+        (Number::Absent, Number::Is(_)) if length == 0 => Wanted::Whole,
+        (Number::Absent, Number::Is(count)) => Wanted::Part(length.saturating_sub(count)..length),
+        (Number::Is(first), Number::Is(last)) if last < first => Wanted::Whole,
+        (Number::Is(first), _) if first >= length && number(last) != Number::Wrong => Wanted::Nothing,
+        (Number::Is(first), Number::Is(last)) => Wanted::Part(first..last.saturating_add(1).min(length)),
+        (Number::Is(first), Number::Absent) => Wanted::Part(first..length),
+        _ => Wanted::Whole,
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Number {
+    Absent,
+    Wrong,
+    Is(u64),
+}
+
+/// Digits; a number too large to count is as good as the largest.
+fn number(digits: &str) -> Number {
+    if digits.is_empty() {
+        Number::Absent
+    } else if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        Number::Is(digits.parse().unwrap_or(u64::MAX))
+    } else {
+        Number::Wrong
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_range_is_cut_at_the_end_of_the_file() {
+        let cases = [
+            ("bytes=0-0", 0..1),
+            ("bytes=2-4", 2..5),
+            ("bytes=2-", 2..10),
+            ("bytes=-3", 7..10),
+            ("bytes=-30", 0..10),
+            ("bytes=9-99", 9..10),
+            ("bytes=0-99999999999999999999999", 0..10),
+            ("Bytes = 2 - 4 ,", 2..5),
+        ];
+        for (field, part) in cases {
+            assert_eq!(wanted(field, 10), Wanted::Part(part), "{field}");
+        }
+    }
+
+    #[test]
+    fn what_begins_beyond_the_end_is_nothing() {
+        for field in ["bytes=10-", "bytes=10-20", "bytes=-0", "bytes=99999999999999999999999-"] {
+            assert_eq!(wanted(field, 10), Wanted::Nothing, "{field}");
+        }
+        assert_eq!(wanted("bytes=0-", 0), Wanted::Nothing);
+    }
+
+    #[test]
+    fn what_is_not_understood_or_asks_for_several_parts_is_the_whole() {
+        let fields = [
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=-",
+            "bytes=5",
+            "bytes=5-2",
+            "bytes=a-b",
+            "bytes=1-b",
+            "bytes=99-b",
+            "lines=0-1",
+            "bytes=0-1,3-4",
+            "bytes=+1-2",
+            "bytes=1--2",
+        ];
+        for field in fields {
+            assert_eq!(wanted(field, 10), Wanted::Whole, "{field}");
+        }
+        assert_eq!(wanted("bytes=-5", 0), Wanted::Whole);
+    }
+}

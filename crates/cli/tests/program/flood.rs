@@ -1,0 +1,98 @@
+//! More connections than descriptors.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::http::Client;
+use crate::running::{ANYWHERE, Running, eventually};
+use crate::scratch::Scratch;
+use crate::wire::read_exactly;
+
+const DESCRIPTORS: usize = 64;
+
+/// The program where only so many descriptors may be open.
+fn start_limited(arguments: &[&str]) -> Running {
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -n {DESCRIPTORS}; exec \"$@\"");
+    command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_ropewalk")]).args(arguments).args(["--listen", ANYWHERE]);
+    Running::start_command(command)
+}
+
+fn says_yes(stream: &mut TcpStream) -> bool {
+    stream.write_all(b"x").is_ok() && matches!(stream.read(&mut [0]), Ok(1))
+}
+
+/// Old connections are served during a flood, which costs no processor time, and new ones are served after it.
+fn withstands_a_flood(server: Running) -> Running {
+    let mut old: Vec<_> = (0..10).map(|_| server.connect()).collect();
+    assert!(old.iter_mut().all(says_yes));
+    // These are in the queue of the system: connected, as far as they know.
+    let flood: Vec<_> = (0..2 * DESCRIPTORS).map(|_| server.connect()).collect();
+    eventually("as many are accepted as can be", || server.descriptors() > DESCRIPTORS - 22);
+    assert!(old.iter_mut().all(says_yes));
+
+    let before = server.processor_time();
+    std::thread::sleep(Duration::from_secs(1));
+    let spent = server.processor_time() - before;
+    assert!(spent < Duration::from_millis(100), "it spins: {spent:?}");
+    assert!(old.iter_mut().all(says_yes));
+
+    drop(flood);
+    assert!(says_yes(&mut server.connect()));
+    assert!(old.iter_mut().all(says_yes));
+    server
+}
+
+#[test]
+fn a_service_leaves_descriptors_free_by_itself() {
+    let mut server = withstands_a_flood(start_limited(&["echo"]));
+    let log = server.log();
+    assert!(log.contains("no more connections are accepted until some end"), "{log}");
+    assert!(!log.contains("cannot accept"), "{log}");
+}
+
+#[test]
+fn a_service_that_runs_out_of_descriptors_waits_for_some_on_every_reactor() {
+    for reactor in ropewalk::reactors().iter().map(|reactor| reactor.name) {
+        let mut server = withstands_a_flood(start_limited(&["-r", reactor, "echo", "--max-connections", "1000"]));
+        let log = server.log();
+        let complaints = log.matches("cannot accept").count();
+        assert!((1..20).contains(&complaints), "{reactor}: {log}");
+    }
+}
+
+#[test]
+fn files_are_served_during_a_flood() {
+    let scratch = Scratch::new();
+    scratch.write("a.txt", "here");
+    let server = start_limited(&["serve", &scratch.join("")]);
+    let mut client = Client::new(&server);
+    assert_eq!(client.get("/a.txt", &[]).text(), "here");
+    let flood: Vec<_> = (0..2 * DESCRIPTORS).map(|_| server.connect()).collect();
+    for _ in 0..50 {
+        assert_eq!(client.get("/a.txt", &[]).text(), "here");
+    }
+    drop(flood);
+    assert_eq!(Client::new(&server).get("/a.txt", &[]).text(), "here");
+}
+
+#[test]
+fn select_takes_no_more_than_it_can_watch_and_serves_those() {
+    let server = Running::start(&["-r", "select", "echo", "--max-connections", "5000"]);
+    let mut old = server.connect();
+    assert!(says_yes(&mut old));
+    let flood: Vec<_> = (0..1100).map(|_| server.connect()).collect();
+    eventually("as many are accepted as can be", || server.descriptors() > 1000);
+    assert!(says_yes(&mut old));
+    drop(flood);
+    assert_eq!(
+        {
+            old.write_all(b"z").unwrap();
+            read_exactly(&mut old, 1)
+        },
+        b"z"
+    );
+    assert!(says_yes(&mut server.connect()));
+}

@@ -1,0 +1,14 @@
+//! The real program on real sockets.
+
+#![cfg(unix)]
+
+mod arguments;
+mod endings;
+mod flood;
+mod http;
+mod portforward;
+mod running;
+mod scratch;
+mod serve;
+mod services;
+mod wire;

@@ -1,0 +1,174 @@
+//! portforward, with targets that are threads of the test.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::running::{PATIENCE, Running, eventually};
+use crate::scratch::Scratch;
+use crate::wire::{converse, read_all, read_exactly, write_until_stuck};
+
+const LOTS: usize = 400 << 20;
+const LITTLE_MEMORY: usize = 8 << 20;
+
+/// A target whose one connection is given to `serve` in a thread, and a program that forwards to it.
+fn forwarding_to<R: Send + 'static>(serve: impl FnOnce(TcpStream) -> R + Send + 'static) -> (Running, JoinHandle<R>) {
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = format!("tcp:{}", target.local_addr().unwrap());
+    let thread = thread::spawn(move || {
+        let (stream, _) = target.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        serve(stream)
+    });
+    (Running::start(&["portforward", "--to", &place]), thread)
+}
+
+#[test]
+fn both_directions_are_carried_and_each_ends_by_itself() {
+    let (server, target) = forwarding_to(|mut stream| {
+        stream.write_all(b"welcome").unwrap();
+        let heard = read_all(&mut stream);
+        // The client has said everything, and still listens.
+        stream.write_all(format!("; {} bytes", heard.len()).as_bytes()).unwrap();
+        heard
+    });
+    let question = vec![b'q'; 1_000_000];
+    assert_eq!(converse(server.connect(), &question), b"welcome; 1000000 bytes");
+    assert!(target.join().unwrap() == question);
+}
+
+#[test]
+fn a_target_that_ends_first_still_hears_the_client() {
+    let (server, target) = forwarding_to(|mut stream| {
+        stream.write_all(b"over").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        read_all(&mut stream)
+    });
+    let mut client = server.connect();
+    assert_eq!(read_all(&mut client), b"over");
+    client.write_all(b"and out").unwrap();
+    drop(client);
+    assert_eq!(target.join().unwrap(), b"and out");
+}
+
+#[test]
+fn unix_sockets_are_forwarded_from_and_to() {
+    let scratch = Scratch::new();
+    let (inner, outer) = (scratch.join("inner"), scratch.join("outer"));
+    let _echo = Running::start(&["echo", "--listen", &format!("unix:{inner}")]);
+    let _forward =
+        Running::start(&["portforward", "--listen", &format!("unix:{outer}"), "--to", &format!("unix:{inner}")]);
+    let mut stream = UnixStream::connect(&outer).unwrap();
+    stream.write_all(b"hello").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(&mut stream), b"hello");
+}
+
+#[test]
+fn a_name_is_resolved() {
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = format!("tcp:localhost:{}", target.local_addr().unwrap().port());
+    let server = Running::start(&["portforward", "--to", &place]);
+    let mut client = server.connect();
+    client.write_all(b"x").unwrap();
+    assert_eq!(read_exactly(&mut target.accept().unwrap().0, 1), b"x");
+}
+
+#[test]
+fn a_target_that_does_not_read_stops_the_client_and_costs_no_memory() {
+    let (server, target) = forwarding_to(|mut stream| {
+        let first = read_exactly(&mut stream, 1).len();
+        thread::park_timeout(PATIENCE);
+        first + read_all(&mut stream).len()
+    });
+    let mut client = server.connect();
+    let written = write_until_stuck(&mut client, LOTS);
+    assert!(written < LOTS, "it took everything");
+    assert!(server.memory() < LITTLE_MEMORY, "{}", server.memory());
+    target.thread().unpark();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(target.join().unwrap(), written);
+}
+
+#[test]
+fn a_client_that_does_not_read_stops_the_target_and_costs_no_memory() {
+    let (server, target) = forwarding_to(|mut stream| write_until_stuck(&mut stream, LOTS));
+    let mut client = server.connect();
+    read_exactly(&mut client, 1);
+    let written = target.join().unwrap();
+    assert!(written < LOTS, "it took everything");
+    assert!(server.memory() < LITTLE_MEMORY, "{}", server.memory());
+    assert_eq!(read_all(&mut client).len(), written - 1);
+}
+
+#[test]
+fn a_client_that_goes_away_resets_the_target() {
+    let (server, target) = forwarding_to(|mut stream| {
+        stream.write_all(&[b'x'; 100_000]).unwrap();
+        // Without this, what is broken would look finished.
+        stream.read_to_end(&mut Vec::new()).map_err(|error| error.kind())
+    });
+    let client = server.connect();
+    // Closing with something unread resets the connection.
+    client.peek(&mut [0]).unwrap();
+    drop(client);
+    assert_eq!(target.join().unwrap(), Err(ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn a_target_that_refuses_closes_the_client_and_is_logged() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut server = Running::start(&["portforward", "--to", &format!("tcp:{nobody}")]);
+    let mut client = server.connect();
+    assert_eq!(read_all(&mut client), b"");
+    let address = client.local_addr().unwrap();
+    let log = server.log();
+    assert!(log.contains("cannot forward"), "{log}");
+    assert!(log.contains(&format!("client={address}")), "{log}");
+    assert!(log.contains(&format!("connection to {nobody} was refused")), "{log}");
+}
+
+#[test]
+fn a_client_that_leaves_before_the_target_answers_leaves_nothing_behind() {
+    // The queue of this one is full, so that connecting to it takes long.
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = Running::start(&["portforward", "--to", &format!("tcp:{}", target.local_addr().unwrap())]);
+    let before = server.descriptors();
+    let clients: Vec<_> = (0..300).map(|_| server.connect()).collect();
+    eventually("all are accepted", || server.descriptors() >= before + 300);
+    clients.iter().for_each(|client| client.shutdown(Shutdown::Both).unwrap());
+    drop(clients);
+    drop(target);
+    eventually("all are closed", || server.descriptors() == before);
+}
+
+#[test]
+fn idle_connections_are_closed_on_both_sides() {
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = format!("tcp:{}", target.local_addr().unwrap());
+    let server = Running::start(&["portforward", "--idle-timeout", "0.3", "--to", &place]);
+    let mut client = server.connect();
+    let (mut accepted, _) = target.accept().unwrap();
+    accepted.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(read_all(&mut accepted), b"");
+    assert_eq!(read_all(&mut client), b"");
+}
+
+#[test]
+fn programs_in_a_row_carry_a_long_text_whole() {
+    let echo = Running::start(&["echo"]);
+    let inner = Running::start(&["-r", "poll", "portforward", "--to", &format!("tcp:{}", echo.address())]);
+    let outer = Running::start(&["-r", "select", "portforward", "--to", &format!("tcp:{}", inner.address())]);
+    let text: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    let mut writer = outer.connect();
+    let mut reader = writer.try_clone().unwrap();
+    let sent = text.clone();
+    let writing = thread::spawn(move || {
+        writer.write_all(&sent).unwrap();
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    assert!(read_all(&mut reader) == text);
+    writing.join().unwrap();
+}

@@ -1,0 +1,403 @@
+//! serve: files over HTTP.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::symlink;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::http::Client;
+use crate::running::{Running, eventually};
+use crate::scratch::Scratch;
+use crate::wire::read_all;
+
+/// A directory with a bit of everything, and a server for it.
+fn site() -> (Scratch, Running) {
+    let scratch = Scratch::new();
+    scratch.write("site/hello.txt", "hello, world\n");
+    scratch.write("site/empty.css", "");
+    scratch.write("site/with space & <b>é.html", "<p>");
+    scratch.write("site/LICENSE", "Permission is hereby granted\n");
+    scratch.write("site/.hidden", "secret");
+    scratch.write("site/sub/page.html", "<p>page");
+    scratch.write("site/indexed/index.html", "<p>index");
+    scratch.write("outside.txt", "outside");
+    let server = Running::start(&["serve", &scratch.join("site")]);
+    (scratch, server)
+}
+
+/// One response on a connection of its own to bytes that may be anything.
+fn answer_to(server: &Running, bytes: &[u8]) -> String {
+    let mut stream = server.connect();
+    // It may be closed while this is being written.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn a_file_is_sent_with_its_type_length_and_version() {
+    let (_scratch, server) = site();
+    let mut client = Client::new(&server);
+    let reply = client.get("/hello.txt", &[]);
+    assert_eq!((reply.status, reply.text()), (200, "hello, world\n"));
+    assert_eq!(reply.field("content-type"), "text/plain; charset=utf-8");
+    assert_eq!(reply.field("content-length"), "13");
+    assert_eq!(reply.field("accept-ranges"), "bytes");
+    assert!(httpdate::parse_http_date(reply.field("last-modified")).is_ok());
+    assert!(httpdate::parse_http_date(reply.field("date")).is_ok());
+    assert!(reply.field("etag").starts_with('"'));
+    let license = client.get("/LICENSE", &[]);
+    assert_eq!(license.field("content-type"), "text/plain; charset=utf-8");
+    assert!(license.text().starts_with("Permission"));
+    let empty = client.get("/empty.css", &[]);
+    assert_eq!((empty.status, empty.field("content-length"), empty.text()), (200, "0", ""));
+}
+
+#[test]
+fn head_says_what_get_would_and_sends_no_body() {
+    let (_scratch, server) = site();
+    let mut client = Client::new(&server);
+    for path in ["/hello.txt", "/", "/missing", "/empty.css"] {
+        let (head, get) = (client.request("HEAD", path, &[]), client.get(path, &[]));
+        assert_eq!(head.status, get.status, "{path}");
+        for field in ["content-length", "content-type"] {
+            assert_eq!(head.field(field), get.field(field), "{path}");
+        }
+    }
+    // A range is for GET alone.
+    let head = client.request("HEAD", "/hello.txt", &["Range: bytes=0-1"]);
+    assert_eq!((head.status, head.field("content-length")), (200, "13"));
+}
+
+#[test]
+fn one_connection_serves_many_requests_and_closes_when_asked() {
+    let (_scratch, server) = site();
+    let mut client = Client::new(&server);
+    for _ in 0..100 {
+        assert_eq!(client.get("/hello.txt", &[]).text(), "hello, world\n");
+    }
+    // Requests may be sent before the answers are read.
+    client.send(&"GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\n".repeat(50));
+    for _ in 0..50 {
+        assert_eq!(client.reply(false).text(), "hello, world\n");
+    }
+    let last = client.get("/hello.txt", &["Connection: close"]);
+    assert_eq!(last.text(), "hello, world\n");
+    assert!(client.is_closed());
+}
+
+#[test]
+fn http_1_0_and_half_closed_clients_are_answered() {
+    let (_scratch, server) = site();
+    let answer = answer_to(&server, b"GET /hello.txt HTTP/1.0\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.0 200 OK\r\n") && answer.ends_with("hello, world\n"), "{answer}");
+    let answer = crate::wire::converse(server.connect(), b"GET /hello.txt HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert!(answer.ends_with(b"hello, world\n"));
+}
+
+#[test]
+fn parts_of_a_file_are_sent_as_wanted() {
+    let (_scratch, server) = site();
+    let mut client = Client::new(&server);
+    let parts = [
+        ("bytes=0-4", "hello", "bytes 0-4/13"),
+        ("bytes=7-", "world\n", "bytes 7-12/13"),
+        ("bytes=-6", "world\n", "bytes 7-12/13"),
+        ("bytes=12-99", "\n", "bytes 12-12/13"),
+    ];
+    for (range, text, place) in parts {
+        let reply = client.get("/hello.txt", &[&format!("Range: {range}")]);
+        assert_eq!((reply.status, reply.text(), reply.field("content-range")), (206, text, place));
+        assert_eq!(reply.field("content-length"), text.len().to_string());
+    }
+    for beyond in ["bytes=13-", "bytes=-0"] {
+        let reply = client.get("/hello.txt", &[&format!("Range: {beyond}")]);
+        assert_eq!((reply.status, reply.field("content-range")), (416, "bytes */13"));
+    }
+    for whole in ["bytes=0-1,3-4", "lines=1-2", "bytes=4-1"] {
+        let reply = client.get("/hello.txt", &[&format!("Range: {whole}")]);
+        assert_eq!((reply.status, reply.text()), (200, "hello, world\n"));
+    }
+}
+
+#[test]
+fn a_known_version_is_not_sent_again_and_a_changed_one_is() {
+    let (scratch, server) = site();
+    let mut client = Client::new(&server);
+    let first = client.get("/hello.txt", &[]);
+    let (tag, date) = (first.field("etag"), first.field("last-modified"));
+    for known in [format!("If-None-Match: {tag}"), format!("If-Modified-Since: {date}")] {
+        let reply = client.get("/hello.txt", &[&known]);
+        assert_eq!((reply.status, reply.field("etag")), (304, tag), "{known}");
+        assert!(!reply.has_field("content-length") && !reply.has_field("content-type"));
+    }
+    let tail = ["Range: bytes=7-", &format!("If-Range: {tag}")];
+    assert_eq!(client.get("/hello.txt", &tail).text(), "world\n");
+
+    scratch.write("site/hello.txt", "changed");
+    assert_eq!(client.get("/hello.txt", &[&format!("If-None-Match: {tag}")]).text(), "changed");
+    assert_eq!(client.get("/hello.txt", &tail).text(), "changed");
+    assert_eq!(client.get("/hello.txt", &[&format!("If-Match: {tag}")]).status, 412);
+}
+
+#[test]
+fn what_is_not_there_or_not_allowed_has_its_status() {
+    let (scratch, server) = site();
+    let mut client = Client::new(&server);
+    symlink("nowhere", scratch.join("site/dangling")).unwrap();
+    for path in ["/missing", "/hello.txt/", "/hello.txt/x", "/.hidden", "/sub/.hidden", "/dangling", "/a%00b", "/a%2fb"]
+    {
+        assert_eq!(client.get(path, &[]).status, 404, "{path}");
+    }
+    for long in ["x".repeat(300), "y/".repeat(5000), "long name ".repeat(25) + &"/z".repeat(1900)] {
+        assert_eq!(client.get(&format!("/{}", long.replace(' ', "%20")), &[]).status, 404);
+    }
+    for path in ["/%zz", "/%"] {
+        let mut client = Client::new(&server);
+        assert_eq!(client.get(path, &[]).status, 400, "{path}");
+        assert!(client.is_closed(), "{path}");
+    }
+    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+        let reply = client.request(method, "/hello.txt", &["Content-Length: 0"]);
+        assert_eq!((reply.status, reply.field("allow")), (405, "GET, HEAD"), "{method}");
+    }
+    assert_eq!(client.get("/hello.txt", &[]).status, 200);
+}
+
+#[test]
+fn nothing_outside_the_directory_is_served() {
+    let (scratch, server) = site();
+    let mut client = Client::new(&server);
+    symlink(scratch.join("outside.txt"), scratch.join("site/absolute")).unwrap();
+    symlink("../outside.txt", scratch.join("site/relative")).unwrap();
+    symlink("..", scratch.join("site/up")).unwrap();
+    symlink("/", scratch.join("site/everything")).unwrap();
+    symlink("up/outside.txt", scratch.join("site/chain")).unwrap();
+    let paths = [
+        "/../outside.txt",
+        "/%2e%2e/outside.txt",
+        "/sub/../../outside.txt",
+        "/..%2foutside.txt",
+        "/sub/%2e%2e%2f..%2foutside.txt",
+        "/..\\outside.txt",
+        "//../outside.txt",
+        "/absolute",
+        "/relative",
+        "/up/",
+        "/up/outside.txt",
+        "/chain",
+        "/everything/etc/passwd",
+        "/everything/",
+    ];
+    for path in paths {
+        let reply = client.get(path, &[]);
+        assert!(matches!(reply.status, 403 | 404), "{path}: {}", reply.status);
+        assert!(!reply.text().contains("outside.txt"), "{path}: {}", reply.text());
+    }
+    let listing = client.get("/", &[]);
+    for name in ["absolute", "relative", "up/", "everything", "chain"] {
+        assert!(!listing.text().contains(name), "{name} is listed");
+    }
+}
+
+#[test]
+fn links_inside_the_directory_are_followed() {
+    let (scratch, server) = site();
+    symlink("hello.txt", scratch.join("site/relative")).unwrap();
+    symlink(scratch.join("site/sub"), scratch.join("site/absolute")).unwrap();
+    let mut client = Client::new(&server);
+    assert_eq!(client.get("/relative", &[]).text(), "hello, world\n");
+    assert_eq!(client.get("/absolute/page.html", &[]).text(), "<p>page");
+}
+
+#[test]
+fn what_is_no_file_is_refused_without_waiting_for_it() {
+    let (scratch, server) = site();
+    let made = Command::new("mkfifo").arg(scratch.join("site/pipe")).status().unwrap();
+    assert!(made.success());
+    let mut client = Client::new(&server);
+    assert_eq!(client.get("/pipe", &[]).status, 403);
+    assert_eq!(client.get("/hello.txt", &[]).status, 200);
+}
+
+#[test]
+fn a_directory_is_listed_or_shows_its_index() {
+    let (scratch, server) = site();
+    let mut client = Client::new(&server);
+    let listing = client.get("/", &[]);
+    assert_eq!((listing.status, listing.field("content-type")), (200, "text/html; charset=utf-8"));
+    let text = listing.text();
+    for expected in [
+        "href=\"./sub/\">sub/</a>",
+        "href=\"./hello.txt\">hello.txt</a><td>13 B<td>",
+        "href=\"./with%20space%20%26%20%3Cb%3E%C3%A9.html\">with space &amp; &lt;b&gt;é.html</a>",
+    ] {
+        assert!(text.contains(expected), "{expected} is not in {text}");
+    }
+    assert!(!text.contains(".hidden") && !text.contains("../"), "{text}");
+    assert!(text.find("indexed/").unwrap() < text.find("hello.txt").unwrap(), "directories come first");
+    assert!(client.get("/sub/", &[]).text().contains("href=\"../\""));
+    assert_eq!(client.get("/with%20space%20%26%20%3Cb%3E%C3%A9.html", &[]).text(), "<p>");
+
+    assert_eq!(client.get("/indexed/", &[]).text(), "<p>index");
+    let redirect = client.get("/indexed?a=b", &[]);
+    assert_eq!((redirect.status, redirect.field("location")), (301, "/indexed/?a=b"));
+    assert_eq!(client.get("//sub", &[]).field("location"), "/sub/");
+    drop(scratch);
+}
+
+#[test]
+fn hidden_names_are_served_when_asked_for() {
+    let (scratch, _server) = site();
+    let server = Running::start(&["serve", "--hidden", &scratch.join("site")]);
+    let mut client = Client::new(&server);
+    assert_eq!(client.get("/.hidden", &[]).text(), "secret");
+    assert!(client.get("/", &[]).text().contains(".hidden"));
+}
+
+#[test]
+fn garbage_is_answered_with_400_and_closed() {
+    let (_scratch, server) = site();
+    let long_garbage = b"garbage ".repeat(40_000);
+    let cases: [&[u8]; 6] = [
+        b"garbage\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET / HTTP/1.1\r\nHost: test\r\nno colon\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET /\x00 HTTP/1.1\r\nHost: test\r\n\r\n",
+        &long_garbage,
+    ];
+    for bytes in cases {
+        let answer = answer_to(&server, bytes);
+        let shown = bytes[..bytes.len().min(40)].escape_ascii();
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{shown}: {answer}");
+    }
+    assert_eq!(Client::new(&server).get("/hello.txt", &[]).status, 200);
+}
+
+#[test]
+fn a_head_without_end_is_bounded() {
+    let (_scratch, server) = site();
+    let before = server.memory();
+    for head in ["GET / HTTP/1.1\r\n".to_owned() + &"X: y\r\n".repeat(100_000), format!("GET /{}", "a".repeat(1 << 20))]
+    {
+        let answer = answer_to(&server, head.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 431 ") || answer.starts_with("HTTP/1.1 414 "), "{answer}");
+    }
+    assert!(server.memory() < before + (2 << 20), "{} after {before}", server.memory());
+}
+
+#[test]
+fn who_sends_no_whole_request_is_closed() {
+    let (scratch, _server) = site();
+    let server = Running::start(&["serve", "--idle-timeout", "0.3", &scratch.join("site")]);
+    for beginning in ["", "GET / HT", "GET / HTTP/1.1\r\nHost: t"] {
+        let mut stream = server.connect();
+        stream.write_all(beginning.as_bytes()).unwrap();
+        assert!(!read_all(&mut stream).starts_with(b"HTTP/1.1 200"), "{beginning}");
+    }
+    let mut kept_alive = Client::new(&server);
+    assert_eq!(kept_alive.get("/hello.txt", &[]).status, 200);
+    assert!(kept_alive.is_closed());
+}
+
+#[test]
+fn a_response_that_nobody_takes_is_ended() {
+    let scratch = Scratch::new();
+    scratch.write_sparse("large", 1 << 30, []);
+    let server = Running::start(&["serve", "--idle-timeout", "0.05", &scratch.join("")]);
+    let before = server.descriptors();
+    let mut client = Client::new(&server);
+    client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(client.reply_head().status, 200);
+    eventually("the connection and the file are closed", || server.descriptors() == before);
+    client.0.read_to_end(&mut Vec::new()).expect_err("it was reset");
+}
+
+#[test]
+fn a_large_file_arrives_whole_on_every_reactor() {
+    const LENGTH: u64 = 100 << 20;
+    const STEP: u64 = 999_999;
+    let scratch = Scratch::new();
+    scratch.write_sparse("large", LENGTH, (0..LENGTH - 8).step_by(STEP as usize));
+    for reactor in ropewalk::reactors().iter().map(|reactor| reactor.name) {
+        let server = Running::start(&["-r", reactor, "serve", &scratch.join("")]);
+        let reply = Client::new(&server).get("/large", &[]);
+        assert_eq!(reply.body.len() as u64, LENGTH, "{reactor}");
+        for mark in (0..LENGTH - 8).step_by(STEP as usize) {
+            let place = mark as usize;
+            assert_eq!(reply.body[place..place + 8], mark.to_be_bytes(), "{reactor}");
+        }
+        let zeros = reply.body.iter().filter(|byte| **byte == 0).count();
+        assert!(zeros as u64 > LENGTH - 8 * LENGTH / STEP - 8, "{reactor}: there is more than was written");
+        assert!(server.memory() < 8 << 20, "{reactor}: {}", server.memory());
+    }
+}
+
+#[test]
+fn slow_readers_of_a_gigabyte_cost_little_memory() {
+    const READERS: usize = 20;
+    let scratch = Scratch::new();
+    scratch.write_sparse("large", 1 << 30, []);
+    let server = Running::start(&["serve", &scratch.join("")]);
+    let mut readers: Vec<_> = (0..READERS).map(|_| Client::new(&server)).collect();
+    for reader in &mut readers {
+        reader.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
+        assert_eq!(reader.reply_head().status, 200);
+    }
+    let mut before = Duration::ZERO;
+    eventually("everybody is stuck", || {
+        let now = server.processor_time();
+        let rests = now == before;
+        before = now;
+        std::thread::sleep(Duration::from_millis(200));
+        rests
+    });
+    // For each: a piece on its way through hyper, one in the outbox, one read ahead.
+    assert!(server.memory() < (8 << 20) + READERS * (400 << 10), "{}", server.memory());
+    // They were stopped, not broken.
+    let mut piece = vec![0; 30 << 20];
+    readers[0].0.read_exact(&mut piece).unwrap();
+}
+
+#[test]
+fn a_file_that_becomes_shorter_breaks_the_connection() {
+    let scratch = Scratch::new();
+    scratch.write_sparse("large", 1 << 30, []);
+    let server = Running::start(&["serve", &scratch.join("")]);
+    let mut client = Client::new(&server);
+    client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(client.reply_head().status, 200);
+    fs::File::options().write(true).open(scratch.join("large")).unwrap().set_len(1 << 20).unwrap();
+    let mut body = Vec::new();
+    // Whether it ends or breaks, nobody takes it for the whole.
+    let _ = client.0.read_to_end(&mut body);
+    assert!(body.len() < 1 << 30);
+    assert_eq!(Client::new(&server).get("/", &[]).status, 200);
+}
+
+#[test]
+fn it_serves_a_unix_socket() {
+    let scratch = Scratch::new();
+    scratch.write("site/a.txt", "a");
+    let socket = scratch.join("http.sock");
+    let _server = Running::start(&["serve", &scratch.join("site"), "--listen", &format!("unix:{socket}")]);
+    let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    stream.write_all(b"GET /a.txt HTTP/1.0\r\n\r\n").unwrap();
+    assert!(read_all(&mut stream).ends_with(b"\r\n\r\na"));
+}
+
+#[test]
+fn requests_are_logged_when_asked_for() {
+    let (scratch, _server) = site();
+    let mut server = Running::start(&["-v", "serve", &scratch.join("site")]);
+    let mut client = Client::new(&server);
+    client.get("/hello.txt?a=b", &[]);
+    client.get("/missing", &[]);
+    let log = server.log();
+    assert!(log.contains("GET /hello.txt?a=b peer=127.0.0.1:"), "{log}");
+    assert!(log.contains("status=200 bytes=13"), "{log}");
+    assert!(log.contains("status=404"), "{log}");
+}
