@@ -102,7 +102,7 @@ impl Verdict {
     }
 
     fn words(&self) -> String {
-        let excess = figure(self.measured.median - self.bar.at_most);
+        let excess = excess(self.measured.median - self.bar.at_most);
         match (self.is_met(), self.bar.is_goal) {
             (true, false) => "ok".to_owned(),
             (true, true) => "goal reached".to_owned(),
@@ -184,10 +184,15 @@ fn figures(rows: &[&Row]) -> Table {
     let mut header = vec![String::new()];
     for &candidate in &candidates {
         header.push(candidate.to_string());
-        header.push(if candidate == ruler { String::new() } else { format!("/{ruler}") });
+        if candidate != ruler {
+            header.push(format!("/{ruler}"));
+        }
     }
     let lines = rows.iter().map(|row| {
-        let cells = candidates.iter().flat_map(|&candidate| cells(row.entry(candidate), ruler));
+        let cells = candidates.iter().flat_map(|&candidate| {
+            let [figure, ratio] = cells(row.entry(candidate), ruler);
+            std::iter::once(figure).chain((candidate != ruler).then_some(ratio))
+        });
         std::iter::once(row.metric.title.clone()).chain(cells).collect()
     });
     Table { header, rows: lines.collect() }
@@ -199,6 +204,11 @@ fn cells(entry: Option<&Entry>, ruler: Candidate) -> [String; 2] {
         if entry.samples.len() > 1 { format!(" ±{:.0}%", entry.summary.spread() * 100.0) } else { String::new() };
     let ratio = entry.ratios.get(ruler.name()).map_or_else(String::new, |ratio| format!("{:.2}", ratio.median));
     [format!("{}{spread}", figure(entry.summary.median)), ratio]
+}
+
+/// As a figure, but never a zero: what was missed was missed by something.
+fn excess(value: f64) -> String {
+    if value.abs() < 0.01 { format!("{value:.4}") } else { figure(value) }
 }
 
 /// Three digits that matter.
@@ -281,6 +291,12 @@ mod tests {
         assert_eq!(raw, [Some(1.0), Some(1.0 / 1.1), None], "the raw loop has no ratio to itself");
         assert_eq!(results(vec![row]).missed(), 1);
         assert_eq!(results(vec![echo_row(1.0)]).missed(), 0);
+    }
+
+    #[test]
+    fn a_near_miss_is_no_miss_by_nothing() {
+        assert_eq!(echo_row(1.0504).verdicts[0].words(), "MISSED by 0.0004");
+        assert_eq!(echo_row(1.05).verdicts[0].words(), "ok");
     }
 
     #[test]

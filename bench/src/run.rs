@@ -176,7 +176,7 @@ fn publish(results: &Results, arguments: &RunArguments) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     fs::write(&arguments.json, serde_json::to_string_pretty(results)?)?;
-    say(&format!("{} bars missed; every sample is in {}", results.missed(), arguments.json.display()));
+    say(&format!("bars missed: {}; every sample is in {}", results.missed(), arguments.json.display()));
     Ok(())
 }
 

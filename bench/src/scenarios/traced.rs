@@ -30,13 +30,13 @@ const PURPOSES: [(&str, &[&str]); 3] = [
 ];
 
 pub(super) fn instructions_metric() -> Metric {
-    metric("instructions/64/50", "64 B x 50", Unit::InstructionsPerMessage)
+    metric("instructions/64/50", "instructions, 64 B x 50", Unit::InstructionsPerMessage)
 }
 
 pub(super) fn system_call_metrics() -> Vec<Metric> {
-    let all = metric("syscalls/64/64/all", "64 B x 64, all", Unit::SystemCallsPerMessage);
+    let all = metric("syscalls/64/64/all", "system calls, 64 B x 64", Unit::SystemCallsPerMessage);
     let parts = PURPOSES.iter().map(|(purpose, _)| {
-        metric(format!("syscalls/64/64/{purpose}"), format!("64 B x 64, {purpose}"), Unit::SystemCallsPerMessage)
+        metric(format!("syscalls/64/64/{purpose}"), format!("of them {purpose}"), Unit::SystemCallsPerMessage)
     });
     std::iter::once(all).chain(parts).collect()
 }
