@@ -23,6 +23,8 @@ pub(crate) struct End {
     header: RefCell<Vec<u8>>,
     /// What produces for it.
     pub(crate) spring: RefCell<Option<Rc<Spring>>>,
+    /// Whether anything does.
+    pub(crate) has_producer: Cell<bool>,
 
     pub(crate) made: Cell<bool>,
     pub(crate) read_lost: Cell<bool>,
@@ -60,7 +62,8 @@ impl End {
 
     /// Whether what is written now is sent.
     pub(crate) fn accepts_writes(&self) -> bool {
-        self.lives() && !self.aborting.get() && !self.losing_write.get()
+        let open = !self.losing_write.get() || self.has_producer.get() && !self.write_lost.get();
+        self.lives() && !self.aborting.get() && open
     }
 
     /// Bytes have arrived here.

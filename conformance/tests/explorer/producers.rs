@@ -38,6 +38,7 @@ pub(crate) fn register(world: &Rc<World>, reactor: &Reactor, end: &Rc<End>) {
     if transport.register_producer(producer).is_err() {
         return;
     }
+    end.has_producer.set(true);
     world.expect(end.lives() || spring.stopped.get(), || format!("the late producer of end {} lives", end.number));
     if end.lives() {
         *end.spring.borrow_mut() = Some(spring.clone());
@@ -50,6 +51,7 @@ pub(crate) fn register(world: &Rc<World>, reactor: &Reactor, end: &Rc<End>) {
 /// Whoever produces for `end` does so no more.
 pub(crate) fn unregister(end: &End, transport: &Transport) {
     end.spring.take();
+    end.has_producer.set(false);
     transport.unregister_producer();
 }
 
@@ -59,6 +61,7 @@ fn forward(world: &Rc<World>, end: &Rc<End>) {
     let Some(source) = other.transport.borrow().clone() else { return };
     if other.number != end.number && transport.register_producer(source).is_ok() {
         other.is_producer.set(true);
+        end.has_producer.set(true);
     }
 }
 
