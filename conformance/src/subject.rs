@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ropewalk::sys::{EventProvider, providers};
 use ropewalk::testing::{Faults, MemoryReactor, Simulated};
@@ -89,7 +90,9 @@ impl Subject {
     pub fn unix_path(&self) -> PathBuf {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        std::env::temp_dir().join(format!("ropewalk-{}-{number}.sock", std::process::id()))
+        // Process numbers come again: a run that was ended may have left a socket with ours.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("this is after 1970").as_nanos();
+        std::env::temp_dir().join(format!("ropewalk-{now:x}-{}-{number}.sock", std::process::id()))
     }
 }
 

@@ -12,6 +12,8 @@ impl Scratch {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("ropewalk-cli-{}-{number}", std::process::id()));
+        // Process numbers come again: a run that was ended may have left a directory with ours.
+        let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).expect("a new directory");
         Scratch(path.canonicalize().expect("it is there"))
     }

@@ -161,6 +161,8 @@ mod tests {
     impl Place {
         fn new(name: &str) -> Place {
             let path = std::env::temp_dir().join(format!("ropewalk-lock-{}-{name}", process::id()));
+            // Process numbers come again: a run that was ended may have left a directory with ours.
+            let _ = fs::remove_dir_all(&path);
             fs::create_dir(&path).unwrap();
             Place(path)
         }

@@ -191,6 +191,8 @@ impl Directory {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("ropewalk-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
+        // Process numbers come again: a run that was ended may have left a directory with ours.
+        let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir(&path).unwrap();
         Directory(path)
     }
