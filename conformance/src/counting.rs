@@ -212,7 +212,7 @@ impl EventProvider for Counting {
         Waker::new(Arc::new(CountingWake { waker: self.provider.waker(), counts: self.counts.clone() }))
     }
 
-    fn foreign(&self) -> Option<RawIo> {
+    fn foreign(&mut self) -> Option<RawIo> {
         self.provider.foreign()
     }
 }

@@ -17,6 +17,10 @@ conformance!(poll = kernel("poll");
 conformance!(epoll = kernel("epoll");
     core, time, threads, host, resolver, task, real_time, signals, fd_set, foreign,
     streams, closing, callbacks, producers, connectors, ports, tcp, unix_streams);
+#[cfg(target_os = "linux")]
+conformance!(uring = kernel("uring");
+    core, time, threads, host, resolver, task, real_time, signals, fd_set, foreign,
+    streams, closing, callbacks, producers, connectors, ports, tcp, unix_streams);
 
 /// A provider of this system, with the program that plays scenarios in a process of their own.
 #[cfg(unix)]

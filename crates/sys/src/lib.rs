@@ -12,6 +12,8 @@ pub mod signals;
 #[cfg(unix)]
 mod socket;
 mod unix_lock;
+#[cfg(target_os = "linux")]
+mod uring;
 mod waker;
 
 pub use fork::forks;

@@ -111,7 +111,8 @@ pub trait EventProvider: Send {
 
     /// Hands over what the outbox holds, removing from it what was taken.
     ///
-    /// After [`Sent::Some`] the key reports [`Ready::WRITE`] once when more can go.
+    /// After [`Sent::Some`] the key reports [`Ready::WRITE`] once when more can go. What was taken may leave with the next
+    /// `wait`, or with the end of the key, and not before.
     ///
     /// # Errors
     /// Why the connection broke.
@@ -180,7 +181,9 @@ pub trait EventProvider: Send {
     fn waker(&self) -> Waker;
 
     /// What a host loop can watch: readable when `wait` would report something.
-    fn foreign(&self) -> Option<RawIo>;
+    ///
+    /// A provider that collects requests for its next wait stops collecting when this is called.
+    fn foreign(&mut self) -> Option<RawIo>;
 }
 
 bitflags! {

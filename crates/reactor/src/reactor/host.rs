@@ -56,7 +56,7 @@ impl Reactor {
     /// The descriptor that is readable when [`wait`](Reactor::wait) would report something; `None` where the provider
     /// has none (select, poll, the simulated network).
     pub fn foreign(&self) -> Option<RawIo> {
-        self.0.provider(|provider| provider.foreign()).ok().flatten()
+        self.0.provider(EventProvider::foreign).ok().flatten()
     }
 
     /// When the next delayed call is due.

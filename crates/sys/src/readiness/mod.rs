@@ -317,7 +317,7 @@ impl<S: Selector> EventProvider for Readiness<S> {
         self.bell.waker()
     }
 
-    fn foreign(&self) -> Option<RawIo> {
+    fn foreign(&mut self) -> Option<RawIo> {
         let foreign = self.selector.foreign()?;
         self.bell.watch();
         Some(foreign)

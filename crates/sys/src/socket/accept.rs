@@ -21,7 +21,7 @@ pub(crate) fn next(port: BorrowedFd<'_>) -> io::Result<Option<(OwnedFd, Address)
 }
 
 /// Errors after which the next connection is as good as ever: accept(2), "Error handling".
-fn concerns_one_connection(error: Errno) -> bool {
+pub(crate) fn concerns_one_connection(error: Errno) -> bool {
     const NETWORK: [Errno; 7] = [
         Errno::NETDOWN,
         Errno::PROTO,

@@ -91,6 +91,11 @@ impl Bench {
         events
     }
 
+    /// Has everything leave that the provider keeps for its next wait.
+    pub(crate) fn let_leave(&mut self) {
+        assert_eq!(self.wait(Duration::ZERO), []);
+    }
+
     /// Everything that is reported before the system has nothing more to say for a moment.
     ///
     /// It also checks that the waits block: nothing unwanted ends them again and again.

@@ -35,6 +35,8 @@ macro_rules! every_provider {
     ($($specifications:tt)+) => {
         #[cfg(target_os = "linux")]
         provider! { epoll; $($specifications)+ }
+        #[cfg(target_os = "linux")]
+        provider! { uring; $($specifications)+ }
         provider! { poll; $($specifications)+ }
         provider! { select; $($specifications)+ }
     };

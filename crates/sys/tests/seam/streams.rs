@@ -20,6 +20,7 @@ pub(crate) fn bytes_go_both_ways(bench: &mut Bench) {
         let mut outbox = Outbox::new();
         outbox.write(b"pong");
         assert_eq!(bench.provider.send(key, &mut outbox).unwrap(), Sent::All);
+        bench.let_leave();
         let mut answer = [0; 4];
         peer.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"pong");
@@ -133,7 +134,7 @@ pub(crate) fn writing_to_a_broken_connection_is_an_error_and_no_signal(bench: &m
     let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     assert_kind(bench.provider.send_slice(key, b"x"), ErrorKind::BrokenPipe);
     let mut outbox = Outbox::new();
-    outbox.write_bytes(Bytes::from(vec![1; 2000]));
+    outbox.write_bytes(Bytes::from(vec![1; 20_000]));
     outbox.write(b"and a second slice");
     assert_kind(bench.provider.send(key, &mut outbox), ErrorKind::BrokenPipe);
     // SAFETY: this is the disposition that stood before.

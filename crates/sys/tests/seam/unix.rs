@@ -100,10 +100,12 @@ pub(crate) fn the_last_bytes_before_a_hang_up_promise_more(bench: &mut Bench) {
     drop(peer);
     bench.provider.set_reading(key, true).unwrap();
     let hung_up = bench.expect(key, Ready::READ).ready.contains(Ready::HANGUP);
-    assert_eq!(hung_up, bench.provider.name() != "select", "select cannot tell");
+    let name = bench.provider.name();
+    assert_eq!(hung_up, ["epoll", "poll"].contains(&name), "{name}");
     match bench.provider.receive(key, &mut bench.scratch).unwrap() {
-        Received::Filled(3) => assert!(hung_up),
-        Received::Drained(3) => assert!(!hung_up),
+        // io_uring has seen the end itself, which may be that of one direction.
+        Received::Filled(3) => assert!(hung_up || name == "uring"),
+        Received::Drained(3) => assert_eq!(name, "select", "select cannot tell"),
         other => panic!("{other:?}"),
     }
     assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Eof)));

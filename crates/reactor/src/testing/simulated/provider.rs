@@ -155,7 +155,7 @@ impl EventProvider for Simulated {
         self.0.waker()
     }
 
-    fn foreign(&self) -> Option<RawIo> {
+    fn foreign(&mut self) -> Option<RawIo> {
         None
     }
 }

@@ -1,0 +1,228 @@
+//! Operations begin, and are asked to end.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use io_uring::{opcode, squeue, types};
+use ropewalk_proto::Key;
+use rustix::io::{DupFlags, fcntl_dupfd_cloexec};
+
+use super::buffers::{Buffers, GROUP};
+use super::operation::{Linger, Operation, Verb};
+use super::ring::{Ring, Setup};
+use super::source::{Connection, What};
+use super::{Uring, token};
+use crate::io_handle::RawIo;
+use crate::provider::{Events, Interest};
+
+/// How long a closed connection waits for room for its last bytes: the lingering close of DESIGN.
+static PATIENCE: types::Timespec = types::Timespec::new().sec(30);
+
+impl Uring {
+    /// Begins what a source wants and does not have.
+    pub(super) fn arm(&mut self, key: Key) {
+        let Some(source) = self.sources.get_mut(key).filter(|_| !self.ending) else { return };
+        if matches!(&source.what, What::Connection(connection) if connection.hung_up) {
+            if let Some(operation) = source.stream {
+                return self.cancel(operation);
+            }
+        }
+        let fd = types::Fd(source.raw_fd());
+        if source.stream.is_none() && source.wants_stream() {
+            let (entry, verb) = match &source.what {
+                What::Port(_) => (accept(fd), Verb::Accept),
+                _ => (opcode::RecvMulti::new(fd, GROUP).build(), Verb::Receive),
+            };
+            let operation = self.operations.insert(Operation { source: key, verb, cancelled: false });
+            source.stream = Some(operation);
+            self.ring.push(entry.user_data(token::of_operation(operation)));
+        }
+        if source.hangup.is_none() && source.wants_hangup() {
+            let operation = self.operations.insert(Operation { source: key, verb: Verb::Hangup, cancelled: false });
+            source.hangup = Some(operation);
+            let entry = poll(fd, Interest::empty());
+            self.ring.push(entry.user_data(token::of_operation(operation)));
+        }
+        let interest = source.wants_poll();
+        if source.poll.is_none() && !interest.is_empty() {
+            let operation = self.operations.insert(Operation { source: key, verb: Verb::Poll, cancelled: false });
+            source.poll = Some(operation);
+            self.ring.push(poll(fd, interest).user_data(token::of_operation(operation)));
+        }
+    }
+
+    /// Asks for the end of an operation, which lives until its last completion.
+    pub(super) fn cancel(&mut self, operation: Key) {
+        let Some(entry) = self.operations.get_mut(operation) else { return };
+        if !std::mem::replace(&mut entry.cancelled, true) {
+            let cancel = opcode::AsyncCancel::new(token::of_operation(operation)).build();
+            self.ring.push(cancel.user_data(token::IGNORED).flags(squeue::Flags::SKIP_SUCCESS));
+        }
+    }
+
+    pub(super) fn cancel_poll(&mut self, key: Key) {
+        if let Some(operation) = self.sources.get(key).and_then(|source| source.poll) {
+            self.cancel(operation);
+        }
+    }
+
+    /// Nobody reads a source any more: what it holds of the ring's buffers is moved out, and before the loop waits its
+    /// stream is cancelled, unless it is wanted again by then.
+    pub(super) fn set_aside(&mut self, key: Key) {
+        let Some(source) = self.sources.get_mut(key) else { return };
+        if let What::Connection(connection) = &mut source.what {
+            hold(&mut self.buffers, connection);
+        }
+        if source.stream.is_some() {
+            self.unwanted.push(key);
+        }
+    }
+
+    pub(super) fn cancel_unwanted(&mut self) {
+        while let Some(key) = self.unwanted.pop() {
+            let Some(source) = self.sources.get(key) else { continue };
+            if let Some(operation) = source.stream.filter(|_| !source.wants_stream()) {
+                self.cancel(operation);
+            }
+        }
+    }
+
+    pub(super) fn poll_bell(&mut self) {
+        if !std::mem::replace(&mut self.bell_is_polled, true) {
+            let fd = types::Fd(self.bell.fd().as_raw_fd());
+            self.ring.push(poll(fd, Interest::READ).user_data(token::RUNG));
+        }
+    }
+
+    /// Waits for room for the last bytes of a closed connection.
+    pub(super) fn linger(&mut self, source: Key, linger: Box<Linger>) {
+        let fd = types::Fd(linger.fd.as_raw_fd());
+        let operation = self.operations.insert(Operation { source, verb: Verb::Linger(linger), cancelled: false });
+        let entry = poll(fd, Interest::WRITE).user_data(token::of_operation(operation));
+        self.ring.push(entry.flags(squeue::Flags::IO_LINK));
+        self.ring.push(opcode::LinkTimeout::new(&raw const PATIENCE).build().user_data(token::IGNORED));
+    }
+
+    /// More buffers, if there were too few.
+    pub(super) fn grow_if_dry(&mut self) {
+        if !std::mem::take(&mut self.ran_dry) {
+            return;
+        }
+        if self.buffers.grow() {
+            tracing::debug!(buffers = self.buffers.count(), "the receive buffers ran dry; now there are more");
+        } else {
+            tracing::debug!(buffers = self.buffers.count(), "the receive buffers ran dry, and there may be no more");
+        }
+    }
+
+    /// What `foreign` promises: everything is submitted, and what is known already makes the descriptor readable.
+    pub(super) fn keep_up_hosted(&mut self) -> io::Result<()> {
+        self.cancel_unwanted();
+        self.poll_bell();
+        self.look_again();
+        self.enter(None)?;
+        if self.look_again() || self.rung { self.nudge() } else { Ok(()) }
+    }
+
+    /// The same at the end of a wait: what was reported may not be taken, and watched descriptors must be polled again.
+    pub(super) fn leave_to_host(&mut self, events: &Events) -> io::Result<()> {
+        if events.is_empty() { self.keep_up_hosted() } else { self.nudge() }
+    }
+
+    /// Leaves a completion in the queue, which makes the ring readable.
+    fn nudge(&mut self) -> io::Result<()> {
+        self.ring.push(opcode::Nop::new().build().user_data(token::IGNORED));
+        self.ring.enter(None).map(drop)
+    }
+
+    /// The descriptor that a host loop watches: a copy, because a new ring must come under the same number.
+    pub(super) fn foreign_fd(&mut self) -> io::Result<RawIo> {
+        if self.foreign.is_none() {
+            self.foreign = Some(fcntl_dupfd_cloexec(self.ring_fd(), 0)?);
+        }
+        Ok(self.foreign.as_ref().map_or(-1, AsRawFd::as_raw_fd))
+    }
+
+    fn ring_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the ring keeps it open for as long as it is borrowed.
+        unsafe { BorrowedFd::borrow_raw(self.ring.fd()) }
+    }
+
+    /// A wait was moved to another thread than the first, which DEFER_TASKRUN forbids, or a host loop sleeps on the ring,
+    /// which it does not wake: from here on both are possible, at a price.
+    pub(super) fn go_plain(&mut self) -> io::Result<()> {
+        if self.ending {
+            return Err(io::Error::from_raw_os_error(libc::EEXIST));
+        }
+        if self.ring.setup() == Setup::Plain {
+            return Ok(());
+        }
+        tracing::debug!("io_uring goes on without DEFER_TASKRUN");
+        // They are in shared memory, for whatever thread.
+        self.take_completions();
+        let ring = Ring::open(Setup::Plain)?;
+        self.batch.reset(true);
+        self.replace_ring(ring, true)
+    }
+
+    /// Goes on with another ring, which knows of nothing yet.
+    pub(super) fn replace_ring(&mut self, ring: Ring, lingers: bool) -> io::Result<()> {
+        let buffers = Buffers::new(&ring)?;
+        let keys: Vec<_> = self.sources.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.forget_operations(key);
+        }
+        let inherited = self.ring.is_inherited();
+        drop(std::mem::replace(&mut self.ring, ring));
+        if let Some(mut foreign) = self.foreign.take() {
+            rustix::io::dup3(self.ring_fd(), &mut foreign, DupFlags::CLOEXEC)?;
+            self.foreign = Some(foreign);
+        }
+        let mut old = std::mem::replace(&mut self.buffers, buffers);
+        // In a child they are a copy that no kernel knows; elsewhere what the old ring was doing ends some time later.
+        if !inherited {
+            old.never_free();
+        }
+        self.bell_is_polled = false;
+        self.poll_bell();
+        let operations: Vec<_> = self.operations.iter().map(|(key, _)| key).collect();
+        for key in operations {
+            let Some(Operation { source, verb, .. }) = self.operations.remove(key) else { continue };
+            if let (Verb::Linger(linger), true) = (verb, lingers) {
+                self.linger(source, linger);
+            }
+        }
+        self.look_again();
+        Ok(())
+    }
+
+    fn forget_operations(&mut self, key: Key) {
+        let Some(source) = self.sources.get_mut(key) else { return };
+        (source.stream, source.poll, source.hangup) = (None, None, None);
+        match &mut source.what {
+            What::Connection(connection) => hold(&mut self.buffers, connection),
+            What::Port(_) | What::Watched(_) => {}
+        }
+        self.look_at(key);
+    }
+}
+
+/// Moves what a connection holds of the ring's buffers into memory of its own.
+pub(super) fn hold(buffers: &mut Buffers, connection: &mut Connection) {
+    buffers.take_all(&mut connection.chain, &mut connection.held);
+}
+
+fn accept(fd: types::Fd) -> squeue::Entry {
+    opcode::AcceptMulti::new(fd).flags(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC).build()
+}
+
+/// A poll, which is for hang-ups and errors too.
+fn poll(fd: types::Fd, interest: Interest) -> squeue::Entry {
+    let mut flags = 0;
+    for (part, flag) in [(Interest::READ, libc::POLLIN), (Interest::WRITE, libc::POLLOUT)] {
+        if interest.contains(part) {
+            flags |= flag as u32;
+        }
+    }
+    opcode::PollAdd::new(fd, flags).build()
+}

@@ -1,0 +1,241 @@
+//! What the kernel has done reaches the sources.
+
+use std::io;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+
+use io_uring::cqueue;
+use ropewalk_proto::Key;
+use rustix::io::Errno;
+use rustix::net::{Shutdown, shutdown};
+
+use super::Uring;
+use super::arming::hold;
+use super::operation::{Linger, Verb};
+use super::ring::Completion;
+use super::source::{ACCEPTED_MOST, Connection, End, Unsent, What};
+use super::token::{Owner, owner};
+use crate::provider::Ready;
+use crate::socket::{accept, transfer};
+
+impl Uring {
+    /// Empties the completion queue.
+    pub(super) fn take_completions(&mut self) {
+        let mut completions = std::mem::take(&mut self.completions);
+        self.ring.reap(&mut completions);
+        for completion in completions.drain(..) {
+            match owner(completion.token) {
+                Owner::Operation(key) => self.operation_completed(key, completion),
+                Owner::Send(index) => self.send_complained(index, completion.result),
+                Owner::Bell => self.bell_rang(),
+                Owner::Nobody => {}
+            }
+        }
+        self.completions = completions;
+    }
+
+    fn operation_completed(&mut self, key: Key, completion: Completion) {
+        let Some(operation) = self.operations.get(key) else { return self.give_back(completion) };
+        let source = operation.source;
+        let ended = !cqueue::more(completion.flags);
+        match operation.verb {
+            Verb::Receive => self.received(source, completion, ended),
+            Verb::Accept => self.accepted(source, completion.result, ended),
+            // Of an older interest.
+            Verb::Poll if operation.cancelled => self.polled(source, key, -libc::ECANCELED),
+            Verb::Poll => self.polled(source, key, completion.result),
+            Verb::Hangup => self.hung_up(source, completion.result),
+            Verb::Linger(_) => {}
+        }
+        if ended {
+            if let Some(operation) = self.operations.remove(key) {
+                if let Verb::Linger(linger) = operation.verb {
+                    self.lingered(source, linger, completion.result);
+                }
+            }
+        }
+    }
+
+    /// The buffer of a receive that nobody waits for.
+    fn give_back(&mut self, completion: Completion) {
+        if let Some(id) = cqueue::buffer_select(completion.flags) {
+            self.buffers.returned(id);
+        }
+    }
+
+    fn received(&mut self, key: Key, completion: Completion, ended: bool) {
+        let Some(source) = self.sources.get_mut(key) else { return self.give_back(completion) };
+        if ended {
+            source.stream = None;
+        }
+        let reads = source.reads();
+        let What::Connection(connection) = &mut source.what else { return self.give_back(completion) };
+        match (completion.result, cqueue::buffer_select(completion.flags)) {
+            (count @ 1.., Some(id)) => {
+                self.buffers.append(&mut connection.chain, id, count as usize);
+                if !reads {
+                    hold(&mut self.buffers, connection);
+                }
+            }
+            (result, buffer) => {
+                match -result {
+                    0 => connection.end_with(End::Eof),
+                    libc::ENOBUFS => self.ran_dry = true,
+                    libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
+                    number => connection.end_with(End::Broken(number)),
+                }
+                if let Some(id) = buffer {
+                    self.buffers.returned(id);
+                }
+            }
+        }
+        self.look_at(key);
+    }
+
+    fn accepted(&mut self, key: Key, result: i32, ended: bool) {
+        // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
+        let socket = (result >= 0).then(|| unsafe { OwnedFd::from_raw_fd(result) });
+        // Of a port that was closed meanwhile: so is the connection.
+        let Some(source) = self.sources.get_mut(key) else { return };
+        if ended {
+            source.stream = None;
+        }
+        let Ok(port) = source.as_port() else { return };
+        match (socket, -result) {
+            (Some(socket), _) => port.accepted.push_back(socket),
+            (None, libc::ECANCELED | libc::EAGAIN) => {}
+            (None, number) if accept::concerns_one_connection(Errno::from_raw_os_error(number)) => {}
+            (None, number) => port.error = Some(number),
+        }
+        if port.accepted.len() >= ACCEPTED_MOST {
+            self.unwanted.push(key);
+        }
+        self.look_at(key);
+    }
+
+    fn polled(&mut self, key: Key, operation: Key, result: i32) {
+        let Some(source) = self.sources.get_mut(key) else { return };
+        if source.poll == Some(operation) {
+            source.poll = None;
+        }
+        if result != -libc::ECANCELED {
+            match &mut source.what {
+                What::Connection(connection) => connection.has_room(),
+                What::Watched(watched) => {
+                    let armed = source.wanted.into();
+                    watched.fired |= seen(result, armed);
+                }
+                What::Port(_) => {}
+            }
+        }
+        self.look_at(key);
+    }
+
+    /// The other end hung up. If the receive has not noticed when all completions are taken, it makes room for `receive`.
+    fn hung_up(&mut self, key: Key, result: i32) {
+        let Some(source) = self.sources.get_mut(key) else { return };
+        source.hangup = None;
+        if let Ok(connection) = source.as_connection() {
+            connection.hung_up |= result != -libc::ECANCELED;
+        }
+        self.look_at(key);
+    }
+
+    /// A send of the batch was cut short or failed.
+    fn send_complained(&mut self, index: u32, result: i32) {
+        let Some((send, bytes)) = self.batch.send(index) else { return };
+        let Some(source) = self.sources.get_mut(send.key) else { return };
+        let Ok(connection) = source.as_connection() else { return };
+        let sent = match -result {
+            ..=0 => result as usize,
+            libc::EAGAIN | libc::EINTR | libc::ENOMEM | libc::ENOBUFS => 0,
+            number => {
+                connection.end = End::Broken(number);
+                bytes.len()
+            }
+        };
+        if sent < bytes.len() {
+            let bytes = bytes[sent..].to_vec();
+            connection.unsent = Some(Box::new(Unsent { bytes, sent: 0, shutdown: false }));
+            connection.writable = false;
+        }
+        self.look_at(send.key);
+    }
+
+    fn bell_rang(&mut self) {
+        self.bell_is_polled = false;
+        self.rung = true;
+        self.bell.drain();
+    }
+
+    /// A closed connection has room for its last bytes, or has waited long enough.
+    fn lingered(&mut self, source: Key, mut linger: Box<Linger>, result: i32) {
+        let finished = linger.unsent.send(&linger.fd);
+        if result != -libc::ECANCELED && !self.ending && matches!(finished, Ok(false)) {
+            self.linger(source, linger);
+        }
+    }
+}
+
+impl Connection {
+    fn end_with(&mut self, end: End) {
+        if self.end == End::Open {
+            self.end = end;
+        }
+    }
+
+    /// The peer has taken something: what is unsent comes first.
+    fn has_room(&mut self) {
+        let Some(unsent) = &mut self.unsent else {
+            self.writable = true;
+            return;
+        };
+        match unsent.send(&self.fd) {
+            Ok(true) => {
+                self.unsent = None;
+                self.writable = true;
+            }
+            Ok(false) => {}
+            Err(error) => {
+                self.end = End::Broken(error.raw_os_error().unwrap_or(libc::EIO));
+                self.unsent = None;
+            }
+        }
+    }
+}
+
+impl Unsent {
+    /// Sends what goes at once, and says whether that was the rest; then the direction may end.
+    fn send(&mut self, fd: &OwnedFd) -> io::Result<bool> {
+        self.sent += transfer::send_slice(fd.as_fd(), &self.bytes[self.sent..])?;
+        if self.sent < self.bytes.len() {
+            return Ok(false);
+        }
+        if self.shutdown {
+            shutdown(fd, Shutdown::Write)?;
+        }
+        Ok(true)
+    }
+}
+
+/// What a poll saw, in the seam's words.
+fn seen(result: i32, armed: Ready) -> Ready {
+    if result < 0 {
+        return if result == -libc::EBADF { Ready::GONE } else { Ready::ERROR | armed };
+    }
+    let mut ready = Ready::empty();
+    let flags = [
+        (libc::POLLIN, Ready::READ),
+        (libc::POLLOUT, Ready::WRITE),
+        (libc::POLLHUP, Ready::HANGUP),
+        (libc::POLLERR, Ready::ERROR),
+        (libc::POLLNVAL, Ready::GONE),
+    ];
+    for (flag, part) in flags {
+        ready.set(part, result & i32::from(flag) != 0);
+    }
+    if ready.intersects(Ready::HANGUP | Ready::ERROR) {
+        // The next read or write takes the bytes before the hang-up, then the hang-up or the error.
+        ready |= armed;
+    }
+    ready
+}

@@ -1,0 +1,244 @@
+//! The pair of queues that is shared with the kernel.
+//!
+//! Entries are collected in memory of our own and reach the shared queue only on the way into the kernel: in the child of
+//! a fork the shared memory is still the parent's, and must not be touched.
+//!
+//! Two set-ups:
+//! - `Deferred`: completions are made in `io_uring_enter` and nowhere else (DEFER_TASKRUN), by the one thread that first
+//!   entered (SINGLE_ISSUER). Anything less loses to epoll. Another thread that enters is told EEXIST.
+//! - `Plain`: any thread may enter, and completions are made while a host loop sleeps, so that it wakes.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use io_uring::types::{SubmitArgs, Timespec};
+use io_uring::{EnterFlags, IoUring, Parameters, Probe, opcode, squeue};
+
+use crate::fork::forks;
+
+/// What one system call takes along; more is submitted by further calls.
+const ENTRIES: u32 = 256;
+
+/// Room for what arrives between two turns: an accept or a receive goes on completing by itself.
+const COMPLETIONS: u32 = 4096;
+
+/// How an instance is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Setup {
+    Deferred,
+    Plain,
+}
+
+/// One entry of the completion queue.
+#[derive(Clone, Copy)]
+pub(super) struct Completion {
+    pub(super) token: u64,
+    pub(super) result: i32,
+    pub(super) flags: u32,
+}
+
+/// How an enter ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entered {
+    Done,
+    Interrupted,
+}
+
+pub(super) struct Ring {
+    io: IoUring,
+    setup: Setup,
+    /// An instance that is not enabled yet belongs to no thread.
+    enabled: bool,
+    queued: Vec<squeue::Entry>,
+    /// What every enter says.
+    flags: EnterFlags,
+    /// The process that the instance belongs to, as a count of forks.
+    forks: u64,
+}
+
+impl Ring {
+    pub(super) fn open(setup: Setup) -> io::Result<Ring> {
+        Ring::with_completions(setup, COMPLETIONS)
+    }
+
+    /// An instance whose completion queue has that many places.
+    pub(super) fn with_completions(setup: Setup, completions: u32) -> io::Result<Ring> {
+        let mut builder = IoUring::builder();
+        builder.setup_clamp().setup_submit_all().setup_cqsize(completions);
+        if setup == Setup::Deferred {
+            builder.setup_single_issuer().setup_defer_taskrun().setup_r_disabled();
+        }
+        let io: IoUring =
+            builder.build(ENTRIES.min(completions)).map_err(|error| explained("io_uring_setup", error))?;
+        check_features(io.params())?;
+        check_operations(&io)?;
+        let mut flags = EnterFlags::GETEVENTS;
+        // Without it an idle loop counts as waiting for a disk.
+        flags.set(EnterFlags::NO_IOWAIT, io.params().is_feature_no_iowait());
+        let ring = Ring { io, setup, enabled: setup == Setup::Plain, queued: Vec::new(), flags, forks: forks() };
+        ring.check_enter()?;
+        Ok(ring)
+    }
+
+    /// A sandbox may allow the set-up and deny the rest.
+    fn check_enter(&self) -> io::Result<()> {
+        // SAFETY: nothing is submitted, so no memory of ours is read.
+        let outcome = unsafe { self.io.submitter().enter::<()>(0, 0, 0, None) };
+        match outcome {
+            Ok(_) => Ok(()),
+            // It is not enabled yet.
+            Err(error) if error.raw_os_error() == Some(libc::EBADFD) => Ok(()),
+            Err(error) => Err(explained("io_uring_enter", error)),
+        }
+    }
+
+    pub(super) fn setup(&self) -> Setup {
+        self.setup
+    }
+
+    /// Whether an enter was refused because another thread entered first.
+    pub(super) fn is_anothers(&self, error: &io::Error) -> bool {
+        self.setup == Setup::Deferred && error.raw_os_error() == Some(libc::EEXIST)
+    }
+
+    /// Whether this is a child that has not made an instance of its own.
+    pub(super) fn is_inherited(&self) -> bool {
+        self.forks != forks()
+    }
+
+    /// Queues an entry for the next enter.
+    ///
+    /// Whatever it points to must stay valid until an enter has submitted it, or, for an operation that goes on in the
+    /// kernel, until its last completion.
+    pub(super) fn push(&mut self, entry: squeue::Entry) {
+        self.queued.push(entry);
+    }
+
+    /// Whether one enter submits everything.
+    pub(super) fn fits(&self) -> bool {
+        self.queued.len() <= self.io.params().sq_entries() as usize
+    }
+
+    /// Whether there is something that another enter must submit or fetch.
+    pub(super) fn is_behind(&mut self) -> bool {
+        let submission = self.io.submission();
+        !self.queued.is_empty() || !submission.is_empty() || submission.cq_overflow()
+    }
+
+    /// Submits as much as one system call takes, has the kernel make completions, and, with a `wait`, blocks until there is
+    /// one or the time is over.
+    ///
+    /// # Errors
+    /// EEXIST: the instance belongs to another thread, and nothing was submitted. EBUSY, EAGAIN: completions must be taken
+    /// first. Others: the instance is of no use.
+    pub(super) fn enter(&mut self, wait: Option<Option<Duration>>) -> io::Result<Entered> {
+        if self.is_inherited() {
+            return Err(io::Error::other("this io_uring instance belongs to the parent process"));
+        }
+        if !self.enabled {
+            self.io.submitter().register_enable_rings()?;
+            self.enabled = true;
+        }
+        let to_submit = self.fill();
+        let timespec;
+        let mut arguments = SubmitArgs::new();
+        let mut flags = self.flags | EnterFlags::EXT_ARG;
+        if let Some(Some(timeout)) = wait {
+            timespec = Timespec::from(timeout);
+            arguments = arguments.timespec(&timespec);
+        }
+        let want = u32::from(wait.is_some());
+        if want == 0 {
+            flags.remove(EnterFlags::EXT_ARG);
+        }
+        // SAFETY: whoever pushed the entries keeps what they point to valid. The arguments and their time outlive the call,
+        // and their size is that of the type; without EXT_ARG they stand for no signal mask, so they are not passed.
+        let outcome =
+            unsafe { self.io.submitter().enter(to_submit, want, flags.bits(), (want > 0).then_some(&arguments)) };
+        match outcome.map_err(|error| (error.raw_os_error(), error)) {
+            Ok(_) | Err((Some(libc::ETIME), _)) => Ok(Entered::Done),
+            Err((Some(libc::EINTR), _)) => Ok(Entered::Interrupted),
+            Err((_, error)) => Err(error),
+        }
+    }
+
+    /// Moves entries into the shared queue, and says how many are in it.
+    fn fill(&mut self) -> u32 {
+        let mut submission = self.io.submission();
+        let room = submission.capacity() - submission.len();
+        let count = room.min(self.queued.len());
+        // SAFETY: whoever pushed the entries keeps what they point to valid.
+        let pushed = unsafe { submission.push_multiple(&self.queued[..count]) };
+        if pushed.is_ok() {
+            self.queued.drain(..count);
+        }
+        submission.len() as u32
+    }
+
+    /// Takes everything out of the completion queue.
+    pub(super) fn reap(&mut self, completions: &mut Vec<Completion>) {
+        if self.is_inherited() {
+            return;
+        }
+        completions.extend(self.io.completion().map(|entry| Completion {
+            token: entry.user_data(),
+            result: entry.result(),
+            flags: entry.flags(),
+        }));
+    }
+
+    pub(super) fn fd(&self) -> RawFd {
+        self.io.as_raw_fd()
+    }
+
+    pub(super) fn submitter(&self) -> io_uring::Submitter<'_> {
+        self.io.submitter()
+    }
+}
+
+fn check_features(parameters: &Parameters) -> io::Result<()> {
+    let features = [
+        (parameters.is_feature_ext_arg(), "a timeout for each wait"),
+        (parameters.is_feature_nodrop(), "a completion queue that loses nothing"),
+        (parameters.is_feature_skip_cqe_on_success(), "operations that are silent about success"),
+    ];
+    match features.iter().find(|(present, _)| !present) {
+        Some((_, missing)) => Err(unsupported(&format!("this kernel's io_uring lacks {missing}"))),
+        None => Ok(()),
+    }
+}
+
+fn check_operations(io: &IoUring) -> io::Result<()> {
+    let mut probe = Probe::new();
+    io.submitter().register_probe(&mut probe).map_err(|error| explained("io_uring_register", error))?;
+    let operations = [
+        (opcode::AcceptMulti::CODE, "ACCEPT"),
+        (opcode::AsyncCancel::CODE, "ASYNC_CANCEL"),
+        (opcode::LinkTimeout::CODE, "LINK_TIMEOUT"),
+        (opcode::Nop::CODE, "NOP"),
+        (opcode::PollAdd::CODE, "POLL_ADD"),
+        (opcode::RecvMulti::CODE, "RECV"),
+        (opcode::Send::CODE, "SEND"),
+    ];
+    match operations.iter().find(|(code, _)| !probe.is_supported(*code)) {
+        Some((_, name)) => Err(unsupported(&format!("this kernel's io_uring lacks the operation {name}"))),
+        None => Ok(()),
+    }
+}
+
+/// What a refusal means, for whoever asked for io_uring by its name.
+pub(super) fn explained(call: &str, error: io::Error) -> io::Error {
+    let meaning = match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => "denied by kernel.io_uring_disabled or by a sandbox",
+        Some(libc::ENOSYS) => "this kernel has no io_uring, or a sandbox hides it",
+        Some(libc::ENOMEM) => "not enough memory may be locked, see RLIMIT_MEMLOCK",
+        Some(libc::EINVAL) => "this kernel's io_uring is too old: Linux 6.1 is needed",
+        _ => return io::Error::new(error.kind(), format!("{call}: {error}")),
+    };
+    io::Error::new(error.kind(), format!("{call}: {meaning} ({error})"))
+}
+
+fn unsupported(message: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, message)
+}

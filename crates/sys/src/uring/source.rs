@@ -1,0 +1,274 @@
+//! What a key names, and an operation that goes on for it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use ropewalk_proto::Key;
+
+use super::batch::Place;
+use super::buffers::Chain;
+use crate::provider::{Interest, Ready};
+use crate::socket::file::SocketFile;
+
+/// A port that has accepted that many connections which nobody takes stops accepting.
+pub(super) const ACCEPTED_MOST: usize = 256;
+
+pub(super) struct Source {
+    pub(super) what: What,
+    /// What the owner of the key waits for; a connection's WRITE is in [`Connection`].
+    pub(super) wanted: Interest,
+    /// The receive or accept that goes on by itself.
+    pub(super) stream: Option<Key>,
+    /// The poll that is under way.
+    pub(super) poll: Option<Key>,
+    /// The poll for the hang-up of a connection that is read.
+    pub(super) hangup: Option<Key>,
+    /// Whether it is among those that the next wait looks at.
+    pub(super) due: bool,
+}
+
+pub(super) enum What {
+    Connection(Connection),
+    Port(Box<Port>),
+    Watched(Watched),
+}
+
+pub(super) struct Connection {
+    pub(super) fd: OwnedFd,
+    /// Bytes that arrived while nobody read; they come before the chain. Empty, and then without memory, for most.
+    pub(super) held: VecDeque<u8>,
+    pub(super) chain: Chain,
+    pub(super) end: End,
+    /// The other end hung up, and the receive may not notice (`operation.rs`): from here on `receive` asks the system.
+    pub(super) hung_up: bool,
+    /// What was taken from an outbox and the system did not take.
+    pub(super) unsent: Option<Box<Unsent>>,
+    /// The owner waits for WRITE.
+    pub(super) awaits_write: bool,
+    /// A poll said that more can be sent, or that the outcome of the attempt is known.
+    pub(super) writable: bool,
+    pub(super) batched: Place,
+}
+
+/// How the receiving direction stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Open,
+    Eof,
+    /// With this error number.
+    Broken(i32),
+}
+
+/// Bytes that wait for the peer to be less slow.
+pub(super) struct Unsent {
+    pub(super) bytes: Vec<u8>,
+    pub(super) sent: usize,
+    /// The sending direction ends behind them.
+    pub(super) shutdown: bool,
+}
+
+pub(super) struct Port {
+    /// Removed before the descriptor is closed, while nobody else can have bound the path again.
+    file: Option<Box<SocketFile>>,
+    fd: OwnedFd,
+    pub(super) accepted: VecDeque<OwnedFd>,
+    pub(super) error: Option<i32>,
+}
+
+pub(super) struct Watched {
+    fd: RawFd,
+    /// What the last poll said, until it is reported.
+    pub(super) fired: Ready,
+}
+
+impl Source {
+    pub(super) fn connection(fd: OwnedFd) -> Source {
+        Source::new(What::Connection(Connection {
+            fd,
+            held: VecDeque::new(),
+            chain: Chain::default(),
+            end: End::Open,
+            hung_up: false,
+            unsent: None,
+            awaits_write: false,
+            writable: false,
+            batched: Place::default(),
+        }))
+    }
+
+    pub(super) fn port(fd: OwnedFd, file: Option<Box<SocketFile>>) -> Source {
+        Source::new(What::Port(Box::new(Port { file, fd, accepted: VecDeque::new(), error: None })))
+    }
+
+    pub(super) fn watched(fd: BorrowedFd<'_>) -> Source {
+        Source::new(What::Watched(Watched { fd: fd.as_raw_fd(), fired: Ready::empty() }))
+    }
+
+    fn new(what: What) -> Source {
+        Source { what, wanted: Interest::empty(), stream: None, poll: None, hangup: None, due: false }
+    }
+
+    /// Makes this process the one that removes a port's file.
+    pub(super) fn claim_file(&self) {
+        if let What::Port(port) = &self.what {
+            port.file.iter().for_each(|file| file.claim());
+        }
+    }
+
+    pub(super) fn raw_fd(&self) -> RawFd {
+        match &self.what {
+            What::Connection(connection) => connection.fd.as_raw_fd(),
+            What::Port(port) => port.fd.as_raw_fd(),
+            What::Watched(watched) => watched.fd,
+        }
+    }
+
+    /// For operations on a socket.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a watched descriptor: only its owner reads and writes it.
+    pub(super) fn socket(&self) -> io::Result<BorrowedFd<'_>> {
+        match &self.what {
+            What::Connection(connection) => Ok(connection.fd.as_fd()),
+            What::Port(port) => Ok(port.fd.as_fd()),
+            What::Watched(_) => Err(not_ours()),
+        }
+    }
+
+    pub(super) fn as_connection(&mut self) -> io::Result<&mut Connection> {
+        match &mut self.what {
+            What::Connection(connection) => Ok(connection),
+            What::Port(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "a port has no bytes")),
+            What::Watched(_) => Err(not_ours()),
+        }
+    }
+
+    pub(super) fn as_port(&mut self) -> io::Result<&mut Port> {
+        match &mut self.what {
+            What::Port(port) => Ok(port),
+            What::Connection(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "a connection accepts nothing")),
+            What::Watched(_) => Err(not_ours()),
+        }
+    }
+
+    pub(super) fn reads(&self) -> bool {
+        self.wanted.contains(Interest::READ)
+    }
+
+    /// Whether a receive or an accept should go on.
+    pub(super) fn wants_stream(&self) -> bool {
+        self.reads()
+            && match &self.what {
+                What::Connection(connection) => connection.end == End::Open && !connection.hung_up,
+                What::Port(port) => port.error.is_none() && port.accepted.len() < ACCEPTED_MOST,
+                What::Watched(_) => false,
+            }
+    }
+
+    /// Whether a hang-up should be polled for.
+    pub(super) fn wants_hangup(&self) -> bool {
+        matches!(self.what, What::Connection(_)) && self.wants_stream()
+    }
+
+    /// What a poll should be for.
+    pub(super) fn wants_poll(&self) -> Interest {
+        match &self.what {
+            What::Connection(connection) if connection.waits_for_room() => Interest::WRITE,
+            What::Watched(watched) if watched.fired.is_empty() => self.wanted,
+            _ => Interest::empty(),
+        }
+    }
+
+    /// What the kernel is doing for it.
+    pub(super) fn operations(&self) -> impl Iterator<Item = Key> + use<> {
+        [self.stream, self.poll, self.hangup].into_iter().flatten()
+    }
+
+    /// What there is to report.
+    pub(super) fn ready(&self) -> Ready {
+        match &self.what {
+            What::Connection(connection) => {
+                let mut ready = Ready::empty();
+                let ended = connection.hung_up && self.stream.is_none();
+                ready.set(Ready::READ, self.reads() && (connection.has_news() || ended));
+                ready.set(Ready::WRITE, connection.awaits_write && connection.may_write());
+                ready
+            }
+            What::Port(port) => {
+                let mut ready = Ready::empty();
+                ready.set(Ready::READ, self.reads() && (port.error.is_some() || !port.accepted.is_empty()));
+                ready
+            }
+            What::Watched(watched) => {
+                let ready = watched.fired - Ready::from(!self.wanted);
+                let matters = ready.intersects(Ready::READ | Ready::WRITE | Ready::GONE);
+                if matters { ready } else { Ready::empty() }
+            }
+        }
+    }
+
+    /// It has been reported.
+    pub(super) fn reported(&mut self) {
+        match &mut self.what {
+            What::Connection(connection) => {
+                if connection.may_write() {
+                    connection.awaits_write = false;
+                }
+            }
+            What::Port(_) => {}
+            What::Watched(watched) => {
+                if watched.fired.contains(Ready::GONE) {
+                    self.wanted = Interest::empty();
+                }
+                watched.fired = Ready::empty();
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Whether nothing stands between the bytes and the one who reads.
+    pub(super) fn is_drained(&self) -> bool {
+        self.held.is_empty() && self.chain.is_empty()
+    }
+
+    fn has_news(&self) -> bool {
+        !self.is_drained() || self.end != End::Open
+    }
+
+    fn may_write(&self) -> bool {
+        (self.writable && self.unsent.is_none()) || matches!(self.end, End::Broken(_))
+    }
+
+    fn waits_for_room(&self) -> bool {
+        !self.writable && (self.awaits_write || self.unsent.is_some())
+    }
+
+    /// Moves held bytes out, and returns how many.
+    pub(super) fn take_held(&mut self, target: &mut [u8]) -> usize {
+        let count = self.held.len().min(target.len());
+        for (place, byte) in target.iter_mut().zip(self.held.drain(..count)) {
+            *place = byte;
+        }
+        if count > 0 && self.held.is_empty() {
+            self.held = VecDeque::new();
+        }
+        count
+    }
+
+    /// The error that ends the connection.
+    ///
+    /// # Errors
+    /// If there is one.
+    pub(super) fn check(&self) -> io::Result<()> {
+        match self.end {
+            End::Broken(number) => Err(io::Error::from_raw_os_error(number)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn not_ours() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "a watched descriptor belongs to somebody else")
+}

@@ -1,0 +1,526 @@
+//! What can be tried only from inside: small queues, dry buffers, completions that come late.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::provider::Ready;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn provider() -> Uring {
+    Uring::on(Ring::open(Setup::Deferred).unwrap()).unwrap()
+}
+
+fn wait(provider: &mut Uring, timeout: Duration) -> Events {
+    let mut events = Events::new();
+    provider.wait(Some(timeout), &mut events).unwrap();
+    events
+}
+
+/// Waits until `done`, which sees the events of each wait.
+fn until(provider: &mut Uring, mut done: impl FnMut(&mut Uring, Events) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let events = wait(provider, Duration::from_millis(100));
+        if done(provider, events) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "it does not happen");
+    }
+}
+
+/// A connection that is read, and its peer.
+fn connection(provider: &mut Uring) -> (Key, UnixStream) {
+    let (near, peer) = UnixStream::pair().unwrap();
+    let key = provider.adopt(OwnedFd::from(near), Kind::StreamConnection).unwrap();
+    provider.set_reading(key, true).unwrap();
+    (key, peer)
+}
+
+fn take(provider: &mut Uring, key: Key, scratch: &mut [u8]) -> usize {
+    match provider.receive(key, scratch).unwrap() {
+        Received::Filled(count) | Received::Drained(count) => count,
+        Received::Empty => 0,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// How many buffers the kernel could take now.
+fn buffers_in_ring(provider: &mut Uring) -> usize {
+    let held: usize = provider
+        .sources
+        .iter()
+        .map(|(_, source)| match &source.what {
+            What::Connection(connection) => provider.buffers.length(&connection.chain),
+            _ => 0,
+        })
+        .sum();
+    usize::from(provider.buffers.count()) - held
+}
+
+/// LESSONS of others: a completion of an operation whose source is gone only gives its buffer back.
+#[test]
+fn a_completion_that_comes_after_the_close_only_returns_its_buffer() {
+    let mut provider = provider();
+    let (key, mut peer) = connection(&mut provider);
+    assert_eq!(wait(&mut provider, Duration::ZERO), []);
+    peer.write_all(b"late").unwrap();
+    // The kernel completes the receive; the completion lies in the queue when the key is ended.
+    provider.ring.enter(None).unwrap();
+    provider.sources.remove(key).unwrap();
+    let (successor, _peer) = connection(&mut provider);
+    assert_eq!(successor.index(), key.index());
+    assert_eq!(wait(&mut provider, Duration::from_millis(20)), [], "the successor hears nothing of it");
+    assert_eq!(buffers_in_ring(&mut provider), usize::from(provider.buffers.count()));
+}
+
+/// A cancel and the last completion are two events, and only the second frees the slot.
+#[test]
+fn a_cancel_that_loses_the_race_gives_back_what_it_lost_to() {
+    let mut provider = provider();
+    let (key, mut peer) = connection(&mut provider);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let port = provider.adopt(OwnedFd::from(listener), Kind::StreamPort).unwrap();
+    provider.set_reading(port, true).unwrap();
+    assert_eq!(wait(&mut provider, Duration::ZERO), []);
+    for operation in [provider.sources.get(key).unwrap().stream, provider.sources.get(port).unwrap().stream] {
+        provider.cancel(operation.unwrap());
+    }
+    assert_eq!(provider.operations.len(), 3, "asking frees nothing");
+    peer.write_all(b"first").unwrap();
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    provider.close(key);
+    provider.close(port);
+    assert_eq!(wait(&mut provider, Duration::ZERO), []);
+    assert_eq!(provider.operations.len(), 0);
+    assert_eq!(buffers_in_ring(&mut provider), usize::from(provider.buffers.count()));
+    // The connection was accepted or not: either way nobody keeps it open.
+    assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
+    assert!(!matches!(client.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock));
+}
+
+/// A connection that was accepted for a port that is gone is closed.
+#[test]
+fn a_connection_accepted_after_the_close_of_its_port_is_closed() {
+    let mut provider = provider();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let port = provider.adopt(OwnedFd::from(listener), Kind::StreamPort).unwrap();
+    provider.set_reading(port, true).unwrap();
+    assert_eq!(wait(&mut provider, Duration::ZERO), []);
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    provider.ring.enter(None).unwrap();
+    provider.close(port);
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    assert_eq!(provider.operations.len(), 0);
+}
+
+/// LESSONS of others: a ring of buffers that ran dry stalled its connections without a word.
+#[test]
+fn a_dry_ring_of_buffers_grows_to_its_limit_and_stalls_nobody() {
+    const CONNECTIONS: usize = 40;
+    const BYTES: usize = 150_000;
+    let mut provider = provider();
+    let first = provider.buffers.count();
+    let mut open: Vec<_> = (0..CONNECTIONS).map(|_| connection(&mut provider)).collect();
+    let keys: Vec<_> = open.iter().map(|(key, _)| *key).collect();
+    let writers: Vec<_> = open
+        .drain(..)
+        .enumerate()
+        .map(|(number, (_, mut peer))| thread::spawn(move || peer.write_all(&[number as u8; BYTES]).unwrap()))
+        .collect();
+    // Everybody has arrived before anybody is read.
+    for _ in 0..50 {
+        provider.enter(Some(Some(Duration::from_millis(2)))).unwrap();
+    }
+    let mut received = [0; CONNECTIONS];
+    let mut scratch = vec![0; 5000];
+    until(&mut provider, |provider, events| {
+        for event in events {
+            let number = keys.iter().position(|key| *key == event.key).unwrap();
+            let count = take_or_end(provider, event.key, &mut scratch);
+            assert!(scratch[..count].iter().all(|byte| *byte == number as u8), "bytes of another");
+            received[number] += count;
+        }
+        received == [BYTES; CONNECTIONS]
+    });
+    assert!(provider.buffers.count() > first, "it grew");
+    assert_eq!(buffers_in_ring(&mut provider), usize::from(provider.buffers.count()));
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+}
+
+/// As `take`; the end of the stream is no bytes.
+fn take_or_end(provider: &mut Uring, key: Key, scratch: &mut [u8]) -> usize {
+    match provider.receive(key, scratch).unwrap() {
+        Received::Filled(count) | Received::Drained(count) => count,
+        Received::Empty => 0,
+        Received::Eof => {
+            provider.set_reading(key, false).unwrap();
+            0
+        }
+        Received::Lent(bytes) => panic!("{bytes:?}"),
+    }
+}
+
+/// Paused connections must not hold the buffers that others need.
+#[test]
+fn a_connection_that_is_not_read_holds_no_buffer_and_keeps_its_bytes_in_order() {
+    let mut provider = provider();
+    let (key, mut peer) = connection(&mut provider);
+    assert_eq!(wait(&mut provider, Duration::ZERO), []);
+    peer.write_all(b"one ").unwrap();
+    assert_eq!(wait(&mut provider, PATIENCE), [Event { key, ready: Ready::READ }]);
+    provider.set_reading(key, false).unwrap();
+    assert_eq!(buffers_in_ring(&mut provider), usize::from(provider.buffers.count()));
+    peer.write_all(b"two ").unwrap();
+    assert_eq!(wait(&mut provider, Duration::from_millis(10)), []);
+    peer.write_all(b"three").unwrap();
+    assert_eq!(wait(&mut provider, Duration::from_millis(10)), []);
+    assert_eq!(buffers_in_ring(&mut provider), usize::from(provider.buffers.count()));
+    provider.set_reading(key, true).unwrap();
+    let mut bytes = Vec::new();
+    let mut scratch = [0; 6];
+    until(&mut provider, |provider, _| {
+        let count = take(provider, key, &mut scratch);
+        bytes.extend_from_slice(&scratch[..count]);
+        bytes.len() == 13
+    });
+    assert_eq!(bytes, b"one two three");
+}
+
+/// netty#15502, tokio#8277: completions beyond the queue are kept by the kernel, and must be fetched.
+#[test]
+fn completions_that_overflow_a_small_queue_are_fetched() {
+    const CONNECTIONS: usize = 60;
+    let mut provider = Uring::on(Ring::with_completions(Setup::Deferred, 4).unwrap()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let port = provider.adopt(OwnedFd::from(listener), Kind::StreamPort).unwrap();
+    provider.set_reading(port, true).unwrap();
+    let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let mut keys = Vec::new();
+    until(&mut provider, |provider, _| {
+        while let Some((key, _)) = provider.accept(port).unwrap() {
+            provider.set_reading(key, true).unwrap();
+            keys.push(key);
+        }
+        keys.len() == CONNECTIONS
+    });
+    for round in 0..20 {
+        assert_eq!(wait(&mut provider, Duration::ZERO), [], "all receive again");
+        clients.iter_mut().for_each(|client| client.write_all(b"hello").unwrap());
+        provider.ring.enter(None).unwrap();
+        assert!(provider.ring.is_behind(), "round {round} did not overflow");
+        let mut scratch = [0; 100];
+        let mut received = 0;
+        until(&mut provider, |provider, events| {
+            for event in events {
+                received += take(provider, event.key, &mut scratch);
+            }
+            received == CONNECTIONS * 5
+        });
+    }
+}
+
+/// A connection that is cut short keeps its order, and says when it may go on.
+#[test]
+fn a_small_send_to_a_peer_that_is_slow_arrives_behind_what_was_sent_before() {
+    let mut provider = provider();
+    let (key, mut peer) = connection(&mut provider);
+    let mut sent = Vec::new();
+    let mut outbox = Outbox::new();
+    for round in 0u32.. {
+        outbox.write(&[round as u8; 1000]);
+        sent.extend_from_slice(&[round as u8; 1000]);
+        let outcome = provider.send(key, &mut outbox).unwrap();
+        assert_eq!(wait(&mut provider, Duration::ZERO), []);
+        if outcome == Sent::InFlight {
+            break;
+        }
+    }
+    assert_eq!(outbox.len(), 1000, "the last was not taken");
+    let expected = sent.clone();
+    let reader = thread::spawn(move || {
+        let mut bytes = vec![0; expected.len()];
+        peer.read_exact(&mut bytes).unwrap();
+        assert!(bytes == expected);
+        peer
+    });
+    until(&mut provider, |_, events| events.iter().any(|event| event.ready.contains(Ready::WRITE)));
+    assert_eq!(provider.send(key, &mut outbox).unwrap(), Sent::All);
+    assert_eq!(wait(&mut provider, Duration::ZERO), []);
+    reader.join().unwrap();
+}
+
+/// Fills what is between a connection and its peer, until a batched send was cut short; what was sent.
+fn choke(provider: &mut Uring, key: Key) -> usize {
+    let mut outbox = Outbox::new();
+    let mut sent = 0;
+    loop {
+        outbox.write(&[7; 1000]);
+        if provider.send(key, &mut outbox).unwrap() == Sent::InFlight {
+            return sent;
+        }
+        sent += 1000;
+        wait(provider, Duration::ZERO);
+    }
+}
+
+/// The seam: bytes accepted are still delivered after a close.
+#[test]
+fn a_closed_connection_delivers_what_a_slow_peer_had_no_room_for() {
+    let mut provider = provider();
+    let (key, mut peer) = connection(&mut provider);
+    let sent = choke(&mut provider, key);
+    provider.close(key);
+    assert_eq!(provider.sources.len(), 0);
+    let reader = thread::spawn(move || {
+        let mut bytes = Vec::new();
+        peer.read_to_end(&mut bytes).unwrap();
+        bytes.len()
+    });
+    until(&mut provider, |provider, _| provider.operations.is_empty());
+    assert_eq!(reader.join().unwrap(), sent);
+}
+
+#[test]
+fn an_aborted_connection_does_not_linger() {
+    let mut provider = provider();
+    let (key, mut peer) = connection(&mut provider);
+    let sent = choke(&mut provider, key);
+    provider.abort(key);
+    let mut bytes = Vec::new();
+    peer.read_to_end(&mut bytes).unwrap();
+    assert!(bytes.len() < sent);
+    assert_eq!(provider.operations.len(), 0);
+}
+
+#[test]
+fn the_end_of_the_sending_direction_stands_behind_what_a_slow_peer_had_no_room_for() {
+    let mut provider = provider();
+    let (key, mut peer) = connection(&mut provider);
+    let sent = choke(&mut provider, key);
+    provider.shutdown_write(key).unwrap();
+    let reader = thread::spawn(move || {
+        let mut bytes = Vec::new();
+        peer.read_to_end(&mut bytes).unwrap();
+        bytes.len()
+    });
+    until(&mut provider, |_, events| events.iter().any(|event| event.ready.contains(Ready::WRITE)));
+    assert_eq!(reader.join().unwrap(), sent);
+}
+
+/// The kernel says of a batched send only that it failed, and afterwards.
+#[test]
+fn a_batched_send_to_a_peer_that_is_gone_breaks_the_connection() {
+    let mut provider = provider();
+    let (key, peer) = connection(&mut provider);
+    assert_eq!(wait(&mut provider, Duration::ZERO), []);
+    provider.set_reading(key, false).unwrap();
+    assert_eq!(wait(&mut provider, Duration::ZERO), []);
+    drop(peer);
+    let mut outbox = Outbox::new();
+    outbox.write(b"nobody hears this");
+    assert_eq!(provider.send(key, &mut outbox).unwrap(), Sent::All);
+    wait(&mut provider, Duration::ZERO);
+    outbox.write(b"nor this");
+    assert_eq!(provider.send(key, &mut outbox).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+}
+
+/// Two sends of one connection in one batch could overtake each other.
+#[test]
+fn many_small_sends_between_two_waits_arrive_whole_and_in_order() {
+    let mut provider = provider();
+    let mut open: Vec<_> = (0..10).map(|_| connection(&mut provider)).collect();
+    let mut outbox = Outbox::new();
+    let mut expected = Vec::new();
+    for round in 0..100u8 {
+        for (key, _) in &open {
+            outbox.write(&[round; 300]);
+            assert_eq!(provider.send(*key, &mut outbox).unwrap(), Sent::All);
+        }
+        expected.extend_from_slice(&[round; 300]);
+    }
+    assert_eq!(wait(&mut provider, Duration::ZERO), []);
+    for (_, peer) in &mut open {
+        let mut bytes = vec![0; expected.len()];
+        peer.read_exact(&mut bytes).unwrap();
+        assert!(bytes == expected);
+    }
+}
+
+/// LESSONS, bug 11: here under AddressSanitizer too.
+#[test]
+fn a_provider_may_be_dropped_with_everything_in_flight() {
+    for waits in [0, 1, 3] {
+        let mut provider = provider();
+        let (port, address) =
+            provider.listen(&ListenSpec::new(Address::from(SocketAddr::from(([127, 0, 0, 1], 0))))).unwrap();
+        provider.set_reading(port, true).unwrap();
+        let address = address.inet().unwrap();
+        let mut clients: Vec<_> = (0..5).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let (choked, _slow) = connection(&mut provider);
+        let (lingering, _slower) = connection(&mut provider);
+        choke(&mut provider, choked);
+        choke(&mut provider, lingering);
+        provider.close(lingering);
+        let (_read, mut peer) = connection(&mut provider);
+        let (watched, mut other) = UnixStream::pair().unwrap();
+        provider.watch(watched.as_raw_fd(), Interest::READ | Interest::WRITE).unwrap();
+        provider.connect(&ConnectSpec { address: address.into(), bind: None }).unwrap();
+        let mut outbox = Outbox::new();
+        outbox.write(b"a last word");
+        provider.send(_read, &mut outbox).unwrap();
+        for _ in 0..waits {
+            peer.write_all(&[1; 10_000]).unwrap();
+            other.write_all(b"x").unwrap();
+            wait(&mut provider, Duration::from_millis(1));
+        }
+        drop(provider);
+        let mut word = [0; 11];
+        peer.read_exact(&mut word).unwrap();
+        assert_eq!(&word, b"a last word");
+        for client in &mut clients {
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            assert!(!matches!(client.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock));
+        }
+        TcpStream::connect(address).unwrap_err();
+    }
+}
+
+/// The seam: a caller of `wait` may move the provider to another thread for the time of that call.
+#[test]
+fn a_wait_may_move_to_another_thread_and_back() {
+    let mut provider = provider();
+    let (key, mut peer) = connection(&mut provider);
+    let (choked, mut slow) = connection(&mut provider);
+    peer.write_all(b"one ").unwrap();
+    assert_eq!(wait(&mut provider, PATIENCE), [Event { key, ready: Ready::READ }]);
+    let sent = choke(&mut provider, choked);
+    provider.close(choked);
+    let mut outbox = Outbox::new();
+    outbox.write(b"from here");
+    provider.send(key, &mut outbox).unwrap();
+    peer.write_all(b"two ").unwrap();
+    for word in [b"three ", b"four  ", b"five  "] {
+        peer.write_all(word).unwrap();
+        provider = thread::spawn(move || {
+            assert_eq!(wait(&mut provider, PATIENCE), [Event { key, ready: Ready::READ }]);
+            provider
+        })
+        .join()
+        .unwrap();
+        assert_eq!(wait(&mut provider, PATIENCE), [Event { key, ready: Ready::READ }]);
+    }
+    let mut bytes = Vec::new();
+    let mut scratch = [0; 7];
+    until(&mut provider, |provider, _| {
+        let count = take(provider, key, &mut scratch);
+        bytes.extend_from_slice(&scratch[..count]);
+        bytes.len() == 26
+    });
+    assert_eq!(bytes, b"one two three four  five  ");
+    let mut word = [0; 9];
+    peer.read_exact(&mut word).unwrap();
+    assert_eq!(&word, b"from here");
+    // What lingered lingers on.
+    let reader = thread::spawn(move || {
+        let mut bytes = Vec::new();
+        slow.read_to_end(&mut bytes).unwrap();
+        bytes.len()
+    });
+    until(&mut provider, |provider, _| {
+        provider.operations.iter().all(|(_, operation)| !matches!(operation.verb, operation::Verb::Linger(_)))
+    });
+    assert_eq!(reader.join().unwrap(), sent);
+}
+
+/// The kernel cancels what a thread began when the thread ends.
+#[test]
+fn what_a_thread_began_goes_on_after_its_end() {
+    let mut provider = thread::spawn(provider).join().unwrap();
+    let (key, mut peer) = connection(&mut provider);
+    let (watched, mut other) = UnixStream::pair().unwrap();
+    let watch = provider.watch(watched.as_raw_fd(), Interest::READ).unwrap();
+    for _ in 0..2 {
+        provider = thread::spawn(move || {
+            assert_eq!(wait(&mut provider, Duration::ZERO), []);
+            provider
+        })
+        .join()
+        .unwrap();
+    }
+    peer.write_all(b"x").unwrap();
+    other.write_all(b"x").unwrap();
+    let mut seen = Vec::new();
+    until(&mut provider, |_, events| {
+        seen.extend(events.iter().map(|event| event.key));
+        seen.contains(&key) && seen.contains(&watch)
+    });
+}
+
+/// Ports that nobody serves do not accept without end.
+#[test]
+fn a_port_that_nobody_serves_leaves_connections_in_the_systems_queue() {
+    let mut provider = provider();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&listener, 4096).unwrap();
+    let address = listener.local_addr().unwrap();
+    let port = provider.adopt(OwnedFd::from(listener), Kind::StreamPort).unwrap();
+    provider.set_reading(port, true).unwrap();
+    let most = source::ACCEPTED_MOST;
+    let mut clients = Vec::new();
+    for _ in 0..most + 200 {
+        clients.push(TcpStream::connect(address).unwrap());
+        assert_eq!(wait(&mut provider, PATIENCE), [Event { key: port, ready: Ready::READ }]);
+    }
+    let kept = provider.source_mut(port).unwrap().as_port().unwrap().accepted.len();
+    assert!((most..most + 100).contains(&kept), "{kept}");
+    let mut accepted = 0;
+    until(&mut provider, |provider, _| {
+        while let Some((key, _)) = provider.accept(port).unwrap() {
+            provider.close(key);
+            accepted += 1;
+        }
+        accepted == clients.len()
+    });
+}
+
+/// Linux 6.18: a receive over a UNIX socket that had more to read than the kernel does in one go, and read all of it, is
+/// not told of a hang-up that came before.
+#[test]
+fn the_end_of_a_unix_stream_is_seen_behind_any_number_of_bytes() {
+    for bytes in [5, 4096, 32 * 4096, 33 * 4096, 200_000] {
+        for armed in [false, true] {
+            let mut provider = provider();
+            let (near, mut peer) = UnixStream::pair().unwrap();
+            let key = provider.adopt(OwnedFd::from(near), Kind::StreamConnection).unwrap();
+            provider.set_reading(key, armed).unwrap();
+            assert_eq!(wait(&mut provider, Duration::ZERO), []);
+            peer.write_all(&vec![1; bytes]).unwrap();
+            drop(peer);
+            provider.set_reading(key, true).unwrap();
+            let (mut received, mut scratch) = (0, vec![0; 64 * 1024]);
+            until(&mut provider, |provider, events| {
+                for _ in events {
+                    match provider.receive(key, &mut scratch).unwrap() {
+                        Received::Filled(count) | Received::Drained(count) => received += count,
+                        Received::Eof => return true,
+                        _ => {}
+                    }
+                }
+                false
+            });
+            assert_eq!(received, bytes);
+            assert_eq!(wait(&mut provider, PATIENCE), [Event { key, ready: Ready::READ }], "it stays there");
+        }
+    }
+}

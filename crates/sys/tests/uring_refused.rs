@@ -1,0 +1,90 @@
+//! io_uring in a sandbox that denies it: who asks for it by name is told why. One test in its own process, because a fork
+//! copies only one thread.
+#![cfg(target_os = "linux")]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+
+use ropewalk_sys::providers;
+
+/// Has `call` fail with `errno` in this process from here on, seccomp(2).
+fn deny(call: libc::c_long, errno: i32) {
+    let instruction = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+    let mut filter = [
+        // The number of the system call stands first in seccomp_data.
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, call as u32),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: it takes no pointer.
+    let outcome = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(outcome, 0);
+    // SAFETY: the program and its instructions outlive the call, which copies them.
+    let outcome = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    assert_eq!(outcome, 0);
+}
+
+/// What opening each provider says in a process that is denied `call`.
+fn outcomes_without(call: libc::c_long, errno: i32) -> String {
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    // SAFETY: under the test runner this is the process's only test, so no other thread holds a lock.
+    match unsafe { libc::fork() } {
+        0 => {
+            deny(call, errno);
+            report(writer);
+            // SAFETY: ends the child without running the test runner's exit handlers.
+            unsafe { libc::_exit(0) }
+        }
+        child => {
+            drop(writer);
+            let mut text = String::new();
+            File::from(reader).read_to_string(&mut text).unwrap();
+            // SAFETY: waits for the child made above; its status is not asked for.
+            unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+            text
+        }
+    }
+}
+
+fn report(writer: OwnedFd) {
+    let mut writer = File::from(writer);
+    for entry in providers() {
+        let outcome = match (entry.open)() {
+            Ok(_) => "opens".to_owned(),
+            Err(error) => format!("{:?}: {error}", error.kind()),
+        };
+        let _ = writeln!(writer, "{} {outcome}", entry.name);
+    }
+}
+
+/// LESSONS, bug 12; containers deny io_uring by default.
+#[test]
+fn a_sandbox_that_denies_io_uring_is_named_and_the_others_still_open() {
+    let cases = [
+        (
+            libc::SYS_io_uring_setup,
+            libc::EPERM,
+            "PermissionDenied: io_uring_setup: denied by kernel.io_uring_disabled or",
+        ),
+        (
+            libc::SYS_io_uring_setup,
+            libc::ENOSYS,
+            "Unsupported: io_uring_setup: this kernel has no io_uring, or a sandbox",
+        ),
+        (libc::SYS_io_uring_setup, libc::ENOMEM, "OutOfMemory: io_uring_setup: not enough memory may be locked"),
+        (libc::SYS_io_uring_setup, libc::EINVAL, "InvalidInput: io_uring_setup: this kernel's io_uring is too old"),
+        (libc::SYS_io_uring_register, libc::EPERM, "PermissionDenied: io_uring_register: denied"),
+        (libc::SYS_io_uring_enter, libc::EPERM, "PermissionDenied: io_uring_enter: denied"),
+    ];
+    for (call, errno, expected) in cases {
+        let outcomes = outcomes_without(call, errno);
+        let uring = outcomes.lines().find(|line| line.starts_with("uring")).expect("a line for each");
+        assert!(uring.starts_with(&format!("uring {expected}")), "{uring}");
+        for other in ["epoll", "poll", "select"] {
+            assert!(outcomes.contains(&format!("{other} opens\n")), "{outcomes}");
+        }
+    }
+}
