@@ -12,6 +12,7 @@
 
 pub mod counting;
 pub mod links;
+pub mod lock_step;
 #[cfg(unix)]
 pub mod scenario;
 pub mod script;

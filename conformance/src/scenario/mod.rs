@@ -44,7 +44,8 @@ impl Performance {
         Performance::of(Command::new(subject.scenarios()).args([name, subject.name()]).env(variable, value))
     }
 
-    fn of(command: &mut Command) -> Performance {
+    /// Begins to play a scenario by a command of one's own, such as under a tracer.
+    pub fn of(command: &mut Command) -> Performance {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program starts");
         let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         Performance { child, lines }

@@ -13,11 +13,12 @@ use ropewalk::{Phase, Reactor, RunOptions};
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::Subject;
+use crate::lock_step::LockStep;
 use crate::script::stop;
 
 type Scenario = fn(&Subject);
 
-const SCENARIOS: [(&str, Scenario); 19] = [
+const SCENARIOS: [(&str, Scenario); 20] = [
     ("serve", serve),
     ("made", made),
     ("starting", starting),
@@ -37,6 +38,7 @@ const SCENARIOS: [(&str, Scenario); 19] = [
     ("interrupted", interrupted),
     ("threads", threads),
     ("chosen", chosen),
+    ("echo", echo),
 ];
 
 /// Plays the scenario that the program's arguments name.
@@ -296,4 +298,12 @@ fn chosen(_subject: &Subject) {
         Ok(reactor) => say(reactor.name()),
         Err(error) => say(&error.to_string()),
     }
+}
+
+/// Rounds of messages: how many, and on how many connections, it hears.
+fn echo(subject: &Subject) {
+    let [rounds, connections] = [hear(), hear()].map(|number| number.parse().expect("a number"));
+    let reactor = subject.reactor();
+    let mut clients = LockStep::new(&reactor, connections);
+    (0..rounds).for_each(|_| clients.round());
 }

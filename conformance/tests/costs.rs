@@ -1,0 +1,221 @@
+//! What things cost: counted, not timed.
+#![cfg(target_os = "linux")]
+
+use std::cell::RefCell;
+use std::fs;
+use std::net::TcpStream;
+use std::process::Command;
+use std::rc::Rc;
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Duration;
+
+use allocation_counter::{AllocationInfo, measure};
+use ropewalk::{Reactor, RunOptions};
+use ropewalk_conformance::lock_step::LockStep;
+use ropewalk_conformance::scenario::Performance;
+use ropewalk_conformance::script::{Script, stop};
+use ropewalk_conformance::{Subject, run};
+
+const KERNEL: [&str; 3] = ["epoll", "poll", "select"];
+const CONNECTIONS: usize = 64;
+
+/// A measured share: LESSONS, system calls per echoed message.
+const CALLS_A_MESSAGE: f64 = 2.25;
+
+#[test]
+fn an_echoed_message_costs_one_receive_one_send_and_its_share_of_a_wait() {
+    // The design: recv + send + a share of one wait; that figure is a test.
+    const ROUNDS: usize = 100;
+    for provider in KERNEL {
+        let (reactor, counts) = Subject::named(provider).counted();
+        let mut clients = LockStep::new(&reactor, CONNECTIONS);
+        clients.round();
+        let before = counts.now();
+        (0..ROUNDS).for_each(|_| clients.round());
+        let cost = counts.since(before);
+        let calls = cost.waits + cost.receives + cost.sends + cost.accepts + cost.changes;
+        let share = calls as f64 / (ROUNDS * CONNECTIONS) as f64;
+        assert!(share <= CALLS_A_MESSAGE, "{provider}: {share} requests a message, {cost:?}");
+    }
+}
+
+/// `.ci/run` installs strace and runs this.
+#[test]
+#[ignore = "needs strace and leave to trace"]
+fn an_echoed_message_costs_at_most_two_and_a_quarter_system_calls() {
+    // As above, with what lies below the seam: changes of interest, wake-ups, clocks, memory.
+    const FEW: usize = 20;
+    const MANY: usize = 220;
+    for provider in KERNEL {
+        let messages = (MANY - FEW) * CONNECTIONS;
+        let calls = traced_calls(provider, MANY) - traced_calls(provider, FEW);
+        // The clients in that process send and receive, too.
+        let share = calls as f64 / messages as f64 - 2.0;
+        assert!(share > 1.9, "{provider}: {share} system calls a message is too good to be true");
+        assert!(share <= CALLS_A_MESSAGE, "{provider}: {share} system calls a message");
+    }
+}
+
+/// How many system calls the scenario `echo` makes for so many rounds.
+fn traced_calls(provider: &'static str, rounds: usize) -> u64 {
+    let report = std::env::temp_dir().join(format!("ropewalk-strace-{}-{provider}-{rounds}", std::process::id()));
+    let scenario = env!("CARGO_BIN_EXE_scenario");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-c", "-o"]).arg(&report).args([scenario, "echo", provider]);
+    let mut play = Performance::of(&mut strace);
+    play.tell(&rounds.to_string());
+    play.tell(&CONNECTIONS.to_string());
+    play.ends();
+    let table = fs::read_to_string(&report).expect("strace wrote its table");
+    let _ = fs::remove_file(&report);
+    let total = table.lines().find(|line| line.ends_with("total")).expect("a sum");
+    total.split_whitespace().nth(3).and_then(|calls| calls.parse().ok()).expect("the column of calls")
+}
+
+#[test]
+fn a_steady_echo_allocates_nothing() {
+    // The design: no allocation per event on the steady path.
+    for provider in KERNEL {
+        let reactor = Subject::named(provider).reactor();
+        let mut clients = LockStep::new(&reactor, CONNECTIONS);
+        // Buffers grow to their size in the first rounds.
+        (0..10).for_each(|_| clients.round());
+        let cost = measure(|| (0..100).for_each(|_| clients.round()));
+        assert_eq!(cost.count_total, 0, "{provider}: {cost:?}");
+    }
+}
+
+#[test]
+fn an_idle_connection_holds_at_most_half_a_kilobyte() {
+    // The bench's bar: at most 512 bytes of our memory for each of many idle connections.
+    const IDLE: usize = 400;
+    for provider in KERNEL {
+        let reactor = Subject::named(provider).reactor();
+        let mut clients = None;
+        let cost = measure(|| {
+            let mut connected = LockStep::new(&reactor, IDLE);
+            connected.round();
+            clients = Some(connected);
+        });
+        let each = cost.bytes_current / IDLE as i64;
+        assert!(each <= 512, "{provider}: {each} bytes a connection");
+    }
+}
+
+#[test]
+fn cancelled_calls_leave_no_memory_behind_however_many_there_were() {
+    // LESSONS, bug 5: cancelled timers accumulate without bound.
+    let reactor = Subject::named("epoll").reactor();
+    let kept = Vec::from_iter((0..100).map(|_| reactor.call_later(Duration::from_secs(3600), |_| {})));
+    let cost = measure(|| {
+        for round in 0..100_000 {
+            let call = reactor.call_later(Duration::from_secs(60 + round % 1000), |_| {});
+            kept[round as usize % kept.len()].reset(Duration::from_secs(7200)).unwrap();
+            call.cancel().unwrap();
+        }
+    });
+    assert!(cost.bytes_max < 64 * 1024, "{cost:?}");
+    assert!(cost.bytes_current < 16 * 1024, "{cost:?}");
+}
+
+#[test]
+fn a_burst_of_calls_gives_its_memory_back() {
+    // LESSONS, bug 5, from the other side: a hundred thousand at once, and then none.
+    let reactor = Subject::named("epoll").reactor();
+    let cost = measure(|| {
+        let calls = Vec::from_iter((0..100_000).map(|_| reactor.call_later(Duration::from_secs(3600), |_| {})));
+        calls.iter().for_each(|call| call.cancel().unwrap());
+    });
+    assert!(cost.bytes_current < 64 * 1024, "{cost:?}");
+}
+
+#[test]
+fn a_reset_to_a_later_time_allocates_nothing() {
+    // DelayedCall.reset is one store: an idle timeout is reset with each message.
+    let reactor = Subject::named("epoll").reactor();
+    let call = reactor.call_later(Duration::from_secs(60), |_| {});
+    let cost: AllocationInfo = measure(|| (0..1000).for_each(|_| call.reset(Duration::from_secs(60)).unwrap()));
+    assert_eq!(cost.count_total, 0);
+}
+
+#[test]
+fn an_idle_loop_wakes_zero_times_in_ten_seconds() {
+    // LESSONS, host loops: an idle application must wake zero times in ten seconds. The only test here that sleeps.
+    let running = Arc::new(Barrier::new(KERNEL.len() + 1));
+    let (sender, handles) = std::sync::mpsc::channel();
+    let loops = KERNEL.map(|provider| {
+        let (running, sender) = (running.clone(), sender.clone());
+        thread::spawn(move || {
+            let (reactor, counts) = Subject::named(provider).counted();
+            let _idle = furnish(&reactor);
+            let (look, before) = (counts.clone(), Rc::new(RefCell::new(None)));
+            let start = before.clone();
+            reactor.call_later(Duration::from_millis(20), move |reactor| {
+                sender.send(reactor.thread_handle()).unwrap();
+                running.wait();
+                *start.borrow_mut() = Some((look.now(), context_switches()));
+            });
+            run(&reactor);
+            let (before, switches) = before.take().expect("it ran");
+            (provider, counts.since(before).waits, context_switches() - switches)
+        })
+    });
+    running.wait();
+    thread::sleep(Duration::from_secs(10));
+    let pool = pool_switches();
+    for handle in handles.iter().take(KERNEL.len()) {
+        handle.call_from_thread(stop);
+    }
+    for idle in loops {
+        let (provider, waits, switches) = idle.join().unwrap();
+        // The one wait is that which the stop ended.
+        assert_eq!(waits, 1, "{provider}");
+        assert!(switches <= 3, "{provider}: the thread slept {switches} times");
+    }
+    assert!(pool.iter().all(|switches| *switches <= 20), "threads of the pool slept {pool:?} times");
+}
+
+/// What an idle program has: a port, a connection, a distant call, a thread in the pool, a task.
+fn furnish(reactor: &Reactor) -> (TcpStream, ropewalk::Port) {
+    let port = reactor.listen_tcp("127.0.0.1:0", Script::echo().factory()).unwrap();
+    let client = TcpStream::connect(port.host().unwrap().inet().unwrap()).unwrap();
+    reactor.call_later(Duration::from_secs(3600), |_| {});
+    reactor.call_later(Duration::from_millis(1), |_| {}).reset(Duration::from_secs(60)).unwrap();
+    reactor.call_in_thread(|| {});
+    drop(reactor.spawn(std::future::pending::<()>()));
+    (client, port)
+}
+
+/// How often this thread has gone to sleep.
+fn context_switches() -> u64 {
+    switches_in("/proc/thread-self/status")
+}
+
+fn switches_in(status: &str) -> u64 {
+    let status = fs::read_to_string(status).expect("proc(5)");
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.and_then(|count| count.trim().parse().ok()).expect("a number")
+}
+
+/// How often each thread of the pools has gone to sleep since it began.
+fn pool_switches() -> Vec<u64> {
+    let threads = fs::read_dir("/proc/self/task").expect("proc(5)").map(|entry| entry.expect("a thread").path());
+    let is_pool = |path: &std::path::PathBuf| {
+        fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim() == "ropewalk-pool")
+    };
+    threads.filter(is_pool).map(|path| switches_in(&path.join("status").to_string_lossy())).collect()
+}
+
+#[test]
+fn a_reactor_that_is_stopped_and_run_again_keeps_no_memory_of_its_runs() {
+    // Contract: restartable. A program may run it any number of times.
+    let reactor = Subject::named("epoll").reactor();
+    let once = || {
+        reactor.call_when_running(stop);
+        reactor.run_with(RunOptions::default().without_signal_handlers()).unwrap();
+    };
+    (0..10).for_each(|_| once());
+    let cost = measure(|| (0..1000).for_each(|_| once()));
+    assert!(cost.bytes_current <= 0, "{cost:?}");
+}
