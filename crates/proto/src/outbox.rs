@@ -37,11 +37,17 @@ impl Outbox {
     }
 
     /// Queues a copy of `bytes`.
+    #[inline]
     pub fn write(&mut self, bytes: &[u8]) {
         self.len += bytes.len();
         if self.tail.len() + bytes.len() <= SEGMENT {
             return self.tail.extend_from_slice(bytes);
         }
+        self.write_beyond_segment(bytes);
+    }
+
+    #[cold]
+    fn write_beyond_segment(&mut self, bytes: &[u8]) {
         if !self.tail.is_empty() {
             self.seal();
         }
@@ -112,6 +118,7 @@ impl Outbox {
     }
 
     /// The first contiguous bytes; empty when nothing is queued.
+    #[inline]
     pub fn front(&self) -> &[u8] {
         match self.sealed.front() {
             Some(chunk) => chunk,
@@ -120,16 +127,19 @@ impl Outbox {
     }
 
     /// Whether everything is one contiguous slice, [`Outbox::front`].
+    #[inline]
     pub fn is_contiguous(&self) -> bool {
         self.front().len() == self.len
     }
 
     /// How many bytes are queued.
+    #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// Whether nothing is queued.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -26,8 +26,25 @@ impl Reactor {
 
 /// Runs a callback. A panic in it is logged under `name` and returned as an error.
 pub(crate) fn guard<R>(inner: &Inner, name: &'static str, callback: impl FnOnce() -> R) -> Result<R, Error> {
+    catch(callback).map_err(|panic| panic.log(inner, name))
+}
+
+/// Runs a callback whose name is not worth asking for unless it panics.
+#[inline]
+pub(crate) fn catch<R>(callback: impl FnOnce() -> R) -> Result<R, Panic> {
     // What the callback could have left half done is its own: the reactor holds no borrow while it runs.
-    catch_unwind(AssertUnwindSafe(callback)).map_err(|payload| panicked(inner, name, &*payload))
+    catch_unwind(AssertUnwindSafe(callback)).map_err(Panic)
+}
+
+/// What a callback panicked with.
+pub(crate) struct Panic(Box<dyn Any + Send>);
+
+impl Panic {
+    /// Logs it under `name`, and makes an error of it.
+    #[cold]
+    pub(crate) fn log(self, inner: &Inner, name: &'static str) -> Error {
+        panicked(inner, name, &*self.0)
+    }
 }
 
 #[cold]

@@ -23,7 +23,7 @@ pub(crate) use call::{Call, SendCall};
 pub use choose::{ReactorInfo, reactors};
 pub(crate) use current::enter;
 pub use guard::PanicPolicy;
-pub(crate) use guard::guard;
+pub(crate) use guard::{catch, guard};
 pub use host::DetachedWait;
 pub(crate) use sources::Source;
 
@@ -211,12 +211,21 @@ impl Interface {
 
 impl Inner {
     /// Asks the event provider, unless it is away waiting in another thread.
+    #[inline]
     pub(crate) fn provider<R>(&self, ask: impl FnOnce(&mut (dyn EventProvider + 'static)) -> R) -> Result<R> {
         let mut provider = self.provider.borrow_mut();
         if provider.is_none() {
-            *provider = self.detached.take_back();
+            self.fetch_back(&mut provider);
         }
-        provider.as_deref_mut().map(ask).ok_or(Error::Waiting)
+        match provider.as_deref_mut() {
+            Some(provider) => Ok(ask(provider)),
+            None => Err(Error::Waiting),
+        }
+    }
+
+    #[cold]
+    fn fetch_back(&self, provider: &mut Option<Box<dyn EventProvider>>) {
+        *provider = self.detached.take_back();
     }
 
     /// Tells the event provider: now, or when it is back from waiting in another thread.

@@ -30,7 +30,7 @@ impl Reactor {
         if self.0.is_forked() {
             return Err(Error::Forked);
         }
-        self.0.turn_now.set(self.0.provider(|provider| provider.now())?);
+        self.0.provider(|_| ())?;
         self.0.set_sleeping(false);
         self.run_thread_calls();
         self.run_due_calls();
@@ -72,6 +72,9 @@ impl Reactor {
     fn run_thread_calls(&self) {
         let mut batch = self.0.batch.take();
         self.0.calls.take_batch(&mut batch);
+        if batch.is_empty() {
+            return self.0.batch.set(batch);
+        }
         for call in batch.drain(..) {
             let name = call.name();
             let _ = guard(&self.0, name, || call.call(self));
@@ -101,10 +104,10 @@ impl Inner {
         // Settling may call producers, which may write to others: those settle in the same pass, and what asks for more
         // than a few passes waits for the next turn.
         for _ in 0..4 {
-            let mut streams = std::mem::take(&mut *self.unsettled.borrow_mut());
-            if streams.is_empty() {
+            if self.unsettled.borrow().is_empty() {
                 return;
             }
+            let mut streams = std::mem::take(&mut *self.unsettled.borrow_mut());
             for stream in streams.drain(..) {
                 stream.settle_queued(self);
             }
@@ -120,6 +123,9 @@ impl Inner {
         // Settling may have woken a task after the tasks had their turn.
         if self.executor.has_ready() || !self.unsettled.borrow().is_empty() || self.has_pending_stop() {
             return Some(Duration::ZERO);
+        }
+        if self.timers.borrow().is_empty() {
+            return None;
         }
         let deadline = self.timers.borrow_mut().next_deadline()?;
         Some(deadline - self.now())

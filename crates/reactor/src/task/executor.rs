@@ -80,6 +80,9 @@ impl Executor {
 
     /// Polls the tasks that are ready now, each once.
     pub(crate) fn run(&self, inner: &Rc<Inner>) {
+        if !self.has_ready() {
+            return;
+        }
         let mut batch = self.batch.take();
         std::mem::swap(&mut *self.woken(), &mut batch);
         for waker in batch.drain(..) {

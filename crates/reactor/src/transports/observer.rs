@@ -59,19 +59,26 @@ impl Stream {
         }
     }
 
+    #[inline]
     pub(super) fn tell_received(&self, count: usize) {
         self.tell_observers(|observer| observer.bytes_received(count));
     }
 
+    #[inline]
     pub(super) fn tell_written(&self, count: usize) {
         self.tell_observers(|observer| observer.bytes_written(count));
     }
 
     fn tell_observers(&self, tell: impl Fn(&dyn Observer)) {
         if self.flags.get().observed {
-            let observers = self.rare(|rare| rare.observers.clone());
-            observers.iter().for_each(|observer| tell(&**observer));
+            self.tell_each_observer(&tell);
         }
+    }
+
+    #[cold]
+    fn tell_each_observer(&self, tell: &dyn Fn(&dyn Observer)) {
+        let observers = self.rare(|rare| rare.observers.clone());
+        observers.iter().for_each(|observer| tell(&**observer));
     }
 }
 

@@ -30,7 +30,7 @@ impl Stream {
     /// Brings the provider up to date.
     pub(super) fn settle(&self, inner: &Rc<Inner>) {
         for _ in 0..PIECES_PER_TURN {
-            if !self.flush(inner) {
+            if !self.flush(inner) || self.is_settled() {
                 return;
             }
             if self.producer.borrow().is_none() || !self.balance_producer(inner) {

@@ -13,7 +13,7 @@ use super::producer::Registered;
 use super::{Connector, ConnectorInner, Producer, Transport};
 use crate::error::{Error, Result};
 use crate::protocols::Protocol;
-use crate::reactor::{Inner, Reactor, Source, guard};
+use crate::reactor::{Inner, Reactor, Source, catch, guard};
 
 /// A write of this size with nothing queued goes to the operating system from the caller's slice: measured, copying it
 /// first costs more than the system call it could save.
@@ -202,8 +202,9 @@ impl Stream {
     pub(super) fn with_protocol(self: &Rc<Stream>, inner: &Rc<Inner>, callback: impl FnOnce(&mut dyn Protocol)) {
         let Some(mut protocol) = self.protocol.take() else { return };
         self.update(|flags| (flags.in_callback, flags.protocol_is_out) = (true, true));
-        let outcome = guard(inner, protocol.log_prefix(), || callback(&mut *protocol));
+        let outcome = catch(|| callback(&mut *protocol));
         self.update(|flags| (flags.in_callback, flags.protocol_is_out) = (false, false));
+        let outcome = outcome.map_err(|panic| panic.log(inner, protocol.log_prefix()));
         // The callback may have switched to another protocol.
         let switched = self.protocol.take();
         self.protocol.set(Some(switched.unwrap_or(protocol)));
@@ -401,6 +402,19 @@ impl Stream {
 
     pub(super) fn buffered(&self) -> usize {
         self.outbox.borrow().as_ref().map_or(0, |outbox| outbox.len())
+    }
+
+    /// Whether the provider knows everything: nearly always, once what a callback wrote has left.
+    #[inline]
+    pub(super) fn is_settled(&self) -> bool {
+        let flags = self.flags.get();
+        self.state.get() == StreamState::new()
+            && flags.armed
+            && !(flags.blocked || flags.unread || flags.in_callback)
+            && flags.read_holds == 0
+            && flags.write_holds == 0
+            && self.outbox.borrow().is_none()
+            && self.producer.borrow().is_none()
     }
 
     /// Whether the provider should report what arrives.

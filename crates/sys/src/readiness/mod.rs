@@ -124,7 +124,17 @@ impl<S: Selector> Readiness<S> {
     }
 
     /// Turns what the selector saw into what the owner of the key wants to know; false when that is nothing.
+    #[inline]
     fn interpret(&mut self, event: &mut Event) -> bool {
+        // Nearly every event: bytes for somebody who wants them and nothing else.
+        let plain = |source: &Source| source.wanted == Interest::READ && source.armed == Interest::READ;
+        if event.ready == Ready::READ && event.key != self.bell_key && self.sources.get(event.key).is_some_and(plain) {
+            return true;
+        }
+        self.interpret_rest(event)
+    }
+
+    fn interpret_rest(&mut self, event: &mut Event) -> bool {
         if event.key == self.bell_key {
             self.bell.drain();
             return false;
