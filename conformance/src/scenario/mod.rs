@@ -9,6 +9,7 @@
 //!
 //! Both sides wait for lines, never for time.
 
+mod crowds;
 mod scripts;
 
 use std::io::{BufRead, BufReader, Lines, Write};

@@ -12,13 +12,18 @@ use ropewalk::sys::{Wake, Waker};
 use ropewalk::{Phase, Reactor, RunOptions};
 use rustix::process::{Signal, getpid, kill_process};
 
+use super::crowds;
 use crate::Subject;
 use crate::lock_step::LockStep;
 use crate::script::stop;
 
 type Scenario = fn(&Subject);
 
-const SCENARIOS: [(&str, Scenario); 20] = [
+const SCENARIOS: &[(&str, Scenario)] = &[
+    ("crowded", crowds::crowded),
+    ("exhausted", crowds::exhausted),
+    ("beyond select", crowds::beyond_select),
+    ("thousand", crowds::thousand),
     ("serve", serve),
     ("made", made),
     ("starting", starting),
@@ -53,7 +58,7 @@ pub fn play() {
     scenario(&Subject::named(provider));
 }
 
-fn say(line: &str) {
+pub(super) fn say(line: &str) {
     writeln!(io::stdout(), "{line}").expect("somebody listens");
 }
 
@@ -61,7 +66,7 @@ fn saying(line: &'static str) -> impl Fn(&Reactor) + Send + Clone + 'static {
     move |_| say(line)
 }
 
-fn hear() -> String {
+pub(super) fn hear() -> String {
     io::stdin().lock().lines().next().and_then(Result::ok).unwrap_or_default()
 }
 

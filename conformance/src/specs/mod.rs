@@ -7,20 +7,35 @@ pub mod core;
 #[cfg(unix)]
 pub mod fd_set;
 #[cfg(unix)]
+pub mod fd_setsize;
+#[cfg(unix)]
 pub mod foreign;
 pub mod host;
+#[cfg(unix)]
+pub mod limits;
+#[cfg(unix)]
+pub mod peers;
 pub mod ports;
 pub mod producers;
 pub mod races;
 pub mod real_time;
 pub mod resolver;
+pub mod scarcity;
 #[cfg(unix)]
 pub mod signals;
+#[cfg(unix)]
+pub mod socket;
 pub mod streams;
 pub mod task;
 pub mod tcp;
+#[cfg(unix)]
+pub mod thousands;
 pub mod threads;
 pub mod time;
+#[cfg(unix)]
+pub mod unix;
+#[cfg(target_os = "linux")]
+pub mod unix_abstract;
 
 /// The specifications of streams, over UNIX sockets.
 #[macro_export]

@@ -1,0 +1,229 @@
+//! IReactorTCP against peers that are not ours: plain blocking sockets in threads.
+
+use std::cell::Cell;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use ropewalk::{Destination, Error, Port, Reactor};
+use rustix::net::sockopt::set_socket_linger;
+
+use crate::links::{Countdown, assert_same_bytes, noise};
+use crate::script::{Log, LoggingFactory, Script, stop};
+use crate::{Subject, run, specifications};
+
+fn serve(subject: &Subject, script: &Script) -> (Reactor, Port, std::net::SocketAddr) {
+    let reactor = subject.reactor();
+    let port = reactor.listen_tcp("127.0.0.1:0", script.factory()).unwrap();
+    let host = port.host().unwrap().inet().unwrap();
+    (reactor, port, host)
+}
+
+/// Closes with a reset.
+fn reset(stream: TcpStream) {
+    set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+    drop(stream);
+}
+
+specifications! {
+    peers;
+
+    fn a_plain_peer_gets_its_echo_and_its_end(subject: &Subject) {
+        // ITransport, seen from outside.
+        let (reactor, _port, host) = serve(subject, &Script::echo().stop_when_lost());
+        let sent = noise(3_000_000, 1);
+        let peer = thread::spawn(move || {
+            let mut writer = TcpStream::connect(host).unwrap();
+            let mut reader = writer.try_clone().unwrap();
+            let bytes = sent.clone();
+            let writing = thread::spawn(move || {
+                writer.write_all(&bytes).unwrap();
+                writer.shutdown(Shutdown::Write).unwrap();
+            });
+            let mut received = Vec::new();
+            reader.read_to_end(&mut received).unwrap();
+            writing.join().unwrap();
+            (sent, received)
+        });
+        run(&reactor);
+        let (sent, received) = peer.join().unwrap();
+        assert_same_bytes(&received, &sent);
+    }
+
+    fn a_reset_by_the_peer_is_connection_lost_with_its_cause(subject: &Subject) {
+        // Contract 40: RST or any errno.
+        let log = Log::new();
+        let server = Script::logged(&log, "server").on_made(|transport| transport.write(b"x")).stop_when_lost();
+        let server = server.on_lost(|_, reason| {
+            let Error::ConnectionLost(Some(cause)) = reason else { panic!("{reason:?}") };
+            assert_eq!(cause.kind(), ErrorKind::ConnectionReset);
+            assert!(reason.to_string().starts_with("connection was lost: "), "{reason}");
+        });
+        let (reactor, _port, host) = serve(subject, &server);
+        let peer = thread::spawn(move || {
+            let mut stream = TcpStream::connect(host).unwrap();
+            stream.read_exact(&mut [0]).unwrap();
+            reset(stream);
+        });
+        run(&reactor);
+        peer.join().unwrap();
+        log.expect(&["server made", "server lost ConnectionLost"]);
+    }
+
+    fn a_peer_that_resets_at_once_harms_nobody(subject: &Subject) {
+        // accept(2): ECONNABORTED and their like concern one connection.
+        let server = Script::echo().on_data(|transport, _| stop(&transport.reactor()));
+        let (reactor, _port, host) = serve(subject, &server);
+        let peer = thread::spawn(move || {
+            for _ in 0..50 {
+                reset(TcpStream::connect(host).unwrap());
+            }
+            let mut last = TcpStream::connect(host).unwrap();
+            last.write_all(b"x").unwrap();
+            let _ = last.read(&mut [0]);
+        });
+        run(&reactor);
+        peer.join().unwrap();
+        assert_eq!(server.received(), b"x");
+    }
+
+    fn an_abort_shows_as_a_reset_outside(subject: &Subject) {
+        // ITCPTransport.abortConnection
+        let server = Script::new().on_data(|transport, _| transport.abort_connection()).stop_when_lost();
+        let (reactor, _port, host) = serve(subject, &server);
+        let peer = thread::spawn(move || {
+            let mut stream = TcpStream::connect(host).unwrap();
+            stream.write_all(b"x").unwrap();
+            stream.read(&mut [0]).unwrap_err().kind()
+        });
+        run(&reactor);
+        assert_eq!(peer.join().unwrap(), ErrorKind::ConnectionReset);
+    }
+
+    fn a_half_close_shows_as_the_end_of_the_file_outside(subject: &Subject) {
+        // ITCPTransport.loseWriteConnection
+        let server = Script::new().on_made(|transport| {
+            transport.write(b"question");
+            transport.lose_write_connection();
+        });
+        let (reactor, _port, host) = serve(subject, &server.clone().stop_when_lost());
+        let peer = thread::spawn(move || {
+            let mut stream = TcpStream::connect(host).unwrap();
+            let mut question = String::new();
+            stream.read_to_string(&mut question).unwrap();
+            stream.write_all(b"answer").unwrap();
+            question
+        });
+        run(&reactor);
+        assert_eq!(peer.join().unwrap(), "question");
+        assert_eq!(server.received(), b"answer");
+    }
+
+    fn a_peer_that_never_stops_sending_starves_nobody(subject: &Subject) {
+        // DESIGN section 5: 256 KiB or 32 reads a connection and turn. The reader is slower than the sender, so that there is
+        // always more; the sender goes on until the test is over.
+        let (this_turn, most) = (Rc::new(Cell::new(0_usize)), Rc::new(Cell::new(0_usize)));
+        let (bytes, reactor) = (this_turn.clone(), subject.reactor());
+        struct Slow(Rc<Cell<usize>>);
+        impl ropewalk::Protocol for Slow {
+            fn data_received(&mut self, _transport: &ropewalk::Transport, data: &[u8]) {
+                std::hint::black_box(noise(2 * data.len(), 1));
+                self.0.set(self.0.get() + data.len());
+            }
+        }
+        let port = reactor.listen_tcp("127.0.0.1:0", move || Slow(bytes.clone())).unwrap();
+        let host = port.host().unwrap().inet().unwrap();
+        let sender = thread::spawn(move || {
+            let mut stream = TcpStream::connect(host).unwrap();
+            let piece = vec![0; 256 * 1024];
+            while stream.write_all(&piece).is_ok() {}
+        });
+        fn tick(reactor: &Reactor, left: usize, this_turn: Rc<Cell<usize>>, most: Rc<Cell<usize>>) {
+            most.set(most.get().max(this_turn.take()));
+            // The flood must have begun before turns count.
+            let left = if most.get() > 0 { left - 1 } else { left };
+            match left {
+                0 => stop(reactor),
+                _ => drop(reactor.call_later(Duration::ZERO, move |reactor| tick(reactor, left, this_turn, most))),
+            }
+        }
+        let highest = most.clone();
+        reactor.call_when_running(move |reactor| tick(reactor, 40, this_turn, highest));
+        run(&reactor);
+        sender.join().unwrap();
+        assert!(most.get() <= (256 + 64) * 1024, "{} bytes in one turn", most.get());
+    }
+
+    fn a_host_that_does_not_answer_is_given_up_after_the_timeout(subject: &Subject) {
+        // connectTCP: timeout. A queue that is full answers nobody: listen(2).
+        let listener = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&listener, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let listener = TcpListener::from(listener);
+        let host = listener.local_addr().unwrap();
+        let (reactor, log) = (subject.reactor(), Log::new());
+        // Whoever comes first fills the queue; the system lets in one or two more than it says.
+        let finished = Countdown::new(1);
+        for _ in 0..4 {
+            let finished = finished.clone();
+            let after = move |connector: &ropewalk::Connector| finished.count(&connector.try_reactor().unwrap());
+            let there = Destination::from(host).timeout(Duration::from_millis(50));
+            reactor.connect_tcp(there, LoggingFactory::new(&log, Script::new()).after(after)).unwrap();
+        }
+        run(&reactor);
+        assert!(log.contains("failed ConnectTimedOut"), "{:?}", log.entries());
+        drop(listener);
+    }
+
+    fn an_address_that_is_not_ours_cannot_be_bound(subject: &Subject) {
+        // ConnectBindError, CannotListenError; 192.0.2.0/24 is for documentation: RFC 5737.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let error = reactor.listen_tcp("203.0.113.7:0", Script::new().factory()).unwrap_err();
+        assert!(matches!(error, Error::CannotListen(..)), "{error:?}");
+        let port = reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
+        let there = Destination::from(port.host().unwrap().inet().unwrap()).bind("203.0.113.7:0".parse().unwrap());
+        let factory =
+            LoggingFactory::new(&log, Script::new()).after(|connector| stop(&connector.try_reactor().unwrap()));
+        reactor.connect_tcp(there, factory).unwrap();
+        run(&reactor);
+        assert!(log.contains("failed ConnectBind"), "{:?}", log.entries());
+    }
+
+    fn the_socket_itself_can_be_looked_at(subject: &Subject) {
+        // ISystemHandle.getHandle
+        let server = Script::new().on_made(|transport| {
+            assert!(transport.handle().is_some());
+            stop(&transport.reactor());
+        });
+        let (reactor, _port, host) = serve(subject, &server);
+        let peer = thread::spawn(move || TcpStream::connect(host).unwrap());
+        run(&reactor);
+        drop(peer.join().unwrap());
+    }
+
+    fn writes_from_many_threads_calls_arrive_whole(subject: &Subject) {
+        // callFromThread is how threads reach a connection; each call's write is one piece.
+        let (sender, receiver) = mpsc::channel();
+        let server = Script::new().on_made(move |transport| sender.send(transport.peer().clone()).unwrap());
+        let (reactor, _port, host) = serve(subject, &server);
+        let peer = thread::spawn(move || {
+            let mut stream = TcpStream::connect(host).unwrap();
+            stream.write_all(b"x").unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            stream.read_to_end(&mut Vec::new()).unwrap();
+            stream.local_addr().unwrap()
+        });
+        let handle = reactor.thread_handle();
+        let stopper = thread::spawn(move || {
+            let address = peer.join().unwrap();
+            handle.call_from_thread(stop);
+            address
+        });
+        run(&reactor);
+        assert_eq!(receiver.recv().unwrap(), stopper.join().unwrap().into());
+        assert_eq!(server.received(), b"x");
+    }
+}

@@ -1,0 +1,79 @@
+//! When descriptors run out, in virtual time: what `limits` says, and when.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use ropewalk::testing::{Faults, MemoryReactor, TestStream};
+
+use crate::script::{Log, LoggingFactory, Script};
+use crate::specifications;
+
+/// A server that may have so many descriptors, one of them for its port, and clients that have asked for an echo.
+fn crowd(descriptors: usize, clients: usize) -> (MemoryReactor, Log, Vec<TestStream>) {
+    let (net, log) = (MemoryReactor::new().with_faults(Faults::none().descriptors(descriptors)), Log::new());
+    let factory = Rc::new(LoggingFactory::new(&log, Script::echo()));
+    net.listen_tcp("10.0.0.1:80", factory).unwrap();
+    let clients: Vec<_> = (0..clients).map(|_| net.connect_stream("10.0.0.1:80")).collect();
+    clients.iter().for_each(|client| client.write(b"x"));
+    net.advance(Duration::from_millis(1));
+    (net, log, clients)
+}
+
+fn answered(clients: &[TestStream]) -> usize {
+    clients.iter().filter(|client| !client.received().is_empty()).count()
+}
+
+specifications! {
+    scarcity;
+
+    fn whoever_is_there_is_served_and_the_factory_is_told(_subject: &Subject) {
+        // LESSONS, bug 20
+        let (net, log, clients) = crowd(4, 5);
+        assert_eq!((log.count("build"), log.count("accept failed")), (3, 1));
+        assert_eq!(answered(&clients), 3);
+        clients[0].write(b"y");
+        net.advance(Duration::from_millis(1));
+        assert_eq!(clients[0].received(), b"xy");
+    }
+
+    fn a_connection_that_ends_lets_another_in_at_once(_subject: &Subject) {
+        // DESIGN section 9: accept again when descriptors free up.
+        let (net, log, clients) = crowd(4, 5);
+        clients[0].close();
+        net.advance(Duration::from_millis(1));
+        assert_eq!(log.count("build"), 4);
+        assert_eq!(clients[3].received(), b"x");
+    }
+
+    fn a_port_tries_again_by_itself_twice_in_a_second(_subject: &Subject) {
+        // Somebody else in the process may have closed something: nothing of the reactor's tells of it.
+        let (net, log, clients) = crowd(4, 5);
+        net.set_faults(Faults::none());
+        net.advance(Duration::from_millis(498));
+        assert_eq!(log.count("build"), 3);
+        net.advance(Duration::from_millis(2));
+        assert_eq!(log.count("build"), 5);
+        assert_eq!(answered(&clients), 5);
+    }
+
+    fn the_loop_rests_while_nothing_can_be_accepted(_subject: &Subject) {
+        // LESSONS, bug 20: no spin. A minute is 120 attempts, and `advance` gives up on a moment without end.
+        let (net, log, _clients) = crowd(4, 5);
+        net.advance(Duration::from_secs(60));
+        assert_eq!(log.count("build"), 3);
+        assert!((100..=121).contains(&log.count("accept failed")), "{} attempts", log.count("accept failed"));
+    }
+
+    fn a_port_that_stops_while_it_waits_leaves_no_timer_behind(_subject: &Subject) {
+        // LESSONS, bug 5
+        let (net, log) = (MemoryReactor::new().with_faults(Faults::none().descriptors(2)), Log::new());
+        let port = net.listen_tcp("10.0.0.1:80", LoggingFactory::new(&log, Script::new())).unwrap();
+        let _clients = [net.connect_stream("10.0.0.1:80"), net.connect_stream("10.0.0.1:80")];
+        net.advance(Duration::from_millis(1));
+        assert_eq!(net.get_delayed_calls().len(), 1);
+        port.stop_listening();
+        net.advance(Duration::from_millis(1));
+        assert!(net.get_delayed_calls().is_empty());
+        assert!(!port.is_listening());
+    }
+}

@@ -1,0 +1,293 @@
+//! IReactorSocket: sockets that somebody else opened.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::time::Duration;
+
+use ropewalk::{Address, Error, Factory, Interface, Protocol, Reactor};
+use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::net::{AddressFamily, SocketType};
+
+use crate::links::{Countdown, Transports, noise};
+use crate::script::{Log, LoggingFactory, Script, stop};
+use crate::{run, specifications};
+
+fn is_non_blocking(socket: impl AsFd) -> bool {
+    fcntl_getfl(socket).expect("an open descriptor").contains(OFlags::NONBLOCK)
+}
+
+fn connected() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (client, listener.accept().unwrap().0)
+}
+
+fn factory(script: &Script) -> impl Factory + use<> {
+    LoggingFactory::new(&Log::new(), script.clone())
+}
+
+/// What adopting `socket` as a port is refused with.
+fn refused_port(reactor: &Reactor, socket: impl Into<OwnedFd>) -> String {
+    match reactor.adopt_stream_port(socket.into(), factory(&Script::new())) {
+        Err(error @ Error::Io(..)) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What adopting `socket` as a connection is refused with.
+fn refused_connection(reactor: &Reactor, socket: impl Into<OwnedFd>) -> String {
+    match reactor.adopt_stream_connection(socket.into(), &factory(&Script::new())) {
+        Err(error @ Error::Io(..)) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+specifications! {
+    socket;
+
+    fn a_listening_tcp_socket_becomes_a_port(subject: &Subject) {
+        // adoptStreamPort
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap();
+        let port = reactor.adopt_stream_port(listener, LoggingFactory::new(&log, Script::echo())).unwrap();
+        assert_eq!(port.host().unwrap(), host.into());
+        let client = Script::new().on_made(|transport| transport.write(b"x")).on_data(|transport, _| {
+            stop(&transport.reactor());
+        });
+        reactor.connect_tcp(host, client.factory()).unwrap();
+        run(&reactor);
+        assert_eq!(client.received(), b"x");
+        log.expect(&["start factory", "build", "stop factory"]);
+    }
+
+    fn a_listening_unix_socket_becomes_a_port(subject: &Subject) {
+        // adoptStreamPort; the file belongs to whoever made it.
+        let (reactor, path) = (subject.reactor(), subject.unix_path());
+        let listener = UnixListener::bind(&path).unwrap();
+        let port = reactor.adopt_stream_port(listener, factory(&Script::echo())).unwrap();
+        assert_eq!(port.host().unwrap(), Address::Unix(path.as_path().into()));
+        let client = Script::new().on_made(|transport| transport.write(b"x")).on_data(|transport, _| {
+            stop(&transport.reactor());
+        });
+        reactor.connect_unix(&path, client.factory()).unwrap();
+        run(&reactor);
+        assert_eq!(client.received(), b"x");
+        assert!(path.exists());
+        std::fs::remove_file(path).unwrap();
+    }
+
+    fn a_blocking_port_becomes_non_blocking(subject: &Subject) {
+        // LESSONS, bug 17: adopting a blocking socket: make it non-blocking.
+        let reactor = subject.reactor();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let copy = listener.try_clone().unwrap();
+        assert!(!is_non_blocking(&copy));
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let log = Log::new();
+        let _port = reactor.adopt_stream_port(listener, LoggingFactory::new(&log, Script::new())).unwrap();
+        assert!(is_non_blocking(&copy));
+        // It accepts until there is no more, and would block here.
+        reactor.call_later(Duration::from_millis(20), stop);
+        run(&reactor);
+        assert_eq!(log.count("build"), 1);
+        drop(client);
+    }
+
+    fn stopping_an_adopted_port_leaves_a_copy_listening(subject: &Subject) {
+        // Contract 69: a listening adopted socket is not shut down on close.
+        let reactor = subject.reactor();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let copy = listener.try_clone().unwrap();
+        let port = reactor.adopt_stream_port(listener, factory(&Script::new())).unwrap();
+        let again = reactor.clone();
+        port.stop_listening().add_callback(move |()| stop(&again));
+        run(&reactor);
+        copy.set_nonblocking(false).unwrap();
+        let client = TcpStream::connect(copy.local_addr().unwrap()).unwrap();
+        assert_eq!(copy.accept().unwrap().1, client.local_addr().unwrap());
+    }
+
+    fn a_connected_socket_becomes_a_connection(subject: &Subject) {
+        // adoptStreamConnection: the factory is asked with the peer's address (contract 69), and neither started nor stopped.
+        struct Peers(Log);
+        impl Factory for Peers {
+            fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
+                self.0.add(peer.to_string());
+                Some(Box::new(Script::echo().stop_when_lost()))
+            }
+            fn start_factory(&self) {
+                self.0.add("started");
+            }
+            fn stop_factory(&self) {
+                self.0.add("stopped");
+            }
+        }
+        let (reactor, log, (mut client, server)) = (subject.reactor(), Log::new(), connected());
+        let transport = reactor.adopt_stream_connection(server, &Peers(log.clone())).unwrap();
+        assert_eq!(*transport.peer(), client.local_addr().unwrap().into());
+        assert_eq!(transport.host().unwrap(), client.peer_addr().unwrap().into());
+        assert!(transport.connector().is_none());
+        client.write_all(b"hello").unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        run(&reactor);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "hello");
+        log.expect(&[&client.local_addr().unwrap().to_string()]);
+    }
+
+    fn a_connected_unix_socket_becomes_a_connection(subject: &Subject) {
+        // adoptStreamConnection: INET, INET6, UNIX.
+        let (reactor, (mut client, server)) = (subject.reactor(), UnixStream::pair().unwrap());
+        let transport = reactor.adopt_stream_connection(server, &factory(&Script::echo().stop_when_lost())).unwrap();
+        assert_eq!(*transport.peer(), Address::Unnamed);
+        client.write_all(b"hello").unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        run(&reactor);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "hello");
+    }
+
+    fn a_blocking_connection_becomes_non_blocking(subject: &Subject) {
+        // LESSONS, bug 17. More is written than fits, and nobody reads: a blocking socket would never return.
+        let (reactor, (client, server)) = (subject.reactor(), connected());
+        let copy = server.try_clone().unwrap();
+        let transport = reactor.adopt_stream_connection(server, &factory(&Script::new())).unwrap();
+        assert!(is_non_blocking(&copy));
+        transport.write(&noise(20_000_000, 1));
+        reactor.call_later(Duration::from_millis(10), stop);
+        run(&reactor);
+        drop(client);
+    }
+
+    fn an_adopted_connection_belongs_to_the_reactor(subject: &Subject) {
+        // IReactorSocket, where the original makes a copy of its own: whoever wants to keep his makes it first.
+        let (reactor, (mut client, server)) = (subject.reactor(), connected());
+        let script = Script::new().on_made(ropewalk::Transport::lose_connection);
+        let transport = reactor.adopt_stream_connection(server, &factory(&script)).unwrap();
+        assert!(!transport.is_connected());
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+
+    fn bytes_that_arrived_before_a_connection_was_adopted_are_delivered(subject: &Subject) {
+        // adoptStreamConnection: what a process hands over may be in the middle of a conversation.
+        let (reactor, (mut client, server)) = (subject.reactor(), connected());
+        client.write_all(b"early").unwrap();
+        drop(client);
+        let script = Script::new().stop_when_lost();
+        reactor.adopt_stream_connection(server, &factory(&script)).unwrap();
+        run(&reactor);
+        assert_eq!(script.received(), b"early");
+    }
+
+    fn a_factory_that_builds_nothing_has_the_adopted_connection_closed(subject: &Subject) {
+        // adoptStreamConnection, as for a port.
+        let (reactor, (mut client, server)) = (subject.reactor(), connected());
+        let outcome = reactor.adopt_stream_connection(server, &LoggingFactory::refusing(&Log::new()));
+        assert!(matches!(outcome, Err(Error::Closed)));
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        assert_eq!(reactor.source_count(), 0);
+    }
+
+    fn what_is_no_socket_is_refused(subject: &Subject) {
+        // LESSONS, bug 17: say so. The error is for a person who passed the wrong descriptor.
+        let reactor = subject.reactor();
+        let file = || std::fs::File::open("/dev/null").unwrap();
+        for text in [refused_port(&reactor, file()), refused_connection(&reactor, file())] {
+            assert!(text.contains("not a socket"), "{text}");
+        }
+        assert_eq!(reactor.source_count(), 0);
+    }
+
+    fn datagram_sockets_are_refused(subject: &Subject) {
+        // UnsupportedSocketType
+        let reactor = subject.reactor();
+        let inet = || UdpSocket::bind("127.0.0.1:0").unwrap();
+        let unix = || UnixDatagram::unbound().unwrap();
+        let texts = [
+            refused_port(&reactor, inet()),
+            refused_connection(&reactor, inet()),
+            refused_port(&reactor, unix()),
+            refused_connection(&reactor, unix()),
+        ];
+        assert!(texts.iter().all(|text| text.contains("not a stream socket")), "{texts:?}");
+    }
+
+    fn a_connection_is_no_port_and_a_port_is_no_connection(subject: &Subject) {
+        // adoptStreamPort, adoptStreamConnection
+        let (reactor, (_client, server)) = (subject.reactor(), connected());
+        let text = refused_port(&reactor, server);
+        assert!(text.contains("does not listen"), "{text}");
+        let text = refused_connection(&reactor, TcpListener::bind("127.0.0.1:0").unwrap());
+        assert!(text.contains("a listening socket"), "{text}");
+    }
+
+    fn a_socket_that_is_not_connected_is_no_connection(subject: &Subject) {
+        // adoptStreamConnection
+        let reactor = subject.reactor();
+        for family in [AddressFamily::INET, AddressFamily::UNIX] {
+            let idle = rustix::net::socket(family, SocketType::STREAM, None).unwrap();
+            refused_connection(&reactor, idle);
+        }
+        assert_eq!(reactor.source_count(), 0);
+    }
+
+    fn a_refused_socket_is_closed_and_its_copies_are_as_before(subject: &Subject) {
+        // A socket that was given away is gone either way; a refusal changes no flag of its copies.
+        let (reactor, (client, server)) = (subject.reactor(), connected());
+        let copy = server.try_clone().unwrap();
+        refused_port(&reactor, server);
+        assert!(!is_non_blocking(&copy));
+        drop(copy);
+        let mut client = client;
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+
+    fn an_adopted_connection_in_a_reused_slot_gets_no_event_of_its_predecessor(subject: &Subject) {
+        // LESSONS, bugs 3 and 6: in the batch in which others end, connections are adopted under their slots and numbers.
+        let (reactor, all, log) = (subject.reactor(), Transports::new(), Log::new());
+        let (others, adopted) = (all.clone(), log.clone());
+        let server = Script::new().listed_in(&all).on_data(move |transport, _| {
+            let reactor = transport.reactor();
+            for other in others.others(transport) {
+                other.abort_connection();
+            }
+            let adopted = adopted.clone();
+            reactor.call_later(Duration::ZERO, move |reactor| {
+                for _ in 0..4 {
+                    let (client, server) = connected();
+                    let adopted = adopted.clone();
+                    let script = Script::logged(&adopted, "adopted");
+                    reactor.adopt_stream_connection(server, &factory(&script)).unwrap();
+                    std::mem::forget(client);
+                }
+                reactor.call_later(Duration::from_millis(20), stop);
+            });
+        });
+        subject.ready_together(&reactor, 4, &server);
+        run(&reactor);
+        assert_eq!(log.entries(), [["adopted made"; 4], ["adopted lost ConnectionLost"; 4]].concat());
+    }
+
+    fn adopting_and_ending_in_one_callback_leaves_nothing_behind(subject: &Subject) {
+        // LESSONS, bugs 4 and 6
+        let (reactor, ends) = (subject.reactor(), Countdown::new(50));
+        let counted = Script::new().on_made(ropewalk::Transport::abort_connection).counted_by(&ends);
+        reactor.call_when_running(move |reactor| {
+            for _ in 0..50 {
+                reactor.adopt_stream_connection(connected().1, &factory(&counted)).unwrap();
+            }
+        });
+        run(&reactor);
+        assert_eq!(reactor.source_count(), 0);
+    }
+
+    fn this_provider_says_that_it_adopts_sockets(subject: &Subject) {
+        // "Some of the interfaces may not be implemented."
+        assert!(subject.reactor().provides(Interface::Socket));
+    }
+}
