@@ -129,12 +129,13 @@ impl Stream {
         if stream.flags.get().in_callback {
             return stream.ready_in_callback(&reactor.0, ready);
         }
+        // What the peer sent before it hung up is read before a send finds the connection broken.
+        if ready.intersects(Ready::READ | Ready::ERROR | Ready::HANGUP) {
+            stream.read(&reactor.0, &transport, scratch);
+        }
         if ready.intersects(Ready::WRITE | Ready::ERROR | Ready::HANGUP) && stream.flags.get().blocked {
             stream.update(|flags| flags.blocked = false);
             stream.settle(&reactor.0);
-        }
-        if ready.intersects(Ready::READ | Ready::ERROR | Ready::HANGUP) {
-            stream.read(&reactor.0, &transport, scratch);
         }
     }
 
@@ -479,5 +480,36 @@ impl Stream {
         }
         let inner = self.reactor.upgrade().ok_or(Error::Closed)?;
         inner.provider(|provider| ask(provider, self.key))?.map_err(Error::io(doing))
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use crate::error::Error;
+    use crate::reactor::{Reactor, reactors};
+    use crate::testing::AccumulatingProtocol;
+
+    #[test]
+    fn what_the_peer_said_before_it_closed_is_read_although_it_did_not_listen() {
+        for info in reactors().into_iter().filter(|info| info.unavailable.is_none()) {
+            let reactor = Reactor::with(info.name).unwrap();
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            let protocol = AccumulatingProtocol::new();
+            let transport = reactor.adopt_stream_connection(ours, &protocol.factory()).unwrap();
+            // More than the kernel takes, so the connection waits until it can send the rest.
+            transport.write(&vec![0; 8 << 20]);
+            reactor.prepare().unwrap();
+            assert!(transport.buffered() > 0);
+            theirs.write_all(b"enough").unwrap();
+            drop(theirs);
+            for _ in 0..10 {
+                reactor.iterate(Some(std::time::Duration::ZERO)).unwrap();
+            }
+            assert_eq!(protocol.data(), b"enough", "on {}", info.name);
+            assert!(matches!(protocol.lost(), Some(Error::ConnectionLost(Some(_)))));
+        }
     }
 }
