@@ -67,6 +67,14 @@ impl Producer {
         }
     }
 
+    /// Whether it may write more. A user's says so by unregistering; of a connection it is known.
+    pub(super) fn is_producing(&self) -> bool {
+        match self {
+            Producer::Push(_) | Producer::Pull(_) => true,
+            Producer::Transport(transport) => transport.is_producing(),
+        }
+    }
+
     pub(super) fn stop(&self) {
         match self {
             Producer::Push(producer) => producer.stop_producing(),

@@ -99,7 +99,7 @@ impl Stream {
 
     fn take_step(&self, inner: &Rc<Inner>) {
         let outbox_is_empty = self.outbox.borrow().is_none() && !self.flags.get().blocked;
-        let producing = self.producer.borrow().is_some();
+        let producing = self.producer.borrow().as_ref().is_some_and(|registered| registered.producer.is_producing());
         match self.state().next_step(outbox_is_empty, producing) {
             Step::Stay => self.arm(inner),
             Step::Abort => self.end(inner, Error::ConnectionAborted),

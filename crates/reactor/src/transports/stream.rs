@@ -355,6 +355,17 @@ impl Stream {
         }
     }
 
+    /// Has it closed when nothing is left to send, also if that was asked before: the connection that it waited for as its
+    /// producer may have ended since.
+    pub(super) fn lose(self: &Rc<Stream>) {
+        self.change(StreamState::lose);
+        if self.state.get().is_losing() {
+            if let Some(inner) = self.reactor.upgrade() {
+                self.settle_soon(&inner);
+            }
+        }
+    }
+
     pub(super) fn register_producer(self: &Rc<Stream>, producer: Producer) -> Result<()> {
         if self.producer.borrow().is_some() {
             return Err(Error::ProducerRegistered);

@@ -49,7 +49,7 @@ impl Transport {
     /// Closes the connection after what is queued has been sent, and after a registered producer has unregistered.
     /// Reading stops at once.
     pub fn lose_connection(&self) {
-        self.0.change(StreamState::lose);
+        self.0.lose();
     }
 
     /// Ends the sending direction after what is queued has been sent, and after a registered producer has unregistered;
@@ -110,8 +110,13 @@ impl Transport {
 
     /// Whether `pause_producing` was called, and `resume_producing` not since.
     pub fn is_paused(&self) -> bool {
+        self.is_producing() && !self.0.state().wants_reading()
+    }
+
+    /// Whether more may arrive, now or after a pause.
+    pub(super) fn is_producing(&self) -> bool {
         let state = self.0.state();
-        state.is_open() && !state.is_read_ended() && !state.wants_reading()
+        state.is_open() && !state.is_read_ended()
     }
 
     /// The other end: getPeer. Known also after the end.
