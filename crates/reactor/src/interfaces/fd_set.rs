@@ -8,7 +8,7 @@ use ropewalk_proto::Key;
 use ropewalk_sys::{Interest, RawIo, Ready};
 
 use crate::error::{Error, Result};
-use crate::reactor::{Inner, Interface, Reactor, Source, guard};
+use crate::reactor::{Interface, Reactor, Source, guard, name_of};
 
 /// Something with a descriptor that can be watched: IReadWriteDescriptor.
 ///
@@ -173,7 +173,7 @@ impl Watch {
             if !self.interest.get().contains(interest) || !(trouble || ready.contains(possible)) {
                 continue;
             }
-            let name = self.descriptor.log_prefix();
+            let name = name_of(|| self.descriptor.log_prefix());
             let outcome = guard(&reactor.0, name, || operation(&*self.descriptor, reactor));
             if let Err(reason) = outcome.and_then(|outcome| outcome) {
                 return self.lose(reactor, &reason);
@@ -181,22 +181,72 @@ impl Watch {
         }
     }
 
-    /// Stops watching and tells the descriptor.
+    /// Stops watching and tells the descriptor, unless it was removed before. If it was also added again since, then it is
+    /// the new watch that ends.
     pub(crate) fn lose(&self, reactor: &Reactor, reason: &Error) {
-        let watched = self.remove(&reactor.0);
-        if watched {
-            reactor.unwatch(self.key);
-            let name = self.descriptor.log_prefix();
+        let present = reactor.0.watches.borrow_mut().0.remove(&identity(&self.descriptor));
+        if let Some(present) = present {
+            present.interest.set(Interest::empty());
+            reactor.unwatch(present.key);
+            let name = name_of(|| self.descriptor.log_prefix());
             let _ = guard(&reactor.0, name, || self.descriptor.connection_lost(reactor, reason));
         }
-    }
-
-    fn remove(&self, inner: &Inner) -> bool {
-        self.interest.set(Interest::empty());
-        inner.watches.borrow_mut().0.remove(&identity(&self.descriptor)).is_some()
     }
 }
 
 fn identity(descriptor: &Rc<dyn Descriptor>) -> *const () {
     Rc::as_ptr(descriptor).cast()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::cell::RefCell;
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Fails to read after it has removed and added itself.
+    struct Restless {
+        socket: UnixStream,
+        itself: RefCell<Option<Rc<dyn Descriptor>>>,
+        events: RefCell<Vec<&'static str>>,
+    }
+
+    impl Descriptor for Restless {
+        fn raw_io(&self) -> RawIo {
+            self.socket.as_raw_fd()
+        }
+
+        fn do_read(&self, reactor: &Reactor) -> Result<()> {
+            self.events.borrow_mut().push("read");
+            let itself = self.itself.borrow().clone().unwrap();
+            reactor.remove_reader(&itself);
+            reactor.add_reader(&itself)?;
+            Err(Error::TimedOut)
+        }
+
+        fn connection_lost(&self, _reactor: &Reactor, _reason: &Error) {
+            self.events.borrow_mut().push("lost");
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_fails_after_it_was_added_again_is_removed() {
+        let reactor = Reactor::new().unwrap();
+        let (socket, mut peer) = UnixStream::pair().unwrap();
+        let restless = Rc::new(Restless { socket, itself: RefCell::default(), events: RefCell::default() });
+        let descriptor: Rc<dyn Descriptor> = restless.clone();
+        *restless.itself.borrow_mut() = Some(descriptor.clone());
+        reactor.add_reader(&descriptor).unwrap();
+        peer.write_all(b"x").unwrap();
+        for _ in 0..3 {
+            reactor.iterate(Some(Duration::ZERO)).unwrap();
+        }
+        assert_eq!(*restless.events.borrow(), ["read", "lost"]);
+        assert_eq!(reactor.source_count(), 0);
+        restless.itself.take();
+    }
 }

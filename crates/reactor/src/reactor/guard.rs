@@ -47,6 +47,11 @@ impl Panic {
     }
 }
 
+/// What an object calls itself, for [`guard`].
+pub(crate) fn name_of(name: impl FnOnce() -> &'static str) -> &'static str {
+    catch_unwind(AssertUnwindSafe(name)).unwrap_or("(buggy log_prefix)")
+}
+
 #[cold]
 fn panicked(inner: &Inner, name: &'static str, payload: &(dyn Any + Send)) -> Error {
     let message = payload.downcast_ref::<&str>().copied();

@@ -23,7 +23,7 @@ pub(crate) use call::{Call, SendCall};
 pub use choose::{ReactorInfo, reactors};
 pub(crate) use current::enter;
 pub use guard::PanicPolicy;
-pub(crate) use guard::{catch, guard};
+pub(crate) use guard::{catch, guard, name_of};
 pub use host::DetachedWait;
 pub(crate) use sources::Source;
 

@@ -83,9 +83,9 @@ impl Stream {
         // What it writes is flushed by this settling, not queued for another.
         self.update(|flags| (flags.in_callback, flags.wrote) = (true, false));
         let outcome = if pause {
-            guard(inner, "pause_producing", || producer.pause())
+            guard(inner, "pause_producing", move || producer.pause())
         } else {
-            guard(inner, "resume_producing", || producer.resume())
+            guard(inner, "resume_producing", move || producer.resume())
         };
         self.update(|flags| flags.in_callback = false);
         match outcome {

@@ -13,7 +13,7 @@ use super::producer::Registered;
 use super::{Connector, ConnectorInner, Producer, Transport};
 use crate::error::{Error, Result};
 use crate::protocols::Protocol;
-use crate::reactor::{Inner, Reactor, Source, catch, guard};
+use crate::reactor::{Inner, Reactor, Source, catch, guard, name_of};
 
 /// A write of this size with nothing queued goes to the operating system from the caller's slice: measured, copying it
 /// first costs more than the system call it could save.
@@ -205,10 +205,15 @@ impl Stream {
         self.update(|flags| (flags.in_callback, flags.protocol_is_out) = (true, true));
         let outcome = catch(|| callback(&mut *protocol));
         self.update(|flags| (flags.in_callback, flags.protocol_is_out) = (false, false));
-        let outcome = outcome.map_err(|panic| panic.log(inner, protocol.log_prefix()));
-        // The callback may have switched to another protocol.
-        let switched = self.protocol.take();
-        self.protocol.set(Some(switched.unwrap_or(protocol)));
+        let outcome = outcome.map_err(|panic| panic.log(inner, name_of(|| protocol.log_prefix())));
+        match self.protocol.take() {
+            None => self.protocol.set(Some(protocol)),
+            // The callback switched to another one.
+            successor => {
+                self.protocol.set(successor);
+                let _ = guard(inner, name_of(|| protocol.log_prefix()), || drop(protocol));
+            }
+        }
         if let Err(panicked) = outcome {
             self.end(inner, panicked);
         }
@@ -246,7 +251,7 @@ impl Stream {
     fn tell_the_end(self: &Rc<Stream>, inner: &Rc<Inner>, reason: &Error) {
         let transport = Transport(self.clone());
         if let Some(mut protocol) = self.protocol.take() {
-            let name = protocol.log_prefix();
+            let name = name_of(|| protocol.log_prefix());
             let _ = guard(inner, name, || {
                 protocol.connection_lost(&transport, reason);
                 drop(protocol);
@@ -260,7 +265,7 @@ impl Stream {
     fn stop_producer(&self, inner: &Rc<Inner>) {
         let registered = self.producer.borrow_mut().take();
         if let Some(registered) = registered {
-            let _ = guard(inner, "stop_producing", || registered.producer.stop());
+            let _ = guard(inner, "stop_producing", move || registered.producer.stop());
         }
     }
 
