@@ -67,6 +67,8 @@ pub(crate) struct ConnectorInner {
     /// Whether the factory counts this connector among its users.
     started: Cell<bool>,
     transport: RefCell<Option<Transport>>,
+    /// `disconnect` was called while the protocol was being built.
+    unwanted: Cell<bool>,
     race: RefCell<Race>,
 }
 
@@ -100,6 +102,7 @@ impl Connector {
             state: Cell::new(ConnectorState::Disconnected),
             started: Cell::new(false),
             transport: RefCell::default(),
+            unwanted: Cell::default(),
             race: RefCell::default(),
         }));
         connector.connect()?;
@@ -125,11 +128,10 @@ impl Connector {
             let timer = connector.later(&reactor, timeout, |connector, _| connector.fail(Error::ConnectTimedOut));
             connector.race.borrow_mut().timers.push(timer);
         }
+        let turn = connector.later(&reactor, Duration::ZERO, ConnectorInner::resolve);
+        connector.race.borrow_mut().timers.push(turn);
+        // Last: it may end this attempt, and begin another.
         let _ = guard(&reactor.0, "started_connecting", || connector.factory.started_connecting(self));
-        if connector.state.get() == ConnectorState::Connecting {
-            let timer = connector.later(&reactor, Duration::ZERO, ConnectorInner::resolve);
-            connector.race.borrow_mut().timers.push(timer);
-        }
         Ok(())
     }
 
@@ -150,11 +152,10 @@ impl Connector {
         match self.0.state.get() {
             ConnectorState::Disconnected => {}
             ConnectorState::Connecting => self.0.fail(Error::UserAborted),
-            ConnectorState::Connected => {
-                if let Some(transport) = self.transport() {
-                    transport.lose_connection();
-                }
-            }
+            ConnectorState::Connected => match self.transport() {
+                Some(transport) => transport.lose_connection(),
+                None => self.0.unwanted.set(true),
+            },
         }
     }
 
@@ -307,11 +308,13 @@ impl ConnectorInner {
 
     fn succeed(self: &Rc<ConnectorInner>, reactor: &Reactor, key: Key, address: Address) {
         self.end_race(&reactor.0);
+        self.state.set(ConnectorState::Connected);
+        self.unwanted.set(false);
         let built = guard(&reactor.0, "build_protocol", || self.factory.build_protocol(&address)).ok().flatten();
         let refused = built.is_none();
         let protocol = built.unwrap_or_else(|| Box::new(NoProtocol));
         let transport = Stream::begin(reactor, key, address, protocol, Origin::Client(self.clone()));
-        if refused {
+        if refused || self.unwanted.get() {
             transport.lose_connection();
         }
     }
@@ -352,7 +355,6 @@ impl ConnectorInner {
     }
 
     pub(super) fn connected(&self, transport: &Transport) {
-        self.state.set(ConnectorState::Connected);
         *self.transport.borrow_mut() = Some(transport.clone());
     }
 
