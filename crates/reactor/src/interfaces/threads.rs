@@ -110,7 +110,7 @@ pub(crate) struct ThreadCalls {
 
 #[derive(Default)]
 struct Queue {
-    calls: Vec<Box<dyn SendCall>>,
+    calls: VecDeque<Box<dyn SendCall>>,
     closed: bool,
 }
 
@@ -125,7 +125,7 @@ impl ThreadCalls {
             drop(queue);
             return drop(call);
         }
-        queue.calls.push(call);
+        queue.calls.push_back(call);
         let first = queue.calls.len() == 1;
         drop(queue);
         // Whoever made the queue non-empty has woken the loop, which takes the whole queue.
@@ -139,9 +139,14 @@ impl ThreadCalls {
         self.waker.wake();
     }
 
-    /// Swaps the queue for `batch`, which is empty and keeps its memory from the turn before.
-    pub(crate) fn take_batch(&self, batch: &mut Vec<Box<dyn SendCall>>) {
-        std::mem::swap(&mut lock(&self.queue).calls, batch);
+    /// Moves the queue behind what is left of `batch`. An empty one gives its memory in exchange.
+    pub(crate) fn move_to(&self, batch: &mut VecDeque<Box<dyn SendCall>>) {
+        let calls = &mut lock(&self.queue).calls;
+        if batch.is_empty() {
+            std::mem::swap(calls, batch);
+        } else {
+            batch.append(calls);
+        }
     }
 
     pub(crate) fn close(&self) {

@@ -8,20 +8,28 @@ impl Reactor {
     /// Third part of a turn: handles what [`wait`](Reactor::wait) collected.
     ///
     /// An event whose source was closed by an earlier callback of the same batch is dropped: its key is stale.
+    ///
+    /// While a [`DetachedWait`](super::DetachedWait) is out, the events wait for the next call.
     pub fn dispatch(&self) {
+        if self.0.provider(|_| ()).is_err() {
+            return;
+        }
         // The next `prepare` sees what is woken from here on.
         self.0.set_sleeping(false);
-        let mut events = self.0.events.take();
         let mut scratch = self.0.scratch.take();
         if scratch.is_empty() {
             // A callback runs the loop again through `iterate`: that inner loop needs a buffer of its own.
             scratch = vec![0; super::SCRATCH_BYTES].into_boxed_slice();
         }
-        for event in events.drain(..) {
+        let count = self.0.events.borrow().len();
+        // One by one: a callback that runs the loop is followed by the events behind its own, within that loop. Some are
+        // reported only once.
+        for _ in 0..count {
+            let next = self.0.events.borrow_mut().pop_front();
+            let Some(event) = next else { break };
             self.dispatch_one(event, &mut scratch);
         }
         self.0.scratch.set(scratch);
-        self.0.events.set(events);
     }
 
     fn dispatch_one(&self, event: Event, scratch: &mut [u8]) {

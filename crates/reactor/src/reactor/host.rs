@@ -70,7 +70,7 @@ impl Reactor {
     /// The hook is called on the reactor's thread, possibly while a method of the reactor is on the stack, so it should
     /// only note that there is work. Calls from other threads make [`foreign`](Reactor::foreign) readable instead.
     pub fn set_deadline_hook(&self, hook: Option<Rc<dyn Fn()>>) {
-        *self.0.deadline_hook.hook.borrow_mut() = hook;
+        drop(self.0.deadline_hook.hook.replace(hook));
     }
 
     /// Takes the wait of a turn away, so that it can block in another thread or without an interpreter's lock.
@@ -86,9 +86,9 @@ impl Reactor {
         Ok(DetachedWait { provider, home: self.0.detached.home.clone() })
     }
 
-    /// Handles the events that a [`DetachedWait`] collected.
+    /// Handles the events that a [`DetachedWait`] collected, as [`dispatch`](Reactor::dispatch) does.
     pub fn dispatch_events(&self, events: Events) {
-        self.0.events.set(events);
+        self.0.events.borrow_mut().extend(events);
         self.dispatch();
     }
 }
@@ -136,5 +136,66 @@ impl DetachedWait {
 impl Drop for DetachedWait {
     fn drop(&mut self) {
         *self.home.lock().unwrap_or_else(PoisonError::into_inner) = self.provider.take();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::interfaces::core::RunOptions;
+    use crate::protocols::Protocol;
+    use crate::transports::Transport;
+
+    /// Schedules something when it is dropped.
+    struct LastWish(Reactor);
+
+    impl Drop for LastWish {
+        fn drop(&mut self) {
+            self.0.call_later(Duration::ZERO, |_| {});
+        }
+    }
+
+    #[test]
+    fn a_hook_may_use_the_reactor_while_it_is_dropped() {
+        let reactor = Reactor::new().unwrap();
+        let wish = LastWish(reactor.clone());
+        reactor.set_deadline_hook(Some(Rc::new(move || assert!(wish.0.provides(crate::Interface::Tcp)))));
+        reactor.prepare().unwrap();
+        reactor.set_deadline_hook(None);
+        assert_eq!(reactor.get_delayed_calls().len(), 1);
+    }
+
+    struct Counts(Rc<Cell<usize>>);
+
+    impl Protocol for Counts {
+        fn connection_made(&mut self, _transport: &Transport) {
+            self.0.set(self.0.get() + 1);
+        }
+
+        fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
+    }
+
+    #[test]
+    fn events_that_come_before_their_provider_is_back_wait_for_it() {
+        let reactor = Reactor::new().unwrap();
+        let made = Rc::new(Cell::new(0));
+        let (served, connected) = (made.clone(), made.clone());
+        let port = reactor.listen_tcp("127.0.0.1:0", move || Counts(served.clone())).unwrap();
+        let address = port.host().unwrap().inet().unwrap();
+        reactor.start_running(RunOptions::default().without_signal_handlers()).unwrap();
+        reactor.connect_tcp(address, move || Counts(connected.clone())).unwrap();
+        // The first turn only begins to connect.
+        for _ in 0..10 {
+            let limit = reactor.prepare().unwrap();
+            let mut wait = reactor.detach_wait().unwrap();
+            let limit = limit.unwrap_or(Duration::from_millis(20)).min(Duration::from_millis(20));
+            let events = wait.wait(Some(limit)).unwrap();
+            reactor.dispatch_events(events);
+            drop(wait);
+            reactor.dispatch();
+        }
+        assert_eq!(made.get(), 2);
     }
 }

@@ -13,11 +13,12 @@ mod sources;
 mod turn;
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use ropewalk_proto::{Moment, Outbox, SecondaryMap, TimerQueue};
-use ropewalk_sys::{Capabilities, Clock, EventProvider, Events};
+use ropewalk_sys::{Capabilities, Clock, Event, EventProvider, Events};
 
 pub(crate) use call::{Call, SendCall};
 pub use choose::{ReactorInfo, reactors};
@@ -86,13 +87,17 @@ pub(crate) struct Inner {
 
     /// When the present turn began to run due work.
     turn_now: Cell<Moment>,
-    events: Cell<Events>,
+    /// Where a wait puts its events; empty otherwise.
+    collected: Cell<Events>,
+    /// Events that were not dispatched yet.
+    events: RefCell<VecDeque<Event>>,
     scratch: Cell<Box<[u8]>>,
     /// Connections to settle before the loop waits.
     unsettled: RefCell<Vec<Rc<Stream>>>,
     #[expect(clippy::vec_box, reason = "a connection holds a pointer, so that an idle one holds nothing more")]
     spare_outboxes: RefCell<Vec<Box<Outbox>>>,
-    batch: Cell<Vec<Box<dyn SendCall>>>,
+    /// Calls from threads that are made in this turn.
+    batch: RefCell<VecDeque<Box<dyn SendCall>>>,
 
     /// The process that the provider's descriptors belong to, as a count of forks.
     forks: Cell<u64>,
@@ -126,11 +131,12 @@ impl Reactor {
             factories: factories::Factories::default(),
             starved_ports: Cell::default(),
             turn_now: Cell::new(now),
-            events: Cell::default(),
+            collected: Cell::default(),
+            events: RefCell::default(),
             scratch: Cell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             unsettled: RefCell::default(),
             spare_outboxes: RefCell::default(),
-            batch: Cell::default(),
+            batch: RefCell::default(),
             forks: Cell::new(ropewalk_sys::forks()),
             panic_policy: Cell::new(PanicPolicy::Log),
             panicked: RefCell::default(),

@@ -47,10 +47,10 @@ impl Reactor {
     /// # Errors
     /// [`Error::Io`] when the operating system cannot wait at all, [`Error::Waiting`] while the provider is away.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<()> {
-        let mut events = self.0.events.take();
-        events.clear();
-        let waited = self.0.provider(|provider| provider.wait(timeout, &mut events));
-        self.0.events.set(events);
+        let mut collected = self.0.collected.take();
+        let waited = self.0.provider(|provider| provider.wait(timeout, &mut collected));
+        self.0.events.borrow_mut().extend(collected.drain(..));
+        self.0.collected.set(collected);
         waited?.map_err(Error::io("cannot wait for events"))
     }
 
@@ -70,16 +70,18 @@ impl Reactor {
     }
 
     fn run_thread_calls(&self) {
-        let mut batch = self.0.batch.take();
-        self.0.calls.take_batch(&mut batch);
-        if batch.is_empty() {
-            return self.0.batch.set(batch);
-        }
-        for call in batch.drain(..) {
+        let count = {
+            let mut batch = self.0.batch.borrow_mut();
+            self.0.calls.move_to(&mut batch);
+            batch.len()
+        };
+        // One by one: a call that runs the loop is followed by those behind it, within that loop.
+        for _ in 0..count {
+            let next = self.0.batch.borrow_mut().pop_front();
+            let Some(call) = next else { break };
             let name = call.name();
             let _ = guard(&self.0, name, || call.call(self));
         }
-        self.0.batch.set(batch);
     }
 
     fn run_due_calls(&self) {
@@ -121,7 +123,9 @@ impl Inner {
 
     fn sleep_limit(&self) -> Option<Duration> {
         // Settling may have woken a task after the tasks had their turn.
-        if self.executor.has_ready() || !self.unsettled.borrow().is_empty() || self.has_pending_stop() {
+        let has_work = self.executor.has_ready() || !self.unsettled.borrow().is_empty() || self.has_pending_stop();
+        // This loop may run in a callback, before the events behind that one.
+        if has_work || !self.events.borrow().is_empty() {
             return Some(Duration::ZERO);
         }
         if self.timers.borrow().is_empty() {

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Wake};
 
 use ropewalk_proto::{Deferred, Key, Slab};
@@ -43,7 +43,8 @@ struct ReadyQueue {
 struct TaskWaker {
     key: Key,
     queued: AtomicBool,
-    ready: Arc<ReadyQueue>,
+    /// Weak, or a queue with a task in it would be a cycle, and keep the provider's waker open.
+    ready: Weak<ReadyQueue>,
 }
 
 impl Wake for TaskWaker {
@@ -51,7 +52,7 @@ impl Wake for TaskWaker {
         if self.queued.swap(true, Ordering::AcqRel) {
             return;
         }
-        let ready = self.ready.clone();
+        let Some(ready) = self.ready.upgrade() else { return };
         let mut woken = ready.woken.lock().unwrap_or_else(PoisonError::into_inner);
         woken.push_back(self);
         let first = woken.len() == 1;
@@ -73,22 +74,30 @@ impl Executor {
 
     fn spawn(&self, task: Task, name: &'static str) -> Key {
         let key = self.tasks.borrow_mut().insert(Slot { task: Some(task), missed: false, name });
-        let waker = Arc::new(TaskWaker { key, queued: AtomicBool::new(false), ready: self.ready.clone() });
+        let waker = Arc::new(TaskWaker { key, queued: AtomicBool::new(false), ready: Arc::downgrade(&self.ready) });
         waker.wake();
         key
     }
 
     /// Polls the tasks that are ready now, each once.
     pub(crate) fn run(&self, inner: &Rc<Inner>) {
-        if !self.has_ready() {
-            return;
-        }
-        let mut batch = self.batch.take();
-        std::mem::swap(&mut *self.woken(), &mut batch);
-        for waker in batch.drain(..) {
+        // One by one: a task that runs the loop is followed by those behind it, within that loop.
+        for _ in 0..self.begin_batch() {
+            let next = self.batch.borrow_mut().pop_front();
+            let Some(waker) = next else { return };
             self.poll(inner, &waker);
         }
-        self.batch.replace(batch);
+    }
+
+    /// Moves what was woken behind what is left of the batch, and returns how many that are.
+    fn begin_batch(&self) -> usize {
+        let (mut batch, mut woken) = (self.batch.borrow_mut(), self.woken());
+        if batch.is_empty() {
+            std::mem::swap(&mut *woken, &mut *batch);
+        } else {
+            batch.append(&mut woken);
+        }
+        batch.len()
     }
 
     /// Whether a task waits to be polled.
@@ -244,5 +253,23 @@ mod tests {
         reactor.dispatch();
         reactor.prepare().unwrap();
         assert!(done.is_done());
+    }
+    #[test]
+    fn a_task_that_was_never_polled_does_not_keep_a_dropped_reactors_waker() {
+        let reactor = Reactor::new().unwrap();
+        let ready = Arc::downgrade(&reactor.0.executor.ready);
+        let kept = Rc::new(RefCell::new(None));
+        let its_own = kept.clone();
+        let polled = reactor.spawn(std::future::poll_fn(move |context| {
+            *its_own.borrow_mut() = Some(context.waker().clone());
+            Poll::<()>::Pending
+        }));
+        reactor.prepare().unwrap();
+        let unpolled = reactor.spawn(async {});
+        drop(reactor);
+        // The waker of a task may outlive its loop.
+        kept.take().unwrap().wake();
+        assert!(ready.upgrade().is_none());
+        drop((polled.add_errback(|_| ()), unpolled.add_errback(|_| ())));
     }
 }
