@@ -19,6 +19,7 @@ pub mod ports;
 pub mod producers;
 pub mod races;
 pub mod real_time;
+pub mod reentrancy;
 pub mod resolver;
 pub mod scarcity;
 #[cfg(unix)]
@@ -61,6 +62,9 @@ macro_rules! unix_streams {
         }
         mod connectors {
             $crate::connectors!();
+        }
+        mod reentrancy {
+            $crate::reentrancy!();
         }
     };
 }
