@@ -213,12 +213,12 @@ type Work = Box<dyn FnOnce() + Send>;
 type Receiver = Box<dyn FnOnce(Result<Box<dyn std::any::Any>>)>;
 
 /// The threads for work that blocks: started one by one as work comes while the reactor runs, joined at its end.
+#[derive(Default)]
 pub(crate) struct ThreadPool {
     shared: Arc<Shared>,
     /// Who waits for results; they are not `Send`, so they stay on this side under a ticket.
     receivers: RefCell<ropewalk_proto::Slab<Receiver>>,
     running: Cell<bool>,
-    _calls: Arc<ThreadCalls>,
 }
 
 #[derive(Default)]
@@ -248,10 +248,6 @@ impl Default for PoolState {
 }
 
 impl ThreadPool {
-    pub(crate) fn new(calls: Arc<ThreadCalls>) -> ThreadPool {
-        ThreadPool { shared: Arc::default(), receivers: RefCell::default(), running: Cell::default(), _calls: calls }
-    }
-
     /// Begins to work on what is queued.
     pub(crate) fn start(&self) {
         self.running.set(true);

@@ -120,7 +120,7 @@ impl Reactor {
             detached: host::Detached::default(),
             sources: RefCell::default(),
             timers: RefCell::new(TimerQueue::new()),
-            pool: ThreadPool::new(calls.clone()),
+            pool: ThreadPool::default(),
             calls,
             executor: Executor::new(waker.clone()),
             watches: RefCell::default(),

@@ -36,7 +36,7 @@ pub enum Producer {
     /// Asked for one piece at a time.
     Pull(Rc<dyn PullProducer>),
     /// Another connection, whose bytes are forwarded here: its reading is paused and resumed, and it is lost when this
-    /// one is.
+    /// one is. Closing waits for it only while more may arrive there.
     Transport(Transport),
 }
 
