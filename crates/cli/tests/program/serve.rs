@@ -356,7 +356,7 @@ fn slow_readers_of_a_gigabyte_cost_little_memory() {
         rests
     });
     // For each: a piece on its way through hyper, one in the outbox, one read ahead.
-    assert!(server.memory() < (8 << 20) + READERS * (400 << 10), "{}", server.memory());
+    assert!(server.memory() < (8 << 20) + READERS * (640 << 10), "{}", server.memory());
     // They were stopped, not broken.
     let mut piece = vec![0; 30 << 20];
     readers[0].0.read_exact(&mut piece).unwrap();

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use ropewalk::{Deferred, Reactor};
 
-/// How much of a file is read at once. A response holds one piece that is being sent and one that was read ahead.
-const PIECE: u64 = 64 * 1024;
+/// How much of a file is read at once: a smaller piece costs more turns, a larger one more memory for each slow reader. A
+/// response holds one piece that is being sent and one that was read ahead.
+const PIECE: u64 = 128 * 1024;
 
 /// What a response will carry, as made in the thread pool.
 pub(super) enum Content {
@@ -52,11 +53,12 @@ pub(super) struct FilePart {
 impl FilePart {
     fn read_piece(&mut self) -> io::Result<Bytes> {
         let size = self.left.min(PIECE);
-        let mut piece = Vec::with_capacity(usize::try_from(size).unwrap_or(usize::MAX));
-        (&mut self.file).take(size).read_to_end(&mut piece)?;
-        if (piece.len() as u64) < size {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was sent"));
-        }
+        // Not `read_to_end`, which begins with small reads.
+        let mut piece = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
+        self.file.read_exact(&mut piece).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "the file became shorter while it was sent"),
+            _ => error,
+        })?;
         self.left -= size;
         Ok(piece.into())
     }
