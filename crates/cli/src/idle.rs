@@ -54,3 +54,64 @@ pub(crate) fn end(transport: &Transport) {
     transport.unregister_producer();
     transport.lose_connection();
 }
+
+#[cfg(test)]
+mod tests {
+    use ropewalk::Protocol;
+    use ropewalk::testing::MemoryReactor;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// Is its own producer, as an echo is, and sends more than a peer may want.
+    struct Talks(usize, IdleTimer);
+
+    impl Protocol for Talks {
+        fn connection_made(&mut self, transport: &Transport) {
+            let _ = transport.register_producer(transport.clone());
+            self.1 = IdleTimer::of(transport, Some(MINUTE));
+            transport.write(&vec![b'x'; self.0]);
+        }
+
+        fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {
+            self.1.touch();
+        }
+    }
+
+    #[test]
+    fn a_silent_connection_is_closed_when_its_time_is_over() {
+        let net = MemoryReactor::new();
+        net.listen_tcp("10.0.0.1:80", || Talks(0, IdleTimer::default())).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        net.advance(MINUTE / 2);
+        client.write(b"still here");
+        net.advance(MINUTE - Duration::from_millis(1));
+        assert!(!client.is_eof());
+        net.advance(Duration::from_millis(2));
+        assert!(client.is_eof() && !client.is_reset());
+        assert!(net.get_delayed_calls().is_empty());
+    }
+
+    #[test]
+    fn a_peer_that_does_not_take_what_is_queued_is_reset() {
+        let net = MemoryReactor::new();
+        net.listen_tcp("10.0.0.1:80", || Talks(10_000_000, IdleTimer::default())).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        client.pause_reading();
+        net.advance(MINUTE + Duration::from_millis(10));
+        assert!(client.is_reset());
+    }
+
+    #[test]
+    fn a_connection_that_ends_leaves_no_timer_behind() {
+        let net = MemoryReactor::new();
+        net.listen_tcp("10.0.0.1:80", || Talks(0, IdleTimer::default())).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        net.settle();
+        assert_eq!(net.get_delayed_calls().len(), 1);
+        client.abort();
+        net.settle();
+        assert!(net.get_delayed_calls().is_empty());
+    }
+}

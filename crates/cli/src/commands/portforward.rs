@@ -106,7 +106,6 @@ impl Pair {
         let pair = Rc::downgrade(self);
         let timer = IdleTimer::start(reactor, limit, move |_| {
             let Some(pair) = pair.upgrade() else { return };
-            pair.give_up_connecting();
             for side in [&pair.client, &pair.target] {
                 let transport = side.borrow().clone();
                 transport.iter().for_each(idle::end);
@@ -239,5 +238,101 @@ impl Protocol for TargetSide {
 
     fn log_prefix(&self) -> &'static str {
         "portforward target"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use ropewalk::testing::{Faults, MemoryReactor};
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// Sends everything back, with as much back-pressure as anybody.
+    struct Echo;
+
+    impl Protocol for Echo {
+        fn connection_made(&mut self, transport: &Transport) {
+            let _ = transport.register_producer(transport.clone());
+        }
+
+        fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+            transport.write(data);
+        }
+
+        fn read_connection_lost(&mut self, transport: &Transport) {
+            transport.unregister_producer();
+            transport.lose_connection();
+        }
+    }
+
+    fn forward(net: &MemoryReactor, idle_limit: Option<Duration>) {
+        let target = Target::Tcp(Destination::new("10.0.0.2", 7));
+        net.listen_tcp("10.0.0.1:80", Forward { target, idle_limit }).unwrap();
+    }
+
+    #[test]
+    fn bytes_pass_whole_and_in_order_however_the_network_cuts_them() {
+        let text: Vec<u8> = (0..50_000_u32).flat_map(u32::to_be_bytes).collect();
+        for seed in 0..50 {
+            let net = MemoryReactor::seeded(seed).with_faults(Faults::none().short_reads().short_writes());
+            net.listen_tcp("10.0.0.2:7", || Echo).unwrap();
+            forward(&net, None);
+            let client = net.connect_stream("10.0.0.1:80");
+            client.write(&text);
+            client.finish();
+            net.settle();
+            assert!(client.received() == text, "seed {seed}");
+            assert!(client.is_eof(), "seed {seed}");
+            assert_eq!(net.open_sources(), 2, "the two ports remain: seed {seed}");
+        }
+    }
+
+    #[test]
+    fn no_connection_is_left_behind_whatever_breaks() {
+        for seed in 0..200 {
+            let net = MemoryReactor::seeded(seed).with_faults(Faults::none().short_reads().resets(0.05));
+            net.listen_tcp("10.0.0.2:7", || Echo).unwrap();
+            forward(&net, None);
+            for _ in 0..5 {
+                let client = net.connect_stream("10.0.0.1:80");
+                client.write(&[seed as u8; 30_000]);
+                client.finish();
+            }
+            net.settle();
+            assert_eq!(net.open_sources(), 2, "the two ports remain: seed {seed}");
+        }
+    }
+
+    #[test]
+    fn silence_ends_an_attempt_too() {
+        let net = MemoryReactor::new().with_faults(Faults::none().black_hole(Ipv4Addr::new(10, 0, 0, 2)));
+        forward(&net, Some(Duration::from_secs(5)));
+        let client = net.connect_stream("10.0.0.1:80");
+        net.advance(Duration::from_secs(6));
+        assert!(client.is_eof());
+        assert_eq!(net.open_sources(), 1);
+    }
+
+    #[test]
+    fn bytes_in_either_direction_keep_a_pair_alive_and_silence_ends_both() {
+        let net = MemoryReactor::new();
+        let target = net.listen_stream("10.0.0.2:7").unwrap();
+        forward(&net, Some(MINUTE));
+        let client = net.connect_stream("10.0.0.1:80");
+        net.settle();
+        let accepted = target.accept().unwrap();
+        for side in [&client, &accepted, &client] {
+            net.advance(MINUTE * 9 / 10);
+            side.write(b"x");
+        }
+        net.advance(MINUTE - Duration::from_millis(1));
+        assert!(!client.is_eof() && !accepted.is_eof());
+        net.advance(Duration::from_millis(2));
+        assert!(client.is_eof() && accepted.is_eof());
+        assert!(net.get_delayed_calls().is_empty());
     }
 }

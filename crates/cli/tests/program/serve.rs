@@ -1,10 +1,12 @@
 //! serve: files over HTTP.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::http::Client;
 use crate::running::{Running, eventually};
@@ -26,14 +28,12 @@ fn site() -> (Scratch, Running) {
     (scratch, server)
 }
 
-/// One response on a connection of its own to bytes that may be anything.
+/// What comes back on a connection of its own to bytes that may be anything. It ends in order: a reset could overtake the
+/// answer.
 fn answer_to(server: &Running, bytes: &[u8]) -> String {
     let mut stream = server.connect();
-    // It may be closed while this is being written.
-    let _ = stream.write_all(bytes);
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
+    stream.write_all(bytes).expect("it is read, if only to be thrown away");
+    String::from_utf8_lossy(&read_all(&mut stream)).into_owned()
 }
 
 #[test]
@@ -249,6 +249,25 @@ fn a_directory_is_listed_or_shows_its_index() {
 }
 
 #[test]
+fn a_name_that_is_no_text_is_listed_and_served() {
+    let (scratch, server) = site();
+    let name = OsStr::from_bytes(b"caf\xe9.txt");
+    fs::write(scratch.path().join("site").join(name), "au lait").unwrap();
+    let mut client = Client::new(&server);
+    assert!(client.get("/", &[]).text().contains("href=\"./caf%E9.txt\""));
+    assert_eq!(client.get("/caf%E9.txt", &[]).text(), "au lait");
+}
+
+#[test]
+fn a_request_with_a_body_that_never_comes_is_answered_and_closed() {
+    let (_scratch, server) = site();
+    let mut client = Client::new(&server);
+    client.send("POST /hello.txt HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\nbeginning");
+    assert_eq!(client.reply(false).status, 405);
+    assert!(client.is_closed());
+}
+
+#[test]
 fn hidden_names_are_served_when_asked_for() {
     let (scratch, _server) = site();
     let server = Running::start(&["serve", "--hidden", &scratch.join("site")]);
@@ -281,8 +300,12 @@ fn garbage_is_answered_with_400_and_closed() {
 fn a_head_without_end_is_bounded() {
     let (_scratch, server) = site();
     let before = server.memory();
-    for head in ["GET / HTTP/1.1\r\n".to_owned() + &"X: y\r\n".repeat(100_000), format!("GET /{}", "a".repeat(1 << 20))]
-    {
+    let long_field = format!("GET / HTTP/1.1\r\nHost: test\r\nX: {}\r\n\r\n", "y".repeat(100_000));
+    for head in [
+        long_field,
+        "GET / HTTP/1.1\r\n".to_owned() + &"X: y\r\n".repeat(100_000),
+        format!("GET /{}", "a".repeat(1 << 20)),
+    ] {
         let answer = answer_to(&server, head.as_bytes());
         assert!(answer.starts_with("HTTP/1.1 431 ") || answer.starts_with("HTTP/1.1 414 "), "{answer}");
     }
@@ -294,13 +317,34 @@ fn who_sends_no_whole_request_is_closed() {
     let (scratch, _server) = site();
     let server = Running::start(&["serve", "--idle-timeout", "0.3", &scratch.join("site")]);
     for beginning in ["", "GET / HT", "GET / HTTP/1.1\r\nHost: t"] {
+        let began = Instant::now();
         let mut stream = server.connect();
         stream.write_all(beginning.as_bytes()).unwrap();
         assert!(!read_all(&mut stream).starts_with(b"HTTP/1.1 200"), "{beginning}");
+        assert!(began.elapsed() < Duration::from_secs(2), "{beginning}: {:?}", began.elapsed());
     }
     let mut kept_alive = Client::new(&server);
     assert_eq!(kept_alive.get("/hello.txt", &[]).status, 200);
     assert!(kept_alive.is_closed());
+}
+
+#[test]
+fn a_response_that_moves_may_take_long() {
+    const STEP: usize = 8 << 20;
+    const STEPS: usize = 20;
+    let scratch = Scratch::new();
+    scratch.write_sparse("large", (STEP * STEPS) as u64, []);
+    // One that stands still for a second is ended.
+    let server = Running::start(&["serve", "--idle-timeout", "0.1", &scratch.join("")]);
+    let mut client = Client::new(&server);
+    client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(client.reply_head().status, 200);
+    let mut piece = vec![0; STEP];
+    for _ in 0..STEPS {
+        std::thread::sleep(Duration::from_millis(80));
+        client.0.read_exact(&mut piece).expect("it goes on");
+    }
+    assert!(client.is_closed());
 }
 
 #[test]

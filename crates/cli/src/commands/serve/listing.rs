@@ -21,7 +21,7 @@ table{width:100%;border-collapse:collapse}\
 td{padding:.3rem .5rem;border-top:1px solid var(--line);overflow-wrap:anywhere}\
 tr:hover td{background:#8881}\
 td+td{width:1%;white-space:nowrap;text-align:right;color:var(--soft);font-variant-numeric:tabular-nums;padding-left:1.5rem}\
-a{text-decoration:none}a:hover{text-decoration:underline}\
+a{color:light-dark(#0b57c4,#8ab4f8);text-decoration:none}a:hover{text-decoration:underline}\
 .d{font-weight:600}\
 footer{margin-top:2rem;font-size:.85rem;color:var(--soft)}\
 @media(max-width:36rem){td:nth-child(3){display:none}}";
@@ -105,7 +105,7 @@ fn summary(entries: &[Entry]) -> String {
         entries.iter().filter(|entry| !entry.is_directory).fold(0, |sum: u64, entry| sum.saturating_add(entry.length));
     let plural = |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
     format!(
-        "{}, {}, {} &middot; ropewalk {}",
+        "{}, {}, {} &middot; times in UTC &middot; ropewalk {}",
         plural(directories, "directory", "directories"),
         plural(files, "file", "files"),
         Size(bytes),
