@@ -172,16 +172,17 @@ impl Uring {
         for key in keys {
             self.forget_operations(key);
         }
-        let inherited = self.ring.is_inherited();
+        // In a child the buffers are a copy that no kernel knows.
+        let in_use = !self.ring.is_inherited() && self.receives().next().is_some();
         drop(std::mem::replace(&mut self.ring, ring));
         if let Some(mut foreign) = self.foreign.take() {
             rustix::io::dup3(self.ring_fd(), &mut foreign, DupFlags::CLOEXEC)?;
             self.foreign = Some(foreign);
         }
-        let mut old = std::mem::replace(&mut self.buffers, buffers);
-        // In a child they are a copy that no kernel knows; elsewhere what the old ring was doing ends some time later.
-        if !inherited {
-            old.never_free();
+        let old = std::mem::replace(&mut self.buffers, buffers);
+        if in_use {
+            // What the old ring was doing ends some time later.
+            old.keep_for_ever();
         }
         self.bell_is_polled = false;
         self.poll_bell();

@@ -4,7 +4,7 @@ use io_uring::{opcode, types};
 use ropewalk_proto::Key;
 use std::time::Duration;
 
-use super::operation::Linger;
+use super::operation::{Linger, Verb};
 use super::source::{Connection, What};
 use super::{Uring, token};
 
@@ -40,6 +40,23 @@ impl Uring {
         self.buffers.discard(connection.chain);
         if let Some(unsent) = connection.unsent {
             self.linger(key, Box::new(Linger { fd: connection.fd, unsent: *unsent }));
+        }
+    }
+
+    /// What uses the ring's buffers.
+    pub(super) fn receives(&self) -> impl Iterator<Item = Key> {
+        let receives = self.operations.iter().filter(|(_, operation)| matches!(operation.verb, Verb::Receive));
+        receives.map(|(key, _)| key)
+    }
+
+    /// Has every receive end, so that the buffers can be freed; the sources begin new ones when they are looked at.
+    pub(super) fn end_receives(&mut self) {
+        let receives: Vec<_> = self.receives().collect();
+        receives.into_iter().for_each(|operation| self.cancel(operation));
+        for _ in 0..LAST_WAITS {
+            if self.receives().next().is_none() || self.enter(Some(Some(LAST_WAIT))).is_err() {
+                return;
+            }
         }
     }
 

@@ -69,7 +69,6 @@ pub(crate) struct Uring {
     sources: Slab<Source>,
     operations: Slab<Operation>,
     batch: Batch,
-    /// Absent only while they are replaced, and when they must not be freed.
     buffers: Buffers,
     /// Who may have something to report, or something to arm.
     due: Vec<Key>,
@@ -525,6 +524,9 @@ impl EventProvider for Uring {
     }
 
     fn foreign(&mut self) -> Option<RawIo> {
+        if self.ring.setup() == Setup::Deferred {
+            self.end_receives();
+        }
         self.go_plain().ok()?;
         self.bell.watch();
         self.hosted = true;
