@@ -365,17 +365,16 @@ fn a_large_file_arrives_whole_on_every_reactor() {
     const LENGTH: u64 = 100 << 20;
     const STEP: u64 = 999_999;
     let scratch = Scratch::new();
-    scratch.write_sparse("large", LENGTH, (0..LENGTH - 8).step_by(STEP as usize));
+    scratch.write_sparse("large", LENGTH, (0..LENGTH).step_by(STEP as usize));
     for reactor in ropewalk::reactors().iter().map(|reactor| reactor.name) {
         let server = Running::start(&["-r", reactor, "serve", &scratch.join("")]);
         let reply = Client::new(&server).get("/large", &[]);
         assert_eq!(reply.body.len() as u64, LENGTH, "{reactor}");
-        for mark in (0..LENGTH - 8).step_by(STEP as usize) {
-            let place = mark as usize;
-            assert_eq!(reply.body[place..place + 8], mark.to_be_bytes(), "{reactor}");
+        for (mark, step) in (0..).step_by(STEP as usize).zip(reply.body.chunks(STEP as usize)) {
+            let mut expected = vec![0; step.len()];
+            expected[..8].copy_from_slice(&u64::to_be_bytes(mark));
+            assert!(step == expected, "{reactor}: from {mark} on");
         }
-        let zeros = reply.body.iter().filter(|byte| **byte == 0).count();
-        assert!(zeros as u64 > LENGTH - 8 * LENGTH / STEP - 8, "{reactor}: there is more than was written");
         assert!(server.memory() < 8 << 20, "{reactor}: {}", server.memory());
     }
 }
