@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::http::Client;
-use crate::running::{ANYWHERE, Running};
+use crate::running::{ANYWHERE, Running, reactors};
 use crate::scratch::Scratch;
 use crate::wire::read_exactly;
 
@@ -33,7 +33,7 @@ fn sigterm_ends_every_command_on_every_reactor() {
         &["portforward", "--to", "tcp:127.0.0.1:9"],
         &["serve", &directory],
     ];
-    for reactor in ropewalk::reactors().iter().map(|reactor| reactor.name) {
+    for reactor in reactors() {
         for command in commands {
             ends_soon(&mut Running::start(&[&["-r", reactor], command].concat()));
         }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::http::Client;
-use crate::running::{ANYWHERE, Running, eventually};
+use crate::running::{ANYWHERE, Running, eventually, reactors};
 use crate::scratch::Scratch;
 use crate::wire::read_exactly;
 
@@ -55,7 +55,7 @@ fn a_service_leaves_descriptors_free_by_itself() {
 
 #[test]
 fn a_service_that_runs_out_of_descriptors_waits_for_some_on_every_reactor() {
-    for reactor in ropewalk::reactors().iter().map(|reactor| reactor.name) {
+    for reactor in reactors() {
         let mut server = withstands_a_flood(start_limited(&["-r", reactor, "echo", "--max-connections", "1000"]));
         let log = server.log();
         let complaints = log.matches("cannot accept").count();

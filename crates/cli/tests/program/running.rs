@@ -14,6 +14,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Where the tests listen.
 pub(crate) const ANYWHERE: &str = "tcp:0:interface=127.0.0.1";
 
+/// The names of the reactors that work here.
+pub(crate) fn reactors() -> impl Iterator<Item = &'static str> {
+    let all = ropewalk::reactors().into_iter();
+    all.filter(|reactor| reactor.unavailable.is_none()).map(|reactor| reactor.name)
+}
+
 /// The program with these arguments, not started.
 pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ropewalk"));

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::http::Client;
-use crate::running::{Running, eventually};
+use crate::running::{Running, eventually, reactors};
 use crate::scratch::Scratch;
 use crate::wire::read_all;
 
@@ -366,7 +366,7 @@ fn a_large_file_arrives_whole_on_every_reactor() {
     const STEP: u64 = 999_999;
     let scratch = Scratch::new();
     scratch.write_sparse("large", LENGTH, (0..LENGTH).step_by(STEP as usize));
-    for reactor in ropewalk::reactors().iter().map(|reactor| reactor.name) {
+    for reactor in reactors() {
         let server = Running::start(&["-r", reactor, "serve", &scratch.join("")]);
         let reply = Client::new(&server).get("/large", &[]);
         assert_eq!(reply.body.len() as u64, LENGTH, "{reactor}");

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, SystemTime};
 
-use crate::running::{Running, eventually};
+use crate::running::{Running, eventually, reactors};
 use crate::scratch::Scratch;
 use crate::wire::{converse, read_all, read_exactly, write_until_stuck};
 
@@ -17,7 +17,7 @@ const LITTLE_MEMORY: usize = 8 << 20;
 
 #[test]
 fn every_small_service_works_on_every_reactor() {
-    for reactor in ropewalk::reactors().iter().map(|reactor| reactor.name) {
+    for reactor in reactors() {
         let service = |name| Running::start(&["-r", reactor, name]);
         assert_eq!(converse(service("echo").connect(), b"hello"), b"hello", "{reactor}");
         assert_eq!(converse(service("discard").connect(), b"hello"), b"", "{reactor}");
