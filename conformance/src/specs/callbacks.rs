@@ -12,7 +12,7 @@ use crate::{Subject, run, specifications};
 
 /// Runs what happens by itself to its end, and stops.
 fn settle(reactor: &Reactor) {
-    reactor.call_later(Duration::from_millis(50), stop);
+    reactor.call_later(Duration::from_millis(250), stop);
     run(reactor);
 }
 

@@ -12,7 +12,7 @@ use crate::{Subject, run, specifications};
 
 /// Lets everything happen that happens by itself, and stops.
 fn settle(reactor: &Reactor) {
-    reactor.call_later(Duration::from_millis(40), stop);
+    reactor.call_later(Duration::from_millis(250), stop);
     run(reactor);
 }
 

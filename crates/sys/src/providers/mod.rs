@@ -4,7 +4,8 @@ use std::io;
 
 use crate::provider::EventProvider;
 
-#[cfg_attr(linux_like, path = "linux.rs")]
+#[cfg_attr(target_os = "linux", path = "linux.rs")]
+#[cfg_attr(target_os = "android", path = "android.rs")]
 #[cfg_attr(all(unix, not(linux_like)), path = "unix.rs")]
 #[cfg_attr(not(unix), path = "none.rs")]
 mod table;
