@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ropewalk::proto::Deferred;
-use ropewalk::{Error, Interface, PanicPolicy, Phase, Reactor, RunOptions, Transport, TriggerId, fail, succeed};
+use ropewalk::{Error, PanicPolicy, Phase, Reactor, RunOptions, Transport, TriggerId, fail, succeed};
 
 use crate::script::{Log, Script, reason_name, stop};
 use crate::{run, specifications};
@@ -758,8 +758,8 @@ specifications! {
         let adopted = reactor.adopt_stream_port(socket.0.try_clone().unwrap(), Script::new().factory());
         let watched = reactor.add_reader(&(socket as Rc<dyn ropewalk::Descriptor>));
         let outcomes = [
-            (Interface::Socket, "socket", adopted.map(drop)),
-            (Interface::FdSet, "fd_set", watched),
+            (ropewalk::Interface::Socket, "socket", adopted.map(drop)),
+            (ropewalk::Interface::FdSet, "fd_set", watched),
         ];
         for (interface, name, outcome) in outcomes {
             if reactor.provides(interface) {
