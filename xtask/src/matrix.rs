@@ -7,6 +7,7 @@ mod report;
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -56,6 +57,9 @@ fn generate(workspace: &Workspace, page: &Path) -> Result<()> {
 fn check(page: &Path) -> Result<()> {
     let mut nextest = step::cargo();
     nextest.args(["nextest", "list", "--message-format", "json"]).args(SUITE);
+    // Building the suite takes a while the first time: the compiler's progress stays visible.
+    step::say(&step::line_of(&nextest));
+    nextest.stderr(Stdio::inherit());
     let names = report::listed(&step::read(&mut nextest)?)?;
     let expected = Matrix::of(names.iter().map(|name| (name.as_str(), true))).markdown()?;
     if fs::read_to_string(page).unwrap_or_default() != expected {
