@@ -13,6 +13,7 @@
 pub mod counting;
 pub mod links;
 pub mod lock_step;
+pub mod logged;
 #[cfg(unix)]
 pub mod scenario;
 pub mod script;

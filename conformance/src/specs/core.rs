@@ -8,6 +8,7 @@ use std::time::Duration;
 use ropewalk::proto::Deferred;
 use ropewalk::{Error, PanicPolicy, Phase, Reactor, RunOptions, Transport, TriggerId, fail, succeed};
 
+use crate::logged::logged;
 use crate::script::{Log, Script, reason_name, stop};
 use crate::{run, specifications};
 
@@ -453,6 +454,24 @@ specifications! {
         reactor.call_later(MOMENT, stop);
         run(&reactor);
         log.expect(&["thread", "due"]);
+    }
+
+    fn a_panic_is_logged_once_with_what_it_said_and_where(subject: &Subject) {
+        // "Unhandled Error" with its traceback. Here: the callback's name, which tells the function that made it.
+        let reactor = subject.plain_reactor();
+        let lines = logged(|| {
+            reactor.call_later(Duration::ZERO, |_| panic!("in a delayed call"));
+            reactor.call_from_thread(|_| panic!("in a call from {}", "a thread"));
+            reactor.call_when_running(|_| panic!("in a trigger"));
+            reactor.call_later(MOMENT, stop);
+            run(&reactor);
+        });
+        for message in ["in a delayed call", "in a call from a thread", "in a trigger"] {
+            let told = Vec::from_iter(lines.iter().filter(|line| line.contains(message)));
+            assert_eq!(told.len(), 1, "{message}: {lines:?}");
+            assert!(told[0].starts_with("ERROR"), "{}", told[0]);
+            assert!(told[0].contains("a_panic_is_logged_once_with_what_it_said_and_where"), "{}", told[0]);
+        }
     }
 
     fn a_panic_can_be_made_to_stop_the_reactor_in_order(subject: &Subject) {

@@ -403,26 +403,25 @@ specifications! {
         let reactor = subject.reactor();
         reactor.suggest_thread_pool_size(2);
         let (began, beginning) = channel();
-        let old = submit_waiting(&reactor, 2, &began);
-        let took = shared(beginning);
-        let both = took.clone();
+        let beginning = Rc::new(beginning);
+        let (old, first) = (submit_waiting(&reactor, 2, &began), beginning.clone());
         reactor.call_when_running(move |reactor| {
-            (0..2).for_each(|_| assert!(both().is_some()));
+            assert_eq!(first.iter().take(2).count(), 2);
             stop(reactor);
         });
         run(&reactor);
         // The next run has two threads of its own, while the old ones are still busy and after they have ended.
         let new = submit_waiting(&reactor, 3, &began);
         reactor.call_when_running(move |reactor| {
-            (0..2).for_each(|_| assert!(took().is_some()));
+            assert_eq!(beginning.iter().take(2).count(), 2);
             drop(old);
-            let handle = reactor.thread_handle();
-            let third = took.clone();
-            thread::spawn(move || {
-                assert!(third().is_some());
-                handle.call_from_thread(stop);
-            });
+            for _ in 0..1000 {
+                thread::yield_now();
+                assert!(beginning.try_recv().is_err(), "an old thread does the new run's work");
+            }
             drop(new);
+            beginning.recv().unwrap();
+            stop(reactor);
         });
         run(&reactor);
     }
