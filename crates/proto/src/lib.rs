@@ -17,8 +17,9 @@ mod timer_queue;
 
 pub use address::Address;
 pub use deferred::{
-    Abandoned, AlreadyCalled, CancelHandle, Cancelled, Deferred, Failure, FirstError, Outcome, Panicked, Resolver,
-    WaitsForItself, fail, gather_results, succeed,
+    Abandoned, AlreadyCalled, CancelHandle, Cancelled, Deferred, DeferredList, DeferredLock, DeferredQueue,
+    DeferredSemaphore, Failure, FailureGroup, FirstError, FirstOrAll, Outcome, Panicked, Pause, Permit, QueueOverflow,
+    QueueUnderflow, Resolver, WaitsForItself, fail, gather_results, maybe_deferred, race, succeed,
 };
 pub use moment::Moment;
 pub use outbox::Outbox;

@@ -45,7 +45,10 @@ pub use protocols::{ClientFactory, Factory, Protocol};
 pub use reactor::{DetachedWait, Interface, PanicPolicy, Reactor, ReactorInfo, reactors};
 /// What knows no system: Deferreds and their errors, framing, timer queues, the keys and outboxes of event providers.
 pub use ropewalk_proto as proto;
-pub use ropewalk_proto::{Address, Deferred, Failure, Moment, Resolver, fail, gather_results, succeed};
+pub use ropewalk_proto::{
+    Address, Deferred, DeferredList, DeferredLock, DeferredQueue, DeferredSemaphore, Failure, Moment, Resolver, fail,
+    gather_results, maybe_deferred, race, succeed,
+};
 /// The door for event providers of one's own: [`Reactor::with_provider`].
 pub use ropewalk_sys as sys;
 pub use transports::{Connector, ConnectorState, Port, Transport};
@@ -56,6 +59,7 @@ pub mod prelude {
     pub use crate::interfaces::core::Phase;
     pub use crate::protocols::{ClientFactory, Factory, Protocol};
     pub use crate::reactor::Reactor;
+    pub use crate::task::AddTimeout;
     pub use crate::transports::{Connector, Port, Transport};
     pub use ropewalk_proto::{Address, Deferred, Failure};
 }

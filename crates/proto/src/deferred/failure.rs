@@ -75,6 +75,19 @@ impl Failure {
         &*self.0.error
     }
 
+    /// What caused the error, the nearest cause first.
+    ///
+    /// ```
+    /// use ropewalk_proto::{Failure, FirstError, fail, gather_results};
+    ///
+    /// let failure = gather_results(vec![fail::<()>(std::fmt::Error)]).try_result().unwrap().unwrap_err();
+    /// assert!(failure.check::<FirstError>());
+    /// assert!(failure.sources().any(|cause| cause.is::<std::fmt::Error>()));
+    /// ```
+    pub fn sources(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
+        std::iter::successors(self.0.error.source(), |&error| error.source())
+    }
+
     /// Where the failure was made.
     pub fn location(&self) -> &'static Location<'static> {
         self.0.location
@@ -97,10 +110,8 @@ impl From<Failure> for Box<dyn Error + 'static> {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.error)?;
-        let mut source = self.0.error.source().filter(|_| f.alternate());
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
+        if f.alternate() {
+            self.sources().try_for_each(|source| write!(f, ": {source}"))?;
         }
         Ok(())
     }

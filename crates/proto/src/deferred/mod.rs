@@ -29,10 +29,16 @@
 mod errors;
 mod failure;
 mod future;
-mod gather;
+#[cfg(test)]
+mod laws;
+mod list;
 mod node;
 mod origin;
+mod pause;
+mod queue;
+mod race;
 mod resolver;
+mod semaphore;
 #[cfg(test)]
 mod tests;
 
@@ -43,10 +49,14 @@ use std::rc::Rc;
 
 pub use errors::{Abandoned, AlreadyCalled, Cancelled, FirstError, Panicked, WaitsForItself};
 pub use failure::Failure;
-pub use gather::gather_results;
+pub use list::{DeferredList, FirstOrAll, gather_results};
+pub use pause::Pause;
+pub use queue::{DeferredQueue, QueueOverflow, QueueUnderflow};
+pub use race::{FailureGroup, race};
 pub use resolver::Resolver;
+pub use semaphore::{DeferredLock, DeferredSemaphore, Permit};
 
-use node::{Node, Outlet, Stage, fill, guarded, report};
+use node::{Node, Outlet, Stage, caught, fill, guarded, report};
 use origin::{Origin, Source, cancel};
 
 /// A result that may not be there yet: a value of type `T` or a [`Failure`].
@@ -374,8 +384,12 @@ impl CancelHandle {
     /// As [`Deferred::cancel`]; has no effect when the result is there already.
     #[track_caller]
     pub fn cancel(&self) {
+        self.cancel_at(Location::caller());
+    }
+
+    fn cancel_at(&self, at: &'static Location<'static>) {
         if let Some(origin) = &self.origin {
-            cancel(origin.clone(), Location::caller());
+            cancel(origin.clone(), at);
         }
     }
 }
@@ -386,7 +400,7 @@ impl fmt::Debug for CancelHandle {
     }
 }
 
-/// What a callback may return besides a plain value: a `Result` with any error, or a [`Deferred`].
+/// What a callback may return besides a plain value: a `Result` with any error, a [`Deferred`], or nothing.
 pub trait Outcome {
     /// What it is when all goes well.
     type Value: 'static;
@@ -419,6 +433,30 @@ impl<T: 'static> Outcome for Deferred<T> {
     fn into_deferred(self, _: &'static Location<'static>) -> Deferred<T> {
         self
     }
+}
+
+impl Outcome for () {
+    type Value = ();
+
+    fn into_deferred(self, _: &'static Location<'static>) -> Deferred<()> {
+        succeed(())
+    }
+}
+
+/// The outcome of `call`, whichever kind it has, as a Deferred; a panic in it is a failure.
+///
+/// ```
+/// use ropewalk_proto::{Panicked, maybe_deferred, succeed};
+///
+/// assert!(maybe_deferred(|| "7".parse::<u32>()).is_done());
+/// assert!(maybe_deferred(|| succeed(7)).is_done());
+/// let panicked = maybe_deferred(|| -> Result<u32, Panicked> { panic!("no answer") });
+/// assert!(panicked.try_result().unwrap().unwrap_err().check::<Panicked>());
+/// ```
+#[track_caller]
+pub fn maybe_deferred<R: Outcome>(call: impl FnOnce() -> R) -> Deferred<R::Value> {
+    let at = Location::caller();
+    caught(|| call().into_deferred(at), at).unwrap_or_else(|failure| Err(failure).into())
 }
 
 /// A Deferred that has its value already.

@@ -79,6 +79,13 @@ impl<T: 'static> Source<T> {
         })
     }
 
+    /// The beginning of a chain whose result is there.
+    pub(super) fn fired(made_at: &'static Location<'static>) -> Rc<Source<T>> {
+        let source = Source::new(made_at);
+        source.line.called.set(true);
+        source
+    }
+
     /// Begins to run the chain: the answer has to be run.
     ///
     /// # Errors

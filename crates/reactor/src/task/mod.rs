@@ -7,7 +7,9 @@ mod sleep;
 mod stream;
 #[cfg(feature = "hyper")]
 mod thread_bound;
+mod timeout;
 
 pub(crate) use executor::Executor;
 pub use sleep::Sleep;
 pub use stream::{AsyncStream, StreamFactory};
+pub use timeout::{AddTimeout, TimedOut};

@@ -1,0 +1,247 @@
+//! Holding a result back.
+//!
+//! ```text
+//!   Stage ... Gate ... Stage        paused: the result stops at the gate
+//!               ^
+//!             Pause                 unpaused, or dropped: it goes on
+//! ```
+
+use std::cell::Cell;
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::failure::Failure;
+use super::node::{Inlet, Node, Outlet, Run, drive, settle};
+use super::origin::{Origin, Source};
+use super::{Deferred, Pending, State};
+
+impl<T: 'static> Deferred<T> {
+    /// Holds the result back: callbacks added from here on wait until the [`Pause`] is lifted, however early the result
+    /// comes. Callbacks added before are not held back.
+    ///
+    /// A Deferred that is paused twice goes on when both are lifted. Cancelling it while it holds a result has no effect,
+    /// as cancelling one that is done has none. May be called from a callback.
+    ///
+    /// # Panics
+    /// When the result has been awaited already.
+    ///
+    /// ```
+    /// use ropewalk_proto::succeed;
+    ///
+    /// let mut deferred = succeed(7);
+    /// let pause = deferred.pause();
+    /// let end = deferred.add_callback(|number| number + 1);
+    /// assert!(!end.is_done());
+    /// pause.unpause();
+    /// assert_eq!(end.try_result().unwrap().unwrap(), 8);
+    /// ```
+    #[track_caller]
+    pub fn pause(&mut self) -> Pause {
+        let gate = Rc::new(Gate::default());
+        let origin = match self.state.take().expect("a Deferred whose result has not been awaited") {
+            State::Done(result) => gate.hold(result, Source::<T>::fired(Location::caller())),
+            State::Pending(Pending { node, origin }) => match node.outlet().replace(Outlet::Detached) {
+                Outlet::Done(result) => gate.hold(result, origin),
+                _ => {
+                    node.outlet().set(Outlet::Linked(gate.clone()));
+                    origin
+                }
+            },
+        };
+        self.state = Some(State::Pending(Pending { node: gate.clone(), origin }));
+        Pause(gate)
+    }
+}
+
+/// Holds the result of a Deferred back until it is lifted or dropped; see [`Deferred::pause`].
+#[must_use = "dropping a pause lifts it"]
+pub struct Pause(Rc<dyn Lift>);
+
+impl Pause {
+    /// Lifts the pause. If the result is there, the callbacks that waited run before this returns.
+    pub fn unpause(self) {}
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        self.0.clone().lift();
+    }
+}
+
+impl fmt::Debug for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pause")
+    }
+}
+
+trait Lift {
+    fn lift(self: Rc<Self>);
+}
+
+/// The place in a chain where the result waits.
+struct Gate<T> {
+    lifted: Cell<bool>,
+    input: Cell<Option<Result<T, Failure>>>,
+    /// The chain of the result that waits here.
+    origin: Cell<Option<Rc<dyn Origin>>>,
+    outlet: Cell<Outlet<T>>,
+}
+
+impl<T> Default for Gate<T> {
+    fn default() -> Self {
+        Gate {
+            lifted: Cell::new(false),
+            input: Cell::new(None),
+            origin: Cell::new(None),
+            outlet: Cell::new(Outlet::Open),
+        }
+    }
+}
+
+impl<T> Gate<T> {
+    fn hold(&self, result: Result<T, Failure>, origin: Rc<dyn Origin>) -> Rc<dyn Origin> {
+        self.input.set(Some(result));
+        self.origin.set(Some(origin.clone()));
+        origin
+    }
+}
+
+impl<T: 'static> Lift for Gate<T> {
+    fn lift(self: Rc<Self>) {
+        self.lifted.set(true);
+        if let Some(origin) = self.origin.take() {
+            drive(Some(self), origin);
+        }
+    }
+}
+
+impl<T> Node<T> for Gate<T> {
+    fn outlet(&self) -> &Cell<Outlet<T>> {
+        &self.outlet
+    }
+}
+
+impl<T: 'static> Inlet<T> for Gate<T> {
+    fn put(self: Rc<Self>, result: Result<T, Failure>) -> Rc<dyn Run> {
+        self.input.set(Some(result));
+        self
+    }
+}
+
+impl<T: 'static> Run for Gate<T> {
+    fn run(self: Rc<Self>, origin: &mut Rc<dyn Origin>) -> Option<Rc<dyn Run>> {
+        if self.lifted.get() {
+            return settle(&self.outlet, self.input.take()?);
+        }
+        self.origin.set(Some(origin.clone()));
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::fmt;
+
+    use super::super::tests::{LONG, failure_of, logged_by, value_of};
+    use super::super::{Cancelled, succeed};
+    use super::*;
+
+    #[test]
+    fn what_was_added_before_the_pause_runs_and_what_comes_behind_it_waits() {
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let note = |text: &'static str| {
+            let log = log.clone();
+            move |()| log.borrow_mut().push(text)
+        };
+        let (deferred, resolver) = Deferred::new();
+        let mut deferred = deferred.add_callback(note("before"));
+        let pause = deferred.pause();
+        let end = deferred.add_callback(note("behind"));
+        resolver.callback(()).unwrap();
+        assert_eq!(*log.borrow(), ["before"]);
+        pause.unpause();
+        assert_eq!(*log.borrow(), ["before", "behind"]);
+        value_of(end);
+    }
+
+    #[test]
+    fn a_pause_that_is_lifted_before_the_result_comes_holds_nothing_back() {
+        let (mut deferred, resolver) = Deferred::new();
+        deferred.pause().unpause();
+        resolver.callback(1).unwrap();
+        assert_eq!(value_of(deferred), 1);
+    }
+
+    #[test]
+    fn a_deferred_paused_twice_goes_on_when_both_pauses_are_lifted_in_either_order() {
+        for outer_first in [true, false] {
+            let mut deferred = succeed(1);
+            let mut pauses = vec![deferred.pause(), deferred.pause()];
+            if outer_first {
+                pauses.reverse();
+            }
+            pauses.pop();
+            assert!(!deferred.is_done());
+            pauses.pop();
+            assert_eq!(value_of(deferred), 1);
+        }
+    }
+
+    #[test]
+    fn cancelling_reaches_the_operation_before_it_fired_and_nothing_afterwards() {
+        let (mut deferred, resolver) = Deferred::<u32>::new();
+        let pause = deferred.pause();
+        deferred.cancel();
+        assert!(resolver.is_cancelled());
+        assert!(!deferred.is_done());
+        drop(pause);
+        assert!(failure_of(deferred).check::<Cancelled>());
+
+        let (mut deferred, resolver) = Deferred::new();
+        let pause = deferred.pause();
+        resolver.callback(2).unwrap();
+        deferred.cancel();
+        drop(pause);
+        assert_eq!(value_of(deferred), 2);
+    }
+
+    #[test]
+    fn a_paused_deferred_that_a_callback_returned_is_waited_for() {
+        let mut inner = succeed(3);
+        let pause = inner.pause();
+        let outer = succeed(()).and_then(move |()| inner);
+        assert!(!outer.is_done());
+        pause.unpause();
+        assert_eq!(value_of(outer), 3);
+    }
+
+    #[test]
+    fn a_held_failure_that_nobody_wants_is_logged_when_it_is_let_go() {
+        let lines = logged_by(|| {
+            let (mut deferred, resolver) = Deferred::<()>::new();
+            let pause = deferred.pause();
+            resolver.errback(fmt::Error).unwrap();
+            drop(deferred);
+            drop(pause);
+        });
+        assert_eq!(lines.len(), 1, "{lines:?}");
+    }
+
+    #[test]
+    fn a_long_chain_of_pauses_is_lifted_without_recursion() {
+        let (mut deferred, resolver) = Deferred::new();
+        let mut pauses = Vec::new();
+        for _ in 0..LONG {
+            pauses.push(deferred.pause());
+            deferred = deferred.add_callback(|count: usize| count + 1);
+        }
+        resolver.callback(0).unwrap();
+        pauses.reverse();
+        let first = pauses.pop();
+        drop(pauses);
+        drop(first);
+        assert_eq!(value_of(deferred), LONG);
+    }
+}

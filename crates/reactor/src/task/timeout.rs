@@ -1,0 +1,261 @@
+//! Giving up after a while: timeouts of Deferreds and of futures.
+
+use std::cell::Cell;
+use std::error::Error;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::Location;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ropewalk_proto::{Cancelled, Deferred, Failure, Outcome};
+
+use crate::reactor::Reactor;
+
+/// What was waited for did not come in time: Twisted's `TimeoutError`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TimedOut {
+    /// How long it was waited for.
+    pub after: Duration,
+}
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "timed out after {:?}", self.after)
+    }
+}
+
+impl Error for TimedOut {}
+
+/// Timeouts of a [`Deferred`], which knows no time itself.
+pub trait AddTimeout<T: 'static>: Sized {
+    /// Cancels the Deferred if its result is not there when `delay` has passed, and makes a failure with [`TimedOut`] of
+    /// the cancellation. When its canceller gives another result, that is the result.
+    ///
+    /// Callbacks added before belong to what is timed, callbacks added behind do not.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::Deferred;
+    /// use ropewalk::task::{AddTimeout, TimedOut};
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// let (answer, _resolver) = Deferred::<u32>::new();
+    /// let answer = answer.add_timeout(Duration::from_secs(5), &clock);
+    /// clock.advance(Duration::from_secs(5));
+    /// let failure = answer.try_result().unwrap().unwrap_err();
+    /// assert_eq!(failure.to_string(), "timed out after 5s");
+    /// assert!(failure.check::<TimedOut>());
+    /// ```
+    fn add_timeout(self, delay: Duration, reactor: &Reactor) -> Deferred<T>;
+
+    /// As [`add_timeout`](AddTimeout::add_timeout), with `on_timeout` to say what a cancellation by it comes to:
+    /// `onTimeoutCancel`. It is given the result and the delay, and not called when the result came in time.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::{Deferred, Failure};
+    /// use ropewalk::task::AddTimeout;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// let (answer, _resolver) = Deferred::<u32>::new();
+    /// let or_zero = |result: Result<u32, Failure>, _delay| result.or(Ok::<_, Failure>(0));
+    /// let answer = answer.add_timeout_or(Duration::from_secs(5), &clock, or_zero);
+    /// clock.advance(Duration::from_secs(5));
+    /// assert_eq!(answer.try_result().unwrap().unwrap(), 0);
+    /// ```
+    fn add_timeout_or<R: Outcome<Value = T>>(
+        self,
+        delay: Duration,
+        reactor: &Reactor,
+        on_timeout: impl FnOnce(Result<T, Failure>, Duration) -> R + 'static,
+    ) -> Deferred<T>;
+}
+
+impl<T: 'static> AddTimeout<T> for Deferred<T> {
+    #[track_caller]
+    fn add_timeout(self, delay: Duration, reactor: &Reactor) -> Deferred<T> {
+        let at = Location::caller();
+        self.add_timeout_or(delay, reactor, move |result, after| match result {
+            Err(failure) if is_cancellation(&failure) => Err(TimedOut { after }).into_deferred(at),
+            result => result.into(),
+        })
+    }
+
+    #[track_caller]
+    fn add_timeout_or<R: Outcome<Value = T>>(
+        self,
+        delay: Duration,
+        reactor: &Reactor,
+        on_timeout: impl FnOnce(Result<T, Failure>, Duration) -> R + 'static,
+    ) -> Deferred<T> {
+        let (at, is_late) = (Location::caller(), Rc::new(Cell::new(false)));
+        let (operation, late) = (self.cancel_handle(), is_late.clone());
+        let call = reactor.call_later(delay, move |_| {
+            late.set(true);
+            operation.cancel();
+        });
+        self.then(move |result| {
+            if is_late.get() {
+                return on_timeout(result, delay).into_deferred(at);
+            }
+            let _ = call.cancel();
+            result.into()
+        })
+    }
+}
+
+/// Also one of several Deferreds that were waited for together.
+fn is_cancellation(failure: &Failure) -> bool {
+    failure.check::<Cancelled>() || failure.sources().any(<dyn Error>::is::<Cancelled>)
+}
+
+impl Reactor {
+    /// The output of `future`, unless that takes longer than `delay` from now: then the future is dropped.
+    ///
+    /// # Errors
+    /// [`TimedOut`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::task::TimedOut;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// let slow = clock.timeout(Duration::from_secs(1), clock.sleep(Duration::from_secs(2)));
+    /// let outcome = clock.spawn(slow);
+    /// clock.advance(Duration::from_secs(1));
+    /// assert_eq!(outcome.try_result().unwrap().unwrap().unwrap_err().after, Duration::from_secs(1));
+    /// ```
+    pub fn timeout<F: Future>(
+        &self,
+        delay: Duration,
+        future: F,
+    ) -> impl Future<Output = Result<F::Output, TimedOut>> + use<F> {
+        let mut sleep = self.sleep(delay);
+        async move {
+            let mut future = pin!(future);
+            poll_fn(move |context| {
+                // The future first: one that is ready at the last moment is in time.
+                let output = future.as_mut().poll(context).map(Ok);
+                if output.is_ready() {
+                    output
+                } else {
+                    Pin::new(&mut sleep).poll(context).map(|()| Err(TimedOut { after: delay }))
+                }
+            })
+            .await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use ropewalk_proto::{Resolver, gather_results, succeed};
+
+    use super::*;
+    use crate::testing::Clock;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn failure_of<T: fmt::Debug>(deferred: Deferred<T>) -> Failure {
+        deferred.try_result().expect("the result is there").expect_err("a failure")
+    }
+
+    #[test]
+    fn a_result_in_time_passes_and_leaves_no_call_behind() {
+        let clock = Clock::new();
+        let (deferred, resolver) = Deferred::new();
+        let deferred = deferred.add_timeout(SECOND, &clock);
+        resolver.callback(7).unwrap();
+        assert!(clock.get_delayed_calls().is_empty());
+        assert_eq!(deferred.try_result().unwrap().unwrap(), 7);
+        drop(succeed(()).add_timeout(SECOND, &clock));
+        assert!(clock.get_delayed_calls().is_empty());
+    }
+
+    #[test]
+    fn a_late_result_is_cancelled_and_may_still_be_fired_without_effect() {
+        let clock = Clock::new();
+        let (deferred, resolver) = Deferred::<()>::new();
+        let line = line!() + 1;
+        let deferred = deferred.add_timeout(SECOND, &clock);
+        clock.advance(SECOND);
+        assert!(resolver.is_cancelled());
+        resolver.callback(()).unwrap();
+        let failure = failure_of(deferred);
+        assert_eq!(failure.location().line(), line);
+        assert_eq!(failure.trap::<TimedOut>().unwrap().after, SECOND);
+    }
+
+    #[test]
+    fn a_cancellation_by_somebody_else_is_no_timeout() {
+        let clock = Clock::new();
+        let (deferred, _resolver) = Deferred::<()>::new();
+        let deferred = deferred.add_timeout(SECOND, &clock);
+        deferred.cancel();
+        assert!(failure_of(deferred).check::<Cancelled>());
+        assert!(clock.get_delayed_calls().is_empty());
+    }
+
+    #[test]
+    fn what_a_canceller_gives_is_the_result() {
+        let clock = Clock::new();
+        let (deferred, _resolver) =
+            Deferred::with_canceller(|resolver: &Resolver<_>| resolver.callback("part").unwrap());
+        let deferred = deferred.add_timeout(SECOND, &clock);
+        clock.advance(SECOND);
+        assert_eq!(deferred.try_result().unwrap().unwrap(), "part");
+    }
+
+    #[test]
+    fn several_deferreds_together_time_out_as_one() {
+        let clock = Clock::new();
+        let (waiting, resolver) = Deferred::new();
+        let all = gather_results(vec![succeed(1), waiting]).add_timeout(SECOND, &clock);
+        clock.advance(SECOND);
+        assert!(failure_of(all).check::<TimedOut>());
+        assert!(resolver.is_cancelled());
+    }
+
+    #[test]
+    fn a_returned_deferred_is_cancelled_when_the_outer_one_times_out() {
+        let clock = Clock::new();
+        let (inner, resolver) = Deferred::<()>::new();
+        let outer = succeed(()).and_then(move |()| inner).add_timeout(SECOND, &clock);
+        clock.advance(SECOND);
+        assert!(resolver.is_cancelled());
+        assert!(failure_of(outer).check::<TimedOut>());
+    }
+
+    #[test]
+    fn a_future_that_is_ready_at_the_last_moment_is_in_time() {
+        let clock = Clock::new();
+        let outcome = clock.spawn(clock.timeout(SECOND, clock.sleep(SECOND)));
+        clock.advance(SECOND);
+        assert_eq!(outcome.try_result().unwrap().unwrap(), Ok(()));
+        let outcome = clock.spawn(clock.timeout(Duration::ZERO, ready(7)));
+        clock.advance(Duration::ZERO);
+        assert_eq!(outcome.try_result().unwrap().unwrap(), Ok(7));
+    }
+
+    #[test]
+    fn a_future_that_takes_too_long_is_dropped() {
+        let clock = Clock::new();
+        let token = Rc::new(());
+        let held = token.clone();
+        let outcome = clock.spawn(clock.timeout(SECOND, async move {
+            pending::<()>().await;
+            drop(held);
+        }));
+        clock.advance(SECOND);
+        assert_eq!(outcome.try_result().unwrap().unwrap(), Err(TimedOut { after: SECOND }));
+        assert_eq!(Rc::strong_count(&token), 1);
+    }
+}
