@@ -4,6 +4,7 @@ pub mod callbacks;
 pub mod closing;
 pub mod connectors;
 pub mod core;
+pub mod endpoints;
 #[cfg(unix)]
 pub mod fd_set;
 #[cfg(unix)]
@@ -62,6 +63,9 @@ macro_rules! unix_streams {
         }
         mod connectors {
             $crate::connectors!();
+        }
+        mod endpoints {
+            $crate::endpoints!();
         }
         mod reentrancy {
             $crate::reentrancy!();

@@ -166,6 +166,24 @@ specifications! {
         assert_eq!(log.entries()[2..4], ["build", "client made"]);
     }
 
+    fn an_attempt_without_a_timeout_goes_on_although_nobody_keeps_its_connector(subject: &Subject) {
+        // connectTCP: callers may ignore what it returns.
+        let (reactor, patient) = (subject.reactor(), Rc::new(Patient::default()));
+        reactor.install_name_resolver(patient.clone());
+        let port = reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
+        let address = port.host().unwrap().inet().unwrap();
+        let log = Log::new();
+        let client = Script::logged(&log, "client").on_made(|transport| stop(&transport.reactor()));
+        reactor.connect_tcp(Destination::new("server.example", 80).timeout(None), client.factory()).unwrap();
+        let its = patient.clone();
+        reactor.call_later(Duration::from_millis(2), move |_| {
+            its.waiting.borrow_mut().remove(0).callback(vec![address]).unwrap();
+        });
+        reactor.call_later(Duration::from_secs(5), stop);
+        run(&reactor);
+        assert_eq!(log.count("client made"), 1);
+    }
+
     fn a_connection_to_a_name_without_addresses_fails_by_that_name(subject: &Subject) {
         // connectTCP: DNSLookupError, delivered to clientConnectionFailed.
         for addresses in [None, Some(Duration::from_millis(1))] {

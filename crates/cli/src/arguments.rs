@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand};
-use ropewalk_proto::description::{ClientDescription, ServerDescription};
+use ropewalk::endpoints::Endpoints;
+use ropewalk::proto::description::DescriptionError;
 
 use crate::announce;
 use crate::log::Verbosity;
@@ -95,8 +96,8 @@ pub(crate) enum Command {
 #[derive(Args)]
 pub(crate) struct Service {
     /// Where to listen; may be given several times
-    #[arg(short, long, value_name = "ENDPOINT", default_value = "tcp:8000:interface=127.0.0.1")]
-    pub(crate) listen: Vec<ServerDescription>,
+    #[arg(short, long, value_name = "ENDPOINT", default_value = "tcp:8000:interface=127.0.0.1", value_parser = server_endpoint)]
+    pub(crate) listen: Vec<String>,
 
     #[command(flatten)]
     pub(crate) bounds: Bounds,
@@ -105,12 +106,12 @@ pub(crate) struct Service {
 #[derive(Args)]
 pub(crate) struct Portforward {
     /// Where to listen; may be given several times
-    #[arg(short, long, value_name = "ENDPOINT", required = true)]
-    pub(crate) listen: Vec<ServerDescription>,
+    #[arg(short, long, value_name = "ENDPOINT", required = true, value_parser = server_endpoint)]
+    pub(crate) listen: Vec<String>,
 
     /// Whither to forward: tcp:HOST:PORT or unix:PATH
-    #[arg(short, long, value_name = "ENDPOINT")]
-    pub(crate) to: ClientDescription,
+    #[arg(short, long, value_name = "ENDPOINT", value_parser = client_endpoint)]
+    pub(crate) to: String,
 
     #[command(flatten)]
     pub(crate) bounds: Bounds,
@@ -123,8 +124,8 @@ pub(crate) struct Serve {
     pub(crate) directory: PathBuf,
 
     /// Where to listen; may be given several times
-    #[arg(short, long, value_name = "ENDPOINT", default_value = "tcp:8080:interface=127.0.0.1")]
-    pub(crate) listen: Vec<ServerDescription>,
+    #[arg(short, long, value_name = "ENDPOINT", default_value = "tcp:8080:interface=127.0.0.1", value_parser = server_endpoint)]
+    pub(crate) listen: Vec<String>,
 
     /// Serve and list names that begin with a dot, too
     #[arg(long)]
@@ -155,6 +156,16 @@ pub(crate) struct Bounds {
 /// How long a connection may be idle; `None` is for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IdleLimit(pub(crate) Option<Duration>);
+
+/// The description of a server endpoint, once it has been found to be right.
+fn server_endpoint(text: &str) -> Result<String, DescriptionError> {
+    Endpoints::new().server(text).map(|_| text.to_owned())
+}
+
+/// The same of a client endpoint.
+fn client_endpoint(text: &str) -> Result<String, DescriptionError> {
+    Endpoints::new().client(text).map(|_| text.to_owned())
+}
 
 fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "expected a number of at least 1".to_owned())

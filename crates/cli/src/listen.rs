@@ -1,11 +1,9 @@
 //! Listening where the command line says.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 use std::rc::Rc;
 
-use ropewalk::{Address, Binding, Error, Factory, Port, Reactor, Result, UnixBinding};
-use ropewalk_proto::description::{ServerDescription, TcpServer, UnixServer};
+use ropewalk::endpoints::{StreamServerEndpoint, server_from_string};
+use ropewalk::{Address, Error, Factory, Port, Reactor, Result};
 
 use crate::descriptors;
 use crate::seats::{SeatedFactory, Seats};
@@ -28,7 +26,7 @@ impl Limit {
 /// Listens at every one of `places`, and returns the addresses, with the ports that the system chose.
 pub(crate) fn listen(
     reactor: &Reactor,
-    places: &[ServerDescription],
+    places: &[String],
     limit: &Limit,
     factory: impl Factory + 'static,
 ) -> Result<Vec<Address>> {
@@ -46,50 +44,11 @@ pub(crate) fn listen(
     Ok(addresses)
 }
 
-fn listen_at(reactor: &Reactor, place: &ServerDescription, factory: &Rc<dyn Factory>) -> Result<Port> {
-    match place {
-        ServerDescription::Tcp(tcp) => listen_tcp(reactor, tcp, factory),
-        ServerDescription::Tcp6(tcp) => {
-            let address = SocketAddr::from((tcp.interface, tcp.port));
-            reactor.listen_tcp(Binding::new(address).backlog(tcp.backlog).v6_only(), factory.clone())
-        }
-        ServerDescription::Unix(unix) => listen_unix(reactor, unix, factory),
-        other => Err(unknown(&other.to_string())),
-    }
-}
-
-fn listen_tcp(reactor: &Reactor, tcp: &TcpServer, factory: &Rc<dyn Factory>) -> Result<Port> {
-    let listen = |interface| {
-        let address = SocketAddr::new(interface, tcp.port);
-        reactor.listen_tcp(Binding::new(address).backlog(tcp.backlog), factory.clone())
-    };
-    match tcp.interface {
-        Some(interface) => listen(interface),
-        None => listen(Ipv6Addr::UNSPECIFIED.into()).or_else(|error| {
-            // A machine without IPv6 refuses its wildcard; one that has it tells what is wrong with the port twice.
-            listen(Ipv4Addr::UNSPECIFIED.into()).map_err(|_| error)
-        }),
-    }
-}
-
-fn listen_unix(reactor: &Reactor, unix: &UnixServer, factory: &Rc<dyn Factory>) -> Result<Port> {
-    let binding = UnixBinding::new(unix_path(&unix.address)).backlog(unix.backlog).mode(unix.mode);
-    reactor.listen_unix(if unix.lockfile { binding.lock() } else { binding }, factory.clone())
-}
-
-/// The path of a UNIX address as the reactor takes it.
-pub(crate) fn unix_path(address: &Address) -> PathBuf {
-    match address {
-        Address::Unix(path) => path.to_path_buf(),
-        // A description is text, so its names are.
-        Address::Abstract(name) => format!("\0{}", String::from_utf8_lossy(name)).into(),
-        other => other.to_string().into(),
-    }
-}
-
-/// A kind of endpoint that this program does not know what to do with.
-pub(crate) fn unknown(endpoint: &str) -> Error {
-    Error::InvalidAddress(endpoint.into(), "an endpoint of a kind that this program knows".into())
+fn listen_at(reactor: &Reactor, place: &str, factory: &Rc<dyn Factory>) -> Result<Port> {
+    let endpoint = server_from_string(reactor, place)?;
+    let outcome = endpoint.listen(reactor, factory.clone()).try_result();
+    let outcome = outcome.map_err(|_| Error::Failed("the endpoint does not listen at once".into()))?;
+    outcome.map_err(|failure| failure.trap().unwrap_or_else(|failure| Error::Failed(failure.to_string().into())))
 }
 
 /// Addresses as a sentence lists them.

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use ropewalk_proto::description::DescriptionError;
 use ropewalk_proto::{Address, Failure};
 
 /// `Result` with ropewalk's [`Error`].
@@ -41,6 +42,10 @@ pub enum Error {
     DnsLookup(Arc<str>, Arc<str>),
     /// The attempt was stopped by `stop_connecting`.
     UserAborted,
+    /// The Deferred of a client endpoint was cancelled; the field is its destination.
+    ConnectingCancelled(Arc<str>),
+    /// The factory of a client endpoint built no protocol.
+    NoProtocol,
     /// A UNIX socket's lock file says that no server lives there.
     BadFile(Address),
     /// Another failure to connect.
@@ -50,6 +55,8 @@ pub enum Error {
     CannotListen(Address, Arc<io::Error>),
     /// Not an address; the second field says what was expected.
     InvalidAddress(Arc<str>, Arc<str>),
+    /// Not the description of an endpoint.
+    InvalidDescription(Arc<DescriptionError>),
 
     /// The delayed call has been called already.
     AlreadyCalled,
@@ -142,10 +149,13 @@ impl std::fmt::Display for Error {
             Error::NoRoute(address) => write!(f, "no route to {address}"),
             Error::DnsLookup(name, why) => write!(f, "cannot resolve the name {name}: {why}"),
             Error::UserAborted => f.write_str("connecting was stopped"),
+            Error::ConnectingCancelled(destination) => write!(f, "connecting to {destination} was cancelled"),
+            Error::NoProtocol => f.write_str("the factory built no protocol for the connection"),
             Error::BadFile(address) => write!(f, "no server lives at {address}: its lock file is missing or stale"),
             Error::Connect(address, cause) => write!(f, "cannot connect to {address}: {cause}"),
             Error::CannotListen(address, cause) => write!(f, "cannot listen on {address}: {cause}"),
             Error::InvalidAddress(text, expected) => write!(f, "'{text}' is not an address: expected {expected}"),
+            Error::InvalidDescription(error) => error.fmt(f),
             Error::AlreadyCalled => f.write_str("already called"),
             Error::AlreadyCancelled => f.write_str("already cancelled"),
             Error::ReactorAlreadyRunning => f.write_str("the reactor is running already"),

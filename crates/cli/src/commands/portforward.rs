@@ -11,68 +11,29 @@
 
 use std::cell::RefCell;
 use std::error::Error as StdError;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk::{
-    Address, ClientFactory, Connector, Destination, Error, Factory, Protocol, Reactor, Result, Transport,
-    UnixDestination,
-};
-use ropewalk_proto::description::{ClientDescription, TcpClient, UnixClient};
+use ropewalk::endpoints::{StreamClientEndpoint, client_from_string};
+use ropewalk::proto::CancelHandle;
+use ropewalk::{Address, Error, Factory, Failure, Protocol, Reactor, Transport};
 
 use crate::arguments::Portforward;
 use crate::idle::{self, IdleTimer};
-use crate::listen::{Limit, listed, listen, unix_path, unknown};
+use crate::listen::{Limit, listed, listen};
 
 /// Begins to listen, and returns the line that says so.
-pub(super) fn start(reactor: &Reactor, options: &Portforward) -> std::result::Result<String, Box<dyn StdError>> {
-    let forward = Forward { target: Target::new(&options.to)?, idle_limit: options.bounds.idle_timeout.0 };
+pub(super) fn start(reactor: &Reactor, options: &Portforward) -> Result<String, Box<dyn StdError>> {
+    let target = client_from_string(reactor, &options.to)?;
+    let forward = Forward { target, idle_limit: options.bounds.idle_timeout.0 };
     let limit = Limit::new(options.bounds.max_connections, 2);
     let addresses = listen(reactor, &options.listen, &limit, forward)?;
     Ok(format!("portforward on {}, listening on {}, to {}", reactor.name(), listed(&addresses), options.to))
 }
 
-/// Whither.
-#[derive(Clone)]
-enum Target {
-    Tcp(Destination),
-    Unix(UnixDestination),
-}
-
-impl Target {
-    fn new(description: &ClientDescription) -> Result<Target> {
-        match description {
-            ClientDescription::Tcp(tcp) => Ok(Target::Tcp(tcp_destination(tcp))),
-            ClientDescription::Unix(unix) => Ok(Target::Unix(unix_destination(unix))),
-            other => Err(unknown(&other.to_string())),
-        }
-    }
-
-    fn connect(&self, reactor: &Reactor, factory: TargetFactory) -> Result<Connector> {
-        match self {
-            Target::Tcp(destination) => reactor.connect_tcp(destination.clone(), factory),
-            Target::Unix(destination) => reactor.connect_unix(destination.clone(), factory),
-        }
-    }
-}
-
-fn tcp_destination(tcp: &TcpClient) -> Destination {
-    let destination = Destination::new(&tcp.host, tcp.port).timeout(tcp.timeout);
-    match tcp.bind_address {
-        Some(address) => destination.bind(SocketAddr::new(address, 0)),
-        None => destination,
-    }
-}
-
-fn unix_destination(unix: &UnixClient) -> UnixDestination {
-    let destination = UnixDestination::new(unix_path(&unix.address)).timeout(unix.timeout);
-    if unix.lockfile { destination.check_lock() } else { destination }
-}
-
 /// The factory of the listening side.
 struct Forward {
-    target: Target,
+    target: Rc<dyn StreamClientEndpoint>,
     idle_limit: Option<Duration>,
 }
 
@@ -87,7 +48,7 @@ impl Factory for Forward {
 struct Pair {
     client: RefCell<Option<Transport>>,
     target: RefCell<Option<Transport>>,
-    connector: RefCell<Option<Connector>>,
+    attempt: RefCell<Option<CancelHandle>>,
     idle: RefCell<IdleTimer>,
 }
 
@@ -115,8 +76,19 @@ impl Pair {
     }
 
     fn give_up_connecting(&self) {
-        let connector = self.connector.take();
-        let _ = connector.map(|connector| connector.stop_connecting());
+        let attempt = self.attempt.take();
+        if let Some(attempt) = attempt {
+            attempt.cancel();
+        }
+    }
+
+    /// There is no connection to the target.
+    fn refuse(&self, reason: &Failure) {
+        let client = self.client.borrow().clone();
+        if let Some(client) = client {
+            tracing::warn!(client = %client.peer(), %reason, "cannot forward");
+            client.lose_connection();
+        }
     }
 
     fn forward(&self, to: &RefCell<Option<Transport>>, data: &[u8]) {
@@ -148,7 +120,7 @@ impl Pair {
 
 /// The accepted side.
 struct Client {
-    target: Target,
+    target: Rc<dyn StreamClientEndpoint>,
     idle_limit: Option<Duration>,
     pair: Rc<Pair>,
 }
@@ -160,10 +132,10 @@ impl Protocol for Client {
         self.pair.client.replace(Some(transport.clone()));
         let reactor = transport.reactor();
         self.pair.watch_idleness(&reactor, self.idle_limit);
-        match self.target.connect(&reactor, TargetFactory(self.pair.clone())) {
-            Ok(connector) => drop(self.pair.connector.replace(Some(connector))),
-            Err(reason) => refuse(transport, &reason),
-        }
+        let connected = self.target.connect(&reactor, Rc::new(TargetFactory(self.pair.clone())));
+        self.pair.attempt.replace(Some(connected.cancel_handle()));
+        let pair = self.pair.clone();
+        connected.add_callbacks(|_| (), move |reason| pair.refuse(&reason));
     }
 
     fn data_received(&mut self, _transport: &Transport, data: &[u8]) {
@@ -186,24 +158,12 @@ impl Protocol for Client {
     }
 }
 
-fn refuse(client: &Transport, reason: &Error) {
-    tracing::warn!(client = %client.peer(), %reason, "cannot forward");
-    client.lose_connection();
-}
-
-/// Connects to the target for one client.
+/// Builds the connecting side of one client.
 struct TargetFactory(Rc<Pair>);
 
 impl Factory for TargetFactory {
     fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
         Some(Box::new(TargetSide(self.0.clone())))
-    }
-}
-
-impl ClientFactory for TargetFactory {
-    fn client_connection_failed(&self, _connector: &Connector, reason: &Error) {
-        let client = self.0.client.borrow().clone();
-        client.iter().for_each(|client| refuse(client, reason));
     }
 }
 
@@ -213,7 +173,7 @@ struct TargetSide(Rc<Pair>);
 impl Protocol for TargetSide {
     fn connection_made(&mut self, transport: &Transport) {
         let pair = &self.0;
-        pair.connector.take();
+        pair.attempt.take();
         let _ = transport.set_tcp_no_delay(true);
         match &*pair.client.borrow() {
             Some(client) => tracing::info!(client = %client.peer(), target = %transport.peer(), "forwarding"),
@@ -270,7 +230,7 @@ mod tests {
     }
 
     fn forward(net: &MemoryReactor, idle_limit: Option<Duration>) {
-        let target = Target::Tcp(Destination::new("10.0.0.2", 7));
+        let target = client_from_string(net, "tcp:10.0.0.2:7").unwrap();
         net.listen_tcp("10.0.0.1:80", Forward { target, idle_limit }).unwrap();
     }
 

@@ -26,14 +26,11 @@ pub(super) fn find_shape(
     side: &str,
     example: &str,
 ) -> Result<&'static Shape, DescriptionError> {
-    let name = description.name();
-    let found = shapes.iter().find(|shape| shape.name.eq_ignore_ascii_case(&name.value));
+    let name = &description.name().value;
+    let found = shapes.iter().find(|shape| shape.name.eq_ignore_ascii_case(name));
     found.ok_or_else(|| {
-        let (name_text, text) = (Quoted(&name.value), Quoted(description.text()));
-        let known: Vec<_> = shapes.iter().map(|shape| shape.name).collect();
-        let known = known.join(", ");
-        let message = format!("{name_text} in {text} is no {side} type: known are {known}, as in {example}");
-        DescriptionError::new(name.offset, message)
+        let known = shapes.iter().map(|shape| shape.name);
+        DescriptionError::unknown_name(description, side, known, example)
     })
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Description;
+
 /// A description that cannot be used: a sentence for the person who wrote it, and where in it the fault lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescriptionError {
@@ -15,6 +17,29 @@ impl DescriptionError {
     /// `message` names the wrong part, what was expected and what exists, in one sentence without a full stop.
     pub fn new(offset: usize, message: impl fmt::Display) -> DescriptionError {
         DescriptionError { offset, message: message.to_string() }
+    }
+
+    /// The error for a description whose name stands for nothing: `side` is `server` or `client`, `known` are the names
+    /// that exist, and `example` is a description that is right.
+    pub fn unknown_name<'a>(
+        description: &Description,
+        side: &str,
+        known: impl IntoIterator<Item = &'a str>,
+        example: &str,
+    ) -> DescriptionError {
+        let name = description.name();
+        let (name_text, text) = (Quoted(&name.value), Quoted(description.text()));
+        let known: Vec<_> = known.into_iter().collect();
+        let known = known.join(", ");
+        let message = format!("{name_text} in {text} is no {side} type: known are {known}, as in {example}");
+        DescriptionError::new(name.offset, message)
+    }
+
+    /// The same error, for who wrote the description in which this one begins at `offset`.
+    #[must_use]
+    pub fn nested_at(mut self, offset: usize) -> DescriptionError {
+        self.offset += offset;
+        self
     }
 
     /// Where in the description the wrong part begins, in bytes.

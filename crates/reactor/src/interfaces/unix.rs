@@ -25,7 +25,11 @@ pub struct UnixBinding {
 impl UnixBinding {
     /// Listens at `path` with a backlog of 128 and the permissions 666.
     pub fn new(path: impl AsRef<Path>) -> UnixBinding {
-        UnixBinding { address: unix_address(path.as_ref()), backlog: 128, mode: 0o666, lock: false }
+        UnixBinding::at(unix_address(path.as_ref()))
+    }
+
+    pub(crate) fn at(address: Address) -> UnixBinding {
+        UnixBinding { address, backlog: 128, mode: 0o666, lock: false }
     }
 
     /// Lets this many connections wait to be accepted; the system may cap it.
@@ -62,7 +66,11 @@ pub struct UnixDestination {
 impl UnixDestination {
     /// The socket at `path`. The timeout is 30 s.
     pub fn new(path: impl AsRef<Path>) -> UnixDestination {
-        UnixDestination { address: unix_address(path.as_ref()), timeout: Some(CONNECT_TIMEOUT), check_lock: false }
+        UnixDestination::at(unix_address(path.as_ref()))
+    }
+
+    pub(crate) fn at(address: Address) -> UnixDestination {
+        UnixDestination { address, timeout: Some(CONNECT_TIMEOUT), check_lock: false }
     }
 
     /// How long connecting may take; `None` leaves it to the system.

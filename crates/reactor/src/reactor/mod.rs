@@ -12,7 +12,7 @@ mod host;
 mod sources;
 mod turn;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -28,6 +28,7 @@ pub(crate) use guard::{catch, guard, name_of};
 pub use host::DetachedWait;
 pub(crate) use sources::Source;
 
+use crate::endpoints::Endpoints;
 use crate::error::{Error, Result};
 use crate::interfaces::core::{RunState, Triggers};
 use crate::interfaces::fd_set::Watches;
@@ -78,6 +79,7 @@ pub(crate) struct Inner {
     pub(crate) watches: RefCell<Watches>,
     pub(crate) resolver: RefCell<Rc<dyn HostnameResolver>>,
     pub(crate) signals: Signals,
+    pub(crate) endpoints: OnceCell<Endpoints>,
 
     pub(crate) state: Cell<RunState>,
     pub(crate) triggers: RefCell<Triggers>,
@@ -126,6 +128,7 @@ impl Reactor {
             watches: RefCell::default(),
             resolver: RefCell::new(Rc::new(ThreadedResolver)),
             signals: Signals::new(waker),
+            endpoints: OnceCell::new(),
             state: Cell::default(),
             triggers: RefCell::default(),
             factories: factories::Factories::default(),

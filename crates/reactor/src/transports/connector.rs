@@ -218,9 +218,9 @@ impl ConnectorInner {
 
     fn look_up(self: &Rc<ConnectorInner>, reactor: &Reactor, host: &Rc<str>, port: u16) {
         let addresses = reactor.resolve_host_name(host, port);
-        let (connector, name) = (Rc::downgrade(self), host.clone());
+        // Holds the attempt, which nobody else may: the user need not keep its connector.
+        let (connector, name) = (self.clone(), host.clone());
         let resolution = addresses.add_both(move |addresses| {
-            let Some(connector) = connector.upgrade() else { return };
             let Some(reactor) = connector.reactor.upgrade().map(Reactor) else { return };
             match addresses {
                 Ok(addresses) => connector.resolved(&reactor, interleaved(addresses)),

@@ -1,0 +1,147 @@
+//! Where to listen and whither to connect, as values: twisted.internet.endpoints.
+//!
+//! An endpoint knows a place and how to get there; a factory knows what to do there. Programs that take endpoints need
+//! not know which kind they are given, and users name them in words:
+//!
+//! ```
+//! use std::rc::Rc;
+//! use ropewalk::endpoints::{client_from_string, server_from_string};
+//! use ropewalk::prelude::*;
+//!
+//! # struct Echo;
+//! # impl Protocol for Echo {
+//! #     fn data_received(&mut self, transport: &Transport, data: &[u8]) { transport.write(data); }
+//! # }
+//! # struct Greeter;
+//! # impl Protocol for Greeter {
+//! #     fn data_received(&mut self, _: &Transport, _: &[u8]) {}
+//! # }
+//! let reactor = Reactor::new()?;
+//! let server = server_from_string(&reactor, "tcp:0:interface=127.0.0.1")?;
+//! server.listen(&reactor, Rc::new(|| Echo)).add_callback(|port| println!("listening on {}", port.host().unwrap()));
+//!
+//! let client = client_from_string(&reactor, "tcp:localhost:8000:timeout=5")?;
+//! let connected = client.connect(&reactor, Rc::new(|| Greeter));
+//! connected.add_callbacks(|transport| transport.write(b"hello"), |failure| println!("{failure}"));
+//! # Ok::<(), ropewalk::Error>(())
+//! ```
+//!
+//! | server | client |
+//! |---|---|
+//! | [`TcpServerEndpoint`]: `tcp:`, `tcp6:` | [`TcpClientEndpoint`]: `tcp:` |
+//! | [`UnixServerEndpoint`]: `unix:` | [`UnixClientEndpoint`]: `unix:` |
+//!
+//! The grammar is that of [`description`](crate::proto::description). [`Endpoints`] is where a kind of one's own gets a
+//! name. An endpoint holds no reactor: it is told one when it is used, so that factories and protocols may keep
+//! endpoints without keeping their own reactor alive.
+
+mod connecting;
+mod registry;
+mod tcp;
+mod unix;
+
+use std::rc::Rc;
+
+use ropewalk_proto::Deferred;
+use ropewalk_proto::description::DescriptionError;
+
+use crate::error::Error;
+use crate::protocols::{Factory, Protocol};
+use crate::reactor::Reactor;
+use crate::transports::{Port, Transport};
+
+pub use registry::Endpoints;
+pub use tcp::{TcpClientEndpoint, TcpServerEndpoint};
+pub use unix::{UnixClientEndpoint, UnixServerEndpoint};
+
+/// A place to listen: IStreamServerEndpoint.
+pub trait StreamServerEndpoint {
+    /// Listens, and has `factory` build a protocol for each connection.
+    ///
+    /// Never panics: what goes wrong is a failure of the Deferred, an [`Error`] for all kinds that come
+    /// with this crate. Those fire before they return; others may take their time, and can be cancelled. May be called
+    /// from a callback, and again to listen once more.
+    fn listen(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Port>;
+}
+
+/// A place to connect to: IStreamClientEndpoint.
+pub trait StreamClientEndpoint {
+    /// Connects, and has `factory` build the protocol. Each call is an attempt of its own.
+    ///
+    /// The Deferred fires when the protocol's `connection_made` has returned. It fails with [`Error::NoProtocol`] when
+    /// the factory builds none, and with the reason when the attempt fails. Cancelling it ends the attempt; then it fails
+    /// with [`Error::ConnectingCancelled`]. May be called from a callback. Never panics.
+    fn connect(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Transport>;
+}
+
+impl<E: StreamServerEndpoint + ?Sized> StreamServerEndpoint for Rc<E> {
+    fn listen(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Port> {
+        (**self).listen(reactor, factory)
+    }
+}
+
+impl<E: StreamClientEndpoint + ?Sized> StreamClientEndpoint for Rc<E> {
+    fn connect(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Transport> {
+        (**self).connect(reactor, factory)
+    }
+}
+
+/// The server endpoint that `description` names, among the kinds that `reactor` knows: `serverFromString`.
+///
+/// # Errors
+/// When the grammar, the name or an argument is wrong; the message says which, what was expected, and what exists.
+/// Nothing is listened on yet, so a port in use is an error of [`listen`](StreamServerEndpoint::listen).
+pub fn server_from_string(
+    reactor: &Reactor,
+    description: &str,
+) -> Result<Rc<dyn StreamServerEndpoint>, DescriptionError> {
+    reactor.endpoints().server(description)
+}
+
+/// The client endpoint that `description` names, among the kinds that `reactor` knows: `clientFromString`.
+///
+/// # Errors
+/// As [`server_from_string`].
+pub fn client_from_string(
+    reactor: &Reactor,
+    description: &str,
+) -> Result<Rc<dyn StreamClientEndpoint>, DescriptionError> {
+    reactor.endpoints().client(description)
+}
+
+/// Connects one protocol, without a factory: `connectProtocol`.
+///
+/// ```
+/// use ropewalk::endpoints::{TcpClientEndpoint, connect_protocol};
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// let server = net.listen_stream("10.0.0.1:80")?;
+/// let endpoint = TcpClientEndpoint::new("10.0.0.1:80")?;
+/// let connected = connect_protocol(&net, &endpoint, AccumulatingProtocol::new());
+/// net.settle();
+/// let transport = connected.try_result().expect("it is connected").expect("somebody listens there");
+/// assert_eq!(transport.peer().to_string(), "10.0.0.1:80");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn connect_protocol(
+    reactor: &Reactor,
+    endpoint: &(impl StreamClientEndpoint + ?Sized),
+    protocol: impl Protocol + 'static,
+) -> Deferred<Transport> {
+    endpoint.connect(reactor, Rc::new(connecting::OneProtocol::new(Box::new(protocol))))
+}
+
+impl Reactor {
+    /// The kinds of endpoints that descriptions may name on this reactor. What is registered there stays as long as the
+    /// reactor.
+    pub fn endpoints(&self) -> &Endpoints {
+        self.0.endpoints.get_or_init(Endpoints::new)
+    }
+}
+
+impl From<DescriptionError> for Error {
+    fn from(error: DescriptionError) -> Error {
+        Error::InvalidDescription(error.into())
+    }
+}

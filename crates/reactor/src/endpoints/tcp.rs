@@ -1,0 +1,122 @@
+//! TCP: TCP4ServerEndpoint, TCP6ServerEndpoint and HostnameEndpoint.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+
+use ropewalk_proto::Deferred;
+use ropewalk_proto::description::{Tcp6Server, TcpClient, TcpServer};
+
+use super::connecting::connecting;
+use super::{StreamClientEndpoint, StreamServerEndpoint};
+use crate::error::{Error, Result};
+use crate::interfaces::tcp::{Binding, Destination};
+use crate::protocols::Factory;
+use crate::reactor::Reactor;
+use crate::transports::{Port, Transport};
+
+/// Listens over TCP: `tcp:` and `tcp6:`.
+///
+/// ```
+/// use std::rc::Rc;
+/// use ropewalk::endpoints::{StreamServerEndpoint, TcpServerEndpoint};
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// let endpoint = TcpServerEndpoint::new("10.0.0.1:80")?;
+/// let port = endpoint.listen(&net, Rc::new(AccumulatingProtocol::new)).try_result().unwrap().unwrap();
+/// assert_eq!(port.host()?.to_string(), "10.0.0.1:80");
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct TcpServerEndpoint {
+    binding: Binding,
+    /// Where the first one is refused.
+    instead: Option<Binding>,
+}
+
+impl TcpServerEndpoint {
+    /// Listens on `binding`: whatever [`Reactor::listen_tcp`] takes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidAddress`] when it is a text that is no address.
+    pub fn new<B>(binding: B) -> Result<TcpServerEndpoint>
+    where
+        B: TryInto<Binding>,
+        Error: From<B::Error>,
+    {
+        Ok(TcpServerEndpoint { binding: binding.try_into()?, instead: None })
+    }
+
+    /// Listens on `port` of every interface, over IPv6 and IPv4, or over IPv4 alone where the machine has no other.
+    pub fn everywhere(port: u16) -> TcpServerEndpoint {
+        TcpServerEndpoint::from(&TcpServer::new(port))
+    }
+}
+
+impl From<&TcpServer> for TcpServerEndpoint {
+    fn from(tcp: &TcpServer) -> TcpServerEndpoint {
+        let on = |interface: IpAddr| Binding::from((interface, tcp.port)).backlog(tcp.backlog);
+        match tcp.interface {
+            Some(interface) => TcpServerEndpoint { binding: on(interface), instead: None },
+            None => TcpServerEndpoint {
+                binding: on(Ipv6Addr::UNSPECIFIED.into()),
+                instead: Some(on(Ipv4Addr::UNSPECIFIED.into())),
+            },
+        }
+    }
+}
+
+impl From<&Tcp6Server> for TcpServerEndpoint {
+    fn from(tcp: &Tcp6Server) -> TcpServerEndpoint {
+        let binding = Binding::from((tcp.interface.into(), tcp.port)).backlog(tcp.backlog).v6_only();
+        TcpServerEndpoint { binding, instead: None }
+    }
+}
+
+impl StreamServerEndpoint for TcpServerEndpoint {
+    fn listen(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Port> {
+        let port = reactor.listen_tcp(self.binding.clone(), factory.clone());
+        let port = port.or_else(|error| match &self.instead {
+            // A machine without IPv6 refuses its wildcard; one that has it tells what is wrong with the port twice.
+            Some(instead) => reactor.listen_tcp(instead.clone(), factory).map_err(|_| error),
+            None => Err(error),
+        });
+        port.map_err(Into::into).into()
+    }
+}
+
+/// Connects over TCP, to a name or an address: `tcp:`.
+///
+/// A name's addresses of both families are tried as [`Reactor::connect_tcp`] does, by RFC 8305.
+#[derive(Clone, Debug)]
+pub struct TcpClientEndpoint(Destination);
+
+impl TcpClientEndpoint {
+    /// Connects to `destination`: whatever [`Reactor::connect_tcp`] takes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidAddress`] when it is a text that is no destination.
+    pub fn new<D>(destination: D) -> Result<TcpClientEndpoint>
+    where
+        D: TryInto<Destination>,
+        Error: From<D::Error>,
+    {
+        Ok(TcpClientEndpoint(destination.try_into()?))
+    }
+}
+
+impl From<&TcpClient> for TcpClientEndpoint {
+    fn from(tcp: &TcpClient) -> TcpClientEndpoint {
+        let destination = Destination::new(&tcp.host, tcp.port).timeout(tcp.timeout);
+        TcpClientEndpoint(match tcp.bind_address {
+            Some(address) => destination.bind(SocketAddr::new(address, 0)),
+            None => destination,
+        })
+    }
+}
+
+impl StreamClientEndpoint for TcpClientEndpoint {
+    fn connect(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Transport> {
+        connecting(factory, |factory| reactor.connect_tcp(self.0.clone(), factory))
+    }
+}

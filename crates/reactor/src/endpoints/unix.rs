@@ -1,0 +1,61 @@
+//! UNIX sockets: UNIXServerEndpoint and UNIXClientEndpoint.
+
+use std::rc::Rc;
+
+use ropewalk_proto::Deferred;
+use ropewalk_proto::description::{UnixClient, UnixServer};
+
+use super::connecting::connecting;
+use super::{StreamClientEndpoint, StreamServerEndpoint};
+use crate::interfaces::unix::{UnixBinding, UnixDestination};
+use crate::protocols::Factory;
+use crate::reactor::Reactor;
+use crate::transports::{Port, Transport};
+
+/// Listens on a UNIX socket: `unix:`.
+#[derive(Clone, Debug)]
+pub struct UnixServerEndpoint(UnixBinding);
+
+impl UnixServerEndpoint {
+    /// Listens on `binding`: whatever [`Reactor::listen_unix`] takes.
+    pub fn new(binding: impl Into<UnixBinding>) -> UnixServerEndpoint {
+        UnixServerEndpoint(binding.into())
+    }
+}
+
+impl From<&UnixServer> for UnixServerEndpoint {
+    fn from(unix: &UnixServer) -> UnixServerEndpoint {
+        let binding = UnixBinding::at(unix.address.clone()).backlog(unix.backlog).mode(unix.mode);
+        UnixServerEndpoint(if unix.lockfile { binding.lock() } else { binding })
+    }
+}
+
+impl StreamServerEndpoint for UnixServerEndpoint {
+    fn listen(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Port> {
+        reactor.listen_unix(self.0.clone(), factory).map_err(Into::into).into()
+    }
+}
+
+/// Connects to a UNIX socket: `unix:`.
+#[derive(Clone, Debug)]
+pub struct UnixClientEndpoint(UnixDestination);
+
+impl UnixClientEndpoint {
+    /// Connects to `destination`: whatever [`Reactor::connect_unix`] takes.
+    pub fn new(destination: impl Into<UnixDestination>) -> UnixClientEndpoint {
+        UnixClientEndpoint(destination.into())
+    }
+}
+
+impl From<&UnixClient> for UnixClientEndpoint {
+    fn from(unix: &UnixClient) -> UnixClientEndpoint {
+        let destination = UnixDestination::at(unix.address.clone()).timeout(unix.timeout);
+        UnixClientEndpoint(if unix.lockfile { destination.check_lock() } else { destination })
+    }
+}
+
+impl StreamClientEndpoint for UnixClientEndpoint {
+    fn connect(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Transport> {
+        connecting(factory, |factory| reactor.connect_unix(self.0.clone(), factory))
+    }
+}
