@@ -20,8 +20,15 @@ pub(crate) enum Candidate {
 
 impl Candidate {
     /// Everybody, in the order of the tables.
-    pub(crate) const ALL: [Candidate; 6] =
-        [Self::RawEpoll, Self::Mio, Self::Tokio, Self::ROPEWALK, Self::Ropewalk("poll"), Self::Ropewalk("select")];
+    pub(crate) const ALL: [Candidate; 7] = [
+        Self::RawEpoll,
+        Self::Mio,
+        Self::Tokio,
+        Self::ROPEWALK,
+        Self::Ropewalk("uring"),
+        Self::Ropewalk("poll"),
+        Self::Ropewalk("select"),
+    ];
 
     /// Who the bars are for.
     pub(crate) const ROPEWALK: Candidate = Candidate::Ropewalk("epoll");
@@ -32,6 +39,7 @@ impl Candidate {
             Candidate::Mio => "mio",
             Candidate::Tokio => "tokio",
             Candidate::Ropewalk("epoll") => "ropewalk-epoll",
+            Candidate::Ropewalk("uring") => "ropewalk-uring",
             Candidate::Ropewalk("poll") => "ropewalk-poll",
             Candidate::Ropewalk("select") => "ropewalk-select",
             Candidate::Ropewalk(provider) => provider,
