@@ -26,7 +26,10 @@ const MANY: usize = 440;
 const PURPOSES: [(&str, &[&str]); 3] = [
     ("receiving", &["recvfrom", "recvmsg", "read", "readv"]),
     ("sending", &["sendto", "sendmsg", "write", "writev"]),
-    ("waiting", &["epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select", "pselect6"]),
+    (
+        "waiting",
+        &["epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select", "pselect6", "io_uring_enter"],
+    ),
 ];
 
 pub(super) fn instructions_metric() -> Metric {

@@ -22,16 +22,18 @@ impl Uring {
     /// Begins what a source wants and does not have.
     pub(super) fn arm(&mut self, key: Key) {
         let Some(source) = self.sources.get_mut(key).filter(|_| !self.ending) else { return };
-        if matches!(&source.what, What::Connection(connection) if connection.hung_up) {
-            if let Some(operation) = source.stream {
-                return self.cancel(operation);
-            }
+        if let Some(operation) = source.stream.filter(|_| source.has_the_wrong_stream()) {
+            return self.cancel(operation);
         }
         let fd = types::Fd(source.raw_fd());
         if source.stream.is_none() && source.wants_stream() {
-            let (entry, verb) = match &source.what {
-                What::Port(_) => (accept(fd), Verb::Accept),
-                _ => (opcode::RecvMulti::new(fd, GROUP).build(), Verb::Receive),
+            let (entry, verb) = match &mut source.what {
+                What::Connection(connection) if connection.is_busy() => (arrivals(fd), Verb::Arrival),
+                What::Connection(connection) => {
+                    connection.receiving = true;
+                    (opcode::RecvMulti::new(fd, GROUP).build(), Verb::Receive)
+                }
+                _ => (accept(fd), Verb::Accept),
             };
             let operation = self.operations.insert(Operation { source: key, verb, cancelled: false });
             source.stream = Some(operation);
@@ -103,12 +105,14 @@ impl Uring {
         self.ring.push(opcode::LinkTimeout::new(&raw const PATIENCE).build().user_data(token::IGNORED));
     }
 
-    /// More buffers, if there were too few.
+    /// More buffers, if there were too few for many connections. A few that used them up are busy from now on, and need none.
     pub(super) fn grow_if_dry(&mut self) {
         if !std::mem::take(&mut self.ran_dry) {
             return;
         }
-        if self.buffers.grow() {
+        if !self.buffers.are_scattered() {
+            tracing::debug!("the receive buffers ran dry under bulk; those who found none are polled");
+        } else if self.buffers.grow() {
             tracing::debug!(buffers = self.buffers.count(), "the receive buffers ran dry; now there are more");
         } else {
             tracing::debug!(buffers = self.buffers.count(), "the receive buffers ran dry, and there may be no more");
@@ -201,7 +205,10 @@ impl Uring {
         let Some(source) = self.sources.get_mut(key) else { return };
         (source.stream, source.poll, source.hangup) = (None, None, None);
         match &mut source.what {
-            What::Connection(connection) => hold(&mut self.buffers, connection),
+            What::Connection(connection) => {
+                connection.receiving = false;
+                hold(&mut self.buffers, connection);
+            }
             What::Port(_) | What::Watched(_) => {}
         }
         self.look_at(key);
@@ -215,6 +222,11 @@ pub(super) fn hold(buffers: &mut Buffers, connection: &mut Connection) {
 
 fn accept(fd: types::Fd) -> squeue::Entry {
     opcode::AcceptMulti::new(fd).flags(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC).build()
+}
+
+/// A poll that completes whenever more has arrived or the other end will send no more.
+fn arrivals(fd: types::Fd) -> squeue::Entry {
+    opcode::PollAdd::new(fd, (libc::POLLIN | libc::POLLRDHUP) as u32).multi(true).build()
 }
 
 /// A poll, which is for hang-ups and errors too.

@@ -22,7 +22,7 @@ use io_uring::types::BufRingEntry;
 use super::ring::{Ring, explained};
 
 /// The size of a buffer.
-const BYTES: usize = 4096;
+pub(super) const BYTES: usize = 4096;
 
 /// How many buffers there are at first.
 const FIRST: u16 = 64;
@@ -43,6 +43,9 @@ pub(super) struct Buffers {
     tail: u16,
     count: u16,
     slots: Vec<Slot>,
+    /// How many chains hold a buffer, and how many buffers they hold.
+    chains: u16,
+    chained: u16,
     /// The kernel may still use the memory.
     immortal: bool,
 }
@@ -63,17 +66,23 @@ struct Slot {
 pub(super) struct Chain {
     first: u16,
     last: u16,
+    buffers: u16,
 }
 
 impl Default for Chain {
     fn default() -> Chain {
-        Chain { first: NONE, last: NONE }
+        Chain { first: NONE, last: NONE, buffers: 0 }
     }
 }
 
 impl Chain {
     pub(super) fn is_empty(&self) -> bool {
         self.first == NONE
+    }
+
+    /// How many buffers it holds.
+    pub(super) fn buffers(&self) -> u16 {
+        self.buffers
     }
 }
 
@@ -86,6 +95,8 @@ impl Buffers {
             tail: 0,
             count: 0,
             slots: Vec::new(),
+            chains: 0,
+            chained: 0,
             immortal: false,
         };
         let address = buffers.places.as_ptr() as u64;
@@ -105,6 +116,11 @@ impl Buffers {
 
     pub(super) fn count(&self) -> u16 {
         self.count
+    }
+
+    /// Whether the filled buffers belong to many connections, and not many to a few.
+    pub(super) fn are_scattered(&self) -> bool {
+        self.chained < 2 * self.chains
     }
 
     /// The memory outlives this value, because the kernel may still use it.
@@ -155,11 +171,16 @@ impl Buffers {
     pub(super) fn append(&mut self, chain: &mut Chain, id: u16, count: usize) {
         assert!(id < self.count && count <= BYTES, "the kernel filled buffer {id} with {count} bytes");
         self.slots[usize::from(id)] = Slot { begin: 0, end: count as u16, next: NONE };
+        self.chained += 1;
         match chain.last {
-            NONE => chain.first = id,
+            NONE => {
+                chain.first = id;
+                self.chains += 1;
+            }
             last => self.slots[usize::from(last)].next = id,
         }
         chain.last = id;
+        chain.buffers += 1;
     }
 
     /// Moves bytes out, and returns how many; buffers that are empty then go back into the ring.
@@ -193,21 +214,17 @@ impl Buffers {
         }
     }
 
-    /// How many buffers a chain holds.
-    #[cfg(test)]
-    pub(super) fn length(&self, chain: &Chain) -> usize {
-        let next = |id: &u16| Some(self.slots[usize::from(*id)].next).filter(|next| *next != NONE);
-        std::iter::successors(Some(chain.first).filter(|first| *first != NONE), next).count()
-    }
-
     fn consume(&mut self, chain: &mut Chain, count: usize) {
         let id = chain.first;
         let slot = &mut self.slots[usize::from(id)];
         slot.begin += count as u16;
         if slot.begin == slot.end {
+            chain.buffers -= 1;
+            self.chained -= 1;
             chain.first = slot.next;
             if chain.first == NONE {
                 chain.last = NONE;
+                self.chains -= 1;
             }
             self.give_back(id);
         }

@@ -12,7 +12,7 @@ use super::Uring;
 use super::arming::hold;
 use super::operation::{Linger, Verb};
 use super::ring::Completion;
-use super::source::{ACCEPTED_MOST, Connection, End, Unsent, What};
+use super::source::{ACCEPTED_MOST, BUSY_BUFFERS, Connection, End, Pace, Unsent, What};
 use super::token::{Owner, owner};
 use crate::provider::Ready;
 use crate::socket::{accept, transfer};
@@ -39,6 +39,7 @@ impl Uring {
         let ended = !cqueue::more(completion.flags);
         match operation.verb {
             Verb::Receive => self.received(source, completion, ended),
+            Verb::Arrival => self.more_arrived(source, completion.result, ended),
             Verb::Accept => self.accepted(source, completion.result, ended),
             // Of an older interest.
             Verb::Poll if operation.cancelled => self.polled(source, key, -libc::ECANCELED),
@@ -69,9 +70,13 @@ impl Uring {
         }
         let reads = source.reads();
         let What::Connection(connection) = &mut source.what else { return self.give_back(completion) };
+        connection.receiving &= !ended;
         match (completion.result, cqueue::buffer_select(completion.flags)) {
             (count @ 1.., Some(id)) => {
                 self.buffers.append(&mut connection.chain, id, count as usize);
+                if connection.chain.buffers() == BUSY_BUFFERS {
+                    connection.pace = Pace::Busy(0);
+                }
                 if !reads {
                     hold(&mut self.buffers, connection);
                 }
@@ -79,7 +84,11 @@ impl Uring {
             (result, buffer) => {
                 match -result {
                     0 => connection.end_with(End::Eof),
-                    libc::ENOBUFS => self.ran_dry = true,
+                    libc::ENOBUFS => {
+                        // It need not wait for others to give buffers back.
+                        connection.pace = Pace::Busy(0);
+                        self.ran_dry = true;
+                    }
                     libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
                     number => connection.end_with(End::Broken(number)),
                 }
@@ -87,6 +96,21 @@ impl Uring {
                     self.buffers.returned(id);
                 }
             }
+        }
+        self.look_at(key);
+    }
+
+    /// Whether it is the end, or what error, `receive` hears from the system.
+    fn more_arrived(&mut self, key: Key, result: i32, ended: bool) {
+        let Some(source) = self.sources.get_mut(key) else { return };
+        if ended {
+            source.stream = None;
+        }
+        if let Ok(connection) = source.as_connection() {
+            let cancelled = result == -libc::ECANCELED;
+            let last = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
+            connection.arrived |= !cancelled;
+            connection.hung_up |= !cancelled && (result < 0 || result & i32::from(last) != 0);
         }
         self.look_at(key);
     }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   set_reading --> receive, accept: go on by themselves; their completions are kept under the key until
-//!                   `receive` and `accept` ask. Without a receive under way, `receive` asks the system itself
+//!                   `receive` and `accept` ask. For a connection with much to read it is a poll that goes on
+//!                   (`Pace`), and `receive` asks the system itself
 //!   send        --> small: into a batch that leaves with the next enter. Large: at once, by a call of its own
 //!   watch       --> a poll, made again after each report: watching is level-triggered
 //!   wait        --> one io_uring_enter: submits everything, waits, and has the kernel make completions
@@ -376,27 +377,31 @@ impl EventProvider for Uring {
     }
 
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
-        let source = self.sources.get_mut(key).ok_or_else(stale)?;
-        let goes_on = source.stream.is_some();
-        let connection = source.as_connection()?;
+        let connection = self.sources.get_mut(key).ok_or_else(stale)?.as_connection()?;
         let mut count = connection.take_held(scratch);
         count += self.buffers.take(&mut connection.chain, &mut scratch[count..]);
         if count > 0 {
-            let all = connection.is_drained() && connection.end == End::Open && goes_on;
+            let all = connection.is_drained() && connection.end == End::Open && connection.receiving;
             return Ok(if all { Received::Drained(count) } else { Received::Filled(count) });
         }
         connection.check()?;
         if connection.end == End::Eof {
             return Ok(Received::Eof);
         }
-        if goes_on {
+        if connection.receiving {
             return Ok(Received::Empty);
         }
+        let received = transfer::receive(connection.fd.as_fd(), scratch)?;
+        let count = received.unwrap_or(0);
+        let all = count < scratch.len();
         let hung_up = connection.hung_up;
-        Ok(match transfer::receive(source.socket()?, scratch)? {
+        if connection.took(count, all) {
+            self.look_at(key);
+        }
+        Ok(match received {
             None => Received::Empty,
             Some(0) => Received::Eof,
-            Some(count) if count < scratch.len() && !hung_up => Received::Drained(count),
+            Some(count) if all && !hung_up => Received::Drained(count),
             Some(count) => Received::Filled(count),
         })
     }

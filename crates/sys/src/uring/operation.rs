@@ -20,6 +20,8 @@ pub(super) struct Operation {
 pub(super) enum Verb {
     /// Goes on until it is cancelled, the stream ends or buffers lack.
     Receive,
+    /// A poll that goes on, and says each time that more has arrived: for a connection that is busy.
+    Arrival,
     /// Goes on until it is cancelled or descriptors lack.
     Accept,
     /// Once.

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use ropewalk_proto::Key;
 
 use super::batch::Place;
-use super::buffers::Chain;
+use super::buffers::{BYTES, Chain};
 use crate::provider::{Interest, Ready};
 use crate::socket::file::SocketFile;
 
@@ -18,7 +18,7 @@ pub(super) struct Source {
     pub(super) what: What,
     /// What the owner of the key waits for; a connection's WRITE is in [`Connection`].
     pub(super) wanted: Interest,
-    /// The receive or accept that goes on by itself.
+    /// The receive, poll for arrivals or accept that goes on by itself.
     pub(super) stream: Option<Key>,
     /// The poll that is under way.
     pub(super) poll: Option<Key>,
@@ -40,6 +40,11 @@ pub(super) struct Connection {
     pub(super) held: VecDeque<u8>,
     pub(super) chain: Chain,
     pub(super) end: End,
+    pub(super) pace: Pace,
+    /// What goes on is a receive, so that nobody else may take bytes from the system.
+    pub(super) receiving: bool,
+    /// A poll said that bytes have arrived, and they have not all been taken.
+    pub(super) arrived: bool,
     /// The other end hung up, and the receive may not notice (`operation.rs`): from here on `receive` asks the system.
     pub(super) hung_up: bool,
     /// What was taken from an outbox and the system did not take.
@@ -50,6 +55,25 @@ pub(super) struct Connection {
     pub(super) writable: bool,
     pub(super) batched: Place,
 }
+
+/// How bytes are received. Where they come in bulk, one call into a buffer that is in the cache costs half of what the kernel
+/// spends on filling many small ones; where they come in small pieces, a receive that goes on saves a call for each.
+///
+/// A connection begins busy: one that lives for a few messages is not worth a receive that goes on, and many buffers at the
+/// beginning have the system believe in a slow reader, whom TCP gives a small window from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// The kernel fills buffers of the ring.
+    Calm,
+    /// The kernel says that bytes have arrived, and `receive` takes them. This many takes in a row were small.
+    Busy(u8),
+}
+
+/// A connection becomes busy when so many buffers of the ring were filled for it before anybody took their bytes.
+pub(super) const BUSY_BUFFERS: u16 = 3;
+
+/// It becomes calm again when so many takes in a row would have fitted into one buffer each.
+const SMALL_TAKES: u8 = 4;
 
 /// How the receiving direction stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +113,9 @@ impl Source {
             held: VecDeque::new(),
             chain: Chain::default(),
             end: End::Open,
+            pace: Pace::Busy(0),
+            receiving: false,
+            arrived: false,
             hung_up: false,
             unsent: None,
             awaits_write: false,
@@ -166,9 +193,20 @@ impl Source {
             }
     }
 
+    /// Whether what goes on is not what is needed now: after a hang-up `receive` asks the system, and the pace may have changed.
+    pub(super) fn has_the_wrong_stream(&self) -> bool {
+        match &self.what {
+            What::Connection(connection) => connection.hung_up || connection.is_busy() == connection.receiving,
+            What::Port(_) | What::Watched(_) => false,
+        }
+    }
+
     /// Whether a hang-up should be polled for.
     pub(super) fn wants_hangup(&self) -> bool {
-        matches!(self.what, What::Connection(_)) && self.wants_stream()
+        match &self.what {
+            What::Connection(connection) => !connection.is_busy() && self.wants_stream(),
+            _ => false,
+        }
     }
 
     /// What a poll should be for.
@@ -191,7 +229,7 @@ impl Source {
             What::Connection(connection) => {
                 let mut ready = Ready::empty();
                 let ended = connection.hung_up && self.stream.is_none();
-                ready.set(Ready::READ, self.reads() && (connection.has_news() || ended));
+                ready.set(Ready::READ, self.reads() && (connection.has_news() || connection.may_take() || ended));
                 ready.set(Ready::WRITE, connection.awaits_write && connection.may_write());
                 ready
             }
@@ -235,6 +273,27 @@ impl Connection {
 
     fn has_news(&self) -> bool {
         !self.is_drained() || self.end != End::Open
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.pace != Pace::Calm
+    }
+
+    /// Whether `receive` would find something in the system.
+    fn may_take(&self) -> bool {
+        self.arrived && !self.receiving
+    }
+
+    /// `receive` asked the system and got `count` bytes, which is `all` there was. Returns whether the pace changed.
+    pub(super) fn took(&mut self, count: usize, all: bool) -> bool {
+        self.arrived &= !all;
+        let Pace::Busy(small) = self.pace else { return false };
+        self.pace = match small + 1 {
+            _ if count > BYTES => Pace::Busy(0),
+            SMALL_TAKES => Pace::Calm,
+            more => Pace::Busy(more),
+        };
+        !self.is_busy()
     }
 
     fn may_write(&self) -> bool {

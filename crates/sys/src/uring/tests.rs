@@ -34,10 +34,11 @@ fn until(provider: &mut Uring, mut done: impl FnMut(&mut Uring, Events) -> bool)
     }
 }
 
-/// A connection that is read, and its peer.
+/// A connection that is read by way of the ring's buffers, and its peer.
 fn connection(provider: &mut Uring) -> (Key, UnixStream) {
     let (near, peer) = UnixStream::pair().unwrap();
     let key = provider.adopt(OwnedFd::from(near), Kind::StreamConnection).unwrap();
+    provider.source_mut(key).unwrap().as_connection().unwrap().pace = source::Pace::Calm;
     provider.set_reading(key, true).unwrap();
     (key, peer)
 }
@@ -56,7 +57,7 @@ fn buffers_in_ring(provider: &mut Uring) -> usize {
         .sources
         .iter()
         .map(|(_, source)| match &source.what {
-            What::Connection(connection) => provider.buffers.length(&connection.chain),
+            What::Connection(connection) => usize::from(connection.chain.buffers()),
             _ => 0,
         })
         .sum();
@@ -123,38 +124,88 @@ fn a_connection_accepted_after_the_close_of_its_port_is_closed() {
     assert_eq!(provider.operations.len(), 0);
 }
 
-/// LESSONS of others: a ring of buffers that ran dry stalled its connections without a word.
-#[test]
-fn a_dry_ring_of_buffers_grows_to_its_limit_and_stalls_nobody() {
-    const CONNECTIONS: usize = 40;
-    const BYTES: usize = 150_000;
-    let mut provider = provider();
-    let first = provider.buffers.count();
-    let mut open: Vec<_> = (0..CONNECTIONS).map(|_| connection(&mut provider)).collect();
+/// Sends to every connection before anybody is read, then receives all; each peer sends its own byte `bytes` times.
+fn receive_from_all(provider: &mut Uring, open: Vec<(Key, UnixStream)>, bytes: usize) {
     let keys: Vec<_> = open.iter().map(|(key, _)| *key).collect();
-    let writers: Vec<_> = open
-        .drain(..)
-        .enumerate()
-        .map(|(number, (_, mut peer))| thread::spawn(move || peer.write_all(&[number as u8; BYTES]).unwrap()))
-        .collect();
-    // Everybody has arrived before anybody is read.
+    let send = |(number, (_, mut peer)): (usize, (Key, UnixStream))| {
+        thread::spawn(move || peer.write_all(&vec![number as u8; bytes]).unwrap())
+    };
+    let writers: Vec<_> = open.into_iter().enumerate().map(send).collect();
     for _ in 0..50 {
         provider.enter(Some(Some(Duration::from_millis(2)))).unwrap();
     }
-    let mut received = [0; CONNECTIONS];
+    let mut received = vec![0; keys.len()];
     let mut scratch = vec![0; 5000];
-    until(&mut provider, |provider, events| {
+    until(provider, |provider, events| {
         for event in events {
             let number = keys.iter().position(|key| *key == event.key).unwrap();
             let count = take_or_end(provider, event.key, &mut scratch);
             assert!(scratch[..count].iter().all(|byte| *byte == number as u8), "bytes of another");
             received[number] += count;
         }
-        received == [BYTES; CONNECTIONS]
+        received.iter().all(|count| *count == bytes)
     });
-    assert!(provider.buffers.count() > first, "it grew");
-    assert_eq!(buffers_in_ring(&mut provider), usize::from(provider.buffers.count()));
     writers.into_iter().for_each(|writer| writer.join().unwrap());
+    assert_eq!(buffers_in_ring(provider), usize::from(provider.buffers.count()));
+}
+
+/// LESSONS of others: a ring of buffers that ran dry stalled its connections without a word.
+#[test]
+fn a_ring_of_buffers_that_many_connections_ran_dry_grows_and_stalls_nobody() {
+    let mut provider = provider();
+    let first = provider.buffers.count();
+    let open: Vec<_> = (0..usize::from(first) * 3).map(|_| connection(&mut provider)).collect();
+    assert_eq!(wait(&mut provider, Duration::ZERO), []);
+    receive_from_all(&mut provider, open, 100);
+    assert!(provider.buffers.count() > first, "it grew");
+}
+
+/// A ring that grew under bulk would be too large for the cache from then on, and bulk is not what it is for.
+#[test]
+fn a_ring_of_buffers_that_bulk_ran_dry_stalls_nobody_and_stays_small() {
+    let mut provider = provider();
+    let first = provider.buffers.count();
+    let open: Vec<_> = (0..40).map(|_| connection(&mut provider)).collect();
+    assert_eq!(wait(&mut provider, Duration::ZERO), []);
+    receive_from_all(&mut provider, open, 150_000);
+    assert_eq!(provider.buffers.count(), first);
+}
+
+/// The stream that goes on for a connection, as its verb.
+fn is_polled(provider: &Uring, key: Key) -> bool {
+    let stream = provider.sources.get(key).unwrap().stream.expect("something goes on");
+    matches!(provider.operations.get(stream).unwrap().verb, operation::Verb::Arrival)
+}
+
+/// Bulk by way of small buffers cost twice of what it costs on epoll.
+#[test]
+fn a_connection_with_much_to_read_is_polled_and_one_with_little_is_not_and_no_byte_is_lost_between() {
+    let mut provider = provider();
+    let (key, mut peer) = connection(&mut provider);
+    assert_eq!(wait(&mut provider, Duration::ZERO), []);
+    assert!(!is_polled(&provider, key));
+    let mut scratch = vec![0; 64 * 1024];
+    let (mut sent, mut received) = (Vec::new(), Vec::new());
+    for round in 0..6u8 {
+        let bulk = round % 2 == 0;
+        for piece in 0..20u8 {
+            let bytes = vec![round * 20 + piece; if bulk { 30_000 } else { 30 }];
+            peer.write_all(&bytes).unwrap();
+            sent.extend_from_slice(&bytes);
+            until(&mut provider, |provider, _| {
+                let count = take(provider, key, &mut scratch);
+                received.extend_from_slice(&scratch[..count]);
+                received.len() == sent.len()
+            });
+        }
+        for _ in 0..3 {
+            assert_eq!(wait(&mut provider, Duration::ZERO), []);
+        }
+        assert_eq!(is_polled(&provider, key), bulk, "round {round}");
+    }
+    assert!(received == sent);
+    drop(peer);
+    until(&mut provider, |provider, _| matches!(provider.receive(key, &mut scratch).unwrap(), Received::Eof));
 }
 
 /// As `take`; the end of the stream is no bytes.
@@ -209,6 +260,7 @@ fn completions_that_overflow_a_small_queue_are_fetched() {
     let mut keys = Vec::new();
     until(&mut provider, |provider, _| {
         while let Some((key, _)) = provider.accept(port).unwrap() {
+            provider.source_mut(key).unwrap().as_connection().unwrap().pace = source::Pace::Calm;
             provider.set_reading(key, true).unwrap();
             keys.push(key);
         }
@@ -503,6 +555,7 @@ fn the_end_of_a_unix_stream_is_seen_behind_any_number_of_bytes() {
             let mut provider = provider();
             let (near, mut peer) = UnixStream::pair().unwrap();
             let key = provider.adopt(OwnedFd::from(near), Kind::StreamConnection).unwrap();
+            provider.source_mut(key).unwrap().as_connection().unwrap().pace = source::Pace::Calm;
             provider.set_reading(key, armed).unwrap();
             assert_eq!(wait(&mut provider, Duration::ZERO), []);
             peer.write_all(&vec![1; bytes]).unwrap();
