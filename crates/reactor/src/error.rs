@@ -76,6 +76,10 @@ pub enum Error {
     ProducerRegistered,
     /// The trigger has fired or been removed.
     NoSuchTrigger,
+    /// The service's parent has another service of this name.
+    ServiceNameTaken(Arc<str>),
+    /// The service is a part of another one.
+    ServiceHasParent(Arc<str>),
     /// The object's connection, port or reactor is gone.
     Closed,
     /// The reactor is waiting in another thread; its event provider cannot be asked now.
@@ -165,6 +169,8 @@ impl std::fmt::Display for Error {
             Error::AlreadyListening => f.write_str("the port is listening already"),
             Error::ProducerRegistered => f.write_str("a producer is registered already: unregister it first"),
             Error::NoSuchTrigger => f.write_str("no such trigger: it has fired or been removed"),
+            Error::ServiceNameTaken(name) => write!(f, "another service is called '{name}' already"),
+            Error::ServiceHasParent(name) => write!(f, "the service '{name}' has a parent already: disown it first"),
             Error::Closed => f.write_str("it is closed"),
             Error::Waiting => f.write_str("the reactor is waiting for events in another thread"),
             Error::Forked => f.write_str(

@@ -22,10 +22,12 @@
 //! ```
 //!
 //! Where to look: [`interfaces`] has the reactor's methods by interface, [`protocols`] what a user writes, [`transports`]
-//! what he is given, [`endpoints`] places in words, [`task`] futures on the loop, [`testing`] the simulated network and virtual time.
+//! what he is given, [`endpoints`] places in words, [`application`] services, [`task`] futures on the loop, [`testing`] the
+//! simulated network and virtual time.
 
 #![forbid(unsafe_code)]
 
+pub mod application;
 pub mod endpoints;
 pub mod error;
 pub mod interfaces;

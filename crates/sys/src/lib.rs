@@ -3,6 +3,7 @@
 //! This is the only crate with `unsafe`. It never calls user code and never knows what a descriptor means.
 
 mod fork;
+mod identity;
 mod io_handle;
 mod provider;
 mod providers;
@@ -17,6 +18,7 @@ mod uring;
 mod waker;
 
 pub use fork::forks;
+pub use identity::Identity;
 pub use io_handle::{AsIo, AsRawIo, BorrowedIo, OwnedIo, RawIo};
 pub use provider::{
     Capabilities, Clock, ConnectSpec, Event, EventProvider, Events, Interest, Kind, ListenSpec, Ready, Received, Sent,

@@ -1,0 +1,149 @@
+//! How long to wait between attempts: `backoffPolicy`.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+/// Twisted's defaults.
+const INITIAL_DELAY: Duration = Duration::from_secs(1);
+const MAX_DELAY: Duration = Duration::from_secs(60);
+const FACTOR: f64 = 1.5;
+const JITTER: Duration = Duration::from_secs(1);
+
+/// Says how long to wait after how many attempts that failed: `retryPolicy`.
+///
+/// Every `FnMut(u32) -> Duration` is one.
+pub trait RetryPolicy {
+    /// The wait after `failures` attempts in a row, at least 1, have failed.
+    fn delay(&mut self, failures: u32) -> Duration;
+}
+
+impl<F: FnMut(u32) -> Duration> RetryPolicy for F {
+    fn delay(&mut self, failures: u32) -> Duration {
+        self(failures)
+    }
+}
+
+/// Waits that grow by a factor up to a maximum, each with a random part, so that the clients of a server that comes back
+/// do not all come at once.
+///
+/// The wait after `n` failures is `initial_delay * factor^n`, at most `max_delay`, plus up to `jitter`.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::application::{BackOff, RetryPolicy};
+///
+/// let mut policy = BackOff::new().factor(2.0).jitter(Duration::ZERO);
+/// assert_eq!([1, 2, 3, 100].map(|failures| policy.delay(failures).as_secs()), [2, 4, 8, 60]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct BackOff {
+    initial_delay: Duration,
+    max_delay: Duration,
+    factor: f64,
+    jitter: Duration,
+    random: u64,
+}
+
+impl Default for BackOff {
+    fn default() -> BackOff {
+        BackOff::new()
+    }
+}
+
+impl BackOff {
+    /// From 1 second by a factor of 1.5 up to a minute, plus up to a second.
+    pub fn new() -> BackOff {
+        BackOff {
+            initial_delay: INITIAL_DELAY,
+            max_delay: MAX_DELAY,
+            factor: FACTOR,
+            jitter: JITTER,
+            random: RandomState::new().build_hasher().finish(),
+        }
+    }
+
+    /// The delay that grows.
+    #[must_use]
+    pub fn initial_delay(mut self, delay: Duration) -> BackOff {
+        self.initial_delay = delay;
+        self
+    }
+
+    /// Up to what it grows; jitter is added to that.
+    #[must_use]
+    pub fn max_delay(mut self, delay: Duration) -> BackOff {
+        self.max_delay = delay;
+        self
+    }
+
+    /// By how much it grows with each failure, at least 1.
+    #[must_use]
+    pub fn factor(mut self, factor: f64) -> BackOff {
+        self.factor = factor.max(1.0);
+        self
+    }
+
+    /// How much is added at random.
+    #[must_use]
+    pub fn jitter(mut self, jitter: Duration) -> BackOff {
+        self.jitter = jitter;
+        self
+    }
+
+    /// Chooses the random numbers, for tests that replay.
+    #[must_use]
+    pub fn jitter_seed(mut self, seed: u64) -> BackOff {
+        self.random = seed;
+        self
+    }
+
+    /// A number from 0 up to, not including, 1: splitmix64.
+    fn uniform(&mut self) -> f64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+impl RetryPolicy for BackOff {
+    fn delay(&mut self, failures: u32) -> Duration {
+        // Twisted caps the exponent for the sake of floats; an infinite product is the maximum.
+        let grown = self.initial_delay.as_secs_f64() * self.factor.powf(f64::from(failures));
+        let grown = Duration::try_from_secs_f64(grown).unwrap_or(Duration::MAX).min(self.max_delay);
+        grown.saturating_add(self.jitter.mul_f64(self.uniform()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_their_maximum_and_the_jitter_comes_on_top() {
+        let mut policy = BackOff::new().jitter_seed(1);
+        for (failures, seconds) in [(1, 1.5), (2, 2.25), (10, 57.66), (11, 60.0), (u32::MAX, 60.0)] {
+            let delay = policy.delay(failures).as_secs_f64();
+            assert!((seconds..seconds + 1.01).contains(&delay), "{failures}: {delay}");
+        }
+    }
+
+    #[test]
+    fn the_jitter_is_spread_over_its_range_and_follows_the_seed() {
+        let mut policy = BackOff::new().initial_delay(Duration::ZERO).jitter_seed(7);
+        let delays = Vec::from_iter((0..1000).map(|_| policy.delay(1).as_secs_f64()));
+        let mean = delays.iter().sum::<f64>() / 1000.0;
+        assert!((0.47..0.53).contains(&mean), "{mean}");
+        let mut again = BackOff::new().initial_delay(Duration::ZERO).jitter_seed(7);
+        assert_eq!(Vec::from_iter((0..1000).map(|_| again.delay(1).as_secs_f64())), delays);
+    }
+
+    #[test]
+    fn no_parameter_makes_a_wait_that_is_none() {
+        let mut policy = BackOff::new().factor(f64::NAN).max_delay(Duration::MAX).jitter(Duration::ZERO);
+        assert_eq!(policy.delay(5), Duration::from_secs(1));
+        let mut policy = BackOff::new().factor(f64::INFINITY).max_delay(Duration::MAX);
+        assert_eq!(policy.delay(5), Duration::MAX);
+    }
+}

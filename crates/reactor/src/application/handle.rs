@@ -1,0 +1,159 @@
+//! A service's name, its place in the tree, and how far it is.
+//!
+//! ```text
+//!   idle -- privileged_start --> prepared -- start --> running
+//!    ^---------------------- stop ---------------------'
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use ropewalk_proto::{Deferred, fail, succeed};
+
+use super::Service;
+use super::failed::named;
+use super::multi_service::{MultiService, WeakMultiService};
+use crate::error::{Error, Result};
+use crate::reactor::{Reactor, guard};
+
+/// See the module's picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    #[default]
+    Idle,
+    Prepared,
+    Running,
+}
+
+/// A service with its name and its place: what [`MultiService::add`] returns. A cheap handle: clones are the same service.
+///
+/// It may be used from any callback of the reactor's thread.
+#[derive(Clone)]
+pub struct ServiceHandle(Rc<Node>);
+
+struct Node {
+    service: Box<dyn Service>,
+    name: RefCell<Option<Rc<str>>>,
+    parent: RefCell<Option<WeakMultiService>>,
+    stage: Cell<Stage>,
+}
+
+impl ServiceHandle {
+    /// A service without name and place, which does nothing yet.
+    pub fn new(service: impl Service + 'static) -> ServiceHandle {
+        ServiceHandle(Rc::new(Node {
+            service: Box::new(service),
+            name: RefCell::default(),
+            parent: RefCell::default(),
+            stage: Cell::default(),
+        }))
+    }
+
+    /// Gives it a name, by which its parent finds it and its failures are told.
+    ///
+    /// # Errors
+    /// [`Error::ServiceNameTaken`] when its parent has another service of that name.
+    pub fn set_name(&self, name: &str) -> Result<()> {
+        let namesake = self.parent().and_then(|parent| parent.get_service_named(name));
+        if namesake.is_some_and(|namesake| !namesake.is(self)) {
+            return Err(Error::ServiceNameTaken(name.into()));
+        }
+        *self.0.name.borrow_mut() = Some(name.into());
+        Ok(())
+    }
+
+    /// Its name, if it has one.
+    pub fn name(&self) -> Option<Rc<str>> {
+        self.0.name.borrow().clone()
+    }
+
+    /// Puts it under `parent`, which starts it when it is running itself.
+    ///
+    /// # Errors
+    /// [`Error::ServiceHasParent`]: it must be [disowned](ServiceHandle::disown) first; [`Error::ServiceNameTaken`].
+    pub fn set_parent(&self, parent: &MultiService) -> Result<()> {
+        if self.parent().is_some() {
+            return Err(Error::ServiceHasParent(self.label().as_ref().into()));
+        }
+        if let Some(name) = self.name().filter(|name| parent.get_service_named(name).is_some()) {
+            return Err(Error::ServiceNameTaken(name.as_ref().into()));
+        }
+        *self.0.parent.borrow_mut() = Some(parent.downgrade());
+        parent.adopt(self);
+        Ok(())
+    }
+
+    /// The service that it is a part of.
+    pub fn parent(&self) -> Option<MultiService> {
+        self.0.parent.borrow().as_ref().and_then(WeakMultiService::upgrade)
+    }
+
+    /// Takes it out of its parent, and stops it if it was started. The Deferred fires when it has stopped.
+    pub fn disown(&self) -> Deferred<()> {
+        let parent = self.0.parent.take().and_then(|parent| parent.upgrade());
+        let reactor = parent.and_then(|parent| parent.release(self));
+        reactor.map_or_else(|| succeed(()), |reactor| self.stop(&reactor))
+    }
+
+    /// Whether it was started and not stopped since.
+    pub fn running(&self) -> bool {
+        self.0.stage.get() == Stage::Running
+    }
+
+    /// [`Service::privileged_start`]; nothing if that was done.
+    pub fn privileged_start(&self, reactor: &Reactor) -> Deferred<()> {
+        if self.0.stage.get() != Stage::Idle {
+            return succeed(());
+        }
+        self.0.stage.set(Stage::Prepared);
+        named(
+            self.name(),
+            self.guarded(reactor, "Service::privileged_start", |service, reactor| service.privileged_start(reactor)),
+        )
+    }
+
+    /// [`Service::start`]; nothing if it runs.
+    pub fn start(&self, reactor: &Reactor) -> Deferred<()> {
+        if self.running() {
+            return succeed(());
+        }
+        self.0.stage.set(Stage::Running);
+        named(self.name(), self.guarded(reactor, "Service::start", |service, reactor| service.start(reactor)))
+    }
+
+    /// [`Service::stop`]; nothing if it was not started.
+    pub fn stop(&self, reactor: &Reactor) -> Deferred<()> {
+        if self.0.stage.replace(Stage::Idle) == Stage::Idle {
+            return succeed(());
+        }
+        self.guarded(reactor, "Service::stop", |service, reactor| service.stop(reactor))
+    }
+
+    fn guarded(
+        &self,
+        reactor: &Reactor,
+        what: &'static str,
+        method: fn(&dyn Service, &Reactor) -> Deferred<()>,
+    ) -> Deferred<()> {
+        guard(&reactor.0, what, || method(&*self.0.service, reactor)).unwrap_or_else(fail)
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        self.0.stage.get()
+    }
+
+    /// What the log calls it.
+    pub(super) fn label(&self) -> Rc<str> {
+        self.name().unwrap_or_else(|| "(a service without a name)".into())
+    }
+
+    pub(super) fn is(&self, other: &ServiceHandle) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl std::fmt::Debug for ServiceHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServiceHandle").field("name", &self.name()).field("stage", &self.0.stage.get()).finish()
+    }
+}

@@ -1,0 +1,131 @@
+//! Application: the root of the tree.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use ropewalk_proto::{Deferred, Failure, fail, succeed};
+use ropewalk_sys::Identity;
+
+use super::handle::Stage;
+use super::{MultiService, ServiceHandle};
+use crate::error::{Error, Result};
+use crate::interfaces::core::Phase;
+use crate::reactor::Reactor;
+
+/// How long services may take to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// A program made of services: its name, whom it runs as, and the services. A cheap handle: clones are the same one.
+///
+/// ```no_run
+/// use ropewalk::application::{Application, Service};
+/// use ropewalk::prelude::*;
+/// # struct Web; impl Service for Web {}
+///
+/// let reactor = Reactor::new()?;
+/// let application = Application::new("web");
+/// application.services().add_named("http", Web)?;
+/// application.run(&reactor)?;
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Application(Rc<Root>);
+
+#[derive(Debug)]
+struct Root {
+    name: String,
+    identity: Identity,
+    services: MultiService,
+    handle: ServiceHandle,
+}
+
+impl Application {
+    /// An application without services, which keeps the user that it was started by. Its services may take 30 seconds to
+    /// stop.
+    pub fn new(name: &str) -> Application {
+        Application::with_identity(name, Identity::default())
+    }
+
+    /// As [`new`](Application::new), but it becomes `identity` between `privileged_start` and `start` of its services.
+    pub fn with_identity(name: &str, identity: Identity) -> Application {
+        Application::with_services(name, identity, MultiService::new().stop_within(STOP_LIMIT))
+    }
+
+    /// As [`with_identity`](Application::with_identity), with services that were put together before.
+    pub fn with_services(name: &str, identity: Identity, services: MultiService) -> Application {
+        let handle = ServiceHandle::new(services.clone());
+        Application(Rc::new(Root { name: name.to_owned(), identity, services, handle }))
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Whom it runs as.
+    pub fn identity(&self) -> &Identity {
+        &self.0.identity
+    }
+
+    /// Its services.
+    pub fn services(&self) -> &MultiService {
+        &self.0.services
+    }
+
+    /// Starts it when the reactor has started, and stops it before the reactor's shutdown.
+    ///
+    /// All `privileged_start` are done before the process changes its user and group, and that before the first `start`.
+    /// The Deferred fires when all services have started. If one fails, those before it are stopped, and then it fails:
+    /// with the failure of the service, or [`Error::Io`] when the user or group cannot be changed. When the reactor is
+    /// stopped meanwhile, it fails with [`Error::ReactorNotRunning`].
+    pub fn start(&self, reactor: &Reactor) -> Deferred<()> {
+        let (deferred, resolver) = Deferred::new();
+        let application = self.clone();
+        reactor.call_when_running(move |reactor| {
+            let root = application.clone();
+            reactor.add_system_event_trigger(Phase::Before, "shutdown", move |reactor| root.0.handle.stop(reactor));
+            application.start_now(reactor).chain(resolver);
+        });
+        deferred
+    }
+
+    /// Starts it, and runs the reactor.
+    ///
+    /// # Errors
+    /// As [`start`](Application::start) and [`Reactor::run`]. A failure to start stops the reactor.
+    pub fn run(&self, reactor: &Reactor) -> Result<()> {
+        let failed = Rc::new(std::cell::RefCell::new(None));
+        let (place, weak) = (failed.clone(), reactor.downgrade());
+        self.start(reactor).add_errback(move |failure| {
+            *place.borrow_mut() = Some(failure);
+            let reactor = weak.upgrade().map(Reactor);
+            // It may be stopping already.
+            let _ = reactor.map(|reactor| reactor.stop());
+        });
+        reactor.run()?;
+        failed.take().map_or(Ok(()), |failure| Err(Error::failed(failure)))
+    }
+
+    fn start_now(&self, reactor: &Reactor) -> Deferred<()> {
+        let root = &self.0;
+        let (application, weak) = (self.clone(), reactor.downgrade());
+        let started = root.handle.privileged_start(reactor).and_then(move |()| {
+            // Whoever stopped it meanwhile does not want it.
+            let reactor = match weak.upgrade().map(Reactor) {
+                Some(reactor) if application.0.handle.stage() == Stage::Prepared => reactor,
+                _ => return fail(Error::ReactorNotRunning),
+            };
+            let assumed = application.0.identity.assume();
+            match assumed.map_err(Error::io("cannot change the user and group")) {
+                Ok(()) => application.0.handle.start(&reactor),
+                Err(error) => fail(error),
+            }
+        });
+        let (application, weak) = (self.clone(), reactor.downgrade());
+        started.or_else(move |failure| {
+            let reactor = weak.upgrade().map(Reactor);
+            let stopped = reactor.map_or_else(|| succeed(()), |reactor| application.0.handle.stop(&reactor));
+            stopped.then(move |_| Err::<(), Failure>(failure))
+        })
+    }
+}

@@ -1,0 +1,75 @@
+//! Waiting until services have stopped, and for how long.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ropewalk_proto::{CancelHandle, Deferred, Failure, Resolver};
+
+use crate::interfaces::time::DelayedCall;
+use crate::reactor::Reactor;
+
+/// A service that was told to stop.
+pub(super) struct Stopping {
+    pub(super) label: Rc<str>,
+    pub(super) stopped: Deferred<()>,
+}
+
+/// Those that have not stopped yet.
+struct Waiting {
+    unfinished: RefCell<Vec<(usize, Rc<str>, CancelHandle)>>,
+    resolver: Resolver<()>,
+    limit: RefCell<Option<DelayedCall>>,
+}
+
+/// A Deferred that fires when all have stopped, or when `limit` has passed. Failures are logged.
+pub(super) fn wait_for_all(reactor: &Reactor, limit: Option<Duration>, services: Vec<Stopping>) -> Deferred<()> {
+    let (deferred, resolver) = Deferred::new();
+    let handles = services.iter().enumerate();
+    let handles = handles.map(|(index, service)| (index, service.label.clone(), service.stopped.cancel_handle()));
+    let waiting = Rc::new(Waiting { unfinished: RefCell::new(handles.collect()), resolver, limit: RefCell::default() });
+    for (index, Stopping { label, stopped }) in services.into_iter().enumerate() {
+        let waiting = waiting.clone();
+        stopped.add_both(move |outcome| waiting.one_stopped(index, &label, outcome));
+    }
+    waiting.fire_when_done();
+    if !waiting.resolver.is_called() {
+        let late = waiting.clone();
+        let call = limit.map(|limit| reactor.call_later(limit, move |_| late.give_up(limit)));
+        *waiting.limit.borrow_mut() = call;
+    }
+    deferred
+}
+
+impl Waiting {
+    fn one_stopped(&self, index: usize, label: &str, outcome: Result<(), Failure>) {
+        let mut unfinished = self.unfinished.borrow_mut();
+        let place = unfinished.iter().position(|(other, ..)| *other == index);
+        // One that was given up has been reported.
+        let Some(place) = place else { return };
+        let finished = unfinished.remove(place);
+        drop(unfinished);
+        drop(finished);
+        if let Err(failure) = outcome {
+            tracing::error!(service = label, failure = format!("{failure:#}"), "did not stop in order");
+        }
+        self.fire_when_done();
+    }
+
+    fn give_up(&self, limit: Duration) {
+        for (_, label, handle) in self.unfinished.take() {
+            tracing::error!(service = &*label, ?limit, "has not stopped in time: it is not waited for");
+            handle.cancel();
+        }
+        self.fire_when_done();
+    }
+
+    fn fire_when_done(&self) {
+        if self.unfinished.borrow().is_empty() && !self.resolver.is_called() {
+            if let Some(call) = self.limit.take() {
+                let _ = call.cancel();
+            }
+            let _ = self.resolver.callback(());
+        }
+    }
+}

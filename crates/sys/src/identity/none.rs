@@ -1,0 +1,21 @@
+//! Systems without users of this kind.
+
+use std::io;
+
+use super::Identity;
+
+pub(super) fn user(_user: &str) -> io::Result<Identity> {
+    Err(unsupported())
+}
+
+pub(super) fn group(_group: &str) -> io::Result<u32> {
+    Err(unsupported())
+}
+
+pub(super) fn assume(identity: Identity) -> io::Result<()> {
+    if identity == Identity::default() { Ok(()) } else { Err(unsupported()) }
+}
+
+fn unsupported() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "processes do not change their user on this system")
+}
