@@ -25,6 +25,9 @@
 //! # Ok::<(), ropewalk::Error>(())
 //! ```
 
+mod back_off;
+mod client_service;
+mod endpoint_service;
 mod failed;
 mod handle;
 mod multi_service;
@@ -36,6 +39,9 @@ mod timer_service;
 
 use ropewalk_proto::{Deferred, succeed};
 
+pub use back_off::{BackOff, RetryPolicy};
+pub use client_service::ClientService;
+pub use endpoint_service::StreamServerEndpointService;
 pub use failed::ServiceFailed;
 pub use handle::ServiceHandle;
 pub use multi_service::MultiService;

@@ -1,5 +1,6 @@
 //! What a policy sees of a connection, and how it slows one down.
 
+use std::any::Any;
 use std::rc::Rc;
 
 use super::Transport;
@@ -26,6 +27,13 @@ impl Transport {
         if self.is_connected() {
             self.0.rare(|rare| rare.observers.push(observer));
             self.0.update(|flags| flags.observed = true);
+        }
+    }
+
+    /// Drops `token` when the connection ends, whichever protocol it has then; at once if it is over.
+    pub(crate) fn keep_until_lost(&self, token: impl Any) {
+        if self.is_connected() {
+            self.0.rare(|rare| rare.tokens.push(Box::new(token)));
         }
     }
 

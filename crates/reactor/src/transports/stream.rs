@@ -1,5 +1,6 @@
 //! One stream connection inside the reactor: its protocol, its outbox, and what has been asked of it.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
@@ -82,6 +83,8 @@ pub(super) struct Rare {
     /// What a protocol gave back.
     pub(super) unread: Vec<u8>,
     pub(super) observers: Vec<Rc<dyn Observer>>,
+    /// What is dropped when the connection ends.
+    pub(super) tokens: Vec<Box<dyn Any>>,
     /// Why the connection ended, until the callback returns that it ended in.
     untold: Option<Error>,
 }

@@ -1,0 +1,740 @@
+//! ClientService: one connection, made again whenever it is lost.
+//!
+//! ```text
+//!           start                made              prepared
+//!   idle ----------> connecting ------> preparing ----------> connected
+//!    ^                ^   | failed          | failed             | lost
+//!    |                |   v                 v                    |
+//!    |          time  '- waiting <----------'<-------------------'
+//!    |
+//!    '-- (the attempt or the connection is over) -- ending <-- stop, from anywhere
+//!                                                     '- start -> connecting, when it is over
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::num::NonZeroU32;
+use std::rc::{Rc, Weak};
+
+use ropewalk_proto::{CancelHandle, Cancelled, Deferred, Failure, Resolver, fail, succeed};
+
+use super::{BackOff, RetryPolicy, Service};
+use crate::endpoints::StreamClientEndpoint;
+use crate::error::Error;
+use crate::interfaces::core::TriggerResult;
+use crate::interfaces::time::DelayedCall;
+use crate::protocols::Factory;
+use crate::reactor::{Inner, Reactor, guard};
+use crate::transports::Transport;
+
+/// Keeps a connection to an endpoint from `start` to `stop`: connects again when an attempt fails or the connection is
+/// lost, after waits that a [`RetryPolicy`] chooses. A clone is the same service.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::application::{ClientService, ServiceHandle};
+/// use ropewalk::endpoints::TcpClientEndpoint;
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// let client = ClientService::new(TcpClientEndpoint::new("10.0.0.1:80")?, AccumulatingProtocol::new);
+/// let service = ServiceHandle::new(client.clone());
+/// service.start(&net);
+/// let connected = client.when_connected(None);
+/// net.advance(Duration::from_secs(1)); // nobody listens yet
+/// let server = net.listen_stream("10.0.0.1:80")?;
+/// net.advance(Duration::from_secs(3));
+/// connected.add_callback(|transport| transport.write(b"hello"));
+/// net.settle();
+/// assert_eq!(server.accept().unwrap().received(), b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct ClientService(Rc<Client>);
+
+type Prepare = Box<dyn FnMut(&Transport) -> Option<Deferred<()>>>;
+
+struct Client {
+    endpoint: Box<dyn StreamClientEndpoint>,
+    factory: Rc<dyn Factory>,
+    policy: RefCell<Box<dyn RetryPolicy>>,
+    prepare: RefCell<Option<Prepare>>,
+    reactor: RefCell<Weak<Inner>>,
+    state: RefCell<State>,
+    /// Numbers attempts, so that what an earlier one is told means nothing to a later one.
+    attempt: Cell<u64>,
+    /// Attempts in a row that failed.
+    failures: Cell<u32>,
+    waiters: RefCell<Vec<Waiter>>,
+    stopping: RefCell<Vec<Resolver<()>>>,
+}
+
+/// See the module's picture.
+enum State {
+    Idle { was_stopped: bool },
+    Connecting(Option<CancelHandle>),
+    Preparing(Transport, Option<CancelHandle>),
+    Connected(Transport),
+    Waiting(DelayedCall),
+    Ending { transport: Option<Transport>, start_again: bool },
+}
+
+/// Somebody who waits for a connection.
+struct Waiter {
+    resolver: Resolver<Transport>,
+    /// After how many more failures he gives up.
+    patience: Option<u32>,
+}
+
+impl ClientService {
+    /// Connects to `endpoint`, and has `factory` build the protocol of each connection. Waits as [`BackOff`] does.
+    pub fn new(endpoint: impl StreamClientEndpoint + 'static, factory: impl Factory + 'static) -> ClientService {
+        ClientService(Rc::new(Client {
+            endpoint: Box::new(endpoint),
+            factory: Rc::new(factory),
+            policy: RefCell::new(Box::new(BackOff::new())),
+            prepare: RefCell::default(),
+            reactor: RefCell::default(),
+            state: RefCell::new(State::Idle { was_stopped: false }),
+            attempt: Cell::default(),
+            failures: Cell::default(),
+            waiters: RefCell::default(),
+            stopping: RefCell::default(),
+        }))
+    }
+
+    /// Chooses how long to wait before the next attempt.
+    #[must_use]
+    pub fn retry_policy(self, policy: impl RetryPolicy + 'static) -> ClientService {
+        *self.0.policy.borrow_mut() = Box::new(policy);
+        self
+    }
+
+    /// Has `prepare` called with each new connection, before [`when_connected`](ClientService::when_connected) tells of
+    /// it: to log in, say. If the Deferred that it may return fails, or it panics, the connection is aborted, and the
+    /// attempt has failed.
+    #[must_use]
+    pub fn prepare_connection<R, F>(self, mut prepare: F) -> ClientService
+    where
+        R: TriggerResult,
+        F: FnMut(&Transport) -> R + 'static,
+    {
+        *self.0.prepare.borrow_mut() = Some(Box::new(move |transport| prepare(transport).into_deferred()));
+        self
+    }
+
+    /// The connection, when it is there: at once if it is.
+    ///
+    /// With a number, the Deferred fails with the last attempt's failure when so many attempts from now on have failed.
+    /// It fails with [`Cancelled`] when the service is stopped, or was; before the first start it waits. May be called
+    /// from any callback.
+    pub fn when_connected(&self, fail_after_failures: impl Into<Option<NonZeroU32>>) -> Deferred<Transport> {
+        match &*self.0.state.borrow() {
+            State::Connected(transport) => return succeed(transport.clone()),
+            State::Idle { was_stopped: true } | State::Ending { start_again: false, .. } => return fail(Cancelled),
+            _ => {}
+        }
+        let (deferred, resolver) = Deferred::new();
+        let patience = fail_after_failures.into().map(NonZeroU32::get);
+        self.0.waiters.borrow_mut().push(Waiter { resolver, patience });
+        deferred
+    }
+}
+
+impl Service for ClientService {
+    fn start(&self, reactor: &Reactor) -> Deferred<()> {
+        let client = &self.0;
+        *client.reactor.borrow_mut() = reactor.downgrade();
+        let is_idle = match &mut *client.state.borrow_mut() {
+            State::Ending { start_again, .. } => {
+                *start_again = true;
+                false
+            }
+            state => matches!(state, State::Idle { .. }),
+        };
+        if is_idle {
+            client.failures.set(0);
+            client.connect();
+        }
+        succeed(())
+    }
+
+    /// Ends the attempt or the connection; what was written is sent before that. Cancelling the Deferred aborts the
+    /// connection.
+    fn stop(&self, _reactor: &Reactor) -> Deferred<()> {
+        let client = &self.0;
+        let weak = Rc::downgrade(client);
+        let (deferred, resolver) = Deferred::with_canceller(move |_| {
+            if let Some(client) = weak.upgrade() {
+                client.abort();
+            }
+        });
+        client.stopping.borrow_mut().push(resolver);
+        client.begin_to_end();
+        client.fail_waiters();
+        deferred
+    }
+}
+
+impl Client {
+    fn reactor(&self) -> Option<Reactor> {
+        self.reactor.borrow().upgrade().map(Reactor)
+    }
+
+    fn set(&self, state: State) {
+        // What is dropped may be the user's.
+        let before = self.state.replace(state);
+        drop(before);
+    }
+
+    fn connect(self: &Rc<Client>) {
+        let Some(reactor) = self.reactor() else { return };
+        let attempt = self.attempt.get() + 1;
+        self.attempt.set(attempt);
+        self.set(State::Connecting(None));
+        let connecting = self.endpoint.connect(&reactor, self.factory.clone());
+        let handle = connecting.cancel_handle();
+        let client = self.clone();
+        connecting.add_both(move |outcome| match outcome {
+            Ok(transport) => client.made(attempt, transport),
+            Err(failure) => client.failed(attempt, failure),
+        });
+        if self.attempt.get() != attempt {
+            return;
+        }
+        match &mut *self.state.borrow_mut() {
+            State::Connecting(place) => return *place = Some(handle),
+            State::Ending { transport: None, .. } => {}
+            _ => return,
+        }
+        // Stopped by the endpoint's or the factory's own code.
+        handle.cancel();
+    }
+
+    fn made(self: &Rc<Client>, attempt: u64, transport: Transport) {
+        if attempt != self.attempt.get() {
+            return transport.abort_connection();
+        }
+        transport.keep_until_lost(EndOfConnection { client: Rc::downgrade(self), attempt });
+        let state = self.state.replace(State::Preparing(transport.clone(), None));
+        if let State::Ending { start_again, .. } = state {
+            // The attempt could not be stopped any more.
+            transport.lose_connection();
+            return self.set(State::Ending { transport: Some(transport), start_again });
+        }
+        let prepared = self.prepare(&transport);
+        let handle = prepared.cancel_handle();
+        let client = self.clone();
+        prepared.add_both(move |outcome| client.prepared(attempt, outcome));
+        match &mut *self.state.borrow_mut() {
+            State::Preparing(_, place) if self.attempt.get() == attempt => return *place = Some(handle),
+            _ => {}
+        }
+        // It is done, or was stopped by its own code.
+        handle.cancel();
+    }
+
+    /// The Deferred of what the user does with a new connection.
+    fn prepare(&self, transport: &Transport) -> Deferred<()> {
+        let (Some(mut prepare), Some(reactor)) = (self.prepare.take(), self.reactor()) else { return succeed(()) };
+        let outcome = guard(&reactor.0, "prepare_connection", || prepare(transport));
+        *self.prepare.borrow_mut() = Some(prepare);
+        match outcome {
+            Ok(prepared) => prepared.unwrap_or_else(|| succeed(())),
+            Err(error) => fail(error),
+        }
+    }
+
+    fn prepared(self: &Rc<Client>, attempt: u64, outcome: Result<(), Failure>) {
+        let transport = match &*self.state.borrow() {
+            State::Preparing(transport, _) if attempt == self.attempt.get() => transport.clone(),
+            // It was stopped, or the connection lost, meanwhile.
+            _ => return,
+        };
+        match outcome {
+            Ok(()) if transport.is_connected() => self.connected(transport),
+            Ok(()) => self.failed(attempt, Error::ConnectionLost(None).into()),
+            Err(failure) => {
+                self.failed(attempt, failure);
+                transport.abort_connection();
+            }
+        }
+    }
+
+    fn connected(&self, transport: Transport) {
+        self.failures.set(0);
+        self.set(State::Connected(transport.clone()));
+        for waiter in self.waiters.take() {
+            let _ = waiter.resolver.callback(transport.clone());
+        }
+    }
+
+    /// An attempt came to nothing.
+    fn failed(self: &Rc<Client>, attempt: u64, failure: Failure) {
+        if attempt != self.attempt.get() {
+            return;
+        }
+        if matches!(*self.state.borrow(), State::Ending { .. }) {
+            return self.ended();
+        }
+        tracing::info!(%failure, "no connection");
+        self.wait();
+        self.lose_patience(&failure);
+    }
+
+    /// The connection that an attempt made is over.
+    fn lost(self: &Rc<Client>, attempt: u64) {
+        if attempt != self.attempt.get() {
+            return;
+        }
+        let unprepared = match &mut *self.state.borrow_mut() {
+            State::Ending { transport: Some(_), .. } => None,
+            State::Connected(_) => None,
+            State::Preparing(_, handle) => Some(handle.take()),
+            _ => return,
+        };
+        if let Some(handle) = unprepared {
+            self.failed(attempt, Error::ConnectionLost(None).into());
+            return handle.iter().for_each(CancelHandle::cancel);
+        }
+        if matches!(*self.state.borrow(), State::Ending { .. }) {
+            return self.ended();
+        }
+        tracing::info!("the connection is lost");
+        self.wait();
+    }
+
+    /// Has the next attempt made later.
+    fn wait(self: &Rc<Client>) {
+        let Some(reactor) = self.reactor() else { return };
+        // What the present attempt may still be told is of no interest.
+        self.attempt.set(self.attempt.get() + 1);
+        self.failures.set(self.failures.get().saturating_add(1));
+        let delay = self.policy.borrow_mut().delay(self.failures.get());
+        tracing::info!(?delay, "connecting again later");
+        let client = Rc::downgrade(self);
+        let call = reactor.call_later(delay, move |_| {
+            if let Some(client) = client.upgrade() {
+                client.connect();
+            }
+        });
+        self.set(State::Waiting(call));
+    }
+
+    /// Those who did not want to wait for more failures than this are told.
+    fn lose_patience(&self, failure: &Failure) {
+        let mut impatient = Vec::new();
+        self.waiters.borrow_mut().retain_mut(|waiter| {
+            let Some(patience) = &mut waiter.patience else { return true };
+            *patience -= 1;
+            if *patience == 0 {
+                impatient.push(waiter.resolver.clone());
+            }
+            *patience > 0
+        });
+        for resolver in impatient {
+            let error = failure.downcast_ref::<Error>().cloned();
+            let error = error.unwrap_or_else(|| Error::Failed(failure.to_string().into()));
+            let _ = resolver.errback(error);
+        }
+    }
+
+    fn begin_to_end(self: &Rc<Client>) {
+        let ending = |transport| State::Ending { transport, start_again: false };
+        let state = self.state.replace(ending(None));
+        match state {
+            State::Idle { .. } => self.ended(),
+            State::Waiting(call) => {
+                let _ = call.cancel();
+                self.ended();
+            }
+            State::Connecting(handle) => handle.iter().for_each(CancelHandle::cancel),
+            State::Preparing(transport, handle) => {
+                self.set(ending(Some(transport.clone())));
+                handle.iter().for_each(CancelHandle::cancel);
+                transport.lose_connection();
+            }
+            State::Connected(transport) => {
+                self.set(ending(Some(transport.clone())));
+                transport.lose_connection();
+            }
+            State::Ending { transport, .. } => self.set(ending(transport)),
+        }
+    }
+
+    fn fail_waiters(&self) {
+        for waiter in self.waiters.take() {
+            let _ = waiter.resolver.errback(Cancelled);
+        }
+    }
+
+    fn abort(&self) {
+        let transport = match &*self.state.borrow() {
+            State::Ending { transport, .. } => transport.clone(),
+            _ => None,
+        };
+        transport.iter().for_each(Transport::abort_connection);
+    }
+
+    /// Nothing is left of the connection or the attempt.
+    fn ended(self: &Rc<Client>) {
+        let state = self.state.replace(State::Idle { was_stopped: true });
+        self.attempt.set(self.attempt.get() + 1);
+        if let State::Ending { start_again: true, .. } = state {
+            self.failures.set(0);
+            self.connect();
+        }
+        for resolver in self.stopping.take() {
+            let _ = resolver.callback(());
+        }
+    }
+}
+
+/// Dropped with the connection.
+struct EndOfConnection {
+    client: Weak<Client>,
+    attempt: u64,
+}
+
+impl Drop for EndOfConnection {
+    fn drop(&mut self) {
+        let Some(client) = self.client.upgrade() else { return };
+        let (Some(reactor), attempt) = (client.reactor(), self.attempt) else { return };
+        // Later, for the connection is in the middle of ending.
+        reactor.call_later(std::time::Duration::ZERO, move |_| client.lost(attempt));
+    }
+}
+
+impl std::fmt::Debug for ClientService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = match &*self.0.state.borrow() {
+            State::Idle { .. } => "idle",
+            State::Connecting(_) => "connecting",
+            State::Preparing(..) => "preparing",
+            State::Connected(_) => "connected",
+            State::Waiting(_) => "waiting",
+            State::Ending { .. } => "ending",
+        };
+        f.debug_struct("ClientService").field("state", &state).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::application::ServiceHandle;
+    use crate::endpoints::TcpClientEndpoint;
+    use crate::testing::{AccumulatingProtocol, MemoryReactor, TestListener, TestStream};
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const SERVER: &str = "10.0.0.1:80";
+
+    /// Waits 1, 2, 3 ... seconds.
+    fn client() -> ClientService {
+        let endpoint = TcpClientEndpoint::new(SERVER).unwrap();
+        ClientService::new(endpoint, AccumulatingProtocol::new)
+            .retry_policy(|failures| Duration::from_secs(u64::from(failures)))
+    }
+
+    struct Bench {
+        net: MemoryReactor,
+        client: ClientService,
+        service: ServiceHandle,
+    }
+
+    impl Bench {
+        fn new(client: ClientService) -> Bench {
+            let service = ServiceHandle::new(client.clone());
+            Bench { net: MemoryReactor::new(), client, service }
+        }
+
+        fn with_server(client: ClientService) -> (Bench, TestListener) {
+            let bench = Bench::new(client);
+            let server = bench.net.listen_stream(SERVER).unwrap();
+            (bench, server)
+        }
+
+        fn start(&self) {
+            assert!(self.service.start(&self.net).is_done(), "starting does not wait for the connection");
+            self.net.settle();
+        }
+
+        fn attempts(&self) -> usize {
+            self.net.tcp_clients().len()
+        }
+
+        #[track_caller]
+        fn is_over(&self, stopped: Deferred<()>) {
+            self.net.settle();
+            assert!(stopped.try_result().expect("it has stopped").is_ok());
+            assert_eq!(self.net.open_sources(), 0);
+            assert!(self.net.get_delayed_calls().is_empty());
+            self.net.advance(3600 * SECOND);
+            assert_eq!(self.net.open_sources(), 0);
+            assert!(failure(self.client.when_connected(None)).check::<Cancelled>());
+        }
+    }
+
+    fn number(number: u32) -> Option<NonZeroU32> {
+        NonZeroU32::new(number)
+    }
+
+    #[track_caller]
+    fn value<T>(deferred: Deferred<T>) -> T {
+        deferred.try_result().expect("it has fired").expect("well")
+    }
+
+    #[track_caller]
+    fn failure<T>(deferred: Deferred<T>) -> Failure {
+        deferred.try_result().expect("it has fired").err().expect("it has failed")
+    }
+
+    fn accepted(server: &TestListener) -> TestStream {
+        server.accept().expect("somebody connects")
+    }
+
+    #[test]
+    fn nothing_is_connected_before_the_start() {
+        let (bench, server) = Bench::with_server(client());
+        let waiting = bench.client.when_connected(None);
+        bench.net.advance(10 * SECOND);
+        assert!(server.accept().is_none() && !waiting.is_done());
+        bench.start();
+        assert_eq!(value(waiting).peer().to_string(), SERVER);
+        assert!(value(bench.client.when_connected(None)).is_connected());
+    }
+
+    #[test]
+    fn attempts_that_fail_are_made_again_after_the_policys_waits() {
+        let bench = Bench::new(client());
+        bench.start();
+        let mut made = Vec::new();
+        for second in 1..=10 {
+            let before = bench.attempts();
+            bench.net.advance(SECOND);
+            made.extend((before..bench.attempts()).map(|_| second));
+        }
+        assert_eq!(made, [1, 3, 6, 10]);
+    }
+
+    #[test]
+    fn a_connection_that_is_lost_is_made_again_and_the_waits_begin_anew() {
+        let (bench, server) = Bench::with_server(client());
+        bench.start();
+        for _ in 0..3 {
+            accepted(&server).close();
+            bench.net.settle();
+            assert!(!bench.client.when_connected(None).is_done());
+            bench.net.advance(SECOND);
+            assert!(bench.client.when_connected(None).is_done());
+        }
+    }
+
+    #[test]
+    fn a_waiter_gives_up_after_the_failures_that_he_chose() {
+        let bench = Bench::new(client());
+        let [forever, once, twice] = [None, number(1), number(2)].map(|limit| bench.client.when_connected(limit));
+        bench.start();
+        assert!(matches!(failure(once).trap().unwrap(), Error::ConnectionRefused(_)));
+        assert!(!twice.is_done());
+        // Counted from here on, not from the start.
+        let late = bench.client.when_connected(number(2));
+        bench.net.advance(SECOND);
+        assert!(matches!(failure(twice).trap().unwrap(), Error::ConnectionRefused(_)));
+        assert!(!late.is_done());
+        bench.net.advance(2 * SECOND);
+        assert!(late.is_done() && !forever.is_done());
+        let server = bench.net.listen_stream(SERVER).unwrap();
+        bench.net.advance(3 * SECOND);
+        assert!(value(forever).is_connected() && server.accept().is_some());
+    }
+
+    #[test]
+    fn a_new_connection_is_prepared_before_anybody_is_told() {
+        let place: Rc<RefCell<Option<Resolver<()>>>> = Rc::default();
+        let kept = place.clone();
+        let (bench, _server) = Bench::with_server(client().prepare_connection(move |transport: &Transport| {
+            transport.write(b"login");
+            let (deferred, resolver) = Deferred::new();
+            *kept.borrow_mut() = Some(resolver);
+            deferred
+        }));
+        bench.start();
+        let waiting = bench.client.when_connected(None);
+        assert!(!waiting.is_done());
+        place.take().unwrap().callback(()).unwrap();
+        assert!(value(waiting).is_connected());
+    }
+
+    #[test]
+    fn a_preparation_that_fails_or_panics_is_a_failed_attempt() {
+        let failing = client().prepare_connection(|_: &Transport| fail::<()>(Error::TimedOut));
+        let panicking = client().prepare_connection(|_: &Transport| -> () { panic!("wrong password") });
+        for client in [failing, panicking] {
+            let (bench, server) = Bench::with_server(client);
+            let impatient = bench.client.when_connected(number(2));
+            bench.start();
+            assert!(accepted(&server).is_reset());
+            assert!(server.accept().is_none() && !impatient.is_done());
+            bench.net.advance(SECOND);
+            assert!(accepted(&server).is_reset());
+            assert!(matches!(failure(impatient).trap().unwrap(), Error::TimedOut | Error::Panicked(..)));
+            bench.net.advance(SECOND);
+            assert!(server.accept().is_none(), "the waits grow");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_is_lost_while_it_is_prepared_is_a_failed_attempt() {
+        let cancelled = Rc::new(Cell::new(0));
+        let count = cancelled.clone();
+        let (bench, server) = Bench::with_server(client().prepare_connection(move |_: &Transport| {
+            let count = count.clone();
+            let (deferred, resolver) = Deferred::with_canceller(move |_| count.set(count.get() + 1));
+            std::mem::forget(resolver);
+            deferred
+        }));
+        let impatient = bench.client.when_connected(number(1));
+        bench.start();
+        accepted(&server).abort();
+        bench.net.settle();
+        assert!(matches!(failure(impatient).trap().unwrap(), Error::ConnectionLost(_)));
+        assert_eq!(cancelled.get(), 1);
+        bench.net.advance(SECOND);
+        assert!(server.accept().is_some());
+    }
+
+    #[test]
+    fn stopped_before_the_start_it_is_stopped() {
+        let bench = Bench::new(client());
+        let waiting = bench.client.when_connected(None);
+        let stopped = bench.client.stop(&bench.net);
+        assert!(failure(waiting).check::<Cancelled>());
+        bench.is_over(stopped);
+    }
+
+    #[test]
+    fn stopped_while_it_connects_it_ends_the_attempt() {
+        let bench = Bench::new(client());
+        bench.service.start(&bench.net);
+        let waiting = bench.client.when_connected(None);
+        let stopped = bench.service.stop(&bench.net);
+        assert!(failure(waiting).check::<Cancelled>());
+        bench.is_over(stopped);
+    }
+
+    #[test]
+    fn stopped_while_it_waits_it_forgets_the_next_attempt() {
+        let bench = Bench::new(client());
+        bench.start();
+        let stopped = bench.service.stop(&bench.net);
+        bench.is_over(stopped);
+        assert_eq!(bench.attempts(), 1);
+    }
+
+    #[test]
+    fn stopped_while_it_prepares_it_cancels_that_and_closes_the_connection() {
+        let (bench, server) = Bench::with_server(client().prepare_connection(|_: &Transport| {
+            let (deferred, resolver) = Deferred::new();
+            std::mem::forget(resolver);
+            deferred
+        }));
+        bench.start();
+        let stopped = bench.service.stop(&bench.net);
+        let stream = accepted(&server);
+        bench.net.settle();
+        assert!(stream.is_eof());
+        drop(server);
+        bench.is_over(stopped);
+    }
+
+    #[test]
+    fn stopped_by_what_prepares_the_connection_it_stops() {
+        let place: Rc<RefCell<Option<ServiceHandle>>> = Rc::default();
+        let own = place.clone();
+        let (bench, server) = Bench::with_server(client().prepare_connection(move |transport: &Transport| {
+            own.take().unwrap().stop(&transport.reactor());
+            let (deferred, resolver) = Deferred::new();
+            std::mem::forget(resolver);
+            deferred
+        }));
+        *place.borrow_mut() = Some(bench.service.clone());
+        bench.start();
+        assert!(accepted(&server).is_eof());
+        drop(server);
+        bench.is_over(bench.client.stop(&bench.net));
+    }
+
+    #[test]
+    fn stopped_while_connected_it_sends_what_was_written_and_closes() {
+        let (bench, server) = Bench::with_server(client());
+        bench.start();
+        value(bench.client.when_connected(None)).write(b"goodbye");
+        let stopped = bench.service.stop(&bench.net);
+        let stream = accepted(&server);
+        bench.net.settle();
+        assert_eq!(stream.received(), b"goodbye");
+        assert!(stream.is_eof());
+        drop(server);
+        bench.is_over(stopped);
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_is_reset_when_the_stop_is_cancelled() {
+        let (bench, server) = Bench::with_server(client());
+        bench.start();
+        let stream = accepted(&server);
+        stream.pause_reading();
+        value(bench.client.when_connected(None)).write(&vec![0; 10_000_000]);
+        let stopped = bench.service.stop(&bench.net);
+        bench.net.advance(SECOND);
+        assert!(!stopped.is_done());
+        stopped.cancel();
+        bench.net.settle();
+        assert!(stream.is_reset());
+        drop(server);
+        assert!(failure(stopped).check::<Cancelled>());
+        bench.is_over(bench.client.stop(&bench.net));
+    }
+
+    #[test]
+    fn started_again_while_it_ends_it_connects_when_that_is_over() {
+        let (bench, server) = Bench::with_server(client());
+        bench.start();
+        let first = accepted(&server);
+        let stopped = bench.service.stop(&bench.net);
+        bench.service.start(&bench.net);
+        let waiting = bench.client.when_connected(None);
+        assert!(!stopped.is_done() && !waiting.is_done());
+        bench.net.settle();
+        assert!(first.is_eof() && stopped.is_done());
+        assert!(accepted(&server).is_connected() && value(waiting).is_connected());
+    }
+
+    #[test]
+    fn started_again_and_stopped_again_while_it_ends_it_stays_stopped() {
+        let (bench, server) = Bench::with_server(client());
+        bench.start();
+        let first = bench.service.stop(&bench.net);
+        bench.service.start(&bench.net);
+        let waiting = bench.client.when_connected(None);
+        let second = bench.service.stop(&bench.net);
+        assert!(failure(waiting).check::<Cancelled>());
+        drop((accepted(&server), server));
+        bench.net.settle();
+        assert!(first.is_done());
+        bench.is_over(second);
+    }
+
+    #[test]
+    fn the_reactors_end_waits_for_the_connections_end() {
+        let (bench, server) = Bench::with_server(client());
+        let application = crate::application::Application::new("client");
+        application.services().add(bench.client.clone());
+        bench.net.call_later(SECOND, |reactor| reactor.stop().unwrap());
+        application.run(&bench.net).unwrap();
+        assert!(accepted(&server).is_eof());
+        assert!(failure(bench.client.when_connected(None)).check::<Cancelled>());
+    }
+}

@@ -1,0 +1,221 @@
+//! StreamServerEndpointService: listening, as a service.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use ropewalk_proto::{CancelHandle, Cancelled, Deferred, succeed};
+
+use super::Service;
+use crate::endpoints::StreamServerEndpoint;
+use crate::protocols::Factory;
+use crate::reactor::Reactor;
+use crate::transports::Port;
+
+/// Listens at an endpoint from `privileged_start` to `stop`.
+///
+/// Connections that were accepted live on after it has stopped; the reactor's end ends them. A clone is the same service.
+///
+/// ```
+/// use ropewalk::application::{Application, StreamServerEndpointService};
+/// use ropewalk::endpoints::server_from_string;
+/// use ropewalk::prelude::*;
+///
+/// # struct Echo;
+/// # impl Protocol for Echo {
+/// #     fn data_received(&mut self, transport: &Transport, data: &[u8]) { transport.write(data); }
+/// # }
+/// let reactor = Reactor::new()?;
+/// let application = Application::new("echo");
+/// let endpoint = server_from_string(&reactor, "tcp:0:interface=127.0.0.1")?;
+/// application.services().add(StreamServerEndpointService::new(endpoint, || Echo));
+/// application.start(&reactor).add_callback(|()| println!("listening"));
+/// reactor.call_when_running(|reactor| reactor.stop().unwrap());
+/// reactor.run()?;
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct StreamServerEndpointService(Rc<Listening>);
+
+struct Listening {
+    endpoint: Box<dyn StreamServerEndpoint>,
+    factory: Rc<dyn Factory>,
+    state: RefCell<State>,
+}
+
+enum State {
+    Idle,
+    /// The endpoint takes its time.
+    Beginning(CancelHandle),
+    Listening(Port),
+}
+
+impl StreamServerEndpointService {
+    /// Listens at `endpoint`, and has `factory` build a protocol for each connection.
+    pub fn new(endpoint: impl StreamServerEndpoint + 'static, factory: impl Factory + 'static) -> Self {
+        StreamServerEndpointService(Rc::new(Listening {
+            endpoint: Box::new(endpoint),
+            factory: Rc::new(factory),
+            state: RefCell::new(State::Idle),
+        }))
+    }
+
+    /// The port, while it listens.
+    pub fn port(&self) -> Option<Port> {
+        match &*self.0.state.borrow() {
+            State::Listening(port) => Some(port.clone()),
+            _ => None,
+        }
+    }
+
+    fn listen(&self, reactor: &Reactor) -> Deferred<()> {
+        let listening = self.0.endpoint.listen(reactor, self.0.factory.clone());
+        self.0.state.replace(State::Beginning(listening.cancel_handle()));
+        let own = self.clone();
+        listening.then(move |outcome| {
+            let is_wanted = matches!(*own.0.state.borrow(), State::Beginning(_));
+            match outcome {
+                Ok(port) if is_wanted => drop(own.0.state.replace(State::Listening(port))),
+                // The endpoint could not be stopped any more.
+                Ok(port) => {
+                    let closed = port.stop_listening();
+                    return closed.and_then(|()| Err::<(), _>(Cancelled));
+                }
+                Err(failure) => {
+                    own.0.state.replace(State::Idle);
+                    return Err::<(), _>(failure).into();
+                }
+            }
+            succeed(())
+        })
+    }
+}
+
+impl Service for StreamServerEndpointService {
+    fn privileged_start(&self, reactor: &Reactor) -> Deferred<()> {
+        self.listen(reactor)
+    }
+
+    /// Listens, if there was no `privileged_start`.
+    fn start(&self, reactor: &Reactor) -> Deferred<()> {
+        let is_idle = matches!(*self.0.state.borrow(), State::Idle);
+        if is_idle { self.listen(reactor) } else { succeed(()) }
+    }
+
+    fn stop(&self, _reactor: &Reactor) -> Deferred<()> {
+        match self.0.state.replace(State::Idle) {
+            State::Idle => succeed(()),
+            State::Beginning(attempt) => {
+                attempt.cancel();
+                succeed(())
+            }
+            State::Listening(port) => port.stop_listening(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ropewalk_proto::Resolver;
+
+    use super::*;
+    use crate::application::{MultiService, ServiceHandle};
+    use crate::endpoints::TcpServerEndpoint;
+    use crate::error::Error;
+    use crate::testing::{AccumulatingProtocol, MemoryReactor};
+
+    fn endpoint() -> TcpServerEndpoint {
+        TcpServerEndpoint::new("10.0.0.1:80").unwrap()
+    }
+
+    #[test]
+    fn it_listens_from_privileged_start_until_it_has_stopped() {
+        let net = MemoryReactor::new();
+        let protocol = AccumulatingProtocol::new();
+        let service = StreamServerEndpointService::new(endpoint(), protocol.factory());
+        let handle = ServiceHandle::new(service.clone());
+        assert!(service.port().is_none());
+        assert!(handle.privileged_start(&net).is_done());
+        assert!(service.port().unwrap().is_listening());
+        assert!(handle.start(&net).is_done());
+        let client = net.connect_stream("10.0.0.1:80");
+        net.settle();
+        assert!(client.is_connected());
+        let stopped = handle.stop(&net);
+        net.settle();
+        assert!(stopped.is_done() && service.port().is_none());
+        client.write(b"still there");
+        net.settle();
+        assert_eq!(protocol.data(), b"still there");
+        let late = net.connect_stream("10.0.0.1:80");
+        net.settle();
+        assert!(!late.is_connected());
+    }
+
+    #[test]
+    fn started_alone_it_listens_and_can_listen_again() {
+        let net = MemoryReactor::new();
+        let service = StreamServerEndpointService::new(endpoint(), AccumulatingProtocol::new().factory());
+        let handle = ServiceHandle::new(service);
+        for _ in 0..2 {
+            handle.start(&net);
+            let client = net.connect_stream("10.0.0.1:80");
+            net.settle();
+            assert!(client.is_connected());
+            handle.stop(&net);
+            net.settle();
+        }
+    }
+
+    #[test]
+    fn a_place_that_is_taken_fails_the_whole_start() {
+        let net = MemoryReactor::new();
+        net.listen_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory()).unwrap();
+        let services = MultiService::new();
+        services.add(StreamServerEndpointService::new(endpoint(), AccumulatingProtocol::new().factory()));
+        let failure = ServiceHandle::new(services).privileged_start(&net).try_result().unwrap().unwrap_err();
+        assert!(matches!(failure.trap().unwrap(), Error::CannotListen(..)));
+    }
+
+    /// Takes its time, and cannot be stopped.
+    struct Slow(RefCell<Option<Deferred<Port>>>);
+
+    impl StreamServerEndpoint for Slow {
+        fn listen(&self, _reactor: &Reactor, _factory: Rc<dyn Factory>) -> Deferred<Port> {
+            self.0.take().expect("it is asked once")
+        }
+    }
+
+    fn slow() -> (ServiceHandle, Resolver<Port>) {
+        let (deferred, resolver) = Deferred::new();
+        let endpoint = Slow(RefCell::new(Some(deferred)));
+        let service = StreamServerEndpointService::new(endpoint, AccumulatingProtocol::new().factory());
+        (ServiceHandle::new(service), resolver)
+    }
+
+    #[test]
+    fn stopping_an_endpoint_that_takes_its_time_cancels_it() {
+        let net = MemoryReactor::new();
+        let (service, resolver) = slow();
+        let started = service.privileged_start(&net);
+        assert!(service.stop(&net).is_done());
+        assert!(resolver.is_cancelled());
+        assert!(started.try_result().unwrap().unwrap_err().check::<Cancelled>());
+    }
+
+    #[test]
+    fn a_port_that_comes_too_late_is_closed() {
+        let net = MemoryReactor::new();
+        let (service, resolver) = slow();
+        let place = Rc::new(RefCell::new(None));
+        let (port, taken) = (place.clone(), net.listen_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory()));
+        resolver.set_canceller(move |resolver| {
+            *port.borrow_mut() = taken.as_ref().ok().cloned();
+            let _ = resolver.callback(taken.unwrap());
+        });
+        let started = service.privileged_start(&net);
+        service.stop(&net);
+        net.settle();
+        assert!(started.try_result().unwrap().unwrap_err().check::<Cancelled>());
+        assert!(!place.take().unwrap().is_listening());
+    }
+}
