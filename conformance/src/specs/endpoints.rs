@@ -285,4 +285,39 @@ specifications! {
         assert!(wrong.to_string().contains("an IP address was expected"), "{wrong}");
         assert_eq!(reactor.source_count(), 0);
     }
+
+    fn a_forwarded_connection_has_the_addresses_that_its_header_names(subject: &Subject) {
+        // HAProxyProtocolWrapper.getPeer and getHost; the factory is asked with the forwarded peer.
+        struct Peers(Log);
+        impl Factory for Peers {
+            fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
+                self.0.add(peer.to_string());
+                let made = self.0.clone();
+                Some(Box::new(Script::echo().on_made(move |transport| {
+                    made.add(format!("{} {}", transport.peer(), transport.host().unwrap()));
+                })))
+            }
+        }
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let server = server_from_string(&reactor, &format!("haproxy:{}", subject.place())).unwrap();
+        let port = done(server.listen(&reactor, Rc::new(Peers(log.clone())))).unwrap();
+        let client = Script::new().on_data(|transport, _| stop(&transport.reactor())).on_made(|transport| {
+            transport.write(b"PROXY TCP6 2001:db8::1 2001:db8::2 54321 443\r\nhello");
+        });
+        client_of(&reactor, &port.host().unwrap()).connect(&reactor, Rc::new(client.factory()));
+        run(&reactor);
+        assert_eq!(client.received(), b"hello");
+        log.expect(&["[2001:db8::1]:54321", "[2001:db8::1]:54321 [2001:db8::2]:443"]);
+    }
+
+    fn a_connection_that_should_be_forwarded_and_is_not_is_ended(subject: &Subject) {
+        // InvalidProxyHeader: the connection is lost, and no protocol is built.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let server = server_from_string(&reactor, &format!("haproxy:{}", subject.place())).unwrap();
+        let port = done(server.listen(&reactor, Rc::new(LoggingFactory::new(&log, Script::new())))).unwrap();
+        let client = Script::new().on_made(|transport| transport.write(b"hello")).stop_when_lost();
+        client_of(&reactor, &port.host().unwrap()).connect(&reactor, Rc::new(client.factory()));
+        run(&reactor);
+        log.expect(&["start factory", "stop factory"]);
+    }
 }

@@ -11,6 +11,7 @@ pub mod description;
 pub mod framing;
 mod moment;
 mod outbox;
+pub mod proxy_header;
 mod slab;
 mod stream_state;
 mod timer_queue;

@@ -49,6 +49,8 @@ pub struct Description {
     name: Argument,
     positional: Vec<Argument>,
     keyed: Vec<KeyedArgument>,
+    /// Behind the first colon.
+    rest_offset: Option<usize>,
 }
 
 /// A part of a description, unescaped.
@@ -90,6 +92,20 @@ impl Description {
         self.keyed.iter().find(|keyed| keyed.key.value == key).map(|keyed| &keyed.argument)
     }
 
+    /// What stands behind the name and its colon, as it was written, and where that begins: another description, for a kind
+    /// that wraps one. `None` when there is no colon.
+    ///
+    /// ```
+    /// use ropewalk_proto::description::Description;
+    ///
+    /// let description: Description = r"haproxy:tcp:80:interface=\:\:1".parse()?;
+    /// assert_eq!(description.rest(), Some((8, r"tcp:80:interface=\:\:1")));
+    /// # Ok::<(), ropewalk_proto::description::DescriptionError>(())
+    /// ```
+    pub fn rest(&self) -> Option<(usize, &str)> {
+        self.rest_offset.map(|offset| (offset, &self.text[offset..]))
+    }
+
     /// The description as it was written.
     pub fn text(&self) -> &str {
         &self.text
@@ -105,11 +121,14 @@ impl FromStr for Description {
     /// When it has no name, ends in a backslash, or gives a key twice or none before a `=`.
     fn from_str(text: &str) -> Result<Description, DescriptionError> {
         let mut parts = split(text)?.into_iter();
+        let starts = |part: &Part| part.key.as_ref().unwrap_or(&part.argument).offset;
+        let rest_offset = parts.as_slice().get(1).map(starts);
         let name = match parts.next() {
             Some(Part { key: None, argument }) if !argument.value.is_empty() => argument,
             _ => return Err(DescriptionError::new(0, Empty::Name(text))),
         };
-        let mut description = Description { text: text.to_owned(), name, positional: Vec::new(), keyed: Vec::new() };
+        let (positional, keyed) = (Vec::new(), Vec::new());
+        let mut description = Description { text: text.to_owned(), name, positional, keyed, rest_offset };
         for part in parts {
             match part.key {
                 None => description.positional.push(part.argument),

@@ -30,12 +30,14 @@
 //! |---|---|
 //! | [`TcpServerEndpoint`]: `tcp:`, `tcp6:` | [`TcpClientEndpoint`]: `tcp:` |
 //! | [`UnixServerEndpoint`]: `unix:` | [`UnixClientEndpoint`]: `unix:` |
+//! | [`HaproxyServerEndpoint`]: `haproxy:`, around another | |
 //!
 //! The grammar is that of [`description`](crate::proto::description). [`Endpoints`] is where a kind of one's own gets a
 //! name. An endpoint holds no reactor: it is told one when it is used, so that factories and protocols may keep
 //! endpoints without keeping their own reactor alive.
 
 mod connecting;
+mod haproxy;
 mod registry;
 mod tcp;
 mod unix;
@@ -50,6 +52,7 @@ use crate::protocols::{Factory, Protocol};
 use crate::reactor::Reactor;
 use crate::transports::{Port, Transport};
 
+pub use haproxy::HaproxyServerEndpoint;
 pub use registry::Endpoints;
 pub use tcp::{TcpClientEndpoint, TcpServerEndpoint};
 pub use unix::{UnixClientEndpoint, UnixServerEndpoint};

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use ropewalk_proto::description::{ClientDescription, Description, DescriptionError, ServerDescription};
 
+use super::haproxy::HaproxyServerEndpoint;
 use super::tcp::{TcpClientEndpoint, TcpServerEndpoint};
 use super::unix::{UnixClientEndpoint, UnixServerEndpoint};
 use super::{StreamClientEndpoint, StreamServerEndpoint};
@@ -59,6 +60,7 @@ impl Endpoints {
         for name in ["tcp", "tcp6", "unix"] {
             endpoints.register_server(name, |_, description| described_server(description));
         }
+        endpoints.register_server("haproxy", haproxy);
         for name in ["tcp", "unix"] {
             endpoints.register_client(name, |_, description| described_client(description));
         }
@@ -174,6 +176,17 @@ fn described_client(description: &Description) -> Parsed<dyn StreamClientEndpoin
     }
 }
 
+/// `haproxy:` and another description.
+fn haproxy(endpoints: &Endpoints, description: &Description) -> Parsed<dyn StreamServerEndpoint> {
+    let missing = || {
+        let message = "haproxy: stands before another description, as in haproxy:tcp:8000:interface=127.0.0.1";
+        DescriptionError::new(description.text().len(), message)
+    };
+    let (offset, rest) = description.rest().filter(|(_, rest)| !rest.is_empty()).ok_or_else(missing)?;
+    let inner = endpoints.server(rest).map_err(|error| error.nested_at(offset))?;
+    Ok(Rc::new(HaproxyServerEndpoint::new(inner)))
+}
+
 /// The grammar may know more than this crate makes: the two are released apart.
 fn unmade(description: &dyn std::fmt::Display) -> DescriptionError {
     DescriptionError::new(0, format_args!("'{description}' is of a kind that this version cannot make"))
@@ -205,7 +218,7 @@ mod tests {
             (error.to_string().as_str(), error.offset()),
             ("'udp' in 'udp:1' is no client type: known are own, tcp, unix, as in tcp:localhost:8000", 0)
         );
-        assert!(server_error(&endpoints, "udp:1").contains("known are tcp, tcp6, unix, as in tcp:8000"));
+        assert!(server_error(&endpoints, "udp:1").contains("known are haproxy, tcp, tcp6, unix, as in tcp:8000"));
     }
 
     #[test]
@@ -217,6 +230,17 @@ mod tests {
         });
         assert!(endpoints.server("own").is_ok());
         assert_eq!(server_error(&endpoints, "own"), "replaced");
+    }
+
+    #[test]
+    fn an_error_in_a_description_within_another_is_found_at_its_place() {
+        let endpoints = Endpoints::new();
+        assert!(endpoints.server(r"haproxy:haproxy:tcp:0:interface=\:\:1").is_ok());
+        let error = endpoints.server("haproxy:tcp:eighty").err().unwrap();
+        assert_eq!((error.offset(), error.to_string().contains("'eighty'")), ("haproxy:tcp:".len(), true));
+        for text in ["haproxy", "haproxy:"] {
+            assert!(server_error(&endpoints, text).contains("another description"), "{text}");
+        }
     }
 
     #[test]

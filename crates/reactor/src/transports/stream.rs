@@ -1,7 +1,7 @@
 //! One stream connection inside the reactor: its protocol, its outbox, and what has been asked of it.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 
@@ -49,6 +49,8 @@ pub(crate) struct Stream {
     high_water: Cell<u32>,
     low_water: Cell<u32>,
     pub(super) peer: Address,
+    /// Whose connection this one carries, when somebody forwards it: source and destination.
+    pub(super) proxied: OnceCell<Box<[Address; 2]>>,
     origin: Origin,
 }
 
@@ -110,6 +112,7 @@ impl Stream {
             high_water: Cell::new(HIGH_WATER),
             low_water: Cell::new(LOW_WATER),
             peer,
+            proxied: OnceCell::new(),
             origin,
         });
         reactor.0.sources.borrow_mut().insert(key, Source::Stream(stream.clone()));

@@ -119,16 +119,20 @@ impl Transport {
         state.is_open() && !state.is_read_ended()
     }
 
-    /// The other end: getPeer. Known also after the end.
+    /// The other end: getPeer. Known also after the end. Behind a load balancer that says so (`haproxy:`), it is who
+    /// connected to that.
     pub fn peer(&self) -> &Address {
-        &self.0.peer
+        self.0.proxied.get().map_or(&self.0.peer, |proxied| &proxied[0])
     }
 
-    /// This end: getHost.
+    /// This end: getHost. Behind a load balancer that says so, it is where the peer connected to.
     ///
     /// # Errors
     /// [`Error::Closed`] after the end.
     pub fn host(&self) -> Result<Address> {
+        if let (Some(proxied), true) = (self.0.proxied.get(), self.is_connected()) {
+            return Ok(proxied[1].clone());
+        }
         self.0.ask("cannot get the address of a connection", |provider, key| provider.local_address(key))
     }
 
@@ -200,6 +204,11 @@ impl Transport {
         WeakTransport(Rc::downgrade(&self.0))
     }
 
+    /// Has the two ends be these from here on; what was said first stays.
+    pub(crate) fn set_proxied(&self, source: Address, destination: Address) {
+        let _ = self.0.proxied.set(Box::new([source, destination]));
+    }
+
     fn tcp_option(&self, option: SocketOption) -> Result<bool> {
         if self.0.peer.inet().is_none() {
             return if self.is_connected() { Ok(false) } else { Err(Error::Closed) };
@@ -226,7 +235,7 @@ impl Eq for Transport {}
 
 impl std::fmt::Debug for Transport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Transport").field("peer", &self.0.peer).field("state", &self.0.state()).finish_non_exhaustive()
+        f.debug_struct("Transport").field("peer", self.peer()).field("state", &self.0.state()).finish_non_exhaustive()
     }
 }
 

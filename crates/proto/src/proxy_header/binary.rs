@@ -1,0 +1,128 @@
+//! Version 2: a preamble of 16 bytes, addresses, and what newer senders may add.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use super::{ProxyHeader, ProxyHeaderError};
+use crate::Address;
+
+/// Signature, command, family, length.
+pub(super) const PREAMBLE: usize = 16;
+const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+
+/// A preamble that is right.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Preamble {
+    family: Family,
+    /// Of what follows the preamble.
+    length: u16,
+}
+
+/// Whose addresses follow.
+#[derive(Clone, Copy, Debug)]
+enum Family {
+    /// Nobody's: what follows is skipped.
+    Own,
+    Inet,
+    Inet6,
+    Unix,
+}
+
+impl Family {
+    fn addresses_length(self) -> u16 {
+        match self {
+            Family::Own => 0,
+            Family::Inet => 12,
+            Family::Inet6 => 36,
+            Family::Unix => 216,
+        }
+    }
+}
+
+/// Checks as much of a preamble as is there, and returns it when that is all.
+pub(super) fn check(bytes: &[u8]) -> Result<Option<Preamble>, ProxyHeaderError> {
+    let signature = &bytes[..bytes.len().min(SIGNATURE.len())];
+    if !SIGNATURE.starts_with(signature) {
+        return Err(ProxyHeaderError::NoHeader);
+    }
+    if let Some(&command) = bytes.get(12) {
+        check_command(command)?;
+    }
+    let Some(&family) = bytes.get(13) else { return Ok(None) };
+    let family = if bytes[12] & 0xf == 0 { Family::Own } else { family_of(family)? };
+    let Some(&[high, low]) = bytes.get(14..PREAMBLE) else { return Ok(None) };
+    let length = u16::from_be_bytes([high, low]);
+    if length < family.addresses_length() {
+        return Err(ProxyHeaderError::Length(length));
+    }
+    Ok(Some(Preamble { family, length }))
+}
+
+fn check_command(byte: u8) -> Result<(), ProxyHeaderError> {
+    match (byte >> 4, byte & 0xf) {
+        (2, 0 | 1) => Ok(()),
+        (2, command) => Err(ProxyHeaderError::Command(command)),
+        (version, _) => Err(ProxyHeaderError::Version(version)),
+    }
+}
+
+/// A datagram protocol is what the sender's client used; it does not change the addresses.
+fn family_of(byte: u8) -> Result<Family, ProxyHeaderError> {
+    match (byte >> 4, byte & 0xf) {
+        (0, 0..=2) => Ok(Family::Own),
+        (1, 0..=2) => Ok(Family::Inet),
+        (2, 0..=2) => Ok(Family::Inet6),
+        (3, 0..=2) => Ok(Family::Unix),
+        _ => Err(ProxyHeaderError::Family(byte)),
+    }
+}
+
+impl Preamble {
+    pub(super) fn addresses_length(self) -> usize {
+        self.family.addresses_length().into()
+    }
+
+    pub(super) fn rest_length(self) -> usize {
+        (self.length - self.family.addresses_length()).into()
+    }
+
+    /// What the addresses behind this preamble say.
+    pub(super) fn header(self, addresses: &[u8]) -> ProxyHeader {
+        let [source, destination] = match self.family {
+            Family::Own => return ProxyHeader::Own,
+            Family::Inet => inet::<4>(addresses).map(|(ip, port)| (Ipv4Addr::from(ip), port).into()).map(inet_address),
+            Family::Inet6 => {
+                inet::<16>(addresses).map(|(ip, port)| (Ipv6Addr::from(ip), port).into()).map(inet_address)
+            }
+            Family::Unix => [unix(&addresses[..108]), unix(&addresses[108..])],
+        };
+        ProxyHeader::Proxied { source, destination }
+    }
+}
+
+fn inet_address(address: SocketAddr) -> Address {
+    Address::Inet(address)
+}
+
+/// Two addresses of so many bytes, then two ports.
+fn inet<const LENGTH: usize>(bytes: &[u8]) -> [([u8; LENGTH], u16); 2] {
+    [0, 1].map(|which| {
+        let ip = &bytes[which * LENGTH..][..LENGTH];
+        let port = &bytes[2 * LENGTH + 2 * which..][..2];
+        (ip.try_into().expect("a slice of that length"), u16::from_be_bytes([port[0], port[1]]))
+    })
+}
+
+/// A sun_path: up to the first zero, or an abstract name that begins with one.
+fn unix(bytes: &[u8]) -> Address {
+    let length = |bytes: &[u8]| bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    match bytes {
+        [0, name @ ..] if length(name) == 0 => Address::Unnamed,
+        [0, name @ ..] => Address::Abstract(name[..length(name)].into()),
+        path => {
+            let end = path.iter().position(|&byte| byte == 0).unwrap_or(path.len());
+            // Only Unix has paths that are no UTF-8, and nobody opens this one.
+            Address::Unix(Path::new(&*String::from_utf8_lossy(&path[..end])).into())
+        }
+    }
+}
