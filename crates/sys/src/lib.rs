@@ -2,6 +2,7 @@
 //!
 //! This is the only crate with `unsafe`. It never calls user code and never knows what a descriptor means.
 
+mod file_lock;
 mod fork;
 mod identity;
 mod io_handle;
@@ -17,6 +18,7 @@ mod unix_lock;
 mod uring;
 mod waker;
 
+pub use file_lock::FileLock;
 pub use fork::forks;
 pub use identity::Identity;
 pub use io_handle::{AsIo, AsRawIo, BorrowedIo, OwnedIo, RawIo};

@@ -1,6 +1,7 @@
 //! Futures on the loop: tasks that share the thread with protocols.
 
 mod executor;
+mod filesystem_lock;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 mod sleep;
@@ -10,6 +11,7 @@ mod thread_bound;
 mod timeout;
 
 pub(crate) use executor::Executor;
+pub use filesystem_lock::{AlreadyTryingToLock, DeferredFilesystemLock};
 pub use sleep::Sleep;
 pub use stream::{AsyncStream, StreamFactory};
 pub use timeout::{AddTimeout, TimedOut};

@@ -1,32 +1,19 @@
-//! A symbolic link is made in one step with its content, so a lock is never seen half made.
+//! A file lock beside the socket.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::io::Errno;
-use rustix::process::{Pid, test_kill_process};
-
-/// The locks that this process holds, by device and inode. A lock with this process's id that is not among them was left
-/// by an earlier process with the same id, as happens in containers.
-static HELD: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
-
-type Identity = (u64, u64);
+use crate::file_lock::{Attempt, FileLock};
 
 /// The lock of one socket path, which is given up when it is dropped.
 ///
 /// Drop it after the port that it protects was closed.
 #[derive(Debug)]
 pub struct UnixLock {
-    link: PathBuf,
-    identity: Identity,
-    /// A copy of this lock in a forked child is not the child's.
-    pid: u32,
+    _lock: FileLock,
 }
 
 impl UnixLock {
@@ -38,105 +25,24 @@ impl UnixLock {
     /// else; what symlink(2) answers.
     pub fn acquire(path: &Path) -> io::Result<UnixLock> {
         let link = link_of(path);
-        let mut held = held();
-        loop {
-            match symlink(process::id().to_string(), &link) {
-                Ok(()) => {
-                    let identity = identity(&fs::symlink_metadata(&link)?);
-                    held.insert(identity);
-                    return Ok(UnixLock { link, identity, pid: process::id() });
-                }
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => break_stale(path, &link, &held)?,
-                Err(error) => return Err(error),
+        let remove_socket = || if is_socket(path) { fs::remove_file(path) } else { Ok(()) };
+        match FileLock::attempt(&link, remove_socket)? {
+            Attempt::Taken(lock) => Ok(UnixLock { _lock: lock }),
+            Attempt::Held(pid) => {
+                let message = format!("{} is served by process {pid}, which holds {}", path.display(), link.display());
+                Err(io::Error::new(ErrorKind::AddrInUse, message))
             }
         }
     }
 
     /// Whether a living process holds the lock of the socket at `path`: a client's `checkPID`.
     pub fn is_locked(path: &Path) -> bool {
-        let link = link_of(path);
-        owner(&link).is_ok_and(|pid| is_alive(pid, &link, &held()))
-    }
-}
-
-impl Drop for UnixLock {
-    fn drop(&mut self) {
-        let mut held = held();
-        if self.pid != process::id() || !held.remove(&self.identity) {
-            return;
-        }
-        if fs::symlink_metadata(&self.link).is_ok_and(|metadata| identity(&metadata) == self.identity) {
-            // There is nobody to tell; the next process finds that this one is gone.
-            let _ = fs::remove_file(&self.link);
-        }
-    }
-}
-
-/// Clears a stale lock and its socket away.
-fn break_stale(path: &Path, link: &Path, held: &BTreeSet<Identity>) -> io::Result<()> {
-    let pid = match owner(link) {
-        // Its owner gave it up just now.
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        owner => owner?,
-    };
-    if is_alive(pid, link, held) {
-        let message = format!("{} is served by process {pid}, which holds {}", path.display(), link.display());
-        return Err(io::Error::new(ErrorKind::AddrInUse, message));
-    }
-    if take_away(link, pid)? && is_socket(path) {
-        fs::remove_file(path)?;
-    }
-    Ok(())
-}
-
-/// Removes the stale lock of `pid`; false when it was not there any more.
-///
-/// Another process may have broken it and taken the lock itself since we looked. So it is first moved to a name that
-/// nobody else uses, and put back if it is not what we saw.
-fn take_away(link: &Path, pid: Pid) -> io::Result<bool> {
-    let mut aside = link.as_os_str().to_owned();
-    aside.push(format!(".{}", process::id()));
-    let aside = PathBuf::from(aside);
-    match fs::rename(link, &aside) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        outcome => outcome?,
-    }
-    let is_stale = owner(&aside).is_ok_and(|owner| owner == pid);
-    let outcome = if is_stale { fs::remove_file(&aside) } else { fs::rename(&aside, link) };
-    outcome.map(|()| is_stale)
-}
-
-fn is_alive(pid: Pid, link: &Path, held: &BTreeSet<Identity>) -> bool {
-    if pid.as_raw_nonzero().get().unsigned_abs() == process::id() {
-        return fs::symlink_metadata(link).is_ok_and(|metadata| held.contains(&identity(&metadata)));
-    }
-    // EPERM: it lives, and belongs to somebody else.
-    test_kill_process(pid) != Err(Errno::SRCH)
-}
-
-/// The process that a lock names.
-fn owner(link: &Path) -> io::Result<Pid> {
-    let not_a_lock = || {
-        let message = format!("{} is no lock: it does not name a process", link.display());
-        io::Error::new(ErrorKind::InvalidData, message)
-    };
-    match fs::read_link(link) {
-        Ok(target) => {
-            let pid = target.to_str().and_then(|target| target.parse().ok()).filter(|&pid| pid > 0);
-            pid.and_then(Pid::from_raw).ok_or_else(not_a_lock)
-        }
-        // EINVAL, readlink(2): it is not a symbolic link.
-        Err(error) if error.kind() == ErrorKind::InvalidInput => Err(not_a_lock()),
-        Err(error) => Err(error),
+        FileLock::is_locked(&link_of(path))
     }
 }
 
 fn is_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
-}
-
-fn identity(metadata: &Metadata) -> Identity {
-    (metadata.dev(), metadata.ino())
 }
 
 fn link_of(path: &Path) -> PathBuf {
@@ -145,14 +51,11 @@ fn link_of(path: &Path) -> PathBuf {
     PathBuf::from(link)
 }
 
-fn held() -> MutexGuard<'static, BTreeSet<Identity>> {
-    HELD.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
-    use std::process::Command;
+    use std::process::{self, Command};
 
     use super::*;
 
@@ -199,17 +102,6 @@ mod tests {
         drop(lock);
         assert!(!UnixLock::is_locked(&place.socket()));
         assert!(fs::symlink_metadata(place.link()).is_err());
-    }
-
-    #[test]
-    fn a_copy_of_a_lock_in_a_forked_child_does_not_give_it_up() {
-        let place = Place::new("forked");
-        let mut lock = UnixLock::acquire(&place.socket()).unwrap();
-        let (pid, identity) = (std::mem::replace(&mut lock.pid, 1), lock.identity);
-        drop(lock);
-        assert!(UnixLock::is_locked(&place.socket()));
-        drop(UnixLock { link: place.link(), identity, pid });
-        assert!(!UnixLock::is_locked(&place.socket()));
     }
 
     #[test]

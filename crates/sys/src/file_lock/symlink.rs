@@ -1,0 +1,185 @@
+//! A symbolic link is made in one step with its content, so a lock is never seen half made.
+
+use std::collections::BTreeSet;
+use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+
+/// The locks that this process holds, by device and inode. A lock with this process's id that is not among them was left
+/// by an earlier process with the same id, as happens in containers.
+static HELD: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
+
+type Identity = (u64, u64);
+
+/// A lock among processes, at a path of the file system, which is given up when it is dropped.
+///
+/// It is a symbolic link whose target is the id of the process that holds it.
+#[derive(Debug)]
+pub struct FileLock {
+    link: PathBuf,
+    identity: Identity,
+    /// A copy of this lock in a forked child is not the child's.
+    pid: u32,
+}
+
+/// What an attempt to take a lock comes to.
+pub(crate) enum Attempt {
+    Taken(FileLock),
+    /// By this living process.
+    Held(Pid),
+}
+
+impl FileLock {
+    /// Takes the lock at `path`, which is made and later removed. A lock left by a dead process is broken. It does not
+    /// block. May be called from any thread.
+    ///
+    /// # Errors
+    /// `WouldBlock` when a living process holds it, with that process's id; `InvalidData` when `path` is something else;
+    /// what symlink(2) answers.
+    pub fn acquire(path: &Path) -> io::Result<FileLock> {
+        match FileLock::attempt(path, || Ok(()))? {
+            Attempt::Taken(lock) => Ok(lock),
+            Attempt::Held(pid) => {
+                let message = format!("{} is held by process {pid}", path.display());
+                Err(io::Error::new(ErrorKind::WouldBlock, message))
+            }
+        }
+    }
+
+    /// Whether a living process holds the lock at `path`.
+    pub fn is_locked(path: &Path) -> bool {
+        owner(path).is_ok_and(|pid| is_alive(pid, path, &held()))
+    }
+
+    /// Takes the lock if nobody holds it. After a stale one was broken, `clear` has what its owner left behind removed.
+    pub(crate) fn attempt(link: &Path, clear: impl Fn() -> io::Result<()>) -> io::Result<Attempt> {
+        let mut held = held();
+        loop {
+            match symlink(process::id().to_string(), link) {
+                Ok(()) => {
+                    let identity = identity(&fs::symlink_metadata(link)?);
+                    held.insert(identity);
+                    return Ok(Attempt::Taken(FileLock { link: link.to_owned(), identity, pid: process::id() }));
+                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+            let pid = match owner(link) {
+                // Its owner gave it up just now.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                owner => owner?,
+            };
+            if is_alive(pid, link, &held) {
+                return Ok(Attempt::Held(pid));
+            }
+            if take_away(link, pid)? {
+                clear()?;
+            }
+        }
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        let mut held = held();
+        if self.pid != process::id() || !held.remove(&self.identity) {
+            return;
+        }
+        if fs::symlink_metadata(&self.link).is_ok_and(|metadata| identity(&metadata) == self.identity) {
+            // There is nobody to tell; the next process finds that this one is gone.
+            let _ = fs::remove_file(&self.link);
+        }
+    }
+}
+
+/// Removes the stale lock of `pid`; false when it was not there any more.
+///
+/// Another process may have broken it and taken the lock itself since we looked. So it is first moved to a name that
+/// nobody else uses, and put back if it is not what we saw.
+fn take_away(link: &Path, pid: Pid) -> io::Result<bool> {
+    let mut aside = link.as_os_str().to_owned();
+    aside.push(format!(".{}", process::id()));
+    let aside = PathBuf::from(aside);
+    match fs::rename(link, &aside) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        outcome => outcome?,
+    }
+    let is_stale = owner(&aside).is_ok_and(|owner| owner == pid);
+    let outcome = if is_stale { fs::remove_file(&aside) } else { fs::rename(&aside, link) };
+    outcome.map(|()| is_stale)
+}
+
+fn is_alive(pid: Pid, link: &Path, held: &BTreeSet<Identity>) -> bool {
+    if pid.as_raw_nonzero().get().unsigned_abs() == process::id() {
+        return fs::symlink_metadata(link).is_ok_and(|metadata| held.contains(&identity(&metadata)));
+    }
+    // EPERM: it lives, and belongs to somebody else.
+    test_kill_process(pid) != Err(Errno::SRCH)
+}
+
+/// The process that a lock names.
+fn owner(link: &Path) -> io::Result<Pid> {
+    let not_a_lock = || {
+        let message = format!("{} is no lock: it does not name a process", link.display());
+        io::Error::new(ErrorKind::InvalidData, message)
+    };
+    match fs::read_link(link) {
+        Ok(target) => {
+            let pid = target.to_str().and_then(|target| target.parse().ok()).filter(|&pid| pid > 0);
+            pid.and_then(Pid::from_raw).ok_or_else(not_a_lock)
+        }
+        // EINVAL, readlink(2): it is not a symbolic link.
+        Err(error) if error.kind() == ErrorKind::InvalidInput => Err(not_a_lock()),
+        Err(error) => Err(error),
+    }
+}
+
+fn identity(metadata: &Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
+}
+
+fn held() -> MutexGuard<'static, BTreeSet<Identity>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("ropewalk-file-lock-{}-{name}", process::id()));
+        let _ = fs::remove_file(&path);
+        path
+    }
+
+    #[test]
+    fn a_lock_is_held_by_one_at_a_time_and_named_in_the_error() {
+        let path = path("one");
+        let lock = FileLock::acquire(&path).unwrap();
+        assert!(FileLock::is_locked(&path));
+        let error = FileLock::acquire(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        assert_eq!(error.to_string(), format!("{} is held by process {}", path.display(), process::id()));
+        drop(lock);
+        assert!(!FileLock::is_locked(&path));
+        drop(FileLock::acquire(&path).unwrap());
+        assert!(fs::symlink_metadata(&path).is_err());
+    }
+
+    #[test]
+    fn a_copy_of_a_lock_in_a_forked_child_does_not_give_it_up() {
+        let path = path("forked");
+        let mut lock = FileLock::acquire(&path).unwrap();
+        let (pid, identity) = (std::mem::replace(&mut lock.pid, 1), lock.identity);
+        drop(lock);
+        assert!(FileLock::is_locked(&path));
+        drop(FileLock { link: path.clone(), identity, pid });
+        assert!(!FileLock::is_locked(&path));
+    }
+}
