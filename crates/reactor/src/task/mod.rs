@@ -1,9 +1,11 @@
 //! Futures on the loop: tasks that share the thread with protocols.
 
+mod defer_later;
 mod executor;
 mod filesystem_lock;
 #[cfg(feature = "hyper")]
 pub mod hyper;
+mod looping_call;
 mod sleep;
 mod stream;
 #[cfg(feature = "hyper")]
@@ -12,6 +14,7 @@ mod timeout;
 
 pub(crate) use executor::Executor;
 pub use filesystem_lock::{AlreadyTryingToLock, DeferredFilesystemLock};
+pub use looping_call::{AlreadyLooping, LoopingCall};
 pub use sleep::Sleep;
 pub use stream::{AsyncStream, StreamFactory};
 pub use timeout::{AddTimeout, TimedOut};
