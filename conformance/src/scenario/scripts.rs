@@ -26,6 +26,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("thousand", crowds::thousand),
     ("serve", serve),
     ("made", made),
+    ("reacting", reacting),
     ("starting", starting),
     ("raised at the start", raised_at_the_start),
     ("blocked thread", blocked_thread),
@@ -78,6 +79,26 @@ fn raise(signal: Signal) {
 fn run(reactor: &Reactor) {
     let outcome = reactor.run();
     say(&format!("ended {outcome:?}, signal {:?}", reactor.exit_signal()));
+}
+
+/// A main that never ends by itself, and says when it is dropped; says the status that a program should end with.
+fn reacting(subject: &Subject) {
+    struct Witness;
+
+    impl Drop for Witness {
+        fn drop(&mut self) {
+            say("main dropped");
+        }
+    }
+
+    let reactor = subject.plain_reactor();
+    announce_shutdown(&reactor);
+    let status = ropewalk::react_on(&reactor, RunOptions::default(), |_| async {
+        let _witness = Witness;
+        say("ready");
+        std::future::pending::<()>().await;
+    });
+    say(&format!("{:?}", status == std::process::ExitCode::from(130)));
 }
 
 fn announce_shutdown(reactor: &Reactor) {

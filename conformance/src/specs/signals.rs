@@ -176,4 +176,13 @@ specifications! {
         play.expect(&["ended Ok(()), signal None", "1 before, 1 worked"]);
         play.ends();
     }
+
+    fn a_signal_ends_react_with_its_status_and_drops_main_before_the_shutdown(subject: &Subject) {
+        // task.react; the status is 128 and the number of the signal, as in shells.
+        let mut play = Performance::begin(subject, "reacting");
+        play.expect(&["ready"]);
+        play.signal(Signal::INT);
+        play.expect(&["before", "main dropped", "during", "after", "true"]);
+        play.ends();
+    }
 }

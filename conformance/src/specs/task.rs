@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use ropewalk::proto::{Cancelled, Deferred};
-use ropewalk::task::{AsyncStream, StreamFactory};
+use ropewalk::task::{AddTimeout, AsyncStream, StreamFactory};
 use ropewalk::{Failure, Phase, Reactor};
 
 use crate::script::{Log, Script, stop};
@@ -481,5 +481,76 @@ specifications! {
         });
         run(&reactor);
         log.expect(&["1", &format!("{:?}", ErrorKind::ConnectionReset), &format!("{:?}", ErrorKind::BrokenPipe)]);
+    }
+
+    fn a_deferred_that_is_late_times_out_and_one_in_time_does_not(subject: &Subject) {
+        // Deferred.addTimeout(timeout, clock)
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let (in_time, resolver) = Deferred::new();
+        let (late, _held) = Deferred::<()>::new();
+        reactor.call_later(MOMENT, move |_| resolver.callback(()).unwrap());
+        let (first, second, ends) = (log.clone(), log.clone(), reactor.clone());
+        in_time.add_timeout(Duration::from_secs(60), &reactor).add_callback(move |()| first.add("in time"));
+        late.add_timeout(20 * MOMENT, &reactor).add_errback(move |failure| {
+            second.add(failure.to_string());
+            stop(&ends);
+        });
+        run(&reactor);
+        log.expect(&["in time", "timed out after 20ms"]);
+        assert!(reactor.get_delayed_calls().is_empty());
+    }
+
+    fn a_wake_on_the_loops_thread_wakes_no_loop(subject: &Subject) {
+        // The design: a task that is woken where the loop runs costs a place in a queue.
+        const TASKS: usize = 100;
+        let (reactor, counts) = subject.counted();
+        let (resolvers, woken) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(0)));
+        for _ in 0..TASKS {
+            let (answer, resolver) = Deferred::new();
+            resolvers.borrow_mut().push(resolver);
+            let (count, ends) = (woken.clone(), reactor.clone());
+            spawn(&reactor, async move {
+                answer.await.unwrap();
+                yield_now().await;
+                count.set(count.get() + 1);
+                if count.get() == TASKS {
+                    stop(&ends);
+                }
+            });
+        }
+        reactor.call_later(MOMENT, move |_| resolvers.take().iter().for_each(|resolver| resolver.callback(()).unwrap()));
+        let before = counts.now();
+        run(&reactor);
+        assert_eq!((woken.get(), counts.since(before).wakes), (TASKS, 0));
+    }
+
+    fn a_hundred_wakes_from_a_thread_are_one_wake_of_the_loop(subject: &Subject) {
+        // Waker: the first into an empty queue wakes the loop, which takes them all. The loop is busy meanwhile.
+        const TASKS: usize = 100;
+        let (reactor, counts) = subject.counted();
+        let (wakers, polls) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(0)));
+        for _ in 0..TASKS {
+            let (wakers, polls, ends) = (wakers.clone(), polls.clone(), reactor.clone());
+            spawn(&reactor, poll_fn(move |context| {
+                polls.set(polls.get() + 1);
+                if polls.get() <= TASKS {
+                    wakers.borrow_mut().push(context.waker().clone());
+                    return Poll::Pending;
+                }
+                if polls.get() == 2 * TASKS {
+                    stop(&ends);
+                }
+                Poll::Ready(())
+            }));
+        }
+        let cost = Rc::new(Cell::new(None));
+        let (total, count) = (cost.clone(), counts.clone());
+        reactor.call_later(MOMENT, move |_| {
+            let (before, wakers) = (count.now(), wakers.take());
+            thread::spawn(move || wakers.iter().for_each(Waker::wake_by_ref)).join().unwrap();
+            total.set(Some(count.since(before).wakes));
+        });
+        run(&reactor);
+        assert_eq!((cost.get(), polls.get()), (Some(1), 2 * TASKS));
     }
 }

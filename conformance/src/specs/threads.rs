@@ -9,8 +9,8 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use ropewalk::proto::Cancelled;
-use ropewalk::{Error, Failure, Phase, Reactor, ThreadHandle};
+use ropewalk::proto::{Abandoned, Cancelled};
+use ropewalk::{Error, Failure, Phase, Reactor, ThreadHandle, ThreadPool, gather_results};
 
 use crate::script::{Log, stop};
 use crate::{run, specifications};
@@ -492,5 +492,63 @@ specifications! {
         handle.call_from_thread(stop);
         run(&reactor);
         assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [subject.name(); 3]);
+    }
+
+    fn several_pieces_of_work_are_done_in_one_thread_in_their_order(subject: &Subject) {
+        // threads.callMultipleInThread; a panic in one does not keep the next from being done.
+        let reactor = subject.reactor();
+        let (sender, done) = channel();
+        let handle = reactor.thread_handle();
+        reactor.call_multiple_in_thread((0..10).map(move |number| {
+            let (sender, handle) = (sender.clone(), handle.clone());
+            move || {
+                sender.send((number, thread::current().id())).unwrap();
+                if number == 9 {
+                    handle.call_from_thread(stop);
+                }
+                assert!(number % 2 == 0, "an odd piece of work");
+            }
+        }));
+        run(&reactor);
+        let done = Vec::from_iter(done.try_iter());
+        assert_eq!(Vec::from_iter(done.iter().map(|(number, _)| *number)), Vec::from_iter(0..10));
+        assert!(done.iter().all(|(_, thread)| *thread == done[0].1));
+    }
+
+    fn the_result_of_work_in_another_pool_comes_to_the_loop(subject: &Subject) {
+        // threads.deferToThreadPool: the pool's thread does the work, the loop's thread gets the result.
+        let (reactor, pool, log) = (subject.reactor(), ThreadPool::new(1), Log::new());
+        let (seen, here) = (log.clone(), thread::current().id());
+        let both = [(); 2].map(|()| reactor.defer_to_thread_pool(&pool, || thread::current().id()));
+        let ends = reactor.clone();
+        gather_results(both.into()).add_callback(move |threads| {
+            seen.add(format!("{} {} {}", threads[0] == threads[1], threads[0] == here, thread::current().id() == here));
+            stop(&ends);
+        });
+        run(&reactor);
+        log.expect(&["true false true"]);
+    }
+
+    fn work_that_a_pool_drops_fails_its_deferred(subject: &Subject) {
+        // Nobody waits for ever: the pool goes while its only thread is busy.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let pool = ThreadPool::new(1);
+        let (began, beginning) = channel();
+        let (release, released) = channel::<()>();
+        let first = reactor.defer_to_thread_pool(&pool, move || {
+            began.send(()).unwrap();
+            let _ = released.recv();
+        });
+        beginning.recv().unwrap();
+        let (seen, ends) = (log.clone(), reactor.clone());
+        reactor.defer_to_thread_pool(&pool, || ()).add_errback(move |failure| {
+            seen.add(failure.check::<Abandoned>().to_string());
+            stop(&ends);
+        });
+        drop(pool);
+        drop(release);
+        run(&reactor);
+        log.expect(&["true"]);
+        drop(first.add_errback(|_| ()));
     }
 }

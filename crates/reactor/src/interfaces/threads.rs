@@ -182,25 +182,80 @@ impl Reactor {
     ///
     /// Cancelling the Deferred does not end the work; its result is dropped.
     pub fn defer_to_thread<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> Deferred<R> {
+        self.defer_to_thread_pool(&self.0.pool, work)
+    }
+
+    /// As [`defer_to_thread`](Reactor::defer_to_thread), in a thread of another pool than the reactor's own.
+    ///
+    /// ```
+    /// use ropewalk::{Reactor, ThreadPool};
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let database = ThreadPool::new(1); // one connection, one thread
+    /// let rows = reactor.defer_to_thread_pool(&database, || 6 * 7);
+    /// let handle = reactor.clone();
+    /// let answer = rows.add_callback(move |rows| {
+    ///     handle.stop().unwrap();
+    ///     rows
+    /// });
+    /// reactor.run()?;
+    /// assert_eq!(answer.try_result().unwrap().unwrap(), 42);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn defer_to_thread_pool<R: Send + 'static>(
+        &self,
+        pool: &ThreadPool,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Deferred<R> {
         let (deferred, resolver) = Deferred::new();
-        let ticket = self.0.pool.await_result(Box::new(move |outcome| {
+        let ticket = self.0.thread_results.ticket_for(Box::new(move |outcome| {
             let outcome = outcome.map(|result| *result.downcast::<R>().expect("the result of this ticket's work"));
             let _ = match outcome {
                 Ok(result) => resolver.callback(result),
                 Err(error) => resolver.errback(Failure::from(error)),
             };
         }));
-        let handle = self.thread_handle();
-        self.call_in_thread(move || {
+        let promise = Promise { handle: Some(self.thread_handle()), ticket };
+        pool.call_in_thread(move || {
             let outcome = catch_unwind(AssertUnwindSafe(work));
             let outcome = outcome.map_err(|panic| panic_message(&*panic));
-            handle.call_from_thread(move |reactor| {
+            promise.keep(move || {
                 let outcome = outcome.map(|result| Box::new(result) as Box<dyn std::any::Any>);
-                let outcome = outcome.map_err(|message| Error::Panicked("work in a thread".into(), message.into()));
-                reactor.0.pool.resolve(ticket, outcome);
+                outcome.map_err(|message| Error::Panicked("work in a thread".into(), message.into()))
             });
         });
         deferred
+    }
+
+    /// Runs several pieces of work one after the other, in one thread of the pool. A panic in one is logged, and the next
+    /// follows.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let (sender, receiver) = mpsc::channel();
+    /// let handle = reactor.thread_handle();
+    /// reactor.call_multiple_in_thread((0..3).map(|number| {
+    ///     let (sender, handle) = (sender.clone(), handle.clone());
+    ///     move || {
+    ///         sender.send(number).unwrap();
+    ///         if number == 2 {
+    ///             handle.call_from_thread(|reactor| reactor.stop().unwrap());
+    ///         }
+    ///     }
+    /// }));
+    /// reactor.run()?;
+    /// assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn call_multiple_in_thread<W>(&self, works: impl IntoIterator<Item = W>)
+    where
+        W: FnOnce() + Send + 'static,
+    {
+        let works = Vec::from_iter(works);
+        self.call_in_thread(move || works.into_iter().for_each(log_panic));
     }
 
     /// Sets how many threads the pool has at most; at least one.
@@ -212,12 +267,70 @@ impl Reactor {
 type Work = Box<dyn FnOnce() + Send>;
 type Receiver = Box<dyn FnOnce(Result<Box<dyn std::any::Any>>)>;
 
-/// The threads for work that blocks: started one by one as work comes while the reactor runs, joined at its end.
+/// Who waits for results from threads; they are not `Send`, so they stay on this side under a ticket.
 #[derive(Default)]
-pub(crate) struct ThreadPool {
+pub(crate) struct ThreadResults(RefCell<ropewalk_proto::Slab<Receiver>>);
+
+impl ThreadResults {
+    fn ticket_for(&self, receiver: Receiver) -> ropewalk_proto::Key {
+        self.0.borrow_mut().insert(receiver)
+    }
+
+    fn arrive(&self, ticket: ropewalk_proto::Key, outcome: Result<Box<dyn std::any::Any>>) {
+        let receiver = self.0.borrow_mut().remove(ticket);
+        if let Some(receiver) = receiver {
+            receiver(outcome);
+        }
+    }
+
+    fn forget(&self, ticket: ropewalk_proto::Key) {
+        let receiver = self.0.borrow_mut().remove(ticket);
+        drop(receiver);
+    }
+}
+
+/// That a result will arrive. Broken when the work is dropped: then whoever waits is told that it was abandoned.
+struct Promise {
+    /// Until it is kept.
+    handle: Option<ThreadHandle>,
+    ticket: ropewalk_proto::Key,
+}
+
+impl Promise {
+    /// `outcome` makes the result on the loop's thread.
+    fn keep(mut self, outcome: impl FnOnce() -> Result<Box<dyn std::any::Any>> + Send + 'static) {
+        let ticket = self.ticket;
+        if let Some(handle) = self.handle.take() {
+            handle.call_from_thread(move |reactor| reactor.0.thread_results.arrive(ticket, outcome()));
+        }
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        let ticket = self.ticket;
+        if let Some(handle) = self.handle.take() {
+            handle.call_from_thread(move |reactor| reactor.0.thread_results.forget(ticket));
+        }
+    }
+}
+
+/// Threads for work that blocks, started one by one as work comes. Each reactor has one; this is for another beside it.
+///
+/// Dropping it waits for its work, but no longer than 300 ms: what takes longer finishes by itself, and what has not begun
+/// is dropped.
+///
+/// ```
+/// use std::sync::mpsc;
+/// use ropewalk::ThreadPool;
+///
+/// let pool = ThreadPool::new(2);
+/// let (sender, receiver) = mpsc::channel();
+/// pool.call_in_thread(move || sender.send("from a thread").unwrap());
+/// assert_eq!(receiver.recv().unwrap(), "from a thread");
+/// ```
+pub struct ThreadPool {
     shared: Arc<Shared>,
-    /// Who waits for results; they are not `Send`, so they stay on this side under a ticket.
-    receivers: RefCell<ropewalk_proto::Slab<Receiver>>,
     running: Cell<bool>,
 }
 
@@ -248,6 +361,24 @@ impl Default for PoolState {
 }
 
 impl ThreadPool {
+    /// A pool of at most `size` threads, at least one. None is started before there is work.
+    pub fn new(size: usize) -> ThreadPool {
+        let pool = ThreadPool::not_started();
+        pool.set_size(size.max(1));
+        pool.start();
+        pool
+    }
+
+    /// A pool that keeps its work until it is started.
+    pub(crate) fn not_started() -> ThreadPool {
+        ThreadPool { shared: Arc::default(), running: Cell::new(false) }
+    }
+
+    /// Runs `work` in a thread. A panic in it is logged.
+    pub fn call_in_thread(&self, work: impl FnOnce() + Send + 'static) {
+        self.submit(Box::new(work));
+    }
+
     /// Begins to work on what is queued.
     pub(crate) fn start(&self) {
         self.running.set(true);
@@ -294,22 +425,17 @@ impl ThreadPool {
         }
         self.shared.work_came.notify_all();
     }
-
-    fn await_result(&self, receiver: Receiver) -> ropewalk_proto::Key {
-        self.receivers.borrow_mut().insert(receiver)
-    }
-
-    fn resolve(&self, ticket: ropewalk_proto::Key, outcome: Result<Box<dyn std::any::Any>>) {
-        let receiver = self.receivers.borrow_mut().remove(ticket);
-        if let Some(receiver) = receiver {
-            receiver(outcome);
-        }
-    }
 }
 
 impl Drop for ThreadPool {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+impl std::fmt::Debug for ThreadPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ThreadPool")
     }
 }
 
@@ -342,9 +468,7 @@ impl Shared {
 
     fn work(&self, epoch: u64) {
         while let Some(work) = self.next(epoch) {
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
-                tracing::error!(message = panic_message(&*panic), "work in a thread panicked");
-            }
+            log_panic(work);
             let mut state = lock(&self.state);
             if state.epoch == epoch {
                 state.busy -= 1;
@@ -368,6 +492,12 @@ impl Shared {
             state = self.work_came.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         None
+    }
+}
+
+fn log_panic(work: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+        tracing::error!(message = panic_message(&*panic), "work in a thread panicked");
     }
 }
 

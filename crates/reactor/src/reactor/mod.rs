@@ -34,8 +34,8 @@ use crate::interfaces::core::{RunState, Triggers};
 use crate::interfaces::fd_set::Watches;
 use crate::interfaces::resolver::{HostnameResolver, ThreadedResolver};
 use crate::interfaces::signals::Signals;
-use crate::interfaces::threads::{ThreadCalls, ThreadPool};
-use crate::task::Executor;
+use crate::interfaces::threads::{ThreadCalls, ThreadPool, ThreadResults};
+use crate::task::{Cooperator, Executor};
 use crate::transports::Stream;
 
 /// How many empty outboxes are kept for the next writer: enough for a turn's worth of replies.
@@ -75,7 +75,10 @@ pub(crate) struct Inner {
     pub(crate) timers: RefCell<TimerQueue<Box<dyn Call>>>,
     pub(crate) calls: Arc<ThreadCalls>,
     pub(crate) pool: ThreadPool,
+    pub(crate) thread_results: ThreadResults,
     pub(crate) executor: Executor,
+    /// Made when it is first asked for.
+    pub(crate) cooperator: OnceCell<Cooperator>,
     pub(crate) watches: RefCell<Watches>,
     pub(crate) resolver: RefCell<Rc<dyn HostnameResolver>>,
     pub(crate) signals: Signals,
@@ -122,9 +125,11 @@ impl Reactor {
             detached: host::Detached::default(),
             sources: RefCell::default(),
             timers: RefCell::new(TimerQueue::new()),
-            pool: ThreadPool::default(),
+            pool: ThreadPool::not_started(),
+            thread_results: ThreadResults::default(),
             calls,
             executor: Executor::new(waker.clone()),
+            cooperator: OnceCell::new(),
             watches: RefCell::default(),
             resolver: RefCell::new(Rc::new(ThreadedResolver)),
             signals: Signals::new(waker),

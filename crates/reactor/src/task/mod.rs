@@ -1,5 +1,6 @@
 //! Futures on the loop: tasks that share the thread with protocols.
 
+mod cooperator;
 mod defer_later;
 mod executor;
 mod filesystem_lock;
@@ -12,6 +13,7 @@ mod stream;
 mod thread_bound;
 mod timeout;
 
+pub use cooperator::{CooperativeTask, Cooperator, NotPaused, TaskFinished};
 pub(crate) use executor::Executor;
 pub use filesystem_lock::{AlreadyTryingToLock, DeferredFilesystemLock};
 pub use looping_call::{AlreadyLooping, LoopingCall};

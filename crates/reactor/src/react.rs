@@ -1,0 +1,157 @@
+//! A program as one function: `task.react`.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::process::{ExitCode, Termination};
+use std::rc::Rc;
+
+use ropewalk_proto::{Cancelled, Failure};
+
+use crate::interfaces::core::{Phase, RunOptions};
+use crate::reactor::Reactor;
+
+/// Runs `main` on the best reactor here until what it returns is ready, and says how the program should end.
+///
+/// `main` returns a future or a [`Deferred`](crate::Deferred); its output is anything that Rust's own `main` may return.
+/// When that is ready, the reactor is stopped in order.
+///
+/// | what happens | the status |
+/// |---|---|
+/// | `main` gives a value | the value's: 0 for `()` and `Ok(())` |
+/// | `main` gives an error, or panics | 1, and the error on standard error |
+/// | SIGINT or SIGTERM | 128 and the signal's number, as shells have it; `main` is dropped before the shutdown |
+/// | something else stops the reactor | 0; `main` is dropped before the shutdown |
+///
+/// ```
+/// use std::process::ExitCode;
+/// use std::time::Duration;
+///
+/// fn main() -> ExitCode {
+///     ropewalk::react(|reactor| async move {
+///         reactor.timeout(Duration::from_secs(1), reactor.sleep(Duration::from_millis(1))).await
+///     })
+/// }
+/// ```
+pub fn react<F>(main: impl FnOnce(Reactor) -> F) -> ExitCode
+where
+    F: Future<Output: Termination> + 'static,
+{
+    match Reactor::new() {
+        Ok(reactor) => react_on(&reactor, RunOptions::default(), main),
+        Err(error) => Err::<(), _>(error).report(),
+    }
+}
+
+/// As [`react`], on a reactor of your choice.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::RunOptions;
+/// use ropewalk::testing::MemoryReactor;
+///
+/// let net = MemoryReactor::new();
+/// let status = ropewalk::react_on(&net, RunOptions::default(), |reactor| {
+///     reactor.defer_later(Duration::from_secs(3600), |_| Err::<(), _>(std::fmt::Error))
+/// });
+/// assert_eq!(status, std::process::ExitCode::FAILURE);
+/// ```
+pub fn react_on<F>(reactor: &Reactor, options: RunOptions, main: impl FnOnce(Reactor) -> F) -> ExitCode
+where
+    F: Future<Output: Termination> + 'static,
+{
+    let outcome = Rc::new(RefCell::new(None));
+    let (result, handle) = (outcome.clone(), reactor.downgrade());
+    let task = reactor.spawn(main(reactor.clone()));
+    let end = task.cancel_handle();
+    task.add_both(move |output| {
+        *result.borrow_mut() = Some(output);
+        // Not when the shutdown is what ended it.
+        let _ = handle.upgrade().map(|inner| Reactor(inner).stop());
+    });
+    let trigger = reactor.add_system_event_trigger(Phase::Before, "shutdown", move |_| end.cancel());
+    let ran = reactor.run_with(options);
+    let _ = reactor.remove_system_event_trigger(&trigger);
+    if let Err(error) = ran {
+        return Err::<(), _>(error).report();
+    }
+    let output = outcome.take();
+    output.map_or(ExitCode::SUCCESS, |output| status(output, reactor.exit_signal()))
+}
+
+fn status(output: Result<impl Termination, Failure>, signal: Option<i32>) -> ExitCode {
+    match (output, signal) {
+        (Ok(output), _) => output.report(),
+        (Err(failure), Some(signal)) if failure.check::<Cancelled>() => {
+            ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))
+        }
+        (Err(failure), None) if failure.check::<Cancelled>() => ExitCode::SUCCESS,
+        (Err(failure), _) => Err::<(), _>(failure).report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use ropewalk_proto::{Deferred, succeed};
+
+    use super::*;
+    use crate::testing::MemoryReactor;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn react_in_memory<F>(main: impl FnOnce(Reactor) -> F) -> ExitCode
+    where
+        F: Future<Output: Termination> + 'static,
+    {
+        react_on(&MemoryReactor::new(), RunOptions::default(), main)
+    }
+
+    #[test]
+    fn the_status_is_that_of_mains_output() {
+        assert_eq!(react_in_memory(|reactor| reactor.sleep(SECOND)), ExitCode::SUCCESS);
+        assert_eq!(react_in_memory(|_| async { ExitCode::from(7) }), ExitCode::from(7));
+        assert_eq!(react_in_memory(|_| async { Err::<(), _>("no such file") }), ExitCode::FAILURE);
+        assert_eq!(react_in_memory(|_| async { panic!("in main") }), ExitCode::FAILURE);
+    }
+
+    #[test]
+    fn main_may_return_a_deferred() {
+        assert_eq!(react_in_memory(|_| succeed(())), ExitCode::SUCCESS);
+        assert_eq!(react_in_memory(|reactor| reactor.defer_later(SECOND, |_| ())), ExitCode::SUCCESS);
+        assert_eq!(react_in_memory(|_| ropewalk_proto::fail::<()>(std::fmt::Error)), ExitCode::FAILURE);
+    }
+
+    #[test]
+    fn a_reactor_that_something_else_stops_drops_main_before_its_shutdown() {
+        let (deferred, resolver) = Deferred::<()>::new();
+        let cancelled = Rc::new(Cell::new(false));
+        let seen = cancelled.clone();
+        let status = react_in_memory(move |reactor| {
+            reactor.add_system_event_trigger(Phase::During, "shutdown", move |_| seen.set(resolver.is_cancelled()));
+            reactor.call_later(SECOND, |reactor| reactor.stop().unwrap());
+            deferred
+        });
+        assert_eq!(status, ExitCode::SUCCESS);
+        assert!(cancelled.get());
+    }
+
+    #[test]
+    fn a_main_that_stops_the_reactor_itself_still_says_the_status() {
+        let status = react_in_memory(|reactor| async move {
+            reactor.stop().unwrap();
+            ExitCode::from(3)
+        });
+        assert_eq!(status, ExitCode::from(3));
+    }
+
+    #[test]
+    fn a_reactor_reacts_more_than_once() {
+        let net = MemoryReactor::new();
+        for number in 1..=3 {
+            let status = react_on(&net, RunOptions::default(), |_| async move { ExitCode::from(number) });
+            assert_eq!(status, ExitCode::from(number));
+        }
+    }
+}
