@@ -8,13 +8,40 @@ use std::os::fd::OwnedFd;
 
 use ropewalk_sys::providers;
 
-/// Has `call` fail with `errno` in this process from here on, seccomp(2).
-fn deny(call: libc::c_long, errno: i32) {
+/// Places in seccomp_data: the number of the system call, and the lower half of its second argument.
+const NUMBER: u32 = 0;
+const SECOND_ARGUMENT: u32 = if cfg!(target_endian = "little") { 24 } else { 28 };
+
+/// What io_uring_register is asked to do, linux/io_uring.h.
+const REGISTER_PROBE: u32 = 8;
+const REGISTER_ENABLE_RINGS: u32 = 12;
+const REGISTER_PBUF_RING: u32 = 22;
+
+/// A refusal of a system call, of all its forms or of those with that second argument: what io_uring_register is to do.
+#[derive(Clone, Copy)]
+struct Denial {
+    call: libc::c_long,
+    second_argument: Option<u32>,
+    errno: i32,
+}
+
+fn all_of(call: libc::c_long, errno: i32) -> Denial {
+    Denial { call, second_argument: None, errno }
+}
+
+fn registering(what: u32, errno: i32) -> Denial {
+    Denial { call: libc::SYS_io_uring_register, second_argument: Some(what), errno }
+}
+
+/// Has a call fail in this process from here on, seccomp(2).
+fn deny(Denial { call, second_argument, errno }: Denial) {
     let instruction = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+    let (place, value) = second_argument.map_or((NUMBER, call as u32), |value| (SECOND_ARGUMENT, value));
     let mut filter = [
-        // The number of the system call stands first in seccomp_data.
-        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, call as u32),
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, NUMBER),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 3, call as u32),
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, place),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, value),
         instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
         instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
@@ -27,13 +54,13 @@ fn deny(call: libc::c_long, errno: i32) {
     assert_eq!(outcome, 0);
 }
 
-/// What opening each provider says in a process that is denied `call`.
-fn outcomes_without(call: libc::c_long, errno: i32) -> String {
+/// What opening each provider says in a process with that denial.
+fn outcomes_with(denial: Denial) -> String {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     // SAFETY: under the test runner this is the process's only test, so no other thread holds a lock.
     match unsafe { libc::fork() } {
         0 => {
-            deny(call, errno);
+            deny(denial);
             report(writer);
             // SAFETY: ends the child without running the test runner's exit handlers.
             unsafe { libc::_exit(0) }
@@ -65,22 +92,33 @@ fn report(writer: OwnedFd) {
 fn a_sandbox_that_denies_io_uring_is_named_and_the_others_still_open() {
     let cases = [
         (
-            libc::SYS_io_uring_setup,
-            libc::EPERM,
-            "PermissionDenied: io_uring_setup: denied by kernel.io_uring_disabled or",
+            all_of(libc::SYS_io_uring_setup, libc::EPERM),
+            "PermissionDenied: io_uring_setup: denied by kernel.io_uring_disabled or by a sandbox",
         ),
         (
-            libc::SYS_io_uring_setup,
-            libc::ENOSYS,
+            all_of(libc::SYS_io_uring_setup, libc::ENOSYS),
             "Unsupported: io_uring_setup: this kernel has no io_uring, or a sandbox",
         ),
-        (libc::SYS_io_uring_setup, libc::ENOMEM, "OutOfMemory: io_uring_setup: not enough memory may be locked"),
-        (libc::SYS_io_uring_setup, libc::EINVAL, "InvalidInput: io_uring_setup: this kernel's io_uring is too old"),
-        (libc::SYS_io_uring_register, libc::EPERM, "PermissionDenied: io_uring_register: denied"),
-        (libc::SYS_io_uring_enter, libc::EPERM, "PermissionDenied: io_uring_enter: denied"),
+        (
+            all_of(libc::SYS_io_uring_setup, libc::ENOMEM),
+            "OutOfMemory: io_uring_setup: not enough memory may be locked",
+        ),
+        (
+            all_of(libc::SYS_io_uring_setup, libc::EINVAL),
+            "InvalidInput: io_uring_setup: this kernel's io_uring is too old",
+        ),
+        (all_of(libc::SYS_io_uring_register, libc::EPERM), "PermissionDenied: io_uring_register: denied"),
+        (registering(REGISTER_PROBE, libc::EPERM), "PermissionDenied: io_uring_register: denied"),
+        (registering(REGISTER_PBUF_RING, libc::EPERM), "PermissionDenied: io_uring_register: denied"),
+        (
+            registering(REGISTER_PBUF_RING, libc::ENOMEM),
+            "OutOfMemory: io_uring_register: not enough memory may be locked",
+        ),
+        (registering(REGISTER_ENABLE_RINGS, libc::EPERM), "PermissionDenied: io_uring_register: denied"),
+        (all_of(libc::SYS_io_uring_enter, libc::EPERM), "PermissionDenied: io_uring_enter: denied"),
     ];
-    for (call, errno, expected) in cases {
-        let outcomes = outcomes_without(call, errno);
+    for (denial, expected) in cases {
+        let outcomes = outcomes_with(denial);
         let uring = outcomes.lines().find(|line| line.starts_with("uring")).expect("a line for each");
         assert!(uring.starts_with(&format!("uring {expected}")), "{uring}");
         for other in ["epoll", "poll", "select"] {

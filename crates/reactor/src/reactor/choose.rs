@@ -16,7 +16,7 @@ impl Reactor {
     pub fn new() -> Result<Reactor> {
         match std::env::var(ENVIRONMENT) {
             Ok(name) if !name.is_empty() => Reactor::with(&name),
-            _ => best(),
+            _ => best(providers()),
         }
     }
 
@@ -57,20 +57,87 @@ pub fn reactors() -> Vec<ReactorInfo> {
         .collect()
 }
 
-fn best() -> Result<Reactor> {
-    let mut first_error = None;
-    for entry in providers() {
-        match open(entry) {
-            Ok(reactor) => return Ok(reactor),
-            Err(error) => {
-                tracing::debug!(reactor = entry.name, %error, "not available");
-                first_error.get_or_insert(error);
+/// The first of `entries` that opens. One line is logged when that is not the first of all.
+fn best(entries: &[Provider]) -> Result<Reactor> {
+    let mut refused: Option<(&str, Error)> = None;
+    for entry in entries {
+        match (open(entry), &refused) {
+            (Ok(reactor), None) => return Ok(reactor),
+            (Ok(reactor), Some((preferred, error))) => {
+                tracing::warn!(reactor = entry.name, preferred, %error, "falling back to another reactor");
+                return Ok(reactor);
             }
+            (Err(error), None) => refused = Some((entry.name, error)),
+            (Err(_), Some(_)) => {}
         }
     }
-    Err(first_error.unwrap_or_else(|| Error::NoSuchReactor("(any)".into(), "none on this system".into())))
+    let none = || Error::NoSuchReactor("(any)".into(), "none on this system".into());
+    Err(refused.map_or_else(none, |(_, error)| error))
 }
 
 fn open(entry: &Provider) -> Result<Reactor> {
     (entry.open)().map(Reactor::with_provider).map_err(Error::io("cannot open the event provider"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Level, Metadata, Subscriber};
+
+    use super::*;
+
+    const REFUSED: Provider =
+        Provider { name: "refused", description: "", open: || Err(io::ErrorKind::PermissionDenied.into()) };
+
+    /// The levels of what is logged.
+    #[derive(Clone, Default)]
+    struct Levels(Arc<Mutex<Vec<Level>>>);
+
+    impl Subscriber for Levels {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target().starts_with("ropewalk::reactor::choose")
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, event: &Event<'_>) {
+            self.0.lock().unwrap().push(*event.metadata().level());
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    fn choose_among(entries: &[Provider]) -> (Result<&'static str>, Vec<Level>) {
+        let levels = Levels::default();
+        let chosen = tracing::subscriber::with_default(levels.clone(), || best(entries));
+        let logged = levels.0.lock().unwrap().clone();
+        (chosen.map(|reactor| reactor.name()), logged)
+    }
+
+    #[test]
+    fn one_line_says_that_the_best_reactor_is_refused_and_another_one_taken() {
+        let works = providers()[0];
+        let (chosen, logged) = choose_among(&[REFUSED, REFUSED, works, REFUSED]);
+        assert_eq!((chosen.unwrap(), logged), (works.name, vec![Level::WARN]));
+        let (chosen, logged) = choose_among(&[works, REFUSED]);
+        assert_eq!((chosen.unwrap(), logged), (works.name, vec![]));
+    }
+
+    #[test]
+    fn where_nothing_opens_the_error_is_that_of_the_best() {
+        let absent = Provider { open: || Err(io::ErrorKind::Unsupported.into()), ..REFUSED };
+        let (chosen, _) = choose_among(&[REFUSED, absent]);
+        assert!(matches!(chosen, Err(Error::Io(_, error)) if error.kind() == io::ErrorKind::PermissionDenied));
+    }
 }

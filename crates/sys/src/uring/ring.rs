@@ -72,12 +72,16 @@ impl Ring {
         let io: IoUring =
             builder.build(ENTRIES.min(completions)).map_err(|error| explained("io_uring_setup", error))?;
         check_features(io.params())?;
-        check_operations(&io)?;
+        let probe = probe(&io)?;
+        check_operations(|code| probe.is_supported(code))?;
         let mut flags = EnterFlags::GETEVENTS;
         // Without it an idle loop counts as waiting for a disk.
         flags.set(EnterFlags::NO_IOWAIT, io.params().is_feature_no_iowait());
         let ring = Ring { io, setup, enabled: setup == Setup::Plain, queued: Vec::new(), flags, forks: forks() };
         ring.check_enter()?;
+        if setup == Setup::Deferred {
+            check_enable()?;
+        }
         Ok(ring)
     }
 
@@ -197,6 +201,21 @@ impl Ring {
     }
 }
 
+/// An instance is enabled by the thread that first waits, which is too late to hear that a sandbox denies it. It is asked about
+/// no instance at all, which the kernel answers with EBADF.
+fn check_enable() -> io::Result<()> {
+    // linux/io_uring.h
+    const REGISTER_ENABLE_RINGS: libc::c_uint = 12;
+    let nothing = std::ptr::null::<libc::c_void>();
+    // SAFETY: no memory is passed, and -2 is no descriptor; -1 means something of its own since Linux 6.13.
+    let outcome = unsafe { libc::syscall(libc::SYS_io_uring_register, -2, REGISTER_ENABLE_RINGS, nothing, 0) };
+    let error = io::Error::last_os_error();
+    if outcome < 0 && error.raw_os_error() != Some(libc::EBADF) {
+        return Err(explained("io_uring_register", error));
+    }
+    Ok(())
+}
+
 fn check_features(parameters: &Parameters) -> io::Result<()> {
     let features = [
         (parameters.is_feature_ext_arg(), "a timeout for each wait"),
@@ -209,19 +228,25 @@ fn check_features(parameters: &Parameters) -> io::Result<()> {
     }
 }
 
-fn check_operations(io: &IoUring) -> io::Result<()> {
+/// Every operation that this provider asks for.
+const OPERATIONS: [(u8, &str); 7] = [
+    (opcode::AcceptMulti::CODE, "ACCEPT"),
+    (opcode::AsyncCancel::CODE, "ASYNC_CANCEL"),
+    (opcode::LinkTimeout::CODE, "LINK_TIMEOUT"),
+    (opcode::Nop::CODE, "NOP"),
+    (opcode::PollAdd::CODE, "POLL_ADD"),
+    (opcode::RecvMulti::CODE, "RECV"),
+    (opcode::Send::CODE, "SEND"),
+];
+
+fn probe(io: &IoUring) -> io::Result<Probe> {
     let mut probe = Probe::new();
     io.submitter().register_probe(&mut probe).map_err(|error| explained("io_uring_register", error))?;
-    let operations = [
-        (opcode::AcceptMulti::CODE, "ACCEPT"),
-        (opcode::AsyncCancel::CODE, "ASYNC_CANCEL"),
-        (opcode::LinkTimeout::CODE, "LINK_TIMEOUT"),
-        (opcode::Nop::CODE, "NOP"),
-        (opcode::PollAdd::CODE, "POLL_ADD"),
-        (opcode::RecvMulti::CODE, "RECV"),
-        (opcode::Send::CODE, "SEND"),
-    ];
-    match operations.iter().find(|(code, _)| !probe.is_supported(*code)) {
+    Ok(probe)
+}
+
+fn check_operations(is_supported: impl Fn(u8) -> bool) -> io::Result<()> {
+    match OPERATIONS.iter().find(|(code, _)| !is_supported(*code)) {
         Some((_, name)) => Err(unsupported(&format!("this kernel's io_uring lacks the operation {name}"))),
         None => Ok(()),
     }
@@ -241,4 +266,20 @@ pub(super) fn explained(call: &str, error: io::Error) -> io::Error {
 
 fn unsupported(message: &str) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// LESSONS of others: a kernel that is older, or was built without some of it, is refused before anything depends on it.
+    #[test]
+    fn a_kernel_that_lacks_any_operation_is_refused_and_the_operation_named() {
+        for (missing, name) in OPERATIONS {
+            let error = check_operations(|code| code != missing).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+            assert!(error.to_string().ends_with(&format!("lacks the operation {name}")), "{error}");
+        }
+        check_operations(|_| true).unwrap();
+    }
 }
