@@ -311,6 +311,34 @@ specifications! {
         assert_eq!(server.received(), b"first first second");
     }
 
+    fn chunks_that_a_protocol_forwards_and_keeps_stay_as_they_were(subject: &Subject) {
+        // Protocol::chunk_received, of providers that lend what they received
+        const MESSAGE: usize = 2000;
+        let (reactor, kept) = (subject.reactor(), Rc::new(RefCell::new(Vec::new())));
+        let keeper = kept.clone();
+        let port = subject.listen(&reactor, move || Keeper(keeper.clone()));
+        let sent = noise(100 * MESSAGE, 3);
+        let (messages, answered) = (sent.clone(), Cell::new(0));
+        let client = Script::new()
+            .on_made({
+                let first = sent[..MESSAGE].to_vec();
+                move |transport| transport.write(&first)
+            })
+            .on_data(move |transport, data| {
+                answered.set(answered.get() + data.len());
+                match answered.get() {
+                    all if all == messages.len() => transport.lose_connection(),
+                    whole if whole % MESSAGE == 0 => transport.write(&messages[whole..whole + MESSAGE]),
+                    _ => {}
+                }
+            })
+            .stop_when_lost();
+        subject.connect(&reactor, &port, client.factory());
+        run(&reactor);
+        assert_same_bytes(&client.received(), &sent);
+        assert_same_bytes(&kept.borrow().concat(), &sent);
+    }
+
     fn a_connection_that_never_rests_starves_neither_another_nor_delayed_calls(subject: &Subject) {
         // DESIGN section 5: a bounded amount of work for each source in each turn. The flood ends with the test.
         let (reactor, flooded) = (subject.reactor(), Rc::new(Cell::new(0_usize)));
@@ -353,6 +381,20 @@ struct Drain(Rc<Cell<usize>>);
 impl ropewalk::Protocol for Drain {
     fn data_received(&mut self, _transport: &Transport, data: &[u8]) {
         self.0.set(self.0.get() + data.len());
+    }
+}
+
+/// Sends everything back, and keeps it.
+struct Keeper(Rc<RefCell<Vec<Bytes>>>);
+
+impl ropewalk::Protocol for Keeper {
+    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+        self.chunk_received(transport, Bytes::copy_from_slice(data));
+    }
+
+    fn chunk_received(&mut self, transport: &Transport, chunk: Bytes) {
+        self.0.borrow_mut().push(chunk.clone());
+        transport.write_bytes(chunk);
     }
 }
 

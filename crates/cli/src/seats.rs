@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use ropewalk::{Address, Error, Factory, Port, Protocol, Transport};
+use ropewalk::{Address, Bytes, Error, Factory, Port, Protocol, Transport};
 
 /// How many connections there are, and who accepts more.
 #[derive(Default)]
@@ -87,6 +87,10 @@ impl Protocol for Seated {
 
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
         self.protocol.data_received(transport, data);
+    }
+
+    fn chunk_received(&mut self, transport: &Transport, chunk: Bytes) {
+        self.protocol.chunk_received(transport, chunk);
     }
 
     fn read_connection_lost(&mut self, transport: &Transport) {

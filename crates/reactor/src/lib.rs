@@ -38,6 +38,7 @@ pub mod task;
 pub mod testing;
 pub mod transports;
 
+pub use bytes::Bytes;
 pub use error::{Error, Result};
 pub use interfaces::core::{Phase, RunOptions, TriggerId};
 pub use interfaces::fd_set::Descriptor;

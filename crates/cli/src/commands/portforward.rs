@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use ropewalk::endpoints::{StreamClientEndpoint, client_from_string};
 use ropewalk::proto::CancelHandle;
-use ropewalk::{Address, Error, Factory, Failure, Protocol, Reactor, Transport};
+use ropewalk::{Address, Bytes, Error, Factory, Failure, Protocol, Reactor, Transport};
 
 use crate::arguments::Portforward;
 use crate::idle::{self, IdleTimer};
@@ -91,9 +91,9 @@ impl Pair {
         }
     }
 
-    fn forward(&self, to: &RefCell<Option<Transport>>, data: &[u8]) {
+    fn forward(&self, to: &RefCell<Option<Transport>>, write: impl FnOnce(&Transport)) {
         if let Some(to) = &*to.borrow() {
-            to.write(data);
+            write(to);
         }
         self.idle.borrow().touch();
     }
@@ -139,7 +139,11 @@ impl Protocol for Client {
     }
 
     fn data_received(&mut self, _transport: &Transport, data: &[u8]) {
-        self.pair.forward(&self.pair.target, data);
+        self.pair.forward(&self.pair.target, |target| target.write(data));
+    }
+
+    fn chunk_received(&mut self, _transport: &Transport, chunk: Bytes) {
+        self.pair.forward(&self.pair.target, |target| target.write_bytes(chunk));
     }
 
     fn read_connection_lost(&mut self, _transport: &Transport) {
@@ -184,7 +188,11 @@ impl Protocol for TargetSide {
     }
 
     fn data_received(&mut self, _transport: &Transport, data: &[u8]) {
-        self.0.forward(&self.0.client, data);
+        self.0.forward(&self.0.client, |client| client.write(data));
+    }
+
+    fn chunk_received(&mut self, _transport: &Transport, chunk: Bytes) {
+        self.0.forward(&self.0.client, |client| client.write_bytes(chunk));
     }
 
     fn read_connection_lost(&mut self, _transport: &Transport) {

@@ -10,6 +10,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use ropewalk_proto::{Address, Deferred, Resolver};
 
 use crate::error::{Error, Result};
@@ -105,6 +106,10 @@ impl Protocol for Attempted {
 
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
         self.inner.data_received(transport, data);
+    }
+
+    fn chunk_received(&mut self, transport: &Transport, chunk: Bytes) {
+        self.inner.chunk_received(transport, chunk);
     }
 
     fn read_connection_lost(&mut self, transport: &Transport) {

@@ -10,12 +10,14 @@ pub use factory::{ClientFactory, Factory};
 pub use file_sender::FileSender;
 pub use reconnecting::ReconnectingClientFactory;
 
+use bytes::Bytes;
+
 use crate::error::Error;
 use crate::transports::Transport;
 
 /// The behaviour of one connection: IProtocol and IHalfCloseableProtocol.
 ///
-/// Callbacks come in this order: `connection_made` once, `data_received` any number of times, at most one
+/// Callbacks come in this order: `connection_made` once, `data_received` or `chunk_received` any number of times, at most one
 /// `read_connection_lost` and `write_connection_lost`, and `connection_lost` exactly once and last. All run on the
 /// reactor's thread, and none while another callback of the same protocol is on the stack. A callback that panics is
 /// logged with [`log_prefix`](Protocol::log_prefix) and ends its connection with [`Error::Panicked`]; the loop lives.
@@ -40,6 +42,31 @@ pub trait Protocol {
     /// Bytes have arrived: at least one, and never more than 64 KiB at once. Where one call ends and the next begins
     /// says nothing about how they were sent.
     fn data_received(&mut self, transport: &Transport, data: &[u8]);
+
+    /// Bytes have arrived that the provider holds in memory of its own and lends: they come here instead of to
+    /// [`data_received`](Protocol::data_received), which is what is called by default. Nothing is copied; who forwards them
+    /// ([`write_bytes`](Transport::write_bytes)) or keeps them overrides both. A provider whose chunks are kept lends fewer
+    /// and copies more; it never waits for one.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    ///
+    /// /// Sends everything on to another connection.
+    /// struct Forward(Transport);
+    ///
+    /// impl Protocol for Forward {
+    ///     fn data_received(&mut self, _: &Transport, data: &[u8]) {
+    ///         self.0.write(data);
+    ///     }
+    ///
+    ///     fn chunk_received(&mut self, _: &Transport, chunk: ropewalk::Bytes) {
+    ///         self.0.write_bytes(chunk);
+    ///     }
+    /// }
+    /// ```
+    fn chunk_received(&mut self, transport: &Transport, chunk: Bytes) {
+        self.data_received(transport, &chunk);
+    }
 
     /// The other side will send no more, and may still read. By default what is queued is sent and the connection is
     /// closed; a protocol that wants to go on sending overrides this.
@@ -70,6 +97,10 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
 
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
         (**self).data_received(transport, data);
+    }
+
+    fn chunk_received(&mut self, transport: &Transport, chunk: Bytes) {
+        (**self).chunk_received(transport, chunk);
     }
 
     fn read_connection_lost(&mut self, transport: &Transport) {

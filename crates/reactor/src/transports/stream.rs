@@ -178,7 +178,8 @@ impl Stream {
                 Ok(Received::Lent(chunk)) => {
                     bytes += chunk.len();
                     self.tell_received(chunk.len());
-                    self.deliver(inner, transport, &chunk);
+                    transport.0.with_protocol(inner, |protocol| protocol.chunk_received(transport, chunk));
+                    self.settle(inner);
                 }
                 Ok(Received::Empty) => return,
                 Ok(Received::Eof) => return self.end_of_file(inner, transport),

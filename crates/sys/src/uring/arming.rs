@@ -110,6 +110,7 @@ impl Uring {
         if !std::mem::take(&mut self.ran_dry) {
             return;
         }
+        self.buffers.reclaim();
         if !self.buffers.are_scattered() {
             tracing::debug!("the receive buffers ran dry under bulk; those who found none are polled");
         } else if self.buffers.grow() {

@@ -1,22 +1,24 @@
 //! The buffers that the kernel receives into.
 //!
 //! ```text
-//!   in the ring ---- a receive completes ----> in a connection's chain
-//!        ^                                              |
-//!        +---- its bytes have been taken or moved ------+
+//!   in the ring ---- a receive completes ----> in a connection's chain -- lend --> with whoever keeps the chunk
+//!        ^                                              |                                  |
+//!        +---- its bytes have been taken or moved ------+                                  |
+//!        +---- reclaim <---- among the returned ones <---- dropped, in whatever thread ----+
 //! ```
 //!
 //! The kernel takes buffers from the ring in the order in which they were put there. Few buffers go round faster and stay
 //! in the cache, so the ring begins small and grows when it ran dry. Memory for all of them is one allocation whose pages
-//! exist once they are used.
+//! exist once they are used, and which lives until the last chunk that was lent from it is dropped.
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::VecDeque;
 use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use io_uring::types::BufRingEntry;
 
 use super::ring::{Ring, explained};
@@ -37,21 +39,52 @@ const NONE: u16 = u16::MAX;
 
 const PAGE: usize = 4096;
 
+/// Less is copied: that costs no more than lending does.
+const LEND_FROM: usize = 1024;
+
+/// Which part of the buffers may be lent at the same time. Who keeps what was lent must not starve the ring.
+const LENT_PART: u16 = 4;
+
 pub(super) struct Buffers {
     places: NonNull<BufRingEntry>,
-    memory: NonNull<u8>,
+    memory: Arc<Memory>,
     tail: u16,
     count: u16,
     slots: Vec<Slot>,
     /// How many chains hold a buffer, and how many buffers they hold.
     chains: u16,
     chained: u16,
+    /// How many are lent, as far as is known.
+    lent: u16,
     /// The kernel may still use the memory.
     immortal: bool,
 }
 
-// SAFETY: both allocations belong to this value alone, and whoever shares them is the kernel, which does not care for threads.
+// SAFETY: the places belong to this value alone, and whoever shares them is the kernel, which does not care for threads.
 unsafe impl Send for Buffers {}
+
+/// The bytes of all buffers.
+struct Memory {
+    start: NonNull<u8>,
+    /// Buffers that were lent and are not needed any more.
+    returned: Mutex<Vec<u16>>,
+    /// Whether there are any: looked at in each turn.
+    some_returned: AtomicBool,
+}
+
+// SAFETY: the allocation belongs to this value alone. A buffer is read by one holder, a chain or a `Lent`, or written by the
+// kernel while it is in the ring; it never is in two of those places.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+/// What a chunk that was lent keeps alive.
+struct Lent {
+    memory: Arc<Memory>,
+    id: u16,
+    begin: u16,
+    end: u16,
+}
 
 /// What a filled buffer holds, and which one follows it in its chain.
 #[derive(Clone, Copy)]
@@ -91,12 +124,17 @@ impl Buffers {
     pub(super) fn new(ring: &Ring) -> io::Result<Buffers> {
         let mut buffers = Buffers {
             places: allocate(places_layout(), alloc_zeroed).cast(),
-            memory: allocate(memory_layout(), alloc),
+            memory: Arc::new(Memory {
+                start: allocate(memory_layout(), alloc),
+                returned: Mutex::default(),
+                some_returned: AtomicBool::new(false),
+            }),
             tail: 0,
             count: 0,
             slots: Vec::new(),
             chains: 0,
             chained: 0,
+            lent: 0,
             immortal: false,
         };
         let address = buffers.places.as_ptr() as u64;
@@ -121,6 +159,43 @@ impl Buffers {
     /// Whether the filled buffers belong to many connections, and not many to a few.
     pub(super) fn are_scattered(&self) -> bool {
         self.chained < 2 * self.chains
+    }
+
+    /// How many are lent or were not reclaimed yet.
+    #[cfg(test)]
+    pub(super) fn lent(&self) -> u16 {
+        self.lent
+    }
+
+    /// Lends the bytes of a chain that is one buffer with much in it. `None` where a copy is better: of many buffers, which
+    /// become one delivery, of few bytes, and when much is lent already.
+    pub(super) fn lend(&mut self, chain: &mut Chain) -> Option<Bytes> {
+        if chain.buffers != 1 || self.lent >= self.count / LENT_PART {
+            return None;
+        }
+        let id = chain.first;
+        let Slot { begin, end, .. } = self.slots[usize::from(id)];
+        if usize::from(end - begin) < LEND_FROM {
+            return None;
+        }
+        *chain = Chain::default();
+        self.chains -= 1;
+        self.chained -= 1;
+        self.lent += 1;
+        Some(Bytes::from_owner(Lent { memory: self.memory.clone(), id, begin, end }))
+    }
+
+    /// Puts into the ring what was lent and is not needed any more.
+    pub(super) fn reclaim(&mut self) {
+        if !self.memory.some_returned.load(Ordering::Acquire) {
+            return;
+        }
+        let mut returned = self.memory.take_returned();
+        for id in returned.drain(..) {
+            self.lent -= 1;
+            self.give_back(id);
+        }
+        self.memory.keep_for_returns(returned);
     }
 
     /// The memory outlives this value, because the kernel may still use it.
@@ -232,27 +307,74 @@ impl Buffers {
 
     fn bytes(&self, id: u16) -> &[u8] {
         let slot = self.slots[usize::from(id)];
-        let begin = self.address(id).wrapping_add(usize::from(slot.begin));
-        // SAFETY: the buffer is not in the ring, so the kernel does not write to it; it wrote the first `end` bytes, and
-        // `end` is at most BYTES.
-        unsafe { std::slice::from_raw_parts(begin, usize::from(slot.end - slot.begin)) }
+        // SAFETY: the buffer is in a chain and not in the ring; the kernel wrote its first `end` bytes, and `end` is at most
+        // BYTES.
+        unsafe { self.memory.bytes(id, slot.begin, slot.end) }
     }
 
     fn address(&self, id: u16) -> *mut u8 {
+        self.memory.address(id)
+    }
+}
+
+impl Memory {
+    fn address(&self, id: u16) -> *mut u8 {
         debug_assert!(id < MOST);
-        self.memory.as_ptr().wrapping_add(usize::from(id) * BYTES)
+        self.start.as_ptr().wrapping_add(usize::from(id) * BYTES)
+    }
+
+    /// # Safety
+    /// The buffer is not in the ring for as long as the bytes are borrowed, and the kernel wrote its first `end` bytes.
+    unsafe fn bytes(&self, id: u16, begin: u16, end: u16) -> &[u8] {
+        let first = self.address(id).wrapping_add(usize::from(begin));
+        // SAFETY: the caller says that they are initialised and that nobody writes to them.
+        unsafe { std::slice::from_raw_parts(first, usize::from(end - begin)) }
+    }
+
+    fn take_returned(&self) -> Vec<u16> {
+        let mut returned = self.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        self.some_returned.store(false, Ordering::Release);
+        std::mem::take(&mut *returned)
+    }
+
+    /// Memory for the next ones, so that a turn does not allocate.
+    fn keep_for_returns(&self, empty: Vec<u16>) {
+        let mut returned = self.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        if returned.is_empty() {
+            *returned = empty;
+        }
+    }
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: the buffer is in no chain, and does not go into the ring before this value is dropped.
+        unsafe { self.memory.bytes(self.id, self.begin, self.end) }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.memory.returned.lock().unwrap_or_else(PoisonError::into_inner).push(self.id);
+        self.memory.some_returned.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: it was allocated with this layout, no chunk that was lent is left, and the provider drops its part only when
+        // no receive is under way.
+        unsafe { dealloc(self.start.as_ptr(), memory_layout()) };
     }
 }
 
 impl Drop for Buffers {
     fn drop(&mut self) {
         if self.immortal {
-            return;
+            return std::mem::forget(self.memory.clone());
         }
         // SAFETY: it was allocated with this layout, and the ring that the kernel found it by is closed.
         unsafe { dealloc(self.places.as_ptr().cast(), places_layout()) };
-        // SAFETY: as above; the provider drops this only when no receive is under way.
-        unsafe { dealloc(self.memory.as_ptr(), memory_layout()) };
     }
 }
 

@@ -9,8 +9,8 @@
 //!   wait        --> one io_uring_enter: submits everything, waits, and has the kernel make completions
 //! ```
 //!
-//! What arrived is copied into the caller's buffer, not lent: a small ring of buffers that is emptied at once stays in
-//! the cache. A connection that nobody reads holds no buffer of the ring.
+//! What arrived is copied into the caller's buffer when it is little, or much, and else lent: a small ring of buffers that
+//! is emptied at once stays in the cache. A connection that nobody reads holds no buffer of the ring.
 //!
 //! The rules that keep it sound:
 //! - an operation has a slot until its last completion (`operation.rs`); a cancel frees nothing;
@@ -378,6 +378,11 @@ impl EventProvider for Uring {
 
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
         let connection = self.sources.get_mut(key).ok_or_else(stale)?.as_connection()?;
+        if connection.held.is_empty() {
+            if let Some(chunk) = self.buffers.lend(&mut connection.chain) {
+                return Ok(Received::Lent(chunk));
+            }
+        }
         let mut count = connection.take_held(scratch);
         count += self.buffers.take(&mut connection.chain, &mut scratch[count..]);
         if count > 0 {
@@ -504,6 +509,7 @@ impl EventProvider for Uring {
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
         events.clear();
+        self.buffers.reclaim();
         self.cancel_unwanted();
         self.poll_bell();
         let found = self.look_again() || self.rung;

@@ -46,8 +46,12 @@ fn connection(provider: &mut Uring) -> (Key, UnixStream) {
 fn take(provider: &mut Uring, key: Key, scratch: &mut [u8]) -> usize {
     match provider.receive(key, scratch).unwrap() {
         Received::Filled(count) | Received::Drained(count) => count,
+        Received::Lent(chunk) => {
+            scratch[..chunk.len()].copy_from_slice(&chunk);
+            chunk.len()
+        }
         Received::Empty => 0,
-        other => panic!("{other:?}"),
+        Received::Eof => panic!("the stream has ended"),
     }
 }
 
@@ -61,7 +65,7 @@ fn buffers_in_ring(provider: &mut Uring) -> usize {
             _ => 0,
         })
         .sum();
-    usize::from(provider.buffers.count()) - held
+    usize::from(provider.buffers.count()) - held - usize::from(provider.buffers.lent())
 }
 
 /// LESSONS of others: a completion of an operation whose source is gone only gives its buffer back.
@@ -212,12 +216,85 @@ fn a_connection_with_much_to_read_is_polled_and_one_with_little_is_not_and_no_by
 fn take_or_end(provider: &mut Uring, key: Key, scratch: &mut [u8]) -> usize {
     match provider.receive(key, scratch).unwrap() {
         Received::Filled(count) | Received::Drained(count) => count,
+        Received::Lent(chunk) => {
+            scratch[..chunk.len()].copy_from_slice(&chunk);
+            chunk.len()
+        }
         Received::Empty => 0,
         Received::Eof => {
             provider.set_reading(key, false).unwrap();
             0
         }
-        Received::Lent(bytes) => panic!("{bytes:?}"),
+    }
+}
+
+/// What a connection is lent for that message of its peer's; `None` when it was copied.
+fn lent(provider: &mut Uring, key: Key, peer: &mut UnixStream, message: &[u8]) -> Option<bytes::Bytes> {
+    peer.write_all(message).unwrap();
+    assert_eq!(wait(provider, PATIENCE), [Event { key, ready: Ready::READ }]);
+    let mut scratch = vec![0; message.len()];
+    match provider.receive(key, &mut scratch).unwrap() {
+        Received::Lent(chunk) => {
+            assert_eq!(chunk, message);
+            Some(chunk)
+        }
+        Received::Drained(count) => {
+            assert_eq!(scratch[..count], *message);
+            None
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_message_that_fits_into_one_buffer_is_lent_and_the_buffer_comes_back_when_the_chunk_is_dropped() {
+    let mut provider = provider();
+    let (key, mut peer) = connection(&mut provider);
+    assert_eq!(wait(&mut provider, Duration::ZERO), []);
+    let count = usize::from(provider.buffers.count());
+    for round in 0..3 * count {
+        let chunk = lent(&mut provider, key, &mut peer, &[round as u8; 2000]).expect("nobody keeps any");
+        assert_eq!(buffers_in_ring(&mut provider), count - 1);
+        // The last handle is dropped in another thread.
+        thread::spawn(move || drop(chunk.slice(1..))).join().unwrap();
+        assert_eq!(wait(&mut provider, Duration::ZERO), []);
+        assert_eq!(buffers_in_ring(&mut provider), count);
+    }
+    assert!(lent(&mut provider, key, &mut peer, b"little").is_none());
+}
+
+/// Or one forwarder with a slow target would stall every other connection.
+#[test]
+fn chunks_that_are_kept_do_not_starve_the_ring_and_stay_as_they_are() {
+    let mut provider = provider();
+    let (key, mut peer) = connection(&mut provider);
+    assert_eq!(wait(&mut provider, Duration::ZERO), []);
+    let mut kept = Vec::new();
+    for round in 0..200u8 {
+        kept.extend(lent(&mut provider, key, &mut peer, &[round; 2000]));
+    }
+    assert!((1..=usize::from(provider.buffers.count()) / 4).contains(&kept.len()), "{} of 200 were lent", kept.len());
+    assert!(kept.iter().zip(0..).all(|(chunk, round)| *chunk == [round; 2000][..]), "somebody wrote to what was lent");
+    kept.truncate(1);
+    assert_eq!(wait(&mut provider, Duration::ZERO), []);
+    assert!(lent(&mut provider, key, &mut peer, &[1; 2000]).is_some(), "there are some to lend again");
+    drop(provider);
+    assert_eq!(kept[0], [0; 2000][..], "it outlives the provider");
+}
+
+/// The new ring has buffers of its own: what the old one lent is none of them.
+#[test]
+fn a_chunk_survives_the_change_to_another_ring_and_its_buffer_does_not_enter_that() {
+    let mut provider = provider();
+    let (key, mut peer) = connection(&mut provider);
+    assert_eq!(wait(&mut provider, Duration::ZERO), []);
+    let chunk = lent(&mut provider, key, &mut peer, &[7; 2000]).unwrap();
+    provider.foreign().unwrap();
+    assert_eq!(chunk, [7; 2000][..]);
+    drop(chunk);
+    provider.source_mut(key).unwrap().as_connection().unwrap().pace = source::Pace::Calm;
+    for round in 0..100u8 {
+        lent(&mut provider, key, &mut peer, &[round; 2000]);
     }
 }
 
@@ -566,6 +643,7 @@ fn the_end_of_a_unix_stream_is_seen_behind_any_number_of_bytes() {
                 for _ in events {
                     match provider.receive(key, &mut scratch).unwrap() {
                         Received::Filled(count) | Received::Drained(count) => received += count,
+                        Received::Lent(chunk) => received += chunk.len(),
                         Received::Eof => return true,
                         _ => {}
                     }

@@ -48,3 +48,48 @@ macro_rules! forward_client_factory {
 }
 
 use {forward_client_factory, forward_factory};
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::protocols::Protocol;
+    use crate::testing::{Faults, MemoryReactor};
+    use crate::transports::Transport;
+
+    /// Counts what came as slices, and as chunks.
+    struct Counter(Rc<Cell<(usize, usize)>>);
+
+    impl Protocol for Counter {
+        fn data_received(&mut self, _transport: &Transport, data: &[u8]) {
+            let (copied, lent) = self.0.get();
+            self.0.set((copied + data.len(), lent));
+        }
+
+        fn chunk_received(&mut self, _transport: &Transport, chunk: Bytes) {
+            let (copied, lent) = self.0.get();
+            self.0.set((copied, lent + chunk.len()));
+        }
+    }
+
+    #[test]
+    fn what_the_provider_lends_passes_all_policies_without_a_copy() {
+        let net = MemoryReactor::seeded(1).with_faults(Faults::none().short_reads().lent_reads());
+        let received = Rc::new(Cell::default());
+        let count = received.clone();
+        let limited = LimitTotalConnectionsFactory::new(move || Counter(count.clone()), 10);
+        let minute = Duration::from_secs(60);
+        let policies = TimeoutFactory::new(ThrottlingFactory::new(LimitConnectionsByPeer::new(limited, 10)), minute);
+        net.listen_tcp("10.0.0.1:80", policies).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        client.write(&[1; 5000]);
+        net.advance(Duration::from_secs(1));
+        let (copied, lent) = received.get();
+        assert!(lent > 0 && copied + lent == 5000, "{copied} copied, {lent} lent");
+    }
+}

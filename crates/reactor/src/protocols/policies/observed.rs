@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use crate::error::Error;
 use crate::protocols::Protocol;
 use crate::transports::{Observer, Transport};
@@ -28,6 +30,10 @@ impl<O: FnOnce(&Transport) -> Rc<dyn Observer>> Protocol for Observed<O> {
 
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
         self.inner.data_received(transport, data);
+    }
+
+    fn chunk_received(&mut self, transport: &Transport, chunk: Bytes) {
+        self.inner.chunk_received(transport, chunk);
     }
 
     fn read_connection_lost(&mut self, transport: &Transport) {

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use ropewalk_proto::Address;
 
 use super::{forward_client_factory, forward_factory};
@@ -58,6 +59,10 @@ impl Protocol for TimeoutProtocol {
 
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
         self.inner.data_received(transport, data);
+    }
+
+    fn chunk_received(&mut self, transport: &Transport, chunk: Bytes) {
+        self.inner.chunk_received(transport, chunk);
     }
 
     fn read_connection_lost(&mut self, transport: &Transport) {
