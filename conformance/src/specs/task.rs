@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use ropewalk::proto::{Cancelled, Deferred};
-use ropewalk::task::{AddTimeout, AsyncStream, StreamFactory};
+use ropewalk::task::{AddTimeout, AsyncStream, LoopingCall, StreamFactory, channel, yield_now};
 use ropewalk::{Failure, Phase, Reactor};
 
 use crate::script::{Log, Script, stop};
@@ -21,19 +21,6 @@ const MOMENT: Duration = Duration::from_millis(1);
 
 fn turn(reactor: &Reactor) {
     reactor.iterate(Some(Duration::ZERO)).unwrap();
-}
-
-/// Ready the second time; wakes at once.
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Spawns, and lets the task go its way.
@@ -552,5 +539,73 @@ specifications! {
         });
         run(&reactor);
         assert_eq!((cost.get(), polls.get()), (Some(1), 2 * TASKS));
+    }
+
+    fn a_future_that_is_late_is_dropped_and_one_in_time_is_not(subject: &Subject) {
+        // Reactor::timeout, as asyncio.timeout; the time is the provider's.
+        let (reactor, log, token) = (subject.reactor(), Log::new(), Rc::new(()));
+        let (handle, seen, held) = (reactor.clone(), log.clone(), token.clone());
+        spawn(&reactor, async move {
+            let in_time = handle.timeout(Duration::from_secs(60), handle.sleep(MOMENT)).await;
+            seen.add(format!("{:?}", in_time.is_ok()));
+            let late = handle.timeout(20 * MOMENT, async move {
+                std::future::pending::<()>().await;
+                drop(held);
+            });
+            seen.add(late.await.unwrap_err().to_string());
+            stop(&handle);
+        });
+        run(&reactor);
+        log.expect(&["true", "timed out after 20ms"]);
+        assert_eq!(Rc::strong_count(&token), 1);
+        assert!(reactor.get_delayed_calls().is_empty());
+    }
+
+    fn a_channel_carries_values_from_connections_to_a_task_with_back_pressure(subject: &Subject) {
+        // task::channel: one place, so each connection waits for the task that receives.
+        const CONNECTIONS: usize = 20;
+        let (reactor, (sender, mut receiver)) = (subject.reactor(), channel(1));
+        for _ in 0..CONNECTIONS {
+            let sender = sender.clone();
+            connect(&reactor, Script::new().on_made(|transport| transport.write(b"x")), move |mut stream, _| {
+                let sender = sender.clone();
+                async move {
+                    let count = stream.read(&mut [0; 10]).await.unwrap();
+                    sender.send(count).await.unwrap();
+                }
+            });
+        }
+        let (ends, total) = (reactor.clone(), Rc::new(Cell::new(0)));
+        let sum = total.clone();
+        spawn(&reactor, async move {
+            while sum.get() < CONNECTIONS {
+                assert!(receiver.len() <= 1);
+                sum.set(sum.get() + receiver.recv().await.unwrap());
+                yield_now().await;
+            }
+            stop(&ends);
+        });
+        run(&reactor);
+        assert_eq!(total.get(), CONNECTIONS);
+    }
+
+    fn a_looping_call_is_never_early_and_is_told_of_every_tick(subject: &Subject) {
+        // LoopingCall.withCount: the calls' counts add up to the ticks that have passed, however late the loop is.
+        let (reactor, total, calls) = (subject.reactor(), Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let (began, sum, count) = (reactor.now(), total.clone(), calls.clone());
+        let looping = LoopingCall::with_count(&reactor, move |looping, ticks| {
+            sum.set(sum.get() + ticks);
+            count.set(count.get() + 1);
+            let passed = looping.reactor().now().since(began).as_nanos() / MOMENT.as_nanos() + 1;
+            assert!(ticks > 0 && u128::from(sum.get()) <= passed, "{} ticks of {passed}", sum.get());
+            if count.get() == 20 {
+                looping.stop();
+            }
+        });
+        let ends = reactor.clone();
+        looping.start(MOMENT).add_callback(move |()| stop(&ends));
+        run(&reactor);
+        assert_eq!(calls.get(), 20);
+        assert!(total.get() >= 20);
     }
 }

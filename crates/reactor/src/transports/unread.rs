@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Transport;
-use super::flags::Flags;
 use super::stream::Stream;
 use crate::reactor::{Inner, Reactor};
 
@@ -33,29 +32,32 @@ impl Stream {
             return;
         }
         self.rare(|rare| rare.unread.splice(..0, bytes.iter().copied()).for_each(drop));
-        self.mark(Flags::UNREAD, true);
+        self.update(|flags| flags.unread = true);
         if let Some(inner) = self.reactor.upgrade() {
             self.settle_soon(&inner);
         }
     }
 
     pub(super) fn take_unread(&self) -> Option<Vec<u8>> {
-        if !self.has(Flags::UNREAD) {
+        if !self.flags.get().unread {
             return None;
         }
-        self.mark(Flags::UNREAD, false);
+        self.update(|flags| flags.unread = false);
         Some(self.rare(|rare| std::mem::take(&mut rare.unread)))
     }
 
     /// Has what was given back delivered in the next turn; not in this stack, where the protocol may be out.
-    pub(super) fn deliver_unread_soon(self: &Rc<Stream>, inner: &Rc<Inner>) {
-        if !self.has(Flags::UNREAD) {
+    pub(super) fn deliver_unread_soon(&self, inner: &Rc<Inner>) {
+        if !self.flags.get().unread {
             return;
         }
-        let transport = Transport(self.clone());
+        let Some(stream) = self.itself(inner) else { return };
         Reactor(inner.clone()).call_later(Duration::ZERO, move |reactor| {
+            let transport = Transport(stream);
             if transport.0.reads() {
-                transport.0.deliver_unread(&reactor.0, &transport);
+                if let Some(bytes) = transport.0.take_unread() {
+                    transport.0.deliver(&reactor.0, &transport, &bytes);
+                }
             }
         });
     }

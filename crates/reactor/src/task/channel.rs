@@ -1,0 +1,440 @@
+//! Values from task to task on one loop: bounded and unbounded channels.
+//!
+//! Nothing here crosses threads, so nothing is locked; from other threads, `call_from_thread` sends.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::error::Error;
+use std::fmt;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use ropewalk_proto::{DeferredSemaphore, Permit};
+
+/// A channel that holds at most `capacity` values: who sends more waits until one was received.
+///
+/// # Panics
+/// When `capacity` is 0.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::task::channel;
+/// use ropewalk::testing::Clock;
+///
+/// let clock = Clock::new();
+/// let (sender, mut receiver) = channel(1);
+/// drop(clock.spawn(async move {
+///     for number in 1..=3 {
+///         sender.send(number).await.expect("somebody receives");
+///     }
+/// }));
+/// let sum = clock.spawn(async move {
+///     let mut sum = 0;
+///     while let Some(number) = receiver.recv().await {
+///         sum += number;
+///     }
+///     sum
+/// });
+/// clock.advance(Duration::from_secs(1));
+/// assert_eq!(sum.try_result().unwrap().unwrap(), 6);
+/// ```
+pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+    let room = DeferredSemaphore::new(capacity);
+    let channel = Rc::new(Channel::new());
+    (Sender { end: SendingEnd::new(&channel), room }, Receiver(channel))
+}
+
+/// A channel without a bound: for values whose number is bounded elsewhere, not for what a peer sends.
+///
+/// ```
+/// use ropewalk::task::unbounded_channel;
+///
+/// let (sender, mut receiver) = unbounded_channel();
+/// sender.send("rope")?;
+/// assert_eq!(receiver.try_recv(), Ok("rope"));
+/// # Ok::<(), ropewalk::task::SendError<&str>>(())
+/// ```
+pub fn unbounded_channel<T>() -> (UnboundedSender<T>, Receiver<T>) {
+    let channel = Rc::new(Channel::new());
+    (UnboundedSender(SendingEnd::new(&channel)), Receiver(channel))
+}
+
+struct Channel<T> {
+    /// Each with its place in the bound, which is free when it was received.
+    values: RefCell<VecDeque<(T, Option<Permit>)>>,
+    senders: Cell<usize>,
+    receiver_is_gone: Cell<bool>,
+    receiver: Cell<Option<Waker>>,
+}
+
+impl<T> Channel<T> {
+    fn new() -> Channel<T> {
+        Channel {
+            values: RefCell::default(),
+            senders: Cell::new(0),
+            receiver_is_gone: Cell::new(false),
+            receiver: Cell::new(None),
+        }
+    }
+
+    fn put(&self, value: T, place: Option<Permit>) -> Result<(), SendError<T>> {
+        if self.receiver_is_gone.get() {
+            return Err(SendError(value));
+        }
+        self.values.borrow_mut().push_back((value, place));
+        self.wake_receiver();
+        Ok(())
+    }
+
+    fn wake_receiver(&self) {
+        if let Some(waker) = self.receiver.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Counts the senders: when the last is gone, the receiver is told.
+struct SendingEnd<T>(Rc<Channel<T>>);
+
+impl<T> SendingEnd<T> {
+    fn new(channel: &Rc<Channel<T>>) -> SendingEnd<T> {
+        channel.senders.set(channel.senders.get() + 1);
+        SendingEnd(channel.clone())
+    }
+}
+
+impl<T> Clone for SendingEnd<T> {
+    fn clone(&self) -> Self {
+        SendingEnd::new(&self.0)
+    }
+}
+
+impl<T> Drop for SendingEnd<T> {
+    fn drop(&mut self) {
+        self.0.senders.set(self.0.senders.get() - 1);
+        if self.0.senders.get() == 0 {
+            self.0.wake_receiver();
+        }
+    }
+}
+
+/// Sends into a [`channel`]. Clones send into the same one; when the last is dropped, the receiver sees the end.
+pub struct Sender<T> {
+    end: SendingEnd<T>,
+    room: DeferredSemaphore,
+}
+
+impl<T> Sender<T> {
+    /// Sends `value`, waiting for room. Senders that wait take their turns in the order of asking. Dropping the future
+    /// takes the value back out of the queue of those who wait.
+    ///
+    /// # Errors
+    /// [`SendError`] with the value when the receiver is gone, also when it goes meanwhile.
+    pub async fn send(&self, value: T) -> Result<(), SendError<T>> {
+        match self.room.acquire().await {
+            Ok(place) => self.end.0.put(value, Some(place)),
+            Err(_) => Err(SendError(value)),
+        }
+    }
+
+    /// Sends `value` if there is room now and nobody waits for it.
+    ///
+    /// # Errors
+    /// [`TrySendError::Full`] or [`TrySendError::Closed`], with the value.
+    pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        if self.is_closed() {
+            return Err(TrySendError::Closed(value));
+        }
+        if self.room.available() == 0 || self.room.waiting() > 0 {
+            return Err(TrySendError::Full(value));
+        }
+        match self.room.acquire().try_result() {
+            Ok(Ok(place)) => self.end.0.put(value, Some(place)).map_err(|SendError(value)| TrySendError::Closed(value)),
+            _ => Err(TrySendError::Full(value)),
+        }
+    }
+
+    /// Whether the receiver is gone.
+    pub fn is_closed(&self) -> bool {
+        self.end.0.receiver_is_gone.get()
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Sender { end: self.end.clone(), room: self.room.clone() }
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("room", &self.room.available()).field("closed", &self.is_closed()).finish()
+    }
+}
+
+/// Sends into an [`unbounded_channel`]. Clones send into the same one; when the last is dropped, the receiver sees the end.
+pub struct UnboundedSender<T>(SendingEnd<T>);
+
+impl<T> UnboundedSender<T> {
+    /// Sends `value`. May be called from a callback.
+    ///
+    /// # Errors
+    /// [`SendError`] with the value when the receiver is gone.
+    pub fn send(&self, value: T) -> Result<(), SendError<T>> {
+        self.0.0.put(value, None)
+    }
+
+    /// Whether the receiver is gone.
+    pub fn is_closed(&self) -> bool {
+        self.0.0.receiver_is_gone.get()
+    }
+}
+
+impl<T> Clone for UnboundedSender<T> {
+    fn clone(&self) -> Self {
+        UnboundedSender(self.0.clone())
+    }
+}
+
+impl<T> fmt::Debug for UnboundedSender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnboundedSender").field("closed", &self.is_closed()).finish()
+    }
+}
+
+/// Receives from a [`channel`] or an [`unbounded_channel`]. Dropping it drops what was not received, and senders are told.
+pub struct Receiver<T>(Rc<Channel<T>>);
+
+impl<T> Receiver<T> {
+    /// The next value; `None` when all were received and all senders are gone. Dropping the future loses no value.
+    pub async fn recv(&mut self) -> Option<T> {
+        poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// As [`recv`](Receiver::recv), for who writes a future by hand.
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<T>> {
+        match self.try_recv() {
+            Ok(value) => Poll::Ready(Some(value)),
+            Err(TryRecvError::Closed) => Poll::Ready(None),
+            Err(TryRecvError::Empty) => {
+                self.0.receiver.set(Some(context.waker().clone()));
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The next value, if it is there.
+    ///
+    /// # Errors
+    /// [`TryRecvError::Empty`], or [`TryRecvError::Closed`] when none will come.
+    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        let next = self.0.values.borrow_mut().pop_front();
+        match next {
+            Some((value, _place)) => Ok(value),
+            None if self.0.senders.get() == 0 => Err(TryRecvError::Closed),
+            None => Err(TryRecvError::Empty),
+        }
+    }
+
+    /// How many values wait to be received.
+    pub fn len(&self) -> usize {
+        self.0.values.borrow().len()
+    }
+
+    /// Whether no value waits to be received.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.0.receiver_is_gone.set(true);
+        // Their places go to the senders that wait, which see that nobody receives.
+        let values = self.0.values.take();
+        drop(values);
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// The receiver is gone: the value that it did not take.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SendError<T>(pub T);
+
+impl<T> fmt::Debug for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SendError(..)")
+    }
+}
+
+impl<T> fmt::Display for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the channel is closed: its receiver is gone")
+    }
+}
+
+impl<T> Error for SendError<T> {}
+
+/// Why [`Sender::try_send`] did not take a value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum TrySendError<T> {
+    /// There is no room, or others wait for it.
+    Full(T),
+    /// The receiver is gone.
+    Closed(T),
+}
+
+impl<T> fmt::Debug for TrySendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TrySendError::Full(_) => "Full(..)",
+            TrySendError::Closed(_) => "Closed(..)",
+        })
+    }
+}
+
+impl<T> fmt::Display for TrySendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TrySendError::Full(_) => "the channel is full: a value must be received first",
+            TrySendError::Closed(_) => "the channel is closed: its receiver is gone",
+        })
+    }
+}
+
+impl<T> Error for TrySendError<T> {}
+
+/// Why [`Receiver::try_recv`] has no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TryRecvError {
+    /// There is none now.
+    Empty,
+    /// There is none, and all senders are gone.
+    Closed,
+}
+
+impl fmt::Display for TryRecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TryRecvError::Empty => "the channel is empty",
+            TryRecvError::Closed => "the channel is closed: all senders are gone",
+        })
+    }
+}
+
+impl Error for TryRecvError {}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ropewalk_proto::Deferred;
+
+    use super::*;
+    use crate::testing::Clock;
+
+    fn value_of<T>(deferred: Deferred<T>) -> T {
+        deferred.try_result().expect("the task is over").expect("a value")
+    }
+
+    fn settle(clock: &Clock) {
+        clock.advance(Duration::ZERO);
+    }
+
+    #[test]
+    fn a_full_channel_makes_senders_wait_in_their_order() {
+        let clock = Clock::new();
+        let (sender, mut receiver) = channel(2);
+        let sent = Rc::new(Cell::new(0));
+        for number in 0..5 {
+            let (sender, sent) = (sender.clone(), sent.clone());
+            drop(clock.spawn(async move {
+                sender.send(number).await.unwrap();
+                sent.set(sent.get() + 1);
+            }));
+        }
+        settle(&clock);
+        assert_eq!((sent.get(), receiver.len()), (2, 2));
+        assert_eq!(sender.try_send(9), Err(TrySendError::Full(9)));
+        for number in 0..5 {
+            assert_eq!(receiver.try_recv(), Ok(number));
+            settle(&clock);
+        }
+        assert_eq!(sent.get(), 5);
+        assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
+        drop(sender);
+        assert_eq!(receiver.try_recv(), Err(TryRecvError::Closed));
+    }
+
+    #[test]
+    fn a_receiver_gets_what_was_sent_before_the_last_sender_went() {
+        let clock = Clock::new();
+        let (sender, mut receiver) = unbounded_channel();
+        let all = clock.spawn(async move {
+            let mut all = Vec::new();
+            while let Some(value) = receiver.recv().await {
+                all.push(value);
+            }
+            all
+        });
+        settle(&clock);
+        let other = sender.clone();
+        sender.send(1).unwrap();
+        drop(sender);
+        settle(&clock);
+        other.send(2).unwrap();
+        drop(other);
+        settle(&clock);
+        assert_eq!(value_of(all), [1, 2]);
+    }
+
+    #[test]
+    fn senders_that_wait_get_their_values_back_when_the_receiver_goes() {
+        let clock = Clock::new();
+        let (sender, receiver) = channel(1);
+        sender.try_send(0).unwrap();
+        let waiting = [1, 2].map(|number| {
+            let sender = sender.clone();
+            clock.spawn(async move { sender.send(number).await })
+        });
+        settle(&clock);
+        drop(receiver);
+        settle(&clock);
+        assert_eq!(waiting.map(value_of), [Err(SendError(1)), Err(SendError(2))]);
+        assert!(sender.is_closed());
+        assert_eq!(sender.try_send(3), Err(TrySendError::Closed(3)));
+    }
+
+    #[test]
+    fn a_send_that_is_given_up_leaves_its_place_to_the_next() {
+        let clock = Clock::new();
+        let (sender, mut receiver) = channel(1);
+        sender.try_send(0).unwrap();
+        let (first, second) = (sender.clone(), sender.clone());
+        let given_up = clock.spawn(async move { first.send(1).await });
+        let patient = clock.spawn(async move { second.send(2).await });
+        settle(&clock);
+        given_up.cancel();
+        assert_eq!(receiver.try_recv(), Ok(0));
+        settle(&clock);
+        assert_eq!(receiver.try_recv(), Ok(2));
+        value_of(patient).unwrap();
+        drop(given_up.add_errback(|_| Ok(())));
+    }
+
+    #[test]
+    fn what_was_not_received_is_dropped_with_the_receiver() {
+        let token = Rc::new(());
+        let (sender, receiver) = unbounded_channel();
+        sender.send(token.clone()).unwrap();
+        drop(receiver);
+        assert_eq!(Rc::strong_count(&token), 1);
+        assert!(sender.send(token).is_err());
+    }
+}

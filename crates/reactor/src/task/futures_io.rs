@@ -1,0 +1,80 @@
+//! `futures-io` for [`AsyncStream`]: `AsyncRead` and `AsyncWrite`, which many crates of protocols ask for.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_io::{AsyncRead, AsyncWrite};
+
+use super::AsyncStream;
+
+impl AsyncRead for AsyncStream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for AsyncStream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_write(context, data)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_write_vectored(context, pieces)
+    }
+
+    /// Ready when more may be written: what was written is under way by itself.
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_flush(context)
+    }
+
+    /// Ends the sending direction after what was written; reading goes on.
+    fn poll_close(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().shut_down_write();
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::super::StreamFactory;
+    use super::*;
+    use crate::testing::MemoryReactor;
+
+    /// Copies by the traits alone, as a crate would that knows nothing of this one.
+    async fn copy<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
+        let mut buffer = [0; 1000];
+        loop {
+            let count = poll_fn(|context| Pin::new(&mut stream).poll_read(context, &mut buffer)).await?;
+            if count == 0 {
+                break;
+            }
+            let mut rest = &buffer[..count];
+            while !rest.is_empty() {
+                let written = poll_fn(|context| Pin::new(&mut stream).poll_write(context, rest)).await?;
+                rest = &rest[written..];
+            }
+            poll_fn(|context| Pin::new(&mut stream).poll_flush(context)).await?;
+        }
+        poll_fn(|context| Pin::new(&mut stream).poll_close(context)).await
+    }
+
+    #[test]
+    fn code_that_knows_the_traits_alone_echoes_until_the_end() {
+        let net = MemoryReactor::new();
+        let serve = StreamFactory::new(|stream, reactor: &crate::Reactor| drop(reactor.spawn(copy(stream))));
+        net.listen_tcp("10.0.0.1:80", serve).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        client.write(&[7; 300_000]);
+        client.finish();
+        net.settle();
+        assert_eq!(client.received(), [7; 300_000]);
+        assert!(client.is_eof());
+    }
+}

@@ -1,0 +1,38 @@
+//! Letting others go first.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+/// Ends this task's turn: it goes on in the next turn of the loop, behind timers and tasks that are due, and what has
+/// come from the network is seen before.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::task::yield_now;
+/// use ropewalk::testing::Clock;
+///
+/// let clock = Clock::new();
+/// let sum = clock.spawn(async {
+///     let mut sum = 0;
+///     for number in 0..1000 {
+///         sum += number;
+///         if number % 100 == 0 {
+///             yield_now().await; // a long computation lets the loop live
+///         }
+///     }
+///     sum
+/// });
+/// clock.advance(Duration::ZERO);
+/// assert_eq!(sum.try_result().unwrap().unwrap(), 499_500);
+/// ```
+pub async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
