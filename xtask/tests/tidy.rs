@@ -100,3 +100,18 @@ fn the_book_lists_every_chapter_and_no_other() {
     chapters.sort_unstable();
     assert_eq!(listed, chapters);
 }
+
+#[test]
+fn the_samples_of_every_chapter_are_compiled() {
+    let compiled = fs::read_to_string(root().join("crates/reactor/src/book.rs")).expect("the book's tests");
+    let mut found = Vec::new();
+    for chapter in files(&["docs/src"], "md") {
+        let name = chapter.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+        let text = fs::read_to_string(&chapter).expect("a chapter");
+        let has_samples = text.lines().any(|line| line.starts_with("```rust"));
+        if has_samples && !compiled.contains(&format!("docs/src/{name}\"")) || text.contains("```rust,ignore") {
+            found.push(name);
+        }
+    }
+    assert!(found.is_empty(), "samples that nobody compiles: {found:?}; see crates/reactor/src/book.rs");
+}

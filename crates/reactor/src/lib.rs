@@ -28,6 +28,8 @@
 #![forbid(unsafe_code)]
 
 pub mod application;
+#[cfg(doctest)]
+pub mod book;
 pub mod endpoints;
 pub mod error;
 pub mod interfaces;
