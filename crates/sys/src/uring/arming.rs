@@ -49,7 +49,8 @@ impl Uring {
         if source.poll.is_none() && !interest.is_empty() {
             let operation = self.operations.insert(Operation { source: key, verb: Verb::Poll, cancelled: false });
             source.poll = Some(operation);
-            self.ring.push(poll(fd, interest).user_data(token::of_operation(operation)));
+            let entry = if source.half_closed { poll_on(fd, interest) } else { poll(fd, interest) };
+            self.ring.push(entry.user_data(token::of_operation(operation)));
         }
     }
 
@@ -100,7 +101,7 @@ impl Uring {
     pub(super) fn linger(&mut self, source: Key, linger: Box<Linger>) {
         let fd = types::Fd(linger.fd.as_raw_fd());
         let operation = self.operations.insert(Operation { source, verb: Verb::Linger(linger), cancelled: false });
-        let entry = poll(fd, Interest::WRITE).user_data(token::of_operation(operation));
+        let entry = poll_on(fd, Interest::WRITE).user_data(token::of_operation(operation));
         self.ring.push(entry.flags(squeue::Flags::IO_LINK));
         self.ring.push(opcode::LinkTimeout::new(&raw const PATIENCE).build().user_data(token::IGNORED));
     }
@@ -227,16 +228,26 @@ fn accept(fd: types::Fd) -> squeue::Entry {
 
 /// A poll that completes whenever more has arrived or the other end will send no more.
 fn arrivals(fd: types::Fd) -> squeue::Entry {
-    opcode::PollAdd::new(fd, (libc::POLLIN | libc::POLLRDHUP) as u32).multi(true).build()
+    poll_on(fd, Interest::READ)
 }
 
-/// A poll, which is for hang-ups and errors too.
+/// A poll, which is for hang-ups and errors too, and, other than poll(2), for the end of what the other end sends: who waits
+/// for room then hears of that first, and would again and again.
 fn poll(fd: types::Fd, interest: Interest) -> squeue::Entry {
+    opcode::PollAdd::new(fd, poll_flags(interest)).build()
+}
+
+/// The same, and it goes on: it completes when it begins, if there is something to tell, and with each news.
+fn poll_on(fd: types::Fd, interest: Interest) -> squeue::Entry {
+    opcode::PollAdd::new(fd, poll_flags(interest)).multi(true).build()
+}
+
+fn poll_flags(interest: Interest) -> u32 {
     let mut flags = 0;
     for (part, flag) in [(Interest::READ, libc::POLLIN), (Interest::WRITE, libc::POLLOUT)] {
         if interest.contains(part) {
             flags |= flag as u32;
         }
     }
-    opcode::PollAdd::new(fd, flags).build()
+    flags
 }

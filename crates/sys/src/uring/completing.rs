@@ -10,7 +10,7 @@ use rustix::net::{Shutdown, shutdown};
 
 use super::Uring;
 use super::arming::hold;
-use super::operation::{Linger, Verb};
+use super::operation::{Linger, Operation, Verb};
 use super::ring::Completion;
 use super::source::{ACCEPTED_MOST, BUSY_BUFFERS, Connection, End, Pace, Unsent, What};
 use super::token::{Owner, owner};
@@ -42,10 +42,11 @@ impl Uring {
             Verb::Arrival => self.more_arrived(source, completion.result, ended),
             Verb::Accept => self.accepted(source, completion.result, ended),
             // Of an older interest.
-            Verb::Poll if operation.cancelled => self.polled(source, key, -libc::ECANCELED),
-            Verb::Poll => self.polled(source, key, completion.result),
+            Verb::Poll if operation.cancelled => self.polled(source, key, -libc::ECANCELED, ended),
+            Verb::Poll => self.polled(source, key, completion.result, ended),
             Verb::Hangup => self.hung_up(source, completion.result),
-            Verb::Linger(_) => {}
+            Verb::Linger(_) if ended => {}
+            Verb::Linger(_) => self.lingers_on(key),
         }
         if ended {
             if let Some(operation) = self.operations.remove(key) {
@@ -136,12 +137,15 @@ impl Uring {
         self.look_at(key);
     }
 
-    fn polled(&mut self, key: Key, operation: Key, result: i32) {
+    /// A poll that goes on ends with what it was for: the next one looks at how things stand.
+    fn polled(&mut self, key: Key, operation: Key, result: i32, ended: bool) {
         let Some(source) = self.sources.get_mut(key) else { return };
-        if source.poll == Some(operation) {
+        if ended && source.poll == Some(operation) {
             source.poll = None;
         }
-        if result != -libc::ECANCELED {
+        let is_news = result != -libc::ECANCELED && result != i32::from(libc::POLLRDHUP);
+        source.half_closed |= result == i32::from(libc::POLLRDHUP);
+        if is_news {
             match &mut source.what {
                 What::Connection(connection) => connection.has_room(),
                 What::Watched(watched) => {
@@ -150,6 +154,9 @@ impl Uring {
                 }
                 What::Port(_) => {}
             }
+        }
+        if is_news && !ended {
+            self.cancel(operation);
         }
         self.look_at(key);
     }
@@ -191,10 +198,19 @@ impl Uring {
         self.bell.drain();
     }
 
-    /// A closed connection has room for its last bytes, or has waited long enough.
+    /// A closed connection may have room for its last bytes.
+    fn lingers_on(&mut self, key: Key) {
+        let Some(Operation { verb: Verb::Linger(linger), .. }) = self.operations.get_mut(key) else { return };
+        if !matches!(linger.unsent.send(&linger.fd), Ok(false)) {
+            self.cancel(key);
+        }
+    }
+
+    /// A closed connection waits no more: its last bytes have gone, or have waited long enough.
     fn lingered(&mut self, source: Key, mut linger: Box<Linger>, result: i32) {
         let finished = linger.unsent.send(&linger.fd);
         if result != -libc::ECANCELED && !self.ending && matches!(finished, Ok(false)) {
+            // The kernel ended the poll for reasons of its own.
             self.linger(source, linger);
         }
     }

@@ -41,6 +41,8 @@ mod completing;
 mod ending;
 mod operation;
 mod ring;
+#[cfg(test)]
+mod schedules;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,8 @@ pub(super) struct Source {
     pub(super) poll: Option<Key>,
     /// The poll for the hang-up of a connection that is read.
     pub(super) hangup: Option<Key>,
+    /// The other end sends no more, so that each poll that begins completes at once (`arming.rs`).
+    pub(super) half_closed: bool,
     /// Whether it is among those that the next wait looks at.
     pub(super) due: bool,
 }
@@ -133,7 +135,15 @@ impl Source {
     }
 
     fn new(what: What) -> Source {
-        Source { what, wanted: Interest::empty(), stream: None, poll: None, hangup: None, due: false }
+        Source {
+            what,
+            wanted: Interest::empty(),
+            stream: None,
+            poll: None,
+            hangup: None,
+            half_closed: false,
+            due: false,
+        }
     }
 
     /// Makes this process the one that removes a port's file.

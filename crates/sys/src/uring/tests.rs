@@ -56,7 +56,7 @@ fn take(provider: &mut Uring, key: Key, scratch: &mut [u8]) -> usize {
 }
 
 /// How many buffers the kernel could take now.
-fn buffers_in_ring(provider: &mut Uring) -> usize {
+pub(super) fn buffers_in_ring(provider: &mut Uring) -> usize {
     let held: usize = provider
         .sources
         .iter()
@@ -445,6 +445,42 @@ fn the_end_of_the_sending_direction_stands_behind_what_a_slow_peer_had_no_room_f
     });
     until(&mut provider, |_, events| events.iter().any(|event| event.ready.contains(Ready::WRITE)));
     assert_eq!(reader.join().unwrap(), sent);
+}
+
+/// Whoever waits for room must sleep until there is some: a poll of io_uring's completes at once when the peer sends no more.
+#[test]
+fn waiting_for_room_of_a_peer_that_sends_no_more_does_not_spin() {
+    let mut provider = provider();
+    let (key, peer) = connection(&mut provider);
+    provider.set_reading(key, false).unwrap();
+    let (lingering, other) = connection(&mut provider);
+    let (watched, third) = UnixStream::pair().unwrap();
+    watched.set_nonblocking(true).unwrap();
+    for _ in 0..2 {
+        choke(&mut provider, key);
+    }
+    choke(&mut provider, lingering);
+    while (&watched).write(&[0; 1000]).is_ok() {}
+    let watch = provider.watch(watched.as_raw_fd(), Interest::WRITE).unwrap();
+    for peer in [&peer, &other, &third] {
+        peer.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+    provider.close(lingering);
+    assert_eq!(wait(&mut provider, Duration::from_millis(10)), []);
+    let armed: Vec<_> = provider.operations.iter().map(|(operation, _)| operation).collect();
+    assert_eq!(wait(&mut provider, Duration::from_millis(10)), []);
+    assert!(provider.operations.iter().map(|(operation, _)| operation).eq(armed), "nothing was done meanwhile");
+    let drains = [&peer, &other, &third].map(|peer| {
+        let mut peer = peer.try_clone().unwrap();
+        thread::spawn(move || drop(peer.read_exact(&mut [0; 20_000])))
+    });
+    drains.into_iter().for_each(|drain| drain.join().unwrap());
+    drop((peer, other, third));
+    let mut seen = Vec::new();
+    until(&mut provider, |_, events| {
+        seen.extend(events.iter().map(|event| event.key));
+        seen.contains(&key) && seen.contains(&watch)
+    });
 }
 
 /// The kernel says of a batched send only that it failed, and afterwards.
