@@ -12,6 +12,7 @@ mod matrix;
 mod msrv;
 mod mutants;
 mod platforms;
+mod sanitize;
 mod step;
 mod test;
 mod workspace;
@@ -43,6 +44,7 @@ enum Command {
     Mutants(mutants::Options),
     Bench(bench::Options),
     Matrix(matrix::Options),
+    Sanitize(sanitize::Options),
 }
 
 fn main() -> ExitCode {
@@ -64,5 +66,6 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Mutants(options) => mutants::run(&workspace, &options),
         Command::Bench(options) => bench::run(&options),
         Command::Matrix(options) => matrix::run(&workspace, &options),
+        Command::Sanitize(options) => sanitize::run(&workspace, &options),
     }
 }
