@@ -98,9 +98,10 @@ impl Uring {
     }
 
     /// Waits for room for the last bytes of a closed connection.
-    pub(super) fn linger(&mut self, source: Key, linger: Box<Linger>) {
+    pub(super) fn linger(&mut self, source: Key, linger: Linger) {
         let fd = types::Fd(linger.fd.as_raw_fd());
-        let operation = self.operations.insert(Operation { source, verb: Verb::Linger(linger), cancelled: false });
+        let operation = self.operations.insert(Operation { source, verb: Verb::Linger, cancelled: false });
+        self.lingers.insert(operation, linger);
         let entry = poll_on(fd, Interest::WRITE).user_data(token::of_operation(operation));
         self.ring.push(entry.flags(squeue::Flags::IO_LINK));
         self.ring.push(opcode::LinkTimeout::new(&raw const PATIENCE).build().user_data(token::IGNORED));
@@ -194,8 +195,8 @@ impl Uring {
         self.poll_bell();
         let operations: Vec<_> = self.operations.iter().map(|(key, _)| key).collect();
         for key in operations {
-            let Some(Operation { source, verb, .. }) = self.operations.remove(key) else { continue };
-            if let (Verb::Linger(linger), true) = (verb, lingers) {
+            let Some(Operation { source, .. }) = self.operations.remove(key) else { continue };
+            if let (Some(linger), true) = (self.lingers.remove(&key), lingers) {
                 self.linger(source, linger);
             }
         }
@@ -219,7 +220,9 @@ impl Uring {
 
 /// Moves what a connection holds of the ring's buffers into memory of its own.
 pub(super) fn hold(buffers: &mut Buffers, connection: &mut Connection) {
-    buffers.take_all(&mut connection.chain, &mut connection.held);
+    if !connection.chain.is_empty() {
+        buffers.take_all(&mut connection.chain, connection.held.get_or_insert_default());
+    }
 }
 
 fn accept(fd: types::Fd) -> squeue::Entry {

@@ -10,7 +10,7 @@ use rustix::net::{Shutdown, shutdown};
 
 use super::Uring;
 use super::arming::hold;
-use super::operation::{Linger, Operation, Verb};
+use super::operation::{Linger, Verb};
 use super::ring::Completion;
 use super::source::{ACCEPTED_MOST, BUSY_BUFFERS, Connection, End, Pace, Unsent, What};
 use super::token::{Owner, owner};
@@ -45,14 +45,13 @@ impl Uring {
             Verb::Poll if operation.cancelled => self.polled(source, key, -libc::ECANCELED, ended),
             Verb::Poll => self.polled(source, key, completion.result, ended),
             Verb::Hangup => self.hung_up(source, completion.result),
-            Verb::Linger(_) if ended => {}
-            Verb::Linger(_) => self.lingers_on(key),
+            Verb::Linger if ended => {}
+            Verb::Linger => self.lingers_on(key),
         }
         if ended {
-            if let Some(operation) = self.operations.remove(key) {
-                if let Verb::Linger(linger) = operation.verb {
-                    self.lingered(source, linger, completion.result);
-                }
+            self.operations.remove(key);
+            if let Some(linger) = self.lingers.remove(&key) {
+                self.lingered(source, linger, completion.result);
             }
         }
     }
@@ -200,14 +199,14 @@ impl Uring {
 
     /// A closed connection may have room for its last bytes.
     fn lingers_on(&mut self, key: Key) {
-        let Some(Operation { verb: Verb::Linger(linger), .. }) = self.operations.get_mut(key) else { return };
+        let Some(linger) = self.lingers.get_mut(&key) else { return };
         if !matches!(linger.unsent.send(&linger.fd), Ok(false)) {
             self.cancel(key);
         }
     }
 
     /// A closed connection waits no more: its last bytes have gone, or have waited long enough.
-    fn lingered(&mut self, source: Key, mut linger: Box<Linger>, result: i32) {
+    fn lingered(&mut self, source: Key, mut linger: Linger, result: i32) {
         let finished = linger.unsent.send(&linger.fd);
         if result != -libc::ECANCELED && !self.ending && matches!(finished, Ok(false)) {
             // The kernel ended the poll for reasons of its own.

@@ -39,7 +39,7 @@ impl Uring {
     fn end_connection(&mut self, key: Key, connection: Connection) {
         self.buffers.discard(connection.chain);
         if let Some(unsent) = connection.unsent {
-            self.linger(key, Box::new(Linger { fd: connection.fd, unsent: *unsent }));
+            self.linger(key, Linger { fd: connection.fd, unsent: *unsent });
         }
     }
 

@@ -18,6 +18,7 @@
 //!   operations have ended or, if that cannot be had, for ever;
 //! - sends end within the enter that submits them (`batch.rs`).
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -50,7 +51,7 @@ mod token;
 
 use batch::{Batch, SMALL};
 use buffers::Buffers;
-use operation::Operation;
+use operation::{Linger, Operation};
 use ring::{Completion, Entered, Ring, Setup};
 use source::{End, Source, What};
 
@@ -71,6 +72,8 @@ pub(crate) struct Uring {
     foreign: Option<OwnedFd>,
     sources: Slab<Source>,
     operations: Slab<Operation>,
+    /// What the operations of that kind wait with: kept apart, because most operations are something else.
+    lingers: HashMap<Key, Linger>,
     batch: Batch,
     buffers: Buffers,
     /// Who may have something to report, or something to arm.
@@ -108,6 +111,7 @@ impl Uring {
             foreign: None,
             sources: Slab::new(),
             operations: Slab::new(),
+            lingers: HashMap::new(),
             batch: Batch::new(),
             buffers,
             due: Vec::new(),
@@ -380,7 +384,7 @@ impl EventProvider for Uring {
 
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
         let connection = self.sources.get_mut(key).ok_or_else(stale)?.as_connection()?;
-        if connection.held.is_empty() {
+        if connection.held.is_none() {
             if let Some(chunk) = self.buffers.lend(&mut connection.chain) {
                 return Ok(Received::Lent(chunk));
             }

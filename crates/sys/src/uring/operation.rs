@@ -17,6 +17,7 @@ pub(super) struct Operation {
     pub(super) cancelled: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
     /// Goes on until it is cancelled, the stream ends or buffers lack.
     Receive,
@@ -33,7 +34,7 @@ pub(super) enum Verb {
     /// sockets for the end of the stream and over TCP for a reset. Then nothing would ever come.
     Hangup,
     /// A poll for a connection that was closed while the system had no room for its last bytes.
-    Linger(Box<Linger>),
+    Linger,
 }
 
 /// What is left of a closed connection.

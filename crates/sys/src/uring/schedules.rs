@@ -18,7 +18,7 @@ use super::tests::buffers_in_ring;
 use super::*;
 use crate::provider::{Event, EventProvider, Kind, Ready, Received};
 
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 12;
 const STEPS: usize = 600;
 const CONNECTIONS_MOST: usize = 24;
 
@@ -277,7 +277,7 @@ impl Random {
 
     /// Of a message: mostly small, sometimes more than a socket takes.
     fn length(&mut self) -> usize {
-        let most = [50, 2000, 5000, 20_000, 400_000][self.below(5)];
+        let most = [50, 2000, 5000, 20_000, 200_000][self.below(5)];
         1 + self.below(most)
     }
 }

@@ -38,8 +38,8 @@ pub(super) enum What {
 
 pub(super) struct Connection {
     pub(super) fd: OwnedFd,
-    /// Bytes that arrived while nobody read; they come before the chain. Empty, and then without memory, for most.
-    pub(super) held: VecDeque<u8>,
+    /// Bytes that arrived while nobody read; they come before the chain.
+    pub(super) held: Option<Box<VecDeque<u8>>>,
     pub(super) chain: Chain,
     pub(super) end: End,
     pub(super) pace: Pace,
@@ -112,7 +112,7 @@ impl Source {
     pub(super) fn connection(fd: OwnedFd) -> Source {
         Source::new(What::Connection(Connection {
             fd,
-            held: VecDeque::new(),
+            held: None,
             chain: Chain::default(),
             end: End::Open,
             pace: Pace::Busy(0),
@@ -278,7 +278,7 @@ impl Source {
 impl Connection {
     /// Whether nothing stands between the bytes and the one who reads.
     pub(super) fn is_drained(&self) -> bool {
-        self.held.is_empty() && self.chain.is_empty()
+        self.held.is_none() && self.chain.is_empty()
     }
 
     fn has_news(&self) -> bool {
@@ -316,12 +316,13 @@ impl Connection {
 
     /// Moves held bytes out, and returns how many.
     pub(super) fn take_held(&mut self, target: &mut [u8]) -> usize {
-        let count = self.held.len().min(target.len());
-        for (place, byte) in target.iter_mut().zip(self.held.drain(..count)) {
+        let Some(held) = &mut self.held else { return 0 };
+        let count = held.len().min(target.len());
+        for (place, byte) in target.iter_mut().zip(held.drain(..count)) {
             *place = byte;
         }
-        if count > 0 && self.held.is_empty() {
-            self.held = VecDeque::new();
+        if held.is_empty() {
+            self.held = None;
         }
         count
     }
