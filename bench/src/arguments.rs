@@ -54,7 +54,7 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "SCENARIO", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
 
-    /// Only these: raw-epoll, mio, tokio, ropewalk-epoll, ropewalk-uring, ropewalk-poll, ropewalk-select
+    /// Only these: raw-epoll, raw-uring, mio, tokio, ropewalk-epoll, ropewalk-uring, ropewalk-poll, ropewalk-select
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) candidates: Vec<Candidate>,
 

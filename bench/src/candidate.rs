@@ -10,6 +10,8 @@ use serde::{Serialize, Serializer};
 pub(crate) enum Candidate {
     /// Our own minimal loop on epoll, level-triggered: what the kernel costs.
     RawEpoll,
+    /// Our own minimal loop on io_uring: what the kernel costs there.
+    RawUring,
     /// mio by hand.
     Mio,
     /// tokio's current_thread runtime, a task for each connection.
@@ -20,8 +22,9 @@ pub(crate) enum Candidate {
 
 impl Candidate {
     /// Everybody, in the order of the tables.
-    pub(crate) const ALL: [Candidate; 7] = [
+    pub(crate) const ALL: [Candidate; 8] = [
         Self::RawEpoll,
+        Self::RawUring,
         Self::Mio,
         Self::Tokio,
         Self::ROPEWALK,
@@ -36,6 +39,7 @@ impl Candidate {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Candidate::RawEpoll => "raw-epoll",
+            Candidate::RawUring => "raw-uring",
             Candidate::Mio => "mio",
             Candidate::Tokio => "tokio",
             Candidate::Ropewalk("epoll") => "ropewalk-epoll",

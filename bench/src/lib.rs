@@ -12,7 +12,7 @@
 //! It is not a load generator: requests a second on a shared machine are noise, and are not reported.
 
 #![cfg(target_os = "linux")]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod accounting;
 mod arguments;

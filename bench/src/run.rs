@@ -93,7 +93,9 @@ fn plan(arguments: &RunArguments) -> io::Result<Plan> {
 
 fn candidates(arguments: &RunArguments) -> Vec<Candidate> {
     let asked = |candidate: &Candidate| match arguments.candidates.as_slice() {
-        [] if arguments.quick => !matches!(candidate, Candidate::Ropewalk("uring" | "poll" | "select")),
+        [] if arguments.quick => {
+            !matches!(candidate, Candidate::RawUring | Candidate::Ropewalk("uring" | "poll" | "select"))
+        }
         [] => true,
         named => named.contains(candidate),
     };

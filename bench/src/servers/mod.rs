@@ -1,11 +1,12 @@
 //! Echo servers: one file a candidate, the same verb in each.
 //!
 //! All set TCP_NODELAY, serve the same listening socket, and close when the peer has closed and everything is echoed. The
-//! raw loop, mio and ropewalk receive into one buffer that all connections share; tokio's idiom is a buffer for each task.
+//! raw loop on epoll, mio and ropewalk receive into one buffer that all connections share; tokio's idiom is a buffer for each task.
 //! What a peer is too slow for, ropewalk queues as its front page's echo does; the others stop receiving.
 
 mod mio;
 mod raw_epoll;
+mod raw_uring;
 mod ropewalk;
 mod tokio;
 
@@ -33,6 +34,7 @@ const EVENTS: usize = 1024;
 pub(crate) fn serve(candidate: Candidate, listener: TcpListener, buffer_bytes: usize) -> io::Result<()> {
     match candidate {
         Candidate::RawEpoll => raw_epoll::serve(listener, buffer_bytes),
+        Candidate::RawUring => raw_uring::serve(listener),
         Candidate::Mio => mio::serve(listener, buffer_bytes),
         Candidate::Tokio => tokio::serve(listener, buffer_bytes),
         Candidate::Ropewalk(provider) => ropewalk::serve(provider, listener),

@@ -221,7 +221,7 @@ impl Uring {
 /// Moves what a connection holds of the ring's buffers into memory of its own.
 pub(super) fn hold(buffers: &mut Buffers, connection: &mut Connection) {
     if !connection.chain.is_empty() {
-        buffers.take_all(&mut connection.chain, connection.held.get_or_insert_default());
+        buffers.take_all(&mut connection.chain, &mut connection.held.get_or_insert_default().bytes);
     }
 }
 

@@ -36,10 +36,16 @@ pub(super) enum What {
     Watched(Watched),
 }
 
+/// A type of its own behind a pointer: one word for the many connections that hold nothing.
+#[derive(Default)]
+pub(super) struct Held {
+    pub(super) bytes: VecDeque<u8>,
+}
+
 pub(super) struct Connection {
     pub(super) fd: OwnedFd,
     /// Bytes that arrived while nobody read; they come before the chain.
-    pub(super) held: Option<Box<VecDeque<u8>>>,
+    pub(super) held: Option<Box<Held>>,
     pub(super) chain: Chain,
     pub(super) end: End,
     pub(super) pace: Pace,
@@ -317,11 +323,11 @@ impl Connection {
     /// Moves held bytes out, and returns how many.
     pub(super) fn take_held(&mut self, target: &mut [u8]) -> usize {
         let Some(held) = &mut self.held else { return 0 };
-        let count = held.len().min(target.len());
-        for (place, byte) in target.iter_mut().zip(held.drain(..count)) {
+        let count = held.bytes.len().min(target.len());
+        for (place, byte) in target.iter_mut().zip(held.bytes.drain(..count)) {
             *place = byte;
         }
-        if held.is_empty() {
+        if held.bytes.is_empty() {
             self.held = None;
         }
         count
