@@ -17,9 +17,6 @@ use bytes::{Buf, Bytes};
 /// The size at which the open tail is sealed and a new one begun.
 const SEGMENT: usize = 64 * 1024;
 
-/// Owned chunks below this size are copied into the tail: a slot in a vectored write costs more than the copy.
-const COPY_BELOW: usize = 1024;
-
 /// A queue of bytes, first in first out.
 #[derive(Default)]
 pub struct Outbox {
@@ -31,6 +28,9 @@ pub struct Outbox {
 }
 
 impl Outbox {
+    /// Owned chunks below this size are copied into the tail: a slot in a vectored write costs more than the copy.
+    pub const COPY_BELOW: usize = 1024;
+
     /// An empty outbox, which holds no memory.
     pub fn new() -> Outbox {
         Outbox::default()
@@ -59,7 +59,7 @@ impl Outbox {
 
     /// Queues `chunk` itself, without a copy unless it is small.
     pub fn write_bytes(&mut self, chunk: Bytes) {
-        if chunk.len() < COPY_BELOW {
+        if chunk.len() < Outbox::COPY_BELOW {
             return self.write(&chunk);
         }
         if !self.tail.is_empty() {
@@ -111,7 +111,7 @@ impl Outbox {
 
     /// Forgets everything, and keeps the tail's memory for the next write.
     pub fn clear(&mut self) {
-        self.sealed.clear();
+        self.sealed = VecDeque::new();
         self.tail.clear();
         self.tail_sent = 0;
         self.len = 0;
@@ -124,6 +124,22 @@ impl Outbox {
             Some(chunk) => chunk,
             None => &self.tail[self.tail_sent..],
         }
+    }
+
+    /// Everything that is queued, if all of it was copied into one segment, as nearly every reply is.
+    #[inline]
+    pub fn one_segment(&self) -> Option<&[u8]> {
+        // The part that was sent is never longer than the tail.
+        if self.sealed.is_empty() { self.tail.get(self.tail_sent..) } else { None }
+    }
+
+    /// Forgets [`one_segment`](Outbox::one_segment): it has been handed on.
+    #[inline]
+    pub fn segment_left(&mut self) {
+        debug_assert!(self.sealed.is_empty(), "more than one segment is queued");
+        self.tail.clear();
+        self.tail_sent = 0;
+        self.len = 0;
     }
 
     /// Whether everything is one contiguous slice, [`Outbox::front`].
@@ -199,10 +215,10 @@ mod tests {
         let mut outbox = Outbox::new();
         outbox.write(b"abcdef");
         outbox.advance(2);
-        outbox.write_bytes(Bytes::from(vec![b'x'; COPY_BELOW]));
+        outbox.write_bytes(Bytes::from(vec![b'x'; Outbox::COPY_BELOW]));
         outbox.write(b"end");
         assert_eq!(outbox.front(), b"cdef");
-        outbox.advance(4 + COPY_BELOW);
+        outbox.advance(4 + Outbox::COPY_BELOW);
         assert_eq!(outbox.front(), b"end");
     }
 
@@ -210,10 +226,10 @@ mod tests {
     fn taken_chunks_are_the_whole_queue_in_order() {
         let mut outbox = Outbox::new();
         outbox.write(b"one");
-        outbox.write_bytes(Bytes::from(vec![b'2'; COPY_BELOW]));
+        outbox.write_bytes(Bytes::from(vec![b'2'; Outbox::COPY_BELOW]));
         outbox.advance(1);
         assert_eq!(outbox.take_chunk().unwrap(), "ne");
-        assert_eq!(outbox.take_chunk().unwrap().len(), COPY_BELOW);
+        assert_eq!(outbox.take_chunk().unwrap().len(), Outbox::COPY_BELOW);
         assert_eq!(outbox.take_chunk(), None);
         assert!(outbox.is_empty());
     }

@@ -204,30 +204,30 @@ bitflags! {
 }
 
 bitflags! {
-    /// What a watched descriptor is watched for.
+    /// What a watched descriptor is watched for; the bits are those of poll(2).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Interest: u8 {
         /// Reading would not block.
         const READ = 1 << 0;
         /// Writing would not block.
-        const WRITE = 1 << 1;
+        const WRITE = 1 << 2;
     }
 }
 
 bitflags! {
-    /// What became possible.
+    /// What became possible; the bits are those of poll(2).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Ready: u8 {
         /// Bytes, a connection or the end of the stream can be taken.
         const READ = 1 << 0;
         /// More can be sent, or the outcome of a connection attempt is known.
-        const WRITE = 1 << 1;
-        /// The other end hung up. Unread bytes may still be there, and come first.
-        const HANGUP = 1 << 2;
+        const WRITE = 1 << 2;
         /// The source is in an error state, which the next operation on it returns.
         const ERROR = 1 << 3;
+        /// The other end hung up. Unread bytes may still be there, and come first.
+        const HANGUP = 1 << 4;
         /// The descriptor is not open (any more): ConnectionFdescWentAway.
-        const GONE = 1 << 4;
+        const GONE = 1 << 5;
     }
 }
 

@@ -25,7 +25,7 @@ impl Reactor {
         // One by one: a callback that runs the loop is followed by the events behind its own, within that loop. Some are
         // reported only once.
         for _ in 0..count {
-            let next = self.0.events.borrow_mut().pop_front();
+            let next = self.0.events.borrow_mut().pop();
             let Some(event) = next else { break };
             self.dispatch_one(event, &mut scratch);
         }
@@ -33,7 +33,15 @@ impl Reactor {
     }
 
     fn dispatch_one(&self, event: Event, scratch: &mut [u8]) {
-        let source = self.0.sources.borrow().get(event.key).cloned();
+        let sources = self.0.sources.borrow();
+        // Nearly every event.
+        if let Some(Source::Stream(stream)) = sources.get(event.key) {
+            let stream = stream.clone();
+            drop(sources);
+            return stream.ready(self, event.ready, scratch);
+        }
+        let source = sources.get(event.key).cloned();
+        drop(sources);
         match source {
             Some(Source::Stream(stream)) => stream.ready(self, event.ready, scratch),
             Some(Source::Port(port)) => port.ready(self),

@@ -87,8 +87,8 @@ impl Reactor {
     }
 
     /// Handles the events that a [`DetachedWait`] collected, as [`dispatch`](Reactor::dispatch) does.
-    pub fn dispatch_events(&self, events: Events) {
-        self.0.events.borrow_mut().extend(events);
+    pub fn dispatch_events(&self, mut events: Events) {
+        self.0.events.borrow_mut().append(&mut events);
         self.dispatch();
     }
 }

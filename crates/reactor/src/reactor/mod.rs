@@ -9,22 +9,24 @@ mod dispatch;
 mod factories;
 mod guard;
 mod host;
+mod pending_events;
 mod sources;
 mod turn;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
+use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use ropewalk_proto::{Moment, Outbox, SecondaryMap, TimerQueue};
-use ropewalk_sys::{Capabilities, Clock, Event, EventProvider, Events};
+use ropewalk_proto::{Key, Moment, Outbox, SecondaryMap, TimerQueue};
+use ropewalk_sys::{Capabilities, Clock, EventProvider, Events, Received, Sent};
 
 pub(crate) use call::{Call, SendCall};
 pub use choose::{ReactorInfo, reactors};
 pub(crate) use current::enter;
 pub use guard::PanicPolicy;
-pub(crate) use guard::{catch, guard, name_of};
+pub(crate) use guard::{Panic, catch, guard, name_of};
 pub use host::DetachedWait;
 pub(crate) use sources::Source;
 
@@ -36,10 +38,8 @@ use crate::interfaces::resolver::{HostnameResolver, ThreadedResolver};
 use crate::interfaces::signals::Signals;
 use crate::interfaces::threads::{ThreadCalls, ThreadPool, ThreadResults};
 use crate::task::{Cooperator, Executor};
-use crate::transports::Stream;
-
-/// How many empty outboxes are kept for the next writer: enough for a turn's worth of replies.
-const SPARE_OUTBOXES: usize = 32;
+use crate::transports::{SpareOutboxes, Stream};
+use pending_events::PendingEvents;
 
 /// One receive buffer for all connections stays hot in the cache; each connection having its own was measured slower.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -95,12 +95,11 @@ pub(crate) struct Inner {
     /// Where a wait puts its events; empty otherwise.
     collected: Cell<Events>,
     /// Events that were not dispatched yet.
-    events: RefCell<VecDeque<Event>>,
+    events: RefCell<PendingEvents>,
     scratch: Cell<Box<[u8]>>,
     /// Connections to settle before the loop waits.
     unsettled: RefCell<Vec<Rc<Stream>>>,
-    #[expect(clippy::vec_box, reason = "a connection holds a pointer, so that an idle one holds nothing more")]
-    spare_outboxes: RefCell<Vec<Box<Outbox>>>,
+    pub(crate) spare_outboxes: SpareOutboxes,
     /// Calls from threads that are made in this turn.
     batch: RefCell<VecDeque<Box<dyn SendCall>>>,
 
@@ -143,7 +142,7 @@ impl Reactor {
             events: RefCell::default(),
             scratch: Cell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             unsettled: RefCell::default(),
-            spare_outboxes: RefCell::default(),
+            spare_outboxes: SpareOutboxes::default(),
             batch: RefCell::default(),
             forks: Cell::new(ropewalk_sys::forks()),
             panic_policy: Cell::new(PanicPolicy::Log),
@@ -237,6 +236,30 @@ impl Inner {
         }
     }
 
+    /// Takes bytes that have arrived. None have while the provider is away.
+    #[inline(always)]
+    pub(crate) fn receive(&self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
+        let mut provider = self.provider.borrow_mut();
+        if provider.is_none() {
+            self.fetch_back(&mut provider);
+        }
+        // Not through `provider`: each message passes here, and the answer would be copied.
+        match provider.as_deref_mut() {
+            Some(provider) => provider.receive(key, scratch),
+            None => Ok(Received::Empty),
+        }
+    }
+
+    /// Hands bytes over; `None` while the provider is away.
+    #[inline(always)]
+    pub(crate) fn send(&self, key: Key, outbox: &mut Outbox) -> Option<io::Result<Sent>> {
+        let mut provider = self.provider.borrow_mut();
+        if provider.is_none() {
+            self.fetch_back(&mut provider);
+        }
+        Some(provider.as_deref_mut()?.send(key, outbox))
+    }
+
     #[cold]
     fn fetch_back(&self, provider: &mut Option<Box<dyn EventProvider>>) {
         *provider = self.detached.take_back();
@@ -295,18 +318,6 @@ impl Inner {
             if let Source::Port(port) = source {
                 port.feed(self);
             }
-        }
-    }
-
-    pub(crate) fn take_outbox(&self) -> Box<Outbox> {
-        self.spare_outboxes.borrow_mut().pop().unwrap_or_default()
-    }
-
-    pub(crate) fn keep_outbox(&self, mut outbox: Box<Outbox>) {
-        let mut spares = self.spare_outboxes.borrow_mut();
-        if spares.len() < SPARE_OUTBOXES {
-            outbox.clear();
-            spares.push(outbox);
         }
     }
 

@@ -49,7 +49,7 @@ impl Reactor {
     pub fn wait(&self, timeout: Option<Duration>) -> Result<()> {
         let mut collected = self.0.collected.take();
         let waited = self.0.provider(|provider| provider.wait(timeout, &mut collected));
-        self.0.events.borrow_mut().extend(collected.drain(..));
+        self.0.events.borrow_mut().append(&mut collected);
         self.0.collected.set(collected);
         waited?.map_err(Error::io("cannot wait for events"))
     }

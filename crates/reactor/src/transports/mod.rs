@@ -4,13 +4,16 @@
 //! outbox, and settling hands the outbox to the provider.
 
 mod connector;
+mod flags;
 mod observer;
 mod port;
 mod producer;
 mod settle;
+mod spare_outboxes;
 mod stream;
 mod transport;
 mod unread;
+mod writing;
 
 pub use connector::{Connector, ConnectorState};
 pub(crate) use connector::{ConnectorInner, Target};
@@ -18,5 +21,6 @@ pub(crate) use observer::Observer;
 pub use port::Port;
 pub(crate) use port::PortInner;
 pub use producer::{Producer, PullProducer, PushProducer};
+pub(crate) use spare_outboxes::SpareOutboxes;
 pub(crate) use stream::{Origin, Stream};
 pub use transport::{Transport, WeakTransport};

@@ -4,7 +4,8 @@ use std::any::Any;
 use std::rc::Rc;
 
 use super::Transport;
-use super::stream::Stream;
+use super::flags::Flags;
+use super::stream::{Rare, Stream};
 
 /// Told how many bytes go through a connection, whichever protocol it has at the time. Dropped at the connection's end.
 ///
@@ -26,7 +27,7 @@ impl Transport {
     pub(crate) fn observe(&self, observer: Rc<dyn Observer>) {
         if self.is_connected() {
             self.0.rare(|rare| rare.observers.push(observer));
-            self.0.update(|flags| flags.observed = true);
+            self.0.mark(Flags::OBSERVED, true);
         }
     }
 
@@ -39,29 +40,37 @@ impl Transport {
 
     /// Holds reading back, whatever the user asks for, until as many calls of `release_reading` have come.
     pub(crate) fn hold_reading(&self) {
-        self.0.hold(|flags| flags.read_holds += 1);
+        self.0.hold(|rare| rare.read_holds += 1);
     }
 
     /// Undoes one `hold_reading`.
     pub(crate) fn release_reading(&self) {
-        self.0.hold(|flags| flags.read_holds -= 1);
+        self.0.hold(|rare| rare.read_holds -= 1);
     }
 
     /// Holds back what is written, until as many calls of `release_writing` have come. It is queued meanwhile, so a
     /// producer is paused at the high-water mark.
     pub(crate) fn hold_writing(&self) {
-        self.0.hold(|flags| flags.write_holds += 1);
+        self.0.hold(|rare| rare.write_holds += 1);
     }
 
     /// Undoes one `hold_writing`.
     pub(crate) fn release_writing(&self) {
-        self.0.hold(|flags| flags.write_holds -= 1);
+        self.0.hold(|rare| rare.write_holds -= 1);
     }
 }
 
 impl Stream {
-    fn hold(self: &Rc<Stream>, change: impl FnOnce(&mut super::stream::Flags)) {
-        self.update(change);
+    fn hold(self: &Rc<Stream>, change: impl FnOnce(&mut Rare)) {
+        if self.state().is_lost() {
+            return;
+        }
+        let (read_holds, write_holds) = self.rare(|rare| {
+            change(rare);
+            (rare.read_holds, rare.write_holds)
+        });
+        self.mark(Flags::READING_HELD, read_holds > 0);
+        self.mark(Flags::WRITING_HELD, write_holds > 0);
         if let Some(inner) = self.reactor.upgrade() {
             self.settle_soon(&inner);
         }
@@ -69,22 +78,20 @@ impl Stream {
 
     #[inline]
     pub(super) fn tell_received(&self, count: usize) {
-        self.tell_observers(|observer| observer.bytes_received(count));
+        if self.has(Flags::OBSERVED) {
+            self.tell_observers(|observer| observer.bytes_received(count));
+        }
     }
 
     #[inline]
     pub(super) fn tell_written(&self, count: usize) {
-        self.tell_observers(|observer| observer.bytes_written(count));
-    }
-
-    fn tell_observers(&self, tell: impl Fn(&dyn Observer)) {
-        if self.flags.get().observed {
-            self.tell_each_observer(&tell);
+        if self.has(Flags::OBSERVED) {
+            self.tell_observers(|observer| observer.bytes_written(count));
         }
     }
 
     #[cold]
-    fn tell_each_observer(&self, tell: &dyn Fn(&dyn Observer)) {
+    fn tell_observers(&self, tell: impl Fn(&dyn Observer)) {
         let observers = self.rare(|rare| rare.observers.clone());
         observers.iter().for_each(|observer| tell(&**observer));
     }

@@ -3,12 +3,14 @@
 //! It happens after each callback of that connection, when the provider says that more can be sent, and before the loop
 //! waits for what was asked from elsewhere; never in the stack of a transport's method.
 
+use std::io;
 use std::rc::Rc;
 
-use ropewalk_proto::Step;
+use ropewalk_proto::{Outbox, Step};
 use ropewalk_sys::Sent;
 
 use super::Transport;
+use super::flags::Flags;
 use super::producer::Producer;
 use super::stream::Stream;
 use crate::error::Error;
@@ -20,53 +22,90 @@ const PIECES_PER_TURN: usize = 16;
 impl Stream {
     /// Settles a connection that was queued for it.
     pub(crate) fn settle_queued(self: &Rc<Stream>, inner: &Rc<Inner>) {
-        self.update(|flags| flags.queued = false);
+        self.mark(Flags::QUEUED, false);
         // A callback that runs the loop is followed by settling.
-        if !self.flags.get().in_callback {
+        if !self.has(Flags::IN_CALLBACK) {
             self.settle(inner);
         }
     }
 
+    /// Brings the provider up to date when a callback has returned.
+    #[inline(always)]
+    pub(super) fn settle_after_callback(self: &Rc<Stream>, inner: &Rc<Inner>) {
+        // Nearly always: what the callback wrote leaves, and that was all.
+        if self.flags.get().are_settled() {
+            let outbox = self.outbox.borrow_mut().take();
+            match outbox {
+                Some(outbox) if outbox.is_empty() => return inner.spare_outboxes.keep(outbox),
+                Some(outbox) => {
+                    if self.send(inner, outbox) {
+                        return;
+                    }
+                }
+                None => return,
+            }
+        }
+        self.settle(inner);
+    }
+
     /// Brings the provider up to date.
-    pub(super) fn settle(&self, inner: &Rc<Inner>) {
+    #[inline(never)]
+    pub(super) fn settle(self: &Rc<Stream>, inner: &Rc<Inner>) {
+        self.take_outbox_back(inner);
+        self.let_successor_in(inner);
+        self.tell_the_untold(inner);
         for _ in 0..PIECES_PER_TURN {
-            if !self.flush(inner) || self.is_settled() {
+            if !self.flush(inner) || self.flags.get().are_settled() {
                 return;
             }
-            if self.producer.borrow().is_none() || !self.balance_producer(inner) {
+            if !self.has(Flags::PRODUCER) || !self.balance_producer(inner) {
                 return self.take_step(inner);
             }
         }
         // The producer still has more and the peer still takes it.
-        if let Some(stream) = self.itself(inner) {
-            stream.settle_soon(inner);
+        self.settle_soon(inner);
+    }
+
+    /// Has what is queued leave, if anything may. Returns whether the connection lives.
+    fn flush(&self, inner: &Rc<Inner>) -> bool {
+        let flags = self.flags.get();
+        if flags.send() && (!flags.contains(Flags::CHANGED) || self.state().may_send()) {
+            let outbox = self.outbox.take();
+            if let Some(outbox) = outbox {
+                let _ = self.send(inner, outbox);
+            }
+        }
+        !self.state().is_lost()
+    }
+
+    /// Hands the outbox over. Returns whether everything left.
+    #[inline(always)]
+    fn send(&self, inner: &Rc<Inner>, mut outbox: Box<Outbox>) -> bool {
+        match inner.send(self.key, &mut outbox) {
+            Some(Ok(Sent::All)) => {
+                inner.spare_outboxes.keep(outbox);
+                true
+            }
+            sent => {
+                self.keep_unsent(inner, outbox, sent);
+                false
+            }
         }
     }
 
-    /// Hands the outbox over. Returns whether the connection lives.
-    fn flush(&self, inner: &Rc<Inner>) -> bool {
-        if !self.sends() || !self.state().may_send() {
-            return !self.state().is_lost();
+    #[inline(never)]
+    fn keep_unsent(&self, inner: &Rc<Inner>, outbox: Box<Outbox>, sent: Option<io::Result<Sent>>) {
+        if let Some(Err(error)) = sent {
+            return self.end(inner, Error::lost(error));
         }
-        let Some(mut outbox) = self.outbox.borrow_mut().take() else { return true };
-        match inner.provider(|provider| provider.send(self.key, &mut outbox)) {
-            Ok(Ok(Sent::All)) => inner.keep_outbox(outbox),
-            Ok(Ok(Sent::Some | Sent::InFlight)) => {
-                self.update(|flags| flags.blocked = true);
-                *self.outbox.borrow_mut() = Some(outbox);
-            }
-            Ok(Err(error)) => {
-                self.end(inner, Error::lost(error));
-                return false;
-            }
-            Err(_away) => *self.outbox.borrow_mut() = Some(outbox),
-        }
-        true
+        self.outbox.replace(Some(outbox));
+        // While the provider is away nothing is sent, and the next settling tries again.
+        self.mark(Flags::BLOCKED, sent.is_some());
     }
 
     /// Pauses or resumes the producer. Returns whether it may have written more that should be flushed.
     fn balance_producer(&self, inner: &Rc<Inner>) -> bool {
-        let (buffered, wrote) = (self.buffered(), self.flags.get().wrote);
+        let (buffered, wrote) = (self.buffered(), self.has(Flags::WROTE));
         let mut slot = self.producer.borrow_mut();
         let Some(registered) = slot.as_mut() else { return false };
         let pull = matches!(registered.producer, Producer::Pull(_));
@@ -81,13 +120,14 @@ impl Stream {
         let producer = registered.producer.clone();
         drop(slot);
         // What it writes is flushed by this settling, not queued for another.
-        self.update(|flags| (flags.in_callback, flags.wrote) = (true, false));
+        self.mark(Flags::WROTE, false);
+        self.mark(Flags::IN_CALLBACK, true);
         let outcome = if pause {
             guard(inner, "pause_producing", move || producer.pause())
         } else {
             guard(inner, "resume_producing", move || producer.resume())
         };
-        self.update(|flags| flags.in_callback = false);
+        self.mark(Flags::IN_CALLBACK, false);
         match outcome {
             Ok(()) => resume,
             Err(panicked) => {
@@ -97,8 +137,8 @@ impl Stream {
         }
     }
 
-    fn take_step(&self, inner: &Rc<Inner>) {
-        let outbox_is_empty = self.outbox.borrow().is_none() && !self.flags.get().blocked;
+    fn take_step(self: &Rc<Stream>, inner: &Rc<Inner>) {
+        let outbox_is_empty = self.buffered() == 0 && !self.has(Flags::BLOCKED);
         let producing = self.producer.borrow().as_ref().is_some_and(|registered| registered.producer.is_producing());
         match self.state().next_step(outbox_is_empty, producing) {
             Step::Stay => self.arm(inner),
@@ -108,40 +148,30 @@ impl Stream {
         }
     }
 
-    fn shut_down_write(&self, inner: &Rc<Inner>) {
+    fn shut_down_write(self: &Rc<Stream>, inner: &Rc<Inner>) {
         let mut state = self.state();
         state.write_ended();
         self.set_state(state);
         if let Ok(Err(error)) = inner.provider(|provider| provider.shutdown_write(self.key)) {
             return self.end(inner, Error::lost(error));
         }
-        if let Some(stream) = self.itself(inner) {
-            let transport = Transport(stream);
-            transport.0.with_protocol(inner, |protocol| protocol.write_connection_lost(&transport));
-            self.settle(inner);
-        }
+        let transport = Transport(self.clone());
+        self.call(inner, |protocol| protocol.write_connection_lost(&transport));
     }
 
     /// Has the provider report readability exactly while it is wanted.
-    fn arm(&self, inner: &Rc<Inner>) {
+    fn arm(self: &Rc<Stream>, inner: &Rc<Inner>) {
         let wanted = self.reads();
         if wanted {
             self.deliver_unread_soon(inner);
         }
-        if wanted == self.flags.get().armed {
+        if wanted == self.has(Flags::ARMED) {
             return;
         }
         match inner.provider(|provider| provider.set_reading(self.key, wanted)) {
-            Ok(Ok(())) => self.update(|flags| flags.armed = wanted),
+            Ok(Ok(())) => self.mark(Flags::ARMED, wanted),
             Ok(Err(error)) => self.end(inner, Error::lost(error)),
             Err(_away) => {}
-        }
-    }
-
-    pub(super) fn itself(&self, inner: &Inner) -> Option<Rc<Stream>> {
-        match inner.sources.borrow().get(self.key) {
-            Some(crate::reactor::Source::Stream(stream)) => Some(stream.clone()),
-            _ => None,
         }
     }
 }

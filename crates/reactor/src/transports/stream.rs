@@ -5,20 +5,16 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 
-use bytes::Bytes;
 use ropewalk_proto::{Address, Key, Outbox, StreamState};
 use ropewalk_sys::{EventProvider, Ready, Received};
 
+use super::flags::Flags;
 use super::observer::Observer;
-use super::producer::Registered;
-use super::{Connector, ConnectorInner, Producer, Transport};
+use super::producer::{Producer, Registered};
+use super::{Connector, ConnectorInner, Transport};
 use crate::error::{Error, Result};
 use crate::protocols::Protocol;
-use crate::reactor::{Inner, Reactor, Source, catch, guard, name_of};
-
-/// A write of this size with nothing queued goes to the operating system from the caller's slice: measured, copying it
-/// first costs more than the system call it could save.
-const DIRECT_WRITE: usize = 4096;
+use crate::reactor::{Inner, Panic, Reactor, Source, catch, guard, name_of};
 
 /// The fair share of one connection in one turn.
 const READS_PER_TURN: usize = 32;
@@ -40,9 +36,9 @@ pub(crate) struct Stream {
     pub(super) key: Key,
     state: Cell<StreamState>,
     pub(super) flags: Cell<Flags>,
-    /// Out while one of its callbacks runs.
-    protocol: Cell<Option<Box<dyn Protocol>>>,
-    /// There only while something is queued: an idle connection holds no buffer.
+    /// Borrowed while one of its callbacks runs, and gone once it was told of the end.
+    protocol: RefCell<Option<Box<dyn Protocol>>>,
+    /// There only while something is queued, or lent to the protocol that is out: an idle connection holds no buffer.
     pub(super) outbox: RefCell<Option<Box<Outbox>>>,
     pub(super) producer: RefCell<Option<Box<Registered>>>,
     rare: RefCell<Option<Box<Rare>>>,
@@ -54,31 +50,6 @@ pub(crate) struct Stream {
     origin: Origin,
 }
 
-/// What the reactor remembers about a connection, beside its [`StreamState`].
-#[derive(Clone, Copy, Default)]
-pub(super) struct Flags {
-    /// The provider reports readability.
-    pub(super) armed: bool,
-    /// The provider said that no more goes, and will say when it does.
-    pub(super) blocked: bool,
-    /// A callback of the protocol is on the stack: settling follows when it returns.
-    pub(super) in_callback: bool,
-    /// The protocol is out, in one of its callbacks.
-    protocol_is_out: bool,
-    /// Queued for settling before the loop waits.
-    pub(super) queued: bool,
-    /// Something was written since the producer was told something.
-    pub(super) wrote: bool,
-    /// There are unread bytes in [`Rare`].
-    pub(super) unread: bool,
-    /// There are observers in [`Rare`].
-    pub(super) observed: bool,
-    /// How many policies hold reading back.
-    pub(super) read_holds: u8,
-    /// How many policies hold writing back.
-    pub(super) write_holds: u8,
-}
-
 /// What few connections need.
 #[derive(Default)]
 pub(super) struct Rare {
@@ -87,6 +58,12 @@ pub(super) struct Rare {
     pub(super) observers: Vec<Rc<dyn Observer>>,
     /// What is dropped when the connection ends.
     pub(super) tokens: Vec<Box<dyn Any>>,
+    /// How many policies hold reading back.
+    pub(super) read_holds: u8,
+    /// How many policies hold writing back.
+    pub(super) write_holds: u8,
+    /// The protocol that a callback switched to.
+    successor: Option<Box<dyn Protocol>>,
     /// Why the connection ended, until the callback returns that it ended in.
     untold: Option<Error>,
 }
@@ -105,7 +82,7 @@ impl Stream {
             key,
             state: Cell::new(StreamState::new()),
             flags: Cell::default(),
-            protocol: Cell::new(Some(protocol)),
+            protocol: RefCell::new(Some(protocol)),
             outbox: RefCell::default(),
             producer: RefCell::default(),
             rare: RefCell::default(),
@@ -120,28 +97,41 @@ impl Stream {
         if let Origin::Client(connector) = &transport.0.origin {
             connector.connected(&transport);
         }
-        transport.0.with_protocol(&reactor.0, |protocol| protocol.connection_made(&transport));
-        transport.0.settle(&reactor.0);
+        transport.0.call(&reactor.0, |protocol| protocol.connection_made(&transport));
         transport
     }
 
     /// The provider reported something.
+    #[inline(always)]
     pub(crate) fn ready(self: Rc<Stream>, reactor: &Reactor, ready: Ready, scratch: &mut [u8]) {
-        if ready.contains(Ready::GONE) {
-            return self.end(&reactor.0, Error::ConnectionFdescWentAway);
-        }
         let transport = Transport(self);
         let stream = &transport.0;
-        if stream.flags.get().in_callback {
-            return stream.ready_in_callback(&reactor.0, ready);
+        if ready == Ready::READ && stream.flags.get().are_settled() {
+            // Nearly always: one message, and nothing behind it.
+            match reactor.0.receive(stream.key, scratch) {
+                Ok(Received::Drained(count)) => stream.deliver(&reactor.0, &transport, &scratch[..count]),
+                received => stream.read(&reactor.0, &transport, scratch, Some(received)),
+            }
+        } else {
+            stream.ready_otherwise(&reactor.0, &transport, ready, scratch);
+        }
+    }
+
+    #[inline(never)]
+    fn ready_otherwise(self: &Rc<Stream>, inner: &Rc<Inner>, transport: &Transport, ready: Ready, scratch: &mut [u8]) {
+        if ready.contains(Ready::GONE) {
+            return self.end(inner, Error::ConnectionFdescWentAway);
+        }
+        if self.has(Flags::IN_CALLBACK) {
+            return self.ready_in_callback(inner, ready);
         }
         // What the peer sent before it hung up is read before a send finds the connection broken.
         if ready.intersects(Ready::READ | Ready::ERROR | Ready::HANGUP) {
-            stream.read(&reactor.0, &transport, scratch);
+            self.read(inner, transport, scratch, None);
         }
-        if ready.intersects(Ready::WRITE | Ready::ERROR | Ready::HANGUP) && stream.flags.get().blocked {
-            stream.update(|flags| flags.blocked = false);
-            stream.settle(&reactor.0);
+        if ready.intersects(Ready::WRITE | Ready::ERROR | Ready::HANGUP) && self.has(Flags::BLOCKED) {
+            self.mark(Flags::BLOCKED, false);
+            self.settle(inner);
         }
     }
 
@@ -149,81 +139,114 @@ impl Stream {
     /// it sends what can be sent, and has readability reported again.
     fn ready_in_callback(&self, inner: &Inner, ready: Ready) {
         if ready.intersects(Ready::WRITE | Ready::ERROR | Ready::HANGUP) {
-            self.update(|flags| flags.blocked = false);
+            self.mark(Flags::BLOCKED, false);
         }
-        if self.flags.get().armed {
+        if self.has(Flags::ARMED) {
             let _ = inner.provider(|provider| provider.set_reading(self.key, false));
-            self.update(|flags| flags.armed = false);
+            self.mark(Flags::ARMED, false);
         }
     }
 
-    fn read(&self, inner: &Rc<Inner>, transport: &Transport, scratch: &mut [u8]) {
+    /// Delivers `first` and what stands behind it, up to this connection's share of the turn.
+    #[inline(never)]
+    fn read(
+        self: &Rc<Stream>,
+        inner: &Rc<Inner>,
+        transport: &Transport,
+        scratch: &mut [u8],
+        mut first: Option<io::Result<Received>>,
+    ) {
         let mut bytes = 0;
         for _ in 0..READS_PER_TURN {
             if !self.reads() || bytes >= BYTES_PER_TURN {
                 return;
             }
-            if let Some(unread) = self.take_unread() {
-                self.deliver(inner, transport, &unread);
+            if self.has(Flags::UNREAD) {
+                self.deliver_unread(inner, transport);
                 continue;
             }
-            let Ok(received) = inner.provider(|provider| provider.receive(self.key, scratch)) else { return };
-            let drained = matches!(received, Ok(Received::Drained(_)));
-            match received {
-                Ok(Received::Filled(count) | Received::Drained(count)) => {
+            match first.take().unwrap_or_else(|| inner.receive(self.key, scratch)) {
+                Ok(Received::Drained(count)) => return self.deliver(inner, transport, &scratch[..count]),
+                Ok(Received::Filled(count)) => {
                     bytes += count;
-                    self.tell_received(count);
                     self.deliver(inner, transport, &scratch[..count]);
                 }
                 Ok(Received::Lent(chunk)) => {
                     bytes += chunk.len();
                     self.tell_received(chunk.len());
-                    transport.0.with_protocol(inner, |protocol| protocol.chunk_received(transport, chunk));
-                    self.settle(inner);
+                    self.call(inner, |protocol| protocol.chunk_received(transport, chunk));
                 }
                 Ok(Received::Empty) => return,
                 Ok(Received::Eof) => return self.end_of_file(inner, transport),
                 Err(error) => return self.end(inner, Error::lost(error)),
             }
-            if drained {
-                return;
-            }
         }
     }
 
-    pub(super) fn deliver(&self, inner: &Rc<Inner>, transport: &Transport, data: &[u8]) {
-        transport.0.with_protocol(inner, |protocol| protocol.data_received(transport, data));
-        self.settle(inner);
+    #[inline(always)]
+    fn deliver(self: &Rc<Stream>, inner: &Rc<Inner>, transport: &Transport, data: &[u8]) {
+        self.tell_received(data.len());
+        self.call(inner, |protocol| protocol.data_received(transport, data));
     }
 
-    fn end_of_file(&self, inner: &Rc<Inner>, transport: &Transport) {
+    /// Delivers what was given back, again; no observer counts it twice.
+    #[inline(never)]
+    pub(super) fn deliver_unread(self: &Rc<Stream>, inner: &Rc<Inner>, transport: &Transport) {
+        if let Some(unread) = self.take_unread() {
+            self.call(inner, |protocol| protocol.data_received(transport, &unread));
+        }
+    }
+
+    fn end_of_file(self: &Rc<Stream>, inner: &Rc<Inner>, transport: &Transport) {
         let mut state = self.state.get();
         let news = state.end_of_file();
-        self.state.set(state);
+        self.set_state(state);
         if news {
-            transport.0.with_protocol(inner, |protocol| protocol.read_connection_lost(transport));
+            self.call(inner, |protocol| protocol.read_connection_lost(transport));
+        } else {
+            self.settle(inner);
         }
-        self.settle(inner);
     }
 
-    /// Calls the protocol, which is out of its place meanwhile. A panic ends the connection.
-    pub(super) fn with_protocol(self: &Rc<Stream>, inner: &Rc<Inner>, callback: impl FnOnce(&mut dyn Protocol)) {
-        let Some(mut protocol) = self.protocol.take() else { return };
-        self.update(|flags| (flags.in_callback, flags.protocol_is_out) = (true, true));
-        let outcome = catch(|| callback(&mut *protocol));
-        self.update(|flags| (flags.in_callback, flags.protocol_is_out) = (false, false));
-        let outcome = outcome.map_err(|panic| panic.log(inner, name_of(|| protocol.log_prefix())));
-        match self.protocol.take() {
-            None => self.protocol.set(Some(protocol)),
-            // The callback switched to another one.
-            successor => {
-                self.protocol.set(successor);
-                let _ = guard(inner, name_of(|| protocol.log_prefix()), || drop(protocol));
-            }
+    /// Calls the protocol, and settles. A panic ends the connection.
+    #[inline(always)]
+    pub(super) fn call(self: &Rc<Stream>, inner: &Rc<Inner>, callback: impl FnOnce(&mut dyn Protocol)) {
+        // Out of reach are a protocol whose callback runs the loop, and one that was told of the end.
+        let Ok(mut slot) = self.protocol.try_borrow_mut() else { return };
+        let Some(protocol) = &mut *slot else { return };
+        self.lend_outbox(inner);
+        self.mark(Flags::IN_CALLBACK | Flags::PROTOCOL_OUT, true);
+        let outcome = catch(|| callback(&mut **protocol));
+        self.mark(Flags::IN_CALLBACK | Flags::PROTOCOL_OUT, false);
+        drop(slot);
+        if let Err(panic) = outcome {
+            self.panicked(inner, panic);
         }
-        if let Err(panicked) = outcome {
-            self.end(inner, panicked);
+        self.settle_after_callback(inner);
+    }
+
+    #[cold]
+    fn panicked(&self, inner: &Rc<Inner>, panic: Panic) {
+        let name = self.protocol.borrow().as_ref().map_or("", |protocol| name_of(|| protocol.log_prefix()));
+        let error = panic.log(inner, name);
+        self.let_successor_in(inner);
+        self.end(inner, error);
+    }
+
+    /// Gives way to the protocol that the callback switched to.
+    pub(super) fn let_successor_in(&self, inner: &Inner) {
+        if !self.has(Flags::SWITCHED) {
+            return;
         }
+        self.mark(Flags::SWITCHED, false);
+        let successor = self.rare(|rare| rare.successor.take());
+        let old = self.protocol.replace(successor);
+        let name = old.as_ref().map_or("", |old| name_of(|| old.log_prefix()));
+        let _ = guard(inner, name, || drop(old));
+    }
+
+    /// Tells the protocol of an end that came during its callback.
+    pub(super) fn tell_the_untold(self: &Rc<Stream>, inner: &Rc<Inner>) {
         if self.state.get().is_lost() {
             let untold = self.rare.take().and_then(|rare| rare.untold);
             if let Some(reason) = untold {
@@ -233,21 +256,23 @@ impl Stream {
     }
 
     /// The connection is over: closes it, and tells everyone once, though not before its own callback has returned.
+    #[inline(never)]
     pub(crate) fn end(&self, inner: &Rc<Inner>, reason: Error) {
         let mut state = self.state.get();
         if !state.lost() {
             return;
         }
-        self.state.set(state);
+        self.set_state(state);
         let source = inner.sources.borrow_mut().remove(self.key);
         let (key, aborted) = (self.key, matches!(reason, Error::ConnectionAborted));
         inner.tell_provider(move |provider| if aborted { provider.abort(key) } else { provider.close(key) });
-        if let Some(outbox) = self.outbox.take() {
-            inner.keep_outbox(outbox);
+        if let Some(mut outbox) = self.outbox.take() {
+            outbox.clear();
+            inner.spare_outboxes.keep(outbox);
         }
         self.stop_producer(inner);
         self.drop_rare();
-        if self.flags.get().protocol_is_out {
+        if self.has(Flags::PROTOCOL_OUT) {
             self.rare(|rare| rare.untold = Some(reason));
         } else if let Some(Source::Stream(stream)) = source {
             stream.tell_the_end(inner, &reason);
@@ -257,7 +282,8 @@ impl Stream {
 
     fn tell_the_end(self: &Rc<Stream>, inner: &Rc<Inner>, reason: &Error) {
         let transport = Transport(self.clone());
-        if let Some(mut protocol) = self.protocol.take() {
+        let protocol = self.protocol.take();
+        if let Some(mut protocol) = protocol {
             let name = name_of(|| protocol.log_prefix());
             let _ = guard(inner, name, || {
                 protocol.connection_lost(&transport, reason);
@@ -270,8 +296,7 @@ impl Stream {
     }
 
     fn stop_producer(&self, inner: &Rc<Inner>) {
-        let registered = self.producer.borrow_mut().take();
-        if let Some(registered) = registered {
+        if let Some(registered) = self.take_producer() {
             let _ = guard(inner, "stop_producing", move || registered.producer.stop());
         }
     }
@@ -286,72 +311,10 @@ impl Stream {
         }
     }
 
-    pub(super) fn write(self: &Rc<Stream>, data: &[u8]) {
-        if data.is_empty() || !self.accepts_writes() {
-            return;
-        }
-        let Some(inner) = self.reactor.upgrade() else { return };
-        self.update(|flags| flags.wrote = true);
-        self.tell_written(data.len());
-        let rest = if data.len() >= DIRECT_WRITE { self.write_directly(&inner, data) } else { data };
-        if !rest.is_empty() {
-            self.queue(&inner, |outbox| outbox.write(rest));
-        }
-    }
-
-    pub(super) fn write_bytes(self: &Rc<Stream>, data: Bytes) {
-        if data.is_empty() || !self.accepts_writes() {
-            return;
-        }
-        let Some(inner) = self.reactor.upgrade() else { return };
-        self.update(|flags| flags.wrote = true);
-        self.tell_written(data.len());
-        self.queue(&inner, |outbox| outbox.write_bytes(data));
-    }
-
-    fn accepts_writes(&self) -> bool {
-        let state = self.state.get();
-        state.accepts_writes(false) || state.accepts_writes(true) && self.producer.borrow().is_some()
-    }
-
-    /// Sends what goes at once when nothing is queued, and returns the rest.
-    fn write_directly<'a>(&self, inner: &Inner, data: &'a [u8]) -> &'a [u8] {
-        if !self.sends() || self.outbox.borrow().is_some() {
-            return data;
-        }
-        // An error shows again when the rest is sent while settling: there it can end the connection.
-        let sent = inner.provider(|provider| provider.send_slice(self.key, data));
-        let count = sent.ok().and_then(Result::ok).unwrap_or(0);
-        &data[count..]
-    }
-
-    fn queue(self: &Rc<Stream>, inner: &Inner, append: impl FnOnce(&mut Outbox)) {
-        let mut slot = self.outbox.borrow_mut();
-        let outbox = slot.get_or_insert_with(|| inner.take_outbox());
-        append(outbox);
-        let queued = outbox.len();
-        drop(slot);
-        if queued > self.high_water.get() as usize {
-            self.pause_transport_producer();
-        }
-        self.settle_soon(inner);
-    }
-
-    /// Pausing a transport calls no user code, so a forwarder stops at once instead of after its fair share.
-    fn pause_transport_producer(&self) {
-        let mut producer = self.producer.borrow_mut();
-        let Some(registered) = producer.as_mut().filter(|registered| !registered.paused) else { return };
-        if let Producer::Transport(transport) = &registered.producer {
-            registered.paused = true;
-            transport.pause_producing();
-        }
-    }
-
     /// Has this connection settled when its callback returns, or else before the loop waits.
     pub(super) fn settle_soon(self: &Rc<Stream>, inner: &Inner) {
-        let flags = self.flags.get();
-        if !flags.in_callback && !flags.queued {
-            self.update(|flags| flags.queued = true);
+        if !self.flags.get().intersects(Flags::IN_CALLBACK | Flags::QUEUED) {
+            self.mark(Flags::QUEUED, true);
             inner.settle_later(self.clone());
         }
     }
@@ -360,7 +323,8 @@ impl Stream {
     pub(super) fn change(self: &Rc<Stream>, transition: impl FnOnce(&mut StreamState)) {
         let mut state = self.state.get();
         transition(&mut state);
-        if self.state.replace(state) != state {
+        if self.state.get() != state {
+            self.set_state(state);
             if let Some(inner) = self.reactor.upgrade() {
                 self.settle_soon(&inner);
             }
@@ -389,6 +353,8 @@ impl Stream {
         // A pull producer counts as paused until it is asked for its first piece.
         let paused = matches!(producer, Producer::Pull(_));
         *self.producer.borrow_mut() = Some(Box::new(Registered { producer, paused }));
+        self.mark(Flags::PRODUCER, true);
+        self.mark(Flags::WROTE, false);
         if let Some(inner) = self.reactor.upgrade() {
             self.settle_soon(&inner);
         }
@@ -396,17 +362,32 @@ impl Stream {
     }
 
     pub(super) fn unregister_producer(self: &Rc<Stream>) {
-        let registered = self.producer.borrow_mut().take();
-        if registered.is_some() {
+        if self.take_producer().is_some() {
             if let Some(inner) = self.reactor.upgrade() {
                 self.settle_soon(&inner);
             }
         }
     }
 
+    fn take_producer(&self) -> Option<Box<Registered>> {
+        self.mark(Flags::PRODUCER, false);
+        self.producer.borrow_mut().take()
+    }
+
     pub(super) fn switch_protocol(&self, protocol: Box<dyn Protocol>) {
         if !self.state.get().is_lost() {
-            drop(self.protocol.replace(Some(protocol)));
+            match self.protocol.try_borrow_mut() {
+                Ok(mut slot) => {
+                    let old = slot.replace(protocol);
+                    drop(slot);
+                    drop(old);
+                }
+                Err(_out) => {
+                    self.mark(Flags::SWITCHED, true);
+                    let earlier = self.rare(|rare| rare.successor.replace(protocol));
+                    drop(earlier);
+                }
+            }
         }
     }
 
@@ -424,41 +405,16 @@ impl Stream {
         self.low_water.get() as usize
     }
 
-    pub(super) fn buffered(&self) -> usize {
-        self.outbox.borrow().as_ref().map_or(0, |outbox| outbox.len())
-    }
-
-    /// Whether the provider knows everything: nearly always, once what a callback wrote has left.
-    #[inline]
-    pub(super) fn is_settled(&self) -> bool {
-        let flags = self.flags.get();
-        self.state.get() == StreamState::new()
-            && flags.armed
-            && !(flags.blocked || flags.unread || flags.in_callback)
-            && flags.read_holds == 0
-            && flags.write_holds == 0
-            && self.outbox.borrow().is_none()
-            && self.producer.borrow().is_none()
-    }
-
     /// Whether the provider should report what arrives.
+    #[inline]
     pub(super) fn reads(&self) -> bool {
         let flags = self.flags.get();
-        self.state.get().wants_reading() && flags.read_holds == 0 && !flags.in_callback
-    }
-
-    /// Whether the provider takes bytes now.
-    pub(super) fn sends(&self) -> bool {
-        let flags = self.flags.get();
-        !flags.blocked && flags.write_holds == 0
+        flags.receive() && (!flags.contains(Flags::CHANGED) || self.state.get().wants_reading())
     }
 
     /// Whether the protocol whose callback runs has been replaced.
     pub(super) fn is_switched(&self) -> bool {
-        let successor = self.protocol.take();
-        let switched = successor.is_some();
-        self.protocol.set(successor);
-        switched
+        self.has(Flags::SWITCHED)
     }
 
     /// Does something with what few connections need.
@@ -467,8 +423,12 @@ impl Stream {
     }
 
     fn drop_rare(&self) {
-        self.update(|flags| (flags.unread, flags.observed) = (false, false));
-        self.rare.take();
+        self.mark(Flags::UNREAD | Flags::OBSERVED | Flags::READING_HELD | Flags::WRITING_HELD, false);
+        let rare = self.rare.take();
+        // Who takes over when the callback returns is told of the end.
+        if let Some(successor) = rare.and_then(|rare| rare.successor) {
+            self.rare(|rare| rare.successor = Some(successor));
+        }
     }
 
     pub(super) fn state(&self) -> StreamState {
@@ -477,12 +437,19 @@ impl Stream {
 
     pub(super) fn set_state(&self, state: StreamState) {
         self.state.set(state);
+        self.mark(Flags::CHANGED, state != StreamState::new());
     }
 
-    pub(super) fn update(&self, change: impl FnOnce(&mut Flags)) {
-        let mut flags = self.flags.get();
-        change(&mut flags);
-        self.flags.set(flags);
+    #[inline]
+    pub(super) fn has(&self, flags: Flags) -> bool {
+        self.flags.get().contains(flags)
+    }
+
+    #[inline]
+    pub(super) fn mark(&self, flags: Flags, on: bool) {
+        let mut now = self.flags.get();
+        now.set(flags, on);
+        self.flags.set(now);
     }
 
     pub(super) fn connector(&self) -> Option<Connector> {
@@ -503,6 +470,51 @@ impl Stream {
         }
         let inner = self.reactor.upgrade().ok_or(Error::Closed)?;
         inner.provider(|provider| ask(provider, self.key))?.map_err(Error::io(doing))
+    }
+}
+
+#[cfg(test)]
+mod switching {
+    use crate::error::Error;
+    use crate::protocols::Protocol;
+    use crate::testing::{AccumulatingProtocol, MemoryReactor};
+    use crate::transports::Transport;
+
+    /// Gives way to another protocol in its first delivery, and ends the connection in the same callback.
+    struct GivesWay(AccumulatingProtocol);
+
+    impl Protocol for GivesWay {
+        fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+            transport.write(b"taken");
+            transport.switch_protocol(Box::new(self.0.clone()));
+            match data {
+                b"abort" => transport.abort_connection(),
+                b"panic" => panic!("on purpose"),
+                _ => {}
+            }
+        }
+
+        fn connection_lost(&mut self, _transport: &Transport, _reason: &Error) {
+            panic!("it is not its connection any more");
+        }
+    }
+
+    #[test]
+    fn the_successor_gets_what_comes_next_and_is_told_of_the_end_also_when_that_comes_in_the_same_callback() {
+        for said in [&b"on"[..], b"abort", b"panic"] {
+            let net = MemoryReactor::new();
+            let successor = AccumulatingProtocol::new();
+            let built = successor.clone();
+            net.listen_tcp("10.0.0.1:80", move || GivesWay(built.clone())).unwrap();
+            let client = net.connect_stream("10.0.0.1:80");
+            client.write(said);
+            net.settle();
+            client.write(b"next");
+            net.settle();
+            let lives = said == b"on";
+            assert_eq!(successor.data(), if lives { &b"next"[..] } else { b"" });
+            assert_eq!(successor.lost().is_none(), lives, "after {said:?}");
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Transport;
+use super::flags::Flags;
 use super::stream::Stream;
 use crate::reactor::{Inner, Reactor};
 
@@ -32,32 +33,29 @@ impl Stream {
             return;
         }
         self.rare(|rare| rare.unread.splice(..0, bytes.iter().copied()).for_each(drop));
-        self.update(|flags| flags.unread = true);
+        self.mark(Flags::UNREAD, true);
         if let Some(inner) = self.reactor.upgrade() {
             self.settle_soon(&inner);
         }
     }
 
     pub(super) fn take_unread(&self) -> Option<Vec<u8>> {
-        if !self.flags.get().unread {
+        if !self.has(Flags::UNREAD) {
             return None;
         }
-        self.update(|flags| flags.unread = false);
+        self.mark(Flags::UNREAD, false);
         Some(self.rare(|rare| std::mem::take(&mut rare.unread)))
     }
 
     /// Has what was given back delivered in the next turn; not in this stack, where the protocol may be out.
-    pub(super) fn deliver_unread_soon(&self, inner: &Rc<Inner>) {
-        if !self.flags.get().unread {
+    pub(super) fn deliver_unread_soon(self: &Rc<Stream>, inner: &Rc<Inner>) {
+        if !self.has(Flags::UNREAD) {
             return;
         }
-        let Some(stream) = self.itself(inner) else { return };
+        let transport = Transport(self.clone());
         Reactor(inner.clone()).call_later(Duration::ZERO, move |reactor| {
-            let transport = Transport(stream);
             if transport.0.reads() {
-                if let Some(bytes) = transport.0.take_unread() {
-                    transport.0.deliver(&reactor.0, &transport, &bytes);
-                }
+                transport.0.deliver_unread(&reactor.0, &transport);
             }
         });
     }

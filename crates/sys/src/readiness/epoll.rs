@@ -161,13 +161,15 @@ fn flags(interest: Interest) -> EventFlags {
     flags
 }
 
+/// The bits of epoll(7) are those of poll(2) and of [`Ready`].
+const _: () = assert!(
+    Ready::READ.bits() as u32 == EventFlags::IN.bits()
+        && Ready::WRITE.bits() as u32 == EventFlags::OUT.bits()
+        && Ready::ERROR.bits() as u32 == EventFlags::ERR.bits()
+        && Ready::HANGUP.bits() as u32 == EventFlags::HUP.bits()
+);
+
 fn event(event: &epoll::Event) -> Event {
-    let flags = event.flags;
-    let mut ready = Ready::empty();
-    ready.set(Ready::READ, flags.contains(EventFlags::IN));
-    ready.set(Ready::WRITE, flags.contains(EventFlags::OUT));
-    ready.set(Ready::HANGUP, flags.contains(EventFlags::HUP));
-    ready.set(Ready::ERROR, flags.contains(EventFlags::ERR));
-    let data = event.data;
-    Event { key: Key::from_u64(data.u64()), ready }
+    let (data, flags) = (event.data, event.flags);
+    Event { key: Key::from_u64(data.u64()), ready: Ready::from_bits_truncate(flags.bits() as u8) }
 }

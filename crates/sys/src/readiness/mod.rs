@@ -66,7 +66,6 @@ impl<S: Selector> Readiness<S> {
         selector.add(bell.fd(), bell_key)?;
         selector.modify(bell.fd(), bell_key, Interest::empty(), Interest::READ)?;
         if let Some(source) = sources.get_mut(bell_key) {
-            source.wanted = Interest::READ;
             source.armed = Interest::READ;
         }
         let (reported, began) = (Vec::new(), Instant::now());
@@ -97,6 +96,30 @@ impl<S: Selector> Readiness<S> {
         self.source(key)?.socket()
     }
 
+    /// Sends what one call did not take, and waits until more goes.
+    #[inline(never)]
+    fn send_on(
+        &mut self,
+        key: Key,
+        outbox: &mut Outbox,
+        outcome: Option<rustix::io::Result<usize>>,
+    ) -> io::Result<Sent> {
+        let source = self.sources.get_mut(key).ok_or_else(stale)?;
+        match outcome {
+            // Fewer than offered: the buffer is full, and the next call would only say so.
+            Some(Ok(taken)) => outbox.advance(taken),
+            Some(Err(Errno::AGAIN)) => {}
+            Some(Err(Errno::INTR)) | None => transfer::send_outbox(source.socket()?, outbox)?,
+            Some(Err(error)) => return Err(error.into()),
+        }
+        let (wanted, sent) = match outbox.is_empty() {
+            true => (source.wanted - Interest::WRITE, Sent::All),
+            false => (source.wanted | Interest::WRITE, Sent::Some),
+        };
+        want(&mut self.selector, source, key, wanted)?;
+        Ok(sent)
+    }
+
     /// Disarms the reported WRITEs that nobody wanted again, or they would end the wait at once.
     fn disarm_reported(&mut self) -> io::Result<()> {
         for key in self.reported.drain(..) {
@@ -123,18 +146,26 @@ impl<S: Selector> Readiness<S> {
         Ok(())
     }
 
-    /// Turns what the selector saw into what the owner of the key wants to know; false when that is nothing.
-    #[inline]
-    fn interpret(&mut self, event: &mut Event) -> bool {
-        // Nearly every event: bytes for somebody who wants them and nothing else.
-        let plain = |source: &Source| source.wanted == Interest::READ && source.armed == Interest::READ;
-        if event.ready == Ready::READ && event.key != self.bell_key && self.sources.get(event.key).is_some_and(plain) {
-            return true;
+    /// Turns what the selector saw into what the owners of the keys want to know.
+    fn interpret(&mut self, events: &mut Events) {
+        let mut kept = 0;
+        for place in 0..events.len() {
+            let event = &mut events[place];
+            // Nearly every event: bytes for somebody who wants them and nothing else.
+            let plain = event.ready == Ready::READ && self.sources.get(event.key).is_some_and(Source::only_reads);
+            if plain || self.interpret_one(event) {
+                if kept != place {
+                    events[kept] = events[place];
+                }
+                kept += 1;
+            }
         }
-        self.interpret_rest(event)
+        events.truncate(kept);
     }
 
-    fn interpret_rest(&mut self, event: &mut Event) -> bool {
+    /// Whether the owner of the key wants to know any of it.
+    #[inline(never)]
+    fn interpret_one(&mut self, event: &mut Event) -> bool {
         if event.key == self.bell_key {
             self.bell.drain();
             return false;
@@ -246,7 +277,7 @@ impl<S: Selector> EventProvider for Readiness<S> {
     }
 
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
-        let source = self.source(key)?;
+        let Some(source) = self.sources.get(key) else { return Err(stale()) };
         let Some(count) = transfer::receive(source.socket()?, scratch)? else { return Ok(Received::Empty) };
         Ok(match count {
             0 => Received::Eof,
@@ -261,14 +292,17 @@ impl<S: Selector> EventProvider for Readiness<S> {
     }
 
     fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
-        let source = self.sources.get_mut(key).ok_or_else(stale)?;
-        transfer::send_outbox(source.socket()?, outbox)?;
-        let (wanted, sent) = match outbox.is_empty() {
-            true => (source.wanted - Interest::WRITE, Sent::All),
-            false => (source.wanted | Interest::WRITE, Sent::Some),
+        let Some(source) = self.sources.get(key) else { return Err(stale()) };
+        // Nearly always: one segment, nobody waits for WRITE, and one call takes it whole.
+        let Some(bytes) = outbox.one_segment().filter(|_| !source.wanted.contains(Interest::WRITE)) else {
+            return self.send_on(key, outbox, None);
         };
-        want(&mut self.selector, source, key, wanted)?;
-        Ok(sent)
+        let outcome = transfer::send_directly(source.socket()?, bytes);
+        if outcome == Ok(bytes.len()) {
+            outbox.segment_left();
+            return Ok(Sent::All);
+        }
+        self.send_on(key, outbox, Some(outcome))
     }
 
     fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize> {
@@ -309,7 +343,7 @@ impl<S: Selector> EventProvider for Readiness<S> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error) => Err(error),
             Ok(()) => {
-                events.retain_mut(|event| self.interpret(event));
+                self.interpret(events);
                 // A watched file whose owner closed its descriptor while it was watched, but not every copy of it.
                 if self.ghosts { self.arm_anew() } else { Ok(()) }
             }
@@ -349,6 +383,7 @@ fn arm<S: Selector>(selector: &mut S, source: &mut Source, key: Key) -> io::Resu
     Ok(())
 }
 
+#[cold]
 fn stale() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "the key was ended")
 }

@@ -40,6 +40,12 @@ impl Source {
         Source { file, descriptor, wanted: Interest::empty(), armed: Interest::empty(), hung_up: false }
     }
 
+    /// Whether its owner waits for bytes, and the selector was asked for nothing else.
+    #[inline]
+    pub(super) fn only_reads(&self) -> bool {
+        self.wanted == Interest::READ && self.armed == Interest::READ
+    }
+
     /// From here on the file of a listening UNIX socket is this process's to remove.
     pub(super) fn claim_file(&self) {
         if let Some(file) = &self.file {
@@ -68,9 +74,12 @@ impl Source {
     pub(super) fn socket(&self) -> io::Result<BorrowedFd<'_>> {
         match &self.descriptor {
             Descriptor::Owned(fd) => Ok(fd.as_fd()),
-            Descriptor::Watched(_) => {
-                Err(io::Error::new(io::ErrorKind::InvalidInput, "a watched descriptor belongs to somebody else"))
-            }
+            Descriptor::Watched(_) => Err(not_a_socket()),
         }
     }
+}
+
+#[cold]
+fn not_a_socket() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "a watched descriptor belongs to somebody else")
 }

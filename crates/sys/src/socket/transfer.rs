@@ -19,15 +19,19 @@ const CALL_BYTES: usize = 128 * 1024;
 const TURN_BYTES: usize = 256 * 1024;
 
 /// What arrived: `None` for nothing, zero for the end of the stream.
+#[inline(always)]
 pub(crate) fn receive(socket: BorrowedFd<'_>, scratch: &mut [u8]) -> io::Result<Option<usize>> {
-    loop {
-        match recv(socket, &mut *scratch, RecvFlags::empty()) {
-            Ok((count, _)) => return Ok(Some(count)),
-            Err(Errno::AGAIN) => return Ok(None),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
+    match recv(socket, &mut *scratch, RecvFlags::empty()) {
+        Ok((count, _)) => Ok(Some(count)),
+        Err(Errno::AGAIN) => Ok(None),
+        Err(Errno::INTR) => receive_again(socket, scratch),
+        Err(error) => Err(error.into()),
     }
+}
+
+#[cold]
+fn receive_again(socket: BorrowedFd<'_>, scratch: &mut [u8]) -> io::Result<Option<usize>> {
+    receive(socket, scratch)
 }
 
 /// Sends from the outbox until it is empty, the system takes no more or the turn's share is used up.
@@ -74,6 +78,12 @@ fn within_call(slices: &[IoSlice<'_>]) -> (usize, usize) {
         bytes += slice.len();
     }
     (slices.len(), bytes)
+}
+
+/// One call of send(2), as it answers.
+#[inline(always)]
+pub(crate) fn send_directly(socket: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::Result<usize> {
+    send(socket, bytes, SEND_FLAGS)
 }
 
 fn retry(mut call: impl FnMut() -> rustix::io::Result<usize>) -> io::Result<usize> {

@@ -1,0 +1,67 @@
+//! Events between the wait that collected them and their dispatch.
+
+use ropewalk_sys::{Event, Events};
+
+/// A queue that is filled by whole waits, and emptied event by event.
+#[derive(Default)]
+pub(super) struct PendingEvents {
+    events: Events,
+    /// The first event that was not taken.
+    next: usize,
+}
+
+impl PendingEvents {
+    /// Takes over what a wait collected, and leaves `collected` empty.
+    pub(super) fn append(&mut self, collected: &mut Events) {
+        if self.is_empty() {
+            self.next = 0;
+            self.events.clear();
+            std::mem::swap(&mut self.events, collected);
+        } else {
+            self.events.append(collected);
+        }
+    }
+
+    #[inline]
+    pub(super) fn pop(&mut self) -> Option<Event> {
+        let event = *self.events.get(self.next)?;
+        self.next += 1;
+        Some(event)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.events.len() - self.next
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.next == self.events.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ropewalk_proto::Key;
+    use ropewalk_sys::Ready;
+
+    use super::*;
+
+    fn events(indexes: std::ops::Range<u32>) -> Events {
+        indexes.map(|index| Event { key: Key::new(index, 0), ready: Ready::READ }).collect()
+    }
+
+    #[test]
+    fn events_leave_in_the_order_of_the_waits_that_collected_them() {
+        let mut pending = PendingEvents::default();
+        pending.append(&mut events(0..3));
+        assert_eq!(pending.pop().map(|event| event.key.index()), Some(0));
+        let mut more = events(3..5);
+        pending.append(&mut more);
+        assert!(more.is_empty());
+        assert_eq!(pending.len(), 4);
+        let left: Vec<u32> = std::iter::from_fn(|| pending.pop()).map(|event| event.key.index()).collect();
+        assert_eq!(left, [1, 2, 3, 4]);
+        pending.append(&mut events(5..6));
+        assert_eq!(pending.pop().map(|event| event.key.index()), Some(5));
+        assert!(pending.is_empty());
+    }
+}

@@ -1,0 +1,48 @@
+//! Outboxes between two uses: an idle connection holds none, and a busy one allocates none.
+
+use std::cell::{Cell, RefCell};
+
+use ropewalk_proto::Outbox;
+
+/// How many are kept for a turn in which many connections write from elsewhere.
+const KEPT: usize = 32;
+
+#[derive(Default)]
+pub(crate) struct SpareOutboxes {
+    /// The one that callbacks are lent in turn.
+    first: Cell<Option<Box<Outbox>>>,
+    #[expect(clippy::vec_box, reason = "a connection holds a pointer, so that an idle one holds nothing more")]
+    others: RefCell<Vec<Box<Outbox>>>,
+}
+
+impl SpareOutboxes {
+    #[inline]
+    pub(super) fn take(&self) -> Box<Outbox> {
+        match self.first.take() {
+            Some(outbox) => outbox,
+            None => self.take_other(),
+        }
+    }
+
+    #[inline(never)]
+    fn take_other(&self) -> Box<Outbox> {
+        self.others.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Keeps an empty outbox for the next writer.
+    #[inline]
+    pub(super) fn keep(&self, outbox: Box<Outbox>) {
+        debug_assert!(outbox.is_empty(), "what was not sent must be forgotten first");
+        if let Some(other) = self.first.replace(Some(outbox)) {
+            self.keep_other(other);
+        }
+    }
+
+    #[inline(never)]
+    fn keep_other(&self, outbox: Box<Outbox>) {
+        let mut others = self.others.borrow_mut();
+        if others.len() < KEPT {
+            others.push(outbox);
+        }
+    }
+}

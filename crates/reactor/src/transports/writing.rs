@@ -1,0 +1,117 @@
+//! What a protocol writes reaches the outbox, and settling hands the outbox to the provider.
+//!
+//! ```text
+//!   write in the connection's own callback   appended to the outbox that was lent for it; it leaves when that returns
+//!   write from elsewhere                     queued, and the connection queued for settling
+//!   a large write with nothing queued        to the operating system at once; the rest is queued
+//! ```
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use ropewalk_proto::Outbox;
+
+use super::Producer;
+use super::flags::Flags;
+use super::stream::Stream;
+use crate::error::Result;
+use crate::reactor::Inner;
+
+/// A write of this size with nothing queued goes to the operating system from the caller's slice: measured, copying it
+/// first costs more than the system call it could save.
+const DIRECT_WRITE: usize = 4096;
+
+impl Stream {
+    /// Has an outbox ready for what the protocol writes in its callback: nearly every callback writes.
+    #[inline]
+    pub(super) fn lend_outbox(&self, inner: &Inner) {
+        self.outbox.borrow_mut().get_or_insert_with(|| inner.spare_outboxes.take());
+    }
+
+    /// Takes the outbox back that a callback did not use.
+    #[inline]
+    pub(super) fn take_outbox_back(&self, inner: &Inner) {
+        let unused = self.outbox.borrow_mut().take_if(|outbox| outbox.is_empty());
+        if let Some(outbox) = unused {
+            inner.spare_outboxes.keep(outbox);
+        }
+    }
+
+    #[inline]
+    pub(super) fn write(self: &Rc<Stream>, data: &[u8]) {
+        if self.flags.get().append() && data.len() < DIRECT_WRITE {
+            if let Some(outbox) = &mut *self.outbox.borrow_mut() {
+                return outbox.write(data);
+            }
+        }
+        self.write_from_elsewhere(data);
+    }
+
+    #[inline(never)]
+    fn write_from_elsewhere(self: &Rc<Stream>, data: &[u8]) {
+        let Some(inner) = self.accept_write(data.len()) else { return };
+        let rest = if data.len() >= DIRECT_WRITE { self.write_directly(&inner, data) } else { data };
+        if !rest.is_empty() {
+            self.queue(&inner, |outbox| outbox.write(rest));
+        }
+    }
+
+    pub(super) fn write_bytes(self: &Rc<Stream>, data: Bytes) {
+        if data.len() < Outbox::COPY_BELOW {
+            return self.write(&data);
+        }
+        if let Some(inner) = self.accept_write(data.len()) {
+            self.queue(&inner, |outbox| outbox.write_bytes(data));
+        }
+    }
+
+    /// Notes that so many bytes are written, unless they are dropped.
+    fn accept_write(&self, count: usize) -> Option<Rc<Inner>> {
+        let producing = self.has(Flags::PRODUCER);
+        if count == 0 || !self.state().accepts_writes(producing) {
+            return None;
+        }
+        let inner = self.reactor.upgrade()?;
+        self.mark(Flags::WROTE, producing);
+        self.tell_written(count);
+        Some(inner)
+    }
+
+    /// Sends what goes at once when nothing is queued, and returns the rest.
+    fn write_directly<'a>(&self, inner: &Inner, data: &'a [u8]) -> &'a [u8] {
+        if !self.flags.get().send() || self.buffered() > 0 {
+            return data;
+        }
+        // An error shows again when the rest is sent while settling: there it can end the connection.
+        let sent = inner.provider(|provider| provider.send_slice(self.key, data));
+        let count = sent.ok().and_then(Result::ok).unwrap_or(0);
+        &data[count..]
+    }
+
+    fn queue(self: &Rc<Stream>, inner: &Inner, append: impl FnOnce(&mut Outbox)) {
+        let mut slot = self.outbox.borrow_mut();
+        let outbox = slot.get_or_insert_with(|| inner.spare_outboxes.take());
+        append(outbox);
+        let queued = outbox.len();
+        drop(slot);
+        if queued > self.high_water() {
+            self.pause_transport_producer();
+        }
+        self.settle_soon(inner);
+    }
+
+    /// Pausing a transport calls no user code, so a forwarder stops at once instead of after its fair share.
+    fn pause_transport_producer(&self) {
+        let mut producer = self.producer.borrow_mut();
+        let Some(registered) = producer.as_mut().filter(|registered| !registered.paused) else { return };
+        if let Producer::Transport(transport) = &registered.producer {
+            registered.paused = true;
+            transport.pause_producing();
+        }
+    }
+
+    /// How many written bytes wait to be handed to the operating system.
+    pub(super) fn buffered(&self) -> usize {
+        self.outbox.borrow().as_ref().map_or(0, |outbox| outbox.len())
+    }
+}
