@@ -4,6 +4,7 @@
 //! - EPOLLHUP and EPOLLERR are reported whatever was asked for, so a descriptor without interest is taken out.
 //! - What is registered is the open file, not the number: it must leave before it is closed, or a copy of it (dup(2),
 //!   fork(2)) keeps reporting under a key that nobody can remove any more. Only a new epoll instance helps then.
+//! - Watched edge-triggered, an eventfd(2) is reported once a write, whether or not it is read: no wake-up need empty it.
 //! - Regular files are refused with EPERM. They never block, so they are ready in every wait.
 //! - epoll_wait(2) counts in milliseconds. epoll_pwait2(2), Linux 5.11, counts in nanoseconds; sandboxes deny it.
 
@@ -45,6 +46,11 @@ impl Selector for Epoll {
 
     fn add(&mut self, _fd: BorrowedFd<'_>, _key: Key) -> io::Result<()> {
         Ok(())
+    }
+
+    fn add_bell(&mut self, fd: BorrowedFd<'_>, key: Key) -> io::Result<bool> {
+        epoll::add(&self.epoll, fd, EventData::new_u64(key.to_u64()), EventFlags::IN | EventFlags::ET)?;
+        Ok(true)
     }
 
     fn modify(&mut self, fd: BorrowedFd<'_>, key: Key, from: Interest, to: Interest) -> io::Result<()> {

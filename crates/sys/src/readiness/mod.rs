@@ -49,6 +49,8 @@ pub(crate) struct Readiness<S> {
     sources: Slab<Source>,
     bell: Arc<Bell>,
     bell_key: Key,
+    /// Whether the bell need not be emptied.
+    rings_once: bool,
     /// Whose WRITE was reported since the last wait.
     reported: Vec<Key>,
     /// Whether the selector reported a key that was ended.
@@ -63,13 +65,9 @@ impl<S: Selector> Readiness<S> {
         let mut sources = Slab::new();
         let bell_key = sources.insert(Source::watched(bell.fd()));
         let mut selector = S::new()?;
-        selector.add(bell.fd(), bell_key)?;
-        selector.modify(bell.fd(), bell_key, Interest::empty(), Interest::READ)?;
-        if let Some(source) = sources.get_mut(bell_key) {
-            source.armed = Interest::READ;
-        }
+        let rings_once = selector.add_bell(bell.fd(), bell_key)?;
         let (reported, began) = (Vec::new(), Instant::now());
-        Ok(Box::new(Readiness { selector, sources, bell, bell_key, reported, ghosts: false, began }))
+        Ok(Box::new(Readiness { selector, sources, bell, bell_key, rings_once, reported, ghosts: false, began }))
     }
 
     /// Gives a source its key; if the selector refuses it, the source is dropped.
@@ -136,6 +134,10 @@ impl<S: Selector> Readiness<S> {
         self.ghosts = false;
         self.selector.forget_all()?;
         for (key, source) in self.sources.iter() {
+            if key == self.bell_key {
+                self.selector.add_bell(source.fd(), key)?;
+                continue;
+            }
             self.selector.add(source.fd(), key)?;
             match self.selector.modify(source.fd(), key, Interest::empty(), source.armed) {
                 // A watched descriptor that its owner has closed reports nothing any more.
@@ -167,7 +169,9 @@ impl<S: Selector> Readiness<S> {
     #[inline(never)]
     fn interpret_one(&mut self, event: &mut Event) -> bool {
         if event.key == self.bell_key {
-            self.bell.drain();
+            if !self.rings_once {
+                self.bell.drain();
+            }
             return false;
         }
         let Some(source) = self.sources.get_mut(event.key) else {

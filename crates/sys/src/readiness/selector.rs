@@ -23,6 +23,13 @@ pub(crate) trait Selector: Sized + Send + 'static {
     /// When the selector cannot watch it whatever the interest.
     fn add(&mut self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()>;
 
+    /// Watches what wakes a wait. Returns whether a ring is reported once, so that nobody need empty the bell.
+    fn add_bell(&mut self, fd: BorrowedFd<'_>, key: Key) -> io::Result<bool> {
+        self.add(fd, key)?;
+        self.modify(fd, key, Interest::empty(), Interest::READ)?;
+        Ok(false)
+    }
+
     /// Changes what a descriptor is watched for.
     ///
     /// `fd` and `key` are those of `add`, and `from` is what the last successful `modify` set.
