@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ropewalk::proto::{Cancelled, Deferred};
 use ropewalk::task::{AddTimeout, AsyncStream, LoopingCall, StreamFactory, channel, yield_now};
-use ropewalk::{Failure, Phase, Reactor};
+use ropewalk::{Error, Failure, Phase, Reactor};
 
 use crate::script::{Log, Script, stop};
 use crate::{run, specifications};
@@ -183,7 +183,8 @@ specifications! {
         let (reactor, log) = (subject.plain_reactor(), Log::new());
         let (failed, its) = (log.clone(), log.clone());
         reactor.spawn(async { panic!("in a task") }).add_both(move |outcome: Result<(), Failure>| {
-            failed.add(if outcome.is_err() { "failed" } else { "done" });
+            let is_panic = matches!(outcome.unwrap_err().downcast_ref(), Some(Error::Panicked(..)));
+            failed.add(if is_panic { "failed" } else { "otherwise" });
         });
         spawn(&reactor, async move { its.add("other") });
         reactor.call_later(MOMENT, stop);

@@ -2,17 +2,18 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Wake};
 
-use ropewalk_proto::{Deferred, Key, Slab};
+use ropewalk_proto::{Deferred, Failure, Key, Slab};
 use ropewalk_sys::Waker;
 
-use crate::reactor::{Inner, Reactor, guard};
+use crate::error::Error;
+use crate::reactor::{Inner, Panic, Reactor, catch, guard};
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -159,10 +160,21 @@ impl Executor {
     }
 }
 
+/// The output of `future`, or its panic.
+async fn catching<F: Future>(future: F) -> Result<F::Output, Panic> {
+    let mut future = pin!(future);
+    poll_fn(move |context| match catch(|| future.as_mut().poll(context)) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
+}
+
 impl Reactor {
     /// Runs `future` on the loop, beginning in the next turn, and fires the Deferred with its output.
     ///
-    /// Cancelling the Deferred drops the future. A panic in it fails the Deferred.
+    /// Cancelling the Deferred drops the future, as dropping the Deferred does after it was awaited; dropping it before
+    /// lets the task go its own way. A panic in the future is logged, and fails the Deferred with [`Error::Panicked`].
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -190,11 +202,16 @@ impl Reactor {
                 inner.executor.cancel(key);
             }
         });
+        let name = std::any::type_name::<F>();
+        let inner = self.downgrade();
         let task = async move {
-            let output = future.await;
-            let _ = resolver.callback(output);
+            let result = match catching(future).await {
+                Ok(output) => Ok(output),
+                Err(panic) => inner.upgrade().map_or(Err(Error::Closed), |inner| Err(panic.log(&inner, name))),
+            };
+            let _ = resolver.fire(result.map_err(Failure::from));
         };
-        key.set(Some(self.0.executor.spawn(Box::pin(task), std::any::type_name::<F>())));
+        key.set(Some(self.0.executor.spawn(Box::pin(task), name)));
         self.0.work_changed();
         deferred
     }

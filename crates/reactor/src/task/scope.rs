@@ -190,7 +190,8 @@ impl<T: 'static> Drop for ScopedTask<T> {
 
 /// The end of a scope is no error, and a panic was logged where it happened.
 fn forget_the_end(failure: Failure) -> Result<(), Failure> {
-    if failure.check::<Cancelled>() || failure.check::<Abandoned>() { Ok(()) } else { Err(failure) }
+    let is_panic = matches!(failure.downcast_ref(), Some(crate::Error::Panicked(..)));
+    if is_panic || failure.check::<Cancelled>() || failure.check::<Abandoned>() { Ok(()) } else { Err(failure) }
 }
 
 impl<T: 'static> fmt::Debug for ScopedTask<T> {

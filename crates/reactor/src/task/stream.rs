@@ -5,16 +5,18 @@
 //!  poll_write -> transport (pending above its high-water mark)   -> peer
 //! ```
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, BytesMut};
-use ropewalk_proto::Address;
+use ropewalk_proto::{Address, Deferred};
 
+use crate::endpoints::{StreamClientEndpoint, connect_protocol};
 use crate::error::Error;
 use crate::protocols::{ClientFactory, Factory, Protocol};
+use crate::reactor::Reactor;
 use crate::transports::{Producer, PushProducer, Transport};
 
 /// More than this unread pauses the transport.
@@ -46,6 +48,33 @@ struct State {
 }
 
 impl AsyncStream {
+    /// Connects to `endpoint`. It fails, and is cancelled, as [`StreamClientEndpoint::connect`] is.
+    ///
+    /// ```
+    /// use ropewalk::endpoints::TcpClientEndpoint;
+    /// use ropewalk::task::AsyncStream;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = net.listen_stream("10.0.0.1:80")?;
+    /// let connecting = AsyncStream::connect(&net, &TcpClientEndpoint::new("10.0.0.1:80")?);
+    /// let peer = net.spawn(async move {
+    ///     let mut stream = connecting.await?;
+    ///     stream.write_all(b"hello").await?;
+    ///     Ok::<_, ropewalk::Failure>(stream.transport().peer().to_string())
+    /// });
+    /// net.settle();
+    /// assert_eq!(peer.try_result().unwrap().unwrap().unwrap(), "10.0.0.1:80");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn connect(reactor: &Reactor, endpoint: &(impl StreamClientEndpoint + ?Sized)) -> Deferred<AsyncStream> {
+        let made = Rc::new(Cell::new(None));
+        let keep = made.clone();
+        let serve = move |stream, _: &Reactor| keep.set(Some(stream));
+        let protocol = StreamProtocol { serve: Rc::new(serve), shared: Rc::default() };
+        connect_protocol(reactor, endpoint, protocol).and_then(move |_| made.take().ok_or(Error::Closed))
+    }
+
     /// Reads into `buffer`; 0 bytes are the end of the stream.
     ///
     /// # Errors
@@ -357,5 +386,26 @@ mod tests {
         });
         net.settle();
         assert_eq!(read.try_result().unwrap().unwrap(), 1_000_000);
+    }
+
+    #[test]
+    fn connecting_where_nobody_listens_fails() {
+        let net = MemoryReactor::new();
+        let endpoint = crate::endpoints::TcpClientEndpoint::new("10.0.0.1:80").unwrap();
+        let connecting = AsyncStream::connect(&net, &endpoint);
+        net.settle();
+        let failure = connecting.try_result().unwrap().err().unwrap();
+        assert!(matches!(failure.trap::<Error>().unwrap(), Error::ConnectionRefused(_)));
+    }
+
+    #[test]
+    fn a_connection_that_nobody_waits_for_any_more_is_closed() {
+        let net = MemoryReactor::new();
+        let server = net.listen_stream("10.0.0.1:80").unwrap();
+        let endpoint = crate::endpoints::TcpClientEndpoint::new("10.0.0.1:80").unwrap();
+        drop(AsyncStream::connect(&net, &endpoint));
+        net.settle();
+        assert!(server.accept().expect("it was connected").is_eof());
+        assert_eq!(net.source_count(), 0);
     }
 }
