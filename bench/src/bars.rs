@@ -24,6 +24,8 @@ pub(crate) fn bars(metric: &str) -> Vec<Bar> {
         "instructions" => vec![absolute(350.0), goal(absolute(200.0))],
         "syscalls" if parts.last() == Some(&"all") => vec![absolute(2.25)],
         "idle" => vec![absolute(512.0), goal(absolute(256.0))],
+        "latency" => vec![ratio(Candidate::Mio, 1.25)],
+        "crowd" => vec![absolute(1.15)],
         "calls" => vec![ratio(Candidate::Tokio, 1.0)],
         "timers" => vec![ratio(Candidate::Tokio, timer_bar(parts[1]))],
         _ => Vec::new(),

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -74,6 +75,24 @@ impl Client {
             finish_round(connection, &self.request, &mut self.reply, sent, bytes)?;
         }
         Ok((self.connections.len() * self.load.depth) as u64)
+    }
+
+    /// One round, and how long each connection waited from its request to the end of its answer.
+    ///
+    /// # Errors
+    /// When a connection breaks.
+    pub(crate) fn timed_round(&mut self, times: &mut Vec<Duration>) -> io::Result<()> {
+        let bytes = self.load.message_bytes * self.load.depth;
+        let mut begun = Vec::with_capacity(self.connections.len());
+        for connection in &self.connections {
+            let mut sent = 0;
+            begun.push((Instant::now(), send_some(connection, &self.request, &mut sent, bytes).map(|()| sent)?));
+        }
+        for (connection, (begin, mut sent)) in self.connections.iter().zip(begun) {
+            finish_round(connection, &self.request, &mut self.reply, &mut sent, bytes)?;
+            times.push(begin.elapsed());
+        }
+        Ok(())
     }
 
     /// One round of short lives: connect, one message and its answer, close. Returns how many lives that were.
@@ -179,6 +198,9 @@ mod tests {
         client.connect().unwrap();
         assert_eq!(client.round().unwrap(), 210);
         assert_eq!(client.round().unwrap(), 210);
+        let mut times = Vec::new();
+        client.timed_round(&mut times).unwrap();
+        assert_eq!(times.len(), 70);
     }
 
     #[test]

@@ -157,21 +157,25 @@ impl Results {
 }
 
 impl Unit {
-    const ALL: [Unit; 5] = [
+    const ALL: [Unit; 7] = [
         Unit::NanosPerMessage,
+        Unit::NanosToAnswer,
         Unit::NanosPerOperation,
         Unit::InstructionsPerMessage,
         Unit::SystemCallsPerMessage,
         Unit::BytesPerConnection,
+        Unit::TimesOfFew,
     ];
 
     fn heading(self) -> &'static str {
         match self {
             Unit::NanosPerMessage => "Processor time of the server a message, ns",
+            Unit::NanosToAnswer => "From a request to the end of its answer, 99 of 100 take less, ns",
             Unit::NanosPerOperation => "Processor time of an operation, ns",
             Unit::InstructionsPerMessage => "User-space instructions a message",
             Unit::SystemCallsPerMessage => "System calls a message",
             Unit::BytesPerConnection => "Memory of an idle connection, bytes",
+            Unit::TimesOfFew => "Processor time of a message among many idle connections, in times of that among few",
         }
     }
 }

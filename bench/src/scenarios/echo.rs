@@ -9,6 +9,7 @@ use crate::client::{Client, Load};
 use crate::process::{Launch, Server};
 use crate::servers::BUFFER_BYTES;
 
+const TIMED: Load = Load { message_bytes: 64, connections: 50, depth: 1 };
 const CHURN: Load = Load { message_bytes: 64, connections: 50, depth: 1 };
 
 /// The part of the window that goes by before it, so that caches and socket buffers are as they will stay.
@@ -20,6 +21,10 @@ pub(super) fn echo_metric(load: Load) -> Metric {
     let deep = if depth == 1 { String::new() } else { format!(", {depth} deep") };
     let title = format!("{kind} {} x {connections}{deep}", size(message_bytes));
     metric(format!("{kind}/{message_bytes}/{connections}"), title, Unit::NanosPerMessage)
+}
+
+pub(super) fn latency_metric() -> Metric {
+    metric("latency/64/50/p99", "echo 64 B x 50", Unit::NanosToAnswer)
 }
 
 pub(super) fn churn_metric() -> Metric {
@@ -34,6 +39,22 @@ pub(super) fn echo_sample(candidate: Candidate, load: Load, plan: &Plan) -> io::
     over_window(&server, plan, || client.round())
 }
 
+/// The 99th percentile of the time from a request to the end of its answer, in lock-step: the server finds all requests of a
+/// round waiting, so this is mostly how evenly it serves them.
+pub(super) fn latency_sample(candidate: Candidate, plan: &Plan) -> io::Result<f64> {
+    let server = start(candidate, plan)?;
+    let mut client = Client::new(server.port(), TIMED);
+    client.connect()?;
+    over_window(&server, plan, || client.round())?;
+    let mut times = Vec::new();
+    let end = Instant::now() + plan.window;
+    while Instant::now() < end {
+        client.timed_round(&mut times)?;
+    }
+    times.sort_unstable();
+    Ok(times[times.len() * 99 / 100].as_nanos() as f64)
+}
+
 /// Nanoseconds of the server a connection with one message.
 pub(super) fn churn_sample(candidate: Candidate, plan: &Plan) -> io::Result<f64> {
     let server = start(candidate, plan)?;
@@ -41,12 +62,12 @@ pub(super) fn churn_sample(candidate: Candidate, plan: &Plan) -> io::Result<f64>
     over_window(&server, plan, || client.churn())
 }
 
-fn start(candidate: Candidate, plan: &Plan) -> io::Result<Server> {
+pub(super) fn start(candidate: Candidate, plan: &Plan) -> io::Result<Server> {
     let (program, core) = (plan.program.as_path(), plan.core);
     Launch { program, candidate, core, buffer_bytes: BUFFER_BYTES, tracer: Vec::new() }.start()
 }
 
-fn over_window(server: &Server, plan: &Plan, mut round: impl FnMut() -> io::Result<u64>) -> io::Result<f64> {
+pub(super) fn over_window(server: &Server, plan: &Plan, mut round: impl FnMut() -> io::Result<u64>) -> io::Result<f64> {
     let warm = Instant::now() + plan.window / WARM_UP;
     while Instant::now() < warm {
         round()?;

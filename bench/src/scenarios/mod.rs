@@ -1,5 +1,6 @@
 //! What is measured: a file a kind of scenario, each of which turns a candidate into samples.
 
+mod crowd;
 mod echo;
 mod idle;
 mod probed;
@@ -38,10 +39,12 @@ pub(crate) struct Metric {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Unit {
     NanosPerMessage,
+    NanosToAnswer,
     NanosPerOperation,
     BytesPerConnection,
     InstructionsPerMessage,
     SystemCallsPerMessage,
+    TimesOfFew,
 }
 
 /// A way to measure a candidate.
@@ -49,8 +52,12 @@ pub(crate) enum Unit {
 pub(crate) enum Scenario {
     /// Lock-step echo, pipelined when the load's depth is more than one.
     Echo(Load),
+    /// How long an answer takes.
+    Latency,
     /// Connect, one echo, close.
     Churn,
+    /// One connection that talks among many that do not.
+    Crowd,
     /// The memory of connections that do nothing.
     Idle,
     /// What happens inside one process.
@@ -73,7 +80,9 @@ impl Scenario {
         });
         let others = [
             Scenario::Echo(PIPELINED),
+            Scenario::Latency,
             Scenario::Churn,
+            Scenario::Crowd,
             Scenario::Idle,
             Scenario::Probed(Probe::Timers),
             Scenario::Probed(Probe::Calls),
@@ -87,6 +96,7 @@ impl Scenario {
     pub(crate) fn is_quick(self) -> bool {
         match self {
             Scenario::Echo(load) => load.connections == 50 || load.message_bytes == 64,
+            Scenario::Crowd => false,
             _ => true,
         }
     }
@@ -110,7 +120,7 @@ impl Scenario {
         match self {
             Scenario::Probed(_) => matches!(candidate, Candidate::Tokio | Candidate::ROPEWALK),
             // select(2) serves 1024 descriptors.
-            Scenario::Idle => candidate != Candidate::Ropewalk("select"),
+            Scenario::Idle | Scenario::Crowd => candidate != Candidate::Ropewalk("select"),
             _ => true,
         }
     }
@@ -119,7 +129,9 @@ impl Scenario {
     pub(crate) fn metrics(self) -> Vec<Metric> {
         match self {
             Scenario::Echo(load) => vec![echo::echo_metric(load)],
+            Scenario::Latency => vec![echo::latency_metric()],
             Scenario::Churn => vec![echo::churn_metric()],
+            Scenario::Crowd => vec![crowd::metric()],
             Scenario::Idle => idle::metrics(),
             Scenario::Probed(probe) => probed::metrics(probe),
             Scenario::Instructions => vec![traced::instructions_metric()],
@@ -134,6 +146,8 @@ impl Scenario {
     pub(crate) fn sample(self, candidate: Candidate, plan: &Plan) -> io::Result<Vec<f64>> {
         match self {
             Scenario::Echo(load) => Ok(vec![echo::echo_sample(candidate, load, plan)?]),
+            Scenario::Latency => Ok(vec![echo::latency_sample(candidate, plan)?]),
+            Scenario::Crowd => Ok(vec![crowd::sample(candidate, plan)?]),
             Scenario::Churn => Ok(vec![echo::churn_sample(candidate, plan)?]),
             Scenario::Idle => idle::sample(candidate, plan),
             Scenario::Probed(probe) => probed::sample(probe, candidate, plan),

@@ -1,7 +1,8 @@
 //! The least that an echo server on io_uring can do: multishot accept and receive, one ring of buffers, and each buffer is
 //! sent from where it was received.
 //!
-//! It shows what the kernel's side of io_uring costs, as `raw_epoll` does for epoll. What is missing to build on it: timers,
+//! It shows what the kernel's side of io_uring costs for small messages, as `raw_epoll` does for epoll; from 16 KiB on it only
+//! shows what sending many small buffers one by one comes to. What is missing to build on it: timers,
 //! wake-ups, a receive without buffers for bulk, and growth when the buffers run dry (who finds none waits for one).
 
 #![allow(unsafe_code, reason = "the queues and the ring of buffers are shared with the kernel")]
