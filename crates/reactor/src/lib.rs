@@ -44,6 +44,7 @@ pub use bytes::Bytes;
 pub use error::{Error, Result};
 pub use interfaces::core::{Phase, RunOptions, TriggerId};
 pub use interfaces::fd_set::Descriptor;
+pub use interfaces::signals::SignalWatch;
 pub use interfaces::tcp::{Binding, Destination};
 pub use interfaces::threads::{ThreadHandle, ThreadPool};
 pub use interfaces::time::DelayedCall;

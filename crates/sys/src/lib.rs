@@ -2,6 +2,7 @@
 //!
 //! This is the only crate with `unsafe`. It never calls user code and never knows what a descriptor means.
 
+mod detach;
 mod file_lock;
 mod fork;
 mod identity;
@@ -18,6 +19,7 @@ mod unix_lock;
 mod uring;
 mod waker;
 
+pub use detach::{Detached, detach};
 pub use file_lock::FileLock;
 pub use fork::forks;
 pub use identity::Identity;

@@ -14,7 +14,7 @@ use crate::waker::Waker;
 #[cfg_attr(not(unix), path = "none.rs")]
 mod system;
 
-pub use system::{SIGINT, SIGTERM, STOP_SIGNALS};
+pub use system::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, STOP_SIGNALS};
 
 /// Records signals for one loop, as long as it lives.
 ///

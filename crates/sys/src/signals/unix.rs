@@ -16,6 +16,10 @@ use std::thread;
 
 use crate::waker::Waker;
 
+/// The terminal has gone; for a program without one, a request to read its files again, signal(7).
+pub const SIGHUP: i32 = libc::SIGHUP;
+/// Whatever the program makes of it, signal(7).
+pub const SIGUSR1: i32 = libc::SIGUSR1;
 /// An interrupt from the keyboard, signal(7).
 pub const SIGINT: i32 = libc::SIGINT;
 /// A request to end, signal(7).
