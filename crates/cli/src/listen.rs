@@ -23,25 +23,33 @@ impl Limit {
     }
 }
 
-/// Listens at every one of `places`, and returns the addresses, with the ports that the system chose.
+/// What listens.
+pub(crate) struct Open {
+    pub(crate) ports: Vec<Port>,
+    /// Where, with the ports that the system chose.
+    pub(crate) addresses: Vec<Address>,
+}
+
+/// Listens at every one of `places`.
 pub(crate) fn listen(
     reactor: &Reactor,
     places: &[String],
     limit: &Limit,
     factory: impl Factory + 'static,
-) -> Result<Vec<Address>> {
+) -> Result<Open> {
     let seats = Seats::new(match limit {
         Limit::Of(connections) => *connections,
         Limit::DescriptorsEach(each) => descriptors::connections(*each),
     });
     let factory: Rc<dyn Factory> = Rc::new(SeatedFactory { factory: Rc::new(factory), seats: seats.clone() });
-    let mut addresses = Vec::new();
+    let mut open = Open { ports: Vec::new(), addresses: Vec::new() };
     for place in places {
         let port = listen_at(reactor, place, &factory)?;
-        addresses.push(port.host()?);
-        seats.add_port(port);
+        open.addresses.push(port.host()?);
+        seats.add_port(port.clone());
+        open.ports.push(port);
     }
-    Ok(addresses)
+    Ok(open)
 }
 
 fn listen_at(reactor: &Reactor, place: &str, factory: &Rc<dyn Factory>) -> Result<Port> {

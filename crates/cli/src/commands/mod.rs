@@ -7,33 +7,99 @@ mod echo;
 mod portforward;
 mod serve;
 
-use std::error::Error;
+use std::cell::RefCell;
 use std::time::Duration;
 
-use ropewalk::{Factory, Reactor};
+use ropewalk::application::Service;
+use ropewalk::{Deferred, Factory, Port, Reactor, gather_results, succeed};
+use ropewalk_runner::{BoxedError, Kinds, announce};
 
-use crate::arguments::{Command, Service};
-use crate::listen::{Limit, listed, listen};
+use crate::arguments::{Command, SmallService};
+use crate::listen::{Limit, Open, listed, listen};
 
-/// Begins to listen, and returns the line that says so.
-pub(crate) fn start(reactor: &Reactor, command: Command) -> Result<String, Box<dyn Error>> {
+/// A command as a service: it listens from `privileged_start` on, and says so when it starts.
+pub(crate) struct Listening {
+    command: RefCell<Option<Command>>,
+    quiet: bool,
+    start_line: RefCell<String>,
+    ports: RefCell<Vec<Port>>,
+}
+
+impl Listening {
+    pub(crate) fn new(command: Command, quiet: bool) -> Listening {
+        Listening {
+            command: RefCell::new(Some(command)),
+            quiet,
+            start_line: RefCell::default(),
+            ports: RefCell::default(),
+        }
+    }
+}
+
+impl Service for Listening {
+    fn privileged_start(&self, reactor: &Reactor) -> Deferred<()> {
+        // The program starts its services once.
+        let Some(command) = self.command.take() else { return succeed(()) };
+        match begin(reactor, command) {
+            Ok((line, ports)) => {
+                *self.start_line.borrow_mut() = line;
+                *self.ports.borrow_mut() = ports;
+                succeed(())
+            }
+            Err(error) => Err(ropewalk::Failure::new(error)).into(),
+        }
+    }
+
+    /// The loop runs by now, so that a signal stops it in order: who waits for this line may send one.
+    fn start(&self, _reactor: &Reactor) -> Deferred<()> {
+        if !self.quiet {
+            announce::say(&self.start_line.borrow());
+        }
+        succeed(())
+    }
+
+    fn stop(&self, _reactor: &Reactor) -> Deferred<()> {
+        gather_results(self.ports.take().iter().map(Port::stop_listening).collect()).add_callback(drop)
+    }
+}
+
+/// The commands as kinds of services that a file may describe.
+pub(crate) fn kinds(quiet: bool) -> Kinds {
+    let mut kinds = Kinds::default();
+    let mut small = |name, command: fn(SmallService) -> Command| {
+        kinds.add(name, move |_: &Reactor, options| Ok(Listening::new(command(options), quiet)));
+    };
+    small("echo", Command::Echo);
+    small("discard", Command::Discard);
+    small("chargen", Command::Chargen);
+    small("daytime", Command::Daytime);
+    kinds.add("portforward", move |_, options| Ok(Listening::new(Command::Portforward(options), quiet)));
+    kinds.add("serve", move |_, options| Ok(Listening::new(Command::Serve(options), quiet)));
+    kinds
+}
+
+/// What has begun: the line that says so, and the ports.
+type Begun = (String, Vec<Port>);
+
+fn begin(reactor: &Reactor, command: Command) -> Result<Begun, BoxedError> {
     match command {
         Command::Echo(options) => service(reactor, "echo", &options, |idle| move || echo::Echo::new(idle)),
         Command::Discard(options) => service(reactor, "discard", &options, |idle| move || discard::Discard::new(idle)),
         Command::Chargen(options) => service(reactor, "chargen", &options, chargen::factory),
         Command::Daytime(options) => service(reactor, "daytime", &options, |_| daytime::Daytime::default),
-        Command::Portforward(options) => portforward::start(reactor, &options),
-        Command::Serve(options) => serve::start(reactor, options),
+        Command::Portforward(options) => portforward::begin(reactor, &options),
+        Command::Serve(options) => serve::begin(reactor, options),
     }
 }
 
 fn service<F: Factory + 'static>(
     reactor: &Reactor,
     name: &str,
-    options: &Service,
+    options: &SmallService,
     factory: impl FnOnce(Option<Duration>) -> F,
-) -> Result<String, Box<dyn Error>> {
-    let limit = Limit::new(options.bounds.max_connections, 1);
-    let addresses = listen(reactor, &options.listen, &limit, factory(options.bounds.idle_timeout.0))?;
-    Ok(format!("{name} on {}, listening on {}", reactor.name(), listed(&addresses)))
+) -> Result<Begun, BoxedError> {
+    let limit = Limit::new(options.max_connections, 1);
+    let open = listen(reactor, &options.listen, &limit, factory(options.idle_timeout.0))?;
+    let Open { ports, addresses } = open;
+    Ok((format!("{name} on {}, listening on {}", reactor.name(), listed(&addresses)), ports))
 }

@@ -10,7 +10,6 @@
 //! after everything before it; a reset resets the other side.
 
 use std::cell::RefCell;
-use std::error::Error as StdError;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,17 +17,21 @@ use ropewalk::endpoints::{StreamClientEndpoint, client_from_string};
 use ropewalk::proto::CancelHandle;
 use ropewalk::{Address, Bytes, Error, Factory, Failure, Protocol, Reactor, Transport};
 
+use ropewalk_runner::BoxedError;
+
+use super::Begun;
 use crate::arguments::Portforward;
 use crate::idle::{self, IdleTimer};
-use crate::listen::{Limit, listed, listen};
+use crate::listen::{Limit, Open, listed, listen};
 
-/// Begins to listen, and returns the line that says so.
-pub(super) fn start(reactor: &Reactor, options: &Portforward) -> Result<String, Box<dyn StdError>> {
+/// Begins to listen.
+pub(super) fn begin(reactor: &Reactor, options: &Portforward) -> Result<Begun, BoxedError> {
     let target = client_from_string(reactor, &options.to)?;
-    let forward = Forward { target, idle_limit: options.bounds.idle_timeout.0 };
-    let limit = Limit::new(options.bounds.max_connections, 2);
-    let addresses = listen(reactor, &options.listen, &limit, forward)?;
-    Ok(format!("portforward on {}, listening on {}, to {}", reactor.name(), listed(&addresses), options.to))
+    let forward = Forward { target, idle_limit: options.idle_timeout.0 };
+    let limit = Limit::new(options.max_connections, 2);
+    let Open { ports, addresses } = listen(reactor, &options.listen, &limit, forward)?;
+    let line = format!("portforward on {}, listening on {}, to {}", reactor.name(), listed(&addresses), options.to);
+    Ok((line, ports))
 }
 
 /// The factory of the listening side.

@@ -3,6 +3,7 @@
 #![cfg(unix)]
 
 mod arguments;
+mod daemons;
 mod endings;
 mod flood;
 mod http;

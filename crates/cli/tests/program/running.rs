@@ -23,7 +23,12 @@ pub(crate) fn reactors() -> impl Iterator<Item = &'static str> {
 /// The program with these arguments, not started.
 pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ropewalk"));
-    command.args(arguments).env_remove("ROPEWALK_REACTOR").env_remove("ROPEWALK_LOG").stdin(Stdio::null());
+    command
+        .args(arguments)
+        .env_remove("ROPEWALK_REACTOR")
+        .env_remove("ROPEWALK_LOG")
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(Stdio::null());
     command
 }
 
@@ -72,6 +77,11 @@ impl Running {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream
+    }
+
+    /// Its process number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends it a signal.

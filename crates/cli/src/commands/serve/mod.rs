@@ -20,25 +20,26 @@ mod range;
 mod request_path;
 mod site;
 
-use std::error::Error;
 use std::sync::Arc;
 
 use ropewalk::{Address, Reactor};
+use ropewalk_runner::BoxedError;
 
+use super::Begun;
 use crate::arguments::Serve;
-use crate::listen::{Limit, listen};
+use crate::listen::{Limit, Open, listen};
 use site::Site;
 
-/// Begins to listen, and returns the line that says so.
-pub(super) fn start(reactor: &Reactor, options: Serve) -> Result<String, Box<dyn Error>> {
+/// Begins to listen.
+pub(super) fn begin(reactor: &Reactor, options: Serve) -> Result<Begun, BoxedError> {
     let site = Site::open(&options.directory, options.hidden)
         .map_err(|error| format!("cannot serve {}: {error}", options.directory.display()))?;
     let directory = site.directory().display().to_string();
     let limit = Limit::new(options.max_connections, 2);
     let factory = connection::factory(reactor, Arc::new(site), options.idle_timeout.0);
-    let addresses = listen(reactor, &options.listen, &limit, factory)?;
+    let Open { ports, addresses } = listen(reactor, &options.listen, &limit, factory)?;
     let places: Vec<_> = addresses.iter().map(place).collect();
-    Ok(format!("serve on {}: {directory} at {}", reactor.name(), places.join(", ")))
+    Ok((format!("serve on {}: {directory} at {}", reactor.name(), places.join(", ")), ports))
 }
 
 fn place(address: &Address) -> String {

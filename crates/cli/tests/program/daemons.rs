@@ -1,0 +1,438 @@
+//! In the background, and under a supervisor.
+
+use std::fs;
+use std::io::Write;
+use std::net::{Shutdown, TcpListener};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use rustix::process::{Pid, Signal, geteuid, kill_process, test_kill_process};
+
+use crate::running::{ANYWHERE, PATIENCE, Running, eventually, program};
+use crate::scratch::Scratch;
+use crate::wire::read_all;
+
+/// A process in the background. Dropped, it is killed.
+struct Daemon(Pid);
+
+impl Daemon {
+    /// The daemon that wrote this pid file.
+    fn of(pid_file: &str) -> Daemon {
+        let text = fs::read_to_string(pid_file).expect("a pid file");
+        Daemon(Pid::from_raw(text.trim().parse().expect("a number")).expect("a process"))
+    }
+
+    fn is_alive(&self) -> bool {
+        test_kill_process(self.0).is_ok() && !self.status("State:").starts_with('Z')
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.0, signal).expect("it lives");
+    }
+
+    /// A line of proc(5), status.
+    fn status(&self, name: &str) -> String {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        line.trim().to_owned()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.is_alive() {
+            let _ = kill_process(self.0, Signal::KILL);
+        }
+    }
+}
+
+/// An echo service at the socket `echo` in the directory, to be run there.
+fn echo(scratch: &Scratch, arguments: &[&str]) -> Command {
+    let directory = scratch.join("");
+    let common = ["--rundir", &directory, "--listen", "unix:echo"];
+    program(&[&["echo"], &common[..], arguments].concat())
+}
+
+/// Has it echo, so that it says something in its log.
+fn talk(scratch: &Scratch) {
+    let mut stream = UnixStream::connect(scratch.path().join("echo")).expect("it listens");
+    stream.write_all(b"hello").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(&mut stream), b"hello");
+}
+
+#[track_caller]
+fn succeeded(mut command: Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    assert_eq!((status.code(), String::from_utf8(stderr).unwrap()), (Some(0), String::new()));
+    String::from_utf8(stdout).unwrap()
+}
+
+#[track_caller]
+fn refused(mut command: Command, expected_status: i32) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let complaint = String::from_utf8(stderr).unwrap();
+    assert_eq!((status.code(), &stdout[..]), (Some(expected_status), &b""[..]), "{complaint}");
+    assert_eq!(complaint.lines().count(), 1, "{complaint}");
+    complaint.strip_prefix("ropewalk: ").expect("it says who complains").trim_end().to_owned()
+}
+
+#[test]
+fn a_daemon_has_started_when_its_parent_returns_and_sigterm_ends_it_and_its_pid_file() {
+    let scratch = Scratch::new();
+    let said = succeeded(echo(&scratch, &["--daemon"]));
+    assert_eq!(said.lines().count(), 1, "the start line still reaches the terminal: {said}");
+    let daemon = Daemon::of(&scratch.join("ropewalk.pid"));
+    talk(&scratch);
+    let session = rustix::process::getsid(Some(daemon.0)).unwrap();
+    assert_ne!(Some(session), rustix::process::getsid(None).ok(), "it has a session of its own");
+    assert_ne!(session, daemon.0, "and does not lead it");
+    for descriptor in 0..3 {
+        let target = fs::read_link(format!("/proc/{}/fd/{descriptor}", daemon.0)).unwrap();
+        assert_eq!(target, Path::new("/dev/null"));
+    }
+    daemon.signal(Signal::TERM);
+    eventually("it ends", || !daemon.is_alive());
+    assert!(!scratch.path().join("ropewalk.pid").exists());
+}
+
+#[test]
+fn a_daemons_files_are_its_own_alone_unless_told_otherwise() {
+    let scratch = Scratch::new();
+    succeeded(echo(&scratch, &["--daemon"]));
+    let daemon = Daemon::of(&scratch.join("ropewalk.pid"));
+    assert_eq!(fs::metadata(scratch.path().join("ropewalk.pid")).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(scratch.path().join("ropewalk.log")).unwrap().mode() & 0o777, 0o600);
+    drop(daemon);
+    let other = Scratch::new();
+    succeeded(echo(&other, &["--daemon", "--umask", "027", "--logfile", "l", "--pidfile", "p"]));
+    let _daemon = Daemon::of(&other.join("p"));
+    assert_eq!(fs::metadata(other.path().join("l")).unwrap().mode() & 0o777, 0o640);
+}
+
+#[test]
+fn a_start_that_fails_is_told_by_the_parent_with_its_status() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = format!("tcp:{}:interface=127.0.0.1", taken.local_addr().unwrap().port());
+    let scratch = Scratch::new();
+    let complaint = refused(echo(&scratch, &["--daemon", "--listen", &place]), 1);
+    assert!(complaint.starts_with("cannot listen on 127.0.0.1:") && complaint.contains("in use"), "{complaint}");
+    assert!(!scratch.path().join("ropewalk.pid").exists());
+    let log = fs::read_to_string(scratch.path().join("ropewalk.log")).unwrap();
+    assert!(log.contains("in use"), "the log has it, too: {log}");
+}
+
+#[test]
+fn a_pid_file_of_a_dead_process_is_taken_over() {
+    let scratch = Scratch::new();
+    let mut dead = Command::new("true").spawn().unwrap();
+    dead.wait().unwrap();
+    for left in [format!("{}\n", dead.id()), String::new()] {
+        scratch.write("pid", left);
+        let mut running = Running::start_command(echo(&scratch, &["--pidfile", "pid"]));
+        let written = fs::read_to_string(scratch.path().join("pid")).unwrap();
+        assert_eq!(written, format!("{}\n", running.id()));
+        running.terminate();
+        assert!(!scratch.path().join("pid").exists());
+    }
+}
+
+#[test]
+fn a_pid_file_of_a_living_process_is_respected() {
+    let scratch = Scratch::new();
+    let mut own = std::process::id();
+    scratch.write("pid", format!("{own}\n"));
+    let complaint = refused(echo(&scratch, &["--pidfile", "pid"]), 1);
+    assert!(complaint.contains(&format!("names process {own}, which is running")), "{complaint}");
+    fs::remove_file(scratch.path().join("pid")).unwrap();
+
+    let running = Running::start_command(echo(&scratch, &["--pidfile", "pid"]));
+    own = running.id();
+    let complaint = refused(echo(&scratch, &["--pidfile", "pid", "--daemon"]), 1);
+    assert!(complaint.starts_with(&format!("process {own} is running and holds the pid file ")), "{complaint}");
+    assert!(scratch.path().join("pid").exists());
+}
+
+#[test]
+fn a_file_that_is_no_pid_file_is_left_alone() {
+    let scratch = Scratch::new();
+    scratch.write("precious", "my thesis");
+    let complaint = refused(echo(&scratch, &["--pidfile", "precious"]), 1);
+    assert!(complaint.ends_with("is no pid file: it says 'my thesis'"), "{complaint}");
+    assert_eq!(fs::read(scratch.path().join("precious")).unwrap(), b"my thesis");
+}
+
+#[test]
+fn a_log_file_rotates_by_size_and_keeps_so_many() {
+    let scratch = Scratch::new();
+    let log = ["-vv", "--logfile", "log", "--log-rotate-size", "1K", "--log-rotate-count", "2"];
+    let mut running = Running::start_command(echo(&scratch, &log));
+    for _ in 0..60 {
+        talk(&scratch);
+    }
+    running.terminate();
+    let length = |name| fs::metadata(scratch.path().join(name)).map(|file| file.len());
+    assert!((1..=1024).contains(&length("log").unwrap()));
+    assert!((512..=1024).contains(&length("log.1").unwrap()) && (512..=1024).contains(&length("log.2").unwrap()));
+    assert!(length("log.3").is_err());
+    assert_eq!(running.log(), "", "what is in the file is not on the terminal, too");
+}
+
+#[test]
+fn sighup_opens_the_log_anew_and_sigusr1_rotates_it() {
+    let scratch = Scratch::new();
+    let running = Running::start_command(echo(&scratch, &["-vv", "--logfile", "log"]));
+    let [log, moved, first] = ["log", "moved", "log.1"].map(|name| scratch.path().join(name));
+    fs::rename(&log, &moved).unwrap();
+    running.signal(Signal::HUP);
+    eventually("a new file", || log.exists());
+    talk(&scratch);
+    eventually("it is written", || fs::read_to_string(&log).unwrap().contains("echo ended"));
+    assert!(!fs::read_to_string(&moved).unwrap().contains("echo ended"));
+    running.signal(Signal::USR1);
+    eventually("it is rotated", || first.exists());
+    assert!(fs::read_to_string(&first).unwrap().contains("echo ended"));
+}
+
+#[test]
+fn without_a_log_file_sighup_ends_it_as_any_program_on_a_terminal() {
+    let scratch = Scratch::new();
+    let mut running = Running::start_command(echo(&scratch, &[]));
+    running.signal(Signal::HUP);
+    let status = running.wait();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(1));
+}
+
+#[test]
+fn the_log_is_json_on_request() {
+    let scratch = Scratch::new();
+    let mut running = Running::start_command(echo(&scratch, &["-v", "--log-format", "json"]));
+    running.terminate();
+    let log = running.log();
+    assert!(log.lines().count() >= 2, "{log}");
+    for line in log.lines() {
+        assert!(line.starts_with('{') && line.ends_with('}') && line.contains(r#""level":"INFO""#), "{line}");
+    }
+    assert!(log.contains(r#""message":"started""#), "{log}");
+}
+
+#[test]
+fn the_systems_log_gets_lines_with_their_severity() {
+    let scratch = Scratch::new();
+    let socket = UnixDatagram::bind(scratch.path().join("devlog")).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let option = format!("--syslog={}", scratch.join("devlog"));
+    let running = Running::start_command(echo(&scratch, &["-v", &option]));
+    let prefix = format!("<30>ropewalk[{}]: ", running.id());
+    let line = receive(&socket);
+    assert!(line.starts_with(&prefix) && line.contains("starting reactor="), "{line}");
+    assert!(receive(&socket).starts_with(&format!("{prefix}started")));
+}
+
+fn receive(socket: &UnixDatagram) -> String {
+    let mut buffer = [0; 4096];
+    let length = socket.recv(&mut buffer).expect("a datagram");
+    String::from_utf8_lossy(&buffer[..length]).into_owned()
+}
+
+/// Everything up to a datagram that contains `text`.
+fn receive_until(socket: &UnixDatagram, text: &str) -> Vec<String> {
+    let mut received = Vec::new();
+    while !received.last().is_some_and(|last: &String| last.contains(text)) {
+        received.push(receive(socket));
+    }
+    received
+}
+
+#[test]
+fn a_supervisor_hears_that_it_is_ready_alive_reloading_and_stopping() {
+    let scratch = Scratch::new();
+    let socket = UnixDatagram::bind(scratch.path().join("notify")).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut command = echo(&scratch, &[]);
+    command.env("NOTIFY_SOCKET", scratch.path().join("notify")).env("WATCHDOG_USEC", "100000");
+    let mut running = Running::start_command(command);
+    let ready = format!("READY=1\nMAINPID={}", running.id());
+    receive_until(&socket, &ready);
+    for _ in 0..3 {
+        receive_until(&socket, "WATCHDOG=1");
+    }
+    running.signal(Signal::HUP);
+    let reloading = receive_until(&socket, "RELOADING=1").pop().unwrap();
+    assert!(reloading.contains("\nMONOTONIC_USEC="), "{reloading}");
+    receive_until(&socket, &ready);
+    running.signal(Signal::TERM);
+    receive_until(&socket, "STOPPING=1");
+    assert_eq!(running.wait().code(), Some(0));
+}
+
+#[test]
+fn a_watchdog_of_another_process_is_not_fed_and_the_readiness_names_the_daemon() {
+    let scratch = Scratch::new();
+    let socket = UnixDatagram::bind(scratch.path().join("notify")).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut command = echo(&scratch, &["--daemon"]);
+    command.env("NOTIFY_SOCKET", scratch.path().join("notify")).env("WATCHDOG_USEC", "1000").env("WATCHDOG_PID", "1");
+    succeeded(command);
+    let daemon = Daemon::of(&scratch.join("ropewalk.pid"));
+    assert_eq!(receive(&socket), format!("READY=1\nMAINPID={}", daemon.0));
+    talk(&scratch);
+    daemon.signal(Signal::TERM);
+    assert_eq!(receive(&socket), "STOPPING=1", "no watchdog in between");
+}
+
+#[test]
+fn it_becomes_another_user_when_it_listens() {
+    let scratch = Scratch::new();
+    fs::set_permissions(scratch.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let arguments = ["--uid", "nobody", "--gid", "12345", "--pidfile", "pid", "--logfile", "log"];
+    if !geteuid().is_root() {
+        let complaint = refused(echo(&scratch, &arguments), 1);
+        return assert!(complaint.starts_with("cannot change the user and group: "), "{complaint}");
+    }
+    let mut running = Running::start_command(echo(&scratch, &arguments));
+    let itself = Daemon::of(&scratch.join("pid"));
+    assert_eq!(itself.status("Uid:").split_whitespace().collect::<Vec<_>>(), ["65534"; 4]);
+    assert_eq!(itself.status("Gid:").split_whitespace().collect::<Vec<_>>(), ["12345"; 4]);
+    assert!(!itself.status("Groups:").split_whitespace().any(|group| group == "0"));
+    let log = fs::metadata(scratch.path().join("log")).unwrap();
+    assert_eq!((log.uid(), log.gid()), (65534, 12345));
+    talk(&scratch);
+    assert_eq!(running.terminate().0.code(), Some(0));
+    // It may not remove a file from root's directory any more.
+    assert_eq!(fs::read(scratch.path().join("pid")).unwrap(), b"");
+}
+
+#[test]
+fn a_user_that_does_not_exist_is_named() {
+    let scratch = Scratch::new();
+    assert_eq!(refused(echo(&scratch, &["--uid", "nosuchuser"]), 1), "no user is called 'nosuchuser'");
+    assert_eq!(refused(echo(&scratch, &["--gid", "nosuchgroup"]), 1), "no group is called 'nosuchgroup'");
+}
+
+#[test]
+fn its_root_directory_can_be_another() {
+    let scratch = Scratch::new();
+    let root = scratch.join("");
+    let mut command = program(&["echo", "--chroot", &root, "--listen", "unix:/echo"]);
+    if !geteuid().is_root() {
+        let complaint = refused(command, 1);
+        return assert!(complaint.ends_with("Operation not permitted (os error 1)"), "{complaint}");
+    }
+    command.args(["--pidfile", "/pid"]);
+    let _running = Running::start_command(command);
+    talk(&scratch);
+    assert!(scratch.path().join("pid").exists());
+}
+
+#[test]
+fn places_that_do_not_exist_are_named() {
+    let scratch = Scratch::new();
+    let missing = scratch.join("missing");
+    let complaint = refused(program(&["echo", "--listen", ANYWHERE, "--rundir", &missing]), 1);
+    assert!(complaint.starts_with(&format!("cannot change to the directory {missing}: No such file")), "{complaint}");
+    let complaint = refused(echo(&scratch, &["--logfile", "no/log"]), 1);
+    assert!(complaint.starts_with("cannot open the log file no/log: No such file"), "{complaint}");
+    let complaint = refused(echo(&scratch, &["--daemon", "--logfile", "no/log"]), 1);
+    assert!(complaint.starts_with("cannot open the log file no/log: No such file"), "{complaint}");
+    let complaint = refused(echo(&scratch, &["--syslog=/no/log"]), 1);
+    assert!(complaint.starts_with("cannot reach the system's log at /no/log: "), "{complaint}");
+}
+
+#[test]
+fn a_file_describes_several_services_and_how_to_run_them() {
+    let scratch = Scratch::new();
+    let directory = scratch.join("");
+    scratch.write("site/index.html", "hello");
+    scratch.write(
+        "services.toml",
+        format!(
+            "[runner]\nreactor = 'poll'\nrundir = '{directory}'\npidfile = 'pid'\n\n\
+             [[service]]\nkind = 'echo'\nlisten = 'unix:echo'\nmax-connections = 10\n\n\
+             [[service]]\nkind = 'echo'\nname = 'another'\nlisten = ['unix:second', 'unix:third']\nidle-timeout = 5\n\n\
+             [[service]]\nkind = 'serve'\ndirectory = 'site'\nlisten = 'unix:web'\n"
+        ),
+    );
+    let running = Running::start_command(program(&["--config", &scratch.join("services.toml")]));
+    assert_eq!(running.start_line, "echo on poll, listening on echo\n");
+    talk(&scratch);
+    for socket in ["second", "third", "web"] {
+        eventually("it listens", || UnixStream::connect(scratch.path().join(socket)).is_ok());
+    }
+    assert!(scratch.path().join("pid").exists());
+}
+
+#[test]
+fn what_is_wrong_in_the_file_is_one_line_with_its_place_and_status_2() {
+    let scratch = Scratch::new();
+    let file = scratch.join("services.toml");
+    let complaint = |text: &str| {
+        scratch.write("services.toml", text);
+        let complaint = refused(program(&["--config", &file]), 2);
+        complaint.strip_prefix(&format!("{file}:")).expect("it names the file").to_owned()
+    };
+    assert_eq!(
+        complaint("[[service]]\nkind = 'echo'\nlisen = 'tcp:1'\n"),
+        "3:1: unknown field `lisen`, expected one of `listen`, `max-connections`, `idle-timeout`"
+    );
+    assert_eq!(
+        complaint("[[service]]\nkind = 'ecco'\n"),
+        "2:8: unknown kind `ecco`, expected `chargen`, `daytime`, `discard`, `echo`, `portforward` or `serve`"
+    );
+    let endpoint = complaint("[[service]]\nkind = 'echo'\nlisten = 'tcp:eighty'\n");
+    assert!(endpoint.starts_with("3:10: ") && endpoint.contains("'eighty'"), "{endpoint}");
+    let missing = complaint("[[service]]\nkind = 'portforward'\nlisten = 'tcp:0'\n");
+    assert_eq!(missing, "1:1: missing field `to`");
+    let idle = complaint("[[service]]\nkind = 'echo'\nidle-timeout = -1\n");
+    assert_eq!(idle, "3:16: expected a number of seconds from 0 on");
+    assert!(complaint("[runner\n").starts_with("1:8: "));
+    let absent = refused(program(&["--config", &scratch.join("absent.toml")]), 2);
+    assert!(absent.starts_with("cannot read the configuration "), "{absent}");
+}
+
+#[test]
+fn a_file_without_services_is_nothing_to_run() {
+    let scratch = Scratch::new();
+    scratch.write("empty.toml", "");
+    let complaint = refused(program(&["--config", &scratch.join("empty.toml")]), 1);
+    assert_eq!(complaint, "there is nothing to run: no service was asked for");
+}
+
+#[test]
+fn nodaemon_stays_in_the_foreground_whatever_the_file_says() {
+    let scratch = Scratch::new();
+    scratch.write("services.toml", "[runner]\ndaemon = true\n");
+    let file = scratch.join("services.toml");
+    let mut running = Running::start_command(echo(&scratch, &["-n", "--config", &file]));
+    talk(&scratch);
+    assert_eq!(running.terminate().0.code(), Some(0));
+    assert!(!scratch.path().join("ropewalk.pid").exists());
+    succeeded(echo(&scratch, &["--config", &file]));
+    let daemon = Daemon::of(&scratch.join("ropewalk.pid"));
+    assert!(daemon.is_alive());
+}
+
+#[test]
+fn completions_name_the_commands_and_the_options() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = succeeded(program(&["--completions", shell]));
+        for expected in ["portforward", "pidfile", "listen"] {
+            assert!(script.contains(expected), "{shell}: {expected}");
+        }
+    }
+    let complaint = refused(program(&["--completions", "cmd"]), 2);
+    assert!(complaint.contains("fish"), "{complaint}");
+}
+
+#[test]
+fn daemons_in_a_row_all_start_and_all_end() {
+    let scratch = Scratch::new();
+    for _ in 0..20 {
+        succeeded(echo(&scratch, &["--daemon", "-q"]));
+        let daemon = Daemon::of(&scratch.join("ropewalk.pid"));
+        daemon.signal(Signal::TERM);
+        eventually("it ends", || !daemon.is_alive());
+    }
+}

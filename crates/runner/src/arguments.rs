@@ -1,0 +1,93 @@
+//! Reading the command line, and what is said about it.
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Command, Parser};
+
+use crate::announce;
+use crate::options::RunnerOptions;
+use crate::reactors;
+
+/// Reads the command line. Help and version are printed, and a wrong argument is explained in one line on standard
+/// error; then the status to end with is returned.
+///
+/// # Errors
+/// The status: success after help and version, 2 after a wrong argument.
+pub fn parse<P: Parser>(program: &str) -> Result<P, ExitCode> {
+    P::try_parse().map_err(|error| explain(program, &error))
+}
+
+impl RunnerOptions {
+    /// Prints what an option asks for instead of running: the reactors, or completions for `command`. Returns the status
+    /// to end with, if there was such an option.
+    pub fn answer(&self, mut command: Command) -> Option<ExitCode> {
+        if self.help_reactors {
+            announce::say(&reactors::table(&ropewalk::reactors()));
+        } else if let Some(shell) = self.completions {
+            let name = command.get_name().to_owned();
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, name, &mut script);
+            announce::say(&String::from_utf8_lossy(&script));
+        } else {
+            return None;
+        }
+        Some(ExitCode::SUCCESS)
+    }
+}
+
+fn explain(program: &str, error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            ExitCode::from(2)
+        }
+        _ => {
+            announce::complain(program, &one_line(&error.to_string()));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// clap's several paragraphs as one line, without the usage.
+fn one_line(message: &str) -> String {
+    let paragraphs = message.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+    let said: Vec<_> = paragraphs
+        .take_while(|text| !text.starts_with("Usage:") && !text.starts_with("For more information"))
+        .collect();
+    let said = said.join("; ");
+    format!("{} (try --help)", said.strip_prefix("error: ").unwrap_or(&said))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        runner: RunnerOptions,
+    }
+
+    fn complaint(arguments: &[&str]) -> String {
+        let error = Line::try_parse_from([&["test"], arguments].concat()).expect_err("these arguments are wrong");
+        one_line(&error.to_string())
+    }
+
+    #[test]
+    fn a_wrong_argument_is_one_line_that_names_it() {
+        assert_eq!(
+            complaint(&["--pidfil", "x"]),
+            "unexpected argument '--pidfil' found; tip: a similar argument exists: '--pidfile' (try --help)"
+        );
+        assert_eq!(
+            complaint(&["--umask", "999"]),
+            "invalid value '999' for '--umask <MASK>': expected permissions in octal up to 0777, as in 0027 (try --help)"
+        );
+        assert!(complaint(&["--syslog", "--logfile", "x"]).contains("cannot be used with"));
+    }
+}

@@ -1,0 +1,249 @@
+//! The file of services: what a TAC file or a list of `twistd` plug-ins is to Twisted, in TOML.
+//!
+//! ```toml
+//! [runner]                  # options of the command line, under their long names
+//! pidfile = "/run/example.pid"
+//!
+//! [[service]]
+//! kind = "echo"             # what the program knows by this name
+//! name = "public"           # optional; shown in messages
+//! listen = ["tcp:7000"]     # whatever options that kind has
+//! ```
+//!
+//! What is wrong is told with its file, line and column.
+
+mod kinds;
+mod place;
+
+use std::fs;
+use std::path::Path;
+
+use ropewalk::Reactor;
+use ropewalk::application::MultiService;
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+pub use kinds::{BoxedError, Kinds};
+
+use crate::options::FileOptions;
+use kinds::Make;
+use place::Places;
+
+/// More is not a configuration.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What a file says.
+#[derive(Default)]
+pub(crate) struct Configuration {
+    options: FileOptions,
+    services: Services,
+}
+
+/// The services that a file describes.
+#[derive(Default)]
+pub(crate) struct Services(Vec<Described>);
+
+/// A service that the file describes.
+struct Described {
+    name: String,
+    /// `FILE:LINE`, for messages.
+    place: String,
+    make: Make,
+}
+
+impl Configuration {
+    /// Reads `path`, whose services are of these kinds.
+    pub(crate) fn read(path: &Path, kinds: &Kinds) -> Result<Configuration, String> {
+        let shown = path.display();
+        let cannot = |error: std::io::Error| format!("cannot read the configuration {shown}: {error}");
+        let length = fs::metadata(path).map_err(cannot)?.len();
+        if length > FILE_BYTES_MAX {
+            return Err(format!("the configuration {shown} is too long: {length} bytes, at most {FILE_BYTES_MAX}"));
+        }
+        let text = fs::read_to_string(path).map_err(cannot)?;
+        Configuration::parse(&text, &shown.to_string(), kinds)
+    }
+
+    fn parse(text: &str, file: &str, kinds: &Kinds) -> Result<Configuration, String> {
+        let places = Places::new(file, text);
+        let table = DeTable::parse(text).map_err(|error| places.explain(&error))?;
+        let mut configuration = Configuration::default();
+        for (key, value) in table.into_inner() {
+            match &**key.get_ref() {
+                "runner" => configuration.options = typed(value, &places)?,
+                "service" => configuration.services = Services(services(value, &places, kinds)?),
+                other => {
+                    let message = format!("unknown key `{other}`, expected `runner` or `service`");
+                    return Err(places.at(key.span().start, &message));
+                }
+            }
+        }
+        Ok(configuration)
+    }
+
+    /// The services, and the options.
+    pub(crate) fn into_parts(self) -> (Services, FileOptions) {
+        (self.services, self.options)
+    }
+}
+
+impl Services {
+    /// Adds them to `services`.
+    pub(crate) fn build(self, reactor: &Reactor, services: &MultiService) -> Result<(), BoxedError> {
+        for Described { name, place, make } in self.0 {
+            let service = make(reactor).map_err(|error| format!("{place}: the service '{name}': {error}"))?;
+            services.add_named(&name, service)?;
+        }
+        Ok(())
+    }
+}
+
+fn services(value: Spanned<DeValue<'_>>, places: &Places<'_>, kinds: &Kinds) -> Result<Vec<Described>, String> {
+    let at = value.span().start;
+    let DeValue::Array(tables) = value.into_inner() else {
+        return Err(places.at(at, "services are written as [[service]], each in a table of its own"));
+    };
+    let mut services: Vec<Described> = Vec::new();
+    for table in tables {
+        let at = table.span().start;
+        let described = service(table, places, kinds)?;
+        if services.iter().any(|other| other.name == described.name) {
+            let name = &described.name;
+            let message = format!("another service is called `{name}` already: give this one a `name` of its own");
+            return Err(places.at(at, &message));
+        }
+        services.push(described);
+    }
+    Ok(services)
+}
+
+fn service(value: Spanned<DeValue<'_>>, places: &Places<'_>, kinds: &Kinds) -> Result<Described, String> {
+    let span = value.span();
+    let DeValue::Table(mut table) = value.into_inner() else {
+        return Err(places.at(span.start, "services are written as [[service]], each in a table of its own"));
+    };
+    let Some((kind, kind_at)) = text(&mut table, "kind", places)? else {
+        return Err(places.at(span.start, &format!("a service needs a `kind`: {}", kinds.listed())));
+    };
+    let name = text(&mut table, "name", places)?.map_or_else(|| kind.clone(), |(name, _)| name);
+    let Some(kind) = kinds.find(&kind) else {
+        return Err(places.at(kind_at, &format!("unknown kind `{kind}`, expected {}", kinds.listed())));
+    };
+    let place = format!("{}:{}", places.file(), places.line(span.start));
+    let make = kind(Spanned::new(span, DeValue::Table(table))).map_err(|error| places.explain(&error))?;
+    Ok(Described { name, place, make })
+}
+
+/// Takes a text out of a table, with the place where it stands.
+fn text(table: &mut DeTable<'_>, key: &str, places: &Places<'_>) -> Result<Option<(String, usize)>, String> {
+    let Some(value) = table.remove(key) else { return Ok(None) };
+    let at = value.span().start;
+    Ok(Some((typed::<String>(value, places)?, at)))
+}
+
+fn typed<T: DeserializeOwned>(value: Spanned<DeValue<'_>>, places: &Places<'_>) -> Result<T, String> {
+    T::deserialize(ValueDeserializer::from(value)).map_err(|error| places.explain(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use ropewalk::application::{Service, ServiceHandle};
+    use ropewalk::testing::MemoryReactor;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+    struct Options {
+        #[allow(dead_code, reason = "only its type matters")]
+        max_connections: Option<u32>,
+        #[serde(default)]
+        fails: bool,
+    }
+
+    struct Nothing;
+    impl Service for Nothing {}
+
+    fn kinds() -> Kinds {
+        let make = |_: &Reactor, options: Options| match options.fails {
+            true => Err("no luck".into()),
+            false => Ok(Nothing),
+        };
+        let mut kinds = Kinds::default();
+        kinds.add("echo", make);
+        kinds.add("discard", make);
+        kinds
+    }
+
+    fn parse(text: &str) -> Result<Configuration, String> {
+        Configuration::parse(text, "x.toml", &kinds())
+    }
+
+    #[track_caller]
+    fn complaint(text: &str) -> String {
+        parse(text).err().expect("it is wrong")
+    }
+
+    #[test]
+    fn services_are_built_in_order_under_their_names() {
+        let text = "[[service]]\nkind = 'echo'\n[[service]]\nkind = 'echo'\nname = 'second'\nmax-connections = 3\n";
+        let (net, services) = (MemoryReactor::new(), MultiService::new());
+        parse(text).unwrap().services.build(&net, &services).unwrap();
+        let names = Vec::from_iter(services.services().iter().map(|service: &ServiceHandle| service.name().unwrap()));
+        assert_eq!(names.iter().map(|name| &**name).collect::<Vec<_>>(), ["echo", "second"]);
+    }
+
+    #[test]
+    fn an_empty_file_says_nothing() {
+        assert!(parse("").unwrap().services.0.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_toml_is_told_with_its_place() {
+        let complaint = complaint("[runner]\nreactor = \n");
+        assert!(complaint.starts_with("x.toml:2:11: "), "{complaint}");
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_what_exists() {
+        assert_eq!(complaint("a = 1\n[[servise]]\n"), "x.toml:1:1: unknown key `a`, expected `runner` or `service`");
+        assert_eq!(
+            complaint("[[service]]\nkind = 'echo'\n  lisen = 3\n"),
+            "x.toml:3:3: unknown field `lisen`, expected `max-connections` or `fails`"
+        );
+        let option = complaint("[runner]\nreactor = 'poll'\npid-file = 'x'\n");
+        assert!(option.starts_with("x.toml:3:1: unknown field `pid-file`, expected one of "), "{option}");
+        assert!(option.contains("`pidfile`"), "{option}");
+    }
+
+    #[test]
+    fn values_of_the_wrong_type_are_told_with_their_place() {
+        let number = complaint("[[service]]\nkind = 'echo'\nmax-connections = 'many'\n");
+        assert!(number.starts_with("x.toml:3:19: invalid type: string \"many\", expected u32"), "{number}");
+        let mask = complaint("[runner]\numask = '999'");
+        assert!(mask.starts_with("x.toml:2:9: expected permissions in octal"), "{mask}");
+        let user = complaint("[runner]\nuid = [1]");
+        assert!(user.starts_with("x.toml:2:7: expected a name or a number"), "{user}");
+    }
+
+    #[test]
+    fn a_service_has_a_kind_that_exists_and_a_name_of_its_own() {
+        assert_eq!(complaint("[[service]]\nname = 'x'\n"), "x.toml:1:1: a service needs a `kind`: `discard` or `echo`");
+        assert_eq!(
+            complaint("[[service]]\nkind = 'eccho'\n"),
+            "x.toml:2:8: unknown kind `eccho`, expected `discard` or `echo`"
+        );
+        let twice = complaint("[[service]]\nkind = 'echo'\n\n[[service]]\nkind = 'echo'\n");
+        assert!(twice.starts_with("x.toml:4:1: another service is called `echo` already"), "{twice}");
+        assert!(complaint("service = 3").starts_with("x.toml:1:11: services are written as [[service]]"));
+    }
+
+    #[test]
+    fn a_service_that_cannot_be_made_is_told_with_its_place() {
+        let configuration = parse("\n[[service]]\nkind = 'echo'\nfails = true\n").unwrap();
+        let error = configuration.services.build(&MemoryReactor::new(), &MultiService::new()).unwrap_err();
+        assert_eq!(error.to_string(), "x.toml:2: the service 'echo': no luck");
+    }
+}

@@ -1,0 +1,155 @@
+//! Everything up to the reactor, in the order that each step needs.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use ropewalk::Reactor;
+use ropewalk::application::{Identity, MultiService};
+
+use crate::announce;
+use crate::configuration::{BoxedError, Configuration, Kinds};
+use crate::log::Target;
+use crate::options::{RunnerOptions, Umask};
+use crate::panics;
+use crate::serving::{Listener, Serving};
+use crate::system::{self, PidFile, Side, Surroundings};
+
+/// What a daemon's files may not be for others unless somebody says so: twistd's.
+const DAEMON_UMASK: Umask = Umask(0o077);
+
+/// Runs a program; see the crate's page.
+pub struct Runner {
+    name: &'static str,
+    options: RunnerOptions,
+    daemon_by_default: bool,
+    kinds: Kinds,
+}
+
+/// Why it came to nothing: an exit status and one line.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) status: u8,
+    pub(crate) message: String,
+}
+
+impl Failed {
+    pub(crate) fn new(message: impl ToString) -> Failed {
+        Failed { status: 1, message: message.to_string() }
+    }
+
+    fn wrong(message: String) -> Failed {
+        Failed { status: 2, message }
+    }
+}
+
+impl Runner {
+    /// Runs the program `name` as `options` say. The name begins its complaints and names its files.
+    pub fn new(name: &'static str, options: RunnerOptions) -> Runner {
+        Runner { name, options, daemon_by_default: false, kinds: Kinds::default() }
+    }
+
+    /// Goes into the background unless `--nodaemon` is given, as twistd does; without this, only with `--daemon`.
+    #[must_use]
+    pub fn daemon_by_default(mut self) -> Runner {
+        self.daemon_by_default = true;
+        self
+    }
+
+    /// The kinds of services that the file of `--config` may describe.
+    #[must_use]
+    pub fn kinds(mut self, kinds: Kinds) -> Runner {
+        self.kinds = kinds;
+        self
+    }
+
+    /// Runs until a signal or the program itself stops the reactor, and returns the status to end with.
+    ///
+    /// `setup` adds the services to those of the file. It is called in the process that stays, when the reactor has been
+    /// made and before it runs; the user and group are still those of the start. Call this before any thread is started:
+    /// a process with threads cannot go into the background. Panics go to the log from here on.
+    pub fn run(self, setup: impl FnOnce(&Reactor, &MultiService) -> Result<(), BoxedError>) -> ExitCode {
+        let name = self.name;
+        self.launch(setup).unwrap_or_else(|failed| {
+            announce::complain(name, &failed.message);
+            ExitCode::from(failed.status)
+        })
+    }
+
+    fn launch(self, setup: impl FnOnce(&Reactor, &MultiService) -> Result<(), BoxedError>) -> Result<ExitCode, Failed> {
+        let configuration = match &self.options.config {
+            Some(path) => Configuration::read(path, &self.kinds).map_err(Failed::wrong)?,
+            None => Configuration::default(),
+        };
+        let (described, file) = configuration.into_parts();
+        let options = self.options.or(file);
+        let daemon = options.daemon || (self.daemon_by_default && !options.nodaemon);
+        let options = if daemon { with_daemon_defaults(options, self.name) } else { options };
+        let identity = identity(&options)?;
+        // Its socket is out of sight under another root.
+        let system_log = match options.syslog {
+            Some(_) => Some(Target::open(&options, self.name, identity).map_err(Failed::new)?),
+            None => None,
+        };
+        system::enter(&surroundings(&options)).map_err(Failed::new)?;
+        let pid_file = options.pidfile.as_deref().map(PidFile::take).transpose().map_err(Failed::new)?;
+        let listener = match daemon {
+            false => Listener::Terminal,
+            true => match system::become_daemon().map_err(Failed::new)? {
+                Side::Parent(report) => return concluded(report),
+                Side::Daemon(telling) => Listener::Parent(telling),
+            },
+        };
+        let serving = Serving { name: self.name, options, identity, listener: Some(listener), pid_file };
+        Ok(serving.run(system_log, |reactor, services| {
+            described.build(reactor, services)?;
+            setup(reactor, services)
+        }))
+    }
+}
+
+/// What the process that was started does with what the daemon reports.
+fn concluded(report: system::Report) -> Result<ExitCode, Failed> {
+    match report.read() {
+        (0, _) => Ok(ExitCode::SUCCESS),
+        (status, message) => Err(Failed { status, message }),
+    }
+}
+
+fn with_daemon_defaults(options: RunnerOptions, name: &str) -> RunnerOptions {
+    let named = |suffix| Some(PathBuf::from(format!("{name}.{suffix}")));
+    RunnerOptions {
+        pidfile: options.pidfile.or_else(|| named("pid")),
+        logfile: options.logfile.or_else(|| named("log").filter(|_| options.syslog.is_none())),
+        umask: options.umask.or(Some(DAEMON_UMASK)),
+        ..options
+    }
+}
+
+fn surroundings(options: &RunnerOptions) -> Surroundings<'_> {
+    Surroundings {
+        chroot: options.chroot.as_deref(),
+        rundir: options.rundir.as_deref().map(Path::new),
+        umask: options.umask.map(|umask| umask.0),
+    }
+}
+
+/// Whom the process becomes; looked up before another root hides the user database.
+fn identity(options: &RunnerOptions) -> Result<Identity, Failed> {
+    let mut identity = match &options.uid {
+        Some(user) => Identity::of_user(user).map_err(Failed::new)?,
+        None => Identity::default(),
+    };
+    if let Some(group) = &options.gid {
+        identity.gid = Some(Identity::group(group).map_err(Failed::new)?);
+    }
+    Ok(identity)
+}
+
+/// Runs `work`, and makes a failure of a panic.
+pub(crate) fn catch<R>(work: impl FnOnce() -> Result<R, Failed>) -> Result<R, Failed> {
+    // What was half done is dropped with it.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+        Err(Failed { status: 101, message: format!("it panicked: {}", panics::message(&*payload)) })
+    })
+}

@@ -1,0 +1,240 @@
+//! A log file that rotates: `twisted.python.logfile.LogFile`.
+//!
+//! ```text
+//!   name  --full-->  name.1  -->  name.2  -->  ...  -->  name.COUNT  -->  gone
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ropewalk::application::Identity;
+
+use crate::system::give_to;
+
+/// When a file is full, and how many full ones are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rotation {
+    /// In bytes; 0 is never.
+    pub(crate) size: u64,
+    pub(crate) count: u32,
+}
+
+/// A log file. May be written from any thread; each write is a line, and stays whole.
+#[derive(Debug)]
+pub(crate) struct LogFile {
+    path: PathBuf,
+    rotation: Rotation,
+    /// Who will write it when the process has changed its user.
+    owner: Identity,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    length: u64,
+}
+
+impl LogFile {
+    /// Opens the file, and goes on at its end.
+    pub(crate) fn open(path: &Path, rotation: Rotation, owner: Identity) -> io::Result<LogFile> {
+        // The directory may change, but not whose file this is.
+        let path = std::path::absolute(path)?;
+        let open = Mutex::new(open(&path, owner)?);
+        Ok(LogFile { path, rotation, owner, open })
+    }
+
+    /// Opens the file by its name again, after somebody else has moved it. If that fails the old one is written on.
+    pub(crate) fn reopen(&self) -> io::Result<()> {
+        *self.lock() = open(&self.path, self.owner)?;
+        Ok(())
+    }
+
+    /// Begins a new file. If that fails the old one is written on.
+    pub(crate) fn rotate(&self) -> io::Result<()> {
+        self.rotate_locked(&mut self.lock())
+    }
+
+    fn rotate_locked(&self, open_file: &mut Open) -> io::Result<()> {
+        if self.rotation.count == 0 {
+            open_file.file.set_len(0)?;
+        } else {
+            for number in (1..self.rotation.count).rev() {
+                rename(&self.numbered(number), &self.numbered(number + 1))?;
+            }
+            rename(&self.path, &self.numbered(1))?;
+        }
+        *open_file = open(&self.path, self.owner)?;
+        Ok(())
+    }
+
+    fn numbered(&self, number: u32) -> PathBuf {
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(format!(".{number}"));
+        name.into()
+    }
+
+    fn write_line(&self, line: &[u8]) -> io::Result<()> {
+        let mut open = self.lock();
+        let length = open.length.saturating_add(line.len() as u64);
+        if self.rotation.size > 0
+            && length > self.rotation.size
+            && open.length > 0
+            && self.rotate_locked(&mut open).is_err()
+        {
+            // The old file is better than none, and the next try comes when as much again was written.
+            open.length = 0;
+        }
+        open.file.write_all(line)?;
+        open.length += line.len() as u64;
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn open(path: &Path, owner: Identity) -> io::Result<Open> {
+    let file = OpenOptions::new().append(true).create(true).open(path)?;
+    // Whoever changed his user already owns it or may not give it away.
+    let _ = give_to(&file, owner);
+    let length = file.metadata()?.len();
+    Ok(Open { file, length })
+}
+
+/// Renames, unless there is nothing to rename.
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Each write is a line.
+impl Write for &LogFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.write_line(line)?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(name: &str) -> Directory {
+            let path = std::env::temp_dir().join(format!("ropewalk-log-{}-{name}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            fs::create_dir(&path).unwrap();
+            Directory(path)
+        }
+
+        fn log(&self, size: u64, count: u32) -> LogFile {
+            LogFile::open(&self.0.join("log"), Rotation { size, count }, Identity::default()).unwrap()
+        }
+
+        fn contents(&self) -> Vec<(String, String)> {
+            let entries = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap());
+            let mut contents =
+                Vec::from_iter(entries.map(|entry| {
+                    (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap())
+                }));
+            contents.sort();
+            contents
+        }
+
+        #[track_caller]
+        fn holds(&self, expected: &[(&str, &str)]) {
+            let contents = self.contents();
+            let contents = Vec::from_iter(contents.iter().map(|(name, text)| (name.as_str(), text.as_str())));
+            assert_eq!(contents, expected);
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn write(mut log: &LogFile, lines: &[&str]) {
+        for line in lines {
+            log.write_all(line.as_bytes()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_full_file_moves_on_and_the_oldest_goes() {
+        let directory = Directory::new("full");
+        let log = directory.log(4, 2);
+        write(&log, &["11", "22", "33", "44", "55", "66", "77"]);
+        directory.holds(&[("log", "77"), ("log.1", "5566"), ("log.2", "3344")]);
+    }
+
+    #[test]
+    fn a_line_longer_than_the_limit_has_a_file_of_its_own() {
+        let directory = Directory::new("long");
+        let log = directory.log(4, 3);
+        write(&log, &["longest", "2", "3"]);
+        directory.holds(&[("log", "23"), ("log.1", "longest")]);
+    }
+
+    #[test]
+    fn it_goes_on_where_an_earlier_process_ended() {
+        let directory = Directory::new("again");
+        write(&directory.log(4, 1), &["123"]);
+        let log = directory.log(4, 1);
+        write(&log, &["4", "5"]);
+        directory.holds(&[("log", "5"), ("log.1", "1234")]);
+    }
+
+    #[test]
+    fn with_none_to_keep_it_begins_anew() {
+        let directory = Directory::new("none");
+        let log = directory.log(4, 0);
+        write(&log, &["1234", "5"]);
+        directory.holds(&[("log", "5")]);
+    }
+
+    #[test]
+    fn without_a_limit_it_never_rotates_by_itself() {
+        let directory = Directory::new("never");
+        let log = directory.log(0, 1);
+        write(&log, &["1234567890", "1234567890"]);
+        log.rotate().unwrap();
+        write(&log, &["x"]);
+        directory.holds(&[("log", "x"), ("log.1", "12345678901234567890")]);
+    }
+
+    #[test]
+    fn opened_anew_it_follows_its_name() {
+        let directory = Directory::new("moved");
+        let log = directory.log(0, 1);
+        write(&log, &["old"]);
+        fs::rename(directory.0.join("log"), directory.0.join("elsewhere")).unwrap();
+        write(&log, &["er"]);
+        log.reopen().unwrap();
+        write(&log, &["new"]);
+        directory.holds(&[("elsewhere", "older"), ("log", "new")]);
+    }
+
+    #[test]
+    fn what_cannot_be_rotated_or_opened_is_written_on() {
+        let directory = Directory::new("stuck");
+        let log = directory.log(4, 1);
+        // A directory with something in it cannot be renamed over.
+        fs::create_dir_all(directory.0.join("log.1/occupied")).unwrap();
+        write(&log, &["1234", "5678"]);
+        assert_eq!(fs::read_to_string(directory.0.join("log")).unwrap(), "12345678");
+    }
+}

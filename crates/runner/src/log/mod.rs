@@ -1,0 +1,111 @@
+//! The log: to the terminal, a file or the system, for people or for programs.
+
+mod file;
+mod system_log;
+
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+
+use ropewalk::application::Identity;
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::{Layer, Registry};
+
+pub(crate) use file::{LogFile, Rotation};
+
+use crate::announce;
+use crate::options::{LogFormat, RunnerOptions};
+use crate::system::Syslog;
+use system_log::ToSyslog;
+
+/// Filters by target, such as `ropewalk=debug,hyper=warn`. Nothing else is read from the environment.
+const ENVIRONMENT: &str = "ROPEWALK_LOG";
+
+const ROTATE_SIZE: u64 = 10 << 20;
+const ROTATE_COUNT: u32 = 10;
+
+/// Where the log goes.
+pub(crate) enum Target {
+    Terminal,
+    File(Arc<LogFile>),
+    System(Syslog),
+}
+
+impl Target {
+    /// What the options say.
+    pub(crate) fn open(options: &RunnerOptions, program: &'static str, identity: Identity) -> Result<Target, String> {
+        if let Some(path) = &options.syslog {
+            let socket = Syslog::connect(path, program);
+            let socket =
+                socket.map_err(|error| format!("cannot reach the system's log at {}: {error}", path.display()));
+            return socket.map(Target::System);
+        }
+        let Some(path) = &options.logfile else { return Ok(Target::Terminal) };
+        let rotation = Rotation {
+            size: options.log_rotate_size.map_or(ROTATE_SIZE, |size| size.0),
+            count: options.log_rotate_count.unwrap_or(ROTATE_COUNT),
+        };
+        let file = LogFile::open(path, rotation, identity);
+        let file = file.map_err(|error| format!("cannot open the log file {}: {error}", path.display()))?;
+        Ok(Target::File(Arc::new(file)))
+    }
+
+    /// The file, to be opened anew.
+    pub(crate) fn file(&self) -> Option<Arc<LogFile>> {
+        match self {
+            Target::File(file) => Some(file.clone()),
+            _ => None,
+        }
+    }
+
+    /// Begins to log. In a process that logs already, that goes on.
+    pub(crate) fn start(self, options: &RunnerOptions, program: &str) {
+        let format = options.log_format.unwrap_or_default();
+        let layer = match self {
+            Target::Terminal => lines(format, io::stderr, Style { ansi: io::stderr().is_terminal(), time: true }),
+            Target::File(file) => lines(format, file, Style { ansi: false, time: true }),
+            // The system's log knows the time and the level.
+            Target::System(syslog) => lines(format, ToSyslog(Arc::new(syslog)), Style { ansi: false, time: false }),
+        };
+        let _ = tracing_subscriber::registry().with(layer.with_filter(filter(options, program))).try_init();
+    }
+}
+
+struct Style {
+    ansi: bool,
+    time: bool,
+}
+
+type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+fn lines<W>(format: LogFormat, writer: W, style: Style) -> BoxedLayer
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    // It would report a closed standard error there, and panic.
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(style.ansi).log_internal_errors(false);
+    match (format, style.time) {
+        (LogFormat::Json, _) => lines.json().flatten_event(true).boxed(),
+        (LogFormat::Text, true) => lines.with_target(false).boxed(),
+        (LogFormat::Text, false) => lines.with_target(false).with_level(false).without_time().boxed(),
+    }
+}
+
+fn filter<S: Subscriber>(options: &RunnerOptions, program: &str) -> impl tracing_subscriber::layer::Filter<S> + use<S> {
+    if let Ok(text) = std::env::var(ENVIRONMENT) {
+        match text.parse::<Targets>() {
+            Ok(targets) => return targets,
+            Err(error) => announce::complain(program, &format!("{ENVIRONMENT} is not understood: {error}")),
+        }
+    }
+    Targets::new().with_default(match (options.quiet, options.verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (false, 0) => LevelFilter::WARN,
+        (false, 1) => LevelFilter::INFO,
+        (false, 2) => LevelFilter::DEBUG,
+        (false, _) => LevelFilter::TRACE,
+    })
+}

@@ -1,0 +1,312 @@
+//! The options that daemons of this family have, on the command line and in the file's `[runner]`.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{ArgAction, Args, ValueEnum};
+use clap_complete::Shell;
+use serde::{Deserialize, Deserializer};
+
+const HEADING: &str = "Options of every command";
+const DAEMON: &str = "Running as a daemon";
+
+/// What a program built on the runner takes besides its own options: put it into a [`clap::Parser`] with
+/// `#[command(flatten)]`.
+///
+/// Those that say how to run may also stand in the table `[runner]` of the file that `--config` names, under their long
+/// names; the command line wins.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RunnerOptions {
+    /// Run on this reactor instead of the best one here
+    #[arg(short, long, value_name = "NAME", global = true, help_heading = HEADING)]
+    pub reactor: Option<String>,
+
+    /// List the reactors, with the reason where one does not work here, and exit
+    #[arg(long)]
+    pub help_reactors: bool,
+
+    /// Print completions for a shell, and exit
+    #[arg(long, value_name = "SHELL")]
+    pub completions: Option<Shell>,
+
+    /// Say more: connections and requests; twice for debugging, three times for everything
+    #[arg(short, long, action = ArgAction::Count, global = true, help_heading = HEADING)]
+    pub verbose: u8,
+
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = HEADING)]
+    pub quiet: bool,
+
+    /// Run the services that this TOML file describes; its table 'runner' has these options, too
+    #[arg(short, long, value_name = "FILE", global = true, help_heading = HEADING)]
+    pub config: Option<PathBuf>,
+
+    /// How to write the log
+    #[arg(long, value_name = "FORMAT", global = true, help_heading = HEADING)]
+    pub log_format: Option<LogFormat>,
+
+    /// Go into the background, and return when the services have started or with the reason why not
+    #[arg(long, global = true, overrides_with = "nodaemon", help_heading = DAEMON)]
+    pub daemon: bool,
+
+    /// Stay in the foreground
+    #[arg(short, long, global = true, overrides_with = "daemon", help_heading = DAEMON)]
+    pub nodaemon: bool,
+
+    /// Write the process number here, and refuse to start when a living process has [default: NAME.pid for a daemon]
+    #[arg(long, value_name = "FILE", global = true, help_heading = DAEMON)]
+    pub pidfile: Option<PathBuf>,
+
+    /// Log into this file; SIGHUP opens it anew, SIGUSR1 rotates it [default: NAME.log for a daemon]
+    #[arg(short = 'L', long, value_name = "FILE", global = true, conflicts_with = "syslog", help_heading = DAEMON)]
+    pub logfile: Option<PathBuf>,
+
+    /// Rotate the log file before it grows beyond this, such as 500K or 10M; 0 is never [default: 10M]
+    #[arg(long, value_name = "SIZE", global = true, help_heading = DAEMON)]
+    pub log_rotate_size: Option<Size>,
+
+    /// Keep so many rotated log files: FILE.1 is the latest [default: 10]
+    #[arg(long, value_name = "COUNT", global = true, help_heading = DAEMON)]
+    pub log_rotate_count: Option<u32>,
+
+    /// Log to the system's log, at this socket if it is another than /dev/log
+    #[arg(long, value_name = "SOCKET", global = true, num_args = 0..=1, require_equals = true,
+        default_missing_value = "/dev/log", help_heading = DAEMON)]
+    pub syslog: Option<PathBuf>,
+
+    /// Change to this directory; other paths are relative to it
+    #[arg(short = 'd', long, value_name = "DIR", global = true, help_heading = DAEMON)]
+    pub rundir: Option<PathBuf>,
+
+    /// Make this directory the root of all paths, before anything else
+    #[arg(long, value_name = "DIR", global = true, help_heading = DAEMON)]
+    pub chroot: Option<PathBuf>,
+
+    /// Permissions that new files do not get, in octal [default: 0077 for a daemon, or else unchanged]
+    #[arg(long, value_name = "MASK", global = true, help_heading = DAEMON)]
+    pub umask: Option<Umask>,
+
+    /// Become this user, by name or number, when the services have what only root may have
+    #[arg(short, long, value_name = "USER", global = true, help_heading = DAEMON)]
+    pub uid: Option<String>,
+
+    /// Become this group [default: the user's]
+    #[arg(short, long, value_name = "GROUP", global = true, help_heading = DAEMON)]
+    pub gid: Option<String>,
+}
+
+/// The same in a file; what a file cannot say is left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct FileOptions {
+    reactor: Option<String>,
+    verbose: Option<u8>,
+    quiet: Option<bool>,
+    log_format: Option<LogFormat>,
+    daemon: Option<bool>,
+    pidfile: Option<PathBuf>,
+    logfile: Option<PathBuf>,
+    #[serde(deserialize_with = "by_text")]
+    log_rotate_size: Option<Size>,
+    log_rotate_count: Option<u32>,
+    syslog: Option<Syslog>,
+    rundir: Option<PathBuf>,
+    chroot: Option<PathBuf>,
+    #[serde(deserialize_with = "by_text")]
+    umask: Option<Umask>,
+    uid: Option<NameOrNumber>,
+    gid: Option<NameOrNumber>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object a line, for programs.
+    Json,
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Size, String> {
+        let (digits, factor) = match text.strip_suffix(['k', 'K', 'm', 'M', 'g', 'G']) {
+            Some(digits) => (digits, factor(&text[digits.len()..])),
+            None => (text, 1),
+        };
+        let size = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+        size.map(Size).ok_or_else(|| "expected a number of bytes, as in 500K or 10M".to_owned())
+    }
+}
+
+fn factor(unit: &str) -> u64 {
+    match unit {
+        "k" | "K" => 1 << 10,
+        "m" | "M" => 1 << 20,
+        _ => 1 << 30,
+    }
+}
+
+/// Permission bits that are taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Umask(pub u32);
+
+impl FromStr for Umask {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Umask, String> {
+        let mask = u32::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8);
+        let mask = mask.ok().filter(|mask| *mask <= 0o777);
+        mask.map(Umask).ok_or_else(|| "expected permissions in octal up to 0777, as in 0027".to_owned())
+    }
+}
+
+/// A text, or a number that stands for it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a name or a number")]
+enum NameOrNumber {
+    Name(String),
+    Number(u32),
+}
+
+impl NameOrNumber {
+    fn into_text(self) -> String {
+        match self {
+            NameOrNumber::Name(name) => name,
+            NameOrNumber::Number(number) => number.to_string(),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected true, false or the path of a socket")]
+enum Syslog {
+    Switch(bool),
+    Socket(PathBuf),
+}
+
+fn by_text<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let text = NameOrNumberOf::deserialize(deserializer)?;
+    text.0.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+/// A text that is also taken as a number: `0` and `"10M"`.
+struct NameOrNumberOf(String);
+
+impl<'de> Deserialize<'de> for NameOrNumberOf {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        NameOrNumber::deserialize(deserializer).map(|value| NameOrNumberOf(value.into_text()))
+    }
+}
+
+impl RunnerOptions {
+    /// These, and for what they do not say those of the file.
+    pub(crate) fn or(self, file: FileOptions) -> RunnerOptions {
+        let unsaid = !self.daemon && !self.nodaemon;
+        let syslog = match file.syslog {
+            Some(Syslog::Switch(true)) => Some(PathBuf::from(OsStr::new("/dev/log"))),
+            Some(Syslog::Socket(path)) => Some(path),
+            _ => None,
+        };
+        let elsewhere = self.logfile.is_some() || self.syslog.is_some();
+        RunnerOptions {
+            reactor: self.reactor.or(file.reactor),
+            verbose: if self.verbose == 0 && !self.quiet { file.verbose.unwrap_or(0) } else { self.verbose },
+            quiet: self.quiet || (self.verbose == 0 && file.quiet.unwrap_or(false)),
+            log_format: self.log_format.or(file.log_format),
+            daemon: if unsaid { file.daemon == Some(true) } else { self.daemon },
+            nodaemon: if unsaid { file.daemon == Some(false) } else { self.nodaemon },
+            pidfile: self.pidfile.or(file.pidfile),
+            logfile: self.logfile.or(file.logfile.filter(|_| !elsewhere)),
+            log_rotate_size: self.log_rotate_size.or(file.log_rotate_size),
+            log_rotate_count: self.log_rotate_count.or(file.log_rotate_count),
+            syslog: self.syslog.or(syslog.filter(|_| !elsewhere)),
+            rundir: self.rundir.or(file.rundir),
+            chroot: self.chroot.or(file.chroot),
+            umask: self.umask.or(file.umask),
+            uid: self.uid.or(file.uid.map(NameOrNumber::into_text)),
+            gid: self.gid.or(file.gid.map(NameOrNumber::into_text)),
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: RunnerOptions,
+    }
+
+    fn line(arguments: &[&str]) -> RunnerOptions {
+        Line::try_parse_from([&["test"], arguments].concat()).unwrap().options
+    }
+
+    fn file(text: &str) -> FileOptions {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(
+            ["0", "500K", "10M", "2g"].map(|text| text.parse::<Size>().unwrap()),
+            [0, 500 << 10, 10 << 20, 2 << 30].map(Size)
+        );
+        for wrong in ["", "M", "-1", "1.5M", "99999999999G", "10MB"] {
+            assert!(wrong.parse::<Size>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn masks_are_octal() {
+        assert_eq!(["022", "0o77", "777"].map(|text| text.parse::<Umask>().unwrap()), [0o22, 0o77, 0o777].map(Umask));
+        for wrong in ["", "8", "1000", "rwx"] {
+            assert!(wrong.parse::<Umask>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_daemon_and_nodaemon_counts() {
+        let both = line(&["--daemon", "-n"]);
+        assert!(both.nodaemon && !both.daemon);
+        let both = line(&["-n", "--daemon"]);
+        assert!(both.daemon && !both.nodaemon);
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file() {
+        let text =
+            "reactor = 'poll'\ndaemon = true\nverbose = 2\nlogfile = 'f'\nuid = 33\numask = '027'\nlog-rotate-size = 0";
+        let alone = line(&[]).or(file(text));
+        assert_eq!(alone.reactor.as_deref(), Some("poll"));
+        assert_eq!((alone.daemon, alone.verbose, alone.uid.as_deref()), (true, 2, Some("33")));
+        assert_eq!((alone.umask, alone.log_rotate_size), (Some(Umask(0o27)), Some(Size(0))));
+        let line = line(&["-r", "select", "-n", "-q", "--syslog", "--uid", "nobody"]).or(file(text));
+        assert_eq!(line.reactor.as_deref(), Some("select"));
+        assert!(line.nodaemon && !line.daemon && line.quiet && line.verbose == 0);
+        assert_eq!(line.uid.as_deref(), Some("nobody"));
+        assert_eq!((line.logfile, line.syslog), (None, Some("/dev/log".into())));
+    }
+
+    #[test]
+    fn the_systems_log_is_switched_on_or_named_in_the_file() {
+        for (text, socket) in
+            [("syslog = true", Some("/dev/log")), ("syslog = false", None), ("syslog = '/s'", Some("/s"))]
+        {
+            assert_eq!(line(&[]).or(file(text)).syslog, socket.map(PathBuf::from), "{text}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! chroot(2), chdir(2), umask(2), fchown(2).
+
+use std::env;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::fchown;
+
+use ropewalk::application::Identity;
+use rustix::fs::Mode;
+use rustix::process::{chroot, umask};
+
+use crate::system::Surroundings;
+
+/// Goes there.
+pub(crate) fn enter(surroundings: &Surroundings<'_>) -> Result<(), String> {
+    if let Some(root) = surroundings.chroot {
+        let entered = chroot(root).map_err(io::Error::from).and_then(|()| env::set_current_dir("/"));
+        entered.map_err(|error| format!("cannot make {} the root directory: {error}", root.display()))?;
+    }
+    if let Some(directory) = surroundings.rundir {
+        let changed = env::set_current_dir(directory);
+        changed.map_err(|error| format!("cannot change to the directory {}: {error}", directory.display()))?;
+    }
+    if let Some(mask) = surroundings.umask {
+        umask(Mode::from_raw_mode(mask as _));
+    }
+    Ok(())
+}
+
+/// Makes a file theirs who will go on writing it.
+pub(crate) fn give_to(file: &File, identity: Identity) -> io::Result<()> {
+    if identity == Identity::default() { Ok(()) } else { fchown(file, identity.uid, identity.gid) }
+}

@@ -1,0 +1,148 @@
+//! How programs end, and who hears of it.
+
+#![cfg(unix)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Directory {
+        let path = std::env::temp_dir().join(format!("ropewalk-runner-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        Directory(path)
+    }
+
+    fn program(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runner-scenario"));
+        command.args(arguments).arg("--rundir").arg(&self.0).stdin(Stdio::null());
+        command.env_remove("ROPEWALK_LOG").env_remove("ROPEWALK_REACTOR").env_remove("NOTIFY_SOCKET");
+        command
+    }
+
+    fn outcome(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let Output { status, stderr, .. } = self.program(arguments).output().unwrap();
+        (status.code(), String::from_utf8(stderr).unwrap())
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.0.join(name)).unwrap_or_default()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Waits for a line on standard error that contains `text`, and returns what came before it.
+fn wait_for(child: &mut Child, text: &str) -> String {
+    let mut lines = BufReader::new(child.stderr.as_mut().unwrap());
+    let mut seen = String::new();
+    while !seen.contains(text) {
+        assert_ne!(lines.read_line(&mut seen).unwrap(), 0, "it ended: {seen}");
+    }
+    seen
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+#[test]
+fn a_panic_that_stops_the_program_is_its_status_and_is_told_once() {
+    let directory = Directory::new("stop");
+    let (status, said) = directory.outcome(&["panic-stop", "-n"]);
+    assert_eq!(status, Some(101));
+    // Where, in which callback, and why it ended: a line each.
+    assert_eq!(said.lines().count(), 3, "{said}");
+    assert_eq!(said.matches("runner-scenario.rs:").count(), 1, "{said}");
+    assert!(said.lines().last().unwrap().starts_with("scenario: "), "{said}");
+    assert!(said.trim_end().ends_with("panicked: no more"), "{said}");
+}
+
+#[test]
+fn a_panic_in_a_callback_is_logged_and_the_program_runs_on() {
+    let directory = Directory::new("on");
+    let mut child = directory.program(&["panic-on", "-n", "-v"]).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(&mut child, "no more");
+    wait_for(&mut child, "alive");
+    signal(&child, Signal::TERM);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_panic_before_the_loop_is_told_by_the_parent_and_the_log() {
+    let directory = Directory::new("early");
+    let (status, said) = directory.outcome(&["panic-early"]);
+    assert_eq!((status, &*said), (Some(101), "scenario: it panicked: too early\n"));
+    let log = directory.read("scenario.log");
+    assert!(log.contains("runner-scenario.rs:") && log.contains("it panicked: too early"), "{log}");
+    assert!(!directory.0.join("scenario.pid").exists());
+}
+
+#[test]
+fn a_daemon_that_dies_without_a_word_is_a_failure() {
+    let directory = Directory::new("abort");
+    let (status, said) = directory.outcome(&["abort"]);
+    assert_eq!((status, &*said), (Some(1), "scenario: the daemon ended before it had started, without a word\n"));
+}
+
+#[test]
+fn a_pid_file_that_a_dead_daemon_left_does_not_keep_the_next_one_from_starting() {
+    let directory = Directory::new("left");
+    directory.outcome(&["abort"]);
+    assert_ne!(directory.read("scenario.pid"), "");
+    let (status, _) = directory.outcome(&["panic-early"]);
+    assert_eq!(status, Some(101), "it came as far as that");
+}
+
+#[test]
+fn a_second_signal_cuts_the_end_short_and_is_the_status() {
+    let directory = Directory::new("stuck");
+    let mut child = directory.program(&["stuck", "-n", "-v"]).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(&mut child, "started");
+    signal(&child, Signal::TERM);
+    wait_for(&mut child, "stopping, or not");
+    signal(&child, Signal::TERM);
+    let mut rest = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 15));
+    assert!(rest.ends_with("scenario: a second signal ended it before its services had stopped\n"), "{rest}");
+}
+
+#[test]
+fn a_program_goes_into_the_background_by_itself_if_it_is_made_so() {
+    let directory = Directory::new("default");
+    assert_eq!(directory.outcome(&["patient", "-v"]), (Some(0), String::new()));
+    let pid = Pid::from_raw(directory.read("scenario.pid").trim().parse().unwrap()).unwrap();
+    assert!(directory.read("scenario.log").contains("started"));
+    kill_process(pid, Signal::TERM).unwrap();
+    let began = Instant::now();
+    while test_kill_process(pid).is_ok() && directory.0.join("scenario.pid").exists() {
+        assert!(began.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_process_with_threads_stays_where_it_is() {
+    let directory = Directory::new("threads");
+    let (status, said) = directory.outcome(&["threads"]);
+    assert_eq!(status, Some(1));
+    assert!(said.contains("a process with 2 threads cannot go into the background"), "{said}");
+    let mut child = directory.program(&["threads", "-n", "-v"]).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(&mut child, "alive");
+    signal(&child, Signal::TERM);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
