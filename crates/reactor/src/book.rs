@@ -1,5 +1,8 @@
 //! The samples of the book, compiled and run as documentation tests. A tidy test sees that no chapter is forgotten.
 
+#[doc = include_str!("../../../docs/src/applications.md")]
+pub struct Applications;
+
 #[doc = include_str!("../../../docs/src/async.md")]
 pub struct Async;
 
