@@ -8,19 +8,19 @@ conformance!(simulated = Subject::simulated();
 #[cfg(unix)]
 conformance!(select = kernel("select");
     core, time, threads, host, resolver, task, real_time, signals, fd_set,
-    streams, closing, callbacks, producers, connectors, endpoints, reentrancy, ports, tcp, peers, unix_streams, unix, socket, limits, fd_setsize);
+    streams, closing, callbacks, producers, connectors, endpoints, reentrancy, ports, tcp, peers, unix_streams, unix, socket, pipes, limits, fd_setsize);
 #[cfg(unix)]
 conformance!(poll = kernel("poll");
     core, time, threads, host, resolver, task, real_time, signals, fd_set,
-    streams, closing, callbacks, producers, connectors, endpoints, reentrancy, ports, tcp, peers, unix_streams, unix, socket, limits, thousands);
+    streams, closing, callbacks, producers, connectors, endpoints, reentrancy, ports, tcp, peers, unix_streams, unix, socket, pipes, limits, thousands);
 #[cfg(target_os = "linux")]
 conformance!(epoll = kernel("epoll");
     core, time, threads, host, resolver, task, real_time, signals, fd_set, foreign, unix_abstract,
-    streams, closing, callbacks, producers, connectors, endpoints, reentrancy, ports, tcp, peers, unix_streams, unix, socket, limits, thousands);
+    streams, closing, callbacks, producers, connectors, endpoints, reentrancy, ports, tcp, peers, unix_streams, unix, socket, pipes, limits, thousands);
 #[cfg(target_os = "linux")]
 conformance!(uring = kernel("uring");
     core, time, threads, host, resolver, task, real_time, signals, fd_set, foreign, unix_abstract,
-    streams, closing, callbacks, producers, connectors, endpoints, reentrancy, ports, tcp, peers, unix_streams, unix, socket, limits, thousands);
+    streams, closing, callbacks, producers, connectors, endpoints, reentrancy, ports, tcp, peers, unix_streams, unix, socket, pipes, limits, thousands);
 
 /// A provider of this system, with the program that plays scenarios in a process of their own.
 #[cfg(unix)]

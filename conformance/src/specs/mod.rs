@@ -16,6 +16,8 @@ pub mod host;
 pub mod limits;
 #[cfg(unix)]
 pub mod peers;
+#[cfg(unix)]
+pub mod pipes;
 pub mod ports;
 pub mod producers;
 pub mod races;

@@ -28,10 +28,18 @@ Examples:
   ropewalk portforward --listen unix:/run/web.sock --to tcp:127.0.0.1:8080
   ropewalk --config services.toml --daemon     several services, in the background
 
-Endpoints:
+Endpoints to listen on:
   tcp:PORT[:interface=IP]    TCP, on every interface or on one; port 0 lets the system choose
+  tcp6:PORT[:interface=IP]   TCP over IPv6 alone
   unix:PATH[:mode=666]       a UNIX socket; @NAME is an abstract one
-  A colon inside an argument is written \\:, as in tcp:8000:interface=\\:\\:1
+  systemd:[index=N|name=S]   a socket that a service manager hands over
+  fd:NUMBER                  a listening socket that this process was started with
+  stdio:                     standard input and output; the program ends with them
+  haproxy:ENDPOINT           one of the others, behind a load balancer that sends PROXY headers
+Endpoints to connect to:
+  tcp:HOST:PORT[:timeout=30] TCP, to a name or an address
+  unix:PATH                  a UNIX socket
+A colon inside an argument is written \\:, as in tcp:8000:interface=\\:\\:1
 
 Ctrl-C or SIGTERM stops it. What there is to say about trouble goes to standard error; the
 variable ROPEWALK_LOG chooses it by source, as in ROPEWALK_LOG=ropewalk=debug,hyper=warn.";
@@ -100,7 +108,7 @@ pub(crate) struct Portforward {
     #[serde(deserialize_with = "described::server_endpoints")]
     pub(crate) listen: Vec<String>,
 
-    /// Whither to forward: tcp:HOST:PORT or unix:PATH
+    /// Whither to forward
     #[arg(short, long, value_name = "ENDPOINT", value_parser = client_endpoint)]
     #[serde(deserialize_with = "described::client_endpoint")]
     pub(crate) to: String,

@@ -25,6 +25,15 @@ impl Seats {
         self.ports.borrow_mut().push(port);
     }
 
+    fn is_free(&self) -> bool {
+        self.taken.get() < self.limit
+    }
+
+    /// Whether the last connection ends and no further one can come.
+    fn is_done(&self) -> bool {
+        self.taken.get() == 1 && !self.ports.borrow().iter().any(Port::is_listening)
+    }
+
     fn take(self: &Rc<Seats>) -> Seat {
         self.taken.set(self.taken.get() + 1);
         if self.taken.get() == self.limit {
@@ -58,8 +67,12 @@ pub(crate) struct SeatedFactory {
 
 impl Factory for SeatedFactory {
     fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
+        // Ports wait while there is no seat; what they accepted before may ask for its protocol only now.
+        if !self.seats.is_free() {
+            return None;
+        }
         let protocol = self.factory.build_protocol(peer)?;
-        Some(Box::new(Seated { protocol, _seat: self.seats.take() }))
+        Some(Box::new(Seated { protocol, seat: self.seats.take() }))
     }
 
     fn start_factory(&self) {
@@ -77,7 +90,7 @@ impl Factory for SeatedFactory {
 
 struct Seated {
     protocol: Box<dyn Protocol>,
-    _seat: Seat,
+    seat: Seat,
 }
 
 impl Protocol for Seated {
@@ -103,6 +116,10 @@ impl Protocol for Seated {
 
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
         self.protocol.connection_lost(transport, reason);
+        // Standard input and output are one connection, and nobody will make another.
+        if self.seat.0.is_done() {
+            let _ = transport.reactor().stop();
+        }
     }
 
     fn log_prefix(&self) -> &'static str {

@@ -9,6 +9,9 @@ pub struct Async;
 #[doc = include_str!("../../../docs/src/deferreds.md")]
 pub struct Deferreds;
 
+#[doc = include_str!("../../../docs/src/endpoints.md")]
+pub struct Endpoints;
+
 #[doc = include_str!("../../../docs/src/how-it-works.md")]
 pub struct HowItWorks;
 

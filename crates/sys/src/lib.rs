@@ -6,6 +6,7 @@ mod detach;
 mod file_lock;
 mod fork;
 mod identity;
+mod inherited;
 mod io_handle;
 mod provider;
 mod providers;
@@ -23,6 +24,7 @@ pub use detach::{Detached, detach};
 pub use file_lock::FileLock;
 pub use fork::forks;
 pub use identity::Identity;
+pub use inherited::{inherited, take_standard_streams};
 pub use io_handle::{AsIo, AsRawIo, BorrowedIo, OwnedIo, RawIo};
 pub use provider::{
     Capabilities, Clock, ConnectSpec, Event, EventProvider, Events, Interest, Kind, ListenSpec, Ready, Received, Sent,

@@ -7,6 +7,7 @@ mod daemons;
 mod endings;
 mod flood;
 mod http;
+mod places;
 mod portforward;
 mod running;
 mod scratch;

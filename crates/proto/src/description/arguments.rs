@@ -105,7 +105,12 @@ impl<'a> Arguments<'a> {
 
     /// What has a key is passed over, so `tcp:host=example.com:80` gives a port.
     fn place_positional(&mut self) -> Result<(), DescriptionError> {
-        for argument in self.description.positional() {
+        let positional = self.description.positional();
+        // A name and its colon alone, as in `stdio:`.
+        if matches!(positional, [only] if only.value.is_empty()) && self.description.keyed().is_empty() {
+            return Ok(());
+        }
+        for argument in positional {
             if argument.value.is_empty() {
                 return Err(self.empty(argument));
             }

@@ -26,7 +26,9 @@ use std::str::FromStr;
 
 pub use client::{ClientDescription, TcpClient, UnixClient};
 pub use error::DescriptionError;
-pub use server::{ServerDescription, Tcp6Server, TcpServer, UnixServer};
+pub use server::{
+    FdServer, ServerDescription, SocketDomain, SystemdServer, SystemdSocket, Tcp6Server, TcpServer, UnixServer,
+};
 
 use error::{Empty, Quoted};
 

@@ -4,7 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use super::arguments::{Arguments, Shape, backlog, find_shape, interface, port, switch, unix_address, unix_text};
+use super::arguments::{
+    Arguments, Shape, backlog, find_shape, interface, number, port, switch, unix_address, unix_text,
+};
 use super::{Description, DescriptionError, quote_string_argument};
 use crate::Address;
 
@@ -20,6 +22,9 @@ const MODE: u32 = 0o666;
 /// | `tcp:PORT[:interface=IP][:backlog=128]` | TCP on every interface, or on one |
 /// | `tcp6:PORT[:backlog=128][:interface=\:\:]` | TCP over IPv6 |
 /// | `unix:PATH[:mode=666][:backlog=128][:lockfile=1]` | a UNIX socket; `@NAME` is an abstract one |
+/// | `systemd:[INET\|INET6\|UNIX][:index=0\|name=NAME]` | a listening socket of a service manager |
+/// | `fd:NUMBER` | a listening socket that this process was started with |
+/// | `stdio:` | standard input and output, as one connection |
 ///
 /// What stands behind the first argument may be given by position too, in this order. Port 0 lets the system choose.
 ///
@@ -39,6 +44,12 @@ pub enum ServerDescription {
     Tcp6(Tcp6Server),
     /// `unix:`
     Unix(UnixServer),
+    /// `systemd:`
+    Systemd(SystemdServer),
+    /// `fd:`
+    Fd(FdServer),
+    /// `stdio:`
+    Stdio,
 }
 
 /// The arguments of a `tcp:` server.
@@ -77,6 +88,68 @@ pub struct UnixServer {
     pub backlog: u32,
     /// Whether a lock file tells a living server from a stale socket.
     pub lockfile: bool,
+}
+
+/// The arguments of a `systemd:` server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SystemdServer {
+    /// Which of the sockets.
+    pub socket: SystemdSocket,
+    /// What kind of addresses it must have; `None` takes any.
+    pub domain: Option<SocketDomain>,
+}
+
+/// Which of a service manager's sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SystemdSocket {
+    /// By its place, from 0.
+    Index(u32),
+    /// By its name, FileDescriptorName= of its unit; the first one of that name. Never empty.
+    Name(String),
+}
+
+/// A kind of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketDomain {
+    /// TCP over IPv4.
+    Inet,
+    /// TCP over IPv6, or over both.
+    Inet6,
+    /// UNIX sockets.
+    Unix,
+}
+
+/// The arguments of an `fd:` server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FdServer {
+    /// The descriptor's number, at most 2147483647.
+    pub number: u32,
+}
+
+impl SystemdServer {
+    /// Takes `socket`, whatever its addresses are.
+    pub fn new(socket: SystemdSocket) -> SystemdServer {
+        SystemdServer { socket, domain: None }
+    }
+}
+
+impl FdServer {
+    /// Takes the descriptor of this number.
+    pub fn new(number: u32) -> FdServer {
+        FdServer { number }
+    }
+}
+
+impl fmt::Display for SocketDomain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SocketDomain::Inet => "INET",
+            SocketDomain::Inet6 => "INET6",
+            SocketDomain::Unix => "UNIX",
+        })
+    }
 }
 
 impl TcpServer {
@@ -119,6 +192,14 @@ const SHAPES: &[Shape] = &[
         parameters: &["path|address", "mode", "backlog", "lockfile"],
         positional_max: 4,
     },
+    Shape {
+        name: "systemd",
+        usage: "systemd:[INET|INET6|UNIX][:index=N|name=NAME]",
+        parameters: &["domain", "index", "name"],
+        positional_max: 1,
+    },
+    Shape { name: "fd", usage: "fd:NUMBER", parameters: &["number|fileno"], positional_max: 1 },
+    Shape { name: "stdio", usage: "stdio:", parameters: &[], positional_max: 0 },
 ];
 
 const PORT: &str = "a number from 0 to 65535";
@@ -145,6 +226,9 @@ impl TryFrom<&Description> for ServerDescription {
         match shape.name {
             "tcp" => tcp(&arguments).map(ServerDescription::Tcp),
             "tcp6" => tcp6(&arguments).map(ServerDescription::Tcp6),
+            "systemd" => systemd(description, &arguments).map(ServerDescription::Systemd),
+            "fd" => fd(&arguments).map(ServerDescription::Fd),
+            "stdio" => Ok(ServerDescription::Stdio),
             _ => unix(&arguments).map(ServerDescription::Unix),
         }
     }
@@ -176,6 +260,18 @@ impl fmt::Display for ServerDescription {
                 write_backlog(f, unix.backlog)?;
                 f.write_str(if unix.lockfile { "" } else { ":lockfile=0" })
             }
+            ServerDescription::Systemd(systemd) => {
+                f.write_str("systemd:")?;
+                if let Some(domain) = systemd.domain {
+                    write!(f, "domain={domain}:")?;
+                }
+                match &systemd.socket {
+                    SystemdSocket::Index(index) => write!(f, "index={index}"),
+                    SystemdSocket::Name(name) => write!(f, "name={}", quote_string_argument(name)),
+                }
+            }
+            ServerDescription::Fd(fd) => write!(f, "fd:{}", fd.number),
+            ServerDescription::Stdio => f.write_str("stdio:"),
         }
     }
 }
@@ -212,6 +308,31 @@ fn unix(arguments: &Arguments<'_>) -> Result<UnixServer, DescriptionError> {
         backlog: arguments.optional("backlog", BACKLOG_RANGE, backlog)?.unwrap_or(BACKLOG),
         lockfile: arguments.optional("lockfile", "0 or 1", switch)?.unwrap_or(true),
     })
+}
+
+fn systemd(description: &Description, arguments: &Arguments<'_>) -> Result<SystemdServer, DescriptionError> {
+    let index = arguments.optional("index", "a number from 0", number)?;
+    let name = |value: &str| (!value.is_empty()).then(|| value.to_owned());
+    let name = arguments.optional("name", "a name", name)?;
+    let socket = match (index, name) {
+        (Some(_), Some(_)) => {
+            let message = format_args!("'{description}' gives both an index and a name: one of them says which socket");
+            return Err(DescriptionError::new(0, message));
+        }
+        (None, Some(name)) => SystemdSocket::Name(name),
+        (index, None) => SystemdSocket::Index(index.unwrap_or(0)),
+    };
+    Ok(SystemdServer { socket, domain: arguments.optional("domain", "INET, INET6 or UNIX", domain)? })
+}
+
+fn fd(arguments: &Arguments<'_>) -> Result<FdServer, DescriptionError> {
+    Ok(FdServer { number: arguments.required("number", "a number from 0 to 2147483647", backlog)? })
+}
+
+fn domain(value: &str) -> Option<SocketDomain> {
+    [SocketDomain::Inet, SocketDomain::Inet6, SocketDomain::Unix]
+        .into_iter()
+        .find(|domain| domain.to_string().eq_ignore_ascii_case(value))
 }
 
 fn mode(value: &str) -> Option<u32> {
@@ -277,7 +398,7 @@ mod tests {
         let cases = [
             (
                 "8000",
-                "'8000' in '8000' is no server type: known are tcp, tcp6, unix, as in tcp:8000:interface=127.0.0.1",
+                "'8000' in '8000' is no server type: known are tcp, tcp6, unix, systemd, fd, stdio, as in tcp:8000:interface=127.0.0.1",
             ),
             ("tcp", "'tcp' has no port: it is written tcp:PORT[:interface=IP][:backlog=N]"),
             ("tcp:http", "the port in 'tcp:http' is 'http', but a number from 0 to 65535 was expected"),
@@ -316,6 +437,29 @@ mod tests {
         assert_eq!(error.offset(), 18);
     }
 
+    #[test]
+    fn a_service_managers_socket_is_named_by_place_or_by_name() {
+        let by = |socket| ServerDescription::Systemd(SystemdServer::new(socket));
+        assert_eq!(parse("systemd:"), by(SystemdSocket::Index(0)));
+        assert_eq!(parse("systemd:index=2"), by(SystemdSocket::Index(2)));
+        assert_eq!(parse("systemd:name=web"), by(SystemdSocket::Name("web".to_owned())));
+        let domain = Some(SocketDomain::Inet6);
+        let expected = SystemdServer { domain, ..SystemdServer::new(SystemdSocket::Index(1)) };
+        for text in ["systemd:INET6:index=1", "systemd:index=1:domain=inet6"] {
+            assert_eq!(parse(text), ServerDescription::Systemd(expected.clone()), "{text}");
+        }
+        assert!(fails("systemd:index=1:name=web").contains("both an index and a name"));
+        assert!(fails("systemd:INET4").contains("the domain in 'systemd:INET4' is 'INET4', but INET, INET6 or UNIX"));
+    }
+
+    #[test]
+    fn a_descriptor_has_a_number_and_standard_input_and_output_have_no_argument() {
+        assert_eq!(parse("fd:3"), ServerDescription::Fd(FdServer::new(3)));
+        assert_eq!(fails("fd:"), "'fd:' has no number: it is written fd:NUMBER");
+        assert_eq!(parse("stdio:"), parse("stdio"));
+        assert!(fails("stdio:1").contains("'1' in 'stdio:1' has no meaning"));
+    }
+
     fn servers() -> impl Strategy<Value = ServerDescription> {
         let backlog = 0..=u32::try_from(i32::MAX).unwrap();
         prop_oneof![
@@ -328,7 +472,15 @@ mod tests {
             ("[^\0@][^\0]*", 0..=0o7777u32, backlog, any::<bool>()).prop_map(|(path, mode, backlog, lockfile)| {
                 ServerDescription::Unix(UnixServer { mode, backlog, lockfile, ..unix_at(&path) })
             }),
+            (systemd_sockets(), prop::sample::select(&[None, Some(SocketDomain::Unix), Some(SocketDomain::Inet)][..]))
+                .prop_map(|(socket, domain)| ServerDescription::Systemd(SystemdServer { socket, domain })),
+            (0..=u32::try_from(i32::MAX).unwrap()).prop_map(|number| ServerDescription::Fd(FdServer { number })),
+            Just(ServerDescription::Stdio),
         ]
+    }
+
+    fn systemd_sockets() -> impl Strategy<Value = SystemdSocket> {
+        prop_oneof![any::<u32>().prop_map(SystemdSocket::Index), ".+".prop_map(SystemdSocket::Name)]
     }
 
     proptest! {
@@ -338,7 +490,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text in r"(tcp|tcp6|unix)(:(port=|interface=|backlog=|mode=|lockfile=)?[0-9.\\:=é]{0,6}){0,4}") {
+        fn no_text_panics(text in r"(tcp|tcp6|unix|systemd|fd|stdio)(:(port=|interface=|backlog=|mode=|lockfile=|index=|name=)?[0-9.\\:=é]{0,6}){0,4}") {
             if let Ok(server) = text.parse::<ServerDescription>() {
                 prop_assert_eq!(parse(&server.to_string()), server);
             }

@@ -13,6 +13,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use ropewalk_proto::proxy_header::{ProxyHeader, ProxyHeaderParser};
 use ropewalk_proto::{Address, Deferred};
 
@@ -197,6 +198,13 @@ impl Protocol for Forwarded {
                     self.begin(transport, data);
                 }
             }
+        }
+    }
+
+    fn chunk_received(&mut self, transport: &Transport, chunk: Bytes) {
+        match self {
+            Forwarded::Open(protocol) => protocol.chunk_received(transport, chunk),
+            Forwarded::Waiting(_) | Forwarded::Refused => self.data_received(transport, &chunk),
         }
     }
 

@@ -30,15 +30,19 @@
 //! |---|---|
 //! | [`TcpServerEndpoint`]: `tcp:`, `tcp6:` | [`TcpClientEndpoint`]: `tcp:` |
 //! | [`UnixServerEndpoint`]: `unix:` | [`UnixClientEndpoint`]: `unix:` |
+//! | [`AdoptedServerEndpoint`]: `systemd:`, `fd:` | |
+//! | [`StdioServerEndpoint`]: `stdio:` | |
 //! | [`HaproxyServerEndpoint`]: `haproxy:`, around another | |
 //!
-//! The grammar is that of [`description`](crate::proto::description). [`Endpoints`] is where a kind of one's own gets a
+//! Every kind and its arguments are in the book's chapter on endpoints. The grammar is that of [`description`](crate::proto::description). [`Endpoints`] is where a kind of one's own gets a
 //! name. An endpoint holds no reactor: it is told one when it is used, so that factories and protocols may keep
 //! endpoints without keeping their own reactor alive.
 
+mod adopted;
 mod connecting;
 mod haproxy;
 mod registry;
+mod stdio;
 mod tcp;
 mod unix;
 
@@ -52,8 +56,10 @@ use crate::protocols::{Factory, Protocol};
 use crate::reactor::Reactor;
 use crate::transports::{Port, Transport};
 
+pub use adopted::AdoptedServerEndpoint;
 pub use haproxy::HaproxyServerEndpoint;
 pub use registry::Endpoints;
+pub use stdio::StdioServerEndpoint;
 pub use tcp::{TcpClientEndpoint, TcpServerEndpoint};
 pub use unix::{UnixClientEndpoint, UnixServerEndpoint};
 

@@ -6,7 +6,9 @@ use std::rc::Rc;
 
 use ropewalk_proto::description::{ClientDescription, Description, DescriptionError, ServerDescription};
 
+use super::adopted::AdoptedServerEndpoint;
 use super::haproxy::HaproxyServerEndpoint;
+use super::stdio::StdioServerEndpoint;
 use super::tcp::{TcpClientEndpoint, TcpServerEndpoint};
 use super::unix::{UnixClientEndpoint, UnixServerEndpoint};
 use super::{StreamClientEndpoint, StreamServerEndpoint};
@@ -57,7 +59,7 @@ impl Endpoints {
             servers: Names::new("server", "tcp:8000:interface=127.0.0.1"),
             clients: Names::new("client", "tcp:localhost:8000"),
         }));
-        for name in ["tcp", "tcp6", "unix"] {
+        for name in ["tcp", "tcp6", "unix", "systemd", "fd", "stdio"] {
             endpoints.register_server(name, |_, description| described_server(description));
         }
         endpoints.register_server("haproxy", haproxy);
@@ -164,6 +166,9 @@ fn described_server(description: &Description) -> Parsed<dyn StreamServerEndpoin
         ServerDescription::Tcp(tcp) => Ok(Rc::new(TcpServerEndpoint::from(&tcp))),
         ServerDescription::Tcp6(tcp) => Ok(Rc::new(TcpServerEndpoint::from(&tcp))),
         ServerDescription::Unix(unix) => Ok(Rc::new(UnixServerEndpoint::from(&unix))),
+        ServerDescription::Systemd(systemd) => Ok(Rc::new(AdoptedServerEndpoint::from(&systemd))),
+        ServerDescription::Fd(fd) => Ok(Rc::new(AdoptedServerEndpoint::from(&fd))),
+        ServerDescription::Stdio => Ok(Rc::new(StdioServerEndpoint)),
         other => Err(unmade(&other)),
     }
 }
@@ -218,7 +223,10 @@ mod tests {
             (error.to_string().as_str(), error.offset()),
             ("'udp' in 'udp:1' is no client type: known are own, tcp, unix, as in tcp:localhost:8000", 0)
         );
-        assert!(server_error(&endpoints, "udp:1").contains("known are haproxy, tcp, tcp6, unix, as in tcp:8000"));
+        assert!(
+            server_error(&endpoints, "udp:1")
+                .contains("known are fd, haproxy, stdio, systemd, tcp, tcp6, unix, as in tcp:8000")
+        );
     }
 
     #[test]

@@ -61,6 +61,13 @@ impl Port {
         Ok(port)
     }
 
+    /// A port that has accepted everything that it ever will, and has no socket.
+    pub(crate) fn of_nothing(reactor: &Reactor, factory: Rc<dyn Factory>) -> Port {
+        let port = Port(PortInner::new(reactor, ListenSpec::new(Address::Unnamed), false, factory));
+        *port.0.host.borrow_mut() = Some(Address::Unnamed);
+        port
+    }
+
     /// Listens again after [`stop_listening`](Port::stop_listening), on the same address as at first.
     ///
     /// # Errors

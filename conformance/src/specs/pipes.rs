@@ -1,0 +1,209 @@
+//! StandardIO: two descriptors as one connection; and sockets that this process was started with.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use ropewalk::endpoints::{StreamServerEndpoint, server_from_string};
+use ropewalk::{Address, Error, Transport};
+use rustix::fs::{OFlags, fcntl_getfl};
+
+use crate::links::{Transports, assert_same_bytes, noise};
+use crate::script::{Log, LoggingFactory, Script, stop};
+use crate::{run, specifications};
+
+fn pipe() -> io::Result<(File, File)> {
+    let (reading, writing) = rustix::pipe::pipe()?;
+    Ok((reading.into(), writing.into()))
+}
+
+fn null() -> OwnedFd {
+    File::options().read(true).write(true).open("/dev/null").expect("every Unix has it").into()
+}
+
+specifications! {
+    pipes;
+
+    fn what_comes_in_is_received_and_what_is_written_goes_out(subject: &Subject) {
+        // StandardIO(proto, stdin, stdout); its end is the end of what comes in.
+        let reactor = subject.reactor();
+        let ((input, mut to_input), (mut from_output, output)) = (pipe().unwrap(), pipe().unwrap());
+        let log = Log::new();
+        let script = Script::logged(&log, "stdio").on_data(Transport::write).stop_when_lost();
+        reactor.adopt_pipes(input, output, &script.factory()).unwrap();
+        to_input.write_all(b"hello").unwrap();
+        drop(to_input);
+        run(&reactor);
+        let mut answer = String::new();
+        from_output.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "hello");
+        log.expect(&["stdio made", "stdio data hello", "stdio read lost", "stdio lost ConnectionDone"]);
+        assert_eq!(reactor.source_count(), 0);
+    }
+
+    fn much_passes_whole_and_in_order_through_slow_pipes(subject: &Subject) {
+        // ProcessReader, ProcessWriter
+        let (reactor, sent) = (subject.reactor(), noise(1_000_000, 7));
+        let ((input, mut to_input), (mut from_output, output)) = (pipe().unwrap(), pipe().unwrap());
+        let script = Script::echo().on_made(|transport| transport.register_producer(transport.clone()).unwrap());
+        let script = script.on_read_lost(|transport| {
+            transport.unregister_producer();
+            transport.lose_connection();
+        });
+        reactor.adopt_pipes(input, output, &script.factory()).unwrap();
+        let written = sent.clone();
+        let writer = thread::spawn(move || to_input.write_all(&written).unwrap());
+        let handle = reactor.thread_handle();
+        let reader = thread::spawn(move || {
+            let mut received = Vec::new();
+            from_output.read_to_end(&mut received).unwrap();
+            handle.call_from_thread(stop);
+            received
+        });
+        run(&reactor);
+        writer.join().unwrap();
+        assert_same_bytes(&reader.join().unwrap(), &sent);
+    }
+
+    fn the_flags_of_the_descriptors_stay_as_they_were(subject: &Subject) {
+        // A shell shares its terminal with what it runs: LESSONS, bug 17 is for sockets that are given away.
+        let reactor = subject.reactor();
+        let ((input, _to_input), (_from_output, output)) = (pipe().unwrap(), pipe().unwrap());
+        let copies = [OwnedFd::from(input.try_clone().unwrap()), output.try_clone().unwrap().into()];
+        reactor.adopt_pipes(input, output, &Script::new().factory()).unwrap();
+        for copy in &copies {
+            assert!(!fcntl_getfl(copy).unwrap().contains(OFlags::NONBLOCK));
+        }
+    }
+
+    fn a_file_is_read_to_its_end_and_one_is_written(subject: &Subject) {
+        // Contract 55: stdio redirected from a file.
+        let (reactor, path) = (subject.reactor(), subject.unix_path());
+        std::fs::write(&path, noise(200_000, 3)).unwrap();
+        let output_path = subject.unix_path();
+        let script = Script::new().on_data(Transport::write);
+        let input = File::open(&path).unwrap();
+        reactor.adopt_pipes(input, File::create(&output_path).unwrap(), &script.factory()).unwrap();
+        let (from, to) = (path.clone(), output_path.clone());
+        fn same(reactor: &ropewalk::Reactor, from: std::path::PathBuf, to: std::path::PathBuf) {
+            if std::fs::read(&from).unwrap() == std::fs::read(&to).unwrap() {
+                return stop(reactor);
+            }
+            reactor.call_later(Duration::from_millis(1), move |reactor| same(reactor, from, to));
+        }
+        same(&reactor, from, to);
+        run(&reactor);
+        std::fs::remove_file(path).unwrap();
+        std::fs::remove_file(output_path).unwrap();
+    }
+
+    fn the_end_of_the_connection_closes_both_descriptors(subject: &Subject) {
+        // StandardIO.loseConnection: what was written still goes out.
+        let (reactor, all) = (subject.reactor(), Transports::new());
+        let ((input, mut to_input), (mut from_output, output)) = (pipe().unwrap(), pipe().unwrap());
+        let script = Script::new().listed_in(&all).on_made(|transport| {
+            transport.write(b"bye");
+            transport.lose_connection();
+        });
+        reactor.adopt_pipes(input, output, &script.factory()).unwrap();
+        let handle = reactor.thread_handle();
+        let reader = thread::spawn(move || {
+            let mut received = Vec::new();
+            from_output.read_to_end(&mut received).unwrap();
+            handle.call_from_thread(stop);
+            received
+        });
+        run(&reactor);
+        assert_eq!(reader.join().unwrap(), b"bye");
+        assert!(!all.first().is_connected());
+        assert!(to_input.write_all(b"x").is_err(), "nobody reads it any more");
+        assert_eq!(reactor.source_count(), 0);
+    }
+
+    fn an_output_that_nobody_reads_breaks_the_connection(subject: &Subject) {
+        // EPIPE
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let ((input, _to_input), (from_output, output)) = (pipe().unwrap(), pipe().unwrap());
+        drop(from_output);
+        let script = Script::logged(&log, "stdio").on_made(|transport| transport.write(&[0; 1_000_000]));
+        reactor.adopt_pipes(input, output, &script.stop_when_lost().factory()).unwrap();
+        run(&reactor);
+        assert_eq!(log.entries().last().unwrap(), "stdio lost ConnectionLost");
+        assert_eq!(log.count("stdio made"), 1);
+        assert_eq!(reactor.source_count(), 0);
+    }
+
+    fn an_ended_direction_leaves_the_other(subject: &Subject) {
+        // IHalfCloseableProtocol
+        let reactor = subject.reactor();
+        let ((input, mut to_input), (mut from_output, output)) = (pipe().unwrap(), pipe().unwrap());
+        let script = Script::new().on_made(Transport::lose_write_connection).stop_when_lost();
+        reactor.adopt_pipes(input, output, &script.factory()).unwrap();
+        let writer = thread::spawn(move || {
+            assert_eq!(from_output.read(&mut [0]).unwrap(), 0);
+            to_input.write_all(b"and out").unwrap();
+        });
+        run(&reactor);
+        writer.join().unwrap();
+        assert_eq!(script.received(), b"and out");
+    }
+
+    fn a_dropped_reactor_closes_both_descriptors(subject: &Subject) {
+        // LESSONS, bug 4: nothing is leaked.
+        let reactor = subject.reactor();
+        let ((input, mut to_input), (mut from_output, output)) = (pipe().unwrap(), pipe().unwrap());
+        reactor.adopt_pipes(input, output, &Script::new().factory()).unwrap();
+        drop(reactor);
+        assert_eq!(from_output.read(&mut [0]).unwrap(), 0);
+        assert!(to_input.write_all(b"x").is_err());
+    }
+
+    fn a_factory_that_builds_nothing_has_the_descriptors_closed(subject: &Subject) {
+        // As for adoptStreamConnection.
+        let (reactor, (mut from_output, output)) = (subject.reactor(), pipe().unwrap());
+        let outcome = reactor.adopt_pipes(null(), output, &LoggingFactory::refusing(&Log::new()));
+        assert!(matches!(outcome, Err(Error::Closed)));
+        assert_eq!(from_output.read(&mut [0]).unwrap(), 0);
+        assert_eq!(reactor.source_count(), 0);
+    }
+
+    fn an_inherited_socket_is_listened_on_by_its_number_as_often_as_wanted(subject: &Subject) {
+        // fd:NUMBER; each port has a copy, and the original stays open.
+        let reactor = subject.reactor();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = Address::Inet(listener.local_addr().unwrap());
+        let endpoint = server_from_string(&reactor, &format!("fd:{}", listener.as_raw_fd())).unwrap();
+        let listen = || endpoint.listen(&reactor, Rc::new(Script::echo().factory())).try_result().unwrap().unwrap();
+        let (first, second) = (listen(), listen());
+        assert_eq!((first.host().unwrap(), second.host().unwrap()), (host.clone(), host.clone()));
+        first.stop_listening();
+        let client = Script::new().on_made(|transport| transport.write(b"x")).on_data(|transport, _| {
+            stop(&transport.reactor());
+        });
+        reactor.connect_tcp(host.inet().unwrap(), client.factory()).unwrap();
+        run(&reactor);
+        assert_eq!(client.received(), b"x");
+        assert!(listener.local_addr().is_ok());
+    }
+
+    fn a_number_that_is_no_listening_socket_says_so(subject: &Subject) {
+        // UnsupportedSocketType, and descriptors that are not open.
+        let (reactor, (one, _other)) = (subject.reactor(), UnixStream::pair().unwrap());
+        let file = null();
+        for (number, expected) in [
+            (2_000_000_000, "Bad file descriptor"),
+            (one.as_raw_fd(), "does not listen"),
+            (file.as_raw_fd(), "not a socket"),
+        ] {
+            let endpoint = server_from_string(&reactor, &format!("fd:{number}")).unwrap();
+            let failure = endpoint.listen(&reactor, Rc::new(Script::new().factory())).try_result().unwrap().unwrap_err();
+            assert!(failure.to_string().contains(expected), "{failure}");
+        }
+        assert_eq!(reactor.source_count(), 0);
+    }
+}

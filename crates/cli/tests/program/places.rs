@@ -1,0 +1,91 @@
+//! Places to listen that somebody else made: a service manager, a shell, a load balancer.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+
+use crate::running::{PATIENCE, Running, program};
+use crate::wire::{converse, read_all};
+
+/// A command that is given `listener` as its descriptor 3, as systemd does, and runs `arguments` under that process id.
+fn activated(listener: &TcpListener, environment: &str, arguments: &str) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("exec 3<&0 </dev/null; {environment} exec \"$0\" {arguments}");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_ropewalk")]);
+    command.stdin(OwnedFd::from(listener.try_clone().unwrap()));
+    command
+}
+
+#[test]
+fn a_service_managers_socket_is_served() {
+    // sd_listen_fds(3)
+    let environment = "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web";
+    for which in ["systemd:", "systemd:INET:index=0", "systemd:name=web", "fd:3"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = Running::start_command(activated(&listener, environment, &format!("echo --listen {which}")));
+        assert_eq!(server.address(), listener.local_addr().unwrap(), "{which}");
+        // Only the server accepts from here on.
+        drop(listener);
+        assert_eq!(converse(server.connect(), b"hello"), b"hello", "{which}");
+    }
+}
+
+#[test]
+fn a_socket_that_is_anothers_or_is_not_there_is_one_line_and_status_1() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for (environment, which, expected) in [
+        ("LISTEN_PID=1 LISTEN_FDS=1", "systemd:", "LISTEN_PID is '1', but this process is "),
+        ("", "systemd:", "LISTEN_PID is not set"),
+        ("LISTEN_PID=$$ LISTEN_FDS=1", "systemd:index=1", "no socket number 1: it gave 1"),
+        ("LISTEN_PID=$$ LISTEN_FDS=1", "systemd:UNIX", "is not of the domain UNIX"),
+        ("", "fd:99", "Bad file descriptor"),
+    ] {
+        let mut command = activated(&listener, environment, &format!("echo --listen {which}"));
+        let output = command.env_remove("LISTEN_PID").output().unwrap();
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{complaint}");
+        assert!(complaint.contains(expected) && complaint.lines().count() == 1, "{complaint}");
+    }
+}
+
+#[test]
+fn standard_input_and_output_are_one_connection_and_the_program_ends_with_it() {
+    let text: Vec<u8> = (0..100_000_u32).flat_map(u32::to_be_bytes).collect();
+    let mut command = program(&["echo", "--listen", "stdio:"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut input, sent) = (child.stdin.take().unwrap(), text.clone());
+    let writing = std::thread::spawn(move || input.write_all(&sent).unwrap());
+    let mut answer = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut answer).unwrap();
+    writing.join().unwrap();
+    assert!(answer == text, "{} bytes of {}", answer.len(), text.len());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn standard_input_and_output_are_forwarded() {
+    // What nc(1) does.
+    let target = Running::start(&["echo"]);
+    let place = format!("tcp:{}", target.address());
+    let mut command = program(&["portforward", "--listen", "stdio:", "--to", &place]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"hello").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"hello"[..]));
+}
+
+#[test]
+fn who_is_forwarded_is_told_by_a_header() {
+    let mut server =
+        Running::start_command(program(&["-v", "discard", "--listen", "haproxy:tcp:0:interface=127.0.0.1"]));
+    let mut client = TcpStream::connect(server.address()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(b"PROXY TCP4 192.0.2.77 192.0.2.1 54321 9\r\nhello").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(read_all(&mut client), b"");
+    let mut stranger = server.connect();
+    stranger.write_all(b"hello").unwrap();
+    assert!(matches!(stranger.read(&mut [0]), Ok(0) | Err(_)));
+    assert!(server.log().lines().all(|line| !line.contains("WARN")));
+}

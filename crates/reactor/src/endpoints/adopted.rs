@@ -1,0 +1,209 @@
+//! Sockets that listened before this process began: AdoptedStreamServerEndpoint, `fd:`, and what a service manager
+//! hands over, `systemd:`.
+//!
+//! ```text
+//!   LISTEN_PID=4711   LISTEN_FDS=2   LISTEN_FDNAMES=web:admin
+//!         ours?       3, 4           by name: "web" is 3, "admin" is 4
+//! ```
+//!
+//! Each port gets a copy, so that a service can stop and listen again. The environment is left as it is: LISTEN_PID
+//! tells children that it is not theirs.
+//!
+//! Source: sd_listen_fds(3), twisted.python.systemd.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use ropewalk_proto::description::{FdServer, SocketDomain, SystemdServer, SystemdSocket};
+use ropewalk_proto::{Address, Deferred};
+use ropewalk_sys::inherited;
+
+use super::StreamServerEndpoint;
+use crate::error::{Error, Result};
+use crate::protocols::Factory;
+use crate::reactor::Reactor;
+use crate::transports::Port;
+
+/// SD_LISTEN_FDS_START
+const FIRST_LISTEN_FD: u32 = 3;
+
+/// Listens on a socket that this process was started with, which listens already: `fd:` and `systemd:`.
+#[derive(Clone, Debug)]
+pub struct AdoptedServerEndpoint {
+    socket: Socket,
+    domain: Option<SocketDomain>,
+}
+
+#[derive(Clone, Debug)]
+enum Socket {
+    Number(u32),
+    Systemd(SystemdSocket),
+}
+
+impl AdoptedServerEndpoint {
+    /// The socket with this descriptor.
+    pub fn number(number: u32) -> AdoptedServerEndpoint {
+        AdoptedServerEndpoint { socket: Socket::Number(number), domain: None }
+    }
+
+    /// A socket of the service manager's, by the protocol of systemd.
+    pub fn systemd(socket: SystemdSocket) -> AdoptedServerEndpoint {
+        AdoptedServerEndpoint { socket: Socket::Systemd(socket), domain: None }
+    }
+
+    /// Refuses a socket whose addresses are of another kind.
+    #[must_use]
+    pub fn domain(mut self, domain: SocketDomain) -> AdoptedServerEndpoint {
+        self.domain = Some(domain);
+        self
+    }
+
+    fn adopt(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Result<Port> {
+        let number = match &self.socket {
+            Socket::Number(number) => *number,
+            Socket::Systemd(socket) => {
+                ListenFds::find(|name| std::env::var(name).ok(), std::process::id())?.number(socket)?
+            }
+        };
+        let socket = inherited(number).map_err(Error::io("cannot take an inherited socket"))?;
+        let port = reactor.adopt_stream_port(socket, factory)?;
+        let host = port.host()?;
+        match self.domain {
+            Some(wanted) if wanted != domain_of(&host) => {
+                port.0.close(reactor);
+                Err(Error::Failed(format!("the inherited socket {host} is not of the domain {wanted}").into()))
+            }
+            _ => Ok(port),
+        }
+    }
+}
+
+impl From<&SystemdServer> for AdoptedServerEndpoint {
+    fn from(systemd: &SystemdServer) -> AdoptedServerEndpoint {
+        AdoptedServerEndpoint { socket: Socket::Systemd(systemd.socket.clone()), domain: systemd.domain }
+    }
+}
+
+impl From<&FdServer> for AdoptedServerEndpoint {
+    fn from(fd: &FdServer) -> AdoptedServerEndpoint {
+        AdoptedServerEndpoint::number(fd.number)
+    }
+}
+
+impl StreamServerEndpoint for AdoptedServerEndpoint {
+    fn listen(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Port> {
+        self.adopt(reactor, factory).map_err(Into::into).into()
+    }
+}
+
+fn domain_of(host: &Address) -> SocketDomain {
+    match host {
+        Address::Inet(SocketAddr::V4(_)) => SocketDomain::Inet,
+        Address::Inet(SocketAddr::V6(_)) => SocketDomain::Inet6,
+        _ => SocketDomain::Unix,
+    }
+}
+
+/// What the environment says about the sockets of the service manager.
+#[derive(Debug)]
+struct ListenFds {
+    count: u32,
+    names: Vec<String>,
+}
+
+impl ListenFds {
+    /// # Errors
+    /// When there are none for the process `own`.
+    fn find(variable: impl Fn(&str) -> Option<String>, own: u32) -> Result<ListenFds> {
+        let failed = |message: String| Err(Error::Failed(message.into()));
+        let Some(process) = variable("LISTEN_PID") else {
+            return failed("no service manager has handed over sockets: LISTEN_PID is not set".to_owned());
+        };
+        if process.parse() != Ok(own) {
+            return failed(format!("LISTEN_PID is '{process}', but this process is {own}: the sockets are another's"));
+        }
+        let count = variable("LISTEN_FDS").unwrap_or_default();
+        let Ok(count) = count.parse() else {
+            return failed(format!("LISTEN_FDS is '{count}', but a number of sockets was expected"));
+        };
+        let names = variable("LISTEN_FDNAMES").filter(|names| !names.is_empty());
+        let names = names.map_or_else(Vec::new, |names| names.split(':').map(str::to_owned).collect());
+        Ok(ListenFds { count, names })
+    }
+
+    /// The descriptor of one socket.
+    fn number(&self, socket: &SystemdSocket) -> Result<u32> {
+        let index = match socket {
+            SystemdSocket::Index(index) => Some(*index),
+            SystemdSocket::Name(wanted) => {
+                self.names.iter().position(|name| name == wanted).and_then(|place| place.try_into().ok())
+            }
+        };
+        index.filter(|&index| index < self.count).and_then(|index| FIRST_LISTEN_FD.checked_add(index)).ok_or_else(
+            || {
+                let wanted = match socket {
+                    SystemdSocket::Index(index) => format!("number {index}"),
+                    SystemdSocket::Name(name) => format!("named '{name}'"),
+                };
+                let names = if self.names.is_empty() { "without names".to_owned() } else { self.names.join(", ") };
+                let message =
+                    format!("the service manager handed over no socket {wanted}: it gave {} ({names})", self.count);
+                Error::Failed(message.into())
+            },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(variables: &[(&str, &str)]) -> Result<ListenFds> {
+        let variable =
+            |wanted: &str| variables.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned());
+        ListenFds::find(variable, 4711)
+    }
+
+    #[test]
+    fn sockets_are_found_by_place_and_by_name() {
+        // sd_listen_fds_with_names(3): LISTEN_FDNAMES is a list with colons.
+        let found = find(&[("LISTEN_PID", "4711"), ("LISTEN_FDS", "3"), ("LISTEN_FDNAMES", "web:admin:web")]).unwrap();
+        let by_name = |name: &str| found.number(&SystemdSocket::Name(name.to_owned()));
+        assert_eq!(found.number(&SystemdSocket::Index(2)).unwrap(), 5);
+        assert_eq!((by_name("web").unwrap(), by_name("admin").unwrap()), (3, 4));
+        assert_eq!(
+            by_name("mail").unwrap_err().to_string(),
+            "the service manager handed over no socket named 'mail': it gave 3 (web, admin, web)"
+        );
+    }
+
+    #[test]
+    fn sockets_without_names_are_found_by_place_only() {
+        let found = find(&[("LISTEN_PID", "4711"), ("LISTEN_FDS", "1")]).unwrap();
+        assert_eq!(found.number(&SystemdSocket::Index(0)).unwrap(), 3);
+        let error = found.number(&SystemdSocket::Index(1)).unwrap_err().to_string();
+        assert_eq!(error, "the service manager handed over no socket number 1: it gave 1 (without names)");
+    }
+
+    #[test]
+    fn a_name_beyond_the_count_and_a_count_beyond_all_descriptors_are_no_sockets() {
+        let found = find(&[("LISTEN_PID", "4711"), ("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "a:b")]).unwrap();
+        assert!(found.number(&SystemdSocket::Name("b".to_owned())).is_err());
+        let found = find(&[("LISTEN_PID", "4711"), ("LISTEN_FDS", "4294967295")]).unwrap();
+        assert!(found.number(&SystemdSocket::Index(u32::MAX - 1)).is_err());
+    }
+
+    #[test]
+    fn what_is_not_ours_or_makes_no_sense_is_told() {
+        let cases = [
+            (&[][..], "LISTEN_PID is not set"),
+            (&[("LISTEN_PID", "4712"), ("LISTEN_FDS", "1")], "LISTEN_PID is '4712', but this process is 4711"),
+            (&[("LISTEN_PID", "4711")], "LISTEN_FDS is '', but a number of sockets was expected"),
+            (&[("LISTEN_PID", "4711"), ("LISTEN_FDS", "-1")], "LISTEN_FDS is '-1'"),
+        ];
+        for (variables, expected) in cases {
+            let error = find(variables).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

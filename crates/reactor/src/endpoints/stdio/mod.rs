@@ -1,0 +1,65 @@
+//! Standard input and output as one connection: StandardIOEndpoint and StandardIO.
+
+#[cfg_attr(unix, path = "unix.rs")]
+#[cfg_attr(not(unix), path = "none.rs")]
+mod system;
+
+use std::rc::Rc;
+
+use ropewalk_proto::Deferred;
+use ropewalk_sys::{OwnedIo, take_standard_streams};
+
+use super::StreamServerEndpoint;
+use crate::error::{Error, Result};
+use crate::protocols::Factory;
+use crate::reactor::{Interface, Reactor};
+use crate::transports::{Port, Transport};
+
+/// "Listens" on standard input and output, which are one connection, there at once: `stdio:`.
+///
+/// They are taken from the process: what it prints on standard output from then on goes nowhere, and a second endpoint
+/// fails. The factory is asked for one protocol and neither started nor stopped. The port accepts nothing more, and
+/// stopping it leaves the connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StdioServerEndpoint;
+
+impl StreamServerEndpoint for StdioServerEndpoint {
+    fn listen(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Port> {
+        let connected = || -> Result<Port> {
+            require(reactor)?;
+            let [input, output] =
+                take_standard_streams().map_err(Error::io("cannot take standard input and output"))?;
+            reactor.adopt_pipes(input, output, &*factory)?;
+            Ok(Port::of_nothing(reactor, factory.clone()))
+        };
+        connected().map_err(Into::into).into()
+    }
+}
+
+impl Reactor {
+    /// Makes a connection of two descriptors: what comes from `input` arrives, what is written goes to `output`. Pipes,
+    /// terminals, sockets and files will do; the flags of neither are changed. `factory` is asked for a protocol, and
+    /// neither started nor stopped.
+    ///
+    /// The end of `input` is the end of what the other side sends; `output` is closed when everything is written. The
+    /// transport is a socket that two pumps of 64 KiB connect with the descriptors: its addresses have no names, and a
+    /// reset is an end.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where descriptors cannot be watched or sockets not adopted; [`Error::Io`];
+    /// [`Error::Closed`] when the factory builds no protocol.
+    pub fn adopt_pipes(
+        &self,
+        input: impl Into<OwnedIo>,
+        output: impl Into<OwnedIo>,
+        factory: &dyn Factory,
+    ) -> Result<Transport> {
+        require(self)?;
+        system::adopt_pipes(self, input.into(), output.into(), factory)
+    }
+}
+
+fn require(reactor: &Reactor) -> Result<()> {
+    reactor.require(Interface::FdSet)?;
+    reactor.require(Interface::Socket)
+}

@@ -1,0 +1,17 @@
+//! Systems whose pipes cannot be watched.
+
+use ropewalk_sys::OwnedIo;
+
+use crate::error::{Error, Result};
+use crate::protocols::Factory;
+use crate::reactor::Reactor;
+use crate::transports::Transport;
+
+pub(super) fn adopt_pipes(
+    reactor: &Reactor,
+    _input: OwnedIo,
+    _output: OwnedIo,
+    _factory: &dyn Factory,
+) -> Result<Transport> {
+    Err(Error::Unsupported { interface: "pipes", provider: reactor.name() })
+}

@@ -1,0 +1,30 @@
+//! Descriptors that this process was started with.
+
+use std::io;
+
+use crate::io_handle::OwnedIo;
+
+#[cfg_attr(unix, path = "unix.rs")]
+#[cfg_attr(not(unix), path = "none.rs")]
+mod system;
+
+/// A copy of the descriptor `number`, which somebody opened before this process began; exec(2) closes both from here on.
+///
+/// May be called from any thread.
+///
+/// # Errors
+/// `BadF` as the system says it when no such descriptor is open; `Unsupported` where descriptors have no numbers.
+pub fn inherited(number: u32) -> io::Result<OwnedIo> {
+    system::inherited(number)
+}
+
+/// Takes standard input and standard output from the process: what it prints from here on goes nowhere, and cannot come
+/// between what is written to the second.
+///
+/// May be called from any thread.
+///
+/// # Errors
+/// `AlreadyExists` when they have been taken before; what the system calls answer; `Unsupported` elsewhere than on Unix.
+pub fn take_standard_streams() -> io::Result<[OwnedIo; 2]> {
+    system::take_standard_streams()
+}

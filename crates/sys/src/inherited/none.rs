@@ -1,0 +1,17 @@
+//! Systems on which descriptors have no numbers to be inherited by.
+
+use std::io;
+
+use crate::io_handle::OwnedIo;
+
+pub(super) fn inherited(_number: u32) -> io::Result<OwnedIo> {
+    Err(unsupported())
+}
+
+pub(super) fn take_standard_streams() -> io::Result<[OwnedIo; 2]> {
+    Err(unsupported())
+}
+
+fn unsupported() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "this system has no inherited descriptors")
+}
