@@ -488,6 +488,26 @@ specifications! {
         log.expect(&["server made", "server made", "server lost ConnectionAborted", "server lost ConnectionDone"]);
     }
 
+    fn a_connection_that_closes_behind_its_producer_does_so_when_that_one_ends(subject: &Subject) {
+        // IConsumer.unregisterProducer, in place of which stands the producer's end.
+        let (reactor, log, all) = (subject.reactor(), Log::new(), Transports::new());
+        let (pair, ends) = (all.clone(), Countdown::new(2));
+        let server = Script::logged(&log, "server").listed_in(&all).counted_by(&ends).on_made(move |consumer| {
+            if let [producer, _] = &pair.all()[..] {
+                consumer.register_producer(producer.clone()).unwrap();
+                consumer.lose_connection();
+                let producer = producer.clone();
+                consumer.reactor().call_later(Duration::from_millis(1), move |_| producer.abort_connection());
+            }
+        });
+        let port = subject.listen(&reactor, server.factory());
+        for _ in 0..2 {
+            subject.connect(&reactor, &port, Script::new().factory());
+        }
+        run(&reactor);
+        log.expect(&["server made", "server made", "server lost ConnectionAborted", "server lost ConnectionDone"]);
+    }
+
     fn a_connection_can_be_its_own_producer(subject: &Subject) {
         // An echo that does not read what it cannot send: 8 MB against a client that reads only when all is written.
         let (sent, most) = (noise(TOO_MUCH, 8), Rc::new(Cell::new(0)));

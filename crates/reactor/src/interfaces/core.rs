@@ -331,13 +331,16 @@ impl Reactor {
 
     /// Ends every source: connections are told [`Error::ConnectionLost`].
     fn disconnect_all(&self) {
-        let sources: Vec<_> = self.0.sources.borrow().iter().map(|(_, source)| source.clone()).collect();
-        for source in sources {
+        let keys: Vec<_> = self.0.sources.borrow().iter().map(|(key, _)| key).collect();
+        for key in keys {
+            // The end of one may have ended others, and begun new ones: a connector races with several keys.
+            let source = self.0.sources.borrow().get(key).cloned();
             match source {
-                Source::Stream(stream) => stream.end(&self.0, Error::ConnectionLost(None)),
-                Source::Port(port) => port.close(self),
-                Source::Attempt(connector) => connector.fail(Error::UserAborted),
-                Source::Watch(watch) => watch.lose(self, &Error::ConnectionLost(None)),
+                Some(Source::Stream(stream)) => stream.end(&self.0, Error::ConnectionLost(None)),
+                Some(Source::Port(port)) => port.close(self),
+                Some(Source::Attempt(connector)) => connector.fail(Error::UserAborted),
+                Some(Source::Watch(watch)) => watch.lose(self, &Error::ConnectionLost(None)),
+                None => {}
             }
         }
     }

@@ -32,6 +32,10 @@ bitflags! {
         const CHANGED = 1 << 11;
         /// `Rare` has the protocol that the one that is out gives way to.
         const SWITCHED = 1 << 12;
+        /// `Rare` has the error of a write that was tried at once.
+        const BROKEN = 1 << 13;
+        /// A call is scheduled that delivers the unread bytes.
+        const REDELIVERY = 1 << 14;
     }
 }
 

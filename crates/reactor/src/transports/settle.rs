@@ -66,10 +66,21 @@ impl Stream {
         self.settle_soon(inner);
     }
 
+    /// A write that was tried at once found the connection broken.
+    fn end_if_broken(&self, inner: &Rc<Inner>) {
+        if self.has(Flags::BROKEN) {
+            self.mark(Flags::BROKEN, false);
+            if let Some(error) = self.rare(|rare| rare.write_error.take()) {
+                self.end(inner, Error::lost(error));
+            }
+        }
+    }
+
     /// Has what is queued leave, if anything may. Returns whether the connection lives.
     fn flush(&self, inner: &Rc<Inner>) -> bool {
         let flags = self.flags.get();
         if flags.send() && (!flags.contains(Flags::CHANGED) || self.state().may_send()) {
+            self.end_if_broken(inner);
             let outbox = self.outbox.take();
             if let Some(outbox) = outbox {
                 let _ = self.send(inner, outbox);

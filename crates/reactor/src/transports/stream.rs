@@ -62,6 +62,10 @@ pub(super) struct Rare {
     pub(super) read_holds: u8,
     /// How many policies hold writing back.
     pub(super) write_holds: u8,
+    /// The connections whose producer this one is: their closing may wait for it.
+    pub(super) consumers: Vec<Weak<Stream>>,
+    /// Why a write failed at once; it ends the connection when that settles.
+    pub(super) write_error: Option<io::Error>,
     /// The protocol that a callback switched to.
     successor: Option<Box<dyn Protocol>>,
     /// Why the connection ended, until the callback returns that it ended in.
@@ -201,6 +205,7 @@ impl Stream {
         let mut state = self.state.get();
         let news = state.end_of_file();
         self.set_state(state);
+        self.settle_consumers(inner);
         if news {
             self.call(inner, |protocol| protocol.read_connection_lost(transport));
         } else {
@@ -271,6 +276,7 @@ impl Stream {
             inner.spare_outboxes.keep(outbox);
         }
         self.stop_producer(inner);
+        self.settle_consumers(inner);
         self.drop_rare();
         if self.has(Flags::PROTOCOL_OUT) {
             self.rare(|rare| rare.untold = Some(reason));
@@ -352,6 +358,9 @@ impl Stream {
         }
         // A pull producer counts as paused until it is asked for its first piece.
         let paused = matches!(producer, Producer::Pull(_));
+        if let Producer::Transport(transport) = &producer {
+            transport.0.rare(|rare| rare.consumers.push(Rc::downgrade(self)));
+        }
         *self.producer.borrow_mut() = Some(Box::new(Registered { producer, paused }));
         self.mark(Flags::PRODUCER, true);
         self.mark(Flags::WROTE, false);
@@ -371,7 +380,19 @@ impl Stream {
 
     fn take_producer(&self) -> Option<Box<Registered>> {
         self.mark(Flags::PRODUCER, false);
-        self.producer.borrow_mut().take()
+        let registered = self.producer.borrow_mut().take()?;
+        if let Producer::Transport(transport) = &registered.producer {
+            transport.0.rare(|rare| rare.consumers.retain(|consumer| !std::ptr::eq(consumer.as_ptr(), self)));
+        }
+        Some(registered)
+    }
+
+    /// No more comes from here: the connections that this one produces for may have waited for that.
+    fn settle_consumers(&self, inner: &Inner) {
+        let consumers = self.rare.borrow().as_ref().map_or_else(Vec::new, |rare| rare.consumers.clone());
+        for consumer in consumers.iter().filter_map(Weak::upgrade) {
+            consumer.settle_soon(inner);
+        }
     }
 
     pub(super) fn switch_protocol(&self, protocol: Box<dyn Protocol>) {
@@ -523,9 +544,34 @@ mod tests {
     use std::io::Write;
     use std::os::unix::net::UnixStream;
 
+    use super::super::writing::DIRECT_WRITE;
     use crate::error::Error;
     use crate::reactor::{Reactor, reactors};
     use crate::testing::AccumulatingProtocol;
+
+    #[test]
+    fn a_large_write_that_finds_the_connection_reset_ends_it_with_that_reason() {
+        for info in reactors().into_iter().filter(|info| info.unavailable.is_none()) {
+            let reactor = Reactor::with(info.name).unwrap();
+            let (server, client) = (AccumulatingProtocol::new(), AccumulatingProtocol::new());
+            let port = reactor.listen_tcp("127.0.0.1:0", server.factory()).unwrap();
+            reactor.connect_tcp(port.host().unwrap().inet().unwrap(), client.factory()).unwrap();
+            let turns = |until: &dyn Fn() -> bool| {
+                while !until() {
+                    reactor.iterate(Some(std::time::Duration::from_millis(10))).unwrap();
+                }
+            };
+            turns(&|| server.transport().is_some() && client.transport().is_some());
+            let transport = client.transport().unwrap();
+            transport.pause_producing();
+            server.transport().unwrap().abort_connection();
+            turns(&|| server.lost().is_some());
+            transport.write(&[0; 2 * DIRECT_WRITE]);
+            turns(&|| client.lost().is_some());
+            let Some(Error::ConnectionLost(Some(reason))) = client.lost() else { panic!("{:?}", client.lost()) };
+            assert_eq!(reason.kind(), std::io::ErrorKind::ConnectionReset, "on {}", info.name);
+        }
+    }
 
     #[test]
     fn what_the_peer_said_before_it_closed_is_read_although_it_did_not_listen() {

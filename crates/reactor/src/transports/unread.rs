@@ -49,11 +49,13 @@ impl Stream {
 
     /// Has what was given back delivered in the next turn; not in this stack, where the protocol may be out.
     pub(super) fn deliver_unread_soon(self: &Rc<Stream>, inner: &Rc<Inner>) {
-        if !self.has(Flags::UNREAD) {
+        if !self.has(Flags::UNREAD) || self.has(Flags::REDELIVERY) {
             return;
         }
+        self.mark(Flags::REDELIVERY, true);
         let transport = Transport(self.clone());
         Reactor(inner.clone()).call_later(Duration::ZERO, move |reactor| {
+            transport.0.mark(Flags::REDELIVERY, false);
             if transport.0.reads() {
                 transport.0.deliver_unread(&reactor.0, &transport);
             }

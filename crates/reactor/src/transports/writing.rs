@@ -14,12 +14,11 @@ use ropewalk_proto::Outbox;
 use super::Producer;
 use super::flags::Flags;
 use super::stream::Stream;
-use crate::error::Result;
 use crate::reactor::Inner;
 
 /// A write of this size with nothing queued goes to the operating system from the caller's slice: measured, copying it
 /// first costs more than the system call it could save.
-const DIRECT_WRITE: usize = 4096;
+pub(super) const DIRECT_WRITE: usize = 4096;
 
 impl Stream {
     /// Has an outbox ready for what the protocol writes in its callback: nearly every callback writes.
@@ -82,10 +81,15 @@ impl Stream {
         if !self.flags.get().send() || self.buffered() > 0 {
             return data;
         }
-        // An error shows again when the rest is sent while settling: there it can end the connection.
-        let sent = inner.provider(|provider| provider.send_slice(self.key, data));
-        let count = sent.ok().and_then(Result::ok).unwrap_or(0);
-        &data[count..]
+        match inner.provider(|provider| provider.send_slice(self.key, data)) {
+            Ok(Ok(count)) => &data[count..],
+            Ok(Err(error)) => {
+                self.rare(|rare| rare.write_error = Some(error));
+                self.mark(Flags::BROKEN, true);
+                data
+            }
+            Err(_away) => data,
+        }
     }
 
     fn queue(self: &Rc<Stream>, inner: &Inner, append: impl FnOnce(&mut Outbox)) {
