@@ -284,7 +284,9 @@ fn interrupted(subject: &Subject) {
     impl Wake for Nothing {
         fn wake(&self) {}
     }
-    let _guard = SignalGuard::install(&[Signal::USR1.as_raw()], Waker::new(Arc::new(Nothing))).expect("a signal");
+    let guard = SignalGuard::install(&[Signal::USR1.as_raw()], Waker::new(Arc::new(Nothing))).expect("a signal");
+    // To the end of the process: a signal that is sent late must not kill it.
+    std::mem::forget(guard);
     let (reactor, counts) = subject.counted();
     let hour = reactor.call_later(Duration::from_secs(3600), saying("an hour passed"));
     let handle = reactor.thread_handle();
