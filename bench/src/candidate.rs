@@ -36,6 +36,11 @@ impl Candidate {
     /// Who the bars are for.
     pub(crate) const ROPEWALK: Candidate = Candidate::Ropewalk("epoll");
 
+    /// Whether it lives on io_uring, which valgrind does not know.
+    pub(crate) fn is_on_uring(self) -> bool {
+        matches!(self, Candidate::RawUring | Candidate::Ropewalk("uring"))
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Candidate::RawEpoll => "raw-epoll",

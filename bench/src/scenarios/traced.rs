@@ -46,6 +46,9 @@ pub(super) fn system_call_metrics() -> Vec<Metric> {
 
 /// User-space instructions a message.
 pub(super) fn instructions(candidate: Candidate, plan: &Plan) -> io::Result<f64> {
+    if candidate.is_on_uring() {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "valgrind does not know io_uring"));
+    }
     let count = |rounds| -> io::Result<(u64, u64)> {
         let report = report_file("callgrind");
         let out = format!("--callgrind-out-file={}", report.display());
