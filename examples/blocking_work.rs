@@ -1,0 +1,169 @@
+//! Work that blocks, in threads: `cargo run -p ropewalk-examples --bin blocking_work`, then `nc 127.0.0.1 8006` and
+//! `18446744073709551557`, and in another terminal a small number meanwhile.
+//!
+//! Each line is a number, and is answered with its prime factors. Finding them may take a minute of somebody's processor,
+//! so it is done in a thread; the loop goes on serving everybody else. Nothing here is locked: the thread is given a
+//! number and gives back a string, and the callback runs on the loop.
+
+use ropewalk::prelude::*;
+use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
+
+/// `12` is `2 2 3`.
+fn factors(number: u64) -> String {
+    let (mut rest, mut divisor, mut found) = (number, 2, Vec::new());
+    while rest > 1 {
+        if divisor > rest / divisor {
+            divisor = rest;
+        }
+        while rest % divisor == 0 {
+            found.push(divisor.to_string());
+            rest /= divisor;
+        }
+        divisor += 1;
+    }
+    found.join(" ")
+}
+
+/// Answers one question after the other.
+struct Worker {
+    work: fn(u64) -> String,
+    /// What is being worked on. Dropped with the connection: then nobody waits for the answer.
+    answer: Option<Deferred<()>>,
+}
+
+impl LineProtocol for Worker {
+    fn line_received(&mut self, lines: &LineTransport, line: &[u8]) {
+        let text = String::from_utf8_lossy(line);
+        let Ok(number) = text.trim().parse() else {
+            return lines.send_line(format!("error: '{text}' is not a number below 2^64").as_bytes());
+        };
+        // The next line waits where it is. So answers stay in order, and nobody occupies more than one thread.
+        lines.pause_producing();
+        let work = self.work;
+        let (reply, failed) = (lines.clone(), lines.clone());
+        let answer = lines.reactor().defer_to_thread(move || work(number));
+        self.answer = Some(answer.add_callbacks(
+            move |answer| {
+                reply.send_line(answer.as_bytes());
+                reply.resume_producing();
+            },
+            move |_failure| failed.abort_connection(), // a panic of the work, which is logged
+        ));
+    }
+
+    fn connection_lost(&mut self, _lines: &LineTransport, _reason: &Error) {
+        if let Some(answer) = self.answer.take() {
+            answer.cancel();
+        }
+    }
+}
+
+fn workers(work: fn(u64) -> String) -> impl Fn() -> LineReceiver<Worker> {
+    move || LineReceiver::new(Worker { work, answer: None }).delimiter(&b"\n"[..])
+}
+
+fn main() -> ropewalk::Result<()> {
+    let reactor = Reactor::new()?;
+    reactor.suggest_thread_pool_size(std::thread::available_parallelism().map_or(1, usize::from));
+    let port = reactor.listen_tcp("127.0.0.1:8006", workers(factors))?;
+    println!("factoring on {}", port.host()?);
+    reactor.run()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpStream;
+    use std::sync::{Condvar, Mutex};
+    use std::time::Duration;
+
+    #[test]
+    fn a_number_is_the_product_of_its_factors() {
+        let cases = [(0, ""), (1, ""), (2, "2"), (12, "2 2 3"), (49, "7 7"), (8051, "83 97"), (65_537, "65537")];
+        for (number, expected) in cases {
+            assert_eq!(factors(number), expected, "{number}");
+        }
+        assert_eq!(factors(u64::from(u32::MAX)), "3 5 17 257 65537");
+    }
+
+    struct Client(BufReader<TcpStream>);
+
+    impl Client {
+        fn connect(address: &str) -> Client {
+            let stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            Client(BufReader::new(stream))
+        }
+
+        fn send(&mut self, lines: &str) {
+            self.0.get_mut().write_all(lines.as_bytes()).unwrap();
+        }
+
+        fn line(&mut self) -> String {
+            let mut line = String::new();
+            self.0.read_line(&mut line).unwrap();
+            line.trim_end().to_owned()
+        }
+    }
+
+    /// Runs workers for as long as `talk`, in another thread, talks to them.
+    fn serve(work: fn(u64) -> String, talk: impl FnOnce(&str) + Send + 'static) {
+        let reactor = Reactor::new().unwrap();
+        let port = reactor.listen_tcp("127.0.0.1:0", workers(work)).unwrap();
+        let address = port.host().unwrap().to_string();
+        let handle = reactor.thread_handle();
+        let talking = std::thread::spawn(move || {
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| talk(&address)));
+            handle.call_from_thread(|reactor| reactor.stop().unwrap());
+            outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        });
+        reactor.run().unwrap();
+        talking.join().unwrap();
+    }
+
+    /// Shut until the test opens it.
+    static GATE: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+    /// 0 takes until the gate is opened.
+    fn slow_at_zero(number: u64) -> String {
+        if number == 0 {
+            drop(GATE.1.wait_while(GATE.0.lock().unwrap(), |open| !*open).unwrap());
+        }
+        format!("did {number}")
+    }
+
+    #[test]
+    fn one_clients_work_keeps_its_own_next_line_waiting_and_nobody_else() {
+        serve(slow_at_zero, |address| {
+            let (mut slow, mut quick) = (Client::connect(address), Client::connect(address));
+            slow.send("0\n1\n");
+            quick.send("2\nthree\n4\n");
+            // The slow one blocks its thread all this time: the gate is shut.
+            assert_eq!(quick.line(), "did 2");
+            assert_eq!(quick.line(), "error: 'three' is not a number below 2^64");
+            assert_eq!(quick.line(), "did 4");
+            *GATE.0.lock().unwrap() = true;
+            GATE.1.notify_all();
+            assert_eq!(slow.line(), "did 0");
+            assert_eq!(slow.line(), "did 1");
+        });
+    }
+
+    #[test]
+    fn work_that_panics_ends_its_own_connection_alone() {
+        serve(
+            |number| if number == 0 { panic!("on purpose") } else { number.to_string() },
+            |address| {
+                let (mut unlucky, mut other) = (Client::connect(address), Client::connect(address));
+                unlucky.send("0\n");
+                assert_eq!(
+                    unlucky.0.read(&mut [0; 8]).map_err(|error| error.kind()),
+                    Err(std::io::ErrorKind::ConnectionReset)
+                );
+                other.send("5\n");
+                assert_eq!(other.line(), "5");
+            },
+        );
+    }
+}
