@@ -1,0 +1,397 @@
+//! An HTTP proxy: `cargo run -p ropewalk-examples --bin http_proxy`, then
+//! `curl --proxy http://127.0.0.1:8008 http://example.org/`, and the same with https.
+//!
+//! hyper speaks HTTP, on streams of the loop; this file says what a proxy does. A request for `http://...` is sent on and
+//! its answer comes back piece by piece. After `CONNECT host:port` bytes are carried both ways, whatever they mean. In
+//! either case nobody is read faster than the other side takes it.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, VIA};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode, Uri, Version, client, server};
+use ropewalk::endpoints::TcpClientEndpoint;
+use ropewalk::prelude::*;
+use ropewalk::protocols::policies::{LimitTotalConnectionsFactory, TimeoutFactory};
+use ropewalk::task::hyper::LoopTimer;
+use ropewalk::task::{AsyncStream, StreamFactory};
+use ropewalk::{Bytes, Destination};
+
+const CLIENTS: usize = 500;
+const HEADER_BYTES: usize = 32 * 1024;
+const HEADER_PATIENCE: Duration = Duration::from_secs(30);
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+/// A tunnel in which nothing moves for so long is ended.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// How this proxy names itself to those behind it.
+const PSEUDONYM: HeaderValue = HeaderValue::from_static("1.1 ropewalk-example");
+/// What concerns one connection alone, and is not sent on: RFC 9110, section 7.6.1. What `Connection` names comes with it.
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// What the proxy answers itself.
+struct Refusal(StatusCode, String);
+
+/// The body of an answer: somebody else's, or a line of the proxy's own.
+enum Reply {
+    Through(Incoming),
+    Own(String),
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Reply::Through(body) => Pin::new(body).poll_frame(context),
+            Reply::Own(text) => Pin::new(text).poll_frame(context).map_err(|never| match never {}),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Reply::Through(body) => body.is_end_stream(),
+            Reply::Own(text) => text.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Reply::Through(body) => body.size_hint(),
+            Reply::Own(text) => SizeHint::with_exact(text.len() as u64),
+        }
+    }
+}
+
+impl From<Refusal> for Response<Reply> {
+    fn from(Refusal(status, why): Refusal) -> Response<Reply> {
+        let mut response = Response::new(Reply::Own(why + "\n"));
+        *response.status_mut() = status;
+        response
+    }
+}
+
+/// Where a `CONNECT` has led to: taken up when its answer has been sent.
+type Tunnel = Rc<Cell<Option<AsyncStream>>>;
+
+async fn serve(stream: AsyncStream, reactor: Reactor) {
+    let tunnel = Tunnel::default();
+    let service = service_fn(|request| {
+        let (reactor, tunnel) = (reactor.clone(), tunnel.clone());
+        async move {
+            let answered = match request.method() {
+                &Method::CONNECT => connect(&reactor, &tunnel, request.uri()).await,
+                _ => forward(&reactor, request).await,
+            };
+            Ok::<_, Infallible>(answered.unwrap_or_else(Response::from))
+        }
+    });
+    let mut http = server::conn::http1::Builder::new();
+    http.timer(LoopTimer::new(&reactor)).header_read_timeout(HEADER_PATIENCE).max_buf_size(HEADER_BYTES);
+    let Ok(client) = http.serve_connection(stream, service).without_shutdown().await else { return };
+    if let Some(mut target) = tunnel.take() {
+        // It may have spoken before it heard that the way is free.
+        if target.write_all(&client.read_buf).await.is_ok() {
+            carry_both_ways(&reactor, client.io, target).await;
+        }
+    }
+}
+
+/// A connection to what `uri` names.
+async fn open(reactor: &Reactor, uri: &Uri, default_port: Option<u16>) -> Result<AsyncStream, Refusal> {
+    let (Some(host), Some(port)) = (uri.host(), uri.port_u16().or(default_port)) else {
+        return Err(Refusal(StatusCode::BAD_REQUEST, format!("'{uri}' does not say which host and port")));
+    };
+    let destination = Destination::new(host.trim_matches(['[', ']']), port).timeout(CONNECT_PATIENCE);
+    let connected = match TcpClientEndpoint::new(destination) {
+        Ok(endpoint) => AsyncStream::connect(reactor, &endpoint).await,
+        Err(error) => Err(error.into()),
+    };
+    connected.map_err(|failure| Refusal(StatusCode::BAD_GATEWAY, failure.to_string()))
+}
+
+async fn connect(reactor: &Reactor, tunnel: &Tunnel, uri: &Uri) -> Result<Response<Reply>, Refusal> {
+    tunnel.set(Some(open(reactor, uri, None).await?));
+    Ok(Response::new(Reply::Own(String::new())))
+}
+
+async fn forward(reactor: &Reactor, mut request: Request<Incoming>) -> Result<Response<Reply>, Refusal> {
+    if request.uri().scheme_str() != Some("http") {
+        let why = format!("'{}' does not begin with http://: this is a proxy", request.uri());
+        return Err(Refusal(StatusCode::BAD_REQUEST, why));
+    }
+    if request.headers().get_all(VIA).iter().any(|via| via == PSEUDONYM) {
+        return Err(Refusal(StatusCode::LOOP_DETECTED, "this request has been here before".into()));
+    }
+    let stream = open(reactor, request.uri(), Some(80)).await?;
+    address_to_origin(&mut request);
+    let gone = |error: hyper::Error| Refusal(StatusCode::BAD_GATEWAY, format!("the server does not answer: {error}"));
+    let (mut sender, connection) = client::conn::http1::handshake(stream).await.map_err(gone)?;
+    reactor.spawn(connection);
+    let mut response = sender.send_request(request).await.map_err(gone)?;
+    remove_hop_by_hop(response.headers_mut());
+    response.headers_mut().append(VIA, PSEUDONYM);
+    Ok(response.map(Reply::Through))
+}
+
+/// Makes of a request to a proxy one to the server itself.
+fn address_to_origin(request: &mut Request<Incoming>) {
+    remove_hop_by_hop(request.headers_mut());
+    let host = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    if let Some(host) = host {
+        request.headers_mut().insert(HOST, host);
+    }
+    request.headers_mut().append(VIA, PSEUDONYM);
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    *request.uri_mut() = path.parse().expect("the path of an address is an address");
+    *request.version_mut() = Version::HTTP_11;
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let values: Vec<_> = headers.get_all(CONNECTION).iter().cloned().collect();
+    let named = values.iter().filter_map(|value| value.to_str().ok()).flat_map(|names| names.split(','));
+    for name in named.filter_map(|name| name.trim().parse::<HeaderName>().ok()) {
+        headers.remove(name);
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+type Shared = Rc<RefCell<AsyncStream>>;
+
+/// Ends when both sides have said all, or one of them is gone.
+async fn carry_both_ways(reactor: &Reactor, client: AsyncStream, target: AsyncStream) {
+    let (client, target) = (Rc::new(RefCell::new(client)), Rc::new(RefCell::new(target)));
+    let back = reactor.spawn(carry(target.clone(), client.clone()));
+    carry(client, target).await;
+    let _ = back.await;
+}
+
+async fn carry(from: Shared, to: Shared) {
+    if copy(&from, &to).await.is_err() {
+        // What broke on one side must not look like an end in order on the other one.
+        from.borrow().transport().abort_connection();
+        to.borrow().transport().abort_connection();
+    }
+}
+
+async fn copy(from: &RefCell<AsyncStream>, to: &RefCell<AsyncStream>) -> io::Result<()> {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let count = poll_fn(|context| from.borrow_mut().poll_read(context, &mut buffer)).await?;
+        if count == 0 {
+            to.borrow_mut().shut_down_write();
+            return Ok(());
+        }
+        // All of it, or not yet.
+        poll_fn(|context| to.borrow_mut().poll_write(context, &buffer[..count])).await?;
+    }
+}
+
+fn proxies() -> impl Factory {
+    let proxy = StreamFactory::new(|stream, reactor: &Reactor| {
+        reactor.spawn(serve(stream, reactor.clone()));
+    });
+    TimeoutFactory::new(LimitTotalConnectionsFactory::new(proxy, CLIENTS), IDLE)
+}
+
+fn main() -> ropewalk::Result<()> {
+    let reactor = Reactor::new()?;
+    let port = reactor.listen_tcp("127.0.0.1:8008", proxies())?; // for this machine alone: it goes wherever it is told
+    println!("forwarding at {}", port.host()?);
+    reactor.run()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ropewalk::testing::{Faults, MemoryReactor, TestListener, TestStream};
+
+    /// A client of the proxy, and a server behind it by the name of `origin.test`.
+    struct World {
+        net: MemoryReactor,
+        origin: TestListener,
+        client: TestStream,
+    }
+
+    impl World {
+        fn new() -> World {
+            let net = MemoryReactor::seeded(5).with_faults(Faults::none().short_reads().short_writes());
+            net.listen_tcp("10.0.0.1:3128", proxies()).unwrap();
+            net.add_host("origin.test", &["10.0.0.2"]);
+            let origin = net.listen_stream("10.0.0.2:80").unwrap();
+            let client = net.connect_stream("10.0.0.1:3128");
+            World { net, origin, client }
+        }
+
+        /// Sends `request` and returns the server's end of what comes of it, if it gets there.
+        fn ask(&self, request: &str) -> Option<TestStream> {
+            self.client.write(request.as_bytes());
+            self.net.settle();
+            self.origin.accept()
+        }
+
+        fn answer(&self) -> String {
+            self.net.settle();
+            String::from_utf8(self.client.take_received()).unwrap()
+        }
+    }
+
+    fn text(bytes: &[u8]) -> String {
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_request_reaches_its_server_without_what_concerned_the_proxy_alone() {
+        let world = World::new();
+        let server = world
+            .ask(
+                "GET http://origin.test/page?x=1 HTTP/1.1\r\nHost: elsewhere\r\nAccept: */*\r\nX-Hop: 1\r\n\
+                 Connection: close, x-hop\r\nProxy-Authorization: secret\r\n\r\n",
+            )
+            .unwrap();
+        let asked = text(&server.received());
+        let (first, headers) = asked.split_once("\r\n").unwrap();
+        assert_eq!(first, "GET /page?x=1 HTTP/1.1");
+        let mut headers: Vec<_> = headers.trim_end().split("\r\n").collect();
+        headers.sort_unstable();
+        assert_eq!(headers, ["accept: */*", "host: origin.test", "via: 1.1 ropewalk-example"]);
+    }
+
+    #[test]
+    fn the_answer_comes_back_as_it_arrives() {
+        let world = World::new();
+        let server = world.ask("GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n").unwrap();
+        server.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nKeep-Alive: 5\r\n\r\nhello");
+        let first = world.answer();
+        assert!(first.starts_with("HTTP/1.1 200 OK\r\n") && first.ends_with("\r\n\r\nhello"), "{first}");
+        assert!(first.contains("via: 1.1 ropewalk-example\r\n") && !first.contains("keep-alive: 5"), "{first}");
+        server.write(b"world");
+        assert_eq!(world.answer(), "world");
+    }
+
+    #[test]
+    fn one_connection_may_ask_for_several_things() {
+        let world = World::new();
+        for word in ["one", "two"] {
+            let question =
+                format!("POST http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\nContent-Length: 3\r\n\r\n{word}");
+            let server = world.ask(&question).unwrap();
+            assert!(text(&server.received()).ends_with(&format!("\r\n\r\n{word}")));
+            server.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nyes\r\n0\r\n\r\n");
+            assert!(world.answer().ends_with("\r\n3\r\nyes\r\n0\r\n\r\n"));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_explained() {
+        let cases = [
+            ("GET /page HTTP/1.1\r\nHost: a\r\n\r\n", "400", "'/page' does not begin with http://: this is a proxy"),
+            ("GET http://nowhere.test/ HTTP/1.1\r\nHost: a\r\n\r\n", "502", "cannot resolve the name nowhere.test"),
+            ("GET http://origin.test:81/ HTTP/1.1\r\nHost: a\r\n\r\n", "502", "connection to 10.0.0.2:81 was refused"),
+            ("CONNECT origin.test:81 HTTP/1.1\r\nHost: a\r\n\r\n", "502", "connection to 10.0.0.2:81 was refused"),
+            ("CONNECT origin.test HTTP/1.1\r\nHost: a\r\n\r\n", "400", "does not say which host and port"),
+            (
+                "GET http://origin.test/ HTTP/1.1\r\nHost: a\r\nVia: 1.1 ropewalk-example\r\n\r\n",
+                "508",
+                "this request has been here before",
+            ),
+        ];
+        for (request, status, why) in cases {
+            let world = World::new();
+            assert!(world.ask(request).is_none());
+            let answer = world.answer();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(why), "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_hangs_up_is_a_bad_gateway() {
+        let world = World::new();
+        world.ask("GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n").unwrap().close();
+        let answer = world.answer();
+        assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains("the server does not answer"), "{answer}");
+    }
+
+    /// A tunnel, open, with what the client said too early.
+    fn tunnel(early: &str) -> (World, TestStream) {
+        let world = World::new();
+        let server = world.ask(&format!("CONNECT origin.test:80 HTTP/1.1\r\nHost: origin.test:80\r\n\r\n{early}"));
+        assert!(world.answer().starts_with("HTTP/1.1 200 OK\r\n"));
+        (world, server.unwrap())
+    }
+
+    #[test]
+    fn a_tunnel_carries_anything_both_ways_to_the_end() {
+        let (world, server) = tunnel("early ");
+        let long: Vec<u8> = (0..300_000).map(|place| (place % 251) as u8).collect();
+        world.client.write(b"bird");
+        server.write(&long);
+        world.net.settle();
+        assert_eq!(text(&server.take_received()), "early bird");
+        assert!(world.client.take_received() == long);
+        world.client.finish();
+        world.net.settle();
+        assert!(server.is_eof() && !world.client.is_eof(), "one direction ends, the other one goes on");
+        server.write(b"last words");
+        server.close();
+        assert_eq!(world.answer(), "last words");
+        assert!(world.client.is_eof());
+        assert_eq!(world.net.open_sources(), 1, "the proxy's port alone");
+    }
+
+    #[test]
+    fn a_reset_goes_through_a_tunnel_as_a_reset() {
+        let (world, server) = tunnel("");
+        server.abort();
+        world.net.settle();
+        assert!(world.client.is_reset());
+    }
+
+    #[test]
+    fn a_tunnel_in_which_nothing_moves_is_ended() {
+        let (world, server) = tunnel("");
+        world.net.advance(IDLE / 2);
+        server.write(b"still here");
+        world.net.advance(IDLE - Duration::from_secs(1));
+        assert!(world.client.is_connected() && server.is_connected());
+        // Then half a minute for what may be queued, and the end.
+        world.net.advance(Duration::from_secs(32));
+        assert!(!world.client.is_connected() && !server.is_connected());
+        assert_eq!(world.net.open_sources(), 1);
+    }
+
+    #[test]
+    fn a_side_that_does_not_read_is_not_read_for() {
+        let (world, server) = tunnel("");
+        world.client.pause_reading();
+        server.write(&vec![1; 10_000_000]);
+        world.net.settle();
+        // The network holds 64 KiB each way; the proxy a little more than that on each side.
+        server.abort();
+        world.client.resume_reading();
+        world.net.settle();
+        let carried = world.client.received().len();
+        assert!(carried < 500_000, "{carried} bytes had been taken from the server");
+    }
+}
