@@ -6,6 +6,9 @@ pub struct Applications;
 #[doc = include_str!("../../../docs/src/async.md")]
 pub struct Async;
 
+#[doc = include_str!("../../../docs/src/clients.md")]
+pub struct Clients;
+
 #[doc = include_str!("../../../docs/src/deferreds.md")]
 pub struct Deferreds;
 
@@ -15,8 +18,20 @@ pub struct Endpoints;
 #[doc = include_str!("../../../docs/src/how-it-works.md")]
 pub struct HowItWorks;
 
+#[doc = include_str!("../../../docs/src/how-to-use-it.md")]
+pub struct HowToUseIt;
+
 #[doc = include_str!("../../../docs/src/scheduling.md")]
 pub struct Scheduling;
 
+#[doc = include_str!("../../../docs/src/servers.md")]
+pub struct Servers;
+
+#[doc = include_str!("../../../docs/src/signals.md")]
+pub struct Signals;
+
 #[doc = include_str!("../../../docs/src/testing.md")]
 pub struct Testing;
+
+#[doc = include_str!("../../../docs/src/threads.md")]
+pub struct Threads;
