@@ -115,6 +115,54 @@ specifications! {
         assert_eq!(entries, ["start factory", "stop factory", "fired"]);
     }
 
+    fn a_port_that_is_drained_serves_who_waits_in_its_queue(subject: &Subject) {
+        // Port::drain: what is queued when a program makes room for its successor is not lost.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::echo()));
+        port.pause_producing();
+        for name in ["first", "second"] {
+            subject.connect(&reactor, &port, asks(&log, name).factory());
+        }
+        let (drained, looked) = (port.clone(), log.clone());
+        reactor.call_later(Duration::from_millis(30), move |reactor| {
+            looked.expect(&["start factory"]);
+            drained.resume_producing();
+            let fired = looked.clone();
+            drained.drain().add_callback(move |()| fired.add("fired"));
+            assert!(!drained.is_listening());
+            reactor.call_later(Duration::from_millis(30), stop);
+        });
+        run(&reactor);
+        assert!(matches!(port.host(), Err(Error::Closed)));
+        let entries = log.entries();
+        assert_eq!(entries[..5], ["start factory", "build", "build", "stop factory", "fired"]);
+        assert!(log.contains("first answered") && log.contains("second answered"));
+    }
+
+    fn a_port_that_is_drained_accepts_no_more_once_it_is_stopped_or_paused(subject: &Subject) {
+        // IListeningPort.stopListening: at once. Whoever pauses has no room.
+        for act in [|port: &Port| drop(port.stop_listening()), Port::pause_producing] {
+            let (reactor, log) = (subject.reactor(), Log::new());
+            let noted = log.clone();
+            let port = acting_port(subject, &reactor, &Script::echo(), move |port| {
+                noted.add("build");
+                act(port);
+            });
+            port.pause_producing();
+            for _ in 0..2 {
+                subject.connect(&reactor, &port, Script::new().factory());
+            }
+            let drained = port.clone();
+            reactor.call_later(Duration::from_millis(30), move |reactor| {
+                drained.resume_producing();
+                drained.drain();
+                reactor.call_later(Duration::from_millis(30), stop);
+            });
+            run(&reactor);
+            log.expect(&["build"]);
+        }
+    }
+
     fn connections_that_were_accepted_outlive_their_port(subject: &Subject) {
         // IListeningPort.stopListening
         let (reactor, log) = (subject.reactor(), Log::new());

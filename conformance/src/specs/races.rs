@@ -5,9 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use ropewalk::endpoints::{StreamClientEndpoint, TcpClientEndpoint, client_from_string};
 use ropewalk::interfaces::resolver::HostnameResolver;
 use ropewalk::testing::{Faults, MemoryReactor};
-use ropewalk::{ConnectorState, Deferred, Destination, PanicPolicy, Reactor, succeed};
+use ropewalk::{ConnectorState, Deferred, Destination, Error, PanicPolicy, Reactor, Transport, succeed};
 
 use crate::script::{Log, LoggingFactory, Script};
 use crate::specifications;
@@ -58,6 +59,17 @@ fn resolver(net: &MemoryReactor, answer: Deferred<Vec<SocketAddr>>) -> Log {
     let asked = Log::new();
     net.install_name_resolver(Rc::new(Answers { asked: asked.clone(), answer: RefCell::new(Some(answer)) }));
     asked
+}
+
+/// The endpoint of `description` connects; what becomes of it is logged.
+fn connect_endpoint(net: &MemoryReactor, description: &str, log: &Log) -> Deferred<Transport> {
+    let endpoint = client_from_string(net, description).expect("a description that is right");
+    endpoint.connect(net, Rc::new(LoggingFactory::new(log, Script::new())))
+}
+
+/// Why it failed.
+fn reason(connected: Deferred<Transport>) -> Error {
+    connected.try_result().expect("it has fired").unwrap_err().trap().expect("an error of this crate")
 }
 
 specifications! {
@@ -154,16 +166,100 @@ specifications! {
         assert_eq!(outcome(&log), ["made 10.0.0.1:80"]);
     }
 
-    fn when_all_have_failed_the_last_reason_is_told_once(_subject: &Subject) {
+    fn when_all_have_failed_all_reasons_are_told_once(_subject: &Subject) {
         // ClientFactory.clientConnectionFailed
         let (net, log) = (network(&[]), Log::new());
         net.add_host("host", &["10.0.0.1", "10.0.0.2", "fe80::1"]);
         let connector = connect(&net, "host", &log);
         net.advance(Duration::from_secs(1));
-        assert_eq!(outcome(&log), ["failed ConnectionRefused", "stop factory"]);
+        assert_eq!(outcome(&log), ["failed NoneOfSeveral", "stop factory"]);
         assert_eq!(connector.state(), ConnectorState::Disconnected);
         assert!(net.get_delayed_calls().is_empty());
         assert_eq!(net.source_count(), 0);
+    }
+
+    fn reasons_are_told_in_the_order_in_which_the_attempts_began(_subject: &Subject) {
+        // RFC 8305, section 5: attempts overlap, so they may end in another order. Here the first one ends last.
+        let net = network(&["10.0.0.1"]);
+        net.add_host("host", &["10.0.0.1", "10.0.0.2", "fe80::1"]);
+        let endpoint = TcpClientEndpoint::new(Destination::new("host", 80).timeout(None)).unwrap();
+        let connected = endpoint.connect(&net, Rc::new(Script::new().factory()));
+        net.advance(Duration::from_secs(60));
+        assert!(!connected.is_done());
+        net.advance(Duration::from_secs(200));
+        let error = reason(connected);
+        let Error::NoneOfSeveral(attempts) = &error else { panic!("{error:?}") };
+        let addresses: Vec<_> = attempts.iter().map(|(address, _)| address.to_string()).collect();
+        assert_eq!(addresses, ["10.0.0.1:80", "[fe80::1]:80", "10.0.0.2:80"]);
+        assert_eq!(
+            error.to_string(),
+            "none of 3 addresses could be connected to: 10.0.0.1:80: connecting took longer than its timeout; \
+             connection to [fe80::1]:80 was refused; connection to 10.0.0.2:80 was refused"
+        );
+    }
+
+    fn a_name_with_one_address_fails_with_its_reason_alone(_subject: &Subject) {
+        // Twisted's names stay for what they are.
+        let net = network(&[]);
+        net.add_host("host", &["10.0.0.1"]);
+        let connected = connect_endpoint(&net, "tcp:host:80", &Log::new());
+        net.advance(MS);
+        assert!(matches!(reason(connected), Error::ConnectionRefused(_)));
+    }
+
+    fn an_endpoint_tries_the_families_in_turns_each_250_ms_after_the_one_before(_subject: &Subject) {
+        // HostnameEndpoint; RFC 8305, sections 4 and 5.
+        let net = network(&["fe80::1", "fe80::2", "10.0.0.1"]);
+        net.add_host("host", &["fe80::1", "fe80::2", "10.0.0.1", "10.0.0.2"]);
+        let server = net.listen_stream("10.0.0.2:80").unwrap();
+        let connected = connect_endpoint(&net, "tcp:host:80", &Log::new());
+        let order = ["fe80::1", "10.0.0.1", "fe80::2", "10.0.0.2"];
+        for count in 1..order.len() {
+            net.advance(if count == 1 { 249 * MS } else { 250 * MS });
+            assert_eq!(tried(&net), order[..count]);
+            assert!(!connected.is_done());
+        }
+        net.advance(MS);
+        assert_eq!(tried(&net), order);
+        assert_eq!(connected.try_result().unwrap().unwrap().peer().to_string(), "10.0.0.2:80");
+        assert!(server.accept().is_some());
+    }
+
+    fn the_first_success_of_an_endpoint_closes_its_other_attempts(_subject: &Subject) {
+        // HostnameEndpoint: "the first connection to succeed wins"; RFC 8305, section 5.
+        let (net, log) = (network(&["10.0.0.1", "fe80::1"]), Log::new());
+        net.add_host("host", &["10.0.0.1", "fe80::1", "10.0.0.2", "10.0.0.3"]);
+        let server = net.listen_stream("10.0.0.2:80").unwrap();
+        let connected = connect_endpoint(&net, "tcp:host:80", &log);
+        net.advance(Duration::from_secs(60));
+        assert_eq!(tried(&net), ["10.0.0.1", "fe80::1", "10.0.0.2"]);
+        assert!(connected.try_result().unwrap().is_ok() && server.accept().is_some());
+        assert_eq!((net.source_count(), net.get_delayed_calls().len()), (1, 0), "attempts are left over");
+        log.expect(&["start factory", "build"]);
+    }
+
+    fn an_endpoint_that_is_cancelled_closes_all_its_attempts(_subject: &Subject) {
+        // IStreamClientEndpoint.connect: the Deferred's canceller.
+        let (net, log) = (network(&["10.0.0.1", "fe80::1"]), Log::new());
+        net.add_host("host", &["10.0.0.1", "fe80::1", "10.0.0.2"]);
+        let connected = connect_endpoint(&net, "tcp:host:80", &log);
+        net.advance(300 * MS);
+        connected.cancel();
+        assert!(matches!(reason(connected), Error::ConnectingCancelled(_)));
+        assert_eq!((net.source_count(), net.open_sources(), net.get_delayed_calls().len()), (0, 0, 0));
+        net.advance(Duration::from_secs(60));
+        assert_eq!(tried(&net).len(), 2);
+        log.expect(&["start factory", "stop factory"]);
+    }
+
+    fn an_endpoint_of_one_family_tries_no_other(_subject: &Subject) {
+        // TCP6ClientEndpoint
+        let net = network(&[]);
+        net.add_host("host", &["10.0.0.1", "fe80::1", "10.0.0.2", "fe80::2"]);
+        let connected = connect_endpoint(&net, "tcp6:host:80", &Log::new());
+        net.advance(Duration::from_secs(1));
+        assert_eq!(tried(&net), ["fe80::1", "fe80::2"]);
+        assert!(matches!(reason(connected), Error::NoneOfSeveral(attempts) if attempts.len() == 2));
     }
 
     fn a_single_address_leaves_no_timer_but_the_timeout(_subject: &Subject) {

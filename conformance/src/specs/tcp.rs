@@ -1,10 +1,13 @@
 //! IReactorTCP and ITCPTransport: what only TCP has. Streams in general are in `streams`, `closing` and their neighbours.
 
 use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk::{Address, Binding, Destination, Error, Port, Transport};
+use ropewalk::endpoints::{StreamClientEndpoint, TcpClientEndpoint, client_from_string};
+use ropewalk::interfaces::resolver::HostnameResolver;
+use ropewalk::{Address, Binding, Deferred, Destination, Error, Failure, Port, Reactor, Transport, succeed};
 
 use crate::links::{Countdown, Transports, free_address, noise};
 use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
@@ -35,6 +38,28 @@ fn greet(subject: &Subject, binding: &str, target: impl Fn(&Port) -> String) -> 
 
 fn number(port: &Port) -> u16 {
     port.host().unwrap().inet().unwrap().port()
+}
+
+/// Every name has these addresses.
+struct Everywhere(&'static [&'static str]);
+
+impl HostnameResolver for Everywhere {
+    fn resolve_host_name(&self, _reactor: &Reactor, _host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
+        let address = |text: &&str| SocketAddr::new(text.parse::<IpAddr>().expect("an IP address"), port);
+        succeed(self.0.iter().map(address).collect())
+    }
+}
+
+/// Runs until `connected` has an outcome: the address that was reached, or what is wrong.
+fn reached(reactor: &Reactor, connected: Deferred<Transport>) -> String {
+    let (found, ends) = (Log::new(), reactor.clone());
+    let its = found.clone();
+    connected.add_both(move |outcome: Result<Transport, Failure>| {
+        its.add(outcome.map_or_else(|failure| failure.to_string(), |transport| transport.peer().to_string()));
+        ends.call_from_thread(stop);
+    });
+    run(reactor);
+    found.entries().remove(0)
 }
 
 specifications! {
@@ -289,6 +314,61 @@ specifications! {
         run(&reactor);
         assert_eq!(connector.destination(), name);
         peers.expect(&["true"]);
+    }
+
+    fn an_endpoint_of_one_family_leaves_out_a_names_other_addresses(subject: &Subject) {
+        // TCP6ClientEndpoint; here a name is resolved, too.
+        type Choice = fn(&Reactor, u16) -> Rc<dyn StreamClientEndpoint>;
+        let choices: [(Choice, &str); 3] = [
+            (|reactor, port| client_from_string(reactor, &format!("tcp6:server.example:{port}")).unwrap(), "[::1]"),
+            (|_, port| Rc::new(TcpClientEndpoint::new(Destination::new("server.example", port).v6_only()).unwrap()), "[::1]"),
+            (|_, port| Rc::new(TcpClientEndpoint::new(Destination::new("server.example", port).v4_only()).unwrap()), "127.0.0.1"),
+        ];
+        for (endpoint, host) in choices {
+            let reactor = subject.reactor();
+            // The family that is left out comes first.
+            let order: &'static [&'static str] = if host == "[::1]" { &["127.0.0.1", "::1"] } else { &["::1", "127.0.0.1"] };
+            reactor.install_name_resolver(Rc::new(Everywhere(order)));
+            let port = number(&reactor.listen_tcp(":0", Script::new().factory()).unwrap());
+            let connected = endpoint(&reactor, port).connect(&reactor, Rc::new(Script::new().factory()));
+            assert_eq!(reached(&reactor, connected), format!("{host}:{port}"));
+        }
+    }
+
+    fn a_name_without_an_address_of_the_family_fails_by_that_name(subject: &Subject) {
+        // DNSLookupError
+        let reactor = subject.reactor();
+        reactor.install_name_resolver(Rc::new(Everywhere(&["127.0.0.1"])));
+        let endpoint = client_from_string(&reactor, "tcp6:server.example:80").unwrap();
+        let connected = endpoint.connect(&reactor, Rc::new(Script::new().factory()));
+        let expected = "cannot resolve the name server.example:80: it has no IPv6 address";
+        assert_eq!(reached(&reactor, connected), expected);
+    }
+
+    fn an_address_of_the_other_family_is_refused_at_once(subject: &Subject) {
+        // LESSONS: parse, don't validate; nothing is begun.
+        let reactor = subject.reactor();
+        let destination = Destination::new("127.0.0.1", 80).v6_only();
+        let wrong = reactor.connect_tcp(destination.clone(), Script::new().factory()).unwrap_err();
+        assert_eq!(wrong.to_string(), "'127.0.0.1:80' is not an address: expected a name or an IPv6 address");
+        let connected = TcpClientEndpoint::new(destination).unwrap().connect(&reactor, Rc::new(Script::new().factory()));
+        let failure = connected.try_result().expect("it fires at once").unwrap_err();
+        assert_eq!(failure.to_string(), wrong.to_string());
+        assert_eq!(reactor.source_count(), 0);
+    }
+
+    fn when_several_addresses_fail_each_is_told_in_order_with_its_reason(subject: &Subject) {
+        // The design: one reason among several explains nothing.
+        let reactor = subject.reactor();
+        reactor.install_name_resolver(Rc::new(Everywhere(&["::1", "127.0.0.1"])));
+        let port = free_address().port();
+        let endpoint = client_from_string(&reactor, &format!("tcp:server.example:{port}")).unwrap();
+        let connected = endpoint.connect(&reactor, Rc::new(Script::new().factory()));
+        let expected = format!(
+            "none of 2 addresses could be connected to: connection to [::1]:{port} was refused; \
+             connection to 127.0.0.1:{port} was refused"
+        );
+        assert_eq!(reached(&reactor, connected), expected);
     }
 
     fn two_hundred_connections_at_once_are_all_served(subject: &Subject) {

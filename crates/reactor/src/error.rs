@@ -50,6 +50,9 @@ pub enum Error {
     BadFile(Address),
     /// Another failure to connect.
     Connect(Address, Arc<io::Error>),
+    /// None of a name's addresses could be connected to: each, in the order in which they were tried, with its reason. A
+    /// name with one address fails with the reason alone.
+    NoneOfSeveral(Arc<[(Address, Error)]>),
 
     /// The address could not be listened on.
     CannotListen(Address, Arc<io::Error>),
@@ -157,6 +160,7 @@ impl std::fmt::Display for Error {
             Error::NoProtocol => f.write_str("the factory built no protocol for the connection"),
             Error::BadFile(address) => write!(f, "no server lives at {address}: its lock file is missing or stale"),
             Error::Connect(address, cause) => write!(f, "cannot connect to {address}: {cause}"),
+            Error::NoneOfSeveral(attempts) => write_attempts(f, attempts),
             Error::CannotListen(address, cause) => write!(f, "cannot listen on {address}: {cause}"),
             Error::InvalidAddress(text, expected) => write!(f, "'{text}' is not an address: expected {expected}"),
             Error::InvalidDescription(error) => error.fmt(f),
@@ -184,6 +188,19 @@ impl std::fmt::Display for Error {
             Error::Io(doing, cause) => write!(f, "{doing}: {cause}"),
         }
     }
+}
+
+/// One after the other; a reason that does not say its address gets it.
+fn write_attempts(f: &mut std::fmt::Formatter<'_>, attempts: &[(Address, Error)]) -> std::fmt::Result {
+    write!(f, "none of {} addresses could be connected to", attempts.len())?;
+    for (index, (address, error)) in attempts.iter().enumerate() {
+        f.write_str(if index == 0 { ": " } else { "; " })?;
+        match error {
+            Error::ConnectionRefused(_) | Error::NoRoute(_) | Error::Connect(..) => write!(f, "{error}")?,
+            other => write!(f, "{address}: {other}")?,
+        }
+    }
+    Ok(())
 }
 
 impl std::error::Error for Error {

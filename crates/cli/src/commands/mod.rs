@@ -23,6 +23,7 @@ pub(crate) struct Listening {
     quiet: bool,
     start_line: RefCell<String>,
     ports: RefCell<Vec<Port>>,
+    close: RefCell<Option<Close>>,
 }
 
 impl Listening {
@@ -32,6 +33,7 @@ impl Listening {
             quiet,
             start_line: RefCell::default(),
             ports: RefCell::default(),
+            close: RefCell::default(),
         }
     }
 }
@@ -41,9 +43,10 @@ impl Service for Listening {
         // The program starts its services once.
         let Some(command) = self.command.take() else { return succeed(()) };
         match begin(reactor, command) {
-            Ok((line, ports)) => {
-                *self.start_line.borrow_mut() = line;
+            Ok(Begun { start_line, ports, close }) => {
+                *self.start_line.borrow_mut() = start_line;
                 *self.ports.borrow_mut() = ports;
+                *self.close.borrow_mut() = close;
                 succeed(())
             }
             Err(error) => Err(ropewalk::Failure::new(error)).into(),
@@ -59,7 +62,12 @@ impl Service for Listening {
     }
 
     fn stop(&self, _reactor: &Reactor) -> Deferred<()> {
-        gather_results(self.ports.take().iter().map(Port::stop_listening).collect()).add_callback(drop)
+        let drained = gather_results(self.ports.take().iter().map(Port::drain).collect()).add_callback(drop);
+        // Afterwards: who connects again because a response says that this connection ends must find another server.
+        match self.close.take() {
+            Some(close) => drained.then(move |_| close()),
+            None => drained,
+        }
     }
 }
 
@@ -78,8 +86,17 @@ pub(crate) fn kinds(quiet: bool) -> Kinds {
     kinds
 }
 
-/// What has begun: the line that says so, and the ports.
-type Begun = (String, Vec<Port>);
+/// Has the connections of a service end in order; the Deferred fires when they have.
+type Close = Box<dyn FnOnce() -> Deferred<()>>;
+
+/// What has begun.
+struct Begun {
+    /// Says so.
+    start_line: String,
+    ports: Vec<Port>,
+    /// Absent where connections end with the program.
+    close: Option<Close>,
+}
 
 fn begin(reactor: &Reactor, command: Command) -> Result<Begun, BoxedError> {
     match command {
@@ -101,5 +118,6 @@ fn service<F: Factory + 'static>(
     let limit = Limit::new(options.max_connections, 1);
     let open = listen(reactor, &options.listen, &limit, factory(options.idle_timeout.0))?;
     let Open { ports, addresses } = open;
-    Ok((format!("{name} on {}, listening on {}", reactor.name(), listed(&addresses)), ports))
+    let start_line = format!("{name} on {}, listening on {}", reactor.name(), listed(&addresses));
+    Ok(Begun { start_line, ports, close: None })
 }

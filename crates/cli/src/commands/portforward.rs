@@ -30,8 +30,9 @@ pub(super) fn begin(reactor: &Reactor, options: &Portforward) -> Result<Begun, B
     let forward = Forward { target, idle_limit: options.idle_timeout.0 };
     let limit = Limit::new(options.max_connections, 2);
     let Open { ports, addresses } = listen(reactor, &options.listen, &limit, forward)?;
-    let line = format!("portforward on {}, listening on {}, to {}", reactor.name(), listed(&addresses), options.to);
-    Ok((line, ports))
+    let start_line =
+        format!("portforward on {}, listening on {}, to {}", reactor.name(), listed(&addresses), options.to);
+    Ok(Begun { start_line, ports, close: None })
 }
 
 /// The factory of the listening side.

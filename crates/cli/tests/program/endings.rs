@@ -1,14 +1,14 @@
 //! Signals end the program in order, soon, and with status 0.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::http::Client;
-use crate::running::{ANYWHERE, Running, reactors};
+use crate::running::{ANYWHERE, Running, eventually, reactors};
 use crate::scratch::Scratch;
 use crate::wire::read_exactly;
 
@@ -61,14 +61,18 @@ fn connections_in_the_middle_of_something_do_not_hold_it_up() {
 }
 
 #[test]
-fn a_file_on_its_way_does_not_hold_it_up() {
+fn a_file_on_its_way_does_not_hold_up_who_insists() {
     let scratch = Scratch::new();
     scratch.write_sparse("large", 1 << 30, []);
     let mut server = Running::start(&["serve", &scratch.join("")]);
     let mut client = Client::new(&server);
     client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
     assert_eq!(client.reply_head().field("content-length"), (1 << 30).to_string());
-    ends_soon(&mut server);
+    server.signal(Signal::TERM);
+    eventually("it stops listening", || TcpStream::connect(server.address()).is_err());
+    let (status, took) = server.terminate();
+    assert_eq!(status.code(), Some(143));
+    assert!(took < SOON, "{took:?}");
 }
 
 #[test]

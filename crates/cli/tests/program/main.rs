@@ -9,6 +9,7 @@ mod flood;
 mod http;
 mod places;
 mod portforward;
+mod restart;
 mod running;
 mod scratch;
 mod serve;

@@ -9,7 +9,7 @@ use crate::running::{PATIENCE, Running, program};
 use crate::wire::{converse, read_all};
 
 /// A command that is given `listener` as its descriptor 3, as systemd does, and runs `arguments` under that process id.
-fn activated(listener: &TcpListener, environment: &str, arguments: &str) -> Command {
+pub(crate) fn activated(listener: &TcpListener, environment: &str, arguments: &str) -> Command {
     let mut command = Command::new("sh");
     let script = format!("exec 3<&0 </dev/null; {environment} exec \"$0\" {arguments}");
     command.args(["-c", &script, env!("CARGO_BIN_EXE_ropewalk")]);

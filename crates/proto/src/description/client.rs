@@ -1,7 +1,7 @@
 //! Whither to connect: typed client descriptions.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// | string | meaning |
 /// |---|---|
 /// | `tcp:HOST:PORT[:timeout=30][:bind_address=IP]` | TCP to a name or an IP address (`bindAddress` is taken too) |
+/// | `tcp6:HOST:PORT[:timeout=30][:bind_address=IP]` | the same over IPv6 alone: of a name, only such addresses |
 /// | `unix:PATH[:timeout=30][:lockfile=0]` | a UNIX socket; `@NAME` is an abstract one |
 ///
 /// The timeout is in seconds and may have a fraction.
@@ -33,6 +34,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub enum ClientDescription {
     /// `tcp:`
     Tcp(TcpClient),
+    /// `tcp6:`
+    Tcp6(Tcp6Client),
     /// `unix:`
     Unix(UnixClient),
 }
@@ -49,6 +52,20 @@ pub struct TcpClient {
     pub timeout: Duration,
     /// The address of this end; `None` lets the system choose.
     pub bind_address: Option<IpAddr>,
+}
+
+/// The arguments of a `tcp6:` client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tcp6Client {
+    /// A name to resolve, or an IPv6 address; never empty, and never an IPv4 address.
+    pub host: String,
+    /// The port to connect to; never 0.
+    pub port: u16,
+    /// How long the attempt may take, resolution included; never zero.
+    pub timeout: Duration,
+    /// The address of this end; `None` lets the system choose.
+    pub bind_address: Option<Ipv6Addr>,
 }
 
 /// The arguments of a `unix:` client.
@@ -70,6 +87,13 @@ impl TcpClient {
     }
 }
 
+impl Tcp6Client {
+    /// Connects to `port` of `host` within the default timeout of 30 seconds.
+    pub fn new(host: impl Into<String>, port: u16) -> Tcp6Client {
+        Tcp6Client { host: host.into(), port, timeout: TIMEOUT, bind_address: None }
+    }
+}
+
 impl UnixClient {
     /// Connects to `address` within the default timeout of 30 seconds, whether or not there is a lock file.
     pub fn new(address: Address) -> UnixClient {
@@ -85,6 +109,12 @@ const SHAPES: &[Shape] = &[
         positional_max: 2,
     },
     Shape {
+        name: "tcp6",
+        usage: "tcp6:HOST:PORT[:timeout=30][:bind_address=IP]",
+        parameters: &["host", "port", "timeout", "bind_address|bindAddress"],
+        positional_max: 2,
+    },
+    Shape {
         name: "unix",
         usage: "unix:PATH[:timeout=30][:lockfile=0]",
         parameters: &["path", "timeout", "lockfile"],
@@ -92,6 +122,7 @@ const SHAPES: &[Shape] = &[
     },
 ];
 
+const PORT: &str = "a number from 1 to 65535";
 const SECONDS: &str = "a number of seconds above 0";
 
 impl FromStr for ClientDescription {
@@ -114,6 +145,7 @@ impl TryFrom<&Description> for ClientDescription {
         let arguments = Arguments::bind(description, shape)?;
         match shape.name {
             "tcp" => tcp(&arguments).map(ClientDescription::Tcp),
+            "tcp6" => tcp6(&arguments).map(ClientDescription::Tcp6),
             _ => unix(&arguments).map(ClientDescription::Unix),
         }
     }
@@ -126,10 +158,12 @@ impl fmt::Display for ClientDescription {
             ClientDescription::Tcp(tcp) => {
                 write!(f, "tcp:{}:{}", quote_string_argument(&tcp.host), tcp.port)?;
                 write_timeout(f, tcp.timeout)?;
-                match tcp.bind_address {
-                    Some(address) => write!(f, ":bind_address={}", quote_string_argument(&address.to_string())),
-                    None => Ok(()),
-                }
+                write_bind_address(f, tcp.bind_address)
+            }
+            ClientDescription::Tcp6(tcp) => {
+                write!(f, "tcp6:{}:{}", quote_string_argument(&tcp.host), tcp.port)?;
+                write_timeout(f, tcp.timeout)?;
+                write_bind_address(f, tcp.bind_address.map(IpAddr::V6))
             }
             ClientDescription::Unix(unix) => {
                 write!(f, "unix:{}", quote_string_argument(&unix_text(&unix.address)))?;
@@ -147,14 +181,39 @@ fn write_timeout(f: &mut fmt::Formatter<'_>, timeout: Duration) -> fmt::Result {
     }
 }
 
+fn write_bind_address(f: &mut fmt::Formatter<'_>, address: Option<IpAddr>) -> fmt::Result {
+    match address {
+        Some(address) => write!(f, ":bind_address={}", quote_string_argument(&address.to_string())),
+        None => Ok(()),
+    }
+}
+
+fn host(value: &str) -> Option<String> {
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+fn connectable(value: &str) -> Option<u16> {
+    port(value).filter(|&port| port != 0)
+}
+
 fn tcp(arguments: &Arguments<'_>) -> Result<TcpClient, DescriptionError> {
-    let host = |value: &str| (!value.is_empty()).then(|| value.to_owned());
-    let connectable = |value: &str| port(value).filter(|&port| port != 0);
     Ok(TcpClient {
         host: arguments.required("host", "a name or an IP address", host)?,
-        port: arguments.required("port", "a number from 1 to 65535", connectable)?,
+        port: arguments.required("port", PORT, connectable)?,
         timeout: arguments.optional("timeout", SECONDS, seconds)?.unwrap_or(TIMEOUT),
         bind_address: arguments.optional("bind_address", "an IP address", interface)?.flatten(),
+    })
+}
+
+fn tcp6(arguments: &Arguments<'_>) -> Result<Tcp6Client, DescriptionError> {
+    let v6_host = |value: &str| host(value).filter(|host| host.parse::<Ipv4Addr>().is_err());
+    let expected = r"an IPv6 address, its colons written \:,";
+    let own = |value: &str| if value.is_empty() { Some(None) } else { value.parse().ok().map(Some) };
+    Ok(Tcp6Client {
+        host: arguments.required("host", "a name or an IPv6 address", v6_host)?,
+        port: arguments.required("port", PORT, connectable)?,
+        timeout: arguments.optional("timeout", SECONDS, seconds)?.unwrap_or(TIMEOUT),
+        bind_address: arguments.optional("bind_address", expected, own)?.flatten(),
     })
 }
 
@@ -205,6 +264,14 @@ mod tests {
     }
 
     #[test]
+    fn a_client_of_ipv6_alone_takes_names_and_ipv6_addresses() {
+        assert_eq!(parse("tcp6:example.com:80"), ClientDescription::Tcp6(Tcp6Client::new("example.com", 80)));
+        let expected = Tcp6Client { bind_address: Some(Ipv6Addr::LOCALHOST), ..Tcp6Client::new("fe80::1%2", 80) };
+        let text = r"tcp6:fe80\:\:1%2:80:bind_address=\:\:1";
+        assert_eq!(parse(text), ClientDescription::Tcp6(expected));
+    }
+
+    #[test]
     fn a_unix_client_checks_the_lock_file_only_when_told() {
         let plain = UnixClient::new(Address::Unix(Path::new("/run/x").into()));
         assert_eq!(parse("unix:/run/x"), ClientDescription::Unix(plain.clone()));
@@ -215,7 +282,15 @@ mod tests {
     #[test]
     fn each_error_names_the_part_and_what_was_expected() {
         let cases = [
-            ("udp:h:1", "'udp' in 'udp:h:1' is no client type: known are tcp, unix, as in tcp:localhost:8000"),
+            ("udp:h:1", "'udp' in 'udp:h:1' is no client type: known are tcp, tcp6, unix, as in tcp:localhost:8000"),
+            (
+                "tcp6:192.0.2.1:80",
+                "the host in 'tcp6:192.0.2.1:80' is '192.0.2.1', but a name or an IPv6 address was expected",
+            ),
+            (
+                "tcp6:h:80:bind_address=127.0.0.1",
+                r"the bind_address in 'tcp6:h:80:bind_address=127.0.0.1' is '127.0.0.1', but an IPv6 address, its colons written \:, was expected",
+            ),
             ("tcp:h", "'tcp:h' has no port: it is written tcp:HOST:PORT[:timeout=30][:bind_address=IP]"),
             ("tcp:h:0", "the port in 'tcp:h:0' is '0', but a number from 1 to 65535 was expected"),
             ("tcp:host=:1", "the host in 'tcp:host=:1' is '', but a name or an IP address was expected"),
@@ -259,6 +334,11 @@ mod tests {
                     ClientDescription::Tcp(TcpClient { host, port, timeout, bind_address })
                 }
             ),
+            ("[^0-9].*", 1..=u16::MAX, timeout.clone(), any::<Option<Ipv6Addr>>()).prop_map(
+                |(host, port, timeout, bind_address)| {
+                    ClientDescription::Tcp6(Tcp6Client { host, port, timeout, bind_address })
+                }
+            ),
             ("[^\0@][^\0]*", timeout, any::<bool>()).prop_map(|(path, timeout, lockfile)| {
                 let address = Address::Unix(Path::new(&path).into());
                 ClientDescription::Unix(UnixClient { address, timeout, lockfile })
@@ -273,7 +353,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text in r"(tcp|unix)(:(host=|port=|timeout=|bindAddress=|lockfile=)?[0-9.e\\:=é-]{0,6}){0,4}") {
+        fn no_text_panics(text in r"(tcp6?|unix)(:(host=|port=|timeout=|bindAddress=|lockfile=)?[0-9.e\\:=é-]{0,6}){0,4}") {
             let _ = text.parse::<ClientDescription>();
         }
     }

@@ -24,7 +24,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-pub use client::{ClientDescription, TcpClient, UnixClient};
+pub use client::{ClientDescription, Tcp6Client, TcpClient, UnixClient};
 pub use error::DescriptionError;
 pub use server::{
     FdServer, ServerDescription, SocketDomain, SystemdServer, SystemdSocket, Tcp6Server, TcpServer, UnixServer,

@@ -19,8 +19,8 @@ const MODE: u32 = 0o666;
 ///
 /// | string | meaning |
 /// |---|---|
-/// | `tcp:PORT[:interface=IP][:backlog=128]` | TCP on every interface, or on one |
-/// | `tcp6:PORT[:backlog=128][:interface=\:\:]` | TCP over IPv6 |
+/// | `tcp:PORT[:interface=IP][:backlog=128][:reuse_port=0]` | TCP on every interface, or on one |
+/// | `tcp6:PORT[:backlog=128][:interface=\:\:][:reuse_port=0]` | TCP over IPv6 |
 /// | `unix:PATH[:mode=666][:backlog=128][:lockfile=1]` | a UNIX socket; `@NAME` is an abstract one |
 /// | `systemd:[INET\|INET6\|UNIX][:index=0\|name=NAME]` | a listening socket of a service manager |
 /// | `fd:NUMBER` | a listening socket that this process was started with |
@@ -62,6 +62,8 @@ pub struct TcpServer {
     pub interface: Option<IpAddr>,
     /// How many connections may wait to be accepted, at most 2147483647.
     pub backlog: u32,
+    /// Whether other sockets that ask for the same may listen at the same place: SO_REUSEPORT.
+    pub reuse_port: bool,
 }
 
 /// The arguments of a `tcp6:` server.
@@ -74,6 +76,8 @@ pub struct Tcp6Server {
     pub interface: Ipv6Addr,
     /// How many connections may wait to be accepted, at most 2147483647.
     pub backlog: u32,
+    /// Whether other sockets that ask for the same may listen at the same place: SO_REUSEPORT.
+    pub reuse_port: bool,
 }
 
 /// The arguments of a `unix:` server.
@@ -155,14 +159,14 @@ impl fmt::Display for SocketDomain {
 impl TcpServer {
     /// Listens on `port` of every interface with the default backlog of 128.
     pub fn new(port: u16) -> TcpServer {
-        TcpServer { port, interface: None, backlog: BACKLOG }
+        TcpServer { port, interface: None, backlog: BACKLOG, reuse_port: false }
     }
 }
 
 impl Tcp6Server {
     /// Listens on `port` of every interface with the default backlog of 128.
     pub fn new(port: u16) -> Tcp6Server {
-        Tcp6Server { port, interface: Ipv6Addr::UNSPECIFIED, backlog: BACKLOG }
+        Tcp6Server { port, interface: Ipv6Addr::UNSPECIFIED, backlog: BACKLOG, reuse_port: false }
     }
 }
 
@@ -176,14 +180,14 @@ impl UnixServer {
 const SHAPES: &[Shape] = &[
     Shape {
         name: "tcp",
-        usage: "tcp:PORT[:interface=IP][:backlog=N]",
-        parameters: &["port", "interface", "backlog"],
+        usage: "tcp:PORT[:interface=IP][:backlog=N][:reuse_port=0]",
+        parameters: &["port", "interface", "backlog", "reuse_port"],
         positional_max: 3,
     },
     Shape {
         name: "tcp6",
-        usage: "tcp6:PORT[:backlog=N][:interface=IP]",
-        parameters: &["port", "backlog", "interface"],
+        usage: "tcp6:PORT[:backlog=N][:interface=IP][:reuse_port=0]",
+        parameters: &["port", "backlog", "interface", "reuse_port"],
         positional_max: 3,
     },
     Shape {
@@ -243,14 +247,16 @@ impl fmt::Display for ServerDescription {
                 if let Some(interface) = tcp.interface {
                     write!(f, ":interface={}", quote_string_argument(&interface.to_string()))?;
                 }
-                write_backlog(f, tcp.backlog)
+                write_backlog(f, tcp.backlog)?;
+                f.write_str(if tcp.reuse_port { ":reuse_port=1" } else { "" })
             }
             ServerDescription::Tcp6(tcp) => {
                 write!(f, "tcp6:{}", tcp.port)?;
                 if !tcp.interface.is_unspecified() {
                     write!(f, ":interface={}", quote_string_argument(&tcp.interface.to_string()))?;
                 }
-                write_backlog(f, tcp.backlog)
+                write_backlog(f, tcp.backlog)?;
+                f.write_str(if tcp.reuse_port { ":reuse_port=1" } else { "" })
             }
             ServerDescription::Unix(unix) => {
                 write!(f, "unix:{}", quote_string_argument(&unix_text(&unix.address)))?;
@@ -288,6 +294,7 @@ fn tcp(arguments: &Arguments<'_>) -> Result<TcpServer, DescriptionError> {
         port: arguments.required("port", PORT, port)?,
         interface: arguments.optional("interface", "an IP address", interface)?.flatten(),
         backlog: arguments.optional("backlog", BACKLOG_RANGE, backlog)?.unwrap_or(BACKLOG),
+        reuse_port: arguments.optional("reuse_port", "0 or 1", switch)?.unwrap_or(false),
     })
 }
 
@@ -298,6 +305,7 @@ fn tcp6(arguments: &Arguments<'_>) -> Result<Tcp6Server, DescriptionError> {
         port: arguments.required("port", PORT, port)?,
         interface: interface.unwrap_or(Ipv6Addr::UNSPECIFIED),
         backlog: arguments.optional("backlog", BACKLOG_RANGE, backlog)?.unwrap_or(BACKLOG),
+        reuse_port: arguments.optional("reuse_port", "0 or 1", switch)?.unwrap_or(false),
     })
 }
 
@@ -400,12 +408,15 @@ mod tests {
                 "8000",
                 "'8000' in '8000' is no server type: known are tcp, tcp6, unix, systemd, fd, stdio, as in tcp:8000:interface=127.0.0.1",
             ),
-            ("tcp", "'tcp' has no port: it is written tcp:PORT[:interface=IP][:backlog=N]"),
+            ("tcp", "'tcp' has no port: it is written tcp:PORT[:interface=IP][:backlog=N][:reuse_port=0]"),
             ("tcp:http", "the port in 'tcp:http' is 'http', but a number from 0 to 65535 was expected"),
             ("tcp:65536", "the port in 'tcp:65536' is '65536', but a number from 0 to 65535 was expected"),
             ("tcp:+80", "the port in 'tcp:+80' is '+80', but a number from 0 to 65535 was expected"),
             ("tcp:port=", "the port in 'tcp:port=' is '', but a number from 0 to 65535 was expected"),
-            ("tcp:80:if=x", "'if' in 'tcp:80:if=x' has no meaning: it is written tcp:PORT[:interface=IP][:backlog=N]"),
+            (
+                "tcp:80:if=x",
+                "'if' in 'tcp:80:if=x' has no meaning: it is written tcp:PORT[:interface=IP][:backlog=N][:reuse_port=0]",
+            ),
             ("unix:path=/x:address=/y", "'unix:path=/x:address=/y' gives the path twice"),
             ("tcp:1:port=2", "the interface in 'tcp:1:port=2' is '1', but an IP address was expected"),
             ("tcp:1:localhost", "the interface in 'tcp:1:localhost' is 'localhost', but an IP address was expected"),
@@ -433,8 +444,8 @@ mod tests {
 
     #[test]
     fn an_argument_beyond_the_last_is_an_error_at_its_place() {
-        let error = "tcp:1:127.0.0.1:2:3".parse::<ServerDescription>().unwrap_err();
-        assert_eq!(error.offset(), 18);
+        let error = "tcp:1:127.0.0.1:2:reuse_port=1:3".parse::<ServerDescription>().unwrap_err();
+        assert_eq!(error.offset(), 31);
     }
 
     #[test]
@@ -463,12 +474,16 @@ mod tests {
     fn servers() -> impl Strategy<Value = ServerDescription> {
         let backlog = 0..=u32::try_from(i32::MAX).unwrap();
         prop_oneof![
-            (any::<u16>(), any::<Option<IpAddr>>(), backlog.clone()).prop_map(|(port, interface, backlog)| {
-                ServerDescription::Tcp(TcpServer { port, interface, backlog })
-            }),
-            (any::<u16>(), any::<Ipv6Addr>(), backlog.clone()).prop_map(|(port, interface, backlog)| {
-                ServerDescription::Tcp6(Tcp6Server { port, interface, backlog })
-            }),
+            (any::<u16>(), any::<Option<IpAddr>>(), backlog.clone(), any::<bool>()).prop_map(
+                |(port, interface, backlog, reuse_port)| {
+                    ServerDescription::Tcp(TcpServer { port, interface, backlog, reuse_port })
+                }
+            ),
+            (any::<u16>(), any::<Ipv6Addr>(), backlog.clone(), any::<bool>()).prop_map(
+                |(port, interface, backlog, reuse_port)| {
+                    ServerDescription::Tcp6(Tcp6Server { port, interface, backlog, reuse_port })
+                }
+            ),
             ("[^\0@][^\0]*", 0..=0o7777u32, backlog, any::<bool>()).prop_map(|(path, mode, backlog, lockfile)| {
                 ServerDescription::Unix(UnixServer { mode, backlog, lockfile, ..unix_at(&path) })
             }),
@@ -490,7 +505,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text in r"(tcp|tcp6|unix|systemd|fd|stdio)(:(port=|interface=|backlog=|mode=|lockfile=|index=|name=)?[0-9.\\:=é]{0,6}){0,4}") {
+        fn no_text_panics(text in r"(tcp|tcp6|unix|systemd|fd|stdio)(:(port=|interface=|backlog=|reuse_port=|mode=|lockfile=|index=|name=)?[0-9.\\:=é]{0,6}){0,4}") {
             if let Ok(server) = text.parse::<ServerDescription>() {
                 prop_assert_eq!(parse(&server.to_string()), server);
             }

@@ -28,7 +28,7 @@
 //!
 //! | server | client |
 //! |---|---|
-//! | [`TcpServerEndpoint`]: `tcp:`, `tcp6:` | [`TcpClientEndpoint`]: `tcp:` |
+//! | [`TcpServerEndpoint`]: `tcp:`, `tcp6:` | [`TcpClientEndpoint`]: `tcp:`, `tcp6:` |
 //! | [`UnixServerEndpoint`]: `unix:` | [`UnixClientEndpoint`]: `unix:` |
 //! | [`AdoptedServerEndpoint`]: `systemd:`, `fd:` | |
 //! | [`StdioServerEndpoint`]: `stdio:` | |

@@ -63,7 +63,7 @@ impl Endpoints {
             endpoints.register_server(name, |_, description| described_server(description));
         }
         endpoints.register_server("haproxy", haproxy);
-        for name in ["tcp", "unix"] {
+        for name in ["tcp", "tcp6", "unix"] {
             endpoints.register_client(name, |_, description| described_client(description));
         }
         endpoints
@@ -176,6 +176,7 @@ fn described_server(description: &Description) -> Parsed<dyn StreamServerEndpoin
 fn described_client(description: &Description) -> Parsed<dyn StreamClientEndpoint> {
     match ClientDescription::try_from(description)? {
         ClientDescription::Tcp(tcp) => Ok(Rc::new(TcpClientEndpoint::from(&tcp))),
+        ClientDescription::Tcp6(tcp) => Ok(Rc::new(TcpClientEndpoint::from(&tcp))),
         ClientDescription::Unix(unix) => Ok(Rc::new(UnixClientEndpoint::from(&unix))),
         other => Err(unmade(&other)),
     }
@@ -221,7 +222,7 @@ mod tests {
         let error = endpoints.client("udp:1").err().unwrap();
         assert_eq!(
             (error.to_string().as_str(), error.offset()),
-            ("'udp' in 'udp:1' is no client type: known are own, tcp, unix, as in tcp:localhost:8000", 0)
+            ("'udp' in 'udp:1' is no client type: known are own, tcp, tcp6, unix, as in tcp:localhost:8000", 0)
         );
         assert!(
             server_error(&endpoints, "udp:1")

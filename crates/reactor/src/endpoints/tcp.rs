@@ -1,10 +1,10 @@
-//! TCP: TCP4ServerEndpoint, TCP6ServerEndpoint and HostnameEndpoint.
+//! TCP: TCP4ServerEndpoint, TCP6ServerEndpoint, HostnameEndpoint and TCP6ClientEndpoint.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
 use ropewalk_proto::Deferred;
-use ropewalk_proto::description::{Tcp6Server, TcpClient, TcpServer};
+use ropewalk_proto::description::{Tcp6Client, Tcp6Server, TcpClient, TcpServer};
 
 use super::connecting::connecting;
 use super::{StreamClientEndpoint, StreamServerEndpoint};
@@ -55,7 +55,7 @@ impl TcpServerEndpoint {
 
 impl From<&TcpServer> for TcpServerEndpoint {
     fn from(tcp: &TcpServer) -> TcpServerEndpoint {
-        let on = |interface: IpAddr| Binding::from((interface, tcp.port)).backlog(tcp.backlog);
+        let on = |interface: IpAddr| shared(Binding::from((interface, tcp.port)).backlog(tcp.backlog), tcp.reuse_port);
         match tcp.interface {
             Some(interface) => TcpServerEndpoint { binding: on(interface), instead: None },
             None => TcpServerEndpoint {
@@ -69,8 +69,12 @@ impl From<&TcpServer> for TcpServerEndpoint {
 impl From<&Tcp6Server> for TcpServerEndpoint {
     fn from(tcp: &Tcp6Server) -> TcpServerEndpoint {
         let binding = Binding::from((tcp.interface.into(), tcp.port)).backlog(tcp.backlog).v6_only();
-        TcpServerEndpoint { binding, instead: None }
+        TcpServerEndpoint { binding: shared(binding, tcp.reuse_port), instead: None }
     }
+}
+
+fn shared(binding: Binding, reuse_port: bool) -> Binding {
+    if reuse_port { binding.reuse_port() } else { binding }
 }
 
 impl StreamServerEndpoint for TcpServerEndpoint {
@@ -85,9 +89,9 @@ impl StreamServerEndpoint for TcpServerEndpoint {
     }
 }
 
-/// Connects over TCP, to a name or an address: `tcp:`.
+/// Connects over TCP, to a name or an address: `tcp:` and `tcp6:`.
 ///
-/// A name's addresses of both families are tried as [`Reactor::connect_tcp`] does, by RFC 8305.
+/// A name's addresses of both families are tried as [`Reactor::connect_tcp`] does, by RFC 8305; [`Destination::v6_only`] leaves one family.
 #[derive(Clone, Debug)]
 pub struct TcpClientEndpoint(Destination);
 
@@ -110,6 +114,16 @@ impl From<&TcpClient> for TcpClientEndpoint {
         let destination = Destination::new(&tcp.host, tcp.port).timeout(tcp.timeout);
         TcpClientEndpoint(match tcp.bind_address {
             Some(address) => destination.bind(SocketAddr::new(address, 0)),
+            None => destination,
+        })
+    }
+}
+
+impl From<&Tcp6Client> for TcpClientEndpoint {
+    fn from(tcp: &Tcp6Client) -> TcpClientEndpoint {
+        let destination = Destination::new(&tcp.host, tcp.port).timeout(tcp.timeout).v6_only();
+        TcpClientEndpoint(match tcp.bind_address {
+            Some(address) => destination.bind(SocketAddr::new(address.into(), 0)),
             None => destination,
         })
     }

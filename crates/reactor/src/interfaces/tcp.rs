@@ -11,7 +11,7 @@ use super::resolver::{literal, split_host_port};
 use crate::error::{Error, Result};
 use crate::protocols::{ClientFactory, Factory};
 use crate::reactor::{Interface, Reactor};
-use crate::transports::{Connector, Port, Target};
+use crate::transports::{Connector, Family, Port, Target};
 
 /// Twisted's default for `connectTCP`.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -96,6 +96,7 @@ pub struct Destination {
     target: Target,
     timeout: Option<Duration>,
     bind: Option<SocketAddr>,
+    family: Option<Family>,
 }
 
 impl Destination {
@@ -103,9 +104,9 @@ impl Destination {
     pub fn new(host: &str, port: u16) -> Destination {
         let target = match literal(host, port) {
             Some(address) => Target::Address(address.into()),
-            None => Target::Name { host: host.into(), port },
+            None => Target::Name { host: host.into(), port, family: None },
         };
-        Destination { target, timeout: Some(CONNECT_TIMEOUT), bind: None }
+        Destination { target, timeout: Some(CONNECT_TIMEOUT), bind: None, family: None }
     }
 
     /// How long connecting may take, with resolving the name; `None` leaves it to the system.
@@ -121,11 +122,42 @@ impl Destination {
         self.bind = Some(address);
         self
     }
+
+    /// Connects over IPv4 alone: of a name's addresses, the others are left out.
+    #[must_use]
+    pub fn v4_only(mut self) -> Destination {
+        self.family = Some(Family::V4);
+        self
+    }
+
+    /// Connects over IPv6 alone: of a name's addresses, the others are left out. TCP6ClientEndpoint.
+    #[must_use]
+    pub fn v6_only(mut self) -> Destination {
+        self.family = Some(Family::V6);
+        self
+    }
+
+    /// # Errors
+    /// [`Error::InvalidAddress`] when it is an address of the family that was left out.
+    fn into_target(self) -> Result<Target> {
+        match (self.target, self.family) {
+            (Target::Address(Address::Inet(address)), Some(family)) if !family.has(&address) => {
+                Err(Error::invalid_address(&address.to_string(), &format!("a name or an {family} address")))
+            }
+            (Target::Name { host, port, .. }, family) => Ok(Target::Name { host, port, family }),
+            (target, _) => Ok(target),
+        }
+    }
 }
 
 impl From<SocketAddr> for Destination {
     fn from(address: SocketAddr) -> Destination {
-        Destination { target: Target::Address(address.into()), timeout: Some(CONNECT_TIMEOUT), bind: None }
+        Destination {
+            target: Target::Address(address.into()),
+            timeout: Some(CONNECT_TIMEOUT),
+            bind: None,
+            family: None,
+        }
     }
 }
 
@@ -197,7 +229,8 @@ impl Reactor {
     /// failed, and the first that answers wins: RFC 8305.
     ///
     /// # Errors
-    /// [`Error::InvalidAddress`] and [`Error::Unsupported`]; everything else is told to the factory.
+    /// [`Error::InvalidAddress`] and [`Error::Unsupported`]; everything else is told to the factory, among it
+    /// [`Error::NoneOfSeveral`] when each of several addresses failed.
     pub fn connect_tcp<D>(&self, destination: D, factory: impl ClientFactory + 'static) -> Result<Connector>
     where
         D: TryInto<Destination>,
@@ -205,7 +238,7 @@ impl Reactor {
     {
         self.require(Interface::Tcp)?;
         let destination = destination.try_into()?;
-        let bind = destination.bind.map(Address::Inet);
-        Connector::begin(self, destination.target, bind, destination.timeout, Rc::new(factory))
+        let (bind, timeout) = (destination.bind.map(Address::Inet), destination.timeout);
+        Connector::begin(self, destination.into_target()?, bind, timeout, Rc::new(factory))
     }
 }

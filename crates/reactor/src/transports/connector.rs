@@ -52,9 +52,36 @@ pub(crate) enum Target {
     Name {
         host: Rc<str>,
         port: u16,
+        /// `None` takes both.
+        family: Option<Family>,
     },
     /// A UNIX socket whose lock file must be alive.
     LockedUnix(Arc<Path>),
+}
+
+/// One of the two kinds of IP addresses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(crate) fn has(self, address: &SocketAddr) -> bool {
+        match self {
+            Family::V4 => address.is_ipv4(),
+            Family::V6 => address.is_ipv6(),
+        }
+    }
+}
+
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        })
+    }
 }
 
 pub(crate) struct ConnectorInner {
@@ -77,12 +104,35 @@ pub(crate) struct ConnectorInner {
 struct Race {
     resolution: Option<Deferred<()>>,
     waiting: VecDeque<Address>,
-    running: Vec<(Key, Address)>,
+    running: Vec<(Key, Place, Address)>,
     /// The timeout, and the turn that resolves.
     timers: Vec<DelayedCall>,
     /// Begins the next attempt while the present one is still running.
     stagger: Option<DelayedCall>,
-    last_error: Option<Error>,
+    /// How many attempts have begun.
+    begun: Place,
+    failed: Vec<(Place, Address, Error)>,
+}
+
+/// Where an attempt stands among those of its race, by when it began.
+type Place = usize;
+
+impl Race {
+    fn next(&mut self) -> Option<(Place, Address)> {
+        let address = self.waiting.pop_front()?;
+        self.begun += 1;
+        Some((self.begun, address))
+    }
+
+    /// Why all attempts have failed: the reason of the only one, or all of them in the order in which they began.
+    fn take_reason(&mut self) -> Error {
+        let mut failed = std::mem::take(&mut self.failed);
+        failed.sort_by_key(|(place, ..)| *place);
+        match failed.len() {
+            0 | 1 => failed.pop().map_or(Error::UserAborted, |(_, _, error)| error),
+            _ => Error::NoneOfSeveral(failed.into_iter().map(|(_, address, error)| (address, error)).collect()),
+        }
+    }
 }
 
 impl Connector {
@@ -179,7 +229,7 @@ impl Connector {
         match &self.0.target {
             Target::Address(address) => address.to_string(),
             Target::LockedUnix(path) => path.display().to_string(),
-            Target::Name { host, port } => format!("{host}:{port}"),
+            Target::Name { host, port, .. } => format!("{host}:{port}"),
         }
     }
 }
@@ -212,31 +262,39 @@ impl ConnectorInner {
                 true => self.resolved(reactor, VecDeque::from([Address::Unix(path.clone())])),
                 false => self.fail(Error::BadFile(Address::Unix(path.clone()))),
             },
-            Target::Name { host, port } => self.look_up(reactor, host, *port),
+            Target::Name { host, port, family } => self.look_up(reactor, host, *port, *family),
         }
     }
 
-    fn look_up(self: &Rc<ConnectorInner>, reactor: &Reactor, host: &Rc<str>, port: u16) {
+    fn look_up(self: &Rc<ConnectorInner>, reactor: &Reactor, host: &Rc<str>, port: u16, family: Option<Family>) {
         let addresses = reactor.resolve_host_name(host, port);
         // Holds the attempt, which nobody else may: the user need not keep its connector.
         let (connector, name) = (self.clone(), host.clone());
         let resolution = addresses.add_both(move |addresses| {
             let Some(reactor) = connector.reactor.upgrade().map(Reactor) else { return };
             match addresses {
-                Ok(addresses) => connector.resolved(&reactor, interleaved(addresses)),
+                Ok(addresses) => connector.found(&reactor, addresses, family),
                 Err(failure) => connector.fail(Error::DnsLookup((*name).into(), failure.to_string().into())),
             }
         });
         self.race.borrow_mut().resolution = Some(resolution);
     }
 
+    /// What a name's addresses are; those of the wrong family are left out.
+    fn found(self: &Rc<ConnectorInner>, reactor: &Reactor, mut addresses: Vec<SocketAddr>, family: Option<Family>) {
+        addresses.retain(|address| family.is_none_or(|family| family.has(address)));
+        if addresses.is_empty() {
+            let name = Connector(self.clone()).destination();
+            let missing =
+                family.map_or_else(|| "it has no address".into(), |family| format!("it has no {family} address"));
+            return self.fail(Error::DnsLookup(name.into(), missing.into()));
+        }
+        self.resolved(reactor, interleaved(addresses));
+    }
+
     fn resolved(self: &Rc<ConnectorInner>, reactor: &Reactor, addresses: VecDeque<Address>) {
         if self.state.get() != ConnectorState::Connecting {
             return;
-        }
-        if addresses.is_empty() {
-            let name = Connector(self.clone()).destination();
-            return self.fail(Error::DnsLookup(name.into(), "it has no address".into()));
         }
         self.race.borrow_mut().waiting = addresses;
         self.attempt_next(reactor);
@@ -248,37 +306,36 @@ impl ConnectorInner {
             let _ = stagger.cancel();
         }
         while self.state.get() == ConnectorState::Connecting {
-            let next = self.race.borrow_mut().waiting.pop_front();
-            let Some(address) = next else { return self.fail_if_exhausted() };
+            let Some((place, address)) = self.race.borrow_mut().next() else { return self.fail_if_exhausted() };
             let spec = ConnectSpec { address: address.clone(), bind: self.bind.clone() };
             match reactor.0.provider(|provider| provider.connect(&spec)) {
                 Ok(Ok(key)) => {
                     reactor.0.sources.borrow_mut().insert(key, Source::Attempt(self.clone()));
-                    return self.attempt_begun(reactor, key, address);
+                    return self.attempt_begun(reactor, key, place, address);
                 }
-                Ok(Err(error)) => self.remember(Error::connect(address, error)),
-                Err(away) => self.remember(away),
+                Ok(Err(error)) => self.remember(place, address.clone(), Error::connect(address, error)),
+                Err(away) => self.remember(place, address, away),
             }
         }
     }
 
-    fn attempt_begun(self: &Rc<ConnectorInner>, reactor: &Reactor, key: Key, address: Address) {
+    fn attempt_begun(self: &Rc<ConnectorInner>, reactor: &Reactor, key: Key, place: Place, address: Address) {
         let mut race = self.race.borrow_mut();
-        race.running.push((key, address));
+        race.running.push((key, place, address));
         if !race.waiting.is_empty() {
             let next = self.later(reactor, ATTEMPT_DELAY, ConnectorInner::attempt_next);
             race.stagger = Some(next);
         }
     }
 
-    fn remember(&self, error: Error) {
-        self.race.borrow_mut().last_error = Some(error);
+    fn remember(&self, place: Place, address: Address, error: Error) {
+        self.race.borrow_mut().failed.push((place, address, error));
     }
 
     fn fail_if_exhausted(self: &Rc<ConnectorInner>) {
-        let race = self.race.borrow();
+        let mut race = self.race.borrow_mut();
         if race.running.is_empty() && race.waiting.is_empty() {
-            let error = race.last_error.clone().unwrap_or(Error::UserAborted);
+            let error = race.take_reason();
             drop(race);
             self.fail(error);
         }
@@ -292,15 +349,15 @@ impl ConnectorInner {
             Err(_away) => return,
         };
         let mut race = self.race.borrow_mut();
-        let Some(place) = race.running.iter().position(|(running, _)| *running == key) else { return };
-        let (_, address) = race.running.swap_remove(place);
+        let Some(index) = race.running.iter().position(|(running, ..)| *running == key) else { return };
+        let (_, place, address) = race.running.swap_remove(index);
         drop(race);
         reactor.0.sources.borrow_mut().remove(key);
         match outcome {
             Ok(()) => self.succeed(reactor, key, address),
             Err(error) => {
                 reactor.0.tell_provider(move |provider| provider.close(key));
-                self.remember(Error::connect(address, error));
+                self.remember(place, address.clone(), Error::connect(address, error));
                 self.attempt_next(reactor);
             }
         }
@@ -325,7 +382,7 @@ impl ConnectorInner {
         for timer in race.timers.into_iter().chain(race.stagger) {
             let _ = timer.cancel();
         }
-        for (key, _) in race.running {
+        for (key, ..) in race.running {
             inner.sources.borrow_mut().remove(key);
             inner.tell_provider(move |provider| provider.close(key));
         }

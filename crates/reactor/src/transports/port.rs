@@ -17,6 +17,13 @@ use crate::reactor::{Inner, Reactor, Source, guard};
 /// The fair share of one port in one turn.
 const ACCEPTS_PER_TURN: usize = 64;
 
+/// Of a port that is drained: what the longest queue of a usual system holds (Linux: net.core.somaxconn). On a socket that is
+/// shared with another process, new connections never end.
+const DRAINED_MOST: usize = 4096;
+
+/// A provider that accepts ahead may have more in the turn after it was told to stop.
+const DRAIN_TURNS: u32 = 2;
+
 /// How soon a port that ran out of descriptors tries again when nothing of ours was closed meanwhile: somebody else in
 /// the process may have closed something.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -40,6 +47,8 @@ pub(crate) struct PortInner {
     retry: RefCell<Option<DelayedCall>>,
     stopped: RefCell<Vec<Resolver<()>>>,
     stopping: Cell<bool>,
+    /// Stops when the queue is empty.
+    draining: Cell<bool>,
 }
 
 impl Port {
@@ -97,6 +106,23 @@ impl Port {
     /// Stops accepting at once. The socket is closed in a later turn; then the Deferred fires. On a port that does not
     /// listen it fires at once. Connections that were accepted live on.
     pub fn stop_listening(&self) -> Deferred<()> {
+        self.0.draining.set(false);
+        self.stop()
+    }
+
+    /// Accepts what waits in the system's queue, and stops listening: as [`stop_listening`](Port::stop_listening), whose
+    /// system resets what waits. The Deferred fires when the socket is closed; until then the factory builds protocols.
+    ///
+    /// A connection that is made between the last look at the queue and the end of the socket is still reset, where no other
+    /// process has the same socket. A paused port leaves its queue alone.
+    pub fn drain(&self) -> Deferred<()> {
+        if self.is_listening() {
+            self.0.draining.set(true);
+        }
+        self.stop()
+    }
+
+    fn stop(&self) -> Deferred<()> {
         let (deferred, resolver) = Deferred::new();
         let port = &self.0;
         let Some(reactor) = port.reactor.upgrade().map(Reactor).filter(|_| port.key.get().is_some()) else {
@@ -107,7 +133,7 @@ impl Port {
         if !port.stopping.replace(true) {
             port.arm(&reactor.0);
             let port = port.clone();
-            reactor.call_later(Duration::ZERO, move |reactor| port.close(reactor));
+            reactor.call_later(Duration::ZERO, move |reactor| port.finish(reactor, DRAIN_TURNS));
         }
         deferred
     }
@@ -158,6 +184,7 @@ impl PortInner {
             retry: RefCell::default(),
             stopped: RefCell::default(),
             stopping: Cell::default(),
+            draining: Cell::default(),
         })
     }
 
@@ -248,6 +275,31 @@ impl PortInner {
         });
     }
 
+    /// Closes the socket, with its queue empty where that was asked for.
+    fn finish(self: &Rc<PortInner>, reactor: &Reactor, turns: u32) {
+        if !self.draining.get() {
+            return self.close(reactor);
+        }
+        self.accept_queued(reactor);
+        if turns == 1 {
+            return self.close(reactor);
+        }
+        let port = self.clone();
+        reactor.call_later(Duration::ZERO, move |reactor| port.finish(reactor, turns - 1));
+    }
+
+    fn accept_queued(&self, reactor: &Reactor) {
+        for _ in 0..DRAINED_MOST {
+            // Whose connection it is may stop, pause or crash.
+            let Some(key) = self.key.get().filter(|_| self.draining.get() && !self.paused.get()) else { return };
+            match reactor.0.provider(|provider| provider.accept(key)) {
+                Ok(Ok(Some((key, peer)))) => self.accepted(reactor, key, peer),
+                Ok(Ok(None)) | Err(_) => return,
+                Ok(Err(error)) => return tracing::warn!(%error, "cannot accept what waits at a port that stops"),
+            }
+        }
+    }
+
     /// Closes the socket, and tells the factory and whoever waits.
     pub(crate) fn close(&self, reactor: &Reactor) {
         let Some(key) = self.key.take() else { return };
@@ -257,6 +309,7 @@ impl PortInner {
         self.lock.take();
         self.host.take();
         self.stopping.set(false);
+        self.draining.set(false);
         reactor.0.stop_factory(&*self.factory);
         let stopped = std::mem::take(&mut *self.stopped.borrow_mut());
         for resolver in stopped {

@@ -11,6 +11,8 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use ropewalk::{Deferred, Reactor};
 
+use super::connections::Answering;
+
 /// How much of a file is read at once: a smaller piece costs more turns, a larger one more memory for each slow reader. A
 /// response holds one piece that is being sent and one that was read ahead.
 const PIECE: u64 = 128 * 1024;
@@ -72,6 +74,7 @@ pub(super) struct ResponseBody {
     ready: Option<Bytes>,
     rest: Rest,
     unsent: u64,
+    _answering: Answering,
 }
 
 enum Rest {
@@ -84,13 +87,13 @@ enum Rest {
 
 impl ResponseBody {
     /// Has pieces read by the threads of `reactor`.
-    pub(super) fn new(reactor: Reactor, content: Content) -> ResponseBody {
+    pub(super) fn new(reactor: Reactor, content: Content, answering: Answering) -> ResponseBody {
         let unsent = content.length();
         let (ready, rest) = match content {
             Content::Ready(bytes) => (bytes, Rest::Nothing),
             Content::File(first, rest) => (first, Rest::unread(rest)),
         };
-        ResponseBody { reactor, ready: (!ready.is_empty()).then_some(ready), rest, unsent }
+        ResponseBody { reactor, ready: (!ready.is_empty()).then_some(ready), rest, unsent, _answering: answering }
     }
 
     fn read_ahead(&mut self) {

@@ -4,13 +4,14 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::io::IoSlice;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,6 +22,7 @@ use ropewalk::{Address, Factory, Reactor};
 
 use super::answer::answer;
 use super::body::{Content, ResponseBody};
+use super::connections::{Connections, Open};
 use super::site::Site;
 use crate::idle::IdleTimer;
 
@@ -34,23 +36,39 @@ const STALL_FACTOR: u32 = 10;
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
 
-/// Serves `site` on each connection.
-pub(super) fn factory(reactor: &Reactor, site: Arc<Site>, idle_limit: Option<Duration>) -> impl Factory + use<> {
+/// Serves `site` on each connection, which is one of `connections`.
+pub(super) fn factory(
+    reactor: &Reactor,
+    site: Arc<Site>,
+    idle_limit: Option<Duration>,
+    connections: &Rc<Connections>,
+) -> impl Factory + use<> {
     let mut http = http1::Builder::new();
     http.timer(LoopTimer::new(reactor)).header_read_timeout(idle_limit).max_buf_size(BUFFER_MAX).half_close(true);
-    let http = Rc::new(http);
+    let (http, connections) = (Rc::new(http), connections.clone());
     StreamFactory::new(move |stream, reactor| {
-        let stream = Watched::new(stream, idle_limit.map(|limit| limit * STALL_FACTOR));
-        reactor.spawn(serve(http.clone(), stream, reactor.clone(), site.clone()));
+        let open = connections.open(reactor);
+        let stream = Watched::new(stream, idle_limit.map(|limit| limit * STALL_FACTOR), open.clone());
+        reactor.spawn(serve(http.clone(), stream, reactor.clone(), site.clone(), open));
     })
 }
 
-async fn serve(http: Rc<http1::Builder>, stream: Watched, reactor: Reactor, site: Arc<Site>) {
+async fn serve(http: Rc<http1::Builder>, stream: Watched, reactor: Reactor, site: Arc<Site>, open: Rc<Open>) {
     let peer = Rc::new(stream.stream.transport().peer().clone());
-    let own = (reactor.clone(), peer.clone());
-    let service = service_fn(move |request| respond(own.0.clone(), site.clone(), own.1.clone(), request));
+    let own = (reactor.clone(), peer.clone(), open.clone());
+    let service =
+        service_fn(move |request| respond(own.0.clone(), site.clone(), own.1.clone(), own.2.clone(), request));
     let mut connection = http.serve_connection(stream, service);
-    if let Err(error) = (&mut connection).await {
+    let mut unneeded = pin!(open.unneeded());
+    let mut is_told = false;
+    let ended = std::future::poll_fn(|context| {
+        if !is_told && unneeded.as_mut().poll(context).is_ready() {
+            is_told = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        Pin::new(&mut connection).poll(context)
+    });
+    if let Err(error) = ended.await {
         tracing::info!(%peer, error = %explained(&error), "connection ended");
     }
     linger(connection.into_parts().io.stream, &reactor).await;
@@ -60,12 +78,14 @@ async fn respond(
     reactor: Reactor,
     site: Arc<Site>,
     peer: Rc<Address>,
+    open: Rc<Open>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
+    let answering = open.answering();
     let (head, _body) = request.into_parts();
     let request_line = tracing::enabled!(tracing::Level::INFO).then(|| format!("{} {}", head.method, head.uri));
     let answered = reactor.defer_to_thread(move || answer(&site, &head)).await;
-    let response = answered.unwrap_or_else(|_panicked| {
+    let mut response = answered.unwrap_or_else(|_panicked| {
         let mut response = Response::new(Content::EMPTY);
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         response
@@ -73,7 +93,10 @@ async fn respond(
     if let Some(request_line) = request_line {
         tracing::info!(%peer, status = response.status().as_u16(), bytes = response.body().length(), "{request_line}");
     }
-    Ok(response.map(|content| ResponseBody::new(reactor, content)))
+    if open.is_closing() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response.map(|content| ResponseBody::new(reactor, content, answering)))
 }
 
 /// hyper's errors keep their causes to themselves.
@@ -112,18 +135,20 @@ async fn linger(mut stream: AsyncStream, reactor: &Reactor) {
 struct Watched {
     stream: AsyncStream,
     idle: IdleTimer,
+    open: Rc<Open>,
 }
 
 impl Watched {
-    fn new(stream: AsyncStream, idle_limit: Option<Duration>) -> Watched {
+    fn new(stream: AsyncStream, idle_limit: Option<Duration>, open: Rc<Open>) -> Watched {
         let _ = stream.transport().set_tcp_no_delay(true);
         let idle = IdleTimer::of(stream.transport(), idle_limit);
-        Watched { stream, idle }
+        Watched { stream, idle, open }
     }
 
     fn moved<T>(&self, outcome: Poll<T>) -> Poll<T> {
         if outcome.is_ready() {
             self.idle.touch();
+            self.open.touch();
         }
         outcome
     }

@@ -13,6 +13,7 @@ mod answer;
 mod body;
 mod condition;
 mod connection;
+mod connections;
 mod file_name;
 mod listing;
 mod media_type;
@@ -28,6 +29,7 @@ use ropewalk_runner::BoxedError;
 use super::Begun;
 use crate::arguments::Serve;
 use crate::listen::{Limit, Open, listen};
+use connections::Connections;
 use site::Site;
 
 /// Begins to listen.
@@ -36,10 +38,12 @@ pub(super) fn begin(reactor: &Reactor, options: Serve) -> Result<Begun, BoxedErr
         .map_err(|error| format!("cannot serve {}: {error}", options.directory.display()))?;
     let directory = site.directory().display().to_string();
     let limit = Limit::new(options.max_connections, 2);
-    let factory = connection::factory(reactor, Arc::new(site), options.idle_timeout.0);
+    let connections = Connections::new();
+    let factory = connection::factory(reactor, Arc::new(site), options.idle_timeout.0, &connections);
     let Open { ports, addresses } = listen(reactor, &options.listen, &limit, factory)?;
     let places: Vec<_> = addresses.iter().map(place).collect();
-    Ok((format!("serve on {}: {directory} at {}", reactor.name(), places.join(", ")), ports))
+    let start_line = format!("serve on {}: {directory} at {}", reactor.name(), places.join(", "));
+    Ok(Begun { start_line, ports, close: Some(Box::new(move || connections.close())) })
 }
 
 fn place(address: &Address) -> String {

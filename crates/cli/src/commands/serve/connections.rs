@@ -1,0 +1,206 @@
+//! The connections of a site, and how they end when it closes: none in the middle of a request.
+//!
+//! ```text
+//!   open -- close --> a response says `Connection: close`, and its connection ends with it
+//!                     nothing asked, and silent for a second: ends
+//!                     --> the last one has ended: closed
+//! ```
+//!
+//! RFC 9112, section 9.6. Ending all idle connections at once would meet requests that are on their way.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use ropewalk::proto::{Moment, Resolver};
+use ropewalk::{Deferred, Reactor};
+
+/// How long a connection must have been silent before nobody is taken to be asking.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// All connections of a site.
+#[derive(Default)]
+pub(super) struct Connections {
+    closing: Cell<bool>,
+    opened: Cell<u64>,
+    /// Who of them waits for the close.
+    open: RefCell<BTreeMap<u64, Option<Waker>>>,
+    closed: RefCell<Vec<Resolver<()>>>,
+}
+
+impl Connections {
+    pub(super) fn new() -> Rc<Connections> {
+        Rc::default()
+    }
+
+    /// One more.
+    pub(super) fn open(self: &Rc<Connections>, reactor: &Reactor) -> Rc<Open> {
+        let number = self.opened.get();
+        self.opened.set(number + 1);
+        self.open.borrow_mut().insert(number, None);
+        let moved = Cell::new(reactor.now());
+        Rc::new(Open { connections: self.clone(), number, reactor: reactor.clone(), moved, answering: Cell::new(0) })
+    }
+
+    /// Has every connection end once it is answered. The Deferred fires when all have ended.
+    pub(super) fn close(&self) -> Deferred<()> {
+        let (deferred, resolver) = Deferred::new();
+        self.closed.borrow_mut().push(resolver);
+        self.closing.set(true);
+        let wakers: Vec<_> = self.open.borrow_mut().values_mut().filter_map(Option::take).collect();
+        wakers.into_iter().for_each(Waker::wake);
+        self.tell_if_closed();
+        deferred
+    }
+
+    fn tell_if_closed(&self) {
+        if self.closing.get() && self.open.borrow().is_empty() {
+            for resolver in self.closed.take() {
+                let _ = resolver.callback(());
+            }
+        }
+    }
+}
+
+/// A connection, until it is dropped.
+pub(super) struct Open {
+    connections: Rc<Connections>,
+    number: u64,
+    reactor: Reactor,
+    moved: Cell<Moment>,
+    answering: Cell<u32>,
+}
+
+impl Open {
+    /// Something was read or written.
+    pub(super) fn touch(&self) {
+        self.moved.set(self.reactor.now());
+    }
+
+    /// Whether the site closes, so that a response is the last one.
+    pub(super) fn is_closing(&self) -> bool {
+        self.connections.closing.get()
+    }
+
+    /// A request is being answered until the result is dropped.
+    pub(super) fn answering(self: &Rc<Open>) -> Answering {
+        self.answering.set(self.answering.get() + 1);
+        Answering(self.clone())
+    }
+
+    /// Ends when the site closes and nobody asks for anything here.
+    pub(super) async fn unneeded(&self) {
+        self.until_closing().await;
+        loop {
+            let silent = self.reactor.now().since(self.moved.get());
+            let left = SILENCE.saturating_sub(silent);
+            match (left.is_zero(), self.answering.get()) {
+                (true, 0) => return,
+                (true, _) => self.reactor.sleep(SILENCE).await,
+                (false, _) => self.reactor.sleep(left).await,
+            }
+        }
+    }
+
+    async fn until_closing(&self) {
+        poll_fn(|context| {
+            if self.is_closing() {
+                return Poll::Ready(());
+            }
+            if let Some(place) = self.connections.open.borrow_mut().get_mut(&self.number) {
+                *place = Some(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.connections.open.borrow_mut().remove(&self.number);
+        self.connections.tell_if_closed();
+    }
+}
+
+/// A request that is being answered.
+pub(super) struct Answering(Rc<Open>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.answering.set(self.0.answering.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ropewalk::testing::Clock;
+
+    use super::*;
+
+    /// A connection that ends when nobody needs it, as `serve` has it.
+    fn begin(connections: &Rc<Connections>, clock: &Clock) -> Rc<Open> {
+        let open = connections.open(clock);
+        let own = open.clone();
+        clock.spawn(async move { own.unneeded().await });
+        open
+    }
+
+    #[test]
+    fn a_site_without_connections_is_closed_at_once() {
+        assert!(Connections::new().close().is_done());
+    }
+
+    #[test]
+    fn who_was_silent_for_long_ends_at_once_and_who_moved_gets_the_rest_of_a_second() {
+        let (clock, connections) = (Clock::new(), Connections::new());
+        let (silent, moving) = (begin(&connections, &clock), begin(&connections, &clock));
+        clock.advance(2 * SILENCE);
+        moving.touch();
+        let closed = connections.close();
+        assert!(silent.is_closing());
+        clock.advance(Duration::ZERO);
+        assert_eq!((Rc::strong_count(&silent), Rc::strong_count(&moving)), (1, 2));
+        clock.advance(SILENCE / 2);
+        moving.touch();
+        clock.advance(SILENCE - Duration::from_millis(1));
+        assert_eq!(Rc::strong_count(&moving), 2);
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(Rc::strong_count(&moving), 1);
+        drop(silent);
+        assert!(!closed.is_done());
+        drop(moving);
+        assert!(closed.is_done());
+    }
+
+    #[test]
+    fn a_request_that_is_being_answered_keeps_its_connection_however_long_it_takes() {
+        let (clock, connections) = (Clock::new(), Connections::new());
+        let open = begin(&connections, &clock);
+        let answering = open.answering();
+        let closed = connections.close();
+        clock.advance(20 * SILENCE);
+        assert!(Rc::strong_count(&open) > 2);
+        drop(answering);
+        clock.advance(SILENCE);
+        assert_eq!(Rc::strong_count(&open), 1);
+        drop(open);
+        assert!(closed.is_done());
+    }
+
+    #[test]
+    fn a_connection_that_is_accepted_while_the_site_closes_is_waited_for() {
+        let (clock, connections) = (Clock::new(), Connections::new());
+        let first = connections.open(&clock);
+        let closed = connections.close();
+        let late = begin(&connections, &clock);
+        drop(first);
+        assert!(late.is_closing() && !closed.is_done());
+        clock.advance(SILENCE);
+        drop(late);
+        assert!(closed.is_done());
+    }
+}
