@@ -20,8 +20,8 @@ use crate::reactor::{Inner, Panic, Reactor, Source, catch, guard, name_of};
 const READS_PER_TURN: usize = 32;
 const BYTES_PER_TURN: usize = 256 * 1024;
 
-const HIGH_WATER: u32 = 64 * 1024;
-const LOW_WATER: u32 = 32 * 1024;
+/// The marks of who did not move them: high and low.
+const WATERMARKS: (usize, usize) = (64 * 1024, 32 * 1024);
 
 /// Who is told, beside the protocol, when the connection ends.
 pub(crate) enum Origin {
@@ -42,8 +42,6 @@ pub(crate) struct Stream {
     pub(super) outbox: RefCell<Option<Box<Outbox>>>,
     pub(super) producer: RefCell<Option<Box<Registered>>>,
     rare: RefCell<Option<Box<Rare>>>,
-    high_water: Cell<u32>,
-    low_water: Cell<u32>,
     pub(super) peer: Address,
     /// Whose connection this one carries, when somebody forwards it: source and destination.
     pub(super) proxied: OnceCell<Box<[Address; 2]>>,
@@ -58,6 +56,8 @@ pub(super) struct Rare {
     pub(super) observers: Vec<Rc<dyn Observer>>,
     /// What is dropped when the connection ends.
     pub(super) tokens: Vec<Box<dyn Any>>,
+    /// How many queued bytes pause the producer, and down to how many the queue drains before it is resumed.
+    watermarks: Option<(usize, usize)>,
     /// How many policies hold reading back.
     pub(super) read_holds: u8,
     /// How many policies hold writing back.
@@ -90,8 +90,6 @@ impl Stream {
             outbox: RefCell::default(),
             producer: RefCell::default(),
             rare: RefCell::default(),
-            high_water: Cell::new(HIGH_WATER),
-            low_water: Cell::new(LOW_WATER),
             peer,
             proxied: OnceCell::new(),
             origin,
@@ -413,17 +411,19 @@ impl Stream {
     }
 
     pub(super) fn set_watermarks(&self, high: usize, low: usize) {
-        let high = u32::try_from(high).unwrap_or(u32::MAX);
-        self.high_water.set(high);
-        self.low_water.set(u32::try_from(low).unwrap_or(u32::MAX).min(high));
+        self.rare(|rare| rare.watermarks = Some((high, low.min(high))));
     }
 
     pub(super) fn high_water(&self) -> usize {
-        self.high_water.get() as usize
+        self.watermarks().0
     }
 
     pub(super) fn low_water(&self) -> usize {
-        self.low_water.get() as usize
+        self.watermarks().1
+    }
+
+    fn watermarks(&self) -> (usize, usize) {
+        self.rare.borrow().as_ref().and_then(|rare| rare.watermarks).unwrap_or(WATERMARKS)
     }
 
     /// Whether the provider should report what arrives.
