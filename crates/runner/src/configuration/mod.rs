@@ -15,7 +15,8 @@
 mod kinds;
 mod place;
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use ropewalk::Reactor;
@@ -56,12 +57,7 @@ impl Configuration {
     /// Reads `path`, whose services are of these kinds.
     pub(crate) fn read(path: &Path, kinds: &Kinds) -> Result<Configuration, String> {
         let shown = path.display();
-        let cannot = |error: std::io::Error| format!("cannot read the configuration {shown}: {error}");
-        let length = fs::metadata(path).map_err(cannot)?.len();
-        if length > FILE_BYTES_MAX {
-            return Err(format!("the configuration {shown} is too long: {length} bytes, at most {FILE_BYTES_MAX}"));
-        }
-        let text = fs::read_to_string(path).map_err(cannot)?;
+        let text = read_text(path).map_err(|error| format!("cannot read the configuration {shown}: {error}"))?;
         Configuration::parse(&text, &shown.to_string(), kinds)
     }
 
@@ -97,6 +93,16 @@ impl Services {
         }
         Ok(())
     }
+}
+
+/// The file's text. A pipe and a device have no length before they are read, and may have no end.
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("it is too long: at most {FILE_BYTES_MAX} bytes are read")));
+    }
+    String::from_utf8(bytes).map_err(io::Error::other)
 }
 
 fn services(value: Spanned<DeValue<'_>>, places: &Places<'_>, kinds: &Kinds) -> Result<Vec<Described>, String> {
@@ -198,6 +204,16 @@ mod tests {
     #[test]
     fn an_empty_file_says_nothing() {
         assert!(parse("").unwrap().services.0.is_empty());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_file_without_an_end_is_no_configuration() {
+        for (path, expected) in [("/dev/zero", "it is too long: at most 1048576 bytes"), ("/", "directory")] {
+            let complaint = Configuration::read(Path::new(path), &kinds()).err().expect("it is no configuration");
+            assert!(complaint.starts_with(&format!("cannot read the configuration {path}: ")), "{complaint}");
+            assert!(complaint.contains(expected), "{complaint}");
+        }
     }
 
     #[test]
