@@ -97,7 +97,7 @@ impl Serving {
             Some(name) => Reactor::with(name),
             None => Reactor::new(),
         };
-        let reactor = reactor.map_err(Failed::new)?;
+        let reactor = reactor.map_err(no_reactor)?;
         let application = Application::with_identity(self.name, self.identity);
         setup(&reactor, application.services()).map_err(Failed::new)?;
         if application.services().services().is_empty() {
@@ -112,6 +112,12 @@ impl Serving {
         let ran = reactor.run();
         conclude(&reactor, ran, progress)
     }
+}
+
+/// A name that no reactor has is a slip of the command line, the file or the environment.
+fn no_reactor(error: Error) -> Failed {
+    let status = if matches!(error, Error::NoSuchReactor(..)) { 2 } else { 1 };
+    Failed { status, message: error.to_string() }
 }
 
 /// Starts the application, and tells whoever waits for that.

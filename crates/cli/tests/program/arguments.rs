@@ -57,14 +57,18 @@ fn no_argument_at_all_shows_the_help_and_is_an_error() {
 }
 
 #[test]
+fn a_reactor_that_does_not_exist_is_a_bad_argument() {
+    let known: Vec<_> = ropewalk::reactors().iter().map(|reactor| reactor.name).collect();
+    assert_eq!(
+        complaint(&["-r", "nonesuch", "echo"], 2),
+        format!("no reactor is called 'nonesuch': choose one of {}", known.join(", "))
+    );
+}
+
+#[test]
 fn what_cannot_be_done_is_one_line_and_status_1() {
     let scratch = Scratch::new();
     scratch.write("file", "");
-    let known: Vec<_> = ropewalk::reactors().iter().map(|reactor| reactor.name).collect();
-    assert_eq!(
-        complaint(&["-r", "nonesuch", "echo"], 1),
-        format!("no reactor is called 'nonesuch': choose one of {}", known.join(", "))
-    );
     let missing = scratch.join("missing");
     assert!(complaint(&["serve", &missing], 1).starts_with(&format!("cannot serve {missing}: No such file")));
     let file = scratch.join("file");
