@@ -48,7 +48,9 @@ impl LogFile {
 
     /// Opens the file by its name again, after somebody else has moved it. If that fails the old one is written on.
     pub(crate) fn reopen(&self) -> io::Result<()> {
-        *self.lock() = open(&self.path, self.owner)?;
+        // Locked first: another thread's line may be about to rotate what stands under that name.
+        let mut open_file = self.lock();
+        *open_file = open(&self.path, self.owner)?;
         Ok(())
     }
 
