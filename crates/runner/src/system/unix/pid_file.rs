@@ -103,15 +103,20 @@ fn read(file: &mut File) -> std::io::Result<String> {
 /// A container's processes have the same number at each start: ours was left by an earlier one.
 fn is_alive(pid: Pid) -> bool {
     let is_own = pid.as_raw_nonzero().get().unsigned_abs() == process::id();
-    !is_own && test_kill_process(pid) != Err(Errno::SRCH) && !is_zombie(pid)
+    !is_own && test_kill_process(pid) != Err(Errno::SRCH) && !is_ending(pid)
 }
 
 /// Whether it has ended, and its parent has not asked for its status: the first process of many containers never does.
-/// proc(5), stat; where there is no such file it counts as alive.
-fn is_zombie(pid: Pid) -> bool {
+/// Or it is about to have: whoever waits for the end of its pipe hears of that before there is no such process. proc(5),
+/// stat; where there is no such file it counts as alive.
+fn is_ending(pid: Pid) -> bool {
+    // Of the flags: include/linux/sched.h, PF_EXITING.
+    const EXITING: u32 = 4;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The name before it may contain anything.
-    stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with(['Z', 'X']))
+    let Some((_, fields)) = stat.rsplit_once(") ") else { return false };
+    let flags = fields.split(' ').nth(6).and_then(|flags| flags.parse::<u32>().ok()).unwrap_or(0);
+    fields.starts_with(['Z', 'X']) || flags & EXITING != 0
 }
 
 /// The same path after a change of directory.
