@@ -31,7 +31,7 @@ pub(crate) struct Client {
     connections: Vec<TcpStream>,
     request: Vec<u8>,
     reply: Vec<u8>,
-    /// How many source addresses `churn` has used.
+    /// How many source addresses it has used.
     sources: u32,
 }
 
@@ -51,9 +51,7 @@ impl Client {
         while self.connections.len() < self.load.connections {
             let more = CONNECTING.min(self.load.connections - self.connections.len());
             let known = self.connections.len();
-            for _ in 0..more {
-                self.connections.push(connect(self.port, None)?);
-            }
+            self.connect_from_another_address(more)?;
             for connection in &self.connections[known..] {
                 exchange_checked(connection, &self.request)?;
             }
@@ -97,28 +95,31 @@ impl Client {
 
     /// One round of short lives: connect, one message and its answer, close. Returns how many lives that were.
     ///
-    /// Each round comes from another address of the loopback network, so that connections in TIME_WAIT do not use up
-    /// the ports.
-    ///
     /// # Errors
     /// When a connection fails.
     pub(crate) fn churn(&mut self) -> io::Result<u64> {
-        self.sources += 1;
-        let source = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 0).to_bits() + self.sources % 0xffff);
-        for _ in 0..self.load.connections {
-            self.connections.push(connect(self.port, Some(source))?);
-        }
+        self.connect_from_another_address(self.load.connections)?;
         let lives = self.round()?;
         self.connections.clear();
         Ok(lives)
     }
+
+    /// So many more, from the next address of the loopback network: connections in TIME_WAIT, which churn leaves behind by
+    /// the ten thousand, would use up the ports of one address. It must be all of them: a port that was bound for another
+    /// address is never chosen for a socket that connects without being bound.
+    fn connect_from_another_address(&mut self, more: usize) -> io::Result<()> {
+        self.sources += 1;
+        let source = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 0).to_bits() + self.sources % 0xffff);
+        for _ in 0..more {
+            self.connections.push(connect(self.port, source)?);
+        }
+        Ok(())
+    }
 }
 
-fn connect(port: u16, source: Option<Ipv4Addr>) -> io::Result<TcpStream> {
+fn connect(port: u16, source: Ipv4Addr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    if let Some(source) = source {
-        socket.bind(&SocketAddr::from((source, 0)).into())?;
-    }
+    socket.bind(&SocketAddr::from((source, 0)).into())?;
     socket.set_tcp_nodelay(true)?;
     socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
     Ok(socket.into())

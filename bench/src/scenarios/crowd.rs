@@ -8,15 +8,21 @@ use crate::candidate::Candidate;
 use crate::client::{Client, Load};
 
 const FEW: usize = 10;
-/// With the client's own it stays below the 20,000 descriptors that many systems allow a process.
-const MANY: usize = 15_000;
+/// The second one is what select(2) can serve; the last one, with the client's own, stays below the 20,000 descriptors that
+/// many systems allow a process.
+pub(super) const CROWDS: [usize; 3] = [100, 900, 15_000];
 
-pub(super) fn metric() -> Metric {
-    super::metric("crowd/64/15000", "1 among 15,000, of 1 among 10", Unit::TimesOfFew)
+pub(super) fn metric(many: usize) -> Metric {
+    super::metric(format!("crowd/64/{many}"), format!("1 among {many}, of 1 among {FEW}"), Unit::TimesOfFew)
 }
 
-pub(super) fn sample(candidate: Candidate, plan: &Plan) -> io::Result<f64> {
-    Ok(cost_among(MANY, candidate, plan)? / cost_among(FEW, candidate, plan)?)
+/// select(2) serves 1024 descriptors, the server's own among them.
+pub(super) fn concerns(many: usize, candidate: Candidate) -> bool {
+    many < 1000 || candidate != Candidate::Ropewalk("select")
+}
+
+pub(super) fn sample(many: usize, candidate: Candidate, plan: &Plan) -> io::Result<f64> {
+    Ok(cost_among(many, candidate, plan)? / cost_among(FEW, candidate, plan)?)
 }
 
 /// Nanoseconds of the server a message of the only connection that talks.

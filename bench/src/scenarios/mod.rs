@@ -56,8 +56,8 @@ pub(crate) enum Scenario {
     Latency,
     /// Connect, one echo, close.
     Churn,
-    /// One connection that talks among many that do not.
-    Crowd,
+    /// One connection that talks among so many that do not.
+    Crowd(usize),
     /// The memory of connections that do nothing.
     Idle,
     /// What happens inside one process.
@@ -78,25 +78,22 @@ impl Scenario {
         let echo = SIZES.iter().flat_map(|&message_bytes| {
             CONNECTIONS.map(|connections| Scenario::Echo(Load { message_bytes, connections, depth: 1 }))
         });
+        let lively = [Scenario::Echo(PIPELINED), Scenario::Latency, Scenario::Churn];
         let others = [
-            Scenario::Echo(PIPELINED),
-            Scenario::Latency,
-            Scenario::Churn,
-            Scenario::Crowd,
             Scenario::Idle,
             Scenario::Probed(Probe::Timers),
             Scenario::Probed(Probe::Calls),
             Scenario::Instructions,
             Scenario::SystemCalls,
         ];
-        echo.chain(others).collect()
+        echo.chain(lively).chain(crowd::CROWDS.map(Scenario::Crowd)).chain(others).collect()
     }
 
     /// Whether it tells most for its time.
     pub(crate) fn is_quick(self) -> bool {
         match self {
             Scenario::Echo(load) => load.connections == 50 || load.message_bytes == 64,
-            Scenario::Crowd => false,
+            Scenario::Crowd(_) => false,
             _ => true,
         }
     }
@@ -119,8 +116,9 @@ impl Scenario {
     pub(crate) fn concerns(self, candidate: Candidate) -> bool {
         match self {
             Scenario::Probed(_) => matches!(candidate, Candidate::Tokio | Candidate::ROPEWALK),
+            Scenario::Crowd(many) => crowd::concerns(many, candidate),
             // select(2) serves 1024 descriptors.
-            Scenario::Idle | Scenario::Crowd => candidate != Candidate::Ropewalk("select"),
+            Scenario::Idle => candidate != Candidate::Ropewalk("select"),
             _ => true,
         }
     }
@@ -131,7 +129,7 @@ impl Scenario {
             Scenario::Echo(load) => vec![echo::echo_metric(load)],
             Scenario::Latency => vec![echo::latency_metric()],
             Scenario::Churn => vec![echo::churn_metric()],
-            Scenario::Crowd => vec![crowd::metric()],
+            Scenario::Crowd(many) => vec![crowd::metric(many)],
             Scenario::Idle => idle::metrics(),
             Scenario::Probed(probe) => probed::metrics(probe),
             Scenario::Instructions => vec![traced::instructions_metric()],
@@ -147,7 +145,7 @@ impl Scenario {
         match self {
             Scenario::Echo(load) => Ok(vec![echo::echo_sample(candidate, load, plan)?]),
             Scenario::Latency => Ok(vec![echo::latency_sample(candidate, plan)?]),
-            Scenario::Crowd => Ok(vec![crowd::sample(candidate, plan)?]),
+            Scenario::Crowd(many) => Ok(vec![crowd::sample(many, candidate, plan)?]),
             Scenario::Churn => Ok(vec![echo::churn_sample(candidate, plan)?]),
             Scenario::Idle => idle::sample(candidate, plan),
             Scenario::Probed(probe) => probed::sample(probe, candidate, plan),
