@@ -12,6 +12,7 @@ mod matrix;
 mod msrv;
 mod mutants;
 mod platforms;
+mod plot;
 mod sanitize;
 mod step;
 mod test;
@@ -43,6 +44,7 @@ enum Command {
     Msrv,
     Mutants(mutants::Options),
     Bench(bench::Options),
+    Plot(plot::Options),
     Matrix(matrix::Options),
     Sanitize(sanitize::Options),
 }
@@ -65,6 +67,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Msrv => msrv::run(&workspace),
         Command::Mutants(options) => mutants::run(&workspace, &options),
         Command::Bench(options) => bench::run(&options),
+        Command::Plot(options) => plot::run(&workspace, &options),
         Command::Matrix(options) => matrix::run(&workspace, &options),
         Command::Sanitize(options) => sanitize::run(&workspace, &options),
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 /// Words that fit anything and so say nothing.
 const EMPTY_NAMES: [&str; 6] = ["manager", "handler", "helper", "utils", "common", "misc"];
@@ -115,4 +116,24 @@ fn the_samples_of_every_chapter_are_compiled() {
         }
     }
     assert!(found.is_empty(), "samples that nobody compiles: {found:?}; see crates/*/src/book.rs");
+}
+
+fn plot(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_xtask")).arg("plot").args(arguments).output().expect("the tool starts")
+}
+
+#[test]
+fn the_chapter_on_choosing_a_reactor_is_what_the_measurements_give() {
+    let output = plot(&["--check"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn measurements_that_are_missing_or_broken_are_an_error_that_names_them() {
+    let missing = plot(&["no/such/results.json"]);
+    let broken = plot(&[concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
+    for (output, words) in [(missing, "cannot read no/such/results.json"), (broken, "Cargo.toml is not what")] {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && complaint.contains(words), "{complaint}");
+    }
 }

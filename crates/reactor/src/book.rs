@@ -6,6 +6,9 @@ pub struct Applications;
 #[doc = include_str!("../../../docs/src/async.md")]
 pub struct Async;
 
+#[doc = include_str!("../../../docs/src/choosing-a-reactor.md")]
+pub struct ChoosingAReactor;
+
 #[doc = include_str!("../../../docs/src/clients.md")]
 pub struct Clients;
 

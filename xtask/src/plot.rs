@@ -1,0 +1,102 @@
+//! `cargo xtask plot`: what the book's chapter on choosing a reactor shows, drawn from the benchmark's own file.
+//!
+//! ```text
+//!   target/bench/results.json ── reduced ──> docs/measured.json ──┬──> the tables of the chapter
+//!                                                                 └──> its pictures
+//! ```
+//!
+//! Nothing is written unless everything could be made.
+
+mod candidate;
+mod chart;
+mod marked;
+mod pictures;
+mod results;
+mod scale;
+mod svg;
+mod table;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::step;
+use crate::workspace::Workspace;
+use pictures::PICTURES;
+use results::Results;
+
+/// Small enough to be kept, and enough to make everything again.
+const MEASURED: &str = "docs/measured.json";
+const CHAPTER: &str = "docs/src/choosing-a-reactor.md";
+/// Beside the chapter, so that the book takes them along.
+const FOLDER: &str = "docs/src/pictures";
+
+/// Draw the pictures and write the tables of docs/src/choosing-a-reactor.md
+///
+/// What they are made from is kept in docs/measured.json, so that they can be made again without measuring.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// What `cargo xtask bench` wrote, such as target/bench/results.json; of several, later ones replace what they
+    /// measured again [default: docs/measured.json as it is]
+    results: Vec<PathBuf>,
+    /// Write nothing; fail when a picture or the chapter is not what docs/measured.json gives
+    #[arg(long, conflicts_with = "results")]
+    check: bool,
+}
+
+/// A file of the documentation, below the workspace.
+struct Made {
+    path: String,
+    text: String,
+}
+
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let root = &workspace.root;
+    let kept = [root.join(MEASURED)];
+    let results = read(if options.results.is_empty() { &kept } else { &options.results })?;
+    let made = made(root, &results)?;
+    if options.check { check(root, &made) } else { write(root, &made) }
+}
+
+fn read(paths: &[PathBuf]) -> Result<Results> {
+    let (first, later) = paths.split_first().context("no results")?;
+    let mut results = Results::read(first)?;
+    for path in later {
+        results.replace(Results::read(path)?).with_context(|| path.display().to_string())?;
+    }
+    Ok(results)
+}
+
+/// Everything that these results give.
+fn made(root: &Path, results: &Results) -> Result<Vec<Made>> {
+    let mut made = vec![Made { path: MEASURED.to_owned(), text: results.json()? }];
+    for picture in &PICTURES {
+        let text = picture.chart(results)?.draw()?;
+        made.push(Made { path: format!("{FOLDER}/{}", picture.file), text });
+    }
+    let chapter = fs::read_to_string(root.join(CHAPTER)).with_context(|| format!("cannot read {CHAPTER}"))?;
+    let text = marked::replace(&chapter, &table::markdown(results)).context(CHAPTER)?;
+    made.push(Made { path: CHAPTER.to_owned(), text });
+    Ok(made)
+}
+
+fn write(root: &Path, made: &[Made]) -> Result<()> {
+    fs::create_dir_all(root.join(FOLDER)).with_context(|| format!("cannot make {FOLDER}"))?;
+    for Made { path, text } in made {
+        fs::write(root.join(path), text).with_context(|| format!("cannot write {path}"))?;
+        step::say(&format!("wrote {path}"));
+    }
+    Ok(())
+}
+
+fn check(root: &Path, made: &[Made]) -> Result<()> {
+    let is_stale = |made: &&Made| fs::read_to_string(root.join(&made.path)).unwrap_or_default() != made.text;
+    let stale: Vec<&str> = made.iter().filter(is_stale).map(|made| made.path.as_str()).collect();
+    if !stale.is_empty() {
+        bail!("not what {MEASURED} gives: {}; run `cargo xtask plot` and commit them", stale.join(", "));
+    }
+    step::say(&format!("what {MEASURED} gives is up to date"));
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Which pictures the chapter has, and what is in each.
+
+use anyhow::{Result, bail};
+
+use super::chart::{Chart, Group};
+use super::results::{Results, Row};
+
+/// Some rows of the results under one title.
+pub(super) struct Picture {
+    pub(super) file: &'static str,
+    title: &'static str,
+    counts: &'static str,
+    /// By the benchmark's names of the figures.
+    rows: &'static [&'static str],
+}
+
+const PROCESSOR_TIME: &str = "nanoseconds of processor time a message: median, least and greatest";
+
+pub(super) const PICTURES: [Picture; 3] = [
+    Picture {
+        file: "small-messages.svg",
+        title: "Small messages: the kernel is the cost",
+        counts: PROCESSOR_TIME,
+        rows: &["echo/64/1", "echo/64/50", "echo/64/1000", "echo/1024/50", "pipelined/1024/50"],
+    },
+    Picture {
+        file: "bulk.svg",
+        title: "Bulk: copies are the cost",
+        counts: PROCESSOR_TIME,
+        rows: &["echo/16384/1", "echo/16384/50", "echo/16384/1000", "echo/102400/50", "echo/102400/1000"],
+    },
+    Picture {
+        file: "many-connections.svg",
+        title: "What silent connections do to one that talks",
+        counts: "cost of its messages, as a multiple of what they cost among 10",
+        rows: &["crowd/64/100", "crowd/64/900", "crowd/64/15000"],
+    },
+];
+
+impl Picture {
+    /// What these results have of it.
+    ///
+    /// # Errors
+    /// They have nothing of it.
+    pub(super) fn chart<'a>(&self, results: &'a Results) -> Result<Chart<'a>> {
+        let wanted = self.rows.iter().filter_map(|name| results.rows.iter().find(|row| row.name == *name));
+        let groups: Vec<Group<'_>> = wanted.map(group).filter(|group| !group.bars.is_empty()).collect();
+        if groups.is_empty() {
+            bail!("{} needs one of {}, and none was measured", self.file, self.rows.join(", "));
+        }
+        Ok(Chart { title: self.title, counts: self.counts, groups })
+    }
+}
+
+fn group(row: &Row) -> Group<'_> {
+    let mut bars: Vec<_> = row.entries.iter().map(|entry| (entry.candidate, entry.summary)).collect();
+    bars.sort_by_key(|(candidate, _)| *candidate);
+    Group { title: &row.title, bars }
+}
+
+#[cfg(test)]
+mod tests {
+    use roxmltree::{Document, Node};
+
+    use super::*;
+    use crate::plot::results::tests::small;
+
+    #[test]
+    fn every_picture_is_well_formed_and_names_each_candidate_of_its_rows() {
+        let results = small();
+        for picture in &PICTURES {
+            let drawn = picture.chart(&results).unwrap().draw().unwrap();
+            let document = Document::parse(&drawn).unwrap_or_else(|error| panic!("{}: {error}", picture.file));
+            let texts: Vec<&str> = document
+                .descendants()
+                .filter(|node| node.has_tag_name("text"))
+                .filter_map(|node| node.text())
+                .collect();
+            let rows: Vec<&Row> = results.rows.iter().filter(|row| picture.rows.contains(&row.name.as_str())).collect();
+            assert!(texts.contains(&picture.title) && !rows.is_empty());
+            for row in rows {
+                assert!(texts.contains(&row.title.as_str()), "{}", row.title);
+                for entry in &row.entries {
+                    assert!(texts.contains(&entry.candidate.name()), "{} in {}", entry.candidate, picture.file);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_leaves_its_picture() {
+        for picture in &PICTURES {
+            let drawn = picture.chart(&small()).unwrap().draw().unwrap();
+            let document = Document::parse(&drawn).unwrap();
+            let number = |node: Node<'_, '_>, name: &str| node.attribute(name).unwrap().parse::<f64>().unwrap();
+            let width = number(document.root_element(), "width");
+            for node in document.descendants().filter(|node| node.has_tag_name("text")) {
+                // What a letter of a wide font takes on average.
+                let letter = if node.attribute("class") == Some("title") { 10.0 } else { 7.0 };
+                let end = number(node, "x") + letter * node.text().unwrap().chars().count() as f64;
+                assert!(end < width, "{}: {:?} ends at {end}", picture.file, node.text());
+            }
+        }
+    }
+
+    #[test]
+    fn a_picture_of_which_nothing_was_measured_says_what_it_needs() {
+        let mut results = small();
+        results.rows.retain(|row| !row.name.starts_with("crowd"));
+        let complaint = PICTURES[2].chart(&results).err().unwrap().to_string();
+        assert!(complaint.contains("many-connections.svg") && complaint.contains("crowd/64/15000"), "{complaint}");
+    }
+}

@@ -1,0 +1,156 @@
+//! The figures as Markdown: a table for each unit, with the machine and the method above them.
+
+use std::fmt::Write as _;
+
+use super::candidate::Candidate;
+use super::results::{Entry, Machine, Results, Row, Summary, Unit, figure};
+
+/// What tells one reactor from another; timers and calls from threads are the same on each.
+const UNITS: [Unit; 6] = [
+    Unit::NanosPerMessage,
+    Unit::NanosToAnswer,
+    Unit::TimesOfFew,
+    Unit::BytesPerConnection,
+    Unit::SystemCallsPerMessage,
+    Unit::InstructionsPerMessage,
+];
+
+/// Everything between the comments of the chapter.
+pub(super) fn markdown(results: &Results) -> String {
+    let Results { machine: Machine { kernel, processor, cores }, rounds, window_ms, rows, left_out } = results;
+    let mut out = format!("Measured on: {processor}, {cores} cores, {kernel}; {rounds} rounds of {window_ms} ms.\n");
+    for unit in UNITS {
+        let rows: Vec<&Row> = rows.iter().filter(|row| row.unit == unit && !row.entries.is_empty()).collect();
+        if !rows.is_empty() {
+            let _ = write!(out, "\n**{}**\n\n{}", unit.heading(), table(unit, &rows));
+        }
+    }
+    if !left_out.is_empty() {
+        let _ = write!(out, "\nNot measured: {}.\n", gaps(left_out).join("; "));
+    }
+    out
+}
+
+/// The same reason for several candidates, `METRIC of CANDIDATE: REASON` in the file, once.
+fn gaps(left_out: &[String]) -> Vec<String> {
+    let mut gaps: Vec<(&str, &str, Vec<&str>)> = Vec::new();
+    for line in left_out {
+        let parts = line.split_once(" of ").and_then(|(metric, rest)| Some((metric, rest.split_once(": ")?)));
+        let (metric, (candidate, reason)) = parts.unwrap_or((line, ("", "")));
+        match gaps.iter_mut().find(|gap| (gap.0, gap.1) == (metric, reason)) {
+            Some((_, _, candidates)) => candidates.push(candidate),
+            None => gaps.push((metric, reason, vec![candidate])),
+        }
+    }
+    let words = |(metric, reason, candidates): (&str, &str, Vec<&str>)| match reason {
+        "" => metric.to_owned(),
+        _ => format!("{metric} of {}: {reason}", candidates.join(", ")),
+    };
+    gaps.into_iter().map(words).collect()
+}
+
+impl Unit {
+    fn heading(self) -> &'static str {
+        match self {
+            Unit::NanosPerMessage => "Processor time of the server for a message",
+            Unit::NanosToAnswer => "From a request to the end of its answer; 99 of 100 take less",
+            Unit::NanosPerOperation => "Processor time of an operation",
+            Unit::BytesPerConnection => "Memory of an idle connection, bytes, the kernel's not counted",
+            Unit::InstructionsPerMessage => "Instructions for a message, the kernel's not counted",
+            Unit::SystemCallsPerMessage => "System calls for a message",
+            Unit::TimesOfFew => "Cost of a message among many idle connections, as a multiple of that among few",
+        }
+    }
+
+    /// Whether it drifts with the machine, so that only multiples of the same rounds mean much.
+    fn drifts(self) -> bool {
+        matches!(self, Unit::NanosPerMessage | Unit::NanosToAnswer | Unit::NanosPerOperation)
+    }
+}
+
+fn table(unit: Unit, rows: &[&Row]) -> String {
+    let candidates = Results::candidates(rows.iter().copied());
+    let mut out = String::from("| |");
+    for candidate in &candidates {
+        let _ = write!(out, " {} |", candidate.name().trim_start_matches("ropewalk-"));
+    }
+    let _ = write!(out, "\n|---|{}\n", "--:|".repeat(candidates.len()));
+    for row in rows {
+        let cells: String =
+            candidates.iter().map(|candidate| format!(" {} |", cell(unit, row.entry(*candidate)))).collect();
+        let _ = writeln!(out, "| {} |{cells}", row.title);
+    }
+    out
+}
+
+/// A figure, or the multiple of [`Candidate::RULER`]'s in the same rounds where only that means much.
+fn cell(unit: Unit, entry: Option<&Entry>) -> String {
+    let Some(entry) = entry else { return "-".to_owned() };
+    match entry.ratios.get(&Candidate::RULER) {
+        Some(ratio) if unit.drifts() => multiple(*ratio),
+        None if unit.drifts() => format!("{} ns{}", figure(entry.summary.median), spread(entry.summary)),
+        _ => figure(entry.summary.median) + &spread(entry.summary),
+    }
+}
+
+/// Bold when less in every round, italic when more in every round.
+fn multiple(ratio: Summary) -> String {
+    let shown = format!("{:.2}", ratio.median);
+    let emphasis = match ratio {
+        Summary { greatest, .. } if greatest < 1.0 => "**",
+        Summary { least, .. } if least > 1.0 => "*",
+        Summary { .. } => "",
+    };
+    format!("{emphasis}{shown}{emphasis}{}", spread(ratio))
+}
+
+/// Nothing where all samples are the same, as of what was counted once.
+fn spread(summary: Summary) -> String {
+    if summary.least == summary.greatest { String::new() } else { format!(" ±{:.0}%", summary.spread() * 100.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plot::results::tests::small;
+
+    fn lines(results: &Results) -> Vec<String> {
+        markdown(results).lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn times_are_multiples_of_the_first_column_and_the_rest_are_figures() {
+        let expected = [
+            "Measured on: A <processor> & more, 2 cores, Linux 6.1; 3 rounds of 60 ms.",
+            "**Processor time of the server for a message**",
+            "| | epoll | uring | poll | tokio | raw-epoll |",
+            "|---|--:|--:|--:|--:|--:|",
+            "| echo 64 B x 50 | 1,600 ns ±5% | **0.88** ±2% | 1.01 ±2% | *1.25* ±2% | 1.00 ±2% |",
+            "| echo 16 KiB x 50 | 5,000 ns ±5% | *1.60* ±2% | - | - | *1.20* ±2% |",
+            "**Cost of a message among many idle connections, as a multiple of that among few**",
+            "| | epoll | poll | raw-epoll |",
+            "|---|--:|--:|--:|",
+            "| 1 among 15,000, of 1 among 10 | 1.02 ±5% | 400 ±5% | 1.00 ±5% |",
+            "Not measured: syscalls/64/64/all (add --syscalls).",
+        ];
+        assert_eq!(lines(&small()), expected);
+    }
+
+    #[test]
+    fn what_several_lack_for_one_reason_is_said_once() {
+        let lines = ["a/1 (add --a)", "b/2 of mio: no ports", "b/2 of tokio: no ports", "b/2 of poll: a crash"];
+        let expected = ["a/1 (add --a)", "b/2 of mio, tokio: no ports", "b/2 of poll: a crash"];
+        assert_eq!(gaps(&lines.map(str::to_owned)), expected);
+    }
+
+    #[test]
+    fn what_was_counted_once_has_no_spread() {
+        let mut results = small();
+        results.rows.retain(|row| row.unit == Unit::TimesOfFew);
+        results.rows[0].unit = Unit::SystemCallsPerMessage;
+        for entry in &mut results.rows[0].entries {
+            entry.summary = Summary { median: 2.0, least: 2.0, greatest: 2.0 };
+        }
+        assert!(lines(&results).contains(&"| 1 among 15,000, of 1 among 10 | 2.00 | 2.00 | 2.00 |".to_owned()));
+    }
+}
