@@ -42,6 +42,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("pieces", pieces),
     ("detached", detached),
     ("interrupted", interrupted),
+    ("watching", watching),
     ("threads", threads),
     ("chosen", chosen),
     ("echo", echo),
@@ -120,6 +121,20 @@ fn serve(subject: &Subject) {
     // Said from the loop: the handlers are installed and it turns.
     reactor.call_later(Duration::ZERO, saying("ready"));
     run(&reactor);
+}
+
+/// Says when SIGUSR1 came, and dies by it when nobody watches any more.
+fn watching(subject: &Subject) {
+    let reactor = subject.reactor();
+    let refused = reactor.on_signal(Signal::KILL.as_raw(), |_| ()).is_err();
+    say(&format!("refused {refused}"));
+    let watches = ["first", "second"]
+        .map(|name| reactor.on_signal(Signal::USR1.as_raw(), move |_| say(name)).expect("a signal that can be caught"));
+    reactor.call_later(Duration::ZERO, saying("ready"));
+    run(&reactor);
+    drop(watches);
+    raise(Signal::USR1);
+    say("survived");
 }
 
 fn made(subject: &Subject) {

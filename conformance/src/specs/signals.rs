@@ -121,6 +121,19 @@ specifications! {
         play.is_killed_by(Signal::TERM);
     }
 
+    fn a_watched_signal_calls_everybody_who_watches_each_time_until_nobody_does(subject: &Subject) {
+        // Reactor::on_signal; the disposition from before is restored with the last watch. SIGKILL cannot be watched.
+        let mut play = Performance::begin(subject, "watching");
+        play.expect(&["refused true", "ready"]);
+        for _ in 0..3 {
+            play.signal(Signal::USR1);
+            play.expect(&["first", "second"]);
+        }
+        play.signal(Signal::TERM);
+        play.expect(&["ended Ok(()), signal Some(15)"]);
+        play.is_killed_by(Signal::USR1);
+    }
+
     fn a_reactor_that_runs_again_is_stopped_by_a_signal_again(subject: &Subject) {
         // Contract: restartable. The signal of an earlier run is forgotten.
         let mut play = Performance::begin(subject, "twice");

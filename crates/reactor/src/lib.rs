@@ -33,6 +33,7 @@ pub mod book;
 pub mod endpoints;
 pub mod error;
 pub mod interfaces;
+mod jitter;
 pub mod protocols;
 mod react;
 mod reactor;

@@ -1,8 +1,8 @@
 //! How long to wait between attempts: `backoffPolicy`.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
+
+use crate::jitter::Jitter;
 
 /// Twisted's defaults.
 const INITIAL_DELAY: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ pub struct BackOff {
     max_delay: Duration,
     factor: f64,
     jitter: Duration,
-    random: u64,
+    random: Jitter,
 }
 
 impl Default for BackOff {
@@ -59,7 +59,7 @@ impl BackOff {
             max_delay: MAX_DELAY,
             factor: FACTOR,
             jitter: JITTER,
-            random: RandomState::new().build_hasher().finish(),
+            random: Jitter::new(),
         }
     }
 
@@ -94,16 +94,8 @@ impl BackOff {
     /// Chooses the random numbers, for tests that replay.
     #[must_use]
     pub fn jitter_seed(mut self, seed: u64) -> BackOff {
-        self.random = seed;
+        self.random = Jitter::seeded(seed);
         self
-    }
-
-    /// A number from 0 up to, not including, 1: splitmix64.
-    fn uniform(&mut self) -> f64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 
@@ -112,7 +104,7 @@ impl RetryPolicy for BackOff {
         // Twisted caps the exponent for the sake of floats; an infinite product is the maximum.
         let grown = self.initial_delay.as_secs_f64() * self.factor.powf(f64::from(failures));
         let grown = Duration::try_from_secs_f64(grown).unwrap_or(Duration::MAX).min(self.max_delay);
-        grown.saturating_add(self.jitter.mul_f64(self.uniform()))
+        grown.saturating_add(self.jitter.mul_f64(self.random.uniform()))
     }
 }
 

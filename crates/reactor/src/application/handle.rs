@@ -13,6 +13,7 @@ use ropewalk_proto::{Deferred, fail, succeed};
 use super::Service;
 use super::failed::named;
 use super::multi_service::{MultiService, WeakMultiService};
+use super::stopping::UnderWay;
 use crate::error::{Error, Result};
 use crate::reactor::{Reactor, guard};
 
@@ -36,6 +37,7 @@ struct Node {
     name: RefCell<Option<Rc<str>>>,
     parent: RefCell<Option<WeakMultiService>>,
     stage: Cell<Stage>,
+    stopping: UnderWay,
 }
 
 impl ServiceHandle {
@@ -46,6 +48,7 @@ impl ServiceHandle {
             name: RefCell::default(),
             parent: RefCell::default(),
             stage: Cell::default(),
+            stopping: UnderWay::default(),
         }))
     }
 
@@ -121,12 +124,13 @@ impl ServiceHandle {
         named(self.name(), self.guarded(reactor, "Service::start", |service, reactor| service.start(reactor)))
     }
 
-    /// [`Service::stop`]; nothing if it was not started.
+    /// [`Service::stop`]; nothing if it was not started. While it stops already, this waits for that.
     pub fn stop(&self, reactor: &Reactor) -> Deferred<()> {
         if self.0.stage.replace(Stage::Idle) == Stage::Idle {
-            return succeed(());
+            return self.0.stopping.join();
         }
-        self.guarded(reactor, "Service::stop", |service, reactor| service.stop(reactor))
+        let stopped = self.guarded(reactor, "Service::stop", |service, reactor| service.stop(reactor));
+        self.0.stopping.begin(stopped)
     }
 
     fn guarded(

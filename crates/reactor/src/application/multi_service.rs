@@ -4,11 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use ropewalk_proto::{Deferred, Failure, FirstError, gather_results, succeed};
+use ropewalk_proto::{Deferred, Failure, FirstError, gather_results};
 
 use super::Service;
 use super::handle::{ServiceHandle, Stage};
-use super::stopping::{self, Stopping};
+use super::stopping::{self, Stopping, UnderWay};
 use crate::error::Result;
 use crate::reactor::{Inner, Reactor};
 
@@ -17,7 +17,7 @@ use crate::reactor::{Inner, Reactor};
 /// Starting calls each service in the order in which they were added, without waiting for one before the next, and is
 /// done when all have started; the first failure is its own, and then those that did start run on until they are
 /// stopped. Stopping goes in reverse order, and is done when all have stopped, whether well or not: failures to stop are
-/// logged.
+/// logged. A second stop while the first is under way waits for it.
 ///
 /// ```
 /// use ropewalk::application::{MultiService, Service, ServiceHandle, TimerService};
@@ -44,6 +44,7 @@ struct Siblings {
     /// The reactor that the services were started on.
     reactor: RefCell<Weak<Inner>>,
     stop_limit: Cell<Option<Duration>>,
+    stopping: UnderWay,
 }
 
 #[derive(Clone)]
@@ -167,13 +168,13 @@ impl Service for MultiService {
 
     fn stop(&self, reactor: &Reactor) -> Deferred<()> {
         if self.0.stage.replace(Stage::Idle) == Stage::Idle {
-            return succeed(());
+            return self.0.stopping.join();
         }
         let mut stopping = Vec::new();
         for child in self.services().into_iter().rev() {
             stopping.push(Stopping { label: child.label(), stopped: child.stop(reactor) });
         }
-        stopping::wait_for_all(reactor, self.0.stop_limit.get(), stopping)
+        self.0.stopping.begin(stopping::wait_for_all(reactor, self.0.stop_limit.get(), stopping))
     }
 }
 

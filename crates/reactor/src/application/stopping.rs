@@ -4,10 +4,49 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk_proto::{CancelHandle, Deferred, Failure, Resolver};
+use ropewalk_proto::{CancelHandle, Deferred, Failure, Resolver, succeed};
 
 use crate::interfaces::time::DelayedCall;
 use crate::reactor::Reactor;
+
+/// A stop that is under way, for who asks for another meanwhile.
+#[derive(Default)]
+pub(super) struct UnderWay(RefCell<Option<Joined>>);
+
+/// Who waits besides the first one; `None` when the stop is done.
+type Joined = Rc<RefCell<Option<Vec<Resolver<()>>>>>;
+
+impl UnderWay {
+    /// Notes a stop, which others may wait for until it is done.
+    pub(super) fn begin(&self, stopped: Deferred<()>) -> Deferred<()> {
+        if stopped.is_done() {
+            return stopped;
+        }
+        let joined = Joined::new(RefCell::new(Some(Vec::new())));
+        *self.0.borrow_mut() = Some(joined.clone());
+        stopped.then(move |outcome| {
+            for resolver in joined.take().into_iter().flatten() {
+                let _ = resolver.callback(());
+            }
+            outcome
+        })
+    }
+
+    /// Fires when the stop that is under way is done, whether well or not: who asked first is told how. At once when there is
+    /// none.
+    pub(super) fn join(&self) -> Deferred<()> {
+        let (deferred, resolver) = Deferred::new();
+        match self
+            .0
+            .borrow()
+            .as_ref()
+            .and_then(|joined| joined.borrow_mut().as_mut().map(|waiting| waiting.push(resolver)))
+        {
+            Some(()) => deferred,
+            None => succeed(()),
+        }
+    }
+}
 
 /// A service that was told to stop.
 pub(super) struct Stopping {

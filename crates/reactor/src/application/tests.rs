@@ -155,6 +155,43 @@ fn stopping_is_done_when_the_slowest_service_has_stopped() {
 }
 
 #[test]
+fn a_second_stop_waits_for_the_first_and_tells_no_service_twice() {
+    let (net, diary) = (MemoryReactor::new(), Diary::default());
+    let services = MultiService::new();
+    services.add(diary.service("slow").stops_after(3 * SECOND));
+    let all = ServiceHandle::new(services.clone());
+    all.start(&net);
+    diary.take();
+    let stops = [all.stop(&net), all.stop(&net), services.stop(&net)];
+    assert_eq!(diary.take(), "stop slow");
+    net.advance(2 * SECOND);
+    let late = all.stop(&net);
+    assert!(!late.is_done() && stops.iter().all(|stopped| !stopped.is_done()));
+    net.advance(SECOND);
+    assert!(late.is_done() && stops.iter().all(Deferred::is_done));
+    assert!(all.stop(&net).is_done());
+    assert_eq!(diary.take(), "slow is stopped");
+}
+
+#[test]
+fn a_stop_of_a_later_run_is_one_of_its_own() {
+    let (net, diary) = (MemoryReactor::new(), Diary::default());
+    let service = ServiceHandle::new(diary.service("slow").stops_after(3 * SECOND));
+    service.start(&net);
+    let first = service.stop(&net);
+    let joined = service.stop(&net);
+    net.advance(SECOND);
+    service.start(&net);
+    let second = service.stop(&net);
+    net.advance(2 * SECOND);
+    assert!(first.is_done() && joined.is_done() && !second.is_done());
+    let waits = service.stop(&net);
+    net.advance(SECOND);
+    assert!(second.is_done() && waits.is_done());
+    assert_eq!(diary.take(), "start slow, stop slow, start slow, stop slow, slow is stopped, slow is stopped");
+}
+
+#[test]
 fn a_service_that_does_not_stop_is_not_waited_for_beyond_the_limit() {
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let services = MultiService::new().stop_within(5 * SECOND);

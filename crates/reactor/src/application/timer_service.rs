@@ -4,18 +4,20 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk_proto::{Deferred, Failure, Moment, Resolver, succeed};
+use ropewalk_proto::{Deferred, Failure, Resolver, succeed};
 
 use super::Service;
 use crate::interfaces::core::TriggerResult;
-use crate::interfaces::time::DelayedCall;
 use crate::reactor::{Reactor, guard};
+use crate::task::LoopingCall;
 
-/// Calls a function when it starts and then each time that `step` has passed, until it is stopped.
+/// Calls a function when it starts and then each time that `step` has passed, until it is stopped: a [`LoopingCall`] as a
+/// service.
 ///
 /// Calls are made at whole multiples of `step` after the start; those for which there was no time are left out. A function
-/// that returns a Deferred is not called again before that has fired, and stopping waits for it. One that panics, or
-/// whose Deferred fails, is logged and called no more. A step of zero is once a turn.
+/// that returns a Deferred is not called again before that has fired, and stopping waits for it; who starts it again
+/// meanwhile has it begin then. One that panics, or whose Deferred fails, is logged and called no more. A step of zero is
+/// once a turn.
 pub struct TimerService(Rc<Timer>);
 
 type Function = Box<dyn FnMut(&Reactor) -> Option<Deferred<()>>>;
@@ -24,12 +26,9 @@ struct Timer {
     step: Duration,
     name: &'static str,
     function: RefCell<Function>,
-    /// Counts starts, so that what an earlier run waited for does not go on in a later one.
-    run: Cell<u64>,
-    began: Cell<Moment>,
-    call: RefCell<Option<DelayedCall>>,
-    /// Between a call and its Deferred.
-    busy: Cell<bool>,
+    is_wanted: Cell<bool>,
+    /// Of the present run, or of one whose last call is under way.
+    looping: RefCell<Option<LoopingCall>>,
     stopped: RefCell<Vec<Resolver<()>>>,
 }
 
@@ -44,10 +43,8 @@ impl TimerService {
             step,
             name: std::any::type_name::<F>(),
             function: RefCell::new(Box::new(move |reactor| function(reactor).into_deferred())),
-            run: Cell::default(),
-            began: Cell::new(Moment::ZERO),
-            call: RefCell::default(),
-            busy: Cell::default(),
+            is_wanted: Cell::default(),
+            looping: RefCell::default(),
             stopped: RefCell::default(),
         }))
     }
@@ -56,94 +53,93 @@ impl TimerService {
 impl Service for TimerService {
     fn start(&self, reactor: &Reactor) -> Deferred<()> {
         let timer = &self.0;
-        timer.run.set(timer.run.get() + 1);
-        timer.began.set(reactor.now());
-        // A call of the run before is still busy: its end schedules the next one.
-        if !timer.busy.get() {
-            timer.call(reactor);
+        timer.is_wanted.set(true);
+        // The last call of the run before is still under way: its end begins the next run.
+        if timer.looping.borrow().is_none() {
+            timer.begin(reactor);
         }
         succeed(())
     }
 
     fn stop(&self, _reactor: &Reactor) -> Deferred<()> {
         let timer = &self.0;
-        timer.run.set(timer.run.get() + 1);
-        if let Some(call) = timer.call.take() {
-            let _ = call.cancel();
+        timer.is_wanted.set(false);
+        let looping = timer.looping.borrow().clone();
+        if let Some(looping) = looping {
+            looping.stop();
         }
-        if !timer.busy.get() {
+        if timer.looping.borrow().is_none() {
             return succeed(());
         }
         let (deferred, resolver) = Deferred::new();
         timer.stopped.borrow_mut().push(resolver);
-        deferred
+        // Whoever waits keeps it.
+        let own = timer.clone();
+        deferred.then(move |outcome| {
+            drop(own);
+            outcome
+        })
     }
 }
 
 impl Timer {
-    fn call(self: &Rc<Timer>, reactor: &Reactor) {
-        self.busy.set(true);
-        let run = self.run.get();
-        // Busy, so nobody else borrows it.
-        let outcome = guard(&reactor.0, self.name, || (self.function.borrow_mut())(reactor));
-        let finished = match outcome {
-            Ok(deferred) => deferred.unwrap_or_else(|| succeed(())),
-            // It was logged as a panic.
-            Err(_) => return self.end(),
-        };
-        let (timer, reactor) = (self.clone(), reactor.downgrade());
-        finished.add_both(move |outcome| {
-            let reactor = reactor.upgrade().map(Reactor);
-            match (outcome, reactor) {
-                (Err(failure), _) => timer.fail(run, &failure),
-                (Ok(()), Some(reactor)) => timer.go_on(run, &reactor),
-                (Ok(()), None) => timer.end(),
-            }
-        });
-    }
-
-    fn fail(&self, run: u64, failure: &Failure) {
-        // A stop may have cancelled what it waited for.
-        if run == self.run.get() {
-            tracing::error!(function = self.name, failure = format!("{failure:#}"), "a timer's function failed");
-        }
-        self.end();
-    }
-
-    fn go_on(self: &Rc<Timer>, run: u64, reactor: &Reactor) {
-        self.end();
-        // Odd numbers run, even ones are stopped.
-        if self.run.get() % 2 == 0 {
-            return;
-        }
-        if run != self.run.get() {
-            return self.call(reactor);
-        }
+    fn begin(self: &Rc<Timer>, reactor: &Reactor) {
         let timer = Rc::downgrade(self);
-        let call = reactor.call_later(self.until_next(reactor), move |reactor| {
-            if let Some(timer) = timer.upgrade() {
-                timer.call.take();
-                timer.call(reactor);
+        let looping = LoopingCall::new(reactor, move |looping| match timer.upgrade() {
+            Some(timer) => timer.call(looping),
+            // It was dropped without a stop.
+            None => ended(looping),
+        });
+        // First, for a function that stops its own service.
+        *self.looping.borrow_mut() = Some(looping.clone());
+        let (timer, handle) = (Rc::downgrade(self), reactor.downgrade());
+        looping.start(self.step).add_both(move |outcome| {
+            let Some(timer) = timer.upgrade() else { return };
+            timer.end(outcome);
+            if let Some(reactor) = handle.upgrade().map(Reactor) {
+                timer.begin_again(&reactor);
             }
         });
-        *self.call.borrow_mut() = Some(call);
     }
 
-    fn until_next(&self, reactor: &Reactor) -> Duration {
-        let (elapsed, step) = ((reactor.now() - self.began.get()).as_nanos(), self.step.as_nanos());
-        match elapsed.checked_rem(step) {
-            Some(into_step) => Duration::from_nanos(u64::try_from(step - into_step).unwrap_or(u64::MAX)),
-            None => Duration::ZERO,
+    fn call(&self, looping: &LoopingCall) -> Deferred<()> {
+        // Calls do not overlap, so nobody else borrows it.
+        let outcome = guard(&looping.reactor().0, self.name, || (self.function.borrow_mut())(&looping.reactor()));
+        match outcome {
+            Ok(finished) => finished.unwrap_or_else(|| succeed(())),
+            // It was logged as a panic.
+            Err(_) => {
+                self.is_wanted.set(false);
+                ended(looping)
+            }
         }
     }
 
-    /// The present call is over.
-    fn end(&self) {
-        self.busy.set(false);
+    /// The run is over, and its last call.
+    fn end(&self, outcome: Result<(), Failure>) {
+        self.looping.take();
+        if let Err(failure) = outcome {
+            // A stop may have cancelled what it waited for.
+            if self.is_wanted.replace(false) {
+                tracing::error!(function = self.name, failure = format!("{failure:#}"), "a timer's function failed");
+            }
+        }
         for resolver in self.stopped.take() {
             let _ = resolver.callback(());
         }
     }
+
+    /// It was started while the last call of the run before was under way.
+    fn begin_again(self: &Rc<Timer>, reactor: &Reactor) {
+        if self.is_wanted.get() && self.looping.borrow().is_none() {
+            self.begin(reactor);
+        }
+    }
+}
+
+fn ended(looping: &LoopingCall) -> Deferred<()> {
+    looping.stop();
+    succeed(())
 }
 
 #[cfg(test)]
@@ -246,7 +242,7 @@ mod tests {
         service.stop(&clock);
         service.start(&clock);
         clock.advance(4 * SECOND);
-        assert_eq!(calls.take(), [0.0, 1.0, 4.0]);
+        assert_eq!(calls.take(), [0.0, 1.0, 3.0]);
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! ReconnectingClientFactory: connects again after a failure, each time later.
 
 use std::cell::{Cell, RefCell};
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use ropewalk_proto::Address;
@@ -10,6 +8,7 @@ use ropewalk_proto::Address;
 use super::{ClientFactory, Factory, Protocol};
 use crate::error::Error;
 use crate::interfaces::time::DelayedCall;
+use crate::jitter::Jitter;
 use crate::transports::Connector;
 
 /// Twisted's defaults. The jitter is the molar Planck constant times the speed of light, in J m / mol.
@@ -48,7 +47,7 @@ pub struct ReconnectingClientFactory<F> {
     max_retries: Option<u32>,
     retries: Cell<u32>,
     delay: Cell<Duration>,
-    random: Cell<u64>,
+    random: Jitter,
     continue_trying: Cell<bool>,
     connector: RefCell<Option<Connector>>,
     call: RefCell<Option<DelayedCall>>,
@@ -74,7 +73,7 @@ impl<F: Factory> ReconnectingClientFactory<F> {
             max_retries: None,
             retries: Cell::new(0),
             delay: Cell::new(INITIAL_DELAY),
-            random: Cell::new(RandomState::new().build_hasher().finish()),
+            random: Jitter::new(),
             continue_trying: Cell::new(true),
             connector: RefCell::default(),
             call: RefCell::default(),
@@ -112,8 +111,8 @@ impl<F: Factory> ReconnectingClientFactory<F> {
 
     /// Chooses the jitter's random numbers, for tests that replay.
     #[must_use]
-    pub fn jitter_seed(self, seed: u64) -> ReconnectingClientFactory<F> {
-        self.random.set(seed);
+    pub fn jitter_seed(mut self, seed: u64) -> ReconnectingClientFactory<F> {
+        self.random = Jitter::seeded(seed);
         self
     }
 
@@ -183,11 +182,11 @@ impl Backoff {
 
     /// Twisted lets the next delay grow from the spread one, a random walk that may even reach zero; here only the wait
     /// is spread.
-    fn spread(&self, delay: Duration, random: &Cell<u64>) -> Duration {
+    fn spread(&self, delay: Duration, random: &Jitter) -> Duration {
         if self.jitter == 0.0 {
             return delay;
         }
-        let seconds = delay.as_secs_f64() * (1.0 + self.jitter * normal(random));
+        let seconds = delay.as_secs_f64() * (1.0 + self.jitter * random.normal());
         Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
     }
 }
@@ -221,21 +220,6 @@ impl<F: Factory> ClientFactory for ReconnectingClientFactory<F> {
     fn client_connection_lost(&self, connector: &Connector, _reason: &Error) {
         self.retry(connector);
     }
-}
-
-/// A number from the standard normal distribution: Box and Muller's transform of two uniform numbers.
-fn normal(random: &Cell<u64>) -> f64 {
-    let distance = (-2.0 * (1.0 - uniform(random)).ln()).sqrt();
-    distance * (std::f64::consts::TAU * uniform(random)).cos()
-}
-
-/// A number from 0 up to, not including, 1: splitmix64.
-fn uniform(random: &Cell<u64>) -> f64 {
-    let state = random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-    random.set(state);
-    let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64
 }
 
 #[cfg(test)]
@@ -402,7 +386,7 @@ mod tests {
 
     #[test]
     fn the_jitter_is_normal_around_the_delay() {
-        let random = Cell::new(7);
+        let random = Jitter::seeded(7);
         let backoff = Reconnecting::new(AccumulatingProtocol::new).backoff;
         let delays: Vec<_> =
             (0..10_000).map(|_| backoff.spread(Duration::from_secs(100), &random).as_secs_f64()).collect();
@@ -418,7 +402,7 @@ mod tests {
     fn no_factor_or_jitter_makes_a_delay_that_is_none() {
         let backoff = Reconnecting::new(AccumulatingProtocol::new).factor(f64::INFINITY).jitter(1000.0).backoff;
         assert_eq!(backoff.next(Duration::from_secs(1)), MAX_DELAY);
-        let random = Cell::new(1);
+        let random = Jitter::seeded(1);
         assert!((0..100).any(|_| backoff.spread(MAX_DELAY, &random) == Duration::ZERO));
         let nan = Reconnecting::new(AccumulatingProtocol::new).factor(f64::NAN).jitter(f64::NAN).backoff;
         assert_eq!(nan.next(Duration::from_secs(2)), Duration::from_secs(2));
