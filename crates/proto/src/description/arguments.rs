@@ -9,14 +9,35 @@ use super::{Argument, Description, KeyedArgument};
 use crate::Address;
 
 /// What one endpoint type takes.
-pub(super) struct Shape {
-    pub(super) name: &'static str,
+///
+/// ```
+/// use ropewalk_proto::description::{Arguments, Description, Shape};
+///
+/// const LOCAL: Shape =
+///     Shape { name: "local", usage: "local:PORT[:backlog=N]", parameters: &["port", "backlog"], positional_max: 1 };
+///
+/// let description: Description = "local:8000".parse()?;
+/// let arguments = Arguments::bind(&description, &LOCAL)?;
+/// let port: u16 = arguments.required("port", "a number from 0 to 65535", |value| value.parse().ok())?;
+/// let backlog: Option<u32> = arguments.optional("backlog", "a number", |value| value.parse().ok())?;
+/// assert_eq!((port, backlog), (8000, None));
+///
+/// let description: Description = "local:http".parse()?;
+/// let arguments = Arguments::bind(&description, &LOCAL)?;
+/// let error = arguments.required("port", "a number from 0 to 65535", |value| value.parse::<u16>().ok()).unwrap_err();
+/// assert_eq!(error.to_string(), "the port in 'local:http' is 'http', but a number from 0 to 65535 was expected");
+/// # Ok::<(), ropewalk_proto::description::DescriptionError>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// The name before the first colon.
+    pub name: &'static str,
     /// The grammar as a person reads it, for error messages.
-    pub(super) usage: &'static str,
+    pub usage: &'static str,
     /// Names in their positional order; behind a `|` stands another spelling.
-    pub(super) parameters: &'static [&'static str],
-    /// How many of the parameters may be given without a key.
-    pub(super) positional_max: usize,
+    pub parameters: &'static [&'static str],
+    /// How many of the parameters, from the first one, may be given without a key; more than there are count as all.
+    pub positional_max: usize,
 }
 
 /// The shape that `description` names.
@@ -34,15 +55,21 @@ pub(super) fn find_shape(
     })
 }
 
-/// A description's arguments under the parameters of its shape.
-pub(super) struct Arguments<'a> {
+/// A description's arguments under the parameters of its shape, so that what is wrong is said as for the kinds that are
+/// built in.
+#[derive(Clone, Debug)]
+pub struct Arguments<'a> {
     description: &'a Description,
     shape: &'static Shape,
     values: Vec<Option<&'a Argument>>,
 }
 
 impl<'a> Arguments<'a> {
-    pub(super) fn bind(description: &'a Description, shape: &'static Shape) -> Result<Arguments<'a>, DescriptionError> {
+    /// Finds the parameter of each argument.
+    ///
+    /// # Errors
+    /// When an argument belongs to no parameter, is empty without a key, or gives a parameter twice.
+    pub fn bind(description: &'a Description, shape: &'static Shape) -> Result<Arguments<'a>, DescriptionError> {
         let mut arguments = Arguments { description, shape, values: vec![None; shape.parameters.len()] };
         for keyed in description.keyed() {
             arguments.place_keyed(keyed)?;
@@ -51,8 +78,14 @@ impl<'a> Arguments<'a> {
         Ok(arguments)
     }
 
-    /// The value of `parameter` as `parse` understands it; `None` when it is absent.
-    pub(super) fn optional<T>(
+    /// The value of `parameter`, by its first spelling, as `parse` understands it; `None` when it is absent.
+    ///
+    /// # Errors
+    /// When `parse` does not: the message says that `expected` was.
+    ///
+    /// # Panics
+    /// When the shape has no such parameter.
+    pub fn optional<T>(
         &self,
         parameter: &str,
         expected: &str,
@@ -69,8 +102,14 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    /// The value of `parameter`, which must be there.
-    pub(super) fn required<T>(
+    /// The value of `parameter`, which must be there; otherwise as [`optional`](Arguments::optional).
+    ///
+    /// # Errors
+    /// As [`optional`](Arguments::optional), and when it is absent.
+    ///
+    /// # Panics
+    /// When the shape has no such parameter.
+    pub fn required<T>(
         &self,
         parameter: &str,
         expected: &str,
@@ -84,8 +123,8 @@ impl<'a> Arguments<'a> {
     }
 
     fn get(&self, parameter: &str) -> Option<&'a Argument> {
-        let index = self.shape.parameters.iter().position(|names| first_name(names) == parameter)?;
-        self.values[index]
+        let index = self.shape.parameters.iter().position(|names| first_name(names) == parameter);
+        self.values[index.unwrap_or_else(|| panic!("'{}' has no parameter '{parameter}'", self.shape.name))]
     }
 
     fn index_of(&self, key: &Argument) -> Result<usize, DescriptionError> {
@@ -114,7 +153,8 @@ impl<'a> Arguments<'a> {
             if argument.value.is_empty() {
                 return Err(self.empty(argument));
             }
-            let free = (0..self.shape.positional_max).find(|&index| self.values[index].is_none());
+            let positional_max = self.shape.positional_max.min(self.values.len());
+            let free = (0..positional_max).find(|&index| self.values[index].is_none());
             let index = free.ok_or_else(|| self.unexpected(argument))?;
             self.values[index] = Some(argument);
         }

@@ -24,6 +24,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+pub use arguments::{Arguments, Shape};
 pub use client::{ClientDescription, Tcp6Client, TcpClient, UnixClient};
 pub use error::DescriptionError;
 pub use server::{

@@ -1,6 +1,6 @@
 //! The names of endpoint kinds: IStreamServerEndpointStringParser and IStreamClientEndpointStringParserWithReactor.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -41,9 +41,14 @@ type Parser<E> = Rc<dyn Fn(&Endpoints, &Description) -> Parsed<E>>;
 #[derive(Clone)]
 pub struct Endpoints(Rc<Kinds>);
 
+/// How many descriptions may stand around another one: more than anybody needs, and each takes some of the stack.
+const AROUND_MOST: usize = 16;
+
 struct Kinds {
     servers: Names<dyn StreamServerEndpoint>,
     clients: Names<dyn StreamClientEndpoint>,
+    /// How many descriptions are being parsed, one within the other.
+    depth: Cell<usize>,
 }
 
 impl Default for Endpoints {
@@ -58,6 +63,7 @@ impl Endpoints {
         let endpoints = Endpoints(Rc::new(Kinds {
             servers: Names::new("server", "tcp:8000:interface=127.0.0.1"),
             clients: Names::new("client", "tcp:localhost:8000"),
+            depth: Cell::default(),
         }));
         for name in ["tcp", "tcp6", "unix", "systemd", "fd", "stdio"] {
             endpoints.register_server(name, |_, description| described_server(description));
@@ -157,7 +163,31 @@ impl<E: ?Sized> Names<E> {
             let known = known.iter().map(String::as_str);
             return Err(DescriptionError::unknown_name(&description, self.side, known, self.example));
         };
+        let _within = endpoints.0.descend(&name)?;
         parser(endpoints, &description)
+    }
+}
+
+impl Kinds {
+    /// One description more, until the result is dropped.
+    fn descend(&self, name: &str) -> Result<Within<'_>, DescriptionError> {
+        let depth = self.depth.get();
+        if depth > AROUND_MOST {
+            let message =
+                format_args!("'{name}' stands within {depth} other descriptions: at most {AROUND_MOST} were expected");
+            return Err(DescriptionError::new(0, message));
+        }
+        self.depth.set(depth + 1);
+        Ok(Within(&self.depth))
+    }
+}
+
+/// A description that is being parsed.
+struct Within<'a>(&'a Cell<usize>);
+
+impl Drop for Within<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 
@@ -250,6 +280,18 @@ mod tests {
         for text in ["haproxy", "haproxy:"] {
             assert!(server_error(&endpoints, text).contains("another description"), "{text}");
         }
+    }
+
+    #[test]
+    fn descriptions_within_descriptions_are_bounded_and_a_long_text_needs_no_deep_stack() {
+        let endpoints = Endpoints::new();
+        let nested = |count: usize| format!("{}tcp:0", r"hapro\xy:".repeat(count));
+        assert!(endpoints.server(&nested(AROUND_MOST)).is_ok());
+        let error = endpoints.server(&nested(AROUND_MOST + 1)).err().unwrap();
+        assert_eq!(error.to_string(), "'tcp' stands within 17 other descriptions: at most 16 were expected");
+        assert_eq!(error.offset(), 17 * r"hapro\xy:".len());
+        assert!(server_error(&endpoints, &nested(100_000)).starts_with("'haproxy' stands within 17"));
+        assert!(endpoints.server(&nested(AROUND_MOST)).is_ok(), "it forgets what failed");
     }
 
     #[test]
