@@ -324,7 +324,7 @@ fn systemd(description: &Description, arguments: &Arguments<'_>) -> Result<Syste
     let name = arguments.optional("name", "a name", name)?;
     let socket = match (index, name) {
         (Some(_), Some(_)) => {
-            let message = format_args!("'{description}' gives both an index and a name: one of them says which socket");
+            let message = format!("'{description}' gives both an index and a name: one of them says which socket");
             return Err(DescriptionError::new(0, message));
         }
         (None, Some(name)) => SystemdSocket::Name(name),
