@@ -151,6 +151,11 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     #[serde(default = "a_minute", deserialize_with = "described::seconds")]
     pub(crate) idle_timeout: IdleLimit,
+
+    /// When it is told to stop, give the responses that are under way so long; more than 30 makes no difference
+    #[arg(long, value_name = "SECONDS", default_value = "0.3", value_parser = duration)]
+    #[serde(default = "a_moment", deserialize_with = "described::duration")]
+    pub(crate) grace: Duration,
 }
 
 /// How long a connection may be idle; `None` is for ever.
@@ -177,6 +182,10 @@ pub(crate) fn seconds(text: &str) -> Result<IdleLimit, String> {
     Ok(IdleLimit((!limit.is_zero()).then_some(limit)))
 }
 
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    seconds(text).map(|limit| limit.0.unwrap_or_default())
+}
+
 /// Where the small services listen in a file that does not say so: as on the command line.
 fn local_8000() -> Vec<String> {
     vec![LOCAL_8000.to_owned()]
@@ -184,6 +193,11 @@ fn local_8000() -> Vec<String> {
 
 fn local_8080() -> Vec<String> {
     vec![LOCAL_8080.to_owned()]
+}
+
+/// Within half a second everything has ended.
+fn a_moment() -> Duration {
+    Duration::from_millis(300)
 }
 
 fn a_minute() -> IdleLimit {

@@ -1,6 +1,7 @@
 //! How a file gives the options that the command line gives as text; what is wrong is said in the same words.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
@@ -41,6 +42,10 @@ pub(crate) fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result
 
 pub(crate) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IdleLimit, D::Error> {
     understood(arguments::seconds(&f64::deserialize(deserializer)?.to_string()))
+}
+
+pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    understood(arguments::duration(&f64::deserialize(deserializer)?.to_string()))
 }
 
 fn understood<T, E: Display, F: Error>(outcome: Result<T, E>) -> Result<T, F> {

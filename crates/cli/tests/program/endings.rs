@@ -61,10 +61,21 @@ fn connections_in_the_middle_of_something_do_not_hold_it_up() {
 }
 
 #[test]
-fn a_file_on_its_way_does_not_hold_up_who_insists() {
+fn a_file_on_its_way_does_not_hold_it_up() {
     let scratch = Scratch::new();
     scratch.write_sparse("large", 1 << 30, []);
     let mut server = Running::start(&["serve", &scratch.join("")]);
+    let mut client = Client::new(&server);
+    client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(client.reply_head().field("content-length"), (1 << 30).to_string());
+    ends_soon(&mut server);
+}
+
+#[test]
+fn a_file_on_its_way_does_not_hold_up_who_insists() {
+    let scratch = Scratch::new();
+    scratch.write_sparse("large", 1 << 30, []);
+    let mut server = Running::start(&["serve", &scratch.join(""), "--grace", "30"]);
     let mut client = Client::new(&server);
     client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
     assert_eq!(client.reply_head().field("content-length"), (1 << 30).to_string());

@@ -147,7 +147,16 @@ fn servers_that_share_a_port_replace_each_other_without_losing_a_request_on_a_co
     for reactor in reactors() {
         let start = |port: u16| {
             let place = format!("tcp:{port}:interface=127.0.0.1:reuse_port=1");
-            Running::start_command(program(&["-r", reactor, "serve", &site.join(""), "--listen", &place]))
+            Running::start_command(program(&[
+                "-r",
+                reactor,
+                "serve",
+                &site.join(""),
+                "--grace",
+                "30",
+                "--listen",
+                &place,
+            ]))
         };
         let first = start(0);
         let address = first.address();
@@ -160,7 +169,7 @@ fn a_request_that_is_under_way_is_answered_whole_and_its_connection_ends() {
     let site = Scratch::new();
     site.write_sparse("large", 64 << 20, []);
     for reactor in reactors() {
-        let mut server = Running::start(&["-r", reactor, "serve", &site.join("")]);
+        let mut server = Running::start(&["-r", reactor, "serve", &site.join(""), "--grace", "30"]);
         let mut client = Client::new(&server);
         client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
         let head = client.reply_head();
@@ -178,7 +187,7 @@ fn a_request_that_is_under_way_is_answered_whole_and_its_connection_ends() {
 fn a_kept_connection_gets_one_more_answer_which_says_that_it_is_the_last() {
     // RFC 9112, section 9.6
     let site = site();
-    let mut server = Running::start(&["serve", &site.join("")]);
+    let mut server = Running::start(&["serve", &site.join(""), "--grace", "30"]);
     let mut client = Client::new(&server);
     assert!(!client.get("/file", &[]).has_field("connection"));
     server.signal(Signal::TERM);
@@ -193,7 +202,7 @@ fn a_kept_connection_gets_one_more_answer_which_says_that_it_is_the_last() {
 #[test]
 fn a_connection_on_which_nobody_asks_is_closed() {
     let site = site();
-    let mut server = Running::start(&["serve", &site.join("")]);
+    let mut server = Running::start(&["serve", &site.join(""), "--grace", "30"]);
     let (mut kept, mut fresh) = (Client::new(&server), Client::new(&server));
     kept.get("/file", &[]);
     server.signal(Signal::TERM);

@@ -35,14 +35,14 @@ impl UnderWay {
     /// Fires when the stop that is under way is done, whether well or not: who asked first is told how. At once when there is
     /// none.
     pub(super) fn join(&self) -> Deferred<()> {
-        let (deferred, resolver) = Deferred::new();
-        match self
-            .0
-            .borrow()
-            .as_ref()
-            .and_then(|joined| joined.borrow_mut().as_mut().map(|waiting| waiting.push(resolver)))
-        {
-            Some(()) => deferred,
+        let joined = self.0.borrow().clone();
+        let Some(joined) = joined else { return succeed(()) };
+        match &mut *joined.borrow_mut() {
+            Some(waiting) => {
+                let (deferred, resolver) = Deferred::new();
+                waiting.push(resolver);
+                deferred
+            }
             None => succeed(()),
         }
     }

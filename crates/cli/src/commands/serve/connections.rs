@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   open -- close --> a response says `Connection: close`, and its connection ends with it
-//!                     nothing asked, and silent for a second: ends
-//!                     --> the last one has ended: closed
+//!                     nothing asked, and silent for a while: ends
+//!                     --> the last one has ended, or the time of grace: closed
 //! ```
 //!
 //! RFC 9112, section 9.6. Ending all idle connections at once would meet requests that are on their way.
@@ -18,12 +18,14 @@ use std::time::Duration;
 use ropewalk::proto::{Moment, Resolver};
 use ropewalk::{Deferred, Reactor};
 
-/// How long a connection must have been silent before nobody is taken to be asking.
+/// How long a connection must have been silent before nobody is taken to be asking, where there is time for that.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// All connections of a site.
 #[derive(Default)]
 pub(super) struct Connections {
+    /// How long closing may take.
+    grace: Duration,
     closing: Cell<bool>,
     opened: Cell<u64>,
     /// Who of them waits for the close.
@@ -32,8 +34,8 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new() -> Rc<Connections> {
-        Rc::default()
+    pub(super) fn new(grace: Duration) -> Rc<Connections> {
+        Rc::new(Connections { grace, ..Connections::default() })
     }
 
     /// One more.
@@ -45,22 +47,32 @@ impl Connections {
         Rc::new(Open { connections: self.clone(), number, reactor: reactor.clone(), moved, answering: Cell::new(0) })
     }
 
-    /// Has every connection end once it is answered. The Deferred fires when all have ended.
-    pub(super) fn close(&self) -> Deferred<()> {
+    /// Has every connection end once it is answered. The Deferred fires when all have ended, or the time of grace has.
+    pub(super) fn close(self: &Rc<Connections>, reactor: &Reactor) -> Deferred<()> {
         let (deferred, resolver) = Deferred::new();
         self.closed.borrow_mut().push(resolver);
         self.closing.set(true);
         let wakers: Vec<_> = self.open.borrow_mut().values_mut().filter_map(Option::take).collect();
         wakers.into_iter().for_each(Waker::wake);
+        let connections = Rc::downgrade(self);
+        reactor.call_later(self.grace, move |_| {
+            if let Some(connections) = connections.upgrade() {
+                connections.tell();
+            }
+        });
         self.tell_if_closed();
         deferred
     }
 
     fn tell_if_closed(&self) {
         if self.closing.get() && self.open.borrow().is_empty() {
-            for resolver in self.closed.take() {
-                let _ = resolver.callback(());
-            }
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
+        for resolver in self.closed.take() {
+            let _ = resolver.callback(());
         }
     }
 }
@@ -96,7 +108,7 @@ impl Open {
         self.until_closing().await;
         loop {
             let silent = self.reactor.now().since(self.moved.get());
-            let left = SILENCE.saturating_sub(silent);
+            let left = SILENCE.min(self.connections.grace).saturating_sub(silent);
             match (left.is_zero(), self.answering.get()) {
                 (true, 0) => return,
                 (true, _) => self.reactor.sleep(SILENCE).await,
@@ -141,6 +153,21 @@ mod tests {
 
     use super::*;
 
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_request_that_is_being_answered_has_the_time_of_grace_and_no_more() {
+        let (clock, connections) = (Clock::new(), Connections::new(Duration::from_millis(300)));
+        let open = begin(&connections, &clock);
+        let answering = open.answering();
+        let closed = connections.close(&clock);
+        clock.advance(Duration::from_millis(299));
+        assert!(!closed.is_done());
+        clock.advance(Duration::from_millis(1));
+        assert!(closed.is_done());
+        drop(answering);
+    }
+
     /// A connection that ends when nobody needs it, as `serve` has it.
     fn begin(connections: &Rc<Connections>, clock: &Clock) -> Rc<Open> {
         let open = connections.open(clock);
@@ -151,16 +178,16 @@ mod tests {
 
     #[test]
     fn a_site_without_connections_is_closed_at_once() {
-        assert!(Connections::new().close().is_done());
+        assert!(Connections::new(MINUTE).close(&Clock::new()).is_done());
     }
 
     #[test]
     fn who_was_silent_for_long_ends_at_once_and_who_moved_gets_the_rest_of_a_second() {
-        let (clock, connections) = (Clock::new(), Connections::new());
+        let (clock, connections) = (Clock::new(), Connections::new(MINUTE));
         let (silent, moving) = (begin(&connections, &clock), begin(&connections, &clock));
         clock.advance(2 * SILENCE);
         moving.touch();
-        let closed = connections.close();
+        let closed = connections.close(&clock);
         assert!(silent.is_closing());
         clock.advance(Duration::ZERO);
         assert_eq!((Rc::strong_count(&silent), Rc::strong_count(&moving)), (1, 2));
@@ -178,10 +205,10 @@ mod tests {
 
     #[test]
     fn a_request_that_is_being_answered_keeps_its_connection_however_long_it_takes() {
-        let (clock, connections) = (Clock::new(), Connections::new());
+        let (clock, connections) = (Clock::new(), Connections::new(MINUTE));
         let open = begin(&connections, &clock);
         let answering = open.answering();
-        let closed = connections.close();
+        let closed = connections.close(&clock);
         clock.advance(20 * SILENCE);
         assert!(Rc::strong_count(&open) > 2);
         drop(answering);
@@ -193,9 +220,9 @@ mod tests {
 
     #[test]
     fn a_connection_that_is_accepted_while_the_site_closes_is_waited_for() {
-        let (clock, connections) = (Clock::new(), Connections::new());
+        let (clock, connections) = (Clock::new(), Connections::new(MINUTE));
         let first = connections.open(&clock);
-        let closed = connections.close();
+        let closed = connections.close(&clock);
         let late = begin(&connections, &clock);
         drop(first);
         assert!(late.is_closing() && !closed.is_done());

@@ -38,12 +38,13 @@ pub(super) fn begin(reactor: &Reactor, options: Serve) -> Result<Begun, BoxedErr
         .map_err(|error| format!("cannot serve {}: {error}", options.directory.display()))?;
     let directory = site.directory().display().to_string();
     let limit = Limit::new(options.max_connections, 2);
-    let connections = Connections::new();
+    let connections = Connections::new(options.grace);
     let factory = connection::factory(reactor, Arc::new(site), options.idle_timeout.0, &connections);
     let Open { ports, addresses } = listen(reactor, &options.listen, &limit, factory)?;
     let places: Vec<_> = addresses.iter().map(place).collect();
     let start_line = format!("serve on {}: {directory} at {}", reactor.name(), places.join(", "));
-    Ok(Begun { start_line, ports, close: Some(Box::new(move || connections.close())) })
+    let reactor = reactor.clone();
+    Ok(Begun { start_line, ports, close: Some(Box::new(move || connections.close(&reactor))) })
 }
 
 fn place(address: &Address) -> String {
