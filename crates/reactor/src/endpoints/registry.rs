@@ -174,7 +174,7 @@ impl Kinds {
         let depth = self.depth.get();
         if depth > AROUND_MOST {
             let message =
-                format_args!("'{name}' stands within {depth} other descriptions: at most {AROUND_MOST} were expected");
+                format!("'{name}' stands within {depth} other descriptions: at most {AROUND_MOST} were expected");
             return Err(DescriptionError::new(0, message));
         }
         self.depth.set(depth + 1);
