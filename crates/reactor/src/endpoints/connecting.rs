@@ -10,10 +10,10 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use ropewalk_proto::{Address, Deferred, Resolver};
 
 use crate::error::{Error, Result};
+use crate::protocols::forward::{forward_conversation, forward_factory};
 use crate::protocols::{ClientFactory, Factory, Protocol};
 use crate::transports::{Connector, Transport};
 
@@ -68,13 +68,7 @@ impl Factory for Attempt {
         }
     }
 
-    fn start_factory(&self) {
-        self.factory.start_factory();
-    }
-
-    fn stop_factory(&self) {
-        self.factory.stop_factory();
-    }
+    forward_factory!();
 
     fn identity(&self) -> *const () {
         self.factory.identity()
@@ -104,31 +98,13 @@ impl Protocol for Attempted {
         tell(&self.waiting, Ok(transport));
     }
 
-    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
-        self.inner.data_received(transport, data);
-    }
-
-    fn chunk_received(&mut self, transport: &Transport, chunk: Bytes) {
-        self.inner.chunk_received(transport, chunk);
-    }
-
-    fn read_connection_lost(&mut self, transport: &Transport) {
-        self.inner.read_connection_lost(transport);
-    }
-
-    fn write_connection_lost(&mut self, transport: &Transport) {
-        self.inner.write_connection_lost(transport);
-    }
-
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
         self.inner.connection_lost(transport, reason);
         // It panicked when the connection was made.
         tell(&self.waiting, Err(reason.clone()));
     }
 
-    fn log_prefix(&self) -> &'static str {
-        self.inner.log_prefix()
-    }
+    forward_conversation!();
 }
 
 /// A factory that builds one protocol, once.

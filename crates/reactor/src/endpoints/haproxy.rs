@@ -20,6 +20,7 @@ use ropewalk_proto::{Address, Deferred};
 use super::StreamServerEndpoint;
 use crate::error::Error;
 use crate::interfaces::time::DelayedCall;
+use crate::protocols::forward::forward_factory;
 use crate::protocols::{Factory, Protocol};
 use crate::reactor::Reactor;
 use crate::transports::{Port, Transport};
@@ -91,17 +92,7 @@ impl Factory for HeaderFactory {
         Some(Box::new(Forwarded::Waiting(Box::new(waiting))))
     }
 
-    fn start_factory(&self) {
-        self.factory.start_factory();
-    }
-
-    fn stop_factory(&self) {
-        self.factory.stop_factory();
-    }
-
-    fn accept_failed(&self, reason: &Error) {
-        self.factory.accept_failed(reason);
-    }
+    forward_factory!();
 
     fn identity(&self) -> *const () {
         self.factory.identity()

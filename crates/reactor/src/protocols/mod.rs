@@ -3,6 +3,7 @@
 pub mod basic;
 mod factory;
 mod file_sender;
+pub(crate) mod forward;
 pub mod policies;
 mod reconnecting;
 

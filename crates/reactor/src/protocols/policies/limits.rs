@@ -8,8 +8,8 @@ use std::rc::Rc;
 use ropewalk_proto::Address;
 
 use super::observed::Observed;
-use super::{forward_client_factory, forward_factory};
 use crate::error::Error;
+use crate::protocols::forward::{forward_client_factory, forward_factory};
 use crate::protocols::{ClientFactory, Factory, Protocol};
 use crate::transports::{Connector, Observer};
 

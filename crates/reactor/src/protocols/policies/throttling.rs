@@ -12,8 +12,8 @@ use ropewalk_proto::{Address, Key, Moment, Slab};
 
 use super::limits::Place;
 use super::observed::Observed;
-use super::{forward_client_factory, forward_factory};
 use crate::error::Error;
+use crate::protocols::forward::{forward_client_factory, forward_factory};
 use crate::protocols::{ClientFactory, Factory, Protocol};
 use crate::reactor::Reactor;
 use crate::transports::{Connector, Observer, Transport, WeakTransport};

@@ -4,12 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use ropewalk_proto::Address;
 
-use super::{forward_client_factory, forward_factory};
 use crate::error::Error;
 use crate::interfaces::time::DelayedCall;
+use crate::protocols::forward::{forward_client_factory, forward_conversation, forward_factory};
 use crate::protocols::{ClientFactory, Factory, Protocol};
 use crate::reactor::Reactor;
 use crate::transports::{Connector, Observer, Transport, WeakTransport};
@@ -57,30 +56,12 @@ impl Protocol for TimeoutProtocol {
         self.inner.connection_made(transport);
     }
 
-    fn data_received(&mut self, transport: &Transport, data: &[u8]) {
-        self.inner.data_received(transport, data);
-    }
-
-    fn chunk_received(&mut self, transport: &Transport, chunk: Bytes) {
-        self.inner.chunk_received(transport, chunk);
-    }
-
-    fn read_connection_lost(&mut self, transport: &Transport) {
-        self.inner.read_connection_lost(transport);
-    }
-
-    fn write_connection_lost(&mut self, transport: &Transport) {
-        self.inner.write_connection_lost(transport);
-    }
-
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
         let expired = self.idle.as_ref().is_some_and(IdleTimeout::is_expired);
         self.inner.connection_lost(transport, if expired { &Error::TimedOut } else { reason });
     }
 
-    fn log_prefix(&self) -> &'static str {
-        self.inner.log_prefix()
-    }
+    forward_conversation!();
 }
 
 /// Closes one connection when no byte was received or written for some time: TimeoutMixin.

@@ -1,0 +1,63 @@
+//! What a factory or a protocol that wraps another hands on, because it has no part in it.
+
+/// For a factory that has the wrapped one in its field `factory`.
+macro_rules! forward_factory {
+    () => {
+        fn start_factory(&self) {
+            self.factory.start_factory();
+        }
+
+        fn stop_factory(&self) {
+            self.factory.stop_factory();
+        }
+
+        fn accept_failed(&self, reason: &$crate::error::Error) {
+            self.factory.accept_failed(reason);
+        }
+    };
+}
+
+macro_rules! forward_client_factory {
+    ($wrapper:ident) => {
+        impl<F: ClientFactory> ClientFactory for $wrapper<F> {
+            fn started_connecting(&self, connector: &Connector) {
+                self.factory.started_connecting(connector);
+            }
+
+            fn client_connection_failed(&self, connector: &Connector, reason: &Error) {
+                self.factory.client_connection_failed(connector, reason);
+            }
+
+            fn client_connection_lost(&self, connector: &Connector, reason: &Error) {
+                self.factory.client_connection_lost(connector, reason);
+            }
+        }
+    };
+}
+
+/// For a protocol that has the wrapped one in its field `inner`, and takes part in the beginning and the end alone.
+macro_rules! forward_conversation {
+    () => {
+        fn data_received(&mut self, transport: &$crate::transports::Transport, data: &[u8]) {
+            self.inner.data_received(transport, data);
+        }
+
+        fn chunk_received(&mut self, transport: &$crate::transports::Transport, chunk: ::bytes::Bytes) {
+            self.inner.chunk_received(transport, chunk);
+        }
+
+        fn read_connection_lost(&mut self, transport: &$crate::transports::Transport) {
+            self.inner.read_connection_lost(transport);
+        }
+
+        fn write_connection_lost(&mut self, transport: &$crate::transports::Transport) {
+            self.inner.write_connection_lost(transport);
+        }
+
+        fn log_prefix(&self) -> &'static str {
+            self.inner.log_prefix()
+        }
+    };
+}
+
+pub(crate) use {forward_client_factory, forward_conversation, forward_factory};
