@@ -31,10 +31,38 @@ use crate::reactor::{Inner, Reactor, Source, guard};
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Connects, and connects again. A cheap handle: clones are the same connector.
+///
+/// ```
+/// use ropewalk::ConnectorState;
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// let server = net.listen_stream("10.0.0.1:80").unwrap();
+/// let connector = net.connect_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory())?;
+/// assert_eq!(connector.state(), ConnectorState::Connecting);
+/// net.settle();
+/// assert_eq!(connector.state(), ConnectorState::Connected);
+/// server.accept().expect("it has arrived").close();
+/// net.settle();
+/// assert_eq!(connector.state(), ConnectorState::Disconnected);
+/// connector.connect()?; // once more
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Connector(pub(crate) Rc<ConnectorInner>);
 
 /// Where a [`Connector`] is.
+///
+/// ```
+/// use ropewalk::ConnectorState;
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new(); // nobody listens
+/// let connector = net.connect_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory())?;
+/// net.settle();
+/// assert_eq!(connector.state(), ConnectorState::Disconnected);
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectorState {
     /// Neither connecting nor connected.
@@ -162,6 +190,36 @@ impl Connector {
     /// Connects again. May be called from `client_connection_failed` and `client_connection_lost`; the factory then stays
     /// started. When called later, the factory is started again.
     ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// /// Tries three times.
+    /// struct Stubborn(Cell<u32>);
+    ///
+    /// impl Factory for Stubborn {
+    ///     fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
+    ///         Some(Box::new(AccumulatingProtocol::new()))
+    ///     }
+    /// }
+    ///
+    /// impl ClientFactory for Stubborn {
+    ///     fn client_connection_failed(&self, connector: &Connector, _reason: &Error) {
+    ///         self.0.set(self.0.get() + 1);
+    ///         if self.0.get() < 3 {
+    ///             connector.connect().expect("it has just failed");
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.connect_tcp("10.0.0.1:80", Stubborn(Cell::default()))?;
+    /// net.settle();
+    /// assert_eq!(net.tcp_clients().len(), 3);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::ConnectInProgress`] unless it is disconnected; [`Error::Closed`] when the reactor is gone.
     pub fn connect(&self) -> Result<()> {
@@ -187,6 +245,18 @@ impl Connector {
 
     /// Ends the attempt: `client_connection_failed` is called with [`Error::UserAborted`] before this returns.
     ///
+    /// ```
+    /// use ropewalk::{ConnectorState, Error};
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let connector = net.connect_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory())?;
+    /// connector.stop_connecting()?;
+    /// assert_eq!(connector.state(), ConnectorState::Disconnected);
+    /// assert!(matches!(connector.stop_connecting(), Err(Error::NotConnecting)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NotConnecting`] when no attempt is under way.
     pub fn stop_connecting(&self) -> Result<()> {
@@ -198,6 +268,23 @@ impl Connector {
     }
 
     /// Ends whatever is there: an attempt at once, a connection as `lose_connection` does.
+    ///
+    /// ```
+    /// use ropewalk::ConnectorState;
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let _server = net.listen_stream("10.0.0.1:80").unwrap();
+    /// let client = AccumulatingProtocol::new();
+    /// let connector = net.connect_tcp("10.0.0.1:80", client.factory())?;
+    /// net.settle();
+    /// assert!(connector.transport().is_some());
+    /// connector.disconnect();
+    /// net.settle();
+    /// assert_eq!(connector.state(), ConnectorState::Disconnected);
+    /// assert!(client.lost().is_some_and(|reason| reason.is_done()));
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn disconnect(&self) {
         match self.0.state.get() {
             ConnectorState::Disconnected => {}

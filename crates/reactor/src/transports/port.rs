@@ -29,6 +29,21 @@ const DRAIN_TURNS: u32 = 2;
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// A port that accepts connections. A cheap handle: clones are the same port. Dropping it does not stop it.
+///
+/// ```
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// let server = AccumulatingProtocol::new();
+/// let port = net.listen_tcp("10.0.0.1:0", server.factory())?;
+/// let client = net.connect_stream(&port.host()?.to_string());
+/// net.settle();
+/// port.stop_listening();
+/// net.settle();
+/// assert!(!port.is_listening());
+/// assert!(client.is_connected()); // who is in stays in
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Port(pub(crate) Rc<PortInner>);
 
@@ -79,6 +94,18 @@ impl Port {
 
     /// Listens again after [`stop_listening`](Port::stop_listening), on the same address as at first.
     ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let port = net.listen_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory())?;
+    /// port.stop_listening();
+    /// net.settle();
+    /// port.start_listening()?;
+    /// assert!(port.is_listening());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::AlreadyListening`]; [`Error::CannotListen`] when the address is taken or not allowed;
     /// [`Error::Closed`] when the reactor is gone.
@@ -105,6 +132,18 @@ impl Port {
 
     /// Stops accepting at once. The socket is closed in a later turn; then the Deferred fires. On a port that does not
     /// listen it fires at once. Connections that were accepted live on.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let port = net.listen_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory())?;
+    /// let closed = port.stop_listening();
+    /// assert!(!port.is_listening() && !closed.is_done());
+    /// net.settle();
+    /// assert!(closed.is_done());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn stop_listening(&self) -> Deferred<()> {
         self.0.draining.set(false);
         self.stop()
@@ -115,6 +154,20 @@ impl Port {
     ///
     /// A connection that is made between the last look at the queue and the end of the socket is still reset, where no other
     /// process has the same socket. A paused port leaves its queue alone.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// let port = net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let late = net.connect_stream("10.0.0.1:80"); // waits in the system's queue
+    /// let closed = port.drain();
+    /// net.settle();
+    /// assert!(closed.is_done() && late.is_connected());
+    /// assert_eq!(server.made(), 1);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn drain(&self) -> Deferred<()> {
         if self.is_listening() {
             self.0.draining.set(true);
@@ -139,6 +192,22 @@ impl Port {
     }
 
     /// Leaves new connections in the system's queue until [`resume_producing`](Port::resume_producing).
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// let port = net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// port.pause_producing();
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// assert_eq!(server.made(), 0);
+    /// port.resume_producing();
+    /// net.settle();
+    /// assert_eq!(server.made(), 1);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn pause_producing(&self) {
         self.0.set_paused(true);
     }

@@ -5,6 +5,39 @@ use std::rc::Rc;
 use super::Transport;
 
 /// Produces until it is told to pause: IPushProducer.
+///
+/// ```
+/// use std::cell::Cell;
+/// use std::rc::Rc;
+/// use ropewalk::prelude::*;
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+/// use ropewalk::transports::{Producer, PushProducer};
+///
+/// #[derive(Default)]
+/// struct Ticker { paused: Cell<bool> }
+///
+/// impl PushProducer for Ticker {
+///     fn pause_producing(&self) { self.paused.set(true) }
+///     fn resume_producing(&self) { self.paused.set(false) }
+///     fn stop_producing(&self) { self.paused.set(true) }
+/// }
+///
+/// let net = MemoryReactor::new();
+/// let server = AccumulatingProtocol::new();
+/// net.listen_tcp("10.0.0.1:80", server.factory())?;
+/// let slow = net.connect_stream("10.0.0.1:80");
+/// slow.pause_reading();
+/// net.settle();
+/// let (transport, ticker) = (server.transport().unwrap(), Rc::new(Ticker::default()));
+/// transport.register_producer(Producer::push(ticker.clone()))?;
+/// transport.write(&[0; 200_000]);
+/// net.settle();
+/// assert!(ticker.paused.get());
+/// slow.resume_reading();
+/// net.settle();
+/// assert!(!ticker.paused.get());
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 pub trait PushProducer {
     /// More is queued than the high-water mark allows.
     fn pause_producing(&self);
@@ -17,6 +50,35 @@ pub trait PushProducer {
 }
 
 /// Produces once each time it is asked: IPullProducer.
+///
+/// ```
+/// use std::cell::Cell;
+/// use std::rc::Rc;
+/// use ropewalk::Transport;
+/// use ropewalk::testing::StringTransport;
+/// use ropewalk::transports::{Producer, PullProducer};
+///
+/// /// Counts down, a line whenever there is room for one.
+/// struct Countdown { left: Cell<u32>, transport: Transport }
+///
+/// impl PullProducer for Countdown {
+///     fn resume_producing(&self) {
+///         self.transport.write(format!("{} ", self.left.get()).as_bytes());
+///         match self.left.get() {
+///             0 => self.transport.unregister_producer(),
+///             left => self.left.set(left - 1),
+///         }
+///     }
+///
+///     fn stop_producing(&self) {}
+/// }
+///
+/// let transport = StringTransport::new();
+/// let countdown = Countdown { left: Cell::new(3), transport: transport.clone() };
+/// transport.register_producer(Producer::pull(Rc::new(countdown)))?;
+/// assert_eq!(transport.value(), b"3 2 1 0 ");
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 pub trait PullProducer {
     /// Write the next piece, or unregister. Asked once at registration and once each time the queue is empty.
     fn resume_producing(&self);
@@ -29,6 +91,15 @@ pub trait PullProducer {
 ///
 /// User producers are called after the callback that wrote too much has returned, never from within a write. A transport
 /// as producer is paused at once.
+///
+/// ```
+/// use ropewalk::testing::StringTransport;
+/// use ropewalk::transports::Producer;
+///
+/// let (from, to) = (StringTransport::new(), StringTransport::new());
+/// to.register_producer(Producer::Transport(from.clone()))?; // `from.clone()` alone will do
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Clone)]
 pub enum Producer {
     /// Paused and resumed around the watermarks.

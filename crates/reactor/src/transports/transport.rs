@@ -17,6 +17,30 @@ use crate::reactor::Reactor;
 /// All methods may be called from any callback on the reactor's thread. None of them calls the connection's own protocol;
 /// what they bring about comes after the present callback. After the end of the connection they do nothing, or return
 /// [`Error::Closed`].
+///
+/// ```
+/// use ropewalk::prelude::*;
+/// use ropewalk::testing::MemoryReactor;
+///
+/// struct Greeter;
+///
+/// impl Protocol for Greeter {
+///     fn connection_made(&mut self, transport: &Transport) {
+///         transport.write(format!("welcome, {}\n", transport.peer()).as_bytes());
+///         transport.lose_connection(); // when the line has been sent
+///     }
+///
+///     fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
+/// }
+///
+/// let net = MemoryReactor::new();
+/// net.listen_tcp("10.0.0.1:80", || Greeter)?;
+/// let visitor = net.connect_stream("10.0.0.1:80");
+/// net.settle();
+/// assert!(visitor.received().starts_with(b"welcome, "));
+/// assert!(visitor.is_eof());
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Transport(pub(super) Rc<Stream>);
 
@@ -26,16 +50,44 @@ impl Transport {
     /// Small pieces leave together when the present callback returns. What the peer is too slow for is queued here;
     /// [`register_producer`](Transport::register_producer) keeps that bounded. After `abort_connection` or the end, it is
     /// dropped; after `lose_write_connection` too, unless a producer is registered.
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport; // derefs to a Transport
+    ///
+    /// let transport = StringTransport::new();
+    /// transport.write(b"hello, ");
+    /// transport.write(b"world");
+    /// assert_eq!(transport.value(), b"hello, world");
+    /// ```
     pub fn write(&self, data: &[u8]) {
         self.0.write(data);
     }
 
     /// Sends `data` without a copy where that is cheaper.
+    ///
+    /// ```
+    /// use ropewalk::Bytes;
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let page = Bytes::from(vec![b'x'; 100_000]); // a clone of it is another handle
+    /// let transport = StringTransport::new();
+    /// transport.write_bytes(page.clone());
+    /// transport.write_bytes(page.slice(..10));
+    /// assert_eq!(transport.value().len(), 100_010);
+    /// ```
     pub fn write_bytes(&self, data: Bytes) {
         self.0.write_bytes(data);
     }
 
     /// Sends all pieces, in order.
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let transport = StringTransport::new();
+    /// transport.write_sequence(["HTTP/1.1 200 OK\r\n", "Content-Length: 2\r\n\r\n", "ok"]);
+    /// assert!(transport.value().ends_with(b"\r\n\r\nok"));
+    /// ```
     pub fn write_sequence<I>(&self, pieces: I)
     where
         I: IntoIterator,
@@ -48,22 +100,72 @@ impl Transport {
 
     /// Closes the connection after what is queued has been sent, and after a registered producer has unregistered.
     /// Reading stops at once.
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let transport = StringTransport::new();
+    /// transport.write(b"goodbye");
+    /// transport.lose_connection();
+    /// assert!(transport.is_connected()); // until "goodbye" has left
+    /// assert_eq!(transport.value(), b"goodbye");
+    /// assert!(!transport.is_connected());
+    /// ```
     pub fn lose_connection(&self) {
         self.0.lose();
     }
 
     /// Ends the sending direction after what is queued has been sent, and after a registered producer has unregistered;
     /// the peer sees the end of the file. Reading goes on.
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let transport = StringTransport::new();
+    /// transport.write(b"the whole request");
+    /// transport.lose_write_connection();
+    /// assert!(transport.write_disconnected()); // what the peer sees
+    /// assert!(transport.is_connected()); // the answer may still come
+    /// ```
     pub fn lose_write_connection(&self) {
         self.0.change(StreamState::lose_write);
     }
 
     /// Resets the connection: what is queued or under way is dropped, and the peer sees a broken connection.
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let transport = StringTransport::new();
+    /// transport.write(b"never sent");
+    /// transport.abort_connection();
+    /// assert!(transport.aborted());
+    /// assert_eq!(transport.value(), b"");
+    /// ```
     pub fn abort_connection(&self) {
         self.0.change(StreamState::abort);
     }
 
     /// Stops reading: no `data_received` comes until [`resume_producing`](Transport::resume_producing).
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// let transport = server.transport().expect("it is connected");
+    /// transport.pause_producing();
+    /// client.write(b"not yet");
+    /// net.settle();
+    /// assert_eq!(server.data(), b"");
+    /// transport.resume_producing();
+    /// net.settle();
+    /// assert_eq!(server.data(), b"not yet");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn pause_producing(&self) {
         self.0.change(StreamState::pause);
     }
@@ -75,6 +177,35 @@ impl Transport {
 
     /// Has `producer` paused while more than the high-water mark is queued here: IConsumer.registerProducer.
     ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// /// Reads no faster than the peer takes the echo.
+    /// struct Echo;
+    ///
+    /// impl Protocol for Echo {
+    ///     fn connection_made(&mut self, transport: &Transport) {
+    ///         transport.register_producer(transport.clone()).expect("it is the first");
+    ///     }
+    ///
+    ///     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+    ///         transport.write(data);
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:7", || Echo)?;
+    /// let client = net.connect_stream("10.0.0.1:7");
+    /// client.pause_reading(); // sends, and never reads
+    /// client.write(&[0; 1_000_000]);
+    /// net.settle();
+    /// client.resume_reading();
+    /// net.settle();
+    /// assert_eq!(client.received().len(), 1_000_000);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::ProducerRegistered`] when there is one. When the connection is over already, the producer is told to
     /// stop, and that is no error.
@@ -83,17 +214,70 @@ impl Transport {
     }
 
     /// The producer is done: nothing pauses it any more, and a pending `lose_connection` goes on.
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let (from, to) = (StringTransport::new(), StringTransport::new());
+    /// to.register_producer(from.clone())?;
+    /// to.lose_connection(); // waits for the producer
+    /// assert!(to.is_disconnecting() && to.is_connected());
+    /// to.unregister_producer();
+    /// to.net().settle();
+    /// assert!(!to.is_connected());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn unregister_producer(&self) {
         self.0.unregister_producer();
     }
 
     /// Sets how many queued bytes pause the producer, and down to how many the queue must drain to resume it; 65536 and
     /// 32768 at first. `low` is capped at `high`.
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let (from, to) = (StringTransport::new(), StringTransport::new());
+    /// to.set_watermarks(4096, 1024);
+    /// to.register_producer(from.clone())?;
+    /// to.write(&[0; 1000]);
+    /// assert!(!from.is_paused());
+    /// to.write(&[0; 100_000]);
+    /// assert!(from.is_paused());
+    /// to.net().settle();
+    /// assert!(!from.is_paused());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn set_watermarks(&self, high: usize, low: usize) {
         self.0.set_watermarks(high, low);
     }
 
     /// How many written bytes wait to be handed to the operating system.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// /// Tells everybody, and drops who is a megabyte behind.
+    /// fn broadcast(listeners: &[Transport], news: &[u8]) {
+    ///     for listener in listeners {
+    ///         match listener.buffered() > 1_000_000 {
+    ///             true => listener.abort_connection(),
+    ///             false => listener.write(news),
+    ///         }
+    ///     }
+    /// }
+    /// # let net = MemoryReactor::new();
+    /// # let server = AccumulatingProtocol::new();
+    /// # net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// # let deaf = net.connect_stream("10.0.0.1:80");
+    /// # deaf.pause_reading();
+    /// # net.settle();
+    /// # let listeners = [server.transport().unwrap()];
+    /// # for _ in 0..20 { broadcast(&listeners, &[0; 100_000]); net.settle(); }
+    /// # assert!(deaf.is_reset());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn buffered(&self) -> usize {
         self.0.buffered()
     }
@@ -121,11 +305,31 @@ impl Transport {
 
     /// The other end: getPeer. Known also after the end. Behind a load balancer that says so (`haproxy:`), it is who
     /// connected to that.
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let transport = StringTransport::between("10.0.0.1:80", "192.168.1.7:5000");
+    /// assert_eq!(transport.peer().to_string(), "192.168.1.7:5000");
+    /// assert_eq!(transport.peer().inet().map(|peer| peer.port()), Some(5000));
+    /// ```
     pub fn peer(&self) -> &Address {
         self.0.proxied.get().map_or(&self.0.peer, |proxied| &proxied[0])
     }
 
     /// This end: getHost. Behind a load balancer that says so, it is where the peer connected to.
+    ///
+    /// ```
+    /// use ropewalk::Error;
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let transport = StringTransport::between("10.0.0.1:80", "192.168.1.7:5000");
+    /// assert_eq!(transport.host()?.to_string(), "10.0.0.1:80");
+    /// transport.abort_connection();
+    /// transport.net().settle();
+    /// assert!(matches!(transport.host(), Err(Error::Closed)));
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Closed`] after the end.
@@ -146,6 +350,15 @@ impl Transport {
 
     /// Switches TCP_NODELAY; nothing happens on a UNIX connection.
     ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let transport = StringTransport::new();
+    /// transport.set_tcp_no_delay(true)?;
+    /// assert!(transport.tcp_no_delay()?);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Closed`] after the end.
     pub fn set_tcp_no_delay(&self, on: bool) -> Result<()> {
@@ -162,6 +375,15 @@ impl Transport {
 
     /// Switches SO_KEEPALIVE; nothing happens on a UNIX connection.
     ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let transport = StringTransport::new();
+    /// transport.set_tcp_keep_alive(true)?;
+    /// assert!(transport.tcp_keep_alive()?);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Closed`] after the end.
     pub fn set_tcp_keep_alive(&self, on: bool) -> Result<()> {
@@ -170,22 +392,93 @@ impl Transport {
 
     /// The socket itself, for what this interface does not offer: ISystemHandle. It stays the reactor's. `None` after the
     /// end and on a simulated network.
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let transport = StringTransport::new();
+    /// assert!(transport.handle().is_none()); // a simulated network has no sockets
+    /// ```
     pub fn handle(&self) -> Option<RawIo> {
         self.0.ask("", |provider, key| Ok(provider.raw_io(key))).ok().flatten()
     }
 
     /// Replaces the protocol, from a callback or from outside. The new one is not told `connection_made`; it gets what
     /// arrives from the next delivery on. The old one is dropped.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// /// Understands `upgrade`, and nothing else.
+    /// struct Handshake(AccumulatingProtocol);
+    ///
+    /// impl Protocol for Handshake {
+    ///     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+    ///         let Some(rest) = data.strip_prefix(b"upgrade\n") else { return transport.abort_connection() };
+    ///         transport.switch_protocol(Box::new(self.0.clone()));
+    ///         transport.unread(rest); // is the new protocol's
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::new();
+    /// let new = AccumulatingProtocol::new();
+    /// let factory = new.clone();
+    /// net.listen_tcp("10.0.0.1:80", move || Handshake(factory.clone()))?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// client.write(b"upgrade\nhello");
+    /// net.settle();
+    /// assert_eq!(new.data(), b"hello");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn switch_protocol(&self, protocol: Box<dyn Protocol>) {
         self.0.switch_protocol(protocol);
     }
 
     /// The connector that made this connection, on the client side.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let _server = net.listen_stream("10.0.0.1:80").unwrap();
+    /// let client = AccumulatingProtocol::new();
+    /// net.connect_tcp("10.0.0.1:80", client.factory())?;
+    /// net.settle();
+    /// let connector = client.transport().and_then(|transport| transport.connector());
+    /// assert_eq!(connector.expect("this is the client's side").destination(), "10.0.0.1:80");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn connector(&self) -> Option<Connector> {
         self.0.connector()
     }
 
     /// The reactor of this connection.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// struct SlowGoodbye;
+    ///
+    /// impl Protocol for SlowGoodbye {
+    ///     fn data_received(&mut self, transport: &Transport, _data: &[u8]) {
+    ///         let later = transport.clone();
+    ///         transport.reactor().call_later(Duration::from_secs(1), move |_| later.lose_connection());
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:80", || SlowGoodbye)?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// client.write(b"?");
+    /// net.settle();
+    /// assert!(!client.is_eof());
+    /// net.advance(Duration::from_secs(1));
+    /// assert!(client.is_eof());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     ///
     /// # Panics
     /// When that reactor has been dropped, which cannot be inside a callback. See
@@ -195,11 +488,32 @@ impl Transport {
     }
 
     /// The reactor of this connection, unless it has been dropped.
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let kept = {
+    ///     let transport = StringTransport::new();
+    ///     assert!(transport.try_reactor().is_some());
+    ///     transport.clone()
+    /// };
+    /// assert!(kept.try_reactor().is_none());
+    /// ```
     pub fn try_reactor(&self) -> Option<Reactor> {
         self.0.reactor.upgrade().map(Reactor)
     }
 
     /// A handle that does not keep the connection's memory alive.
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let transport = StringTransport::new();
+    /// let weak = transport.downgrade(); // for a table of who is there
+    /// assert!(weak.upgrade().is_some_and(|same| same == *transport));
+    /// drop(transport);
+    /// assert!(weak.upgrade().is_none());
+    /// ```
     pub fn downgrade(&self) -> WeakTransport {
         WeakTransport(Rc::downgrade(&self.0))
     }
@@ -240,6 +554,18 @@ impl std::fmt::Debug for Transport {
 }
 
 /// A [`Transport`] that does not keep the connection's memory alive.
+///
+/// ```
+/// use ropewalk::testing::StringTransport;
+/// use ropewalk::transports::WeakTransport;
+///
+/// let transport = StringTransport::new();
+/// let guests: Vec<WeakTransport> = vec![transport.downgrade()];
+/// for guest in guests.iter().filter_map(WeakTransport::upgrade) {
+///     guest.write(b"we close at ten\n");
+/// }
+/// assert_eq!(transport.value(), b"we close at ten\n");
+/// ```
 #[derive(Clone)]
 pub struct WeakTransport(Weak<Stream>);
 

@@ -12,6 +12,30 @@ impl Transport {
     /// Gives back `bytes` that were delivered and are not wanted now. They are delivered again before what arrives next:
     /// when reading resumes if it is paused, else in the next turn, and to the new protocol after
     /// [`switch_protocol`](Transport::switch_protocol). What is given back last comes first.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// /// Takes words of four bytes, and gives back what is not one yet.
+    /// struct Words;
+    ///
+    /// impl Protocol for Words {
+    ///     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+    ///         let Some((word, rest)) = data.split_at_checked(4) else { return transport.abort_connection() };
+    ///         transport.write(&[b"<", word, b">"].concat());
+    ///         transport.unread(rest);
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:80", || Words)?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// client.write(b"goodluck");
+    /// net.settle();
+    /// assert_eq!(client.received(), b"<good><luck>");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn unread(&self, bytes: &[u8]) {
         self.0.unread(bytes);
     }
