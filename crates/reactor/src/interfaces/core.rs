@@ -41,6 +41,22 @@ pub(crate) struct RunState {
 }
 
 /// When a trigger runs, relative to its event.
+///
+/// ```
+/// use std::cell::RefCell;
+/// use std::rc::Rc;
+/// use ropewalk::prelude::*;
+/// use ropewalk::testing::MemoryReactor;
+///
+/// let net = MemoryReactor::new();
+/// let order = Rc::new(RefCell::new(Vec::new()));
+/// for phase in [Phase::After, Phase::Before, Phase::During] {
+///     let order = order.clone();
+///     net.add_system_event_trigger(phase, "closing time", move |_| order.borrow_mut().push(phase));
+/// }
+/// net.fire_system_event("closing time");
+/// assert_eq!(*order.borrow(), [Phase::Before, Phase::During, Phase::After]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// First; may delay the event by returning a Deferred.
@@ -52,6 +68,13 @@ pub enum Phase {
 }
 
 /// What a trigger returns: nothing, or a Deferred that a `Before` trigger is waited for with.
+///
+/// ```
+/// use ropewalk::interfaces::core::TriggerResult;
+///
+/// assert!(().into_deferred().is_none()); // a trigger that nobody waits for
+/// assert!(ropewalk::succeed(()).into_deferred().is_some());
+/// ```
 pub trait TriggerResult {
     /// What to wait for.
     fn into_deferred(self) -> Option<Deferred<()>>;
@@ -78,6 +101,16 @@ pub struct TriggerId {
 }
 
 /// How `run` behaves.
+///
+/// ```
+/// use ropewalk::testing::MemoryReactor;
+/// use ropewalk::RunOptions;
+///
+/// let net = MemoryReactor::new();
+/// net.call_when_running(|reactor| reactor.stop().unwrap());
+/// net.run_with(RunOptions::default().without_signal_handlers())?; // a library's loop leaves SIGINT alone
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RunOptions {
@@ -134,6 +167,17 @@ impl Reactor {
     /// Runs the loop until [`stop`](Reactor::stop), [`crash`](Reactor::crash) or a signal ends it. Afterwards the reactor
     /// can run again.
     ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new(); // an hour takes no time here
+    /// net.call_later(Duration::from_secs(3600), |reactor| reactor.stop().unwrap());
+    /// net.run()?;
+    /// assert_eq!(net.seconds(), 3600.0);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::ReactorAlreadyRunning`]; [`Error::Io`] when the operating system cannot wait; [`Error::Panicked`] when a
     /// callback panicked and [`PanicPolicy::Stop`](crate::PanicPolicy::Stop) was chosen.
@@ -156,7 +200,25 @@ impl Reactor {
     }
 
     /// First part of [`run`](Reactor::run), for a host loop: fires `startup`, and returns. The host then makes turns
-    /// while [`is_started`](Reactor::is_started).
+    /// while [`is_started`](Reactor::is_started). It asks that again after [`prepare`](Reactor::prepare), in which a run
+    /// ends: a wait without a limit that followed would have nothing left to wait for.
+    ///
+    /// ```
+    /// use ropewalk::{Reactor, RunOptions};
+    ///
+    /// let reactor = Reactor::new()?;
+    /// reactor.start_running(RunOptions::default().without_signal_handlers())?;
+    /// reactor.call_when_running(|reactor| reactor.stop().unwrap());
+    /// loop {
+    ///     let timeout = reactor.prepare()?;
+    ///     if !reactor.is_started() {
+    ///         break; // `prepare` is where the run ends
+    ///     }
+    ///     reactor.wait(timeout)?;
+    ///     reactor.dispatch();
+    /// }
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::ReactorAlreadyRunning`]; [`Error::Io`] when signal handlers cannot be installed.
@@ -190,6 +252,19 @@ impl Reactor {
 
     /// Ends the loop in order: this turn ends, the `shutdown` event fires, connections are lost and ports closed.
     ///
+    /// ```
+    /// use ropewalk::{Error, Reactor};
+    ///
+    /// let reactor = Reactor::new()?;
+    /// assert!(matches!(reactor.stop(), Err(Error::ReactorNotRunning)));
+    /// reactor.call_when_running(|reactor| {
+    ///     reactor.stop().expect("it runs");
+    ///     assert!(matches!(reactor.stop(), Err(Error::ReactorNotRunning))); // it is stopping already
+    /// });
+    /// reactor.run()?;
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::ReactorNotRunning`] when it does not run or is stopping already.
     pub fn stop(&self) -> Result<()> {
@@ -198,6 +273,18 @@ impl Reactor {
 
     /// Leaves the loop after the present callback's turn, without any event; connections and timers stay as they are and
     /// go on with the next `run`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let port = net.listen_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory())?;
+    /// net.call_later(Duration::from_secs(1), |reactor| reactor.crash());
+    /// net.run()?;
+    /// assert!(port.is_listening()); // `stop` would have closed it
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn crash(&self) {
         if self.is_started() {
             self.0.end_run();
@@ -206,6 +293,19 @@ impl Reactor {
     }
 
     /// Whether the loop runs: from the `during` phase of startup to the `during` phase of shutdown.
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// reactor.call_when_running(|reactor| {
+    ///     assert!(reactor.running() && reactor.is_started());
+    ///     reactor.stop().unwrap();
+    /// });
+    /// reactor.run()?;
+    /// assert!(!reactor.running() && !reactor.is_started());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn running(&self) -> bool {
         self.0.state.get().running
     }
@@ -217,6 +317,17 @@ impl Reactor {
 
     /// Calls `call` at once if the reactor runs, or else when it has started: then the trigger that will do so is
     /// returned.
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let trigger = reactor.call_when_running(|_| unreachable!("it was removed"));
+    /// reactor.remove_system_event_trigger(&trigger.expect("it does not run yet"))?;
+    /// reactor.call_when_running(|reactor| reactor.stop().unwrap());
+    /// reactor.run()?;
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn call_when_running(&self, call: impl FnOnce(&Reactor) + 'static) -> Option<TriggerId> {
         if self.running() {
             call(self);
@@ -229,6 +340,21 @@ impl Reactor {
     /// [`fire_system_event`](Reactor::fire_system_event) fires.
     ///
     /// May be called while that event fires.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.add_system_event_trigger(Phase::Before, "shutdown", |reactor| {
+    ///     reactor.defer_later(Duration::from_secs(2), |_| println!("saved")) // the shutdown waits for it
+    /// });
+    /// net.call_when_running(|reactor| reactor.stop().unwrap());
+    /// net.run()?;
+    /// assert_eq!(net.seconds(), 2.0);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn add_system_event_trigger<R: TriggerResult>(
         &self,
         phase: Phase,
@@ -247,6 +373,16 @@ impl Reactor {
 
     /// Removes a trigger that has not fired.
     ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let trigger = reactor.add_system_event_trigger(Phase::After, "shutdown", |_| println!("never said"));
+    /// reactor.remove_system_event_trigger(&trigger)?;
+    /// assert!(matches!(reactor.remove_system_event_trigger(&trigger), Err(Error::NoSuchTrigger)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NoSuchTrigger`] when it has fired or was removed before.
     pub fn remove_system_event_trigger(&self, id: &TriggerId) -> Result<()> {
@@ -262,6 +398,21 @@ impl Reactor {
     /// Fires an event: its triggers run, and are forgotten. An event without triggers is nothing.
     ///
     /// When a `Before` trigger returned a Deferred, the later phases run when that has fired, after this returned.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    /// use ropewalk::prelude::*;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let reloads = Rc::new(Cell::new(0));
+    /// let count = reloads.clone();
+    /// reactor.add_system_event_trigger(Phase::During, "reload", move |_| count.set(count.get() + 1));
+    /// reactor.fire_system_event("reload");
+    /// reactor.fire_system_event("reload"); // the trigger has had its turn
+    /// assert_eq!(reloads.get(), 1);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn fire_system_event(&self, event: &str) {
         let firing = Rc::new(Firing { event: event.into(), run: self.0.own_event(event), waiting: Cell::new(1) });
         loop {

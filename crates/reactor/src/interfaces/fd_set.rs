@@ -13,6 +13,38 @@ use crate::reactor::{Interface, Reactor, Source, guard, name_of};
 /// Something with a descriptor that can be watched: IReadWriteDescriptor.
 ///
 /// Methods take `&self`: they may use the reactor, also to remove themselves.
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use std::io::{Read, Write};
+/// use std::os::fd::AsRawFd;
+/// use std::os::unix::net::UnixStream;
+/// use std::rc::Rc;
+/// use ropewalk::{Descriptor, Error, Reactor};
+///
+/// /// Stops the reactor when a byte comes.
+/// struct StopButton(UnixStream);
+///
+/// impl Descriptor for StopButton {
+///     fn raw_io(&self) -> ropewalk::sys::RawIo {
+///         self.0.as_raw_fd()
+///     }
+///
+///     fn do_read(&self, reactor: &Reactor) -> ropewalk::Result<()> {
+///         (&self.0).read(&mut [0]).map_err(|error| Error::Failed(error.to_string().into()))?;
+///         reactor.stop()
+///     }
+/// }
+///
+/// let reactor = Reactor::new()?;
+/// let (mut finger, button) = UnixStream::pair().unwrap();
+/// let button: Rc<dyn Descriptor> = Rc::new(StopButton(button));
+/// reactor.add_reader(&button)?;
+/// finger.write_all(b"!").unwrap();
+/// reactor.run()?;
+/// # }
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 pub trait Descriptor {
     /// The descriptor, which stays the program's own. Asked once for each time it is added.
     fn raw_io(&self) -> RawIo;
@@ -64,6 +96,33 @@ impl Reactor {
     ///
     /// Any pollable descriptor will do. A regular file is always ready; watching one keeps the loop busy.
     ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use std::os::fd::{AsRawFd, OwnedFd};
+    /// use std::rc::Rc;
+    /// use ropewalk::{Descriptor, Reactor};
+    ///
+    /// struct Camera(OwnedFd);
+    ///
+    /// impl Descriptor for Camera {
+    ///     fn raw_io(&self) -> ropewalk::sys::RawIo {
+    ///         self.0.as_raw_fd()
+    ///     }
+    /// }
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+    /// let camera: Rc<dyn Descriptor> = Rc::new(Camera(socket.into()));
+    /// reactor.add_reader(&camera)?;
+    /// reactor.add_writer(&camera)?;
+    /// assert_eq!((reactor.get_readers().len(), reactor.get_writers().len()), (1, 1));
+    /// reactor.remove_writer(&camera);
+    /// reactor.remove_reader(&camera);
+    /// assert!(reactor.remove_all().is_empty()); // nothing was left
+    /// # }
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Unsupported`]; [`Error::Io`] when the system refuses, for instance because the descriptor is not open,
     /// is watched for another object, or is too large for select.
@@ -72,6 +131,40 @@ impl Reactor {
     }
 
     /// Has `do_write` called whenever writing would not block. Adding twice is nothing.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use std::io::Write;
+    /// use std::os::fd::AsRawFd;
+    /// use std::rc::Rc;
+    /// use ropewalk::{Descriptor, Reactor};
+    ///
+    /// /// Writes one line when there is room, and ends.
+    /// struct OneLine(std::os::unix::net::UnixStream);
+    ///
+    /// impl Descriptor for OneLine {
+    ///     fn raw_io(&self) -> ropewalk::sys::RawIo {
+    ///         self.0.as_raw_fd()
+    ///     }
+    ///
+    ///     fn do_write(&self, reactor: &Reactor) -> ropewalk::Result<()> {
+    ///         (&self.0).write_all(b"done\n").expect("there is room");
+    ///         reactor.remove_all();
+    ///         reactor.stop()
+    ///     }
+    /// }
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let (socket, mut peer) = std::os::unix::net::UnixStream::pair().unwrap();
+    /// let line: Rc<dyn Descriptor> = Rc::new(OneLine(socket));
+    /// reactor.add_writer(&line)?;
+    /// reactor.run()?;
+    /// let mut text = [0; 5];
+    /// std::io::Read::read_exact(&mut peer, &mut text).unwrap();
+    /// assert_eq!(&text, b"done\n");
+    /// # }
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`add_reader`](Reactor::add_reader).

@@ -10,6 +10,29 @@ use crate::error::Error;
 use crate::reactor::Reactor;
 
 /// Resolves host names: IHostnameResolver.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use std::rc::Rc;
+/// use ropewalk::interfaces::resolver::HostnameResolver;
+/// use ropewalk::{Deferred, Reactor, succeed};
+///
+/// /// Knows one name.
+/// struct Intranet;
+///
+/// impl HostnameResolver for Intranet {
+///     fn resolve_host_name(&self, _reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
+///         let known = (host == "printer").then(|| ([10, 0, 0, 9], port).into());
+///         succeed(known.into_iter().collect())
+///     }
+/// }
+///
+/// let reactor = Reactor::new()?;
+/// reactor.install_name_resolver(Rc::new(Intranet));
+/// let printer = reactor.resolve_host_name("printer", 631).try_result().unwrap().unwrap();
+/// assert_eq!(printer, ["10.0.0.9:631".parse().unwrap()]);
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 pub trait HostnameResolver {
     /// The addresses of `host`, each with `port`, best first; none is an empty list.
     ///
@@ -18,6 +41,24 @@ pub trait HostnameResolver {
 }
 
 /// Asks the operating system, getaddrinfo(3), in a thread of the reactor's pool.
+///
+/// ```
+/// use std::rc::Rc;
+/// use ropewalk::Reactor;
+/// use ropewalk::interfaces::resolver::ThreadedResolver;
+///
+/// let reactor = Reactor::new()?;
+/// reactor.install_name_resolver(Rc::new(ThreadedResolver)); // as at first
+/// let addresses = reactor.resolve_host_name("localhost", 80);
+/// let handle = reactor.clone();
+/// let addresses = addresses.add_both(move |addresses| {
+///     handle.stop().unwrap();
+///     addresses
+/// });
+/// reactor.run()?;
+/// assert!(addresses.is_done());
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ThreadedResolver;
 
@@ -34,6 +75,17 @@ impl Reactor {
     ///
     /// The empty name is the unspecified address, `0.0.0.0`. The Deferred fails when the resolver does; a name without
     /// addresses gives an empty list.
+    ///
+    /// ```
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.add_host("example.org", &["2001:db8::1", "192.0.2.1"]);
+    /// let addresses = net.resolve_host_name("example.org", 443).try_result().unwrap().unwrap();
+    /// assert_eq!(addresses[1].to_string(), "192.0.2.1:443");
+    /// let literal = net.resolve_host_name("192.0.2.7", 80).try_result().unwrap().unwrap();
+    /// assert_eq!(literal[0].to_string(), "192.0.2.7:80"); // nobody was asked
+    /// ```
     pub fn resolve_host_name(&self, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
         if host.is_empty() {
             return succeed(vec![(Ipv4Addr::UNSPECIFIED, port).into()]);
@@ -46,6 +98,17 @@ impl Reactor {
     }
 
     /// Replaces the resolver, and returns the one before: `installNameResolver`.
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    /// use ropewalk::Reactor;
+    /// use ropewalk::interfaces::resolver::ThreadedResolver;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let before = reactor.install_name_resolver(Rc::new(ThreadedResolver));
+    /// reactor.install_name_resolver(before); // and back
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn install_name_resolver(&self, resolver: Rc<dyn HostnameResolver>) -> Rc<dyn HostnameResolver> {
         self.0.resolver.replace(resolver)
     }

@@ -31,6 +31,23 @@ struct Watch {
 }
 
 /// A signal that calls back; see [`Reactor::on_signal`]. Dropped, it does not any more.
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use ropewalk::sys::signals::SIGHUP;
+/// use ropewalk::{Reactor, SignalWatch};
+///
+/// /// Has the log opened anew by SIGHUP, as long as it lives.
+/// struct Log {
+///     _watch: SignalWatch,
+/// }
+///
+/// let reactor = Reactor::new()?;
+/// let log = Log { _watch: reactor.on_signal(SIGHUP, |_| println!("a new log"))? };
+/// drop(log); // SIGHUP is what it was
+/// # }
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 pub struct SignalWatch(Rc<Watch>);
 
 impl std::fmt::Debug for SignalWatch {
@@ -67,6 +84,16 @@ impl Reactor {
     }
 
     /// The signal that ended the last run, for a program that wants to end as by that signal: `_exitSignal`.
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// reactor.call_when_running(|reactor| reactor.stop().unwrap());
+    /// reactor.run()?;
+    /// assert_eq!(reactor.exit_signal(), None); // `stop` ended it, and no signal
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn exit_signal(&self) -> Option<i32> {
         self.0.signals.received.get()
     }

@@ -13,6 +13,21 @@ impl Reactor {
     /// Accepts connections on a socket that listens already. The reactor owns it from here on and makes it non-blocking;
     /// a caller that wants to keep his clones it first.
     ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use std::net::TcpListener;
+    /// use ropewalk::Reactor;
+    /// use ropewalk::testing::AccumulatingProtocol;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let socket = TcpListener::bind("127.0.0.1:0").unwrap(); // as a service manager would
+    /// let expected = socket.local_addr().unwrap();
+    /// let port = reactor.adopt_stream_port(socket, AccumulatingProtocol::new().factory())?;
+    /// assert_eq!(port.host()?.inet(), Some(expected));
+    /// # }
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Io`] when it is not a listening TCP or UNIX stream socket; [`Error::Unsupported`].
     pub fn adopt_stream_port(&self, socket: impl Into<OwnedIo>, factory: impl Factory + 'static) -> Result<Port> {
@@ -28,6 +43,26 @@ impl Reactor {
 
     /// Takes over a connection; `factory` is asked for a protocol with its peer's address, and neither started nor
     /// stopped. The reactor owns the socket from here on and makes it non-blocking.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use std::os::unix::net::UnixStream;
+    /// use std::time::Duration;
+    /// use ropewalk::Reactor;
+    /// use ropewalk::testing::AccumulatingProtocol;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let (ours, theirs) = UnixStream::pair().unwrap();
+    /// let protocol = AccumulatingProtocol::new();
+    /// let transport = reactor.adopt_stream_connection(ours, &protocol.factory())?;
+    /// drop(theirs); // which ends the connection
+    /// while transport.is_connected() {
+    ///     reactor.iterate(Some(Duration::from_secs(1)))?;
+    /// }
+    /// assert!(protocol.lost().is_some_and(|reason| reason.is_done()));
+    /// # }
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Io`] when it is not a connected TCP or UNIX stream socket; [`Error::Closed`] when the factory builds no

@@ -19,6 +19,18 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// What [`Reactor::listen_tcp`] listens on: an address, and how.
 ///
 /// Made from `"127.0.0.1:8000"`, `"[::1]:8000"`, `":8000"` (all addresses), a [`SocketAddr`] or an address and a port.
+///
+/// ```
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+/// use ropewalk::Binding;
+///
+/// let net = MemoryReactor::new();
+/// let binding = Binding::new("[::]:8000".parse().unwrap()).backlog(1024).reuse_port().v6_only();
+/// net.listen_tcp(binding, AccumulatingProtocol::new().factory())?;
+/// assert_eq!(net.tcp_servers()[0].backlog, 1024);
+/// net.listen_tcp(":8080", AccumulatingProtocol::new().factory())?; // every address, without options
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Binding {
     address: SocketAddr,
@@ -91,6 +103,21 @@ impl TryFrom<&String> for Binding {
 /// Whither [`Reactor::connect_tcp`] connects, and how.
 ///
 /// Made from `"example.org:80"`, `"127.0.0.1:80"`, `"[::1]:80"`, a [`SocketAddr`], or a host and a port.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::Destination;
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// net.add_host("example.org", &["192.0.2.1", "2001:db8::1"]);
+/// let destination = Destination::new("example.org", 80).timeout(Duration::from_secs(5)).v4_only();
+/// net.connect_tcp(destination.bind("192.0.2.99:0".parse().unwrap()), AccumulatingProtocol::new().factory())?;
+/// net.settle();
+/// let tried: Vec<_> = net.tcp_clients().iter().map(|attempt| attempt.address.to_string()).collect();
+/// assert_eq!(tried, ["192.0.2.1:80"]);
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Destination {
     target: Target,
@@ -227,6 +254,30 @@ impl Reactor {
     /// Nothing happens before this has returned, except that the factory is started and told that an attempt begins. A
     /// name is resolved in a thread; its addresses are tried in turn, each 250 ms after the one before or as soon as that
     /// failed, and the first that answers wins: RFC 8305.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// struct Ask;
+    ///
+    /// impl Protocol for Ask {
+    ///     fn connection_made(&mut self, transport: &Transport) {
+    ///         transport.write(b"what time is it?");
+    ///     }
+    ///
+    ///     fn data_received(&mut self, transport: &Transport, _answer: &[u8]) {
+    ///         transport.lose_connection();
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = net.listen_stream("10.0.0.1:37").unwrap();
+    /// net.connect_tcp("10.0.0.1:37", || Ask)?;
+    /// net.settle();
+    /// assert_eq!(server.accept().unwrap().received(), b"what time is it?");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::InvalidAddress`] and [`Error::Unsupported`]; everything else is told to the factory, among it

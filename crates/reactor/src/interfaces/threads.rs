@@ -44,6 +44,20 @@ pub struct ThreadHandle(Arc<ThreadCalls>);
 impl ThreadHandle {
     /// Has `call` made by the loop, soon. Calls from one thread are made in their order. May be called at any time, also
     /// while the loop does not run: then it is made when it does. When the reactor is gone, `call` is dropped.
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let handle = reactor.thread_handle();
+    /// let thread = std::thread::spawn(move || {
+    ///     handle.call_from_thread(|_| println!("first"));
+    ///     handle.call_from_thread(|reactor| reactor.stop().unwrap());
+    /// });
+    /// reactor.run()?;
+    /// thread.join().unwrap();
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn call_from_thread(&self, call: impl FnOnce(&Reactor) + Send + 'static) {
         self.0.push(Box::new(call));
     }
@@ -52,6 +66,21 @@ impl ThreadHandle {
     ///
     /// On the reactor's own thread this would wait for ever; use the result of a plain call there. A panic in `call`
     /// comes out here.
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let handle = reactor.thread_handle();
+    /// let thread = std::thread::spawn(move || {
+    ///     let open = handle.blocking_call_from_thread(|reactor| reactor.source_count()).unwrap();
+    ///     handle.call_from_thread(|reactor| reactor.stop().unwrap());
+    ///     open
+    /// });
+    /// reactor.run()?;
+    /// assert_eq!(thread.join().unwrap(), 0);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Closed`] when the reactor is gone, or goes before the call is made.
@@ -70,6 +99,24 @@ impl ThreadHandle {
     /// Has `call` made by the loop, and waits until the Deferred that it returns has fired.
     ///
     /// On the reactor's own thread this would wait for ever. A panic in `call` comes out here.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::{Failure, Reactor};
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let handle = reactor.thread_handle();
+    /// let thread = std::thread::spawn(move || {
+    ///     let answer = handle.blocking_wait_from_thread(|reactor| {
+    ///         reactor.defer_later(Duration::from_millis(1), |_| Ok::<_, Failure>(42))
+    ///     });
+    ///     handle.call_from_thread(|reactor| reactor.stop().unwrap());
+    ///     answer
+    /// });
+    /// reactor.run()?;
+    /// assert_eq!(thread.join().unwrap()?, 42);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// The Deferred's failure, as [`Error::Failed`] if it is of another type; [`Error::Closed`] as for
@@ -91,6 +138,15 @@ impl ThreadHandle {
     }
 
     /// Wakes the loop without anything to do.
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// reactor.thread_handle().wake_up();
+    /// reactor.iterate(None)?; // would wait without end
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn wake_up(&self) {
         self.0.wake();
     }
@@ -160,6 +216,16 @@ impl ThreadCalls {
 
 impl Reactor {
     /// What other threads reach this reactor by.
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let handle = reactor.thread_handle();
+    /// std::thread::spawn(move || handle.call_from_thread(|reactor| reactor.stop().unwrap()));
+    /// reactor.run()?;
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn thread_handle(&self) -> ThreadHandle {
         ThreadHandle(self.0.calls.clone())
     }
@@ -173,6 +239,22 @@ impl Reactor {
     ///
     /// No thread starts before the reactor runs: earlier work waits until then. Work that waits when the reactor stops is
     /// still done, as far as that takes no longer than 300 ms; the rest waits for the next run.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let (sender, receiver) = mpsc::channel();
+    /// let handle = reactor.thread_handle();
+    /// reactor.call_in_thread(move || {
+    ///     sender.send("written to a slow disk").unwrap();
+    ///     handle.call_from_thread(|reactor| reactor.stop().unwrap());
+    /// });
+    /// reactor.run()?;
+    /// assert!(receiver.recv().is_ok());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn call_in_thread(&self, work: impl FnOnce() + Send + 'static) {
         self.0.pool.submit(Box::new(work));
     }
@@ -181,6 +263,20 @@ impl Reactor {
     /// `deferToThread`. A panic in it fails the Deferred.
     ///
     /// Cancelling the Deferred does not end the work; its result is dropped.
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let handle = reactor.clone();
+    /// let sum = reactor.defer_to_thread(|| (1..=1_000_000_u64).sum::<u64>()).add_callback(move |sum| {
+    ///     handle.stop().unwrap(); // on the reactor's thread again
+    ///     sum
+    /// });
+    /// reactor.run()?;
+    /// assert_eq!(sum.try_result().unwrap().unwrap(), 500_000_500_000);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn defer_to_thread<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> Deferred<R> {
         self.defer_to_thread_pool(&self.0.pool, work)
     }
@@ -259,6 +355,22 @@ impl Reactor {
     }
 
     /// Sets how many threads the pool has at most; at least one.
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// reactor.suggest_thread_pool_size(2);
+    /// let handle = reactor.clone();
+    /// let squares = ropewalk::gather_results((1..=4).map(|n| reactor.defer_to_thread(move || n * n)).collect());
+    /// let squares = squares.add_callback(move |squares| {
+    ///     handle.stop().unwrap();
+    ///     squares
+    /// });
+    /// reactor.run()?;
+    /// assert_eq!(squares.try_result().unwrap().unwrap(), [1, 4, 9, 16]);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn suggest_thread_pool_size(&self, size: usize) {
         self.0.pool.set_size(size.max(1));
     }

@@ -14,12 +14,31 @@ impl Reactor {
     ///
     /// Delayed calls do not follow this clock but [`now`](Reactor::now), so that setting the clock neither fires nor
     /// starves them. On a simulated provider it is virtual, too.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// clock.advance(Duration::from_millis(1500));
+    /// assert_eq!(clock.seconds(), 1.5); // a real reactor's is some 1.8e9
+    /// ```
     pub fn seconds(&self) -> f64 {
         let wall = self.0.provider(|provider| provider.wall_clock()).unwrap_or_else(|_| SystemTime::now());
         wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
     }
 
     /// The monotonic time that delayed calls follow.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// let began = clock.now();
+    /// clock.advance(Duration::from_secs(90));
+    /// assert_eq!(clock.now().since(began), Duration::from_secs(90));
+    /// ```
     pub fn now(&self) -> Moment {
         self.0.now()
     }
@@ -48,6 +67,19 @@ impl Reactor {
     }
 
     /// The delayed calls that are still to be made, in no particular order.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// clock.call_later(Duration::from_secs(60), |_| println!("a minute is over"));
+    /// for forgotten in clock.get_delayed_calls() {
+    ///     forgotten.cancel()?; // as a test may at its end
+    /// }
+    /// assert!(clock.get_delayed_calls().is_empty());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn get_delayed_calls(&self) -> Vec<DelayedCall> {
         let timers = self.0.timers.borrow();
         let handle = |key| DelayedCall { reactor: self.downgrade(), key, cancelled: Cell::new(false) };
@@ -63,6 +95,25 @@ impl Inner {
 }
 
 /// A call that was scheduled: IDelayedCall. Dropping it does not cancel the call.
+///
+/// ```
+/// use std::cell::Cell;
+/// use std::rc::Rc;
+/// use std::time::Duration;
+/// use ropewalk::testing::Clock;
+///
+/// let clock = Clock::new();
+/// let rings = Rc::new(Cell::new(0));
+/// let bell = rings.clone();
+/// let call = clock.call_later(Duration::from_secs(10), move |_| bell.set(bell.get() + 1));
+/// clock.advance(Duration::from_secs(9));
+/// call.reset(Duration::from_secs(10))?; // at 19
+/// clock.advance(Duration::from_secs(9));
+/// assert_eq!((rings.get(), call.active()), (0, true));
+/// clock.advance(Duration::from_secs(1));
+/// assert_eq!((rings.get(), call.active()), (1, false));
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 pub struct DelayedCall {
     reactor: Weak<Inner>,
     key: TimerKey,
@@ -71,6 +122,19 @@ pub struct DelayedCall {
 
 impl DelayedCall {
     /// Has the call never made.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::Error;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// let call = clock.call_later(Duration::from_secs(1), |_| unreachable!("it is cancelled"));
+    /// call.cancel()?;
+    /// assert!(matches!(call.cancel(), Err(Error::AlreadyCancelled)));
+    /// clock.advance(Duration::from_secs(2));
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::AlreadyCancelled`] when this handle cancelled it, [`Error::AlreadyCalled`] when it has been made.
@@ -89,6 +153,19 @@ impl DelayedCall {
     ///
     /// Moving it to a later time costs one store, so an idle timeout may be reset with each message.
     ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// let timeout = clock.call_later(Duration::from_secs(30), |_| println!("nobody there?"));
+    /// clock.advance(Duration::from_secs(29));
+    /// timeout.reset(Duration::from_secs(30))?; // somebody is
+    /// clock.advance(Duration::from_secs(29));
+    /// assert!(timeout.active());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`cancel`](DelayedCall::cancel).
     pub fn reset(&self, delay: Duration) -> Result<()> {
@@ -99,6 +176,18 @@ impl DelayedCall {
 
     /// Has the call made this much later than it was due.
     ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::Moment;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// let call = clock.call_later(Duration::from_secs(10), |_| ());
+    /// call.delay(Duration::from_secs(5))?;
+    /// assert_eq!(call.get_time(), Some(Moment::ZERO + Duration::from_secs(15)));
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`cancel`](DelayedCall::cancel).
     pub fn delay(&self, by: Duration) -> Result<()> {
@@ -108,6 +197,18 @@ impl DelayedCall {
     }
 
     /// Has the call made this much earlier than it was due; at the earliest in the next turn.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::Moment;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// let call = clock.call_later(Duration::from_secs(10), |_| ());
+    /// call.hasten(Duration::from_secs(4))?;
+    /// assert_eq!(call.get_time(), Some(Moment::ZERO + Duration::from_secs(6)));
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`cancel`](DelayedCall::cancel).

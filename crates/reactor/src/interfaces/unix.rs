@@ -14,6 +14,17 @@ use crate::reactor::{Interface, Reactor};
 use crate::transports::{Connector, Port, Target};
 
 /// What [`Reactor::listen_unix`] listens on, and how. Made from a path; a leading `@` or NUL makes it an abstract name.
+///
+/// ```
+/// use ropewalk::UnixBinding;
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// let binding = UnixBinding::new("/run/echo.sock").mode(0o600).backlog(10); // `.lock()` on a real one
+/// net.listen_unix(binding, AccumulatingProtocol::new().factory())?;
+/// assert_eq!(net.unix_servers()[0].mode, Some(0o600));
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct UnixBinding {
     address: Address,
@@ -56,6 +67,19 @@ impl UnixBinding {
 }
 
 /// Whither [`Reactor::connect_unix`] connects, and how. Made from a path; a leading `@` or NUL makes it an abstract name.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::UnixDestination;
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// let destination = UnixDestination::new("/no/server.sock").timeout(Duration::from_secs(5)).check_lock();
+/// let connector = net.connect_unix(destination, AccumulatingProtocol::new().factory())?;
+/// net.settle();
+/// assert!(connector.transport().is_none()); // nobody holds the lock
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct UnixDestination {
     address: Address,
@@ -104,6 +128,18 @@ from_paths!(UnixDestination: &str, &String, &Path, &std::path::PathBuf, std::pat
 impl Reactor {
     /// Accepts connections on a UNIX socket, and has `factory` build a protocol for each.
     ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_unix("@echo", server.factory())?; // a name of Linux's; "/run/echo.sock" is a path
+    /// net.connect_stream("@echo").write(b"hello");
+    /// net.settle();
+    /// assert_eq!(server.data(), b"hello");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::CannotListen`](crate::Error::CannotListen) when the path is taken or not allowed; [`Error::Unsupported`](crate::Error::Unsupported).
     pub fn listen_unix(&self, binding: impl Into<UnixBinding>, factory: impl Factory + 'static) -> Result<Port> {
@@ -115,6 +151,20 @@ impl Reactor {
     }
 
     /// Connects to a UNIX socket, and has `factory` build a protocol when that succeeds.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = net.listen_stream("/run/db.sock").unwrap();
+    /// let client = AccumulatingProtocol::new();
+    /// net.connect_unix("/run/db.sock", client.factory())?;
+    /// net.settle();
+    /// server.accept().expect("it has arrived").write(b"ready");
+    /// net.settle();
+    /// assert_eq!(client.data(), b"ready");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Unsupported`](crate::Error::Unsupported); everything else is told to the factory.
