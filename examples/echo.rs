@@ -5,6 +5,11 @@ use ropewalk::prelude::*;
 struct Echo;
 
 impl Protocol for Echo {
+    fn connection_made(&mut self, transport: &Transport) {
+        // Who is his own producer is read no faster than he reads: nobody can fill the memory.
+        let _ = transport.register_producer(transport.clone());
+    }
+
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
         transport.write(data);
     }
