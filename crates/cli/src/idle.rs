@@ -1,5 +1,5 @@
-//! Ending connections on which nothing moves. The reactor's own `IdleTimeout` waits for a producer to unregister; here one
-//! that is a connection, or never ends, is unregistered.
+//! Ending connections on which nothing moves. The reactor's own `IdleTimeout` gives a peer that does not take what is queued
+//! another while, and counts what is written; here only what such a service calls a move counts, and such a peer is reset.
 
 use std::time::Duration;
 

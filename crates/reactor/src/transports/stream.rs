@@ -299,7 +299,7 @@ impl Stream {
         }
     }
 
-    fn stop_producer(&self, inner: &Rc<Inner>) {
+    pub(super) fn stop_producer(&self, inner: &Rc<Inner>) {
         if let Some(registered) = self.take_producer() {
             let _ = guard(inner, "stop_producing", move || registered.producer.stop());
         }

@@ -231,6 +231,13 @@ impl Transport {
         self.0.unregister_producer();
     }
 
+    /// Tells the producer to stop, as the end of the connection does, and forgets it.
+    pub(crate) fn stop_producer(&self) {
+        if let Some(inner) = self.0.reactor.upgrade() {
+            self.0.stop_producer(&inner);
+        }
+    }
+
     /// Sets how many queued bytes pause the producer, and down to how many the queue must drain to resume it; 65536 and
     /// 32768 at first. `low` is capped at `high`.
     ///

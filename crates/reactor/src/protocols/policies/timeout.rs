@@ -18,8 +18,9 @@ const LINGER: Duration = Duration::from_secs(30);
 
 /// Closes connections of another factory on which no byte was received or written for some time.
 ///
-/// Their protocols are told [`Error::TimedOut`]. What is queued is still sent, for 30 seconds; then the connection is
-/// reset, so a peer that stops reading cannot hold it.
+/// Their protocols are told [`Error::TimedOut`]. When nothing is queued, the connection is closed at once, and a producer
+/// that has not unregistered is told to stop. What is queued is still sent, for 30 seconds; then the connection is reset,
+/// so a peer that stops reading cannot hold it.
 pub struct TimeoutFactory<F> {
     factory: F,
     period: Duration,
@@ -64,7 +65,8 @@ impl Protocol for TimeoutProtocol {
     forward_conversation!();
 }
 
-/// Closes one connection when no byte was received or written for some time: TimeoutMixin.
+/// Closes one connection when no byte was received or written for some time: TimeoutMixin. How, is said at
+/// [`TimeoutFactory`].
 ///
 /// A protocol starts it in `connection_made`, and may keep the handle to change the period as the conversation goes on.
 /// Dropping the handle changes nothing. The methods may be called from any callback on the reactor's thread.
@@ -134,6 +136,10 @@ impl Idle {
     fn expire(self: Rc<Idle>, reactor: &Reactor) {
         self.expired.set(true);
         if let Some(transport) = self.transport.upgrade() {
+            // Closing waits for a producer. With nothing queued it was free to write for the whole period, and did not.
+            if transport.buffered() == 0 {
+                transport.stop_producer();
+            }
             transport.lose_connection();
             self.schedule(reactor, LINGER, |idle, _| {
                 if let Some(transport) = idle.transport.upgrade() {
@@ -182,7 +188,9 @@ impl Drop for Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::{AsyncStream, StreamFactory};
     use crate::testing::{AccumulatingProtocol, MemoryReactor, TestStream};
+    use crate::transports::{Producer, PushProducer};
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -233,6 +241,70 @@ mod tests {
         net.advance(Duration::from_millis(1));
         assert!(matches!(server.lost(), Some(Error::TimedOut)));
         assert!(client.is_reset());
+    }
+
+    /// Counts how often it is told to stop.
+    #[derive(Default)]
+    struct Silent(Cell<usize>);
+
+    impl PushProducer for Silent {
+        fn pause_producing(&self) {}
+        fn resume_producing(&self) {}
+        fn stop_producing(&self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+
+    #[test]
+    fn a_producer_that_had_nothing_to_say_does_not_keep_an_idle_connection() {
+        let net = MemoryReactor::new();
+        let (server, client) = serve(&net);
+        let producer = Rc::new(Silent::default());
+        server.transport().unwrap().register_producer(Producer::Push(producer.clone())).unwrap();
+        net.advance(MINUTE);
+        assert!(matches!(server.lost(), Some(Error::TimedOut)));
+        assert!(client.is_eof() && !client.is_reset());
+        assert_eq!(producer.0.get(), 1);
+        assert!(net.get_delayed_calls().is_empty());
+    }
+
+    #[test]
+    fn a_producer_whose_bytes_the_peer_does_not_take_is_waited_for_and_then_reset() {
+        let net = MemoryReactor::new();
+        let (server, client) = serve(&net);
+        let (producer, transport) = (Rc::new(Silent::default()), server.transport().unwrap());
+        transport.register_producer(Producer::Push(producer.clone())).unwrap();
+        client.pause_reading();
+        transport.write(&[0; 10_000_000]);
+        net.advance(MINUTE);
+        // What it has not written yet belongs to what is queued: an end in between would look like the end of the whole.
+        client.resume_reading();
+        net.advance(LINGER - Duration::from_millis(1));
+        assert!(server.lost().is_none() && !client.is_eof() && producer.0.get() == 0);
+        net.advance(Duration::from_millis(1));
+        assert!(client.is_reset() && producer.0.get() == 1);
+    }
+
+    #[test]
+    fn an_idle_stream_of_async_code_is_closed_at_once_and_whoever_reads_it_is_told() {
+        let net = MemoryReactor::new();
+        let heard = Rc::new(RefCell::new(None));
+        let hear = heard.clone();
+        let serve = StreamFactory::new(move |mut stream: AsyncStream, reactor| {
+            let hear = hear.clone();
+            reactor.spawn(async move {
+                let outcome = stream.read(&mut [0; 10]).await;
+                *hear.borrow_mut() = outcome.err().map(|error| error.to_string());
+            });
+        });
+        net.listen_tcp("10.0.0.1:80", TimeoutFactory::new(serve, MINUTE)).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        net.advance(MINUTE - Duration::from_millis(1));
+        assert!(!client.is_eof());
+        net.advance(Duration::from_millis(1));
+        assert!(client.is_eof() && !client.is_reset());
+        assert_eq!(heard.borrow().as_deref(), Some(Error::TimedOut.to_string().as_str()));
+        assert!(net.get_delayed_calls().is_empty());
     }
 
     #[test]
