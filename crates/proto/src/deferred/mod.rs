@@ -62,7 +62,7 @@ use origin::{Origin, Source, cancel};
 /// A result that may not be there yet: a value of type `T` or a [`Failure`].
 ///
 /// Dropping it does not stop anything: callbacks added so far will run. A failure that it holds, or that comes later, is
-/// logged then. It stays on its thread; its methods may be called from any callback.
+/// logged then, unless it is only that nobody can fire it any more ([`Abandoned`]). It stays on its thread; its methods may be called from any callback.
 pub struct Deferred<T: 'static> {
     /// `None` when a method that consumes the Deferred, or `await`, has taken the result.
     state: Option<State<T>>,

@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::task::Waker;
 
-use super::errors::{Panicked, WaitsForItself};
+use super::errors::{Abandoned, FirstError, Panicked, WaitsForItself};
 use super::failure::Failure;
 use super::origin::Origin;
 use super::{Pending, State};
@@ -90,8 +90,19 @@ pub(super) fn settle<T: 'static>(outlet: &Cell<Outlet<T>>, result: Result<T, Fai
 
 /// Logs a failure that nobody will look at.
 pub(super) fn report<T>(result: Result<T, Failure>) {
-    if let Err(failure) = result {
+    let Err(failure) = result else { return };
+    if is_abandonment(&failure) {
+        // Nothing went wrong: a result will not come, and nobody waits for it.
+        tracing::debug!(at = %failure.location(), "a Deferred that nobody waited for was abandoned");
+    } else {
         tracing::error!(error = %format_args!("{failure:#}"), at = %failure.location(), "unhandled error in a Deferred");
+    }
+}
+
+fn is_abandonment(failure: &Failure) -> bool {
+    match failure.downcast_ref::<FirstError>() {
+        Some(first) => is_abandonment(&first.failure),
+        None => failure.check::<Abandoned>(),
     }
 }
 

@@ -484,6 +484,25 @@ fn the_failure_of_a_returned_deferred_is_logged_when_nobody_holds_the_outer_one(
 }
 
 #[test]
+fn a_deferred_that_nobody_waits_for_is_abandoned_without_an_error() {
+    let lines = logged_by(|| {
+        let (deferred, resolver) = Deferred::<()>::new();
+        drop(deferred.add_callback(|()| ()));
+        drop(resolver);
+        let (deferred, resolver) = Deferred::<()>::new();
+        drop(resolver);
+        drop(gather_results(vec![gather_results(vec![deferred])]));
+    });
+    assert_eq!(lines, Vec::<String>::new());
+    let lines = logged_by(|| {
+        let (deferred, resolver) = Deferred::<()>::new();
+        drop(deferred.or_else(|_abandoned| Err(fmt::Error)));
+        drop(resolver);
+    });
+    assert_eq!(lines.len(), 1, "what somebody makes of it is logged: {lines:?}");
+}
+
+#[test]
 fn a_failure_that_somebody_looked_at_is_not_logged() {
     let lines = logged_by(|| {
         fail::<()>(fmt::Error).add_errback(drop);

@@ -82,46 +82,17 @@ fn open(entry: &Provider) -> Result<Reactor> {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::sync::{Arc, Mutex};
 
-    use tracing::span::{Attributes, Id, Record};
-    use tracing::{Event, Level, Metadata, Subscriber};
+    use tracing::Level;
 
     use super::*;
+    use crate::testing::levels_logged;
 
     const REFUSED: Provider =
         Provider { name: "refused", description: "", open: || Err(io::ErrorKind::PermissionDenied.into()) };
 
-    /// The levels of what is logged.
-    #[derive(Clone, Default)]
-    struct Levels(Arc<Mutex<Vec<Level>>>);
-
-    impl Subscriber for Levels {
-        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-            metadata.target().starts_with("ropewalk::reactor::choose")
-        }
-
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-        fn event(&self, event: &Event<'_>) {
-            self.0.lock().unwrap().push(*event.metadata().level());
-        }
-
-        fn enter(&self, _: &Id) {}
-
-        fn exit(&self, _: &Id) {}
-    }
-
     fn choose_among(entries: &[Provider]) -> (Result<&'static str>, Vec<Level>) {
-        let levels = Levels::default();
-        let chosen = tracing::subscriber::with_default(levels.clone(), || best(entries));
-        let logged = levels.0.lock().unwrap().clone();
+        let (chosen, logged) = levels_logged("ropewalk::reactor::choose", || best(entries));
         (chosen.map(|reactor| reactor.name()), logged)
     }
 

@@ -222,10 +222,11 @@ mod tests {
     use std::time::Duration;
 
     use ropewalk_proto::Resolver;
+    use tracing::Level;
 
     use super::*;
     use crate::protocols::Protocol;
-    use crate::testing::MemoryReactor;
+    use crate::testing::{MemoryReactor, levels_logged};
     use crate::transports::Transport;
 
     /// Fires when its sending direction has ended.
@@ -271,6 +272,25 @@ mod tests {
         reactor.prepare().unwrap();
         assert!(done.is_done());
     }
+
+    #[test]
+    fn a_task_that_nobody_waits_for_ends_with_its_reactor_and_nothing_is_logged_unless_it_failed() {
+        let ((), logged) = levels_logged("ropewalk", || {
+            let net = MemoryReactor::new();
+            net.spawn(net.sleep(Duration::from_secs(1)));
+            net.settle();
+            net.spawn(async {});
+            drop(net);
+        });
+        assert!(!logged.contains(&Level::ERROR), "{logged:?}");
+        let ((), logged) = levels_logged("ropewalk", || {
+            let net = MemoryReactor::new();
+            net.spawn(async {}).and_then(|()| Err::<(), _>(std::fmt::Error));
+            net.settle();
+        });
+        assert_eq!(logged.iter().filter(|level| **level == Level::ERROR).count(), 1, "{logged:?}");
+    }
+
     #[test]
     fn a_task_that_was_never_polled_does_not_keep_a_dropped_reactors_waker() {
         let reactor = Reactor::new().unwrap();

@@ -12,6 +12,8 @@
 
 mod accumulating_protocol;
 mod clock;
+#[cfg(test)]
+mod levels;
 mod memory_reactor;
 mod memory_resolver;
 mod simulated;
@@ -20,6 +22,8 @@ mod test_stream;
 
 pub use accumulating_protocol::AccumulatingProtocol;
 pub use clock::Clock;
+#[cfg(test)]
+pub(crate) use levels::levels_logged;
 pub use memory_reactor::MemoryReactor;
 pub use simulated::{Faults, Random, Simulated, SimulatedNetwork};
 pub use string_transport::{ProducerState, StringTransport};

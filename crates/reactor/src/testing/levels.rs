@@ -1,0 +1,42 @@
+//! What this crate's own tests see of the log.
+
+use std::sync::{Arc, Mutex};
+
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+/// What `work` returns, and the levels of what modules whose names begin with `target` have logged meanwhile, in order.
+pub(crate) fn levels_logged<R>(target: &'static str, work: impl FnOnce() -> R) -> (R, Vec<Level>) {
+    let levels = Levels { target, logged: Arc::default() };
+    let result = tracing::subscriber::with_default(levels.clone(), work);
+    let logged = levels.logged.lock().unwrap().clone();
+    (result, logged)
+}
+
+#[derive(Clone)]
+struct Levels {
+    target: &'static str,
+    logged: Arc<Mutex<Vec<Level>>>,
+}
+
+impl Subscriber for Levels {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with(self.target)
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        self.logged.lock().unwrap().push(*event.metadata().level());
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
