@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use ropewalk::endpoints::{StreamServerEndpoint, server_from_string};
-use ropewalk::{Address, Error, Factory, Port, Reactor, Result};
+use ropewalk::{Address, Error, Factory, Port, Reactor, Result, Transport, gather_results};
 
 use crate::descriptors;
 use crate::seats::{SeatedFactory, Seats};
@@ -49,7 +49,20 @@ pub(crate) fn listen(
         seats.add_port(port.clone());
         open.ports.push(port);
     }
+    end_with_the_last(&open.ports);
     Ok(open)
+}
+
+/// Standard input and output are one connection, and nobody will make another.
+fn end_with_the_last(ports: &[Port]) {
+    let connections: Option<Vec<_>> = ports.iter().map(Port::only_connection).collect();
+    let Some(connections) = connections else { return };
+    let lost = gather_results(connections.iter().map(Transport::when_lost).collect());
+    lost.add_callback(move |_| {
+        if let Some(reactor) = connections.first().and_then(Transport::try_reactor) {
+            let _ = reactor.stop();
+        }
+    });
 }
 
 fn listen_at(reactor: &Reactor, place: &str, factory: &Rc<dyn Factory>) -> Result<Port> {

@@ -1,6 +1,6 @@
 //! A listening socket: IListeningPort.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use ropewalk_proto::{Address, Deferred, Key, Resolver};
 use ropewalk_sys::{ListenSpec, UnixLock};
 
+use super::Transport;
 use super::stream::{Origin, Stream};
 use crate::error::{Error, Result};
 use crate::interfaces::time::DelayedCall;
@@ -64,6 +65,7 @@ pub(crate) struct PortInner {
     stopping: Cell<bool>,
     /// Stops when the queue is empty.
     draining: Cell<bool>,
+    only_connection: OnceCell<Transport>,
 }
 
 impl Port {
@@ -86,9 +88,10 @@ impl Port {
     }
 
     /// A port that has accepted everything that it ever will, and has no socket.
-    pub(crate) fn of_nothing(reactor: &Reactor, factory: Rc<dyn Factory>) -> Port {
+    pub(crate) fn of_one_connection(reactor: &Reactor, connection: Transport, factory: Rc<dyn Factory>) -> Port {
         let port = Port(PortInner::new(reactor, ListenSpec::new(Address::Unnamed), false, factory));
         *port.0.host.borrow_mut() = Some(Address::Unnamed);
+        let _ = port.0.only_connection.set(connection);
         port
     }
 
@@ -225,6 +228,14 @@ impl Port {
         self.0.host.borrow().clone().ok_or(Error::Closed)
     }
 
+    /// The connection of a port that was there at once and will never accept another: that of `stdio:`, whatever stands
+    /// around it. `None` of any other port.
+    ///
+    /// A program that listens nowhere else ends with that connection: [`Transport::when_lost`].
+    pub fn only_connection(&self) -> Option<Transport> {
+        self.0.only_connection.get().cloned()
+    }
+
     /// Whether it listens.
     pub fn is_listening(&self) -> bool {
         let port = &self.0;
@@ -254,6 +265,7 @@ impl PortInner {
             stopped: RefCell::default(),
             stopping: Cell::default(),
             draining: Cell::default(),
+            only_connection: OnceCell::new(),
         })
     }
 

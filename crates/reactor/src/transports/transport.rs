@@ -1,16 +1,17 @@
 //! The handle by which protocols and programs use a connection: ITransport, ITCPTransport, IConsumer, IPushProducer.
 
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
-use ropewalk_proto::{Address, StreamState};
+use ropewalk_proto::{Address, Deferred, Resolver, StreamState};
 use ropewalk_sys::{RawIo, SocketOption};
 
 use super::stream::Stream;
 use super::{Connector, Producer};
 use crate::error::{Error, Result};
 use crate::protocols::Protocol;
-use crate::reactor::Reactor;
+use crate::reactor::{Inner, Reactor};
 
 /// One connection. A cheap handle: clones are the same connection, and may be kept beyond its end.
 ///
@@ -299,6 +300,32 @@ impl Transport {
         self.0.state().is_losing()
     }
 
+    /// Fires in a turn after the one in which the connection ended; then `connection_lost` has been called.
+    ///
+    /// For who has no part in the protocol: a program that ends with its only connection, a task. Cancelling the Deferred
+    /// harms nobody.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// let lost = server.transport().unwrap().when_lost();
+    /// client.close();
+    /// net.settle();
+    /// assert!(lost.is_done());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn when_lost(&self) -> Deferred<()> {
+        let (deferred, resolver) = Deferred::new();
+        self.keep_until_lost(Ending { reactor: self.0.reactor.clone(), resolver: Some(resolver) });
+        deferred
+    }
+
     /// Whether `pause_producing` was called, and `resume_producing` not since.
     pub fn is_paused(&self) -> bool {
         self.is_producing() && !self.0.state().wants_reading()
@@ -560,6 +587,23 @@ impl std::fmt::Debug for Transport {
     }
 }
 
+/// Dropped at the end of a connection, for which somebody waits.
+struct Ending {
+    reactor: Weak<Inner>,
+    resolver: Option<Resolver<()>>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // The connection is just ending, and nobody's code runs in the middle of that.
+        if let (Some(inner), Some(resolver)) = (self.reactor.upgrade(), self.resolver.take()) {
+            Reactor(inner).call_later(Duration::ZERO, move |_| {
+                let _ = resolver.callback(());
+            });
+        }
+    }
+}
+
 /// A [`Transport`] that does not keep the connection's memory alive.
 ///
 /// ```
@@ -580,5 +624,59 @@ impl WeakTransport {
     /// The transport, while somebody else keeps it.
     pub fn upgrade(&self) -> Option<Transport> {
         self.0.upgrade().map(Transport)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{AccumulatingProtocol, MemoryReactor, TestStream};
+
+    fn connected(net: &MemoryReactor) -> (AccumulatingProtocol, TestStream) {
+        let server = AccumulatingProtocol::new();
+        net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        net.settle();
+        (server, client)
+    }
+
+    #[test]
+    fn who_waits_for_the_end_of_a_connection_hears_of_it_after_its_protocol() {
+        let net = MemoryReactor::new();
+        let (server, client) = connected(&net);
+        let transport = server.transport().unwrap();
+        let told = server.clone();
+        let lost = transport.when_lost().add_callback(move |()| told.lost().is_some());
+        net.settle();
+        assert!(!lost.is_done());
+        client.abort();
+        net.settle();
+        assert!(lost.try_result().unwrap().unwrap());
+    }
+
+    #[test]
+    fn the_end_of_a_connection_that_is_over_already_is_heard_of_in_a_later_turn() {
+        let net = MemoryReactor::new();
+        let (server, client) = connected(&net);
+        let transport = server.transport().unwrap();
+        client.close();
+        net.settle();
+        let lost = transport.when_lost();
+        assert!(!lost.is_done());
+        net.settle();
+        assert!(lost.is_done());
+    }
+
+    #[test]
+    fn a_wait_for_an_end_goes_with_the_reactor_and_keeps_nothing() {
+        let net = MemoryReactor::new();
+        let (server, _client) = connected(&net);
+        let transport = server.transport().unwrap();
+        let itself = transport.clone();
+        let lost = transport.when_lost().add_callback(move |()| drop(itself));
+        let (weak, held) = (transport.downgrade(), server.clone());
+        drop((net, transport, server));
+        assert!(lost.try_result().unwrap().is_err());
+        drop(held);
+        assert!(weak.upgrade().is_none());
     }
 }

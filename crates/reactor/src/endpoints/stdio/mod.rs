@@ -19,7 +19,7 @@ use crate::transports::{Port, Transport};
 ///
 /// They are taken from the process: what it prints on standard output from then on goes nowhere, and a second endpoint
 /// fails. The factory is asked for one protocol and neither started nor stopped. The port accepts nothing more, and
-/// stopping it leaves the connection.
+/// stopping it leaves the connection, which [`Port::only_connection`] gives to who wants to end with it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StdioServerEndpoint;
 
@@ -29,8 +29,8 @@ impl StreamServerEndpoint for StdioServerEndpoint {
             require(reactor)?;
             let [input, output] =
                 take_standard_streams().map_err(Error::io("cannot take standard input and output"))?;
-            reactor.adopt_pipes(input, output, &*factory)?;
-            Ok(Port::of_nothing(reactor, factory.clone()))
+            let connection = reactor.adopt_pipes(input, output, &*factory)?;
+            Ok(Port::of_one_connection(reactor, connection, factory.clone()))
         };
         connected().map_err(Into::into).into()
     }
