@@ -1,5 +1,6 @@
 //! A bound on how many connections a service has at once. Further ones wait in the system's queue.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -27,11 +28,6 @@ impl Seats {
 
     fn is_free(&self) -> bool {
         self.taken.get() < self.limit
-    }
-
-    /// Whether the last connection ends and no further one can come.
-    fn is_done(&self) -> bool {
-        self.taken.get() == 1 && !self.ports.borrow().iter().any(Port::is_listening)
     }
 
     fn take(self: &Rc<Seats>) -> Seat {
@@ -72,7 +68,14 @@ impl Factory for SeatedFactory {
             return None;
         }
         let protocol = self.factory.build_protocol(peer)?;
-        Some(Box::new(Seated { protocol, seat: self.seats.take() }))
+        Some(Box::new(Seated { protocol, _seat: self.seats.take() }))
+    }
+
+    fn reserve(&self) -> Option<Box<dyn Any>> {
+        if !self.seats.is_free() {
+            return None;
+        }
+        Some(Box::new((self.factory.reserve()?, self.seats.take())))
     }
 
     fn start_factory(&self) {
@@ -90,7 +93,7 @@ impl Factory for SeatedFactory {
 
 struct Seated {
     protocol: Box<dyn Protocol>,
-    seat: Seat,
+    _seat: Seat,
 }
 
 impl Protocol for Seated {
@@ -116,10 +119,6 @@ impl Protocol for Seated {
 
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
         self.protocol.connection_lost(transport, reason);
-        // Standard input and output are one connection, and nobody will make another.
-        if self.seat.0.is_done() {
-            let _ = transport.reactor().stop();
-        }
     }
 
     fn log_prefix(&self) -> &'static str {

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::http::Client;
-use crate::running::{ANYWHERE, Running, eventually, reactors};
+use crate::running::{ANYWHERE, Running, eventually, program, reactors};
 use crate::scratch::Scratch;
 use crate::wire::read_exactly;
 
@@ -61,6 +61,26 @@ fn a_service_that_runs_out_of_descriptors_waits_for_some_on_every_reactor() {
         let complaints = log.matches("cannot accept").count();
         assert!((1..20).contains(&complaints), "{reactor}: {log}");
     }
+}
+
+#[test]
+fn who_has_not_sent_its_header_takes_a_seat() {
+    const HEADER: &[u8] = b"PROXY TCP4 192.0.2.77 192.0.2.1 54321 7\r\n";
+    let place = format!("haproxy:{ANYWHERE}");
+    let server = Running::start_command(program(&["echo", "--max-connections", "8", "--listen", &place]));
+    let idle = server.descriptors();
+    let mut silent: Vec<_> = (0..40).map(|_| server.connect()).collect();
+    eventually("as many are accepted as may be", || server.descriptors() == idle + 8);
+    // The first of the queue, which keeps its seat.
+    silent[0].write_all(HEADER).unwrap();
+    for _ in 0..10 {
+        assert!(says_yes(&mut silent[0]));
+        assert_eq!(server.descriptors(), idle + 8);
+    }
+    drop(silent);
+    let mut late = server.connect();
+    late.write_all(HEADER).unwrap();
+    assert!(says_yes(&mut late));
 }
 
 #[test]

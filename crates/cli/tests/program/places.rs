@@ -64,6 +64,21 @@ fn standard_input_and_output_are_one_connection_and_the_program_ends_with_it() {
 }
 
 #[test]
+fn the_program_ends_with_standard_input_and_output_also_behind_a_header_and_without_one() {
+    let header = b"PROXY TCP4 192.0.2.77 192.0.2.1 54321 7\r\n";
+    let whole = [&header[..], b"hello"].concat();
+    for (input, answer) in
+        [(&whole[..], &b"hello"[..]), (header, b""), (&header[..9], b""), (b"hello", b""), (b"", b"")]
+    {
+        let mut command = program(&["echo", "--listen", "haproxy:stdio:"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), answer), "{}", input.escape_ascii());
+    }
+}
+
+#[test]
 fn standard_input_and_output_are_forwarded() {
     // What nc(1) does.
     let target = Running::start(&["echo"]);

@@ -3,12 +3,14 @@
 //! ```text
 //!   accepted --> header awaited --+-- whole ----> the factory is asked with the forwarded peer --> its protocol
 //!                                 |
-//!                                 +-- wrong, too slow, too many wait --> reset
+//!                                 +-- wrong, too slow --> reset
+//!   too many wait, or the factory has no place --> closed
 //! ```
 //!
 //! The original builds its protocol when the connection is accepted, and changes the addresses later; here a factory, and
 //! whatever policy wraps it, sees the peer that it serves.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -33,7 +35,8 @@ const WAITING_MAX: usize = 1024;
 /// Listens by another endpoint, for connections that begin with a PROXY protocol header: `haproxy:`.
 ///
 /// The transports' [`peer`](Transport::peer) and [`host`](Transport::host), and the address that the factory is asked
-/// with, are those of the forwarded connection. Anybody who can connect can claim any address: listen where only the
+/// with, are those of the forwarded connection. Until then a connection takes a place of a factory that limits how many
+/// there are ([`Factory::reserve`]). Anybody who can connect can claim any address: listen where only the
 /// balancer can.
 #[derive(Clone)]
 pub struct HaproxyServerEndpoint {
@@ -81,9 +84,11 @@ struct HeaderFactory {
 impl Factory for HeaderFactory {
     fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
         let left = self.seats.get().checked_sub(1)?;
+        let place = self.factory.reserve()?;
         self.seats.set(left);
         let waiting = Waiting {
             factory: self.factory.clone(),
+            place: Some(place),
             parser: ProxyHeaderParser::new(),
             timeout: self.header_timeout,
             timer: None,
@@ -110,6 +115,8 @@ enum Forwarded {
 /// A connection without a header.
 struct Waiting {
     factory: Rc<dyn Factory>,
+    /// Given back when the factory is asked for the protocol, which takes its own.
+    place: Option<Box<dyn Any>>,
     parser: ProxyHeaderParser,
     timeout: Duration,
     timer: Option<DelayedCall>,
@@ -146,6 +153,7 @@ impl Waiting {
                 return Some(Forwarded::Refused);
             }
         }
+        self.place.take();
         let built = self.factory.build_protocol(transport.peer());
         Some(built.map_or(Forwarded::Refused, Forwarded::Open))
     }
@@ -230,7 +238,9 @@ impl Protocol for Forwarded {
 mod tests {
     use super::*;
     use crate::endpoints::TcpServerEndpoint;
-    use crate::protocols::policies::LimitConnectionsByPeer;
+    use crate::protocols::policies::{
+        LimitConnectionsByPeer, LimitTotalConnectionsFactory, ThrottlingFactory, TimeoutFactory,
+    };
     use crate::testing::{AccumulatingProtocol, Faults, MemoryReactor, TestStream};
 
     const HEADER: &[u8] = b"PROXY TCP4 192.0.2.1 198.51.100.7 54321 443\r\n";
@@ -356,6 +366,87 @@ mod tests {
         net.settle();
         assert_eq!(more.iter().map(TestStream::is_eof).collect::<Vec<_>>(), [false, false, true]);
         assert_eq!(server.made(), 1);
+    }
+
+    #[test]
+    fn a_connection_without_a_header_takes_a_place_of_those_that_are_limited() {
+        let net = MemoryReactor::new();
+        let server = AccumulatingProtocol::new();
+        let minute = Duration::from_secs(60);
+        let factory = Rc::new(LimitTotalConnectionsFactory::new(TimeoutFactory::new(server.factory(), minute), 2));
+        listen(&net, &endpoint(), ThrottlingFactory::new(factory.clone()));
+        let clients: Vec<_> = (0..3).map(|_| net.connect_stream("10.0.0.1:80")).collect();
+        net.settle();
+        assert_eq!(clients.iter().map(TestStream::is_eof).collect::<Vec<_>>(), [false, false, true]);
+        clients[0].write(HEADER);
+        clients[0].write(b"hello");
+        net.settle();
+        assert_eq!((server.data(), factory.connection_count()), (b"hello".to_vec(), 2), "one connection, one place");
+        let late = net.connect_stream("10.0.0.1:80");
+        net.settle();
+        assert!(late.is_eof());
+        clients[1].close();
+        net.settle();
+        assert_eq!(factory.connection_count(), 1);
+        let _silent = net.connect_stream("10.0.0.1:80");
+        net.settle();
+        assert_eq!(factory.connection_count(), 2);
+        net.advance(HEADER_TIMEOUT);
+        assert_eq!(factory.connection_count(), 1);
+    }
+
+    #[test]
+    fn a_throttled_factory_counts_those_without_a_header_too() {
+        let net = MemoryReactor::new();
+        let server = AccumulatingProtocol::new();
+        listen(&net, &endpoint(), ThrottlingFactory::new(server.factory()).max_connection_count(1));
+        let clients = [net.connect_stream("10.0.0.1:80"), net.connect_stream("10.0.0.1:80")];
+        net.settle();
+        assert!(!clients[0].is_eof() && clients[1].is_eof());
+        clients[0].write(HEADER);
+        net.settle();
+        assert_eq!(server.made(), 1);
+    }
+
+    #[test]
+    fn a_header_within_a_header_waits_at_one_place() {
+        let net = MemoryReactor::new();
+        let server = AccumulatingProtocol::new();
+        let factory = Rc::new(LimitTotalConnectionsFactory::new(server.factory(), 1));
+        listen(&net, &HaproxyServerEndpoint::new(endpoint()), factory.clone());
+        let client = net.connect_stream("10.0.0.1:80");
+        for count in [0, 1, 2] {
+            assert_eq!(server.made(), 0, "after {count} headers");
+            net.settle();
+            assert_eq!(factory.connection_count(), 1, "after {count} headers");
+            client.write(HEADER);
+        }
+        net.settle();
+        assert_eq!((server.made(), server.data(), factory.connection_count()), (1, HEADER.to_vec(), 1));
+    }
+
+    #[test]
+    fn who_waits_beyond_the_limit_overflows_when_its_header_comes_and_nobody_in_its_place() {
+        struct Busy;
+        impl Protocol for Busy {
+            fn connection_made(&mut self, transport: &Transport) {
+                transport.write(b"busy");
+            }
+            fn data_received(&mut self, _: &Transport, _: &[u8]) {}
+        }
+        let net = MemoryReactor::new();
+        let server = AccumulatingProtocol::new();
+        listen(&net, &endpoint(), LimitTotalConnectionsFactory::new(server.factory(), 1).overflow(|| Busy));
+        let clients = [net.connect_stream("10.0.0.1:80"), net.connect_stream("10.0.0.1:80")];
+        net.settle();
+        clients[1].write(HEADER);
+        net.settle();
+        assert_eq!((server.made(), clients[1].received()), (0, b"busy".to_vec()));
+        clients[1].close();
+        net.settle();
+        clients[0].write(HEADER);
+        net.settle();
+        assert_eq!((server.made(), clients[0].received()), (1, Vec::new()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What makes a protocol for each connection.
 
+use std::any::Any;
 use std::rc::Rc;
 
 use ropewalk_proto::Address;
@@ -16,6 +17,18 @@ use crate::transports::Connector;
 pub trait Factory {
     /// The protocol for a connection with `peer`, or `None` to close that connection at once.
     fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>>;
+
+    /// A place for a connection that was accepted, and whose protocol is asked for later: when a PROXY protocol header
+    /// has said whose connection it is. `None` closes the connection.
+    ///
+    /// A factory that counts connections takes a place here, which dropping the answer gives back: whoever waits drops it
+    /// right before it calls [`build_protocol`](Factory::build_protocol), or when the connection ends before. A factory
+    /// that wraps another one asks that, too, and keeps its answer with its own. By default there is a place for everybody.
+    ///
+    /// Called by endpoints alone; a port asks for a protocol at once.
+    fn reserve(&self) -> Option<Box<dyn Any>> {
+        Some(Box::new(()))
+    }
 
     /// The first port or connector begins to use this factory.
     fn start_factory(&self) {}
@@ -77,6 +90,10 @@ where
 impl<F: Factory + ?Sized> Factory for Rc<F> {
     fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
         (**self).build_protocol(peer)
+    }
+
+    fn reserve(&self) -> Option<Box<dyn Any>> {
+        (**self).reserve()
     }
 
     fn start_factory(&self) {

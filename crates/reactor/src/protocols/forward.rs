@@ -1,8 +1,15 @@
 //! What a factory or a protocol that wraps another hands on, because it has no part in it.
 
-/// For a factory that has the wrapped one in its field `factory`.
+/// For a factory that has the wrapped one in its field `factory`; one that counts connections has a `reserve` of its own.
 macro_rules! forward_factory {
     () => {
+        fn reserve(&self) -> Option<Box<dyn ::std::any::Any>> {
+            self.factory.reserve()
+        }
+
+        $crate::protocols::forward::forward_factory!(but reserve);
+    };
+    (but reserve) => {
         fn start_factory(&self) {
             self.factory.start_factory();
         }

@@ -1,5 +1,6 @@
 //! How many connections there may be: in all, and from one peer.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -35,6 +36,9 @@ impl Observer for Place {}
 ///
 /// One that comes when all places are taken is closed at once, or given to an overflow factory (which can tell the peer
 /// so; these connections are counted too).
+///
+/// Behind `haproxy:`, a connection without a header takes a place, too; one for which there is none is closed at once, or,
+/// when there is an overflow factory, waits uncounted for what its header brings.
 pub struct LimitTotalConnectionsFactory<F> {
     factory: F,
     connection_limit: usize,
@@ -55,7 +59,7 @@ impl<F: Factory> LimitTotalConnectionsFactory<F> {
         self
     }
 
-    /// How many connections there are, those beyond the limit included.
+    /// How many connections there are, those beyond the limit included once they have a protocol.
     pub fn connection_count(&self) -> usize {
         self.taken.get()
     }
@@ -71,7 +75,16 @@ impl<F: Factory> Factory for LimitTotalConnectionsFactory<F> {
         Some(Observed::wrap(protocol, |_| Rc::new(place)))
     }
 
-    forward_factory!();
+    fn reserve(&self) -> Option<Box<dyn Any>> {
+        match (self.taken.get() < self.connection_limit, &self.overflow) {
+            (true, _) => Some(Box::new((self.factory.reserve()?, Place::take(&self.taken)))),
+            // When its turn comes, there may be a place.
+            (false, Some(overflow)) => overflow.reserve(),
+            (false, None) => None,
+        }
+    }
+
+    forward_factory!(but reserve);
 }
 
 forward_client_factory!(LimitTotalConnectionsFactory);
@@ -79,7 +92,7 @@ forward_client_factory!(LimitTotalConnectionsFactory);
 /// Limits how many connections one peer may have at the same time; more are closed at once.
 ///
 /// A peer is an IP address, whatever its port; an IPv4 address mapped into IPv6 is the same peer. All peers of UNIX
-/// sockets count as one.
+/// sockets count as one. Behind `haproxy:`, the peer is known with the header, and counted from then on.
 pub struct LimitConnectionsByPeer<F> {
     factory: F,
     connections_max: usize,

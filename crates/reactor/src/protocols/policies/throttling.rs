@@ -4,6 +4,7 @@
 //! than a second ahead, all connections are held back until it lies enough less than a second ahead. So a burst of a
 //! second's worth is free, the average is the limit, and no timer runs while nothing is held.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -79,7 +80,14 @@ impl<F: Factory> Factory for ThrottlingFactory<F> {
         }))
     }
 
-    forward_factory!();
+    fn reserve(&self) -> Option<Box<dyn Any>> {
+        if self.taken.get() >= self.connections_max {
+            return None;
+        }
+        Some(Box::new((self.factory.reserve()?, Place::take(&self.taken))))
+    }
+
+    forward_factory!(but reserve);
 }
 
 forward_client_factory!(ThrottlingFactory);
