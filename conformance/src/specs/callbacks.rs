@@ -139,6 +139,24 @@ specifications! {
         log.expect(&["data"]);
     }
 
+    fn others_that_were_paused_in_a_batch_and_resumed_before_the_next_hear_what_had_come(subject: &Subject) {
+        // LESSONS, bug 2; IPushProducer.resumeProducing. A provider may have reported once and for all what had come.
+        let (reactor, log, all) = (subject.reactor(), Log::new(), Transports::new());
+        let (others, heard) = (all.clone(), log.clone());
+        let server = Script::new().listed_in(&all).on_data(move |transport, _| {
+            heard.add("data");
+            if heard.count("data") == 1 {
+                let others = others.others(transport);
+                others.iter().for_each(Transport::pause_producing);
+                let resume = move |_: &Reactor| others.iter().for_each(Transport::resume_producing);
+                transport.reactor().call_later(Duration::ZERO, resume);
+            }
+        });
+        subject.ready_together(&reactor, 3, &server);
+        settle(&reactor);
+        log.expect(&["data", "data", "data"]);
+    }
+
     fn a_callback_may_abort_its_own_connection(subject: &Subject) {
         // LESSONS, bug 2: no event of the same batch comes after it.
         let log = Log::new();

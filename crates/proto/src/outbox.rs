@@ -110,8 +110,11 @@ impl Outbox {
     }
 
     /// Forgets everything, and keeps the tail's memory for the next write.
+    #[inline]
     pub fn clear(&mut self) {
-        self.sealed = VecDeque::new();
+        if !self.sealed.is_empty() {
+            self.sealed = VecDeque::new();
+        }
         self.tail.clear();
         self.tail_sent = 0;
         self.len = 0;
@@ -131,15 +134,6 @@ impl Outbox {
     pub fn one_segment(&self) -> Option<&[u8]> {
         // The part that was sent is never longer than the tail.
         if self.sealed.is_empty() { self.tail.get(self.tail_sent..) } else { None }
-    }
-
-    /// Forgets [`one_segment`](Outbox::one_segment): it has been handed on.
-    #[inline]
-    pub fn segment_left(&mut self) {
-        debug_assert!(self.sealed.is_empty(), "more than one segment is queued");
-        self.tail.clear();
-        self.tail_sent = 0;
-        self.len = 0;
     }
 
     /// Whether everything is one contiguous slice, [`Outbox::front`].

@@ -106,6 +106,14 @@ impl<T> Slab<T> {
         })
     }
 
+    /// Every key and value, in the order of the places.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
+        self.slots.iter_mut().enumerate().filter_map(|(index, slot)| {
+            let key = Key::new(index as u32, slot.generation);
+            slot.value.as_mut().map(|value| (key, value))
+        })
+    }
+
     /// How many values are stored.
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()

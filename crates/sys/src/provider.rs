@@ -91,6 +91,9 @@ pub trait EventProvider: Send {
 
     /// Switches reports of [`Ready::READ`]; they stay on until switched off.
     ///
+    /// Whoever is told that a connection is readable must call `receive`, or switch the reports off; what `receive` then
+    /// leaves is reported again.
+    ///
     /// # Errors
     /// When the operating system refuses, or the key is stale.
     fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()>;
@@ -220,11 +223,13 @@ bitflags! {
     pub struct Ready: u8 {
         /// Bytes, a connection or the end of the stream can be taken.
         const READ = 1 << 0;
+        /// Urgent data stands in the stream, where a read stops short. Reported to no owner.
+        const URGENT = 1 << 1;
         /// More can be sent, or the outcome of a connection attempt is known.
         const WRITE = 1 << 2;
         /// The source is in an error state, which the next operation on it returns.
         const ERROR = 1 << 3;
-        /// The other end hung up. Unread bytes may still be there, and come first.
+        /// The other end hung up, or will at least send no more. Unread bytes may still be there, and come first.
         const HANGUP = 1 << 4;
         /// The descriptor is not open (any more): ConnectionFdescWentAway.
         const GONE = 1 << 5;

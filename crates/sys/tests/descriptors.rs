@@ -253,16 +253,19 @@ fn a_copy_of_a_connection_reports_nothing_after_the_connection_was_closed() {
     });
 }
 
+/// Asked of a descriptor that the provider keeps open.
+fn is_readable(fd: RawFd, timeout: Duration) -> bool {
+    // SAFETY: the provider keeps it open for the whole test.
+    let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+    let mut array = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut array, Some(&timeout.try_into().unwrap())).unwrap() == 1
+}
+
 /// A host loop watches this descriptor instead of waiting.
 #[test]
 fn the_foreign_descriptor_is_readable_when_there_is_something_to_do() {
     let _turn = turn();
-    let is_readable = |fd: RawFd| {
-        // SAFETY: the provider keeps it open for the whole test.
-        let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-        let mut array = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
-        rustix::event::poll(&mut array, Some(&rustix::event::Timespec::default())).unwrap() == 1
-    };
+    let is_readable = |fd| is_readable(fd, Duration::ZERO);
     each(|provider| {
         assert_eq!(provider.foreign().is_some(), ["epoll", "uring"].contains(&provider.name()));
         let Some(foreign) = provider.foreign() else { return };
@@ -280,6 +283,32 @@ fn the_foreign_descriptor_is_readable_when_there_is_something_to_do() {
         writer.write_all(b"x").unwrap();
         assert!(is_readable(foreign));
         assert_eq!(wait(provider, Duration::ZERO), [Event { key, ready: Ready::READ }]);
+    });
+}
+
+/// Also for connections that are older than the question.
+#[test]
+fn the_foreign_descriptor_is_readable_while_bytes_are_left() {
+    let _turn = turn();
+    each(|provider| {
+        let (port, address) = port(provider);
+        let mut peer = TcpStream::connect(address).unwrap();
+        wait(provider, PATIENCE);
+        let (key, _) = provider.accept(port).unwrap().unwrap();
+        provider.set_reading(key, true).unwrap();
+        settle(provider);
+        let Some(foreign) = provider.foreign() else { return };
+        peer.write_all(b"abc").unwrap();
+        for _ in 0..3 {
+            assert!(is_readable(foreign, PATIENCE));
+            assert_eq!(wait(provider, Duration::ZERO), [Event { key, ready: Ready::READ }]);
+            if let Received::Lent(_) = provider.receive(key, &mut [0; 1]).unwrap() {
+                return;
+            }
+        }
+        assert!(matches!(provider.receive(key, &mut [0; 1]).unwrap(), Received::Empty));
+        settle(provider);
+        assert!(!is_readable(foreign, Duration::ZERO));
     });
 }
 

@@ -143,6 +143,11 @@ impl Stream {
         if ready.intersects(Ready::WRITE | Ready::ERROR | Ready::HANGUP) {
             self.mark(Flags::BLOCKED, false);
         }
+        self.disarm(inner);
+    }
+
+    /// The provider reported what is not wanted now. When it is, settling has it reported again.
+    fn disarm(&self, inner: &Inner) {
         if self.has(Flags::ARMED) {
             let _ = inner.provider(|provider| provider.set_reading(self.key, false));
             self.mark(Flags::ARMED, false);
@@ -160,7 +165,10 @@ impl Stream {
     ) {
         let mut bytes = 0;
         for _ in 0..READS_PER_TURN {
-            if !self.reads() || bytes >= BYTES_PER_TURN {
+            if !self.reads() {
+                return self.disarm(inner);
+            }
+            if bytes >= BYTES_PER_TURN {
                 return;
             }
             if self.has(Flags::UNREAD) {

@@ -9,9 +9,11 @@
 //! ```
 //!
 //! So a connection that pauses and resumes between two messages, or that fills the kernel's buffer again and again,
-//! costs no system call for its interest. A watched descriptor is exact: its owner may close it once it is not wanted.
+//! costs no system call for its interest. Connections over TCP are watched edge-triggered where the selector can: what
+//! `receive` or `send` leaves behind when a turn's share is used up is noted, and reported anew. A watched descriptor is exact: its owner may close it once it is not wanted.
 
 use std::io;
+use std::mem;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,7 +41,7 @@ mod timeout;
 pub(crate) use epoll::Epoll;
 pub(crate) use poll::Poll;
 pub(crate) use select::Select;
-use selector::Selector;
+use selector::{Selector, Trigger};
 use source::Source;
 
 /// The provider that works with any selector.
@@ -53,6 +55,10 @@ pub(crate) struct Readiness<S> {
     rings_once: bool,
     /// Whose WRITE was reported since the last wait.
     reported: Vec<Key>,
+    /// Whom the selector will not report again by itself, although more is there.
+    left: Vec<Key>,
+    /// How new connections over TCP are watched.
+    trigger: Trigger,
     /// Whether the selector reported a key that was ended.
     ghosts: bool,
     began: Instant,
@@ -66,8 +72,18 @@ impl<S: Selector> Readiness<S> {
         let bell_key = sources.insert(Source::watched(bell.fd()));
         let mut selector = S::new()?;
         let rings_once = selector.add_bell(bell.fd(), bell_key)?;
-        let (reported, began) = (Vec::new(), Instant::now());
-        Ok(Box::new(Readiness { selector, sources, bell, bell_key, rings_once, reported, ghosts: false, began }))
+        Ok(Box::new(Readiness {
+            selector,
+            sources,
+            bell,
+            bell_key,
+            rings_once,
+            reported: Vec::new(),
+            left: Vec::new(),
+            trigger: if S::EDGES { Trigger::Edge } else { Trigger::Level },
+            ghosts: false,
+            began: Instant::now(),
+        }))
     }
 
     /// Gives a source its key; if the selector refuses it, the source is dropped.
@@ -103,18 +119,25 @@ impl<S: Selector> Readiness<S> {
         outcome: Option<rustix::io::Result<usize>>,
     ) -> io::Result<Sent> {
         let source = self.sources.get_mut(key).ok_or_else(stale)?;
-        match outcome {
+        let full = match outcome {
             // Fewer than offered: the buffer is full, and the next call would only say so.
-            Some(Ok(taken)) => outbox.advance(taken),
-            Some(Err(Errno::AGAIN)) => {}
+            Some(Ok(taken)) => {
+                outbox.advance(taken);
+                true
+            }
+            Some(Err(Errno::AGAIN)) => true,
             Some(Err(Errno::INTR)) | None => transfer::send_outbox(source.socket()?, outbox)?,
             Some(Err(error)) => return Err(error.into()),
-        }
+        };
         let (wanted, sent) = match outbox.is_empty() {
             true => (source.wanted - Interest::WRITE, Sent::All),
             false => (source.wanted | Interest::WRITE, Sent::Some),
         };
         want(&mut self.selector, source, key, wanted)?;
+        if sent == Sent::Some && !full {
+            source.unsent = true;
+            report_anew(&mut self.left, source, key);
+        }
         Ok(sent)
     }
 
@@ -129,6 +152,38 @@ impl<S: Selector> Readiness<S> {
         Ok(())
     }
 
+    /// Has the selector report those again whose owners left something behind, and want it.
+    fn report_left(&mut self) -> io::Result<()> {
+        for key in self.left.drain(..) {
+            let Some(source) = self.sources.get_mut(key) else { continue };
+            source.reported_anew = false;
+            let unsent = mem::take(&mut source.unsent) && source.wanted.contains(Interest::WRITE);
+            if unsent || source.unread && source.wanted.contains(Interest::READ) {
+                self.selector.modify(source.fd(), key, source.armed, source.armed, source.trigger)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// From here on the selector itself knows, at any time, who is ready.
+    fn watch_by_level(&mut self) -> io::Result<()> {
+        self.trigger = Trigger::Level;
+        for (key, source) in self.sources.iter_mut().filter(|(_, source)| source.trigger == Trigger::Edge) {
+            source.trigger = Trigger::Level;
+            self.selector.modify(source.fd(), key, source.armed, source.armed, Trigger::Level)?;
+        }
+        Ok(())
+    }
+
+    /// How a connection to this peer is watched. A read from a UNIX socket stops short at passed descriptors, of which
+    /// nothing tells beforehand.
+    fn trigger(&self, peer: &Address) -> Trigger {
+        match peer {
+            Address::Inet(_) => self.trigger,
+            _ => Trigger::Level,
+        }
+    }
+
     /// Lets the selector begin again with what the sources are armed for, and nothing else.
     fn arm_anew(&mut self) -> io::Result<()> {
         self.ghosts = false;
@@ -139,7 +194,7 @@ impl<S: Selector> Readiness<S> {
                 continue;
             }
             self.selector.add(source.fd(), key)?;
-            match self.selector.modify(source.fd(), key, Interest::empty(), source.armed) {
+            match self.selector.modify(source.fd(), key, Interest::empty(), source.armed, source.trigger) {
                 // A watched descriptor that its owner has closed reports nothing any more.
                 Err(error) if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => {}
                 outcome => outcome?,
@@ -153,9 +208,7 @@ impl<S: Selector> Readiness<S> {
         let mut kept = 0;
         for place in 0..events.len() {
             let event = &mut events[place];
-            // Nearly every event: bytes for somebody who wants them and nothing else.
-            let plain = event.ready == Ready::READ && self.sources.get(event.key).is_some_and(Source::only_reads);
-            if plain || self.interpret_one(event) {
+            if self.interpret_plain(event) || self.interpret_one(event) {
                 if kept != place {
                     events[kept] = events[place];
                 }
@@ -163,6 +216,18 @@ impl<S: Selector> Readiness<S> {
             }
         }
         events.truncate(kept);
+    }
+
+    /// Nearly every event: bytes, for somebody who waits for them and for nothing else.
+    #[inline(always)]
+    fn interpret_plain(&mut self, event: &mut Event) -> bool {
+        if event.ready - Ready::WRITE != Ready::READ {
+            return false;
+        }
+        let Some(source) = self.sources.get_mut(event.key).filter(|source| source.only_reads()) else { return false };
+        source.unread = true;
+        event.ready = Ready::READ;
+        true
     }
 
     /// Whether the owner of the key wants to know any of it.
@@ -182,7 +247,7 @@ impl<S: Selector> Readiness<S> {
             source.wanted = Interest::empty();
         }
         if event.ready.intersects(Ready::HANGUP | Ready::ERROR) {
-            source.hung_up |= event.ready.contains(Ready::HANGUP);
+            source.stops_short |= event.ready.contains(Ready::HANGUP);
             // The next read or write takes the bytes before the hang-up, then the hang-up or the error.
             event.ready |= source.armed.into();
         }
@@ -190,10 +255,14 @@ impl<S: Selector> Readiness<S> {
             // It fails for a descriptor that is not open any more, which reports nothing any more.
             let _ = arm(&mut self.selector, source, event.key);
         }
-        event.ready -= Ready::from(!source.wanted);
+        source.stops_short |= event.ready.contains(Ready::URGENT);
+        source.unread |= event.ready.contains(Ready::READ);
+        event.ready -= Ready::from(!source.wanted) | Ready::URGENT;
         if event.ready.contains(Ready::WRITE) && !source.is_watched() {
             source.wanted -= Interest::WRITE;
-            self.reported.push(event.key);
+            if source.trigger == Trigger::Level {
+                self.reported.push(event.key);
+            }
         }
         event.ready.intersects(Ready::READ | Ready::WRITE | Ready::GONE)
     }
@@ -226,7 +295,8 @@ impl<S: Selector> EventProvider for Readiness<S> {
 
     fn connect(&mut self, spec: &ConnectSpec) -> io::Result<Key> {
         let socket = connect::begin(spec)?;
-        self.insert(Source::owned(socket), Interest::WRITE)
+        let trigger = self.trigger(&spec.address);
+        self.insert(Source::owned(socket, trigger), Interest::WRITE)
     }
 
     fn finish_connect(&mut self, key: Key) -> io::Result<()> {
@@ -241,7 +311,7 @@ impl<S: Selector> EventProvider for Readiness<S> {
 
     fn adopt(&mut self, io: OwnedIo, kind: Kind) -> io::Result<Key> {
         adopt::take_over(&io, kind)?;
-        self.insert(Source::owned(io), Interest::empty())
+        self.insert(Source::owned(io, Trigger::Level), Interest::empty())
     }
 
     fn watch(&mut self, io: RawIo, interest: Interest) -> io::Result<Key> {
@@ -277,33 +347,46 @@ impl<S: Selector> EventProvider for Readiness<S> {
         let source = self.sources.get_mut(key).ok_or_else(stale)?;
         let mut wanted = source.wanted;
         wanted.set(Interest::READ, on);
-        want(&mut self.selector, source, key, wanted)
+        let armed = source.armed;
+        want(&mut self.selector, source, key, wanted)?;
+        if on && source.unread && armed.contains(Interest::READ) {
+            report_anew(&mut self.left, source, key);
+        }
+        Ok(())
     }
 
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
-        let Some(source) = self.sources.get(key) else { return Err(stale()) };
-        let Some(count) = transfer::receive(source.socket()?, scratch)? else { return Ok(Received::Empty) };
-        Ok(match count {
-            0 => Received::Eof,
-            _ if count < scratch.len() && !source.hung_up => Received::Drained(count),
-            _ => Received::Filled(count),
-        })
+        let source = self.sources.get_mut(key).ok_or_else(stale)?;
+        let Some(count) = transfer::receive(source.socket()?, scratch)? else {
+            source.unread = false;
+            return Ok(Received::Empty);
+        };
+        if count == 0 {
+            return Ok(Received::Eof);
+        }
+        if count < scratch.len() && !source.stops_short {
+            source.unread = false;
+            return Ok(Received::Drained(count));
+        }
+        report_anew(&mut self.left, source, key);
+        Ok(Received::Filled(count))
     }
 
     fn accept(&mut self, key: Key) -> io::Result<Option<(Key, Address)>> {
         let Some((socket, peer)) = accept::next(self.socket(key)?)? else { return Ok(None) };
-        Ok(Some((self.insert(Source::owned(socket), Interest::empty())?, peer)))
+        let trigger = self.trigger(&peer);
+        Ok(Some((self.insert(Source::owned(socket, trigger), Interest::empty())?, peer)))
     }
 
     fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
-        let Some(source) = self.sources.get(key) else { return Err(stale()) };
+        let source = self.source(key)?;
         // Nearly always: one segment, nobody waits for WRITE, and one call takes it whole.
         let Some(bytes) = outbox.one_segment().filter(|_| !source.wanted.contains(Interest::WRITE)) else {
             return self.send_on(key, outbox, None);
         };
         let outcome = transfer::send_directly(source.socket()?, bytes);
         if outcome == Ok(bytes.len()) {
-            outbox.segment_left();
+            outbox.clear();
             return Ok(Sent::All);
         }
         self.send_on(key, outbox, Some(outcome))
@@ -340,6 +423,7 @@ impl<S: Selector> EventProvider for Readiness<S> {
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
         events.clear();
         self.disarm_reported()?;
+        self.report_left()?;
         let timeout = if self.bell.fall_asleep() { timeout } else { Some(Duration::ZERO) };
         let outcome = self.selector.wait(timeout, events);
         self.bell.wake_up();
@@ -368,6 +452,7 @@ impl<S: Selector> EventProvider for Readiness<S> {
     fn foreign(&mut self) -> Option<RawIo> {
         let foreign = self.selector.foreign()?;
         self.bell.watch();
+        self.watch_by_level().ok()?;
         Some(foreign)
     }
 }
@@ -378,10 +463,19 @@ fn want<S: Selector>(selector: &mut S, source: &mut Source, key: Key, wanted: In
     if source.armed.contains(wanted) { Ok(()) } else { arm(selector, source, key) }
 }
 
+/// Notes that the next wait has the selector report a source again.
+#[inline]
+fn report_anew(left: &mut Vec<Key>, source: &mut Source, key: Key) {
+    if source.trigger == Trigger::Edge && !source.reported_anew {
+        source.reported_anew = true;
+        left.push(key);
+    }
+}
+
 /// Arms what is wanted, and nothing else.
 fn arm<S: Selector>(selector: &mut S, source: &mut Source, key: Key) -> io::Result<()> {
     if source.armed != source.wanted {
-        selector.modify(source.fd(), key, source.armed, source.wanted)?;
+        selector.modify(source.fd(), key, source.armed, source.wanted, source.trigger)?;
         source.armed = source.wanted;
     }
     Ok(())

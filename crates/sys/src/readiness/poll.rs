@@ -10,7 +10,7 @@ use std::time::Duration;
 use ropewalk_proto::{Key, SecondaryMap};
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::selector::Selector;
+use super::selector::{Selector, Trigger};
 use super::timeout::timespec;
 use crate::provider::{Event, Events, Interest, Ready};
 
@@ -33,7 +33,14 @@ impl Selector for Poll {
         Ok(())
     }
 
-    fn modify(&mut self, fd: BorrowedFd<'_>, key: Key, _from: Interest, to: Interest) -> io::Result<()> {
+    fn modify(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        key: Key,
+        _from: Interest,
+        to: Interest,
+        _trigger: Trigger,
+    ) -> io::Result<()> {
         if to.is_empty() {
             self.leave(key);
         } else if let Some(&place) = self.places.get(key) {

@@ -10,7 +10,7 @@ use ropewalk_proto::{Key, SecondaryMap};
 use rustix::event::{FdSetElement, FdSetIter, fd_set_insert, fd_set_num_elements, select};
 use rustix::io::{Errno, fcntl_getfd};
 
-use super::selector::Selector;
+use super::selector::{Selector, Trigger};
 use super::timeout::timespec;
 use crate::provider::{Event, Events, Interest, Ready};
 
@@ -48,7 +48,14 @@ impl Selector for Select {
         }
     }
 
-    fn modify(&mut self, fd: BorrowedFd<'_>, key: Key, _from: Interest, to: Interest) -> io::Result<()> {
+    fn modify(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        key: Key,
+        _from: Interest,
+        to: Interest,
+        _trigger: Trigger,
+    ) -> io::Result<()> {
         let entry = Entry { fd: fd.as_raw_fd(), key, interest: to };
         if to.is_empty() {
             self.leave(key);

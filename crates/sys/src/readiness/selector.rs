@@ -11,9 +11,21 @@ use ropewalk_proto::Key;
 
 use crate::provider::{Events, Interest};
 
+/// When a ready descriptor is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    /// In each wait, for as long as it is ready.
+    Level,
+    /// When something arrives or can be sent again, and after each `modify`.
+    Edge,
+}
+
 pub(crate) trait Selector: Sized + Send + 'static {
     /// The name by which a user chooses it.
     const NAME: &'static str;
+
+    /// Whether it knows [`Trigger::Edge`]. If not, it is never asked for it.
+    const EDGES: bool = false;
 
     fn new() -> io::Result<Self>;
 
@@ -26,14 +38,21 @@ pub(crate) trait Selector: Sized + Send + 'static {
     /// Watches what wakes a wait. Returns whether a ring is reported once, so that nobody need empty the bell.
     fn add_bell(&mut self, fd: BorrowedFd<'_>, key: Key) -> io::Result<bool> {
         self.add(fd, key)?;
-        self.modify(fd, key, Interest::empty(), Interest::READ)?;
+        self.modify(fd, key, Interest::empty(), Interest::READ, Trigger::Level)?;
         Ok(false)
     }
 
     /// Changes what a descriptor is watched for.
     ///
     /// `fd` and `key` are those of `add`, and `from` is what the last successful `modify` set.
-    fn modify(&mut self, fd: BorrowedFd<'_>, key: Key, from: Interest, to: Interest) -> io::Result<()>;
+    fn modify(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        key: Key,
+        from: Interest,
+        to: Interest,
+        trigger: Trigger,
+    ) -> io::Result<()>;
 
     /// Forgets a descriptor, which is still open unless its owner closed it behind our back.
     fn remove(&mut self, fd: BorrowedFd<'_>, key: Key, from: Interest);

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use super::selector::Trigger;
 use crate::provider::Interest;
 use crate::socket::file::SocketFile;
 
@@ -14,8 +15,16 @@ pub(super) struct Source {
     pub(super) wanted: Interest,
     /// What the selector was asked for; it may lag behind `wanted` until that costs something.
     pub(super) armed: Interest,
-    /// Whether the other end hung up, so that the end of the stream stands behind the last bytes.
-    pub(super) hung_up: bool,
+    /// When the selector reports it.
+    pub(super) trigger: Trigger,
+    /// Whether something was reported that `receive` has not found the end of. An edge is reported once.
+    pub(super) unread: bool,
+    /// Whether more could have been sent when the turn's share was used up.
+    pub(super) unsent: bool,
+    /// Whether the next wait has the selector report it again.
+    pub(super) reported_anew: bool,
+    /// Whether a read may stop short although more is there: the end of the stream, or what follows urgent data.
+    pub(super) stops_short: bool,
 }
 
 enum Descriptor {
@@ -24,8 +33,8 @@ enum Descriptor {
 }
 
 impl Source {
-    pub(super) fn owned(fd: OwnedFd) -> Source {
-        Source::new(Descriptor::Owned(fd), None)
+    pub(super) fn owned(fd: OwnedFd, trigger: Trigger) -> Source {
+        Source { trigger, ..Source::new(Descriptor::Owned(fd), None) }
     }
 
     pub(super) fn port(fd: OwnedFd, file: Option<Box<SocketFile>>) -> Source {
@@ -37,13 +46,23 @@ impl Source {
     }
 
     fn new(descriptor: Descriptor, file: Option<Box<SocketFile>>) -> Source {
-        Source { file, descriptor, wanted: Interest::empty(), armed: Interest::empty(), hung_up: false }
+        Source {
+            file,
+            descriptor,
+            wanted: Interest::empty(),
+            armed: Interest::empty(),
+            trigger: Trigger::Level,
+            unread: false,
+            unsent: false,
+            reported_anew: false,
+            stops_short: false,
+        }
     }
 
-    /// Whether its owner waits for bytes, and the selector was asked for nothing else.
+    /// Whether its owner waits for bytes, and need not be spared reports of anything else.
     #[inline]
     pub(super) fn only_reads(&self) -> bool {
-        self.wanted == Interest::READ && self.armed == Interest::READ
+        self.wanted == Interest::READ && (self.armed == Interest::READ || self.trigger == Trigger::Edge)
     }
 
     /// From here on the file of a listening UNIX socket is this process's to remove.

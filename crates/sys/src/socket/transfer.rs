@@ -21,37 +21,35 @@ const TURN_BYTES: usize = 256 * 1024;
 /// What arrived: `None` for nothing, zero for the end of the stream.
 #[inline(always)]
 pub(crate) fn receive(socket: BorrowedFd<'_>, scratch: &mut [u8]) -> io::Result<Option<usize>> {
-    match recv(socket, &mut *scratch, RecvFlags::empty()) {
-        Ok((count, _)) => Ok(Some(count)),
-        Err(Errno::AGAIN) => Ok(None),
-        Err(Errno::INTR) => receive_again(socket, scratch),
-        Err(error) => Err(error.into()),
+    loop {
+        match recv(socket, &mut *scratch, RecvFlags::empty()) {
+            Ok((count, _)) => return Ok(Some(count)),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
-#[cold]
-fn receive_again(socket: BorrowedFd<'_>, scratch: &mut [u8]) -> io::Result<Option<usize>> {
-    receive(socket, scratch)
-}
-
-/// Sends from the outbox until it is empty, the system takes no more or the turn's share is used up.
-pub(crate) fn send_outbox(socket: BorrowedFd<'_>, outbox: &mut Outbox) -> io::Result<()> {
+/// Sends from the outbox until it is empty, the system takes no more or the turn's share is used up. Returns whether the
+/// system takes no more.
+pub(crate) fn send_outbox(socket: BorrowedFd<'_>, outbox: &mut Outbox) -> io::Result<bool> {
     let mut share = TURN_BYTES;
     while !outbox.is_empty() && share > 0 {
         let (offered, taken) = send_once(socket, outbox)?;
         outbox.advance(taken);
         // Fewer than offered: the buffer is full, and the next call would only say so.
         if taken < offered {
-            break;
+            return Ok(true);
         }
         share = share.saturating_sub(taken);
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Sends what goes at once.
 pub(crate) fn send_slice(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    retry(|| send(socket, bytes, SEND_FLAGS))
+    retry(|| send_directly(socket, bytes))
 }
 
 /// One call: how much it offered, and how much was taken.

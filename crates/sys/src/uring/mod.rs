@@ -293,7 +293,7 @@ impl EventProvider for Uring {
     }
 
     fn connect(&mut self, spec: &ConnectSpec) -> io::Result<Key> {
-        let mut source = Source::connection(connect::begin(spec)?);
+        let mut source = Source::connection(connect::begin(spec)?, &spec.address);
         source.as_connection()?.awaits_write = true;
         let key = self.sources.insert(source);
         self.arm(key);
@@ -316,9 +316,10 @@ impl EventProvider for Uring {
 
     fn adopt(&mut self, io: OwnedIo, kind: Kind) -> io::Result<Key> {
         adopt::take_over(&io, kind)?;
+        let address = address::local(&io)?;
         Ok(self.sources.insert(match kind {
             Kind::StreamPort => Source::port(io, None),
-            Kind::StreamConnection => Source::connection(io),
+            Kind::StreamConnection => Source::connection(io, &address),
         }))
     }
 
@@ -404,7 +405,7 @@ impl EventProvider for Uring {
         }
         let received = transfer::receive(connection.fd.as_fd(), scratch)?;
         let count = received.unwrap_or(0);
-        let all = count < scratch.len();
+        let all = count < scratch.len() && (received.is_none() || !connection.stops_short);
         let hung_up = connection.hung_up;
         if connection.took(count, all) {
             self.look_at(key);
@@ -440,7 +441,7 @@ impl EventProvider for Uring {
                 None => return Ok(None),
             }
         };
-        Ok(Some((self.sources.insert(Source::connection(socket)), peer)))
+        Ok(Some((self.sources.insert(Source::connection(socket, &peer)), peer)))
     }
 
     fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {

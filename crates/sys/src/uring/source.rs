@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use ropewalk_proto::Key;
+use ropewalk_proto::{Address, Key};
 
 use super::batch::Place;
 use super::buffers::{BYTES, Chain};
@@ -55,6 +55,9 @@ pub(super) struct Connection {
     pub(super) arrived: bool,
     /// The other end hung up, and the receive may not notice (`operation.rs`): from here on `receive` asks the system.
     pub(super) hung_up: bool,
+    /// A read may stop short although more is there: at descriptors passed over a UNIX socket. Such a connection stays busy,
+    /// for the kernel's own receive waits there for something new.
+    pub(super) stops_short: bool,
     /// What was taken from an outbox and the system did not take.
     pub(super) unsent: Option<Box<Unsent>>,
     /// The owner waits for WRITE.
@@ -115,7 +118,8 @@ pub(super) struct Watched {
 }
 
 impl Source {
-    pub(super) fn connection(fd: OwnedFd) -> Source {
+    /// A connection one of whose ends has this address.
+    pub(super) fn connection(fd: OwnedFd, end: &Address) -> Source {
         Source::new(What::Connection(Connection {
             fd,
             held: None,
@@ -125,6 +129,7 @@ impl Source {
             receiving: false,
             arrived: false,
             hung_up: false,
+            stops_short: !matches!(end, Address::Inet(_)),
             unsent: None,
             awaits_write: false,
             writable: false,
@@ -305,7 +310,7 @@ impl Connection {
         self.arrived &= !all;
         let Pace::Busy(small) = self.pace else { return false };
         self.pace = match small + 1 {
-            _ if count > BYTES => Pace::Busy(0),
+            _ if count > BYTES || self.stops_short => Pace::Busy(0),
             SMALL_TAKES => Pace::Calm,
             more => Pace::Busy(more),
         };

@@ -38,7 +38,8 @@ fn until(provider: &mut Uring, mut done: impl FnMut(&mut Uring, Events) -> bool)
 fn connection(provider: &mut Uring) -> (Key, UnixStream) {
     let (near, peer) = UnixStream::pair().unwrap();
     let key = provider.adopt(OwnedFd::from(near), Kind::StreamConnection).unwrap();
-    provider.source_mut(key).unwrap().as_connection().unwrap().pace = source::Pace::Calm;
+    let connection = provider.source_mut(key).unwrap().as_connection().unwrap();
+    (connection.pace, connection.stops_short) = (source::Pace::Calm, false);
     provider.set_reading(key, true).unwrap();
     (key, peer)
 }

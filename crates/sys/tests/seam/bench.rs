@@ -133,6 +133,28 @@ impl Bench {
         }
     }
 
+    /// Reads `count` bytes as an owner does: until nothing more is there, then when it is reported again.
+    pub(crate) fn read(&mut self, key: Key, count: usize) -> Vec<u8> {
+        self.provider.set_reading(key, true).unwrap();
+        let mut bytes = Vec::new();
+        while bytes.len() < count {
+            self.expect(key, Ready::READ);
+            while bytes.len() < count {
+                match self.provider.receive(key, &mut self.scratch).unwrap() {
+                    Received::Filled(count) => bytes.extend_from_slice(&self.scratch[..count]),
+                    Received::Drained(count) => {
+                        bytes.extend_from_slice(&self.scratch[..count]);
+                        break;
+                    }
+                    Received::Lent(chunk) => bytes.extend_from_slice(&chunk),
+                    Received::Empty => break,
+                    Received::Eof => panic!("the end of the stream behind {bytes:?}"),
+                }
+            }
+        }
+        bytes
+    }
+
     /// Sends until the system takes no more, and returns what is left.
     pub(crate) fn fill(&mut self, key: Key) -> Outbox {
         let mut outbox = Outbox::new();

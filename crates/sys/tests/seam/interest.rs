@@ -39,6 +39,40 @@ pub(crate) fn reading_that_was_switched_on_again_reports_what_came_meanwhile(ben
 }
 
 /// epoll_ctl(2): EPOLLHUP and EPOLLERR are reported whether asked for or not.
+pub(crate) fn a_report_that_was_answered_by_switching_off_comes_again_with_switching_on(bench: &mut Bench) {
+    let (key, mut peer) = bench.connection();
+    bench.provider.set_reading(key, true).unwrap();
+    peer.write_all(b"x").unwrap();
+    for _ in 0..3 {
+        bench.expect(key, Ready::READ);
+        bench.provider.set_reading(key, false).unwrap();
+        assert_eq!(bench.settle(), [], "nobody reads");
+        bench.provider.set_reading(key, true).unwrap();
+    }
+    bench.expect(key, Ready::READ);
+    bench.provider.set_reading(key, false).unwrap();
+    bench.provider.set_reading(key, true).unwrap();
+    bench.expect(key, Ready::READ);
+    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Drained(1))));
+    bench.provider.set_reading(key, false).unwrap();
+    bench.provider.set_reading(key, true).unwrap();
+    assert_eq!(bench.settle(), [], "everything was read");
+}
+
+pub(crate) fn what_was_left_when_reading_was_switched_off_is_reported_when_it_is_on_again(bench: &mut Bench) {
+    let (key, mut peer) = bench.connection();
+    bench.provider.set_reading(key, true).unwrap();
+    peer.write_all(b"abcdef").unwrap();
+    bench.expect(key, Ready::READ);
+    bench.scratch.truncate(4);
+    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Filled(4))));
+    bench.provider.set_reading(key, false).unwrap();
+    assert_eq!(bench.settle(), [], "nobody reads");
+    bench.provider.set_reading(key, true).unwrap();
+    bench.expect(key, Ready::READ);
+    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Drained(2))));
+}
+
 pub(crate) fn a_hang_up_that_nobody_waits_for_does_not_end_a_wait(bench: &mut Bench) {
     let (never_read, peer) = bench.unix_connection();
     let (paused, other_peer) = bench.unix_connection();

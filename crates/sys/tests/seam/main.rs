@@ -55,6 +55,8 @@ every_provider! {
         nothing_is_reported_until_somebody_reads
         reading_that_was_switched_off_reports_nothing
         reading_that_was_switched_on_again_reports_what_came_meanwhile
+        a_report_that_was_answered_by_switching_off_comes_again_with_switching_on
+        what_was_left_when_reading_was_switched_off_is_reported_when_it_is_on_again
         a_hang_up_that_nobody_waits_for_does_not_end_a_wait
         a_connection_that_can_write_does_not_end_a_wait_unless_asked
         write_readiness_is_reported_once_for_each_send_that_was_cut_short
@@ -77,11 +79,15 @@ every_provider! {
         bytes_go_both_ways
         fewer_bytes_than_the_buffer_holds_were_all
         a_full_buffer_may_not_have_been_all
+        what_follows_urgent_data_is_read_without_anything_more_arriving
+        what_follows_passed_descriptors_is_read_without_anything_more_arriving
         unread_bytes_come_before_the_end_of_the_stream
+        the_end_of_a_stream_that_came_with_the_last_bytes_is_reported_after_them
         the_end_of_the_stream_is_an_end_and_not_an_absence
         a_half_closed_connection_still_receives
         a_large_outbox_arrives_whole_and_in_order
         one_call_of_send_takes_its_share_and_no_more
+        a_share_that_was_used_up_is_followed_by_the_next_whoever_reads
         a_slice_is_sent_as_far_as_it_goes
         writing_to_a_broken_connection_is_an_error_and_no_signal
         an_aborted_connection_is_reset

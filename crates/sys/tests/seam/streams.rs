@@ -1,13 +1,16 @@
 //! Bytes over connections, and their end.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
 
 use bytes::Bytes;
 use ropewalk_proto::Outbox;
 use ropewalk_sys::{Ready, Received, Sent, SocketOption};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-use crate::bench::{Bench, assert_kind, drain};
+use crate::bench::{Bench, MOMENT, assert_kind, drain};
 
 pub(crate) fn bytes_go_both_ways(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
@@ -47,6 +50,33 @@ pub(crate) fn a_full_buffer_may_not_have_been_all(bench: &mut Bench) {
     assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Drained(2))));
 }
 
+/// A read stops at the urgent mark, tcp(7), although more stands behind it.
+///
+/// Not for `uring`: the kernel's own receive stops there too, and its polls say "urgent" of whatever arrives.
+pub(crate) fn what_follows_urgent_data_is_read_without_anything_more_arriving(bench: &mut Bench) {
+    if bench.provider.name() == "uring" {
+        return;
+    }
+    let (key, mut peer) = bench.connection();
+    peer.write_all(b"before").unwrap();
+    rustix::net::send(&peer, b"!", SendFlags::OOB).unwrap();
+    peer.write_all(b"behind").unwrap();
+    assert_eq!(bench.read(key, 12), b"beforebehind");
+}
+
+/// A read stops at descriptors that were passed, unix(7), although more stands behind them.
+pub(crate) fn what_follows_passed_descriptors_is_read_without_anything_more_arriving(bench: &mut Bench) {
+    let (key, mut peer) = bench.unix_connection();
+    peer.write_all(b"before").unwrap();
+    let passed = [peer.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(&passed)));
+    sendmsg(&peer, &[IoSlice::new(b"with")], &mut control, SendFlags::empty()).unwrap();
+    peer.write_all(b"behind").unwrap();
+    assert_eq!(bench.read(key, 16), b"beforewithbehind");
+}
+
 pub(crate) fn unread_bytes_come_before_the_end_of_the_stream(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
     bench.provider.set_reading(key, true).unwrap();
@@ -54,6 +84,16 @@ pub(crate) fn unread_bytes_come_before_the_end_of_the_stream(bench: &mut Bench) 
     drop(peer);
     bench.expect(key, Ready::READ);
     assert_eq!(bench.read_to_end(key), b"last words");
+}
+
+pub(crate) fn the_end_of_a_stream_that_came_with_the_last_bytes_is_reported_after_them(bench: &mut Bench) {
+    let (key, mut peer) = bench.connection();
+    peer.write_all(b"last words").unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    std::thread::sleep(MOMENT);
+    assert_eq!(bench.read(key, 10), b"last words");
+    bench.expect(key, Ready::READ);
+    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Eof)));
 }
 
 pub(crate) fn the_end_of_the_stream_is_an_end_and_not_an_absence(bench: &mut Bench) {
@@ -114,6 +154,21 @@ pub(crate) fn one_call_of_send_takes_its_share_and_no_more(bench: &mut Bench) {
     assert!((1..=256 * 1024).contains(&(1024 * 1024 - outbox.len())));
     drain(&mut peer);
     bench.expect(key, Ready::WRITE);
+}
+
+pub(crate) fn a_share_that_was_used_up_is_followed_by_the_next_whoever_reads(bench: &mut Bench) {
+    let (key, mut peer) = bench.connection();
+    let mut outbox = bench.fill(key);
+    // From here on the selector is armed for writing.
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        peer.read_to_end(&mut bytes).map(|_| bytes.len())
+    });
+    while bench.provider.send(key, &mut outbox).unwrap() == Sent::Some {
+        bench.expect(key, Ready::WRITE);
+    }
+    bench.provider.close(key);
+    assert_eq!(reader.join().unwrap().unwrap(), 16 * 1024 * 1024);
 }
 
 pub(crate) fn a_slice_is_sent_as_far_as_it_goes(bench: &mut Bench) {
