@@ -34,19 +34,28 @@ impl Reactor {
 
     fn dispatch_one(&self, event: Event, scratch: &mut [u8]) {
         let sources = self.0.sources.borrow();
-        // Nearly every event.
-        if let Some(Source::Stream(stream)) = sources.get(event.key) {
-            let stream = stream.clone();
-            drop(sources);
-            return stream.ready(self, event.ready, scratch);
-        }
-        let source = sources.get(event.key).cloned();
-        drop(sources);
-        match source {
-            Some(Source::Stream(stream)) => stream.ready(self, event.ready, scratch),
-            Some(Source::Port(port)) => port.ready(self),
-            Some(Source::Attempt(connector)) => connector.attempt_ready(self, event.key),
-            Some(Source::Watch(watch)) => watch.ready(self, event.ready),
+        // Out of the table before it is called. Arm by arm: that spares the common one some instructions.
+        match sources.get(event.key) {
+            Some(Source::Stream(stream)) => {
+                let stream = stream.clone();
+                drop(sources);
+                stream.ready(self, event.ready, scratch);
+            }
+            Some(Source::Port(port)) => {
+                let port = port.clone();
+                drop(sources);
+                port.ready(self);
+            }
+            Some(Source::Attempt(connector)) => {
+                let connector = connector.clone();
+                drop(sources);
+                connector.attempt_ready(self, event.key);
+            }
+            Some(Source::Watch(watch)) => {
+                let watch = watch.clone();
+                drop(sources);
+                watch.ready(self, event.ready);
+            }
             None => {}
         }
     }

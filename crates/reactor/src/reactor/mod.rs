@@ -13,7 +13,7 @@ mod pending_events;
 mod sources;
 mod turn;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::{Rc, Weak};
@@ -226,11 +226,7 @@ impl Inner {
     /// Asks the event provider, unless it is away waiting in another thread.
     #[inline]
     pub(crate) fn provider<R>(&self, ask: impl FnOnce(&mut (dyn EventProvider + 'static)) -> R) -> Result<R> {
-        let mut provider = self.provider.borrow_mut();
-        if provider.is_none() {
-            self.fetch_back(&mut provider);
-        }
-        match provider.as_deref_mut() {
+        match self.provider_slot().as_deref_mut() {
             Some(provider) => Ok(ask(provider)),
             None => Err(Error::Waiting),
         }
@@ -239,12 +235,8 @@ impl Inner {
     /// Takes bytes that have arrived. None have while the provider is away.
     #[inline(always)]
     pub(crate) fn receive(&self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
-        let mut provider = self.provider.borrow_mut();
-        if provider.is_none() {
-            self.fetch_back(&mut provider);
-        }
         // Not through `provider`: each message passes here, and the answer would be copied.
-        match provider.as_deref_mut() {
+        match self.provider_slot().as_deref_mut() {
             Some(provider) => provider.receive(key, scratch),
             None => Ok(Received::Empty),
         }
@@ -253,16 +245,22 @@ impl Inner {
     /// Hands bytes over; `None` while the provider is away.
     #[inline(always)]
     pub(crate) fn send(&self, key: Key, outbox: &mut Outbox) -> Option<io::Result<Sent>> {
-        let mut provider = self.provider.borrow_mut();
-        if provider.is_none() {
-            self.fetch_back(&mut provider);
+        Some(self.provider_slot().as_deref_mut()?.send(key, outbox))
+    }
+
+    /// Where the event provider stands, unless it is away.
+    #[inline(always)]
+    fn provider_slot(&self) -> RefMut<'_, Option<Box<dyn EventProvider>>> {
+        let mut slot = self.provider.borrow_mut();
+        if slot.is_none() {
+            self.fetch_back(&mut slot);
         }
-        Some(provider.as_deref_mut()?.send(key, outbox))
+        slot
     }
 
     #[cold]
-    fn fetch_back(&self, provider: &mut Option<Box<dyn EventProvider>>) {
-        *provider = self.detached.take_back();
+    fn fetch_back(&self, slot: &mut Option<Box<dyn EventProvider>>) {
+        *slot = self.detached.take_back();
     }
 
     /// Tells the event provider: now, or when it is back from waiting in another thread.

@@ -56,6 +56,7 @@ impl Stream {
     }
 
     pub(super) fn write_bytes(self: &Rc<Stream>, data: Bytes) {
+        // Copied here, not by the outbox: dropping `data` may run its owner's code, which must find the outbox free.
         if data.len() < Outbox::COPY_BELOW {
             return self.write(&data);
         }
