@@ -14,6 +14,33 @@ use crate::transports::Connector;
 /// A closure or constructor without arguments is a factory: `|| Echo`, `Echo::default`. Methods take `&self`, so that one
 /// factory can serve many ports and be asked again from its own callbacks; what changes goes into a `Cell`. Share one by
 /// passing `Rc<F>`.
+///
+/// ```
+/// use std::cell::Cell;
+/// use ropewalk::prelude::*;
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// /// Has two tickets.
+/// struct Tickets(Cell<u32>);
+///
+/// impl Factory for Tickets {
+///     fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
+///         self.0.set(self.0.get().checked_sub(1)?);
+///         Some(Box::new(AccumulatingProtocol::new()))
+///     }
+///
+///     fn start_factory(&self) {
+///         self.0.set(2);
+///     }
+/// }
+///
+/// let net = MemoryReactor::new();
+/// net.listen_tcp("10.0.0.1:80", Tickets(Cell::default()))?;
+/// let guests = [(); 3].map(|()| net.connect_stream("10.0.0.1:80"));
+/// net.settle();
+/// assert_eq!(guests.map(|guest| guest.is_eof()), [false, false, true]);
+/// # Ok::<(), Error>(())
+/// ```
 pub trait Factory {
     /// The protocol for a connection with `peer`, or `None` to close that connection at once.
     fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>>;
@@ -52,6 +79,43 @@ pub trait Factory {
 /// A factory for connections that this side makes.
 ///
 /// Every closure that is a [`Factory`] is one, and hears nothing of attempts that fail.
+///
+/// ```
+/// use std::cell::RefCell;
+/// use std::rc::Rc;
+/// use ropewalk::prelude::*;
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// #[derive(Default)]
+/// struct Log(RefCell<Vec<String>>);
+///
+/// impl Factory for Log {
+///     fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
+///         Some(Box::new(AccumulatingProtocol::new()))
+///     }
+/// }
+///
+/// impl ClientFactory for Log {
+///     fn started_connecting(&self, connector: &Connector) {
+///         self.0.borrow_mut().push(format!("to {}", connector.destination()));
+///     }
+///
+///     fn client_connection_failed(&self, _connector: &Connector, reason: &Error) {
+///         self.0.borrow_mut().push(reason.to_string());
+///     }
+///
+///     fn client_connection_lost(&self, _connector: &Connector, reason: &Error) {
+///         self.0.borrow_mut().push(format!("lost: {reason}"));
+///     }
+/// }
+///
+/// let net = MemoryReactor::new(); // nobody listens
+/// let log = Rc::new(Log::default());
+/// net.connect_tcp("10.0.0.1:80", log.clone())?;
+/// net.settle();
+/// assert_eq!(*log.0.borrow(), ["to 10.0.0.1:80", "connection to 10.0.0.1:80 was refused"]);
+/// # Ok::<(), Error>(())
+/// ```
 pub trait ClientFactory: Factory {
     /// An attempt begins.
     fn started_connecting(&self, connector: &Connector) {

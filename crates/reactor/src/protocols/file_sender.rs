@@ -16,6 +16,17 @@ const CHUNK_BYTES: usize = 16 * 1024;
 ///
 /// Reading blocks the loop for the time of one read of 16 KiB: nothing to speak of for a file, wrong for a pipe or a
 /// socket.
+///
+/// ```
+/// use ropewalk::protocols::FileSender;
+/// use ropewalk::testing::StringTransport;
+///
+/// let transport = StringTransport::new();
+/// let sent = FileSender::begin(&b"anything that can be read"[..], &transport)?;
+/// assert_eq!(transport.value(), b"anything that can be read");
+/// assert_eq!(sent.try_result().unwrap().unwrap(), 25);
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 pub struct FileSender {
     transport: Transport,
     /// Gone when the transfer is over.

@@ -36,6 +36,25 @@ use crate::transports::Transport;
 /// ```
 pub trait Protocol {
     /// The connection is there. Reading begins when this returns, unless the transport was paused.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// struct Greeter;
+    ///
+    /// impl Protocol for Greeter {
+    ///     fn connection_made(&mut self, transport: &Transport) {
+    ///         transport.write(b"220 ready\r\n");
+    ///     }
+    ///
+    ///     fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
+    /// }
+    ///
+    /// let transport = StringTransport::new();
+    /// Greeter.connection_made(&transport);
+    /// assert_eq!(transport.value(), b"220 ready\r\n");
+    /// ```
     fn connection_made(&mut self, transport: &Transport) {
         let _ = transport;
     }
@@ -71,6 +90,35 @@ pub trait Protocol {
 
     /// The other side will send no more, and may still read. By default what is queued is sent and the connection is
     /// closed; a protocol that wants to go on sending overrides this.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// /// Counts what comes, and tells how much it was when it ends.
+    /// #[derive(Default)]
+    /// struct Count(usize);
+    ///
+    /// impl Protocol for Count {
+    ///     fn data_received(&mut self, _transport: &Transport, data: &[u8]) {
+    ///         self.0 += data.len();
+    ///     }
+    ///
+    ///     fn read_connection_lost(&mut self, transport: &Transport) {
+    ///         transport.write(self.0.to_string().as_bytes()); // the other side still reads
+    ///         transport.lose_connection();
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:80", Count::default)?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// client.write(b"hello");
+    /// client.finish();
+    /// net.settle();
+    /// assert_eq!(client.received(), b"5");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     fn read_connection_lost(&mut self, transport: &Transport) {
         transport.lose_connection();
     }
@@ -81,6 +129,34 @@ pub trait Protocol {
     }
 
     /// The connection is over; no callback follows. Methods of the transport do nothing from here on.
+    ///
+    /// ```
+    /// use std::cell::RefCell;
+    /// use std::rc::Rc;
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// struct Diary(Rc<RefCell<String>>);
+    ///
+    /// impl Protocol for Diary {
+    ///     fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
+    ///
+    ///     fn connection_lost(&mut self, _transport: &Transport, reason: &Error) {
+    ///         *self.0.borrow_mut() = reason.to_string();
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::new();
+    /// let entry = Rc::new(RefCell::default());
+    /// let diary = entry.clone();
+    /// net.listen_tcp("10.0.0.1:80", move || Diary(diary.clone()))?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// client.close();
+    /// net.settle();
+    /// assert_eq!(*entry.borrow(), "connection was closed cleanly");
+    /// # Ok::<(), Error>(())
+    /// ```
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
         let _ = (transport, reason);
     }

@@ -110,6 +110,21 @@ impl<F: Factory> ReconnectingClientFactory<F> {
     }
 
     /// Chooses the jitter's random numbers, for tests that replay.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::protocols::ReconnectingClientFactory;
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let due = || {
+    ///     let net = MemoryReactor::new(); // nobody listens
+    ///     let factory = ReconnectingClientFactory::new(AccumulatingProtocol::new().factory()).jitter_seed(7);
+    ///     net.connect_tcp("10.0.0.1:80", factory.max_delay(Duration::from_secs(60))).unwrap();
+    ///     net.settle();
+    ///     net.deadline()
+    /// };
+    /// assert_eq!(due(), due());
+    /// ```
     #[must_use]
     pub fn jitter_seed(mut self, seed: u64) -> ReconnectingClientFactory<F> {
         self.random = Jitter::seeded(seed);
@@ -124,6 +139,23 @@ impl<F: Factory> ReconnectingClientFactory<F> {
     }
 
     /// Resets the delay whenever a connection is made.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::protocols::ReconnectingClientFactory;
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = net.listen_stream("10.0.0.1:80").unwrap();
+    /// let factory = ReconnectingClientFactory::new(AccumulatingProtocol::new().factory());
+    /// net.connect_tcp("10.0.0.1:80", factory.reset_on_connection().factor(2.0).jitter(0.0))?;
+    /// for _ in 0..5 {
+    ///     net.settle();
+    ///     server.accept().expect("it has connected").close();
+    ///     net.advance(Duration::from_secs(2)); // each time the first delay
+    /// }
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     #[must_use]
     pub fn reset_on_connection(mut self) -> ReconnectingClientFactory<F> {
         self.reset_on_connection = true;
@@ -151,6 +183,25 @@ impl<F: Factory> ReconnectingClientFactory<F> {
     }
 
     /// Has `connector` connect again after the next delay, unless trying has been stopped or the retries are used up.
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    /// use std::time::Duration;
+    /// use ropewalk::protocols::ReconnectingClientFactory;
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new(); // nobody listens
+    /// let factory = ReconnectingClientFactory::new(AccumulatingProtocol::new().factory());
+    /// let factory = Rc::new(factory.initial_delay(Duration::from_secs(1)).factor(2.0).jitter(0.0).max_retries(3));
+    /// let connector = net.connect_tcp("10.0.0.1:80", factory.clone())?;
+    /// net.advance(Duration::from_secs(60)); // at 0, and after 2, 4 and 8 seconds more
+    /// assert_eq!(net.tcp_clients().len(), 4);
+    /// factory.reset_delay();
+    /// factory.retry(&connector); // once more, by hand: after 2 seconds
+    /// net.advance(Duration::from_secs(2));
+    /// assert_eq!(net.tcp_clients().len(), 5);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn retry(&self, connector: &Connector) {
         if !self.continue_trying.get() {
             return;

@@ -43,12 +43,73 @@ pub trait LineProtocol {
     fn line_received(&mut self, lines: &LineTransport, line: &[u8]);
 
     /// Bytes have arrived in raw mode; never empty. By default they are dropped.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// /// A line with a length, that many bytes, and lines again.
+    /// #[derive(Default)]
+    /// struct Letters {
+    ///     left: usize,
+    /// }
+    ///
+    /// impl LineProtocol for Letters {
+    ///     fn line_received(&mut self, lines: &LineTransport, line: &[u8]) {
+    ///         self.left = std::str::from_utf8(line).ok().and_then(|line| line.parse().ok()).unwrap_or(0);
+    ///         lines.set_raw_mode();
+    ///     }
+    ///
+    ///     fn raw_data_received(&mut self, lines: &LineTransport, data: &[u8]) {
+    ///         let (letter, rest) = data.split_at(data.len().min(self.left));
+    ///         self.left -= letter.len();
+    ///         lines.write(letter);
+    ///         if self.left == 0 {
+    ///             lines.set_line_mode(rest);
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:80", || LineReceiver::new(Letters::default()))?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// client.write(b"5\r\ndear 3\r\nbob2\r\n\r\n");
+    /// net.settle();
+    /// assert_eq!(client.received(), b"dear bob\r\n");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     fn raw_data_received(&mut self, lines: &LineTransport, data: &[u8]) {
         let _ = (lines, data);
     }
 
     /// A line is longer than allowed: `beginning` is as much of it as a line and its delimiter may have. By default the
     /// connection is closed. If it is not, the rest of the line is skipped, and the next line is delivered.
+    ///
+    /// ```
+    /// use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// struct Patient;
+    ///
+    /// impl LineProtocol for Patient {
+    ///     fn line_received(&mut self, lines: &LineTransport, line: &[u8]) {
+    ///         lines.send_line(line);
+    ///     }
+    ///
+    ///     fn line_length_exceeded(&mut self, lines: &LineTransport, _beginning: &[u8]) {
+    ///         lines.send_line(b"too long"); // and goes on with the next one
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:80", || LineReceiver::new(Patient).max_length(5))?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// client.write(b"a whole sentence\r\nshort\r\n");
+    /// net.settle();
+    /// assert_eq!(client.received(), b"too long\r\nshort\r\n");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     fn line_length_exceeded(&mut self, lines: &LineTransport, beginning: &[u8]) {
         let _ = beginning;
         lines.lose_connection();
@@ -78,6 +139,34 @@ pub trait LineProtocol {
 /// A [`Transport`] that sends lines, and chooses between lines and raw bytes for what arrives.
 ///
 /// A cheap handle that may be cloned and kept. Its methods may be called from any callback on the reactor's thread.
+///
+/// ```
+/// use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
+/// use ropewalk::testing::MemoryReactor;
+///
+/// /// Remembers how to answer.
+/// struct Host(Option<LineTransport>);
+///
+/// impl LineProtocol for Host {
+///     fn connection_made(&mut self, lines: &LineTransport) {
+///         lines.send_line(format!("you are {}", lines.transport().peer()).as_bytes());
+///         self.0 = Some(lines.clone());
+///     }
+///
+///     fn line_received(&mut self, lines: &LineTransport, line: &[u8]) {
+///         if line == b"forget it" {
+///             lines.clear_line_buffer();
+///         }
+///     }
+/// }
+///
+/// let net = MemoryReactor::new();
+/// net.listen_tcp("10.0.0.1:80", || LineReceiver::new(Host(None)))?;
+/// let client = net.connect_stream("10.0.0.1:80");
+/// net.settle();
+/// assert!(client.received().starts_with(b"you are ") && client.received().ends_with(b"\r\n"));
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct LineTransport {
     transport: Transport,
@@ -140,6 +229,28 @@ impl std::fmt::Debug for LineTransport {
 }
 
 /// Makes a [`Protocol`] of a [`LineProtocol`]. A protocol that never asks for raw mode is Twisted's LineOnlyReceiver.
+///
+/// ```
+/// use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
+/// use ropewalk::testing::MemoryReactor;
+///
+/// struct Sum(i64);
+///
+/// impl LineProtocol for Sum {
+///     fn line_received(&mut self, lines: &LineTransport, line: &[u8]) {
+///         self.0 += String::from_utf8_lossy(line).trim().parse::<i64>().unwrap_or(0);
+///         lines.send_line(self.0.to_string().as_bytes());
+///     }
+/// }
+///
+/// let net = MemoryReactor::new();
+/// net.listen_tcp("10.0.0.1:80", || LineReceiver::new(Sum(0)).delimiter(&b"\n"[..]).max_length(100))?;
+/// let client = net.connect_stream("10.0.0.1:80");
+/// client.write(b"1\n41\n");
+/// net.settle();
+/// assert_eq!(client.received(), b"1\n42\n");
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 pub struct LineReceiver<P> {
     protocol: P,
     decoder: LineDecoder,

@@ -43,6 +43,30 @@ pub trait StringProtocol {
     fn string_received(&mut self, strings: &StringTransport, string: &[u8]);
 
     /// What arrives is malformed or too long: nothing further is delivered. By default the connection is closed.
+    ///
+    /// ```
+    /// use ropewalk::protocols::basic::{FramingError, NetstringReceiver, StringProtocol, StringTransport};
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// struct Strict;
+    ///
+    /// impl StringProtocol for Strict {
+    ///     fn string_received(&mut self, _strings: &StringTransport, _string: &[u8]) {}
+    ///
+    ///     fn framing_broken(&mut self, strings: &StringTransport, error: &FramingError) {
+    ///         let _ = strings.send_string(error.to_string().as_bytes());
+    ///         strings.lose_connection();
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:80", || NetstringReceiver::new(Strict))?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// client.write(b"GET / HTTP/1.1\r\n");
+    /// net.settle();
+    /// assert!(client.is_eof() && !client.received().is_empty());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     fn framing_broken(&mut self, strings: &StringTransport, error: &FramingError) {
         let _ = error;
         strings.lose_connection();
@@ -70,6 +94,14 @@ pub trait StringProtocol {
 }
 
 /// Why no further string can be found in what arrives.
+///
+/// ```
+/// use ropewalk::proto::framing::{Decoder, Int8Decoder};
+/// use ropewalk::protocols::basic::FramingError;
+///
+/// let too_long = Int8Decoder::with(3).decode(&mut &b"\x04four"[..]).unwrap_err();
+/// assert!(matches!(FramingError::from(too_long), FramingError::LengthLimitExceeded(_)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FramingError {
@@ -105,6 +137,30 @@ impl From<NetstringParseError> for FramingError {
 /// A [`Transport`] that sends strings.
 ///
 /// A cheap handle that may be cloned and kept. Its methods may be called from any callback on the reactor's thread.
+///
+/// ```
+/// use ropewalk::protocols::basic::{Int8StringReceiver, StringProtocol, StringTransport};
+/// use ropewalk::testing::MemoryReactor;
+///
+/// struct Greeter;
+///
+/// impl StringProtocol for Greeter {
+///     fn connection_made(&mut self, strings: &StringTransport) {
+///         strings.send_string(b"hello").expect("five bytes fit");
+///         assert!(strings.send_string(&[0; 256]).is_err()); // these do not: nothing is sent
+///         strings.transport().lose_connection();
+///     }
+///
+///     fn string_received(&mut self, _strings: &StringTransport, _string: &[u8]) {}
+/// }
+///
+/// let net = MemoryReactor::new();
+/// net.listen_tcp("10.0.0.1:80", || Int8StringReceiver::new(Greeter))?;
+/// let client = net.connect_stream("10.0.0.1:80");
+/// net.settle();
+/// assert_eq!(client.received(), b"\x05hello");
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct StringTransport {
     transport: Transport,
@@ -135,6 +191,34 @@ impl Deref for StringTransport {
 }
 
 /// How strings are told apart in the stream: [`Netstring`], [`Int8`], [`Int16`] or [`Int32`].
+///
+/// ```
+/// use ropewalk::protocols::basic::{Int8, Int16, Int32, Netstring};
+/// use ropewalk::protocols::basic::{StringFormat, StringProtocol, StringReceiver, StringTransport};
+/// use ropewalk::testing::MemoryReactor;
+///
+/// struct Echo;
+///
+/// impl StringProtocol for Echo {
+///     fn string_received(&mut self, strings: &StringTransport, string: &[u8]) {
+///         strings.send_string(string).expect("it came so");
+///     }
+/// }
+///
+/// fn echoed<F: StringFormat>(bytes: &[u8]) -> Vec<u8> {
+///     let net = MemoryReactor::new();
+///     net.listen_tcp("10.0.0.1:7", || StringReceiver::<F, Echo>::new(Echo)).unwrap();
+///     let client = net.connect_stream("10.0.0.1:7");
+///     client.write(bytes);
+///     net.settle();
+///     client.received()
+/// }
+///
+/// assert_eq!(echoed::<Int8>(b"\x02hi"), b"\x02hi");
+/// assert_eq!(echoed::<Int16>(b"\0\x02hi"), b"\0\x02hi");
+/// assert_eq!(echoed::<Int32>(b"\0\0\0\x02hi"), b"\0\0\0\x02hi");
+/// assert_eq!(echoed::<Netstring>(b"2:hi,"), b"2:hi,");
+/// ```
 pub trait StringFormat: sealed::Sealed + 'static {
     /// What finds the strings in what arrives.
     #[doc(hidden)]
@@ -213,6 +297,28 @@ fn send_int_prefixed<P: LengthPrefix>(transport: &Transport, string: &[u8]) -> R
 }
 
 /// Makes a [`Protocol`] of a [`StringProtocol`], with strings in the format `F`.
+///
+/// ```
+/// use ropewalk::protocols::basic::{NetstringReceiver, StringProtocol, StringTransport};
+/// use ropewalk::testing::MemoryReactor;
+///
+/// struct Reverse;
+///
+/// impl StringProtocol for Reverse {
+///     fn string_received(&mut self, strings: &StringTransport, string: &[u8]) {
+///         let reversed: Vec<u8> = string.iter().rev().copied().collect();
+///         strings.send_string(&reversed).expect("netstrings have any length");
+///     }
+/// }
+///
+/// let net = MemoryReactor::new();
+/// net.listen_tcp("10.0.0.1:80", || NetstringReceiver::new(Reverse).max_length(1000))?;
+/// let client = net.connect_stream("10.0.0.1:80");
+/// client.write(b"5:knits,");
+/// net.settle();
+/// assert_eq!(client.received(), b"5:stink,");
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 pub struct StringReceiver<F: StringFormat, P> {
     protocol: P,
     decoder: F::Decoder,

@@ -39,6 +39,36 @@ impl Observer for Place {}
 ///
 /// Behind `haproxy:`, a connection without a header takes a place, too; one for which there is none is closed at once, or,
 /// when there is an overflow factory, waits uncounted for what its header brings.
+///
+/// ```
+/// use std::rc::Rc;
+/// use ropewalk::prelude::*;
+/// use ropewalk::protocols::policies::LimitTotalConnectionsFactory;
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// struct Full;
+///
+/// impl Protocol for Full {
+///     fn connection_made(&mut self, transport: &Transport) {
+///         transport.write(b"come back later\n");
+///         transport.lose_connection();
+///     }
+///
+///     fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
+/// }
+///
+/// let net = MemoryReactor::new();
+/// let limited = LimitTotalConnectionsFactory::new(AccumulatingProtocol::new().factory(), 1).overflow(|| Full);
+/// let limited = Rc::new(limited);
+/// net.listen_tcp("10.0.0.1:80", limited.clone())?;
+/// let (first, second) = (net.connect_stream("10.0.0.1:80"), net.connect_stream("10.0.0.1:80"));
+/// net.settle();
+/// assert!(first.is_connected() && second.received() == b"come back later\n");
+/// # drop(second);
+/// # net.settle();
+/// assert_eq!(limited.connection_count(), 1);
+/// # Ok::<(), Error>(())
+/// ```
 pub struct LimitTotalConnectionsFactory<F> {
     factory: F,
     connection_limit: usize,
@@ -93,6 +123,19 @@ forward_client_factory!(LimitTotalConnectionsFactory);
 ///
 /// A peer is an IP address, whatever its port; an IPv4 address mapped into IPv6 is the same peer. All peers of UNIX
 /// sockets count as one. Behind `haproxy:`, the peer is known with the header, and counted from then on.
+///
+/// ```
+/// use ropewalk::protocols::policies::LimitConnectionsByPeer;
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// let server = AccumulatingProtocol::new();
+/// net.listen_tcp("10.0.0.1:80", LimitConnectionsByPeer::new(server.factory(), 5))?;
+/// let _greedy = [(); 8].map(|()| net.connect_stream("10.0.0.1:80"));
+/// net.settle();
+/// assert_eq!(server.made(), 5);
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 pub struct LimitConnectionsByPeer<F> {
     factory: F,
     connections_max: usize,

@@ -30,6 +30,22 @@ const SLICE: Duration = Duration::from_millis(100);
 /// While too much has been received, all of them stop reading. While too much has been written, what is written is queued,
 /// so that producers are paused at the high-water mark; one large write still leaves at once when its time has come. A
 /// second's worth may come in one burst. Nothing is limited unless asked for. All connections belong to one reactor.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::protocols::policies::ThrottlingFactory;
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// let server = AccumulatingProtocol::new();
+/// let slow = ThrottlingFactory::new(server.factory()).read_limit(10_000).write_limit(10_000);
+/// net.listen_tcp("10.0.0.1:80", slow.max_connection_count(100))?;
+/// let client = net.connect_stream("10.0.0.1:80");
+/// client.write(&[0; 1_000_000]);
+/// net.advance(Duration::from_secs(10));
+/// assert!(server.data().len() < 300_000); // 10 KB a second, and what one read may take
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 pub struct ThrottlingFactory<F> {
     factory: F,
     connections_max: usize,

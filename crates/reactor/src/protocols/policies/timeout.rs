@@ -21,6 +21,22 @@ const LINGER: Duration = Duration::from_secs(30);
 /// Their protocols are told [`Error::TimedOut`]. When nothing is queued, the connection is closed at once, and a producer
 /// that has not unregistered is told to stop. What is queued is still sent, for 30 seconds; then the connection is reset,
 /// so a peer that stops reading cannot hold it.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::Error;
+/// use ropewalk::protocols::policies::TimeoutFactory;
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// let server = AccumulatingProtocol::new();
+/// net.listen_tcp("10.0.0.1:80", TimeoutFactory::new(server.factory(), Duration::from_secs(60)))?;
+/// let silent = net.connect_stream("10.0.0.1:80");
+/// net.advance(Duration::from_secs(61));
+/// assert!(silent.is_eof());
+/// assert!(matches!(server.lost(), Some(Error::TimedOut)));
+/// # Ok::<(), Error>(())
+/// ```
 pub struct TimeoutFactory<F> {
     factory: F,
     period: Duration,
@@ -70,6 +86,23 @@ impl Protocol for TimeoutProtocol {
 ///
 /// A protocol starts it in `connection_made`, and may keep the handle to change the period as the conversation goes on.
 /// Dropping the handle changes nothing. The methods may be called from any callback on the reactor's thread.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::protocols::policies::IdleTimeout;
+/// use ropewalk::testing::StringTransport;
+///
+/// let transport = StringTransport::new();
+/// let idle = IdleTimeout::start(&transport, Duration::from_secs(10)); // for the log-in
+/// transport.net().advance(Duration::from_secs(9));
+/// idle.set(Some(Duration::from_secs(600))); // who has logged in may think
+/// transport.net().advance(Duration::from_secs(599));
+/// idle.reset(); // as a byte would
+/// transport.net().advance(Duration::from_secs(599));
+/// assert!(!idle.is_expired());
+/// transport.net().advance(Duration::from_secs(1));
+/// assert!(idle.is_expired() && !transport.is_connected());
+/// ```
 #[derive(Clone)]
 pub struct IdleTimeout(Rc<Idle>);
 
