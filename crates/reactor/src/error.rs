@@ -13,6 +13,16 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// The first group is what `connection_lost` is told; [`Error::ConnectionDone`] is the ordinary end. Errors are cheap to
 /// clone. The source is Twisted's `internet/error.py`.
+///
+/// ```
+/// use ropewalk::Error;
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// let reason = net.listen_tcp("somewhere", AccumulatingProtocol::new().factory()).unwrap_err();
+/// assert!(matches!(reason, Error::InvalidAddress(..)));
+/// assert!(reason.to_string().starts_with("'somewhere' is not an address: expected"));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -108,6 +118,18 @@ pub enum Error {
 
 impl Error {
     /// Whether this is the clean end of a connection.
+    ///
+    /// ```
+    /// use ropewalk::Error;
+    ///
+    /// fn report(reason: &Error) {
+    ///     if !reason.is_done() {
+    ///         eprintln!("it did not end well: {reason}");
+    ///     }
+    /// }
+    /// # report(&Error::ConnectionDone);
+    /// assert!(Error::ConnectionDone.is_done() && !Error::ConnectionAborted.is_done());
+    /// ```
     pub fn is_done(&self) -> bool {
         matches!(self, Error::ConnectionDone)
     }

@@ -11,6 +11,14 @@ const ENVIRONMENT: &str = "ROPEWALK_REACTOR";
 impl Reactor {
     /// A reactor on the provider that `ROPEWALK_REACTOR` names, or else on the best one here.
     ///
+    /// ```
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// println!("running on {}", reactor.name()); // epoll, on Linux
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NoSuchReactor`] when the variable names none; [`Error::Io`] when no provider can be opened.
     pub fn new() -> Result<Reactor> {
@@ -21,6 +29,16 @@ impl Reactor {
     }
 
     /// A reactor on the provider called `name`; [`reactors`] lists them.
+    ///
+    /// ```
+    /// use ropewalk::{Error, Reactor};
+    ///
+    /// # #[cfg(unix)]
+    /// assert_eq!(Reactor::with("poll")?.name(), "poll");
+    /// let error = Reactor::with("perpetuum mobile").unwrap_err();
+    /// assert!(matches!(error, Error::NoSuchReactor(..)));
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::NoSuchReactor`] for an unknown name; [`Error::Io`] when that provider does not work here.
@@ -34,6 +52,15 @@ impl Reactor {
 }
 
 /// A reactor that a user can choose.
+///
+/// ```
+/// for known in ropewalk::reactors() {
+///     match known.unavailable {
+///         None => println!("{}: {}", known.name, known.description),
+///         Some(error) => println!("{}: not here: {error}", known.name),
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ReactorInfo {
@@ -46,6 +73,14 @@ pub struct ReactorInfo {
 }
 
 /// All reactors, best first, each tried out.
+///
+/// ```
+/// use ropewalk::Reactor;
+///
+/// for known in ropewalk::reactors() {
+///     assert_eq!(Reactor::with(known.name).is_ok(), known.unavailable.is_none());
+/// }
+/// ```
 pub fn reactors() -> Vec<ReactorInfo> {
     providers()
         .iter()

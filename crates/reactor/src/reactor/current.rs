@@ -10,6 +10,16 @@ thread_local! {
 
 impl Reactor {
     /// The reactor that runs on this thread, inside [`run`](Reactor::run). Nothing needs it: callbacks are given theirs.
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    ///
+    /// assert!(Reactor::current().is_none());
+    /// let reactor = Reactor::new()?;
+    /// reactor.call_when_running(|_| Reactor::current().expect("this one").stop().unwrap());
+    /// reactor.run()?;
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn current() -> Option<Reactor> {
         RUNNING.with_borrow(|running| running.last().cloned())
     }

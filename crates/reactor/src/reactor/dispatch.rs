@@ -10,6 +10,21 @@ impl Reactor {
     /// An event whose source was closed by an earlier callback of the same batch is dropped: its key is stale.
     ///
     /// While a [`DetachedWait`](super::DetachedWait) is out, the events wait for the next call.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let _client = net.connect_stream("10.0.0.1:80");
+    /// net.prepare()?;
+    /// net.wait(None)?; // there is an event
+    /// assert_eq!(server.made(), 0);
+    /// net.dispatch();
+    /// assert_eq!(server.made(), 1);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn dispatch(&self) {
         if self.0.provider(|_| ()).is_err() {
             return;

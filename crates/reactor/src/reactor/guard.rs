@@ -7,6 +7,17 @@ use super::{Inner, Reactor};
 use crate::error::Error;
 
 /// What a panic in a callback does beyond being logged and ending its connection.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::testing::MemoryReactor;
+/// use ropewalk::{Error, PanicPolicy};
+///
+/// let net = MemoryReactor::new();
+/// net.set_panic_policy(PanicPolicy::Stop);
+/// net.call_later(Duration::from_secs(1), |_| panic!("a bug"));
+/// assert!(matches!(net.run(), Err(Error::Panicked(..))));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PanicPolicy {
@@ -19,6 +30,20 @@ pub enum PanicPolicy {
 
 impl Reactor {
     /// Chooses what a panic in a callback does; [`PanicPolicy::Log`] at first.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::PanicPolicy;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.set_panic_policy(PanicPolicy::Log); // as at first
+    /// net.call_later(Duration::from_secs(1), |_| panic!("a bug, which is logged"));
+    /// net.call_later(Duration::from_secs(2), |reactor| reactor.stop().unwrap());
+    /// net.run()?;
+    /// assert_eq!(net.seconds(), 2.0);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn set_panic_policy(&self, policy: PanicPolicy) {
         self.0.panic_policy.set(policy);
     }

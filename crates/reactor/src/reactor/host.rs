@@ -55,11 +55,32 @@ impl Detached {
 impl Reactor {
     /// The descriptor that is readable when [`wait`](Reactor::wait) would report something; `None` where the provider
     /// has none (select, poll, the simulated network).
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// match reactor.foreign() {
+    ///     Some(descriptor) => println!("watch {descriptor:?} for reading"),
+    ///     None => println!("{} cannot be watched: ask it again and again", reactor.name()),
+    /// }
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn foreign(&self) -> Option<RawIo> {
         self.0.provider(EventProvider::foreign).ok().flatten()
     }
 
     /// When the next delayed call is due.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// assert_eq!(clock.deadline(), None);
+    /// clock.call_later(Duration::from_secs(3), |_| ());
+    /// assert_eq!(clock.deadline(), Some(clock.now() + Duration::from_secs(3)));
+    /// ```
     pub fn deadline(&self) -> Option<Moment> {
         self.0.timers.borrow_mut().next_deadline()
     }
@@ -69,6 +90,22 @@ impl Reactor {
     ///
     /// The hook is called on the reactor's thread, possibly while a method of the reactor is on the stack, so it should
     /// only note that there is work. Calls from other threads make [`foreign`](Reactor::foreign) readable instead.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    /// use std::time::Duration;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// let told = Rc::new(Cell::new(false));
+    /// let note = told.clone();
+    /// clock.set_deadline_hook(Some(Rc::new(move || note.set(true))));
+    /// clock.prepare()?; // the host sleeps
+    /// clock.call_later(Duration::from_secs(1), |_| ()); // and does this meanwhile
+    /// assert!(told.get());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn set_deadline_hook(&self, hook: Option<Rc<dyn Fn()>>) {
         drop(self.0.deadline_hook.hook.replace(hook));
     }
@@ -77,6 +114,20 @@ impl Reactor {
     ///
     /// Until the [`DetachedWait`] is dropped, what needs the event provider returns [`Error::Waiting`]; writes are
     /// queued, and what is removed or closed is when the provider is back. Work that is added meanwhile ends the wait.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::{Error, Reactor};
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let mut wait = reactor.detach_wait()?;
+    /// assert!(matches!(reactor.prepare(), Err(Error::Waiting)));
+    /// let thread = std::thread::spawn(move || wait.wait(Some(Duration::from_millis(1)))); // drops it, too
+    /// let events = thread.join().unwrap()?;
+    /// reactor.dispatch_events(events);
+    /// reactor.prepare()?;
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Waiting`] when one is out already.
@@ -87,6 +138,20 @@ impl Reactor {
     }
 
     /// Handles the events that a [`DetachedWait`] collected, as [`dispatch`](Reactor::dispatch) does.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let _client = net.connect_stream("10.0.0.1:80");
+    /// let events = net.detach_wait()?.wait(Some(Duration::from_secs(1)))?;
+    /// net.dispatch_events(events);
+    /// assert_eq!(server.made(), 1);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn dispatch_events(&self, mut events: Events) {
         self.0.events.borrow_mut().append(&mut events);
         self.dispatch();
@@ -115,6 +180,19 @@ impl Inner {
 }
 
 /// The wait of one turn, which may move to another thread. Dropping it gives the event provider back.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::testing::Clock;
+///
+/// let clock = Clock::new();
+/// let mut wait = clock.detach_wait()?;
+/// let events = wait.wait(Some(Duration::from_secs(60)))?;
+/// assert_eq!(events.iter().count(), 0);
+/// drop(wait); // the clock's own again
+/// clock.prepare()?;
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 pub struct DetachedWait {
     provider: Option<Box<dyn EventProvider>>,
     home: Home,

@@ -112,6 +112,14 @@ pub(crate) struct Inner {
 
 impl Reactor {
     /// A reactor on a provider of your own making.
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    /// use ropewalk::testing::{Faults, Simulated};
+    ///
+    /// let reactor = Reactor::with_provider(Box::new(Simulated::new(7, Faults::none())));
+    /// assert_eq!(reactor.name(), "simulated");
+    /// ```
     pub fn with_provider(provider: Box<dyn EventProvider>) -> Reactor {
         let waker = provider.waker();
         let calls = Arc::new(ThreadCalls::new(waker.clone()));
@@ -157,11 +165,31 @@ impl Reactor {
     }
 
     /// Whether this reactor offers `interface`: "some of the interfaces may not be implemented".
+    ///
+    /// ```
+    /// use ropewalk::Interface;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// assert!(net.provides(Interface::Tcp));
+    /// assert!(!net.provides(Interface::Signals)); // those belong to a real system
+    /// ```
     pub fn provides(&self, interface: Interface) -> bool {
         self.0.capabilities.contains(interface.capability())
     }
 
     /// How many sources the reactor holds: connections, attempts, ports and watched descriptors.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory())?;
+    /// let _client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// assert_eq!(net.source_count(), 2); // the port and a connection
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn source_count(&self) -> usize {
         self.0.sources.borrow().len()
     }
@@ -185,6 +213,15 @@ impl std::fmt::Debug for Reactor {
 }
 
 /// An interface that some event providers offer and others do not. Core, time and threads are offered by all.
+///
+/// ```
+/// use ropewalk::{Error, Interface};
+/// use ropewalk::testing::MemoryReactor;
+///
+/// let net = MemoryReactor::new();
+/// assert!(!net.provides(Interface::Signals));
+/// assert!(matches!(net.on_signal(1, |_| ()), Err(Error::Unsupported { interface: "signals", .. })));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Interface {

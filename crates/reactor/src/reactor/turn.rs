@@ -23,6 +23,17 @@ impl Reactor {
     ///
     /// `None` is without end; zero means that there is more to do at once.
     ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// assert_eq!(clock.prepare()?, None); // nothing will ever happen
+    /// clock.call_later(Duration::from_secs(3), |_| ());
+    /// assert_eq!(clock.prepare()?, Some(Duration::from_secs(3)));
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Waiting`] while a [`DetachedWait`](super::DetachedWait) is out; [`Error::Forked`] in the child of a fork
     /// that happened since `run` began.
@@ -44,6 +55,20 @@ impl Reactor {
 
     /// Second part of a turn: collects events, blocking for at most `timeout`; `None` waits without end.
     ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// clock.call_later(Duration::from_secs(3), |_| println!("ding"));
+    /// while let Some(limit) = clock.prepare()? {
+    ///     clock.wait(Some(limit))?;
+    ///     clock.dispatch();
+    /// }
+    /// assert_eq!(clock.seconds(), 3.0); // and nothing is left to be done
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Io`] when the operating system cannot wait at all, [`Error::Waiting`] while the provider is away.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<()> {
@@ -55,6 +80,22 @@ impl Reactor {
     }
 
     /// One pass: due work, then events, waiting for at most `delay`. `None` waits until something happens.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    /// use std::time::Duration;
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let called = Rc::new(Cell::new(false));
+    /// let mark = called.clone();
+    /// reactor.call_later(Duration::from_millis(1), move |_| mark.set(true));
+    /// while !called.get() {
+    ///     reactor.iterate(Some(Duration::from_millis(100)))?;
+    /// }
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`prepare`](Reactor::prepare) and [`wait`](Reactor::wait).
