@@ -120,6 +120,25 @@ impl<T> Drop for SendingEnd<T> {
 }
 
 /// Sends into a [`channel`]. Clones send into the same one; when the last is dropped, the receiver sees the end.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::task::channel;
+/// use ropewalk::testing::Clock;
+///
+/// let clock = Clock::new();
+/// let (sender, mut receiver) = channel(1);
+/// let second = sender.clone();
+/// clock.spawn(async move {
+///     sender.send("one").await.expect("somebody receives");
+///     second.send("two").await.expect("and again"); // waits until "one" was received
+/// });
+/// clock.advance(Duration::ZERO);
+/// assert_eq!(receiver.len(), 1);
+/// assert_eq!(receiver.try_recv(), Ok("one"));
+/// clock.advance(Duration::ZERO);
+/// assert_eq!(receiver.try_recv(), Ok("two"));
+/// ```
 pub struct Sender<T> {
     end: SendingEnd<T>,
     room: DeferredSemaphore,
@@ -139,6 +158,17 @@ impl<T> Sender<T> {
     }
 
     /// Sends `value` if there is room now and nobody waits for it.
+    ///
+    /// ```
+    /// use ropewalk::task::{TrySendError, channel};
+    ///
+    /// let (sender, receiver) = channel(1);
+    /// sender.try_send("fits")?;
+    /// assert_eq!(sender.try_send("does not"), Err(TrySendError::Full("does not")));
+    /// drop(receiver);
+    /// assert!(sender.is_closed());
+    /// # Ok::<(), TrySendError<&str>>(())
+    /// ```
     ///
     /// # Errors
     /// [`TrySendError::Full`] or [`TrySendError::Closed`], with the value.
@@ -174,6 +204,23 @@ impl<T> fmt::Debug for Sender<T> {
 }
 
 /// Sends into an [`unbounded_channel`]. Clones send into the same one; when the last is dropped, the receiver sees the end.
+///
+/// ```
+/// use ropewalk::task::{UnboundedSender, unbounded_channel};
+///
+/// /// May be called from a callback: it never waits.
+/// fn report(log: &UnboundedSender<String>, line: &str) {
+///     if log.send(line.to_owned()).is_err() {
+///         eprintln!("nobody reads the log: {line}");
+///     }
+/// }
+///
+/// let (log, mut lines) = unbounded_channel();
+/// report(&log, "started");
+/// assert_eq!(lines.try_recv().as_deref(), Ok("started"));
+/// drop(lines);
+/// assert!(log.is_closed());
+/// ```
 pub struct UnboundedSender<T>(SendingEnd<T>);
 
 impl<T> UnboundedSender<T> {
@@ -204,6 +251,19 @@ impl<T> fmt::Debug for UnboundedSender<T> {
 }
 
 /// Receives from a [`channel`] or an [`unbounded_channel`]. Dropping it drops what was not received, and senders are told.
+///
+/// ```
+/// use ropewalk::task::{TryRecvError, unbounded_channel};
+///
+/// let (sender, mut receiver) = unbounded_channel();
+/// assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
+/// sender.send(1)?;
+/// drop(sender);
+/// assert!(!receiver.is_empty());
+/// assert_eq!(receiver.try_recv(), Ok(1)); // what was sent is still there
+/// assert_eq!(receiver.try_recv(), Err(TryRecvError::Closed));
+/// # Ok::<(), ropewalk::task::SendError<i32>>(())
+/// ```
 pub struct Receiver<T>(Rc<Channel<T>>);
 
 impl<T> Receiver<T> {
@@ -213,6 +273,18 @@ impl<T> Receiver<T> {
     }
 
     /// As [`recv`](Receiver::recv), for who writes a future by hand.
+    ///
+    /// ```
+    /// use std::task::{Context, Poll, Waker};
+    /// use ropewalk::task::unbounded_channel;
+    ///
+    /// let (sender, mut receiver) = unbounded_channel();
+    /// let mut context = Context::from_waker(Waker::noop());
+    /// assert_eq!(receiver.poll_recv(&mut context), Poll::Pending);
+    /// sender.send('x')?;
+    /// assert_eq!(receiver.poll_recv(&mut context), Poll::Ready(Some('x')));
+    /// # Ok::<(), ropewalk::task::SendError<char>>(())
+    /// ```
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<T>> {
         match self.try_recv() {
             Ok(value) => Poll::Ready(Some(value)),
@@ -264,6 +336,15 @@ impl<T> fmt::Debug for Receiver<T> {
 }
 
 /// The receiver is gone: the value that it did not take.
+///
+/// ```
+/// use ropewalk::task::{SendError, unbounded_channel};
+///
+/// let (sender, receiver) = unbounded_channel();
+/// drop(receiver);
+/// let SendError(value) = sender.send("mine again").unwrap_err();
+/// assert_eq!(value, "mine again");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SendError<T>(pub T);
 

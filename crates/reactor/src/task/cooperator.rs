@@ -70,6 +70,21 @@ impl Cooperator {
     }
 
     /// One that begins to work when [`start`](Cooperator::start) is called.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::task::Cooperator;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// let cooperator = Cooperator::not_started(&clock);
+    /// let done = cooperator.coiterate((0..3).map(|_| ()));
+    /// clock.advance(Duration::from_secs(1));
+    /// assert!(!done.is_done() && !cooperator.running());
+    /// cooperator.start();
+    /// clock.advance(Duration::ZERO);
+    /// assert!(done.is_done());
+    /// ```
     pub fn not_started(reactor: &Reactor) -> Cooperator {
         Cooperator::in_state(reactor, State::NotStarted)
     }
@@ -85,6 +100,19 @@ impl Cooperator {
     }
 
     /// Sets how long the steps of a turn may take together; 10 ms at first. One step is always taken, and at most 1000 are.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::task::Cooperator;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// let cooperator = Cooperator::new(&clock);
+    /// cooperator.set_slice(Duration::ZERO); // one step in each turn: the loop is seldom late
+    /// let done = cooperator.coiterate((0..3).map(|_| ()));
+    /// clock.advance(Duration::ZERO);
+    /// assert!(done.is_done());
+    /// ```
     pub fn set_slice(&self, slice: Duration) {
         self.0.slice.set(slice);
     }
@@ -93,6 +121,25 @@ impl Cooperator {
     ///
     /// The first step is taken in the next turn. Dropping the task does not end the work. On a cooperator that was stopped
     /// the task is over at once.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::task::Cooperator;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// let cooperator = Cooperator::new(&clock);
+    /// // A step that gives a Deferred is waited for.
+    /// let task = cooperator.cooperate((0..2).map({
+    ///     let clock = clock.clone();
+    ///     move |_| clock.defer_later(Duration::from_secs(1), |_| println!("a second later"))
+    /// }));
+    /// let done = task.when_done();
+    /// clock.advance(Duration::from_secs(1));
+    /// assert!(!done.is_done());
+    /// clock.advance(Duration::from_secs(1));
+    /// assert!(done.is_done());
+    /// ```
     pub fn cooperate<I>(&self, work: I) -> CooperativeTask
     where
         I: IntoIterator<Item: Outcome>,
@@ -131,6 +178,20 @@ impl Cooperator {
     }
 
     /// Ends all tasks that are not paused, with [`TaskFinished::SchedulerStopped`]; paused ones end when they are resumed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::task::{Cooperator, TaskFinished};
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// let cooperator = Cooperator::new(&clock);
+    /// let end = cooperator.cooperate((0..).map(|_| ())).when_done();
+    /// clock.call_later(Duration::ZERO, move |_| cooperator.stop());
+    /// clock.advance(Duration::ZERO);
+    /// let failure = end.try_result().unwrap().unwrap_err();
+    /// assert!(matches!(failure.downcast_ref(), Some(TaskFinished::SchedulerStopped)));
+    /// ```
     pub fn stop(&self) {
         self.0.state.set(State::Stopped);
         let next_slice = self.0.next_slice.take();
@@ -307,6 +368,19 @@ impl Drop for Task {
 }
 
 /// A task of a [`Cooperator`]. A cheap handle: clones are the same task.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::testing::Clock;
+///
+/// let clock = Clock::new();
+/// let pages = (1..=3).map(|page| println!("printing page {page}"));
+/// let task = clock.cooperate(pages);
+/// let done = task.when_done();
+/// clock.advance(Duration::ZERO);
+/// assert!(done.is_done());
+/// assert_eq!(task.stop().unwrap_err().to_string(), "the task has taken its last step");
+/// ```
 #[derive(Clone)]
 pub struct CooperativeTask(Rc<Task>);
 
@@ -351,6 +425,19 @@ impl CooperativeTask {
     }
 
     /// Takes no more steps, drops the iterator, and cancels what its last step waits for. May be called from a step.
+    ///
+    /// ```
+    /// use ropewalk::task::TaskFinished;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// let task = clock.cooperate((0..).map(|_| ())); // without an end of its own
+    /// let end = task.when_done();
+    /// task.stop()?;
+    /// let failure = end.try_result().unwrap().unwrap_err();
+    /// assert!(matches!(failure.downcast_ref(), Some(TaskFinished::Stopped)));
+    /// # Ok::<(), TaskFinished>(())
+    /// ```
     ///
     /// # Errors
     /// How the task ended, when it has already.
@@ -430,6 +517,15 @@ impl Error for TaskFinished {
 }
 
 /// [`CooperativeTask::resume`] of a task that nobody has paused.
+///
+/// ```
+/// use ropewalk::task::NotPaused;
+/// use ropewalk::testing::Clock;
+///
+/// let clock = Clock::new();
+/// let task = clock.cooperate((0..3).map(|_| ()));
+/// assert_eq!(task.resume(), Err(NotPaused));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotPaused;
 

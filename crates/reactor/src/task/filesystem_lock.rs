@@ -149,6 +149,23 @@ impl fmt::Debug for DeferredFilesystemLock {
 }
 
 /// [`DeferredFilesystemLock::defer_until_locked`] while an earlier call of it waits.
+///
+/// ```
+/// # if cfg!(unix) {
+/// use ropewalk::task::{AlreadyTryingToLock, DeferredFilesystemLock};
+/// use ropewalk::testing::Clock;
+///
+/// let clock = Clock::new();
+/// let path = std::env::temp_dir().join(format!("ropewalk-example-twice-{}", std::process::id()));
+/// let ours = DeferredFilesystemLock::new(&clock, &path);
+/// assert!(ours.defer_until_locked(None).is_done() && ours.is_locked());
+///
+/// let theirs = DeferredFilesystemLock::new(&clock, &path);
+/// let _waiting = theirs.defer_until_locked(None);
+/// let second = theirs.defer_until_locked(None);
+/// assert!(second.try_result().unwrap().unwrap_err().check::<AlreadyTryingToLock>());
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AlreadyTryingToLock;
 

@@ -120,6 +120,23 @@ impl LoopingCall {
     }
 
     /// As [`start`](LoopingCall::start), with the first call at the first tick: `now=False`.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    /// use std::time::Duration;
+    /// use ropewalk::task::LoopingCall;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// let beats = Rc::new(Cell::new(0));
+    /// let count = beats.clone();
+    /// let heartbeat = LoopingCall::new(&clock, move |_| count.set(count.get() + 1));
+    /// heartbeat.start_later(Duration::from_secs(30));
+    /// assert_eq!((beats.get(), heartbeat.interval()), (0, Some(Duration::from_secs(30))));
+    /// clock.advance(Duration::from_secs(90));
+    /// assert_eq!(beats.get(), 3);
+    /// ```
     #[track_caller]
     pub fn start_later(&self, interval: Duration) -> Deferred<()> {
         self.begin(interval, 1)
@@ -157,6 +174,17 @@ impl LoopingCall {
 
     /// Ends the loop: the Deferred of its start fires before this returns, or, from the call itself or while one is waited
     /// for, when that call's result is there. No effect when the loop does not run.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::task::LoopingCall;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// let looping = LoopingCall::new(&clock, |looping| looping.stop()); // from the call itself
+    /// let end = looping.start(Duration::from_secs(1));
+    /// assert!(end.is_done() && !looping.running());
+    /// ```
     pub fn stop(&self) {
         let mut slot = self.0.run.borrow_mut();
         let Some(run) = slot.as_mut() else { return };
@@ -172,6 +200,24 @@ impl LoopingCall {
 
     /// Counts the interval from now: the next call is made when a whole one has passed. No effect when the loop does not
     /// run, or while a call runs or is waited for.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    /// use std::time::Duration;
+    /// use ropewalk::task::LoopingCall;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// let pings = Rc::new(Cell::new(0));
+    /// let count = pings.clone();
+    /// let ping = LoopingCall::new(&clock, move |_| count.set(count.get() + 1));
+    /// ping.start_later(Duration::from_secs(30));
+    /// clock.advance(Duration::from_secs(29));
+    /// ping.reset(); // we have just heard from them
+    /// clock.advance(Duration::from_secs(29));
+    /// assert_eq!(pings.get(), 0);
+    /// ```
     pub fn reset(&self) {
         let Some(reactor) = self.try_reactor() else { return };
         if let Some(run) = self.0.run.borrow_mut().as_mut() {
@@ -309,6 +355,18 @@ impl fmt::Debug for LoopingCall {
 }
 
 /// [`LoopingCall::start`] while the loop runs, or its last call is waited for.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::task::{AlreadyLooping, LoopingCall};
+/// use ropewalk::testing::Clock;
+///
+/// let clock = Clock::new();
+/// let looping = LoopingCall::new(&clock, |_| ());
+/// let _end = looping.start(Duration::from_secs(1));
+/// let second = looping.start(Duration::from_secs(1));
+/// assert!(second.try_result().unwrap().unwrap_err().check::<AlreadyLooping>());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AlreadyLooping;
 

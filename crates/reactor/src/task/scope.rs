@@ -90,6 +90,21 @@ impl Scope {
 
     /// Cancels all tasks that are not done: their futures are dropped before this returns, save that of a task which
     /// calls this itself. The scope can be used again.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::task::Scope;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// let scope = Scope::new(&clock);
+    /// scope.spawn(std::future::pending::<()>());
+    /// clock.advance(Duration::ZERO);
+    /// assert_eq!(scope.len(), 1);
+    /// scope.cancel();
+    /// assert!(scope.is_empty());
+    /// scope.spawn(async {}); // it can be used again
+    /// ```
     pub fn cancel(&self) {
         self.0.cancel();
     }
@@ -138,6 +153,21 @@ impl Tasks {
 }
 
 /// A task of a [`Scope`]: a future of its output. Dropping it does not cancel the task, which its scope owns.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::task::Scope;
+/// use ropewalk::testing::Clock;
+///
+/// let clock = Clock::new();
+/// let scope = Scope::new(&clock);
+/// let answer = scope.spawn(async { 6 * 7 });
+/// let never = scope.spawn(std::future::pending::<()>());
+/// never.cancel();
+/// clock.advance(Duration::ZERO);
+/// assert!(answer.is_done() && never.is_done());
+/// assert_eq!(answer.into_deferred().try_result().unwrap().unwrap(), 42);
+/// ```
 ///
 /// # Panics
 /// When it is polled again after its result was taken.

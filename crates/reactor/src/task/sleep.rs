@@ -12,6 +12,18 @@ use crate::reactor::Reactor;
 
 impl Reactor {
     /// A future that is ready when `delay` has passed from now. Dropping it cancels its delayed call.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// let nap = clock.spawn(clock.sleep(Duration::from_secs(600)));
+    /// clock.advance(Duration::from_secs(599));
+    /// assert!(!nap.is_done());
+    /// clock.advance(Duration::from_secs(1));
+    /// assert!(nap.is_done());
+    /// ```
     pub fn sleep(&self, delay: Duration) -> Sleep {
         let shared = Rc::new(Shared::default());
         let its_own = shared.clone();
@@ -26,6 +38,20 @@ impl Reactor {
 }
 
 /// The future of [`Reactor::sleep`].
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::task::Sleep;
+/// use ropewalk::testing::Clock;
+///
+/// let clock = Clock::new();
+/// let mut nap: Sleep = clock.sleep(Duration::from_secs(600));
+/// clock.advance(Duration::from_secs(599));
+/// nap.reset(Duration::from_secs(600)); // a nap that is not over may be made longer
+/// let nap = clock.spawn(nap);
+/// clock.advance(Duration::from_secs(599));
+/// assert!(!nap.is_done());
+/// ```
 pub struct Sleep {
     shared: Rc<Shared>,
     call: DelayedCall,

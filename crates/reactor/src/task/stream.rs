@@ -28,6 +28,29 @@ const WRITE_LIMIT: usize = 64 * 1024;
 /// A connection to read and write from async code.
 ///
 /// Dropping it closes the connection after what was written has been sent.
+///
+/// ```
+/// use ropewalk::task::StreamFactory;
+/// use ropewalk::testing::MemoryReactor;
+///
+/// let net = MemoryReactor::new();
+/// net.listen_tcp("10.0.0.1:80", StreamFactory::new(|mut stream, reactor| {
+///     reactor.spawn(async move {
+///         let mut name = [0; 64];
+///         let count = stream.read(&mut name).await?;
+///         stream.write_all(b"hello, ").await?;
+///         stream.write_all(&name[..count]).await?;
+///         stream.shut_down_write();
+///         std::io::Result::Ok(())
+///     });
+/// }))?;
+/// let client = net.connect_stream("10.0.0.1:80");
+/// client.write(b"Ada");
+/// net.settle();
+/// assert_eq!(client.received(), b"hello, Ada");
+/// assert!(client.is_eof());
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 pub struct AsyncStream {
     transport: Transport,
     shared: Rc<Shared>,
@@ -77,6 +100,27 @@ impl AsyncStream {
 
     /// Reads into `buffer`; 0 bytes are the end of the stream.
     ///
+    /// ```
+    /// use std::future::poll_fn;
+    /// use ropewalk::task::StreamFactory;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:7", StreamFactory::new(|mut stream, reactor| {
+    ///     reactor.spawn(async move {
+    ///         let mut buffer = [0; 64];
+    ///         let count = poll_fn(|context| stream.poll_read(context, &mut buffer)).await?;
+    ///         poll_fn(|context| stream.poll_write(context, &buffer[..count])).await?;
+    ///         poll_fn(|context| stream.poll_flush(context)).await
+    ///     });
+    /// }))?;
+    /// let client = net.connect_stream("10.0.0.1:7");
+    /// client.write(b"echo");
+    /// net.settle();
+    /// assert_eq!(client.received(), b"echo");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Why the connection was lost.
     pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -121,6 +165,25 @@ impl AsyncStream {
     }
 
     /// Writes all of `pieces`, or nothing while the peer is slow.
+    ///
+    /// ```
+    /// use std::future::poll_fn;
+    /// use std::io::IoSlice;
+    /// use ropewalk::task::StreamFactory;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:80", StreamFactory::new(|mut stream, reactor| {
+    ///     reactor.spawn(async move {
+    ///         let pieces = [IoSlice::new(b"head, "), IoSlice::new(b"body")];
+    ///         poll_fn(|context| stream.poll_write_vectored(context, &pieces)).await
+    ///     });
+    /// }))?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// assert_eq!(client.received(), b"head, body");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`poll_write`](AsyncStream::poll_write).

@@ -14,6 +14,19 @@ use ropewalk_proto::{Cancelled, Deferred, Failure, Outcome};
 use crate::reactor::Reactor;
 
 /// What was waited for did not come in time: Twisted's `TimeoutError`.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::task::TimedOut;
+/// use ropewalk::testing::Clock;
+///
+/// let clock = Clock::new();
+/// let limited = clock.timeout(Duration::from_secs(5), std::future::pending::<()>());
+/// let outcome = clock.spawn(limited);
+/// clock.advance(Duration::from_secs(5));
+/// let late: TimedOut = outcome.try_result().unwrap().unwrap().unwrap_err();
+/// assert_eq!(late.to_string(), "timed out after 5s");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TimedOut {
@@ -30,6 +43,19 @@ impl fmt::Display for TimedOut {
 impl Error for TimedOut {}
 
 /// Timeouts of a [`Deferred`], which knows no time itself.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::prelude::*; // brings AddTimeout
+/// use ropewalk::testing::Clock;
+///
+/// let clock = Clock::new();
+/// let (answer, resolver) = Deferred::new();
+/// let answer = answer.add_timeout(Duration::from_secs(5), &clock);
+/// resolver.callback("in time").unwrap();
+/// assert_eq!(answer.try_result().unwrap().unwrap(), "in time");
+/// assert!(clock.get_delayed_calls().is_empty()); // and the timer is gone
+/// ```
 pub trait AddTimeout<T: 'static>: Sized {
     /// Cancels the Deferred if its result is not there when `delay` has passed, and makes a failure with [`TimedOut`] of
     /// the cancellation. When its canceller gives another result, that is the result.
