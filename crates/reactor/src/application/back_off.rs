@@ -13,6 +13,14 @@ const JITTER: Duration = Duration::from_secs(1);
 /// Says how long to wait after how many attempts that failed: `retryPolicy`.
 ///
 /// Every `FnMut(u32) -> Duration` is one.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::application::RetryPolicy;
+///
+/// let mut each_second_then_each_minute = |failures| Duration::from_secs(if failures < 10 { 1 } else { 60 });
+/// assert_eq!(each_second_then_each_minute.delay(3), Duration::from_secs(1));
+/// ```
 pub trait RetryPolicy {
     /// The wait after `failures` attempts in a row, at least 1, have failed.
     fn delay(&mut self, failures: u32) -> Duration;
@@ -64,6 +72,16 @@ impl BackOff {
     }
 
     /// The delay that grows.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::application::{BackOff, RetryPolicy};
+    ///
+    /// let patient = || BackOff::new().initial_delay(Duration::from_secs(10)).max_delay(Duration::from_secs(3600));
+    /// let waits = |mut policy: BackOff| [1, 2, 3].map(|failures| policy.delay(failures));
+    /// assert_eq!(waits(patient().jitter_seed(7)), waits(patient().jitter_seed(7)));
+    /// assert!(waits(patient())[0] >= Duration::from_secs(15));
+    /// ```
     #[must_use]
     pub fn initial_delay(mut self, delay: Duration) -> BackOff {
         self.initial_delay = delay;

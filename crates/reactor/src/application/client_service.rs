@@ -103,6 +103,22 @@ impl ClientService {
     }
 
     /// Chooses how long to wait before the next attempt.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::application::{ClientService, ServiceHandle};
+    /// use ropewalk::endpoints::TcpClientEndpoint;
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new(); // nobody listens
+    /// let client = ClientService::new(TcpClientEndpoint::new("10.0.0.1:80")?, AccumulatingProtocol::new)
+    ///     .retry_policy(|failures| Duration::from_secs(u64::from(failures)));
+    /// let service = ServiceHandle::new(client);
+    /// service.start(&net);
+    /// net.advance(Duration::from_secs(6)); // at 0, 1, 3 and 6
+    /// assert_eq!(net.tcp_clients().len(), 4);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     #[must_use]
     pub fn retry_policy(self, policy: impl RetryPolicy + 'static) -> ClientService {
         *self.0.policy.borrow_mut() = Box::new(policy);
@@ -112,6 +128,22 @@ impl ClientService {
     /// Has `prepare` called with each new connection, before [`when_connected`](ClientService::when_connected) tells of
     /// it: to log in, say. If the Deferred that it may return fails, or it panics, the connection is aborted, and the
     /// attempt has failed.
+    ///
+    /// ```
+    /// use ropewalk::application::{ClientService, ServiceHandle};
+    /// use ropewalk::endpoints::TcpClientEndpoint;
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = net.listen_stream("10.0.0.1:80").unwrap();
+    /// let client = ClientService::new(TcpClientEndpoint::new("10.0.0.1:80")?, AccumulatingProtocol::new)
+    ///     .prepare_connection(|transport| transport.write(b"user ada\n"));
+    /// ServiceHandle::new(client.clone()).start(&net);
+    /// client.when_connected(None).add_callback(|transport| transport.write(b"list\n"));
+    /// net.settle();
+    /// assert_eq!(server.accept().unwrap().received(), b"user ada\nlist\n");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     #[must_use]
     pub fn prepare_connection<R, F>(self, mut prepare: F) -> ClientService
     where
@@ -127,6 +159,24 @@ impl ClientService {
     /// With a number, the Deferred fails with the last attempt's failure when so many attempts from now on have failed.
     /// It fails with [`Cancelled`] when the service is stopped, or was; before the first start it waits. May be called
     /// from any callback.
+    ///
+    /// ```
+    /// use std::num::NonZeroU32;
+    /// use std::time::Duration;
+    /// use ropewalk::Error;
+    /// use ropewalk::application::{ClientService, ServiceHandle};
+    /// use ropewalk::endpoints::TcpClientEndpoint;
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new(); // nobody listens
+    /// let client = ClientService::new(TcpClientEndpoint::new("10.0.0.1:80")?, AccumulatingProtocol::new);
+    /// ServiceHandle::new(client.clone()).start(&net);
+    /// let connected = client.when_connected(NonZeroU32::new(2)); // gives up after two failures
+    /// net.advance(Duration::from_secs(10));
+    /// let failure = connected.try_result().unwrap().unwrap_err();
+    /// assert!(matches!(failure.downcast_ref(), Some(Error::ConnectionRefused(_))));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn when_connected(&self, fail_after_failures: impl Into<Option<NonZeroU32>>) -> Deferred<Transport> {
         match &*self.0.state.borrow() {
             State::Connected(transport) => return succeed(transport.clone()),

@@ -60,6 +60,20 @@ impl StreamServerEndpointService {
     }
 
     /// The port, while it listens.
+    ///
+    /// ```
+    /// use ropewalk::application::{ServiceHandle, StreamServerEndpointService};
+    /// use ropewalk::endpoints::TcpServerEndpoint;
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let web = StreamServerEndpointService::new(TcpServerEndpoint::new("10.0.0.1:80")?, AccumulatingProtocol::new);
+    /// let service = ServiceHandle::new(web.clone());
+    /// assert!(web.port().is_none());
+    /// service.start(&net);
+    /// assert_eq!(web.port().expect("it listens").host()?.to_string(), "10.0.0.1:80");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn port(&self) -> Option<Port> {
         match &*self.0.state.borrow() {
             State::Listening(port) => Some(port.clone()),

@@ -6,6 +6,31 @@ use std::rc::Rc;
 use ropewalk_proto::{Deferred, Failure};
 
 /// A service that has a name could not be started.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::application::{Application, Service, ServiceFailed};
+/// use ropewalk::testing::MemoryReactor;
+/// use ropewalk::{Deferred, Reactor, fail};
+///
+/// struct Database;
+///
+/// impl Service for Database {
+///     fn start(&self, _reactor: &Reactor) -> Deferred<()> {
+///         fail(std::io::Error::other("the disk is full"))
+///     }
+/// }
+///
+/// let net = MemoryReactor::new();
+/// let application = Application::new("shop");
+/// application.services().add_named("database", Database)?;
+/// let started = application.start(&net);
+/// net.call_later(Duration::from_secs(1), |reactor| reactor.stop().unwrap());
+/// net.run()?;
+/// let failure = started.try_result().unwrap().unwrap_err();
+/// assert_eq!(&*failure.downcast_ref::<ServiceFailed>().unwrap().service, "database");
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ServiceFailed {

@@ -29,6 +29,24 @@ pub(super) enum Stage {
 /// A service with its name and its place: what [`MultiService::add`] returns. A cheap handle: clones are the same service.
 ///
 /// It may be used from any callback of the reactor's thread.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::application::{MultiService, ServiceHandle, TimerService};
+/// use ropewalk::testing::Clock;
+///
+/// let clock = Clock::new();
+/// let all = MultiService::new();
+/// let root = ServiceHandle::new(all.clone());
+/// let tick = ServiceHandle::new(TimerService::new(Duration::from_secs(1), |_| println!("tick")));
+/// tick.set_name("tick")?;
+/// tick.set_parent(&all)?;
+/// root.start(&clock);
+/// assert!(tick.running() && tick.name().as_deref() == Some("tick"));
+/// let stopped = tick.disown(); // the others run on
+/// assert!(stopped.is_done() && tick.parent().is_none() && root.running());
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct ServiceHandle(Rc<Node>);
 
@@ -104,6 +122,35 @@ impl ServiceHandle {
     }
 
     /// [`Service::privileged_start`]; nothing if that was done.
+    ///
+    /// ```
+    /// use std::cell::RefCell;
+    /// use std::rc::Rc;
+    /// use ropewalk::application::{Service, ServiceHandle};
+    /// use ropewalk::testing::Clock;
+    /// use ropewalk::{Deferred, Reactor, succeed};
+    ///
+    /// #[derive(Default)]
+    /// struct Web(RefCell<Vec<&'static str>>);
+    ///
+    /// impl Service for Web {
+    ///     fn privileged_start(&self, _reactor: &Reactor) -> Deferred<()> {
+    ///         self.0.borrow_mut().push("port 80");
+    ///         succeed(())
+    ///     }
+    ///
+    ///     fn start(&self, _reactor: &Reactor) -> Deferred<()> {
+    ///         self.0.borrow_mut().push("serving");
+    ///         succeed(())
+    ///     }
+    /// }
+    ///
+    /// let (clock, web) = (Clock::new(), Rc::new(Web::default()));
+    /// let service = ServiceHandle::new(web.clone());
+    /// service.privileged_start(&clock);
+    /// service.start(&clock);
+    /// assert_eq!(*web.0.borrow(), ["port 80", "serving"]);
+    /// ```
     pub fn privileged_start(&self, reactor: &Reactor) -> Deferred<()> {
         if self.0.stage.get() != Stage::Idle {
             return succeed(());

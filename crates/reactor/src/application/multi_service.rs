@@ -64,6 +64,33 @@ impl MultiService {
 
     /// Waits no longer than this for services to stop: those that have not are named in the log, their Deferreds
     /// cancelled, and stopping is done. Without a limit, at first, it waits as long as they take.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::application::{MultiService, Service, ServiceHandle};
+    /// use ropewalk::testing::Clock;
+    /// use ropewalk::{Deferred, Reactor};
+    ///
+    /// struct NeverStops;
+    ///
+    /// impl Service for NeverStops {
+    ///     fn stop(&self, _reactor: &Reactor) -> Deferred<()> {
+    ///         let (stopped, resolver) = Deferred::new();
+    ///         std::mem::forget(resolver);
+    ///         stopped
+    ///     }
+    /// }
+    ///
+    /// let clock = Clock::new();
+    /// let services = MultiService::new().stop_within(Duration::from_secs(30));
+    /// services.add_named("mule", NeverStops)?;
+    /// let all = ServiceHandle::new(services);
+    /// all.start(&clock);
+    /// let stopped = all.stop(&clock);
+    /// clock.advance(Duration::from_secs(30)); // the log names the mule
+    /// assert!(stopped.is_done());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     #[must_use]
     pub fn stop_within(self, limit: Duration) -> MultiService {
         self.0.stop_limit.set(Some(limit));
@@ -79,6 +106,20 @@ impl MultiService {
     }
 
     /// As [`add`](MultiService::add), with a name.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::Error;
+    /// use ropewalk::application::{MultiService, TimerService};
+    ///
+    /// let services = MultiService::new();
+    /// let chimes = || TimerService::new(Duration::from_secs(900), |_| println!("ding"));
+    /// services.add_named("chimes", chimes())?;
+    /// assert!(services.get_service_named("chimes").is_some());
+    /// assert!(matches!(services.add_named("chimes", chimes()), Err(Error::ServiceNameTaken(_))));
+    /// assert_eq!(services.services().len(), 1);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::ServiceNameTaken`](crate::Error::ServiceNameTaken).

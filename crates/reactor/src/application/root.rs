@@ -17,7 +17,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// A program made of services: its name, whom it runs as, and the services. A cheap handle: clones are the same one.
 ///
-/// ```no_run
+/// ```
 /// use ropewalk::application::{Application, Service};
 /// use ropewalk::prelude::*;
 /// # struct Web; impl Service for Web {}
@@ -25,6 +25,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// let reactor = Reactor::new()?;
 /// let application = Application::new("web");
 /// application.services().add_named("http", Web)?;
+/// # reactor.call_when_running(|reactor| reactor.stop().unwrap());
 /// application.run(&reactor)?;
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
@@ -47,11 +48,30 @@ impl Application {
     }
 
     /// As [`new`](Application::new), but it becomes `identity` between `privileged_start` and `start` of its services.
+    ///
+    /// ```
+    /// use ropewalk::application::{Application, Identity};
+    ///
+    /// # #[cfg(unix)] {
+    /// let application = Application::with_identity("web", Identity::of_user("root").unwrap());
+    /// assert_eq!((application.name(), application.identity().uid), ("web", Some(0)));
+    /// # }
+    /// ```
     pub fn with_identity(name: &str, identity: Identity) -> Application {
         Application::with_services(name, identity, MultiService::new().stop_within(STOP_LIMIT))
     }
 
     /// As [`with_identity`](Application::with_identity), with services that were put together before.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::application::{Application, Identity, MultiService, TimerService};
+    ///
+    /// let services = MultiService::new().stop_within(Duration::from_secs(5));
+    /// services.add(TimerService::new(Duration::from_secs(60), |_| println!("alive")));
+    /// let application = Application::with_services("web", Identity::new(None, None), services);
+    /// assert_eq!(application.services().services().len(), 1);
+    /// ```
     pub fn with_services(name: &str, identity: Identity, services: MultiService) -> Application {
         let handle = ServiceHandle::new(services.clone());
         Application(Rc::new(Root { name: name.to_owned(), identity, services, handle }))
@@ -78,6 +98,21 @@ impl Application {
     /// The Deferred fires when all services have started. If one fails, those before it are stopped, and then it fails:
     /// with the failure of the service, or [`Error::Io`] when the user or group cannot be changed. When the reactor is
     /// stopped meanwhile, it fails with [`Error::ReactorNotRunning`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::application::{Application, TimerService};
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// let application = Application::new("chimes");
+    /// application.services().add(TimerService::new(Duration::from_secs(900), |_| println!("ding")));
+    /// let started = application.start(&net);
+    /// net.call_when_running(|reactor| reactor.stop().unwrap());
+    /// net.run()?;
+    /// assert!(started.is_done());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn start(&self, reactor: &Reactor) -> Deferred<()> {
         let (deferred, resolver) = Deferred::new();
         let application = self.clone();
@@ -90,6 +125,16 @@ impl Application {
     }
 
     /// Starts it, and runs the reactor.
+    ///
+    /// ```
+    /// use ropewalk::application::Application;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.call_when_running(|reactor| reactor.stop().unwrap()); // a signal, say
+    /// Application::new("empty").run(&net)?;
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`start`](Application::start) and [`Reactor::run`]. A failure to start stops the reactor.

@@ -18,6 +18,23 @@ use crate::task::LoopingCall;
 /// that returns a Deferred is not called again before that has fired, and stopping waits for it; who starts it again
 /// meanwhile has it begin then. One that panics, or whose Deferred fails, is logged and called no more. A step of zero is
 /// once a turn.
+///
+/// ```
+/// use std::cell::Cell;
+/// use std::rc::Rc;
+/// use std::time::Duration;
+/// use ropewalk::application::{ServiceHandle, TimerService};
+/// use ropewalk::testing::Clock;
+///
+/// let clock = Clock::new();
+/// let sweeps = Rc::new(Cell::new(0));
+/// let count = sweeps.clone();
+/// let sweeper = ServiceHandle::new(TimerService::new(Duration::from_secs(60), move |_| count.set(count.get() + 1)));
+/// sweeper.start(&clock);
+/// clock.advance(Duration::from_secs(120));
+/// assert_eq!(sweeps.get(), 3); // at 0, 60 and 120
+/// assert!(sweeper.stop(&clock).is_done());
+/// ```
 pub struct TimerService(Rc<Timer>);
 
 type Function = Box<dyn FnMut(&Reactor) -> Option<Deferred<()>>>;
