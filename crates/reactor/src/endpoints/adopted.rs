@@ -28,6 +28,21 @@ use crate::transports::Port;
 const FIRST_LISTEN_FD: u32 = 3;
 
 /// Listens on a socket that this process was started with, which listens already: `fd:` and `systemd:`.
+///
+/// ```
+/// use std::rc::Rc;
+/// use ropewalk::Reactor;
+/// use ropewalk::endpoints::{AdoptedServerEndpoint, StreamServerEndpoint};
+/// use ropewalk::proto::description::{SocketDomain, SystemdSocket};
+/// use ropewalk::testing::AccumulatingProtocol;
+///
+/// let reactor = Reactor::new()?;
+/// // What a unit's FileDescriptorName= names, if it is a socket of IPv4.
+/// let web = AdoptedServerEndpoint::systemd(SystemdSocket::Name("web".into())).domain(SocketDomain::Inet);
+/// let port = web.listen(&reactor, Rc::new(AccumulatingProtocol::new));
+/// assert!(port.try_result().unwrap().is_err()); // this process was not started by systemd
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct AdoptedServerEndpoint {
     socket: Socket,
@@ -42,6 +57,19 @@ enum Socket {
 
 impl AdoptedServerEndpoint {
     /// The socket with this descriptor.
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    /// use ropewalk::Reactor;
+    /// use ropewalk::endpoints::{AdoptedServerEndpoint, StreamServerEndpoint};
+    /// use ropewalk::testing::AccumulatingProtocol;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let nothing = AdoptedServerEndpoint::number(9999); // nobody has left a socket there
+    /// let port = nothing.listen(&reactor, Rc::new(AccumulatingProtocol::new));
+    /// assert!(port.try_result().unwrap().is_err());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn number(number: u32) -> AdoptedServerEndpoint {
         AdoptedServerEndpoint { socket: Socket::Number(number), domain: None }
     }

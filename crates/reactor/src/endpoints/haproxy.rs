@@ -38,6 +38,26 @@ const WAITING_MAX: usize = 1024;
 /// with, are those of the forwarded connection. Until then a connection takes a place of a factory that limits how many
 /// there are ([`Factory::reserve`]). Anybody who can connect can claim any address: listen where only the
 /// balancer can.
+///
+/// ```
+/// use std::rc::Rc;
+/// use std::time::Duration;
+/// use ropewalk::endpoints::{HaproxyServerEndpoint, StreamServerEndpoint, TcpServerEndpoint};
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// let server = AccumulatingProtocol::new();
+/// let endpoint = HaproxyServerEndpoint::new(TcpServerEndpoint::new("10.0.0.1:80")?)
+///     .header_timeout(Duration::from_secs(3))
+///     .waiting_max(100);
+/// endpoint.listen(&net, Rc::new(server.factory()));
+/// let balancer = net.connect_stream("10.0.0.1:80");
+/// balancer.write(b"PROXY TCP4 192.0.2.7 192.0.2.80 5000 80\r\nhello");
+/// net.settle();
+/// assert_eq!(server.data(), b"hello");
+/// assert_eq!(server.transport().unwrap().peer().to_string(), "192.0.2.7:5000");
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct HaproxyServerEndpoint {
     inner: Rc<dyn StreamServerEndpoint>,

@@ -64,6 +64,31 @@ pub use tcp::{TcpClientEndpoint, TcpServerEndpoint};
 pub use unix::{UnixClientEndpoint, UnixServerEndpoint};
 
 /// A place to listen: IStreamServerEndpoint.
+///
+/// ```
+/// use std::rc::Rc;
+/// use ropewalk::endpoints::{StreamServerEndpoint, server_from_string};
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+/// use ropewalk::{Deferred, Factory, Port, Reactor};
+///
+/// /// Tells where it listens.
+/// struct Announced(Rc<dyn StreamServerEndpoint>);
+///
+/// impl StreamServerEndpoint for Announced {
+///     fn listen(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Port> {
+///         self.0.listen(reactor, factory).and_then(|port| {
+///             println!("listening on {}", port.host()?);
+///             Ok::<_, ropewalk::Error>(port)
+///         })
+///     }
+/// }
+///
+/// let net = MemoryReactor::new();
+/// let endpoint = Announced(server_from_string(&net, "tcp:80:interface=10.0.0.1")?);
+/// let port = endpoint.listen(&net, Rc::new(AccumulatingProtocol::new)).try_result().unwrap().unwrap();
+/// assert!(port.is_listening());
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 pub trait StreamServerEndpoint {
     /// Listens, and has `factory` build a protocol for each connection.
     ///
@@ -74,6 +99,21 @@ pub trait StreamServerEndpoint {
 }
 
 /// A place to connect to: IStreamClientEndpoint.
+///
+/// ```
+/// use std::rc::Rc;
+/// use ropewalk::endpoints::{StreamClientEndpoint, TcpClientEndpoint};
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// let server = net.listen_stream("10.0.0.1:80").unwrap();
+/// let endpoint = TcpClientEndpoint::new("10.0.0.1:80")?;
+/// let connected = endpoint.connect(&net, Rc::new(AccumulatingProtocol::new));
+/// connected.add_callback(|transport| transport.write(b"hello"));
+/// net.settle();
+/// assert_eq!(server.accept().unwrap().received(), b"hello");
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 pub trait StreamClientEndpoint {
     /// Connects, and has `factory` build the protocol. Each call is an attempt of its own.
     ///
@@ -97,6 +137,17 @@ impl<E: StreamClientEndpoint + ?Sized> StreamClientEndpoint for Rc<E> {
 
 /// The server endpoint that `description` names, among the kinds that `reactor` knows: `serverFromString`.
 ///
+/// ```
+/// use ropewalk::Reactor;
+/// use ropewalk::endpoints::server_from_string;
+///
+/// let reactor = Reactor::new()?;
+/// assert!(server_from_string(&reactor, "tcp:8000:interface=127.0.0.1:backlog=1024").is_ok());
+/// let error = server_from_string(&reactor, "tcp:eighty").err().expect("that is no port");
+/// println!("{error}");
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
+///
 /// # Errors
 /// When the grammar, the name or an argument is wrong; the message says which, what was expected, and what exists.
 /// Nothing is listened on yet, so a port in use is an error of [`listen`](StreamServerEndpoint::listen).
@@ -108,6 +159,20 @@ pub fn server_from_string(
 }
 
 /// The client endpoint that `description` names, among the kinds that `reactor` knows: `clientFromString`.
+///
+/// ```
+/// use std::rc::Rc;
+/// use ropewalk::endpoints::client_from_string;
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// net.add_host("example.org", &["192.0.2.1"]);
+/// let endpoint = client_from_string(&net, "tcp:example.org:80:timeout=5")?;
+/// let _connecting = endpoint.connect(&net, Rc::new(AccumulatingProtocol::new));
+/// net.settle();
+/// assert_eq!(net.tcp_clients()[0].address.to_string(), "192.0.2.1:80");
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`server_from_string`].
@@ -144,6 +209,15 @@ pub fn connect_protocol(
 impl Reactor {
     /// The kinds of endpoints that descriptions may name on this reactor. What is registered there stays as long as the
     /// reactor.
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let names = reactor.endpoints().server_names();
+    /// assert!(names.contains(&"tcp".to_owned()) && names.contains(&"unix".to_owned()));
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn endpoints(&self) -> &Endpoints {
         self.0.endpoints.get_or_init(Endpoints::new)
     }

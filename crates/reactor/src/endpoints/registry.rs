@@ -89,6 +89,21 @@ impl Endpoints {
 
     /// Has `parser` make the client endpoints whose description begins with `name:`; otherwise as
     /// [`register_server`](Endpoints::register_server).
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    /// use ropewalk::endpoints::{Endpoints, TcpClientEndpoint};
+    /// use ropewalk::proto::description::DescriptionError;
+    ///
+    /// let endpoints = Endpoints::new();
+    /// endpoints.register_client("shop", |_, _| {
+    ///     let endpoint = TcpClientEndpoint::new("shop.example.org:4000");
+    ///     Ok(Rc::new(endpoint.map_err(|error| DescriptionError::new(0, error.to_string()))?))
+    /// });
+    /// assert!(endpoints.client("shop:").is_ok());
+    /// assert!(endpoints.client_names().contains(&"shop".to_owned()));
+    /// assert!(!endpoints.server_names().contains(&"shop".to_owned()));
+    /// ```
     pub fn register_client(
         &self,
         name: &str,

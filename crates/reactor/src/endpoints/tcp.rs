@@ -48,6 +48,17 @@ impl TcpServerEndpoint {
     }
 
     /// Listens on `port` of every interface, over IPv6 and IPv4, or over IPv4 alone where the machine has no other.
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    /// use ropewalk::endpoints::{StreamServerEndpoint, TcpServerEndpoint};
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let port = TcpServerEndpoint::everywhere(80).listen(&net, Rc::new(AccumulatingProtocol::new));
+    /// assert!(port.try_result().unwrap().unwrap().is_listening());
+    /// assert!(net.tcp_servers()[0].address.inet().unwrap().ip().is_unspecified());
+    /// ```
     pub fn everywhere(port: u16) -> TcpServerEndpoint {
         TcpServerEndpoint::from(&TcpServer::new(port))
     }
@@ -92,6 +103,22 @@ impl StreamServerEndpoint for TcpServerEndpoint {
 /// Connects over TCP, to a name or an address: `tcp:` and `tcp6:`.
 ///
 /// A name's addresses of both families are tried as [`Reactor::connect_tcp`] does, by RFC 8305; [`Destination::v6_only`] leaves one family.
+///
+/// ```
+/// use std::rc::Rc;
+/// use std::time::Duration;
+/// use ropewalk::Destination;
+/// use ropewalk::endpoints::{StreamClientEndpoint, TcpClientEndpoint};
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// let _server = net.listen_stream("10.0.0.1:80").unwrap();
+/// let destination = Destination::new("10.0.0.1", 80).timeout(Duration::from_secs(5));
+/// let connected = TcpClientEndpoint::new(destination)?.connect(&net, Rc::new(AccumulatingProtocol::new));
+/// net.settle();
+/// assert_eq!(connected.try_result().unwrap().unwrap().peer().to_string(), "10.0.0.1:80");
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct TcpClientEndpoint(Destination);
 

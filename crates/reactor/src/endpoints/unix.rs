@@ -13,6 +13,19 @@ use crate::reactor::Reactor;
 use crate::transports::{Port, Transport};
 
 /// Listens on a UNIX socket: `unix:`.
+///
+/// ```
+/// use std::rc::Rc;
+/// use ropewalk::UnixBinding;
+/// use ropewalk::endpoints::{StreamServerEndpoint, UnixServerEndpoint};
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// let endpoint = UnixServerEndpoint::new(UnixBinding::new("/run/echo.sock").mode(0o600));
+/// let port = endpoint.listen(&net, Rc::new(AccumulatingProtocol::new)).try_result().unwrap().unwrap();
+/// assert_eq!(port.host()?.to_string(), "/run/echo.sock");
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct UnixServerEndpoint(UnixBinding);
 
@@ -37,6 +50,18 @@ impl StreamServerEndpoint for UnixServerEndpoint {
 }
 
 /// Connects to a UNIX socket: `unix:`.
+///
+/// ```
+/// use std::rc::Rc;
+/// use ropewalk::endpoints::{StreamClientEndpoint, UnixClientEndpoint};
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// let _server = net.listen_stream("/run/db.sock").unwrap();
+/// let connected = UnixClientEndpoint::new("/run/db.sock").connect(&net, Rc::new(AccumulatingProtocol::new));
+/// net.settle();
+/// assert!(connected.try_result().unwrap().is_ok());
+/// ```
 #[derive(Clone, Debug)]
 pub struct UnixClientEndpoint(UnixDestination);
 

@@ -20,6 +20,17 @@ use crate::transports::{Port, Transport};
 /// They are taken from the process: what it prints on standard output from then on goes nowhere, and a second endpoint
 /// fails. The factory is asked for one protocol and neither started nor stopped. The port accepts nothing more, and
 /// stopping it leaves the connection, which [`Port::only_connection`] gives to who wants to end with it.
+///
+/// ```
+/// use ropewalk::Reactor;
+/// use ropewalk::endpoints::{StdioServerEndpoint, server_from_string};
+///
+/// let reactor = Reactor::new()?;
+/// let in_words = server_from_string(&reactor, "stdio:")?; // the same; nothing is taken before it listens
+/// let _in_rust = StdioServerEndpoint;
+/// # let _ = in_words;
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StdioServerEndpoint;
 
@@ -44,6 +55,27 @@ impl Reactor {
     /// The end of `input` is the end of what the other side sends; `output` is closed when everything is written. The
     /// transport is a socket that two pumps of 64 KiB connect with the descriptors: its addresses have no names, and a
     /// reset is an end.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use std::io::Write;
+    /// use std::os::unix::net::UnixStream;
+    /// use std::time::Duration;
+    /// use ropewalk::Reactor;
+    /// use ropewalk::testing::AccumulatingProtocol;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let (mut keyboard, input) = UnixStream::pair().unwrap(); // pipes and terminals will do, too
+    /// let (output, _screen) = UnixStream::pair().unwrap();
+    /// let shell = AccumulatingProtocol::new();
+    /// let _transport = reactor.adopt_pipes(input, output, &shell.factory())?;
+    /// keyboard.write_all(b"ls\n").unwrap();
+    /// while shell.data() != b"ls\n" {
+    ///     reactor.iterate(Some(Duration::from_secs(1)))?;
+    /// }
+    /// # }
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Unsupported`] where descriptors cannot be watched or sockets not adopted; [`Error::Io`];
