@@ -39,6 +39,18 @@ impl Clock {
 
     /// Lets this much time pass, and makes the calls that fall due, each at its own time.
     ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// clock.call_later(Duration::from_secs(1), |clock| {
+    ///     clock.call_later(Duration::from_secs(1), |clock| assert_eq!(clock.seconds(), 2.0));
+    /// });
+    /// clock.advance(Duration::from_secs(10)); // each call at its own time
+    /// assert_eq!(clock.seconds(), 10.0);
+    /// ```
+    ///
     /// # Panics
     /// When 100,000 turns pass no time, because a call schedules itself again with no delay.
     pub fn advance(&self, by: Duration) {
@@ -46,6 +58,15 @@ impl Clock {
     }
 
     /// Advances by each of `steps` in turn.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// clock.pump([1, 2, 3].map(Duration::from_secs));
+    /// assert_eq!(clock.seconds(), 6.0);
+    /// ```
     ///
     /// # Panics
     /// As [`advance`](Clock::advance).

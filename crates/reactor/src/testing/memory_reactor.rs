@@ -71,6 +71,23 @@ impl MemoryReactor {
     }
 
     /// A reactor whose network follows `seed`, once there are faults for which that matters.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, Faults, MemoryReactor};
+    ///
+    /// /// When the connection breaks, if at all.
+    /// fn run(seed: u64) -> Vec<u8> {
+    ///     let net = MemoryReactor::seeded(seed).with_faults(Faults::none().short_writes().resets(0.1));
+    ///     let server = AccumulatingProtocol::new();
+    ///     net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
+    ///     let client = net.connect_stream("10.0.0.1:80");
+    ///     client.write(&[7; 10_000]);
+    ///     net.settle();
+    ///     server.data()
+    /// }
+    ///
+    /// assert_eq!(run(3), run(3));
+    /// ```
     pub fn seeded(seed: u64) -> MemoryReactor {
         let provider = Simulated::new(seed, Faults::none());
         let network = provider.network();
@@ -88,6 +105,21 @@ impl MemoryReactor {
     }
 
     /// Changes how unkind the network is from here on. The buffers of existing connections keep their sizes.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, Faults, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// net.set_faults(Faults::none().resets(1.0)); // from here on
+    /// client.write(b"lost");
+    /// net.settle();
+    /// assert!(client.is_reset() && server.lost().is_some());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn set_faults(&self, faults: Faults) {
         self.network.set_faults(faults);
     }
@@ -95,6 +127,16 @@ impl MemoryReactor {
     /// Makes turns until this much virtual time has passed and nothing more happens at that moment.
     ///
     /// Everything in between happens at its own time. A call that is made with a delay of zero in a callback runs too.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.call_later(Duration::from_secs(86_400), |reactor| assert_eq!(reactor.seconds(), 86_400.0));
+    /// net.advance(Duration::from_secs(100_000)); // takes no time
+    /// assert_eq!(net.seconds(), 100_000.0);
+    /// ```
     ///
     /// # Panics
     /// When the reactor makes 100,000 turns without any time passing, because something schedules itself again and
@@ -104,6 +146,20 @@ impl MemoryReactor {
     }
 
     /// Advances by each of `steps` in turn.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    /// use std::time::Duration;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// let called = Rc::new(Cell::new(false));
+    /// let mark = called.clone();
+    /// net.call_later(Duration::from_secs(3), move |_| mark.set(true));
+    /// net.pump([Duration::from_secs(1); 3]);
+    /// assert!(called.get());
+    /// ```
     ///
     /// # Panics
     /// As [`advance`](MemoryReactor::advance).
@@ -115,6 +171,20 @@ impl MemoryReactor {
 
     /// Makes turns until everything that is under way has arrived and been dealt with: nothing more will happen but for
     /// a delayed call. Time passes as far as the network needs; calls that fall due meanwhile are made.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::{AccumulatingProtocol, Faults, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new().with_faults(Faults::none().latency(Duration::from_millis(80)));
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// net.connect_stream("10.0.0.1:80").write(b"far away"); // is still sent when this end is dropped
+    /// net.call_later(Duration::from_secs(60), |_| unreachable!("that is no part of what is under way"));
+    /// net.settle();
+    /// assert_eq!(server.data(), b"far away");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     ///
     /// # Panics
     /// As [`advance`](MemoryReactor::advance), and when the ends still talk to each other after 1,000,000 happenings.
@@ -129,6 +199,18 @@ impl MemoryReactor {
 
     /// Begins to connect a client that has no protocol; `"10.0.0.1:80"`, `"[fe80::1]:80"`, `"/run/socket"` or `"@name"`.
     ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory())?;
+    /// let (client, stray) = (net.connect_stream("10.0.0.1:80"), net.connect_stream("10.0.0.1:81"));
+    /// net.settle();
+    /// assert!(client.is_connected());
+    /// assert_eq!(stray.failure(), Some(std::io::ErrorKind::ConnectionRefused));
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// When `address` is none of those.
     pub fn connect_stream(&self, address: &str) -> TestStream {
@@ -137,6 +219,20 @@ impl MemoryReactor {
 
     /// Listens for the reactor's clients without a factory, at an address as for
     /// [`connect_stream`](MemoryReactor::connect_stream).
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = net.listen_stream("10.0.0.1:80").unwrap();
+    /// let client = AccumulatingProtocol::new();
+    /// net.connect_tcp("10.0.0.1:80", client.factory())?;
+    /// net.settle();
+    /// server.accept().expect("it has arrived").write(b"220 ready");
+    /// net.settle();
+    /// assert_eq!(client.data(), b"220 ready");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `AddrInUse` when somebody listens there.
@@ -149,6 +245,18 @@ impl MemoryReactor {
 
     /// Has `name` resolve to the IP addresses `addresses`, each without a port; none at all is an unknown name.
     ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.add_host("example.org", &["2001:db8::1", "192.0.2.1"]);
+    /// net.connect_tcp("example.org:80", AccumulatingProtocol::new().factory())?; // nobody listens
+    /// net.settle();
+    /// let tried: Vec<_> = net.tcp_clients().iter().map(|attempt| attempt.address.to_string()).collect();
+    /// assert_eq!(tried, ["[2001:db8::1]:80", "192.0.2.1:80"]);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// When one of them is not an IP address.
     pub fn add_host(&self, name: &str, addresses: &[&str]) {
@@ -156,6 +264,17 @@ impl MemoryReactor {
     }
 
     /// What was listened on over TCP, in order, with the ports that were chosen. It stays here when it is closed.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:0", AccumulatingProtocol::new().factory())?;
+    /// net.listen_unix("/run/echo.sock", AccumulatingProtocol::new().factory())?;
+    /// assert_ne!(net.tcp_servers()[0].address.inet().unwrap().port(), 0);
+    /// assert_eq!(net.unix_servers()[0].address.to_string(), "/run/echo.sock");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn tcp_servers(&self) -> Vec<ListenSpec> {
         self.servers(|address| address.inet().is_some())
     }
@@ -166,6 +285,18 @@ impl MemoryReactor {
     }
 
     /// Where TCP connections were attempted, in order, one for each address tried.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.connect_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory())?;
+    /// net.connect_unix("/run/db.sock", AccumulatingProtocol::new().factory())?;
+    /// net.settle();
+    /// assert_eq!(net.tcp_clients()[0].address.to_string(), "10.0.0.1:80");
+    /// assert_eq!(net.unix_clients()[0].address.to_string(), "/run/db.sock");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn tcp_clients(&self) -> Vec<ConnectSpec> {
         self.clients(|address| address.inet().is_some())
     }
@@ -176,11 +307,35 @@ impl MemoryReactor {
     }
 
     /// How many sources the network holds for the reactor: zero when everything has been closed.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory())?;
+    /// let _client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// assert_eq!(net.open_sources(), 2);
+    /// net.call_when_running(|reactor| reactor.stop().unwrap());
+    /// net.run()?;
+    /// assert_eq!(net.open_sources(), 0); // nothing leaks
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn open_sources(&self) -> usize {
         self.network.open_sources()
     }
 
     /// The network itself.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::Moment;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.advance(Duration::from_secs(1));
+    /// assert_eq!(net.network().now(), Moment::ZERO + Duration::from_secs(1));
+    /// ```
     pub fn network(&self) -> &SimulatedNetwork {
         &self.network
     }

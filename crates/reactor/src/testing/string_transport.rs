@@ -51,6 +51,17 @@ pub struct StringTransport {
 }
 
 /// What a transport is as a producer: whether its protocol asked it to pause.
+///
+/// ```
+/// use ropewalk::testing::{ProducerState, StringTransport};
+///
+/// let transport = StringTransport::new();
+/// assert_eq!(transport.producer_state(), ProducerState::Producing);
+/// transport.pause_producing(); // as a protocol does that has enough
+/// assert_eq!(transport.producer_state(), ProducerState::Paused);
+/// transport.lose_connection();
+/// assert_eq!(transport.producer_state(), ProducerState::Stopped);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProducerState {
     /// It reads.
@@ -74,6 +85,13 @@ impl StringTransport {
     }
 
     /// A connected one with these addresses, as for [`MemoryReactor::connect_stream`].
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let transport = StringTransport::between("[2001:db8::1]:80", "[2001:db8::2]:5000");
+    /// assert_eq!(transport.peer().to_string(), "[2001:db8::2]:5000");
+    /// ```
     ///
     /// # Panics
     /// When one of them is not an address, or is none of TCP.
@@ -110,6 +128,16 @@ impl StringTransport {
     }
 
     /// Whether `lose_write_connection` was called and carried out.
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let (half, broken) = (StringTransport::new(), StringTransport::new());
+    /// half.lose_write_connection();
+    /// broken.abort_connection();
+    /// assert!(half.write_disconnected() && !half.aborted());
+    /// assert!(broken.aborted() && !broken.write_disconnected());
+    /// ```
     pub fn write_disconnected(&self) -> bool {
         self.net.settle();
         self.wire.is_eof() && self.transport.is_connected()
@@ -132,6 +160,17 @@ impl StringTransport {
     }
 
     /// The reactor of this transport, whose time stands still unless it is moved here.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let transport = StringTransport::new();
+    /// let later = transport.clone();
+    /// transport.reactor().call_later(Duration::from_secs(60), move |_| later.write(b"still there?"));
+    /// transport.net().advance(Duration::from_secs(60));
+    /// assert_eq!(transport.value(), b"still there?");
+    /// ```
     pub fn net(&self) -> &MemoryReactor {
         &self.net
     }

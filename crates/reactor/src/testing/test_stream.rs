@@ -10,6 +10,25 @@ use super::simulated::{Network, Record, SimulatedNetwork};
 /// One end of a stream, in a test's hands. What arrives is taken at once and kept; time moves it, not these methods.
 ///
 /// Dropping it closes it.
+///
+/// ```
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// let server = AccumulatingProtocol::new();
+/// net.listen_tcp("10.0.0.1:80", server.factory())?;
+/// let client = net.connect_stream("10.0.0.1:80");
+/// client.write(b"hello");
+/// net.settle();
+/// assert!(client.is_connected() && server.data() == b"hello");
+/// assert_eq!(client.peer_address().to_string(), "10.0.0.1:80");
+/// server.transport().unwrap().write(b"goodbye");
+/// server.transport().unwrap().lose_connection();
+/// net.settle();
+/// assert_eq!(client.take_received(), b"goodbye");
+/// assert!(client.is_eof() && client.received().is_empty());
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 pub struct TestStream {
     network: SimulatedNetwork,
     /// Nothing if the attempt to connect failed at once.
@@ -34,6 +53,20 @@ impl TestStream {
     }
 
     /// Ends the sending direction after everything written; the other one stays open.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// client.write(b"all there is");
+    /// client.finish();
+    /// net.settle();
+    /// assert!(server.is_read_lost() && server.take_data() == b"all there is");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn finish(&self) {
         self.with_key(Network::finish_test_end);
     }
@@ -44,11 +77,46 @@ impl TestStream {
     }
 
     /// Ends the connection with a reset: what has not arrived is dropped.
+    ///
+    /// ```
+    /// use ropewalk::Error;
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// assert!(client.local_address().is_some());
+    /// client.abort(); // somebody stumbles over the cable
+    /// net.settle();
+    /// assert!(matches!(server.lost(), Some(Error::ConnectionLost(Some(_)))));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn abort(&self) {
         self.with_key(Network::abort);
     }
 
     /// Lets what arrives from here on lie, so that the other end must wait once the buffer between them is full.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// client.pause_reading(); // a peer that never reads
+    /// net.settle();
+    /// let transport = server.transport().unwrap();
+    /// transport.write(&[0; 100_000]);
+    /// net.settle();
+    /// assert!(transport.buffered() > 0);
+    /// client.resume_reading();
+    /// net.settle();
+    /// assert_eq!((transport.buffered(), client.received().len()), (0, 100_000));
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn pause_reading(&self) {
         self.with_key(|network, key| network.set_test_end_reading(key, false));
     }
@@ -120,6 +188,22 @@ impl Drop for TestStream {
 /// A listening socket in a test's hands: what the reactor's clients connect to.
 ///
 /// Dropping it closes it, and resets the connections that nobody has accepted.
+///
+/// ```
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// let server = net.listen_stream("10.0.0.1:0").unwrap();
+/// assert!(server.accept().is_none());
+/// let client = AccumulatingProtocol::new();
+/// net.connect_tcp(server.address().inet().unwrap(), client.factory())?;
+/// net.settle();
+/// let accepted = server.accept().expect("it has arrived");
+/// accepted.close();
+/// net.settle();
+/// assert!(client.lost().is_some_and(|reason| reason.is_done()));
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 pub struct TestListener {
     network: SimulatedNetwork,
     key: Key,

@@ -12,6 +12,21 @@ use std::time::Duration;
 /// let faults = Faults::none().short_reads().resets(0.01).latency(Duration::from_millis(20));
 /// # let _ = faults;
 /// ```
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::testing::{AccumulatingProtocol, Faults, MemoryReactor};
+///
+/// let unkind = Faults::none().short_reads().short_writes().lent_reads().shuffled().spurious_events();
+/// let slow = unkind.latency(Duration::from_millis(20)).jitter(Duration::from_millis(5));
+/// let net = MemoryReactor::seeded(7).with_faults(slow);
+/// let server = AccumulatingProtocol::new();
+/// net.listen_tcp("10.0.0.1:80", server.factory())?;
+/// net.connect_stream("10.0.0.1:80").write(b"hello, all the same");
+/// net.settle();
+/// assert_eq!(server.data(), b"hello, all the same");
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Faults {
@@ -95,6 +110,18 @@ impl Faults {
 
     /// Each TCP connection attempt is refused with this `probability`, from 0 to 1.
     ///
+    /// ```
+    /// use ropewalk::ConnectorState;
+    /// use ropewalk::testing::{AccumulatingProtocol, Faults, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new().with_faults(Faults::none().refused(1.0));
+    /// let _server = net.listen_stream("10.0.0.1:80").unwrap();
+    /// let connector = net.connect_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory())?;
+    /// net.settle();
+    /// assert_eq!(connector.state(), ConnectorState::Disconnected);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// When it is not from 0 to 1.
     pub fn refused(mut self, probability: f64) -> Faults {
@@ -116,6 +143,21 @@ impl Faults {
 
     /// How many bytes each direction of a connection holds, sent and unread, before its sender must wait.
     ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, Faults, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new().with_faults(Faults::none().buffer(1000));
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// client.pause_reading();
+    /// net.settle();
+    /// server.transport().unwrap().write(&[0; 3000]);
+    /// net.settle();
+    /// assert_eq!(server.transport().unwrap().buffered(), 2000); // a thousand are on their way
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// When it is 0.
     pub fn buffer(mut self, bytes: usize) -> Faults {
@@ -125,12 +167,43 @@ impl Faults {
     }
 
     /// Once the reactor has this many sources open, it can neither listen nor connect nor accept: EMFILE.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, Faults, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new().with_faults(Faults::none().descriptors(2));
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let first = net.connect_stream("10.0.0.1:80");
+    /// let _second = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// assert_eq!(server.made(), 1); // the port has the other descriptor
+    /// first.close();
+    /// net.settle();
+    /// assert_eq!(server.made(), 2);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn descriptors(mut self, most: usize) -> Faults {
         self.descriptors = most;
         self
     }
 
     /// Connection attempts to this host are never answered.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::{AccumulatingProtocol, Faults, MemoryReactor};
+    /// use ropewalk::{ConnectorState, Destination};
+    ///
+    /// let net = MemoryReactor::new().with_faults(Faults::none().black_hole([192, 0, 2, 1]));
+    /// let destination = Destination::new("192.0.2.1", 80).timeout(Duration::from_secs(5));
+    /// let connector = net.connect_tcp(destination, AccumulatingProtocol::new().factory())?;
+    /// net.advance(Duration::from_secs(4));
+    /// assert_eq!(connector.state(), ConnectorState::Connecting);
+    /// net.advance(Duration::from_secs(1));
+    /// assert_eq!(connector.state(), ConnectorState::Disconnected);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn black_hole(mut self, host: impl Into<IpAddr>) -> Faults {
         self.black_holes.push(host.into());
         self

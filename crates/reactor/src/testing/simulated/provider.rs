@@ -22,6 +22,23 @@ use super::shared::SimulatedNetwork;
 /// Virtual time starts at [`Moment::ZERO`] and moves only inside `wait`, which jumps to the next thing that happens, or
 /// to its timeout. A `wait` without a timeout on a network where nothing more will happen really blocks, until another
 /// thread wakes it.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::sys::{EventProvider, Events, ListenSpec};
+/// use ropewalk::testing::{Faults, Simulated};
+///
+/// let mut provider = Simulated::new(7, Faults::none());
+/// let listening = ListenSpec::new("10.0.0.1:80".parse::<std::net::SocketAddr>().unwrap().into());
+/// let (port, address) = provider.listen(&listening)?;
+/// provider.set_reading(port, true)?;
+/// let _client = provider.network().connect_stream(address);
+/// let mut events = Events::new();
+/// provider.wait(Some(Duration::from_secs(1)), &mut events)?;
+/// assert!(events.iter().any(|event| event.key == port));
+/// assert!(provider.accept(port)?.is_some());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Simulated(SimulatedNetwork);
 
 impl Simulated {

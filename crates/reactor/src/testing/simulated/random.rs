@@ -3,6 +3,19 @@
 use std::time::Duration;
 
 /// Numbers that depend on the seed alone: splitmix64, which is small and good enough for tests (not for secrets).
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::testing::Random;
+///
+/// let mut random = Random::new(7);
+/// let mut cards: Vec<usize> = (0..52).collect();
+/// random.shuffle(&mut cards);
+/// assert!(random.below(6) < 6);
+/// assert!(random.duration(Duration::from_secs(1)) <= Duration::from_secs(1));
+/// assert!(!random.chance(0.0));
+/// assert_eq!(random.clone().bits(), random.bits());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 

@@ -17,6 +17,24 @@ use crate::testing::test_stream::{TestListener, TestStream};
 ///
 /// It is a cheap handle to the network of one [`Simulated`](super::Simulated) and may be used from any thread, also
 /// after the provider is gone.
+///
+/// ```
+/// use ropewalk::testing::{Faults, MemoryReactor, SimulatedNetwork};
+/// use std::net::SocketAddr;
+///
+/// let net = MemoryReactor::new();
+/// let network: SimulatedNetwork = net.network().clone();
+/// network.set_faults(Faults::none().short_reads());
+/// let address: SocketAddr = "10.0.0.1:80".parse().unwrap();
+/// let server = network.listen_stream(address)?;
+/// let client = network.connect_stream(address); // two ends in the test's hands
+/// net.settle();
+/// client.write(b"hello");
+/// net.settle();
+/// assert_eq!(server.accept().unwrap().received(), b"hello");
+/// assert_eq!(network.open_sources(), 0); // the reactor has none of it
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct SimulatedNetwork(Arc<Shared>);
 
@@ -51,6 +69,20 @@ impl SimulatedNetwork {
     }
 
     /// Lets time stop at `horizon`, where a `wait` returns whatever its timeout; `None` lets it run on.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::Moment;
+    /// use ropewalk::sys::{EventProvider, Events};
+    /// use ropewalk::testing::{Faults, Simulated};
+    ///
+    /// let mut provider = Simulated::new(7, Faults::none());
+    /// let noon = Moment::ZERO + Duration::from_secs(12 * 3600);
+    /// provider.network().set_horizon(Some(noon));
+    /// provider.wait(None, &mut Events::new())?; // would wait without end
+    /// assert_eq!(provider.network().now(), noon);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn set_horizon(&self, horizon: Option<Moment>) {
         self.with(|network| network.set_horizon(horizon));
     }
