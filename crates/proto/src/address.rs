@@ -6,6 +6,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The address of one end: IPv4Address, IPv6Address and UNIXAddress in one type.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use ropewalk_proto::Address;
+///
+/// let web = Address::from("192.0.2.1:80".parse::<SocketAddr>()?);
+/// assert_eq!(web.inet().map(|inet| inet.port()), Some(80));
+/// assert_eq!(web.to_string(), "192.0.2.1:80");
+/// let local = Address::Unix(std::path::Path::new("/run/web.sock").into());
+/// assert_eq!((local.inet(), &local.to_string()[..]), (None, "/run/web.sock"));
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {

@@ -9,6 +9,17 @@ use std::time::Duration;
 /// It is not [`std::time::Instant`] because a simulated provider has no instant of the real clock to offer, and because
 /// timers compare one integer. The range is 584 years; what lies beyond saturates at [`Moment::NEVER`], so no delay
 /// overflows.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk_proto::Moment;
+///
+/// let noon = Moment::from_nanos(5_000_000_000);
+/// assert_eq!(noon + Duration::from_secs(1), Moment::from_nanos(6_000_000_000));
+/// assert_eq!(noon.since(Moment::ZERO), Duration::from_secs(5));
+/// assert_eq!(Moment::ZERO - noon, Duration::ZERO); // saturates
+/// assert_eq!((noon + Duration::MAX, noon.as_nanos()), (Moment::NEVER, 5_000_000_000));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment(u64);
 

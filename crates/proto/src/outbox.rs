@@ -18,6 +18,22 @@ use bytes::{Buf, Bytes};
 const SEGMENT: usize = 64 * 1024;
 
 /// A queue of bytes, first in first out.
+///
+/// ```
+/// use std::io::IoSlice;
+/// use bytes::Bytes;
+/// use ropewalk_proto::Outbox;
+///
+/// let mut outbox = Outbox::new();
+/// outbox.write(b"head ");
+/// outbox.write_bytes(Bytes::from(vec![b'x'; 5000])); // kept, not copied
+/// let mut slices = [IoSlice::new(&[]); 8];
+/// assert_eq!((outbox.slices(&mut slices), outbox.is_contiguous()), (2, false));
+/// outbox.advance(5); // the head has left
+/// assert_eq!((outbox.front().len(), outbox.len()), (5000, 5000));
+/// assert_eq!(outbox.take_chunk().map(|chunk| chunk.len()), Some(5000));
+/// assert!(outbox.is_empty());
+/// ```
 #[derive(Default)]
 pub struct Outbox {
     sealed: VecDeque<Bytes>,
@@ -130,6 +146,17 @@ impl Outbox {
     }
 
     /// Everything that is queued, if all of it was copied into one segment, as nearly every reply is.
+    ///
+    /// ```
+    /// use ropewalk_proto::Outbox;
+    ///
+    /// let mut outbox = Outbox::new();
+    /// outbox.write(b"+OK ");
+    /// outbox.write(b"done\r\n");
+    /// assert_eq!(outbox.one_segment(), Some(&b"+OK done\r\n"[..]));
+    /// outbox.clear(); // sent
+    /// assert!(outbox.is_empty());
+    /// ```
     #[inline]
     pub fn one_segment(&self) -> Option<&[u8]> {
         // The part that was sent is never longer than the tail.

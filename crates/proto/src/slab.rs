@@ -5,6 +5,14 @@
 //! makes a stale event or a stale handle harmless.
 
 /// Names a source between the reactor and its event provider: an index and a generation.
+///
+/// ```
+/// use ropewalk_proto::Key;
+///
+/// let key = Key::new(7, 3);
+/// assert_eq!((key.index(), key.generation()), (7, 3));
+/// assert_eq!(Key::from_u64(key.to_u64()), key);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     index: u32,
@@ -44,6 +52,20 @@ struct Slot<T> {
 }
 
 /// Values under keys that it hands out.
+///
+/// ```
+/// use ropewalk_proto::Slab;
+///
+/// let mut slab = Slab::new();
+/// let first = slab.insert("first");
+/// assert_eq!(slab.get(first), Some(&"first"));
+/// assert_eq!(slab.remove(first), Some("first"));
+/// let second = slab.insert("second"); // in the same place
+/// assert_eq!(second.index(), first.index());
+/// assert_eq!(slab.get_mut(first), None); // the old key is stale
+/// assert!(slab.iter_mut().all(|(key, _)| key == second));
+/// assert_eq!((slab.len(), slab.is_empty(), slab.iter().count()), (1, false, 1));
+/// ```
 pub struct Slab<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
@@ -126,6 +148,20 @@ impl<T> Slab<T> {
 }
 
 /// Values under keys that somebody else handed out.
+///
+/// ```
+/// use ropewalk_proto::{SecondaryMap, Slab};
+///
+/// let mut people = Slab::new();
+/// let mut ages = SecondaryMap::new();
+/// let ada = people.insert("Ada");
+/// assert_eq!(ages.insert(ada, 36), None);
+/// assert_eq!((ages.get(ada), ages.len(), ages.iter().count()), (Some(&36), 1, 1));
+/// people.remove(ada);
+/// let bob = people.insert("Bob"); // in Ada's place
+/// assert_eq!(ages.get(bob), None); // and not of her age
+/// assert_eq!((ages.remove(ada), ages.is_empty()), (Some(36), true));
+/// ```
 pub struct SecondaryMap<T> {
     slots: Vec<Option<(u32, T)>>,
     len: usize,

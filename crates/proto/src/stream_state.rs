@@ -34,6 +34,17 @@ enum Whole {
 }
 
 /// What the operating system should be told next.
+///
+/// ```
+/// use ropewalk_proto::{Step, StreamState};
+///
+/// let mut state = StreamState::new();
+/// state.lose_write();
+/// let outbox_is_empty = true;
+/// assert_eq!(state.next_step(outbox_is_empty, false), Step::ShutdownWrite);
+/// state.write_ended();
+/// assert_eq!(state.next_step(outbox_is_empty, false), Step::Stay); // the peer may still send
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Nothing: the connection goes on.
@@ -47,6 +58,23 @@ pub enum Step {
 }
 
 /// The state of one stream connection.
+///
+/// ```
+/// use ropewalk_proto::{Step, StreamState};
+///
+/// let mut state = StreamState::new();
+/// assert!(state.is_open() && state.wants_reading() && state.accepts_writes(false));
+/// state.pause();
+/// assert!(!state.wants_reading());
+/// state.resume();
+/// assert!(state.end_of_file() && state.is_read_ended()); // the peer sends no more
+/// state.lose();
+/// assert!(state.is_losing() && state.may_send());
+/// assert_eq!(state.next_step(false, false), Step::Stay); // something is queued
+/// assert_eq!(state.next_step(true, false), Step::Close);
+/// assert!(state.lost() && state.is_lost());
+/// assert!(!state.lost()); // once
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamState {
     reading: Reading,
@@ -105,6 +133,15 @@ impl StreamState {
     }
 
     /// Reset, whatever was asked before.
+    ///
+    /// ```
+    /// use ropewalk_proto::{Step, StreamState};
+    ///
+    /// let mut state = StreamState::new();
+    /// state.lose();
+    /// state.abort(); // whatever was asked before
+    /// assert_eq!(state.next_step(false, true), Step::Abort);
+    /// ```
     pub fn abort(&mut self) {
         if self.whole != Whole::Lost {
             self.whole = Whole::Aborting;

@@ -7,6 +7,15 @@ use std::fmt;
 use super::Failure;
 
 /// `callback` or `errback` on a Deferred that has fired already.
+///
+/// ```
+/// use ropewalk_proto::{AlreadyCalled, Deferred};
+///
+/// let (_deferred, resolver) = Deferred::new();
+/// resolver.callback(1)?;
+/// assert_eq!(resolver.callback(2), Err(AlreadyCalled));
+/// # Ok::<(), AlreadyCalled>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AlreadyCalled;
 
@@ -19,6 +28,14 @@ impl fmt::Display for AlreadyCalled {
 impl Error for AlreadyCalled {}
 
 /// The Deferred was cancelled before it had a result.
+///
+/// ```
+/// use ropewalk_proto::{Cancelled, Deferred};
+///
+/// let (deferred, _resolver) = Deferred::<()>::new();
+/// deferred.cancel();
+/// assert!(deferred.try_result().unwrap().unwrap_err().check::<Cancelled>());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cancelled;
 
@@ -31,6 +48,14 @@ impl fmt::Display for Cancelled {
 impl Error for Cancelled {}
 
 /// The last [`Resolver`](crate::Resolver) was dropped, so that nobody could fire the Deferred any more.
+///
+/// ```
+/// use ropewalk_proto::{Abandoned, Deferred};
+///
+/// let (deferred, resolver) = Deferred::<()>::new();
+/// drop(resolver);
+/// assert!(deferred.try_result().unwrap().unwrap_err().check::<Abandoned>());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abandoned;
 
@@ -43,6 +68,19 @@ impl fmt::Display for Abandoned {
 impl Error for Abandoned {}
 
 /// A callback returned the Deferred that waits for that callback.
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+/// use ropewalk_proto::{Deferred, WaitsForItself};
+///
+/// let end = Rc::new(Cell::new(None::<Deferred<()>>));
+/// let knot = end.clone();
+/// let (deferred, resolver) = Deferred::new();
+/// let chain = deferred.and_then(move |()| knot.take().expect("the end of this chain"));
+/// end.set(Some(chain.add_errback(|failure| assert!(failure.check::<WaitsForItself>()))));
+/// resolver.callback(())?;
+/// # Ok::<(), ropewalk_proto::AlreadyCalled>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitsForItself;
 
@@ -55,6 +93,14 @@ impl fmt::Display for WaitsForItself {
 impl Error for WaitsForItself {}
 
 /// A callback panicked.
+///
+/// ```
+/// use ropewalk_proto::{Panicked, succeed};
+///
+/// let broken = succeed(1).add_callback(|number| assert_eq!(number, 2, "numbers have changed"));
+/// let failure = broken.try_result().unwrap().unwrap_err();
+/// assert!(failure.downcast_ref::<Panicked>().unwrap().message().contains("numbers have changed"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Panicked {
     message: String,
@@ -82,6 +128,15 @@ impl fmt::Display for Panicked {
 impl Error for Panicked {}
 
 /// The first of several Deferreds to fail.
+///
+/// ```
+/// use ropewalk_proto::{FirstError, fail, gather_results, succeed};
+///
+/// let all = gather_results(vec![succeed(1), fail(std::fmt::Error)]);
+/// let first = all.try_result().unwrap().unwrap_err().trap::<FirstError>().unwrap();
+/// assert_eq!(first.index, 1);
+/// assert!(first.failure.check::<std::fmt::Error>());
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct FirstError {

@@ -29,6 +29,13 @@ impl Failure {
     /// A failure with this error, which happened where this is called.
     ///
     /// Text will do: `Failure::new("no such name")`.
+    ///
+    /// ```
+    /// use ropewalk_proto::{Failure, fail};
+    ///
+    /// let failed = fail::<u32>(Failure::new("no such name"));
+    /// assert_eq!(failed.try_result().unwrap().unwrap_err().error().to_string(), "no such name");
+    /// ```
     #[track_caller]
     pub fn new(error: impl Into<Box<dyn Error + 'static>>) -> Failure {
         Failure::located(error.into(), Location::caller())
@@ -44,6 +51,15 @@ impl Failure {
     }
 
     /// The error, if it is an `E`.
+    ///
+    /// ```
+    /// use std::io;
+    /// use ropewalk_proto::Failure;
+    ///
+    /// let failure = Failure::from(io::Error::from(io::ErrorKind::NotFound));
+    /// assert_eq!(failure.downcast_ref().map(io::Error::kind), Some(io::ErrorKind::NotFound));
+    /// assert!(failure.downcast_ref::<std::fmt::Error>().is_none());
+    /// ```
     pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
         self.0.error.downcast_ref()
     }

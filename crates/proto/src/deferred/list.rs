@@ -39,6 +39,16 @@ struct Options {
 }
 
 /// What [`DeferredList::fire_on_one_callback`] gives.
+///
+/// ```
+/// use ropewalk_proto::{DeferredList, FirstOrAll, fail};
+///
+/// let attempts = vec![fail::<u32>(std::fmt::Error), fail(std::fmt::Error)];
+/// match DeferredList::new(attempts).fire_on_one_callback().try_result().unwrap().unwrap() {
+///     FirstOrAll::First { index, value } => println!("the one at {index} has {value}"),
+///     FirstOrAll::All(failures) => assert_eq!(failures.len(), 2),
+/// }
+/// ```
 #[derive(Debug)]
 pub enum FirstOrAll<T> {
     /// The first that succeeded.
@@ -62,6 +72,15 @@ impl<T: 'static> DeferredList<T> {
     ///
     /// The others run on. Failures that come afterwards are logged, unless
     /// [`consume_errors`](DeferredList::consume_errors) is asked for.
+    ///
+    /// ```
+    /// use ropewalk_proto::{Deferred, DeferredList, FirstError, fail};
+    ///
+    /// let (slow, _resolver) = Deferred::<u32>::new();
+    /// let list = DeferredList::new(vec![slow, fail(std::fmt::Error)]).fire_on_one_errback();
+    /// let failure = list.results().try_result().unwrap().unwrap_err(); // does not wait for the slow one
+    /// assert!(failure.check::<FirstError>());
+    /// ```
     pub fn fire_on_one_errback(mut self) -> DeferredList<T> {
         self.options.fire_on_one_errback = true;
         self
@@ -69,6 +88,14 @@ impl<T: 'static> DeferredList<T> {
 
     /// Failures that the result does not show, because the list has fired without them, are dropped in silence instead of
     /// being logged.
+    ///
+    /// ```
+    /// use ropewalk_proto::{DeferredList, FirstError, fail};
+    ///
+    /// let both = vec![fail::<u32>(std::fmt::Error), fail(std::fmt::Error)];
+    /// let list = DeferredList::new(both).fire_on_one_errback().consume_errors(); // the second is not logged
+    /// assert!(list.results().try_result().unwrap().unwrap_err().check::<FirstError>());
+    /// ```
     pub fn consume_errors(mut self) -> DeferredList<T> {
         self.options.consume_errors = true;
         self

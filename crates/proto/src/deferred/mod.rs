@@ -63,6 +63,17 @@ use origin::{Origin, Source, cancel};
 ///
 /// Dropping it does not stop anything: callbacks added so far will run. A failure that it holds, or that comes later, is
 /// logged then, unless it is only that nobody can fire it any more ([`Abandoned`]). It stays on its thread; its methods may be called from any callback.
+///
+/// ```
+/// use ropewalk_proto::Deferred;
+///
+/// let (deferred, resolver) = Deferred::new();
+/// let doubled = deferred.add_callback(|number: u32| number * 2);
+/// assert!(!doubled.is_done());
+/// resolver.callback(21)?; // runs the callbacks
+/// assert_eq!(doubled.try_result().unwrap().unwrap(), 42);
+/// # Ok::<(), ropewalk_proto::AlreadyCalled>(())
+/// ```
 pub struct Deferred<T: 'static> {
     /// `None` when a method that consumes the Deferred, or `await`, has taken the result.
     state: Option<State<T>>,
@@ -375,6 +386,16 @@ impl<T: 'static> fmt::Debug for Deferred<T> {
 }
 
 /// Cancels a Deferred from afar; see [`Deferred::cancel_handle`].
+///
+/// ```
+/// use ropewalk_proto::{Cancelled, Deferred};
+///
+/// let (deferred, _resolver) = Deferred::<u32>::new();
+/// let give_up = deferred.cancel_handle(); // for a button, say
+/// let answer = deferred.add_callback(|number| number + 1); // takes the Deferred away
+/// give_up.cancel();
+/// assert!(answer.try_result().unwrap().unwrap_err().check::<Cancelled>());
+/// ```
 #[derive(Clone)]
 pub struct CancelHandle {
     origin: Option<Rc<dyn Origin>>,
@@ -401,6 +422,18 @@ impl fmt::Debug for CancelHandle {
 }
 
 /// What a callback may return besides a plain value: a `Result` with any error, a [`Deferred`], or nothing.
+///
+/// ```
+/// use ropewalk_proto::{Deferred, Failure, Outcome, maybe_deferred};
+///
+/// /// Does what it is told, whether the answer is there or not.
+/// fn twice<R: Outcome<Value = u32>>(work: impl FnOnce() -> R) -> Deferred<u32> {
+///     maybe_deferred(work).add_callback(|number| number * 2)
+/// }
+///
+/// assert_eq!(twice(|| Ok::<_, Failure>(4)).try_result().unwrap().unwrap(), 8);
+/// assert_eq!(twice(|| ropewalk_proto::succeed(5)).try_result().unwrap().unwrap(), 10);
+/// ```
 pub trait Outcome {
     /// What it is when all goes well.
     type Value: 'static;

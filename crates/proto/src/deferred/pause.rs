@@ -55,6 +55,17 @@ impl<T: 'static> Deferred<T> {
 }
 
 /// Holds the result of a Deferred back until it is lifted or dropped; see [`Deferred::pause`].
+///
+/// ```
+/// use ropewalk_proto::succeed;
+///
+/// let mut deferred = succeed("news");
+/// let pause = deferred.pause();
+/// let told = deferred.add_callback(|news| println!("{news}"));
+/// assert!(!told.is_done());
+/// drop(pause); // as `unpause` does
+/// assert!(told.is_done());
+/// ```
 #[must_use = "dropping a pause lifts it"]
 pub struct Pause(Rc<dyn Lift>);
 

@@ -37,6 +37,19 @@ struct Queue<T: 'static> {
 
 impl<T: 'static> DeferredQueue<T> {
     /// A queue without bounds. Where a peer decides what is put, use [`DeferredQueue::bounded`].
+    ///
+    /// ```
+    /// use ropewalk_proto::DeferredQueue;
+    ///
+    /// let queue = DeferredQueue::new();
+    /// let (first, second) = (queue.get(), queue.get());
+    /// assert_eq!((queue.waiting(), queue.len()), (2, 0));
+    /// for number in 1..=3 {
+    ///     queue.put(number).expect("it has no bounds");
+    /// }
+    /// assert_eq!([first, second].map(|got| got.try_result().unwrap().unwrap()), [1, 2]);
+    /// assert!(!queue.is_empty());
+    /// ```
     pub fn new() -> DeferredQueue<T> {
         DeferredQueue::bounded(usize::MAX, usize::MAX)
     }
@@ -125,6 +138,16 @@ impl<T: 'static> fmt::Debug for DeferredQueue<T> {
 }
 
 /// A [`DeferredQueue`] is full: the value that it did not take.
+///
+/// ```
+/// use ropewalk_proto::{DeferredQueue, QueueOverflow};
+///
+/// let queue = DeferredQueue::bounded(1, 1);
+/// queue.put("first")?;
+/// let QueueOverflow(refused) = queue.put("second").unwrap_err();
+/// assert_eq!(refused, "second"); // the caller's again
+/// # Ok::<(), QueueOverflow<&str>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct QueueOverflow<T>(pub T);
 
@@ -143,6 +166,15 @@ impl<T> fmt::Display for QueueOverflow<T> {
 impl<T> Error for QueueOverflow<T> {}
 
 /// As many getters wait for values of a [`DeferredQueue`] as it allows.
+///
+/// ```
+/// use ropewalk_proto::{DeferredQueue, QueueUnderflow};
+///
+/// let queue = DeferredQueue::<u32>::bounded(1, 1);
+/// let _waits = queue.get();
+/// let refused = queue.get();
+/// assert!(refused.try_result().unwrap().unwrap_err().check::<QueueUnderflow>());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueUnderflow;
 

@@ -101,6 +101,14 @@ impl<T: 'static> Race<T> {
 }
 
 /// Why each of several Deferreds failed, in their order.
+///
+/// ```
+/// use ropewalk_proto::{FailureGroup, fail, race};
+///
+/// let nobody = race(vec![fail::<u32>(std::fmt::Error), fail(std::fmt::Error)]);
+/// let group = nobody.try_result().unwrap().unwrap_err().trap::<FailureGroup>().unwrap();
+/// assert_eq!(group.failures.len(), 2);
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct FailureGroup {

@@ -13,6 +13,22 @@ use super::origin::{Origin, Source};
 ///
 /// Clones fire the same Deferred. When the last one is dropped and none has fired, the Deferred fails with [`Abandoned`]
 /// rather than waiting for ever.
+///
+/// ```
+/// use ropewalk_proto::{Deferred, Resolver};
+///
+/// /// Somebody who waits for an answer to his question.
+/// struct Asker {
+///     resolver: Resolver<u32>,
+/// }
+///
+/// let (answer, resolver) = Deferred::new();
+/// let asker = Asker { resolver };
+/// assert!(!asker.resolver.is_called());
+/// asker.resolver.callback(42)?;
+/// assert_eq!(answer.try_result().unwrap().unwrap(), 42);
+/// # Ok::<(), ropewalk_proto::AlreadyCalled>(())
+/// ```
 pub struct Resolver<T: 'static> {
     source: Rc<Source<T>>,
 }
@@ -64,6 +80,15 @@ impl<T: 'static> Resolver<T> {
 
     /// Fires with either: [`Resolver::callback`] or [`Resolver::errback`].
     ///
+    /// ```
+    /// use ropewalk_proto::{Deferred, Failure};
+    ///
+    /// let (number, resolver) = Deferred::new();
+    /// resolver.fire("17".parse::<u32>().map_err(Failure::from))?;
+    /// assert_eq!(number.try_result().unwrap().unwrap(), 17);
+    /// # Ok::<(), ropewalk_proto::AlreadyCalled>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`Resolver::callback`].
     pub fn fire(&self, result: Result<T, Failure>) -> Result<(), AlreadyCalled> {
@@ -97,6 +122,17 @@ impl<T: 'static> Resolver<T> {
     }
 
     /// Whether it was cancelled before it fired, so that an operation that cannot be stopped may skip the rest of its work.
+    ///
+    /// ```
+    /// use ropewalk_proto::Deferred;
+    ///
+    /// let (deferred, resolver) = Deferred::<u32>::new();
+    /// deferred.cancel();
+    /// if !resolver.is_cancelled() {
+    ///     unreachable!("the long computation is not begun");
+    /// }
+    /// assert_eq!(resolver.callback(1), Ok(())); // it could not know: no error, and no effect
+    /// ```
     pub fn is_cancelled(&self) -> bool {
         self.source.line().cancelled.get()
     }

@@ -100,6 +100,17 @@ impl DeferredSemaphore {
     }
 
     /// How many permits there are in all.
+    ///
+    /// ```
+    /// use ropewalk_proto::{DeferredSemaphore, Failure};
+    ///
+    /// let downloads = DeferredSemaphore::new(3);
+    /// let permit = downloads.acquire().try_result().unwrap()?;
+    /// assert_eq!((downloads.limit(), downloads.available(), downloads.waiting()), (3, 2, 0));
+    /// permit.release();
+    /// assert_eq!(downloads.available(), 3);
+    /// # Ok::<(), Failure>(())
+    /// ```
     pub fn limit(&self) -> usize {
         self.0.limit
     }
@@ -139,6 +150,21 @@ impl fmt::Debug for DeferredSemaphore {
 }
 
 /// One of a semaphore's permits, or the lock. Dropping it gives it to the next who waits.
+///
+/// ```
+/// use ropewalk_proto::{DeferredLock, Failure, Permit};
+///
+/// /// Holds the printer as long as it lives.
+/// struct Job(#[allow(dead_code)] Permit);
+///
+/// let printer = DeferredLock::new();
+/// let job = Job(printer.acquire().try_result().unwrap()?);
+/// let next = printer.acquire();
+/// assert!(printer.is_locked() && printer.waiting() == 1);
+/// drop(job);
+/// assert!(next.is_done());
+/// # Ok::<(), Failure>(())
+/// ```
 #[must_use = "dropping a permit gives it back"]
 pub struct Permit(Rc<Permits>);
 

@@ -57,6 +57,17 @@ pub(super) fn find_shape(
 
 /// A description's arguments under the parameters of its shape, so that what is wrong is said as for the kinds that are
 /// built in.
+///
+/// ```
+/// use ropewalk_proto::description::{Arguments, Description, Shape};
+///
+/// const SHOP: Shape = Shape { name: "shop", usage: "shop:DOOR", parameters: &["door"], positional_max: 1 };
+///
+/// let description: Description = "shop:front:open=1".parse()?;
+/// let error = Arguments::bind(&description, &SHOP).unwrap_err();
+/// assert!(error.to_string().contains("shop:DOOR"), "{error}");
+/// # Ok::<(), ropewalk_proto::description::DescriptionError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Arguments<'a> {
     description: &'a Description,

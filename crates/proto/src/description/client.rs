@@ -41,6 +41,15 @@ pub enum ClientDescription {
 }
 
 /// The arguments of a `tcp:` client.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk_proto::description::{ClientDescription, TcpClient};
+///
+/// let mut tcp = TcpClient::new("example.org", 80);
+/// tcp.timeout = Duration::from_secs(5);
+/// assert_eq!("tcp:example.org:80:timeout=5".parse(), Ok(ClientDescription::Tcp(tcp)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpClient {
@@ -55,6 +64,13 @@ pub struct TcpClient {
 }
 
 /// The arguments of a `tcp6:` client.
+///
+/// ```
+/// use ropewalk_proto::description::{ClientDescription, Tcp6Client};
+///
+/// let tcp6 = ClientDescription::Tcp6(Tcp6Client::new("example.org", 80));
+/// assert_eq!("tcp6:example.org:80".parse(), Ok(tcp6));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tcp6Client {
@@ -69,6 +85,15 @@ pub struct Tcp6Client {
 }
 
 /// The arguments of a `unix:` client.
+///
+/// ```
+/// use ropewalk_proto::Address;
+/// use ropewalk_proto::description::{ClientDescription, UnixClient};
+///
+/// let mut unix = UnixClient::new(Address::Unix(std::path::Path::new("/run/db.sock").into()));
+/// unix.lockfile = true;
+/// assert_eq!("unix:/run/db.sock:lockfile=1".parse(), Ok(ClientDescription::Unix(unix)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnixClient {

@@ -5,6 +5,15 @@ use std::fmt;
 use super::Description;
 
 /// A description that cannot be used: a sentence for the person who wrote it, and where in it the fault lies.
+///
+/// ```
+/// use ropewalk_proto::description::ServerDescription;
+///
+/// let text = "tcp:eighty";
+/// let error = text.parse::<ServerDescription>().unwrap_err();
+/// assert_eq!(&text[error.offset()..], "eighty");
+/// println!("{text}\n{}^ {error}", " ".repeat(error.offset()));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescriptionError {
     offset: usize,
@@ -15,12 +24,29 @@ impl DescriptionError {
     /// An error at `offset` bytes into the description, for endpoint types that are not built in.
     ///
     /// `message` names the wrong part, what was expected and what exists, in one sentence without a full stop.
+    ///
+    /// ```
+    /// use ropewalk_proto::description::DescriptionError;
+    ///
+    /// let inner = DescriptionError::new(4, "'eighty' is no port: expected a number from 0 to 65535");
+    /// let outer = inner.nested_at("haproxy:".len()); // for who wrote haproxy:tcp:eighty
+    /// assert_eq!(outer.offset(), 12);
+    /// ```
     pub fn new(offset: usize, message: impl fmt::Display) -> DescriptionError {
         DescriptionError { offset, message: message.to_string() }
     }
 
     /// The error for a description whose name stands for nothing: `side` is `server` or `client`, `known` are the names
     /// that exist, and `example` is a description that is right.
+    ///
+    /// ```
+    /// use ropewalk_proto::description::{Description, DescriptionError};
+    ///
+    /// let description: Description = "tpc:80".parse()?;
+    /// let error = DescriptionError::unknown_name(&description, "server", ["tcp", "unix"], "tcp:80");
+    /// assert!(error.to_string().contains("'tpc'") && error.to_string().contains("tcp, unix"));
+    /// # Ok::<(), DescriptionError>(())
+    /// ```
     pub fn unknown_name<'a>(
         description: &Description,
         side: &str,

@@ -57,6 +57,15 @@ pub struct Description {
 }
 
 /// A part of a description, unescaped.
+///
+/// ```
+/// use ropewalk_proto::description::Description;
+///
+/// let description: Description = r"unix:/run/odd\:name".parse()?;
+/// let path = &description.positional()[0];
+/// assert_eq!((&path.value[..], path.offset), ("/run/odd:name", 5));
+/// # Ok::<(), ropewalk_proto::description::DescriptionError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Argument {
     /// The value, without the escapes.
@@ -66,6 +75,16 @@ pub struct Argument {
 }
 
 /// A part of the form `key=value`, unescaped.
+///
+/// ```
+/// use ropewalk_proto::description::Description;
+///
+/// let description: Description = "tcp:80:backlog=10".parse()?;
+/// let [backlog] = description.keyed() else { panic!("there is one") };
+/// assert_eq!((&backlog.key.value[..], &backlog.argument.value[..]), ("backlog", "10"));
+/// assert_eq!(description.text(), "tcp:80:backlog=10");
+/// # Ok::<(), ropewalk_proto::description::DescriptionError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyedArgument {
     /// What stands before the first `=`.

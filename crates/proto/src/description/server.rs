@@ -53,6 +53,14 @@ pub enum ServerDescription {
 }
 
 /// The arguments of a `tcp:` server.
+///
+/// ```
+/// use ropewalk_proto::description::{ServerDescription, TcpServer};
+///
+/// let mut tcp = TcpServer::new(8000);
+/// tcp.backlog = 1024;
+/// assert_eq!("tcp:8000:backlog=1024".parse(), Ok(ServerDescription::Tcp(tcp)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpServer {
@@ -67,6 +75,12 @@ pub struct TcpServer {
 }
 
 /// The arguments of a `tcp6:` server.
+///
+/// ```
+/// use ropewalk_proto::description::{ServerDescription, Tcp6Server};
+///
+/// assert_eq!("tcp6:8000".parse(), Ok(ServerDescription::Tcp6(Tcp6Server::new(8000))));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tcp6Server {
@@ -81,6 +95,15 @@ pub struct Tcp6Server {
 }
 
 /// The arguments of a `unix:` server.
+///
+/// ```
+/// use ropewalk_proto::Address;
+/// use ropewalk_proto::description::{ServerDescription, UnixServer};
+///
+/// let mut unix = UnixServer::new(Address::Unix(std::path::Path::new("/run/web.sock").into()));
+/// unix.mode = 0o600;
+/// assert_eq!("unix:/run/web.sock:mode=600".parse(), Ok(ServerDescription::Unix(unix)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnixServer {
@@ -95,6 +118,14 @@ pub struct UnixServer {
 }
 
 /// The arguments of a `systemd:` server.
+///
+/// ```
+/// use ropewalk_proto::description::{ServerDescription, SocketDomain, SystemdServer, SystemdSocket};
+///
+/// let mut systemd = SystemdServer::new(SystemdSocket::Name("web".to_owned()));
+/// systemd.domain = Some(SocketDomain::Inet6);
+/// assert_eq!("systemd:INET6:name=web".parse(), Ok(ServerDescription::Systemd(systemd)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SystemdServer {
@@ -105,6 +136,13 @@ pub struct SystemdServer {
 }
 
 /// Which of a service manager's sockets.
+///
+/// ```
+/// use ropewalk_proto::description::{ServerDescription, SystemdServer, SystemdSocket};
+///
+/// let first = SystemdServer::new(SystemdSocket::Index(0));
+/// assert_eq!("systemd:index=0".parse(), Ok(ServerDescription::Systemd(first)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SystemdSocket {
     /// By its place, from 0.
@@ -114,6 +152,12 @@ pub enum SystemdSocket {
 }
 
 /// A kind of addresses.
+///
+/// ```
+/// use ropewalk_proto::description::SocketDomain;
+///
+/// assert_eq!(SocketDomain::Inet6.to_string(), "INET6"); // as a description has it
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketDomain {
     /// TCP over IPv4.
@@ -125,6 +169,12 @@ pub enum SocketDomain {
 }
 
 /// The arguments of an `fd:` server.
+///
+/// ```
+/// use ropewalk_proto::description::{FdServer, ServerDescription};
+///
+/// assert_eq!("fd:3".parse(), Ok(ServerDescription::Fd(FdServer::new(3))));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FdServer {

@@ -16,6 +16,13 @@ use super::partial::Partial;
 const MAX_LENGTH: usize = 99_999;
 
 /// An unsigned integer that can stand before a string: `u8`, `u16` or `u32`.
+///
+/// ```
+/// use ropewalk_proto::framing::LengthPrefix;
+///
+/// assert_eq!(u16::to_bytes(258), Some([1, 2]));
+/// assert_eq!((u8::MAX as usize, u8::to_bytes(256)), (<u8 as LengthPrefix>::MAX, None));
+/// ```
 pub trait LengthPrefix: sealed::Sealed {
     /// The big-endian form: an array of as many bytes as the integer has.
     type Bytes: AsRef<[u8]> + fmt::Debug + Copy;
@@ -52,6 +59,18 @@ length_prefix!(u8, u16, u32);
 /// Takes strings behind a length of type `P` out of a stream.
 ///
 /// An error is final, because what follows cannot be told from the refused string: each further call returns it again.
+///
+/// ```
+/// use ropewalk_proto::framing::{Decoder, IntPrefixedDecoder};
+///
+/// let mut decoder = IntPrefixedDecoder::<u16>::with(100);
+/// let mut input = &b"\0\x04rope\0\x04wa"[..];
+/// assert_eq!(decoder.decode(&mut input)?, Some(&b"rope"[..]));
+/// assert_eq!(decoder.decode(&mut input)?, None); // the rest comes later
+/// assert!(decoder.buffered() <= decoder.buffered_max());
+/// assert_eq!(decoder.decode(&mut &b"lk"[..])?, Some(&b"walk"[..]));
+/// # Ok::<(), ropewalk_proto::framing::LengthLimitExceeded>(())
+/// ```
 pub struct IntPrefixedDecoder<P> {
     max_length: usize,
     /// The value of the prefix's bytes so far, and how many there were.
@@ -69,6 +88,14 @@ pub type Int16Decoder = IntPrefixedDecoder<u16>;
 pub type Int32Decoder = IntPrefixedDecoder<u32>;
 
 /// A peer announces a string longer than allowed.
+///
+/// ```
+/// use ropewalk_proto::framing::{Decoder, Int32Decoder};
+///
+/// let mut decoder = Int32Decoder::with(1000);
+/// let error = decoder.decode(&mut &b"\xff\xff\xff\xff"[..]).unwrap_err();
+/// assert_eq!((error.length, error.max_length), (0xffff_ffff, decoder.max_length()));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LengthLimitExceeded {
     /// How many bytes it announces.
@@ -86,6 +113,13 @@ impl fmt::Display for LengthLimitExceeded {
 impl std::error::Error for LengthLimitExceeded {}
 
 /// A string is too long for its length prefix.
+///
+/// ```
+/// use ropewalk_proto::framing::int_prefix;
+///
+/// let error = int_prefix::<u8>(256).unwrap_err();
+/// assert_eq!((error.length, error.max_length), (256, 255));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StringTooLong {
     /// How many bytes it has.
@@ -171,6 +205,12 @@ impl<P> fmt::Debug for IntPrefixedDecoder<P> {
 
 /// What stands before a string of `length` bytes, for writing it without a copy: prefix, bytes.
 ///
+/// ```
+/// use ropewalk_proto::framing::int_prefix;
+///
+/// assert_eq!(int_prefix::<u32>(5), Ok([0, 0, 0, 5]));
+/// ```
+///
 /// # Errors
 /// When the prefix cannot express that length.
 pub fn int_prefix<P: LengthPrefix>(length: usize) -> Result<P::Bytes, StringTooLong> {
@@ -178,6 +218,15 @@ pub fn int_prefix<P: LengthPrefix>(length: usize) -> Result<P::Bytes, StringTooL
 }
 
 /// Appends `string` behind its length as a `P` to `out`.
+///
+/// ```
+/// use ropewalk_proto::framing::encode_int_prefixed;
+///
+/// let mut out = Vec::new();
+/// encode_int_prefixed::<u8>(b"rope", &mut out)?;
+/// assert_eq!(out, b"\x04rope");
+/// # Ok::<(), ropewalk_proto::framing::StringTooLong>(())
+/// ```
 ///
 /// # Errors
 /// When the prefix cannot express the length; `out` stays as it was.

@@ -27,6 +27,19 @@ const MAX_LENGTH: usize = 16384;
 /// Takes lines out of a stream.
 ///
 /// After an error the rest of the over-long line is skipped, and the next line is found.
+///
+/// ```
+/// use ropewalk_proto::framing::{Decoder, LineDecoder};
+///
+/// let mut decoder = LineDecoder::with(&b"\n"[..], 80);
+/// let mut input = &b"one\ntwo\nthr"[..];
+/// assert_eq!(decoder.decode(&mut input)?, Some(&b"one"[..]));
+/// assert_eq!(decoder.decode(&mut input)?, Some(&b"two"[..]));
+/// assert_eq!(decoder.decode(&mut input)?, None);
+/// decoder.clear(); // nobody wants the third
+/// assert_eq!((decoder.delimiter(), decoder.max_length(), decoder.buffered()), (&b"\n"[..], 80, 0));
+/// # Ok::<(), ropewalk_proto::framing::LineTooLong>(())
+/// ```
 #[derive(Debug)]
 pub struct LineDecoder {
     delimiter: Cow<'static, [u8]>,
@@ -37,6 +50,17 @@ pub struct LineDecoder {
 }
 
 /// A line is longer than allowed.
+///
+/// ```
+/// use ropewalk_proto::framing::{Decoder, LineDecoder};
+///
+/// let mut decoder = LineDecoder::with(&b"\n"[..], 5);
+/// let mut input = &b"a whole sentence\nshort\n"[..];
+/// let error = decoder.decode(&mut input).unwrap_err();
+/// assert_eq!((&error.beginning[..], error.max_length), (&b"a whol"[..], 5));
+/// assert_eq!(decoder.decode(&mut input)?, Some(&b"short"[..])); // the rest of the sentence is skipped
+/// # Ok::<(), ropewalk_proto::framing::LineTooLong>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineTooLong {
     /// How the line begins: as many bytes as a line and its delimiter may have.
@@ -79,6 +103,17 @@ impl LineDecoder {
     /// Takes bytes as they are: first what is held of an unfinished line, then all of `input`; `None` at its end.
     ///
     /// This is LineReceiver's raw mode. The caller decides call by call whether it asks for lines or raw bytes.
+    ///
+    /// ```
+    /// use ropewalk_proto::framing::{Decoder, LineDecoder};
+    ///
+    /// let mut decoder = LineDecoder::new();
+    /// let mut input = &b"DATA\r\n\x01\x02"[..];
+    /// assert_eq!(decoder.decode(&mut input)?, Some(&b"DATA"[..]));
+    /// assert_eq!(decoder.take_raw(&mut input), Some(&[1, 2][..]));
+    /// assert_eq!(decoder.take_raw(&mut input), None);
+    /// # Ok::<(), ropewalk_proto::framing::LineTooLong>(())
+    /// ```
     pub fn take_raw<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Option<&'a [u8]> {
         self.partial.release();
         if std::mem::take(&mut self.skipping) {
@@ -180,6 +215,14 @@ impl Decoder for LineDecoder {
 }
 
 /// Appends `line` and `delimiter` to `out`. The line should not contain the delimiter; nobody looks.
+///
+/// ```
+/// use ropewalk_proto::framing::encode_line;
+///
+/// let mut out = Vec::new();
+/// encode_line(b"HELO rope", b"\r\n", &mut out);
+/// assert_eq!(out, b"HELO rope\r\n");
+/// ```
 pub fn encode_line(line: &[u8], delimiter: &[u8], out: &mut Vec<u8>) {
     out.reserve(line.len() + delimiter.len());
     out.extend_from_slice(line);

@@ -15,6 +15,17 @@ const MAX_LENGTH: usize = 99_999;
 /// Takes netstrings out of a stream.
 ///
 /// An error is final, because nobody knows where the next string begins: each further call returns it again.
+///
+/// ```
+/// use ropewalk_proto::framing::{Decoder, NetstringDecoder};
+///
+/// let mut decoder = NetstringDecoder::with(100);
+/// let mut input = &b"4:rope,4:walk,"[..];
+/// assert_eq!(decoder.decode(&mut input)?, Some(&b"rope"[..]));
+/// assert_eq!(decoder.decode(&mut input)?, Some(&b"walk"[..]));
+/// assert_eq!(decoder.decode(&mut input)?, None);
+/// # Ok::<(), ropewalk_proto::framing::NetstringParseError>(())
+/// ```
 #[derive(Debug)]
 pub struct NetstringDecoder {
     max_length: usize,
@@ -32,6 +43,14 @@ enum State {
 }
 
 /// The stream is not one of netstrings.
+///
+/// ```
+/// use ropewalk_proto::framing::{Decoder, NetstringDecoder, NetstringParseError};
+///
+/// let mut decoder = NetstringDecoder::with(100);
+/// let error = decoder.decode(&mut &b"101:"[..]).unwrap_err();
+/// assert!(matches!(error, NetstringParseError::TooLong { max_length } if max_length == decoder.max_length()));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NetstringParseError {
@@ -158,6 +177,14 @@ impl Decoder for NetstringDecoder {
 }
 
 /// Appends `string` as a netstring to `out`.
+///
+/// ```
+/// use ropewalk_proto::framing::encode_netstring;
+///
+/// let mut out = Vec::new();
+/// encode_netstring(b"rope", &mut out);
+/// assert_eq!(out, b"4:rope,");
+/// ```
 pub fn encode_netstring(string: &[u8], out: &mut Vec<u8>) {
     let header = NetstringHeader::new(string.len());
     out.reserve(header.as_ref().len() + string.len() + 1);
@@ -167,6 +194,12 @@ pub fn encode_netstring(string: &[u8], out: &mut Vec<u8>) {
 }
 
 /// What stands before a netstring's bytes, for writing it without a copy: header, bytes, comma.
+///
+/// ```
+/// use ropewalk_proto::framing::NetstringHeader;
+///
+/// assert_eq!(NetstringHeader::new(1234).as_ref(), b"1234:");
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct NetstringHeader {
     digits: [u8; NetstringHeader::SIZE],

@@ -3,6 +3,13 @@
 use std::fmt;
 
 /// The stream does not begin with a header of the PROXY protocol.
+///
+/// ```
+/// use ropewalk_proto::proxy_header::{ProxyHeaderError, ProxyHeaderParser};
+///
+/// let error = ProxyHeaderParser::new().parse(&mut &b"GET / HTTP/1.1\r\n"[..]).unwrap_err();
+/// assert!(matches!(error, ProxyHeaderError::NoHeader), "{error}");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProxyHeaderError {

@@ -27,6 +27,14 @@ use binary::Preamble;
 const KEPT_MAX: usize = binary::PREAMBLE + 216;
 
 /// What a header says.
+///
+/// ```
+/// use ropewalk_proto::proxy_header::{ProxyHeader, ProxyHeaderParser};
+///
+/// let header = ProxyHeaderParser::new().parse(&mut &b"PROXY UNKNOWN\r\n"[..])?;
+/// assert_eq!(header, Some(ProxyHeader::Own)); // the connection's own addresses
+/// # Ok::<(), ropewalk_proto::proxy_header::ProxyHeaderError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProxyHeader {

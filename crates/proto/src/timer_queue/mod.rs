@@ -34,10 +34,31 @@ const IN_BATCH: u32 = u32::MAX - 1;
 const KEEP: usize = 64;
 
 /// Names a timer in its [`TimerQueue`]. The key of a timer that fired or was cancelled matches nothing.
+///
+/// ```
+/// use ropewalk_proto::{Moment, TimerQueue};
+///
+/// let mut queue = TimerQueue::new();
+/// let key = queue.schedule(Moment::from_nanos(10), "tea");
+/// assert!(queue.contains(key));
+/// assert_eq!(queue.cancel(key), Some("tea"));
+/// assert!(!queue.contains(key) && queue.is_empty()); // it matches nothing from here on
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimerKey(Key);
 
 /// A point in the order of scheduling; see [`TimerQueue::mark`].
+///
+/// ```
+/// use ropewalk_proto::{Moment, TimerQueue};
+///
+/// let (mut queue, now) = (TimerQueue::new(), Moment::ZERO);
+/// queue.schedule(now, "this turn");
+/// let mark = queue.mark();
+/// queue.schedule(now, "next turn");
+/// assert_eq!(queue.pop_due(now, mark).map(|(_, value)| value), Some("this turn"));
+/// assert_eq!(queue.pop_due(now, mark), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(u64);
 
@@ -149,6 +170,16 @@ impl<T> TimerQueue<T> {
     /// after every [`Mark`] taken so far.
     ///
     /// Returns false when it fired or was cancelled before.
+    ///
+    /// ```
+    /// use ropewalk_proto::{Moment, TimerQueue};
+    ///
+    /// let mut queue = TimerQueue::new();
+    /// let idle = queue.schedule(Moment::from_nanos(10), "idle");
+    /// assert!(queue.reset(idle, Moment::from_nanos(50)));
+    /// assert_eq!(queue.deadline(idle), Some(Moment::from_nanos(50)));
+    /// assert!(queue.iter().all(|(key, deadline, _)| key == idle && deadline == Moment::from_nanos(50)));
+    /// ```
     pub fn reset(&mut self, key: TimerKey, deadline: Moment) -> bool {
         let sequence = self.next_sequence;
         let Some(slot) = self.slot_mut(key) else { return false };
