@@ -26,6 +26,44 @@ pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
 ///
 /// All methods are called on the reactor's thread, except that a caller of [`wait`](EventProvider::wait) may move the
 /// provider to another thread for the time of that call. No method calls user code, and none but `wait` blocks.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk_proto::Outbox;
+/// use ropewalk_sys::{ConnectSpec, EventProvider, ListenSpec, Received, Sent, providers};
+/// # use ropewalk_sys::Events;
+/// # use ropewalk_proto::Key;
+///
+/// # fn until(provider: &mut dyn EventProvider, key: Key) -> std::io::Result<()> {
+/// #     let mut events = Events::new();
+/// #     while !events.iter().any(|event| event.key == key) { provider.wait(Some(Duration::from_secs(9)), &mut events)?; }
+/// #     Ok(())
+/// # }
+/// # #[cfg(unix)] {
+/// let mut provider = providers().iter().find_map(|known| (known.open)().ok()).expect("one works here");
+/// let anywhere = "127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap();
+/// let (port, address) = provider.listen(&ListenSpec::new(anywhere.into()))?;
+/// provider.set_reading(port, true)?;
+/// let client = provider.connect(&ConnectSpec { address, bind: None })?;
+/// until(&mut *provider, client)?; // `wait` until there is an event with this key
+/// provider.finish_connect(client)?;
+/// until(&mut *provider, port)?;
+/// let (server, _peer) = provider.accept(port)?.expect("somebody has connected");
+///
+/// let mut outbox = Outbox::new();
+/// outbox.write(b"hello");
+/// assert_eq!(provider.send(client, &mut outbox)?, Sent::All);
+/// provider.set_reading(server, true)?;
+/// until(&mut *provider, server)?;
+/// let mut scratch = [0; 64];
+/// match provider.receive(server, &mut scratch)? {
+///     Received::Filled(count) | Received::Drained(count) => assert_eq!(&scratch[..count], b"hello"),
+///     Received::Lent(bytes) => assert_eq!(bytes, "hello"),
+///     Received::Empty | Received::Eof => unreachable!("there was an event"),
+/// }
+/// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait EventProvider: Send {
     /// The name by which a user chooses it, such as `epoll`.
     fn name(&self) -> &'static str;
@@ -191,6 +229,14 @@ pub trait EventProvider: Send {
 
 bitflags! {
     /// The interfaces that a provider offers.
+    ///
+    /// ```
+    /// use ropewalk_sys::{Capabilities, providers};
+    ///
+    /// for provider in providers().iter().filter_map(|provider| (provider.open)().ok()) {
+    ///     assert!(provider.capabilities().contains(Capabilities::TCP), "{}", provider.name());
+    /// }
+    /// ```
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Capabilities: u32 {
         /// TCP streams over IPv4 and IPv6: IReactorTCP.
@@ -208,6 +254,12 @@ bitflags! {
 
 bitflags! {
     /// What a watched descriptor is watched for; the bits are those of poll(2).
+    ///
+    /// ```
+    /// use ropewalk_sys::{Interest, Ready};
+    ///
+    /// assert_eq!(Ready::from(Interest::READ | Interest::WRITE), Ready::READ | Ready::WRITE);
+    /// ```
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Interest: u8 {
         /// Reading would not block.
@@ -219,6 +271,17 @@ bitflags! {
 
 bitflags! {
     /// What became possible; the bits are those of poll(2).
+    ///
+    /// ```
+    /// use ropewalk_sys::Ready;
+    ///
+    /// /// Whether it is time to look at the source.
+    /// fn is_worth_a_read(ready: Ready) -> bool {
+    ///     ready.intersects(Ready::READ | Ready::HANGUP | Ready::ERROR)
+    /// }
+    ///
+    /// assert!(is_worth_a_read(Ready::READ | Ready::WRITE) && !is_worth_a_read(Ready::WRITE));
+    /// ```
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Ready: u8 {
         /// Bytes, a connection or the end of the stream can be taken.
@@ -244,6 +307,14 @@ impl From<Interest> for Ready {
 }
 
 /// One event: an owned value, so that the provider is not borrowed while callbacks run.
+///
+/// ```
+/// use ropewalk_proto::Key;
+/// use ropewalk_sys::{Event, Events, Ready};
+///
+/// let events: Events = vec![Event { key: Key::new(3, 1), ready: Ready::READ }];
+/// assert!(events.iter().any(|event| event.key.index() == 3));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Whose event it is; stale if the source was ended after the event was reported.
@@ -302,6 +373,16 @@ pub enum SocketOption {
 }
 
 /// Where and how to listen.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use ropewalk_sys::ListenSpec;
+///
+/// let everywhere: SocketAddr = "[::]:80".parse()?;
+/// let spec = ListenSpec { reuse_port: true, ..ListenSpec::new(everywhere.into()) };
+/// assert_eq!((spec.backlog, spec.dual_stack), (128, true));
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ListenSpec {
     /// The address to bind; port 0 lets the system choose.
@@ -324,6 +405,16 @@ impl ListenSpec {
 }
 
 /// Whither and whence to connect.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use ropewalk_sys::ConnectSpec;
+///
+/// let [web, here]: [SocketAddr; 2] = ["192.0.2.1:80".parse()?, "192.0.2.7:0".parse()?];
+/// let spec = ConnectSpec { address: web.into(), bind: Some(here.into()) };
+/// assert_eq!(spec.address.to_string(), "192.0.2.1:80");
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ConnectSpec {
     /// The other end.

@@ -18,6 +18,26 @@ use crate::io_handle::OwnedIo;
 mod system;
 
 /// On which side of the forks this process is.
+///
+/// ```
+/// use std::io::Read;
+/// use ropewalk_sys::{Detached, detach};
+///
+/// /// In the parent, what the daemon says about its start.
+/// fn go_into_the_background() -> std::io::Result<Option<String>> {
+///     match detach()? {
+///         Detached::Daemon(_report) => Ok(None),
+///         Detached::Parent(report) => {
+///             let mut told = String::new();
+/// #           #[cfg(unix)]
+///             std::fs::File::from(report).read_to_string(&mut told)?;
+///             Ok(Some(told))
+///         }
+///     }
+/// }
+/// # let thread = std::thread::scope(|scope| scope.spawn(go_into_the_background).join().unwrap());
+/// # assert!(thread.is_err()); // a process with threads stays
+/// ```
 #[derive(Debug)]
 pub enum Detached {
     /// The process that was there before. It reads here what the daemon writes, and should then end.
@@ -27,6 +47,12 @@ pub enum Detached {
 }
 
 /// Forks, and returns in both processes.
+///
+/// ```
+/// // A process with a second thread cannot go into the background: what that was doing would stay half done.
+/// let refused = std::thread::spawn(ropewalk_sys::detach).join().unwrap();
+/// assert!(refused.is_err());
+/// ```
 ///
 /// # Errors
 /// `Unsupported` where it is not known how many threads there are; `InvalidInput` when there are others than this one: a

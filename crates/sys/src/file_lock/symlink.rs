@@ -20,6 +20,18 @@ type Identity = (u64, u64);
 /// A lock among processes, at a path of the file system, which is given up when it is dropped.
 ///
 /// It is a symbolic link whose target is the id of the process that holds it.
+///
+/// ```
+/// use ropewalk_sys::FileLock;
+///
+/// let path = std::env::temp_dir().join(format!("ropewalk-lock-{}", std::process::id()));
+/// let lock = FileLock::acquire(&path)?;
+/// assert!(FileLock::is_locked(&path));
+/// assert_eq!(FileLock::acquire(&path).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+/// drop(lock);
+/// assert!(!FileLock::is_locked(&path));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct FileLock {
     link: PathBuf,

@@ -7,6 +7,11 @@ mod system;
 /// How many forks lie between the first call of this, in this process or an ancestor, and this process.
 ///
 /// Costs no system call. May be called from any thread.
+///
+/// ```
+/// let before = ropewalk_sys::forks();
+/// assert_eq!(ropewalk_sys::forks(), before); // nobody has forked; a child sees one more
+/// ```
 pub fn forks() -> u64 {
     system::forks()
 }

@@ -9,6 +9,18 @@ mod system;
 /// The user and group that a process becomes.
 ///
 /// The default is no change.
+///
+/// ```
+/// use ropewalk_sys::Identity;
+///
+/// let unchanged = Identity::default();
+/// unchanged.assume()?; // whoever may do nothing may do that
+/// # #[cfg(unix)] {
+/// let root = Identity::of_user("root")?;
+/// assert_eq!(root, Identity::new(Some(0), Some(Identity::group("0")?)));
+/// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Identity {

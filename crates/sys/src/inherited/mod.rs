@@ -12,6 +12,12 @@ mod system;
 ///
 /// May be called from any thread.
 ///
+/// ```
+/// # #[cfg(unix)]
+/// assert!(ropewalk_sys::inherited(2).is_ok()); // standard error
+/// assert!(ropewalk_sys::inherited(9999).is_err()); // nobody opened that
+/// ```
+///
 /// # Errors
 /// `BadF` as the system says it when no such descriptor is open; `Unsupported` where descriptors have no numbers.
 pub fn inherited(number: u32) -> io::Result<OwnedIo> {
@@ -22,6 +28,17 @@ pub fn inherited(number: u32) -> io::Result<OwnedIo> {
 /// between what is written to the second.
 ///
 /// May be called from any thread.
+///
+/// ```
+/// # #[cfg(unix)] {
+/// let [_input, output] = ropewalk_sys::take_standard_streams()?;
+/// println!("this goes nowhere");
+/// let error = ropewalk_sys::take_standard_streams().unwrap_err();
+/// assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists); // they are taken once
+/// # drop(output);
+/// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 ///
 /// # Errors
 /// `AlreadyExists` when they have been taken before; what the system calls answer; `Unsupported` elsewhere than on Unix.

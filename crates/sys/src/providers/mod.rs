@@ -11,6 +11,17 @@ use crate::provider::EventProvider;
 mod table;
 
 /// An event provider that a user can choose by its name.
+///
+/// ```
+/// use ropewalk_sys::{Provider, providers};
+///
+/// fn works(provider: &Provider) -> bool {
+///     (provider.open)().is_ok()
+/// }
+///
+/// # #[cfg(unix)]
+/// assert!(providers().iter().any(works));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Provider {
     /// What `-r` takes, such as `epoll`.
@@ -25,6 +36,14 @@ pub struct Provider {
 }
 
 /// Every provider of this system, the preferred one first. May be called from any thread.
+///
+/// ```
+/// for provider in ropewalk_sys::providers() {
+///     println!("{}: {}", provider.name, provider.description);
+/// }
+/// # #[cfg(unix)]
+/// assert!(ropewalk_sys::providers().iter().any(|provider| provider.name == "poll"));
+/// ```
 pub fn providers() -> &'static [Provider] {
     table::PROVIDERS
 }

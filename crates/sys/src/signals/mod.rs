@@ -20,6 +20,21 @@ pub use system::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, STOP_SIGNALS};
 ///
 /// Several guards may live at once, in any threads, and each learns of every signal that it was made for. When the last
 /// guard of a signal goes, the disposition is what it was before the first, unless somebody has changed it since.
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use ropewalk_sys::providers;
+/// use ropewalk_sys::signals::{SIGHUP, SignalGuard};
+///
+/// let mut provider = providers().iter().find_map(|known| (known.open)().ok()).expect("one works here");
+/// let guard = SignalGuard::install(&[SIGHUP], provider.waker())?;
+/// std::process::Command::new("kill").args(["-HUP", &std::process::id().to_string()]).status()?;
+/// while guard.take() != Some(SIGHUP) {
+///     provider.wait(None, &mut Vec::new())?; // ends when the signal comes
+/// }
+/// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct SignalGuard(system::Watch);
 
 impl SignalGuard {

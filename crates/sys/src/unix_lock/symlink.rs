@@ -11,6 +11,18 @@ use crate::file_lock::{Attempt, FileLock};
 /// The lock of one socket path, which is given up when it is dropped.
 ///
 /// Drop it after the port that it protects was closed.
+///
+/// ```
+/// use ropewalk_sys::UnixLock;
+///
+/// let socket = std::env::temp_dir().join(format!("ropewalk-sock-{}", std::process::id()));
+/// let lock = UnixLock::acquire(&socket)?; // a link beside it, with `.lock` behind its name
+/// assert!(UnixLock::is_locked(&socket));
+/// assert_eq!(UnixLock::acquire(&socket).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+/// drop(lock);
+/// assert!(!UnixLock::is_locked(&socket));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct UnixLock {
     _lock: FileLock,

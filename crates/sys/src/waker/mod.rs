@@ -22,12 +22,44 @@ pub(crate) use bell::Bell;
 ///
 /// Wakes coalesce: however many come between two waits, the operating system is asked once, and a wake that comes
 /// before the wait is not lost.
+///
+/// ```
+/// use ropewalk_sys::providers;
+///
+/// # #[cfg(unix)] {
+/// let mut provider = providers().iter().find_map(|known| (known.open)().ok()).expect("one works here");
+/// let waker = provider.waker();
+/// let thread = std::thread::spawn(move || waker.wake());
+/// provider.wait(None, &mut Vec::new())?; // would wait without end
+/// thread.join().unwrap();
+/// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Waker(Arc<dyn Wake>);
 
 /// How one kind of provider is woken.
 ///
 /// An implementation that serves signal handlers must be async-signal-safe, signal-safety(7).
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU32, Ordering};
+/// use ropewalk_sys::{Wake, Waker};
+///
+/// #[derive(Default)]
+/// struct Count(AtomicU32);
+///
+/// impl Wake for Count {
+///     fn wake(&self) {
+///         self.0.fetch_add(1, Ordering::Relaxed);
+///     }
+/// }
+///
+/// let count = Arc::new(Count::default());
+/// Waker::new(count.clone()).wake();
+/// assert_eq!(count.0.load(Ordering::Relaxed), 1);
+/// ```
 pub trait Wake: Send + Sync {
     /// Makes the present `wait`, or else the next one, return.
     fn wake(&self);
