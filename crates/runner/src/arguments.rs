@@ -21,6 +21,21 @@ pub fn parse<P: Parser>(program: &str) -> Result<P, ExitCode> {
 impl RunnerOptions {
     /// Prints what an option asks for instead of running: the reactors, or completions for `command`. Returns the status
     /// to end with, if there was such an option.
+    ///
+    /// ```
+    /// use clap::{CommandFactory, Parser};
+    /// use ropewalk_runner::RunnerOptions;
+    ///
+    /// #[derive(Parser)]
+    /// #[command(name = "echod")]
+    /// struct CommandLine {
+    ///     #[command(flatten)]
+    ///     runner: RunnerOptions,
+    /// }
+    ///
+    /// let line = CommandLine::parse_from(["echod", "--help-reactors"]);
+    /// assert!(line.runner.answer(CommandLine::command()).is_some()); // the list is printed: nothing else is to be done
+    /// ```
     pub fn answer(&self, mut command: Command) -> Option<ExitCode> {
         if self.help_reactors {
             announce::say(&reactors::table(&ropewalk::reactors()));

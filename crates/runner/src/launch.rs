@@ -19,6 +19,20 @@ use crate::system::{self, PidFile, Side, Surroundings};
 const DAEMON_UMASK: Umask = Umask(0o077);
 
 /// Runs a program; see the crate's page.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::application::TimerService;
+/// use ropewalk_runner::{Runner, RunnerOptions};
+///
+/// let options = RunnerOptions::default(); // what a command line without options says
+/// let status = Runner::new("briefd", options).run(|reactor, services| {
+///     services.add(TimerService::new(Duration::from_secs(60), |_| println!("alive")));
+///     reactor.call_when_running(|reactor| reactor.stop().unwrap());
+///     Ok(())
+/// });
+/// assert_eq!(status, std::process::ExitCode::SUCCESS);
+/// ```
 pub struct Runner {
     name: &'static str,
     options: RunnerOptions,
@@ -50,6 +64,20 @@ impl Runner {
     }
 
     /// Goes into the background unless `--nodaemon` is given, as twistd does; without this, only with `--daemon`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::application::TimerService;
+    /// use ropewalk_runner::{Runner, RunnerOptions};
+    ///
+    /// let options = RunnerOptions { nodaemon: true, ..RunnerOptions::default() }; // -n
+    /// let status = Runner::new("briefd", options).daemon_by_default().run(|reactor, services| {
+    ///     services.add(TimerService::new(Duration::from_secs(60), |_| println!("alive")));
+    ///     reactor.call_when_running(|reactor| reactor.stop().unwrap());
+    ///     Ok(())
+    /// });
+    /// assert_eq!(status, std::process::ExitCode::SUCCESS);
+    /// ```
     #[must_use]
     pub fn daemon_by_default(mut self) -> Runner {
         self.daemon_by_default = true;
@@ -67,7 +95,17 @@ impl Runner {
     ///
     /// `setup` adds the services to those of the file. It is called in the process that stays, when the reactor has been
     /// made and before it runs; the user and group are still those of the start. Call this before any thread is started:
-    /// a process with threads cannot go into the background. Panics go to the log from here on.
+    /// a process with threads cannot go into the background. Panics go to the log from here on. A program without any
+    /// service has nothing to run, which is an error.
+    ///
+    /// ```
+    /// use ropewalk_runner::{Runner, RunnerOptions};
+    ///
+    /// let status = Runner::new("brokend", RunnerOptions::default()).run(|_reactor, _services| {
+    ///     Err("there is nothing to serve".into()) // one line on standard error, and status 1
+    /// });
+    /// assert_eq!(status, std::process::ExitCode::from(1));
+    /// ```
     pub fn run(self, setup: impl FnOnce(&Reactor, &MultiService) -> Result<(), BoxedError>) -> ExitCode {
         let name = self.name;
         self.launch(setup).unwrap_or_else(|failed| {

@@ -16,6 +16,22 @@ const DAEMON: &str = "Running as a daemon";
 ///
 /// Those that say how to run may also stand in the table `[runner]` of the file that `--config` names, under their long
 /// names; the command line wins.
+///
+/// ```
+/// use clap::Parser;
+/// use ropewalk_runner::{LogFormat, RunnerOptions, Size, Umask};
+///
+/// #[derive(Parser)]
+/// struct CommandLine {
+///     #[command(flatten)]
+///     runner: RunnerOptions,
+/// }
+///
+/// let line = CommandLine::parse_from(["echod", "-n", "--log-format", "json", "--log-rotate-size", "10M", "--umask", "027"]);
+/// assert!(line.runner.nodaemon && !line.runner.daemon);
+/// assert_eq!(line.runner.log_format, Some(LogFormat::Json));
+/// assert_eq!((line.runner.log_rotate_size, line.runner.umask), (Some(Size(10 << 20)), Some(Umask(0o027))));
+/// ```
 #[derive(Args, Clone, Debug, Default)]
 pub struct RunnerOptions {
     /// Run on this reactor instead of the best one here
@@ -120,6 +136,12 @@ pub(crate) struct FileOptions {
 }
 
 /// How log lines look.
+///
+/// ```
+/// use ropewalk_runner::LogFormat;
+///
+/// assert_eq!(LogFormat::default(), LogFormat::Text);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -131,6 +153,13 @@ pub enum LogFormat {
 }
 
 /// A number of bytes.
+///
+/// ```
+/// use ropewalk_runner::Size;
+///
+/// assert_eq!("500K".parse(), Ok(Size(500 * 1024)));
+/// assert!("half a megabyte".parse::<Size>().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
 
@@ -156,6 +185,13 @@ fn factor(unit: &str) -> u64 {
 }
 
 /// Permission bits that are taken away.
+///
+/// ```
+/// use ropewalk_runner::Umask;
+///
+/// assert_eq!("0027".parse(), Ok(Umask(0o027)));
+/// assert!("9".parse::<Umask>().is_err()); // octal has no nine
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Umask(pub u32);
 

@@ -19,6 +19,36 @@ pub(super) type Make = Box<dyn FnOnce(&Reactor) -> Result<Rc<dyn Service>, Boxed
 type Read = Box<dyn Fn(Spanned<DeValue<'_>>) -> Result<Make, toml::de::Error>>;
 
 /// Kinds by name.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::application::TimerService;
+/// use ropewalk_runner::{Kinds, Runner, RunnerOptions};
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// #[serde(deny_unknown_fields)]
+/// struct ChimesOptions {
+///     every: u64,
+/// }
+///
+/// let mut kinds = Kinds::default();
+/// kinds.add("chimes", |_reactor, options: ChimesOptions| {
+///     Ok(TimerService::new(Duration::from_secs(options.every), |_| println!("ding")))
+/// });
+///
+/// let file = std::env::temp_dir().join(format!("ropewalk-chimes-{}.toml", std::process::id()));
+/// std::fs::write(&file, "[[service]]\nkind = 'chimes'\nname = 'tower'\nevery = 900\n")?;
+/// let options = RunnerOptions { config: Some(file.clone()), ..RunnerOptions::default() };
+/// let status = Runner::new("chimesd", options).kinds(kinds).run(|reactor, services| {
+///     assert!(services.get_service_named("tower").is_some());
+///     reactor.call_when_running(|reactor| reactor.stop().unwrap());
+///     Ok(())
+/// });
+/// assert_eq!(status, std::process::ExitCode::SUCCESS);
+/// # std::fs::remove_file(file)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Default)]
 pub struct Kinds(BTreeMap<&'static str, Read>);
 
