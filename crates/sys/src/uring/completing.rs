@@ -18,10 +18,11 @@ use crate::provider::Ready;
 use crate::socket::{accept, transfer};
 
 impl Uring {
-    /// Empties the completion queue.
-    pub(super) fn take_completions(&mut self) {
+    /// Empties the completion queue, and says whether there was anything in it.
+    pub(super) fn take_completions(&mut self) -> bool {
         let mut completions = std::mem::take(&mut self.completions);
         self.ring.reap(&mut completions);
+        let any = !completions.is_empty();
         for completion in completions.drain(..) {
             match owner(completion.token) {
                 Owner::Operation(key) => self.operation_completed(key, completion),
@@ -31,6 +32,7 @@ impl Uring {
             }
         }
         self.completions = completions;
+        any
     }
 
     fn operation_completed(&mut self, key: Key, completion: Completion) {

@@ -161,17 +161,23 @@ impl Uring {
                 Err(error) if self.ring.is_anothers(&error) => {
                     self.go_plain()?;
                     self.batch.push(&mut self.ring);
+                    // It took completions.
+                    wait = None;
                     continue;
                 }
                 Err(error) if is_passing(&error) && refusals < REFUSALS => {
                     refusals += 1;
-                    self.take_completions();
+                    if self.take_completions() {
+                        wait = None;
+                    }
                     continue;
                 }
                 Err(error) => return Err(error),
             };
-            wait = if this_wait.is_some() { None } else { wait };
-            self.take_completions();
+            // What came of the first entries is not kept waiting by the last.
+            if self.take_completions() || this_wait.is_some() {
+                wait = None;
+            }
             if !self.ring.is_behind() && (wait.is_none() || entered == Entered::Interrupted) {
                 self.batch.finish();
                 return Ok(entered);

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -358,6 +359,28 @@ fn completions_that_overflow_a_small_queue_are_fetched() {
             received == CONNECTIONS * 5
         });
     }
+}
+
+/// More is armed than one enter submits, and what the first of it found is there before the last is submitted.
+#[test]
+fn what_is_known_already_does_not_wait_for_what_is_not() {
+    let mut provider = provider();
+    let (first, mut peer) = connection(&mut provider);
+    peer.write_all(b"x").unwrap();
+    let mut others: Vec<_> = (0..300).map(|_| connection(&mut provider)).collect();
+    let (reported, is_reported) = mpsc::channel::<()>();
+    let (_, mut last) = others.pop().unwrap();
+    // Ends a wait that should not have been.
+    let rescuer = thread::spawn(move || {
+        if is_reported.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            last.write_all(b"x").unwrap();
+        }
+    });
+    let mut events = Events::new();
+    provider.wait(None, &mut events).unwrap();
+    drop(reported);
+    rescuer.join().unwrap();
+    assert_eq!(events, [Event { key: first, ready: Ready::READ }]);
 }
 
 /// A connection that is cut short keeps its order, and says when it may go on.
