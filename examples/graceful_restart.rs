@@ -10,9 +10,6 @@
 //! At no moment is the socket closed, so nobody is refused: who comes in between waits in its queue. If the successor does
 //! not come up (a mistake in its configuration, say), no SIGTERM arrives and the old one just serves on.
 //!
-//! On epoll, poll and select that is so. The reactor on io_uring has the kernel accept ahead of it, and resets who was
-//! accepted and not yet served when the port stops.
-//!
 //! The socket is handed down as the successor's standard input, where every process may have one; under systemd the same
 //! is done by a socket unit and the endpoint `systemd:`, and needs no code.
 

@@ -268,6 +268,30 @@ specifications! {
         assert!(log.contains("first answered") && log.contains("second answered"));
     }
 
+    fn a_port_that_is_paused_and_resumed_all_the_time_serves_everybody(subject: &Subject) {
+        // LESSONS, bug 10: whatever the system is doing for a port when it is paused, nobody is lost to it.
+        fn toggle(reactor: &Reactor, port: Port, paused: bool) {
+            if paused { port.resume_producing() } else { port.pause_producing() }
+            reactor.call_later(Duration::from_micros(200), move |reactor| toggle(reactor, port, !paused));
+        }
+        let (reactor, answered) = (subject.reactor(), Countdown::new(200));
+        let port = subject.listen(&reactor, Script::echo().factory());
+        let client = Script::new().on_made(|transport| transport.write(b"x")).on_data(move |transport, _| {
+            answered.count(&transport.reactor());
+        });
+        // Who is lost is not answered.
+        reactor.call_later(Duration::from_secs(10), stop);
+        toggle(&reactor, port.clone(), false);
+        for wave in 0..20 {
+            let (subject, port, client) = (*subject, port.clone(), client.clone());
+            reactor.call_later(Duration::from_micros(700 * wave), move |reactor| {
+                (0..10).for_each(|_| drop(subject.connect(reactor, &port, client.factory())));
+            });
+        }
+        run(&reactor);
+        assert_eq!(client.received().len(), 200);
+    }
+
     fn the_loop_rests_while_connections_wait_at_a_paused_port(subject: &Subject) {
         // LESSONS, bug 20 in small: readiness that nobody wants must not wake the loop.
         let reactor = subject.reactor();

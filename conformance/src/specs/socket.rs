@@ -1,12 +1,14 @@
 //! IReactorSocket: sockets that somebody else opened.
 
+use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk::{Address, Error, Factory, Interface, Protocol, Reactor};
+use ropewalk::{Address, Error, Factory, Interface, Port, Protocol, Reactor};
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::net::{AddressFamily, SocketType};
 
@@ -44,8 +46,126 @@ fn refused_connection(reactor: &Reactor, socket: impl Into<OwnedFd>) -> String {
     }
 }
 
+/// Sockets that listen for one another: whom the port leaves in the queue, `rest` hears.
+struct Shared {
+    port: Port,
+    rest: TcpListener,
+    clients: Vec<TcpStream>,
+}
+
+/// A port that has accepted somebody already, and whose socket another process has, too.
+fn shared(reactor: &Reactor, factory: impl Factory + 'static) -> Shared {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let rest = listener.try_clone().unwrap();
+    let port = reactor.adopt_stream_port(listener, factory).unwrap();
+    let mut shared = Shared { port, rest, clients: Vec::new() };
+    shared.come(1);
+    settle(reactor);
+    shared
+}
+
+impl Shared {
+    /// So many more connect.
+    fn come(&mut self, count: usize) {
+        let address = self.rest.local_addr().unwrap();
+        self.clients.extend((0..count).map(|_| TcpStream::connect(address).unwrap()));
+    }
+
+    /// The last `count` of those who came are in the system's queue, and nobody else.
+    fn leaves(&mut self, count: usize) {
+        let unserved = self.clients.split_off(self.clients.len() - count);
+        for client in &unserved {
+            assert_eq!(self.rest.accept().expect("it was left").1, client.local_addr().unwrap());
+        }
+        assert_eq!(self.rest.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    }
+
+    /// All that are left of those who came have their echo.
+    fn serves(&mut self, reactor: &Reactor) {
+        self.clients.iter_mut().for_each(|client| client.write_all(b"x").unwrap());
+        settle(reactor);
+        for client in &mut self.clients {
+            client.set_nonblocking(true).unwrap();
+            assert_eq!(client.read(&mut [0; 2]).expect("an echo"), 1);
+        }
+    }
+}
+
+/// A few turns, and whatever happens by itself meanwhile.
+fn settle(reactor: &Reactor) {
+    let end = reactor.now() + Duration::from_millis(30);
+    while reactor.now() < end {
+        reactor.iterate(Some(Duration::from_millis(5))).unwrap();
+    }
+}
+
+/// Builds an echo, and has its port do something first.
+struct Acting {
+    port: Rc<RefCell<Option<Port>>>,
+    act: fn(&Port),
+}
+
+impl Factory for Acting {
+    fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
+        self.port.borrow().iter().for_each(self.act);
+        Some(Box::new(Script::echo()))
+    }
+}
+
 specifications! {
     socket;
+
+    fn a_paused_port_leaves_who_comes_to_another_process_with_the_same_socket(subject: &Subject) {
+        // IPushProducer.pauseProducing. What is accepted ahead holds descriptors, and nobody else can serve it.
+        let reactor = subject.reactor();
+        let mut shared = shared(&reactor, Script::echo().factory());
+        shared.port.pause_producing();
+        shared.come(3);
+        settle(&reactor);
+        shared.leaves(3);
+        shared.come(2);
+        shared.port.resume_producing();
+        shared.serves(&reactor);
+    }
+
+    fn a_port_that_its_factory_pauses_leaves_the_rest_of_a_crowd_in_the_queue(subject: &Subject) {
+        // A limit on connections pauses its port with the last free place: no descriptor is taken beyond that.
+        let (reactor, port) = (subject.reactor(), Rc::default());
+        let mut shared = shared(&reactor, Acting { port: Rc::clone(&port), act: Port::pause_producing });
+        *port.borrow_mut() = Some(shared.port.clone());
+        shared.come(5);
+        settle(&reactor);
+        shared.leaves(4);
+        shared.serves(&reactor);
+    }
+
+    fn a_port_that_stops_leaves_its_queue_to_another_process_with_the_same_socket(subject: &Subject) {
+        // IListeningPort.stopListening, of a program that makes room for its successor.
+        let (reactor, port) = (subject.reactor(), Rc::default());
+        let act = |port: &Port| drop(port.stop_listening());
+        let mut shared = shared(&reactor, Acting { port: Rc::clone(&port), act });
+        *port.borrow_mut() = Some(shared.port.clone());
+        shared.come(5);
+        settle(&reactor);
+        assert!(matches!(shared.port.host(), Err(Error::Closed)));
+        shared.leaves(4);
+        shared.serves(&reactor);
+    }
+
+    fn a_port_that_is_drained_serves_its_queue_and_leaves_who_comes_later_to_another_process(subject: &Subject) {
+        // Port::drain
+        let (reactor, port) = (subject.reactor(), Rc::default());
+        let act = |port: &Port| drop(port.drain());
+        let mut shared = shared(&reactor, Acting { port: Rc::clone(&port), act });
+        *port.borrow_mut() = Some(shared.port.clone());
+        shared.come(5);
+        settle(&reactor);
+        assert!(matches!(shared.port.host(), Err(Error::Closed)));
+        shared.come(3);
+        settle(&reactor);
+        shared.leaves(3);
+        shared.serves(&reactor);
+    }
 
     fn a_listening_tcp_socket_becomes_a_port(subject: &Subject) {
         // adoptStreamPort

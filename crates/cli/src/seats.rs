@@ -63,7 +63,7 @@ pub(crate) struct SeatedFactory {
 
 impl Factory for SeatedFactory {
     fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
-        // Ports wait while there is no seat; what they accepted before may ask for its protocol only now.
+        // Ports wait while there is no seat; other kinds of endpoints may still ask.
         if !self.seats.is_free() {
             return None;
         }

@@ -22,9 +22,6 @@ const ACCEPTS_PER_TURN: usize = 64;
 /// shared with another process, new connections never end.
 const DRAINED_MOST: usize = 4096;
 
-/// A provider that accepts ahead may have more in the turn after it was told to stop.
-const DRAIN_TURNS: u32 = 2;
-
 /// How soon a port that ran out of descriptors tries again when nothing of ours was closed meanwhile: somebody else in
 /// the process may have closed something.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -189,7 +186,7 @@ impl Port {
         if !port.stopping.replace(true) {
             port.arm(&reactor.0);
             let port = port.clone();
-            reactor.call_later(Duration::ZERO, move |reactor| port.finish(reactor, DRAIN_TURNS));
+            reactor.call_later(Duration::ZERO, move |reactor| port.finish(reactor));
         }
         deferred
     }
@@ -357,16 +354,11 @@ impl PortInner {
     }
 
     /// Closes the socket, with its queue empty where that was asked for.
-    fn finish(self: &Rc<PortInner>, reactor: &Reactor, turns: u32) {
-        if !self.draining.get() {
-            return self.close(reactor);
+    fn finish(&self, reactor: &Reactor) {
+        if self.draining.get() {
+            self.accept_queued(reactor);
         }
-        self.accept_queued(reactor);
-        if turns == 1 {
-            return self.close(reactor);
-        }
-        let port = self.clone();
-        reactor.call_later(Duration::ZERO, move |reactor| port.finish(reactor, turns - 1));
+        self.close(reactor);
     }
 
     fn accept_queued(&self, reactor: &Reactor) {

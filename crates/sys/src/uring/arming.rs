@@ -28,12 +28,11 @@ impl Uring {
         let fd = types::Fd(source.raw_fd());
         if source.stream.is_none() && source.wants_stream() {
             let (entry, verb) = match &mut source.what {
-                What::Connection(connection) if connection.is_busy() => (arrivals(fd), Verb::Arrival),
-                What::Connection(connection) => {
+                What::Connection(connection) if !connection.is_busy() => {
                     connection.receiving = true;
                     (opcode::RecvMulti::new(fd, GROUP).build(), Verb::Receive)
                 }
-                _ => (accept(fd), Verb::Accept),
+                _ => (arrivals(fd), Verb::Arrival),
             };
             let operation = self.operations.insert(Operation { source: key, verb, cancelled: false });
             source.stream = Some(operation);
@@ -223,10 +222,6 @@ pub(super) fn hold(buffers: &mut Buffers, connection: &mut Connection) {
     if !connection.chain.is_empty() {
         buffers.take_all(&mut connection.chain, &mut connection.held.get_or_insert_default().bytes);
     }
-}
-
-fn accept(fd: types::Fd) -> squeue::Entry {
-    opcode::AcceptMulti::new(fd).flags(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC).build()
 }
 
 /// A poll that completes whenever more has arrived or the other end will send no more.

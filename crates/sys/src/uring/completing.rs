@@ -1,21 +1,20 @@
 //! What the kernel has done reaches the sources.
 
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use io_uring::cqueue;
 use ropewalk_proto::Key;
-use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
 
 use super::Uring;
 use super::arming::hold;
 use super::operation::{Linger, Verb};
 use super::ring::Completion;
-use super::source::{ACCEPTED_MOST, BUSY_BUFFERS, Connection, End, Pace, Unsent, What};
+use super::source::{BUSY_BUFFERS, Connection, End, Pace, Unsent, What};
 use super::token::{Owner, owner};
 use crate::provider::Ready;
-use crate::socket::{accept, transfer};
+use crate::socket::transfer;
 
 impl Uring {
     /// Empties the completion queue, and says whether there was anything in it.
@@ -42,7 +41,6 @@ impl Uring {
         match operation.verb {
             Verb::Receive => self.received(source, completion, ended),
             Verb::Arrival => self.more_arrived(source, completion.result, ended),
-            Verb::Accept => self.accepted(source, completion.result, ended),
             // Of an older interest.
             Verb::Poll if operation.cancelled => self.polled(source, key, -libc::ECANCELED, ended),
             Verb::Poll => self.polled(source, key, completion.result, ended),
@@ -117,27 +115,6 @@ impl Uring {
         self.look_at(key);
     }
 
-    fn accepted(&mut self, key: Key, result: i32, ended: bool) {
-        // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
-        let socket = (result >= 0).then(|| unsafe { OwnedFd::from_raw_fd(result) });
-        // Of a port that was closed meanwhile: so is the connection.
-        let Some(source) = self.sources.get_mut(key) else { return };
-        if ended {
-            source.stream = None;
-        }
-        let Ok(port) = source.as_port() else { return };
-        match (socket, -result) {
-            (Some(socket), _) => port.accepted.push_back(socket),
-            (None, libc::ECANCELED | libc::EAGAIN) => {}
-            (None, number) if accept::concerns_one_connection(Errno::from_raw_os_error(number)) => {}
-            (None, number) => port.error = Some(number),
-        }
-        if port.accepted.len() >= ACCEPTED_MOST {
-            self.unwanted.push(key);
-        }
-        self.look_at(key);
-    }
-
     /// A poll that goes on ends with what it was for: the next one looks at how things stand.
     fn polled(&mut self, key: Key, operation: Key, result: i32, ended: bool) {
         let Some(source) = self.sources.get_mut(key) else { return };
@@ -153,7 +130,8 @@ impl Uring {
                     let armed = source.wanted.into();
                     watched.fired |= seen(result, armed);
                 }
-                What::Port(_) => {}
+                What::Port(port) if result < 0 => port.error = Some(-result),
+                What::Port(port) => port.arrived = true,
             }
         }
         if is_news && !ended {

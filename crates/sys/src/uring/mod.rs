@@ -1,11 +1,12 @@
 //! io_uring(7): a provider to which the kernel reports what has been done, and not what could be.
 //!
 //! ```text
-//!   set_reading --> receive, accept: go on by themselves; their completions are kept under the key until
-//!                   `receive` and `accept` ask. For a connection with much to read it is a poll that goes on
-//!                   (`Pace`), and `receive` asks the system itself
+//!   set_reading --> a receive that goes on by itself; what it completes is kept under the key until `receive` asks.
+//!                   For a connection with much to read (`Pace`) it is a poll that goes on, and `receive` asks the
+//!                   system itself
 //!   send        --> small: into a batch that leaves with the next enter. Large: at once, by a call of its own
-//!   watch       --> a poll, made again after each report: watching is level-triggered
+//!   watch       --> a poll, made again after each report: watching is level-triggered. So is a port: nobody is accepted
+//!                   before `accept` asks
 //!   wait        --> one io_uring_enter: submits everything, waits, and has the kernel make completions
 //! ```
 //!
@@ -425,28 +426,11 @@ impl EventProvider for Uring {
     }
 
     fn accept(&mut self, key: Key) -> io::Result<Option<(Key, Address)>> {
-        let (socket, peer) = loop {
-            let source = self.source_mut(key)?;
-            let goes_on = source.stream.is_some();
-            let port = source.as_port()?;
-            if let Some(socket) = port.accepted.pop_front() {
-                match address::peer(&socket) {
-                    Ok(peer) => break (socket, peer),
-                    // It was reset already.
-                    Err(_) => continue,
-                }
-            }
-            if let Some(number) = port.error.take() {
-                return Err(io::Error::from_raw_os_error(number));
-            }
-            if goes_on {
-                return Ok(None);
-            }
-            match accept::next(source.socket()?)? {
-                Some(accepted) => break accepted,
-                None => return Ok(None),
-            }
-        };
+        let source = self.source_mut(key)?;
+        if let Some(number) = source.as_port()?.error.take() {
+            return Err(io::Error::from_raw_os_error(number));
+        }
+        let Some((socket, peer)) = accept::next(source.socket()?)? else { return Ok(None) };
         Ok(Some((self.sources.insert(Source::connection(socket, &peer)), peer)))
     }
 

@@ -1,8 +1,8 @@
 //! What the kernel is doing for us.
 //!
 //! An operation stays in its slab until its last completion, whatever becomes of its source: a cancel that was asked for
-//! frees nothing. So a late completion finds an operation whose source is gone, and then only what the completion brings
-//! is given back: a buffer to the ring, a connection to the system.
+//! frees nothing. So a late completion finds an operation whose source is gone, and then only the buffer that it brings is
+//! given back to the ring.
 
 use std::os::fd::OwnedFd;
 
@@ -23,8 +23,6 @@ pub(super) enum Verb {
     Receive,
     /// A poll that goes on, and says each time that more has arrived: for a connection that is busy.
     Arrival,
-    /// Goes on until it is cancelled or descriptors lack.
-    Accept,
     /// Once.
     Poll,
     /// A poll, once, for the hang-up of a connection.

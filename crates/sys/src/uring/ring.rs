@@ -20,7 +20,7 @@ use crate::fork::forks;
 /// What one system call takes along; more is submitted by further calls.
 const ENTRIES: u32 = 256;
 
-/// Room for what arrives between two turns: an accept or a receive goes on completing by itself.
+/// Room for what arrives between two turns: a receive goes on completing by itself.
 const COMPLETIONS: u32 = 4096;
 
 /// How an instance is set up.
@@ -229,8 +229,7 @@ fn check_features(parameters: &Parameters) -> io::Result<()> {
 }
 
 /// Every operation that this provider asks for.
-const OPERATIONS: [(u8, &str); 7] = [
-    (opcode::AcceptMulti::CODE, "ACCEPT"),
+const OPERATIONS: [(u8, &str); 6] = [
     (opcode::AsyncCancel::CODE, "ASYNC_CANCEL"),
     (opcode::LinkTimeout::CODE, "LINK_TIMEOUT"),
     (opcode::Nop::CODE, "NOP"),

@@ -11,14 +11,11 @@ use super::buffers::{BYTES, Chain};
 use crate::provider::{Interest, Ready};
 use crate::socket::file::SocketFile;
 
-/// A port that has accepted that many connections which nobody takes stops accepting.
-pub(super) const ACCEPTED_MOST: usize = 256;
-
 pub(super) struct Source {
     pub(super) what: What,
     /// What the owner of the key waits for; a connection's WRITE is in [`Connection`].
     pub(super) wanted: Interest,
-    /// The receive, poll for arrivals or accept that goes on by itself.
+    /// The receive or poll for arrivals that goes on by itself.
     pub(super) stream: Option<Key>,
     /// The poll that is under way.
     pub(super) poll: Option<Key>,
@@ -107,7 +104,9 @@ pub(super) struct Port {
     /// Removed before the descriptor is closed, while nobody else can have bound the path again.
     file: Option<Box<SocketFile>>,
     fd: OwnedFd,
-    pub(super) accepted: VecDeque<OwnedFd>,
+    /// What the last poll said, until it is reported: a connection waits.
+    pub(super) arrived: bool,
+    /// Why there can be no poll, until `accept` has told it.
     pub(super) error: Option<i32>,
 }
 
@@ -138,7 +137,7 @@ impl Source {
     }
 
     pub(super) fn port(fd: OwnedFd, file: Option<Box<SocketFile>>) -> Source {
-        Source::new(What::Port(Box::new(Port { file, fd, accepted: VecDeque::new(), error: None })))
+        Source::new(What::Port(Box::new(Port { file, fd, arrived: false, error: None })))
     }
 
     pub(super) fn watched(fd: BorrowedFd<'_>) -> Source {
@@ -204,13 +203,12 @@ impl Source {
         self.wanted.contains(Interest::READ)
     }
 
-    /// Whether a receive or an accept should go on.
+    /// Whether a receive or a poll for arrivals should go on.
     pub(super) fn wants_stream(&self) -> bool {
         self.reads()
             && match &self.what {
                 What::Connection(connection) => connection.end == End::Open && !connection.hung_up,
-                What::Port(port) => port.error.is_none() && port.accepted.len() < ACCEPTED_MOST,
-                What::Watched(_) => false,
+                What::Port(_) | What::Watched(_) => false,
             }
     }
 
@@ -234,6 +232,7 @@ impl Source {
     pub(super) fn wants_poll(&self) -> Interest {
         match &self.what {
             What::Connection(connection) if connection.waits_for_room() => Interest::WRITE,
+            What::Port(port) if !port.arrived && port.error.is_none() => self.wanted,
             What::Watched(watched) if watched.fired.is_empty() => self.wanted,
             _ => Interest::empty(),
         }
@@ -256,7 +255,7 @@ impl Source {
             }
             What::Port(port) => {
                 let mut ready = Ready::empty();
-                ready.set(Ready::READ, self.reads() && (port.error.is_some() || !port.accepted.is_empty()));
+                ready.set(Ready::READ, self.reads() && (port.error.is_some() || port.arrived));
                 ready
             }
             What::Watched(watched) => {
@@ -275,7 +274,7 @@ impl Source {
                     connection.awaits_write = false;
                 }
             }
-            What::Port(_) => {}
+            What::Port(port) => port.arrived = false,
             What::Watched(watched) => {
                 if watched.fired.contains(Ready::GONE) {
                     self.wanted = Interest::empty();

@@ -91,43 +91,14 @@ fn a_completion_that_comes_after_the_close_only_returns_its_buffer() {
 fn a_cancel_that_loses_the_race_gives_back_what_it_lost_to() {
     let mut provider = provider();
     let (key, mut peer) = connection(&mut provider);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let port = provider.adopt(OwnedFd::from(listener), Kind::StreamPort).unwrap();
-    provider.set_reading(port, true).unwrap();
     assert_eq!(wait(&mut provider, Duration::ZERO), []);
-    for operation in [provider.sources.get(key).unwrap().stream, provider.sources.get(port).unwrap().stream] {
-        provider.cancel(operation.unwrap());
-    }
-    assert_eq!(provider.operations.len(), 3, "asking frees nothing");
+    provider.cancel(provider.sources.get(key).unwrap().stream.unwrap());
+    assert_eq!(provider.operations.len(), 2, "asking frees nothing");
     peer.write_all(b"first").unwrap();
-    let mut client = TcpStream::connect(address).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
     provider.close(key);
-    provider.close(port);
     assert_eq!(wait(&mut provider, Duration::ZERO), []);
     assert_eq!(provider.operations.len(), 0);
     assert_eq!(buffers_in_ring(&mut provider), usize::from(provider.buffers.count()));
-    // The connection was accepted or not: either way nobody keeps it open.
-    assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
-    assert!(!matches!(client.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock));
-}
-
-/// A connection that was accepted for a port that is gone is closed.
-#[test]
-fn a_connection_accepted_after_the_close_of_its_port_is_closed() {
-    let mut provider = provider();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let port = provider.adopt(OwnedFd::from(listener), Kind::StreamPort).unwrap();
-    provider.set_reading(port, true).unwrap();
-    assert_eq!(wait(&mut provider, Duration::ZERO), []);
-    let mut client = TcpStream::connect(address).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
-    provider.ring.enter(None).unwrap();
-    provider.close(port);
-    assert_eq!(client.read(&mut [0]).unwrap(), 0);
-    assert_eq!(provider.operations.len(), 0);
 }
 
 /// Sends to every connection before anybody is read, then receives all; each peer sends its own byte `bytes` times.
@@ -653,33 +624,6 @@ fn what_a_thread_began_goes_on_after_its_end() {
     until(&mut provider, |_, events| {
         seen.extend(events.iter().map(|event| event.key));
         seen.contains(&key) && seen.contains(&watch)
-    });
-}
-
-/// Ports that nobody serves do not accept without end.
-#[test]
-fn a_port_that_nobody_serves_leaves_connections_in_the_systems_queue() {
-    let mut provider = provider();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    rustix::net::listen(&listener, 4096).unwrap();
-    let address = listener.local_addr().unwrap();
-    let port = provider.adopt(OwnedFd::from(listener), Kind::StreamPort).unwrap();
-    provider.set_reading(port, true).unwrap();
-    let most = source::ACCEPTED_MOST;
-    let mut clients = Vec::new();
-    for _ in 0..most + 200 {
-        clients.push(TcpStream::connect(address).unwrap());
-        assert_eq!(wait(&mut provider, PATIENCE), [Event { key: port, ready: Ready::READ }]);
-    }
-    let kept = provider.source_mut(port).unwrap().as_port().unwrap().accepted.len();
-    assert!((most..most + 100).contains(&kept), "{kept}");
-    let mut accepted = 0;
-    until(&mut provider, |provider, _| {
-        while let Some((key, _)) = provider.accept(port).unwrap() {
-            provider.close(key);
-            accepted += 1;
-        }
-        accepted == clients.len()
     });
 }
 

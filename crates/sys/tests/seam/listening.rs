@@ -5,7 +5,7 @@ use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use ropewalk_proto::Address;
+use ropewalk_proto::{Address, Key};
 use ropewalk_sys::{Kind, ListenSpec, Ready, Received};
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::{FdFlags, fcntl_getfd};
@@ -102,6 +102,47 @@ pub(crate) fn an_adopted_port_accepts(bench: &mut Bench) {
     bench.provider.set_reading(port, true).unwrap();
     let _peer = TcpStream::connect(address).unwrap();
     bench.accepted(port);
+}
+
+/// A port on a socket that somebody else has, too, and three who have connected.
+fn shared_port(bench: &mut Bench) -> (Key, TcpListener, Vec<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, other) = (listener.local_addr().unwrap(), listener.try_clone().unwrap());
+    let port = bench.provider.adopt(OwnedFd::from(listener), Kind::StreamPort).unwrap();
+    bench.provider.set_reading(port, true).unwrap();
+    assert_eq!(bench.settle(), []);
+    (port, other, (0..3).map(|_| TcpStream::connect(address).unwrap()).collect())
+}
+
+fn takes_all(listener: &TcpListener, peers: &[TcpStream]) {
+    for peer in peers {
+        assert_eq!(listener.accept().unwrap().1, peer.local_addr().unwrap());
+    }
+}
+
+/// netty#15502 and others: what is accepted ahead holds descriptors, is reset when the port goes, and nobody else gets it.
+pub(crate) fn a_port_takes_nobody_before_it_is_asked(bench: &mut Bench) {
+    let (port, other, peers) = shared_port(bench);
+    bench.expect(port, Ready::READ);
+    assert!(bench.provider.accept(port).unwrap().is_some());
+    takes_all(&other, &peers[1..]);
+    assert!(bench.provider.accept(port).unwrap().is_none());
+    assert_eq!(bench.settle(), []);
+    let _late = TcpStream::connect(other.local_addr().unwrap()).unwrap();
+    bench.accepted(port);
+}
+
+pub(crate) fn a_port_that_is_not_read_any_more_takes_nobody_and_knows_them_when_it_is_read_again(bench: &mut Bench) {
+    let (port, other, peers) = shared_port(bench);
+    bench.expect(port, Ready::READ);
+    bench.provider.set_reading(port, false).unwrap();
+    assert_eq!(bench.settle(), []);
+    takes_all(&other, &peers[..1]);
+    bench.provider.set_reading(port, true).unwrap();
+    bench.accepted(port);
+    bench.accepted(port);
+    assert!(bench.provider.accept(port).unwrap().is_none());
+    assert_eq!(bench.settle(), []);
 }
 
 pub(crate) fn an_adopted_blocking_connection_becomes_non_blocking(bench: &mut Bench) {

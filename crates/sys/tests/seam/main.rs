@@ -72,6 +72,8 @@ every_provider! {
         a_wildcard_of_ipv6_takes_ipv4_unless_told_otherwise
         a_connection_that_was_reset_before_accept_does_no_harm
         an_adopted_port_accepts
+        a_port_takes_nobody_before_it_is_asked
+        a_port_that_is_not_read_any_more_takes_nobody_and_knows_them_when_it_is_read_again
         an_adopted_blocking_connection_becomes_non_blocking
         what_is_not_a_stream_socket_of_that_kind_is_not_adopted
     }
