@@ -12,6 +12,25 @@ use crate::reactors;
 /// Reads the command line. Help and version are printed, and a wrong argument is explained in one line on standard
 /// error; then the status to end with is returned.
 ///
+/// ```
+/// use std::process::ExitCode;
+/// use clap::Parser;
+/// use ropewalk_runner::RunnerOptions;
+///
+/// #[derive(Parser)]
+/// struct CommandLine {
+///     #[command(flatten)]
+///     runner: RunnerOptions,
+/// }
+///
+/// fn main() -> ExitCode {
+///     match ropewalk_runner::parse::<CommandLine>("echod") {
+///         Ok(_line) => ExitCode::SUCCESS, // here the program runs
+///         Err(status) => status,
+///     }
+/// }
+/// ```
+///
 /// # Errors
 /// The status: success after help and version, 2 after a wrong argument.
 pub fn parse<P: Parser>(program: &str) -> Result<P, ExitCode> {

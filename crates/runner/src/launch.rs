@@ -85,6 +85,18 @@ impl Runner {
     }
 
     /// The kinds of services that the file of `--config` may describe.
+    ///
+    /// ```
+    /// use ropewalk::application::TimerService;
+    /// use ropewalk_runner::{Kinds, Runner, RunnerOptions};
+    ///
+    /// let mut kinds = Kinds::default();
+    /// kinds.add("chimes", |_reactor, seconds: std::collections::BTreeMap<String, u64>| {
+    ///     let every = std::time::Duration::from_secs(seconds.get("every").copied().unwrap_or(900));
+    ///     Ok(TimerService::new(every, |_| println!("ding")))
+    /// });
+    /// let _runner = Runner::new("chimesd", RunnerOptions::default()).kinds(kinds); // for --config FILE
+    /// ```
     #[must_use]
     pub fn kinds(mut self, kinds: Kinds) -> Runner {
         self.kinds = kinds;

@@ -353,6 +353,20 @@ pub enum Sent {
 }
 
 /// What an adopted socket is.
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use ropewalk_sys::{Kind, SocketOption, providers};
+///
+/// let mut provider = providers().iter().find_map(|known| (known.open)().ok()).expect("one works here");
+/// let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let port = provider.adopt(socket.into(), Kind::StreamPort)?;
+/// assert!(provider.local_address(port)?.inet().is_some());
+/// provider.close(port);
+/// assert!(provider.option(port, SocketOption::KeepAlive).is_err()); // the key is stale
+/// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {

@@ -441,6 +441,14 @@ pub trait Outcome {
     /// The same as a Deferred.
     ///
     /// `at` is where the callback was added: the location of a failure that does not know a better one.
+    ///
+    /// ```
+    /// use std::panic::Location;
+    /// use ropewalk_proto::Outcome;
+    ///
+    /// let deferred = "x".parse::<u32>().into_deferred(Location::caller());
+    /// assert!(deferred.try_result().unwrap().unwrap_err().check::<std::num::ParseIntError>());
+    /// ```
     fn into_deferred(self, at: &'static Location<'static>) -> Deferred<Self::Value>;
 }
 

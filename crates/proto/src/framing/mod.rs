@@ -58,6 +58,17 @@ pub trait Decoder {
     fn buffered(&self) -> usize;
 
     /// How many bytes it ever holds, whatever arrives.
+    ///
+    /// ```
+    /// use ropewalk_proto::framing::{Decoder, LineDecoder};
+    ///
+    /// let mut decoder = LineDecoder::with(&b"\n"[..], 80);
+    /// let endless = [b'x'; 1000];
+    /// let _ = decoder.decode(&mut &endless[..50]);
+    /// assert_eq!(decoder.buffered(), 50);
+    /// let _ = decoder.decode(&mut &endless[..]);
+    /// assert!(decoder.buffered() <= decoder.buffered_max()); // whatever arrives
+    /// ```
     fn buffered_max(&self) -> usize;
 }
 

@@ -172,6 +172,17 @@ impl ServiceHandle {
     }
 
     /// [`Service::stop`]; nothing if it was not started. While it stops already, this waits for that.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::application::{ServiceHandle, TimerService};
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// let tick = ServiceHandle::new(TimerService::new(Duration::from_secs(1), |_| println!("tick")));
+    /// tick.start(&clock);
+    /// assert!(tick.stop(&clock).is_done() && !tick.running());
+    /// ```
     pub fn stop(&self, reactor: &Reactor) -> Deferred<()> {
         if self.0.stage.replace(Stage::Idle) == Stage::Idle {
             return self.0.stopping.join();

@@ -73,6 +73,21 @@ use crate::reactor::Reactor;
 pub trait Service {
     /// What needs the rights that the process gives up before [`start`](Service::start): listening on a port below 1024,
     /// opening a device. The Deferred fires when it is done; a failure keeps the application from starting.
+    ///
+    /// ```
+    /// use ropewalk::application::Service;
+    /// use ropewalk::prelude::*;
+    ///
+    /// /// Reads a key that only root may read.
+    /// struct Key;
+    ///
+    /// impl Service for Key {
+    ///     fn privileged_start(&self, reactor: &Reactor) -> Deferred<()> {
+    ///         reactor.defer_to_thread(|| std::fs::read("/etc/ssl/private/key.pem")).and_then(|key| key.map(drop))
+    ///     }
+    /// }
+    /// # let _ = Key;
+    /// ```
     fn privileged_start(&self, reactor: &Reactor) -> Deferred<()> {
         let _ = reactor;
         succeed(())

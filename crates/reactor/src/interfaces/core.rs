@@ -93,6 +93,16 @@ impl TriggerResult for Deferred<()> {
 }
 
 /// Names a trigger, to remove it.
+///
+/// ```
+/// use ropewalk::prelude::*;
+/// use ropewalk::TriggerId;
+///
+/// let reactor = Reactor::new()?;
+/// let at_the_end: TriggerId = reactor.add_system_event_trigger(Phase::Before, "shutdown", |_| println!("bye"));
+/// reactor.remove_system_event_trigger(&at_the_end)?; // on second thoughts
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TriggerId {
     event: Rc<str>,

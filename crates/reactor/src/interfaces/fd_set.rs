@@ -68,6 +68,49 @@ pub trait Descriptor {
     }
 
     /// The reactor has removed it, because it failed, was closed by somebody, or because the reactor shuts down.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use std::cell::Cell;
+    /// use std::os::fd::AsRawFd;
+    /// use std::os::unix::net::UnixStream;
+    /// use std::rc::Rc;
+    /// use ropewalk::{Descriptor, Error, Reactor};
+    ///
+    /// /// Cannot read what it is for.
+    /// struct Broken(UnixStream, Rc<Cell<bool>>);
+    ///
+    /// impl Descriptor for Broken {
+    ///     fn raw_io(&self) -> ropewalk::sys::RawIo {
+    ///         self.0.as_raw_fd()
+    ///     }
+    ///
+    ///     fn do_read(&self, _reactor: &Reactor) -> ropewalk::Result<()> {
+    ///         Err(Error::Closed)
+    ///     }
+    ///
+    ///     fn connection_lost(&self, _reactor: &Reactor, _reason: &Error) {
+    ///         self.1.set(true);
+    ///     }
+    ///
+    ///     fn log_prefix(&self) -> &'static str {
+    ///         "broken"
+    ///     }
+    /// }
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let (socket, peer) = UnixStream::pair().unwrap();
+    /// let told = Rc::new(Cell::new(false));
+    /// let broken: Rc<dyn Descriptor> = Rc::new(Broken(socket, told.clone()));
+    /// reactor.add_reader(&broken)?;
+    /// drop(peer); // the end can be read
+    /// while !told.get() {
+    ///     reactor.iterate(None)?;
+    /// }
+    /// assert!(reactor.get_readers().is_empty());
+    /// # }
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     fn connection_lost(&self, reactor: &Reactor, reason: &Error) {
         let _ = (reactor, reason);
     }

@@ -53,6 +53,18 @@ pub trait Factory {
     /// that wraps another one asks that, too, and keeps its answer with its own. By default there is a place for everybody.
     ///
     /// Called by endpoints alone; a port asks for a protocol at once.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::protocols::policies::LimitTotalConnectionsFactory;
+    /// use ropewalk::testing::AccumulatingProtocol;
+    ///
+    /// let limited = LimitTotalConnectionsFactory::new(AccumulatingProtocol::new().factory(), 1);
+    /// let place = limited.reserve().expect("nobody is there"); // for a connection without a header
+    /// assert!(limited.reserve().is_none());
+    /// drop(place); // the header is there: now the protocol is built, or the connection has ended
+    /// assert!(limited.reserve().is_some());
+    /// ```
     fn reserve(&self) -> Option<Box<dyn Any>> {
         Some(Box::new(()))
     }
@@ -65,6 +77,40 @@ pub trait Factory {
 
     /// A port could not accept: usually too many descriptors are open. It tries again when some are closed. The reactor
     /// has logged it.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::testing::{AccumulatingProtocol, Faults, MemoryReactor};
+    ///
+    /// #[derive(Default)]
+    /// struct Alarm {
+    ///     rings: Cell<u32>,
+    /// }
+    ///
+    /// impl Factory for Alarm {
+    ///     fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
+    ///         Some(Box::new(AccumulatingProtocol::new()))
+    ///     }
+    ///
+    ///     fn stop_factory(&self) {
+    ///         println!("{} alarms", self.rings.get());
+    ///     }
+    ///
+    ///     fn accept_failed(&self, _reason: &Error) {
+    ///         self.rings.set(self.rings.get() + 1);
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::new().with_faults(Faults::none().descriptors(2));
+    /// let alarm = Rc::new(Alarm::default());
+    /// net.listen_tcp("10.0.0.1:80", alarm.clone())?;
+    /// let _clients = [(); 2].map(|()| net.connect_stream("10.0.0.1:80")); // one too many
+    /// net.settle();
+    /// assert!(alarm.rings.get() > 0);
+    /// # Ok::<(), Error>(())
+    /// ```
     fn accept_failed(&self, reason: &Error) {
         let _ = reason;
     }

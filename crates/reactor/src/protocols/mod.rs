@@ -124,6 +124,38 @@ pub trait Protocol {
     }
 
     /// Everything up to `lose_write_connection` has been sent, and this side can send no more.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// /// Says its piece, and then listens to no answer.
+    /// struct Herald;
+    ///
+    /// impl Protocol for Herald {
+    ///     fn connection_made(&mut self, transport: &Transport) {
+    ///         transport.write(b"hear ye");
+    ///         transport.lose_write_connection();
+    ///     }
+    ///
+    ///     fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
+    ///
+    ///     fn write_connection_lost(&mut self, transport: &Transport) {
+    ///         transport.lose_connection(); // everything was sent
+    ///     }
+    ///
+    ///     fn log_prefix(&self) -> &'static str {
+    ///         "herald"
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:80", || Herald)?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// assert_eq!((client.received(), net.open_sources()), (b"hear ye".to_vec(), 1)); // the port alone
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     fn write_connection_lost(&mut self, transport: &Transport) {
         let _ = transport;
     }

@@ -80,6 +80,23 @@ impl AccumulatingProtocol {
     }
 
     /// The last connection that was made, while it is there.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// client.write(b"how are you?");
+    /// net.settle();
+    /// assert_eq!((server.made(), server.take_data()), (1, b"how are you?".to_vec()));
+    /// server.transport().expect("it is connected").lose_write_connection();
+    /// client.finish();
+    /// net.settle();
+    /// assert!(server.is_write_lost() && server.is_read_lost() && server.transport().is_none());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn transport(&self) -> Option<Transport> {
         self.0.borrow().transport.as_ref()?.upgrade().filter(Transport::is_connected)
     }

@@ -149,11 +149,34 @@ impl TestStream {
     }
 
     /// Whether the connection was broken by a reset.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// server.transport().unwrap().abort_connection();
+    /// net.settle();
+    /// assert!(client.is_reset());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn is_reset(&self) -> bool {
         self.with_record(|record| record.is_reset)
     }
 
     /// Why it could not connect; `None` while it is connecting and when it has connected.
+    ///
+    /// ```
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new(); // nobody listens
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// assert_eq!(client.failure(), Some(std::io::ErrorKind::ConnectionRefused));
+    /// ```
     pub fn failure(&self) -> Option<io::ErrorKind> {
         self.with_record(|record| record.failure)
     }

@@ -312,6 +312,17 @@ impl Connector {
     }
 
     /// The other end as it was named: getDestination.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.add_host("example.org", &["192.0.2.1"]);
+    /// let connector = net.connect_tcp("example.org:80", AccumulatingProtocol::new().factory())?;
+    /// assert_eq!(connector.destination(), "example.org:80"); // whatever it resolves to
+    /// assert!(connector.try_reactor().is_some());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn destination(&self) -> String {
         match &self.0.target {
             Target::Address(address) => address.to_string(),

@@ -229,6 +229,15 @@ impl Port {
     /// around it. `None` of any other port.
     ///
     /// A program that listens nowhere else ends with that connection: [`Transport::when_lost`].
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let port = net.listen_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory())?;
+    /// assert!(port.only_connection().is_none()); // there may be more; that of `stdio:` has one
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
     pub fn only_connection(&self) -> Option<Transport> {
         self.0.only_connection.get().cloned()
     }

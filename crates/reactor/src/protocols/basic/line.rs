@@ -126,6 +126,48 @@ pub trait LineProtocol {
     }
 
     /// The connection is over; no callback follows.
+    ///
+    /// ```
+    /// use ropewalk::Error;
+    /// use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// /// Adds up numbers, also when the other side has no more of them.
+    /// #[derive(Default)]
+    /// struct Sum(i64);
+    ///
+    /// impl LineProtocol for Sum {
+    ///     fn line_received(&mut self, _lines: &LineTransport, line: &[u8]) {
+    ///         self.0 += String::from_utf8_lossy(line).parse::<i64>().unwrap_or(0);
+    ///     }
+    ///
+    ///     fn read_connection_lost(&mut self, lines: &LineTransport) {
+    ///         lines.send_line(self.0.to_string().as_bytes());
+    ///         lines.lose_write_connection();
+    ///     }
+    ///
+    ///     fn write_connection_lost(&mut self, lines: &LineTransport) {
+    ///         lines.lose_connection();
+    ///     }
+    ///
+    ///     fn connection_lost(&mut self, _lines: &LineTransport, reason: &Error) {
+    ///         println!("{}: {reason}", self.log_prefix());
+    ///     }
+    ///
+    ///     fn log_prefix(&self) -> &'static str {
+    ///         "sum"
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:80", || LineReceiver::new(Sum::default()))?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// client.write(b"40\r\n2\r\n");
+    /// client.finish();
+    /// net.settle();
+    /// assert_eq!(client.received(), b"42\r\n");
+    /// # Ok::<(), Error>(())
+    /// ```
     fn connection_lost(&mut self, lines: &LineTransport, reason: &Error) {
         let _ = (lines, reason);
     }

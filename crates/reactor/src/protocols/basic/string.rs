@@ -83,6 +83,48 @@ pub trait StringProtocol {
     }
 
     /// The connection is over; no callback follows.
+    ///
+    /// ```
+    /// use ropewalk::Error;
+    /// use ropewalk::protocols::basic::{Int8StringReceiver, StringProtocol, StringTransport};
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// /// Counts words, and says how many there were when no more come.
+    /// #[derive(Default)]
+    /// struct Count(u8);
+    ///
+    /// impl StringProtocol for Count {
+    ///     fn string_received(&mut self, _strings: &StringTransport, _word: &[u8]) {
+    ///         self.0 += 1;
+    ///     }
+    ///
+    ///     fn read_connection_lost(&mut self, strings: &StringTransport) {
+    ///         strings.send_string(&[self.0]).expect("one byte fits");
+    ///         strings.lose_write_connection();
+    ///     }
+    ///
+    ///     fn write_connection_lost(&mut self, strings: &StringTransport) {
+    ///         strings.lose_connection();
+    ///     }
+    ///
+    ///     fn connection_lost(&mut self, _strings: &StringTransport, reason: &Error) {
+    ///         println!("{}: {reason}", self.log_prefix());
+    ///     }
+    ///
+    ///     fn log_prefix(&self) -> &'static str {
+    ///         "count"
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:80", || Int8StringReceiver::new(Count::default()))?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// client.write(b"\x04rope\x04walk");
+    /// client.finish();
+    /// net.settle();
+    /// assert_eq!(client.received(), b"\x01\x02");
+    /// # Ok::<(), Error>(())
+    /// ```
     fn connection_lost(&mut self, strings: &StringTransport, reason: &Error) {
         let _ = (strings, reason);
     }
