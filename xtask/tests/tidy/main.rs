@@ -1,5 +1,7 @@
 //! Rules of docs/style.md that a compiler does not know, checked on the sources as text.
 
+mod examples;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
