@@ -161,7 +161,10 @@ impl Port {
     /// let net = MemoryReactor::new();
     /// let server = AccumulatingProtocol::new();
     /// let port = net.listen_tcp("10.0.0.1:80", server.factory())?;
-    /// let late = net.connect_stream("10.0.0.1:80"); // waits in the system's queue
+    /// port.pause_producing(); // too much to do
+    /// let late = net.connect_stream("10.0.0.1:80");
+    /// net.settle(); // waits in the system's queue
+    /// port.resume_producing();
     /// let closed = port.drain();
     /// net.settle();
     /// assert!(closed.is_done() && late.is_connected());
