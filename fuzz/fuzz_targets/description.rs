@@ -13,8 +13,9 @@ fuzz_target!(|text: &str| {
         Ok(description) => assert_eq!(requoted(&description), strip_offsets(&description)),
         Err(error) => assert!(text.is_char_boundary(error.offset())),
     }
-    if let Ok(server) = text.parse::<ServerDescription>() {
-        assert_eq!(server.to_string().parse(), Ok(server));
+    match text.parse::<ServerDescription>() {
+        Ok(server) => assert_eq!(server.to_string().parse(), Ok(server)),
+        Err(error) => assert!(text.is_char_boundary(error.offset())),
     }
     match text.parse::<ClientDescription>() {
         // A timeout is displayed in seconds as a float, so only its text is compared.

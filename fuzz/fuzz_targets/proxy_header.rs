@@ -2,10 +2,18 @@
 
 #![no_main]
 
+use std::net::{IpAddr, SocketAddr};
+
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use ropewalk_proto::Address;
 use ropewalk_proto::proxy_header::{ProxyHeader, ProxyHeaderError, ProxyHeaderParser};
+
+/// How version 2 begins.
+const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+/// How long a UNIX address is there.
+const SUN_PATH: usize = 108;
 
 #[derive(Arbitrary, Debug)]
 struct Case {
@@ -22,13 +30,36 @@ enum Beginning {
     Tcp6,
     Unknown,
     Signature,
-    Preamble { local: bool, family: u8, length: u16 },
+    Preamble {
+        local: bool,
+        family: u8,
+        length: u16,
+    },
+    /// Whole, with so many bytes behind the addresses that mean nothing here.
+    Inet {
+        addresses: [u8; 12],
+        more: u8,
+    },
+    Inet6 {
+        addresses: [u8; 36],
+        more: u8,
+    },
+    Unix {
+        source: Vec<u8>,
+        destination: Vec<u8>,
+        more: u8,
+    },
 }
 
 fuzz_target!(|case: Case| {
     let stream = [case.beginning.bytes(), case.stream].concat();
     let whole = parse(&stream, &[]);
     assert_eq!(parse(&stream, &case.lengths), whole);
+    if let Ok(Some((header, rest))) = &whole {
+        if let Some(again) = binary(header) {
+            assert_eq!(parse(&[again, rest.clone()].concat(), &case.lengths), whole);
+        }
+    }
     if let Ok(Some((ProxyHeader::Proxied { source: Address::Inet(source), destination }, _))) = whole {
         let destination = destination.inet().expect("both ends are of one family");
         let protocol = if source.is_ipv4() { "TCP4" } else { "TCP6" };
@@ -41,7 +72,7 @@ fuzz_target!(|case: Case| {
 
 impl Beginning {
     fn bytes(&self) -> Vec<u8> {
-        let signature = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
+        let signature = SIGNATURE.to_vec();
         match *self {
             Beginning::None => Vec::new(),
             Beginning::Tcp4 => b"PROXY TCP4 ".to_vec(),
@@ -51,8 +82,56 @@ impl Beginning {
             Beginning::Preamble { local, family, length } => {
                 [signature, vec![0x20 | u8::from(!local), family], length.to_be_bytes().to_vec()].concat()
             }
+            Beginning::Inet { addresses, more } => proxied(0x11, &addresses, more),
+            Beginning::Inet6 { addresses, more } => proxied(0x21, &addresses, more),
+            Beginning::Unix { ref source, ref destination, more } => {
+                proxied(0x31, &[sun_path(source), sun_path(destination)].concat(), more)
+            }
         }
     }
+}
+
+/// A header of version 2 that says the same; there is none when what stands for bytes that are no text made a path too long.
+fn binary(header: &ProxyHeader) -> Option<Vec<u8>> {
+    let ProxyHeader::Proxied { source, destination } = header else {
+        return Some([SIGNATURE, &[0x20, 0, 0, 0]].concat());
+    };
+    let ends = [source, destination];
+    match ends.map(Address::inet) {
+        [Some(source), Some(destination)] => {
+            let ip = |address: SocketAddr| match address.ip() {
+                IpAddr::V4(ip) => ip.octets().to_vec(),
+                IpAddr::V6(ip) => ip.octets().to_vec(),
+            };
+            let ports = [source.port(), destination.port()].map(u16::to_be_bytes).concat();
+            let family = if source.is_ipv4() { 0x11 } else { 0x21 };
+            Some(proxied(family, &[ip(source), ip(destination), ports].concat(), 0))
+        }
+        _ => {
+            let names = ends.map(unix_name);
+            let fits = names.iter().all(|name| name.len() <= SUN_PATH);
+            fits.then(|| proxied(0x31, &names.map(|name| sun_path(&name)).concat(), 0))
+        }
+    }
+}
+
+fn unix_name(address: &Address) -> Vec<u8> {
+    match address {
+        Address::Unix(path) => path.to_str().expect("lossily decoded").into(),
+        Address::Abstract(name) => [&[0], &**name].concat(),
+        _ => Vec::new(),
+    }
+}
+
+fn sun_path(name: &[u8]) -> Vec<u8> {
+    let mut path = name[..name.len().min(SUN_PATH)].to_vec();
+    path.resize(SUN_PATH, 0);
+    path
+}
+
+fn proxied(family: u8, addresses: &[u8], more: u8) -> Vec<u8> {
+    let length = addresses.len() as u16 + u16::from(more);
+    [SIGNATURE, &[0x21, family], &length.to_be_bytes(), addresses].concat()
 }
 
 /// The header and what follows it, when the stream arrives in chunks of these lengths (repeated).
