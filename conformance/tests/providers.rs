@@ -4,7 +4,7 @@ use ropewalk_conformance::{Subject, conformance};
 
 conformance!(simulated = Subject::simulated();
     core, time, threads, host, resolver, task,
-    streams, closing, callbacks, producers, connectors, endpoints, reentrancy, ports, tcp, races, scarcity, unix_streams);
+    streams, closing, callbacks, producers, connectors, endpoints, reentrancy, ports, tcp, races, lookups, scarcity, unix_streams);
 #[cfg(unix)]
 conformance!(select = kernel("select");
     core, time, threads, host, resolver, task, real_time, signals, fd_set,

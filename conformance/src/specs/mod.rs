@@ -14,6 +14,7 @@ pub mod foreign;
 pub mod host;
 #[cfg(unix)]
 pub mod limits;
+pub mod lookups;
 #[cfg(unix)]
 pub mod peers;
 #[cfg(unix)]

@@ -341,7 +341,7 @@ specifications! {
         reactor.install_name_resolver(Rc::new(Everywhere(&["127.0.0.1"])));
         let endpoint = client_from_string(&reactor, "tcp6:server.example:80").unwrap();
         let connected = endpoint.connect(&reactor, Rc::new(Script::new().factory()));
-        let expected = "cannot resolve the name server.example:80: it has no IPv6 address";
+        let expected = "cannot resolve the name server.example: it has no IPv6 address";
         assert_eq!(reached(&reactor, connected), expected);
     }
 

@@ -48,7 +48,7 @@ pub enum Error {
     ConnectBind(Arc<io::Error>),
     /// There is no route to the host.
     NoRoute(Address),
-    /// The name has no address.
+    /// A name has no address that can be found: the name, and what the resolver said of it.
     DnsLookup(Arc<str>, Arc<str>),
     /// The attempt was stopped by `stop_connecting`.
     UserAborted,
@@ -176,7 +176,7 @@ impl std::fmt::Display for Error {
             Error::ConnectTimedOut => f.write_str("connecting took longer than its timeout"),
             Error::ConnectBind(cause) => write!(f, "cannot bind the local address of the connection: {cause}"),
             Error::NoRoute(address) => write!(f, "no route to {address}"),
-            Error::DnsLookup(name, why) => write!(f, "cannot resolve the name {name}: {why}"),
+            Error::DnsLookup(name, why) => write!(f, "cannot resolve the name {}: {why}", name.escape_debug()),
             Error::UserAborted => f.write_str("connecting was stopped"),
             Error::ConnectingCancelled(destination) => write!(f, "connecting to {destination} was cancelled"),
             Error::NoProtocol => f.write_str("the factory built no protocol for the connection"),

@@ -8,6 +8,7 @@ mod fork;
 mod identity;
 mod inherited;
 mod io_handle;
+mod names;
 mod provider;
 mod providers;
 #[cfg(unix)]
@@ -26,6 +27,7 @@ pub use fork::forks;
 pub use identity::Identity;
 pub use inherited::{inherited, take_standard_streams};
 pub use io_handle::{AsIo, AsRawIo, BorrowedIo, OwnedIo, RawIo};
+pub use names::{IpFamily, look_up};
 pub use provider::{
     Capabilities, Clock, ConnectSpec, Event, EventProvider, Events, Interest, Kind, ListenSpec, Ready, Received, Sent,
     SocketOption,

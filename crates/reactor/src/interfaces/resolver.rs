@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 
 use ropewalk_proto::{Deferred, succeed};
+pub use ropewalk_sys::IpFamily;
+use ropewalk_sys::look_up;
 
 use crate::error::Error;
 use crate::reactor::Reactor;
@@ -38,6 +40,57 @@ pub trait HostnameResolver {
     ///
     /// `host` is never an IP address and never empty: those are not asked for.
     fn resolve_host_name(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>>;
+
+    /// The addresses of `host` that are of one family: addressTypes. `None`, which is the default, says that this resolver
+    /// does not tell families apart, for any name.
+    ///
+    /// Who connects asks for both side by side, and need not wait for the slower one: RFC 8305.
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use std::rc::Rc;
+    /// use std::time::Duration;
+    /// use ropewalk::interfaces::resolver::{HostnameResolver, IpFamily};
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    /// use ropewalk::{Deferred, Reactor, succeed};
+    ///
+    /// /// Knows an address at once, and will never know whether there is another.
+    /// struct Half;
+    ///
+    /// impl HostnameResolver for Half {
+    ///     fn resolve_host_name(&self, _: &Reactor, _: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
+    ///         succeed(vec![([10, 0, 0, 1], port).into()])
+    ///     }
+    ///     fn resolve_family(
+    ///         &self, reactor: &Reactor, host: &str, port: u16, family: IpFamily,
+    ///     ) -> Option<Deferred<Vec<SocketAddr>>> {
+    ///         match family {
+    ///             IpFamily::V4 => Some(self.resolve_host_name(reactor, host, port)),
+    ///             IpFamily::V6 => Some(reactor.defer_later(Duration::from_secs(3600), |_| succeed(Vec::new()))),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.install_name_resolver(Rc::new(Half));
+    /// let server = net.listen_stream("10.0.0.1:80")?;
+    /// net.connect_tcp("half.example:80", AccumulatingProtocol::new().factory())?;
+    /// net.advance(Duration::from_millis(49));
+    /// assert!(server.accept().is_none());
+    /// net.advance(Duration::from_millis(2));
+    /// assert!(server.accept().is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    fn resolve_family(
+        &self,
+        reactor: &Reactor,
+        host: &str,
+        port: u16,
+        family: IpFamily,
+    ) -> Option<Deferred<Vec<SocketAddr>>> {
+        let _ = (reactor, host, port, family);
+        None
+    }
 }
 
 /// Asks the operating system, getaddrinfo(3), in a thread of the reactor's pool.
@@ -68,6 +121,18 @@ impl HostnameResolver for ThreadedResolver {
         let addresses = reactor.defer_to_thread(move || (&*host, port).to_socket_addrs().map(Vec::from_iter));
         addresses.and_then(|found: io::Result<Vec<SocketAddr>>| found)
     }
+
+    fn resolve_family(
+        &self,
+        reactor: &Reactor,
+        host: &str,
+        port: u16,
+        family: IpFamily,
+    ) -> Option<Deferred<Vec<SocketAddr>>> {
+        let host = host.to_owned();
+        let addresses = reactor.defer_to_thread(move || look_up(&host, port, family));
+        Some(addresses.and_then(|found: io::Result<Vec<SocketAddr>>| found))
+    }
 }
 
 impl Reactor {
@@ -93,8 +158,12 @@ impl Reactor {
         if let Some(address) = literal(host, port) {
             return succeed(vec![address]);
         }
-        let resolver = self.0.resolver.borrow().clone();
+        let resolver = self.name_resolver();
         resolver.resolve_host_name(self, host, port)
+    }
+
+    pub(crate) fn name_resolver(&self) -> Rc<dyn HostnameResolver> {
+        self.0.resolver.borrow().clone()
     }
 
     /// Replaces the resolver, and returns the one before: `installNameResolver`.

@@ -5,13 +5,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk_proto::Address;
-use ropewalk_sys::ListenSpec;
+use ropewalk_sys::{IpFamily, ListenSpec};
 
 use super::resolver::{literal, split_host_port};
 use crate::error::{Error, Result};
 use crate::protocols::{ClientFactory, Factory};
 use crate::reactor::{Interface, Reactor};
-use crate::transports::{Connector, Family, Port, Target};
+use crate::transports::{Connector, Port, Target};
 
 /// Twisted's default for `connectTCP`.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -123,7 +123,7 @@ pub struct Destination {
     target: Target,
     timeout: Option<Duration>,
     bind: Option<SocketAddr>,
-    family: Option<Family>,
+    family: Option<IpFamily>,
 }
 
 impl Destination {
@@ -153,14 +153,14 @@ impl Destination {
     /// Connects over IPv4 alone: of a name's addresses, the others are left out.
     #[must_use]
     pub fn v4_only(mut self) -> Destination {
-        self.family = Some(Family::V4);
+        self.family = Some(IpFamily::V4);
         self
     }
 
     /// Connects over IPv6 alone: of a name's addresses, the others are left out. TCP6ClientEndpoint.
     #[must_use]
     pub fn v6_only(mut self) -> Destination {
-        self.family = Some(Family::V6);
+        self.family = Some(IpFamily::V6);
         self
     }
 
@@ -252,8 +252,9 @@ impl Reactor {
     /// Connects over TCP, and has `factory` build a protocol when that succeeds.
     ///
     /// Nothing happens before this has returned, except that the factory is started and told that an attempt begins. A
-    /// name is resolved in a thread; its addresses are tried in turn, each 250 ms after the one before or as soon as that
-    /// failed, and the first that answers wins: RFC 8305.
+    /// name is resolved in threads, both families side by side, and IPv4 waits up to 50 ms for IPv6; the addresses are
+    /// tried in turn, each 250 ms after the one before or as soon as that failed, and the first that answers wins:
+    /// RFC 8305.
     ///
     /// ```
     /// use ropewalk::prelude::*;

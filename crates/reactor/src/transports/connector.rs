@@ -18,9 +18,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ropewalk_proto::{Address, Deferred, Key};
-use ropewalk_sys::{ConnectSpec, UnixLock};
+use ropewalk_sys::{ConnectSpec, IpFamily, UnixLock};
 
 use super::Transport;
+use super::lookups::{Lookups, interleaved};
 use super::stream::{Origin, Stream};
 use crate::error::{Error, Result};
 use crate::interfaces::time::DelayedCall;
@@ -81,35 +82,10 @@ pub(crate) enum Target {
         host: Rc<str>,
         port: u16,
         /// `None` takes both.
-        family: Option<Family>,
+        family: Option<IpFamily>,
     },
     /// A UNIX socket whose lock file must be alive.
     LockedUnix(Arc<Path>),
-}
-
-/// One of the two kinds of IP addresses.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    pub(crate) fn has(self, address: &SocketAddr) -> bool {
-        match self {
-            Family::V4 => address.is_ipv4(),
-            Family::V6 => address.is_ipv6(),
-        }
-    }
-}
-
-impl std::fmt::Display for Family {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Family::V4 => "IPv4",
-            Family::V6 => "IPv6",
-        })
-    }
 }
 
 pub(crate) struct ConnectorInner {
@@ -124,21 +100,23 @@ pub(crate) struct ConnectorInner {
     transport: RefCell<Option<Transport>>,
     /// `disconnect` was called while the protocol was being built.
     unwanted: Cell<bool>,
-    race: RefCell<Race>,
+    pub(super) race: RefCell<Race>,
 }
 
 /// The attempts of one `connect`.
 #[derive(Default)]
-struct Race {
-    resolution: Option<Deferred<()>>,
+pub(super) struct Race {
+    pub(super) lookups: Lookups,
     waiting: VecDeque<Address>,
     running: Vec<(Key, Place, Address)>,
     /// The timeout, and the turn that resolves.
     timers: Vec<DelayedCall>,
-    /// Begins the next attempt while the present one is still running.
-    stagger: Option<DelayedCall>,
+    /// Begins the next attempt: the first one when another family may still come, a further one while one is still running.
+    pub(super) stagger: Option<DelayedCall>,
     /// How many attempts have begun.
     begun: Place,
+    /// Whether the last one went to an IPv6 address.
+    last_was_v6: bool,
     failed: Vec<(Place, Address, Error)>,
 }
 
@@ -149,7 +127,23 @@ impl Race {
     fn next(&mut self) -> Option<(Place, Address)> {
         let address = self.waiting.pop_front()?;
         self.begun += 1;
+        self.last_was_v6 = address.inet().is_some_and(|inet| inet.is_ipv6());
         Some((self.begun, address))
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun > 0
+    }
+
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Has `addresses` tried too, in turn with those of the other family that wait.
+    pub(super) fn mix_in(&mut self, addresses: Vec<SocketAddr>, first_is_v6: bool) {
+        let waiting = self.waiting.iter().filter_map(Address::inet);
+        let all = waiting.chain(addresses).collect();
+        self.waiting = interleaved(all, if self.has_begun() { !self.last_was_v6 } else { first_is_v6 });
     }
 
     /// Why all attempts have failed: the reason of the only one, or all of them in the order in which they began.
@@ -308,7 +302,7 @@ impl Connector {
 
     /// The reactor that it connects on, unless that has been dropped.
     pub fn try_reactor(&self) -> Option<Reactor> {
-        self.0.reactor.upgrade().map(Reactor)
+        self.0.try_reactor()
     }
 
     /// The other end as it was named: getDestination.
@@ -342,8 +336,12 @@ impl std::fmt::Debug for Connector {
 }
 
 impl ConnectorInner {
+    pub(super) fn try_reactor(&self) -> Option<Reactor> {
+        self.reactor.upgrade().map(Reactor)
+    }
+
     /// Has `call` made later; whoever asks keeps the timer in the race.
-    fn later(
+    pub(super) fn later(
         self: &Rc<ConnectorInner>,
         reactor: &Reactor,
         delay: Duration,
@@ -355,51 +353,22 @@ impl ConnectorInner {
 
     fn resolve(self: &Rc<ConnectorInner>, reactor: &Reactor) {
         match &self.target {
-            Target::Address(address) => self.resolved(reactor, VecDeque::from([address.clone()])),
+            Target::Address(address) => self.begin_with(reactor, address.clone()),
             Target::LockedUnix(path) => match UnixLock::is_locked(path) {
-                true => self.resolved(reactor, VecDeque::from([Address::Unix(path.clone())])),
+                true => self.begin_with(reactor, Address::Unix(path.clone())),
                 false => self.fail(Error::BadFile(Address::Unix(path.clone()))),
             },
             Target::Name { host, port, family } => self.look_up(reactor, host, *port, *family),
         }
     }
 
-    fn look_up(self: &Rc<ConnectorInner>, reactor: &Reactor, host: &Rc<str>, port: u16, family: Option<Family>) {
-        let addresses = reactor.resolve_host_name(host, port);
-        // Holds the attempt, which nobody else may: the user need not keep its connector.
-        let (connector, name) = (self.clone(), host.clone());
-        let resolution = addresses.add_both(move |addresses| {
-            let Some(reactor) = connector.reactor.upgrade().map(Reactor) else { return };
-            match addresses {
-                Ok(addresses) => connector.found(&reactor, addresses, family),
-                Err(failure) => connector.fail(Error::DnsLookup((*name).into(), failure.to_string().into())),
-            }
-        });
-        self.race.borrow_mut().resolution = Some(resolution);
-    }
-
-    /// What a name's addresses are; those of the wrong family are left out.
-    fn found(self: &Rc<ConnectorInner>, reactor: &Reactor, mut addresses: Vec<SocketAddr>, family: Option<Family>) {
-        addresses.retain(|address| family.is_none_or(|family| family.has(address)));
-        if addresses.is_empty() {
-            let name = Connector(self.clone()).destination();
-            let missing =
-                family.map_or_else(|| "it has no address".into(), |family| format!("it has no {family} address"));
-            return self.fail(Error::DnsLookup(name.into(), missing.into()));
-        }
-        self.resolved(reactor, interleaved(addresses));
-    }
-
-    fn resolved(self: &Rc<ConnectorInner>, reactor: &Reactor, addresses: VecDeque<Address>) {
-        if self.state.get() != ConnectorState::Connecting {
-            return;
-        }
-        self.race.borrow_mut().waiting = addresses;
+    fn begin_with(self: &Rc<ConnectorInner>, reactor: &Reactor, address: Address) {
+        self.race.borrow_mut().waiting.push_back(address);
         self.attempt_next(reactor);
     }
 
-    /// Begins the next attempt; when there is none left and none running, the whole has failed.
-    fn attempt_next(self: &Rc<ConnectorInner>, reactor: &Reactor) {
+    /// Begins the next attempt; when there is none left, none running and no answer to come, the whole has failed.
+    pub(super) fn attempt_next(self: &Rc<ConnectorInner>, reactor: &Reactor) {
         if let Some(stagger) = self.race.borrow_mut().stagger.take() {
             let _ = stagger.cancel();
         }
@@ -420,7 +389,7 @@ impl ConnectorInner {
     fn attempt_begun(self: &Rc<ConnectorInner>, reactor: &Reactor, key: Key, place: Place, address: Address) {
         let mut race = self.race.borrow_mut();
         race.running.push((key, place, address));
-        if !race.waiting.is_empty() {
+        if !race.waiting.is_empty() || !race.lookups.are_done() {
             let next = self.later(reactor, ATTEMPT_DELAY, ConnectorInner::attempt_next);
             race.stagger = Some(next);
         }
@@ -432,8 +401,11 @@ impl ConnectorInner {
 
     fn fail_if_exhausted(self: &Rc<ConnectorInner>) {
         let mut race = self.race.borrow_mut();
-        if race.running.is_empty() && race.waiting.is_empty() {
-            let error = race.take_reason();
+        if race.running.is_empty() && race.waiting.is_empty() && race.lookups.are_done() {
+            let error = match &self.target {
+                Target::Name { host, .. } if !race.has_begun() => race.lookups.reason(host),
+                _ => race.take_reason(),
+            };
             drop(race);
             self.fail(error);
         }
@@ -462,8 +434,9 @@ impl ConnectorInner {
     }
 
     fn succeed(self: &Rc<ConnectorInner>, reactor: &Reactor, key: Key, address: Address) {
-        self.end_race(&reactor.0);
+        // First, because a resolver that is cancelled reports a failure.
         self.state.set(ConnectorState::Connected);
+        self.end_race(&reactor.0);
         self.unwanted.set(false);
         let built = guard(&reactor.0, "build_protocol", || self.factory.build_protocol(&address)).ok().flatten();
         let refused = built.is_none();
@@ -484,9 +457,7 @@ impl ConnectorInner {
             inner.sources.borrow_mut().remove(key);
             inner.tell_provider(move |provider| provider.close(key));
         }
-        if let Some(resolution) = race.resolution {
-            resolution.cancel();
-        }
+        race.lookups.resolutions.iter().for_each(Deferred::cancel);
     }
 
     /// Ends the attempt, tells the factory, and stops it unless it connects again.
@@ -534,31 +505,4 @@ struct NoProtocol;
 
 impl Protocol for NoProtocol {
     fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
-}
-
-/// Alternates the address families, beginning with that of the first address: RFC 8305, section 4.
-fn interleaved(addresses: Vec<SocketAddr>) -> VecDeque<Address> {
-    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
-    let (mut first, mut second) = (first.into_iter(), second.into_iter());
-    let mut mixed = VecDeque::new();
-    loop {
-        let pair = [first.next(), second.next()];
-        if pair == [None, None] {
-            return mixed;
-        }
-        mixed.extend(pair.into_iter().flatten().map(Address::Inet));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn attempts_alternate_between_the_address_families() {
-        let addresses = ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1"].map(|text| text.parse().unwrap());
-        let order: Vec<_> = interleaved(addresses.to_vec()).iter().map(ToString::to_string).collect();
-        assert_eq!(order, ["[::1]:1", "1.1.1.1:1", "[::2]:1", "[::3]:1"]);
-    }
 }

@@ -5,6 +5,7 @@
 
 mod connector;
 mod flags;
+mod lookups;
 mod observer;
 mod port;
 mod producer;
@@ -16,7 +17,7 @@ mod unread;
 mod writing;
 
 pub use connector::{Connector, ConnectorState};
-pub(crate) use connector::{ConnectorInner, Family, Target};
+pub(crate) use connector::{ConnectorInner, Target};
 pub(crate) use observer::Observer;
 pub use port::Port;
 pub(crate) use port::PortInner;

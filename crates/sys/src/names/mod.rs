@@ -1,0 +1,83 @@
+//! From names to addresses, one family at a time.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+#[cfg_attr(unix, path = "unix.rs")]
+#[cfg_attr(not(unix), path = "other.rs")]
+mod system;
+
+/// One of the two kinds of IP addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IpFamily {
+    /// IPv4, A records.
+    V4,
+    /// IPv6, AAAA records.
+    V6,
+}
+
+impl IpFamily {
+    /// Whether `address` is of this family.
+    pub fn has(self, address: &SocketAddr) -> bool {
+        match self {
+            IpFamily::V4 => address.is_ipv4(),
+            IpFamily::V6 => address.is_ipv6(),
+        }
+    }
+}
+
+impl fmt::Display for IpFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            IpFamily::V4 => "IPv4",
+            IpFamily::V6 => "IPv6",
+        })
+    }
+}
+
+/// The addresses of `host` that are of `family`, each with `port`, in the order of the system: getaddrinfo(3).
+///
+/// Blocks for as long as the system asks name servers. May be called from any thread.
+///
+/// # Errors
+/// What the system says, in its words, among it that there is no such name or no such address of it.
+///
+/// ```
+/// use ropewalk_sys::{IpFamily, look_up};
+///
+/// let found = look_up("127.0.0.1", 80, IpFamily::V4)?;
+/// assert_eq!(found, ["127.0.0.1:80".parse().unwrap()]);
+/// assert!(IpFamily::V4.has(&found[0]) && !IpFamily::V6.has(&found[0]));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn look_up(host: &str, port: u16, family: IpFamily) -> io::Result<Vec<SocketAddr>> {
+    system::look_up(host, port, family)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_looked_up_in_one_family_alone() {
+        // No name server is asked for literals.
+        for (text, family, other, expected) in
+            [("127.0.0.1", IpFamily::V4, IpFamily::V6, "127.0.0.1:80"), ("::1", IpFamily::V6, IpFamily::V4, "[::1]:80")]
+        {
+            assert_eq!(look_up(text, 80, family).unwrap(), [expected.parse().unwrap()]);
+            assert!(look_up(text, 80, other).map_or(true, |found| found.is_empty()), "{text}");
+        }
+        let found = look_up("localhost", 4711, IpFamily::V4).unwrap();
+        assert!(!found.is_empty());
+        assert!(found.iter().all(|address| address.is_ipv4() && address.ip().is_loopback() && address.port() == 4711));
+    }
+
+    #[test]
+    fn a_name_that_cannot_exist_is_an_error_of_one_line() {
+        for name in ["a\0b", &"long".repeat(100)] {
+            let error = look_up(name, 80, IpFamily::V4).unwrap_err().to_string();
+            assert!(!error.is_empty() && error.lines().count() == 1, "{error:?}");
+        }
+    }
+}

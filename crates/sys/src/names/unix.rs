@@ -1,0 +1,89 @@
+//! getaddrinfo(3)
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::mem::{size_of, zeroed};
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::ptr::{null, null_mut};
+
+use super::IpFamily;
+
+pub(super) fn look_up(host: &str, port: u16, family: IpFamily) -> io::Result<Vec<SocketAddr>> {
+    let invalid = |_| io::Error::new(io::ErrorKind::InvalidInput, "a host name has no zero byte");
+    let host = CString::new(host).map_err(invalid)?;
+    let found = Found::ask(&host, family)?;
+    Ok(found.addresses().filter(|address| family.has(address)).map(|address| with_port(address, port)).collect())
+}
+
+fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
+    address.set_port(port);
+    address
+}
+
+/// A list of getaddrinfo's. Never empty.
+struct Found(*mut libc::addrinfo);
+
+impl Found {
+    fn ask(host: &CStr, family: IpFamily) -> io::Result<Found> {
+        // SAFETY: addrinfo is a struct of integers and pointers, for all of which zero is a value.
+        let mut hints: libc::addrinfo = unsafe { zeroed() };
+        hints.ai_family = match family {
+            IpFamily::V4 => libc::AF_INET,
+            IpFamily::V6 => libc::AF_INET6,
+        };
+        // One entry for each address, not one for each kind of socket.
+        hints.ai_socktype = libc::SOCK_STREAM;
+        let mut list = null_mut();
+        // SAFETY: `host` ends with its zero, `hints` is initialized, and no service is asked for. `list` may be written to.
+        match unsafe { libc::getaddrinfo(host.as_ptr(), null(), &raw const hints, &raw mut list) } {
+            0 => Ok(Found(list)),
+            libc::EAI_SYSTEM => Err(io::Error::last_os_error()),
+            code => Err(said(code)),
+        }
+    }
+
+    fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        // SAFETY: the list lives until `self` is dropped, which the iterator borrows.
+        let first = unsafe { self.0.as_ref() };
+        let entries = std::iter::successors(first, |entry| {
+            // SAFETY: it is an entry of the same list, or null.
+            unsafe { entry.ai_next.as_ref() }
+        });
+        entries.filter_map(address)
+    }
+}
+
+impl Drop for Found {
+    fn drop(&mut self) {
+        // SAFETY: it came from getaddrinfo, and is freed once.
+        unsafe { libc::freeaddrinfo(self.0) }
+    }
+}
+
+/// The address of an entry whose family is known and whose length is right.
+fn address(entry: &libc::addrinfo) -> Option<SocketAddr> {
+    let long_enough = |size: usize| usize::try_from(entry.ai_addrlen).is_ok_and(|length| length >= size);
+    match entry.ai_family {
+        libc::AF_INET if long_enough(size_of::<libc::sockaddr_in>()) => {
+            // SAFETY: of this family and length, `ai_addr` points to a sockaddr_in; it is copied, however it is aligned.
+            let inet = unsafe { entry.ai_addr.cast::<libc::sockaddr_in>().read_unaligned() };
+            let ip = u32::from_be(inet.sin_addr.s_addr).into();
+            Some(SocketAddrV4::new(ip, 0).into())
+        }
+        libc::AF_INET6 if long_enough(size_of::<libc::sockaddr_in6>()) => {
+            // SAFETY: of this family and length, `ai_addr` points to a sockaddr_in6; it is copied, however it is aligned.
+            let inet = unsafe { entry.ai_addr.cast::<libc::sockaddr_in6>().read_unaligned() };
+            let ip = inet.sin6_addr.s6_addr.into();
+            Some(SocketAddrV6::new(ip, 0, inet.sin6_flowinfo, inet.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+fn said(code: i32) -> io::Error {
+    // SAFETY: it takes any code.
+    let text = unsafe { libc::gai_strerror(code) };
+    // SAFETY: it has a text for each code, which ends with its zero and is never written to.
+    let text = unsafe { CStr::from_ptr(text) };
+    io::Error::other(text.to_string_lossy().into_owned())
+}
