@@ -1,5 +1,8 @@
 //! The samples of the book, compiled and run as documentation tests. A tidy test sees that no chapter is forgotten.
 
+#[doc = include_str!("../../../docs/src/adopted-sockets.md")]
+pub struct AdoptedSockets;
+
 #[doc = include_str!("../../../docs/src/applications.md")]
 pub struct Applications;
 
@@ -14,6 +17,9 @@ pub struct Clients;
 
 #[doc = include_str!("../../../docs/src/deferreds.md")]
 pub struct Deferreds;
+
+#[doc = include_str!("../../../docs/src/descriptors.md")]
+pub struct Descriptors;
 
 #[doc = include_str!("../../../docs/src/endpoints.md")]
 pub struct Endpoints;
@@ -38,3 +44,6 @@ pub struct Testing;
 
 #[doc = include_str!("../../../docs/src/threads.md")]
 pub struct Threads;
+
+#[doc = include_str!("../../../docs/src/unix-sockets.md")]
+pub struct UnixSockets;

@@ -105,7 +105,7 @@ pub trait Descriptor {
     /// reactor.add_reader(&broken)?;
     /// drop(peer); // the end can be read
     /// while !told.get() {
-    ///     reactor.iterate(None)?;
+    ///     reactor.iterate(Some(std::time::Duration::from_secs(1)))?;
     /// }
     /// assert!(reactor.get_readers().is_empty());
     /// # }

@@ -81,6 +81,9 @@ impl Reactor {
 
     /// One pass: due work, then events, waiting for at most `delay`. `None` waits until something happens.
     ///
+    /// What due work brought about is no event: who turns the loop until something has come gives a `delay`, or the last
+    /// wait may have nothing to wait for.
+    ///
     /// ```
     /// use std::cell::Cell;
     /// use std::rc::Rc;
