@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ropewalk::testing::{Faults, MemoryReactor, TestStream};
 
+use crate::logged::logged;
 use crate::script::{Log, LoggingFactory, Script};
 use crate::specifications;
 
@@ -62,6 +63,22 @@ specifications! {
         net.advance(Duration::from_secs(60));
         assert_eq!(log.count("build"), 3);
         assert!((100..=121).contains(&log.count("accept failed")), "{} attempts", log.count("accept failed"));
+    }
+
+    fn a_port_that_fails_again_and_again_complains_every_ten_seconds(_subject: &Subject) {
+        // LESSONS, bug 20: a flood of connections is no flood of lines. Each client that goes lets one in and has the port fail.
+        let mut failures = 0;
+        let lines = logged(|| {
+            let (net, log, mut clients) = crowd(4, 50);
+            for _ in 0..20 {
+                clients.remove(0).close();
+                net.advance(Duration::from_secs(1));
+            }
+            failures = log.count("accept failed");
+        });
+        let complaints = lines.iter().filter(|line| line.starts_with("WARN") && line.contains("cannot accept")).count();
+        assert!(failures > 20, "{failures}");
+        assert_eq!(complaints, 3, "{lines:#?}");
     }
 
     fn a_port_that_stops_while_it_waits_leaves_no_timer_behind(_subject: &Subject) {

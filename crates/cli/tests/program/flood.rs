@@ -1,6 +1,6 @@
 //! More connections than descriptors.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
@@ -20,28 +20,31 @@ fn start_limited(arguments: &[&str]) -> Running {
     Running::start_command(command)
 }
 
-fn says_yes(stream: &mut TcpStream) -> bool {
-    stream.write_all(b"x").is_ok() && matches!(stream.read(&mut [0]), Ok(1))
+/// Asks for an echo. A read with a time limit ends with EINTR in a process that was stopped and goes on, which is no answer.
+#[track_caller]
+fn is_served(stream: &mut TcpStream) {
+    stream.write_all(b"x").unwrap();
+    assert_eq!(read_exactly(stream, 1), b"x");
 }
 
 /// Old connections are served during a flood, which costs no processor time, and new ones are served after it.
 fn withstands_a_flood(server: Running) -> Running {
     let mut old: Vec<_> = (0..10).map(|_| server.connect()).collect();
-    assert!(old.iter_mut().all(says_yes));
+    old.iter_mut().for_each(is_served);
     // These are in the queue of the system: connected, as far as they know.
     let flood: Vec<_> = (0..2 * DESCRIPTORS).map(|_| server.connect()).collect();
     eventually("as many are accepted as can be", || server.descriptors() > DESCRIPTORS - 22);
-    assert!(old.iter_mut().all(says_yes));
+    old.iter_mut().for_each(is_served);
 
     let before = server.processor_time();
     std::thread::sleep(Duration::from_secs(1));
     let spent = server.processor_time() - before;
     assert!(spent < Duration::from_millis(100), "it spins: {spent:?}");
-    assert!(old.iter_mut().all(says_yes));
+    old.iter_mut().for_each(is_served);
 
     drop(flood);
-    assert!(says_yes(&mut server.connect()));
-    assert!(old.iter_mut().all(says_yes));
+    is_served(&mut server.connect());
+    old.iter_mut().for_each(is_served);
     server
 }
 
@@ -59,7 +62,8 @@ fn a_service_that_runs_out_of_descriptors_waits_for_some_on_every_reactor() {
         let mut server = withstands_a_flood(start_limited(&["-r", reactor, "echo", "--max-connections", "1000"]));
         let log = server.log();
         let complaints = log.matches("cannot accept").count();
-        assert!((1..20).contains(&complaints), "{reactor}: {log}");
+        // One in ten seconds.
+        assert!((1..4).contains(&complaints), "{reactor}: {log}");
     }
 }
 
@@ -74,13 +78,13 @@ fn who_has_not_sent_its_header_takes_a_seat() {
     // The first of the queue, which keeps its seat.
     silent[0].write_all(HEADER).unwrap();
     for _ in 0..10 {
-        assert!(says_yes(&mut silent[0]));
+        is_served(&mut silent[0]);
         assert_eq!(server.descriptors(), idle + 8);
     }
     drop(silent);
     let mut late = server.connect();
     late.write_all(HEADER).unwrap();
-    assert!(says_yes(&mut late));
+    is_served(&mut late);
 }
 
 #[test]
@@ -102,17 +106,11 @@ fn files_are_served_during_a_flood() {
 fn select_takes_no_more_than_it_can_watch_and_serves_those() {
     let server = Running::start(&["-r", "select", "echo", "--max-connections", "5000"]);
     let mut old = server.connect();
-    assert!(says_yes(&mut old));
+    is_served(&mut old);
     let flood: Vec<_> = (0..1100).map(|_| server.connect()).collect();
     eventually("as many are accepted as can be", || server.descriptors() > 1000);
-    assert!(says_yes(&mut old));
+    is_served(&mut old);
     drop(flood);
-    assert_eq!(
-        {
-            old.write_all(b"z").unwrap();
-            read_exactly(&mut old, 1)
-        },
-        b"z"
-    );
-    assert!(says_yes(&mut server.connect()));
+    is_served(&mut old);
+    is_served(&mut server.connect());
 }

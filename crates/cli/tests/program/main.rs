@@ -11,6 +11,8 @@ mod places;
 mod portforward;
 mod restart;
 mod running;
+#[cfg(target_os = "linux")]
+mod sandbox;
 mod scratch;
 mod serve;
 mod services;

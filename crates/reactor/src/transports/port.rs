@@ -5,7 +5,7 @@ use std::io;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use ropewalk_proto::{Address, Deferred, Key, Resolver};
+use ropewalk_proto::{Address, Deferred, Key, Moment, Resolver};
 use ropewalk_sys::{ListenSpec, UnixLock};
 
 use super::Transport;
@@ -25,6 +25,9 @@ const DRAINED_MOST: usize = 4096;
 /// How soon a port that ran out of descriptors tries again when nothing of ours was closed meanwhile: somebody else in
 /// the process may have closed something.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// How far apart complaints are in the log: a port without descriptors may fail anew after each one that is closed.
+const COMPLAINTS_APART: Duration = Duration::from_secs(10);
 
 /// A port that accepts connections. A cheap handle: clones are the same port. Dropping it does not stop it.
 ///
@@ -58,6 +61,8 @@ pub(crate) struct PortInner {
     /// Out of descriptors: accepts again when some are closed.
     starved: Cell<bool>,
     retry: RefCell<Option<DelayedCall>>,
+    /// When the log last said so.
+    complained: Cell<Option<Moment>>,
     stopped: RefCell<Vec<Resolver<()>>>,
     stopping: Cell<bool>,
     /// Stops when the queue is empty.
@@ -271,6 +276,7 @@ impl PortInner {
             paused: Cell::default(),
             starved: Cell::default(),
             retry: RefCell::default(),
+            complained: Cell::default(),
             stopped: RefCell::default(),
             stopping: Cell::default(),
             draining: Cell::default(),
@@ -321,8 +327,7 @@ impl PortInner {
 
     /// Accepting fails, usually for want of descriptors: who is connected is served, and nothing spins.
     fn starve(self: &Rc<PortInner>, reactor: &Reactor, error: io::Error) {
-        let host = self.host.borrow().as_ref().map(ToString::to_string).unwrap_or_default();
-        tracing::warn!(port = host, %error, "cannot accept; trying again when descriptors are closed");
+        self.complain(reactor.now(), &error);
         self.starved.set(true);
         reactor.0.starved_ports_changed(1);
         self.arm(&reactor.0);
@@ -331,6 +336,15 @@ impl PortInner {
         *self.retry.borrow_mut() = Some(retry);
         let error = Error::Io("cannot accept", error.into());
         let _ = guard(&reactor.0, "accept_failed", || self.factory.accept_failed(&error));
+    }
+
+    fn complain(&self, now: Moment, error: &io::Error) {
+        if self.complained.get().is_some_and(|last| now - last < COMPLAINTS_APART) {
+            return;
+        }
+        self.complained.set(Some(now));
+        let host = self.host.borrow().as_ref().map(ToString::to_string).unwrap_or_default();
+        tracing::warn!(port = host, %error, "cannot accept; trying again when descriptors are closed");
     }
 
     /// Descriptors may be free again.
