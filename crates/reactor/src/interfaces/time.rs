@@ -96,6 +96,9 @@ impl Inner {
 
 /// A call that was scheduled: IDelayedCall. Dropping it does not cancel the call.
 ///
+/// All methods may be called from any callback on the reactor's thread, also from the call itself, which is no longer active
+/// then.
+///
 /// ```
 /// use std::cell::Cell;
 /// use std::rc::Rc;
@@ -137,7 +140,8 @@ impl DelayedCall {
     /// ```
     ///
     /// # Errors
-    /// [`Error::AlreadyCancelled`] when this handle cancelled it, [`Error::AlreadyCalled`] when it has been made.
+    /// [`Error::AlreadyCancelled`] when this handle cancelled it, [`Error::AlreadyCalled`] when it has been made, and
+    /// [`Error::Closed`] when the reactor is gone.
     pub fn cancel(&self) -> Result<()> {
         let inner = self.reactor.upgrade().ok_or(Error::Closed)?;
         let call = inner.timers.borrow_mut().cancel(self.key);

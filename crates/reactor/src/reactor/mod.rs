@@ -47,8 +47,9 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 /// A single-threaded event loop over an event provider. A cheap handle: clones are the same reactor.
 ///
 /// There may be many in a process, one a thread, and one that stopped can run again. Only a
-/// [`ThreadHandle`](crate::ThreadHandle) crosses threads. The methods are grouped by interface under
-/// [`interfaces`](crate::interfaces).
+/// [`ThreadHandle`](crate::ThreadHandle) crosses threads. All methods may be called from any callback, where
+/// [`run`](Reactor::run) is an error and [`iterate`](Reactor::iterate) turns the loop within that callback. They are grouped
+/// by interface under [`interfaces`](crate::interfaces).
 ///
 /// ```
 /// use ropewalk::prelude::*;

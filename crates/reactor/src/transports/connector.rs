@@ -31,7 +31,9 @@ use crate::reactor::{Inner, Reactor, Source, guard};
 /// How long an attempt has the field for itself: the Connection Attempt Delay of RFC 8305, section 5.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Connects, and connects again. A cheap handle: clones are the same connector.
+/// Connects, and connects again: IConnector. A cheap handle: clones are the same connector. Dropping it ends nothing.
+///
+/// All methods may be called from any callback on the reactor's thread.
 ///
 /// ```
 /// use ropewalk::ConnectorState;

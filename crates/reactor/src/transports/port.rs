@@ -29,7 +29,9 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How far apart complaints are in the log: a port without descriptors may fail anew after each one that is closed.
 const COMPLAINTS_APART: Duration = Duration::from_secs(10);
 
-/// A port that accepts connections. A cheap handle: clones are the same port. Dropping it does not stop it.
+/// A port that accepts connections: IListeningPort. A cheap handle: clones are the same port. Dropping it does not stop it.
+///
+/// All methods may be called from any callback on the reactor's thread.
 ///
 /// ```
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
