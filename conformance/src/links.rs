@@ -10,6 +10,9 @@ use ropewalk::{Address, ClientFactory, Connector, Error, Factory, Port, Reactor,
 use crate::script::{Script, stop};
 use crate::{Subject, run};
 
+/// The most that one call of `data_received` brings.
+pub const MOST_DELIVERED: usize = 128 * 1024;
+
 impl Subject {
     /// Listens where nobody else does.
     pub fn listen(&self, reactor: &Reactor, factory: impl Factory + 'static) -> Port {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ropewalk::transports::{Producer, PullProducer, PushProducer};
 use ropewalk::{Error, Transport};
 
-use crate::links::{Countdown, Transports, assert_same_bytes, noise};
+use crate::links::{Countdown, MOST_DELIVERED, Transports, assert_same_bytes, noise};
 use crate::script::{Log, Script, reason_name, stop};
 use crate::{run, specifications};
 
@@ -467,7 +467,7 @@ specifications! {
         run(&reactor);
         assert_same_bytes(&reader.received(), &sent);
         assert!(most.get() > 0, "the forwarder never had to wait");
-        assert!(most.get() <= HIGH + 64 * 1024, "{} bytes were queued: a mark and a delivery are enough", most.get());
+        assert!(most.get() <= HIGH + MOST_DELIVERED, "{} bytes were queued: a mark and a delivery are enough", most.get());
     }
 
     fn a_connection_that_is_a_producer_is_lost_with_its_consumer(subject: &Subject) {
@@ -531,7 +531,7 @@ specifications! {
         });
         subject.converse(&server, &client);
         assert_same_bytes(&client.received(), &sent);
-        assert!(most.get() <= HIGH + 64 * 1024, "{} bytes were queued", most.get());
+        assert!(most.get() <= HIGH + MOST_DELIVERED, "{} bytes were queued", most.get());
     }
 
     fn a_panic_in_a_producer_ends_the_connection_alone(subject: &Subject) {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use ropewalk::Transport;
 use ropewalk::transports::{Producer, PullProducer};
 
-use crate::links::{Countdown, Transports, assert_same_bytes, noise, pieces};
+use crate::links::{Countdown, MOST_DELIVERED, Transports, assert_same_bytes, noise, pieces};
 use crate::script::{Log, Script, stop};
 use crate::{count_turns, run, specifications};
 
@@ -98,8 +98,8 @@ specifications! {
     }
 
     fn a_delivery_has_at_least_one_byte_and_at_most_64_kib(subject: &Subject) {
-        // IProtocol.dataReceived; DESIGN section 9: receive scratch 64 KiB.
-        let server = Script::new().on_data(|_, data| assert!((1..=64 * 1024).contains(&data.len())));
+        // IProtocol.dataReceived; DESIGN section 9: the receive scratch is a bound.
+        let server = Script::new().on_data(|_, data| assert!((1..=MOST_DELIVERED).contains(&data.len())));
         subject.converse(&server, &Script::sends(noise(1_000_000, 5)));
         assert_eq!(server.received().len(), 1_000_000);
     }

@@ -59,7 +59,7 @@ pub trait Protocol {
         let _ = transport;
     }
 
-    /// Bytes have arrived: at least one, and never more than 64 KiB at once. Where one call ends and the next begins
+    /// Bytes have arrived: at least one, and never more than 128 KiB at once. Where one call ends and the next begins
     /// says nothing about how they were sent.
     fn data_received(&mut self, transport: &Transport, data: &[u8]);
 

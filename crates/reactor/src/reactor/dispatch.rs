@@ -31,18 +31,16 @@ impl Reactor {
         }
         // The next `prepare` sees what is woken from here on.
         self.0.set_sleeping(false);
+        // Taken: when a callback runs the loop again through `iterate`, that inner loop needs a buffer of its own.
         let mut scratch = self.0.scratch.take();
-        if scratch.is_empty() {
-            // A callback runs the loop again through `iterate`: that inner loop needs a buffer of its own.
-            scratch = vec![0; super::SCRATCH_BYTES].into_boxed_slice();
-        }
+        let bytes = scratch.bytes();
         let count = self.0.events.borrow().len();
         // One by one: a callback that runs the loop is followed by the events behind its own, within that loop. Some are
         // reported only once.
         for _ in 0..count {
             let next = self.0.events.borrow_mut().pop();
             let Some(event) = next else { break };
-            self.dispatch_one(event, &mut scratch);
+            self.dispatch_one(event, bytes);
         }
         self.0.scratch.set(scratch);
     }

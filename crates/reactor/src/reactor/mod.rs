@@ -10,6 +10,7 @@ mod factories;
 mod guard;
 mod host;
 mod pending_events;
+mod scratch;
 mod sources;
 mod turn;
 
@@ -40,9 +41,7 @@ use crate::interfaces::threads::{ThreadCalls, ThreadPool, ThreadResults};
 use crate::task::{Cooperator, Executor};
 use crate::transports::{SpareOutboxes, Stream};
 use pending_events::PendingEvents;
-
-/// One receive buffer for all connections stays hot in the cache; each connection having its own was measured slower.
-const SCRATCH_BYTES: usize = 64 * 1024;
+use scratch::Scratch;
 
 /// A single-threaded event loop over an event provider. A cheap handle: clones are the same reactor.
 ///
@@ -97,7 +96,7 @@ pub(crate) struct Inner {
     collected: Cell<Events>,
     /// Events that were not dispatched yet.
     events: RefCell<PendingEvents>,
-    scratch: Cell<Box<[u8]>>,
+    scratch: Cell<Scratch>,
     /// Connections to settle before the loop waits.
     unsettled: RefCell<Vec<Rc<Stream>>>,
     pub(crate) spare_outboxes: SpareOutboxes,
@@ -149,7 +148,7 @@ impl Reactor {
             turn_now: Cell::new(now),
             collected: Cell::default(),
             events: RefCell::default(),
-            scratch: Cell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
+            scratch: Cell::new(Scratch::new()),
             unsettled: RefCell::default(),
             spare_outboxes: SpareOutboxes::default(),
             batch: RefCell::default(),
