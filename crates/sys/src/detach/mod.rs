@@ -13,9 +13,14 @@ use std::io;
 
 use crate::io_handle::OwnedIo;
 
-#[cfg_attr(linux_like, path = "linux.rs")]
-#[cfg_attr(not(linux_like), path = "none.rs")]
+#[cfg_attr(threads_counted, path = "unix.rs")]
+#[cfg_attr(not(threads_counted), path = "none.rs")]
 mod system;
+#[cfg(threads_counted)]
+#[cfg_attr(linux_like, path = "threads/linux.rs")]
+#[cfg_attr(target_os = "freebsd", path = "threads/freebsd.rs")]
+#[cfg_attr(target_os = "macos", path = "threads/macos.rs")]
+mod threads;
 
 /// On which side of the forks this process is.
 ///

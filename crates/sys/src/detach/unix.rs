@@ -1,20 +1,24 @@
-//! fork(2), with the threads counted in proc(5).
+//! fork(2), setsid(2).
 
-use std::fs;
 use std::io;
 
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::pipe::pipe;
 use rustix::process::{Pid, WaitOptions, setsid, waitpid};
 
-use super::Detached;
+use super::{Detached, threads};
 
 pub(super) fn detach() -> io::Result<Detached> {
-    let threads = threads()?;
+    let threads = threads::count()?;
     if threads != 1 {
         let message = format!("a process with {threads} threads cannot go into the background: fork comes first");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (reader, writer) = pipe()?;
+    // There is no other thread that could start a program in between.
+    for end in [&reader, &writer] {
+        fcntl_setfd(end, FdFlags::CLOEXEC)?;
+    }
     match fork()? {
         Some(child) => {
             drop(writer);
@@ -32,14 +36,6 @@ pub(super) fn detach() -> io::Result<Detached> {
             }
         }
     }
-}
-
-/// How many threads this process has.
-fn threads() -> io::Result<usize> {
-    let tasks = fs::read_dir("/proc/self/task").map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot count the threads of this process in /proc: {error}"))
-    })?;
-    Ok(tasks.count())
 }
 
 /// The child in the parent, `None` in the child.
