@@ -55,10 +55,9 @@ fuzz_target!(|case: Case| {
     let stream = [case.beginning.bytes(), case.stream].concat();
     let whole = parse(&stream, &[]);
     assert_eq!(parse(&stream, &case.lengths), whole);
-    if let Ok(Some((header, rest))) = &whole {
-        if let Some(again) = binary(header) {
-            assert_eq!(parse(&[again, rest.clone()].concat(), &case.lengths), whole);
-        }
+    let written_anew = |(header, rest): &(ProxyHeader, Vec<u8>)| Some([binary(header)?, rest.clone()].concat());
+    if let Some(again) = whole.as_ref().ok().and_then(Option::as_ref).and_then(written_anew) {
+        assert_eq!(parse(&again, &case.lengths), whole);
     }
     if let Ok(Some((ProxyHeader::Proxied { source: Address::Inet(source), destination }, _))) = whole {
         let destination = destination.inet().expect("both ends are of one family");
