@@ -245,6 +245,18 @@ mod tests {
         assert_eq!(reactor.get_delayed_calls().len(), 1);
     }
 
+    #[test]
+    fn a_host_that_waits_as_long_as_it_is_told_outlives_the_end_of_the_run() {
+        let reactor = Reactor::new().unwrap();
+        reactor.start_running(RunOptions::default().without_signal_handlers()).unwrap();
+        reactor.call_when_running(|reactor| reactor.stop().unwrap());
+        while reactor.is_started() {
+            let limit = reactor.prepare().unwrap();
+            reactor.wait(limit).unwrap();
+            reactor.dispatch();
+        }
+    }
+
     struct Counts(Rc<Cell<usize>>);
 
     impl Protocol for Counts {

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 impl Reactor {
     /// First part of a turn, for a host loop: runs what is due, and says how long the loop may sleep.
     ///
-    /// `None` is without end; zero means that there is more to do at once.
+    /// `None` is without end; zero means that there is more to do at once, or that the run has ended in it.
     ///
     /// ```
     /// use std::time::Duration;
@@ -42,6 +42,7 @@ impl Reactor {
             return Err(Error::Forked);
         }
         self.0.provider(|_| ())?;
+        let was_started = self.is_started();
         self.0.set_sleeping(false);
         self.run_thread_calls();
         self.run_due_calls();
@@ -50,7 +51,9 @@ impl Reactor {
         self.shut_down_if_asked();
         self.0.settle_all();
         self.0.set_sleeping(true);
-        Ok(self.0.sleep_limit())
+        // Nothing may ever end a wait after the end of the run, and a host loop need not know of the end.
+        let has_ended = was_started && !self.is_started();
+        Ok(if has_ended { Some(Duration::ZERO) } else { self.0.sleep_limit() })
     }
 
     /// Second part of a turn: collects events, blocking for at most `timeout`; `None` waits without end.
