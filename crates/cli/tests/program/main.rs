@@ -2,6 +2,8 @@
 
 #![cfg(unix)]
 
+#[cfg(target_os = "linux")]
+mod activation;
 mod arguments;
 mod daemons;
 mod endings;
