@@ -23,6 +23,7 @@ pub struct Failure(Box<Body>);
 struct Body {
     error: Box<dyn Error + 'static>,
     location: &'static Location<'static>,
+    logged: bool,
 }
 
 impl Failure {
@@ -42,7 +43,25 @@ impl Failure {
     }
 
     pub(super) fn located(error: Box<dyn Error + 'static>, location: &'static Location<'static>) -> Failure {
-        Failure(Box::new(Body { error, location }))
+        Failure(Box::new(Body { error, location, logged: false }))
+    }
+
+    /// The same failure, of which the log knows: a [`Deferred`](crate::Deferred) does not log it as unhandled.
+    ///
+    /// ```
+    /// use ropewalk_proto::{Failure, fail};
+    ///
+    /// eprintln!("the disk is full"); // in a program: tracing::error!
+    /// drop(fail::<()>(Failure::new("the disk is full").logged())); // and that is not said twice
+    /// ```
+    #[must_use]
+    pub fn logged(mut self) -> Failure {
+        self.0.logged = true;
+        self
+    }
+
+    pub(super) fn is_logged(&self) -> bool {
+        self.0.logged
     }
 
     /// Whether the error is an `E`.
@@ -82,8 +101,8 @@ impl Failure {
     /// assert_eq!(number.try_result().unwrap().unwrap(), 0);
     /// ```
     pub fn trap<E: Error + 'static>(self) -> Result<E, Failure> {
-        let Body { error, location } = *self.0;
-        error.downcast().map(|error| *error).map_err(|error| Failure::located(error, location))
+        let Body { error, location, logged } = *self.0;
+        error.downcast().map(|error| *error).map_err(|error| Failure(Box::new(Body { error, location, logged })))
     }
 
     /// The error.

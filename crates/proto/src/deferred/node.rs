@@ -94,7 +94,7 @@ pub(super) fn report<T>(result: Result<T, Failure>) {
     if is_abandonment(&failure) {
         // Nothing went wrong: a result will not come, and nobody waits for it.
         tracing::debug!(at = %failure.location(), "a Deferred that nobody waited for was abandoned");
-    } else {
+    } else if !failure.is_logged() {
         tracing::error!(error = %format_args!("{failure:#}"), at = %failure.location(), "unhandled error in a Deferred");
     }
 }

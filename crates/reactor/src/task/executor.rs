@@ -205,11 +205,11 @@ impl Reactor {
         let name = std::any::type_name::<F>();
         let inner = self.downgrade();
         let task = async move {
-            let result = match catching(future).await {
-                Ok(output) => Ok(output),
-                Err(panic) => inner.upgrade().map_or(Err(Error::Closed), |inner| Err(panic.log(&inner, name))),
-            };
-            let _ = resolver.fire(result.map_err(Failure::from));
+            let result = catching(future).await.map_err(|panic| match inner.upgrade() {
+                Some(inner) => Failure::from(panic.log(&inner, name)).logged(),
+                None => Failure::from(Error::Closed),
+            });
+            let _ = resolver.fire(result);
         };
         key.set(Some(self.0.executor.spawn(Box::pin(task), name)));
         self.0.work_changed();
@@ -286,6 +286,16 @@ mod tests {
         let ((), logged) = levels_logged("ropewalk", || {
             let net = MemoryReactor::new();
             net.spawn(async {}).and_then(|()| Err::<(), _>(std::fmt::Error));
+            net.settle();
+        });
+        assert_eq!(logged.iter().filter(|level| **level == Level::ERROR).count(), 1, "{logged:?}");
+    }
+
+    #[test]
+    fn the_panic_of_a_task_that_nobody_waits_for_is_logged_once() {
+        let ((), logged) = levels_logged("ropewalk", || {
+            let net = MemoryReactor::new();
+            net.spawn(async { panic!("a bug") });
             net.settle();
         });
         assert_eq!(logged.iter().filter(|level| **level == Level::ERROR).count(), 1, "{logged:?}");
