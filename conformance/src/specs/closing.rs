@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use ropewalk::transports::Linger;
 use ropewalk::{Address, Error, Factory, Protocol, Transport};
 
 use crate::links::{Countdown, Transports, assert_same_bytes, noise};
@@ -322,6 +323,7 @@ specifications! {
     fn writing_to_a_peer_that_has_closed_ends_the_connection_once(subject: &Subject) {
         // Contract 40: a protocol that ignores the end of the file, and goes on.
         let (reactor, log) = (subject.reactor(), Log::new());
+        reactor.set_linger(Linger::never());
         fn write_on(transport: &Transport) {
             if transport.is_connected() {
                 transport.write(b"on and on");

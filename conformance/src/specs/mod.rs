@@ -14,6 +14,7 @@ pub mod foreign;
 pub mod host;
 #[cfg(unix)]
 pub mod limits;
+pub mod lingering;
 pub mod lookups;
 #[cfg(unix)]
 pub mod peers;
@@ -57,6 +58,9 @@ macro_rules! unix_streams {
         }
         mod closing {
             $crate::closing!();
+        }
+        mod lingering {
+            $crate::lingering!();
         }
         mod ports {
             $crate::ports!();

@@ -81,6 +81,26 @@ specifications! {
         assert_eq!(complaints, 3, "{lines:#?}");
     }
 
+    fn who_lingers_gives_way_to_who_comes(_subject: &Subject) {
+        // Its connection has ended: the last response is probably there.
+        let (net, log) = (MemoryReactor::new().with_faults(Faults::none().descriptors(4)), Log::new());
+        let server = Script::new().on_data(|transport, _| {
+            transport.write(b"no");
+            transport.lose_connection();
+        });
+        net.listen_tcp("10.0.0.1:80", LoggingFactory::new(&log, server)).unwrap();
+        for number in 1..=5 {
+            let client = net.connect_stream("10.0.0.1:80");
+            client.write(b"x");
+            net.advance(Duration::from_millis(1));
+            assert_eq!((client.received(), client.is_eof()), (b"no".to_vec(), true), "client {number}");
+            assert!(net.lingering_count() >= 1);
+            // It keeps its side open.
+            std::mem::forget(client);
+        }
+        assert_eq!((log.count("build"), log.count("accept failed")), (5, 0));
+    }
+
     fn a_port_that_stops_while_it_waits_leaves_no_timer_behind(_subject: &Subject) {
         // LESSONS, bug 5
         let (net, log) = (MemoryReactor::new().with_faults(Faults::none().descriptors(2)), Log::new());

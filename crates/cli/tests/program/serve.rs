@@ -268,6 +268,16 @@ fn a_request_with_a_body_that_never_comes_is_answered_and_closed() {
 }
 
 #[test]
+fn an_upload_that_is_refused_gets_its_answer_also_when_it_is_sent_to_its_end() {
+    let (_scratch, server) = site();
+    let mut client = Client::new(&server);
+    client.send("POST /hello.txt HTTP/1.1\r\nHost: test\r\nContent-Length: 8000000\r\n\r\n");
+    client.send(&"x".repeat(8_000_000));
+    assert_eq!(client.reply(false).status, 405);
+    assert!(client.is_closed());
+}
+
+#[test]
 fn hidden_names_are_served_when_asked_for() {
     let (scratch, _server) = site();
     let server = Running::start(&["serve", "--hidden", &scratch.join("site")]);

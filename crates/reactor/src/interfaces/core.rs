@@ -504,6 +504,7 @@ impl Reactor {
                 None => {}
             }
         }
+        self.0.end_lingerers();
     }
 }
 

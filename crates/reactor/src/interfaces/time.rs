@@ -83,7 +83,8 @@ impl Reactor {
     pub fn get_delayed_calls(&self) -> Vec<DelayedCall> {
         let timers = self.0.timers.borrow();
         let handle = |key| DelayedCall { reactor: self.downgrade(), key, cancelled: Cell::new(false) };
-        timers.iter().map(|(key, ..)| handle(key)).collect()
+        let calls = timers.iter().map(|(key, ..)| handle(key));
+        calls.filter(|call| !self.0.lingering.owns(call)).collect()
     }
 }
 
@@ -231,6 +232,11 @@ impl DelayedCall {
     /// When the call is due, on the clock of [`Reactor::now`]; `None` after it was made or cancelled.
     pub fn get_time(&self) -> Option<Moment> {
         self.reactor.upgrade()?.timers.borrow().deadline(self.key)
+    }
+
+    /// Whether both are handles of the same call.
+    pub(crate) fn is_same(&self, other: &DelayedCall) -> bool {
+        self.key == other.key
     }
 
     fn move_to(&self, inner: &Inner, deadline: Moment) -> Result<()> {

@@ -69,7 +69,10 @@ impl Reactor {
                 drop(sources);
                 watch.ready(self, event.ready);
             }
-            None => {}
+            None => {
+                drop(sources);
+                self.0.lingerer_ready(event.key, scratch);
+            }
         }
     }
 }

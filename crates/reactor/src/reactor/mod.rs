@@ -39,7 +39,7 @@ use crate::interfaces::resolver::{HostnameResolver, ThreadedResolver};
 use crate::interfaces::signals::Signals;
 use crate::interfaces::threads::{ThreadCalls, ThreadPool, ThreadResults};
 use crate::task::{Cooperator, Executor};
-use crate::transports::{SpareOutboxes, Stream};
+use crate::transports::{Lingering, SpareOutboxes, Stream};
 use pending_events::PendingEvents;
 use scratch::Scratch;
 
@@ -100,6 +100,7 @@ pub(crate) struct Inner {
     /// Connections to settle before the loop waits.
     unsettled: RefCell<Vec<Rc<Stream>>>,
     pub(crate) spare_outboxes: SpareOutboxes,
+    pub(crate) lingering: Lingering,
     /// Calls from threads that are made in this turn.
     batch: RefCell<VecDeque<Box<dyn SendCall>>>,
 
@@ -151,6 +152,7 @@ impl Reactor {
             scratch: Cell::new(Scratch::new()),
             unsettled: RefCell::default(),
             spare_outboxes: SpareOutboxes::default(),
+            lingering: Lingering::default(),
             batch: RefCell::default(),
             forks: Cell::new(ropewalk_sys::forks()),
             panic_policy: Cell::new(PanicPolicy::Log),
@@ -178,7 +180,8 @@ impl Reactor {
         self.0.capabilities.contains(interface.capability())
     }
 
-    /// How many sources the reactor holds: connections, attempts, ports and watched descriptors.
+    /// How many sources the reactor holds: connections, attempts, ports and watched descriptors. Connections that only
+    /// [linger](Reactor::lingering_count) are none.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};

@@ -306,7 +306,8 @@ impl MemoryReactor {
         self.clients(|address| address.inet().is_none())
     }
 
-    /// How many sources the network holds for the reactor: zero when everything has been closed.
+    /// How many sources the network holds for the reactor: zero when everything has been closed. Connections that only
+    /// [linger](Reactor::lingering_count) are not counted.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -322,7 +323,7 @@ impl MemoryReactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn open_sources(&self) -> usize {
-        self.network.open_sources()
+        self.network.open_sources() - self.reactor.lingering_count()
     }
 
     /// The network itself.

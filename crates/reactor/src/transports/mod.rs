@@ -5,6 +5,7 @@
 
 mod connector;
 mod flags;
+mod lingering;
 mod lookups;
 mod observer;
 mod port;
@@ -18,6 +19,8 @@ mod writing;
 
 pub use connector::{Connector, ConnectorState};
 pub(crate) use connector::{ConnectorInner, Target};
+pub use lingering::Linger;
+pub(crate) use lingering::Lingering;
 pub(crate) use observer::Observer;
 pub use port::Port;
 pub(crate) use port::PortInner;

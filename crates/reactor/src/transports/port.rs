@@ -310,6 +310,7 @@ impl PortInner {
             match reactor.0.provider(|provider| provider.accept(key)) {
                 Ok(Ok(Some((key, peer)))) => self.accepted(reactor, key, peer),
                 Ok(Ok(None)) | Err(_) => return,
+                Ok(Err(_)) if reactor.0.end_a_lingerer() => {}
                 Ok(Err(error)) => return self.starve(reactor, error),
             }
         }

@@ -9,6 +9,7 @@ use ropewalk_proto::{Address, Key, Outbox, StreamState};
 use ropewalk_sys::{EventProvider, Ready, Received};
 
 use super::flags::Flags;
+use super::lingering::linger;
 use super::observer::Observer;
 use super::producer::{Producer, Registered};
 use super::{Connector, ConnectorInner, Transport};
@@ -17,8 +18,8 @@ use crate::protocols::Protocol;
 use crate::reactor::{Inner, Panic, Reactor, Source, catch, guard, name_of};
 
 /// The fair share of one connection in one turn.
-const READS_PER_TURN: usize = 32;
-const BYTES_PER_TURN: usize = 256 * 1024;
+pub(super) const READS_PER_TURN: usize = 32;
+pub(super) const BYTES_PER_TURN: usize = 256 * 1024;
 
 /// The marks of who did not move them: high and low.
 const WATERMARKS: (usize, usize) = (64 * 1024, 32 * 1024);
@@ -58,6 +59,8 @@ pub(super) struct Rare {
     pub(super) tokens: Vec<Box<dyn Any>>,
     /// How many queued bytes pause the producer, and down to how many the queue drains before it is resumed.
     watermarks: Option<(usize, usize)>,
+    /// It does not linger after its end.
+    pub(super) is_prompt: bool,
     /// How many policies hold reading back.
     pub(super) read_holds: u8,
     /// How many policies hold writing back.
@@ -275,8 +278,14 @@ impl Stream {
         }
         self.set_state(state);
         let source = inner.sources.borrow_mut().remove(self.key);
-        let (key, aborted) = (self.key, matches!(reason, Error::ConnectionAborted));
-        inner.tell_provider(move |provider| if aborted { provider.abort(key) } else { provider.close(key) });
+        let key = self.key;
+        // The key is not this connection's any more.
+        self.mark(Flags::ARMED, false);
+        match reason {
+            Error::ConnectionAborted => inner.tell_provider(move |provider| provider.abort(key)),
+            Error::ConnectionDone if self.lingers(inner) => linger(inner, key),
+            _ => inner.tell_provider(move |provider| provider.close(key)),
+        }
         if let Some(mut outbox) = self.outbox.take() {
             outbox.clear();
             inner.spare_outboxes.keep(outbox);
@@ -290,6 +299,12 @@ impl Stream {
             stream.tell_the_end(inner, &reason);
         }
         inner.descriptor_closed();
+    }
+
+    /// Whether the peer may still send, and would be answered with a reset.
+    fn lingers(&self, inner: &Inner) -> bool {
+        let is_prompt = self.rare.borrow().as_ref().is_some_and(|rare| rare.is_prompt);
+        !self.state.get().is_read_ended() && !is_prompt && inner.may_linger()
     }
 
     fn tell_the_end(self: &Rc<Stream>, inner: &Rc<Inner>, reason: &Error) {

@@ -102,6 +102,8 @@ impl Transport {
     /// Closes the connection after what is queued has been sent, and after a registered producer has unregistered.
     /// Reading stops at once.
     ///
+    /// When its protocol has been told of the end, the socket [lingers](super::Linger) if the peer may still send.
+    ///
     /// ```
     /// use ropewalk::testing::StringTransport;
     ///
@@ -145,6 +147,33 @@ impl Transport {
     /// ```
     pub fn abort_connection(&self) {
         self.0.change(StreamState::abort);
+    }
+
+    /// Whether the socket lingers after `lose_connection`, as the reactor's [`Linger`](super::Linger) says; `true` at first.
+    ///
+    /// Without that it is closed at once: for peers that say nothing more, and where what they say must not be discarded,
+    /// because others read it from the same socket.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    ///
+    /// /// Its readers say nothing.
+    /// struct Greeting;
+    ///
+    /// impl Protocol for Greeting {
+    ///     fn connection_made(&mut self, transport: &Transport) {
+    ///         transport.set_lingering(false);
+    ///         transport.write(b"good morning");
+    ///         transport.lose_connection();
+    ///     }
+    ///
+    ///     fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
+    /// }
+    /// ```
+    pub fn set_lingering(&self, on: bool) {
+        if self.is_connected() {
+            self.0.rare(|rare| rare.is_prompt = !on);
+        }
     }
 
     /// Stops reading: no `data_received` comes until [`resume_producing`](Transport::resume_producing).

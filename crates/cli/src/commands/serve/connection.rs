@@ -1,4 +1,4 @@
-//! One connection: hyper on the loop, watched for idleness, and closed so that the last response arrives.
+//! One connection: hyper on the loop, watched for idleness. It lingers after its end, so that the last response arrives.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -7,7 +7,7 @@ use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -31,10 +31,6 @@ const BUFFER_MAX: usize = 32 * 1024;
 
 /// A reader who takes this many times the idle limit for the next bit of a response has gone away.
 const STALL_FACTOR: u32 = 10;
-
-/// How long, and for how many bytes, a closed connection is read for the client's sake.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1024 * 1024;
 
 /// Serves `site` on each connection, which is one of `connections`.
 pub(super) fn factory(
@@ -71,7 +67,6 @@ async fn serve(http: Rc<http1::Builder>, stream: Watched, reactor: Reactor, site
     if let Err(error) = ended.await {
         tracing::info!(%peer, error = %explained(&error), "connection ended");
     }
-    linger(connection.into_parts().io.stream, &reactor).await;
 }
 
 async fn respond(
@@ -108,27 +103,6 @@ fn explained(error: &hyper::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// Reads on until the client closes, too. Closing with something unread would reset the connection, and with it what the
-/// client has not read of the response: RFC 9112, section 9.6.
-async fn linger(mut stream: AsyncStream, reactor: &Reactor) {
-    stream.shut_down_write();
-    let mut enough = reactor.sleep(LINGER);
-    let (mut scratch, mut left) = ([0; 4096], LINGER_BYTES);
-    std::future::poll_fn(|context| {
-        if Pin::new(&mut enough).poll(context).is_ready() {
-            return Poll::Ready(());
-        }
-        while left > 0 {
-            match ready!(stream.poll_read(context, &mut scratch)) {
-                Ok(count) if count > 0 => left = left.saturating_sub(count),
-                _ => return Poll::Ready(()),
-            }
-        }
-        Poll::Ready(())
-    })
-    .await;
 }
 
 /// A stream that is ended when nothing moves on it.

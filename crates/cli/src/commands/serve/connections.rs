@@ -3,7 +3,7 @@
 //! ```text
 //!   open -- close --> a response says `Connection: close`, and its connection ends with it
 //!                     nothing asked, and silent for a while: ends
-//!                     --> the last one has ended, or the time of grace: closed
+//!                     --> the last one has ended and lingers no more, or the time of grace: closed
 //! ```
 //!
 //! RFC 9112, section 9.6. Ending all idle connections at once would meet requests that are on their way.
@@ -20,6 +20,9 @@ use ropewalk::{Deferred, Reactor};
 
 /// How long a connection must have been silent before nobody is taken to be asking, where there is time for that.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// How often a site that closes looks whether the last responses have arrived.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// All connections of a site.
 #[derive(Default)]
@@ -60,14 +63,25 @@ impl Connections {
                 connections.tell();
             }
         });
-        self.tell_if_closed();
+        if self.open.borrow().is_empty() && reactor.lingering_count() == 0 {
+            self.tell();
+        } else {
+            self.tell_if_closed(reactor);
+        }
         deferred
     }
 
-    fn tell_if_closed(&self) {
-        if self.closing.get() && self.open.borrow().is_empty() {
-            self.tell();
+    /// Tells when everything has arrived: the end of the reactor cuts off whatever lingers.
+    fn tell_if_closed(self: &Rc<Connections>, reactor: &Reactor) {
+        if !self.closing.get() || !self.open.borrow().is_empty() {
+            return;
         }
+        let connections = Rc::downgrade(self);
+        reactor.call_later(LOOK_AGAIN, move |reactor| match connections.upgrade() {
+            Some(connections) if reactor.lingering_count() == 0 => connections.tell(),
+            Some(connections) => connections.tell_if_closed(reactor),
+            None => {}
+        });
     }
 
     fn tell(&self) {
@@ -134,7 +148,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.connections.open.borrow_mut().remove(&self.number);
-        self.connections.tell_if_closed();
+        self.connections.tell_if_closed(&self.reactor);
     }
 }
 
@@ -200,6 +214,7 @@ mod tests {
         drop(silent);
         assert!(!closed.is_done());
         drop(moving);
+        clock.advance(LOOK_AGAIN);
         assert!(closed.is_done());
     }
 
@@ -215,6 +230,7 @@ mod tests {
         clock.advance(SILENCE);
         assert_eq!(Rc::strong_count(&open), 1);
         drop(open);
+        clock.advance(LOOK_AGAIN);
         assert!(closed.is_done());
     }
 
@@ -228,6 +244,7 @@ mod tests {
         assert!(late.is_closing() && !closed.is_done());
         clock.advance(SILENCE);
         drop(late);
+        clock.advance(LOOK_AGAIN);
         assert!(closed.is_done());
     }
 }

@@ -1,0 +1,245 @@
+//! Lingering close: what becomes of a connection between the end that its protocol is told of and that of its peer.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ropewalk::protocols::policies::LimitTotalConnectionsFactory;
+use ropewalk::transports::Linger;
+use ropewalk::{Reactor, Transport};
+
+use crate::links::{Countdown, Transports, assert_same_bytes, noise};
+use crate::script::{Log, Script, reason_name, stop};
+use crate::{run, specifications};
+
+/// More than the buffers of both kernels hold together.
+const TOO_MUCH: usize = 8_000_000;
+const HOUR: Duration = Duration::from_secs(3600);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// Answers the first bytes, and closes.
+fn refuses(answer: Vec<u8>) -> Script {
+    let answered = Rc::new(RefCell::new(Some(answer)));
+    Script::new().on_data(move |transport, _| {
+        if let Some(answer) = answered.borrow_mut().take() {
+            transport.write(&answer);
+            transport.lose_connection();
+        }
+    })
+}
+
+/// Says something, and keeps its side open whatever the peer does.
+fn keeps_open() -> Script {
+    Script::new().on_made(|transport| transport.write(b"x")).on_read_lost(|_| {})
+}
+
+/// Goes on writing while it is connected.
+fn never_ends() -> Script {
+    fn write_on(transport: &Transport) {
+        if transport.is_connected() {
+            transport.write(&[0; 10_000]);
+            let later = transport.clone();
+            transport.reactor().call_later(MILLISECOND / 10, move |_| write_on(&later));
+        }
+    }
+    Script::new().on_made(write_on).on_read_lost(|_| {})
+}
+
+/// Stops the loop when nobody lingers any more.
+fn stop_after_the_last(reactor: &Reactor) {
+    match reactor.lingering_count() {
+        0 => stop(reactor),
+        _ => drop(reactor.call_later(MILLISECOND, stop_after_the_last)),
+    }
+}
+
+/// Runs until the server's connection has ended, and lingers.
+fn linger(subject: &crate::Subject, reactor: &Reactor, client: &Script) {
+    subject.join(reactor, &refuses(b"no".into()).stop_when_lost(), client);
+    run(reactor);
+}
+
+specifications! {
+    lingering;
+
+    fn an_answer_arrives_whole_though_the_client_is_still_sending(subject: &Subject) {
+        // DESIGN section 9; RFC 9112, section 9.6. The client reads slowly, so that a part of the answer is still in the
+        // server's kernel when that closes, and the server never reads the rest of what it was sent.
+        let answer = noise(1_000_000, 1);
+        let (log, upload) = (Log::new(), noise(TOO_MUCH, 2));
+        let client = Script::slow_reader().on_made(move |transport| transport.write(&upload));
+        let ended = log.clone();
+        let client = client.on_read_lost(move |transport| {
+            ended.add("the end of the answer");
+            transport.lose_connection();
+        });
+        subject.converse(&refuses(answer.clone()), &client);
+        assert_same_bytes(&client.received(), &answer);
+        log.expect(&["the end of the answer"]);
+    }
+
+    fn an_answer_arrives_whole_though_the_client_sends_more_after_the_end(subject: &Subject) {
+        // RFC 1122, section 4.2.2.13: bytes for a connection that was closed are answered with a reset. Nothing is unread
+        // when the server closes, and a part of the answer is still in its kernel.
+        let (answer, log, clients) = (noise(1_000_000, 3), Log::new(), Transports::new());
+        let late = clients.clone();
+        let server = refuses(answer.clone()).on_lost(move |_, _| late.first().write(b"late"));
+        let ended = log.clone();
+        let client = Script::slow_reader().listed_in(&clients).on_made(|transport| transport.write(b"x"));
+        let client = client.on_lost(move |_, reason| ended.add(reason_name(reason)));
+        subject.converse(&server, &client);
+        assert_same_bytes(&client.received(), &answer);
+        log.expect(&["ConnectionDone"]);
+    }
+
+    fn the_protocol_is_told_of_the_end_before_its_connection_lingers(subject: &Subject) {
+        // Contract 44: when everything is sent, and not when the peer has ended, too.
+        // What lingers is no source and no delayed call of the user's; its descriptor is counted apart.
+        let (reactor, seen) = (subject.reactor(), Rc::new(RefCell::new(None)));
+        let see = seen.clone();
+        let server = refuses(b"no".into()).on_lost(move |transport, reason| {
+            let reactor = transport.reactor();
+            // The port and the client.
+            *see.borrow_mut() = Some((reactor.lingering_count(), reactor.source_count(), reactor.get_delayed_calls().len()));
+            assert_eq!(reason_name(reason), "ConnectionDone");
+            stop(&reactor);
+        });
+        subject.join(&reactor, &server, &keeps_open());
+        run(&reactor);
+        assert_eq!(seen.take(), Some((1, 2, 0)));
+    }
+
+    fn whose_peer_has_ended_does_not_linger(subject: &Subject) {
+        // No cost for who needs it not.
+        let reactor = subject.reactor();
+        let server = Script::new().on_lost(|transport, _| {
+            assert_eq!(transport.reactor().lingering_count(), 1, "the client, which has closed first");
+            stop(&transport.reactor());
+        });
+        subject.join(&reactor, &server, &Script::new().on_made(Transport::lose_connection));
+        run(&reactor);
+    }
+
+    fn an_aborted_connection_does_not_linger(subject: &Subject) {
+        // Contract 48
+        let log = Log::new();
+        let server = Script::logged(&log, "server").on_data(|transport, _| transport.abort_connection());
+        let server = server.on_lost(|transport, _| assert_eq!(transport.reactor().lingering_count(), 0));
+        subject.converse(&server, &never_ends());
+        assert_eq!(log.entries().last().unwrap(), "server lost ConnectionAborted");
+    }
+
+    fn a_peer_that_sends_for_ever_is_cut_off_after_so_many_bytes(subject: &Subject) {
+        // Every buffer and every patience has a bound.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        reactor.set_linger(Linger::default().bytes(100_000).time(HOUR).silence(HOUR));
+        let told = log.clone();
+        let client = never_ends().on_lost(move |transport, _| {
+            told.add("cut off");
+            stop_after_the_last(&transport.reactor());
+        });
+        subject.join(&reactor, &refuses(b"no".into()), &client);
+        run(&reactor);
+        log.expect(&["cut off"]);
+    }
+
+    fn a_peer_that_sends_for_ever_is_cut_off_after_some_time(subject: &Subject) {
+        // However few bytes it sends.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        reactor.set_linger(Linger::default().bytes(usize::MAX).time(20 * MILLISECOND).silence(HOUR));
+        let told = log.clone();
+        let client = never_ends().on_lost(move |transport, _| {
+            told.add("cut off");
+            stop(&transport.reactor());
+        });
+        subject.join(&reactor, &refuses(b"no".into()), &client);
+        run(&reactor);
+        log.expect(&["cut off"]);
+    }
+
+    fn a_silent_peer_is_left_alone_after_a_while(subject: &Subject) {
+        // It holds a descriptor here for nothing.
+        let reactor = subject.reactor();
+        reactor.set_linger(Linger::default().time(HOUR).silence(5 * MILLISECOND));
+        let server = refuses(b"no".into()).on_lost(|transport, _| stop_after_the_last(&transport.reactor()));
+        subject.join(&reactor, &server, &keeps_open());
+        run(&reactor);
+        assert_eq!(reactor.get_delayed_calls().len(), 0);
+    }
+
+    fn the_loop_rests_while_somebody_lingers(subject: &Subject) {
+        // Also when the peer has said something and keeps its side open.
+        let reactor = subject.reactor();
+        let server = refuses(b"no".into()).on_lost(|transport, _| {
+            transport.reactor().call_later(50 * MILLISECOND, |reactor| {
+                assert_eq!(reactor.lingering_count(), 1);
+                stop(reactor);
+            });
+        });
+        let client = keeps_open().on_read_lost(|transport| transport.write(b"late"));
+        subject.join(&reactor, &server, &client);
+        let turns = crate::count_turns(&reactor);
+        assert!(turns < 30, "{turns} turns in which there was nothing to do");
+    }
+
+    fn the_end_of_a_run_waits_for_nobody_who_lingers(subject: &Subject) {
+        // LESSONS, bug 23. The peer sees an end, and not for want of a descriptor.
+        let reactor = subject.reactor();
+        reactor.set_linger(Linger::default().time(HOUR).silence(HOUR));
+        for _ in 0..2 {
+            linger(subject, &reactor, &keeps_open());
+            assert_eq!((reactor.lingering_count(), reactor.source_count()), (0, 0));
+            assert!(reactor.get_delayed_calls().is_empty());
+        }
+    }
+
+    fn who_lingers_does_not_count_against_a_limit(subject: &Subject) {
+        // It costs a descriptor and no protocol, and its own number is bounded.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        reactor.set_linger(Linger::default().time(HOUR).silence(HOUR));
+        let server = Script::logged(&log, "server").on_data(|transport, _| transport.lose_connection());
+        let both = Countdown::new(2);
+        let port = subject.listen(&reactor, LimitTotalConnectionsFactory::new(server.counted_by(&both).factory(), 1));
+        let (there, again) = (port.clone(), *subject);
+        let first = keeps_open().on_read_lost(move |transport| {
+            again.connect(&transport.reactor(), &there, keeps_open().factory());
+        });
+        subject.connect(&reactor, &port, first.factory());
+        run(&reactor);
+        assert_eq!(log.count("server lost ConnectionDone"), 2);
+    }
+
+    fn one_too_many_ends_the_one_with_the_least_time_left(subject: &Subject) {
+        // Linger::connections
+        let (reactor, most) = (subject.reactor(), Rc::new(RefCell::new(0)));
+        reactor.set_linger(Linger::default().time(HOUR).silence(HOUR).connections(3));
+        let (seen, all) = (most.clone(), Countdown::new(8));
+        let server = Script::new().on_data(|transport, _| transport.lose_connection()).on_lost(move |transport, _| {
+            let count = transport.reactor().lingering_count();
+            seen.replace_with(|most| count.max(*most));
+        });
+        let port = subject.listen(&reactor, server.counted_by(&all).factory());
+        for _ in 0..8 {
+            subject.connect(&reactor, &port, keeps_open().factory());
+        }
+        run(&reactor);
+        assert_eq!(most.take(), 3);
+    }
+
+    fn a_connection_may_be_closed_at_once(subject: &Subject) {
+        // Transport::set_lingering, Linger::never
+        for everybody in [true, false] {
+            let reactor = subject.reactor();
+            if everybody {
+                reactor.set_linger(Linger::never());
+            }
+            let server = refuses(b"no".into()).on_made(move |transport| transport.set_lingering(everybody));
+            let server = server.on_lost(|transport, _| {
+                assert_eq!(transport.reactor().lingering_count(), 0);
+                stop(&transport.reactor());
+            });
+            subject.join(&reactor, &server, &keeps_open());
+            run(&reactor);
+        }
+    }
+}
