@@ -15,6 +15,9 @@ use socket2::{Domain, Socket, Type};
 /// How many connect before they are seen to be accepted: less than any candidate's backlog.
 const CONNECTING: usize = 64;
 
+/// How long a connection waits for anything to happen: a server that has stalled is an error, not a standstill.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// What each connection sends in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Load {
@@ -121,6 +124,7 @@ fn connect(port: u16, source: Ipv4Addr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.bind(&SocketAddr::from((source, 0)).into())?;
     socket.set_tcp_nodelay(true)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
     socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
     Ok(socket.into())
 }
@@ -172,12 +176,21 @@ fn receive(connection: &TcpStream, buffer: &mut [u8], all_sent: bool) -> io::Res
         Ok((0, _)) => Err(io::ErrorKind::UnexpectedEof.into()),
         Ok((count, _)) => Ok(count),
         Err(Errno::INTR) => Ok(0),
+        Err(Errno::AGAIN) if all_sent => Err(stalled()),
         Err(Errno::AGAIN) => {
-            poll(&mut [PollFd::new(connection, PollFlags::IN | PollFlags::OUT)], None)?;
-            Ok(0)
+            let mut either = [PollFd::new(connection, PollFlags::IN | PollFlags::OUT)];
+            match poll(&mut either, Some(&PATIENCE.try_into().map_err(io::Error::other)?)) {
+                Ok(0) => Err(stalled()),
+                Ok(_) | Err(Errno::INTR) => Ok(0),
+                Err(error) => Err(error.into()),
+            }
         }
         Err(error) => Err(error.into()),
     }
+}
+
+fn stalled() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("the server has stalled: nothing moved for {PATIENCE:?}"))
 }
 
 #[cfg(test)]
