@@ -7,6 +7,7 @@ mod bench;
 mod connecting;
 mod interest;
 mod listening;
+mod schedules;
 mod streams;
 mod time;
 mod unix;
@@ -76,6 +77,9 @@ every_provider! {
         a_port_that_is_not_read_any_more_takes_nobody_and_knows_them_when_it_is_read_again
         an_adopted_blocking_connection_becomes_non_blocking
         what_is_not_a_stream_socket_of_that_kind_is_not_adopted
+    }
+    schedules {
+        whatever_is_read_and_sent_and_when_what_is_there_is_reported
     }
     streams {
         bytes_go_both_ways

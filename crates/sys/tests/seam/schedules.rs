@@ -1,0 +1,293 @@
+//! Random schedules: whatever is read, sent, paused and ended, and when, what is there and wanted is reported by the next
+//! wait. Some mechanisms report each thing once, and what is not taken then must be remembered.
+//!
+//! Peers live in the same thread, so a seed repeats a schedule but for what the kernel does meanwhile.
+
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use ropewalk_proto::{Key, Outbox};
+use ropewalk_sys::{Event, Ready, Received, Sent};
+use rustix::net::{RecvFlags, SendFlags, recv, send, sockopt};
+
+use crate::bench::{Bench, PATIENCE};
+
+const SEEDS: u64 = 10;
+const STEPS: usize = 300;
+const CONNECTIONS: usize = 4;
+
+/// The most that one end of a connection sends.
+const BYTES_MOST: usize = 1 << 20;
+
+pub(crate) fn whatever_is_read_and_sent_and_when_what_is_there_is_reported(bench: &mut Bench) {
+    let text: Vec<u8> = (0..BYTES_MOST + CONNECTIONS).map(|place| (place * 31 + place / 251) as u8).collect();
+    for seed in 1..=SEEDS {
+        let mut world = World::new(seed, &text, bench);
+        for _ in 0..STEPS {
+            world.step();
+        }
+        world.end();
+    }
+}
+
+struct World<'a> {
+    seed: u64,
+    random: Random,
+    bench: &'a mut Bench,
+    /// What both ends of a connection send, from a place on that differs from everybody else's.
+    text: &'a [u8],
+    links: Vec<Link>,
+}
+
+struct Link {
+    number: usize,
+    key: Key,
+    reads: bool,
+    /// Whether the other end was found to send no more.
+    ended: bool,
+    blocked: bool,
+    outbox: Outbox,
+    written: usize,
+    received: usize,
+    peer: TcpStream,
+    peer_sent: usize,
+    peer_received: usize,
+    peer_ended: bool,
+    peer_was_urgent: bool,
+}
+
+impl<'a> World<'a> {
+    fn new(seed: u64, text: &'a [u8], bench: &'a mut Bench) -> World<'a> {
+        let mut random = Random(seed);
+        let links = (0..CONNECTIONS).map(|number| Link::new(number, &mut random, bench)).collect();
+        World { seed, random, bench, text, links }
+    }
+
+    fn step(&mut self) {
+        let index = self.random.below(self.links.len());
+        match self.random.below(40) {
+            0 => self.peer_ends(index),
+            1 => self.peer_is_urgent(index),
+            2 if self.random.below(30) == 0 => drop(self.bench.provider.foreign()),
+            2..7 => self.set_reading(index, !self.links[index].reads),
+            7..12 => self.send(index),
+            12..20 => self.peer_sends(index),
+            20..24 => self.peer_takes(index),
+            // Before it is reported, or after.
+            24..27 => self.receive(index),
+            27..37 => self.turn(Duration::ZERO),
+            _ => self.settle(),
+        }
+    }
+
+    fn set_reading(&mut self, index: usize, on: bool) {
+        let link = &mut self.links[index];
+        link.reads = on && !link.ended;
+        self.bench.provider.set_reading(link.key, link.reads).unwrap();
+    }
+
+    fn send(&mut self, index: usize) {
+        let length = self.random.length();
+        let link = &mut self.links[index];
+        if link.outbox.is_empty() {
+            let bytes = part(self.text, link.number, link.written, length);
+            link.outbox.write(bytes);
+            link.written += bytes.len();
+        }
+        self.flush(index);
+    }
+
+    fn flush(&mut self, index: usize) {
+        let link = &mut self.links[index];
+        if !link.blocked && !link.outbox.is_empty() {
+            link.blocked = self.bench.provider.send(link.key, &mut link.outbox).unwrap() != Sent::All;
+        }
+    }
+
+    fn peer_sends(&mut self, index: usize) {
+        let length = self.random.length();
+        let link = &mut self.links[index];
+        if !link.peer_ended {
+            let bytes = part(self.text, link.number, link.peer_sent, length);
+            link.peer_sent += send(&link.peer, bytes, SendFlags::DONTWAIT).unwrap_or(0);
+        }
+    }
+
+    /// Once: what one urgent byte overtakes is no longer urgent. Not for `uring`: the kernel's own receive stops there.
+    fn peer_is_urgent(&mut self, index: usize) {
+        let link = &mut self.links[index];
+        if !link.peer_ended && !link.peer_was_urgent && self.bench.provider.name() != "uring" {
+            link.peer_was_urgent = send(&link.peer, b"!", SendFlags::DONTWAIT | SendFlags::OOB).is_ok();
+        }
+    }
+
+    fn peer_ends(&mut self, index: usize) {
+        let link = &mut self.links[index];
+        link.peer_ended = true;
+        link.peer.shutdown(Shutdown::Write).unwrap();
+    }
+
+    fn peer_takes(&mut self, index: usize) {
+        let link = &mut self.links[index];
+        while let Ok((count @ 1.., _)) = recv(&link.peer, &mut *self.bench.scratch, RecvFlags::DONTWAIT) {
+            let expected = part(self.text, link.number, link.peer_received, count);
+            assert!(self.bench.scratch[..count] == *expected, "seed {}: the peer got other bytes", self.seed);
+            link.peer_received += count;
+        }
+    }
+
+    fn turn(&mut self, timeout: Duration) {
+        for event in self.bench.wait(timeout) {
+            self.serve(event);
+        }
+    }
+
+    /// An owner takes something of what was reported, or says that he does not want it.
+    fn serve(&mut self, event: Event) {
+        let index = self.links.iter().position(|link| link.key == event.key).expect("nobody was closed");
+        if event.ready.contains(Ready::READ) {
+            assert!(self.links[index].reads, "seed {}: nobody reads", self.seed);
+            match self.random.below(4) {
+                0 => self.set_reading(index, false),
+                times => (0..times).for_each(|_| self.receive(index)),
+            }
+        }
+        if event.ready.contains(Ready::WRITE) {
+            self.links[index].blocked = false;
+            self.flush(index);
+        }
+    }
+
+    fn receive(&mut self, index: usize) {
+        let link = &mut self.links[index];
+        if !link.reads {
+            return;
+        }
+        let room = self.random.room(link.peer_sent - link.received, self.bench.scratch.len());
+        let received = self.bench.provider.receive(link.key, &mut self.bench.scratch[..room]).unwrap();
+        let bytes = match &received {
+            Received::Filled(count) | Received::Drained(count) => &self.bench.scratch[..*count],
+            Received::Lent(chunk) => chunk,
+            Received::Empty => return,
+            Received::Eof => {
+                assert!(link.peer_ended && link.received == link.peer_sent, "seed {}: it ends too early", self.seed);
+                link.ended = true;
+                return self.set_reading(index, false);
+            }
+        };
+        let expected = part(self.text, link.number, link.received, bytes.len());
+        assert!(bytes == expected, "seed {}: not the bytes that were sent", self.seed);
+        link.received += bytes.len();
+    }
+
+    /// Everything that is owed is reported, without anything more arriving.
+    fn settle(&mut self) {
+        loop {
+            for index in 0..self.links.len() {
+                if self.links[index].blocked {
+                    self.peer_takes(index);
+                }
+            }
+            let owed: Vec<_> = self.links.iter().filter(|link| link.is_owed()).map(|link| link.number).collect();
+            if owed.is_empty() {
+                return;
+            }
+            let deadline = Instant::now() + PATIENCE;
+            let mut events = self.bench.wait(PATIENCE);
+            while events.is_empty() && Instant::now() < deadline {
+                events = self.bench.wait(PATIENCE);
+            }
+            assert!(!events.is_empty(), "seed {}: nothing was reported, but something is owed to {owed:?}", self.seed);
+            events.into_iter().for_each(|event| self.serve(event));
+        }
+    }
+
+    /// Everybody reads until everything has arrived, and then the waits last.
+    fn end(mut self) {
+        (0..self.links.len()).for_each(|index| self.peer_ends(index));
+        while self.links.iter().any(|link| !link.ended || link.blocked) {
+            (0..self.links.len()).for_each(|index| self.set_reading(index, true));
+            self.settle();
+        }
+        assert_eq!(self.bench.settle(), [], "seed {}", self.seed);
+        for link in self.links.drain(..) {
+            assert!(link.outbox.is_empty() && link.received == link.peer_sent, "seed {}", self.seed);
+            self.bench.provider.close(link.key);
+        }
+    }
+}
+
+impl Link {
+    fn new(number: usize, random: &mut Random, bench: &mut Bench) -> Link {
+        let (key, peer) = match random.below(2) {
+            0 => bench.connection(),
+            _ => connected(bench),
+        };
+        if random.below(2) == 0 {
+            sockopt::set_socket_send_buffer_size(&peer, 1 + random.below(20_000)).unwrap();
+        }
+        Link {
+            number,
+            key,
+            reads: false,
+            ended: false,
+            blocked: false,
+            outbox: Outbox::new(),
+            written: 0,
+            received: 0,
+            peer,
+            peer_sent: 0,
+            peer_received: 0,
+            peer_ended: false,
+            peer_was_urgent: false,
+        }
+    }
+
+    /// Whether a wait must report it. Of one that is blocked the peer takes everything.
+    fn is_owed(&self) -> bool {
+        let is_there = self.received < self.peer_sent || self.peer_ended;
+        self.blocked || self.reads && is_there
+    }
+}
+
+/// A connection that was made from here, and its peer.
+fn connected(bench: &mut Bench) -> (Key, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let key = bench.connecting(listener.local_addr().unwrap());
+    bench.expect(key, Ready::WRITE);
+    bench.provider.finish_connect(key).unwrap();
+    (key, listener.accept().unwrap().0)
+}
+
+/// What is sent from there on, as far as the text goes.
+fn part(text: &[u8], number: usize, begin: usize, length: usize) -> &[u8] {
+    &text[number..][begin..BYTES_MOST.min(begin + length)]
+}
+
+/// xorshift64*.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
+    }
+
+    /// Of a message: mostly small, sometimes more than one receive or a socket takes.
+    fn length(&mut self) -> usize {
+        let most = [50, 2000, 20_000, 70_000, 300_000][self.below(5)];
+        1 + self.below(most)
+    }
+
+    /// For what is there, or exactly that, or too little.
+    fn room(&mut self, there: usize, most: usize) -> usize {
+        match self.below(4) {
+            0 => there.clamp(1, most),
+            1 => 1 + self.below(there.clamp(1, most)),
+            2 => 1 + self.below(most),
+            _ => most,
+        }
+    }
+}
