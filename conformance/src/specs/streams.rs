@@ -311,6 +311,27 @@ specifications! {
         assert_eq!(server.received(), b"first first second");
     }
 
+    fn what_arrives_while_much_is_given_back_again_and_again_comes_behind_it(subject: &Subject) {
+        // Transport::unread, of a provider that reports once what arrived: a turn may be over before that is looked at.
+        let server = Script::new().on_data({
+            let taken = Cell::new(0);
+            move |transport, data| {
+                taken.set(taken.get() + 1);
+                transport.unread(&data[1..]);
+                match taken.get() {
+                    1 => transport.write(b"go on"),
+                    201 => transport.lose_connection(),
+                    _ => {}
+                }
+            }
+        });
+        let client = Script::new().on_made(|transport| transport.write(&[1; 200])).on_data(|transport, _| {
+            transport.write(b"x");
+        });
+        subject.converse(&server, &client);
+        assert_eq!(server.received().last(), Some(&b'x'));
+    }
+
     fn chunks_that_a_protocol_forwards_and_keeps_stay_as_they_were(subject: &Subject) {
         // Protocol::chunk_received, of providers that lend what they received
         const MESSAGE: usize = 2000;

@@ -194,6 +194,11 @@ impl Stream {
                 Err(error) => return self.end(inner, Error::lost(error)),
             }
         }
+        if bytes == 0 {
+            // What was given back took the whole turn, and what was reported has not been looked at.
+            self.disarm(inner);
+            self.settle_soon(inner);
+        }
     }
 
     #[inline(always)]
