@@ -226,6 +226,27 @@ specifications! {
         weak.take();
     }
 
+    fn what_was_reported_with_the_event_of_a_callback_that_takes_the_wait_away_is_dispatched_afterwards(subject: &Subject) {
+        // Reactor::detach_wait, of a provider that reports once what arrived
+        let (reactor, taken, served) = (subject.reactor(), Rc::new(RefCell::new(None)), Rc::new(Cell::new(0)));
+        let (take, count) = (taken.clone(), served.clone());
+        let server = Script::new().on_data(move |transport, _| {
+            count.set(count.get() + 1);
+            if count.get() == 1 {
+                *take.borrow_mut() = transport.reactor().detach_wait().ok();
+            }
+        });
+        subject.ready_together(&reactor, 3, &server);
+        while taken.borrow().is_none() {
+            reactor.iterate(Some(MOMENT)).unwrap();
+        }
+        assert_eq!(served.get(), 1);
+        drop(taken.take());
+        while served.get() < 3 {
+            reactor.iterate(Some(MOMENT)).unwrap();
+        }
+    }
+
     fn a_wait_in_another_thread_brings_its_events_back(subject: &Subject) {
         // The design: wait owns the provider and is Send, to let go of an interpreter's lock.
         let (reactor, log) = (subject.reactor(), Log::new());

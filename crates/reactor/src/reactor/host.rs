@@ -34,6 +34,8 @@ pub(crate) struct Detached {
     home: Home,
     /// What it must be told first when it is back.
     postponed: RefCell<Vec<Postponed>>,
+    /// What was not dispatched yet when it left. It may be reported once.
+    events: Cell<Events>,
 }
 
 type Postponed = Box<dyn FnOnce(&mut dyn EventProvider)>;
@@ -45,6 +47,10 @@ impl Detached {
             tell(&mut *provider);
         }
         Some(provider)
+    }
+
+    pub(super) fn take_events(&self) -> Events {
+        self.events.take()
     }
 
     pub(super) fn postpone(&self, tell: Postponed) {
@@ -134,6 +140,8 @@ impl Reactor {
     pub fn detach_wait(&self) -> Result<DetachedWait> {
         self.0.provider(|_| ())?;
         let provider = self.0.provider.borrow_mut().take();
+        // A callback may have asked for this, and nobody could receive what stands behind its event.
+        self.0.detached.events.set(self.0.events.borrow_mut().take_rest());
         Ok(DetachedWait { provider, home: self.0.detached.home.clone() })
     }
 

@@ -301,6 +301,9 @@ impl Inner {
     #[cold]
     fn fetch_back(&self, slot: &mut Option<Box<dyn EventProvider>>) {
         *slot = self.detached.take_back();
+        if slot.is_some() {
+            self.events.borrow_mut().append(&mut self.detached.take_events());
+        }
     }
 
     /// Tells the event provider: now, or when it is back from waiting in another thread.

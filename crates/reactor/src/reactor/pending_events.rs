@@ -22,6 +22,11 @@ impl PendingEvents {
         }
     }
 
+    /// Takes what was not taken.
+    pub(super) fn take_rest(&mut self) -> Events {
+        self.events.split_off(self.next)
+    }
+
     #[inline]
     pub(super) fn pop(&mut self) -> Option<Event> {
         let event = *self.events.get(self.next)?;
