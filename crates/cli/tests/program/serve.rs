@@ -56,6 +56,25 @@ fn a_file_is_sent_with_its_type_length_and_version() {
 }
 
 #[test]
+fn a_request_names_one_host_or_is_refused() {
+    // RFC 9112, section 3.2
+    let (_scratch, server) = site();
+    let ask = |hosts: &str| {
+        let request = format!("GET /LICENSE HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n");
+        answer_to(&server, request.as_bytes())
+    };
+    for hosts in ["Host: test\r\n", "Host: test:80\r\n", "Host: [::1]:80\r\n", "Host:\r\n"] {
+        assert!(ask(hosts).starts_with("HTTP/1.1 200 "), "{hosts:?}");
+    }
+    for (hosts, why) in
+        [("", "no Host"), ("Host: a\r\nHost: b\r\n", "several Host"), ("Host: a b/..\r\n", "names no host")]
+    {
+        let answer = ask(hosts);
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains(why), "{hosts:?}: {answer}");
+    }
+}
+
+#[test]
 fn head_says_what_get_would_and_sends_no_body() {
     let (_scratch, server) = site();
     let mut client = Client::new(&server);

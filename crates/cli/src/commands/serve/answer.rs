@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use cap_std::fs::Metadata;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
 use hyper::{Method, Response, StatusCode, Version as Http};
 
 use super::body::Content;
@@ -81,14 +82,28 @@ impl Refusal {
     }
 }
 
+/// RFC 9112, section 3.2.
+fn check_host(request: &Parts) -> Result<(), Refusal> {
+    let mut hosts = request.headers.get_all(header::HOST).iter();
+    let refuse = |why| Err(Refusal(StatusCode::BAD_REQUEST, why));
+    match (hosts.next(), hosts.next()) {
+        (None, _) if request.version == Http::HTTP_11 => refuse("the request has no Host field"),
+        (_, Some(_)) => refuse("the request has several Host fields"),
+        (Some(host), None) if !is_authority(host) => refuse("the Host field names no host"),
+        _ => Ok(()),
+    }
+}
+
+/// Whether it is a host with or without a port. A request for no host at all has an empty field.
+fn is_authority(host: &HeaderValue) -> bool {
+    host.is_empty() || host.to_str().is_ok_and(|host| host.parse::<Authority>().is_ok())
+}
+
 fn find(site: &Site, request: &Parts) -> Result<Answer, Refusal> {
     if !matches!(request.method, Method::GET | Method::HEAD) {
         return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "files can be read, and nothing else"));
     }
-    // RFC 9112, section 3.2
-    if request.version == Http::HTTP_11 && !request.headers.contains_key(header::HOST) {
-        return Err(Refusal(StatusCode::BAD_REQUEST, "the request has no Host field"));
-    }
+    check_host(request)?;
     let path = RequestPath::parse(request.uri.path())?;
     match site.find(&path)? {
         Found::File(file, metadata, name) => Ok(send_file(request, file.into_std(), &metadata, &name)?),
