@@ -1,5 +1,5 @@
 //! A key-value server that speaks netstrings: `cargo run -p ropewalk-examples --bin key_value`, then
-//! `printf '9:set a one,5:get a,' | nc 127.0.0.1 8004`.
+//! `printf '9:set a one,5:get a,' | nc -N 127.0.0.1 8004`.
 //!
 //! | request | answer |
 //! |---|---|

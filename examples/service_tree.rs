@@ -1,5 +1,5 @@
-//! A tree of services that a file describes: `cargo run -p ropewalk-examples --bin service_tree -- --config
-//! examples/service_tree.toml`, then `nc 127.0.0.1 8003`.
+//! A tree of services that a file describes, for `nc 127.0.0.1 8003`:
+//! `cargo run -p ropewalk-examples --bin service_tree -- --config examples/service_tree.toml`.
 //!
 //! A *board* shows its visitors the last notes that it was given, and takes one from each who writes a line. A *courier*
 //! keeps a connection to a board and brings it a note now and then; he waits, patiently, where there is no board yet. The

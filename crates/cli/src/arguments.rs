@@ -38,6 +38,7 @@ Endpoints to listen on:
   haproxy:ENDPOINT           one of the others, behind a load balancer that sends PROXY headers
 Endpoints to connect to:
   tcp:HOST:PORT[:timeout=30] TCP, to a name or an address
+  tcp6:HOST:PORT             TCP over IPv6 alone
   unix:PATH                  a UNIX socket
 A colon inside an argument is written \\:, as in tcp:8000:interface=\\:\\:1
 

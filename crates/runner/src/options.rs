@@ -46,7 +46,7 @@ pub struct RunnerOptions {
     #[arg(long, value_name = "SHELL")]
     pub completions: Option<Shell>,
 
-    /// Say more: connections and requests; twice for debugging, three times for everything
+    /// Say more: how connections ended, and requests; twice for debugging, three times for everything
     #[arg(short, long, action = ArgAction::Count, global = true, help_heading = HEADING)]
     pub verbose: u8,
 

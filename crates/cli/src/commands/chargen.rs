@@ -59,7 +59,7 @@ impl Protocol for Chargen {
     fn read_connection_lost(&mut self, _transport: &Transport) {}
 
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
-        tracing::debug!(peer = %transport.peer(), %reason, "chargen ended");
+        tracing::info!(peer = %transport.peer(), %reason, "chargen ended");
     }
 
     fn log_prefix(&self) -> &'static str {

@@ -30,7 +30,7 @@ impl Protocol for Discard {
     }
 
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
-        tracing::debug!(peer = %transport.peer(), bytes = self.received, %reason, "discard ended");
+        tracing::info!(peer = %transport.peer(), bytes = self.received, %reason, "discard ended");
     }
 
     fn log_prefix(&self) -> &'static str {

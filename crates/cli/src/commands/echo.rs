@@ -37,7 +37,7 @@ impl Protocol for Echo {
     }
 
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
-        tracing::debug!(peer = %transport.peer(), %reason, "echo ended");
+        tracing::info!(peer = %transport.peer(), %reason, "echo ended");
     }
 
     fn log_prefix(&self) -> &'static str {

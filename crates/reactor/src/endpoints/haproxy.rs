@@ -180,8 +180,8 @@ impl Waiting {
 }
 
 fn refuse(transport: &Transport, reason: &dyn std::fmt::Display) {
-    // At a level that a stranger cannot fill a disk with.
-    tracing::debug!(peer = %transport.peer(), %reason, "a connection that is not forwarded is reset");
+    // At a level that a stranger cannot fill a disk with, unless that is asked for.
+    tracing::info!(peer = %transport.peer(), %reason, "a connection without a PROXY header is reset");
     transport.abort_connection();
 }
 
