@@ -23,7 +23,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// assert!(matches!(reason, Error::InvalidAddress(..)));
 /// assert!(reason.to_string().starts_with("'somewhere' is not an address: expected"));
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The connection was closed cleanly, by either side.
@@ -223,13 +223,6 @@ fn write_attempts(f: &mut std::fmt::Formatter<'_>, attempts: &[(Address, Error)]
         }
     }
     Ok(())
-}
-
-/// The words of `Display`: who returns it from `main` has it printed by this.
-impl std::fmt::Debug for Error {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Display::fmt(self, f)
-    }
 }
 
 impl std::error::Error for Error {
