@@ -91,18 +91,20 @@ pub(super) fn settle<T: 'static>(outlet: &Cell<Outlet<T>>, result: Result<T, Fai
 /// Logs a failure that nobody will look at.
 pub(super) fn report<T>(result: Result<T, Failure>) {
     let Err(failure) = result else { return };
-    if is_abandonment(&failure) {
+    let cause = first_cause(&failure);
+    if cause.check::<Abandoned>() {
         // Nothing went wrong: a result will not come, and nobody waits for it.
         tracing::debug!(at = %failure.location(), "a Deferred that nobody waited for was abandoned");
-    } else if !failure.is_logged() {
+    } else if !cause.is_logged() {
         tracing::error!(error = %format_args!("{failure:#}"), at = %failure.location(), "unhandled error in a Deferred");
     }
 }
 
-fn is_abandonment(failure: &Failure) -> bool {
+/// The failure itself, or the one of several that failed the whole.
+fn first_cause(failure: &Failure) -> &Failure {
     match failure.downcast_ref::<FirstError>() {
-        Some(first) => is_abandonment(&first.failure),
-        None => failure.check::<Abandoned>(),
+        Some(first) => first_cause(&first.failure),
+        None => failure,
     }
 }
 

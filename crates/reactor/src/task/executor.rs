@@ -221,7 +221,7 @@ impl Reactor {
 mod tests {
     use std::time::Duration;
 
-    use ropewalk_proto::Resolver;
+    use ropewalk_proto::{Resolver, gather_results};
     use tracing::Level;
 
     use super::*;
@@ -296,6 +296,12 @@ mod tests {
         let ((), logged) = levels_logged("ropewalk", || {
             let net = MemoryReactor::new();
             net.spawn(async { panic!("a bug") });
+            net.settle();
+        });
+        assert_eq!(logged.iter().filter(|level| **level == Level::ERROR).count(), 1, "{logged:?}");
+        let ((), logged) = levels_logged("ropewalk", || {
+            let net = MemoryReactor::new();
+            drop(gather_results(vec![net.spawn(async { panic!("a bug, in one of several") })]));
             net.settle();
         });
         assert_eq!(logged.iter().filter(|level| **level == Level::ERROR).count(), 1, "{logged:?}");
