@@ -59,6 +59,16 @@ fn port(provider: &mut dyn EventProvider) -> (Key, SocketAddr) {
     (port, address.inet().unwrap())
 }
 
+/// A connection that is read, and its peer.
+fn connection(provider: &mut dyn EventProvider) -> (Key, TcpStream) {
+    let (port, address) = port(provider);
+    let peer = TcpStream::connect(address).unwrap();
+    wait(provider, PATIENCE);
+    let (key, _) = provider.accept(port).unwrap().unwrap();
+    provider.set_reading(key, true).unwrap();
+    (key, peer)
+}
+
 fn pipe() -> (File, File) {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     (reader.into(), writer.into())
@@ -238,11 +248,7 @@ fn a_copy_of_a_closed_watched_descriptor_does_not_report_for_ever() {
 fn a_copy_of_a_connection_reports_nothing_after_the_connection_was_closed() {
     let _turn = turn();
     each(|provider| {
-        let (port, address) = port(provider);
-        let mut peer = TcpStream::connect(address).unwrap();
-        wait(provider, PATIENCE);
-        let (key, _) = provider.accept(port).unwrap().unwrap();
-        provider.set_reading(key, true).unwrap();
+        let (key, mut peer) = connection(provider);
         // SAFETY: the provider keeps it open until `close`.
         let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(provider.raw_io(key).unwrap()) };
         let copy = dup(fd).unwrap();
@@ -291,11 +297,7 @@ fn the_foreign_descriptor_is_readable_when_there_is_something_to_do() {
 fn the_foreign_descriptor_is_readable_while_bytes_are_left() {
     let _turn = turn();
     each(|provider| {
-        let (port, address) = port(provider);
-        let mut peer = TcpStream::connect(address).unwrap();
-        wait(provider, PATIENCE);
-        let (key, _) = provider.accept(port).unwrap().unwrap();
-        provider.set_reading(key, true).unwrap();
+        let (key, mut peer) = connection(provider);
         settle(provider);
         let Some(foreign) = provider.foreign() else { return };
         peer.write_all(b"abc").unwrap();

@@ -15,7 +15,7 @@ use super::{Uring, token};
 use crate::io_handle::RawIo;
 use crate::provider::{Events, Interest};
 
-/// How long a closed connection waits for room for its last bytes: the lingering close of DESIGN.
+/// How long a closed connection waits for room for its last bytes.
 static PATIENCE: types::Timespec = types::Timespec::new().sec(30);
 
 impl Uring {

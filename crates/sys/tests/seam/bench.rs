@@ -1,7 +1,7 @@
 //! The bench on which a provider is tried: what the specifications say again and again.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -43,6 +43,17 @@ impl Bench {
         let connection = self.accepted(port);
         self.provider.close(port);
         (connection, peer)
+    }
+
+    /// A connection of which four bytes were read, and two are left.
+    pub(crate) fn read_in_part(&mut self) -> (Key, TcpStream) {
+        let (key, mut peer) = self.connection();
+        self.provider.set_reading(key, true).unwrap();
+        peer.write_all(b"abcdef").unwrap();
+        self.expect(key, Ready::READ);
+        self.scratch.truncate(4);
+        assert!(matches!(self.provider.receive(key, &mut self.scratch), Ok(Received::Filled(4))));
+        (key, peer)
     }
 
     /// A UNIX connection of the provider, and its peer.
