@@ -150,6 +150,11 @@ impl Countdown {
         Countdown(Rc::new(Cell::new(times)))
     }
 
+    /// How often it has still to happen.
+    pub fn left(&self) -> usize {
+        self.0.get()
+    }
+
     /// It happened once.
     pub fn count(&self, reactor: &Reactor) {
         let left = self.0.get().saturating_sub(1);

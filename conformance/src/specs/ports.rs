@@ -274,22 +274,28 @@ specifications! {
             if paused { port.resume_producing() } else { port.pause_producing() }
             reactor.call_later(Duration::from_micros(200), move |reactor| toggle(reactor, port, !paused));
         }
-        let (reactor, answered) = (subject.reactor(), Countdown::new(200));
+        // One after the other in twenty rows, so that no more than twenty wait: a UNIX port's full queue refuses.
+        fn send(subject: Subject, reactor: &Reactor, port: &Port, left_in_row: usize, unanswered: &Countdown) {
+            let (again, counted) = (port.clone(), unanswered.clone());
+            let client = Script::new().on_made(|transport| transport.write(b"x")).on_data(move |transport, _| {
+                let reactor = transport.reactor();
+                counted.count(&reactor);
+                if left_in_row > 1 {
+                    send(subject, &reactor, &again, left_in_row - 1, &counted);
+                }
+            });
+            drop(subject.connect(reactor, port, client.factory()));
+        }
+        let (reactor, unanswered) = (subject.reactor(), Countdown::new(200));
         let port = subject.listen(&reactor, Script::echo().factory());
-        let client = Script::new().on_made(|transport| transport.write(b"x")).on_data(move |transport, _| {
-            answered.count(&transport.reactor());
-        });
         // Who is lost is not answered.
         reactor.call_later(Duration::from_secs(10), stop);
         toggle(&reactor, port.clone(), false);
-        for wave in 0..20 {
-            let (subject, port, client) = (*subject, port.clone(), client.clone());
-            reactor.call_later(Duration::from_micros(700 * wave), move |reactor| {
-                (0..10).for_each(|_| drop(subject.connect(reactor, &port, client.factory())));
-            });
+        for _ in 0..20 {
+            send(*subject, &reactor, &port, 10, &unanswered);
         }
         run(&reactor);
-        assert_eq!(client.received().len(), 200);
+        assert_eq!(unanswered.left(), 0);
     }
 
     fn the_loop_rests_while_connections_wait_at_a_paused_port(subject: &Subject) {
