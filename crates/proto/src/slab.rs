@@ -94,6 +94,7 @@ impl<T> Slab<T> {
             return Key::new(index, slot.generation);
         }
         let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 values");
+        make_room(&mut self.slots, 1);
         self.slots.push(Slot { generation: 0, value: Some(value) });
         Key::new(index, 0)
     }
@@ -183,6 +184,8 @@ impl<T> SecondaryMap<T> {
     pub fn insert(&mut self, key: Key, value: T) -> Option<T> {
         let index = key.index as usize;
         if index >= self.slots.len() {
+            let more = index + 1 - self.slots.len();
+            make_room(&mut self.slots, more);
             self.slots.resize_with(index + 1, || None);
         }
         let old = self.slots[index].replace((key.generation, value));
@@ -223,9 +226,31 @@ impl<T> SecondaryMap<T> {
     }
 }
 
+/// Below this, slots are few enough to double.
+const FEW: usize = 64;
+
+/// Room for so many more. Slots of idle connections stay for long, so what is in vain is an eighth at most; to double would
+/// make it a half. Each value is moved some eight times for that, where the allocator does not remap the pages instead.
+fn make_room<T>(slots: &mut Vec<T>, more: usize) {
+    if slots.len() >= FEW && slots.capacity() - slots.len() < more {
+        slots.reserve_exact(more.max(slots.len() / 8));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is kept for idle connections is a promise, at any number of them.
+    #[test]
+    fn at_most_an_eighth_of_the_slots_is_in_vain() {
+        let (mut slab, mut map) = (Slab::new(), SecondaryMap::new());
+        for count in 1..20_000usize {
+            map.insert(slab.insert(()), ());
+            let most = (count + count / 8).max(2 * FEW);
+            assert!(slab.slots.capacity() <= most && map.slots.capacity() <= most, "at {count}");
+        }
+    }
 
     #[test]
     fn a_reused_slot_does_not_answer_to_its_predecessors_key() {

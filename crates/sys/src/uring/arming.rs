@@ -8,64 +8,63 @@ use ropewalk_proto::Key;
 use rustix::io::{DupFlags, fcntl_dupfd_cloexec};
 
 use super::buffers::{Buffers, GROUP};
-use super::operation::{Linger, Operation, Verb};
+use super::operation::{UnderWay, Verbs};
 use super::ring::{Ring, Setup};
 use super::source::{Connection, What};
 use super::{Uring, token};
 use crate::io_handle::RawIo;
 use crate::provider::{Events, Interest};
 
-/// How long a closed connection waits for room for its last bytes.
-static PATIENCE: types::Timespec = types::Timespec::new().sec(30);
-
 impl Uring {
     /// Begins what a source wants and does not have.
     pub(super) fn arm(&mut self, key: Key) {
         let Some(source) = self.sources.get_mut(key).filter(|_| !self.ending) else { return };
-        if let Some(operation) = source.stream.filter(|_| source.has_the_wrong_stream()) {
-            return self.cancel(operation);
+        if source.has_the_wrong_stream() {
+            return self.cancel(key, Verbs::STREAM);
         }
         let fd = types::Fd(source.raw_fd());
-        if source.stream.is_none() && source.wants_stream() {
-            let (entry, verb) = match &mut source.what {
+        if !source.under_way.intersects(Verbs::STREAM) && source.wants_stream() {
+            let (entry, verb) = match &source.what {
                 What::Connection(connection) if !connection.is_busy() => {
-                    connection.receiving = true;
-                    (opcode::RecvMulti::new(fd, GROUP).build(), Verb::Receive)
+                    (opcode::RecvMulti::new(fd, GROUP).build(), Verbs::RECEIVE)
                 }
-                _ => (arrivals(fd), Verb::Arrival),
+                _ => (arrivals(fd), Verbs::ARRIVAL),
             };
-            let operation = self.operations.insert(Operation { source: key, verb, cancelled: false });
-            source.stream = Some(operation);
-            self.ring.push(entry.user_data(token::of_operation(operation)));
+            self.begin(key, verb, entry);
         }
-        if source.hangup.is_none() && source.wants_hangup() {
-            let operation = self.operations.insert(Operation { source: key, verb: Verb::Hangup, cancelled: false });
-            source.hangup = Some(operation);
-            let entry = poll(fd, Interest::empty());
-            self.ring.push(entry.user_data(token::of_operation(operation)));
+        let Some(source) = self.sources.get(key) else { return };
+        if !source.under_way.contains(Verbs::HANGUP) && source.wants_hangup() {
+            self.begin(key, Verbs::HANGUP, poll(fd, Interest::empty()));
         }
+        let Some(source) = self.sources.get(key) else { return };
         let interest = source.wants_poll();
-        if source.poll.is_none() && !interest.is_empty() {
-            let operation = self.operations.insert(Operation { source: key, verb: Verb::Poll, cancelled: false });
-            source.poll = Some(operation);
+        if !source.under_way.contains(Verbs::POLL) && !interest.is_empty() {
             let entry = if source.half_closed { poll_on(fd, interest) } else { poll(fd, interest) };
-            self.ring.push(entry.user_data(token::of_operation(operation)));
+            self.begin(key, Verbs::POLL, entry);
         }
     }
 
-    /// Asks for the end of an operation, which lives until its last completion.
-    pub(super) fn cancel(&mut self, operation: Key) {
-        let Some(entry) = self.operations.get_mut(operation) else { return };
-        if !std::mem::replace(&mut entry.cancelled, true) {
-            let cancel = opcode::AsyncCancel::new(token::of_operation(operation)).build();
-            self.ring.push(cancel.user_data(token::IGNORED).flags(squeue::Flags::SKIP_SUCCESS));
+    fn begin(&mut self, key: Key, verb: Verbs, entry: squeue::Entry) {
+        if let Some(source) = self.sources.get_mut(key) {
+            source.under_way |= verb;
+            self.under_way.begins(verb);
+            self.ring.push(entry.user_data(token::of_source(key, verb)));
         }
     }
 
-    pub(super) fn cancel_poll(&mut self, key: Key) {
-        if let Some(operation) = self.sources.get(key).and_then(|source| source.poll) {
-            self.cancel(operation);
+    /// Asks for the end of those of these operations that are under way; they are until their last completion.
+    pub(super) fn cancel(&mut self, key: Key, verbs: Verbs) {
+        let Some(source) = self.sources.get_mut(key) else { return };
+        let verbs = (source.under_way & verbs) - source.cancelled;
+        source.cancelled |= verbs;
+        for verb in verbs.iter() {
+            self.push_cancel(token::of_source(key, verb));
         }
+    }
+
+    pub(super) fn push_cancel(&mut self, token: u64) {
+        let cancel = opcode::AsyncCancel::new(token).build();
+        self.ring.push(cancel.user_data(token::IGNORED).flags(squeue::Flags::SKIP_SUCCESS));
     }
 
     /// Nobody reads a source any more: what it holds of the ring's buffers is moved out, and before the loop waits its
@@ -75,16 +74,15 @@ impl Uring {
         if let What::Connection(connection) = &mut source.what {
             hold(&mut self.buffers, connection);
         }
-        if source.stream.is_some() {
+        if source.under_way.intersects(Verbs::STREAM) {
             self.unwanted.push(key);
         }
     }
 
     pub(super) fn cancel_unwanted(&mut self) {
         while let Some(key) = self.unwanted.pop() {
-            let Some(source) = self.sources.get(key) else { continue };
-            if let Some(operation) = source.stream.filter(|_| !source.wants_stream()) {
-                self.cancel(operation);
+            if self.sources.get(key).is_some_and(|source| !source.wants_stream()) {
+                self.cancel(key, Verbs::STREAM);
             }
         }
     }
@@ -94,16 +92,6 @@ impl Uring {
             let fd = types::Fd(self.bell.fd().as_raw_fd());
             self.ring.push(poll(fd, Interest::READ).user_data(token::RUNG));
         }
-    }
-
-    /// Waits for room for the last bytes of a closed connection.
-    pub(super) fn linger(&mut self, source: Key, linger: Linger) {
-        let fd = types::Fd(linger.fd.as_raw_fd());
-        let operation = self.operations.insert(Operation { source, verb: Verb::Linger, cancelled: false });
-        self.lingers.insert(operation, linger);
-        let entry = poll_on(fd, Interest::WRITE).user_data(token::of_operation(operation));
-        self.ring.push(entry.flags(squeue::Flags::IO_LINK));
-        self.ring.push(opcode::LinkTimeout::new(&raw const PATIENCE).build().user_data(token::IGNORED));
     }
 
     /// More buffers, if there were too few for many connections. A few that used them up are busy from now on, and need none.
@@ -179,7 +167,8 @@ impl Uring {
             self.forget_operations(key);
         }
         // In a child the buffers are a copy that no kernel knows.
-        let in_use = !self.ring.is_inherited() && self.receives().next().is_some();
+        let in_use = !self.ring.is_inherited() && self.under_way.receives > 0;
+        self.under_way = UnderWay::default();
         drop(std::mem::replace(&mut self.ring, ring));
         if let Some(mut foreign) = self.foreign.take() {
             rustix::io::dup3(self.ring_fd(), &mut foreign, DupFlags::CLOEXEC)?;
@@ -192,26 +181,16 @@ impl Uring {
         }
         self.bell_is_polled = false;
         self.poll_bell();
-        let operations: Vec<_> = self.operations.iter().map(|(key, _)| key).collect();
-        for key in operations {
-            let Some(Operation { source, .. }) = self.operations.remove(key) else { continue };
-            if let (Some(linger), true) = (self.lingers.remove(&key), lingers) {
-                self.linger(source, linger);
-            }
-        }
+        self.linger_anew(lingers);
         self.look_again();
         Ok(())
     }
 
     fn forget_operations(&mut self, key: Key) {
         let Some(source) = self.sources.get_mut(key) else { return };
-        (source.stream, source.poll, source.hangup) = (None, None, None);
-        match &mut source.what {
-            What::Connection(connection) => {
-                connection.receiving = false;
-                hold(&mut self.buffers, connection);
-            }
-            What::Port(_) | What::Watched(_) => {}
+        source.ended(Verbs::all());
+        if let What::Connection(connection) = &mut source.what {
+            hold(&mut self.buffers, connection);
         }
         self.look_at(key);
     }
@@ -220,7 +199,8 @@ impl Uring {
 /// Moves what a connection holds of the ring's buffers into memory of its own.
 pub(super) fn hold(buffers: &mut Buffers, connection: &mut Connection) {
     if !connection.chain.is_empty() {
-        buffers.take_all(&mut connection.chain, &mut connection.held.get_or_insert_default().bytes);
+        let mut chain = std::mem::take(&mut connection.chain);
+        buffers.take_all(&mut chain, connection.held());
     }
 }
 
@@ -236,7 +216,7 @@ fn poll(fd: types::Fd, interest: Interest) -> squeue::Entry {
 }
 
 /// The same, and it goes on: it completes when it begins, if there is something to tell, and with each news.
-fn poll_on(fd: types::Fd, interest: Interest) -> squeue::Entry {
+pub(super) fn poll_on(fd: types::Fd, interest: Interest) -> squeue::Entry {
     opcode::PollAdd::new(fd, poll_flags(interest)).multi(true).build()
 }
 

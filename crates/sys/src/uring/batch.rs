@@ -28,8 +28,6 @@ pub(super) struct Batch {
     bytes: Vec<u8>,
     /// Whether the kernel has been told of the sends, so that nothing may move.
     pushed: bool,
-    /// Which batch this is: places in others are stale.
-    round: u32,
 }
 
 /// One connection's part.
@@ -41,21 +39,14 @@ pub(super) struct Send {
     len: usize,
 }
 
-/// Where a connection's part stands.
+/// Where a connection's part stands, or stood in an earlier batch: it is the connection's if the key there is.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Place {
-    round: u32,
-    index: u32,
-}
+pub(super) struct Place(u32);
 
 impl Batch {
-    pub(super) fn new() -> Batch {
-        Batch { round: 1, ..Batch::default() }
-    }
-
     /// Whether a connection has a part in this batch.
-    pub(super) fn holds(&self, place: Place) -> bool {
-        place.round == self.round
+    pub(super) fn holds(&self, key: Key, place: Place) -> bool {
+        self.sends.get(place.0 as usize).is_some_and(|send| send.key == key)
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -73,15 +64,15 @@ impl Batch {
 
     /// Takes the outbox in, behind what the connection has here already; false when that would be too much.
     pub(super) fn add(&mut self, key: Key, fd: RawFd, place: &mut Place, outbox: &mut Outbox) -> bool {
-        let before = if self.holds(*place) { self.sends[place.index as usize].len } else { 0 };
+        let before = if self.holds(key, *place) { self.sends[place.0 as usize].len } else { 0 };
         if before + outbox.len() > SMALL {
             return false;
         }
         if before == 0 {
-            *place = Place { round: self.round, index: self.sends.len() as u32 };
+            *place = Place(self.sends.len() as u32);
             self.sends.push(Send { key, fd, begin: self.bytes.len(), len: 0 });
         }
-        let send = &mut self.sends[place.index as usize];
+        let send = &mut self.sends[place.0 as usize];
         if send.begin + send.len != self.bytes.len() {
             // Others came between: the part moves to the end.
             let begin = self.bytes.len();
@@ -98,9 +89,9 @@ impl Batch {
     }
 
     /// Forgets a connection's part.
-    pub(super) fn withdraw(&mut self, place: Place) {
-        if self.holds(place) && !self.pushed {
-            self.sends[place.index as usize].len = 0;
+    pub(super) fn withdraw(&mut self, key: Key, place: Place) {
+        if self.holds(key, place) && !self.pushed {
+            self.sends[place.0 as usize].len = 0;
         }
     }
 
@@ -141,6 +132,5 @@ impl Batch {
         self.sends.clear();
         self.bytes.clear();
         self.pushed = false;
-        self.round = self.round.wrapping_add(1).max(1);
     }
 }

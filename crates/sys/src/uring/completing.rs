@@ -5,13 +5,14 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use io_uring::cqueue;
 use ropewalk_proto::Key;
+use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
 
 use super::Uring;
 use super::arming::hold;
-use super::operation::{Linger, Verb};
+use super::operation::Verbs;
 use super::ring::Completion;
-use super::source::{BUSY_BUFFERS, Connection, End, Pace, Unsent, What};
+use super::source::{BUSY_BUFFERS, Connection, End, Pace, Source, Unsent, What};
 use super::token::{Owner, owner};
 use crate::provider::Ready;
 use crate::socket::transfer;
@@ -24,7 +25,8 @@ impl Uring {
         let any = !completions.is_empty();
         for completion in completions.drain(..) {
             match owner(completion.token) {
-                Owner::Operation(key) => self.operation_completed(key, completion),
+                Owner::Source(key, verb) => self.operation_completed(key, verb, completion),
+                Owner::Linger(key) => self.linger_completed(key, completion.result, !cqueue::more(completion.flags)),
                 Owner::Send(index) => self.send_complained(index, completion.result),
                 Owner::Bell => self.bell_rang(),
                 Owner::Nobody => {}
@@ -34,26 +36,25 @@ impl Uring {
         any
     }
 
-    fn operation_completed(&mut self, key: Key, completion: Completion) {
-        let Some(operation) = self.operations.get(key) else { return self.give_back(completion) };
-        let source = operation.source;
+    fn operation_completed(&mut self, key: Key, verb: Verbs, completion: Completion) {
         let ended = !cqueue::more(completion.flags);
-        match operation.verb {
-            Verb::Receive => self.received(source, completion, ended),
-            Verb::Arrival => self.more_arrived(source, completion.result, ended),
-            // Of an older interest.
-            Verb::Poll if operation.cancelled => self.polled(source, key, -libc::ECANCELED, ended),
-            Verb::Poll => self.polled(source, key, completion.result, ended),
-            Verb::Hangup => self.hung_up(source, completion.result),
-            Verb::Linger if ended => {}
-            Verb::Linger => self.lingers_on(key),
-        }
         if ended {
-            self.operations.remove(key);
-            if let Some(linger) = self.lingers.remove(&key) {
-                self.lingered(source, linger, completion.result);
-            }
+            self.under_way.ends(verb);
         }
+        let Some(source) = self.sources.get_mut(key) else { return self.give_back(completion) };
+        let cancelled = source.cancelled.contains(verb);
+        if ended {
+            source.ended(verb);
+        }
+        match verb {
+            Verbs::RECEIVE => self.received(key, completion),
+            Verbs::ARRIVAL => self.more_arrived(key, completion.result),
+            // Of an older interest.
+            Verbs::POLL if cancelled => self.polled(key, -libc::ECANCELED),
+            Verbs::POLL => self.polled(key, completion.result),
+            _ => self.hung_up(key, completion.result),
+        }
+        self.look_at(key);
     }
 
     /// The buffer of a receive that nobody waits for.
@@ -63,14 +64,10 @@ impl Uring {
         }
     }
 
-    fn received(&mut self, key: Key, completion: Completion, ended: bool) {
-        let Some(source) = self.sources.get_mut(key) else { return self.give_back(completion) };
-        if ended {
-            source.stream = None;
-        }
+    fn received(&mut self, key: Key, completion: Completion) {
+        let Some(source) = self.sources.get_mut(key) else { return };
         let reads = source.reads();
         let What::Connection(connection) = &mut source.what else { return self.give_back(completion) };
-        connection.receiving &= !ended;
         match (completion.result, cqueue::buffer_select(completion.flags)) {
             (count @ 1.., Some(id)) => {
                 self.buffers.append(&mut connection.chain, id, count as usize);
@@ -90,37 +87,28 @@ impl Uring {
                         self.ran_dry = true;
                     }
                     libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
-                    number => connection.end_with(End::Broken(number)),
+                    number => connection.end_with(End::Broken(Errno::from_raw_os_error(number))),
                 }
                 if let Some(id) = buffer {
                     self.buffers.returned(id);
                 }
             }
         }
-        self.look_at(key);
     }
 
     /// Whether it is the end, or what error, `receive` hears from the system.
-    fn more_arrived(&mut self, key: Key, result: i32, ended: bool) {
-        let Some(source) = self.sources.get_mut(key) else { return };
-        if ended {
-            source.stream = None;
-        }
-        if let Ok(connection) = source.as_connection() {
+    fn more_arrived(&mut self, key: Key, result: i32) {
+        if let Ok(connection) = self.source_mut(key).and_then(Source::as_connection) {
             let cancelled = result == -libc::ECANCELED;
             let last = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
             connection.arrived |= !cancelled;
             connection.hung_up |= !cancelled && (result < 0 || result & i32::from(last) != 0);
         }
-        self.look_at(key);
     }
 
     /// A poll that goes on ends with what it was for: the next one looks at how things stand.
-    fn polled(&mut self, key: Key, operation: Key, result: i32, ended: bool) {
+    fn polled(&mut self, key: Key, result: i32) {
         let Some(source) = self.sources.get_mut(key) else { return };
-        if ended && source.poll == Some(operation) {
-            source.poll = None;
-        }
         let is_news = result != -libc::ECANCELED && result != i32::from(libc::POLLRDHUP);
         source.half_closed |= result == i32::from(libc::POLLRDHUP);
         if is_news {
@@ -134,20 +122,16 @@ impl Uring {
                 What::Port(port) => port.arrived = true,
             }
         }
-        if is_news && !ended {
-            self.cancel(operation);
+        if is_news {
+            self.cancel(key, Verbs::POLL);
         }
-        self.look_at(key);
     }
 
     /// The other end hung up. If the receive has not noticed when all completions are taken, it makes room for `receive`.
     fn hung_up(&mut self, key: Key, result: i32) {
-        let Some(source) = self.sources.get_mut(key) else { return };
-        source.hangup = None;
-        if let Ok(connection) = source.as_connection() {
+        if let Ok(connection) = self.source_mut(key).and_then(Source::as_connection) {
             connection.hung_up |= result != -libc::ECANCELED;
         }
-        self.look_at(key);
     }
 
     /// A send of the batch was cut short or failed.
@@ -159,13 +143,13 @@ impl Uring {
             ..=0 => result as usize,
             libc::EAGAIN | libc::EINTR | libc::ENOMEM | libc::ENOBUFS => 0,
             number => {
-                connection.end = End::Broken(number);
+                connection.end = End::Broken(Errno::from_raw_os_error(number));
                 bytes.len()
             }
         };
         if sent < bytes.len() {
             let bytes = bytes[sent..].to_vec();
-            connection.unsent = Some(Box::new(Unsent { bytes, sent: 0, shutdown: false }));
+            connection.keep_unsent(Unsent { bytes, sent: 0, shutdown: false });
             connection.writable = false;
         }
         self.look_at(send.key);
@@ -175,23 +159,6 @@ impl Uring {
         self.bell_is_polled = false;
         self.rung = true;
         self.bell.drain();
-    }
-
-    /// A closed connection may have room for its last bytes.
-    fn lingers_on(&mut self, key: Key) {
-        let Some(linger) = self.lingers.get_mut(&key) else { return };
-        if !matches!(linger.unsent.send(&linger.fd), Ok(false)) {
-            self.cancel(key);
-        }
-    }
-
-    /// A closed connection waits no more: its last bytes have gone, or have waited long enough.
-    fn lingered(&mut self, source: Key, mut linger: Linger, result: i32) {
-        let finished = linger.unsent.send(&linger.fd);
-        if result != -libc::ECANCELED && !self.ending && matches!(finished, Ok(false)) {
-            // The kernel ended the poll for reasons of its own.
-            self.linger(source, linger);
-        }
     }
 }
 
@@ -204,27 +171,21 @@ impl Connection {
 
     /// The peer has taken something: what is unsent comes first.
     fn has_room(&mut self) {
-        let Some(unsent) = &mut self.unsent else {
+        let Some(mut unsent) = self.take_unsent() else {
             self.writable = true;
             return;
         };
         match unsent.send(&self.fd) {
-            Ok(true) => {
-                self.unsent = None;
-                self.writable = true;
-            }
-            Ok(false) => {}
-            Err(error) => {
-                self.end = End::Broken(error.raw_os_error().unwrap_or(libc::EIO));
-                self.unsent = None;
-            }
+            Ok(true) => self.writable = true,
+            Ok(false) => self.keep_unsent(unsent),
+            Err(error) => self.end = End::Broken(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
         }
     }
 }
 
 impl Unsent {
     /// Sends what goes at once, and says whether that was the rest; then the direction may end.
-    fn send(&mut self, fd: &OwnedFd) -> io::Result<bool> {
+    pub(super) fn send(&mut self, fd: &OwnedFd) -> io::Result<bool> {
         self.sent += transfer::send_slice(fd.as_fd(), &self.bytes[self.sent..])?;
         if self.sent < self.bytes.len() {
             return Ok(false);

@@ -4,7 +4,7 @@ use io_uring::{opcode, types};
 use ropewalk_proto::Key;
 use std::time::Duration;
 
-use super::operation::{Linger, Verb};
+use super::operation::Verbs;
 use super::source::{Connection, What};
 use super::{Uring, token};
 
@@ -17,13 +17,9 @@ impl Uring {
     /// Ends a key. What its owner may do next, such as binding the address again, works when this returns.
     pub(super) fn end(&mut self, key: Key) {
         let Some(source) = self.sources.get(key) else { return };
-        let operations = source.operations();
-        let mut busy = false;
-        let batched = matches!(&source.what, What::Connection(connection) if self.batch.holds(connection.batched));
-        for operation in operations {
-            self.cancel(operation);
-            busy = true;
-        }
+        let busy = !source.under_way.is_empty();
+        let batched = matches!(&source.what, What::Connection(connection) if self.batch.holds(key, connection.batched));
+        self.cancel(key, Verbs::all());
         if batched || busy {
             // The kernel lets go of the file, and takes what was written before. If it cannot, the loop hears of it in its
             // next wait.
@@ -31,33 +27,33 @@ impl Uring {
         }
         let Some(source) = self.sources.remove(key) else { return };
         if let What::Connection(connection) = source.what {
-            self.end_connection(key, connection);
+            self.end_connection(connection);
         }
         let _ = self.keep_up();
     }
 
-    fn end_connection(&mut self, key: Key, connection: Connection) {
+    fn end_connection(&mut self, mut connection: Connection) {
+        let unsent = connection.take_unsent();
         self.buffers.discard(connection.chain);
-        if let Some(unsent) = connection.unsent {
-            self.linger(key, Linger { fd: connection.fd, unsent: *unsent });
+        if let Some(unsent) = unsent {
+            self.linger(connection.fd, unsent);
         }
-    }
-
-    /// What uses the ring's buffers.
-    pub(super) fn receives(&self) -> impl Iterator<Item = Key> {
-        let receives = self.operations.iter().filter(|(_, operation)| matches!(operation.verb, Verb::Receive));
-        receives.map(|(key, _)| key)
     }
 
     /// Has every receive end, so that the buffers can be freed; the sources begin new ones when they are looked at.
     pub(super) fn end_receives(&mut self) {
-        let receives: Vec<_> = self.receives().collect();
-        receives.into_iter().for_each(|operation| self.cancel(operation));
+        let keys: Vec<_> = self.sources.iter().map(|(key, _)| key).collect();
+        keys.into_iter().for_each(|key| self.cancel(key, Verbs::RECEIVE));
         for _ in 0..LAST_WAITS {
-            if self.receives().next().is_none() || self.enter(Some(Some(LAST_WAIT))).is_err() {
+            if self.under_way.receives == 0 || self.enter(Some(Some(LAST_WAIT))).is_err() {
                 return;
             }
         }
+    }
+
+    /// Whether any operation is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.under_way.is_empty() || !self.lingers.is_empty()
     }
 
     /// Has every operation end, so that the kernel uses nothing of ours any more.
@@ -65,7 +61,7 @@ impl Uring {
         let all = opcode::AsyncCancel2::new(types::CancelBuilder::any()).build();
         self.ring.push(all.user_data(token::IGNORED));
         for _ in 0..LAST_WAITS {
-            if self.enter(Some(Some(LAST_WAIT))).is_err() || self.operations.is_empty() {
+            if self.enter(Some(Some(LAST_WAIT))).is_err() || !self.is_busy() {
                 return;
             }
         }
@@ -75,11 +71,11 @@ impl Uring {
 impl Drop for Uring {
     fn drop(&mut self) {
         self.ending = true;
-        if self.ring.is_inherited() || (self.operations.is_empty() && self.batch.is_empty()) {
+        if self.ring.is_inherited() || (!self.is_busy() && self.batch.is_empty()) {
             return;
         }
         self.end_operations();
-        if !self.operations.is_empty() {
+        if self.is_busy() {
             // Memory is cheaper than what the kernel might write into its successor.
             self.buffers.never_free();
         }

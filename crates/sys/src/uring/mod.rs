@@ -14,12 +14,11 @@
 //! is emptied at once stays in the cache. A connection that nobody reads holds no buffer of the ring.
 //!
 //! The rules that keep it sound:
-//! - an operation has a slot until its last completion (`operation.rs`); a cancel frees nothing;
+//! - an operation is under way until its last completion (`operation.rs`); a cancel frees nothing;
 //! - what the kernel reads or writes while an operation goes on are the ring's buffers alone, and they live until all
 //!   operations have ended or, if that cannot be had, for ever;
 //! - sends end within the enter that submits them (`batch.rs`).
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -41,6 +40,7 @@ mod batch;
 mod buffers;
 mod completing;
 mod ending;
+mod lingering;
 mod operation;
 mod ring;
 #[cfg(test)]
@@ -52,7 +52,8 @@ mod token;
 
 use batch::{Batch, SMALL};
 use buffers::Buffers;
-use operation::{Linger, Operation};
+use lingering::Linger;
+use operation::{UnderWay, Verbs};
 use ring::{Completion, Entered, Ring, Setup};
 use source::{End, Source, What};
 
@@ -72,9 +73,8 @@ pub(crate) struct Uring {
     /// A copy of the ring's descriptor for a host loop.
     foreign: Option<OwnedFd>,
     sources: Slab<Source>,
-    operations: Slab<Operation>,
-    /// What the operations of that kind wait with: kept apart, because most operations are something else.
-    lingers: HashMap<Key, Linger>,
+    under_way: UnderWay,
+    lingers: Slab<Linger>,
     batch: Batch,
     buffers: Buffers,
     /// Who may have something to report, or something to arm.
@@ -111,9 +111,9 @@ impl Uring {
             ring,
             foreign: None,
             sources: Slab::new(),
-            operations: Slab::new(),
-            lingers: HashMap::new(),
-            batch: Batch::new(),
+            under_way: UnderWay::default(),
+            lingers: Slab::new(),
+            batch: Batch::default(),
             buffers,
             due: Vec::new(),
             looking: Vec::new(),
@@ -271,7 +271,7 @@ impl Uring {
     /// Has what was batched for a connection leave, so that what follows stays behind it.
     fn flush_batched(&mut self, key: Key) -> io::Result<()> {
         let place = self.source_mut(key)?.as_connection()?.batched;
-        if self.batch.holds(place) { self.enter(None).map(drop) } else { Ok(()) }
+        if self.batch.holds(key, place) { self.enter(None).map(drop) } else { Ok(()) }
     }
 }
 
@@ -353,8 +353,8 @@ impl EventProvider for Uring {
         if std::mem::replace(&mut source.wanted, interest) == interest {
             return Ok(());
         }
-        let polled = source.poll.is_some();
-        self.cancel_poll(key);
+        let polled = source.under_way.contains(Verbs::POLL);
+        self.cancel(key, Verbs::POLL);
         self.look_at(key);
         if polled && interest.is_empty() {
             // Its owner may close it now, and the kernel must have let go of it.
@@ -370,9 +370,9 @@ impl EventProvider for Uring {
     fn abort(&mut self, key: Key) {
         if let Ok(connection) = self.source_mut(key).and_then(Source::as_connection) {
             option::reset_on_close(connection.fd.as_fd());
-            connection.unsent = None;
+            connection.take_unsent();
             let place = connection.batched;
-            self.batch.withdraw(place);
+            self.batch.withdraw(key, place);
         }
         self.end(key);
     }
@@ -391,8 +391,10 @@ impl EventProvider for Uring {
     }
 
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
-        let connection = self.sources.get_mut(key).ok_or_else(stale)?.as_connection()?;
-        if connection.held.is_none() {
+        let source = self.sources.get_mut(key).ok_or_else(stale)?;
+        let receives = source.receives();
+        let connection = source.as_connection()?;
+        if !connection.holds() {
             if let Some(chunk) = self.buffers.lend(&mut connection.chain) {
                 return Ok(Received::Lent(chunk));
             }
@@ -400,14 +402,14 @@ impl EventProvider for Uring {
         let mut count = connection.take_held(scratch);
         count += self.buffers.take(&mut connection.chain, &mut scratch[count..]);
         if count > 0 {
-            let all = connection.is_drained() && connection.end == End::Open && connection.receiving;
+            let all = connection.is_drained() && connection.end == End::Open && receives;
             return Ok(if all { Received::Drained(count) } else { Received::Filled(count) });
         }
         connection.check()?;
         if connection.end == End::Eof {
             return Ok(Received::Eof);
         }
-        if connection.receiving {
+        if receives {
             return Ok(Received::Empty);
         }
         let received = transfer::receive(connection.fd.as_fd(), scratch)?;
@@ -440,7 +442,7 @@ impl EventProvider for Uring {
         if outbox.is_empty() {
             return Ok(Sent::All);
         }
-        if connection.unsent.is_some() {
+        if connection.unsent().is_some() {
             connection.awaits_write = true;
             return Ok(Sent::InFlight);
         }
@@ -457,7 +459,7 @@ impl EventProvider for Uring {
             return Ok(Sent::All);
         }
         let place = connection.batched;
-        if self.batch.holds(place) {
+        if self.batch.holds(key, place) {
             self.enter(None)?;
             return self.send(key, outbox);
         }
@@ -468,7 +470,7 @@ impl EventProvider for Uring {
         self.flush_batched(key)?;
         let connection = self.source_mut(key)?.as_connection()?;
         connection.check()?;
-        if connection.unsent.is_some() {
+        if connection.unsent().is_some() {
             return Ok(0);
         }
         transfer::send_slice(connection.fd.as_fd(), bytes)
@@ -477,7 +479,7 @@ impl EventProvider for Uring {
     fn shutdown_write(&mut self, key: Key) -> io::Result<()> {
         self.flush_batched(key)?;
         let source = self.source_mut(key)?;
-        if let Some(unsent) = &mut source.as_connection()?.unsent {
+        if let Some(unsent) = source.as_connection()?.unsent_mut() {
             unsent.shutdown = true;
             return Ok(());
         }

@@ -228,7 +228,7 @@ impl World {
         }
         // What lingers for a TCP peer that is gone hears of it.
         let deadline = Instant::now() + Duration::from_secs(10);
-        while !self.provider.operations.is_empty() {
+        while self.provider.is_busy() {
             assert!(Instant::now() < deadline, "seed {}: operations are left", self.seed);
             self.turn();
         }

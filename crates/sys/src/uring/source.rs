@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use ropewalk_proto::{Address, Key};
+use ropewalk_proto::Address;
+use rustix::io::Errno;
 
 use super::batch::Place;
 use super::buffers::{BYTES, Chain};
+use super::operation::Verbs;
 use crate::provider::{Interest, Ready};
 use crate::socket::file::SocketFile;
 
@@ -15,12 +17,10 @@ pub(super) struct Source {
     pub(super) what: What,
     /// What the owner of the key waits for; a connection's WRITE is in [`Connection`].
     pub(super) wanted: Interest,
-    /// The receive or poll for arrivals that goes on by itself.
-    pub(super) stream: Option<Key>,
-    /// The poll that is under way.
-    pub(super) poll: Option<Key>,
-    /// The poll for the hang-up of a connection that is read.
-    pub(super) hangup: Option<Key>,
+    /// What the kernel is doing for it.
+    pub(super) under_way: Verbs,
+    /// What of that it was asked to end.
+    pub(super) cancelled: Verbs,
     /// The other end sends no more, so that each poll that begins completes at once (`arming.rs`).
     pub(super) half_closed: bool,
     /// Whether it is among those that the next wait looks at.
@@ -33,21 +33,21 @@ pub(super) enum What {
     Watched(Watched),
 }
 
-/// A type of its own behind a pointer: one word for the many connections that hold nothing.
+/// What one of the two ends is too slow for; few connections have any.
 #[derive(Default)]
-pub(super) struct Held {
-    pub(super) bytes: VecDeque<u8>,
+struct Kept {
+    /// Bytes that arrived while nobody read; they come before the chain.
+    held: VecDeque<u8>,
+    /// What was taken from an outbox and the system did not take.
+    unsent: Option<Unsent>,
 }
 
 pub(super) struct Connection {
     pub(super) fd: OwnedFd,
-    /// Bytes that arrived while nobody read; they come before the chain.
-    pub(super) held: Option<Box<Held>>,
+    kept: Option<Box<Kept>>,
     pub(super) chain: Chain,
     pub(super) end: End,
     pub(super) pace: Pace,
-    /// What goes on is a receive, so that nobody else may take bytes from the system.
-    pub(super) receiving: bool,
     /// A poll said that bytes have arrived, and they have not all been taken.
     pub(super) arrived: bool,
     /// The other end hung up, and the receive may not notice (`operation.rs`): from here on `receive` asks the system.
@@ -55,8 +55,6 @@ pub(super) struct Connection {
     /// A read may stop short although more is there: at descriptors passed over a UNIX socket. Such a connection stays busy,
     /// for the kernel's own receive waits there for something new.
     pub(super) stops_short: bool,
-    /// What was taken from an outbox and the system did not take.
-    pub(super) unsent: Option<Box<Unsent>>,
     /// The owner waits for WRITE.
     pub(super) awaits_write: bool,
     /// A poll said that more can be sent, or that the outcome of the attempt is known.
@@ -88,8 +86,7 @@ const SMALL_TAKES: u8 = 4;
 pub(super) enum End {
     Open,
     Eof,
-    /// With this error number.
-    Broken(i32),
+    Broken(Errno),
 }
 
 /// Bytes that wait for the peer to be less slow.
@@ -121,15 +118,13 @@ impl Source {
     pub(super) fn connection(fd: OwnedFd, end: &Address) -> Source {
         Source::new(What::Connection(Connection {
             fd,
-            held: None,
+            kept: None,
             chain: Chain::default(),
             end: End::Open,
             pace: Pace::Busy(0),
-            receiving: false,
             arrived: false,
             hung_up: false,
             stops_short: !matches!(end, Address::Inet(_)),
-            unsent: None,
             awaits_write: false,
             writable: false,
             batched: Place::default(),
@@ -148,9 +143,8 @@ impl Source {
         Source {
             what,
             wanted: Interest::empty(),
-            stream: None,
-            poll: None,
-            hangup: None,
+            under_way: Verbs::empty(),
+            cancelled: Verbs::empty(),
             half_closed: false,
             due: false,
         }
@@ -199,6 +193,11 @@ impl Source {
         }
     }
 
+    /// Whether a receive goes on, so that nobody else may take bytes from the system.
+    pub(super) fn receives(&self) -> bool {
+        self.under_way.contains(Verbs::RECEIVE)
+    }
+
     pub(super) fn reads(&self) -> bool {
         self.wanted.contains(Interest::READ)
     }
@@ -215,7 +214,14 @@ impl Source {
     /// Whether what goes on is not what is needed now: after a hang-up `receive` asks the system, and the pace may have changed.
     pub(super) fn has_the_wrong_stream(&self) -> bool {
         match &self.what {
-            What::Connection(connection) => connection.hung_up || connection.is_busy() == connection.receiving,
+            What::Connection(connection) => {
+                let wrong = match connection.hung_up {
+                    true => Verbs::STREAM,
+                    false if connection.is_busy() => Verbs::RECEIVE,
+                    false => Verbs::ARRIVAL,
+                };
+                self.under_way.intersects(wrong)
+            }
             What::Port(_) | What::Watched(_) => false,
         }
     }
@@ -238,9 +244,10 @@ impl Source {
         }
     }
 
-    /// What the kernel is doing for it.
-    pub(super) fn operations(&self) -> impl Iterator<Item = Key> + use<> {
-        [self.stream, self.poll, self.hangup].into_iter().flatten()
+    /// An operation has had its last completion.
+    pub(super) fn ended(&mut self, verb: Verbs) {
+        self.under_way -= verb;
+        self.cancelled -= verb;
     }
 
     /// What there is to report.
@@ -248,8 +255,9 @@ impl Source {
         match &self.what {
             What::Connection(connection) => {
                 let mut ready = Ready::empty();
-                let ended = connection.hung_up && self.stream.is_none();
-                ready.set(Ready::READ, self.reads() && (connection.has_news() || connection.may_take() || ended));
+                let ended = connection.hung_up && !self.under_way.intersects(Verbs::STREAM);
+                let may_take = connection.arrived && !self.receives();
+                ready.set(Ready::READ, self.reads() && (connection.has_news() || may_take || ended));
                 ready.set(Ready::WRITE, connection.awaits_write && connection.may_write());
                 ready
             }
@@ -288,7 +296,7 @@ impl Source {
 impl Connection {
     /// Whether nothing stands between the bytes and the one who reads.
     pub(super) fn is_drained(&self) -> bool {
-        self.held.is_none() && self.chain.is_empty()
+        !self.holds() && self.chain.is_empty()
     }
 
     fn has_news(&self) -> bool {
@@ -297,11 +305,6 @@ impl Connection {
 
     pub(super) fn is_busy(&self) -> bool {
         self.pace != Pace::Calm
-    }
-
-    /// Whether `receive` would find something in the system.
-    fn may_take(&self) -> bool {
-        self.arrived && !self.receiving
     }
 
     /// `receive` asked the system and got `count` bytes, which is `all` there was. Returns whether the pace changed.
@@ -317,24 +320,58 @@ impl Connection {
     }
 
     fn may_write(&self) -> bool {
-        (self.writable && self.unsent.is_none()) || matches!(self.end, End::Broken(_))
+        (self.writable && self.unsent().is_none()) || matches!(self.end, End::Broken(_))
     }
 
     fn waits_for_room(&self) -> bool {
-        !self.writable && (self.awaits_write || self.unsent.is_some())
+        !self.writable && (self.awaits_write || self.unsent().is_some())
+    }
+
+    /// Whether bytes are held that arrived while nobody read.
+    pub(super) fn holds(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| !kept.held.is_empty())
+    }
+
+    /// Where bytes are held that arrived while nobody read.
+    pub(super) fn held(&mut self) -> &mut VecDeque<u8> {
+        &mut self.kept.get_or_insert_default().held
     }
 
     /// Moves held bytes out, and returns how many.
     pub(super) fn take_held(&mut self, target: &mut [u8]) -> usize {
-        let Some(held) = &mut self.held else { return 0 };
-        let count = held.bytes.len().min(target.len());
-        for (place, byte) in target.iter_mut().zip(held.bytes.drain(..count)) {
+        let Some(kept) = &mut self.kept else { return 0 };
+        let count = kept.held.len().min(target.len());
+        for (place, byte) in target.iter_mut().zip(kept.held.drain(..count)) {
             *place = byte;
         }
-        if held.bytes.is_empty() {
-            self.held = None;
+        if kept.held.is_empty() {
+            kept.held = VecDeque::new();
         }
+        self.forget_empty();
         count
+    }
+
+    pub(super) fn unsent(&self) -> Option<&Unsent> {
+        self.kept.as_ref()?.unsent.as_ref()
+    }
+
+    pub(super) fn unsent_mut(&mut self) -> Option<&mut Unsent> {
+        self.kept.as_mut()?.unsent.as_mut()
+    }
+
+    pub(super) fn keep_unsent(&mut self, unsent: Unsent) {
+        self.kept.get_or_insert_default().unsent = Some(unsent);
+    }
+
+    pub(super) fn take_unsent(&mut self) -> Option<Unsent> {
+        let unsent = self.kept.as_mut()?.unsent.take();
+        self.forget_empty();
+        unsent
+    }
+
+    /// Who keeps nothing needs no place for it.
+    fn forget_empty(&mut self) {
+        self.kept.take_if(|kept| kept.held.is_empty() && kept.unsent.is_none());
     }
 
     /// The error that ends the connection.
@@ -343,7 +380,7 @@ impl Connection {
     /// If there is one.
     pub(super) fn check(&self) -> io::Result<()> {
         match self.end {
-            End::Broken(number) => Err(io::Error::from_raw_os_error(number)),
+            End::Broken(error) => Err(error.into()),
             _ => Ok(()),
         }
     }

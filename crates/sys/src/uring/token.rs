@@ -1,45 +1,71 @@
 //! What a completion says about whose it is: 64 bits that the kernel carries.
 //!
-//! An operation has its own key, whose index is below 2^31. Above that are those that need no slot.
+//! ```text
+//!   63        32 31   29 28       0
+//!   generation    kind    index        of a source's key, or of whatever else the kind says
+//! ```
 
 use ropewalk_proto::Key;
 
-const SEND: u32 = 1 << 31;
-const BELL: u32 = u32::MAX - 1;
-const NOBODY: u32 = u32::MAX;
+use super::operation::Verbs;
+
+const INDEX_BITS: u32 = 29;
+
+// Below these kinds are the verbs of a source.
+const LINGER: u32 = 4;
+const SEND: u32 = 5;
+const BELL: u32 = 6;
+const NOBODY: u32 = 7;
 
 /// Of an operation whose completion means nothing: a cancel, a nudge.
-pub(super) const IGNORED: u64 = NOBODY as u64;
+pub(super) const IGNORED: u64 = (NOBODY << INDEX_BITS) as u64;
 
 /// Of the poll of the bell.
-pub(super) const RUNG: u64 = BELL as u64;
+pub(super) const RUNG: u64 = (BELL << INDEX_BITS) as u64;
 
 /// Whose completion it is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Owner {
-    Operation(Key),
+    /// A source's operation.
+    Source(Key, Verbs),
+    /// What is left of a closed connection.
+    Linger(Key),
     /// A place in the batch.
     Send(u32),
     Bell,
     Nobody,
 }
 
-pub(super) fn of_operation(key: Key) -> u64 {
-    debug_assert!(key.index() < SEND);
-    key.to_u64()
+/// For the operation that this single verb stands for.
+pub(super) fn of_source(key: Key, verb: Verbs) -> u64 {
+    debug_assert!(verb.bits().count_ones() == 1);
+    token(verb.bits().trailing_zeros(), key)
+}
+
+pub(super) fn of_linger(key: Key) -> u64 {
+    token(LINGER, key)
 }
 
 pub(super) fn of_send(index: u32) -> u64 {
-    u64::from(SEND | index)
+    token(SEND, Key::new(index, 0))
+}
+
+fn token(kind: u32, key: Key) -> u64 {
+    // More descriptors than that, the system does not give to a process.
+    debug_assert!(key.index() >> INDEX_BITS == 0);
+    key.to_u64() | u64::from(kind << INDEX_BITS)
 }
 
 pub(super) fn owner(token: u64) -> Owner {
     let key = Key::from_u64(token);
-    match key.index() {
-        NOBODY => Owner::Nobody,
+    let kind = key.index() >> INDEX_BITS;
+    let key = Key::new(key.index() & ((1 << INDEX_BITS) - 1), key.generation());
+    match kind {
+        LINGER => Owner::Linger(key),
+        SEND => Owner::Send(key.index()),
         BELL => Owner::Bell,
-        index if index >= SEND => Owner::Send(index - SEND),
-        _ => Owner::Operation(key),
+        NOBODY => Owner::Nobody,
+        verb => Owner::Source(key, Verbs::from_bits_retain(1 << verb)),
     }
 }
 
@@ -49,8 +75,11 @@ mod tests {
 
     #[test]
     fn an_owner_survives_the_trip_through_64_bits() {
-        let key = Key::new(7, u32::MAX);
-        assert_eq!(owner(of_operation(key)), Owner::Operation(key));
+        let key = Key::new((1 << INDEX_BITS) - 1, u32::MAX);
+        for verb in Verbs::all().iter().filter(|verb| verb.bits().count_ones() == 1) {
+            assert_eq!(owner(of_source(key, verb)), Owner::Source(key, verb));
+        }
+        assert_eq!(owner(of_linger(key)), Owner::Linger(key));
         assert_eq!(owner(of_send(7)), Owner::Send(7));
         assert_eq!((owner(RUNG), owner(IGNORED)), (Owner::Bell, Owner::Nobody));
     }

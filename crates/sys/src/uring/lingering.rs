@@ -1,0 +1,67 @@
+//! What was written to a connection that is closed, and that the system has no room for yet.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use io_uring::{opcode, squeue, types};
+use ropewalk_proto::Key;
+
+use super::arming::poll_on;
+use super::source::Unsent;
+use super::{Uring, token};
+use crate::provider::Interest;
+
+/// How long a closed connection waits for room for its last bytes.
+static PATIENCE: types::Timespec = types::Timespec::new().sec(30);
+
+/// What is left of a closed connection, and an operation that goes on: a poll for room.
+pub(super) struct Linger {
+    fd: OwnedFd,
+    unsent: Unsent,
+    /// A cancel was asked for.
+    cancelled: bool,
+}
+
+impl Uring {
+    /// Waits for room for the last bytes of a closed connection.
+    pub(super) fn linger(&mut self, fd: OwnedFd, unsent: Unsent) {
+        let raw = types::Fd(fd.as_raw_fd());
+        let key = self.lingers.insert(Linger { fd, unsent, cancelled: false });
+        let entry = poll_on(raw, Interest::WRITE).user_data(token::of_linger(key));
+        self.ring.push(entry.flags(squeue::Flags::IO_LINK));
+        self.ring.push(opcode::LinkTimeout::new(&raw const PATIENCE).build().user_data(token::IGNORED));
+    }
+
+    /// The poll of a closed connection completed, for the last time if it `ended`.
+    pub(super) fn linger_completed(&mut self, key: Key, result: i32, ended: bool) {
+        if ended {
+            if let Some(linger) = self.lingers.remove(key) {
+                self.lingered(linger, result);
+            }
+            return;
+        }
+        let Some(linger) = self.lingers.get_mut(key) else { return };
+        let over = !matches!(linger.unsent.send(&linger.fd), Ok(false));
+        if over && !std::mem::replace(&mut linger.cancelled, true) {
+            self.push_cancel(token::of_linger(key));
+        }
+    }
+
+    /// It waits no more: its last bytes have gone, or have waited long enough.
+    fn lingered(&mut self, mut linger: Linger, result: i32) {
+        let finished = linger.unsent.send(&linger.fd);
+        if result != -libc::ECANCELED && !self.ending && matches!(finished, Ok(false)) {
+            // The kernel ended the poll for reasons of its own.
+            self.linger(linger.fd, linger.unsent);
+        }
+    }
+
+    /// Begins all polls again, on another ring, or lets go of what they were for.
+    pub(super) fn linger_anew(&mut self, goes_on: bool) {
+        let all: Vec<_> = self.lingers.iter().map(|(key, _)| key).collect();
+        for key in all {
+            if let Some(linger) = self.lingers.remove(key).filter(|_| goes_on) {
+                self.linger(linger.fd, linger.unsent);
+            }
+        }
+    }
+}
