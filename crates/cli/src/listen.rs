@@ -1,8 +1,9 @@
 //! Listening where the command line says.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
-use ropewalk::endpoints::{StreamServerEndpoint, server_from_string};
+use ropewalk::endpoints::{Endpoints, StdioServerEndpoint, StreamServerEndpoint, server_from_string};
 use ropewalk::{Address, Error, Factory, Port, Reactor, Result, Transport, gather_results};
 
 use crate::descriptors;
@@ -53,6 +54,18 @@ pub(crate) fn listen(
     Ok(open)
 }
 
+/// Whether a description names standard input and output, alone or within another.
+pub(crate) fn is_standard_streams(place: &str) -> bool {
+    let endpoints = Endpoints::new();
+    let is_named = Rc::new(Cell::new(false));
+    let named = is_named.clone();
+    endpoints.register_server("stdio", move |_, _| {
+        named.set(true);
+        Ok(Rc::new(StdioServerEndpoint))
+    });
+    endpoints.server(place).is_ok() && is_named.get()
+}
+
 /// Standard input and output are one connection, and nobody will make another.
 fn end_with_the_last(ports: &[Port]) {
     let connections: Option<Vec<_>> = ports.iter().map(Port::only_connection).collect();
@@ -76,4 +89,19 @@ fn listen_at(reactor: &Reactor, place: &str, factory: &Rc<dyn Factory>) -> Resul
 pub(crate) fn listed(addresses: &[Address]) -> String {
     let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     addresses.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn standard_streams_are_known_in_every_disguise() {
+        for place in ["stdio:", "STDIO:", "haproxy:stdio:", "haproxy:Stdio:"] {
+            assert!(is_standard_streams(place), "{place}");
+        }
+        for place in ["tcp:80", "unix:stdio", "unix:stdio\\:", "haproxy:tcp:80", "fd:0"] {
+            assert!(!is_standard_streams(place), "{place}");
+        }
+    }
 }

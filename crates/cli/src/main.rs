@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use ropewalk_runner::Runner;
 
-use arguments::PROGRAM;
+use arguments::{Command, PROGRAM};
 use commands::Listening;
 
 fn main() -> ExitCode {
@@ -21,7 +21,8 @@ fn main() -> ExitCode {
         Err(status) => return status,
     };
     let quiet = line.runner.quiet;
-    let runner = Runner::new(PROGRAM, line.runner).kinds(commands::kinds(quiet));
+    let needs_foreground = line.command.as_ref().and_then(Command::needs_foreground);
+    let runner = Runner::new(PROGRAM, line.runner).kinds(commands::kinds(quiet)).needs_foreground(needs_foreground);
     runner.run(move |_reactor, services| {
         if let Some(command) = line.command {
             services.add(Listening::new(command, quiet));

@@ -1,15 +1,31 @@
-//! What a program says by itself. Nobody may be listening: a closed pipe or a full disk is no reason to fail.
+//! What a program says by itself. Nobody may be listening: a closed pipe is no reason to fail.
 
 use std::io::{self, Write};
 
 /// A line, or several, on standard output.
 ///
 /// ```
-/// ropewalk_runner::announce::say("listening on 127.0.0.1:8000");
+/// use ropewalk_runner::announce;
+///
+/// if let Err(error) = announce::say("listening on 127.0.0.1:8000") {
+///     announce::complain("echod", &format!("cannot write to standard output: {error}"));
+/// }
 /// ```
-pub fn say(text: &str) {
+///
+/// # Errors
+/// What write(2) answers where it was not taken: the disk is full, say. That a reader has closed its end is none: `head`
+/// has read enough.
+pub fn say(text: &str) -> io::Result<()> {
     let mut output = io::stdout().lock();
-    let _ = writeln!(output, "{}", text.trim_end()).and_then(|()| output.flush());
+    heard(writeln!(output, "{}", text.trim_end()).and_then(|()| output.flush()))
+}
+
+/// A reader who has gone has had what he wanted.
+pub(crate) fn heard(outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// One line on standard error, which begins with the program's name.

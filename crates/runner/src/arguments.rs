@@ -1,12 +1,13 @@
 //! Reading the command line, and what is said about it.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Command, Parser};
+use clap::{Arg, Command, Parser};
 
 use crate::announce;
-use crate::options::RunnerOptions;
+use crate::options::{DAEMON, RunnerOptions};
 use crate::reactors;
 
 /// Reads the command line. Help and version are printed, and a wrong argument is explained in one line on standard
@@ -32,14 +33,33 @@ use crate::reactors;
 /// ```
 ///
 /// # Errors
-/// The status: success after help and version, 2 after a wrong argument.
+/// The status: success after help and version, 1 where those could not be printed, 2 after a wrong argument.
 pub fn parse<P: Parser>(program: &str) -> Result<P, ExitCode> {
-    P::try_parse().map_err(|error| explain(program, &error))
+    let parsed = options_once(P::command())
+        .try_get_matches()
+        .and_then(|mut matches| P::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut P::command())));
+    parsed.map_err(|error| explain(program, &error))
+}
+
+/// Has the help of a command leave out how to run as a daemon, which that of the program explains.
+fn options_once(mut command: Command) -> Command {
+    if !command.has_subcommands() {
+        return command;
+    }
+    let name = command.get_name().to_owned();
+    // Only then do the commands have the options of the program.
+    command.build();
+    command.mut_subcommands(|command| {
+        let elsewhere = format!("{DAEMON}: {name} --help");
+        let after = command.get_after_help().map_or(elsewhere.clone(), |after| format!("{after}\n\n{elsewhere}"));
+        let is_daemons = |option: &Arg| option.get_help_heading() == Some(DAEMON);
+        command.mut_args(|option| if is_daemons(&option) { option.hide(true) } else { option }).after_help(after)
+    })
 }
 
 impl RunnerOptions {
     /// Prints what an option asks for instead of running: the reactors, or completions for `command`. Returns the status
-    /// to end with, if there was such an option.
+    /// to end with, if there was such an option: 1 where it could not be printed, which is said.
     ///
     /// ```
     /// use clap::{CommandFactory, Parser};
@@ -56,25 +76,35 @@ impl RunnerOptions {
     /// assert!(line.runner.answer(CommandLine::command()).is_some()); // the list is printed: nothing else is to be done
     /// ```
     pub fn answer(&self, mut command: Command) -> Option<ExitCode> {
-        if self.help_reactors {
-            announce::say(&reactors::table(&ropewalk::reactors()));
+        let name = command.get_name().to_owned();
+        let text = if self.help_reactors {
+            reactors::table(&ropewalk::reactors())
         } else if let Some(shell) = self.completions {
-            let name = command.get_name().to_owned();
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut command, name, &mut script);
-            announce::say(&String::from_utf8_lossy(&script));
+            clap_complete::generate(shell, &mut command, &name, &mut script);
+            String::from_utf8_lossy(&script).into_owned()
         } else {
             return None;
+        };
+        Some(told(&name, announce::say(&text)))
+    }
+}
+
+/// The status of a program that was only to say something.
+fn told(program: &str, outcome: io::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            announce::complain(program, &format!("cannot write to standard output: {error}"));
+            ExitCode::FAILURE
         }
-        Some(ExitCode::SUCCESS)
     }
 }
 
 fn explain(program: &str, error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let _ = error.print();
-            ExitCode::SUCCESS
+            told(program, announce::heard(error.print().and_then(|()| io::stdout().flush())))
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();

@@ -8,11 +8,11 @@ use ropewalk::Reactor;
 use ropewalk::application::{Identity, MultiService};
 
 use crate::announce;
-use crate::configuration::{BoxedError, Configuration, Kinds};
+use crate::configuration::{BoxedError, Configuration, Kinds, Origins};
 use crate::log::Target;
 use crate::options::{RunnerOptions, Umask};
 use crate::panics;
-use crate::serving::{Listener, Serving};
+use crate::serving::{FromFile, Listener, Serving};
 use crate::system::{self, PidFile, Side, Surroundings};
 
 /// What a daemon's files may not be for others unless somebody says so: twistd's.
@@ -37,6 +37,7 @@ pub struct Runner {
     name: &'static str,
     options: RunnerOptions,
     daemon_by_default: bool,
+    needs_foreground: Option<String>,
     kinds: Kinds,
 }
 
@@ -60,7 +61,7 @@ impl Failed {
 impl Runner {
     /// Runs the program `name` as `options` say. The name begins its complaints and names its files.
     pub fn new(name: &'static str, options: RunnerOptions) -> Runner {
-        Runner { name, options, daemon_by_default: false, kinds: Kinds::default() }
+        Runner { name, options, daemon_by_default: false, needs_foreground: None, kinds: Kinds::default() }
     }
 
     /// Goes into the background unless `--nodaemon` is given, as twistd does; without this, only with `--daemon`.
@@ -81,6 +82,23 @@ impl Runner {
     #[must_use]
     pub fn daemon_by_default(mut self) -> Runner {
         self.daemon_by_default = true;
+        self
+    }
+
+    /// Refuses to go into the background, for this reason if there is one: before anything else is done, and with status 2.
+    /// What the file describes has its own say, [`Kinds::add_checked`].
+    ///
+    /// ```
+    /// use ropewalk_runner::{Runner, RunnerOptions};
+    ///
+    /// let options = RunnerOptions { daemon: true, ..RunnerOptions::default() };
+    /// let reason = Some("a game needs its terminal".to_owned());
+    /// let status = Runner::new("gamed", options).needs_foreground(reason).run(|_reactor, _services| Ok(()));
+    /// assert_eq!(status, std::process::ExitCode::from(2)); // gamed: a game needs its terminal: ...
+    /// ```
+    #[must_use]
+    pub fn needs_foreground(mut self, reason: Option<String>) -> Runner {
+        self.needs_foreground = reason;
         self
     }
 
@@ -131,18 +149,28 @@ impl Runner {
             Some(path) => Configuration::read(path, &self.kinds).map_err(Failed::wrong)?,
             None => Configuration::default(),
         };
-        let (described, file) = configuration.into_parts();
+        let (described, file, origins) = configuration.into_parts();
+        let origins = origins.unless(|option| self.options.says(option));
         let options = self.options.or(file);
         let daemon = options.daemon || (self.daemon_by_default && !options.nodaemon);
+        if let Some(reason) = self.needs_foreground.or_else(|| described.needs_foreground()).filter(|_| daemon) {
+            return Err(Failed::wrong(format!("{reason}: run it in the foreground")));
+        }
         let options = if daemon { with_daemon_defaults(options, self.name) } else { options };
-        let identity = identity(&options)?;
+        let identity = identity(&options, &origins)?;
+        let because_of = |option| {
+            let origins = &origins;
+            move |message: String| Failed::new(origins.explain(option, message))
+        };
         // Its socket is out of sight under another root.
         let system_log = match options.syslog {
-            Some(_) => Some(Target::open(&options, self.name, identity).map_err(Failed::new)?),
+            Some(_) => Some(Target::open(&options, self.name, identity).map_err(because_of("syslog"))?),
             None => None,
         };
-        system::enter(&surroundings(&options)).map_err(Failed::new)?;
-        let pid_file = options.pidfile.as_deref().map(PidFile::take).transpose().map_err(Failed::new)?;
+        let surroundings = surroundings(&options);
+        system::enter_root(&surroundings).map_err(because_of("chroot"))?;
+        system::enter_directory(&surroundings).map_err(because_of("rundir"))?;
+        let pid_file = options.pidfile.as_deref().map(PidFile::take).transpose().map_err(because_of("pidfile"))?;
         let listener = match daemon {
             false => Listener::Terminal,
             true => match system::become_daemon().map_err(Failed::new)? {
@@ -150,7 +178,8 @@ impl Runner {
                 Side::Daemon(telling) => Listener::Parent(telling),
             },
         };
-        let serving = Serving { name: self.name, options, identity, listener: Some(listener), pid_file };
+        let file = FromFile { places: described.places(), origins };
+        let serving = Serving { name: self.name, options, file, identity, listener: Some(listener), pid_file };
         Ok(serving.run(system_log, |reactor, services| {
             described.build(reactor, services)?;
             setup(reactor, services)
@@ -185,13 +214,14 @@ fn surroundings(options: &RunnerOptions) -> Surroundings<'_> {
 }
 
 /// Whom the process becomes; looked up before another root hides the user database.
-fn identity(options: &RunnerOptions) -> Result<Identity, Failed> {
+fn identity(options: &RunnerOptions, origins: &Origins) -> Result<Identity, Failed> {
     let mut identity = match &options.uid {
-        Some(user) => Identity::of_user(user).map_err(Failed::new)?,
+        Some(user) => Identity::of_user(user).map_err(|error| Failed::new(origins.explain("uid", error)))?,
         None => Identity::default(),
     };
     if let Some(group) = &options.gid {
-        identity.gid = Some(Identity::group(group).map_err(Failed::new)?);
+        let group = Identity::group(group).map_err(|error| Failed::new(origins.explain("gid", error)))?;
+        identity.gid = Some(group);
     }
     Ok(identity)
 }

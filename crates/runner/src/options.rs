@@ -1,15 +1,18 @@
 //! The options that daemons of this family have, on the command line and in the file's `[runner]`.
 
 use std::ffi::OsStr;
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{ArgAction, Args, ValueEnum};
 use clap_complete::Shell;
+use serde::de::{Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 const HEADING: &str = "Options of every command";
-const DAEMON: &str = "Running as a daemon";
+pub(crate) const DAEMON: &str = "Running as a daemon";
 
 /// What a program built on the runner takes besides its own options: put it into a [`clap::Parser`] with
 /// `#[command(flatten)]`.
@@ -131,7 +134,9 @@ pub(crate) struct FileOptions {
     chroot: Option<PathBuf>,
     #[serde(deserialize_with = "by_text")]
     umask: Option<Umask>,
+    #[serde(deserialize_with = "by_text")]
     uid: Option<NameOrNumber>,
+    #[serde(deserialize_with = "by_text")]
     gid: Option<NameOrNumber>,
 }
 
@@ -206,19 +211,14 @@ impl FromStr for Umask {
 }
 
 /// A text, or a number that stands for it.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected a name or a number")]
-enum NameOrNumber {
-    Name(String),
-    Number(u32),
-}
+#[derive(Debug)]
+struct NameOrNumber(String);
 
-impl NameOrNumber {
-    fn into_text(self) -> String {
-        match self {
-            NameOrNumber::Name(name) => name,
-            NameOrNumber::Number(number) => number.to_string(),
-        }
+impl FromStr for NameOrNumber {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<NameOrNumber, String> {
+        if text.is_empty() { Err("expected a name or a number".to_owned()) } else { Ok(NameOrNumber(text.to_owned())) }
     }
 }
 
@@ -229,21 +229,63 @@ enum Syslog {
     Socket(PathBuf),
 }
 
+/// What the command line gives as text may be a number in a file: `0` and `"10M"`.
 fn by_text<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    let text = NameOrNumberOf::deserialize(deserializer)?;
-    text.0.parse().map(Some).map_err(serde::de::Error::custom)
+    deserializer.deserialize_any(ByText(PhantomData)).map(Some)
 }
 
-/// A text that is also taken as a number: `0` and `"10M"`.
-struct NameOrNumberOf(String);
+struct ByText<T>(PhantomData<T>);
 
-impl<'de> Deserialize<'de> for NameOrNumberOf {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        NameOrNumber::deserialize(deserializer).map(|value| NameOrNumberOf(value.into_text()))
+impl<T: FromStr<Err = String>> Visitor<'_> for ByText<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // No text at all is refused with what is expected.
+        f.write_str(&"".parse::<T>().err().unwrap_or_default())
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<T, E> {
+        match u64::try_from(number) {
+            Ok(number) => self.visit_str(&number.to_string()),
+            Err(_) => Err(E::invalid_value(Unexpected::Signed(number), &self)),
+        }
+    }
+}
+
+impl FileOptions {
+    /// Two options that the command line does not take together.
+    pub(crate) fn conflict(&self) -> Option<(&'static str, &'static str)> {
+        let is_loud = self.verbose.is_some_and(|verbose| verbose > 0);
+        let is_syslog = self.syslog.as_ref().is_some_and(|syslog| !matches!(syslog, Syslog::Switch(false)));
+        if is_loud && self.quiet == Some(true) {
+            Some(("quiet", "verbose"))
+        } else if is_syslog && self.logfile.is_some() {
+            Some(("logfile", "syslog"))
+        } else {
+            None
+        }
     }
 }
 
 impl RunnerOptions {
+    /// Whether the command line says what the file calls by this name.
+    pub(crate) fn says(&self, option: &str) -> bool {
+        match option {
+            "reactor" => self.reactor.is_some(),
+            "pidfile" => self.pidfile.is_some(),
+            "logfile" | "syslog" => self.logfile.is_some() || self.syslog.is_some(),
+            "rundir" => self.rundir.is_some(),
+            "chroot" => self.chroot.is_some(),
+            "uid" => self.uid.is_some(),
+            "gid" => self.gid.is_some(),
+            _ => false,
+        }
+    }
+
     /// These, and for what they do not say those of the file.
     pub(crate) fn or(self, file: FileOptions) -> RunnerOptions {
         let unsaid = !self.daemon && !self.nodaemon;
@@ -268,8 +310,8 @@ impl RunnerOptions {
             rundir: self.rundir.or(file.rundir),
             chroot: self.chroot.or(file.chroot),
             umask: self.umask.or(file.umask),
-            uid: self.uid.or(file.uid.map(NameOrNumber::into_text)),
-            gid: self.gid.or(file.gid.map(NameOrNumber::into_text)),
+            uid: self.uid.or(file.uid.map(|user| user.0)),
+            gid: self.gid.or(file.gid.map(|group| group.0)),
             ..self
         }
     }

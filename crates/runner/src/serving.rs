@@ -1,16 +1,17 @@
 //! The process that stays: from its log to its end.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ropewalk::application::{Application, Identity, MultiService};
+use ropewalk::application::{Application, Identity, MultiService, ServiceFailed};
 use ropewalk::sys::signals::{SIGHUP, SIGUSR1};
-use ropewalk::{Error, Phase, Reactor, SignalWatch};
+use ropewalk::{Error, Failure, Phase, Reactor, SignalWatch};
 
 use crate::announce;
-use crate::configuration::BoxedError;
+use crate::configuration::{BoxedError, Origins};
 use crate::launch::{Failed, catch};
 use crate::log::{LogFile, Target};
 use crate::options::RunnerOptions;
@@ -27,10 +28,18 @@ pub(crate) enum Listener {
 pub(crate) struct Serving {
     pub(crate) name: &'static str,
     pub(crate) options: RunnerOptions,
+    pub(crate) file: FromFile,
     pub(crate) identity: Identity,
     /// Taken when the start has been told.
     pub(crate) listener: Option<Listener>,
     pub(crate) pid_file: Option<PidFile>,
+}
+
+/// Where the file says what it says.
+pub(crate) struct FromFile {
+    /// The services by their names.
+    pub(crate) places: BTreeMap<String, String>,
+    pub(crate) origins: Origins,
 }
 
 /// What is known while the loop runs.
@@ -57,7 +66,8 @@ impl Serving {
             }
             let log = match system_log {
                 Some(log) => log,
-                None => Target::open(&self.options, self.name, self.identity).map_err(Failed::new)?,
+                None => Target::open(&self.options, self.name, self.identity)
+                    .map_err(|error| Failed::new(self.file.origins.explain("logfile", error)))?,
             };
             logs_elsewhere = !matches!(log, Target::Terminal);
             self.serve(log, &progress, setup)
@@ -97,7 +107,7 @@ impl Serving {
             Some(name) => Reactor::with(name),
             None => Reactor::new(),
         };
-        let reactor = reactor.map_err(no_reactor)?;
+        let reactor = reactor.map_err(|error| no_reactor(&error, &self.file.origins))?;
         let application = Application::with_identity(self.name, self.identity);
         setup(&reactor, application.services()).map_err(Failed::new)?;
         if application.services().services().is_empty() {
@@ -107,7 +117,7 @@ impl Serving {
         supervisor.add_watchdog(application.services()).map_err(Failed::new)?;
         let _signals = watch_signals(&reactor, log_file, &supervisor, progress).map_err(Failed::new)?;
         watch_the_end(&reactor, &supervisor, progress);
-        start(&application, &reactor, supervisor, progress);
+        start(&application, &reactor, std::mem::take(&mut self.file.places), supervisor, progress);
         tracing::info!(reactor = reactor.name(), pid = std::process::id(), "starting");
         let ran = reactor.run();
         conclude(&reactor, ran, progress)
@@ -115,13 +125,28 @@ impl Serving {
 }
 
 /// A name that no reactor has is a slip of the command line, the file or the environment.
-fn no_reactor(error: Error) -> Failed {
+fn no_reactor(error: &Error, origins: &Origins) -> Failed {
     let status = if matches!(error, Error::NoSuchReactor(..)) { 2 } else { 1 };
-    Failed { status, message: error.to_string() }
+    Failed { status, message: origins.explain("reactor", error) }
+}
+
+/// Which service of the file it was, and where that stands.
+fn not_started(failure: &Failure, places: &BTreeMap<String, String>) -> Failed {
+    let service = failure.downcast_ref::<ServiceFailed>();
+    match service.and_then(|failed| places.get(&*failed.service)) {
+        Some(place) => Failed::new(format!("{place}: {failure}")),
+        None => Failed::new(failure),
+    }
 }
 
 /// Starts the application, and tells whoever waits for that.
-fn start(application: &Application, reactor: &Reactor, supervisor: Supervisor, progress: &Rc<Progress>) {
+fn start(
+    application: &Application,
+    reactor: &Reactor,
+    places: BTreeMap<String, String>,
+    supervisor: Supervisor,
+    progress: &Rc<Progress>,
+) {
     let (started, failed) = (progress.clone(), progress.clone());
     let handle = reactor.clone();
     let tell = move |()| {
@@ -137,7 +162,7 @@ fn start(application: &Application, reactor: &Reactor, supervisor: Supervisor, p
         supervisor.ready();
     };
     application.start(reactor).add_callbacks(tell, move |failure| {
-        *failed.failure.borrow_mut() = Some(Failed::new(failure));
+        *failed.failure.borrow_mut() = Some(not_started(&failure, &places));
         // It may be stopping already.
         let _ = handle.stop();
     });

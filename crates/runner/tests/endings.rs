@@ -146,3 +146,14 @@ fn a_process_with_threads_stays_where_it_is() {
     signal(&child, Signal::TERM);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_daemon_has_no_standard_input_and_output_to_serve() {
+    let directory = Directory::new("stdio");
+    let (status, said) = directory.outcome(&["stdio"]);
+    assert_eq!(status, Some(1), "{said}");
+    assert_eq!(
+        said,
+        "scenario: cannot take standard input and output: a process in the background has no standard input and output\n"
+    );
+}

@@ -14,8 +14,8 @@ use ropewalk::application::Service;
 use ropewalk::{Deferred, Factory, Port, Reactor, gather_results, succeed};
 use ropewalk_runner::{BoxedError, Kinds, announce};
 
-use crate::arguments::{Command, SmallService};
-use crate::listen::{Limit, Open, listed, listen};
+use crate::arguments::{Command, Portforward, Serve, SmallService};
+use crate::listen::{Limit, Open, is_standard_streams, listed, listen};
 
 /// A command as a service: it listens from `privileged_start` on, and says so when it starts.
 pub(crate) struct Listening {
@@ -56,7 +56,10 @@ impl Service for Listening {
     /// The loop runs by now, so that a signal stops it in order: who waits for this line may send one.
     fn start(&self, _reactor: &Reactor) -> Deferred<()> {
         if !self.quiet {
-            announce::say(&self.start_line.borrow());
+            if let Err(error) = announce::say(&self.start_line.borrow()) {
+                // It serves whether or not that was read.
+                tracing::warn!(%error, "cannot say on standard output that it has started");
+            }
         }
         succeed(())
     }
@@ -75,15 +78,38 @@ impl Service for Listening {
 pub(crate) fn kinds(quiet: bool) -> Kinds {
     let mut kinds = Kinds::default();
     let mut small = |name, command: fn(SmallService) -> Command| {
-        kinds.add(name, move |_: &Reactor, options| Ok(Listening::new(command(options), quiet)));
+        let needs_foreground = |options: &SmallService| needs_foreground(&options.listen);
+        kinds.add_checked(name, needs_foreground, move |_, options| Ok(Listening::new(command(options), quiet)));
     };
     small("echo", Command::Echo);
     small("discard", Command::Discard);
     small("chargen", Command::Chargen);
     small("daytime", Command::Daytime);
-    kinds.add("portforward", move |_, options| Ok(Listening::new(Command::Portforward(options), quiet)));
-    kinds.add("serve", move |_, options| Ok(Listening::new(Command::Serve(options), quiet)));
+    let forwards = |options: &Portforward| needs_foreground(&options.listen);
+    kinds.add_checked("portforward", forwards, move |_, options| {
+        Ok(Listening::new(Command::Portforward(options), quiet))
+    });
+    let serves = |options: &Serve| needs_foreground(&options.listen);
+    kinds.add_checked("serve", serves, move |_, options| Ok(Listening::new(Command::Serve(options), quiet)));
     kinds
+}
+
+impl Command {
+    /// Why it cannot go into the background, if it cannot.
+    pub(crate) fn needs_foreground(&self) -> Option<String> {
+        needs_foreground(match self {
+            Command::Echo(small) | Command::Discard(small) | Command::Chargen(small) | Command::Daytime(small) => {
+                &small.listen
+            }
+            Command::Portforward(forward) => &forward.listen,
+            Command::Serve(serve) => &serve.listen,
+        })
+    }
+}
+
+fn needs_foreground(places: &[String]) -> Option<String> {
+    let place = places.iter().find(|place| is_standard_streams(place))?;
+    Some(format!("'{place}' is standard input and output, which a program in the background does not have"))
 }
 
 /// Has the connections of a service end in order; the Deferred fires when they have.

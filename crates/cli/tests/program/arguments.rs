@@ -101,6 +101,18 @@ fn the_version_and_the_help_go_to_standard_output() {
 }
 
 #[test]
+fn how_to_run_as_a_daemon_is_explained_once() {
+    assert!(said(&["--help"]).contains("--pidfile"));
+    for help in [&["echo", "--help"][..], &["help", "echo"], &["serve", "-h"]] {
+        let help = said(help);
+        assert!(!help.contains("--pidfile") && help.contains("Running as a daemon: ropewalk --help\n"), "{help}");
+        assert!(help.contains("--config"), "{help}");
+    }
+    // They are options of the commands all the same.
+    assert!(complaint(&["echo", "--umask", "9"], 2).contains("expected permissions in octal"));
+}
+
+#[test]
 fn the_reactors_are_listed_a_line_each() {
     let list = said(&["--help-reactors"]);
     for (line, reactor) in ropewalk::reactors().iter().enumerate() {
@@ -182,17 +194,44 @@ fn deaf_ears() -> [Stdio; 2] {
 }
 
 #[test]
-fn nobody_has_to_listen_to_what_it_says() {
-    for arguments in [&["--help"][..], &["--help-reactors"], &["--version"]] {
-        for ears in deaf_ears() {
+fn nobody_has_to_listen_to_what_it_says_but_what_finds_no_room_is_an_error() {
+    let full = "ropewalk: cannot write to standard output: No space left on device (os error 28)\n";
+    let questions: [&[&str]; 6] = [
+        &["--help"],
+        &["echo", "--help"],
+        &["help", "serve"],
+        &["--help-reactors"],
+        &["--version"],
+        &["--completions", "bash"],
+    ];
+    for arguments in questions {
+        for (ears, expected) in deaf_ears().into_iter().zip([(Some(0), ""), (Some(1), full)]) {
             let Output { status, stderr, .. } =
                 program(arguments).stdout(ears).stderr(Stdio::piped()).output().unwrap();
-            assert_eq!((status.code(), &stderr[..]), (Some(0), &b""[..]), "{arguments:?}");
+            assert_eq!((status.code(), &*String::from_utf8(stderr).unwrap()), expected, "{arguments:?}");
         }
     }
     for ears in deaf_ears() {
         assert_eq!(program(&["echo", "--lisen"]).stderr(ears).status().unwrap().code(), Some(2));
     }
+}
+
+#[test]
+fn a_log_file_without_room_is_told_once_and_stops_nothing() {
+    let scratch = Scratch::new();
+    let socket = scratch.join("echo.sock");
+    let place = format!("unix:{socket}");
+    let mut command = program(&["-vvv", "echo", "--logfile", "/dev/full", "--listen", &place]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("it listens", || UnixStream::connect(&socket).is_ok());
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    stream.write_all(b"hello").unwrap();
+    assert_eq!(read_exactly(&mut stream, 5), b"hello");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+    let expected =
+        "ropewalk: cannot write the log file /dev/full, whose lines are lost: No space left on device (os error 28)\n";
+    assert_eq!((status.code(), &*String::from_utf8(stderr).unwrap()), (Some(0), expected));
 }
 
 #[test]

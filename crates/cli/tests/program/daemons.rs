@@ -383,7 +383,7 @@ fn what_is_wrong_in_the_file_is_one_line_with_its_place_and_status_2() {
     };
     assert_eq!(
         complaint("[[service]]\nkind = 'echo'\nlisen = 'tcp:1'\n"),
-        "3:1: unknown field `lisen`, expected one of `listen`, `max-connections`, `idle-timeout`"
+        "3:1: unknown key `lisen`, expected one of `listen`, `max-connections`, `idle-timeout`"
     );
     assert_eq!(
         complaint("[[service]]\nkind = 'ecco'\n"),
@@ -392,12 +392,92 @@ fn what_is_wrong_in_the_file_is_one_line_with_its_place_and_status_2() {
     let endpoint = complaint("[[service]]\nkind = 'echo'\nlisten = 'tcp:eighty'\n");
     assert!(endpoint.starts_with("3:10: ") && endpoint.contains("'eighty'"), "{endpoint}");
     let missing = complaint("[[service]]\nkind = 'portforward'\nlisten = 'tcp:0'\n");
-    assert_eq!(missing, "1:1: missing field `to`");
+    assert_eq!(missing, "1:1: the key `to` is missing");
     let idle = complaint("[[service]]\nkind = 'echo'\nidle-timeout = -1\n");
-    assert_eq!(idle, "3:16: expected a number of seconds from 0 on");
+    assert_eq!(idle, "3:16: expected a number of seconds from 0 on, not the number -1");
     assert!(complaint("[runner\n").starts_with("1:8: "));
+    for (wrong, expected) in [
+        ("listen = 8000", "10: expected an endpoint or an array of endpoints, as in \"tcp:8000\", not the number 8000"),
+        ("listen = []", "10: expected at least one endpoint"),
+        ("listen = ['unix:a', 3]", "21: expected an endpoint in quotes, as in \"tcp:8000\", not the number 3"),
+        ("max-connections = 0", "19: expected a number of at least 1, not the number 0"),
+        ("max-connections = 1.5", "19: expected a number of at least 1, not the number 1.5"),
+        ("max-connections = 'many'", "19: expected a number of at least 1, not the text \"many\""),
+        ("idle-timeout = nan", "16: expected a number of seconds from 0 on, not the number NaN"),
+        ("idle-timeout = true", "16: expected a number of seconds from 0 on, not true"),
+    ] {
+        assert_eq!(complaint(&format!("[[service]]\nkind = 'echo'\n{wrong}\n")), format!("3:{expected}"));
+    }
+    let second = complaint("[[service]]\nkind = 'echo'\nlisten = ['unix:a', 'tcp:eighty']\n");
+    assert!(second.starts_with("3:21: ") && second.contains("'eighty'"), "{second}");
     let absent = refused(program(&["--config", &scratch.join("absent.toml")]), 2);
     assert!(absent.starts_with("cannot read the configuration "), "{absent}");
+}
+
+#[test]
+fn what_the_file_says_and_the_system_refuses_is_told_with_its_place() {
+    let scratch = Scratch::new();
+    let file = scratch.join("services.toml");
+    let service = "[[service]]\nkind = 'serve'\nlisten = 'unix:web'\n";
+    let complaint = |text: &str, status: i32, arguments: &[&str]| {
+        scratch.write("services.toml", text);
+        let mut command = program(&[&["--config", &file], arguments].concat());
+        command.current_dir(scratch.path());
+        let complaint = refused(command, status);
+        complaint.strip_prefix(&format!("{file}:")).unwrap_or(&complaint).to_owned()
+    };
+    let missing = format!("[runner]\n\n{service}directory = 'missing'\n");
+    let expected =
+        "3:1: the service 'serve' did not start: cannot serve missing: No such file or directory (os error 2)";
+    assert_eq!(complaint(&missing, 1, &[]), expected);
+    assert_eq!(complaint(&missing, 1, &["--daemon"]), expected);
+    for (option, status, expected) in [
+        ("uid = 'nosuchuser'", 1, "no user is called 'nosuchuser'"),
+        ("gid = 'nosuchgroup'", 1, "no group is called 'nosuchgroup'"),
+        ("rundir = 'no/where'", 1, "cannot change to the directory no/where: No such file"),
+        ("chroot = 'no/where'", 1, "cannot make no/where the root directory: "),
+        ("pidfile = 'no/pid'", 1, "cannot open the pid file no/pid: No such file"),
+        ("logfile = 'no/log'", 1, "cannot open the log file no/log: No such file"),
+        ("syslog = '/no/log'", 1, "cannot reach the system's log at /no/log: No such file"),
+        ("reactor = 'nonesuch'", 2, "no reactor is called 'nonesuch': choose one of "),
+    ] {
+        let complaint = complaint(&format!("[runner]\n{option}\n{service}directory = '.'\n"), status, &[]);
+        let column = option.find('\'').unwrap() + 1;
+        assert!(complaint.starts_with(&format!("2:{column}: {expected}")), "{complaint}");
+    }
+    // What the command line says has no place in the file.
+    let overruled =
+        complaint(&format!("[runner]\nuid = 'root'\n{service}directory = '.'\n"), 1, &["--uid", "nosuchuser"]);
+    assert_eq!(overruled, "no user is called 'nosuchuser'");
+}
+
+#[test]
+fn standard_input_and_output_are_refused_to_a_daemon_before_it_is_one() {
+    let scratch = Scratch::new();
+    let file = scratch.join("services.toml");
+    let reason = |place: &str| {
+        format!(
+            "'{place}' is standard input and output, which a program in the background does not have: run it in the foreground"
+        )
+    };
+    for place in ["stdio:", "haproxy:stdio:"] {
+        assert_eq!(refused(echo(&scratch, &["--daemon", "--listen", place]), 2), reason(place));
+        for kind in ["echo", "portforward", "serve"] {
+            let more = match kind {
+                "portforward" => "to = 'tcp:127.0.0.1:9'",
+                "serve" => "directory = '.'",
+                _ => "",
+            };
+            scratch.write(
+                "services.toml",
+                format!("[runner]\ndaemon = true\n[[service]]\nkind = '{kind}'\nlisten = '{place}'\n{more}\n"),
+            );
+            assert_eq!(refused(program(&["--config", &file]), 2), format!("{file}:3:1: {}", reason(place)));
+        }
+    }
+    assert!(!scratch.path().join("ropewalk.pid").exists() && !scratch.path().join("ropewalk.log").exists());
+    // In the foreground it has them.
+    succeeded(program(&["--nodaemon", "--config", &file, "-q"]));
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser, ValueEnum};
-use ropewalk::application::{Service, TimerService};
+use ropewalk::application::{Service, StreamServerEndpointService, TimerService};
+use ropewalk::endpoints::server_from_string;
+use ropewalk::testing::AccumulatingProtocol;
 use ropewalk::{Deferred, PanicPolicy, Reactor};
 use ropewalk_runner::{Runner, RunnerOptions};
 
@@ -29,6 +31,8 @@ enum How {
     Abort,
     /// A service never stops.
     Stuck,
+    /// It wants its terminal, which it has not said.
+    Stdio,
     /// A thread runs before it goes into the background.
     Threads,
 }
@@ -64,6 +68,10 @@ fn main() -> ExitCode {
             How::PanicEarly => panic!("too early"),
             How::Abort => std::process::abort(),
             How::Stuck => drop(services.add_named("stuck", Stuck)?),
+            How::Stdio => {
+                let endpoint = server_from_string(reactor, "stdio:")?;
+                services.add(StreamServerEndpointService::new(endpoint, AccumulatingProtocol::new));
+            }
         }
         if matches!(line.how, How::PanicOn | How::PanicStop) {
             reactor.call_later(Duration::ZERO, |_| panic!("no more"));

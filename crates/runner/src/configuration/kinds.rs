@@ -13,10 +13,15 @@ use toml::de::{DeValue, ValueDeserializer};
 /// Any error.
 pub type BoxedError = Box<dyn Error>;
 
-/// Makes a service whose options have been read.
-pub(super) type Make = Box<dyn FnOnce(&Reactor) -> Result<Rc<dyn Service>, BoxedError>>;
+/// A service whose options have been read.
+pub(super) trait Planned {
+    /// Why it needs the foreground, if it does.
+    fn needs_foreground(&self) -> Option<String>;
 
-type Read = Box<dyn Fn(Spanned<DeValue<'_>>) -> Result<Make, toml::de::Error>>;
+    fn make(self: Box<Self>, reactor: &Reactor) -> Result<Rc<dyn Service>, BoxedError>;
+}
+
+type Read = Box<dyn Fn(Spanned<DeValue<'_>>) -> Result<Box<dyn Planned>, toml::de::Error>>;
 
 /// Kinds by name.
 ///
@@ -63,13 +68,37 @@ impl Kinds {
         S: Service + 'static,
         F: Fn(&Reactor, O) -> Result<S, BoxedError> + 'static,
     {
-        let make = Rc::new(make);
+        self.add_checked(name, |_| None, make);
+    }
+
+    /// The same for a kind some of whose options work in the foreground alone: `needs_foreground` says why, and `--daemon`
+    /// is refused before anything begins.
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    /// use std::time::Duration;
+    /// use ropewalk::application::TimerService;
+    /// use ropewalk_runner::Kinds;
+    ///
+    /// let mut kinds = Kinds::default();
+    /// let bell = |options: &BTreeMap<String, bool>| {
+    ///     options.contains_key("aloud").then(|| "a bell rings on the terminal".to_owned())
+    /// };
+    /// kinds.add_checked("chimes", bell, |_reactor, _options| {
+    ///     Ok(TimerService::new(Duration::from_secs(900), |_| println!("\u{7}")))
+    /// });
+    /// ```
+    pub fn add_checked<O, S, C, F>(&mut self, name: &'static str, needs_foreground: C, make: F)
+    where
+        O: DeserializeOwned + 'static,
+        S: Service + 'static,
+        C: Fn(&O) -> Option<String> + 'static,
+        F: Fn(&Reactor, O) -> Result<S, BoxedError> + 'static,
+    {
+        let how = Rc::new((needs_foreground, make));
         let read = move |table: Spanned<DeValue<'_>>| {
             let options = O::deserialize(ValueDeserializer::from(table))?;
-            let make = make.clone();
-            let build =
-                move |reactor: &Reactor| make(reactor, options).map(|service| Rc::new(service) as Rc<dyn Service>);
-            Ok(Box::new(build) as Make)
+            Ok(Box::new(Plan { options, how: how.clone() }) as Box<dyn Planned>)
         };
         self.0.insert(name, Box::new(read));
     }
@@ -86,5 +115,25 @@ impl Kinds {
             [one] => one.clone(),
             [first @ .., last] => format!("{} or {last}", first.join(", ")),
         }
+    }
+}
+
+struct Plan<O, C, F> {
+    options: O,
+    how: Rc<(C, F)>,
+}
+
+impl<O, S, C, F> Planned for Plan<O, C, F>
+where
+    S: Service + 'static,
+    C: Fn(&O) -> Option<String>,
+    F: Fn(&Reactor, O) -> Result<S, BoxedError>,
+{
+    fn needs_foreground(&self) -> Option<String> {
+        (self.how.0)(&self.options)
+    }
+
+    fn make(self: Box<Self>, reactor: &Reactor) -> Result<Rc<dyn Service>, BoxedError> {
+        (self.how.1)(reactor, self.options).map(|service| Rc::new(service) as Rc<dyn Service>)
     }
 }

@@ -14,7 +14,10 @@
 
 mod kinds;
 mod place;
+mod words;
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -28,7 +31,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 pub use kinds::{BoxedError, Kinds};
 
 use crate::options::FileOptions;
-use kinds::Make;
+use kinds::Planned;
 use place::Places;
 
 /// More is not a configuration.
@@ -38,8 +41,13 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 #[derive(Default)]
 pub(crate) struct Configuration {
     options: FileOptions,
+    origins: Origins,
     services: Services,
 }
+
+/// Where the file says what it says about an option.
+#[derive(Debug, Default)]
+pub(crate) struct Origins(BTreeMap<String, String>);
 
 /// The services that a file describes.
 #[derive(Default)]
@@ -48,9 +56,9 @@ pub(crate) struct Services(Vec<Described>);
 /// A service that the file describes.
 struct Described {
     name: String,
-    /// `FILE:LINE`, for messages.
+    /// `FILE:LINE:COLUMN`, for messages.
     place: String,
-    make: Make,
+    planned: Box<dyn Planned>,
 }
 
 impl Configuration {
@@ -67,7 +75,7 @@ impl Configuration {
         let mut configuration = Configuration::default();
         for (key, value) in table.into_inner() {
             match &**key.get_ref() {
-                "runner" => configuration.options = typed(value, &places)?,
+                "runner" => (configuration.options, configuration.origins) = runner(value, &places)?,
                 "service" => configuration.services = Services(services(value, &places, kinds)?),
                 other => {
                     let message = format!("unknown key `{other}`, expected `runner` or `service`");
@@ -78,20 +86,50 @@ impl Configuration {
         Ok(configuration)
     }
 
-    /// The services, and the options.
-    pub(crate) fn into_parts(self) -> (Services, FileOptions) {
-        (self.services, self.options)
+    /// The services, the options, and where those stand.
+    pub(crate) fn into_parts(self) -> (Services, FileOptions, Origins) {
+        (self.services, self.options, self.origins)
+    }
+}
+
+impl Origins {
+    /// Leaves out what the command line says in place of the file.
+    pub(crate) fn unless(mut self, is_overruled: impl Fn(&str) -> bool) -> Origins {
+        self.0.retain(|option, _| !is_overruled(option));
+        self
+    }
+
+    /// A complaint about what this option says, with its place if that is the file.
+    pub(crate) fn explain(&self, option: &str, message: impl Display) -> String {
+        match self.0.get(option) {
+            Some(place) => format!("{place}: {message}"),
+            None => message.to_string(),
+        }
     }
 }
 
 impl Services {
     /// Adds them to `services`.
     pub(crate) fn build(self, reactor: &Reactor, services: &MultiService) -> Result<(), BoxedError> {
-        for Described { name, place, make } in self.0 {
-            let service = make(reactor).map_err(|error| format!("{place}: the service '{name}': {error}"))?;
+        for Described { name, place, planned } in self.0 {
+            let service = planned.make(reactor).map_err(|error| format!("{place}: the service '{name}': {error}"))?;
             services.add_named(&name, service)?;
         }
         Ok(())
+    }
+
+    /// Why one of them needs the foreground, if one does.
+    pub(crate) fn needs_foreground(&self) -> Option<String> {
+        let mut reasons = self.0.iter().filter_map(|described| {
+            let reason = described.planned.needs_foreground()?;
+            Some(format!("{}: {reason}", described.place))
+        });
+        reasons.next()
+    }
+
+    /// Their names and where they are described.
+    pub(crate) fn places(&self) -> BTreeMap<String, String> {
+        self.0.iter().map(|described| (described.name.clone(), described.place.clone())).collect()
     }
 }
 
@@ -103,6 +141,23 @@ fn read_text(path: &Path) -> io::Result<String> {
         return Err(io::Error::other(format!("it is too long: at most {FILE_BYTES_MAX} bytes are read")));
     }
     String::from_utf8(bytes).map_err(io::Error::other)
+}
+
+/// The options, and where each of them stands.
+fn runner(value: Spanned<DeValue<'_>>, places: &Places<'_>) -> Result<(FileOptions, Origins), String> {
+    let DeValue::Table(table) = value.get_ref() else {
+        return Err(places.at(value.span().start, "the options are written as one table, [runner]"));
+    };
+    let offsets = table.iter().map(|(key, value)| (key.get_ref().to_string(), value.span().start));
+    let offsets: BTreeMap<_, _> = offsets.collect();
+    let options: FileOptions = typed(value, places)?;
+    if let Some((one, other)) = options.conflict() {
+        // Where the second one stands, the first has been read.
+        let later = offsets[one].max(offsets[other]);
+        return Err(places.at(later, &format!("`{one}` and `{other}` exclude each other: leave one out")));
+    }
+    let named = offsets.into_iter().map(|(option, offset)| (option, places.named(offset)));
+    Ok((options, Origins(named.collect())))
 }
 
 fn services(value: Spanned<DeValue<'_>>, places: &Places<'_>, kinds: &Kinds) -> Result<Vec<Described>, String> {
@@ -136,9 +191,9 @@ fn service(value: Spanned<DeValue<'_>>, places: &Places<'_>, kinds: &Kinds) -> R
     let Some(kind) = kinds.find(&kind) else {
         return Err(places.at(kind_at, &format!("unknown kind `{kind}`, expected {}", kinds.listed())));
     };
-    let place = format!("{}:{}", places.file(), places.line(span.start));
-    let make = kind(Spanned::new(span, DeValue::Table(table))).map_err(|error| places.explain(&error))?;
-    Ok(Described { name, place, make })
+    let place = places.named(span.start);
+    let planned = kind(Spanned::new(span, DeValue::Table(table))).map_err(|error| places.explain(&error))?;
+    Ok(Described { name, place, planned })
 }
 
 /// Takes a text out of a table, with the place where it stands.
@@ -227,21 +282,64 @@ mod tests {
         assert_eq!(complaint("a = 1\n[[servise]]\n"), "x.toml:1:1: unknown key `a`, expected `runner` or `service`");
         assert_eq!(
             complaint("[[service]]\nkind = 'echo'\n  lisen = 3\n"),
-            "x.toml:3:3: unknown field `lisen`, expected `max-connections` or `fails`"
+            "x.toml:3:3: unknown key `lisen`, expected `max-connections` or `fails`"
         );
         let option = complaint("[runner]\nreactor = 'poll'\npid-file = 'x'\n");
-        assert!(option.starts_with("x.toml:3:1: unknown field `pid-file`, expected one of "), "{option}");
+        assert!(option.starts_with("x.toml:3:1: unknown key `pid-file`, expected one of "), "{option}");
         assert!(option.contains("`pidfile`"), "{option}");
     }
 
     #[test]
     fn values_of_the_wrong_type_are_told_with_their_place() {
         let number = complaint("[[service]]\nkind = 'echo'\nmax-connections = 'many'\n");
-        assert!(number.starts_with("x.toml:3:19: invalid type: string \"many\", expected u32"), "{number}");
+        assert_eq!(number, "x.toml:3:19: expected a whole number from 0 to 4294967295, not the text \"many\"");
         let mask = complaint("[runner]\numask = '999'");
         assert!(mask.starts_with("x.toml:2:9: expected permissions in octal"), "{mask}");
         let user = complaint("[runner]\nuid = [1]");
         assert!(user.starts_with("x.toml:2:7: expected a name or a number"), "{user}");
+    }
+
+    #[test]
+    fn every_option_is_told_in_its_own_words() {
+        for (option, expected) in [
+            ("reactor = 3", "11: expected a text in quotes, not the number 3"),
+            ("verbose = true", "11: expected a whole number from 0 to 255, not true"),
+            ("quiet = 'yes'", "9: expected true or false, not the text \"yes\""),
+            ("log-format = 'xml'", "14: unknown value `xml`, expected `text` or `json`"),
+            ("daemon = 1", "10: expected true or false, not the number 1"),
+            ("pidfile = []", "11: expected a path in quotes, not an array"),
+            ("log-rotate-size = -1", "19: expected a number of bytes, as in 500K or 10M, not the number -1"),
+            ("log-rotate-size = '1X'", "19: expected a number of bytes, as in 500K or 10M"),
+            ("log-rotate-count = -1", "20: expected a whole number from 0 to 4294967295, not the number -1"),
+            ("syslog = 3", "10: expected true, false or the path of a socket"),
+            ("umask = true", "9: expected permissions in octal up to 0777, as in 0027, not true"),
+            ("gid = 1.5", "7: expected a name or a number, not the number 1.5"),
+            ("uid = -1", "7: expected a name or a number, not the number -1"),
+        ] {
+            assert_eq!(complaint(&format!("[runner]\n{option}")), format!("x.toml:2:{expected}"));
+        }
+        assert_eq!(complaint("runner = 3"), "x.toml:1:10: the options are written as one table, [runner]");
+        assert_eq!(complaint("[[runner]]"), "x.toml:1:1: the options are written as one table, [runner]");
+    }
+
+    #[test]
+    fn what_the_command_line_refuses_together_the_file_may_not_say_together() {
+        let complaint_of = |options: &str| complaint(&format!("[runner]\n{options}\n"));
+        let both = complaint_of("verbose = 1\nquiet = true");
+        assert_eq!(both, "x.toml:3:9: `quiet` and `verbose` exclude each other: leave one out");
+        let both = complaint_of("syslog = true\nlogfile = 'x'");
+        assert_eq!(both, "x.toml:3:11: `logfile` and `syslog` exclude each other: leave one out");
+        for fine in ["verbose = 0\nquiet = true", "verbose = 1\nquiet = false", "syslog = false\nlogfile = 'x'"] {
+            assert!(parse(&format!("[runner]\n{fine}\n")).is_ok(), "{fine}");
+        }
+    }
+
+    #[test]
+    fn what_the_file_says_is_told_with_its_place_unless_the_command_line_says_otherwise() {
+        let origins = || parse("[runner]\nuid = 'nobody'\n  gid = 3\n").unwrap().into_parts().2;
+        assert_eq!(origins().explain("gid", "no such group"), "x.toml:3:9: no such group");
+        assert_eq!(origins().explain("pidfile", "no"), "no");
+        assert_eq!(origins().unless(|option| option == "gid").explain("gid", "no such group"), "no such group");
     }
 
     #[test]
@@ -260,6 +358,6 @@ mod tests {
     fn a_service_that_cannot_be_made_is_told_with_its_place() {
         let configuration = parse("\n[[service]]\nkind = 'echo'\nfails = true\n").unwrap();
         let error = configuration.services.build(&MemoryReactor::new(), &MultiService::new()).unwrap_err();
-        assert_eq!(error.to_string(), "x.toml:2: the service 'echo': no luck");
+        assert_eq!(error.to_string(), "x.toml:2:1: the service 'echo': no luck");
     }
 }

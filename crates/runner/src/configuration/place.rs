@@ -1,5 +1,7 @@
 //! Lines and columns.
 
+use super::words::in_words;
+
 /// Where things stand in a file.
 pub(super) struct Places<'a> {
     file: &'a str,
@@ -11,26 +13,23 @@ impl<'a> Places<'a> {
         Places { file, text }
     }
 
-    pub(super) fn file(&self) -> &str {
-        self.file
-    }
-
-    /// The line of an offset in bytes, from 1.
-    pub(super) fn line(&self, offset: usize) -> usize {
-        self.before(offset).matches('\n').count() + 1
-    }
-
-    /// A message about the place at this offset.
+    /// A message about the place at this offset in bytes.
     pub(super) fn at(&self, offset: usize, message: &str) -> String {
+        format!("{}: {message}", self.named(offset))
+    }
+
+    /// `FILE:LINE:COLUMN` of this offset.
+    pub(super) fn named(&self, offset: usize) -> String {
         let before = self.before(offset);
+        let line = before.matches('\n').count() + 1;
         let line_start = before.rfind('\n').map_or(0, |end| end + 1);
         let column = before[line_start..].chars().count() + 1;
-        format!("{}:{}:{column}: {message}", self.file, self.line(offset))
+        format!("{}:{line}:{column}", self.file)
     }
 
     pub(super) fn explain(&self, error: &toml::de::Error) -> String {
         // Some messages have a line of their own for what was expected.
-        let message = error.message().trim().replace('\n', ", ");
+        let message = in_words(&error.message().trim().replace('\n', ", "));
         match error.span() {
             Some(span) => self.at(span.start, &message),
             None => format!("{}: {message}", self.file),

@@ -11,6 +11,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ropewalk::application::Identity;
 
+use super::lost::Lost;
+use crate::announce;
+use crate::options::LogFormat;
 use crate::system::give_to;
 
 /// When a file is full, and how many full ones are kept.
@@ -26,6 +29,9 @@ pub(crate) struct Rotation {
 pub(crate) struct LogFile {
     path: PathBuf,
     rotation: Rotation,
+    format: LogFormat,
+    /// Whose complaint it is that lines are lost.
+    program: &'static str,
     /// Who will write it when the process has changed its user.
     owner: Identity,
     open: Mutex<Open>,
@@ -35,23 +41,32 @@ pub(crate) struct LogFile {
 struct Open {
     file: File,
     length: u64,
+    /// The last line ends in the middle.
+    is_torn: bool,
+    lost: Option<Lost>,
 }
 
 impl LogFile {
     /// Opens the file, and goes on at its end.
-    pub(crate) fn open(path: &Path, rotation: Rotation, owner: Identity) -> io::Result<LogFile> {
+    pub(crate) fn open(
+        path: &Path,
+        rotation: Rotation,
+        format: LogFormat,
+        program: &'static str,
+        owner: Identity,
+    ) -> io::Result<LogFile> {
         // The directory may change, but not whose file this is.
         let path = std::path::absolute(path)?;
-        let open = Mutex::new(open(&path, owner)?);
-        Ok(LogFile { path, rotation, owner, open })
+        let (file, length) = open(&path, owner)?;
+        let open = Mutex::new(Open { file, length, is_torn: false, lost: None });
+        Ok(LogFile { path, rotation, format, program, owner, open })
     }
 
     /// Opens the file by its name again, after somebody else has moved it. If that fails the old one is written on.
     pub(crate) fn reopen(&self) -> io::Result<()> {
         // Locked first: another thread's line may be about to rotate what stands under that name.
         let mut open_file = self.lock();
-        *open_file = open(&self.path, self.owner)?;
-        Ok(())
+        self.open_again(&mut open_file)
     }
 
     /// Begins a new file. If that fails the old one is written on.
@@ -68,7 +83,12 @@ impl LogFile {
             }
             rename(&self.path, &self.numbered(1))?;
         }
-        *open_file = open(&self.path, self.owner)?;
+        self.open_again(open_file)
+    }
+
+    fn open_again(&self, open_file: &mut Open) -> io::Result<()> {
+        (open_file.file, open_file.length) = open(&self.path, self.owner)?;
+        open_file.is_torn = false;
         Ok(())
     }
 
@@ -78,7 +98,8 @@ impl LogFile {
         name.into()
     }
 
-    fn write_line(&self, line: &[u8]) -> io::Result<()> {
+    /// Writes a line. One that cannot be written is lost, and counted: the service goes on.
+    fn write_line(&self, line: &[u8]) {
         let mut open = self.lock();
         let length = open.length.saturating_add(line.len() as u64);
         if self.rotation.size > 0
@@ -89,9 +110,25 @@ impl LogFile {
             // The old file is better than none, and the next try comes when as much again was written.
             open.length = 0;
         }
-        open.file.write_all(line)?;
-        open.length += line.len() as u64;
-        Ok(())
+        let written = match open.lost.as_ref().map(|lost| lost.note(self.format)) {
+            Some(note) => open.append(&note).and_then(|()| {
+                open.lost = None;
+                open.append(line)
+            }),
+            None => open.append(line),
+        };
+        if let Err(error) = written {
+            let lost = open.lost.get_or_insert_with(|| {
+                // There may be somebody at the terminal.
+                let shown = self.path.display();
+                announce::complain(
+                    self.program,
+                    &format!("cannot write the log file {shown}, whose lines are lost: {error}"),
+                );
+                Lost::because(&error)
+            });
+            lost.count_one();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -99,12 +136,38 @@ impl LogFile {
     }
 }
 
-fn open(path: &Path, owner: Identity) -> io::Result<Open> {
+impl Open {
+    /// Writes after what is there. A disk that is full may take a part.
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.is_torn {
+            self.write_all(b"\n")?;
+            self.is_torn = false;
+        }
+        let before = self.length;
+        let written = self.write_all(line);
+        self.is_torn = written.is_err() && self.length > before;
+        written
+    }
+}
+
+impl Write for Open {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.length += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn open(path: &Path, owner: Identity) -> io::Result<(File, u64)> {
     let file = OpenOptions::new().append(true).create(true).open(path)?;
     // Whoever changed his user already owns it or may not give it away.
     let _ = give_to(&file, owner);
     let length = file.metadata()?.len();
-    Ok(Open { file, length })
+    Ok((file, length))
 }
 
 /// Renames, unless there is nothing to rename.
@@ -118,7 +181,7 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
 /// Each write is a line.
 impl Write for &LogFile {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.write_line(line)?;
+        self.write_line(line);
         Ok(line.len())
     }
 
@@ -142,7 +205,8 @@ mod tests {
         }
 
         fn log(&self, size: u64, count: u32) -> LogFile {
-            LogFile::open(&self.0.join("log"), Rotation { size, count }, Identity::default()).unwrap()
+            let rotation = Rotation { size, count };
+            LogFile::open(&self.0.join("log"), rotation, LogFormat::Text, "test", Identity::default()).unwrap()
         }
 
         fn contents(&self) -> Vec<(String, String)> {
@@ -238,5 +302,40 @@ mod tests {
         fs::create_dir_all(directory.0.join("log.1/occupied")).unwrap();
         write(&log, &["1234", "5678"]);
         assert_eq!(fs::read_to_string(directory.0.join("log")).unwrap(), "12345678");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn lines_that_found_no_room_are_counted_in_the_log_when_there_is_room_again() {
+        for (format, expected) in [(LogFormat::Text, " WARN 2 lines"), (LogFormat::Json, "\"message\":\"2 lines")] {
+            let directory = Directory::new("room");
+            let path = directory.0.join("log");
+            std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+            let rotation = Rotation { size: 0, count: 1 };
+            let log = LogFile::open(&path, rotation, format, "test", Identity::default()).unwrap();
+            write(&log, &["1\n", "2\n"]);
+            fs::remove_file(&path).unwrap();
+            log.reopen().unwrap();
+            write(&log, &["3\n", "4\n"]);
+            let text = fs::read_to_string(&path).unwrap();
+            let lines = Vec::from_iter(text.lines());
+            assert_eq!((lines.len(), &lines[1..]), (3, &["3", "4"][..]), "{text}");
+            assert!(lines[0].contains(expected) && lines[0].contains("No space left on device"), "{text}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_line_that_was_written_in_part_does_not_run_into_the_next() {
+        let directory = Directory::new("torn");
+        let log = directory.log(0, 1);
+        write(&log, &["whole\n"]);
+        {
+            let mut open = log.lock();
+            open.file.write_all(b"ha").unwrap();
+            open.is_torn = true;
+        }
+        write(&log, &["next\n"]);
+        directory.holds(&[("log", "whole\nha\nnext\n")]);
     }
 }

@@ -1,6 +1,7 @@
 //! The log: to the terminal, a file or the system, for people or for programs.
 
 mod file;
+mod lost;
 mod system_log;
 
 use std::io::{self, IsTerminal};
@@ -48,7 +49,7 @@ impl Target {
             size: options.log_rotate_size.map_or(ROTATE_SIZE, |size| size.0),
             count: options.log_rotate_count.unwrap_or(ROTATE_COUNT),
         };
-        let file = LogFile::open(path, rotation, identity);
+        let file = LogFile::open(path, rotation, options.log_format.unwrap_or_default(), program, identity);
         let file = file.map_err(|error| format!("cannot open the log file {}: {error}", path.display()))?;
         Ok(Target::File(Arc::new(file)))
     }

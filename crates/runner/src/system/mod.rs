@@ -5,8 +5,8 @@
 mod kind;
 
 pub(crate) use kind::{
-    Notifier, PidFile, Report, Syslog, Telling, become_daemon, close_streams, enter, give_to, hide_input,
-    monotonic_micros,
+    Notifier, PidFile, Report, Syslog, Telling, become_daemon, close_streams, enter_directory, enter_root, give_to,
+    hide_input, monotonic_micros,
 };
 
 /// Where the process goes before it does anything.

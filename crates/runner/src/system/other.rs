@@ -40,9 +40,13 @@ pub(crate) fn close_streams() -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn enter(surroundings: &Surroundings<'_>) -> Result<(), String> {
-    if surroundings.chroot.is_some() || surroundings.umask.is_some() {
-        return Err("there is neither chroot nor umask on this system".to_owned());
+pub(crate) fn enter_root(surroundings: &Surroundings<'_>) -> Result<(), String> {
+    surroundings.chroot.map_or(Ok(()), |_| Err("there is no chroot on this system".to_owned()))
+}
+
+pub(crate) fn enter_directory(surroundings: &Surroundings<'_>) -> Result<(), String> {
+    if surroundings.umask.is_some() {
+        return Err("there is no umask on this system".to_owned());
     }
     let Some(directory) = surroundings.rundir else { return Ok(()) };
     let changed = std::env::set_current_dir(directory);

@@ -10,6 +10,7 @@
 //! writes is its own affair; the end of the file without a word means that it died.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::io_handle::OwnedIo;
 
@@ -63,5 +64,17 @@ pub enum Detached {
 /// `Unsupported` where it is not known how many threads there are; `InvalidInput` when there are others than this one: a
 /// child has none of them, and what they were doing stays half done for ever. What pipe(2) and fork(2) answer.
 pub fn detach() -> io::Result<Detached> {
-    system::detach()
+    let detached = system::detach()?;
+    if matches!(detached, Detached::Daemon(_)) {
+        IS_DAEMON.store(true, Ordering::Relaxed);
+    }
+    Ok(detached)
 }
+
+/// Whether this process has gone into the background.
+#[cfg(unix)]
+pub(crate) fn is_daemon() -> bool {
+    IS_DAEMON.load(Ordering::Relaxed)
+}
+
+static IS_DAEMON: AtomicBool = AtomicBool::new(false);

@@ -41,7 +41,8 @@ pub fn inherited(number: u32) -> io::Result<OwnedIo> {
 /// ```
 ///
 /// # Errors
-/// `AlreadyExists` when they have been taken before; what the system calls answer; `Unsupported` elsewhere than on Unix.
+/// `AlreadyExists` when they have been taken before; what the system calls answer; `Unsupported` in a process that has gone
+/// into the background by [`detach`](crate::detach()), and elsewhere than on Unix.
 pub fn take_standard_streams() -> io::Result<[OwnedIo; 2]> {
     system::take_standard_streams()
 }

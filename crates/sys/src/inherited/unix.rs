@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::stdio::{dup2_stdin, dup2_stdout, stdin, stdout};
 
+use crate::detach::is_daemon;
+
 /// Behind the three that everybody knows.
 const FIRST_OTHER: RawFd = 3;
 
@@ -28,6 +30,10 @@ pub(super) fn inherited(number: u32) -> io::Result<OwnedFd> {
 }
 
 pub(super) fn take_standard_streams() -> io::Result<[OwnedFd; 2]> {
+    if is_daemon() {
+        let message = "a process in the background has no standard input and output";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+    }
     let null = File::options().read(true).write(true).open("/dev/null")?;
     if TAKEN.swap(true, Ordering::Relaxed) {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "standard input and output are in use already"));

@@ -11,12 +11,17 @@ use rustix::process::{chroot, umask};
 
 use crate::system::Surroundings;
 
-/// Goes there.
-pub(crate) fn enter(surroundings: &Surroundings<'_>) -> Result<(), String> {
+/// Makes a directory the root of all paths.
+pub(crate) fn enter_root(surroundings: &Surroundings<'_>) -> Result<(), String> {
     if let Some(root) = surroundings.chroot {
         let entered = chroot(root).map_err(io::Error::from).and_then(|()| env::set_current_dir("/"));
         entered.map_err(|error| format!("cannot make {} the root directory: {error}", root.display()))?;
     }
+    Ok(())
+}
+
+/// Goes there, and sets the mask.
+pub(crate) fn enter_directory(surroundings: &Surroundings<'_>) -> Result<(), String> {
     if let Some(directory) = surroundings.rundir {
         let changed = env::set_current_dir(directory);
         changed.map_err(|error| format!("cannot change to the directory {}: {error}", directory.display()))?;
