@@ -9,7 +9,7 @@ use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
 fn calculate(line: &str) -> Result<f64, String> {
     let words: Vec<_> = line.split_whitespace().collect();
     let [left, operator, right] = words[..] else {
-        return Err(format!("expected 'NUMBER OPERATOR NUMBER', found {} words", words.len()));
+        return Err("expected a number, an operator and a number with spaces between them, as in 1 + 2".into());
     };
     let number = |word: &str| word.parse::<f64>().map_err(|_| format!("'{word}' is not a number"));
     let (left, right) = (number(left)?, number(right)?);
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(
             ask(b"1 / 0\none + 2\n1 ^ 2\n1 +\n2 - 1\n"),
             "error: cannot divide by zero\nerror: 'one' is not a number\nerror: '^' is not an operator: use + - * /\n\
-             error: expected 'NUMBER OPERATOR NUMBER', found 2 words\n1\n"
+             error: expected a number, an operator and a number with spaces between them, as in 1 + 2\n1\n"
         );
     }
 }

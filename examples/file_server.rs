@@ -61,10 +61,17 @@ fn librarians(directory: PathBuf, bytes_per_second: u64) -> impl Factory {
     TimeoutFactory::new(throttled, PATIENCE)
 }
 
+/// Says before the first client does what is wrong with the directory.
+fn check(directory: &Path) -> ropewalk::Result<()> {
+    let readable = directory.read_dir().map(drop);
+    readable.map_err(|error| Error::Failed(format!("cannot lend files from {}: {error}", directory.display()).into()))
+}
+
 fn main() -> ropewalk::Result<()> {
-    let directory = std::env::args_os().nth(1).unwrap_or_else(|| ".".into());
+    let directory = PathBuf::from(std::env::args_os().nth(1).unwrap_or_else(|| ".".into()));
+    check(&directory)?;
     let reactor = Reactor::new()?;
-    let port = reactor.listen_tcp("127.0.0.1:8007", librarians(directory.into(), BYTES_PER_SECOND))?;
+    let port = reactor.listen_tcp("127.0.0.1:8007", librarians(directory, BYTES_PER_SECOND))?;
     println!("lending files on {}", port.host()?);
     reactor.run()
 }
@@ -105,6 +112,16 @@ mod tests {
         let client = net.connect_stream("10.0.0.1:80");
         client.write(format!("{name}\n").as_bytes());
         client
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_or_none_is_refused_before_it_listens() {
+        let (shelf, _) = Shelf::new("check", 1);
+        check(&shelf.0).unwrap();
+        for wrong in ["missing", "book"] {
+            let error = check(&shelf.0.join(wrong)).unwrap_err().to_string();
+            assert!(error.starts_with("cannot lend files from ") && error.contains(wrong), "{error}");
+        }
     }
 
     #[test]

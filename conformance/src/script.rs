@@ -276,8 +276,7 @@ impl ClientFactory for LoggingFactory {
 
 /// The variant's name, without what differs between systems.
 pub fn reason_name(reason: &Error) -> String {
-    let debug = format!("{reason:?}");
-    debug.split(['(', ' ', '{']).next().unwrap_or_default().to_owned()
+    reason.name().to_owned()
 }
 
 /// Stops `reactor`, unless it is stopping already.

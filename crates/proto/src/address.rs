@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 /// The address of one end: IPv4Address, IPv6Address and UNIXAddress in one type.
 ///
+/// `Display` writes an IPv4 address that is mapped into IPv6 as people know it.
+///
 /// ```
 /// use std::net::SocketAddr;
 /// use ropewalk_proto::Address;
@@ -14,6 +16,8 @@ use std::sync::Arc;
 /// let web = Address::from("192.0.2.1:80".parse::<SocketAddr>()?);
 /// assert_eq!(web.inet().map(|inet| inet.port()), Some(80));
 /// assert_eq!(web.to_string(), "192.0.2.1:80");
+/// let mapped = Address::from("[::ffff:192.0.2.1]:80".parse::<SocketAddr>()?);
+/// assert_eq!(mapped.to_string(), "192.0.2.1:80");
 /// let local = Address::Unix(std::path::Path::new("/run/web.sock").into());
 /// assert_eq!((local.inet(), &local.to_string()[..]), (None, "/run/web.sock"));
 /// # Ok::<(), std::net::AddrParseError>(())
@@ -50,10 +54,31 @@ impl From<SocketAddr> for Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // What a socket of both families shows of an IPv4 peer: ipv6(7).
+            Address::Inet(SocketAddr::V6(mapped)) => match mapped.ip().to_ipv4_mapped() {
+                Some(ip) => write!(f, "{ip}:{}", mapped.port()),
+                None => mapped.fmt(f),
+            },
             Address::Inet(address) => address.fmt(f),
             Address::Unix(path) => path.display().fmt(f),
             Address::Abstract(name) => write!(f, "@{}", name.escape_ascii()),
             Address::Unnamed => f.write_str("(unnamed)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_ipv4_is_written_so_however_the_socket_has_it() {
+        let shown = |text: &str| Address::from(text.parse::<SocketAddr>().unwrap()).to_string();
+        assert_eq!(shown("[::ffff:192.0.2.1]:80"), "192.0.2.1:80");
+        for text in
+            ["192.0.2.1:80", "[::1]:80", "[::]:80", "[::192.0.2.1]:80", "[64:ff9b::c000:201]:80", "[fe80::1%3]:80"]
+        {
+            assert_eq!(shown(text), text.parse::<SocketAddr>().unwrap().to_string());
         }
     }
 }

@@ -14,6 +14,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// The first group is what `connection_lost` is told; [`Error::ConnectionDone`] is the ordinary end. Errors are cheap to
 /// clone. The source is Twisted's `internet/error.py`.
 ///
+/// `Debug` is the words of `Display`, for a `main` that returns it has it printed so; `{:#?}` has the
+/// [`name`](Error::name) before them.
+///
 /// ```
 /// use ropewalk::Error;
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -23,7 +26,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// assert!(matches!(reason, Error::InvalidAddress(..)));
 /// assert!(reason.to_string().starts_with("'somewhere' is not an address: expected"));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Error {
     /// The connection was closed cleanly, by either side.
@@ -134,6 +137,56 @@ impl Error {
         matches!(self, Error::ConnectionDone)
     }
 
+    /// The variant's name, for who compares or counts reasons without their words.
+    ///
+    /// ```
+    /// use ropewalk::Error;
+    ///
+    /// assert_eq!(Error::ConnectionDone.name(), "ConnectionDone");
+    /// ```
+    pub fn name(&self) -> &'static str {
+        match self {
+            Error::ConnectionDone => "ConnectionDone",
+            Error::ConnectionLost(..) => "ConnectionLost",
+            Error::ConnectionAborted => "ConnectionAborted",
+            Error::ConnectionFdescWentAway => "ConnectionFdescWentAway",
+            Error::Panicked(..) => "Panicked",
+            Error::TimedOut => "TimedOut",
+            Error::ConnectionRefused(..) => "ConnectionRefused",
+            Error::ConnectTimedOut => "ConnectTimedOut",
+            Error::ConnectBind(..) => "ConnectBind",
+            Error::NoRoute(..) => "NoRoute",
+            Error::DnsLookup(..) => "DnsLookup",
+            Error::UserAborted => "UserAborted",
+            Error::ConnectingCancelled(..) => "ConnectingCancelled",
+            Error::NoProtocol => "NoProtocol",
+            Error::BadFile(..) => "BadFile",
+            Error::Connect(..) => "Connect",
+            Error::NoneOfSeveral(..) => "NoneOfSeveral",
+            Error::CannotListen(..) => "CannotListen",
+            Error::InvalidAddress(..) => "InvalidAddress",
+            Error::InvalidDescription(..) => "InvalidDescription",
+            Error::AlreadyCalled => "AlreadyCalled",
+            Error::AlreadyCancelled => "AlreadyCancelled",
+            Error::ReactorAlreadyRunning => "ReactorAlreadyRunning",
+            Error::ReactorNotRunning => "ReactorNotRunning",
+            Error::NotConnecting => "NotConnecting",
+            Error::ConnectInProgress => "ConnectInProgress",
+            Error::AlreadyListening => "AlreadyListening",
+            Error::ProducerRegistered => "ProducerRegistered",
+            Error::NoSuchTrigger => "NoSuchTrigger",
+            Error::ServiceNameTaken(..) => "ServiceNameTaken",
+            Error::ServiceHasParent(..) => "ServiceHasParent",
+            Error::Closed => "Closed",
+            Error::Waiting => "Waiting",
+            Error::Forked => "Forked",
+            Error::NoSuchReactor(..) => "NoSuchReactor",
+            Error::Unsupported { .. } => "Unsupported",
+            Error::Failed(..) => "Failed",
+            Error::Io(..) => "Io",
+        }
+    }
+
     pub(crate) fn lost(error: io::Error) -> Error {
         Error::ConnectionLost(Some(Arc::new(error)))
     }
@@ -212,6 +265,15 @@ impl std::fmt::Display for Error {
     }
 }
 
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if f.alternate() {
+            write!(f, "{}: ", self.name())?;
+        }
+        write!(f, "{self}")
+    }
+}
+
 /// One after the other; a reason that does not say its address gets it.
 fn write_attempts(f: &mut std::fmt::Formatter<'_>, attempts: &[(Address, Error)]) -> std::fmt::Result {
     write!(f, "none of {} addresses could be connected to", attempts.len())?;
@@ -241,5 +303,22 @@ impl std::error::Error for Error {
 impl From<std::convert::Infallible> for Error {
     fn from(never: std::convert::Infallible) -> Error {
         match never {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_main_returns_is_printed_in_words_and_has_its_name_on_request() {
+        let taken = io::Error::from(io::ErrorKind::AddrInUse);
+        let error = Error::CannotListen(Address::Unnamed, Arc::new(taken));
+        assert_eq!(format!("{error:?}"), error.to_string());
+        assert_eq!(format!("{error:#?}"), format!("CannotListen: {error}"));
+        let returned: Box<dyn std::error::Error> = error.into();
+        assert!(format!("{returned:?}").starts_with("cannot listen on "));
+        let unsupported = Error::Unsupported { interface: "pipes", provider: "memory" };
+        assert_eq!(unsupported.name(), "Unsupported");
     }
 }

@@ -39,7 +39,9 @@ fn a_socket_that_is_anothers_or_is_not_there_is_one_line_and_status_1() {
         ("", "systemd:", "LISTEN_PID is not set"),
         ("LISTEN_PID=$$ LISTEN_FDS=1", "systemd:index=1", "no socket number 1: it gave 1"),
         ("LISTEN_PID=$$ LISTEN_FDS=1", "systemd:UNIX", "is not of the domain UNIX"),
-        ("", "fd:99", "Bad file descriptor"),
+        ("", "fd:99", "cannot listen on descriptor 99: Bad file descriptor"),
+        ("LISTEN_PID=$$ LISTEN_FDS=9", "systemd:index=8", "cannot listen on descriptor 11: Bad file descriptor"),
+        ("", "fd:2", "cannot listen on descriptor 2: "),
     ] {
         let mut command = activated(&listener, environment, &format!("echo --listen {which}"));
         let output = command.env_remove("LISTEN_PID").output().unwrap();

@@ -186,6 +186,23 @@ fn what_is_not_there_or_not_allowed_has_its_status() {
 }
 
 #[test]
+fn a_link_to_itself_is_forbidden_and_the_log_has_its_path() {
+    let (scratch, mut server) = site();
+    symlink("loop", scratch.join("site/loop")).unwrap();
+    symlink("pong", scratch.join("site/ping")).unwrap();
+    symlink("ping", scratch.join("site/pong")).unwrap();
+    let mut client = Client::new(&server);
+    for path in ["/loop", "/loop/", "/loop/x", "/ping"] {
+        let reply = client.get(path, &[]);
+        assert_eq!((reply.status, reply.text()), (403, "403 Forbidden: its links lead nowhere\n"), "{path}");
+    }
+    drop(client);
+    server.terminate();
+    let log = server.log();
+    assert!(log.contains("WARN") && log.contains("path=\"/loop\""), "{log}");
+}
+
+#[test]
 fn nothing_outside_the_directory_is_served() {
     let (scratch, server) = site();
     let mut client = Client::new(&server);

@@ -73,6 +73,8 @@ pub struct Arguments<'a> {
     description: &'a Description,
     shape: &'static Shape,
     values: Vec<Option<&'a Argument>>,
+    /// Which parameter an argument without a key would have been, if that had no key.
+    passed_over: Vec<Option<usize>>,
 }
 
 impl<'a> Arguments<'a> {
@@ -81,7 +83,12 @@ impl<'a> Arguments<'a> {
     /// # Errors
     /// When an argument belongs to no parameter, is empty without a key, or gives a parameter twice.
     pub fn bind(description: &'a Description, shape: &'static Shape) -> Result<Arguments<'a>, DescriptionError> {
-        let mut arguments = Arguments { description, shape, values: vec![None; shape.parameters.len()] };
+        let mut arguments = Arguments {
+            description,
+            shape,
+            values: vec![None; shape.parameters.len()],
+            passed_over: vec![None; shape.parameters.len()],
+        };
         for keyed in description.keyed() {
             arguments.place_keyed(keyed)?;
         }
@@ -107,6 +114,14 @@ impl<'a> Arguments<'a> {
             Some(value) => Ok(Some(value)),
             None => {
                 let (text, value) = (Quoted(self.description.text()), Quoted(&argument.value));
+                if let Some(passed_over) = self.passed_over[self.index(parameter)] {
+                    let twice = first_name(self.shape.parameters[passed_over]);
+                    let message = format!(
+                        "{text} gives the {twice} twice: by its key and as {value}, which as the {parameter} would have to \
+                         be {expected}"
+                    );
+                    return Err(DescriptionError::new(argument.offset, message));
+                }
                 let message = format!("the {parameter} in {text} is {value}, but {expected} was expected");
                 Err(DescriptionError::new(argument.offset, message))
             }
@@ -134,8 +149,12 @@ impl<'a> Arguments<'a> {
     }
 
     fn get(&self, parameter: &str) -> Option<&'a Argument> {
+        self.values[self.index(parameter)]
+    }
+
+    fn index(&self, parameter: &str) -> usize {
         let index = self.shape.parameters.iter().position(|names| first_name(names) == parameter);
-        self.values[index.unwrap_or_else(|| panic!("'{}' has no parameter '{parameter}'", self.shape.name))]
+        index.unwrap_or_else(|| panic!("'{}' has no parameter '{parameter}'", self.shape.name))
     }
 
     fn index_of(&self, key: &Argument) -> Result<usize, DescriptionError> {
@@ -160,16 +179,32 @@ impl<'a> Arguments<'a> {
         if matches!(positional, [only] if only.value.is_empty()) && self.description.keyed().is_empty() {
             return Ok(());
         }
-        for argument in positional {
+        let positional_max = self.shape.positional_max.min(self.values.len());
+        let has_key = Vec::from_iter(self.values.iter().map(Option::is_some));
+        for (place, argument) in positional.iter().enumerate() {
             if argument.value.is_empty() {
                 return Err(self.empty(argument));
             }
-            let positional_max = self.shape.positional_max.min(self.values.len());
-            let free = (0..positional_max).find(|&index| self.values[index].is_none());
-            let index = free.ok_or_else(|| self.unexpected(argument))?;
-            self.values[index] = Some(argument);
+            let passed_over = Some(place).filter(|&place| place < positional_max && has_key[place]);
+            match ((0..positional_max).find(|&index| self.values[index].is_none()), passed_over) {
+                (Some(index), _) => {
+                    self.values[index] = Some(argument);
+                    self.passed_over[index] = passed_over;
+                }
+                (None, Some(twice)) => return Err(self.given_twice(twice, argument)),
+                (None, None) => return Err(self.unexpected(argument)),
+            }
         }
         Ok(())
+    }
+
+    fn given_twice(&self, index: usize, argument: &Argument) -> DescriptionError {
+        let (parameter, text) = (first_name(self.shape.parameters[index]), Quoted(self.description.text()));
+        let value = Quoted(&argument.value);
+        DescriptionError::new(
+            argument.offset,
+            format_args!("{text} gives the {parameter} twice: by its key and as {value}"),
+        )
     }
 
     fn unexpected(&self, argument: &Argument) -> DescriptionError {

@@ -14,7 +14,7 @@ use super::Description;
 /// assert_eq!(&text[error.offset()..], "eighty");
 /// println!("{text}\n{}^ {error}", " ".repeat(error.offset()));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct DescriptionError {
     offset: usize,
     message: String,
@@ -71,6 +71,13 @@ impl DescriptionError {
     /// Where in the description the wrong part begins, in bytes.
     pub fn offset(&self) -> usize {
         self.offset
+    }
+}
+
+/// The words of `Display`: who returns it from `main` has it printed by this.
+impl fmt::Debug for DescriptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 

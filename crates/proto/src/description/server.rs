@@ -468,7 +468,12 @@ mod tests {
                 "'if' in 'tcp:80:if=x' has no meaning: it is written tcp:PORT[:interface=IP][:backlog=N][:reuse_port=0]",
             ),
             ("unix:path=/x:address=/y", "'unix:path=/x:address=/y' gives the path twice"),
-            ("tcp:1:port=2", "the interface in 'tcp:1:port=2' is '1', but an IP address was expected"),
+            (
+                "tcp:80:port=90",
+                "'tcp:80:port=90' gives the port twice: by its key and as '80', which as the interface would have to be an \
+                 IP address",
+            ),
+            ("fd:3:number=4", "'fd:3:number=4' gives the number twice: by its key and as '3'"),
             ("tcp:1:localhost", "the interface in 'tcp:1:localhost' is 'localhost', but an IP address was expected"),
             (
                 "tcp6:1:interface=127.0.0.1",

@@ -11,6 +11,7 @@
 //!
 //! Source: sd_listen_fds(3), twisted.python.systemd.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -93,8 +94,13 @@ impl AdoptedServerEndpoint {
                 ListenFds::find(|name| std::env::var(name).ok(), std::process::id())?.number(socket)?
             }
         };
-        let socket = inherited(number).map_err(Error::io("cannot take an inherited socket"))?;
-        let port = reactor.adopt_stream_port(socket, factory)?;
+        let cannot = |why: &dyn Display| Error::Failed(format!("cannot listen on descriptor {number}: {why}").into());
+        let socket = inherited(number).map_err(|error| cannot(&error))?;
+        let port = reactor.adopt_stream_port(socket, factory).map_err(|error| match &error {
+            // What was attempted is said already.
+            Error::Io(_, cause) => cannot(cause),
+            other => cannot(other),
+        })?;
         let host = port.host()?;
         match self.domain {
             Some(wanted) if wanted != domain_of(&host) => {

@@ -17,7 +17,7 @@ use super::condition::{Verdict, Version};
 use super::range::{self, Wanted};
 use super::request_path::{BadPath, RequestPath};
 use super::site::{Found, Site};
-use super::{listing, media_type};
+use super::{links, listing, media_type};
 
 type Answer = Response<Content>;
 
@@ -52,22 +52,25 @@ impl From<BadPath> for Refusal {
     }
 }
 
-impl From<io::Error> for Refusal {
-    fn from(error: io::Error) -> Refusal {
+impl Refusal {
+    /// What the file system answered to this path.
+    fn because(path: &str, error: &io::Error) -> Refusal {
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
                 Refusal(StatusCode::NOT_FOUND, "there is nothing of that name")
             }
             io::ErrorKind::PermissionDenied => Refusal(StatusCode::FORBIDDEN, "it may not be read"),
+            _ if links::are_endless(error) => {
+                tracing::warn!(path, %error, "a link leads nowhere");
+                Refusal(StatusCode::FORBIDDEN, "its links lead nowhere")
+            }
             _ => {
-                tracing::warn!(%error, "cannot read what was asked for");
+                tracing::warn!(path, %error, "cannot read what was asked for");
                 Refusal(StatusCode::INTERNAL_SERVER_ERROR, "it cannot be read")
             }
         }
     }
-}
 
-impl Refusal {
     fn into_answer(self) -> Answer {
         let Refusal(status, why) = self;
         let mut answer = text(status, format!("{status}: {why}\n"));
@@ -105,10 +108,11 @@ fn find(site: &Site, request: &Parts) -> Result<Answer, Refusal> {
     }
     check_host(request)?;
     let path = RequestPath::parse(request.uri.path())?;
-    match site.find(&path)? {
-        Found::File(file, metadata, name) => Ok(send_file(request, file.into_std(), &metadata, &name)?),
+    let refused = |error: io::Error| Refusal::because(request.uri.path(), &error);
+    match site.find(&path).map_err(refused)? {
+        Found::File(file, metadata, name) => send_file(request, file.into_std(), &metadata, &name).map_err(refused),
         Found::Directory(directory) => {
-            let entries = site.entries(&directory)?;
+            let entries = site.entries(&directory).map_err(refused)?;
             let mut answer = text(StatusCode::OK, listing::page(&path, entries));
             answer.headers_mut().insert(header::CONTENT_TYPE, HTML);
             answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);

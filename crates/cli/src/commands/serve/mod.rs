@@ -15,6 +15,7 @@ mod condition;
 mod connection;
 mod connections;
 mod file_name;
+mod links;
 mod listing;
 mod media_type;
 mod range;
