@@ -47,10 +47,11 @@ fn never_ends() -> Script {
 
 /// Stops the loop when nobody lingers any more.
 fn stop_after_the_last(reactor: &Reactor) {
-    match reactor.lingering_count() {
-        0 => stop(reactor),
-        _ => drop(reactor.call_later(MILLISECOND, stop_after_the_last)),
-    }
+    let handle = reactor.clone();
+    reactor.when_none_linger().add_callback(move |()| {
+        assert_eq!(handle.lingering_count(), 0);
+        stop(&handle);
+    });
 }
 
 /// Runs until the server's connection has ended, and lingers.

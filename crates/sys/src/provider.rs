@@ -8,7 +8,9 @@
 //! a key answers with `accept`, `finish_connect`, `receive` or `send`; `close` or `abort` end it. A key that was ended
 //! is stale: every call with it returns `NotFound` or does nothing.
 
+use std::any::Any;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -17,6 +19,7 @@ use bytes::Bytes;
 use ropewalk_proto::{Address, Key, Moment, Outbox};
 
 use crate::io_handle::{OwnedIo, RawIo};
+use crate::unix_lock::UnixLock;
 use crate::waker::Waker;
 
 /// Tells a provider's monotonic time, from any thread.
@@ -208,6 +211,20 @@ pub trait EventProvider: Send {
     /// # Errors
     /// When waiting is not possible at all; the loop cannot go on.
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()>;
+
+    /// Takes the lock beside the path of a UNIX socket, which is given up when it is dropped. A provider without a file
+    /// system has locks of its own.
+    ///
+    /// # Errors
+    /// As [`UnixLock::acquire`].
+    fn lock_unix(&mut self, path: &Path) -> io::Result<Box<dyn Any>> {
+        Ok(Box::new(UnixLock::acquire(path)?))
+    }
+
+    /// Whether somebody who lives holds that lock.
+    fn is_unix_locked(&mut self, path: &Path) -> bool {
+        UnixLock::is_locked(path)
+    }
 
     /// In the child after fork(2): makes anew what parent and child must not share, such as an epoll descriptor. Keys and
     /// wakers stay valid.

@@ -27,7 +27,8 @@ use crate::reactor::{Inner, Reactor, guard};
 use crate::transports::Transport;
 
 /// Keeps a connection to an endpoint from `start` to `stop`: connects again when an attempt fails or the connection is
-/// lost, after waits that a [`RetryPolicy`] chooses. A clone is the same service.
+/// lost, after waits that a [`RetryPolicy`] chooses. A clone is the same service. Once it is started it goes on until it
+/// is stopped or the reactor dropped, whether or not anybody holds a handle.
 ///
 /// ```
 /// use std::time::Duration;
@@ -264,7 +265,7 @@ impl Client {
         if attempt != self.attempt.get() {
             return transport.abort_connection();
         }
-        transport.keep_until_lost(EndOfConnection { client: Rc::downgrade(self), attempt });
+        transport.keep_until_lost(EndOfConnection { client: self.clone(), attempt });
         let state = self.state.replace(State::Preparing(transport.clone(), None));
         if let State::Ending { start_again, .. } = state {
             // The attempt could not be stopped any more.
@@ -361,12 +362,9 @@ impl Client {
         self.failures.set(self.failures.get().saturating_add(1));
         let delay = self.policy.borrow_mut().delay(self.failures.get());
         tracing::info!(?delay, "connecting again later");
-        let client = Rc::downgrade(self);
-        let call = reactor.call_later(delay, move |_| {
-            if let Some(client) = client.upgrade() {
-                client.connect();
-            }
-        });
+        // The reactor keeps who is started: nobody need hold a handle until it is stopped.
+        let client = self.clone();
+        let call = reactor.call_later(delay, move |_| client.connect());
         self.set(State::Waiting(call));
     }
 
@@ -441,14 +439,14 @@ impl Client {
 
 /// Dropped with the connection.
 struct EndOfConnection {
-    client: Weak<Client>,
+    client: Rc<Client>,
     attempt: u64,
 }
 
 impl Drop for EndOfConnection {
     fn drop(&mut self) {
-        let Some(client) = self.client.upgrade() else { return };
-        let (Some(reactor), attempt) = (client.reactor(), self.attempt) else { return };
+        let (client, attempt) = (self.client.clone(), self.attempt);
+        let Some(reactor) = client.reactor() else { return };
         // Later, for the connection is in the middle of ending.
         reactor.call_later(std::time::Duration::ZERO, move |_| client.lost(attempt));
     }
@@ -553,6 +551,45 @@ mod tests {
         bench.start();
         assert_eq!(value(waiting).peer().to_string(), SERVER);
         assert!(value(bench.client.when_connected(None)).is_connected());
+    }
+
+    #[test]
+    fn it_goes_on_when_nobody_holds_a_handle_and_ends_with_the_reactor() {
+        let kept = Rc::new(());
+        let held = kept.clone();
+        let endpoint = TcpClientEndpoint::new(SERVER).unwrap();
+        let factory = move || {
+            let _ = &held;
+            AccumulatingProtocol::new()
+        };
+        let net = MemoryReactor::new();
+        ServiceHandle::new(ClientService::new(endpoint, factory).retry_policy(|_| SECOND)).start(&net);
+        net.advance(3 * SECOND);
+        assert_eq!(net.tcp_clients().len(), 4, "it tries on");
+        let server = net.listen_stream(SERVER).unwrap();
+        net.advance(2 * SECOND);
+        accepted(&server).close();
+        net.advance(2 * SECOND);
+        let again = accepted(&server);
+        net.settle();
+        assert_eq!(Rc::strong_count(&kept), 2);
+        drop((net, server, again));
+        assert_eq!(Rc::strong_count(&kept), 1, "nothing keeps it beyond its reactor");
+    }
+
+    #[test]
+    fn one_that_waits_ends_with_its_reactor() {
+        let kept = Rc::new(());
+        let held = kept.clone();
+        let net = MemoryReactor::new();
+        let factory = move || {
+            let _ = &held;
+            AccumulatingProtocol::new()
+        };
+        ServiceHandle::new(ClientService::new(TcpClientEndpoint::new(SERVER).unwrap(), factory)).start(&net);
+        net.settle();
+        drop(net);
+        assert_eq!(Rc::strong_count(&kept), 1);
     }
 
     #[test]

@@ -97,7 +97,8 @@ impl Application {
     /// All `privileged_start` are done before the process changes its user and group, and that before the first `start`.
     /// The Deferred fires when all services have started. If one fails, those before it are stopped, and then it fails:
     /// with the failure of the service, or [`Error::Io`] when the user or group cannot be changed. When the reactor is
-    /// stopped meanwhile, it fails with [`Error::ReactorNotRunning`].
+    /// stopped meanwhile, it fails with [`Error::ReactorNotRunning`]. The reactor runs on after a failure, for it may run
+    /// other things, or another try; [`run`](Application::run) is for who has nothing else.
     ///
     /// ```
     /// use std::time::Duration;

@@ -415,6 +415,18 @@ fn an_application_that_cannot_start_stops_what_it_had_started_and_says_why() {
 }
 
 #[test]
+fn an_application_that_was_only_to_start_and_cannot_leaves_the_reactor_to_its_caller() {
+    let (net, diary) = (MemoryReactor::new(), Diary::default());
+    let bad = application(&diary);
+    bad.services().add(diary.service("bad").fails_at("start"));
+    let started = bad.start(&net);
+    net.call_later(SECOND, |reactor| reactor.stop().unwrap());
+    net.run().unwrap();
+    assert!(started.try_result().expect("it has failed").is_err());
+    assert_eq!(net.seconds(), 1.0, "it ran until it was stopped");
+}
+
+#[test]
 fn an_application_that_is_stopped_before_it_is_prepared_does_not_start() {
     struct Never(Cell<Option<Resolver<()>>>);
     impl Service for Never {

@@ -26,7 +26,10 @@ pub(crate) struct DeadlineHook {
 }
 
 /// Where a provider returns to after it waited elsewhere.
-type Home = Arc<Mutex<Option<Box<dyn EventProvider>>>>;
+type Home = Arc<Mutex<Option<Returned>>>;
+
+/// The provider, and what a wait collected that failed.
+type Returned = (Box<dyn EventProvider>, Events);
 
 /// What is kept for a provider that waits elsewhere.
 #[derive(Default)]
@@ -42,10 +45,13 @@ type Postponed = Box<dyn FnOnce(&mut dyn EventProvider)>;
 
 impl Detached {
     pub(super) fn take_back(&self) -> Option<Box<dyn EventProvider>> {
-        let mut provider = self.home.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let (mut provider, mut undelivered) = self.home.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         for tell in self.postponed.take() {
             tell(&mut *provider);
         }
+        let mut events = self.events.take();
+        events.append(&mut undelivered);
+        self.events.set(events);
         Some(provider)
     }
 
@@ -142,7 +148,7 @@ impl Reactor {
         let provider = self.0.provider.borrow_mut().take();
         // A callback may have asked for this, and nobody could receive what stands behind its event.
         self.0.detached.events.set(self.0.events.borrow_mut().take_rest());
-        Ok(DetachedWait { provider, home: self.0.detached.home.clone() })
+        Ok(DetachedWait { provider, collected: Events::new(), home: self.0.detached.home.clone() })
     }
 
     /// Handles the events that a [`DetachedWait`] collected, as [`dispatch`](Reactor::dispatch) does.
@@ -203,6 +209,8 @@ impl Inner {
 /// ```
 pub struct DetachedWait {
     provider: Option<Box<dyn EventProvider>>,
+    /// By waits that failed.
+    collected: Events,
     home: Home,
 }
 
@@ -210,18 +218,23 @@ impl DetachedWait {
     /// Blocks until something happens or `timeout` is over; `None` waits without end.
     ///
     /// # Errors
-    /// [`Error::Io`] when the operating system cannot wait at all.
+    /// [`Error::Io`] when the operating system cannot wait at all. What was collected before that comes with the next wait,
+    /// or is dispatched when the event provider is back.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Events> {
-        let mut events = Events::new();
         let provider = self.provider.as_mut().ok_or(Error::Closed)?;
-        provider.wait(timeout, &mut events).map_err(Error::io("cannot wait for events"))?;
-        Ok(events)
+        let mut events = Events::new();
+        let waited = provider.wait(timeout, &mut events);
+        self.collected.append(&mut events);
+        waited.map_err(Error::io("cannot wait for events"))?;
+        Ok(std::mem::take(&mut self.collected))
     }
 }
 
 impl Drop for DetachedWait {
     fn drop(&mut self) {
-        *self.home.lock().unwrap_or_else(PoisonError::into_inner) = self.provider.take();
+        let collected = std::mem::take(&mut self.collected);
+        let returned = self.provider.take().map(|provider| (provider, collected));
+        *self.home.lock().unwrap_or_else(PoisonError::into_inner) = returned;
     }
 }
 
@@ -273,6 +286,66 @@ mod tests {
         }
 
         fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
+    }
+
+    /// Writes down what it received, and takes the wait away when it is told to.
+    struct Notes(Rc<RefCell<Vec<String>>>, Rc<RefCell<Option<DetachedWait>>>);
+
+    impl Protocol for Notes {
+        fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+            self.0.borrow_mut().push(String::from_utf8_lossy(data).into_owned());
+            if data == b"take" {
+                *self.1.borrow_mut() = transport.reactor().detach_wait().ok();
+            }
+        }
+    }
+
+    #[test]
+    fn events_of_an_earlier_wait_are_dispatched_before_those_of_a_later_one_and_of_one_that_failed() {
+        let net = crate::testing::MemoryReactor::new();
+        let (notes, taken) = (Rc::new(RefCell::new(Vec::new())), Rc::new(RefCell::new(None)));
+        let (own, take) = (notes.clone(), taken.clone());
+        net.listen_tcp("10.0.0.1:80", move || Notes(own.clone(), take.clone())).unwrap();
+        let clients = [(); 4].map(|()| net.connect_stream("10.0.0.1:80"));
+        net.settle();
+        let said = |client: usize, text: &str| {
+            clients[client].write(text.as_bytes());
+        };
+        said(0, "take");
+        said(1, "behind it");
+        while taken.borrow().is_none() {
+            net.iterate(Some(Duration::from_millis(1))).unwrap();
+        }
+        assert_eq!(*notes.borrow(), ["take"], "the event of the second one was collected, too");
+        let mut wait: DetachedWait = taken.take().unwrap();
+        said(2, "of a wait that failed");
+        let collect = |wait: &mut DetachedWait| {
+            let mut collected = Events::new();
+            while collected.is_empty() {
+                collected = wait.wait(Some(Duration::from_millis(1))).unwrap();
+            }
+            collected
+        };
+        // As a wait leaves it that collects and then fails.
+        wait.collected = collect(&mut wait);
+        drop(wait);
+        net.dispatch();
+        assert_eq!(*notes.borrow(), ["take", "behind it", "of a wait that failed"]);
+
+        notes.borrow_mut().clear();
+        said(0, "take");
+        said(1, "behind it");
+        while taken.borrow().is_none() {
+            net.iterate(Some(Duration::from_millis(1))).unwrap();
+        }
+        let mut wait: DetachedWait = taken.take().unwrap();
+        said(3, "newer");
+        let events = collect(&mut wait);
+        // Handed over before the provider is back, and with it what is older.
+        net.dispatch_events(events);
+        drop(wait);
+        net.dispatch();
+        assert_eq!(*notes.borrow(), ["take", "behind it", "newer"]);
     }
 
     #[test]

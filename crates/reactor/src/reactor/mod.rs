@@ -302,7 +302,7 @@ impl Inner {
     fn fetch_back(&self, slot: &mut Option<Box<dyn EventProvider>>) {
         *slot = self.detached.take_back();
         if slot.is_some() {
-            self.events.borrow_mut().append(&mut self.detached.take_events());
+            self.events.borrow_mut().prepend(&mut self.detached.take_events());
         }
     }
 

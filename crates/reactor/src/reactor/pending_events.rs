@@ -22,6 +22,14 @@ impl PendingEvents {
         }
     }
 
+    /// Puts what an earlier wait collected before what is there, and leaves `earlier` empty.
+    pub(super) fn prepend(&mut self, earlier: &mut Events) {
+        earlier.append(&mut self.take_rest());
+        self.next = 0;
+        self.events.clear();
+        std::mem::swap(&mut self.events, earlier);
+    }
+
     /// Takes what was not taken.
     pub(super) fn take_rest(&mut self) -> Events {
         self.events.split_off(self.next)
@@ -68,5 +76,19 @@ mod tests {
         pending.append(&mut events(5..6));
         assert_eq!(pending.pop().map(|event| event.key.index()), Some(5));
         assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn events_of_an_earlier_wait_leave_before_those_of_a_later_one() {
+        let mut pending = PendingEvents::default();
+        pending.append(&mut events(2..5));
+        assert_eq!(pending.pop().map(|event| event.key.index()), Some(2));
+        let mut earlier = events(0..2);
+        pending.prepend(&mut earlier);
+        assert!(earlier.is_empty());
+        let left: Vec<u32> = std::iter::from_fn(|| pending.pop()).map(|event| event.key.index()).collect();
+        assert_eq!(left, [0, 1, 3, 4]);
+        pending.prepend(&mut events(5..6));
+        assert_eq!(pending.len(), 1);
     }
 }

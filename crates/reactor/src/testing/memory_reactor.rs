@@ -417,6 +417,7 @@ mod tests {
     use super::*;
     use crate::error::Error;
     use crate::interfaces::tcp::{Binding, Destination};
+    use crate::interfaces::unix::{UnixBinding, UnixDestination};
     use crate::protocols::{ClientFactory, Factory, Protocol};
     use crate::testing::AccumulatingProtocol;
     use crate::transports::Connector;
@@ -435,6 +436,31 @@ mod tests {
         fn entries(&self) -> Vec<(f64, String)> {
             self.0.borrow().clone()
         }
+    }
+
+    #[test]
+    fn the_locks_of_unix_sockets_are_simulated_as_the_sockets_are() {
+        let net = MemoryReactor::new();
+        let server = AccumulatingProtocol::new();
+        let binding = || UnixBinding::new("/no/such/directory/socket").lock();
+        let checked = || UnixDestination::new("/no/such/directory/socket").check_lock();
+        let connects = || {
+            let client = AccumulatingProtocol::new();
+            net.connect_unix(checked(), client.factory()).unwrap();
+            net.settle();
+            client.made() == 1
+        };
+        assert!(!connects(), "nobody holds the lock");
+        let port = net.listen_unix(binding(), server.factory()).unwrap();
+        assert!(connects());
+        let error = net.listen_unix(binding(), server.factory()).unwrap_err();
+        assert!(matches!(error, Error::CannotListen(..)) && error.to_string().contains("holds its lock"), "{error}");
+        port.stop_listening();
+        net.settle();
+        assert!(!connects(), "it goes with its port");
+        net.listen_unix(binding(), server.factory()).unwrap();
+        // On another network it is another socket.
+        MemoryReactor::new().listen_unix(binding(), server.factory()).unwrap();
     }
 
     /// A client that keeps a diary of its attempts.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ropewalk_proto::{Address, Deferred, Key};
-use ropewalk_sys::{ConnectSpec, IpFamily, UnixLock};
+use ropewalk_sys::{ConnectSpec, IpFamily};
 
 use super::Transport;
 use super::lookups::{Lookups, interleaved};
@@ -356,9 +356,10 @@ impl ConnectorInner {
     fn resolve(self: &Rc<ConnectorInner>, reactor: &Reactor) {
         match &self.target {
             Target::Address(address) => self.begin_with(reactor, address.clone()),
-            Target::LockedUnix(path) => match UnixLock::is_locked(path) {
-                true => self.begin_with(reactor, Address::Unix(path.clone())),
-                false => self.fail(Error::BadFile(Address::Unix(path.clone()))),
+            Target::LockedUnix(path) => match reactor.0.provider(|provider| provider.is_unix_locked(path)) {
+                Ok(true) => self.begin_with(reactor, Address::Unix(path.clone())),
+                Ok(false) => self.fail(Error::BadFile(Address::Unix(path.clone()))),
+                Err(away) => self.fail(away),
             },
             Target::Name { host, port, family } => self.look_up(reactor, host, *port, *family),
         }

@@ -14,7 +14,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk_proto::{Key, Moment};
+use ropewalk_proto::{Deferred, Key, Moment, Resolver, succeed};
 use ropewalk_sys::{EventProvider, Received};
 
 use super::stream::{BYTES_PER_TURN, READS_PER_TURN};
@@ -113,6 +113,35 @@ impl Reactor {
     pub fn lingering_count(&self) -> usize {
         self.0.lingering.by_key.borrow().len()
     }
+
+    /// Fires when no connection lingers: at once if none does, otherwise in the turn after the last one has ended. Whoever
+    /// stops a reactor cuts off those that are left, so who wants his last words heard waits for this before.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// server.transport().expect("it is connected").lose_connection();
+    /// net.settle();
+    /// let arrived = net.when_none_linger();
+    /// assert!(!arrived.is_done());
+    /// client.close(); // it has read everything
+    /// net.settle();
+    /// assert!(arrived.is_done());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn when_none_linger(&self) -> Deferred<()> {
+        if self.lingering_count() == 0 {
+            return succeed(());
+        }
+        let (deferred, resolver) = Deferred::new();
+        self.0.lingering.waiters.borrow_mut().push(resolver);
+        deferred
+    }
 }
 
 /// The connections that linger, and until when.
@@ -123,6 +152,8 @@ pub(crate) struct Lingering {
     by_deadline: RefCell<BTreeSet<(Moment, Key)>>,
     /// Ends whoever is due; there only while somebody lingers.
     timer: RefCell<Option<DelayedCall>>,
+    /// Who wants to know that nobody lingers.
+    waiters: RefCell<Vec<Resolver<()>>>,
 }
 
 impl Lingering {
@@ -198,6 +229,7 @@ impl Lingerer {
         inner.lingering.by_key.borrow_mut().remove(&self.key);
         close(inner, self.key);
         inner.watch_lingerers();
+        inner.tell_if_none_linger();
     }
 
     fn enter(&self, inner: &Inner) {
@@ -243,6 +275,22 @@ impl Inner {
             lingerer.end(self);
         }
         self.watch_lingerers();
+    }
+
+    /// Later, for a connection or a port may be in the middle of something.
+    fn tell_if_none_linger(self: &Rc<Inner>) {
+        let lingering = &self.lingering;
+        if !lingering.by_key.borrow().is_empty() || lingering.waiters.borrow().is_empty() {
+            return;
+        }
+        Reactor(self.clone()).call_later(Duration::ZERO, |reactor| {
+            // Another one may have begun to, and its end calls again.
+            if reactor.lingering_count() == 0 {
+                for resolver in reactor.0.lingering.waiters.take() {
+                    let _ = resolver.callback(());
+                }
+            }
+        });
     }
 
     fn first_lingerer(&self) -> Option<Rc<Lingerer>> {

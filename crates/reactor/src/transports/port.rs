@@ -1,12 +1,13 @@
 //! A listening socket: IListeningPort.
 
+use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use ropewalk_proto::{Address, Deferred, Key, Moment, Resolver};
-use ropewalk_sys::{ListenSpec, UnixLock};
+use ropewalk_sys::ListenSpec;
 
 use super::Transport;
 use super::stream::{Origin, Stream};
@@ -56,7 +57,8 @@ pub(crate) struct PortInner {
     spec: ListenSpec,
     /// Of a UNIX port that asked for it, while it listens.
     wants_lock: bool,
-    lock: RefCell<Option<UnixLock>>,
+    /// Held while it listens.
+    lock: RefCell<Option<Box<dyn Any>>>,
     key: Cell<Option<Key>>,
     host: RefCell<Option<Address>>,
     paused: Cell<bool>,
@@ -125,7 +127,8 @@ impl Port {
         let cannot = |error: io::Error| Error::CannotListen(port.spec.address.clone(), error.into());
         // An abstract name needs no lock: it goes with its server.
         if let (true, Address::Unix(path)) = (port.wants_lock, &port.spec.address) {
-            *port.lock.borrow_mut() = Some(UnixLock::acquire(path).map_err(cannot)?);
+            let lock = reactor.0.provider(|provider| provider.lock_unix(path))?;
+            *port.lock.borrow_mut() = Some(lock.map_err(cannot)?);
         }
         let listening = reactor.0.provider(|provider| provider.listen(&port.spec))?.map_err(cannot);
         match listening {
@@ -302,15 +305,21 @@ impl PortInner {
 
     /// Connections wait to be accepted.
     pub(crate) fn ready(self: &Rc<PortInner>, reactor: &Reactor) {
+        let mut has_moved = false;
         for _ in 0..ACCEPTS_PER_TURN {
             if !self.accepts() {
                 return;
             }
             let Some(key) = self.key.get() else { return };
             match reactor.0.provider(|provider| provider.accept(key)) {
-                Ok(Ok(Some((key, peer)))) => self.accepted(reactor, key, peer),
+                Ok(Ok(Some((key, peer)))) => {
+                    self.accepted(reactor, key, peer);
+                    has_moved = true;
+                }
                 Ok(Ok(None)) | Err(_) => return,
-                Ok(Err(_)) if reactor.0.end_a_lingerer() => {}
+                // Without a descriptor a system fails before it looks whether anybody waits: the next turn tells.
+                Ok(Err(_)) if has_moved => return,
+                Ok(Err(_)) if reactor.0.end_a_lingerer() => has_moved = true,
                 Ok(Err(error)) => return self.starve(reactor, error),
             }
         }

@@ -44,6 +44,9 @@ pub(super) fn factory(
     let (http, connections) = (Rc::new(http), connections.clone());
     StreamFactory::new(move |stream, reactor| {
         let open = connections.open(reactor);
+        // What hyper is done with has yet to be sent.
+        let sent = open.clone();
+        stream.transport().when_lost().add_callback(move |_| drop(sent));
         let stream = Watched::new(stream, idle_limit.map(|limit| limit * STALL_FACTOR), open.clone());
         reactor.spawn(serve(http.clone(), stream, reactor.clone(), site.clone(), open));
     })

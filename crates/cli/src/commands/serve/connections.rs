@@ -21,9 +21,6 @@ use ropewalk::{Deferred, Reactor};
 /// How long a connection must have been silent before nobody is taken to be asking, where there is time for that.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// How often a site that closes looks whether the last responses have arrived.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
-
 /// All connections of a site.
 #[derive(Default)]
 pub(super) struct Connections {
@@ -63,11 +60,7 @@ impl Connections {
                 connections.tell();
             }
         });
-        if self.open.borrow().is_empty() && reactor.lingering_count() == 0 {
-            self.tell();
-        } else {
-            self.tell_if_closed(reactor);
-        }
+        self.tell_if_closed(reactor);
         deferred
     }
 
@@ -77,10 +70,10 @@ impl Connections {
             return;
         }
         let connections = Rc::downgrade(self);
-        reactor.call_later(LOOK_AGAIN, move |reactor| match connections.upgrade() {
-            Some(connections) if reactor.lingering_count() == 0 => connections.tell(),
-            Some(connections) => connections.tell_if_closed(reactor),
-            None => {}
+        reactor.when_none_linger().add_callback(move |()| match connections.upgrade() {
+            // Another one may have been accepted meanwhile; its end calls again.
+            Some(connections) if connections.open.borrow().is_empty() => connections.tell(),
+            _ => {}
         });
     }
 
@@ -148,7 +141,11 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.connections.open.borrow_mut().remove(&self.number);
-        self.connections.tell_if_closed(&self.reactor);
+        let connections = self.connections.clone();
+        // Later: the connection that this was may be in the middle of ending.
+        if connections.closing.get() {
+            self.reactor.call_later(Duration::ZERO, move |reactor| connections.tell_if_closed(reactor));
+        }
     }
 }
 
@@ -214,7 +211,7 @@ mod tests {
         drop(silent);
         assert!(!closed.is_done());
         drop(moving);
-        clock.advance(LOOK_AGAIN);
+        clock.advance(Duration::ZERO);
         assert!(closed.is_done());
     }
 
@@ -230,7 +227,7 @@ mod tests {
         clock.advance(SILENCE);
         assert_eq!(Rc::strong_count(&open), 1);
         drop(open);
-        clock.advance(LOOK_AGAIN);
+        clock.advance(Duration::ZERO);
         assert!(closed.is_done());
     }
 
@@ -244,7 +241,7 @@ mod tests {
         assert!(late.is_closing() && !closed.is_done());
         clock.advance(SILENCE);
         drop(late);
-        clock.advance(LOOK_AGAIN);
+        clock.advance(Duration::ZERO);
         assert!(closed.is_done());
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! It is what a kernel and its wires would be. The reactor reaches it through its provider, a test directly.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::path::PathBuf;
 
 use ropewalk_proto::{Address, Key, Moment, Slab};
 use ropewalk_sys::{ConnectSpec, Event, Events, ListenSpec, Ready, SocketOption};
@@ -36,6 +38,8 @@ pub(crate) struct Network {
     pub(super) names: Names,
     pub(super) sources: Slab<Source>,
     pub(super) records: Slab<Record>,
+    /// The paths of UNIX sockets that somebody has locked.
+    pub(super) locked: BTreeSet<PathBuf>,
 }
 
 /// What the reactor asked for, in order.
@@ -66,6 +70,7 @@ impl Network {
             names: Names::default(),
             sources: Slab::new(),
             records: Slab::new(),
+            locked: BTreeSet::new(),
         }
     }
 

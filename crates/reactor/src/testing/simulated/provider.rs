@@ -1,6 +1,8 @@
 //! The event provider: the network as the reactor sees it.
 
+use std::any::Any;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -53,6 +55,18 @@ impl Simulated {
     }
 }
 
+/// The lock of a UNIX socket's path.
+struct SimulatedLock {
+    network: SimulatedNetwork,
+    path: PathBuf,
+}
+
+impl Drop for SimulatedLock {
+    fn drop(&mut self) {
+        self.network.with(|network| network.locked.remove(&self.path));
+    }
+}
+
 impl EventProvider for Simulated {
     fn name(&self) -> &'static str {
         "simulated"
@@ -91,6 +105,18 @@ impl EventProvider for Simulated {
             network.check_descriptors()?;
             network.connect(spec)
         })
+    }
+
+    fn lock_unix(&mut self, path: &Path) -> io::Result<Box<dyn Any>> {
+        if !self.0.with(|network| network.locked.insert(path.to_owned())) {
+            let message = format!("{} is served by this reactor, which holds its lock", path.display());
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
+        }
+        Ok(Box::new(SimulatedLock { network: self.0.clone(), path: path.to_owned() }))
+    }
+
+    fn is_unix_locked(&mut self, path: &Path) -> bool {
+        self.0.with(|network| network.locked.contains(path))
     }
 
     fn finish_connect(&mut self, key: Key) -> io::Result<()> {
