@@ -19,6 +19,7 @@ pub mod scenario;
 pub mod script;
 pub mod specs;
 mod subject;
+pub mod waiting;
 
 pub use subject::{Subject, count_turns, quiet, run};
 

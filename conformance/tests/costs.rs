@@ -15,6 +15,7 @@ use ropewalk::{Reactor, RunOptions};
 use ropewalk_conformance::lock_step::LockStep;
 use ropewalk_conformance::scenario::Performance;
 use ropewalk_conformance::script::{Script, stop};
+use ropewalk_conformance::waiting::when;
 use ropewalk_conformance::{Subject, run};
 
 const KERNEL: [&str; 3] = ["epoll", "poll", "select"];
@@ -151,11 +152,16 @@ fn an_idle_loop_wakes_zero_times_in_ten_seconds() {
             let _idle = furnish(&reactor);
             let (look, before) = (counts.clone(), Rc::new(RefCell::new(None)));
             let start = before.clone();
-            reactor.call_later(Duration::from_millis(20), move |reactor| {
-                sender.send(reactor.thread_handle()).unwrap();
-                running.wait();
-                *start.borrow_mut() = Some((look.now(), context_switches()));
-            });
+            let furnished = reactor.clone();
+            when(
+                &reactor,
+                move || furnished.source_count() == 2,
+                move |reactor| {
+                    sender.send(reactor.thread_handle()).unwrap();
+                    running.wait();
+                    *start.borrow_mut() = Some((look.now(), context_switches()));
+                },
+            );
             run(&reactor);
             let (before, switches) = before.take().expect("it ran");
             (provider, counts.since(before).waits, context_switches() - switches)

@@ -8,24 +8,19 @@ use ropewalk::{Address, ClientFactory, Connector, Error, Factory, Protocol, Reac
 
 use crate::links::{Transports, assert_same_bytes, noise};
 use crate::script::{Log, Script, reason_name, stop};
+use crate::waiting::{run_and_expect, run_until, when};
 use crate::{Subject, run, specifications};
-
-/// Runs what happens by itself to its end, and stops.
-fn settle(reactor: &Reactor) {
-    reactor.call_later(Duration::from_millis(250), stop);
-    run(reactor);
-}
 
 /// Runs a server that panics in one of its callbacks, beside one that lives. Returns why the first ended.
 fn why_it_ended(subject: &Subject, server: Script, client: Script) -> Vec<String> {
     let (reactor, reasons) = (subject.plain_reactor(), Log::new());
-    let told = reasons.clone();
+    let (told, ended) = (reasons.clone(), reasons.clone());
     let server = server.before_lost(move |_, reason| told.add(reason_name(reason)));
     subject.join(&reactor, &server, &client);
     let survivor = Script::new()
-        .on_made(|transport| {
-            let later = transport.clone();
-            transport.reactor().call_later(Duration::from_millis(30), move |_| later.write(b"alive?"));
+        .on_made(move |transport| {
+            let (later, ended) = (transport.clone(), ended.clone());
+            when(&transport.reactor(), move || !ended.entries().is_empty(), move |_| later.write(b"alive?"));
         })
         .on_data(|transport, _| stop(&transport.reactor()));
     subject.join(&reactor, &Script::echo(), &survivor);
@@ -104,13 +99,11 @@ specifications! {
                 move |_, reason| lost.add(reason_name(reason))
             });
         subject.ready_together(&reactor, 3, &server);
-        let observed = log.clone();
-        reactor.call_later(Duration::from_millis(50), move |reactor| {
-            assert_eq!(observed.count("data"), 1, "an aborted connection received: {:?}", observed.entries());
-            assert_eq!(observed.count("ConnectionAborted"), 2);
-            stop(reactor);
-        });
+        let seen = log.clone();
+        when(&reactor, move || seen.entries().len() >= 3, Reactor::crash);
         run(&reactor);
+        assert_eq!(log.count("data"), 1, "an aborted connection received: {:?}", log.entries());
+        assert_eq!(log.count("ConnectionAborted"), 2);
     }
 
     fn a_callback_may_lose_others_that_have_an_event_in_the_same_batch(subject: &Subject) {
@@ -122,8 +115,7 @@ specifications! {
             others.others(transport).iter().for_each(Transport::lose_connection);
         });
         subject.ready_together(&reactor, 3, &server);
-        settle(&reactor);
-        log.expect(&["data"]);
+        run_and_expect(&reactor, &log, &["data"]);
     }
 
     fn a_callback_may_pause_others_that_have_an_event_in_the_same_batch(subject: &Subject) {
@@ -135,8 +127,7 @@ specifications! {
             others.others(transport).iter().for_each(Transport::pause_producing);
         });
         subject.ready_together(&reactor, 3, &server);
-        settle(&reactor);
-        log.expect(&["data"]);
+        run_and_expect(&reactor, &log, &["data"]);
     }
 
     fn others_that_were_paused_in_a_batch_and_resumed_before_the_next_hear_what_had_come(subject: &Subject) {
@@ -153,8 +144,7 @@ specifications! {
             }
         });
         subject.ready_together(&reactor, 3, &server);
-        settle(&reactor);
-        log.expect(&["data", "data", "data"]);
+        run_and_expect(&reactor, &log, &["data", "data", "data"]);
     }
 
     fn a_callback_may_abort_its_own_connection(subject: &Subject) {
@@ -196,8 +186,7 @@ specifications! {
             });
         });
         subject.ready_together(&reactor, 4, &server);
-        settle(&reactor);
-        log.expect(&["data"]);
+        run_and_expect(&reactor, &log, &["data"]);
     }
 
     fn callbacks_open_and_close_connections_several_levels_deep(subject: &Subject) {
@@ -248,7 +237,8 @@ specifications! {
             })
             .on_lost(move |_, _| lost.add("lost"));
         subject.ready_together(&reactor, 2, &server);
-        settle(&reactor);
+        let seen = log.clone();
+        run_until(&reactor, move || seen.contains("lost"));
         assert_eq!(log.entries()[..3], ["in", "out", "lost"]);
     }
 
@@ -286,8 +276,8 @@ specifications! {
         });
         let reactor = subject.reactor();
         subject.join(&reactor, &server, &client);
-        settle(&reactor);
-        log.expect(&["first made", "first data a", "second data b", "second read lost", "second lost ConnectionDone"]);
+        let expected = ["first made", "first data a", "second data b", "second read lost", "second lost ConnectionDone"];
+        run_and_expect(&reactor, &log, &expected);
     }
 
     fn a_protocol_can_be_replaced_between_two_deliveries_of_one_turn(subject: &Subject) {
@@ -397,8 +387,7 @@ specifications! {
             panic!("on purpose");
         });
         subject.ready_together(&reactor, 5, &server);
-        settle(&reactor);
-        assert_eq!(log.count("data"), 5);
+        run_and_expect(&reactor, &log, &["data"; 5]);
     }
 
     fn a_panic_in_build_protocol_closes_that_connection_and_the_port_lives(subject: &Subject) {
@@ -431,8 +420,7 @@ specifications! {
         let reactor = subject.plain_reactor();
         let port = subject.listen(&reactor, Script::new().factory());
         subject.connect(&reactor, &port, factory);
-        settle(&reactor);
-        log.expect(&["started", "build", "lost", "stop factory"]);
+        run_and_expect(&reactor, &log, &["started", "build", "lost", "stop factory"]);
     }
 
     fn a_panic_in_client_connection_failed_changes_nothing_else(subject: &Subject) {
@@ -440,8 +428,7 @@ specifications! {
         let log = Log::new();
         let reactor = subject.plain_reactor();
         let connector = subject.connect_to_nobody(&reactor, Panicking { failed: true, ..Panicking::new(&log) });
-        settle(&reactor);
-        log.expect(&["started", "failed", "stop factory"]);
+        run_and_expect(&reactor, &log, &["started", "failed", "stop factory"]);
         assert_eq!(connector.state(), ropewalk::ConnectorState::Disconnected);
     }
 
@@ -451,25 +438,26 @@ specifications! {
         let reactor = subject.plain_reactor();
         let port = subject.listen(&reactor, Script::new().factory());
         subject.connect(&reactor, &port, Panicking { build: true, ..Panicking::new(&log) });
-        settle(&reactor);
-        log.expect(&["started", "build", "lost", "stop factory"]);
+        run_and_expect(&reactor, &log, &["started", "build", "lost", "stop factory"]);
     }
 
     fn a_protocol_whose_drop_panics_takes_nothing_with_it(subject: &Subject) {
         // DESIGN section 6: a panic in user code is caught.
-        struct Fuse;
+        struct Fuse(Log);
         impl Protocol for Fuse {
             fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
         }
         impl Drop for Fuse {
             fn drop(&mut self) {
+                self.0.add("dropped");
                 assert!(std::thread::panicking(), "on purpose");
             }
         }
-        let reactor = subject.plain_reactor();
-        let port = subject.listen(&reactor, || Fuse);
+        let (reactor, log) = (subject.plain_reactor(), Log::new());
+        let dropped = log.clone();
+        let port = subject.listen(&reactor, move || Fuse(dropped.clone()));
         let client = Script::new().on_made(Transport::lose_connection);
         subject.connect(&reactor, &port, client.factory());
-        settle(&reactor);
+        run_and_expect(&reactor, &log, &["dropped"]);
     }
 }

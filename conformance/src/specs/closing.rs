@@ -9,6 +9,7 @@ use ropewalk::{Address, Error, Factory, Protocol, Transport};
 
 use crate::links::{Countdown, Transports, assert_same_bytes, noise};
 use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
+use crate::waiting::when;
 use crate::{run, specifications};
 
 /// More than the buffers of both kernels hold together.
@@ -444,11 +445,10 @@ specifications! {
         let never = Countdown::new(usize::MAX);
         let factory = Rc::new(Witnessed { witness: witness.clone(), kept: kept.clone(), both: never });
         let port = subject.listen(&reactor, factory.clone());
-        let client = Script::new().on_made(|transport| {
-            transport.write(&noise(TOO_MUCH, 13));
-            transport.reactor().call_later(Duration::from_millis(5), ropewalk::Reactor::crash);
-        });
+        let client = Script::new().on_made(|transport| transport.write(&noise(TOO_MUCH, 13)));
         subject.connect(&reactor, &port, client.factory());
+        let accepted = kept.clone();
+        when(&reactor, move || !accepted.all().is_empty(), ropewalk::Reactor::crash);
         run(&reactor);
         assert!(kept.first().is_connected());
         drop((reactor, port));

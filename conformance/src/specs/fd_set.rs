@@ -10,6 +10,7 @@ use ropewalk::{Descriptor, Error, Reactor, Result};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionbio, read, write};
 
 use crate::script::{Log, reason_name, stop};
+use crate::waiting::run_and_expect;
 use crate::{run, specifications};
 
 const MOMENT: Duration = Duration::from_millis(1);
@@ -307,9 +308,7 @@ specifications! {
         });
         drop(reader);
         writer.add_writer(&reactor);
-        reactor.call_later(MOMENT * 5, stop);
-        run(&reactor);
-        log.expect(&["pipe write", "pipe lost Io"]);
+        run_and_expect(&reactor, &log, &["pipe write", "pipe lost Io"]);
     }
 
     fn a_panic_ends_the_watch_and_spares_the_others_of_the_batch(subject: &Subject) {

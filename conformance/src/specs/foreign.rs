@@ -186,6 +186,7 @@ specifications! {
         guest.sleep(&host).unwrap();
         host.call_later(MOMENT * 5, stop);
         run(&host);
-        assert_eq!(counts.now().waits, 1);
+        // None, if this took longer than the host's only call may wait.
+        assert!(counts.now().waits <= 1, "{:?}", counts.now());
     }
 }

@@ -8,12 +8,19 @@ use ropewalk::{Address, Error, Factory, Port, Protocol, Reactor, Transport};
 
 use crate::links::Countdown;
 use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
+use crate::waiting::{after_some_turns, run_and_expect, run_until};
 use crate::{Subject, run, specifications};
 
-/// Lets everything happen that happens by itself, and stops.
-fn settle(reactor: &Reactor) {
-    reactor.call_later(Duration::from_millis(250), stop);
-    run(reactor);
+/// Runs until `port` has stopped.
+fn run_until_stopped(reactor: &Reactor, port: &Port) {
+    let stopped = port.clone();
+    run_until(reactor, move || stopped.host().is_err());
+}
+
+/// Runs until both clients that ask were answered.
+fn run_until_both_are_answered(reactor: &Reactor, log: &Log) {
+    let seen = log.clone();
+    run_until(reactor, move || seen.contains("first answered") && seen.contains("second answered"));
 }
 
 /// A client that asks for an echo, and notes under `name` whether it got one before its connection ended.
@@ -63,7 +70,7 @@ specifications! {
         assert_ne!(ports[0].host().unwrap(), ports[1].host().unwrap());
         ports[0].stop_listening();
         assert!(!ports[0].is_listening());
-        settle(&reactor);
+        run_until_stopped(&reactor, &ports[0]);
         assert!(matches!(ports[0].host(), Err(Error::Closed)));
     }
 
@@ -91,8 +98,7 @@ specifications! {
         let fired = log.clone();
         port.stop_listening().add_callback(move |()| fired.add("fired"));
         log.expect(&["start factory"]);
-        settle(&reactor);
-        log.expect(&["start factory", "stop factory", "fired"]);
+        run_and_expect(&reactor, &log, &["start factory", "stop factory", "fired"]);
     }
 
     fn stopping_takes_effect_at_once_and_is_told_in_a_later_turn(subject: &Subject) {
@@ -109,7 +115,8 @@ specifications! {
         port.pause_producing();
         subject.connect(&reactor, &port, client.factory());
         port.resume_producing();
-        settle(&reactor);
+        let seen = log.clone();
+        run_until(&reactor, move || seen.contains("fired"));
         // The connection was accepted before its client heard of it, or not at all.
         let entries: Vec<_> = log.entries().into_iter().filter(|entry| entry != "build").collect();
         assert_eq!(entries, ["start factory", "stop factory", "fired"]);
@@ -124,15 +131,14 @@ specifications! {
             subject.connect(&reactor, &port, asks(&log, name).factory());
         }
         let (drained, looked) = (port.clone(), log.clone());
-        reactor.call_later(Duration::from_millis(30), move |reactor| {
+        after_some_turns(&reactor, move |_| {
             looked.expect(&["start factory"]);
             drained.resume_producing();
             let fired = looked.clone();
             drained.drain().add_callback(move |()| fired.add("fired"));
             assert!(!drained.is_listening());
-            reactor.call_later(Duration::from_millis(30), stop);
         });
-        run(&reactor);
+        run_until_both_are_answered(&reactor, &log);
         assert!(matches!(port.host(), Err(Error::Closed)));
         let entries = log.entries();
         assert_eq!(entries[..5], ["start factory", "build", "build", "stop factory", "fired"]);
@@ -153,13 +159,11 @@ specifications! {
                 subject.connect(&reactor, &port, Script::new().factory());
             }
             let drained = port.clone();
-            reactor.call_later(Duration::from_millis(30), move |reactor| {
+            after_some_turns(&reactor, move |_| {
                 drained.resume_producing();
                 drained.drain();
-                reactor.call_later(Duration::from_millis(30), stop);
             });
-            run(&reactor);
-            log.expect(&["build"]);
+            run_and_expect(&reactor, &log, &["build"]);
         }
     }
 
@@ -192,8 +196,7 @@ specifications! {
             let log = log.clone();
             port.stop_listening().add_callback(move |()| log.add(name));
         }
-        settle(&reactor);
-        log.expect(&["start factory", "stop factory", "first", "second"]);
+        run_and_expect(&reactor, &log, &["start factory", "stop factory", "first", "second"]);
         let last = log.clone();
         port.stop_listening().add_callback(move |()| last.add("at once"));
         assert_eq!(log.entries().last().unwrap(), "at once");
@@ -206,7 +209,8 @@ specifications! {
         assert!(matches!(port.start_listening(), Err(Error::AlreadyListening)));
         let again = port.clone();
         port.stop_listening().add_callback(move |()| again.start_listening().unwrap());
-        settle(&reactor);
+        let seen = log.clone();
+        run_until(&reactor, move || seen.entries().len() >= 3);
         // The loop's end has stopped it once more.
         assert_eq!(log.entries(), ["start factory", "stop factory", "start factory", "stop factory"]);
         port.start_listening().unwrap();
@@ -226,7 +230,7 @@ specifications! {
         port.stop_listening();
         assert!(matches!(port.start_listening(), Err(Error::AlreadyListening)));
         assert_eq!(port.host().unwrap(), host);
-        settle(&reactor);
+        run_until_stopped(&reactor, &port);
         assert!(matches!(port.host(), Err(Error::Closed)));
     }
 
@@ -258,12 +262,11 @@ specifications! {
             subject.connect(&reactor, &port, asks(&log, name).factory());
         }
         let (resumed, looked) = (port.clone(), log.clone());
-        reactor.call_later(Duration::from_millis(30), move |reactor| {
+        after_some_turns(&reactor, move |_| {
             looked.expect(&["start factory"]);
             resumed.resume_producing();
-            reactor.call_later(Duration::from_millis(30), stop);
         });
-        run(&reactor);
+        run_until_both_are_answered(&reactor, &log);
         assert_eq!(log.count("build"), 2);
         assert!(log.contains("first answered") && log.contains("second answered"));
     }
@@ -329,9 +332,7 @@ specifications! {
             fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
                 *self.0.borrow_mut() = Some(peer.clone());
                 let peer = peer.clone();
-                Some(Box::new(Script::new().on_made(move |transport| assert_eq!(*transport.peer(), peer)).on_made(
-                    |transport| drop(transport.reactor().call_later(Duration::from_millis(5), stop)),
-                )))
+                Some(Box::new(Script::new().on_made(move |transport| assert_eq!(*transport.peer(), peer))))
             }
         }
         let (reactor, told) = (subject.reactor(), Rc::new(RefCell::new(None)));
@@ -340,8 +341,8 @@ specifications! {
         let host = hosts.clone();
         let client = Script::new().on_made(move |transport| *host.borrow_mut() = Some(transport.host().unwrap()));
         subject.connect(&reactor, &port, client.factory());
-        run(&reactor);
-        assert!(told.borrow().is_some());
+        let both = [told.clone(), hosts.clone()];
+        run_until(&reactor, move || both.iter().all(|address| address.borrow().is_some()));
         assert_eq!(*told.borrow(), *hosts.borrow());
     }
 
@@ -354,13 +355,11 @@ specifications! {
         ports[1].stop_listening();
         let last = ports[2].clone();
         let still = log.clone();
-        reactor.call_later(Duration::from_millis(5), move |reactor| {
+        after_some_turns(&reactor, move |_| {
             still.expect(&["start factory"]);
             last.stop_listening();
-            reactor.call_later(Duration::from_millis(5), stop);
         });
-        run(&reactor);
-        log.expect(&["start factory", "stop factory"]);
+        run_and_expect(&reactor, &log, &["start factory", "stop factory"]);
     }
 
     fn a_port_may_be_stopped_by_its_own_factory_and_accepts_no_more(subject: &Subject) {
@@ -377,8 +376,9 @@ specifications! {
         for _ in 0..5 {
             subject.connect(&reactor, &port, asks(&clients, "client").factory());
         }
-        reactor.call_later(Duration::from_millis(20), move |_| port.resume_producing());
-        settle(&reactor);
+        after_some_turns(&reactor, move |_| port.resume_producing());
+        let (seen, answers) = (log.clone(), clients.clone());
+        run_until(&reactor, move || seen.contains("stopped") && answers.contains("client answered"));
         assert_eq!(clients.count("client answered"), 1, "{:?}", clients.entries());
         log.expect(&["build", "stopped"]);
     }
@@ -394,7 +394,8 @@ specifications! {
         for _ in 0..5 {
             subject.connect(&reactor, &port, Script::new().factory());
         }
-        settle(&reactor);
+        let seen = builds.clone();
+        run_until(&reactor, move || seen.get() > 0);
         assert_eq!(builds.get(), 1);
     }
 
@@ -410,7 +411,7 @@ specifications! {
         for _ in 0..100 {
             subject.connect(&reactor, &port, client.factory());
         }
-        reactor.call_later(Duration::from_millis(20), move |_| port.resume_producing());
+        after_some_turns(&reactor, move |_| port.resume_producing());
         run(&reactor);
         assert_eq!(log.count("build"), 100);
         assert_eq!(client.received().len(), 100);

@@ -9,11 +9,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk::{Address, Error, Factory, Interface, Port, Protocol, Reactor};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::links::{Countdown, Transports, noise};
 use crate::script::{Log, LoggingFactory, Script, stop};
+use crate::waiting::{iterate_until, run_until};
 use crate::{run, specifications};
 
 fn is_non_blocking(socket: impl AsFd) -> bool {
@@ -60,7 +62,7 @@ fn shared(reactor: &Reactor, factory: impl Factory + 'static) -> Shared {
     let port = reactor.adopt_stream_port(listener, factory).unwrap();
     let mut shared = Shared { port, rest, clients: Vec::new() };
     shared.come(1);
-    settle(reactor);
+    iterate_until_accepted(reactor, 1);
     shared
 }
 
@@ -75,6 +77,8 @@ impl Shared {
     fn leaves(&mut self, count: usize) {
         let unserved = self.clients.split_off(self.clients.len() - count);
         for client in &unserved {
+            let readable = &mut [PollFd::new(&self.rest, PollFlags::IN)];
+            rustix::event::poll(readable, Some(&Timespec { tv_sec: 20, tv_nsec: 0 })).unwrap();
             assert_eq!(self.rest.accept().expect("it was left").1, client.local_addr().unwrap());
         }
         assert_eq!(self.rest.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
@@ -82,21 +86,26 @@ impl Shared {
 
     /// All that are left of those who came have their echo.
     fn serves(&mut self, reactor: &Reactor) {
-        self.clients.iter_mut().for_each(|client| client.write_all(b"x").unwrap());
-        settle(reactor);
         for client in &mut self.clients {
+            client.write_all(b"x").unwrap();
             client.set_nonblocking(true).unwrap();
+        }
+        iterate_until(reactor, || self.clients.iter().all(|client| client.peek(&mut [0]).is_ok()));
+        for client in &mut self.clients {
             assert_eq!(client.read(&mut [0; 2]).expect("an echo"), 1);
         }
     }
 }
 
-/// A few turns, and whatever happens by itself meanwhile.
-fn settle(reactor: &Reactor) {
-    let end = reactor.now() + Duration::from_millis(30);
-    while reactor.now() < end {
-        reactor.iterate(Some(Duration::from_millis(5))).unwrap();
-    }
+/// Makes turns until a reactor with one port has so many connections, and some more turns.
+fn iterate_until_accepted(reactor: &Reactor, count: usize) {
+    iterate_until(reactor, || reactor.source_count() > count);
+}
+
+/// Makes turns until the port has stopped, and some more turns.
+fn iterate_until_stopped(reactor: &Reactor, port: &Port) {
+    iterate_until(reactor, || port.host().is_err());
+    assert!(matches!(port.host(), Err(Error::Closed)));
 }
 
 /// Builds an echo, and has its port do something first.
@@ -121,7 +130,7 @@ specifications! {
         let mut shared = shared(&reactor, Script::echo().factory());
         shared.port.pause_producing();
         shared.come(3);
-        settle(&reactor);
+        iterate_until(&reactor, || true);
         shared.leaves(3);
         shared.come(2);
         shared.port.resume_producing();
@@ -134,7 +143,7 @@ specifications! {
         let mut shared = shared(&reactor, Acting { port: Rc::clone(&port), act: Port::pause_producing });
         *port.borrow_mut() = Some(shared.port.clone());
         shared.come(5);
-        settle(&reactor);
+        iterate_until_accepted(&reactor, 2);
         shared.leaves(4);
         shared.serves(&reactor);
     }
@@ -146,8 +155,7 @@ specifications! {
         let mut shared = shared(&reactor, Acting { port: Rc::clone(&port), act });
         *port.borrow_mut() = Some(shared.port.clone());
         shared.come(5);
-        settle(&reactor);
-        assert!(matches!(shared.port.host(), Err(Error::Closed)));
+        iterate_until_stopped(&reactor, &shared.port);
         shared.leaves(4);
         shared.serves(&reactor);
     }
@@ -159,10 +167,9 @@ specifications! {
         let mut shared = shared(&reactor, Acting { port: Rc::clone(&port), act });
         *port.borrow_mut() = Some(shared.port.clone());
         shared.come(5);
-        settle(&reactor);
-        assert!(matches!(shared.port.host(), Err(Error::Closed)));
+        iterate_until_stopped(&reactor, &shared.port);
         shared.come(3);
-        settle(&reactor);
+        iterate_until(&reactor, || true);
         shared.leaves(3);
         shared.serves(&reactor);
     }
@@ -210,8 +217,8 @@ specifications! {
         let _port = reactor.adopt_stream_port(listener, LoggingFactory::new(&log, Script::new())).unwrap();
         assert!(is_non_blocking(&copy));
         // It accepts until there is no more, and would block here.
-        reactor.call_later(Duration::from_millis(20), stop);
-        run(&reactor);
+        let seen = log.clone();
+        run_until(&reactor, move || seen.contains("build"));
         assert_eq!(log.count("build"), 1);
         drop(client);
     }

@@ -282,12 +282,11 @@ specifications! {
     fn the_loop_rests_while_a_paused_connection_has_bytes_and_has_hung_up(subject: &Subject) {
         // Contract 50 and LESSONS, bug 14: a hang-up that nobody wants must not wake the loop again and again.
         let (reactor, servers) = (subject.reactor(), Transports::new());
-        let server = Script::new().listed_in(&servers).on_made(Transport::pause_producing);
-        subject.join(&reactor, &server, &Script::sends(b"unread".to_vec()));
-        // Everything that happens by itself has happened when a turn ends for want of events.
-        reactor.call_later(Duration::from_millis(30), |reactor| {
-            reactor.call_later(Duration::from_millis(30), stop);
+        let server = Script::new().listed_in(&servers).on_made(|transport| {
+            transport.pause_producing();
+            transport.reactor().call_later(Duration::from_millis(60), stop);
         });
+        subject.join(&reactor, &server, &Script::sends(b"unread".to_vec()));
         let turns = count_turns(&reactor);
         assert!(turns < 30, "{turns} turns in which there was nothing to do");
         assert_eq!(servers.all().len(), 1);
