@@ -260,7 +260,7 @@ fn a_supervisor_hears_that_it_is_ready_alive_reloading_and_stopping() {
     let socket = UnixDatagram::bind(scratch.path().join("notify")).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut command = echo(&scratch, &[]);
-    command.env("NOTIFY_SOCKET", scratch.path().join("notify")).env("WATCHDOG_USEC", "100000");
+    command.env("NOTIFY_SOCKET", scratch.path().join("notify")).env("WATCHDOG_USEC", "500000");
     let mut running = Running::start_command(command);
     let ready = format!("READY=1\nMAINPID={}", running.id());
     receive_until(&socket, &ready);

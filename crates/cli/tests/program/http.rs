@@ -37,6 +37,18 @@ impl Client {
         Client(BufReader::new(server.connect()))
     }
 
+    /// A client whose request is being answered. For servers with little patience: on a machine that stands still, a
+    /// connection may be closed before the request is there, and another is tried.
+    #[track_caller]
+    pub(crate) fn that_is_answered(server: &Running, request: &str) -> Client {
+        let mut clients = (0..20).map(|_| Client::new(server));
+        let is_answered = |client: &mut Client| {
+            let sent = client.0.get_mut().write_all(request.as_bytes());
+            sent.is_ok() && client.0.fill_buf().is_ok_and(|beginning| !beginning.is_empty())
+        };
+        clients.find_map(|mut client| is_answered(&mut client).then_some(client)).expect("an answer")
+    }
+
     /// GET with further fields, such as `"Range: bytes=0-1"`.
     pub(crate) fn get(&mut self, path: &str, fields: &[&str]) -> Reply {
         self.request("GET", path, fields)

@@ -11,6 +11,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -18,6 +19,9 @@ use crate::http::Client;
 use crate::places::activated;
 use crate::running::{PATIENCE, Running, eventually, program, reactors};
 use crate::scratch::Scratch;
+
+/// How long a server that ends waits for the next request on a connection.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// How many clients ask at once.
 const CLIENTS: usize = 8;
@@ -187,16 +191,25 @@ fn a_request_that_is_under_way_is_answered_whole_and_its_connection_ends() {
 fn a_kept_connection_gets_one_more_answer_which_says_that_it_is_the_last() {
     // RFC 9112, section 9.6
     let site = site();
-    let mut server = Running::start(&["serve", &site.join(""), "--grace", "30"]);
-    let mut client = Client::new(&server);
-    assert!(!client.get("/file", &[]).has_field("connection"));
-    server.signal(Signal::TERM);
-    eventually("it stops listening", || TcpStream::connect(server.address()).is_err());
-    let last = client.get("/file", &[]);
-    assert_eq!((last.status, last.field("connection"), last.text()), (200, "close", "content"));
-    assert!(client.is_closed());
-    drop(client);
-    assert_eq!(server.wait().code(), Some(0));
+    for _attempt in 0..10 {
+        let mut server = Running::start(&["serve", &site.join(""), "--grace", "30"]);
+        let mut client = Client::new(&server);
+        let began = Instant::now();
+        assert!(!client.get("/file", &[]).has_field("connection"));
+        server.signal(Signal::TERM);
+        eventually("it stops listening", || TcpStream::connect(server.address()).is_err());
+        client.send("GET /file HTTP/1.1\r\nHost: test\r\n\r\n");
+        if began.elapsed() > SILENCE / 2 {
+            // This machine stood still: it may be over with a connection on which nobody asked.
+            continue;
+        }
+        let last = client.reply(false);
+        assert_eq!((last.status, last.field("connection"), last.text()), (200, "close", "content"));
+        assert!(client.is_closed());
+        drop(client);
+        return assert_eq!(server.wait().code(), Some(0));
+    }
+    panic!("this machine is too busy to tell");
 }
 
 #[test]

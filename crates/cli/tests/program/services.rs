@@ -130,15 +130,15 @@ fn daytime_is_a_line_with_the_present_date_for_everybody() {
 
 #[test]
 fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
-    let server = Running::start(&["echo", "--idle-timeout", "0.4"]);
+    // The busy one may be late by more than a second.
+    let server = Running::start(&["echo", "--idle-timeout", "1.5"]);
     let (mut idle, mut busy) = (server.connect(), server.connect());
-    for _ in 0..10 {
+    for _ in 0..25 {
         busy.write_all(b"x").unwrap();
         read_exactly(&mut busy, 1);
         std::thread::sleep(Duration::from_millis(100));
     }
-    idle.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-    assert_eq!(idle.read(&mut [0]).expect("it was closed long ago"), 0);
+    assert_eq!(idle.read(&mut [0]).expect("it is closed"), 0);
     assert_eq!(converse(busy, b"y"), b"y");
 }
 
