@@ -170,6 +170,15 @@ pub trait EventProvider: Send {
     /// Why the connection broke.
     fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize>;
 
+    /// Has chunks of at least so many bytes be sent from where they are, without a copy of the operating system's; `None` ends
+    /// that, and is how it begins. Returns whether it can be had, otherwise nothing changes.
+    ///
+    /// Only `send` does that, which is given memory to keep until it is not needed any more.
+    fn set_zero_copy_from(&mut self, bytes: Option<usize>) -> bool {
+        let _ = bytes;
+        false
+    }
+
     /// Ends the sending direction, after everything sent before.
     ///
     /// # Errors

@@ -160,7 +160,7 @@ impl Uring {
     }
 
     /// Goes on with another ring, which knows of nothing yet.
-    pub(super) fn replace_ring(&mut self, ring: Ring, lingers: bool) -> io::Result<()> {
+    pub(super) fn replace_ring(&mut self, ring: Ring, goes_on: bool) -> io::Result<()> {
         let buffers = Buffers::new(&ring)?;
         let keys: Vec<_> = self.sources.iter().map(|(key, _)| key).collect();
         for key in keys {
@@ -181,7 +181,8 @@ impl Uring {
         }
         self.bell_is_polled = false;
         self.poll_bell();
-        self.linger_anew(lingers);
+        self.linger_anew(goes_on);
+        self.hand_over_anew(goes_on);
         self.look_again();
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use bytes::{Buf, Bytes};
 use io_uring::cqueue;
 use ropewalk_proto::Key;
 use rustix::io::Errno;
@@ -27,6 +28,7 @@ impl Uring {
             match owner(completion.token) {
                 Owner::Source(key, verb) => self.operation_completed(key, verb, completion),
                 Owner::Linger(key) => self.linger_completed(key, completion.result, !cqueue::more(completion.flags)),
+                Owner::ZeroCopy(key) => self.zero_copy_completed(key, completion),
                 Owner::Send(index) => self.send_complained(index, completion.result),
                 Owner::Bell => self.bell_rang(),
                 Owner::Nobody => {}
@@ -113,7 +115,7 @@ impl Uring {
         source.half_closed |= result == i32::from(libc::POLLRDHUP);
         if is_news {
             match &mut source.what {
-                What::Connection(connection) => connection.has_room(),
+                What::Connection(_) => self.send_unsent(key),
                 What::Watched(watched) => {
                     let armed = source.wanted.into();
                     watched.fired |= seen(result, armed);
@@ -148,8 +150,8 @@ impl Uring {
             }
         };
         if sent < bytes.len() {
-            let bytes = bytes[sent..].to_vec();
-            connection.keep_unsent(Unsent { bytes, sent: 0, shutdown: false });
+            let bytes = Bytes::copy_from_slice(&bytes[sent..]);
+            connection.keep_unsent(Unsent { bytes, shutdown: false, handed_over: false });
             connection.writable = false;
         }
         self.look_at(send.key);
@@ -170,7 +172,7 @@ impl Connection {
     }
 
     /// The peer has taken something: what is unsent comes first.
-    fn has_room(&mut self) {
+    pub(super) fn has_room(&mut self) {
         let Some(mut unsent) = self.take_unsent() else {
             self.writable = true;
             return;
@@ -186,8 +188,10 @@ impl Connection {
 impl Unsent {
     /// Sends what goes at once, and says whether that was the rest; then the direction may end.
     pub(super) fn send(&mut self, fd: &OwnedFd) -> io::Result<bool> {
-        self.sent += transfer::send_slice(fd.as_fd(), &self.bytes[self.sent..])?;
-        if self.sent < self.bytes.len() {
+        if !self.bytes.is_empty() {
+            self.bytes.advance(transfer::send_slice(fd.as_fd(), &self.bytes)?);
+        }
+        if !self.bytes.is_empty() {
             return Ok(false);
         }
         if self.shutdown {

@@ -13,14 +13,18 @@ use super::{Uring, token};
 const LAST_WAIT: Duration = Duration::from_millis(10);
 const LAST_WAITS: u32 = 100;
 
+/// The same for notifications of what was sent without a copy, which may take as long as a peer does.
+const LAST_NOTIFICATIONS: u32 = 10;
+
 impl Uring {
     /// Ends a key. What its owner may do next, such as binding the address again, works when this returns.
     pub(super) fn end(&mut self, key: Key) {
         let Some(source) = self.sources.get(key) else { return };
         let busy = !source.under_way.is_empty();
-        let batched = matches!(&source.what, What::Connection(connection) if self.batch.holds(key, connection.batched));
+        let sending = matches!(&source.what, What::Connection(connection)
+            if self.batch.holds(key, connection.batched) || connection.has_handed_over());
         self.cancel(key, Verbs::all());
-        if batched || busy {
+        if sending || busy {
             // The kernel lets go of the file, and takes what was written before. If it cannot, the loop hears of it in its
             // next wait.
             let _ = self.enter(None);
@@ -35,7 +39,7 @@ impl Uring {
     fn end_connection(&mut self, mut connection: Connection) {
         let unsent = connection.take_unsent();
         self.buffers.discard(connection.chain);
-        if let Some(unsent) = unsent {
+        if let Some(unsent) = unsent.filter(|unsent| !unsent.handed_over) {
             self.linger(connection.fd, unsent);
         }
     }
@@ -53,15 +57,19 @@ impl Uring {
 
     /// Whether any operation is under way.
     pub(super) fn is_busy(&self) -> bool {
-        !self.under_way.is_empty() || !self.lingers.is_empty()
+        !self.under_way.is_empty() || !self.lingers.is_empty() || !self.zero_copy.is_empty()
     }
 
     /// Has every operation end, so that the kernel uses nothing of ours any more.
     fn end_operations(&mut self) {
         let all = opcode::AsyncCancel2::new(types::CancelBuilder::any()).build();
         self.ring.push(all.user_data(token::IGNORED));
-        for _ in 0..LAST_WAITS {
-            if self.enter(Some(Some(LAST_WAIT))).is_err() || !self.is_busy() {
+        for waits in 1..=LAST_WAITS {
+            if self.enter(Some(Some(LAST_WAIT))).is_err() {
+                return;
+            }
+            let over = self.under_way.is_empty() && self.lingers.is_empty();
+            if over && (self.zero_copy.is_empty() || waits >= LAST_NOTIFICATIONS) {
                 return;
             }
         }
@@ -75,9 +83,10 @@ impl Drop for Uring {
             return;
         }
         self.end_operations();
-        if self.is_busy() {
+        if self.under_way.receives > 0 {
             // Memory is cheaper than what the kernel might write into its successor.
             self.buffers.never_free();
         }
+        self.zero_copy.keep_for_ever();
     }
 }

@@ -5,6 +5,7 @@
 //!                   For a connection with much to read (`Pace`) it is a poll that goes on, and `receive` asks the
 //!                   system itself
 //!   send        --> small: into a batch that leaves with the next enter. Large: at once, by a call of its own
+//!                   Larger still, for who asked for it: from where the bytes are, without a copy (`zero_copy.rs`)
 //!   watch       --> a poll, made again after each report: watching is level-triggered. So is a port: nobody is accepted
 //!                   before `accept` asks
 //!   wait        --> one io_uring_enter: submits everything, waits, and has the kernel make completions
@@ -15,9 +16,10 @@
 //!
 //! The rules that keep it sound:
 //! - an operation is under way until its last completion (`operation.rs`); a cancel frees nothing;
-//! - what the kernel reads or writes while an operation goes on are the ring's buffers alone, and they live until all
-//!   operations have ended or, if that cannot be had, for ever;
-//! - sends end within the enter that submits them (`batch.rs`).
+//! - what the kernel writes to while an operation goes on are the ring's buffers alone, and they live until all operations have
+//!   ended or, if that cannot be had, for ever;
+//! - sends end within the enter that submits them (`batch.rs`), or keep their bytes until the kernel says that it needs them no
+//!   more (`zero_copy.rs`).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -49,6 +51,9 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod token;
+mod zero_copy;
+#[cfg(test)]
+mod zero_copy_tests;
 
 use batch::{Batch, SMALL};
 use buffers::Buffers;
@@ -56,6 +61,7 @@ use lingering::Linger;
 use operation::{UnderWay, Verbs};
 use ring::{Completion, Entered, Ring, Setup};
 use source::{End, Source, What};
+use zero_copy::ZeroCopy;
 
 /// The longest wait that is asked of the kernel: 24.8 days, as for the others.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
@@ -75,6 +81,7 @@ pub(crate) struct Uring {
     sources: Slab<Source>,
     under_way: UnderWay,
     lingers: Slab<Linger>,
+    zero_copy: ZeroCopy,
     batch: Batch,
     buffers: Buffers,
     /// Who may have something to report, or something to arm.
@@ -113,6 +120,7 @@ impl Uring {
             sources: Slab::new(),
             under_way: UnderWay::default(),
             lingers: Slab::new(),
+            zero_copy: ZeroCopy::default(),
             batch: Batch::default(),
             buffers,
             due: Vec::new(),
@@ -463,6 +471,10 @@ impl EventProvider for Uring {
             self.enter(None)?;
             return self.send(key, outbox);
         }
+        if self.send_uncopied(key, outbox)? {
+            self.keep_up()?;
+            return Ok(if outbox.is_empty() { Sent::All } else { Sent::InFlight });
+        }
         self.send_now(key, outbox)
     }
 
@@ -474,6 +486,12 @@ impl EventProvider for Uring {
             return Ok(0);
         }
         transfer::send_slice(connection.fd.as_fd(), bytes)
+    }
+
+    fn set_zero_copy_from(&mut self, bytes: Option<usize>) -> bool {
+        let can = self.ring.can_send_uncopied();
+        self.zero_copy.set(bytes.filter(|_| can));
+        can
     }
 
     fn shutdown_write(&mut self, key: Key) -> io::Result<()> {

@@ -51,6 +51,8 @@ pub(super) struct Ring {
     /// An instance that is not enabled yet belongs to no thread.
     enabled: bool,
     queued: Vec<squeue::Entry>,
+    /// Whether the kernel can send from our memory.
+    can_send_uncopied: bool,
     /// What every enter says.
     flags: EnterFlags,
     /// The process that the instance belongs to, as a count of forks.
@@ -77,7 +79,15 @@ impl Ring {
         let mut flags = EnterFlags::GETEVENTS;
         // Without it an idle loop counts as waiting for a disk.
         flags.set(EnterFlags::NO_IOWAIT, io.params().is_feature_no_iowait());
-        let ring = Ring { io, setup, enabled: setup == Setup::Plain, queued: Vec::new(), flags, forks: forks() };
+        let ring = Ring {
+            io,
+            setup,
+            enabled: setup == Setup::Plain,
+            queued: Vec::new(),
+            can_send_uncopied: probe.is_supported(opcode::SendZc::CODE),
+            flags,
+            forks: forks(),
+        };
         ring.check_enter()?;
         if setup == Setup::Deferred {
             check_enable()?;
@@ -99,6 +109,10 @@ impl Ring {
 
     pub(super) fn setup(&self) -> Setup {
         self.setup
+    }
+
+    pub(super) fn can_send_uncopied(&self) -> bool {
+        self.can_send_uncopied
     }
 
     /// Whether an enter was refused because another thread entered first.

@@ -13,18 +13,18 @@ use crate::provider::Ready;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn provider() -> Uring {
+pub(super) fn provider() -> Uring {
     Uring::on(Ring::open(Setup::Deferred).unwrap()).unwrap()
 }
 
-fn wait(provider: &mut Uring, timeout: Duration) -> Events {
+pub(super) fn wait(provider: &mut Uring, timeout: Duration) -> Events {
     let mut events = Events::new();
     provider.wait(Some(timeout), &mut events).unwrap();
     events
 }
 
 /// Waits until `done`, which sees the events of each wait.
-fn until(provider: &mut Uring, mut done: impl FnMut(&mut Uring, Events) -> bool) {
+pub(super) fn until(provider: &mut Uring, mut done: impl FnMut(&mut Uring, Events) -> bool) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let events = wait(provider, Duration::from_millis(100));
