@@ -4,7 +4,10 @@
 //! [`SecondaryMap`]. A key of a removed entry matches nothing, even after its index has been used again: that is what
 //! makes a stale event or a stale handle harmless.
 
-/// Names a source between the reactor and its event provider: an index and a generation.
+use std::fmt;
+
+/// Names a source between the reactor and its event provider: an index and a generation, in one word. Each message carries
+/// it through every layer.
 ///
 /// ```
 /// use ropewalk_proto::Key;
@@ -13,41 +16,55 @@
 /// assert_eq!((key.index(), key.generation()), (7, 3));
 /// assert_eq!(Key::from_u64(key.to_u64()), key);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
-    index: u32,
-    generation: u32,
-}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(Rust, packed(4))] // as two halves would be: what has a key in it is no larger
+pub struct Key(u64);
 
 impl Key {
     /// The key that these halves make; the inverse of [`Key::index`] and [`Key::generation`].
     pub const fn new(index: u32, generation: u32) -> Key {
-        Key { index, generation }
+        Key((generation as u64) << 32 | index as u64)
     }
 
     /// The place in the slab.
     pub const fn index(self) -> u32 {
-        self.index
+        self.0 as u32
     }
 
     /// How often that place had been used when this key was made.
     pub const fn generation(self) -> u32 {
-        self.generation
+        (self.0 >> 32) as u32
     }
 
     /// Both halves in one integer, for a kernel that carries 64 bits of user data.
     pub const fn to_u64(self) -> u64 {
-        (self.generation as u64) << 32 | self.index as u64
+        self.0
     }
 
     /// The inverse of [`Key::to_u64`].
     pub const fn from_u64(bits: u64) -> Key {
-        Key { index: bits as u32, generation: (bits >> 32) as u32 }
+        Key(bits)
+    }
+
+    const fn place(self) -> usize {
+        self.index() as usize
+    }
+
+    /// The next key of the same place.
+    const fn successor(self) -> Key {
+        Key::new(self.index(), self.generation().wrapping_add(1))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("index", &self.index()).field("generation", &self.generation()).finish()
     }
 }
 
 struct Slot<T> {
-    generation: u32,
+    /// Of the value that is there, or of the next one.
+    key: Key,
     value: Option<T>,
 }
 
@@ -91,48 +108,47 @@ impl<T> Slab<T> {
         if let Some(index) = self.free.pop() {
             let slot = &mut self.slots[index as usize];
             slot.value = Some(value);
-            return Key::new(index, slot.generation);
+            return slot.key;
         }
         let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 values");
+        let key = Key::new(index, 0);
         make_room(&mut self.slots, 1);
-        self.slots.push(Slot { generation: 0, value: Some(value) });
-        Key::new(index, 0)
+        self.slots.push(Slot { key, value: Some(value) });
+        key
     }
 
     /// Takes the value out; its key is stale from here on.
     pub fn remove(&mut self, key: Key) -> Option<T> {
-        let slot = self.slots.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation)?;
+        let slot = self.slots.get_mut(key.place()).filter(|slot| slot.key == key)?;
         let value = slot.value.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(key.index);
+        slot.key = key.successor();
+        self.free.push(key.index());
         Some(value)
     }
 
     /// The value under `key`, unless the key is stale.
     #[inline]
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        let slot = self.slots.get_mut(key.index as usize)?;
-        if slot.generation == key.generation { slot.value.as_mut() } else { None }
+        let slot = self.slots.get_mut(key.place())?;
+        if slot.key == key { slot.value.as_mut() } else { None }
     }
 
     /// The value under `key`, unless the key is stale.
     #[inline]
     pub fn get(&self, key: Key) -> Option<&T> {
-        let slot = self.slots.get(key.index as usize)?;
-        if slot.generation == key.generation { slot.value.as_ref() } else { None }
+        let slot = self.slots.get(key.place())?;
+        if slot.key == key { slot.value.as_ref() } else { None }
     }
 
     /// Every key and value, in the order of the places.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| {
-            slot.value.as_ref().map(|value| (Key::new(index as u32, slot.generation), value))
-        })
+        self.slots.iter().filter_map(|slot| slot.value.as_ref().map(|value| (slot.key, value)))
     }
 
     /// Every key and value, in the order of the places.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
-        self.slots.iter_mut().enumerate().filter_map(|(index, slot)| {
-            let key = Key::new(index as u32, slot.generation);
+        self.slots.iter_mut().filter_map(|slot| {
+            let key = slot.key;
             slot.value.as_mut().map(|value| (key, value))
         })
     }
@@ -164,7 +180,7 @@ impl<T> Slab<T> {
 /// assert_eq!((ages.remove(ada), ages.is_empty()), (Some(36), true));
 /// ```
 pub struct SecondaryMap<T> {
-    slots: Vec<Option<(u32, T)>>,
+    slots: Vec<Option<(Key, T)>>,
     len: usize,
 }
 
@@ -182,13 +198,13 @@ impl<T> SecondaryMap<T> {
 
     /// Stores `value` under `key`, and returns what stood at its place, whatever generation that had.
     pub fn insert(&mut self, key: Key, value: T) -> Option<T> {
-        let index = key.index as usize;
-        if index >= self.slots.len() {
-            let more = index + 1 - self.slots.len();
+        let place = key.place();
+        if place >= self.slots.len() {
+            let more = place + 1 - self.slots.len();
             make_room(&mut self.slots, more);
-            self.slots.resize_with(index + 1, || None);
+            self.slots.resize_with(place + 1, || None);
         }
-        let old = self.slots[index].replace((key.generation, value));
+        let old = self.slots[place].replace((key, value));
         self.len += usize::from(old.is_none());
         old.map(|(_, value)| value)
     }
@@ -197,22 +213,20 @@ impl<T> SecondaryMap<T> {
     pub fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;
         self.len -= 1;
-        self.slots[key.index as usize].take().map(|(_, value)| value)
+        self.slots[key.place()].take().map(|(_, value)| value)
     }
 
     /// The value under `key`, unless the key is stale.
     pub fn get(&self, key: Key) -> Option<&T> {
-        match self.slots.get(key.index as usize)? {
-            Some((generation, value)) if *generation == key.generation => Some(value),
+        match self.slots.get(key.place())? {
+            Some((own, value)) if *own == key => Some(value),
             _ => None,
         }
     }
 
     /// Every key and value, in the order of the places.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| {
-            slot.as_ref().map(|(generation, value)| (Key::new(index as u32, *generation), value))
-        })
+        self.slots.iter().filter_map(|slot| slot.as_ref().map(|(key, value)| (*key, value)))
     }
 
     /// How many values are stored.
