@@ -110,25 +110,31 @@ impl<S: Selector> Readiness<S> {
         self.source(key)?.socket()
     }
 
-    /// Sends what one call did not take, and waits until more goes.
+    /// More may be there than `receive` took.
     #[inline(never)]
-    fn send_on(
-        &mut self,
-        key: Key,
-        outbox: &mut Outbox,
-        outcome: Option<rustix::io::Result<usize>>,
-    ) -> io::Result<Sent> {
+    fn left_unread(&mut self, key: Key) {
+        if let Some(source) = self.sources.get_mut(key) {
+            source.unread = true;
+            report_anew(&mut self.left, source, key);
+        }
+    }
+
+    /// Why `receive` took nothing.
+    #[inline(never)]
+    fn received_nothing(&mut self, key: Key, error: Errno) -> io::Result<Received> {
+        match error {
+            Errno::AGAIN => self.sources.get_mut(key).ok_or_else(stale)?.unread = false,
+            Errno::INTR => self.left_unread(key),
+            _ => return Err(error.into()),
+        }
+        Ok(Received::Empty)
+    }
+
+    /// Sends what one call did not take, unless the system takes no more, and waits until more goes.
+    #[inline(never)]
+    fn send_on(&mut self, key: Key, outbox: &mut Outbox, full: bool) -> io::Result<Sent> {
         let source = self.sources.get_mut(key).ok_or_else(stale)?;
-        let full = match outcome {
-            // Fewer than offered: the buffer is full, and the next call would only say so.
-            Some(Ok(taken)) => {
-                outbox.advance(taken);
-                true
-            }
-            Some(Err(Errno::AGAIN)) => true,
-            Some(Err(Errno::INTR)) | None => transfer::send_outbox(source.socket()?, outbox)?,
-            Some(Err(error)) => return Err(error.into()),
-        };
+        let full = full || transfer::send_outbox(source.socket()?, outbox)?;
         let (wanted, sent) = match outbox.is_empty() {
             true => (source.wanted - Interest::WRITE, Sent::All),
             false => (source.wanted | Interest::WRITE, Sent::Some),
@@ -205,8 +211,17 @@ impl<S: Selector> Readiness<S> {
 
     /// Turns what the selector saw into what the owners of the keys want to know.
     fn interpret(&mut self, events: &mut Events) {
-        let mut kept = 0;
-        for place in 0..events.len() {
+        let odd = events.iter_mut().position(|event| !self.interpret_plain(event));
+        if let Some(first) = odd {
+            self.interpret_from(first, events);
+        }
+    }
+
+    /// From the first on that is not like nearly all.
+    #[inline(never)]
+    fn interpret_from(&mut self, first: usize, events: &mut Events) {
+        let mut kept = first;
+        for place in first..events.len() {
             let event = &mut events[place];
             if self.interpret_plain(event) || self.interpret_one(event) {
                 if kept != place {
@@ -357,19 +372,19 @@ impl<S: Selector> EventProvider for Readiness<S> {
 
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
         let source = self.sources.get_mut(key).ok_or_else(stale)?;
-        let Some(count) = transfer::receive(source.socket()?, scratch)? else {
-            source.unread = false;
-            return Ok(Received::Empty);
-        };
-        if count == 0 {
-            return Ok(Received::Eof);
+        match transfer::receive_directly(source.socket()?, scratch) {
+            Ok(0) => Ok(Received::Eof),
+            // Nearly always: everything that was there.
+            Ok(count) if count < scratch.len() && !source.stops_short => {
+                source.unread = false;
+                Ok(Received::Drained(count))
+            }
+            Ok(count) => {
+                self.left_unread(key);
+                Ok(Received::Filled(count))
+            }
+            Err(error) => self.received_nothing(key, error),
         }
-        if count < scratch.len() && !source.stops_short {
-            source.unread = false;
-            return Ok(Received::Drained(count));
-        }
-        report_anew(&mut self.left, source, key);
-        Ok(Received::Filled(count))
     }
 
     fn accept(&mut self, key: Key) -> io::Result<Option<(Key, Address)>> {
@@ -380,16 +395,25 @@ impl<S: Selector> EventProvider for Readiness<S> {
 
     fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
         let source = self.source(key)?;
-        // Nearly always: one segment, nobody waits for WRITE, and one call takes it whole.
-        let Some(bytes) = outbox.one_segment().filter(|_| !source.wanted.contains(Interest::WRITE)) else {
-            return self.send_on(key, outbox, None);
-        };
-        let outcome = transfer::send_directly(source.socket()?, bytes);
-        if outcome == Ok(bytes.len()) {
-            outbox.clear();
-            return Ok(Sent::All);
+        // Nearly always: nobody waits for WRITE, it is one segment, and one call takes it whole.
+        if source.wanted.contains(Interest::WRITE) {
+            return self.send_on(key, outbox, false);
         }
-        self.send_on(key, outbox, Some(outcome))
+        let Some(bytes) = outbox.one_segment() else { return self.send_on(key, outbox, false) };
+        match transfer::send_directly(source.socket()?, bytes) {
+            Ok(taken) if taken == bytes.len() => {
+                outbox.clear();
+                Ok(Sent::All)
+            }
+            // Fewer than offered: the buffer is full, and the next call would only say so.
+            Ok(taken) => {
+                outbox.advance(taken);
+                self.send_on(key, outbox, true)
+            }
+            Err(Errno::AGAIN) => self.send_on(key, outbox, true),
+            Err(Errno::INTR) => self.send_on(key, outbox, false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize> {

@@ -19,16 +19,21 @@ const CALL_BYTES: usize = 128 * 1024;
 const TURN_BYTES: usize = 256 * 1024;
 
 /// What arrived: `None` for nothing, zero for the end of the stream.
-#[inline(always)]
 pub(crate) fn receive(socket: BorrowedFd<'_>, scratch: &mut [u8]) -> io::Result<Option<usize>> {
     loop {
-        match recv(socket, &mut *scratch, RecvFlags::empty()) {
-            Ok((count, _)) => return Ok(Some(count)),
+        match receive_directly(socket, scratch) {
+            Ok(count) => return Ok(Some(count)),
             Err(Errno::AGAIN) => return Ok(None),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// One call of recv(2), as it answers.
+#[inline(always)]
+pub(crate) fn receive_directly(socket: BorrowedFd<'_>, scratch: &mut [u8]) -> rustix::io::Result<usize> {
+    recv(socket, scratch, RecvFlags::empty()).map(|(_, count)| count)
 }
 
 /// Sends from the outbox until it is empty, the system takes no more or the turn's share is used up. Returns whether the
