@@ -56,20 +56,24 @@ impl Outbox {
     #[inline]
     pub fn write(&mut self, bytes: &[u8]) {
         self.len += bytes.len();
-        if self.tail.len() + bytes.len() <= SEGMENT {
+        if bytes.len() <= self.tail.capacity() - self.tail.len() {
             return self.tail.extend_from_slice(bytes);
         }
-        self.write_beyond_segment(bytes);
+        self.write_beyond_capacity(bytes);
     }
 
-    #[cold]
-    fn write_beyond_segment(&mut self, bytes: &[u8]) {
-        if !self.tail.is_empty() {
+    /// Makes the tail larger, which is never above [`SEGMENT`], or begins a new one.
+    #[inline(never)]
+    fn write_beyond_capacity(&mut self, bytes: &[u8]) {
+        if self.tail.len() + bytes.len() > SEGMENT && !self.tail.is_empty() {
             self.seal();
         }
-        if bytes.len() >= SEGMENT {
+        let filled = self.tail.len();
+        if bytes.len() > SEGMENT {
             return self.sealed.push_back(Bytes::copy_from_slice(bytes));
         }
+        let capacity = (2 * self.tail.capacity()).clamp(filled + bytes.len(), SEGMENT);
+        self.tail.reserve_exact(capacity - filled);
         self.tail.extend_from_slice(bytes);
     }
 
@@ -129,11 +133,16 @@ impl Outbox {
     #[inline]
     pub fn clear(&mut self) {
         if !self.sealed.is_empty() {
-            self.sealed = VecDeque::new();
+            self.forget_sealed();
         }
         self.tail.clear();
         self.tail_sent = 0;
         self.len = 0;
+    }
+
+    #[cold]
+    fn forget_sealed(&mut self) {
+        self.sealed = VecDeque::new();
     }
 
     /// The first contiguous bytes; empty when nothing is queued.
