@@ -20,8 +20,8 @@ use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use ropewalk_proto::{Key, Moment, Outbox, SecondaryMap, TimerQueue};
-use ropewalk_sys::{Capabilities, Clock, EventProvider, Events, Received, Sent};
+use ropewalk_proto::{Key, Moment, SecondaryMap, TimerQueue};
+use ropewalk_sys::{Capabilities, Clock, EventProvider, Events, Received};
 
 pub(crate) use call::{Call, SendCall};
 pub use choose::{ReactorInfo, reactors};
@@ -282,15 +282,9 @@ impl Inner {
         }
     }
 
-    /// Hands bytes over; `None` while the provider is away.
-    #[inline(always)]
-    pub(crate) fn send(&self, key: Key, outbox: &mut Outbox) -> Option<io::Result<Sent>> {
-        Some(self.provider_slot().as_deref_mut()?.send(key, outbox))
-    }
-
     /// Where the event provider stands, unless it is away.
     #[inline(always)]
-    fn provider_slot(&self) -> RefMut<'_, Option<Box<dyn EventProvider>>> {
+    pub(crate) fn provider_slot(&self) -> RefMut<'_, Option<Box<dyn EventProvider>>> {
         let mut slot = self.provider.borrow_mut();
         if slot.is_none() {
             self.fetch_back(&mut slot);

@@ -34,8 +34,7 @@ impl Stream {
     pub(super) fn settle_after_callback(self: &Rc<Stream>, inner: &Rc<Inner>) {
         // Nearly always: what the callback wrote leaves, and that was all.
         if self.flags.get().are_settled() {
-            let outbox = self.outbox.borrow_mut().take();
-            match outbox {
+            match self.outbox.take() {
                 Some(outbox) if outbox.is_empty() => return inner.spare_outboxes.keep(outbox),
                 Some(outbox) => {
                     if self.send(inner, outbox) {
@@ -81,8 +80,7 @@ impl Stream {
         let flags = self.flags.get();
         if flags.send() && (!flags.contains(Flags::CHANGED) || self.state().may_send()) {
             self.end_if_broken(inner);
-            let outbox = self.outbox.take();
-            if let Some(outbox) = outbox {
+            if let Some(outbox) = self.outbox.take() {
                 let _ = self.send(inner, outbox);
             }
         }
@@ -92,26 +90,33 @@ impl Stream {
     /// Hands the outbox over. Returns whether everything left.
     #[inline(always)]
     fn send(&self, inner: &Rc<Inner>, mut outbox: Box<Outbox>) -> bool {
-        match inner.send(self.key, &mut outbox) {
-            Some(Ok(Sent::All)) => {
-                inner.spare_outboxes.keep(outbox);
-                true
-            }
-            sent => {
-                self.keep_unsent(inner, outbox, sent);
-                false
-            }
+        let sent = match inner.provider_slot().as_deref_mut() {
+            Some(provider) => provider.send(self.key, &mut outbox),
+            None => return self.keep_until_back(outbox),
+        };
+        if let Ok(Sent::All) = sent {
+            inner.spare_outboxes.keep(outbox);
+            return true;
         }
+        self.keep_unsent(inner, outbox, sent);
+        false
+    }
+
+    /// While the provider is away nothing is sent, and the next settling tries again.
+    #[cold]
+    fn keep_until_back(&self, outbox: Box<Outbox>) -> bool {
+        self.outbox.set(Some(outbox));
+        self.mark(Flags::BLOCKED, false);
+        false
     }
 
     #[inline(never)]
-    fn keep_unsent(&self, inner: &Rc<Inner>, outbox: Box<Outbox>, sent: Option<io::Result<Sent>>) {
-        if let Some(Err(error)) = sent {
+    fn keep_unsent(&self, inner: &Rc<Inner>, outbox: Box<Outbox>, sent: io::Result<Sent>) {
+        if let Err(error) = sent {
             return self.end(inner, Error::lost(error));
         }
-        self.outbox.replace(Some(outbox));
-        // While the provider is away nothing is sent, and the next settling tries again.
-        self.mark(Flags::BLOCKED, sent.is_some());
+        self.outbox.set(Some(outbox));
+        self.mark(Flags::BLOCKED, true);
     }
 
     /// Pauses or resumes the producer. Returns whether it may have written more that should be flushed.

@@ -40,7 +40,8 @@ pub(crate) struct Stream {
     /// Borrowed while one of its callbacks runs, and gone once it was told of the end.
     protocol: RefCell<Option<Box<dyn Protocol>>>,
     /// There only while something is queued, or lent to the protocol that is out: an idle connection holds no buffer.
-    pub(super) outbox: RefCell<Option<Box<Outbox>>>,
+    /// Taken out by who appends to it.
+    pub(super) outbox: Cell<Option<Box<Outbox>>>,
     pub(super) producer: RefCell<Option<Box<Registered>>>,
     rare: RefCell<Option<Box<Rare>>>,
     pub(super) peer: Address,
@@ -90,7 +91,7 @@ impl Stream {
             state: Cell::new(StreamState::new()),
             flags: Cell::default(),
             protocol: RefCell::new(Some(protocol)),
-            outbox: RefCell::default(),
+            outbox: Cell::default(),
             producer: RefCell::default(),
             rare: RefCell::default(),
             peer,

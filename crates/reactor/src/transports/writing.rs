@@ -24,23 +24,35 @@ impl Stream {
     /// Has an outbox ready for what the protocol writes in its callback: nearly every callback writes.
     #[inline]
     pub(super) fn lend_outbox(&self, inner: &Inner) {
-        self.outbox.borrow_mut().get_or_insert_with(|| inner.spare_outboxes.take());
+        let lent = inner.spare_outboxes.take();
+        if let Some(own) = self.outbox.replace(Some(lent)) {
+            self.use_own_outbox(inner, own);
+        }
+    }
+
+    /// What is queued already stays before what the callback writes.
+    #[cold]
+    fn use_own_outbox(&self, inner: &Inner, own: Box<Outbox>) {
+        if let Some(lent) = self.outbox.replace(Some(own)) {
+            inner.spare_outboxes.keep(lent);
+        }
     }
 
     /// Takes the outbox back that a callback did not use.
     #[inline]
     pub(super) fn take_outbox_back(&self, inner: &Inner) {
-        let unused = self.outbox.borrow_mut().take_if(|outbox| outbox.is_empty());
-        if let Some(outbox) = unused {
-            inner.spare_outboxes.keep(outbox);
+        match self.outbox.take() {
+            Some(outbox) if outbox.is_empty() => inner.spare_outboxes.keep(outbox),
+            used => self.outbox.set(used),
         }
     }
 
     #[inline]
     pub(super) fn write(self: &Rc<Stream>, data: &[u8]) {
         if self.flags.get().append() && data.len() < DIRECT_WRITE {
-            if let Some(outbox) = &mut *self.outbox.borrow_mut() {
-                return outbox.write(data);
+            if let Some(mut outbox) = self.outbox.take() {
+                outbox.write(data);
+                return self.outbox.set(Some(outbox));
             }
         }
         self.write_from_elsewhere(data);
@@ -94,11 +106,10 @@ impl Stream {
     }
 
     fn queue(self: &Rc<Stream>, inner: &Inner, append: impl FnOnce(&mut Outbox)) {
-        let mut slot = self.outbox.borrow_mut();
-        let outbox = slot.get_or_insert_with(|| inner.spare_outboxes.take());
-        append(outbox);
+        let mut outbox = self.outbox.take().unwrap_or_else(|| inner.spare_outboxes.take());
+        append(&mut outbox);
         let queued = outbox.len();
-        drop(slot);
+        self.outbox.set(Some(outbox));
         if queued > self.high_water() {
             self.pause_transport_producer();
         }
@@ -117,6 +128,9 @@ impl Stream {
 
     /// How many written bytes wait to be handed to the operating system.
     pub(super) fn buffered(&self) -> usize {
-        self.outbox.borrow().as_ref().map_or(0, |outbox| outbox.len())
+        let outbox = self.outbox.take();
+        let count = outbox.as_ref().map_or(0, |outbox| outbox.len());
+        self.outbox.set(outbox);
+        count
     }
 }
