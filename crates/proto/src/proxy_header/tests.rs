@@ -255,11 +255,12 @@ fn streams() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Where the other parser is more generous than the specification: it takes a plus sign before a port, a carriage return
-/// for a space, and ends an UNKNOWN line with a line feed alone.
+/// for a space and a space for the carriage return, and ends an UNKNOWN line with a line feed alone.
 fn is_generous(stream: &[u8]) -> bool {
     let line = stream.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let inside = line.strip_suffix(b"\r").unwrap_or(line);
-    stream.starts_with(b"P") && (inside.contains(&b'+') || inside.contains(&b'\r') || is_unknown(stream))
+    let is_odd = inside.contains(&b'+') || inside.contains(&b'\r') || inside.ends_with(b" ");
+    stream.starts_with(b"P") && (is_odd || is_unknown(stream))
 }
 
 /// Where it is stricter: it takes an UNKNOWN line of at most seven parts in UTF-8, and judges the family of LOCAL.
