@@ -243,6 +243,29 @@ fn a_copy_of_a_closed_watched_descriptor_does_not_report_for_ever() {
     });
 }
 
+/// epoll_create1(2), EMFILE: silencing the copy takes a descriptor.
+#[test]
+fn a_copy_of_a_closed_watched_descriptor_ends_no_wait_of_a_process_out_of_descriptors() {
+    let _turn = turn();
+    each(|provider| {
+        let (reader, mut writer) = pipe();
+        let (mut other, mut other_writer) = pipe();
+        let _copy = dup(&reader).unwrap();
+        let key = provider.watch(reader.as_raw_fd(), Interest::READ).unwrap();
+        let other_key = provider.watch(other.as_raw_fd(), Interest::READ).unwrap();
+        drop(reader);
+        provider.close(key);
+        let first_free = dup(std::io::stderr()).unwrap().as_raw_fd();
+        let limit = Limit::of(first_free as u64);
+        writer.write_all(b"x").unwrap();
+        other_writer.write_all(b"x").unwrap();
+        assert_eq!(wait(provider, PATIENCE), [Event { key: other_key, ready: Ready::READ }]);
+        drop(limit);
+        other.read_exact(&mut [0]).unwrap();
+        assert_eq!(settle(provider), []);
+    });
+}
+
 /// fork(2) and dup(2): the file lives on in the copy, but it has left the selector.
 #[test]
 fn a_copy_of_a_connection_reports_nothing_after_the_connection_was_closed() {

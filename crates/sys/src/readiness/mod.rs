@@ -209,6 +209,16 @@ impl<S: Selector> Readiness<S> {
         Ok(())
     }
 
+    /// Silences whoever reports under a key that was ended: a watched file whose owner closed its descriptor while it was
+    /// watched, but not every copy of it. That may take a descriptor; where there is none, a later wait does it.
+    fn lay_ghosts(&mut self) -> io::Result<()> {
+        match self.arm_anew() {
+            Err(error) if lacks_descriptors(&error) => self.ghosts = true,
+            outcome => outcome?,
+        }
+        Ok(())
+    }
+
     /// Turns what the selector saw into what the owners of the keys want to know.
     fn interpret(&mut self, events: &mut Events) {
         let odd = events.iter_mut().position(|event| !self.interpret_plain(event));
@@ -456,8 +466,7 @@ impl<S: Selector> EventProvider for Readiness<S> {
             Err(error) => Err(error),
             Ok(()) => {
                 self.interpret(events);
-                // A watched file whose owner closed its descriptor while it was watched, but not every copy of it.
-                if self.ghosts { self.arm_anew() } else { Ok(()) }
+                if self.ghosts { self.lay_ghosts() } else { Ok(()) }
             }
         }
     }
@@ -503,6 +512,10 @@ fn arm<S: Selector>(selector: &mut S, source: &mut Source, key: Key) -> io::Resu
         source.armed = source.wanted;
     }
     Ok(())
+}
+
+fn lacks_descriptors(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE].iter().any(|scarce| error.raw_os_error() == Some(scarce.raw_os_error()))
 }
 
 #[cold]
