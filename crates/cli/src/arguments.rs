@@ -91,12 +91,12 @@ pub(crate) struct SmallService {
     pub(crate) listen: Vec<String>,
 
     /// Accept at most this many connections at once [default: 10000, or what the limit on open files allows]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = at_least_one)]
     #[serde(default, deserialize_with = "described::at_least_one")]
     pub(crate) max_connections: Option<usize>,
 
     /// Close a connection on which nothing moves for so long; 0 is never
-    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "0", value_parser = seconds)]
     #[serde(default, deserialize_with = "described::seconds")]
     pub(crate) idle_timeout: IdleLimit,
 }
@@ -115,12 +115,12 @@ pub(crate) struct Portforward {
     pub(crate) to: String,
 
     /// Accept at most this many connections at once [default: 10000, or what the limit on open files allows]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = at_least_one)]
     #[serde(default, deserialize_with = "described::at_least_one")]
     pub(crate) max_connections: Option<usize>,
 
     /// Close a connection on which nothing moves for so long; 0 is never
-    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "0", value_parser = seconds)]
     #[serde(default, deserialize_with = "described::seconds")]
     pub(crate) idle_timeout: IdleLimit,
 }
@@ -143,18 +143,18 @@ pub(crate) struct Serve {
     pub(crate) hidden: bool,
 
     /// Accept at most this many connections at once [default: 10000, or what the limit on open files allows]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = at_least_one)]
     #[serde(default, deserialize_with = "described::at_least_one")]
     pub(crate) max_connections: Option<usize>,
 
     /// Close a connection when no whole request comes for so long, or when a response does not move for ten times as
     /// long; 0 is never
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "60", value_parser = seconds)]
     #[serde(default = "a_minute", deserialize_with = "described::seconds")]
     pub(crate) idle_timeout: IdleLimit,
 
     /// When it is told to stop, give the responses that are under way so long; more than 30 makes no difference
-    #[arg(long, value_name = "SECONDS", default_value = "0.3", value_parser = duration)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "0.3", value_parser = duration)]
     #[serde(default = "a_moment", deserialize_with = "described::duration")]
     pub(crate) grace: Duration,
 }
@@ -174,7 +174,8 @@ pub(crate) fn client_endpoint(text: &str) -> Result<String, DescriptionError> {
 }
 
 pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "expected a number of at least 1".to_owned())
+    let number = text.parse().ok().filter(|&number| number > 0);
+    number.ok_or_else(|| format!("expected a whole number from 1 to {}", usize::MAX))
 }
 
 pub(crate) fn seconds(text: &str) -> Result<IdleLimit, String> {

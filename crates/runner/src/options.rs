@@ -86,7 +86,7 @@ pub struct RunnerOptions {
     pub log_rotate_size: Option<Size>,
 
     /// Keep so many rotated log files: FILE.1 is the latest [default: 10]
-    #[arg(long, value_name = "COUNT", global = true, help_heading = DAEMON)]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true, global = true, help_heading = DAEMON)]
     pub log_rotate_count: Option<u32>,
 
     /// Log to the system's log, at this socket if it is another than /dev/log

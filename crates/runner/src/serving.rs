@@ -107,7 +107,8 @@ impl Serving {
             Some(name) => Reactor::with(name),
             None => Reactor::new(),
         };
-        let reactor = reactor.map_err(|error| no_reactor(&error, &self.file.origins))?;
+        let is_chosen = self.options.reactor.is_some();
+        let reactor = reactor.map_err(|error| no_reactor(&error, is_chosen, &self.file.origins))?;
         let application = Application::with_identity(self.name, self.identity);
         setup(&reactor, application.services()).map_err(Failed::new)?;
         if application.services().services().is_empty() {
@@ -125,9 +126,13 @@ impl Serving {
 }
 
 /// A name that no reactor has is a slip of the command line, the file or the environment.
-fn no_reactor(error: &Error, origins: &Origins) -> Failed {
-    let status = if matches!(error, Error::NoSuchReactor(..)) { 2 } else { 1 };
-    Failed { status, message: origins.explain("reactor", error) }
+fn no_reactor(error: &Error, is_chosen: bool, origins: &Origins) -> Failed {
+    let message = origins.explain("reactor", error);
+    match error {
+        Error::NoSuchReactor(..) if is_chosen => Failed { status: 2, message },
+        Error::NoSuchReactor(..) => Failed { status: 2, message: format!("ROPEWALK_REACTOR: {message}") },
+        _ => Failed::new(message),
+    }
 }
 
 /// Which service of the file it was, and where that stands.

@@ -66,6 +66,35 @@ fn a_reactor_that_does_not_exist_is_a_bad_argument() {
 }
 
 #[test]
+fn what_the_environment_says_wrong_is_told_with_its_name() {
+    let refused = program(&["echo", "--listen", ANYWHERE]).env("ROPEWALK_REACTOR", "nonesuch").output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.starts_with("ropewalk: ROPEWALK_REACTOR: no reactor is called 'nonesuch': choose one of "), "{said}");
+    // Empty, it says nothing, and not that there shall be no log.
+    let mut command = program(&["-v", "echo", "--listen", ANYWHERE]);
+    let mut server = Running::start_command({
+        command.env("ROPEWALK_LOG", "");
+        command
+    });
+    server.terminate();
+    assert!(server.log().contains("INFO started"));
+}
+
+#[test]
+fn numbers_are_told_in_which_bounds_they_are_expected() {
+    for (option, value, expected) in [
+        ("--max-connections", "-1", format!("expected a whole number from 1 to {}", usize::MAX)),
+        ("--max-connections", "99999999999999999999", format!("expected a whole number from 1 to {}", usize::MAX)),
+        ("--idle-timeout", "-1", "expected a number of seconds from 0 on".to_owned()),
+        ("--log-rotate-count", "-1", "-1 is not in 0..=4294967295".to_owned()),
+    ] {
+        let complaint = complaint(&["echo", option, value], 2);
+        assert!(complaint.contains(&format!("'{value}'")) && complaint.contains(&expected), "{complaint}");
+    }
+}
+
+#[test]
 fn what_cannot_be_done_is_one_line_and_status_1() {
     let scratch = Scratch::new();
     scratch.write("file", "");

@@ -415,6 +415,23 @@ fn what_is_wrong_in_the_file_is_one_line_with_its_place_and_status_2() {
 }
 
 #[test]
+fn a_pid_file_is_a_regular_file_and_goes_only_if_it_is_still_the_same() {
+    let scratch = Scratch::new();
+    // Not a device itself: where this fails it would be gone.
+    std::os::unix::fs::symlink("/dev/null", scratch.join("device")).unwrap();
+    for (name, path) in [("device", scratch.join("device")), ("directory", scratch.join(""))] {
+        let complaint = refused(echo(&scratch, &["--pidfile", &path]), 1);
+        assert_eq!(complaint, format!("cannot use {path} as the pid file: it is no regular file"), "{name}");
+    }
+    assert!(fs::symlink_metadata(scratch.join("device")).unwrap().is_symlink());
+    let mut running = Running::start_command(echo(&scratch, &["--pidfile", "pid"]));
+    fs::remove_file(scratch.join("pid")).unwrap();
+    scratch.write("pid", "another's");
+    assert_eq!(running.terminate().0.code(), Some(0));
+    assert_eq!(fs::read_to_string(scratch.join("pid")).unwrap(), "another's");
+}
+
+#[test]
 fn what_the_file_says_and_the_system_refuses_is_told_with_its_place() {
     let scratch = Scratch::new();
     let file = scratch.join("services.toml");

@@ -41,6 +41,8 @@ pub(crate) struct LogFile {
 struct Open {
     file: File,
     length: u64,
+    /// A device or a pipe is written to and never renamed.
+    is_regular: bool,
     /// The last line ends in the middle.
     is_torn: bool,
     lost: Option<Lost>,
@@ -57,8 +59,7 @@ impl LogFile {
     ) -> io::Result<LogFile> {
         // The directory may change, but not whose file this is.
         let path = std::path::absolute(path)?;
-        let (file, length) = open(&path, owner)?;
-        let open = Mutex::new(Open { file, length, is_torn: false, lost: None });
+        let open = Mutex::new(open(&path, owner)?);
         Ok(LogFile { path, rotation, format, program, owner, open })
     }
 
@@ -75,6 +76,10 @@ impl LogFile {
     }
 
     fn rotate_locked(&self, open_file: &mut Open) -> io::Result<()> {
+        // Nothing is won by an empty one, which would cost the oldest.
+        if !open_file.is_regular || open_file.file.metadata()?.len() == 0 {
+            return Ok(());
+        }
         if self.rotation.count == 0 {
             open_file.file.set_len(0)?;
         } else {
@@ -87,8 +92,8 @@ impl LogFile {
     }
 
     fn open_again(&self, open_file: &mut Open) -> io::Result<()> {
-        (open_file.file, open_file.length) = open(&self.path, self.owner)?;
-        open_file.is_torn = false;
+        let again = open(&self.path, self.owner)?;
+        *open_file = Open { lost: open_file.lost.take(), ..again };
         Ok(())
     }
 
@@ -105,6 +110,7 @@ impl LogFile {
         if self.rotation.size > 0
             && length > self.rotation.size
             && open.length > 0
+            && open.is_regular
             && self.rotate_locked(&mut open).is_err()
         {
             // The old file is better than none, and the next try comes when as much again was written.
@@ -162,12 +168,15 @@ impl Write for Open {
     }
 }
 
-fn open(path: &Path, owner: Identity) -> io::Result<(File, u64)> {
+fn open(path: &Path, owner: Identity) -> io::Result<Open> {
     let file = OpenOptions::new().append(true).create(true).open(path)?;
-    // Whoever changed his user already owns it or may not give it away.
-    let _ = give_to(&file, owner);
-    let length = file.metadata()?.len();
-    Ok((file, length))
+    let metadata = file.metadata()?;
+    let is_regular = metadata.is_file();
+    if is_regular {
+        // Whoever changed his user already owns it or may not give it away.
+        let _ = give_to(&file, owner);
+    }
+    Ok(Open { file, length: metadata.len(), is_regular, is_torn: false, lost: None })
 }
 
 /// Renames, unless there is nothing to rename.
@@ -278,6 +287,8 @@ mod tests {
         let log = directory.log(0, 1);
         write(&log, &["1234567890", "1234567890"]);
         log.rotate().unwrap();
+        // Who asks again and again loses nothing.
+        log.rotate().unwrap();
         write(&log, &["x"]);
         directory.holds(&[("log", "x"), ("log.1", "12345678901234567890")]);
     }
@@ -302,6 +313,19 @@ mod tests {
         fs::create_dir_all(directory.0.join("log.1/occupied")).unwrap();
         write(&log, &["1234", "5678"]);
         assert_eq!(fs::read_to_string(directory.0.join("log")).unwrap(), "12345678");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_device_is_written_to_and_never_moved() {
+        let directory = Directory::new("device");
+        std::os::unix::fs::symlink("/dev/null", directory.0.join("log")).unwrap();
+        let log = directory.log(4, 2);
+        write(&log, &["1234", "5678"]);
+        log.rotate().unwrap();
+        let names = Vec::from_iter(fs::read_dir(&directory.0).unwrap().map(|entry| entry.unwrap().file_name()));
+        assert_eq!(names, ["log"]);
+        assert!(fs::symlink_metadata(directory.0.join("log")).unwrap().is_symlink());
     }
 
     #[test]

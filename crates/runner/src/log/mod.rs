@@ -96,7 +96,8 @@ where
 }
 
 fn filter<S: Subscriber>(options: &RunnerOptions, program: &str) -> impl tracing_subscriber::layer::Filter<S> + use<S> {
-    if let Ok(text) = std::env::var(ENVIRONMENT) {
+    // One that is empty is as good as none.
+    if let Some(text) = std::env::var(ENVIRONMENT).ok().filter(|text| !text.trim().is_empty()) {
         match text.parse::<Targets>() {
             Ok(targets) => return targets,
             Err(error) => announce::complain(program, &format!("{ENVIRONMENT} is not understood: {error}")),

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::mem::{offset_of, size_of};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -9,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ropewalk_proto::Address;
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, getpeername, getsockname};
 
 use super::unix_name;
@@ -17,10 +19,22 @@ use super::unix_name;
 pub(super) fn encode(address: &Address) -> io::Result<SocketAddrAny> {
     match address {
         Address::Inet(address) => Ok((*address).into()),
-        Address::Unix(path) => Ok(SocketAddrUnix::new(&**path)?.into()),
+        Address::Unix(path) => match SocketAddrUnix::new(&**path) {
+            Ok(address) => Ok(address.into()),
+            Err(Errno::NAMETOOLONG) => Err(too_long(path)),
+            Err(error) => Err(error.into()),
+        },
         Address::Abstract(name) => Ok(unix_name::named(name)?.into()),
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{address} is no address to bind or connect to"))),
     }
+}
+
+/// unix(7), sun_path. Linux needs no NUL behind the last byte.
+fn too_long(path: &Path) -> io::Error {
+    let most = size_of::<libc::sockaddr_un>() - offset_of!(libc::sockaddr_un, sun_path);
+    let length = path.as_os_str().len();
+    let message = format!("a path of {length} bytes is too long for a UNIX socket, which takes {most}");
+    io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
 /// An address as the system calls give it; `None` is what some systems give for a peer without a name.
@@ -57,6 +71,15 @@ mod tests {
     use std::net::{Ipv6Addr, SocketAddrV6};
 
     use super::*;
+
+    #[test]
+    fn a_path_that_is_too_long_is_told_with_how_long_it_may_be() {
+        let fits = |length: usize| encode(&Address::Unix(Path::new(&"x".repeat(length)).into()));
+        let error = fits(300).unwrap_err().to_string();
+        let most = error.rsplit(' ').next().unwrap().parse().unwrap();
+        assert_eq!(error, format!("a path of 300 bytes is too long for a UNIX socket, which takes {most}"));
+        assert!(fits(most).is_ok() && fits(most + 1).is_err());
+    }
 
     #[test]
     fn an_address_survives_the_trip_through_the_systems_form() {

@@ -40,7 +40,8 @@ impl Notifier {
     /// Tells it a state, `NAME=VALUE` a line.
     pub(crate) fn tell(&self, state: &str) {
         if let Err(error) = sendto(&self.socket, state.as_bytes(), SendFlags::empty(), &self.address) {
-            tracing::warn!(state, %error, "the supervisor was not told");
+            let name = env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+            tracing::warn!(socket = ?name, state, %error, "the supervisor that NOTIFY_SOCKET names was not told");
         }
     }
 

@@ -26,14 +26,14 @@ pub(crate) struct PidFile {
 impl PidFile {
     /// Takes the file, which says nothing yet, before forking.
     pub(crate) fn take(path: &Path) -> Result<PidFile, String> {
+        // It is removed in the end, which must not happen to a device.
+        if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+            return Err(format!("cannot use {} as the pid file: it is no regular file", path.display()));
+        }
         loop {
             let file = open_locked(path)?;
             // Its owner may have removed it between our opening and our locking it.
-            let is_there = match (fs::metadata(path), file.metadata()) {
-                (Ok(there), Ok(ours)) => (there.dev(), there.ino()) == (ours.dev(), ours.ino()),
-                _ => false,
-            };
-            if is_there {
+            if names(path, &file) {
                 let mut taken = PidFile { path: absolute(path), file };
                 taken.refuse_if_alive()?;
                 return Ok(taken);
@@ -67,8 +67,11 @@ impl PidFile {
         written.map_err(|error| format!("cannot write the pid file {}: {error}", self.path.display()))
     }
 
-    /// Removes it; where that is not allowed any more, empties it.
+    /// Removes it, unless somebody has put another in its place; where that is not allowed any more, empties it.
     pub(crate) fn remove(self) {
+        if !names(&self.path, &self.file) {
+            return;
+        }
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 tracing::debug!(file = %self.path.display(), %error, "cannot remove the pid file: it is emptied");
@@ -76,6 +79,14 @@ impl PidFile {
             }
             _ => {}
         }
+    }
+}
+
+/// Whether this is the file of that name.
+fn names(path: &Path, file: &File) -> bool {
+    match (fs::metadata(path), file.metadata()) {
+        (Ok(there), Ok(ours)) => (there.dev(), there.ino()) == (ours.dev(), ours.ino()),
+        _ => false,
     }
 }
 
