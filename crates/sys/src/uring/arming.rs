@@ -28,6 +28,7 @@ impl Uring {
                 What::Connection(connection) if !connection.is_busy() => {
                     (opcode::RecvMulti::new(fd, GROUP).build(), Verbs::RECEIVE)
                 }
+                What::Connection(connection) if connection.is_new() => (poll(fd, Interest::READ), Verbs::ARRIVAL),
                 _ => (arrivals(fd), Verbs::ARRIVAL),
             };
             self.begin(key, verb, entry);

@@ -13,7 +13,7 @@ bitflags! {
     pub(super) struct Verbs: u8 {
         /// Goes on until it is cancelled, the stream ends or buffers lack.
         const RECEIVE = 1 << 0;
-        /// A poll that goes on, and says each time that more has arrived: for a connection that is busy.
+        /// A poll that says that more has arrived: once for a new connection, again and again for a busy one.
         const ARRIVAL = 1 << 1;
         /// What is to be read: there is one of the two.
         const STREAM = Verbs::RECEIVE.bits() | Verbs::ARRIVAL.bits();

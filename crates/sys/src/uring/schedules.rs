@@ -114,7 +114,7 @@ impl World {
     }
 
     fn change_pace(&mut self, index: usize) {
-        let pace = if self.random.below(2) == 0 { Pace::Calm } else { Pace::Busy(0) };
+        let pace = [Pace::New(0), Pace::Calm, Pace::Busy(0)][self.random.below(3)];
         let key = self.links[index].key;
         self.provider.source_mut(key).unwrap().as_connection().unwrap().pace = pace;
         self.provider.look_at(key);

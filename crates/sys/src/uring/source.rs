@@ -68,13 +68,16 @@ pub(super) struct Connection {
 /// How bytes are received. Where they come in bulk, one call into a buffer that is in the cache costs half of what the kernel
 /// spends on filling many small ones; where they come in small pieces, a receive that goes on saves a call for each.
 ///
-/// A connection begins busy: one that lives for a few messages is not worth a receive that goes on, and many buffers at the
-/// beginning have the system believe in a slow reader, whom TCP gives a small window from then on.
+/// A connection begins with neither: one that lives for a few messages is not worth a receive that goes on, and many buffers at
+/// the beginning have the system believe in a slow reader, whom TCP gives a small window from then on. A poll that is made once
+/// is over when the end has come, so that closing has nothing to cancel, which costs a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
+    /// The kernel says once that bytes have arrived, and `receive` takes them. This many takes in a row were small.
+    New(u8),
     /// The kernel fills buffers of the ring.
     Calm,
-    /// The kernel says that bytes have arrived, and `receive` takes them. This many takes in a row were small.
+    /// The same as for a new one, but the kernel says it again and again.
     Busy(u8),
 }
 
@@ -125,7 +128,7 @@ impl Source {
             kept: None,
             chain: Chain::default(),
             end: End::Open,
-            pace: Pace::Busy(0),
+            pace: Pace::New(0),
             arrived: false,
             hung_up: false,
             stops_short: !matches!(end, Address::Inet(_)),
@@ -211,7 +214,11 @@ impl Source {
     pub(super) fn wants_stream(&self) -> bool {
         self.reads()
             && match &self.what {
-                What::Connection(connection) => connection.end == End::Open && !connection.hung_up,
+                What::Connection(connection) => {
+                    // A poll that is made once would only say again what is known.
+                    let is_known = connection.arrived && connection.is_new();
+                    connection.end == End::Open && !connection.hung_up && !is_known
+                }
                 What::Port(_) | What::Watched(_) => false,
             }
     }
@@ -308,20 +315,27 @@ impl Connection {
         !self.is_drained() || self.end != End::Open
     }
 
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self.pace, Pace::New(_))
+    }
+
+    /// Whether `receive` takes bytes from the system.
     pub(super) fn is_busy(&self) -> bool {
         self.pace != Pace::Calm
     }
 
-    /// `receive` asked the system and got `count` bytes, which is `all` there was. Returns whether the pace changed.
+    /// `receive` asked the system and got `count` bytes, which is `all` there was. Returns whether something is to be armed.
     pub(super) fn took(&mut self, count: usize, all: bool) -> bool {
         self.arrived &= !all;
-        let Pace::Busy(small) = self.pace else { return false };
+        let was_new = self.is_new();
+        let (Pace::New(small) | Pace::Busy(small)) = self.pace else { return false };
         self.pace = match small + 1 {
             _ if count > BYTES || self.stops_short => Pace::Busy(0),
             SMALL_TAKES => Pace::Calm,
+            more if was_new => Pace::New(more),
             more => Pace::Busy(more),
         };
-        !self.is_busy()
+        was_new || !self.is_busy()
     }
 
     fn may_write(&self) -> bool {

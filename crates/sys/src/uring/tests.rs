@@ -666,3 +666,52 @@ fn the_end_of_a_unix_stream_is_seen_behind_any_number_of_bytes() {
 fn an_idle_connection_costs_little() {
     assert!(size_of::<Source>() <= 48, "{} bytes", size_of::<Source>());
 }
+
+/// A poll that is made once looks at what is there, and the kernel's own receive reads on. A busy connection waits for more.
+#[test]
+fn what_follows_urgent_data_is_read_by_a_new_connection_and_by_a_calm_one() {
+    for pace in [source::Pace::New(0), source::Pace::Calm] {
+        for armed in [false, true] {
+            let mut provider = provider();
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let near = OwnedFd::from(listener.accept().unwrap().0);
+            let key = provider.adopt(near, Kind::StreamConnection).unwrap();
+            provider.source_mut(key).unwrap().as_connection().unwrap().pace = pace;
+            provider.set_reading(key, armed).unwrap();
+            assert_eq!(wait(&mut provider, Duration::ZERO), []);
+            peer.write_all(b"before").unwrap();
+            rustix::net::send(&peer, b"!", rustix::net::SendFlags::OOB).unwrap();
+            peer.write_all(b"behind").unwrap();
+            provider.set_reading(key, true).unwrap();
+            let (mut received, mut scratch) = (Vec::new(), [0; 64]);
+            until(&mut provider, |provider, events| {
+                for event in events {
+                    let count = take(provider, event.key, &mut scratch);
+                    received.extend_from_slice(&scratch[..count]);
+                }
+                received.len() == 12
+            });
+            assert_eq!(received, b"beforebehind");
+        }
+    }
+}
+
+/// What is over when the end has come costs nothing to close.
+#[test]
+fn a_connection_that_its_peer_ended_soon_has_nothing_to_cancel() {
+    let mut provider = provider();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let near = OwnedFd::from(listener.accept().unwrap().0);
+    let key = provider.adopt(near, Kind::StreamConnection).unwrap();
+    provider.set_reading(key, true).unwrap();
+    peer.write_all(b"hello").unwrap();
+    let mut scratch = [0; 64];
+    until(&mut provider, |provider, events| !events.is_empty() && take(provider, key, &mut scratch) == 5);
+    drop(peer);
+    until(&mut provider, |provider, events| {
+        !events.is_empty() && matches!(provider.receive(key, &mut scratch).unwrap(), Received::Eof)
+    });
+    assert!(!provider.is_busy());
+}

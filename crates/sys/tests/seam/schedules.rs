@@ -113,7 +113,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Once: what one urgent byte overtakes is no longer urgent. Not for `uring`: the kernel's own receive stops there.
+    /// Once: what one urgent byte overtakes is no longer urgent. Not for `uring`: in bulk its polls do not tell.
     fn peer_is_urgent(&mut self, index: usize) {
         let link = &mut self.links[index];
         if !link.peer_ended && !link.peer_was_urgent && self.bench.provider.name() != "uring" {
