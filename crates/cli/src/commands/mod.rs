@@ -23,6 +23,7 @@ pub(crate) struct Listening {
     quiet: bool,
     start_line: RefCell<String>,
     ports: RefCell<Vec<Port>>,
+    check: RefCell<Option<Check>>,
     close: RefCell<Option<Close>>,
 }
 
@@ -33,6 +34,7 @@ impl Listening {
             quiet,
             start_line: RefCell::default(),
             ports: RefCell::default(),
+            check: RefCell::default(),
             close: RefCell::default(),
         }
     }
@@ -43,9 +45,10 @@ impl Service for Listening {
         // The program starts its services once.
         let Some(command) = self.command.take() else { return succeed(()) };
         match begin(reactor, command) {
-            Ok(Begun { start_line, ports, close }) => {
+            Ok(Begun { start_line, ports, check, close }) => {
                 *self.start_line.borrow_mut() = start_line;
                 *self.ports.borrow_mut() = ports;
+                *self.check.borrow_mut() = check;
                 *self.close.borrow_mut() = close;
                 succeed(())
             }
@@ -55,6 +58,9 @@ impl Service for Listening {
 
     /// The loop runs by now, so that a signal stops it in order: who waits for this line may send one.
     fn start(&self, _reactor: &Reactor) -> Deferred<()> {
+        if let Some(Err(error)) = self.check.take().map(|check| check()) {
+            return Err(ropewalk::Failure::new(error)).into();
+        }
         if !self.quiet {
             if let Err(error) = announce::say(&self.start_line.borrow()) {
                 // It serves whether or not that was read.
@@ -112,6 +118,9 @@ fn needs_foreground(places: &[String]) -> Option<String> {
     Some(format!("'{place}' is standard input and output, which a program in the background does not have"))
 }
 
+/// Whether the user that the process has become can do it.
+type Check = Box<dyn FnOnce() -> Result<(), BoxedError>>;
+
 /// Has the connections of a service end in order; the Deferred fires when they have.
 type Close = Box<dyn FnOnce() -> Deferred<()>>;
 
@@ -120,6 +129,8 @@ struct Begun {
     /// Says so.
     start_line: String,
     ports: Vec<Port>,
+    /// Absent where it needs nothing of the file system.
+    check: Option<Check>,
     /// Absent where connections end with the program.
     close: Option<Close>,
 }
@@ -145,5 +156,5 @@ fn service<F: Factory + 'static>(
     let open = listen(reactor, &options.listen, &limit, factory(options.idle_timeout.0))?;
     let Open { ports, addresses } = open;
     let start_line = format!("{name} on {}, listening on {}", reactor.name(), listed(&addresses));
-    Ok(Begun { start_line, ports, close: None })
+    Ok(Begun { start_line, ports, check: None, close: None })
 }

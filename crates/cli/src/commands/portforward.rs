@@ -32,7 +32,7 @@ pub(super) fn begin(reactor: &Reactor, options: &Portforward) -> Result<Begun, B
     let Open { ports, addresses } = listen(reactor, &options.listen, &limit, forward)?;
     let start_line =
         format!("portforward on {}, listening on {}, to {}", reactor.name(), listed(&addresses), options.to);
-    Ok(Begun { start_line, ports, close: None })
+    Ok(Begun { start_line, ports, check: None, close: None })
 }
 
 /// The factory of the listening side.

@@ -415,6 +415,19 @@ fn what_is_wrong_in_the_file_is_one_line_with_its_place_and_status_2() {
 }
 
 #[test]
+fn a_directory_that_the_user_may_not_enter_is_refused_and_not_served_as_forbidden() {
+    let scratch = Scratch::new();
+    scratch.write("private/index.html", "hello");
+    let private = scratch.join("private");
+    // Root may enter any, until it is nobody.
+    let (mode, arguments) = if geteuid().is_root() { (0o700, &["--uid", "nobody"][..]) } else { (0o600, &[][..]) };
+    fs::set_permissions(&private, fs::Permissions::from_mode(mode)).unwrap();
+    let complaint = refused(program(&[&["serve", &private, "--listen", ANYWHERE], arguments].concat()), 1);
+    assert!(complaint.starts_with(&format!("cannot serve {private}: Permission denied")), "{complaint}");
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
 fn a_pid_file_is_a_regular_file_and_goes_only_if_it_is_still_the_same() {
     let scratch = Scratch::new();
     // Not a device itself: where this fails it would be gone.

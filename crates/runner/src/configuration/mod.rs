@@ -140,7 +140,11 @@ fn read_text(path: &Path) -> io::Result<String> {
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(io::Error::other(format!("it is too long: at most {FILE_BYTES_MAX} bytes are read")));
     }
-    String::from_utf8(bytes).map_err(io::Error::other)
+    String::from_utf8(bytes).map_err(|error| {
+        let (at, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
+        let line = bytes[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        io::Error::other(format!("line {line} is no UTF-8 text"))
+    })
 }
 
 /// The options, and where each of them stands.
@@ -187,7 +191,11 @@ fn service(value: Spanned<DeValue<'_>>, places: &Places<'_>, kinds: &Kinds) -> R
     let Some((kind, kind_at)) = text(&mut table, "kind", places)? else {
         return Err(places.at(span.start, &format!("a service needs a `kind`: {}", kinds.listed())));
     };
-    let name = text(&mut table, "name", places)?.map_or_else(|| kind.clone(), |(name, _)| name);
+    let name = match text(&mut table, "name", places)? {
+        Some((name, at)) if name.is_empty() => return Err(places.at(at, "a name has at least one character")),
+        Some((name, _)) => name,
+        None => kind.clone(),
+    };
     let Some(kind) = kinds.find(&kind) else {
         return Err(places.at(kind_at, &format!("unknown kind `{kind}`, expected {}", kinds.listed())));
     };
@@ -272,6 +280,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_text_is_told_with_its_line() {
+        let path = std::env::temp_dir().join(format!("ropewalk-no-text-{}.toml", std::process::id()));
+        std::fs::write(&path, b"[runner]\nreactor = '\xff'\n").unwrap();
+        let complaint = Configuration::read(&path, &kinds()).err().expect("it is no configuration");
+        std::fs::remove_file(&path).unwrap();
+        assert!(complaint.ends_with(": line 2 is no UTF-8 text"), "{complaint}");
+    }
+
+    #[test]
     fn what_is_no_toml_is_told_with_its_place() {
         let complaint = complaint("[runner]\nreactor = \n");
         assert!(complaint.starts_with("x.toml:2:11: "), "{complaint}");
@@ -350,6 +367,8 @@ mod tests {
             "x.toml:2:8: unknown kind `eccho`, expected `discard` or `echo`"
         );
         let twice = complaint("[[service]]\nkind = 'echo'\n\n[[service]]\nkind = 'echo'\n");
+        let nameless = complaint("[[service]]\nkind = 'echo'\nname = ''\n");
+        assert_eq!(nameless, "x.toml:3:8: a name has at least one character");
         assert!(twice.starts_with("x.toml:4:1: another service is called `echo` already"), "{twice}");
         assert!(complaint("service = 3").starts_with("x.toml:1:11: services are written as [[service]]"));
     }

@@ -11,7 +11,7 @@ use super::Identity;
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 
 pub(super) fn user(user: &str) -> io::Result<Identity> {
-    if let Ok(uid) = user.parse() {
+    if let Some(uid) = number(user) {
         let gid = by_uid(uid, |entry| entry.pw_gid)?;
         return Ok(Identity { uid: Some(uid), gid });
     }
@@ -26,8 +26,13 @@ pub(super) fn user(user: &str) -> io::Result<Identity> {
     found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no user is called '{user}'")))
 }
 
+/// The largest number stands for "no change" in setreuid(2) and chown(2), and is nobody's.
+fn number(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|number| *number != u32::MAX)
+}
+
 pub(super) fn group(group: &str) -> io::Result<u32> {
-    if let Ok(gid) = group.parse() {
+    if let Some(gid) = number(group) {
         return Ok(gid);
     }
     let name = c_string(group)?;
@@ -139,6 +144,8 @@ mod tests {
             (io::ErrorKind::NotFound, "no group is called 'no such group'")
         );
         assert!(user("a\0b").is_err());
+        // chown(2): -1 is "as it is".
+        assert!(user("4294967295").is_err() && group("4294967295").is_err());
     }
 
     #[test]

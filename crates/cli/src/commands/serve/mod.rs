@@ -22,6 +22,7 @@ mod range;
 mod request_path;
 mod site;
 
+use std::io;
 use std::sync::Arc;
 
 use ropewalk::{Address, Reactor};
@@ -35,17 +36,20 @@ use site::Site;
 
 /// Begins to listen.
 pub(super) fn begin(reactor: &Reactor, options: Serve) -> Result<Begun, BoxedError> {
-    let site = Site::open(&options.directory, options.hidden)
-        .map_err(|error| format!("cannot serve {}: {error}", options.directory.display()))?;
+    let shown = options.directory.display().to_string();
+    let cannot = move |error: io::Error| format!("cannot serve {shown}: {error}");
+    let site = Arc::new(Site::open(&options.directory, options.hidden).map_err(&cannot)?);
     let directory = site.directory().display().to_string();
     let limit = Limit::new(options.max_connections, 2);
     let connections = Connections::new(options.grace);
-    let factory = connection::factory(reactor, Arc::new(site), options.idle_timeout.0, &connections);
+    let factory = connection::factory(reactor, site.clone(), options.idle_timeout.0, &connections);
     let Open { ports, addresses } = listen(reactor, &options.listen, &limit, factory)?;
     let places: Vec<_> = addresses.iter().map(place).collect();
     let start_line = format!("serve on {}: {directory} at {}", reactor.name(), places.join(", "));
     let reactor = reactor.clone();
-    Ok(Begun { start_line, ports, close: Some(Box::new(move || connections.close(&reactor))) })
+    let check = move || site.check().map_err(|error| cannot(error).into());
+    let close = move || connections.close(&reactor);
+    Ok(Begun { start_line, ports, check: Some(Box::new(check)), close: Some(Box::new(close)) })
 }
 
 fn place(address: &Address) -> String {

@@ -38,6 +38,18 @@ impl Site {
         Ok(Site { root, directory: directory.canonicalize()?, hidden })
     }
 
+    /// Whether anything in it can be reached, which the user may not be allowed who opened it for another.
+    ///
+    /// # Errors
+    /// `PermissionDenied`.
+    pub(super) fn check(&self) -> io::Result<()> {
+        match self.root.symlink_metadata(INDEX) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+            // There need not be one.
+            _ => Ok(()),
+        }
+    }
+
     /// The directory's path without links.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
