@@ -24,12 +24,12 @@ pub use system::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, STOP_SIGNALS};
 /// ```
 /// # #[cfg(unix)] {
 /// use ropewalk_sys::providers;
-/// use ropewalk_sys::signals::{SIGHUP, SignalGuard};
+/// use ropewalk_sys::signals::{SIGUSR1, SignalGuard};
 ///
 /// let mut provider = providers().iter().find_map(|known| (known.open)().ok()).expect("one works here");
-/// let guard = SignalGuard::install(&[SIGHUP], provider.waker())?;
-/// std::process::Command::new("kill").args(["-HUP", &std::process::id().to_string()]).status()?;
-/// while guard.take() != Some(SIGHUP) {
+/// let guard = SignalGuard::install(&[SIGUSR1], provider.waker())?;
+/// std::process::Command::new("kill").args(["-USR1", &std::process::id().to_string()]).status()?;
+/// while guard.take() != Some(SIGUSR1) {
 ///     provider.wait(None, &mut Vec::new())?; // ends when the signal comes
 /// }
 /// # }
