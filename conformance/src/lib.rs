@@ -8,7 +8,7 @@
 //! ```
 //!
 //! mounts it as a test called `epoll::tcp::a_sentence`. A provider that lacks an interface does not list it; nothing is
-//! skipped inside a test. A hang is a failure: the test runner ends a test after a minute.
+//! skipped inside a test. A hang is a failure: the test runner ends a test after some minutes.
 
 pub mod counting;
 pub mod links;

@@ -14,7 +14,7 @@ const WHOLE_RUN: Duration = Duration::from_secs(30 * 60);
 /// Build and run every test of the workspace, documentation examples included
 ///
 /// Each test runs in a process of its own under cargo-nextest, which is built once when it is missing; a test that
-/// hangs for 60 seconds fails (.config/nextest.toml). Where cargo-nextest cannot be had, `cargo test` runs them.
+/// hangs for five minutes fails (.config/nextest.toml). Where cargo-nextest cannot be had, `cargo test` runs them.
 /// A run that finds no test fails.
 #[derive(Args)]
 pub(crate) struct Options {
