@@ -158,7 +158,7 @@ mod tests {
                 let (mut unlucky, mut other) = (Client::connect(address), Client::connect(address));
                 unlucky.send("0\n");
                 assert_eq!(
-                    unlucky.0.read(&mut [0; 8]).map_err(|error| error.kind()),
+                    unlucky.0.read_to_end(&mut Vec::new()).map_err(|error| error.kind()),
                     Err(std::io::ErrorKind::ConnectionReset)
                 );
                 other.send("5\n");

@@ -57,7 +57,10 @@ pub(super) fn serve(listener: TcpListener) -> io::Result<()> {
     server.push(&accept)?;
     let mut completions = Vec::new();
     loop {
-        server.ring.submit_and_wait(1)?;
+        match server.ring.submit_and_wait(1) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            outcome => outcome?,
+        };
         completions.extend(server.ring.completion().map(|entry| (entry.user_data(), entry.result(), entry.flags())));
         for (token, result, flags) in completions.drain(..) {
             let place = token as u32 as usize;
