@@ -113,14 +113,19 @@ impl Open {
     /// Ends when the site closes and nobody asks for anything here.
     pub(super) async fn unneeded(&self) {
         self.until_closing().await;
+        // After a machine stood still, what has arrived is found after the calls that are due: another turn looks for it.
+        let mut has_looked_again = false;
         loop {
             let silent = self.reactor.now().since(self.moved.get());
             let left = SILENCE.min(self.connections.grace).saturating_sub(silent);
-            match (left.is_zero(), self.answering.get()) {
-                (true, 0) => return,
-                (true, _) => self.reactor.sleep(SILENCE).await,
-                (false, _) => self.reactor.sleep(left).await,
-            }
+            let next = match (left.is_zero(), self.answering.get()) {
+                (true, 0) if has_looked_again => return,
+                (true, 0) => Duration::ZERO,
+                (true, _) => SILENCE,
+                (false, _) => left,
+            };
+            has_looked_again = next.is_zero();
+            self.reactor.sleep(next).await;
         }
     }
 
@@ -213,6 +218,20 @@ mod tests {
         drop(moving);
         clock.advance(Duration::ZERO);
         assert!(closed.is_done());
+    }
+
+    #[test]
+    fn what_is_found_in_the_turn_in_which_the_silence_is_over_has_broken_it() {
+        let (clock, connections) = (Clock::new(), Connections::new(MINUTE));
+        let open = begin(&connections, &clock);
+        connections.close(&clock);
+        let found = open.clone();
+        clock.call_later(SILENCE, move |reactor| drop(reactor.call_later(Duration::ZERO, move |_| found.touch())));
+        clock.advance(SILENCE);
+        clock.advance(SILENCE / 2);
+        assert_eq!(Rc::strong_count(&open), 2);
+        clock.advance(SILENCE / 2);
+        assert_eq!(Rc::strong_count(&open), 1);
     }
 
     #[test]
