@@ -1,7 +1,7 @@
 //! In the background, and under a supervisor.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpListener};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -241,7 +241,13 @@ fn the_systems_log_gets_lines_with_their_severity() {
 
 fn receive(socket: &UnixDatagram) -> String {
     let mut buffer = [0; 4096];
-    let length = socket.recv(&mut buffer).expect("a datagram");
+    let length = loop {
+        match socket.recv(&mut buffer) {
+            // A process that was stopped and goes on: signal(7), of reads with a time limit.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            outcome => break outcome.expect("a datagram"),
+        }
+    };
     String::from_utf8_lossy(&buffer[..length]).into_owned()
 }
 

@@ -6,7 +6,7 @@
 //!   load ----- asks without a pause, and counts what is not answered whole ----->
 //! ```
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -75,20 +75,36 @@ impl Load {
     }
 }
 
-/// One request on the connection that there is, or on a new one. Nothing is tried twice.
-fn ask(connection: &mut Option<TcpStream>, address: SocketAddr, each_anew: bool) -> Result<(), String> {
-    let mut stream = match connection.take() {
-        Some(stream) => stream,
-        None => TcpStream::connect(address).map_err(|error| format!("connecting: {error}"))?,
+/// A connection for further requests.
+struct Kept {
+    stream: TcpStream,
+    /// When the last request began to leave, or when it was made.
+    last_asked: Instant,
+}
+
+/// One request on the connection that there is, or on a new one. Nothing that was asked in time is tried twice.
+fn ask(connection: &mut Option<Kept>, address: SocketAddr, each_anew: bool) -> Result<(), String> {
+    let Kept { mut stream, last_asked } = match connection.take() {
+        Some(kept) => kept,
+        None => Kept {
+            last_asked: Instant::now(),
+            stream: TcpStream::connect(address).map_err(|error| format!("connecting: {error}"))?,
+        },
     };
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let wish = if each_anew { "close" } else { "keep-alive" };
     // In one piece: Nagle's algorithm would hold back the second one.
     let request = format!("GET /file HTTP/1.1\r\nHost: test\r\nConnection: {wish}\r\n\r\n");
-    stream.write_all(request.as_bytes()).map_err(|error| format!("asking: {error}"))?;
-    let text = response(&mut stream)?;
+    let asking = Instant::now();
+    let sent = stream.write_all(request.as_bytes()).map_err(|error| format!("asking: {error}"));
+    let silence = last_asked.elapsed();
+    let text = match sent.and_then(|()| response(&mut stream)) {
+        // This machine stood still, and the connection was ended as one on which nobody asks.
+        Err(_) if silence > SILENCE / 2 => return ask(connection, address, each_anew),
+        outcome => outcome?,
+    };
     if !text.to_ascii_lowercase().contains("connection: close") {
-        *connection = Some(stream);
+        *connection = Some(Kept { stream, last_asked: asking });
     }
     Ok(())
 }
@@ -99,6 +115,8 @@ fn response(stream: &mut TcpStream) -> Result<String, String> {
     while !text.ends_with(b"content") {
         match stream.read(&mut buffer) {
             Ok(count) if count > 0 => text.extend_from_slice(&buffer[..count]),
+            // A process that was stopped and goes on: signal(7), of reads with a time limit.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             outcome => return Err(format!("reading: {outcome:?} after {:?}", String::from_utf8_lossy(&text))),
         }
     }
