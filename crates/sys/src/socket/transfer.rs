@@ -18,7 +18,8 @@ const CALL_BYTES: usize = 128 * 1024;
 /// How many bytes one turn of a connection takes, so that it does not starve the others.
 const TURN_BYTES: usize = 256 * 1024;
 
-/// What arrived: `None` for nothing, zero for the end of the stream.
+/// What arrived: `None` for nothing, zero for the end of the stream. For io_uring; the others call once.
+#[cfg(target_os = "linux")]
 pub(crate) fn receive(socket: BorrowedFd<'_>, scratch: &mut [u8]) -> io::Result<Option<usize>> {
     loop {
         match receive_directly(socket, scratch) {
