@@ -223,6 +223,13 @@ fn identity(options: &RunnerOptions, origins: &Origins) -> Result<Identity, Fail
         let group = Identity::group(group).map_err(|error| Failed::new(origins.explain("gid", error)))?;
         identity.gid = Some(group);
     }
+    if let (Some(uid), None) = (identity.uid, identity.gid) {
+        if system::is_another(uid) {
+            // It would stay in the group that it was started in: root's, mostly.
+            let message = format!("no user has the number {uid}, so it has no group: say which, with --gid");
+            return Err(Failed::new(origins.explain("uid", message)));
+        }
+    }
     Ok(identity)
 }
 

@@ -327,6 +327,26 @@ fn a_user_that_does_not_exist_is_named() {
 }
 
 #[test]
+fn a_user_that_is_only_a_number_does_not_stay_in_the_group_of_who_started_it() {
+    let scratch = Scratch::new();
+    let complaint = refused(echo(&scratch, &["--uid", "3999999999"]), 1);
+    assert_eq!(complaint, "no user has the number 3999999999, so it has no group: say which, with --gid");
+    if geteuid().is_root() {
+        let running = Running::start_command(program(&[
+            "echo",
+            "--uid",
+            "3999999999",
+            "--gid",
+            "3999999998",
+            "--listen",
+            ANYWHERE,
+        ]));
+        let status = fs::read_to_string(format!("/proc/{}/status", running.id())).unwrap();
+        assert!(status.contains("Gid:\t3999999998\t3999999998"), "{status}");
+    }
+}
+
+#[test]
 fn its_root_directory_can_be_another() {
     let scratch = Scratch::new();
     let root = scratch.join("");

@@ -7,7 +7,7 @@ use std::os::unix::fs::fchown;
 
 use ropewalk::application::Identity;
 use rustix::fs::Mode;
-use rustix::process::{chroot, umask};
+use rustix::process::{chroot, geteuid, umask};
 
 use crate::system::Surroundings;
 
@@ -30,6 +30,11 @@ pub(crate) fn enter_directory(surroundings: &Surroundings<'_>) -> Result<(), Str
         umask(Mode::from_raw_mode(mask as _));
     }
     Ok(())
+}
+
+/// Whether this process is somebody else's than the user's of this number.
+pub(crate) fn is_another(uid: u32) -> bool {
+    geteuid().as_raw() != uid
 }
 
 /// Makes a file theirs who will go on writing it.
