@@ -108,8 +108,8 @@ fn what_cannot_be_done_is_one_line_and_status_1() {
 
 #[test]
 fn a_port_in_use_is_one_line_and_status_1() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let holder = TcpListener::bind(taken).unwrap();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap();
     for interface in [":interface=127.0.0.1", ""] {
         let endpoint = format!("tcp:{}{interface}", taken.port());
         let complaint = complaint(&["discard", "--listen", &endpoint], 1);

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use ropewalk_proto::{Address, Key, Outbox};
 use ropewalk_sys::{ConnectSpec, Event, EventProvider, Events, ListenSpec, Ready, Received};
+use rustix::net::{AddressFamily, SocketType};
 
 /// How long something may take that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -204,9 +205,15 @@ pub(crate) fn loopback() -> Address {
     SocketAddr::from(([127, 0, 0, 1], 0)).into()
 }
 
-/// An address where nobody listens.
+/// An address where nobody listens, and nobody else will as long as this process lives.
 pub(crate) fn dead_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let bound = TcpListener::from(socket);
+    let address = bound.local_addr().unwrap();
+    // Were it closed, the system could give the port to a test beside this one.
+    std::mem::forget(bound);
+    address
 }
 
 pub(crate) fn unix_address(path: &Path) -> Address {
