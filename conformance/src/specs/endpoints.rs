@@ -10,7 +10,7 @@ use ropewalk::endpoints::{
 use ropewalk::proto::description::quote_string_argument;
 use ropewalk::{Address, Deferred, Error, Factory, Failure, Port, Protocol, Reactor, Transport};
 
-use crate::links::{Countdown, free_address};
+use crate::links::{Countdown, NOWHERE};
 use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
 use crate::{Subject, run, specifications};
 
@@ -44,7 +44,7 @@ fn nobody(subject: &Subject, reactor: &Reactor) -> Rc<dyn StreamClientEndpoint> 
         reactor,
         &match subject.over_unix {
             true => Address::Unix(subject.unix_path().into()),
-            false => Address::Inet(free_address()),
+            false => Address::Inet(NOWHERE),
         },
     )
 }

@@ -9,7 +9,7 @@ use ropewalk::endpoints::{StreamClientEndpoint, TcpClientEndpoint, client_from_s
 use ropewalk::interfaces::resolver::HostnameResolver;
 use ropewalk::{Address, Binding, Deferred, Destination, Error, Failure, Port, Reactor, Transport, succeed};
 
-use crate::links::{Countdown, Transports, free_address, noise};
+use crate::links::{Countdown, NOWHERE, Transports, noise};
 use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
 use crate::{Subject, run, specifications};
 
@@ -195,7 +195,8 @@ specifications! {
             stop(&transport.reactor());
         });
         let port = reactor.listen_tcp("127.0.0.1:0", server.factory()).unwrap();
-        let local = std::net::SocketAddr::new("127.0.0.3".parse().unwrap(), free_address().port());
+        // Of an address that hardly anybody else uses, so that the port is still free when it is wanted.
+        let local = std::net::TcpListener::bind("127.0.0.3:0").unwrap().local_addr().unwrap();
         let there = Destination::from(port.host().unwrap().inet().unwrap()).bind(local);
         let client = Script::new().on_made(move |transport| assert_eq!(transport.host().unwrap().inet(), Some(local)));
         reactor.connect_tcp(there, client.factory()).unwrap();
@@ -231,12 +232,11 @@ specifications! {
             }
         }
         let (reactor, heard) = (subject.reactor(), Rc::new(RefCell::new(None)));
-        let nowhere = free_address();
-        reactor.connect_tcp(nowhere, Heard(heard.clone())).unwrap();
+        reactor.connect_tcp(NOWHERE, Heard(heard.clone())).unwrap();
         run(&reactor);
         let reason = heard.borrow().clone().unwrap();
-        assert!(matches!(&reason, Error::ConnectionRefused(Address::Inet(address)) if *address == nowhere));
-        assert_eq!(reason.to_string(), format!("connection to {nowhere} was refused"));
+        assert!(matches!(&reason, Error::ConnectionRefused(Address::Inet(address)) if *address == NOWHERE));
+        assert_eq!(reason.to_string(), "connection to 127.0.0.1:1 was refused");
     }
 
     fn nagles_algorithm_can_be_switched(subject: &Subject) {
@@ -361,7 +361,7 @@ specifications! {
         // The design: one reason among several explains nothing.
         let reactor = subject.reactor();
         reactor.install_name_resolver(Rc::new(Everywhere(&["::1", "127.0.0.1"])));
-        let port = free_address().port();
+        let port = NOWHERE.port();
         let endpoint = client_from_string(&reactor, &format!("tcp:server.example:{port}")).unwrap();
         let connected = endpoint.connect(&reactor, Rc::new(Script::new().factory()));
         let expected = format!(
