@@ -22,7 +22,7 @@ Scenarios, by the names that --only takes (any part of a name will do):
   pipelined/1024/50            16 messages of 1 KiB sent before the first answer is awaited
   latency/64/50/p99            from a request to its answer, in lock-step
   churn/64/50                  connect, one echo, close
-  crowd/64/IDLE                one connection that talks among 100, 900 or 15,000 that do not, against one among 10
+  crowd/64/IDLE                one connection that talks among 100, 900 or 19,900 that do not, against one among 10
   idle/...                     memory of each of 10,000 connections that have echoed once (tokio: with a 1 KiB buffer)
   timers/...                   schedule, set-and-cancel, fire: 100,000 live, against tokio's
   calls/...                    call_from_thread against tokio's spawn onto its loop: in bursts of 1000, and one at a time

@@ -55,9 +55,7 @@ impl Client {
             let more = CONNECTING.min(self.load.connections - self.connections.len());
             let known = self.connections.len();
             self.connect_from_another_address(more)?;
-            for connection in &self.connections[known..] {
-                exchange_checked(connection, &self.request)?;
-            }
+            exchange_checked(&self.connections[known..], &self.request)?;
         }
         Ok(())
     }
@@ -129,13 +127,24 @@ fn connect(port: u16, source: Ipv4Addr) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-fn exchange_checked(connection: &TcpStream, request: &[u8]) -> io::Result<()> {
+/// All send, then all receive: a server whose wait is dear for how many are silent waits once for many of them.
+fn exchange_checked(connections: &[TcpStream], request: &[u8]) -> io::Result<()> {
+    let mut sent = vec![0; connections.len()];
+    for (connection, sent) in connections.iter().zip(&mut sent) {
+        send_some(connection, request, sent, request.len())?;
+    }
+    for (connection, sent) in connections.iter().zip(&mut sent) {
+        receive_checked(connection, request, sent)?;
+    }
+    Ok(())
+}
+
+fn receive_checked(connection: &TcpStream, request: &[u8], sent: &mut usize) -> io::Result<()> {
     let mut received = vec![0; request.len()];
-    let mut sent = 0;
     let mut filled = 0;
     while filled < request.len() {
-        send_some(connection, request, &mut sent, request.len())?;
-        filled += receive(connection, &mut received[filled..], sent == request.len())?;
+        send_some(connection, request, sent, request.len())?;
+        filled += receive(connection, &mut received[filled..], *sent == request.len())?;
     }
     if received == request { Ok(()) } else { Err(io::Error::other("the answer is not what was sent")) }
 }

@@ -10,7 +10,7 @@ use crate::client::{Client, Load};
 const FEW: usize = 10;
 /// The second one is what select(2) can serve; the last one, with the client's own, stays below the 20,000 descriptors that
 /// many systems allow a process.
-pub(super) const CROWDS: [usize; 3] = [100, 900, 15_000];
+pub(super) const CROWDS: [usize; 3] = [100, 900, 19_900];
 
 pub(super) fn metric(many: usize) -> Metric {
     super::metric(format!("crowd/64/{many}"), format!("1 among {many}, of 1 among {FEW}"), Unit::TimesOfFew)

@@ -235,9 +235,9 @@ pub(super) mod tests {
     #[test]
     fn what_was_measured_again_replaces_what_was_measured_first() {
         let mut results = small();
-        results.left_out.push("crowd/64/15000 of mio: no ports".to_owned());
+        results.left_out.push("crowd/64/19900 of mio: no ports".to_owned());
         let mut later = small();
-        later.rows.retain(|row| row.name == "crowd/64/15000");
+        later.rows.retain(|row| row.name == "crowd/64/19900");
         later.rows[0].entries.truncate(1);
         let mut unseen = small();
         unseen.rows.truncate(1);
@@ -246,7 +246,7 @@ pub(super) mod tests {
         results.replace(unseen).unwrap();
         let names: Vec<(&str, usize)> = results.rows.iter().map(|row| (row.name.as_str(), row.entries.len())).collect();
         let expected =
-            [("echo/64/50", 5), ("echo/16384/50", 3), ("crowd/64/15000", 1), ("timers/fire", 2), ("crowd/64/100", 5)];
+            [("echo/64/50", 5), ("echo/16384/50", 3), ("crowd/64/19900", 1), ("timers/fire", 2), ("crowd/64/100", 5)];
         assert_eq!(names, expected);
         assert_eq!(results.left_out, small().left_out, "the gap is filled, and no other is named twice");
     }
