@@ -378,9 +378,13 @@ impl EventProvider for Uring {
     fn abort(&mut self, key: Key) {
         if let Ok(connection) = self.source_mut(key).and_then(Source::as_connection) {
             option::reset_on_close(connection.fd.as_fd());
-            connection.take_unsent();
+            let is_handed_over = connection.take_unsent().is_some_and(|unsent| unsent.handed_over);
             let place = connection.batched;
             self.batch.withdraw(key, place);
+            if is_handed_over {
+                // The kernel must hear of it before the number of the descriptor is another's.
+                let _ = self.enter(None);
+            }
         }
         self.end(key);
     }

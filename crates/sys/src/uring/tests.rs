@@ -86,7 +86,7 @@ fn a_completion_that_comes_after_the_close_only_returns_its_buffer() {
     assert_eq!(buffers_in_ring(&mut provider), usize::from(provider.buffers.count()));
 }
 
-/// A cancel and the last completion are two events, and only the second frees the slot.
+/// A cancel and the last completion are two events, and only the second ends the operation.
 #[test]
 fn a_cancel_that_loses_the_race_gives_back_what_it_lost_to() {
     let mut provider = provider();

@@ -176,6 +176,28 @@ fn an_abort_gives_the_memory_back_when_the_kernel_has_dropped_it() {
     assert!(bytes.len() < chunks.written.len() && chunks.written.starts_with(&bytes));
 }
 
+/// The kernel is told a descriptor's number when it is told of a send, and the lowest that is free is the next one's.
+#[test]
+fn what_an_aborted_connection_was_to_send_is_not_sent_by_its_successor() {
+    let (mut provider, key, _peer) = connected();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut stranger = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let mut chunks = Chunks::default();
+    let mut outbox = Outbox::new();
+    outbox.write_bytes(chunks.next(20_000));
+    assert_eq!(provider.send(key, &mut outbox).unwrap(), Sent::All);
+    provider.abort(key);
+    let near = OwnedFd::from(listener.accept().unwrap().0);
+    let successor = provider.adopt(near, Kind::StreamConnection).unwrap();
+    wait(&mut provider, Duration::ZERO);
+    provider.close(successor);
+    let mut bytes = Vec::new();
+    stranger.read_to_end(&mut bytes).unwrap();
+    assert!(bytes.is_empty(), "{} bytes of another", bytes.len());
+    until(&mut provider, |provider, _| !provider.is_busy());
+    assert_eq!(chunks.alive(), 0);
+}
+
 /// A connection that is ended before the kernel was told of what it took.
 #[test]
 fn what_was_taken_and_not_submitted_leaves_with_the_close() {
