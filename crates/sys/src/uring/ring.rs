@@ -185,7 +185,12 @@ impl Ring {
     fn fill(&mut self) -> u32 {
         let mut submission = self.io.submission();
         let room = submission.capacity() - submission.len();
-        let count = room.min(self.queued.len());
+        let mut count = room.min(self.queued.len());
+        let is_linked = |next: &squeue::Entry| next.get_opcode() == u32::from(opcode::LinkTimeout::CODE);
+        if self.queued.get(count).is_some_and(is_linked) {
+            // A chain ends with its enter: what the timeout is for waits for it.
+            count -= 1;
+        }
         // SAFETY: whoever pushed the entries keeps what they point to valid.
         let pushed = unsafe { submission.push_multiple(&self.queued[..count]) };
         if pushed.is_ok() {
@@ -284,6 +289,30 @@ fn unsupported(message: &str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// io_uring_enter(2), IOSQE_IO_LINK: a timeout that comes without what it is for is invalid, and that has no end.
+    #[test]
+    fn a_linked_timeout_leaves_together_with_what_it_is_for() {
+        static LONG: Timespec = Timespec::new().sec(30);
+        for before in 0..2 {
+            let mut ring = Ring::with_completions(Setup::Plain, 8).unwrap();
+            for _ in 0..before {
+                ring.push(opcode::Nop::new().build());
+            }
+            for _ in 0..8 {
+                ring.push(opcode::Nop::new().build().flags(squeue::Flags::IO_LINK));
+                ring.push(opcode::LinkTimeout::new(&raw const LONG).build().user_data(1));
+            }
+            let mut completions = Vec::new();
+            while completions.len() < before + 16 {
+                ring.enter(None).unwrap();
+                ring.reap(&mut completions);
+            }
+            let timeouts: Vec<_> = completions.iter().filter(|completion| completion.token == 1).collect();
+            assert_eq!(timeouts.len(), 8);
+            assert!(timeouts.iter().all(|timeout| timeout.result == -libc::ECANCELED), "behind {before} others");
+        }
+    }
 
     /// LESSONS of others: a kernel that is older, or was built without some of it, is refused before anything depends on it.
     #[test]
