@@ -464,10 +464,25 @@ fn a_pid_file_is_a_regular_file_and_goes_only_if_it_is_still_the_same() {
     }
     assert!(fs::symlink_metadata(scratch.join("device")).unwrap().is_symlink());
     let mut running = Running::start_command(echo(&scratch, &["--pidfile", "pid"]));
-    fs::remove_file(scratch.join("pid")).unwrap();
+    fs::rename(scratch.join("pid"), scratch.join("moved")).unwrap();
     scratch.write("pid", "another's");
     assert_eq!(running.terminate().0.code(), Some(0));
     assert_eq!(fs::read_to_string(scratch.join("pid")).unwrap(), "another's");
+    assert_eq!(fs::read_to_string(scratch.join("moved")).unwrap(), "");
+}
+
+#[test]
+fn a_pid_file_in_a_directory_that_the_user_may_not_enter_is_emptied() {
+    let scratch = Scratch::new();
+    fs::set_permissions(scratch.path(), PermissionsExt::from_mode(0o700)).unwrap();
+    let path = scratch.join("pid");
+    // Whoever is not root stays who he is, and removes it.
+    let user = if geteuid().is_root() { &["--uid", "nobody"][..] } else { &[] };
+    let arguments = [&["echo", "--listen", ANYWHERE, "--pidfile", &path], user].concat();
+    let mut running = Running::start_command(program(&arguments));
+    assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", running.id()));
+    assert_eq!(running.terminate().0.code(), Some(0));
+    assert_eq!(fs::read_to_string(&path).unwrap_or_default(), "");
 }
 
 #[test]

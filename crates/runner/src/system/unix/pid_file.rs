@@ -4,7 +4,7 @@
 //! stands in it. Other programs write such files without a lock: a number of a living process is respected, too.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::io::{Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -67,18 +67,17 @@ impl PidFile {
         written.map_err(|error| format!("cannot write the pid file {}: {error}", self.path.display()))
     }
 
-    /// Removes it, unless somebody has put another in its place; where that is not allowed any more, empties it.
+    /// Removes it, unless somebody has put another in its place. Where it cannot be removed or looked at any more, it is
+    /// emptied.
     pub(crate) fn remove(self) {
-        if !names(&self.path, &self.file) {
-            return;
-        }
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                tracing::debug!(file = %self.path.display(), %error, "cannot remove the pid file: it is emptied");
-                let _ = self.file.set_len(0);
+        if names(&self.path, &self.file) {
+            match fs::remove_file(&self.path) {
+                Ok(()) => return,
+                Err(error) => tracing::debug!(file = %self.path.display(), %error, "cannot remove the pid file"),
             }
-            _ => {}
         }
+        // Whatever has the name: this one is ours, and is to name nobody.
+        let _ = self.file.set_len(0);
     }
 }
 
