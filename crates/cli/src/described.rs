@@ -1,4 +1,4 @@
-//! How a file gives the options that the command line gives as text; what is wrong is said in the same words.
+//! How a file gives the options that the command line gives as text; what is right is the same.
 
 use std::fmt::{self, Display};
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(crate) fn client_endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Res
 
 pub(crate) fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
     deserializer
-        .deserialize_any(Number { expected: "a number of at least 1", check: arguments::at_least_one })
+        .deserialize_any(Number { expected: "a whole number from 1 on", check: arguments::at_least_one })
         .map(Some)
 }
 
@@ -80,7 +80,8 @@ impl<T, F: Fn(&str) -> Result<T, String>> Visitor<'_> for Number<F> {
     }
 
     fn visit_f64<R: Error>(self, number: f64) -> Result<T, R> {
-        (self.check)(&number.to_string()).map_err(|_| R::invalid_value(Unexpected::Float(number), &self))
+        // With its point, also where nothing stands behind it.
+        (self.check)(&format!("{number:?}")).map_err(|_| R::invalid_value(Unexpected::Float(number), &self))
     }
 }
 

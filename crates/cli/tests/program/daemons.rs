@@ -426,9 +426,10 @@ fn what_is_wrong_in_the_file_is_one_line_with_its_place_and_status_2() {
         ("listen = 8000", "10: expected an endpoint or an array of endpoints, as in \"tcp:8000\", not the number 8000"),
         ("listen = []", "10: expected at least one endpoint"),
         ("listen = ['unix:a', 3]", "21: expected an endpoint in quotes, as in \"tcp:8000\", not the number 3"),
-        ("max-connections = 0", "19: expected a number of at least 1, not the number 0"),
-        ("max-connections = 1.5", "19: expected a number of at least 1, not the number 1.5"),
-        ("max-connections = 'many'", "19: expected a number of at least 1, not the text \"many\""),
+        ("max-connections = 0", "19: expected a whole number from 1 on, not the number 0"),
+        ("max-connections = 1.5", "19: expected a whole number from 1 on, not the number 1.5"),
+        ("max-connections = 3.0", "19: expected a whole number from 1 on, not the number 3.0"),
+        ("max-connections = 'many'", "19: expected a whole number from 1 on, not the text \"many\""),
         ("idle-timeout = nan", "16: expected a number of seconds from 0 on, not the number NaN"),
         ("idle-timeout = true", "16: expected a number of seconds from 0 on, not true"),
     ] {
