@@ -54,12 +54,6 @@ fn stop_after_the_last(reactor: &Reactor) {
     });
 }
 
-/// Runs until the server's connection has ended, and lingers.
-fn linger(subject: &crate::Subject, reactor: &Reactor, client: &Script) {
-    subject.join(reactor, &refuses(b"no".into()).stop_when_lost(), client);
-    run(reactor);
-}
-
 specifications! {
     lingering;
 
@@ -184,14 +178,24 @@ specifications! {
     }
 
     fn the_end_of_a_run_waits_for_nobody_who_lingers(subject: &Subject) {
-        // LESSONS, bug 23. The peer sees an end, and not for want of a descriptor.
-        let reactor = subject.reactor();
+        // LESSONS, bug 23. The peer sees an end, and not for want of a descriptor. Whoever waits hears that nobody lingers.
+        let (reactor, log) = (subject.reactor(), Log::new());
         reactor.set_linger(Linger::default().time(HOUR).silence(HOUR));
         for _ in 0..2 {
-            linger(subject, &reactor, &keeps_open());
+            let told = log.clone();
+            let server = refuses(b"no".into()).on_lost(move |transport, _| {
+                let (handle, told) = (transport.reactor(), told.clone());
+                let none_lingers = transport.reactor().when_none_linger();
+                assert!(!none_lingers.is_done());
+                none_lingers.add_callback(move |()| told.add(format!("{} linger", handle.lingering_count())));
+                stop(&transport.reactor());
+            });
+            subject.join(&reactor, &server, &keeps_open());
+            run(&reactor);
             assert_eq!((reactor.lingering_count(), reactor.source_count()), (0, 0));
             assert!(reactor.get_delayed_calls().is_empty());
         }
+        log.expect(&["0 linger", "0 linger"]);
     }
 
     fn who_lingers_does_not_count_against_a_limit(subject: &Subject) {

@@ -114,8 +114,9 @@ impl Reactor {
         self.0.lingering.by_key.borrow().len()
     }
 
-    /// Fires when no connection lingers: at once if none does, otherwise in the turn after the last one has ended. Whoever
-    /// stops a reactor cuts off those that are left, so who wants his last words heard waits for this before.
+    /// Fires when no connection lingers: at once if none does, otherwise in the turn after the last one has ended. The end of
+    /// a run cuts off those that are left, and then it fires, too: who wants his last words heard waits for this and stops the
+    /// reactor afterwards.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -257,9 +258,12 @@ impl Inner {
         }
     }
 
-    /// Closes whatever lingers.
+    /// Closes whatever lingers, at the end of a run.
     pub(crate) fn end_lingerers(self: &Rc<Inner>) {
+        // No later turn may come to tell them.
+        let waiters = self.lingering.waiters.take();
         while self.end_a_lingerer() {}
+        tell(waiters);
     }
 
     /// Ends the lingering connection that has the least time left, for its descriptor. Returns whether there was one.
@@ -286,9 +290,7 @@ impl Inner {
         Reactor(self.clone()).call_later(Duration::ZERO, |reactor| {
             // Another one may have begun to, and its end calls again.
             if reactor.lingering_count() == 0 {
-                for resolver in reactor.0.lingering.waiters.take() {
-                    let _ = resolver.callback(());
-                }
+                tell(reactor.0.lingering.waiters.take());
             }
         });
     }
@@ -313,6 +315,12 @@ impl Inner {
             Reactor(self.clone()).call_later(delay, |reactor| reactor.0.end_due_lingerers())
         });
         self.lingering.timer.replace(timer);
+    }
+}
+
+fn tell(waiters: Vec<Resolver<()>>) {
+    for resolver in waiters {
+        let _ = resolver.callback(());
     }
 }
 
