@@ -3,7 +3,9 @@
 //! On select, poll and epoll each count but `changes` stands for one system call; a change is one only when it is not
 //! saved up (`readiness/mod.rs`).
 
+use std::any::Any;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -206,6 +208,14 @@ impl EventProvider for Counting {
             self.counts.add(Request::EmptyWait);
         }
         outcome
+    }
+
+    fn lock_unix(&mut self, path: &Path) -> io::Result<Box<dyn Any>> {
+        self.provider.lock_unix(path)
+    }
+
+    fn is_unix_locked(&mut self, path: &Path) -> bool {
+        self.provider.is_unix_locked(path)
     }
 
     fn reopen_after_fork(&mut self) -> io::Result<()> {
