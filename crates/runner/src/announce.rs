@@ -28,12 +28,38 @@ pub(crate) fn heard(outcome: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// One line on standard error, which begins with the program's name.
+/// One line on standard error, which begins with the program's name. What a terminal would obey stands there escaped: the text
+/// may quote a file that somebody else wrote.
 ///
 /// ```
 /// // echod: port 7 is taken
 /// ropewalk_runner::announce::complain("echod", "port 7 is taken");
 /// ```
 pub fn complain(program: &str, text: &str) {
-    let _ = writeln!(io::stderr(), "{program}: {text}");
+    let _ = writeln!(io::stderr(), "{program}: {}", harmless(text));
+}
+
+fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        // Unicode's bidirectional formatting turns a line around.
+        let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        match character.is_control() || turns {
+            true => shown.extend(character.escape_default()),
+            false => shown.push(character),
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped_and_all_else_is_said_as_it_is() {
+        let text = "the service '\u{1b}[31mred\nERROR forged\u{202e}\0': größer als „5“ \\ 'x'";
+        let shown = r"the service '\u{1b}[31mred\nERROR forged\u{202e}\u{0}': größer als „5“ \ 'x'";
+        assert_eq!(harmless(text), shown);
+    }
 }
