@@ -299,8 +299,9 @@ impl Reactor {
     ///
     /// It is for whole chunks that were given with [`write_bytes`](crate::Transport::write_bytes), and for what is queued behind
     /// them: what [`write`](crate::Transport::write) is lent leaves at once. A chunk lives until the peer's system has
-    /// acknowledged it, so the memory that a slow peer holds is that of whole chunks. Where the kernel cannot, for one
-    /// connection or at the moment, it copies.
+    /// acknowledged it, so the memory that a slow peer holds is that of whole chunks; what the kernel still holds when the reactor
+    /// is dropped, which waits a moment for that, is never freed. Where the kernel cannot, for one connection or at the moment,
+    /// it copies.
     ///
     /// **Measure before you use it.** Each send takes a second completion and the kernel's book-keeping about the pages, and over
     /// the loopback the kernel copies all the same: the chapter on choosing a reactor has the figures. It may pay
