@@ -5,7 +5,7 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,7 +14,7 @@ use ropewalk::application::Identity;
 use super::lost::Lost;
 use crate::announce;
 use crate::options::LogFormat;
-use crate::system::give_to;
+use crate::system::{give_to, open_without_waiting};
 
 /// When a file is full, and how many full ones are kept.
 #[derive(Clone, Copy, Debug)]
@@ -169,14 +169,26 @@ impl Write for Open {
 }
 
 fn open(path: &Path, owner: Identity) -> io::Result<Open> {
-    let file = OpenOptions::new().append(true).create(true).open(path)?;
+    let file = open_without_waiting(OpenOptions::new().append(true).create(true), path)?;
     let metadata = file.metadata()?;
     let is_regular = metadata.is_file();
     if is_regular {
         // Whoever changed his user already owns it or may not give it away.
         let _ = give_to(&file, owner);
     }
-    Ok(Open { file, length: metadata.len(), is_regular, is_torn: false, lost: None })
+    let is_torn = is_regular && metadata.len() > 0 && !ends_with_newline(path);
+    Ok(Open { file, length: metadata.len(), is_regular, is_torn, lost: None })
+}
+
+/// Whether a file's last line is whole, as far as one may read it.
+fn ends_with_newline(path: &Path) -> bool {
+    let last = || -> io::Result<u8> {
+        let (mut file, mut last) = (File::open(path)?, [0]);
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+        Ok(last[0])
+    };
+    last().map_or(true, |last| last == b'\n')
 }
 
 /// Renames, unless there is nothing to rename.
@@ -267,10 +279,43 @@ mod tests {
     #[test]
     fn it_goes_on_where_an_earlier_process_ended() {
         let directory = Directory::new("again");
-        write(&directory.log(4, 1), &["123"]);
+        write(&directory.log(4, 1), &["12\n"]);
         let log = directory.log(4, 1);
         write(&log, &["4", "5"]);
-        directory.holds(&[("log", "5"), ("log.1", "1234")]);
+        directory.holds(&[("log", "5"), ("log.1", "12\n4")]);
+    }
+
+    #[test]
+    fn a_line_that_an_earlier_process_could_not_finish_is_ended() {
+        let directory = Directory::new("half");
+        fs::write(directory.0.join("log"), "whole\nha").unwrap();
+        let log = directory.log(0, 1);
+        write(&log, &["next\n"]);
+        log.reopen().unwrap();
+        write(&log, &["last\n"]);
+        directory.holds(&[("log", "whole\nha\nnext\nlast\n")]);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_pipe_that_nobody_reads_is_refused_and_a_full_one_stops_nothing() {
+        let directory = Directory::new("pipe");
+        let (pipe, rotation) = (directory.0.join("log"), Rotation { size: 0, count: 1 });
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let open = || LogFile::open(&pipe, rotation, LogFormat::Text, "test", Identity::default());
+        assert_eq!(open().unwrap_err().to_string(), "it is a pipe that nobody reads");
+        // A reader who never reads.
+        let _reader = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        let log = open().unwrap();
+        for _ in 0..2000 {
+            write(
+                &log,
+                &[
+                    "a line of 100 bytes, of which 2000 are more than any pipe holds, nobody reads it, and it goes on ...\n",
+                ],
+            );
+        }
+        assert!(log.lock().lost.is_some());
     }
 
     #[test]

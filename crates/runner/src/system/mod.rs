@@ -6,7 +6,7 @@ mod kind;
 
 pub(crate) use kind::{
     Notifier, PidFile, Report, Syslog, Telling, become_daemon, close_streams, enter_directory, enter_root, give_to,
-    hide_input, is_another, monotonic_micros,
+    hide_input, is_another, monotonic_micros, open_without_waiting,
 };
 
 /// Where the process goes before it does anything.

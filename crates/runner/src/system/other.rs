@@ -1,7 +1,7 @@
 //! Systems that are not Unix: programs run in the foreground.
 
 use std::convert::Infallible;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -55,6 +55,10 @@ pub(crate) fn enter_directory(surroundings: &Surroundings<'_>) -> Result<(), Str
 
 pub(crate) fn is_another(_uid: u32) -> bool {
     false
+}
+
+pub(crate) fn open_without_waiting(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    options.open(path)
 }
 
 pub(crate) fn give_to(_file: &File, _identity: Identity) -> io::Result<()> {

@@ -1,12 +1,14 @@
-//! chroot(2), chdir(2), umask(2), fchown(2).
+//! chroot(2), chdir(2), umask(2), fchown(2), open(2).
 
 use std::env;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::fchown;
+use std::os::unix::fs::{OpenOptionsExt, fchown};
+use std::path::Path;
 
 use ropewalk::application::Identity;
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{chroot, geteuid, umask};
 
 use crate::system::Surroundings;
@@ -40,4 +42,13 @@ pub(crate) fn is_another(uid: u32) -> bool {
 /// Makes a file theirs who will go on writing it.
 pub(crate) fn give_to(file: &File, identity: Identity) -> io::Result<()> {
     if identity == Identity::default() { Ok(()) } else { fchown(file, identity.uid, identity.gid) }
+}
+
+/// Opens what is to be written, so that nothing waits: not the opening of a pipe for a reader, and not a write for room.
+pub(crate) fn open_without_waiting(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let opened = options.custom_flags(OFlags::NONBLOCK.bits() as i32).open(path);
+    opened.map_err(|error| match error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) {
+        true => io::Error::new(error.kind(), "it is a pipe that nobody reads"),
+        false => error,
+    })
 }
