@@ -151,7 +151,7 @@ pub(crate) struct Lingering {
     bounds: Cell<Linger>,
     by_key: RefCell<BTreeMap<Key, Rc<Lingerer>>>,
     by_deadline: RefCell<BTreeSet<(Moment, Key)>>,
-    /// Ends whoever is due; there only while somebody lingers.
+    /// Ends whoever is due, and tells the waiters; there only while there is somebody to end or to tell.
     timer: RefCell<Option<DelayedCall>>,
     /// Who wants to know that nobody lingers.
     waiters: RefCell<Vec<Resolver<()>>>,
@@ -230,7 +230,6 @@ impl Lingerer {
         inner.lingering.by_key.borrow_mut().remove(&self.key);
         close(inner, self.key);
         inner.watch_lingerers();
-        inner.tell_if_none_linger();
     }
 
     fn enter(&self, inner: &Inner) {
@@ -263,6 +262,7 @@ impl Inner {
         // No later turn may come to tell them.
         let waiters = self.lingering.waiters.take();
         while self.end_a_lingerer() {}
+        self.watch_lingerers();
         tell(waiters);
     }
 
@@ -274,6 +274,9 @@ impl Inner {
 
     fn end_due_lingerers(self: &Rc<Inner>) {
         self.lingering.timer.take();
+        if self.lingering.by_key.borrow().is_empty() {
+            return tell(self.lingering.waiters.take());
+        }
         let now = self.now();
         while let Some(lingerer) = self.first_lingerer().filter(|lingerer| lingerer.deadline.get() <= now) {
             lingerer.end(self);
@@ -281,28 +284,18 @@ impl Inner {
         self.watch_lingerers();
     }
 
-    /// Later, for a connection or a port may be in the middle of something.
-    fn tell_if_none_linger(self: &Rc<Inner>) {
-        let lingering = &self.lingering;
-        if !lingering.by_key.borrow().is_empty() || lingering.waiters.borrow().is_empty() {
-            return;
-        }
-        Reactor(self.clone()).call_later(Duration::ZERO, |reactor| {
-            // Another one may have begun to, and its end calls again.
-            if reactor.lingering_count() == 0 {
-                tell(reactor.0.lingering.waiters.take());
-            }
-        });
-    }
-
     fn first_lingerer(&self) -> Option<Rc<Lingerer>> {
         let (_, key) = *self.lingering.by_deadline.borrow().first()?;
         self.lingering.by_key.borrow().get(&key).cloned()
     }
 
-    /// Has the timer run while somebody lingers. It may be early, and then waits for who is next.
+    /// Has the timer run while somebody lingers. It may be early, and then waits for who is next. Once nobody does, it tells
+    /// the waiters, and not before it runs: a connection or a port may be in the middle of something.
     fn watch_lingerers(self: &Rc<Inner>) {
-        let first = self.first_lingerer().map(|lingerer| lingerer.deadline.get());
+        let first = match self.first_lingerer() {
+            Some(lingerer) => Some(lingerer.deadline.get()),
+            None => (!self.lingering.waiters.borrow().is_empty()).then(|| self.now()),
+        };
         let due = self.lingering.timer.borrow().as_ref().and_then(DelayedCall::get_time);
         if first.zip(due).is_some_and(|(first, due)| due <= first) {
             return;
