@@ -39,9 +39,9 @@ pub mod endpoints;
 pub mod error;
 pub mod interfaces;
 mod jitter;
+mod kernel;
 pub mod protocols;
 mod react;
-mod reactor;
 pub mod task;
 pub mod testing;
 pub mod transports;
@@ -55,9 +55,9 @@ pub use interfaces::tcp::{Binding, Destination};
 pub use interfaces::threads::{ThreadHandle, ThreadPool};
 pub use interfaces::time::DelayedCall;
 pub use interfaces::unix::{UnixBinding, UnixDestination};
+pub use kernel::{DetachedWait, Interface, PanicPolicy, Reactor, ReactorInfo, reactors};
 pub use protocols::{ClientFactory, Factory, Protocol};
 pub use react::{react, react_on};
-pub use reactor::{DetachedWait, Interface, PanicPolicy, Reactor, ReactorInfo, reactors};
 /// What knows no system: Deferreds and their errors, framing, timer queues, the keys and outboxes of event providers.
 pub use ropewalk_proto as proto;
 pub use ropewalk_proto::{
@@ -72,8 +72,8 @@ pub use transports::{Connector, ConnectorState, Port, Transport};
 pub mod prelude {
     pub use crate::error::Error;
     pub use crate::interfaces::core::Phase;
+    pub use crate::kernel::Reactor;
     pub use crate::protocols::{ClientFactory, Factory, Protocol};
-    pub use crate::reactor::Reactor;
     pub use crate::task::AddTimeout;
     pub use crate::transports::{Connector, Port, Transport};
     pub use ropewalk_proto::{Address, Deferred, Failure};

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use ropewalk_proto::{Cancelled, Failure};
 
 use crate::interfaces::core::{Phase, RunOptions};
-use crate::reactor::Reactor;
+use crate::kernel::Reactor;
 
 /// Runs `main` on the best reactor here until what it returns is ready, and says how the program should end.
 ///

@@ -22,8 +22,8 @@ use crate::endpoints::StreamClientEndpoint;
 use crate::error::Error;
 use crate::interfaces::core::TriggerResult;
 use crate::interfaces::time::DelayedCall;
+use crate::kernel::{Kernel, Reactor, guard};
 use crate::protocols::Factory;
-use crate::reactor::{Inner, Reactor, guard};
 use crate::transports::Transport;
 
 /// Keeps a connection to an endpoint from `start` to `stop`: connects again when an attempt fails or the connection is
@@ -59,7 +59,7 @@ struct Client {
     factory: Rc<dyn Factory>,
     policy: RefCell<Box<dyn RetryPolicy>>,
     prepare: RefCell<Option<Prepare>>,
-    reactor: RefCell<Weak<Inner>>,
+    reactor: RefCell<Weak<Kernel>>,
     state: RefCell<State>,
     /// Numbers attempts, so that what an earlier one is told means nothing to a later one.
     attempt: Cell<u64>,

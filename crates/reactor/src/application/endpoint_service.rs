@@ -7,8 +7,8 @@ use ropewalk_proto::{CancelHandle, Cancelled, Deferred, succeed};
 
 use super::Service;
 use crate::endpoints::StreamServerEndpoint;
+use crate::kernel::Reactor;
 use crate::protocols::Factory;
-use crate::reactor::Reactor;
 use crate::transports::Port;
 
 /// Listens at an endpoint from `privileged_start` to `stop`.

@@ -15,7 +15,7 @@ use super::failed::named;
 use super::multi_service::{MultiService, WeakMultiService};
 use super::stopping::UnderWay;
 use crate::error::{Error, Result};
-use crate::reactor::{Reactor, guard};
+use crate::kernel::{Reactor, guard};
 
 /// See the module's picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -49,7 +49,7 @@ pub use root::Application;
 pub use ropewalk_sys::Identity;
 pub use timer_service::TimerService;
 
-use crate::reactor::Reactor;
+use crate::kernel::Reactor;
 
 /// Something that starts and stops: IService.
 ///

@@ -10,7 +10,7 @@ use super::Service;
 use super::handle::{ServiceHandle, Stage};
 use super::stopping::{self, Stopping, UnderWay};
 use crate::error::Result;
-use crate::reactor::{Inner, Reactor};
+use crate::kernel::{Kernel, Reactor};
 
 /// A service that consists of others: IServiceCollection. A cheap handle: clones are the same one.
 ///
@@ -42,7 +42,7 @@ struct Siblings {
     children: RefCell<Vec<ServiceHandle>>,
     stage: Cell<Stage>,
     /// The reactor that the services were started on.
-    reactor: RefCell<Weak<Inner>>,
+    reactor: RefCell<Weak<Kernel>>,
     stop_limit: Cell<Option<Duration>>,
     stopping: UnderWay,
 }

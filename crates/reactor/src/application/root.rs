@@ -10,7 +10,7 @@ use super::handle::Stage;
 use super::{MultiService, ServiceHandle};
 use crate::error::{Error, Result};
 use crate::interfaces::core::Phase;
-use crate::reactor::Reactor;
+use crate::kernel::Reactor;
 
 /// How long services may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(30);

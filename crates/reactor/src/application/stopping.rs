@@ -7,7 +7,7 @@ use std::time::Duration;
 use ropewalk_proto::{CancelHandle, Deferred, Failure, Resolver, succeed};
 
 use crate::interfaces::time::DelayedCall;
-use crate::reactor::Reactor;
+use crate::kernel::Reactor;
 
 /// A stop that is under way, for who asks for another meanwhile.
 #[derive(Default)]

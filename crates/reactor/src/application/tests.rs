@@ -9,7 +9,7 @@ use ropewalk_proto::{Deferred, Resolver, fail, succeed};
 use super::{Application, MultiService, Service, ServiceFailed, ServiceHandle};
 use crate::error::Error;
 use crate::interfaces::core::Phase;
-use crate::reactor::Reactor;
+use crate::kernel::Reactor;
 use crate::testing::MemoryReactor;
 
 const SECOND: Duration = Duration::from_secs(1);

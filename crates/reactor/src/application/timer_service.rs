@@ -8,7 +8,7 @@ use ropewalk_proto::{Deferred, Failure, Resolver, succeed};
 
 use super::Service;
 use crate::interfaces::core::TriggerResult;
-use crate::reactor::{Reactor, guard};
+use crate::kernel::{Reactor, guard};
 use crate::task::LoopingCall;
 
 /// Calls a function when it starts and then each time that `step` has passed, until it is stopped: a [`LoopingCall`] as a

@@ -21,8 +21,8 @@ use ropewalk_sys::inherited;
 
 use super::StreamServerEndpoint;
 use crate::error::{Error, Result};
+use crate::kernel::Reactor;
 use crate::protocols::Factory;
-use crate::reactor::Reactor;
 use crate::transports::Port;
 
 /// SD_LISTEN_FDS_START

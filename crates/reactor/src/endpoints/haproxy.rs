@@ -22,9 +22,9 @@ use ropewalk_proto::{Address, Deferred};
 use super::StreamServerEndpoint;
 use crate::error::Error;
 use crate::interfaces::time::DelayedCall;
+use crate::kernel::Reactor;
 use crate::protocols::forward::forward_factory;
 use crate::protocols::{Factory, Protocol};
-use crate::reactor::Reactor;
 use crate::transports::{Port, Transport};
 
 /// How long a header may take: a balancer sends it first.

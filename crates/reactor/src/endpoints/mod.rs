@@ -52,8 +52,8 @@ use ropewalk_proto::Deferred;
 use ropewalk_proto::description::DescriptionError;
 
 use crate::error::Error;
+use crate::kernel::Reactor;
 use crate::protocols::{Factory, Protocol};
-use crate::reactor::Reactor;
 use crate::transports::{Port, Transport};
 
 pub use adopted::AdoptedServerEndpoint;

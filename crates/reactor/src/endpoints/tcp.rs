@@ -10,8 +10,8 @@ use super::connecting::connecting;
 use super::{StreamClientEndpoint, StreamServerEndpoint};
 use crate::error::{Error, Result};
 use crate::interfaces::tcp::{Binding, Destination};
+use crate::kernel::Reactor;
 use crate::protocols::Factory;
-use crate::reactor::Reactor;
 use crate::transports::{Port, Transport};
 
 /// Listens over TCP: `tcp:` and `tcp6:`.

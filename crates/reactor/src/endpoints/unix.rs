@@ -8,8 +8,8 @@ use ropewalk_proto::description::{UnixClient, UnixServer};
 use super::connecting::connecting;
 use super::{StreamClientEndpoint, StreamServerEndpoint};
 use crate::interfaces::unix::{UnixBinding, UnixDestination};
+use crate::kernel::Reactor;
 use crate::protocols::Factory;
-use crate::reactor::Reactor;
 use crate::transports::{Port, Transport};
 
 /// Listens on a UNIX socket: `unix:`.

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use ropewalk_proto::Deferred;
 
 use crate::error::{Error, Result};
-use crate::reactor::{Inner, Reactor, Source, enter, guard};
+use crate::kernel::{Kernel, Reactor, Source, enter, guard};
 
 /// How far a reactor is; see the module's picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -436,8 +436,8 @@ impl Reactor {
                 if let Err(failure) = outcome {
                     tracing::error!(trigger = name, %failure, "a trigger before {} failed", firing.event);
                 }
-                if let Some(inner) = reactor.upgrade() {
-                    Reactor(inner).one_trigger_less(&firing);
+                if let Some(kernel) = reactor.upgrade() {
+                    Reactor(kernel).one_trigger_less(&firing);
                 }
             });
         }
@@ -508,7 +508,7 @@ impl Reactor {
     }
 }
 
-impl Inner {
+impl Kernel {
     /// Has `shutdown` fire at the end of the turn. Returns whether the reactor runs and was not stopping already.
     pub(crate) fn request_stop(&self) -> bool {
         let state = self.state.get();

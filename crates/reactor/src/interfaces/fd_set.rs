@@ -8,7 +8,7 @@ use ropewalk_proto::Key;
 use ropewalk_sys::{Interest, RawIo, Ready};
 
 use crate::error::{Error, Result};
-use crate::reactor::{Interface, Reactor, Source, guard, name_of};
+use crate::kernel::{Interface, Reactor, Source, guard, name_of};
 
 /// Something with a descriptor that can be watched: IReadWriteDescriptor.
 ///

@@ -9,7 +9,7 @@ pub use ropewalk_sys::IpFamily;
 use ropewalk_sys::look_up;
 
 use crate::error::Error;
-use crate::reactor::Reactor;
+use crate::kernel::Reactor;
 
 /// Resolves host names: IHostnameResolver.
 ///

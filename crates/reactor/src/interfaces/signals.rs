@@ -11,7 +11,7 @@ use ropewalk_sys::Waker;
 use ropewalk_sys::signals::{STOP_SIGNALS, SignalGuard};
 
 use crate::error::{Error, Result};
-use crate::reactor::{Reactor, guard};
+use crate::kernel::{Reactor, guard};
 
 /// The signals of one reactor.
 pub(crate) struct Signals {

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use ropewalk_sys::{Kind, OwnedIo};
 
 use crate::error::{Error, Result};
+use crate::kernel::{Interface, Reactor};
 use crate::protocols::Factory;
-use crate::reactor::{Interface, Reactor};
 use crate::transports::{Origin, Port, Stream, Transport};
 
 impl Reactor {

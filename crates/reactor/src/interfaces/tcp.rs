@@ -9,8 +9,8 @@ use ropewalk_sys::{IpFamily, ListenSpec};
 
 use super::resolver::{literal, split_host_port};
 use crate::error::{Error, Result};
+use crate::kernel::{Interface, Reactor};
 use crate::protocols::{ClientFactory, Factory};
-use crate::reactor::{Interface, Reactor};
 use crate::transports::{Connector, Port, Target};
 
 /// Twisted's default for `connectTCP`.

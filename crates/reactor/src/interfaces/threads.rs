@@ -13,7 +13,7 @@ use ropewalk_proto::{Deferred, Failure};
 use ropewalk_sys::Waker;
 
 use crate::error::{Error, Result};
-use crate::reactor::{Reactor, SendCall};
+use crate::kernel::{Reactor, SendCall};
 
 /// How many threads the pool has at most, at first.
 const POOL_SIZE: usize = 10;

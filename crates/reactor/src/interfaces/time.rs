@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ropewalk_proto::{Moment, TimerKey};
 
 use crate::error::{Error, Result};
-use crate::reactor::{Inner, Reactor};
+use crate::kernel::{Kernel, Reactor};
 
 impl Reactor {
     /// Seconds since 1970-01-01 00:00 UTC by the wall clock.
@@ -88,7 +88,7 @@ impl Reactor {
     }
 }
 
-impl Inner {
+impl Kernel {
     /// Never before the present turn: what is scheduled within a turn runs after what was due in it.
     fn deadline_after(&self, delay: Duration) -> Moment {
         self.now().max(self.turn_now()) + delay
@@ -119,7 +119,7 @@ impl Inner {
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 pub struct DelayedCall {
-    reactor: Weak<Inner>,
+    reactor: Weak<Kernel>,
     key: TimerKey,
     cancelled: Cell<bool>,
 }
@@ -144,13 +144,13 @@ impl DelayedCall {
     /// [`Error::AlreadyCancelled`] when this handle cancelled it, [`Error::AlreadyCalled`] when it has been made, and
     /// [`Error::Closed`] when the reactor is gone.
     pub fn cancel(&self) -> Result<()> {
-        let inner = self.reactor.upgrade().ok_or(Error::Closed)?;
-        let call = inner.timers.borrow_mut().cancel(self.key);
+        let kernel = self.reactor.upgrade().ok_or(Error::Closed)?;
+        let call = kernel.timers.borrow_mut().cancel(self.key);
         if call.is_none() {
             return Err(self.gone());
         }
         self.cancelled.set(true);
-        inner.work_changed();
+        kernel.work_changed();
         Ok(())
     }
 
@@ -174,9 +174,9 @@ impl DelayedCall {
     /// # Errors
     /// As [`cancel`](DelayedCall::cancel).
     pub fn reset(&self, delay: Duration) -> Result<()> {
-        let inner = self.reactor.upgrade().ok_or(Error::Closed)?;
-        let deadline = inner.deadline_after(delay);
-        self.move_to(&inner, deadline)
+        let kernel = self.reactor.upgrade().ok_or(Error::Closed)?;
+        let deadline = kernel.deadline_after(delay);
+        self.move_to(&kernel, deadline)
     }
 
     /// Has the call made this much later than it was due.
@@ -196,9 +196,9 @@ impl DelayedCall {
     /// # Errors
     /// As [`cancel`](DelayedCall::cancel).
     pub fn delay(&self, by: Duration) -> Result<()> {
-        let inner = self.reactor.upgrade().ok_or(Error::Closed)?;
-        let due = inner.timers.borrow().deadline(self.key).ok_or_else(|| self.gone())?;
-        self.move_to(&inner, due + by)
+        let kernel = self.reactor.upgrade().ok_or(Error::Closed)?;
+        let due = kernel.timers.borrow().deadline(self.key).ok_or_else(|| self.gone())?;
+        self.move_to(&kernel, due + by)
     }
 
     /// Has the call made this much earlier than it was due; at the earliest in the next turn.
@@ -218,15 +218,15 @@ impl DelayedCall {
     /// # Errors
     /// As [`cancel`](DelayedCall::cancel).
     pub fn hasten(&self, by: Duration) -> Result<()> {
-        let inner = self.reactor.upgrade().ok_or(Error::Closed)?;
-        let due = inner.timers.borrow().deadline(self.key).ok_or_else(|| self.gone())?;
+        let kernel = self.reactor.upgrade().ok_or(Error::Closed)?;
+        let due = kernel.timers.borrow().deadline(self.key).ok_or_else(|| self.gone())?;
         let earlier = Moment::ZERO + due.since(Moment::ZERO + by);
-        self.move_to(&inner, earlier.max(inner.deadline_after(Duration::ZERO)))
+        self.move_to(&kernel, earlier.max(kernel.deadline_after(Duration::ZERO)))
     }
 
     /// Whether the call is still to be made.
     pub fn active(&self) -> bool {
-        self.reactor.upgrade().is_some_and(|inner| inner.timers.borrow().contains(self.key))
+        self.reactor.upgrade().is_some_and(|kernel| kernel.timers.borrow().contains(self.key))
     }
 
     /// When the call is due, on the clock of [`Reactor::now`]; `None` after it was made or cancelled.
@@ -239,11 +239,11 @@ impl DelayedCall {
         self.key == other.key
     }
 
-    fn move_to(&self, inner: &Inner, deadline: Moment) -> Result<()> {
-        if !inner.timers.borrow_mut().reset(self.key, deadline) {
+    fn move_to(&self, kernel: &Kernel, deadline: Moment) -> Result<()> {
+        if !kernel.timers.borrow_mut().reset(self.key, deadline) {
             return Err(self.gone());
         }
-        inner.work_changed();
+        kernel.work_changed();
         Ok(())
     }
 

@@ -9,8 +9,8 @@ use ropewalk_sys::ListenSpec;
 
 use super::tcp::CONNECT_TIMEOUT;
 use crate::error::Result;
+use crate::kernel::{Interface, Reactor};
 use crate::protocols::{ClientFactory, Factory};
-use crate::reactor::{Interface, Reactor};
 use crate::transports::{Connector, Port, Target};
 
 /// What [`Reactor::listen_unix`] listens on, and how. Made from a path; a leading `@` or NUL makes it an abstract name.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use ropewalk_proto::{CancelHandle, Deferred, Failure, Outcome, Resolver, maybe_deferred, succeed};
 
 use crate::interfaces::time::DelayedCall;
-use crate::reactor::{Inner, Reactor};
+use crate::kernel::{Kernel, Reactor};
 
 /// How long the steps of a turn may take together.
 const SLICE: Duration = Duration::from_millis(10);
@@ -48,7 +48,7 @@ const STEPS_A_SLICE: usize = 1000;
 pub struct Cooperator(Rc<Scheduler>);
 
 struct Scheduler {
-    reactor: Weak<Inner>,
+    reactor: Weak<Kernel>,
     slice: Cell<Duration>,
     state: Cell<State>,
     /// Those that are neither paused nor over; the next step is the first one's.
@@ -237,10 +237,10 @@ impl Scheduler {
         if is_idle || self.next_slice.borrow().is_some() {
             return;
         }
-        let Some(inner) = self.reactor.upgrade() else { return };
+        let Some(kernel) = self.reactor.upgrade() else { return };
         let own = self.clone();
         *self.next_slice.borrow_mut() =
-            Some(Reactor(inner).call_later(Duration::ZERO, move |reactor| own.work(reactor)));
+            Some(Reactor(kernel).call_later(Duration::ZERO, move |reactor| own.work(reactor)));
     }
 
     fn work(self: &Rc<Scheduler>, reactor: &Reactor) {

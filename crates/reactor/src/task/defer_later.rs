@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ropewalk_proto::{Deferred, Outcome};
 
-use crate::reactor::Reactor;
+use crate::kernel::Reactor;
 
 impl Reactor {
     /// Has `call` made when `delay` has passed, and fires the Deferred with what it returns: nothing, a `Result`, or a

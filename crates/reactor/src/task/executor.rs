@@ -13,7 +13,7 @@ use ropewalk_proto::{Deferred, Failure, Key, Slab};
 use ropewalk_sys::Waker;
 
 use crate::error::Error;
-use crate::reactor::{Inner, Panic, Reactor, catch, guard};
+use crate::kernel::{Kernel, Panic, Reactor, catch, guard};
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -81,12 +81,12 @@ impl Executor {
     }
 
     /// Polls the tasks that are ready now, each once.
-    pub(crate) fn run(&self, inner: &Rc<Inner>) {
+    pub(crate) fn run(&self, kernel: &Rc<Kernel>) {
         // One by one: a task that runs the loop is followed by those behind it, within that loop.
         for _ in 0..self.begin_batch() {
             let next = self.batch.borrow_mut().pop_front();
             let Some(waker) = next else { return };
-            self.poll(inner, &waker);
+            self.poll(kernel, &waker);
         }
     }
 
@@ -111,19 +111,19 @@ impl Executor {
         self.ready.asleep.store(asleep, Ordering::Relaxed);
     }
 
-    fn poll(&self, inner: &Rc<Inner>, waker: &Arc<TaskWaker>) {
+    fn poll(&self, kernel: &Rc<Kernel>, waker: &Arc<TaskWaker>) {
         // Cleared first: a wake during the poll queues the task again.
         waker.queued.store(false, Ordering::Release);
         let Some((mut task, name)) = self.take(waker.key) else { return };
         let context_waker = std::task::Waker::from(waker.clone());
-        let outcome = guard(inner, name, || task.as_mut().poll(&mut Context::from_waker(&context_waker)));
+        let outcome = guard(kernel, name, || task.as_mut().poll(&mut Context::from_waker(&context_waker)));
         let over = if matches!(outcome, Ok(Poll::Pending)) {
             self.put_back(waker, task)
         } else {
             self.tasks.borrow_mut().remove(waker.key);
             Some(task)
         };
-        let _ = guard(inner, name, || drop(over));
+        let _ = guard(kernel, name, || drop(over));
     }
 
     fn take(&self, key: Key) -> Option<(Task, &'static str)> {
@@ -198,15 +198,15 @@ impl Reactor {
         let key = Rc::new(std::cell::Cell::new(None));
         let its_key = key.clone();
         let (deferred, resolver) = Deferred::with_canceller(move |_| {
-            if let (Some(inner), Some(key)) = (reactor.upgrade(), its_key.get()) {
-                inner.executor.cancel(key);
+            if let (Some(kernel), Some(key)) = (reactor.upgrade(), its_key.get()) {
+                kernel.executor.cancel(key);
             }
         });
         let name = std::any::type_name::<F>();
-        let inner = self.downgrade();
+        let kernel = self.downgrade();
         let task = async move {
-            let result = catching(future).await.map_err(|panic| match inner.upgrade() {
-                Some(inner) => Failure::from(panic.log(&inner, name)).logged(),
+            let result = catching(future).await.map_err(|panic| match kernel.upgrade() {
+                Some(kernel) => Failure::from(panic.log(&kernel, name)).logged(),
                 None => Failure::from(Error::Closed),
             });
             let _ = resolver.fire(result);

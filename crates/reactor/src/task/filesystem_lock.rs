@@ -13,7 +13,7 @@ use ropewalk_sys::FileLock;
 
 use super::AddTimeout;
 use crate::interfaces::time::DelayedCall;
-use crate::reactor::{Inner, Reactor};
+use crate::kernel::{Kernel, Reactor};
 
 /// How often it is tried: no system tells when a lock is given up.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -43,7 +43,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub struct DeferredFilesystemLock(Rc<Lock>);
 
 struct Lock {
-    reactor: Weak<Inner>,
+    reactor: Weak<Kernel>,
     path: PathBuf,
     held: RefCell<Option<FileLock>>,
     waiting: RefCell<Option<(Resolver<()>, DelayedCall)>>,
@@ -72,7 +72,7 @@ impl DeferredFilesystemLock {
         if self.is_locked() {
             return succeed(());
         }
-        let Some(inner) = self.0.reactor.upgrade() else { return fail(crate::Error::Closed) };
+        let Some(kernel) = self.0.reactor.upgrade() else { return fail(crate::Error::Closed) };
         if self.0.trying.replace(true) {
             return fail(AlreadyTryingToLock);
         }
@@ -82,9 +82,9 @@ impl DeferredFilesystemLock {
                 lock.stop_waiting();
             }
         });
-        self.0.attempt(&Reactor(inner.clone()), resolver);
+        self.0.attempt(&Reactor(kernel.clone()), resolver);
         match timeout {
-            Some(delay) if !deferred.is_done() => deferred.add_timeout(delay, &Reactor(inner)),
+            Some(delay) if !deferred.is_done() => deferred.add_timeout(delay, &Reactor(kernel)),
             _ => deferred,
         }
     }

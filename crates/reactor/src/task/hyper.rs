@@ -47,7 +47,7 @@ use ropewalk_proto::Moment;
 
 use super::AsyncStream;
 use super::thread_bound::ThreadBound;
-use crate::reactor::{Inner, Reactor};
+use crate::kernel::{Kernel, Reactor};
 
 impl Read for AsyncStream {
     fn poll_read(
@@ -104,7 +104,7 @@ pub struct LoopTimer(Arc<ThreadBound<Epoch>>);
 
 /// The same moment on both clocks.
 struct Epoch {
-    reactor: Weak<Inner>,
+    reactor: Weak<Kernel>,
     instant: Instant,
     moment: Moment,
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use ropewalk_proto::{CancelHandle, Cancelled, Deferred, Failure, Moment, Outcome, Resolver, fail, maybe_deferred};
 
 use crate::interfaces::time::DelayedCall;
-use crate::reactor::{Inner, Reactor};
+use crate::kernel::{Kernel, Reactor};
 
 /// Calls a function at each tick of an interval. A cheap handle: clones are the same loop.
 ///
@@ -45,7 +45,7 @@ pub struct LoopingCall(Rc<Loop>);
 type Call = Box<dyn FnMut(&LoopingCall, u64) -> Deferred<()>>;
 
 struct Loop {
-    reactor: Weak<Inner>,
+    reactor: Weak<Kernel>,
     /// Out while it runs.
     call: Cell<Option<Call>>,
     run: RefCell<Option<Run>>,

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use ropewalk_proto::{Abandoned, CancelHandle, Cancelled, Deferred, Failure, Resolver, fail, succeed};
 
-use crate::reactor::{Inner, Reactor};
+use crate::kernel::{Kernel, Reactor};
 
 /// Owns tasks: dropping it cancels those that are not done, so that none outlives what it serves.
 ///
@@ -38,7 +38,7 @@ use crate::reactor::{Inner, Reactor};
 pub struct Scope(Rc<Tasks>);
 
 struct Tasks {
-    reactor: Weak<Inner>,
+    reactor: Weak<Kernel>,
     running: RefCell<BTreeMap<u64, CancelHandle>>,
     next_number: Cell<u64>,
     joining: RefCell<Vec<Resolver<()>>>,
@@ -64,8 +64,8 @@ impl Scope {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let Some(inner) = self.0.reactor.upgrade() else { return ScopedTask(Some(fail(crate::Error::Closed))) };
-        let task = Reactor(inner).spawn(future);
+        let Some(kernel) = self.0.reactor.upgrade() else { return ScopedTask(Some(fail(crate::Error::Closed))) };
+        let task = Reactor(kernel).spawn(future);
         let number = self.0.next_number.replace(self.0.next_number.get() + 1);
         self.0.running.borrow_mut().insert(number, task.cancel_handle());
         let tasks = Rc::downgrade(&self.0);
@@ -269,11 +269,11 @@ mod tests {
     fn joining_waits_for_the_last_task_also_for_one_that_came_later() {
         let clock = Clock::new();
         let scope = Rc::new(Scope::new(&clock));
-        let (inner, sleep) = (Rc::downgrade(&scope), clock.sleep(SECOND));
+        let (kernel, sleep) = (Rc::downgrade(&scope), clock.sleep(SECOND));
         let later = clock.sleep(2 * SECOND);
         scope.spawn(async move {
             sleep.await;
-            inner.upgrade().unwrap().spawn(later);
+            kernel.upgrade().unwrap().spawn(later);
         });
         let all = scope.join();
         clock.advance(SECOND);

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::interfaces::time::DelayedCall;
-use crate::reactor::Reactor;
+use crate::kernel::Reactor;
 
 impl Reactor {
     /// A future that is ready when `delay` has passed from now. Dropping it cancels its delayed call.

@@ -15,8 +15,8 @@ use ropewalk_proto::{Address, Deferred};
 
 use crate::endpoints::{StreamClientEndpoint, connect_protocol};
 use crate::error::Error;
+use crate::kernel::Reactor;
 use crate::protocols::{ClientFactory, Factory, Protocol};
-use crate::reactor::Reactor;
 use crate::transports::{Producer, PushProducer, Transport};
 
 /// More than this unread pauses the transport.

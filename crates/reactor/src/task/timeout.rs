@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ropewalk_proto::{Cancelled, Deferred, Failure, Outcome};
 
-use crate::reactor::Reactor;
+use crate::kernel::Reactor;
 
 /// What was waited for did not come in time: Twisted's `TimeoutError`.
 ///

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use super::MemoryReactor;
-use crate::reactor::Reactor;
+use crate::kernel::Reactor;
 
 /// A reactor that is used for its time: `twisted.internet.task.Clock`.
 ///

@@ -11,7 +11,7 @@ use ropewalk_sys::{ConnectSpec, ListenSpec};
 use super::memory_resolver::MemoryResolver;
 use super::simulated::{Faults, Network, Simulated, SimulatedNetwork};
 use super::test_stream::{TestListener, TestStream};
-use crate::reactor::{Reactor, enter};
+use crate::kernel::{Reactor, enter};
 
 /// So many turns without any time passing are taken for an endless loop.
 const TURNS_AT_ONE_MOMENT: usize = 100_000;

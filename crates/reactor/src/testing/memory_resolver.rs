@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ropewalk_proto::{Deferred, succeed};
 
 use crate::interfaces::resolver::HostnameResolver;
-use crate::reactor::Reactor;
+use crate::kernel::Reactor;
 
 /// Names and their addresses. It knows `localhost`, as RFC 6761 says.
 pub(super) struct MemoryResolver(RefCell<HashMap<String, Vec<IpAddr>>>);

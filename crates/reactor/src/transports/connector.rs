@@ -25,8 +25,8 @@ use super::lookups::{Lookups, interleaved};
 use super::stream::{Origin, Stream};
 use crate::error::{Error, Result};
 use crate::interfaces::time::DelayedCall;
+use crate::kernel::{Kernel, Reactor, Source, guard};
 use crate::protocols::{ClientFactory, Protocol};
-use crate::reactor::{Inner, Reactor, Source, guard};
 
 /// How long an attempt has the field for itself: the Connection Attempt Delay of RFC 8305, section 5.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -91,7 +91,7 @@ pub(crate) enum Target {
 }
 
 pub(crate) struct ConnectorInner {
-    reactor: Weak<Inner>,
+    reactor: Weak<Kernel>,
     factory: Rc<dyn ClientFactory>,
     target: Target,
     bind: Option<Address>,
@@ -451,14 +451,14 @@ impl ConnectorInner {
     }
 
     /// Closes what still runs for the present `connect`.
-    fn end_race(&self, inner: &Inner) {
+    fn end_race(&self, kernel: &Kernel) {
         let race = self.race.take();
         for timer in race.timers.into_iter().chain(race.stagger) {
             let _ = timer.cancel();
         }
         for (key, ..) in race.running {
-            inner.sources.borrow_mut().remove(key);
-            inner.tell_provider(move |provider| provider.close(key));
+            kernel.sources.borrow_mut().remove(key);
+            kernel.tell_provider(move |provider| provider.close(key));
         }
         race.lookups.resolutions.iter().for_each(Deferred::cancel);
     }
@@ -468,14 +468,14 @@ impl ConnectorInner {
         if self.state.get() != ConnectorState::Connecting {
             return;
         }
-        let Some(inner) = self.reactor.upgrade() else { return };
+        let Some(kernel) = self.reactor.upgrade() else { return };
         // First, because a resolver that is cancelled reports a failure.
         self.state.set(ConnectorState::Disconnected);
-        self.end_race(&inner);
+        self.end_race(&kernel);
         let connector = Connector(self.clone());
         let tell = || self.factory.client_connection_failed(&connector, &error);
-        let _ = guard(&inner, "client_connection_failed", tell);
-        self.stop_factory_if_done(&inner);
+        let _ = guard(&kernel, "client_connection_failed", tell);
+        self.stop_factory_if_done(&kernel);
     }
 
     /// Breaks the cycle with its transport: the reactor is gone.
@@ -496,9 +496,9 @@ impl ConnectorInner {
         self.stop_factory_if_done(&reactor.0);
     }
 
-    fn stop_factory_if_done(&self, inner: &Inner) {
+    fn stop_factory_if_done(&self, kernel: &Kernel) {
         if self.state.get() == ConnectorState::Disconnected && self.started.replace(false) {
-            inner.stop_factory(&*self.factory);
+            kernel.stop_factory(&*self.factory);
         }
     }
 }

@@ -19,7 +19,7 @@ use ropewalk_sys::{EventProvider, Received};
 
 use super::stream::{BYTES_PER_TURN, READS_PER_TURN};
 use crate::interfaces::time::DelayedCall;
-use crate::reactor::{Inner, Reactor};
+use crate::kernel::{Kernel, Reactor};
 
 /// How long connections that have ended wait for their peers to end, too.
 ///
@@ -177,36 +177,36 @@ struct Lingerer {
 }
 
 /// Has the connection `key` linger, which is nobody's source any more.
-pub(super) fn linger(inner: &Rc<Inner>, key: Key) {
-    let bounds = inner.lingering.bounds.get();
-    match inner.provider(|provider| half_close(provider, key)) {
+pub(super) fn linger(kernel: &Rc<Kernel>, key: Key) {
+    let bounds = kernel.lingering.bounds.get();
+    match kernel.provider(|provider| half_close(provider, key)) {
         Ok(Ok(())) => {}
         // The peer is gone already.
-        Ok(Err(_)) => return close(inner, key),
-        Err(_away) => inner.tell_provider(move |provider| drop(half_close(provider, key))),
+        Ok(Err(_)) => return close(kernel, key),
+        Err(_away) => kernel.tell_provider(move |provider| drop(half_close(provider, key))),
     }
-    while inner.lingering.by_key.borrow().len() >= bounds.connections && inner.end_a_lingerer() {}
-    let now = inner.now();
+    while kernel.lingering.by_key.borrow().len() >= bounds.connections && kernel.end_a_lingerer() {}
+    let now = kernel.now();
     let last = now + bounds.time;
     let deadline = Cell::new(last.min(now + bounds.silence));
     let left = Cell::new(bounds.bytes);
     let lingerer = Rc::new(Lingerer { key, last, deadline, silence: bounds.silence, left });
-    lingerer.enter(inner);
-    inner.lingering.by_key.borrow_mut().insert(key, lingerer);
-    inner.watch_lingerers();
+    lingerer.enter(kernel);
+    kernel.lingering.by_key.borrow_mut().insert(key, lingerer);
+    kernel.watch_lingerers();
 }
 
 impl Lingerer {
     /// Discards what has arrived, up to its share of the turn.
-    fn ready(&self, inner: &Rc<Inner>, scratch: &mut [u8]) {
+    fn ready(&self, kernel: &Rc<Kernel>, scratch: &mut [u8]) {
         let mut bytes = 0;
         for _ in 0..READS_PER_TURN {
-            let (count, drained) = match inner.receive(self.key, scratch) {
+            let (count, drained) = match kernel.receive(self.key, scratch) {
                 Ok(Received::Drained(count)) => (count, true),
                 Ok(Received::Filled(count)) => (count, false),
                 Ok(Received::Lent(chunk)) => (chunk.len(), false),
                 Ok(Received::Empty) => break,
-                Ok(Received::Eof) | Err(_) => return self.end(inner),
+                Ok(Received::Eof) | Err(_) => return self.end(kernel),
             };
             bytes += count;
             if drained || bytes >= BYTES_PER_TURN {
@@ -215,33 +215,33 @@ impl Lingerer {
         }
         match self.left.get().checked_sub(bytes) {
             Some(left) => self.left.set(left),
-            None => return self.end(inner),
+            None => return self.end(kernel),
         }
         if bytes > 0 {
-            self.leave(inner);
-            self.deadline.set(self.last.min(inner.now() + self.silence));
-            self.enter(inner);
+            self.leave(kernel);
+            self.deadline.set(self.last.min(kernel.now() + self.silence));
+            self.enter(kernel);
         }
     }
 
     /// Closes it, whatever the peer does.
-    fn end(&self, inner: &Rc<Inner>) {
-        self.leave(inner);
-        inner.lingering.by_key.borrow_mut().remove(&self.key);
-        close(inner, self.key);
-        inner.watch_lingerers();
+    fn end(&self, kernel: &Rc<Kernel>) {
+        self.leave(kernel);
+        kernel.lingering.by_key.borrow_mut().remove(&self.key);
+        close(kernel, self.key);
+        kernel.watch_lingerers();
     }
 
-    fn enter(&self, inner: &Inner) {
-        inner.lingering.by_deadline.borrow_mut().insert((self.deadline.get(), self.key));
+    fn enter(&self, kernel: &Kernel) {
+        kernel.lingering.by_deadline.borrow_mut().insert((self.deadline.get(), self.key));
     }
 
-    fn leave(&self, inner: &Inner) {
-        inner.lingering.by_deadline.borrow_mut().remove(&(self.deadline.get(), self.key));
+    fn leave(&self, kernel: &Kernel) {
+        kernel.lingering.by_deadline.borrow_mut().remove(&(self.deadline.get(), self.key));
     }
 }
 
-impl Inner {
+impl Kernel {
     /// Whether a connection lingers at all that ends in order now.
     pub(super) fn may_linger(&self) -> bool {
         self.lingering.bounds.get().connections > 0
@@ -250,7 +250,7 @@ impl Inner {
     /// Something has come for a key that is no source's.
     #[cold]
     #[inline(never)]
-    pub(crate) fn lingerer_ready(self: &Rc<Inner>, key: Key, scratch: &mut [u8]) {
+    pub(crate) fn lingerer_ready(self: &Rc<Kernel>, key: Key, scratch: &mut [u8]) {
         let lingerer = self.lingering.by_key.borrow().get(&key).cloned();
         if let Some(lingerer) = lingerer {
             lingerer.ready(self, scratch);
@@ -258,7 +258,7 @@ impl Inner {
     }
 
     /// Closes whatever lingers, at the end of a run.
-    pub(crate) fn end_lingerers(self: &Rc<Inner>) {
+    pub(crate) fn end_lingerers(self: &Rc<Kernel>) {
         // No later turn may come to tell them.
         let waiters = self.lingering.waiters.take();
         while self.end_a_lingerer() {}
@@ -267,12 +267,12 @@ impl Inner {
     }
 
     /// Ends the lingering connection that has the least time left, for its descriptor. Returns whether there was one.
-    pub(super) fn end_a_lingerer(self: &Rc<Inner>) -> bool {
+    pub(super) fn end_a_lingerer(self: &Rc<Kernel>) -> bool {
         let first = self.first_lingerer();
         first.inspect(|lingerer| lingerer.end(self)).is_some()
     }
 
-    fn end_due_lingerers(self: &Rc<Inner>) {
+    fn end_due_lingerers(self: &Rc<Kernel>) {
         self.lingering.timer.take();
         if self.lingering.by_key.borrow().is_empty() {
             return tell(self.lingering.waiters.take());
@@ -291,7 +291,7 @@ impl Inner {
 
     /// Has the timer run while somebody lingers. It may be early, and then waits for who is next. Once nobody does, it tells
     /// the waiters, and not before it runs: a connection or a port may be in the middle of something.
-    fn watch_lingerers(self: &Rc<Inner>) {
+    fn watch_lingerers(self: &Rc<Kernel>) {
         let first = match self.first_lingerer() {
             Some(lingerer) => Some(lingerer.deadline.get()),
             None => (!self.lingering.waiters.borrow().is_empty()).then(|| self.now()),
@@ -322,7 +322,7 @@ fn half_close(provider: &mut dyn EventProvider, key: Key) -> io::Result<()> {
     provider.set_reading(key, true)
 }
 
-fn close(inner: &Inner, key: Key) {
-    inner.tell_provider(move |provider| provider.close(key));
-    inner.descriptor_closed();
+fn close(kernel: &Kernel, key: Key) {
+    kernel.tell_provider(move |provider| provider.close(key));
+    kernel.descriptor_closed();
 }

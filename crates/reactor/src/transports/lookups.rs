@@ -19,7 +19,7 @@ use ropewalk_sys::IpFamily;
 
 use super::{Connector, ConnectorInner, ConnectorState};
 use crate::error::Error;
-use crate::reactor::Reactor;
+use crate::kernel::Reactor;
 
 /// How long the addresses of one family wait for those of IPv6: the Resolution Delay of RFC 8305, section 3.
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);

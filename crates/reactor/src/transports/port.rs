@@ -13,8 +13,8 @@ use super::Transport;
 use super::stream::{Origin, Stream};
 use crate::error::{Error, Result};
 use crate::interfaces::time::DelayedCall;
+use crate::kernel::{Kernel, Reactor, Source, guard};
 use crate::protocols::Factory;
-use crate::reactor::{Inner, Reactor, Source, guard};
 
 /// The fair share of one port in one turn.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -52,7 +52,7 @@ const COMPLAINTS_APART: Duration = Duration::from_secs(10);
 pub struct Port(pub(crate) Rc<PortInner>);
 
 pub(crate) struct PortInner {
-    reactor: Weak<Inner>,
+    reactor: Weak<Kernel>,
     factory: Rc<dyn Factory>,
     spec: ListenSpec,
     /// Of a UNIX port that asked for it, while it listens.
@@ -360,20 +360,20 @@ impl PortInner {
     }
 
     /// Descriptors may be free again.
-    pub(crate) fn feed(&self, inner: &Inner) {
+    pub(crate) fn feed(&self, kernel: &Kernel) {
         if self.starved.replace(false) {
-            inner.starved_ports_changed(-1);
+            kernel.starved_ports_changed(-1);
             if let Some(retry) = self.retry.borrow_mut().take() {
                 let _ = retry.cancel();
             }
-            self.arm(inner);
+            self.arm(kernel);
         }
     }
 
     fn set_paused(&self, paused: bool) {
         self.paused.set(paused);
-        if let Some(inner) = self.reactor.upgrade() {
-            self.arm(&inner);
+        if let Some(kernel) = self.reactor.upgrade() {
+            self.arm(&kernel);
         }
     }
 
@@ -381,10 +381,10 @@ impl PortInner {
         !self.paused.get() && !self.starved.get() && !self.stopping.get()
     }
 
-    fn arm(&self, inner: &Inner) {
+    fn arm(&self, kernel: &Kernel) {
         let Some(key) = self.key.get() else { return };
         let accepts = self.accepts();
-        inner.tell_provider(move |provider| {
+        kernel.tell_provider(move |provider| {
             if let Err(error) = provider.set_reading(key, accepts) {
                 tracing::error!(%error, "cannot watch a port");
             }

@@ -14,74 +14,74 @@ use super::flags::Flags;
 use super::producer::Producer;
 use super::stream::Stream;
 use crate::error::Error;
-use crate::reactor::{Inner, guard};
+use crate::kernel::{Kernel, guard};
 
 /// How often a producer is asked for more within one settling; then the other connections have their turn.
 const PIECES_PER_TURN: usize = 16;
 
 impl Stream {
     /// Settles a connection that was queued for it.
-    pub(crate) fn settle_queued(self: &Rc<Stream>, inner: &Rc<Inner>) {
+    pub(crate) fn settle_queued(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         self.mark(Flags::QUEUED, false);
         // A callback that runs the loop is followed by settling.
         if !self.has(Flags::IN_CALLBACK) {
-            self.settle(inner);
+            self.settle(kernel);
         }
     }
 
     /// Brings the provider up to date when a callback has returned.
     #[inline(always)]
-    pub(super) fn settle_after_callback(self: &Rc<Stream>, inner: &Rc<Inner>) {
+    pub(super) fn settle_after_callback(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         // Nearly always: what the callback wrote leaves, and that was all.
         if self.flags.get().are_settled() {
             match self.outbox.take() {
-                Some(outbox) if outbox.is_empty() => return inner.spare_outboxes.keep(outbox),
+                Some(outbox) if outbox.is_empty() => return kernel.spare_outboxes.keep(outbox),
                 Some(outbox) => {
-                    if self.send(inner, outbox) {
+                    if self.send(kernel, outbox) {
                         return;
                     }
                 }
                 None => return,
             }
         }
-        self.settle(inner);
+        self.settle(kernel);
     }
 
     /// Brings the provider up to date.
     #[inline(never)]
-    pub(super) fn settle(self: &Rc<Stream>, inner: &Rc<Inner>) {
-        self.take_outbox_back(inner);
-        self.let_successor_in(inner);
-        self.tell_the_untold(inner);
+    pub(super) fn settle(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        self.take_outbox_back(kernel);
+        self.let_successor_in(kernel);
+        self.tell_the_untold(kernel);
         for _ in 0..PIECES_PER_TURN {
-            if !self.flush(inner) || self.flags.get().are_settled() {
+            if !self.flush(kernel) || self.flags.get().are_settled() {
                 return;
             }
-            if !self.has(Flags::PRODUCER) || !self.balance_producer(inner) {
-                return self.take_step(inner);
+            if !self.has(Flags::PRODUCER) || !self.balance_producer(kernel) {
+                return self.take_step(kernel);
             }
         }
         // The producer still has more and the peer still takes it.
-        self.settle_soon(inner);
+        self.settle_soon(kernel);
     }
 
     /// A write that was tried at once found the connection broken.
-    fn end_if_broken(&self, inner: &Rc<Inner>) {
+    fn end_if_broken(&self, kernel: &Rc<Kernel>) {
         if self.has(Flags::BROKEN) {
             self.mark(Flags::BROKEN, false);
             if let Some(error) = self.rare(|rare| rare.write_error.take()) {
-                self.end(inner, Error::lost(error));
+                self.end(kernel, Error::lost(error));
             }
         }
     }
 
     /// Has what is queued leave, if anything may. Returns whether the connection lives.
-    fn flush(&self, inner: &Rc<Inner>) -> bool {
+    fn flush(&self, kernel: &Rc<Kernel>) -> bool {
         let flags = self.flags.get();
         if flags.send() && (!flags.contains(Flags::CHANGED) || self.state().may_send()) {
-            self.end_if_broken(inner);
+            self.end_if_broken(kernel);
             if let Some(outbox) = self.outbox.take() {
-                let _ = self.send(inner, outbox);
+                let _ = self.send(kernel, outbox);
             }
         }
         !self.state().is_lost()
@@ -89,16 +89,16 @@ impl Stream {
 
     /// Hands the outbox over. Returns whether everything left.
     #[inline(always)]
-    fn send(&self, inner: &Rc<Inner>, mut outbox: Box<Outbox>) -> bool {
-        let sent = match inner.provider_slot().as_deref_mut() {
+    fn send(&self, kernel: &Rc<Kernel>, mut outbox: Box<Outbox>) -> bool {
+        let sent = match kernel.provider_slot().as_deref_mut() {
             Some(provider) => provider.send(self.key, &mut outbox),
             None => return self.keep_until_back(outbox),
         };
         if let Ok(Sent::All) = sent {
-            inner.spare_outboxes.keep(outbox);
+            kernel.spare_outboxes.keep(outbox);
             return true;
         }
-        self.keep_unsent(inner, outbox, sent);
+        self.keep_unsent(kernel, outbox, sent);
         false
     }
 
@@ -111,16 +111,16 @@ impl Stream {
     }
 
     #[inline(never)]
-    fn keep_unsent(&self, inner: &Rc<Inner>, outbox: Box<Outbox>, sent: io::Result<Sent>) {
+    fn keep_unsent(&self, kernel: &Rc<Kernel>, outbox: Box<Outbox>, sent: io::Result<Sent>) {
         if let Err(error) = sent {
-            return self.end(inner, Error::lost(error));
+            return self.end(kernel, Error::lost(error));
         }
         self.outbox.set(Some(outbox));
         self.mark(Flags::BLOCKED, true);
     }
 
     /// Pauses or resumes the producer. Returns whether it may have written more that should be flushed.
-    fn balance_producer(&self, inner: &Rc<Inner>) -> bool {
+    fn balance_producer(&self, kernel: &Rc<Kernel>) -> bool {
         let (buffered, wrote) = (self.buffered(), self.has(Flags::WROTE));
         let mut slot = self.producer.borrow_mut();
         let Some(registered) = slot.as_mut() else { return false };
@@ -139,54 +139,54 @@ impl Stream {
         self.mark(Flags::WROTE, false);
         self.mark(Flags::IN_CALLBACK, true);
         let outcome = if pause {
-            guard(inner, "pause_producing", move || producer.pause())
+            guard(kernel, "pause_producing", move || producer.pause())
         } else {
-            guard(inner, "resume_producing", move || producer.resume())
+            guard(kernel, "resume_producing", move || producer.resume())
         };
         self.mark(Flags::IN_CALLBACK, false);
         match outcome {
             Ok(()) => resume,
             Err(panicked) => {
-                self.end(inner, panicked);
+                self.end(kernel, panicked);
                 false
             }
         }
     }
 
-    fn take_step(self: &Rc<Stream>, inner: &Rc<Inner>) {
+    fn take_step(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         let outbox_is_empty = self.buffered() == 0 && !self.has(Flags::BLOCKED);
         let producing = self.producer.borrow().as_ref().is_some_and(|registered| registered.producer.is_producing());
         match self.state().next_step(outbox_is_empty, producing) {
-            Step::Stay => self.arm(inner),
-            Step::Abort => self.end(inner, Error::ConnectionAborted),
-            Step::Close => self.end(inner, Error::ConnectionDone),
-            Step::ShutdownWrite => self.shut_down_write(inner),
+            Step::Stay => self.arm(kernel),
+            Step::Abort => self.end(kernel, Error::ConnectionAborted),
+            Step::Close => self.end(kernel, Error::ConnectionDone),
+            Step::ShutdownWrite => self.shut_down_write(kernel),
         }
     }
 
-    fn shut_down_write(self: &Rc<Stream>, inner: &Rc<Inner>) {
+    fn shut_down_write(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         let mut state = self.state();
         state.write_ended();
         self.set_state(state);
-        if let Ok(Err(error)) = inner.provider(|provider| provider.shutdown_write(self.key)) {
-            return self.end(inner, Error::lost(error));
+        if let Ok(Err(error)) = kernel.provider(|provider| provider.shutdown_write(self.key)) {
+            return self.end(kernel, Error::lost(error));
         }
         let transport = Transport(self.clone());
-        self.call(inner, |protocol| protocol.write_connection_lost(&transport));
+        self.call(kernel, |protocol| protocol.write_connection_lost(&transport));
     }
 
     /// Has the provider report readability exactly while it is wanted.
-    fn arm(self: &Rc<Stream>, inner: &Rc<Inner>) {
+    fn arm(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         let wanted = self.reads();
         if wanted {
-            self.deliver_unread_soon(inner);
+            self.deliver_unread_soon(kernel);
         }
         if wanted == self.has(Flags::ARMED) {
             return;
         }
-        match inner.provider(|provider| provider.set_reading(self.key, wanted)) {
+        match kernel.provider(|provider| provider.set_reading(self.key, wanted)) {
             Ok(Ok(())) => self.mark(Flags::ARMED, wanted),
-            Ok(Err(error)) => self.end(inner, Error::lost(error)),
+            Ok(Err(error)) => self.end(kernel, Error::lost(error)),
             Err(_away) => {}
         }
     }

@@ -14,8 +14,8 @@ use super::observer::Observer;
 use super::producer::{Producer, Registered};
 use super::{Connector, ConnectorInner, Transport};
 use crate::error::{Error, Result};
+use crate::kernel::{Kernel, Panic, Reactor, Source, catch, guard, name_of};
 use crate::protocols::Protocol;
-use crate::reactor::{Inner, Panic, Reactor, Source, catch, guard, name_of};
 
 /// The fair share of one connection in one turn.
 pub(super) const READS_PER_TURN: usize = 32;
@@ -33,7 +33,7 @@ pub(crate) enum Origin {
 }
 
 pub(crate) struct Stream {
-    pub(super) reactor: Weak<Inner>,
+    pub(super) reactor: Weak<Kernel>,
     pub(super) key: Key,
     state: Cell<StreamState>,
     pub(super) flags: Cell<Flags>,
@@ -124,36 +124,42 @@ impl Stream {
     }
 
     #[inline(never)]
-    fn ready_otherwise(self: &Rc<Stream>, inner: &Rc<Inner>, transport: &Transport, ready: Ready, scratch: &mut [u8]) {
+    fn ready_otherwise(
+        self: &Rc<Stream>,
+        kernel: &Rc<Kernel>,
+        transport: &Transport,
+        ready: Ready,
+        scratch: &mut [u8],
+    ) {
         if ready.contains(Ready::GONE) {
-            return self.end(inner, Error::ConnectionFdescWentAway);
+            return self.end(kernel, Error::ConnectionFdescWentAway);
         }
         if self.has(Flags::IN_CALLBACK) {
-            return self.ready_in_callback(inner, ready);
+            return self.ready_in_callback(kernel, ready);
         }
         // What the peer sent before it hung up is read before a send finds the connection broken.
         if ready.intersects(Ready::READ | Ready::ERROR | Ready::HANGUP) {
-            self.read(inner, transport, scratch, None);
+            self.read(kernel, transport, scratch, None);
         }
         if ready.intersects(Ready::WRITE | Ready::ERROR | Ready::HANGUP) && self.has(Flags::BLOCKED) {
             self.mark(Flags::BLOCKED, false);
-            self.settle(inner);
+            self.settle(kernel);
         }
     }
 
     /// The connection's own callback runs the loop, and is not called again before it returns. Settling follows then:
     /// it sends what can be sent, and has readability reported again.
-    fn ready_in_callback(&self, inner: &Inner, ready: Ready) {
+    fn ready_in_callback(&self, kernel: &Kernel, ready: Ready) {
         if ready.intersects(Ready::WRITE | Ready::ERROR | Ready::HANGUP) {
             self.mark(Flags::BLOCKED, false);
         }
-        self.disarm(inner);
+        self.disarm(kernel);
     }
 
     /// The provider reported what is not wanted now. When it is, settling has it reported again.
-    fn disarm(&self, inner: &Inner) {
+    fn disarm(&self, kernel: &Kernel) {
         if self.has(Flags::ARMED) {
-            let _ = inner.provider(|provider| provider.set_reading(self.key, false));
+            let _ = kernel.provider(|provider| provider.set_reading(self.key, false));
             self.mark(Flags::ARMED, false);
         }
     }
@@ -162,7 +168,7 @@ impl Stream {
     #[inline(never)]
     fn read(
         self: &Rc<Stream>,
-        inner: &Rc<Inner>,
+        kernel: &Rc<Kernel>,
         transport: &Transport,
         scratch: &mut [u8],
         mut first: Option<io::Result<Received>>,
@@ -170,91 +176,91 @@ impl Stream {
         let mut bytes = 0;
         for _ in 0..READS_PER_TURN {
             if !self.reads() {
-                return self.disarm(inner);
+                return self.disarm(kernel);
             }
             if bytes >= BYTES_PER_TURN {
                 return;
             }
             if self.has(Flags::UNREAD) {
-                self.deliver_unread(inner, transport);
+                self.deliver_unread(kernel, transport);
                 continue;
             }
-            match first.take().unwrap_or_else(|| inner.receive(self.key, scratch)) {
-                Ok(Received::Drained(count)) => return self.deliver(inner, transport, &scratch[..count]),
+            match first.take().unwrap_or_else(|| kernel.receive(self.key, scratch)) {
+                Ok(Received::Drained(count)) => return self.deliver(kernel, transport, &scratch[..count]),
                 Ok(Received::Filled(count)) => {
                     bytes += count;
-                    self.deliver(inner, transport, &scratch[..count]);
+                    self.deliver(kernel, transport, &scratch[..count]);
                 }
                 Ok(Received::Lent(chunk)) => {
                     bytes += chunk.len();
                     self.tell_received(chunk.len());
-                    self.call(inner, |protocol| protocol.chunk_received(transport, chunk));
+                    self.call(kernel, |protocol| protocol.chunk_received(transport, chunk));
                 }
                 Ok(Received::Empty) => return,
-                Ok(Received::Eof) => return self.end_of_file(inner, transport),
-                Err(error) => return self.end(inner, Error::lost(error)),
+                Ok(Received::Eof) => return self.end_of_file(kernel, transport),
+                Err(error) => return self.end(kernel, Error::lost(error)),
             }
         }
         if bytes == 0 {
             // What was given back took the whole turn, and what was reported has not been looked at.
-            self.disarm(inner);
-            self.settle_soon(inner);
+            self.disarm(kernel);
+            self.settle_soon(kernel);
         }
     }
 
     #[inline(always)]
-    fn deliver(self: &Rc<Stream>, inner: &Rc<Inner>, transport: &Transport, data: &[u8]) {
+    fn deliver(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport, data: &[u8]) {
         self.tell_received(data.len());
-        self.call(inner, |protocol| protocol.data_received(transport, data));
+        self.call(kernel, |protocol| protocol.data_received(transport, data));
     }
 
     /// Delivers what was given back, again; no observer counts it twice.
     #[inline(never)]
-    pub(super) fn deliver_unread(self: &Rc<Stream>, inner: &Rc<Inner>, transport: &Transport) {
+    pub(super) fn deliver_unread(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
         if let Some(unread) = self.take_unread() {
-            self.call(inner, |protocol| protocol.data_received(transport, &unread));
+            self.call(kernel, |protocol| protocol.data_received(transport, &unread));
         }
     }
 
-    fn end_of_file(self: &Rc<Stream>, inner: &Rc<Inner>, transport: &Transport) {
+    fn end_of_file(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
         let mut state = self.state.get();
         let news = state.end_of_file();
         self.set_state(state);
-        self.settle_consumers(inner);
+        self.settle_consumers(kernel);
         if news {
-            self.call(inner, |protocol| protocol.read_connection_lost(transport));
+            self.call(kernel, |protocol| protocol.read_connection_lost(transport));
         } else {
-            self.settle(inner);
+            self.settle(kernel);
         }
     }
 
     /// Calls the protocol, and settles. A panic ends the connection.
     #[inline(always)]
-    pub(super) fn call(self: &Rc<Stream>, inner: &Rc<Inner>, callback: impl FnOnce(&mut dyn Protocol)) {
+    pub(super) fn call(self: &Rc<Stream>, kernel: &Rc<Kernel>, callback: impl FnOnce(&mut dyn Protocol)) {
         // Out of reach are a protocol whose callback runs the loop, and one that was told of the end.
         let Ok(mut slot) = self.protocol.try_borrow_mut() else { return };
         let Some(protocol) = &mut *slot else { return };
-        self.lend_outbox(inner);
+        self.lend_outbox(kernel);
         self.mark(Flags::IN_CALLBACK | Flags::PROTOCOL_OUT, true);
         let outcome = catch(|| callback(&mut **protocol));
         self.mark(Flags::IN_CALLBACK | Flags::PROTOCOL_OUT, false);
         drop(slot);
         if let Err(panic) = outcome {
-            self.panicked(inner, panic);
+            self.panicked(kernel, panic);
         }
-        self.settle_after_callback(inner);
+        self.settle_after_callback(kernel);
     }
 
     #[cold]
-    fn panicked(&self, inner: &Rc<Inner>, panic: Panic) {
+    fn panicked(&self, kernel: &Rc<Kernel>, panic: Panic) {
         let name = self.protocol.borrow().as_ref().map_or("", |protocol| name_of(|| protocol.log_prefix()));
-        let error = panic.log(inner, name);
-        self.let_successor_in(inner);
-        self.end(inner, error);
+        let error = panic.log(kernel, name);
+        self.let_successor_in(kernel);
+        self.end(kernel, error);
     }
 
     /// Gives way to the protocol that the callback switched to.
-    pub(super) fn let_successor_in(&self, inner: &Inner) {
+    pub(super) fn let_successor_in(&self, kernel: &Kernel) {
         if !self.has(Flags::SWITCHED) {
             return;
         }
@@ -262,75 +268,75 @@ impl Stream {
         let successor = self.rare(|rare| rare.successor.take());
         let old = self.protocol.replace(successor);
         let name = old.as_ref().map_or("", |old| name_of(|| old.log_prefix()));
-        let _ = guard(inner, name, || drop(old));
+        let _ = guard(kernel, name, || drop(old));
     }
 
     /// Tells the protocol of an end that came during its callback.
-    pub(super) fn tell_the_untold(self: &Rc<Stream>, inner: &Rc<Inner>) {
+    pub(super) fn tell_the_untold(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         if self.state.get().is_lost() {
             let untold = self.rare.take().and_then(|rare| rare.untold);
             if let Some(reason) = untold {
-                self.tell_the_end(inner, &reason);
+                self.tell_the_end(kernel, &reason);
             }
         }
     }
 
     /// The connection is over: closes it, and tells everyone once, though not before its own callback has returned.
     #[inline(never)]
-    pub(crate) fn end(&self, inner: &Rc<Inner>, reason: Error) {
+    pub(crate) fn end(&self, kernel: &Rc<Kernel>, reason: Error) {
         let mut state = self.state.get();
         if !state.lost() {
             return;
         }
         self.set_state(state);
-        let source = inner.sources.borrow_mut().remove(self.key);
+        let source = kernel.sources.borrow_mut().remove(self.key);
         let key = self.key;
         // The key is not this connection's any more.
         self.mark(Flags::ARMED, false);
         match reason {
-            Error::ConnectionAborted => inner.tell_provider(move |provider| provider.abort(key)),
-            Error::ConnectionDone if self.lingers(inner) => linger(inner, key),
-            _ => inner.tell_provider(move |provider| provider.close(key)),
+            Error::ConnectionAborted => kernel.tell_provider(move |provider| provider.abort(key)),
+            Error::ConnectionDone if self.lingers(kernel) => linger(kernel, key),
+            _ => kernel.tell_provider(move |provider| provider.close(key)),
         }
         if let Some(mut outbox) = self.outbox.take() {
             outbox.clear();
-            inner.spare_outboxes.keep(outbox);
+            kernel.spare_outboxes.keep(outbox);
         }
-        self.stop_producer(inner);
-        self.settle_consumers(inner);
+        self.stop_producer(kernel);
+        self.settle_consumers(kernel);
         self.drop_rare();
         if self.has(Flags::PROTOCOL_OUT) {
             self.rare(|rare| rare.untold = Some(reason));
         } else if let Some(Source::Stream(stream)) = source {
-            stream.tell_the_end(inner, &reason);
+            stream.tell_the_end(kernel, &reason);
         }
-        inner.descriptor_closed();
+        kernel.descriptor_closed();
     }
 
     /// Whether the peer may still send, and would be answered with a reset.
-    fn lingers(&self, inner: &Inner) -> bool {
+    fn lingers(&self, kernel: &Kernel) -> bool {
         let is_prompt = self.rare.borrow().as_ref().is_some_and(|rare| rare.is_prompt);
-        !self.state.get().is_read_ended() && !is_prompt && inner.may_linger()
+        !self.state.get().is_read_ended() && !is_prompt && kernel.may_linger()
     }
 
-    fn tell_the_end(self: &Rc<Stream>, inner: &Rc<Inner>, reason: &Error) {
+    fn tell_the_end(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: &Error) {
         let transport = Transport(self.clone());
         let protocol = self.protocol.take();
         if let Some(mut protocol) = protocol {
             let name = name_of(|| protocol.log_prefix());
-            let _ = guard(inner, name, || {
+            let _ = guard(kernel, name, || {
                 protocol.connection_lost(&transport, reason);
                 drop(protocol);
             });
         }
         if let Origin::Client(connector) = &self.origin {
-            connector.connection_lost(&Reactor(inner.clone()), reason);
+            connector.connection_lost(&Reactor(kernel.clone()), reason);
         }
     }
 
-    pub(super) fn stop_producer(&self, inner: &Rc<Inner>) {
+    pub(super) fn stop_producer(&self, kernel: &Rc<Kernel>) {
         if let Some(registered) = self.take_producer() {
-            let _ = guard(inner, "stop_producing", move || registered.producer.stop());
+            let _ = guard(kernel, "stop_producing", move || registered.producer.stop());
         }
     }
 
@@ -345,10 +351,10 @@ impl Stream {
     }
 
     /// Has this connection settled when its callback returns, or else before the loop waits.
-    pub(super) fn settle_soon(self: &Rc<Stream>, inner: &Inner) {
+    pub(super) fn settle_soon(self: &Rc<Stream>, kernel: &Kernel) {
         if !self.flags.get().intersects(Flags::IN_CALLBACK | Flags::QUEUED) {
             self.mark(Flags::QUEUED, true);
-            inner.settle_later(self.clone());
+            kernel.settle_later(self.clone());
         }
     }
 
@@ -358,8 +364,8 @@ impl Stream {
         transition(&mut state);
         if self.state.get() != state {
             self.set_state(state);
-            if let Some(inner) = self.reactor.upgrade() {
-                self.settle_soon(&inner);
+            if let Some(kernel) = self.reactor.upgrade() {
+                self.settle_soon(&kernel);
             }
         }
     }
@@ -369,8 +375,8 @@ impl Stream {
     pub(super) fn lose(self: &Rc<Stream>) {
         self.change(StreamState::lose);
         if self.state.get().is_losing() {
-            if let Some(inner) = self.reactor.upgrade() {
-                self.settle_soon(&inner);
+            if let Some(kernel) = self.reactor.upgrade() {
+                self.settle_soon(&kernel);
             }
         }
     }
@@ -391,16 +397,16 @@ impl Stream {
         *self.producer.borrow_mut() = Some(Box::new(Registered { producer, paused }));
         self.mark(Flags::PRODUCER, true);
         self.mark(Flags::WROTE, false);
-        if let Some(inner) = self.reactor.upgrade() {
-            self.settle_soon(&inner);
+        if let Some(kernel) = self.reactor.upgrade() {
+            self.settle_soon(&kernel);
         }
         Ok(())
     }
 
     pub(super) fn unregister_producer(self: &Rc<Stream>) {
         if self.take_producer().is_some() {
-            if let Some(inner) = self.reactor.upgrade() {
-                self.settle_soon(&inner);
+            if let Some(kernel) = self.reactor.upgrade() {
+                self.settle_soon(&kernel);
             }
         }
     }
@@ -415,10 +421,10 @@ impl Stream {
     }
 
     /// No more comes from here: the connections that this one produces for may have waited for that.
-    fn settle_consumers(&self, inner: &Inner) {
+    fn settle_consumers(&self, kernel: &Kernel) {
         let consumers = self.rare.borrow().as_ref().map_or_else(Vec::new, |rare| rare.consumers.clone());
         for consumer in consumers.iter().filter_map(Weak::upgrade) {
-            consumer.settle_soon(inner);
+            consumer.settle_soon(kernel);
         }
     }
 
@@ -518,8 +524,8 @@ impl Stream {
         if self.state.get().is_lost() {
             return Err(Error::Closed);
         }
-        let inner = self.reactor.upgrade().ok_or(Error::Closed)?;
-        inner.provider(|provider| ask(provider, self.key))?.map_err(Error::io(doing))
+        let kernel = self.reactor.upgrade().ok_or(Error::Closed)?;
+        kernel.provider(|provider| ask(provider, self.key))?.map_err(Error::io(doing))
     }
 }
 
@@ -575,7 +581,7 @@ mod tests {
 
     use super::super::writing::DIRECT_WRITE;
     use crate::error::Error;
-    use crate::reactor::{Reactor, reactors};
+    use crate::kernel::{Reactor, reactors};
     use crate::testing::AccumulatingProtocol;
 
     #[test]

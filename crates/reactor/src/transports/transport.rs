@@ -10,8 +10,8 @@ use ropewalk_sys::{RawIo, SocketOption};
 use super::stream::Stream;
 use super::{Connector, Producer};
 use crate::error::{Error, Result};
+use crate::kernel::{Kernel, Reactor};
 use crate::protocols::Protocol;
-use crate::reactor::{Inner, Reactor};
 
 /// One connection. A cheap handle: clones are the same connection, and may be kept beyond its end.
 ///
@@ -264,8 +264,8 @@ impl Transport {
 
     /// Tells the producer to stop, as the end of the connection does, and forgets it.
     pub(crate) fn stop_producer(&self) {
-        if let Some(inner) = self.0.reactor.upgrade() {
-            self.0.stop_producer(&inner);
+        if let Some(kernel) = self.0.reactor.upgrade() {
+            self.0.stop_producer(&kernel);
         }
     }
 
@@ -619,15 +619,15 @@ impl std::fmt::Debug for Transport {
 
 /// Dropped at the end of a connection, for which somebody waits.
 struct Ending {
-    reactor: Weak<Inner>,
+    reactor: Weak<Kernel>,
     resolver: Option<Resolver<()>>,
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
         // The connection is just ending, and nobody's code runs in the middle of that.
-        if let (Some(inner), Some(resolver)) = (self.reactor.upgrade(), self.resolver.take()) {
-            Reactor(inner).call_later(Duration::ZERO, move |_| {
+        if let (Some(kernel), Some(resolver)) = (self.reactor.upgrade(), self.resolver.take()) {
+            Reactor(kernel).call_later(Duration::ZERO, move |_| {
                 let _ = resolver.callback(());
             });
         }

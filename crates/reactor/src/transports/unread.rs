@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Transport;
 use super::flags::Flags;
 use super::stream::Stream;
-use crate::reactor::{Inner, Reactor};
+use crate::kernel::{Kernel, Reactor};
 
 impl Transport {
     /// Gives back `bytes` that were delivered and are not wanted now. They are delivered again before what arrives next:
@@ -58,8 +58,8 @@ impl Stream {
         }
         self.rare(|rare| rare.unread.splice(..0, bytes.iter().copied()).for_each(drop));
         self.mark(Flags::UNREAD, true);
-        if let Some(inner) = self.reactor.upgrade() {
-            self.settle_soon(&inner);
+        if let Some(kernel) = self.reactor.upgrade() {
+            self.settle_soon(&kernel);
         }
     }
 
@@ -72,13 +72,13 @@ impl Stream {
     }
 
     /// Has what was given back delivered in the next turn; not in this stack, where the protocol may be out.
-    pub(super) fn deliver_unread_soon(self: &Rc<Stream>, inner: &Rc<Inner>) {
+    pub(super) fn deliver_unread_soon(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         if !self.has(Flags::UNREAD) || self.has(Flags::REDELIVERY) {
             return;
         }
         self.mark(Flags::REDELIVERY, true);
         let transport = Transport(self.clone());
-        Reactor(inner.clone()).call_later(Duration::ZERO, move |reactor| {
+        Reactor(kernel.clone()).call_later(Duration::ZERO, move |reactor| {
             transport.0.mark(Flags::REDELIVERY, false);
             if transport.0.reads() {
                 transport.0.deliver_unread(&reactor.0, &transport);

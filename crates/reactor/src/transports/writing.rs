@@ -14,7 +14,7 @@ use ropewalk_proto::Outbox;
 use super::Producer;
 use super::flags::Flags;
 use super::stream::Stream;
-use crate::reactor::Inner;
+use crate::kernel::Kernel;
 
 /// A write of this size with nothing queued goes to the operating system from the caller's slice: measured, copying it
 /// first costs more than the system call it could save.
@@ -23,26 +23,26 @@ pub(super) const DIRECT_WRITE: usize = 4096;
 impl Stream {
     /// Has an outbox ready for what the protocol writes in its callback: nearly every callback writes.
     #[inline]
-    pub(super) fn lend_outbox(&self, inner: &Inner) {
-        let lent = inner.spare_outboxes.take();
+    pub(super) fn lend_outbox(&self, kernel: &Kernel) {
+        let lent = kernel.spare_outboxes.take();
         if let Some(own) = self.outbox.replace(Some(lent)) {
-            self.use_own_outbox(inner, own);
+            self.use_own_outbox(kernel, own);
         }
     }
 
     /// What is queued already stays before what the callback writes.
     #[cold]
-    fn use_own_outbox(&self, inner: &Inner, own: Box<Outbox>) {
+    fn use_own_outbox(&self, kernel: &Kernel, own: Box<Outbox>) {
         if let Some(lent) = self.outbox.replace(Some(own)) {
-            inner.spare_outboxes.keep(lent);
+            kernel.spare_outboxes.keep(lent);
         }
     }
 
     /// Takes the outbox back that a callback did not use.
     #[inline]
-    pub(super) fn take_outbox_back(&self, inner: &Inner) {
+    pub(super) fn take_outbox_back(&self, kernel: &Kernel) {
         match self.outbox.take() {
-            Some(outbox) if outbox.is_empty() => inner.spare_outboxes.keep(outbox),
+            Some(outbox) if outbox.is_empty() => kernel.spare_outboxes.keep(outbox),
             used => self.outbox.set(used),
         }
     }
@@ -60,10 +60,10 @@ impl Stream {
 
     #[inline(never)]
     fn write_from_elsewhere(self: &Rc<Stream>, data: &[u8]) {
-        let Some(inner) = self.accept_write(data.len()) else { return };
-        let rest = if data.len() >= DIRECT_WRITE { self.write_directly(&inner, data) } else { data };
+        let Some(kernel) = self.accept_write(data.len()) else { return };
+        let rest = if data.len() >= DIRECT_WRITE { self.write_directly(&kernel, data) } else { data };
         if !rest.is_empty() {
-            self.queue(&inner, |outbox| outbox.write(rest));
+            self.queue(&kernel, |outbox| outbox.write(rest));
         }
     }
 
@@ -72,29 +72,29 @@ impl Stream {
         if data.len() < Outbox::COPY_BELOW {
             return self.write(&data);
         }
-        if let Some(inner) = self.accept_write(data.len()) {
-            self.queue(&inner, |outbox| outbox.write_bytes(data));
+        if let Some(kernel) = self.accept_write(data.len()) {
+            self.queue(&kernel, |outbox| outbox.write_bytes(data));
         }
     }
 
     /// Notes that so many bytes are written, unless they are dropped.
-    fn accept_write(&self, count: usize) -> Option<Rc<Inner>> {
+    fn accept_write(&self, count: usize) -> Option<Rc<Kernel>> {
         let producing = self.has(Flags::PRODUCER);
         if count == 0 || !self.state().accepts_writes(producing) {
             return None;
         }
-        let inner = self.reactor.upgrade()?;
+        let kernel = self.reactor.upgrade()?;
         self.mark(Flags::WROTE, producing);
         self.tell_written(count);
-        Some(inner)
+        Some(kernel)
     }
 
     /// Sends what goes at once when nothing is queued, and returns the rest.
-    fn write_directly<'a>(&self, inner: &Inner, data: &'a [u8]) -> &'a [u8] {
+    fn write_directly<'a>(&self, kernel: &Kernel, data: &'a [u8]) -> &'a [u8] {
         if !self.flags.get().send() || self.buffered() > 0 {
             return data;
         }
-        match inner.provider(|provider| provider.send_slice(self.key, data)) {
+        match kernel.provider(|provider| provider.send_slice(self.key, data)) {
             Ok(Ok(count)) => &data[count..],
             Ok(Err(error)) => {
                 self.rare(|rare| rare.write_error = Some(error));
@@ -105,15 +105,15 @@ impl Stream {
         }
     }
 
-    fn queue(self: &Rc<Stream>, inner: &Inner, append: impl FnOnce(&mut Outbox)) {
-        let mut outbox = self.outbox.take().unwrap_or_else(|| inner.spare_outboxes.take());
+    fn queue(self: &Rc<Stream>, kernel: &Kernel, append: impl FnOnce(&mut Outbox)) {
+        let mut outbox = self.outbox.take().unwrap_or_else(|| kernel.spare_outboxes.take());
         append(&mut outbox);
         let queued = outbox.len();
         self.outbox.set(Some(outbox));
         if queued > self.high_water() {
             self.pause_transport_producer();
         }
-        self.settle_soon(inner);
+        self.settle_soon(kernel);
     }
 
     /// Pausing a transport calls no user code, so a forwarder stops at once instead of after its fair share.

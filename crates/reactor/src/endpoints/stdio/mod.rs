@@ -11,8 +11,8 @@ use ropewalk_sys::{OwnedIo, take_standard_streams};
 
 use super::StreamServerEndpoint;
 use crate::error::{Error, Result};
+use crate::kernel::{Interface, Reactor};
 use crate::protocols::Factory;
-use crate::reactor::{Interface, Reactor};
 use crate::transports::{Port, Transport};
 
 /// "Listens" on standard input and output, which are one connection, there at once: `stdio:`.

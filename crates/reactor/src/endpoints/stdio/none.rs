@@ -3,8 +3,8 @@
 use ropewalk_sys::OwnedIo;
 
 use crate::error::{Error, Result};
+use crate::kernel::Reactor;
 use crate::protocols::Factory;
-use crate::reactor::Reactor;
 use crate::transports::Transport;
 
 pub(super) fn adopt_pipes(

@@ -22,8 +22,8 @@ use ropewalk_proto::{Deferred, Resolver, succeed};
 use crate::error::{Error, Result};
 use crate::interfaces::core::{Phase, TriggerId};
 use crate::interfaces::fd_set::Descriptor;
+use crate::kernel::{Kernel, Reactor};
 use crate::protocols::Factory;
-use crate::reactor::{Inner, Reactor};
 use crate::transports::{Observer, Transport};
 
 /// How much one pump holds.
@@ -72,7 +72,7 @@ pub(super) fn adopt_pipes(
 
 /// Dropped at the end of the connection.
 struct Connected {
-    reactor: Weak<Inner>,
+    reactor: Weak<Kernel>,
     incoming: Weak<Pump>,
 }
 
@@ -80,8 +80,8 @@ impl Observer for Connected {}
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        if let (Some(inner), Some(incoming)) = (self.reactor.upgrade(), self.incoming.upgrade()) {
-            incoming.end(&Reactor(inner));
+        if let (Some(kernel), Some(incoming)) = (self.reactor.upgrade(), self.incoming.upgrade()) {
+            incoming.end(&Reactor(kernel));
         }
     }
 }

@@ -14,9 +14,9 @@ use ropewalk_proto::{Address, Key, Moment, Slab};
 use super::limits::Place;
 use super::observed::Observed;
 use crate::error::Error;
+use crate::kernel::Reactor;
 use crate::protocols::forward::{forward_client_factory, forward_factory};
 use crate::protocols::{ClientFactory, Factory, Protocol};
-use crate::reactor::Reactor;
 use crate::transports::{Connector, Observer, Transport, WeakTransport};
 
 /// How much may go through at once after a silence, in time at the limit.

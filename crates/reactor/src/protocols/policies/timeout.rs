@@ -8,9 +8,9 @@ use ropewalk_proto::Address;
 
 use crate::error::Error;
 use crate::interfaces::time::DelayedCall;
+use crate::kernel::Reactor;
 use crate::protocols::forward::{forward_client_factory, forward_conversation, forward_factory};
 use crate::protocols::{ClientFactory, Factory, Protocol};
-use crate::reactor::Reactor;
 use crate::transports::{Connector, Observer, Transport, WeakTransport};
 
 /// How long an idle connection may take to send what is queued before it is reset.

@@ -3,14 +3,14 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use super::{Inner, guard};
+use super::{Kernel, guard};
 use crate::protocols::Factory;
 
 /// Users by the identity of their factory.
 #[derive(Default)]
 pub(crate) struct Factories(RefCell<HashMap<*const (), usize>>);
 
-impl Inner {
+impl Kernel {
     /// `doStart`.
     pub(crate) fn start_factory(&self, factory: &(impl Factory + ?Sized)) {
         let users = {

@@ -127,7 +127,7 @@ mod tests {
         Provider { name: "refused", description: "", open: || Err(io::ErrorKind::PermissionDenied.into()) };
 
     fn choose_among(entries: &[Provider]) -> (Result<&'static str>, Vec<Level>) {
-        let (chosen, logged) = levels_logged("ropewalk::reactor::choose", || best(entries));
+        let (chosen, logged) = levels_logged("ropewalk::kernel::choose", || best(entries));
         (chosen.map(|reactor| reactor.name()), logged)
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use ropewalk_proto::Moment;
 use ropewalk_sys::{EventProvider, Events, RawIo};
 
-use super::{Inner, Reactor};
+use super::{Kernel, Reactor};
 use crate::error::{Error, Result};
 
 type Hook = Rc<dyn Fn()>;
@@ -172,7 +172,7 @@ impl Reactor {
     }
 }
 
-impl Inner {
+impl Kernel {
     /// Something was added that a sleeping host loop should know of.
     pub(crate) fn work_changed(&self) {
         if !self.deadline_hook.sleeping.get() {

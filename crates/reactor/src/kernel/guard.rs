@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{Inner, Reactor};
+use super::{Kernel, Reactor};
 use crate::error::Error;
 
 /// What a panic in a callback does beyond being logged and ending its connection.
@@ -50,8 +50,8 @@ impl Reactor {
 }
 
 /// Runs a callback. A panic in it is logged under `name` and returned as an error.
-pub(crate) fn guard<R>(inner: &Inner, name: &'static str, callback: impl FnOnce() -> R) -> Result<R, Error> {
-    catch(callback).map_err(|panic| panic.log(inner, name))
+pub(crate) fn guard<R>(kernel: &Kernel, name: &'static str, callback: impl FnOnce() -> R) -> Result<R, Error> {
+    catch(callback).map_err(|panic| panic.log(kernel, name))
 }
 
 /// Runs a callback whose name is not worth asking for unless it panics.
@@ -67,8 +67,8 @@ pub(crate) struct Panic(Box<dyn Any + Send>);
 impl Panic {
     /// Logs it under `name`, and makes an error of it.
     #[cold]
-    pub(crate) fn log(self, inner: &Inner, name: &'static str) -> Error {
-        panicked(inner, name, &*self.0)
+    pub(crate) fn log(self, kernel: &Kernel, name: &'static str) -> Error {
+        panicked(kernel, name, &*self.0)
     }
 }
 
@@ -78,14 +78,14 @@ pub(crate) fn name_of(name: impl FnOnce() -> &'static str) -> &'static str {
 }
 
 #[cold]
-fn panicked(inner: &Inner, name: &'static str, payload: &(dyn Any + Send)) -> Error {
+fn panicked(kernel: &Kernel, name: &'static str, payload: &(dyn Any + Send)) -> Error {
     let message = payload.downcast_ref::<&str>().copied();
     let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)");
     tracing::error!(callback = name, message, "unhandled panic in a callback");
     let error = Error::Panicked(name.into(), message.into());
-    if inner.panic_policy.get() == PanicPolicy::Stop {
-        inner.panicked.borrow_mut().get_or_insert(error.clone());
-        inner.request_stop();
+    if kernel.panic_policy.get() == PanicPolicy::Stop {
+        kernel.panicked.borrow_mut().get_or_insert(error.clone());
+        kernel.request_stop();
     }
     error
 }

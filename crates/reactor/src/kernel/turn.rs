@@ -15,7 +15,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Inner, Reactor, guard};
+use super::{Kernel, Reactor, guard};
 use crate::error::{Error, Result};
 
 impl Reactor {
@@ -147,9 +147,9 @@ impl Reactor {
     }
 }
 
-impl Inner {
+impl Kernel {
     /// Has everything leave that was written or asked for outside a callback of its own connection.
-    fn settle_all(self: &Rc<Inner>) {
+    fn settle_all(self: &Rc<Kernel>) {
         // Settling may call producers, which may write to others: those settle in the same pass, and what asks for more
         // than a few passes waits for the next turn.
         for _ in 0..4 {

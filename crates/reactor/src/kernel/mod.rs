@@ -1,6 +1,6 @@
 //! The reactor: what every interface shares.
 //!
-//! Nothing in [`Inner`] stays borrowed while user code runs: a callback may use any method of any object.
+//! Nothing in [`Kernel`] stays borrowed while user code runs: a callback may use any method of any object.
 
 mod call;
 mod choose;
@@ -60,10 +60,10 @@ use scratch::Scratch;
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Reactor(pub(crate) Rc<Inner>);
+pub struct Reactor(pub(crate) Rc<Kernel>);
 
 /// A reactor's shared state.
-pub(crate) struct Inner {
+pub(crate) struct Kernel {
     /// Absent while a [`DetachedWait`] owns it.
     provider: RefCell<Option<Box<dyn EventProvider>>>,
     pub(crate) name: &'static str,
@@ -125,7 +125,7 @@ impl Reactor {
         let waker = provider.waker();
         let calls = Arc::new(ThreadCalls::new(waker.clone()));
         let now = provider.now();
-        Reactor(Rc::new(Inner {
+        Reactor(Rc::new(Kernel {
             name: provider.name(),
             capabilities: provider.capabilities(),
             clock: provider.clock(),
@@ -204,7 +204,7 @@ impl Reactor {
         Err(Error::Unsupported { interface: interface.name(), provider: self.0.name })
     }
 
-    pub(crate) fn downgrade(&self) -> Weak<Inner> {
+    pub(crate) fn downgrade(&self) -> Weak<Kernel> {
         Rc::downgrade(&self.0)
     }
 }
@@ -262,7 +262,7 @@ impl Interface {
     }
 }
 
-impl Inner {
+impl Kernel {
     /// Asks the event provider, unless it is away waiting in another thread.
     #[inline]
     pub(crate) fn provider<R>(&self, ask: impl FnOnce(&mut (dyn EventProvider + 'static)) -> R) -> Result<R> {
@@ -363,7 +363,7 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for Kernel {
     /// Whoever still holds handles of a dropped reactor must not keep its protocols alive through cycles.
     fn drop(&mut self) {
         self.calls.close();
