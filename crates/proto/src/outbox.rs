@@ -1,23 +1,23 @@
-//! Bytes that a transport has accepted and not yet handed to the operating system.
+//! The send queue: bytes that a transport has accepted and not yet handed to the operating system.
 //!
 //! ```text
 //!   sealed: [chunk][chunk][chunk]   tail: |sent|....unsent....|  <- write appends here
 //!            ^ leaves first
 //! ```
 //!
-//! Small writes are copied behind one another into the open tail, so that a callback's many small writes leave as one
-//! slice. An owned chunk is queued as it is. A tail that reaches [`SEGMENT`] bytes is sealed, so memory is given back
-//! while a long queue drains.
+//! Small writes are copied one after another into the open tail, so a callback's many small writes leave as one slice.
+//! An owned chunk is queued without a copy. A tail that reaches [`SEGMENT`] bytes is sealed, so memory is freed while a
+//! long queue drains.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-/// The size at which the open tail is sealed and a new one begun.
+/// The size at which the open tail is sealed and a new tail is started.
 const SEGMENT: usize = 64 * 1024;
 
-/// A queue of bytes, first in first out.
+/// A first-in, first-out queue of bytes to send.
 ///
 /// ```
 /// use std::io::IoSlice;
@@ -38,16 +38,16 @@ const SEGMENT: usize = 64 * 1024;
 pub struct Outbox {
     sealed: VecDeque<Bytes>,
     tail: Vec<u8>,
-    /// How much of `tail` has left already.
+    /// The number of bytes of `tail` that were sent already.
     tail_sent: usize,
     len: usize,
 }
 
 impl Outbox {
-    /// Owned chunks below this size are copied into the tail: a slot in a vectored write costs more than the copy.
+    /// The size below which an owned chunk is copied into the tail, because a slot in a vectored write costs more.
     pub const COPY_BELOW: usize = 1024;
 
-    /// An empty outbox, which holds no memory.
+    /// Creates an empty outbox. It allocates nothing.
     pub fn new() -> Outbox {
         Outbox::default()
     }
@@ -62,7 +62,7 @@ impl Outbox {
         self.write_beyond_capacity(bytes);
     }
 
-    /// Makes the tail larger, which is never above [`SEGMENT`], or begins a new one.
+    /// Grows the tail up to [`SEGMENT`] bytes, or starts a new one.
     #[inline(never)]
     fn write_beyond_capacity(&mut self, bytes: &[u8]) {
         if self.tail.len() + bytes.len() > SEGMENT && !self.tail.is_empty() {
@@ -77,7 +77,7 @@ impl Outbox {
         self.tail.extend_from_slice(bytes);
     }
 
-    /// Queues `chunk` itself, without a copy unless it is small.
+    /// Queues `chunk`. It is copied only if it is shorter than [`Outbox::COPY_BELOW`].
     pub fn write_bytes(&mut self, chunk: Bytes) {
         if chunk.len() < Outbox::COPY_BELOW {
             return self.write(&chunk);
@@ -89,7 +89,7 @@ impl Outbox {
         self.sealed.push_back(chunk);
     }
 
-    /// Fills `slices` with what leaves first, and returns how many of them it filled.
+    /// Fills `slices` from the front of the queue, for a vectored write, and returns the number of slices filled.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let unsent = &self.tail[self.tail_sent..];
         let chunks = self.sealed.iter().map(|chunk| &chunk[..]);
@@ -97,10 +97,10 @@ impl Outbox {
         slices.iter_mut().zip(all).map(|(slot, slice)| *slot = IoSlice::new(slice)).count()
     }
 
-    /// Forgets the first `count` bytes: they have been handed on.
+    /// Removes the first `count` bytes, which were sent.
     ///
     /// # Panics
-    /// When fewer are queued.
+    /// If fewer than `count` bytes are queued.
     pub fn advance(&mut self, count: usize) {
         assert!(count <= self.len, "advanced by {count} bytes, but only {} were queued", self.len);
         self.len -= count;
@@ -119,7 +119,7 @@ impl Outbox {
         }
     }
 
-    /// Takes the first chunk out whole, for a provider that must own what is in flight.
+    /// Removes and returns the first chunk, for an event provider that must own the bytes in flight.
     pub fn take_chunk(&mut self) -> Option<Bytes> {
         if self.sealed.is_empty() && !self.tail.is_empty() {
             self.seal();
@@ -129,7 +129,7 @@ impl Outbox {
         Some(chunk)
     }
 
-    /// Forgets everything, and keeps the tail's memory for the next write.
+    /// Removes everything. The tail's memory is kept for the next write.
     #[inline]
     pub fn clear(&mut self) {
         if !self.sealed.is_empty() {
@@ -145,7 +145,7 @@ impl Outbox {
         self.sealed = VecDeque::new();
     }
 
-    /// The first contiguous bytes; empty when nothing is queued.
+    /// Returns the first contiguous bytes: an empty slice if nothing is queued.
     #[inline]
     pub fn front(&self) -> &[u8] {
         match self.sealed.front() {
@@ -154,7 +154,8 @@ impl Outbox {
         }
     }
 
-    /// Everything that is queued, if all of it was copied into one segment, as nearly every reply is.
+    /// Returns everything queued if all of it was copied into one segment, as nearly every reply is, and `None`
+    /// otherwise.
     ///
     /// ```
     /// use ropewalk_proto::Outbox;
@@ -172,19 +173,19 @@ impl Outbox {
         if self.sealed.is_empty() { self.tail.get(self.tail_sent..) } else { None }
     }
 
-    /// Whether everything is one contiguous slice, [`Outbox::front`].
+    /// Returns whether [`Outbox::front`] is everything that is queued.
     #[inline]
     pub fn is_contiguous(&self) -> bool {
         self.front().len() == self.len
     }
 
-    /// How many bytes are queued.
+    /// Returns the number of bytes queued.
     #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether nothing is queued.
+    /// Returns whether nothing is queued.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_leave_in_the_order_of_the_writes_whatever_their_kind_and_step() {
+    fn bytes_leave_in_the_order_of_the_writes() {
         let small = vec![1u8; 100];
         let middle = vec![2u8; 5000];
         let large = vec![3u8; 3 * SEGMENT + 1];
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_after_a_partial_send_stays_behind_it() {
+    fn a_write_after_a_partial_send_is_queued_behind_it() {
         let mut outbox = Outbox::new();
         outbox.write(b"abcdef");
         outbox.advance(2);
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn taken_chunks_are_the_whole_queue_in_order() {
+    fn take_chunk_returns_the_whole_queue_in_order() {
         let mut outbox = Outbox::new();
         outbox.write(b"one");
         outbox.write_bytes(Bytes::from(vec![b'2'; Outbox::COPY_BELOW]));
@@ -266,7 +267,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "advanced by 2 bytes, but only 1 were queued")]
-    fn advancing_beyond_the_queue_is_a_bug_of_the_caller() {
+    fn advancing_beyond_the_queue_panics() {
         let mut outbox = Outbox::new();
         outbox.write(b"x");
         outbox.advance(2);

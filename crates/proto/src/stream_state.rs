@@ -1,4 +1,4 @@
-//! What one stream connection may still do: a state machine without bytes.
+//! The state machine of one stream connection, without its bytes.
 //!
 //! ```text
 //!  reading:  on <-> paused            -> ended (end of file)
@@ -7,10 +7,10 @@
 //!                 -> aborting         -> lost             (abort_connection: reset)
 //! ```
 //!
-//! The transport asks for transitions at any time; the reactor, after each callback, asks [`StreamState::next_step`] what
-//! the operating system should be told.
+//! The transport requests transitions at any time. After each callback the reactor calls [`StreamState::next_step`] to
+//! learn which system call comes next.
 
-/// Where one direction or the whole of a connection is; eight flags in one byte would say the same, less plainly.
+// Three enums rather than flag bits: each part is in exactly one state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reading {
     On,
@@ -33,7 +33,7 @@ enum Whole {
     Lost,
 }
 
-/// What the operating system should be told next.
+/// The system call that a connection needs next.
 ///
 /// ```
 /// use ropewalk_proto::{Step, StreamState};
@@ -47,13 +47,13 @@ enum Whole {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing: the connection goes on.
+    /// No call: the connection stays as it is.
     Stay,
     /// Reset the connection.
     Abort,
-    /// End the sending direction.
+    /// Shut down the sending direction.
     ShutdownWrite,
-    /// Close the connection: nothing is left to send.
+    /// Close the connection. Nothing is left to send.
     Close,
 }
 
@@ -89,7 +89,7 @@ impl Default for StreamState {
 }
 
 impl StreamState {
-    /// A connection that reads and writes.
+    /// Returns the state of a new connection, which reads and writes.
     pub const fn new() -> StreamState {
         StreamState { reading: Reading::On, writing: Writing::Open, whole: Whole::Open }
     }
@@ -101,45 +101,45 @@ impl StreamState {
         }
     }
 
-    /// Reads again after [`pause`](StreamState::pause).
+    /// Resumes reading after [`pause`](StreamState::pause).
     pub fn resume(&mut self) {
         if self.reading == Reading::Paused {
             self.reading = Reading::On;
         }
     }
 
-    /// The peer will send no more. Returns whether that is news.
+    /// Records that the peer sends no more. Returns false if that was recorded before.
     pub fn end_of_file(&mut self) -> bool {
         std::mem::replace(&mut self.reading, Reading::Ended) != Reading::Ended
     }
 
-    /// Flush, then end the sending direction.
+    /// Requests that the sending direction be shut down after everything queued has been sent.
     pub fn lose_write(&mut self) {
         if self.writing == Writing::Open {
             self.writing = Writing::Finishing;
         }
     }
 
-    /// The sending direction has been ended.
+    /// Records that the sending direction was shut down.
     pub fn write_ended(&mut self) {
         self.writing = Writing::Ended;
     }
 
-    /// Flush, then close.
+    /// Requests that the connection be closed after everything queued has been sent.
     pub fn lose(&mut self) {
         if self.whole == Whole::Open {
             self.whole = Whole::Losing;
         }
     }
 
-    /// Reset, whatever was asked before.
+    /// Requests a reset. It overrules every earlier request.
     ///
     /// ```
     /// use ropewalk_proto::{Step, StreamState};
     ///
     /// let mut state = StreamState::new();
     /// state.lose();
-    /// state.abort(); // whatever was asked before
+    /// state.abort(); // overrules `lose`
     /// assert_eq!(state.next_step(false, true), Step::Abort);
     /// ```
     pub fn abort(&mut self) {
@@ -148,12 +148,12 @@ impl StreamState {
         }
     }
 
-    /// The connection is over. Returns whether that is news.
+    /// Records the end of the connection. Returns false if that was recorded before.
     pub fn lost(&mut self) -> bool {
         std::mem::replace(&mut self.whole, Whole::Lost) != Whole::Lost
     }
 
-    /// What to do, given that the outbox is empty or not, and whether a producer still wants to write.
+    /// Returns the next system call. `producing` says whether a registered producer still has data to write.
     pub fn next_step(&self, outbox_is_empty: bool, producing: bool) -> Step {
         match self.whole {
             Whole::Lost => Step::Stay,
@@ -166,40 +166,41 @@ impl StreamState {
         }
     }
 
-    /// Whether bytes that arrive should be delivered.
+    /// Returns whether arriving bytes should be delivered.
     pub fn wants_reading(&self) -> bool {
         self.reading == Reading::On && self.whole == Whole::Open
     }
 
-    /// Whether a write is accepted; if not, it is dropped.
+    /// Returns whether a write is accepted. A write that is not accepted is dropped.
     ///
-    /// After [`lose_write`](StreamState::lose_write) only that of a producer is, which the end waits for.
+    /// After [`lose_write`](StreamState::lose_write) only a producer may write: the shutdown waits for it.
     pub fn accepts_writes(&self, producing: bool) -> bool {
         let open = self.writing == Writing::Open || self.writing == Writing::Finishing && producing;
         open && matches!(self.whole, Whole::Open | Whole::Losing)
     }
 
-    /// Whether the outbox may still be handed to the operating system.
+    /// Returns whether queued bytes may still be handed to the operating system.
     pub fn may_send(&self) -> bool {
         self.writing != Writing::Ended && matches!(self.whole, Whole::Open | Whole::Losing)
     }
 
-    /// Whether neither closing nor aborting has been asked for.
+    /// Returns whether neither a close nor a reset has been requested.
     pub fn is_open(&self) -> bool {
         self.whole == Whole::Open
     }
 
-    /// Whether `lose` has been asked for and not happened: `transport.disconnecting`.
+    /// Returns whether [`lose`](StreamState::lose) was requested and is still pending: Twisted's
+    /// `transport.disconnecting`.
     pub fn is_losing(&self) -> bool {
         self.whole == Whole::Losing
     }
 
-    /// Whether the connection is over.
+    /// Returns whether the connection has ended.
     pub fn is_lost(&self) -> bool {
         self.whole == Whole::Lost
     }
 
-    /// Whether the peer has ended its sending direction.
+    /// Returns whether the peer has shut down its sending direction.
     pub fn is_read_ended(&self) -> bool {
         self.reading == Reading::Ended
     }
@@ -210,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn losing_waits_for_the_outbox_and_for_the_producer() {
+    fn lose_waits_for_queued_bytes_or_a_producer() {
         let mut state = StreamState::new();
         state.lose();
         assert_eq!(state.next_step(false, false), Step::Stay);
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn aborting_waits_for_nothing_and_overrules_losing() {
+    fn abort_overrules_lose_without_waiting() {
         let mut state = StreamState::new();
         state.lose();
         state.abort();
@@ -232,11 +233,11 @@ mod tests {
     }
 
     #[test]
-    fn a_half_closed_connection_lives_until_the_other_half_ends() {
+    fn a_half_closed_connection_closes_when_the_peer_ends() {
         let mut state = StreamState::new();
         state.lose_write();
         assert!(!state.accepts_writes(false));
-        assert!(state.accepts_writes(true), "its end waits for the producer");
+        assert!(state.accepts_writes(true), "the shutdown waits for the producer");
         assert_eq!(state.next_step(false, false), Step::Stay);
         assert_eq!(state.next_step(true, false), Step::ShutdownWrite);
         state.write_ended();
@@ -248,13 +249,18 @@ mod tests {
     }
 
     #[test]
-    fn pausing_survives_the_end_of_the_file_and_losing_is_final() {
+    fn resume_does_not_undo_the_end_of_file() {
         let mut state = StreamState::new();
         state.pause();
         assert!(!state.wants_reading());
         state.end_of_file();
         state.resume();
         assert!(!state.wants_reading());
+    }
+
+    #[test]
+    fn the_end_of_a_connection_is_final() {
+        let mut state = StreamState::new();
         assert!(state.lost());
         assert!(!state.lost());
         state.abort();
