@@ -1,4 +1,4 @@
-//! How long to wait between attempts: `backoffPolicy`.
+//! Delays between connection attempts: `backoffPolicy`.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ const MAX_DELAY: Duration = Duration::from_secs(60);
 const FACTOR: f64 = 1.5;
 const JITTER: Duration = Duration::from_secs(1);
 
-/// Says how long to wait after how many attempts that failed: `retryPolicy`.
+/// Chooses the delay before the next attempt from the number of failures so far: `retryPolicy`.
 ///
-/// Every `FnMut(u32) -> Duration` is one.
+/// Every `FnMut(u32) -> Duration` implements this trait.
 ///
 /// ```
 /// use std::time::Duration;
@@ -22,7 +22,7 @@ const JITTER: Duration = Duration::from_secs(1);
 /// assert_eq!(each_second_then_each_minute.delay(3), Duration::from_secs(1));
 /// ```
 pub trait RetryPolicy {
-    /// The wait after `failures` attempts in a row, at least 1, have failed.
+    /// Returns the delay after `failures` failed attempts in a row. `failures` is at least 1.
     fn delay(&mut self, failures: u32) -> Duration;
 }
 
@@ -32,10 +32,11 @@ impl<F: FnMut(u32) -> Duration> RetryPolicy for F {
     }
 }
 
-/// Waits that grow by a factor up to a maximum, each with a random part, so that the clients of a server that comes back
-/// do not all come at once.
+/// A policy whose delays grow by a factor up to a maximum, each with a random part. The random part spreads out the
+/// clients of a server that comes back.
 ///
-/// The wait after `n` failures is `initial_delay * factor^n`, at most `max_delay`, plus up to `jitter`.
+/// The delay after `n` failures is `initial_delay * factor^n`, at most `max_delay`, plus a random part of up to
+/// `jitter`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -60,7 +61,8 @@ impl Default for BackOff {
 }
 
 impl BackOff {
-    /// From 1 second by a factor of 1.5 up to a minute, plus up to a second.
+    /// Creates a policy that starts from 1 second and grows by a factor of 1.5 up to a minute, plus up to 1 second of
+    /// jitter.
     pub fn new() -> BackOff {
         BackOff {
             initial_delay: INITIAL_DELAY,
@@ -71,7 +73,7 @@ impl BackOff {
         }
     }
 
-    /// The delay that grows.
+    /// Sets the delay to which the factor is applied.
     ///
     /// ```
     /// use std::time::Duration;
@@ -88,28 +90,28 @@ impl BackOff {
         self
     }
 
-    /// Up to what it grows; jitter is added to that.
+    /// Sets the maximum of the growing part. The jitter is added to it.
     #[must_use]
     pub fn max_delay(mut self, delay: Duration) -> BackOff {
         self.max_delay = delay;
         self
     }
 
-    /// By how much it grows with each failure, at least 1.
+    /// Sets the growth with each failure. Values below 1 count as 1.
     #[must_use]
     pub fn factor(mut self, factor: f64) -> BackOff {
         self.factor = factor.max(1.0);
         self
     }
 
-    /// How much is added at random.
+    /// Sets the maximum of the random part.
     #[must_use]
     pub fn jitter(mut self, jitter: Duration) -> BackOff {
         self.jitter = jitter;
         self
     }
 
-    /// Chooses the random numbers, for tests that replay.
+    /// Seeds the random numbers, for tests that replay.
     #[must_use]
     pub fn jitter_seed(mut self, seed: u64) -> BackOff {
         self.random = Jitter::seeded(seed);
@@ -131,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_to_their_maximum_and_the_jitter_comes_on_top() {
+    fn delays_grow_to_their_maximum_and_jitter_is_added() {
         let mut policy = BackOff::new().jitter_seed(1);
         for (failures, seconds) in [(1, 1.5), (2, 2.25), (10, 57.66), (11, 60.0), (u32::MAX, 60.0)] {
             let delay = policy.delay(failures).as_secs_f64();
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_jitter_is_spread_over_its_range_and_follows_the_seed() {
+    fn jitter_is_uniform_and_follows_the_seed() {
         let mut policy = BackOff::new().initial_delay(Duration::ZERO).jitter_seed(7);
         let delays = Vec::from_iter((0..1000).map(|_| policy.delay(1).as_secs_f64()));
         let mean = delays.iter().sum::<f64>() / 1000.0;
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn no_parameter_makes_a_wait_that_is_none() {
+    fn extreme_parameters_still_give_a_valid_delay() {
         let mut policy = BackOff::new().factor(f64::NAN).max_delay(Duration::MAX).jitter(Duration::ZERO);
         assert_eq!(policy.delay(5), Duration::from_secs(1));
         let mut policy = BackOff::new().factor(f64::INFINITY).max_delay(Duration::MAX);

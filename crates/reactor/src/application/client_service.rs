@@ -26,9 +26,11 @@ use crate::kernel::{Kernel, Reactor, guard};
 use crate::protocols::Factory;
 use crate::transports::Transport;
 
-/// Keeps a connection to an endpoint from `start` to `stop`: connects again when an attempt fails or the connection is
-/// lost, after waits that a [`RetryPolicy`] chooses. A clone is the same service. Once it is started it goes on until it
-/// is stopped or the reactor dropped, whether or not anybody holds a handle.
+/// A service that keeps a connection to an endpoint from `start` to `stop`.
+///
+/// It connects again when an attempt fails or the connection is lost, after delays that a [`RetryPolicy`] chooses. A
+/// clone is the same service. A started service runs until it is stopped or its reactor is dropped, even if every
+/// handle to the service has been dropped.
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,7 +43,7 @@ use crate::transports::Transport;
 /// let service = ServiceHandle::new(client.clone());
 /// service.start(&net);
 /// let connected = client.when_connected(None);
-/// net.advance(Duration::from_secs(1)); // nobody listens yet
+/// net.advance(Duration::from_secs(1)); // no server is listening yet
 /// let server = net.listen_stream("10.0.0.1:80")?;
 /// net.advance(Duration::from_secs(3));
 /// connected.add_callback(|transport| transport.write(b"hello"));
@@ -61,9 +63,9 @@ struct Client {
     prepare: RefCell<Option<Prepare>>,
     reactor: RefCell<Weak<Kernel>>,
     state: RefCell<State>,
-    /// Numbers attempts, so that what an earlier one is told means nothing to a later one.
+    /// Numbers the attempts, so that late events of an earlier attempt can be ignored.
     attempt: Cell<u64>,
-    /// Attempts in a row that failed.
+    /// The number of failed attempts since the last connection.
     failures: Cell<u32>,
     waiters: RefCell<Vec<Waiter>>,
     stopping: RefCell<Vec<Resolver<()>>>,
@@ -79,15 +81,16 @@ enum State {
     Ending { transport: Option<Transport>, start_again: bool },
 }
 
-/// Somebody who waits for a connection.
+/// A caller that waits for a connection.
 struct Waiter {
     resolver: Resolver<Transport>,
-    /// After how many more failures he gives up.
+    /// Number of further failures before this waiter fails. `None` waits for ever.
     patience: Option<u32>,
 }
 
 impl ClientService {
-    /// Connects to `endpoint`, and has `factory` build the protocol of each connection. Waits as [`BackOff`] does.
+    /// Creates a service that connects to `endpoint`. `factory` builds the protocol of each connection. The delays are
+    /// those of [`BackOff`].
     pub fn new(endpoint: impl StreamClientEndpoint + 'static, factory: impl Factory + 'static) -> ClientService {
         ClientService(Rc::new(Client {
             endpoint: Box::new(endpoint),
@@ -103,7 +106,7 @@ impl ClientService {
         }))
     }
 
-    /// Chooses how long to wait before the next attempt.
+    /// Sets the policy that chooses the delay before each further attempt.
     ///
     /// ```
     /// use std::time::Duration;
@@ -111,7 +114,7 @@ impl ClientService {
     /// use ropewalk::endpoints::TcpClientEndpoint;
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
     ///
-    /// let net = MemoryReactor::new(); // nobody listens
+    /// let net = MemoryReactor::new(); // no server is listening
     /// let client = ClientService::new(TcpClientEndpoint::new("10.0.0.1:80")?, AccumulatingProtocol::new)
     ///     .retry_policy(|failures| Duration::from_secs(u64::from(failures)));
     /// let service = ServiceHandle::new(client);
@@ -126,9 +129,11 @@ impl ClientService {
         self
     }
 
-    /// Has `prepare` called with each new connection, before [`when_connected`](ClientService::when_connected) tells of
-    /// it: to log in, say. If the Deferred that it may return fails, or it panics, the connection is aborted, and the
-    /// attempt has failed.
+    /// Sets a function to run with each new connection, for example to log in.
+    ///
+    /// [`when_connected`](ClientService::when_connected) fires only after `prepare` has finished. `prepare` may return
+    /// a Deferred. If the Deferred fails, or `prepare` panics, the connection is aborted and the attempt counts as
+    /// failed.
     ///
     /// ```
     /// use ropewalk::application::{ClientService, ServiceHandle};
@@ -155,11 +160,13 @@ impl ClientService {
         self
     }
 
-    /// The connection, when it is there: at once if it is.
+    /// Returns a Deferred of the service's connection. It fires at once if the service is connected.
     ///
-    /// With a number, the Deferred fails with the last attempt's failure when so many attempts from now on have failed.
-    /// It fails with [`Cancelled`] when the service is stopped, or was; before the first start it waits. May be called
-    /// from any callback.
+    /// With `fail_after_failures`, the Deferred fails after that number of further failed attempts, with the failure of
+    /// the last one. It fails with [`Cancelled`] when the service is stopped, or has been. Before the first start it
+    /// waits.
+    ///
+    /// May be called from any callback.
     ///
     /// ```
     /// use std::num::NonZeroU32;
@@ -169,7 +176,7 @@ impl ClientService {
     /// use ropewalk::endpoints::TcpClientEndpoint;
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
     ///
-    /// let net = MemoryReactor::new(); // nobody listens
+    /// let net = MemoryReactor::new(); // no server is listening
     /// let client = ClientService::new(TcpClientEndpoint::new("10.0.0.1:80")?, AccumulatingProtocol::new);
     /// ServiceHandle::new(client.clone()).start(&net);
     /// let connected = client.when_connected(NonZeroU32::new(2)); // gives up after two failures
@@ -209,8 +216,9 @@ impl Service for ClientService {
         succeed(())
     }
 
-    /// Ends the attempt or the connection; what was written is sent before that. Cancelling the Deferred aborts the
-    /// connection.
+    /// Cancels the attempt, or closes the connection after sending the data already written.
+    ///
+    /// Cancelling the returned Deferred aborts the connection.
     fn stop(&self, _reactor: &Reactor) -> Deferred<()> {
         let client = &self.0;
         let weak = Rc::downgrade(client);
@@ -232,7 +240,7 @@ impl Client {
     }
 
     fn set(&self, state: State) {
-        // What is dropped may be the user's.
+        // Dropping a state may run destructors of user code.
         let before = self.state.replace(state);
         drop(before);
     }
@@ -257,7 +265,7 @@ impl Client {
             State::Ending { transport: None, .. } => {}
             _ => return,
         }
-        // Stopped by the endpoint's or the factory's own code.
+        // The endpoint's or the factory's own code called `stop`.
         handle.cancel();
     }
 
@@ -268,7 +276,7 @@ impl Client {
         transport.keep_until_lost(EndOfConnection { client: self.clone(), attempt });
         let state = self.state.replace(State::Preparing(transport.clone(), None));
         if let State::Ending { start_again, .. } = state {
-            // The attempt could not be stopped any more.
+            // The endpoint finished although the attempt was cancelled.
             transport.lose_connection();
             return self.set(State::Ending { transport: Some(transport), start_again });
         }
@@ -280,11 +288,11 @@ impl Client {
             State::Preparing(_, place) if self.attempt.get() == attempt => return *place = Some(handle),
             _ => {}
         }
-        // It is done, or was stopped by its own code.
+        // Preparing has finished, or its own code called `stop`.
         handle.cancel();
     }
 
-    /// The Deferred of what the user does with a new connection.
+    /// Runs the user's `prepare` on a new connection.
     fn prepare(&self, transport: &Transport) -> Deferred<()> {
         let (Some(mut prepare), Some(reactor)) = (self.prepare.take(), self.reactor()) else { return succeed(()) };
         let outcome = guard(&reactor.0, "prepare_connection", || prepare(transport));
@@ -298,7 +306,7 @@ impl Client {
     fn prepared(self: &Rc<Client>, attempt: u64, outcome: Result<(), Failure>) {
         let transport = match &*self.state.borrow() {
             State::Preparing(transport, _) if attempt == self.attempt.get() => transport.clone(),
-            // It was stopped, or the connection lost, meanwhile.
+            // The service was stopped, or the connection lost, in the meantime.
             _ => return,
         };
         match outcome {
@@ -319,7 +327,7 @@ impl Client {
         }
     }
 
-    /// An attempt came to nothing.
+    /// Handles the failure of an attempt.
     fn failed(self: &Rc<Client>, attempt: u64, failure: Failure) {
         if attempt != self.attempt.get() {
             return;
@@ -327,12 +335,12 @@ impl Client {
         if matches!(*self.state.borrow(), State::Ending { .. }) {
             return self.ended();
         }
-        tracing::info!(%failure, "no connection");
+        tracing::info!(%failure, "cannot connect");
         self.wait();
         self.lose_patience(&failure);
     }
 
-    /// The connection that an attempt made is over.
+    /// Handles the end of the connection that `attempt` made.
     fn lost(self: &Rc<Client>, attempt: u64) {
         if attempt != self.attempt.get() {
             return;
@@ -350,25 +358,25 @@ impl Client {
         if matches!(*self.state.borrow(), State::Ending { .. }) {
             return self.ended();
         }
-        tracing::info!("the connection is lost");
+        tracing::info!("connection lost");
         self.wait();
     }
 
-    /// Has the next attempt made later.
+    /// Schedules the next attempt.
     fn wait(self: &Rc<Client>) {
         let Some(reactor) = self.reactor() else { return };
-        // What the present attempt may still be told is of no interest.
+        // Late events of the present attempt no longer matter.
         self.attempt.set(self.attempt.get() + 1);
         self.failures.set(self.failures.get().saturating_add(1));
         let delay = self.policy.borrow_mut().delay(self.failures.get());
         tracing::info!(?delay, "connecting again later");
-        // The reactor keeps who is started: nobody need hold a handle until it is stopped.
+        // The pending call keeps the service alive until it is stopped.
         let client = self.clone();
         let call = reactor.call_later(delay, move |_| client.connect());
         self.set(State::Waiting(call));
     }
 
-    /// Those who did not want to wait for more failures than this are told.
+    /// Fails the waiters whose number of failures is used up.
     fn lose_patience(&self, failure: &Failure) {
         let mut impatient = Vec::new();
         self.waiters.borrow_mut().retain_mut(|waiter| {
@@ -423,7 +431,7 @@ impl Client {
         transport.iter().for_each(Transport::abort_connection);
     }
 
-    /// Nothing is left of the connection or the attempt.
+    /// Completes the stop: the connection or the attempt is over.
     fn ended(self: &Rc<Client>) {
         let state = self.state.replace(State::Idle { was_stopped: true });
         self.attempt.set(self.attempt.get() + 1);
@@ -437,7 +445,7 @@ impl Client {
     }
 }
 
-/// Dropped with the connection.
+/// Reports the end of the connection when the connection drops it.
 struct EndOfConnection {
     client: Rc<Client>,
     attempt: u64,
@@ -447,7 +455,7 @@ impl Drop for EndOfConnection {
     fn drop(&mut self) {
         let (client, attempt) = (self.client.clone(), self.attempt);
         let Some(reactor) = client.reactor() else { return };
-        // Later, for the connection is in the middle of ending.
+        // Report in the next turn, because the connection is still being taken apart.
         reactor.call_later(std::time::Duration::ZERO, move |_| client.lost(attempt));
     }
 }
@@ -478,7 +486,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const SERVER: &str = "10.0.0.1:80";
 
-    /// Waits 1, 2, 3 ... seconds.
+    /// A client that waits 1, 2, 3 ... seconds.
     fn client() -> ClientService {
         let endpoint = TcpClientEndpoint::new(SERVER).unwrap();
         ClientService::new(endpoint, AccumulatingProtocol::new)
@@ -515,7 +523,7 @@ mod tests {
         #[track_caller]
         fn is_over(&self, stopped: Deferred<()>) {
             self.net.settle();
-            assert!(stopped.try_result().expect("it has stopped").is_ok());
+            assert!(stopped.try_result().expect("a completed stop").is_ok());
             assert_eq!(self.net.open_sources(), 0);
             assert!(self.net.get_delayed_calls().is_empty());
             self.net.advance(3600 * SECOND);
@@ -530,16 +538,16 @@ mod tests {
 
     #[track_caller]
     fn value<T>(deferred: Deferred<T>) -> T {
-        deferred.try_result().expect("it has fired").expect("well")
+        deferred.try_result().expect("a fired Deferred").expect("a value")
     }
 
     #[track_caller]
     fn failure<T>(deferred: Deferred<T>) -> Failure {
-        deferred.try_result().expect("it has fired").err().expect("it has failed")
+        deferred.try_result().expect("a fired Deferred").err().expect("a failure")
     }
 
     fn accepted(server: &TestListener) -> TestStream {
-        server.accept().expect("somebody connects")
+        server.accept().expect("a connection")
     }
 
     #[test]
@@ -554,7 +562,7 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_on_when_nobody_holds_a_handle_and_ends_with_the_reactor() {
+    fn it_needs_no_handle_and_is_dropped_with_the_reactor() {
         let kept = Rc::new(());
         let held = kept.clone();
         let endpoint = TcpClientEndpoint::new(SERVER).unwrap();
@@ -565,7 +573,7 @@ mod tests {
         let net = MemoryReactor::new();
         ServiceHandle::new(ClientService::new(endpoint, factory).retry_policy(|_| SECOND)).start(&net);
         net.advance(3 * SECOND);
-        assert_eq!(net.tcp_clients().len(), 4, "it tries on");
+        assert_eq!(net.tcp_clients().len(), 4, "it keeps trying");
         let server = net.listen_stream(SERVER).unwrap();
         net.advance(2 * SECOND);
         accepted(&server).close();
@@ -574,11 +582,11 @@ mod tests {
         net.settle();
         assert_eq!(Rc::strong_count(&kept), 2);
         drop((net, server, again));
-        assert_eq!(Rc::strong_count(&kept), 1, "nothing keeps it beyond its reactor");
+        assert_eq!(Rc::strong_count(&kept), 1, "dropping the reactor drops the service");
     }
 
     #[test]
-    fn one_that_waits_ends_with_its_reactor() {
+    fn a_waiting_service_is_dropped_with_its_reactor() {
         let kept = Rc::new(());
         let held = kept.clone();
         let net = MemoryReactor::new();
@@ -593,7 +601,7 @@ mod tests {
     }
 
     #[test]
-    fn attempts_that_fail_are_made_again_after_the_policys_waits() {
+    fn failed_attempts_are_retried_after_the_policys_delays() {
         let bench = Bench::new(client());
         bench.start();
         let mut made = Vec::new();
@@ -606,7 +614,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_lost_is_made_again_and_the_waits_begin_anew() {
+    fn a_lost_connection_is_remade_and_resets_the_delays() {
         let (bench, server) = Bench::with_server(client());
         bench.start();
         for _ in 0..3 {
@@ -619,13 +627,13 @@ mod tests {
     }
 
     #[test]
-    fn a_waiter_gives_up_after_the_failures_that_he_chose() {
+    fn a_waiter_fails_after_its_chosen_number_of_failures() {
         let bench = Bench::new(client());
         let [forever, once, twice] = [None, number(1), number(2)].map(|limit| bench.client.when_connected(limit));
         bench.start();
         assert!(matches!(failure(once).trap().unwrap(), Error::ConnectionRefused(_)));
         assert!(!twice.is_done());
-        // Counted from here on, not from the start.
+        // Counts failures from this call, not from the start.
         let late = bench.client.when_connected(number(2));
         bench.net.advance(SECOND);
         assert!(matches!(failure(twice).trap().unwrap(), Error::ConnectionRefused(_)));
@@ -638,7 +646,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_connection_is_prepared_before_anybody_is_told() {
+    fn waiters_fire_after_the_connection_is_prepared() {
         let place: Rc<RefCell<Option<Resolver<()>>>> = Rc::default();
         let kept = place.clone();
         let (bench, _server) = Bench::with_server(client().prepare_connection(move |transport: &Transport| {
@@ -655,7 +663,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preparation_that_fails_or_panics_is_a_failed_attempt() {
+    fn a_prepare_that_fails_or_panics_fails_the_attempt() {
         let failing = client().prepare_connection(|_: &Transport| fail::<()>(Error::TimedOut));
         let panicking = client().prepare_connection(|_: &Transport| -> () { panic!("wrong password") });
         for client in [failing, panicking] {
@@ -668,12 +676,12 @@ mod tests {
             assert!(accepted(&server).is_reset());
             assert!(matches!(failure(impatient).trap().unwrap(), Error::TimedOut | Error::Panicked(..)));
             bench.net.advance(SECOND);
-            assert!(server.accept().is_none(), "the waits grow");
+            assert!(server.accept().is_none(), "the delays grow");
         }
     }
 
     #[test]
-    fn a_connection_that_is_lost_while_it_is_prepared_is_a_failed_attempt() {
+    fn a_connection_lost_while_preparing_is_a_failed_attempt() {
         let cancelled = Rc::new(Cell::new(0));
         let count = cancelled.clone();
         let (bench, server) = Bench::with_server(client().prepare_connection(move |_: &Transport| {
@@ -693,7 +701,7 @@ mod tests {
     }
 
     #[test]
-    fn stopped_before_the_start_it_is_stopped() {
+    fn stop_before_the_start_fails_waiters() {
         let bench = Bench::new(client());
         let waiting = bench.client.when_connected(None);
         let stopped = bench.client.stop(&bench.net);
@@ -702,7 +710,7 @@ mod tests {
     }
 
     #[test]
-    fn stopped_while_it_connects_it_ends_the_attempt() {
+    fn stop_while_connecting_cancels_the_attempt() {
         let bench = Bench::new(client());
         bench.service.start(&bench.net);
         let waiting = bench.client.when_connected(None);
@@ -712,7 +720,7 @@ mod tests {
     }
 
     #[test]
-    fn stopped_while_it_waits_it_forgets_the_next_attempt() {
+    fn stop_while_waiting_cancels_the_next_attempt() {
         let bench = Bench::new(client());
         bench.start();
         let stopped = bench.service.stop(&bench.net);
@@ -721,7 +729,7 @@ mod tests {
     }
 
     #[test]
-    fn stopped_while_it_prepares_it_cancels_that_and_closes_the_connection() {
+    fn stop_while_preparing_closes_the_connection() {
         let (bench, server) = Bench::with_server(client().prepare_connection(|_: &Transport| {
             let (deferred, resolver) = Deferred::new();
             std::mem::forget(resolver);
@@ -737,7 +745,7 @@ mod tests {
     }
 
     #[test]
-    fn stopped_by_what_prepares_the_connection_it_stops() {
+    fn stop_called_by_prepare_itself_stops_the_service() {
         let place: Rc<RefCell<Option<ServiceHandle>>> = Rc::default();
         let own = place.clone();
         let (bench, server) = Bench::with_server(client().prepare_connection(move |transport: &Transport| {
@@ -754,7 +762,7 @@ mod tests {
     }
 
     #[test]
-    fn stopped_while_connected_it_sends_what_was_written_and_closes() {
+    fn stop_while_connected_sends_written_data_and_closes() {
         let (bench, server) = Bench::with_server(client());
         bench.start();
         value(bench.client.when_connected(None)).write(b"goodbye");
@@ -768,7 +776,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_takes_nothing_is_reset_when_the_stop_is_cancelled() {
+    fn cancelling_the_stop_resets_a_peer_that_reads_nothing() {
         let (bench, server) = Bench::with_server(client());
         bench.start();
         let stream = accepted(&server);
@@ -786,7 +794,7 @@ mod tests {
     }
 
     #[test]
-    fn started_again_while_it_ends_it_connects_when_that_is_over() {
+    fn start_while_stopping_connects_once_stopped() {
         let (bench, server) = Bench::with_server(client());
         bench.start();
         let first = accepted(&server);
@@ -800,7 +808,7 @@ mod tests {
     }
 
     #[test]
-    fn started_again_and_stopped_again_while_it_ends_it_stays_stopped() {
+    fn start_and_stop_while_stopping_leave_it_stopped() {
         let (bench, server) = Bench::with_server(client());
         bench.start();
         let first = bench.service.stop(&bench.net);
@@ -815,7 +823,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reactors_end_waits_for_the_connections_end() {
+    fn the_reactors_shutdown_waits_for_the_connections_end() {
         let (bench, server) = Bench::with_server(client());
         let application = crate::application::Application::new("client");
         application.services().add(bench.client.clone());

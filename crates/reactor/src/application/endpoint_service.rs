@@ -1,4 +1,4 @@
-//! StreamServerEndpointService: listening, as a service.
+//! StreamServerEndpointService: a listening port as a service.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,9 +11,10 @@ use crate::kernel::Reactor;
 use crate::protocols::Factory;
 use crate::transports::Port;
 
-/// Listens at an endpoint from `privileged_start` to `stop`.
+/// A service that listens at an endpoint from `privileged_start` to `stop`.
 ///
-/// Connections that were accepted live on after it has stopped; the reactor's end ends them. A clone is the same service.
+/// Stopping closes the port. Accepted connections stay open until they end or the reactor shuts down. A clone is the
+/// same service.
 ///
 /// ```
 /// use ropewalk::application::{Application, StreamServerEndpointService};
@@ -44,13 +45,13 @@ struct Listening {
 
 enum State {
     Idle,
-    /// The endpoint takes its time.
+    /// The endpoint has not produced its port yet.
     Beginning(CancelHandle),
     Listening(Port),
 }
 
 impl StreamServerEndpointService {
-    /// Listens at `endpoint`, and has `factory` build a protocol for each connection.
+    /// Creates a service that listens at `endpoint`. `factory` builds a protocol for each connection.
     pub fn new(endpoint: impl StreamServerEndpoint + 'static, factory: impl Factory + 'static) -> Self {
         StreamServerEndpointService(Rc::new(Listening {
             endpoint: Box::new(endpoint),
@@ -59,7 +60,7 @@ impl StreamServerEndpointService {
         }))
     }
 
-    /// The port, while it listens.
+    /// Returns the port while the service is listening, and `None` otherwise.
     ///
     /// ```
     /// use ropewalk::application::{ServiceHandle, StreamServerEndpointService};
@@ -71,7 +72,7 @@ impl StreamServerEndpointService {
     /// let service = ServiceHandle::new(web.clone());
     /// assert!(web.port().is_none());
     /// service.start(&net);
-    /// assert_eq!(web.port().expect("it listens").host()?.to_string(), "10.0.0.1:80");
+    /// assert_eq!(web.port().expect("a listening service").host()?.to_string(), "10.0.0.1:80");
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn port(&self) -> Option<Port> {
@@ -89,7 +90,7 @@ impl StreamServerEndpointService {
             let is_wanted = matches!(*own.0.state.borrow(), State::Beginning(_));
             match outcome {
                 Ok(port) if is_wanted => drop(own.0.state.replace(State::Listening(port))),
-                // The endpoint could not be stopped any more.
+                // The endpoint finished although it was cancelled.
                 Ok(port) => {
                     let closed = port.stop_listening();
                     return closed.and_then(|()| Err::<(), _>(Cancelled));
@@ -109,7 +110,7 @@ impl Service for StreamServerEndpointService {
         self.listen(reactor)
     }
 
-    /// Listens, if there was no `privileged_start`.
+    /// Listens, unless `privileged_start` did so before.
     fn start(&self, reactor: &Reactor) -> Deferred<()> {
         let is_idle = matches!(*self.0.state.borrow(), State::Idle);
         if is_idle { self.listen(reactor) } else { succeed(()) }
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn it_listens_from_privileged_start_until_it_has_stopped() {
+    fn it_listens_from_privileged_start_until_stop() {
         let net = MemoryReactor::new();
         let protocol = AccumulatingProtocol::new();
         let service = StreamServerEndpointService::new(endpoint(), protocol.factory());
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn started_alone_it_listens_and_can_listen_again() {
+    fn start_without_privileged_start_listens_each_time() {
         let net = MemoryReactor::new();
         let service = StreamServerEndpointService::new(endpoint(), AccumulatingProtocol::new().factory());
         let handle = ServiceHandle::new(service);
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_taken_fails_the_whole_start() {
+    fn an_address_in_use_fails_the_start_of_the_whole_tree() {
         let net = MemoryReactor::new();
         net.listen_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory()).unwrap();
         let services = MultiService::new();
@@ -190,12 +191,12 @@ mod tests {
         assert!(matches!(failure.trap().unwrap(), Error::CannotListen(..)));
     }
 
-    /// Takes its time, and cannot be stopped.
+    /// An endpoint that is slow and ignores cancellation.
     struct Slow(RefCell<Option<Deferred<Port>>>);
 
     impl StreamServerEndpoint for Slow {
         fn listen(&self, _reactor: &Reactor, _factory: Rc<dyn Factory>) -> Deferred<Port> {
-            self.0.take().expect("it is asked once")
+            self.0.take().expect("a single call")
         }
     }
 
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn stopping_an_endpoint_that_takes_its_time_cancels_it() {
+    fn stop_cancels_an_endpoint_that_is_still_starting() {
         let net = MemoryReactor::new();
         let (service, resolver) = slow();
         let started = service.privileged_start(&net);
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_comes_too_late_is_closed() {
+    fn a_port_that_arrives_after_the_stop_is_closed() {
         let net = MemoryReactor::new();
         let (service, resolver) = slow();
         let place = Rc::new(RefCell::new(None));

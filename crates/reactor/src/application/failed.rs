@@ -1,11 +1,11 @@
-//! Which service it was.
+//! Attaches a service's name to its failure.
 
 use std::fmt;
 use std::rc::Rc;
 
 use ropewalk_proto::{Deferred, Failure};
 
-/// A service that has a name could not be started.
+/// The error of a named service that could not be started.
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,9 +34,9 @@ use ropewalk_proto::{Deferred, Failure};
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ServiceFailed {
-    /// Its name.
+    /// The service's name.
     pub service: Rc<str>,
-    /// Why.
+    /// The reason.
     pub failure: Failure,
 }
 
@@ -52,7 +52,7 @@ impl std::error::Error for ServiceFailed {
     }
 }
 
-/// Has a failure say whose it is.
+/// Adds the service's name, if it has one, to a failure.
 pub(super) fn named(name: Option<Rc<str>>, started: Deferred<()>) -> Deferred<()> {
     match name {
         Some(service) => started.or_else(move |failure| Err::<(), _>(ServiceFailed { service, failure })),

@@ -1,4 +1,4 @@
-//! A service's name, its place in the tree, and how far it is.
+//! A service's name, its place in the tree, and its stage.
 //!
 //! ```text
 //!   idle -- privileged_start --> prepared -- start --> running
@@ -17,7 +17,7 @@ use super::stopping::UnderWay;
 use crate::error::{Error, Result};
 use crate::kernel::{Reactor, guard};
 
-/// See the module's picture.
+/// The stages of the module's picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Stage {
     #[default]
@@ -26,9 +26,9 @@ pub(super) enum Stage {
     Running,
 }
 
-/// A service with its name and its place: what [`MultiService::add`] returns. A cheap handle: clones are the same service.
+/// A service with its name and its place in the tree, as [`MultiService::add`] returns it.
 ///
-/// It may be used from any callback of the reactor's thread.
+/// A cheap handle: clones are the same service. May be used from any callback of the reactor's thread.
 ///
 /// ```
 /// use std::time::Duration;
@@ -59,7 +59,7 @@ struct Node {
 }
 
 impl ServiceHandle {
-    /// A service without name and place, which does nothing yet.
+    /// Creates a handle for a service without a name and without a parent. The service is not started.
     pub fn new(service: impl Service + 'static) -> ServiceHandle {
         ServiceHandle(Rc::new(Node {
             service: Box::new(service),
@@ -70,10 +70,10 @@ impl ServiceHandle {
         }))
     }
 
-    /// Gives it a name, by which its parent finds it and its failures are told.
+    /// Sets the name, by which the parent finds the service and the log reports its failures.
     ///
     /// # Errors
-    /// [`Error::ServiceNameTaken`] when its parent has another service of that name.
+    /// [`Error::ServiceNameTaken`] when the parent has another service of that name.
     pub fn set_name(&self, name: &str) -> Result<()> {
         let namesake = self.parent().and_then(|parent| parent.get_service_named(name));
         if namesake.is_some_and(|namesake| !namesake.is(self)) {
@@ -83,15 +83,16 @@ impl ServiceHandle {
         Ok(())
     }
 
-    /// Its name, if it has one.
+    /// Returns the service's name, if it has one.
     pub fn name(&self) -> Option<Rc<str>> {
         self.0.name.borrow().clone()
     }
 
-    /// Puts it under `parent`, which starts it when it is running itself.
+    /// Makes the service a child of `parent`. A running parent starts it.
     ///
     /// # Errors
-    /// [`Error::ServiceHasParent`]: it must be [disowned](ServiceHandle::disown) first; [`Error::ServiceNameTaken`].
+    /// [`Error::ServiceHasParent`] when the service must be [disowned](ServiceHandle::disown) first, and
+    /// [`Error::ServiceNameTaken`] when `parent` has another service of that name.
     pub fn set_parent(&self, parent: &MultiService) -> Result<()> {
         if self.parent().is_some() {
             return Err(Error::ServiceHasParent(self.label().as_ref().into()));
@@ -104,24 +105,24 @@ impl ServiceHandle {
         Ok(())
     }
 
-    /// The service that it is a part of.
+    /// Returns the service that this one is a child of.
     pub fn parent(&self) -> Option<MultiService> {
         self.0.parent.borrow().as_ref().and_then(WeakMultiService::upgrade)
     }
 
-    /// Takes it out of its parent, and stops it if it was started. The Deferred fires when it has stopped.
+    /// Removes the service from its parent, and stops it if it was started. The Deferred fires when it has stopped.
     pub fn disown(&self) -> Deferred<()> {
         let parent = self.0.parent.take().and_then(|parent| parent.upgrade());
         let reactor = parent.and_then(|parent| parent.release(self));
         reactor.map_or_else(|| succeed(()), |reactor| self.stop(&reactor))
     }
 
-    /// Whether it was started and not stopped since.
+    /// Returns whether the service has been started and not stopped since.
     pub fn running(&self) -> bool {
         self.0.stage.get() == Stage::Running
     }
 
-    /// [`Service::privileged_start`]; nothing if that was done.
+    /// Calls [`Service::privileged_start`], unless it has been called already.
     ///
     /// ```
     /// use std::cell::RefCell;
@@ -162,7 +163,7 @@ impl ServiceHandle {
         )
     }
 
-    /// [`Service::start`]; nothing if it runs.
+    /// Calls [`Service::start`], unless the service is running.
     pub fn start(&self, reactor: &Reactor) -> Deferred<()> {
         if self.running() {
             return succeed(());
@@ -171,7 +172,7 @@ impl ServiceHandle {
         named(self.name(), self.guarded(reactor, "Service::start", |service, reactor| service.start(reactor)))
     }
 
-    /// [`Service::stop`]; nothing if it was not started. While it stops already, this waits for that.
+    /// Calls [`Service::stop`], if the service was started. While a stop is in progress, this waits for it to complete.
     ///
     /// ```
     /// use std::time::Duration;
@@ -204,7 +205,7 @@ impl ServiceHandle {
         self.0.stage.get()
     }
 
-    /// What the log calls it.
+    /// The name for log messages.
     pub(super) fn label(&self) -> Rc<str> {
         self.name().unwrap_or_else(|| "(a service without a name)".into())
     }

@@ -1,4 +1,4 @@
-//! Services: what a program is made of, started and stopped as one. twisted.application.
+//! Services: the parts of a program, started and stopped together. The source is twisted.application.
 //!
 //! ```text
 //!   Application            name, uid, gid
@@ -7,9 +7,9 @@
 //!         your Service, StreamServerEndpointService, ClientService, TimerService, another MultiService
 //! ```
 //!
-//! A [`Service`] is anything that starts and stops. [`MultiService`] is a service of services, so services form a tree.
-//! [`Application`] is its root: it starts the tree when the reactor has started, and has the reactor's shutdown wait until
-//! the tree has stopped.
+//! A [`Service`] is anything that starts and stops. A [`MultiService`] is a service made of services, so services form
+//! a tree. An [`Application`] is the root of the tree: it starts the tree when the reactor has started. The reactor's
+//! shutdown waits until the tree has stopped.
 //!
 //! ```
 //! use std::time::Duration;
@@ -51,11 +51,11 @@ pub use timer_service::TimerService;
 
 use crate::kernel::Reactor;
 
-/// Something that starts and stops: IService.
+/// A part of a program that starts and stops: `IService`.
 ///
-/// The methods are called on the reactor's thread, by a [`ServiceHandle`]: `stop` only after one of the others, and none
-/// of them twice in a row. They take `&self`, so that a service can be reached while it runs; what changes goes into a
-/// `Cell`. One that panics has failed.
+/// A [`ServiceHandle`] calls the methods, on the reactor's thread. It calls `stop` only after a start, and no method
+/// twice in a row. The methods take `&self`, so that a service can be reached while it runs: state that changes goes
+/// into a `Cell`. A service that panics has failed.
 ///
 /// ```
 /// use ropewalk::application::Service;
@@ -71,8 +71,10 @@ use crate::kernel::Reactor;
 /// }
 /// ```
 pub trait Service {
-    /// What needs the rights that the process gives up before [`start`](Service::start): listening on a port below 1024,
-    /// opening a device. The Deferred fires when it is done; a failure keeps the application from starting.
+    /// Does the work that needs privileges which the process gives up before [`start`](Service::start), such as
+    /// listening on a port below 1024 or opening a device.
+    ///
+    /// The Deferred fires when the work is done. If it fails, the application does not start.
     ///
     /// ```
     /// use ropewalk::application::Service;
@@ -93,13 +95,16 @@ pub trait Service {
         succeed(())
     }
 
-    /// Begins its work. The Deferred fires when it has begun; a failure keeps the application from starting.
+    /// Starts the service's work. The Deferred fires when the work has begun. If it fails, the application does not
+    /// start.
     fn start(&self, reactor: &Reactor) -> Deferred<()> {
         let _ = reactor;
         succeed(())
     }
 
-    /// Ends its work, also while the Deferred of a start is still waiting. The Deferred fires when it has ended.
+    /// Stops the service's work. The Deferred fires when the work has ended.
+    ///
+    /// May be called while the Deferred of a start is still waiting.
     fn stop(&self, reactor: &Reactor) -> Deferred<()> {
         let _ = reactor;
         succeed(())

@@ -1,4 +1,4 @@
-//! MultiService: services as one.
+//! MultiService: a service made of services.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -12,12 +12,14 @@ use super::stopping::{self, Stopping, UnderWay};
 use crate::error::Result;
 use crate::kernel::{Kernel, Reactor};
 
-/// A service that consists of others: IServiceCollection. A cheap handle: clones are the same one.
+/// A service that consists of other services: IServiceCollection. A cheap handle: clones are the same service.
 ///
-/// Starting calls each service in the order in which they were added, without waiting for one before the next, and is
-/// done when all have started; the first failure is its own, and then those that did start run on until they are
-/// stopped. Stopping goes in reverse order, and is done when all have stopped, whether well or not: failures to stop are
-/// logged. A second stop while the first is under way waits for it.
+/// Starting calls each service in the order in which they were added, without waiting in between. The start completes
+/// when all services have started. It fails with the first failure of a service. Services that did start then run until
+/// they are stopped.
+///
+/// Stopping calls the services in reverse order. The stop completes when all have stopped, whether successfully or not.
+/// Failures to stop are logged. A second `stop` joins the one in progress.
 ///
 /// ```
 /// use ropewalk::application::{MultiService, Service, ServiceHandle, TimerService};
@@ -41,7 +43,7 @@ pub struct MultiService(Rc<Siblings>);
 struct Siblings {
     children: RefCell<Vec<ServiceHandle>>,
     stage: Cell<Stage>,
-    /// The reactor that the services were started on.
+    /// The reactor on which the services were started.
     reactor: RefCell<Weak<Kernel>>,
     stop_limit: Cell<Option<Duration>>,
     stopping: UnderWay,
@@ -57,13 +59,15 @@ impl WeakMultiService {
 }
 
 impl MultiService {
-    /// No services yet.
+    /// Creates a service that contains no others yet.
     pub fn new() -> MultiService {
         MultiService::default()
     }
 
-    /// Waits no longer than this for services to stop: those that have not are named in the log, their Deferreds
-    /// cancelled, and stopping is done. Without a limit, at first, it waits as long as they take.
+    /// Sets a time limit for stopping. The default waits for as long as the services take.
+    ///
+    /// At the limit, the services that have not stopped are logged by name, their Deferreds are cancelled, and the stop
+    /// completes.
     ///
     /// ```
     /// use std::time::Duration;
@@ -97,15 +101,15 @@ impl MultiService {
         self
     }
 
-    /// Adds a service, and starts it if this one is running: then a failure to start is logged.
+    /// Adds a service, and starts it if this service is running. A failure to start is then logged.
     pub fn add(&self, service: impl Service + 'static) -> ServiceHandle {
         let handle = ServiceHandle::new(service);
-        // A handle that is new has no parent and no name.
+        // A new handle has no parent and no name, so this cannot fail.
         let _ = handle.set_parent(self);
         handle
     }
 
-    /// As [`add`](MultiService::add), with a name.
+    /// Adds a service under a name.
     ///
     /// ```
     /// use std::time::Duration;
@@ -122,7 +126,7 @@ impl MultiService {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ServiceNameTaken`](crate::Error::ServiceNameTaken).
+    /// [`Error::ServiceNameTaken`](crate::Error::ServiceNameTaken) when another service has this name.
     pub fn add_named(&self, name: &str, service: impl Service + 'static) -> Result<ServiceHandle> {
         let handle = ServiceHandle::new(service);
         handle.set_name(name)?;
@@ -130,12 +134,12 @@ impl MultiService {
         Ok(handle)
     }
 
-    /// The service with this name, if there is one; it is not looked for in services of services.
+    /// Returns the service with this name. Only direct children are searched.
     pub fn get_service_named(&self, name: &str) -> Option<ServiceHandle> {
         self.services().into_iter().find(|child| child.name().as_deref() == Some(name))
     }
 
-    /// The services, in their order.
+    /// Returns the services, in the order in which they were added.
     pub fn services(&self) -> Vec<ServiceHandle> {
         self.0.children.borrow().clone()
     }
@@ -144,7 +148,7 @@ impl MultiService {
         WeakMultiService(Rc::downgrade(&self.0))
     }
 
-    /// Takes in a service that names this one as its parent.
+    /// Adds a child that already names this service as its parent.
     pub(super) fn adopt(&self, child: &ServiceHandle) {
         self.0.children.borrow_mut().push(child.clone());
         let Some(reactor) = self.reactor() else { return };
@@ -159,13 +163,13 @@ impl MultiService {
         });
     }
 
-    /// Lets a service go. Returns the reactor on which it may have to be stopped.
+    /// Removes a child. Returns the reactor on which the child may have to be stopped.
     pub(super) fn release(&self, child: &ServiceHandle) -> Option<Reactor> {
         self.0.children.borrow_mut().retain(|other| !other.is(child));
         self.reactor()
     }
 
-    /// The reactor, from the first start to the stop.
+    /// Returns the reactor between the first start and the stop.
     fn reactor(&self) -> Option<Reactor> {
         let started = self.0.stage.get() != Stage::Idle;
         started.then(|| self.0.reactor.borrow().upgrade().map(Reactor)).flatten()
@@ -177,12 +181,12 @@ impl MultiService {
         stage: Stage,
         step: fn(&ServiceHandle, &Reactor) -> Deferred<()>,
     ) -> Deferred<()> {
-        // First: a child that is added by another one's start is then started by `adopt`.
+        // Set first: a child that another child's start adds is then started by `adopt`.
         self.0.stage.set(stage);
         *self.0.reactor.borrow_mut() = reactor.downgrade();
         let mut started = Vec::new();
         for child in self.services() {
-            // One that was started may have disowned another, or stopped everything.
+            // A start may have disowned another child, or stopped everything.
             if self.0.stage.get() == stage && self.has(&child) {
                 started.push(step(&child, reactor));
             }

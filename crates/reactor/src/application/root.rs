@@ -1,4 +1,4 @@
-//! Application: the root of the tree.
+//! Application: the root of the service tree.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,10 +12,12 @@ use crate::error::{Error, Result};
 use crate::interfaces::core::Phase;
 use crate::kernel::Reactor;
 
-/// How long services may take to stop.
+/// The default time that services may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
-/// A program made of services: its name, whom it runs as, and the services. A cheap handle: clones are the same one.
+/// A program made of services: a name, the user and group to run as, and the services.
+///
+/// A cheap handle: clones are the same application.
 ///
 /// ```
 /// use ropewalk::application::{Application, Service};
@@ -41,13 +43,14 @@ struct Root {
 }
 
 impl Application {
-    /// An application without services, which keeps the user that it was started by. Its services may take 30 seconds to
-    /// stop.
+    /// Creates an application without services, which keeps the user and group of its process.
+    ///
+    /// Services get 30 seconds to stop.
     pub fn new(name: &str) -> Application {
         Application::with_identity(name, Identity::default())
     }
 
-    /// As [`new`](Application::new), but it becomes `identity` between `privileged_start` and `start` of its services.
+    /// Creates an application that switches to `identity` between `privileged_start` and `start` of its services.
     ///
     /// ```
     /// use ropewalk::application::{Application, Identity};
@@ -61,7 +64,7 @@ impl Application {
         Application::with_services(name, identity, MultiService::new().stop_within(STOP_LIMIT))
     }
 
-    /// As [`with_identity`](Application::with_identity), with services that were put together before.
+    /// Creates an application from an existing [`MultiService`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -77,28 +80,30 @@ impl Application {
         Application(Rc::new(Root { name: name.to_owned(), identity, services, handle }))
     }
 
-    /// The name.
+    /// Returns the application's name.
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// Whom it runs as.
+    /// Returns the user and group that the application runs as.
     pub fn identity(&self) -> &Identity {
         &self.0.identity
     }
 
-    /// Its services.
+    /// Returns the application's services.
     pub fn services(&self) -> &MultiService {
         &self.0.services
     }
 
-    /// Starts it when the reactor has started, and stops it before the reactor's shutdown.
+    /// Starts the services when the reactor has started, and stops them before the reactor's shutdown.
     ///
-    /// All `privileged_start` are done before the process changes its user and group, and that before the first `start`.
-    /// The Deferred fires when all services have started. If one fails, those before it are stopped, and then it fails:
-    /// with the failure of the service, or [`Error::Io`] when the user or group cannot be changed. When the reactor is
-    /// stopped meanwhile, it fails with [`Error::ReactorNotRunning`]. The reactor runs on after a failure, for it may run
-    /// other things, or another try; [`run`](Application::run) is for who has nothing else.
+    /// Every `privileged_start` completes before the process changes its user and group. The change comes before the
+    /// first `start`. The Deferred fires when all services have started.
+    ///
+    /// If a service fails, those started before it are stopped. Then the Deferred fails with the failure of the
+    /// service, or with [`Error::Io`] when the user or group cannot be changed. If the reactor is stopped meanwhile,
+    /// the Deferred fails with [`Error::ReactorNotRunning`]. The reactor continues after a failure, because it may
+    /// serve other things. Use [`run`](Application::run) if it serves nothing else.
     ///
     /// ```
     /// use std::time::Duration;
@@ -125,7 +130,7 @@ impl Application {
         deferred
     }
 
-    /// Starts it, and runs the reactor.
+    /// Starts the services, and runs the reactor.
     ///
     /// ```
     /// use ropewalk::application::Application;
@@ -138,7 +143,7 @@ impl Application {
     /// ```
     ///
     /// # Errors
-    /// As [`start`](Application::start) and [`Reactor::run`]. A failure to start stops the reactor.
+    /// The errors of [`start`](Application::start) and of [`Reactor::run`]. A failure to start stops the reactor.
     pub fn run(&self, reactor: &Reactor) -> Result<()> {
         let failed = Rc::new(std::cell::RefCell::new(None));
         let (place, weak) = (failed.clone(), reactor.downgrade());
@@ -156,7 +161,7 @@ impl Application {
         let root = &self.0;
         let (application, weak) = (self.clone(), reactor.downgrade());
         let started = root.handle.privileged_start(reactor).and_then(move |()| {
-            // Whoever stopped it meanwhile does not want it.
+            // A stop in the meantime cancels the start.
             let reactor = match weak.upgrade().map(Reactor) {
                 Some(reactor) if application.0.handle.stage() == Stage::Prepared => reactor,
                 _ => return fail(Error::ReactorNotRunning),

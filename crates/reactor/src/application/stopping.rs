@@ -1,4 +1,4 @@
-//! Waiting until services have stopped, and for how long.
+//! Waits until services have stopped, up to a limit.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,15 +9,15 @@ use ropewalk_proto::{CancelHandle, Deferred, Failure, Resolver, succeed};
 use crate::interfaces::time::DelayedCall;
 use crate::kernel::Reactor;
 
-/// A stop that is under way, for who asks for another meanwhile.
+/// A stop in progress, which later calls of `stop` join.
 #[derive(Default)]
 pub(super) struct UnderWay(RefCell<Option<Joined>>);
 
-/// Who waits besides the first one; `None` when the stop is done.
+/// Callers that joined the stop. `None` once it has completed.
 type Joined = Rc<RefCell<Option<Vec<Resolver<()>>>>>;
 
 impl UnderWay {
-    /// Notes a stop, which others may wait for until it is done.
+    /// Records a stop, so that others can wait for it.
     pub(super) fn begin(&self, stopped: Deferred<()>) -> Deferred<()> {
         if stopped.is_done() {
             return stopped;
@@ -32,8 +32,8 @@ impl UnderWay {
         })
     }
 
-    /// Fires when the stop that is under way is done, whether well or not: who asked first is told how. At once when there is
-    /// none.
+    /// Fires when the stop in progress completes, successfully or not: only the first caller gets its result. Fires at
+    /// once when no stop is in progress.
     pub(super) fn join(&self) -> Deferred<()> {
         let joined = self.0.borrow().clone();
         let Some(joined) = joined else { return succeed(()) };
@@ -48,20 +48,20 @@ impl UnderWay {
     }
 }
 
-/// A service that was told to stop.
+/// A service whose stop has begun, with its name for the log.
 pub(super) struct Stopping {
     pub(super) label: Rc<str>,
     pub(super) stopped: Deferred<()>,
 }
 
-/// Those that have not stopped yet.
+/// The services that have not stopped yet.
 struct Waiting {
     unfinished: RefCell<Vec<(usize, Rc<str>, CancelHandle)>>,
     resolver: Resolver<()>,
     limit: RefCell<Option<DelayedCall>>,
 }
 
-/// A Deferred that fires when all have stopped, or when `limit` has passed. Failures are logged.
+/// Returns a Deferred that fires when all services have stopped, or when `limit` has passed. Failures are logged.
 pub(super) fn wait_for_all(reactor: &Reactor, limit: Option<Duration>, services: Vec<Stopping>) -> Deferred<()> {
     let (deferred, resolver) = Deferred::new();
     let handles = services.iter().enumerate();
@@ -84,20 +84,20 @@ impl Waiting {
     fn one_stopped(&self, index: usize, label: &str, outcome: Result<(), Failure>) {
         let mut unfinished = self.unfinished.borrow_mut();
         let place = unfinished.iter().position(|(other, ..)| *other == index);
-        // One that was given up has been reported.
+        // A service that was given up has been reported already.
         let Some(place) = place else { return };
         let finished = unfinished.remove(place);
         drop(unfinished);
         drop(finished);
         if let Err(failure) = outcome {
-            tracing::error!(service = label, failure = format!("{failure:#}"), "did not stop in order");
+            tracing::error!(service = label, failure = format!("{failure:#}"), "failed to stop cleanly");
         }
         self.fire_when_done();
     }
 
     fn give_up(&self, limit: Duration) {
         for (_, label, handle) in self.unfinished.take() {
-            tracing::error!(service = &*label, ?limit, "has not stopped in time: it is not waited for");
+            tracing::error!(service = &*label, ?limit, "did not stop in time: no longer waiting for it");
             handle.cancel();
         }
         self.fire_when_done();

@@ -1,4 +1,4 @@
-//! Trees of services, twisted.application.test.test_service.
+//! Trees of services. The source is twisted.application.test.test_service.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use crate::testing::MemoryReactor;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What services did, in order.
+/// The steps of all services, in order.
 #[derive(Clone, Default)]
 struct Diary(Rc<RefCell<Vec<String>>>);
 
@@ -32,7 +32,7 @@ impl Diary {
     }
 }
 
-/// Notes what it is told to do.
+/// A service that records its steps.
 struct Noted {
     name: &'static str,
     diary: Diary,
@@ -93,7 +93,7 @@ fn family(diary: &Diary, names: [&'static str; 3]) -> MultiService {
 }
 
 fn error_of(deferred: Deferred<()>) -> Error {
-    let failure = deferred.try_result().expect("it has fired").expect_err("it has failed");
+    let failure = deferred.try_result().expect("a fired Deferred").expect_err("a failure");
     match failure.trap::<ServiceFailed>() {
         Ok(failed) => failed.failure.trap().unwrap(),
         Err(failure) => failure.trap().unwrap(),
@@ -116,7 +116,7 @@ fn services_start_in_order_and_stop_in_reverse_order() {
 }
 
 #[test]
-fn nothing_is_started_or_stopped_twice() {
+fn no_service_is_started_or_stopped_twice() {
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let one = ServiceHandle::new(diary.service("one"));
     one.stop(&net);
@@ -129,7 +129,7 @@ fn nothing_is_started_or_stopped_twice() {
 }
 
 #[test]
-fn a_service_that_was_only_prepared_is_stopped_too() {
+fn a_service_that_was_only_prepared_is_also_stopped() {
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let all = ServiceHandle::new(family(&diary, ["a", "b", "c"]));
     all.privileged_start(&net);
@@ -139,7 +139,7 @@ fn a_service_that_was_only_prepared_is_stopped_too() {
 }
 
 #[test]
-fn stopping_is_done_when_the_slowest_service_has_stopped() {
+fn stop_completes_with_the_slowest_service() {
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let services = MultiService::new();
     services.add(diary.service("slow").stops_after(2 * SECOND));
@@ -151,11 +151,11 @@ fn stopping_is_done_when_the_slowest_service_has_stopped() {
     net.advance(2 * SECOND);
     assert!(!stopped.is_done());
     net.advance(SECOND);
-    assert!(stopped.try_result().unwrap().is_ok(), "a failure to stop is no reason to go on running");
+    assert!(stopped.try_result().unwrap().is_ok(), "a failure to stop does not keep the others running");
 }
 
 #[test]
-fn a_second_stop_waits_for_the_first_and_tells_no_service_twice() {
+fn a_second_stop_joins_the_first() {
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let services = MultiService::new();
     services.add(diary.service("slow").stops_after(3 * SECOND));
@@ -174,7 +174,7 @@ fn a_second_stop_waits_for_the_first_and_tells_no_service_twice() {
 }
 
 #[test]
-fn a_stop_of_a_later_run_is_one_of_its_own() {
+fn a_stop_of_a_later_run_is_independent_of_an_earlier_one() {
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let service = ServiceHandle::new(diary.service("slow").stops_after(3 * SECOND));
     service.start(&net);
@@ -192,7 +192,7 @@ fn a_stop_of_a_later_run_is_one_of_its_own() {
 }
 
 #[test]
-fn a_service_that_does_not_stop_is_not_waited_for_beyond_the_limit() {
+fn stop_gives_up_on_a_service_at_the_time_limit() {
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let services = MultiService::new().stop_within(5 * SECOND);
     services.add_named("stuck", diary.service("stuck").stops_after(60 * SECOND)).unwrap();
@@ -204,12 +204,12 @@ fn a_service_that_does_not_stop_is_not_waited_for_beyond_the_limit() {
     assert!(!stopped.is_done());
     net.advance(SECOND);
     assert!(stopped.is_done());
-    // What it was waiting for may still happen, and changes nothing.
+    // A service may still stop after the limit: that changes nothing.
     net.advance(60 * SECOND);
 }
 
 #[test]
-fn stopping_in_time_leaves_no_call_behind() {
+fn a_timely_stop_cancels_the_limits_delayed_call() {
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let services = MultiService::new().stop_within(5 * SECOND);
     services.add(diary.service("slow").stops_after(SECOND));
@@ -221,7 +221,7 @@ fn stopping_in_time_leaves_no_call_behind() {
 }
 
 #[test]
-fn a_service_that_is_added_to_a_running_one_is_started() {
+fn a_service_added_to_a_running_parent_is_started() {
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let services = MultiService::new();
     let all = ServiceHandle::new(services.clone());
@@ -237,7 +237,7 @@ fn a_service_that_is_added_to_a_running_one_is_started() {
 }
 
 #[test]
-fn a_late_service_that_cannot_be_prepared_is_not_started() {
+fn a_late_service_whose_preparation_fails_is_not_started() {
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let services = MultiService::new();
     ServiceHandle::new(services.clone()).start(&net);
@@ -246,7 +246,7 @@ fn a_late_service_that_cannot_be_prepared_is_not_started() {
 }
 
 #[test]
-fn services_are_found_by_name_among_siblings_only() {
+fn names_are_looked_up_among_siblings_only() {
     let diary = Diary::default();
     let inner = family(&diary, ["a", "b", "c"]);
     let outer = MultiService::new();
@@ -258,7 +258,7 @@ fn services_are_found_by_name_among_siblings_only() {
 }
 
 #[test]
-fn siblings_have_different_names() {
+fn siblings_cannot_share_a_name() {
     let diary = Diary::default();
     let services = family(&diary, ["a", "b", "c"]);
     let taken = services.add_named("b", diary.service("another b"));
@@ -289,15 +289,15 @@ fn a_service_has_one_parent_until_it_is_disowned() {
     assert!(disowned.is_done());
     service.set_parent(&second).unwrap();
     assert!(second.get_service_named("child").is_some());
-    assert!(service.disown().is_done(), "it was not started");
+    assert!(service.disown().is_done(), "a service that was not started has nothing to stop");
 }
 
 #[test]
-fn starting_is_done_when_every_service_has_started() {
+fn start_completes_when_every_service_has_started() {
     struct Slow(RefCell<Option<Deferred<()>>>);
     impl Service for Slow {
         fn start(&self, _reactor: &Reactor) -> Deferred<()> {
-            self.0.take().expect("it is started once")
+            self.0.take().expect("a single start")
         }
     }
     let net = MemoryReactor::new();
@@ -317,7 +317,7 @@ fn starting_is_done_when_every_service_has_started() {
 }
 
 #[test]
-fn a_failure_to_start_names_the_service_and_the_others_run_on() {
+fn a_failed_start_names_the_service_and_keeps_the_others() {
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let services = MultiService::new();
     services.add(diary.service("a"));
@@ -345,7 +345,7 @@ fn a_service_that_panics_has_failed() {
 }
 
 #[test]
-fn a_start_that_changes_the_family_leaves_nobody_started_twice_or_forgotten() {
+fn a_start_may_add_and_disown_siblings() {
     struct Meddles(MultiService, Diary);
     impl Service for Meddles {
         fn start(&self, _reactor: &Reactor) -> Deferred<()> {
@@ -367,7 +367,7 @@ fn a_start_that_changes_the_family_leaves_nobody_started_twice_or_forgotten() {
 }
 
 #[test]
-fn a_family_that_contains_itself_starts_and_stops_all_the_same() {
+fn a_tree_that_contains_itself_starts_and_stops() {
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let services = family(&diary, ["a", "b", "c"]);
     let itself = services.add(services.clone());
@@ -387,7 +387,7 @@ fn application(diary: &Diary) -> Application {
 }
 
 #[test]
-fn an_application_starts_with_the_reactor_and_the_reactor_waits_for_its_end() {
+fn an_application_follows_the_reactors_start_and_shutdown() {
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let application = application(&diary);
     let started = application.start(&net);
@@ -404,7 +404,7 @@ fn an_application_starts_with_the_reactor_and_the_reactor_waits_for_its_end() {
 }
 
 #[test]
-fn an_application_that_cannot_start_stops_what_it_had_started_and_says_why() {
+fn a_failed_application_stops_its_services_with_the_reason() {
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let application = application(&diary);
     application.services().add(diary.service("bad").fails_at("prepare"));
@@ -415,19 +415,19 @@ fn an_application_that_cannot_start_stops_what_it_had_started_and_says_why() {
 }
 
 #[test]
-fn an_application_that_was_only_to_start_and_cannot_leaves_the_reactor_to_its_caller() {
+fn a_failed_start_leaves_the_reactor_running() {
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let bad = application(&diary);
     bad.services().add(diary.service("bad").fails_at("start"));
     let started = bad.start(&net);
     net.call_later(SECOND, |reactor| reactor.stop().unwrap());
     net.run().unwrap();
-    assert!(started.try_result().expect("it has failed").is_err());
-    assert_eq!(net.seconds(), 1.0, "it ran until it was stopped");
+    assert!(started.try_result().expect("a failure").is_err());
+    assert_eq!(net.seconds(), 1.0, "the reactor ran until it was stopped");
 }
 
 #[test]
-fn an_application_that_is_stopped_before_it_is_prepared_does_not_start() {
+fn a_stop_during_preparation_prevents_the_start() {
     struct Never(Cell<Option<Resolver<()>>>);
     impl Service for Never {
         fn privileged_start(&self, _reactor: &Reactor) -> Deferred<()> {

@@ -1,4 +1,4 @@
-//! TimerService: a function called again and again.
+//! TimerService: a function called at regular intervals.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,13 +11,15 @@ use crate::interfaces::core::TriggerResult;
 use crate::kernel::{Reactor, guard};
 use crate::task::LoopingCall;
 
-/// Calls a function when it starts and then each time that `step` has passed, until it is stopped: a [`LoopingCall`] as a
+/// Calls a function at the start and then each time that `step` has passed, until it is stopped: a [`LoopingCall`] as a
 /// service.
 ///
-/// Calls are made at whole multiples of `step` after the start; those for which there was no time are left out. A function
-/// that returns a Deferred is not called again before that has fired, and stopping waits for it; who starts it again
-/// meanwhile has it begin then. One that panics, or whose Deferred fails, is logged and called no more. A step of zero is
-/// once a turn.
+/// Calls are made at whole multiples of `step` after the start. Calls that are overdue by a whole step or more are
+/// skipped. With a step of zero the function is called once a turn.
+///
+/// If the function returns a Deferred, the next call waits until the Deferred has fired, and so does a stop. A start in
+/// that time takes effect once the Deferred has fired. If the function panics, or its Deferred fails, that is logged
+/// and the calls stop.
 ///
 /// ```
 /// use std::cell::Cell;
@@ -44,13 +46,13 @@ struct Timer {
     name: &'static str,
     function: RefCell<Function>,
     is_wanted: Cell<bool>,
-    /// Of the present run, or of one whose last call is under way.
+    /// The present run, or an earlier one whose last call is still in progress.
     looping: RefCell<Option<LoopingCall>>,
     stopped: RefCell<Vec<Resolver<()>>>,
 }
 
 impl TimerService {
-    /// Calls `function` each `step`.
+    /// Creates a service that calls `function` every `step`.
     pub fn new<R, F>(step: Duration, mut function: F) -> TimerService
     where
         R: TriggerResult,
@@ -71,7 +73,7 @@ impl Service for TimerService {
     fn start(&self, reactor: &Reactor) -> Deferred<()> {
         let timer = &self.0;
         timer.is_wanted.set(true);
-        // The last call of the run before is still under way: its end begins the next run.
+        // The last call of the previous run is still in progress: the end of that call begins the next run.
         if timer.looping.borrow().is_none() {
             timer.begin(reactor);
         }
@@ -90,7 +92,7 @@ impl Service for TimerService {
         }
         let (deferred, resolver) = Deferred::new();
         timer.stopped.borrow_mut().push(resolver);
-        // Whoever waits keeps it.
+        // The waiting Deferred keeps the timer alive.
         let own = timer.clone();
         deferred.then(move |outcome| {
             drop(own);
@@ -104,10 +106,10 @@ impl Timer {
         let timer = Rc::downgrade(self);
         let looping = LoopingCall::new(reactor, move |looping| match timer.upgrade() {
             Some(timer) => timer.call(looping),
-            // It was dropped without a stop.
+            // The service was dropped without a stop.
             None => ended(looping),
         });
-        // First, for a function that stops its own service.
+        // Stored before the start, for a function that stops its own service.
         *self.looping.borrow_mut() = Some(looping.clone());
         let (timer, handle) = (Rc::downgrade(self), reactor.downgrade());
         looping.start(self.step).add_both(move |outcome| {
@@ -120,11 +122,11 @@ impl Timer {
     }
 
     fn call(&self, looping: &LoopingCall) -> Deferred<()> {
-        // Calls do not overlap, so nobody else borrows it.
+        // Calls do not overlap, so the borrow cannot fail.
         let outcome = guard(&looping.reactor().0, self.name, || (self.function.borrow_mut())(&looping.reactor()));
         match outcome {
             Ok(finished) => finished.unwrap_or_else(|| succeed(())),
-            // It was logged as a panic.
+            // The guard has logged the panic.
             Err(_) => {
                 self.is_wanted.set(false);
                 ended(looping)
@@ -132,13 +134,17 @@ impl Timer {
         }
     }
 
-    /// The run is over, and its last call.
+    /// Handles the end of a run, after its last call.
     fn end(&self, outcome: Result<(), Failure>) {
         self.looping.take();
         if let Err(failure) = outcome {
-            // A stop may have cancelled what it waited for.
+            // A stop may have cancelled the Deferred that the run was waiting for.
             if self.is_wanted.replace(false) {
-                tracing::error!(function = self.name, failure = format!("{failure:#}"), "a timer's function failed");
+                tracing::error!(
+                    function = self.name,
+                    failure = format!("{failure:#}"),
+                    "the timer function failed: its calls stop"
+                );
             }
         }
         for resolver in self.stopped.take() {
@@ -146,7 +152,7 @@ impl Timer {
         }
     }
 
-    /// It was started while the last call of the run before was under way.
+    /// Begins the next run if `start` was called while the last call was in progress.
     fn begin_again(self: &Rc<Timer>, reactor: &Reactor) {
         if self.is_wanted.get() && self.looping.borrow().is_none() {
             self.begin(reactor);
@@ -168,7 +174,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// When the function was called, in seconds.
+    /// The times of the calls, in seconds.
     #[derive(Clone, Default)]
     struct Calls(Rc<RefCell<Vec<f64>>>);
 
@@ -190,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn it_calls_at_once_and_then_each_step_until_it_is_stopped() {
+    fn it_calls_at_once_and_then_every_step_until_stopped() {
         let (clock, calls, service) = every(2 * SECOND);
         service.start(&clock);
         clock.advance(5 * SECOND);
@@ -202,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn started_again_it_counts_from_there() {
+    fn a_restart_counts_steps_from_that_moment() {
         let (clock, calls, service) = every(2 * SECOND);
         service.start(&clock);
         clock.advance(SECOND);
@@ -213,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn it_waits_for_a_deferred_leaves_out_what_it_missed_and_keeps_to_its_steps() {
+    fn it_waits_for_a_deferred_and_skips_missed_steps() {
         let (clock, calls) = (Clock::new(), Calls::default());
         let note = calls.clone();
         let service = ServiceHandle::new(TimerService::new(2 * SECOND, move |reactor: &Reactor| {
@@ -228,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn stopping_waits_for_the_call_that_is_under_way() {
+    fn stop_waits_for_the_call_in_progress() {
         let clock = Clock::new();
         let service = ServiceHandle::new(TimerService::new(SECOND, |reactor: &Reactor| {
             let (deferred, resolver) = Deferred::new();
@@ -246,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn started_again_while_a_call_is_under_way_it_goes_on_after_that() {
+    fn a_start_during_a_call_takes_effect_after_that_call() {
         let (clock, calls) = (Clock::new(), Calls::default());
         let note = calls.clone();
         let service = ServiceHandle::new(TimerService::new(2 * SECOND, move |reactor: &Reactor| {
@@ -263,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_that_fails_or_panics_is_called_no_more() {
+    fn a_function_that_fails_or_panics_is_not_called_again() {
         let (clock, calls) = (Clock::new(), Calls::default());
         let (fails, panics) = (calls.clone(), calls.clone());
         let fails = TimerService::new(SECOND, move |reactor: &Reactor| {
@@ -285,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn stopping_in_its_own_function_is_done_when_the_function_is() {
+    fn a_stop_from_its_own_function_completes_after_the_call() {
         let clock = Clock::new();
         let place = Rc::new(RefCell::new(None::<ServiceHandle>));
         let own = place.clone();

@@ -1,4 +1,4 @@
-//! What makes a protocol for each connection.
+//! Factories, which build a protocol for each connection.
 
 use std::any::Any;
 use std::rc::Rc;
@@ -9,18 +9,20 @@ use super::Protocol;
 use crate::error::Error;
 use crate::transports::Connector;
 
-/// Makes a protocol for each connection: IProtocolFactory.
+/// Builds a protocol for each connection: IProtocolFactory.
 ///
-/// A closure or constructor without arguments is a factory: `|| Echo`, `Echo::default`. Methods take `&self`, so that one
-/// factory can serve many ports and be asked again from its own callbacks; what changes goes into a `Cell`. Share one by
-/// passing `Rc<F>`.
+/// A closure or constructor without arguments is a factory: `|| Echo`, `Echo::default`. Methods take `&self`, so that
+/// one factory can serve many ports and be called again from its own callbacks: state that changes goes into a `Cell`.
+/// To share a factory, pass an `Rc<F>`.
+///
+/// The reactor calls the methods on its own thread.
 ///
 /// ```
 /// use std::cell::Cell;
 /// use ropewalk::prelude::*;
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
 ///
-/// /// Has two tickets.
+/// /// Admits two guests.
 /// struct Tickets(Cell<u32>);
 ///
 /// impl Factory for Tickets {
@@ -42,17 +44,18 @@ use crate::transports::Connector;
 /// # Ok::<(), Error>(())
 /// ```
 pub trait Factory {
-    /// The protocol for a connection with `peer`, or `None` to close that connection at once.
+    /// Returns the protocol for a connection with `peer`, or `None` to close the connection at once.
     fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>>;
 
-    /// A place for a connection that was accepted, and whose protocol is asked for later: when a PROXY protocol header
-    /// has said whose connection it is. `None` closes the connection.
+    /// Reserves a place for an accepted connection whose protocol is built later, such as when its PROXY protocol
+    /// header has arrived. `None` closes the connection.
     ///
-    /// A factory that counts connections takes a place here, which dropping the answer gives back: whoever waits drops it
-    /// right before it calls [`build_protocol`](Factory::build_protocol), or when the connection ends before. A factory
-    /// that wraps another one asks that, too, and keeps its answer with its own. By default there is a place for everybody.
+    /// A factory that counts connections takes a place here. Dropping the returned value gives the place back. The
+    /// caller drops it right before it calls [`build_protocol`](Factory::build_protocol), or when the connection ends
+    /// before that. A factory that wraps another one also calls `reserve` of the wrapped one, and keeps both values.
+    /// The default always has a place.
     ///
-    /// Called by endpoints alone; a port asks for a protocol at once.
+    /// Only endpoints call this method. A port calls `build_protocol` at once.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -60,23 +63,24 @@ pub trait Factory {
     /// use ropewalk::testing::AccumulatingProtocol;
     ///
     /// let limited = LimitTotalConnectionsFactory::new(AccumulatingProtocol::new().factory(), 1);
-    /// let place = limited.reserve().expect("nobody is there"); // for a connection without a header
+    /// let place = limited.reserve().expect("a free place"); // for a connection without a header
     /// assert!(limited.reserve().is_none());
-    /// drop(place); // the header is there: now the protocol is built, or the connection has ended
+    /// drop(place); // the header has arrived, or the connection has ended
     /// assert!(limited.reserve().is_some());
     /// ```
     fn reserve(&self) -> Option<Box<dyn Any>> {
         Some(Box::new(()))
     }
 
-    /// The first port or connector begins to use this factory.
+    /// Called when the first port or connector starts to use this factory.
     fn start_factory(&self) {}
 
-    /// The last port or connector has stopped using this factory.
+    /// Called when the last port or connector has stopped using this factory.
     fn stop_factory(&self) {}
 
-    /// A port could not accept: usually too many descriptors are open. It tries again when some are closed. The reactor
-    /// has logged it.
+    /// Called when a port could not accept a connection, usually because too many descriptors are open.
+    ///
+    /// The reactor has logged the failure. The port tries again when a descriptor is closed.
     ///
     /// ```
     /// use std::cell::Cell;
@@ -106,7 +110,7 @@ pub trait Factory {
     /// let net = MemoryReactor::new().with_faults(Faults::none().descriptors(2));
     /// let alarm = Rc::new(Alarm::default());
     /// net.listen_tcp("10.0.0.1:80", alarm.clone())?;
-    /// let _clients = [(); 2].map(|()| net.connect_stream("10.0.0.1:80")); // one too many
+    /// let _clients = [(); 2].map(|()| net.connect_stream("10.0.0.1:80")); // more than there are descriptors for
     /// net.settle();
     /// assert!(alarm.rings.get() > 0);
     /// # Ok::<(), Error>(())
@@ -115,7 +119,8 @@ pub trait Factory {
         let _ = reason;
     }
 
-    /// What tells two factories apart, so that [`start_factory`](Factory::start_factory) comes once for all their ports.
+    /// Returns a pointer that is equal for handles of one factory, so that [`start_factory`](Factory::start_factory)
+    /// runs once for all its ports.
     #[doc(hidden)]
     fn identity(&self) -> *const () {
         std::ptr::from_ref(self).cast()
@@ -124,7 +129,7 @@ pub trait Factory {
 
 /// A factory for connections that this side makes.
 ///
-/// Every closure that is a [`Factory`] is one, and hears nothing of attempts that fail.
+/// Every closure that is a [`Factory`] is also a client factory, but is not notified of failed attempts.
 ///
 /// ```
 /// use std::cell::RefCell;
@@ -155,7 +160,7 @@ pub trait Factory {
 ///     }
 /// }
 ///
-/// let net = MemoryReactor::new(); // nobody listens
+/// let net = MemoryReactor::new(); // no server is listening
 /// let log = Rc::new(Log::default());
 /// net.connect_tcp("10.0.0.1:80", log.clone())?;
 /// net.settle();
@@ -163,18 +168,18 @@ pub trait Factory {
 /// # Ok::<(), Error>(())
 /// ```
 pub trait ClientFactory: Factory {
-    /// An attempt begins.
+    /// Called when an attempt begins.
     fn started_connecting(&self, connector: &Connector) {
         let _ = connector;
     }
 
-    /// The attempt failed. `connector.connect()` may be called at once to try again.
+    /// Called when an attempt has failed. `connector.connect()` may be called from here to try again.
     fn client_connection_failed(&self, connector: &Connector, reason: &Error) {
         let _ = (connector, reason);
     }
 
-    /// The connection ended, after its protocol's `connection_lost`. `connector.connect()` may be called at once to
-    /// connect again.
+    /// Called when a connection has ended, after `connection_lost` of its protocol. `connector.connect()` may be called
+    /// from here to connect again.
     fn client_connection_lost(&self, connector: &Connector, reason: &Error) {
         let _ = (connector, reason);
     }

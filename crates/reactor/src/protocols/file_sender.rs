@@ -1,4 +1,4 @@
-//! FileSender: sends what a reader gives, no faster than the peer takes it.
+//! FileSender: sends the contents of a reader at the pace of the peer.
 
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read};
@@ -9,13 +9,12 @@ use ropewalk_proto::{Deferred, Resolver, fail};
 use crate::error::{Error, Result};
 use crate::transports::{Producer, PullProducer, Transport};
 
-/// How much is read at once.
+/// The number of bytes read at once.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// A pull producer that sends a file, or anything else that can be read.
+/// A pull producer that sends a file, or anything else that implements `Read`.
 ///
-/// Reading blocks the loop for the time of one read of 16 KiB: nothing to speak of for a file, wrong for a pipe or a
-/// socket.
+/// Each read of 16 KiB blocks the loop. That is negligible for a file, but wrong for a pipe or a socket.
 ///
 /// ```
 /// use ropewalk::protocols::FileSender;
@@ -29,7 +28,7 @@ const CHUNK_BYTES: usize = 16 * 1024;
 /// ```
 pub struct FileSender {
     transport: Transport,
-    /// Gone when the transfer is over.
+    /// `None` once the transfer is over.
     transfer: RefCell<Option<Transfer>>,
 }
 
@@ -41,10 +40,11 @@ struct Transfer {
 }
 
 impl FileSender {
-    /// Begins to send what `reader` gives, up to its end. The transport stays open.
+    /// Starts to send the contents of `reader`, up to its end. The transport stays open.
     ///
-    /// The Deferred fires with the number of bytes when the last has been written; with the reader's error; or with
-    /// [`Error::Closed`] when the connection ends before. Cancelling it ends the transfer after what has been written.
+    /// The Deferred fires with the number of bytes when the last one has been written. It fails with the reader's
+    /// error, or with [`Error::Closed`] when the connection ends first. Cancelling it stops the transfer after the
+    /// bytes already written.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -55,8 +55,8 @@ impl FileSender {
     /// impl Protocol for SendLicence {
     ///     fn connection_made(&mut self, transport: &Transport) {
     ///         let Ok(file) = std::fs::File::open("LICENSE-MIT") else { return transport.lose_connection() };
-    ///         FileSender::begin(file, transport).expect("there is no other producer yet");
-    ///         transport.lose_connection(); // when everything is sent
+    ///         FileSender::begin(file, transport).expect("no other producer");
+    ///         transport.lose_connection(); // once everything is sent
     ///     }
     ///
     ///     fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
@@ -64,7 +64,7 @@ impl FileSender {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ProducerRegistered`] when the transport has a producer already.
+    /// [`Error::ProducerRegistered`] when the transport already has a producer.
     pub fn begin(reader: impl Read + 'static, transport: &Transport) -> Result<Deferred<u64>> {
         let sender = Rc::new(FileSender { transport: transport.clone(), transfer: RefCell::default() });
         transport.register_producer(Producer::pull(sender.clone()))?;
@@ -83,7 +83,7 @@ impl FileSender {
         Ok(deferred)
     }
 
-    /// Lets go of the transport and the reader.
+    /// Releases the transport and the reader.
     fn finish(&self) -> Option<Transfer> {
         let transfer = self.transfer.take();
         if transfer.is_some() {
@@ -109,7 +109,7 @@ impl PullProducer for FileSender {
             outcome => outcome,
         };
         let Some(Transfer { sent, resolver, .. }) = self.finish() else { return };
-        // Whoever cancelled it has been told already.
+        // After a cancel the Deferred has fired already.
         let _ = match outcome {
             Ok(_) => resolver.callback(sent),
             Err(error) => resolver.errback(error),
@@ -144,7 +144,7 @@ mod tests {
 
     type Outcome = Rc<RefCell<Option<std::result::Result<u64, String>>>>;
 
-    /// Begins a transfer when the connection is made, and keeps what comes of it.
+    /// Starts a transfer when the connection is made, and stores its outcome.
     struct Sender {
         reader: Option<Box<dyn Read>>,
         outcome: Outcome,
@@ -192,7 +192,7 @@ mod tests {
         }
     }
 
-    /// Gives this many bytes, each by its place, in pieces that fit no chunk, with interruptions.
+    /// Yields `size` bytes that depend on their position, in pieces of odd sizes, with interruptions.
     struct Pattern {
         at: usize,
         size: usize,
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_reader_gets_all_bytes_and_little_is_queued_meanwhile() {
+    fn a_slow_peer_gets_all_bytes_with_little_queued() {
         let size = 1_000_000;
         let case = Case::new(pattern(size), false);
         case.client.pause_reading();
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_lost_meanwhile_closes_after_the_last_byte() {
+    fn lose_connection_closes_after_the_last_byte() {
         let case = Case::new(pattern(200_000), true);
         case.net.settle();
         assert_eq!(case.client.received().len(), 200_000);
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_reader_ends_the_transfer_and_not_the_connection() {
+    fn a_read_error_fails_the_transfer_and_keeps_the_connection() {
         struct Broken;
         impl Read for Broken {
             fn read(&mut self, _chunk: &mut [u8]) -> io::Result<usize> {
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_ends_before_the_file_does_fails_the_transfer() {
+    fn a_connection_that_ends_early_fails_the_transfer() {
         let case = Case::new(io::repeat(1), false);
         case.client.pause_reading();
         case.net.settle();
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transfer_over_a_connection_that_has_ended_fails_at_once() {
+    fn a_transfer_over_a_closed_connection_fails_at_once() {
         let case = Case::new(io::empty(), false);
         case.net.settle();
         let transport = case.transport();
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_ends_the_transfer_and_frees_the_transport() {
+    fn cancelling_stops_the_transfer_and_frees_the_transport() {
         let case = Case::new(io::empty(), false);
         case.net.settle();
         let transport = case.transport();

@@ -1,6 +1,6 @@
-//! What a factory or a protocol that wraps another hands on, because it has no part in it.
+//! Methods that a wrapping factory or protocol forwards unchanged.
 
-/// For a factory that has the wrapped one in its field `factory`; one that counts connections has a `reserve` of its own.
+/// For a factory whose field `factory` is the wrapped one. A factory that counts connections writes its own `reserve`.
 macro_rules! forward_factory {
     () => {
         fn reserve(&self) -> Option<Box<dyn ::std::any::Any>> {
@@ -42,7 +42,7 @@ macro_rules! forward_client_factory {
     };
 }
 
-/// For a protocol that has the wrapped one in its field `inner`, and takes part in the beginning and the end alone.
+/// For a protocol whose field `inner` is the wrapped one, and which only acts at the start and the end.
 macro_rules! forward_conversation {
     () => {
         fn data_received(&mut self, transport: &$crate::transports::Transport, data: &[u8]) {

@@ -1,4 +1,4 @@
-//! What a user writes: protocols, which handle one connection, and factories, which make them.
+//! Protocols, which handle one connection each, and factories, which build them: the code that you write.
 
 pub mod basic;
 mod factory;
@@ -18,10 +18,12 @@ use crate::transports::Transport;
 
 /// The behaviour of one connection: IProtocol and IHalfCloseableProtocol.
 ///
-/// Callbacks come in this order: `connection_made` once, `data_received` or `chunk_received` any number of times, at most one
-/// `read_connection_lost` and `write_connection_lost`, and `connection_lost` exactly once and last. All run on the
-/// reactor's thread, and none while another callback of the same protocol is on the stack. A callback that panics is
-/// logged with [`log_prefix`](Protocol::log_prefix) and ends its connection with [`Error::Panicked`]; the loop lives.
+/// Callbacks come in this order: `connection_made` once, `data_received` or `chunk_received` any number of times, at
+/// most one `read_connection_lost` and one `write_connection_lost`. `connection_lost` comes exactly once, as the last.
+///
+/// All callbacks run on the reactor's thread, and never while another callback of the same protocol is on the stack. A
+/// panic in a callback is logged with [`log_prefix`](Protocol::log_prefix), and ends only this connection, with
+/// [`Error::Panicked`].
 ///
 /// ```
 /// use ropewalk::prelude::*;
@@ -35,7 +37,7 @@ use crate::transports::Transport;
 /// }
 /// ```
 pub trait Protocol {
-    /// The connection is there. Reading begins when this returns, unless the transport was paused.
+    /// Called when the connection has been made. Reading starts when this returns, unless the transport was paused.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -59,19 +61,21 @@ pub trait Protocol {
         let _ = transport;
     }
 
-    /// Bytes have arrived: at least one, and never more than 128 KiB at once. Where one call ends and the next begins
-    /// says nothing about how they were sent.
+    /// Called when bytes have arrived: at least one, and at most 128 KiB.
+    ///
+    /// The boundaries between calls are unrelated to how the peer sent the bytes.
     fn data_received(&mut self, transport: &Transport, data: &[u8]);
 
-    /// Bytes have arrived that the provider holds in memory of its own and lends: they come here instead of to
-    /// [`data_received`](Protocol::data_received), which is what is called by default. Nothing is copied; who forwards them
-    /// ([`write_bytes`](Transport::write_bytes)) or keeps them overrides both. A provider whose chunks are kept lends fewer
-    /// and copies more; it never waits for one.
+    /// Called instead of [`data_received`](Protocol::data_received) when the bytes lie in a buffer that the event
+    /// provider lends. The default calls `data_received`.
+    ///
+    /// The bytes are not copied. Override both methods to forward the chunk ([`write_bytes`](Transport::write_bytes))
+    /// or keep it. While chunks are kept, the provider lends fewer and copies more, but never waits for a chunk.
     ///
     /// ```
     /// use ropewalk::prelude::*;
     ///
-    /// /// Sends everything on to another connection.
+    /// /// Forwards everything to another connection.
     /// struct Forward(Transport);
     ///
     /// impl Protocol for Forward {
@@ -88,14 +92,15 @@ pub trait Protocol {
         self.data_received(transport, &chunk);
     }
 
-    /// The other side will send no more, and may still read. By default what is queued is sent and the connection is
-    /// closed; a protocol that wants to go on sending overrides this.
+    /// Called when the peer has finished sending. The peer may still read.
+    ///
+    /// The default sends the queued data and closes the connection. Override this method to continue sending.
     ///
     /// ```
     /// use ropewalk::prelude::*;
     /// use ropewalk::testing::MemoryReactor;
     ///
-    /// /// Counts what comes, and tells how much it was when it ends.
+    /// /// Counts the bytes received, and replies with the number at the end.
     /// #[derive(Default)]
     /// struct Count(usize);
     ///
@@ -105,7 +110,7 @@ pub trait Protocol {
     ///     }
     ///
     ///     fn read_connection_lost(&mut self, transport: &Transport) {
-    ///         transport.write(self.0.to_string().as_bytes()); // the other side still reads
+    ///         transport.write(self.0.to_string().as_bytes()); // the peer still reads
     ///         transport.lose_connection();
     ///     }
     /// }
@@ -123,13 +128,13 @@ pub trait Protocol {
         transport.lose_connection();
     }
 
-    /// Everything up to `lose_write_connection` has been sent, and this side can send no more.
+    /// Called when everything written before `lose_write_connection` has been sent. Nothing more can be sent.
     ///
     /// ```
     /// use ropewalk::prelude::*;
     /// use ropewalk::testing::MemoryReactor;
     ///
-    /// /// Says its piece, and then listens to no answer.
+    /// /// Sends its message, and ignores any reply.
     /// struct Herald;
     ///
     /// impl Protocol for Herald {
@@ -141,7 +146,7 @@ pub trait Protocol {
     ///     fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
     ///
     ///     fn write_connection_lost(&mut self, transport: &Transport) {
-    ///         transport.lose_connection(); // everything was sent
+    ///         transport.lose_connection(); // everything has been sent
     ///     }
     ///
     ///     fn log_prefix(&self) -> &'static str {
@@ -160,7 +165,7 @@ pub trait Protocol {
         let _ = transport;
     }
 
-    /// The connection is over; no callback follows. Methods of the transport do nothing from here on.
+    /// Called when the connection has ended. No callback follows, and methods of the transport do nothing any more.
     ///
     /// ```
     /// use std::cell::RefCell;
@@ -193,7 +198,7 @@ pub trait Protocol {
         let _ = (transport, reason);
     }
 
-    /// How log lines name this protocol; its type by default.
+    /// Returns the name of this protocol in log lines. The default is the name of its type.
     fn log_prefix(&self) -> &'static str {
         std::any::type_name::<Self>()
     }

@@ -1,4 +1,4 @@
-//! ReconnectingClientFactory: connects again after a failure, each time later.
+//! ReconnectingClientFactory: connects again after a failure, with growing delays.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -18,8 +18,8 @@ const JITTER: f64 = 0.119_626_565_582;
 
 /// A client factory that connects again when its connection fails or ends, with growing delays.
 ///
-/// Before each new attempt the delay grows by a factor of e, up to an hour; it is then spread by a normal distribution,
-/// so that the clients of a server that comes back do not all come at once. Keep an `Rc` of it to steer it:
+/// Before each new attempt the delay grows by a factor of e, up to an hour. A random part from a normal distribution
+/// spreads out the clients of a server that comes back. Keep an `Rc` of the factory to control it:
 ///
 /// ```
 /// use std::rc::Rc;
@@ -31,15 +31,15 @@ const JITTER: f64 = 0.119_626_565_582;
 /// let reactor = Reactor::new()?;
 /// let factory = Rc::new(ReconnectingClientFactory::new(|| Client));
 /// reactor.connect_tcp("127.0.0.1:4000", factory.clone())?;
-/// // When the server has shown that it works:
+/// // Once the server has proved to work:
 /// factory.reset_delay();
 /// // When the program ends:
 /// factory.stop_trying();
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 ///
-/// A connection that is made does not reset the delay by itself, because a server that accepts and then fails would be
-/// pestered; see [`reset_on_connection`](ReconnectingClientFactory::reset_on_connection).
+/// By default, making a connection does not reset the delay, so a server that accepts and then fails is not flooded
+/// with attempts. [`reset_on_connection`](ReconnectingClientFactory::reset_on_connection) changes that.
 pub struct ReconnectingClientFactory<F> {
     factory: F,
     backoff: Backoff,
@@ -62,7 +62,7 @@ struct Backoff {
 }
 
 impl<F: Factory> ReconnectingClientFactory<F> {
-    /// Builds protocols with `factory`, and connects again without end.
+    /// Creates a factory that builds protocols with `factory`, and reconnects without a limit.
     pub fn new(factory: F) -> ReconnectingClientFactory<F> {
         let backoff =
             Backoff { initial_delay: INITIAL_DELAY, max_delay: MAX_DELAY, factor: std::f64::consts::E, jitter: JITTER };
@@ -109,7 +109,7 @@ impl<F: Factory> ReconnectingClientFactory<F> {
         self
     }
 
-    /// Chooses the jitter's random numbers, for tests that replay.
+    /// Seeds the random numbers of the jitter, for tests that replay.
     ///
     /// ```
     /// use std::time::Duration;
@@ -117,7 +117,7 @@ impl<F: Factory> ReconnectingClientFactory<F> {
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
     ///
     /// let due = || {
-    ///     let net = MemoryReactor::new(); // nobody listens
+    ///     let net = MemoryReactor::new(); // no server is listening
     ///     let factory = ReconnectingClientFactory::new(AccumulatingProtocol::new().factory()).jitter_seed(7);
     ///     net.connect_tcp("10.0.0.1:80", factory.max_delay(Duration::from_secs(60))).unwrap();
     ///     net.settle();
@@ -131,7 +131,8 @@ impl<F: Factory> ReconnectingClientFactory<F> {
         self
     }
 
-    /// Gives up after this many attempts without a [`reset_delay`](ReconnectingClientFactory::reset_delay) between them.
+    /// Sets the maximum number of attempts without a [`reset_delay`](ReconnectingClientFactory::reset_delay) between
+    /// them.
     #[must_use]
     pub fn max_retries(mut self, retries: u32) -> ReconnectingClientFactory<F> {
         self.max_retries = Some(retries);
@@ -151,8 +152,8 @@ impl<F: Factory> ReconnectingClientFactory<F> {
     /// net.connect_tcp("10.0.0.1:80", factory.reset_on_connection().factor(2.0).jitter(0.0))?;
     /// for _ in 0..5 {
     ///     net.settle();
-    ///     server.accept().expect("it has connected").close();
-    ///     net.advance(Duration::from_secs(2)); // each time the first delay
+    ///     server.accept().expect("a connection").close();
+    ///     net.advance(Duration::from_secs(2)); // always the first delay
     /// }
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
@@ -162,15 +163,19 @@ impl<F: Factory> ReconnectingClientFactory<F> {
         self
     }
 
-    /// Begins again with the initial delay and no retries, and tries again if it had been stopped. A retry that is
-    /// scheduled keeps its time.
+    /// Resets the delay to the initial one and the number of retries to 0, and allows further attempts after a
+    /// [`stop_trying`](ReconnectingClientFactory::stop_trying).
+    ///
+    /// A retry that is already scheduled keeps its time. May be called from any callback.
     pub fn reset_delay(&self) {
         self.delay.set(self.backoff.initial_delay);
         self.retries.set(0);
         self.continue_trying.set(true);
     }
 
-    /// Ends the attempt or the wait for the next one, and connects no more. A connection that is there lives on.
+    /// Cancels the current attempt or the scheduled retry, and stops reconnecting. An existing connection stays open.
+    ///
+    /// May be called from any callback.
     pub fn stop_trying(&self) {
         self.continue_trying.set(false);
         if let Some(call) = self.call.take() {
@@ -182,7 +187,10 @@ impl<F: Factory> ReconnectingClientFactory<F> {
         }
     }
 
-    /// Has `connector` connect again after the next delay, unless trying has been stopped or the retries are used up.
+    /// Schedules an attempt of `connector` after the next delay, unless reconnecting was stopped or the retries are
+    /// used up.
+    ///
+    /// May be called from any callback.
     ///
     /// ```
     /// use std::rc::Rc;
@@ -190,14 +198,14 @@ impl<F: Factory> ReconnectingClientFactory<F> {
     /// use ropewalk::protocols::ReconnectingClientFactory;
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
     ///
-    /// let net = MemoryReactor::new(); // nobody listens
+    /// let net = MemoryReactor::new(); // no server is listening
     /// let factory = ReconnectingClientFactory::new(AccumulatingProtocol::new().factory());
     /// let factory = Rc::new(factory.initial_delay(Duration::from_secs(1)).factor(2.0).jitter(0.0).max_retries(3));
     /// let connector = net.connect_tcp("10.0.0.1:80", factory.clone())?;
-    /// net.advance(Duration::from_secs(60)); // at 0, and after 2, 4 and 8 seconds more
+    /// net.advance(Duration::from_secs(60)); // at 0, 2, 6 and 14 seconds
     /// assert_eq!(net.tcp_clients().len(), 4);
     /// factory.reset_delay();
-    /// factory.retry(&connector); // once more, by hand: after 2 seconds
+    /// factory.retry(&connector); // one more attempt, after 2 seconds
     /// net.advance(Duration::from_secs(2));
     /// assert_eq!(net.tcp_clients().len(), 5);
     /// # Ok::<(), ropewalk::Error>(())
@@ -208,7 +216,7 @@ impl<F: Factory> ReconnectingClientFactory<F> {
         }
         let destination = connector.destination();
         if self.max_retries.is_some_and(|most| self.retries.get() >= most) {
-            return tracing::info!(destination, retries = self.retries.get(), "no more retries");
+            return tracing::info!(destination, retries = self.retries.get(), "all retries used up");
         }
         let Some(reactor) = connector.try_reactor() else { return };
         self.retries.set(self.retries.get() + 1);
@@ -231,8 +239,8 @@ impl Backoff {
         grown.unwrap_or(Duration::MAX).min(self.max_delay)
     }
 
-    /// Twisted lets the next delay grow from the spread one, a random walk that may even reach zero; here only the wait
-    /// is spread.
+    /// Twisted grows the next delay from the spread one: a random walk that may even reach zero. Here only the wait is
+    /// spread.
     fn spread(&self, delay: Duration, random: &Jitter) -> Duration {
         if self.jitter == 0.0 {
             return delay;
@@ -286,7 +294,7 @@ mod tests {
         Reconnecting::new(AccumulatingProtocol::new).jitter(0.0)
     }
 
-    /// When attempts were made within `seconds`: in milliseconds, rounded up to the next ten.
+    /// The times of the attempts within `seconds`, in milliseconds, rounded up to tens.
     fn attempts(net: &MemoryReactor, seconds: u64) -> Vec<u64> {
         let mut times = Vec::new();
         for _ in 0..seconds * 100 {
@@ -318,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn retries_end_at_their_maximum() {
+    fn retries_stop_at_their_maximum() {
         let net = MemoryReactor::new();
         connect(&net, steady().factor(1.0).max_retries(2));
         assert_eq!(attempts(&net, 10), [10, 1000, 2000]);
@@ -326,18 +334,18 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_connection_is_made_again_and_a_reset_begins_with_the_initial_delay() {
+    fn reset_on_connection_restarts_from_the_initial_delay() {
         let net = MemoryReactor::new();
         let listener = net.listen_stream("10.0.0.1:80").unwrap();
         connect(&net, steady().factor(2.0).reset_on_connection());
         for _ in 0..3 {
-            assert_eq!(attempts(&net, 3).len(), 1, "each time after 2 s");
+            assert_eq!(attempts(&net, 3).len(), 1, "always after 2 s");
             listener.accept().unwrap().close();
         }
     }
 
     #[test]
-    fn without_a_reset_the_delay_goes_on_growing() {
+    fn without_a_reset_the_delay_keeps_growing() {
         let net = MemoryReactor::new();
         let listener = net.listen_stream("10.0.0.1:80").unwrap();
         connect(&net, steady().factor(2.0));
@@ -349,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn stopping_ends_the_wait_and_the_attempt() {
+    fn stop_trying_cancels_the_retry_and_the_attempt() {
         let net = MemoryReactor::new();
         let factory = connect(&net, steady());
         net.advance(Duration::from_secs(1));
@@ -364,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_lets_a_stopped_factory_try_again() {
+    fn a_reset_allows_retries_after_stop_trying() {
         let net = MemoryReactor::new();
         let factory = Rc::new(steady());
         let connector = net.connect_tcp("10.0.0.1:80", factory.clone()).unwrap();
@@ -378,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_gives_the_retries_back() {
+    fn a_reset_restores_the_number_of_retries() {
         let net = MemoryReactor::new();
         let factory = Rc::new(steady().max_retries(1));
         let connector = net.connect_tcp("10.0.0.1:80", factory.clone()).unwrap();
@@ -391,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_retry_takes_the_place_of_the_first() {
+    fn a_second_retry_replaces_the_first() {
         let net = MemoryReactor::new();
         let factory = Rc::new(steady());
         let connector = net.connect_tcp("10.0.0.1:80", factory.clone()).unwrap();
@@ -401,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn each_attempt_starts_the_factory_that_the_failed_one_stopped() {
+    fn each_attempt_starts_and_stops_the_factory() {
         #[derive(Default)]
         struct Counting(Cell<u32>, Cell<u32>);
         impl Factory for Rc<Counting> {
@@ -425,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_delays_and_another_seed_others() {
+    fn delays_follow_the_seed() {
         let delays = |seed| {
             let net = MemoryReactor::new();
             connect(&net, Reconnecting::new(AccumulatingProtocol::new).jitter_seed(seed));
@@ -436,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn the_jitter_is_normal_around_the_delay() {
+    fn jitter_is_normally_distributed_around_the_delay() {
         let random = Jitter::seeded(7);
         let backoff = Reconnecting::new(AccumulatingProtocol::new).backoff;
         let delays: Vec<_> =
@@ -450,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn no_factor_or_jitter_makes_a_delay_that_is_none() {
+    fn extreme_parameters_still_give_a_valid_delay() {
         let backoff = Reconnecting::new(AccumulatingProtocol::new).factor(f64::INFINITY).jitter(1000.0).backoff;
         assert_eq!(backoff.next(Duration::from_secs(1)), MAX_DELAY);
         let random = Jitter::seeded(1);

@@ -1,8 +1,10 @@
-//! Protocols that take messages instead of bytes: twisted.protocols.basic.
+//! Protocols that receive messages instead of bytes. The source is twisted.protocols.basic.
 //!
-//! [`LineReceiver`] wraps a [`LineProtocol`]; [`NetstringReceiver`], [`Int8StringReceiver`], [`Int16StringReceiver`] and
-//! [`Int32StringReceiver`] wrap a [`StringProtocol`]. All bound what a peer can have them hold, deliver what lies inside
-//! one received chunk without a copy, and stop between two messages while the transport is paused.
+//! [`LineReceiver`] wraps a [`LineProtocol`]. [`NetstringReceiver`], [`Int8StringReceiver`], [`Int16StringReceiver`]
+//! and [`Int32StringReceiver`] wrap a [`StringProtocol`].
+//!
+//! All of them limit the memory that a peer can make them use. They deliver a message that lies inside one received
+//! chunk without a copy. While the transport is paused, they stop between two messages.
 
 mod line;
 mod string;

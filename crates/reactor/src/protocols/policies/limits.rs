@@ -1,4 +1,4 @@
-//! How many connections there may be: in all, and from one peer.
+//! Limits on the number of connections: in total, and per peer.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -14,7 +14,7 @@ use crate::protocols::forward::{forward_client_factory, forward_factory};
 use crate::protocols::{ClientFactory, Factory, Protocol};
 use crate::transports::{Connector, Observer};
 
-/// A place among those that are counted. It is given back by being dropped, with the connection or before there is one.
+/// One counted connection. Dropping it gives the place back, with the connection or before the connection is made.
 pub(super) struct Place(Rc<Cell<usize>>);
 
 impl Place {
@@ -32,13 +32,13 @@ impl Drop for Place {
 
 impl Observer for Place {}
 
-/// Limits how many connections exist at the same time.
+/// A factory that limits the number of simultaneous connections.
 ///
-/// One that comes when all places are taken is closed at once, or given to an overflow factory (which can tell the peer
-/// so; these connections are counted too).
+/// A connection beyond the limit is closed at once, or served by an overflow factory, which can tell the peer why.
+/// Connections with an overflow protocol are counted as well.
 ///
-/// Behind `haproxy:`, a connection without a header takes a place, too; one for which there is none is closed at once, or,
-/// when there is an overflow factory, waits uncounted for what its header brings.
+/// Behind `haproxy:`, connections still waiting for their PROXY header count against the limit. If the limit is
+/// reached, a new connection is closed, or, with an overflow factory, kept uncounted until its header arrives.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -77,19 +77,19 @@ pub struct LimitTotalConnectionsFactory<F> {
 }
 
 impl<F: Factory> LimitTotalConnectionsFactory<F> {
-    /// Lets at most `connection_limit` connections of `factory` exist.
+    /// Wraps `factory`, and allows at most `connection_limit` connections at the same time.
     pub fn new(factory: F, connection_limit: usize) -> LimitTotalConnectionsFactory<F> {
         LimitTotalConnectionsFactory { factory, connection_limit, overflow: None, taken: Rc::default() }
     }
 
-    /// Has `factory` build the protocols of connections beyond the limit. It is neither started nor stopped.
+    /// Sets the factory for connections beyond the limit. Its `start_factory` and `stop_factory` are not called.
     #[must_use]
     pub fn overflow(mut self, factory: impl Factory + 'static) -> LimitTotalConnectionsFactory<F> {
         self.overflow = Some(Rc::new(factory));
         self
     }
 
-    /// How many connections there are, those beyond the limit included once they have a protocol.
+    /// Returns the number of connections with a protocol or a reserved place, including those beyond the limit.
     pub fn connection_count(&self) -> usize {
         self.taken.get()
     }
@@ -108,7 +108,7 @@ impl<F: Factory> Factory for LimitTotalConnectionsFactory<F> {
     fn reserve(&self) -> Option<Box<dyn Any>> {
         match (self.taken.get() < self.connection_limit, &self.overflow) {
             (true, _) => Some(Box::new((self.factory.reserve()?, Place::take(&self.taken)))),
-            // When its turn comes, there may be a place.
+            // A place may be free by the time the header arrives.
             (false, Some(overflow)) => overflow.reserve(),
             (false, None) => None,
         }
@@ -119,10 +119,10 @@ impl<F: Factory> Factory for LimitTotalConnectionsFactory<F> {
 
 forward_client_factory!(LimitTotalConnectionsFactory);
 
-/// Limits how many connections one peer may have at the same time; more are closed at once.
+/// A factory that limits the number of simultaneous connections from each peer. Further ones are closed at once.
 ///
-/// A peer is an IP address, whatever its port; an IPv4 address mapped into IPv6 is the same peer. All peers of UNIX
-/// sockets count as one. Behind `haproxy:`, the peer is known with the header, and counted from then on.
+/// A peer is an IP address with any port. An IPv4 address mapped into IPv6 counts as the IPv4 address. All peers of
+/// UNIX sockets count as one. Behind `haproxy:`, a connection counts from the moment its header names the peer.
 ///
 /// ```
 /// use ropewalk::protocols::policies::LimitConnectionsByPeer;
@@ -162,7 +162,7 @@ impl Drop for PeerPlace {
 impl Observer for PeerPlace {}
 
 impl<F: Factory> LimitConnectionsByPeer<F> {
-    /// Lets at most `connections_max` connections from each peer exist; Twisted's default is 5.
+    /// Wraps `factory`, and allows at most `connections_max` connections from each peer. Twisted's default is 5.
     pub fn new(factory: F, connections_max: usize) -> LimitConnectionsByPeer<F> {
         LimitConnectionsByPeer { factory, connections_max, taken: Rc::default() }
     }
@@ -190,7 +190,7 @@ mod tests {
     use crate::transports::Transport;
 
     #[test]
-    fn connections_beyond_the_limit_are_closed_and_a_place_is_free_again_after_one_ends() {
+    fn connections_beyond_the_limit_are_closed_until_one_ends() {
         let net = MemoryReactor::new();
         let server = AccumulatingProtocol::new();
         let factory = Rc::new(LimitTotalConnectionsFactory::new(server.factory(), 2));
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_overflow_factory_serves_who_finds_no_place_and_is_counted() {
+    fn the_overflow_factory_serves_excess_connections() {
         struct Busy;
         impl Protocol for Busy {
             fn connection_made(&mut self, transport: &Transport) {
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_stays_taken_when_the_protocol_is_switched() {
+    fn a_switched_protocol_keeps_its_place() {
         struct Switch(AccumulatingProtocol);
         impl Protocol for Switch {
             fn data_received(&mut self, transport: &Transport, _data: &[u8]) {
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_protocol_whose_connection_is_never_made_gives_its_place_back() {
+    fn a_protocol_dropped_unused_gives_its_place_back() {
         let factory = LimitTotalConnectionsFactory::new(AccumulatingProtocol::new, 1);
         let built = factory.build_protocol(&Address::Unnamed);
         assert!(built.is_some() && factory.build_protocol(&Address::Unnamed).is_none());
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn each_peer_has_places_of_its_own_whatever_its_port() {
+    fn each_peer_address_has_its_own_limit() {
         let factory = LimitConnectionsByPeer::new(AccumulatingProtocol::new, 2);
         let build = |text: &str| factory.build_protocol(&Address::Inet(text.parse().unwrap()));
         let first = build("10.0.0.1:1000");
@@ -266,7 +266,7 @@ mod tests {
         drop(first);
         assert!(build("10.0.0.1:1002").is_some());
         drop(second);
-        assert!(factory.taken.borrow().is_empty(), "a peer without connections takes no memory");
+        assert!(factory.taken.borrow().is_empty(), "a peer without connections has no entry");
     }
 
     #[test]

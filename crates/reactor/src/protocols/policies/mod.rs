@@ -1,7 +1,7 @@
-//! Policies: factories that limit what the connections of another factory may do. twisted.protocols.policies.
+//! Policies: factories that limit the connections of another factory. The source is twisted.protocols.policies.
 //!
-//! They wrap each other: `TimeoutFactory::new(LimitTotalConnectionsFactory::new(factory, 100), minute)`. A policy stays
-//! with a connection whose protocol is switched.
+//! Policies can wrap each other: `TimeoutFactory::new(LimitTotalConnectionsFactory::new(factory, 100), minute)`. A
+//! policy stays with a connection whose protocol is switched.
 
 mod limits;
 mod observed;
@@ -25,7 +25,7 @@ mod tests {
     use crate::testing::{Faults, MemoryReactor};
     use crate::transports::Transport;
 
-    /// Counts what came as slices, and as chunks.
+    /// Counts the bytes that came as slices, and as chunks.
     struct Counter(Rc<Cell<(usize, usize)>>);
 
     impl Protocol for Counter {
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_provider_lends_passes_all_policies_without_a_copy() {
+    fn lent_chunks_pass_all_policies_without_a_copy() {
         let net = MemoryReactor::seeded(1).with_faults(Faults::none().short_reads().lent_reads());
         let received = Rc::new(Cell::default());
         let count = received.clone();

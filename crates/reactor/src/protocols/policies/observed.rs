@@ -1,4 +1,4 @@
-//! A protocol whose connection is observed from its beginning.
+//! A protocol whose connection is observed from the start.
 
 use std::rc::Rc;
 
@@ -7,7 +7,7 @@ use crate::protocols::Protocol;
 use crate::protocols::forward::forward_conversation;
 use crate::transports::{Observer, Transport};
 
-/// Wraps `inner`; when the connection is made, `observer` makes what observes it.
+/// Wraps `inner`, and attaches the observer that `observer` makes when the connection is made.
 pub(super) struct Observed<O> {
     inner: Box<dyn Protocol>,
     observer: Option<O>,

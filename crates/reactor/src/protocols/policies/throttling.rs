@@ -1,8 +1,9 @@
-//! How fast the connections of a factory may receive and send together.
+//! Limits the bytes per second of all connections of a factory together.
 //!
-//! Each direction has one time, `due`: when everything so far would have gone through at the limit. When it lies more
-//! than a second ahead, all connections are held back until it lies enough less than a second ahead. So a burst of a
-//! second's worth is free, the average is the limit, and no timer runs while nothing is held.
+//! Each direction keeps one moment, `due`: the time at which everything so far would have passed at the limited rate.
+//! If `due` lies more than one second ahead, all connections are held. They are released when `due` is less than a
+//! second ahead by one slice. So a burst worth one second is free, the average is the limit, and no timer runs while
+//! nothing is held.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -19,17 +20,20 @@ use crate::protocols::forward::{forward_client_factory, forward_factory};
 use crate::protocols::{ClientFactory, Factory, Protocol};
 use crate::transports::{Connector, Observer, Transport, WeakTransport};
 
-/// How much may go through at once after a silence, in time at the limit.
+/// The burst allowed after a silence, as time at the limit.
 const BURST: Duration = Duration::from_secs(1);
 
-/// How much may go through between two holds, in time at the limit: each hold visits every connection.
+/// The least amount between two holds, as time at the limit, because each hold visits every connection.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// Limits the connections of another factory together: their number, and the bytes per second received and sent.
+/// A factory that limits the connections of another factory together: their number, and the bytes per second that they
+/// receive and send.
 ///
-/// While too much has been received, all of them stop reading. While too much has been written, what is written is queued,
-/// so that producers are paused at the high-water mark; one large write still leaves at once when its time has come. A
-/// second's worth may come in one burst. Nothing is limited unless asked for. All connections belong to one reactor.
+/// While the receive limit is exceeded, every connection stops reading. While the send limit is exceeded, written data
+/// is queued and producers are paused at the high-water mark. A single large write still leaves in one piece when its
+/// time has come. A burst worth one second is allowed after a silence.
+///
+/// By default nothing is limited. All connections must belong to one reactor.
 ///
 /// ```
 /// use std::time::Duration;
@@ -43,7 +47,7 @@ const SLICE: Duration = Duration::from_millis(100);
 /// let client = net.connect_stream("10.0.0.1:80");
 /// client.write(&[0; 1_000_000]);
 /// net.advance(Duration::from_secs(10));
-/// assert!(server.data().len() < 300_000); // 10 KB a second, and what one read may take
+/// assert!(server.data().len() < 300_000); // 10 KB a second, a burst, and one read's worth
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 pub struct ThrottlingFactory<F> {
@@ -60,21 +64,21 @@ impl<F: Factory> ThrottlingFactory<F> {
         ThrottlingFactory { factory, connections_max: usize::MAX, taken: Rc::default(), reading: None, writing: None }
     }
 
-    /// Closes connections at once that come when there are this many.
+    /// Sets the maximum number of connections. Further ones are closed at once.
     #[must_use]
     pub fn max_connection_count(mut self, connections: usize) -> ThrottlingFactory<F> {
         self.connections_max = connections;
         self
     }
 
-    /// Receives at most this many bytes per second, at least 1, over all connections.
+    /// Sets the maximum of bytes per second received, over all connections. 0 counts as 1.
     #[must_use]
     pub fn read_limit(mut self, bytes_per_second: u64) -> ThrottlingFactory<F> {
         self.reading = Some(Rate::new(Way::Reading, bytes_per_second));
         self
     }
 
-    /// Sends at most this many bytes per second, at least 1, over all connections.
+    /// Sets the maximum of bytes per second sent, over all connections. 0 counts as 1.
     #[must_use]
     pub fn write_limit(mut self, bytes_per_second: u64) -> ThrottlingFactory<F> {
         self.writing = Some(Rate::new(Way::Writing, bytes_per_second));
@@ -114,7 +118,7 @@ enum Way {
     Writing,
 }
 
-/// One direction of all connections.
+/// One direction of all connections together.
 struct Rate {
     way: Way,
     bytes_per_second: u64,
@@ -227,7 +231,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     /// Bytes per second.
     const LIMIT: u64 = 1_000_000;
-    /// One receive buffer: what may come before a hold takes effect.
+    /// One receive buffer: the amount that may arrive before a hold takes effect.
     const CHUNK: usize = 64 * 1024;
 
     fn serve(net: &MemoryReactor, limit: fn(Throttled) -> Throttled) -> AccumulatingProtocol {
@@ -246,7 +250,7 @@ mod tests {
         client
     }
 
-    /// After each of `seconds`, at most a second's worth more than their share has come, and at least nearly their share.
+    /// Checks after each second that the bytes are at least the limit's share, and at most that and one second's burst.
     fn assert_rate(net: &MemoryReactor, seconds: usize, bytes: impl Fn() -> usize) {
         for second in 1..=seconds {
             net.advance(SECOND);
@@ -256,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn receiving_keeps_to_the_limit_over_all_connections_and_loses_nothing() {
+    fn receiving_keeps_to_the_limit_over_all_connections() {
         let net = MemoryReactor::new();
         let server = serve(&net, |factory| factory.read_limit(LIMIT));
         let clients = [connect(&net), connect(&net)];
@@ -269,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn sending_keeps_to_the_limit_and_producers_wait() {
+    fn sending_keeps_to_the_limit_and_pauses_producers() {
         let net = MemoryReactor::new();
         let server = serve(&net, |factory| factory.write_limit(LIMIT));
         let client = connect(&net);
@@ -284,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_write_is_queued_until_its_time_has_come_and_the_next_one_after_it() {
+    fn a_large_write_is_queued_until_its_time_has_come() {
         let net = MemoryReactor::new();
         let server = serve(&net, |factory| factory.write_limit(LIMIT));
         let client = connect(&net);
@@ -299,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_in_one_direction_leaves_the_other_alone() {
+    fn a_limit_in_one_direction_does_not_affect_the_other() {
         let net = MemoryReactor::new();
         let server = serve(&net, |factory| factory.read_limit(LIMIT));
         let client = connect(&net);
@@ -308,7 +312,7 @@ mod tests {
         assert_eq!(client.received().len(), 3_000_000);
         client.write(&[1; LIMIT as usize]);
         net.settle();
-        assert_eq!(server.data().len(), LIMIT as usize, "what was sent used nothing up");
+        assert_eq!(server.data().len(), LIMIT as usize, "sending does not count against the receive limit");
     }
 
     #[test]
@@ -323,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn at_a_high_rate_connections_are_held_ten_times_a_second_at_most() {
+    fn connections_are_held_at_most_ten_times_a_second() {
         let net = MemoryReactor::new();
         let server = serve(&net, |factory| factory.read_limit(20 * LIMIT));
         connect(&net).write(&[1; 60_000_000]);
@@ -334,11 +338,11 @@ mod tests {
             net.advance(Duration::from_millis(1));
             moments += usize::from(!server.take_data().is_empty());
         }
-        assert!((5..=11).contains(&moments), "data came at {moments} moments of a second");
+        assert!((5..=11).contains(&moments), "data arrived at {moments} moments of a second");
     }
 
     #[test]
-    fn a_pause_of_the_user_outlives_the_hold() {
+    fn a_pause_by_the_user_outlasts_the_hold() {
         let net = MemoryReactor::new();
         let server = serve(&net, |factory| factory.read_limit(LIMIT));
         let client = connect(&net);
@@ -354,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_comes_while_the_others_are_held_is_held_too() {
+    fn a_new_connection_is_held_while_the_others_are() {
         let net = MemoryReactor::new();
         let server = serve(&net, |factory| factory.read_limit(LIMIT));
         let first = connect(&net);
@@ -382,7 +386,7 @@ mod tests {
         assert_eq!(server.made(), 2);
     }
     #[test]
-    fn of_two_limits_the_lower_one_decides() {
+    fn the_lower_of_two_nested_limits_applies() {
         let net = MemoryReactor::new();
         let server = AccumulatingProtocol::new();
         let tight = ThrottlingFactory::new(server.factory()).read_limit(LIMIT);

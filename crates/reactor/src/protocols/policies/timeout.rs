@@ -1,4 +1,4 @@
-//! Connections on which nothing happens are closed.
+//! Closes idle connections.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -13,14 +13,14 @@ use crate::protocols::forward::{forward_client_factory, forward_conversation, fo
 use crate::protocols::{ClientFactory, Factory, Protocol};
 use crate::transports::{Connector, Observer, Transport, WeakTransport};
 
-/// How long an idle connection may take to send what is queued before it is reset.
+/// The time that an idle connection has to send its queued data before it is reset.
 const LINGER: Duration = Duration::from_secs(30);
 
-/// Closes connections of another factory on which no byte was received or written for some time.
+/// A factory that closes the connections of another factory when no byte was received or written for some time.
 ///
-/// Their protocols are told [`Error::TimedOut`]. When nothing is queued, the connection is closed at once, and a producer
-/// that has not unregistered is told to stop. What is queued is still sent, for 30 seconds; then the connection is reset,
-/// so a peer that stops reading cannot hold it.
+/// The protocol's `connection_lost` gets [`Error::TimedOut`]. If nothing is queued, the connection is closed at once,
+/// and a registered producer is stopped. Queued data may be sent for another 30 seconds. Then the connection is reset,
+/// so a peer that stops reading cannot keep it open.
 ///
 /// ```
 /// use std::time::Duration;
@@ -43,7 +43,7 @@ pub struct TimeoutFactory<F> {
 }
 
 impl<F: Factory> TimeoutFactory<F> {
-    /// Closes connections of `factory` that were idle for `period`; Twisted's default is 30 minutes.
+    /// Wraps `factory`, and closes connections that were idle for `period`. Twisted's default is 30 minutes.
     pub fn new(factory: F, period: Duration) -> TimeoutFactory<F> {
         TimeoutFactory { factory, period }
     }
@@ -60,7 +60,7 @@ impl<F: Factory> Factory for TimeoutFactory<F> {
 
 forward_client_factory!(TimeoutFactory);
 
-/// Starts the timeout, and says why the connection was lost.
+/// Starts the timeout, and replaces the reason of the loss when the timeout caused it.
 struct TimeoutProtocol {
     inner: Box<dyn Protocol>,
     period: Duration,
@@ -81,11 +81,11 @@ impl Protocol for TimeoutProtocol {
     forward_conversation!();
 }
 
-/// Closes one connection when no byte was received or written for some time: TimeoutMixin. How, is said at
-/// [`TimeoutFactory`].
+/// Closes one connection when no byte was received or written for some time: `TimeoutMixin`. It closes the connection
+/// in the way that [`TimeoutFactory`] describes.
 ///
-/// A protocol starts it in `connection_made`, and may keep the handle to change the period as the conversation goes on.
-/// Dropping the handle changes nothing. The methods may be called from any callback on the reactor's thread.
+/// Start it in `connection_made`. Keep the handle to change the period later. Dropping the handle does not stop the
+/// timeout. The methods may be called from any callback on the reactor's thread.
 ///
 /// ```
 /// use std::time::Duration;
@@ -95,9 +95,9 @@ impl Protocol for TimeoutProtocol {
 /// let transport = StringTransport::new();
 /// let idle = IdleTimeout::start(&transport, Duration::from_secs(10)); // for the log-in
 /// transport.net().advance(Duration::from_secs(9));
-/// idle.set(Some(Duration::from_secs(600))); // who has logged in may think
+/// idle.set(Some(Duration::from_secs(600))); // a longer period once logged in
 /// transport.net().advance(Duration::from_secs(599));
-/// idle.reset(); // as a byte would
+/// idle.reset(); // like a byte sent or received
 /// transport.net().advance(Duration::from_secs(599));
 /// assert!(!idle.is_expired());
 /// transport.net().advance(Duration::from_secs(1));
@@ -114,7 +114,7 @@ struct Idle {
 }
 
 impl IdleTimeout {
-    /// Closes the connection when it was idle for `period`, counted from now.
+    /// Starts a timeout that closes the connection once it has been idle for `period`. The first period starts now.
     pub fn start(transport: &Transport, period: Duration) -> IdleTimeout {
         let idle = Rc::new(Idle {
             transport: transport.downgrade(),
@@ -128,7 +128,7 @@ impl IdleTimeout {
         timeout
     }
 
-    /// Changes the period, and counts from now; `None` switches the timeout off.
+    /// Changes the period and restarts it. `None` switches the timeout off.
     pub fn set(&self, period: Option<Duration>) {
         let idle = &self.0;
         if idle.expired.get() {
@@ -145,12 +145,12 @@ impl IdleTimeout {
         }
     }
 
-    /// Counts from now, as a received or written byte does.
+    /// Restarts the period, like a received or written byte.
     pub fn reset(&self) {
         self.0.reset();
     }
 
-    /// Whether the connection is being closed because it was idle.
+    /// Returns whether the connection is being closed because it was idle.
     pub fn is_expired(&self) -> bool {
         self.0.expired.get()
     }
@@ -169,7 +169,8 @@ impl Idle {
     fn expire(self: Rc<Idle>, reactor: &Reactor) {
         self.expired.set(true);
         if let Some(transport) = self.transport.upgrade() {
-            // Closing waits for a producer. With nothing queued it was free to write for the whole period, and did not.
+            // Closing waits for a producer. A producer with nothing queued could have written for the whole period, and
+            // did not.
             if transport.buffered() == 0 {
                 transport.stop_producer();
             }
@@ -199,7 +200,7 @@ impl Idle {
     }
 }
 
-/// Dropped at the end of the connection, which ends the timeout whoever keeps a handle.
+/// Dropped at the end of the connection. That cancels the timeout even if a handle to it remains.
 struct Watch(Rc<Idle>);
 
 impl Observer for Watch {
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_connection_is_closed_when_its_period_is_over_and_is_told_so() {
+    fn an_idle_connection_is_closed_with_timed_out() {
         let net = MemoryReactor::new();
         let (server, client) = serve(&net);
         net.advance(MINUTE - Duration::from_millis(1));
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_in_either_direction_begin_the_period_again() {
+    fn bytes_in_either_direction_restart_the_period() {
         let net = MemoryReactor::new();
         let (server, client) = serve(&net);
         let transport = server.transport().unwrap();
@@ -276,7 +277,7 @@ mod tests {
         assert!(client.is_reset());
     }
 
-    /// Counts how often it is told to stop.
+    /// Counts the calls of `stop_producing`.
     #[derive(Default)]
     struct Silent(Cell<usize>);
 
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_producer_that_had_nothing_to_say_does_not_keep_an_idle_connection() {
+    fn a_silent_producer_does_not_keep_an_idle_connection_open() {
         let net = MemoryReactor::new();
         let (server, client) = serve(&net);
         let producer = Rc::new(Silent::default());
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_producer_whose_bytes_the_peer_does_not_take_is_waited_for_and_then_reset() {
+    fn a_producer_with_unsent_bytes_gets_the_linger_time() {
         let net = MemoryReactor::new();
         let (server, client) = serve(&net);
         let (producer, transport) = (Rc::new(Silent::default()), server.transport().unwrap());
@@ -310,7 +311,7 @@ mod tests {
         client.pause_reading();
         transport.write(&[0; 10_000_000]);
         net.advance(MINUTE);
-        // What it has not written yet belongs to what is queued: an end in between would look like the end of the whole.
+        // The producer's data continues what is queued: closing in between would look like the end of the whole.
         client.resume_reading();
         net.advance(LINGER - Duration::from_millis(1));
         assert!(server.lost().is_none() && !client.is_eof() && producer.0.get() == 0);
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_stream_of_async_code_is_closed_at_once_and_whoever_reads_it_is_told() {
+    fn an_idle_async_streams_read_fails_with_timed_out() {
         let net = MemoryReactor::new();
         let heard = Rc::new(RefCell::new(None));
         let hear = heard.clone();
@@ -341,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_ends_otherwise_leaves_no_timer_and_keeps_its_reason() {
+    fn a_connection_that_ends_earlier_keeps_its_reason() {
         let net = MemoryReactor::new();
         let (server, client) = serve(&net);
         client.close();
@@ -375,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_that_is_started_after_the_end_does_nothing() {
+    fn a_timeout_started_after_the_end_does_nothing() {
         let net = MemoryReactor::new();
         let (server, client) = serve(&net);
         let transport = server.transport().unwrap();
