@@ -1,4 +1,4 @@
-//! LineReceiver: a protocol of lines, with a raw mode for what is none.
+//! LineReceiver: a protocol of lines, with a raw mode for other data.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -11,10 +11,10 @@ use crate::error::Error;
 use crate::protocols::Protocol;
 use crate::transports::Transport;
 
-/// The behaviour of one connection that carries lines. [`LineReceiver`] makes a [`Protocol`] of it.
+/// The behaviour of one connection that carries lines. A [`LineReceiver`] turns it into a [`Protocol`].
 ///
-/// Callbacks come as those of [`Protocol`], with lines or raw bytes in the place of chunks. No line is delivered after
-/// the transport was paused or the connection lost from within a callback; what is left comes after
+/// Callbacks follow the order of [`Protocol`], with lines or raw bytes in place of chunks. When a callback pauses the
+/// transport or loses the connection, no further line is delivered. After a pause the rest follows
 /// [`resume_producing`](Transport::resume_producing).
 ///
 /// ```
@@ -34,22 +34,22 @@ use crate::transports::Transport;
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 pub trait LineProtocol {
-    /// The connection is there.
+    /// Called when the connection has been made.
     fn connection_made(&mut self, lines: &LineTransport) {
         let _ = lines;
     }
 
-    /// A line has arrived, without its delimiter.
+    /// Called when a line has arrived. `line` does not include the delimiter.
     fn line_received(&mut self, lines: &LineTransport, line: &[u8]);
 
-    /// Bytes have arrived in raw mode; never empty. By default they are dropped.
+    /// Called when bytes have arrived in raw mode. `data` is never empty. The default drops the bytes.
     ///
     /// ```
     /// use ropewalk::prelude::*;
     /// use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
     /// use ropewalk::testing::MemoryReactor;
     ///
-    /// /// A line with a length, that many bytes, and lines again.
+    /// /// Reads a line with a length, then a letter of that length, then lines again.
     /// #[derive(Default)]
     /// struct Letters {
     ///     left: usize,
@@ -83,8 +83,11 @@ pub trait LineProtocol {
         let _ = (lines, data);
     }
 
-    /// A line is longer than allowed: `beginning` is as much of it as a line and its delimiter may have. By default the
-    /// connection is closed. If it is not, the rest of the line is skipped, and the next line is delivered.
+    /// Called when a line is longer than allowed. `beginning` is the start of the line, as long as a complete line with
+    /// its delimiter may be.
+    ///
+    /// The default closes the connection. If an implementation does not, the rest of the line is skipped, and the next
+    /// line is delivered.
     ///
     /// ```
     /// use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
@@ -98,7 +101,7 @@ pub trait LineProtocol {
     ///     }
     ///
     ///     fn line_length_exceeded(&mut self, lines: &LineTransport, _beginning: &[u8]) {
-    ///         lines.send_line(b"too long"); // and goes on with the next one
+    ///         lines.send_line(b"too long"); // the next line is delivered
     ///     }
     /// }
     ///
@@ -115,24 +118,24 @@ pub trait LineProtocol {
         lines.lose_connection();
     }
 
-    /// The other side will send no more; see [`Protocol::read_connection_lost`].
+    /// Called when the peer has finished sending, like [`Protocol::read_connection_lost`].
     fn read_connection_lost(&mut self, lines: &LineTransport) {
         lines.lose_connection();
     }
 
-    /// This side can send no more; see [`Protocol::write_connection_lost`].
+    /// Called when this side can send no more, like [`Protocol::write_connection_lost`].
     fn write_connection_lost(&mut self, lines: &LineTransport) {
         let _ = lines;
     }
 
-    /// The connection is over; no callback follows.
+    /// Called when the connection has ended. No callback follows.
     ///
     /// ```
     /// use ropewalk::Error;
     /// use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
     /// use ropewalk::testing::MemoryReactor;
     ///
-    /// /// Adds up numbers, also when the other side has no more of them.
+    /// /// Adds up numbers, and replies with the sum at the end.
     /// #[derive(Default)]
     /// struct Sum(i64);
     ///
@@ -172,21 +175,21 @@ pub trait LineProtocol {
         let _ = (lines, reason);
     }
 
-    /// How log lines name this protocol; its type by default.
+    /// Returns the name of this protocol in log lines. The default is the name of its type.
     fn log_prefix(&self) -> &'static str {
         std::any::type_name::<Self>()
     }
 }
 
-/// A [`Transport`] that sends lines, and chooses between lines and raw bytes for what arrives.
+/// A [`Transport`] that sends lines, and switches the input between lines and raw bytes.
 ///
-/// A cheap handle that may be cloned and kept. Its methods may be called from any callback on the reactor's thread.
+/// A cheap handle that can be cloned and kept. Its methods may be called from any callback on the reactor's thread.
 ///
 /// ```
 /// use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
 /// use ropewalk::testing::MemoryReactor;
 ///
-/// /// Remembers how to answer.
+/// /// Keeps the handle for later replies.
 /// struct Host(Option<LineTransport>);
 ///
 /// impl LineProtocol for Host {
@@ -215,7 +218,7 @@ pub struct LineTransport {
     mode: Rc<Mode>,
 }
 
-/// What a user chooses, and the receiver follows.
+/// The settings that the user changes and the receiver follows.
 struct Mode {
     delimiter: Cow<'static, [u8]>,
     raw: Cell<bool>,
@@ -223,34 +226,34 @@ struct Mode {
 }
 
 impl LineTransport {
-    /// Sends `line` and the delimiter. The line should not contain the delimiter; nobody looks.
+    /// Sends `line` and the delimiter. The line must not contain the delimiter, which is not checked.
     pub fn send_line(&self, line: &[u8]) {
         self.transport.write_sequence([line, &self.mode.delimiter]);
     }
 
-    /// Has what follows delivered as it arrives: to [`LineProtocol::raw_data_received`].
+    /// Switches to raw mode: further input goes to [`LineProtocol::raw_data_received`] as it arrives.
     pub fn set_raw_mode(&self) {
         self.mode.raw.set(true);
     }
 
-    /// Has what follows delivered as lines again, and before it `extra`: what came with the last raw bytes and is none.
+    /// Switches back to line mode. `extra` is the part of the last raw chunk that was not consumed: it is parsed first.
     pub fn set_line_mode(&self, extra: &[u8]) {
         self.mode.raw.set(false);
         self.transport.unread(extra);
     }
 
-    /// Forgets everything that has arrived and was not delivered.
+    /// Discards all input that was received but not delivered.
     pub fn clear_line_buffer(&self) {
         self.mode.clear.set(true);
         self.transport.take_unread();
     }
 
-    /// What ends a line.
+    /// Returns the delimiter that ends a line.
     pub fn delimiter(&self) -> &[u8] {
         &self.mode.delimiter
     }
 
-    /// The transport below.
+    /// Returns the underlying transport.
     pub fn transport(&self) -> &Transport {
         &self.transport
     }
@@ -270,7 +273,7 @@ impl std::fmt::Debug for LineTransport {
     }
 }
 
-/// Makes a [`Protocol`] of a [`LineProtocol`]. A protocol that never asks for raw mode is Twisted's LineOnlyReceiver.
+/// Turns a [`LineProtocol`] into a [`Protocol`]. Without raw mode it is Twisted's LineOnlyReceiver.
 ///
 /// ```
 /// use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
@@ -301,15 +304,15 @@ pub struct LineReceiver<P> {
 }
 
 impl<P: LineProtocol> LineReceiver<P> {
-    /// Lines of at most 16384 bytes that end in `\r\n`.
+    /// Creates a receiver of lines of at most 16384 bytes that end in `\r\n`.
     pub fn new(protocol: P) -> LineReceiver<P> {
         LineReceiver { protocol, decoder: LineDecoder::new(), delimiter: Cow::Borrowed(b"\r\n"), lines: None }
     }
 
-    /// Lines that end in `delimiter`.
+    /// Sets the delimiter that ends a line.
     ///
     /// # Panics
-    /// When it is empty.
+    /// When `delimiter` is empty.
     #[must_use]
     pub fn delimiter(mut self, delimiter: impl Into<Cow<'static, [u8]>>) -> LineReceiver<P> {
         self.delimiter = delimiter.into();
@@ -317,7 +320,7 @@ impl<P: LineProtocol> LineReceiver<P> {
         self
     }
 
-    /// Lines of at most this many bytes, not counting the delimiter.
+    /// Sets the maximum length of a line in bytes, not counting the delimiter.
     #[must_use]
     pub fn max_length(mut self, bytes: usize) -> LineReceiver<P> {
         self.decoder = LineDecoder::with(self.delimiter.clone(), bytes);
@@ -333,7 +336,8 @@ impl<P: LineProtocol> LineReceiver<P> {
         self.lines.get_or_insert_with(new).clone()
     }
 
-    /// Delivers what is in `input`. What a callback gives back with `set_line_mode` is returned, joined with the rest.
+    /// Delivers `input`. If a callback returns bytes with `set_line_mode`, this returns those bytes joined with the
+    /// rest.
     fn deliver(&mut self, lines: &LineTransport, mut input: &[u8]) -> Option<Vec<u8>> {
         loop {
             if lines.mode.clear.take() {
@@ -353,7 +357,7 @@ impl<P: LineProtocol> LineReceiver<P> {
         }
     }
 
-    /// Delivers the next line or raw bytes, and returns whether there was one.
+    /// Delivers the next line or raw bytes. Returns false if there was neither.
     fn deliver_one(&mut self, lines: &LineTransport, input: &mut &[u8]) -> bool {
         if lines.mode.raw.get() {
             let raw = self.decoder.take_raw(input);
@@ -376,7 +380,7 @@ impl<P: LineProtocol> Protocol for LineReceiver<P> {
 
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
         let lines = self.lines(transport);
-        // What was to be forgotten before this chunk came is not this chunk.
+        // A clear that was requested before this chunk arrived does not discard this chunk.
         if lines.mode.clear.take() {
             self.decoder.clear();
         }
@@ -416,7 +420,7 @@ mod tests {
 
     type Action = fn(&LineTransport, &[u8]);
 
-    /// Notes what it is told, and acts on lines and raw data as a test says.
+    /// Records its callbacks, and runs the test's actions on lines and raw data.
     #[derive(Clone)]
     struct Scripted {
         notes: Rc<RefCell<Vec<String>>>,
@@ -450,7 +454,7 @@ mod tests {
             self.transport.borrow().clone().unwrap()
         }
 
-        /// A client of a server with this protocol.
+        /// Serves this protocol, and returns a client of it.
         fn serve(&self, net: &MemoryReactor) -> TestStream {
             let protocol = self.clone();
             net.listen_tcp("10.0.0.1:23", move || LineReceiver::new(protocol.clone()).max_length(10)).unwrap();
@@ -495,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_without_their_delimiter_however_they_arrive() {
+    fn lines_are_delivered_without_their_delimiter() {
         for seed in 0..20 {
             let net = MemoryReactor::seeded(seed).with_faults(Faults::none().short_reads());
             let mut server = Scripted::new();
@@ -509,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_comes_while_the_transport_is_paused_and_none_is_lost() {
+    fn a_pause_delays_lines_and_loses_none() {
         let net = MemoryReactor::new();
         let mut server = Scripted::new();
         server.on_line = pause;
@@ -528,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn what_arrived_before_a_pause_comes_before_what_arrives_after() {
+    fn lines_keep_their_order_across_a_pause() {
         let net = MemoryReactor::new();
         let mut server = Scripted::new();
         server.on_line = pause;
@@ -543,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_mode_gets_the_rest_of_the_chunk_and_gives_lines_back() {
+    fn raw_mode_gets_the_rest_of_the_chunk_and_can_return_it() {
         let net = MemoryReactor::new();
         let mut server = Scripted::new();
         server.on_line = |lines, line| {
@@ -592,7 +596,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_comes_before_what_was_not_delivered_yet() {
+    fn returned_bytes_precede_undelivered_ones() {
         let net = MemoryReactor::new();
         let mut server = Scripted::new();
         server.on_raw = |lines, data| lines.set_line_mode(&data[1..]);
@@ -606,7 +610,7 @@ mod tests {
     }
 
     #[test]
-    fn an_over_long_line_closes_the_connection_before_it_ends() {
+    fn an_over_long_line_closes_the_connection_before_its_end() {
         let net = MemoryReactor::new();
         let server = Scripted::new();
         let client = server.serve(&net);
@@ -618,7 +622,7 @@ mod tests {
     }
 
     #[test]
-    fn a_protocol_that_forgives_an_over_long_line_gets_the_next_one() {
+    fn a_tolerated_over_long_line_is_skipped() {
         let net = MemoryReactor::new();
         let mut server = Scripted::new();
         server.on_exceeded = |lines, _| lines.send_line(b"500 too long");
@@ -647,7 +651,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cleared_buffer_forgets_all_that_has_arrived() {
+    fn clear_line_buffer_discards_all_undelivered_input() {
         let net = MemoryReactor::new();
         let mut server = Scripted::new();
         server.on_line = |lines, line| {
@@ -717,7 +721,7 @@ mod tests {
     }
 
     #[test]
-    fn the_delimiter_and_the_limit_can_be_chosen_in_any_order() {
+    fn the_delimiter_and_the_limit_can_be_set_in_any_order() {
         let net = MemoryReactor::new();
         let server = Scripted::new();
         let protocol = server.clone();

@@ -1,4 +1,4 @@
-//! NetstringReceiver and IntNStringReceiver: protocols of strings of bytes whose length is sent before them.
+//! Receivers of length-delimited strings: NetstringReceiver, Int8StringReceiver and its siblings.
 
 use std::ops::Deref;
 
@@ -11,10 +11,10 @@ use crate::error::Error;
 use crate::protocols::Protocol;
 use crate::transports::Transport;
 
-/// The behaviour of one connection that carries strings. A [`StringReceiver`] makes a [`Protocol`] of it.
+/// The behaviour of one connection that carries strings. A [`StringReceiver`] turns it into a [`Protocol`].
 ///
-/// Callbacks come as those of [`Protocol`], with strings in the place of chunks. No string is delivered after the
-/// transport was paused or the connection lost from within a callback; what is left comes after
+/// Callbacks follow the order of [`Protocol`], with strings in place of chunks. When a callback pauses the transport or
+/// loses the connection, no further string is delivered. After a pause the rest follows
 /// [`resume_producing`](Transport::resume_producing).
 ///
 /// ```
@@ -25,7 +25,7 @@ use crate::transports::Transport;
 ///
 /// impl StringProtocol for Echo {
 ///     fn string_received(&mut self, strings: &StringTransport, string: &[u8]) {
-///         strings.send_string(string).expect("what came behind such a length fits behind one");
+///         strings.send_string(string).expect("a received length can be sent");
 ///     }
 /// }
 ///
@@ -34,15 +34,17 @@ use crate::transports::Transport;
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 pub trait StringProtocol {
-    /// The connection is there.
+    /// Called when the connection has been made.
     fn connection_made(&mut self, strings: &StringTransport) {
         let _ = strings;
     }
 
-    /// A string has arrived.
+    /// Called when a string has arrived.
     fn string_received(&mut self, strings: &StringTransport, string: &[u8]);
 
-    /// What arrives is malformed or too long: nothing further is delivered. By default the connection is closed.
+    /// Called when the input is malformed or announces a string that is too long. No further string is delivered.
+    ///
+    /// The default closes the connection.
     ///
     /// ```
     /// use ropewalk::protocols::basic::{FramingError, NetstringReceiver, StringProtocol, StringTransport};
@@ -72,24 +74,24 @@ pub trait StringProtocol {
         strings.lose_connection();
     }
 
-    /// The other side will send no more; see [`Protocol::read_connection_lost`].
+    /// Called when the peer has finished sending, like [`Protocol::read_connection_lost`].
     fn read_connection_lost(&mut self, strings: &StringTransport) {
         strings.lose_connection();
     }
 
-    /// This side can send no more; see [`Protocol::write_connection_lost`].
+    /// Called when this side can send no more, like [`Protocol::write_connection_lost`].
     fn write_connection_lost(&mut self, strings: &StringTransport) {
         let _ = strings;
     }
 
-    /// The connection is over; no callback follows.
+    /// Called when the connection has ended. No callback follows.
     ///
     /// ```
     /// use ropewalk::Error;
     /// use ropewalk::protocols::basic::{Int8StringReceiver, StringProtocol, StringTransport};
     /// use ropewalk::testing::MemoryReactor;
     ///
-    /// /// Counts words, and says how many there were when no more come.
+    /// /// Counts words, and replies with the number at the end.
     /// #[derive(Default)]
     /// struct Count(u8);
     ///
@@ -129,13 +131,13 @@ pub trait StringProtocol {
         let _ = (strings, reason);
     }
 
-    /// How log lines name this protocol; its type by default.
+    /// Returns the name of this protocol in log lines. The default is the name of its type.
     fn log_prefix(&self) -> &'static str {
         std::any::type_name::<Self>()
     }
 }
 
-/// Why no further string can be found in what arrives.
+/// The reason why no further string can be found in the input.
 ///
 /// ```
 /// use ropewalk::proto::framing::{Decoder, Int8Decoder};
@@ -147,9 +149,9 @@ pub trait StringProtocol {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FramingError {
-    /// A string is announced that is longer than allowed: lengthLimitExceeded.
+    /// The announced string is longer than allowed: lengthLimitExceeded.
     LengthLimitExceeded(LengthLimitExceeded),
-    /// It is no netstring, or one longer than allowed.
+    /// The input is not a netstring, or the netstring is longer than allowed.
     Netstring(NetstringParseError),
 }
 
@@ -178,7 +180,7 @@ impl From<NetstringParseError> for FramingError {
 
 /// A [`Transport`] that sends strings.
 ///
-/// A cheap handle that may be cloned and kept. Its methods may be called from any callback on the reactor's thread.
+/// A cheap handle that can be cloned and kept. Its methods may be called from any callback on the reactor's thread.
 ///
 /// ```
 /// use ropewalk::protocols::basic::{Int8StringReceiver, StringProtocol, StringTransport};
@@ -189,7 +191,7 @@ impl From<NetstringParseError> for FramingError {
 /// impl StringProtocol for Greeter {
 ///     fn connection_made(&mut self, strings: &StringTransport) {
 ///         strings.send_string(b"hello").expect("five bytes fit");
-///         assert!(strings.send_string(&[0; 256]).is_err()); // these do not: nothing is sent
+///         assert!(strings.send_string(&[0; 256]).is_err()); // 256 do not, so nothing is sent
 ///         strings.transport().lose_connection();
 ///     }
 ///
@@ -213,12 +215,12 @@ impl StringTransport {
     /// Sends `string` in the connection's format.
     ///
     /// # Errors
-    /// When the format cannot express its length; nothing is sent then.
+    /// [`StringTooLong`] when the format cannot express the string's length. Nothing is sent then.
     pub fn send_string(&self, string: &[u8]) -> Result<(), StringTooLong> {
         (self.send)(&self.transport, string)
     }
 
-    /// The transport below.
+    /// Returns the underlying transport.
     pub fn transport(&self) -> &Transport {
         &self.transport
     }
@@ -232,7 +234,7 @@ impl Deref for StringTransport {
     }
 }
 
-/// How strings are told apart in the stream: [`Netstring`], [`Int8`], [`Int16`] or [`Int32`].
+/// The format that delimits strings in the stream: [`Netstring`], [`Int8`], [`Int16`] or [`Int32`].
 ///
 /// ```
 /// use ropewalk::protocols::basic::{Int8, Int16, Int32, Netstring};
@@ -243,7 +245,7 @@ impl Deref for StringTransport {
 ///
 /// impl StringProtocol for Echo {
 ///     fn string_received(&mut self, strings: &StringTransport, string: &[u8]) {
-///         strings.send_string(string).expect("it came so");
+///         strings.send_string(string).expect("a received length can be sent");
 ///     }
 /// }
 ///
@@ -262,7 +264,7 @@ impl Deref for StringTransport {
 /// assert_eq!(echoed::<Netstring>(b"2:hi,"), b"2:hi,");
 /// ```
 pub trait StringFormat: sealed::Sealed + 'static {
-    /// What finds the strings in what arrives.
+    /// The decoder that splits the input into strings.
     #[doc(hidden)]
     type Decoder: Decoder<Error: Into<FramingError>>;
 
@@ -277,19 +279,19 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// `5:hello,`
+/// Strings with their length in decimal digits, such as `5:hello,`.
 #[derive(Clone, Copy, Debug)]
 pub struct Netstring;
 
-/// A length of one byte.
+/// Strings after a length of one byte.
 #[derive(Clone, Copy, Debug)]
 pub struct Int8;
 
-/// A big-endian length of two bytes.
+/// Strings after a big-endian length of two bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Int16;
 
-/// A big-endian length of four bytes.
+/// Strings after a big-endian length of four bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Int32;
 
@@ -338,7 +340,7 @@ fn send_int_prefixed<P: LengthPrefix>(transport: &Transport, string: &[u8]) -> R
     Ok(())
 }
 
-/// Makes a [`Protocol`] of a [`StringProtocol`], with strings in the format `F`.
+/// Turns a [`StringProtocol`] into a [`Protocol`], with strings in the format `F`.
 ///
 /// ```
 /// use ropewalk::protocols::basic::{NetstringReceiver, StringProtocol, StringTransport};
@@ -364,26 +366,26 @@ fn send_int_prefixed<P: LengthPrefix>(transport: &Transport, string: &[u8]) -> R
 pub struct StringReceiver<F: StringFormat, P> {
     protocol: P,
     decoder: F::Decoder,
-    /// The decoder has given up; what arrives is dropped.
+    /// The decoder found an error. Further input is dropped.
     broken: bool,
 }
 
-/// [`StringReceiver`] of netstrings, of at most 99999 bytes unless told otherwise.
+/// A [`StringReceiver`] of netstrings, of at most 99999 bytes by default.
 pub type NetstringReceiver<P> = StringReceiver<Netstring, P>;
-/// [`StringReceiver`] of strings behind a length of one byte.
+/// A [`StringReceiver`] of strings after a length of one byte.
 pub type Int8StringReceiver<P> = StringReceiver<Int8, P>;
-/// [`StringReceiver`] of strings behind a length of two bytes.
+/// A [`StringReceiver`] of strings after a length of two bytes.
 pub type Int16StringReceiver<P> = StringReceiver<Int16, P>;
-/// [`StringReceiver`] of strings behind a length of four bytes, of at most 99999 bytes unless told otherwise.
+/// A [`StringReceiver`] of strings after a length of four bytes, of at most 99999 bytes by default.
 pub type Int32StringReceiver<P> = StringReceiver<Int32, P>;
 
 impl<F: StringFormat, P: StringProtocol> StringReceiver<F, P> {
-    /// Strings of at most 99999 bytes, or what the format can express.
+    /// Creates a receiver of strings of at most 99999 bytes, or of the format's maximum if that is less.
     pub fn new(protocol: P) -> StringReceiver<F, P> {
         StringReceiver { protocol, decoder: F::decoder(None), broken: false }
     }
 
-    /// Takes strings of at most this many bytes, or what the format can express.
+    /// Sets the maximum length of a string. The format may have a lower one.
     #[must_use]
     pub fn max_length(mut self, bytes: usize) -> StringReceiver<F, P> {
         self.decoder = F::decoder(Some(bytes));
@@ -394,7 +396,7 @@ impl<F: StringFormat, P: StringProtocol> StringReceiver<F, P> {
         StringTransport { transport: transport.clone(), send: F::send }
     }
 
-    /// Delivers the next string, and returns whether there was one.
+    /// Delivers the next string. Returns false if there was none.
     fn deliver_one(&mut self, strings: &StringTransport, input: &mut &[u8]) -> bool {
         match self.decoder.decode(input) {
             Ok(Some(string)) => {
@@ -454,7 +456,7 @@ mod tests {
     use super::*;
     use crate::testing::{Faults, MemoryReactor};
 
-    /// Notes strings and errors, and answers each string with itself.
+    /// Records strings and errors, and echoes each string.
     #[derive(Clone, Default)]
     struct Echo {
         notes: Rc<RefCell<Vec<String>>>,
@@ -489,7 +491,7 @@ mod tests {
         }
     }
 
-    /// What a server in the format `F` notes and answers when it is sent `stream`.
+    /// Sends `stream` to a server in the format `F`, and returns the server's reply.
     fn serve<F: StringFormat>(echo: &Echo, stream: &[u8], seed: u64) -> Vec<u8> {
         let net = MemoryReactor::seeded(seed).with_faults(Faults::none().short_reads());
         let protocol = echo.clone();
@@ -513,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_come_and_go_in_each_format() {
+    fn strings_are_received_and_sent_in_each_format() {
         echoes::<Netstring>(b"5:hello,0:,1:x,");
         echoes::<Int8>(b"\x05hello\0\x01x");
         echoes::<Int16>(b"\0\x05hello\0\0\0\x01x");
@@ -521,7 +523,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_stops_between_two_strings_and_nothing_is_lost() {
+    fn a_pause_stops_between_two_strings() {
         let echo = Echo::default();
         let net = MemoryReactor::new();
         let protocol = echo.clone();
@@ -537,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_stream_is_told_once_and_closes_the_connection() {
+    fn a_framing_error_is_reported_once_and_closes_the_connection() {
         let echo = Echo::default();
         serve::<Netstring>(&echo, b"1:a,01:b,", 0);
         let expected = ["a", "a netstring's length has a leading zero", "connection was closed cleanly"];
@@ -548,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_follows_a_broken_stream_even_when_it_is_forgiven() {
+    fn no_string_follows_a_framing_error() {
         let echo = Echo { forgives: true, ..Echo::default() };
         serve::<Netstring>(&echo, b"x1:a,1:b,", 3);
         assert_eq!(echo.notes.take(), ["a netstring's length has 'x' where a digit belongs"]);
@@ -562,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn a_string_too_long_for_its_format_is_refused_and_nothing_is_sent() {
+    fn a_string_too_long_for_its_format_is_not_sent() {
         let echo = Echo::default();
         assert_eq!(serve::<Int8>(&echo, b"\x01a", 0), b"\x01a");
         let strings = echo.transport.borrow().clone().unwrap();
