@@ -4,7 +4,7 @@ use std::any::Any;
 use std::error::Error;
 use std::fmt;
 
-use super::Failure;
+use super::failure::Failure;
 
 /// `callback` or `errback` on a Deferred that has fired already.
 ///

@@ -1,14 +1,12 @@
 //! A Deferred as a future.
 
 use std::future::Future;
-use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::Deferred;
+use super::chain::{Output, State};
 use super::failure::Failure;
-use super::node::Outlet;
-use super::origin::cancel;
-use super::{Deferred, Pending, State};
 
 /// `deferred.await` gives the result, so `deferred.await?` the value.
 ///
@@ -37,12 +35,12 @@ impl<T: 'static> Future for Deferred<T> {
             State::Done(result) => return Poll::Ready(result),
             State::Pending(pending) => pending,
         };
-        let waker = match pending.node.outlet().replace(Outlet::Detached) {
-            Outlet::Done(result) => return Poll::Ready(result),
-            Outlet::Awaited(waker) if waker.will_wake(context.waker()) => waker,
+        let waker = match pending.node.output().replace(Output::Detached) {
+            Output::Done(result) => return Poll::Ready(result),
+            Output::Awaited(waker) if waker.will_wake(context.waker()) => waker,
             _ => context.waker().clone(),
         };
-        pending.node.outlet().set(Outlet::Awaited(waker));
+        pending.node.output().set(Output::Awaited(waker));
         self.state = Some(State::Pending(pending));
         Poll::Pending
     }
@@ -50,12 +48,6 @@ impl<T: 'static> Future for Deferred<T> {
 
 /// No field is ever pinned: results are moved out.
 impl<T: 'static> Unpin for Deferred<T> {}
-
-/// Cancels what was awaited, and wants to hear no more of it.
-pub(super) fn give_up<T: 'static>(pending: Pending<T>) {
-    pending.node.outlet().set(Outlet::Ignored);
-    cancel(pending.origin, Location::caller());
-}
 
 #[cfg(test)]
 mod tests {

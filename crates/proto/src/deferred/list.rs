@@ -6,10 +6,10 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::Deferred;
+use super::chain::report;
 use super::errors::{Cancelled, FirstError};
 use super::failure::Failure;
-use super::node::report;
-use super::resolver::Resolver;
+use super::source::Resolver;
 
 /// Several Deferreds that are waited for together; the methods say for what.
 ///

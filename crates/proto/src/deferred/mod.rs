@@ -26,19 +26,19 @@
 //! A Deferred is also a [`Future`], and an error that nobody looks at is logged. The source is Twisted's
 //! `internet/defer.py`, whose one Deferred changes the type of its result along the chain; here each step is a new one.
 
+mod callback;
+mod chain;
 mod errors;
 mod failure;
 mod future;
 #[cfg(test)]
 mod laws;
 mod list;
-mod node;
-mod origin;
 mod pause;
 mod queue;
 mod race;
-mod resolver;
 mod semaphore;
+mod source;
 #[cfg(test)]
 mod tests;
 
@@ -53,11 +53,12 @@ pub use list::{DeferredList, FirstOrAll, gather_results};
 pub use pause::Pause;
 pub use queue::{DeferredQueue, QueueOverflow, QueueUnderflow};
 pub use race::{FailureGroup, race};
-pub use resolver::Resolver;
 pub use semaphore::{DeferredLock, DeferredSemaphore, Permit};
+pub use source::Resolver;
 
-use node::{Node, Outlet, Stage, caught, fill, guarded, report};
-use origin::{Origin, Source, cancel};
+use callback::{Callback, caught, guarded};
+use chain::{Chain, Output, Pending, State, cancel, fill, report};
+use source::Source;
 
 /// A result that may not be there yet: a value of type `T` or a [`Failure`].
 ///
@@ -79,24 +80,13 @@ pub struct Deferred<T: 'static> {
     state: Option<State<T>>,
 }
 
-enum State<T> {
-    Done(Result<T, Failure>),
-    Pending(Pending<T>),
-}
-
-/// The end of a chain, and its beginning.
-struct Pending<T> {
-    node: Rc<dyn Node<T>>,
-    origin: Rc<dyn Origin>,
-}
-
 impl<T: 'static> Deferred<T> {
     /// A Deferred and the resolver that fires it.
     #[track_caller]
     pub fn new() -> (Deferred<T>, Resolver<T>) {
         let source = Source::new(Location::caller());
         let resolver = Resolver::new(source.clone());
-        let pending = Pending { node: source.clone(), origin: source };
+        let pending = Pending { node: source.clone(), chain: source };
         (State::Pending(pending).into(), resolver)
     }
 
@@ -245,7 +235,7 @@ impl<T: 'static> Deferred<T> {
     pub fn chain(self, resolver: Resolver<T>) {
         match self.into_state() {
             State::Done(result) => drop(resolver.fire(result)),
-            State::Pending(pending) => resolver.feed_from(&*pending.node),
+            State::Pending(pending) => resolver.fire_from(&*pending.node),
         }
     }
 
@@ -257,7 +247,7 @@ impl<T: 'static> Deferred<T> {
     #[track_caller]
     pub fn cancel(&self) {
         if let Some(State::Pending(pending)) = &self.state {
-            cancel(pending.origin.clone(), Location::caller());
+            cancel(pending.chain.clone(), Location::caller());
         }
     }
 
@@ -274,8 +264,8 @@ impl<T: 'static> Deferred<T> {
     /// ```
     pub fn cancel_handle(&self) -> CancelHandle {
         CancelHandle {
-            origin: match &self.state {
-                Some(State::Pending(pending)) => Some(pending.origin.clone()),
+            chain: match &self.state {
+                Some(State::Pending(pending)) => Some(pending.chain.clone()),
                 _ => None,
             },
         }
@@ -285,9 +275,9 @@ impl<T: 'static> Deferred<T> {
     pub fn is_done(&self) -> bool {
         match &self.state {
             Some(State::Pending(Pending { node, .. })) => {
-                let outlet = node.outlet().replace(Outlet::Open);
-                let is_done = matches!(outlet, Outlet::Done(_));
-                node.outlet().set(outlet);
+                let output = node.output().replace(Output::Open);
+                let is_done = matches!(output, Output::Done(_));
+                node.output().set(output);
                 is_done
             }
             _ => true,
@@ -306,10 +296,10 @@ impl<T: 'static> Deferred<T> {
             State::Done(result) => return Ok(result),
             State::Pending(pending) => pending,
         };
-        match pending.node.outlet().replace(Outlet::Detached) {
-            Outlet::Done(result) => Ok(result),
+        match pending.node.output().replace(Output::Detached) {
+            Output::Done(result) => Ok(result),
             waiting => {
-                pending.node.outlet().set(waiting);
+                pending.node.output().set(waiting);
                 Err(State::Pending(pending).into())
             }
         }
@@ -318,27 +308,27 @@ impl<T: 'static> Deferred<T> {
     /// Adds a callback of the general kind: what all the others come down to.
     #[inline]
     #[track_caller]
-    fn link<U>(self, work: impl FnOnce(Result<T, Failure>) -> State<U> + 'static) -> Deferred<U> {
+    fn link<U>(self, function: impl FnOnce(Result<T, Failure>) -> State<U> + 'static) -> Deferred<U> {
         let at = Location::caller();
-        let Pending { node, origin } = match self.into_state() {
-            State::Done(result) => return guarded(work, result, at).into(),
+        let Pending { node, chain } = match self.into_state() {
+            State::Done(result) => return guarded(function, result, at).into(),
             State::Pending(pending) => pending,
         };
-        match node.outlet().replace(Outlet::Detached) {
-            Outlet::Done(result) => {
-                let next = guarded(work, result, at);
+        match node.output().replace(Output::Detached) {
+            Output::Done(result) => {
+                let next = guarded(function, result, at);
                 if let State::Pending(inner) = &next {
-                    origin.line().wait_for(inner.origin.clone());
+                    chain.state().wait_for(inner.chain.clone());
                 }
                 return next.into();
             }
             // Nothing to drop; see `fill`.
-            open @ Outlet::Open => std::mem::forget(open),
+            open @ Output::Open => std::mem::forget(open),
             _ => {}
         }
-        let stage = Rc::new(Stage::new(work, at));
-        fill(node.outlet(), Outlet::Linked(stage.clone()));
-        State::Pending(Pending { node: stage, origin }).into()
+        let callback = Rc::new(Callback::new(function, at));
+        fill(node.output(), Output::Linked(callback.clone()));
+        State::Pending(Pending { node: callback, chain }).into()
     }
 
     #[inline]
@@ -369,9 +359,9 @@ impl<T: 'static> Drop for Deferred<T> {
     fn drop(&mut self) {
         match self.state.take() {
             Some(State::Done(result)) => report(result),
-            Some(State::Pending(pending)) => match pending.node.outlet().replace(Outlet::Detached) {
-                Outlet::Done(result) => report(result),
-                Outlet::Awaited(_) => future::give_up(pending),
+            Some(State::Pending(pending)) => match pending.node.output().replace(Output::Detached) {
+                Output::Done(result) => report(result),
+                Output::Awaited(_) => pending.give_up(),
                 _ => {}
             },
             None => {}
@@ -398,7 +388,7 @@ impl<T: 'static> fmt::Debug for Deferred<T> {
 /// ```
 #[derive(Clone)]
 pub struct CancelHandle {
-    origin: Option<Rc<dyn Origin>>,
+    chain: Option<Rc<dyn Chain>>,
 }
 
 impl CancelHandle {
@@ -409,8 +399,8 @@ impl CancelHandle {
     }
 
     fn cancel_at(&self, at: &'static Location<'static>) {
-        if let Some(origin) = &self.origin {
-            cancel(origin.clone(), at);
+        if let Some(chain) = &self.chain {
+            cancel(chain.clone(), at);
         }
     }
 }

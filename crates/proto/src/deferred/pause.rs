@@ -11,10 +11,10 @@ use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
+use super::Deferred;
+use super::chain::{Chain, Next, Node, Output, Pending, Run, State, drive, settle};
 use super::failure::Failure;
-use super::node::{Inlet, Node, Outlet, Run, drive, settle};
-use super::origin::{Origin, Source};
-use super::{Deferred, Pending, State};
+use super::source::Source;
 
 impl<T: 'static> Deferred<T> {
     /// Holds the result back: callbacks added from here on wait until the [`Pause`] is lifted, however early the result
@@ -39,17 +39,17 @@ impl<T: 'static> Deferred<T> {
     #[track_caller]
     pub fn pause(&mut self) -> Pause {
         let gate = Rc::new(Gate::default());
-        let origin = match self.state.take().expect("a Deferred whose result has not been awaited") {
+        let chain = match self.state.take().expect("a Deferred whose result has not been awaited") {
             State::Done(result) => gate.hold(result, Source::<T>::fired(Location::caller())),
-            State::Pending(Pending { node, origin }) => match node.outlet().replace(Outlet::Detached) {
-                Outlet::Done(result) => gate.hold(result, origin),
+            State::Pending(Pending { node, chain }) => match node.output().replace(Output::Detached) {
+                Output::Done(result) => gate.hold(result, chain),
                 _ => {
-                    node.outlet().set(Outlet::Linked(gate.clone()));
-                    origin
+                    node.output().set(Output::Linked(gate.clone()));
+                    chain
                 }
             },
         };
-        self.state = Some(State::Pending(Pending { node: gate.clone(), origin }));
+        self.state = Some(State::Pending(Pending { node: gate.clone(), chain }));
         Pause(gate)
     }
 }
@@ -95,8 +95,8 @@ struct Gate<T> {
     lifted: Cell<bool>,
     input: Cell<Option<Result<T, Failure>>>,
     /// The chain of the result that waits here.
-    origin: Cell<Option<Rc<dyn Origin>>>,
-    outlet: Cell<Outlet<T>>,
+    chain: Cell<Option<Rc<dyn Chain>>>,
+    output: Cell<Output<T>>,
 }
 
 impl<T> Default for Gate<T> {
@@ -104,36 +104,36 @@ impl<T> Default for Gate<T> {
         Gate {
             lifted: Cell::new(false),
             input: Cell::new(None),
-            origin: Cell::new(None),
-            outlet: Cell::new(Outlet::Open),
+            chain: Cell::new(None),
+            output: Cell::new(Output::Open),
         }
     }
 }
 
 impl<T> Gate<T> {
-    fn hold(&self, result: Result<T, Failure>, origin: Rc<dyn Origin>) -> Rc<dyn Origin> {
+    fn hold(&self, result: Result<T, Failure>, chain: Rc<dyn Chain>) -> Rc<dyn Chain> {
         self.input.set(Some(result));
-        self.origin.set(Some(origin.clone()));
-        origin
+        self.chain.set(Some(chain.clone()));
+        chain
     }
 }
 
 impl<T: 'static> Lift for Gate<T> {
     fn lift(self: Rc<Self>) {
         self.lifted.set(true);
-        if let Some(origin) = self.origin.take() {
-            drive(Some(self), origin);
+        if let Some(chain) = self.chain.take() {
+            drive(Some(self), chain);
         }
     }
 }
 
 impl<T> Node<T> for Gate<T> {
-    fn outlet(&self) -> &Cell<Outlet<T>> {
-        &self.outlet
+    fn output(&self) -> &Cell<Output<T>> {
+        &self.output
     }
 }
 
-impl<T: 'static> Inlet<T> for Gate<T> {
+impl<T: 'static> Next<T> for Gate<T> {
     fn put(self: Rc<Self>, result: Result<T, Failure>) -> Rc<dyn Run> {
         self.input.set(Some(result));
         self
@@ -141,11 +141,11 @@ impl<T: 'static> Inlet<T> for Gate<T> {
 }
 
 impl<T: 'static> Run for Gate<T> {
-    fn run(self: Rc<Self>, origin: &mut Rc<dyn Origin>) -> Option<Rc<dyn Run>> {
+    fn run(self: Rc<Self>, chain: &mut Rc<dyn Chain>) -> Option<Rc<dyn Run>> {
         if self.lifted.get() {
-            return settle(&self.outlet, self.input.take()?);
+            return settle(&self.output, self.input.take()?);
         }
-        self.origin.set(Some(origin.clone()));
+        self.chain.set(Some(chain.clone()));
         None
     }
 }

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fmt;
 use std::rc::Rc;
 
-use super::resolver::Resolver;
+use super::source::Resolver;
 use super::{Deferred, fail, succeed};
 
 /// Values that wait to be got, or getters that wait for values, in their order; both bounded if that is asked for.

@@ -6,7 +6,7 @@ use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::resolver::Resolver;
+use super::source::Resolver;
 use super::{CancelHandle, Deferred, Failure};
 
 /// The first value of any of them, with its place; the others are cancelled.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 
-use super::resolver::Resolver;
+use super::source::Resolver;
 use super::{Deferred, Outcome, maybe_deferred, succeed};
 
 /// At most so many at a time. A cheap handle: clones are the same semaphore.

@@ -347,13 +347,13 @@ fn many_deferreds_that_return_one_another_drop_in_any_order_without_recursion() 
 }
 
 /// Tells whether the beginning of this chain still exists.
-fn witness<T>(deferred: &Deferred<T>) -> Weak<dyn Origin> {
-    Rc::downgrade(&deferred.cancel_handle().origin.expect("a pending Deferred"))
+fn witness<T>(deferred: &Deferred<T>) -> Weak<dyn Chain> {
+    Rc::downgrade(&deferred.cancel_handle().chain.expect("a pending Deferred"))
 }
 
 #[test]
 fn a_loop_of_deferreds_that_return_the_next_one_keeps_nothing() {
-    type Turn = Rc<Cell<Option<(Resolver<()>, Weak<dyn Origin>)>>>;
+    type Turn = Rc<Cell<Option<(Resolver<()>, Weak<dyn Chain>)>>>;
 
     fn again(turn: Turn) -> Deferred<()> {
         let (deferred, resolver) = Deferred::new();

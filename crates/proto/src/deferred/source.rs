@@ -1,132 +1,267 @@
-//! What a whole chain shares: whether it was fired, and what cancelling it means.
+//! The firing side of a chain: its source, and the resolvers that fire it.
 
 use std::cell::Cell;
+use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::errors::{AlreadyCalled, Cancelled};
+use super::callback::caught;
+use super::chain::{Chain, ChainState, Next, Node, Output, Run, drive, report, settle};
+use super::errors::{Abandoned, AlreadyCalled, Cancelled};
 use super::failure::Failure;
-use super::node::{Node, Outlet, Run, caught, drive, report, settle};
-use super::resolver::Resolver;
-
-/// The beginning of a chain, without the type of its value.
-pub(super) trait Origin {
-    fn line(&self) -> &Line;
-
-    /// Cancels the operation, if it has not fired.
-    fn cancel_operation(self: Rc<Self>, at: &'static Location<'static>);
-}
-
-#[derive(Default)]
-pub(super) struct Line {
-    pub(super) called: Cell<bool>,
-    pub(super) cancelled: Cell<bool>,
-    /// Cancelled without a canceller: the operation runs on, and fires once to no effect.
-    pub(super) swallow_one: Cell<bool>,
-    /// The chain whose result a callback of this one last returned.
-    waits_for: Cell<Option<Rc<dyn Origin>>>,
-}
-
-impl Line {
-    pub(super) fn wait_for(&self, inner: Rc<dyn Origin>) {
-        self.waits_for.set(Some(inner));
-    }
-
-    fn waits_for(&self) -> Option<Rc<dyn Origin>> {
-        let inner = self.waits_for.take();
-        self.waits_for.set(inner.clone());
-        inner
-    }
-}
-
-impl Drop for Line {
-    /// Takes the chains that wait for one another apart in a loop: there may be more of them than stack.
-    fn drop(&mut self) {
-        let mut next = self.waits_for.take();
-        while let Some(inner) = next {
-            next = if Rc::strong_count(&inner) == 1 { inner.line().waits_for.take() } else { None };
-        }
-    }
-}
-
-/// Cancels what the chain waits for: its own operation, or the one behind the Deferred that a callback returned.
-pub(super) fn cancel(mut origin: Rc<dyn Origin>, at: &'static Location<'static>) {
-    while let Some(inner) = origin.line().waits_for() {
-        origin = inner;
-    }
-    origin.cancel_operation(at);
-}
 
 type Canceller<T> = Box<dyn FnOnce(&Resolver<T>)>;
 
-/// The beginning of a chain: what its resolvers fire.
+/// The first node of a chain.
 pub(super) struct Source<T: 'static> {
-    line: Line,
-    pub(super) outlet: Cell<Outlet<T>>,
-    pub(super) canceller: Cell<Option<Canceller<T>>>,
-    pub(super) resolvers: Cell<usize>,
-    pub(super) made_at: &'static Location<'static>,
+    state: ChainState,
+    output: Cell<Output<T>>,
+    canceller: Cell<Option<Canceller<T>>>,
+    /// The number of resolvers.
+    resolvers: Cell<usize>,
+    made_at: &'static Location<'static>,
 }
 
 impl<T: 'static> Source<T> {
     pub(super) fn new(made_at: &'static Location<'static>) -> Rc<Source<T>> {
         Rc::new(Source {
-            line: Line::default(),
-            outlet: Cell::new(Outlet::Open),
+            state: ChainState::default(),
+            output: Cell::new(Output::Open),
             canceller: Cell::new(None),
             resolvers: Cell::new(0),
             made_at,
         })
     }
 
-    /// The beginning of a chain whose result is there.
+    /// Creates the source of a chain that has fired.
     pub(super) fn fired(made_at: &'static Location<'static>) -> Rc<Source<T>> {
         let source = Source::new(made_at);
-        source.line.called.set(true);
+        source.state.called.set(true);
         source
     }
 
-    /// Begins to run the chain: the answer has to be run.
+    /// Starts to fire the chain. Returns the node to run next.
     ///
     /// # Errors
-    /// [`AlreadyCalled`] when it has fired, save for the one time after a cancellation without a canceller.
-    pub(super) fn fire(&self, result: Result<T, Failure>) -> Result<Option<Rc<dyn Run>>, AlreadyCalled> {
-        if !self.line.called.replace(true) {
+    /// [`AlreadyCalled`] if the chain has fired. After a cancellation without a canceller, one call is ignored instead.
+    fn fire(&self, result: Result<T, Failure>) -> Result<Option<Rc<dyn Run>>, AlreadyCalled> {
+        if !self.state.called.replace(true) {
             self.canceller.take();
-            return Ok(settle(&self.outlet, result));
+            return Ok(settle(&self.output, result));
         }
-        if self.line.swallow_one.replace(false) { Ok(None) } else { Err(AlreadyCalled) }
+        if self.state.swallow_one.replace(false) { Ok(None) } else { Err(AlreadyCalled) }
     }
 }
 
-impl<T: 'static> Origin for Source<T> {
-    fn line(&self) -> &Line {
-        &self.line
+impl<T: 'static> Chain for Source<T> {
+    fn state(&self) -> &ChainState {
+        &self.state
     }
 
     fn cancel_operation(self: Rc<Self>, at: &'static Location<'static>) {
-        if self.line.called.get() || self.line.cancelled.replace(true) {
+        if self.state.called.get() || self.state.cancelled.replace(true) {
             return;
         }
-        // Held until the Deferred has fired: that the canceller drops the last resolver is not abandoning it.
+        // Kept until the chain has fired: a canceller that drops the last resolver does not abandon the Deferred.
         let resolver = Resolver::new(self.clone());
         let canceller = self.canceller.take();
         let is_unstoppable = canceller.is_none();
         let outcome = canceller.map_or(Ok(()), |canceller| caught(|| canceller(&resolver), at));
-        if self.line.called.get() {
+        if self.state.called.get() {
             return report(outcome);
         }
         let failure = outcome.err().unwrap_or_else(|| Failure::located(Box::new(Cancelled), at));
         if let Ok(next) = self.fire(Err(failure)) {
-            self.line.swallow_one.set(is_unstoppable);
+            self.state.swallow_one.set(is_unstoppable);
             drive(next, self.clone());
         }
     }
 }
 
 impl<T: 'static> Node<T> for Source<T> {
-    fn outlet(&self) -> &Cell<Outlet<T>> {
-        &self.outlet
+    fn output(&self) -> &Cell<Output<T>> {
+        &self.output
+    }
+}
+
+/// Fires a [`Deferred`](crate::Deferred) once, with a value or a failure.
+///
+/// Clones fire the same Deferred. If the last clone is dropped without firing, the Deferred fails with [`Abandoned`]. A
+/// resolver cannot be sent to another thread. Its methods may be called from any callback.
+///
+/// Source: the methods `callback`, `errback` and `cancel` of Twisted's Deferred.
+///
+/// ```
+/// use ropewalk_proto::{Deferred, Resolver};
+///
+/// struct Question {
+///     resolver: Resolver<u32>,
+/// }
+///
+/// let (answer, resolver) = Deferred::new();
+/// let question = Question { resolver };
+/// assert!(!question.resolver.is_called());
+/// question.resolver.callback(42)?;
+/// assert_eq!(answer.try_result().unwrap().unwrap(), 42);
+/// # Ok::<(), ropewalk_proto::AlreadyCalled>(())
+/// ```
+pub struct Resolver<T: 'static> {
+    source: Rc<Source<T>>,
+}
+
+impl<T: 'static> Resolver<T> {
+    pub(super) fn new(source: Rc<Source<T>>) -> Resolver<T> {
+        source.resolvers.set(source.resolvers.get() + 1);
+        Resolver { source }
+    }
+
+    /// Fires with a value. The callbacks run before this returns.
+    ///
+    /// # Errors
+    /// [`AlreadyCalled`] if the Deferred has fired. After a cancellation without a canceller, the first call is ignored
+    /// instead, because the operation had no way to know.
+    ///
+    /// ```
+    /// use ropewalk_proto::{AlreadyCalled, Deferred};
+    ///
+    /// let (deferred, resolver) = Deferred::new();
+    /// let length = deferred.add_callback(str::len);
+    /// assert_eq!(resolver.callback("rope"), Ok(()));
+    /// assert_eq!(resolver.callback("again"), Err(AlreadyCalled));
+    /// assert_eq!(length.try_result().unwrap().unwrap(), 4);
+    /// ```
+    pub fn callback(&self, value: T) -> Result<(), AlreadyCalled> {
+        self.fire(Ok(value))
+    }
+
+    /// Fires with a failure. The callbacks run before this returns.
+    ///
+    /// # Errors
+    /// Like [`Resolver::callback`].
+    ///
+    /// ```
+    /// use ropewalk_proto::Deferred;
+    ///
+    /// let (deferred, resolver) = Deferred::<u32>::new();
+    /// resolver.errback(std::fmt::Error)?;
+    /// assert_eq!(deferred.add_errback(|_| 0).try_result().unwrap().unwrap(), 0);
+    /// # Ok::<(), ropewalk_proto::AlreadyCalled>(())
+    /// ```
+    #[track_caller]
+    pub fn errback(&self, failure: impl Into<Failure>) -> Result<(), AlreadyCalled> {
+        self.fire(Err(failure.into()))
+    }
+
+    /// Fires with a `Result`. The callbacks run before this returns.
+    ///
+    /// ```
+    /// use ropewalk_proto::{Deferred, Failure};
+    ///
+    /// let (number, resolver) = Deferred::new();
+    /// resolver.fire("17".parse::<u32>().map_err(Failure::from))?;
+    /// assert_eq!(number.try_result().unwrap().unwrap(), 17);
+    /// # Ok::<(), ropewalk_proto::AlreadyCalled>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Like [`Resolver::callback`].
+    pub fn fire(&self, result: Result<T, Failure>) -> Result<(), AlreadyCalled> {
+        let next = self.source.fire(result)?;
+        drive(next, self.source.clone());
+        Ok(())
+    }
+
+    /// Sets the function that stops the operation if the Deferred is cancelled before it fires. It replaces an earlier one.
+    ///
+    /// The canceller may fire the resolver that it is given. If it does not, the Deferred fails with
+    /// [`Cancelled`](crate::Cancelled). The canceller is dropped when the Deferred fires.
+    ///
+    /// ```
+    /// use ropewalk_proto::Deferred;
+    ///
+    /// let (deferred, resolver) = Deferred::new();
+    /// resolver.set_canceller(|resolver| resolver.callback("the part received so far").unwrap());
+    /// deferred.cancel();
+    /// assert_eq!(deferred.try_result().unwrap().unwrap(), "the part received so far");
+    /// ```
+    pub fn set_canceller(&self, canceller: impl FnOnce(&Resolver<T>) + 'static) {
+        if !self.is_called() {
+            self.source.canceller.set(Some(Box::new(canceller)));
+        }
+    }
+
+    /// Returns whether the Deferred has fired.
+    pub fn is_called(&self) -> bool {
+        self.source.state.called.get()
+    }
+
+    /// Returns whether the Deferred was cancelled before it fired.
+    ///
+    /// An operation that cannot be stopped checks this to skip the rest of its work.
+    ///
+    /// ```
+    /// use ropewalk_proto::Deferred;
+    ///
+    /// let (deferred, resolver) = Deferred::<u32>::new();
+    /// deferred.cancel();
+    /// if !resolver.is_cancelled() {
+    ///     unreachable!("the long computation is skipped");
+    /// }
+    /// assert_eq!(resolver.callback(1), Ok(())); // ignored, and not an error
+    /// ```
+    pub fn is_cancelled(&self) -> bool {
+        self.source.state.cancelled.get()
+    }
+
+    /// Fires with the result of `node`, now or when it comes.
+    pub(super) fn fire_from(self, node: &dyn Node<T>) {
+        match node.output().replace(Output::Detached) {
+            Output::Done(result) => drop(self.fire(result)),
+            _ => node.output().set(Output::Linked(Rc::new(Chained { resolver: self, input: Cell::new(None) }))),
+        }
+    }
+}
+
+impl<T: 'static> Clone for Resolver<T> {
+    fn clone(&self) -> Self {
+        Resolver::new(self.source.clone())
+    }
+}
+
+impl<T: 'static> Drop for Resolver<T> {
+    fn drop(&mut self) {
+        let left = self.source.resolvers.get() - 1;
+        self.source.resolvers.set(left);
+        if left == 0 && !self.is_called() {
+            let failure = Failure::located(Box::new(Abandoned), self.source.made_at);
+            let _ = self.fire(Err(failure));
+        }
+    }
+}
+
+impl<T: 'static> fmt::Debug for Resolver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").field("called", &self.is_called()).finish_non_exhaustive()
+    }
+}
+
+/// The end of a chain that fires another one: [`Deferred::chain`](crate::Deferred::chain).
+struct Chained<T: 'static> {
+    resolver: Resolver<T>,
+    input: Cell<Option<Result<T, Failure>>>,
+}
+
+impl<T: 'static> Next<T> for Chained<T> {
+    fn put(self: Rc<Self>, result: Result<T, Failure>) -> Rc<dyn Run> {
+        self.input.set(Some(result));
+        self
+    }
+}
+
+impl<T: 'static> Run for Chained<T> {
+    fn run(self: Rc<Self>, chain: &mut Rc<dyn Chain>) -> Option<Rc<dyn Run>> {
+        *chain = self.resolver.source.clone();
+        self.resolver.source.fire(self.input.take()?).ok().flatten()
     }
 }
 
