@@ -1,18 +1,17 @@
-//! The command line, and the same options in a file.
+//! The command line. A service in the configuration file has the same options.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use ropewalk::endpoints::Endpoints;
-use ropewalk::proto::description::DescriptionError;
 use ropewalk_runner::RunnerOptions;
 use serde::Deserialize;
 
-use crate::described;
+use crate::values::deserialize;
+use crate::values::{IdleLimit, at_least_one, client_endpoint, duration, seconds, server_endpoint};
 
-/// Where the small services, and `serve`, listen unless told otherwise.
+/// The default endpoints of the small services and of `serve`.
 const LOCAL_8000: &str = "tcp:8000:interface=127.0.0.1";
 const LOCAL_8080: &str = "tcp:8080:interface=127.0.0.1";
 
@@ -21,34 +20,34 @@ pub(crate) const PROGRAM: &str = "ropewalk";
 
 const EXAMPLES: &str = "\
 Examples:
-  ropewalk serve .                             share this directory at http://127.0.0.1:8080/
-  ropewalk serve site --listen tcp:80          the same for everybody, on the usual port
-  ropewalk -r poll echo --listen tcp:7000      echo, on another reactor than the best one
+  ropewalk serve .                             serve this directory at http://127.0.0.1:8080/
+  ropewalk serve site --listen tcp:80          serve a directory on port 80, to other machines too
+  ropewalk -r poll echo --listen tcp:7000      run echo on the reactor named poll
   ropewalk portforward --listen tcp:8000:interface=127.0.0.1 --to tcp:example.com:80
   ropewalk portforward --listen unix:/run/web.sock --to tcp:127.0.0.1:8080
-  ropewalk --config services.toml --daemon     several services, in the background
+  ropewalk --config services.toml --daemon     run several services in the background
 
 Endpoints to listen on:
-  tcp:PORT[:interface=IP]    TCP, on every interface or on one; port 0 lets the system choose
-  tcp6:PORT[:interface=IP]   TCP over IPv6 alone
-  unix:PATH[:mode=666]       a UNIX socket; @NAME is an abstract one
-  systemd:[index=N|name=S]   a socket that a service manager hands over
-  fd:NUMBER                  a listening socket that this process was started with
-  stdio:                     standard input and output; the program ends with them
-  haproxy:ENDPOINT           one of the others, behind a load balancer that sends PROXY headers
+  tcp:PORT[:interface=IP]    TCP, on all interfaces or on one; port 0 selects a free port
+  tcp6:PORT[:interface=IP]   TCP over IPv6 only
+  unix:PATH[:mode=666]       UNIX socket; @NAME is an abstract address
+  systemd:[index=N|name=S]   socket passed by the service manager (socket activation)
+  fd:NUMBER                  listening socket inherited as this file descriptor
+  stdio:                     standard input and output; the program exits when they close
+  haproxy:ENDPOINT           any of these, behind a load balancer that sends PROXY headers
 Endpoints to connect to:
-  tcp:HOST:PORT[:timeout=30] TCP, to a name or an address
-  tcp6:HOST:PORT             TCP over IPv6 alone
-  unix:PATH                  a UNIX socket
-A colon inside an argument is written \\:, as in tcp:8000:interface=\\:\\:1
+  tcp:HOST:PORT[:timeout=30] TCP, to a host name or an IP address
+  tcp6:HOST:PORT             TCP over IPv6 only
+  unix:PATH                  UNIX socket
+Write \\: for a colon inside an argument, as in tcp:8000:interface=\\:\\:1
 
-Ctrl-C or SIGTERM stops it. What there is to say about trouble goes to standard error; the
-variable ROPEWALK_LOG chooses it by source, as in ROPEWALK_LOG=ropewalk=debug,hyper=warn.";
+Ctrl-C or SIGTERM stops the program. Logs go to standard error. The environment variable
+ROPEWALK_LOG filters them by source, as in ROPEWALK_LOG=ropewalk=debug,hyper=warn.";
 
-/// Small network services on any reactor.
+/// Small network services on a choice of reactors (event loops).
 ///
-/// Each runs on one thread, on the best event provider of this machine or on the one that -r or the variable
-/// ROPEWALK_REACTOR names.
+/// The program runs on one thread. It uses the best reactor for this machine, unless -r or the environment variable
+/// ROPEWALK_REACTOR names another one.
 #[derive(Parser)]
 #[command(name = "ropewalk", version, after_help = EXAMPLES, max_term_width = 100)]
 #[command(arg_required_else_help = true)]
@@ -62,133 +61,107 @@ pub(crate) struct CommandLine {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Send everything back (RFC 862)
+    /// Send back everything that is received (RFC 862)
     Echo(SmallService),
-    /// Read everything and answer nothing (RFC 863)
+    /// Read everything and send nothing (RFC 863)
     Discard(SmallService),
-    /// Send a pattern of characters for as long as somebody reads (RFC 864)
+    /// Send a pattern of characters until the peer closes (RFC 864)
     Chargen(SmallService),
-    /// Send the date and the time, and close (RFC 867)
+    /// Send the date and time, then close (RFC 867)
     Daytime(SmallService),
-    /// Forward connections to another place
+    /// Forward connections to another endpoint
     ///
-    /// Neither side is read faster than the other one takes it, and each direction ends by itself. When the target cannot
-    /// be reached, the client is closed.
+    /// Each side is read only as fast as the other side accepts the data. Each direction closes on its own. If the target
+    /// cannot be reached, the connection of the client is closed.
     Portforward(Portforward),
     /// Serve the files of a directory over HTTP
     ///
-    /// Directories without an index.html are listed. Nothing outside the directory is served, whatever links point there.
+    /// A directory without an index.html is listed. Files outside the directory are never served, even if symbolic links
+    /// lead to them.
     Serve(Serve),
 }
 
-/// Options of the small services.
+/// Options of echo, discard, chargen and daytime.
 #[derive(Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct SmallService {
-    /// Where to listen; may be given several times
+    /// Endpoint to listen on; may be repeated
     #[arg(short, long, value_name = "ENDPOINT", default_value = LOCAL_8000, value_parser = server_endpoint)]
-    #[serde(default = "local_8000", deserialize_with = "described::server_endpoints")]
+    #[serde(default = "local_8000", deserialize_with = "deserialize::server_endpoints")]
     pub(crate) listen: Vec<String>,
 
-    /// Accept at most this many connections at once [default: 10000, or what the limit on open files allows]
+    /// Maximum number of open connections; more of them wait until one closes [default: 10000, or fewer if the limit on
+    /// open files is low]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = at_least_one)]
-    #[serde(default, deserialize_with = "described::at_least_one")]
+    #[serde(default, deserialize_with = "deserialize::at_least_one")]
     pub(crate) max_connections: Option<usize>,
 
-    /// Close a connection on which nothing moves for so long; 0 is never
+    /// Close a connection after this time without activity; 0 disables
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "0", value_parser = seconds)]
-    #[serde(default, deserialize_with = "described::seconds")]
+    #[serde(default, deserialize_with = "deserialize::seconds")]
     pub(crate) idle_timeout: IdleLimit,
 }
 
 #[derive(Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Portforward {
-    /// Where to listen; may be given several times
+    /// Endpoint to listen on; may be repeated
     #[arg(short, long, value_name = "ENDPOINT", required = true, value_parser = server_endpoint)]
-    #[serde(deserialize_with = "described::server_endpoints")]
+    #[serde(deserialize_with = "deserialize::server_endpoints")]
     pub(crate) listen: Vec<String>,
 
-    /// Whither to forward
+    /// Endpoint to forward connections to
     #[arg(short, long, value_name = "ENDPOINT", value_parser = client_endpoint)]
-    #[serde(deserialize_with = "described::client_endpoint")]
+    #[serde(deserialize_with = "deserialize::client_endpoint")]
     pub(crate) to: String,
 
-    /// Accept at most this many connections at once [default: 10000, or what the limit on open files allows]
+    /// Maximum number of open connections; more of them wait until one closes [default: 10000, or fewer if the limit on
+    /// open files is low]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = at_least_one)]
-    #[serde(default, deserialize_with = "described::at_least_one")]
+    #[serde(default, deserialize_with = "deserialize::at_least_one")]
     pub(crate) max_connections: Option<usize>,
 
-    /// Close a connection on which nothing moves for so long; 0 is never
+    /// Close a connection after this time without activity; 0 disables
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "0", value_parser = seconds)]
-    #[serde(default, deserialize_with = "described::seconds")]
+    #[serde(default, deserialize_with = "deserialize::seconds")]
     pub(crate) idle_timeout: IdleLimit,
 }
 
 #[derive(Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Serve {
-    /// The directory
+    /// Directory to serve
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
 
-    /// Where to listen; may be given several times
+    /// Endpoint to listen on; may be repeated
     #[arg(short, long, value_name = "ENDPOINT", default_value = LOCAL_8080, value_parser = server_endpoint)]
-    #[serde(default = "local_8080", deserialize_with = "described::server_endpoints")]
+    #[serde(default = "local_8080", deserialize_with = "deserialize::server_endpoints")]
     pub(crate) listen: Vec<String>,
 
-    /// Serve and list names that begin with a dot, too
+    /// Also serve and list names that begin with a dot
     #[arg(long)]
     #[serde(default)]
     pub(crate) hidden: bool,
 
-    /// Accept at most this many connections at once [default: 10000, or what the limit on open files allows]
+    /// Maximum number of open connections; more of them wait until one closes [default: 10000, or fewer if the limit on
+    /// open files is low]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = at_least_one)]
-    #[serde(default, deserialize_with = "described::at_least_one")]
+    #[serde(default, deserialize_with = "deserialize::at_least_one")]
     pub(crate) max_connections: Option<usize>,
 
-    /// Close a connection when no whole request comes for so long, or when a response does not move for ten times as
-    /// long; 0 is never
+    /// Close a connection that sends no complete request within this time, or accepts no response data for ten times as
+    /// long; 0 disables
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "60", value_parser = seconds)]
-    #[serde(default = "a_minute", deserialize_with = "described::seconds")]
+    #[serde(default = "default_idle_timeout", deserialize_with = "deserialize::seconds")]
     pub(crate) idle_timeout: IdleLimit,
 
-    /// When it is told to stop, give the responses that are under way so long; more than 30 makes no difference
+    /// On shutdown, wait this long for responses in progress; more than 30 has no effect
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "0.3", value_parser = duration)]
-    #[serde(default = "a_moment", deserialize_with = "described::duration")]
+    #[serde(default = "default_grace", deserialize_with = "deserialize::duration")]
     pub(crate) grace: Duration,
 }
 
-/// How long a connection may be idle; `None` is for ever.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct IdleLimit(pub(crate) Option<Duration>);
-
-/// The description of a server endpoint, once it has been found to be right.
-pub(crate) fn server_endpoint(text: &str) -> Result<String, DescriptionError> {
-    Endpoints::new().server(text).map(|_| text.to_owned())
-}
-
-/// The same of a client endpoint.
-pub(crate) fn client_endpoint(text: &str) -> Result<String, DescriptionError> {
-    Endpoints::new().client(text).map(|_| text.to_owned())
-}
-
-pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|&number| number > 0);
-    number.ok_or_else(|| format!("expected a whole number from 1 to {}", usize::MAX))
-}
-
-pub(crate) fn seconds(text: &str) -> Result<IdleLimit, String> {
-    let number = text.parse::<f64>().map_err(|_| "expected a number of seconds".to_owned())?;
-    let limit = Duration::try_from_secs_f64(number).map_err(|_| "expected a number of seconds from 0 on".to_owned())?;
-    Ok(IdleLimit((!limit.is_zero()).then_some(limit)))
-}
-
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    seconds(text).map(|limit| limit.0.unwrap_or_default())
-}
-
-/// Where the small services listen in a file that does not say so: as on the command line.
 fn local_8000() -> Vec<String> {
     vec![LOCAL_8000.to_owned()]
 }
@@ -197,23 +170,26 @@ fn local_8080() -> Vec<String> {
     vec![LOCAL_8080.to_owned()]
 }
 
-/// Within half a second everything has ended.
-fn a_moment() -> Duration {
+/// Short, so that the program ends within half a second of a signal.
+fn default_grace() -> Duration {
     Duration::from_millis(300)
 }
 
-fn a_minute() -> IdleLimit {
+fn default_idle_timeout() -> IdleLimit {
     IdleLimit(Some(Duration::from_secs(60)))
 }
 
-/// Reads the command line. What it asks to print, or is wrong with it, is printed; then the status is returned.
+/// Reads the command line.
+///
+/// # Errors
+/// The exit status, after help, version or an error message was printed.
 pub(crate) fn parse() -> Result<CommandLine, ExitCode> {
     let line = ropewalk_runner::parse::<CommandLine>(PROGRAM)?;
     if let Some(status) = line.runner.answer(CommandLine::command()) {
         return Err(status);
     }
     if line.command.is_none() && line.runner.config.is_none() {
-        ropewalk_runner::announce::complain(PROGRAM, "what shall it do? (try --help)");
+        ropewalk_runner::announce::complain(PROGRAM, "no command given (try --help)");
         return Err(ExitCode::from(2));
     }
     Ok(line)
@@ -224,16 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn clap_accepts_the_declared_arguments() {
         CommandLine::command().debug_assert();
-    }
-
-    #[test]
-    fn an_idle_timeout_of_zero_is_none() {
-        assert_eq!(seconds("0"), Ok(IdleLimit(None)));
-        assert_eq!(seconds("1.5"), Ok(IdleLimit(Some(Duration::from_millis(1500)))));
-        for wrong in ["-1", "NaN", "inf", "ten", ""] {
-            assert!(seconds(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -1,16 +1,16 @@
-//! Ending connections on which nothing moves. The reactor's own `IdleTimeout` gives a peer that does not take what is queued
-//! another while, and counts what is written; here only what such a service calls a move counts, and such a peer is reset.
+//! Closes idle connections. Unlike the reactor's `IdleTimeout`, this timer counts only what the service itself calls
+//! activity. A peer that does not accept the queued data is reset, and gets no second period.
 
 use std::time::Duration;
 
 use ropewalk::{DelayedCall, Reactor, Transport};
 
-/// Calls back when it was not touched for a while. Dropped, it never does.
+/// A timer that expires unless it is touched. Dropping it cancels it.
 #[derive(Default)]
 pub(crate) struct IdleTimer(Option<(DelayedCall, Duration)>);
 
 impl IdleTimer {
-    /// Calls `expired` after `limit` without a touch; `None` is never.
+    /// Calls `expired` once `limit` has passed without a touch. `None` means never.
     pub(crate) fn start(
         reactor: &Reactor,
         limit: Option<Duration>,
@@ -19,17 +19,17 @@ impl IdleTimer {
         IdleTimer(limit.map(|limit| (reactor.call_later(limit, expired), limit)))
     }
 
-    /// Ends the connection after `limit` without a touch.
-    pub(crate) fn of(transport: &Transport, limit: Option<Duration>) -> IdleTimer {
+    /// Closes the connection once `limit` has passed without a touch.
+    pub(crate) fn closing(transport: &Transport, limit: Option<Duration>) -> IdleTimer {
         let weak = transport.downgrade();
         IdleTimer::start(&transport.reactor(), limit, move |_| {
             if let Some(transport) = weak.upgrade() {
-                end(&transport);
+                close(&transport);
             }
         })
     }
 
-    /// Something moved.
+    /// Restarts the period, after activity.
     pub(crate) fn touch(&self) {
         if let Some((call, limit)) = &self.0 {
             let _ = call.reset(*limit);
@@ -45,8 +45,8 @@ impl Drop for IdleTimer {
     }
 }
 
-/// Closes an idle connection; one whose peer does not even take what is queued is reset.
-pub(crate) fn end(transport: &Transport) {
+/// Closes an idle connection. It is reset if the peer has not accepted the queued data.
+pub(crate) fn close(transport: &Transport) {
     tracing::info!(peer = %transport.peer(), "closing an idle connection");
     if transport.buffered() > 0 {
         return transport.abort_connection();
@@ -64,13 +64,13 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
-    /// Is its own producer, as an echo is, and sends more than a peer may want.
-    struct Talks(usize, IdleTimer);
+    /// Sends this number of bytes at the start.
+    struct Sender(usize, IdleTimer);
 
-    impl Protocol for Talks {
+    impl Protocol for Sender {
         fn connection_made(&mut self, transport: &Transport) {
             let _ = transport.register_producer(transport.clone());
-            self.1 = IdleTimer::of(transport, Some(MINUTE));
+            self.1 = IdleTimer::closing(transport, Some(MINUTE));
             transport.write(&vec![b'x'; self.0]);
         }
 
@@ -80,9 +80,9 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_connection_is_closed_when_its_time_is_over() {
+    fn a_silent_connection_is_closed_after_the_limit() {
         let net = MemoryReactor::new();
-        net.listen_tcp("10.0.0.1:80", || Talks(0, IdleTimer::default())).unwrap();
+        net.listen_tcp("10.0.0.1:80", || Sender(0, IdleTimer::default())).unwrap();
         let client = net.connect_stream("10.0.0.1:80");
         net.advance(MINUTE / 2);
         client.write(b"still here");
@@ -94,9 +94,9 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_does_not_take_what_is_queued_is_reset() {
+    fn a_peer_that_does_not_read_is_reset() {
         let net = MemoryReactor::new();
-        net.listen_tcp("10.0.0.1:80", || Talks(10_000_000, IdleTimer::default())).unwrap();
+        net.listen_tcp("10.0.0.1:80", || Sender(10_000_000, IdleTimer::default())).unwrap();
         let client = net.connect_stream("10.0.0.1:80");
         client.pause_reading();
         net.advance(MINUTE + Duration::from_millis(10));
@@ -104,9 +104,9 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_ends_leaves_no_timer_behind() {
+    fn a_lost_connection_cancels_its_timer() {
         let net = MemoryReactor::new();
-        net.listen_tcp("10.0.0.1:80", || Talks(0, IdleTimer::default())).unwrap();
+        net.listen_tcp("10.0.0.1:80", || Sender(0, IdleTimer::default())).unwrap();
         let client = net.connect_stream("10.0.0.1:80");
         net.settle();
         assert_eq!(net.get_delayed_calls().len(), 1);

@@ -1,19 +1,19 @@
-//! `ropewalk`: small network services on any reactor, and a place to try the reactors out.
+//! `ropewalk`: small network services on a choice of reactors, and a way to compare the reactors.
 
 mod arguments;
 mod commands;
-mod described;
+mod connection_limit;
 mod descriptors;
 mod idle;
 mod listen;
-mod seats;
+mod values;
 
 use std::process::ExitCode;
 
 use ropewalk_runner::Runner;
 
 use arguments::{Command, PROGRAM};
-use commands::Listening;
+use commands::CommandService;
 
 fn main() -> ExitCode {
     let line = match arguments::parse() {
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let runner = Runner::new(PROGRAM, line.runner).kinds(commands::kinds(quiet)).needs_foreground(needs_foreground);
     runner.run(move |_reactor, services| {
         if let Some(command) = line.command {
-            services.add(Listening::new(command, quiet));
+            services.add(CommandService::new(command, quiet));
         }
         Ok(())
     })

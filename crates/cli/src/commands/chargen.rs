@@ -1,4 +1,4 @@
-//! Character generator, RFC 864: lines of 72 printing characters, each begun one character later than the one before.
+//! Character generator, RFC 864: lines of 72 printable characters. Each line starts one character further on.
 //!
 //! ```text
 //!  !"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefg
@@ -6,7 +6,7 @@
 //! "#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefghi
 //! ```
 //!
-//! All connections share one piece of it, which they send again and again: a reader costs no memory however slow it is.
+//! All connections share one piece of the pattern and send it repeatedly, so a slow reader costs no memory.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -20,9 +20,9 @@ use crate::idle::IdleTimer;
 
 const LINE_LENGTH: u8 = 72;
 const FIRST: u8 = b' ';
-const PRINTING: u8 = b'~' - FIRST + 1;
+const PRINTABLE: u8 = b'~' - FIRST + 1;
 
-/// After as many lines as there are characters the pattern begins again; so many times over fill a system's buffer well.
+/// Repetitions of the whole pattern in one piece, which is 62 KiB: enough to fill a socket buffer.
 const REPETITIONS: usize = 9;
 
 pub(super) fn factory(idle_limit: Option<Duration>) -> impl Factory {
@@ -31,11 +31,11 @@ pub(super) fn factory(idle_limit: Option<Duration>) -> impl Factory {
 }
 
 fn pattern() -> Vec<u8> {
-    let line = |begin| (0..LINE_LENGTH).map(move |place| FIRST + (begin + place) % PRINTING).chain(*b"\r\n");
-    (0..PRINTING).flat_map(line).collect()
+    let line = |start| (0..LINE_LENGTH).map(move |column| FIRST + (start + column) % PRINTABLE).chain(*b"\r\n");
+    (0..PRINTABLE).flat_map(line).collect()
 }
 
-/// One connection.
+/// The protocol of one connection.
 struct Chargen {
     pattern: Bytes,
     idle_limit: Option<Duration>,
@@ -43,23 +43,23 @@ struct Chargen {
 
 impl Protocol for Chargen {
     fn connection_made(&mut self, transport: &Transport) {
-        let source = Rc::new(Source {
+        let producer = Rc::new(PatternProducer {
             transport: transport.downgrade(),
             pattern: self.pattern.clone(),
-            idle: IdleTimer::of(transport, self.idle_limit),
+            idle: IdleTimer::closing(transport, self.idle_limit),
             sent: Cell::new(0),
         });
-        let _ = transport.register_producer(Producer::pull(source));
+        let _ = transport.register_producer(Producer::pull(producer));
     }
 
-    /// Thrown away, as the RFC wants.
+    /// Ignores input, as the RFC demands.
     fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
 
-    /// Who has nothing to say may still read.
+    /// Continues: a peer that has finished sending may still read.
     fn read_connection_lost(&mut self, _transport: &Transport) {}
 
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
-        tracing::info!(peer = %transport.peer(), %reason, "chargen ended");
+        tracing::info!(peer = %transport.peer(), %reason, "chargen connection closed");
     }
 
     fn log_prefix(&self) -> &'static str {
@@ -67,14 +67,15 @@ impl Protocol for Chargen {
     }
 }
 
-struct Source {
+/// Writes the pattern whenever there is room in the queue.
+struct PatternProducer {
     transport: WeakTransport,
     pattern: Bytes,
     idle: IdleTimer,
     sent: Cell<u64>,
 }
 
-impl PullProducer for Source {
+impl PullProducer for PatternProducer {
     fn resume_producing(&self) {
         if let Some(transport) = self.transport.upgrade() {
             transport.write_bytes(self.pattern.clone());
@@ -84,7 +85,7 @@ impl PullProducer for Source {
     }
 
     fn stop_producing(&self) {
-        tracing::debug!(bytes = self.sent.get(), "chargen has written");
+        tracing::debug!(bytes = self.sent.get(), "chargen stopped sending");
     }
 }
 
@@ -93,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pattern_is_that_of_rfc_864_and_joins_its_own_beginning() {
+    fn the_pattern_is_that_of_rfc_864() {
         let pattern = pattern();
         let text = String::from_utf8(pattern).unwrap();
         let lines: Vec<_> = text.split_terminator("\r\n").collect();
@@ -101,6 +102,7 @@ mod tests {
         assert!(lines.iter().all(|line| line.len() == 72));
         assert_eq!(lines[0], r##" !"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefg"##);
         assert_eq!(lines[1], r##"!"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefgh"##);
+        // The last line continues in the first one of the next repetition.
         assert_eq!(lines[94].chars().next(), Some('~'));
         assert_eq!(lines[94][1..], lines[0][..71]);
     }

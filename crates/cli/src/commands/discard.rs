@@ -1,4 +1,4 @@
-//! Discard, RFC 863: reads, and answers nothing.
+//! Discard, RFC 863: reads everything and sends nothing.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use ropewalk::{Error, Protocol, Transport};
 
 use crate::idle::IdleTimer;
 
-/// One connection.
+/// The protocol of one connection.
 pub(super) struct Discard {
     idle_limit: Option<Duration>,
     idle: IdleTimer,
@@ -21,7 +21,7 @@ impl Discard {
 
 impl Protocol for Discard {
     fn connection_made(&mut self, transport: &Transport) {
-        self.idle = IdleTimer::of(transport, self.idle_limit);
+        self.idle = IdleTimer::closing(transport, self.idle_limit);
     }
 
     fn data_received(&mut self, _transport: &Transport, data: &[u8]) {
@@ -30,7 +30,7 @@ impl Protocol for Discard {
     }
 
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
-        tracing::info!(peer = %transport.peer(), bytes = self.received, %reason, "discard ended");
+        tracing::info!(peer = %transport.peer(), bytes = self.received, %reason, "discard connection closed");
     }
 
     fn log_prefix(&self) -> &'static str {

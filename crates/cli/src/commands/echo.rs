@@ -1,4 +1,4 @@
-//! Echo, RFC 862: sends back what it receives.
+//! Echo, RFC 862: sends back everything that it receives.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use ropewalk::{Error, Protocol, Transport};
 
 use crate::idle::IdleTimer;
 
-/// One connection.
+/// The protocol of one connection.
 pub(super) struct Echo {
     idle_limit: Option<Duration>,
     idle: IdleTimer,
@@ -21,9 +21,9 @@ impl Echo {
 impl Protocol for Echo {
     fn connection_made(&mut self, transport: &Transport) {
         let _ = transport.set_tcp_no_delay(true);
-        // The connection produces for itself: a peer that sends and does not read is not read either.
+        // Apply back-pressure: stop reading from the peer while replies to it are still queued.
         let _ = transport.register_producer(transport.clone());
-        self.idle = IdleTimer::of(transport, self.idle_limit);
+        self.idle = IdleTimer::closing(transport, self.idle_limit);
     }
 
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
@@ -37,7 +37,7 @@ impl Protocol for Echo {
     }
 
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
-        tracing::info!(peer = %transport.peer(), %reason, "echo ended");
+        tracing::info!(peer = %transport.peer(), %reason, "echo connection closed");
     }
 
     fn log_prefix(&self) -> &'static str {

@@ -1,4 +1,4 @@
-//! What the program can do, a module for each command.
+//! The commands, a module for each.
 
 mod chargen;
 mod daytime;
@@ -11,14 +11,15 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use ropewalk::application::Service;
-use ropewalk::{Deferred, Factory, Port, Reactor, gather_results, succeed};
+use ropewalk::{Deferred, Factory, Failure, Port, Reactor, gather_results, succeed};
 use ropewalk_runner::{BoxedError, Kinds, announce};
 
 use crate::arguments::{Command, Portforward, Serve, SmallService};
-use crate::listen::{Limit, Open, is_standard_streams, listed, listen};
+use crate::descriptors::connection_limit;
+use crate::listen::{Listeners, comma_separated, is_standard_streams, listen};
 
-/// A command as a service: it listens from `privileged_start` on, and says so when it starts.
-pub(crate) struct Listening {
+/// A command as a service. It listens in `privileged_start`, and prints its start line in `start`.
+pub(crate) struct CommandService {
     command: RefCell<Option<Command>>,
     quiet: bool,
     start_line: RefCell<String>,
@@ -27,9 +28,9 @@ pub(crate) struct Listening {
     close: RefCell<Option<Close>>,
 }
 
-impl Listening {
-    pub(crate) fn new(command: Command, quiet: bool) -> Listening {
-        Listening {
+impl CommandService {
+    pub(crate) fn new(command: Command, quiet: bool) -> CommandService {
+        CommandService {
             command: RefCell::new(Some(command)),
             quiet,
             start_line: RefCell::default(),
@@ -40,9 +41,9 @@ impl Listening {
     }
 }
 
-impl Service for Listening {
+impl Service for CommandService {
     fn privileged_start(&self, reactor: &Reactor) -> Deferred<()> {
-        // The program starts its services once.
+        // The program starts each service only once.
         let Some(command) = self.command.take() else { return succeed(()) };
         match begin(reactor, command) {
             Ok(Begun { start_line, ports, check, close }) => {
@@ -52,19 +53,18 @@ impl Service for Listening {
                 *self.close.borrow_mut() = close;
                 succeed(())
             }
-            Err(error) => Err(ropewalk::Failure::new(error)).into(),
+            Err(error) => Err(Failure::new(error)).into(),
         }
     }
 
-    /// The loop runs by now, so that a signal stops it in order: who waits for this line may send one.
+    /// Prints the start line. The loop is running by now, so a signal sent in response stops the program in order.
     fn start(&self, _reactor: &Reactor) -> Deferred<()> {
         if let Some(Err(error)) = self.check.take().map(|check| check()) {
-            return Err(ropewalk::Failure::new(error)).into();
+            return Err(Failure::new(error)).into();
         }
         if !self.quiet {
             if let Err(error) = announce::say(&self.start_line.borrow()) {
-                // It serves whether or not that was read.
-                tracing::warn!(%error, "cannot say on standard output that it has started");
+                tracing::warn!(%error, "cannot write the start line to standard output");
             }
         }
         succeed(())
@@ -72,7 +72,7 @@ impl Service for Listening {
 
     fn stop(&self, _reactor: &Reactor) -> Deferred<()> {
         let drained = gather_results(self.ports.take().iter().map(Port::drain).collect()).add_callback(drop);
-        // Afterwards: who connects again because a response says that this connection ends must find another server.
+        // The ports close first. A client that reconnects after `Connection: close` must reach another server.
         match self.close.take() {
             Some(close) => drained.then(move |_| close()),
             None => drained,
@@ -80,12 +80,12 @@ impl Service for Listening {
     }
 }
 
-/// The commands as kinds of services that a file may describe.
+/// Returns the commands as kinds of services for the configuration file.
 pub(crate) fn kinds(quiet: bool) -> Kinds {
     let mut kinds = Kinds::default();
     let mut small = |name, command: fn(SmallService) -> Command| {
         let needs_foreground = |options: &SmallService| needs_foreground(&options.listen);
-        kinds.add_checked(name, needs_foreground, move |_, options| Ok(Listening::new(command(options), quiet)));
+        kinds.add_checked(name, needs_foreground, move |_, options| Ok(CommandService::new(command(options), quiet)));
     };
     small("echo", Command::Echo);
     small("discard", Command::Discard);
@@ -93,15 +93,15 @@ pub(crate) fn kinds(quiet: bool) -> Kinds {
     small("daytime", Command::Daytime);
     let forwards = |options: &Portforward| needs_foreground(&options.listen);
     kinds.add_checked("portforward", forwards, move |_, options| {
-        Ok(Listening::new(Command::Portforward(options), quiet))
+        Ok(CommandService::new(Command::Portforward(options), quiet))
     });
     let serves = |options: &Serve| needs_foreground(&options.listen);
-    kinds.add_checked("serve", serves, move |_, options| Ok(Listening::new(Command::Serve(options), quiet)));
+    kinds.add_checked("serve", serves, move |_, options| Ok(CommandService::new(Command::Serve(options), quiet)));
     kinds
 }
 
 impl Command {
-    /// Why it cannot go into the background, if it cannot.
+    /// Returns the reason if the command cannot run in the background.
     pub(crate) fn needs_foreground(&self) -> Option<String> {
         needs_foreground(match self {
             Command::Echo(small) | Command::Discard(small) | Command::Chargen(small) | Command::Daytime(small) => {
@@ -113,48 +113,48 @@ impl Command {
     }
 }
 
-fn needs_foreground(places: &[String]) -> Option<String> {
-    let place = places.iter().find(|place| is_standard_streams(place))?;
-    Some(format!("'{place}' is standard input and output, which a program in the background does not have"))
+fn needs_foreground(endpoints: &[String]) -> Option<String> {
+    let endpoint = endpoints.iter().find(|endpoint| is_standard_streams(endpoint))?;
+    Some(format!("'{endpoint}' needs standard input and output, which a daemon does not have"))
 }
 
-/// Whether the user that the process has become can do it.
+/// Checks file permissions as the user that the process has switched to.
 type Check = Box<dyn FnOnce() -> Result<(), BoxedError>>;
 
-/// Has the connections of a service end in order; the Deferred fires when they have.
+/// Closes the connections of a service. The Deferred fires when they are closed.
 type Close = Box<dyn FnOnce() -> Deferred<()>>;
 
-/// What has begun.
+/// A service that has begun to listen.
 struct Begun {
-    /// Says so.
     start_line: String,
     ports: Vec<Port>,
-    /// Absent where it needs nothing of the file system.
+    /// `None` if the service uses no files.
     check: Option<Check>,
-    /// Absent where connections end with the program.
+    /// `None` if its connections may be cut when the program ends.
     close: Option<Close>,
 }
 
 fn begin(reactor: &Reactor, command: Command) -> Result<Begun, BoxedError> {
     match command {
-        Command::Echo(options) => service(reactor, "echo", &options, |idle| move || echo::Echo::new(idle)),
-        Command::Discard(options) => service(reactor, "discard", &options, |idle| move || discard::Discard::new(idle)),
-        Command::Chargen(options) => service(reactor, "chargen", &options, chargen::factory),
-        Command::Daytime(options) => service(reactor, "daytime", &options, |_| daytime::Daytime::default),
+        Command::Echo(options) => begin_small(reactor, "echo", &options, |idle| move || echo::Echo::new(idle)),
+        Command::Discard(options) => {
+            begin_small(reactor, "discard", &options, |idle| move || discard::Discard::new(idle))
+        }
+        Command::Chargen(options) => begin_small(reactor, "chargen", &options, chargen::factory),
+        Command::Daytime(options) => begin_small(reactor, "daytime", &options, |_| daytime::Daytime::default),
         Command::Portforward(options) => portforward::begin(reactor, &options),
         Command::Serve(options) => serve::begin(reactor, options),
     }
 }
 
-fn service<F: Factory + 'static>(
+fn begin_small<F: Factory + 'static>(
     reactor: &Reactor,
     name: &str,
     options: &SmallService,
     factory: impl FnOnce(Option<Duration>) -> F,
 ) -> Result<Begun, BoxedError> {
-    let limit = Limit::new(options.max_connections, 1);
-    let open = listen(reactor, &options.listen, &limit, factory(options.idle_timeout.0))?;
-    let Open { ports, addresses } = open;
-    let start_line = format!("{name} on {}, listening on {}", reactor.name(), listed(&addresses));
+    let limit = connection_limit(options.max_connections, 1);
+    let Listeners { ports, addresses } = listen(reactor, &options.listen, limit, factory(options.idle_timeout.0))?;
+    let start_line = format!("{name} on {}, listening on {}", reactor.name(), comma_separated(&addresses));
     Ok(Begun { start_line, ports, check: None, close: None })
 }

@@ -1,4 +1,4 @@
-//! Forwards connections.
+//! Forwards each accepted connection to a target.
 //!
 //! ```text
 //!            data                              data
@@ -6,8 +6,8 @@
 //!                       each is the other's producer
 //! ```
 //!
-//! A client is not read before its target is connected. The end of the file ends the other side's sending direction
-//! after everything before it; a reset resets the other side.
+//! The client is read only once the target is connected. When one side half-closes, the other side is half-closed after
+//! all data before that has been sent. When one side is reset, so is the other.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -21,21 +21,22 @@ use ropewalk_runner::BoxedError;
 
 use super::Begun;
 use crate::arguments::Portforward;
+use crate::descriptors::connection_limit;
 use crate::idle::{self, IdleTimer};
-use crate::listen::{Limit, Open, listed, listen};
+use crate::listen::{Listeners, comma_separated, listen};
 
-/// Begins to listen.
+/// Starts to listen.
 pub(super) fn begin(reactor: &Reactor, options: &Portforward) -> Result<Begun, BoxedError> {
     let target = client_from_string(reactor, &options.to)?;
     let forward = Forward { target, idle_limit: options.idle_timeout.0 };
-    let limit = Limit::new(options.max_connections, 2);
-    let Open { ports, addresses } = listen(reactor, &options.listen, &limit, forward)?;
-    let start_line =
-        format!("portforward on {}, listening on {}, to {}", reactor.name(), listed(&addresses), options.to);
+    let limit = connection_limit(options.max_connections, 2);
+    let Listeners { ports, addresses } = listen(reactor, &options.listen, limit, forward)?;
+    let addresses = comma_separated(&addresses);
+    let start_line = format!("portforward on {}, listening on {addresses}, to {}", reactor.name(), options.to);
     Ok(Begun { start_line, ports, check: None, close: None })
 }
 
-/// The factory of the listening side.
+/// The factory of the accepted connections.
 struct Forward {
     target: Rc<dyn StreamClientEndpoint>,
     idle_limit: Option<Duration>,
@@ -47,7 +48,7 @@ impl Factory for Forward {
     }
 }
 
-/// The two connections that belong together.
+/// A client connection and its connection to the target.
 #[derive(Default)]
 struct Pair {
     client: RefCell<Option<Transport>>,
@@ -57,7 +58,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// Has each side paused while the other one is slow.
+    /// Makes each side the producer of the other, so that a slow side pauses reading from the other one.
     fn join(&self) {
         let (client, target) = (self.client.borrow().clone(), self.target.borrow().clone());
         if let (Some(client), Some(target)) = (client, target) {
@@ -67,30 +68,30 @@ impl Pair {
         }
     }
 
-    fn watch_idleness(self: &Rc<Pair>, reactor: &Reactor, limit: Option<Duration>) {
+    fn start_idle_timer(self: &Rc<Pair>, reactor: &Reactor, limit: Option<Duration>) {
         let pair = Rc::downgrade(self);
         let timer = IdleTimer::start(reactor, limit, move |_| {
             let Some(pair) = pair.upgrade() else { return };
             for side in [&pair.client, &pair.target] {
                 let transport = side.borrow().clone();
-                transport.iter().for_each(idle::end);
+                transport.iter().for_each(idle::close);
             }
         });
         self.idle.replace(timer);
     }
 
-    fn give_up_connecting(&self) {
+    fn cancel_connecting(&self) {
         let attempt = self.attempt.take();
         if let Some(attempt) = attempt {
             attempt.cancel();
         }
     }
 
-    /// There is no connection to the target.
+    /// Closes the client, because the connection attempt failed.
     fn refuse(&self, reason: &Failure) {
         let client = self.client.borrow().clone();
         if let Some(client) = client {
-            tracing::warn!(client = %client.peer(), %reason, "cannot forward");
+            tracing::warn!(client = %client.peer(), %reason, "cannot forward: no connection to the target");
             client.lose_connection();
         }
     }
@@ -102,7 +103,7 @@ impl Pair {
         self.idle.borrow().touch();
     }
 
-    /// One side has said everything.
+    /// Half-closes `to`, after the other side has done so.
     fn finish(to: &RefCell<Option<Transport>>) {
         if let Some(to) = &*to.borrow() {
             to.unregister_producer();
@@ -110,7 +111,7 @@ impl Pair {
         }
     }
 
-    /// One side is gone.
+    /// Closes `other` in the way the lost side ended: in order, or by a reset.
     fn lose(other: &RefCell<Option<Transport>>, reason: &Error) {
         let Some(other) = other.borrow().clone() else { return };
         other.unregister_producer();
@@ -122,7 +123,7 @@ impl Pair {
     }
 }
 
-/// The accepted side.
+/// The protocol of an accepted connection.
 struct Client {
     target: Rc<dyn StreamClientEndpoint>,
     idle_limit: Option<Duration>,
@@ -135,7 +136,7 @@ impl Protocol for Client {
         let _ = transport.set_tcp_no_delay(true);
         self.pair.client.replace(Some(transport.clone()));
         let reactor = transport.reactor();
-        self.pair.watch_idleness(&reactor, self.idle_limit);
+        self.pair.start_idle_timer(&reactor, self.idle_limit);
         let connected = self.target.connect(&reactor, Rc::new(TargetFactory(self.pair.clone())));
         self.pair.attempt.replace(Some(connected.cancel_handle()));
         let pair = self.pair.clone();
@@ -155,9 +156,9 @@ impl Protocol for Client {
     }
 
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
-        tracing::info!(peer = %transport.peer(), %reason, "forwarding ended");
+        tracing::info!(peer = %transport.peer(), %reason, "forwarding stopped");
         self.pair.client.take();
-        self.pair.give_up_connecting();
+        self.pair.cancel_connecting();
         Pair::lose(&self.pair.target, reason);
     }
 
@@ -166,7 +167,7 @@ impl Protocol for Client {
     }
 }
 
-/// Builds the connecting side of one client.
+/// Builds the protocol of the connection to the target, for one client.
 struct TargetFactory(Rc<Pair>);
 
 impl Factory for TargetFactory {
@@ -175,7 +176,7 @@ impl Factory for TargetFactory {
     }
 }
 
-/// The connecting side.
+/// The protocol of a connection to the target.
 struct TargetSide(Rc<Pair>);
 
 impl Protocol for TargetSide {
@@ -223,7 +224,7 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
-    /// Sends everything back, with as much back-pressure as anybody.
+    /// Sends everything back, with back-pressure.
     struct Echo;
 
     impl Protocol for Echo {
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_pass_whole_and_in_order_however_the_network_cuts_them() {
+    fn bytes_arrive_complete_despite_short_reads() {
         let text: Vec<u8> = (0..50_000_u32).flat_map(u32::to_be_bytes).collect();
         for seed in 0..50 {
             let net = MemoryReactor::seeded(seed).with_faults(Faults::none().short_reads().short_writes());
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn no_connection_is_left_behind_whatever_breaks() {
+    fn no_connection_is_leaked_despite_resets() {
         for seed in 0..200 {
             let net = MemoryReactor::seeded(seed).with_faults(Faults::none().short_reads().resets(0.05));
             net.listen_tcp("10.0.0.2:7", || Echo).unwrap();
@@ -280,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_ends_an_attempt_too() {
+    fn the_idle_limit_cancels_a_connection_attempt() {
         let net = MemoryReactor::new().with_faults(Faults::none().black_hole(Ipv4Addr::new(10, 0, 0, 2)));
         forward(&net, Some(Duration::from_secs(5)));
         let client = net.connect_stream("10.0.0.1:80");
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_in_either_direction_keep_a_pair_alive_and_silence_ends_both() {
+    fn the_idle_limit_counts_bytes_of_both_directions() {
         let net = MemoryReactor::new();
         let target = net.listen_stream("10.0.0.2:7").unwrap();
         forward(&net, Some(MINUTE));

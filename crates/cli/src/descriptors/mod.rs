@@ -1,4 +1,4 @@
-//! How many descriptors the process may have, and what follows for how many connections it takes.
+//! The default limit on connections, which follows from the limit on open file descriptors.
 
 #[cfg(unix)]
 #[path = "unix.rs"]
@@ -7,19 +7,19 @@ mod limit;
 #[path = "other.rs"]
 mod limit;
 
-/// How many connections are enough for a program that tries things out.
-const ENOUGH: usize = 10_000;
+/// The default limit where the descriptors suffice for it.
+const CONNECTIONS_MAX: usize = 10_000;
 
-/// Descriptors that connections leave alone: standard streams, the reactor's own, ports, the directory served.
+/// Descriptors kept for other uses: standard streams, the reactor's own, ports, the served directory.
 const RESERVED: usize = 20;
 
-/// As many connections as the descriptors suffice for, when each needs `each` of them.
-pub(crate) fn connections(each: usize) -> usize {
-    limit::raise().map_or(ENOUGH, |limit| connections_within(limit, each))
+/// Returns `chosen`, or else the number of connections that the descriptors suffice for if each takes `each` of them.
+pub(crate) fn connection_limit(chosen: Option<usize>, each: usize) -> usize {
+    chosen.unwrap_or_else(|| limit::raise().map_or(CONNECTIONS_MAX, |limit| connections_within(limit, each)))
 }
 
 fn connections_within(limit: usize, each: usize) -> usize {
-    (limit.saturating_sub(RESERVED) / each).clamp(1, ENOUGH)
+    (limit.saturating_sub(RESERVED) / each).clamp(1, CONNECTIONS_MAX)
 }
 
 #[cfg(test)]
@@ -27,10 +27,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_leave_descriptors_for_everything_else() {
+    fn some_descriptors_are_kept_for_other_uses() {
         assert_eq!(connections_within(64, 1), 44);
         assert_eq!(connections_within(64, 2), 22);
         assert_eq!(connections_within(5, 2), 1);
-        assert_eq!(connections_within(1 << 20, 2), ENOUGH);
+        assert_eq!(connections_within(1 << 20, 2), CONNECTIONS_MAX);
     }
 }

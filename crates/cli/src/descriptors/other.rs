@@ -1,6 +1,6 @@
 //! Systems without a limit on descriptors.
 
-/// No limit.
+/// Returns `None`: there is no limit to raise.
 pub(super) fn raise() -> Option<usize> {
     None
 }

@@ -1,10 +1,10 @@
-//! getrlimit(2), RLIMIT_NOFILE.
+//! The limit on open descriptors: getrlimit(2), RLIMIT_NOFILE.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Asks for as many descriptors as the administrator allows, and returns how many there may be; `None` is no limit.
+/// Raises the soft limit to the hard limit, and returns the limit in force. `None` means unlimited.
 ///
-/// The soft limit is often 1024 for the sake of programs that use select(2).
+/// The soft limit is often 1024, for the sake of programs that use select(2).
 pub(super) fn raise() -> Option<usize> {
     let limit = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });

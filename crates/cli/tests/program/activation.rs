@@ -1,4 +1,4 @@
-//! Started by systemd's own tool when somebody connects.
+//! Socket activation by systemd's own tool.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -10,8 +10,8 @@ use crate::running::{PATIENCE, eventually};
 use crate::wire::read_all;
 
 #[test]
-#[ignore = "needs systemd-socket-activate, of Debian's package systemd"]
-fn the_first_connection_starts_it_on_a_socket_that_is_asked_for_by_name() {
+#[ignore = "needs systemd-socket-activate, from the Debian package systemd"]
+fn the_first_connection_starts_the_program() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut activated = Command::new("systemd-socket-activate")
         .args(["--listen", &free.to_string(), "--fdname=web", env!("CARGO_BIN_EXE_ropewalk")])
@@ -21,7 +21,7 @@ fn the_first_connection_starts_it_on_a_socket_that_is_asked_for_by_name() {
         .spawn()
         .expect("systemd-socket-activate");
     let mut stream = None;
-    eventually("it listens", || {
+    eventually("the tool listens", || {
         stream = TcpStream::connect(free).ok();
         stream.is_some()
     });
@@ -30,7 +30,7 @@ fn the_first_connection_starts_it_on_a_socket_that_is_asked_for_by_name() {
     stream.write_all(b"who is there").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_all(&mut stream), b"who is there");
-    // The tool has become the program.
+    // The tool has replaced itself with the program.
     let process = Pid::from_raw(activated.id() as i32).expect("a process");
     kill_process(process, Signal::TERM).unwrap();
     assert_eq!(activated.wait().unwrap().code(), Some(0));

@@ -1,4 +1,4 @@
-//! What the command line says, and what is said about it.
+//! The command line: options, help and error messages.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -13,19 +13,19 @@ use crate::running::{ANYWHERE, Running, eventually, outcome, program};
 use crate::scratch::Scratch;
 use crate::wire::{converse, read_all, read_exactly};
 
-/// The one line of complaint, and nothing else.
+/// Returns the error message, which is the only line of output.
 #[track_caller]
-fn complaint(arguments: &[&str], status: i32) -> String {
+fn error_message(arguments: &[&str], status: i32) -> String {
     let Output { status: own, stdout, stderr } = outcome(arguments);
-    let complaint = String::from_utf8(stderr).unwrap();
-    assert_eq!(own.code(), Some(status), "{complaint}");
+    let error = String::from_utf8(stderr).unwrap();
+    assert_eq!(own.code(), Some(status), "{error}");
     assert_eq!(stdout, b"");
-    assert_eq!(complaint.lines().count(), 1, "{complaint}");
-    complaint.strip_prefix("ropewalk: ").expect("it says who complains").trim_end().to_owned()
+    assert_eq!(error.lines().count(), 1, "{error}");
+    error.strip_prefix("ropewalk: ").expect("the name of the program").trim_end().to_owned()
 }
 
 #[track_caller]
-fn said(arguments: &[&str]) -> String {
+fn output_of(arguments: &[&str]) -> String {
     let Output { status, stdout, stderr } = outcome(arguments);
     assert_eq!(String::from_utf8(stderr).unwrap(), "");
     assert_eq!(status.code(), Some(0));
@@ -33,23 +33,23 @@ fn said(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn bad_arguments_are_one_line_and_status_2() {
+fn a_wrong_argument_is_one_line_with_status_2() {
     assert_eq!(
-        complaint(&["echo", "--lisen", "tcp:1"], 2),
+        error_message(&["echo", "--lisen", "tcp:1"], 2),
         "unexpected argument '--lisen' found; tip: a similar argument exists: '--listen' (try --help)"
     );
-    assert!(complaint(&["dance"], 2).contains("'dance'"));
-    assert!(complaint(&["serve"], 2).contains("<DIR>"));
-    assert!(complaint(&["portforward", "--to", "tcp:localhost:1"], 2).contains("--listen <ENDPOINT>"));
-    assert!(complaint(&["-v"], 2).contains("--help"));
-    let endpoint = complaint(&["echo", "--listen", "tcp:eighty"], 2);
+    assert!(error_message(&["dance"], 2).contains("'dance'"));
+    assert!(error_message(&["serve"], 2).contains("<DIR>"));
+    assert!(error_message(&["portforward", "--to", "tcp:localhost:1"], 2).contains("--listen <ENDPOINT>"));
+    assert!(error_message(&["-v"], 2).contains("--help"));
+    let endpoint = error_message(&["echo", "--listen", "tcp:eighty"], 2);
     assert!(endpoint.contains("'eighty'") && endpoint.contains("0 to 65535"), "{endpoint}");
-    let target = complaint(&["portforward", "--listen", ANYWHERE, "--to", "localhost:80"], 2);
+    let target = error_message(&["portforward", "--listen", ANYWHERE, "--to", "localhost:80"], 2);
     assert!(target.contains("tcp:localhost:8000"), "{target}");
 }
 
 #[test]
-fn no_argument_at_all_shows_the_help_and_is_an_error() {
+fn no_arguments_print_the_help_as_an_error() {
     let Output { status, stdout, stderr } = outcome(&[]);
     assert_eq!(status.code(), Some(2));
     assert_eq!(stdout, b"");
@@ -57,21 +57,21 @@ fn no_argument_at_all_shows_the_help_and_is_an_error() {
 }
 
 #[test]
-fn a_reactor_that_does_not_exist_is_a_bad_argument() {
+fn an_unknown_reactor_is_a_wrong_argument() {
     let known: Vec<_> = ropewalk::reactors().iter().map(|reactor| reactor.name).collect();
     assert_eq!(
-        complaint(&["-r", "nonesuch", "echo"], 2),
+        error_message(&["-r", "nonesuch", "echo"], 2),
         format!("no reactor is called 'nonesuch': choose one of {}", known.join(", "))
     );
 }
 
 #[test]
-fn what_the_environment_says_wrong_is_told_with_its_name() {
+fn an_invalid_variable_is_named_in_the_error() {
     let refused = program(&["echo", "--listen", ANYWHERE]).env("ROPEWALK_REACTOR", "nonesuch").output().unwrap();
     let said = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(2), "{said}");
     assert!(said.starts_with("ropewalk: ROPEWALK_REACTOR: no reactor is called 'nonesuch': choose one of "), "{said}");
-    // Empty, it says nothing, and not that there shall be no log.
+    // An empty ROPEWALK_LOG is ignored. It does not disable the log.
     let mut command = program(&["-v", "echo", "--listen", ANYWHERE]);
     let mut server = Running::start_command({
         command.env("ROPEWALK_LOG", "");
@@ -82,68 +82,68 @@ fn what_the_environment_says_wrong_is_told_with_its_name() {
 }
 
 #[test]
-fn numbers_are_told_in_which_bounds_they_are_expected() {
+fn numbers_out_of_range_name_the_expected_range() {
     for (option, value, expected) in [
-        ("--max-connections", "-1", format!("expected a whole number from 1 to {}", usize::MAX)),
-        ("--max-connections", "99999999999999999999", format!("expected a whole number from 1 to {}", usize::MAX)),
-        ("--idle-timeout", "-1", "expected a number of seconds from 0 on".to_owned()),
+        ("--max-connections", "-1", "expected a positive whole number".to_owned()),
+        ("--max-connections", "99999999999999999999", format!("too large: expected at most {}", usize::MAX)),
+        ("--idle-timeout", "-1", "expected a non-negative number of seconds".to_owned()),
         ("--log-rotate-count", "-1", "-1 is not in 0..=4294967295".to_owned()),
     ] {
-        let complaint = complaint(&["echo", option, value], 2);
-        assert!(complaint.contains(&format!("'{value}'")) && complaint.contains(&expected), "{complaint}");
+        let error = error_message(&["echo", option, value], 2);
+        assert!(error.contains(&format!("'{value}'")) && error.contains(&expected), "{error}");
     }
 }
 
 #[test]
-fn what_cannot_be_done_is_one_line_and_status_1() {
+fn a_failed_start_is_one_line_with_status_1() {
     let scratch = Scratch::new();
     scratch.write("file", "");
     let missing = scratch.join("missing");
-    assert!(complaint(&["serve", &missing], 1).starts_with(&format!("cannot serve {missing}: No such file")));
+    assert!(error_message(&["serve", &missing], 1).starts_with(&format!("cannot serve {missing}: No such file")));
     let file = scratch.join("file");
-    assert!(complaint(&["serve", &file], 1).starts_with(&format!("cannot serve {file}: Not a directory")));
+    assert!(error_message(&["serve", &file], 1).starts_with(&format!("cannot serve {file}: Not a directory")));
     let socket = format!("unix:{}", scratch.join("no/such/socket"));
-    assert!(complaint(&["echo", "--listen", &socket], 1).starts_with("cannot listen on "));
+    assert!(error_message(&["echo", "--listen", &socket], 1).starts_with("cannot listen on "));
 }
 
 #[test]
-fn a_port_in_use_is_one_line_and_status_1() {
+fn a_port_in_use_is_one_line_with_status_1() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap();
     for interface in [":interface=127.0.0.1", ""] {
         let endpoint = format!("tcp:{}{interface}", taken.port());
-        let complaint = complaint(&["discard", "--listen", &endpoint], 1);
-        assert!(complaint.starts_with("cannot listen on ") && complaint.contains("in use"), "{complaint}");
+        let error = error_message(&["discard", "--listen", &endpoint], 1);
+        assert!(error.starts_with("cannot listen on ") && error.contains("in use"), "{error}");
     }
     drop(holder);
 }
 
 #[test]
-fn the_version_and_the_help_go_to_standard_output() {
-    assert_eq!(said(&["--version"]), format!("ropewalk {}\n", env!("CARGO_PKG_VERSION")));
-    let help = said(&["--help"]);
+fn help_or_version_go_to_standard_output() {
+    assert_eq!(output_of(&["--version"]), format!("ropewalk {}\n", env!("CARGO_PKG_VERSION")));
+    let help = output_of(&["--help"]);
     for expected in ["echo", "portforward", "serve", "--help-reactors", "Examples:", "ropewalk serve ."] {
         assert!(help.contains(expected), "{expected}");
     }
     assert!(help.lines().all(|line| line.len() <= 100));
-    assert!(said(&["serve", "--help"]).contains("--listen <ENDPOINT>"));
+    assert!(output_of(&["serve", "--help"]).contains("--listen <ENDPOINT>"));
 }
 
 #[test]
-fn how_to_run_as_a_daemon_is_explained_once() {
-    assert!(said(&["--help"]).contains("--pidfile"));
+fn daemon_options_are_explained_only_once() {
+    assert!(output_of(&["--help"]).contains("--pidfile"));
     for help in [&["echo", "--help"][..], &["help", "echo"], &["serve", "-h"]] {
-        let help = said(help);
+        let help = output_of(help);
         assert!(!help.contains("--pidfile") && help.contains("Running as a daemon: ropewalk --help\n"), "{help}");
         assert!(help.contains("--config"), "{help}");
     }
-    // They are options of the commands all the same.
-    assert!(complaint(&["echo", "--umask", "9"], 2).contains("expected permissions in octal"));
+    // The commands accept these options nevertheless.
+    assert!(error_message(&["echo", "--umask", "9"], 2).contains("expected permissions in octal"));
 }
 
 #[test]
-fn the_reactors_are_listed_a_line_each() {
-    let list = said(&["--help-reactors"]);
+fn each_reactor_is_listed_on_one_line() {
+    let list = output_of(&["--help-reactors"]);
     for (line, reactor) in ropewalk::reactors().iter().enumerate() {
         let line = list.lines().nth(line).expect("a line for each reactor");
         let mark = if reactor.unavailable.is_some() { '!' } else { ' ' };
@@ -153,7 +153,7 @@ fn the_reactors_are_listed_a_line_each() {
 }
 
 #[test]
-fn the_start_line_names_the_reactor_and_every_place() {
+fn the_start_line_names_all_addresses() {
     let scratch = Scratch::new();
     let socket = scratch.join("echo.sock");
     let place = format!("unix:{socket}");
@@ -164,14 +164,14 @@ fn the_start_line_names_the_reactor_and_every_place() {
 }
 
 #[test]
-fn every_interface_is_listened_on_when_none_is_named() {
+fn all_interfaces_are_the_default_of_tcp_endpoints() {
     let server = Running::start_command(program(&["echo", "--listen", "tcp:0"]));
     let stream = TcpStream::connect(("127.0.0.1", server.address().port())).unwrap();
     assert_eq!(converse(stream, b"hello"), b"hello");
 }
 
 #[test]
-fn a_quiet_service_says_nothing() {
+fn a_quiet_service_prints_nothing() {
     let scratch = Scratch::new();
     let socket = scratch.join("echo.sock");
     let mut command = program(&["-q", "echo", "--max-connections", "1", "--listen", &format!("unix:{socket}")]);
@@ -186,7 +186,7 @@ fn a_quiet_service_says_nothing() {
 }
 
 #[test]
-fn the_environment_names_a_reactor_and_the_option_overrules_it() {
+fn the_reactor_option_overrides_the_environment() {
     let mut command = program(&["echo", "--listen", ANYWHERE]);
     let by_environment = Running::start_command({
         command.env("ROPEWALK_REACTOR", "select");
@@ -199,31 +199,31 @@ fn the_environment_names_a_reactor_and_the_option_overrules_it() {
 }
 
 #[test]
-fn serving_without_a_place_says_where() {
+fn serve_prints_its_default_address() {
     let scratch = Scratch::new();
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut command = program(&["serve", &scratch.join("")]);
     let errors = theirs.try_clone().unwrap();
     let mut child = command.stdout(OwnedFd::from(theirs)).stderr(OwnedFd::from(errors)).spawn().unwrap();
-    // What is ours of the program's end closes with it.
+    // Closes our copies of the end of the program.
     drop(command);
     let mut first = String::new();
     BufReader::new(ours).read_line(&mut first).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
-    // Where somebody else has the port, the complaint names it.
+    // If the port is in use, the error message names it.
     assert!(first.contains("127.0.0.1:8080"), "{first}");
 }
 
-/// Where nobody listens, and where there is no room.
-fn deaf_ears() -> [Stdio; 2] {
+/// A pipe whose reader is closed, and a device without free space.
+fn unwritable_outputs() -> [Stdio; 2] {
     let (ours, theirs) = UnixStream::pair().unwrap();
     drop(ours);
     [OwnedFd::from(theirs).into(), File::options().write(true).open("/dev/full").unwrap().into()]
 }
 
 #[test]
-fn nobody_has_to_listen_to_what_it_says_but_what_finds_no_room_is_an_error() {
+fn a_closed_pipe_is_ignored_unlike_a_full_disk() {
     let full = "ropewalk: cannot write to standard output: No space left on device (os error 28)\n";
     let questions: [&[&str]; 6] = [
         &["--help"],
@@ -234,19 +234,19 @@ fn nobody_has_to_listen_to_what_it_says_but_what_finds_no_room_is_an_error() {
         &["--completions", "bash"],
     ];
     for arguments in questions {
-        for (ears, expected) in deaf_ears().into_iter().zip([(Some(0), ""), (Some(1), full)]) {
+        for (output, expected) in unwritable_outputs().into_iter().zip([(Some(0), ""), (Some(1), full)]) {
             let Output { status, stderr, .. } =
-                program(arguments).stdout(ears).stderr(Stdio::piped()).output().unwrap();
+                program(arguments).stdout(output).stderr(Stdio::piped()).output().unwrap();
             assert_eq!((status.code(), &*String::from_utf8(stderr).unwrap()), expected, "{arguments:?}");
         }
     }
-    for ears in deaf_ears() {
-        assert_eq!(program(&["echo", "--lisen"]).stderr(ears).status().unwrap().code(), Some(2));
+    for output in unwritable_outputs() {
+        assert_eq!(program(&["echo", "--lisen"]).stderr(output).status().unwrap().code(), Some(2));
     }
 }
 
 #[test]
-fn a_log_file_without_room_is_told_once_and_stops_nothing() {
+fn a_full_log_file_is_reported_once() {
     let scratch = Scratch::new();
     let socket = scratch.join("echo.sock");
     let place = format!("unix:{socket}");
@@ -264,8 +264,8 @@ fn a_log_file_without_room_is_told_once_and_stops_nothing() {
 }
 
 #[test]
-fn a_service_runs_on_when_nobody_listens_to_its_start_line_and_log() {
-    for (output, errors) in deaf_ears().into_iter().zip(deaf_ears()) {
+fn unwritable_output_does_not_stop_a_service() {
+    for (output, errors) in unwritable_outputs().into_iter().zip(unwritable_outputs()) {
         let scratch = Scratch::new();
         let socket = scratch.join("echo.sock");
         let mut command = program(&["-vvv", "echo", "--listen", &format!("unix:{socket}")]);

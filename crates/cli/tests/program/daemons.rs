@@ -1,4 +1,4 @@
-//! In the background, and under a supervisor.
+//! The program as a daemon, and under a supervisor.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -14,11 +14,11 @@ use crate::running::{ANYWHERE, PATIENCE, Running, eventually, program};
 use crate::scratch::Scratch;
 use crate::wire::read_all;
 
-/// A process in the background. Dropped, it is killed.
+/// A daemon. Dropping it kills the process.
 struct Daemon(Pid);
 
 impl Daemon {
-    /// The daemon that wrote this pid file.
+    /// Finds the daemon that wrote this pid file.
     fn of(pid_file: &str) -> Daemon {
         let text = fs::read_to_string(pid_file).expect("a pid file");
         Daemon(Pid::from_raw(text.trim().parse().expect("a number")).expect("a process"))
@@ -29,10 +29,10 @@ impl Daemon {
     }
 
     fn signal(&self, signal: Signal) {
-        kill_process(self.0, signal).expect("it lives");
+        kill_process(self.0, signal).expect("the process exists");
     }
 
-    /// A line of proc(5), status.
+    /// Returns the value of a line of the status file: proc(5).
     fn status(&self, name: &str) -> String {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
@@ -48,16 +48,16 @@ impl Drop for Daemon {
     }
 }
 
-/// An echo service at the socket `echo` in the directory, to be run there.
+/// Returns a command for an echo service that runs in the directory, on the socket `echo`.
 fn echo(scratch: &Scratch, arguments: &[&str]) -> Command {
     let directory = scratch.join("");
     let common = ["--rundir", &directory, "--listen", "unix:echo"];
     program(&[&["echo"], &common[..], arguments].concat())
 }
 
-/// Has it echo, so that it says something in its log.
+/// Uses the echo service once, which makes it write to its log.
 fn talk(scratch: &Scratch) {
-    let mut stream = UnixStream::connect(scratch.path().join("echo")).expect("it listens");
+    let mut stream = UnixStream::connect(scratch.path().join("echo")).expect("the socket exists");
     stream.write_all(b"hello").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_all(&mut stream), b"hello");
@@ -76,11 +76,11 @@ fn refused(mut command: Command, expected_status: i32) -> String {
     let complaint = String::from_utf8(stderr).unwrap();
     assert_eq!((status.code(), &stdout[..]), (Some(expected_status), &b""[..]), "{complaint}");
     assert_eq!(complaint.lines().count(), 1, "{complaint}");
-    complaint.strip_prefix("ropewalk: ").expect("it says who complains").trim_end().to_owned()
+    complaint.strip_prefix("ropewalk: ").expect("the name of the program").trim_end().to_owned()
 }
 
-/// The session of a process, as proc_pid_stat(5) has it. Not by getsid(2): in a PID namespace whose first process was put
-/// there from outside, the session is 0, which rustix takes for impossible.
+/// Returns the session of a process, from proc_pid_stat(5). In a PID namespace whose first process came from outside,
+/// getsid(2) returns 0, which rustix does not accept.
 fn session_of(process: &str) -> String {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let (_, after_the_name) = stat.rsplit_once(')').expect("a name in parentheses");
@@ -88,26 +88,26 @@ fn session_of(process: &str) -> String {
 }
 
 #[test]
-fn a_daemon_has_started_when_its_parent_returns_and_sigterm_ends_it_and_its_pid_file() {
+fn daemon_mode_returns_once_the_services_have_started() {
     let scratch = Scratch::new();
     let said = succeeded(echo(&scratch, &["--daemon"]));
-    assert_eq!(said.lines().count(), 1, "the start line still reaches the terminal: {said}");
+    assert_eq!(said.lines().count(), 1, "the start line reaches the terminal: {said}");
     let daemon = Daemon::of(&scratch.join("ropewalk.pid"));
     talk(&scratch);
     let session = session_of(&daemon.0.to_string());
-    assert_ne!(session, session_of("self"), "it has a session of its own");
-    assert_ne!(session, daemon.0.to_string(), "and does not lead it");
+    assert_ne!(session, session_of("self"), "the daemon has its own session");
+    assert_ne!(session, daemon.0.to_string(), "the daemon is not the session leader");
     for descriptor in 0..3 {
         let target = fs::read_link(format!("/proc/{}/fd/{descriptor}", daemon.0)).unwrap();
         assert_eq!(target, Path::new("/dev/null"));
     }
     daemon.signal(Signal::TERM);
-    eventually("it ends", || !daemon.is_alive());
+    eventually("the daemon exits", || !daemon.is_alive());
     assert!(!scratch.path().join("ropewalk.pid").exists());
 }
 
 #[test]
-fn a_daemons_files_are_its_own_alone_unless_told_otherwise() {
+fn files_of_a_daemon_are_private_by_default() {
     let scratch = Scratch::new();
     succeeded(echo(&scratch, &["--daemon"]));
     let daemon = Daemon::of(&scratch.join("ropewalk.pid"));
@@ -121,7 +121,7 @@ fn a_daemons_files_are_its_own_alone_unless_told_otherwise() {
 }
 
 #[test]
-fn a_start_that_fails_is_told_by_the_parent_with_its_status() {
+fn the_parent_reports_a_failed_start() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let place = format!("tcp:{}:interface=127.0.0.1", taken.local_addr().unwrap().port());
     let scratch = Scratch::new();
@@ -129,11 +129,11 @@ fn a_start_that_fails_is_told_by_the_parent_with_its_status() {
     assert!(complaint.starts_with("cannot listen on 127.0.0.1:") && complaint.contains("in use"), "{complaint}");
     assert!(!scratch.path().join("ropewalk.pid").exists());
     let log = fs::read_to_string(scratch.path().join("ropewalk.log")).unwrap();
-    assert!(log.contains("in use"), "the log has it, too: {log}");
+    assert!(log.contains("in use"), "the log contains the error, too: {log}");
 }
 
 #[test]
-fn a_pid_file_of_a_dead_process_is_taken_over() {
+fn a_stale_pid_file_is_replaced() {
     let scratch = Scratch::new();
     let mut dead = Command::new("true").spawn().unwrap();
     dead.wait().unwrap();
@@ -148,7 +148,7 @@ fn a_pid_file_of_a_dead_process_is_taken_over() {
 }
 
 #[test]
-fn a_pid_file_of_a_living_process_is_respected() {
+fn a_pid_file_of_a_running_process_prevents_a_start() {
     let scratch = Scratch::new();
     let mut own = std::process::id();
     scratch.write("pid", format!("{own}\n"));
@@ -164,7 +164,7 @@ fn a_pid_file_of_a_living_process_is_respected() {
 }
 
 #[test]
-fn a_file_that_is_no_pid_file_is_left_alone() {
+fn a_file_that_is_not_a_pid_file_is_unchanged() {
     let scratch = Scratch::new();
     scratch.write("precious", "my thesis");
     let complaint = refused(echo(&scratch, &["--pidfile", "precious"]), 1);
@@ -173,7 +173,7 @@ fn a_file_that_is_no_pid_file_is_left_alone() {
 }
 
 #[test]
-fn a_log_file_rotates_by_size_and_keeps_so_many() {
+fn a_log_file_rotates_by_size() {
     let scratch = Scratch::new();
     let log = ["-vv", "--logfile", "log", "--log-rotate-size", "1K", "--log-rotate-count", "2"];
     let mut running = Running::start_command(echo(&scratch, &log));
@@ -185,27 +185,27 @@ fn a_log_file_rotates_by_size_and_keeps_so_many() {
     assert!((1..=1024).contains(&length("log").unwrap()));
     assert!((512..=1024).contains(&length("log.1").unwrap()) && (512..=1024).contains(&length("log.2").unwrap()));
     assert!(length("log.3").is_err());
-    assert_eq!(running.log(), "", "what is in the file is not on the terminal, too");
+    assert_eq!(running.log(), "", "lines in the file are not printed as well");
 }
 
 #[test]
-fn sighup_opens_the_log_anew_and_sigusr1_rotates_it() {
+fn signals_reopen_or_rotate_the_log() {
     let scratch = Scratch::new();
     let running = Running::start_command(echo(&scratch, &["-vv", "--logfile", "log"]));
     let [log, moved, first] = ["log", "moved", "log.1"].map(|name| scratch.path().join(name));
     fs::rename(&log, &moved).unwrap();
     running.signal(Signal::HUP);
-    eventually("a new file", || log.exists());
+    eventually("the log is reopened", || log.exists());
     talk(&scratch);
-    eventually("it is written", || fs::read_to_string(&log).unwrap().contains("echo ended"));
-    assert!(!fs::read_to_string(&moved).unwrap().contains("echo ended"));
+    eventually("the new log has the line", || fs::read_to_string(&log).unwrap().contains("echo connection closed"));
+    assert!(!fs::read_to_string(&moved).unwrap().contains("echo connection closed"));
     running.signal(Signal::USR1);
-    eventually("it is rotated", || first.exists());
-    assert!(fs::read_to_string(&first).unwrap().contains("echo ended"));
+    eventually("the log is rotated", || first.exists());
+    assert!(fs::read_to_string(&first).unwrap().contains("echo connection closed"));
 }
 
 #[test]
-fn without_a_log_file_sighup_ends_it_as_any_program_on_a_terminal() {
+fn sighup_kills_a_program_without_a_log_file() {
     let scratch = Scratch::new();
     let mut running = Running::start_command(echo(&scratch, &[]));
     running.signal(Signal::HUP);
@@ -227,7 +227,7 @@ fn the_log_is_json_on_request() {
 }
 
 #[test]
-fn the_systems_log_gets_lines_with_their_severity() {
+fn syslog_lines_have_a_severity() {
     let scratch = Scratch::new();
     let socket = UnixDatagram::bind(scratch.path().join("devlog")).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -243,7 +243,7 @@ fn receive(socket: &UnixDatagram) -> String {
     let mut buffer = [0; 4096];
     let length = loop {
         match socket.recv(&mut buffer) {
-            // A process that was stopped and goes on: signal(7), of reads with a time limit.
+            // A timed read fails so after SIGSTOP and SIGCONT: signal(7).
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             outcome => break outcome.expect("a datagram"),
         }
@@ -251,7 +251,7 @@ fn receive(socket: &UnixDatagram) -> String {
     String::from_utf8_lossy(&buffer[..length]).into_owned()
 }
 
-/// Everything up to a datagram that contains `text`.
+/// Receives datagrams up to one that contains `text`.
 fn receive_until(socket: &UnixDatagram, text: &str) -> Vec<String> {
     let mut received = Vec::new();
     while !received.last().is_some_and(|last: &String| last.contains(text)) {
@@ -261,7 +261,7 @@ fn receive_until(socket: &UnixDatagram, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_supervisor_hears_that_it_is_ready_alive_reloading_and_stopping() {
+fn the_supervisor_is_notified_of_each_state() {
     let scratch = Scratch::new();
     let socket = UnixDatagram::bind(scratch.path().join("notify")).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -283,7 +283,7 @@ fn a_supervisor_hears_that_it_is_ready_alive_reloading_and_stopping() {
 }
 
 #[test]
-fn a_watchdog_of_another_process_is_not_fed_and_the_readiness_names_the_daemon() {
+fn the_watchdog_of_another_process_is_ignored() {
     let scratch = Scratch::new();
     let socket = UnixDatagram::bind(scratch.path().join("notify")).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -294,11 +294,11 @@ fn a_watchdog_of_another_process_is_not_fed_and_the_readiness_names_the_daemon()
     assert_eq!(receive(&socket), format!("READY=1\nMAINPID={}", daemon.0));
     talk(&scratch);
     daemon.signal(Signal::TERM);
-    assert_eq!(receive(&socket), "STOPPING=1", "no watchdog in between");
+    assert_eq!(receive(&socket), "STOPPING=1", "no watchdog message in between");
 }
 
 #[test]
-fn it_becomes_another_user_when_it_listens() {
+fn the_user_is_switched_after_binding() {
     let scratch = Scratch::new();
     fs::set_permissions(scratch.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let arguments = ["--uid", "nobody", "--gid", "12345", "--pidfile", "pid", "--logfile", "log"];
@@ -315,19 +315,19 @@ fn it_becomes_another_user_when_it_listens() {
     assert_eq!((log.uid(), log.gid()), (65534, 12345));
     talk(&scratch);
     assert_eq!(running.terminate().0.code(), Some(0));
-    // It may not remove a file from root's directory any more.
+    // It can no longer remove a file from the directory of root.
     assert_eq!(fs::read(scratch.path().join("pid")).unwrap(), b"");
 }
 
 #[test]
-fn a_user_that_does_not_exist_is_named() {
+fn an_unknown_user_is_named() {
     let scratch = Scratch::new();
     assert_eq!(refused(echo(&scratch, &["--uid", "nosuchuser"]), 1), "no user is called 'nosuchuser'");
     assert_eq!(refused(echo(&scratch, &["--gid", "nosuchgroup"]), 1), "no group is called 'nosuchgroup'");
 }
 
 #[test]
-fn a_user_that_is_only_a_number_does_not_stay_in_the_group_of_who_started_it() {
+fn a_user_id_without_a_user_needs_a_group() {
     let scratch = Scratch::new();
     let complaint = refused(echo(&scratch, &["--uid", "3999999999"]), 1);
     assert_eq!(complaint, "no user has the number 3999999999, so it has no group: say which, with --gid");
@@ -347,7 +347,7 @@ fn a_user_that_is_only_a_number_does_not_stay_in_the_group_of_who_started_it() {
 }
 
 #[test]
-fn its_root_directory_can_be_another() {
+fn chroot_changes_the_root_directory() {
     let scratch = Scratch::new();
     let root = scratch.join("");
     let mut command = program(&["echo", "--chroot", &root, "--listen", "unix:/echo"]);
@@ -362,7 +362,7 @@ fn its_root_directory_can_be_another() {
 }
 
 #[test]
-fn places_that_do_not_exist_are_named() {
+fn missing_paths_are_named() {
     let scratch = Scratch::new();
     let missing = scratch.join("missing");
     let complaint = refused(program(&["echo", "--listen", ANYWHERE, "--rundir", &missing]), 1);
@@ -376,7 +376,7 @@ fn places_that_do_not_exist_are_named() {
 }
 
 #[test]
-fn a_file_describes_several_services_and_how_to_run_them() {
+fn a_configuration_file_starts_several_services() {
     let scratch = Scratch::new();
     let directory = scratch.join("");
     scratch.write("site/index.html", "hello");
@@ -393,19 +393,19 @@ fn a_file_describes_several_services_and_how_to_run_them() {
     assert_eq!(running.start_line, "echo on poll, listening on echo\n");
     talk(&scratch);
     for socket in ["second", "third", "web"] {
-        eventually("it listens", || UnixStream::connect(scratch.path().join(socket)).is_ok());
+        eventually("the socket exists", || UnixStream::connect(scratch.path().join(socket)).is_ok());
     }
     assert!(scratch.path().join("pid").exists());
 }
 
 #[test]
-fn what_is_wrong_in_the_file_is_one_line_with_its_place_and_status_2() {
+fn a_configuration_error_is_one_line_with_its_location() {
     let scratch = Scratch::new();
     let file = scratch.join("services.toml");
     let complaint = |text: &str| {
         scratch.write("services.toml", text);
         let complaint = refused(program(&["--config", &file]), 2);
-        complaint.strip_prefix(&format!("{file}:")).expect("it names the file").to_owned()
+        complaint.strip_prefix(&format!("{file}:")).expect("the name of the file").to_owned()
     };
     assert_eq!(
         complaint("[[service]]\nkind = 'echo'\nlisen = 'tcp:1'\n"),
@@ -420,18 +420,18 @@ fn what_is_wrong_in_the_file_is_one_line_with_its_place_and_status_2() {
     let missing = complaint("[[service]]\nkind = 'portforward'\nlisten = 'tcp:0'\n");
     assert_eq!(missing, "1:1: the key `to` is missing");
     let idle = complaint("[[service]]\nkind = 'echo'\nidle-timeout = -1\n");
-    assert_eq!(idle, "3:16: expected a number of seconds from 0 on, not the number -1");
+    assert_eq!(idle, "3:16: expected a non-negative number of seconds, not the number -1");
     assert!(complaint("[runner\n").starts_with("1:8: "));
     for (wrong, expected) in [
         ("listen = 8000", "10: expected an endpoint or an array of endpoints, as in \"tcp:8000\", not the number 8000"),
         ("listen = []", "10: expected at least one endpoint"),
         ("listen = ['unix:a', 3]", "21: expected an endpoint in quotes, as in \"tcp:8000\", not the number 3"),
-        ("max-connections = 0", "19: expected a whole number from 1 on, not the number 0"),
-        ("max-connections = 1.5", "19: expected a whole number from 1 on, not the number 1.5"),
-        ("max-connections = 3.0", "19: expected a whole number from 1 on, not the number 3.0"),
-        ("max-connections = 'many'", "19: expected a whole number from 1 on, not the text \"many\""),
-        ("idle-timeout = nan", "16: expected a number of seconds from 0 on, not the number NaN"),
-        ("idle-timeout = true", "16: expected a number of seconds from 0 on, not true"),
+        ("max-connections = 0", "19: expected a positive whole number, not the number 0"),
+        ("max-connections = 1.5", "19: expected a positive whole number, not the number 1.5"),
+        ("max-connections = 3.0", "19: expected a positive whole number, not the number 3.0"),
+        ("max-connections = 'many'", "19: expected a positive whole number, not the text \"many\""),
+        ("idle-timeout = nan", "16: expected a non-negative number of seconds, not the number NaN"),
+        ("idle-timeout = true", "16: expected a non-negative number of seconds, not true"),
     ] {
         assert_eq!(complaint(&format!("[[service]]\nkind = 'echo'\n{wrong}\n")), format!("3:{expected}"));
     }
@@ -442,11 +442,11 @@ fn what_is_wrong_in_the_file_is_one_line_with_its_place_and_status_2() {
 }
 
 #[test]
-fn a_directory_that_the_user_may_not_enter_is_refused_and_not_served_as_forbidden() {
+fn an_inaccessible_directory_is_not_served() {
     let scratch = Scratch::new();
     scratch.write("private/index.html", "hello");
     let private = scratch.join("private");
-    // Root may enter any, until it is nobody.
+    // Root may enter any directory until it switches to nobody.
     let (mode, arguments) = if geteuid().is_root() { (0o700, &["--uid", "nobody"][..]) } else { (0o600, &[][..]) };
     fs::set_permissions(&private, fs::Permissions::from_mode(mode)).unwrap();
     let complaint = refused(program(&[&["serve", &private, "--listen", ANYWHERE], arguments].concat()), 1);
@@ -455,9 +455,9 @@ fn a_directory_that_the_user_may_not_enter_is_refused_and_not_served_as_forbidde
 }
 
 #[test]
-fn a_pid_file_is_a_regular_file_and_goes_only_if_it_is_still_the_same() {
+fn only_the_own_pid_file_is_removed() {
     let scratch = Scratch::new();
-    // Not a device itself: where this fails it would be gone.
+    // A link to the device: if this test fails, the device itself survives.
     std::os::unix::fs::symlink("/dev/null", scratch.join("device")).unwrap();
     for (name, path) in [("device", scratch.join("device")), ("directory", scratch.join(""))] {
         let complaint = refused(echo(&scratch, &["--pidfile", &path]), 1);
@@ -473,11 +473,11 @@ fn a_pid_file_is_a_regular_file_and_goes_only_if_it_is_still_the_same() {
 }
 
 #[test]
-fn a_pid_file_in_a_directory_that_the_user_may_not_enter_is_emptied() {
+fn a_pid_file_that_cannot_be_removed_is_emptied() {
     let scratch = Scratch::new();
     fs::set_permissions(scratch.path(), PermissionsExt::from_mode(0o700)).unwrap();
     let path = scratch.join("pid");
-    // Whoever is not root stays who he is, and removes it.
+    // Without root there is no switch of users, and the file is removed.
     let user = if geteuid().is_root() { &["--uid", "nobody"][..] } else { &[] };
     let arguments = [&["echo", "--listen", ANYWHERE, "--pidfile", &path], user].concat();
     let mut running = Running::start_command(program(&arguments));
@@ -487,7 +487,7 @@ fn a_pid_file_in_a_directory_that_the_user_may_not_enter_is_emptied() {
 }
 
 #[test]
-fn what_the_file_says_and_the_system_refuses_is_told_with_its_place() {
+fn errors_of_the_system_name_the_configuration_line() {
     let scratch = Scratch::new();
     let file = scratch.join("services.toml");
     let service = "[[service]]\nkind = 'serve'\nlisten = 'unix:web'\n";
@@ -517,20 +517,18 @@ fn what_the_file_says_and_the_system_refuses_is_told_with_its_place() {
         let column = option.find('\'').unwrap() + 1;
         assert!(complaint.starts_with(&format!("2:{column}: {expected}")), "{complaint}");
     }
-    // What the command line says has no place in the file.
-    let overruled =
+    // An error in a command-line option has no location in the file.
+    let overridden =
         complaint(&format!("[runner]\nuid = 'root'\n{service}directory = '.'\n"), 1, &["--uid", "nosuchuser"]);
-    assert_eq!(overruled, "no user is called 'nosuchuser'");
+    assert_eq!(overridden, "no user is called 'nosuchuser'");
 }
 
 #[test]
-fn standard_input_and_output_are_refused_to_a_daemon_before_it_is_one() {
+fn a_daemon_cannot_use_standard_streams() {
     let scratch = Scratch::new();
     let file = scratch.join("services.toml");
     let reason = |place: &str| {
-        format!(
-            "'{place}' is standard input and output, which a program in the background does not have: run it in the foreground"
-        )
+        format!("'{place}' needs standard input and output, which a daemon does not have: run it in the foreground")
     };
     for place in ["stdio:", "haproxy:stdio:"] {
         assert_eq!(refused(echo(&scratch, &["--daemon", "--listen", place]), 2), reason(place));
@@ -548,12 +546,12 @@ fn standard_input_and_output_are_refused_to_a_daemon_before_it_is_one() {
         }
     }
     assert!(!scratch.path().join("ropewalk.pid").exists() && !scratch.path().join("ropewalk.log").exists());
-    // In the foreground it has them.
+    // In the foreground, standard streams work.
     succeeded(program(&["--nodaemon", "--config", &file, "-q"]));
 }
 
 #[test]
-fn a_file_without_services_is_nothing_to_run() {
+fn a_configuration_without_services_is_an_error() {
     let scratch = Scratch::new();
     scratch.write("empty.toml", "");
     let complaint = refused(program(&["--config", &scratch.join("empty.toml")]), 1);
@@ -561,7 +559,7 @@ fn a_file_without_services_is_nothing_to_run() {
 }
 
 #[test]
-fn nodaemon_stays_in_the_foreground_whatever_the_file_says() {
+fn nodaemon_overrides_the_configuration_file() {
     let scratch = Scratch::new();
     scratch.write("services.toml", "[runner]\ndaemon = true\n");
     let file = scratch.join("services.toml");
@@ -575,7 +573,7 @@ fn nodaemon_stays_in_the_foreground_whatever_the_file_says() {
 }
 
 #[test]
-fn completions_name_the_commands_and_the_options() {
+fn completions_contain_commands_with_their_options() {
     for shell in ["bash", "zsh", "fish"] {
         let script = succeeded(program(&["--completions", shell]));
         for expected in ["portforward", "pidfile", "listen"] {
@@ -587,12 +585,12 @@ fn completions_name_the_commands_and_the_options() {
 }
 
 #[test]
-fn daemons_in_a_row_all_start_and_all_end() {
+fn daemons_start_repeatedly_in_one_directory() {
     let scratch = Scratch::new();
     for _ in 0..20 {
         succeeded(echo(&scratch, &["--daemon", "-q"]));
         let daemon = Daemon::of(&scratch.join("ropewalk.pid"));
         daemon.signal(Signal::TERM);
-        eventually("it ends", || !daemon.is_alive());
+        eventually("the daemon exits", || !daemon.is_alive());
     }
 }

@@ -1,4 +1,4 @@
-//! More connections than descriptors.
+//! More connections than file descriptors.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use crate::wire::read_exactly;
 
 const DESCRIPTORS: usize = 64;
 
-/// The program where only so many descriptors may be open.
+/// Starts the program with a limit of [`DESCRIPTORS`] open descriptors.
 fn start_limited(arguments: &[&str]) -> Running {
     let mut command = Command::new("sh");
     let script = format!("ulimit -n {DESCRIPTORS}; exec \"$@\"");
@@ -20,26 +20,26 @@ fn start_limited(arguments: &[&str]) -> Running {
     Running::start_command(command)
 }
 
-/// Asks for an echo. A read with a time limit ends with EINTR in a process that was stopped and goes on, which is no answer.
+/// Sends one byte and expects its echo.
 #[track_caller]
 fn is_served(stream: &mut TcpStream) {
     stream.write_all(b"x").unwrap();
     assert_eq!(read_exactly(stream, 1), b"x");
 }
 
-/// Old connections are served during a flood, which costs no processor time, and new ones are served after it.
+/// Checks that old connections are served during a flood, without busy waiting, and new ones after it.
 fn withstands_a_flood(server: Running) -> Running {
     let mut old: Vec<_> = (0..10).map(|_| server.connect()).collect();
     old.iter_mut().for_each(is_served);
-    // These are in the queue of the system: connected, as far as they know.
+    // The system has accepted these connections into its queue.
     let flood: Vec<_> = (0..2 * DESCRIPTORS).map(|_| server.connect()).collect();
-    eventually("as many are accepted as can be", || server.descriptors() > DESCRIPTORS - 22);
+    eventually("the descriptors are used up", || server.descriptors() > DESCRIPTORS - 22);
     old.iter_mut().for_each(is_served);
 
     let before = server.processor_time();
     std::thread::sleep(Duration::from_secs(1));
     let spent = server.processor_time() - before;
-    assert!(spent < Duration::from_millis(100), "it spins: {spent:?}");
+    assert!(spent < Duration::from_millis(100), "busy waiting: {spent:?}");
     old.iter_mut().for_each(is_served);
 
     drop(flood);
@@ -49,33 +49,33 @@ fn withstands_a_flood(server: Running) -> Running {
 }
 
 #[test]
-fn a_service_leaves_descriptors_free_by_itself() {
+fn the_default_limit_keeps_descriptors_free() {
     let mut server = withstands_a_flood(start_limited(&["echo"]));
     let log = server.log();
-    assert!(log.contains("no more connections are accepted until some end"), "{log}");
+    assert!(log.contains("connection limit reached: new connections wait until one closes"), "{log}");
     assert!(!log.contains("cannot accept"), "{log}");
 }
 
 #[test]
-fn a_service_that_runs_out_of_descriptors_waits_for_some_on_every_reactor() {
+fn a_service_without_free_descriptors_recovers() {
     for reactor in reactors() {
         let mut server = withstands_a_flood(start_limited(&["-r", reactor, "echo", "--max-connections", "1000"]));
         let log = server.log();
-        let complaints = log.matches("cannot accept").count();
-        // One in ten seconds.
-        assert!((1..4).contains(&complaints), "{reactor}: {log}");
+        let messages = log.matches("cannot accept").count();
+        // One message in ten seconds.
+        assert!((1..4).contains(&messages), "{reactor}: {log}");
     }
 }
 
 #[test]
-fn who_has_not_sent_its_header_takes_a_seat() {
+fn a_connection_without_its_header_counts() {
     const HEADER: &[u8] = b"PROXY TCP4 192.0.2.77 192.0.2.1 54321 7\r\n";
     let place = format!("haproxy:{ANYWHERE}");
     let server = Running::start_command(program(&["echo", "--max-connections", "8", "--listen", &place]));
     let idle = server.descriptors();
     let mut silent: Vec<_> = (0..40).map(|_| server.connect()).collect();
-    eventually("as many are accepted as may be", || server.descriptors() == idle + 8);
-    // The first of the queue, which keeps its seat.
+    eventually("the limit is reached", || server.descriptors() == idle + 8);
+    // The first connection of the queue stays open.
     silent[0].write_all(HEADER).unwrap();
     for _ in 0..10 {
         is_served(&mut silent[0]);
@@ -103,12 +103,12 @@ fn files_are_served_during_a_flood() {
 }
 
 #[test]
-fn select_takes_no_more_than_it_can_watch_and_serves_those() {
+fn select_accepts_only_descriptors_that_it_can_watch() {
     let server = Running::start(&["-r", "select", "echo", "--max-connections", "5000"]);
     let mut old = server.connect();
     is_served(&mut old);
     let flood: Vec<_> = (0..1100).map(|_| server.connect()).collect();
-    eventually("as many are accepted as can be", || server.descriptors() > 1000);
+    eventually("the descriptors are used up", || server.descriptors() > 1000);
     is_served(&mut old);
     drop(flood);
     is_served(&mut old);

@@ -1,4 +1,4 @@
-//! A small HTTP client that shows everything.
+//! A small HTTP client that exposes each part of a response.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,7 +14,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// A field, by its name in lower case.
+    /// Returns the value of the field with this name in lower case.
     #[track_caller]
     pub(crate) fn field(&self, name: &str) -> &str {
         self.fields.get(name).unwrap_or_else(|| panic!("no {name} in {:?}", self.fields))
@@ -29,7 +29,7 @@ impl Reply {
     }
 }
 
-/// One connection, for one request after the other.
+/// A connection that sends one request after the other.
 pub(crate) struct Client(pub(crate) BufReader<TcpStream>);
 
 impl Client {
@@ -37,10 +37,10 @@ impl Client {
         Client(BufReader::new(server.connect()))
     }
 
-    /// A client whose request is being answered. For servers with little patience: on a machine that stands still, a
-    /// connection may be closed before the request is there, and another is tried.
+    /// Returns a client whose request is being answered. On a suspended machine, a server with a short idle limit may close a
+    /// connection before its request arrives. Then another connection is tried.
     #[track_caller]
-    pub(crate) fn that_is_answered(server: &Running, request: &str) -> Client {
+    pub(crate) fn with_answer_begun(server: &Running, request: &str) -> Client {
         let mut clients = (0..20).map(|_| Client::new(server));
         let is_answered = |client: &mut Client| {
             let sent = client.0.get_mut().write_all(request.as_bytes());
@@ -49,7 +49,7 @@ impl Client {
         clients.find_map(|mut client| is_answered(&mut client).then_some(client)).expect("an answer")
     }
 
-    /// GET with further fields, such as `"Range: bytes=0-1"`.
+    /// Sends a GET request with further fields, such as `"Range: bytes=0-1"`.
     pub(crate) fn get(&mut self, path: &str, fields: &[&str]) -> Reply {
         self.request("GET", path, fields)
     }
@@ -62,16 +62,16 @@ impl Client {
     }
 
     pub(crate) fn send(&mut self, text: &str) {
-        self.0.get_mut().write_all(text.as_bytes()).expect("it is taken");
+        self.0.get_mut().write_all(text.as_bytes()).expect("the request is accepted");
     }
 
-    /// Reads a response; that to HEAD has no body.
+    /// Reads a response. A response to HEAD has no body.
     pub(crate) fn reply(&mut self, is_head: bool) -> Reply {
         let mut reply = self.reply_head();
         let length = reply.fields.get("content-length").map_or(0, |length| length.parse().expect("a number"));
         if !is_head && reply.status != 304 {
             reply.body = vec![0; length];
-            self.0.read_exact(&mut reply.body).expect("as many bytes as were announced");
+            self.0.read_exact(&mut reply.body).expect("a body of the stated length");
         }
         reply
     }
@@ -92,7 +92,7 @@ impl Client {
         }
     }
 
-    /// Whether the server has closed, with nothing more to say.
+    /// Whether the server closes without sending more.
     pub(crate) fn is_closed(&mut self) -> bool {
         let mut rest = Vec::new();
         self.0.read_to_end(&mut rest).is_ok() && rest.is_empty()
@@ -101,6 +101,6 @@ impl Client {
     fn line(&mut self) -> String {
         let mut line = String::new();
         self.0.read_line(&mut line).expect("a line");
-        line.strip_suffix("\r\n").expect("a whole line").to_owned()
+        line.strip_suffix("\r\n").expect("a complete line").to_owned()
     }
 }

@@ -1,4 +1,4 @@
-//! The real program on real sockets.
+//! Runs the program itself on real sockets.
 
 #![cfg(unix)]
 
@@ -6,10 +6,9 @@
 mod activation;
 mod arguments;
 mod daemons;
-mod endings;
+mod endpoints;
 mod flood;
 mod http;
-mod places;
 mod portforward;
 mod restart;
 mod running;
@@ -18,4 +17,5 @@ mod sandbox;
 mod scratch;
 mod serve;
 mod services;
+mod shutdown;
 mod wire;

@@ -1,4 +1,4 @@
-//! portforward, with targets that are threads of the test.
+//! The command portforward, with a thread of the test as target.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use crate::wire::{converse, read_all, read_exactly, write_until_stuck};
 const LOTS: usize = 400 << 20;
 const LITTLE_MEMORY: usize = 8 << 20;
 
-/// A target whose one connection is given to `serve` in a thread, and a program that forwards to it.
+/// Starts a program that forwards to a target. A thread passes the only connection of the target to `serve`.
 fn forwarding_to<R: Send + 'static>(serve: impl FnOnce(TcpStream) -> R + Send + 'static) -> (Running, JoinHandle<R>) {
     let target = TcpListener::bind("127.0.0.1:0").unwrap();
     let place = format!("tcp:{}", target.local_addr().unwrap());
@@ -26,13 +26,13 @@ fn forwarding_to<R: Send + 'static>(serve: impl FnOnce(TcpStream) -> R + Send + 
 }
 
 #[test]
-fn both_directions_are_carried_and_each_ends_by_itself() {
+fn each_direction_closes_on_its_own() {
     let (server, target) = forwarding_to(|mut stream| {
         stream.write_all(b"welcome").unwrap();
-        let heard = read_all(&mut stream);
-        // The client has said everything, and still listens.
-        stream.write_all(format!("; {} bytes", heard.len()).as_bytes()).unwrap();
-        heard
+        let received = read_all(&mut stream);
+        // The client has half-closed, and still reads.
+        stream.write_all(format!("; {} bytes", received.len()).as_bytes()).unwrap();
+        received
     });
     let question = vec![b'q'; 1_000_000];
     assert_eq!(converse(server.connect(), &question), b"welcome; 1000000 bytes");
@@ -40,7 +40,7 @@ fn both_directions_are_carried_and_each_ends_by_itself() {
 }
 
 #[test]
-fn a_target_that_ends_first_still_hears_the_client() {
+fn a_target_that_half_closes_still_receives() {
     let (server, target) = forwarding_to(|mut stream| {
         stream.write_all(b"over").unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
@@ -54,7 +54,7 @@ fn a_target_that_ends_first_still_hears_the_client() {
 }
 
 #[test]
-fn unix_sockets_are_forwarded_from_and_to() {
+fn unix_sockets_are_forwarded() {
     let scratch = Scratch::new();
     let (inner, outer) = (scratch.join("inner"), scratch.join("outer"));
     let _echo = Running::start(&["echo", "--listen", &format!("unix:{inner}")]);
@@ -67,7 +67,7 @@ fn unix_sockets_are_forwarded_from_and_to() {
 }
 
 #[test]
-fn a_name_is_resolved() {
+fn the_host_name_of_the_target_is_resolved() {
     let target = TcpListener::bind("127.0.0.1:0").unwrap();
     let place = format!("tcp:localhost:{}", target.local_addr().unwrap().port());
     let server = Running::start(&["portforward", "--to", &place]);
@@ -77,7 +77,7 @@ fn a_name_is_resolved() {
 }
 
 #[test]
-fn a_target_that_does_not_read_stops_the_client_and_costs_no_memory() {
+fn a_target_that_does_not_read_pauses_the_client() {
     let (server, target) = forwarding_to(|mut stream| {
         let first = read_exactly(&mut stream, 1).len();
         thread::park_timeout(PATIENCE);
@@ -85,7 +85,7 @@ fn a_target_that_does_not_read_stops_the_client_and_costs_no_memory() {
     });
     let mut client = server.connect();
     let written = write_until_stuck(&mut client, LOTS);
-    assert!(written < LOTS, "it took everything");
+    assert!(written < LOTS, "the server accepted everything");
     assert!(server.memory() < LITTLE_MEMORY, "{}", server.memory());
     target.thread().unpark();
     client.shutdown(Shutdown::Write).unwrap();
@@ -93,46 +93,46 @@ fn a_target_that_does_not_read_stops_the_client_and_costs_no_memory() {
 }
 
 #[test]
-fn a_client_that_does_not_read_stops_the_target_and_costs_no_memory() {
+fn a_client_that_does_not_read_pauses_the_target() {
     let (server, target) = forwarding_to(|mut stream| write_until_stuck(&mut stream, LOTS));
     let mut client = server.connect();
     read_exactly(&mut client, 1);
     let written = target.join().unwrap();
-    assert!(written < LOTS, "it took everything");
+    assert!(written < LOTS, "the server accepted everything");
     assert!(server.memory() < LITTLE_MEMORY, "{}", server.memory());
     assert_eq!(read_all(&mut client).len(), written - 1);
 }
 
 #[test]
-fn a_client_that_goes_away_resets_the_target() {
+fn a_reset_client_resets_the_target() {
     let (server, target) = forwarding_to(|mut stream| {
         stream.write_all(&[b'x'; 100_000]).unwrap();
-        // Without this, what is broken would look finished.
+        // A clean end would make an incomplete stream look complete.
         stream.read_to_end(&mut Vec::new()).map_err(|error| error.kind())
     });
     let client = server.connect();
-    // Closing with something unread resets the connection.
+    // Closing with unread data resets the connection.
     client.peek(&mut [0]).unwrap();
     drop(client);
     assert_eq!(target.join().unwrap(), Err(ErrorKind::ConnectionReset));
 }
 
 #[test]
-fn a_target_that_refuses_closes_the_client_and_is_logged() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut server = Running::start(&["portforward", "--to", &format!("tcp:{nobody}")]);
+fn a_refused_connection_closes_the_client() {
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut server = Running::start(&["portforward", "--to", &format!("tcp:{unused}")]);
     let mut client = server.connect();
     assert_eq!(read_all(&mut client), b"");
     let address = client.local_addr().unwrap();
     let log = server.log();
-    assert!(log.contains("cannot forward"), "{log}");
+    assert!(log.contains("cannot forward: no connection to the target"), "{log}");
     assert!(log.contains(&format!("client={address}")), "{log}");
-    assert!(log.contains(&format!("connection to {nobody} was refused")), "{log}");
+    assert!(log.contains(&format!("connection to {unused} was refused")), "{log}");
 }
 
 #[test]
-fn a_client_that_leaves_before_the_target_answers_leaves_nothing_behind() {
-    // The queue of this one is full, so that connecting to it takes long.
+fn a_closed_client_cancels_its_connection_attempt() {
+    // This target never accepts. Its queue fills up, so that connection attempts stay pending.
     let target = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = Running::start(&["portforward", "--to", &format!("tcp:{}", target.local_addr().unwrap())]);
     let before = server.descriptors();
@@ -145,7 +145,7 @@ fn a_client_that_leaves_before_the_target_answers_leaves_nothing_behind() {
 }
 
 #[test]
-fn idle_connections_are_closed_on_both_sides() {
+fn an_idle_pair_is_closed_on_both_sides() {
     let target = TcpListener::bind("127.0.0.1:0").unwrap();
     let place = format!("tcp:{}", target.local_addr().unwrap());
     let server = Running::start(&["portforward", "--idle-timeout", "0.3", "--to", &place]);
@@ -157,7 +157,7 @@ fn idle_connections_are_closed_on_both_sides() {
 }
 
 #[test]
-fn programs_in_a_row_carry_a_long_text_whole() {
+fn chained_programs_forward_a_long_text_unchanged() {
     let echo = Running::start(&["echo"]);
     let inner = Running::start(&["-r", "poll", "portforward", "--to", &format!("tcp:{}", echo.address())]);
     let outer = Running::start(&["-r", "select", "portforward", "--to", &format!("tcp:{}", inner.address())]);

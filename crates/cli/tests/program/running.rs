@@ -1,4 +1,4 @@
-//! The program as a child process.
+//! Runs the program as a child process.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long anything may take before the test has failed.
+/// The time after which a wait fails the test.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Where the tests listen.
+/// The endpoint that the tests listen on.
 pub(crate) const ANYWHERE: &str = "tcp:0:interface=127.0.0.1";
 
-/// The names of the reactors that work here.
+/// Returns the names of the available reactors.
 pub(crate) fn reactors() -> impl Iterator<Item = &'static str> {
     let all = ropewalk::reactors().into_iter();
     all.filter(|reactor| reactor.unavailable.is_none()).map(|reactor| reactor.name)
 }
 
-/// The program with these arguments, not started.
+/// Returns a command for the program with these arguments.
 pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ropewalk"));
     command
@@ -32,27 +32,27 @@ pub(crate) fn program(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs the program to its end.
+/// Runs the program until it exits.
 pub(crate) fn outcome(arguments: &[&str]) -> Output {
     program(arguments).output().expect("the program starts")
 }
 
-/// A program that listens. Dropped, it is killed.
+/// A running program that listens. Dropping it kills the program.
 pub(crate) struct Running {
     child: Child,
     output: BufReader<ChildStdout>,
-    /// What it said first.
+    /// The first line of output.
     pub(crate) start_line: String,
 }
 
 impl Running {
-    /// Starts it with these arguments, listening on a port of 127.0.0.1 that the system chooses.
+    /// Starts the program with these arguments. It listens on a free port of 127.0.0.1.
     pub(crate) fn start(arguments: &[&str]) -> Running {
         let arguments = [arguments, &["--listen", ANYWHERE]].concat();
         Running::start_command(program(&arguments))
     }
 
-    /// Starts it, and waits until it listens.
+    /// Starts a command, and waits for its start line.
     pub(crate) fn start_command(mut command: Command) -> Running {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
@@ -60,18 +60,18 @@ impl Running {
         output.read_line(&mut start_line).expect("a start line");
         let mut running = Running { child, output, start_line };
         if running.start_line.is_empty() {
-            panic!("it did not start: {}", running.log());
+            panic!("the program did not start: {}", running.log());
         }
         running
     }
 
-    /// The first TCP address that it listens on.
+    /// Returns the first TCP address in the start line.
     pub(crate) fn address(&self) -> SocketAddr {
         let words = self.start_line.split([' ', ',', '/', '\n']);
         words.filter_map(|word| word.parse().ok()).next().expect("an address in the start line")
     }
 
-    /// A connection to it, whose reads and writes fail after a while.
+    /// Connects to the program. Reads and writes time out after [`PATIENCE`].
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect_timeout(&self.address(), PATIENCE).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -79,45 +79,45 @@ impl Running {
         stream
     }
 
-    /// Its process number.
+    /// Returns the process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the program.
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("it lives");
+        kill_process(Pid::from_child(&self.child), signal).expect("the process exists");
     }
 
-    /// Ends it by SIGTERM, and returns its status and how long it took.
+    /// Sends SIGTERM, and returns the exit status and the time until the exit.
     pub(crate) fn terminate(&mut self) -> (ExitStatus, Duration) {
         let began = Instant::now();
         self.signal(Signal::TERM);
         (self.wait(), began.elapsed())
     }
 
-    /// Waits for its end.
+    /// Waits until the program exits.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
-            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+            if let Some(status) = self.child.try_wait().expect("the status of a child") {
                 return status;
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        panic!("it does not end");
+        panic!("the program does not exit");
     }
 
-    /// Ends it, and returns what it wrote to standard error.
+    /// Kills the program, and returns its standard error.
     pub(crate) fn log(&mut self) -> String {
         let _ = self.child.kill();
         let mut log = String::new();
-        let mut errors = self.child.stderr.take().expect("a pipe that nobody took");
+        let mut errors = self.child.stderr.take().expect("log is called once");
         errors.read_to_string(&mut log).expect("text");
         log
     }
 
-    /// Ends it, and returns what it wrote to standard output after the start line.
+    /// Kills the program, and returns its standard output after the start line.
     pub(crate) fn rest_of_output(&mut self) -> String {
         let _ = self.child.kill();
         let mut rest = String::new();
@@ -125,14 +125,14 @@ impl Running {
         rest
     }
 
-    /// Its memory that is not shared with files, in bytes: proc(5), RssAnon.
+    /// Returns the anonymous memory in bytes: RssAnon of proc(5).
     pub(crate) fn memory(&self) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("proc(5)");
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("its memory");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("RssAnon");
         line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
     }
 
-    /// The processor time that it has used: proc(5), utime and stime in ticks of 10 ms.
+    /// Returns the processor time used so far: utime and stime of proc(5), in ticks of 10 ms.
     pub(crate) fn processor_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("proc(5)");
         let (_name, fields) = stat.rsplit_once(") ").expect("a name in brackets");
@@ -140,7 +140,7 @@ impl Running {
         Duration::from_millis(10 * ticks.sum::<u64>())
     }
 
-    /// How many descriptors it has open.
+    /// Returns the number of open descriptors.
     pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("proc(5)").count()
     }
@@ -158,7 +158,7 @@ impl Drop for Running {
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
     while !condition() {
-        assert!(began.elapsed() < PATIENCE, "in vain: {what}");
+        assert!(began.elapsed() < PATIENCE, "timed out: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,4 +1,4 @@
-//! The program in a sandbox that denies system calls, as those of containers do: seccomp(2).
+//! Runs the program in a sandbox that denies system calls, as containers do: seccomp(2).
 
 use std::io;
 use std::process::{Command, Output};
@@ -11,11 +11,11 @@ use seccompiler::{
 
 use crate::running::{ANYWHERE, Running, program};
 
-/// What io_uring_register is asked to do, linux/io_uring.h: what is there, and to have buffers.
+/// Operations of io_uring_register, linux/io_uring.h: probe the operations, and register buffers.
 const REGISTER_PROBE: u64 = 8;
 const REGISTER_PBUF_RING: u64 = 22;
 
-/// A system call that is denied: any of it, or with this as its second argument.
+/// A denied system call: always, or only with this second argument.
 #[derive(Clone, Copy)]
 struct Denied(libc::c_long, Option<u64>);
 
@@ -23,20 +23,20 @@ fn filter(Denied(call, second): Denied) -> BpfProgram {
     let condition =
         |value| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value).expect("a condition");
     let rules = second.map(|value| SeccompRule::new(vec![condition(value)]).expect("a rule")).into_iter().collect();
-    let architecture = std::env::consts::ARCH.try_into().expect("one that seccomp knows");
+    let architecture = std::env::consts::ARCH.try_into().expect("an architecture that seccomp supports");
     let (others, denied) = (SeccompAction::Allow, SeccompAction::Errno(libc::EPERM as u32));
     let filter = SeccompFilter::new([(call, rules)].into(), others, denied, architecture).expect("a filter");
     filter.try_into().expect("a program")
 }
 
-/// Starts a process in a sandbox, by a thread of its own: a filter holds for the thread that asks for it, and its children.
+/// Starts a process in a sandbox, from a new thread: a filter applies to the thread that installs it, and to its children.
 fn within<T: Send>(denied: Denied, start: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let sandboxed = scope.spawn(|| {
             apply_filter(&filter(denied)).expect("seccomp(2)");
             start()
         });
-        sandboxed.join().expect("it starts")
+        sandboxed.join().expect("the thread ends")
     })
 }
 
@@ -44,7 +44,7 @@ fn output(denied: Denied, mut command: Command) -> io::Result<Output> {
     within(denied, || command.output())
 }
 
-/// Each way to deny io_uring: as most containers do, and where its set-up is allowed and something that it needs is not.
+/// Ways to deny io_uring: its setup, as most containers do, or another call that it needs.
 fn denials() -> [(Denied, &'static str); 4] {
     [
         (Denied(libc::SYS_io_uring_setup, None), "io_uring_setup"),
@@ -55,8 +55,8 @@ fn denials() -> [(Denied, &'static str); 4] {
 }
 
 #[test]
-fn a_reactor_that_is_asked_for_by_name_and_denied_is_one_line_that_says_what_and_why() {
-    // LESSONS, bug 12; what was asked for by name is never replaced.
+fn a_denied_reactor_is_reported_in_one_line() {
+    // A reactor chosen by name is never replaced by another one.
     for (denied, call) in denials() {
         let by_option = program(&["-r", "uring", "echo", "--listen", ANYWHERE]);
         let mut by_environment = program(&["echo", "--listen", ANYWHERE]);
@@ -72,7 +72,7 @@ fn a_reactor_that_is_asked_for_by_name_and_denied_is_one_line_that_says_what_and
 }
 
 #[test]
-fn the_list_of_reactors_says_which_one_a_sandbox_denies() {
+fn the_list_of_reactors_names_the_denied_call() {
     for (denied, call) in denials() {
         let list = String::from_utf8(output(denied, program(&["--help-reactors"])).unwrap().stdout).unwrap();
         let line = list.lines().find(|line| line.contains("uring")).expect(&list);
@@ -81,7 +81,7 @@ fn the_list_of_reactors_says_which_one_a_sandbox_denies() {
 }
 
 #[test]
-fn without_a_name_the_next_best_is_taken_and_one_line_says_so() {
+fn the_next_best_reactor_replaces_a_denied_default() {
     let denied = Denied(libc::SYS_epoll_create1, None);
     let mut server = within(denied, || Running::start(&["echo"]));
     assert!(!server.start_line.contains("epoll"), "{}", server.start_line);
@@ -91,7 +91,7 @@ fn without_a_name_the_next_best_is_taken_and_one_line_says_so() {
 }
 
 #[test]
-fn a_sandbox_without_io_uring_is_nothing_to_whoever_does_not_ask_for_it() {
+fn a_denied_io_uring_is_not_reported_unless_chosen() {
     for (denied, _) in denials() {
         let mut server = within(denied, || Running::start(&["echo"]));
         assert!(server.start_line.contains(" on epoll, "), "{}", server.start_line);

@@ -1,4 +1,4 @@
-//! echo, discard, chargen and daytime.
+//! The commands echo, discard, chargen and daytime.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -9,10 +9,10 @@ use crate::running::{Running, eventually, reactors};
 use crate::scratch::Scratch;
 use crate::wire::{converse, read_all, read_exactly, write_until_stuck};
 
-/// More than the kernel holds back for a connection, by far.
+/// Far more bytes than the kernel buffers for a connection.
 const LOTS: usize = 400 << 20;
 
-/// What a program may need that has done little.
+/// The most memory of a program that holds little data.
 const LITTLE_MEMORY: usize = 8 << 20;
 
 #[test]
@@ -28,7 +28,7 @@ fn every_small_service_works_on_every_reactor() {
 }
 
 #[test]
-fn echo_sends_back_a_long_text_whole_and_in_order() {
+fn echo_returns_a_long_text_unchanged() {
     let server = Running::start(&["echo"]);
     let text: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_be_bytes).collect();
     let mut writer = server.connect();
@@ -43,13 +43,13 @@ fn echo_sends_back_a_long_text_whole_and_in_order() {
 }
 
 #[test]
-fn echo_does_not_read_from_who_does_not_read() {
+fn echo_stops_reading_from_a_peer_that_does_not_read() {
     let server = Running::start(&["echo"]);
     let mut stream = server.connect();
     let written = write_until_stuck(&mut stream, LOTS);
-    assert!(written < LOTS, "it took everything");
+    assert!(written < LOTS, "the server accepted everything");
     assert!(server.memory() < LITTLE_MEMORY, "{}", server.memory());
-    // What is on its way is not lost.
+    // Data in flight is not lost.
     let mut reader = stream.try_clone().unwrap();
     let reading = std::thread::spawn(move || read_all(&mut reader).len());
     stream.shutdown(Shutdown::Write).unwrap();
@@ -57,7 +57,7 @@ fn echo_does_not_read_from_who_does_not_read() {
 }
 
 #[test]
-fn echo_serves_unix_sockets_and_leaves_no_file_behind() {
+fn echo_removes_its_unix_socket_at_the_end() {
     let scratch = Scratch::new();
     let path = scratch.join("echo.sock");
     let mut server = Running::start(&["echo", "--listen", &format!("unix:{path}")]);
@@ -69,7 +69,7 @@ fn echo_serves_unix_sockets_and_leaves_no_file_behind() {
 }
 
 #[test]
-fn discard_takes_everything_and_says_nothing() {
+fn discard_reads_everything_without_an_answer() {
     let server = Running::start(&["discard"]);
     let mut stream = server.connect();
     let piece = vec![b'x'; 1 << 20];
@@ -82,7 +82,7 @@ fn discard_takes_everything_and_says_nothing() {
 }
 
 #[test]
-fn chargen_turns_the_alphabet_line_by_line_without_end() {
+fn chargen_sends_the_pattern_repeatedly() {
     let server = Running::start(&["chargen"]);
     let mut stream = server.connect();
     let text = read_exactly(&mut stream, 74 * 95 * 50);
@@ -93,7 +93,7 @@ fn chargen_turns_the_alphabet_line_by_line_without_end() {
 }
 
 #[test]
-fn chargen_costs_a_slow_reader_no_memory_and_outlives_a_half_close() {
+fn chargen_to_slow_readers_costs_little_memory() {
     let server = Running::start(&["chargen"]);
     let mut streams: Vec<_> = (0..50).map(|_| server.connect()).collect();
     for stream in &mut streams {
@@ -101,7 +101,7 @@ fn chargen_costs_a_slow_reader_no_memory_and_outlives_a_half_close() {
         read_exactly(stream, 1000);
     }
     let mut before = 0;
-    eventually("everybody is stuck", || {
+    eventually("all connections are blocked", || {
         let now = server.processor_time().as_millis();
         let rests = now == before;
         before = now;
@@ -109,28 +109,28 @@ fn chargen_costs_a_slow_reader_no_memory_and_outlives_a_half_close() {
         rests
     });
     assert!(server.memory() < LITTLE_MEMORY, "{}", server.memory());
-    // All share one text; each may hold one copy of a piece of it that the kernel did not take.
+    // All share one pattern. Each may hold one copy of a piece that the kernel did not accept.
     read_exactly(&mut streams[49], 10_000_000);
 }
 
 #[test]
-fn daytime_is_a_line_with_the_present_date_for_everybody() {
+fn daytime_sends_the_current_date() {
     let server = Running::start(&["daytime"]);
     let mut silent = server.connect();
     let line = String::from_utf8(read_all(&mut silent)).unwrap();
-    let told = httpdate::parse_http_date(line.strip_suffix("\r\n").expect("a line")).expect("a date");
+    let date = httpdate::parse_http_date(line.strip_suffix("\r\n").expect("a line")).expect("a date");
     let now = SystemTime::now();
-    let difference = now.duration_since(told).or_else(|_| told.duration_since(now)).unwrap();
+    let difference = now.duration_since(date).or_else(|_| date.duration_since(now)).unwrap();
     assert!(difference < Duration::from_secs(10), "{line}");
-    // Whoever talks first is told, too: what he says does not reset the connection.
+    // A peer that sends first gets its line, too. Its unread data does not reset the connection.
     let mut talking = server.connect();
     talking.write_all(&[b'x'; 100_000]).unwrap();
     assert!(read_all(&mut talking).ends_with(b" GMT\r\n"));
 }
 
 #[test]
-fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
-    // The busy one may be late by more than a second.
+fn only_an_idle_connection_is_closed() {
+    // On a loaded machine, the busy connection may pause for more than a second.
     let server = Running::start(&["echo", "--idle-timeout", "1.5"]);
     let (mut idle, mut busy) = (server.connect(), server.connect());
     for _ in 0..25 {
@@ -138,12 +138,12 @@ fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
         read_exactly(&mut busy, 1);
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert_eq!(idle.read(&mut [0]).expect("it is closed"), 0);
+    assert_eq!(idle.read(&mut [0]).expect("the connection is closed"), 0);
     assert_eq!(converse(busy, b"y"), b"y");
 }
 
 #[test]
-fn connections_beyond_the_limit_wait_until_one_ends() {
+fn connections_beyond_the_limit_wait_until_one_closes() {
     let mut server = Running::start(&["echo", "--max-connections", "2"]);
     let (mut first, mut second) = (server.connect(), server.connect());
     for stream in [&mut first, &mut second] {
@@ -153,9 +153,9 @@ fn connections_beyond_the_limit_wait_until_one_ends() {
     let mut third = server.connect();
     third.write_all(b"y").unwrap();
     third.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    third.read(&mut [0]).expect_err("it is not accepted yet");
+    third.read(&mut [0]).expect_err("the connection is not accepted yet");
     drop(first);
     third.set_read_timeout(Some(crate::running::PATIENCE)).unwrap();
     assert_eq!(read_exactly(&mut third, 1), b"y");
-    assert!(server.log().contains("no more connections are accepted until some end limit=2"));
+    assert!(server.log().contains("connection limit reached: new connections wait until one closes limit=2"));
 }

@@ -1,31 +1,31 @@
-//! What tests do with connections.
+//! Reads and writes on connections.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-/// Everything up to the end of the stream.
+/// Reads up to the end of the stream.
 pub(crate) fn read_all(stream: &mut impl Read) -> Vec<u8> {
     let mut all = Vec::new();
-    stream.read_to_end(&mut all).expect("it ends in order");
+    stream.read_to_end(&mut all).expect("the end of the stream");
     all
 }
 
-/// Exactly so many bytes.
+/// Reads exactly `count` bytes.
 pub(crate) fn read_exactly(stream: &mut impl Read, count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];
-    stream.read_exact(&mut bytes).expect("so many bytes");
+    stream.read_exact(&mut bytes).expect("enough bytes");
     bytes
 }
 
-/// Sends everything, then the end of the stream, and returns what comes back.
+/// Sends `request`, half-closes, and returns the whole answer.
 pub(crate) fn converse(mut stream: TcpStream, request: &[u8]) -> Vec<u8> {
-    stream.write_all(request).expect("it is taken");
-    stream.shutdown(Shutdown::Write).expect("it is connected");
+    stream.write_all(request).expect("the request is accepted");
+    stream.shutdown(Shutdown::Write).expect("the stream is connected");
     read_all(&mut stream)
 }
 
-/// Writes until nothing more is taken for a while, and returns how much was.
+/// Writes until the peer accepts nothing for a while, or `limit` is reached. Returns the number of bytes accepted.
 pub(crate) fn write_until_stuck(stream: &mut TcpStream, limit: usize) -> usize {
     stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
     let piece = vec![b'x'; 256 * 1024];

@@ -1,4 +1,4 @@
-//! From a request to a response. Everything here blocks: it is for the thread pool.
+//! Makes the response to a request. Everything here blocks, so it runs in the thread pool.
 
 use std::fs::File;
 use std::io;
@@ -21,14 +21,14 @@ use super::{links, listing, media_type};
 
 type Answer = Response<Content>;
 
-/// A page without scripts; it may not load anything either, whatever the names in it say.
+/// Forbids scripts and loading of anything, even if a file name in the listing contains markup.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
 const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// The response to one request, with the first piece of its file.
+/// Returns the response to a request, with the first piece of its file.
 pub(super) fn answer(site: &Site, request: &Parts) -> Answer {
     let mut answer = find(site, request).unwrap_or_else(Refusal::into_answer);
     if request.method == Method::HEAD && answer.status() != StatusCode::NOT_MODIFIED {
@@ -39,34 +39,32 @@ pub(super) fn answer(site: &Site, request: &Parts) -> Answer {
     answer
 }
 
-/// Why there is nothing to send, in a word for the client.
+/// The status of a refused request, and a reason for the client.
 struct Refusal(StatusCode, &'static str);
 
 impl From<BadPath> for Refusal {
     fn from(bad: BadPath) -> Refusal {
         match bad {
             BadPath::Malformed => Refusal(StatusCode::BAD_REQUEST, "the path is malformed"),
-            BadPath::Upwards => Refusal(StatusCode::FORBIDDEN, "the path leads upwards"),
-            BadPath::NoSuchName => Refusal(StatusCode::NOT_FOUND, "there is nothing of that name"),
+            BadPath::Upwards => Refusal(StatusCode::FORBIDDEN, "the path contains '..'"),
+            BadPath::NoSuchName => Refusal(StatusCode::NOT_FOUND, "no such file"),
         }
     }
 }
 
 impl Refusal {
-    /// What the file system answered to this path.
-    fn because(path: &str, error: &io::Error) -> Refusal {
+    /// Translates an error of the file system.
+    fn from_io(path: &str, error: &io::Error) -> Refusal {
         match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-                Refusal(StatusCode::NOT_FOUND, "there is nothing of that name")
-            }
-            io::ErrorKind::PermissionDenied => Refusal(StatusCode::FORBIDDEN, "it may not be read"),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Refusal(StatusCode::NOT_FOUND, "no such file"),
+            io::ErrorKind::PermissionDenied => Refusal(StatusCode::FORBIDDEN, "permission denied"),
             _ if links::are_endless(error) => {
-                tracing::warn!(path, %error, "a link leads nowhere");
-                Refusal(StatusCode::FORBIDDEN, "its links lead nowhere")
+                tracing::warn!(path, %error, "too many levels of symbolic links");
+                Refusal(StatusCode::FORBIDDEN, "too many levels of symbolic links")
             }
             _ => {
-                tracing::warn!(path, %error, "cannot read what was asked for");
-                Refusal(StatusCode::INTERNAL_SERVER_ERROR, "it cannot be read")
+                tracing::warn!(path, %error, "cannot read the requested file");
+                Refusal(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read")
             }
         }
     }
@@ -77,7 +75,7 @@ impl Refusal {
         let fields = answer.headers_mut();
         match status {
             StatusCode::METHOD_NOT_ALLOWED => drop(fields.insert(header::ALLOW, ALLOWED)),
-            // Who does not know what he says may not know where it ends.
+            // After a malformed request the end of the message is unknown.
             StatusCode::BAD_REQUEST => drop(fields.insert(header::CONNECTION, CLOSE)),
             _ => {}
         }
@@ -85,30 +83,30 @@ impl Refusal {
     }
 }
 
-/// RFC 9112, section 3.2.
+/// Checks the Host field: RFC 9112, section 3.2.
 fn check_host(request: &Parts) -> Result<(), Refusal> {
     let mut hosts = request.headers.get_all(header::HOST).iter();
     let refuse = |why| Err(Refusal(StatusCode::BAD_REQUEST, why));
     match (hosts.next(), hosts.next()) {
         (None, _) if request.version == Http::HTTP_11 => refuse("the request has no Host field"),
         (_, Some(_)) => refuse("the request has several Host fields"),
-        (Some(host), None) if !is_authority(host) => refuse("the Host field names no host"),
+        (Some(host), None) if !is_authority(host) => refuse("the Host field is not a valid host"),
         _ => Ok(()),
     }
 }
 
-/// Whether it is a host with or without a port. A request for no host at all has an empty field.
+/// Whether the field is a host, with or without a port. It is empty where the target has no host.
 fn is_authority(host: &HeaderValue) -> bool {
     host.is_empty() || host.to_str().is_ok_and(|host| host.parse::<Authority>().is_ok())
 }
 
 fn find(site: &Site, request: &Parts) -> Result<Answer, Refusal> {
     if !matches!(request.method, Method::GET | Method::HEAD) {
-        return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "files can be read, and nothing else"));
+        return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "expected GET or HEAD"));
     }
     check_host(request)?;
     let path = RequestPath::parse(request.uri.path())?;
-    let refused = |error: io::Error| Refusal::because(request.uri.path(), &error);
+    let refused = |error: io::Error| Refusal::from_io(request.uri.path(), &error);
     match site.find(&path).map_err(refused)? {
         Found::File(file, metadata, name) => send_file(request, file.into_std(), &metadata, &name).map_err(refused),
         Found::Directory(directory) => {
@@ -125,10 +123,10 @@ fn find(site: &Site, request: &Parts) -> Result<Answer, Refusal> {
 fn send_file(request: &Parts, file: File, metadata: &Metadata, name: &Path) -> io::Result<Answer> {
     let modified = metadata.modified().ok().map(|time| time.into_std().min(SystemTime::now()));
     let version = Version::new(metadata.len(), modified);
-    let mut answer = match version.judge(&request.headers) {
+    let mut answer = match version.evaluate(&request.headers) {
         Verdict::Send => send_wanted(request, file, metadata.len(), name, &version)?,
         Verdict::NotModified => not_modified(),
-        Verdict::Failed => return Ok(Refusal(StatusCode::PRECONDITION_FAILED, "it has changed").into_answer()),
+        Verdict::Failed => return Ok(Refusal(StatusCode::PRECONDITION_FAILED, "the file has changed").into_answer()),
     };
     set(&mut answer, header::ETAG, &version.tag);
     if let Some(modified) = version.modified {
@@ -148,7 +146,7 @@ fn send_wanted(request: &Parts, file: File, length: u64, name: &Path, version: &
             Ok(answer)
         }
         Wanted::Nothing => {
-            let refusal = Refusal(StatusCode::RANGE_NOT_SATISFIABLE, "the range begins beyond the end");
+            let refusal = Refusal(StatusCode::RANGE_NOT_SATISFIABLE, "the range starts beyond the end of the file");
             let mut answer = refusal.into_answer();
             set(&mut answer, header::CONTENT_RANGE, &format!("bytes */{length}"));
             Ok(answer)
@@ -156,7 +154,7 @@ fn send_wanted(request: &Parts, file: File, length: u64, name: &Path, version: &
     }
 }
 
-/// Only GET knows ranges: RFC 9110, section 14.2.
+/// Ranges apply to GET only: RFC 9110, section 14.2.
 fn wanted_part(request: &Parts, length: u64, version: &Version) -> Wanted {
     let range = request.headers.get(header::RANGE).and_then(|field| field.to_str().ok());
     match range {
@@ -192,7 +190,7 @@ fn redirect(path: &RequestPath, query: Option<&str>) -> Answer {
         location.push('?');
         location.push_str(query);
     }
-    let mut answer = text(StatusCode::MOVED_PERMANENTLY, format!("It is at {location}\n"));
+    let mut answer = text(StatusCode::MOVED_PERMANENTLY, format!("moved to {location}\n"));
     set(&mut answer, header::LOCATION, &location);
     answer
 }
@@ -205,7 +203,7 @@ fn text(status: StatusCode, text: String) -> Answer {
 }
 
 fn set(answer: &mut Answer, name: HeaderName, value: &str) {
-    // A query may have characters that no field can carry; then there is no such field.
+    // A query may contain characters that are invalid in a field. Then the field is left out.
     if let Ok(value) = HeaderValue::from_str(value) {
         answer.headers_mut().insert(name, value);
     }

@@ -1,4 +1,4 @@
-//! What a response carries: nothing, a text, or a part of a file that is read piece by piece in the thread pool.
+//! The body of a response: empty, a text, or a part of a file that the thread pool reads piece by piece.
 
 use std::fs::File;
 use std::future::Future;
@@ -11,25 +11,25 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use ropewalk::{Deferred, Reactor};
 
-use super::connections::Answering;
+use super::connections::PendingRequest;
 
-/// How much of a file is read at once: a smaller piece costs more turns, a larger one more memory for each slow reader. A
-/// response holds one piece that is being sent and one that was read ahead.
+/// Bytes of a file that are read at once. A smaller piece costs more turns, a larger one more memory for each slow reader:
+/// a response holds the piece in flight and the next one, read ahead.
 const PIECE: u64 = 128 * 1024;
 
-/// What a response will carry, as made in the thread pool.
+/// The body as the thread pool makes it.
 pub(super) enum Content {
-    /// All of it.
+    /// The whole body.
     Ready(Bytes),
-    /// The first piece, and where the others are.
+    /// The first piece, and the part of the file that follows it.
     File(Bytes, FilePart),
 }
 
 impl Content {
-    /// Nothing.
+    /// The empty body.
     pub(super) const EMPTY: Content = Content::Ready(Bytes::new());
 
-    /// The bytes in `part` of `file`, the first piece of them read. A file of one piece is closed here.
+    /// Reads the first piece of `part` of `file`. Closes the file if that is all.
     pub(super) fn of(mut file: File, part: Range<u64>) -> io::Result<Content> {
         file.seek(SeekFrom::Start(part.start))?;
         let mut rest = FilePart { file, left: part.end - part.start };
@@ -37,7 +37,7 @@ impl Content {
         Ok(if rest.left == 0 { Content::Ready(first) } else { Content::File(first, rest) })
     }
 
-    /// How many bytes it has.
+    /// Returns the length in bytes.
     pub(super) fn length(&self) -> u64 {
         match self {
             Content::Ready(bytes) => bytes.len() as u64,
@@ -46,7 +46,7 @@ impl Content {
     }
 }
 
-/// What is still to be read of a file.
+/// The unread rest of a part of a file.
 pub(super) struct FilePart {
     file: File,
     left: u64,
@@ -55,10 +55,10 @@ pub(super) struct FilePart {
 impl FilePart {
     fn read_piece(&mut self) -> io::Result<Bytes> {
         let size = self.left.min(PIECE);
-        // Not `read_to_end`, which begins with small reads.
+        // Not `read_to_end`, which starts with small reads.
         let mut piece = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
         self.file.read_exact(&mut piece).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "the file became shorter while it was sent"),
+            io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "the file was truncated while it was sent"),
             _ => error,
         })?;
         self.left -= size;
@@ -68,32 +68,32 @@ impl FilePart {
 
 type Reading = Deferred<(FilePart, io::Result<Bytes>)>;
 
-/// [`Content`] on its way out.
+/// The body as hyper sends it.
 pub(super) struct ResponseBody {
     reactor: Reactor,
     ready: Option<Bytes>,
     rest: Rest,
     unsent: u64,
-    _answering: Answering,
+    _request: PendingRequest,
 }
 
 enum Rest {
     Nothing,
-    /// More to read.
+    /// The next piece has to be read.
     Unread(FilePart),
     /// The next piece is being read.
     Reading(Reading),
 }
 
 impl ResponseBody {
-    /// Has pieces read by the threads of `reactor`.
-    pub(super) fn new(reactor: Reactor, content: Content, answering: Answering) -> ResponseBody {
+    /// Sends `content`. The thread pool of `reactor` reads its pieces.
+    pub(super) fn new(reactor: Reactor, content: Content, request: PendingRequest) -> ResponseBody {
         let unsent = content.length();
         let (ready, rest) = match content {
             Content::Ready(bytes) => (bytes, Rest::Nothing),
             Content::File(first, rest) => (first, Rest::unread(rest)),
         };
-        ResponseBody { reactor, ready: (!ready.is_empty()).then_some(ready), rest, unsent, _answering: answering }
+        ResponseBody { reactor, ready: (!ready.is_empty()).then_some(ready), rest, unsent, _request: request }
     }
 
     fn read_ahead(&mut self) {
@@ -111,7 +111,7 @@ impl ResponseBody {
         let Rest::Reading(reading) = &mut self.rest else { return Poll::Ready(None) };
         let outcome = ready!(Pin::new(reading).poll(context));
         self.rest = Rest::Nothing;
-        // A failure is a panic in the thread, or the end of the reactor.
+        // The failure is a panic in the thread, or the reactor has stopped.
         let (part, piece) = outcome.map_err(|failure| io::Error::other(failure.to_string()))?;
         if piece.is_ok() {
             self.rest = Rest::unread(part);

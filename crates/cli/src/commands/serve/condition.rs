@@ -5,31 +5,31 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName};
 
-/// What identifies a version of a file.
+/// The validators of a version of a file.
 pub(super) struct Version {
-    /// The entity tag, with its quotes. It is a strong one: a change within the clock's resolution that keeps the length
-    /// goes unnoticed.
+    /// The entity tag, with its quotes. It claims to be strong, although a change that keeps the length and happens within
+    /// the resolution of the clock goes unnoticed.
     pub(super) tag: String,
-    /// When it was changed, in whole seconds, unless no HTTP date can say so.
+    /// The time of the last change in whole seconds, if an HTTP date can express it.
     pub(super) modified: Option<SystemTime>,
 }
 
-/// What the conditions of a GET or HEAD request come to.
+/// The outcome of the conditions of a GET or HEAD request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The file is to be sent.
+    /// Send the file.
     Send,
-    /// 304
+    /// Respond with status 304.
     NotModified,
-    /// 412
+    /// Respond with status 412.
     Failed,
 }
 
-/// The last second that an HTTP date can name, in the year 9999.
+/// The last second that an HTTP date can express, in the year 9999.
 const LAST_DATE: u64 = 253_402_300_799;
 
 impl Version {
-    /// The version of a file of `length` bytes that was changed at `modified`.
+    /// Identifies a file of `length` bytes, last changed at `modified`.
     pub(super) fn new(length: u64, modified: Option<SystemTime>) -> Version {
         let since = modified.and_then(|modified| modified.duration_since(UNIX_EPOCH).ok());
         let tag = format!("\"{:x}-{length:x}\"", since.unwrap_or_default().as_nanos());
@@ -37,8 +37,8 @@ impl Version {
         Version { tag, modified: since.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds)) }
     }
 
-    /// Weighs the conditions, in the order of section 13.2.2.
-    pub(super) fn judge(&self, fields: &HeaderMap) -> Verdict {
+    /// Evaluates the conditions in the order of section 13.2.2.
+    pub(super) fn evaluate(&self, fields: &HeaderMap) -> Verdict {
         if let Some(tags) = Tags::of(fields, &header::IF_MATCH) {
             if !tags.contain(&self.tag, Comparison::Strong) {
                 return Verdict::Failed;
@@ -55,14 +55,14 @@ impl Version {
         }
     }
 
-    /// Whether a range of this version is what the client wants, and not the whole of a newer one: `If-Range`.
+    /// Whether the client wants a range of this version, rather than the whole of a newer one: `If-Range`.
     pub(super) fn continues(&self, fields: &HeaderMap) -> bool {
         let Some(field) = fields.get(header::IF_RANGE) else { return true };
         let Ok(text) = field.to_str() else { return false };
         text == self.tag || httpdate::parse_http_date(text).is_ok_and(|date| Some(date) == self.modified)
     }
 
-    /// `None` without a date on either side.
+    /// Returns `None` if one of the two dates is missing.
     fn is_newer_than(&self, fields: &HeaderMap, name: &HeaderName) -> Option<bool> {
         let date = httpdate::parse_http_date(fields.get(name)?.to_str().ok()?).ok()?;
         Some(self.modified? > date)
@@ -79,7 +79,7 @@ enum Comparison {
 struct Tags<'a>(Vec<&'a str>);
 
 impl<'a> Tags<'a> {
-    /// All lines of a field; `None` when there is none.
+    /// Collects all lines of a field. Returns `None` if the field is missing.
     fn of(fields: &'a HeaderMap, name: &HeaderName) -> Option<Tags<'a>> {
         let lines: Vec<_> = fields.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
         fields.contains_key(name).then_some(Tags(lines))
@@ -93,7 +93,7 @@ impl<'a> Tags<'a> {
     }
 }
 
-/// `W/"a", "b,c"` is a weak tag `"a"` and a strong one `"b,c"`; what is no tag ends the list.
+/// Parses a list: `W/"a", "b,c"` is a weak tag `"a"` and a strong tag `"b,c"`. An invalid tag ends the list.
 fn tags_in(line: &str) -> impl Iterator<Item = (bool, &str)> {
     let mut rest = line;
     std::iter::from_fn(move || {
@@ -129,33 +129,33 @@ mod tests {
         fields
     }
 
-    fn judge(lines: &[(&'static str, &str)]) -> Verdict {
-        version().judge(&fields(lines))
+    fn evaluate(lines: &[(&'static str, &str)]) -> Verdict {
+        version().evaluate(&fields(lines))
     }
 
     #[test]
-    fn a_known_tag_or_date_is_not_sent_again_and_the_tag_decides() {
+    fn a_matching_tag_or_date_is_not_modified() {
         let tag = version().tag;
-        assert_eq!(judge(&[]), Verdict::Send);
-        assert_eq!(judge(&[("if-none-match", &tag)]), Verdict::NotModified);
-        assert_eq!(judge(&[("if-none-match", &format!("\"a,b\", W/{tag}"))]), Verdict::NotModified);
-        assert_eq!(judge(&[("if-none-match", "*")]), Verdict::NotModified);
-        assert_eq!(judge(&[("if-none-match", "\"x\""), ("if-none-match", &tag)]), Verdict::NotModified);
-        assert_eq!(judge(&[("if-none-match", "\"x\""), ("if-modified-since", DATE)]), Verdict::Send);
-        assert_eq!(judge(&[("if-modified-since", DATE)]), Verdict::NotModified);
-        assert_eq!(judge(&[("if-modified-since", EARLIER)]), Verdict::Send);
-        assert_eq!(judge(&[("if-modified-since", "yesterday")]), Verdict::Send);
+        assert_eq!(evaluate(&[]), Verdict::Send);
+        assert_eq!(evaluate(&[("if-none-match", &tag)]), Verdict::NotModified);
+        assert_eq!(evaluate(&[("if-none-match", &format!("\"a,b\", W/{tag}"))]), Verdict::NotModified);
+        assert_eq!(evaluate(&[("if-none-match", "*")]), Verdict::NotModified);
+        assert_eq!(evaluate(&[("if-none-match", "\"x\""), ("if-none-match", &tag)]), Verdict::NotModified);
+        assert_eq!(evaluate(&[("if-none-match", "\"x\""), ("if-modified-since", DATE)]), Verdict::Send);
+        assert_eq!(evaluate(&[("if-modified-since", DATE)]), Verdict::NotModified);
+        assert_eq!(evaluate(&[("if-modified-since", EARLIER)]), Verdict::Send);
+        assert_eq!(evaluate(&[("if-modified-since", "yesterday")]), Verdict::Send);
     }
 
     #[test]
-    fn a_precondition_that_fails_is_412() {
+    fn a_failed_precondition_is_reported() {
         let tag = version().tag;
-        assert_eq!(judge(&[("if-match", "\"x\"")]), Verdict::Failed);
-        assert_eq!(judge(&[("if-match", &format!("W/{tag}"))]), Verdict::Failed);
-        assert_eq!(judge(&[("if-match", &tag), ("if-unmodified-since", EARLIER)]), Verdict::Send);
-        assert_eq!(judge(&[("if-match", "*")]), Verdict::Send);
-        assert_eq!(judge(&[("if-unmodified-since", EARLIER)]), Verdict::Failed);
-        assert_eq!(judge(&[("if-unmodified-since", DATE)]), Verdict::Send);
+        assert_eq!(evaluate(&[("if-match", "\"x\"")]), Verdict::Failed);
+        assert_eq!(evaluate(&[("if-match", &format!("W/{tag}"))]), Verdict::Failed);
+        assert_eq!(evaluate(&[("if-match", &tag), ("if-unmodified-since", EARLIER)]), Verdict::Send);
+        assert_eq!(evaluate(&[("if-match", "*")]), Verdict::Send);
+        assert_eq!(evaluate(&[("if-unmodified-since", EARLIER)]), Verdict::Failed);
+        assert_eq!(evaluate(&[("if-unmodified-since", DATE)]), Verdict::Send);
     }
 
     #[test]
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_no_http_date_can_say_are_left_out() {
+    fn times_outside_of_http_dates_are_omitted() {
         assert!(Version::new(1, Some(UNIX_EPOCH - Duration::from_secs(1))).modified.is_none());
         let last = UNIX_EPOCH + Duration::from_secs(LAST_DATE);
         assert_eq!(Version::new(1, Some(last)).modified, Some(last));

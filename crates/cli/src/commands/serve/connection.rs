@@ -1,4 +1,4 @@
-//! One connection: hyper on the loop, watched for idleness. It lingers after its end, so that the last response arrives.
+//! One connection: hyper on the reactor, with an idle limit. After closing it lingers, so that the last response arrives.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -22,17 +22,17 @@ use ropewalk::{Address, Factory, Reactor};
 
 use super::answer::answer;
 use super::body::{Content, ResponseBody};
-use super::connections::{Connections, Open};
+use super::connections::{Connections, TrackedConnection};
 use super::site::Site;
 use crate::idle::IdleTimer;
 
-/// The bound of a request's head, and of what hyper holds back of a response.
+/// The most bytes of a request head, and of a response that hyper buffers.
 const BUFFER_MAX: usize = 32 * 1024;
 
-/// A reader who takes this many times the idle limit for the next bit of a response has gone away.
+/// Multiplies the idle limit while a response is sent: a slow peer gets more time than a silent one.
 const STALL_FACTOR: u32 = 10;
 
-/// Serves `site` on each connection, which is one of `connections`.
+/// Returns a factory that serves `site` on each connection, and adds it to `connections`.
 pub(super) fn factory(
     reactor: &Reactor,
     site: Arc<Site>,
@@ -43,32 +43,38 @@ pub(super) fn factory(
     http.timer(LoopTimer::new(reactor)).header_read_timeout(idle_limit).max_buf_size(BUFFER_MAX).half_close(true);
     let (http, connections) = (Rc::new(http), connections.clone());
     StreamFactory::new(move |stream, reactor| {
-        let open = connections.open(reactor);
-        // What hyper is done with has yet to be sent.
-        let sent = open.clone();
+        let tracked = connections.add(reactor);
+        // The connection counts until it is lost: hyper may finish before the last bytes are sent.
+        let sent = tracked.clone();
         stream.transport().when_lost().add_callback(move |_| drop(sent));
-        let stream = Watched::new(stream, idle_limit.map(|limit| limit * STALL_FACTOR), open.clone());
-        reactor.spawn(serve(http.clone(), stream, reactor.clone(), site.clone(), open));
+        let stream = IdleLimited::new(stream, idle_limit.map(|limit| limit * STALL_FACTOR), tracked.clone());
+        reactor.spawn(serve(http.clone(), stream, reactor.clone(), site.clone(), tracked));
     })
 }
 
-async fn serve(http: Rc<http1::Builder>, stream: Watched, reactor: Reactor, site: Arc<Site>, open: Rc<Open>) {
+async fn serve(
+    http: Rc<http1::Builder>,
+    stream: IdleLimited,
+    reactor: Reactor,
+    site: Arc<Site>,
+    tracked: Rc<TrackedConnection>,
+) {
     let peer = Rc::new(stream.stream.transport().peer().clone());
-    let own = (reactor.clone(), peer.clone(), open.clone());
+    let own = (reactor.clone(), peer.clone(), tracked.clone());
     let service =
         service_fn(move |request| respond(own.0.clone(), site.clone(), own.1.clone(), own.2.clone(), request));
     let mut connection = http.serve_connection(stream, service);
-    let mut unneeded = pin!(open.unneeded());
-    let mut is_told = false;
+    let mut unneeded = pin!(tracked.until_unneeded());
+    let mut is_shutting_down = false;
     let ended = std::future::poll_fn(|context| {
-        if !is_told && unneeded.as_mut().poll(context).is_ready() {
-            is_told = true;
+        if !is_shutting_down && unneeded.as_mut().poll(context).is_ready() {
+            is_shutting_down = true;
             Pin::new(&mut connection).graceful_shutdown();
         }
         Pin::new(&mut connection).poll(context)
     });
     if let Err(error) = ended.await {
-        tracing::info!(%peer, error = %explained(&error), "connection ended");
+        tracing::info!(%peer, error = %error_chain(&error), "HTTP connection failed");
     }
 }
 
@@ -76,10 +82,10 @@ async fn respond(
     reactor: Reactor,
     site: Arc<Site>,
     peer: Rc<Address>,
-    open: Rc<Open>,
+    tracked: Rc<TrackedConnection>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    let answering = open.answering();
+    let pending = tracked.begin_request();
     let (head, _body) = request.into_parts();
     let request_line = tracing::enabled!(tracing::Level::INFO).then(|| format!("{} {}", head.method, head.uri));
     let answered = reactor.defer_to_thread(move || answer(&site, &head)).await;
@@ -91,14 +97,14 @@ async fn respond(
     if let Some(request_line) = request_line {
         tracing::info!(%peer, status = response.status().as_u16(), bytes = response.body().length(), "{request_line}");
     }
-    if open.is_closing() {
+    if tracked.is_closing() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response.map(|content| ResponseBody::new(reactor, content, answering)))
+    Ok(response.map(|content| ResponseBody::new(reactor, content, pending)))
 }
 
-/// hyper's errors keep their causes to themselves.
-fn explained(error: &hyper::Error) -> String {
+/// Joins an error with its causes, which hyper does not show by itself.
+fn error_chain(error: &hyper::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
@@ -108,44 +114,44 @@ fn explained(error: &hyper::Error) -> String {
     text
 }
 
-/// A stream that is ended when nothing moves on it.
-struct Watched {
+/// A stream that is closed when it has been idle for too long.
+struct IdleLimited {
     stream: AsyncStream,
     idle: IdleTimer,
-    open: Rc<Open>,
+    tracked: Rc<TrackedConnection>,
 }
 
-impl Watched {
-    fn new(stream: AsyncStream, idle_limit: Option<Duration>, open: Rc<Open>) -> Watched {
+impl IdleLimited {
+    fn new(stream: AsyncStream, idle_limit: Option<Duration>, tracked: Rc<TrackedConnection>) -> IdleLimited {
         let _ = stream.transport().set_tcp_no_delay(true);
-        let idle = IdleTimer::of(stream.transport(), idle_limit);
-        Watched { stream, idle, open }
+        let idle = IdleTimer::closing(stream.transport(), idle_limit);
+        IdleLimited { stream, idle, tracked }
     }
 
-    fn moved<T>(&self, outcome: Poll<T>) -> Poll<T> {
+    fn touch_if_ready<T>(&self, outcome: Poll<T>) -> Poll<T> {
         if outcome.is_ready() {
             self.idle.touch();
-            self.open.touch();
+            self.tracked.touch();
         }
         outcome
     }
 }
 
-impl Read for Watched {
+impl Read for IdleLimited {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.moved(outcome)
+        self.touch_if_ready(outcome)
     }
 }
 
-impl Write for Watched {
+impl Write for IdleLimited {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(context, data);
-        self.moved(outcome)
+        self.touch_if_ready(outcome)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -166,6 +172,6 @@ impl Write for Watched {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
-        self.moved(outcome)
+        self.touch_if_ready(outcome)
     }
 }

@@ -1,12 +1,12 @@
-//! The connections of a site, and how they end when it closes: none in the middle of a request.
+//! The open connections of a site, and their graceful shutdown.
 //!
 //! ```text
-//!   open -- close --> a response says `Connection: close`, and its connection ends with it
-//!                     nothing asked, and silent for a while: ends
-//!                     --> the last one has ended and lingers no more, or the time of grace: closed
+//!   open -- close --> the next response says `Connection: close` and is the last one
+//!                     a connection without a request closes after a short silence
+//!                     --> closed, once no connection lingers or the time of grace has passed
 //! ```
 //!
-//! RFC 9112, section 9.6. Ending all idle connections at once would meet requests that are on their way.
+//! RFC 9112, section 9.6. Closing all idle connections at once would lose requests that are in flight.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -18,17 +18,17 @@ use std::time::Duration;
 use ropewalk::proto::{Moment, Resolver};
 use ropewalk::{Deferred, Reactor};
 
-/// How long a connection must have been silent before nobody is taken to be asking, where there is time for that.
+/// How long a connection must be silent before it is closed, if the time of grace allows it.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// All connections of a site.
+/// The open connections of a site.
 #[derive(Default)]
 pub(super) struct Connections {
-    /// How long closing may take.
+    /// The most time that closing may take.
     grace: Duration,
     closing: Cell<bool>,
-    opened: Cell<u64>,
-    /// Who of them waits for the close.
+    next_number: Cell<u64>,
+    /// By number, with the waker of a connection that waits for the close.
     open: RefCell<BTreeMap<u64, Option<Waker>>>,
     closed: RefCell<Vec<Resolver<()>>>,
 }
@@ -38,16 +38,22 @@ impl Connections {
         Rc::new(Connections { grace, ..Connections::default() })
     }
 
-    /// One more.
-    pub(super) fn open(self: &Rc<Connections>, reactor: &Reactor) -> Rc<Open> {
-        let number = self.opened.get();
-        self.opened.set(number + 1);
+    /// Adds a connection, which is removed when the result is dropped.
+    pub(super) fn add(self: &Rc<Connections>, reactor: &Reactor) -> Rc<TrackedConnection> {
+        let number = self.next_number.get();
+        self.next_number.set(number + 1);
         self.open.borrow_mut().insert(number, None);
-        let moved = Cell::new(reactor.now());
-        Rc::new(Open { connections: self.clone(), number, reactor: reactor.clone(), moved, answering: Cell::new(0) })
+        let last_activity = Cell::new(reactor.now());
+        Rc::new(TrackedConnection {
+            connections: self.clone(),
+            number,
+            reactor: reactor.clone(),
+            last_activity,
+            pending_requests: Cell::new(0),
+        })
     }
 
-    /// Has every connection end once it is answered. The Deferred fires when all have ended, or the time of grace has.
+    /// Closes each connection after its pending requests. The Deferred fires when all are closed or the time of grace is over.
     pub(super) fn close(self: &Rc<Connections>, reactor: &Reactor) -> Deferred<()> {
         let (deferred, resolver) = Deferred::new();
         self.closed.borrow_mut().push(resolver);
@@ -57,74 +63,74 @@ impl Connections {
         let connections = Rc::downgrade(self);
         reactor.call_later(self.grace, move |_| {
             if let Some(connections) = connections.upgrade() {
-                connections.tell();
+                connections.finish();
             }
         });
-        self.tell_if_closed(reactor);
+        self.finish_if_closed(reactor);
         deferred
     }
 
-    /// Tells when everything has arrived: the end of the reactor cuts off whatever lingers.
-    fn tell_if_closed(self: &Rc<Connections>, reactor: &Reactor) {
+    /// Finishes once no connection lingers: a reactor that stops would cut off their last bytes.
+    fn finish_if_closed(self: &Rc<Connections>, reactor: &Reactor) {
         if !self.closing.get() || !self.open.borrow().is_empty() {
             return;
         }
         let connections = Rc::downgrade(self);
         reactor.when_none_linger().add_callback(move |()| match connections.upgrade() {
-            // Another one may have been accepted meanwhile; its end calls again.
-            Some(connections) if connections.open.borrow().is_empty() => connections.tell(),
+            // If a connection was accepted meanwhile, its end calls this function again.
+            Some(connections) if connections.open.borrow().is_empty() => connections.finish(),
             _ => {}
         });
     }
 
-    fn tell(&self) {
+    fn finish(&self) {
         for resolver in self.closed.take() {
             let _ = resolver.callback(());
         }
     }
 }
 
-/// A connection, until it is dropped.
-pub(super) struct Open {
+/// An open connection. Dropping it removes the connection.
+pub(super) struct TrackedConnection {
     connections: Rc<Connections>,
     number: u64,
     reactor: Reactor,
-    moved: Cell<Moment>,
-    answering: Cell<u32>,
+    last_activity: Cell<Moment>,
+    pending_requests: Cell<u32>,
 }
 
-impl Open {
-    /// Something was read or written.
+impl TrackedConnection {
+    /// Notes that bytes were read or written.
     pub(super) fn touch(&self) {
-        self.moved.set(self.reactor.now());
+        self.last_activity.set(self.reactor.now());
     }
 
-    /// Whether the site closes, so that a response is the last one.
+    /// Whether the site is closing, so that the next response is the last one.
     pub(super) fn is_closing(&self) -> bool {
         self.connections.closing.get()
     }
 
-    /// A request is being answered until the result is dropped.
-    pub(super) fn answering(self: &Rc<Open>) -> Answering {
-        self.answering.set(self.answering.get() + 1);
-        Answering(self.clone())
+    /// Starts a request, which is pending until the result is dropped.
+    pub(super) fn begin_request(self: &Rc<TrackedConnection>) -> PendingRequest {
+        self.pending_requests.set(self.pending_requests.get() + 1);
+        PendingRequest(self.clone())
     }
 
-    /// Ends when the site closes and nobody asks for anything here.
-    pub(super) async fn unneeded(&self) {
+    /// Completes when the site is closing and this connection is silent without a pending request.
+    pub(super) async fn until_unneeded(&self) {
         self.until_closing().await;
-        // After a machine stood still, what has arrived is found after the calls that are due: another turn looks for it.
-        let mut has_looked_again = false;
+        // After the machine was suspended, delayed calls run before bytes that have arrived are read. One more turn reads them.
+        let mut has_polled_again = false;
         loop {
-            let silent = self.reactor.now().since(self.moved.get());
+            let silent = self.reactor.now().since(self.last_activity.get());
             let left = SILENCE.min(self.connections.grace).saturating_sub(silent);
-            let next = match (left.is_zero(), self.answering.get()) {
-                (true, 0) if has_looked_again => return,
+            let next = match (left.is_zero(), self.pending_requests.get()) {
+                (true, 0) if has_polled_again => return,
                 (true, 0) => Duration::ZERO,
                 (true, _) => SILENCE,
                 (false, _) => left,
             };
-            has_looked_again = next.is_zero();
+            has_polled_again = next.is_zero();
             self.reactor.sleep(next).await;
         }
     }
@@ -134,8 +140,8 @@ impl Open {
             if self.is_closing() {
                 return Poll::Ready(());
             }
-            if let Some(place) = self.connections.open.borrow_mut().get_mut(&self.number) {
-                *place = Some(context.waker().clone());
+            if let Some(waker) = self.connections.open.borrow_mut().get_mut(&self.number) {
+                *waker = Some(context.waker().clone());
             }
             Poll::Pending
         })
@@ -143,23 +149,23 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for TrackedConnection {
     fn drop(&mut self) {
         self.connections.open.borrow_mut().remove(&self.number);
         let connections = self.connections.clone();
-        // Later: the connection that this was may be in the middle of ending.
+        // Not now: the connection may be in the middle of closing.
         if connections.closing.get() {
-            self.reactor.call_later(Duration::ZERO, move |reactor| connections.tell_if_closed(reactor));
+            self.reactor.call_later(Duration::ZERO, move |reactor| connections.finish_if_closed(reactor));
         }
     }
 }
 
-/// A request that is being answered.
-pub(super) struct Answering(Rc<Open>);
+/// A request whose response is not complete.
+pub(super) struct PendingRequest(Rc<TrackedConnection>);
 
-impl Drop for Answering {
+impl Drop for PendingRequest {
     fn drop(&mut self) {
-        self.0.answering.set(self.0.answering.get() - 1);
+        self.0.pending_requests.set(self.0.pending_requests.get() - 1);
     }
 }
 
@@ -172,33 +178,33 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     #[test]
-    fn a_request_that_is_being_answered_has_the_time_of_grace_and_no_more() {
+    fn a_pending_request_gets_the_time_of_grace() {
         let (clock, connections) = (Clock::new(), Connections::new(Duration::from_millis(300)));
-        let open = begin(&connections, &clock);
-        let answering = open.answering();
+        let tracked = begin(&connections, &clock);
+        let pending = tracked.begin_request();
         let closed = connections.close(&clock);
         clock.advance(Duration::from_millis(299));
         assert!(!closed.is_done());
         clock.advance(Duration::from_millis(1));
         assert!(closed.is_done());
-        drop(answering);
+        drop(pending);
     }
 
-    /// A connection that ends when nobody needs it, as `serve` has it.
-    fn begin(connections: &Rc<Connections>, clock: &Clock) -> Rc<Open> {
-        let open = connections.open(clock);
-        let own = open.clone();
-        clock.spawn(async move { own.unneeded().await });
-        open
+    /// A connection that closes when it is no longer needed, as those of `serve` do.
+    fn begin(connections: &Rc<Connections>, clock: &Clock) -> Rc<TrackedConnection> {
+        let tracked = connections.add(clock);
+        let own = tracked.clone();
+        clock.spawn(async move { own.until_unneeded().await });
+        tracked
     }
 
     #[test]
-    fn a_site_without_connections_is_closed_at_once() {
+    fn a_site_without_connections_closes_immediately() {
         assert!(Connections::new(MINUTE).close(&Clock::new()).is_done());
     }
 
     #[test]
-    fn who_was_silent_for_long_ends_at_once_and_who_moved_gets_the_rest_of_a_second() {
+    fn closing_waits_for_a_second_of_silence() {
         let (clock, connections) = (Clock::new(), Connections::new(MINUTE));
         let (silent, moving) = (begin(&connections, &clock), begin(&connections, &clock));
         clock.advance(2 * SILENCE);
@@ -221,39 +227,39 @@ mod tests {
     }
 
     #[test]
-    fn what_is_found_in_the_turn_in_which_the_silence_is_over_has_broken_it() {
+    fn bytes_read_in_the_last_turn_break_the_silence() {
         let (clock, connections) = (Clock::new(), Connections::new(MINUTE));
-        let open = begin(&connections, &clock);
+        let tracked = begin(&connections, &clock);
         connections.close(&clock);
-        let found = open.clone();
+        let found = tracked.clone();
         clock.call_later(SILENCE, move |reactor| drop(reactor.call_later(Duration::ZERO, move |_| found.touch())));
         clock.advance(SILENCE);
         clock.advance(SILENCE / 2);
-        assert_eq!(Rc::strong_count(&open), 2);
+        assert_eq!(Rc::strong_count(&tracked), 2);
         clock.advance(SILENCE / 2);
-        assert_eq!(Rc::strong_count(&open), 1);
+        assert_eq!(Rc::strong_count(&tracked), 1);
     }
 
     #[test]
-    fn a_request_that_is_being_answered_keeps_its_connection_however_long_it_takes() {
+    fn a_pending_request_keeps_its_connection_open() {
         let (clock, connections) = (Clock::new(), Connections::new(MINUTE));
-        let open = begin(&connections, &clock);
-        let answering = open.answering();
+        let tracked = begin(&connections, &clock);
+        let pending = tracked.begin_request();
         let closed = connections.close(&clock);
         clock.advance(20 * SILENCE);
-        assert!(Rc::strong_count(&open) > 2);
-        drop(answering);
+        assert!(Rc::strong_count(&tracked) > 2);
+        drop(pending);
         clock.advance(SILENCE);
-        assert_eq!(Rc::strong_count(&open), 1);
-        drop(open);
+        assert_eq!(Rc::strong_count(&tracked), 1);
+        drop(tracked);
         clock.advance(Duration::ZERO);
         assert!(closed.is_done());
     }
 
     #[test]
-    fn a_connection_that_is_accepted_while_the_site_closes_is_waited_for() {
+    fn closing_waits_for_a_connection_accepted_meanwhile() {
         let (clock, connections) = (Clock::new(), Connections::new(MINUTE));
-        let first = connections.open(&clock);
+        let first = connections.add(&clock);
         let closed = connections.close(&clock);
         let late = begin(&connections, &clock);
         drop(first);

@@ -1,4 +1,4 @@
-//! The page that lists a directory.
+//! The HTML page that lists a directory.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Display, Write};
@@ -10,7 +10,7 @@ use cap_std::fs::Metadata;
 use super::condition::Version;
 use super::request_path::{RequestPath, encode};
 
-/// More than this is no page for people, and a page is made in memory.
+/// The most entries on one page, because the page is built in memory.
 const ENTRIES_MAX: usize = 10_000;
 
 const STYLE: &str = "\
@@ -26,7 +26,7 @@ a{color:light-dark(#0b57c4,#8ab4f8);text-decoration:none}a:hover{text-decoration
 footer{margin-top:2rem;font-size:.85rem;color:var(--soft)}\
 @media(max-width:36rem){td:nth-child(3){display:none}}";
 
-/// One line of the page.
+/// One row of the page.
 struct Entry {
     name: PathBuf,
     is_directory: bool,
@@ -41,7 +41,7 @@ impl Entry {
     }
 }
 
-/// The page for the directory at `path`, which has these entries.
+/// Returns the page for the directory at `path` with these entries.
 pub(super) fn page(path: &RequestPath, entries: impl Iterator<Item = (PathBuf, Metadata)>) -> String {
     let mut entries = entries.filter(|(_, metadata)| metadata.is_dir() || metadata.is_file());
     let mut shown: Vec<_> =
@@ -56,27 +56,27 @@ pub(super) fn page(path: &RequestPath, entries: impl Iterator<Item = (PathBuf, M
     page
 }
 
-fn write_page(page: &mut String, path: &RequestPath, entries: &[Entry], is_cut: bool) -> fmt::Result {
+fn write_page(page: &mut String, path: &RequestPath, entries: &[Entry], is_truncated: bool) -> fmt::Result {
     let title: String = path.names().fold(String::from("/"), |title, name| title + &name.to_string_lossy() + "/");
     let title = Escaped(&title);
     write!(page, "<!DOCTYPE html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n")?;
     write!(page, "<meta name=viewport content=\"width=device-width\">\n<title>{title}</title>\n")?;
     write!(page, "<style>{STYLE}</style>\n</head>\n<body>\n<h1>")?;
-    write_trail(page, path)?;
+    write_breadcrumbs(page, path)?;
     page.push_str("</h1>\n<table>\n");
     if path.names().next().is_some() {
         page.push_str("<tr><td class=d><a href=\"../\">../</a><td><td>\n");
     }
     entries.iter().try_for_each(|entry| write_entry(page, entry))?;
     page.push_str("</table>\n");
-    if is_cut {
+    if is_truncated {
         writeln!(page, "<p>There are more entries than the {ENTRIES_MAX} shown here.</p>")?;
     }
     write!(page, "<footer>{}</footer>\n</body>\n</html>\n", summary(entries))
 }
 
-/// The directories above, each a link.
-fn write_trail(page: &mut String, path: &RequestPath) -> fmt::Result {
+/// Writes the path with a link for each directory.
+fn write_breadcrumbs(page: &mut String, path: &RequestPath) -> fmt::Result {
     let mut url = String::from("/");
     write!(page, "<a href=\"/\">/</a>")?;
     for name in path.names() {
@@ -90,7 +90,7 @@ fn write_entry(page: &mut String, entry: &Entry) -> fmt::Result {
     let name: &OsStr = entry.name.as_os_str();
     let (class, slash) = if entry.is_directory { (" class=d", "/") } else { ("", "") };
     let (url, text) = (encode(name), name.to_string_lossy());
-    // The dot keeps a name from being read as the beginning of a URL.
+    // Without the leading "./", a name such as "javascript:x" would be a URL of its own.
     write!(page, "<tr><td{class}><a href=\"./{url}{slash}\">{}{slash}</a><td>", Escaped(&text))?;
     if !entry.is_directory {
         write!(page, "{}", Size(entry.length))?;
@@ -113,14 +113,14 @@ fn summary(entries: &[Entry]) -> String {
     )
 }
 
-/// `21 Nov 2025 09:40`, in UTC.
+/// Formats a time in UTC, as in `21 Nov 2025 09:40`.
 fn date(modified: std::time::SystemTime) -> Option<String> {
     let modified = Version::new(0, Some(modified)).modified.filter(|modified| *modified > UNIX_EPOCH)?;
     let text = httpdate::fmt_http_date(modified);
     text.get("Fri, ".len().."Fri, 21 Nov 2025 09:40".len()).map(str::to_owned)
 }
 
-/// A number of bytes as people say it, in units of 1024.
+/// A number of bytes, shown in units of 1024.
 struct Size(u64);
 
 impl Display for Size {
@@ -131,7 +131,7 @@ impl Display for Size {
         }
         let mut size = self.0 as f64 / 1024.0;
         let mut unit = 0;
-        // Beyond this it would be shown as 1024.
+        // From 1023.95 on, rounding would show 1024.0.
         while size >= 1023.95 && unit + 1 < UNITS.len() {
             size /= 1024.0;
             unit += 1;
@@ -140,7 +140,7 @@ impl Display for Size {
     }
 }
 
-/// A text inside HTML.
+/// A text, escaped for HTML.
 struct Escaped<'a>(&'a str);
 
 impl Display for Escaped<'_> {
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_what_people_say() {
+    fn sizes_are_shown_with_binary_units() {
         let cases = [
             (0, "0 B"),
             (1023, "1023 B"),
@@ -179,14 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_short_and_impossible_ones_are_left_out() {
+    fn dates_before_1970_are_omitted() {
         let modified = httpdate::parse_http_date("Fri, 21 Nov 2025 09:40:12 GMT").unwrap();
         assert_eq!(date(modified).as_deref(), Some("21 Nov 2025 09:40"));
         assert_eq!(date(UNIX_EPOCH - Duration::from_secs(1)), None);
     }
 
     #[test]
-    fn a_name_is_a_name_and_never_markup_or_another_place() {
+    fn names_are_escaped_in_markup_or_urls() {
         let name = "javascript:\"><script>&'.html";
         let entry = Entry { name: name.into(), is_directory: false, length: 1, modified: None };
         let mut page = String::new();

@@ -1,22 +1,22 @@
-//! What kind of document a file is.
+//! Media types of files.
 
 use std::borrow::Cow;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 
-/// So much of a file is enough to tell a text.
-const BEGINNING: u64 = 512;
+/// Bytes at the start of a file that decide whether it is a text.
+const BEGINNING_BYTES: u64 = 512;
 
-/// The media type that a file's name tells.
+/// Returns the media type for a file name, if its extension is known.
 pub(super) fn by_name(name: &Path) -> Option<Cow<'static, str>> {
     let known = mime_guess::from_path(name).first_raw()?;
     Some(if is_text(known) { format!("{known}; charset=utf-8").into() } else { known.into() })
 }
 
-/// The media type of a file whose name tells nothing: a text, if its beginning looks like one.
+/// Returns the media type of a file with an unknown extension: text, if its first bytes look like text.
 pub(super) fn by_content(file: &mut (impl Read + Seek)) -> io::Result<Cow<'static, str>> {
     let mut beginning = Vec::new();
-    file.by_ref().take(BEGINNING).read_to_end(&mut beginning)?;
+    file.by_ref().take(BEGINNING_BYTES).read_to_end(&mut beginning)?;
     file.rewind()?;
     let text = looks_like_text(&beginning);
     Ok(if text { "text/plain; charset=utf-8" } else { "application/octet-stream" }.into())
@@ -29,7 +29,7 @@ fn is_text(media_type: &str) -> bool {
 fn looks_like_text(beginning: &[u8]) -> bool {
     let text = match std::str::from_utf8(beginning) {
         Ok(text) => text,
-        // A character may be cut in two where the beginning ends.
+        // The last character may be cut in two.
         Err(error) if error.error_len().is_none() => match std::str::from_utf8(&beginning[..error.valid_up_to()]) {
             Ok(text) => text,
             Err(_) => return false,
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_decides_and_texts_are_utf_8() {
+    fn the_extension_decides_the_media_type() {
         let cases = [
             ("a.html", "text/html; charset=utf-8"),
             ("A.CSS", "text/css; charset=utf-8"),
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_whose_name_tells_nothing_is_a_text_if_it_looks_like_one() {
+    fn unknown_files_are_text_if_they_look_like_text() {
         let cut_in_a_character = format!("a{}", "é".repeat(300));
         for text in [b"Permission is\n", cut_in_a_character.as_bytes(), b""] {
             assert_eq!(by_content(text), "text/plain; charset=utf-8");

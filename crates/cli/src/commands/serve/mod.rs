@@ -1,4 +1,4 @@
-//! Static files over HTTP/1.1.
+//! Serves static files over HTTP/1.1.
 //!
 //! ```text
 //!   loop    connection -> hyper -> request head            response head, body -> hyper -> connection
@@ -6,8 +6,8 @@
 //!   thread                          +-> answer: find, open, read -+-> read the next piece of the file
 //! ```
 //!
-//! Everything that touches the file system runs in the thread pool: [`answer`] is a plain function from a request to a
-//! response. The loop only parses, writes and waits. A response holds two pieces of its file, whatever its size.
+//! All access to the file system runs in the thread pool: [`answer`] is a plain function from a request to a response. The
+//! loop only parses, writes and waits. A response holds at most two pieces of its file in memory.
 
 mod answer;
 mod body;
@@ -30,29 +30,31 @@ use ropewalk_runner::BoxedError;
 
 use super::Begun;
 use crate::arguments::Serve;
-use crate::listen::{Limit, Open, listen};
+use crate::descriptors::connection_limit;
+use crate::listen::{Listeners, listen};
 use connections::Connections;
 use site::Site;
 
-/// Begins to listen.
+/// Starts to listen.
 pub(super) fn begin(reactor: &Reactor, options: Serve) -> Result<Begun, BoxedError> {
-    let shown = options.directory.display().to_string();
-    let cannot = move |error: io::Error| format!("cannot serve {shown}: {error}");
-    let site = Arc::new(Site::open(&options.directory, options.hidden).map_err(&cannot)?);
+    let requested = options.directory.display().to_string();
+    let cannot_serve = move |error: io::Error| format!("cannot serve {requested}: {error}");
+    let site = Arc::new(Site::open(&options.directory, options.hidden).map_err(&cannot_serve)?);
     let directory = site.directory().display().to_string();
-    let limit = Limit::new(options.max_connections, 2);
+    let limit = connection_limit(options.max_connections, 2);
     let connections = Connections::new(options.grace);
     let factory = connection::factory(reactor, site.clone(), options.idle_timeout.0, &connections);
-    let Open { ports, addresses } = listen(reactor, &options.listen, &limit, factory)?;
-    let places: Vec<_> = addresses.iter().map(place).collect();
-    let start_line = format!("serve on {}: {directory} at {}", reactor.name(), places.join(", "));
+    let Listeners { ports, addresses } = listen(reactor, &options.listen, limit, factory)?;
+    let urls: Vec<_> = addresses.iter().map(url).collect();
+    let start_line = format!("serve on {}: {directory} at {}", reactor.name(), urls.join(", "));
     let reactor = reactor.clone();
-    let check = move || site.check().map_err(|error| cannot(error).into());
+    let check = move || site.check().map_err(|error| cannot_serve(error).into());
     let close = move || connections.close(&reactor);
     Ok(Begun { start_line, ports, check: Some(Box::new(check)), close: Some(Box::new(close)) })
 }
 
-fn place(address: &Address) -> String {
+/// Returns the URL of a TCP address, and other addresses as they are.
+fn url(address: &Address) -> String {
     match address {
         Address::Inet(inet) => format!("http://{inet}/"),
         other => other.to_string(),

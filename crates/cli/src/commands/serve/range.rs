@@ -1,19 +1,19 @@
-//! Which part of a file a request wants: RFC 9110, section 14.
+//! Range requests: RFC 9110, section 14.
 
 use std::ops::Range;
 
-/// What the `Range` field asks for.
+/// The part of a file that the `Range` field asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// Everything: there is no such field, it is not understood, or it asks for several parts, which a server may ignore.
+    /// The whole file. The field is missing, malformed, or asks for several parts, which a server may ignore.
     Whole,
-    /// These bytes: at least one, none beyond the end.
+    /// These bytes: at least one, and none beyond the end.
     Part(Range<u64>),
-    /// Bytes beyond the end.
+    /// No byte: the range starts beyond the end.
     Nothing,
 }
 
-/// Reads a `Range` field for a file of `length` bytes.
+/// Parses a `Range` field for a file of `length` bytes.
 pub(super) fn wanted(field: &str, length: u64) -> Wanted {
     let Some((unit, ranges)) = field.split_once('=') else { return Wanted::Whole };
     if !unit.trim().eq_ignore_ascii_case("bytes") {
@@ -29,7 +29,7 @@ pub(super) fn wanted(field: &str, length: u64) -> Wanted {
 fn one(first: &str, last: &str, length: u64) -> Wanted {
     match (number(first), number(last)) {
         (Number::Absent, Number::Is(0)) => Wanted::Nothing,
-        // The last bytes of an empty file are all of it.
+        // The last bytes of an empty file are the whole file.
         (Number::Absent, Number::Is(_)) if length == 0 => Wanted::Whole,
         (Number::Absent, Number::Is(count)) => Wanted::Part(length.saturating_sub(count)..length),
         (Number::Is(first), Number::Is(last)) if last < first => Wanted::Whole,
@@ -47,7 +47,7 @@ enum Number {
     Is(u64),
 }
 
-/// Digits; a number too large to count is as good as the largest.
+/// Parses digits. A number that overflows counts as the largest one.
 fn number(digits: &str) -> Number {
     if digits.is_empty() {
         Number::Absent
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_range_is_cut_at_the_end_of_the_file() {
+    fn a_range_is_cut_at_the_end_of_the_file() {
         let cases = [
             ("bytes=0-0", 0..1),
             ("bytes=2-4", 2..5),
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_beyond_the_end_is_nothing() {
+    fn a_range_beyond_the_end_is_empty() {
         for field in ["bytes=10-", "bytes=10-20", "bytes=-0", "bytes=99999999999999999999999-"] {
             assert_eq!(wanted(field, 10), Wanted::Nothing, "{field}");
         }
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_or_asks_for_several_parts_is_the_whole() {
+    fn malformed_or_multiple_ranges_ask_for_the_whole_file() {
         let fields = [
             "",
             "bytes",

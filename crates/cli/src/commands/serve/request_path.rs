@@ -1,4 +1,4 @@
-//! From the path of a request to names below the directory.
+//! Parses the path of a request into names below the served directory.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
@@ -8,34 +8,34 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_e
 
 use super::file_name;
 
-/// What stands as it is in a name's URL: RFC 3986, "unreserved".
+/// The characters that are encoded in a URL: all but the unreserved ones of RFC 3986.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// No system has longer names, in bytes; nor paths.
+/// The longest name, and the longest path, that any system supports, in bytes.
 const NAME_MAX: usize = 255;
 const PATH_MAX: usize = 4000;
 
-/// Names below the directory: none of them is empty, `.`, `..`, or has a separator in it.
+/// Names below the directory. None of them is empty, `.` or `..`, or contains a separator.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RequestPath {
     names: Vec<OsString>,
-    /// Whether it ends in a slash, which says that a directory is meant.
+    /// Whether the path ends with a slash, and so asks for a directory.
     pub(super) ends_in_slash: bool,
 }
 
-/// Why a path names nothing.
+/// The reason why a path is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BadPath {
-    /// It is no path, or its escapes are none.
+    /// The path or its percent-encoding is malformed.
     Malformed,
-    /// It says `..`.
+    /// The path contains `..`.
     Upwards,
-    /// No file can have such a name here.
+    /// A name is impossible on this system.
     NoSuchName,
 }
 
 impl RequestPath {
-    /// Decodes `path`, which begins with a slash. Escapes are decoded once, after it was split.
+    /// Parses `path`, which starts with a slash. Percent-encoding is decoded once, after splitting.
     pub(super) fn parse(path: &str) -> Result<RequestPath, BadPath> {
         let path = path.strip_prefix('/').ok_or(BadPath::Malformed)?;
         let mut names = Vec::new();
@@ -56,22 +56,22 @@ impl RequestPath {
         Ok(RequestPath { names, ends_in_slash })
     }
 
-    /// The names as a path below the directory; `.` for the directory itself.
+    /// Returns the path below the directory, and `.` for the directory itself.
     pub(super) fn relative(&self) -> PathBuf {
         if self.names.is_empty() { PathBuf::from(".") } else { self.names.iter().collect() }
     }
 
-    /// Whether one of the names begins with a dot.
+    /// Whether one of the names starts with a dot.
     pub(super) fn is_hidden(&self) -> bool {
         self.names.iter().any(|name| is_hidden(name))
     }
 
-    /// The names, for people.
+    /// Returns the decoded names.
     pub(super) fn names(&self) -> impl Iterator<Item = &OsStr> {
         self.names.iter().map(|name| &**name)
     }
 
-    /// The path of the same directory with a slash at its end. It begins with one slash, so that it never names a host.
+    /// Returns the URL path of the directory, with a slash at its end. Exactly one slash starts it, so it never names a host.
     pub(super) fn directory_url(&self) -> String {
         self.names.iter().fold(String::from("/"), |mut url, name| {
             let _ = write!(url, "{}/", encode(name));
@@ -80,21 +80,21 @@ impl RequestPath {
     }
 }
 
-/// A name as it stands in a URL.
+/// Percent-encodes a name for a URL.
 pub(super) fn encode(name: &OsStr) -> impl std::fmt::Display + '_ {
     percent_encode(name.as_encoded_bytes(), ENCODED)
 }
 
-/// Whether a name begins with a dot.
+/// Whether a name starts with a dot.
 pub(super) fn is_hidden(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
 }
 
 fn decode(segment: &str) -> Result<Vec<u8>, BadPath> {
-    let mut escapes = segment.split('%').skip(1);
-    let is_escape =
+    let mut encodings = segment.split('%').skip(1);
+    let is_encoded =
         |text: &str| text.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-    if !escapes.all(is_escape) {
+    if !encodings.all(is_encoded) {
         return Err(BadPath::Malformed);
     }
     let name: Vec<u8> = percent_decode_str(segment).collect();
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_decoded_once_and_after_the_split() {
+    fn names_are_decoded_once_after_splitting() {
         assert_eq!(relative("/"), Ok(".".into()));
         assert_eq!(relative("/a//b/./c"), Ok("a/b/c".into()));
         assert_eq!(relative("/a%20b/%C3%A9"), Ok("a b/é".into()));
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn no_path_leads_upwards_or_hides_a_separator() {
+    fn parent_names_or_hidden_separators_are_rejected() {
         for path in ["/..", "/a/../b", "/%2e%2e/etc", "/.%2E", "/a/%2e%2e/%2e%2e/b"] {
             assert_eq!(relative(path), Err(BadPath::Upwards), "{path}");
         }
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slash_at_the_end_asks_for_a_directory() {
+    fn a_trailing_slash_asks_for_a_directory() {
         let ends_in_slash = |path| RequestPath::parse(path).unwrap().ends_in_slash;
         assert!(["/", "/a/", "/a/.", "/a//"].into_iter().all(ends_in_slash));
         assert!(!ends_in_slash("/a"));

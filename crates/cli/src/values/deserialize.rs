@@ -1,4 +1,4 @@
-//! How a file gives the options that the command line gives as text; what is right is the same.
+//! Reads option values from the configuration file. The same values are valid as on the command line.
 
 use std::fmt::{self, Display};
 use std::time::Duration;
@@ -6,51 +6,51 @@ use std::time::Duration;
 use serde::de::{Error, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::arguments::{self, IdleLimit};
+use super::IdleLimit;
 
-/// The description of a server endpoint, found to be right.
+/// A checked description of a server endpoint.
 struct ServerEndpoint(String);
 
 impl<'de> Deserialize<'de> for ServerEndpoint {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let expected = "an endpoint in quotes, as in \"tcp:8000\"";
-        deserializer.deserialize_any(Checked { expected, check: arguments::server_endpoint }).map(ServerEndpoint)
+        deserializer.deserialize_any(CheckedString { expected, check: super::server_endpoint }).map(ServerEndpoint)
     }
 }
 
-/// One, or several in an array.
+/// Reads one endpoint or an array of them.
 pub(crate) fn server_endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     deserializer.deserialize_any(OneOrMore)
 }
 
 pub(crate) fn client_endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let expected = "an endpoint in quotes, as in \"tcp:localhost:8000\"";
-    deserializer.deserialize_any(Checked { expected, check: arguments::client_endpoint })
+    deserializer.deserialize_any(CheckedString { expected, check: super::client_endpoint })
 }
 
 pub(crate) fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
     deserializer
-        .deserialize_any(Number { expected: "a whole number from 1 on", check: arguments::at_least_one })
+        .deserialize_any(CheckedNumber { expected: "a positive whole number", check: super::at_least_one })
         .map(Some)
 }
 
 pub(crate) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IdleLimit, D::Error> {
-    deserializer.deserialize_any(Number { expected: SECONDS, check: arguments::seconds })
+    deserializer.deserialize_any(CheckedNumber { expected: SECONDS, check: super::seconds })
 }
 
 pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    deserializer.deserialize_any(Number { expected: SECONDS, check: arguments::duration })
+    deserializer.deserialize_any(CheckedNumber { expected: SECONDS, check: super::duration })
 }
 
-const SECONDS: &str = "a number of seconds from 0 on";
+const SECONDS: &str = "a non-negative number of seconds";
 
-/// A text that the command line would take.
-struct Checked<F> {
+/// Accepts a string that the command line accepts.
+struct CheckedString<F> {
     expected: &'static str,
     check: F,
 }
 
-impl<T, E: Display, F: Fn(&str) -> Result<T, E>> Visitor<'_> for Checked<F> {
+impl<T, E: Display, F: Fn(&str) -> Result<T, E>> Visitor<'_> for CheckedString<F> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,13 +62,13 @@ impl<T, E: Display, F: Fn(&str) -> Result<T, E>> Visitor<'_> for Checked<F> {
     }
 }
 
-/// A number that the command line would take.
-struct Number<F> {
+/// Accepts a number that the command line accepts.
+struct CheckedNumber<F> {
     expected: &'static str,
     check: F,
 }
 
-impl<T, F: Fn(&str) -> Result<T, String>> Visitor<'_> for Number<F> {
+impl<T, F: Fn(&str) -> Result<T, String>> Visitor<'_> for CheckedNumber<F> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,7 +80,7 @@ impl<T, F: Fn(&str) -> Result<T, String>> Visitor<'_> for Number<F> {
     }
 
     fn visit_f64<R: Error>(self, number: f64) -> Result<T, R> {
-        // With its point, also where nothing stands behind it.
+        // Debug keeps the decimal point of 3.0, so that a whole number is still expected.
         (self.check)(&format!("{number:?}")).map_err(|_| R::invalid_value(Unexpected::Float(number), &self))
     }
 }
@@ -95,7 +95,7 @@ impl<'de> Visitor<'de> for OneOrMore {
     }
 
     fn visit_str<R: Error>(self, text: &str) -> Result<Vec<String>, R> {
-        arguments::server_endpoint(text).map(|endpoint| vec![endpoint]).map_err(R::custom)
+        super::server_endpoint(text).map(|endpoint| vec![endpoint]).map_err(R::custom)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<String>, A::Error> {

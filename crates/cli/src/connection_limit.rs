@@ -1,4 +1,4 @@
-//! A bound on how many connections a service has at once. Further ones wait in the system's queue.
+//! A limit on the number of open connections of a service. Further connections wait in the system's accept queue.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -6,76 +6,76 @@ use std::rc::Rc;
 
 use ropewalk::{Address, Bytes, Error, Factory, Port, Protocol, Transport};
 
-/// How many connections there are, and who accepts more.
+/// Counts the connections of some ports, and pauses the ports while the limit is reached.
 #[derive(Default)]
-pub(crate) struct Seats {
+pub(crate) struct ConnectionLimit {
     limit: usize,
-    taken: Cell<usize>,
+    open: Cell<usize>,
     ports: RefCell<Vec<Port>>,
-    complained: Cell<bool>,
+    has_warned: Cell<bool>,
 }
 
-impl Seats {
-    /// At most `limit` connections, and at least one.
-    pub(crate) fn new(limit: usize) -> Rc<Seats> {
-        Rc::new(Seats { limit: limit.max(1), ..Seats::default() })
+impl ConnectionLimit {
+    /// Allows at most `limit` connections, and at least one.
+    pub(crate) fn new(limit: usize) -> Rc<ConnectionLimit> {
+        Rc::new(ConnectionLimit { limit: limit.max(1), ..ConnectionLimit::default() })
     }
 
-    /// Has `port` wait while all seats are taken.
+    /// Pauses `port` whenever the limit is reached.
     pub(crate) fn add_port(&self, port: Port) {
         self.ports.borrow_mut().push(port);
     }
 
-    fn is_free(&self) -> bool {
-        self.taken.get() < self.limit
+    fn is_reached(&self) -> bool {
+        self.open.get() >= self.limit
     }
 
-    fn take(self: &Rc<Seats>) -> Seat {
-        self.taken.set(self.taken.get() + 1);
-        if self.taken.get() == self.limit {
-            if !self.complained.replace(true) {
-                tracing::warn!(limit = self.limit, "no more connections are accepted until some end");
+    fn acquire(self: &Rc<ConnectionLimit>) -> Permit {
+        self.open.set(self.open.get() + 1);
+        if self.open.get() == self.limit {
+            if !self.has_warned.replace(true) {
+                tracing::warn!(limit = self.limit, "connection limit reached: new connections wait until one closes");
             }
             self.ports.borrow().iter().for_each(Port::pause_producing);
         }
-        Seat(self.clone())
+        Permit(self.clone())
     }
 }
 
-/// One connection's place.
-struct Seat(Rc<Seats>);
+/// Counts one connection until it is dropped.
+struct Permit(Rc<ConnectionLimit>);
 
-impl Drop for Seat {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let seats = &self.0;
-        seats.taken.set(seats.taken.get() - 1);
-        if seats.taken.get() + 1 == seats.limit {
-            seats.ports.borrow().iter().for_each(Port::resume_producing);
+        let limit = &self.0;
+        limit.open.set(limit.open.get() - 1);
+        if limit.open.get() + 1 == limit.limit {
+            limit.ports.borrow().iter().for_each(Port::resume_producing);
         }
     }
 }
 
-/// A factory whose connections each take a seat.
-pub(crate) struct SeatedFactory {
+/// A factory whose connections count against a limit.
+pub(crate) struct LimitedFactory {
     pub(crate) factory: Rc<dyn Factory>,
-    pub(crate) seats: Rc<Seats>,
+    pub(crate) limit: Rc<ConnectionLimit>,
 }
 
-impl Factory for SeatedFactory {
+impl Factory for LimitedFactory {
     fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
-        // Ports wait while there is no seat; other kinds of endpoints may still ask.
-        if !self.seats.is_free() {
+        // A paused port does not ask, but other kinds of endpoints do.
+        if self.limit.is_reached() {
             return None;
         }
         let protocol = self.factory.build_protocol(peer)?;
-        Some(Box::new(Seated { protocol, _seat: self.seats.take() }))
+        Some(Box::new(Limited { protocol, _permit: self.limit.acquire() }))
     }
 
     fn reserve(&self) -> Option<Box<dyn Any>> {
-        if !self.seats.is_free() {
+        if self.limit.is_reached() {
             return None;
         }
-        Some(Box::new((self.factory.reserve()?, self.seats.take())))
+        Some(Box::new((self.factory.reserve()?, self.limit.acquire())))
     }
 
     fn start_factory(&self) {
@@ -91,12 +91,13 @@ impl Factory for SeatedFactory {
     }
 }
 
-struct Seated {
+/// A protocol that holds a permit.
+struct Limited {
     protocol: Box<dyn Protocol>,
-    _seat: Seat,
+    _permit: Permit,
 }
 
-impl Protocol for Seated {
+impl Protocol for Limited {
     fn connection_made(&mut self, transport: &Transport) {
         self.protocol.connection_made(transport);
     }

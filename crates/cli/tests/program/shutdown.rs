@@ -1,4 +1,4 @@
-//! Signals end the program in order, soon, and with status 0.
+//! A signal stops the program quickly and in order, with status 0.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,13 +14,13 @@ use crate::wire::read_exactly;
 
 const SOON: Duration = Duration::from_millis(500);
 
-/// How often is tried whether something ends soon. A machine that stood still meanwhile does not tell.
+/// The number of attempts. An attempt during which the machine was suspended proves nothing.
 const TRIES: usize = 10;
 
-/// What is begun here, a server and its clients, ends in order, and soon.
+/// Checks that the server which `begin` starts stops quickly, with status 0.
 #[track_caller]
-fn ends_soon<T>(begin: impl Fn() -> (Running, T)) {
-    ends_soon_with(0, || {
+fn stops_quickly<T>(begin: impl Fn() -> (Running, T)) {
+    stops_quickly_with(0, || {
         let (mut server, clients) = begin();
         let outcome = server.terminate();
         drop(clients);
@@ -28,9 +28,9 @@ fn ends_soon<T>(begin: impl Fn() -> (Running, T)) {
     });
 }
 
-/// As [`ends_soon`], with this status.
+/// Checks that `end` takes little time, and returns this status.
 #[track_caller]
-fn ends_soon_with(expected_status: i32, end: impl Fn() -> (ExitStatus, Duration)) {
+fn stops_quickly_with(expected_status: i32, end: impl Fn() -> (ExitStatus, Duration)) {
     let mut times = Vec::new();
     while times.len() < TRIES {
         let (status, took) = end();
@@ -44,7 +44,7 @@ fn ends_soon_with(expected_status: i32, end: impl Fn() -> (ExitStatus, Duration)
 }
 
 #[test]
-fn sigterm_ends_every_command_on_every_reactor() {
+fn sigterm_stops_every_command_on_every_reactor() {
     let scratch = Scratch::new();
     let directory = scratch.join("");
     let commands: [&[&str]; 6] = [
@@ -57,15 +57,15 @@ fn sigterm_ends_every_command_on_every_reactor() {
     ];
     for reactor in reactors() {
         for command in commands {
-            ends_soon(|| (Running::start(&[&["-r", reactor], command].concat()), ()));
+            stops_quickly(|| (Running::start(&[&["-r", reactor], command].concat()), ()));
         }
     }
 }
 
 #[test]
-fn ctrl_c_ends_it() {
-    ends_soon_with(0, || {
-        // Whoever runs the tests in the background ignores SIGINT, and so would the program.
+fn ctrl_c_stops_the_program() {
+    stops_quickly_with(0, || {
+        // If the tests run in the background, SIGINT is ignored, and the program would inherit that.
         let mut command = Command::new("env");
         command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_ropewalk"), "echo", "--listen", ANYWHERE]);
         let mut server = Running::start_command(command);
@@ -76,8 +76,8 @@ fn ctrl_c_ends_it() {
 }
 
 #[test]
-fn connections_in_the_middle_of_something_do_not_hold_it_up() {
-    ends_soon(|| {
+fn busy_connections_do_not_delay_the_exit() {
+    stops_quickly(|| {
         let server = Running::start(&["chargen"]);
         let streams: Vec<_> = (0..100).map(|_| server.connect()).collect();
         streams.iter().for_each(|mut stream| drop(stream.read(&mut [0])));
@@ -86,10 +86,10 @@ fn connections_in_the_middle_of_something_do_not_hold_it_up() {
 }
 
 #[test]
-fn a_file_on_its_way_does_not_hold_it_up() {
+fn a_response_in_progress_does_not_delay_the_exit() {
     let scratch = Scratch::new();
     scratch.write_sparse("large", 1 << 30, []);
-    ends_soon(|| {
+    stops_quickly(|| {
         let server = Running::start(&["serve", &scratch.join("")]);
         let mut client = Client::new(&server);
         client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
@@ -99,26 +99,26 @@ fn a_file_on_its_way_does_not_hold_it_up() {
 }
 
 #[test]
-fn a_file_on_its_way_does_not_hold_up_who_insists() {
+fn a_second_signal_cuts_responses_in_progress() {
     let scratch = Scratch::new();
     scratch.write_sparse("large", 1 << 30, []);
-    ends_soon_with(143, || {
+    stops_quickly_with(143, || {
         let mut server = Running::start(&["serve", &scratch.join(""), "--grace", "30"]);
         let mut client = Client::new(&server);
         client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
         assert_eq!(client.reply_head().field("content-length"), (1 << 30).to_string());
         server.signal(Signal::TERM);
-        eventually("it stops listening", || TcpStream::connect(server.address()).is_err());
+        eventually("the port is closed", || TcpStream::connect(server.address()).is_err());
         server.terminate()
     });
 }
 
 #[test]
-fn a_connection_being_made_does_not_hold_it_up() {
-    // A full queue: the target neither accepts nor refuses.
+fn a_connection_attempt_does_not_delay_the_exit() {
+    // The queue of the target is full, so it neither accepts nor refuses.
     let target = TcpListener::bind("127.0.0.1:0").unwrap();
     let place = format!("tcp:{}", target.local_addr().unwrap());
-    ends_soon(|| {
+    stops_quickly(|| {
         let server = Running::start(&["portforward", "--to", &place]);
         let mut streams: Vec<_> = (0..300).map(|_| server.connect()).collect();
         streams.iter_mut().for_each(|stream| stream.write_all(b"x").unwrap());

@@ -1,4 +1,4 @@
-//! Places to listen that somebody else made: a service manager, a shell, a load balancer.
+//! Endpoints that others provide: a service manager, a shell, a load balancer.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use crate::running::{PATIENCE, Running, program};
 use crate::wire::{converse, read_all};
 
-/// A command that is given `listener` as its descriptor 3, as systemd does, and runs `arguments` under that process id.
+/// Returns a command that passes `listener` as descriptor 3, as systemd does, and then becomes the program.
 pub(crate) fn activated(listener: &TcpListener, environment: &str, arguments: &str) -> Command {
     let mut command = Command::new("sh");
     let script = format!("exec 3<&0 </dev/null; {environment} exec \"$0\" {arguments}");
@@ -18,21 +18,21 @@ pub(crate) fn activated(listener: &TcpListener, environment: &str, arguments: &s
 }
 
 #[test]
-fn a_service_managers_socket_is_served() {
+fn a_socket_of_the_service_manager_is_served() {
     // sd_listen_fds(3)
     let environment = "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web";
     for which in ["systemd:", "systemd:INET:index=0", "systemd:name=web", "fd:3"] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Running::start_command(activated(&listener, environment, &format!("echo --listen {which}")));
         assert_eq!(server.address(), listener.local_addr().unwrap(), "{which}");
-        // Only the server accepts from here on.
+        // From here on, only the server accepts.
         drop(listener);
         assert_eq!(converse(server.connect(), b"hello"), b"hello", "{which}");
     }
 }
 
 #[test]
-fn a_socket_that_is_anothers_or_is_not_there_is_one_line_and_status_1() {
+fn invalid_or_foreign_descriptors_are_reported() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     for (environment, which, expected) in [
         ("LISTEN_PID=1 LISTEN_FDS=1", "systemd:", "LISTEN_PID is '1', but this process is "),
@@ -45,14 +45,14 @@ fn a_socket_that_is_anothers_or_is_not_there_is_one_line_and_status_1() {
     ] {
         let mut command = activated(&listener, environment, &format!("echo --listen {which}"));
         let output = command.env_remove("LISTEN_PID").output().unwrap();
-        let complaint = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{complaint}");
-        assert!(complaint.contains(expected) && complaint.lines().count() == 1, "{complaint}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains(expected) && error.lines().count() == 1, "{error}");
     }
 }
 
 #[test]
-fn standard_input_and_output_are_one_connection_and_the_program_ends_with_it() {
+fn the_program_exits_when_its_standard_streams_close() {
     let text: Vec<u8> = (0..100_000_u32).flat_map(u32::to_be_bytes).collect();
     let mut command = program(&["echo", "--listen", "stdio:"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -66,7 +66,7 @@ fn standard_input_and_output_are_one_connection_and_the_program_ends_with_it() {
 }
 
 #[test]
-fn the_program_ends_with_standard_input_and_output_also_behind_a_header_and_without_one() {
+fn standard_streams_may_carry_a_proxy_header() {
     let header = b"PROXY TCP4 192.0.2.77 192.0.2.1 54321 7\r\n";
     let whole = [&header[..], b"hello"].concat();
     for (input, answer) in
@@ -81,8 +81,8 @@ fn the_program_ends_with_standard_input_and_output_also_behind_a_header_and_with
 }
 
 #[test]
-fn standard_input_and_output_are_forwarded() {
-    // What nc(1) does.
+fn standard_streams_are_forwarded() {
+    // This is what nc(1) does.
     let target = Running::start(&["echo"]);
     let place = format!("tcp:{}", target.address());
     let mut command = program(&["portforward", "--listen", "stdio:", "--to", &place]);
@@ -93,7 +93,7 @@ fn standard_input_and_output_are_forwarded() {
 }
 
 #[test]
-fn who_is_forwarded_is_told_by_a_header() {
+fn a_connection_without_its_proxy_header_is_closed() {
     let mut server =
         Running::start_command(program(&["-v", "discard", "--listen", "haproxy:tcp:0:interface=127.0.0.1"]));
     let mut client = TcpStream::connect(server.address()).unwrap();

@@ -1,0 +1,62 @@
+//! Values of options: their types, and how each is read from the command line.
+
+pub(crate) mod deserialize;
+
+use std::num::IntErrorKind;
+use std::time::Duration;
+
+use ropewalk::endpoints::Endpoints;
+use ropewalk::proto::description::DescriptionError;
+
+/// The longest time that a connection may be idle. `None` is without limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct IdleLimit(pub(crate) Option<Duration>);
+
+/// Checks the description of a server endpoint.
+pub(crate) fn server_endpoint(text: &str) -> Result<String, DescriptionError> {
+    Endpoints::new().server(text).map(|_| text.to_owned())
+}
+
+/// Checks the description of a client endpoint.
+pub(crate) fn client_endpoint(text: &str) -> Result<String, DescriptionError> {
+    Endpoints::new().client(text).map(|_| text.to_owned())
+}
+
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => {
+            Err(format!("too large: expected at most {}", usize::MAX))
+        }
+        _ => Err("expected a positive whole number".to_owned()),
+    }
+}
+
+pub(crate) fn seconds(text: &str) -> Result<IdleLimit, String> {
+    let limit = duration(text)?;
+    Ok(IdleLimit((!limit.is_zero()).then_some(limit)))
+}
+
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let number = text.parse().ok();
+    let duration = number.and_then(|number| Duration::try_from_secs_f64(number).ok());
+    duration.ok_or_else(|| "expected a non-negative number of seconds".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_seconds_disable_an_idle_limit() {
+        assert_eq!(seconds("0"), Ok(IdleLimit(None)));
+        assert_eq!(seconds("1.5"), Ok(IdleLimit(Some(Duration::from_millis(1500)))));
+    }
+
+    #[test]
+    fn negative_or_infinite_durations_are_rejected() {
+        for wrong in ["-1", "NaN", "inf", "ten", ""] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+}
