@@ -1,6 +1,12 @@
 //! Rules of docs/style.md that a compiler does not know, checked on the sources as text.
 
+#![allow(clippy::print_stdout, reason = "a test says what it counted")]
+
+mod circles;
 mod examples;
+mod imports;
+mod prose;
+mod rust_text;
 
 use std::fs;
 use std::path::{Path, PathBuf};
