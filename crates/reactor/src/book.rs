@@ -1,4 +1,4 @@
-//! The samples of the book, compiled and run as documentation tests. A tidy test sees that no chapter is forgotten.
+//! The samples of the book, compiled and run as documentation tests. A tidy test checks that every chapter is included.
 
 #[doc = include_str!("../../../docs/src/adopted-sockets.md")]
 pub struct AdoptedSockets;

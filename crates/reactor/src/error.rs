@@ -1,4 +1,4 @@
-//! What goes wrong, by Twisted's names.
+//! Errors, with Twisted's names.
 
 use std::io;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use ropewalk_proto::{Address, Failure};
 /// `Result` with ropewalk's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why something could not be done, or why a connection ended.
+/// The reason why an operation failed, or why a connection ended.
 ///
-/// The first group is what `connection_lost` is told; [`Error::ConnectionDone`] is the ordinary end. Errors are cheap to
-/// clone. The source is Twisted's `internet/error.py`.
+/// The variants of the first group are the reasons that `connection_lost` gets. [`Error::ConnectionDone`] is the
+/// ordinary end. Errors are cheap to clone. The source is Twisted's `internet/error.py`.
 ///
-/// `Debug` is the words of `Display`, for a `main` that returns it has it printed so; `{:#?}` has the
-/// [`name`](Error::name) before them.
+/// `Debug` prints the same text as `Display`, because Rust prints an error that `main` returns with `Debug`. `{:#?}`
+/// puts the [`name`](Error::name) before it.
 ///
 /// ```
 /// use ropewalk::Error;
@@ -31,19 +31,19 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// The connection was closed cleanly, by either side.
     ConnectionDone,
-    /// The connection broke: reset by the other side, timed out by the system, or ended by the reactor's shutdown
-    /// (then there is no cause).
+    /// The connection broke. It was reset by the peer, timed out by the system, or ended by the reactor's shutdown,
+    /// which has no cause.
     ConnectionLost(Option<Arc<io::Error>>),
     /// This side called `abort_connection`.
     ConnectionAborted,
-    /// The descriptor was closed behind the reactor's back.
+    /// The descriptor of the connection was closed outside the reactor.
     ConnectionFdescWentAway,
-    /// A callback of the connection's protocol panicked; the first field names the protocol.
+    /// A callback of the connection's protocol panicked. The fields are the name of the protocol and the message.
     Panicked(Arc<str>, Arc<str>),
     /// The connection was idle for longer than its policy allows.
     TimedOut,
 
-    /// Nobody listens there.
+    /// No server is listening at the address.
     ConnectionRefused(Address),
     /// The attempt took longer than its timeout.
     ConnectTimedOut,
@@ -51,83 +51,83 @@ pub enum Error {
     ConnectBind(Arc<io::Error>),
     /// There is no route to the host.
     NoRoute(Address),
-    /// A name has no address that can be found: the name, and what the resolver said of it.
+    /// No address was found for a name. The fields are the name and the resolver's reason.
     DnsLookup(Arc<str>, Arc<str>),
-    /// The attempt was stopped by `stop_connecting`.
+    /// `stop_connecting` ended the attempt.
     UserAborted,
-    /// The Deferred of a client endpoint was cancelled; the field is its destination.
+    /// The Deferred of a client endpoint was cancelled. The field is the destination.
     ConnectingCancelled(Arc<str>),
     /// The factory of a client endpoint built no protocol.
     NoProtocol,
-    /// A UNIX socket's lock file says that no server lives there.
+    /// The lock file of a UNIX socket is missing or stale, so no server is running there.
     BadFile(Address),
     /// Another failure to connect.
     Connect(Address, Arc<io::Error>),
-    /// None of a name's addresses could be connected to: each, in the order in which they were tried, with its reason. A
-    /// name with one address fails with the reason alone.
+    /// All addresses of a name failed. The field has each address with its reason, in the order of the attempts. A name
+    /// with a single address fails with that reason alone.
     NoneOfSeveral(Arc<[(Address, Error)]>),
 
     /// The address could not be listened on.
     CannotListen(Address, Arc<io::Error>),
-    /// Not an address; the second field says what was expected.
+    /// The text is not an address. The second field says what was expected.
     InvalidAddress(Arc<str>, Arc<str>),
-    /// Not the description of an endpoint.
+    /// The text is not the description of an endpoint.
     InvalidDescription(Arc<DescriptionError>),
 
-    /// The delayed call has been called already.
+    /// The delayed call has already been called.
     AlreadyCalled,
-    /// The delayed call has been cancelled already.
+    /// The delayed call has already been cancelled.
     AlreadyCancelled,
-    /// `run` while the reactor runs.
+    /// `run` was called while the reactor was running.
     ReactorAlreadyRunning,
-    /// `stop` on a reactor that does not run, or a second `stop`.
+    /// `stop` was called on a reactor that is not running, or for a second time.
     ReactorNotRunning,
-    /// `stop_connecting` on a connector that does not connect.
+    /// `stop_connecting` was called on a connector that is not connecting.
     NotConnecting,
-    /// `connect` on a connector that is not disconnected.
+    /// `connect` was called on a connector that is connecting or connected.
     ConnectInProgress,
-    /// `start_listening` on a port that listens.
+    /// `start_listening` was called on a port that is listening.
     AlreadyListening,
-    /// A producer is registered already.
+    /// The transport already has a producer.
     ProducerRegistered,
     /// The trigger has fired or been removed.
     NoSuchTrigger,
     /// The service's parent has another service of this name.
     ServiceNameTaken(Arc<str>),
-    /// The service is a part of another one.
+    /// The service already has a parent.
     ServiceHasParent(Arc<str>),
-    /// The object's connection, port or reactor is gone.
+    /// The connection, port or reactor of this object no longer exists.
     Closed,
-    /// The reactor is waiting in another thread; its event provider cannot be asked now.
+    /// The reactor is waiting in another thread, which uses its event provider.
     Waiting,
 
-    /// The process was forked while the reactor ran; the child must not go on with it.
+    /// The process was forked while the reactor ran. The child must not continue to use the reactor.
     Forked,
 
-    /// No reactor has that name; the second field lists those that exist.
+    /// No reactor has this name. The second field lists the existing ones.
     NoSuchReactor(Arc<str>, Arc<str>),
-    /// This event provider does not offer that interface.
+    /// The event provider does not offer the interface.
     Unsupported {
-        /// The interface that was asked for.
+        /// The interface that was requested.
         interface: &'static str,
-        /// The event provider's name.
+        /// The name of the event provider.
         provider: &'static str,
     },
-    /// Another failure, in its own words.
+    /// Another failure, described by its message.
     Failed(Arc<str>),
-    /// The operating system refused; the first field says what was attempted.
+    /// The operating system reported an error. The first field says what was attempted.
     Io(&'static str, Arc<io::Error>),
 }
 
 impl Error {
-    /// Whether this is the clean end of a connection.
+    /// Returns whether this is the clean end of a connection.
     ///
     /// ```
     /// use ropewalk::Error;
     ///
     /// fn report(reason: &Error) {
     ///     if !reason.is_done() {
-    ///         eprintln!("it did not end well: {reason}");
+    ///         eprintln!("connection failed: {reason}");
     ///     }
     /// }
     /// # report(&Error::ConnectionDone);
@@ -137,7 +137,7 @@ impl Error {
         matches!(self, Error::ConnectionDone)
     }
 
-    /// The variant's name, for who compares or counts reasons without their words.
+    /// Returns the variant's name, for use in metrics and comparisons.
     ///
     /// ```
     /// use ropewalk::Error;
@@ -203,7 +203,7 @@ impl Error {
         Error::InvalidAddress(text.into(), expected.into())
     }
 
-    /// What a failed connection attempt is called: `getConnectError`.
+    /// Chooses the variant for a failed connection attempt: `getConnectError`.
     pub(crate) fn connect(address: Address, error: io::Error) -> Error {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Error::ConnectionRefused(address),
@@ -233,7 +233,9 @@ impl std::fmt::Display for Error {
             Error::UserAborted => f.write_str("connecting was stopped"),
             Error::ConnectingCancelled(destination) => write!(f, "connecting to {destination} was cancelled"),
             Error::NoProtocol => f.write_str("the factory built no protocol for the connection"),
-            Error::BadFile(address) => write!(f, "no server lives at {address}: its lock file is missing or stale"),
+            Error::BadFile(address) => {
+                write!(f, "no server is running at {address}: its lock file is missing or stale")
+            }
             Error::Connect(address, cause) => write!(f, "cannot connect to {address}: {cause}"),
             Error::NoneOfSeveral(attempts) => write_attempts(f, attempts),
             Error::CannotListen(address, cause) => write!(f, "cannot listen on {address}: {cause}"),
@@ -241,16 +243,16 @@ impl std::fmt::Display for Error {
             Error::InvalidDescription(error) => error.fmt(f),
             Error::AlreadyCalled => f.write_str("already called"),
             Error::AlreadyCancelled => f.write_str("already cancelled"),
-            Error::ReactorAlreadyRunning => f.write_str("the reactor is running already"),
-            Error::ReactorNotRunning => f.write_str("the reactor is not running, or is stopping already"),
-            Error::NotConnecting => f.write_str("no connection attempt is under way"),
-            Error::ConnectInProgress => f.write_str("the connector is connecting or connected already"),
-            Error::AlreadyListening => f.write_str("the port is listening already"),
-            Error::ProducerRegistered => f.write_str("a producer is registered already: unregister it first"),
+            Error::ReactorAlreadyRunning => f.write_str("the reactor is already running"),
+            Error::ReactorNotRunning => f.write_str("the reactor is not running, or is already stopping"),
+            Error::NotConnecting => f.write_str("no connection attempt is in progress"),
+            Error::ConnectInProgress => f.write_str("the connector is already connecting or connected"),
+            Error::AlreadyListening => f.write_str("the port is already listening"),
+            Error::ProducerRegistered => f.write_str("a producer is already registered: unregister it first"),
             Error::NoSuchTrigger => f.write_str("no such trigger: it has fired or been removed"),
-            Error::ServiceNameTaken(name) => write!(f, "another service is called '{name}' already"),
-            Error::ServiceHasParent(name) => write!(f, "the service '{name}' has a parent already: disown it first"),
-            Error::Closed => f.write_str("it is closed"),
+            Error::ServiceNameTaken(name) => write!(f, "another service is already called '{name}'"),
+            Error::ServiceHasParent(name) => write!(f, "the service '{name}' already has a parent: disown it first"),
+            Error::Closed => f.write_str("already closed"),
             Error::Waiting => f.write_str("the reactor is waiting for events in another thread"),
             Error::Forked => f.write_str(
                 "the process was forked while this reactor ran: fork before `run`, or make a new reactor in the child",
@@ -274,7 +276,7 @@ impl std::fmt::Debug for Error {
     }
 }
 
-/// One after the other; a reason that does not say its address gets it.
+/// Writes all attempts. A reason that does not contain its address is preceded by it.
 fn write_attempts(f: &mut std::fmt::Formatter<'_>, attempts: &[(Address, Error)]) -> std::fmt::Result {
     write!(f, "none of {} addresses could be connected to", attempts.len())?;
     for (index, (address, error)) in attempts.iter().enumerate() {
@@ -311,7 +313,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_main_returns_is_printed_in_words_and_has_its_name_on_request() {
+    fn debug_prints_words_and_the_name_on_request() {
         let taken = io::Error::from(io::ErrorKind::AddrInUse);
         let error = Error::CannotListen(Address::Unnamed, Arc::new(taken));
         assert_eq!(format!("{error:?}"), error.to_string());

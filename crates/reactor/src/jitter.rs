@@ -1,25 +1,25 @@
-//! Random numbers that spread the clients of a server that comes back.
+//! Random delays, which spread out the clients of a server that comes back.
 
 use std::cell::Cell;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 
-/// Where waits between attempts take their random part from: splitmix64. Not for secrets.
+/// A splitmix64 generator for the random part of delays. Not for secrets.
 #[derive(Clone, Debug)]
 pub(crate) struct Jitter(Cell<u64>);
 
 impl Jitter {
-    /// Numbers that nobody foresees.
+    /// Creates a generator with an unpredictable seed.
     pub(crate) fn new() -> Jitter {
         Jitter::seeded(RandomState::new().build_hasher().finish())
     }
 
-    /// Numbers that follow from `seed`.
+    /// Creates a generator whose numbers follow from `seed`.
     pub(crate) fn seeded(seed: u64) -> Jitter {
         Jitter(Cell::new(seed))
     }
 
-    /// A number from 0 up to, not including, 1.
+    /// Returns a number from 0 up to but excluding 1.
     pub(crate) fn uniform(&self) -> f64 {
         let state = self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
         self.0.set(state);
@@ -28,7 +28,7 @@ impl Jitter {
         ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// A number from the standard normal distribution: Box and Muller's transform of two uniform numbers.
+    /// Returns a number from the standard normal distribution: Box and Muller's transform of two uniform numbers.
     pub(crate) fn normal(&self) -> f64 {
         let distance = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
         distance * (std::f64::consts::TAU * self.uniform()).cos()

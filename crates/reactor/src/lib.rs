@@ -1,7 +1,10 @@
 //! ropewalk: the Twisted reactor system in Rust.
 //!
-//! A [`Reactor`] is a single-threaded event loop over an event provider (epoll, poll, select, a simulated network). It
-//! calls [`Protocol`]s when bytes arrive, and functions when time has passed:
+//! ropewalk is for network services and protocols that run in one thread. A [`Reactor`] is an event loop. It calls your
+//! [`Protocol`] when bytes arrive, and your functions when a delay has passed. Futures run on the same loop as tasks. No
+//! type has to be `Send`. You need not know Twisted to use it.
+//!
+//! This is a complete echo server:
 //!
 //! ```no_run
 //! use ropewalk::prelude::*;
@@ -26,9 +29,50 @@
 //! }
 //! ```
 //!
-//! Where to look: [`interfaces`] has the reactor's methods by interface, [`protocols`] what a user writes, [`transports`]
-//! what he is given, [`endpoints`] places in words, [`application`] services, [`task`] futures on the loop, [`testing`] the
-//! simulated network and virtual time.
+//! # Why
+//!
+//! - A whole service runs under test on a [simulated network](testing) with virtual time. A seed replays every order of
+//!   events and every fault.
+//! - The same program runs on any event provider: select, poll, epoll or io_uring. One suite of specifications tests all
+//!   of them.
+//! - The loop can live [inside another loop](Reactor::prepare), such as that of a toolkit or another runtime.
+//! - Twisted's concepts are here under their names, with their semantics: protocols, factories, transports, Deferreds,
+//!   delayed calls, triggers, endpoints and services.
+//!
+//! # Event providers
+//!
+//! [`Reactor::new`] chooses the first provider that works. [`Reactor::with`] and the environment variable
+//! `ROPEWALK_REACTOR` name one.
+//!
+//! | name | made for | where |
+//! |---|---|---|
+//! | `epoll` | any number of connections | Linux and Android |
+//! | `poll` | a few hundred connections | Unix |
+//! | `select` | descriptors below 1024 | Unix |
+//! | `uring` | many busy connections | Linux 6.1 and later |
+//! | `simulated` | tests, by [`MemoryReactor`](testing::MemoryReactor) | everywhere |
+//! | custom | implementations of [`EventProvider`](sys::EventProvider), by [`Reactor::with_provider`] | everywhere |
+//!
+//! # Features
+//!
+//! No feature is enabled by default.
+//!
+//! | feature | effect |
+//! |---|---|
+//! | `futures-io` | implements `AsyncRead` and `AsyncWrite` for [`AsyncStream`](task::AsyncStream) |
+//! | `hyper` | implements hyper's runtime traits for streams, timers and tasks |
+//!
+//! # Where to look
+//!
+//! | module | content |
+//! |---|---|
+//! | [`interfaces`] | the methods of [`Reactor`], by interface |
+//! | [`protocols`] | the traits that you implement, and protocols of lines and strings |
+//! | [`transports`] | the connections that your protocols get, and ports and connectors |
+//! | [`endpoints`] | places to listen and connect, also from descriptions such as `tcp:80` |
+//! | [`application`] | services that start and stop together |
+//! | [`task`] | futures on the loop, repeated calls, channels, timeouts |
+//! | [`testing`] | the simulated network and virtual time |
 
 #![forbid(unsafe_code)]
 
@@ -58,17 +102,17 @@ pub use interfaces::unix::{UnixBinding, UnixDestination};
 pub use kernel::{DetachedWait, Interface, PanicPolicy, Reactor, ReactorInfo, reactors};
 pub use protocols::{ClientFactory, Factory, Protocol};
 pub use react::{react, react_on};
-/// What knows no system: Deferreds and their errors, framing, timer queues, the keys and outboxes of event providers.
+/// The system-independent parts: Deferreds and their errors, framing, timer queues, keys and outboxes.
 pub use ropewalk_proto as proto;
 pub use ropewalk_proto::{
     Address, Deferred, DeferredList, DeferredLock, DeferredQueue, DeferredSemaphore, Failure, Moment, Resolver, fail,
     gather_results, maybe_deferred, race, succeed,
 };
-/// The door for event providers of one's own: [`Reactor::with_provider`].
+/// The interface of event providers, for custom ones: see [`Reactor::with_provider`].
 pub use ropewalk_sys as sys;
 pub use transports::{Connector, ConnectorState, Port, Transport};
 
-/// What most programs use.
+/// The names that most programs use.
 pub mod prelude {
     pub use crate::error::Error;
     pub use crate::interfaces::core::Phase;

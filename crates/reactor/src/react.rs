@@ -1,4 +1,4 @@
-//! A program as one function: `task.react`.
+//! A whole program as one function: `task.react`.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -10,16 +10,16 @@ use ropewalk_proto::{Cancelled, Failure};
 use crate::interfaces::core::{Phase, RunOptions};
 use crate::kernel::Reactor;
 
-/// Runs `main` on the best reactor here until what it returns is ready, and says how the program should end.
+/// Runs `main` on the best available reactor until its result is ready, and returns the program's exit status.
 ///
-/// `main` returns a future or a [`Deferred`](crate::Deferred); its output is anything that Rust's own `main` may return.
-/// When that is ready, the reactor is stopped in order.
+/// `main` returns a future or a [`Deferred`](crate::Deferred). Its output is any type that Rust's own `main` may
+/// return. Once it is ready, the reactor is stopped in order.
 ///
-/// | what happens | the status |
+/// | event | exit status |
 /// |---|---|
-/// | `main` gives a value | the value's: 0 for `()` and `Ok(())` |
-/// | `main` gives an error, or panics | 1, and the error on standard error |
-/// | SIGINT or SIGTERM | 128 and the signal's number, as shells have it; `main` is dropped before the shutdown |
+/// | `main` returns a value | the value's: 0 for `()` and `Ok(())` |
+/// | `main` returns an error, or panics | 1, with the error on standard error |
+/// | SIGINT or SIGTERM | 128 plus the signal's number, as in shells; `main` is dropped before the shutdown |
 /// | something else stops the reactor | 0; `main` is dropped before the shutdown |
 ///
 /// ```
@@ -42,7 +42,7 @@ where
     }
 }
 
-/// As [`react`], on a reactor of your choice.
+/// Runs `main` like [`react`], on a reactor of your choice.
 ///
 /// ```
 /// use std::time::Duration;
@@ -65,7 +65,7 @@ where
     let end = task.cancel_handle();
     task.add_both(move |output| {
         *result.borrow_mut() = Some(output);
-        // Not when the shutdown is what ended it.
+        // If a shutdown ended the task, the reactor is stopping already.
         let _ = handle.upgrade().map(|inner| Reactor(inner).stop());
     });
     let trigger = reactor.add_system_event_trigger(Phase::Before, "shutdown", move |_| end.cancel());
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_is_that_of_mains_output() {
+    fn the_exit_status_is_that_of_mains_output() {
         assert_eq!(react_in_memory(|reactor| reactor.sleep(SECOND)), ExitCode::SUCCESS);
         assert_eq!(react_in_memory(|_| async { ExitCode::from(7) }), ExitCode::from(7));
         assert_eq!(react_in_memory(|_| async { Err::<(), _>("no such file") }), ExitCode::FAILURE);
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reactor_that_something_else_stops_drops_main_before_its_shutdown() {
+    fn a_stopped_reactor_drops_main_before_its_shutdown() {
         let (deferred, resolver) = Deferred::<()>::new();
         let cancelled = Rc::new(Cell::new(false));
         let seen = cancelled.clone();
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_main_that_stops_the_reactor_itself_still_says_the_status() {
+    fn a_main_that_stops_the_reactor_sets_the_exit_status() {
         let status = react_in_memory(|reactor| async move {
             reactor.stop().unwrap();
             ExitCode::from(3)
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reactor_reacts_more_than_once() {
+    fn a_reactor_can_be_used_several_times() {
         let net = MemoryReactor::new();
         for number in 1..=3 {
             let status = react_on(&net, RunOptions::default(), |_| async move { ExitCode::from(number) });

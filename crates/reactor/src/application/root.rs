@@ -150,7 +150,7 @@ impl Application {
         self.start(reactor).add_errback(move |failure| {
             *place.borrow_mut() = Some(failure);
             let reactor = weak.upgrade().map(Reactor);
-            // It may be stopping already.
+            // The reactor may already be stopping.
             let _ = reactor.map(|reactor| reactor.stop());
         });
         reactor.run()?;

@@ -280,7 +280,7 @@ fn a_service_has_one_parent_until_it_is_disowned() {
     let service = first.add_named("child", diary.service("child").stops_after(SECOND)).unwrap();
     diary.take();
     let error = service.set_parent(&second).unwrap_err();
-    assert_eq!(error.to_string(), "the service 'child' has a parent already: disown it first");
+    assert_eq!(error.to_string(), "the service 'child' already has a parent: disown it first");
     let disowned = service.disown();
     assert_eq!(diary.take(), "stop child");
     assert!(first.services().is_empty() && service.parent().is_none());

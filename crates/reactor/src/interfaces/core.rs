@@ -1,12 +1,13 @@
-//! IReactorCore: running, stopping, and what happens before and after.
+//! IReactorCore: running, stopping, and the events before and after.
 //!
 //! ```text
 //!  idle -- run --> starting -- startup triggers --> running -- stop --> stopping -- shutdown triggers --> idle
 //!                                                     +------------------- crash ----------------------> idle
 //! ```
 //!
-//! An event has three phases. Triggers of `before` may return a Deferred; `during` begins when all of them have fired,
-//! and the loop keeps serving connections and timers until then. Triggers of `during`, then of `after`, run in order.
+//! An event has three phases. Triggers of `before` may return a Deferred. `during` starts when all these Deferreds have
+//! fired. Until then the loop continues to serve connections and timers. Triggers of `during` run in order, and then
+//! those of `after`.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ use ropewalk_proto::Deferred;
 use crate::error::{Error, Result};
 use crate::kernel::{Kernel, Reactor, Source, enter, guard};
 
-/// How far a reactor is; see the module's picture.
+/// The stages of the module's picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
     #[default]
@@ -34,13 +35,13 @@ pub(crate) struct RunState {
     stage: Stage,
     /// From `during startup` to `during shutdown`.
     running: bool,
-    /// `stop` was called; shutdown begins with this turn's end.
+    /// `stop` was called. The shutdown starts at the end of the turn.
     stop_requested: bool,
-    /// Counts runs, so that an event which waits does not go on in a later one.
+    /// Counts runs, so that a delayed event of an earlier run does not continue in a later one.
     number: u64,
 }
 
-/// When a trigger runs, relative to its event.
+/// The time at which a trigger runs, relative to its event.
 ///
 /// ```
 /// use std::cell::RefCell;
@@ -59,24 +60,24 @@ pub(crate) struct RunState {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// First; may delay the event by returning a Deferred.
+    /// Before the event. The trigger can delay the event by returning a Deferred.
     Before,
-    /// With the event.
+    /// At the event.
     During,
-    /// Last.
+    /// After the event.
     After,
 }
 
-/// What a trigger returns: nothing, or a Deferred that a `Before` trigger is waited for with.
+/// The return value of a trigger: nothing, or a Deferred. The event waits for the Deferred of a `Before` trigger.
 ///
 /// ```
 /// use ropewalk::interfaces::core::TriggerResult;
 ///
-/// assert!(().into_deferred().is_none()); // a trigger that nobody waits for
+/// assert!(().into_deferred().is_none()); // the event does not wait
 /// assert!(ropewalk::succeed(()).into_deferred().is_some());
 /// ```
 pub trait TriggerResult {
-    /// What to wait for.
+    /// Returns the Deferred to wait for, if there is one.
     fn into_deferred(self) -> Option<Deferred<()>>;
 }
 
@@ -92,7 +93,7 @@ impl TriggerResult for Deferred<()> {
     }
 }
 
-/// Names a trigger, to remove it.
+/// Identifies a trigger, to remove it.
 ///
 /// ```
 /// use ropewalk::prelude::*;
@@ -100,7 +101,7 @@ impl TriggerResult for Deferred<()> {
 ///
 /// let reactor = Reactor::new()?;
 /// let at_the_end: TriggerId = reactor.add_system_event_trigger(Phase::Before, "shutdown", |_| println!("bye"));
-/// reactor.remove_system_event_trigger(&at_the_end)?; // on second thoughts
+/// reactor.remove_system_event_trigger(&at_the_end)?; // changed our mind
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +111,7 @@ pub struct TriggerId {
     number: u64,
 }
 
-/// How `run` behaves.
+/// Options of [`Reactor::run_with`].
 ///
 /// ```
 /// use ropewalk::testing::MemoryReactor;
@@ -118,13 +119,13 @@ pub struct TriggerId {
 ///
 /// let net = MemoryReactor::new();
 /// net.call_when_running(|reactor| reactor.stop().unwrap());
-/// net.run_with(RunOptions::default().without_signal_handlers())?; // a library's loop leaves SIGINT alone
+/// net.run_with(RunOptions::default().without_signal_handlers())?; // for a loop inside a library
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RunOptions {
-    /// Whether SIGINT, SIGTERM and their like stop the loop; `true` at first.
+    /// Whether SIGINT, SIGTERM and similar signals stop the loop. The default is `true`.
     pub install_signal_handlers: bool,
 }
 
@@ -135,7 +136,7 @@ impl Default for RunOptions {
 }
 
 impl RunOptions {
-    /// Leaves the process's signals alone.
+    /// Leaves the signal handlers of the process unchanged.
     #[must_use]
     pub fn without_signal_handlers(mut self) -> Self {
         self.install_signal_handlers = false;
@@ -151,16 +152,16 @@ struct Trigger {
     action: Action,
 }
 
-/// An event that fires.
+/// An event that is being fired.
 struct Firing {
     event: Rc<str>,
-    /// The run whose start or end it is, if it is that.
+    /// The run that the event starts or ends, if it does.
     run: Option<u64>,
-    /// For how many `before` triggers it waits, and one while they are being run.
+    /// The number of `before` triggers that are waited for, plus one while they are being run.
     waiting: Cell<usize>,
 }
 
-/// The triggers that have not fired.
+/// The triggers that have not fired yet.
 #[derive(Default)]
 pub(crate) struct Triggers {
     waiting: HashMap<(Rc<str>, Phase), VecDeque<Trigger>>,
@@ -174,14 +175,14 @@ impl Triggers {
 }
 
 impl Reactor {
-    /// Runs the loop until [`stop`](Reactor::stop), [`crash`](Reactor::crash) or a signal ends it. Afterwards the reactor
-    /// can run again.
+    /// Runs the loop until [`stop`](Reactor::stop), [`crash`](Reactor::crash) or a signal ends it. The reactor can run
+    /// again afterwards.
     ///
     /// ```
     /// use std::time::Duration;
     /// use ropewalk::testing::MemoryReactor;
     ///
-    /// let net = MemoryReactor::new(); // an hour takes no time here
+    /// let net = MemoryReactor::new(); // an hour of virtual time
     /// net.call_later(Duration::from_secs(3600), |reactor| reactor.stop().unwrap());
     /// net.run()?;
     /// assert_eq!(net.seconds(), 3600.0);
@@ -189,16 +190,16 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ReactorAlreadyRunning`]; [`Error::Io`] when the operating system cannot wait; [`Error::Panicked`] when a
-    /// callback panicked and [`PanicPolicy::Stop`](crate::PanicPolicy::Stop) was chosen.
+    /// [`Error::ReactorAlreadyRunning`] when the reactor is running. [`Error::Io`] when the operating system cannot
+    /// wait. [`Error::Panicked`] when a callback panicked and [`PanicPolicy::Stop`](crate::PanicPolicy::Stop) is set.
     pub fn run(&self) -> Result<()> {
         self.run_with(RunOptions::default())
     }
 
-    /// As [`run`](Reactor::run), with options.
+    /// Runs the loop like [`run`](Reactor::run), with options.
     ///
     /// # Errors
-    /// As [`run`](Reactor::run).
+    /// The errors of [`run`](Reactor::run).
     pub fn run_with(&self, options: RunOptions) -> Result<()> {
         let _current = enter(self);
         self.start_running(options)?;
@@ -209,9 +210,11 @@ impl Reactor {
         outcome.and(self.0.take_panic().map_or(Ok(()), Err))
     }
 
-    /// First part of [`run`](Reactor::run), for a host loop: fires `startup`, and returns. The host then makes turns
-    /// while [`is_started`](Reactor::is_started). It asks that again after [`prepare`](Reactor::prepare), in which a run
-    /// ends: a wait without a limit that followed would have nothing left to wait for.
+    /// Starts a run for a host loop: fires `startup`, and returns.
+    ///
+    /// The host then makes turns while [`is_started`](Reactor::is_started) returns true. It must check again after
+    /// [`prepare`](Reactor::prepare), because a run ends there. A wait without a limit after the end would never
+    /// return.
     ///
     /// ```
     /// use ropewalk::{Reactor, RunOptions};
@@ -222,7 +225,7 @@ impl Reactor {
     /// loop {
     ///     let timeout = reactor.prepare()?;
     ///     if !reactor.is_started() {
-    ///         break; // `prepare` is where the run ends
+    ///         break; // the run ended in `prepare`
     ///     }
     ///     reactor.wait(timeout)?;
     ///     reactor.dispatch();
@@ -231,7 +234,8 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ReactorAlreadyRunning`]; [`Error::Io`] when signal handlers cannot be installed.
+    /// [`Error::ReactorAlreadyRunning`] when the reactor is running. [`Error::Io`] when signal handlers cannot be
+    /// installed.
     pub fn start_running(&self, options: RunOptions) -> Result<()> {
         if self.is_started() {
             return Err(Error::ReactorAlreadyRunning);
@@ -240,7 +244,7 @@ impl Reactor {
         if options.install_signal_handlers && self.provides(crate::Interface::Signals) {
             self.0.signals.install()?;
         }
-        // One from turns outside a run is not this run's.
+        // Discards a panic from turns outside a run.
         self.0.take_panic();
         let number = self.0.state.get().number + 1;
         self.0.state.set(RunState { stage: Stage::Starting, number, ..RunState::default() });
@@ -260,7 +264,7 @@ impl Reactor {
         Ok(())
     }
 
-    /// Ends the loop in order: this turn ends, the `shutdown` event fires, connections are lost and ports closed.
+    /// Stops the loop in order: the turn ends, the `shutdown` event fires, connections are lost and ports closed.
     ///
     /// ```
     /// use ropewalk::{Error, Reactor};
@@ -268,21 +272,21 @@ impl Reactor {
     /// let reactor = Reactor::new()?;
     /// assert!(matches!(reactor.stop(), Err(Error::ReactorNotRunning)));
     /// reactor.call_when_running(|reactor| {
-    ///     reactor.stop().expect("it runs");
-    ///     assert!(matches!(reactor.stop(), Err(Error::ReactorNotRunning))); // it is stopping already
+    ///     reactor.stop().expect("a running reactor");
+    ///     assert!(matches!(reactor.stop(), Err(Error::ReactorNotRunning))); // already stopping
     /// });
     /// reactor.run()?;
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     ///
     /// # Errors
-    /// [`Error::ReactorNotRunning`] when it does not run or is stopping already.
+    /// [`Error::ReactorNotRunning`] when the reactor is not running, or is already stopping.
     pub fn stop(&self) -> Result<()> {
         if self.0.request_stop() { Ok(()) } else { Err(Error::ReactorNotRunning) }
     }
 
-    /// Leaves the loop after the present callback's turn, without any event; connections and timers stay as they are and
-    /// go on with the next `run`.
+    /// Leaves the loop after the current turn, without firing an event. Connections and timers are kept, and continue
+    /// with the next `run`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -302,7 +306,7 @@ impl Reactor {
         }
     }
 
-    /// Whether the loop runs: from the `during` phase of startup to the `during` phase of shutdown.
+    /// Returns whether the loop is running: from the `during` phase of startup to the `during` phase of shutdown.
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -320,20 +324,20 @@ impl Reactor {
         self.0.state.get().running
     }
 
-    /// Whether turns should be made: from the beginning of `run` until the end of shutdown.
+    /// Returns whether a host should make turns: from the start of `run` until the end of the shutdown.
     pub fn is_started(&self) -> bool {
         self.0.state.get().stage != Stage::Idle
     }
 
-    /// Calls `call` at once if the reactor runs, or else when it has started: then the trigger that will do so is
-    /// returned.
+    /// Calls `call` at once if the reactor is running. Otherwise adds a trigger that calls it after the startup, and
+    /// returns the trigger.
     ///
     /// ```
     /// use ropewalk::Reactor;
     ///
     /// let reactor = Reactor::new()?;
-    /// let trigger = reactor.call_when_running(|_| unreachable!("it was removed"));
-    /// reactor.remove_system_event_trigger(&trigger.expect("it does not run yet"))?;
+    /// let trigger = reactor.call_when_running(|_| unreachable!("removed"));
+    /// reactor.remove_system_event_trigger(&trigger.expect("a trigger, before the run"))?;
     /// reactor.call_when_running(|reactor| reactor.stop().unwrap());
     /// reactor.run()?;
     /// # Ok::<(), ropewalk::Error>(())
@@ -346,10 +350,10 @@ impl Reactor {
         Some(self.add_system_event_trigger(Phase::After, "startup", call))
     }
 
-    /// Has `trigger` run once with the next `event`: `startup`, `shutdown`, or any name that
+    /// Adds a trigger that runs once with the next `event`: `startup`, `shutdown`, or any name that
     /// [`fire_system_event`](Reactor::fire_system_event) fires.
     ///
-    /// May be called while that event fires.
+    /// May be called while that event is being fired.
     ///
     /// ```
     /// use std::time::Duration;
@@ -358,7 +362,7 @@ impl Reactor {
     ///
     /// let net = MemoryReactor::new();
     /// net.add_system_event_trigger(Phase::Before, "shutdown", |reactor| {
-    ///     reactor.defer_later(Duration::from_secs(2), |_| println!("saved")) // the shutdown waits for it
+    ///     reactor.defer_later(Duration::from_secs(2), |_| println!("saved")) // delays the shutdown
     /// });
     /// net.call_when_running(|reactor| reactor.stop().unwrap());
     /// net.run()?;
@@ -387,14 +391,14 @@ impl Reactor {
     /// use ropewalk::prelude::*;
     ///
     /// let reactor = Reactor::new()?;
-    /// let trigger = reactor.add_system_event_trigger(Phase::After, "shutdown", |_| println!("never said"));
+    /// let trigger = reactor.add_system_event_trigger(Phase::After, "shutdown", |_| println!("never printed"));
     /// reactor.remove_system_event_trigger(&trigger)?;
     /// assert!(matches!(reactor.remove_system_event_trigger(&trigger), Err(Error::NoSuchTrigger)));
     /// # Ok::<(), Error>(())
     /// ```
     ///
     /// # Errors
-    /// [`Error::NoSuchTrigger`] when it has fired or was removed before.
+    /// [`Error::NoSuchTrigger`] when the trigger has fired or was removed.
     pub fn remove_system_event_trigger(&self, id: &TriggerId) -> Result<()> {
         let mut triggers = self.0.triggers.borrow_mut();
         let waiting = triggers.waiting.get_mut(&(id.event.clone(), id.phase)).ok_or(Error::NoSuchTrigger)?;
@@ -405,9 +409,10 @@ impl Reactor {
         Ok(())
     }
 
-    /// Fires an event: its triggers run, and are forgotten. An event without triggers is nothing.
+    /// Fires an event: runs its triggers, and removes them. An event without triggers has no effect.
     ///
-    /// When a `Before` trigger returned a Deferred, the later phases run when that has fired, after this returned.
+    /// If a `Before` trigger returns a Deferred, the later phases run once the Deferred has fired, after this has
+    /// returned.
     ///
     /// ```
     /// use std::cell::Cell;
@@ -419,7 +424,7 @@ impl Reactor {
     /// let count = reloads.clone();
     /// reactor.add_system_event_trigger(Phase::During, "reload", move |_| count.set(count.get() + 1));
     /// reactor.fire_system_event("reload");
-    /// reactor.fire_system_event("reload"); // the trigger has had its turn
+    /// reactor.fire_system_event("reload"); // no trigger is left
     /// assert_eq!(reloads.get(), 1);
     /// # Ok::<(), Error>(())
     /// ```
@@ -446,7 +451,8 @@ impl Reactor {
 
     fn one_trigger_less(&self, firing: &Firing) {
         firing.waiting.set(firing.waiting.get() - 1);
-        // A start that was held up until after the stop never comes: what waited for it waits for the next.
+        // If a delayed start only completes after a stop, its later phases do not run: the triggers wait for the next
+        // run.
         if firing.waiting.get() > 0 || firing.run != self.0.own_event(&firing.event) {
             return;
         }
@@ -457,18 +463,19 @@ impl Reactor {
             loop {
                 let trigger = self.0.triggers.borrow_mut().pop(&firing.event, phase);
                 let Some(trigger) = trigger else { break };
-                // Only `before` is waited for.
+                // Only Deferreds of `before` triggers are waited for.
                 let _ = guard(&self.0, trigger.name, || (trigger.action)(self));
             }
         }
         self.0.work_changed();
         if firing.run.is_some() && !self.is_started() {
-            // After the last trigger: a second signal during shutdown must not kill the process in the middle of it.
+            // After the last trigger: a second signal during the shutdown must not kill the process in the middle of
+            // it.
             self.0.signals.uninstall();
         }
     }
 
-    /// The reactor's own part in its own events, ahead of the user's `during` triggers.
+    /// Does the reactor's own part of its own events, before the user's `during` triggers.
     fn happen(&self, event: &str) {
         if event == "startup" {
             let state = self.0.state.get();
@@ -481,7 +488,7 @@ impl Reactor {
         }
     }
 
-    /// Fires `shutdown` when `stop` was called.
+    /// Fires `shutdown` if `stop` was called.
     pub(crate) fn shut_down_if_asked(&self) {
         let state = self.0.state.get();
         if state.stop_requested {
@@ -490,11 +497,11 @@ impl Reactor {
         }
     }
 
-    /// Ends every source: connections are told [`Error::ConnectionLost`].
+    /// Ends every source. Connections get [`Error::ConnectionLost`].
     fn disconnect_all(&self) {
         let keys: Vec<_> = self.0.sources.borrow().iter().map(|(key, _)| key).collect();
         for key in keys {
-            // The end of one may have ended others, and begun new ones: a connector races with several keys.
+            // The end of one source may have ended others, and started new ones: a connector races with several keys.
             let source = self.0.sources.borrow().get(key).cloned();
             match source {
                 Some(Source::Stream(stream)) => stream.end(&self.0, Error::ConnectionLost(None)),
@@ -509,7 +516,8 @@ impl Reactor {
 }
 
 impl Kernel {
-    /// Has `shutdown` fire at the end of the turn. Returns whether the reactor runs and was not stopping already.
+    /// Schedules `shutdown` for the end of the turn. Returns false if the reactor is not running or is already
+    /// stopping.
     pub(crate) fn request_stop(&self) -> bool {
         let state = self.state.get();
         let may_stop = matches!(state.stage, Stage::Starting | Stage::Running) && !state.stop_requested;
@@ -534,7 +542,7 @@ impl Kernel {
         self.work_changed();
     }
 
-    /// The run that `event` is a part of at this stage, if it is the reactor's own.
+    /// Returns the number of the run that `event` belongs to at this stage, if it is one of the reactor's own events.
     fn own_event(&self, event: &str) -> Option<u64> {
         let state = self.state.get();
         let own = match event {

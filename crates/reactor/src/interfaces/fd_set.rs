@@ -10,9 +10,10 @@ use ropewalk_sys::{Interest, RawIo, Ready};
 use crate::error::{Error, Result};
 use crate::kernel::{Interface, Reactor, Source, guard, name_of};
 
-/// Something with a descriptor that can be watched: IReadWriteDescriptor.
+/// An object with a descriptor that can be watched: IReadWriteDescriptor.
 ///
-/// Methods take `&self`: they may use the reactor, also to remove themselves.
+/// Methods take `&self`, because they may use the reactor, for example to remove the object itself. The reactor calls
+/// them on its own thread.
 ///
 /// ```
 /// # #[cfg(unix)] {
@@ -22,7 +23,7 @@ use crate::kernel::{Interface, Reactor, Source, guard, name_of};
 /// use std::rc::Rc;
 /// use ropewalk::{Descriptor, Error, Reactor};
 ///
-/// /// Stops the reactor when a byte comes.
+/// /// Stops the reactor when a byte arrives.
 /// struct StopButton(UnixStream);
 ///
 /// impl Descriptor for StopButton {
@@ -46,28 +47,29 @@ use crate::kernel::{Interface, Reactor, Source, guard, name_of};
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 pub trait Descriptor {
-    /// The descriptor, which stays the program's own. Asked once for each time it is added.
+    /// Returns the descriptor, which the program continues to own. Called once each time the object is added.
     fn raw_io(&self) -> RawIo;
 
-    /// Reading would not block. An error ends watching, as does one from `do_write`.
+    /// Called when reading would not block. An error ends the watching.
     ///
     /// # Errors
-    /// Any; `connection_lost` is told.
+    /// Any error. It is passed to `connection_lost`.
     fn do_read(&self, reactor: &Reactor) -> Result<()> {
         let _ = reactor;
         Ok(())
     }
 
-    /// Writing would not block.
+    /// Called when writing would not block. An error ends the watching.
     ///
     /// # Errors
-    /// Any; `connection_lost` is told.
+    /// Any error. It is passed to `connection_lost`.
     fn do_write(&self, reactor: &Reactor) -> Result<()> {
         let _ = reactor;
         Ok(())
     }
 
-    /// The reactor has removed it, because it failed, was closed by somebody, or because the reactor shuts down.
+    /// Called when the reactor has removed the object, because it failed, its descriptor was closed, or the reactor
+    /// shuts down.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -77,7 +79,7 @@ pub trait Descriptor {
     /// use std::rc::Rc;
     /// use ropewalk::{Descriptor, Error, Reactor};
     ///
-    /// /// Cannot read what it is for.
+    /// /// Fails to read.
     /// struct Broken(UnixStream, Rc<Cell<bool>>);
     ///
     /// impl Descriptor for Broken {
@@ -103,7 +105,7 @@ pub trait Descriptor {
     /// let told = Rc::new(Cell::new(false));
     /// let broken: Rc<dyn Descriptor> = Rc::new(Broken(socket, told.clone()));
     /// reactor.add_reader(&broken)?;
-    /// drop(peer); // the end can be read
+    /// drop(peer); // makes the socket readable
     /// while !told.get() {
     ///     reactor.iterate(Some(std::time::Duration::from_secs(1)))?;
     /// }
@@ -115,7 +117,7 @@ pub trait Descriptor {
         let _ = (reactor, reason);
     }
 
-    /// How log lines name it; its type by default.
+    /// Returns the name of the object in log lines. The default is the name of its type.
     fn log_prefix(&self) -> &'static str {
         std::any::type_name::<Self>()
     }
@@ -130,14 +132,14 @@ pub(crate) struct Watch {
     interest: Cell<Interest>,
 }
 
-/// Watched descriptors by the identity of their objects.
+/// The watched descriptors by the address of their objects.
 #[derive(Default)]
 pub(crate) struct Watches(HashMap<*const (), Rc<Watch>>);
 
 impl Reactor {
-    /// Has `do_read` called whenever reading would not block. Adding twice is nothing.
+    /// Starts calling `do_read` whenever reading would not block. Adding an object twice has no further effect.
     ///
-    /// Any pollable descriptor will do. A regular file is always ready; watching one keeps the loop busy.
+    /// Any pollable descriptor can be added. A regular file is always ready, so watching one keeps the loop busy.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -161,19 +163,19 @@ impl Reactor {
     /// assert_eq!((reactor.get_readers().len(), reactor.get_writers().len()), (1, 1));
     /// reactor.remove_writer(&camera);
     /// reactor.remove_reader(&camera);
-    /// assert!(reactor.remove_all().is_empty()); // nothing was left
+    /// assert!(reactor.remove_all().is_empty()); // none was left
     /// # }
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     ///
     /// # Errors
-    /// [`Error::Unsupported`]; [`Error::Io`] when the system refuses, for instance because the descriptor is not open,
-    /// is watched for another object, or is too large for select.
+    /// [`Error::Unsupported`] when the provider cannot watch descriptors. [`Error::Io`] when the system refuses, for
+    /// example because the descriptor is closed, is watched for another object, or is too large for select.
     pub fn add_reader(&self, descriptor: &Rc<dyn Descriptor>) -> Result<()> {
         self.add_interest(descriptor, Interest::READ)
     }
 
-    /// Has `do_write` called whenever writing would not block. Adding twice is nothing.
+    /// Starts calling `do_write` whenever writing would not block. Adding an object twice has no further effect.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -182,7 +184,7 @@ impl Reactor {
     /// use std::rc::Rc;
     /// use ropewalk::{Descriptor, Reactor};
     ///
-    /// /// Writes one line when there is room, and ends.
+    /// /// Writes one line when there is room, and stops.
     /// struct OneLine(std::os::unix::net::UnixStream);
     ///
     /// impl Descriptor for OneLine {
@@ -191,7 +193,7 @@ impl Reactor {
     ///     }
     ///
     ///     fn do_write(&self, reactor: &Reactor) -> ropewalk::Result<()> {
-    ///         (&self.0).write_all(b"done\n").expect("there is room");
+    ///         (&self.0).write_all(b"done\n").expect("room in the buffer");
     ///         reactor.remove_all();
     ///         reactor.stop()
     ///     }
@@ -210,22 +212,22 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// As [`add_reader`](Reactor::add_reader).
+    /// The errors of [`add_reader`](Reactor::add_reader).
     pub fn add_writer(&self, descriptor: &Rc<dyn Descriptor>) -> Result<()> {
         self.add_interest(descriptor, Interest::WRITE)
     }
 
-    /// Ends what [`add_reader`](Reactor::add_reader) began. Removing an unknown one is nothing.
+    /// Stops the calls that [`add_reader`](Reactor::add_reader) started. Removing an unknown object has no effect.
     pub fn remove_reader(&self, descriptor: &Rc<dyn Descriptor>) {
         self.remove_interest(descriptor, Interest::READ);
     }
 
-    /// Ends what [`add_writer`](Reactor::add_writer) began. Removing an unknown one is nothing.
+    /// Stops the calls that [`add_writer`](Reactor::add_writer) started. Removing an unknown object has no effect.
     pub fn remove_writer(&self, descriptor: &Rc<dyn Descriptor>) {
         self.remove_interest(descriptor, Interest::WRITE);
     }
 
-    /// Removes all readers and writers of the program, and returns them. The reactor's own sources stay.
+    /// Removes all readers and writers of the program, and returns them. The reactor's own sources are kept.
     pub fn remove_all(&self) -> Vec<Rc<dyn Descriptor>> {
         let watches = std::mem::take(&mut self.0.watches.borrow_mut().0);
         let removed = watches.into_values().map(|watch| {
@@ -235,12 +237,12 @@ impl Reactor {
         removed.collect()
     }
 
-    /// What was added by [`add_reader`](Reactor::add_reader), in no particular order.
+    /// Returns the objects added with [`add_reader`](Reactor::add_reader), in no particular order.
     pub fn get_readers(&self) -> Vec<Rc<dyn Descriptor>> {
         self.watched_for(Interest::READ)
     }
 
-    /// What was added by [`add_writer`](Reactor::add_writer), in no particular order.
+    /// Returns the objects added with [`add_writer`](Reactor::add_writer), in no particular order.
     pub fn get_writers(&self) -> Vec<Rc<dyn Descriptor>> {
         self.watched_for(Interest::WRITE)
     }
@@ -299,7 +301,7 @@ impl Watch {
         if ready.contains(Ready::GONE) {
             return self.lose(reactor, &Error::ConnectionFdescWentAway);
         }
-        // A hang-up or an error is found by the operation that the descriptor waits for, after all unread data.
+        // The operation that the descriptor waits for will find the hang-up or error, after reading all data.
         let trouble = ready.intersects(Ready::HANGUP | Ready::ERROR);
         let operations: [(Interest, Ready, Operation); 2] = [
             (Interest::READ, Ready::READ, |descriptor, reactor| descriptor.do_read(reactor)),
@@ -317,8 +319,8 @@ impl Watch {
         }
     }
 
-    /// Stops watching and tells the descriptor, unless it was removed before. If it was also added again since, then it is
-    /// the new watch that ends.
+    /// Stops watching, and calls `connection_lost`, unless the object was removed before. If the object was also added
+    /// again since, the new watch ends.
     pub(crate) fn lose(&self, reactor: &Reactor, reason: &Error) {
         let present = reactor.0.watches.borrow_mut().0.remove(&identity(&self.descriptor));
         if let Some(present) = present {
@@ -344,7 +346,7 @@ mod tests {
 
     use super::*;
 
-    /// Fails to read after it has removed and added itself.
+    /// Removes and adds itself, and then fails to read.
     struct Restless {
         socket: UnixStream,
         itself: RefCell<Option<Rc<dyn Descriptor>>>,
@@ -370,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_that_fails_after_it_was_added_again_is_removed() {
+    fn a_descriptor_that_fails_after_re_adding_itself_is_removed() {
         let reactor = Reactor::new().unwrap();
         let (socket, mut peer) = UnixStream::pair().unwrap();
         let restless = Rc::new(Restless { socket, itself: RefCell::default(), events: RefCell::default() });

@@ -1,4 +1,4 @@
-//! The interfaces of the reactor, each a module with its methods on [`Reactor`](crate::Reactor).
+//! The interfaces of the reactor. Each module adds its methods to [`Reactor`](crate::Reactor).
 
 pub mod core;
 pub mod fd_set;

@@ -1,4 +1,4 @@
-//! IReactorPluggableNameResolver: from names to addresses.
+//! IReactorPluggableNameResolver: from host names to addresses.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -19,7 +19,7 @@ use crate::kernel::Reactor;
 /// use ropewalk::interfaces::resolver::HostnameResolver;
 /// use ropewalk::{Deferred, Reactor, succeed};
 ///
-/// /// Knows one name.
+/// /// Resolves a single name.
 /// struct Intranet;
 ///
 /// impl HostnameResolver for Intranet {
@@ -36,15 +36,15 @@ use crate::kernel::Reactor;
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 pub trait HostnameResolver {
-    /// The addresses of `host`, each with `port`, best first; none is an empty list.
+    /// Returns the addresses of `host`, each with `port`, in order of preference. An unknown name gives an empty list.
     ///
-    /// `host` is never an IP address and never empty: those are not asked for.
+    /// `host` is never empty and never an IP address, because those are not passed to a resolver.
     fn resolve_host_name(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>>;
 
-    /// The addresses of `host` that are of one family: addressTypes. `None`, which is the default, says that this resolver
-    /// does not tell families apart, for any name.
+    /// Returns the addresses of `host` in one family: addressTypes. The default, `None`, means that this resolver never
+    /// separates the families.
     ///
-    /// Who connects asks for both side by side, and need not wait for the slower one: RFC 8305.
+    /// A connection attempt asks for both families in parallel, and does not have to wait for the slower one: RFC 8305.
     ///
     /// ```
     /// use std::net::SocketAddr;
@@ -54,7 +54,7 @@ pub trait HostnameResolver {
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
     /// use ropewalk::{Deferred, Reactor, succeed};
     ///
-    /// /// Knows an address at once, and will never know whether there is another.
+    /// /// Answers at once for IPv4, and after an hour for IPv6.
     /// struct Half;
     ///
     /// impl HostnameResolver for Half {
@@ -93,7 +93,7 @@ pub trait HostnameResolver {
     }
 }
 
-/// Asks the operating system, getaddrinfo(3), in a thread of the reactor's pool.
+/// A resolver that asks the operating system with getaddrinfo(3), in a thread of the reactor's pool.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -101,7 +101,7 @@ pub trait HostnameResolver {
 /// use ropewalk::interfaces::resolver::ThreadedResolver;
 ///
 /// let reactor = Reactor::new()?;
-/// reactor.install_name_resolver(Rc::new(ThreadedResolver)); // as at first
+/// reactor.install_name_resolver(Rc::new(ThreadedResolver)); // the default
 /// let addresses = reactor.resolve_host_name("localhost", 80);
 /// let handle = reactor.clone();
 /// let addresses = addresses.add_both(move |addresses| {
@@ -136,10 +136,10 @@ impl HostnameResolver for ThreadedResolver {
 }
 
 impl Reactor {
-    /// The addresses of `host`, a name or an IP address, each with `port`: `resolve` and `resolveHostName`.
+    /// Returns the addresses of `host`, a name or an IP address, each with `port`: `resolve` and `resolveHostName`.
     ///
-    /// The empty name is the unspecified address, `0.0.0.0`. The Deferred fails when the resolver does; a name without
-    /// addresses gives an empty list.
+    /// The empty name is the unspecified address, `0.0.0.0`. A name without addresses gives an empty list. The Deferred
+    /// fails when the resolver fails.
     ///
     /// ```
     /// use ropewalk::testing::MemoryReactor;
@@ -149,7 +149,7 @@ impl Reactor {
     /// let addresses = net.resolve_host_name("example.org", 443).try_result().unwrap().unwrap();
     /// assert_eq!(addresses[1].to_string(), "192.0.2.1:443");
     /// let literal = net.resolve_host_name("192.0.2.7", 80).try_result().unwrap().unwrap();
-    /// assert_eq!(literal[0].to_string(), "192.0.2.7:80"); // nobody was asked
+    /// assert_eq!(literal[0].to_string(), "192.0.2.7:80"); // without a resolver
     /// ```
     pub fn resolve_host_name(&self, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
         if host.is_empty() {
@@ -166,7 +166,7 @@ impl Reactor {
         self.0.resolver.borrow().clone()
     }
 
-    /// Replaces the resolver, and returns the one before: `installNameResolver`.
+    /// Replaces the resolver, and returns the previous one: `installNameResolver`.
     ///
     /// ```
     /// use std::rc::Rc;
@@ -175,7 +175,7 @@ impl Reactor {
     ///
     /// let reactor = Reactor::new()?;
     /// let before = reactor.install_name_resolver(Rc::new(ThreadedResolver));
-    /// reactor.install_name_resolver(before); // and back
+    /// reactor.install_name_resolver(before); // restores it
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn install_name_resolver(&self, resolver: Rc<dyn HostnameResolver>) -> Rc<dyn HostnameResolver> {
@@ -183,7 +183,7 @@ impl Reactor {
     }
 }
 
-/// `host` as an IP address: `127.0.0.1`, `::1`, or with a numeric scope `fe80::1%2`.
+/// Parses `host` as an IP address: `127.0.0.1`, `::1`, or with a numeric scope `fe80::1%2`.
 pub(crate) fn literal(host: &str, port: u16) -> Option<SocketAddr> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Some(SocketAddr::new(ip, port));
@@ -211,14 +211,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_and_port_are_split_at_the_last_colon_and_brackets_go() {
+    fn host_and_port_are_split_at_the_last_colon() {
         assert_eq!(split_host_port("example.org:80").unwrap(), ("example.org", 80));
         assert_eq!(split_host_port("[::1]:80").unwrap(), ("::1", 80));
         assert_eq!(split_host_port(":80").unwrap(), ("", 80));
     }
 
     #[test]
-    fn a_bare_ipv6_address_or_a_bad_port_says_what_was_expected() {
+    fn a_bare_ipv6_address_or_bad_port_is_explained() {
         for text in ["::1:80", "example.org", "example.org:", "example.org:65536", "example.org:http"] {
             let error = split_host_port(text).unwrap_err().to_string();
             assert!(error.contains(text) && error.contains("HOST:PORT"), "{error}");

@@ -1,8 +1,8 @@
-//! Signals that end a program stop the loop.
+//! Signals: stopping the loop, and callbacks.
 //!
-//! While the loop runs, SIGINT and SIGTERM (and SIGBREAK on Windows) do what [`Reactor::stop`] does; a second signal,
-//! when shutting down takes too long for the person who waits, does what [`Reactor::crash`] does. A signal that the
-//! process ignores stays ignored. The dispositions from before `run` are restored when the loop ends.
+//! While the loop runs, SIGINT and SIGTERM (and SIGBREAK on Windows) call [`Reactor::stop`]. A second signal during the
+//! shutdown calls [`Reactor::crash`], so a slow shutdown can be cut short. A signal that the process ignores stays
+//! ignored. When the loop ends, the previous signal dispositions are restored.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -26,25 +26,25 @@ type Action = Box<dyn FnMut(&Reactor)>;
 struct Watch {
     guard: SignalGuard,
     signal: i32,
-    /// Taken while it runs.
+    /// `None` while the action runs.
     action: Cell<Option<Action>>,
 }
 
-/// A signal that calls back; see [`Reactor::on_signal`]. Dropped, it does not any more.
+/// A callback for a signal, from [`Reactor::on_signal`]. Dropping it ends the callbacks.
 ///
 /// ```
 /// # #[cfg(unix)] {
 /// use ropewalk::sys::signals::SIGHUP;
 /// use ropewalk::{Reactor, SignalWatch};
 ///
-/// /// Has the log opened anew by SIGHUP, as long as it lives.
+/// /// Reopens its file on SIGHUP until it is dropped.
 /// struct Log {
 ///     _watch: SignalWatch,
 /// }
 ///
 /// let reactor = Reactor::new()?;
 /// let log = Log { _watch: reactor.on_signal(SIGHUP, |_| println!("a new log"))? };
-/// drop(log); // SIGHUP is what it was
+/// drop(log); // SIGHUP has its previous effect again
 /// # }
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
@@ -57,8 +57,9 @@ impl std::fmt::Debug for SignalWatch {
 }
 
 impl Reactor {
-    /// Has `action` called on the reactor's thread each time that `signal` has come, as long as the result lives; several
-    /// that come before its turn are one. A signal that the process ignores stays ignored.
+    /// Calls `action` on the reactor's thread after each `signal`, until the returned value is dropped.
+    ///
+    /// Several signals that arrive before the callback count as one. A signal that the process ignores stays ignored.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -72,8 +73,8 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Unsupported`] where there are no signals, as on a simulated provider; [`Error::Io`] for a number that is
-    /// none, or cannot be caught.
+    /// [`Error::Unsupported`] when the provider has no signals, such as a simulated one. [`Error::Io`] when `signal` is
+    /// not a signal number, or cannot be caught.
     pub fn on_signal(&self, signal: i32, action: impl FnMut(&Reactor) + 'static) -> Result<SignalWatch> {
         self.require(crate::Interface::Signals)?;
         let guard = SignalGuard::install(&[signal], self.0.signals.waker.clone());
@@ -83,7 +84,7 @@ impl Reactor {
         Ok(SignalWatch(watch))
     }
 
-    /// The signal that ended the last run, for a program that wants to end as by that signal: `_exitSignal`.
+    /// Returns the signal that ended the last run, for a program that wants to exit with that signal: `_exitSignal`.
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -91,7 +92,7 @@ impl Reactor {
     /// let reactor = Reactor::new()?;
     /// reactor.call_when_running(|reactor| reactor.stop().unwrap());
     /// reactor.run()?;
-    /// assert_eq!(reactor.exit_signal(), None); // `stop` ended it, and no signal
+    /// assert_eq!(reactor.exit_signal(), None); // ended by `stop`, not by a signal
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn exit_signal(&self) -> Option<i32> {
@@ -111,12 +112,12 @@ impl Signals {
         Ok(())
     }
 
-    /// Restores the dispositions from before.
+    /// Restores the previous signal dispositions.
     pub(crate) fn uninstall(&self) {
         self.guard.take();
     }
 
-    /// Does what the signals that came ask for.
+    /// Handles the signals that have arrived.
     pub(crate) fn check(&self, reactor: &Reactor) {
         if !self.watches.borrow().is_empty() {
             self.check_watches(reactor);
@@ -126,7 +127,7 @@ impl Signals {
             let Some(signal) = signal else { return };
             self.received.set(Some(signal));
             if reactor.0.is_shutting_down() {
-                tracing::warn!(signal, "received another signal while shutting down: leaving at once");
+                tracing::warn!(signal, "received another signal during shutdown: exiting at once");
                 reactor.crash();
             } else {
                 tracing::info!(signal, "received a signal: shutting down");
@@ -143,7 +144,7 @@ impl Signals {
             if watch.guard.take().is_none() {
                 continue;
             }
-            // Absent when it runs a loop of its own.
+            // `None` when the action itself is running turns of the loop.
             let Some(mut action) = watch.action.take() else { continue };
             let _ = guard(&reactor.0, "on_signal", || action(reactor));
             watch.action.set(Some(action));

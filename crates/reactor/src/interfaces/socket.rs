@@ -1,4 +1,4 @@
-//! IReactorSocket: sockets that somebody else opened, such as a service manager.
+//! IReactorSocket: sockets that another program opened, such as a service manager.
 
 use std::rc::Rc;
 
@@ -10,8 +10,9 @@ use crate::protocols::Factory;
 use crate::transports::{Origin, Port, Stream, Transport};
 
 impl Reactor {
-    /// Accepts connections on a socket that listens already. The reactor owns it from here on and makes it non-blocking;
-    /// a caller that wants to keep his clones it first.
+    /// Accepts connections on a socket that is already listening.
+    ///
+    /// The reactor takes ownership of the socket and makes it non-blocking. Clone the socket first to keep it.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -29,7 +30,8 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Io`] when it is not a listening TCP or UNIX stream socket; [`Error::Unsupported`].
+    /// [`Error::Io`] when the socket is not a listening TCP or UNIX stream socket. [`Error::Unsupported`] when the
+    /// provider cannot adopt sockets.
     pub fn adopt_stream_port(&self, socket: impl Into<OwnedIo>, factory: impl Factory + 'static) -> Result<Port> {
         self.require(Interface::Socket)?;
         let cannot = Error::io("cannot adopt a listening socket");
@@ -41,8 +43,9 @@ impl Reactor {
         Port::adopted(self, key, host, Rc::new(factory))
     }
 
-    /// Takes over a connection; `factory` is asked for a protocol with its peer's address, and neither started nor
-    /// stopped. The reactor owns the socket from here on and makes it non-blocking.
+    /// Takes over a connected socket. `factory` builds the protocol, from the peer's address.
+    ///
+    /// The factory is neither started nor stopped. The reactor takes ownership of the socket and makes it non-blocking.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -55,7 +58,7 @@ impl Reactor {
     /// let (ours, theirs) = UnixStream::pair().unwrap();
     /// let protocol = AccumulatingProtocol::new();
     /// let transport = reactor.adopt_stream_connection(ours, &protocol.factory())?;
-    /// drop(theirs); // which ends the connection
+    /// drop(theirs); // ends the connection
     /// while transport.is_connected() {
     ///     reactor.iterate(Some(Duration::from_secs(1)))?;
     /// }
@@ -65,8 +68,9 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Io`] when it is not a connected TCP or UNIX stream socket; [`Error::Closed`] when the factory builds no
-    /// protocol: the connection is closed then; [`Error::Unsupported`].
+    /// [`Error::Io`] when the socket is not a connected TCP or UNIX stream socket. [`Error::Closed`] when the factory
+    /// builds no protocol: the connection is then closed. [`Error::Unsupported`] when the provider cannot adopt
+    /// sockets.
     pub fn adopt_stream_connection(&self, socket: impl Into<OwnedIo>, factory: &dyn Factory) -> Result<Transport> {
         self.require(Interface::Socket)?;
         let cannot = Error::io("cannot adopt a connection");

@@ -16,9 +16,10 @@ use crate::transports::{Connector, Port, Target};
 /// Twisted's default for `connectTCP`.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What [`Reactor::listen_tcp`] listens on: an address, and how.
+/// The address that [`Reactor::listen_tcp`] listens on, with options.
 ///
-/// Made from `"127.0.0.1:8000"`, `"[::1]:8000"`, `":8000"` (all addresses), a [`SocketAddr`] or an address and a port.
+/// Converts from `"127.0.0.1:8000"`, `"[::1]:8000"`, `":8000"` (all addresses), a [`SocketAddr`], or an address and a
+/// port.
 ///
 /// ```
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -28,7 +29,7 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// let binding = Binding::new("[::]:8000".parse().unwrap()).backlog(1024).reuse_port().v6_only();
 /// net.listen_tcp(binding, AccumulatingProtocol::new().factory())?;
 /// assert_eq!(net.tcp_servers()[0].backlog, 1024);
-/// net.listen_tcp(":8080", AccumulatingProtocol::new().factory())?; // every address, without options
+/// net.listen_tcp(":8080", AccumulatingProtocol::new().factory())?; // all addresses, default options
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -40,26 +41,26 @@ pub struct Binding {
 }
 
 impl Binding {
-    /// Listens on `address` with a backlog of 128; port 0 lets the system choose.
+    /// Creates a binding to `address` with a backlog of 128. With port 0 the system chooses a port.
     pub fn new(address: SocketAddr) -> Binding {
         Binding { address, backlog: 128, reuse_port: false, dual_stack: true }
     }
 
-    /// Lets this many connections wait to be accepted; the system may cap it.
+    /// Sets the number of connections that may wait to be accepted. The system may impose a lower limit.
     #[must_use]
     pub fn backlog(mut self, connections: u32) -> Binding {
         self.backlog = connections;
         self
     }
 
-    /// Shares the address with other sockets that ask for the same: SO_REUSEPORT.
+    /// Shares the address with other sockets that set this option: SO_REUSEPORT.
     #[must_use]
     pub fn reuse_port(mut self) -> Binding {
         self.reuse_port = true;
         self
     }
 
-    /// Takes only IPv6 connections on an IPv6 wildcard address, which otherwise takes IPv4 ones too.
+    /// Accepts only IPv6 connections on an IPv6 wildcard address, which otherwise also accepts IPv4 ones.
     #[must_use]
     pub fn v6_only(mut self) -> Binding {
         self.dual_stack = false;
@@ -100,9 +101,9 @@ impl TryFrom<&String> for Binding {
     }
 }
 
-/// Whither [`Reactor::connect_tcp`] connects, and how.
+/// The target of [`Reactor::connect_tcp`], with options.
 ///
-/// Made from `"example.org:80"`, `"127.0.0.1:80"`, `"[::1]:80"`, a [`SocketAddr`], or a host and a port.
+/// Converts from `"example.org:80"`, `"127.0.0.1:80"`, `"[::1]:80"`, a [`SocketAddr`], or a host and a port.
 ///
 /// ```
 /// use std::time::Duration;
@@ -127,7 +128,7 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// A name or IP address, and a port. The timeout is 30 s.
+    /// Creates a destination from a name or IP address, and a port. The timeout is 30 s.
     pub fn new(host: &str, port: u16) -> Destination {
         let target = match literal(host, port) {
             Some(address) => Target::Address(address.into()),
@@ -136,28 +137,28 @@ impl Destination {
         Destination { target, timeout: Some(CONNECT_TIMEOUT), bind: None, family: None }
     }
 
-    /// How long connecting may take, with resolving the name; `None` leaves it to the system.
+    /// Sets the time limit for connecting, including name resolution. `None` leaves the limit to the system.
     #[must_use]
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Destination {
         self.timeout = timeout.into();
         self
     }
 
-    /// Connects from this address; port 0 lets the system choose.
+    /// Sets the local address of the connection. With port 0 the system chooses a port.
     #[must_use]
     pub fn bind(mut self, address: SocketAddr) -> Destination {
         self.bind = Some(address);
         self
     }
 
-    /// Connects over IPv4 alone: of a name's addresses, the others are left out.
+    /// Connects over IPv4 only. Other addresses of a name are ignored.
     #[must_use]
     pub fn v4_only(mut self) -> Destination {
         self.family = Some(IpFamily::V4);
         self
     }
 
-    /// Connects over IPv6 alone: of a name's addresses, the others are left out. TCP6ClientEndpoint.
+    /// Connects over IPv6 only. Other addresses of a name are ignored: `TCP6ClientEndpoint`.
     #[must_use]
     pub fn v6_only(mut self) -> Destination {
         self.family = Some(IpFamily::V6);
@@ -165,7 +166,7 @@ impl Destination {
     }
 
     /// # Errors
-    /// [`Error::InvalidAddress`] when it is an address of the family that was left out.
+    /// [`Error::InvalidAddress`] when the destination is an address of the excluded family.
     fn into_target(self) -> Result<Target> {
         match (self.target, self.family) {
             (Target::Address(Address::Inet(address)), Some(family)) if !family.has(&address) => {
@@ -215,7 +216,7 @@ impl TryFrom<&String> for Destination {
 }
 
 impl Reactor {
-    /// Accepts TCP connections, and has `factory` build a protocol for each.
+    /// Accepts TCP connections. `factory` builds a protocol for each.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -231,8 +232,8 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidAddress`]; [`Error::CannotListen`] when the address is taken or not allowed;
-    /// [`Error::Unsupported`].
+    /// [`Error::InvalidAddress`] when `binding` is not an address. [`Error::CannotListen`] when the address is in use
+    /// or not allowed. [`Error::Unsupported`] when the provider has no TCP.
     pub fn listen_tcp<B>(&self, binding: B, factory: impl Factory + 'static) -> Result<Port>
     where
         B: TryInto<Binding>,
@@ -249,12 +250,13 @@ impl Reactor {
         Port::listen(self, spec, false, Rc::new(factory))
     }
 
-    /// Connects over TCP, and has `factory` build a protocol when that succeeds.
+    /// Connects over TCP. `factory` builds a protocol for the connection.
     ///
-    /// Nothing happens before this has returned, except that the factory is started and told that an attempt begins. A
-    /// name is resolved in threads, both families side by side, and IPv4 waits up to 50 ms for IPv6; the addresses are
-    /// tried in turn, each 250 ms after the one before or as soon as that failed, and the first that answers wins:
-    /// RFC 8305.
+    /// Before this returns, only `start_factory` and `started_connecting` of the factory are called.
+    ///
+    /// A name is resolved in threads, both address families in parallel. An IPv4 answer waits up to 50 ms for the IPv6
+    /// one. The addresses are tried in order: each attempt starts 250 ms after the one before, or as soon as that one
+    /// fails. The first connection wins: RFC 8305.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -281,8 +283,9 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidAddress`] and [`Error::Unsupported`]; everything else is told to the factory, among it
-    /// [`Error::NoneOfSeveral`] when each of several addresses failed.
+    /// [`Error::InvalidAddress`] when `destination` is not an address, and [`Error::Unsupported`] when the provider has
+    /// no TCP. Later failures are reported to the factory, such as [`Error::NoneOfSeveral`] when several addresses were
+    /// tried in vain.
     pub fn connect_tcp<D>(&self, destination: D, factory: impl ClientFactory + 'static) -> Result<Connector>
     where
         D: TryInto<Destination>,

@@ -1,6 +1,6 @@
-//! IReactorThreads: work that blocks goes to a pool, and results come back to the loop.
+//! IReactorThreads: blocking work runs in a thread pool, and its results come back to the loop.
 //!
-//! [`ThreadHandle`] is the only thing of a reactor that crosses threads.
+//! [`ThreadHandle`] is the only part of a reactor that can be used from other threads.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -15,14 +15,14 @@ use ropewalk_sys::Waker;
 use crate::error::{Error, Result};
 use crate::kernel::{Reactor, SendCall};
 
-/// How many threads the pool has at most, at first.
+/// The default maximum number of threads in the pool.
 const POOL_SIZE: usize = 10;
 
-/// How long the end of a run waits for work in threads. What takes longer finishes by itself, and what has not begun waits
-/// for the next run, so that a signal stops the loop within half a second.
+/// The time that the end of a run waits for work in threads. It keeps the reaction to a signal below half a second.
+/// Work that takes longer finishes in the background, and work that has not started waits for the next run.
 const JOIN_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Reaches a reactor from any thread: the only part of one that is `Send`.
+/// A handle to a reactor for other threads: the only part of a reactor that is `Send`.
 ///
 /// ```
 /// use ropewalk::prelude::*;
@@ -42,8 +42,10 @@ const JOIN_TIMEOUT: Duration = Duration::from_millis(300);
 pub struct ThreadHandle(Arc<ThreadCalls>);
 
 impl ThreadHandle {
-    /// Has `call` made by the loop, soon. Calls from one thread are made in their order. May be called at any time, also
-    /// while the loop does not run: then it is made when it does. When the reactor is gone, `call` is dropped.
+    /// Schedules `call` to run on the loop. Calls from one thread run in their order.
+    ///
+    /// May be called from any thread at any time. While the loop is not running, the call waits for the next run. If
+    /// the reactor has been dropped, `call` is dropped.
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -62,10 +64,9 @@ impl ThreadHandle {
         self.0.push(Box::new(call));
     }
 
-    /// Has `call` made by the loop, and waits for its result.
+    /// Runs `call` on the loop, and waits for its result.
     ///
-    /// On the reactor's own thread this would wait for ever; use the result of a plain call there. A panic in `call`
-    /// comes out here.
+    /// Must not be called on the reactor's own thread, where it would wait for ever. A panic in `call` is resumed here.
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -83,7 +84,7 @@ impl ThreadHandle {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Closed`] when the reactor is gone, or goes before the call is made.
+    /// [`Error::Closed`] when the reactor has been dropped, or is dropped before the call runs.
     pub fn blocking_call_from_thread<R: Send + 'static>(
         &self,
         call: impl FnOnce(&Reactor) -> R + Send + 'static,
@@ -96,9 +97,9 @@ impl ThreadHandle {
         Ok(outcome.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
-    /// Has `call` made by the loop, and waits until the Deferred that it returns has fired.
+    /// Runs `call` on the loop, and waits until the Deferred that it returns has fired.
     ///
-    /// On the reactor's own thread this would wait for ever. A panic in `call` comes out here.
+    /// Must not be called on the reactor's own thread, where it would wait for ever. A panic in `call` is resumed here.
     ///
     /// ```
     /// use std::time::Duration;
@@ -119,8 +120,8 @@ impl ThreadHandle {
     /// ```
     ///
     /// # Errors
-    /// The Deferred's failure, as [`Error::Failed`] if it is of another type; [`Error::Closed`] as for
-    /// [`blocking_call_from_thread`](ThreadHandle::blocking_call_from_thread).
+    /// The Deferred's failure, as [`Error::Failed`] if it is not an [`Error`]. [`Error::Closed`] when the reactor has
+    /// been dropped, or is dropped before the call runs.
     pub fn blocking_wait_from_thread<R: Send + 'static>(
         &self,
         call: impl FnOnce(&Reactor) -> Deferred<R> + Send + 'static,
@@ -137,14 +138,14 @@ impl ThreadHandle {
         outcome.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    /// Wakes the loop without anything to do.
+    /// Wakes the loop without a call. May be called from any thread.
     ///
     /// ```
     /// use ropewalk::Reactor;
     ///
     /// let reactor = Reactor::new()?;
     /// reactor.thread_handle().wake_up();
-    /// reactor.iterate(None)?; // would wait without end
+    /// reactor.iterate(None)?; // would otherwise wait for ever
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn wake_up(&self) {
@@ -184,18 +185,18 @@ impl ThreadCalls {
         queue.calls.push_back(call);
         let first = queue.calls.len() == 1;
         drop(queue);
-        // Whoever made the queue non-empty has woken the loop, which takes the whole queue.
+        // The thread that made the queue non-empty has woken the loop, which takes the whole queue.
         if first {
             self.waker.wake();
         }
     }
 
-    /// Ends the present wait, or the next.
+    /// Ends the current wait, or the next one.
     pub(crate) fn wake(&self) {
         self.waker.wake();
     }
 
-    /// Moves the queue behind what is left of `batch`. An empty one gives its memory in exchange.
+    /// Appends the queue to `batch`. An empty batch is swapped, so that its memory is reused.
     pub(crate) fn move_to(&self, batch: &mut VecDeque<Box<dyn SendCall>>) {
         let calls = &mut lock(&self.queue).calls;
         if batch.is_empty() {
@@ -215,7 +216,7 @@ impl ThreadCalls {
 }
 
 impl Reactor {
-    /// What other threads reach this reactor by.
+    /// Returns a handle to this reactor for other threads.
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -230,15 +231,15 @@ impl Reactor {
         ThreadHandle(self.0.calls.clone())
     }
 
-    /// As [`ThreadHandle::call_from_thread`]: runs in the next turn.
+    /// Schedules `call` to run in the next turn, like [`ThreadHandle::call_from_thread`].
     pub fn call_from_thread(&self, call: impl FnOnce(&Reactor) + Send + 'static) {
         self.0.calls.push(Box::new(call));
     }
 
     /// Runs `work` in a thread of the pool. A panic in it is logged.
     ///
-    /// No thread starts before the reactor runs: earlier work waits until then. Work that waits when the reactor stops is
-    /// still done, as far as that takes no longer than 300 ms; the rest waits for the next run.
+    /// No thread starts before the reactor runs, so earlier work waits until then. When the reactor stops, waiting work
+    /// still runs for up to 300 ms. The rest waits for the next run.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -260,9 +261,9 @@ impl Reactor {
     }
 
     /// Runs `work` in a thread of the pool, and fires the Deferred with its result on the reactor's thread:
-    /// `deferToThread`. A panic in it fails the Deferred.
+    /// `deferToThread`.
     ///
-    /// Cancelling the Deferred does not end the work; its result is dropped.
+    /// A panic in `work` fails the Deferred. Cancelling the Deferred does not stop the work, but its result is dropped.
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -270,7 +271,7 @@ impl Reactor {
     /// let reactor = Reactor::new()?;
     /// let handle = reactor.clone();
     /// let sum = reactor.defer_to_thread(|| (1..=1_000_000_u64).sum::<u64>()).add_callback(move |sum| {
-    ///     handle.stop().unwrap(); // on the reactor's thread again
+    ///     handle.stop().unwrap(); // back on the reactor's thread
     ///     sum
     /// });
     /// reactor.run()?;
@@ -281,13 +282,13 @@ impl Reactor {
         self.defer_to_thread_pool(&self.0.pool, work)
     }
 
-    /// As [`defer_to_thread`](Reactor::defer_to_thread), in a thread of another pool than the reactor's own.
+    /// Runs `work` like [`defer_to_thread`](Reactor::defer_to_thread), in a thread of `pool`.
     ///
     /// ```
     /// use ropewalk::{Reactor, ThreadPool};
     ///
     /// let reactor = Reactor::new()?;
-    /// let database = ThreadPool::new(1); // one connection, one thread
+    /// let database = ThreadPool::new(1); // a single thread
     /// let rows = reactor.defer_to_thread_pool(&database, || 6 * 7);
     /// let handle = reactor.clone();
     /// let answer = rows.add_callback(move |rows| {
@@ -323,8 +324,8 @@ impl Reactor {
         deferred
     }
 
-    /// Runs several pieces of work one after the other, in one thread of the pool. A panic in one is logged, and the next
-    /// follows.
+    /// Runs several pieces of work one after another, in one thread of the pool. A panic in one is logged, and the next
+    /// one runs.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -354,7 +355,7 @@ impl Reactor {
         self.call_in_thread(move || works.into_iter().for_each(log_panic));
     }
 
-    /// Sets how many threads the pool has at most; at least one.
+    /// Sets the maximum number of threads in the pool. 0 counts as 1.
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -379,7 +380,7 @@ impl Reactor {
 type Work = Box<dyn FnOnce() + Send>;
 type Receiver = Box<dyn FnOnce(Result<Box<dyn std::any::Any>>)>;
 
-/// Who waits for results from threads; they are not `Send`, so they stay on this side under a ticket.
+/// Receivers of results from threads. They are not `Send`, so they stay on the reactor's thread under a ticket.
 #[derive(Default)]
 pub(crate) struct ThreadResults(RefCell<ropewalk_proto::Slab<Receiver>>);
 
@@ -401,15 +402,15 @@ impl ThreadResults {
     }
 }
 
-/// That a result will arrive. Broken when the work is dropped: then whoever waits is told that it was abandoned.
+/// The promise of a result. If the work is dropped without a result, the Deferred fails as abandoned.
 struct Promise {
-    /// Until it is kept.
+    /// `None` once the promise is kept.
     handle: Option<ThreadHandle>,
     ticket: ropewalk_proto::Key,
 }
 
 impl Promise {
-    /// `outcome` makes the result on the loop's thread.
+    /// Delivers the result, which `outcome` makes on the loop's thread.
     fn keep(mut self, outcome: impl FnOnce() -> Result<Box<dyn std::any::Any>> + Send + 'static) {
         let ticket = self.ticket;
         if let Some(handle) = self.handle.take() {
@@ -427,10 +428,11 @@ impl Drop for Promise {
     }
 }
 
-/// Threads for work that blocks, started one by one as work comes. Each reactor has one; this is for another beside it.
+/// Threads for blocking work, which start one by one as work is added. Each reactor has a pool. This type is for
+/// additional ones.
 ///
-/// Dropping it waits for its work, but no longer than 300 ms: what takes longer finishes by itself, and what has not begun
-/// is dropped.
+/// Dropping a pool waits for its work for up to 300 ms. Longer work finishes in the background, and work that has not
+/// started is dropped.
 ///
 /// ```
 /// use std::sync::mpsc;
@@ -455,14 +457,14 @@ struct Shared {
 
 struct PoolState {
     queue: VecDeque<Work>,
-    /// Threads of the present epoch.
+    /// The number of threads in the present epoch.
     threads: usize,
-    /// Those of them that have work in hand.
+    /// The number of these threads that are working.
     busy: usize,
     size: usize,
-    /// The run is over: threads end when there is no more work.
+    /// The run is over: threads end when no work is left.
     ending: bool,
-    /// Threads of an earlier number were given up, and count no more.
+    /// Threads of earlier epochs have been given up, and do not count any more.
     epoch: u64,
 }
 
@@ -473,7 +475,7 @@ impl Default for PoolState {
 }
 
 impl ThreadPool {
-    /// A pool of at most `size` threads, at least one. None is started before there is work.
+    /// Creates a pool of at most `size` threads. 0 counts as 1. Threads start when there is work.
     pub fn new(size: usize) -> ThreadPool {
         let pool = ThreadPool::not_started();
         pool.set_size(size.max(1));
@@ -481,7 +483,7 @@ impl ThreadPool {
         pool
     }
 
-    /// A pool that keeps its work until it is started.
+    /// Creates a pool that queues its work until it is started.
     pub(crate) fn not_started() -> ThreadPool {
         ThreadPool { shared: Arc::default(), running: Cell::new(false) }
     }
@@ -491,7 +493,7 @@ impl ThreadPool {
         self.submit(Box::new(work));
     }
 
-    /// Begins to work on what is queued.
+    /// Starts to run the queued work.
     pub(crate) fn start(&self) {
         self.running.set(true);
         let mut state = lock(&self.shared.state);
@@ -499,7 +501,7 @@ impl ThreadPool {
         self.shared.grow(&mut state);
     }
 
-    /// Has threads end when the work is done, and waits for that for a moment.
+    /// Ends the threads after the queued work, and waits for them for up to [`JOIN_TIMEOUT`].
     pub(crate) fn stop(&self) {
         if !self.running.replace(false) {
             return;
@@ -511,7 +513,7 @@ impl ThreadPool {
         while state.threads > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                tracing::warn!(threads = state.threads, "work in threads outlives the reactor's run");
+                tracing::warn!(threads = state.threads, "work in threads continues after the reactor's run");
                 state.give_threads_up();
                 return;
             }
@@ -564,7 +566,7 @@ impl PoolState {
 }
 
 impl Shared {
-    /// Starts threads while there is more work than threads without any, and room for one.
+    /// Starts threads while there is more work than idle threads, up to the pool's size.
     fn grow(self: &Arc<Shared>, state: &mut PoolState) {
         let wanted = state.queue.len().saturating_sub(state.threads - state.busy);
         for _ in 0..wanted.min(state.size.saturating_sub(state.threads)) {
@@ -573,7 +575,7 @@ impl Shared {
             match thread.spawn(move || shared.work(epoch)) {
                 Ok(_detached) => state.threads += 1,
                 Err(error) if state.threads > 0 => return tracing::warn!(%error, "cannot start another thread"),
-                Err(error) => return tracing::error!(%error, "cannot start any thread: work waits"),
+                Err(error) => return tracing::error!(%error, "cannot start any thread: work is queued"),
             }
         }
     }
@@ -588,7 +590,7 @@ impl Shared {
         }
     }
 
-    /// The next piece of work; `None` when this thread should end.
+    /// Returns the next piece of work, or `None` when this thread should end.
     fn next(&self, epoch: u64) -> Option<Work> {
         let mut state = lock(&self.state);
         while state.epoch == epoch {
@@ -619,7 +621,7 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or("(no message)").to_owned()
 }
 
-/// A poisoned lock only means that somebody panicked elsewhere: what is behind these is whole between statements.
+/// A poisoned lock only means that a thread panicked elsewhere: the data is consistent between statements.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

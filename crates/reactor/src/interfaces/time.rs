@@ -1,4 +1,4 @@
-//! IReactorTime: calls in the future.
+//! IReactorTime: delayed calls.
 
 use std::cell::Cell;
 use std::rc::Weak;
@@ -10,10 +10,10 @@ use crate::error::{Error, Result};
 use crate::kernel::{Kernel, Reactor};
 
 impl Reactor {
-    /// Seconds since 1970-01-01 00:00 UTC by the wall clock.
+    /// Returns the seconds since 1970-01-01 00:00 UTC by the wall clock.
     ///
-    /// Delayed calls do not follow this clock but [`now`](Reactor::now), so that setting the clock neither fires nor
-    /// starves them. On a simulated provider it is virtual, too.
+    /// Delayed calls follow [`now`](Reactor::now) instead, so a change of the wall clock does not affect them. On a
+    /// simulated provider the wall clock is virtual.
     ///
     /// ```
     /// use std::time::Duration;
@@ -21,14 +21,14 @@ impl Reactor {
     ///
     /// let clock = Clock::new();
     /// clock.advance(Duration::from_millis(1500));
-    /// assert_eq!(clock.seconds(), 1.5); // a real reactor's is some 1.8e9
+    /// assert_eq!(clock.seconds(), 1.5); // about 1.8e9 on a real reactor
     /// ```
     pub fn seconds(&self) -> f64 {
         let wall = self.0.provider(|provider| provider.wall_clock()).unwrap_or_else(|_| SystemTime::now());
         wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
     }
 
-    /// The monotonic time that delayed calls follow.
+    /// Returns the monotonic time that delayed calls follow.
     ///
     /// ```
     /// use std::time::Duration;
@@ -43,11 +43,11 @@ impl Reactor {
         self.0.now()
     }
 
-    /// Has `call` made when `delay` has passed; `Duration::ZERO` is the next turn. Calls that are due at the same time
-    /// are made in the order in which they were scheduled. A delay beyond 584 years never comes.
+    /// Schedules `call` to run after `delay`. A zero delay runs it in the next turn. Calls due at the same time run in
+    /// the order in which they were scheduled. A delay beyond 584 years never ends.
     ///
-    /// The call is given the reactor, so that it need not hold a handle: one that does keeps the reactor alive until it
-    /// is made.
+    /// The call gets the reactor as its argument, and need not capture it. A call that captures a `Reactor` keeps it
+    /// alive until the call is made.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -66,7 +66,7 @@ impl Reactor {
         DelayedCall { reactor: self.downgrade(), key, cancelled: Cell::new(false) }
     }
 
-    /// The delayed calls that are still to be made, in no particular order.
+    /// Returns the pending delayed calls, in no particular order.
     ///
     /// ```
     /// use std::time::Duration;
@@ -75,7 +75,7 @@ impl Reactor {
     /// let clock = Clock::new();
     /// clock.call_later(Duration::from_secs(60), |_| println!("a minute is over"));
     /// for forgotten in clock.get_delayed_calls() {
-    ///     forgotten.cancel()?; // as a test may at its end
+    ///     forgotten.cancel()?; // for example at the end of a test
     /// }
     /// assert!(clock.get_delayed_calls().is_empty());
     /// # Ok::<(), ropewalk::Error>(())
@@ -89,16 +89,17 @@ impl Reactor {
 }
 
 impl Kernel {
-    /// Never before the present turn: what is scheduled within a turn runs after what was due in it.
+    /// Counts from the present turn at the earliest, so a call scheduled in a turn runs after those that were due in
+    /// it.
     fn deadline_after(&self, delay: Duration) -> Moment {
         self.now().max(self.turn_now()) + delay
     }
 }
 
-/// A call that was scheduled: IDelayedCall. Dropping it does not cancel the call.
+/// A scheduled call: IDelayedCall. Dropping it does not cancel the call.
 ///
-/// All methods may be called from any callback on the reactor's thread, also from the call itself, which is no longer active
-/// then.
+/// All methods may be called from any callback on the reactor's thread. Inside the call itself, the call is no longer
+/// active.
 ///
 /// ```
 /// use std::cell::Cell;
@@ -125,7 +126,7 @@ pub struct DelayedCall {
 }
 
 impl DelayedCall {
-    /// Has the call never made.
+    /// Cancels the call.
     ///
     /// ```
     /// use std::time::Duration;
@@ -133,7 +134,7 @@ impl DelayedCall {
     /// use ropewalk::testing::Clock;
     ///
     /// let clock = Clock::new();
-    /// let call = clock.call_later(Duration::from_secs(1), |_| unreachable!("it is cancelled"));
+    /// let call = clock.call_later(Duration::from_secs(1), |_| unreachable!("cancelled"));
     /// call.cancel()?;
     /// assert!(matches!(call.cancel(), Err(Error::AlreadyCancelled)));
     /// clock.advance(Duration::from_secs(2));
@@ -141,8 +142,8 @@ impl DelayedCall {
     /// ```
     ///
     /// # Errors
-    /// [`Error::AlreadyCancelled`] when this handle cancelled it, [`Error::AlreadyCalled`] when it has been made, and
-    /// [`Error::Closed`] when the reactor is gone.
+    /// [`Error::AlreadyCancelled`] when this handle cancelled the call. [`Error::AlreadyCalled`] when the call has been
+    /// made. [`Error::Closed`] when the reactor has been dropped.
     pub fn cancel(&self) -> Result<()> {
         let kernel = self.reactor.upgrade().ok_or(Error::Closed)?;
         let call = kernel.timers.borrow_mut().cancel(self.key);
@@ -154,32 +155,32 @@ impl DelayedCall {
         Ok(())
     }
 
-    /// Has the call made when `delay` from now has passed, whenever it was due before.
+    /// Changes the due time to `delay` from now.
     ///
-    /// Moving it to a later time costs one store, so an idle timeout may be reset with each message.
+    /// Moving a call to a later time costs a single store, so an idle timeout can be reset with each message.
     ///
     /// ```
     /// use std::time::Duration;
     /// use ropewalk::testing::Clock;
     ///
     /// let clock = Clock::new();
-    /// let timeout = clock.call_later(Duration::from_secs(30), |_| println!("nobody there?"));
+    /// let timeout = clock.call_later(Duration::from_secs(30), |_| println!("timed out"));
     /// clock.advance(Duration::from_secs(29));
-    /// timeout.reset(Duration::from_secs(30))?; // somebody is
+    /// timeout.reset(Duration::from_secs(30))?; // a message came
     /// clock.advance(Duration::from_secs(29));
     /// assert!(timeout.active());
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     ///
     /// # Errors
-    /// As [`cancel`](DelayedCall::cancel).
+    /// The errors of [`cancel`](DelayedCall::cancel).
     pub fn reset(&self, delay: Duration) -> Result<()> {
         let kernel = self.reactor.upgrade().ok_or(Error::Closed)?;
         let deadline = kernel.deadline_after(delay);
         self.move_to(&kernel, deadline)
     }
 
-    /// Has the call made this much later than it was due.
+    /// Makes the due time later by `by`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -194,14 +195,14 @@ impl DelayedCall {
     /// ```
     ///
     /// # Errors
-    /// As [`cancel`](DelayedCall::cancel).
+    /// The errors of [`cancel`](DelayedCall::cancel).
     pub fn delay(&self, by: Duration) -> Result<()> {
         let kernel = self.reactor.upgrade().ok_or(Error::Closed)?;
         let due = kernel.timers.borrow().deadline(self.key).ok_or_else(|| self.gone())?;
         self.move_to(&kernel, due + by)
     }
 
-    /// Has the call made this much earlier than it was due; at the earliest in the next turn.
+    /// Makes the due time earlier by `by`, but not earlier than the next turn.
     ///
     /// ```
     /// use std::time::Duration;
@@ -216,7 +217,7 @@ impl DelayedCall {
     /// ```
     ///
     /// # Errors
-    /// As [`cancel`](DelayedCall::cancel).
+    /// The errors of [`cancel`](DelayedCall::cancel).
     pub fn hasten(&self, by: Duration) -> Result<()> {
         let kernel = self.reactor.upgrade().ok_or(Error::Closed)?;
         let due = kernel.timers.borrow().deadline(self.key).ok_or_else(|| self.gone())?;
@@ -224,17 +225,17 @@ impl DelayedCall {
         self.move_to(&kernel, earlier.max(kernel.deadline_after(Duration::ZERO)))
     }
 
-    /// Whether the call is still to be made.
+    /// Returns whether the call is still pending.
     pub fn active(&self) -> bool {
         self.reactor.upgrade().is_some_and(|kernel| kernel.timers.borrow().contains(self.key))
     }
 
-    /// When the call is due, on the clock of [`Reactor::now`]; `None` after it was made or cancelled.
+    /// Returns the due time, on the clock of [`Reactor::now`]. `None` after the call was made or cancelled.
     pub fn get_time(&self) -> Option<Moment> {
         self.reactor.upgrade()?.timers.borrow().deadline(self.key)
     }
 
-    /// Whether both are handles of the same call.
+    /// Returns whether both are handles of the same call.
     pub(crate) fn is_same(&self, other: &DelayedCall) -> bool {
         self.key == other.key
     }

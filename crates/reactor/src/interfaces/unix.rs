@@ -13,14 +13,15 @@ use crate::kernel::{Interface, Reactor};
 use crate::protocols::{ClientFactory, Factory};
 use crate::transports::{Connector, Port, Target};
 
-/// What [`Reactor::listen_unix`] listens on, and how. Made from a path; a leading `@` or NUL makes it an abstract name.
+/// The path that [`Reactor::listen_unix`] listens on, with options. Converts from a path. A leading `@` or NUL makes an
+/// abstract name.
 ///
 /// ```
 /// use ropewalk::UnixBinding;
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
 ///
 /// let net = MemoryReactor::new();
-/// let binding = UnixBinding::new("/run/echo.sock").mode(0o600).backlog(10); // `.lock()` on a real one
+/// let binding = UnixBinding::new("/run/echo.sock").mode(0o600).backlog(10); // add `.lock()` on a real reactor
 /// net.listen_unix(binding, AccumulatingProtocol::new().factory())?;
 /// assert_eq!(net.unix_servers()[0].mode, Some(0o600));
 /// # Ok::<(), ropewalk::Error>(())
@@ -34,7 +35,7 @@ pub struct UnixBinding {
 }
 
 impl UnixBinding {
-    /// Listens at `path` with a backlog of 128 and the permissions 666.
+    /// Creates a binding to `path` with a backlog of 128 and the permissions 666.
     pub fn new(path: impl AsRef<Path>) -> UnixBinding {
         UnixBinding::at(unix_address(path.as_ref()))
     }
@@ -43,22 +44,22 @@ impl UnixBinding {
         UnixBinding { address, backlog: 128, mode: 0o666, lock: false }
     }
 
-    /// Lets this many connections wait to be accepted; the system may cap it.
+    /// Sets the number of connections that may wait to be accepted. The system may impose a lower limit.
     #[must_use]
     pub fn backlog(mut self, connections: u32) -> UnixBinding {
         self.backlog = connections;
         self
     }
 
-    /// The permission bits of the socket file, set after it was bound.
+    /// Sets the permission bits of the socket file, which are applied after binding.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> UnixBinding {
         self.mode = mode;
         self
     }
 
-    /// Keeps a lock file beside the socket, so that a socket file left over by a server that died is replaced, and one
-    /// of a server that lives is not: `wantPID`.
+    /// Keeps a lock file next to the socket: `wantPID`. A socket file that a dead server left behind is then replaced.
+    /// That of a living server is not.
     #[must_use]
     pub fn lock(mut self) -> UnixBinding {
         self.lock = true;
@@ -66,7 +67,8 @@ impl UnixBinding {
     }
 }
 
-/// Whither [`Reactor::connect_unix`] connects, and how. Made from a path; a leading `@` or NUL makes it an abstract name.
+/// The target of [`Reactor::connect_unix`], with options. Converts from a path. A leading `@` or NUL makes an abstract
+/// name.
 ///
 /// ```
 /// use std::time::Duration;
@@ -77,7 +79,7 @@ impl UnixBinding {
 /// let destination = UnixDestination::new("/no/server.sock").timeout(Duration::from_secs(5)).check_lock();
 /// let connector = net.connect_unix(destination, AccumulatingProtocol::new().factory())?;
 /// net.settle();
-/// assert!(connector.transport().is_none()); // nobody holds the lock
+/// assert!(connector.transport().is_none()); // the lock is not held
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -88,7 +90,7 @@ pub struct UnixDestination {
 }
 
 impl UnixDestination {
-    /// The socket at `path`. The timeout is 30 s.
+    /// Creates a destination from a path. The timeout is 30 s.
     pub fn new(path: impl AsRef<Path>) -> UnixDestination {
         UnixDestination::at(unix_address(path.as_ref()))
     }
@@ -97,14 +99,15 @@ impl UnixDestination {
         UnixDestination { address, timeout: Some(CONNECT_TIMEOUT), check_lock: false }
     }
 
-    /// How long connecting may take; `None` leaves it to the system.
+    /// Sets the time limit for connecting. `None` leaves the limit to the system.
     #[must_use]
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> UnixDestination {
         self.timeout = timeout.into();
         self
     }
 
-    /// Fails with [`Error::BadFile`](crate::Error::BadFile) unless the lock file says that a server lives there: `checkPID`.
+    /// Fails with [`Error::BadFile`](crate::Error::BadFile) unless the lock file belongs to a living server:
+    /// `checkPID`.
     #[must_use]
     pub fn check_lock(mut self) -> UnixDestination {
         self.check_lock = true;
@@ -126,14 +129,14 @@ from_paths!(UnixBinding: &str, &String, &Path, &std::path::PathBuf, std::path::P
 from_paths!(UnixDestination: &str, &String, &Path, &std::path::PathBuf, std::path::PathBuf);
 
 impl Reactor {
-    /// Accepts connections on a UNIX socket, and has `factory` build a protocol for each.
+    /// Accepts connections on a UNIX socket. `factory` builds a protocol for each.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
     ///
     /// let net = MemoryReactor::new();
     /// let server = AccumulatingProtocol::new();
-    /// net.listen_unix("@echo", server.factory())?; // a name of Linux's; "/run/echo.sock" is a path
+    /// net.listen_unix("@echo", server.factory())?; // an abstract name; "/run/echo.sock" is a path
     /// net.connect_stream("@echo").write(b"hello");
     /// net.settle();
     /// assert_eq!(server.data(), b"hello");
@@ -141,7 +144,8 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::CannotListen`](crate::Error::CannotListen) when the path is taken or not allowed; [`Error::Unsupported`](crate::Error::Unsupported).
+    /// [`Error::CannotListen`](crate::Error::CannotListen) when the path is in use or not allowed.
+    /// [`Error::Unsupported`](crate::Error::Unsupported) when the provider has no UNIX sockets.
     pub fn listen_unix(&self, binding: impl Into<UnixBinding>, factory: impl Factory + 'static) -> Result<Port> {
         self.require(Interface::Unix)?;
         let binding = binding.into();
@@ -150,7 +154,7 @@ impl Reactor {
         Port::listen(self, spec, binding.lock, Rc::new(factory))
     }
 
-    /// Connects to a UNIX socket, and has `factory` build a protocol when that succeeds.
+    /// Connects to a UNIX socket. `factory` builds a protocol for the connection.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -160,14 +164,15 @@ impl Reactor {
     /// let client = AccumulatingProtocol::new();
     /// net.connect_unix("/run/db.sock", client.factory())?;
     /// net.settle();
-    /// server.accept().expect("it has arrived").write(b"ready");
+    /// server.accept().expect("a connection").write(b"ready");
     /// net.settle();
     /// assert_eq!(client.data(), b"ready");
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     ///
     /// # Errors
-    /// [`Error::Unsupported`](crate::Error::Unsupported); everything else is told to the factory.
+    /// [`Error::Unsupported`](crate::Error::Unsupported) when the provider has no UNIX sockets. Later failures are
+    /// reported to the factory.
     pub fn connect_unix(
         &self,
         destination: impl Into<UnixDestination>,

@@ -1,6 +1,6 @@
-//! Values from task to task on one loop: bounded and unbounded channels.
+//! Channels between tasks on one loop, bounded and unbounded.
 //!
-//! Nothing here crosses threads, so nothing is locked; from other threads, `call_from_thread` sends.
+//! Channels do not cross threads, so they use no locks. To send from another thread, use `call_from_thread`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use ropewalk_proto::{DeferredSemaphore, Permit};
 
-/// A channel that holds at most `capacity` values: who sends more waits until one was received.
+/// Creates a channel that holds at most `capacity` values. A sender waits while the channel is full.
 ///
 /// # Panics
 /// When `capacity` is 0.
@@ -26,7 +26,7 @@ use ropewalk_proto::{DeferredSemaphore, Permit};
 /// let (sender, mut receiver) = channel(1);
 /// drop(clock.spawn(async move {
 ///     for number in 1..=3 {
-///         sender.send(number).await.expect("somebody receives");
+///         sender.send(number).await.expect("a receiver");
 ///     }
 /// }));
 /// let sum = clock.spawn(async move {
@@ -45,7 +45,8 @@ pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     (Sender { end: SendingEnd::new(&channel), room }, Receiver(channel))
 }
 
-/// A channel without a bound: for values whose number is bounded elsewhere, not for what a peer sends.
+/// Creates a channel without a bound. Use it for values whose number is bounded elsewhere, and not for data from a
+/// peer.
 ///
 /// ```
 /// use ropewalk::task::unbounded_channel;
@@ -61,7 +62,7 @@ pub fn unbounded_channel<T>() -> (UnboundedSender<T>, Receiver<T>) {
 }
 
 struct Channel<T> {
-    /// Each with its place in the bound, which is free when it was received.
+    /// Each value with its place in the bound, which is released when the value is received.
     values: RefCell<VecDeque<(T, Option<Permit>)>>,
     senders: Cell<usize>,
     receiver_is_gone: Cell<bool>,
@@ -94,7 +95,7 @@ impl<T> Channel<T> {
     }
 }
 
-/// Counts the senders: when the last is gone, the receiver is told.
+/// Counts the senders. Dropping the last one wakes the receiver.
 struct SendingEnd<T>(Rc<Channel<T>>);
 
 impl<T> SendingEnd<T> {
@@ -119,7 +120,8 @@ impl<T> Drop for SendingEnd<T> {
     }
 }
 
-/// Sends into a [`channel`]. Clones send into the same one; when the last is dropped, the receiver sees the end.
+/// The sending half of a [`channel`]. Clones send into the same channel. When the last clone is dropped, the receiver
+/// sees the end.
 ///
 /// ```
 /// use std::time::Duration;
@@ -130,8 +132,8 @@ impl<T> Drop for SendingEnd<T> {
 /// let (sender, mut receiver) = channel(1);
 /// let second = sender.clone();
 /// clock.spawn(async move {
-///     sender.send("one").await.expect("somebody receives");
-///     second.send("two").await.expect("and again"); // waits until "one" was received
+///     sender.send("one").await.expect("a receiver");
+///     second.send("two").await.expect("a receiver"); // waits until "one" was received
 /// });
 /// clock.advance(Duration::ZERO);
 /// assert_eq!(receiver.len(), 1);
@@ -145,11 +147,12 @@ pub struct Sender<T> {
 }
 
 impl<T> Sender<T> {
-    /// Sends `value`, waiting for room. Senders that wait take their turns in the order of asking. Dropping the future
-    /// takes the value back out of the queue of those who wait.
+    /// Sends `value`, after waiting for room. Waiting senders get room in the order in which they asked.
+    ///
+    /// Dropping the future abandons the send, and `value` with it.
     ///
     /// # Errors
-    /// [`SendError`] with the value when the receiver is gone, also when it goes meanwhile.
+    /// [`SendError`] with the value when the receiver has been dropped, before or during the wait.
     pub async fn send(&self, value: T) -> Result<(), SendError<T>> {
         match self.room.acquire().await {
             Ok(place) => self.end.0.put(value, Some(place)),
@@ -157,7 +160,7 @@ impl<T> Sender<T> {
         }
     }
 
-    /// Sends `value` if there is room now and nobody waits for it.
+    /// Sends `value` if there is room now and no other sender is waiting.
     ///
     /// ```
     /// use ropewalk::task::{TrySendError, channel};
@@ -171,7 +174,7 @@ impl<T> Sender<T> {
     /// ```
     ///
     /// # Errors
-    /// [`TrySendError::Full`] or [`TrySendError::Closed`], with the value.
+    /// [`TrySendError::Full`] or [`TrySendError::Closed`], each with the value.
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         if self.is_closed() {
             return Err(TrySendError::Closed(value));
@@ -185,7 +188,7 @@ impl<T> Sender<T> {
         }
     }
 
-    /// Whether the receiver is gone.
+    /// Returns whether the receiver has been dropped.
     pub fn is_closed(&self) -> bool {
         self.end.0.receiver_is_gone.get()
     }
@@ -203,15 +206,16 @@ impl<T> fmt::Debug for Sender<T> {
     }
 }
 
-/// Sends into an [`unbounded_channel`]. Clones send into the same one; when the last is dropped, the receiver sees the end.
+/// The sending half of an [`unbounded_channel`]. Clones send into the same channel. When the last clone is dropped, the
+/// receiver sees the end.
 ///
 /// ```
 /// use ropewalk::task::{UnboundedSender, unbounded_channel};
 ///
-/// /// May be called from a callback: it never waits.
+/// /// Can be called from a callback, because it never waits.
 /// fn report(log: &UnboundedSender<String>, line: &str) {
 ///     if log.send(line.to_owned()).is_err() {
-///         eprintln!("nobody reads the log: {line}");
+///         eprintln!("the log is closed: {line}");
 ///     }
 /// }
 ///
@@ -224,15 +228,15 @@ impl<T> fmt::Debug for Sender<T> {
 pub struct UnboundedSender<T>(SendingEnd<T>);
 
 impl<T> UnboundedSender<T> {
-    /// Sends `value`. May be called from a callback.
+    /// Sends `value` without waiting. May be called from a callback.
     ///
     /// # Errors
-    /// [`SendError`] with the value when the receiver is gone.
+    /// [`SendError`] with the value when the receiver has been dropped.
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         self.0.0.put(value, None)
     }
 
-    /// Whether the receiver is gone.
+    /// Returns whether the receiver has been dropped.
     pub fn is_closed(&self) -> bool {
         self.0.0.receiver_is_gone.get()
     }
@@ -250,7 +254,8 @@ impl<T> fmt::Debug for UnboundedSender<T> {
     }
 }
 
-/// Receives from a [`channel`] or an [`unbounded_channel`]. Dropping it drops what was not received, and senders are told.
+/// The receiving half of a [`channel`] or an [`unbounded_channel`]. Dropping it drops the values that were not
+/// received, and closes the channel for senders.
 ///
 /// ```
 /// use ropewalk::task::{TryRecvError, unbounded_channel};
@@ -260,19 +265,21 @@ impl<T> fmt::Debug for UnboundedSender<T> {
 /// sender.send(1)?;
 /// drop(sender);
 /// assert!(!receiver.is_empty());
-/// assert_eq!(receiver.try_recv(), Ok(1)); // what was sent is still there
+/// assert_eq!(receiver.try_recv(), Ok(1)); // sent values are still received
 /// assert_eq!(receiver.try_recv(), Err(TryRecvError::Closed));
 /// # Ok::<(), ropewalk::task::SendError<i32>>(())
 /// ```
 pub struct Receiver<T>(Rc<Channel<T>>);
 
 impl<T> Receiver<T> {
-    /// The next value; `None` when all were received and all senders are gone. Dropping the future loses no value.
+    /// Waits for the next value. Returns `None` when all values have been received and all senders dropped.
+    ///
+    /// Dropping the future loses no value.
     pub async fn recv(&mut self) -> Option<T> {
         poll_fn(|context| self.poll_recv(context)).await
     }
 
-    /// As [`recv`](Receiver::recv), for who writes a future by hand.
+    /// Polls for the next value, like `recv`, for use in hand-written futures.
     ///
     /// ```
     /// use std::task::{Context, Poll, Waker};
@@ -296,10 +303,10 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// The next value, if it is there.
+    /// Returns the next value if there is one now.
     ///
     /// # Errors
-    /// [`TryRecvError::Empty`], or [`TryRecvError::Closed`] when none will come.
+    /// [`TryRecvError::Empty`] when there is no value now, and [`TryRecvError::Closed`] when none will follow.
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         let next = self.0.values.borrow_mut().pop_front();
         match next {
@@ -309,12 +316,12 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// How many values wait to be received.
+    /// Returns the number of values that wait to be received.
     pub fn len(&self) -> usize {
         self.0.values.borrow().len()
     }
 
-    /// Whether no value waits to be received.
+    /// Returns whether no value waits to be received.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -323,7 +330,7 @@ impl<T> Receiver<T> {
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         self.0.receiver_is_gone.set(true);
-        // Their places go to the senders that wait, which see that nobody receives.
+        // Dropping the values releases their places to waiting senders, which then see the closed channel.
         let values = self.0.values.take();
         drop(values);
     }
@@ -335,7 +342,7 @@ impl<T> fmt::Debug for Receiver<T> {
     }
 }
 
-/// The receiver is gone: the value that it did not take.
+/// The error of a send whose receiver has been dropped. Contains the value.
 ///
 /// ```
 /// use ropewalk::task::{SendError, unbounded_channel};
@@ -356,18 +363,18 @@ impl<T> fmt::Debug for SendError<T> {
 
 impl<T> fmt::Display for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the channel is closed: its receiver is gone")
+        f.write_str("the channel is closed: its receiver has been dropped")
     }
 }
 
 impl<T> Error for SendError<T> {}
 
-/// Why [`Sender::try_send`] did not take a value.
+/// The reason why [`Sender::try_send`] did not accept a value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TrySendError<T> {
-    /// There is no room, or others wait for it.
+    /// The channel is full, or other senders are waiting.
     Full(T),
-    /// The receiver is gone.
+    /// The receiver has been dropped.
     Closed(T),
 }
 
@@ -384,19 +391,19 @@ impl<T> fmt::Display for TrySendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             TrySendError::Full(_) => "the channel is full: a value must be received first",
-            TrySendError::Closed(_) => "the channel is closed: its receiver is gone",
+            TrySendError::Closed(_) => "the channel is closed: its receiver has been dropped",
         })
     }
 }
 
 impl<T> Error for TrySendError<T> {}
 
-/// Why [`Receiver::try_recv`] has no value.
+/// The reason why [`Receiver::try_recv`] returned no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TryRecvError {
-    /// There is none now.
+    /// There is no value now.
     Empty,
-    /// There is none, and all senders are gone.
+    /// There is no value, and all senders have been dropped.
     Closed,
 }
 
@@ -404,7 +411,7 @@ impl fmt::Display for TryRecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             TryRecvError::Empty => "the channel is empty",
-            TryRecvError::Closed => "the channel is closed: all senders are gone",
+            TryRecvError::Closed => "the channel is closed: all senders have been dropped",
         })
     }
 }
@@ -421,7 +428,7 @@ mod tests {
     use crate::testing::Clock;
 
     fn value_of<T>(deferred: Deferred<T>) -> T {
-        deferred.try_result().expect("the task is over").expect("a value")
+        deferred.try_result().expect("a finished task").expect("a value")
     }
 
     fn settle(clock: &Clock) {
@@ -429,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_channel_makes_senders_wait_in_their_order() {
+    fn senders_wait_in_order_while_the_channel_is_full() {
         let clock = Clock::new();
         let (sender, mut receiver) = channel(2);
         let sent = Rc::new(Cell::new(0));
@@ -454,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_gets_what_was_sent_before_the_last_sender_went() {
+    fn values_sent_before_the_last_sender_was_dropped_arrive() {
         let clock = Clock::new();
         let (sender, mut receiver) = unbounded_channel();
         let all = clock.spawn(async move {
@@ -476,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn senders_that_wait_get_their_values_back_when_the_receiver_goes() {
+    fn dropping_the_receiver_returns_the_values_of_waiting_senders() {
         let clock = Clock::new();
         let (sender, receiver) = channel(1);
         sender.try_send(0).unwrap();
@@ -493,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn a_send_that_is_given_up_leaves_its_place_to_the_next() {
+    fn a_cancelled_send_gives_its_place_to_the_next() {
         let clock = Clock::new();
         let (sender, mut receiver) = channel(1);
         sender.try_send(0).unwrap();
@@ -510,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_received_is_dropped_with_the_receiver() {
+    fn unreceived_values_are_dropped_with_the_receiver() {
         let token = Rc::new(());
         let (sender, receiver) = unbounded_channel();
         sender.send(token.clone()).unwrap();

@@ -1,8 +1,8 @@
-//! Long work in small steps, between which the loop goes on: `Cooperator`.
+//! Long work in small steps, with turns of the loop in between: `Cooperator`.
 //!
 //! ```text
 //!   turn                       turn                      turn
-//!   [a b c a b c ... 10 ms]    [a b c ...]               [...]       a step of each task in turn, until the slice is over
+//!   [a b c a b c ... 10 ms]    [a b c ...]               [...]       one step of each task in rotation, for a time slice
 //! ```
 
 use std::cell::{Cell, RefCell};
@@ -17,15 +17,17 @@ use ropewalk_proto::{CancelHandle, Deferred, Failure, Outcome, Resolver, maybe_d
 use crate::interfaces::time::DelayedCall;
 use crate::kernel::{Kernel, Reactor};
 
-/// How long the steps of a turn may take together.
+/// The time for the steps of one turn.
 const SLICE: Duration = Duration::from_millis(10);
 
-/// A slice ends after so many steps even where no time passes, as on a simulated clock.
+/// The maximum of steps in a slice, which ends a slice on a simulated clock where no time passes.
 const STEPS_A_SLICE: usize = 1000;
 
-/// Takes the steps of several iterators in turn, a slice of them in each turn of the loop. A cheap handle.
+/// Runs the steps of several iterators in rotation, one time slice in each turn of the loop. A cheap handle: clones are
+/// the same cooperator.
 ///
-/// A step that yields a Deferred waits for it, while the others go on; one that yields an error ends its task.
+/// If a step yields a Deferred, its task waits for it while the others continue. If a step yields an error, its task
+/// ends.
 ///
 /// ```
 /// use std::cell::RefCell;
@@ -51,7 +53,7 @@ struct Scheduler {
     reactor: Weak<Kernel>,
     slice: Cell<Duration>,
     state: Cell<State>,
-    /// Those that are neither paused nor over; the next step is the first one's.
+    /// Tasks that are neither paused nor finished. The first one takes the next step.
     ready: RefCell<VecDeque<Rc<Task>>>,
     next_slice: RefCell<Option<DelayedCall>>,
 }
@@ -64,12 +66,12 @@ enum State {
 }
 
 impl Cooperator {
-    /// One that runs as soon as there is work.
+    /// Creates a cooperator that runs as soon as it has work.
     pub fn new(reactor: &Reactor) -> Cooperator {
         Cooperator::in_state(reactor, State::Running)
     }
 
-    /// One that begins to work when [`start`](Cooperator::start) is called.
+    /// Creates a cooperator that starts to work when [`start`](Cooperator::start) is called.
     ///
     /// ```
     /// use std::time::Duration;
@@ -99,7 +101,7 @@ impl Cooperator {
         }))
     }
 
-    /// Sets how long the steps of a turn may take together; 10 ms at first. One step is always taken, and at most 1000 are.
+    /// Sets the time for the steps of one turn. The default is 10 ms. At least one step and at most 1000 are run.
     ///
     /// ```
     /// use std::time::Duration;
@@ -108,7 +110,7 @@ impl Cooperator {
     ///
     /// let clock = Clock::new();
     /// let cooperator = Cooperator::new(&clock);
-    /// cooperator.set_slice(Duration::ZERO); // one step in each turn: the loop is seldom late
+    /// cooperator.set_slice(Duration::ZERO); // one step in each turn keeps delays short
     /// let done = cooperator.coiterate((0..3).map(|_| ()));
     /// clock.advance(Duration::ZERO);
     /// assert!(done.is_done());
@@ -117,10 +119,12 @@ impl Cooperator {
         self.0.slice.set(slice);
     }
 
-    /// Takes the steps of `work`, each of which yields nothing, a `Result` or a Deferred.
+    /// Runs the steps of `work`. Each step yields nothing, a `Result` or a Deferred.
     ///
-    /// The first step is taken in the next turn. Dropping the task does not end the work. On a cooperator that was stopped
-    /// the task is over at once.
+    /// The first step runs in the next turn. Dropping the returned task does not stop the work. On a stopped cooperator
+    /// the task ends at once.
+    ///
+    /// May be called from any callback on the reactor's thread.
     ///
     /// ```
     /// use std::time::Duration;
@@ -129,7 +133,7 @@ impl Cooperator {
     ///
     /// let clock = Clock::new();
     /// let cooperator = Cooperator::new(&clock);
-    /// // A step that gives a Deferred is waited for.
+    /// // The next step waits for the Deferred of this one.
     /// let task = cooperator.cooperate((0..2).map({
     ///     let clock = clock.clone();
     ///     move |_| clock.defer_later(Duration::from_secs(1), |_| println!("a second later"))
@@ -160,7 +164,8 @@ impl Cooperator {
         CooperativeTask(task)
     }
 
-    /// As [`cooperate`](Cooperator::cooperate), for who wants to know the end alone. Cancelling the Deferred stops the task.
+    /// Runs the steps of `work` like [`cooperate`](Cooperator::cooperate), and returns a Deferred of the end.
+    /// Cancelling the Deferred stops the task.
     pub fn coiterate<I>(&self, work: I) -> Deferred<()>
     where
         I: IntoIterator<Item: Outcome>,
@@ -171,13 +176,14 @@ impl Cooperator {
         task.listen(move |_| drop(stops.stop()))
     }
 
-    /// Begins to work, or does so again after a stop.
+    /// Starts to work, or resumes after a stop.
     pub fn start(&self) {
         self.0.state.set(State::Running);
         self.0.schedule();
     }
 
-    /// Ends all tasks that are not paused, with [`TaskFinished::SchedulerStopped`]; paused ones end when they are resumed.
+    /// Stops the cooperator. Tasks end with [`TaskFinished::SchedulerStopped`]: paused ones when they are resumed, all
+    /// others at once.
     ///
     /// ```
     /// use std::time::Duration;
@@ -204,7 +210,7 @@ impl Cooperator {
         }
     }
 
-    /// Whether it works, or would if there were tasks.
+    /// Returns whether the cooperator runs, even if it has no tasks.
     pub fn running(&self) -> bool {
         self.0.state.get() == State::Running
     }
@@ -268,14 +274,14 @@ type Steps = Box<dyn Iterator<Item = Deferred<()>>>;
 
 struct Task {
     scheduler: Weak<Scheduler>,
-    /// Out while a step is taken; gone at the end.
+    /// `None` while a step runs, and after the end.
     steps: Cell<Option<Steps>>,
     pauses: Cell<usize>,
     is_queued: Cell<bool>,
-    /// Cancels what the last step waits for.
+    /// Cancels the Deferred that the last step yielded.
     waits_for: RefCell<Option<CancelHandle>>,
     end: RefCell<Option<TaskFinished>>,
-    /// Somebody wants to know the end, so that a failure need not be logged.
+    /// Whether the end was asked for, so that a failure need not be logged.
     was_asked: Cell<bool>,
     listeners: RefCell<Vec<Resolver<()>>>,
 }
@@ -302,7 +308,7 @@ impl Task {
             })
         });
         if self.is_over() {
-            // It was stopped from within, and wants no more of it.
+            // The step stopped its own task, so its Deferred is cancelled.
             return step.cancel();
         }
         self.steps.set(Some(steps));
@@ -385,10 +391,10 @@ impl Drop for Task {
 pub struct CooperativeTask(Rc<Task>);
 
 impl CooperativeTask {
-    /// Takes no more steps until [`resume`](CooperativeTask::resume) has been called as often as this.
+    /// Pauses the task. Each pause needs its own [`resume`](CooperativeTask::resume).
     ///
     /// # Errors
-    /// How the task ended, when it has.
+    /// A [`TaskFinished`] with the way in which the task ended, if it has.
     ///
     /// ```
     /// use std::time::Duration;
@@ -414,7 +420,7 @@ impl CooperativeTask {
     /// Undoes one [`pause`](CooperativeTask::pause).
     ///
     /// # Errors
-    /// [`NotPaused`].
+    /// [`NotPaused`] when the task is not paused.
     pub fn resume(&self) -> Result<(), NotPaused> {
         let by_itself = usize::from(self.0.waits_for.borrow().is_some());
         if self.0.pauses.get() <= by_itself {
@@ -424,14 +430,16 @@ impl CooperativeTask {
         Ok(())
     }
 
-    /// Takes no more steps, drops the iterator, and cancels what its last step waits for. May be called from a step.
+    /// Stops the task: drops the iterator, and cancels the Deferred that its last step yielded.
+    ///
+    /// May be called from a step of the task itself.
     ///
     /// ```
     /// use ropewalk::task::TaskFinished;
     /// use ropewalk::testing::Clock;
     ///
     /// let clock = Clock::new();
-    /// let task = clock.cooperate((0..).map(|_| ())); // without an end of its own
+    /// let task = clock.cooperate((0..).map(|_| ())); // endless
     /// let end = task.when_done();
     /// task.stop()?;
     /// let failure = end.try_result().unwrap().unwrap_err();
@@ -440,16 +448,17 @@ impl CooperativeTask {
     /// ```
     ///
     /// # Errors
-    /// How the task ended, when it has already.
+    /// A [`TaskFinished`] with the way in which the task ended, if it has already.
     pub fn stop(&self) -> Result<(), TaskFinished> {
         self.check()?;
         self.0.end(TaskFinished::Stopped);
         Ok(())
     }
 
-    /// Fires when the last step was taken, or fails with a [`TaskFinished`] that says how the task ended otherwise.
+    /// Returns a Deferred that fires after the last step. It fails with a [`TaskFinished`] if the task ended in another
+    /// way.
     ///
-    /// May be called any number of times. Cancelling it does not stop the task.
+    /// May be called any number of times. Cancelling the Deferred does not stop the task.
     pub fn when_done(&self) -> Deferred<()> {
         self.listen(|_| ())
     }
@@ -476,17 +485,17 @@ impl fmt::Debug for CooperativeTask {
     }
 }
 
-/// How a [`CooperativeTask`] ended.
+/// The way in which a [`CooperativeTask`] ended.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TaskFinished {
-    /// All its steps were taken.
+    /// All steps have been run.
     Done,
-    /// [`CooperativeTask::stop`].
+    /// The task was stopped with [`CooperativeTask::stop`].
     Stopped,
-    /// [`Cooperator::stop`].
+    /// The cooperator was stopped with [`Cooperator::stop`].
     SchedulerStopped,
-    /// A step failed, or panicked.
+    /// A step failed or panicked.
     Failed(Rc<Failure>),
 }
 
@@ -516,7 +525,7 @@ impl Error for TaskFinished {
     }
 }
 
-/// [`CooperativeTask::resume`] of a task that nobody has paused.
+/// The error of [`CooperativeTask::resume`] when the task is not paused.
 ///
 /// ```
 /// use ropewalk::task::NotPaused;
@@ -538,7 +547,7 @@ impl fmt::Display for NotPaused {
 impl Error for NotPaused {}
 
 impl Reactor {
-    /// Takes the steps of `work` on the reactor's own [`Cooperator`]; see [`Cooperator::cooperate`].
+    /// Runs the steps of `work` on the reactor's own [`Cooperator`], like [`Cooperator::cooperate`].
     pub fn cooperate<I>(&self, work: I) -> CooperativeTask
     where
         I: IntoIterator<Item: Outcome>,
@@ -547,7 +556,7 @@ impl Reactor {
         self.cooperator().cooperate(work)
     }
 
-    /// Takes the steps of `work` on the reactor's own [`Cooperator`]; see [`Cooperator::coiterate`].
+    /// Runs the steps of `work` on the reactor's own [`Cooperator`], like [`Cooperator::coiterate`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -582,7 +591,7 @@ mod tests {
 
     type Log = Rc<RefCell<String>>;
 
-    /// Steps that write `name`.
+    /// Returns steps that append `name` to the log.
     fn steps(log: &Log, name: char, count: usize) -> impl Iterator<Item = ()> + use<> {
         let log = log.clone();
         (0..count).map(move |_| log.borrow_mut().push(name))
@@ -592,13 +601,13 @@ mod tests {
         clock.iterate(Some(Duration::ZERO)).unwrap();
     }
 
-    /// How the task of this Deferred ended.
+    /// Returns the way in which the task of this Deferred ended.
     fn end_of(deferred: Deferred<()>) -> TaskFinished {
-        deferred.try_result().expect("the task is over").expect_err("not done").trap::<TaskFinished>().unwrap()
+        deferred.try_result().expect("a finished task").expect_err("a failure").trap::<TaskFinished>().unwrap()
     }
 
     #[test]
-    fn tasks_take_turns_and_none_takes_a_step_before_the_next_turn_of_the_loop() {
+    fn tasks_alternate_from_the_next_turn_on() {
         let (clock, log) = (Clock::new(), Log::default());
         let cooperator = Cooperator::new(&clock);
         let done = [cooperator.coiterate(steps(&log, 'a', 3)), cooperator.coiterate(steps(&log, 'b', 1))];
@@ -606,11 +615,11 @@ mod tests {
         turn(&clock);
         assert_eq!(*log.borrow(), "abaa");
         assert!(done.iter().all(Deferred::is_done));
-        assert!(clock.get_delayed_calls().is_empty(), "nothing is scheduled without work");
+        assert!(clock.get_delayed_calls().is_empty(), "no delayed call without work");
     }
 
     #[test]
-    fn endless_work_takes_a_slice_of_each_turn_and_the_next_slice_goes_on_behind_it() {
+    fn each_slice_continues_where_the_last_one_ended() {
         let (clock, log) = (Clock::new(), Log::default());
         let cooperator = Cooperator::new(&clock);
         cooperator.set_slice(Duration::ZERO);
@@ -622,7 +631,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slice_ends_where_no_time_passes() {
+    fn a_slice_ends_even_if_no_time_passes() {
         let (clock, log) = (Clock::new(), Log::default());
         drop(clock.cooperate(steps(&log, 'a', usize::MAX)));
         turn(&clock);
@@ -630,7 +639,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_yields_a_deferred_is_waited_for_and_the_others_go_on() {
+    fn a_task_waits_for_the_deferred_of_its_step() {
         let (clock, log) = (Clock::new(), Log::default());
         let (answer, resolver) = Deferred::new();
         let note = log.clone();
@@ -646,7 +655,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_paused_twice_goes_on_when_it_was_resumed_twice() {
+    fn a_task_paused_twice_continues_after_two_resumes() {
         let (clock, log) = (Clock::new(), Log::default());
         let task = clock.cooperate(steps(&log, 'a', 1));
         task.pause().unwrap();
@@ -663,7 +672,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_waits_cannot_be_resumed_past_what_it_waits_for() {
+    fn resume_does_not_skip_a_pending_deferred() {
         let (clock, (answer, resolver)) = (Clock::new(), Deferred::new());
         let task = clock.cooperate([answer]);
         turn(&clock);
@@ -678,7 +687,7 @@ mod tests {
     }
 
     #[test]
-    fn stopping_tells_all_who_asked_drops_the_iterator_and_cancels_what_it_waits_for() {
+    fn stop_drops_the_iterator_and_cancels_the_pending_deferred() {
         let (clock, log) = (Clock::new(), Log::default());
         let (answer, resolver) = Deferred::<()>::new();
         let held = log.clone();
@@ -707,19 +716,19 @@ mod tests {
         turn(&clock);
         assert_eq!(count.get(), 1);
         assert!(matches!(end_of(task.when_done()), TaskFinished::Stopped));
-        assert_eq!(Rc::strong_count(&own), 1, "the iterator is gone");
+        assert_eq!(Rc::strong_count(&own), 1, "the iterator is dropped");
     }
 
     #[test]
-    fn a_failure_or_a_panic_of_a_step_ends_its_task_alone() {
+    fn a_failure_or_panic_of_a_step_only_ends_its_own_task() {
         let (clock, log) = (Clock::new(), Log::default());
         let failing = clock.cooperate([Err(fmt::Error), Ok(())]);
         let panicking = clock.coiterate(std::iter::repeat_with(|| -> () { panic!("in a step") }));
         let other = clock.coiterate(steps(&log, 'a', 2));
         turn(&clock);
-        let TaskFinished::Failed(failure) = end_of(failing.when_done()) else { panic!("it failed") };
+        let TaskFinished::Failed(failure) = end_of(failing.when_done()) else { panic!("expected a failure") };
         assert!(failure.check::<fmt::Error>());
-        let TaskFinished::Failed(failure) = end_of(panicking) else { panic!("it failed") };
+        let TaskFinished::Failed(failure) = end_of(panicking) else { panic!("expected a failure") };
         assert!(failure.to_string().contains("in a step"));
         assert!(other.is_done());
     }
@@ -735,7 +744,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_cooperator_ends_its_tasks_and_those_that_come_until_it_is_started_again() {
+    fn a_stopped_cooperator_ends_present_and_new_tasks() {
         let (clock, log) = (Clock::new(), Log::default());
         let cooperator = Cooperator::new(&clock);
         let (runs, paused) = (cooperator.coiterate(steps(&log, 'a', 5)), cooperator.cooperate(steps(&log, 'b', 1)));
@@ -769,7 +778,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cooperator_that_was_not_started_collects_its_tasks() {
+    fn a_cooperator_keeps_tasks_until_it_is_started() {
         let (clock, log) = (Clock::new(), Log::default());
         let cooperator = Cooperator::not_started(&clock);
         let done = cooperator.coiterate(steps(&log, 'a', 2));

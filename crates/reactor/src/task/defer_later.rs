@@ -1,4 +1,4 @@
-//! A result later: `deferLater`.
+//! A delayed call with a result: `deferLater`.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use ropewalk_proto::{Deferred, Outcome};
 use crate::kernel::Reactor;
 
 impl Reactor {
-    /// Has `call` made when `delay` has passed, and fires the Deferred with what it returns: nothing, a `Result`, or a
-    /// Deferred that is waited for. A panic in it is a failure.
+    /// Schedules `call` to run after `delay`, and returns a Deferred of its result.
     ///
-    /// Cancelling the Deferred cancels the call, if that was not made yet.
+    /// `call` may return nothing, a `Result`, or a Deferred, which is then awaited. A panic in `call` is a failure.
+    /// Cancelling the Deferred cancels the call if it has not run yet.
     ///
     /// ```
     /// use std::time::Duration;
@@ -50,7 +50,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn the_call_is_made_in_time_and_its_deferred_waited_for() {
+    fn the_call_runs_on_time_and_its_deferred_is_awaited() {
         let clock = Clock::new();
         let end = clock.defer_later(SECOND, |reactor| reactor.defer_later(SECOND, |_| succeed("twice")));
         clock.advance(SECOND);
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reactor_that_goes_takes_the_call_with_it() {
+    fn dropping_the_reactor_drops_the_call() {
         let clock = Clock::new();
         let end = clock.defer_later(SECOND, |_| ());
         drop(clock);

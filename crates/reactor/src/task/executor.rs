@@ -1,4 +1,4 @@
-//! A local executor: tasks run in `prepare`, after the delayed calls that may have woken them.
+//! A local executor. Tasks are polled in `prepare`, after the delayed calls that may have woken them.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -25,18 +25,18 @@ pub(crate) struct Executor {
 }
 
 struct Slot {
-    /// Out while it is polled.
+    /// `None` while the task is polled.
     task: Option<Task>,
-    /// It was woken and should have been polled while it was out, because it makes turns itself.
+    /// The task was woken again while it was being polled, because it runs turns of the loop itself.
     missed: bool,
     name: &'static str,
 }
 
-/// Tasks that were woken, from whatever thread.
+/// The tasks that were woken, from any thread.
 struct ReadyQueue {
     woken: Mutex<VecDeque<Arc<TaskWaker>>>,
     owner: std::thread::ThreadId,
-    /// Between `prepare` and `dispatch`, when nobody looks at the queue.
+    /// Set between `prepare` and `dispatch`, when the queue is not checked.
     asleep: AtomicBool,
     waker: Waker,
 }
@@ -44,7 +44,7 @@ struct ReadyQueue {
 struct TaskWaker {
     key: Key,
     queued: AtomicBool,
-    /// Weak, or a queue with a task in it would be a cycle, and keep the provider's waker open.
+    /// Weak: otherwise a queued task would be in a cycle with its queue, and keep the provider's waker open.
     ready: Weak<ReadyQueue>,
 }
 
@@ -58,8 +58,8 @@ impl Wake for TaskWaker {
         woken.push_back(self);
         let first = woken.len() == 1;
         drop(woken);
-        // On the reactor's own thread the loop is awake, and `prepare` sees the queue before it sleeps; but in a host
-        // loop other guests run on this thread while it sleeps.
+        // On the reactor's own thread the loop is awake, and `prepare` checks the queue before it sleeps. In a host
+        // loop, other code runs on this thread while the reactor sleeps.
         if first && (ready.asleep.load(Ordering::Relaxed) || std::thread::current().id() != ready.owner) {
             ready.waker.wake();
         }
@@ -80,9 +80,9 @@ impl Executor {
         key
     }
 
-    /// Polls the tasks that are ready now, each once.
+    /// Polls each task that is ready now, once.
     pub(crate) fn run(&self, kernel: &Rc<Kernel>) {
-        // One by one: a task that runs the loop is followed by those behind it, within that loop.
+        // One by one: if a task runs the loop, the tasks behind it are polled within that nested loop.
         for _ in 0..self.begin_batch() {
             let next = self.batch.borrow_mut().pop_front();
             let Some(waker) = next else { return };
@@ -90,7 +90,7 @@ impl Executor {
         }
     }
 
-    /// Moves what was woken behind what is left of the batch, and returns how many that are.
+    /// Appends the woken tasks to the rest of the batch, and returns the size of the batch.
     fn begin_batch(&self) -> usize {
         let (mut batch, mut woken) = (self.batch.borrow_mut(), self.woken());
         if batch.is_empty() {
@@ -101,18 +101,18 @@ impl Executor {
         batch.len()
     }
 
-    /// Whether a task waits to be polled.
+    /// Returns whether a task waits to be polled.
     pub(crate) fn has_ready(&self) -> bool {
         !self.woken().is_empty()
     }
 
-    /// Whether a wake on the reactor's own thread must wake the loop, too.
+    /// Sets whether a wake on the reactor's own thread must also wake the loop.
     pub(crate) fn set_asleep(&self, asleep: bool) {
         self.ready.asleep.store(asleep, Ordering::Relaxed);
     }
 
     fn poll(&self, kernel: &Rc<Kernel>, waker: &Arc<TaskWaker>) {
-        // Cleared first: a wake during the poll queues the task again.
+        // Cleared before the poll, so that a wake during the poll queues the task again.
         waker.queued.store(false, Ordering::Release);
         let Some((mut task, name)) = self.take(waker.key) else { return };
         let context_waker = std::task::Waker::from(waker.clone());
@@ -133,7 +133,7 @@ impl Executor {
         Some((slot.task.take()?, slot.name))
     }
 
-    /// Gives the task back if it was cancelled while it was out.
+    /// Stores the task again. Returns the task if it was cancelled while it was polled.
     fn put_back(&self, waker: &Arc<TaskWaker>, task: Task) -> Option<Task> {
         let mut tasks = self.tasks.borrow_mut();
         let Some(slot) = tasks.get_mut(waker.key) else { return Some(task) };
@@ -149,7 +149,7 @@ impl Executor {
         drop(slot);
     }
 
-    /// Lets go of all tasks.
+    /// Drops all tasks.
     pub(crate) fn clear(&self) {
         let tasks = self.tasks.take();
         drop(tasks);
@@ -160,7 +160,7 @@ impl Executor {
     }
 }
 
-/// The output of `future`, or its panic.
+/// Returns the output of `future`, or its panic.
 async fn catching<F: Future>(future: F) -> Result<F::Output, Panic> {
     let mut future = pin!(future);
     poll_fn(move |context| match catch(|| future.as_mut().poll(context)) {
@@ -171,10 +171,13 @@ async fn catching<F: Future>(future: F) -> Result<F::Output, Panic> {
 }
 
 impl Reactor {
-    /// Runs `future` on the loop, beginning in the next turn, and fires the Deferred with its output.
+    /// Runs `future` on the loop, starting in the next turn, and returns a Deferred of its output.
     ///
-    /// Cancelling the Deferred drops the future, as dropping the Deferred does after it was awaited; dropping it before
-    /// lets the task go its own way. A panic in the future is logged, and fails the Deferred with [`Error::Panicked`].
+    /// Cancelling the Deferred drops the future. So does dropping a Deferred that has been awaited. A Deferred that is
+    /// dropped without being awaited leaves the task running. A panic in the future is logged, and fails the Deferred
+    /// with [`Error::Panicked`].
+    ///
+    /// May be called from any callback on the reactor's thread.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -229,24 +232,24 @@ mod tests {
     use crate::testing::{MemoryReactor, levels_logged};
     use crate::transports::Transport;
 
-    /// Fires when its sending direction has ended.
+    /// A protocol that fires a Deferred when its sending direction has ended.
     struct TellsWhenWritten(Rc<RefCell<Option<Resolver<()>>>>);
 
     impl Protocol for TellsWhenWritten {
         fn data_received(&mut self, transport: &Transport, _data: &[u8]) {
-            // From a delayed call, so that it is settled at the end of `prepare`, after the tasks had their turn.
+            // Called later, so that it is settled at the end of `prepare`, after the tasks were polled.
             let transport = transport.clone();
             transport.reactor().call_later(Duration::ZERO, move |_| transport.lose_write_connection());
         }
 
         fn write_connection_lost(&mut self, _transport: &Transport) {
-            let resolver = self.0.take().expect("it ends once");
+            let resolver = self.0.take().expect("a single end");
             resolver.callback(()).unwrap();
         }
     }
 
     #[test]
-    fn a_task_that_settling_wakes_runs_before_the_loop_sleeps() {
+    fn a_task_woken_by_settling_runs_before_the_loop_sleeps() {
         let net = MemoryReactor::new();
         let (written, resolver) = Deferred::new();
         let resolver = Rc::new(RefCell::new(Some(resolver)));
@@ -260,11 +263,11 @@ mod tests {
     }
 
     #[test]
-    fn a_wake_by_another_guest_of_the_thread_wakes_a_loop_that_a_host_lets_sleep() {
+    fn a_wake_on_its_own_thread_wakes_a_hosted_loop() {
         let reactor = Reactor::new().unwrap();
         let (fired, resolver) = Deferred::new();
         let done = reactor.spawn(async move { fired.await.unwrap() });
-        // Polled once, it waits.
+        // Polled once, the task waits.
         assert_eq!(reactor.prepare().unwrap(), None);
         resolver.callback(()).unwrap();
         reactor.wait(None).unwrap();
@@ -274,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_nobody_waits_for_ends_with_its_reactor_and_nothing_is_logged_unless_it_failed() {
+    fn a_detached_task_is_only_logged_if_it_failed() {
         let ((), logged) = levels_logged("ropewalk", || {
             let net = MemoryReactor::new();
             net.spawn(net.sleep(Duration::from_secs(1)));
@@ -292,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_panic_of_a_task_that_nobody_waits_for_is_logged_once() {
+    fn the_panic_of_a_detached_task_is_logged_once() {
         let ((), logged) = levels_logged("ropewalk", || {
             let net = MemoryReactor::new();
             net.spawn(async { panic!("a bug") });
@@ -308,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_was_never_polled_does_not_keep_a_dropped_reactors_waker() {
+    fn tasks_do_not_keep_a_dropped_reactors_waker_open() {
         let reactor = Reactor::new().unwrap();
         let ready = Arc::downgrade(&reactor.0.executor.ready);
         let kept = Rc::new(RefCell::new(None));
@@ -320,7 +323,7 @@ mod tests {
         reactor.prepare().unwrap();
         let unpolled = reactor.spawn(async {});
         drop(reactor);
-        // The waker of a task may outlive its loop.
+        // A task's waker may outlive its loop.
         kept.take().unwrap().wake();
         assert!(ready.upgrade().is_none());
         drop((polled.add_errback(|_| ()), unpolled.add_errback(|_| ())));

@@ -1,4 +1,4 @@
-//! Waiting for a lock that another process holds: `DeferredFilesystemLock`.
+//! Waiting for a lock of another process: `DeferredFilesystemLock`.
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
@@ -15,12 +15,13 @@ use super::AddTimeout;
 use crate::interfaces::time::DelayedCall;
 use crate::kernel::{Kernel, Reactor};
 
-/// How often it is tried: no system tells when a lock is given up.
+/// The interval between attempts. No operating system reports when a lock is released.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// A lock among processes, at a path of the file system, that can be waited for.
+/// A lock between processes, at a path of the file system, that can be waited for.
 ///
-/// A lock whose process has ended is broken. Dropping this gives the lock up. Unix only, at present.
+/// The lock of a process that has ended counts as free. Dropping this value releases the lock. At present it works on
+/// Unix only.
 ///
 /// ```
 /// # if cfg!(unix) {
@@ -51,7 +52,7 @@ struct Lock {
 }
 
 impl DeferredFilesystemLock {
-    /// A lock at `path`, which is made when the lock is taken and removed when it is given up. The time is `reactor`'s.
+    /// Creates a lock at `path`, which follows the clock of `reactor`. The file exists while the lock is held.
     pub fn new(reactor: &Reactor, path: impl AsRef<Path>) -> DeferredFilesystemLock {
         DeferredFilesystemLock(Rc::new(Lock {
             reactor: reactor.downgrade(),
@@ -62,11 +63,12 @@ impl DeferredFilesystemLock {
         }))
     }
 
-    /// Fires when this has the lock: it is tried at once, and then each second. Done at once when it has it already.
+    /// Waits until this lock is held. Tries at once, and then every second. Completes at once if the lock is already
+    /// held.
     ///
-    /// Fails with [`TimedOut`](super::TimedOut) when it has not got the lock by `timeout`, with [`AlreadyTryingToLock`] while an earlier
-    /// call waits, and with what the system says when there can be no lock at that path. Cancelling it ends the waiting,
-    /// as dropping the lock does.
+    /// The Deferred fails with [`TimedOut`](super::TimedOut) when `timeout` has passed, with [`AlreadyTryingToLock`]
+    /// while an earlier call waits, and with an [`io::Error`] when no lock can be made at that path. Cancelling the
+    /// Deferred stops the waiting, and so does dropping this value.
     #[track_caller]
     pub fn defer_until_locked(&self, timeout: Option<Duration>) -> Deferred<()> {
         if self.is_locked() {
@@ -89,12 +91,12 @@ impl DeferredFilesystemLock {
         }
     }
 
-    /// Whether this has the lock.
+    /// Returns whether this value holds the lock.
     pub fn is_locked(&self) -> bool {
         self.0.held.borrow().is_some()
     }
 
-    /// Gives the lock up; no effect when this has it not.
+    /// Releases the lock. No effect when this value does not hold it.
     pub fn unlock(&self) {
         self.0.held.take();
     }
@@ -148,7 +150,7 @@ impl fmt::Debug for DeferredFilesystemLock {
     }
 }
 
-/// [`DeferredFilesystemLock::defer_until_locked`] while an earlier call of it waits.
+/// The error of [`DeferredFilesystemLock::defer_until_locked`] while an earlier call waits.
 ///
 /// ```
 /// # if cfg!(unix) {
@@ -171,7 +173,7 @@ pub struct AlreadyTryingToLock;
 
 impl fmt::Display for AlreadyTryingToLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the lock is being waited for already: wait for the Deferred of the first call")
+        f.write_str("already waiting for the lock: use the Deferred of the first call")
     }
 }
 
@@ -185,7 +187,7 @@ mod tests {
     use super::*;
     use crate::testing::Clock;
 
-    /// Two locks at one path, of which the first is taken.
+    /// Creates two locks at one path, the first of which is held.
     fn contenders(name: &str) -> (Clock, DeferredFilesystemLock, DeferredFilesystemLock) {
         let clock = Clock::new();
         let path = std::env::temp_dir().join(format!("ropewalk-deferred-lock-{}-{name}", std::process::id()));
@@ -196,11 +198,11 @@ mod tests {
     }
 
     fn failure_of(deferred: Deferred<()>) -> Failure {
-        deferred.try_result().expect("the result is there").expect_err("a failure")
+        deferred.try_result().expect("a result").expect_err("a failure")
     }
 
     #[test]
-    fn it_is_tried_each_second_until_the_holder_gives_it_up() {
+    fn it_retries_every_second_until_the_lock_is_free() {
         let (clock, first, second) = contenders("wait");
         let waiting = second.defer_until_locked(None);
         clock.advance(10 * INTERVAL);
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_ends_with_its_timeout_and_may_begin_again() {
+    fn a_timeout_ends_the_waiting_and_allows_another() {
         let (clock, first, second) = contenders("timeout");
         let waiting = second.defer_until_locked(Some(3 * INTERVAL));
         clock.advance(3 * INTERVAL);
@@ -235,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_and_dropping_end_the_waiting() {
+    fn cancelling_or_dropping_stops_the_waiting() {
         let (clock, _first, second) = contenders("cancel");
         let waiting = second.defer_until_locked(None);
         waiting.cancel();
@@ -248,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_where_no_lock_can_be_is_an_error() {
+    fn an_unusable_path_is_an_error() {
         let clock = Clock::new();
         let lock = DeferredFilesystemLock::new(&clock, "/nonexistent/lock");
         assert!(failure_of(lock.defer_until_locked(None)).check::<io::Error>());

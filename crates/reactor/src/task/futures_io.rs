@@ -1,4 +1,4 @@
-//! `futures-io` for [`AsyncStream`]: `AsyncRead` and `AsyncWrite`, which many crates of protocols ask for.
+//! The traits of `futures-io` for [`AsyncStream`]: `AsyncRead` and `AsyncWrite`, which many protocol crates require.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -27,12 +27,12 @@ impl AsyncWrite for AsyncStream {
         self.get_mut().poll_write_vectored(context, pieces)
     }
 
-    /// Ready when more may be written: what was written is under way by itself.
+    /// Completes when more may be written. Written data is sent without a flush.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().poll_flush(context)
     }
 
-    /// Ends the sending direction after what was written; reading goes on.
+    /// Closes the sending direction after the written data. Reading can continue.
     fn poll_close(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().shut_down_write();
         Poll::Ready(Ok(()))
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
     use crate::testing::MemoryReactor;
 
-    /// Copies by the traits alone, as a crate would that knows nothing of this one.
+    /// Echoes through the traits alone, like a crate that does not know this one.
     async fn copy<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
         let mut buffer = [0; 1000];
         loop {
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn code_that_knows_the_traits_alone_echoes_until_the_end() {
+    fn code_that_only_uses_the_traits_echoes_until_eof() {
         let net = MemoryReactor::new();
         let serve = StreamFactory::new(|stream, reactor: &crate::Reactor| drop(reactor.spawn(copy(stream))));
         net.listen_tcp("10.0.0.1:80", serve).unwrap();

@@ -1,10 +1,10 @@
-//! hyper on the loop: its `rt` traits for this crate's streams, timers and tasks. Needs the feature `hyper`.
+//! hyper on the loop: hyper's `rt` traits for this crate's streams, timers and tasks. Requires the feature `hyper`.
 //!
-//! | hyper wants | it gets |
+//! | trait of hyper | type that implements it |
 //! |---|---|
-//! | [`Read`] + [`Write`] | an [`AsyncStream`], with back-pressure both ways |
-//! | [`Timer`] | a [`LoopTimer`] |
-//! | [`Executor`] (HTTP/2) | the [`Reactor`] |
+//! | [`Read`] + [`Write`] | [`AsyncStream`], with back-pressure in both directions |
+//! | [`Timer`] | [`LoopTimer`] |
+//! | [`Executor`] (HTTP/2) | [`Reactor`] |
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -95,14 +95,14 @@ where
     }
 }
 
-/// A reactor's clock and delayed calls as hyper wants them.
+/// A reactor's clock and delayed calls as hyper's [`Timer`].
 ///
-/// hyper asks that timers may be sent to other threads. This one may, but works only on its reactor's: elsewhere its
-/// sleeps never end, as they do not once the reactor is gone.
+/// hyper requires that timers can be sent to other threads. This one can be sent, but only works on its reactor's
+/// thread. On other threads, and after the reactor is dropped, its sleeps never complete.
 #[derive(Clone)]
 pub struct LoopTimer(Arc<ThreadBound<Epoch>>);
 
-/// The same moment on both clocks.
+/// One moment on both clocks.
 struct Epoch {
     reactor: Weak<Kernel>,
     instant: Instant,
@@ -110,7 +110,7 @@ struct Epoch {
 }
 
 impl LoopTimer {
-    /// The timer of `reactor`.
+    /// Creates a timer on the clock of `reactor`.
     pub fn new(reactor: &Reactor) -> LoopTimer {
         let epoch = Epoch { reactor: reactor.downgrade(), instant: Instant::now(), moment: reactor.now() };
         LoopTimer(Arc::new(ThreadBound::new(epoch)))
@@ -142,7 +142,7 @@ impl Timer for LoopTimer {
         Box::pin(self.sleep(|timer| timer.until(deadline)))
     }
 
-    /// The reactor's time, so virtual where that is.
+    /// Returns the reactor's time, which is virtual on a simulated clock.
     fn now(&self) -> Instant {
         let Some(epoch) = self.0.get() else { return Instant::now() };
         let Some(reactor) = epoch.reactor.upgrade() else { return Instant::now() };
@@ -158,7 +158,7 @@ impl Timer for LoopTimer {
     }
 }
 
-/// What [`LoopTimer`] gives; `None` never ends.
+/// The sleep of a [`LoopTimer`]. `None` never completes.
 struct LoopSleep(Option<ThreadBound<RefCell<super::Sleep>>>);
 
 impl Sleep for LoopSleep {}
@@ -185,13 +185,13 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_sleep_ends_at_its_deadline_on_the_reactors_clock_and_can_be_moved() {
+    fn a_reset_moves_the_deadline_on_the_reactors_clock() {
         let clock = Clock::new();
         let timer = LoopTimer::new(&clock);
         let began = timer.now();
         let mut sleep = timer.sleep_until(began + 2 * SECOND);
         timer.reset(&mut sleep, began + 5 * SECOND);
-        assert_eq!(clock.get_delayed_calls().len(), 1, "the old deadline is forgotten");
+        assert_eq!(clock.get_delayed_calls().len(), 1, "the old deadline is replaced");
         let over = Rc::new(Cell::new(false));
         let flag = over.clone();
         clock.spawn(async move {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_sleep_leaves_no_delayed_call_behind() {
+    fn dropping_a_sleep_cancels_its_delayed_call() {
         let clock = Clock::new();
         drop(Timer::sleep(&LoopTimer::new(&clock), SECOND));
         assert!(clock.get_delayed_calls().is_empty());

@@ -1,4 +1,4 @@
-//! The same call again and again: `LoopingCall`.
+//! Repeated calls at an interval: `LoopingCall`.
 //!
 //! ```text
 //!   start       +interval     +interval     +interval     +interval
@@ -19,8 +19,8 @@ use crate::kernel::{Kernel, Reactor};
 
 /// Calls a function at each tick of an interval. A cheap handle: clones are the same loop.
 ///
-/// A call that returns a Deferred is waited for, so that calls never overlap. Ticks that pass meanwhile are left out and
-/// the next call is made at the next tick: the phase is kept. Dropping the handles does not end the loop.
+/// If a call returns a Deferred, the next call waits for it, so calls never overlap. Ticks that pass in that time are
+/// skipped. The next call is made at the next tick, so the phase is kept. Dropping the handles does not stop the loop.
 ///
 /// ```
 /// use std::cell::Cell;
@@ -46,36 +46,40 @@ type Call = Box<dyn FnMut(&LoopingCall, u64) -> Deferred<()>>;
 
 struct Loop {
     reactor: Weak<Kernel>,
-    /// Out while it runs.
+    /// `None` while the call runs.
     call: Cell<Option<Call>>,
     run: RefCell<Option<Run>>,
-    /// A call has begun and its result is not there.
+    /// Whether a call has started and its result is still missing.
     is_busy: Cell<bool>,
 }
 
-/// From a start to its end.
+/// The state from a start to its end.
 struct Run {
     interval: Duration,
     /// The moment of tick 0.
     began: Moment,
-    /// How many ticks the calls have been told of.
+    /// The number of ticks that calls have been made for.
     ticks_seen: u64,
     resolver: Resolver<()>,
     scheduled: Option<DelayedCall>,
-    /// Cancels the call that is waited for.
+    /// Cancels the Deferred that the last call returned.
     waiting: Option<CancelHandle>,
     is_stopping: bool,
 }
 
 impl LoopingCall {
-    /// A loop that will make `call`, which is given the loop, to stop it for example, and returns nothing, a `Result` or a
-    /// Deferred. A failure or a panic ends the loop.
+    /// Creates a loop that runs `call`. `call` gets the loop, for example to stop it, and returns nothing, a `Result`
+    /// or a Deferred.
+    ///
+    /// A failure or a panic of `call` ends the loop.
     pub fn new<R: Outcome>(reactor: &Reactor, mut call: impl FnMut(&LoopingCall) -> R + 'static) -> LoopingCall {
         LoopingCall::with_count(reactor, move |looping, _| call(looping))
     }
 
-    /// A loop whose `call` is told how many ticks there were since the call before: 1 when none was missed. With an
-    /// interval of zero it is always 1.
+    /// Creates a loop whose `call` also gets the number of ticks since the previous call, which is 1 if none was
+    /// missed.
+    ///
+    /// With an interval of zero the number is always 1.
     ///
     /// ```
     /// use std::cell::RefCell;
@@ -90,7 +94,7 @@ impl LoopingCall {
     /// let second = Duration::from_secs(1);
     /// let looping = LoopingCall::with_count(&clock, move |looping, count| {
     ///     seen.borrow_mut().push(count);
-    ///     looping.reactor().defer_later(second * 5 / 2, |_| ()) // it takes two and a half ticks
+    ///     looping.reactor().defer_later(second * 5 / 2, |_| ()) // takes two and a half ticks
     /// });
     /// looping.start(second);
     /// clock.advance(second * 6);
@@ -109,17 +113,20 @@ impl LoopingCall {
         }))
     }
 
-    /// Makes the call now, and then at each tick. An interval of zero is each turn of the loop.
+    /// Starts the loop: runs the call now, and then at each tick. With an interval of zero the call runs in each turn
+    /// of the loop.
     ///
-    /// The Deferred fires when the loop was stopped, or with the failure that ended it. Cancelling it stops the loop and
-    /// cancels a call that is waited for. It fails with [`AlreadyLooping`] unless the loop and its last call have ended.
-    /// May be called from a callback.
+    /// The Deferred fires when the loop is stopped, and fails if a call fails. Cancelling it stops the loop and cancels
+    /// the Deferred of the current call. It fails with [`AlreadyLooping`] if the loop is running or its last call has
+    /// not ended.
+    ///
+    /// May be called from any callback on the reactor's thread.
     #[track_caller]
     pub fn start(&self, interval: Duration) -> Deferred<()> {
         self.begin(interval, 0)
     }
 
-    /// As [`start`](LoopingCall::start), with the first call at the first tick: `now=False`.
+    /// Starts the loop, with the first call after one interval: `now=False`.
     ///
     /// ```
     /// use std::cell::Cell;
@@ -172,8 +179,12 @@ impl LoopingCall {
         deferred
     }
 
-    /// Ends the loop: the Deferred of its start fires before this returns, or, from the call itself or while one is waited
-    /// for, when that call's result is there. No effect when the loop does not run.
+    /// Stops the loop. No effect when the loop is not running.
+    ///
+    /// The Deferred of `start` fires before this returns. If a call is in progress, or its Deferred is pending, the
+    /// Deferred of `start` fires when that call has its result.
+    ///
+    /// May be called from the call itself.
     ///
     /// ```
     /// use std::time::Duration;
@@ -198,8 +209,9 @@ impl LoopingCall {
         let _ = run.map(|run| run.resolver.callback(()));
     }
 
-    /// Counts the interval from now: the next call is made when a whole one has passed. No effect when the loop does not
-    /// run, or while a call runs or is waited for.
+    /// Restarts the interval: the next call is made after one whole interval from now.
+    ///
+    /// No effect when the loop is not running, or while a call is in progress or its Deferred is pending.
     ///
     /// ```
     /// use std::cell::Cell;
@@ -214,7 +226,7 @@ impl LoopingCall {
     /// let ping = LoopingCall::new(&clock, move |_| count.set(count.get() + 1));
     /// ping.start_later(Duration::from_secs(30));
     /// clock.advance(Duration::from_secs(29));
-    /// ping.reset(); // we have just heard from them
+    /// ping.reset(); // the peer has just sent something
     /// clock.advance(Duration::from_secs(29));
     /// assert_eq!(pings.get(), 0);
     /// ```
@@ -228,20 +240,20 @@ impl LoopingCall {
         }
     }
 
-    /// Whether the loop was started, and neither was stopped nor has ended.
+    /// Returns whether the loop was started and has neither been stopped nor ended.
     pub fn running(&self) -> bool {
         self.0.run.borrow().as_ref().is_some_and(|run| !run.is_stopping)
     }
 
-    /// The interval of the present run.
+    /// Returns the interval of the present run.
     pub fn interval(&self) -> Option<Duration> {
         self.0.run.borrow().as_ref().map(|run| run.interval)
     }
 
-    /// The reactor whose time this follows.
+    /// Returns the reactor whose clock the loop follows.
     ///
     /// # Panics
-    /// When that reactor has been dropped, which cannot be inside a callback.
+    /// When that reactor has been dropped, which cannot happen inside a callback.
     pub fn reactor(&self) -> Reactor {
         self.try_reactor().expect("the reactor of this loop has been dropped")
     }
@@ -288,7 +300,7 @@ impl LoopingCall {
     }
 }
 
-/// The run was cancelled: of its last call only a failure is of interest.
+/// Logs the failure of a call whose run was cancelled.
 fn report(result: Result<(), Failure>) {
     let is_cancellation = result.as_ref().is_err_and(Failure::check::<Cancelled>);
     if !is_cancellation {
@@ -298,7 +310,7 @@ fn report(result: Result<(), Failure>) {
 }
 
 impl Loop {
-    /// How many ticks the call that begins now stands for.
+    /// Returns the number of ticks that the call about to be made covers.
     fn begin_call(&self) -> Option<u64> {
         let now = self.reactor.upgrade()?.now();
         let mut slot = self.run.borrow_mut();
@@ -321,7 +333,7 @@ impl Loop {
 }
 
 impl Drop for Loop {
-    /// Only when the reactor is gone: that ends the loop in order.
+    /// Runs when the reactor has been dropped: the run then ends without an error.
     fn drop(&mut self) {
         if let Some(run) = self.run.take() {
             let _ = run.resolver.callback(());
@@ -344,7 +356,7 @@ impl Run {
             return Duration::ZERO;
         }
         let into_this_one = now.since(self.began).as_nanos() % self.interval.as_nanos();
-        self.interval - Duration::from_nanos(u64::try_from(into_this_one).expect("not beyond the time since the start"))
+        self.interval - Duration::from_nanos(u64::try_from(into_this_one).expect("a part of the interval"))
     }
 }
 
@@ -354,7 +366,7 @@ impl fmt::Debug for LoopingCall {
     }
 }
 
-/// [`LoopingCall::start`] while the loop runs, or its last call is waited for.
+/// The error of [`LoopingCall::start`] when the loop is running, or its last call has not ended.
 ///
 /// ```
 /// use std::time::Duration;
@@ -372,7 +384,7 @@ pub struct AlreadyLooping;
 
 impl fmt::Display for AlreadyLooping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the loop runs already: stop it, and wait for the Deferred of its start")
+        f.write_str("the loop is already running: stop it and wait for the Deferred of its start")
     }
 }
 
@@ -389,7 +401,7 @@ mod tests {
 
     type Calls = Rc<RefCell<Vec<(f64, u64)>>>;
 
-    /// A loop that notes when it was called and for how many ticks, and takes `work` long each time.
+    /// Creates a loop that records the time and the ticks of each call, and takes `work` for each.
     fn noted(clock: &Clock, work: Duration) -> (LoopingCall, Calls) {
         let calls = Calls::default();
         let note = calls.clone();
@@ -401,11 +413,11 @@ mod tests {
     }
 
     fn failure_of(deferred: Deferred<()>) -> Failure {
-        deferred.try_result().expect("the result is there").expect_err("a failure")
+        deferred.try_result().expect("a result").expect_err("a failure")
     }
 
     #[test]
-    fn the_first_call_is_made_at_once_or_at_the_first_tick() {
+    fn the_first_call_is_immediate_or_after_one_interval() {
         for (later, expected) in [(false, vec![(0.0, 1), (1.0, 1), (2.0, 1)]), (true, vec![(1.0, 1), (2.0, 1)])] {
             let clock = Clock::new();
             let (looping, calls) = noted(&clock, Duration::ZERO);
@@ -416,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_calls_do_not_overlap_keep_the_phase_and_are_told_of_missed_ticks() {
+    fn slow_calls_keep_the_phase_and_count_missed_ticks() {
         let clock = Clock::new();
         let (looping, calls) = noted(&clock, SECOND * 3 / 2);
         let _end = looping.start(SECOND);
@@ -434,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_of_zero_is_each_turn() {
+    fn an_interval_of_zero_calls_in_each_turn() {
         let clock = Clock::new();
         let (looping, calls) = noted(&clock, Duration::ZERO);
         let end = looping.start(Duration::ZERO);
@@ -449,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_interval_is_not_too_long() {
+    fn the_longest_interval_does_not_overflow() {
         let clock = Clock::new();
         let (looping, calls) = noted(&clock, Duration::ZERO);
         let _end = looping.start(Duration::MAX);
@@ -458,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn stopping_fires_the_deferred_and_leaves_no_call_behind() {
+    fn stop_fires_the_deferred_and_cancels_the_next_call() {
         let clock = Clock::new();
         let (looping, calls) = noted(&clock, Duration::ZERO);
         let end = looping.start(SECOND);
@@ -469,11 +481,11 @@ mod tests {
         end.try_result().unwrap().unwrap();
         assert!(clock.get_delayed_calls().is_empty());
         let _end = looping.start(SECOND);
-        assert_eq!(calls.borrow().len(), 2, "it can be started again");
+        assert_eq!(calls.borrow().len(), 2, "a restart works");
     }
 
     #[test]
-    fn stopping_while_a_call_is_waited_for_ends_the_loop_with_that_call() {
+    fn stop_during_a_pending_call_ends_the_loop_with_that_call() {
         let clock = Clock::new();
         let (looping, calls) = noted(&clock, SECOND);
         let end = looping.start(SECOND);
@@ -503,7 +515,7 @@ mod tests {
         assert!(failure_of(panicking.start(SECOND)).to_string().contains("at a tick"));
         assert!(!failing.running() && !panicking.running());
         assert!(clock.get_delayed_calls().is_empty());
-        assert!(failure_of(failing.start(SECOND)).check::<fmt::Error>(), "it can be started again");
+        assert!(failure_of(failing.start(SECOND)).check::<fmt::Error>(), "a restart works");
     }
 
     #[test]
@@ -527,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_stops_the_loop_and_the_call_that_is_waited_for() {
+    fn cancelling_stops_the_loop_and_the_pending_call() {
         for work in [Duration::ZERO, SECOND] {
             let clock = Clock::new();
             let (looping, calls) = noted(&clock, work);
@@ -538,12 +550,12 @@ mod tests {
             assert!(!looping.running());
             clock.advance(5 * SECOND);
             assert_eq!(calls.borrow().len(), 1);
-            assert!(!looping.start(SECOND).is_done(), "it can be started again");
+            assert!(!looping.start(SECOND).is_done(), "a restart works");
         }
     }
 
     #[test]
-    fn a_loop_without_handles_goes_on_and_ends_with_its_reactor() {
+    fn a_loop_without_handles_runs_until_its_reactor_is_dropped() {
         let clock = Clock::new();
         let (looping, calls) = noted(&clock, Duration::ZERO);
         let end = looping.start(SECOND);

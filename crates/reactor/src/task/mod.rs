@@ -1,4 +1,4 @@
-//! Futures on the loop: tasks that share the thread with protocols.
+//! Futures on the loop: tasks that run on the same thread as the protocols.
 
 mod channel;
 mod cooperator;

@@ -1,4 +1,4 @@
-//! Tasks that belong together: a scope owns them, and they end with it.
+//! Groups of tasks: a scope owns its tasks, and cancels them when it is dropped.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -12,9 +12,9 @@ use ropewalk_proto::{Abandoned, CancelHandle, Cancelled, Deferred, Failure, Reso
 
 use crate::kernel::{Kernel, Reactor};
 
-/// Owns tasks: dropping it cancels those that are not done, so that none outlives what it serves.
+/// Owns tasks, and cancels the unfinished ones when it is dropped. So no task outlives the object that it serves.
 ///
-/// A connection's protocol that keeps one, for example, ends its tasks with the connection.
+/// For example, a protocol that keeps a scope cancels its tasks when its connection ends.
 ///
 /// ```
 /// use std::time::Duration;
@@ -45,7 +45,7 @@ struct Tasks {
 }
 
 impl Scope {
-    /// A scope without tasks.
+    /// Creates a scope without tasks.
     pub fn new(reactor: &Reactor) -> Scope {
         Scope(Rc::new(Tasks {
             reactor: reactor.downgrade(),
@@ -55,8 +55,9 @@ impl Scope {
         }))
     }
 
-    /// Runs `future` on the loop as [`Reactor::spawn`] does, and owns the task. What is returned may be awaited, or dropped
-    /// without further ado: that cancels nothing. A panic is logged.
+    /// Runs `future` on the loop like [`Reactor::spawn`], as a task of this scope.
+    ///
+    /// The returned value can be awaited. Dropping it does not cancel the task. A panic in the future is logged.
     ///
     /// May be called from a callback, and from the scope's own tasks.
     pub fn spawn<F>(&self, future: F) -> ScopedTask<F::Output>
@@ -78,7 +79,8 @@ impl Scope {
         ScopedTask(Some(task))
     }
 
-    /// Fires when the scope has no task any more: at once when it has none now. How the tasks ended makes no difference.
+    /// Returns a Deferred that fires when the scope has no unfinished task, whether tasks succeeded or not. Fires at
+    /// once if there is none now.
     pub fn join(&self) -> Deferred<()> {
         if self.is_empty() {
             return succeed(());
@@ -88,8 +90,9 @@ impl Scope {
         deferred
     }
 
-    /// Cancels all tasks that are not done: their futures are dropped before this returns, save that of a task which
-    /// calls this itself. The scope can be used again.
+    /// Cancels all unfinished tasks. The scope can be used again.
+    ///
+    /// The futures are dropped before this returns, except that of a task which calls this itself.
     ///
     /// ```
     /// use std::time::Duration;
@@ -103,18 +106,18 @@ impl Scope {
     /// assert_eq!(scope.len(), 1);
     /// scope.cancel();
     /// assert!(scope.is_empty());
-    /// scope.spawn(async {}); // it can be used again
+    /// scope.spawn(async {}); // the scope still works
     /// ```
     pub fn cancel(&self) {
         self.0.cancel();
     }
 
-    /// How many tasks are not done.
+    /// Returns the number of unfinished tasks.
     pub fn len(&self) -> usize {
         self.0.running.borrow().len()
     }
 
-    /// Whether all tasks are done.
+    /// Returns whether all tasks have finished.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -134,7 +137,7 @@ impl fmt::Debug for Scope {
 
 impl Tasks {
     fn cancel(&self) {
-        // Those that a dropped future spawns are not among them.
+        // Tasks that a dropped future spawns are not included.
         let handles = Vec::from_iter(self.running.borrow().values().cloned());
         for handle in handles {
             handle.cancel();
@@ -152,7 +155,8 @@ impl Tasks {
     }
 }
 
-/// A task of a [`Scope`]: a future of its output. Dropping it does not cancel the task, which its scope owns.
+/// A task of a [`Scope`]: a future of its output. Dropping it does not cancel the task, because the scope owns the
+/// task.
 ///
 /// ```
 /// use std::time::Duration;
@@ -170,30 +174,30 @@ impl Tasks {
 /// ```
 ///
 /// # Panics
-/// When it is polled again after its result was taken.
+/// When polled again after the result was taken.
 pub struct ScopedTask<T: 'static>(Option<Deferred<T>>);
 
 impl<T: 'static> ScopedTask<T> {
-    /// The Deferred of the task, whose failure is then to be looked at.
+    /// Turns the task into its Deferred, which then reports failures.
     #[must_use]
     pub fn into_deferred(mut self) -> Deferred<T> {
         self.take()
     }
 
-    /// Drops the task's future; no effect when it is done.
+    /// Cancels the task and drops its future. No effect if the task has finished.
     pub fn cancel(&self) {
         if let Some(deferred) = &self.0 {
             deferred.cancel();
         }
     }
 
-    /// Whether the task is done.
+    /// Returns whether the task has finished.
     pub fn is_done(&self) -> bool {
         self.0.as_ref().is_none_or(Deferred::is_done)
     }
 
     fn take(&mut self) -> Deferred<T> {
-        self.0.take().expect("a task whose result was not taken")
+        self.0.take().expect("a result that was not taken yet")
     }
 }
 
@@ -212,13 +216,13 @@ impl<T: 'static> Future for ScopedTask<T> {
 
 impl<T: 'static> Drop for ScopedTask<T> {
     fn drop(&mut self) {
-        // A Deferred that is dropped while it is awaited is cancelled, and its failure logged otherwise; neither is wanted.
+        // Dropping a Deferred cancels it if it was awaited, and logs its failure otherwise. Neither is wanted here.
         let deferred = self.0.take().map(|deferred| deferred.add_callback(drop));
         drop(deferred.map(|deferred| deferred.or_else(forget_the_end)));
     }
 }
 
-/// The end of a scope is no error, and a panic was logged where it happened.
+/// Ignores cancellations, which the end of a scope causes, and panics, which have been logged already.
 fn forget_the_end(failure: Failure) -> Result<(), Failure> {
     let is_panic = matches!(failure.downcast_ref(), Some(crate::Error::Panicked(..)));
     if is_panic || failure.check::<Cancelled>() || failure.check::<Abandoned>() { Ok(()) } else { Err(failure) }
@@ -240,7 +244,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A task that never ends, and lets go of the token when it is dropped.
+    /// Returns a future that never completes, and drops the token when it is dropped.
     fn holding(token: &Rc<()>) -> impl Future<Output = ()> + use<> {
         let token = token.clone();
         async move {
@@ -254,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn dropping_a_scope_drops_its_futures_whether_they_were_polled_or_not() {
+    fn dropping_a_scope_drops_polled_and_unpolled_futures() {
         let (clock, token) = (Clock::new(), Rc::new(()));
         let scope = Scope::new(&clock);
         scope.spawn(holding(&token));
@@ -266,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn joining_waits_for_the_last_task_also_for_one_that_came_later() {
+    fn join_waits_for_tasks_that_are_added_later() {
         let clock = Clock::new();
         let scope = Rc::new(Scope::new(&clock));
         let (kernel, sleep) = (Rc::downgrade(&scope), clock.sleep(SECOND));
@@ -283,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_ends_all_tasks_and_the_scope_goes_on() {
+    fn cancel_drops_all_tasks_and_the_scope_stays_usable() {
         let (clock, token) = (Clock::new(), Rc::new(()));
         let scope = Scope::new(&clock);
         let task = scope.spawn(holding(&token));
@@ -299,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn dropping_a_scoped_task_does_not_cancel_it_even_after_it_was_awaited() {
+    fn dropping_an_awaited_scoped_task_does_not_cancel_it() {
         let clock = Clock::new();
         let scope = Scope::new(&clock);
         let ran = Rc::new(Cell::new(false));

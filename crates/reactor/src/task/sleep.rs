@@ -1,4 +1,4 @@
-//! Waiting for time in a future.
+//! Waiting for a time in a future.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -11,7 +11,7 @@ use crate::interfaces::time::DelayedCall;
 use crate::kernel::Reactor;
 
 impl Reactor {
-    /// A future that is ready when `delay` has passed from now. Dropping it cancels its delayed call.
+    /// Returns a future that completes once `delay` has passed from now. Dropping the future cancels its delayed call.
     ///
     /// ```
     /// use std::time::Duration;
@@ -47,7 +47,7 @@ impl Reactor {
 /// let clock = Clock::new();
 /// let mut nap: Sleep = clock.sleep(Duration::from_secs(600));
 /// clock.advance(Duration::from_secs(599));
-/// nap.reset(Duration::from_secs(600)); // a nap that is not over may be made longer
+/// nap.reset(Duration::from_secs(600)); // extends a sleep that has not completed
 /// let nap = clock.spawn(nap);
 /// clock.advance(Duration::from_secs(599));
 /// assert!(!nap.is_done());
@@ -64,7 +64,7 @@ struct Shared {
 }
 
 impl Sleep {
-    /// Ends when `delay` has passed from now, whenever it would have ended before; one that is over stays over.
+    /// Changes the end to `delay` from now. No effect if the sleep has completed.
     pub fn reset(&mut self, delay: Duration) {
         let _ = self.call.reset(delay);
     }

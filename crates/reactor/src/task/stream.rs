@@ -1,7 +1,7 @@
-//! A connection as a pair of byte streams for async code, with back-pressure both ways.
+//! A connection as a byte stream for async code, with back-pressure in both directions.
 //!
 //! ```text
-//!  data_received -> received (pauses the transport above 64 KiB) -> poll_read
+//!  data_received -> received (pauses the transport at 64 KiB) -> poll_read
 //!  poll_write -> transport (pending above its high-water mark)   -> peer
 //! ```
 
@@ -19,15 +19,15 @@ use crate::kernel::Reactor;
 use crate::protocols::{ClientFactory, Factory, Protocol};
 use crate::transports::{Producer, PushProducer, Transport};
 
-/// More than this unread pauses the transport.
+/// The number of unread bytes at which the transport is paused.
 const RECEIVE_LIMIT: usize = 64 * 1024;
 
-/// More than this unsent, and whoever writes waits.
+/// The number of unsent bytes above which writers wait.
 const WRITE_LIMIT: usize = 64 * 1024;
 
 /// A connection to read and write from async code.
 ///
-/// Dropping it closes the connection after what was written has been sent.
+/// Dropping it closes the connection after the written data has been sent. It can only be used on the reactor's thread.
 ///
 /// ```
 /// use ropewalk::task::StreamFactory;
@@ -56,7 +56,7 @@ pub struct AsyncStream {
     shared: Rc<Shared>,
 }
 
-/// What the protocol, the producer and the stream share.
+/// The state shared by the protocol, the producer and the stream.
 #[derive(Default)]
 struct Shared(RefCell<State>);
 
@@ -71,7 +71,7 @@ struct State {
 }
 
 impl AsyncStream {
-    /// Connects to `endpoint`. It fails, and is cancelled, as [`StreamClientEndpoint::connect`] is.
+    /// Connects to `endpoint`. The Deferred fails and can be cancelled like that of [`StreamClientEndpoint::connect`].
     ///
     /// ```
     /// use ropewalk::endpoints::TcpClientEndpoint;
@@ -98,7 +98,7 @@ impl AsyncStream {
         connect_protocol(reactor, endpoint, protocol).and_then(move |_| made.take().ok_or(Error::Closed))
     }
 
-    /// Reads into `buffer`; 0 bytes are the end of the stream.
+    /// Reads into `buffer`, and returns the number of bytes. 0 bytes mean the end of the stream.
     ///
     /// ```
     /// use std::future::poll_fn;
@@ -122,12 +122,12 @@ impl AsyncStream {
     /// ```
     ///
     /// # Errors
-    /// Why the connection was lost.
+    /// The reason why the connection was lost.
     pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         self.poll_read_with(context, buffer.len(), |data| buffer[..data.len()].copy_from_slice(data))
     }
 
-    /// As [`poll_read`](AsyncStream::poll_read), with `take` given what arrived, at most `limit` bytes of it.
+    /// Polls like [`poll_read`](AsyncStream::poll_read), and passes at most `limit` received bytes to `take`.
     pub(super) fn poll_read_with(
         &mut self,
         context: &mut Context<'_>,
@@ -143,7 +143,7 @@ impl AsyncStream {
         state.received.advance(count);
         let resume = state.received.is_empty() && !state.read_ended;
         if state.received.is_empty() {
-            // An idle connection holds no buffer.
+            // An idle connection keeps no buffer.
             state.received = BytesMut::new();
         }
         drop(state);
@@ -153,10 +153,10 @@ impl AsyncStream {
         Poll::Ready(Ok(count))
     }
 
-    /// Writes all of `data`, or nothing while the peer is slow.
+    /// Writes all of `data`, or waits while more than 64 KiB are unsent.
     ///
     /// # Errors
-    /// `BrokenPipe` after the connection was lost.
+    /// `BrokenPipe` when the connection has been lost.
     pub fn poll_write(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_writable(context).map_ok(|()| {
             self.transport.write(data);
@@ -164,7 +164,7 @@ impl AsyncStream {
         })
     }
 
-    /// Writes all of `pieces`, or nothing while the peer is slow.
+    /// Writes all of `pieces`, or waits while more than 64 KiB are unsent.
     ///
     /// ```
     /// use std::future::poll_fn;
@@ -186,7 +186,7 @@ impl AsyncStream {
     /// ```
     ///
     /// # Errors
-    /// As [`poll_write`](AsyncStream::poll_write).
+    /// The errors of [`poll_write`](AsyncStream::poll_write).
     pub fn poll_write_vectored(
         &mut self,
         context: &mut Context<'_>,
@@ -198,10 +198,10 @@ impl AsyncStream {
         })
     }
 
-    /// Ready when the peer has taken enough that more may be written.
+    /// Completes when the peer has received enough that more may be written.
     ///
     /// # Errors
-    /// As [`poll_write`](AsyncStream::poll_write).
+    /// The errors of [`poll_write`](AsyncStream::poll_write).
     pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_writable(context)
     }
@@ -216,22 +216,23 @@ impl AsyncStream {
             return Poll::Pending;
         }
         if self.transport.buffered() > WRITE_LIMIT {
-            // One task wrote all this in one turn. At its end the peer is offered it; then it is clear who is slow.
+            // One task wrote all this within a turn. At the end of the turn the data is sent, which shows whether the
+            // peer is slow.
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Ends the sending direction after what was written. What is written from here on is dropped.
+    /// Closes the sending direction after the written data. Data written afterwards is dropped.
     pub fn shut_down_write(&mut self) {
-        // Nothing pauses a writer who is done, and the end would wait for a producer.
+        // Resume first: a pause is pointless after the last write, and closing would wait for a registered producer.
         self.shared.resume_producing();
         self.transport.unregister_producer();
         self.transport.lose_write_connection();
     }
 
-    /// The connection's transport, for its addresses and options.
+    /// Returns the connection's transport, for its addresses and options.
     pub fn transport(&self) -> &Transport {
         &self.transport
     }
@@ -280,7 +281,7 @@ impl PushProducer for Shared {
     }
 }
 
-/// A factory that hands each connection to async code.
+/// A factory that passes each connection to async code.
 ///
 /// ```
 /// use ropewalk::prelude::*;
@@ -295,7 +296,7 @@ impl PushProducer for Shared {
 pub struct StreamFactory<F>(Rc<F>);
 
 impl<F: Fn(AsyncStream, &crate::Reactor) + 'static> StreamFactory<F> {
-    /// Calls `serve` with each connection as it is made.
+    /// Creates a factory that calls `serve` with each new connection.
     pub fn new(serve: F) -> StreamFactory<F> {
         StreamFactory(Rc::new(serve))
     }
@@ -345,18 +346,18 @@ impl<F: Fn(AsyncStream, &crate::Reactor)> Protocol for StreamProtocol<F> {
 }
 
 impl AsyncStream {
-    /// Reads into `buffer`; 0 bytes are the end of the stream.
+    /// Reads into `buffer`, and returns the number of bytes. 0 bytes mean the end of the stream.
     ///
     /// # Errors
-    /// As [`poll_read`](AsyncStream::poll_read).
+    /// The errors of [`poll_read`](AsyncStream::poll_read).
     pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         std::future::poll_fn(|context| self.poll_read(context, buffer)).await
     }
 
-    /// Writes all of `data`, waiting while the peer is slow.
+    /// Writes all of `data`, after waiting while more than 64 KiB are unsent.
     ///
     /// # Errors
-    /// As [`poll_write`](AsyncStream::poll_write).
+    /// The errors of [`poll_write`](AsyncStream::poll_write).
     pub async fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
         std::future::poll_fn(|context| self.poll_write(context, data)).await.map(|_| ())
     }
@@ -371,7 +372,7 @@ mod tests {
     const PIECES: usize = 500;
 
     #[test]
-    fn a_task_that_writes_faster_than_its_peer_reads_waits_and_everything_arrives() {
+    fn a_task_waits_while_its_peer_reads_slowly() {
         let net = MemoryReactor::new();
         let most = Rc::new(std::cell::Cell::new(0));
         let highest = most.clone();
@@ -400,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sending_direction_ends_after_what_was_written_and_reading_goes_on() {
+    fn shut_down_write_sends_written_data_and_keeps_reading() {
         let net = MemoryReactor::new();
         let heard = Rc::new(RefCell::new(Vec::new()));
         let hear = heard.clone();
@@ -425,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_writes_faster_than_the_task_reads_is_paused() {
+    fn reading_pauses_while_the_task_reads_slowly() {
         let net = MemoryReactor::new();
         let kept = Rc::new(RefCell::new(None));
         let keep = kept.clone();
@@ -452,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn connecting_where_nobody_listens_fails() {
+    fn connecting_without_a_listener_fails() {
         let net = MemoryReactor::new();
         let endpoint = crate::endpoints::TcpClientEndpoint::new("10.0.0.1:80").unwrap();
         let connecting = AsyncStream::connect(&net, &endpoint);
@@ -462,13 +463,13 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_nobody_waits_for_any_more_is_closed() {
+    fn an_abandoned_connection_is_closed() {
         let net = MemoryReactor::new();
         let server = net.listen_stream("10.0.0.1:80").unwrap();
         let endpoint = crate::endpoints::TcpClientEndpoint::new("10.0.0.1:80").unwrap();
         drop(AsyncStream::connect(&net, &endpoint));
         net.settle();
-        assert!(server.accept().expect("it was connected").is_eof());
+        assert!(server.accept().expect("a connection").is_eof());
         assert_eq!(net.source_count(), 0);
     }
 }

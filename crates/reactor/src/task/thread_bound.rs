@@ -1,6 +1,6 @@
-//! A value that stays on its thread, and a key to it that may travel.
+//! A value that stays on its thread, and a key to it that may be sent to other threads.
 //!
-//! Some traits ask for `Send` of what a single-threaded loop only ever uses on its own thread. The key satisfies them
+//! Some traits require `Send` of values that a single-threaded loop only uses on its own thread. The key satisfies them
 //! without a lock.
 
 use std::any::Any;
@@ -15,8 +15,8 @@ thread_local! {
     static VALUES: RefCell<Slab<Rc<dyn Any>>> = RefCell::default();
 }
 
-/// Stands for a `T` on the thread that made it. Dropped there, it drops the value; dropped elsewhere, the value lives as
-/// long as its thread.
+/// A key to a `T` on the thread that created it. Dropping the key on that thread drops the value. Dropped on another
+/// thread, the key leaves the value alive until the value's thread ends.
 pub(super) struct ThreadBound<T> {
     thread: ThreadId,
     key: Key,
@@ -29,7 +29,7 @@ impl<T: 'static> ThreadBound<T> {
         ThreadBound { thread: std::thread::current().id(), key, value: PhantomData }
     }
 
-    /// The value; `None` on any thread but its own.
+    /// Returns the value, or `None` on any thread but the value's own.
     pub(super) fn get(&self) -> Option<Rc<T>> {
         if std::thread::current().id() != self.thread {
             return None;
@@ -42,7 +42,7 @@ impl<T: 'static> ThreadBound<T> {
 impl<T> Drop for ThreadBound<T> {
     fn drop(&mut self) {
         if std::thread::current().id() == self.thread {
-            // At the end of the thread the slab may be gone, and the value with it.
+            // When a thread ends, the slab may be gone already, and the value with it.
             let value = VALUES.try_with(|values| values.borrow_mut().remove(self.key));
             drop(value);
         }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_value_is_seen_on_its_own_thread_only_and_goes_with_its_key() {
+    fn the_value_is_only_reachable_on_its_own_thread() {
         let value = Rc::new(7);
         let weak = Rc::downgrade(&value);
         let bound = ThreadBound::new(value);

@@ -1,4 +1,4 @@
-//! Giving up after a while: timeouts of Deferreds and of futures.
+//! Timeouts for Deferreds and futures.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -13,7 +13,7 @@ use ropewalk_proto::{Cancelled, Deferred, Failure, Outcome};
 
 use crate::kernel::Reactor;
 
-/// What was waited for did not come in time: Twisted's `TimeoutError`.
+/// The error of an operation that did not complete in time: Twisted's `TimeoutError`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -30,7 +30,7 @@ use crate::kernel::Reactor;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TimedOut {
-    /// How long it was waited for.
+    /// The time limit that was exceeded.
     pub after: Duration,
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for TimedOut {
 
 impl Error for TimedOut {}
 
-/// Timeouts of a [`Deferred`], which knows no time itself.
+/// Adds timeouts to a [`Deferred`], which has no clock of its own.
 ///
 /// ```
 /// use std::time::Duration;
@@ -54,13 +54,13 @@ impl Error for TimedOut {}
 /// let answer = answer.add_timeout(Duration::from_secs(5), &clock);
 /// resolver.callback("in time").unwrap();
 /// assert_eq!(answer.try_result().unwrap().unwrap(), "in time");
-/// assert!(clock.get_delayed_calls().is_empty()); // and the timer is gone
+/// assert!(clock.get_delayed_calls().is_empty()); // the timer has been cancelled
 /// ```
 pub trait AddTimeout<T: 'static>: Sized {
-    /// Cancels the Deferred if its result is not there when `delay` has passed, and makes a failure with [`TimedOut`] of
-    /// the cancellation. When its canceller gives another result, that is the result.
+    /// Cancels the Deferred if it has no result after `delay`. The failure is then [`TimedOut`].
     ///
-    /// Callbacks added before belong to what is timed, callbacks added behind do not.
+    /// If the Deferred's canceller produces another result, that result stands. The timeout covers callbacks that were
+    /// added before, but not those added afterwards.
     ///
     /// ```
     /// use std::time::Duration;
@@ -78,8 +78,10 @@ pub trait AddTimeout<T: 'static>: Sized {
     /// ```
     fn add_timeout(self, delay: Duration, reactor: &Reactor) -> Deferred<T>;
 
-    /// As [`add_timeout`](AddTimeout::add_timeout), with `on_timeout` to say what a cancellation by it comes to:
-    /// `onTimeoutCancel`. It is given the result and the delay, and not called when the result came in time.
+    /// Adds a timeout like [`add_timeout`](AddTimeout::add_timeout), with a function that chooses the result after a
+    /// timeout: `onTimeoutCancel`.
+    ///
+    /// `on_timeout` gets the result of the cancelled Deferred and `delay`. It is not called if the result came in time.
     ///
     /// ```
     /// use std::time::Duration;
@@ -135,16 +137,16 @@ impl<T: 'static> AddTimeout<T> for Deferred<T> {
     }
 }
 
-/// Also one of several Deferreds that were waited for together.
+/// Returns whether the failure is a cancellation, or a combined failure of several Deferreds caused by one.
 fn is_cancellation(failure: &Failure) -> bool {
     failure.check::<Cancelled>() || failure.sources().any(<dyn Error>::is::<Cancelled>)
 }
 
 impl Reactor {
-    /// The output of `future`, unless that takes longer than `delay` from now: then the future is dropped.
+    /// Limits `future` to `delay` from now. After that the future is dropped.
     ///
     /// # Errors
-    /// [`TimedOut`].
+    /// [`TimedOut`] when the future did not complete in time.
     ///
     /// ```
     /// use std::time::Duration;
@@ -166,7 +168,7 @@ impl Reactor {
         async move {
             let mut future = pin!(future);
             poll_fn(move |context| {
-                // The future first: one that is ready at the last moment is in time.
+                // The future is polled first: completing at the last moment is in time.
                 let output = future.as_mut().poll(context).map(Ok);
                 if output.is_ready() {
                     output
@@ -191,11 +193,11 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn failure_of<T: fmt::Debug>(deferred: Deferred<T>) -> Failure {
-        deferred.try_result().expect("the result is there").expect_err("a failure")
+        deferred.try_result().expect("a result").expect_err("a failure")
     }
 
     #[test]
-    fn a_result_in_time_passes_and_leaves_no_call_behind() {
+    fn a_result_in_time_cancels_the_timer() {
         let clock = Clock::new();
         let (deferred, resolver) = Deferred::new();
         let deferred = deferred.add_timeout(SECOND, &clock);
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_result_is_cancelled_and_may_still_be_fired_without_effect() {
+    fn a_timed_out_deferred_ignores_its_late_result() {
         let clock = Clock::new();
         let (deferred, resolver) = Deferred::<()>::new();
         let line = line!() + 1;
@@ -221,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancellation_by_somebody_else_is_no_timeout() {
+    fn an_explicit_cancellation_is_not_a_timeout() {
         let clock = Clock::new();
         let (deferred, _resolver) = Deferred::<()>::new();
         let deferred = deferred.add_timeout(SECOND, &clock);
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_canceller_gives_is_the_result() {
+    fn the_result_of_a_canceller_replaces_the_timeout() {
         let clock = Clock::new();
         let (deferred, _resolver) =
             Deferred::with_canceller(|resolver: &Resolver<_>| resolver.callback("part").unwrap());
@@ -241,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn several_deferreds_together_time_out_as_one() {
+    fn gathered_deferreds_time_out_together() {
         let clock = Clock::new();
         let (waiting, resolver) = Deferred::new();
         let all = gather_results(vec![succeed(1), waiting]).add_timeout(SECOND, &clock);
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_returned_deferred_is_cancelled_when_the_outer_one_times_out() {
+    fn a_timeout_cancels_the_returned_inner_deferred() {
         let clock = Clock::new();
         let (inner, resolver) = Deferred::<()>::new();
         let outer = succeed(()).and_then(move |()| inner).add_timeout(SECOND, &clock);
@@ -261,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_future_that_is_ready_at_the_last_moment_is_in_time() {
+    fn a_future_ready_at_the_deadline_is_in_time() {
         let clock = Clock::new();
         let outcome = clock.spawn(clock.timeout(SECOND, clock.sleep(SECOND)));
         clock.advance(SECOND);
@@ -272,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_future_that_takes_too_long_is_dropped() {
+    fn a_timed_out_future_is_dropped() {
         let clock = Clock::new();
         let token = Rc::new(());
         let held = token.clone();

@@ -1,10 +1,10 @@
-//! Letting others go first.
+//! Yielding to the rest of the loop.
 
 use std::future::poll_fn;
 use std::task::Poll;
 
-/// Ends this task's turn: it goes on in the next turn of the loop, behind timers and tasks that are due, and what has
-/// come from the network is seen before.
+/// Ends this task's turn. The task continues in the next turn of the loop, after due timers and tasks. Network events
+/// that have arrived are dispatched before that.
 ///
 /// ```
 /// use std::time::Duration;
@@ -17,7 +17,7 @@ use std::task::Poll;
 ///     for number in 0..1000 {
 ///         sum += number;
 ///         if number % 100 == 0 {
-///             yield_now().await; // a long computation lets the loop live
+///             yield_now().await; // keeps the loop responsive during a long computation
 ///         }
 ///     }
 ///     sum
