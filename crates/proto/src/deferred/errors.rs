@@ -1,4 +1,4 @@
-//! The errors that Deferreds make themselves.
+//! The errors of Deferreds themselves.
 
 use std::any::Any;
 use std::error::Error;
@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::failure::Failure;
 
-/// `callback` or `errback` on a Deferred that has fired already.
+/// A resolver was fired, but its Deferred has fired already.
 ///
 /// ```
 /// use ropewalk_proto::{AlreadyCalled, Deferred};
@@ -21,7 +21,7 @@ pub struct AlreadyCalled;
 
 impl fmt::Display for AlreadyCalled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the Deferred has fired already")
+        f.write_str("the Deferred has fired already: fire a Deferred only once")
     }
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for Cancelled {
 
 impl Error for Cancelled {}
 
-/// The last [`Resolver`](crate::Resolver) was dropped, so that nobody could fire the Deferred any more.
+/// The last [`Resolver`](crate::Resolver) was dropped without firing the Deferred.
 ///
 /// ```
 /// use ropewalk_proto::{Abandoned, Deferred};
@@ -67,7 +67,7 @@ impl fmt::Display for Abandoned {
 
 impl Error for Abandoned {}
 
-/// A callback returned the Deferred that waits for that callback.
+/// A callback returned a Deferred that waits for that callback.
 ///
 /// ```
 /// use std::{cell::Cell, rc::Rc};
@@ -86,7 +86,7 @@ pub struct WaitsForItself;
 
 impl fmt::Display for WaitsForItself {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a callback returned the Deferred that it belongs to, which would wait for itself")
+        f.write_str("a callback returned its own Deferred, which would wait for itself: return another Deferred")
     }
 }
 
@@ -110,10 +110,10 @@ impl Panicked {
     pub(super) fn new(payload: &(dyn Any + Send)) -> Panicked {
         let text = payload.downcast_ref::<&str>().copied();
         let message = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-        Panicked { message: message.unwrap_or("(no text)").to_owned() }
+        Panicked { message: message.unwrap_or("(no message)").to_owned() }
     }
 
-    /// What the panic said.
+    /// Returns the message of the panic.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -127,7 +127,7 @@ impl fmt::Display for Panicked {
 
 impl Error for Panicked {}
 
-/// The first of several Deferreds to fail.
+/// The first failure of several Deferreds.
 ///
 /// ```
 /// use ropewalk_proto::{FirstError, fail, gather_results, succeed};
@@ -140,9 +140,9 @@ impl Error for Panicked {}
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct FirstError {
-    /// Why it failed.
+    /// The failure.
     pub failure: Failure,
-    /// Its place among them.
+    /// The index of the failed Deferred, from 0.
     pub index: usize,
 }
 

@@ -1,13 +1,16 @@
-//! What a callback's error becomes on its way down the chain.
+//! The error of a Deferred.
 
 use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 
-/// An error of any type, and the place in the source where it entered a [`Deferred`](crate::Deferred).
+/// An error of any type, with the source location where it entered a [`Deferred`](crate::Deferred).
 ///
-/// Every error converts into one, so `?` works in callbacks. `{failure}` shows the error, `{failure:#}` also its sources.
-/// It is no [`Error`] itself (then it could not be made from every error), but converts into a boxed one.
+/// Every error converts into a failure, so `?` works in callbacks. `{failure}` shows the error, and `{failure:#}` its
+/// sources too. A failure is not an [`Error`], because then not every error could convert into it. It converts into a
+/// boxed error.
+///
+/// Source: `twisted.python.failure.Failure`.
 ///
 /// ```
 /// use ropewalk_proto::Failure;
@@ -19,7 +22,7 @@ use std::panic::Location;
 /// ```
 pub struct Failure(Box<Body>);
 
-/// Behind a box, so that a `Result` with a `Failure` is small on the path where all goes well.
+/// Boxed, so that a `Result` with a `Failure` stays small.
 struct Body {
     error: Box<dyn Error + 'static>,
     location: &'static Location<'static>,
@@ -27,9 +30,7 @@ struct Body {
 }
 
 impl Failure {
-    /// A failure with this error, which happened where this is called.
-    ///
-    /// Text will do: `Failure::new("no such name")`.
+    /// Creates a failure from an error or a text. Its location is the caller's.
     ///
     /// ```
     /// use ropewalk_proto::{Failure, fail};
@@ -46,13 +47,13 @@ impl Failure {
         Failure(Box::new(Body { error, location, logged: false }))
     }
 
-    /// The same failure, of which the log knows: a [`Deferred`](crate::Deferred) does not log it as unhandled.
+    /// Marks the failure as logged, so that a [`Deferred`](crate::Deferred) does not log it as unhandled.
     ///
     /// ```
     /// use ropewalk_proto::{Failure, fail};
     ///
     /// eprintln!("the disk is full"); // in a program: tracing::error!
-    /// drop(fail::<()>(Failure::new("the disk is full").logged())); // and that is not said twice
+    /// drop(fail::<()>(Failure::new("the disk is full").logged())); // not logged a second time
     /// ```
     #[must_use]
     pub fn logged(mut self) -> Failure {
@@ -64,12 +65,12 @@ impl Failure {
         self.0.logged
     }
 
-    /// Whether the error is an `E`.
+    /// Returns whether the error is an `E`.
     pub fn check<E: Error + 'static>(&self) -> bool {
         self.0.error.is::<E>()
     }
 
-    /// The error, if it is an `E`.
+    /// Returns the error if it is an `E`.
     ///
     /// ```
     /// use std::io;
@@ -83,10 +84,10 @@ impl Failure {
         self.0.error.downcast_ref()
     }
 
-    /// Takes the error out if it is an `E`, and gives the failure back if it is not.
+    /// Converts the failure into its error, if that is an `E`.
     ///
     /// # Errors
-    /// The failure itself, for the next errback.
+    /// The failure itself if its error has another type. Return it from an errback to pass it on.
     ///
     /// ```
     /// use std::num::ParseIntError;
@@ -105,12 +106,12 @@ impl Failure {
         error.downcast().map(|error| *error).map_err(|error| Failure(Box::new(Body { error, location, logged })))
     }
 
-    /// The error.
+    /// Returns the error.
     pub fn error(&self) -> &(dyn Error + 'static) {
         &*self.0.error
     }
 
-    /// What caused the error, the nearest cause first.
+    /// Returns the causes of the error, the nearest first.
     ///
     /// ```
     /// use ropewalk_proto::{Failure, FirstError, fail, gather_results};
@@ -123,7 +124,7 @@ impl Failure {
         std::iter::successors(self.0.error.source(), |&error| error.source())
     }
 
-    /// Where the failure was made.
+    /// Returns the source location where the failure was created.
     pub fn location(&self) -> &'static Location<'static> {
         self.0.location
     }
@@ -180,14 +181,14 @@ mod tests {
     }
 
     #[test]
-    fn the_alternate_form_shows_the_sources() {
+    fn the_alternate_format_shows_the_sources() {
         let failure = Failure::from(Outer(io::Error::other("inner")));
         assert_eq!(format!("{failure}"), "outer");
         assert_eq!(format!("{failure:#}"), "outer: inner");
     }
 
     #[test]
-    fn a_failure_remembers_the_line_where_it_was_made_however_it_was_made() {
+    fn a_failure_keeps_the_line_that_created_it() {
         fn question_mark() -> Result<(), Failure> {
             Err(fmt::Error)?;
             Ok(())
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trap_of_another_type_gives_the_failure_back_unchanged() {
+    fn a_trap_of_another_type_returns_the_failure_unchanged() {
         let failure = Failure::new("text");
         let location = failure.location();
         let failure = failure.trap::<fmt::Error>().unwrap_err();
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_becomes_a_boxed_error_again() {
+    fn a_failure_converts_into_a_boxed_error() {
         let error: Box<dyn Error> = Failure::from(fmt::Error).into();
         assert!(error.is::<fmt::Error>());
     }

@@ -8,13 +8,13 @@ use super::Deferred;
 use super::chain::{Output, State};
 use super::failure::Failure;
 
-/// `deferred.await` gives the result, so `deferred.await?` the value.
+/// `deferred.await` returns the result, so `deferred.await?` returns the value.
 ///
-/// Dropping a Deferred that has been polled and is still waiting cancels it, because that is how a future is cancelled;
-/// a failure that comes of it is not logged.
+/// Dropping a Deferred that was polled and has no result cancels it, because dropping is how a future is cancelled. The
+/// failure that follows is not logged.
 ///
 /// # Panics
-/// When it is polled again after its result was taken.
+/// If it is polled after its result was taken.
 ///
 /// ```
 /// use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};
@@ -46,7 +46,7 @@ impl<T: 'static> Future for Deferred<T> {
     }
 }
 
-/// No field is ever pinned: results are moved out.
+// No field is ever pinned, because results are moved out.
 impl<T: 'static> Unpin for Deferred<T> {}
 
 #[cfg(test)]
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deferred_that_is_done_is_ready_at_once() {
+    fn a_done_deferred_is_ready_at_once() {
         let alarm = Arc::default();
         assert!(matches!(poll(&mut succeed(1), &alarm), Poll::Ready(Ok(1))));
         let (mut deferred, resolver) = Deferred::<()>::new();
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn dropping_a_deferred_that_was_awaited_cancels_it_silently() {
+    fn dropping_an_awaited_deferred_cancels_it_silently() {
         let lines = logged_by(|| {
             let (deferred, resolver) = Deferred::<()>::new();
             let mut deferred = deferred.add_callback(|()| ());
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn dropping_a_deferred_that_nobody_polled_does_not_cancel_it() {
+    fn dropping_a_deferred_before_the_first_poll_cancels_nothing() {
         let (deferred, resolver) = Deferred::<()>::new();
         drop(deferred);
         assert!(!resolver.is_cancelled());
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deferred_that_was_polled_can_get_callbacks_instead() {
+    fn a_polled_deferred_accepts_callbacks() {
         let (mut deferred, resolver) = Deferred::new();
         let alarm = Arc::default();
         assert!(poll(&mut deferred, &alarm).is_pending());
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "not polled again")]
-    fn polling_after_the_result_was_taken_is_a_bug_of_the_caller() {
+    fn polling_after_the_result_was_taken_panics() {
         let mut deferred = succeed(1);
         let _ = poll(&mut deferred, &Arc::default());
         let _ = poll(&mut deferred, &Arc::default());

@@ -1,11 +1,11 @@
-//! Laws of chains, as properties: what comes out does not depend on when things happen.
+//! Properties of chains: the result does not depend on when the Deferreds fire.
 
 use proptest::prelude::*;
 
 use super::tests::result_of;
 use super::{Deferred, Failure, Pause, Resolver, fail, succeed};
 
-/// One link of a chain.
+/// One change to a chain.
 #[derive(Clone, Debug)]
 enum Link {
     Add(i64),
@@ -13,9 +13,9 @@ enum Link {
     Swap,
     Raise(i64),
     Panic,
-    /// A callback returns a Deferred with this result, fired before it is returned or at the end.
+    /// A callback that returns a Deferred with this result. The flag says whether it has fired, or fires at the end.
     Return(Result<i64, i64>, bool),
-    /// The chain is paused here until the end.
+    /// A pause, which is lifted at the end.
     Pause,
 }
 
@@ -32,7 +32,7 @@ impl std::error::Error for Number {}
 
 const PANIC: i64 = -1;
 
-/// What the chain does, without Deferreds.
+/// Computes the result of the chain without Deferreds.
 fn model(input: Result<i64, i64>, links: &[Link]) -> Result<i64, i64> {
     links.iter().fold(input, |result, link| match *link {
         Link::Add(number) => result.map(|value| value.wrapping_add(number)),
@@ -45,7 +45,7 @@ fn model(input: Result<i64, i64>, links: &[Link]) -> Result<i64, i64> {
     })
 }
 
-/// What happens once the chain is built.
+/// Work that is left until the chain is built.
 #[derive(Default)]
 struct Late {
     resolvers: Vec<(Resolver<i64>, Result<i64, i64>)>,
@@ -101,7 +101,7 @@ fn links() -> impl Strategy<Value = Vec<Link>> {
     proptest::collection::vec(link, 0..12)
 }
 
-/// Fires what is left in an order that `seed` decides.
+/// Fires the resolvers and lifts the pauses in the order that `seed` decides.
 fn finish(late: Late, seed: u64) {
     let mut random = seed;
     let mut next = move |bound: usize| {
@@ -115,16 +115,15 @@ fn finish(late: Late, seed: u64) {
             pauses.swap_remove(place).unpause();
         } else {
             let (resolver, result) = resolvers.swap_remove(which);
-            resolver.fire(failed(result)).expect("it fires once");
+            resolver.fire(failed(result)).expect("a resolver that has not fired");
         }
     }
 }
 
 proptest! {
-    /// A chain gives the same whether it is fired before, while or after its callbacks are added, and in whatever order
-    /// the Deferreds fire that they returned.
+    // The chain fires before, while or after callbacks are added. The returned Deferreds fire in any order.
     #[test]
-    fn a_chain_gives_the_same_whenever_it_fires(
+    fn the_result_does_not_depend_on_when_a_chain_fires(
         input in results(),
         links in links(),
         fired_at in 0_usize..14,
@@ -144,9 +143,8 @@ proptest! {
         prop_assert_eq!(result_of(chain).map_err(number_of), model(input, &links));
     }
 
-    /// Cancelling at any moment ends a chain: nothing waits for ever, and what was there stays.
     #[test]
-    fn a_cancelled_chain_ends(input in results(), links in links(), fire in any::<bool>(), seed in any::<u64>()) {
+    fn a_cancelled_chain_is_done(input in results(), links in links(), fire in any::<bool>(), seed in any::<u64>()) {
         let (mut chain, resolver) = Deferred::new();
         let mut late = Late::default();
         for link in &links {
@@ -156,12 +154,12 @@ proptest! {
             resolver.fire(failed(input)).unwrap();
         }
         late.pauses.clear();
-        // Each cancellation ends what is waited for now; the callbacks may then wait for the next.
+        // Each call cancels one awaited Deferred. The callbacks may then wait for the next one.
         for _ in 0..=links.len() {
             chain.cancel();
         }
         prop_assert!(chain.is_done());
-        // Who did not know about it fires to no effect.
+        // A firing after the cancellation has no effect.
         for (resolver, result) in late.resolvers.drain(..) {
             let _ = resolver.fire(failed(result));
         }

@@ -1,4 +1,4 @@
-//! The results of several Deferreds as one: `DeferredList` and `gatherResults`.
+//! Waiting for several Deferreds: `DeferredList` and `gatherResults` of `twisted.internet.defer`.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -11,9 +11,10 @@ use super::errors::{Cancelled, FirstError};
 use super::failure::Failure;
 use super::source::Resolver;
 
-/// Several Deferreds that are waited for together; the methods say for what.
+/// Several Deferreds that are waited for together.
 ///
-/// Cancelling what it gives cancels those that are still waiting.
+/// Its methods return a Deferred. Cancelling that Deferred cancels those of the list that have no result. May be used in
+/// any callback.
 ///
 /// ```
 /// use ropewalk_proto::{Deferred, DeferredList, fail, succeed};
@@ -25,7 +26,7 @@ use super::source::Resolver;
 /// assert_eq!(results.iter().map(|result| result.is_ok()).collect::<Vec<_>>(), [true, false, true]);
 /// # Ok::<(), ropewalk_proto::AlreadyCalled>(())
 /// ```
-#[must_use = "it waits for nothing until it is asked for its results"]
+#[must_use = "a list does nothing until one of its results is requested"]
 pub struct DeferredList<T: 'static> {
     deferreds: Vec<Deferred<T>>,
     options: Options,
@@ -38,40 +39,39 @@ struct Options {
     consume_errors: bool,
 }
 
-/// What [`DeferredList::fire_on_one_callback`] gives.
+/// The result of [`DeferredList::fire_on_one_callback`].
 ///
 /// ```
 /// use ropewalk_proto::{DeferredList, FirstOrAll, fail};
 ///
 /// let attempts = vec![fail::<u32>(std::fmt::Error), fail(std::fmt::Error)];
 /// match DeferredList::new(attempts).fire_on_one_callback().try_result().unwrap().unwrap() {
-///     FirstOrAll::First { index, value } => println!("the one at {index} has {value}"),
+///     FirstOrAll::First { index, value } => println!("attempt {index} returned {value}"),
 ///     FirstOrAll::All(failures) => assert_eq!(failures.len(), 2),
 /// }
 /// ```
 #[derive(Debug)]
 pub enum FirstOrAll<T> {
-    /// The first that succeeded.
+    /// The first success.
     First {
-        /// Its place in the list.
+        /// The index of its Deferred in the list, from 0.
         index: usize,
         /// Its value.
         value: T,
     },
-    /// None did: why each of them failed, in their order. Empty for an empty list.
+    /// All failures, in the order of the Deferreds, because all failed. Empty for an empty list.
     All(Vec<Failure>),
 }
 
 impl<T: 'static> DeferredList<T> {
-    /// Will wait for these.
+    /// Creates a list of `deferreds`.
     pub fn new(deferreds: Vec<Deferred<T>>) -> DeferredList<T> {
         DeferredList { deferreds, options: Options::default() }
     }
 
-    /// Fails with a [`FirstError`] as soon as one of them fails, instead of waiting for the others.
+    /// Makes the list fail with a [`FirstError`] as soon as one Deferred fails.
     ///
-    /// The others run on. Failures that come afterwards are logged, unless
-    /// [`consume_errors`](DeferredList::consume_errors) is asked for.
+    /// The others continue. Their failures are logged, unless [`consume_errors`](DeferredList::consume_errors) is called.
     ///
     /// ```
     /// use ropewalk_proto::{Deferred, DeferredList, FirstError, fail};
@@ -86,8 +86,7 @@ impl<T: 'static> DeferredList<T> {
         self
     }
 
-    /// Failures that the result does not show, because the list has fired without them, are dropped in silence instead of
-    /// being logged.
+    /// Drops failures that are not part of the result. Without this call they are logged.
     ///
     /// ```
     /// use ropewalk_proto::{DeferredList, FirstError, fail};
@@ -101,19 +100,21 @@ impl<T: 'static> DeferredList<T> {
         self
     }
 
-    /// All results in the order of the Deferreds, when the last is there. An empty list is done at once.
+    /// Returns all results, in the order of the Deferreds, after the last one has come.
+    ///
+    /// An empty list is done at once.
     #[track_caller]
     pub fn results(self) -> Deferred<Vec<Result<T, Failure>>> {
         self.start().add_callback(|fired| match fired {
             Fired::All(results) => results,
-            Fired::First { .. } => unreachable!("it was not asked to fire on one callback"),
+            Fired::First { .. } => unreachable!("the list was not set to fire on one callback"),
         })
     }
 
-    /// The first that succeeds, or, when the last has failed, all failures.
+    /// Returns the first value, or all failures if all Deferreds fail.
     ///
-    /// The others run on; [`race`](crate::race) cancels them. With
-    /// [`fire_on_one_errback`](DeferredList::fire_on_one_errback) it is the first result of either kind.
+    /// The others continue, while [`race`](crate::race) would cancel them. With
+    /// [`fire_on_one_errback`](DeferredList::fire_on_one_errback) the first failure fails the list too.
     ///
     /// ```
     /// use ropewalk_proto::{Deferred, DeferredList, FirstOrAll, fail};
@@ -144,7 +145,7 @@ impl<T: 'static> DeferredList<T> {
             let _ = resolver.callback(Fired::All(Vec::new()));
         }
         let gathering = Rc::new(Gathering {
-            missing: Cell::new(deferreds.len()),
+            pending: Cell::new(deferreds.len()),
             results: RefCell::new(deferreds.iter().map(|_| None).collect()),
             resolver,
             options,
@@ -163,10 +164,10 @@ impl<T: 'static> fmt::Debug for DeferredList<T> {
     }
 }
 
-/// A Deferred with the values of all of them, in their order, or with the first failure, wrapped in a [`FirstError`].
+/// Returns the values of all `deferreds`, in their order.
 ///
-/// The others run on when one fails, and their failures are logged; a [`DeferredList`] can be told to drop them.
-/// Cancelling it cancels those that are still waiting.
+/// The first failure fails it, wrapped in a [`FirstError`]. The others continue, and their failures are logged. A
+/// [`DeferredList`] can drop them instead. Cancelling the returned Deferred cancels those that have no result.
 ///
 /// ```
 /// use ropewalk_proto::{Deferred, gather_results, succeed};
@@ -179,7 +180,7 @@ impl<T: 'static> fmt::Debug for DeferredList<T> {
 /// ```
 #[track_caller]
 pub fn gather_results<T>(deferreds: Vec<Deferred<T>>) -> Deferred<Vec<T>> {
-    // The first failure ends it, so no results but values are left.
+    // The first failure fails the list, so every result is a value.
     let results = DeferredList::new(deferreds).fire_on_one_errback().results();
     results.and_then(|results| results.into_iter().collect::<Result<Vec<T>, Failure>>())
 }
@@ -190,7 +191,7 @@ enum Fired<T> {
 }
 
 struct Gathering<T: 'static> {
-    missing: Cell<usize>,
+    pending: Cell<usize>,
     results: RefCell<Vec<Option<Result<T, Failure>>>>,
     resolver: Resolver<Fired<T>>,
     options: Options,
@@ -213,15 +214,15 @@ impl<T: 'static> Gathering<T> {
 
     fn keep(&self, index: usize, result: Result<T, Failure>) {
         self.results.borrow_mut()[index] = Some(result);
-        self.missing.set(self.missing.get() - 1);
-        if self.missing.get() == 0 {
+        self.pending.set(self.pending.get() - 1);
+        if self.pending.get() == 0 {
             let results = self.results.take();
             self.fire(Ok(Fired::All(results.into_iter().flatten().collect())));
         }
     }
 
     fn fire(&self, result: Result<Fired<T>, Failure>) {
-        // What came before is of no use any more, unless it is in the result.
+        // Earlier results that are not part of the list's result.
         let unused = self.results.take();
         let _ = self.resolver.fire(result);
         unused.into_iter().flatten().for_each(|result| self.put_late(result));
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn the_values_come_in_the_order_of_the_deferreds() {
+    fn values_are_in_the_order_of_the_deferreds() {
         let (deferreds, resolvers) = pairs(3);
         let all = gather_results(deferreds);
         for index in [2, 0, 1] {
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_wait_for_is_done_at_once() {
+    fn an_empty_list_is_done_at_once() {
         assert_eq!(value_of(gather_results(Vec::<Deferred<()>>::new())), []);
         assert!(value_of(DeferredList::<()>::new(Vec::new()).results()).is_empty());
         let first = value_of(DeferredList::<()>::new(Vec::new()).fire_on_one_callback());
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_failure_fails_it_at_once_and_the_later_ones_are_logged() {
+    fn gather_results_logs_failures_after_the_first() {
         let (deferreds, resolvers) = pairs::<()>(3);
         let lines = logged_by(|| {
             let all = gather_results(deferreds);
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn later_failures_are_dropped_when_that_was_asked_for() {
+    fn consume_errors_drops_later_failures() {
         let (deferreds, resolvers) = pairs::<()>(2);
         let lines = logged_by(|| {
             let list = DeferredList::new(deferreds).fire_on_one_errback().consume_errors().results();
@@ -296,13 +297,13 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_is_there_already_fails_it_at_once() {
+    fn an_existing_failure_fails_gather_results_at_once() {
         let all = gather_results(vec![fail::<()>(fmt::Error), succeed(())]);
         assert!(failure_of(all).check::<FirstError>());
     }
 
     #[test]
-    fn cancelling_it_cancels_those_that_wait_and_logs_nothing() {
+    fn cancelling_gather_results_cancels_pending_deferreds_silently() {
         let (mut deferreds, resolvers) = pairs(2);
         deferreds.insert(1, succeed(()));
         let lines = logged_by(|| {
@@ -315,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_a_list_of_results_gives_those_that_were_there() {
+    fn a_cancelled_list_keeps_the_results_it_has() {
         let (mut deferreds, _resolvers) = pairs(2);
         deferreds.insert(1, succeed(7));
         let list = DeferredList::new(deferreds).results();
@@ -326,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_done_when_nobody_holds_it_any_more() {
+    fn a_dropped_list_lets_its_deferreds_fire() {
         let (deferreds, resolvers) = pairs(LONG);
         drop(gather_results(deferreds));
         for resolver in &resolvers {
@@ -336,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_fires_on_one_callback_gives_the_first_value_and_its_place() {
+    fn fire_on_one_callback_returns_the_first_value() {
         let (deferreds, resolvers) = pairs(3);
         let lines = logged_by(|| {
             let first = DeferredList::new(deferreds).fire_on_one_callback();
@@ -344,13 +345,13 @@ mod tests {
             assert!(!first.is_done());
             resolvers[1].callback("one").unwrap();
             assert!(matches!(value_of(first), FirstOrAll::First { index: 1, value: "one" }));
-            assert!(!resolvers[0].is_called(), "the others run on");
+            assert!(!resolvers[0].is_called(), "the others continue");
         });
-        assert_eq!(lines.len(), 1, "the failure that the result does not show: {lines:?}");
+        assert_eq!(lines.len(), 1, "the failure that is not part of the result: {lines:?}");
     }
 
     #[test]
-    fn a_list_that_fires_on_one_callback_gives_all_failures_when_there_is_none() {
+    fn fire_on_one_callback_returns_all_failures_if_all_fail() {
         let first = DeferredList::new(vec![fail::<()>(Failure::new("a")), fail(Failure::new("b"))]);
         let FirstOrAll::All(failures) = value_of(first.fire_on_one_callback()) else { panic!("none succeeded") };
         assert_eq!(failures.iter().map(Failure::to_string).collect::<Vec<_>>(), ["a", "b"]);

@@ -1,8 +1,8 @@
-//! Results that are not there yet.
+//! Deferred results.
 //!
-//! A [`Deferred`] stands for one. Whoever waits adds callbacks, each of which turns the result into the next one; whoever
-//! produces it holds the [`Resolver`] and fires it. Everything happens on one thread and at once: callbacks run inside
-//! the call that fires, or inside the call that adds them if the result is there already.
+//! A [`Deferred`] is a result that comes later. The caller of an operation adds callbacks to it, and each callback turns
+//! the result into the next one. The operation keeps the [`Resolver`] and fires it. Everything happens on one thread:
+//! callbacks run inside the call that fires, or, if the result is there already, inside the call that adds them.
 //!
 //! ```
 //! use ropewalk_proto::Deferred;
@@ -23,8 +23,10 @@
 //! | the failure | [`add_errback`](Deferred::add_errback) | [`or_else`](Deferred::or_else) |
 //! | either | [`add_both`](Deferred::add_both) | [`then`](Deferred::then) |
 //!
-//! A Deferred is also a [`Future`], and an error that nobody looks at is logged. The source is Twisted's
-//! `internet/defer.py`, whose one Deferred changes the type of its result along the chain; here each step is a new one.
+//! A Deferred is also a [`Future`]. A failure that no callback handles is logged.
+//!
+//! Source: `twisted.internet.defer`. Twisted keeps one Deferred, whose result changes its type along the chain. Here each
+//! step returns a new Deferred.
 
 mod callback;
 mod chain;
@@ -60,10 +62,11 @@ use callback::{Callback, caught, guarded};
 use chain::{Chain, Output, Pending, State, cancel, fill, report};
 use source::Source;
 
-/// A result that may not be there yet: a value of type `T` or a [`Failure`].
+/// A result that may come later: a value of type `T` or a [`Failure`].
 ///
-/// Dropping it does not stop anything: callbacks added so far will run. A failure that it holds, or that comes later, is
-/// logged then, unless it is only that nobody can fire it any more ([`Abandoned`]). It stays on its thread; its methods may be called from any callback.
+/// Dropping a Deferred stops nothing: the callbacks added so far still run. A failure that reaches a dropped Deferred is
+/// logged, except [`Abandoned`], which is no error. A Deferred cannot be sent to another thread. Its methods may be called
+/// from any callback.
 ///
 /// ```
 /// use ropewalk_proto::Deferred;
@@ -81,7 +84,7 @@ pub struct Deferred<T: 'static> {
 }
 
 impl<T: 'static> Deferred<T> {
-    /// A Deferred and the resolver that fires it.
+    /// Creates a Deferred and the resolver that fires it.
     #[track_caller]
     pub fn new() -> (Deferred<T>, Resolver<T>) {
         let source = Source::new(Location::caller());
@@ -90,7 +93,9 @@ impl<T: 'static> Deferred<T> {
         (State::Pending(pending).into(), resolver)
     }
 
-    /// As [`Deferred::new`], with what to do when it is cancelled; see [`Resolver::set_canceller`].
+    /// Creates a Deferred with a canceller, and its resolver.
+    ///
+    /// See [`Resolver::set_canceller`].
     ///
     /// ```
     /// use std::{cell::Cell, rc::Rc};
@@ -110,7 +115,7 @@ impl<T: 'static> Deferred<T> {
         (deferred, resolver)
     }
 
-    /// Turns a value into the next one; a failure passes by.
+    /// Turns a value into another value. A failure is passed on.
     ///
     /// ```
     /// use ropewalk_proto::succeed;
@@ -123,7 +128,7 @@ impl<T: 'static> Deferred<T> {
         self.link(|result| State::Done(result.map(callback)))
     }
 
-    /// Turns a failure into a value; a value passes by.
+    /// Turns a failure into a value. A value is passed on.
     ///
     /// ```
     /// use ropewalk_proto::fail;
@@ -136,7 +141,7 @@ impl<T: 'static> Deferred<T> {
         self.link(|result| State::Done(Ok(result.unwrap_or_else(errback))))
     }
 
-    /// Turns the result, whichever it is, into a value.
+    /// Turns a value or a failure into a value.
     ///
     /// ```
     /// use ropewalk_proto::succeed;
@@ -149,7 +154,9 @@ impl<T: 'static> Deferred<T> {
         self.link(|result| State::Done(Ok(callback(result))))
     }
 
-    /// Turns a value into a value by `callback`, or a failure by `errback`, which does not see a failure of `callback`.
+    /// Turns a value into another value with `callback`, or a failure into a value with `errback`.
+    ///
+    /// A panic in `callback` is not passed to `errback`.
     ///
     /// ```
     /// use ropewalk_proto::succeed;
@@ -166,7 +173,7 @@ impl<T: 'static> Deferred<T> {
         self.link(|result| State::Done(Ok(result.map_or_else(errback, callback))))
     }
 
-    /// Turns a value into a `Result`, or into a Deferred that is then waited for; a failure passes by.
+    /// Turns a value into a `Result` or a Deferred, and waits for that Deferred. A failure is passed on.
     ///
     /// ```
     /// use ropewalk_proto::{Deferred, succeed};
@@ -189,13 +196,13 @@ impl<T: 'static> Deferred<T> {
         })
     }
 
-    /// Turns a failure into a `Result`, or into a Deferred that is then waited for; a value passes by.
+    /// Turns a failure into a `Result` or a Deferred, and waits for that Deferred. A value is passed on.
     ///
     /// ```
     /// use ropewalk_proto::{Failure, fail};
     ///
     /// let result = fail::<u32>(std::fmt::Error).or_else(|failure| {
-    ///     let error = failure.trap::<std::io::Error>()?; // any other failure goes on to the next errback
+    ///     let error = failure.trap::<std::io::Error>()?; // any other failure is passed to the next errback
     ///     Ok::<_, Failure>(error.raw_os_error().unwrap_or(0) as u32)
     /// });
     /// assert!(result.try_result().unwrap().unwrap_err().check::<std::fmt::Error>());
@@ -209,7 +216,7 @@ impl<T: 'static> Deferred<T> {
         })
     }
 
-    /// Turns the result, whichever it is, into a `Result`, or into a Deferred that is then waited for.
+    /// Turns a value or a failure into a `Result` or a Deferred, and waits for that Deferred.
     ///
     /// ```
     /// use ropewalk_proto::{Failure, succeed};
@@ -223,7 +230,7 @@ impl<T: 'static> Deferred<T> {
         self.link(move |result| callback(result).into_deferred(at).into_state())
     }
 
-    /// Fires `resolver` with the result; has no effect if that one has fired by then.
+    /// Fires `resolver` with the result. If `resolver` has fired by then, the result is ignored.
     ///
     /// ```
     /// use ropewalk_proto::{Deferred, succeed};
@@ -239,11 +246,11 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    /// Stops the operation behind the result, if that is still outstanding.
+    /// Cancels the operation behind the result.
     ///
-    /// Before the chain has fired, its canceller is called ([`Resolver::set_canceller`]), and unless that fires it, it
-    /// fails with [`Cancelled`]. While it waits for a Deferred that a callback returned, that one is cancelled. A result
-    /// that is there stays as it is. May be called from a callback.
+    /// If the chain has not fired, its canceller is called (see [`Resolver::set_canceller`]). If the canceller does not
+    /// fire it, the chain fails with [`Cancelled`]. If the chain waits for a Deferred that a callback returned, that
+    /// Deferred is cancelled. If the result is there, this has no effect. May be called from any callback.
     #[track_caller]
     pub fn cancel(&self) {
         if let Some(State::Pending(pending)) = &self.state {
@@ -251,7 +258,7 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    /// What can cancel the chain while the Deferred itself is elsewhere: a timeout, say.
+    /// Returns a handle that can cancel the Deferred after it was moved, for a timeout for example.
     ///
     /// ```
     /// use ropewalk_proto::{Cancelled, Deferred};
@@ -271,7 +278,7 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    /// Whether the result is there: all callbacks added so far have run.
+    /// Returns whether the result is there, so that all callbacks added so far have run.
     pub fn is_done(&self) -> bool {
         match &self.state {
             Some(State::Pending(Pending { node, .. })) => {
@@ -284,13 +291,13 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    /// The result, if it is there.
+    /// Returns the result, if it is there.
     ///
     /// # Errors
-    /// The Deferred itself while it is still waiting.
+    /// The Deferred itself, if the result has not come.
     ///
     /// # Panics
-    /// When the result has been awaited already, as every method that consumes the Deferred does.
+    /// If the result was taken by `await`. Every method that consumes a Deferred panics then.
     pub fn try_result(self) -> Result<Result<T, Failure>, Deferred<T>> {
         let pending = match self.into_state() {
             State::Done(result) => return Ok(result),
@@ -305,7 +312,7 @@ impl<T: 'static> Deferred<T> {
         }
     }
 
-    /// Adds a callback of the general kind: what all the others come down to.
+    /// Adds a callback of the general form. All other methods that add callbacks call this one.
     #[inline]
     #[track_caller]
     fn link<U>(self, function: impl FnOnce(Result<T, Failure>) -> State<U> + 'static) -> Deferred<U> {
@@ -322,7 +329,7 @@ impl<T: 'static> Deferred<T> {
                 }
                 return next.into();
             }
-            // Nothing to drop; see `fill`.
+            // It holds nothing to drop (see `fill`).
             open @ Output::Open => std::mem::forget(open),
             _ => {}
         }
@@ -334,7 +341,7 @@ impl<T: 'static> Deferred<T> {
     #[inline]
     fn into_state(mut self) -> State<T> {
         let state = self.state.take();
-        // Nothing is left to drop. Said before anything can unwind, the compiler need not keep it in memory.
+        // Nothing is left to drop. If `self` is forgotten before anything can unwind, it need not be kept in memory.
         std::mem::forget(self);
         state.expect("a Deferred whose result has not been awaited")
     }
@@ -375,14 +382,14 @@ impl<T: 'static> fmt::Debug for Deferred<T> {
     }
 }
 
-/// Cancels a Deferred from afar; see [`Deferred::cancel_handle`].
+/// A handle that cancels a Deferred. See [`Deferred::cancel_handle`].
 ///
 /// ```
 /// use ropewalk_proto::{Cancelled, Deferred};
 ///
 /// let (deferred, _resolver) = Deferred::<u32>::new();
-/// let give_up = deferred.cancel_handle(); // for a button, say
-/// let answer = deferred.add_callback(|number| number + 1); // takes the Deferred away
+/// let give_up = deferred.cancel_handle(); // for a button, for example
+/// let answer = deferred.add_callback(|number| number + 1); // consumes the Deferred
 /// give_up.cancel();
 /// assert!(answer.try_result().unwrap().unwrap_err().check::<Cancelled>());
 /// ```
@@ -392,7 +399,9 @@ pub struct CancelHandle {
 }
 
 impl CancelHandle {
-    /// As [`Deferred::cancel`]; has no effect when the result is there already.
+    /// Cancels the Deferred. See [`Deferred::cancel`].
+    ///
+    /// If the result is there, this has no effect. May be called from any callback.
     #[track_caller]
     pub fn cancel(&self) {
         self.cancel_at(Location::caller());
@@ -411,12 +420,12 @@ impl fmt::Debug for CancelHandle {
     }
 }
 
-/// What a callback may return besides a plain value: a `Result` with any error, a [`Deferred`], or nothing.
+/// A return value of a callback other than a plain value: a `Result` with any error, a [`Deferred`], or `()`.
 ///
 /// ```
 /// use ropewalk_proto::{Deferred, Failure, Outcome, maybe_deferred};
 ///
-/// /// Does what it is told, whether the answer is there or not.
+/// /// Doubles the outcome of `work`, which may come later.
 /// fn twice<R: Outcome<Value = u32>>(work: impl FnOnce() -> R) -> Deferred<u32> {
 ///     maybe_deferred(work).add_callback(|number| number * 2)
 /// }
@@ -425,12 +434,12 @@ impl fmt::Debug for CancelHandle {
 /// assert_eq!(twice(|| ropewalk_proto::succeed(5)).try_result().unwrap().unwrap(), 10);
 /// ```
 pub trait Outcome {
-    /// What it is when all goes well.
+    /// The type of the value on success.
     type Value: 'static;
 
-    /// The same as a Deferred.
+    /// Converts the outcome into a Deferred.
     ///
-    /// `at` is where the callback was added: the location of a failure that does not know a better one.
+    /// `at` is where the callback was added. It becomes the location of a failure that has no location of its own.
     ///
     /// ```
     /// use std::panic::Location;
@@ -474,7 +483,9 @@ impl Outcome for () {
     }
 }
 
-/// The outcome of `call`, whichever kind it has, as a Deferred; a panic in it is a failure.
+/// Calls `call` and returns its outcome as a Deferred. A panic in `call` becomes a failure.
+///
+/// Source: `maybeDeferred` of `twisted.internet.defer`.
 ///
 /// ```
 /// use ropewalk_proto::{Panicked, maybe_deferred, succeed};
@@ -490,7 +501,7 @@ pub fn maybe_deferred<R: Outcome>(call: impl FnOnce() -> R) -> Deferred<R::Value
     caught(|| call().into_deferred(at), at).unwrap_or_else(|failure| Err(failure).into())
 }
 
-/// A Deferred that has its value already.
+/// Returns a Deferred that has a value already.
 ///
 /// ```
 /// assert!(ropewalk_proto::succeed(7).is_done());
@@ -499,7 +510,7 @@ pub fn succeed<T>(value: T) -> Deferred<T> {
     Ok(value).into()
 }
 
-/// A Deferred that has failed already.
+/// Returns a Deferred that has failed already.
 ///
 /// ```
 /// let failed = ropewalk_proto::fail::<u32>(std::fmt::Error);

@@ -1,9 +1,9 @@
-//! Holding a result back.
+//! Pausing a Deferred.
 //!
 //! ```text
-//!   Stage ... Gate ... Stage        paused: the result stops at the gate
-//!               ^
-//!             Pause                 unpaused, or dropped: it goes on
+//!   Callback ... Gate ... Callback        paused: the gate keeps the result
+//!                 ^
+//!               Pause                     unpaused or dropped: the gate passes the result on
 //! ```
 
 use std::cell::Cell;
@@ -17,14 +17,15 @@ use super::failure::Failure;
 use super::source::Source;
 
 impl<T: 'static> Deferred<T> {
-    /// Holds the result back: callbacks added from here on wait until the [`Pause`] is lifted, however early the result
-    /// comes. Callbacks added before are not held back.
+    /// Pauses the Deferred: callbacks added from now on wait until the [`Pause`] is lifted, even if the result is there.
     ///
-    /// A Deferred that is paused twice goes on when both are lifted. Cancelling it while it holds a result has no effect,
-    /// as cancelling one that is done has none. May be called from a callback.
+    /// Callbacks added earlier are not paused. A Deferred that is paused twice continues when both pauses are lifted.
+    /// Cancelling a paused Deferred that holds its result has no effect. May be called from any callback.
+    ///
+    /// Source: `pause` and `unpause` of Twisted's Deferred.
     ///
     /// # Panics
-    /// When the result has been awaited already.
+    /// If the result was taken by `await`.
     ///
     /// ```
     /// use ropewalk_proto::succeed;
@@ -54,23 +55,25 @@ impl<T: 'static> Deferred<T> {
     }
 }
 
-/// Holds the result of a Deferred back until it is lifted or dropped; see [`Deferred::pause`].
+/// A pause of a Deferred, which lasts until it is lifted or dropped. See [`Deferred::pause`].
 ///
 /// ```
 /// use ropewalk_proto::succeed;
 ///
 /// let mut deferred = succeed("news");
 /// let pause = deferred.pause();
-/// let told = deferred.add_callback(|news| println!("{news}"));
-/// assert!(!told.is_done());
-/// drop(pause); // as `unpause` does
-/// assert!(told.is_done());
+/// let printed = deferred.add_callback(|news| println!("{news}"));
+/// assert!(!printed.is_done());
+/// drop(pause); // like `unpause`
+/// assert!(printed.is_done());
 /// ```
 #[must_use = "dropping a pause lifts it"]
 pub struct Pause(Rc<dyn Lift>);
 
 impl Pause {
-    /// Lifts the pause. If the result is there, the callbacks that waited run before this returns.
+    /// Lifts the pause. If the result is there, the waiting callbacks run before this returns.
+    ///
+    /// May be called from any callback.
     pub fn unpause(self) {}
 }
 
@@ -90,11 +93,11 @@ trait Lift {
     fn lift(self: Rc<Self>);
 }
 
-/// The place in a chain where the result waits.
+/// A node that keeps the result while a pause lasts.
 struct Gate<T> {
     lifted: Cell<bool>,
     input: Cell<Option<Result<T, Failure>>>,
-    /// The chain of the result that waits here.
+    /// The chain of the result that is kept.
     chain: Cell<Option<Rc<dyn Chain>>>,
     output: Cell<Output<T>>,
 }
@@ -178,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_that_is_lifted_before_the_result_comes_holds_nothing_back() {
+    fn a_pause_lifted_before_the_result_delays_nothing() {
         let (mut deferred, resolver) = Deferred::new();
         deferred.pause().unpause();
         resolver.callback(1).unwrap();
@@ -186,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deferred_paused_twice_goes_on_when_both_pauses_are_lifted_in_either_order() {
+    fn a_deferred_paused_twice_waits_for_both_pauses() {
         for outer_first in [true, false] {
             let mut deferred = succeed(1);
             let mut pauses = vec![deferred.pause(), deferred.pause()];
@@ -201,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_reaches_the_operation_before_it_fired_and_nothing_afterwards() {
+    fn cancelling_a_paused_deferred_stops_its_operation() {
         let (mut deferred, resolver) = Deferred::<u32>::new();
         let pause = deferred.pause();
         deferred.cancel();
@@ -209,7 +212,10 @@ mod tests {
         assert!(!deferred.is_done());
         drop(pause);
         assert!(failure_of(deferred).check::<Cancelled>());
+    }
 
+    #[test]
+    fn cancelling_a_paused_deferred_keeps_a_result_it_holds() {
         let (mut deferred, resolver) = Deferred::new();
         let pause = deferred.pause();
         resolver.callback(2).unwrap();
@@ -219,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_paused_deferred_that_a_callback_returned_is_waited_for() {
+    fn a_chain_waits_for_a_returned_paused_deferred() {
         let mut inner = succeed(3);
         let pause = inner.pause();
         let outer = succeed(()).and_then(move |()| inner);
@@ -229,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_held_failure_that_nobody_wants_is_logged_when_it_is_let_go() {
+    fn an_unhandled_failure_is_logged_when_its_pause_is_lifted() {
         let lines = logged_by(|| {
             let (mut deferred, resolver) = Deferred::<()>::new();
             let pause = deferred.pause();

@@ -1,4 +1,4 @@
-//! A queue between those who put and those who get: `DeferredQueue`.
+//! A queue of values or of waiting getters: `DeferredQueue` of `twisted.internet.defer`.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -9,9 +9,10 @@ use std::rc::Rc;
 use super::source::Resolver;
 use super::{Deferred, fail, succeed};
 
-/// Values that wait to be got, or getters that wait for values, in their order; both bounded if that is asked for.
+/// A first-in, first-out queue whose [`get`](DeferredQueue::get) returns a Deferred.
 ///
-/// A cheap handle: clones are the same queue.
+/// It holds values, or getters that wait for values. Both can be bounded. Clones are handles of the same queue. Its
+/// methods may be called from any callback. It cannot be sent to another thread.
 ///
 /// ```
 /// use ropewalk_proto::{DeferredQueue, QueueOverflow};
@@ -30,13 +31,15 @@ struct Queue<T: 'static> {
     size: usize,
     backlog: usize,
     values: VecDeque<T>,
-    /// By ticket, so by the order of asking. Somebody waits only while there are no values.
+    /// Keyed by ticket, so the longest-waiting getter is first. Empty while there are values.
     getters: BTreeMap<u64, Resolver<T>>,
     next_ticket: u64,
 }
 
 impl<T: 'static> DeferredQueue<T> {
-    /// A queue without bounds. Where a peer decides what is put, use [`DeferredQueue::bounded`].
+    /// Creates a queue without bounds.
+    ///
+    /// If a peer decides how many values are put, use [`DeferredQueue::bounded`].
     ///
     /// ```
     /// use ropewalk_proto::DeferredQueue;
@@ -45,7 +48,7 @@ impl<T: 'static> DeferredQueue<T> {
     /// let (first, second) = (queue.get(), queue.get());
     /// assert_eq!((queue.waiting(), queue.len()), (2, 0));
     /// for number in 1..=3 {
-    ///     queue.put(number).expect("it has no bounds");
+    ///     queue.put(number).expect("the queue has no bounds");
     /// }
     /// assert_eq!([first, second].map(|got| got.try_result().unwrap().unwrap()), [1, 2]);
     /// assert!(!queue.is_empty());
@@ -54,17 +57,20 @@ impl<T: 'static> DeferredQueue<T> {
         DeferredQueue::bounded(usize::MAX, usize::MAX)
     }
 
-    /// A queue in which at most `size` values wait to be got, and at most `backlog` getters wait for values.
-    /// `usize::MAX` is no bound; with a size of 0 a value is taken only when a getter waits.
+    /// Creates a queue of at most `size` values and at most `backlog` waiting getters.
+    ///
+    /// `usize::MAX` means no bound. With a size of 0, a value is accepted only while a getter waits.
     pub fn bounded(size: usize, backlog: usize) -> DeferredQueue<T> {
         let (values, getters) = (VecDeque::new(), BTreeMap::new());
         DeferredQueue(Rc::new(RefCell::new(Queue { size, backlog, values, getters, next_ticket: 0 })))
     }
 
-    /// Gives `value` to the getter that has waited longest, whose callbacks run before this returns, or keeps it.
+    /// Passes `value` to the longest-waiting getter, or queues it if no getter waits.
+    ///
+    /// The callbacks of the getter run before this returns.
     ///
     /// # Errors
-    /// [`QueueOverflow`] with the value when the queue is full.
+    /// [`QueueOverflow`] with the value, if the queue is full.
     pub fn put(&self, value: T) -> Result<(), QueueOverflow<T>> {
         let mut queue = self.0.borrow_mut();
         if let Some((_, getter)) = queue.getters.pop_first() {
@@ -79,10 +85,10 @@ impl<T: 'static> DeferredQueue<T> {
         Ok(())
     }
 
-    /// The next value, now or when it is put. Cancelling the Deferred gives the place among the getters up.
+    /// Takes the next value, now or when one is put.
     ///
-    /// It fails with [`QueueUnderflow`] when as many getters wait already as the queue allows. A getter that was dropped
-    /// without being cancelled still takes its value.
+    /// The Deferred fails with [`QueueUnderflow`] if the backlog of getters is full. Cancelling the Deferred removes the
+    /// getter. A getter that is only dropped still takes its value.
     #[track_caller]
     pub fn get(&self) -> Deferred<T> {
         let mut queue = self.0.borrow_mut();
@@ -103,17 +109,17 @@ impl<T: 'static> DeferredQueue<T> {
         deferred
     }
 
-    /// How many values wait to be got.
+    /// Returns the number of queued values.
     pub fn len(&self) -> usize {
         self.0.borrow().values.len()
     }
 
-    /// Whether no value waits to be got.
+    /// Returns whether no value is queued.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many getters wait for values.
+    /// Returns the number of waiting getters.
     pub fn waiting(&self) -> usize {
         self.0.borrow().getters.len()
     }
@@ -137,15 +143,15 @@ impl<T: 'static> fmt::Debug for DeferredQueue<T> {
     }
 }
 
-/// A [`DeferredQueue`] is full: the value that it did not take.
+/// A [`DeferredQueue`] is full. The field is the rejected value.
 ///
 /// ```
 /// use ropewalk_proto::{DeferredQueue, QueueOverflow};
 ///
 /// let queue = DeferredQueue::bounded(1, 1);
 /// queue.put("first")?;
-/// let QueueOverflow(refused) = queue.put("second").unwrap_err();
-/// assert_eq!(refused, "second"); // the caller's again
+/// let QueueOverflow(rejected) = queue.put("second").unwrap_err();
+/// assert_eq!(rejected, "second");
 /// # Ok::<(), QueueOverflow<&str>>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -159,28 +165,28 @@ impl<T> fmt::Debug for QueueOverflow<T> {
 
 impl<T> fmt::Display for QueueOverflow<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the queue is full: a value must be got first")
+        f.write_str("the queue is full: get a value first")
     }
 }
 
 impl<T> Error for QueueOverflow<T> {}
 
-/// As many getters wait for values of a [`DeferredQueue`] as it allows.
+/// The backlog of waiting getters of a [`DeferredQueue`] is full.
 ///
 /// ```
 /// use ropewalk_proto::{DeferredQueue, QueueUnderflow};
 ///
 /// let queue = DeferredQueue::<u32>::bounded(1, 1);
 /// let _waits = queue.get();
-/// let refused = queue.get();
-/// assert!(refused.try_result().unwrap().unwrap_err().check::<QueueUnderflow>());
+/// let rejected = queue.get();
+/// assert!(rejected.try_result().unwrap().unwrap_err().check::<QueueUnderflow>());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueUnderflow;
 
 impl fmt::Display for QueueUnderflow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the queue has as many waiting getters as its backlog allows: a value must be put first")
+        f.write_str("the queue's backlog of waiting getters is full: put a value first")
     }
 }
 
@@ -195,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_queue_gives_the_value_back_and_takes_it_when_one_was_got() {
+    fn a_full_queue_returns_the_value_to_the_caller() {
         let queue = DeferredQueue::bounded(2, 0);
         queue.put(1).unwrap();
         queue.put(2).unwrap();
@@ -206,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn one_getter_too_many_fails() {
+    fn a_getter_beyond_the_backlog_fails() {
         let queue = DeferredQueue::<()>::bounded(1, 1);
         let first = queue.get();
         assert!(failure_of(queue.get()).check::<QueueUnderflow>());
@@ -225,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_getter_may_put_and_get_in_its_callback() {
+    fn a_callback_may_use_the_queue_it_waited_for() {
         let queue = DeferredQueue::new();
         let inside = queue.clone();
         let end = queue.get().and_then(move |value: u32| {
@@ -238,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn getters_of_a_queue_that_is_gone_fail() {
+    fn getters_of_a_dropped_queue_fail() {
         let queue = DeferredQueue::<()>::new();
         let getter = queue.get();
         drop(queue);
@@ -246,9 +252,9 @@ mod tests {
     }
 
     proptest! {
-        /// What is got is what was put, in its order, and never both sides wait.
+        // Values and getters never wait at the same time.
         #[test]
-        fn values_are_got_in_the_order_in_which_they_were_put(
+        fn values_are_got_in_the_order_they_were_put(
             size in 0_usize..4,
             backlog in 0_usize..4,
             steps in proptest::collection::vec(any::<bool>(), 0..60),

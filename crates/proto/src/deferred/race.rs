@@ -1,4 +1,4 @@
-//! The first of several Deferreds: `race`.
+//! The first success of several Deferreds: `race` of `twisted.internet.defer`.
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
@@ -9,10 +9,10 @@ use std::rc::Rc;
 use super::source::Resolver;
 use super::{CancelHandle, Deferred, Failure};
 
-/// The first value of any of them, with its place; the others are cancelled.
+/// Returns the first value of `deferreds`, with the index of its Deferred, and cancels the others.
 ///
-/// When all fail, it fails with a [`FailureGroup`]. What the losers come to is not heard. Cancelling it cancels all of
-/// them.
+/// If all fail, or if there are none, it fails with a [`FailureGroup`]. Results after the first value are ignored.
+/// Cancelling the returned Deferred cancels all of them. May be called from any callback.
 ///
 /// ```
 /// use ropewalk_proto::{Deferred, race};
@@ -27,17 +27,17 @@ use super::{CancelHandle, Deferred, Failure};
 /// ```
 #[track_caller]
 pub fn race<T>(deferreds: Vec<Deferred<T>>) -> Deferred<(usize, T)> {
-    let runners = Vec::from_iter(deferreds.iter().map(Deferred::cancel_handle));
+    let handles = Vec::from_iter(deferreds.iter().map(Deferred::cancel_handle));
     let (winner, resolver) = Deferred::new();
     let race = Rc::new(Race {
         over: Cell::new(false),
         failures: RefCell::new(deferreds.iter().map(|_| None).collect()),
-        missing: Cell::new(deferreds.len()),
-        runners,
+        pending: Cell::new(deferreds.len()),
+        handles,
         at: Location::caller(),
         resolver,
     });
-    // Weak, or a race that nobody wins would keep itself.
+    // Weak, because a race without a result would otherwise keep itself alive.
     let cancelled = Rc::downgrade(&race);
     race.resolver.set_canceller(move |_| {
         if let Some(race) = cancelled.upgrade() {
@@ -57,8 +57,8 @@ pub fn race<T>(deferreds: Vec<Deferred<T>>) -> Deferred<(usize, T)> {
 struct Race<T: 'static> {
     over: Cell<bool>,
     failures: RefCell<Vec<Option<Failure>>>,
-    missing: Cell<usize>,
-    runners: Vec<CancelHandle>,
+    pending: Cell<usize>,
+    handles: Vec<CancelHandle>,
     at: &'static Location<'static>,
     resolver: Resolver<(usize, T)>,
 }
@@ -75,20 +75,20 @@ impl<T: 'static> Race<T> {
             }
             Err(failure) => {
                 self.failures.borrow_mut()[index] = Some(failure);
-                self.missing.set(self.missing.get() - 1);
-                if self.missing.get() == 0 {
+                self.pending.set(self.pending.get() - 1);
+                if self.pending.get() == 0 {
                     self.fail();
                 }
             }
         }
     }
 
-    /// Cancels all but the winner.
+    /// Ends the race and cancels all Deferreds but the winner.
     fn end(&self, winner: Option<usize>) {
         self.over.set(true);
-        for (index, runner) in self.runners.iter().enumerate() {
+        for (index, handle) in self.handles.iter().enumerate() {
             if winner != Some(index) {
-                runner.cancel_at(self.at);
+                handle.cancel_at(self.at);
             }
         }
     }
@@ -100,26 +100,26 @@ impl<T: 'static> Race<T> {
     }
 }
 
-/// Why each of several Deferreds failed, in their order.
+/// The failures of all Deferreds of a [`race`], in the order of the Deferreds.
 ///
 /// ```
 /// use ropewalk_proto::{FailureGroup, fail, race};
 ///
-/// let nobody = race(vec![fail::<u32>(std::fmt::Error), fail(std::fmt::Error)]);
-/// let group = nobody.try_result().unwrap().unwrap_err().trap::<FailureGroup>().unwrap();
+/// let winner = race(vec![fail::<u32>(std::fmt::Error), fail(std::fmt::Error)]);
+/// let group = winner.try_result().unwrap().unwrap_err().trap::<FailureGroup>().unwrap();
 /// assert_eq!(group.failures.len(), 2);
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct FailureGroup {
-    /// The failures.
+    /// The failures. Empty for a race without Deferreds.
     pub failures: Vec<Failure>,
 }
 
 impl fmt::Display for FailureGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.failures.is_empty() {
-            return f.write_str("there was no Deferred that could have succeeded");
+            return f.write_str("a race of no Deferreds has no winner: give it at least one");
         }
         write!(f, "all {} Deferreds failed", self.failures.len())?;
         self.failures.iter().enumerate().try_for_each(|(index, failure)| {
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_value_wins_and_cancels_the_others_before_it_is_told() {
+    fn the_losers_are_cancelled_before_the_race_fires() {
         let (deferreds, resolvers) = pairs(3);
         let losers = [resolvers[0].clone(), resolvers[2].clone()];
         let seen = race(deferreds)
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_does_not_end_the_race_and_is_not_logged() {
+    fn a_failure_before_the_first_value_is_ignored() {
         let (deferreds, resolvers) = pairs(2);
         let lines = logged_by(|| {
             let winner = race(deferreds);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn when_all_fail_it_fails_with_all_their_failures_in_their_order() {
+    fn a_race_fails_with_all_failures_in_order() {
         let (deferreds, resolvers) = pairs::<()>(2);
         let winner = race(deferreds);
         resolvers[1].errback(Failure::new("second")).unwrap();
@@ -180,13 +180,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_wins_a_race_without_runners() {
+    fn a_race_without_deferreds_fails() {
         let failure = failure_of(race::<()>(Vec::new()));
         assert!(failure.trap::<FailureGroup>().unwrap().failures.is_empty());
     }
 
     #[test]
-    fn a_result_that_is_there_already_wins_at_once() {
+    fn an_existing_value_wins_at_once() {
         let (mut deferreds, resolvers) = pairs(1);
         deferreds.push(succeed(1));
         deferreds.push(fail(fmt::Error));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_it_cancels_all_and_logs_nothing() {
+    fn cancelling_a_race_cancels_all_silently() {
         let (deferreds, resolvers) = pairs::<()>(3);
         let lines = logged_by(|| {
             let winner = race(deferreds);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loser_that_fires_when_it_is_cancelled_changes_nothing() {
+    fn a_loser_that_fires_on_cancellation_is_ignored() {
         let (first, _held) = Deferred::with_canceller(|resolver: &Resolver<u32>| resolver.callback(1).unwrap());
         let (second, resolver) = Deferred::new();
         let winner = race(vec![first, second]);

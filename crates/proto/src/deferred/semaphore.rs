@@ -1,7 +1,7 @@
-//! Taking turns: a lock and a semaphore whose permits are Deferreds.
+//! A semaphore and a lock: `DeferredSemaphore` and `DeferredLock` of `twisted.internet.defer`.
 //!
-//! Whoever asks gets a permit at once or in the order of asking. A permit that is dropped goes to the next; permits are
-//! handed out in a loop, so that a queue of any length is not a recursion.
+//! A caller gets its permit at once or after the callers before it. A dropped permit goes to the next waiter. Permits are
+//! handed out in a loop, so a long queue of waiters does not overflow the stack.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -11,7 +11,10 @@ use std::rc::Rc;
 use super::source::Resolver;
 use super::{Deferred, Outcome, maybe_deferred, succeed};
 
-/// At most so many at a time. A cheap handle: clones are the same semaphore.
+/// A semaphore, which limits how many operations run at the same time.
+///
+/// Clones are handles of the same semaphore. Its methods may be called from any callback. It cannot be sent to another
+/// thread.
 ///
 /// ```
 /// use ropewalk_proto::{DeferredSemaphore, Failure};
@@ -32,19 +35,19 @@ pub struct DeferredSemaphore(Rc<Permits>);
 struct Permits {
     limit: usize,
     free: Cell<usize>,
-    /// By ticket, so by the order of asking.
+    /// Keyed by ticket, so the longest-waiting caller is first.
     waiting: RefCell<BTreeMap<u64, Resolver<Permit>>>,
     next_ticket: Cell<u64>,
     handing_out: Cell<bool>,
 }
 
 impl DeferredSemaphore {
-    /// A semaphore with `limit` permits.
+    /// Creates a semaphore with `limit` permits.
     ///
     /// # Panics
-    /// When `limit` is 0, because nobody would ever get a permit.
+    /// If `limit` is 0, because no permit would ever be given.
     pub fn new(limit: usize) -> DeferredSemaphore {
-        assert!(limit > 0, "a semaphore has at least one permit");
+        assert!(limit > 0, "a semaphore needs at least one permit");
         DeferredSemaphore(Rc::new(Permits {
             limit,
             free: Cell::new(limit),
@@ -54,9 +57,10 @@ impl DeferredSemaphore {
         }))
     }
 
-    /// A permit, as soon as one is free. Cancelling the Deferred gives the place in the queue up.
+    /// Acquires a permit, now or when one is released.
     ///
-    /// May be called from a callback; one that gives a permit back and asks again stands behind those who wait.
+    /// Waiters are served in the order of their calls. Cancelling the Deferred removes the waiter. A callback that releases
+    /// its permit and acquires another waits behind the others.
     #[track_caller]
     pub fn acquire(&self) -> Deferred<Permit> {
         let permits = &self.0;
@@ -73,8 +77,9 @@ impl DeferredSemaphore {
         deferred
     }
 
-    /// Does `work` with a permit, and gives that back when the work's result is there: before the callbacks of the
-    /// Deferred that this returns.
+    /// Calls `work` with a permit, and releases the permit when the result of `work` is there.
+    ///
+    /// The permit is released before the callbacks of the returned Deferred run.
     ///
     /// ```
     /// use ropewalk_proto::{Deferred, DeferredSemaphore, Failure};
@@ -99,7 +104,7 @@ impl DeferredSemaphore {
         })
     }
 
-    /// How many permits there are in all.
+    /// Returns the total number of permits.
     ///
     /// ```
     /// use ropewalk_proto::{DeferredSemaphore, Failure};
@@ -115,19 +120,19 @@ impl DeferredSemaphore {
         self.0.limit
     }
 
-    /// How many permits are free.
+    /// Returns the number of free permits.
     pub fn available(&self) -> usize {
         self.0.free.get()
     }
 
-    /// How many wait for a permit.
+    /// Returns the number of waiters.
     pub fn waiting(&self) -> usize {
         self.0.waiting.borrow().len()
     }
 }
 
 impl Permits {
-    fn give_back(self: &Rc<Permits>) {
+    fn release_one(self: &Rc<Permits>) {
         self.free.set(self.free.get() + 1);
         if self.handing_out.replace(true) {
             return;
@@ -149,12 +154,12 @@ impl fmt::Debug for DeferredSemaphore {
     }
 }
 
-/// One of a semaphore's permits, or the lock. Dropping it gives it to the next who waits.
+/// A permit of a [`DeferredSemaphore`], or the lock of a [`DeferredLock`]. Dropping it releases it.
 ///
 /// ```
 /// use ropewalk_proto::{DeferredLock, Failure, Permit};
 ///
-/// /// Holds the printer as long as it lives.
+/// /// Keeps the printer locked until it is dropped.
 /// struct Job(#[allow(dead_code)] Permit);
 ///
 /// let printer = DeferredLock::new();
@@ -165,7 +170,7 @@ impl fmt::Debug for DeferredSemaphore {
 /// assert!(next.is_done());
 /// # Ok::<(), Failure>(())
 /// ```
-#[must_use = "dropping a permit gives it back"]
+#[must_use = "dropping a permit releases it"]
 pub struct Permit(Rc<Permits>);
 
 impl Permit {
@@ -174,14 +179,16 @@ impl Permit {
         Permit(permits.clone())
     }
 
-    /// Gives it back. The callbacks of the next who waits run before this returns, unless this is called from such a
-    /// callback: then they follow it.
+    /// Releases the permit.
+    ///
+    /// The next waiter's callbacks run before this returns, or, if called from a waiter's callback, right after that
+    /// callback.
     pub fn release(self) {}
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.give_back();
+        self.0.release_one();
     }
 }
 
@@ -191,7 +198,9 @@ impl fmt::Debug for Permit {
     }
 }
 
-/// One at a time. A cheap handle: clones are the same lock.
+/// A lock, which lets one operation run at a time.
+///
+/// Clones are handles of the same lock. Its methods may be called from any callback. It cannot be sent to another thread.
 ///
 /// ```
 /// use ropewalk_proto::{DeferredLock, Failure};
@@ -208,29 +217,29 @@ impl fmt::Debug for Permit {
 pub struct DeferredLock(DeferredSemaphore);
 
 impl DeferredLock {
-    /// A lock that nobody holds.
+    /// Creates a free lock.
     pub fn new() -> DeferredLock {
         DeferredLock(DeferredSemaphore::new(1))
     }
 
-    /// The lock, as soon as it is free; otherwise as [`DeferredSemaphore::acquire`].
+    /// Acquires the lock, now or when it is released. See [`DeferredSemaphore::acquire`].
     #[track_caller]
     pub fn acquire(&self) -> Deferred<Permit> {
         self.0.acquire()
     }
 
-    /// Does `work` with the lock held; otherwise as [`DeferredSemaphore::run`].
+    /// Calls `work` with the lock held. See [`DeferredSemaphore::run`].
     #[track_caller]
     pub fn run<R: Outcome>(&self, work: impl FnOnce() -> R + 'static) -> Deferred<R::Value> {
         self.0.run(work)
     }
 
-    /// Whether somebody holds it.
+    /// Returns whether the lock is held.
     pub fn is_locked(&self) -> bool {
         self.0.available() == 0
     }
 
-    /// How many wait for it.
+    /// Returns the number of waiters.
     pub fn waiting(&self) -> usize {
         self.0.waiting()
     }
@@ -251,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn permits_are_given_in_the_order_of_asking() {
+    fn waiters_are_served_in_the_order_of_their_calls() {
         let semaphore = DeferredSemaphore::new(2);
         let log = Rc::new(RefCell::new(Vec::new()));
         let mut waiting = Vec::new();
@@ -271,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_wait_gives_its_place_up_and_keeps_nothing() {
+    fn a_cancelled_waiter_leaves_the_queue() {
         let lock = DeferredLock::new();
         let held = value_of(lock.acquire());
         let (first, second) = (lock.acquire(), lock.acquire());
@@ -283,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_permit_that_nobody_takes_goes_to_the_next() {
+    fn a_permit_of_a_dropped_waiter_goes_to_the_next() {
         let lock = DeferredLock::new();
         let held = value_of(lock.acquire());
         drop(lock.acquire());
@@ -295,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_asks_in_a_callback_stands_behind_those_who_wait() {
+    fn a_waiter_that_acquires_again_waits_behind_the_others() {
         let lock = DeferredLock::new();
         let held = value_of(lock.acquire());
         let log = Rc::new(RefCell::new(Vec::new()));
@@ -311,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_queue_of_those_who_release_at_once_is_served_without_recursion() {
+    fn a_long_queue_of_waiters_is_served_without_recursion() {
         let lock = DeferredLock::new();
         let held = value_of(lock.acquire());
         let served = Rc::new(Cell::new(0));
@@ -328,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_fails_or_panics_gives_its_permit_back() {
+    fn work_that_fails_or_panics_releases_its_permit() {
         let lock = DeferredLock::new();
         assert!(failure_of(lock.run(|| Err::<(), _>(fmt::Error))).check::<fmt::Error>());
         assert!(!lock.is_locked());
@@ -337,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_work_cancels_what_it_waits_for_and_gives_its_permit_back() {
+    fn cancelled_work_releases_its_permit() {
         let lock = DeferredLock::new();
         let (answer, resolver) = Deferred::<()>::new();
         let work = lock.run(move || answer);
@@ -348,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_semaphore_that_is_gone_leaves_no_waiter_behind() {
+    fn a_dropped_semaphore_keeps_no_waiter() {
         let semaphore = DeferredSemaphore::new(1);
         let held = value_of(semaphore.acquire());
         let permits = Rc::downgrade(&held.0);
@@ -375,9 +384,9 @@ mod tests {
     }
 
     proptest! {
-        /// The law of a semaphore: held and free ones are its limit, and nobody waits while one is free.
+        // Held and free permits add up to the limit, and no waiter waits while a permit is free.
         #[test]
-        fn permits_are_neither_lost_nor_made(limit in 1_usize..4, steps in steps()) {
+        fn the_number_of_permits_never_changes(limit in 1_usize..4, steps in steps()) {
             let semaphore = DeferredSemaphore::new(limit);
             let (mut asked, mut held) = (Vec::new(), Vec::new());
             for step in steps {

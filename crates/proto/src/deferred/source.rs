@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_calls_the_canceller_and_fails() {
+    fn cancelling_calls_the_canceller_once() {
         let calls = Rc::new(Cell::new(0));
         let count = calls.clone();
         let (deferred, resolver) = Deferred::<()>::with_canceller(move |_| count.set(count.get() + 1));
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn the_failure_comes_from_the_line_that_cancelled() {
+    fn a_cancellation_has_the_line_that_cancelled() {
         let (deferred, _resolver) = Deferred::<()>::new();
         let line = line!() + 1;
         deferred.cancel();
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_the_canceller_is_the_failure() {
+    fn a_panicking_canceller_fails_the_deferred() {
         let (deferred, _resolver) = Deferred::<()>::with_canceller(|_| panic!("of the canceller"));
         deferred.cancel();
         assert!(failure_of(deferred).check::<Panicked>());
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_canceller_exactly_one_later_firing_is_swallowed() {
+    fn one_firing_is_ignored_after_a_cancellation() {
         let (deferred, resolver) = Deferred::new();
         deferred.cancel();
         assert_eq!(resolver.callback(1), Ok(()));
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn the_swallowed_firing_may_come_from_an_errback() {
+    fn the_ignored_firing_may_come_from_an_errback() {
         let (deferred, resolver) = Deferred::<()>::new();
         let again = resolver.clone();
         let end = deferred.add_both(move |_| [again.callback(()), again.callback(())]);
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_canceller_a_later_firing_is_an_error() {
+    fn firing_after_a_cancellation_by_a_canceller_is_an_error() {
         let (deferred, resolver) = Deferred::with_canceller(|_| ());
         deferred.cancel();
         assert_eq!(resolver.callback(1), Err(AlreadyCalled));
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn the_canceller_of_a_fired_deferred_is_dropped_and_not_called() {
+    fn the_canceller_of_a_fired_deferred_is_dropped() {
         let token = Rc::new(());
         let held = token.clone();
         let (deferred, resolver) = Deferred::with_canceller(move |_| unreachable!("{held:?}"));
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deferred_that_waits_for_another_cancels_that_one() {
+    fn cancelling_a_chain_cancels_the_deferred_it_waits_for() {
         for add_before_firing in [true, false] {
             let (outer, fire_outer) = Deferred::with_canceller(|_| unreachable!("the outer one has fired"));
             let (inner, fire_inner) = Deferred::<()>::with_canceller(|_| ());
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_reaches_the_innermost_of_many_without_recursion() {
+    fn cancelling_reaches_the_innermost_chain_without_recursion() {
         let (innermost, resolver) = Deferred::<()>::with_canceller(|_| ());
         let mut handles = Vec::new();
         let end = (0..LONG).fold(innermost, |inner, _| {
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_a_loop_of_deferreds_reaches_the_newest() {
+    fn cancelling_a_loop_of_deferreds_cancels_the_newest() {
         type Newest = Rc<Cell<Option<Resolver<()>>>>;
 
         fn again(newest: Newest) -> Deferred<()> {
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handle_of_a_deferred_that_was_returned_still_cancels_it() {
+    fn a_handle_cancels_a_deferred_that_a_callback_returned() {
         let (outer, fire_outer) = Deferred::new();
         let (inner, _fire_inner) = Deferred::<()>::new();
         let handle = inner.cancel_handle();
@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_what_is_done_changes_nothing() {
+    fn cancelling_a_done_deferred_changes_nothing() {
         let deferred = succeed(1);
         deferred.cancel();
         deferred.cancel_handle().cancel();

@@ -1,4 +1,4 @@
-//! Chains, from firing to reporting. Cancelling, gathering and awaiting are tested beside their code.
+//! Tests of chains, from firing to logging. Cancelling, gathering and awaiting are tested beside their code.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -11,10 +11,10 @@ use tracing::{Event, Metadata, Subscriber};
 
 use super::*;
 
-/// Long enough that a recursion would overflow the stack of a test.
+/// The length of a chain whose recursion would overflow the stack of a test.
 pub(super) const LONG: usize = 100_000;
 
-/// The result of a Deferred that should have one.
+/// Returns the result of a Deferred that is done.
 pub(super) fn result_of<T>(deferred: Deferred<T>) -> Result<T, Failure> {
     deferred.try_result().expect("the result is there")
 }
@@ -27,7 +27,7 @@ pub(super) fn failure_of<T: fmt::Debug>(deferred: Deferred<T>) -> Failure {
     result_of(deferred).expect_err("a failure")
 }
 
-/// The errors that `work` has logged, in order.
+/// Returns the errors that `work` logs, in order.
 pub(super) fn logged_by(work: impl FnOnce()) -> Vec<String> {
     let log = Log::default();
     tracing::subscriber::with_default(log.clone(), work);
@@ -69,7 +69,7 @@ impl Subscriber for Log {
     fn exit(&self, _: &Id) {}
 }
 
-/// A list that callbacks write to.
+/// The order in which callbacks ran.
 #[derive(Clone, Default)]
 struct Diary(Rc<RefCell<Vec<&'static str>>>);
 
@@ -110,7 +110,7 @@ fn a_callback_added_to_a_fired_deferred_runs_at_once() {
 }
 
 #[test]
-fn asking_whether_a_deferred_is_done_changes_nothing() {
+fn is_done_does_not_change_a_deferred() {
     let (deferred, resolver) = Deferred::new();
     assert!(!deferred.is_done());
     let deferred = deferred.try_result().expect_err("nothing has fired");
@@ -131,7 +131,7 @@ fn the_callbacks_of_a_dropped_deferred_still_run() {
 }
 
 #[test]
-fn a_failure_passes_callbacks_by_and_a_value_errbacks() {
+fn a_result_skips_callbacks_of_the_other_kind() {
     for fire_first in [true, false] {
         let (deferred, resolver) = Deferred::<u32>::new();
         if fire_first {
@@ -152,15 +152,15 @@ fn a_failure_passes_callbacks_by_and_a_value_errbacks() {
 }
 
 #[test]
-fn an_errback_does_not_see_the_failure_of_the_callback_beside_it() {
+fn an_errback_does_not_get_the_panic_of_its_callback() {
     let deferred = succeed(1).then(|_| Err::<(), _>(fmt::Error)).add_callbacks(|()| "callback", |_| "errback");
     assert_eq!(value_of(deferred), "errback");
-    let failed = succeed(1).add_callbacks(|_| panic!("of the callback"), |_| unreachable!("it was the callback's"));
+    let failed = succeed(1).add_callbacks(|_| panic!("of the callback"), |_| unreachable!("an errback saw the panic"));
     assert!(failure_of(failed).check::<Panicked>());
 }
 
 #[test]
-fn a_callbacks_panic_is_a_failure_from_the_line_that_added_it() {
+fn a_panic_fails_with_the_line_that_added_the_callback() {
     let (deferred, resolver) = Deferred::<u32>::new();
     let line = line!() + 1;
     let pending = deferred.add_callback(|value| panic!("no {value}")).add_callback(|()| ());
@@ -173,14 +173,14 @@ fn a_callbacks_panic_is_a_failure_from_the_line_that_added_it() {
 }
 
 #[test]
-fn an_error_that_a_callback_returns_comes_from_the_line_that_added_it() {
+fn a_returned_error_has_the_line_that_added_the_callback() {
     let line = line!() + 1;
     let failure = failure_of(succeed("x").and_then(str::parse::<u32>));
     assert_eq!((failure.location().file(), failure.location().line()), (file!(), line));
 }
 
 #[test]
-fn a_returned_deferred_is_waited_for() {
+fn a_chain_waits_for_a_returned_deferred() {
     let diary = Diary::default();
     let note = diary.clone();
     let (outer, fire_outer) = Deferred::new();
@@ -195,7 +195,7 @@ fn a_returned_deferred_is_waited_for() {
 }
 
 #[test]
-fn a_callback_added_while_a_returned_deferred_is_waited_for_gets_its_result() {
+fn a_callback_added_to_a_waiting_chain_gets_the_inner_result() {
     let (outer, fire_outer) = Deferred::new();
     let (inner, fire_inner) = Deferred::new();
     let end = outer.and_then(move |()| inner);
@@ -206,7 +206,7 @@ fn a_callback_added_while_a_returned_deferred_is_waited_for_gets_its_result() {
 }
 
 #[test]
-fn the_result_of_a_returned_fired_deferred_is_taken_at_once() {
+fn the_result_of_a_fired_returned_deferred_is_taken_at_once() {
     let (outer, fire_outer) = Deferred::new();
     let (inner, fire_inner) = Deferred::new();
     fire_inner.callback(5).unwrap();
@@ -216,7 +216,7 @@ fn the_result_of_a_returned_fired_deferred_is_taken_at_once() {
 }
 
 #[test]
-fn the_failure_of_a_returned_deferred_goes_to_the_errbacks_of_the_outer_one() {
+fn an_inner_failure_goes_to_the_errbacks_of_the_outer_chain() {
     let (inner, fire_inner) = Deferred::<u32>::new();
     let end = succeed(()).and_then(move |()| inner).add_errback(|_| 9);
     fire_inner.errback(fmt::Error).unwrap();
@@ -224,7 +224,7 @@ fn the_failure_of_a_returned_deferred_goes_to_the_errbacks_of_the_outer_one() {
 }
 
 #[test]
-fn callbacks_of_one_chain_do_not_run_inside_one_another() {
+fn callbacks_of_one_chain_do_not_nest() {
     let diary = Diary::default();
     let end = Rc::new(Cell::new(None::<Deferred<()>>));
     let (deferred, resolver) = Deferred::new();
@@ -242,7 +242,7 @@ fn callbacks_of_one_chain_do_not_run_inside_one_another() {
 }
 
 #[test]
-fn firing_again_inside_a_callback_of_the_same_chain_is_an_error() {
+fn firing_again_inside_a_callback_is_an_error() {
     let (deferred, resolver) = Deferred::new();
     let again = resolver.clone();
     let end = deferred.add_callback(move |()| again.callback(()));
@@ -252,7 +252,7 @@ fn firing_again_inside_a_callback_of_the_same_chain_is_an_error() {
 }
 
 #[test]
-fn a_callback_that_returns_the_deferred_it_belongs_to_fails() {
+fn a_callback_that_returns_its_own_deferred_fails() {
     let end = Rc::new(Cell::new(None::<Deferred<()>>));
     let (deferred, resolver) = Deferred::new();
     let tail = end.clone();
@@ -274,7 +274,7 @@ fn iterate<T>(first: T, step: impl Fn(T) -> T) -> T {
 }
 
 #[test]
-fn a_long_chain_neither_fires_nor_drops_recursively() {
+fn a_long_chain_is_handled_without_recursion() {
     let (end, resolver) = long_chain();
     resolver.callback(0).unwrap();
     assert_eq!(value_of(end), LONG);
@@ -292,7 +292,7 @@ fn a_long_chain_neither_fires_nor_drops_recursively() {
     drop((end, resolver));
 }
 
-/// Deferreds of which each returns the next: their resolvers from the outermost in, and the end of the outermost.
+/// Returns the end of a chain whose callbacks return one Deferred inside another, and the resolvers, outermost first.
 fn long_nest() -> (Deferred<usize>, Vec<Resolver<usize>>) {
     let (innermost, resolver) = Deferred::new();
     let mut resolvers = vec![resolver];
@@ -306,7 +306,7 @@ fn long_nest() -> (Deferred<usize>, Vec<Resolver<usize>>) {
 }
 
 #[test]
-fn many_deferreds_that_return_one_another_fire_in_any_order_without_recursion() {
+fn nested_deferreds_fire_in_any_order_without_recursion() {
     let (end, resolvers) = long_nest();
     for (value, resolver) in resolvers.iter().enumerate() {
         assert!(!end.is_done());
@@ -330,7 +330,7 @@ fn many_deferreds_that_return_one_another_fire_in_any_order_without_recursion() 
 }
 
 #[test]
-fn many_deferreds_that_return_one_another_drop_in_any_order_without_recursion() {
+fn nested_deferreds_drop_in_any_order_without_recursion() {
     for fired in [1, LONG - 1] {
         for reverse_fire in [false, true] {
             for reverse_drop in [false, true] {
@@ -346,13 +346,13 @@ fn many_deferreds_that_return_one_another_drop_in_any_order_without_recursion() 
     }
 }
 
-/// Tells whether the beginning of this chain still exists.
+/// Returns a weak handle of the chain, which shows whether the chain still exists.
 fn witness<T>(deferred: &Deferred<T>) -> Weak<dyn Chain> {
     Rc::downgrade(&deferred.cancel_handle().chain.expect("a pending Deferred"))
 }
 
 #[test]
-fn a_loop_of_deferreds_that_return_the_next_one_keeps_nothing() {
+fn a_loop_of_deferreds_keeps_no_earlier_turn() {
     type Turn = Rc<Cell<Option<(Resolver<()>, Weak<dyn Chain>)>>>;
 
     fn again(turn: Turn) -> Deferred<()> {
@@ -369,10 +369,10 @@ fn a_loop_of_deferreds_that_return_the_next_one_keeps_nothing() {
         resolver.callback(()).unwrap();
         drop(resolver);
         for _ in 0..LONG {
-            let (resolver, origin) = turn.take().expect("each turn makes the next");
+            let (resolver, chain) = turn.take().expect("each turn makes the next");
             resolver.callback(()).unwrap();
             drop(resolver);
-            assert!(origin.upgrade().is_none(), "an earlier turn is kept");
+            assert!(chain.upgrade().is_none(), "an earlier turn is kept");
             assert_eq!(Rc::strong_count(&turn), 2, "the closure of an earlier turn is kept");
         }
         let (resolver, _) = turn.take().expect("the last turn");
@@ -383,16 +383,16 @@ fn a_loop_of_deferreds_that_return_the_next_one_keeps_nothing() {
 }
 
 #[test]
-fn a_chain_keeps_nothing_of_the_deferreds_it_waited_for_before() {
+fn a_chain_drops_the_deferreds_it_has_waited_for() {
     let (first, fire_first) = Deferred::new();
     let (second, fire_second) = Deferred::<()>::new();
-    let origin = witness(&first);
+    let chain = witness(&first);
     let (outer, resolver) = Deferred::new();
     let end = outer.and_then(move |()| first).and_then(move |()| second);
     resolver.callback(()).unwrap();
     fire_first.callback(()).unwrap();
     drop(fire_first);
-    assert!(origin.upgrade().is_none());
+    assert!(chain.upgrade().is_none());
     fire_second.callback(()).unwrap();
     value_of(end);
 }
@@ -410,7 +410,7 @@ fn chained_deferreds_fire_one_another_without_recursion() {
 }
 
 #[test]
-fn a_chained_deferred_that_waits_for_another_cancels_that_one() {
+fn cancelling_a_chained_deferred_cancels_the_one_it_waits_for() {
     let (deferred, resolver) = Deferred::new();
     let (inner, fire_inner) = Deferred::<()>::new();
     let end = deferred.and_then(move |()| inner);
@@ -423,7 +423,7 @@ fn a_chained_deferred_that_waits_for_another_cancels_that_one() {
 }
 
 #[test]
-fn a_deferred_chained_to_one_that_has_fired_has_no_effect() {
+fn chaining_to_a_fired_deferred_has_no_effect() {
     let (deferred, resolver) = Deferred::new();
     let (late, fire_late) = Deferred::new();
     late.chain(resolver.clone());
@@ -445,7 +445,7 @@ fn dropping_the_last_resolver_fails_the_deferred() {
 }
 
 #[test]
-fn a_failure_that_nobody_looks_at_is_logged_once_with_its_origin() {
+fn an_unhandled_failure_is_logged_with_its_location() {
     let line = line!() + 2;
     let lines = logged_by(|| {
         let failed = fail::<()>(fmt::Error);
@@ -457,7 +457,7 @@ fn a_failure_that_nobody_looks_at_is_logged_once_with_its_origin() {
 }
 
 #[test]
-fn a_failure_is_logged_whether_the_deferred_is_dropped_before_or_after_it() {
+fn a_failure_is_logged_before_or_after_the_drop() {
     for drop_first in [true, false] {
         let lines = logged_by(|| {
             let (deferred, resolver) = Deferred::<()>::new();
@@ -472,7 +472,7 @@ fn a_failure_is_logged_whether_the_deferred_is_dropped_before_or_after_it() {
 }
 
 #[test]
-fn the_failure_of_a_returned_deferred_is_logged_when_nobody_holds_the_outer_one() {
+fn an_inner_failure_is_logged_if_the_outer_deferred_is_dropped() {
     let lines = logged_by(|| {
         let (inner, resolver) = Deferred::<()>::new();
         let (outer, fire_outer) = Deferred::new();
@@ -484,7 +484,7 @@ fn the_failure_of_a_returned_deferred_is_logged_when_nobody_holds_the_outer_one(
 }
 
 #[test]
-fn a_deferred_that_nobody_waits_for_is_abandoned_without_an_error() {
+fn an_abandoned_deferred_without_callbacks_logs_no_error() {
     let lines = logged_by(|| {
         let (deferred, resolver) = Deferred::<()>::new();
         drop(deferred.add_callback(|()| ()));
@@ -499,11 +499,11 @@ fn a_deferred_that_nobody_waits_for_is_abandoned_without_an_error() {
         drop(deferred.or_else(|_abandoned| Err(fmt::Error)));
         drop(resolver);
     });
-    assert_eq!(lines.len(), 1, "what somebody makes of it is logged: {lines:?}");
+    assert_eq!(lines.len(), 1, "the failure of the errback is logged: {lines:?}");
 }
 
 #[test]
-fn a_failure_that_somebody_looked_at_is_not_logged() {
+fn a_handled_failure_is_not_logged() {
     let lines = logged_by(|| {
         fail::<()>(fmt::Error).add_errback(drop);
         fail::<()>(fmt::Error).add_both(drop);
