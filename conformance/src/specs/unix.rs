@@ -1,12 +1,14 @@
 //! IReactorUNIX: paths, files, locks and abstract names, on a real file system.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ropewalk::{Address, Error, Interface, Port, Reactor, UnixBinding, UnixDestination};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
 use crate::links::Countdown;
 use crate::script::{Log, LoggingFactory, Script, stop};
@@ -54,6 +56,25 @@ fn dead_process() -> u32 {
 fn leave_a_socket_behind(path: &Path) {
     drop(UnixListener::bind(path).expect("the path is free"));
     assert!(fs::metadata(path).expect("std does not remove it").file_type().is_socket());
+}
+
+/// A path that fills sun_path to its last byte: 108 on Linux, where no NUL follows then.
+fn longest_path(subject: &Subject) -> Cleaned {
+    let mut path = subject.unix_path().into_os_string().into_string().expect("the folder's name is text");
+    let fits = |path: &str| SocketAddrUnix::new(path).is_ok();
+    assert!(fits(&path), "the folder for temporary files has a long name");
+    while fits(&format!("{path}x")) {
+        path.push('x');
+    }
+    Cleaned(path.into())
+}
+
+/// Opens a blocking connection to `server` from a socket that is bound to `name`.
+fn connect_from(name: &Path, server: &Path) -> rustix::io::Result<OwnedFd> {
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(name)?)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(server)?)?;
+    Ok(socket)
 }
 
 /// Removes what a test left, also when it fails.
@@ -253,6 +274,33 @@ specifications! {
         let path = file.0.display();
         assert!(hosts.contains(&format!("server {path} (unnamed)")), "{:?}", hosts.entries());
         assert!(hosts.contains(&format!("client (unnamed) {path}")), "{:?}", hosts.entries());
+    }
+
+    fn a_peer_with_the_longest_path_is_served(subject: &Subject) {
+        // unix(7), BUGS: a path may fill sun_path, and then no NUL ends it.
+        let (reactor, file, name) = (subject.reactor(), Cleaned::path(subject), longest_path(subject));
+        let (peers, server) = (Log::new(), Script::echo().stop_when_lost());
+        let shown = peers.clone();
+        let server = server.on_made(move |transport| {
+            shown.add(transport.peer().to_string());
+            transport.lose_connection();
+        });
+        reactor.listen_unix(&file.0, server.factory()).unwrap();
+        drop(connect_from(&name.0, &file.0).unwrap());
+        run(&reactor);
+        assert_eq!(peers.entries(), [name.0.display().to_string()]);
+    }
+
+    fn the_longest_paths_to_listen_on_are_shown_whole(subject: &Subject) {
+        // unix(7): with one byte less there is a NUL.
+        let reactor = subject.reactor();
+        let longest = longest_path(subject);
+        let shorter = Cleaned(longest.0.to_str().unwrap().strip_suffix('x').unwrap().into());
+        for file in [&shorter, &longest] {
+            let port = listen(&reactor, &file.0).unwrap();
+            assert_eq!(port.host().unwrap(), Address::Unix(file.0.as_path().into()));
+            assert_eq!(attempt(&reactor, &file.0)[0], "build");
+        }
     }
 
     fn options_of_tcp_are_false_and_ignored(subject: &Subject) {

@@ -6,13 +6,13 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use ropewalk_proto::Address;
 use rustix::io::Errno;
 
-use super::{address, creation};
+use super::creation;
 
 /// The next connection; `None` when the queue is empty.
 pub(crate) fn next(port: BorrowedFd<'_>) -> io::Result<Option<(OwnedFd, Address)>> {
     loop {
         match creation::acceptfrom(port) {
-            Ok((socket, peer)) => return Ok(Some((socket, address::decode(peer)?))),
+            Ok((socket, peer)) => return Ok(Some((socket, peer.decode()))),
             Err(Errno::AGAIN) => return Ok(None),
             Err(error) if concerns_one_connection(error) => {}
             Err(error) => return Err(error.into()),

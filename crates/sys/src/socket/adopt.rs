@@ -3,9 +3,10 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::net::{AddressFamily, SocketType, getsockname, sockopt};
+use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use super::creation;
+use super::raw_address::RawAddress;
 use crate::provider::Kind;
 
 /// Makes a socket ours: non-blocking, closed by exec(2).
@@ -13,7 +14,7 @@ use crate::provider::Kind;
 /// # Errors
 /// `InvalidInput` when it is not what `kind` says; `Unsupported` for its address family; what fcntl(2) answers.
 pub(crate) fn take_over(socket: &OwnedFd, kind: Kind) -> io::Result<()> {
-    let family = getsockname(socket).map_err(|error| refusal(&format!("not a socket: {error}")))?.address_family();
+    let family = RawAddress::local(socket).map_err(|error| refusal(&format!("not a socket: {error}")))?.family();
     if ![AddressFamily::INET, AddressFamily::INET6, AddressFamily::UNIX].contains(&family) {
         let message = format!("address family {} is none of INET, INET6 and UNIX", family.as_raw());
         return Err(io::Error::new(io::ErrorKind::Unsupported, message));

@@ -4,8 +4,9 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{bind, connect, getpeername, sockopt};
+use rustix::net::{bind, connect, sockopt};
 
+use super::raw_address::RawAddress;
 use super::{address, creation};
 use crate::provider::ConnectSpec;
 
@@ -31,7 +32,7 @@ pub(crate) fn begin(spec: &ConnectSpec) -> io::Result<OwnedFd> {
 /// The outcome of an attempt; `WouldBlock` while it is unknown.
 pub(crate) fn finish(socket: BorrowedFd<'_>) -> io::Result<()> {
     sockopt::socket_error(socket)??;
-    match getpeername(socket) {
+    match RawAddress::peer(socket) {
         // No error and no peer: the wake-up was spurious.
         Err(Errno::NOTCONN) => Err(io::ErrorKind::WouldBlock.into()),
         outcome => Ok(outcome.map(drop)?),

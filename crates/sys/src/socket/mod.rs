@@ -8,5 +8,6 @@ mod creation;
 pub(crate) mod file;
 pub(crate) mod listen;
 pub(crate) mod option;
+mod raw_address;
 pub(crate) mod transfer;
 mod unix_name;

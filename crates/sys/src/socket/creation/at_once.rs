@@ -1,22 +1,29 @@
 //! Systems that take the flags with the call: accept4(2), MSG_NOSIGNAL.
 
+use std::ffi::c_int;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
-use rustix::net::{AddressFamily, SendFlags, SocketAddrAny, SocketFlags, SocketType, acceptfrom_with, socket_with};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socket_with};
+
+use crate::socket::raw_address::RawAddress;
 
 /// What every send says.
 pub(in crate::socket) const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL;
 
-const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
-
 pub(in crate::socket) fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
     Ok(socket_with(family, SocketType::STREAM, FLAGS, None)?)
 }
 
-pub(in crate::socket) fn acceptfrom(port: BorrowedFd<'_>) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
-    acceptfrom_with(port, FLAGS)
+pub(in crate::socket) fn acceptfrom(port: BorrowedFd<'_>) -> rustix::io::Result<(OwnedFd, RawAddress)> {
+    const FLAGS: c_int = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    let fd = port.as_raw_fd();
+    // SAFETY: the descriptor is open, and the pointers are those of `written_by`.
+    let (new, peer) = RawAddress::written_by(|name, length| unsafe { libc::accept4(fd, name, length, FLAGS) })?;
+    // SAFETY: accept4(2) has just opened it.
+    Ok((unsafe { OwnedFd::from_raw_fd(new) }, peer))
 }
 
 /// Does for a socket that somebody else opened what `stream_socket` does for ours.

@@ -1,10 +1,12 @@
 //! Systems that want a call for each flag: no accept4(2), SO_NOSIGPIPE for MSG_NOSIGNAL.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio};
-use rustix::net::{AddressFamily, SendFlags, SocketAddrAny, SocketType, getpeername, socket};
+use rustix::net::{AddressFamily, SendFlags, SocketType, socket};
+
+use crate::socket::raw_address::RawAddress;
 
 /// What every send says.
 pub(in crate::socket) const SEND_FLAGS: SendFlags = SendFlags::empty();
@@ -15,8 +17,12 @@ pub(in crate::socket) fn stream_socket(family: AddressFamily) -> io::Result<Owne
     Ok(socket)
 }
 
-pub(in crate::socket) fn acceptfrom(port: BorrowedFd<'_>) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
-    let (socket, peer) = rustix::net::acceptfrom(port)?;
+pub(in crate::socket) fn acceptfrom(port: BorrowedFd<'_>) -> rustix::io::Result<(OwnedFd, RawAddress)> {
+    let fd = port.as_raw_fd();
+    // SAFETY: the descriptor is open, and the pointers are those of `written_by`.
+    let (new, peer) = RawAddress::written_by(|name, length| unsafe { libc::accept(fd, name, length) })?;
+    // SAFETY: accept(2) has just opened it.
+    let socket = unsafe { OwnedFd::from_raw_fd(new) };
     // EINVAL: the other end is gone already, which is accept4(2)'s ECONNABORTED.
     prepare(&socket).map_err(|error| if error == Errno::INVAL { Errno::CONNABORTED } else { error })?;
     Ok((socket, peer))
@@ -31,7 +37,7 @@ pub(in crate::socket) fn prepare(socket: &impl AsFd) -> rustix::io::Result<()> {
 
 /// There is no SO_ACCEPTCONN: a stream socket with a name and without a peer listens, or is about to.
 pub(in crate::socket) fn is_listening(socket: &impl AsFd) -> rustix::io::Result<bool> {
-    match getpeername(socket) {
+    match RawAddress::peer(socket) {
         Ok(_) => Ok(false),
         Err(Errno::NOTCONN) => Ok(true),
         Err(error) => Err(error),

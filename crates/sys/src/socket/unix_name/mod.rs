@@ -4,4 +4,4 @@
 #[cfg_attr(not(linux_like), path = "paths_only.rs")]
 mod names;
 
-pub(super) use names::{abstract_of, named};
+pub(super) use names::{decode_abstract, named};

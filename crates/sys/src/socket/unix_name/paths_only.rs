@@ -2,12 +2,14 @@
 
 use std::io;
 
+use ropewalk_proto::Address;
 use rustix::net::SocketAddrUnix;
 
 pub(in crate::socket) fn named(_name: &[u8]) -> io::Result<SocketAddrUnix> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "abstract UNIX addresses exist on Linux only"))
 }
 
-pub(in crate::socket) fn abstract_of(_address: &SocketAddrUnix) -> Option<&[u8]> {
+/// A first byte of zero means that there is no path.
+pub(in crate::socket) fn decode_abstract(_name: &[u8]) -> Option<Address> {
     None
 }

@@ -2,12 +2,14 @@
 
 use std::io;
 
+use ropewalk_proto::Address;
 use rustix::net::SocketAddrUnix;
 
 pub(in crate::socket) fn named(name: &[u8]) -> io::Result<SocketAddrUnix> {
     Ok(SocketAddrUnix::new_abstract_name(name)?)
 }
 
-pub(in crate::socket) fn abstract_of(address: &SocketAddrUnix) -> Option<&[u8]> {
-    address.abstract_name()
+/// An unnamed socket comes out of accept(2) as one with an empty abstract name.
+pub(in crate::socket) fn decode_abstract(name: &[u8]) -> Option<Address> {
+    if name.is_empty() { None } else { Some(Address::Abstract(name.into())) }
 }
