@@ -12,6 +12,7 @@ pub mod framing;
 mod moment;
 mod outbox;
 pub mod proxy_header;
+mod random;
 mod slab;
 mod stream_state;
 mod timer_queue;
@@ -24,6 +25,7 @@ pub use deferred::{
 };
 pub use moment::Moment;
 pub use outbox::Outbox;
+pub use random::Random;
 pub use slab::{Key, SecondaryMap, Slab};
 pub use stream_state::{Step, StreamState};
 pub use timer_queue::{Mark, TimerKey, TimerQueue};

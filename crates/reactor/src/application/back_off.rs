@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::jitter::Jitter;
+use ropewalk_proto::Random;
+
+use crate::jitter;
 
 /// Twisted's defaults.
 const INITIAL_DELAY: Duration = Duration::from_secs(1);
@@ -51,7 +53,7 @@ pub struct BackOff {
     max_delay: Duration,
     factor: f64,
     jitter: Duration,
-    random: Jitter,
+    random: Random,
 }
 
 impl Default for BackOff {
@@ -69,7 +71,7 @@ impl BackOff {
             max_delay: MAX_DELAY,
             factor: FACTOR,
             jitter: JITTER,
-            random: Jitter::new(),
+            random: jitter::unpredictable(),
         }
     }
 
@@ -114,7 +116,7 @@ impl BackOff {
     /// Seeds the random numbers, for tests that replay.
     #[must_use]
     pub fn jitter_seed(mut self, seed: u64) -> BackOff {
-        self.random = Jitter::seeded(seed);
+        self.random = Random::new(seed);
         self
     }
 }

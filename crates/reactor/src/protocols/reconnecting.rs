@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use ropewalk_proto::Address;
+use ropewalk_proto::{Address, Random};
 
 use super::{ClientFactory, Factory, Protocol};
 use crate::error::Error;
 use crate::interfaces::time::DelayedCall;
-use crate::jitter::Jitter;
+use crate::jitter;
 use crate::transports::Connector;
 
 /// Twisted's defaults. The jitter is the molar Planck constant times the speed of light, in J m / mol.
@@ -47,7 +47,7 @@ pub struct ReconnectingClientFactory<F> {
     max_retries: Option<u32>,
     retries: Cell<u32>,
     delay: Cell<Duration>,
-    random: Jitter,
+    random: RefCell<Random>,
     continue_trying: Cell<bool>,
     connector: RefCell<Option<Connector>>,
     call: RefCell<Option<DelayedCall>>,
@@ -73,7 +73,7 @@ impl<F: Factory> ReconnectingClientFactory<F> {
             max_retries: None,
             retries: Cell::new(0),
             delay: Cell::new(INITIAL_DELAY),
-            random: Jitter::new(),
+            random: RefCell::new(jitter::unpredictable()),
             continue_trying: Cell::new(true),
             connector: RefCell::default(),
             call: RefCell::default(),
@@ -127,7 +127,7 @@ impl<F: Factory> ReconnectingClientFactory<F> {
     /// ```
     #[must_use]
     pub fn jitter_seed(mut self, seed: u64) -> ReconnectingClientFactory<F> {
-        self.random = Jitter::seeded(seed);
+        self.random = RefCell::new(Random::new(seed));
         self
     }
 
@@ -221,7 +221,7 @@ impl<F: Factory> ReconnectingClientFactory<F> {
         let Some(reactor) = connector.try_reactor() else { return };
         self.retries.set(self.retries.get() + 1);
         self.delay.set(self.backoff.next(self.delay.get()));
-        let delay = self.backoff.spread(self.delay.get(), &self.random);
+        let delay = self.backoff.spread(self.delay.get(), &mut self.random.borrow_mut());
         tracing::info!(destination, ?delay, "connecting again later");
         let again = connector.clone();
         let call = reactor.call_later(delay, move |_| {
@@ -241,7 +241,7 @@ impl Backoff {
 
     /// Twisted grows the next delay from the spread one: a random walk that may even reach zero. Here only the wait is
     /// spread.
-    fn spread(&self, delay: Duration, random: &Jitter) -> Duration {
+    fn spread(&self, delay: Duration, random: &mut Random) -> Duration {
         if self.jitter == 0.0 {
             return delay;
         }
@@ -445,10 +445,10 @@ mod tests {
 
     #[test]
     fn jitter_is_normally_distributed_around_the_delay() {
-        let random = Jitter::seeded(7);
+        let mut random = Random::new(7);
         let backoff = Reconnecting::new(AccumulatingProtocol::new).backoff;
         let delays: Vec<_> =
-            (0..10_000).map(|_| backoff.spread(Duration::from_secs(100), &random).as_secs_f64()).collect();
+            (0..10_000).map(|_| backoff.spread(Duration::from_secs(100), &mut random).as_secs_f64()).collect();
         let mean = delays.iter().sum::<f64>() / 10_000.0;
         let deviation = (delays.iter().map(|delay| (delay - mean).powi(2)).sum::<f64>() / 10_000.0).sqrt();
         assert!((mean - 100.0).abs() < 0.5, "mean {mean}");
@@ -461,10 +461,10 @@ mod tests {
     fn extreme_parameters_still_give_a_valid_delay() {
         let backoff = Reconnecting::new(AccumulatingProtocol::new).factor(f64::INFINITY).jitter(1000.0).backoff;
         assert_eq!(backoff.next(Duration::from_secs(1)), MAX_DELAY);
-        let random = Jitter::seeded(1);
-        assert!((0..100).any(|_| backoff.spread(MAX_DELAY, &random) == Duration::ZERO));
+        let mut random = Random::new(1);
+        assert!((0..100).any(|_| backoff.spread(MAX_DELAY, &mut random) == Duration::ZERO));
         let nan = Reconnecting::new(AccumulatingProtocol::new).factor(f64::NAN).jitter(f64::NAN).backoff;
         assert_eq!(nan.next(Duration::from_secs(2)), Duration::from_secs(2));
-        assert_eq!(nan.spread(Duration::from_secs(2), &random), Duration::from_secs(2));
+        assert_eq!(nan.spread(Duration::from_secs(2), &mut random), Duration::from_secs(2));
     }
 }

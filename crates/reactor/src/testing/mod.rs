@@ -25,6 +25,7 @@ pub use clock::Clock;
 #[cfg(test)]
 pub(crate) use levels::levels_logged;
 pub use memory_reactor::MemoryReactor;
-pub use simulated::{Faults, Random, Simulated, SimulatedNetwork};
+pub use ropewalk_proto::Random;
+pub use simulated::{Faults, Simulated, SimulatedNetwork};
 pub use string_transport::{ProducerState, StringTransport};
 pub use test_stream::{TestListener, TestStream};

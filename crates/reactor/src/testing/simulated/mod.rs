@@ -19,7 +19,6 @@ mod names;
 mod network;
 mod pipe;
 mod provider;
-mod random;
 mod shared;
 mod test_end;
 #[cfg(test)]
@@ -29,6 +28,5 @@ mod traffic;
 pub use faults::Faults;
 pub(crate) use network::Network;
 pub use provider::Simulated;
-pub use random::Random;
 pub use shared::SimulatedNetwork;
 pub(crate) use test_end::Record;

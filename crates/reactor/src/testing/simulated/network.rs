@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
-use ropewalk_proto::{Address, Key, Moment, Slab};
+use ropewalk_proto::{Address, Key, Moment, Random, Slab};
 use ropewalk_sys::{ConnectSpec, Event, Events, ListenSpec, Ready, SocketOption};
 
 use super::calendar::{Calendar, Happening};
@@ -14,7 +14,6 @@ use super::connection::{Connection, Phase};
 use super::faults::Faults;
 use super::listener::Listener;
 use super::names::Names;
-use super::random::Random;
 use super::test_end::Record;
 
 /// How often a turn has a spurious event, if the faults ask for them.

@@ -6,12 +6,12 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use ropewalk_proto::{Address, Key, Moment, Outbox};
+use ropewalk_proto::{Address, Key, Moment, Outbox, Random};
 use ropewalk_sys::{
     Capabilities, ConnectSpec, Event, EventProvider, Events, ListenSpec, Ready, Received, Sent, SocketOption,
 };
 
-use super::{Faults, Random, Simulated};
+use super::{Faults, Simulated};
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -1,31 +1,35 @@
-//! A seeded generator of numbers, for tests that replay.
+//! A seeded generator of numbers, for tests that replay and for waits that spread out.
 
 use std::time::Duration;
 
-/// Numbers that depend on the seed alone: splitmix64, which is small and good enough for tests (not for secrets).
+/// Numbers that follow from a seed.
+///
+/// The generator is [splitmix64](https://prng.di.unimi.it/splitmix64.c). It is small and fast, and not for secrets.
 ///
 /// ```
 /// use std::time::Duration;
-/// use ropewalk::testing::Random;
+/// use ropewalk_proto::Random;
 ///
 /// let mut random = Random::new(7);
 /// let mut cards: Vec<usize> = (0..52).collect();
 /// random.shuffle(&mut cards);
 /// assert!(random.below(6) < 6);
+/// assert!(random.uniform() < 1.0);
 /// assert!(random.duration(Duration::from_secs(1)) <= Duration::from_secs(1));
 /// assert!(!random.chance(0.0));
+/// assert!((random.normal() - 0.0).abs() < 40.0);
 /// assert_eq!(random.clone().bits(), random.bits());
 /// ```
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// A generator whose numbers follow from `seed`; every seed is a good one.
+    /// Returns a generator whose numbers follow from `seed`. Every seed is a good one.
     pub fn new(seed: u64) -> Random {
         Random(seed)
     }
 
-    /// The next 64 bits.
+    /// Returns the next 64 bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -34,27 +38,39 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from 0 up to, not including, `bound`.
+    /// Returns a number from 0 up to, not including, `bound`.
     ///
     /// # Panics
     /// When `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        assert!(bound > 0, "no number is below 0");
+        assert!(bound > 0, "the bound of a random number must be at least 1");
         ((u128::from(self.bits()) * bound as u128) >> 64) as usize
     }
 
-    /// True with this `probability`, from 0 to 1.
-    pub fn chance(&mut self, probability: f64) -> bool {
-        ((self.bits() >> 11) as f64 / (1u64 << 53) as f64) < probability
+    /// Returns a number from 0 up to, not including, 1.
+    pub fn uniform(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// A duration from zero to `longest`, both included.
+    /// Returns true with this `probability`, from 0 to 1.
+    pub fn chance(&mut self, probability: f64) -> bool {
+        self.uniform() < probability
+    }
+
+    /// Returns a number from the standard normal distribution.
+    pub fn normal(&mut self) -> f64 {
+        // Box and Muller's transform of two uniform numbers.
+        let distance = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
+        distance * (std::f64::consts::TAU * self.uniform()).cos()
+    }
+
+    /// Returns a duration from zero to `longest`, both included.
     pub fn duration(&mut self, longest: Duration) -> Duration {
         let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX - 1);
         Duration::from_nanos(((u128::from(self.bits()) * (u128::from(nanos) + 1)) >> 64) as u64)
     }
 
-    /// Puts `items` in an order that depends on the seed.
+    /// Shuffles `items`. Every order is equally likely.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));
@@ -74,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn every_number_below_the_bound_comes_and_no_other() {
+    fn below_returns_every_number_below_the_bound() {
         let mut random = Random::new(1);
         let mut seen = [0; 5];
         for _ in 0..1000 {
@@ -84,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chance_of_zero_never_comes_and_of_one_always() {
+    fn chance_follows_its_probability() {
         let mut random = Random::new(2);
         assert!((0..1000).all(|_| !random.chance(0.0) && random.chance(1.0)));
         let hits = (0..10_000).filter(|_| random.chance(0.25)).count();
@@ -105,5 +121,14 @@ mod tests {
         let mut random = Random::new(4);
         assert!((0..1000).all(|_| random.duration(Duration::from_nanos(3)) <= Duration::from_nanos(3)));
         assert_eq!(random.duration(Duration::ZERO), Duration::ZERO);
+    }
+
+    #[test]
+    fn normal_numbers_have_mean_0_and_deviation_1() {
+        let mut random = Random::new(5);
+        let numbers: Vec<f64> = (0..10_000).map(|_| random.normal()).collect();
+        let mean = numbers.iter().sum::<f64>() / 10_000.0;
+        let variance = numbers.iter().map(|number| (number - mean).powi(2)).sum::<f64>() / 10_000.0;
+        assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05, "mean {mean}, variance {variance}");
     }
 }
