@@ -92,6 +92,7 @@ pub mod transports;
 
 pub use bytes::Bytes;
 pub use error::{Error, Result};
+pub use interfaces::Interface;
 pub use interfaces::core::{Phase, RunOptions, TriggerId};
 pub use interfaces::fd_set::Descriptor;
 pub use interfaces::signals::SignalWatch;
@@ -99,7 +100,7 @@ pub use interfaces::tcp::{Binding, Destination};
 pub use interfaces::threads::{ThreadHandle, ThreadPool};
 pub use interfaces::time::DelayedCall;
 pub use interfaces::unix::{UnixBinding, UnixDestination};
-pub use kernel::{DetachedWait, Interface, PanicPolicy, Reactor, ReactorInfo, reactors};
+pub use kernel::{Callback, CallbackKind, DetachedWait, PanicPolicy, Reactor, ReactorInfo, reactors};
 pub use protocols::{ClientFactory, Factory, Protocol};
 pub use react::{react, react_on};
 /// The system-independent parts: Deferreds and their errors, framing, timer queues, keys and outboxes.

@@ -22,7 +22,7 @@ use crate::endpoints::StreamClientEndpoint;
 use crate::error::Error;
 use crate::interfaces::core::TriggerResult;
 use crate::interfaces::time::DelayedCall;
-use crate::kernel::{Kernel, Reactor, guard};
+use crate::kernel::{CallbackKind, Kernel, Reactor};
 use crate::protocols::Factory;
 use crate::transports::Transport;
 
@@ -295,7 +295,7 @@ impl Client {
     /// Runs the user's `prepare` on a new connection.
     fn prepare(&self, transport: &Transport) -> Deferred<()> {
         let (Some(mut prepare), Some(reactor)) = (self.prepare.take(), self.reactor()) else { return succeed(()) };
-        let outcome = guard(&reactor.0, "prepare_connection", || prepare(transport));
+        let outcome = reactor.0.guard(CallbackKind::Service, "prepare_connection", || prepare(transport));
         *self.prepare.borrow_mut() = Some(prepare);
         match outcome {
             Ok(prepared) => prepared.unwrap_or_else(|| succeed(())),

@@ -15,7 +15,7 @@ use super::failed::named;
 use super::multi_service::{MultiService, WeakMultiService};
 use super::stopping::UnderWay;
 use crate::error::{Error, Result};
-use crate::kernel::{Reactor, guard};
+use crate::kernel::{CallbackKind, Reactor};
 
 /// The stages of the module's picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -198,7 +198,7 @@ impl ServiceHandle {
         what: &'static str,
         method: fn(&dyn Service, &Reactor) -> Deferred<()>,
     ) -> Deferred<()> {
-        guard(&reactor.0, what, || method(&*self.0.service, reactor)).unwrap_or_else(fail)
+        reactor.0.guard(CallbackKind::Service, what, || method(&*self.0.service, reactor)).unwrap_or_else(fail)
     }
 
     pub(super) fn stage(&self) -> Stage {

@@ -8,7 +8,7 @@ use ropewalk_proto::{Deferred, Failure, Resolver, succeed};
 
 use super::Service;
 use crate::interfaces::core::TriggerResult;
-use crate::kernel::{Reactor, guard};
+use crate::kernel::{CallbackKind, Reactor};
 use crate::task::LoopingCall;
 
 /// Calls a function at the start and then each time that `step` has passed, until it is stopped: a [`LoopingCall`] as a
@@ -123,7 +123,10 @@ impl Timer {
 
     fn call(&self, looping: &LoopingCall) -> Deferred<()> {
         // Calls do not overlap, so the borrow cannot fail.
-        let outcome = guard(&looping.reactor().0, self.name, || (self.function.borrow_mut())(&looping.reactor()));
+        let outcome = looping
+            .reactor()
+            .0
+            .guard(CallbackKind::Service, self.name, || (self.function.borrow_mut())(&looping.reactor()));
         match outcome {
             Ok(finished) => finished.unwrap_or_else(|| succeed(())),
             // The guard has logged the panic.

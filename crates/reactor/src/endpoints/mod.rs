@@ -218,8 +218,8 @@ impl Reactor {
     /// assert!(names.contains(&"tcp".to_owned()) && names.contains(&"unix".to_owned()));
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
-    pub fn endpoints(&self) -> &Endpoints {
-        self.0.endpoints.get_or_init(Endpoints::new)
+    pub fn endpoints(&self) -> Endpoints {
+        (*self.feature::<Endpoints>()).clone()
     }
 }
 

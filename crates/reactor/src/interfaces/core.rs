@@ -9,15 +9,17 @@
 //! fired. Until then the loop continues to serve connections and timers. Triggers of `during` run in order, and then
 //! those of `after`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use ropewalk_proto::Deferred;
 
+use super::order;
+use super::signals::Signals;
 use crate::error::{Error, Result};
-use crate::kernel::{Kernel, Reactor, Source, enter, guard};
+use crate::kernel::{CallbackKind, Feature, Hooks, Kernel, Order, Reactor, enter};
 
 /// The stages of the module's picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +33,7 @@ enum Stage {
 
 /// The state of the present run.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct RunState {
+struct RunState {
     stage: Stage,
     /// From `during startup` to `during shutdown`.
     running: bool,
@@ -163,7 +165,7 @@ struct Firing {
 
 /// The triggers that have not fired yet.
 #[derive(Default)]
-pub(crate) struct Triggers {
+struct Triggers {
     waiting: HashMap<(Rc<str>, Phase), VecDeque<Trigger>>,
     next_number: u64,
 }
@@ -242,12 +244,13 @@ impl Reactor {
         }
         self.0.reopen_if_forked()?;
         if options.install_signal_handlers && self.provides(crate::Interface::Signals) {
-            self.0.signals.install()?;
+            self.feature::<Signals>().install()?;
         }
         // Discards a panic from turns outside a run.
         self.0.take_panic();
-        let number = self.0.state.get().number + 1;
-        self.0.state.set(RunState { stage: Stage::Starting, number, ..RunState::default() });
+        let run = self.feature::<Run>();
+        let number = run.state.get().number + 1;
+        run.state.set(RunState { stage: Stage::Starting, number, ..RunState::default() });
         self.fire_system_event("startup");
         Ok(())
     }
@@ -282,7 +285,7 @@ impl Reactor {
     /// # Errors
     /// [`Error::ReactorNotRunning`] when the reactor is not running, or is already stopping.
     pub fn stop(&self) -> Result<()> {
-        if self.0.request_stop() { Ok(()) } else { Err(Error::ReactorNotRunning) }
+        if self.feature::<Run>().request_stop(&self.0) { Ok(()) } else { Err(Error::ReactorNotRunning) }
     }
 
     /// Leaves the loop after the current turn, without firing an event. Connections and timers are kept, and continue
@@ -301,8 +304,8 @@ impl Reactor {
     /// ```
     pub fn crash(&self) {
         if self.is_started() {
-            self.0.end_run();
-            self.0.signals.uninstall();
+            self.feature::<Run>().end(&self.0);
+            self.feature::<Signals>().uninstall();
         }
     }
 
@@ -321,12 +324,12 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn running(&self) -> bool {
-        self.0.state.get().running
+        self.feature::<Run>().state.get().running
     }
 
     /// Returns whether a host should make turns: from the start of `run` until the end of the shutdown.
     pub fn is_started(&self) -> bool {
-        self.0.state.get().stage != Stage::Idle
+        self.feature::<Run>().is_started()
     }
 
     /// Calls `call` at once if the reactor is running. Otherwise adds a trigger that calls it after the startup, and
@@ -376,7 +379,8 @@ impl Reactor {
         trigger: impl FnOnce(&Reactor) -> R + 'static,
     ) -> TriggerId {
         let name = std::any::type_name_of_val(&trigger);
-        let mut triggers = self.0.triggers.borrow_mut();
+        let run = self.feature::<Run>();
+        let mut triggers = run.triggers.borrow_mut();
         triggers.next_number += 1;
         let id = TriggerId { event: event.into(), phase, number: triggers.next_number };
         let action: Action = Box::new(move |reactor| trigger(reactor).into_deferred());
@@ -400,7 +404,8 @@ impl Reactor {
     /// # Errors
     /// [`Error::NoSuchTrigger`] when the trigger has fired or was removed.
     pub fn remove_system_event_trigger(&self, id: &TriggerId) -> Result<()> {
-        let mut triggers = self.0.triggers.borrow_mut();
+        let run = self.feature::<Run>();
+        let mut triggers = run.triggers.borrow_mut();
         let waiting = triggers.waiting.get_mut(&(id.event.clone(), id.phase)).ok_or(Error::NoSuchTrigger)?;
         let place = waiting.iter().position(|trigger| trigger.number == id.number).ok_or(Error::NoSuchTrigger)?;
         let removed = waiting.remove(place);
@@ -429,11 +434,13 @@ impl Reactor {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn fire_system_event(&self, event: &str) {
-        let firing = Rc::new(Firing { event: event.into(), run: self.0.own_event(event), waiting: Cell::new(1) });
+        let run = self.feature::<Run>();
+        let firing = Rc::new(Firing { event: event.into(), run: run.own_event(event), waiting: Cell::new(1) });
         loop {
-            let trigger = self.0.triggers.borrow_mut().pop(&firing.event, Phase::Before);
+            let trigger = run.triggers.borrow_mut().pop(&firing.event, Phase::Before);
             let Some(trigger) = trigger else { break };
-            let Ok(Some(deferred)) = guard(&self.0, trigger.name, || (trigger.action)(self)) else { continue };
+            let outcome = self.0.guard(CallbackKind::Trigger, trigger.name, || (trigger.action)(self));
+            let Ok(Some(deferred)) = outcome else { continue };
             firing.waiting.set(firing.waiting.get() + 1);
             let (reactor, firing) = (self.downgrade(), firing.clone());
             let name = trigger.name;
@@ -450,10 +457,11 @@ impl Reactor {
     }
 
     fn one_trigger_less(&self, firing: &Firing) {
+        let run = self.feature::<Run>();
         firing.waiting.set(firing.waiting.get() - 1);
         // If a delayed start only completes after a stop, its later phases do not run: the triggers wait for the next
         // run.
-        if firing.waiting.get() > 0 || firing.run != self.0.own_event(&firing.event) {
+        if firing.waiting.get() > 0 || firing.run != run.own_event(&firing.event) {
             return;
         }
         if firing.run.is_some() {
@@ -461,85 +469,102 @@ impl Reactor {
         }
         for phase in [Phase::During, Phase::After] {
             loop {
-                let trigger = self.0.triggers.borrow_mut().pop(&firing.event, phase);
+                let trigger = run.triggers.borrow_mut().pop(&firing.event, phase);
                 let Some(trigger) = trigger else { break };
                 // Only Deferreds of `before` triggers are waited for.
-                let _ = guard(&self.0, trigger.name, || (trigger.action)(self));
+                let _ = self.0.guard(CallbackKind::Trigger, trigger.name, || (trigger.action)(self));
             }
         }
         self.0.work_changed();
         if firing.run.is_some() && !self.is_started() {
             // After the last trigger: a second signal during the shutdown must not kill the process in the middle of
             // it.
-            self.0.signals.uninstall();
+            self.feature::<Signals>().uninstall();
         }
     }
 
     /// Does the reactor's own part of its own events, before the user's `during` triggers.
     fn happen(&self, event: &str) {
+        let run = self.feature::<Run>();
         if event == "startup" {
-            let state = self.0.state.get();
-            self.0.state.set(RunState { stage: Stage::Running, running: true, ..state });
-            self.0.pool.start();
+            run.state.set(RunState { stage: Stage::Running, running: true, ..run.state.get() });
+            self.start_features();
         } else {
-            self.0.end_run();
-            self.disconnect_all();
-            self.0.pool.stop();
+            run.end(&self.0);
+            self.shut_down_sources();
+            self.end_features();
         }
-    }
-
-    /// Fires `shutdown` if `stop` was called.
-    pub(crate) fn shut_down_if_asked(&self) {
-        let state = self.0.state.get();
-        if state.stop_requested {
-            self.0.state.set(RunState { stage: Stage::ShuttingDown, stop_requested: false, ..state });
-            self.fire_system_event("shutdown");
-        }
-    }
-
-    /// Ends every source. Connections get [`Error::ConnectionLost`].
-    fn disconnect_all(&self) {
-        let keys: Vec<_> = self.0.sources.borrow().iter().map(|(key, _)| key).collect();
-        for key in keys {
-            // The end of one source may have ended others, and started new ones: a connector races with several keys.
-            let source = self.0.sources.borrow().get(key).cloned();
-            match source {
-                Some(Source::Stream(stream)) => stream.end(&self.0, Error::ConnectionLost(None)),
-                Some(Source::Port(port)) => port.close(self),
-                Some(Source::Attempt(connector)) => connector.fail(Error::UserAborted),
-                Some(Source::Watch(watch)) => watch.lose(self, &Error::ConnectionLost(None)),
-                None => {}
-            }
-        }
-        self.0.end_lingerers();
     }
 }
 
-impl Kernel {
-    /// Schedules `shutdown` for the end of the turn. Returns false if the reactor is not running or is already
-    /// stopping.
-    pub(crate) fn request_stop(&self) -> bool {
+/// The runs of one reactor, and the triggers of its events.
+pub(crate) struct Run {
+    state: Cell<RunState>,
+    triggers: RefCell<Triggers>,
+    /// Whether a run was under way when the present turn began.
+    was_started: Cell<bool>,
+}
+
+impl Feature for Run {
+    fn new(_reactor: &Reactor) -> Run {
+        Run { state: Cell::default(), triggers: RefCell::default(), was_started: Cell::default() }
+    }
+
+    fn hooks(self: &Rc<Run>) -> Option<(Order, Rc<dyn Hooks>)> {
+        Some((order::STOP, self.clone()))
+    }
+}
+
+impl Hooks for Run {
+    /// Fires `shutdown` when `stop` was called.
+    fn turn(&self, reactor: &Reactor) {
+        let state = self.state.get();
+        if state.stop_requested {
+            self.state.set(RunState { stage: Stage::ShuttingDown, stop_requested: false, ..state });
+            reactor.fire_system_event("shutdown");
+        }
+    }
+
+    /// Nothing may ever end a wait after the end of the run, and a host loop need not know of the end.
+    fn has_work(&self) -> bool {
+        self.state.get().stop_requested || (self.was_started.get() && !self.is_started())
+    }
+
+    fn set_sleeping(&self, sleeping: bool) {
+        if !sleeping {
+            self.was_started.set(self.is_started());
+        }
+    }
+
+    fn stop_requested(&self, kernel: &Kernel) {
+        self.request_stop(kernel);
+    }
+}
+
+impl Run {
+    fn is_started(&self) -> bool {
+        self.state.get().stage != Stage::Idle
+    }
+
+    /// Fires `shutdown` at the end of the turn. Returns whether the reactor runs and was not stopping already.
+    pub(crate) fn request_stop(&self, kernel: &Kernel) -> bool {
         let state = self.state.get();
         let may_stop = matches!(state.stage, Stage::Starting | Stage::Running) && !state.stop_requested;
         if may_stop {
             self.state.set(RunState { stop_requested: true, ..state });
-            self.work_changed();
+            kernel.work_changed();
         }
         may_stop
-    }
-
-    pub(crate) fn has_pending_stop(&self) -> bool {
-        self.state.get().stop_requested
     }
 
     pub(crate) fn is_shutting_down(&self) -> bool {
         self.state.get().stage == Stage::ShuttingDown
     }
 
-    fn end_run(&self) {
+    fn end(&self, kernel: &Kernel) {
         let number = self.state.get().number;
         self.state.set(RunState { number, ..RunState::default() });
-        self.work_changed();
+        kernel.work_changed();
     }
 
     /// Returns the number of the run that `event` belongs to at this stage, if it is one of the reactor's own events.

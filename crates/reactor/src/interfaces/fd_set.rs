@@ -1,14 +1,15 @@
 //! IReactorFDSet: descriptors that the program reads and writes itself.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use ropewalk_proto::Key;
-use ropewalk_sys::{Interest, RawIo, Ready};
+use ropewalk_sys::{Event, Interest, RawIo, Ready};
 
+use super::Interface;
 use crate::error::{Error, Result};
-use crate::kernel::{Interface, Reactor, Source, guard, name_of};
+use crate::kernel::{CallbackKind, Feature, Reactor, Source, name_of};
 
 /// An object with a descriptor that can be watched: IReadWriteDescriptor.
 ///
@@ -126,7 +127,7 @@ pub trait Descriptor {
 type Operation = fn(&dyn Descriptor, &Reactor) -> Result<()>;
 
 /// A watched descriptor.
-pub(crate) struct Watch {
+struct Watch {
     descriptor: Rc<dyn Descriptor>,
     key: Key,
     interest: Cell<Interest>,
@@ -134,7 +135,13 @@ pub(crate) struct Watch {
 
 /// The watched descriptors by the address of their objects.
 #[derive(Default)]
-pub(crate) struct Watches(HashMap<*const (), Rc<Watch>>);
+struct Watches(RefCell<HashMap<*const (), Rc<Watch>>>);
+
+impl Feature for Watches {
+    fn new(_reactor: &Reactor) -> Watches {
+        Watches::default()
+    }
+}
 
 impl Reactor {
     /// Starts calling `do_read` whenever reading would not block. Adding an object twice has no further effect.
@@ -229,7 +236,7 @@ impl Reactor {
 
     /// Removes all readers and writers of the program, and returns them. The reactor's own sources are kept.
     pub fn remove_all(&self) -> Vec<Rc<dyn Descriptor>> {
-        let watches = std::mem::take(&mut self.0.watches.borrow_mut().0);
+        let watches = self.feature::<Watches>().0.take();
         let removed = watches.into_values().map(|watch| {
             self.unwatch(watch.key);
             watch.descriptor.clone()
@@ -248,21 +255,23 @@ impl Reactor {
     }
 
     fn watched_for(&self, interest: Interest) -> Vec<Rc<dyn Descriptor>> {
-        let watches = self.0.watches.borrow();
-        let wanted = watches.0.values().filter(|watch| watch.interest.get().contains(interest));
+        let watches = self.feature::<Watches>();
+        let watches = watches.0.borrow();
+        let wanted = watches.values().filter(|watch| watch.interest.get().contains(interest));
         wanted.map(|watch| watch.descriptor.clone()).collect()
     }
 
     fn add_interest(&self, descriptor: &Rc<dyn Descriptor>, added: Interest) -> Result<()> {
         self.require(Interface::FdSet)?;
-        let known = self.0.watches.borrow().0.get(&identity(descriptor)).cloned();
+        let watches = self.feature::<Watches>();
+        let known = watches.0.borrow().get(&identity(descriptor)).cloned();
         let cannot = Error::io("cannot watch a descriptor");
         let Some(watch) = known else {
             let io = descriptor.raw_io();
             let key = self.0.provider(|provider| provider.watch(io, added))?.map_err(cannot)?;
             let watch = Rc::new(Watch { descriptor: descriptor.clone(), key, interest: Cell::new(added) });
-            self.0.watches.borrow_mut().0.insert(identity(descriptor), watch.clone());
-            self.0.sources.borrow_mut().insert(key, Source::Watch(watch));
+            watches.0.borrow_mut().insert(identity(descriptor), watch.clone());
+            self.0.add_source(key, watch);
             return Ok(());
         };
         let interest = watch.interest.get() | added;
@@ -274,11 +283,12 @@ impl Reactor {
     }
 
     fn remove_interest(&self, descriptor: &Rc<dyn Descriptor>, removed: Interest) {
-        let Some(watch) = self.0.watches.borrow().0.get(&identity(descriptor)).cloned() else { return };
+        let watches = self.feature::<Watches>();
+        let Some(watch) = watches.0.borrow().get(&identity(descriptor)).cloned() else { return };
         let interest = watch.interest.get() - removed;
         watch.interest.set(interest);
         if interest.is_empty() {
-            self.0.watches.borrow_mut().0.remove(&identity(descriptor));
+            watches.0.borrow_mut().remove(&identity(descriptor));
             self.unwatch(watch.key);
             return;
         }
@@ -291,13 +301,23 @@ impl Reactor {
     }
 
     fn unwatch(&self, key: Key) {
-        self.0.sources.borrow_mut().remove(key);
+        drop(self.0.remove_source(key));
         self.0.tell_provider(move |provider| provider.close(key));
     }
 }
 
+impl Source for Watch {
+    fn ready(self: Rc<Watch>, reactor: &Reactor, event: Event, _scratch: &mut [u8]) {
+        self.act(reactor, event.ready);
+    }
+
+    fn shut_down(self: Rc<Watch>, reactor: &Reactor) {
+        self.lose(reactor, &Error::ConnectionLost(None));
+    }
+}
+
 impl Watch {
-    pub(crate) fn ready(&self, reactor: &Reactor, ready: Ready) {
+    fn act(&self, reactor: &Reactor, ready: Ready) {
         if ready.contains(Ready::GONE) {
             return self.lose(reactor, &Error::ConnectionFdescWentAway);
         }
@@ -312,7 +332,8 @@ impl Watch {
                 continue;
             }
             let name = name_of(|| self.descriptor.log_prefix());
-            let outcome = guard(&reactor.0, name, || operation(&*self.descriptor, reactor));
+            let operation = || operation(&*self.descriptor, reactor);
+            let outcome = reactor.0.guard(CallbackKind::Descriptor, name, operation);
             if let Err(reason) = outcome.and_then(|outcome| outcome) {
                 return self.lose(reactor, &reason);
             }
@@ -321,13 +342,14 @@ impl Watch {
 
     /// Stops watching, and calls `connection_lost`, unless the object was removed before. If the object was also added
     /// again since, the new watch ends.
-    pub(crate) fn lose(&self, reactor: &Reactor, reason: &Error) {
-        let present = reactor.0.watches.borrow_mut().0.remove(&identity(&self.descriptor));
+    fn lose(&self, reactor: &Reactor, reason: &Error) {
+        let present = reactor.feature::<Watches>().0.borrow_mut().remove(&identity(&self.descriptor));
         if let Some(present) = present {
             present.interest.set(Interest::empty());
             reactor.unwatch(present.key);
             let name = name_of(|| self.descriptor.log_prefix());
-            let _ = guard(&reactor.0, name, || self.descriptor.connection_lost(reactor, reason));
+            let lost = || self.descriptor.connection_lost(reactor, reason);
+            let _ = reactor.0.guard(CallbackKind::Descriptor, name, lost);
         }
     }
 }

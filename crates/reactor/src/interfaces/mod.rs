@@ -9,3 +9,112 @@ pub mod tcp;
 pub mod threads;
 pub mod time;
 pub mod unix;
+
+use ropewalk_sys::Capabilities;
+
+use crate::error::{Error, Result};
+use crate::kernel::{Order, Reactor};
+
+/// The order in which features take part in a turn (those above the line) and in the end of a run (those below).
+pub(crate) mod order {
+    use super::Order;
+
+    /// Tasks that were woken, also by the calls of this turn.
+    pub(crate) const TASKS: Order = Order(10);
+    /// Signals that have come.
+    pub(crate) const SIGNALS: Order = Order(20);
+    /// A stop that was asked for, also by a signal of this turn.
+    pub(crate) const STOP: Order = Order(30);
+
+    /// Connections that linger are closed.
+    pub(crate) const LINGERING: Order = Order(40);
+    /// The thread pool stops.
+    pub(crate) const THREADS: Order = Order(50);
+}
+
+/// An interface that some event providers offer and others do not. Core, time and threads are offered by all.
+///
+/// ```
+/// use ropewalk::{Error, Interface};
+/// use ropewalk::testing::MemoryReactor;
+///
+/// let net = MemoryReactor::new();
+/// assert!(!net.provides(Interface::Signals));
+/// assert!(matches!(net.on_signal(1, |_| ()), Err(Error::Unsupported { interface: "signals", .. })));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Interface {
+    /// TCP ports and connections: IReactorTCP.
+    Tcp,
+    /// UNIX ports and connections: IReactorUNIX.
+    Unix,
+    /// Descriptors of the user: IReactorFDSet.
+    FdSet,
+    /// Sockets opened by others: IReactorSocket.
+    Socket,
+    /// SIGINT and SIGTERM stop the loop.
+    Signals,
+}
+
+impl Interface {
+    const fn capability(self) -> Capabilities {
+        match self {
+            Interface::Tcp => Capabilities::TCP,
+            Interface::Unix => Capabilities::UNIX,
+            Interface::FdSet => Capabilities::FD_SET,
+            Interface::Socket => Capabilities::SOCKET,
+            Interface::Signals => Capabilities::SIGNALS,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Interface::Tcp => "tcp",
+            Interface::Unix => "unix",
+            Interface::FdSet => "fd_set",
+            Interface::Socket => "socket",
+            Interface::Signals => "signals",
+        }
+    }
+}
+
+impl Reactor {
+    /// Whether this reactor offers `interface`: "some of the interfaces may not be implemented".
+    ///
+    /// ```
+    /// use ropewalk::Interface;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// assert!(net.provides(Interface::Tcp));
+    /// assert!(!net.provides(Interface::Signals)); // those belong to a real system
+    /// ```
+    pub fn provides(&self, interface: Interface) -> bool {
+        self.0.capabilities().contains(interface.capability())
+    }
+
+    /// How many sources the reactor holds: connections, attempts, ports and watched descriptors. Connections that only
+    /// [linger](Reactor::lingering_count) are none.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory())?;
+    /// let _client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// assert_eq!(net.source_count(), 2); // the port and a connection
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn source_count(&self) -> usize {
+        self.0.source_count() - self.lingering_count()
+    }
+
+    pub(crate) fn require(&self, interface: Interface) -> Result<()> {
+        if self.provides(interface) {
+            return Ok(());
+        }
+        Err(Error::Unsupported { interface: interface.name(), provider: self.name() })
+    }
+}

@@ -1,5 +1,6 @@
 //! IReactorPluggableNameResolver: from host names to addresses.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
@@ -9,7 +10,7 @@ pub use ropewalk_sys::IpFamily;
 use ropewalk_sys::look_up;
 
 use crate::error::Error;
-use crate::kernel::Reactor;
+use crate::kernel::{Feature, Reactor};
 
 /// Resolves host names: IHostnameResolver.
 ///
@@ -163,7 +164,7 @@ impl Reactor {
     }
 
     pub(crate) fn name_resolver(&self) -> Rc<dyn HostnameResolver> {
-        self.0.resolver.borrow().clone()
+        self.feature::<NameResolver>().0.borrow().clone()
     }
 
     /// Replaces the resolver, and returns the previous one: `installNameResolver`.
@@ -179,7 +180,16 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn install_name_resolver(&self, resolver: Rc<dyn HostnameResolver>) -> Rc<dyn HostnameResolver> {
-        self.0.resolver.replace(resolver)
+        self.feature::<NameResolver>().0.replace(resolver)
+    }
+}
+
+/// The installed resolver.
+struct NameResolver(RefCell<Rc<dyn HostnameResolver>>);
+
+impl Feature for NameResolver {
+    fn new(_reactor: &Reactor) -> NameResolver {
+        NameResolver(RefCell::new(Rc::new(ThreadedResolver)))
     }
 }
 

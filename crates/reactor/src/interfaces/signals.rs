@@ -10,8 +10,10 @@ use std::rc::{Rc, Weak};
 use ropewalk_sys::Waker;
 use ropewalk_sys::signals::{STOP_SIGNALS, SignalGuard};
 
+use super::core::Run;
+use super::order;
 use crate::error::{Error, Result};
-use crate::kernel::{Reactor, guard};
+use crate::kernel::{CallbackKind, Feature, Hooks, Order, Reactor};
 
 /// The signals of one reactor.
 pub(crate) struct Signals {
@@ -77,10 +79,11 @@ impl Reactor {
     /// not a signal number, or cannot be caught.
     pub fn on_signal(&self, signal: i32, action: impl FnMut(&Reactor) + 'static) -> Result<SignalWatch> {
         self.require(crate::Interface::Signals)?;
-        let guard = SignalGuard::install(&[signal], self.0.signals.waker.clone());
+        let signals = self.feature::<Signals>();
+        let guard = SignalGuard::install(&[signal], signals.waker.clone());
         let guard = guard.map_err(Error::io("cannot catch the signal"))?;
         let watch = Rc::new(Watch { guard, signal, action: Cell::new(Some(Box::new(action))) });
-        self.0.signals.watches.borrow_mut().push(Rc::downgrade(&watch));
+        signals.watches.borrow_mut().push(Rc::downgrade(&watch));
         Ok(SignalWatch(watch))
     }
 
@@ -96,15 +99,22 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn exit_signal(&self) -> Option<i32> {
-        self.0.signals.received.get()
+        self.feature::<Signals>().received.get()
+    }
+}
+
+impl Feature for Signals {
+    fn new(reactor: &Reactor) -> Signals {
+        let waker = reactor.0.thread_calls().waker();
+        Signals { waker, guard: RefCell::default(), received: Cell::default(), watches: RefCell::default() }
+    }
+
+    fn hooks(self: &Rc<Signals>) -> Option<(Order, Rc<dyn Hooks>)> {
+        Some((order::SIGNALS, self.clone()))
     }
 }
 
 impl Signals {
-    pub(crate) fn new(waker: Waker) -> Signals {
-        Signals { waker, guard: RefCell::default(), received: Cell::default(), watches: RefCell::default() }
-    }
-
     pub(crate) fn install(&self) -> Result<()> {
         self.received.set(None);
         let guard = SignalGuard::install(STOP_SIGNALS, self.waker.clone());
@@ -116,9 +126,11 @@ impl Signals {
     pub(crate) fn uninstall(&self) {
         self.guard.take();
     }
+}
 
+impl Hooks for Signals {
     /// Handles the signals that have arrived.
-    pub(crate) fn check(&self, reactor: &Reactor) {
+    fn turn(&self, reactor: &Reactor) {
         if !self.watches.borrow().is_empty() {
             self.check_watches(reactor);
         }
@@ -126,16 +138,19 @@ impl Signals {
             let signal = self.guard.borrow().as_ref().and_then(SignalGuard::take);
             let Some(signal) = signal else { return };
             self.received.set(Some(signal));
-            if reactor.0.is_shutting_down() {
-                tracing::warn!(signal, "received another signal during shutdown: exiting at once");
+            let run = reactor.feature::<Run>();
+            if run.is_shutting_down() {
+                tracing::warn!(signal, "received another signal while shutting down: leaving at once");
                 reactor.crash();
             } else {
                 tracing::info!(signal, "received a signal: shutting down");
-                reactor.0.request_stop();
+                run.request_stop(&reactor.0);
             }
         }
     }
+}
 
+impl Signals {
     #[cold]
     fn check_watches(&self, reactor: &Reactor) {
         self.watches.borrow_mut().retain(|watch| watch.strong_count() > 0);
@@ -146,7 +161,7 @@ impl Signals {
             }
             // `None` when the action itself is running turns of the loop.
             let Some(mut action) = watch.action.take() else { continue };
-            let _ = guard(&reactor.0, "on_signal", || action(reactor));
+            let _ = reactor.0.guard(CallbackKind::Signal, "on_signal", || action(reactor));
             watch.action.set(Some(action));
         }
     }

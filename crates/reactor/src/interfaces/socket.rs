@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use ropewalk_sys::{Kind, OwnedIo};
 
+use super::Interface;
 use crate::error::{Error, Result};
-use crate::kernel::{Interface, Reactor};
+use crate::kernel::Reactor;
 use crate::protocols::Factory;
 use crate::transports::{Origin, Port, Stream, Transport};
 

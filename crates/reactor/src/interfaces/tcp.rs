@@ -7,9 +7,10 @@ use std::time::Duration;
 use ropewalk_proto::Address;
 use ropewalk_sys::{IpFamily, ListenSpec};
 
+use super::Interface;
 use super::resolver::{literal, split_host_port};
 use crate::error::{Error, Result};
-use crate::kernel::{Interface, Reactor};
+use crate::kernel::Reactor;
 use crate::protocols::{ClientFactory, Factory};
 use crate::transports::{Connector, Port, Target};
 

@@ -5,15 +5,15 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ropewalk_proto::{Deferred, Failure};
-use ropewalk_sys::Waker;
-
+use super::order;
 use crate::error::{Error, Result};
-use crate::kernel::{Reactor, SendCall};
+use crate::kernel::{Callback, Feature, Hooks, Order, Reactor, Running, ThreadCalls};
+use ropewalk_proto::{Deferred, Failure};
 
 /// The default maximum number of threads in the pool.
 const POOL_SIZE: usize = 10;
@@ -39,7 +39,10 @@ const JOIN_TIMEOUT: Duration = Duration::from_millis(300);
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct ThreadHandle(Arc<ThreadCalls>);
+pub struct ThreadHandle {
+    calls: Arc<ThreadCalls>,
+    running: Arc<Running>,
+}
 
 impl ThreadHandle {
     /// Schedules `call` to run on the loop. Calls from one thread run in their order.
@@ -61,7 +64,7 @@ impl ThreadHandle {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn call_from_thread(&self, call: impl FnOnce(&Reactor) + Send + 'static) {
-        self.0.push(Box::new(call));
+        self.calls.push(Box::new(call));
     }
 
     /// Runs `call` on the loop, and waits for its result.
@@ -149,69 +152,34 @@ impl ThreadHandle {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn wake_up(&self) {
-        self.0.wake();
+        self.calls.wake();
+    }
+
+    /// Returns the callback that the loop is in, or `None` between callbacks.
+    ///
+    /// It may be over when this returns. A monitor that sees the same one again and again has found a callback that blocks.
+    ///
+    /// ```
+    /// use ropewalk::{CallbackKind, Reactor};
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let handle = reactor.thread_handle();
+    /// reactor.call_when_running(move |reactor| {
+    ///     let monitor = std::thread::spawn(move || handle.running_callback());
+    ///     assert_eq!(monitor.join().unwrap().expect("this one").kind, CallbackKind::Trigger);
+    ///     reactor.stop().unwrap();
+    /// });
+    /// reactor.run()?;
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn running_callback(&self) -> Option<Callback> {
+        self.running.callback()
     }
 }
 
 impl std::fmt::Debug for ThreadHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ThreadHandle")
-    }
-}
-
-/// Calls from other threads that wait for the next turn.
-pub(crate) struct ThreadCalls {
-    queue: Mutex<Queue>,
-    waker: Waker,
-}
-
-#[derive(Default)]
-struct Queue {
-    calls: VecDeque<Box<dyn SendCall>>,
-    closed: bool,
-}
-
-impl ThreadCalls {
-    pub(crate) fn new(waker: Waker) -> ThreadCalls {
-        ThreadCalls { queue: Mutex::default(), waker }
-    }
-
-    fn push(&self, call: Box<dyn SendCall>) {
-        let mut queue = lock(&self.queue);
-        if queue.closed {
-            drop(queue);
-            return drop(call);
-        }
-        queue.calls.push_back(call);
-        let first = queue.calls.len() == 1;
-        drop(queue);
-        // The thread that made the queue non-empty has woken the loop, which takes the whole queue.
-        if first {
-            self.waker.wake();
-        }
-    }
-
-    /// Ends the current wait, or the next one.
-    pub(crate) fn wake(&self) {
-        self.waker.wake();
-    }
-
-    /// Appends the queue to `batch`. An empty batch is swapped, so that its memory is reused.
-    pub(crate) fn move_to(&self, batch: &mut VecDeque<Box<dyn SendCall>>) {
-        let calls = &mut lock(&self.queue).calls;
-        if batch.is_empty() {
-            std::mem::swap(calls, batch);
-        } else {
-            batch.append(calls);
-        }
-    }
-
-    pub(crate) fn close(&self) {
-        let mut queue = lock(&self.queue);
-        queue.closed = true;
-        let calls = std::mem::take(&mut queue.calls);
-        drop(queue);
-        drop(calls);
     }
 }
 
@@ -228,12 +196,12 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn thread_handle(&self) -> ThreadHandle {
-        ThreadHandle(self.0.calls.clone())
+        ThreadHandle { calls: self.0.thread_calls().clone(), running: self.0.running().clone() }
     }
 
     /// Schedules `call` to run in the next turn, like [`ThreadHandle::call_from_thread`].
     pub fn call_from_thread(&self, call: impl FnOnce(&Reactor) + Send + 'static) {
-        self.0.calls.push(Box::new(call));
+        self.0.thread_calls().push(Box::new(call));
     }
 
     /// Runs `work` in a thread of the pool. A panic in it is logged.
@@ -257,7 +225,7 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn call_in_thread(&self, work: impl FnOnce() + Send + 'static) {
-        self.0.pool.submit(Box::new(work));
+        self.feature::<Threads>().pool.submit(Box::new(work));
     }
 
     /// Runs `work` in a thread of the pool, and fires the Deferred with its result on the reactor's thread:
@@ -279,7 +247,7 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn defer_to_thread<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> Deferred<R> {
-        self.defer_to_thread_pool(&self.0.pool, work)
+        self.defer_to_thread_pool(&self.feature::<Threads>().pool, work)
     }
 
     /// Runs `work` like [`defer_to_thread`](Reactor::defer_to_thread), in a thread of `pool`.
@@ -305,7 +273,7 @@ impl Reactor {
         work: impl FnOnce() -> R + Send + 'static,
     ) -> Deferred<R> {
         let (deferred, resolver) = Deferred::new();
-        let ticket = self.0.thread_results.ticket_for(Box::new(move |outcome| {
+        let ticket = self.feature::<Threads>().results.ticket_for(Box::new(move |outcome| {
             let outcome = outcome.map(|result| *result.downcast::<R>().expect("the result of this ticket's work"));
             let _ = match outcome {
                 Ok(result) => resolver.callback(result),
@@ -373,7 +341,37 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn suggest_thread_pool_size(&self, size: usize) {
-        self.0.pool.set_size(size.max(1));
+        self.feature::<Threads>().pool.set_size(size.max(1));
+    }
+}
+
+/// The reactor's own pool, and the results that it owes.
+struct Threads {
+    pool: ThreadPool,
+    results: ThreadResults,
+}
+
+impl Feature for Threads {
+    fn new(reactor: &Reactor) -> Threads {
+        let pool = ThreadPool::not_started();
+        if reactor.running() {
+            pool.start();
+        }
+        Threads { pool, results: ThreadResults::default() }
+    }
+
+    fn hooks(self: &Rc<Threads>) -> Option<(Order, Rc<dyn Hooks>)> {
+        Some((order::THREADS, self.clone()))
+    }
+}
+
+impl Hooks for Threads {
+    fn run_started(&self, _reactor: &Reactor) {
+        self.pool.start();
+    }
+
+    fn run_ended(&self, _reactor: &Reactor) {
+        self.pool.stop();
     }
 }
 
@@ -382,7 +380,7 @@ type Receiver = Box<dyn FnOnce(Result<Box<dyn std::any::Any>>)>;
 
 /// Receivers of results from threads. They are not `Send`, so they stay on the reactor's thread under a ticket.
 #[derive(Default)]
-pub(crate) struct ThreadResults(RefCell<ropewalk_proto::Slab<Receiver>>);
+struct ThreadResults(RefCell<ropewalk_proto::Slab<Receiver>>);
 
 impl ThreadResults {
     fn ticket_for(&self, receiver: Receiver) -> ropewalk_proto::Key {
@@ -414,7 +412,7 @@ impl Promise {
     fn keep(mut self, outcome: impl FnOnce() -> Result<Box<dyn std::any::Any>> + Send + 'static) {
         let ticket = self.ticket;
         if let Some(handle) = self.handle.take() {
-            handle.call_from_thread(move |reactor| reactor.0.thread_results.arrive(ticket, outcome()));
+            handle.call_from_thread(move |reactor| reactor.feature::<Threads>().results.arrive(ticket, outcome()));
         }
     }
 }
@@ -423,7 +421,7 @@ impl Drop for Promise {
     fn drop(&mut self) {
         let ticket = self.ticket;
         if let Some(handle) = self.handle.take() {
-            handle.call_from_thread(move |reactor| reactor.0.thread_results.forget(ticket));
+            handle.call_from_thread(move |reactor| reactor.feature::<Threads>().results.forget(ticket));
         }
     }
 }
@@ -484,7 +482,7 @@ impl ThreadPool {
     }
 
     /// Creates a pool that queues its work until it is started.
-    pub(crate) fn not_started() -> ThreadPool {
+    fn not_started() -> ThreadPool {
         ThreadPool { shared: Arc::default(), running: Cell::new(false) }
     }
 
@@ -494,7 +492,7 @@ impl ThreadPool {
     }
 
     /// Starts to run the queued work.
-    pub(crate) fn start(&self) {
+    fn start(&self) {
         self.running.set(true);
         let mut state = lock(&self.shared.state);
         state.ending = false;
@@ -502,7 +500,7 @@ impl ThreadPool {
     }
 
     /// Ends the threads after the queued work, and waits for them for up to [`JOIN_TIMEOUT`].
-    pub(crate) fn stop(&self) {
+    fn stop(&self) {
         if !self.running.replace(false) {
             return;
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ropewalk_proto::{Moment, TimerKey};
 
 use crate::error::{Error, Result};
-use crate::kernel::{Kernel, Reactor};
+use crate::kernel::{Call, Internal, Kernel, Reactor};
 
 impl Reactor {
     /// Returns the seconds since 1970-01-01 00:00 UTC by the wall clock.
@@ -60,8 +60,17 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn call_later(&self, delay: Duration, call: impl FnOnce(&Reactor) + 'static) -> DelayedCall {
+        self.schedule(delay, Box::new(call))
+    }
+
+    /// Schedules a call of the reactor's own, which the program does not see among its delayed calls.
+    pub(crate) fn call_later_internally(&self, delay: Duration, call: impl FnOnce(&Reactor) + 'static) -> DelayedCall {
+        self.schedule(delay, Box::new(Internal(call)))
+    }
+
+    fn schedule(&self, delay: Duration, call: Box<dyn Call>) -> DelayedCall {
         let deadline = self.0.deadline_after(delay);
-        let key = self.0.timers.borrow_mut().schedule(deadline, Box::new(call));
+        let key = self.0.timers.borrow_mut().schedule(deadline, call);
         self.0.work_changed();
         DelayedCall { reactor: self.downgrade(), key, cancelled: Cell::new(false) }
     }
@@ -83,8 +92,7 @@ impl Reactor {
     pub fn get_delayed_calls(&self) -> Vec<DelayedCall> {
         let timers = self.0.timers.borrow();
         let handle = |key| DelayedCall { reactor: self.downgrade(), key, cancelled: Cell::new(false) };
-        let calls = timers.iter().map(|(key, ..)| handle(key));
-        calls.filter(|call| !self.0.lingering.owns(call)).collect()
+        timers.iter().filter(|(.., call)| !call.is_internal()).map(|(key, ..)| handle(key)).collect()
     }
 }
 
@@ -233,11 +241,6 @@ impl DelayedCall {
     /// Returns the due time, on the clock of [`Reactor::now`]. `None` after the call was made or cancelled.
     pub fn get_time(&self) -> Option<Moment> {
         self.reactor.upgrade()?.timers.borrow().deadline(self.key)
-    }
-
-    /// Returns whether both are handles of the same call.
-    pub(crate) fn is_same(&self, other: &DelayedCall) -> bool {
-        self.key == other.key
     }
 
     fn move_to(&self, kernel: &Kernel, deadline: Moment) -> Result<()> {

@@ -7,9 +7,10 @@ use std::time::Duration;
 use ropewalk_proto::Address;
 use ropewalk_sys::ListenSpec;
 
+use super::Interface;
 use super::tcp::CONNECT_TIMEOUT;
 use crate::error::Result;
-use crate::kernel::{Interface, Reactor};
+use crate::kernel::Reactor;
 use crate::protocols::{ClientFactory, Factory};
 use crate::transports::{Connector, Port, Target};
 

@@ -6,6 +6,11 @@ use super::Reactor;
 pub(crate) trait Call {
     fn call(self: Box<Self>, reactor: &Reactor);
     fn name(&self) -> &'static str;
+
+    /// Whether the call is the reactor's own, which a program does not see among its delayed calls.
+    fn is_internal(&self) -> bool {
+        false
+    }
 }
 
 impl<F: FnOnce(&Reactor)> Call for F {
@@ -22,3 +27,20 @@ impl<F: FnOnce(&Reactor)> Call for F {
 pub(crate) trait SendCall: Call + Send {}
 
 impl<C: Call + Send> SendCall for C {}
+
+/// A delayed call of the reactor's own.
+pub(crate) struct Internal<F>(pub(crate) F);
+
+impl<F: FnOnce(&Reactor)> Call for Internal<F> {
+    fn call(self: Box<Self>, reactor: &Reactor) {
+        (self.0)(reactor);
+    }
+
+    fn name(&self) -> &'static str {
+        std::any::type_name::<F>()
+    }
+
+    fn is_internal(&self) -> bool {
+        true
+    }
+}

@@ -1,12 +1,19 @@
-//! Callbacks that panic are logged by name, and the loop lives.
+//! The one door for user code: every callback runs through a guard that knows its kind and name.
+//!
+//! A panic is caught here and logged by name, and the loop lives. While a callback runs, another thread can ask which one
+//! it is.
 
 use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Kernel, Reactor};
 use crate::error::Error;
 
-/// What a panic in a callback does beyond being logged and ending its connection.
+/// The effect of a panic in a callback, beside being logged and ending its connection.
 ///
 /// ```
 /// use std::time::Duration;
@@ -21,7 +28,7 @@ use crate::error::Error;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PanicPolicy {
-    /// Nothing: the loop goes on.
+    /// None: the loop continues.
     #[default]
     Log,
     /// The loop stops in order, and `run` returns the panic as an error.
@@ -29,7 +36,7 @@ pub enum PanicPolicy {
 }
 
 impl Reactor {
-    /// Chooses what a panic in a callback does; [`PanicPolicy::Log`] at first.
+    /// Sets the effect of a panic in a callback. The default is [`PanicPolicy::Log`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -37,7 +44,7 @@ impl Reactor {
     /// use ropewalk::testing::MemoryReactor;
     ///
     /// let net = MemoryReactor::new();
-    /// net.set_panic_policy(PanicPolicy::Log); // as at first
+    /// net.set_panic_policy(PanicPolicy::Log); // the default
     /// net.call_later(Duration::from_secs(1), |_| panic!("a bug, which is logged"));
     /// net.call_later(Duration::from_secs(2), |reactor| reactor.stop().unwrap());
     /// net.run()?;
@@ -45,47 +52,249 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn set_panic_policy(&self, policy: PanicPolicy) {
-        self.0.panic_policy.set(policy);
+        self.0.guard.policy.set(policy);
     }
 }
 
-/// Runs a callback. A panic in it is logged under `name` and returned as an error.
-pub(crate) fn guard<R>(kernel: &Kernel, name: &'static str, callback: impl FnOnce() -> R) -> Result<R, Error> {
-    catch(callback).map_err(|panic| panic.log(kernel, name))
+/// The kind of a callback, by the object that it belongs to.
+///
+/// ```
+/// use ropewalk::{CallbackKind, Reactor};
+///
+/// let reactor = Reactor::new()?;
+/// let handle = reactor.thread_handle();
+/// reactor.call_when_running(move |reactor| {
+///     let callback = handle.running_callback().expect("this one");
+///     assert_eq!(callback.kind, CallbackKind::Trigger);
+///     reactor.stop().unwrap();
+/// });
+/// reactor.run()?;
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum CallbackKind {
+    /// A method of a [`Protocol`](crate::Protocol).
+    Protocol = 1,
+    /// A method of a [`Factory`](crate::Factory) or [`ClientFactory`](crate::ClientFactory).
+    Factory,
+    /// A method of a producer.
+    Producer,
+    /// A call made by [`call_later`](Reactor::call_later).
+    DelayedCall,
+    /// A call made by [`call_from_thread`](Reactor::call_from_thread).
+    ThreadCall,
+    /// A future on the loop.
+    Task,
+    /// A trigger of a system event.
+    Trigger,
+    /// A method of a watched [`Descriptor`](crate::Descriptor).
+    Descriptor,
+    /// The action of [`on_signal`](Reactor::on_signal).
+    Signal,
+    /// A method of a service.
+    Service,
 }
 
-/// Runs a callback whose name is not worth asking for unless it panics.
+impl CallbackKind {
+    const ALL: [CallbackKind; 10] = [
+        CallbackKind::Protocol,
+        CallbackKind::Factory,
+        CallbackKind::Producer,
+        CallbackKind::DelayedCall,
+        CallbackKind::ThreadCall,
+        CallbackKind::Task,
+        CallbackKind::Trigger,
+        CallbackKind::Descriptor,
+        CallbackKind::Signal,
+        CallbackKind::Service,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            CallbackKind::Protocol => "protocol",
+            CallbackKind::Factory => "factory",
+            CallbackKind::Producer => "producer",
+            CallbackKind::DelayedCall => "delayed call",
+            CallbackKind::ThreadCall => "call from a thread",
+            CallbackKind::Task => "task",
+            CallbackKind::Trigger => "trigger",
+            CallbackKind::Descriptor => "descriptor",
+            CallbackKind::Signal => "signal",
+            CallbackKind::Service => "service",
+        }
+    }
+}
+
+impl std::fmt::Display for CallbackKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A callback as a log or a monitor names it.
+///
+/// ```
+/// use ropewalk::Reactor;
+///
+/// let reactor = Reactor::new()?;
+/// assert_eq!(reactor.thread_handle().running_callback(), None); // the loop does not run
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Callback {
+    /// The kind of object that it belongs to.
+    pub kind: CallbackKind,
+    /// The name that its object logs under, or its type.
+    pub name: &'static str,
+}
+
+/// A callback in one word, which another thread reads whole: the kind above, the number of the name below. Zero is none.
+#[derive(Clone, Copy)]
+pub(crate) struct Label(u64);
+
+impl Label {
+    fn new(kind: CallbackKind, name: u32) -> Label {
+        Label(u64::from(kind as u8) << 32 | u64::from(name))
+    }
+}
+
+/// The label of the callback that runs, for any thread.
+pub(crate) struct Running {
+    label: AtomicU64,
+    names: Mutex<Vec<&'static str>>,
+}
+
+impl Running {
+    fn name(&self, label: Label) -> &'static str {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.get((label.0 & u64::from(u32::MAX)) as usize).copied().unwrap_or_default()
+    }
+
+    /// Returns the callback that runs now.
+    pub(crate) fn callback(&self) -> Option<Callback> {
+        let label = Label(self.label.load(Ordering::Relaxed));
+        let kind = CallbackKind::ALL.into_iter().find(|kind| u64::from(*kind as u8) == label.0 >> 32)?;
+        Some(Callback { kind, name: self.name(label) })
+    }
+}
+
+/// How many names are found by their address alone.
+const CACHED: usize = 64;
+
+/// The guard's state for one reactor.
+pub(super) struct Guard {
+    policy: Cell<PanicPolicy>,
+    /// The panic that stops the loop.
+    panicked: RefCell<Option<Error>>,
+    running: Arc<Running>,
+    numbers: RefCell<HashMap<&'static str, u32>>,
+    cache: Box<[Cell<(*const u8, usize, u32)>; CACHED]>,
+}
+
+impl Guard {
+    pub(super) fn new() -> Guard {
+        Guard {
+            policy: Cell::default(),
+            panicked: RefCell::default(),
+            running: Arc::new(Running { label: AtomicU64::new(0), names: Mutex::default() }),
+            numbers: RefCell::default(),
+            cache: Box::new(std::array::from_fn(|_| Cell::new((std::ptr::null(), 0, 0)))),
+        }
+    }
+
+    /// Returns the number of a name. Equal names have equal numbers.
+    fn number(&self, name: &'static str) -> u32 {
+        let (address, length) = (name.as_ptr(), name.len());
+        let cached = &self.cache[(address as usize >> 3) % CACHED];
+        let (at, len, number) = cached.get();
+        if (at, len) == (address, length) {
+            return number;
+        }
+        let number = self.intern(name);
+        cached.set((address, length, number));
+        number
+    }
+
+    #[cold]
+    fn intern(&self, name: &'static str) -> u32 {
+        let mut names = self.running.names.lock().unwrap_or_else(PoisonError::into_inner);
+        *self.numbers.borrow_mut().entry(name).or_insert_with(|| {
+            names.push(name);
+            u32::try_from(names.len() - 1).unwrap_or(u32::MAX)
+        })
+    }
+}
+
+impl Kernel {
+    /// Returns the label of a callback, for callbacks that are made often.
+    pub(crate) fn label(&self, kind: CallbackKind, name: &'static str) -> Label {
+        Label::new(kind, self.guard.number(name))
+    }
+
+    /// Runs a callback. A panic in it is logged under its kind and `name`, and returned as an error.
+    pub(crate) fn guard<R>(
+        &self,
+        kind: CallbackKind,
+        name: &'static str,
+        callback: impl FnOnce() -> R,
+    ) -> Result<R, Error> {
+        self.guard_labelled(self.label(kind, name), callback)
+    }
+
+    /// Runs a callback whose label is known, as [`guard`](Kernel::guard) does.
+    #[inline]
+    pub(crate) fn guard_labelled<R>(&self, label: Label, callback: impl FnOnce() -> R) -> Result<R, Error> {
+        let running = &self.guard.running.label;
+        let outer = running.load(Ordering::Relaxed);
+        running.store(label.0, Ordering::Relaxed);
+        let outcome = catch(callback);
+        running.store(outer, Ordering::Relaxed);
+        outcome.map_err(|panic| panic.log(self, label))
+    }
+
+    /// Returns the view of the running callback that other threads may have.
+    pub(crate) fn running(&self) -> &Arc<Running> {
+        &self.guard.running
+    }
+
+    /// Takes the panic that stopped the loop, if one did.
+    pub(crate) fn take_panic(&self) -> Option<Error> {
+        self.guard.panicked.take()
+    }
+}
+
+/// Runs a part of a callback, and leaves the log to its caller.
 #[inline]
 pub(crate) fn catch<R>(callback: impl FnOnce() -> R) -> Result<R, Panic> {
     // What the callback could have left half done is its own: the reactor holds no borrow while it runs.
     catch_unwind(AssertUnwindSafe(callback)).map_err(Panic)
 }
 
-/// What a callback panicked with.
+/// The payload of a caught panic.
 pub(crate) struct Panic(Box<dyn Any + Send>);
 
 impl Panic {
-    /// Logs it under `name`, and makes an error of it.
+    /// Logs the panic, applies the policy, and returns the panic as an error.
     #[cold]
-    pub(crate) fn log(self, kernel: &Kernel, name: &'static str) -> Error {
-        panicked(kernel, name, &*self.0)
+    pub(crate) fn log(self, kernel: &Kernel, label: Label) -> Error {
+        let name = kernel.guard.running.name(label);
+        let message = self.0.downcast_ref::<&str>().copied();
+        let message = message.or_else(|| self.0.downcast_ref::<String>().map(String::as_str));
+        let message = message.unwrap_or("(no message)");
+        tracing::error!(callback = name, message, "unhandled panic in a callback");
+        let error = Error::Panicked(name.into(), message.into());
+        if kernel.guard.policy.get() == PanicPolicy::Stop {
+            kernel.guard.panicked.borrow_mut().get_or_insert(error.clone());
+            kernel.features.each(|hooks| hooks.stop_requested(kernel));
+        }
+        error
     }
 }
 
-/// What an object calls itself, for [`guard`].
+/// Asks an object for the name that it logs under.
 pub(crate) fn name_of(name: impl FnOnce() -> &'static str) -> &'static str {
     catch_unwind(AssertUnwindSafe(name)).unwrap_or("(buggy log_prefix)")
-}
-
-#[cold]
-fn panicked(kernel: &Kernel, name: &'static str, payload: &(dyn Any + Send)) -> Error {
-    let message = payload.downcast_ref::<&str>().copied();
-    let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)");
-    tracing::error!(callback = name, message, "unhandled panic in a callback");
-    let error = Error::Panicked(name.into(), message.into());
-    if kernel.panic_policy.get() == PanicPolicy::Stop {
-        kernel.panicked.borrow_mut().get_or_insert(error.clone());
-        kernel.request_stop();
-    }
-    error
 }

@@ -12,10 +12,9 @@
 //!
 //! The source of the order is Twisted's `ReactorBase.runUntilCurrent` and `mainLoop`.
 
-use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Kernel, Reactor, guard};
+use super::{CallbackKind, Kernel, Reactor};
 use crate::error::{Error, Result};
 
 impl Reactor {
@@ -42,18 +41,13 @@ impl Reactor {
             return Err(Error::Forked);
         }
         self.0.provider(|_| ())?;
-        let was_started = self.is_started();
         self.0.set_sleeping(false);
         self.run_thread_calls();
         self.run_due_calls();
-        self.0.executor.run(&self.0);
-        self.0.signals.check(self);
-        self.shut_down_if_asked();
-        self.0.settle_all();
+        self.0.features.each(|hooks| hooks.turn(self));
+        self.settle_all();
         self.0.set_sleeping(true);
-        // Nothing may ever end a wait after the end of the run, and a host loop need not know of the end.
-        let has_ended = was_started && !self.is_started();
-        Ok(if has_ended { Some(Duration::ZERO) } else { self.0.sleep_limit() })
+        Ok(self.0.sleep_limit())
     }
 
     /// Second part of a turn: collects events, blocking for at most `timeout`; `None` waits without end.
@@ -127,7 +121,7 @@ impl Reactor {
             let next = self.0.batch.borrow_mut().pop_front();
             let Some(call) = next else { break };
             let name = call.name();
-            let _ = guard(&self.0, name, || call.call(self));
+            let _ = self.0.guard(CallbackKind::ThreadCall, name, || call.call(self));
         }
     }
 
@@ -142,35 +136,35 @@ impl Reactor {
             let due = self.0.timers.borrow_mut().pop_due(now, mark);
             let Some((_, call)) = due else { break };
             let name = call.name();
-            let _ = guard(&self.0, name, || call.call(self));
+            let _ = self.0.guard(CallbackKind::DelayedCall, name, || call.call(self));
+        }
+    }
+
+    /// Settles the sources that were changed outside their own callbacks.
+    fn settle_all(&self) {
+        // Settling may call producers, which may write to others: those settle in the same pass, and what asks for more
+        // than a few passes waits for the next turn.
+        for _ in 0..4 {
+            if self.0.unsettled.borrow().is_empty() {
+                return;
+            }
+            let mut sources = self.0.unsettled.take();
+            for source in sources.drain(..) {
+                source.settle(self);
+            }
+            let mut unsettled = self.0.unsettled.borrow_mut();
+            if unsettled.is_empty() {
+                *unsettled = sources;
+                return;
+            }
         }
     }
 }
 
 impl Kernel {
-    /// Has everything leave that was written or asked for outside a callback of its own connection.
-    fn settle_all(self: &Rc<Kernel>) {
-        // Settling may call producers, which may write to others: those settle in the same pass, and what asks for more
-        // than a few passes waits for the next turn.
-        for _ in 0..4 {
-            if self.unsettled.borrow().is_empty() {
-                return;
-            }
-            let mut streams = std::mem::take(&mut *self.unsettled.borrow_mut());
-            for stream in streams.drain(..) {
-                stream.settle_queued(self);
-            }
-            let mut unsettled = self.unsettled.borrow_mut();
-            if unsettled.is_empty() {
-                *unsettled = streams;
-                return;
-            }
-        }
-    }
-
     fn sleep_limit(&self) -> Option<Duration> {
         // Settling may have woken a task after the tasks had their turn.
-        let has_work = self.executor.has_ready() || !self.unsettled.borrow().is_empty() || self.has_pending_stop();
+        let has_work = !self.unsettled.borrow().is_empty() || self.features.has_work();
         // This loop may run in a callback, before the events behind that one.
         if has_work || !self.events.borrow().is_empty() {
             return Some(Duration::ZERO);

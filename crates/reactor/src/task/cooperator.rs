@@ -15,7 +15,7 @@ use std::time::Duration;
 use ropewalk_proto::{CancelHandle, Deferred, Failure, Outcome, Resolver, maybe_deferred, succeed};
 
 use crate::interfaces::time::DelayedCall;
-use crate::kernel::{Kernel, Reactor};
+use crate::kernel::{Feature, Kernel, Reactor};
 
 /// The time for the steps of one turn.
 const SLICE: Duration = Duration::from_millis(10);
@@ -63,6 +63,12 @@ enum State {
     NotStarted,
     Running,
     Stopped,
+}
+
+impl Feature for Cooperator {
+    fn new(reactor: &Reactor) -> Cooperator {
+        Cooperator::new(reactor)
+    }
 }
 
 impl Cooperator {
@@ -580,7 +586,7 @@ impl Reactor {
     }
 
     fn cooperator(&self) -> Cooperator {
-        self.0.cooperator.get_or_init(|| Cooperator::new(self)).clone()
+        (*self.feature::<Cooperator>()).clone()
     }
 }
 

@@ -13,7 +13,8 @@ use ropewalk_proto::{Deferred, Failure, Key, Slab};
 use ropewalk_sys::Waker;
 
 use crate::error::Error;
-use crate::kernel::{Kernel, Panic, Reactor, catch, guard};
+use crate::interfaces::order;
+use crate::kernel::{CallbackKind, Feature, Hooks, Kernel, Order, Panic, Reactor, catch};
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -66,13 +67,40 @@ impl Wake for TaskWaker {
     }
 }
 
-impl Executor {
-    pub(crate) fn new(waker: Waker) -> Executor {
+impl Feature for Executor {
+    fn new(reactor: &Reactor) -> Executor {
+        let waker = reactor.0.thread_calls().waker();
         let (owner, asleep) = (std::thread::current().id(), AtomicBool::new(false));
         let ready = ReadyQueue { woken: Mutex::default(), owner, asleep, waker };
         Executor { tasks: RefCell::default(), ready: Arc::new(ready), batch: RefCell::default() }
     }
 
+    fn hooks(self: &Rc<Executor>) -> Option<(Order, Rc<dyn Hooks>)> {
+        Some((order::TASKS, self.clone()))
+    }
+}
+
+impl Hooks for Executor {
+    fn turn(&self, reactor: &Reactor) {
+        self.run(&reactor.0);
+    }
+
+    fn has_work(&self) -> bool {
+        !self.woken().is_empty()
+    }
+
+    /// While the loop sleeps, a wake on the reactor's own thread must wake it.
+    fn set_sleeping(&self, sleeping: bool) {
+        self.ready.asleep.store(sleeping, Ordering::Relaxed);
+    }
+
+    fn forget(&self) {
+        let tasks = self.tasks.take();
+        drop(tasks);
+    }
+}
+
+impl Executor {
     fn spawn(&self, task: Task, name: &'static str) -> Key {
         let key = self.tasks.borrow_mut().insert(Slot { task: Some(task), missed: false, name });
         let waker = Arc::new(TaskWaker { key, queued: AtomicBool::new(false), ready: Arc::downgrade(&self.ready) });
@@ -81,7 +109,7 @@ impl Executor {
     }
 
     /// Polls each task that is ready now, once.
-    pub(crate) fn run(&self, kernel: &Rc<Kernel>) {
+    fn run(&self, kernel: &Rc<Kernel>) {
         // One by one: if a task runs the loop, the tasks behind it are polled within that nested loop.
         for _ in 0..self.begin_batch() {
             let next = self.batch.borrow_mut().pop_front();
@@ -101,29 +129,20 @@ impl Executor {
         batch.len()
     }
 
-    /// Returns whether a task waits to be polled.
-    pub(crate) fn has_ready(&self) -> bool {
-        !self.woken().is_empty()
-    }
-
-    /// Sets whether a wake on the reactor's own thread must also wake the loop.
-    pub(crate) fn set_asleep(&self, asleep: bool) {
-        self.ready.asleep.store(asleep, Ordering::Relaxed);
-    }
-
     fn poll(&self, kernel: &Rc<Kernel>, waker: &Arc<TaskWaker>) {
         // Cleared before the poll, so that a wake during the poll queues the task again.
         waker.queued.store(false, Ordering::Release);
         let Some((mut task, name)) = self.take(waker.key) else { return };
         let context_waker = std::task::Waker::from(waker.clone());
-        let outcome = guard(kernel, name, || task.as_mut().poll(&mut Context::from_waker(&context_waker)));
+        let outcome =
+            kernel.guard(CallbackKind::Task, name, || task.as_mut().poll(&mut Context::from_waker(&context_waker)));
         let over = if matches!(outcome, Ok(Poll::Pending)) {
             self.put_back(waker, task)
         } else {
             self.tasks.borrow_mut().remove(waker.key);
             Some(task)
         };
-        let _ = guard(kernel, name, || drop(over));
+        let _ = kernel.guard(CallbackKind::Task, name, || drop(over));
     }
 
     fn take(&self, key: Key) -> Option<(Task, &'static str)> {
@@ -147,12 +166,6 @@ impl Executor {
     fn cancel(&self, key: Key) {
         let slot = self.tasks.borrow_mut().remove(key);
         drop(slot);
-    }
-
-    /// Drops all tasks.
-    pub(crate) fn clear(&self) {
-        let tasks = self.tasks.take();
-        drop(tasks);
     }
 
     fn woken(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<TaskWaker>>> {
@@ -202,19 +215,19 @@ impl Reactor {
         let its_key = key.clone();
         let (deferred, resolver) = Deferred::with_canceller(move |_| {
             if let (Some(kernel), Some(key)) = (reactor.upgrade(), its_key.get()) {
-                kernel.executor.cancel(key);
+                Reactor(kernel).feature::<Executor>().cancel(key);
             }
         });
         let name = std::any::type_name::<F>();
         let kernel = self.downgrade();
         let task = async move {
             let result = catching(future).await.map_err(|panic| match kernel.upgrade() {
-                Some(kernel) => Failure::from(panic.log(&kernel, name)).logged(),
+                Some(kernel) => Failure::from(panic.log(&kernel, kernel.label(CallbackKind::Task, name))).logged(),
                 None => Failure::from(Error::Closed),
             });
             let _ = resolver.fire(result);
         };
-        key.set(Some(self.0.executor.spawn(Box::pin(task), name)));
+        key.set(Some(self.feature::<Executor>().spawn(Box::pin(task), name)));
         self.0.work_changed();
         deferred
     }
@@ -313,7 +326,7 @@ mod tests {
     #[test]
     fn tasks_do_not_keep_a_dropped_reactors_waker_open() {
         let reactor = Reactor::new().unwrap();
-        let ready = Arc::downgrade(&reactor.0.executor.ready);
+        let ready = Arc::downgrade(&reactor.feature::<Executor>().ready);
         let kept = Rc::new(RefCell::new(None));
         let its_own = kept.clone();
         let polled = reactor.spawn(std::future::poll_fn(move |context| {

@@ -22,7 +22,6 @@ pub use channel::{
     Receiver, SendError, Sender, TryRecvError, TrySendError, UnboundedSender, channel, unbounded_channel,
 };
 pub use cooperator::{CooperativeTask, Cooperator, NotPaused, TaskFinished};
-pub(crate) use executor::Executor;
 pub use filesystem_lock::{AlreadyTryingToLock, DeferredFilesystemLock};
 pub use looping_call::{AlreadyLooping, LoopingCall};
 pub use scope::{Scope, ScopedTask};

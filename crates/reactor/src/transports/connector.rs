@@ -18,14 +18,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ropewalk_proto::{Address, Deferred, Key};
-use ropewalk_sys::{ConnectSpec, IpFamily};
+use ropewalk_sys::{ConnectSpec, Event, IpFamily};
 
 use super::Transport;
+use super::factory_users::{start_factory, stop_factory};
 use super::lookups::{Lookups, interleaved};
 use super::stream::{Origin, Stream};
 use crate::error::{Error, Result};
 use crate::interfaces::time::DelayedCall;
-use crate::kernel::{Kernel, Reactor, Source, guard};
+use crate::kernel::{CallbackKind, Kernel, Reactor, Source};
 use crate::protocols::{ClientFactory, Protocol};
 
 /// How long an attempt has the field for itself: the Connection Attempt Delay of RFC 8305, section 5.
@@ -226,7 +227,7 @@ impl Connector {
         let reactor = Reactor(connector.reactor.upgrade().ok_or(Error::Closed)?);
         connector.state.set(ConnectorState::Connecting);
         if !connector.started.replace(true) {
-            reactor.0.start_factory(&*connector.factory);
+            start_factory(&reactor, &*connector.factory);
         }
         if let Some(timeout) = connector.timeout {
             let timer = connector.later(&reactor, timeout, |connector, _| connector.fail(Error::ConnectTimedOut));
@@ -235,7 +236,8 @@ impl Connector {
         let turn = connector.later(&reactor, Duration::ZERO, ConnectorInner::resolve);
         connector.race.borrow_mut().timers.push(turn);
         // Last: it may end this attempt, and begin another.
-        let _ = guard(&reactor.0, "started_connecting", || connector.factory.started_connecting(self));
+        let _ =
+            reactor.0.guard(CallbackKind::Factory, "started_connecting", || connector.factory.started_connecting(self));
         Ok(())
     }
 
@@ -337,6 +339,16 @@ impl std::fmt::Debug for Connector {
     }
 }
 
+impl Source for ConnectorInner {
+    fn ready(self: Rc<ConnectorInner>, reactor: &Reactor, event: Event, _scratch: &mut [u8]) {
+        self.attempt_ready(reactor, event.key);
+    }
+
+    fn shut_down(self: Rc<ConnectorInner>, _reactor: &Reactor) {
+        self.fail(Error::UserAborted);
+    }
+}
+
 impl ConnectorInner {
     pub(super) fn try_reactor(&self) -> Option<Reactor> {
         self.reactor.upgrade().map(Reactor)
@@ -380,7 +392,7 @@ impl ConnectorInner {
             let spec = ConnectSpec { address: address.clone(), bind: self.bind.clone() };
             match reactor.0.provider(|provider| provider.connect(&spec)) {
                 Ok(Ok(key)) => {
-                    reactor.0.sources.borrow_mut().insert(key, Source::Attempt(self.clone()));
+                    reactor.0.add_source(key, self.clone());
                     return self.attempt_begun(reactor, key, place, address);
                 }
                 Ok(Err(error)) => self.remember(place, address.clone(), Error::connect(address, error)),
@@ -415,7 +427,7 @@ impl ConnectorInner {
     }
 
     /// The outcome of an attempt may be known.
-    pub(crate) fn attempt_ready(self: &Rc<ConnectorInner>, reactor: &Reactor, key: Key) {
+    fn attempt_ready(self: &Rc<ConnectorInner>, reactor: &Reactor, key: Key) {
         let outcome = match reactor.0.provider(|provider| provider.finish_connect(key)) {
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => return,
             Ok(outcome) => outcome,
@@ -425,7 +437,7 @@ impl ConnectorInner {
         let Some(index) = race.running.iter().position(|(running, ..)| *running == key) else { return };
         let (_, place, address) = race.running.swap_remove(index);
         drop(race);
-        reactor.0.sources.borrow_mut().remove(key);
+        drop(reactor.0.remove_source(key));
         match outcome {
             Ok(()) => self.succeed(reactor, key, address),
             Err(error) => {
@@ -441,7 +453,8 @@ impl ConnectorInner {
         self.state.set(ConnectorState::Connected);
         self.end_race(&reactor.0);
         self.unwanted.set(false);
-        let built = guard(&reactor.0, "build_protocol", || self.factory.build_protocol(&address)).ok().flatten();
+        let build = || self.factory.build_protocol(&address);
+        let built = reactor.0.guard(CallbackKind::Factory, "build_protocol", build).ok().flatten();
         let refused = built.is_none();
         let protocol = built.unwrap_or_else(|| Box::new(NoProtocol));
         let transport = Stream::begin(reactor, key, address, protocol, Origin::Client(self.clone()));
@@ -457,7 +470,7 @@ impl ConnectorInner {
             let _ = timer.cancel();
         }
         for (key, ..) in race.running {
-            kernel.sources.borrow_mut().remove(key);
+            drop(kernel.remove_source(key));
             kernel.tell_provider(move |provider| provider.close(key));
         }
         race.lookups.resolutions.iter().for_each(Deferred::cancel);
@@ -474,8 +487,8 @@ impl ConnectorInner {
         self.end_race(&kernel);
         let connector = Connector(self.clone());
         let tell = || self.factory.client_connection_failed(&connector, &error);
-        let _ = guard(&kernel, "client_connection_failed", tell);
-        self.stop_factory_if_done(&kernel);
+        let _ = kernel.guard(CallbackKind::Factory, "client_connection_failed", tell);
+        self.stop_factory_if_done(&Reactor(kernel));
     }
 
     /// Breaks the cycle with its transport: the reactor is gone.
@@ -492,13 +505,13 @@ impl ConnectorInner {
         self.state.set(ConnectorState::Disconnected);
         let connector = Connector(self.clone());
         let tell = || self.factory.client_connection_lost(&connector, reason);
-        let _ = guard(&reactor.0, "client_connection_lost", tell);
-        self.stop_factory_if_done(&reactor.0);
+        let _ = reactor.0.guard(CallbackKind::Factory, "client_connection_lost", tell);
+        self.stop_factory_if_done(reactor);
     }
 
-    fn stop_factory_if_done(&self, kernel: &Kernel) {
+    fn stop_factory_if_done(&self, reactor: &Reactor) {
         if self.state.get() == ConnectorState::Disconnected && self.started.replace(false) {
-            kernel.stop_factory(&*self.factory);
+            stop_factory(reactor, &*self.factory);
         }
     }
 }

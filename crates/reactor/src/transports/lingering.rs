@@ -15,11 +15,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk_proto::{Deferred, Key, Moment, Resolver, succeed};
-use ropewalk_sys::{EventProvider, Received};
+use ropewalk_sys::{Event, EventProvider, Received};
 
 use super::stream::{BYTES_PER_TURN, READS_PER_TURN};
+use crate::interfaces::order;
 use crate::interfaces::time::DelayedCall;
-use crate::kernel::{Kernel, Reactor};
+use crate::kernel::{Feature, Hooks, Kernel, Order, Reactor, Source};
 
 /// How long connections that have ended wait for their peers to end, too.
 ///
@@ -88,7 +89,7 @@ impl Linger {
 impl Reactor {
     /// Sets how connections linger that end from here on. May be called at any time.
     pub fn set_linger(&self, linger: Linger) {
-        self.0.lingering.bounds.set(linger);
+        self.feature::<Lingering>().bounds.set(linger);
     }
 
     /// How many connections linger: they have ended for their protocols, and have a descriptor until their peers end, too.
@@ -111,7 +112,7 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn lingering_count(&self) -> usize {
-        self.0.lingering.by_key.borrow().len()
+        self.feature::<Lingering>().by_key.borrow().len()
     }
 
     /// Fires when no connection lingers: at once if none does, otherwise in the turn after the last one has ended. The end of
@@ -140,14 +141,14 @@ impl Reactor {
             return succeed(());
         }
         let (deferred, resolver) = Deferred::new();
-        self.0.lingering.waiters.borrow_mut().push(resolver);
+        self.feature::<Lingering>().waiters.borrow_mut().push(resolver);
         deferred
     }
 }
 
 /// The connections that linger, and until when.
 #[derive(Default)]
-pub(crate) struct Lingering {
+struct Lingering {
     bounds: Cell<Linger>,
     by_key: RefCell<BTreeMap<Key, Rc<Lingerer>>>,
     by_deadline: RefCell<BTreeSet<(Moment, Key)>>,
@@ -157,10 +158,24 @@ pub(crate) struct Lingering {
     waiters: RefCell<Vec<Resolver<()>>>,
 }
 
-impl Lingering {
-    /// Whether this is its timer, which is none of the user's.
-    pub(crate) fn owns(&self, call: &DelayedCall) -> bool {
-        self.timer.borrow().as_ref().is_some_and(|timer| timer.is_same(call))
+impl Feature for Lingering {
+    fn new(_reactor: &Reactor) -> Lingering {
+        Lingering::default()
+    }
+
+    fn hooks(self: &Rc<Lingering>) -> Option<(Order, Rc<dyn Hooks>)> {
+        Some((order::LINGERING, self.clone()))
+    }
+}
+
+impl Hooks for Lingering {
+    /// Closes the connections that linger still.
+    fn run_ended(&self, reactor: &Reactor) {
+        // No later turn may come to notify them.
+        let waiters = self.waiters.take();
+        while self.end_first(reactor) {}
+        self.watch(reactor);
+        tell(waiters);
     }
 }
 
@@ -176,29 +191,121 @@ struct Lingerer {
     left: Cell<usize>,
 }
 
-/// Has the connection `key` linger, which is nobody's source any more.
-pub(super) fn linger(kernel: &Rc<Kernel>, key: Key) {
-    let bounds = kernel.lingering.bounds.get();
+/// Lets the connection `key`, which has no source any more, linger.
+pub(super) fn linger(reactor: &Reactor, key: Key) {
+    let kernel = &reactor.0;
     match kernel.provider(|provider| half_close(provider, key)) {
         Ok(Ok(())) => {}
         // The peer is gone already.
         Ok(Err(_)) => return close(kernel, key),
         Err(_away) => kernel.tell_provider(move |provider| drop(half_close(provider, key))),
     }
-    while kernel.lingering.by_key.borrow().len() >= bounds.connections && kernel.end_a_lingerer() {}
-    let now = kernel.now();
-    let last = now + bounds.time;
-    let deadline = Cell::new(last.min(now + bounds.silence));
-    let left = Cell::new(bounds.bytes);
-    let lingerer = Rc::new(Lingerer { key, last, deadline, silence: bounds.silence, left });
-    lingerer.enter(kernel);
-    kernel.lingering.by_key.borrow_mut().insert(key, lingerer);
-    kernel.watch_lingerers();
+    reactor.feature::<Lingering>().add(reactor, key);
+}
+
+/// Whether a connection that ends in order now lingers at all.
+pub(super) fn may_linger(reactor: &Reactor) -> bool {
+    reactor.feature::<Lingering>().bounds.get().connections > 0
+}
+
+/// Closes the lingering connection that has the least time left, for its descriptor. Returns whether there was one.
+pub(super) fn end_a_lingerer(reactor: &Reactor) -> bool {
+    reactor.feature::<Lingering>().end_first(reactor)
+}
+
+impl Lingering {
+    fn add(&self, reactor: &Reactor, key: Key) {
+        let bounds = self.bounds.get();
+        while self.by_key.borrow().len() >= bounds.connections && self.end_first(reactor) {}
+        let now = reactor.now();
+        let last = now + bounds.time;
+        let deadline = Cell::new(last.min(now + bounds.silence));
+        let left = Cell::new(bounds.bytes);
+        let lingerer = Rc::new(Lingerer { key, last, deadline, silence: bounds.silence, left });
+        reactor.0.add_source(key, lingerer.clone());
+        self.by_deadline.borrow_mut().insert((lingerer.deadline.get(), key));
+        self.by_key.borrow_mut().insert(key, lingerer);
+        self.watch(reactor);
+    }
+
+    fn first(&self) -> Option<Rc<Lingerer>> {
+        let (_, key) = *self.by_deadline.borrow().first()?;
+        self.by_key.borrow().get(&key).cloned()
+    }
+
+    fn end_first(&self, reactor: &Reactor) -> bool {
+        self.first().inspect(|lingerer| self.end(reactor, lingerer)).is_some()
+    }
+
+    /// Closes the connection, whatever the peer does.
+    fn end(&self, reactor: &Reactor, lingerer: &Lingerer) {
+        self.by_deadline.borrow_mut().remove(&(lingerer.deadline.get(), lingerer.key));
+        self.by_key.borrow_mut().remove(&lingerer.key);
+        drop(reactor.0.remove_source(lingerer.key));
+        close(&reactor.0, lingerer.key);
+        self.watch(reactor);
+    }
+
+    /// The peer has sent something: it gets more time.
+    fn prolong(&self, reactor: &Reactor, lingerer: &Lingerer) {
+        let mut by_deadline = self.by_deadline.borrow_mut();
+        by_deadline.remove(&(lingerer.deadline.get(), lingerer.key));
+        lingerer.deadline.set(lingerer.last.min(reactor.now() + lingerer.silence));
+        by_deadline.insert((lingerer.deadline.get(), lingerer.key));
+    }
+
+    fn end_due(&self, reactor: &Reactor) {
+        self.timer.take();
+        if self.by_key.borrow().is_empty() {
+            return tell(self.waiters.take());
+        }
+        let now = reactor.now();
+        while let Some(lingerer) = self.first().filter(|lingerer| lingerer.deadline.get() <= now) {
+            self.end(reactor, &lingerer);
+        }
+        self.watch(reactor);
+    }
+
+    /// Keeps the timer running while a connection lingers. It may be early, and then waits for the next one. Once none
+    /// lingers it notifies the waiters, and not before it runs: a connection or a port may be in the middle of something.
+    fn watch(&self, reactor: &Reactor) {
+        let first = match self.first() {
+            Some(lingerer) => Some(lingerer.deadline.get()),
+            None => (!self.waiters.borrow().is_empty()).then(|| reactor.now()),
+        };
+        let due = self.timer.borrow().as_ref().and_then(DelayedCall::get_time);
+        if first.zip(due).is_some_and(|(first, due)| due <= first) {
+            return;
+        }
+        if let Some(timer) = self.timer.take() {
+            let _ = timer.cancel();
+        }
+        let timer = first.map(|first| {
+            let delay = first.since(reactor.now());
+            reactor.call_later_internally(delay, |reactor| reactor.feature::<Lingering>().end_due(reactor))
+        });
+        self.timer.replace(timer);
+    }
+}
+
+impl Source for Lingerer {
+    fn ready(self: Rc<Lingerer>, reactor: &Reactor, _event: Event, scratch: &mut [u8]) {
+        let lingering = reactor.feature::<Lingering>();
+        match self.discard(&reactor.0, scratch) {
+            Some(0) => {}
+            Some(_) => lingering.prolong(reactor, &self),
+            None => lingering.end(reactor, &self),
+        }
+    }
+
+    /// All lingering connections are closed after the sources that have users.
+    fn shut_down(self: Rc<Lingerer>, _reactor: &Reactor) {}
 }
 
 impl Lingerer {
-    /// Discards what has arrived, up to its share of the turn.
-    fn ready(&self, kernel: &Rc<Kernel>, scratch: &mut [u8]) {
+    /// Discards the bytes that have arrived, up to the connection's share of the turn. Returns their number, or `None` at
+    /// the end.
+    fn discard(&self, kernel: &Kernel, scratch: &mut [u8]) -> Option<usize> {
         let mut bytes = 0;
         for _ in 0..READS_PER_TURN {
             let (count, drained) = match kernel.receive(self.key, scratch) {
@@ -206,108 +313,15 @@ impl Lingerer {
                 Ok(Received::Filled(count)) => (count, false),
                 Ok(Received::Lent(chunk)) => (chunk.len(), false),
                 Ok(Received::Empty) => break,
-                Ok(Received::Eof) | Err(_) => return self.end(kernel),
+                Ok(Received::Eof) | Err(_) => return None,
             };
             bytes += count;
             if drained || bytes >= BYTES_PER_TURN {
                 break;
             }
         }
-        match self.left.get().checked_sub(bytes) {
-            Some(left) => self.left.set(left),
-            None => return self.end(kernel),
-        }
-        if bytes > 0 {
-            self.leave(kernel);
-            self.deadline.set(self.last.min(kernel.now() + self.silence));
-            self.enter(kernel);
-        }
-    }
-
-    /// Closes it, whatever the peer does.
-    fn end(&self, kernel: &Rc<Kernel>) {
-        self.leave(kernel);
-        kernel.lingering.by_key.borrow_mut().remove(&self.key);
-        close(kernel, self.key);
-        kernel.watch_lingerers();
-    }
-
-    fn enter(&self, kernel: &Kernel) {
-        kernel.lingering.by_deadline.borrow_mut().insert((self.deadline.get(), self.key));
-    }
-
-    fn leave(&self, kernel: &Kernel) {
-        kernel.lingering.by_deadline.borrow_mut().remove(&(self.deadline.get(), self.key));
-    }
-}
-
-impl Kernel {
-    /// Whether a connection lingers at all that ends in order now.
-    pub(super) fn may_linger(&self) -> bool {
-        self.lingering.bounds.get().connections > 0
-    }
-
-    /// Something has come for a key that is no source's.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn lingerer_ready(self: &Rc<Kernel>, key: Key, scratch: &mut [u8]) {
-        let lingerer = self.lingering.by_key.borrow().get(&key).cloned();
-        if let Some(lingerer) = lingerer {
-            lingerer.ready(self, scratch);
-        }
-    }
-
-    /// Closes whatever lingers, at the end of a run.
-    pub(crate) fn end_lingerers(self: &Rc<Kernel>) {
-        // No later turn may come to tell them.
-        let waiters = self.lingering.waiters.take();
-        while self.end_a_lingerer() {}
-        self.watch_lingerers();
-        tell(waiters);
-    }
-
-    /// Ends the lingering connection that has the least time left, for its descriptor. Returns whether there was one.
-    pub(super) fn end_a_lingerer(self: &Rc<Kernel>) -> bool {
-        let first = self.first_lingerer();
-        first.inspect(|lingerer| lingerer.end(self)).is_some()
-    }
-
-    fn end_due_lingerers(self: &Rc<Kernel>) {
-        self.lingering.timer.take();
-        if self.lingering.by_key.borrow().is_empty() {
-            return tell(self.lingering.waiters.take());
-        }
-        let now = self.now();
-        while let Some(lingerer) = self.first_lingerer().filter(|lingerer| lingerer.deadline.get() <= now) {
-            lingerer.end(self);
-        }
-        self.watch_lingerers();
-    }
-
-    fn first_lingerer(&self) -> Option<Rc<Lingerer>> {
-        let (_, key) = *self.lingering.by_deadline.borrow().first()?;
-        self.lingering.by_key.borrow().get(&key).cloned()
-    }
-
-    /// Has the timer run while somebody lingers. It may be early, and then waits for who is next. Once nobody does, it tells
-    /// the waiters, and not before it runs: a connection or a port may be in the middle of something.
-    fn watch_lingerers(self: &Rc<Kernel>) {
-        let first = match self.first_lingerer() {
-            Some(lingerer) => Some(lingerer.deadline.get()),
-            None => (!self.lingering.waiters.borrow().is_empty()).then(|| self.now()),
-        };
-        let due = self.lingering.timer.borrow().as_ref().and_then(DelayedCall::get_time);
-        if first.zip(due).is_some_and(|(first, due)| due <= first) {
-            return;
-        }
-        if let Some(timer) = self.lingering.timer.take() {
-            let _ = timer.cancel();
-        }
-        let timer = first.map(|first| {
-            let delay = first.since(self.now());
-            Reactor(self.clone()).call_later(delay, |reactor| reactor.0.end_due_lingerers())
-        });
-        self.lingering.timer.replace(timer);
+        self.left.set(self.left.get().checked_sub(bytes)?);
+        Some(bytes)
     }
 }
 
@@ -322,7 +336,7 @@ fn half_close(provider: &mut dyn EventProvider, key: Key) -> io::Result<()> {
     provider.set_reading(key, true)
 }
 
-fn close(kernel: &Kernel, key: Key) {
+fn close(kernel: &Rc<Kernel>, key: Key) {
     kernel.tell_provider(move |provider| provider.close(key));
     kernel.descriptor_closed();
 }

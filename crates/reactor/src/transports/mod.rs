@@ -4,6 +4,7 @@
 //! outbox, and settling hands the outbox to the provider.
 
 mod connector;
+mod factory_users;
 mod flags;
 mod lingering;
 mod lookups;
@@ -11,7 +12,6 @@ mod observer;
 mod port;
 mod producer;
 mod settle;
-mod spare_outboxes;
 mod stream;
 mod transport;
 mod unread;
@@ -20,11 +20,8 @@ mod writing;
 pub use connector::{Connector, ConnectorState};
 pub(crate) use connector::{ConnectorInner, Target};
 pub use lingering::Linger;
-pub(crate) use lingering::Lingering;
 pub(crate) use observer::Observer;
 pub use port::Port;
-pub(crate) use port::PortInner;
 pub use producer::{Producer, PullProducer, PushProducer};
-pub(crate) use spare_outboxes::SpareOutboxes;
 pub(crate) use stream::{Origin, Stream};
 pub use transport::{Transport, WeakTransport};

@@ -7,13 +7,15 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use ropewalk_proto::{Address, Deferred, Key, Moment, Resolver};
-use ropewalk_sys::ListenSpec;
+use ropewalk_sys::{Event, ListenSpec};
 
 use super::Transport;
+use super::factory_users::{start_factory, stop_factory};
+use super::lingering::end_a_lingerer;
 use super::stream::{Origin, Stream};
 use crate::error::{Error, Result};
 use crate::interfaces::time::DelayedCall;
-use crate::kernel::{Kernel, Reactor, Source, guard};
+use crate::kernel::{CallbackKind, Kernel, Reactor, Source};
 use crate::protocols::Factory;
 
 /// The fair share of one port in one turn.
@@ -268,6 +270,20 @@ impl std::fmt::Debug for Port {
     }
 }
 
+impl Source for PortInner {
+    fn ready(self: Rc<PortInner>, reactor: &Reactor, _event: Event, _scratch: &mut [u8]) {
+        self.accept_ready(reactor);
+    }
+
+    fn shut_down(self: Rc<PortInner>, reactor: &Reactor) {
+        self.close(reactor);
+    }
+
+    fn descriptor_freed(self: Rc<PortInner>, reactor: &Reactor) {
+        self.feed(&reactor.0);
+    }
+}
+
 impl PortInner {
     fn new(reactor: &Reactor, spec: ListenSpec, wants_lock: bool, factory: Rc<dyn Factory>) -> Rc<PortInner> {
         Rc::new(PortInner {
@@ -292,8 +308,8 @@ impl PortInner {
     fn begin(self: &Rc<PortInner>, reactor: &Reactor, key: Key, host: Address) -> Result<()> {
         self.key.set(Some(key));
         *self.host.borrow_mut() = Some(host);
-        reactor.0.sources.borrow_mut().insert(key, Source::Port(self.clone()));
-        reactor.0.start_factory(&*self.factory);
+        reactor.0.add_source(key, self.clone());
+        start_factory(reactor, &*self.factory);
         match reactor.0.provider(|provider| provider.set_reading(key, !self.paused.get()))? {
             Ok(()) => Ok(()),
             Err(error) => {
@@ -304,7 +320,7 @@ impl PortInner {
     }
 
     /// Connections wait to be accepted.
-    pub(crate) fn ready(self: &Rc<PortInner>, reactor: &Reactor) {
+    fn accept_ready(self: &Rc<PortInner>, reactor: &Reactor) {
         let mut has_moved = false;
         for _ in 0..ACCEPTS_PER_TURN {
             if !self.accepts() {
@@ -319,14 +335,14 @@ impl PortInner {
                 Ok(Ok(None)) | Err(_) => return,
                 // Without a descriptor a system fails before it looks whether anybody waits: the next turn tells.
                 Ok(Err(_)) if has_moved => return,
-                Ok(Err(_)) if reactor.0.end_a_lingerer() => has_moved = true,
+                Ok(Err(_)) if end_a_lingerer(reactor) => has_moved = true,
                 Ok(Err(error)) => return self.starve(reactor, error),
             }
         }
     }
 
     fn accepted(&self, reactor: &Reactor, key: Key, peer: Address) {
-        let built = guard(&reactor.0, "build_protocol", || self.factory.build_protocol(&peer));
+        let built = reactor.0.guard(CallbackKind::Factory, "build_protocol", || self.factory.build_protocol(&peer));
         match built {
             Ok(Some(protocol)) => {
                 Stream::begin(reactor, key, peer, protocol, Origin::Server);
@@ -341,13 +357,16 @@ impl PortInner {
     fn starve(self: &Rc<PortInner>, reactor: &Reactor, error: io::Error) {
         self.complain(reactor.now(), &error);
         self.starved.set(true);
-        reactor.0.starved_ports_changed(1);
+        if let Some(key) = self.key.get() {
+            reactor.0.wait_for_descriptor(key);
+        }
         self.arm(&reactor.0);
         let port = self.clone();
         let retry = reactor.call_later(RETRY_AFTER, move |reactor| port.feed(&reactor.0));
         *self.retry.borrow_mut() = Some(retry);
         let error = Error::Io("cannot accept", error.into());
-        let _ = guard(&reactor.0, "accept_failed", || self.factory.accept_failed(&error));
+        let failed = || self.factory.accept_failed(&error);
+        let _ = reactor.0.guard(CallbackKind::Factory, "accept_failed", failed);
     }
 
     fn complain(&self, now: Moment, error: &io::Error) {
@@ -360,9 +379,8 @@ impl PortInner {
     }
 
     /// Descriptors may be free again.
-    pub(crate) fn feed(&self, kernel: &Kernel) {
+    fn feed(&self, kernel: &Kernel) {
         if self.starved.replace(false) {
-            kernel.starved_ports_changed(-1);
             if let Some(retry) = self.retry.borrow_mut().take() {
                 let _ = retry.cancel();
             }
@@ -415,13 +433,13 @@ impl PortInner {
     pub(crate) fn close(&self, reactor: &Reactor) {
         let Some(key) = self.key.take() else { return };
         self.feed(&reactor.0);
-        reactor.0.sources.borrow_mut().remove(key);
+        drop(reactor.0.remove_source(key));
         reactor.0.tell_provider(move |provider| provider.close(key));
         self.lock.take();
         self.host.take();
         self.stopping.set(false);
         self.draining.set(false);
-        reactor.0.stop_factory(&*self.factory);
+        stop_factory(reactor, &*self.factory);
         let stopped = std::mem::take(&mut *self.stopped.borrow_mut());
         for resolver in stopped {
             let _ = resolver.callback(());

@@ -14,7 +14,7 @@ use super::flags::Flags;
 use super::producer::Producer;
 use super::stream::Stream;
 use crate::error::Error;
-use crate::kernel::{Kernel, guard};
+use crate::kernel::{CallbackKind, Kernel};
 
 /// How often a producer is asked for more within one settling; then the other connections have their turn.
 const PIECES_PER_TURN: usize = 16;
@@ -66,7 +66,7 @@ impl Stream {
     }
 
     /// A write that was tried at once found the connection broken.
-    fn end_if_broken(&self, kernel: &Rc<Kernel>) {
+    fn end_if_broken(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         if self.has(Flags::BROKEN) {
             self.mark(Flags::BROKEN, false);
             if let Some(error) = self.rare(|rare| rare.write_error.take()) {
@@ -76,7 +76,7 @@ impl Stream {
     }
 
     /// Has what is queued leave, if anything may. Returns whether the connection lives.
-    fn flush(&self, kernel: &Rc<Kernel>) -> bool {
+    fn flush(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
         let flags = self.flags.get();
         if flags.send() && (!flags.contains(Flags::CHANGED) || self.state().may_send()) {
             self.end_if_broken(kernel);
@@ -89,7 +89,7 @@ impl Stream {
 
     /// Hands the outbox over. Returns whether everything left.
     #[inline(always)]
-    fn send(&self, kernel: &Rc<Kernel>, mut outbox: Box<Outbox>) -> bool {
+    fn send(self: &Rc<Stream>, kernel: &Rc<Kernel>, mut outbox: Box<Outbox>) -> bool {
         let sent = match kernel.provider_slot().as_deref_mut() {
             Some(provider) => provider.send(self.key, &mut outbox),
             None => return self.keep_until_back(outbox),
@@ -111,7 +111,7 @@ impl Stream {
     }
 
     #[inline(never)]
-    fn keep_unsent(&self, kernel: &Rc<Kernel>, outbox: Box<Outbox>, sent: io::Result<Sent>) {
+    fn keep_unsent(self: &Rc<Stream>, kernel: &Rc<Kernel>, outbox: Box<Outbox>, sent: io::Result<Sent>) {
         if let Err(error) = sent {
             return self.end(kernel, Error::lost(error));
         }
@@ -120,7 +120,7 @@ impl Stream {
     }
 
     /// Pauses or resumes the producer. Returns whether it may have written more that should be flushed.
-    fn balance_producer(&self, kernel: &Rc<Kernel>) -> bool {
+    fn balance_producer(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
         let (buffered, wrote) = (self.buffered(), self.has(Flags::WROTE));
         let mut slot = self.producer.borrow_mut();
         let Some(registered) = slot.as_mut() else { return false };
@@ -139,9 +139,9 @@ impl Stream {
         self.mark(Flags::WROTE, false);
         self.mark(Flags::IN_CALLBACK, true);
         let outcome = if pause {
-            guard(kernel, "pause_producing", move || producer.pause())
+            kernel.guard(CallbackKind::Producer, "pause_producing", move || producer.pause())
         } else {
-            guard(kernel, "resume_producing", move || producer.resume())
+            kernel.guard(CallbackKind::Producer, "resume_producing", move || producer.resume())
         };
         self.mark(Flags::IN_CALLBACK, false);
         match outcome {

@@ -6,15 +6,15 @@ use std::io;
 use std::rc::{Rc, Weak};
 
 use ropewalk_proto::{Address, Key, Outbox, StreamState};
-use ropewalk_sys::{EventProvider, Ready, Received};
+use ropewalk_sys::{Event, EventProvider, Ready, Received};
 
 use super::flags::Flags;
-use super::lingering::linger;
+use super::lingering::{linger, may_linger};
 use super::observer::Observer;
 use super::producer::{Producer, Registered};
 use super::{Connector, ConnectorInner, Transport};
 use crate::error::{Error, Result};
-use crate::kernel::{Kernel, Panic, Reactor, Source, catch, guard, name_of};
+use crate::kernel::{CallbackKind, Kernel, Label, Reactor, Source, name_of};
 use crate::protocols::Protocol;
 
 /// The fair share of one connection in one turn.
@@ -37,6 +37,8 @@ pub(crate) struct Stream {
     pub(super) key: Key,
     state: Cell<StreamState>,
     pub(super) flags: Cell<Flags>,
+    /// The name under which the protocol's callbacks run.
+    label: Cell<Label>,
     /// Borrowed while one of its callbacks runs, and gone once it was told of the end.
     protocol: RefCell<Option<Box<dyn Protocol>>>,
     /// There only while something is queued, or lent to the protocol that is out: an idle connection holds no buffer.
@@ -76,6 +78,44 @@ pub(super) struct Rare {
     untold: Option<Error>,
 }
 
+impl Source for Stream {
+    #[inline(always)]
+    fn ready(self: Rc<Stream>, reactor: &Reactor, event: Event, scratch: &mut [u8]) {
+        let transport = Transport(self);
+        let stream = &transport.0;
+        if event.ready == Ready::READ && stream.flags.get().are_settled() {
+            // Nearly always: one message, and nothing behind it.
+            match reactor.0.receive(stream.key, scratch) {
+                Ok(Received::Drained(count)) => stream.deliver(&reactor.0, &transport, &scratch[..count]),
+                received => stream.read(&reactor.0, &transport, scratch, Some(received)),
+            }
+        } else {
+            stream.ready_otherwise(&reactor.0, &transport, event.ready, scratch);
+        }
+    }
+
+    fn settle(self: Rc<Stream>, reactor: &Reactor) {
+        self.settle_queued(&reactor.0);
+    }
+
+    fn shut_down(self: Rc<Stream>, reactor: &Reactor) {
+        self.end(&reactor.0, Error::ConnectionLost(None));
+    }
+
+    fn forget(&self) {
+        self.protocol.take();
+        self.producer.take();
+        self.drop_rare();
+        if let Origin::Client(connector) = &self.origin {
+            connector.forget();
+        }
+    }
+}
+
+fn label_of(kernel: &Kernel, protocol: &dyn Protocol) -> Label {
+    kernel.label(CallbackKind::Protocol, name_of(|| protocol.log_prefix()))
+}
+
 impl Stream {
     /// Makes the transport of a new connection and tells the protocol. Reading begins when that returns.
     pub(crate) fn begin(
@@ -85,11 +125,13 @@ impl Stream {
         protocol: Box<dyn Protocol>,
         origin: Origin,
     ) -> Transport {
+        let label = Cell::new(label_of(&reactor.0, &*protocol));
         let stream = Rc::new(Stream {
             reactor: reactor.downgrade(),
             key,
             state: Cell::new(StreamState::new()),
             flags: Cell::default(),
+            label,
             protocol: RefCell::new(Some(protocol)),
             outbox: Cell::default(),
             producer: RefCell::default(),
@@ -98,29 +140,13 @@ impl Stream {
             proxied: OnceCell::new(),
             origin,
         });
-        reactor.0.sources.borrow_mut().insert(key, Source::Stream(stream.clone()));
+        reactor.0.add_source(key, stream.clone());
         let transport = Transport(stream);
         if let Origin::Client(connector) = &transport.0.origin {
             connector.connected(&transport);
         }
         transport.0.call(&reactor.0, |protocol| protocol.connection_made(&transport));
         transport
-    }
-
-    /// The provider reported something.
-    #[inline(always)]
-    pub(crate) fn ready(self: Rc<Stream>, reactor: &Reactor, ready: Ready, scratch: &mut [u8]) {
-        let transport = Transport(self);
-        let stream = &transport.0;
-        if ready == Ready::READ && stream.flags.get().are_settled() {
-            // Nearly always: one message, and nothing behind it.
-            match reactor.0.receive(stream.key, scratch) {
-                Ok(Received::Drained(count)) => stream.deliver(&reactor.0, &transport, &scratch[..count]),
-                received => stream.read(&reactor.0, &transport, scratch, Some(received)),
-            }
-        } else {
-            stream.ready_otherwise(&reactor.0, &transport, ready, scratch);
-        }
     }
 
     #[inline(never)]
@@ -242,7 +268,7 @@ impl Stream {
         let Some(protocol) = &mut *slot else { return };
         self.lend_outbox(kernel);
         self.mark(Flags::IN_CALLBACK | Flags::PROTOCOL_OUT, true);
-        let outcome = catch(|| callback(&mut **protocol));
+        let outcome = kernel.guard_labelled(self.label.get(), || callback(&mut **protocol));
         self.mark(Flags::IN_CALLBACK | Flags::PROTOCOL_OUT, false);
         drop(slot);
         if let Err(panic) = outcome {
@@ -252,9 +278,7 @@ impl Stream {
     }
 
     #[cold]
-    fn panicked(&self, kernel: &Rc<Kernel>, panic: Panic) {
-        let name = self.protocol.borrow().as_ref().map_or("", |protocol| name_of(|| protocol.log_prefix()));
-        let error = panic.log(kernel, name);
+    fn panicked(self: &Rc<Stream>, kernel: &Rc<Kernel>, error: Error) {
         self.let_successor_in(kernel);
         self.end(kernel, error);
     }
@@ -266,9 +290,12 @@ impl Stream {
         }
         self.mark(Flags::SWITCHED, false);
         let successor = self.rare(|rare| rare.successor.take());
+        let label = self.label.get();
+        if let Some(successor) = &successor {
+            self.label.set(label_of(kernel, &**successor));
+        }
         let old = self.protocol.replace(successor);
-        let name = old.as_ref().map_or("", |old| name_of(|| old.log_prefix()));
-        let _ = guard(kernel, name, || drop(old));
+        let _ = kernel.guard_labelled(label, || drop(old));
     }
 
     /// Tells the protocol of an end that came during its callback.
@@ -283,19 +310,19 @@ impl Stream {
 
     /// The connection is over: closes it, and tells everyone once, though not before its own callback has returned.
     #[inline(never)]
-    pub(crate) fn end(&self, kernel: &Rc<Kernel>, reason: Error) {
+    pub(crate) fn end(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: Error) {
         let mut state = self.state.get();
         if !state.lost() {
             return;
         }
         self.set_state(state);
-        let source = kernel.sources.borrow_mut().remove(self.key);
+        drop(kernel.remove_source(self.key));
         let key = self.key;
         // The key is not this connection's any more.
         self.mark(Flags::ARMED, false);
         match reason {
             Error::ConnectionAborted => kernel.tell_provider(move |provider| provider.abort(key)),
-            Error::ConnectionDone if self.lingers(kernel) => linger(kernel, key),
+            Error::ConnectionDone if self.lingers(kernel) => linger(&Reactor(kernel.clone()), key),
             _ => kernel.tell_provider(move |provider| provider.close(key)),
         }
         if let Some(mut outbox) = self.outbox.take() {
@@ -307,24 +334,23 @@ impl Stream {
         self.drop_rare();
         if self.has(Flags::PROTOCOL_OUT) {
             self.rare(|rare| rare.untold = Some(reason));
-        } else if let Some(Source::Stream(stream)) = source {
-            stream.tell_the_end(kernel, &reason);
+        } else {
+            self.tell_the_end(kernel, &reason);
         }
         kernel.descriptor_closed();
     }
 
     /// Whether the peer may still send, and would be answered with a reset.
-    fn lingers(&self, kernel: &Kernel) -> bool {
+    fn lingers(&self, kernel: &Rc<Kernel>) -> bool {
         let is_prompt = self.rare.borrow().as_ref().is_some_and(|rare| rare.is_prompt);
-        !self.state.get().is_read_ended() && !is_prompt && kernel.may_linger()
+        !self.state.get().is_read_ended() && !is_prompt && may_linger(&Reactor(kernel.clone()))
     }
 
     fn tell_the_end(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: &Error) {
         let transport = Transport(self.clone());
         let protocol = self.protocol.take();
         if let Some(mut protocol) = protocol {
-            let name = name_of(|| protocol.log_prefix());
-            let _ = guard(kernel, name, || {
+            let _ = kernel.guard_labelled(self.label.get(), || {
                 protocol.connection_lost(&transport, reason);
                 drop(protocol);
             });
@@ -336,17 +362,7 @@ impl Stream {
 
     pub(super) fn stop_producer(&self, kernel: &Rc<Kernel>) {
         if let Some(registered) = self.take_producer() {
-            let _ = guard(kernel, "stop_producing", move || registered.producer.stop());
-        }
-    }
-
-    /// Lets go of everything a user gave, without telling him.
-    pub(crate) fn forget(&self) {
-        self.protocol.take();
-        self.producer.take();
-        self.drop_rare();
-        if let Origin::Client(connector) = &self.origin {
-            connector.forget();
+            let _ = kernel.guard(CallbackKind::Producer, "stop_producing", move || registered.producer.stop());
         }
     }
 
@@ -432,6 +448,9 @@ impl Stream {
         if !self.state.get().is_lost() {
             match self.protocol.try_borrow_mut() {
                 Ok(mut slot) => {
+                    if let Some(kernel) = self.reactor.upgrade() {
+                        self.label.set(label_of(&kernel, &*protocol));
+                    }
                     let old = slot.replace(protocol);
                     drop(slot);
                     drop(old);

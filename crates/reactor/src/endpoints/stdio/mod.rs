@@ -11,7 +11,8 @@ use ropewalk_sys::{OwnedIo, take_standard_streams};
 
 use super::StreamServerEndpoint;
 use crate::error::{Error, Result};
-use crate::kernel::{Interface, Reactor};
+use crate::interfaces::Interface;
+use crate::kernel::Reactor;
 use crate::protocols::Factory;
 use crate::transports::{Port, Transport};
 

@@ -17,7 +17,7 @@ pub(crate) struct SpareOutboxes {
 
 impl SpareOutboxes {
     #[inline]
-    pub(super) fn take(&self) -> Box<Outbox> {
+    pub(crate) fn take(&self) -> Box<Outbox> {
         match self.first.take() {
             Some(outbox) => outbox,
             None => self.take_other(),
@@ -31,7 +31,7 @@ impl SpareOutboxes {
 
     /// Keeps an empty outbox for the next writer.
     #[inline]
-    pub(super) fn keep(&self, outbox: Box<Outbox>) {
+    pub(crate) fn keep(&self, outbox: Box<Outbox>) {
         debug_assert!(outbox.is_empty(), "what was not sent must be forgotten first");
         if let Some(other) = self.first.replace(Some(outbox)) {
             self.keep_other(other);

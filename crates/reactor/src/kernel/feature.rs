@@ -1,0 +1,123 @@
+//! State that a feature keeps with the reactor, and the moments of the loop in which it takes part.
+//!
+//! The kernel knows no feature by name: one that is used registers itself, and one that is not costs nothing.
+
+use std::any::{Any, TypeId};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::{Kernel, Reactor};
+
+/// The state of a feature: at most one of each type exists for a reactor.
+pub(crate) trait Feature: Sized + 'static {
+    /// Creates the state when the feature is first used on `reactor`.
+    fn new(reactor: &Reactor) -> Self;
+
+    /// Returns the feature's part in the loop, if it has one, and its position among the others.
+    fn hooks(self: &Rc<Self>) -> Option<(Order, Rc<dyn Hooks>)> {
+        None
+    }
+}
+
+/// The position of a feature's hooks: lower ones are called first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Order(pub(crate) u8);
+
+/// A feature's part in the loop. Each method is called for all features in their [`Order`].
+pub(crate) trait Hooks {
+    /// Does what is due, in `prepare`, after calls from threads and delayed calls.
+    fn turn(&self, reactor: &Reactor) {
+        let _ = reactor;
+    }
+
+    /// Whether the loop must make another turn without sleeping.
+    fn has_work(&self) -> bool {
+        false
+    }
+
+    /// Notes that the loop is about to sleep (`true`) or has woken up (`false`).
+    fn set_sleeping(&self, sleeping: bool) {
+        let _ = sleeping;
+    }
+
+    /// Stops the run in order, because a callback panicked and the policy asks for that.
+    fn stop_requested(&self, kernel: &Kernel) {
+        let _ = kernel;
+    }
+
+    /// Begins what accompanies a run.
+    fn run_started(&self, reactor: &Reactor) {
+        let _ = reactor;
+    }
+
+    /// Ends what accompanies a run, after all sources have been shut down.
+    fn run_ended(&self, reactor: &Reactor) {
+        let _ = reactor;
+    }
+
+    /// Drops the user's objects without notifying them, because the reactor is gone.
+    fn forget(&self) {}
+}
+
+/// The features in use on one reactor.
+#[derive(Default)]
+pub(super) struct Features {
+    states: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
+    hooks: RefCell<Vec<(Order, Rc<dyn Hooks>)>>,
+}
+
+impl Features {
+    fn get<F: Feature>(&self) -> Option<Rc<F>> {
+        let states = self.states.borrow();
+        let (_, state) = states.iter().find(|(id, _)| *id == TypeId::of::<F>())?;
+        Rc::downcast(state.clone()).ok()
+    }
+
+    fn insert<F: Feature>(&self, feature: &Rc<F>) {
+        self.states.borrow_mut().push((TypeId::of::<F>(), feature.clone()));
+        if let Some((order, hooks)) = feature.hooks() {
+            let mut all = self.hooks.borrow_mut();
+            let place = all.partition_point(|(other, _)| *other <= order);
+            all.insert(place, (order, hooks));
+        }
+    }
+
+    /// Calls `call` with each hook in order. One that is registered meanwhile may be left out.
+    #[inline]
+    pub(super) fn each(&self, mut call: impl FnMut(&dyn Hooks)) {
+        let mut index = 0;
+        loop {
+            // Not borrowed during the call, which may use a feature for the first time.
+            let hooks = self.hooks.borrow().get(index).map(|(_, hooks)| hooks.clone());
+            let Some(hooks) = hooks else { return };
+            call(&*hooks);
+            index += 1;
+        }
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        self.hooks.borrow().iter().any(|(_, hooks)| hooks.has_work())
+    }
+}
+
+impl Reactor {
+    /// Returns the state of a feature, created by the first call.
+    pub(crate) fn feature<F: Feature>(&self) -> Rc<F> {
+        if let Some(feature) = self.0.features.get() {
+            return feature;
+        }
+        let feature = Rc::new(F::new(self));
+        self.0.features.insert(&feature);
+        feature
+    }
+
+    /// Calls [`Hooks::run_started`] of all features.
+    pub(crate) fn start_features(&self) {
+        self.0.features.each(|hooks| hooks.run_started(self));
+    }
+
+    /// Calls [`Hooks::run_ended`] of all features.
+    pub(crate) fn end_features(&self) {
+        self.0.features.each(|hooks| hooks.run_ended(self));
+    }
+}

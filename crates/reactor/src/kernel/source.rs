@@ -1,0 +1,97 @@
+//! What receives the events of a key.
+//!
+//! ```text
+//!   add_source -> ready, settle, ready ... -> remove_source        by its own decision
+//!                                           -> shut_down           at the end of a run
+//!                                           -> forget              when the reactor is dropped
+//! ```
+
+use std::rc::Rc;
+
+use ropewalk_proto::Key;
+use ropewalk_sys::Event;
+
+use super::{Kernel, Reactor};
+
+/// A receiver of events: a connection, a port, a connection attempt, a watched descriptor.
+///
+/// The kernel calls these methods without holding a borrow, so a source may use every method of the reactor.
+pub(crate) trait Source {
+    /// Handles an event of one of its keys. `scratch` is the loop's shared receive buffer.
+    fn ready(self: Rc<Self>, reactor: &Reactor, event: Event, scratch: &mut [u8]);
+
+    /// Brings the provider up to date before the loop waits, after [`Kernel::settle_later`].
+    fn settle(self: Rc<Self>, reactor: &Reactor) {
+        let _ = reactor;
+    }
+
+    /// Ends at the end of a run, and notifies its user.
+    fn shut_down(self: Rc<Self>, reactor: &Reactor);
+
+    /// Retries, because a descriptor has been closed since [`Kernel::wait_for_descriptor`].
+    fn descriptor_freed(self: Rc<Self>, reactor: &Reactor) {
+        let _ = reactor;
+    }
+
+    /// Drops the user's objects without notifying them, because the reactor is gone.
+    fn forget(&self) {}
+}
+
+impl Kernel {
+    /// Sends the events of `key` to `source`.
+    pub(crate) fn add_source(&self, key: Key, source: Rc<dyn Source>) {
+        self.sources.borrow_mut().insert(key, source);
+    }
+
+    /// Drops the events of `key` from here on. Returns the source that had them.
+    pub(crate) fn remove_source(&self, key: Key) -> Option<Rc<dyn Source>> {
+        self.sources.borrow_mut().remove(key)
+    }
+
+    /// Returns the number of keys with a source.
+    pub(crate) fn source_count(&self) -> usize {
+        self.sources.borrow().len()
+    }
+
+    /// Settles `source` before the loop waits.
+    pub(crate) fn settle_later(&self, source: Rc<dyn Source>) {
+        self.unsettled.borrow_mut().push(source);
+        self.work_changed();
+    }
+
+    /// Calls [`Source::descriptor_freed`] of the source of `key` when a descriptor has been closed.
+    pub(crate) fn wait_for_descriptor(&self, key: Key) {
+        self.starved.borrow_mut().insert(key);
+    }
+
+    /// Notifies the sources that wait for a descriptor.
+    pub(crate) fn descriptor_closed(self: &Rc<Kernel>) {
+        if !self.starved.borrow().is_empty() {
+            self.feed_starved();
+        }
+    }
+
+    #[cold]
+    fn feed_starved(self: &Rc<Kernel>) {
+        for key in self.starved.take() {
+            let source = self.sources.borrow().get(key).cloned();
+            if let Some(source) = source {
+                source.descriptor_freed(&Reactor(self.clone()));
+            }
+        }
+    }
+}
+
+impl Reactor {
+    /// Shuts down the sources that are there now.
+    pub(crate) fn shut_down_sources(&self) {
+        let keys: Vec<_> = self.0.sources.borrow().iter().map(|(key, _)| key).collect();
+        for key in keys {
+            // The end of one may have ended others, and begun new ones: a connector races with several keys.
+            let source = self.0.sources.borrow().get(key).cloned();
+            if let Some(source) = source {
+                source.shut_down(self);
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Calls from other threads, on their way to the loop.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ropewalk_sys::Waker;
+
+use super::SendCall;
+
+/// The queue of calls that wait for the next turn.
+pub(crate) struct ThreadCalls {
+    queue: Mutex<Queue>,
+    waker: Waker,
+}
+
+#[derive(Default)]
+struct Queue {
+    calls: VecDeque<Box<dyn SendCall>>,
+    closed: bool,
+}
+
+impl ThreadCalls {
+    pub(super) fn new(waker: Waker) -> ThreadCalls {
+        ThreadCalls { queue: Mutex::default(), waker }
+    }
+
+    pub(crate) fn push(&self, call: Box<dyn SendCall>) {
+        let mut queue = self.lock();
+        if queue.closed {
+            drop(queue);
+            return drop(call);
+        }
+        queue.calls.push_back(call);
+        let first = queue.calls.len() == 1;
+        drop(queue);
+        // The call that made the queue non-empty has woken the loop, which takes the whole queue.
+        if first {
+            self.waker.wake();
+        }
+    }
+
+    /// Returns the waker of the loop.
+    pub(crate) fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// Ends the present wait, or the next.
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// Moves the queue behind what is left of `batch`. An empty one gives its memory in exchange.
+    pub(super) fn move_to(&self, batch: &mut VecDeque<Box<dyn SendCall>>) {
+        let calls = &mut self.lock().calls;
+        if batch.is_empty() {
+            std::mem::swap(calls, batch);
+        } else {
+            batch.append(calls);
+        }
+    }
+
+    /// Drops the queued calls and those to come, because the reactor is gone.
+    pub(super) fn close(&self) {
+        let mut queue = self.lock();
+        queue.closed = true;
+        let calls = std::mem::take(&mut queue.calls);
+        drop(queue);
+        drop(calls);
+    }
+
+    /// A poisoned lock only means a panic elsewhere: the queue is whole between statements.
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,49 @@
+//! Counts the ports and connectors of each factory: the first one starts it, the last one stops it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use crate::kernel::{CallbackKind, Feature, Reactor};
+use crate::protocols::Factory;
+
+/// The number of users of each factory, by the factory's identity.
+#[derive(Default)]
+struct FactoryUsers(RefCell<HashMap<*const (), usize>>);
+
+impl Feature for FactoryUsers {
+    fn new(_reactor: &Reactor) -> FactoryUsers {
+        FactoryUsers::default()
+    }
+}
+
+/// Counts one more user: `doStart`.
+pub(super) fn start_factory(reactor: &Reactor, factory: &(impl Factory + ?Sized)) {
+    let users = {
+        let counts = reactor.feature::<FactoryUsers>();
+        let mut counts = counts.0.borrow_mut();
+        let users = counts.entry(factory.identity()).or_insert(0);
+        *users += 1;
+        *users
+    };
+    if users == 1 {
+        let _ = reactor.0.guard(CallbackKind::Factory, "start_factory", || factory.start_factory());
+    }
+}
+
+/// Counts one user less: `doStop`.
+pub(super) fn stop_factory(reactor: &Reactor, factory: &(impl Factory + ?Sized)) {
+    let last = {
+        let counts = reactor.feature::<FactoryUsers>();
+        let mut counts = counts.0.borrow_mut();
+        let Some(users) = counts.get_mut(&factory.identity()) else { return };
+        *users -= 1;
+        let last = *users == 0;
+        if last {
+            counts.remove(&factory.identity());
+        }
+        last
+    };
+    if last {
+        let _ = reactor.0.guard(CallbackKind::Factory, "stop_factory", || factory.stop_factory());
+    }
+}
