@@ -184,6 +184,9 @@ impl Running {
 /// How many names are found by their address alone.
 const CACHED: usize = 64;
 
+/// A name's address, length and number.
+type Cached = Cell<(*const u8, usize, u32)>;
+
 /// The guard's state for one reactor.
 pub(super) struct Guard {
     policy: Cell<PanicPolicy>,
@@ -191,7 +194,7 @@ pub(super) struct Guard {
     panicked: RefCell<Option<Error>>,
     running: Arc<Running>,
     numbers: RefCell<HashMap<&'static str, u32>>,
-    cache: Box<[Cell<(*const u8, usize, u32)>; CACHED]>,
+    cache: Box<[Cached; CACHED]>,
 }
 
 impl Guard {
