@@ -168,10 +168,6 @@ impl EventProvider for Counting {
         self.provider.send(key, outbox)
     }
 
-    fn set_zero_copy_from(&mut self, bytes: Option<usize>) -> bool {
-        self.provider.set_zero_copy_from(bytes)
-    }
-
     fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize> {
         self.counts.add(Request::Send);
         self.provider.send_slice(key, bytes)

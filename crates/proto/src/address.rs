@@ -5,6 +5,16 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+/// The number of connections that may wait to be accepted, unless a listener asks for another.
+///
+/// ```
+/// use ropewalk_proto::DEFAULT_BACKLOG;
+/// use ropewalk_proto::description::TcpServer;
+///
+/// assert_eq!(TcpServer::new(8000).backlog, DEFAULT_BACKLOG);
+/// ```
+pub const DEFAULT_BACKLOG: u32 = 128;
+
 /// The address of one end: IPv4Address, IPv6Address and UNIXAddress in one type.
 ///
 /// `Display` writes an IPv4 address that is mapped into IPv6 as people know it.

@@ -17,7 +17,7 @@ mod slab;
 mod stream_state;
 mod timer_queue;
 
-pub use address::Address;
+pub use address::{Address, DEFAULT_BACKLOG};
 pub use deferred::{
     Abandoned, AlreadyCalled, CancelHandle, Cancelled, Deferred, DeferredList, DeferredLock, DeferredQueue,
     DeferredSemaphore, Failure, FailureGroup, FirstError, FirstOrAll, Outcome, Panicked, Pause, Permit, QueueOverflow,

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use bitflags::bitflags;
 use bytes::Bytes;
-use ropewalk_proto::{Address, Key, Moment, Outbox};
+use ropewalk_proto::{Address, DEFAULT_BACKLOG, Key, Moment, Outbox};
 
 use crate::io_handle::{OwnedIo, RawIo};
 use crate::unix_lock::UnixLock;
@@ -169,15 +169,6 @@ pub trait EventProvider: Send {
     /// # Errors
     /// Why the connection broke.
     fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize>;
-
-    /// Has chunks of at least so many bytes be sent from where they are, without a copy of the operating system's; `None` ends
-    /// that, and is how it begins. Returns whether it can be had, otherwise nothing changes.
-    ///
-    /// Only `send` does that, which is given memory to keep until it is not needed any more.
-    fn set_zero_copy_from(&mut self, bytes: Option<usize>) -> bool {
-        let _ = bytes;
-        false
-    }
 
     /// Ends the sending direction, after everything sent before.
     ///
@@ -420,7 +411,7 @@ pub enum SocketOption {
 ///
 /// let everywhere: SocketAddr = "[::]:80".parse()?;
 /// let spec = ListenSpec { reuse_port: true, ..ListenSpec::new(everywhere.into()) };
-/// assert_eq!((spec.backlog, spec.dual_stack), (128, true));
+/// assert_eq!((spec.backlog, spec.dual_stack), (ropewalk_proto::DEFAULT_BACKLOG, true));
 /// # Ok::<(), std::net::AddrParseError>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -438,9 +429,9 @@ pub struct ListenSpec {
 }
 
 impl ListenSpec {
-    /// Listens on `address` with a backlog of 128, dual stack and no sharing.
+    /// Listens on `address` with a backlog of [`DEFAULT_BACKLOG`], dual stack and no sharing.
     pub fn new(address: Address) -> ListenSpec {
-        ListenSpec { address, backlog: 128, reuse_port: false, dual_stack: true, mode: None }
+        ListenSpec { address, backlog: DEFAULT_BACKLOG, reuse_port: false, dual_stack: true, mode: None }
     }
 }
 

@@ -8,10 +8,8 @@ use super::arguments::{
     Arguments, Shape, backlog, find_shape, interface, number, port, switch, unix_address, unix_text,
 };
 use super::{Description, DescriptionError, quote_string_argument};
-use crate::Address;
+use crate::{Address, DEFAULT_BACKLOG};
 
-/// How many connections may wait to be accepted, unless told otherwise.
-const BACKLOG: u32 = 128;
 /// The permission bits of a UNIX socket's file, unless told otherwise.
 const MODE: u32 = 0o666;
 
@@ -207,23 +205,23 @@ impl fmt::Display for SocketDomain {
 }
 
 impl TcpServer {
-    /// Listens on `port` of every interface with the default backlog of 128.
+    /// Listens on `port` of every interface with the default backlog.
     pub fn new(port: u16) -> TcpServer {
-        TcpServer { port, interface: None, backlog: BACKLOG, reuse_port: false }
+        TcpServer { port, interface: None, backlog: DEFAULT_BACKLOG, reuse_port: false }
     }
 }
 
 impl Tcp6Server {
-    /// Listens on `port` of every interface with the default backlog of 128.
+    /// Listens on `port` of every interface with the default backlog.
     pub fn new(port: u16) -> Tcp6Server {
-        Tcp6Server { port, interface: Ipv6Addr::UNSPECIFIED, backlog: BACKLOG, reuse_port: false }
+        Tcp6Server { port, interface: Ipv6Addr::UNSPECIFIED, backlog: DEFAULT_BACKLOG, reuse_port: false }
     }
 }
 
 impl UnixServer {
-    /// Listens on `address` with mode 666, the default backlog of 128 and a lock file.
+    /// Listens on `address` with mode 666, the default backlog and a lock file.
     pub fn new(address: Address) -> UnixServer {
-        UnixServer { address, mode: MODE, backlog: BACKLOG, lockfile: true }
+        UnixServer { address, mode: MODE, backlog: DEFAULT_BACKLOG, lockfile: true }
     }
 }
 
@@ -334,7 +332,7 @@ impl fmt::Display for ServerDescription {
 
 fn write_backlog(f: &mut fmt::Formatter<'_>, backlog: u32) -> fmt::Result {
     match backlog {
-        BACKLOG => Ok(()),
+        DEFAULT_BACKLOG => Ok(()),
         other => write!(f, ":backlog={other}"),
     }
 }
@@ -343,7 +341,7 @@ fn tcp(arguments: &Arguments<'_>) -> Result<TcpServer, DescriptionError> {
     Ok(TcpServer {
         port: arguments.required("port", PORT, port)?,
         interface: arguments.optional("interface", "an IP address", interface)?.flatten(),
-        backlog: arguments.optional("backlog", BACKLOG_RANGE, backlog)?.unwrap_or(BACKLOG),
+        backlog: arguments.optional("backlog", BACKLOG_RANGE, backlog)?.unwrap_or(DEFAULT_BACKLOG),
         reuse_port: arguments.optional("reuse_port", "0 or 1", switch)?.unwrap_or(false),
     })
 }
@@ -354,7 +352,7 @@ fn tcp6(arguments: &Arguments<'_>) -> Result<Tcp6Server, DescriptionError> {
     Ok(Tcp6Server {
         port: arguments.required("port", PORT, port)?,
         interface: interface.unwrap_or(Ipv6Addr::UNSPECIFIED),
-        backlog: arguments.optional("backlog", BACKLOG_RANGE, backlog)?.unwrap_or(BACKLOG),
+        backlog: arguments.optional("backlog", BACKLOG_RANGE, backlog)?.unwrap_or(DEFAULT_BACKLOG),
         reuse_port: arguments.optional("reuse_port", "0 or 1", switch)?.unwrap_or(false),
     })
 }
@@ -363,7 +361,7 @@ fn unix(arguments: &Arguments<'_>) -> Result<UnixServer, DescriptionError> {
     Ok(UnixServer {
         address: arguments.required("path", "a path or @NAME", unix_address)?,
         mode: arguments.optional("mode", "an octal number from 0 to 7777", mode)?.unwrap_or(MODE),
-        backlog: arguments.optional("backlog", BACKLOG_RANGE, backlog)?.unwrap_or(BACKLOG),
+        backlog: arguments.optional("backlog", BACKLOG_RANGE, backlog)?.unwrap_or(DEFAULT_BACKLOG),
         lockfile: arguments.optional("lockfile", "0 or 1", switch)?.unwrap_or(true),
     })
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk_proto::Address;
+use ropewalk_proto::{Address, DEFAULT_BACKLOG};
 use ropewalk_sys::{IpFamily, ListenSpec};
 
 use super::Interface;
@@ -42,9 +42,9 @@ pub struct Binding {
 }
 
 impl Binding {
-    /// Creates a binding to `address` with a backlog of 128. With port 0 the system chooses a port.
+    /// Creates a binding to `address` with a backlog of [`DEFAULT_BACKLOG`]. With port 0 the system chooses a port.
     pub fn new(address: SocketAddr) -> Binding {
-        Binding { address, backlog: 128, reuse_port: false, dual_stack: true }
+        Binding { address, backlog: DEFAULT_BACKLOG, reuse_port: false, dual_stack: true }
     }
 
     /// Sets the number of connections that may wait to be accepted. The system may impose a lower limit.
@@ -296,34 +296,5 @@ impl Reactor {
         let destination = destination.try_into()?;
         let (bind, timeout) = (destination.bind.map(Address::Inet), destination.timeout);
         Connector::begin(self, destination.into_target()?, bind, timeout, Rc::new(factory))
-    }
-
-    /// Has chunks of at least so many bytes leave over TCP without being copied by the operating system; `None`, which is how
-    /// it begins, ends that. Returns whether this reactor can: on uring, if the kernel has IORING_OP_SEND_ZC.
-    ///
-    /// It is for whole chunks that were given with [`write_bytes`](crate::Transport::write_bytes), and for what is queued behind
-    /// them: what [`write`](crate::Transport::write) is lent leaves at once. A chunk lives until the peer's system has
-    /// acknowledged it, so the memory that a slow peer holds is that of whole chunks; what the kernel still holds when the reactor
-    /// is dropped, which waits a moment for that, is never freed. Where the kernel cannot, for one connection or at the moment,
-    /// it copies.
-    ///
-    /// **Measure before you use it.** Each send takes a second completion and the kernel's book-keeping about the pages, and over
-    /// the loopback the kernel copies all the same: the chapter on choosing a reactor has the figures. It may pay
-    /// for hundreds of kilobytes over a network card that sends from memory.
-    ///
-    /// ```
-    /// use ropewalk::Reactor;
-    ///
-    /// let reactor = Reactor::new()?;
-    /// if !reactor.set_zero_copy_from(Some(256 * 1024))? {
-    ///     println!("{} copies what it sends", reactor.name());
-    /// }
-    /// # Ok::<(), ropewalk::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Waiting`] while a wait was detached.
-    pub fn set_zero_copy_from(&self, bytes: Option<usize>) -> Result<bool> {
-        self.0.provider(|provider| provider.set_zero_copy_from(bytes))
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk_proto::Address;
+use ropewalk_proto::{Address, DEFAULT_BACKLOG};
 use ropewalk_sys::ListenSpec;
 
 use super::Interface;
@@ -36,13 +36,13 @@ pub struct UnixBinding {
 }
 
 impl UnixBinding {
-    /// Creates a binding to `path` with a backlog of 128 and the permissions 666.
+    /// Creates a binding to `path` with a backlog of [`DEFAULT_BACKLOG`] and the permissions 666.
     pub fn new(path: impl AsRef<Path>) -> UnixBinding {
         UnixBinding::at(unix_address(path.as_ref()))
     }
 
     pub(crate) fn at(address: Address) -> UnixBinding {
-        UnixBinding { address, backlog: 128, mode: 0o666, lock: false }
+        UnixBinding { address, backlog: DEFAULT_BACKLOG, mode: 0o666, lock: false }
     }
 
     /// Sets the number of connections that may wait to be accepted. The system may impose a lower limit.

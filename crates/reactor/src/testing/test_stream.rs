@@ -234,7 +234,7 @@ pub struct TestListener {
 }
 
 impl TestListener {
-    /// Listens at `address` with a backlog of 128.
+    /// Listens at `address` with a backlog of [`DEFAULT_BACKLOG`](crate::DEFAULT_BACKLOG).
     pub(crate) fn listen(network: &SimulatedNetwork, address: Address) -> io::Result<TestListener> {
         let spec = ListenSpec::new(address);
         let (key, address) = network.with(|network| network.listen(&spec, true))?;

@@ -64,8 +64,7 @@ impl Transport {
         self.0.write(data);
     }
 
-    /// Sends `data` without a copy where that is cheaper. The operating system makes one of its own; where it can do without,
-    /// [`Reactor::set_zero_copy_from`](crate::Reactor::set_zero_copy_from) asks it to.
+    /// Sends `data`, and queues the chunk itself instead of a copy where that is cheaper.
     ///
     /// ```
     /// use ropewalk::Bytes;

@@ -183,7 +183,6 @@ impl Uring {
         self.bell_is_polled = false;
         self.poll_bell();
         self.linger_anew(goes_on);
-        self.hand_over_anew(goes_on);
         self.look_again();
         Ok(())
     }

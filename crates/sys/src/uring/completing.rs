@@ -28,7 +28,6 @@ impl Uring {
             match owner(completion.token) {
                 Owner::Source(key, verb) => self.operation_completed(key, verb, completion),
                 Owner::Linger(key) => self.linger_completed(key, completion.result, !cqueue::more(completion.flags)),
-                Owner::ZeroCopy(key) => self.zero_copy_completed(key, completion),
                 Owner::Send(index) => self.send_complained(index, completion.result),
                 Owner::Bell => self.bell_rang(),
                 Owner::Nobody => {}
@@ -115,7 +114,7 @@ impl Uring {
         source.half_closed |= result == i32::from(libc::POLLRDHUP);
         if is_news {
             match &mut source.what {
-                What::Connection(_) => self.send_unsent(key),
+                What::Connection(connection) => connection.has_room(),
                 What::Watched(watched) => {
                     let armed = source.wanted.into();
                     watched.fired |= seen(result, armed);
@@ -151,7 +150,7 @@ impl Uring {
         };
         if sent < bytes.len() {
             let bytes = Bytes::copy_from_slice(&bytes[sent..]);
-            connection.keep_unsent(Unsent { bytes, shutdown: false, handed_over: false });
+            connection.keep_unsent(Unsent { bytes, shutdown: false });
             connection.writable = false;
         }
         self.look_at(send.key);
@@ -172,7 +171,7 @@ impl Connection {
     }
 
     /// The peer has taken something: what is unsent comes first.
-    pub(super) fn has_room(&mut self) {
+    fn has_room(&mut self) {
         let Some(mut unsent) = self.take_unsent() else {
             self.writable = true;
             return;

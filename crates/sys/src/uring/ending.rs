@@ -13,16 +13,12 @@ use super::{Uring, token};
 const LAST_WAIT: Duration = Duration::from_millis(10);
 const LAST_WAITS: u32 = 100;
 
-/// The same for notifications of what was sent without a copy, which may take as long as a peer does.
-const LAST_NOTIFICATIONS: u32 = 10;
-
 impl Uring {
     /// Ends a key. What its owner may do next, such as binding the address again, works when this returns.
     pub(super) fn end(&mut self, key: Key) {
         let Some(source) = self.sources.get(key) else { return };
         let busy = !source.under_way.is_empty();
-        let sending = matches!(&source.what, What::Connection(connection)
-            if self.batch.holds(key, connection.batched) || connection.has_handed_over());
+        let sending = matches!(&source.what, What::Connection(connection) if self.batch.holds(key, connection.batched));
         self.cancel(key, Verbs::all());
         if sending || busy {
             // The kernel lets go of the file, and takes what was written before. If it cannot, the loop hears of it in its
@@ -39,7 +35,7 @@ impl Uring {
     fn end_connection(&mut self, mut connection: Connection) {
         let unsent = connection.take_unsent();
         self.buffers.discard(connection.chain);
-        if let Some(unsent) = unsent.filter(|unsent| !unsent.handed_over) {
+        if let Some(unsent) = unsent {
             self.linger(connection.fd, unsent);
         }
     }
@@ -57,19 +53,15 @@ impl Uring {
 
     /// Whether any operation is under way.
     pub(super) fn is_busy(&self) -> bool {
-        !self.under_way.is_empty() || !self.lingers.is_empty() || !self.zero_copy.is_empty()
+        !self.under_way.is_empty() || !self.lingers.is_empty()
     }
 
     /// Has every operation end, so that the kernel uses nothing of ours any more.
     fn end_operations(&mut self) {
         let all = opcode::AsyncCancel2::new(types::CancelBuilder::any()).build();
         self.ring.push(all.user_data(token::IGNORED));
-        for waits in 1..=LAST_WAITS {
-            if self.enter(Some(Some(LAST_WAIT))).is_err() {
-                return;
-            }
-            let over = self.under_way.is_empty() && self.lingers.is_empty();
-            if over && (self.zero_copy.is_empty() || waits >= LAST_NOTIFICATIONS) {
+        for _ in 0..LAST_WAITS {
+            if self.enter(Some(Some(LAST_WAIT))).is_err() || !self.is_busy() {
                 return;
             }
         }
@@ -87,6 +79,5 @@ impl Drop for Uring {
             // Memory is cheaper than what the kernel might write into its successor.
             self.buffers.never_free();
         }
-        self.zero_copy.keep_for_ever();
     }
 }

@@ -5,7 +5,6 @@
 //!                   For a connection with much to read (`Pace`) it is a poll that goes on, and `receive` asks the
 //!                   system itself
 //!   send        --> small: into a batch that leaves with the next enter. Large: at once, by a call of its own
-//!                   Larger still, for who asked for it: from where the bytes are, without a copy (`zero_copy.rs`)
 //!   watch       --> a poll, made again after each report: watching is level-triggered. So is a port: nobody is accepted
 //!                   before `accept` asks
 //!   wait        --> one io_uring_enter: submits everything, waits, and has the kernel make completions
@@ -18,8 +17,7 @@
 //! - an operation is under way until its last completion (`operation.rs`); a cancel frees nothing;
 //! - what the kernel writes to while an operation goes on are the ring's buffers alone, and they live until all operations have
 //!   ended or, if that cannot be had, for ever;
-//! - sends end within the enter that submits them (`batch.rs`), or keep their bytes until the kernel says that it needs them no
-//!   more (`zero_copy.rs`).
+//! - sends end within the enter that submits them (`batch.rs`).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -51,9 +49,6 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod token;
-mod zero_copy;
-#[cfg(test)]
-mod zero_copy_tests;
 
 use batch::{Batch, SMALL};
 use buffers::Buffers;
@@ -61,7 +56,6 @@ use lingering::Linger;
 use operation::{UnderWay, Verbs};
 use ring::{Completion, Entered, Ring, Setup};
 use source::{End, Source, What};
-use zero_copy::ZeroCopy;
 
 /// The longest wait that is asked of the kernel: 24.8 days, as for the others.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
@@ -81,7 +75,6 @@ pub(crate) struct Uring {
     sources: Slab<Source>,
     under_way: UnderWay,
     lingers: Slab<Linger>,
-    zero_copy: ZeroCopy,
     batch: Batch,
     buffers: Buffers,
     /// Who may have something to report, or something to arm.
@@ -120,7 +113,6 @@ impl Uring {
             sources: Slab::new(),
             under_way: UnderWay::default(),
             lingers: Slab::new(),
-            zero_copy: ZeroCopy::default(),
             batch: Batch::default(),
             buffers,
             due: Vec::new(),
@@ -378,13 +370,9 @@ impl EventProvider for Uring {
     fn abort(&mut self, key: Key) {
         if let Ok(connection) = self.source_mut(key).and_then(Source::as_connection) {
             option::reset_on_close(connection.fd.as_fd());
-            let is_handed_over = connection.take_unsent().is_some_and(|unsent| unsent.handed_over);
+            connection.take_unsent();
             let place = connection.batched;
             self.batch.withdraw(key, place);
-            if is_handed_over {
-                // The kernel must hear of it before the number of the descriptor is another's.
-                let _ = self.enter(None);
-            }
         }
         self.end(key);
     }
@@ -475,10 +463,6 @@ impl EventProvider for Uring {
             self.enter(None)?;
             return self.send(key, outbox);
         }
-        if self.send_uncopied(key, outbox)? {
-            self.keep_up()?;
-            return Ok(if outbox.is_empty() { Sent::All } else { Sent::InFlight });
-        }
         self.send_now(key, outbox)
     }
 
@@ -490,12 +474,6 @@ impl EventProvider for Uring {
             return Ok(0);
         }
         transfer::send_slice(connection.fd.as_fd(), bytes)
-    }
-
-    fn set_zero_copy_from(&mut self, bytes: Option<usize>) -> bool {
-        let can = self.ring.can_send_uncopied();
-        self.zero_copy.set(bytes.filter(|_| can));
-        can
     }
 
     fn shutdown_write(&mut self, key: Key) -> io::Result<()> {

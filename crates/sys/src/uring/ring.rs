@@ -52,7 +52,6 @@ pub(super) struct Ring {
     enabled: bool,
     queued: Vec<squeue::Entry>,
     /// Whether the kernel can send from our memory.
-    can_send_uncopied: bool,
     /// What every enter says.
     flags: EnterFlags,
     /// The process that the instance belongs to, as a count of forks.
@@ -74,20 +73,11 @@ impl Ring {
         let io: IoUring =
             builder.build(ENTRIES.min(completions)).map_err(|error| explained("io_uring_setup", error))?;
         check_features(io.params())?;
-        let probe = probe(&io)?;
-        check_operations(|code| probe.is_supported(code))?;
+        check_operations(&io)?;
         let mut flags = EnterFlags::GETEVENTS;
         // Without it an idle loop counts as waiting for a disk.
         flags.set(EnterFlags::NO_IOWAIT, io.params().is_feature_no_iowait());
-        let ring = Ring {
-            io,
-            setup,
-            enabled: setup == Setup::Plain,
-            queued: Vec::new(),
-            can_send_uncopied: probe.is_supported(opcode::SendZc::CODE),
-            flags,
-            forks: forks(),
-        };
+        let ring = Ring { io, setup, enabled: setup == Setup::Plain, queued: Vec::new(), flags, forks: forks() };
         ring.check_enter()?;
         if setup == Setup::Deferred {
             check_enable()?;
@@ -109,10 +99,6 @@ impl Ring {
 
     pub(super) fn setup(&self) -> Setup {
         self.setup
-    }
-
-    pub(super) fn can_send_uncopied(&self) -> bool {
-        self.can_send_uncopied
     }
 
     /// Whether an enter was refused because another thread entered first.
@@ -257,13 +243,13 @@ const OPERATIONS: [(u8, &str); 6] = [
     (opcode::Send::CODE, "SEND"),
 ];
 
-fn probe(io: &IoUring) -> io::Result<Probe> {
+fn check_operations(io: &IoUring) -> io::Result<()> {
     let mut probe = Probe::new();
     io.submitter().register_probe(&mut probe).map_err(|error| explained("io_uring_register", error))?;
-    Ok(probe)
+    first_missing(|code| probe.is_supported(code))
 }
 
-fn check_operations(is_supported: impl Fn(u8) -> bool) -> io::Result<()> {
+fn first_missing(is_supported: impl Fn(u8) -> bool) -> io::Result<()> {
     match OPERATIONS.iter().find(|(code, _)| !is_supported(*code)) {
         Some((_, name)) => Err(unsupported(&format!("this kernel's io_uring lacks the operation {name}"))),
         None => Ok(()),
@@ -318,10 +304,10 @@ mod tests {
     #[test]
     fn a_kernel_that_lacks_any_operation_is_refused_and_the_operation_named() {
         for (missing, name) in OPERATIONS {
-            let error = check_operations(|code| code != missing).unwrap_err();
+            let error = first_missing(|code| code != missing).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::Unsupported);
             assert!(error.to_string().ends_with(&format!("lacks the operation {name}")), "{error}");
         }
-        check_operations(|_| true).unwrap();
+        first_missing(|_| true).unwrap();
     }
 }

@@ -63,9 +63,7 @@ impl World {
     fn new(seed: u64) -> World {
         // Some have a completion queue that overflows.
         let completions = if seed % 4 == 0 { 8 } else { 4096 };
-        let mut provider = Uring::on(Ring::with_completions(Setup::Deferred, completions).unwrap()).unwrap();
-        // Some send from our memory what is not small.
-        provider.set_zero_copy_from((seed % 3 == 0).then_some(10_000));
+        let provider = Uring::on(Ring::with_completions(Setup::Deferred, completions).unwrap()).unwrap();
         let (links, kept) = (Vec::new(), Vec::new());
         World { seed, random: Random(seed), provider, links, kept, scratch: vec![0; 64 * 1024], made: 0 }
     }

@@ -56,8 +56,6 @@ pub(super) struct Connection {
     /// A read may stop short although more is there: at descriptors passed over a UNIX socket. Such a connection stays busy,
     /// for the kernel's own receive waits there for something new.
     pub(super) stops_short: bool,
-    /// The kernel cannot send from our memory, which it cannot over UNIX sockets.
-    pub(super) only_copies: bool,
     /// The owner waits for WRITE.
     pub(super) awaits_write: bool,
     /// A poll said that more can be sent, or that the outcome of the attempt is known.
@@ -100,8 +98,6 @@ pub(super) struct Unsent {
     pub(super) bytes: Bytes,
     /// The sending direction ends behind them.
     pub(super) shutdown: bool,
-    /// The kernel is to send them from where they are, and has not answered how many it did.
-    pub(super) handed_over: bool,
 }
 
 pub(super) struct Port {
@@ -132,7 +128,6 @@ impl Source {
             arrived: false,
             hung_up: false,
             stops_short: !matches!(end, Address::Inet(_)),
-            only_copies: !matches!(end, Address::Inet(_)),
             awaits_write: false,
             writable: false,
             batched: Place::default(),
@@ -343,7 +338,7 @@ impl Connection {
     }
 
     fn waits_for_room(&self) -> bool {
-        !self.writable && !self.has_handed_over() && (self.awaits_write || self.unsent().is_some())
+        !self.writable && (self.awaits_write || self.unsent().is_some())
     }
 
     /// Whether bytes are held that arrived while nobody read.
@@ -376,11 +371,6 @@ impl Connection {
 
     pub(super) fn unsent_mut(&mut self) -> Option<&mut Unsent> {
         self.kept.as_mut()?.unsent.as_mut()
-    }
-
-    /// Whether the kernel is to answer how much it sent.
-    pub(super) fn has_handed_over(&self) -> bool {
-        self.unsent().is_some_and(|unsent| unsent.handed_over)
     }
 
     pub(super) fn keep_unsent(&mut self, unsent: Unsent) {

@@ -14,7 +14,6 @@ const INDEX_BITS: u32 = 29;
 // Below these kinds are the verbs of a source.
 const LINGER: u32 = 4;
 const SEND: u32 = 5;
-const ZERO_COPY: u32 = 6;
 const OTHER: u32 = 7;
 
 /// Of an operation whose completion means nothing: a cancel, a nudge.
@@ -30,8 +29,6 @@ pub(super) enum Owner {
     Source(Key, Verbs),
     /// What is left of a closed connection.
     Linger(Key),
-    /// A send from our memory.
-    ZeroCopy(Key),
     /// A place in the batch.
     Send(u32),
     Bell,
@@ -46,10 +43,6 @@ pub(super) fn of_source(key: Key, verb: Verbs) -> u64 {
 
 pub(super) fn of_linger(key: Key) -> u64 {
     token(LINGER, key)
-}
-
-pub(super) fn of_zero_copy(key: Key) -> u64 {
-    token(ZERO_COPY, key)
 }
 
 pub(super) fn of_send(index: u32) -> u64 {
@@ -69,7 +62,6 @@ pub(super) fn owner(token: u64) -> Owner {
     match kind {
         LINGER => Owner::Linger(key),
         SEND => Owner::Send(key.index()),
-        ZERO_COPY => Owner::ZeroCopy(key),
         OTHER if token == RUNG => Owner::Bell,
         OTHER => Owner::Nobody,
         verb => Owner::Source(key, Verbs::from_bits_retain(1 << verb)),
@@ -87,7 +79,6 @@ mod tests {
             assert_eq!(owner(of_source(key, verb)), Owner::Source(key, verb));
         }
         assert_eq!(owner(of_linger(key)), Owner::Linger(key));
-        assert_eq!(owner(of_zero_copy(key)), Owner::ZeroCopy(key));
         assert_eq!(owner(of_send(7)), Owner::Send(7));
         assert_eq!((owner(RUNG), owner(IGNORED)), (Owner::Bell, Owner::Nobody));
     }
