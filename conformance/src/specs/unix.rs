@@ -277,7 +277,7 @@ specifications! {
     }
 
     fn a_peer_with_the_longest_path_is_served(subject: &Subject) {
-        // unix(7), BUGS: a path may fill sun_path, and then no NUL ends it.
+        // unix(7), BUGS: a path may fill sun_path, without a NUL behind it.
         let (reactor, file, name) = (subject.reactor(), Cleaned::path(subject), longest_path(subject));
         let (peers, server) = (Log::new(), Script::echo().stop_when_lost());
         let shown = peers.clone();
