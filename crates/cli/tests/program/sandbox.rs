@@ -9,7 +9,8 @@ use seccompiler::{
     apply_filter,
 };
 
-use crate::running::{ANYWHERE, Running, program};
+use crate::running::{ANYWHERE, Running, program, reactors};
+use crate::serve::{check_links, site_with_links};
 
 /// Operations of io_uring_register, linux/io_uring.h: probe the operations, and register buffers.
 const REGISTER_PROBE: u64 = 8;
@@ -96,5 +97,14 @@ fn a_denied_io_uring_is_not_reported_unless_chosen() {
         let mut server = within(denied, || Running::start(&["echo"]));
         assert!(server.start_line.contains(" on epoll, "), "{}", server.start_line);
         assert_eq!(server.log(), "");
+    }
+}
+
+#[test]
+fn links_never_lead_out_without_openat2() {
+    let scratch = site_with_links();
+    for reactor in reactors() {
+        let arguments = ["-r", reactor, "serve", &scratch.join("site")];
+        check_links(within(Denied(libc::SYS_openat2, None), || Running::start(&arguments)));
     }
 }

@@ -15,6 +15,13 @@ use crate::wire::read_all;
 
 /// Creates a directory with various files, and a server for it.
 fn site() -> (Scratch, Running) {
+    let scratch = site_directory();
+    let server = Running::start(&["serve", &scratch.join("site")]);
+    (scratch, server)
+}
+
+/// Creates the directory of [`site`], in a directory with a file that must not be served.
+fn site_directory() -> Scratch {
     let scratch = Scratch::new();
     scratch.write("site/hello.txt", "hello, world\n");
     scratch.write("site/empty.css", "");
@@ -24,8 +31,12 @@ fn site() -> (Scratch, Running) {
     scratch.write("site/sub/page.html", "<p>page");
     scratch.write("site/indexed/index.html", "<p>index");
     scratch.write("outside.txt", "outside");
-    let server = Running::start(&["serve", &scratch.join("site")]);
-    (scratch, server)
+    scratch
+}
+
+/// Starts a server for the directory of [`site`] on each reactor.
+fn servers_on_every_reactor(scratch: &Scratch) -> impl Iterator<Item = Running> {
+    reactors().map(|reactor| Running::start(&["-r", reactor, "serve", &scratch.join("site")]))
 }
 
 /// Sends `bytes` on a new connection and returns the whole answer. A reset fails, because it could destroy an answer.
@@ -184,32 +195,43 @@ fn invalid_requests_get_their_status() {
     assert_eq!(client.get("/hello.txt", &[]).status, 200);
 }
 
-#[test]
-fn a_link_loop_is_forbidden() {
-    let (scratch, mut server) = site();
-    symlink("loop", scratch.join("site/loop")).unwrap();
-    symlink("pong", scratch.join("site/ping")).unwrap();
-    symlink("ping", scratch.join("site/pong")).unwrap();
-    let mut client = Client::new(&server);
-    for path in ["/loop", "/loop/", "/loop/x", "/ping"] {
-        let reply = client.get(path, &[]);
-        assert_eq!((reply.status, reply.text()), (403, "403 Forbidden: too many levels of symbolic links\n"), "{path}");
+/// Adds links that lead out of the served directory, back into it, and to themselves, and a pipe.
+pub(crate) fn site_with_links() -> Scratch {
+    let scratch = site_directory();
+    let (outside, inside) = (scratch.join("outside.txt"), scratch.join("site/sub"));
+    for (target, name) in [
+        (&*outside, "absolute-out"),
+        ("../outside.txt", "relative-out"),
+        ("..", "up"),
+        ("/", "everything"),
+        ("up/outside.txt", "chain"),
+        (&*inside, "absolute"),
+        ("hello.txt", "relative"),
+        ("../hello.txt", "sub/above"),
+        ("loop", "loop"),
+        ("pong", "ping"),
+        ("ping", "pong"),
+    ] {
+        symlink(target, scratch.path().join("site").join(name)).unwrap();
     }
+    let pipe = Command::new("mkfifo").arg(scratch.join("site/pipe")).status().unwrap();
+    assert!(pipe.success());
+    scratch
+}
+
+/// Checks that links inside the directory are followed and nothing else is served, in a [`site_with_links`].
+pub(crate) fn check_links(mut server: Running) {
+    let mut client = Client::new(&server);
+    check_files_outside(&mut client);
+    check_files_inside(&mut client);
+    check_special_files(&mut client);
     drop(client);
     server.terminate();
     let log = server.log();
     assert!(log.contains("WARN") && log.contains("path=\"/loop\""), "{log}");
 }
 
-#[test]
-fn files_outside_the_directory_are_not_served() {
-    let (scratch, server) = site();
-    let mut client = Client::new(&server);
-    symlink(scratch.join("outside.txt"), scratch.join("site/absolute")).unwrap();
-    symlink("../outside.txt", scratch.join("site/relative")).unwrap();
-    symlink("..", scratch.join("site/up")).unwrap();
-    symlink("/", scratch.join("site/everything")).unwrap();
-    symlink("up/outside.txt", scratch.join("site/chain")).unwrap();
+fn check_files_outside(client: &mut Client) {
     let paths = [
         "/../outside.txt",
         "/%2e%2e/outside.txt",
@@ -218,8 +240,8 @@ fn files_outside_the_directory_are_not_served() {
         "/sub/%2e%2e%2f..%2foutside.txt",
         "/..\\outside.txt",
         "//../outside.txt",
-        "/absolute",
-        "/relative",
+        "/absolute-out",
+        "/relative-out",
         "/up/",
         "/up/outside.txt",
         "/chain",
@@ -232,29 +254,31 @@ fn files_outside_the_directory_are_not_served() {
         assert!(!reply.text().contains("outside.txt"), "{path}: {}", reply.text());
     }
     let listing = client.get("/", &[]);
-    for name in ["absolute", "relative", "up/", "everything", "chain"] {
+    for name in ["absolute-out", "relative-out", "up/", "everything", "chain", "loop", "ping", "pipe"] {
         assert!(!listing.text().contains(name), "{name} is listed");
     }
 }
 
-#[test]
-fn links_inside_the_directory_are_followed() {
-    let (scratch, server) = site();
-    symlink("hello.txt", scratch.join("site/relative")).unwrap();
-    symlink(scratch.join("site/sub"), scratch.join("site/absolute")).unwrap();
-    let mut client = Client::new(&server);
+fn check_files_inside(client: &mut Client) {
     assert_eq!(client.get("/relative", &[]).text(), "hello, world\n");
     assert_eq!(client.get("/absolute/page.html", &[]).text(), "<p>page");
+    assert_eq!(client.get("/sub/above", &[]).text(), "hello, world\n");
+    assert!(client.get("/sub/", &[]).text().contains("href=\"./above\""));
+}
+
+fn check_special_files(client: &mut Client) {
+    assert_eq!(client.get("/pipe", &[]).status, 403);
+    assert_eq!(client.get("/hello.txt", &[]).status, 200);
+    for path in ["/loop", "/loop/", "/loop/x", "/ping"] {
+        let reply = client.get(path, &[]);
+        assert_eq!((reply.status, reply.text()), (403, "403 Forbidden: too many levels of symbolic links\n"), "{path}");
+    }
 }
 
 #[test]
-fn non_regular_files_are_rejected_without_blocking() {
-    let (scratch, server) = site();
-    let made = Command::new("mkfifo").arg(scratch.join("site/pipe")).status().unwrap();
-    assert!(made.success());
-    let mut client = Client::new(&server);
-    assert_eq!(client.get("/pipe", &[]).status, 403);
-    assert_eq!(client.get("/hello.txt", &[]).status, 200);
+fn links_never_lead_out_of_the_directory() {
+    let scratch = site_with_links();
+    servers_on_every_reactor(&scratch).for_each(check_links);
 }
 
 #[test]

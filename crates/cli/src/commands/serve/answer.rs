@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::SystemTime;
 
-use cap_std::fs::Metadata;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
@@ -16,8 +15,9 @@ use super::body::Content;
 use super::condition::{Verdict, Version};
 use super::range::{self, Wanted};
 use super::request_path::{BadPath, RequestPath};
+use super::root::{Metadata, is_link_loop};
 use super::site::{Found, Site};
-use super::{links, listing, media_type};
+use super::{listing, media_type};
 
 type Answer = Response<Content>;
 
@@ -58,7 +58,7 @@ impl Refusal {
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Refusal(StatusCode::NOT_FOUND, "no such file"),
             io::ErrorKind::PermissionDenied => Refusal(StatusCode::FORBIDDEN, "permission denied"),
-            _ if links::are_endless(error) => {
+            _ if is_link_loop(error) => {
                 tracing::warn!(path, %error, "too many levels of symbolic links");
                 Refusal(StatusCode::FORBIDDEN, "too many levels of symbolic links")
             }
@@ -108,9 +108,9 @@ fn find(site: &Site, request: &Parts) -> Result<Answer, Refusal> {
     let path = RequestPath::parse(request.uri.path())?;
     let refused = |error: io::Error| Refusal::from_io(request.uri.path(), &error);
     match site.find(&path).map_err(refused)? {
-        Found::File(file, metadata, name) => send_file(request, file.into_std(), &metadata, &name).map_err(refused),
+        Found::File(file, metadata, name) => send_file(request, file, metadata, &name).map_err(refused),
         Found::Directory(directory) => {
-            let entries = site.entries(&directory).map_err(refused)?;
+            let entries = site.entries(directory).map_err(refused)?;
             let mut answer = text(StatusCode::OK, listing::page(&path, entries));
             answer.headers_mut().insert(header::CONTENT_TYPE, HTML);
             answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
@@ -120,11 +120,11 @@ fn find(site: &Site, request: &Parts) -> Result<Answer, Refusal> {
     }
 }
 
-fn send_file(request: &Parts, file: File, metadata: &Metadata, name: &Path) -> io::Result<Answer> {
-    let modified = metadata.modified().ok().map(|time| time.into_std().min(SystemTime::now()));
-    let version = Version::new(metadata.len(), modified);
+fn send_file(request: &Parts, file: File, metadata: Metadata, name: &Path) -> io::Result<Answer> {
+    let modified = metadata.modified.map(|time| time.min(SystemTime::now()));
+    let version = Version::new(metadata.length, modified);
     let mut answer = match version.evaluate(&request.headers) {
-        Verdict::Send => send_wanted(request, file, metadata.len(), name, &version)?,
+        Verdict::Send => send_wanted(request, file, metadata.length, name, &version)?,
         Verdict::NotModified => not_modified(),
         Verdict::Failed => return Ok(Refusal(StatusCode::PRECONDITION_FAILED, "the file has changed").into_answer()),
     };

@@ -5,10 +5,9 @@ use std::fmt::{self, Display, Write};
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
-use cap_std::fs::Metadata;
-
 use super::condition::Version;
 use super::request_path::{RequestPath, encode};
+use super::root::{FileKind, Metadata};
 
 /// The most entries on one page, because the page is built in memory.
 const ENTRIES_MAX: usize = 10_000;
@@ -36,14 +35,14 @@ struct Entry {
 
 impl Entry {
     fn new(name: PathBuf, metadata: &Metadata) -> Entry {
-        let modified = metadata.modified().ok().map(cap_std::time::SystemTime::into_std);
-        Entry { name, is_directory: metadata.is_dir(), length: metadata.len(), modified: modified.and_then(date) }
+        let is_directory = metadata.kind == FileKind::Directory;
+        Entry { name, is_directory, length: metadata.length, modified: metadata.modified.and_then(date) }
     }
 }
 
 /// Returns the page for the directory at `path` with these entries.
 pub(super) fn page(path: &RequestPath, entries: impl Iterator<Item = (PathBuf, Metadata)>) -> String {
-    let mut entries = entries.filter(|(_, metadata)| metadata.is_dir() || metadata.is_file());
+    let mut entries = entries.filter(|(_, metadata)| metadata.kind != FileKind::Special);
     let mut shown: Vec<_> =
         entries.by_ref().take(ENTRIES_MAX).map(|(name, metadata)| Entry::new(name, &metadata)).collect();
     shown.sort_by_cached_key(|entry| {

@@ -14,12 +14,11 @@ mod body;
 mod condition;
 mod connection;
 mod connections;
-mod file_name;
-mod links;
 mod listing;
 mod media_type;
 mod range;
 mod request_path;
+mod root;
 mod site;
 
 use std::io;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
-use super::file_name;
+use super::root::name_from_bytes;
 
 /// The characters that are encoded in a URL: all but the unreserved ones of RFC 3986.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -46,7 +46,7 @@ impl RequestPath {
             match &name[..] {
                 b"" | b"." => {}
                 b".." => return Err(BadPath::Upwards),
-                _ => names.push(file_name::from_bytes(name).ok_or(BadPath::NoSuchName)?),
+                _ => names.push(name_from_bytes(name).ok_or(BadPath::NoSuchName)?),
             }
         }
         let length: usize = names.iter().map(|name: &OsString| name.len() + 1).sum();

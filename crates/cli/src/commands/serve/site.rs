@@ -1,124 +1,115 @@
-//! The directory that is served, and nothing else.
+//! The site: finds the file that a request path names.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cap_std::ambient_authority;
-use cap_std::fs::{Dir, File, Metadata};
-
 use super::request_path::{RequestPath, is_hidden};
+use super::root::{FileKind, Metadata, Root};
 
 const INDEX: &str = "index.html";
 
-/// A directory and what may be seen of it. Its methods block: they are for the thread pool.
+/// A served directory. Its methods block, so they run in the thread pool.
 pub(super) struct Site {
-    /// Opens nothing outside the directory, whatever links say and however they change meanwhile.
-    root: Dir,
+    root: Root,
     directory: PathBuf,
     hidden: bool,
 }
 
-/// What a path names.
+/// The result of a lookup.
 pub(super) enum Found {
-    /// A file and its name below the directory.
+    /// A file, with its path below the directory.
     File(File, Metadata, PathBuf),
-    /// A directory, to be listed.
+    /// A directory to be listed, by its path below the directory.
     Directory(PathBuf),
-    /// A directory whose path lacks the slash at its end.
+    /// A directory whose request path lacks the slash at its end.
     DirectoryWithoutSlash,
 }
 
 impl Site {
-    /// Opens `directory`; with `hidden`, names that begin with a dot are served too.
+    /// Opens `directory`. If `hidden` is set, names that start with a dot are served too.
     ///
     /// # Errors
-    /// What open(2) answers.
+    /// Errors of open(2).
     pub(super) fn open(directory: &Path, hidden: bool) -> io::Result<Site> {
-        let root = Dir::open_ambient_dir(directory, ambient_authority())?;
-        Ok(Site { root, directory: directory.canonicalize()?, hidden })
+        Ok(Site { root: Root::open(directory)?, directory: directory.canonicalize()?, hidden })
     }
 
-    /// Whether anything in it can be reached, which the user may not be allowed who opened it for another.
+    /// Checks that this process may still access the directory, after it has switched to another user.
     ///
     /// # Errors
     /// `PermissionDenied`.
     pub(super) fn check(&self) -> io::Result<()> {
-        match self.root.symlink_metadata(INDEX) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
-            // There need not be one.
-            _ => Ok(()),
-        }
+        self.root.check_search_permission()
     }
 
-    /// The directory's path without links.
+    /// Returns the path of the directory without links.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Finds and opens what `path` names.
+    /// Finds and opens the file that `path` names.
     ///
     /// # Errors
-    /// `NotFound`; `PermissionDenied` also for a link that leads out of the directory and for what is no file.
+    /// `NotFound`. `PermissionDenied` also for a link that leads out of the directory, and for a file that is not regular.
     pub(super) fn find(&self, path: &RequestPath) -> io::Result<Found> {
         if !self.hidden && path.is_hidden() {
             return Err(io::ErrorKind::NotFound.into());
         }
         let relative = path.relative();
         match self.find_below(&relative, path.ends_in_slash) {
-            // A link may also lead out and back in, by the directory's absolute path.
+            // An absolute link leads out of the directory, but may lead back in.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => match self.without_links(&relative) {
-                Some(straight) => self.find_below(&straight, path.ends_in_slash),
+                Some(resolved) => self.find_below(&resolved, path.ends_in_slash),
                 None => Err(error),
             },
             outcome => outcome,
         }
     }
 
-    /// What is shown of a directory: names and what they are. What cannot be looked at is left out.
+    /// Returns the visible names in a directory, with their metadata. Entries that cannot be accessed are left out.
     ///
     /// # Errors
-    /// What readdir(3) answers.
-    pub(super) fn entries(&self, directory: &Path) -> io::Result<impl Iterator<Item = (PathBuf, Metadata)> + use<'_>> {
-        let directory = self.root.open_dir(directory)?;
-        let names = directory.entries()?.filter_map(|entry| Some(entry.ok()?.file_name()));
-        let shown = names.filter(|name| self.hidden || !is_hidden(name));
-        Ok(shown.filter_map(move |name| Some((PathBuf::from(&name), directory.metadata(&name).ok()?))))
+    /// Errors of opendir(3).
+    pub(super) fn entries(
+        &self,
+        directory: PathBuf,
+    ) -> io::Result<impl Iterator<Item = (PathBuf, Metadata)> + use<'_>> {
+        let names = self.root.names(&directory)?.filter(|name| self.hidden || !is_hidden(name));
+        Ok(names.filter_map(move |name| {
+            let metadata = self.root.metadata(&directory.join(&name)).ok()?;
+            Some((PathBuf::from(name), metadata))
+        }))
     }
 
     fn find_below(&self, relative: &Path, ends_in_slash: bool) -> io::Result<Found> {
-        let metadata = self.root.metadata(relative)?;
-        if !metadata.is_dir() {
+        let is_directory = self.root.metadata(relative)?.kind == FileKind::Directory;
+        match (is_directory, ends_in_slash) {
+            (false, false) => self.open_file(relative),
             // A file has nothing below it.
-            return if ends_in_slash {
-                Err(io::ErrorKind::NotFound.into())
-            } else {
-                self.open_file(relative, &metadata)
-            };
-        }
-        if !ends_in_slash {
-            return Ok(Found::DirectoryWithoutSlash);
-        }
-        let index = relative.join(INDEX);
-        match self.root.metadata(&index) {
-            Ok(metadata) if metadata.is_file() => self.open_file(&index, &metadata),
-            _ => Ok(Found::Directory(relative.to_owned())),
+            (false, true) => Err(io::ErrorKind::NotFound.into()),
+            (true, false) => Ok(Found::DirectoryWithoutSlash),
+            (true, true) => self.find_index(relative),
         }
     }
 
-    fn open_file(&self, relative: &Path, metadata: &Metadata) -> io::Result<Found> {
-        // Opening a pipe would wait for a writer, and a device may do anything.
-        if !metadata.is_file() {
-            return Err(io::ErrorKind::PermissionDenied.into());
+    fn find_index(&self, directory: &Path) -> io::Result<Found> {
+        let index = directory.join(INDEX);
+        match self.root.metadata(&index) {
+            Ok(Metadata { kind: FileKind::Regular, .. }) => self.open_file(&index),
+            _ => Ok(Found::Directory(directory.to_owned())),
         }
-        let file = self.root.open(relative)?;
-        let metadata = file.metadata()?;
+    }
+
+    fn open_file(&self, relative: &Path) -> io::Result<Found> {
+        let (file, metadata) = self.root.open_file(relative)?;
         Ok(Found::File(file, metadata, relative.to_owned()))
     }
 
-    /// The same place by another path, if it is below the directory and there is another.
+    /// Returns another path of the same file below the directory, if there is one.
     fn without_links(&self, relative: &Path) -> Option<PathBuf> {
-        let straight = self.directory.join(relative).canonicalize().ok()?;
-        let straight = straight.strip_prefix(&self.directory).ok()?;
-        (straight != relative && !straight.as_os_str().is_empty()).then(|| straight.to_owned())
+        let resolved = self.directory.join(relative).canonicalize().ok()?;
+        let resolved = resolved.strip_prefix(&self.directory).ok()?;
+        (resolved != relative && !resolved.as_os_str().is_empty()).then(|| resolved.to_owned())
     }
 }
