@@ -14,7 +14,7 @@ use std::time::Duration;
 use ropewalk::prelude::*;
 use ropewalk::protocols::FileSender;
 use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
-use ropewalk::protocols::policies::{ThrottlingFactory, TimeoutFactory};
+use ropewalk::protocols::policies::{LimitTotalConnectionsFactory, ThrottlingFactory, TimeoutFactory};
 
 const BYTES_PER_SECOND: u64 = 1_000_000;
 const CLIENTS: usize = 100;
@@ -57,8 +57,8 @@ impl LineProtocol for Librarian {
 fn librarians(directory: PathBuf, bytes_per_second: u64) -> impl Factory {
     let directory: Rc<Path> = directory.into();
     let librarian = move || LineReceiver::new(Librarian(directory.clone())).delimiter(&b"\n"[..]).max_length(1024);
-    let throttled = ThrottlingFactory::new(librarian).write_limit(bytes_per_second).max_connection_count(CLIENTS);
-    TimeoutFactory::new(throttled, PATIENCE)
+    let throttled = ThrottlingFactory::new(librarian).write_limit(bytes_per_second);
+    TimeoutFactory::new(LimitTotalConnectionsFactory::new(throttled, CLIENTS), PATIENCE)
 }
 
 /// Says before the first client does what is wrong with the directory.

@@ -9,8 +9,8 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use ropewalk::prelude::*;
-use ropewalk::protocols::ReconnectingClientFactory;
 use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
+use ropewalk::protocols::{BackOff, ReconnectingClientFactory};
 
 /// Where lines go to, and what becomes of the connection.
 type Tell = Rc<dyn Fn(&str)>;
@@ -54,11 +54,10 @@ impl Factory for Listeners {
 
 /// Listens to whoever is at `address`, until `stop_trying`.
 fn listen_to(reactor: &Reactor, address: &str, tell: Tell) -> ropewalk::Result<Rc<Reconnecting>> {
+    let initial = Duration::from_millis(500); // grows once before the first wait
+    let policy = BackOff::reconnecting().initial_delay(initial).factor(2.0).max_delay(Duration::from_secs(30));
     let factory = Rc::new_cyclic(|factory| {
-        ReconnectingClientFactory::new(Listeners { tell, factory: factory.clone() })
-            .initial_delay(Duration::from_millis(500)) // it has grown once before the first wait
-            .factor(2.0)
-            .max_delay(Duration::from_secs(30))
+        ReconnectingClientFactory::new(Listeners { tell, factory: factory.clone() }).retry_policy(policy)
     });
     reactor.connect_tcp(address, factory.clone())?;
     Ok(factory)

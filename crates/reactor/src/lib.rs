@@ -82,7 +82,6 @@ pub mod book;
 pub mod endpoints;
 pub mod error;
 pub mod interfaces;
-mod jitter;
 mod kernel;
 pub mod protocols;
 mod react;

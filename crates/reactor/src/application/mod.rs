@@ -25,7 +25,6 @@
 //! # Ok::<(), ropewalk::Error>(())
 //! ```
 
-mod back_off;
 mod client_service;
 mod endpoint_service;
 mod failed;
@@ -39,7 +38,6 @@ mod timer_service;
 
 use ropewalk_proto::{Deferred, succeed};
 
-pub use back_off::{BackOff, RetryPolicy};
 pub use client_service::ClientService;
 pub use endpoint_service::StreamServerEndpointService;
 pub use failed::ServiceFailed;
@@ -48,6 +46,8 @@ pub use multi_service::MultiService;
 pub use root::Application;
 pub use ropewalk_sys::Identity;
 pub use timer_service::TimerService;
+
+pub use crate::protocols::{BackOff, RetryPolicy};
 
 use crate::kernel::Reactor;
 

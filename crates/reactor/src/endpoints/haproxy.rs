@@ -419,7 +419,7 @@ mod tests {
     fn a_throttled_factory_counts_those_without_a_header_too() {
         let net = MemoryReactor::new();
         let server = AccumulatingProtocol::new();
-        listen(&net, &endpoint(), ThrottlingFactory::new(server.factory()).max_connection_count(1));
+        listen(&net, &endpoint(), ThrottlingFactory::new(LimitTotalConnectionsFactory::new(server.factory(), 1)));
         let clients = [net.connect_stream("10.0.0.1:80"), net.connect_stream("10.0.0.1:80")];
         net.settle();
         assert!(!clients[0].is_eof() && clients[1].is_eof());

@@ -1,5 +1,6 @@
 //! Protocols, which handle one connection each, and factories, which build them: the code that you write.
 
+mod back_off;
 pub mod basic;
 mod factory;
 mod file_sender;
@@ -7,6 +8,7 @@ pub(crate) mod forward;
 pub mod policies;
 mod reconnecting;
 
+pub use back_off::{BackOff, RetryPolicy};
 pub use factory::{ClientFactory, Factory};
 pub use file_sender::FileSender;
 pub use reconnecting::ReconnectingClientFactory;

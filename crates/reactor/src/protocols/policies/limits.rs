@@ -8,17 +8,17 @@ use std::rc::Rc;
 
 use ropewalk_proto::Address;
 
-use super::observed::Observed;
+use super::begun::Begun;
 use crate::error::Error;
 use crate::protocols::forward::{forward_client_factory, forward_factory};
 use crate::protocols::{ClientFactory, Factory, Protocol};
-use crate::transports::{Connector, Observer};
+use crate::transports::Connector;
 
 /// One counted connection. Dropping it gives the place back, with the connection or before the connection is made.
-pub(super) struct Place(Rc<Cell<usize>>);
+struct Place(Rc<Cell<usize>>);
 
 impl Place {
-    pub(super) fn take(taken: &Rc<Cell<usize>>) -> Place {
+    fn take(taken: &Rc<Cell<usize>>) -> Place {
         taken.set(taken.get() + 1);
         Place(taken.clone())
     }
@@ -29,8 +29,6 @@ impl Drop for Place {
         self.0.set(self.0.get() - 1);
     }
 }
-
-impl Observer for Place {}
 
 /// A factory that limits the number of simultaneous connections.
 ///
@@ -102,7 +100,7 @@ impl<F: Factory> Factory for LimitTotalConnectionsFactory<F> {
             false => self.overflow.as_ref()?.build_protocol(peer)?,
         };
         let place = Place::take(&self.taken);
-        Some(Observed::wrap(protocol, |_| Rc::new(place)))
+        Some(Begun::wrap(protocol, |transport| transport.keep_until_lost(place)))
     }
 
     fn reserve(&self) -> Option<Box<dyn Any>> {
@@ -159,8 +157,6 @@ impl Drop for PeerPlace {
     }
 }
 
-impl Observer for PeerPlace {}
-
 impl<F: Factory> LimitConnectionsByPeer<F> {
     /// Wraps `factory`, and allows at most `connections_max` connections from each peer. Twisted's default is 5.
     pub fn new(factory: F, connections_max: usize) -> LimitConnectionsByPeer<F> {
@@ -177,7 +173,7 @@ impl<F: Factory> Factory for LimitConnectionsByPeer<F> {
         let protocol = self.factory.build_protocol(peer)?;
         *self.taken.borrow_mut().entry(ip).or_insert(0) += 1;
         let place = PeerPlace { peer: ip, taken: self.taken.clone() };
-        Some(Observed::wrap(protocol, |_| Rc::new(place)))
+        Some(Begun::wrap(protocol, |transport| transport.keep_until_lost(place)))
     }
 
     forward_factory!();

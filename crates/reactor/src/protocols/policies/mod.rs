@@ -3,8 +3,8 @@
 //! Policies can wrap each other: `TimeoutFactory::new(LimitTotalConnectionsFactory::new(factory, 100), minute)`. A
 //! policy stays with a connection whose protocol is switched.
 
+mod begun;
 mod limits;
-mod observed;
 mod throttling;
 mod timeout;
 

@@ -5,15 +5,13 @@
 //! second ahead by one slice. So a burst worth one second is free, the average is the limit, and no timer runs while
 //! nothing is held.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk_proto::{Address, Key, Moment, Slab};
 
-use super::limits::Place;
-use super::observed::Observed;
+use super::begun::Begun;
 use crate::error::Error;
 use crate::kernel::Reactor;
 use crate::protocols::forward::{forward_client_factory, forward_factory};
@@ -26,14 +24,14 @@ const BURST: Duration = Duration::from_secs(1);
 /// The least amount between two holds, as time at the limit, because each hold visits every connection.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// A factory that limits the connections of another factory together: their number, and the bytes per second that they
-/// receive and send.
+/// A factory that limits the bytes per second that the connections of another factory receive and send together.
 ///
-/// While the receive limit is exceeded, every connection stops reading. While the send limit is exceeded, written data
-/// is queued and producers are paused at the high-water mark. A single large write still leaves in one piece when its
-/// time has come. A burst worth one second is allowed after a silence.
+/// While the receive limit is exceeded, every connection stops reading. While the send limit is exceeded, written data is
+/// queued and producers are paused at the high-water mark. A single large write still leaves in one piece when its time
+/// has come. A burst worth one second is allowed after a silence.
 ///
-/// By default nothing is limited. All connections must belong to one reactor.
+/// By default nothing is limited. All connections must belong to one reactor. To limit their number as well, wrap this
+/// factory in a [`LimitTotalConnectionsFactory`](super::LimitTotalConnectionsFactory).
 ///
 /// ```
 /// use std::time::Duration;
@@ -43,7 +41,7 @@ const SLICE: Duration = Duration::from_millis(100);
 /// let net = MemoryReactor::new();
 /// let server = AccumulatingProtocol::new();
 /// let slow = ThrottlingFactory::new(server.factory()).read_limit(10_000).write_limit(10_000);
-/// net.listen_tcp("10.0.0.1:80", slow.max_connection_count(100))?;
+/// net.listen_tcp("10.0.0.1:80", slow)?;
 /// let client = net.connect_stream("10.0.0.1:80");
 /// client.write(&[0; 1_000_000]);
 /// net.advance(Duration::from_secs(10));
@@ -52,8 +50,6 @@ const SLICE: Duration = Duration::from_millis(100);
 /// ```
 pub struct ThrottlingFactory<F> {
     factory: F,
-    connections_max: usize,
-    taken: Rc<Cell<usize>>,
     reading: Option<Rc<Rate>>,
     writing: Option<Rc<Rate>>,
 }
@@ -61,14 +57,7 @@ pub struct ThrottlingFactory<F> {
 impl<F: Factory> ThrottlingFactory<F> {
     /// Wraps `factory`, without a limit.
     pub fn new(factory: F) -> ThrottlingFactory<F> {
-        ThrottlingFactory { factory, connections_max: usize::MAX, taken: Rc::default(), reading: None, writing: None }
-    }
-
-    /// Sets the maximum number of connections. Further ones are closed at once.
-    #[must_use]
-    pub fn max_connection_count(mut self, connections: usize) -> ThrottlingFactory<F> {
-        self.connections_max = connections;
-        self
+        ThrottlingFactory { factory, reading: None, writing: None }
     }
 
     /// Sets the maximum of bytes per second received, over all connections. 0 counts as 1.
@@ -88,26 +77,14 @@ impl<F: Factory> ThrottlingFactory<F> {
 
 impl<F: Factory> Factory for ThrottlingFactory<F> {
     fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
-        if self.taken.get() >= self.connections_max {
-            return None;
-        }
         let protocol = self.factory.build_protocol(peer)?;
-        let place = Place::take(&self.taken);
         let rates = [self.reading.clone(), self.writing.clone()];
-        Some(Observed::wrap(protocol, move |transport| {
+        Some(Begun::wrap(protocol, move |transport| {
             rates.into_iter().flatten().for_each(|rate| rate.join(transport));
-            Rc::new(place)
         }))
     }
 
-    fn reserve(&self) -> Option<Box<dyn Any>> {
-        if self.taken.get() >= self.connections_max {
-            return None;
-        }
-        Some(Box::new((self.factory.reserve()?, Place::take(&self.taken))))
-    }
-
-    forward_factory!(but reserve);
+    forward_factory!();
 }
 
 forward_client_factory!(ThrottlingFactory);
@@ -374,17 +351,6 @@ mod tests {
         assert!(server.data().ends_with(b"late"));
     }
 
-    #[test]
-    fn connections_beyond_the_count_are_closed_until_one_ends() {
-        let net = MemoryReactor::new();
-        let server = serve(&net, |factory| factory.max_connection_count(1));
-        let clients = [connect(&net), connect(&net)];
-        assert!(clients[1].is_eof() && !clients[0].is_eof());
-        clients[0].close();
-        net.settle();
-        assert!(!connect(&net).is_eof());
-        assert_eq!(server.made(), 2);
-    }
     #[test]
     fn the_lower_of_two_nested_limits_applies() {
         let net = MemoryReactor::new();

@@ -1,24 +1,28 @@
-//! Delays between connection attempts: `backoffPolicy`.
+//! Delays between connection attempts: `backoffPolicy`, and the delays of `ReconnectingClientFactory`.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use ropewalk_proto::Random;
 
-use crate::jitter;
-
-/// Twisted's defaults.
+/// Twisted's defaults for services.
 const INITIAL_DELAY: Duration = Duration::from_secs(1);
 const MAX_DELAY: Duration = Duration::from_secs(60);
 const FACTOR: f64 = 1.5;
 const JITTER: Duration = Duration::from_secs(1);
 
+/// Twisted's defaults for factories. The spread is the molar Planck constant times the speed of light, in J m / mol.
+const RECONNECTING_MAX_DELAY: Duration = Duration::from_secs(3600);
+const RECONNECTING_SPREAD: f64 = 0.119_626_565_582;
+
 /// Chooses the delay before the next attempt from the number of failures so far: `retryPolicy`.
 ///
-/// Every `FnMut(u32) -> Duration` implements this trait.
+/// Every `FnMut(u32) -> Duration` implements this trait. The delay is asked for on the reactor's thread.
 ///
 /// ```
 /// use std::time::Duration;
-/// use ropewalk::application::RetryPolicy;
+/// use ropewalk::protocols::RetryPolicy;
 ///
 /// let mut each_second_then_each_minute = |failures| Duration::from_secs(if failures < 10 { 1 } else { 60 });
 /// assert_eq!(each_second_then_each_minute.delay(3), Duration::from_secs(1));
@@ -37,12 +41,12 @@ impl<F: FnMut(u32) -> Duration> RetryPolicy for F {
 /// A policy whose delays grow by a factor up to a maximum, each with a random part. The random part spreads out the
 /// clients of a server that comes back.
 ///
-/// The delay after `n` failures is `initial_delay * factor^n`, at most `max_delay`, plus a random part of up to
-/// `jitter`.
+/// The delay after `n` failures is `initial_delay * factor^n`, at most `max_delay`. It is multiplied by a random number
+/// around 1 whose standard deviation is `spread`. Then up to `jitter` is added.
 ///
 /// ```
 /// use std::time::Duration;
-/// use ropewalk::application::{BackOff, RetryPolicy};
+/// use ropewalk::protocols::{BackOff, RetryPolicy};
 ///
 /// let mut policy = BackOff::new().factor(2.0).jitter(Duration::ZERO);
 /// assert_eq!([1, 2, 3, 100].map(|failures| policy.delay(failures).as_secs()), [2, 4, 8, 60]);
@@ -52,6 +56,7 @@ pub struct BackOff {
     initial_delay: Duration,
     max_delay: Duration,
     factor: f64,
+    spread: f64,
     jitter: Duration,
     random: Random,
 }
@@ -64,27 +69,43 @@ impl Default for BackOff {
 
 impl BackOff {
     /// Creates a policy that starts from 1 second and grows by a factor of 1.5 up to a minute, plus up to 1 second of
-    /// jitter.
+    /// jitter: the default of [`ClientService`](crate::application::ClientService).
     pub fn new() -> BackOff {
         BackOff {
             initial_delay: INITIAL_DELAY,
             max_delay: MAX_DELAY,
             factor: FACTOR,
+            spread: 0.0,
             jitter: JITTER,
-            random: jitter::unpredictable(),
+            random: unpredictable(),
         }
+    }
+
+    /// Creates a policy that starts from 1 second and grows by a factor of e up to an hour, with a spread of 12 %: the
+    /// default of [`ReconnectingClientFactory`](super::ReconnectingClientFactory).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::protocols::{BackOff, RetryPolicy};
+    ///
+    /// let mut policy = BackOff::reconnecting().spread(0.0);
+    /// assert_eq!([1, 2, 3, 100].map(|failures| policy.delay(failures).as_secs()), [2, 7, 20, 3600]);
+    /// ```
+    pub fn reconnecting() -> BackOff {
+        let unspread = BackOff::new().factor(std::f64::consts::E).max_delay(RECONNECTING_MAX_DELAY);
+        unspread.spread(RECONNECTING_SPREAD).jitter(Duration::ZERO)
     }
 
     /// Sets the delay to which the factor is applied.
     ///
     /// ```
     /// use std::time::Duration;
-    /// use ropewalk::application::{BackOff, RetryPolicy};
+    /// use ropewalk::protocols::{BackOff, RetryPolicy};
     ///
     /// let patient = || BackOff::new().initial_delay(Duration::from_secs(10)).max_delay(Duration::from_secs(3600));
-    /// let waits = |mut policy: BackOff| [1, 2, 3].map(|failures| policy.delay(failures));
-    /// assert_eq!(waits(patient().jitter_seed(7)), waits(patient().jitter_seed(7)));
-    /// assert!(waits(patient())[0] >= Duration::from_secs(15));
+    /// let delays = |mut policy: BackOff| [1, 2, 3].map(|failures| policy.delay(failures));
+    /// assert_eq!(delays(patient().jitter_seed(7)), delays(patient().jitter_seed(7)));
+    /// assert!(delays(patient())[0] >= Duration::from_secs(15));
     /// ```
     #[must_use]
     pub fn initial_delay(mut self, delay: Duration) -> BackOff {
@@ -92,7 +113,7 @@ impl BackOff {
         self
     }
 
-    /// Sets the maximum of the growing part. The jitter is added to it.
+    /// Sets the maximum of the growing part. The random parts can exceed it.
     #[must_use]
     pub fn max_delay(mut self, delay: Duration) -> BackOff {
         self.max_delay = delay;
@@ -106,7 +127,14 @@ impl BackOff {
         self
     }
 
-    /// Sets the maximum of the random part.
+    /// Sets the standard deviation of the delay, as a part of it. 0 means no spread.
+    #[must_use]
+    pub fn spread(mut self, part: f64) -> BackOff {
+        self.spread = part.max(0.0);
+        self
+    }
+
+    /// Sets the maximum of the random part that is added.
     #[must_use]
     pub fn jitter(mut self, jitter: Duration) -> BackOff {
         self.jitter = jitter;
@@ -119,15 +147,29 @@ impl BackOff {
         self.random = Random::new(seed);
         self
     }
+
+    fn spread_out(&mut self, delay: Duration) -> Duration {
+        if self.spread == 0.0 {
+            return delay;
+        }
+        let seconds = delay.as_secs_f64() * (1.0 + self.spread * self.random.normal());
+        Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+    }
 }
 
 impl RetryPolicy for BackOff {
     fn delay(&mut self, failures: u32) -> Duration {
-        // Twisted caps the exponent for the sake of floats; an infinite product is the maximum.
+        // Twisted limits the exponent to keep floats finite. Here an infinite product is the maximum. Twisted's factory
+        // also lets the next delay grow from the spread one, a random walk that may reach zero. Here it does not.
         let grown = self.initial_delay.as_secs_f64() * self.factor.powf(f64::from(failures));
         let grown = Duration::try_from_secs_f64(grown).unwrap_or(Duration::MAX).min(self.max_delay);
-        grown.saturating_add(self.jitter.mul_f64(self.random.uniform()))
+        self.spread_out(grown).saturating_add(self.jitter.mul_f64(self.random.uniform()))
     }
+}
+
+/// Returns a generator with a new seed each time. The standard library seeds its hash tables in this way.
+fn unpredictable() -> Random {
+    Random::new(RandomState::new().build_hasher().finish())
 }
 
 #[cfg(test)]
@@ -154,10 +196,26 @@ mod tests {
     }
 
     #[test]
+    fn the_spread_is_normally_distributed_around_the_delay() {
+        let mut policy = BackOff::reconnecting().jitter_seed(7);
+        let delays: Vec<_> = (0..10_000).map(|_| policy.spread_out(Duration::from_secs(100)).as_secs_f64()).collect();
+        let mean = delays.iter().sum::<f64>() / 10_000.0;
+        let deviation = (delays.iter().map(|delay| (delay - mean).powi(2)).sum::<f64>() / 10_000.0).sqrt();
+        assert!((mean - 100.0).abs() < 0.5, "mean {mean}");
+        assert!((deviation - 11.96).abs() < 0.3, "deviation {deviation}");
+        let within = delays.iter().filter(|&&delay| (delay - 100.0).abs() < 11.96).count();
+        assert!((6600..7050).contains(&within), "{within} of 10000 within one deviation; 6827 expected");
+    }
+
+    #[test]
     fn extreme_parameters_still_give_a_valid_delay() {
         let mut policy = BackOff::new().factor(f64::NAN).max_delay(Duration::MAX).jitter(Duration::ZERO);
         assert_eq!(policy.delay(5), Duration::from_secs(1));
         let mut policy = BackOff::new().factor(f64::INFINITY).max_delay(Duration::MAX);
         assert_eq!(policy.delay(5), Duration::MAX);
+        let mut policy = BackOff::reconnecting().factor(f64::INFINITY).spread(1000.0);
+        assert!((0..100).any(|_| policy.delay(1) == Duration::ZERO));
+        let mut policy = BackOff::reconnecting().factor(f64::NAN).spread(f64::NAN);
+        assert_eq!(policy.delay(3), Duration::from_secs(1));
     }
 }
