@@ -282,7 +282,7 @@ specifications! {
         let reactor = subject.reactor();
         let wrong = server_from_string(&reactor, "tcp:0:interface=localhost").err().unwrap();
         assert_eq!(wrong.offset(), "tcp:0:interface=".len());
-        assert!(wrong.to_string().contains("an IP address was expected"), "{wrong}");
+        assert!(wrong.to_string().contains("expected an IP address"), "{wrong}");
         assert_eq!(reactor.source_count(), 0);
     }
 

@@ -1,14 +1,14 @@
-//! The arguments of one endpoint type, found by position or by key.
+//! The arguments of an endpoint description, found by position or by key.
 
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::error::{DescriptionError, Quoted};
+use super::error::{DescriptionError, Quoted, nearest};
 use super::{Argument, Description, KeyedArgument};
 use crate::Address;
 
-/// What one endpoint type takes.
+/// The name and the parameters of an endpoint type.
 ///
 /// ```
 /// use ropewalk_proto::description::{Arguments, Description, Shape};
@@ -25,38 +25,43 @@ use crate::Address;
 /// let description: Description = "local:http".parse()?;
 /// let arguments = Arguments::bind(&description, &LOCAL)?;
 /// let error = arguments.required("port", "a number from 0 to 65535", |value| value.parse::<u16>().ok()).unwrap_err();
-/// assert_eq!(error.to_string(), "the port in 'local:http' is 'http', but a number from 0 to 65535 was expected");
+/// assert_eq!(error.to_string(), "invalid port 'http' in 'local:http': expected a number from 0 to 65535");
 /// # Ok::<(), ropewalk_proto::description::DescriptionError>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// The name before the first colon.
     pub name: &'static str,
-    /// The grammar as a person reads it, for error messages.
+    /// The grammar, as error messages show it.
     pub usage: &'static str,
-    /// Names in their positional order; behind a `|` stands another spelling.
+    /// The parameters in the order of their positions. Other spellings follow a `|`, as in `path|address`.
     pub parameters: &'static [&'static str],
-    /// How many of the parameters, from the first one, may be given without a key; more than there are count as all.
+    /// The number of parameters, from the first one, that may be given without a key.
     pub positional_max: usize,
 }
 
-/// The shape that `description` names.
-pub(super) fn find_shape(
+/// A built-in endpoint type: its shape, and the function that reads its arguments.
+pub(super) type Kind<D> = (Shape, fn(&Arguments<'_>) -> Result<D, DescriptionError>);
+
+/// Reads `description` as one of `kinds`. `side` and `example` are for the error message.
+pub(super) fn read<D>(
     description: &Description,
-    shapes: &'static [Shape],
+    kinds: &'static [Kind<D>],
     side: &str,
     example: &str,
-) -> Result<&'static Shape, DescriptionError> {
+) -> Result<D, DescriptionError> {
     let name = &description.name().value;
-    let found = shapes.iter().find(|shape| shape.name.eq_ignore_ascii_case(name));
-    found.ok_or_else(|| {
-        let known = shapes.iter().map(|shape| shape.name);
-        DescriptionError::unknown_name(description, side, known, example)
-    })
+    let found = kinds.iter().find(|(shape, _)| shape.name.eq_ignore_ascii_case(name));
+    let Some((shape, read)) = found else {
+        let known = kinds.iter().map(|(shape, _)| shape.name);
+        return Err(DescriptionError::unknown_name(description, side, known, example));
+    };
+    read(&Arguments::bind(description, shape)?)
 }
 
-/// A description's arguments under the parameters of its shape, so that what is wrong is said as for the kinds that are
-/// built in.
+/// The arguments of a description, assigned to the parameters of a [`Shape`].
+///
+/// A custom endpoint type that uses it has the same error messages as the built-in types.
 ///
 /// ```
 /// use ropewalk_proto::description::{Arguments, Description, Shape};
@@ -73,21 +78,21 @@ pub struct Arguments<'a> {
     description: &'a Description,
     shape: &'static Shape,
     values: Vec<Option<&'a Argument>>,
-    /// Which parameter an argument without a key would have been, if that had no key.
-    passed_over: Vec<Option<usize>>,
+    /// For an argument without a key: the parameter at its position, if that parameter was given by key and so skipped.
+    skipped: Vec<Option<usize>>,
 }
 
 impl<'a> Arguments<'a> {
-    /// Finds the parameter of each argument.
+    /// Assigns each argument to a parameter.
     ///
     /// # Errors
-    /// When an argument belongs to no parameter, is empty without a key, or gives a parameter twice.
+    /// If an argument fits no parameter, if an argument without a key is empty, or if a parameter is given twice.
     pub fn bind(description: &'a Description, shape: &'static Shape) -> Result<Arguments<'a>, DescriptionError> {
         let mut arguments = Arguments {
             description,
             shape,
             values: vec![None; shape.parameters.len()],
-            passed_over: vec![None; shape.parameters.len()],
+            skipped: vec![None; shape.parameters.len()],
         };
         for keyed in description.keyed() {
             arguments.place_keyed(keyed)?;
@@ -96,13 +101,15 @@ impl<'a> Arguments<'a> {
         Ok(arguments)
     }
 
-    /// The value of `parameter`, by its first spelling, as `parse` understands it; `None` when it is absent.
+    /// Returns the value of `parameter`, converted by `parse`, or `None` if it is absent.
+    ///
+    /// `parameter` is its first spelling. `expected` describes valid values, for the error message.
     ///
     /// # Errors
-    /// When `parse` does not: the message says that `expected` was.
+    /// If `parse` returns `None`.
     ///
     /// # Panics
-    /// When the shape has no such parameter.
+    /// If the shape has no such parameter.
     pub fn optional<T>(
         &self,
         parameter: &str,
@@ -113,28 +120,31 @@ impl<'a> Arguments<'a> {
         match parse(&argument.value) {
             Some(value) => Ok(Some(value)),
             None => {
-                let (text, value) = (Quoted(self.description.text()), Quoted(&argument.value));
-                if let Some(passed_over) = self.passed_over[self.index(parameter)] {
-                    let twice = first_name(self.shape.parameters[passed_over]);
-                    let message = format!(
-                        "{text} gives the {twice} twice: by its key and as {value}, which as the {parameter} would have to \
-                         be {expected}"
-                    );
-                    return Err(DescriptionError::new(argument.offset, message));
-                }
-                let message = format!("the {parameter} in {text} is {value}, but {expected} was expected");
+                let (text, value) = (Quoted(self.text()), Quoted(&argument.value));
+                let message = match self.skipped[self.index(parameter)] {
+                    Some(skipped) => {
+                        let twice = first_name(self.shape.parameters[skipped]);
+                        format!(
+                            "the {twice} is given twice in {text}: by its key and as {value}, which is not {expected} for \
+                             the {parameter}"
+                        )
+                    }
+                    None => format!("invalid {parameter} {value} in {text}: expected {expected}"),
+                };
                 Err(DescriptionError::new(argument.offset, message))
             }
         }
     }
 
-    /// The value of `parameter`, which must be there; otherwise as [`optional`](Arguments::optional).
+    /// Returns the value of `parameter`, converted by `parse`. The parameter must be given.
+    ///
+    /// `parameter` is its first spelling. `expected` describes valid values, for the error message.
     ///
     /// # Errors
-    /// As [`optional`](Arguments::optional), and when it is absent.
+    /// If the parameter is absent, or if `parse` returns `None`.
     ///
     /// # Panics
-    /// When the shape has no such parameter.
+    /// If the shape has no such parameter.
     pub fn required<T>(
         &self,
         parameter: &str,
@@ -142,10 +152,14 @@ impl<'a> Arguments<'a> {
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<T, DescriptionError> {
         self.optional(parameter, expected, parse)?.ok_or_else(|| {
-            let (text, usage) = (Quoted(self.description.text()), self.shape.usage);
-            let message = format!("{text} has no {parameter}: it is written {usage}");
-            DescriptionError::new(self.description.text().len(), message)
+            let (text, usage) = (Quoted(self.text()), self.shape.usage);
+            let message = format!("missing {parameter} in {text}: expected {usage}");
+            DescriptionError::new(self.text().len(), message)
         })
+    }
+
+    pub(super) fn text(&self) -> &'a str {
+        self.description.text()
     }
 
     fn get(&self, parameter: &str) -> Option<&'a Argument> {
@@ -160,7 +174,7 @@ impl<'a> Arguments<'a> {
     fn index_of(&self, key: &Argument) -> Result<usize, DescriptionError> {
         let mut parameters = self.shape.parameters.iter();
         let index = parameters.position(|names| names.split('|').any(|name| name == key.value));
-        index.ok_or_else(|| self.unexpected(key))
+        index.ok_or_else(|| self.unknown_key(key))
     }
 
     fn place_keyed(&mut self, keyed: &'a KeyedArgument) -> Result<(), DescriptionError> {
@@ -168,14 +182,14 @@ impl<'a> Arguments<'a> {
         if self.values[index].replace(&keyed.argument).is_none() {
             return Ok(());
         }
-        let (parameter, text) = (first_name(self.shape.parameters[index]), Quoted(self.description.text()));
-        Err(DescriptionError::new(keyed.key.offset, format_args!("{text} gives the {parameter} twice")))
+        let (parameter, text) = (first_name(self.shape.parameters[index]), Quoted(self.text()));
+        Err(DescriptionError::new(keyed.key.offset, format_args!("the {parameter} is given twice in {text}")))
     }
 
-    /// What has a key is passed over, so `tcp:host=example.com:80` gives a port.
+    /// Skips parameters that are given by key, so the `80` of `tcp:host=example.com:80` is the port.
     fn place_positional(&mut self) -> Result<(), DescriptionError> {
         let positional = self.description.positional();
-        // A name and its colon alone, as in `stdio:`.
+        // A name and a colon alone, as in `stdio:`.
         if matches!(positional, [only] if only.value.is_empty()) && self.description.keyed().is_empty() {
             return Ok(());
         }
@@ -185,11 +199,11 @@ impl<'a> Arguments<'a> {
             if argument.value.is_empty() {
                 return Err(self.empty(argument));
             }
-            let passed_over = Some(place).filter(|&place| place < positional_max && has_key[place]);
-            match ((0..positional_max).find(|&index| self.values[index].is_none()), passed_over) {
+            let skipped = Some(place).filter(|&place| place < positional_max && has_key[place]);
+            match ((0..positional_max).find(|&index| self.values[index].is_none()), skipped) {
                 (Some(index), _) => {
                     self.values[index] = Some(argument);
-                    self.passed_over[index] = passed_over;
+                    self.skipped[index] = skipped;
                 }
                 (None, Some(twice)) => return Err(self.given_twice(twice, argument)),
                 (None, None) => return Err(self.unexpected(argument)),
@@ -199,24 +213,30 @@ impl<'a> Arguments<'a> {
     }
 
     fn given_twice(&self, index: usize, argument: &Argument) -> DescriptionError {
-        let (parameter, text) = (first_name(self.shape.parameters[index]), Quoted(self.description.text()));
+        let (parameter, text) = (first_name(self.shape.parameters[index]), Quoted(self.text()));
         let value = Quoted(&argument.value);
         DescriptionError::new(
             argument.offset,
-            format_args!("{text} gives the {parameter} twice: by its key and as {value}"),
+            format_args!("the {parameter} is given twice in {text}: by its key and as {value}"),
         )
     }
 
+    fn unknown_key(&self, key: &Argument) -> DescriptionError {
+        let (value, text, usage) = (Quoted(&key.value), Quoted(self.text()), self.shape.usage);
+        let names = Vec::from_iter(self.shape.parameters.iter().flat_map(|names| names.split('|')));
+        let hint = nearest(&key.value, &names).map_or_else(String::new, |near| format!(" (did you mean '{near}'?)"));
+        DescriptionError::new(key.offset, format_args!("unknown key {value} in {text}: expected {usage}{hint}"))
+    }
+
     fn unexpected(&self, argument: &Argument) -> DescriptionError {
-        let (value, text) = (Quoted(&argument.value), Quoted(self.description.text()));
-        let usage = self.shape.usage;
-        DescriptionError::new(argument.offset, format_args!("{value} in {text} has no meaning: it is written {usage}"))
+        let (value, text, usage) = (Quoted(&argument.value), Quoted(self.text()), self.shape.usage);
+        DescriptionError::new(argument.offset, format_args!("unexpected argument {value} in {text}: expected {usage}"))
     }
 
     fn empty(&self, argument: &Argument) -> DescriptionError {
-        let text = Quoted(self.description.text());
-        let hint = r"a colon inside an argument is written \:, and a shell wants the whole in quotation marks";
-        DescriptionError::new(argument.offset, format_args!("{text} has an empty argument: {hint}"))
+        let text = Quoted(self.text());
+        let hint = r"write \: for a colon inside an argument, and quote the description for a shell";
+        DescriptionError::new(argument.offset, format_args!("empty argument in {text}: {hint}"))
     }
 }
 
@@ -224,7 +244,7 @@ fn first_name(names: &'static str) -> &'static str {
     names.split('|').next().unwrap_or(names)
 }
 
-/// Digits only: Rust's own parser would take a sign.
+/// Accepts digits only. Rust's own parser also accepts a sign.
 pub(super) fn number(value: &str) -> Option<u32> {
     value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok()).flatten()
 }
@@ -233,7 +253,7 @@ pub(super) fn port(value: &str) -> Option<u16> {
     number(value)?.try_into().ok()
 }
 
-/// What listen(2) takes: a C int.
+/// Accepts a C int that is not negative, because listen(2) takes one.
 pub(super) fn backlog(value: &str) -> Option<u32> {
     number(value).filter(|&backlog| i32::try_from(backlog).is_ok())
 }
@@ -246,7 +266,7 @@ pub(super) fn switch(value: &str) -> Option<bool> {
     }
 }
 
-/// An IP address, or nothing where every interface is meant.
+/// Accepts an IP address, or an empty value for every interface.
 pub(super) fn interface(value: &str) -> Option<Option<IpAddr>> {
     match value {
         "" => Some(None),
@@ -267,7 +287,7 @@ pub(super) fn unix_address(value: &str) -> Option<Address> {
     }
 }
 
-/// Writes what [`unix_address`] reads.
+/// The inverse of [`unix_address`].
 pub(super) fn unix_text(address: &Address) -> String {
     match address {
         Address::Abstract(name) => format!("@{}", String::from_utf8_lossy(name)),

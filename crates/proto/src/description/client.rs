@@ -1,31 +1,31 @@
-//! Whither to connect: typed client descriptions.
+//! Client descriptions: where to connect.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::arguments::{Arguments, Shape, find_shape, interface, port, seconds, switch, unix_address, unix_text};
+use super::arguments::{Arguments, Kind, Shape, interface, port, read, seconds, switch, unix_address, unix_text};
 use super::{Description, DescriptionError, quote_string_argument};
 use crate::Address;
 
-/// How long an attempt to connect may take, unless told otherwise.
+/// The default time limit of a connection attempt.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Whither to connect, as a string names it.
+/// A description of where to connect, with checked and typed arguments.
 ///
 /// | string | meaning |
 /// |---|---|
-/// | `tcp:HOST:PORT[:timeout=30][:bind_address=IP]` | TCP to a name or an IP address (`bindAddress` is taken too) |
-/// | `tcp6:HOST:PORT[:timeout=30][:bind_address=IP]` | the same over IPv6 alone: of a name, only such addresses |
-/// | `unix:PATH[:timeout=30][:lockfile=0]` | a UNIX socket; `@NAME` is an abstract one |
+/// | `tcp:HOST:PORT[:timeout=30][:bind_address=IP]` | TCP to a name or an IP address (`bindAddress` is accepted too) |
+/// | `tcp6:HOST:PORT[:timeout=30][:bind_address=IP]` | TCP over IPv6 only; IPv4 addresses of a name are ignored |
+/// | `unix:PATH[:timeout=30][:lockfile=0]` | a UNIX socket at a path; `@NAME` is an abstract name |
 ///
 /// The timeout is in seconds and may have a fraction.
 ///
 /// ```
 /// use ropewalk_proto::description::ClientDescription;
 ///
-/// let ClientDescription::Tcp(tcp) = "tcp:example.com:80:timeout=2.5".parse()? else { panic!("it says tcp") };
+/// let ClientDescription::Tcp(tcp) = "tcp:example.com:80:timeout=2.5".parse()? else { panic!("expected tcp") };
 /// assert_eq!((&tcp.host[..], tcp.port, tcp.timeout.as_millis()), ("example.com", 80, 2500));
 /// # Ok::<(), ropewalk_proto::description::DescriptionError>(())
 /// ```
@@ -53,13 +53,13 @@ pub enum ClientDescription {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpClient {
-    /// A name to resolve, or an IP address; never empty.
+    /// A name to resolve, or an IP address. Never empty.
     pub host: String,
-    /// The port to connect to; never 0.
+    /// The port to connect to. Never 0.
     pub port: u16,
-    /// How long the attempt may take, resolution included; never zero.
+    /// The time limit of the attempt, including name resolution. Never zero.
     pub timeout: Duration,
-    /// The address of this end; `None` lets the system choose.
+    /// The local address. With `None` the system chooses.
     pub bind_address: Option<IpAddr>,
 }
 
@@ -74,13 +74,13 @@ pub struct TcpClient {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tcp6Client {
-    /// A name to resolve, or an IPv6 address; never empty, and never an IPv4 address.
+    /// A name to resolve, or an IPv6 address. Never empty or an IPv4 address.
     pub host: String,
-    /// The port to connect to; never 0.
+    /// The port to connect to. Never 0.
     pub port: u16,
-    /// How long the attempt may take, resolution included; never zero.
+    /// The time limit of the attempt, including name resolution. Never zero.
     pub timeout: Duration,
-    /// The address of this end; `None` lets the system choose.
+    /// The local address. With `None` the system chooses.
     pub bind_address: Option<Ipv6Addr>,
 }
 
@@ -99,64 +99,86 @@ pub struct Tcp6Client {
 pub struct UnixClient {
     /// The socket's path or abstract name.
     pub address: Address,
-    /// How long the attempt may take; never zero.
+    /// The time limit of the attempt. Never zero.
     pub timeout: Duration,
-    /// Whether to connect only when a lock file shows a living server.
+    /// Whether to connect only if a lock file shows that the server is running.
     pub lockfile: bool,
 }
 
 impl TcpClient {
-    /// Connects to `port` of `host` within the default timeout of 30 seconds.
+    /// Describes a connection to `port` of `host`, with the default timeout of 30 seconds.
     pub fn new(host: impl Into<String>, port: u16) -> TcpClient {
         TcpClient { host: host.into(), port, timeout: TIMEOUT, bind_address: None }
     }
 }
 
 impl Tcp6Client {
-    /// Connects to `port` of `host` within the default timeout of 30 seconds.
+    /// Describes a connection to `port` of `host`, with the default timeout of 30 seconds.
     pub fn new(host: impl Into<String>, port: u16) -> Tcp6Client {
         Tcp6Client { host: host.into(), port, timeout: TIMEOUT, bind_address: None }
     }
 }
 
 impl UnixClient {
-    /// Connects to `address` within the default timeout of 30 seconds, whether or not there is a lock file.
+    /// Describes a connection to `address`, with the default timeout of 30 seconds and without a check of the lock file.
     pub fn new(address: Address) -> UnixClient {
         UnixClient { address, timeout: TIMEOUT, lockfile: false }
     }
 }
 
-const SHAPES: &[Shape] = &[
-    Shape {
-        name: "tcp",
-        usage: "tcp:HOST:PORT[:timeout=30][:bind_address=IP]",
-        parameters: &["host", "port", "timeout", "bind_address|bindAddress"],
-        positional_max: 2,
-    },
-    Shape {
-        name: "tcp6",
-        usage: "tcp6:HOST:PORT[:timeout=30][:bind_address=IP]",
-        parameters: &["host", "port", "timeout", "bind_address|bindAddress"],
-        positional_max: 2,
-    },
-    Shape {
-        name: "unix",
-        usage: "unix:PATH[:timeout=30][:lockfile=0]",
-        parameters: &["path", "timeout", "lockfile"],
-        positional_max: 1,
-    },
+const KINDS: &[Kind<ClientDescription>] = &[
+    (
+        Shape {
+            name: "tcp",
+            usage: "tcp:HOST:PORT[:timeout=30][:bind_address=IP]",
+            parameters: &["host", "port", "timeout", "bind_address|bindAddress"],
+            positional_max: 2,
+        },
+        |arguments| tcp(arguments).map(ClientDescription::Tcp),
+    ),
+    (
+        Shape {
+            name: "tcp6",
+            usage: "tcp6:HOST:PORT[:timeout=30][:bind_address=IP]",
+            parameters: &["host", "port", "timeout", "bind_address|bindAddress"],
+            positional_max: 2,
+        },
+        |arguments| tcp6(arguments).map(ClientDescription::Tcp6),
+    ),
+    (
+        Shape {
+            name: "unix",
+            usage: "unix:PATH[:timeout=30][:lockfile=0]",
+            parameters: &["path", "timeout", "lockfile"],
+            positional_max: 1,
+        },
+        |arguments| unix(arguments).map(ClientDescription::Unix),
+    ),
 ];
 
 const PORT: &str = "a number from 1 to 65535";
 const SECONDS: &str = "a number of seconds above 0";
 
+impl ClientDescription {
+    /// Returns the names of the built-in endpoint types.
+    ///
+    /// ```
+    /// use ropewalk_proto::description::ClientDescription;
+    ///
+    /// assert!(ClientDescription::names().any(|name| name == "tcp6"));
+    /// ```
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        KINDS.iter().map(|(shape, _)| shape.name)
+    }
+}
+
 impl FromStr for ClientDescription {
     type Err = DescriptionError;
 
-    /// Reads a client description.
+    /// Parses a client description.
     ///
     /// # Errors
-    /// When the grammar, the name or an argument is wrong; the message says which, and what was expected.
+    /// If the grammar, the name or an argument is wrong. The message names the fault and what was expected.
     fn from_str(text: &str) -> Result<ClientDescription, DescriptionError> {
         ClientDescription::try_from(&text.parse::<Description>()?)
     }
@@ -166,18 +188,12 @@ impl TryFrom<&Description> for ClientDescription {
     type Error = DescriptionError;
 
     fn try_from(description: &Description) -> Result<ClientDescription, DescriptionError> {
-        let shape = find_shape(description, SHAPES, "client", "tcp:localhost:8000")?;
-        let arguments = Arguments::bind(description, shape)?;
-        match shape.name {
-            "tcp" => tcp(&arguments).map(ClientDescription::Tcp),
-            "tcp6" => tcp6(&arguments).map(ClientDescription::Tcp6),
-            _ => unix(&arguments).map(ClientDescription::Unix),
-        }
+        read(description, KINDS, "client", "tcp:localhost:8000")
     }
 }
 
 impl fmt::Display for ClientDescription {
-    /// Writes what [`FromStr`] reads, without what is as by default.
+    /// Formats the description without the arguments that have their default values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ClientDescription::Tcp(tcp) => {
@@ -232,7 +248,7 @@ fn tcp(arguments: &Arguments<'_>) -> Result<TcpClient, DescriptionError> {
 
 fn tcp6(arguments: &Arguments<'_>) -> Result<Tcp6Client, DescriptionError> {
     let v6_host = |value: &str| host(value).filter(|host| host.parse::<Ipv4Addr>().is_err());
-    let expected = r"an IPv6 address, its colons written \:,";
+    let expected = r"an IPv6 address with its colons written \:";
     let own = |value: &str| if value.is_empty() { Some(None) } else { value.parse().ok().map(Some) };
     Ok(Tcp6Client {
         host: arguments.required("host", "a name or an IPv6 address", v6_host)?,
@@ -275,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn both_spellings_of_bind_address_are_taken_but_not_together() {
+    fn bind_address_has_two_spellings() {
         let expected = TcpClient {
             bind_address: "127.0.0.1".parse().ok(),
             timeout: Duration::from_millis(1500),
@@ -285,11 +301,11 @@ mod tests {
             assert_eq!(parse(text), ClientDescription::Tcp(expected.clone()), "{text}");
         }
         let both = "tcp:h:1:bindAddress=127.0.0.1:bind_address=127.0.0.1";
-        assert_eq!(fails(both), format!("'{both}' gives the bind_address twice"));
+        assert_eq!(fails(both), format!("the bind_address is given twice in '{both}'"));
     }
 
     #[test]
-    fn a_client_of_ipv6_alone_takes_names_and_ipv6_addresses() {
+    fn a_tcp6_client_accepts_a_name_or_an_ipv6_address() {
         assert_eq!(parse("tcp6:example.com:80"), ClientDescription::Tcp6(Tcp6Client::new("example.com", 80)));
         let expected = Tcp6Client { bind_address: Some(Ipv6Addr::LOCALHOST), ..Tcp6Client::new("fe80::1%2", 80) };
         let text = r"tcp6:fe80\:\:1%2:80:bind_address=\:\:1";
@@ -297,47 +313,49 @@ mod tests {
     }
 
     #[test]
-    fn a_unix_client_checks_the_lock_file_only_when_told() {
+    fn a_unix_client_ignores_the_lock_file_by_default() {
         let plain = UnixClient::new(Address::Unix(Path::new("/run/x").into()));
         assert_eq!(parse("unix:/run/x"), ClientDescription::Unix(plain.clone()));
-        let told = UnixClient { lockfile: true, timeout: Duration::from_secs(2), ..plain };
-        assert_eq!(parse("unix:path=/run/x:lockfile=1:timeout=2"), ClientDescription::Unix(told));
+        let checking = UnixClient { lockfile: true, timeout: Duration::from_secs(2), ..plain };
+        assert_eq!(parse("unix:path=/run/x:lockfile=1:timeout=2"), ClientDescription::Unix(checking));
     }
 
     #[test]
-    fn each_error_names_the_part_and_what_was_expected() {
+    fn an_error_names_the_fault_with_the_expected_form() {
         let cases = [
-            ("udp:h:1", "'udp' in 'udp:h:1' is no client type: known are tcp, tcp6, unix, as in tcp:localhost:8000"),
+            (
+                "udp:h:1",
+                "unknown client endpoint type 'udp': expected one of tcp, tcp6, unix (for example tcp:localhost:8000)",
+            ),
             (
                 "tcp6:192.0.2.1:80",
-                "the host in 'tcp6:192.0.2.1:80' is '192.0.2.1', but a name or an IPv6 address was expected",
+                "invalid host '192.0.2.1' in 'tcp6:192.0.2.1:80': expected a name or an IPv6 address",
             ),
             (
                 "tcp6:h:80:bind_address=127.0.0.1",
-                r"the bind_address in 'tcp6:h:80:bind_address=127.0.0.1' is '127.0.0.1', but an IPv6 address, its colons written \:, was expected",
+                r"invalid bind_address '127.0.0.1' in 'tcp6:h:80:bind_address=127.0.0.1': expected an IPv6 address with its colons written \:",
             ),
-            ("tcp:h", "'tcp:h' has no port: it is written tcp:HOST:PORT[:timeout=30][:bind_address=IP]"),
-            ("tcp:h:0", "the port in 'tcp:h:0' is '0', but a number from 1 to 65535 was expected"),
-            ("tcp:host=:1", "the host in 'tcp:host=:1' is '', but a name or an IP address was expected"),
-            (
-                "tcp:h:1:timeout=0",
-                "the timeout in 'tcp:h:1:timeout=0' is '0', but a number of seconds above 0 was expected",
-            ),
+            ("tcp:h", "missing port in 'tcp:h': expected tcp:HOST:PORT[:timeout=30][:bind_address=IP]"),
+            ("tcp:h:0", "invalid port '0' in 'tcp:h:0': expected a number from 1 to 65535"),
+            ("tcp:host=:1", "invalid host '' in 'tcp:host=:1': expected a name or an IP address"),
+            ("tcp:h:1:timeout=0", "invalid timeout '0' in 'tcp:h:1:timeout=0': expected a number of seconds above 0"),
             (
                 "tcp:h:1:timeout=nan",
-                "the timeout in 'tcp:h:1:timeout=nan' is 'nan', but a number of seconds above 0 was expected",
+                "invalid timeout 'nan' in 'tcp:h:1:timeout=nan': expected a number of seconds above 0",
             ),
             (
                 "tcp:h:1:timeout=-1",
-                "the timeout in 'tcp:h:1:timeout=-1' is '-1', but a number of seconds above 0 was expected",
+                "invalid timeout '-1' in 'tcp:h:1:timeout=-1': expected a number of seconds above 0",
             ),
-            (
-                "tcp:h:1:bindAddress=h",
-                "the bind_address in 'tcp:h:1:bindAddress=h' is 'h', but an IP address was expected",
-            ),
+            ("tcp:h:1:bindAddress=h", "invalid bind_address 'h' in 'tcp:h:1:bindAddress=h': expected an IP address"),
             (
                 "tcp:h:1:5",
-                "'5' in 'tcp:h:1:5' has no meaning: it is written tcp:HOST:PORT[:timeout=30][:bind_address=IP]",
+                "unexpected argument '5' in 'tcp:h:1:5': expected tcp:HOST:PORT[:timeout=30][:bind_address=IP]",
+            ),
+            (
+                "unix:/run/x:timout=5",
+                "unknown key 'timout' in 'unix:/run/x:timout=5': expected unix:PATH[:timeout=30][:lockfile=0] \
+                 (did you mean 'timeout'?)",
             ),
         ];
         for (text, message) in cases {
@@ -346,8 +364,8 @@ mod tests {
     }
 
     #[test]
-    fn a_huge_timeout_is_fine() {
-        let ClientDescription::Tcp(tcp) = parse("tcp:h:1:timeout=1e12") else { panic!("it says tcp") };
+    fn a_huge_timeout_is_accepted() {
+        let ClientDescription::Tcp(tcp) = parse("tcp:h:1:timeout=1e12") else { panic!("expected tcp") };
         assert_eq!(tcp.timeout.as_secs(), 1_000_000_000_000);
     }
 
@@ -373,7 +391,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_displayed_is_parsed_to_the_same(client in clients()) {
+        fn a_displayed_client_is_parsed_to_itself(client in clients()) {
             prop_assert_eq!(parse(&client.to_string()), client);
         }
 

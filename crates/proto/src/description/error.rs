@@ -1,10 +1,10 @@
-//! What is wrong with a description, in one sentence.
+//! The error of a description, in one sentence.
 
 use std::fmt;
 
 use super::Description;
 
-/// A description that cannot be used: a sentence for the person who wrote it, and where in it the fault lies.
+/// An endpoint description that cannot be used: a message for its author, and the offset of the wrong part.
 ///
 /// ```
 /// use ropewalk_proto::description::ServerDescription;
@@ -21,30 +21,33 @@ pub struct DescriptionError {
 }
 
 impl DescriptionError {
-    /// An error at `offset` bytes into the description, for endpoint types that are not built in.
+    /// Creates an error for a custom endpoint type. `offset` is in bytes from the beginning of the description.
     ///
-    /// `message` names the wrong part, what was expected and what exists, in one sentence without a full stop.
+    /// `message` names the fault, then what was expected, in lower case and without a full stop.
     ///
     /// ```
     /// use ropewalk_proto::description::DescriptionError;
     ///
-    /// let inner = DescriptionError::new(4, "'eighty' is no port: expected a number from 0 to 65535");
-    /// let outer = inner.nested_at("haproxy:".len()); // for who wrote haproxy:tcp:eighty
+    /// let inner = DescriptionError::new(4, "invalid port 'eighty': expected a number from 0 to 65535");
+    /// let outer = inner.nested_at("haproxy:".len()); // for the author of haproxy:tcp:eighty
     /// assert_eq!(outer.offset(), 12);
     /// ```
     pub fn new(offset: usize, message: impl fmt::Display) -> DescriptionError {
         DescriptionError { offset, message: message.to_string() }
     }
 
-    /// The error for a description whose name stands for nothing: `side` is `server` or `client`, `known` are the names
-    /// that exist, and `example` is a description that is right.
+    /// Creates the error for a description with an unknown endpoint type.
+    ///
+    /// `side` is `server` or `client`, `known` are the names of the existing types, and `example` is a correct description.
+    /// The message suggests a correction if the mistake is a likely one.
     ///
     /// ```
     /// use ropewalk_proto::description::{Description, DescriptionError};
     ///
     /// let description: Description = "tpc:80".parse()?;
-    /// let error = DescriptionError::unknown_name(&description, "server", ["tcp", "unix"], "tcp:80");
-    /// assert!(error.to_string().contains("'tpc'") && error.to_string().contains("tcp, unix"));
+    /// let error = DescriptionError::unknown_name(&description, "server", ["tcp", "unix"], "tcp:8000");
+    /// let message = "unknown server endpoint type 'tpc': expected one of tcp, unix (did you mean tcp:80?)";
+    /// assert_eq!(error.to_string(), message);
     /// # Ok::<(), DescriptionError>(())
     /// ```
     pub fn unknown_name<'a>(
@@ -54,27 +57,30 @@ impl DescriptionError {
         example: &str,
     ) -> DescriptionError {
         let name = description.name();
-        let (name_text, text) = (Quoted(&name.value), Quoted(description.text()));
         let known: Vec<_> = known.into_iter().collect();
-        let known = known.join(", ");
-        let message = format!("{name_text} in {text} is no {side} type: known are {known}, as in {example}");
+        let hint = match correction(description, &known) {
+            Some(correct) => format!("did you mean {}?", Printable(&correct)),
+            None => format!("for example {example}"),
+        };
+        let (name_text, known) = (Quoted(&name.value), known.join(", "));
+        let message = format!("unknown {side} endpoint type {name_text}: expected one of {known} ({hint})");
         DescriptionError::new(name.offset, message)
     }
 
-    /// The same error, for who wrote the description in which this one begins at `offset`.
+    /// Moves the error by `offset` bytes, for a description that contains the wrong one at that offset.
     #[must_use]
     pub fn nested_at(mut self, offset: usize) -> DescriptionError {
         self.offset += offset;
         self
     }
 
-    /// Where in the description the wrong part begins, in bytes.
+    /// Returns the offset of the wrong part in the description, in bytes.
     pub fn offset(&self) -> usize {
         self.offset
     }
 }
 
-/// The words of `Display`: who returns it from `main` has it printed by this.
+/// The same text as `Display`, because a `main` that returns the error prints it with `Debug`.
 impl fmt::Debug for DescriptionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -89,43 +95,124 @@ impl fmt::Display for DescriptionError {
 
 impl std::error::Error for DescriptionError {}
 
-/// What was written, in quotation marks and fit for a terminal. Backslashes stay single, for they are the grammar's.
-pub(super) struct Quoted<'a>(pub(super) &'a str);
+/// Returns what the author of a description of unknown type probably meant: a bare port or path, or a misspelled type.
+fn correction(description: &Description, known: &[&str]) -> Option<String> {
+    let (name, text) = (&description.name().value, description.text());
+    let bare = match name.as_bytes() {
+        [b'0'..=b'9', ..] if name.parse::<u16>().is_ok() => Some("tcp"),
+        [b'/', ..] => Some("unix"),
+        _ => None,
+    };
+    if let Some(missing) = bare.filter(|missing| known.contains(missing)) {
+        return Some(format!("{missing}:{text}"));
+    }
+    let near = nearest(name, known)?;
+    Some(match description.rest() {
+        Some((_, rest)) => format!("{near}:{rest}"),
+        None => near.to_owned(),
+    })
+}
 
-impl fmt::Display for Quoted<'_> {
+/// Returns the only name that differs from `name` by one insertion, deletion, replacement or swap of ASCII letters.
+pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let mut near = known.iter().filter(|known| is_near(name, known));
+    near.next().copied().filter(|_| near.next().is_none())
+}
+
+fn is_near(left: &str, right: &str) -> bool {
+    let (left, right) = (left.to_ascii_lowercase().into_bytes(), right.to_ascii_lowercase().into_bytes());
+    let prefix = left.iter().zip(&right).take_while(|(left, right)| left == right).count();
+    let (left, right) = (&left[prefix..], &right[prefix..]);
+    let suffix = left.iter().rev().zip(right.iter().rev()).take_while(|(left, right)| left == right).count();
+    match (&left[..left.len() - suffix], &right[..right.len() - suffix]) {
+        ([a, b], [c, d]) => (a, b) == (d, c),
+        (left, right) => left.len() <= 1 && right.len() <= 1,
+    }
+}
+
+/// A part of a description, without control characters and cut to a length that fits on a terminal.
+///
+/// Backslashes are not doubled, because they belong to the grammar.
+pub(super) struct Printable<'a>(pub(super) &'a str);
+
+impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 200;
-        f.write_str("'")?;
         for character in self.0.chars().take(SHOWN) {
             match character.is_control() {
                 true => write!(f, "{}", character.escape_default())?,
                 false => fmt::Write::write_char(f, character)?,
             }
         }
-        f.write_str(if self.0.chars().nth(SHOWN).is_some() { "...'" } else { "'" })
+        f.write_str(if self.0.chars().nth(SHOWN).is_some() { "..." } else { "" })
     }
 }
 
-/// What a text lacks to be a description at all.
-pub(super) enum Empty<'a> {
-    Name(&'a str),
-    Key(&'a str),
-    Escape(&'a str),
+/// A [`Printable`] in quotation marks.
+pub(super) struct Quoted<'a>(pub(super) &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "'{}'", Printable(self.0))
+    }
 }
 
-impl fmt::Display for Empty<'_> {
+/// A part that the grammar requires and the text lacks.
+pub(super) enum Missing<'a> {
+    Name(&'a str),
+    Key(&'a str),
+    Escaped(&'a str),
+}
+
+impl fmt::Display for Missing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Empty::Name("") => write!(f, "the description is empty: it begins with a name, as in tcp:8000"),
-            Empty::Name(text) => {
-                write!(f, "the description {} has no name before its first colon, as in tcp:8000", Quoted(text))
+            Missing::Name("") => write!(f, "empty description: expected an endpoint type, for example tcp:8000"),
+            Missing::Name(text) => {
+                let text = Quoted(text);
+                write!(f, "missing endpoint type in {text}: expected one before the first colon, for example tcp:8000")
             }
-            Empty::Key(text) => {
-                write!(f, r"{} has no key before a '=': an equals sign as such is written \=", Quoted(text))
+            Missing::Key(text) => {
+                write!(f, r"missing key before '=' in {}: write \= for an equals sign", Quoted(text))
             }
-            Empty::Escape(text) => {
-                write!(f, r"{} ends in a backslash, which escapes nothing: write \\ for one", Quoted(text))
+            Missing::Escaped(text) => {
+                write!(f, r"missing character after the last backslash in {}: write \\ for a backslash", Quoted(text))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn correction_of(text: &str) -> Option<String> {
+        correction(&text.parse().unwrap(), &["tcp", "tcp6", "unix", "fd"])
+    }
+
+    #[test]
+    fn a_likely_mistake_is_corrected() {
+        let cases = [
+            ("8000", "tcp:8000"),
+            ("8000:interface=127.0.0.1", "tcp:8000:interface=127.0.0.1"),
+            ("/run/x:mode=600", "unix:/run/x:mode=600"),
+            ("tpc:80", "tcp:80"),
+            ("TPC:80", "tcp:80"),
+            ("unx:/run/x", "unix:/run/x"),
+            ("unixx:/run/x", "unix:/run/x"),
+            ("fc:3", "fd:3"),
+            ("uinx", "unix"),
+        ];
+        for (text, correct) in cases {
+            assert_eq!(correction_of(text).as_deref(), Some(correct), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unlikely_mistake_is_not_corrected() {
+        for text in ["udp:80", "65536", "localhost", "é:80", "x"] {
+            assert_eq!(correction_of(text), None, "{text}");
+        }
+        assert_eq!(nearest("ta", &["tb", "tc"]), None, "two names are equally near");
     }
 }

@@ -1,4 +1,4 @@
-//! Endpoint descriptions: the strings that name where to listen and whither to connect.
+//! Endpoint descriptions: strings that say where to listen or connect.
 //!
 //! ```text
 //!   tcp : 8000 : interface=127.0.0.1 : backlog=50
@@ -6,12 +6,13 @@
 //!   name  positional        keyed           keyed
 //! ```
 //!
-//! Parts are separated by `:`. The first is the name; each other one is positional, or keyed when it has a `=`. A
-//! backslash takes the next character as it is, so `\:` is a colon inside an argument, `\=` an equals sign and `\\` a
-//! backslash; [`quote_string_argument`] writes them. After a part's first `=`, further ones are ordinary characters.
+//! Parts are separated by `:`. The first part is the name of an endpoint type. Each other part is an argument, which has a
+//! key if it contains a `=`. After the first `=` of a part, further ones are ordinary characters. A backslash escapes the
+//! next character: `\:` is a colon inside an argument, `\=` an equals sign and `\\` a backslash.
+//! [`quote_string_argument`] adds these escapes.
 //!
-//! [`Description`] knows this grammar and no name. [`ServerDescription`] and [`ClientDescription`] know the names, give
-//! typed arguments, and explain in one sentence what is wrong with the rest.
+//! [`Description`] implements this grammar for any endpoint type. [`ServerDescription`] and [`ClientDescription`] know the
+//! built-in types. They check the arguments and return them with their types.
 //!
 //! Source: `serverFromString`, `clientFromString` and `quoteStringArgument` of twisted.internet.endpoints.
 
@@ -31,11 +32,11 @@ pub use server::{
     FdServer, ServerDescription, SocketDomain, SystemdServer, SystemdSocket, Tcp6Server, TcpServer, UnixServer,
 };
 
-use error::{Empty, Quoted};
+use error::{Missing, Quoted};
 
-/// A description taken apart by the grammar alone: a name and its arguments, unescaped.
+/// A description split into a name and arguments, without the escapes.
 ///
-/// An endpoint type that is not built in reads its arguments from here.
+/// A custom endpoint type reads its arguments from a description. [`Arguments`] finds them by position or key.
 ///
 /// ```
 /// use ropewalk_proto::description::Description;
@@ -52,11 +53,11 @@ pub struct Description {
     name: Argument,
     positional: Vec<Argument>,
     keyed: Vec<KeyedArgument>,
-    /// Behind the first colon.
+    /// The offset after the first colon.
     rest_offset: Option<usize>,
 }
 
-/// A part of a description, unescaped.
+/// A part of a description, without the escapes.
 ///
 /// ```
 /// use ropewalk_proto::description::Description;
@@ -70,52 +71,54 @@ pub struct Description {
 pub struct Argument {
     /// The value, without the escapes.
     pub value: String,
-    /// Where the value begins in the description, in bytes.
+    /// The offset of the value in the description, in bytes.
     pub offset: usize,
 }
 
-/// A part of the form `key=value`, unescaped.
+/// A part of the form `key=value`, without the escapes.
 ///
 /// ```
 /// use ropewalk_proto::description::Description;
 ///
 /// let description: Description = "tcp:80:backlog=10".parse()?;
-/// let [backlog] = description.keyed() else { panic!("there is one") };
+/// let [backlog] = description.keyed() else { panic!("expected one argument") };
 /// assert_eq!((&backlog.key.value[..], &backlog.argument.value[..]), ("backlog", "10"));
 /// assert_eq!(description.text(), "tcp:80:backlog=10");
 /// # Ok::<(), ropewalk_proto::description::DescriptionError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyedArgument {
-    /// What stands before the first `=`.
+    /// The part before the first `=`.
     pub key: Argument,
-    /// What stands behind it.
+    /// The part after the first `=`.
     pub argument: Argument,
 }
 
 impl Description {
-    /// The first part, which says what kind of endpoint it is.
+    /// Returns the first part, the name of the endpoint type.
     pub fn name(&self) -> &Argument {
         &self.name
     }
 
-    /// The arguments without a key, in their order.
+    /// Returns the arguments without a key, in their order.
     pub fn positional(&self) -> &[Argument] {
         &self.positional
     }
 
-    /// The arguments with a key, in their order; no key occurs twice.
+    /// Returns the arguments with a key, in their order. No key occurs twice.
     pub fn keyed(&self) -> &[KeyedArgument] {
         &self.keyed
     }
 
-    /// The argument with this key.
+    /// Returns the argument with this key.
     pub fn get(&self, key: &str) -> Option<&Argument> {
         self.keyed.iter().find(|keyed| keyed.key.value == key).map(|keyed| &keyed.argument)
     }
 
-    /// What stands behind the name and its colon, as it was written, and where that begins: another description, for a kind
-    /// that wraps one. `None` when there is no colon.
+    /// Returns the text after the name and its colon, and the offset of that text in bytes.
+    ///
+    /// An endpoint type that wraps another one, such as `haproxy`, reads the inner description from it. Returns `None` if
+    /// there is no colon. The text still has its escapes.
     ///
     /// ```
     /// use ropewalk_proto::description::Description;
@@ -128,7 +131,7 @@ impl Description {
         self.rest_offset.map(|offset| (offset, &self.text[offset..]))
     }
 
-    /// The description as it was written.
+    /// Returns the description as it was written.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -137,17 +140,17 @@ impl Description {
 impl FromStr for Description {
     type Err = DescriptionError;
 
-    /// Takes `text` apart.
+    /// Splits `text` into a name and arguments.
     ///
     /// # Errors
-    /// When it has no name, ends in a backslash, or gives a key twice or none before a `=`.
+    /// If `text` has no name, ends in a backslash, has no key before a `=`, or has a key twice.
     fn from_str(text: &str) -> Result<Description, DescriptionError> {
         let mut parts = split(text)?.into_iter();
         let starts = |part: &Part| part.key.as_ref().unwrap_or(&part.argument).offset;
         let rest_offset = parts.as_slice().get(1).map(starts);
         let name = match parts.next() {
             Some(Part { key: None, argument }) if !argument.value.is_empty() => argument,
-            _ => return Err(DescriptionError::new(0, Empty::Name(text))),
+            _ => return Err(DescriptionError::new(0, Missing::Name(text))),
         };
         let (positional, keyed) = (Vec::new(), Vec::new());
         let mut description = Description { text: text.to_owned(), name, positional, keyed, rest_offset };
@@ -170,18 +173,20 @@ impl fmt::Display for Description {
 impl Description {
     fn add_keyed(&mut self, key: Argument, argument: Argument) -> Result<(), DescriptionError> {
         if key.value.is_empty() {
-            return Err(DescriptionError::new(key.offset, Empty::Key(&self.text)));
+            return Err(DescriptionError::new(key.offset, Missing::Key(&self.text)));
         }
         if self.get(&key.value).is_some() {
             let (key_text, text) = (Quoted(&key.value), Quoted(&self.text));
-            return Err(DescriptionError::new(key.offset, format_args!("{text} gives {key_text} twice")));
+            return Err(DescriptionError::new(key.offset, format_args!("key {key_text} is given twice in {text}")));
         }
         self.keyed.push(KeyedArgument { key, argument });
         Ok(())
     }
 }
 
-/// Escapes `argument`, so that it is one argument of a description whatever it contains.
+/// Escapes `argument`, so that it is a single argument of a description.
+///
+/// Source: `quoteStringArgument` of `twisted.internet.endpoints`.
 ///
 /// ```
 /// use ropewalk_proto::description::quote_string_argument;
@@ -228,7 +233,7 @@ fn split(text: &str) -> Result<Vec<Part>, DescriptionError> {
             }
             '\\' => match characters.next() {
                 Some((_, escaped)) => part.argument.value.push(escaped),
-                None => return Err(DescriptionError::new(at, Empty::Escape(text))),
+                None => return Err(DescriptionError::new(at, Missing::Escaped(text))),
             },
             plain => part.argument.value.push(plain),
         }
@@ -253,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_positional_or_keyed_in_any_order() {
+    fn arguments_with_keys_may_precede_those_without() {
         let description = parse("tcp:a:k=v:b");
         assert_eq!(description.name(), &Argument { value: "tcp".into(), offset: 0 });
         let positional: Vec<_> = description.positional().iter().map(|part| (&part.value[..], part.offset)).collect();
@@ -264,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backslash_takes_the_next_character_as_it_is() {
+    fn a_backslash_escapes_the_next_character() {
         let description = parse(r"x:a\:b\\\=c:k\=\::\n=\é");
         assert_eq!(description.positional()[0].value, r"a:b\=c");
         assert_eq!(description.positional()[1].value, "k=:");
@@ -272,32 +277,38 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_equals_sign_of_a_part_separates() {
+    fn only_the_first_equals_sign_separates_a_key() {
         assert_eq!(parse("x:query=a=b=").get("query").unwrap().value, "a=b=");
     }
 
     #[test]
-    fn a_description_inside_an_argument_survives_its_own_quoting() {
+    fn a_quoted_description_is_a_single_argument() {
         let inner = format!("unix:{}", quote_string_argument("/a:b"));
         let outer = parse(&format!("tls:endpoint={}", quote_string_argument(&inner)));
         assert_eq!(parse(&outer.get("endpoint").unwrap().value).positional()[0].value, "/a:b");
     }
 
     #[test]
-    fn what_breaks_the_grammar_is_named_with_its_place() {
-        assert_eq!(fails(""), (0, "the description is empty: it begins with a name, as in tcp:8000".into()));
-        assert_eq!(fails(":80").1, "the description ':80' has no name before its first colon, as in tcp:8000");
-        assert_eq!(
-            fails("tcp=1:80").1,
-            "the description 'tcp=1:80' has no name before its first colon, as in tcp:8000"
-        );
-        assert_eq!(fails(r"a:b\"), (3, r"'a:b\' ends in a backslash, which escapes nothing: write \\ for one".into()));
-        assert_eq!(fails("a:=b"), (2, r"'a:=b' has no key before a '=': an equals sign as such is written \=".into()));
-        assert_eq!(fails("a:k=1:k=2"), (6, "'a:k=1:k=2' gives 'k' twice".into()));
+    fn a_grammar_error_has_the_offset_of_the_fault() {
+        let cases = [
+            ("", 0, "empty description: expected an endpoint type, for example tcp:8000"),
+            (":80", 0, "missing endpoint type in ':80': expected one before the first colon, for example tcp:8000"),
+            (
+                "tcp=1:80",
+                0,
+                "missing endpoint type in 'tcp=1:80': expected one before the first colon, for example tcp:8000",
+            ),
+            (r"a:b\", 3, r"missing character after the last backslash in 'a:b\': write \\ for a backslash"),
+            ("a:=b", 2, r"missing key before '=' in 'a:=b': write \= for an equals sign"),
+            ("a:k=1:k=2", 6, "key 'k' is given twice in 'a:k=1:k=2'"),
+        ];
+        for (text, offset, message) in cases {
+            assert_eq!(fails(text), (offset, message.to_owned()));
+        }
     }
 
     #[test]
-    fn an_error_shows_the_beginning_of_a_long_text() {
+    fn an_error_shows_only_the_beginning_of_a_long_text() {
         let long = "é".repeat(300);
         assert_eq!(fails(&format!("{long}\\")).1.chars().filter(|&character| character == 'é').count(), 200);
     }
@@ -313,7 +324,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics_and_offsets_lie_inside_it(text in r"[\\:=a-cé]{0,12}|.*") {
+        fn offsets_are_character_boundaries_of_any_text(text in r"[\\:=a-cé]{0,12}|.*") {
             match text.parse::<Description>() {
                 Ok(description) => {
                     let values = description.keyed().iter().map(|keyed| &keyed.argument).chain(description.positional());

@@ -1,4 +1,4 @@
-//! The names of endpoint kinds: IStreamServerEndpointStringParser and IStreamClientEndpointStringParserWithReactor.
+//! The registry of endpoint types: `IStreamServerEndpointStringParser` and `IStreamClientEndpointStringParserWithReactor`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -17,10 +17,11 @@ use crate::kernel::{Feature, Reactor};
 type Parsed<E> = Result<Rc<E>, DescriptionError>;
 type Parser<E> = Rc<dyn Fn(&Endpoints, &Description) -> Parsed<E>>;
 
-/// Which kinds of endpoints a description may name. A cheap handle: clones are the same registry.
+/// A registry of the endpoint types that a description may name.
 ///
-/// Each reactor has one of its own, [`Reactor::endpoints`](crate::Reactor::endpoints), with the kinds of this crate; one
-/// without a reactor can check descriptions before there is one.
+/// Each reactor has its own registry, [`Reactor::endpoints`](crate::Reactor::endpoints). A registry without a reactor can
+/// check descriptions before the reactor exists. Clones are handles of the same registry. A registry cannot be sent to
+/// another thread. Its methods may be called from any callback, and by a parser.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -31,24 +32,24 @@ type Parser<E> = Rc<dyn Fn(&Endpoints, &Description) -> Parsed<E>>;
 /// endpoints.register_server("local", |_, description| {
 ///     let argument = description.positional().first();
 ///     let port = argument.and_then(|port| port.value.parse::<u16>().ok());
-///     let wrong = || DescriptionError::new(0, "it is written local:PORT with a port from 0 to 65535");
-///     let endpoint = TcpServerEndpoint::new(("127.0.0.1".parse().unwrap(), port.ok_or_else(wrong)?));
-///     Ok(Rc::new(endpoint.expect("an address and a port")))
+///     let invalid = || DescriptionError::new(0, "invalid port: expected local:PORT with a port from 0 to 65535");
+///     let endpoint = TcpServerEndpoint::new(("127.0.0.1".parse().unwrap(), port.ok_or_else(invalid)?));
+///     Ok(Rc::new(endpoint.expect("a valid address and port")))
 /// });
 /// assert!(endpoints.server("local:8000").is_ok());
 /// let error = endpoints.server("remote:8000").err().unwrap();
 /// assert!(error.to_string().contains("'remote'") && error.to_string().contains("local"));
 /// ```
 #[derive(Clone)]
-pub struct Endpoints(Rc<Kinds>);
+pub struct Endpoints(Rc<Registry>);
 
-/// How many descriptions may stand around another one: more than anybody needs, and each takes some of the stack.
-const AROUND_MOST: usize = 16;
+/// The number of descriptions that may enclose another one. Each of them takes stack space while it is parsed.
+const ENCLOSING_MAX: usize = 16;
 
-struct Kinds {
-    servers: Names<dyn StreamServerEndpoint>,
-    clients: Names<dyn StreamClientEndpoint>,
-    /// How many descriptions are being parsed, one within the other.
+struct Registry {
+    servers: Parsers<dyn StreamServerEndpoint>,
+    clients: Parsers<dyn StreamClientEndpoint>,
+    /// The number of nested descriptions that are being parsed.
     depth: Cell<usize>,
 }
 
@@ -65,27 +66,29 @@ impl Feature for Endpoints {
 }
 
 impl Endpoints {
-    /// A registry with the kinds of this crate.
+    /// Creates a registry with the built-in endpoint types.
     pub fn new() -> Endpoints {
-        let endpoints = Endpoints(Rc::new(Kinds {
-            servers: Names::new("server", "tcp:8000:interface=127.0.0.1"),
-            clients: Names::new("client", "tcp:localhost:8000"),
+        let endpoints = Endpoints(Rc::new(Registry {
+            servers: Parsers::new("server", "tcp:8000:interface=127.0.0.1"),
+            clients: Parsers::new("client", "tcp:localhost:8000"),
             depth: Cell::default(),
         }));
-        for name in ["tcp", "tcp6", "unix", "systemd", "fd", "stdio"] {
+        for name in ServerDescription::names() {
             endpoints.register_server(name, |_, description| described_server(description));
         }
         endpoints.register_server("haproxy", haproxy);
-        for name in ["tcp", "tcp6", "unix"] {
+        for name in ClientDescription::names() {
             endpoints.register_client(name, |_, description| described_client(description));
         }
         endpoints
     }
 
-    /// Has `parser` make the server endpoints whose description begins with `name:`, in place of who did before. It is
-    /// given this registry, for descriptions that contain another.
+    /// Registers `parser` for server descriptions that begin with `name:`. It replaces an earlier parser of that name.
     ///
-    /// Names are compared without regard to the case of ASCII letters.
+    /// The parser gets this registry too, to parse a description inside its own. Upper and lower case of ASCII letters in
+    /// names are the same.
+    ///
+    /// Source: `IStreamServerEndpointStringParser.parseStreamServer`.
     pub fn register_server(
         &self,
         name: &str,
@@ -94,8 +97,12 @@ impl Endpoints {
         self.0.servers.register(name, Rc::new(parser));
     }
 
-    /// Has `parser` make the client endpoints whose description begins with `name:`; otherwise as
-    /// [`register_server`](Endpoints::register_server).
+    /// Registers `parser` for client descriptions that begin with `name:`. It replaces an earlier parser of that name.
+    ///
+    /// The parser gets this registry too, to parse a description inside its own. Upper and lower case of ASCII letters in
+    /// names are the same.
+    ///
+    /// Source: `IStreamClientEndpointStringParserWithReactor.parseStreamClient`.
     ///
     /// ```
     /// use std::rc::Rc;
@@ -119,28 +126,28 @@ impl Endpoints {
         self.0.clients.register(name, Rc::new(parser));
     }
 
-    /// The server endpoint that `description` names.
+    /// Parses `description` into a server endpoint.
     ///
     /// # Errors
-    /// As [`server_from_string`](super::server_from_string).
+    /// Like [`server_from_string`](super::server_from_string).
     pub fn server(&self, description: &str) -> Result<Rc<dyn StreamServerEndpoint>, DescriptionError> {
         self.0.servers.parse(self, description)
     }
 
-    /// The client endpoint that `description` names.
+    /// Parses `description` into a client endpoint.
     ///
     /// # Errors
-    /// As [`server_from_string`](super::server_from_string).
+    /// Like [`server_from_string`](super::server_from_string).
     pub fn client(&self, description: &str) -> Result<Rc<dyn StreamClientEndpoint>, DescriptionError> {
         self.0.clients.parse(self, description)
     }
 
-    /// The names of the server kinds, in alphabetical order.
+    /// Returns the names of the server types, in alphabetical order.
     pub fn server_names(&self) -> Vec<String> {
         self.0.servers.names()
     }
 
-    /// The names of the client kinds, in alphabetical order.
+    /// Returns the names of the client types, in alphabetical order.
     pub fn client_names(&self) -> Vec<String> {
         self.0.clients.names()
     }
@@ -155,59 +162,58 @@ impl std::fmt::Debug for Endpoints {
     }
 }
 
-/// The kinds of one side.
-struct Names<E: ?Sized> {
+/// The parsers of one side, by name.
+struct Parsers<E: ?Sized> {
     side: &'static str,
     example: &'static str,
-    parsers: RefCell<BTreeMap<String, Parser<E>>>,
+    by_name: RefCell<BTreeMap<String, Parser<E>>>,
 }
 
-impl<E: ?Sized> Names<E> {
-    fn new(side: &'static str, example: &'static str) -> Names<E> {
-        Names { side, example, parsers: RefCell::default() }
+impl<E: ?Sized> Parsers<E> {
+    fn new(side: &'static str, example: &'static str) -> Parsers<E> {
+        Parsers { side, example, by_name: RefCell::default() }
     }
 
     fn register(&self, name: &str, parser: Parser<E>) {
-        self.parsers.borrow_mut().insert(name.to_ascii_lowercase(), parser);
+        self.by_name.borrow_mut().insert(name.to_ascii_lowercase(), parser);
     }
 
     fn names(&self) -> Vec<String> {
-        self.parsers.borrow().keys().cloned().collect()
+        self.by_name.borrow().keys().cloned().collect()
     }
 
     fn parse(&self, endpoints: &Endpoints, text: &str) -> Parsed<E> {
         let description: Description = text.parse()?;
         let name = description.name().value.to_ascii_lowercase();
-        // Not borrowed while it runs: a parser may register another.
-        let parser = self.parsers.borrow().get(&name).cloned();
+        // Cloned, because a parser may register another one while it runs.
+        let parser = self.by_name.borrow().get(&name).cloned();
         let Some(parser) = parser else {
             let known = self.names();
             let known = known.iter().map(String::as_str);
             return Err(DescriptionError::unknown_name(&description, self.side, known, self.example));
         };
-        let _within = endpoints.0.descend(&name)?;
+        let _nesting = endpoints.0.descend()?;
         parser(endpoints, &description)
     }
 }
 
-impl Kinds {
-    /// One description more, until the result is dropped.
-    fn descend(&self, name: &str) -> Result<Within<'_>, DescriptionError> {
+impl Registry {
+    /// Counts one more nested description, until the result is dropped.
+    fn descend(&self) -> Result<Nesting<'_>, DescriptionError> {
         let depth = self.depth.get();
-        if depth > AROUND_MOST {
-            let message =
-                format!("'{name}' stands within {depth} other descriptions: at most {AROUND_MOST} were expected");
+        if depth > ENCLOSING_MAX {
+            let message = format!("endpoint descriptions are nested too deeply ({depth}, limit {ENCLOSING_MAX})");
             return Err(DescriptionError::new(0, message));
         }
         self.depth.set(depth + 1);
-        Ok(Within(&self.depth))
+        Ok(Nesting(&self.depth))
     }
 }
 
 /// A description that is being parsed.
-struct Within<'a>(&'a Cell<usize>);
+struct Nesting<'a>(&'a Cell<usize>);
 
-impl Drop for Within<'_> {
+impl Drop for Nesting<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
@@ -221,7 +227,7 @@ fn described_server(description: &Description) -> Parsed<dyn StreamServerEndpoin
         ServerDescription::Systemd(systemd) => Ok(Rc::new(AdoptedServerEndpoint::from(&systemd))),
         ServerDescription::Fd(fd) => Ok(Rc::new(AdoptedServerEndpoint::from(&fd))),
         ServerDescription::Stdio => Ok(Rc::new(StdioServerEndpoint)),
-        other => Err(unmade(&other)),
+        other => Err(unsupported(&other)),
     }
 }
 
@@ -230,14 +236,14 @@ fn described_client(description: &Description) -> Parsed<dyn StreamClientEndpoin
         ClientDescription::Tcp(tcp) => Ok(Rc::new(TcpClientEndpoint::from(&tcp))),
         ClientDescription::Tcp6(tcp) => Ok(Rc::new(TcpClientEndpoint::from(&tcp))),
         ClientDescription::Unix(unix) => Ok(Rc::new(UnixClientEndpoint::from(&unix))),
-        other => Err(unmade(&other)),
+        other => Err(unsupported(&other)),
     }
 }
 
-/// `haproxy:` and another description.
+/// Parses `haproxy:` followed by another description.
 fn haproxy(endpoints: &Endpoints, description: &Description) -> Parsed<dyn StreamServerEndpoint> {
     let missing = || {
-        let message = "haproxy: stands before another description, as in haproxy:tcp:8000:interface=127.0.0.1";
+        let message = "missing endpoint description after 'haproxy:': expected one, for example haproxy:tcp:8000";
         DescriptionError::new(description.text().len(), message)
     };
     let (offset, rest) = description.rest().filter(|(_, rest)| !rest.is_empty()).ok_or_else(missing)?;
@@ -245,9 +251,9 @@ fn haproxy(endpoints: &Endpoints, description: &Description) -> Parsed<dyn Strea
     Ok(Rc::new(HaproxyServerEndpoint::new(inner)))
 }
 
-/// The grammar may know more than this crate makes: the two are released apart.
-fn unmade(description: &dyn std::fmt::Display) -> DescriptionError {
-    DescriptionError::new(0, format_args!("'{description}' is of a kind that this version cannot make"))
+/// The two crates are released separately, so a newer grammar may have more types.
+fn unsupported(description: &dyn std::fmt::Display) -> DescriptionError {
+    DescriptionError::new(0, format_args!("endpoint type of '{description}' is not supported by this version"))
 }
 
 #[cfg(test)]
@@ -255,71 +261,75 @@ mod tests {
     use super::*;
 
     fn server_error(endpoints: &Endpoints, text: &str) -> String {
-        endpoints.server(text).err().expect("a wrong description").to_string()
+        endpoints.server(text).err().expect("an invalid description").to_string()
     }
 
     #[test]
-    fn a_name_may_be_written_in_any_case() {
+    fn names_ignore_the_case_of_letters() {
         let endpoints = Endpoints::new();
-        endpoints.register_server("Own", |endpoints, _| endpoints.server("tcp:0"));
-        for text in ["TCP:0", "own:", "OWN"] {
+        endpoints.register_server("Custom", |endpoints, _| endpoints.server("tcp:0"));
+        for text in ["TCP:0", "custom:", "CUSTOM"] {
             assert!(endpoints.server(text).is_ok(), "{text}");
         }
     }
 
     #[test]
-    fn an_unknown_name_lists_what_exists_on_its_side() {
+    fn an_unknown_name_lists_the_types_of_its_side() {
         let endpoints = Endpoints::new();
-        endpoints.register_client("own", |endpoints, _| endpoints.client("tcp:localhost:1"));
+        endpoints.register_client("custom", |endpoints, _| endpoints.client("tcp:localhost:1"));
         let error = endpoints.client("udp:1").err().unwrap();
+        assert_eq!(error.offset(), 0);
         assert_eq!(
-            (error.to_string().as_str(), error.offset()),
-            ("'udp' in 'udp:1' is no client type: known are own, tcp, tcp6, unix, as in tcp:localhost:8000", 0)
+            error.to_string(),
+            "unknown client endpoint type 'udp': expected one of custom, tcp, tcp6, unix (for example tcp:localhost:8000)"
         );
         assert!(
             server_error(&endpoints, "udp:1")
-                .contains("known are fd, haproxy, stdio, systemd, tcp, tcp6, unix, as in tcp:8000")
+                .contains("expected one of fd, haproxy, stdio, systemd, tcp, tcp6, unix (for example tcp:8000")
         );
     }
 
     #[test]
-    fn a_parser_may_register_and_replace_kinds_while_it_runs() {
+    fn a_parser_may_replace_itself_while_it_runs() {
         let endpoints = Endpoints::new();
-        endpoints.register_server("own", |endpoints, _| {
-            endpoints.register_server("own", |_, _| Err(DescriptionError::new(0, "replaced")));
+        endpoints.register_server("custom", |endpoints, _| {
+            endpoints.register_server("custom", |_, _| Err(DescriptionError::new(0, "replaced")));
             endpoints.server("unix:/run/x")
         });
-        assert!(endpoints.server("own").is_ok());
-        assert_eq!(server_error(&endpoints, "own"), "replaced");
+        assert!(endpoints.server("custom").is_ok());
+        assert_eq!(server_error(&endpoints, "custom"), "replaced");
     }
 
     #[test]
-    fn an_error_in_a_description_within_another_is_found_at_its_place() {
+    fn an_error_in_a_nested_description_has_its_offset() {
         let endpoints = Endpoints::new();
         assert!(endpoints.server(r"haproxy:haproxy:tcp:0:interface=\:\:1").is_ok());
         let error = endpoints.server("haproxy:tcp:eighty").err().unwrap();
         assert_eq!((error.offset(), error.to_string().contains("'eighty'")), ("haproxy:tcp:".len(), true));
         for text in ["haproxy", "haproxy:"] {
-            assert!(server_error(&endpoints, text).contains("another description"), "{text}");
+            assert!(
+                server_error(&endpoints, text).starts_with("missing endpoint description after 'haproxy:'"),
+                "{text}"
+            );
         }
     }
 
     #[test]
-    fn descriptions_within_descriptions_are_bounded_and_a_long_text_needs_no_deep_stack() {
+    fn the_nesting_of_descriptions_is_bounded() {
         let endpoints = Endpoints::new();
         let nested = |count: usize| format!("{}tcp:0", r"hapro\xy:".repeat(count));
-        assert!(endpoints.server(&nested(AROUND_MOST)).is_ok());
-        let error = endpoints.server(&nested(AROUND_MOST + 1)).err().unwrap();
-        assert_eq!(error.to_string(), "'tcp' stands within 17 other descriptions: at most 16 were expected");
+        assert!(endpoints.server(&nested(ENCLOSING_MAX)).is_ok());
+        let error = endpoints.server(&nested(ENCLOSING_MAX + 1)).err().unwrap();
+        assert_eq!(error.to_string(), "endpoint descriptions are nested too deeply (17, limit 16)");
         assert_eq!(error.offset(), 17 * r"hapro\xy:".len());
-        assert!(server_error(&endpoints, &nested(100_000)).starts_with("'haproxy' stands within 17"));
-        assert!(endpoints.server(&nested(AROUND_MOST)).is_ok(), "it forgets what failed");
+        assert_eq!(server_error(&endpoints, &nested(100_000)), error.to_string(), "the stack does not overflow");
+        assert!(endpoints.server(&nested(ENCLOSING_MAX)).is_ok(), "the depth is reset after an error");
     }
 
     #[test]
-    fn registries_do_not_share_what_was_registered() {
+    fn registries_are_independent() {
         let endpoints = Endpoints::new();
-        endpoints.register_server("own", |_, _| unreachable!("it is of the other registry"));
-        assert!(server_error(&Endpoints::new(), "own").starts_with("'own' in 'own' is no server type"));
+        endpoints.register_server("custom", |_, _| unreachable!("registered in the other registry"));
+        assert!(server_error(&Endpoints::new(), "custom").starts_with("unknown server endpoint type 'custom'"));
     }
 }
