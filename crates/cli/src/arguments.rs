@@ -189,7 +189,7 @@ pub(crate) fn parse() -> Result<CommandLine, ExitCode> {
         return Err(status);
     }
     if line.command.is_none() && line.runner.config.is_none() {
-        ropewalk_runner::announce::complain(PROGRAM, "no command given (try --help)");
+        ropewalk_runner::console::print_error(PROGRAM, "no command given (try --help)");
         return Err(ExitCode::from(2));
     }
     Ok(line)

@@ -1,4 +1,4 @@
-//! Reading the command line, and what is said about it.
+//! Parses the command line, and prints help and errors.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -6,12 +6,11 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Arg, Command, Parser};
 
-use crate::announce;
+use crate::console;
 use crate::options::{DAEMON, RunnerOptions};
 use crate::reactors;
 
-/// Reads the command line. Help and version are printed, and a wrong argument is explained in one line on standard
-/// error; then the status to end with is returned.
+/// Parses the command line. Prints help and version, or one line on standard error for a wrong argument.
 ///
 /// ```
 /// use std::process::ExitCode;
@@ -26,40 +25,41 @@ use crate::reactors;
 ///
 /// fn main() -> ExitCode {
 ///     match ropewalk_runner::parse::<CommandLine>("echod") {
-///         Ok(_line) => ExitCode::SUCCESS, // here the program runs
+///         Ok(_line) => ExitCode::SUCCESS, // run the program here
 ///         Err(status) => status,
 ///     }
 /// }
 /// ```
 ///
 /// # Errors
-/// The status: success after help and version, 1 where those could not be printed, 2 after a wrong argument.
+/// The exit status: 0 after help or version, 1 if those could not be printed, 2 after a wrong argument.
 pub fn parse<P: Parser>(program: &str) -> Result<P, ExitCode> {
-    let parsed = options_once(P::command())
+    let parsed = hide_daemon_options(P::command())
         .try_get_matches()
         .and_then(|mut matches| P::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut P::command())));
-    parsed.map_err(|error| explain(program, &error))
+    parsed.map_err(|error| print_outcome(program, &error))
 }
 
-/// Has the help of a command leave out how to run as a daemon, which that of the program explains.
-fn options_once(mut command: Command) -> Command {
+/// Hides the daemon options in the help of commands. The help of the program explains them.
+fn hide_daemon_options(mut command: Command) -> Command {
     if !command.has_subcommands() {
         return command;
     }
     let name = command.get_name().to_owned();
-    // Only then do the commands have the options of the program.
+    // Building copies the global options to the commands.
     command.build();
     command.mut_subcommands(|command| {
-        let elsewhere = format!("{DAEMON}: {name} --help");
-        let after = command.get_after_help().map_or(elsewhere.clone(), |after| format!("{after}\n\n{elsewhere}"));
-        let is_daemons = |option: &Arg| option.get_help_heading() == Some(DAEMON);
-        command.mut_args(|option| if is_daemons(&option) { option.hide(true) } else { option }).after_help(after)
+        let hint = format!("{DAEMON}: see {name} --help");
+        let after = command.get_after_help().map_or(hint.clone(), |after| format!("{after}\n\n{hint}"));
+        let is_daemon_option = |option: &Arg| option.get_help_heading() == Some(DAEMON);
+        command.mut_args(|option| if is_daemon_option(&option) { option.hide(true) } else { option }).after_help(after)
     })
 }
 
 impl RunnerOptions {
-    /// Prints what an option asks for instead of running: the reactors, or completions for `command`. Returns the status
-    /// to end with, if there was such an option: 1 where it could not be printed, which is said.
+    /// Prints the list of reactors, or shell completions for `command`, if an option asks for it.
+    ///
+    /// Then it returns the exit status: 1 if that could not be printed. Otherwise it returns `None`, and the program runs.
     ///
     /// ```
     /// use clap::{CommandFactory, Parser};
@@ -73,7 +73,7 @@ impl RunnerOptions {
     /// }
     ///
     /// let line = CommandLine::parse_from(["echod", "--help-reactors"]);
-    /// assert!(line.runner.answer(CommandLine::command()).is_some()); // the list is printed: nothing else is to be done
+    /// assert!(line.runner.answer(CommandLine::command()).is_some()); // the list is printed, and the program exits
     /// ```
     pub fn answer(&self, mut command: Command) -> Option<ExitCode> {
         let name = command.get_name().to_owned();
@@ -86,45 +86,45 @@ impl RunnerOptions {
         } else {
             return None;
         };
-        Some(told(&name, announce::say(&text)))
+        Some(output_status(&name, console::print(&text)))
     }
 }
 
-/// The status of a program that was only to say something.
-fn told(program: &str, outcome: io::Result<()>) -> ExitCode {
+/// Returns the exit status after output, and prints an error if the output failed.
+fn output_status(program: &str, outcome: io::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            announce::complain(program, &format!("cannot write to standard output: {error}"));
+            console::print_error(program, &format!("cannot write to standard output: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn explain(program: &str, error: &clap::Error) -> ExitCode {
+fn print_outcome(program: &str, error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            told(program, announce::heard(error.print().and_then(|()| io::stdout().flush())))
+            output_status(program, console::ignore_broken_pipe(error.print().and_then(|()| io::stdout().flush())))
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
             ExitCode::from(2)
         }
         _ => {
-            announce::complain(program, &one_line(&error.to_string()));
+            console::print_error(program, &one_line(&error.to_string()));
             ExitCode::from(2)
         }
     }
 }
 
-/// clap's several paragraphs as one line, without the usage.
+/// Joins the paragraphs of clap's message in one line, and leaves out the usage.
 fn one_line(message: &str) -> String {
     let paragraphs = message.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
-    let said: Vec<_> = paragraphs
+    let kept: Vec<_> = paragraphs
         .take_while(|text| !text.starts_with("Usage:") && !text.starts_with("For more information"))
         .collect();
-    let said = said.join("; ");
-    format!("{} (try --help)", said.strip_prefix("error: ").unwrap_or(&said))
+    let line = kept.join("; ");
+    format!("{} (try --help)", line.strip_prefix("error: ").unwrap_or(&line))
 }
 
 #[cfg(test)]
@@ -137,21 +137,21 @@ mod tests {
         runner: RunnerOptions,
     }
 
-    fn complaint(arguments: &[&str]) -> String {
+    fn error_line(arguments: &[&str]) -> String {
         let error = Line::try_parse_from([&["test"], arguments].concat()).expect_err("these arguments are wrong");
         one_line(&error.to_string())
     }
 
     #[test]
-    fn a_wrong_argument_is_one_line_that_names_it() {
+    fn a_wrong_argument_is_named_in_one_line() {
         assert_eq!(
-            complaint(&["--pidfil", "x"]),
+            error_line(&["--pidfil", "x"]),
             "unexpected argument '--pidfil' found; tip: a similar argument exists: '--pidfile' (try --help)"
         );
         assert_eq!(
-            complaint(&["--umask", "999"]),
-            "invalid value '999' for '--umask <MASK>': expected permissions in octal up to 0777, as in 0027 (try --help)"
+            error_line(&["--umask", "999"]),
+            "invalid value '999' for '--umask <MASK>': expected an octal mask up to 0777, such as 0027 (try --help)"
         );
-        assert!(complaint(&["--syslog", "--logfile", "x"]).contains("cannot be used with"));
+        assert!(error_line(&["--syslog", "--logfile", "x"]).contains("cannot be used with"));
     }
 }

@@ -1,4 +1,4 @@
-//! The samples of the book that need the runner, compiled as documentation tests; the others are the reactor's.
+//! Compiles the samples of the book that need the runner. The reactor crate compiles the others.
 
 #[doc = include_str!("../../../docs/src/daemons.md")]
 pub struct Daemons;

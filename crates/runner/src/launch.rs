@@ -1,31 +1,31 @@
-//! Everything up to the reactor, in the order that each step needs.
+//! All steps before the reactor, in the necessary order.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ropewalk::Reactor;
 use ropewalk::application::{Identity, MultiService};
 
-use crate::announce;
-use crate::configuration::{BoxedError, Configuration, Kinds, Origins};
+use crate::configuration::{BoxedError, Configuration, Kinds, OptionLocations};
+use crate::console;
 use crate::log::Target;
 use crate::options::{RunnerOptions, Umask};
 use crate::panics;
-use crate::serving::{FromFile, Listener, Serving};
-use crate::system::{self, PidFile, Side, Surroundings};
+use crate::serving::{Launcher, Locations, Serving};
+use crate::system::{self, Daemonized, Directories, PidFile};
 
-/// What a daemon's files may not be for others unless somebody says so: twistd's.
+/// The default mask of a daemon, as twistd has it: its files are private.
 const DAEMON_UMASK: Umask = Umask(0o077);
 
-/// Runs a program; see the crate's page.
+/// Runs a program made of services. The page of the crate has an example.
 ///
 /// ```
 /// use std::time::Duration;
 /// use ropewalk::application::TimerService;
 /// use ropewalk_runner::{Runner, RunnerOptions};
 ///
-/// let options = RunnerOptions::default(); // what a command line without options says
+/// let options = RunnerOptions::default(); // the options of an empty command line
 /// let status = Runner::new("briefd", options).run(|reactor, services| {
 ///     services.add(TimerService::new(Duration::from_secs(60), |_| println!("alive")));
 ///     reactor.call_when_running(|reactor| reactor.stop().unwrap());
@@ -41,30 +41,30 @@ pub struct Runner {
     kinds: Kinds,
 }
 
-/// Why it came to nothing: an exit status and one line.
+/// The exit status and error message of a failed program.
 #[derive(Debug)]
-pub(crate) struct Failed {
+pub(crate) struct ExitError {
     pub(crate) status: u8,
     pub(crate) message: String,
 }
 
-impl Failed {
-    pub(crate) fn new(message: impl ToString) -> Failed {
-        Failed { status: 1, message: message.to_string() }
+impl ExitError {
+    pub(crate) fn new(message: impl ToString) -> ExitError {
+        ExitError { status: 1, message: message.to_string() }
     }
 
-    fn wrong(message: String) -> Failed {
-        Failed { status: 2, message }
+    fn usage(message: String) -> ExitError {
+        ExitError { status: 2, message }
     }
 }
 
 impl Runner {
-    /// Runs the program `name` as `options` say. The name begins its complaints and names its files.
+    /// Prepares the program `name`. Its error messages start with the name, and so do the default names of its files.
     pub fn new(name: &'static str, options: RunnerOptions) -> Runner {
         Runner { name, options, daemon_by_default: false, needs_foreground: None, kinds: Kinds::default() }
     }
 
-    /// Goes into the background unless `--nodaemon` is given, as twistd does; without this, only with `--daemon`.
+    /// Runs in the background unless `--nodaemon` is given, as twistd does. The default is to need `--daemon`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -85,8 +85,9 @@ impl Runner {
         self
     }
 
-    /// Refuses to go into the background, for this reason if there is one: before anything else is done, and with status 2.
-    /// What the file describes has its own say, [`Kinds::add_checked`].
+    /// Refuses to run in the background if there is a `reason`, with status 2 and before any other step.
+    ///
+    /// For services in the configuration file, use [`Kinds::add_checked`].
     ///
     /// ```
     /// use ropewalk_runner::{Runner, RunnerOptions};
@@ -102,7 +103,7 @@ impl Runner {
         self
     }
 
-    /// The kinds of services that the file of `--config` may describe.
+    /// Sets the kinds of services that the file of `--config` can describe.
     ///
     /// ```
     /// use ropewalk::application::TimerService;
@@ -121,77 +122,79 @@ impl Runner {
         self
     }
 
-    /// Runs until a signal or the program itself stops the reactor, and returns the status to end with.
+    /// Runs until a signal or the program itself stops the reactor, and returns the exit status.
     ///
-    /// `setup` adds the services to those of the file. It is called in the process that stays, when the reactor has been
-    /// made and before it runs; the user and group are still those of the start. Call this before any thread is started:
-    /// a process with threads cannot go into the background. Panics go to the log from here on. A program without any
-    /// service has nothing to run, which is an error.
+    /// `setup` adds services to those of the file. It is called in the daemon, once the reactor exists and before it runs,
+    /// and before the switch of user and group. Call `run` before any thread is started: a process with threads cannot
+    /// become a daemon. From then on, panics are logged. A program without any service is an error.
     ///
     /// ```
     /// use ropewalk_runner::{Runner, RunnerOptions};
     ///
     /// let status = Runner::new("brokend", RunnerOptions::default()).run(|_reactor, _services| {
-    ///     Err("there is nothing to serve".into()) // one line on standard error, and status 1
+    ///     Err("no data to serve".into()) // one line on standard error, and status 1
     /// });
     /// assert_eq!(status, std::process::ExitCode::from(1));
     /// ```
     pub fn run(self, setup: impl FnOnce(&Reactor, &MultiService) -> Result<(), BoxedError>) -> ExitCode {
         let name = self.name;
-        self.launch(setup).unwrap_or_else(|failed| {
-            announce::complain(name, &failed.message);
-            ExitCode::from(failed.status)
+        self.launch(setup).unwrap_or_else(|error| {
+            console::print_error(name, &error.message);
+            ExitCode::from(error.status)
         })
     }
 
-    fn launch(self, setup: impl FnOnce(&Reactor, &MultiService) -> Result<(), BoxedError>) -> Result<ExitCode, Failed> {
+    fn launch(
+        self,
+        setup: impl FnOnce(&Reactor, &MultiService) -> Result<(), BoxedError>,
+    ) -> Result<ExitCode, ExitError> {
         let configuration = match &self.options.config {
-            Some(path) => Configuration::read(path, &self.kinds).map_err(Failed::wrong)?,
+            Some(path) => Configuration::read(path, &self.kinds).map_err(ExitError::usage)?,
             None => Configuration::default(),
         };
-        let (described, file, origins) = configuration.into_parts();
-        let origins = origins.unless(|option| self.options.says(option));
+        let (services, file, locations) = configuration.into_parts();
+        let locations = locations.without(|option| self.options.overrides(option));
         let options = self.options.or(file);
         let daemon = options.daemon || (self.daemon_by_default && !options.nodaemon);
-        if let Some(reason) = self.needs_foreground.or_else(|| described.needs_foreground()).filter(|_| daemon) {
-            return Err(Failed::wrong(format!("{reason}: run it in the foreground")));
+        if let Some(reason) = self.needs_foreground.or_else(|| services.needs_foreground()).filter(|_| daemon) {
+            return Err(ExitError::usage(format!("{reason}: run it in the foreground")));
         }
         let options = if daemon { with_daemon_defaults(options, self.name) } else { options };
-        let identity = identity(&options, &origins)?;
-        let because_of = |option| {
-            let origins = &origins;
-            move |message: String| Failed::new(origins.explain(option, message))
+        let identity = identity(&options, &locations)?;
+        let error_in = |option| {
+            let locations = &locations;
+            move |message: String| ExitError::new(locations.locate(option, message))
         };
-        // Its socket is out of sight under another root.
+        // Opened first: the socket is unreachable after chroot.
         let system_log = match options.syslog {
-            Some(_) => Some(Target::open(&options, self.name, identity).map_err(because_of("syslog"))?),
+            Some(_) => Some(Target::open(&options, self.name, identity).map_err(error_in("syslog"))?),
             None => None,
         };
-        let surroundings = surroundings(&options);
-        system::enter_root(&surroundings).map_err(because_of("chroot"))?;
-        system::enter_directory(&surroundings).map_err(because_of("rundir"))?;
-        let pid_file = options.pidfile.as_deref().map(PidFile::take).transpose().map_err(because_of("pidfile"))?;
-        let listener = match daemon {
-            false => Listener::Terminal,
-            true => match system::become_daemon().map_err(Failed::new)? {
-                Side::Parent(report) => return concluded(report),
-                Side::Daemon(telling) => Listener::Parent(telling),
+        let directories = directories(&options);
+        system::change_root(&directories).map_err(error_in("chroot"))?;
+        system::change_directory(&directories).map_err(error_in("rundir"))?;
+        let pid_file = options.pidfile.as_deref().map(PidFile::take).transpose().map_err(error_in("pidfile"))?;
+        let launcher = match daemon {
+            false => Launcher::Terminal,
+            true => match system::daemonize().map_err(ExitError::new)? {
+                Daemonized::Parent(report) => return parent_status(report),
+                Daemonized::Daemon(reporter) => Launcher::Parent(reporter),
             },
         };
-        let file = FromFile { places: described.places(), origins };
-        let serving = Serving { name: self.name, options, file, identity, listener: Some(listener), pid_file };
-        Ok(serving.run(system_log, |reactor, services| {
-            described.build(reactor, services)?;
-            setup(reactor, services)
+        let locations = Locations { services: services.locations(), options: locations };
+        let serving = Serving { name: self.name, options, locations, identity, launcher: Some(launcher), pid_file };
+        Ok(serving.run(system_log, |reactor, running| {
+            services.build(reactor, running)?;
+            setup(reactor, running)
         }))
     }
 }
 
-/// What the process that was started does with what the daemon reports.
-fn concluded(report: system::Report) -> Result<ExitCode, Failed> {
+/// Waits for the report of the daemon, and turns it into the exit status of the parent.
+fn parent_status(report: system::Report) -> Result<ExitCode, ExitError> {
     match report.read() {
         (0, _) => Ok(ExitCode::SUCCESS),
-        (status, message) => Err(Failed { status, message }),
+        (status, message) => Err(ExitError { status, message }),
     }
 }
 
@@ -205,38 +208,38 @@ fn with_daemon_defaults(options: RunnerOptions, name: &str) -> RunnerOptions {
     }
 }
 
-fn surroundings(options: &RunnerOptions) -> Surroundings<'_> {
-    Surroundings {
+fn directories(options: &RunnerOptions) -> Directories<'_> {
+    Directories {
         chroot: options.chroot.as_deref(),
-        rundir: options.rundir.as_deref().map(Path::new),
+        rundir: options.rundir.as_deref(),
         umask: options.umask.map(|umask| umask.0),
     }
 }
 
-/// Whom the process becomes; looked up before another root hides the user database.
-fn identity(options: &RunnerOptions, origins: &Origins) -> Result<Identity, Failed> {
+/// Looks up the user and group to switch to. After chroot, the user database may be missing.
+fn identity(options: &RunnerOptions, locations: &OptionLocations) -> Result<Identity, ExitError> {
     let mut identity = match &options.uid {
-        Some(user) => Identity::of_user(user).map_err(|error| Failed::new(origins.explain("uid", error)))?,
+        Some(user) => Identity::of_user(user).map_err(|error| ExitError::new(locations.locate("uid", error)))?,
         None => Identity::default(),
     };
     if let Some(group) = &options.gid {
-        let group = Identity::group(group).map_err(|error| Failed::new(origins.explain("gid", error)))?;
+        let group = Identity::group(group).map_err(|error| ExitError::new(locations.locate("gid", error)))?;
         identity.gid = Some(group);
     }
     if let (Some(uid), None) = (identity.uid, identity.gid) {
-        if system::is_another(uid) {
-            // It would stay in the group that it was started in: root's, mostly.
-            let message = format!("no user has the number {uid}, so it has no group: say which, with --gid");
-            return Err(Failed::new(origins.explain("uid", message)));
+        if system::is_other_user(uid) {
+            // Otherwise the process would keep its group, usually that of root.
+            let message = format!("no user has the id {uid}, so its group is unknown: set it with --gid");
+            return Err(ExitError::new(locations.locate("uid", message)));
         }
     }
     Ok(identity)
 }
 
-/// Runs `work`, and makes a failure of a panic.
-pub(crate) fn catch<R>(work: impl FnOnce() -> Result<R, Failed>) -> Result<R, Failed> {
-    // What was half done is dropped with it.
+/// Runs `work`, and turns a panic into an error.
+pub(crate) fn catch_panic<R>(work: impl FnOnce() -> Result<R, ExitError>) -> Result<R, ExitError> {
+    // Unwind safe: the state of `work` is dropped with it.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
-        Err(Failed { status: 101, message: format!("it panicked: {}", panics::message(&*payload)) })
+        Err(ExitError { status: 101, message: format!("panicked: {}", panics::message(&*payload)) })
     })
 }

@@ -1,11 +1,11 @@
-//! Runs a program made of ropewalk's services, as `twistd` does: options, background, pid file, log, configuration.
+//! Runs programs made of ropewalk services, as `twistd` does: options, daemon mode, pid file, log, configuration file.
 //!
 //! ```text
-//!   options, file -> chroot, rundir, umask -> pid file -> background -> log -> reactor -> services:
-//!   privileged_start -> user and group -> start -> "it has started", to the parent and the supervisor
+//!   options, file -> chroot, rundir, umask -> pid file -> fork -> log -> reactor -> services:
+//!   privileged_start -> switch user and group -> start -> notify the parent and the supervisor
 //! ```
 //!
-//! A program flattens [`RunnerOptions`] into its own command line, and gives [`Runner::run`] its services:
+//! A program adds [`RunnerOptions`] to its own command line, and adds its services in [`Runner::run`]:
 //!
 //! ```no_run
 //! use std::process::ExitCode;
@@ -15,11 +15,11 @@
 //! use ropewalk::application::TimerService;
 //! use ropewalk_runner::{Runner, RunnerOptions};
 //!
-//! /// Says that it is alive.
+//! /// Logs a line at regular intervals.
 //! #[derive(Parser)]
 //! #[command(name = "alive", version)]
 //! struct CommandLine {
-//!     /// How often, in seconds
+//!     /// Interval in seconds
 //!     #[arg(long, default_value_t = 60)]
 //!     every: u64,
 //!     #[command(flatten)]
@@ -42,17 +42,21 @@
 //! }
 //! ```
 //!
-//! Its status is 0 when it ended in order, which a first SIGINT or SIGTERM is; 1 when it could not do what it should; 2
-//! when the command line or the configuration is wrong; 101 after a panic that ended it; 128 and the number of the
-//! signal when a second one cut the end short.
+//! | exit status | meaning |
+//! |---|---|
+//! | 0 | stopped in order, also by a first SIGINT or SIGTERM |
+//! | 1 | a service could not start, or output could not be written |
+//! | 2 | the command line or the configuration file is wrong |
+//! | 101 | stopped by a panic |
+//! | 128 + signal | a second signal arrived before the services had stopped |
 
 #![forbid(unsafe_code)]
 
-pub mod announce;
 mod arguments;
 #[cfg(doctest)]
 pub mod book;
 mod configuration;
+pub mod console;
 mod launch;
 mod log;
 mod options;

@@ -1,4 +1,4 @@
-//! The options that daemons of this family have, on the command line and in the file's `[runner]`.
+//! The options of every program on the runner, on the command line and in `[runner]` of the configuration file.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -11,14 +11,13 @@ use clap_complete::Shell;
 use serde::de::{Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-const HEADING: &str = "Options of every command";
+const GENERAL: &str = "Options for all commands";
 pub(crate) const DAEMON: &str = "Running as a daemon";
 
-/// What a program built on the runner takes besides its own options: put it into a [`clap::Parser`] with
-/// `#[command(flatten)]`.
+/// The options of every program on the runner. Add them to a [`clap::Parser`] with `#[command(flatten)]`.
 ///
-/// Those that say how to run may also stand in the table `[runner]` of the file that `--config` names, under their long
-/// names; the command line wins.
+/// Most of them may also be set in the table `[runner]` of the file that `--config` names, under their long names. The
+/// command line overrides the file.
 ///
 /// ```
 /// use clap::Parser;
@@ -37,85 +36,85 @@ pub(crate) const DAEMON: &str = "Running as a daemon";
 /// ```
 #[derive(Args, Clone, Debug, Default)]
 pub struct RunnerOptions {
-    /// Run on this reactor instead of the best one here
-    #[arg(short, long, value_name = "NAME", global = true, help_heading = HEADING)]
+    /// Reactor to run on [default: the best one available]
+    #[arg(short, long, value_name = "NAME", global = true, help_heading = GENERAL)]
     pub reactor: Option<String>,
 
-    /// List the reactors, with the reason where one does not work here, and exit
+    /// List the reactors, with the reason for each unavailable one, and exit
     #[arg(long)]
     pub help_reactors: bool,
 
-    /// Print completions for a shell, and exit
+    /// Print shell completions and exit
     #[arg(long, value_name = "SHELL")]
     pub completions: Option<Shell>,
 
-    /// Say more: how connections ended, and requests; twice for debugging, three times for everything
-    #[arg(short, long, action = ArgAction::Count, global = true, help_heading = HEADING)]
+    /// Log more: closed connections and requests; -vv adds debug messages, -vvv adds everything
+    #[arg(short, long, action = ArgAction::Count, global = true, help_heading = GENERAL)]
     pub verbose: u8,
 
-    /// Say nothing but errors
-    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = HEADING)]
+    /// Print and log only errors
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = GENERAL)]
     pub quiet: bool,
 
-    /// Run the services that this TOML file describes; its table 'runner' has these options, too
-    #[arg(short, long, value_name = "FILE", global = true, help_heading = HEADING)]
+    /// Run the services in this TOML file; its table [runner] can set these options
+    #[arg(short, long, value_name = "FILE", global = true, help_heading = GENERAL)]
     pub config: Option<PathBuf>,
 
-    /// How to write the log
-    #[arg(long, value_name = "FORMAT", global = true, help_heading = HEADING)]
+    /// Format of log lines
+    #[arg(long, value_name = "FORMAT", global = true, help_heading = GENERAL)]
     pub log_format: Option<LogFormat>,
 
-    /// Go into the background, and return when the services have started or with the reason why not
+    /// Run in the background; return when the services have started, or with an error
     #[arg(long, global = true, overrides_with = "nodaemon", help_heading = DAEMON)]
     pub daemon: bool,
 
-    /// Stay in the foreground
+    /// Run in the foreground
     #[arg(short, long, global = true, overrides_with = "daemon", help_heading = DAEMON)]
     pub nodaemon: bool,
 
-    /// Write the process number here, and refuse to start when a living process has [default: NAME.pid for a daemon]
+    /// Write the process id to this file; refuse to start if it names a running process [default for a daemon: PROGRAM.pid]
     #[arg(long, value_name = "FILE", global = true, help_heading = DAEMON)]
     pub pidfile: Option<PathBuf>,
 
-    /// Log into this file; SIGHUP opens it anew, SIGUSR1 rotates it [default: NAME.log for a daemon]
+    /// Log to this file; SIGHUP reopens it, SIGUSR1 rotates it [default for a daemon: PROGRAM.log]
     #[arg(short = 'L', long, value_name = "FILE", global = true, conflicts_with = "syslog", help_heading = DAEMON)]
     pub logfile: Option<PathBuf>,
 
-    /// Rotate the log file before it grows beyond this, such as 500K or 10M; 0 is never [default: 10M]
+    /// Rotate the log file before it exceeds this size, such as 500K or 10M; 0 disables [default: 10M]
     #[arg(long, value_name = "SIZE", global = true, help_heading = DAEMON)]
     pub log_rotate_size: Option<Size>,
 
-    /// Keep so many rotated log files: FILE.1 is the latest [default: 10]
+    /// Number of rotated log files to keep; FILE.1 is the newest [default: 10]
     #[arg(long, value_name = "COUNT", allow_negative_numbers = true, global = true, help_heading = DAEMON)]
     pub log_rotate_count: Option<u32>,
 
-    /// Log to the system's log, at this socket if it is another than /dev/log
+    /// Log to syslog through this socket [default socket: /dev/log]
     #[arg(long, value_name = "SOCKET", global = true, num_args = 0..=1, require_equals = true,
         default_missing_value = "/dev/log", help_heading = DAEMON)]
     pub syslog: Option<PathBuf>,
 
-    /// Change to this directory; other paths are relative to it
+    /// Change to this directory; services, logs and the pid file resolve relative paths from there
     #[arg(short = 'd', long, value_name = "DIR", global = true, help_heading = DAEMON)]
     pub rundir: Option<PathBuf>,
 
-    /// Make this directory the root of all paths, before anything else
+    /// Change the root directory (chroot) before --rundir
     #[arg(long, value_name = "DIR", global = true, help_heading = DAEMON)]
     pub chroot: Option<PathBuf>,
 
-    /// Permissions that new files do not get, in octal [default: 0077 for a daemon, or else unchanged]
+    /// File mode creation mask, in octal [default for a daemon: 0077]
     #[arg(long, value_name = "MASK", global = true, help_heading = DAEMON)]
     pub umask: Option<Umask>,
 
-    /// Become this user, by name or number, when the services have what only root may have
+    /// Switch to this user (name or id) after privileged start-up, such as binding ports below 1024
     #[arg(short, long, value_name = "USER", global = true, help_heading = DAEMON)]
     pub uid: Option<String>,
 
-    /// Become this group [default: the user's]
+    /// Switch to this group (name or id) [default: the group of the user]
     #[arg(short, long, value_name = "GROUP", global = true, help_heading = DAEMON)]
     pub gid: Option<String>,
 }
 
-/// The same in a file; what a file cannot say is left out.
+/// The options that the configuration file can set.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct FileOptions {
@@ -126,21 +125,21 @@ pub(crate) struct FileOptions {
     daemon: Option<bool>,
     pidfile: Option<PathBuf>,
     logfile: Option<PathBuf>,
-    #[serde(deserialize_with = "by_text")]
+    #[serde(deserialize_with = "from_string")]
     log_rotate_size: Option<Size>,
     log_rotate_count: Option<u32>,
     syslog: Option<Syslog>,
     rundir: Option<PathBuf>,
     chroot: Option<PathBuf>,
-    #[serde(deserialize_with = "by_text")]
+    #[serde(deserialize_with = "from_string")]
     umask: Option<Umask>,
-    #[serde(deserialize_with = "by_text")]
+    #[serde(deserialize_with = "from_string")]
     uid: Option<NameOrNumber>,
-    #[serde(deserialize_with = "by_text")]
+    #[serde(deserialize_with = "from_string")]
     gid: Option<NameOrNumber>,
 }
 
-/// How log lines look.
+/// The format of log lines.
 ///
 /// ```
 /// use ropewalk_runner::LogFormat;
@@ -150,10 +149,10 @@ pub(crate) struct FileOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text, for people
     #[default]
     Text,
-    /// An object a line, for programs.
+    /// One JSON object per line, for programs
     Json,
 }
 
@@ -177,7 +176,7 @@ impl FromStr for Size {
             None => (text, 1),
         };
         let size = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
-        size.map(Size).ok_or_else(|| "expected a number of bytes, as in 500K or 10M".to_owned())
+        size.map(Size).ok_or_else(|| "expected a size in bytes, such as 500K or 10M".to_owned())
     }
 }
 
@@ -189,13 +188,13 @@ fn factor(unit: &str) -> u64 {
     }
 }
 
-/// Permission bits that are taken away.
+/// A file mode creation mask: umask(2).
 ///
 /// ```
 /// use ropewalk_runner::Umask;
 ///
 /// assert_eq!("0027".parse(), Ok(Umask(0o027)));
-/// assert!("9".parse::<Umask>().is_err()); // octal has no nine
+/// assert!("9".parse::<Umask>().is_err()); // 9 is not an octal digit
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Umask(pub u32);
@@ -206,11 +205,11 @@ impl FromStr for Umask {
     fn from_str(text: &str) -> Result<Umask, String> {
         let mask = u32::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8);
         let mask = mask.ok().filter(|mask| *mask <= 0o777);
-        mask.map(Umask).ok_or_else(|| "expected permissions in octal up to 0777, as in 0027".to_owned())
+        mask.map(Umask).ok_or_else(|| "expected an octal mask up to 0777, such as 0027".to_owned())
     }
 }
 
-/// A text, or a number that stands for it.
+/// The name or id of a user or group.
 #[derive(Debug)]
 struct NameOrNumber(String);
 
@@ -229,18 +228,18 @@ enum Syslog {
     Socket(PathBuf),
 }
 
-/// What the command line gives as text may be a number in a file: `0` and `"10M"`.
-fn by_text<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    deserializer.deserialize_any(ByText(PhantomData)).map(Some)
+/// Reads a value that the file may write as a string or a number: `"10M"` or `0`.
+fn from_string<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    deserializer.deserialize_any(FromString(PhantomData)).map(Some)
 }
 
-struct ByText<T>(PhantomData<T>);
+struct FromString<T>(PhantomData<T>);
 
-impl<T: FromStr<Err = String>> Visitor<'_> for ByText<T> {
+impl<T: FromStr<Err = String>> Visitor<'_> for FromString<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // No text at all is refused with what is expected.
+        // The error for an empty string names the expected value.
         f.write_str(&"".parse::<T>().err().unwrap_or_default())
     }
 
@@ -257,11 +256,11 @@ impl<T: FromStr<Err = String>> Visitor<'_> for ByText<T> {
 }
 
 impl FileOptions {
-    /// Two options that the command line does not take together.
+    /// Returns two options that cannot be used together, if both are set.
     pub(crate) fn conflict(&self) -> Option<(&'static str, &'static str)> {
-        let is_loud = self.verbose.is_some_and(|verbose| verbose > 0);
+        let is_verbose = self.verbose.is_some_and(|verbose| verbose > 0);
         let is_syslog = self.syslog.as_ref().is_some_and(|syslog| !matches!(syslog, Syslog::Switch(false)));
-        if is_loud && self.quiet == Some(true) {
+        if is_verbose && self.quiet == Some(true) {
             Some(("quiet", "verbose"))
         } else if is_syslog && self.logfile.is_some() {
             Some(("logfile", "syslog"))
@@ -272,8 +271,8 @@ impl FileOptions {
 }
 
 impl RunnerOptions {
-    /// Whether the command line says what the file calls by this name.
-    pub(crate) fn says(&self, option: &str) -> bool {
+    /// Whether the command line overrides an option of the file.
+    pub(crate) fn overrides(&self, option: &str) -> bool {
         match option {
             "reactor" => self.reactor.is_some(),
             "pidfile" => self.pidfile.is_some(),
@@ -286,27 +285,27 @@ impl RunnerOptions {
         }
     }
 
-    /// These, and for what they do not say those of the file.
+    /// Returns the options of the command line, completed with those of the file.
     pub(crate) fn or(self, file: FileOptions) -> RunnerOptions {
-        let unsaid = !self.daemon && !self.nodaemon;
+        let is_mode_unset = !self.daemon && !self.nodaemon;
         let syslog = match file.syslog {
             Some(Syslog::Switch(true)) => Some(PathBuf::from(OsStr::new("/dev/log"))),
             Some(Syslog::Socket(path)) => Some(path),
             _ => None,
         };
-        let elsewhere = self.logfile.is_some() || self.syslog.is_some();
+        let is_log_set = self.logfile.is_some() || self.syslog.is_some();
         RunnerOptions {
             reactor: self.reactor.or(file.reactor),
             verbose: if self.verbose == 0 && !self.quiet { file.verbose.unwrap_or(0) } else { self.verbose },
             quiet: self.quiet || (self.verbose == 0 && file.quiet.unwrap_or(false)),
             log_format: self.log_format.or(file.log_format),
-            daemon: if unsaid { file.daemon == Some(true) } else { self.daemon },
-            nodaemon: if unsaid { file.daemon == Some(false) } else { self.nodaemon },
+            daemon: if is_mode_unset { file.daemon == Some(true) } else { self.daemon },
+            nodaemon: if is_mode_unset { file.daemon == Some(false) } else { self.nodaemon },
             pidfile: self.pidfile.or(file.pidfile),
-            logfile: self.logfile.or(file.logfile.filter(|_| !elsewhere)),
+            logfile: self.logfile.or(file.logfile.filter(|_| !is_log_set)),
             log_rotate_size: self.log_rotate_size.or(file.log_rotate_size),
             log_rotate_count: self.log_rotate_count.or(file.log_rotate_count),
-            syslog: self.syslog.or(syslog.filter(|_| !elsewhere)),
+            syslog: self.syslog.or(syslog.filter(|_| !is_log_set)),
             rundir: self.rundir.or(file.rundir),
             chroot: self.chroot.or(file.chroot),
             umask: self.umask.or(file.umask),
@@ -338,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_have_units() {
+    fn sizes_may_have_units() {
         assert_eq!(
             ["0", "500K", "10M", "2g"].map(|text| text.parse::<Size>().unwrap()),
             [0, 500 << 10, 10 << 20, 2 << 30].map(Size)
@@ -357,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_daemon_and_nodaemon_counts() {
+    fn the_last_daemon_option_counts() {
         let both = line(&["--daemon", "-n"]);
         assert!(both.nodaemon && !both.daemon);
         let both = line(&["-n", "--daemon"]);
@@ -365,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_wins_over_the_file() {
+    fn the_command_line_overrides_the_file() {
         let text =
             "reactor = 'poll'\ndaemon = true\nverbose = 2\nlogfile = 'f'\nuid = 33\numask = '027'\nlog-rotate-size = 0";
         let alone = line(&[]).or(file(text));
@@ -380,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn the_systems_log_is_switched_on_or_named_in_the_file() {
+    fn the_file_enables_syslog_or_names_its_socket() {
         for (text, socket) in
             [("syslog = true", Some("/dev/log")), ("syslog = false", None), ("syslog = '/s'", Some("/s"))]
         {

@@ -1,8 +1,8 @@
-//! `--help-reactors`.
+//! The output of `--help-reactors`.
 
 use ropewalk::ReactorInfo;
 
-/// A line for each reactor: its name and what it is, or `!name` and why it does not work here.
+/// Returns a line for each reactor. An unavailable one is marked with `!`, and the reason follows its description.
 pub(crate) fn table(reactors: &[ReactorInfo]) -> String {
     let width = reactors.iter().map(|reactor| reactor.name.len()).max().unwrap_or(0);
     let line = |reactor: &ReactorInfo| match &reactor.unavailable {

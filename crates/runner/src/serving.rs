@@ -1,4 +1,4 @@
-//! The process that stays: from its log to its end.
+//! The serving process, from opening the log to its exit status.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -10,66 +10,66 @@ use ropewalk::application::{Application, Identity, MultiService, ServiceFailed};
 use ropewalk::sys::signals::{SIGHUP, SIGUSR1};
 use ropewalk::{Error, Failure, Phase, Reactor, SignalWatch};
 
-use crate::announce;
-use crate::configuration::{BoxedError, Origins};
-use crate::launch::{Failed, catch};
+use crate::configuration::{BoxedError, OptionLocations};
+use crate::console;
+use crate::launch::{ExitError, catch_panic};
 use crate::log::{LogFile, Target};
 use crate::options::RunnerOptions;
 use crate::panics;
 use crate::supervisor::Supervisor;
-use crate::system::{PidFile, Telling, close_streams, hide_input};
+use crate::system::{PidFile, Reporter, redirect_input, redirect_output};
 
-/// Who waits to hear how the start went.
-pub(crate) enum Listener {
+/// The receiver of the outcome of the start.
+pub(crate) enum Launcher {
     Terminal,
-    Parent(Telling),
+    Parent(Reporter),
 }
 
 pub(crate) struct Serving {
     pub(crate) name: &'static str,
     pub(crate) options: RunnerOptions,
-    pub(crate) file: FromFile,
+    pub(crate) locations: Locations,
     pub(crate) identity: Identity,
-    /// Taken when the start has been told.
-    pub(crate) listener: Option<Listener>,
+    /// Taken when the outcome of the start has been reported.
+    pub(crate) launcher: Option<Launcher>,
     pub(crate) pid_file: Option<PidFile>,
 }
 
-/// Where the file says what it says.
-pub(crate) struct FromFile {
-    /// The services by their names.
-    pub(crate) places: BTreeMap<String, String>,
-    pub(crate) origins: Origins,
+/// Locations in the configuration file, for error messages.
+pub(crate) struct Locations {
+    /// By the names of the services.
+    pub(crate) services: BTreeMap<String, String>,
+    pub(crate) options: OptionLocations,
 }
 
-/// What is known while the loop runs.
+/// State that callbacks change while the reactor runs.
 #[derive(Default)]
 struct Progress {
-    listener: RefCell<Option<Listener>>,
-    failure: RefCell<Option<Failed>>,
-    /// The shutdown came to its end.
+    launcher: RefCell<Option<Launcher>>,
+    failure: RefCell<Option<ExitError>>,
+    /// Whether the shutdown is complete.
     in_order: Cell<bool>,
 }
 
 impl Serving {
-    /// Runs to the end. A failure is told to whoever listens, and to the log if that is elsewhere.
+    /// Runs to the end. Reports a failure to the launcher, and to the log unless that is the terminal.
     pub(crate) fn run(
         mut self,
         system_log: Option<Target>,
         setup: impl FnOnce(&Reactor, &MultiService) -> Result<(), BoxedError>,
     ) -> ExitCode {
-        let progress = Rc::new(Progress { listener: RefCell::new(self.listener.take()), ..Progress::default() });
-        let mut logs_elsewhere = false;
-        let outcome = catch(|| {
-            if matches!(*progress.listener.borrow(), Some(Listener::Parent(_))) {
-                hide_input().map_err(Failed::new)?;
+        let progress = Rc::new(Progress { launcher: RefCell::new(self.launcher.take()), ..Progress::default() });
+        let mut has_separate_log = false;
+        let outcome = catch_panic(|| {
+            if matches!(*progress.launcher.borrow(), Some(Launcher::Parent(_))) {
+                redirect_input().map_err(ExitError::new)?;
             }
             let log = match system_log {
                 Some(log) => log,
                 None => Target::open(&self.options, self.name, self.identity)
-                    .map_err(|error| Failed::new(self.file.origins.explain("logfile", error)))?,
+                    .map_err(|error| ExitError::new(self.locations.options.locate("logfile", error)))?,
             };
-            logs_elsewhere = !matches!(log, Target::Terminal);
+            has_separate_log = !matches!(log, Target::StandardError);
             self.serve(log, &progress, setup)
         });
         if let Some(pid_file) = self.pid_file.take() {
@@ -77,16 +77,16 @@ impl Serving {
         }
         match outcome {
             Ok(status) => status,
-            Err(failed) => {
-                if logs_elsewhere {
-                    tracing::error!(status = failed.status, "{}", failed.message);
+            Err(error) => {
+                if has_separate_log {
+                    tracing::error!(status = error.status, "{}", error.message);
                 }
-                match progress.listener.take() {
-                    Some(Listener::Parent(parent)) => parent.tell(failed.status, &failed.message),
-                    Some(Listener::Terminal) => announce::complain(self.name, &failed.message),
+                match progress.launcher.take() {
+                    Some(Launcher::Parent(parent)) => parent.report(error.status, &error.message),
+                    Some(Launcher::Terminal) => console::print_error(self.name, &error.message),
                     None => {}
                 }
-                ExitCode::from(failed.status)
+                ExitCode::from(error.status)
             }
         }
     }
@@ -96,135 +96,136 @@ impl Serving {
         log: Target,
         progress: &Rc<Progress>,
         setup: impl FnOnce(&Reactor, &MultiService) -> Result<(), BoxedError>,
-    ) -> Result<ExitCode, Failed> {
+    ) -> Result<ExitCode, ExitError> {
         let log_file = log.file();
         log.start(&self.options, self.name);
-        panics::log_them();
+        panics::install_hook();
         if let Some(pid_file) = &mut self.pid_file {
-            pid_file.write().map_err(Failed::new)?;
+            pid_file.write().map_err(ExitError::new)?;
         }
         let reactor = match &self.options.reactor {
             Some(name) => Reactor::with(name),
             None => Reactor::new(),
         };
         let is_chosen = self.options.reactor.is_some();
-        let reactor = reactor.map_err(|error| no_reactor(&error, is_chosen, &self.file.origins))?;
+        let reactor = reactor.map_err(|error| reactor_error(&error, is_chosen, &self.locations.options))?;
         let application = Application::with_identity(self.name, self.identity);
-        setup(&reactor, application.services()).map_err(Failed::new)?;
+        setup(&reactor, application.services()).map_err(ExitError::new)?;
         if application.services().services().is_empty() {
-            return Err(Failed::new("there is nothing to run: no service was asked for"));
+            return Err(ExitError::new("nothing to run: no services were added"));
         }
         let supervisor = Supervisor::from_environment();
-        supervisor.add_watchdog(application.services()).map_err(Failed::new)?;
-        let _signals = watch_signals(&reactor, log_file, &supervisor, progress).map_err(Failed::new)?;
-        watch_the_end(&reactor, &supervisor, progress);
-        start(&application, &reactor, std::mem::take(&mut self.file.places), supervisor, progress);
+        supervisor.add_watchdog(application.services()).map_err(ExitError::new)?;
+        let _signals = watch_signals(&reactor, log_file, &supervisor, progress).map_err(ExitError::new)?;
+        watch_shutdown(&reactor, &supervisor, progress);
+        start(&application, &reactor, std::mem::take(&mut self.locations.services), supervisor, progress);
         tracing::info!(reactor = reactor.name(), pid = std::process::id(), "starting");
         let ran = reactor.run();
-        conclude(&reactor, ran, progress)
+        exit_status(&reactor, ran, progress)
     }
 }
 
-/// A name that no reactor has is a slip of the command line, the file or the environment.
-fn no_reactor(error: &Error, is_chosen: bool, origins: &Origins) -> Failed {
-    let message = origins.explain("reactor", error);
+/// Returns the error for a reactor that cannot be made. An unknown name is a usage error.
+fn reactor_error(error: &Error, is_chosen: bool, locations: &OptionLocations) -> ExitError {
+    let message = locations.locate("reactor", error);
     match error {
-        Error::NoSuchReactor(..) if is_chosen => Failed { status: 2, message },
-        Error::NoSuchReactor(..) => Failed { status: 2, message: format!("ROPEWALK_REACTOR: {message}") },
-        _ => Failed::new(message),
+        Error::NoSuchReactor(..) if is_chosen => ExitError { status: 2, message },
+        Error::NoSuchReactor(..) => ExitError { status: 2, message: format!("ROPEWALK_REACTOR: {message}") },
+        _ => ExitError::new(message),
     }
 }
 
-/// Which service of the file it was, and where that stands.
-fn not_started(failure: &Failure, places: &BTreeMap<String, String>) -> Failed {
+/// Returns the error for a failed start, with the location of the service in the file.
+fn start_error(failure: &Failure, locations: &BTreeMap<String, String>) -> ExitError {
     let service = failure.downcast_ref::<ServiceFailed>();
-    match service.and_then(|failed| places.get(&*failed.service)) {
-        Some(place) => Failed::new(format!("{place}: {failure}")),
-        None => Failed::new(failure),
+    match service.and_then(|failed| locations.get(&*failed.service)) {
+        Some(location) => ExitError::new(format!("{location}: {failure}")),
+        None => ExitError::new(failure),
     }
 }
 
-/// Starts the application, and tells whoever waits for that.
+/// Starts the application, and reports the outcome to the launcher and the supervisor.
 fn start(
     application: &Application,
     reactor: &Reactor,
-    places: BTreeMap<String, String>,
+    locations: BTreeMap<String, String>,
     supervisor: Supervisor,
     progress: &Rc<Progress>,
 ) {
     let (started, failed) = (progress.clone(), progress.clone());
     let handle = reactor.clone();
-    let tell = move |()| {
+    let report = move |()| {
         tracing::info!("started");
-        if let Some(Listener::Parent(parent)) = started.listener.take() {
-            if let Err(error) = close_streams() {
-                tracing::warn!(%error, "the terminal stays open");
+        if let Some(Launcher::Parent(parent)) = started.launcher.take() {
+            if let Err(error) = redirect_output() {
+                tracing::warn!(%error, "cannot redirect standard output to /dev/null");
             }
-            parent.tell(0, "");
+            parent.report(0, "");
         } else {
-            *started.listener.borrow_mut() = Some(Listener::Terminal);
+            *started.launcher.borrow_mut() = Some(Launcher::Terminal);
         }
         supervisor.ready();
     };
-    application.start(reactor).add_callbacks(tell, move |failure| {
-        *failed.failure.borrow_mut() = Some(not_started(&failure, &places));
-        // It may be stopping already.
+    application.start(reactor).add_callbacks(report, move |failure| {
+        *failed.failure.borrow_mut() = Some(start_error(&failure, &locations));
+        // Fails if the reactor is already stopping.
         let _ = handle.stop();
     });
 }
 
-fn watch_the_end(reactor: &Reactor, supervisor: &Supervisor, progress: &Rc<Progress>) {
+fn watch_shutdown(reactor: &Reactor, supervisor: &Supervisor, progress: &Rc<Progress>) {
     let supervisor = supervisor.clone();
     reactor.add_system_event_trigger(Phase::Before, "shutdown", move |_| supervisor.stopping());
     let progress = progress.clone();
     reactor.add_system_event_trigger(Phase::After, "shutdown", move |_| progress.in_order.set(true));
 }
 
-/// SIGHUP opens the log anew and SIGUSR1 rotates it. A program on a terminal without a log file is ended by SIGHUP, as
-/// any.
+/// Reopens the log on SIGHUP and rotates it on SIGUSR1.
+///
+/// Without a log file, supervisor or parent, the signals keep their default: they kill the program.
 fn watch_signals(
     reactor: &Reactor,
     log_file: Option<Arc<LogFile>>,
     supervisor: &Supervisor,
     progress: &Rc<Progress>,
 ) -> ropewalk::Result<Vec<SignalWatch>> {
-    let has_parent = matches!(*progress.listener.borrow(), Some(Listener::Parent(_)));
-    if log_file.is_none() && !supervisor.is_there() && !has_parent {
+    let has_parent = matches!(*progress.launcher.borrow(), Some(Launcher::Parent(_)));
+    if log_file.is_none() && !supervisor.is_present() && !has_parent {
         return Ok(Vec::new());
     }
     let (file, supervisor) = (log_file.clone(), supervisor.clone());
     let reopen = reactor.on_signal(SIGHUP, move |_| {
         supervisor.reloading();
-        tracing::info!("SIGHUP: the log goes on in a file opened anew");
-        report(file.as_deref().map(LogFile::reopen), "the log file cannot be opened anew");
+        tracing::info!("SIGHUP: reopening the log file");
+        log_error(file.as_deref().map(LogFile::reopen), "cannot reopen the log file");
         supervisor.ready();
     })?;
     let rotate = reactor.on_signal(SIGUSR1, move |_| {
-        report(log_file.as_deref().map(LogFile::rotate), "the log file cannot be rotated");
+        log_error(log_file.as_deref().map(LogFile::rotate), "cannot rotate the log file");
     })?;
     Ok(vec![reopen, rotate])
 }
 
-fn report(outcome: Option<std::io::Result<()>>, what: &str) {
+fn log_error(outcome: Option<std::io::Result<()>>, message: &str) {
     if let Some(Err(error)) = outcome {
-        tracing::error!(%error, "{what}");
+        tracing::error!(%error, "{message}");
     }
 }
 
-/// What the end of the loop means.
-fn conclude(reactor: &Reactor, ran: ropewalk::Result<()>, progress: &Progress) -> Result<ExitCode, Failed> {
-    if let Some(failed) = progress.failure.take() {
-        return Err(failed);
+/// Returns the exit status after the reactor has stopped.
+fn exit_status(reactor: &Reactor, ran: ropewalk::Result<()>, progress: &Progress) -> Result<ExitCode, ExitError> {
+    if let Some(error) = progress.failure.take() {
+        return Err(error);
     }
     match ran {
-        Err(error @ Error::Panicked(..)) => return Err(Failed { status: 101, message: error.to_string() }),
-        Err(error) => return Err(Failed::new(error)),
+        Err(error @ Error::Panicked(..)) => return Err(ExitError { status: 101, message: error.to_string() }),
+        Err(error) => return Err(ExitError::new(error)),
         Ok(()) => {}
     }
     match reactor.exit_signal() {
         Some(signal) if !progress.in_order.get() => {
             let status = u8::try_from(128 + signal).unwrap_or(1);
-            Err(Failed { status, message: "a second signal ended it before its services had stopped".to_owned() })
+            Err(ExitError { status, message: "a second signal arrived before the services had stopped".to_owned() })
         }
         _ => Ok(ExitCode::SUCCESS),
     }

@@ -1,4 +1,4 @@
-//! What the service supervisor hears: systemd's `Type=notify`, `WatchdogSec=` and `Type=notify-reload`.
+//! Notifies the service supervisor: `Type=notify`, `Type=notify-reload` and `WatchdogSec=` of systemd.
 
 use std::rc::Rc;
 
@@ -7,7 +7,7 @@ use ropewalk::application::{MultiService, TimerService};
 
 use crate::system::{Notifier, monotonic_micros};
 
-/// The supervisor, or nobody.
+/// The supervisor of this process, if there is one.
 #[derive(Clone)]
 pub(crate) struct Supervisor(Option<Rc<Notifier>>);
 
@@ -16,34 +16,33 @@ impl Supervisor {
         Supervisor(Notifier::from_environment().map(Rc::new))
     }
 
-    pub(crate) fn is_there(&self) -> bool {
+    pub(crate) fn is_present(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Adds a service that tells it twice as often as it asks that the loop turns.
+    /// Adds a service that sends two keep-alive messages in each watchdog interval, if the supervisor asks for that.
     pub(crate) fn add_watchdog(&self, services: &MultiService) -> ropewalk::Result<()> {
         let (Some(notifier), Some(interval)) = (self.0.clone(), Notifier::watchdog_interval()) else { return Ok(()) };
-        let alive = TimerService::new(interval / 2, move |_: &Reactor| notifier.tell("WATCHDOG=1"));
+        let alive = TimerService::new(interval / 2, move |_: &Reactor| notifier.send("WATCHDOG=1"));
         services.add_named("(watchdog)", alive).map(drop)
     }
 
-    /// It has started, or has finished reloading. The process number is that of the daemon, where it went into the
-    /// background.
+    /// Reports that the start or a reload is complete, with the process id: that of the daemon, not of its parent.
     pub(crate) fn ready(&self) {
-        self.tell(|| format!("READY=1\nMAINPID={}", std::process::id()));
+        self.notify(|| format!("READY=1\nMAINPID={}", std::process::id()));
     }
 
     pub(crate) fn reloading(&self) {
-        self.tell(|| format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic_micros()));
+        self.notify(|| format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic_micros()));
     }
 
     pub(crate) fn stopping(&self) {
-        self.tell(|| "STOPPING=1".to_owned());
+        self.notify(|| "STOPPING=1".to_owned());
     }
 
-    fn tell(&self, state: impl FnOnce() -> String) {
+    fn notify(&self, state: impl FnOnce() -> String) {
         if let Some(notifier) = &self.0 {
-            notifier.tell(&state());
+            notifier.send(&state());
         }
     }
 }

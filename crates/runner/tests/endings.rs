@@ -1,4 +1,4 @@
-//! How programs end, and who hears of it.
+//! Exit statuses and error messages of programs on the runner.
 
 #![cfg(unix)]
 
@@ -45,12 +45,12 @@ impl Drop for Directory {
     }
 }
 
-/// Waits for a line on standard error that contains `text`, and returns what came before it.
+/// Waits for a line on standard error that contains `text`, and returns the lines up to it.
 fn wait_for(child: &mut Child, text: &str) -> String {
     let mut lines = BufReader::new(child.stderr.as_mut().unwrap());
     let mut seen = String::new();
     while !seen.contains(text) {
-        assert_ne!(lines.read_line(&mut seen).unwrap(), 0, "it ended: {seen}");
+        assert_ne!(lines.read_line(&mut seen).unwrap(), 0, "the program exited: {seen}");
     }
     seen
 }
@@ -60,11 +60,11 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 #[test]
-fn a_panic_that_stops_the_program_is_its_status_and_is_told_once() {
+fn a_stopping_panic_exits_with_status_101() {
     let directory = Directory::new("stop");
     let (status, said) = directory.outcome(&["panic-stop", "-n"]);
     assert_eq!(status, Some(101));
-    // Where, in which callback, and why it ended: a line each.
+    // One line each for the location, the callback, and the reason for the exit.
     assert_eq!(said.lines().count(), 3, "{said}");
     assert_eq!(said.matches("runner-scenario.rs:").count(), 1, "{said}");
     assert!(said.lines().last().unwrap().starts_with("scenario: "), "{said}");
@@ -72,7 +72,7 @@ fn a_panic_that_stops_the_program_is_its_status_and_is_told_once() {
 }
 
 #[test]
-fn a_panic_in_a_callback_is_logged_and_the_program_runs_on() {
+fn a_logged_panic_does_not_stop_the_program() {
     let directory = Directory::new("on");
     let mut child = directory.program(&["panic-on", "-n", "-v"]).stderr(Stdio::piped()).spawn().unwrap();
     wait_for(&mut child, "no more");
@@ -82,47 +82,47 @@ fn a_panic_in_a_callback_is_logged_and_the_program_runs_on() {
 }
 
 #[test]
-fn a_panic_before_the_loop_is_told_by_the_parent_and_the_log() {
+fn the_parent_reports_a_panic_during_start_up() {
     let directory = Directory::new("early");
     let (status, said) = directory.outcome(&["panic-early"]);
-    assert_eq!((status, &*said), (Some(101), "scenario: it panicked: too early\n"));
+    assert_eq!((status, &*said), (Some(101), "scenario: panicked: too early\n"));
     let log = directory.read("scenario.log");
-    assert!(log.contains("runner-scenario.rs:") && log.contains("it panicked: too early"), "{log}");
+    assert!(log.contains("runner-scenario.rs:") && log.contains("panicked: too early"), "{log}");
     assert!(!directory.0.join("scenario.pid").exists());
 }
 
 #[test]
-fn a_daemon_that_dies_without_a_word_is_a_failure() {
+fn the_parent_reports_a_daemon_that_aborts() {
     let directory = Directory::new("abort");
     let (status, said) = directory.outcome(&["abort"]);
-    assert_eq!((status, &*said), (Some(1), "scenario: the daemon ended before it had started, without a word\n"));
+    assert_eq!((status, &*said), (Some(1), "scenario: the daemon exited during start-up without reporting an error\n"));
 }
 
 #[test]
-fn a_pid_file_that_a_dead_daemon_left_does_not_keep_the_next_one_from_starting() {
+fn a_stale_pid_file_does_not_prevent_a_start() {
     let directory = Directory::new("left");
     directory.outcome(&["abort"]);
     assert_ne!(directory.read("scenario.pid"), "");
     let (status, _) = directory.outcome(&["panic-early"]);
-    assert_eq!(status, Some(101), "it came as far as that");
+    assert_eq!(status, Some(101), "the start got past the pid file");
 }
 
 #[test]
-fn a_second_signal_cuts_the_end_short_and_is_the_status() {
+fn a_second_signal_exits_with_its_status() {
     let directory = Directory::new("stuck");
     let mut child = directory.program(&["stuck", "-n", "-v"]).stderr(Stdio::piped()).spawn().unwrap();
     wait_for(&mut child, "started");
     signal(&child, Signal::TERM);
-    wait_for(&mut child, "stopping, or not");
+    wait_for(&mut child, "stop requested");
     signal(&child, Signal::TERM);
     let mut rest = String::new();
     child.stderr.take().unwrap().read_to_string(&mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(128 + 15));
-    assert!(rest.ends_with("scenario: a second signal ended it before its services had stopped\n"), "{rest}");
+    assert!(rest.ends_with("scenario: a second signal arrived before the services had stopped\n"), "{rest}");
 }
 
 #[test]
-fn a_program_goes_into_the_background_by_itself_if_it_is_made_so() {
+fn a_program_may_be_a_daemon_by_default() {
     let directory = Directory::new("default");
     assert_eq!(directory.outcome(&["patient", "-v"]), (Some(0), String::new()));
     let pid = Pid::from_raw(directory.read("scenario.pid").trim().parse().unwrap()).unwrap();
@@ -136,7 +136,7 @@ fn a_program_goes_into_the_background_by_itself_if_it_is_made_so() {
 }
 
 #[test]
-fn a_process_with_threads_stays_where_it_is() {
+fn a_process_with_threads_cannot_become_a_daemon() {
     let directory = Directory::new("threads");
     let (status, said) = directory.outcome(&["threads"]);
     assert_eq!(status, Some(1));
@@ -148,7 +148,7 @@ fn a_process_with_threads_stays_where_it_is() {
 }
 
 #[test]
-fn a_daemon_has_no_standard_input_and_output_to_serve() {
+fn a_daemon_cannot_listen_on_standard_streams() {
     let directory = Directory::new("stdio");
     let (status, said) = directory.outcome(&["stdio"]);
     assert_eq!(status, Some(1), "{said}");

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ropewalk::application::Service;
 use ropewalk::{Deferred, Factory, Failure, Port, Reactor, gather_results, succeed};
-use ropewalk_runner::{BoxedError, Kinds, announce};
+use ropewalk_runner::{BoxedError, Kinds, console};
 
 use crate::arguments::{Command, Portforward, Serve, SmallService};
 use crate::descriptors::connection_limit;
@@ -63,7 +63,7 @@ impl Service for CommandService {
             return Err(Failure::new(error)).into();
         }
         if !self.quiet {
-            if let Err(error) = announce::say(&self.start_line.borrow()) {
+            if let Err(error) = console::print(&self.start_line.borrow()) {
                 tracing::warn!(%error, "cannot write the start line to standard output");
             }
         }

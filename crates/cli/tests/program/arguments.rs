@@ -134,11 +134,11 @@ fn daemon_options_are_explained_only_once() {
     assert!(output_of(&["--help"]).contains("--pidfile"));
     for help in [&["echo", "--help"][..], &["help", "echo"], &["serve", "-h"]] {
         let help = output_of(help);
-        assert!(!help.contains("--pidfile") && help.contains("Running as a daemon: ropewalk --help\n"), "{help}");
+        assert!(!help.contains("--pidfile") && help.contains("Running as a daemon: see ropewalk --help\n"), "{help}");
         assert!(help.contains("--config"), "{help}");
     }
     // The commands accept these options nevertheless.
-    assert!(error_message(&["echo", "--umask", "9"], 2).contains("expected permissions in octal"));
+    assert!(error_message(&["echo", "--umask", "9"], 2).contains("expected an octal mask"));
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn a_full_log_file_is_reported_once() {
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let Output { status, stderr, .. } = child.wait_with_output().unwrap();
     let expected =
-        "ropewalk: cannot write the log file /dev/full, whose lines are lost: No space left on device (os error 28)\n";
+        "ropewalk: cannot write the log file /dev/full, dropping lines: No space left on device (os error 28)\n";
     assert_eq!((status.code(), &*String::from_utf8(stderr).unwrap()), (Some(0), expected));
 }
 

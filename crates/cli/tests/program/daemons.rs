@@ -168,7 +168,7 @@ fn a_file_that_is_not_a_pid_file_is_unchanged() {
     let scratch = Scratch::new();
     scratch.write("precious", "my thesis");
     let complaint = refused(echo(&scratch, &["--pidfile", "precious"]), 1);
-    assert!(complaint.ends_with("is no pid file: it says 'my thesis'"), "{complaint}");
+    assert!(complaint.ends_with("is not a pid file: it contains 'my thesis'"), "{complaint}");
     assert_eq!(fs::read(scratch.path().join("precious")).unwrap(), b"my thesis");
 }
 
@@ -330,7 +330,7 @@ fn an_unknown_user_is_named() {
 fn a_user_id_without_a_user_needs_a_group() {
     let scratch = Scratch::new();
     let complaint = refused(echo(&scratch, &["--uid", "3999999999"]), 1);
-    assert_eq!(complaint, "no user has the number 3999999999, so it has no group: say which, with --gid");
+    assert_eq!(complaint, "no user has the id 3999999999, so its group is unknown: set it with --gid");
     if geteuid().is_root() {
         let running = Running::start_command(program(&[
             "echo",
@@ -372,7 +372,7 @@ fn missing_paths_are_named() {
     let complaint = refused(echo(&scratch, &["--daemon", "--logfile", "no/log"]), 1);
     assert!(complaint.starts_with("cannot open the log file no/log: No such file"), "{complaint}");
     let complaint = refused(echo(&scratch, &["--syslog=/no/log"]), 1);
-    assert!(complaint.starts_with("cannot reach the system's log at /no/log: "), "{complaint}");
+    assert!(complaint.starts_with("cannot connect to syslog at /no/log: "), "{complaint}");
 }
 
 #[test]
@@ -418,7 +418,7 @@ fn a_configuration_error_is_one_line_with_its_location() {
     let endpoint = complaint("[[service]]\nkind = 'echo'\nlisten = 'tcp:eighty'\n");
     assert!(endpoint.starts_with("3:10: ") && endpoint.contains("'eighty'"), "{endpoint}");
     let missing = complaint("[[service]]\nkind = 'portforward'\nlisten = 'tcp:0'\n");
-    assert_eq!(missing, "1:1: the key `to` is missing");
+    assert_eq!(missing, "1:1: missing key `to`");
     let idle = complaint("[[service]]\nkind = 'echo'\nidle-timeout = -1\n");
     assert_eq!(idle, "3:16: expected a non-negative number of seconds, not the number -1");
     assert!(complaint("[runner\n").starts_with("1:8: "));
@@ -429,7 +429,7 @@ fn a_configuration_error_is_one_line_with_its_location() {
         ("max-connections = 0", "19: expected a positive whole number, not the number 0"),
         ("max-connections = 1.5", "19: expected a positive whole number, not the number 1.5"),
         ("max-connections = 3.0", "19: expected a positive whole number, not the number 3.0"),
-        ("max-connections = 'many'", "19: expected a positive whole number, not the text \"many\""),
+        ("max-connections = 'many'", "19: expected a positive whole number, not the string \"many\""),
         ("idle-timeout = nan", "16: expected a non-negative number of seconds, not the number NaN"),
         ("idle-timeout = true", "16: expected a non-negative number of seconds, not true"),
     ] {
@@ -461,7 +461,7 @@ fn only_the_own_pid_file_is_removed() {
     std::os::unix::fs::symlink("/dev/null", scratch.join("device")).unwrap();
     for (name, path) in [("device", scratch.join("device")), ("directory", scratch.join(""))] {
         let complaint = refused(echo(&scratch, &["--pidfile", &path]), 1);
-        assert_eq!(complaint, format!("cannot use {path} as the pid file: it is no regular file"), "{name}");
+        assert_eq!(complaint, format!("cannot use {path} as the pid file: it is not a regular file"), "{name}");
     }
     assert!(fs::symlink_metadata(scratch.join("device")).unwrap().is_symlink());
     let mut running = Running::start_command(echo(&scratch, &["--pidfile", "pid"]));
@@ -507,10 +507,10 @@ fn errors_of_the_system_name_the_configuration_line() {
         ("uid = 'nosuchuser'", 1, "no user is called 'nosuchuser'"),
         ("gid = 'nosuchgroup'", 1, "no group is called 'nosuchgroup'"),
         ("rundir = 'no/where'", 1, "cannot change to the directory no/where: No such file"),
-        ("chroot = 'no/where'", 1, "cannot make no/where the root directory: "),
+        ("chroot = 'no/where'", 1, "cannot change the root directory to no/where: "),
         ("pidfile = 'no/pid'", 1, "cannot open the pid file no/pid: No such file"),
         ("logfile = 'no/log'", 1, "cannot open the log file no/log: No such file"),
-        ("syslog = '/no/log'", 1, "cannot reach the system's log at /no/log: No such file"),
+        ("syslog = '/no/log'", 1, "cannot connect to syslog at /no/log: No such file"),
         ("reactor = 'nonesuch'", 2, "no reactor is called 'nonesuch': choose one of "),
     ] {
         let complaint = complaint(&format!("[runner]\n{option}\n{service}directory = '.'\n"), status, &[]);
@@ -555,7 +555,7 @@ fn a_configuration_without_services_is_an_error() {
     let scratch = Scratch::new();
     scratch.write("empty.toml", "");
     let complaint = refused(program(&["--config", &scratch.join("empty.toml")]), 1);
-    assert_eq!(complaint, "there is nothing to run: no service was asked for");
+    assert_eq!(complaint, "nothing to run: no services were added");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A program that ends in the way that its argument names, for the tests of the runner.
+//! A program for the tests of the runner. Its argument selects how it runs and ends.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,37 +12,37 @@ use ropewalk_runner::{Runner, RunnerOptions};
 
 #[derive(Parser)]
 struct CommandLine {
-    how: How,
+    scenario: Scenario,
     #[command(flatten)]
     runner: RunnerOptions,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum How {
-    /// A signal ends it.
+enum Scenario {
+    /// Runs until a signal.
     Patient,
-    /// A callback panics, and that is only logged.
+    /// A callback panics. The panic is only logged.
     PanicOn,
-    /// A callback panics, and that stops it.
+    /// A callback panics. The panic stops the program.
     PanicStop,
-    /// It panics before the loop runs.
+    /// Panics before the reactor runs.
     PanicEarly,
-    /// It dies while it starts.
+    /// Aborts while it starts.
     Abort,
     /// A service never stops.
     Stuck,
-    /// It wants its terminal, which it has not said.
+    /// Listens on standard input and output, without asking for the foreground.
     Stdio,
-    /// A thread runs before it goes into the background.
+    /// Starts a thread before the daemon is forked.
     Threads,
 }
 
-/// Stays when it should go.
+/// A service that never stops.
 struct Stuck;
 
 impl Service for Stuck {
     fn stop(&self, _reactor: &Reactor) -> Deferred<()> {
-        tracing::error!("stopping, or not");
+        tracing::error!("stop requested, which never completes");
         let (deferred, resolver) = Deferred::new();
         std::mem::forget(resolver);
         deferred
@@ -57,23 +57,23 @@ fn main() -> ExitCode {
     if let Some(status) = line.runner.answer(CommandLine::command()) {
         return status;
     }
-    if matches!(line.how, How::Threads) {
+    if matches!(line.scenario, Scenario::Threads) {
         std::thread::spawn(std::thread::park);
     }
     Runner::new("scenario", line.runner).daemon_by_default().run(move |reactor, services| {
-        match line.how {
-            How::Patient | How::Threads => {}
-            How::PanicOn => reactor.set_panic_policy(PanicPolicy::Log),
-            How::PanicStop => reactor.set_panic_policy(PanicPolicy::Stop),
-            How::PanicEarly => panic!("too early"),
-            How::Abort => std::process::abort(),
-            How::Stuck => drop(services.add_named("stuck", Stuck)?),
-            How::Stdio => {
+        match line.scenario {
+            Scenario::Patient | Scenario::Threads => {}
+            Scenario::PanicOn => reactor.set_panic_policy(PanicPolicy::Log),
+            Scenario::PanicStop => reactor.set_panic_policy(PanicPolicy::Stop),
+            Scenario::PanicEarly => panic!("too early"),
+            Scenario::Abort => std::process::abort(),
+            Scenario::Stuck => drop(services.add_named("stuck", Stuck)?),
+            Scenario::Stdio => {
                 let endpoint = server_from_string(reactor, "stdio:")?;
                 services.add(StreamServerEndpointService::new(endpoint, AccumulatingProtocol::new));
             }
         }
-        if matches!(line.how, How::PanicOn | How::PanicStop) {
+        if matches!(line.scenario, Scenario::PanicOn | Scenario::PanicStop) {
             reactor.call_later(Duration::ZERO, |_| panic!("no more"));
         }
         services.add_named("alive", TimerService::new(Duration::from_secs(1), |_| tracing::info!("alive")))?;

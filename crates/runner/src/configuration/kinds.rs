@@ -1,4 +1,4 @@
-//! What kinds of services a program knows: `ServiceMaker`.
+//! The kinds of services that a configuration file can describe: Twisted's `ServiceMaker`.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -14,16 +14,16 @@ use toml::de::{DeValue, ValueDeserializer};
 pub type BoxedError = Box<dyn Error>;
 
 /// A service whose options have been read.
-pub(super) trait Planned {
-    /// Why it needs the foreground, if it does.
+pub(super) trait Configured {
+    /// Returns the reason if the service cannot run in the background.
     fn needs_foreground(&self) -> Option<String>;
 
     fn make(self: Box<Self>, reactor: &Reactor) -> Result<Rc<dyn Service>, BoxedError>;
 }
 
-type Read = Box<dyn Fn(Spanned<DeValue<'_>>) -> Result<Box<dyn Planned>, toml::de::Error>>;
+type Read = Box<dyn Fn(Spanned<DeValue<'_>>) -> Result<Box<dyn Configured>, toml::de::Error>>;
 
-/// Kinds by name.
+/// The kinds of services by name.
 ///
 /// ```
 /// use std::time::Duration;
@@ -58,10 +58,10 @@ type Read = Box<dyn Fn(Spanned<DeValue<'_>>) -> Result<Box<dyn Planned>, toml::d
 pub struct Kinds(BTreeMap<&'static str, Read>);
 
 impl Kinds {
-    /// Adds a kind, in place of an earlier one of that name: its options are an `O`, read from the file before anything
-    /// runs; `make` makes the service when there is a reactor.
+    /// Adds a kind, and replaces an earlier kind of that name.
     ///
-    /// An `O` with `#[serde(deny_unknown_fields)]` has unknown keys refused, by name and with what exists.
+    /// The options `O` are read from the file before anything runs. Then `make` makes the service on the reactor. With
+    /// `#[serde(deny_unknown_fields)]` on `O`, an unknown key is an error that lists the known ones.
     pub fn add<O, S, F>(&mut self, name: &'static str, make: F)
     where
         O: DeserializeOwned + 'static,
@@ -71,8 +71,9 @@ impl Kinds {
         self.add_checked(name, |_| None, make);
     }
 
-    /// The same for a kind some of whose options work in the foreground alone: `needs_foreground` says why, and `--daemon`
-    /// is refused before anything begins.
+    /// Adds a kind that may need the foreground, depending on its options.
+    ///
+    /// If `needs_foreground` returns a reason, `--daemon` is refused before anything starts.
     ///
     /// ```
     /// use std::collections::BTreeMap;
@@ -95,10 +96,10 @@ impl Kinds {
         C: Fn(&O) -> Option<String> + 'static,
         F: Fn(&Reactor, O) -> Result<S, BoxedError> + 'static,
     {
-        let how = Rc::new((needs_foreground, make));
+        let kind = Rc::new((needs_foreground, make));
         let read = move |table: Spanned<DeValue<'_>>| {
             let options = O::deserialize(ValueDeserializer::from(table))?;
-            Ok(Box::new(Plan { options, how: how.clone() }) as Box<dyn Planned>)
+            Ok(Box::new(OptionsOfKind { options, kind: kind.clone() }) as Box<dyn Configured>)
         };
         self.0.insert(name, Box::new(read));
     }
@@ -107,33 +108,34 @@ impl Kinds {
         self.0.get(name)
     }
 
-    /// The names, as a sentence lists them.
-    pub(super) fn listed(&self) -> String {
+    /// Returns the names for a message, as in "`a`, `b` or `c`".
+    pub(super) fn list(&self) -> String {
         let names = Vec::from_iter(self.0.keys().map(|name| format!("`{name}`")));
         match &names[..] {
-            [] => "none, for this program knows no kinds of services".to_owned(),
+            [] => "nothing, because this program has no kinds of services".to_owned(),
             [one] => one.clone(),
             [first @ .., last] => format!("{} or {last}", first.join(", ")),
         }
     }
 }
 
-struct Plan<O, C, F> {
+/// The options of a service, with the two functions of its kind.
+struct OptionsOfKind<O, C, F> {
     options: O,
-    how: Rc<(C, F)>,
+    kind: Rc<(C, F)>,
 }
 
-impl<O, S, C, F> Planned for Plan<O, C, F>
+impl<O, S, C, F> Configured for OptionsOfKind<O, C, F>
 where
     S: Service + 'static,
     C: Fn(&O) -> Option<String>,
     F: Fn(&Reactor, O) -> Result<S, BoxedError>,
 {
     fn needs_foreground(&self) -> Option<String> {
-        (self.how.0)(&self.options)
+        (self.kind.0)(&self.options)
     }
 
     fn make(self: Box<Self>, reactor: &Reactor) -> Result<Rc<dyn Service>, BoxedError> {
-        (self.how.1)(reactor, self.options).map(|service| Rc::new(service) as Rc<dyn Service>)
+        (self.kind.1)(reactor, self.options).map(|service| Rc::new(service) as Rc<dyn Service>)
     }
 }

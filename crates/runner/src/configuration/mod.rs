@@ -1,20 +1,20 @@
-//! The file of services: what a TAC file or a list of `twistd` plug-ins is to Twisted, in TOML.
+//! The configuration file in TOML: services, and options of the runner. Twisted has TAC files and `twistd` plug-ins for it.
 //!
 //! ```toml
-//! [runner]                  # options of the command line, under their long names
+//! [runner]                  # command-line options, under their long names
 //! pidfile = "/run/example.pid"
 //!
 //! [[service]]
-//! kind = "echo"             # what the program knows by this name
-//! name = "public"           # optional; shown in messages
-//! listen = ["tcp:7000"]     # whatever options that kind has
+//! kind = "echo"             # one of the kinds that the program defines
+//! name = "public"           # optional, for messages
+//! listen = ["tcp:7000"]     # the options of that kind
 //! ```
 //!
-//! What is wrong is told with its file, line and column.
+//! Errors name the file, line and column.
 
 mod kinds;
-mod place;
-mod words;
+mod location;
+mod toml_terms;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -31,188 +31,192 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 pub use kinds::{BoxedError, Kinds};
 
 use crate::options::FileOptions;
-use kinds::Planned;
-use place::Places;
+use kinds::Configured;
+use location::Locations;
 
-/// More is not a configuration.
+/// The most bytes of a file, because a device may have no end.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// What a file says.
+/// The contents of a configuration file.
 #[derive(Default)]
 pub(crate) struct Configuration {
     options: FileOptions,
-    origins: Origins,
+    locations: OptionLocations,
     services: Services,
 }
 
-/// Where the file says what it says about an option.
+/// The locations of the options in the file.
 #[derive(Debug, Default)]
-pub(crate) struct Origins(BTreeMap<String, String>);
+pub(crate) struct OptionLocations(BTreeMap<String, String>);
 
 /// The services that a file describes.
 #[derive(Default)]
-pub(crate) struct Services(Vec<Described>);
+pub(crate) struct Services(Vec<ServiceEntry>);
 
-/// A service that the file describes.
-struct Described {
+/// One `[[service]]` table.
+struct ServiceEntry {
     name: String,
-    /// `FILE:LINE:COLUMN`, for messages.
-    place: String,
-    planned: Box<dyn Planned>,
+    /// As `FILE:LINE:COLUMN`.
+    location: String,
+    service: Box<dyn Configured>,
 }
 
 impl Configuration {
-    /// Reads `path`, whose services are of these kinds.
+    /// Reads the file at `path`.
     pub(crate) fn read(path: &Path, kinds: &Kinds) -> Result<Configuration, String> {
-        let shown = path.display();
-        let text = read_text(path).map_err(|error| format!("cannot read the configuration {shown}: {error}"))?;
-        Configuration::parse(&text, &shown.to_string(), kinds)
+        let file = path.display().to_string();
+        let text = read_text(path).map_err(|error| format!("cannot read the configuration {file}: {error}"))?;
+        Configuration::parse(&text, &file, kinds)
     }
 
     fn parse(text: &str, file: &str, kinds: &Kinds) -> Result<Configuration, String> {
-        let places = Places::new(file, text);
-        let table = DeTable::parse(text).map_err(|error| places.explain(&error))?;
+        let locations = Locations::new(file, text);
+        let table = DeTable::parse(text).map_err(|error| locations.describe(&error))?;
         let mut configuration = Configuration::default();
         for (key, value) in table.into_inner() {
             match &**key.get_ref() {
-                "runner" => (configuration.options, configuration.origins) = runner(value, &places)?,
-                "service" => configuration.services = Services(services(value, &places, kinds)?),
+                "runner" => (configuration.options, configuration.locations) = runner(value, &locations)?,
+                "service" => configuration.services = Services(services(value, &locations, kinds)?),
                 other => {
                     let message = format!("unknown key `{other}`, expected `runner` or `service`");
-                    return Err(places.at(key.span().start, &message));
+                    return Err(locations.error_at(key.span().start, &message));
                 }
             }
         }
         Ok(configuration)
     }
 
-    /// The services, the options, and where those stand.
-    pub(crate) fn into_parts(self) -> (Services, FileOptions, Origins) {
-        (self.services, self.options, self.origins)
+    /// Returns the services, the options, and the locations of the options.
+    pub(crate) fn into_parts(self) -> (Services, FileOptions, OptionLocations) {
+        (self.services, self.options, self.locations)
     }
 }
 
-impl Origins {
-    /// Leaves out what the command line says in place of the file.
-    pub(crate) fn unless(mut self, is_overruled: impl Fn(&str) -> bool) -> Origins {
-        self.0.retain(|option, _| !is_overruled(option));
+impl OptionLocations {
+    /// Removes the options that the command line overrides.
+    pub(crate) fn without(mut self, is_overridden: impl Fn(&str) -> bool) -> OptionLocations {
+        self.0.retain(|option, _| !is_overridden(option));
         self
     }
 
-    /// A complaint about what this option says, with its place if that is the file.
-    pub(crate) fn explain(&self, option: &str, message: impl Display) -> String {
+    /// Returns an error message about an option, with its location if it is from the file.
+    pub(crate) fn locate(&self, option: &str, message: impl Display) -> String {
         match self.0.get(option) {
-            Some(place) => format!("{place}: {message}"),
+            Some(location) => format!("{location}: {message}"),
             None => message.to_string(),
         }
     }
 }
 
 impl Services {
-    /// Adds them to `services`.
+    /// Makes the services and adds them to `services`.
     pub(crate) fn build(self, reactor: &Reactor, services: &MultiService) -> Result<(), BoxedError> {
-        for Described { name, place, planned } in self.0 {
-            let service = planned.make(reactor).map_err(|error| format!("{place}: the service '{name}': {error}"))?;
+        for ServiceEntry { name, location, service } in self.0 {
+            let made = service.make(reactor);
+            let service = made.map_err(|error| format!("{location}: cannot make the service '{name}': {error}"))?;
             services.add_named(&name, service)?;
         }
         Ok(())
     }
 
-    /// Why one of them needs the foreground, if one does.
+    /// Returns the reason if one of the services cannot run in the background.
     pub(crate) fn needs_foreground(&self) -> Option<String> {
-        let mut reasons = self.0.iter().filter_map(|described| {
-            let reason = described.planned.needs_foreground()?;
-            Some(format!("{}: {reason}", described.place))
-        });
-        reasons.next()
+        self.0.iter().find_map(|entry| {
+            let reason = entry.service.needs_foreground()?;
+            Some(format!("{}: {reason}", entry.location))
+        })
     }
 
-    /// Their names and where they are described.
-    pub(crate) fn places(&self) -> BTreeMap<String, String> {
-        self.0.iter().map(|described| (described.name.clone(), described.place.clone())).collect()
+    /// Returns the locations of the services by name.
+    pub(crate) fn locations(&self) -> BTreeMap<String, String> {
+        self.0.iter().map(|entry| (entry.name.clone(), entry.location.clone())).collect()
     }
 }
 
-/// The file's text. A pipe and a device have no length before they are read, and may have no end.
+/// Reads the text of a file. Its length cannot be checked before: a pipe or device has none.
 fn read_text(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::other(format!("it is too long: at most {FILE_BYTES_MAX} bytes are read")));
+        return Err(io::Error::other(format!("the file is longer than {FILE_BYTES_MAX} bytes")));
     }
     String::from_utf8(bytes).map_err(|error| {
         let (at, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
         let line = bytes[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-        io::Error::other(format!("line {line} is no UTF-8 text"))
+        io::Error::other(format!("line {line} is not valid UTF-8"))
     })
 }
 
-/// The options, and where each of them stands.
-fn runner(value: Spanned<DeValue<'_>>, places: &Places<'_>) -> Result<(FileOptions, Origins), String> {
+/// Reads the table `[runner]`: the options, and their locations.
+fn runner(value: Spanned<DeValue<'_>>, locations: &Locations<'_>) -> Result<(FileOptions, OptionLocations), String> {
     let DeValue::Table(table) = value.get_ref() else {
-        return Err(places.at(value.span().start, "the options are written as one table, [runner]"));
+        return Err(locations.error_at(value.span().start, "expected one table [runner] with the options"));
     };
     let offsets = table.iter().map(|(key, value)| (key.get_ref().to_string(), value.span().start));
     let offsets: BTreeMap<_, _> = offsets.collect();
-    let options: FileOptions = typed(value, places)?;
+    let options: FileOptions = typed(value, locations)?;
     if let Some((one, other)) = options.conflict() {
-        // Where the second one stands, the first has been read.
         let later = offsets[one].max(offsets[other]);
-        return Err(places.at(later, &format!("`{one}` and `{other}` exclude each other: leave one out")));
+        return Err(locations.error_at(later, &format!("`{one}` and `{other}` cannot be used together: remove one")));
     }
-    let named = offsets.into_iter().map(|(option, offset)| (option, places.named(offset)));
-    Ok((options, Origins(named.collect())))
+    let located = offsets.into_iter().map(|(option, offset)| (option, locations.of(offset)));
+    Ok((options, OptionLocations(located.collect())))
 }
 
-fn services(value: Spanned<DeValue<'_>>, places: &Places<'_>, kinds: &Kinds) -> Result<Vec<Described>, String> {
+fn services(
+    value: Spanned<DeValue<'_>>,
+    locations: &Locations<'_>,
+    kinds: &Kinds,
+) -> Result<Vec<ServiceEntry>, String> {
     let at = value.span().start;
     let DeValue::Array(tables) = value.into_inner() else {
-        return Err(places.at(at, "services are written as [[service]], each in a table of its own"));
+        return Err(locations.error_at(at, "expected each service in its own table [[service]]"));
     };
-    let mut services: Vec<Described> = Vec::new();
+    let mut services: Vec<ServiceEntry> = Vec::new();
     for table in tables {
         let at = table.span().start;
-        let described = service(table, places, kinds)?;
-        if services.iter().any(|other| other.name == described.name) {
-            let name = &described.name;
-            let message = format!("another service is called `{name}` already: give this one a `name` of its own");
-            return Err(places.at(at, &message));
+        let entry = service(table, locations, kinds)?;
+        if services.iter().any(|other| other.name == entry.name) {
+            let message = format!("duplicate service name `{}`: set another `name` here", entry.name);
+            return Err(locations.error_at(at, &message));
         }
-        services.push(described);
+        services.push(entry);
     }
     Ok(services)
 }
 
-fn service(value: Spanned<DeValue<'_>>, places: &Places<'_>, kinds: &Kinds) -> Result<Described, String> {
+fn service(value: Spanned<DeValue<'_>>, locations: &Locations<'_>, kinds: &Kinds) -> Result<ServiceEntry, String> {
     let span = value.span();
     let DeValue::Table(mut table) = value.into_inner() else {
-        return Err(places.at(span.start, "services are written as [[service]], each in a table of its own"));
+        return Err(locations.error_at(span.start, "expected each service in its own table [[service]]"));
     };
-    let Some((kind, kind_at)) = text(&mut table, "kind", places)? else {
-        return Err(places.at(span.start, &format!("a service needs a `kind`: {}", kinds.listed())));
+    let Some((kind, kind_at)) = string(&mut table, "kind", locations)? else {
+        return Err(locations.error_at(span.start, &format!("missing `kind`: expected {}", kinds.list())));
     };
-    let name = match text(&mut table, "name", places)? {
-        Some((name, at)) if name.is_empty() => return Err(places.at(at, "a name has at least one character")),
+    let name = match string(&mut table, "name", locations)? {
+        Some((name, at)) if name.is_empty() => {
+            return Err(locations.error_at(at, "the `name` is empty: expected at least one character"));
+        }
         Some((name, _)) => name,
         None => kind.clone(),
     };
     let Some(kind) = kinds.find(&kind) else {
-        return Err(places.at(kind_at, &format!("unknown kind `{kind}`, expected {}", kinds.listed())));
+        return Err(locations.error_at(kind_at, &format!("unknown kind `{kind}`, expected {}", kinds.list())));
     };
-    let place = places.named(span.start);
-    let planned = kind(Spanned::new(span, DeValue::Table(table))).map_err(|error| places.explain(&error))?;
-    Ok(Described { name, place, planned })
+    let location = locations.of(span.start);
+    let service = kind(Spanned::new(span, DeValue::Table(table))).map_err(|error| locations.describe(&error))?;
+    Ok(ServiceEntry { name, location, service })
 }
 
-/// Takes a text out of a table, with the place where it stands.
-fn text(table: &mut DeTable<'_>, key: &str, places: &Places<'_>) -> Result<Option<(String, usize)>, String> {
+/// Removes a string from a table. Returns it with its byte offset.
+fn string(table: &mut DeTable<'_>, key: &str, locations: &Locations<'_>) -> Result<Option<(String, usize)>, String> {
     let Some(value) = table.remove(key) else { return Ok(None) };
     let at = value.span().start;
-    Ok(Some((typed::<String>(value, places)?, at)))
+    Ok(Some((typed::<String>(value, locations)?, at)))
 }
 
-fn typed<T: DeserializeOwned>(value: Spanned<DeValue<'_>>, places: &Places<'_>) -> Result<T, String> {
-    T::deserialize(ValueDeserializer::from(value)).map_err(|error| places.explain(&error))
+fn typed<T: DeserializeOwned>(value: Spanned<DeValue<'_>>, locations: &Locations<'_>) -> Result<T, String> {
+    T::deserialize(ValueDeserializer::from(value)).map_err(|error| locations.describe(&error))
 }
 
 #[cfg(test)]
@@ -251,12 +255,12 @@ mod tests {
     }
 
     #[track_caller]
-    fn complaint(text: &str) -> String {
-        parse(text).err().expect("it is wrong")
+    fn error_of(text: &str) -> String {
+        parse(text).err().expect("an invalid configuration")
     }
 
     #[test]
-    fn services_are_built_in_order_under_their_names() {
+    fn services_are_made_in_order() {
         let text = "[[service]]\nkind = 'echo'\n[[service]]\nkind = 'echo'\nname = 'second'\nmax-connections = 3\n";
         let (net, services) = (MemoryReactor::new(), MultiService::new());
         parse(text).unwrap().services.build(&net, &services).unwrap();
@@ -265,118 +269,118 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_says_nothing() {
+    fn an_empty_file_is_valid() {
         assert!(parse("").unwrap().services.0.is_empty());
     }
 
     #[test]
     #[cfg(unix)]
-    fn a_file_without_an_end_is_no_configuration() {
-        for (path, expected) in [("/dev/zero", "it is too long: at most 1048576 bytes"), ("/", "directory")] {
-            let complaint = Configuration::read(Path::new(path), &kinds()).err().expect("it is no configuration");
-            assert!(complaint.starts_with(&format!("cannot read the configuration {path}: ")), "{complaint}");
-            assert!(complaint.contains(expected), "{complaint}");
+    fn an_endless_file_is_rejected() {
+        for (path, expected) in [("/dev/zero", "the file is longer than 1048576 bytes"), ("/", "directory")] {
+            let error = Configuration::read(Path::new(path), &kinds()).err().expect("an invalid configuration");
+            assert!(error.starts_with(&format!("cannot read the configuration {path}: ")), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
     }
 
     #[test]
-    fn what_is_no_text_is_told_with_its_line() {
+    fn invalid_utf_8_is_reported_with_its_line() {
         let path = std::env::temp_dir().join(format!("ropewalk-no-text-{}.toml", std::process::id()));
         std::fs::write(&path, b"[runner]\nreactor = '\xff'\n").unwrap();
-        let complaint = Configuration::read(&path, &kinds()).err().expect("it is no configuration");
+        let error = Configuration::read(&path, &kinds()).err().expect("an invalid configuration");
         std::fs::remove_file(&path).unwrap();
-        assert!(complaint.ends_with(": line 2 is no UTF-8 text"), "{complaint}");
+        assert!(error.ends_with(": line 2 is not valid UTF-8"), "{error}");
     }
 
     #[test]
-    fn what_is_no_toml_is_told_with_its_place() {
-        let complaint = complaint("[runner]\nreactor = \n");
-        assert!(complaint.starts_with("x.toml:2:11: "), "{complaint}");
+    fn invalid_toml_is_reported_with_its_location() {
+        let error = error_of("[runner]\nreactor = \n");
+        assert!(error.starts_with("x.toml:2:11: "), "{error}");
     }
 
     #[test]
-    fn unknown_keys_are_named_with_what_exists() {
-        assert_eq!(complaint("a = 1\n[[servise]]\n"), "x.toml:1:1: unknown key `a`, expected `runner` or `service`");
+    fn an_unknown_key_is_reported_with_the_known_keys() {
+        assert_eq!(error_of("a = 1\n[[servise]]\n"), "x.toml:1:1: unknown key `a`, expected `runner` or `service`");
         assert_eq!(
-            complaint("[[service]]\nkind = 'echo'\n  lisen = 3\n"),
+            error_of("[[service]]\nkind = 'echo'\n  lisen = 3\n"),
             "x.toml:3:3: unknown key `lisen`, expected `max-connections` or `fails`"
         );
-        let option = complaint("[runner]\nreactor = 'poll'\npid-file = 'x'\n");
+        let option = error_of("[runner]\nreactor = 'poll'\npid-file = 'x'\n");
         assert!(option.starts_with("x.toml:3:1: unknown key `pid-file`, expected one of "), "{option}");
         assert!(option.contains("`pidfile`"), "{option}");
     }
 
     #[test]
-    fn values_of_the_wrong_type_are_told_with_their_place() {
-        let number = complaint("[[service]]\nkind = 'echo'\nmax-connections = 'many'\n");
-        assert_eq!(number, "x.toml:3:19: expected a whole number from 0 to 4294967295, not the text \"many\"");
-        let mask = complaint("[runner]\numask = '999'");
-        assert!(mask.starts_with("x.toml:2:9: expected permissions in octal"), "{mask}");
-        let user = complaint("[runner]\nuid = [1]");
+    fn a_wrong_type_is_reported_with_its_location() {
+        let number = error_of("[[service]]\nkind = 'echo'\nmax-connections = 'many'\n");
+        assert_eq!(number, "x.toml:3:19: expected a whole number from 0 to 4294967295, not the string \"many\"");
+        let mask = error_of("[runner]\numask = '999'");
+        assert!(mask.starts_with("x.toml:2:9: expected an octal mask"), "{mask}");
+        let user = error_of("[runner]\nuid = [1]");
         assert!(user.starts_with("x.toml:2:7: expected a name or a number"), "{user}");
     }
 
     #[test]
-    fn every_option_is_told_in_its_own_words() {
+    fn each_option_names_its_expected_type() {
         for (option, expected) in [
-            ("reactor = 3", "11: expected a text in quotes, not the number 3"),
+            ("reactor = 3", "11: expected a string in quotes, not the number 3"),
             ("verbose = true", "11: expected a whole number from 0 to 255, not true"),
-            ("quiet = 'yes'", "9: expected true or false, not the text \"yes\""),
+            ("quiet = 'yes'", "9: expected true or false, not the string \"yes\""),
             ("log-format = 'xml'", "14: unknown value `xml`, expected `text` or `json`"),
             ("daemon = 1", "10: expected true or false, not the number 1"),
             ("pidfile = []", "11: expected a path in quotes, not an array"),
-            ("log-rotate-size = -1", "19: expected a number of bytes, as in 500K or 10M, not the number -1"),
-            ("log-rotate-size = '1X'", "19: expected a number of bytes, as in 500K or 10M"),
+            ("log-rotate-size = -1", "19: expected a size in bytes, such as 500K or 10M, not the number -1"),
+            ("log-rotate-size = '1X'", "19: expected a size in bytes, such as 500K or 10M"),
             ("log-rotate-count = -1", "20: expected a whole number from 0 to 4294967295, not the number -1"),
             ("syslog = 3", "10: expected true, false or the path of a socket"),
-            ("umask = true", "9: expected permissions in octal up to 0777, as in 0027, not true"),
+            ("umask = true", "9: expected an octal mask up to 0777, such as 0027, not true"),
             ("gid = 1.5", "7: expected a name or a number, not the number 1.5"),
             ("uid = -1", "7: expected a name or a number, not the number -1"),
         ] {
-            assert_eq!(complaint(&format!("[runner]\n{option}")), format!("x.toml:2:{expected}"));
+            assert_eq!(error_of(&format!("[runner]\n{option}")), format!("x.toml:2:{expected}"));
         }
-        assert_eq!(complaint("runner = 3"), "x.toml:1:10: the options are written as one table, [runner]");
-        assert_eq!(complaint("[[runner]]"), "x.toml:1:1: the options are written as one table, [runner]");
+        assert_eq!(error_of("runner = 3"), "x.toml:1:10: expected one table [runner] with the options");
+        assert_eq!(error_of("[[runner]]"), "x.toml:1:1: expected one table [runner] with the options");
     }
 
     #[test]
-    fn what_the_command_line_refuses_together_the_file_may_not_say_together() {
-        let complaint_of = |options: &str| complaint(&format!("[runner]\n{options}\n"));
-        let both = complaint_of("verbose = 1\nquiet = true");
-        assert_eq!(both, "x.toml:3:9: `quiet` and `verbose` exclude each other: leave one out");
-        let both = complaint_of("syslog = true\nlogfile = 'x'");
-        assert_eq!(both, "x.toml:3:11: `logfile` and `syslog` exclude each other: leave one out");
+    fn conflicting_options_are_rejected() {
+        let error_of_options = |options: &str| error_of(&format!("[runner]\n{options}\n"));
+        let both = error_of_options("verbose = 1\nquiet = true");
+        assert_eq!(both, "x.toml:3:9: `quiet` and `verbose` cannot be used together: remove one");
+        let both = error_of_options("syslog = true\nlogfile = 'x'");
+        assert_eq!(both, "x.toml:3:11: `logfile` and `syslog` cannot be used together: remove one");
         for fine in ["verbose = 0\nquiet = true", "verbose = 1\nquiet = false", "syslog = false\nlogfile = 'x'"] {
             assert!(parse(&format!("[runner]\n{fine}\n")).is_ok(), "{fine}");
         }
     }
 
     #[test]
-    fn what_the_file_says_is_told_with_its_place_unless_the_command_line_says_otherwise() {
-        let origins = || parse("[runner]\nuid = 'nobody'\n  gid = 3\n").unwrap().into_parts().2;
-        assert_eq!(origins().explain("gid", "no such group"), "x.toml:3:9: no such group");
-        assert_eq!(origins().explain("pidfile", "no"), "no");
-        assert_eq!(origins().unless(|option| option == "gid").explain("gid", "no such group"), "no such group");
+    fn overridden_options_have_no_location() {
+        let locations = || parse("[runner]\nuid = 'nobody'\n  gid = 3\n").unwrap().into_parts().2;
+        assert_eq!(locations().locate("gid", "no such group"), "x.toml:3:9: no such group");
+        assert_eq!(locations().locate("pidfile", "no"), "no");
+        assert_eq!(locations().without(|option| option == "gid").locate("gid", "no such group"), "no such group");
     }
 
     #[test]
-    fn a_service_has_a_kind_that_exists_and_a_name_of_its_own() {
-        assert_eq!(complaint("[[service]]\nname = 'x'\n"), "x.toml:1:1: a service needs a `kind`: `discard` or `echo`");
+    fn invalid_kinds_or_names_of_services_are_rejected() {
+        assert_eq!(error_of("[[service]]\nname = 'x'\n"), "x.toml:1:1: missing `kind`: expected `discard` or `echo`");
         assert_eq!(
-            complaint("[[service]]\nkind = 'eccho'\n"),
+            error_of("[[service]]\nkind = 'eccho'\n"),
             "x.toml:2:8: unknown kind `eccho`, expected `discard` or `echo`"
         );
-        let twice = complaint("[[service]]\nkind = 'echo'\n\n[[service]]\nkind = 'echo'\n");
-        let nameless = complaint("[[service]]\nkind = 'echo'\nname = ''\n");
-        assert_eq!(nameless, "x.toml:3:8: a name has at least one character");
-        assert!(twice.starts_with("x.toml:4:1: another service is called `echo` already"), "{twice}");
-        assert!(complaint("service = 3").starts_with("x.toml:1:11: services are written as [[service]]"));
+        let twice = error_of("[[service]]\nkind = 'echo'\n\n[[service]]\nkind = 'echo'\n");
+        let nameless = error_of("[[service]]\nkind = 'echo'\nname = ''\n");
+        assert_eq!(nameless, "x.toml:3:8: the `name` is empty: expected at least one character");
+        assert!(twice.starts_with("x.toml:4:1: duplicate service name `echo`"), "{twice}");
+        assert!(error_of("service = 3").starts_with("x.toml:1:11: expected each service in its own table [[service]]"));
     }
 
     #[test]
-    fn a_service_that_cannot_be_made_is_told_with_its_place() {
+    fn a_failure_to_make_a_service_has_its_location() {
         let configuration = parse("\n[[service]]\nkind = 'echo'\nfails = true\n").unwrap();
         let error = configuration.services.build(&MemoryReactor::new(), &MultiService::new()).unwrap_err();
-        assert_eq!(error.to_string(), "x.toml:2:1: the service 'echo': no luck");
+        assert_eq!(error.to_string(), "x.toml:2:1: cannot make the service 'echo': no luck");
     }
 }

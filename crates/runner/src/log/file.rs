@@ -1,7 +1,7 @@
-//! A log file that rotates: `twisted.python.logfile.LogFile`.
+//! A log file with rotation: `twisted.python.logfile.LogFile`.
 //!
 //! ```text
-//!   name  --full-->  name.1  -->  name.2  -->  ...  -->  name.COUNT  -->  gone
+//!   name  --full-->  name.1  -->  name.2  -->  ...  -->  name.COUNT  -->  deleted
 //! ```
 
 use std::fs::{self, File, OpenOptions};
@@ -11,28 +11,28 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ropewalk::application::Identity;
 
-use super::lost::Lost;
-use crate::announce;
+use super::lost_lines::LostLines;
+use crate::console;
 use crate::options::LogFormat;
-use crate::system::{give_to, open_without_waiting};
+use crate::system::{change_owner, open_nonblocking};
 
-/// When a file is full, and how many full ones are kept.
+/// The size that triggers rotation, and the number of rotated files.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rotation {
-    /// In bytes; 0 is never.
+    /// The most bytes in a file. 0 disables rotation.
     pub(crate) size: u64,
     pub(crate) count: u32,
 }
 
-/// A log file. May be written from any thread; each write is a line, and stays whole.
+/// A log file. It may be written from any thread. Each write is one line, and lines are never interleaved.
 #[derive(Debug)]
 pub(crate) struct LogFile {
     path: PathBuf,
     rotation: Rotation,
     format: LogFormat,
-    /// Whose complaint it is that lines are lost.
+    /// The name of the program, for error messages.
     program: &'static str,
-    /// Who will write it when the process has changed its user.
+    /// The user and group that write the file after the process has switched to them.
     owner: Identity,
     open: Mutex<Open>,
 }
@@ -41,15 +41,15 @@ pub(crate) struct LogFile {
 struct Open {
     file: File,
     length: u64,
-    /// A device or a pipe is written to and never renamed.
+    /// `false` for a device or pipe, which is never renamed.
     is_regular: bool,
-    /// The last line ends in the middle.
-    is_torn: bool,
-    lost: Option<Lost>,
+    /// Whether the last line is incomplete.
+    is_incomplete: bool,
+    lost: Option<LostLines>,
 }
 
 impl LogFile {
-    /// Opens the file, and goes on at its end.
+    /// Opens the file for appending.
     pub(crate) fn open(
         path: &Path,
         rotation: Rotation,
@@ -57,26 +57,26 @@ impl LogFile {
         program: &'static str,
         owner: Identity,
     ) -> io::Result<LogFile> {
-        // The directory may change, but not whose file this is.
+        // The working directory may change later.
         let path = std::path::absolute(path)?;
         let open = Mutex::new(open(&path, owner)?);
         Ok(LogFile { path, rotation, format, program, owner, open })
     }
 
-    /// Opens the file by its name again, after somebody else has moved it. If that fails the old one is written on.
+    /// Opens the path again, after the file was renamed. On failure, the old file stays in use.
     pub(crate) fn reopen(&self) -> io::Result<()> {
-        // Locked first: another thread's line may be about to rotate what stands under that name.
+        // Locked first: another thread may be rotating the file of this name.
         let mut open_file = self.lock();
         self.open_again(&mut open_file)
     }
 
-    /// Begins a new file. If that fails the old one is written on.
+    /// Starts a new file. On failure, the old file stays in use.
     pub(crate) fn rotate(&self) -> io::Result<()> {
         self.rotate_locked(&mut self.lock())
     }
 
     fn rotate_locked(&self, open_file: &mut Open) -> io::Result<()> {
-        // Nothing is won by an empty one, which would cost the oldest.
+        // Rotating an empty file would delete the oldest one for nothing.
         if !open_file.is_regular || open_file.file.metadata()?.len() == 0 {
             return Ok(());
         }
@@ -103,7 +103,7 @@ impl LogFile {
         name.into()
     }
 
-    /// Writes a line. One that cannot be written is lost, and counted: the service goes on.
+    /// Writes a line. If that fails, the line is dropped and counted, and the program continues.
     fn write_line(&self, line: &[u8]) {
         let mut open = self.lock();
         let length = open.length.saturating_add(line.len() as u64);
@@ -113,11 +113,11 @@ impl LogFile {
             && open.is_regular
             && self.rotate_locked(&mut open).is_err()
         {
-            // The old file is better than none, and the next try comes when as much again was written.
+            // Continue with the old file, and retry the rotation after the same number of bytes.
             open.length = 0;
         }
-        let written = match open.lost.as_ref().map(|lost| lost.note(self.format)) {
-            Some(note) => open.append(&note).and_then(|()| {
+        let written = match open.lost.as_ref().map(|lost| lost.report(self.format)) {
+            Some(report) => open.append(&report).and_then(|()| {
                 open.lost = None;
                 open.append(line)
             }),
@@ -125,13 +125,13 @@ impl LogFile {
         };
         if let Err(error) = written {
             let lost = open.lost.get_or_insert_with(|| {
-                // There may be somebody at the terminal.
-                let shown = self.path.display();
-                announce::complain(
+                // There may be a terminal.
+                let path = self.path.display();
+                console::print_error(
                     self.program,
-                    &format!("cannot write the log file {shown}, whose lines are lost: {error}"),
+                    &format!("cannot write the log file {path}, dropping lines: {error}"),
                 );
-                Lost::because(&error)
+                LostLines::because(&error)
             });
             lost.count_one();
         }
@@ -143,15 +143,15 @@ impl LogFile {
 }
 
 impl Open {
-    /// Writes after what is there. A disk that is full may take a part.
+    /// Appends a line. If the disk is full, the write may be partial.
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.is_torn {
+        if self.is_incomplete {
             self.write_all(b"\n")?;
-            self.is_torn = false;
+            self.is_incomplete = false;
         }
         let before = self.length;
         let written = self.write_all(line);
-        self.is_torn = written.is_err() && self.length > before;
+        self.is_incomplete = written.is_err() && self.length > before;
         written
     }
 }
@@ -169,18 +169,18 @@ impl Write for Open {
 }
 
 fn open(path: &Path, owner: Identity) -> io::Result<Open> {
-    let file = open_without_waiting(OpenOptions::new().append(true).create(true), path)?;
+    let file = open_nonblocking(OpenOptions::new().append(true).create(true), path)?;
     let metadata = file.metadata()?;
     let is_regular = metadata.is_file();
     if is_regular {
-        // Whoever changed his user already owns it or may not give it away.
-        let _ = give_to(&file, owner);
+        // After the switch of users this fails or changes nothing.
+        let _ = change_owner(&file, owner);
     }
-    let is_torn = is_regular && metadata.len() > 0 && !ends_with_newline(path);
-    Ok(Open { file, length: metadata.len(), is_regular, is_torn, lost: None })
+    let is_incomplete = is_regular && metadata.len() > 0 && !ends_with_newline(path);
+    Ok(Open { file, length: metadata.len(), is_regular, is_incomplete, lost: None })
 }
 
-/// Whether a file's last line is whole, as far as one may read it.
+/// Whether the last line of a file is complete. A file that cannot be read counts as complete.
 fn ends_with_newline(path: &Path) -> bool {
     let last = || -> io::Result<u8> {
         let (mut file, mut last) = (File::open(path)?, [0]);
@@ -191,7 +191,7 @@ fn ends_with_newline(path: &Path) -> bool {
     last().map_or(true, |last| last == b'\n')
 }
 
-/// Renames, unless there is nothing to rename.
+/// Renames a file, if it exists.
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
     match fs::rename(from, to) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -199,7 +199,7 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Each write is a line.
+/// Each write must be one line.
 impl Write for &LogFile {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.write_line(line);
@@ -215,6 +215,9 @@ impl Write for &LogFile {
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
+    const NEVER: Rotation = Rotation { size: 0, count: 1 };
+
     struct Directory(PathBuf);
 
     impl Directory {
@@ -228,6 +231,13 @@ mod tests {
         fn log(&self, size: u64, count: u32) -> LogFile {
             let rotation = Rotation { size, count };
             LogFile::open(&self.0.join("log"), rotation, LogFormat::Text, "test", Identity::default()).unwrap()
+        }
+
+        #[cfg(unix)]
+        fn pipe(&self) -> PathBuf {
+            let path = self.0.join("log");
+            assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+            path
         }
 
         fn contents(&self) -> Vec<(String, String)> {
@@ -261,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_file_moves_on_and_the_oldest_goes() {
+    fn rotation_deletes_the_oldest_file() {
         let directory = Directory::new("full");
         let log = directory.log(4, 2);
         write(&log, &["11", "22", "33", "44", "55", "66", "77"]);
@@ -269,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_longer_than_the_limit_has_a_file_of_its_own() {
+    fn a_line_beyond_the_limit_gets_its_own_file() {
         let directory = Directory::new("long");
         let log = directory.log(4, 3);
         write(&log, &["longest", "2", "3"]);
@@ -277,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_on_where_an_earlier_process_ended() {
+    fn an_existing_file_is_continued() {
         let directory = Directory::new("again");
         write(&directory.log(4, 1), &["12\n"]);
         let log = directory.log(4, 1);
@@ -286,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_an_earlier_process_could_not_finish_is_ended() {
+    fn an_incomplete_line_of_an_earlier_process_is_closed() {
         let directory = Directory::new("half");
         fs::write(directory.0.join("log"), "whole\nha").unwrap();
         let log = directory.log(0, 1);
@@ -298,28 +308,31 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn a_pipe_that_nobody_reads_is_refused_and_a_full_one_stops_nothing() {
+    fn a_pipe_without_a_reader_is_rejected() {
         let directory = Directory::new("pipe");
-        let (pipe, rotation) = (directory.0.join("log"), Rotation { size: 0, count: 1 });
-        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let open = || LogFile::open(&pipe, rotation, LogFormat::Text, "test", Identity::default());
-        assert_eq!(open().unwrap_err().to_string(), "it is a pipe that nobody reads");
-        // A reader who never reads.
+        let pipe = directory.pipe();
+        let error = LogFile::open(&pipe, NEVER, LogFormat::Text, "test", Identity::default()).unwrap_err();
+        assert_eq!(error.to_string(), "the pipe has no reader");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_full_pipe_does_not_block() {
+        let directory = Directory::new("full-pipe");
+        let pipe = directory.pipe();
+        // This reader never reads.
         let _reader = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
-        let log = open().unwrap();
+        let log = LogFile::open(&pipe, NEVER, LogFormat::Text, "test", Identity::default()).unwrap();
+        let line =
+            "one line of 100 bytes, which is written 2000 times, so that it exceeds the capacity of any pipe ...\n";
         for _ in 0..2000 {
-            write(
-                &log,
-                &[
-                    "a line of 100 bytes, of which 2000 are more than any pipe holds, nobody reads it, and it goes on ...\n",
-                ],
-            );
+            write(&log, &[line]);
         }
         assert!(log.lock().lost.is_some());
     }
 
     #[test]
-    fn with_none_to_keep_it_begins_anew() {
+    fn a_count_of_zero_truncates_the_file() {
         let directory = Directory::new("none");
         let log = directory.log(4, 0);
         write(&log, &["1234", "5"]);
@@ -327,19 +340,19 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_it_never_rotates_by_itself() {
+    fn a_size_of_zero_disables_rotation() {
         let directory = Directory::new("never");
         let log = directory.log(0, 1);
         write(&log, &["1234567890", "1234567890"]);
         log.rotate().unwrap();
-        // Who asks again and again loses nothing.
+        // A repeated request must not rotate an empty file.
         log.rotate().unwrap();
         write(&log, &["x"]);
         directory.holds(&[("log", "x"), ("log.1", "12345678901234567890")]);
     }
 
     #[test]
-    fn opened_anew_it_follows_its_name() {
+    fn reopening_follows_the_path() {
         let directory = Directory::new("moved");
         let log = directory.log(0, 1);
         write(&log, &["old"]);
@@ -351,10 +364,10 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_rotated_or_opened_is_written_on() {
+    fn a_failed_rotation_continues_the_old_file() {
         let directory = Directory::new("stuck");
         let log = directory.log(4, 1);
-        // A directory with something in it cannot be renamed over.
+        // A rename over a directory that is not empty fails.
         fs::create_dir_all(directory.0.join("log.1/occupied")).unwrap();
         write(&log, &["1234", "5678"]);
         assert_eq!(fs::read_to_string(directory.0.join("log")).unwrap(), "12345678");
@@ -362,7 +375,7 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn a_device_is_written_to_and_never_moved() {
+    fn a_device_is_never_renamed() {
         let directory = Directory::new("device");
         std::os::unix::fs::symlink("/dev/null", directory.0.join("log")).unwrap();
         let log = directory.log(4, 2);
@@ -375,13 +388,14 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn lines_that_found_no_room_are_counted_in_the_log_when_there_is_room_again() {
-        for (format, expected) in [(LogFormat::Text, " WARN 2 lines"), (LogFormat::Json, "\"message\":\"2 lines")] {
+    fn lost_lines_are_counted_in_the_next_line() {
+        for (format, expected) in
+            [(LogFormat::Text, " WARN 2 log lines lost"), (LogFormat::Json, "\"message\":\"2 log lines lost")]
+        {
             let directory = Directory::new("room");
             let path = directory.0.join("log");
             std::os::unix::fs::symlink("/dev/full", &path).unwrap();
-            let rotation = Rotation { size: 0, count: 1 };
-            let log = LogFile::open(&path, rotation, format, "test", Identity::default()).unwrap();
+            let log = LogFile::open(&path, NEVER, format, "test", Identity::default()).unwrap();
             write(&log, &["1\n", "2\n"]);
             fs::remove_file(&path).unwrap();
             log.reopen().unwrap();
@@ -395,14 +409,14 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_line_that_was_written_in_part_does_not_run_into_the_next() {
+    fn a_partial_line_is_closed_before_the_next_one() {
         let directory = Directory::new("torn");
         let log = directory.log(0, 1);
         write(&log, &["whole\n"]);
         {
             let mut open = log.lock();
             open.file.write_all(b"ha").unwrap();
-            open.is_torn = true;
+            open.is_incomplete = true;
         }
         write(&log, &["next\n"]);
         directory.holds(&[("log", "whole\nha\nnext\n")]);

@@ -1,8 +1,8 @@
-//! The log: to the terminal, a file or the system, for people or for programs.
+//! The log: to standard error, a file or syslog, as text or JSON.
 
 mod file;
-mod lost;
-mod system_log;
+mod lost_lines;
+mod syslog_writer;
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -17,34 +17,33 @@ use tracing_subscriber::{Layer, Registry};
 
 pub(crate) use file::{LogFile, Rotation};
 
-use crate::announce;
+use crate::console;
 use crate::options::{LogFormat, RunnerOptions};
 use crate::system::Syslog;
-use system_log::ToSyslog;
+use syslog_writer::SyslogWriter;
 
-/// Filters by target, such as `ropewalk=debug,hyper=warn`. Nothing else is read from the environment.
-const ENVIRONMENT: &str = "ROPEWALK_LOG";
+/// The variable with filters by target, such as `ropewalk=debug,hyper=warn`.
+const FILTER_VARIABLE: &str = "ROPEWALK_LOG";
 
 const ROTATE_SIZE: u64 = 10 << 20;
 const ROTATE_COUNT: u32 = 10;
 
-/// Where the log goes.
+/// The destination of the log.
 pub(crate) enum Target {
-    Terminal,
+    StandardError,
     File(Arc<LogFile>),
-    System(Syslog),
+    Syslog(Syslog),
 }
 
 impl Target {
-    /// What the options say.
+    /// Opens the destination that the options name.
     pub(crate) fn open(options: &RunnerOptions, program: &'static str, identity: Identity) -> Result<Target, String> {
         if let Some(path) = &options.syslog {
             let socket = Syslog::connect(path, program);
-            let socket =
-                socket.map_err(|error| format!("cannot reach the system's log at {}: {error}", path.display()));
-            return socket.map(Target::System);
+            let socket = socket.map_err(|error| format!("cannot connect to syslog at {}: {error}", path.display()));
+            return socket.map(Target::Syslog);
         }
-        let Some(path) = &options.logfile else { return Ok(Target::Terminal) };
+        let Some(path) = &options.logfile else { return Ok(Target::StandardError) };
         let rotation = Rotation {
             size: options.log_rotate_size.map_or(ROTATE_SIZE, |size| size.0),
             count: options.log_rotate_count.unwrap_or(ROTATE_COUNT),
@@ -54,7 +53,7 @@ impl Target {
         Ok(Target::File(Arc::new(file)))
     }
 
-    /// The file, to be opened anew.
+    /// Returns the log file, for reopening and rotation.
     pub(crate) fn file(&self) -> Option<Arc<LogFile>> {
         match self {
             Target::File(file) => Some(file.clone()),
@@ -62,14 +61,14 @@ impl Target {
         }
     }
 
-    /// Begins to log. In a process that logs already, that goes on.
+    /// Starts to log. Has no effect in a process that logs already.
     pub(crate) fn start(self, options: &RunnerOptions, program: &str) {
         let format = options.log_format.unwrap_or_default();
         let layer = match self {
-            Target::Terminal => lines(format, io::stderr, Style { ansi: io::stderr().is_terminal(), time: true }),
+            Target::StandardError => lines(format, io::stderr, Style { ansi: io::stderr().is_terminal(), time: true }),
             Target::File(file) => lines(format, file, Style { ansi: false, time: true }),
-            // The system's log knows the time and the level.
-            Target::System(syslog) => lines(format, ToSyslog(Arc::new(syslog)), Style { ansi: false, time: false }),
+            // syslog adds the time, and has a severity for the level.
+            Target::Syslog(syslog) => lines(format, SyslogWriter(Arc::new(syslog)), Style { ansi: false, time: false }),
         };
         let _ = tracing_subscriber::registry().with(layer.with_filter(filter(options, program))).try_init();
     }
@@ -86,7 +85,7 @@ fn lines<W>(format: LogFormat, writer: W, style: Style) -> BoxedLayer
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // It would report a closed standard error there, and panic.
+    // Internal errors would be printed on standard error. If that is closed, printing panics.
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(style.ansi).log_internal_errors(false);
     match (format, style.time) {
         (LogFormat::Json, _) => lines.json().flatten_event(true).boxed(),
@@ -96,11 +95,11 @@ where
 }
 
 fn filter<S: Subscriber>(options: &RunnerOptions, program: &str) -> impl tracing_subscriber::layer::Filter<S> + use<S> {
-    // One that is empty is as good as none.
-    if let Some(text) = std::env::var(ENVIRONMENT).ok().filter(|text| !text.trim().is_empty()) {
+    // An empty variable is ignored.
+    if let Some(text) = std::env::var(FILTER_VARIABLE).ok().filter(|text| !text.trim().is_empty()) {
         match text.parse::<Targets>() {
             Ok(targets) => return targets,
-            Err(error) => announce::complain(program, &format!("{ENVIRONMENT} is not understood: {error}")),
+            Err(error) => console::print_error(program, &format!("{FILTER_VARIABLE}: invalid filter: {error}")),
         }
     }
     Targets::new().with_default(match (options.quiet, options.verbose) {

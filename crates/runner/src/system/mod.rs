@@ -1,26 +1,27 @@
-//! What a runner asks of the operating system: places, pid files, the system's log, its supervisor.
+//! Services of the operating system: daemon mode, directories, users, pid files, syslog, the supervisor.
 
 #[cfg_attr(unix, path = "unix/mod.rs")]
 #[cfg_attr(not(unix), path = "other.rs")]
 mod kind;
 
 pub(crate) use kind::{
-    Notifier, PidFile, Report, Syslog, Telling, become_daemon, close_streams, enter_directory, enter_root, give_to,
-    hide_input, is_another, monotonic_micros, open_without_waiting,
+    Notifier, PidFile, Report, Reporter, Syslog, change_directory, change_owner, change_root, daemonize, is_other_user,
+    monotonic_micros, open_nonblocking, redirect_input, redirect_output,
 };
 
-/// Where the process goes before it does anything.
+/// The directories of the process, and its mask for new files.
 #[derive(Debug, Default)]
-pub(crate) struct Surroundings<'a> {
+pub(crate) struct Directories<'a> {
     pub(crate) chroot: Option<&'a std::path::Path>,
     pub(crate) rundir: Option<&'a std::path::Path>,
     pub(crate) umask: Option<u32>,
 }
 
-/// Which process this is after [`become_daemon`].
-#[cfg_attr(not(unix), expect(dead_code, reason = "no process goes into the background there"))]
-pub(crate) enum Side {
-    /// It ends with what the daemon reports.
+/// The side of the fork that [`daemonize`] returns on.
+#[cfg_attr(not(unix), expect(dead_code, reason = "there are no daemons"))]
+pub(crate) enum Daemonized {
+    /// The process that was started. It waits for the report and exits.
     Parent(Report),
-    Daemon(Telling),
+    /// The process in the background.
+    Daemon(Reporter),
 }

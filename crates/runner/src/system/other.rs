@@ -1,4 +1,4 @@
-//! Systems that are not Unix: programs run in the foreground.
+//! Systems that are not Unix. Programs run only in the foreground.
 
 use std::convert::Infallible;
 use std::fs::{File, OpenOptions};
@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use ropewalk::application::Identity;
 
-use super::{Side, Surroundings};
+use super::{Daemonized, Directories};
 
-/// There are no daemons here.
+/// Never made: there are no daemons.
 pub(crate) struct Report(Infallible);
 
-/// There are no daemons here.
-pub(crate) struct Telling(Infallible);
+/// Never made: there are no daemons.
+pub(crate) struct Reporter(Infallible);
 
-pub(crate) fn become_daemon() -> Result<Side, String> {
-    Err("a process cannot go into the background on this system: run it in the foreground".to_owned())
+pub(crate) fn daemonize() -> Result<Daemonized, String> {
+    Err("daemons are not supported on this system: run it in the foreground".to_owned())
 }
 
 impl Report {
@@ -26,52 +26,52 @@ impl Report {
     }
 }
 
-impl Telling {
-    pub(crate) fn tell(self, _status: u8, _message: &str) {
+impl Reporter {
+    pub(crate) fn report(self, _status: u8, _message: &str) {
         match self.0 {}
     }
 }
 
-pub(crate) fn hide_input() -> io::Result<()> {
+pub(crate) fn redirect_input() -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn close_streams() -> io::Result<()> {
+pub(crate) fn redirect_output() -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn enter_root(surroundings: &Surroundings<'_>) -> Result<(), String> {
-    surroundings.chroot.map_or(Ok(()), |_| Err("there is no chroot on this system".to_owned()))
+pub(crate) fn change_root(directories: &Directories<'_>) -> Result<(), String> {
+    directories.chroot.map_or(Ok(()), |_| Err("chroot is not supported on this system".to_owned()))
 }
 
-pub(crate) fn enter_directory(surroundings: &Surroundings<'_>) -> Result<(), String> {
-    if surroundings.umask.is_some() {
-        return Err("there is no umask on this system".to_owned());
+pub(crate) fn change_directory(directories: &Directories<'_>) -> Result<(), String> {
+    if directories.umask.is_some() {
+        return Err("umask is not supported on this system".to_owned());
     }
-    let Some(directory) = surroundings.rundir else { return Ok(()) };
+    let Some(directory) = directories.rundir else { return Ok(()) };
     let changed = std::env::set_current_dir(directory);
     changed.map_err(|error| format!("cannot change to the directory {}: {error}", directory.display()))
 }
 
-pub(crate) fn is_another(_uid: u32) -> bool {
+pub(crate) fn is_other_user(_uid: u32) -> bool {
     false
 }
 
-pub(crate) fn open_without_waiting(options: &OpenOptions, path: &Path) -> io::Result<File> {
+pub(crate) fn open_nonblocking(options: &OpenOptions, path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-pub(crate) fn give_to(_file: &File, _identity: Identity) -> io::Result<()> {
+pub(crate) fn change_owner(_file: &File, _identity: Identity) -> io::Result<()> {
     Ok(())
 }
 
-/// There are no pid files here.
+/// Never made: there are no pid files.
 #[derive(Debug)]
 pub(crate) struct PidFile(Infallible);
 
 impl PidFile {
     pub(crate) fn take(_path: &Path) -> Result<PidFile, String> {
-        Err("pid files are not written on this system".to_owned())
+        Err("pid files are not supported on this system".to_owned())
     }
 
     pub(crate) fn write(&mut self) -> Result<(), String> {
@@ -83,12 +83,12 @@ impl PidFile {
     }
 }
 
-/// There is no log of this kind here.
+/// Never made: there is no syslog.
 pub(crate) struct Syslog(Infallible);
 
 impl Syslog {
     pub(crate) fn connect(_path: &Path, _name: &'static str) -> io::Result<Syslog> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, "there is no such log on this system"))
+        Err(io::Error::new(io::ErrorKind::Unsupported, "syslog is not supported on this system"))
     }
 
     pub(crate) fn send(&self, _severity: u8, _line: &[u8]) {
@@ -96,7 +96,7 @@ impl Syslog {
     }
 }
 
-/// There is no supervisor of this kind here.
+/// Never made: there is no such supervisor.
 pub(crate) struct Notifier(Infallible);
 
 impl Notifier {
@@ -104,7 +104,7 @@ impl Notifier {
         None
     }
 
-    pub(crate) fn tell(&self, _state: &str) {
+    pub(crate) fn send(&self, _state: &str) {
         match self.0 {}
     }
 

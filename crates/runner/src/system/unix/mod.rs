@@ -1,13 +1,13 @@
 //! Unix.
 
-mod background;
+mod daemon;
 mod notify;
 mod pid_file;
-mod surroundings;
+mod process;
 mod syslog;
 
-pub(crate) use background::{Report, Telling, become_daemon, close_streams, hide_input};
+pub(crate) use daemon::{Report, Reporter, daemonize, redirect_input, redirect_output};
 pub(crate) use notify::{Notifier, monotonic_micros};
 pub(crate) use pid_file::PidFile;
-pub(crate) use surroundings::{enter_directory, enter_root, give_to, is_another, open_without_waiting};
+pub(crate) use process::{change_directory, change_owner, change_root, is_other_user, open_nonblocking};
 pub(crate) use syslog::Syslog;

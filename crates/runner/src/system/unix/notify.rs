@@ -1,4 +1,4 @@
-//! What the service supervisor is told, sd_notify(3): a datagram to the socket that it names.
+//! Notifies the service supervisor, sd_notify(3): sends a datagram to the socket that it names.
 
 use std::env;
 use std::io;
@@ -16,18 +16,22 @@ mod address;
 
 use address::address;
 
-/// A supervisor that listens.
+/// A socket for messages to the supervisor.
 pub(crate) struct Notifier {
     socket: UnixDatagram,
     address: SocketAddrUnix,
 }
 
 impl Notifier {
-    /// The supervisor that `NOTIFY_SOCKET` names, if there is one.
+    /// Opens a socket for the supervisor that `NOTIFY_SOCKET` names, if any.
     pub(crate) fn from_environment() -> Option<Notifier> {
         let name = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())?;
         let opened = Notifier::new(name.as_bytes());
-        opened.map_err(|error| tracing::warn!(socket = ?name, %error, "the supervisor cannot be told anything")).ok()
+        opened
+            .map_err(
+                |error| tracing::warn!(socket = ?name, %error, "cannot notify the supervisor: invalid NOTIFY_SOCKET"),
+            )
+            .ok()
     }
 
     fn new(name: &[u8]) -> io::Result<Notifier> {
@@ -37,18 +41,18 @@ impl Notifier {
         Ok(Notifier { socket, address })
     }
 
-    /// Tells it a state, `NAME=VALUE` a line.
-    pub(crate) fn tell(&self, state: &str) {
+    /// Sends a state: lines of the form `NAME=VALUE`.
+    pub(crate) fn send(&self, state: &str) {
         if let Err(error) = sendto(&self.socket, state.as_bytes(), SendFlags::empty(), &self.address) {
             let name = env::var_os("NOTIFY_SOCKET").unwrap_or_default();
-            tracing::warn!(socket = ?name, state, %error, "the supervisor that NOTIFY_SOCKET names was not told");
+            tracing::warn!(socket = ?name, state, %error, "cannot notify the supervisor at NOTIFY_SOCKET");
         }
     }
 
-    /// How often it wants to hear that this process is well; twice as often is safe.
+    /// Returns the longest interval between two keep-alive messages, if the supervisor wants them.
     pub(crate) fn watchdog_interval() -> Option<Duration> {
         let number = |name| env::var(name).ok()?.parse::<u64>().ok();
-        // Another process is meant when the number is not ours: our parent, say.
+        // Another id means another process, such as our parent.
         if number("WATCHDOG_PID").is_some_and(|pid| pid != u64::from(process::id())) {
             return None;
         }
@@ -56,7 +60,7 @@ impl Notifier {
     }
 }
 
-/// The time that a supervisor measures a reload by.
+/// Returns the monotonic time in microseconds, which a reload message contains.
 pub(crate) fn monotonic_micros() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1000

@@ -1,7 +1,7 @@
-//! The file that holds the number of a running process.
+//! The pid file: it contains the id of a running process.
 //!
-//! It is locked, flock(2), as long as the process lives, so a lock that can be had shows a stale file whatever number
-//! stands in it. Other programs write such files without a lock: a number of a living process is respected, too.
+//! The process holds a lock on it, flock(2), until it exits. So an unlocked file of this program is stale, whatever id it
+//! contains. Other programs write pid files without a lock, so the id of a running process is respected, too.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -13,7 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
-/// A number, and a newline.
+/// An id and a newline fit into this.
 const CONTENT_BYTES_MAX: u64 = 32;
 
 /// The pid file of this process.
@@ -24,65 +24,64 @@ pub(crate) struct PidFile {
 }
 
 impl PidFile {
-    /// Takes the file, which says nothing yet, before forking.
+    /// Opens and locks the file before the fork. The id is written later, by the daemon.
     pub(crate) fn take(path: &Path) -> Result<PidFile, String> {
-        // It is removed in the end, which must not happen to a device.
+        // A device must not be removed at the end.
         if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
-            return Err(format!("cannot use {} as the pid file: it is no regular file", path.display()));
+            return Err(format!("cannot use {} as the pid file: it is not a regular file", path.display()));
         }
         loop {
             let file = open_locked(path)?;
-            // Its owner may have removed it between our opening and our locking it.
-            if names(path, &file) {
+            // Another process may have removed the file between open and lock.
+            if is_at(path, &file) {
                 let mut taken = PidFile { path: absolute(path), file };
-                taken.refuse_if_alive()?;
+                taken.refuse_if_running()?;
                 return Ok(taken);
             }
         }
     }
 
-    fn refuse_if_alive(&mut self) -> Result<(), String> {
-        let shown = self.path.display().to_string();
-        let content = read(&mut self.file).map_err(|error| format!("cannot read the pid file {shown}: {error}"))?;
+    fn refuse_if_running(&mut self) -> Result<(), String> {
+        let path = self.path.display().to_string();
+        let content = read(&mut self.file).map_err(|error| format!("cannot read the pid file {path}: {error}"))?;
         match content.trim() {
             "" => Ok(()),
             text => match text.parse().ok().filter(|&pid| pid > 0).and_then(Pid::from_raw) {
-                None => Err(format!("{shown} is no pid file: it says '{}'", text.escape_debug())),
-                Some(pid) if is_alive(pid) => Err(format!(
-                    "the pid file {shown} names process {pid}, which is running: stop it, or remove the file if that is \
+                None => Err(format!("{path} is not a pid file: it contains '{}'", text.escape_debug())),
+                Some(pid) if is_running(pid) => Err(format!(
+                    "the pid file {path} names process {pid}, which is running: stop it, or remove the file if that is \
                      another program"
                 )),
                 Some(pid) => {
-                    tracing::info!(file = shown, %pid, "a stale pid file is taken over");
+                    tracing::info!(file = path, %pid, "replacing a stale pid file");
                     Ok(())
                 }
             },
         }
     }
 
-    /// Writes this process's number.
+    /// Writes the id of this process.
     pub(crate) fn write(&mut self) -> Result<(), String> {
         let written = self.file.rewind().and_then(|()| self.file.set_len(0));
         let written = written.and_then(|()| writeln!(self.file, "{}", process::id()));
         written.map_err(|error| format!("cannot write the pid file {}: {error}", self.path.display()))
     }
 
-    /// Removes it, unless somebody has put another in its place. Where it cannot be removed or looked at any more, it is
-    /// emptied.
+    /// Removes the file, unless another file has replaced it. A file that cannot be removed is emptied.
     pub(crate) fn remove(self) {
-        if names(&self.path, &self.file) {
+        if is_at(&self.path, &self.file) {
             match fs::remove_file(&self.path) {
                 Ok(()) => return,
                 Err(error) => tracing::debug!(file = %self.path.display(), %error, "cannot remove the pid file"),
             }
         }
-        // Whatever has the name: this one is ours, and is to name nobody.
+        // The open file is ours, whatever has its name now. It must not contain a stale id.
         let _ = self.file.set_len(0);
     }
 }
 
-/// Whether this is the file of that name.
-fn names(path: &Path, file: &File) -> bool {
+/// Whether `file` is the file at `path`.
+fn is_at(path: &Path, file: &File) -> bool {
     match (fs::metadata(path), file.metadata()) {
         (Ok(there), Ok(ours)) => (there.dev(), there.ino()) == (ours.dev(), ours.ino()),
         _ => false,
@@ -110,26 +109,27 @@ fn read(file: &mut File) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&content).into_owned())
 }
 
-/// A container's processes have the same number at each start: ours was left by an earlier one.
-fn is_alive(pid: Pid) -> bool {
+/// Our own id is stale: in a container, an earlier process may have had the same id.
+fn is_running(pid: Pid) -> bool {
     let is_own = pid.as_raw_nonzero().get().unsigned_abs() == process::id();
     !is_own && test_kill_process(pid) != Err(Errno::SRCH) && !is_ending(pid)
 }
 
-/// Whether it has ended, and its parent has not asked for its status: the first process of many containers never does.
-/// Or it is about to have: whoever waits for the end of its pipe hears of that before there is no such process. proc(5),
-/// stat; where there is no such file it counts as alive.
+/// Whether a process is a zombie or is exiting. Without proc(5), it counts as running.
+///
+/// The first process of many containers never reaps zombies. The pipe of an exiting process is closed before its id is
+/// free, so a script that waits for the pipe may start the next process too early.
 fn is_ending(pid: Pid) -> bool {
-    // Of the flags: include/linux/sched.h, PF_EXITING.
+    // PF_EXITING of include/linux/sched.h.
     const EXITING: u32 = 4;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name before it may contain anything.
+    // The name in parentheses may contain any characters.
     let Some((_, fields)) = stat.rsplit_once(") ") else { return false };
     let flags = fields.split(' ').nth(6).and_then(|flags| flags.parse::<u32>().ok()).unwrap_or(0);
     fields.starts_with(['Z', 'X']) || flags & EXITING != 0
 }
 
-/// The same path after a change of directory.
+/// Returns a path that stays valid after a change of directory.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

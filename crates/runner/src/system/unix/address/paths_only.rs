@@ -1,4 +1,4 @@
-//! Systems whose UNIX addresses are paths.
+//! Systems where all UNIX addresses are paths.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! Systems with abstract addresses, which an `@` begins.
+//! Systems with abstract UNIX addresses, written with a leading `@`.
 
 use std::io;
 

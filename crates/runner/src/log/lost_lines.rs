@@ -1,4 +1,4 @@
-//! Lines that could not be written: what the log says of them when it can be written again.
+//! Counts lines that could not be written. The first line written later reports their number.
 
 use std::io;
 
@@ -7,30 +7,30 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use crate::options::LogFormat;
 
-/// How many, and why the first.
+/// The number of lost lines, and the error for the first one.
 #[derive(Debug)]
-pub(super) struct Lost {
+pub(super) struct LostLines {
     count: u64,
     reason: String,
 }
 
-impl Lost {
-    pub(super) fn because(error: &io::Error) -> Lost {
-        Lost { count: 0, reason: error.to_string() }
+impl LostLines {
+    pub(super) fn because(error: &io::Error) -> LostLines {
+        LostLines { count: 0, reason: error.to_string() }
     }
 
     pub(super) fn count_one(&mut self) {
         self.count += 1;
     }
 
-    /// A line like the others.
-    pub(super) fn note(&self, format: LogFormat) -> Vec<u8> {
+    /// Returns the log line that reports the loss.
+    pub(super) fn report(&self, format: LogFormat) -> Vec<u8> {
         let mut time = String::new();
-        // There is a time, or the line does without.
+        // On failure the line has no time.
         let _ = SystemTime.format_time(&mut Writer::new(&mut time));
         let lines = if self.count == 1 { "line" } else { "lines" };
-        let message = format!("{} {lines} could not be written here", self.count);
-        // As it may stand in an object.
+        let message = format!("{} log {lines} lost: the log could not be written", self.count);
+        // The reason must be valid inside a JSON string.
         let reason = self.reason.replace(['"', '\\'], "'");
         let line = match format {
             LogFormat::Text => format!("{time}  WARN {message} error={reason}\n"),
