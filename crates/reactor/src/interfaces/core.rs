@@ -256,9 +256,10 @@ impl Reactor {
     }
 
     fn main_loop(&self) -> Result<()> {
-        while self.is_started() {
+        let run = self.feature::<Run>();
+        while run.is_started() {
             let timeout = self.prepare()?;
-            if !self.is_started() {
+            if !run.is_started() {
                 break;
             }
             self.wait(timeout)?;

@@ -30,12 +30,12 @@ pub(crate) trait Hooks {
         let _ = reactor;
     }
 
-    /// Whether the loop must make another turn without sleeping.
+    /// Whether the loop must make another turn without sleeping. Must not use the reactor.
     fn has_work(&self) -> bool {
         false
     }
 
-    /// Notes that the loop is about to sleep (`true`) or has woken up (`false`).
+    /// Notes that the loop is about to sleep (`true`) or has woken up (`false`). Must not use the reactor.
     fn set_sleeping(&self, sleeping: bool) {
         let _ = sleeping;
     }
@@ -95,8 +95,13 @@ impl Features {
         }
     }
 
+    /// Hooks that must not use the reactor are called in place.
     pub(super) fn has_work(&self) -> bool {
         self.hooks.borrow().iter().any(|(_, hooks)| hooks.has_work())
+    }
+
+    pub(super) fn set_sleeping(&self, sleeping: bool) {
+        self.hooks.borrow().iter().for_each(|(_, hooks)| hooks.set_sleeping(sleeping));
     }
 }
 

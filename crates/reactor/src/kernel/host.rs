@@ -189,7 +189,7 @@ impl Kernel {
 
     pub(super) fn set_sleeping(&self, sleeping: bool) {
         self.deadline_hook.sleeping.set(sleeping);
-        self.features.each(|hooks| hooks.set_sleeping(sleeping));
+        self.features.set_sleeping(sleeping);
     }
 }
 
