@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use ropewalk_proto::Key;
-use ropewalk_sys::{Event, Interest, RawIo, Ready};
+use ropewalk_sys::{Interest, RawIo, Ready};
 
 use super::Interface;
 use crate::error::{Error, Result};
@@ -307,8 +307,8 @@ impl Reactor {
 }
 
 impl Source for Watch {
-    fn ready(self: Rc<Watch>, reactor: &Reactor, event: Event, _scratch: &mut [u8]) {
-        self.act(reactor, event.ready);
+    fn ready(self: Rc<Watch>, reactor: &Reactor, _key: Key, ready: Ready, _scratch: &mut [u8]) {
+        self.act(reactor, ready);
     }
 
     fn shut_down(self: Rc<Watch>, reactor: &Reactor) {

@@ -1,8 +1,7 @@
 //! Third part of a turn: events reach those whose keys they carry.
 
-use ropewalk_sys::Event;
-
 use super::Reactor;
+use super::inbox::Next;
 
 impl Reactor {
     /// Third part of a turn: handles what [`wait`](Reactor::wait) collected.
@@ -34,22 +33,18 @@ impl Reactor {
         // Taken: when a callback runs the loop again through `iterate`, that inner loop needs a buffer of its own.
         let mut scratch = self.0.scratch.take();
         let bytes = scratch.bytes();
-        let count = self.0.events.borrow().len();
+        let count = self.0.inbox.borrow().events.len();
         // One by one: a callback that runs the loop is followed by the events behind its own, within that loop. Some are
         // reported only once.
         for _ in 0..count {
-            let next = self.0.events.borrow_mut().pop();
-            let Some(event) = next else { break };
-            self.dispatch_one(event, bytes);
+            // Out of the table before it is called.
+            let next = self.0.inbox.borrow_mut().next();
+            match next {
+                Next::Event(event, source) => source.ready(self, event.key, event.ready, bytes),
+                Next::Stale => {}
+                Next::None => break,
+            }
         }
         self.0.scratch.set(scratch);
-    }
-
-    fn dispatch_one(&self, event: Event, scratch: &mut [u8]) {
-        // Out of the table before it is called. A mutable borrow costs fewer instructions than a shared one.
-        let source = self.0.sources.borrow_mut().get(event.key).cloned();
-        if let Some(source) = source {
-            source.ready(self, event, scratch);
-        }
     }
 }

@@ -147,7 +147,7 @@ impl Reactor {
         self.0.provider(|_| ())?;
         let provider = self.0.provider.borrow_mut().take();
         // A callback may have asked for this, and nobody could receive what stands behind its event.
-        self.0.detached.events.set(self.0.events.borrow_mut().take_rest());
+        self.0.detached.events.set(self.0.inbox.borrow_mut().events.take_rest());
         Ok(DetachedWait { provider, collected: Events::new(), home: self.0.detached.home.clone() })
     }
 
@@ -167,7 +167,7 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn dispatch_events(&self, mut events: Events) {
-        self.0.events.borrow_mut().append(&mut events);
+        self.0.inbox.borrow_mut().events.append(&mut events);
         self.dispatch();
     }
 }

@@ -12,6 +12,7 @@ mod dispatch;
 mod feature;
 mod guard;
 mod host;
+mod inbox;
 mod pending_events;
 mod provider_slot;
 mod scratch;
@@ -25,7 +26,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use ropewalk_proto::{Key, Moment, SecondaryMap, TimerQueue};
+use ropewalk_proto::{Key, Moment, TimerQueue};
 use ropewalk_sys::{Capabilities, Clock, EventProvider, Events};
 
 pub(crate) use call::{Call, Internal, SendCall};
@@ -40,7 +41,7 @@ pub(crate) use thread_calls::ThreadCalls;
 
 use feature::Features;
 use guard::Guard;
-use pending_events::PendingEvents;
+use inbox::Inbox;
 use scratch::Scratch;
 use spare_outboxes::SpareOutboxes;
 
@@ -74,15 +75,13 @@ pub(crate) struct Kernel {
     /// The process that the provider's descriptors belong to, as a count of forks.
     forks: Cell<u64>,
 
-    sources: RefCell<SecondaryMap<Rc<dyn Source>>>,
+    inbox: RefCell<Inbox>,
     /// Sources to settle before the loop waits.
     unsettled: RefCell<Vec<Rc<dyn Source>>>,
     /// Sources to notify when a descriptor has been closed.
     starved: RefCell<BTreeSet<Key>>,
     /// A wait puts its events here. Empty otherwise.
     collected: Cell<Events>,
-    /// Events that were not dispatched yet.
-    events: RefCell<PendingEvents>,
     scratch: Cell<Scratch>,
     pub(crate) spare_outboxes: SpareOutboxes,
 
@@ -118,11 +117,10 @@ impl Reactor {
             provider: RefCell::new(Some(provider)),
             detached: host::Detached::default(),
             forks: Cell::new(ropewalk_sys::forks()),
-            sources: RefCell::default(),
+            inbox: RefCell::default(),
             unsettled: RefCell::default(),
             starved: RefCell::default(),
             collected: Cell::default(),
-            events: RefCell::default(),
             scratch: Cell::new(Scratch::new()),
             spare_outboxes: SpareOutboxes::default(),
             timers: RefCell::new(TimerQueue::new()),
@@ -178,7 +176,7 @@ impl Drop for Kernel {
     fn drop(&mut self) {
         self.calls.close();
         self.features.each(|hooks| hooks.forget());
-        let sources = std::mem::take(self.sources.get_mut());
+        let sources = std::mem::take(&mut self.inbox.get_mut().sources);
         for (_, source) in sources.iter() {
             source.forget();
         }

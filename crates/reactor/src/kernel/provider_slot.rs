@@ -43,7 +43,7 @@ impl Kernel {
     fn fetch_back(&self, slot: &mut Option<Box<dyn EventProvider>>) {
         *slot = self.detached.take_back();
         if slot.is_some() {
-            self.events.borrow_mut().prepend(&mut self.detached.take_events());
+            self.inbox.borrow_mut().events.prepend(&mut self.detached.take_events());
         }
     }
 

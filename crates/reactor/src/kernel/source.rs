@@ -9,7 +9,7 @@
 use std::rc::Rc;
 
 use ropewalk_proto::Key;
-use ropewalk_sys::Event;
+use ropewalk_sys::Ready;
 
 use super::{Kernel, Reactor};
 
@@ -17,8 +17,8 @@ use super::{Kernel, Reactor};
 ///
 /// The kernel calls these methods without holding a borrow, so a source may use every method of the reactor.
 pub(crate) trait Source {
-    /// Handles an event of one of its keys. `scratch` is the loop's shared receive buffer.
-    fn ready(self: Rc<Self>, reactor: &Reactor, event: Event, scratch: &mut [u8]);
+    /// Handles an event of `key`, one of its keys. `scratch` is the loop's shared receive buffer.
+    fn ready(self: Rc<Self>, reactor: &Reactor, key: Key, ready: Ready, scratch: &mut [u8]);
 
     /// Brings the provider up to date before the loop waits, after [`Kernel::settle_later`].
     fn settle(self: Rc<Self>, reactor: &Reactor) {
@@ -40,17 +40,17 @@ pub(crate) trait Source {
 impl Kernel {
     /// Sends the events of `key` to `source`.
     pub(crate) fn add_source(&self, key: Key, source: Rc<dyn Source>) {
-        self.sources.borrow_mut().insert(key, source);
+        self.inbox.borrow_mut().sources.insert(key, source);
     }
 
     /// Drops the events of `key` from here on. Returns the source that had them.
     pub(crate) fn remove_source(&self, key: Key) -> Option<Rc<dyn Source>> {
-        self.sources.borrow_mut().remove(key)
+        self.inbox.borrow_mut().sources.remove(key)
     }
 
     /// Returns the number of keys with a source.
     pub(crate) fn source_count(&self) -> usize {
-        self.sources.borrow().len()
+        self.inbox.borrow().sources.len()
     }
 
     /// Settles `source` before the loop waits.
@@ -74,7 +74,7 @@ impl Kernel {
     #[cold]
     fn feed_starved(self: &Rc<Kernel>) {
         for key in self.starved.take() {
-            let source = self.sources.borrow().get(key).cloned();
+            let source = self.inbox.borrow().sources.get(key).cloned();
             if let Some(source) = source {
                 source.descriptor_freed(&Reactor(self.clone()));
             }
@@ -85,10 +85,10 @@ impl Kernel {
 impl Reactor {
     /// Shuts down the sources that are there now.
     pub(crate) fn shut_down_sources(&self) {
-        let keys: Vec<_> = self.0.sources.borrow().iter().map(|(key, _)| key).collect();
+        let keys: Vec<_> = self.0.inbox.borrow().sources.iter().map(|(key, _)| key).collect();
         for key in keys {
             // The end of one may have ended others, and begun new ones: a connector races with several keys.
-            let source = self.0.sources.borrow().get(key).cloned();
+            let source = self.0.inbox.borrow().sources.get(key).cloned();
             if let Some(source) = source {
                 source.shut_down(self);
             }

@@ -71,7 +71,7 @@ impl Reactor {
     pub fn wait(&self, timeout: Option<Duration>) -> Result<()> {
         let mut collected = self.0.collected.take();
         let waited = self.0.provider(|provider| provider.wait(timeout, &mut collected));
-        self.0.events.borrow_mut().append(&mut collected);
+        self.0.inbox.borrow_mut().events.append(&mut collected);
         self.0.collected.set(collected);
         waited?.map_err(Error::io("cannot wait for events"))
     }
@@ -166,7 +166,7 @@ impl Kernel {
         // Settling may have woken a task after the tasks had their turn.
         let has_work = !self.unsettled.borrow().is_empty() || self.features.has_work();
         // This loop may run in a callback, before the events behind that one.
-        if has_work || !self.events.borrow().is_empty() {
+        if has_work || !self.inbox.borrow().events.is_empty() {
             return Some(Duration::ZERO);
         }
         if self.timers.borrow().is_empty() {

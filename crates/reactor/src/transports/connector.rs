@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ropewalk_proto::{Address, Deferred, Key};
-use ropewalk_sys::{ConnectSpec, Event, IpFamily};
+use ropewalk_sys::{ConnectSpec, IpFamily, Ready};
 
 use super::Transport;
 use super::factory_users::{start_factory, stop_factory};
@@ -340,8 +340,8 @@ impl std::fmt::Debug for Connector {
 }
 
 impl Source for ConnectorInner {
-    fn ready(self: Rc<ConnectorInner>, reactor: &Reactor, event: Event, _scratch: &mut [u8]) {
-        self.attempt_ready(reactor, event.key);
+    fn ready(self: Rc<ConnectorInner>, reactor: &Reactor, key: Key, _ready: Ready, _scratch: &mut [u8]) {
+        self.attempt_ready(reactor, key);
     }
 
     fn shut_down(self: Rc<ConnectorInner>, _reactor: &Reactor) {

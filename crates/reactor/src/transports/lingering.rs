@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk_proto::{Deferred, Key, Moment, Resolver, succeed};
-use ropewalk_sys::{Event, EventProvider, Received};
+use ropewalk_sys::{EventProvider, Ready, Received};
 
 use super::stream::{BYTES_PER_TURN, READS_PER_TURN};
 use crate::interfaces::order;
@@ -289,7 +289,7 @@ impl Lingering {
 }
 
 impl Source for Lingerer {
-    fn ready(self: Rc<Lingerer>, reactor: &Reactor, _event: Event, scratch: &mut [u8]) {
+    fn ready(self: Rc<Lingerer>, reactor: &Reactor, _key: Key, _ready: Ready, scratch: &mut [u8]) {
         let lingering = reactor.feature::<Lingering>();
         match self.discard(&reactor.0, scratch) {
             Some(0) => {}

@@ -7,7 +7,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use ropewalk_proto::{Address, Deferred, Key, Moment, Resolver};
-use ropewalk_sys::{Event, ListenSpec};
+use ropewalk_sys::{ListenSpec, Ready};
 
 use super::Transport;
 use super::factory_users::{start_factory, stop_factory};
@@ -271,7 +271,7 @@ impl std::fmt::Debug for Port {
 }
 
 impl Source for PortInner {
-    fn ready(self: Rc<PortInner>, reactor: &Reactor, _event: Event, _scratch: &mut [u8]) {
+    fn ready(self: Rc<PortInner>, reactor: &Reactor, _key: Key, _ready: Ready, _scratch: &mut [u8]) {
         self.accept_ready(reactor);
     }
 

@@ -6,7 +6,7 @@ use std::io;
 use std::rc::{Rc, Weak};
 
 use ropewalk_proto::{Address, Key, Outbox, StreamState};
-use ropewalk_sys::{Event, EventProvider, Ready, Received};
+use ropewalk_sys::{EventProvider, Ready, Received};
 
 use super::flags::Flags;
 use super::lingering::{linger, may_linger};
@@ -80,17 +80,17 @@ pub(super) struct Rare {
 
 impl Source for Stream {
     #[inline(always)]
-    fn ready(self: Rc<Stream>, reactor: &Reactor, event: Event, scratch: &mut [u8]) {
+    fn ready(self: Rc<Stream>, reactor: &Reactor, _key: Key, ready: Ready, scratch: &mut [u8]) {
         let transport = Transport(self);
         let stream = &transport.0;
-        if event.ready == Ready::READ && stream.flags.get().are_settled() {
+        if ready == Ready::READ && stream.flags.get().are_settled() {
             // Nearly always: one message, and nothing behind it.
             match reactor.0.receive(stream.key, scratch) {
                 Ok(Received::Drained(count)) => stream.deliver(&reactor.0, &transport, &scratch[..count]),
                 received => stream.read(&reactor.0, &transport, scratch, Some(received)),
             }
         } else {
-            stream.ready_otherwise(&reactor.0, &transport, event.ready, scratch);
+            stream.ready_otherwise(&reactor.0, &transport, ready, scratch);
         }
     }
 
