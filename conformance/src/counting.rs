@@ -1,7 +1,7 @@
-//! An event provider that counts what is asked of another: costs are counted here, not timed.
+//! An event provider that counts the requests to another: costs are counted, not timed.
 //!
-//! On select, poll and epoll each count but `changes` stands for one system call; a change is one only when it is not
-//! saved up (`readiness/mod.rs`).
+//! On select, poll and epoll each count but `changes` stands for one system call. A change costs one only when it is
+//! not deferred (`readiness/mod.rs`).
 
 use std::any::Any;
 use std::io;
@@ -17,7 +17,7 @@ use ropewalk::sys::{
 };
 use ropewalk::{Address, Moment};
 
-/// What was asked of the provider, up to now. Cheap to clone; other threads may look.
+/// The number of requests to a provider so far. Cheap to clone, and readable from other threads.
 #[derive(Clone, Default)]
 pub struct Counts(Arc<[AtomicU64; 7]>);
 
@@ -36,9 +36,9 @@ enum Request {
 /// Numbers of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Costs {
-    /// Waits that have begun.
+    /// Waits begun.
     pub waits: u64,
-    /// Waits that ended without an event.
+    /// Waits that returned no event.
     pub empty_waits: u64,
     /// Attempts to receive.
     pub receives: u64,
@@ -46,21 +46,21 @@ pub struct Costs {
     pub sends: u64,
     /// Attempts to accept.
     pub accepts: u64,
-    /// Changes of what is watched.
+    /// Changes of interest.
     pub changes: u64,
-    /// Wakes, from whatever thread.
+    /// Wake-ups, from any thread.
     pub wakes: u64,
 }
 
 impl Counts {
-    /// The numbers now.
+    /// Returns the numbers now.
     pub fn now(&self) -> Costs {
         let [waits, empty_waits, receives, sends, accepts, changes, wakes] =
             std::array::from_fn(|request| self.0[request].load(Ordering::SeqCst));
         Costs { waits, empty_waits, receives, sends, accepts, changes, wakes }
     }
 
-    /// What was asked since `before`.
+    /// Returns the numbers since `before`.
     pub fn since(&self, before: Costs) -> Costs {
         let now = self.now();
         Costs {
@@ -79,14 +79,14 @@ impl Counts {
     }
 }
 
-/// Counts, and passes everything on.
+/// Counts each request, and forwards it.
 pub struct Counting {
     provider: Box<dyn EventProvider>,
     counts: Counts,
 }
 
 impl Counting {
-    /// A provider that behaves as `provider` does, and its counts.
+    /// Wraps `provider`, and returns the counts as well.
     pub fn new(provider: Box<dyn EventProvider>) -> (Counting, Counts) {
         let counts = Counts::default();
         (Counting { provider, counts: counts.clone() }, counts)
@@ -227,7 +227,7 @@ impl EventProvider for Counting {
     }
 }
 
-/// As async-signal-safe as what it wakes: it adds to an atomic number.
+/// Async-signal-safe, as the inner waker is: it only adds to an atomic number.
 struct CountingWake {
     waker: Waker,
     counts: Counts,

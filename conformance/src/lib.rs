@@ -1,14 +1,14 @@
-//! What every event provider promises.
+//! The behaviour that every event provider promises, as specifications.
 //!
 //! A specification is a function whose name is a sentence and whose first line names its source. It exists once, in
-//! [`specs`], and is run for each provider that offers its interface:
+//! [`specs`], and runs for each provider that offers its interface:
 //!
 //! ```ignore
 //! conformance!(epoll = Subject::named("epoll"); core, time, tcp);
 //! ```
 //!
-//! mounts it as a test called `epoll::tcp::a_sentence`. A provider that lacks an interface does not list it; nothing is
-//! skipped inside a test. A hang is a failure: the test runner ends a test after some minutes.
+//! mounts it as a test called `epoll::tcp::a_sentence`. A provider that lacks an interface does not list it, so no test
+//! skips anything. A hang is a failure: the test runner stops a test after some minutes.
 
 pub mod counting;
 pub mod links;
@@ -23,7 +23,7 @@ pub mod waiting;
 
 pub use subject::{Subject, count_turns, quiet, run};
 
-/// Defines specifications as functions, and a macro by the module's name that mounts each of them as a test.
+/// Defines specifications as functions, and a macro with the module's name that mounts each of them as a test.
 #[macro_export]
 macro_rules! specifications {
     ($interface:ident; $( $(#[$attribute:meta])* fn $name:ident($subject:ident: &Subject) $body:block )*) => {

@@ -10,23 +10,23 @@ use ropewalk::{Address, ClientFactory, Connector, Error, Factory, Port, Reactor,
 use crate::script::{Script, stop};
 use crate::{Subject, run};
 
-/// The most that one call of `data_received` brings.
+/// The most bytes that one call of `data_received` delivers.
 pub const MOST_DELIVERED: usize = 128 * 1024;
 
 impl Subject {
-    /// Listens where nobody else does.
+    /// Listens on an unused address.
     pub fn listen(&self, reactor: &Reactor, factory: impl Factory + 'static) -> Port {
         let port = match self.over_unix {
             true => reactor.listen_unix(self.unix_path(), factory),
             false => reactor.listen_tcp("127.0.0.1:0", factory),
         };
-        port.expect("it can listen where nobody does")
+        port.expect("the address is free")
     }
 
-    /// Listens at this address.
+    /// Listens on `host`.
     ///
     /// # Errors
-    /// What listening answers.
+    /// The errors of `listen_tcp` and `listen_unix`.
     pub fn listen_at(&self, reactor: &Reactor, host: &Address, factory: impl Factory + 'static) -> Result<Port, Error> {
         match host {
             Address::Unix(path) => reactor.listen_unix(&**path, factory),
@@ -43,8 +43,8 @@ impl Subject {
         connector.expect("this provider offers the interface")
     }
 
-    /// Connects to where nobody listens.
-    pub fn connect_to_nobody(&self, reactor: &Reactor, factory: impl ClientFactory + 'static) -> Connector {
+    /// Connects to an address that no port listens on.
+    pub fn connect_to_nowhere(&self, reactor: &Reactor, factory: impl ClientFactory + 'static) -> Connector {
         let connector = match self.over_unix {
             true => reactor.connect_unix(self.unix_path(), factory),
             false => reactor.connect_tcp(NOWHERE, factory),
@@ -52,27 +52,27 @@ impl Subject {
         connector.expect("this provider offers the interface")
     }
 
-    /// Connects a client with a server.
+    /// Connects a client to a server.
     pub fn join(&self, reactor: &Reactor, server: &Script, client: &Script) -> Port {
         let port = self.listen(reactor, server.factory());
         self.connect(reactor, &port, client.factory());
         port
     }
 
-    /// Connects a client with a server, and runs until both connections are lost.
+    /// Connects a client to a server, and runs until both connections are lost.
     pub fn converse(&self, server: &Script, client: &Script) {
         self.converse_on(&self.reactor(), server, client);
     }
 
-    /// As [`converse`](Subject::converse), on this reactor.
+    /// Like [`converse`](Subject::converse), but on `reactor`.
     pub fn converse_on(&self, reactor: &Reactor, server: &Script, client: &Script) {
         let both = Countdown::new(2);
         self.join(reactor, &server.clone().counted_by(&both), &client.clone().counted_by(&both));
         run(reactor);
     }
 
-    /// Connects `count` clients that send `x` with servers, whose bytes are then reported by one and the same wait: the
-    /// servers read when all are there.
+    /// Connects `count` clients that send `x`. One wait reports the bytes of all of them, because the servers start to
+    /// read only when all are connected.
     pub fn ready_together(&self, reactor: &Reactor, count: usize, server: &Script) -> Transports {
         let (servers, both) = (Transports::default(), Rc::new(Cell::new(2 * count)));
         let (resumed, left) = (servers.clone(), both.clone());
@@ -100,60 +100,60 @@ impl Subject {
     }
 }
 
-/// Where nobody listens. A port that was found free and let go may be the next test's; no system gives one so low to who asks
-/// for any: RFC 6335, section 6.
+/// An address that no port listens on. A free port that a test found and released may be taken by another test. No
+/// system hands out a number this low: RFC 6335, section 6.
 pub const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
-/// Connections that a test collects.
+/// A list of connections.
 #[derive(Clone, Default)]
 pub struct Transports(Rc<RefCell<Vec<Transport>>>);
 
 impl Transports {
-    /// None yet.
+    /// Creates an empty list.
     pub fn new() -> Transports {
         Transports::default()
     }
 
-    /// One more.
+    /// Adds a connection.
     pub fn add(&self, transport: &Transport) {
         self.0.borrow_mut().push(transport.clone());
     }
 
-    /// All of them, in the order in which they came.
+    /// Returns all connections, in the order in which they were added.
     pub fn all(&self) -> Vec<Transport> {
         self.0.borrow().clone()
     }
 
-    /// All but one.
+    /// Returns all connections except `than`.
     pub fn others(&self, than: &Transport) -> Vec<Transport> {
         self.all().into_iter().filter(|transport| transport != than).collect()
     }
 
-    /// The first one.
+    /// Returns the first connection.
     ///
     /// # Panics
-    /// When there is none.
+    /// If the list is empty.
     pub fn first(&self) -> Transport {
         self.0.borrow()[0].clone()
     }
 }
 
-/// Stops the reactor when something has happened so often.
+/// Stops the reactor at the last of a number of events.
 #[derive(Clone)]
 pub struct Countdown(Rc<Cell<usize>>);
 
 impl Countdown {
-    /// Until `times` have been counted.
+    /// Counts down from `times`.
     pub fn new(times: usize) -> Countdown {
         Countdown(Rc::new(Cell::new(times)))
     }
 
-    /// How often it has still to happen.
+    /// Returns the number of events that are missing.
     pub fn left(&self) -> usize {
         self.0.get()
     }
 
-    /// It happened once.
+    /// Counts one event.
     pub fn count(&self, reactor: &Reactor) {
         let left = self.0.get().saturating_sub(1);
         self.0.set(left);
@@ -178,7 +178,7 @@ impl Script {
         self.on_made(move |transport| transports.add(transport))
     }
 
-    /// Reads once in every second turn.
+    /// Reads only in every second turn.
     pub fn slow_reader() -> Script {
         Script::new().on_data(|transport, _| {
             transport.pause_producing();
@@ -196,7 +196,7 @@ impl Script {
     }
 }
 
-/// Bytes that do not repeat soon, so that a piece that is lost, doubled or out of its place shows.
+/// Returns bytes with a long period, so that a lost, doubled or misplaced piece shows.
 pub fn noise(length: usize, seed: u32) -> Vec<u8> {
     let mut state = seed | 1;
     let mut noise = Vec::with_capacity(length + 4);
@@ -211,7 +211,7 @@ pub fn noise(length: usize, seed: u32) -> Vec<u8> {
     noise
 }
 
-/// `bytes` in pieces of 1 to `longest` bytes.
+/// Cuts `bytes` into pieces of 1 to `longest` bytes.
 pub fn pieces(bytes: &[u8], longest: usize) -> Vec<Vec<u8>> {
     let lengths = noise(2 * bytes.len() / longest.max(1) * 4 + 64, longest as u32);
     let mut lengths = lengths.chunks(2).map(|pair| 1 + usize::from(u16::from_le_bytes([pair[0], pair[1]])) % longest);

@@ -1,4 +1,4 @@
-//! An echo server on a reactor and its clients, in one thread: what happens in a round depends on nobody's speed.
+//! An echo server on a reactor and its clients in one thread, so that no round depends on the machine's speed.
 
 use std::cell::Cell;
 use std::io::{Read, Write};
@@ -7,17 +7,17 @@ use std::rc::Rc;
 
 use ropewalk::{Protocol, Reactor, Transport};
 
-/// How long a message is.
+/// The length of a message.
 const MESSAGE_BYTES: usize = 64;
 
-/// Rounds of messages, one on each connection, sent and answered by turns.
+/// Rounds of messages: one is sent on each connection, then all are answered.
 pub struct LockStep {
     reactor: Reactor,
     clients: Vec<TcpStream>,
     answered: Rc<Cell<usize>>,
 }
 
-/// Sends everything back, and counts.
+/// Sends all data back, and counts the messages.
 struct Echo(Rc<Cell<usize>>);
 
 impl Protocol for Echo {
@@ -28,7 +28,7 @@ impl Protocol for Echo {
 }
 
 impl LockStep {
-    /// Makes turns until all clients are connected.
+    /// Turns the loop until all clients are connected.
     pub fn new(reactor: &Reactor, connections: usize) -> LockStep {
         let answered = Rc::new(Cell::new(0));
         let count = answered.clone();
@@ -45,8 +45,8 @@ impl LockStep {
         LockStep { reactor: reactor.clone(), clients, answered }
     }
 
-    /// Each client sends a message, the reactor makes turns until all are answered, and each client reads its answer:
-    /// two system calls a message on the clients' side.
+    /// Sends a message from each client, turns the loop until all are answered, and reads the answers. The clients make
+    /// two system calls a message.
     pub fn round(&mut self) {
         let mut message = [b'x'; MESSAGE_BYTES];
         for client in &mut self.clients {

@@ -1,4 +1,4 @@
-//! What the reactor logs, for specifications that promise a line.
+//! The log lines of a reactor, for specifications that promise one.
 
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// Runs `act`, and returns what it logged on this thread: a line for each event, with its level and its fields.
+/// Runs `act`, and returns a line for each event that this thread logged, with its level and fields.
 pub fn logged(act: impl FnOnce()) -> Vec<String> {
     let lines = Lines::default();
     tracing::subscriber::with_default(lines.clone(), act);

@@ -6,43 +6,43 @@ use std::sync::{Arc, Mutex};
 
 use ropewalk::{Address, ClientFactory, Connector, Error, Factory, Protocol, Reactor, Transport};
 
-/// What happened, in order. Other threads may add to it.
+/// A list of events in order. Other threads may add to it.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
-    /// An empty log.
+    /// Creates an empty log.
     pub fn new() -> Log {
         Log::default()
     }
 
-    /// Something happened.
+    /// Adds an event.
     pub fn add(&self, entry: impl Into<String>) {
         self.0.lock().unwrap().push(entry.into());
     }
 
-    /// A call that adds `entry`.
+    /// Returns a call that adds `entry`.
     pub fn note(&self, entry: &'static str) -> impl Fn(&Reactor) + Clone + Send + 'static + use<> {
         let log = self.clone();
         move |_| log.add(entry)
     }
 
-    /// Everything up to now.
+    /// Returns all events so far.
     pub fn entries(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
 
-    /// How often that happened.
+    /// Counts the events that equal `entry`.
     pub fn count(&self, entry: &str) -> usize {
         self.0.lock().unwrap().iter().filter(|happened| *happened == entry).count()
     }
 
-    /// Whether that happened.
+    /// Returns whether `entry` is in the log.
     pub fn contains(&self, entry: &str) -> bool {
         self.count(entry) > 0
     }
 
-    /// Fails unless exactly this happened, in this order.
+    /// Fails unless the log has exactly these events, in this order.
     #[track_caller]
     pub fn expect(&self, expected: &[&str]) {
         assert_eq!(self.entries(), expected);
@@ -53,7 +53,7 @@ type Hook = Option<Rc<dyn Fn(&Transport)>>;
 type DataHook = Option<Rc<dyn Fn(&Transport, &[u8])>>;
 type LostHook = Option<Rc<dyn Fn(&Transport, &Error)>>;
 
-/// A protocol made of closures. What is not given does what [`Protocol`] does by default; data is collected.
+/// A protocol made of closures. A missing closure means the default of [`Protocol`]. Received data is collected.
 #[derive(Clone, Default)]
 pub struct Script {
     made: Hook,
@@ -65,18 +65,18 @@ pub struct Script {
 }
 
 impl Script {
-    /// A protocol that only collects what it receives.
+    /// Creates a protocol that only collects the data it receives.
     pub fn new() -> Script {
         Script::default()
     }
 
-    /// Sends everything back.
+    /// Sends all data back.
     pub fn echo() -> Script {
         Script::new().on_data(Transport::write)
     }
 
     /// Adds its events to `log` under `name`: `name made`, `name data TEXT`, `name read lost`, `name write lost`,
-    /// `name lost REASON`. Comes before the closures given here, and closes at the end of file as the default does.
+    /// `name lost REASON`. Runs before the closures given here. Closes at the end of the input, as the default does.
     pub fn logged(log: &Log, name: &'static str) -> Script {
         let [made, data, read, write, lost] = std::array::from_fn(|_| log.clone());
         Script::new()
@@ -90,7 +90,7 @@ impl Script {
             .on_lost(move |_, reason| lost.add(format!("{name} lost {}", reason_name(reason))))
     }
 
-    /// Runs after what was given before.
+    /// Adds a closure that runs after the earlier ones.
     #[must_use]
     pub fn on_made(mut self, hook: impl Fn(&Transport) + 'static) -> Script {
         let before = self.made.take();
@@ -103,7 +103,7 @@ impl Script {
         self
     }
 
-    /// Runs after what was given before.
+    /// Adds a closure that runs after the earlier ones.
     #[must_use]
     pub fn on_data(mut self, hook: impl Fn(&Transport, &[u8]) + 'static) -> Script {
         let before = self.data.take();
@@ -116,21 +116,21 @@ impl Script {
         self
     }
 
-    /// Replaces what was given before and the default.
+    /// Replaces the earlier closure and the default.
     #[must_use]
     pub fn on_read_lost(mut self, hook: impl Fn(&Transport) + 'static) -> Script {
         self.read_lost = Some(Rc::new(move |transport| hook(transport)));
         self
     }
 
-    /// Replaces what was given before.
+    /// Replaces the earlier closure.
     #[must_use]
     pub fn on_write_lost(mut self, hook: impl Fn(&Transport) + 'static) -> Script {
         self.write_lost = Some(Rc::new(move |transport| hook(transport)));
         self
     }
 
-    /// Runs after what was given before.
+    /// Adds a closure that runs after the earlier ones.
     #[must_use]
     pub fn on_lost(mut self, hook: impl Fn(&Transport, &Error) + 'static) -> Script {
         let before = self.lost.take();
@@ -143,7 +143,7 @@ impl Script {
         self
     }
 
-    /// Runs before what was given before, so also when that panics.
+    /// Adds a closure that runs before the earlier ones, so also when one of them panics.
     #[must_use]
     pub fn before_lost(mut self, hook: impl Fn(&Transport, &Error) + 'static) -> Script {
         let after = self.lost.take();
@@ -156,7 +156,7 @@ impl Script {
         self
     }
 
-    /// What all connections of this script received, one after the other.
+    /// Returns the data that all connections of this script received, one after the other.
     pub fn received(&self) -> Vec<u8> {
         self.received.borrow().clone()
     }
@@ -203,18 +203,18 @@ impl Protocol for Script {
 }
 
 impl Script {
-    /// A factory that gives every connection a clone of this script.
+    /// Returns a factory that gives each connection a clone of this script.
     pub fn factory(&self) -> impl Fn() -> Script + use<> {
         let script = self.clone();
         move || script.clone()
     }
 }
 
-/// A factory that logs what it is told, and builds clones of a script, or nothing.
+/// A factory that logs its calls, and builds clones of a script, or no protocol.
 pub struct LoggingFactory {
-    /// Where to.
+    /// The log of its calls.
     pub log: Log,
-    /// What to build.
+    /// The script that it clones.
     pub script: Option<Script>,
     /// Called when an attempt failed or a connection was lost.
     pub after: Rc<dyn Fn(&Connector)>,
@@ -231,7 +231,7 @@ impl LoggingFactory {
         LoggingFactory { log: log.clone(), script: None, after: Rc::new(|_| {}) }
     }
 
-    /// Calls `after` when an attempt failed or a connection was lost.
+    /// Sets a closure to call when an attempt failed or a connection was lost.
     #[must_use]
     pub fn after(mut self, after: impl Fn(&Connector) + 'static) -> LoggingFactory {
         self.after = Rc::new(after);
@@ -274,7 +274,7 @@ impl ClientFactory for LoggingFactory {
     }
 }
 
-/// The variant's name, without what differs between systems.
+/// Returns the variant's name, without details that differ between systems.
 pub fn reason_name(reason: &Error) -> String {
     reason.name().to_owned()
 }

@@ -1,4 +1,4 @@
-//! What the specifications are run on.
+//! The provider that the specifications run on.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,7 +21,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// The provider of that name.
+    /// Selects the provider called `name`.
     pub fn named(name: &'static str) -> Subject {
         Subject {
             name,
@@ -35,7 +35,7 @@ impl Subject {
         }
     }
 
-    /// The simulated network.
+    /// Selects the simulated network.
     pub fn simulated() -> Subject {
         Subject {
             name: "simulated",
@@ -46,51 +46,51 @@ impl Subject {
         }
     }
 
-    /// Plays scenarios in `program`, which is this package's `scenario`.
+    /// Sets the program that plays scenarios, which is this package's `scenario`.
     #[must_use]
     pub fn with_scenarios(mut self, program: &'static str) -> Subject {
         self.scenarios = Some(program);
         self
     }
 
-    /// Connects over UNIX sockets where a specification leaves that open.
+    /// Selects UNIX sockets for specifications that leave the kind open.
     #[must_use]
     pub fn over_unix(mut self) -> Subject {
         self.over_unix = true;
         self
     }
 
-    /// A new reactor, whose run fails when a callback panics: assertions in callbacks count.
+    /// Returns a new reactor whose run fails when a callback panics, so that assertions in callbacks count.
     pub fn reactor(&self) -> Reactor {
         strict(self.plain_reactor())
     }
 
-    /// A new reactor as users get it: a panic in a callback is logged, and the loop goes on.
+    /// Returns a new reactor with the default policy: a panic in a callback is logged, and the loop continues.
     pub fn plain_reactor(&self) -> Reactor {
         (self.make)(self.name)
     }
 
-    /// A new reactor as [`reactor`](Subject::reactor) makes, and the counts of what it asks of its provider.
+    /// Returns a new reactor as [`reactor`](Subject::reactor) does, and the counts of its requests to the provider.
     pub fn counted(&self) -> (Reactor, Counts) {
         let (provider, counts) = Counting::new((self.open)(self.name));
         (strict(Reactor::with_provider(Box::new(provider))), counts)
     }
 
-    /// The provider's name.
+    /// Returns the provider's name.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The program that plays scenarios.
+    /// Returns the program that plays scenarios.
     pub fn scenarios(&self) -> &'static str {
         self.scenarios.expect("a subject whose specifications need a process of their own names the program")
     }
 
-    /// A path for a UNIX socket that nobody else uses.
+    /// Returns an unused path for a UNIX socket.
     pub fn unix_path(&self) -> PathBuf {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        // Process numbers come again: a run that was ended may have left a socket with ours.
+        // Process ids are reused: a run that was killed may have left a socket with this id.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("this is after 1970").as_nanos();
         std::env::temp_dir().join(format!("ropewalk-{now:x}-{}-{number}.sock", std::process::id()))
     }
@@ -101,7 +101,7 @@ fn strict(reactor: Reactor) -> Reactor {
     reactor
 }
 
-/// Runs until the reactor is stopped, and leaves the test process's signals alone.
+/// Runs until the reactor is stopped, without touching the test process's signals.
 pub fn run(reactor: &Reactor) {
     reactor.run_with(quiet()).expect("the loop ends in order");
 }
@@ -111,15 +111,15 @@ pub fn quiet() -> RunOptions {
     RunOptions::default().without_signal_handlers()
 }
 
-/// Runs until the reactor is stopped, and counts the turns.
+/// Runs until the reactor is stopped, and returns the number of turns.
 pub fn count_turns(reactor: &Reactor) -> usize {
     reactor.start_running(quiet()).expect("it does not run");
     for turns in 0.. {
-        let limit = reactor.prepare().expect("the loop goes on");
+        let limit = reactor.prepare().expect("the loop turns");
         if !reactor.is_started() {
             return turns;
         }
-        reactor.wait(limit).expect("the loop goes on");
+        reactor.wait(limit).expect("the loop turns");
         reactor.dispatch();
     }
     unreachable!("numbers do not end")

@@ -1,8 +1,8 @@
-//! Waiting for what must happen, and for whether more happens than must, on a machine that may stand still.
+//! Waiting for an expected event, and for the absence of further ones, on a machine that may stand still.
 //!
-//! When such a machine goes on, every timer is due at once, and what had arrived is found after them. So no specification
-//! says by when something must have happened: it waits until it has. Whether anything more comes is seen in the turns
-//! after that, each of which asks the provider.
+//! After such a pause every timer is due at once, and data that had arrived is found after them. So no specification
+//! sets a time limit for an event: it waits until the event has happened. Further events would show in the turns after
+//! that, each of which asks the provider.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use ropewalk::{Moment, Reactor};
 use crate::run;
 use crate::script::{Log, stop};
 
-/// Between two looks. Each is a turn at least.
+/// The time between two checks. Each is a turn at least.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// How often nothing more must have happened.
+/// The number of turns in which no further event may happen.
 const QUIET_TURNS: u32 = 30;
 
-/// After this it never happens: the run ends, and whoever asserts says what is missing.
+/// The time after which an event never happens. The run ends, and the assertion says what is missing.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Calls `then` when `done` has been true for some turns.
@@ -40,18 +40,18 @@ fn look(
     });
 }
 
-/// Calls `then` after some turns, in which everything happens that happens by itself, one thing after the other.
+/// Calls `then` after some turns, in which all pending work completes step by step.
 pub fn after_some_turns(reactor: &Reactor, then: impl FnOnce(&Reactor) + 'static) {
     when(reactor, || true, then);
 }
 
-/// Runs until `done`, and some turns more, for what must not happen.
+/// Runs until `done`, and some turns more, in which unwanted events would show.
 pub fn run_until(reactor: &Reactor, done: impl Fn() -> bool + 'static) {
     when(reactor, done, stop);
     run(reactor);
 }
 
-/// Makes turns until `done`, and some more, for what must not happen.
+/// Turns the loop until `done`, and some turns more, in which unwanted events would show.
 pub fn iterate_until(reactor: &Reactor, done: impl Fn() -> bool) {
     let (deadline, mut turns_left) = (reactor.now() + PATIENCE, QUIET_TURNS);
     while turns_left > 0 && reactor.now() < deadline {
@@ -60,7 +60,7 @@ pub fn iterate_until(reactor: &Reactor, done: impl Fn() -> bool) {
     }
 }
 
-/// Runs until so much has happened, and some turns more; fails unless it was exactly this, in this order.
+/// Runs until the log has as many events as expected, and some turns more. Fails unless they are the expected ones.
 #[track_caller]
 pub fn run_and_expect(reactor: &Reactor, log: &Log, expected: &[&str]) {
     let (seen, enough) = (log.clone(), expected.len());

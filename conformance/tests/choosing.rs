@@ -1,4 +1,4 @@
-//! Which reactor a program gets: the best one, one by name, or the one that the environment names.
+//! The reactor that a program gets: the best one, one by name, or the one that the environment names.
 #![cfg(unix)]
 
 use ropewalk::{Error, Reactor, reactors};
@@ -9,7 +9,7 @@ fn subject() -> Subject {
     Subject::named("poll").with_scenarios(env!("CARGO_BIN_EXE_scenario"))
 }
 
-/// What a program says that takes the reactor it is given, with this value of `ROPEWALK_REACTOR`.
+/// Returns the reactor's name or the error in a program that takes the default, with this value of `ROPEWALK_REACTOR`.
 fn chosen(value: &str) -> String {
     let mut play = Performance::begin_with(&subject(), "chosen", "ROPEWALK_REACTOR", value);
     let line = play.line().expect("it says something");
@@ -18,8 +18,8 @@ fn chosen(value: &str) -> String {
 }
 
 #[test]
-fn every_reactor_of_this_system_is_described_and_works_here_unless_it_says_why_not() {
-    // --help-reactors: `!name` with the reason where unavailable. select and poll work everywhere.
+fn every_listed_reactor_works_or_has_a_reason() {
+    // Twisted's --help-reactors marks unavailable ones. select and poll work everywhere.
     for entry in reactors() {
         assert!(!entry.description.is_empty());
         match Reactor::with(entry.name) {
@@ -31,7 +31,7 @@ fn every_reactor_of_this_system_is_described_and_works_here_unless_it_says_why_n
 }
 
 #[test]
-fn the_environment_names_the_reactor_of_a_program_that_names_none() {
+fn the_environment_names_the_default_reactor() {
     for entry in reactors().iter().filter(|entry| entry.unavailable.is_none()) {
         assert_eq!(chosen(entry.name), entry.name);
     }
@@ -44,7 +44,7 @@ fn without_a_name_the_best_reactor_is_chosen() {
 }
 
 #[test]
-fn an_unknown_name_is_an_error_that_lists_those_that_exist() {
+fn an_unknown_reactor_is_an_error_that_lists_the_known_ones() {
     let error = Reactor::with("no such reactor").unwrap_err();
     assert!(matches!(error, Error::NoSuchReactor(..)));
     for message in [error.to_string(), chosen("no such reactor")] {

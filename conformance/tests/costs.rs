@@ -1,4 +1,4 @@
-//! What things cost: counted, not timed.
+//! Costs of the reactor, counted and not timed.
 #![cfg(target_os = "linux")]
 
 use std::cell::RefCell;
@@ -21,12 +21,12 @@ use ropewalk_conformance::{Subject, run};
 const KERNEL: [&str; 3] = ["epoll", "poll", "select"];
 const CONNECTIONS: usize = 64;
 
-/// A measured share: LESSONS, system calls per echoed message.
+/// The measured number of system calls per echoed message.
 const CALLS_A_MESSAGE: f64 = 2.25;
 
 #[test]
-fn an_echoed_message_costs_one_receive_one_send_and_its_share_of_a_wait() {
-    // The design: recv + send + a share of one wait; that figure is a test.
+fn an_echoed_message_costs_one_receive_plus_one_send() {
+    // A wait is shared by all messages of its turn.
     const ROUNDS: usize = 100;
     for provider in KERNEL {
         let (reactor, counts) = Subject::named(provider).counted();
@@ -44,21 +44,21 @@ fn an_echoed_message_costs_one_receive_one_send_and_its_share_of_a_wait() {
 /// `.ci/run` installs strace and runs this.
 #[test]
 #[ignore = "needs strace and leave to trace"]
-fn an_echoed_message_costs_at_most_two_and_a_quarter_system_calls() {
-    // As above, with what lies below the seam: changes of interest, wake-ups, clocks, memory.
+fn an_echoed_message_costs_at_most_2_25_system_calls() {
+    // As above, including the calls below the seam: changes of interest, wake-ups, clocks, memory.
     const FEW: usize = 20;
     const MANY: usize = 220;
     for provider in KERNEL {
         let messages = (MANY - FEW) * CONNECTIONS;
         let calls = traced_calls(provider, MANY) - traced_calls(provider, FEW);
-        // The clients in that process send and receive, too.
+        // The clients in that process send and receive as well.
         let share = calls as f64 / messages as f64 - 2.0;
         assert!(share > 1.9, "{provider}: {share} system calls a message is too good to be true");
         assert!(share <= CALLS_A_MESSAGE, "{provider}: {share} system calls a message");
     }
 }
 
-/// How many system calls the scenario `echo` makes for so many rounds.
+/// Counts the system calls of the scenario `echo` with this number of rounds.
 fn traced_calls(provider: &'static str, rounds: usize) -> u64 {
     let report = std::env::temp_dir().join(format!("ropewalk-strace-{}-{provider}-{rounds}", std::process::id()));
     let scenario = env!("CARGO_BIN_EXE_scenario");
@@ -76,7 +76,7 @@ fn traced_calls(provider: &'static str, rounds: usize) -> u64 {
 
 #[test]
 fn a_steady_echo_allocates_nothing() {
-    // The design: no allocation per event on the steady path.
+    // No allocation per event on the steady path.
     for provider in KERNEL {
         let reactor = Subject::named(provider).reactor();
         let mut clients = LockStep::new(&reactor, CONNECTIONS);
@@ -89,7 +89,7 @@ fn a_steady_echo_allocates_nothing() {
 
 #[test]
 fn an_idle_connection_holds_at_most_half_a_kilobyte() {
-    // The bench's bar: at most 512 bytes of our memory for each of many idle connections.
+    // The benchmark's bar for many idle connections: at most 512 bytes each, the kernel's memory excluded.
     const IDLE: usize = 400;
     for provider in KERNEL {
         let reactor = Subject::named(provider).reactor();
@@ -105,8 +105,8 @@ fn an_idle_connection_holds_at_most_half_a_kilobyte() {
 }
 
 #[test]
-fn cancelled_calls_leave_no_memory_behind_however_many_there_were() {
-    // LESSONS, bug 5: cancelled timers accumulate without bound.
+fn cancelled_calls_leave_no_memory_behind() {
+    // Cancelled timers must not accumulate, however many there were.
     let reactor = Subject::named("epoll").reactor();
     let kept = Vec::from_iter((0..100).map(|_| reactor.call_later(Duration::from_secs(3600), |_| {})));
     let cost = measure(|| {
@@ -121,8 +121,8 @@ fn cancelled_calls_leave_no_memory_behind_however_many_there_were() {
 }
 
 #[test]
-fn a_burst_of_calls_gives_its_memory_back() {
-    // LESSONS, bug 5, from the other side: a hundred thousand at once, and then none.
+fn a_burst_of_calls_returns_its_memory() {
+    // A hundred thousand calls at once, all cancelled.
     let reactor = Subject::named("epoll").reactor();
     let cost = measure(|| {
         let calls = Vec::from_iter((0..100_000).map(|_| reactor.call_later(Duration::from_secs(3600), |_| {})));
@@ -142,7 +142,7 @@ fn a_reset_to_a_later_time_allocates_nothing() {
 
 #[test]
 fn an_idle_loop_wakes_zero_times_in_ten_seconds() {
-    // LESSONS, host loops: an idle application must wake zero times in ten seconds. The only test here that sleeps.
+    // An idle application must not wake the processor. This is the only test here that sleeps.
     let running = Arc::new(Barrier::new(KERNEL.len() + 1));
     let (sender, handles) = std::sync::mpsc::channel();
     let loops = KERNEL.map(|provider| {
@@ -175,14 +175,14 @@ fn an_idle_loop_wakes_zero_times_in_ten_seconds() {
     }
     for idle in loops {
         let (provider, waits, switches) = idle.join().unwrap();
-        // The one wait is that which the stop ended.
+        // The one wait is the one that the stop interrupted.
         assert_eq!(waits, 1, "{provider}");
         assert!(switches <= 3, "{provider}: the thread slept {switches} times");
     }
     assert!(pool.iter().all(|switches| *switches <= 20), "threads of the pool slept {pool:?} times");
 }
 
-/// What an idle program has: a port, a connection, a distant call, a thread in the pool, a task.
+/// Gives the reactor a port, a connection, a distant call, a thread in the pool and a task, as an idle program has.
 fn furnish(reactor: &Reactor) -> (TcpStream, ropewalk::Port) {
     let port = reactor.listen_tcp("127.0.0.1:0", Script::echo().factory()).unwrap();
     let client = TcpStream::connect(port.host().unwrap().inet().unwrap()).unwrap();
@@ -193,7 +193,7 @@ fn furnish(reactor: &Reactor) -> (TcpStream, ropewalk::Port) {
     (client, port)
 }
 
-/// How often this thread has gone to sleep.
+/// Returns the number of times that this thread has gone to sleep.
 fn context_switches() -> u64 {
     switches_in("/proc/thread-self/status")
 }
@@ -204,7 +204,7 @@ fn switches_in(status: &str) -> u64 {
     line.and_then(|count| count.trim().parse().ok()).expect("a number")
 }
 
-/// How often each thread of the pools has gone to sleep since it began.
+/// Returns, for each thread of the pools, the number of times that it has gone to sleep.
 fn pool_switches() -> Vec<u64> {
     let threads = fs::read_dir("/proc/self/task").expect("proc(5)").map(|entry| entry.expect("a thread").path());
     let is_pool = |path: &std::path::PathBuf| {
@@ -214,8 +214,8 @@ fn pool_switches() -> Vec<u64> {
 }
 
 #[test]
-fn a_reactor_that_is_stopped_and_run_again_keeps_no_memory_of_its_runs() {
-    // Contract: restartable. A program may run it any number of times.
+fn a_reactor_that_runs_again_keeps_no_memory_of_its_runs() {
+    // A program may stop and run a reactor any number of times.
     let reactor = Subject::named("epoll").reactor();
     let once = || {
         reactor.call_when_running(stop);

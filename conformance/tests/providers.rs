@@ -1,4 +1,4 @@
-//! Every provider against the specifications of the interfaces that it offers.
+//! Runs each provider against the specifications of the interfaces that it offers.
 
 use ropewalk_conformance::{Subject, conformance};
 
@@ -22,7 +22,7 @@ conformance!(uring = kernel("uring");
     core, time, threads, host, resolver, task, real_time, signals, fd_set, foreign, unix_abstract,
     streams, closing, lingering, callbacks, producers, connectors, endpoints, reentrancy, ports, tcp, peers, unix_streams, unix, socket, pipes, limits, thousands);
 
-/// A provider of this system, with the program that plays scenarios in a process of their own.
+/// A provider of this system, with the program that plays scenarios in processes of their own.
 #[cfg(unix)]
 fn kernel(name: &'static str) -> Subject {
     Subject::named(name).with_scenarios(env!("CARGO_BIN_EXE_scenario"))

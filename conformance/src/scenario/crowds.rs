@@ -13,10 +13,10 @@ use crate::links::{Countdown, NOWHERE, Transports};
 use crate::script::{Script, stop};
 use crate::{Subject, quiet};
 
-/// How many descriptors a scenario with few may have.
+/// The descriptor limit of a scenario with few.
 const FEW: u64 = 64;
 
-/// FD_SETSIZE, on every system so far: beyond what select(2) can watch.
+/// FD_SETSIZE, on every system so far: select(2) cannot watch this number.
 const BEYOND_SELECT: usize = 1024;
 
 fn limit_descriptors(most: u64) {
@@ -30,7 +30,7 @@ fn listens_on(reactor: &Reactor, factory: impl Factory + 'static) {
     say(&port.host().expect("it listens").to_string());
 }
 
-/// Builds echoes, and says when it is told that no more connections can be accepted.
+/// Builds echoes, and reports the first failure to accept.
 struct Crowd {
     accepted: Cell<usize>,
     failures: Cell<usize>,
@@ -52,7 +52,7 @@ impl Factory for Crowd {
     }
 }
 
-/// Serves as many as it can, until it has been closed by its audience.
+/// Serves as many connections as possible until its input ends.
 pub(super) fn crowded(subject: &Subject) {
     limit_descriptors(FEW);
     let reactor = subject.reactor();
@@ -62,7 +62,7 @@ pub(super) fn crowded(subject: &Subject) {
         let begin = counted.get();
         let counted = counted.clone();
         looks_at.call_later(Duration::from_millis(200), move |_| match counted.get() - begin {
-            // The echoes that the audience asks for meanwhile are turns too.
+            // The echoes that the specification asks for meanwhile are turns too.
             0..150 => say("rests"),
             turns => say(&format!("made {turns} turns")),
         });
@@ -72,9 +72,9 @@ pub(super) fn crowded(subject: &Subject) {
     stops_at_end_of_input(&reactor);
     reactor.start_running(quiet()).expect("it does not run");
     while reactor.is_started() {
-        let limit = reactor.prepare().expect("the loop goes on");
+        let limit = reactor.prepare().expect("the loop turns");
         if reactor.is_started() {
-            reactor.wait(limit).expect("the loop goes on");
+            reactor.wait(limit).expect("the loop turns");
             reactor.dispatch();
         }
         turns.set(turns.get() + 1);
@@ -89,7 +89,7 @@ fn stops_at_end_of_input(reactor: &Reactor) {
     });
 }
 
-/// Says why each attempt failed.
+/// Reports the reason of each failed attempt.
 struct Attempts(Countdown);
 
 impl Factory for Attempts {
@@ -105,7 +105,7 @@ impl ClientFactory for Attempts {
     }
 }
 
-/// Has no descriptor left to connect with, nor to listen with.
+/// Listens and connects without a free descriptor.
 pub(super) fn exhausted(subject: &Subject) {
     limit_descriptors(FEW);
     let reactor = subject.reactor();
@@ -120,7 +120,7 @@ pub(super) fn exhausted(subject: &Subject) {
     run(&reactor);
 }
 
-/// Has more descriptors than select(2) can watch.
+/// Opens more descriptors than select(2) can watch.
 pub(super) fn beyond_select(subject: &Subject) {
     limit_descriptors(4 * BEYOND_SELECT as u64);
     let reactor = subject.reactor();
@@ -139,12 +139,12 @@ pub(super) fn beyond_select(subject: &Subject) {
     let error = reactor.adopt_stream_connection(client, &factory).expect_err("beyond FD_SETSIZE");
     say(&format!("{error}"));
     reactor.connect_tcp(NOWHERE, Attempts(Countdown::new(2))).expect("it offers TCP");
-    // The listener from the beginning still works; whoever it accepts has a number that is too high.
+    // The port from the beginning still works, but each connection that it accepts has a number above the limit.
     run(&reactor);
     drop(files);
 }
 
-/// Has a thousand connections open at once, both ends of each.
+/// Keeps a thousand connections open at once, both ends of each.
 pub(super) fn thousand(subject: &Subject) {
     const MANY: usize = 1000;
     limit_descriptors(8192);

@@ -1,4 +1,4 @@
-//! What needs a process of its own: signals, which belong to a whole process, and the end of one.
+//! Scenarios, for specifications that need a process of their own: signals and descriptor limits belong to a process.
 //!
 //! ```text
 //!   specification -- Performance::begin --> program `scenario` -- plays --> a function of scripts.rs
@@ -22,42 +22,42 @@ use crate::Subject;
 
 pub use scripts::play;
 
-/// A scenario that is being played in a child process, which ends with this value.
+/// A scenario that is played in a child process. Dropping it kills the process.
 pub struct Performance {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Performance {
-    /// Begins to play the scenario called `name` on the subject's provider.
+    /// Starts the scenario called `name` on the subject's provider.
     pub fn begin(subject: &Subject, name: &str) -> Performance {
         Performance::of(Command::new(subject.scenarios()).args([name, subject.name()]))
     }
 
-    /// As [`begin`](Performance::begin), in a process that ignores SIGINT, as under nohup(1) and in a shell's background.
+    /// Like [`begin`](Performance::begin), but in a process that ignores SIGINT, as under nohup(1).
     pub fn begin_ignoring_interrupts(subject: &Subject, name: &str) -> Performance {
         let script = r#"trap "" INT; exec "$0" "$@""#;
         Performance::of(Command::new("sh").args(["-c", script, subject.scenarios(), name, subject.name()]))
     }
 
-    /// As [`begin`](Performance::begin), with a variable in the environment.
+    /// Like [`begin`](Performance::begin), but with a variable in the environment.
     pub fn begin_with(subject: &Subject, name: &str, variable: &str, value: &str) -> Performance {
         Performance::of(Command::new(subject.scenarios()).args([name, subject.name()]).env(variable, value))
     }
 
-    /// Begins to play a scenario by a command of one's own, such as under a tracer.
+    /// Starts a scenario by a custom command, such as under a tracer.
     pub fn of(command: &mut Command) -> Performance {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program starts");
         let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         Performance { child, lines }
     }
 
-    /// The next line that the scenario says; `None` at its end.
+    /// Returns the next line of the scenario's output, or `None` at its end.
     pub fn line(&mut self) -> Option<String> {
         self.lines.next().map(|line| line.expect("it speaks UTF-8"))
     }
 
-    /// Fails unless the scenario says these lines next.
+    /// Fails unless these are the next lines of the scenario's output.
     #[track_caller]
     pub fn expect(&mut self, lines: &[&str]) {
         for expected in lines {
@@ -70,32 +70,32 @@ impl Performance {
         kill_process(self.pid(), signal).expect("the process is there");
     }
 
-    /// The process.
+    /// Returns the process id.
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
-    /// Says something to the scenario.
+    /// Sends a line to the scenario's input.
     pub fn tell(&mut self, line: &str) {
         let stdin = self.child.stdin.as_mut().expect("it is piped");
         writeln!(stdin, "{line}").expect("the scenario listens");
     }
 
-    /// Fails unless the scenario says no more and its process ends; returns how.
+    /// Fails unless the scenario prints no more lines, then returns the exit status of its process.
     #[track_caller]
     pub fn end(mut self) -> ExitStatus {
         assert_eq!(self.line(), None);
         self.child.wait().expect("the child is ours")
     }
 
-    /// Fails unless the scenario says no more and its process ends in order.
+    /// Fails unless the scenario prints no more lines and its process exits successfully.
     #[track_caller]
     pub fn ends(self) {
         let status = self.end();
         assert!(status.success(), "{status}");
     }
 
-    /// Fails unless the scenario says no more and `signal` kills its process.
+    /// Fails unless the scenario prints no more lines and `signal` kills its process.
     #[track_caller]
     pub fn is_killed_by(self, signal: Signal) {
         assert_eq!(self.end().signal(), Some(signal.as_raw()));
@@ -103,7 +103,7 @@ impl Performance {
 }
 
 impl Drop for Performance {
-    /// After a failure.
+    /// Kills the process after a failure.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,4 +1,4 @@
-//! The scenarios: what the child process does. Its lines are what a specification expects.
+//! The scenarios that the child process plays. A specification expects their lines.
 
 use std::io::{self, BufRead, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -51,7 +51,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
 /// Plays the scenario that the program's arguments name.
 ///
 /// # Panics
-/// When there is none.
+/// If the arguments name no scenario.
 pub fn play() {
     let arguments = Vec::from_iter(std::env::args().skip(1));
     let [name, provider] = &arguments[..] else { panic!("usage: scenario NAME PROVIDER") };
@@ -61,7 +61,7 @@ pub fn play() {
 }
 
 pub(super) fn say(line: &str) {
-    writeln!(io::stdout(), "{line}").expect("somebody listens");
+    writeln!(io::stdout(), "{line}").expect("the parent reads the pipe");
 }
 
 fn saying(line: &'static str) -> impl Fn(&Reactor) + Send + Clone + 'static {
@@ -76,13 +76,13 @@ fn raise(signal: Signal) {
     kill_process(getpid(), signal).expect("a signal to oneself");
 }
 
-/// Runs, and says how that ended.
+/// Runs, and reports the outcome.
 fn run(reactor: &Reactor) {
     let outcome = reactor.run();
     say(&format!("ended {outcome:?}, signal {:?}", reactor.exit_signal()));
 }
 
-/// A main that never ends by itself, and says when it is dropped; says the status that a program should end with.
+/// A main future that never completes. Reports when it is dropped, and the exit status.
 fn reacting(subject: &Subject) {
     struct Witness;
 
@@ -108,7 +108,7 @@ fn announce_shutdown(reactor: &Reactor) {
     }
 }
 
-/// Dies by SIGTERM unless somebody handles it.
+/// Dies by SIGTERM unless a handler is installed.
 fn expect_to_die() -> ! {
     raise(Signal::TERM);
     say("survived");
@@ -118,12 +118,12 @@ fn expect_to_die() -> ! {
 fn serve(subject: &Subject) {
     let reactor = subject.reactor();
     announce_shutdown(&reactor);
-    // Said from the loop: the handlers are installed and it turns.
+    // Printed from the loop, when the handlers are installed.
     reactor.call_later(Duration::ZERO, saying("ready"));
     run(&reactor);
 }
 
-/// Says when SIGUSR1 came, and dies by it when nobody watches any more.
+/// Reports each SIGUSR1, and dies by it without watches.
 fn watching(subject: &Subject) {
     let reactor = subject.reactor();
     let refused = reactor.on_signal(Signal::KILL.as_raw(), |_| ()).is_err();
@@ -164,7 +164,7 @@ fn blocked_thread(subject: &Subject) {
     reactor.call_in_thread(|| {
         say("ready");
         hear();
-        say("the thread went on");
+        say("the thread continued");
     });
     run(&reactor);
 }
@@ -270,7 +270,7 @@ fn pieces(subject: &Subject) {
     reactor.start_running(RunOptions::default()).expect("it starts");
     say("ready");
     while reactor.is_started() {
-        let limit = reactor.prepare().expect("nobody else waits");
+        let limit = reactor.prepare().expect("no other wait is in progress");
         if reactor.is_started() {
             reactor.wait(limit).expect("it can wait");
             reactor.dispatch();
@@ -282,8 +282,8 @@ fn pieces(subject: &Subject) {
 fn detached(subject: &Subject) {
     let reactor = subject.reactor();
     reactor.start_running(RunOptions::default()).expect("it starts");
-    let limit = reactor.prepare().expect("nobody else waits");
-    let mut wait = reactor.detach_wait().expect("nobody else waits");
+    let limit = reactor.prepare().expect("no other wait is in progress");
+    let mut wait = reactor.detach_wait().expect("no other wait is in progress");
     let waiting = thread::spawn(move || {
         say("ready");
         wait.wait(limit).map(|events| events.len())
@@ -293,14 +293,14 @@ fn detached(subject: &Subject) {
     say(&format!("started {}, signal {:?}", reactor.is_started(), reactor.exit_signal()));
 }
 
-/// A signal handler that does nothing but interrupt.
+/// Installs a signal handler whose only effect is the interruption.
 fn interrupted(subject: &Subject) {
     struct Nothing;
     impl Wake for Nothing {
         fn wake(&self) {}
     }
     let guard = SignalGuard::install(&[Signal::USR1.as_raw()], Waker::new(Arc::new(Nothing))).expect("a signal");
-    // To the end of the process: a signal that is sent late must not kill it.
+    // Until the process exits: a late signal must not kill it.
     std::mem::forget(guard);
     let (reactor, counts) = subject.counted();
     let hour = reactor.call_later(Duration::from_secs(3600), saying("an hour passed"));
@@ -317,7 +317,7 @@ fn interrupted(subject: &Subject) {
     say(&format!("hour still waits: {}", hour.active()));
 }
 
-/// How many threads there are.
+/// Reports the number of threads before the run.
 fn threads(subject: &Subject) {
     let reactor = subject.reactor();
     let worked = Arc::new(AtomicUsize::new(0));
@@ -335,7 +335,7 @@ fn thread_count() -> usize {
     std::fs::read_dir("/proc/self/task").expect("proc(5)").count()
 }
 
-/// Which reactor the environment chooses when nobody names one.
+/// Reports the reactor that the environment chooses.
 fn chosen(_subject: &Subject) {
     match Reactor::new() {
         Ok(reactor) => say(reactor.name()),
@@ -343,7 +343,7 @@ fn chosen(_subject: &Subject) {
     }
 }
 
-/// Rounds of messages: how many, and on how many connections, it hears.
+/// Plays rounds of messages. Their number and the number of connections are the first two lines of the input.
 fn echo(subject: &Subject) {
     let [rounds, connections] = [hear(), hear()].map(|number| number.parse().expect("a number"));
     let reactor = subject.reactor();

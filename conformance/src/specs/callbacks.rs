@@ -1,4 +1,4 @@
-//! What callbacks may do to their own connection, to others and to the loop, and what a panic in one of them does.
+//! Effects of a callback on its own connection, on other connections and on the loop, and effects of a panic in it.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use crate::script::{Log, Script, reason_name, stop};
 use crate::waiting::{run_and_expect, run_until, when};
 use crate::{Subject, run, specifications};
 
-/// Runs a server that panics in one of its callbacks, beside one that lives. Returns why the first ended.
+/// Runs a server that panics in one of its callbacks beside one that does not. Returns the first connection's reasons.
 fn why_it_ended(subject: &Subject, server: Script, client: Script) -> Vec<String> {
     let (reactor, reasons) = (subject.plain_reactor(), Log::new());
     let (told, ended) = (reasons.clone(), reasons.clone());
@@ -29,7 +29,7 @@ fn why_it_ended(subject: &Subject, server: Script, client: Script) -> Vec<String
     reasons.entries()
 }
 
-/// A client whose connection is ended by the other side, or ends after what it writes has been answered.
+/// A client that writes a byte, then half-closes.
 fn talks_and_half_closes() -> Script {
     Script::new().on_made(|transport| {
         transport.write(b"x");
@@ -37,7 +37,7 @@ fn talks_and_half_closes() -> Script {
     })
 }
 
-/// A client factory that panics in the callbacks that a test names.
+/// A client factory that panics in the chosen callbacks.
 struct Panicking {
     log: Log,
     started: bool,
@@ -84,8 +84,8 @@ impl ClientFactory for Panicking {
 specifications! {
     callbacks;
 
-    fn a_callback_may_abort_others_that_have_an_event_in_the_same_batch(subject: &Subject) {
-        // LESSONS, bug 2; contract 50: a descriptor removed by an earlier callback of the same batch is skipped.
+    fn a_callback_may_abort_connections_with_pending_events(subject: &Subject) {
+        // IReactorFDSet: a source that an earlier callback of the same batch removed gets no event.
         let (reactor, log, all) = (subject.reactor(), Log::new(), Transports::new());
         let (others, heard) = (all.clone(), log.clone());
         let server = Script::new()
@@ -106,8 +106,8 @@ specifications! {
         assert_eq!(log.count("ConnectionAborted"), 2);
     }
 
-    fn a_callback_may_lose_others_that_have_an_event_in_the_same_batch(subject: &Subject) {
-        // LESSONS, bug 2; contract 44: losing stops reading at once.
+    fn a_callback_may_lose_connections_with_pending_events(subject: &Subject) {
+        // ITransport.loseConnection stops reading at once, also when an event is already pending.
         let (reactor, log, all) = (subject.reactor(), Log::new(), Transports::new());
         let (others, heard) = (all.clone(), log.clone());
         let server = Script::new().listed_in(&all).on_data(move |transport, _| {
@@ -118,8 +118,8 @@ specifications! {
         run_and_expect(&reactor, &log, &["data"]);
     }
 
-    fn a_callback_may_pause_others_that_have_an_event_in_the_same_batch(subject: &Subject) {
-        // LESSONS, bug 2; IPushProducer.pauseProducing
+    fn a_callback_may_pause_connections_with_pending_events(subject: &Subject) {
+        // IPushProducer.pauseProducing applies at once, also when an event is already pending.
         let (reactor, log, all) = (subject.reactor(), Log::new(), Transports::new());
         let (others, heard) = (all.clone(), log.clone());
         let server = Script::new().listed_in(&all).on_data(move |transport, _| {
@@ -130,8 +130,8 @@ specifications! {
         run_and_expect(&reactor, &log, &["data"]);
     }
 
-    fn others_that_were_paused_in_a_batch_and_resumed_before_the_next_hear_what_had_come(subject: &Subject) {
-        // LESSONS, bug 2; IPushProducer.resumeProducing. A provider may have reported once and for all what had come.
+    fn resuming_delivers_data_that_arrived_while_paused(subject: &Subject) {
+        // IPushProducer.resumeProducing. An edge-triggered provider may have reported the data once, before the pause.
         let (reactor, log, all) = (subject.reactor(), Log::new(), Transports::new());
         let (others, heard) = (all.clone(), log.clone());
         let server = Script::new().listed_in(&all).on_data(move |transport, _| {
@@ -148,7 +148,7 @@ specifications! {
     }
 
     fn a_callback_may_abort_its_own_connection(subject: &Subject) {
-        // LESSONS, bug 2: no event of the same batch comes after it.
+        // ITCPTransport.abortConnection: no later event of the same batch is delivered.
         let log = Log::new();
         let server = Script::logged(&log, "server").on_data(|transport, _| transport.abort_connection());
         let client = Script::new().on_made(|transport| {
@@ -161,8 +161,8 @@ specifications! {
         log.expect(&["server made", "server data xxx", "server lost ConnectionAborted"]);
     }
 
-    fn a_connection_that_takes_the_place_of_one_that_ended_gets_none_of_its_events(subject: &Subject) {
-        // LESSONS, bug 3: a reused slot. The port listens in the batch in which others end, under their slots.
+    fn a_new_source_gets_no_stale_events_of_a_reused_key(subject: &Subject) {
+        // The port listens in the batch in which connections end, and may get their keys.
         let (reactor, log, all) = (subject.reactor(), Log::new(), Transports::new());
         let (others, subject_again, built) = (all.clone(), *subject, log.clone());
         let server = Script::new().listed_in(&all).on_data(move |transport, _| {
@@ -171,7 +171,7 @@ specifications! {
             for other in others.others(transport) {
                 other.abort_connection();
             }
-            // Aborted connections go at the end of the turn at the latest; from then on their slots are free.
+            // Aborted connections leave at the end of the turn at the latest, which frees their keys.
             reactor.call_later(Duration::ZERO, {
                 let built = built.clone();
                 move |reactor| {
@@ -189,8 +189,8 @@ specifications! {
         run_and_expect(&reactor, &log, &["data"]);
     }
 
-    fn callbacks_open_and_close_connections_several_levels_deep(subject: &Subject) {
-        // LESSONS, bug 4: a callback registers or removes sources.
+    fn callbacks_open_connections_several_levels_deep(subject: &Subject) {
+        // A callback may register and remove sources while a batch is delivered.
         fn deeper(subject: Subject, reactor: &Reactor, level: usize, log: &Log) {
             let heard = log.clone();
             let server = Script::echo().on_lost(move |transport, _| {
@@ -221,7 +221,7 @@ specifications! {
     }
 
     fn no_callback_of_another_connection_runs_inside_a_callback(subject: &Subject) {
-        // DESIGN section 6: what one callback does to another connection is told there after it has returned.
+        // Effects on another connection are delivered after the running callback has returned.
         let (reactor, log, all) = (subject.reactor(), Log::new(), Transports::new());
         let (others, order) = (all.clone(), log.clone());
         let lost = log.clone();
@@ -243,7 +243,7 @@ specifications! {
     }
 
     fn every_callback_may_stop_the_loop(subject: &Subject) {
-        // IReactorCore.stop; the connection still hears of its end.
+        // IReactorCore.stop: connectionLost is still called.
         let stops = |transport: &Transport| stop(&transport.reactor());
         let scripts = [
             Script::new().on_made(stops),
@@ -263,12 +263,12 @@ specifications! {
     }
 
     fn a_protocol_can_be_replaced_from_its_own_callback(subject: &Subject) {
-        // Contract: `.protocol` set by startTLS and conch. The new one is not told connection_made.
+        // ITransport users such as startTLS and conch set `.protocol`. The new one gets no connection_made.
         let log = Log::new();
         let second = log.clone();
         let server = Script::logged(&log, "first").on_data(move |transport, _| {
             transport.switch_protocol(Box::new(Script::logged(&second, "second")));
-            transport.write(b"go on");
+            transport.write(b"more");
         });
         let client = Script::new().on_made(|transport| transport.write(b"a")).on_data(|transport, _| {
             transport.write(b"b");
@@ -280,8 +280,8 @@ specifications! {
         run_and_expect(&reactor, &log, &expected);
     }
 
-    fn a_protocol_can_be_replaced_between_two_deliveries_of_one_turn(subject: &Subject) {
-        // Each byte goes to one of the two, whatever the deliveries are.
+    fn a_switch_between_two_deliveries_loses_no_byte(subject: &Subject) {
+        // Each byte goes to one of the two protocols, wherever the stream is cut into deliveries.
         let (sent, reactor) = (noise(1_000_000, 1), subject.reactor());
         let second = Script::new().stop_when_lost();
         let successor = second.clone();
@@ -293,7 +293,7 @@ specifications! {
         assert_same_bytes(&[first.received(), second.received()].concat(), &sent);
     }
 
-    fn a_protocol_can_be_replaced_from_outside(subject: &Subject) {
+    fn a_protocol_can_be_replaced_from_outside_its_callbacks(subject: &Subject) {
         // Transport::switch_protocol
         let log = Log::new();
         let (second, reactor) = (log.clone(), subject.reactor());
@@ -313,8 +313,8 @@ specifications! {
         log.expect(&["first made", "second data x", "second read lost", "second lost ConnectionDone"]);
     }
 
-    fn a_protocol_that_is_replaced_in_its_last_callback_is_the_last(subject: &Subject) {
-        // IProtocol.connectionLost comes once.
+    fn a_protocol_replaced_in_connection_lost_has_no_successor(subject: &Subject) {
+        // IProtocol.connectionLost is called once.
         let log = Log::new();
         let second = log.clone();
         let client = Script::logged(&log, "first").on_made(Transport::lose_connection).on_lost(move |transport, _| {
@@ -324,38 +324,38 @@ specifications! {
         log.expect(&["first made", "first lost ConnectionDone"]);
     }
 
-    fn a_panic_in_connection_made_ends_that_connection_alone(subject: &Subject) {
-        // Contract 41
+    fn a_panic_in_connection_made_closes_only_that_connection(subject: &Subject) {
+        // IProtocol.connectionMade: an exception is logged and becomes the reason of connectionLost.
         let server = Script::new().on_made(|_| panic!("on purpose"));
         assert_eq!(why_it_ended(subject, server, Script::new()), ["Panicked"]);
     }
 
-    fn a_panic_in_data_received_ends_that_connection_alone(subject: &Subject) {
-        // Contract 41: connectionLost is told what was raised.
+    fn a_panic_in_data_received_closes_only_that_connection(subject: &Subject) {
+        // IProtocol.dataReceived: an exception is logged and becomes the reason of connectionLost.
         let server = Script::new().on_data(|_, _| panic!("on purpose"));
         assert_eq!(why_it_ended(subject, server, talks_and_half_closes()), ["Panicked"]);
     }
 
-    fn a_panic_in_read_connection_lost_ends_that_connection_alone(subject: &Subject) {
-        // Contract 47
+    fn a_panic_in_read_connection_lost_closes_only_that_connection(subject: &Subject) {
+        // IHalfCloseableProtocol.readConnectionLost: an exception becomes the reason of connectionLost.
         let server = Script::new().on_read_lost(|_| panic!("on purpose"));
         assert_eq!(why_it_ended(subject, server, talks_and_half_closes()), ["Panicked"]);
     }
 
-    fn a_panic_in_write_connection_lost_ends_that_connection_alone(subject: &Subject) {
-        // Contract 47
+    fn a_panic_in_write_connection_lost_closes_only_that_connection(subject: &Subject) {
+        // IHalfCloseableProtocol.writeConnectionLost: an exception becomes the reason of connectionLost.
         let server = Script::new().on_made(Transport::lose_write_connection).on_write_lost(|_| panic!("on purpose"));
         assert_eq!(why_it_ended(subject, server, Script::new().on_read_lost(|_| {})), ["Panicked"]);
     }
 
-    fn a_panic_in_connection_lost_is_the_end_of_it(subject: &Subject) {
-        // Contract 10: logged, and the loop runs on.
+    fn a_panic_in_connection_lost_is_only_logged(subject: &Subject) {
+        // IProtocol.connectionLost: an exception is logged, and the loop continues.
         let server = Script::new().on_made(Transport::lose_connection).on_lost(|_, _| panic!("on purpose"));
         assert_eq!(why_it_ended(subject, server, Script::new()), ["ConnectionDone"]);
     }
 
-    fn the_reason_of_a_panic_names_the_protocol_and_what_it_said(subject: &Subject) {
-        // Contract 41 and 51: logged with the protocol's log prefix.
+    fn the_reason_of_a_panic_names_the_protocol(subject: &Subject) {
+        // ILoggingContext.logPrefix: Twisted logs an exception under the protocol's prefix.
         struct Named(Rc<RefCell<Option<Error>>>);
         impl Protocol for Named {
             fn data_received(&mut self, _transport: &Transport, data: &[u8]) {
@@ -378,8 +378,8 @@ specifications! {
         assert_eq!(reason.to_string(), "named panicked: cannot parse x");
     }
 
-    fn what_was_written_before_a_panic_is_not_held_back_from_others(subject: &Subject) {
-        // LESSONS, bug 7: an error in one callback must not lose the rest of the batch.
+    fn data_written_before_a_panic_reaches_other_connections(subject: &Subject) {
+        // A panic in one callback must not drop the rest of the batch.
         let (reactor, log) = (subject.plain_reactor(), Log::new());
         let heard = log.clone();
         let server = Script::new().on_data(move |_, _| {
@@ -390,8 +390,8 @@ specifications! {
         run_and_expect(&reactor, &log, &["data"; 5]);
     }
 
-    fn a_panic_in_build_protocol_closes_that_connection_and_the_port_lives(subject: &Subject) {
-        // Contract 38, which the original answers by giving up the rest of the batch.
+    fn a_panic_in_build_protocol_leaves_the_port_listening(subject: &Subject) {
+        // IProtocolFactory.buildProtocol. Twisted abandons the rest of its accept batch; here one connection closes.
         let (reactor, builds) = (subject.plain_reactor(), Rc::new(Cell::new(0)));
         let built = builds.clone();
         let port = subject.listen(&reactor, move || {
@@ -413,8 +413,8 @@ specifications! {
         assert_eq!(client.received(), b"x");
     }
 
-    fn a_panic_in_a_client_factorys_callbacks_changes_nothing_else(subject: &Subject) {
-        // Contract 10
+    fn a_panic_in_a_client_factory_leaves_its_connection_alone(subject: &Subject) {
+        // ReactorBase.runUntilCurrent: an exception is logged and never stops the loop.
         let log = Log::new();
         let factory = Panicking { started: true, lost: true, ..Panicking::new(&log) };
         let reactor = subject.plain_reactor();
@@ -423,17 +423,17 @@ specifications! {
         run_and_expect(&reactor, &log, &["started", "build", "lost", "stop factory"]);
     }
 
-    fn a_panic_in_client_connection_failed_changes_nothing_else(subject: &Subject) {
-        // Contract 10
+    fn a_panic_in_client_connection_failed_is_only_logged(subject: &Subject) {
+        // ReactorBase.runUntilCurrent: an exception is logged and never stops the loop.
         let log = Log::new();
         let reactor = subject.plain_reactor();
-        let connector = subject.connect_to_nobody(&reactor, Panicking { failed: true, ..Panicking::new(&log) });
+        let connector = subject.connect_to_nowhere(&reactor, Panicking { failed: true, ..Panicking::new(&log) });
         run_and_expect(&reactor, &log, &["started", "failed", "stop factory"]);
         assert_eq!(connector.state(), ropewalk::ConnectorState::Disconnected);
     }
 
-    fn a_panic_in_a_client_factorys_build_protocol_closes_the_connection(subject: &Subject) {
-        // Contract 2.4: as if it had built none.
+    fn a_panic_in_a_client_build_protocol_closes_the_connection(subject: &Subject) {
+        // IProtocolFactory.buildProtocol: the connection closes as if the factory had built no protocol.
         let log = Log::new();
         let reactor = subject.plain_reactor();
         let port = subject.listen(&reactor, Script::new().factory());
@@ -441,8 +441,8 @@ specifications! {
         run_and_expect(&reactor, &log, &["started", "build", "lost", "stop factory"]);
     }
 
-    fn a_protocol_whose_drop_panics_takes_nothing_with_it(subject: &Subject) {
-        // DESIGN section 6: a panic in user code is caught.
+    fn a_panic_in_a_protocols_drop_is_contained(subject: &Subject) {
+        // The reactor catches a panic in any user code, destructors included.
         struct Fuse(Log);
         impl Protocol for Fuse {
             fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}

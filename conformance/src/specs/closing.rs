@@ -1,4 +1,4 @@
-//! How a connection ends: loseConnection, loseWriteConnection, abortConnection, IHalfCloseableProtocol, connectionLost.
+//! The end of a connection: loseConnection, loseWriteConnection, abortConnection, connectionLost and half closes.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
 use crate::waiting::when;
 use crate::{run, specifications};
 
-/// More than the buffers of both kernels hold together.
+/// More than the socket buffers of both ends hold together.
 const TOO_MUCH: usize = 8_000_000;
 
 /// Never reads.
@@ -20,7 +20,7 @@ fn deaf() -> Script {
     Script::new().on_made(Transport::pause_producing)
 }
 
-/// Asserts that a connection has ended, and that nothing can be done with it any more, and nothing goes wrong.
+/// Asserts that a connection has ended and that every method is a no-op or an error.
 fn use_after_the_end(transport: &Transport) {
     assert!(!transport.is_connected());
     transport.write(b"late");
@@ -35,7 +35,7 @@ fn use_after_the_end(transport: &Transport) {
     transport.unregister_producer();
     transport.set_watermarks(1, 1);
     transport.unread(b"late");
-    transport.switch_protocol(Box::new(Script::new().on_lost(|_, _| panic!("nobody is told twice"))));
+    transport.switch_protocol(Box::new(Script::new().on_lost(|_, _| panic!("connection_lost is called once"))));
     assert_eq!(transport.buffered(), 0);
     assert!(!transport.is_paused() && !transport.is_disconnecting());
     assert!(matches!(transport.host(), Err(Error::Closed)));
@@ -49,16 +49,16 @@ fn use_after_the_end(transport: &Transport) {
 specifications! {
     closing;
 
-    fn losing_a_connection_sends_everything_first_also_to_a_slow_reader(subject: &Subject) {
-        // ITransport.loseConnection, contract 44
+    fn losing_a_connection_flushes_to_a_slow_reader(subject: &Subject) {
+        // ITransport.loseConnection: closes after all buffered data has been written.
         let sent = noise(1_000_000, 1);
         let server = Script::slow_reader();
         subject.converse(&server, &Script::sends(sent.clone()));
         assert_same_bytes(&server.received(), &sent);
     }
 
-    fn what_is_written_after_losing_a_connection_is_still_sent(subject: &Subject) {
-        // Contract 44, as seen: "AB". Also in a later turn, while the first part waits for the peer.
+    fn data_written_after_losing_a_connection_is_still_sent(subject: &Subject) {
+        // ITransport.loseConnection, as observed in Twisted. Also in a later turn, while the peer reads slowly.
         let (first, last) = (noise(TOO_MUCH, 2), noise(100_000, 3));
         let expected = [&first[..], b"same callback", &last].concat();
         let client = Script::new().on_made(move |transport| {
@@ -72,7 +72,7 @@ specifications! {
                 later.write(&last);
             });
         });
-        // It reads only when the last write has been made.
+        // The peer starts to read when the last write has been made.
         let server = deaf().on_made(|transport| {
             let later = transport.clone();
             transport.reactor().call_later(Duration::from_millis(20), move |_| later.resume_producing());
@@ -82,7 +82,7 @@ specifications! {
     }
 
     fn losing_a_connection_stops_reading_at_once(subject: &Subject) {
-        // Contract 44: also for what arrives while the queue is still being sent.
+        // ITransport.loseConnection: data that arrives while the queue is being sent is not delivered.
         let log = Log::new();
         let server = Script::logged(&log, "server").on_data(|transport, _| {
             transport.write(&noise(TOO_MUCH, 4));
@@ -97,8 +97,8 @@ specifications! {
         log.expect(&["server made", "server data first", "server lost ConnectionDone"]);
     }
 
-    fn losing_a_connection_twice_is_losing_it_once(subject: &Subject) {
-        // Contract 44: repeated calls are ignored.
+    fn losing_a_connection_twice_equals_losing_it_once(subject: &Subject) {
+        // ITransport.loseConnection: repeated calls are ignored.
         let log = Log::new();
         let client = Script::logged(&log, "client").on_made(|transport| {
             transport.lose_connection();
@@ -110,8 +110,8 @@ specifications! {
         log.expect(&["client made", "client lost ConnectionDone"]);
     }
 
-    fn losing_a_connection_tells_its_protocol_after_the_call_has_returned(subject: &Subject) {
-        // DESIGN section 6: transport methods never call the same protocol synchronously.
+    fn losing_a_connection_notifies_its_protocol_after_the_call(subject: &Subject) {
+        // Methods of a transport never call their own protocol before they return.
         for end in [Transport::lose_connection, Transport::abort_connection, Transport::lose_write_connection] {
             let log = Log::new();
             let returned = log.clone();
@@ -126,7 +126,7 @@ specifications! {
     }
 
     fn a_clean_close_is_connection_done_at_both_ends(subject: &Subject) {
-        // Contract 40
+        // IProtocol.connectionLost: ConnectionDone after an orderly close.
         let log = Log::new();
         let client = Script::logged(&log, "client").on_data(|transport, _| transport.lose_connection());
         let server = Script::logged(&log, "server").on_made(|transport| transport.write(b"x"));
@@ -147,8 +147,8 @@ specifications! {
         }
     }
 
-    fn aborting_drops_what_is_queued_and_tells_this_side(subject: &Subject) {
-        // Contract 48
+    fn aborting_drops_queued_data(subject: &Subject) {
+        // ITCPTransport.abortConnection: ConnectionAborted at this end, ConnectionLost at the peer.
         let log = Log::new();
         let client = Script::logged(&log, "client").on_made(|transport| {
             transport.write(&noise(TOO_MUCH, 5));
@@ -161,8 +161,8 @@ specifications! {
         assert!(server.received().len() < TOO_MUCH);
     }
 
-    fn aborting_does_not_wait_for_a_full_buffer_and_overrules_losing(subject: &Subject) {
-        // Contract 48: safe after loseConnection, works with full buffers and paused transports, idempotent.
+    fn aborting_does_not_wait_for_a_full_buffer(subject: &Subject) {
+        // ITCPTransport.abortConnection: also after loseConnection, with full buffers and while paused.
         let (reactor, log) = (subject.reactor(), Log::new());
         let client = Script::logged(&log, "client").stop_when_lost().on_made(|transport| {
             transport.pause_producing();
@@ -180,8 +180,8 @@ specifications! {
         log.expect(&["client made", "client lost ConnectionAborted"]);
     }
 
-    fn a_half_close_sends_the_queue_and_goes_on_reading(subject: &Subject) {
-        // ITCPTransport.loseWriteConnection, contract 46
+    fn a_half_close_flushes_while_reading_continues(subject: &Subject) {
+        // ITCPTransport.loseWriteConnection
         let (there, back) = (noise(TOO_MUCH, 7), noise(1_000_000, 8));
         let log = Log::new();
         let (question, answer) = (there.clone(), back.clone());
@@ -206,8 +206,8 @@ specifications! {
         log.expect(&["write lost"]);
     }
 
-    fn what_is_written_after_a_half_close_is_dropped(subject: &Subject) {
-        // Contract 46
+    fn data_written_after_a_half_close_is_dropped(subject: &Subject) {
+        // ITCPTransport.loseWriteConnection
         let client = Script::new().on_made(|transport| {
             transport.write(b"sent");
             transport.lose_write_connection();
@@ -221,8 +221,8 @@ specifications! {
         assert_eq!(server.received(), b"sent");
     }
 
-    fn a_connection_whose_two_halves_have_ended_is_done(subject: &Subject) {
-        // Contract 45 to 47: each end closes its own half.
+    fn a_connection_with_both_halves_closed_is_done(subject: &Subject) {
+        // IHalfCloseableProtocol: each end closes its own half.
         let log = Log::new();
         let half = |name| Script::logged(&log, name).on_read_lost(Transport::lose_write_connection);
         let client = half("client").on_made(|transport| {
@@ -235,8 +235,8 @@ specifications! {
         assert_eq!(told("client"), ["client made", "client write lost", "client lost ConnectionDone"]);
     }
 
-    fn losing_a_connection_after_a_half_close_is_done_at_once(subject: &Subject) {
-        // Contract 45
+    fn losing_a_half_closed_connection_completes_at_once(subject: &Subject) {
+        // ITransport.loseConnection: there is no sending direction left to flush.
         let (reactor, log) = (subject.reactor(), Log::new());
         let client = Script::logged(&log, "client")
             .on_made(Transport::lose_write_connection)
@@ -248,8 +248,8 @@ specifications! {
         log.expect(&["client made", "client lost ConnectionDone"]);
     }
 
-    fn nothing_is_delivered_after_the_peers_half_has_ended_and_it_is_told_once(subject: &Subject) {
-        // IHalfCloseableProtocol.readConnectionLost: reading stops.
+    fn no_data_is_delivered_after_the_peers_half_close(subject: &Subject) {
+        // IHalfCloseableProtocol.readConnectionLost: called once, and reading stops, also after resumeProducing.
         let log = Log::new();
         let ended = log.clone();
         let server = Script::logged(&log, "server").on_read_lost(move |transport| {
@@ -267,8 +267,8 @@ specifications! {
         log.expect(&["server made", "server data x", "server read lost", "server lost ConnectionDone"]);
     }
 
-    fn the_loop_rests_while_one_half_of_a_connection_has_ended(subject: &Subject) {
-        // Contract 50: a half close is not reported again and again.
+    fn the_loop_sleeps_while_a_connection_is_half_closed(subject: &Subject) {
+        // A level-triggered provider would report the end of the input in every turn.
         let reactor = subject.reactor();
         let keep = || Script::new().on_read_lost(|_| {});
         subject.join(&reactor, &keep(), &keep().on_made(Transport::lose_write_connection));
@@ -277,11 +277,11 @@ specifications! {
         assert!(turns < 30, "{turns} turns in which there was nothing to do");
     }
 
-    fn a_hang_up_that_comes_together_with_data_gives_all_the_data_first(subject: &Subject) {
-        // LESSONS, bug 14; the original loses what a pipe still holds.
+    fn a_hang_up_delivers_all_data_before_the_end(subject: &Subject) {
+        // IProtocol.connectionLost. Twisted drops what a pipe still holds; here all data is delivered before the end.
         let (log, sent) = (Log::new(), noise(60_000, 9));
         let order = log.clone();
-        // It reads when everything has arrived, the end too.
+        // The server starts to read when everything has arrived, the end included.
         let server = deaf()
             .on_made(|transport| {
                 let later = transport.clone();
@@ -296,8 +296,8 @@ specifications! {
         log.expect(&["read lost"]);
     }
 
-    fn a_hang_up_gives_all_the_data_first_also_in_small_deliveries(subject: &Subject) {
-        // LESSONS, bugs 13 and 14: pausing after each delivery, with the end of the file behind the last.
+    fn a_hang_up_delivers_all_data_to_a_reader_that_pauses(subject: &Subject) {
+        // Pauses after each delivery. The end of the input is pending behind the last one.
         let sent = noise(60_000, 10);
         let server = Script::slow_reader().on_made(|transport| {
             transport.pause_producing();
@@ -308,8 +308,8 @@ specifications! {
         assert_same_bytes(&server.received(), &sent);
     }
 
-    fn a_queue_that_the_peer_will_never_take_ends_with_the_connection(subject: &Subject) {
-        // Contract 49: the peer is gone, and half of the bytes with it; one end, whatever the reason.
+    fn a_queue_the_peer_never_reads_is_dropped_with_the_connection(subject: &Subject) {
+        // IProtocol.connectionLost: called once, also when the peer resets while half of the queue is unsent.
         let (reactor, log) = (subject.reactor(), Log::new());
         let client = Script::logged(&log, "client").stop_when_lost().on_made(|transport| {
             transport.write(&noise(TOO_MUCH, 11));
@@ -321,8 +321,8 @@ specifications! {
         log.expect(&["client made", "client lost ConnectionLost"]);
     }
 
-    fn writing_to_a_peer_that_has_closed_ends_the_connection_once(subject: &Subject) {
-        // Contract 40: a protocol that ignores the end of the file, and goes on.
+    fn writing_to_a_closed_peer_loses_the_connection_once(subject: &Subject) {
+        // IProtocol.connectionLost, for a protocol that ignores the end of the input and continues to write.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.set_linger(Linger::never());
         fn write_on(transport: &Transport) {
@@ -338,8 +338,8 @@ specifications! {
         log.expect(&["server made", "server lost ConnectionLost"]);
     }
 
-    fn connection_lost_comes_once_whatever_ends_the_connection_together(subject: &Subject) {
-        // IProtocol.connectionLost: losing, half closing and aborting, here and there, in one callback.
+    fn connection_lost_is_called_once_for_several_causes(subject: &Subject) {
+        // IProtocol.connectionLost: losing, half-closing and aborting at both ends, in one callback.
         let log = Log::new();
         let everything = |name| {
             Script::logged(&log, name).on_made(|transport| transport.write(b"x")).on_data(|transport, _| {
@@ -357,8 +357,8 @@ specifications! {
         assert_eq!((ends("server"), ends("client")), (1, 1), "{:?}", log.entries());
     }
 
-    fn what_is_not_there_any_more_takes_every_call(subject: &Subject) {
-        // Contract 49 and 70: inside connection_lost and ever after.
+    fn a_dead_transport_accepts_every_call(subject: &Subject) {
+        // ITransport: methods are harmless inside connectionLost and afterwards.
         let (reactor, gone) = (subject.reactor(), Transports::new());
         let end = Script::new().listed_in(&gone).on_lost(|transport, _| use_after_the_end(transport));
         let both = Countdown::new(2);
@@ -370,8 +370,8 @@ specifications! {
         assert!(gone.first().try_reactor().is_none());
     }
 
-    fn what_is_lost_but_not_yet_told_takes_every_call(subject: &Subject) {
-        // DESIGN section 6: between the abort and its callback.
+    fn a_transport_accepts_every_call_while_its_abort_is_pending(subject: &Subject) {
+        // The protocol is notified of an abort after its callback has returned.
         let log = Log::new();
         let client = Script::logged(&log, "client").on_made(|transport| {
             transport.abort_connection();
@@ -385,8 +385,8 @@ specifications! {
         log.expect(&["client made", "client lost ConnectionAborted"]);
     }
 
-    fn the_reactors_end_is_connection_lost_without_a_cause(subject: &Subject) {
-        // IReactorCore, contract 15: disconnectAll.
+    fn a_reactor_that_stops_closes_connections_without_a_cause(subject: &Subject) {
+        // ReactorBase.disconnectAll: ConnectionLost without an underlying error.
         let (reactor, causes) = (subject.reactor(), Rc::new(RefCell::new(Vec::new())));
         let told = causes.clone();
         let end = Script::new().on_lost(move |_, reason| told.borrow_mut().push(reason.clone()));
@@ -399,8 +399,8 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn what_a_queue_holds_at_the_reactors_end_is_dropped(subject: &Subject) {
-        // Contract 15: connectionLost, not loseConnection.
+    fn a_reactor_that_stops_drops_queued_data(subject: &Subject) {
+        // ReactorBase.disconnectAll calls connectionLost, not loseConnection.
         let (reactor, log) = (subject.reactor(), Log::new());
         let client = Script::logged(&log, "client").on_made(|transport| {
             transport.write(&noise(TOO_MUCH, 12));
@@ -412,8 +412,8 @@ specifications! {
         log.expect(&["client made", "client lost ConnectionLost"]);
     }
 
-    fn the_connector_hears_of_the_end_after_the_protocol(subject: &Subject) {
-        // IConnector, BaseClient.connectionLost
+    fn the_connector_is_notified_after_the_protocol(subject: &Subject) {
+        // BaseClient.connectionLost: protocol first, then IConnector.
         let (reactor, log) = (subject.reactor(), Log::new());
         let client = LoggingFactory::new(&log, Script::logged(&log, "client").on_made(Transport::lose_connection));
         let port = subject.listen(&reactor, Script::new().factory());
@@ -426,20 +426,20 @@ specifications! {
         ]);
     }
 
-    fn the_protocol_of_a_connection_is_dropped_with_it_though_its_transport_is_kept(subject: &Subject) {
-        // ARCHITECTURE: a handle may be kept beyond the end; what the user gave may not be.
+    fn a_protocol_is_dropped_when_its_connection_ends(subject: &Subject) {
+        // A transport may be kept beyond the end. The user's protocol must not be kept alive by it.
         let (reactor, kept, witness) = (subject.reactor(), Transports::new(), Rc::new(()));
         let both = Countdown::new(2);
         let port = subject.listen(&reactor, Witnessed { witness: witness.clone(), kept: kept.clone(), both: both.clone() });
         subject.connect(&reactor, &port, Script::sends(b"x".to_vec()).counted_by(&both).factory());
         run(&reactor);
         assert_eq!(kept.all().len(), 1);
-        // This one and the factory's, which the port keeps.
+        // The test's own reference and the factory's, which the port keeps.
         assert_eq!(Rc::strong_count(&witness), 2);
     }
 
-    fn what_is_open_when_the_last_handle_of_the_reactor_goes_is_dropped_untold(subject: &Subject) {
-        // LESSONS, bug 11: the loop is dropped with operations in flight.
+    fn dropping_the_last_reactor_handle_drops_open_connections(subject: &Subject) {
+        // The loop is dropped with operations in flight. No protocol is notified.
         let (kept, witness) = (Transports::new(), Rc::new(()));
         let reactor = subject.reactor();
         let never = Countdown::new(usize::MAX);
@@ -457,8 +457,8 @@ specifications! {
         assert_eq!(Rc::strong_count(&witness), 1, "a protocol is still there");
     }
 
-    fn the_reason_says_why_in_words(subject: &Subject) {
-        // Contract 2.10: each reason has its message.
+    fn a_reason_explains_itself_in_words(subject: &Subject) {
+        // twisted.internet.error: each reason has its message.
         let words = Rc::new(RefCell::new(Vec::new()));
         let heard = words.clone();
         let server = Script::new().on_lost(move |_, reason| {
@@ -469,8 +469,8 @@ specifications! {
         assert_eq!(*words, [("ConnectionDone".to_owned(), true, "connection was closed cleanly".to_owned())]);
     }
 
-    fn hundreds_of_short_lives_leave_nothing_behind(subject: &Subject) {
-        // LESSONS, bugs 3 and 6: slots and descriptors are used again and again. 500 connections, four at a time.
+    fn hundreds_of_short_connections_leave_nothing_behind(subject: &Subject) {
+        // Keys and descriptors are reused. 500 connections, four at a time.
         let (reactor, left) = (subject.reactor(), Rc::new(Cell::new(500)));
         let port = subject.listen(&reactor, Script::echo().factory());
         let (again, subject) = (port.clone(), *subject);

@@ -14,13 +14,13 @@ fn reactor_of(connector: &Connector) -> Reactor {
     connector.try_reactor().expect("it is called by its reactor")
 }
 
-/// How a refused attempt is called.
+/// The log entry of a refused attempt.
 fn refused(subject: &Subject) -> &'static str {
-    // connect(2) of a path without a file says ENOENT, which is no refusal: unix(7).
+    // connect(2) reports ENOENT for a path without a file, not ECONNREFUSED: unix(7).
     if subject.over_unix { "failed Connect" } else { "failed ConnectionRefused" }
 }
 
-/// Stops when the connector has failed or its connection ended.
+/// Stops when the connector has failed or its connection has ended.
 fn stops(connector: &Connector) {
     stop(&reactor_of(connector));
 }
@@ -28,17 +28,17 @@ fn stops(connector: &Connector) {
 specifications! {
     connectors;
 
-    fn only_the_factory_is_told_before_connecting_returns(subject: &Subject) {
-        // Contract 29, as seen: doStart, started, returned, failed, doStop.
+    fn connecting_returns_before_the_attempt_has_an_outcome(subject: &Subject) {
+        // IReactorTCP.connectTCP, as observed: doStart, startedConnecting, return, clientConnectionFailed, doStop.
         let (reactor, log) = (subject.reactor(), Log::new());
         let factory = LoggingFactory::new(&log, Script::new()).after(stops);
-        subject.connect_to_nobody(&reactor, factory);
+        subject.connect_to_nowhere(&reactor, factory);
         log.add("returned");
         run(&reactor);
         log.expect(&["start factory", "started connecting", "returned", refused(subject), "stop factory"]);
     }
 
-    fn a_connection_is_told_from_its_beginning_to_its_end(subject: &Subject) {
+    fn a_client_factory_sees_the_whole_life_of_a_connection(subject: &Subject) {
         // IConnector, ClientFactory
         let (reactor, log) = (subject.reactor(), Log::new());
         let client = Script::logged(&log, "client").on_made(Transport::lose_connection);
@@ -56,7 +56,7 @@ specifications! {
         ]);
     }
 
-    fn the_states_of_a_connector(subject: &Subject) {
+    fn a_connector_reports_its_state_in_each_callback(subject: &Subject) {
         // IConnector: state and transport, as its callbacks see them.
         let (reactor, states) = (subject.reactor(), Rc::new(RefCell::new(Vec::new())));
         let (seen, ended) = (states.clone(), states.clone());
@@ -98,8 +98,8 @@ specifications! {
         subject.converse(&both(false), &both(true));
     }
 
-    fn stopping_an_attempt_tells_the_factory_at_once(subject: &Subject) {
-        // Contract 30, as seen: clientConnectionFailed(UserError) synchronously.
+    fn stopping_an_attempt_notifies_the_factory_at_once(subject: &Subject) {
+        // IConnector.stopConnecting, as observed: clientConnectionFailed(UserError) is called synchronously.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, Script::new().factory());
         let connector = subject.connect(&reactor, &port, LoggingFactory::new(&log, Script::new()));
@@ -111,7 +111,7 @@ specifications! {
         assert_eq!(log.entries().len(), 4, "nothing comes later: {:?}", log.entries());
     }
 
-    fn an_attempt_can_be_stopped_when_it_is_told(subject: &Subject) {
+    fn started_connecting_may_stop_the_attempt(subject: &Subject) {
         // ClientFactory.startedConnecting: "Connector.stopConnecting() may be called".
         let (reactor, log) = (subject.reactor(), Log::new());
         struct Stopping(LoggingFactory);
@@ -139,12 +139,12 @@ specifications! {
         log.expect(&["failed UserAborted", "stop factory"]);
     }
 
-    fn an_attempt_can_be_stopped_while_the_system_works_on_it(subject: &Subject) {
-        // Contract 30, in the turn in which the system has been asked.
+    fn an_attempt_in_progress_can_be_stopped(subject: &Subject) {
+        // IConnector.stopConnecting, in the turn in which connect(2) was called.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, Script::new().factory());
         let connector = subject.connect(&reactor, &port, LoggingFactory::new(&log, Script::new()));
-        // It was scheduled after the connector's own first step.
+        // Scheduled after the connector's own first step.
         reactor.call_later(Duration::ZERO, move |reactor| {
             connector.stop_connecting().unwrap();
             reactor.call_later(Duration::from_millis(20), stop);
@@ -153,7 +153,7 @@ specifications! {
         log.expect(&["start factory", "started connecting", "failed UserAborted", "stop factory"]);
     }
 
-    fn disconnecting_ends_whatever_there_is(subject: &Subject) {
+    fn disconnecting_ends_an_attempt_or_a_connection(subject: &Subject) {
         // IConnector.disconnect
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, Script::new().factory());
@@ -175,8 +175,8 @@ specifications! {
         assert_eq!(log.entries()[3..], ["connection lost ConnectionDone", "stop factory"]);
     }
 
-    fn connecting_again_from_a_failure_keeps_the_factory_started(subject: &Subject) {
-        // Contract 31: then doStop is skipped and the factory stays started.
+    fn reconnecting_after_a_failure_keeps_the_factory_started(subject: &Subject) {
+        // ClientFactory.clientConnectionFailed: connecting in it skips doStop.
         let (reactor, log, left) = (subject.reactor(), Log::new(), Cell::new(3));
         let factory = LoggingFactory::new(&log, Script::new()).after(move |connector| {
             left.set(left.get() - 1);
@@ -185,7 +185,7 @@ specifications! {
                 _ => connector.connect().unwrap(),
             }
         });
-        subject.connect_to_nobody(&reactor, factory);
+        subject.connect_to_nowhere(&reactor, factory);
         run(&reactor);
         let failed = refused(subject);
         log.expect(&[
@@ -194,8 +194,8 @@ specifications! {
         ]);
     }
 
-    fn connecting_again_from_a_loss_keeps_the_factory_started(subject: &Subject) {
-        // Contract 31
+    fn reconnecting_after_a_loss_keeps_the_factory_started(subject: &Subject) {
+        // ClientFactory.clientConnectionLost: connecting in it skips doStop.
         let (reactor, log, left) = (subject.reactor(), Log::new(), Cell::new(2));
         let port = subject.listen(&reactor, Script::new().on_made(Transport::lose_connection).factory());
         let factory = LoggingFactory::new(&log, Script::new()).after(move |connector| {
@@ -215,8 +215,8 @@ specifications! {
         ]);
     }
 
-    fn connecting_again_later_starts_the_factory_again(subject: &Subject) {
-        // Contract 31: doStart and doStop count.
+    fn reconnecting_later_starts_the_factory_again(subject: &Subject) {
+        // Factory.doStart, doStop: connecting after the callback finds a stopped factory.
         let (reactor, log, times) = (subject.reactor(), Log::new(), Rc::new(Cell::new(0)));
         let factory = LoggingFactory::new(&log, Script::new()).after(move |connector| {
             times.set(times.get() + 1);
@@ -226,14 +226,14 @@ specifications! {
                 _ => again.connect().unwrap(),
             });
         });
-        subject.connect_to_nobody(&reactor, factory);
+        subject.connect_to_nowhere(&reactor, factory);
         run(&reactor);
         let once = ["start factory", "started connecting", refused(subject), "stop factory"];
         log.expect(&[once, once].concat());
     }
 
-    fn a_factory_that_many_use_is_started_by_the_first_and_stopped_after_the_last(subject: &Subject) {
-        // Factory.doStart, doStop; for ports and connectors alike.
+    fn a_shared_factory_is_stopped_after_its_last_user(subject: &Subject) {
+        // Factory.doStart, doStop: the first user starts it. Ports and connectors alike.
         let (reactor, log) = (subject.reactor(), Log::new());
         let ends = Countdown::new(3);
         let counting = ends.clone();
@@ -253,8 +253,8 @@ specifications! {
         assert_eq!(log.entries().last().unwrap(), "stop factory");
     }
 
-    fn a_factory_that_builds_nothing_has_its_connection_closed(subject: &Subject) {
-        // Contract 2.4: the client gets a dummy protocol and is closed.
+    fn a_client_factory_that_builds_no_protocol_is_disconnected(subject: &Subject) {
+        // IProtocolFactory.buildProtocol: None closes the connection.
         let (reactor, log) = (subject.reactor(), Log::new());
         let ends = Countdown::new(2);
         let (server, counting) = (Script::logged(&log, "server").counted_by(&ends), ends.clone());
@@ -266,21 +266,21 @@ specifications! {
         assert_eq!((log.count("build"), log.count("stop factory")), (1, 1));
     }
 
-    fn many_attempts_fail_each_for_itself(subject: &Subject) {
-        // LESSONS, bug 7
+    fn many_attempts_fail_independently(subject: &Subject) {
+        // A failure must not drop the other events of its batch.
         let (reactor, log, ends) = (subject.reactor(), Log::new(), Countdown::new(50));
         for _ in 0..50 {
             let ends = ends.clone();
             let after = move |connector: &Connector| ends.count(&reactor_of(connector));
-            subject.connect_to_nobody(&reactor, LoggingFactory::new(&log, Script::new()).after(after));
+            subject.connect_to_nowhere(&reactor, LoggingFactory::new(&log, Script::new()).after(after));
         }
         run(&reactor);
         assert_eq!(log.count(refused(subject)), 50);
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn a_reactor_that_stops_ends_its_attempts(subject: &Subject) {
-        // Contract 15
+    fn a_reactor_that_stops_cancels_its_attempts(subject: &Subject) {
+        // ReactorBase.disconnectAll: attempts in progress end too.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, Script::new().factory());
         let connector = subject.connect(&reactor, &port, LoggingFactory::new(&log, Script::new()));
@@ -292,11 +292,11 @@ specifications! {
         assert_eq!(log.entries().last().unwrap(), "stop factory");
     }
 
-    fn a_connector_outlives_its_reactor_without_harm(subject: &Subject) {
-        // DESIGN section 6: stale handles are no-ops or return Closed.
+    fn a_connector_is_harmless_after_its_reactor_is_gone(subject: &Subject) {
+        // A stale handle's methods are no-ops or return Closed.
         let (reactor, log) = (subject.reactor(), Log::new());
         let factory = LoggingFactory::new(&log, Script::new()).after(stops);
-        let connector = subject.connect_to_nobody(&reactor, factory);
+        let connector = subject.connect_to_nowhere(&reactor, factory);
         run(&reactor);
         drop(reactor);
         assert!(matches!(connector.connect(), Err(Error::Closed)));
@@ -304,7 +304,7 @@ specifications! {
         assert!(connector.try_reactor().is_none() && connector.transport().is_none());
     }
 
-    fn a_connector_tells_where_it_connects_to(subject: &Subject) {
+    fn a_connector_reports_its_destination(subject: &Subject) {
         // IConnector.getDestination
         let (reactor, seen) = (subject.reactor(), Transports::new());
         let port = subject.listen(&reactor, Script::new().on_made(Transport::lose_connection).factory());
@@ -316,8 +316,8 @@ specifications! {
         assert_eq!(*seen.first().peer(), there);
     }
 
-    fn the_loop_rests_while_an_attempt_gets_no_answer(subject: &Subject) {
-        // LESSONS, bug 5 and 1: a timeout that is far away does not wake the loop; stopping it leaves no timer behind.
+    fn the_loop_sleeps_while_an_attempt_is_in_progress(subject: &Subject) {
+        // A distant timeout does not wake the loop, and stopping the attempt cancels its timer.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, Script::new().factory());
         let factory = LoggingFactory::new(&log, Script::new().on_made(Transport::lose_connection)).after(stops);

@@ -15,12 +15,12 @@ use crate::{run, specifications};
 const MOMENT: Duration = Duration::from_millis(1);
 const PHASES: [(Phase, &str); 3] = [(Phase::Before, "before"), (Phase::During, "during"), (Phase::After, "after")];
 
-/// One turn, which does not wait.
+/// Runs one turn that does not wait.
 fn turn(reactor: &Reactor) {
     reactor.iterate(Some(Duration::ZERO)).unwrap();
 }
 
-/// Notes each phase of `event`, with whether the reactor counts as running then. Later phases are added first.
+/// Logs each phase of `event`, and whether the reactor counts as running then. Later phases are added first.
 fn note_phases(reactor: &Reactor, event: &'static str, log: &Log) {
     for (phase, name) in PHASES.iter().rev() {
         let log = log.clone();
@@ -33,8 +33,8 @@ fn note_phases(reactor: &Reactor, event: &'static str, log: &Log) {
 specifications! {
     core;
 
-    fn a_turn_makes_calls_from_threads_then_due_calls_and_later_ones_in_the_next_turn(subject: &Subject) {
-        // ReactorBase.runUntilCurrent, as seen on epoll.
+    fn a_turn_runs_thread_calls_before_due_calls(subject: &Subject) {
+        // ReactorBase.runUntilCurrent, as observed on epoll. A call that a due call schedules waits for the next turn.
         let (reactor, log) = (subject.reactor(), Log::new());
         let later = log.clone();
         reactor.call_later(Duration::ZERO, move |reactor| {
@@ -53,7 +53,7 @@ specifications! {
         log.expect(&["thread 1", "thread 2", "later 1", "later 2", "later in later"]);
     }
 
-    fn a_call_from_a_thread_that_a_call_from_a_thread_asks_for_is_made_in_the_next_turn(subject: &Subject) {
+    fn a_thread_call_queued_by_another_runs_in_the_next_turn(subject: &Subject) {
         // ReactorBase.runUntilCurrent: only the calls that were queued when the turn began.
         let (reactor, log) = (subject.reactor(), Log::new());
         let nested = log.note("nested");
@@ -65,8 +65,8 @@ specifications! {
         log.expect(&["second", "nested"]);
     }
 
-    fn the_turn_of_a_nested_call_from_a_thread_comes_without_any_other_event(subject: &Subject) {
-        // ReactorBase.callFromThread wakes the loop, also from the loop's own thread. Nothing else ends this test.
+    fn a_nested_thread_call_wakes_the_loop(subject: &Subject) {
+        // ReactorBase.callFromThread wakes the loop, also from the loop's own thread. This test ends by no other event.
         let reactor = subject.reactor();
         reactor.call_when_running(|reactor| {
             reactor.call_from_thread(|reactor| reactor.call_from_thread(|reactor| reactor.call_from_thread(stop)));
@@ -74,7 +74,7 @@ specifications! {
         run(&reactor);
     }
 
-    fn a_call_without_delay_that_a_call_from_a_thread_schedules_is_made_in_the_same_turn(subject: &Subject) {
+    fn a_zero_delay_call_from_a_thread_call_runs_in_the_same_turn(subject: &Subject) {
         // ReactorBase.runUntilCurrent: due calls come after calls from threads.
         let (reactor, log) = (subject.reactor(), Log::new());
         let later = log.note("later");
@@ -83,7 +83,7 @@ specifications! {
         log.expect(&["later"]);
     }
 
-    fn a_call_without_delay_that_a_due_call_schedules_waits_for_the_next_turn(subject: &Subject) {
+    fn a_zero_delay_call_from_a_due_call_runs_in_the_next_turn(subject: &Subject) {
         // ReactorBase.runUntilCurrent, _insertNewDelayedCalls
         let (reactor, log) = (subject.reactor(), Log::new());
         let later = log.note("later");
@@ -94,8 +94,8 @@ specifications! {
         log.expect(&["later"]);
     }
 
-    fn calls_that_always_schedule_another_starve_neither_connections_nor_threads(subject: &Subject) {
-        // The design: nothing starves. A turn takes its due calls from a snapshot.
+    fn self_rescheduling_calls_starve_no_other_source(subject: &Subject) {
+        // A turn takes its due calls from a snapshot, so connections and threads get their share.
         fn again(reactor: &Reactor) {
             reactor.call_later(Duration::ZERO, again);
             reactor.call_from_thread(|_| {});
@@ -119,7 +119,7 @@ specifications! {
         log.expect(&["echo", "thread"]);
     }
 
-    fn what_is_due_is_done_before_what_has_arrived(subject: &Subject) {
+    fn due_calls_run_before_arrived_data_is_delivered(subject: &Subject) {
         // ReactorBase.mainLoop: runUntilCurrent, then doIteration.
         let (reactor, log) = (subject.reactor(), Log::new());
         let arrived = log.clone();
@@ -140,7 +140,7 @@ specifications! {
         log.expect(&["thread", "due", "data"]);
     }
 
-    fn a_turn_that_stops_the_reactor_still_does_what_was_due_in_it(subject: &Subject) {
+    fn a_turn_that_stops_the_reactor_completes_its_due_calls(subject: &Subject) {
         // ReactorBase.runUntilCurrent: shutdown begins at its end.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.add_system_event_trigger(Phase::Before, "shutdown", log.note("shutdown"));
@@ -151,8 +151,8 @@ specifications! {
         log.expect(&["thread", "due", "shutdown"]);
     }
 
-    fn stop_before_run_and_a_second_stop_are_errors(subject: &Subject) {
-        // IReactorCore.stop: ReactorNotRunning
+    fn stopping_a_reactor_that_does_not_run_is_an_error(subject: &Subject) {
+        // IReactorCore.stop: ReactorNotRunning, also for a second stop.
         let reactor = subject.reactor();
         assert!(matches!(reactor.stop(), Err(Error::ReactorNotRunning)));
         reactor.call_when_running(|reactor| {
@@ -166,7 +166,7 @@ specifications! {
         assert!(matches!(reactor.stop(), Err(Error::ReactorNotRunning)));
     }
 
-    fn a_reactor_counts_as_running_from_the_start_to_the_shutdown_itself(subject: &Subject) {
+    fn a_reactor_counts_as_running_until_during_shutdown(subject: &Subject) {
         // IReactorCore.running: from during startup until during shutdown, also after stop was called.
         let (reactor, log) = (subject.reactor(), Log::new());
         assert!(!reactor.running());
@@ -190,8 +190,8 @@ specifications! {
         ]);
     }
 
-    fn what_is_called_when_running_comes_after_the_start_in_order_and_once(subject: &Subject) {
-        // IReactorCore.callWhenRunning
+    fn calls_when_running_follow_the_start_in_order(subject: &Subject) {
+        // IReactorCore.callWhenRunning: each is called once.
         let (reactor, log) = (subject.reactor(), Log::new());
         for name in ["first", "second"] {
             reactor.call_when_running(log.note(name));
@@ -204,7 +204,7 @@ specifications! {
         log.expect(&["startup", "first", "second"]);
     }
 
-    fn what_is_called_when_running_is_called_at_once_by_a_running_reactor(subject: &Subject) {
+    fn a_call_when_running_runs_at_once_in_a_running_reactor(subject: &Subject) {
         // IReactorCore.callWhenRunning
         let (reactor, log) = (subject.reactor(), Log::new());
         let called = log.clone();
@@ -218,7 +218,7 @@ specifications! {
         log.expect(&["called", "returned"]);
     }
 
-    fn what_is_called_when_running_can_be_removed_before_the_start(subject: &Subject) {
+    fn a_call_when_running_can_be_removed_before_the_start(subject: &Subject) {
         // IReactorCore.callWhenRunning returns the id of a trigger.
         let (reactor, log) = (subject.reactor(), Log::new());
         let id = reactor.call_when_running(log.note("removed")).expect("it waits for the start");
@@ -228,8 +228,8 @@ specifications! {
         log.expect(&[]);
     }
 
-    fn a_deferred_before_startup_holds_the_start_up_while_the_loop_goes_on(subject: &Subject) {
-        // ReactorBase.startRunning: run then loops with running False.
+    fn a_deferred_before_startup_delays_the_start(subject: &Subject) {
+        // ReactorBase.startRunning: the loop turns meanwhile, with running False.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (deferred, resolver) = Deferred::new();
         reactor.add_system_event_trigger(Phase::Before, "startup", move |_: &Reactor| deferred);
@@ -249,8 +249,8 @@ specifications! {
         ]);
     }
 
-    fn stopping_while_the_start_is_held_up_ends_the_run_and_the_start_never_comes(subject: &Subject) {
-        // ReactorBase.mainLoop fires shutdown whether or not startup is over. What waited for the start still does.
+    fn stopping_during_a_delayed_start_returns_from_run(subject: &Subject) {
+        // ReactorBase.mainLoop fires shutdown, started or not. Calls when running wait for the next start.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (deferred, resolver) = Deferred::new();
         reactor.add_system_event_trigger(Phase::Before, "startup", move |_: &Reactor| deferred);
@@ -269,8 +269,8 @@ specifications! {
         assert_eq!(log.count("started"), 1);
     }
 
-    fn stop_in_a_trigger_of_startup_lets_the_start_finish_and_then_shuts_down(subject: &Subject) {
-        // IReactorCore.stop, as seen: stop inside a startup trigger works.
+    fn stopping_in_a_startup_trigger_completes_the_start_first(subject: &Subject) {
+        // IReactorCore.stop, as observed: shutdown follows the start.
         for (phase, _) in PHASES {
             let (reactor, log) = (subject.reactor(), Log::new());
             reactor.add_system_event_trigger(phase, "startup", stop);
@@ -288,8 +288,8 @@ specifications! {
         }
     }
 
-    fn shutdown_waits_for_every_deferred_of_the_triggers_before_it(subject: &Subject) {
-        // IReactorCore.addSystemEventTrigger: before, which may return a Deferred.
+    fn shutdown_waits_for_every_deferred_of_the_before_phase(subject: &Subject) {
+        // IReactorCore.addSystemEventTrigger: a before trigger may return a Deferred.
         let (reactor, log) = (subject.reactor(), Log::new());
         for delay in [3, 1, 2] {
             let log = log.clone();
@@ -309,7 +309,7 @@ specifications! {
     }
 
     fn connections_are_served_while_shutdown_waits(subject: &Subject) {
-        // IReactorCore.addSystemEventTrigger: I/O and timers keep working meanwhile.
+        // IReactorCore.addSystemEventTrigger: I/O and timers work meanwhile.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = reactor.listen_tcp("127.0.0.1:0", Script::echo().factory()).unwrap();
         let address = port.host().unwrap().inet().unwrap();
@@ -329,8 +329,8 @@ specifications! {
         log.expect(&["late", "during"]);
     }
 
-    fn a_deferred_that_fails_or_has_fired_already_does_not_hold_an_event_up(subject: &Subject) {
-        // _ThreePhaseEvent: a DeferredList, which fires whatever its parts do.
+    fn a_failed_or_fired_deferred_does_not_delay_an_event(subject: &Subject) {
+        // _ThreePhaseEvent: a DeferredList, which fires whatever the outcomes are.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.add_system_event_trigger(Phase::Before, "shutdown", |_: &Reactor| fail::<()>(std::fmt::Error));
         reactor.add_system_event_trigger(Phase::Before, "shutdown", |_: &Reactor| succeed(()));
@@ -341,8 +341,8 @@ specifications! {
         assert_eq!(log.entries().len(), 3);
     }
 
-    fn a_deferred_of_a_later_phase_is_not_waited_for(subject: &Subject) {
-        // IReactorCore.addSystemEventTrigger: only before is waited for.
+    fn a_deferred_of_a_later_phase_is_not_awaited(subject: &Subject) {
+        // IReactorCore.addSystemEventTrigger: only the before phase waits.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (during, _never) = Deferred::<()>::new();
         let (after, _never_either) = Deferred::<()>::new();
@@ -354,8 +354,8 @@ specifications! {
         log.expect(&["after"]);
     }
 
-    fn a_trigger_that_a_trigger_of_its_phase_adds_fires_with_it(subject: &Subject) {
-        // _ThreePhaseEvent: triggers are popped as they run, so that more can be added.
+    fn a_trigger_added_by_a_trigger_of_its_phase_fires_with_it(subject: &Subject) {
+        // _ThreePhaseEvent: triggers are popped as they run, so more can be added.
         for (phase, _) in PHASES {
             let (reactor, log) = (subject.reactor(), Log::new());
             let added = log.note("added");
@@ -369,7 +369,7 @@ specifications! {
         }
     }
 
-    fn a_removed_trigger_does_not_fire_even_when_it_is_removed_while_its_event_fires(subject: &Subject) {
+    fn a_trigger_removed_while_its_event_fires_does_not_fire(subject: &Subject) {
         // IReactorCore.removeSystemEventTrigger; _ThreePhaseEvent.removeTrigger_BEFORE
         for (phase, _) in PHASES {
             let (reactor, log) = (subject.reactor(), Log::new());
@@ -385,8 +385,8 @@ specifications! {
         }
     }
 
-    fn a_trigger_that_has_fired_or_was_removed_is_unknown(subject: &Subject) {
-        // IReactorCore.removeSystemEventTrigger: a clear error in place of three kinds and a warning.
+    fn a_fired_or_removed_trigger_is_unknown(subject: &Subject) {
+        // IReactorCore.removeSystemEventTrigger: one clear error in place of three kinds and a warning.
         let reactor = subject.reactor();
         let fired = reactor.add_system_event_trigger(Phase::Before, "custom", |_: &Reactor| {});
         reactor.fire_system_event("custom");
@@ -397,7 +397,7 @@ specifications! {
         }
     }
 
-    fn an_event_that_its_own_trigger_fires_again_runs_each_trigger_once(subject: &Subject) {
+    fn an_event_fired_by_its_own_trigger_runs_each_trigger_once(subject: &Subject) {
         // _ThreePhaseEvent: fireSystemEvent in the middle of itself.
         for (phase, _) in PHASES {
             let (reactor, log) = (subject.reactor(), Log::new());
@@ -413,8 +413,8 @@ specifications! {
         }
     }
 
-    fn an_event_of_ones_own_has_the_three_phases_and_waits_too(subject: &Subject) {
-        // IReactorCore.fireSystemEvent: any name; it returns while the event waits.
+    fn a_custom_event_has_the_three_phases(subject: &Subject) {
+        // IReactorCore.fireSystemEvent: any name; returns while the event waits for a Deferred.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (deferred, resolver) = Deferred::new();
         for (phase, name) in PHASES.iter().rev() {
@@ -426,12 +426,12 @@ specifications! {
         resolver.callback(()).unwrap();
         log.expect(&["before", "during", "after"]);
         reactor.fire_system_event("persist");
-        reactor.fire_system_event("an event that nobody knows");
+        reactor.fire_system_event("an event without triggers");
         assert_eq!(log.entries().len(), 3);
     }
 
-    fn a_panic_in_a_trigger_stops_neither_the_others_nor_the_reactor(subject: &Subject) {
-        // _ThreePhaseEvent: "Unhandled Error" is logged.
+    fn a_panic_in_a_trigger_stops_no_other_trigger(subject: &Subject) {
+        // _ThreePhaseEvent: "Unhandled Error" is logged, and the reactor continues.
         let (reactor, log) = (subject.plain_reactor(), Log::new());
         for event in ["startup", "shutdown"] {
             for (phase, _) in PHASES {
@@ -444,8 +444,8 @@ specifications! {
         assert_eq!(log.entries().len(), 6);
     }
 
-    fn a_panic_in_one_call_does_not_lose_the_others_of_its_turn(subject: &Subject) {
-        // LESSONS, bug 7: an error in one callback must not lose the rest of the batch.
+    fn a_panic_in_one_call_keeps_the_others_of_its_turn(subject: &Subject) {
+        // ReactorBase.runUntilCurrent: an exception in one call must not drop the rest.
         let (reactor, log) = (subject.plain_reactor(), Log::new());
         reactor.call_from_thread(|_| panic!("in a call from a thread"));
         reactor.call_from_thread(log.note("thread"));
@@ -456,8 +456,8 @@ specifications! {
         log.expect(&["thread", "due"]);
     }
 
-    fn a_panic_is_logged_once_with_what_it_said_and_where(subject: &Subject) {
-        // "Unhandled Error" with its traceback. Here: the callback's name, which tells the function that made it.
+    fn a_panic_is_logged_once_naming_its_callback(subject: &Subject) {
+        // "Unhandled Error" with its traceback. Here: the callback's name, which includes the function that made it.
         let reactor = subject.plain_reactor();
         let lines = logged(|| {
             reactor.call_later(Duration::ZERO, |_| panic!("in a delayed call"));
@@ -470,12 +470,12 @@ specifications! {
             let told = Vec::from_iter(lines.iter().filter(|line| line.contains(message)));
             assert_eq!(told.len(), 1, "{message}: {lines:?}");
             assert!(told[0].starts_with("ERROR"), "{}", told[0]);
-            assert!(told[0].contains("a_panic_is_logged_once_with_what_it_said_and_where"), "{}", told[0]);
+            assert!(told[0].contains("a_panic_is_logged_once_naming_its_callback"), "{}", told[0]);
         }
     }
 
-    fn a_panic_can_be_made_to_stop_the_reactor_in_order(subject: &Subject) {
-        // PanicPolicy::Stop: for programs that would rather end.
+    fn a_panic_can_stop_the_reactor_in_order(subject: &Subject) {
+        // PanicPolicy::Stop: for programs that prefer to end.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.set_panic_policy(PanicPolicy::Stop);
         reactor.add_system_event_trigger(Phase::After, "shutdown", log.note("shut down"));
@@ -497,7 +497,7 @@ specifications! {
         run(&reactor);
     }
 
-    fn run_inside_run_is_an_error_and_does_no_harm(subject: &Subject) {
+    fn running_inside_a_run_is_a_harmless_error(subject: &Subject) {
         // IReactorCore.run: ReactorAlreadyRunning
         let (reactor, log) = (subject.reactor(), Log::new());
         let tried = log.clone();
@@ -510,7 +510,7 @@ specifications! {
     }
 
     fn a_stopped_reactor_can_run_again(subject: &Subject) {
-        // Contract: restartable, where the original says ReactorNotRestartable. Everything works in the second run.
+        // Twisted says ReactorNotRestartable. Here everything works in the second run.
         let (reactor, log) = (subject.reactor(), Log::new());
         for _ in 0..3 {
             note_phases(&reactor, "startup", &log);
@@ -527,8 +527,8 @@ specifications! {
         assert_eq!(log.entries().len(), 18);
     }
 
-    fn crash_leaves_the_loop_without_an_event_and_keeps_what_waits(subject: &Subject) {
-        // IReactorCore.crash
+    fn crash_leaves_the_loop_without_firing_shutdown(subject: &Subject) {
+        // IReactorCore.crash: pending calls and connections stay.
         let (reactor, log) = (subject.reactor(), Log::new());
         note_phases(&reactor, "shutdown", &log);
         reactor.call_later(Duration::ZERO, |reactor| {
@@ -544,8 +544,8 @@ specifications! {
         assert_eq!(log.entries().len(), 3);
     }
 
-    fn crash_and_run_again_works_any_number_of_times(subject: &Subject) {
-        // trial runs each asynchronous test as run()...crash().
+    fn a_reactor_can_crash_any_number_of_times(subject: &Subject) {
+        // Trial runs each asynchronous test as run() ... crash().
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = reactor.listen_tcp("127.0.0.1:0", Script::echo().factory()).unwrap();
         let transport: Rc<RefCell<Option<Transport>>> = Rc::default();
@@ -564,7 +564,7 @@ specifications! {
         assert_eq!(client.received(), [b'x'; 100]);
     }
 
-    fn shutdown_ends_connections_and_ports_before_the_triggers_of_its_middle_phase(subject: &Subject) {
+    fn shutdown_ends_connections_before_user_triggers_of_during(subject: &Subject) {
         // ReactorBase: crash and disconnectAll are the first triggers during shutdown.
         let (reactor, log) = (subject.reactor(), Log::new());
         let server = Script::logged(&log, "server").on_data(|transport, _| stop(&transport.reactor()));
@@ -586,7 +586,7 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn a_panic_while_one_connection_is_lost_at_shutdown_does_not_spare_the_others(subject: &Subject) {
+    fn a_panic_at_shutdown_does_not_spare_other_connections(subject: &Subject) {
         // ReactorBase.disconnectAll: errors are logged.
         let (reactor, log) = (subject.plain_reactor(), Log::new());
         let lost = log.clone();
@@ -611,8 +611,8 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn several_reactors_run_in_several_threads_without_knowing_of_each_other(subject: &Subject) {
-        // Contract: many per process, one a thread.
+    fn several_reactors_run_in_several_threads(subject: &Subject) {
+        // Unlike Twisted, a process may have many reactors, one a thread.
         let threads = Vec::from_iter((0..4).map(|number| {
             let subject = *subject;
             std::thread::spawn(move || {
@@ -633,7 +633,7 @@ specifications! {
     }
 
     fn a_reactor_may_run_inside_a_callback_of_another(subject: &Subject) {
-        // Contract: many per process. A reactor's state is its own.
+        // Unlike Twisted, a process may have many reactors. A reactor's state is its own.
         let (outer, inner, log) = (subject.reactor(), subject.reactor(), Log::new());
         let ran = log.clone();
         outer.call_later(Duration::ZERO, move |outer| {
@@ -647,8 +647,8 @@ specifications! {
         log.expect(&["inner ended"]);
     }
 
-    fn inside_run_the_current_reactor_is_the_one_that_runs(subject: &Subject) {
-        // Reactor::current: what a library finds that was given no reactor; also in triggers of startup and shutdown.
+    fn inside_run_the_current_reactor_is_the_running_one(subject: &Subject) {
+        // Reactor::current, for a library that was given no reactor. Also in triggers of startup and shutdown.
         let (reactor, seen) = (subject.reactor(), Rc::new(Cell::new(0)));
         let look = {
             let seen = seen.clone();
@@ -671,7 +671,7 @@ specifications! {
         assert_eq!(seen.get(), 6);
     }
 
-    fn iterate_makes_one_turn_and_waits_no_longer_than_it_is_told(subject: &Subject) {
+    fn iterate_waits_no_longer_than_its_limit(subject: &Subject) {
         // IReactorCore.iterate(delay=0). A hang is a failure.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.call_later(Duration::MAX, log.note("never"));
@@ -682,7 +682,7 @@ specifications! {
         log.expect(&["due"]);
     }
 
-    fn iterate_without_a_limit_waits_for_something_to_happen(subject: &Subject) {
+    fn iterate_without_a_limit_waits_for_an_event(subject: &Subject) {
         // IReactorCore.iterate
         let (reactor, log) = (subject.reactor(), Log::new());
         let (handle, call) = (reactor.thread_handle(), log.note("call"));
@@ -697,8 +697,8 @@ specifications! {
         thread.join().unwrap();
     }
 
-    fn a_callback_may_make_turns_itself_and_nothing_is_lost(subject: &Subject) {
-        // LESSONS, bug 4, for turns: what waited in the outer turn comes once, after the inner ones.
+    fn turns_inside_a_callback_lose_no_event(subject: &Subject) {
+        // IReactorCore.iterate: events of the outer turn come once, after the inner turns.
         let (reactor, log) = (subject.reactor(), Log::new());
         let inner = log.clone();
         reactor.call_from_thread(move |reactor| {
@@ -714,8 +714,8 @@ specifications! {
         assert_eq!(made, ["inner due", "inner thread", "outer due", "outer thread"]);
     }
 
-    fn data_callbacks_may_make_turns_themselves(subject: &Subject) {
-        // LESSONS, bug 4: two levels deep.
+    fn data_callbacks_may_turn_the_loop(subject: &Subject) {
+        // IReactorCore.iterate in dataReceived, two levels deep.
         let reactor = subject.reactor();
         let port = reactor.listen_tcp("127.0.0.1:0", Script::echo().factory()).unwrap();
         let address = port.host().unwrap().inet().unwrap();
@@ -737,8 +737,8 @@ specifications! {
         assert_eq!(done.get(), 3);
     }
 
-    fn a_reactor_is_dropped_with_everything_under_way(subject: &Subject) {
-        // LESSONS, bug 11: the loop is dropped with operations in flight.
+    fn a_reactor_can_be_dropped_with_work_in_progress(subject: &Subject) {
+        // The loop is dropped with operations in flight.
         let reactor = subject.reactor();
         let (token, held) = (Rc::new(()), Arc::new(()));
         let port = reactor.listen_tcp("127.0.0.1:0", Script::echo().factory()).unwrap();
@@ -771,8 +771,8 @@ specifications! {
     }
 
     #[cfg(unix)]
-    fn an_interface_that_the_provider_lacks_is_named_in_the_error(subject: &Subject) {
-        // The HOWTO: some of the interfaces may not be implemented.
+    fn an_error_names_the_interface_that_the_provider_lacks(subject: &Subject) {
+        // The HOWTO on choosing a reactor: some of the interfaces may not be implemented.
         let reactor = subject.reactor();
         let socket = Rc::new(Socket(std::net::TcpListener::bind("127.0.0.1:0").unwrap()));
         let adopted = reactor.adopt_stream_port(socket.0.try_clone().unwrap(), Script::new().factory());
@@ -793,7 +793,7 @@ specifications! {
     }
 }
 
-/// Something with a descriptor.
+/// An object with a descriptor.
 #[cfg(unix)]
 struct Socket(std::net::TcpListener);
 

@@ -15,7 +15,7 @@ use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
 use crate::{Subject, run, specifications};
 
 impl Subject {
-    /// The description of a place where nobody listens yet.
+    /// The description of an address that no port listens on yet.
     fn place(&self) -> String {
         match self.over_unix {
             true => format!("unix:{}:lockfile=0", quote_string_argument(&self.unix_path().to_string_lossy())),
@@ -25,7 +25,7 @@ impl Subject {
 
     fn listen_by_description(&self, reactor: &Reactor, factory: impl Factory + 'static) -> Port {
         let endpoint = server_from_string(reactor, &self.place()).expect("a description that is right");
-        done(endpoint.listen(reactor, Rc::new(factory))).expect("nobody listens there")
+        done(endpoint.listen(reactor, Rc::new(factory))).expect("the address is free")
     }
 }
 
@@ -38,8 +38,8 @@ fn client_of(reactor: &Reactor, address: &Address) -> Rc<dyn StreamClientEndpoin
     client_from_string(reactor, &description).expect("a description that is right")
 }
 
-/// The client endpoint of a place where nobody listens.
-fn nobody(subject: &Subject, reactor: &Reactor) -> Rc<dyn StreamClientEndpoint> {
+/// The client endpoint of an address that no port listens on.
+fn nowhere(subject: &Subject, reactor: &Reactor) -> Rc<dyn StreamClientEndpoint> {
     client_of(
         reactor,
         &match subject.over_unix {
@@ -57,7 +57,7 @@ fn name_of(failure: Failure) -> String {
     reason_name(&failure.trap::<Error>().expect("an error of this crate"))
 }
 
-/// Runs until there is an outcome: a connection, or the name of the error.
+/// Runs until the attempt has an outcome: a connection, or the name of the error.
 fn outcome(reactor: &Reactor, connected: Deferred<Transport>) -> Result<Transport, String> {
     let (found, ends) = (Rc::new(RefCell::new(None)), reactor.clone());
     let keep = found.clone();
@@ -85,8 +85,8 @@ specifications! {
         assert_eq!(client.received(), b"hello");
     }
 
-    fn a_connection_is_announced_when_its_protocol_has_been_told(subject: &Subject) {
-        // _WrappingProtocol.connectionMade: makeConnection of the wrapped one, then the Deferred.
+    fn connect_succeeds_after_its_protocol_was_connected(subject: &Subject) {
+        // _WrappingProtocol.connectionMade: makeConnection of the wrapped protocol, then the Deferred.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen_by_description(&reactor, Script::new().factory());
         let factory = LoggingFactory::new(&log, Script::logged(&log, "client").stop_when_lost());
@@ -100,8 +100,8 @@ specifications! {
         log.expect(&["start factory", "build", "client made", "announced", "client lost ConnectionDone", "stop factory"]);
     }
 
-    fn an_endpoint_listens_and_connects_as_often_as_it_is_asked(subject: &Subject) {
-        // "connect: each call makes a new connection".
+    fn an_endpoint_can_be_used_several_times(subject: &Subject) {
+        // IStreamClientEndpoint.connect: "each call makes a new connection". The same for listen.
         let (reactor, log, ends) = (subject.reactor(), Log::new(), Countdown::new(6));
         let server = Script::new().counted_by(&ends);
         let port = subject.listen_by_description(&reactor, LoggingFactory::new(&log, server));
@@ -119,8 +119,8 @@ specifications! {
         run(&reactor);
     }
 
-    fn what_goes_wrong_with_listening_is_a_failure(subject: &Subject) {
-        // "listen() never raises": CannotListenError.
+    fn a_failed_listen_is_a_failure(subject: &Subject) {
+        // IStreamServerEndpoint.listen never raises: its Deferred fails with CannotListenError.
         let reactor = subject.reactor();
         let port = subject.listen_by_description(&reactor, Script::new().factory());
         let again = match port.host().unwrap() {
@@ -132,11 +132,11 @@ specifications! {
         assert_eq!(name_of(failure), "CannotListen");
     }
 
-    fn an_attempt_that_fails_is_a_failure_and_stops_the_factory(subject: &Subject) {
-        // "connect() never raises": ConnectError; doStart and doStop come in pairs.
+    fn a_failed_attempt_stops_the_factory(subject: &Subject) {
+        // IStreamClientEndpoint.connect never raises: its Deferred fails with ConnectError. doStart pairs with doStop.
         let (reactor, log) = (subject.reactor(), Log::new());
         let factory = LoggingFactory::new(&log, Script::new());
-        let connected = nobody(subject, &reactor).connect(&reactor, Rc::new(factory));
+        let connected = nowhere(subject, &reactor).connect(&reactor, Rc::new(factory));
         assert!(!connected.is_done());
         let refused = if subject.over_unix { "Connect" } else { "ConnectionRefused" };
         assert_eq!(outcome(&reactor, connected).unwrap_err(), refused);
@@ -144,7 +144,7 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn cancelling_ends_the_attempt_at_once(subject: &Subject) {
+    fn cancelling_stops_an_attempt_at_once(subject: &Subject) {
         // ConnectingCancelledError(address)
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen_by_description(&reactor, LoggingFactory::new(&log, Script::new()));
@@ -161,8 +161,8 @@ specifications! {
         assert_eq!(log.count("build"), 0);
     }
 
-    fn cancelling_while_the_protocol_is_built_or_told_closes_the_connection(subject: &Subject) {
-        // The design: a callback may use any method of any object. Whoever cancelled hears of no connection.
+    fn cancelling_while_the_protocol_is_built_closes_its_connection(subject: &Subject) {
+        // A callback may use any method of any object. Also while connection_made runs. The Deferred is cancelled.
         struct Cancelling(Log, Rc<RefCell<Option<ropewalk::proto::CancelHandle>>>, bool);
         impl Factory for Cancelling {
             fn build_protocol(&self, _: &Address) -> Option<Box<dyn Protocol>> {
@@ -187,8 +187,8 @@ specifications! {
         }
     }
 
-    fn cancelling_a_connection_that_is_there_changes_nothing(subject: &Subject) {
-        // Deferred.cancel: a result that is there stays as it is.
+    fn cancelling_an_established_connection_has_no_effect(subject: &Subject) {
+        // Deferred.cancel has no effect on a result that is available.
         let reactor = subject.reactor();
         let port = subject.listen_by_description(&reactor, Script::new().factory());
         let connected = client_of(&reactor, &port.host().unwrap()).connect(&reactor, Rc::new(Script::new().factory()));
@@ -202,20 +202,20 @@ specifications! {
         run(&reactor);
     }
 
-    fn a_factory_that_builds_nothing_fails_the_attempt(subject: &Subject) {
-        // NoProtocol
+    fn a_factory_that_builds_no_protocol_fails_the_attempt(subject: &Subject) {
+        // twisted.internet.error.NoProtocol
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen_by_description(&reactor, Script::new().stop_when_lost().factory());
         let factory = Rc::new(LoggingFactory::refusing(&log));
         let connected = client_of(&reactor, &port.host().unwrap()).connect(&reactor, factory);
-        // It runs until the server has seen the end.
+        // Runs until the server has seen the end.
         run(&reactor);
         assert_eq!(name_of(done(connected).unwrap_err()), "NoProtocol");
         log.expect(&["start factory", "build", "stop factory"]);
     }
 
-    fn a_protocol_that_panics_when_it_is_connected_fails_the_attempt(subject: &Subject) {
-        // ARCHITECTURE: a panic ends its connection, and the loop lives.
+    fn a_protocol_that_panics_in_connection_made_fails_the_attempt(subject: &Subject) {
+        // A panic closes its connection, and the loop continues.
         let reactor = subject.plain_reactor();
         let port = subject.listen_by_description(&reactor, Script::new().factory());
         let factory = Script::new().on_made(|_| panic!("on purpose")).factory();
@@ -223,8 +223,8 @@ specifications! {
         assert_eq!(outcome(&reactor, connected).unwrap_err(), "Panicked");
     }
 
-    fn a_factory_that_panics_instead_of_building_fails_the_attempt(subject: &Subject) {
-        // As above: nobody waits for ever.
+    fn a_factory_that_panics_fails_the_attempt(subject: &Subject) {
+        // The Deferred must fire: otherwise the caller would wait for ever.
         let reactor = subject.plain_reactor();
         let port = subject.listen_by_description(&reactor, Script::new().factory());
         let factory = || -> Script { panic!("on purpose") };
@@ -233,15 +233,15 @@ specifications! {
     }
 
     fn an_attempt_whose_reactor_is_dropped_fails(subject: &Subject) {
-        // Deferred: when the last resolver is dropped, it fails rather than waiting for ever.
+        // A Deferred fails when its last resolver is dropped.
         let reactor = subject.reactor();
-        let connected = nobody(subject, &reactor).connect(&reactor, Rc::new(Script::new().factory()));
+        let connected = nowhere(subject, &reactor).connect(&reactor, Rc::new(Script::new().factory()));
         drop(reactor);
         assert!(done(connected).is_err());
     }
 
-    fn one_protocol_is_connected_without_a_factory(subject: &Subject) {
-        // connectProtocol
+    fn a_single_protocol_is_connected_without_a_factory(subject: &Subject) {
+        // twisted.internet.endpoints.connectProtocol
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen_by_description(&reactor, Script::new().factory());
         let host = port.host().unwrap();
@@ -256,7 +256,7 @@ specifications! {
         // Factory.doStart and doStop count their users.
         let (reactor, log) = (subject.reactor(), Log::new());
         let factory: Rc<dyn Factory> = Rc::new(LoggingFactory::new(&log, Script::new()));
-        let client = nobody(subject, &reactor);
+        let client = nowhere(subject, &reactor);
         let attempts: Vec<_> = (0..3).map(|_| client.connect(&reactor, factory.clone())).collect();
         log.expect(&["start factory"]);
         attempts.iter().for_each(Deferred::cancel);
@@ -264,8 +264,8 @@ specifications! {
         attempts.into_iter().for_each(|attempt| drop(done(attempt).unwrap_err()));
     }
 
-    fn a_kind_that_was_registered_is_found_by_its_name(subject: &Subject) {
-        // IStreamServerEndpointStringParser: a plugin's prefix; a nested description is the rest.
+    fn a_registered_endpoint_type_is_found_by_its_prefix(subject: &Subject) {
+        // IStreamServerEndpointStringParser: a plugin's prefix. The rest is a nested description.
         let (reactor, place) = (subject.reactor(), subject.place());
         reactor.endpoints().register_server("again", |endpoints, description| {
             endpoints.server(description.text().split_once(':').expect("it is nested").1)
@@ -277,8 +277,8 @@ specifications! {
         assert!(wrong.contains("'against'") && wrong.contains("again,") && wrong.contains("tcp6"), "{wrong}");
     }
 
-    fn a_wrong_argument_is_found_before_anything_is_listened_on(subject: &Subject) {
-        // serverFromString: the error says where it is.
+    fn an_invalid_argument_is_reported_before_listening(subject: &Subject) {
+        // serverFromString: the error has the argument's offset.
         let reactor = subject.reactor();
         let wrong = server_from_string(&reactor, "tcp:0:interface=localhost").err().unwrap();
         assert_eq!(wrong.offset(), "tcp:0:interface=".len());
@@ -286,8 +286,8 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn a_forwarded_connection_has_the_addresses_that_its_header_names(subject: &Subject) {
-        // HAProxyProtocolWrapper.getPeer and getHost; the factory is asked with the forwarded peer.
+    fn a_forwarded_connection_has_the_addresses_of_its_header(subject: &Subject) {
+        // HAProxyProtocolWrapper.getPeer and getHost. buildProtocol gets the forwarded peer.
         struct Peers(Log);
         impl Factory for Peers {
             fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
@@ -310,7 +310,7 @@ specifications! {
         log.expect(&["[2001:db8::1]:54321", "[2001:db8::1]:54321 [2001:db8::2]:443"]);
     }
 
-    fn a_connection_that_should_be_forwarded_and_is_not_is_ended(subject: &Subject) {
+    fn a_connection_without_the_expected_header_is_closed(subject: &Subject) {
         // InvalidProxyHeader: the connection is lost, and no protocol is built.
         let (reactor, log) = (subject.reactor(), Log::new());
         let server = server_from_string(&reactor, &format!("haproxy:{}", subject.place())).unwrap();

@@ -17,7 +17,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 
 type Hook = Box<dyn Fn(&Rc<Watched>, &Reactor) -> Result<()>>;
 
-/// A descriptor made of closures. It reads a byte, or logs that it may write, unless told otherwise.
+/// A descriptor made of closures. By default it reads one byte, and only logs that it may write.
 struct Watched {
     name: &'static str,
     log: Log,
@@ -51,7 +51,7 @@ impl Watched {
         self
     }
 
-    /// Stops the reactor when it may read.
+    /// Stops the reactor when the descriptor is readable.
     fn stops(self: Rc<Self>) -> Rc<Watched> {
         self.on_read(|watched, reactor| {
             watched.take_byte()?;
@@ -60,7 +60,7 @@ impl Watched {
         })
     }
 
-    /// Takes one byte; `None` is the end of the file.
+    /// Takes one byte, or `None` at the end of the input.
     fn take_byte(&self) -> Result<Option<u8>> {
         let mut byte = [0];
         match read(self.fd.borrow().as_ref().expect("it is open"), &mut byte) {
@@ -118,7 +118,7 @@ fn io(error: Errno) -> std::io::Error {
     error.into()
 }
 
-/// A pipe that does not block: its reading end and its writing end.
+/// Returns the reading end and the writing end of a non-blocking pipe.
 fn pipe() -> (OwnedFd, OwnedFd) {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     ioctl_fionbio(&reader, true).unwrap();
@@ -126,7 +126,7 @@ fn pipe() -> (OwnedFd, OwnedFd) {
     (reader, writer)
 }
 
-/// A reading end with a byte in it, and its writing end.
+/// Returns a reading end with a byte in it, and its writing end.
 fn ready_pipe() -> (OwnedFd, OwnedFd) {
     let (reader, writer) = pipe();
     write(&writer, b"x").unwrap();
@@ -137,7 +137,7 @@ fn turn(reactor: &Reactor) {
     reactor.iterate(Some(Duration::ZERO)).unwrap();
 }
 
-/// Has another thread end the run after so many sleeps of the loop, which are all that it should wake for.
+/// Wakes the loop `wakes` times from another thread, then stops it. The loop should wake for nothing else.
 fn stop_after_wakes(reactor: &Reactor, wakes: usize) -> thread::JoinHandle<()> {
     let handle = reactor.thread_handle();
     thread::spawn(move || {
@@ -151,8 +151,8 @@ fn stop_after_wakes(reactor: &Reactor, wakes: usize) -> thread::JoinHandle<()> {
 specifications! {
     fd_set;
 
-    fn a_reader_is_asked_to_read_while_there_is_something_to_read(subject: &Subject) {
-        // IReadDescriptor.doRead. LESSONS, bug 13: what one read leaves is not forgotten.
+    fn a_reader_is_called_while_there_is_data(subject: &Subject) {
+        // IReadDescriptor.doRead: data that one read leaves is reported again.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (fd, writer) = pipe();
         write(&writer, b"abc").unwrap();
@@ -167,7 +167,7 @@ specifications! {
         assert_eq!(log.entries(), ["pipe read", "pipe read", "pipe read", "pipe lost ConnectionLost"]);
     }
 
-    fn a_writer_is_asked_to_write_until_it_is_removed(subject: &Subject) {
+    fn a_writer_is_called_until_it_is_removed(subject: &Subject) {
         // IWriteDescriptor.doWrite
         let (reactor, log) = (subject.reactor(), Log::new());
         let (_reader, fd) = pipe();
@@ -185,7 +185,7 @@ specifications! {
         log.expect(&["pipe write"; 3]);
     }
 
-    fn a_full_pipe_is_not_writable_until_somebody_reads(subject: &Subject) {
+    fn a_full_pipe_becomes_writable_after_a_read(subject: &Subject) {
         // IReactorFDSet.addWriter
         let (reactor, log) = (subject.reactor(), Log::new());
         let (reader, fd) = pipe();
@@ -205,8 +205,8 @@ specifications! {
         assert_eq!(log.entries()[..2], ["drained", "pipe write"]);
     }
 
-    fn adding_twice_is_adding_once(subject: &Subject) {
-        // IReactorFDSet: adding twice is a no-op.
+    fn adding_a_descriptor_twice_equals_adding_it_once(subject: &Subject) {
+        // IReactorFDSet.addReader: adding twice is a no-op.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (fd, _writer) = ready_pipe();
         let reader = Watched::new(&log, "pipe", fd);
@@ -221,8 +221,8 @@ specifications! {
         log.expect(&["pipe read"]);
     }
 
-    fn removing_what_was_not_added_is_nothing(subject: &Subject) {
-        // IReactorFDSet: removing an unknown one is a no-op.
+    fn removing_an_unknown_descriptor_has_no_effect(subject: &Subject) {
+        // IReactorFDSet.removeReader: removing an unknown descriptor is a no-op.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (fd, _writer) = pipe();
         let watched = Watched::new(&log, "pipe", fd);
@@ -235,8 +235,8 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn reading_and_writing_are_switched_independently(subject: &Subject) {
-        // IReactorFDSet. One object for both, as a socket is.
+    fn reading_is_switched_independently_of_writing(subject: &Subject) {
+        // IReactorFDSet, with one object for both directions, as a socket is.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (ours, theirs) = socket_pair();
         write(&theirs, b"xxxx").unwrap();
@@ -254,8 +254,8 @@ specifications! {
         assert_eq!(log.entries()[3..], ["socket read"]);
     }
 
-    fn readers_and_writers_are_listed(subject: &Subject) {
-        // IReactorFDSet.getReaders, getWriters
+    fn get_readers_lists_all_readers(subject: &Subject) {
+        // IReactorFDSet.getReaders; getWriters likewise.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (reader, writer) = pipe();
         let reader = Watched::new(&log, "reader", reader);
@@ -267,8 +267,8 @@ specifications! {
         assert_eq!(listed(reactor.get_writers()), [writer.raw_io()]);
     }
 
-    fn removing_all_returns_what_was_watched_and_leaves_the_reactor_its_own(subject: &Subject) {
-        // IReactorFDSet.removeAll: never internal readers such as the waker.
+    fn remove_all_returns_only_the_programs_descriptors(subject: &Subject) {
+        // IReactorFDSet.removeAll: internal readers such as the waker stay.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (first, _kept) = ready_pipe();
         let (_other, second) = pipe();
@@ -284,8 +284,8 @@ specifications! {
         log.expect(&[]);
     }
 
-    fn an_error_of_a_read_ends_the_watch_and_is_told_once(subject: &Subject) {
-        // IReadDescriptor.doRead returns an exception: disconnect with it. After an error no doWrite (posixbase).
+    fn a_read_error_stops_the_watch_once(subject: &Subject) {
+        // IReadDescriptor.doRead returns an exception: connectionLost with it, and no doWrite afterwards (posixbase).
         let (reactor, log) = (subject.reactor(), Log::new());
         let (ours, theirs) = socket_pair();
         write(&theirs, b"x").unwrap();
@@ -298,8 +298,8 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn an_error_of_a_write_ends_the_watch_and_is_told_once(subject: &Subject) {
-        // IWriteDescriptor.doWrite, here with the reader of the pipe gone: EPIPE.
+    fn a_write_error_stops_the_watch_once(subject: &Subject) {
+        // IWriteDescriptor.doWrite, here without a reader of the pipe: EPIPE.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (reader, fd) = pipe();
         let writer = Watched::new(&log, "pipe", fd).on_write(|watched, _| {
@@ -311,8 +311,8 @@ specifications! {
         run_and_expect(&reactor, &log, &["pipe write", "pipe lost Io"]);
     }
 
-    fn a_panic_ends_the_watch_and_spares_the_others_of_the_batch(subject: &Subject) {
-        // LESSONS, bug 7: an error in one callback must not lose the rest of the batch.
+    fn a_panic_ends_only_its_own_watch(subject: &Subject) {
+        // A panic in one callback must not drop the rest of the batch.
         let (reactor, log) = (subject.plain_reactor(), Log::new());
         let (bad, _first) = ready_pipe();
         let (good, _second) = ready_pipe();
@@ -325,15 +325,15 @@ specifications! {
         }
     }
 
-    fn one_that_another_removes_in_the_same_batch_is_not_called(subject: &Subject) {
-        // LESSONS, bug 2: a callback closes its own or another socket between two events of one batch.
+    fn a_descriptor_removed_in_the_same_batch_is_not_called(subject: &Subject) {
+        // A callback may close its own or another descriptor between two events of one batch.
         let (reactor, log) = (subject.reactor(), Log::new());
         let pair: Rc<RefCell<Vec<Rc<Watched>>>> = Rc::default();
         let mut writers = Vec::new();
         for name in ["a", "b"] {
             let (fd, writer) = ready_pipe();
             let both = pair.clone();
-            // Whichever is first removes both, and closes them.
+            // The first one called removes and closes both.
             let watched = Watched::new(&log, name, fd).on_read(move |_, reactor| {
                 for watched in both.take() {
                     watched.remove(reactor);
@@ -351,8 +351,8 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn an_event_of_a_closed_descriptor_does_not_reach_another_with_its_number(subject: &Subject) {
-        // LESSONS, bug 3: a reused slot receives an action meant for its predecessor; Twisted's stale fd number.
+    fn a_reused_descriptor_number_gets_no_stale_event(subject: &Subject) {
+        // An event of a closed descriptor must not reach the next descriptor with its number.
         let (reactor, log) = (subject.reactor(), Log::new());
         let victims: Rc<RefCell<Vec<Rc<Watched>>>> = Rc::default();
         let (quiet, _open) = pipe();
@@ -381,8 +381,8 @@ specifications! {
         assert_eq!(reactor.get_readers().len(), 2);
     }
 
-    fn callbacks_add_and_remove_others_two_levels_deep(subject: &Subject) {
-        // LESSONS, bug 4: a callback registers or removes sources, two levels deep.
+    fn callbacks_add_descriptors_two_levels_deep(subject: &Subject) {
+        // IReactorFDSet: a callback may add and remove descriptors.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (outer, _first) = ready_pipe();
         let inner_log = log.clone();
@@ -404,8 +404,8 @@ specifications! {
         assert_eq!(log.entries()[..3], ["outer read", "middle read", "inner read"]);
     }
 
-    fn one_that_removes_and_adds_itself_while_it_reads_goes_on(subject: &Subject) {
-        // LESSONS, bug 4. The rest of its own event is stale, the next one is not.
+    fn a_reader_may_remove_itself_then_add_itself_again(subject: &Subject) {
+        // The rest of the current event is stale. The next event is not.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (ours, theirs) = socket_pair();
         write(&theirs, b"xy").unwrap();
@@ -423,8 +423,8 @@ specifications! {
         log.expect(&["socket read", "socket read"]);
     }
 
-    fn what_was_written_before_a_hang_up_is_read_before_the_end(subject: &Subject) {
-        // LESSONS, bug 14: all the data first, then end of file.
+    fn data_before_a_hang_up_is_read_before_the_end(subject: &Subject) {
+        // poll(2): POLLHUP may come with POLLIN. All data is read first, then the end of the input.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (fd, writer) = pipe();
         let written = write(&writer, &[b'x'; 10_000]).unwrap();
@@ -444,8 +444,8 @@ specifications! {
         assert_eq!(taken.get(), written);
     }
 
-    fn a_hang_up_that_nobody_watches_for_does_not_keep_the_loop_awake(subject: &Subject) {
-        // selector.rs: a source that nobody reads must not make the loop spin.
+    fn an_unwatched_hang_up_does_not_keep_the_loop_awake(subject: &Subject) {
+        // poll(2) reports POLLHUP unasked, so an idle source must leave the selector.
         let (reactor, counts) = subject.counted();
         let log = Log::new();
         let (ours, theirs) = socket_pair();
@@ -460,8 +460,8 @@ specifications! {
         assert!(counts.now().waits <= 102, "{:?}", counts.now());
     }
 
-    fn a_copy_of_a_descriptor_that_was_removed_and_closed_does_not_keep_the_loop_awake(subject: &Subject) {
-        // LESSONS, bug 6: the descriptor must leave epoll before it is closed; a dup'ed descriptor keeps firing.
+    fn a_copy_of_a_closed_descriptor_does_not_wake_the_loop(subject: &Subject) {
+        // epoll(7): a registration lives until the last copy of its descriptor is closed, so it must be removed.
         for removed_first in [true, false] {
             let (reactor, counts) = subject.counted();
             let log = Log::new();
@@ -484,8 +484,8 @@ specifications! {
         }
     }
 
-    fn one_that_is_removed_during_a_wait_in_another_thread_is_heard_of_no_more(subject: &Subject) {
-        // What cannot be told to the provider at once is told when it is back, or it would report for ever.
+    fn a_descriptor_removed_during_a_detached_wait_stays_silent(subject: &Subject) {
+        // The provider learns of the removal after the wait. Otherwise it would report the descriptor for ever.
         let (reactor, counts) = subject.counted();
         let log = Log::new();
         let (ours, theirs) = socket_pair();
@@ -503,8 +503,8 @@ specifications! {
         assert!(counts.now().waits <= 102, "{:?}", counts.now());
     }
 
-    fn one_that_is_closed_behind_the_reactors_back_harms_nobody_else(subject: &Subject) {
-        // fileno() == -1 at dispatch: ConnectionFdescWentAway, where the provider notices. epoll forgets it silently.
+    fn a_descriptor_closed_behind_the_reactor_affects_no_other(subject: &Subject) {
+        // ConnectionFdescWentAway (fileno() == -1), where the provider notices. epoll forgets the descriptor silently.
         let (reactor, counts) = subject.counted();
         let log = Log::new();
         let (fd, _writer) = ready_pipe();
@@ -531,14 +531,14 @@ specifications! {
         assert!(counts.now().waits <= 110, "{:?}", counts.now());
     }
 
-    fn what_is_no_descriptor_is_refused(subject: &Subject) {
-        // IReactorFDSet: fileno() may be -1.
+    fn an_invalid_descriptor_is_rejected(subject: &Subject) {
+        // IReactorFDSet.addReader: fileno() may be -1.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (fd, _writer) = pipe();
         let watched = Watched::new(&log, "pipe", fd);
         watched.raw.set(-1);
         assert!(matches!(reactor.add_reader(&watched.any()), Err(Error::Io(..))));
-        // A number that nobody has.
+        // A number that is not open.
         watched.raw.set(1 << 20);
         let refused = reactor.add_writer(&watched.any()).unwrap_err();
         assert!(matches!(refused, Error::Io(..)), "{refused}");
@@ -546,8 +546,8 @@ specifications! {
         assert!(reactor.get_readers().is_empty() && reactor.get_writers().is_empty());
     }
 
-    fn a_descriptor_beyond_the_limit_of_select_is_watched_or_refused_by_name(subject: &Subject) {
-        // The issue of select: beyond FD_SETSIZE a clear error to whoever opened it, never memory corruption.
+    fn select_rejects_a_descriptor_above_its_limit(subject: &Subject) {
+        // select(2): numbers from FD_SETSIZE on are undefined behaviour. Other providers watch the descriptor.
         use rustix::process::{Resource, getrlimit, setrlimit};
         let mut limits = getrlimit(Resource::Nofile);
         limits.current = limits.current.max(limits.maximum.map(|most| most.min(4096)));
@@ -572,8 +572,8 @@ specifications! {
         assert_eq!(log.count("low read"), 1);
     }
 
-    fn a_regular_file_is_always_ready_and_the_others_have_their_turn(subject: &Subject) {
-        // epoll's EPERM: Twisted's _ContinuousPolling. stdio redirected from a file needs it.
+    fn a_regular_file_is_always_ready_without_starving_others(subject: &Subject) {
+        // epoll_ctl(2): EPERM for files. Twisted's _ContinuousPolling; needed when stdio is redirected from a file.
         let (reactor, log) = (subject.reactor(), Log::new());
         let path = std::env::temp_dir().join(format!("ropewalk-file-{}-{}", std::process::id(), subject.name()));
         std::fs::write(&path, b"abc").unwrap();
@@ -594,8 +594,8 @@ specifications! {
         assert_eq!((log.count("file read"), log.count("pipe read"), log.count("call")), (4, 1, 1));
     }
 
-    fn all_that_are_ready_are_served_in_each_turn(subject: &Subject) {
-        // The design: nothing starves. A hundred descriptors that always have something to read.
+    fn all_ready_descriptors_are_served_in_each_turn(subject: &Subject) {
+        // A hundred descriptors that always have something to read. None may starve.
         let (reactor, log) = (subject.reactor(), Log::new());
         let mut kept = Vec::new();
         for _ in 0..100 {
@@ -610,7 +610,7 @@ specifications! {
         reactor.remove_all();
     }
 
-    fn shutdown_ends_every_watch_and_tells_it_once(subject: &Subject) {
+    fn shutdown_stops_every_watch_once(subject: &Subject) {
         // ReactorBase.disconnectAll: removeAll, then connectionLost(ConnectionLost) on every descriptor.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (reader, writer) = pipe();
@@ -626,8 +626,8 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn a_watch_goes_on_in_the_next_run_after_a_crash(subject: &Subject) {
-        // IReactorCore.crash: everything else stays as it is.
+    fn a_watch_survives_a_crash_into_the_next_run(subject: &Subject) {
+        // IReactorCore.crash leaves everything else as it is.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (fd, writer) = pipe();
         let watched = Watched::new(&log, "pipe", fd).on_read(|watched, reactor| {
@@ -643,21 +643,21 @@ specifications! {
         log.expect(&["pipe read"; 3]);
     }
 
-    fn a_reactor_lets_go_of_what_it_watched_when_it_is_dropped(subject: &Subject) {
-        // LESSONS, bug 11: the loop is dropped with operations in flight.
+    fn dropping_a_reactor_releases_its_descriptors(subject: &Subject) {
+        // The loop is dropped with operations in flight.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (fd, writer) = ready_pipe();
         let watched = Watched::new(&log, "pipe", fd);
         watched.add_reader(&reactor);
         drop(reactor);
         assert_eq!(Rc::strong_count(&watched), 1);
-        // The descriptor is the program's own: it is still open.
+        // The program owns the descriptor: it is still open.
         assert_eq!(watched.take_byte().unwrap(), Some(b'x'));
         drop(writer);
     }
 }
 
-/// Two connected UNIX sockets that do not block.
+/// Two connected, non-blocking UNIX sockets.
 fn socket_pair() -> (OwnedFd, OwnedFd) {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     for socket in [&ours, &theirs] {

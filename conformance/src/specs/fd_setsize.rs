@@ -1,4 +1,4 @@
-//! The limit of select(2), which the system does not tell of: FD_SETSIZE.
+//! The limit of select(2), FD_SETSIZE, which the system itself does not report.
 
 use std::net::{SocketAddr, TcpStream};
 
@@ -8,8 +8,8 @@ use crate::specifications;
 specifications! {
     fd_setsize;
 
-    fn a_descriptor_that_select_cannot_watch_is_an_error_to_whoever_opened_it(subject: &Subject) {
-        // select(2): behaviour with numbers from FD_SETSIZE on is undefined. The error says what to do.
+    fn a_descriptor_above_the_limit_of_select_fails_its_opener(subject: &Subject) {
+        // select(2): numbers from FD_SETSIZE on are undefined behaviour. The error says what to do.
         let mut beyond = Performance::begin(subject, "beyond select");
         let host: SocketAddr = beyond.line().unwrap().parse().unwrap();
         let clear = |line: String| {

@@ -36,7 +36,7 @@ impl Descriptor for Guest {
 }
 
 impl Guest {
-    /// Moves into `host`, which watches it.
+    /// Adds the guest's descriptor to `host`.
     fn new(reactor: &Reactor, host: &Reactor) -> Rc<Guest> {
         let foreign = reactor.foreign().expect("a provider with a descriptor");
         let guest = Guest { reactor: reactor.clone(), foreign, timer: RefCell::default(), woken: Cell::default() };
@@ -45,20 +45,20 @@ impl Guest {
         guest
     }
 
-    /// Does what is due, and has the host wake it when more is.
+    /// Runs what is due, and has the host wake the guest when more is.
     fn sleep(&self, host: &Reactor) -> ropewalk::Result<()> {
         let limit = self.reactor.prepare()?;
         if let Some(timer) = self.timer.take() {
             let _ = timer.cancel();
         }
         let Some(limit) = limit else { return Ok(()) };
-        // A host's callback has no hand on its guest but through the reactor.
+        // A host's callback reaches its guest only through the reactor.
         let guest = self.reactor.clone();
         *self.timer.borrow_mut() = Some(host.call_later(limit, move |_| guest.thread_handle().wake_up()));
         Ok(())
     }
 
-    /// How often it is woken in one turn of its host that does not wait.
+    /// Returns the number of times that the guest is woken in one turn of its host that does not wait.
     fn woken_in_a_turn_of(&self, host: &Reactor) -> usize {
         self.woken.set(0);
         host.iterate(Some(Duration::ZERO)).unwrap();
@@ -73,8 +73,8 @@ fn poll_host() -> Reactor {
 specifications! {
     foreign;
 
-    fn the_descriptor_is_quiet_while_there_is_nothing_to_do(subject: &Subject) {
-        // LESSONS, host loops: a toolkit's reactor once woke ten times a second and drained a phone.
+    fn the_descriptor_is_quiet_while_the_guest_is_idle(subject: &Subject) {
+        // An idle application must not wake its host: on a phone that drains the battery.
         let (reactor, host) = (subject.reactor(), poll_host());
         reactor.listen_tcp("127.0.0.1:0", Script::echo().factory()).unwrap();
         let guest = Guest::new(&reactor, &host);
@@ -84,8 +84,8 @@ specifications! {
         }
     }
 
-    fn a_call_from_a_thread_makes_the_descriptor_readable_until_it_is_made(subject: &Subject) {
-        // LESSONS, bug 21, in a host loop: a wake between the check and the sleep is not lost.
+    fn a_thread_call_makes_the_descriptor_readable(subject: &Subject) {
+        // A wake-up between the guest's check and the host's sleep is not lost. The descriptor is quiet after the call.
         let (reactor, host, log) = (subject.reactor(), poll_host(), Log::new());
         let guest = Guest::new(&reactor, &host);
         for _ in 0..3 {
@@ -98,8 +98,8 @@ specifications! {
         log.expect(&["call"; 3]);
     }
 
-    fn a_call_from_a_thread_before_the_host_watches_is_not_lost(subject: &Subject) {
-        // LESSONS, bug 21: until then a ring costs no system call, so there is nothing to see.
+    fn a_thread_call_before_the_host_watches_is_not_lost(subject: &Subject) {
+        // Before the descriptor is asked for, a wake-up needs no system call and leaves no trace on it.
         let (reactor, host, log) = (subject.reactor(), poll_host(), Log::new());
         reactor.prepare().unwrap();
         reactor.call_from_thread(log.note("call"));
@@ -108,8 +108,8 @@ specifications! {
         log.expect(&["call"]);
     }
 
-    fn a_call_from_a_thread_inside_the_guests_turn_is_not_lost(subject: &Subject) {
-        // LESSONS, bug 21: between the turn's look at the queue and the host's sleep.
+    fn a_thread_call_inside_the_guests_turn_is_not_lost(subject: &Subject) {
+        // The call arrives between the guest's look at the queue and the host's sleep.
         let (reactor, host, log) = (subject.reactor(), poll_host(), Log::new());
         let guest = Guest::new(&reactor, &host);
         let nested = log.note("nested");
@@ -120,8 +120,8 @@ specifications! {
         log.expect(&["nested"]);
     }
 
-    fn a_task_that_another_guest_wakes_makes_the_descriptor_readable(subject: &Subject) {
-        // A host's own callback, on the same thread, fires what a task waits for.
+    fn a_task_woken_outside_the_guest_makes_its_descriptor_readable(subject: &Subject) {
+        // A callback of the host, on the same thread, fires the Deferred that a task awaits.
         let (reactor, host, log) = (subject.reactor(), poll_host(), Log::new());
         let guest = Guest::new(&reactor, &host);
         let (deferred, resolver) = Deferred::new();
@@ -136,8 +136,8 @@ specifications! {
         log.expect(&["woken"]);
     }
 
-    fn what_arrives_makes_the_descriptor_readable(subject: &Subject) {
-        // LESSONS, host loops: a handle that the host can watch. It stays readable until the guest has looked.
+    fn arriving_data_makes_the_descriptor_readable(subject: &Subject) {
+        // A handle that the host can watch stays readable until the guest has looked.
         let (reactor, host, log) = (subject.reactor(), poll_host(), Log::new());
         let port = reactor.listen_tcp("127.0.0.1:0", Script::logged(&log, "server").factory()).unwrap();
         let guest = Guest::new(&reactor, &host);
@@ -150,8 +150,8 @@ specifications! {
         log.expect(&["server made"]);
     }
 
-    fn a_guest_serves_connections_calls_and_threads_while_its_host_runs(subject: &Subject) {
-        // The design: the same reactor lives inside the toolkit's loop.
+    fn a_guest_serves_all_sources_while_its_host_runs(subject: &Subject) {
+        // The same reactor lives inside a toolkit's loop: connections, delayed calls, calls from threads.
         let (reactor, host, log) = (subject.reactor(), poll_host(), Log::new());
         let guest = Guest::new(&reactor, &host);
         let port = reactor.listen_tcp("127.0.0.1:0", Script::echo().factory()).unwrap();
@@ -178,7 +178,7 @@ specifications! {
     }
 
     fn an_idle_guest_does_not_wake_its_host(subject: &Subject) {
-        // LESSONS, host loops: an idle application wakes zero times. costs.rs waits ten seconds for it.
+        // An idle application wakes zero times. costs.rs waits ten seconds for it.
         let (host, counts) = Subject::named("poll").counted();
         let reactor = subject.reactor();
         let guest = Guest::new(&reactor, &host);

@@ -27,7 +27,7 @@ fn host(reactor: &Reactor) {
     }
 }
 
-/// Counts how often the host is told that its sleep is too long.
+/// Counts the notices that the host's sleep has become too long.
 fn count_hook(reactor: &Reactor) -> Rc<Cell<usize>> {
     let count = Rc::new(Cell::new(0));
     let its = count.clone();
@@ -35,7 +35,7 @@ fn count_hook(reactor: &Reactor) -> Rc<Cell<usize>> {
     count
 }
 
-/// Makes turns until there is a connection, and returns its ends: the server's and the client's.
+/// Turns the loop until there is a connection, and returns its ends: the server's and the client's.
 fn connected(reactor: &Reactor, server: Script, client: Script) -> (Transport, Transport) {
     let ends: Rc<RefCell<Vec<Transport>>> = Rc::default();
     let port = reactor.listen_tcp("127.0.0.1:0", keep(server, &ends).factory()).unwrap();
@@ -55,7 +55,7 @@ fn keep(script: Script, ends: &Rc<RefCell<Vec<Transport>>>) -> Script {
     script.on_made(move |transport| ends.borrow_mut().push(transport.clone()))
 }
 
-/// Waits in another thread, which gives the wait back when it is over.
+/// Waits in another thread, which returns the wait afterwards.
 fn wait_elsewhere(mut wait: DetachedWait, timeout: Option<Duration>) -> thread::JoinHandle<(DetachedWait, usize)> {
     thread::spawn(move || {
         let events = wait.wait(timeout).unwrap();
@@ -66,7 +66,7 @@ fn wait_elsewhere(mut wait: DetachedWait, timeout: Option<Duration>) -> thread::
 specifications! {
     host;
 
-    fn a_reactor_with_nothing_to_do_lets_the_host_sleep_without_end(subject: &Subject) {
+    fn an_idle_reactor_lets_the_host_sleep_indefinitely(subject: &Subject) {
         // ReactorBase.timeout: None
         let reactor = subject.reactor();
         assert_eq!(reactor.prepare().unwrap(), None);
@@ -90,8 +90,8 @@ specifications! {
         assert_eq!(reactor.deadline(), near.get_time());
     }
 
-    fn the_host_must_not_sleep_while_there_is_more_to_do(subject: &Subject) {
-        // LESSONS, host loops: "must not sleep".
+    fn the_host_must_not_sleep_while_work_is_pending(subject: &Subject) {
+        // ReactorBase.timeout: zero
         let reactor = subject.reactor();
         reactor.call_later(Duration::ZERO, |reactor| drop(reactor.call_later(Duration::ZERO, |_| {})));
         assert_eq!(reactor.prepare().unwrap(), Some(Duration::ZERO));
@@ -104,7 +104,7 @@ specifications! {
     }
 
     fn each_piece_of_a_turn_does_its_own_part(subject: &Subject) {
-        // The design: prepare runs what is due, wait collects, dispatch delivers.
+        // prepare runs what is due, wait collects events, dispatch delivers them.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (_server, client) = connected(&reactor, Script::logged(&log, "server"), Script::new());
         client.write(b"x");
@@ -118,8 +118,8 @@ specifications! {
         assert_eq!(log.entries()[before..], ["due", "server data x"]);
     }
 
-    fn a_wait_of_no_time_does_not_block(subject: &Subject) {
-        // LESSONS, host loops: a non-blocking run of what is ready. A hang is a failure.
+    fn a_wait_with_zero_timeout_does_not_block(subject: &Subject) {
+        // GMainContext.iteration(may_block=False) and its like need it. A hang is a failure.
         let reactor = subject.reactor();
         for _ in 0..3 {
             reactor.prepare().unwrap();
@@ -128,8 +128,8 @@ specifications! {
         }
     }
 
-    fn a_host_loop_serves_connections_calls_and_threads_as_run_does(subject: &Subject) {
-        // ReactorBase.startRunning and the pieces of mainLoop.
+    fn a_host_loop_serves_all_sources_as_run_does(subject: &Subject) {
+        // ReactorBase.startRunning and the pieces of mainLoop: connections, delayed calls, calls from threads.
         let (reactor, log) = (subject.reactor(), Log::new());
         for (phase, name) in [(Phase::During, "during"), (Phase::After, "after")] {
             reactor.add_system_event_trigger(phase, "startup", log.note(name));
@@ -155,8 +155,8 @@ specifications! {
         reactor.crash();
     }
 
-    fn the_host_is_told_when_work_is_added_while_it_sleeps(subject: &Subject) {
-        // LESSONS, host loops: the hook that libuv lacks.
+    fn the_deadline_hook_runs_when_work_is_added_during_a_sleep(subject: &Subject) {
+        // Without such a hook, a host must ask for the deadline before each sleep: libuv has none.
         let reactor = subject.reactor();
         let (_server, client) = connected(&reactor, Script::new(), Script::new());
         let call = reactor.call_later(Duration::from_secs(3600), |_| {});
@@ -186,8 +186,8 @@ specifications! {
         assert!(!reactor.is_started());
     }
 
-    fn the_host_is_not_told_what_its_own_turn_will_see(subject: &Subject) {
-        // The hook is for sleeping hosts: prepare follows dispatch.
+    fn the_deadline_hook_ignores_work_added_during_a_turn(subject: &Subject) {
+        // The hook is for sleeping hosts: prepare, which follows dispatch, sees the work.
         let reactor = subject.reactor();
         let data = Script::new().on_data(|transport, _| {
             transport.write(b"answer");
@@ -211,8 +211,8 @@ specifications! {
         assert_eq!(told.get(), 0);
     }
 
-    fn a_hook_may_use_the_reactor(subject: &Subject) {
-        // The design: no borrow while user code runs. Most hosts only note it; some schedule at once.
+    fn a_deadline_hook_may_use_the_reactor(subject: &Subject) {
+        // Nothing is borrowed while user code runs. Most hosts only set a flag; some schedule at once.
         let reactor = subject.reactor();
         let weak = Rc::new(RefCell::new(Some(reactor.clone())));
         let its = weak.clone();
@@ -227,8 +227,8 @@ specifications! {
         weak.take();
     }
 
-    fn what_was_reported_with_the_event_of_a_callback_that_takes_the_wait_away_is_dispatched_afterwards(subject: &Subject) {
-        // Reactor::detach_wait, of a provider that reports once what arrived
+    fn events_reported_before_a_detached_wait_are_delivered_later(subject: &Subject) {
+        // Reactor::detach_wait in a callback: an edge-triggered provider reports the batch's other events only once.
         let (reactor, taken, served) = (subject.reactor(), Rc::new(RefCell::new(None)), Rc::new(Cell::new(0)));
         let (take, count) = (taken.clone(), served.clone());
         let server = Script::new().on_data(move |transport, _| {
@@ -248,8 +248,8 @@ specifications! {
         }
     }
 
-    fn a_wait_in_another_thread_brings_its_events_back(subject: &Subject) {
-        // The design: wait owns the provider and is Send, to let go of an interpreter's lock.
+    fn a_detached_wait_returns_its_events(subject: &Subject) {
+        // DetachedWait owns the provider and is Send, so that a host can release an interpreter's lock meanwhile.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (_server, client) = connected(&reactor, Script::logged(&log, "server"), Script::new());
         client.write(b"x");
@@ -265,7 +265,7 @@ specifications! {
         assert!(log.contains("server data x"));
     }
 
-    fn what_needs_the_provider_says_so_while_it_waits_elsewhere(subject: &Subject) {
+    fn a_method_that_needs_the_provider_fails_while_it_is_detached(subject: &Subject) {
         // Error::Waiting
         let reactor = subject.reactor();
         reactor.prepare().unwrap();
@@ -281,8 +281,8 @@ specifications! {
         reactor.prepare().unwrap();
     }
 
-    fn a_call_from_a_thread_ends_a_wait_in_another_thread(subject: &Subject) {
-        // IReactorFromThreads.callFromThread wakes whoever waits. Nothing else ends this one.
+    fn a_thread_call_wakes_a_detached_wait(subject: &Subject) {
+        // IReactorFromThreads.callFromThread wakes the waiting thread. No other event wakes it.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.prepare().unwrap();
         let waiting = wait_elsewhere(reactor.detach_wait().unwrap(), None);
@@ -293,8 +293,8 @@ specifications! {
         log.expect(&["call"]);
     }
 
-    fn work_that_is_added_ends_a_wait_in_another_thread(subject: &Subject) {
-        // The other thread's timeout is too long now. Nothing else ends these waits.
+    fn added_work_wakes_a_detached_wait(subject: &Subject) {
+        // The timeout of the other thread is too long now. No other event ends these waits.
         let reactor = subject.reactor();
         let (_server, client) = connected(&reactor, Script::new(), Script::new());
         type Work = fn(&Reactor, &Transport);
@@ -312,8 +312,8 @@ specifications! {
         }
     }
 
-    fn a_task_that_another_guest_wakes_ends_a_wait_in_another_thread(subject: &Subject) {
-        // LESSONS, bug 21: on the reactor's own thread, too, a wake is not lost while the loop sleeps.
+    fn a_task_woken_outside_the_loop_wakes_a_detached_wait(subject: &Subject) {
+        // A wake-up from the reactor's own thread is not lost while the loop sleeps in another one.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (deferred, resolver) = Deferred::new();
         let done = log.clone();
@@ -329,8 +329,8 @@ specifications! {
         log.expect(&["woken"]);
     }
 
-    fn what_is_written_during_a_wait_in_another_thread_leaves_afterwards(subject: &Subject) {
-        // ITransport.write never fails for want of the provider. Also more than goes at once, and the end.
+    fn data_written_during_a_detached_wait_is_sent_afterwards(subject: &Subject) {
+        // ITransport.write never fails. Also for more than one send takes, and for the end of the connection.
         let reactor = subject.reactor();
         let received = Script::new();
         let (_server, client) = connected(&reactor, received.clone(), Script::new());
@@ -345,8 +345,8 @@ specifications! {
         assert_eq!(received.received(), sent);
     }
 
-    fn a_port_that_is_closed_during_a_wait_in_another_thread_is_closed_afterwards(subject: &Subject) {
-        // What cannot be told to the provider at once is told when it is back: its address is free then.
+    fn a_port_closed_during_a_detached_wait_frees_its_address_later(subject: &Subject) {
+        // The provider learns of the end after the wait.
         let reactor = subject.reactor();
         let port = reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
         let address = port.host().unwrap().inet().unwrap();
@@ -360,8 +360,8 @@ specifications! {
         reactor.listen_tcp(address, Script::new().factory()).unwrap();
     }
 
-    fn a_wait_in_another_thread_may_outlive_its_reactor(subject: &Subject) {
-        // LESSONS, bug 11: the loop is dropped with operations in flight.
+    fn a_detached_wait_may_outlive_its_reactor(subject: &Subject) {
+        // The loop is dropped with operations in flight.
         let reactor = subject.reactor();
         reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
         reactor.prepare().unwrap();

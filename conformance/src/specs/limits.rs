@@ -1,4 +1,4 @@
-//! When descriptors run out: EMFILE, emfile(2). Each in a process of its own, because the limit belongs to a process.
+//! Running out of descriptors: EMFILE, emfile(2). Each in a process of its own, because the limit belongs to a process.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,7 +7,7 @@ use crate::Subject;
 use crate::scenario::Performance;
 use crate::specifications;
 
-/// Begins a scenario that listens, and says where.
+/// Begins a scenario that listens and prints its address.
 fn begin(subject: &Subject, name: &str) -> (Performance, SocketAddr) {
     let mut performance = Performance::begin(subject, name);
     let host = performance.line().expect("it says where it listens").parse().expect("an address");
@@ -25,9 +25,9 @@ fn is_served(client: &mut TcpStream) {
 specifications! {
     limits;
 
-    fn a_port_without_descriptors_serves_who_is_there_and_accepts_again_when_some_are_closed(subject: &Subject) {
-        // LESSONS, bug 20; DESIGN section 9: serve who is connected, accept again when descriptors free up, never spin, tell
-        // the application.
+    fn a_port_accepts_again_when_descriptors_are_closed(subject: &Subject) {
+        // accept(2): EMFILE. Connections that are open are served, the loop does not spin, and the application is
+        // notified.
         let (mut crowded, host) = begin(subject, "crowded");
         let mut clients: Vec<_> = (0..100).map(|_| TcpStream::connect(host).unwrap()).collect();
         let accepted = crowded.line().unwrap();
@@ -45,8 +45,8 @@ specifications! {
         crowded.ends();
     }
 
-    fn a_process_without_descriptors_is_told_by_whatever_needs_one(subject: &Subject) {
-        // Contract 32: EMFILE likewise, in a later turn; CannotListenError at once.
+    fn running_out_of_descriptors_is_an_error_of_each_opener(subject: &Subject) {
+        // socket(2): EMFILE. ConnectError in a later turn, CannotListenError at once.
         let mut exhausted = Performance::begin(subject, "exhausted");
         for beginning in ["cannot listen on 127.0.0.1:0: ", "failed: cannot connect to 127.0.0.1:9: "] {
             let line = exhausted.line().unwrap();

@@ -1,4 +1,4 @@
-//! Lingering close: what becomes of a connection between the end that its protocol is told of and that of its peer.
+//! Lingering close: a connection between its connection_lost and the end of its peer.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,12 +12,12 @@ use crate::links::{Countdown, Transports, assert_same_bytes, noise};
 use crate::script::{Log, Script, reason_name, stop};
 use crate::{run, specifications};
 
-/// More than the buffers of both kernels hold together.
+/// More than the socket buffers of both ends hold together.
 const TOO_MUCH: usize = 8_000_000;
 const HOUR: Duration = Duration::from_secs(3600);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// Answers the first bytes, and closes.
+/// Answers the first bytes, then closes.
 fn refuses(answer: Vec<u8>) -> Script {
     let answered = Rc::new(RefCell::new(Some(answer)));
     Script::new().on_data(move |transport, _| {
@@ -28,12 +28,12 @@ fn refuses(answer: Vec<u8>) -> Script {
     })
 }
 
-/// Says something, and keeps its side open whatever the peer does.
+/// Writes a byte, and keeps its side open whatever the peer does.
 fn keeps_open() -> Script {
     Script::new().on_made(|transport| transport.write(b"x")).on_read_lost(|_| {})
 }
 
-/// Goes on writing while it is connected.
+/// Writes for as long as the connection lasts.
 fn never_ends() -> Script {
     fn write_on(transport: &Transport) {
         if transport.is_connected() {
@@ -45,7 +45,7 @@ fn never_ends() -> Script {
     Script::new().on_made(write_on).on_read_lost(|_| {})
 }
 
-/// Stops the loop when nobody lingers any more.
+/// Stops the loop when no connection lingers.
 fn stop_after_the_last(reactor: &Reactor) {
     let handle = reactor.clone();
     reactor.when_none_linger().add_callback(move |()| {
@@ -57,9 +57,9 @@ fn stop_after_the_last(reactor: &Reactor) {
 specifications! {
     lingering;
 
-    fn an_answer_arrives_whole_though_the_client_is_still_sending(subject: &Subject) {
-        // DESIGN section 9; RFC 9112, section 9.6. The client reads slowly, so that a part of the answer is still in the
-        // server's kernel when that closes, and the server never reads the rest of what it was sent.
+    fn an_answer_arrives_whole_while_the_client_still_sends(subject: &Subject) {
+        // RFC 9112, section 9.6. The client reads slowly, so part of the answer is still in the
+        // server's kernel at the close, and the server never reads the rest of the request.
         let answer = noise(1_000_000, 1);
         let (log, upload) = (Log::new(), noise(TOO_MUCH, 2));
         let client = Script::slow_reader().on_made(move |transport| transport.write(&upload));
@@ -73,9 +73,9 @@ specifications! {
         log.expect(&["the end of the answer"]);
     }
 
-    fn an_answer_arrives_whole_though_the_client_sends_more_after_the_end(subject: &Subject) {
-        // RFC 1122, section 4.2.2.13: bytes for a connection that was closed are answered with a reset. Nothing is unread
-        // when the server closes, and a part of the answer is still in its kernel.
+    fn an_answer_arrives_whole_although_more_is_sent_after_the_end(subject: &Subject) {
+        // RFC 1122, section 4.2.2.13: bytes for a closed connection are answered with a reset. No data is unread
+        // when the server closes, and part of the answer is still in its kernel.
         let (answer, log, clients) = (noise(1_000_000, 3), Log::new(), Transports::new());
         let late = clients.clone();
         let server = refuses(answer.clone()).on_lost(move |_, _| late.first().write(b"late"));
@@ -87,9 +87,9 @@ specifications! {
         log.expect(&["ConnectionDone"]);
     }
 
-    fn the_protocol_is_told_of_the_end_before_its_connection_lingers(subject: &Subject) {
-        // Contract 44: when everything is sent, and not when the peer has ended, too.
-        // What lingers is no source and no delayed call of the user's; its descriptor is counted apart.
+    fn connection_lost_is_called_before_the_connection_lingers(subject: &Subject) {
+        // ITransport.loseConnection: connectionLost when everything is sent, not when the peer has ended too.
+        // A lingering connection is not among the user's sources and delayed calls. It is counted separately.
         let (reactor, seen) = (subject.reactor(), Rc::new(RefCell::new(None)));
         let see = seen.clone();
         let server = refuses(b"no".into()).on_lost(move |transport, reason| {
@@ -104,8 +104,8 @@ specifications! {
         assert_eq!(seen.take(), Some((1, 2, 0)));
     }
 
-    fn whose_peer_has_ended_does_not_linger(subject: &Subject) {
-        // No cost for who needs it not.
+    fn a_connection_whose_peer_has_ended_does_not_linger(subject: &Subject) {
+        // A connection pays nothing for lingering that it does not need.
         let reactor = subject.reactor();
         let server = Script::new().on_lost(|transport, _| {
             assert_eq!(transport.reactor().lingering_count(), 1, "the client, which has closed first");
@@ -116,7 +116,7 @@ specifications! {
     }
 
     fn an_aborted_connection_does_not_linger(subject: &Subject) {
-        // Contract 48
+        // ITCPTransport.abortConnection
         let log = Log::new();
         let server = Script::logged(&log, "server").on_data(|transport, _| transport.abort_connection());
         let server = server.on_lost(|transport, _| assert_eq!(transport.reactor().lingering_count(), 0));
@@ -124,8 +124,8 @@ specifications! {
         assert_eq!(log.entries().last().unwrap(), "server lost ConnectionAborted");
     }
 
-    fn a_peer_that_sends_for_ever_is_cut_off_after_so_many_bytes(subject: &Subject) {
-        // Every buffer and every patience has a bound.
+    fn a_lingering_peer_that_keeps_sending_is_cut_off_by_bytes(subject: &Subject) {
+        // Linger::bytes: the number of discarded bytes has a bound.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.set_linger(Linger::default().bytes(100_000).time(HOUR).silence(HOUR));
         let told = log.clone();
@@ -138,8 +138,8 @@ specifications! {
         log.expect(&["cut off"]);
     }
 
-    fn a_peer_that_sends_for_ever_is_cut_off_after_some_time(subject: &Subject) {
-        // However few bytes it sends.
+    fn a_lingering_peer_that_keeps_sending_is_cut_off_by_time(subject: &Subject) {
+        // Linger::time, however few bytes the peer sends.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.set_linger(Linger::default().bytes(usize::MAX).time(20 * MILLISECOND).silence(HOUR));
         let told = log.clone();
@@ -152,8 +152,8 @@ specifications! {
         log.expect(&["cut off"]);
     }
 
-    fn a_silent_peer_is_left_alone_after_a_while(subject: &Subject) {
-        // It holds a descriptor here for nothing.
+    fn a_silent_lingering_peer_is_cut_off(subject: &Subject) {
+        // Linger::silence: it holds a descriptor for nothing.
         let reactor = subject.reactor();
         reactor.set_linger(Linger::default().time(HOUR).silence(5 * MILLISECOND));
         let server = refuses(b"no".into()).on_lost(|transport, _| stop_after_the_last(&transport.reactor()));
@@ -162,8 +162,8 @@ specifications! {
         assert_eq!(reactor.get_delayed_calls().len(), 0);
     }
 
-    fn the_loop_rests_while_somebody_lingers(subject: &Subject) {
-        // Also when the peer has said something and keeps its side open.
+    fn the_loop_sleeps_while_a_connection_lingers(subject: &Subject) {
+        // Also when the peer has sent something and keeps its side open.
         let reactor = subject.reactor();
         let server = refuses(b"no".into()).on_lost(|transport, _| {
             transport.reactor().call_later(50 * MILLISECOND, |reactor| {
@@ -177,8 +177,8 @@ specifications! {
         assert!(turns < 30, "{turns} turns in which there was nothing to do");
     }
 
-    fn the_end_of_a_run_waits_for_nobody_who_lingers(subject: &Subject) {
-        // LESSONS, bug 23. The peer sees an end, and not for want of a descriptor. Whoever waits hears that nobody lingers.
+    fn the_end_of_a_run_closes_lingering_connections(subject: &Subject) {
+        // A peer sees an end, and no descriptor leaks. Reactor::when_none_linger fires.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.set_linger(Linger::default().time(HOUR).silence(HOUR));
         for _ in 0..2 {
@@ -198,8 +198,8 @@ specifications! {
         log.expect(&["0 linger", "0 linger"]);
     }
 
-    fn who_lingers_does_not_count_against_a_limit(subject: &Subject) {
-        // It costs a descriptor and no protocol, and its own number is bounded.
+    fn a_lingering_connection_does_not_count_against_a_limit(subject: &Subject) {
+        // It costs a descriptor and no protocol, and the number of lingering connections is bounded.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.set_linger(Linger::default().time(HOUR).silence(HOUR));
         let server = Script::logged(&log, "server").on_data(|transport, _| transport.lose_connection());
@@ -214,8 +214,8 @@ specifications! {
         assert_eq!(log.count("server lost ConnectionDone"), 2);
     }
 
-    fn one_too_many_ends_the_one_with_the_least_time_left(subject: &Subject) {
-        // Linger::connections
+    fn too_many_lingering_connections_close_the_oldest_deadline(subject: &Subject) {
+        // Linger::connections: the connection with the least time left closes.
         let (reactor, most) = (subject.reactor(), Rc::new(RefCell::new(0)));
         reactor.set_linger(Linger::default().time(HOUR).silence(HOUR).connections(3));
         let (seen, all) = (most.clone(), Countdown::new(8));
@@ -231,7 +231,7 @@ specifications! {
         assert_eq!(most.take(), 3);
     }
 
-    fn a_connection_may_be_closed_at_once(subject: &Subject) {
+    fn lingering_can_be_switched_off(subject: &Subject) {
         // Transport::set_lingering, Linger::never
         for everybody in [true, false] {
             let reactor = subject.reactor();

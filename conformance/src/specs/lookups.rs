@@ -1,4 +1,4 @@
-//! Connecting by a name whose families are looked up side by side: RFC 8305, section 3. In virtual time.
+//! Connecting by a name whose families are looked up in parallel: RFC 8305, section 3. In virtual time.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +16,7 @@ use crate::specifications;
 const MS: Duration = Duration::from_millis(1);
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// When one family answers, and what.
+/// The time and the outcome of one family's answer.
 #[derive(Clone)]
 struct Answer(Duration, Result<Vec<IpAddr>, &'static str>);
 
@@ -28,7 +28,7 @@ fn failing_after(delay: Duration, why: &'static str) -> Answer {
     Answer(delay, Err(why))
 }
 
-/// Answers for each family at its time. One whose name was given up says so in the log.
+/// Answers for each family at its time, and logs a lookup that is cancelled.
 struct Apart {
     v6: Answer,
     v4: Answer,
@@ -53,7 +53,7 @@ impl HostnameResolver for Apart {
         let (deferred, resolver) = Deferred::with_canceller(move |_| log.add(format!("gave {family} up")));
         let outcome = outcome.clone().map(|ips| ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect());
         let answer = move || {
-            // Nobody may be waiting any more.
+            // The lookup may have been cancelled.
             let _ = resolver.fire(outcome.map_err(|why| io::Error::other(why).into()));
         };
         match *delay {
@@ -64,7 +64,7 @@ impl HostnameResolver for Apart {
     }
 }
 
-/// A network on which these never answer, and everybody else refuses.
+/// A network on which these addresses never answer and all others refuse.
 fn network(holes: &[&str], v6: Answer, v4: Answer) -> (MemoryReactor, Log) {
     let hole = |faults: Faults, hole: &&str| faults.black_hole(hole.parse::<IpAddr>().expect("an IP address"));
     let net = MemoryReactor::new().with_faults(holes.iter().fold(Faults::none(), hole));
@@ -78,7 +78,7 @@ fn listen(net: &MemoryReactor, place: &str) {
     net.listen_tcp(place, Script::new().factory()).unwrap();
 }
 
-/// What becomes of connecting, as its factory logs it.
+/// The outcome of connecting, as its factory logs it.
 struct Outcome(Log);
 
 impl Outcome {
@@ -99,7 +99,7 @@ fn host() -> Destination {
     Destination::new("host", 80)
 }
 
-/// Where has been tried, in order.
+/// The addresses that were tried, in order.
 fn tried(net: &MemoryReactor) -> Vec<String> {
     net.tcp_clients().iter().map(|spec| spec.address.inet().unwrap().ip().to_string()).collect()
 }
@@ -107,15 +107,15 @@ fn tried(net: &MemoryReactor) -> Vec<String> {
 specifications! {
     lookups;
 
-    fn both_families_are_asked_side_by_side_ipv6_first(_subject: &Subject) {
-        // RFC 8305, section 3: the AAAA query is sent first, and nobody waits for its answer with the other.
+    fn both_families_are_looked_up_in_parallel_ipv6_first(_subject: &Subject) {
+        // RFC 8305, section 3: the AAAA query is sent first, and the A query does not wait for its answer.
         let (net, log) = network(&[], after(NEVER, &[]), after(NEVER, &[]));
         let _attempt = connect(&net, host());
         net.advance(Duration::ZERO);
         log.expect(&["asked for IPv6", "asked for IPv4"]);
     }
 
-    fn ipv6_addresses_that_come_within_50_ms_of_the_others_are_tried_first(_subject: &Subject) {
+    fn ipv6_addresses_within_50_ms_are_tried_first(_subject: &Subject) {
         // RFC 8305, section 3: Resolution Delay.
         let (net, _) = network(&[], after(60 * MS, &["fe80::1"]), after(10 * MS, &["10.0.0.1"]));
         listen(&net, "[fe80::1]:80");
@@ -129,7 +129,7 @@ specifications! {
         assert!(net.get_delayed_calls().is_empty());
     }
 
-    fn after_50_ms_the_others_begin_without_them(_subject: &Subject) {
+    fn ipv4_addresses_are_tried_alone_after_50_ms(_subject: &Subject) {
         // RFC 8305, section 3: Resolution Delay.
         let (net, log) = network(&[], after(NEVER, &["fe80::1"]), after(10 * MS, &["10.0.0.1"]));
         listen(&net, "10.0.0.1:80");
@@ -142,7 +142,7 @@ specifications! {
         log.expect(&["asked for IPv6", "asked for IPv4", "gave IPv6 up"]);
     }
 
-    fn ipv6_addresses_that_come_first_are_tried_at_once(_subject: &Subject) {
+    fn ipv6_addresses_that_arrive_first_are_tried_at_once(_subject: &Subject) {
         // RFC 8305, section 3: no delay for AAAA.
         let (net, log) = network(&[], after(10 * MS, &["fe80::1"]), after(NEVER, &["10.0.0.1"]));
         listen(&net, "[fe80::1]:80");
@@ -154,7 +154,7 @@ specifications! {
         log.expect(&["asked for IPv6", "asked for IPv4", "gave IPv4 up"]);
     }
 
-    fn answers_that_are_there_at_once_take_turns_beginning_with_ipv6(_subject: &Subject) {
+    fn immediate_answers_alternate_beginning_with_ipv6(_subject: &Subject) {
         // RFC 8305, section 4
         let v6 = after(Duration::ZERO, &["fe80::1", "fe80::2"]);
         let (net, _) = network(&[], v6, after(Duration::ZERO, &["10.0.0.1", "10.0.0.2", "10.0.0.3"]));
@@ -164,7 +164,7 @@ specifications! {
         outcome.is(&["failed NoneOfSeveral", "stop factory"]);
     }
 
-    fn the_answer_that_there_are_no_ipv6_addresses_ends_the_wait(_subject: &Subject) {
+    fn a_negative_ipv6_answer_skips_the_resolution_delay(_subject: &Subject) {
         // RFC 8305, section 3: "if a negative AAAA response is received", there is nothing to wait for.
         for v6 in [after(20 * MS, &[]), failing_after(20 * MS, "no such name"), failing_after(Duration::ZERO, "no")] {
             let (net, _) = network(&[], v6, after(10 * MS, &["10.0.0.1"]));
@@ -176,7 +176,7 @@ specifications! {
         }
     }
 
-    fn a_family_whose_look_up_fails_leaves_the_other_one(_subject: &Subject) {
+    fn a_failed_lookup_leaves_the_other_family(_subject: &Subject) {
         // RFC 8305, section 3
         let (net, _) = network(&[], after(20 * MS, &["fe80::1"]), failing_after(10 * MS, "the server is on fire"));
         listen(&net, "[fe80::1]:80");
@@ -185,7 +185,7 @@ specifications! {
         outcome.is(&["made [fe80::1]:80"]);
     }
 
-    fn when_both_look_ups_fail_one_line_says_so_of_both(_subject: &Subject) {
+    fn two_failed_lookups_are_one_error(_subject: &Subject) {
         // DNSLookupError, delivered to clientConnectionFailed.
         let no_name = "no such name";
         let apart = "cannot resolve the name host: the server is on fire (IPv6), no such name (IPv4)";
@@ -208,7 +208,7 @@ specifications! {
         }
     }
 
-    fn late_addresses_are_mixed_with_those_that_wait(_subject: &Subject) {
+    fn late_addresses_are_interleaved_with_pending_ones(_subject: &Subject) {
         // RFC 8305, section 3: late addresses are added to the list, "interleaved".
         let holes = ["10.0.0.1", "10.0.0.2", "fe80::1", "fe80::2"];
         let v6 = after(100 * MS, &["fe80::1", "fe80::2"]);
@@ -225,8 +225,8 @@ specifications! {
         outcome.is(&[]);
     }
 
-    fn late_addresses_are_tried_at_once_when_nothing_else_is_left(_subject: &Subject) {
-        // RFC 8305, section 5: a failed attempt is not waited for.
+    fn late_addresses_are_tried_at_once_when_no_other_is_left(_subject: &Subject) {
+        // RFC 8305, section 5: a failed attempt starts the next one.
         for (holes, late) in [(&[][..], 100 * MS), (&["10.0.0.1"][..], 500 * MS)] {
             let (net, _) = network(holes, after(late, &["fe80::1"]), after(Duration::ZERO, &["10.0.0.1"]));
             listen(&net, "[fe80::1]:80");
@@ -239,8 +239,8 @@ specifications! {
         }
     }
 
-    fn when_all_attempts_have_failed_the_end_waits_for_the_answer_that_is_out(_subject: &Subject) {
-        // The whole has failed when nothing can come any more.
+    fn the_attempt_fails_only_after_the_last_lookup(_subject: &Subject) {
+        // All addresses have failed, but the pending lookup may find another.
         for v6 in [after(100 * MS, &[]), failing_after(100 * MS, "no such name")] {
             let (net, _) = network(&[], v6, after(Duration::ZERO, &["10.0.0.1"]));
             let (_connector, outcome) = connect(&net, host());
@@ -252,7 +252,7 @@ specifications! {
         }
     }
 
-    fn who_wants_one_family_asks_for_no_other(_subject: &Subject) {
+    fn an_attempt_for_one_family_looks_up_no_other(_subject: &Subject) {
         // TCP4ClientEndpoint, TCP6ClientEndpoint
         let answers = || (after(MS, &["fe80::1"]), after(MS, &["10.0.0.1"]));
         for (destination, asked, address) in
@@ -267,8 +267,8 @@ specifications! {
         }
     }
 
-    fn stopping_gives_both_look_ups_up_and_a_new_attempt_asks_again(_subject: &Subject) {
-        // IConnector.stopConnecting, and connect again.
+    fn stopping_an_attempt_cancels_both_lookups(_subject: &Subject) {
+        // IConnector.stopConnecting. Connecting again looks both up again.
         let (net, log) = network(&[], after(10 * MS, &["fe80::1"]), after(10 * MS, &["10.0.0.1"]));
         listen(&net, "[fe80::1]:80");
         let (connector, outcome) = connect(&net, host());
@@ -282,8 +282,8 @@ specifications! {
         assert_eq!(outcome.0.count("made [fe80::1]:80"), 1);
     }
 
-    fn the_connect_timeout_includes_the_look_ups_and_their_delay(_subject: &Subject) {
-        // connectTCP: the timeout counts from connect().
+    fn the_connect_timeout_includes_both_lookups(_subject: &Subject) {
+        // IReactorTCP.connectTCP: the timeout counts from connect(), the Resolution Delay included.
         let (net, log) = network(&[], after(NEVER, &[]), after(10 * MS, &["10.0.0.1"]));
         let (_connector, outcome) = connect(&net, host().timeout(40 * MS));
         net.advance(40 * MS);

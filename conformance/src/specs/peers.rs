@@ -1,4 +1,4 @@
-//! IReactorTCP against peers that are not ours: plain blocking sockets in threads.
+//! IReactorTCP against foreign peers: plain blocking sockets in threads.
 
 use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
@@ -31,7 +31,7 @@ fn reset(stream: TcpStream) {
 specifications! {
     peers;
 
-    fn a_plain_peer_gets_its_echo_and_its_end(subject: &Subject) {
+    fn a_plain_socket_gets_its_echo_before_the_end(subject: &Subject) {
         // ITransport, seen from outside.
         let (reactor, _port, host) = serve(subject, &Script::echo().stop_when_lost());
         let sent = noise(3_000_000, 1);
@@ -54,7 +54,7 @@ specifications! {
     }
 
     fn a_reset_by_the_peer_is_connection_lost_with_its_cause(subject: &Subject) {
-        // Contract 40: RST or any errno.
+        // IProtocol.connectionLost: ConnectionLost for a reset or any other errno.
         let log = Log::new();
         let server = Script::logged(&log, "server").on_made(|transport| transport.write(b"x")).stop_when_lost();
         let server = server.on_lost(|_, reason| {
@@ -73,8 +73,8 @@ specifications! {
         log.expect(&["server made", "server lost ConnectionLost"]);
     }
 
-    fn a_peer_that_resets_at_once_harms_nobody(subject: &Subject) {
-        // accept(2): ECONNABORTED and their like concern one connection.
+    fn a_connection_reset_before_accept_affects_no_other(subject: &Subject) {
+        // accept(2): ECONNABORTED and its like concern one connection.
         let server = Script::echo().on_data(|transport, _| stop(&transport.reactor()));
         let (reactor, _port, host) = serve(subject, &server);
         let peer = thread::spawn(move || {
@@ -90,7 +90,7 @@ specifications! {
         assert_eq!(server.received(), b"x");
     }
 
-    fn an_abort_shows_as_a_reset_outside(subject: &Subject) {
+    fn an_abort_is_a_reset_for_the_peer(subject: &Subject) {
         // ITCPTransport.abortConnection
         let server = Script::new().on_data(|transport, _| transport.abort_connection()).stop_when_lost();
         let (reactor, _port, host) = serve(subject, &server);
@@ -103,7 +103,7 @@ specifications! {
         assert_eq!(peer.join().unwrap(), ErrorKind::ConnectionReset);
     }
 
-    fn a_half_close_shows_as_the_end_of_the_file_outside(subject: &Subject) {
+    fn a_half_close_is_the_end_of_the_input_for_the_peer(subject: &Subject) {
         // ITCPTransport.loseWriteConnection
         let server = Script::new().on_made(|transport| {
             transport.write(b"question");
@@ -122,9 +122,9 @@ specifications! {
         assert_eq!(server.received(), b"answer");
     }
 
-    fn a_peer_that_never_stops_sending_starves_nobody(subject: &Subject) {
-        // DESIGN section 5: 256 KiB or 32 reads a connection and turn. The reader is slower than the sender, so that there is
-        // always more; the sender goes on until the test is over.
+    fn a_peer_that_never_stops_sending_starves_no_other_source(subject: &Subject) {
+        // A connection gets 256 KiB or 32 reads a turn. The reader is slower than the sender, so there is
+        // always more. The sender continues until the test is over.
         let (this_turn, most) = (Rc::new(Cell::new(0_usize)), Rc::new(Cell::new(0_usize)));
         let (bytes, reactor) = (this_turn.clone(), subject.reactor());
         struct Slow(Rc<Cell<usize>>);
@@ -157,15 +157,15 @@ specifications! {
         assert!(most.get() <= (256 + 64) * 1024, "{} bytes in one turn", most.get());
     }
 
-    fn a_host_that_does_not_answer_is_given_up_after_the_timeout(subject: &Subject) {
-        // connectTCP: timeout. A queue that is full answers nobody: listen(2).
+    fn an_unresponsive_host_fails_after_the_timeout(subject: &Subject) {
+        // IReactorTCP.connectTCP: timeout. A full accept queue answers no connection request: listen(2).
         let listener = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
         rustix::net::bind(&listener, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         rustix::net::listen(&listener, 0).unwrap();
         let listener = TcpListener::from(listener);
         let host = listener.local_addr().unwrap();
         let (reactor, log) = (subject.reactor(), Log::new());
-        // Whoever comes first fills the queue; the system lets in one or two more than it says.
+        // The first clients fill the queue. The system lets in one or two more than it says.
         let finished = Countdown::new(1);
         for _ in 0..4 {
             let finished = finished.clone();
@@ -178,8 +178,8 @@ specifications! {
         drop(listener);
     }
 
-    fn an_address_that_is_not_ours_cannot_be_bound(subject: &Subject) {
-        // ConnectBindError, CannotListenError; 192.0.2.0/24 is for documentation: RFC 5737.
+    fn binding_to_a_foreign_address_is_an_error(subject: &Subject) {
+        // ConnectBindError, CannotListenError. 192.0.2.0/24 is for documentation: RFC 5737.
         let (reactor, log) = (subject.reactor(), Log::new());
         let error = reactor.listen_tcp("203.0.113.7:0", Script::new().factory()).unwrap_err();
         assert!(matches!(error, Error::CannotListen(..)), "{error:?}");
@@ -192,7 +192,7 @@ specifications! {
         assert!(log.contains("failed ConnectBind"), "{:?}", log.entries());
     }
 
-    fn the_socket_itself_can_be_looked_at(subject: &Subject) {
+    fn the_socket_handle_is_accessible(subject: &Subject) {
         // ISystemHandle.getHandle
         let server = Script::new().on_made(|transport| {
             assert!(transport.handle().is_some());
@@ -204,8 +204,8 @@ specifications! {
         drop(peer.join().unwrap());
     }
 
-    fn writes_from_many_threads_calls_arrive_whole(subject: &Subject) {
-        // callFromThread is how threads reach a connection; each call's write is one piece.
+    fn writes_from_calls_of_many_threads_arrive_whole(subject: &Subject) {
+        // IReactorFromThreads.callFromThread is how threads reach a connection. Each call's write is one piece.
         let (sender, receiver) = mpsc::channel();
         let server = Script::new().on_made(move |transport| sender.send(transport.peer().clone()).unwrap());
         let (reactor, _port, host) = serve(subject, &server);

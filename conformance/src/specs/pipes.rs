@@ -1,4 +1,4 @@
-//! StandardIO: two descriptors as one connection; and sockets that this process was started with.
+//! StandardIO: two descriptors as one connection. Sockets that this process was started with.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -29,8 +29,8 @@ fn null() -> OwnedFd {
 specifications! {
     pipes;
 
-    fn what_comes_in_is_received_and_what_is_written_goes_out(subject: &Subject) {
-        // StandardIO(proto, stdin, stdout); its end is the end of what comes in.
+    fn a_pipe_transport_echoes_its_input(subject: &Subject) {
+        // StandardIO(proto, stdin, stdout): the end of the input is the end of the connection.
         let reactor = subject.reactor();
         let ((input, mut to_input), (mut from_output, output)) = (pipe().unwrap(), pipe().unwrap());
         let log = Log::new();
@@ -46,7 +46,7 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn much_passes_whole_and_in_order_through_slow_pipes(subject: &Subject) {
+    fn a_megabyte_passes_unchanged_through_slow_pipes(subject: &Subject) {
         // ProcessReader, ProcessWriter
         let (reactor, sent) = (subject.reactor(), noise(1_000_000, 7));
         let ((input, mut to_input), (mut from_output, output)) = (pipe().unwrap(), pipe().unwrap());
@@ -70,8 +70,8 @@ specifications! {
         assert_same_bytes(&reader.join().unwrap(), &sent);
     }
 
-    fn the_flags_of_the_descriptors_stay_as_they_were(subject: &Subject) {
-        // A shell shares its terminal with what it runs: LESSONS, bug 17 is for sockets that are given away.
+    fn the_descriptors_keep_their_flags(subject: &Subject) {
+        // A shell shares its terminal with its children, and O_NONBLOCK would be shared too.
         let reactor = subject.reactor();
         let ((input, _to_input), (_from_output, output)) = (pipe().unwrap(), pipe().unwrap());
         let copies = [OwnedFd::from(input.try_clone().unwrap()), output.try_clone().unwrap().into()];
@@ -81,8 +81,8 @@ specifications! {
         }
     }
 
-    fn a_file_is_read_to_its_end_and_one_is_written(subject: &Subject) {
-        // Contract 55: stdio redirected from a file.
+    fn files_can_be_input_or_output(subject: &Subject) {
+        // epoll_ctl(2): EPERM for regular files. Needed when stdio is redirected from or to a file.
         let (reactor, path) = (subject.reactor(), subject.unix_path());
         std::fs::write(&path, noise(200_000, 3)).unwrap();
         let output_path = subject.unix_path();
@@ -103,7 +103,7 @@ specifications! {
     }
 
     fn the_end_of_the_connection_closes_both_descriptors(subject: &Subject) {
-        // StandardIO.loseConnection: what was written still goes out.
+        // StandardIO.loseConnection: written data is still sent.
         let (reactor, all) = (subject.reactor(), Transports::new());
         let ((input, mut to_input), (mut from_output, output)) = (pipe().unwrap(), pipe().unwrap());
         let script = Script::new().listed_in(&all).on_made(|transport| {
@@ -121,11 +121,11 @@ specifications! {
         run(&reactor);
         assert_eq!(reader.join().unwrap(), b"bye");
         assert!(!all.first().is_connected());
-        assert!(to_input.write_all(b"x").is_err(), "nobody reads it any more");
+        assert!(to_input.write_all(b"x").is_err(), "its reader is gone");
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn an_output_that_nobody_reads_breaks_the_connection(subject: &Subject) {
+    fn an_output_without_a_reader_closes_the_connection(subject: &Subject) {
         // EPIPE
         let (reactor, log) = (subject.reactor(), Log::new());
         let ((input, _to_input), (from_output, output)) = (pipe().unwrap(), pipe().unwrap());
@@ -138,7 +138,7 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn an_ended_direction_leaves_the_other(subject: &Subject) {
+    fn closing_one_direction_keeps_the_other_open(subject: &Subject) {
         // IHalfCloseableProtocol
         let reactor = subject.reactor();
         let ((input, mut to_input), (mut from_output, output)) = (pipe().unwrap(), pipe().unwrap());
@@ -154,7 +154,7 @@ specifications! {
     }
 
     fn a_dropped_reactor_closes_both_descriptors(subject: &Subject) {
-        // LESSONS, bug 4: nothing is leaked.
+        // No descriptor is leaked.
         let reactor = subject.reactor();
         let ((input, mut to_input), (mut from_output, output)) = (pipe().unwrap(), pipe().unwrap());
         reactor.adopt_pipes(input, output, &Script::new().factory()).unwrap();
@@ -163,7 +163,7 @@ specifications! {
         assert!(to_input.write_all(b"x").is_err());
     }
 
-    fn a_factory_that_builds_nothing_has_the_descriptors_closed(subject: &Subject) {
+    fn a_factory_that_builds_no_protocol_closes_both_descriptors(subject: &Subject) {
         // As for adoptStreamConnection.
         let (reactor, (mut from_output, output)) = (subject.reactor(), pipe().unwrap());
         let outcome = reactor.adopt_pipes(null(), output, &LoggingFactory::refusing(&Log::new()));
@@ -172,8 +172,8 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn an_inherited_socket_is_listened_on_by_its_number_as_often_as_wanted(subject: &Subject) {
-        // fd:NUMBER; each port has a copy, and the original stays open.
+    fn an_inherited_socket_can_be_listened_on_repeatedly(subject: &Subject) {
+        // fd:NUMBER. Each port has a copy, and the original stays open.
         let reactor = subject.reactor();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = Address::Inet(listener.local_addr().unwrap());
@@ -191,7 +191,7 @@ specifications! {
         assert!(listener.local_addr().is_ok());
     }
 
-    fn a_number_that_is_no_listening_socket_says_so(subject: &Subject) {
+    fn an_endpoint_rejects_a_number_that_is_not_a_listening_socket(subject: &Subject) {
         // UnsupportedSocketType, and descriptors that are not open.
         let (reactor, (one, _other)) = (subject.reactor(), UnixStream::pair().unwrap());
         let file = null();

@@ -17,13 +17,13 @@ fn run_until_stopped(reactor: &Reactor, port: &Port) {
     run_until(reactor, move || stopped.host().is_err());
 }
 
-/// Runs until both clients that ask were answered.
+/// Runs until both clients have their answers.
 fn run_until_both_are_answered(reactor: &Reactor, log: &Log) {
     let seen = log.clone();
     run_until(reactor, move || seen.contains("first answered") && seen.contains("second answered"));
 }
 
-/// A client that asks for an echo, and notes under `name` whether it got one before its connection ended.
+/// A client that asks for an echo, and logs under `name` whether it got one before its connection ended.
 fn asks(log: &Log, name: &'static str) -> Script {
     let (answered, lost) = (log.clone(), log.clone());
     Script::new()
@@ -32,7 +32,7 @@ fn asks(log: &Log, name: &'static str) -> Script {
         .on_lost(move |_, reason| lost.add(format!("{name} lost {}", reason_name(reason))))
 }
 
-/// Builds a protocol, and does something to its port first.
+/// Builds a protocol after it has acted on its own port.
 struct Acting {
     act: Rc<dyn Fn()>,
     script: Script,
@@ -45,7 +45,7 @@ impl Factory for Acting {
     }
 }
 
-/// A port whose factory does something to it.
+/// A port whose factory acts on it.
 fn acting_port(subject: &Subject, reactor: &Reactor, script: &Script, act: impl Fn(&Port) + 'static) -> Port {
     let itself = Rc::new(RefCell::new(None::<Port>));
     let found = itself.clone();
@@ -74,7 +74,7 @@ specifications! {
         assert!(matches!(ports[0].host(), Err(Error::Closed)));
     }
 
-    fn an_address_that_is_taken_cannot_be_listened_on_and_the_error_says_which(subject: &Subject) {
+    fn listening_on_a_used_address_is_an_error_that_names_it(subject: &Subject) {
         // CannotListenError(interface, port, socketError), synchronously.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, Script::new().factory());
@@ -90,8 +90,8 @@ specifications! {
         assert_eq!(reactor.source_count(), 1);
     }
 
-    fn the_factory_is_started_when_it_listens_and_stopped_when_the_socket_is_closed(subject: &Subject) {
-        // Factory.doStart, doStop; contract 53: closed and doStop in a later turn, then the Deferred.
+    fn the_factory_is_started_while_its_port_listens(subject: &Subject) {
+        // Factory.doStart, doStop. The socket closes and doStop follows in a later turn, then the Deferred fires.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::new()));
         log.expect(&["start factory"]);
@@ -101,12 +101,12 @@ specifications! {
         run_and_expect(&reactor, &log, &["start factory", "stop factory", "fired"]);
     }
 
-    fn stopping_takes_effect_at_once_and_is_told_in_a_later_turn(subject: &Subject) {
-        // Contract 53: stops accepting at once, the Deferred fires then.
+    fn stopping_a_port_stops_accepting_at_once(subject: &Subject) {
+        // IListeningPort.stopListening: the Deferred fires in a later turn.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::new()));
         let (stopped, told) = (port.clone(), log.clone());
-        // The client connects in the turn before, so that both are there when the port is asked.
+        // The client connects in the turn before, so that both events are pending together.
         let client = Script::new().on_made(move |_| {
             let (stopped, told) = (stopped.clone(), told.clone());
             stopped.stop_listening().add_callback(move |()| told.add("fired"));
@@ -117,13 +117,13 @@ specifications! {
         port.resume_producing();
         let seen = log.clone();
         run_until(&reactor, move || seen.contains("fired"));
-        // The connection was accepted before its client heard of it, or not at all.
+        // The connection was accepted before its client was, or not at all.
         let entries: Vec<_> = log.entries().into_iter().filter(|entry| entry != "build").collect();
         assert_eq!(entries, ["start factory", "stop factory", "fired"]);
     }
 
-    fn a_port_that_is_drained_serves_who_waits_in_its_queue(subject: &Subject) {
-        // Port::drain: what is queued when a program makes room for its successor is not lost.
+    fn draining_a_port_accepts_the_queued_connections(subject: &Subject) {
+        // Port::drain: a program that is replaced by its successor loses no queued connection.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::echo()));
         port.pause_producing();
@@ -145,8 +145,8 @@ specifications! {
         assert!(log.contains("first answered") && log.contains("second answered"));
     }
 
-    fn a_port_that_is_drained_accepts_no_more_once_it_is_stopped_or_paused(subject: &Subject) {
-        // IListeningPort.stopListening: at once. Whoever pauses has no room.
+    fn a_drained_port_accepts_no_more_once_stopped_or_paused(subject: &Subject) {
+        // IListeningPort.stopListening takes effect at once. A paused port has no room.
         for act in [|port: &Port| drop(port.stop_listening()), Port::pause_producing] {
             let (reactor, log) = (subject.reactor(), Log::new());
             let noted = log.clone();
@@ -167,7 +167,7 @@ specifications! {
         }
     }
 
-    fn connections_that_were_accepted_outlive_their_port(subject: &Subject) {
+    fn accepted_connections_outlive_their_port(subject: &Subject) {
         // IListeningPort.stopListening
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, Script::echo().factory());
@@ -188,8 +188,8 @@ specifications! {
         log.expect(&["1", "2"]);
     }
 
-    fn stopping_twice_is_told_twice_and_stopping_what_does_not_listen_at_once(subject: &Subject) {
-        // IListeningPort.stopListening: "or None if not listening".
+    fn each_stop_of_a_port_is_answered(subject: &Subject) {
+        // IListeningPort.stopListening: "or None if not listening". The Deferred of a stopped port fires at once.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::new()));
         for name in ["first", "second"] {
@@ -222,7 +222,7 @@ specifications! {
         assert_eq!(client.received(), b"x");
     }
 
-    fn a_port_that_is_stopping_listens_until_it_has_stopped(subject: &Subject) {
+    fn a_stopping_port_keeps_its_address_until_it_has_stopped(subject: &Subject) {
         // IListeningPort.startListening
         let reactor = subject.reactor();
         let port = subject.listen(&reactor, Script::new().factory());
@@ -235,7 +235,7 @@ specifications! {
     }
 
     fn an_address_is_free_again_when_the_deferred_fires(subject: &Subject) {
-        // Contract 53; SO_REUSEADDR: connections that linger in the system do not hold the address.
+        // SO_REUSEADDR: connections in TIME_WAIT do not hold the address.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, Script::new().on_made(Transport::lose_connection).factory());
         let (stopped, subject_again, done) = (port.clone(), *subject, log.clone());
@@ -253,8 +253,8 @@ specifications! {
         log.expect(&["listens"]);
     }
 
-    fn a_paused_port_leaves_connections_waiting_and_serves_them_when_it_is_resumed(subject: &Subject) {
-        // A port is an IPushProducer: pauseProducing, resumeProducing.
+    fn a_paused_port_leaves_connections_in_the_queue(subject: &Subject) {
+        // IPushProducer.pauseProducing of a port. They are accepted after resumeProducing.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::echo()));
         port.pause_producing();
@@ -271,13 +271,13 @@ specifications! {
         assert!(log.contains("first answered") && log.contains("second answered"));
     }
 
-    fn a_port_that_is_paused_and_resumed_all_the_time_serves_everybody(subject: &Subject) {
-        // LESSONS, bug 10: whatever the system is doing for a port when it is paused, nobody is lost to it.
+    fn a_port_that_is_toggled_constantly_accepts_every_connection(subject: &Subject) {
+        // No connection is lost, whatever operation the system has in progress when the port is paused.
         fn toggle(reactor: &Reactor, port: Port, paused: bool) {
             if paused { port.resume_producing() } else { port.pause_producing() }
             reactor.call_later(Duration::from_micros(200), move |reactor| toggle(reactor, port, !paused));
         }
-        // One after the other in twenty rows, so that no more than twenty wait: a UNIX port's full queue refuses.
+        // One after the other in twenty rows, so that at most twenty wait: a UNIX port's full queue refuses.
         fn send(subject: Subject, reactor: &Reactor, port: &Port, left_in_row: usize, unanswered: &Countdown) {
             let (again, counted) = (port.clone(), unanswered.clone());
             let client = Script::new().on_made(|transport| transport.write(b"x")).on_data(move |transport, _| {
@@ -291,7 +291,7 @@ specifications! {
         }
         let (reactor, unanswered) = (subject.reactor(), Countdown::new(200));
         let port = subject.listen(&reactor, Script::echo().factory());
-        // Who is lost is not answered.
+        // A lost connection would get no answer.
         reactor.call_later(Duration::from_secs(10), stop);
         toggle(&reactor, port.clone(), false);
         for _ in 0..20 {
@@ -301,8 +301,8 @@ specifications! {
         assert_eq!(unanswered.left(), 0);
     }
 
-    fn the_loop_rests_while_connections_wait_at_a_paused_port(subject: &Subject) {
-        // LESSONS, bug 20 in small: readiness that nobody wants must not wake the loop.
+    fn the_loop_sleeps_while_connections_wait_at_a_paused_port(subject: &Subject) {
+        // Readiness of a paused port must not wake the loop.
         let reactor = subject.reactor();
         let port = subject.listen(&reactor, Script::new().factory());
         port.pause_producing();
@@ -312,8 +312,8 @@ specifications! {
         assert!(turns < 30, "{turns} turns in which there was nothing to do");
     }
 
-    fn a_factory_that_builds_nothing_closes_the_connection_and_the_port_lives(subject: &Subject) {
-        // Contract 2.4: None: the server closes at once.
+    fn a_factory_that_builds_no_protocol_closes_the_connection(subject: &Subject) {
+        // IProtocolFactory.buildProtocol: None closes the connection at once. The port continues to listen.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, LoggingFactory::refusing(&log));
         let ends = Countdown::new(2);
@@ -325,8 +325,8 @@ specifications! {
         assert_eq!((log.count("build"), log.count("client lost ConnectionDone")), (2, 2), "{:?}", log.entries());
     }
 
-    fn the_factory_is_told_the_address_of_the_peer(subject: &Subject) {
-        // IProtocolFactory.buildProtocol(addr), contract 37.
+    fn build_protocol_gets_the_address_of_the_peer(subject: &Subject) {
+        // IProtocolFactory.buildProtocol(addr)
         struct Asking(Rc<RefCell<Option<Address>>>);
         impl Factory for Asking {
             fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
@@ -346,8 +346,8 @@ specifications! {
         assert_eq!(*told.borrow(), *hosts.borrow());
     }
 
-    fn several_ports_share_one_factory(subject: &Subject) {
-        // Factory.doStart counts.
+    fn several_ports_can_share_one_factory(subject: &Subject) {
+        // Factory.doStart counts its users.
         let (reactor, log) = (subject.reactor(), Log::new());
         let factory = Rc::new(LoggingFactory::new(&log, Script::new()));
         let ports: Vec<_> = (0..3).map(|_| subject.listen(&reactor, factory.clone())).collect();
@@ -362,8 +362,8 @@ specifications! {
         run_and_expect(&reactor, &log, &["start factory", "stop factory"]);
     }
 
-    fn a_port_may_be_stopped_by_its_own_factory_and_accepts_no_more(subject: &Subject) {
-        // LESSONS, bugs 2 and 4: several connections wait; the first one stops the port.
+    fn a_port_stopped_by_its_factory_accepts_no_more(subject: &Subject) {
+        // IListeningPort.stopListening in buildProtocol, while several connections wait.
         let (reactor, log) = (subject.reactor(), Log::new());
         let built = log.clone();
         let port = acting_port(subject, &reactor, &Script::echo(), move |port| {
@@ -383,8 +383,8 @@ specifications! {
         log.expect(&["build", "stopped"]);
     }
 
-    fn a_port_may_be_paused_by_its_own_factory_and_accepts_no_more(subject: &Subject) {
-        // LESSONS, bug 2
+    fn a_port_paused_by_its_factory_accepts_no_more(subject: &Subject) {
+        // IPushProducer.pauseProducing in buildProtocol, while several connections wait.
         let (reactor, builds) = (subject.reactor(), Rc::new(Cell::new(0)));
         let count = builds.clone();
         let port = acting_port(subject, &reactor, &Script::echo(), move |port| {
@@ -399,8 +399,8 @@ specifications! {
         assert_eq!(builds.get(), 1);
     }
 
-    fn a_crowd_is_served_to_the_last(subject: &Subject) {
-        // DESIGN section 5: 64 accepts a port and turn; those beyond are not forgotten.
+    fn a_crowd_is_accepted_completely(subject: &Subject) {
+        // A port accepts 64 connections a turn. The others are accepted in later turns.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::echo()));
         let answered = Countdown::new(100);
@@ -417,7 +417,7 @@ specifications! {
         assert_eq!(client.received().len(), 100);
     }
 
-    fn a_port_listens_on_though_nobody_holds_it(subject: &Subject) {
+    fn a_port_without_a_handle_continues_to_listen(subject: &Subject) {
         // Port: dropping it does not stop it.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, Script::echo().factory());
@@ -429,7 +429,7 @@ specifications! {
     }
 
     fn a_reactor_that_stops_closes_its_ports(subject: &Subject) {
-        // Contract 15: disconnectAll, ports included.
+        // ReactorBase.disconnectAll: ports included.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::new()));
         let host = port.host().unwrap();
@@ -440,7 +440,7 @@ specifications! {
         subject.listen_at(&reactor, &host, Script::new().factory()).unwrap();
     }
 
-    fn whoever_waits_for_a_port_to_stop_hears_of_it_though_the_reactor_stops(subject: &Subject) {
+    fn stopping_a_port_completes_although_the_reactor_stops(subject: &Subject) {
         // IListeningPort.stopListening: the Deferred always fires.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, Script::new().factory());
@@ -453,8 +453,8 @@ specifications! {
         log.expect(&["fired"]);
     }
 
-    fn a_port_outlives_its_reactor_without_harm(subject: &Subject) {
-        // DESIGN section 6: stale handles are no-ops or return Closed.
+    fn a_port_is_harmless_after_its_reactor_is_gone(subject: &Subject) {
+        // A stale handle's methods are no-ops or return Closed.
         let reactor = subject.reactor();
         let port = subject.listen(&reactor, Script::new().factory());
         drop(reactor);

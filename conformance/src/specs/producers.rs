@@ -1,4 +1,4 @@
-//! IConsumer, IPushProducer, IPullProducer: what bounds the queue of a transport.
+//! IConsumer, IPushProducer, IPullProducer: the bounds of a transport's queue.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -12,14 +12,14 @@ use crate::script::{Log, Script, reason_name, stop};
 use crate::waiting::{after_some_turns, when};
 use crate::{run, specifications};
 
-/// The marks of DESIGN section 9.
+/// The default watermarks.
 const HIGH: usize = 64 * 1024;
 const LOW: usize = 32 * 1024;
 
-/// More than the buffers of both kernels hold together.
+/// More than the socket buffers of both ends hold together.
 const TOO_MUCH: usize = 8_000_000;
 
-/// Notes what it is told, and what waited in its consumer's queue then.
+/// Logs its calls, and the length of its consumer's queue at each.
 struct Noting {
     log: Log,
     consumer: Transport,
@@ -61,7 +61,7 @@ impl PullProducer for Noting {
     }
 }
 
-/// Sends so many pieces of one size, then unregisters and loses the connection.
+/// Sends `left` copies of `piece`, then unregisters and loses the connection.
 struct Pieces {
     consumer: Transport,
     left: Cell<usize>,
@@ -84,15 +84,15 @@ impl PullProducer for Pieces {
     fn stop_producing(&self) {}
 }
 
-/// Writes whenever it may, up to a total, as a program does that has much to say.
+/// Writes whenever it may, up to a total, as a program does that has a lot to send.
 struct Eager {
     consumer: Transport,
     left: Cell<usize>,
     paused: Cell<bool>,
-    /// Whether its next writes are scheduled.
+    /// True while its next writes are scheduled.
     scheduled: Cell<bool>,
     most: Rc<Cell<usize>>,
-    /// Who begins to read when it is paused for the first time.
+    /// Starts to read when this producer is paused for the first time.
     reader: Transports,
 }
 
@@ -139,7 +139,7 @@ impl PushProducer for EagerProducer {
     }
 }
 
-/// Panics when it is told what a test names.
+/// Panics in the method that has this name.
 struct Fragile(&'static str);
 
 impl PushProducer for Fragile {
@@ -156,13 +156,13 @@ impl PushProducer for Fragile {
     }
 }
 
-/// Whether the queue of `transport` is as long as it was when this was asked before.
+/// Returns a check that the queue of `transport` has not changed since the last check.
 fn at_rest(transport: &Transport) -> impl Fn() -> bool + 'static {
     let (transport, before) = (transport.clone(), Cell::new(usize::MAX));
     move || before.replace(transport.buffered()) == transport.buffered()
 }
 
-/// Has the connection on the other side read once this one's queue has been looked at.
+/// Reads only after the other end has looked at its queue.
 fn reads_later() -> Script {
     Script::new().on_made(|transport| {
         transport.pause_producing();
@@ -174,8 +174,8 @@ fn reads_later() -> Script {
 specifications! {
     producers;
 
-    fn a_push_producer_is_paused_above_the_high_mark_and_resumed_at_the_low_one(subject: &Subject) {
-        // IPushProducer, IConsumer.registerProducer; DESIGN section 9: watermarks 64/32 KiB.
+    fn a_push_producer_is_paused_above_the_high_mark(subject: &Subject) {
+        // IPushProducer, IConsumer.registerProducer. It is resumed at the low mark. The marks are 64 and 32 KiB.
         let (reactor, log, kept) = (subject.reactor(), Log::new(), Rc::new(RefCell::new(None)));
         let (told, keep) = (log.clone(), kept.clone());
         let client = Script::new().on_made(move |transport| {
@@ -200,7 +200,7 @@ specifications! {
     }
 
     fn a_push_producer_is_never_resumed_without_a_pause(subject: &Subject) {
-        // Contract 52
+        // IPushProducer.resumeProducing
         let log = Log::new();
         let told = log.clone();
         let client = Script::new().on_made(move |transport| {
@@ -216,13 +216,13 @@ specifications! {
         log.expect(&[]);
     }
 
-    fn exactly_the_high_mark_pauses_nobody(subject: &Subject) {
-        // Contract 52: strictly greater.
+    fn a_queue_at_exactly_the_high_mark_pauses_no_producer(subject: &Subject) {
+        // IPushProducer.pauseProducing: strictly more than the mark, as in Twisted.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (told, full) = (log.clone(), Rc::new(Cell::new(false)));
         let was_full = full.clone();
         let client = Script::new().on_made(move |transport| {
-            // Once the kernel takes no more, all that is written stays here.
+            // Once the kernel takes no more, written data stays in the queue.
             transport.write(&noise(TOO_MUCH, 2));
             let (later, told, was_full) = (transport.clone(), told.clone(), was_full.clone());
             when(&transport.reactor(), at_rest(transport), move |reactor| {
@@ -245,8 +245,8 @@ specifications! {
         log.expect(&["one more", "pause", "stop"]);
     }
 
-    fn the_marks_can_be_moved_and_the_low_one_is_capped_at_the_high_one(subject: &Subject) {
-        // Transport::set_watermarks
+    fn the_watermarks_can_be_changed(subject: &Subject) {
+        // Transport::set_watermarks. The low mark is capped at the high one.
         let (reactor, log) = (subject.reactor(), Log::new());
         let told = log.clone();
         let client = Script::new().on_made(move |transport| {
@@ -266,8 +266,8 @@ specifications! {
         log.expect(&["stop"]);
     }
 
-    fn a_producer_that_obeys_bounds_the_queue(subject: &Subject) {
-        // What watermarks are for: 8 MB to a reader that reads late, and never more than the mark and a callback's worth.
+    fn an_obedient_producer_bounds_the_queue(subject: &Subject) {
+        // 8 MB to a peer that reads late: never more than the high mark plus the writes of one callback.
         let (most, reader) = (Rc::new(Cell::new(0)), Transports::new());
         let server = Script::new().listed_in(&reader).on_made(Transport::pause_producing);
         let highest = most.clone();
@@ -289,8 +289,8 @@ specifications! {
         assert!(most.get() <= HIGH + 20 * Eager::PIECE, "{} bytes were queued", most.get());
     }
 
-    fn a_producer_is_told_after_the_callback_that_wrote_too_much(subject: &Subject) {
-        // DESIGN section 5: writes never call user code back.
+    fn a_producer_is_paused_after_the_callback_that_wrote(subject: &Subject) {
+        // ITransport.write never calls user code back.
         let log = Log::new();
         let told = log.clone();
         let client = Script::new().on_made(move |transport| {
@@ -309,8 +309,8 @@ specifications! {
         log.expect(&["returned", "pause"]);
     }
 
-    fn a_producer_that_registers_with_a_full_queue_is_paused_before_the_loop_waits(subject: &Subject) {
-        // Contract 52, where the original waits for the next write.
+    fn a_producer_registered_with_a_full_queue_is_paused_at_once(subject: &Subject) {
+        // IConsumer.registerProducer. Twisted waits for the next write; here the pause comes before the loop waits.
         let (reactor, log) = (subject.reactor(), Log::new());
         let told = log.clone();
         let client = Script::new().on_made(move |transport| {
@@ -326,8 +326,8 @@ specifications! {
         log.expect(&["pause", "stop"]);
     }
 
-    fn a_pull_producer_is_asked_at_registration_and_each_time_the_queue_is_empty(subject: &Subject) {
-        // IPullProducer
+    fn a_pull_producer_is_called_whenever_the_queue_is_empty(subject: &Subject) {
+        // IPullProducer: first at registration.
         let piece = noise(100_000, 6);
         let (server, sent) = (Script::slow_reader(), piece.repeat(10));
         let client = Script::new().on_made(move |transport| {
@@ -338,8 +338,8 @@ specifications! {
         assert_same_bytes(&server.received(), &sent);
     }
 
-    fn a_pull_producer_of_a_single_byte_at_a_time_comes_to_its_end(subject: &Subject) {
-        // IPullProducer: what it writes when asked leaves without another event.
+    fn a_pull_producer_of_single_bytes_completes(subject: &Subject) {
+        // IPullProducer: data that it writes when called is sent without another event.
         let server = Script::new();
         let client = Script::new().on_made(|transport| {
             let (consumer, left, piece) = (transport.clone(), Cell::new(300), vec![b'x']);
@@ -349,8 +349,8 @@ specifications! {
         assert_eq!(server.received(), [b'x'; 300]);
     }
 
-    fn a_pull_producer_that_writes_nothing_is_asked_again_only_when_the_queue_has_drained(subject: &Subject) {
-        // IPullProducer: it is called once at registration, then once per drained buffer; silence must not spin.
+    fn a_silent_pull_producer_is_called_again_after_a_drain(subject: &Subject) {
+        // IPullProducer: called at registration, then once per drained queue. Silence must not make the loop spin.
         let (reactor, log) = (subject.reactor(), Log::new());
         let told = log.clone();
         let client = Script::new().on_made(move |transport| {
@@ -368,8 +368,8 @@ specifications! {
         log.expect(&["resume", "write", "resume", "stop"]);
     }
 
-    fn a_second_producer_is_an_error_until_the_first_has_unregistered(subject: &Subject) {
-        // IConsumer.registerProducer
+    fn registering_a_second_producer_is_an_error(subject: &Subject) {
+        // IConsumer.registerProducer: RuntimeError until the first has unregistered.
         let log = Log::new();
         let told = log.clone();
         let client = Script::new().on_made(move |transport| {
@@ -386,8 +386,8 @@ specifications! {
         log.expect(&[]);
     }
 
-    fn registering_at_a_connection_that_has_ended_stops_the_producer(subject: &Subject) {
-        // IConsumer.registerProducer: stopProducing is called at once, and that is no error.
+    fn registering_at_a_dead_connection_stops_the_producer(subject: &Subject) {
+        // IConsumer.registerProducer: stopProducing is called at once, and no error is raised.
         let log = Log::new();
         let told = log.clone();
         let client = Script::new().on_made(Transport::lose_connection).on_lost(move |transport, _| {
@@ -398,8 +398,8 @@ specifications! {
         log.expect(&["stop", "returned"]);
     }
 
-    fn a_producer_is_stopped_once_and_before_the_protocol_hears_of_the_end(subject: &Subject) {
-        // Contract 52: stopProducing on connectionLost.
+    fn a_producer_is_stopped_once_before_connection_lost(subject: &Subject) {
+        // IProducer.stopProducing at the end of the connection.
         for end in [Transport::abort_connection, |transport: &Transport| transport.write(b"close")] {
             let log = Log::new();
             let (told, lost) = (log.clone(), log.clone());
@@ -419,7 +419,7 @@ specifications! {
     }
 
     fn losing_a_connection_waits_for_its_producer(subject: &Subject) {
-        // ITransport.loseConnection: "and wait for a producer to unregister"; what it writes meanwhile is sent.
+        // ITransport.loseConnection: "and wait for a producer to unregister". Its writes are still sent.
         let server = Script::new();
         let client = Script::new().on_made(|transport| {
             let producer = Noting::new(&Log::new(), transport);
@@ -452,7 +452,7 @@ specifications! {
     }
 
     fn a_connection_can_be_the_producer_of_another(subject: &Subject) {
-        // ITransport is an IPushProducer: a forwarder, whose reader is slow and whose writer is fast.
+        // ITransport is an IPushProducer: a forwarder with a slow reader and a fast writer.
         let (sent, most) = (noise(TOO_MUCH, 7), Rc::new(Cell::new(0)));
         let (reactor, ends, readers) = (subject.reactor(), Countdown::new(1), Transports::new());
         let reader = Script::slow_reader().listed_in(&readers).on_made(Transport::pause_producing);
@@ -477,8 +477,8 @@ specifications! {
         assert!(most.get() <= HIGH + MOST_DELIVERED, "{} bytes were queued: a mark and a delivery are enough", most.get());
     }
 
-    fn a_connection_that_is_a_producer_is_lost_with_its_consumer(subject: &Subject) {
-        // IProducer.stopProducing, as a transport understands it.
+    fn a_producer_connection_closes_with_its_consumer(subject: &Subject) {
+        // ITransport.stopProducing is loseConnection.
         let (reactor, log, all) = (subject.reactor(), Log::new(), Transports::new());
         let (pair, ends) = (all.clone(), Countdown::new(2));
         let server = Script::logged(&log, "server").listed_in(&all).counted_by(&ends).on_made(move |consumer| {
@@ -495,8 +495,8 @@ specifications! {
         log.expect(&["server made", "server made", "server lost ConnectionAborted", "server lost ConnectionDone"]);
     }
 
-    fn a_connection_that_closes_behind_its_producer_does_so_when_that_one_ends(subject: &Subject) {
-        // IConsumer.unregisterProducer, in place of which stands the producer's end.
+    fn a_closing_connection_waits_for_its_producer_connection(subject: &Subject) {
+        // IConsumer.unregisterProducer is implied by the end of the producing connection.
         let (reactor, log, all) = (subject.reactor(), Log::new(), Transports::new());
         let (pair, ends) = (all.clone(), Countdown::new(2));
         let server = Script::logged(&log, "server").listed_in(&all).counted_by(&ends).on_made(move |consumer| {
@@ -516,7 +516,7 @@ specifications! {
     }
 
     fn a_connection_can_be_its_own_producer(subject: &Subject) {
-        // An echo that does not read what it cannot send: 8 MB against a client that reads only when all is written.
+        // An echo that reads no more than it can send: 8 MB to a client that reads after all is written.
         let (sent, most) = (noise(TOO_MUCH, 8), Rc::new(Cell::new(0)));
         let (highest, received) = (most.clone(), Cell::new(0));
         let server = Script::new()
@@ -541,8 +541,8 @@ specifications! {
         assert!(most.get() <= HIGH + MOST_DELIVERED, "{} bytes were queued", most.get());
     }
 
-    fn a_panic_in_a_producer_ends_the_connection_alone(subject: &Subject) {
-        // Contract 10 and 41
+    fn a_panic_in_a_producer_closes_only_its_connection(subject: &Subject) {
+        // IPushProducer: an exception is logged and becomes the reason of connectionLost.
         for callback in ["pause", "resume", "stop"] {
             let log = Log::new();
             let told = log.clone();
@@ -566,8 +566,8 @@ specifications! {
         }
     }
 
-    fn a_producer_may_do_anything_to_its_connection_when_it_is_told(subject: &Subject) {
-        // DESIGN section 6: any callback may write, close, register, on itself or any other object.
+    fn a_producer_callback_may_use_its_connection(subject: &Subject) {
+        // Any callback may write, close or register, on its own or any other object.
         struct Busy(Transport, Log);
         impl PushProducer for Busy {
             fn pause_producing(&self) {
@@ -597,8 +597,8 @@ specifications! {
         log.expect(&["pause"]);
     }
 
-    fn what_a_producer_writes_elsewhere_leaves_too(subject: &Subject) {
-        // DESIGN section 5: a producer of one connection that writes to another.
+    fn data_a_producer_writes_to_another_connection_is_sent(subject: &Subject) {
+        // The write is sent without another event, although no callback of that connection runs.
         struct Reports(Transport);
         impl PushProducer for Reports {
             fn pause_producing(&self) {
@@ -624,7 +624,7 @@ specifications! {
     }
 }
 
-/// Has the readers begin when `writer` has been paused.
+/// Starts the readers when `writer` has been paused.
 fn reads_when_paused(readers: &Transports, writer: &Transport) {
     let (readers, writer) = (readers.clone(), writer.clone());
     writer.reactor().call_later(Duration::from_millis(1), move |_| match writer.is_paused() {
@@ -633,7 +633,7 @@ fn reads_when_paused(readers: &Transports, writer: &Transport) {
     });
 }
 
-/// Writes what it receives to another connection, and closes that at its end.
+/// Writes all data it receives to another connection, and closes that one at the end.
 fn forwards_to(to: Transport, most: Rc<Cell<usize>>) -> Script {
     let last = to.clone();
     Script::new()

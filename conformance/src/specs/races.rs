@@ -15,7 +15,7 @@ use crate::specifications;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A reactor in virtual time; `holes` never answer.
+/// A reactor in virtual time on which `holes` never answer.
 fn network(holes: &[&str]) -> MemoryReactor {
     let faults = holes
         .iter()
@@ -25,24 +25,24 @@ fn network(holes: &[&str]) -> MemoryReactor {
     net
 }
 
-/// Where has been tried, in order.
+/// The addresses that were tried, in order.
 fn tried(net: &MemoryReactor) -> Vec<String> {
     net.tcp_clients().iter().map(|spec| spec.address.inet().unwrap().ip().to_string()).collect()
 }
 
-/// Connects to `host`, and logs what becomes of it.
+/// Connects to `host`, and logs the outcome.
 fn connect(net: &MemoryReactor, host: &str, log: &Log) -> ropewalk::Connector {
     let seen = log.clone();
     let client = Script::new().on_made(move |transport| seen.add(format!("made {}", transport.peer())));
     net.connect_tcp((host, 80), LoggingFactory::new(log, client)).unwrap()
 }
 
-/// What was logged but for the beginning, which is always the same.
+/// The log without its beginning, which is always the same.
 fn outcome(log: &Log) -> Vec<String> {
     log.entries().into_iter().skip(2).filter(|entry| entry != "build").collect()
 }
 
-/// Asks nobody, notes what it was asked, and answers what a test says.
+/// Logs each question and returns a prepared answer.
 struct Answers {
     asked: Log,
     answer: RefCell<Option<Deferred<Vec<SocketAddr>>>>,
@@ -61,13 +61,13 @@ fn resolver(net: &MemoryReactor, answer: Deferred<Vec<SocketAddr>>) -> Log {
     asked
 }
 
-/// The endpoint of `description` connects; what becomes of it is logged.
+/// Connects the endpoint of `description`, and logs the outcome.
 fn connect_endpoint(net: &MemoryReactor, description: &str, log: &Log) -> Deferred<Transport> {
     let endpoint = client_from_string(net, description).expect("a description that is right");
     endpoint.connect(net, Rc::new(LoggingFactory::new(log, Script::new())))
 }
 
-/// Why it failed.
+/// The error of a failed attempt.
 fn reason(connected: Deferred<Transport>) -> Error {
     connected.try_result().expect("it has fired").unwrap_err().trap().expect("an error of this crate")
 }
@@ -75,7 +75,7 @@ fn reason(connected: Deferred<Transport>) -> Error {
 specifications! {
     races;
 
-    fn the_second_address_is_tried_250_ms_after_a_first_that_does_not_answer(_subject: &Subject) {
+    fn the_second_address_is_tried_after_250_ms_of_silence(_subject: &Subject) {
         // RFC 8305, section 5: Connection Attempt Delay.
         let (net, log) = (network(&["10.0.0.1"]), Log::new());
         net.add_host("host", &["10.0.0.1", "10.0.0.2"]);
@@ -88,7 +88,7 @@ specifications! {
         assert_eq!(outcome(&log), ["made 10.0.0.2:80"]);
     }
 
-    fn each_further_address_waits_another_250_ms(_subject: &Subject) {
+    fn each_further_address_is_tried_250_ms_later(_subject: &Subject) {
         // RFC 8305, section 5
         let (net, log) = (network(&["10.0.0.1", "10.0.0.2", "10.0.0.3"]), Log::new());
         net.add_host("host", &["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
@@ -103,7 +103,7 @@ specifications! {
     }
 
     fn a_failed_attempt_starts_the_next_at_once(_subject: &Subject) {
-        // The table of changes: a failed attempt starts the next one at once.
+        // RFC 8305, section 5. HostnameEndpoint waits for its delay instead.
         let (net, log) = (network(&[]), Log::new());
         net.add_host("host", &["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
         net.listen_tcp("10.0.0.3:80", Script::new().factory()).unwrap();
@@ -113,14 +113,14 @@ specifications! {
         assert_eq!(outcome(&log), ["made 10.0.0.3:80"]);
     }
 
-    fn an_attempt_that_fails_late_does_not_start_one_that_has_been_started(_subject: &Subject) {
-        // RFC 8305, section 5: the delay begins anew with each attempt.
+    fn a_late_failure_does_not_skip_the_next_delay(_subject: &Subject) {
+        // RFC 8305, section 5: the delay restarts with each attempt.
         let (net, log) = (network(&["10.0.0.2", "10.0.0.3"]), Log::new());
         net.set_faults(Faults::none().latency(150 * MS).black_hole("10.0.0.2".parse::<IpAddr>().unwrap()));
         net.add_host("host", &["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
         net.listen_tcp("10.0.0.3:80", Script::new().factory()).unwrap();
         connect(&net, "host", &log);
-        // 0: first; 250: second, by the delay; 300: the first is refused, so the third.
+        // At 0 ms the first, at 250 ms the second by the delay, at 300 ms the first is refused, hence the third.
         net.advance(299 * MS);
         assert_eq!(tried(&net), ["10.0.0.1", "10.0.0.2"]);
         net.advance(MS);
@@ -129,7 +129,7 @@ specifications! {
         assert_eq!(outcome(&log), ["made 10.0.0.3:80"]);
     }
 
-    fn the_families_take_turns_beginning_with_that_of_the_first_address(_subject: &Subject) {
+    fn the_families_alternate_beginning_with_the_first_address(_subject: &Subject) {
         // RFC 8305, section 4
         let (net, log) = (network(&[]), Log::new());
         net.add_host("host", &["fe80::1", "fe80::2", "fe80::3", "10.0.0.1", "10.0.0.2"]);
@@ -138,7 +138,7 @@ specifications! {
         assert_eq!(tried(&net), ["fe80::1", "10.0.0.1", "fe80::2", "10.0.0.2", "fe80::3"]);
     }
 
-    fn the_first_that_answers_wins_and_the_others_are_closed(_subject: &Subject) {
+    fn the_first_success_closes_the_other_attempts(_subject: &Subject) {
         // RFC 8305, section 5: "all other connection attempts that have not yet succeeded SHOULD be canceled".
         let (net, log) = (network(&["10.0.0.1", "10.0.0.2"]), Log::new());
         net.add_host("host", &["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"]);
@@ -153,7 +153,7 @@ specifications! {
     }
 
     fn an_earlier_attempt_may_still_win(_subject: &Subject) {
-        // RFC 8305, section 5: attempts run side by side.
+        // RFC 8305, section 5: attempts run in parallel.
         let (net, log) = (network(&[]), Log::new());
         net.set_faults(Faults::none().latency(200 * MS));
         net.add_host("host", &["10.0.0.1", "10.0.0.2"]);
@@ -166,7 +166,7 @@ specifications! {
         assert_eq!(outcome(&log), ["made 10.0.0.1:80"]);
     }
 
-    fn when_all_have_failed_all_reasons_are_told_once(_subject: &Subject) {
+    fn all_failures_are_reported_once_together(_subject: &Subject) {
         // ClientFactory.clientConnectionFailed
         let (net, log) = (network(&[]), Log::new());
         net.add_host("host", &["10.0.0.1", "10.0.0.2", "fe80::1"]);
@@ -178,7 +178,7 @@ specifications! {
         assert_eq!(net.source_count(), 0);
     }
 
-    fn reasons_are_told_in_the_order_in_which_the_attempts_began(_subject: &Subject) {
+    fn reasons_are_listed_in_the_order_of_their_attempts(_subject: &Subject) {
         // RFC 8305, section 5: attempts overlap, so they may end in another order. Here the first one ends last.
         let net = network(&["10.0.0.1"]);
         net.add_host("host", &["10.0.0.1", "10.0.0.2", "fe80::1"]);
@@ -198,8 +198,8 @@ specifications! {
         );
     }
 
-    fn a_name_with_one_address_fails_with_its_reason_alone(_subject: &Subject) {
-        // Twisted's names stay for what they are.
+    fn a_name_with_one_address_fails_with_its_plain_reason(_subject: &Subject) {
+        // twisted.internet.error.ConnectionRefusedError and the like, not wrapped in a list.
         let net = network(&[]);
         net.add_host("host", &["10.0.0.1"]);
         let connected = connect_endpoint(&net, "tcp:host:80", &Log::new());
@@ -207,7 +207,7 @@ specifications! {
         assert!(matches!(reason(connected), Error::ConnectionRefused(_)));
     }
 
-    fn an_endpoint_tries_the_families_in_turns_each_250_ms_after_the_one_before(_subject: &Subject) {
+    fn an_endpoint_alternates_the_families_every_250_ms(_subject: &Subject) {
         // HostnameEndpoint; RFC 8305, sections 4 and 5.
         let net = network(&["fe80::1", "fe80::2", "10.0.0.1"]);
         net.add_host("host", &["fe80::1", "fe80::2", "10.0.0.1", "10.0.0.2"]);
@@ -238,7 +238,7 @@ specifications! {
         log.expect(&["start factory", "build"]);
     }
 
-    fn an_endpoint_that_is_cancelled_closes_all_its_attempts(_subject: &Subject) {
+    fn cancelling_an_endpoint_closes_all_its_attempts(_subject: &Subject) {
         // IStreamClientEndpoint.connect: the Deferred's canceller.
         let (net, log) = (network(&["10.0.0.1", "fe80::1"]), Log::new());
         net.add_host("host", &["10.0.0.1", "fe80::1", "10.0.0.2"]);
@@ -262,8 +262,8 @@ specifications! {
         assert!(matches!(reason(connected), Error::NoneOfSeveral(attempts) if attempts.len() == 2));
     }
 
-    fn a_single_address_leaves_no_timer_but_the_timeout(_subject: &Subject) {
-        // LESSONS, bug 5
+    fn a_single_address_needs_only_the_timeouts_timer(_subject: &Subject) {
+        // No timer of the race is left behind to wake the loop.
         let (net, log) = (network(&["10.0.0.1"]), Log::new());
         connect(&net, "10.0.0.1", &log);
         net.advance(MS);
@@ -271,7 +271,7 @@ specifications! {
     }
 
     fn an_attempt_times_out_after_30_seconds(_subject: &Subject) {
-        // connectTCP: timeout=30
+        // IReactorTCP.connectTCP: timeout=30
         let (net, log) = (network(&["10.0.0.1"]), Log::new());
         connect(&net, "10.0.0.1", &log);
         net.advance(30_000 * MS - MS);
@@ -281,8 +281,8 @@ specifications! {
         assert_eq!(net.source_count(), 0);
     }
 
-    fn the_timeout_can_be_chosen(_subject: &Subject) {
-        // connectTCP: timeout
+    fn the_timeout_can_be_set(_subject: &Subject) {
+        // IReactorTCP.connectTCP: timeout
         let (net, log) = (network(&["10.0.0.1"]), Log::new());
         let destination = Destination::new("10.0.0.1", 80).timeout(Duration::from_secs(5));
         net.connect_tcp(destination, LoggingFactory::new(&log, Script::new())).unwrap();
@@ -293,7 +293,7 @@ specifications! {
     }
 
     fn without_a_timeout_the_system_decides(_subject: &Subject) {
-        // Destination::timeout(None); Linux gives up after 127 s, tcp(7).
+        // Destination::timeout(None). Linux gives up after 127 s: tcp(7).
         let (net, log) = (network(&["10.0.0.1"]), Log::new());
         let destination = Destination::new("10.0.0.1", 80).timeout(None);
         net.connect_tcp(destination, LoggingFactory::new(&log, Script::new())).unwrap();
@@ -303,8 +303,8 @@ specifications! {
         assert_eq!(outcome(&log), ["failed ConnectTimedOut", "stop factory"]);
     }
 
-    fn the_timeout_covers_all_attempts_and_the_resolution(_subject: &Subject) {
-        // Contract 29: it counts from connect(), and includes resolution.
+    fn the_timeout_includes_resolution(_subject: &Subject) {
+        // IReactorTCP.connectTCP: it counts from connect(), and covers all attempts.
         let (net, log) = (network(&["10.0.0.1", "10.0.0.2"]), Log::new());
         let (answer, resolve) = Deferred::new();
         resolver(&net, answer);
@@ -320,7 +320,7 @@ specifications! {
         assert_eq!(net.source_count(), 0);
     }
 
-    fn a_resolver_that_does_not_answer_is_cancelled_by_the_timeout(_subject: &Subject) {
+    fn the_timeout_cancels_a_silent_resolver(_subject: &Subject) {
         // IHostResolution.cancel
         let (net, log) = (network(&[]), Log::new());
         let cancelled = log.clone();
@@ -344,7 +344,7 @@ specifications! {
         assert!(net.get_delayed_calls().is_empty());
     }
 
-    fn stopping_an_attempt_closes_all_that_are_under_way(_subject: &Subject) {
+    fn stopping_a_race_closes_all_its_attempts(_subject: &Subject) {
         // IConnector.stopConnecting
         let (net, log) = (network(&["10.0.0.1", "10.0.0.2", "10.0.0.3"]), Log::new());
         net.add_host("host", &["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
@@ -358,8 +358,8 @@ specifications! {
         assert_eq!(outcome(&log), ["failed UserAborted", "stop factory"]);
     }
 
-    fn an_installed_resolver_is_asked_for_names_and_never_for_literals(_subject: &Subject) {
-        // IReactorPluggableNameResolver.installNameResolver
+    fn an_installed_resolver_is_asked_only_for_names(_subject: &Subject) {
+        // IReactorPluggableNameResolver.installNameResolver: never for literals.
         let (net, log) = (network(&[]), Log::new());
         let answer = vec!["10.0.0.9:80".parse().unwrap()];
         let asked = resolver(&net, succeed(answer));
@@ -376,8 +376,8 @@ specifications! {
         assert_eq!(connector.destination(), "example.org:80");
     }
 
-    fn installing_a_resolver_returns_the_one_before(_subject: &Subject) {
-        // installNameResolver: "returns the previous one".
+    fn installing_a_resolver_returns_the_previous_one(_subject: &Subject) {
+        // IReactorPluggableNameResolver.installNameResolver: "returns the previous one".
         let net = network(&[]);
         net.add_host("host", &["10.0.0.1"]);
         let asked = Log::new();
@@ -400,7 +400,7 @@ specifications! {
         assert_eq!(tried(&net), [""; 0]);
     }
 
-    fn a_resolver_that_fails_is_a_failed_lookup(_subject: &Subject) {
+    fn a_failure_of_the_resolver_is_a_lookup_error(_subject: &Subject) {
         // DNSLookupError
         let (net, log) = (network(&[]), Log::new());
         resolver(&net, ropewalk::fail(std::io::Error::other("the name server is on fire")));
@@ -410,7 +410,7 @@ specifications! {
     }
 
     fn connecting_again_resolves_again(_subject: &Subject) {
-        // Contract 31
+        // IConnector.connect in clientConnectionFailed
         let (net, log) = (network(&[]), Log::new());
         net.add_host("host", &["10.0.0.1"]);
         let left = Cell::new(2);
@@ -426,7 +426,7 @@ specifications! {
         assert_eq!(log.count("failed ConnectionRefused"), 2);
     }
 
-    fn two_connectors_race_each_for_itself(_subject: &Subject) {
+    fn two_connectors_race_independently(_subject: &Subject) {
         // A race belongs to its connector.
         let net = network(&["10.0.0.1"]);
         net.add_host("one", &["10.0.0.1", "10.0.0.2"]);
@@ -442,8 +442,8 @@ specifications! {
         assert_eq!(tried(&net), ["10.0.0.1", "10.0.0.1", "10.0.0.2"]);
     }
 
-    fn an_address_to_connect_from_holds_for_every_attempt(_subject: &Subject) {
-        // connectTCP: bindAddress
+    fn a_bind_address_applies_to_every_attempt(_subject: &Subject) {
+        // IReactorTCP.connectTCP: bindAddress
         let net = network(&[]);
         net.add_host("host", &["10.0.0.1", "10.0.0.2"]);
         let local: SocketAddr = "10.0.0.7:0".parse().unwrap();

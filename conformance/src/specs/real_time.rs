@@ -1,4 +1,4 @@
-//! Time on a kernel, which passes by itself: what virtual time cannot show.
+//! Time on a kernel, which passes by itself: behaviour that virtual time cannot show.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use ropewalk::Reactor;
 use crate::script::{Log, stop};
 use crate::{run, specifications};
 
-/// Has another thread make the loop wake `times` times, one after the other, and then stop it.
+/// Wakes the loop `times` times from another thread, one after the other, then stops it.
 fn wake_from_a_thread(reactor: &Reactor, times: u64) -> std::thread::JoinHandle<()> {
     let handle = reactor.thread_handle();
     std::thread::spawn(move || {
@@ -21,9 +21,9 @@ fn wake_from_a_thread(reactor: &Reactor, times: u64) -> std::thread::JoinHandle<
 specifications! {
     real_time;
 
-    fn a_distant_call_alone_neither_comes_early_nor_keeps_the_loop_awake(subject: &Subject) {
-        // LESSONS, bug 1: a timeout over 24.8 days overflows an int of milliseconds. No nearer call hides it: another
-        // thread ends the test, and a loop that is awake anyway makes many more waits than that thread makes calls.
+    fn a_distant_call_does_not_keep_the_loop_awake(subject: &Subject) {
+        // epoll_wait(2): a timeout over 24.8 days overflows an int of milliseconds. No nearer call hides it: another
+        // thread stops the loop, and a spinning loop makes many more waits than that thread makes calls.
         const DAY: u64 = 86400;
         let two_to_32_millis = 1 << 22;
         let seconds = [24 * DAY, 25 * DAY, 50 * DAY, two_to_32_millis, 1_000_000_000_000, u64::MAX];
@@ -33,13 +33,13 @@ specifications! {
             let thread = wake_from_a_thread(&reactor, 100);
             run(&reactor);
             thread.join().unwrap();
-            // Each call wakes it once, and a second time if it was taken before its ring was heard.
+            // Each call wakes the loop once, and once more if it was taken before its wake-up was.
             assert!(counts.now().waits <= 202, "{:?} for a delay of {distant:?}", counts.now());
         }
     }
 
     fn a_distant_call_does_not_hide_a_nearer_one(subject: &Subject) {
-        // LESSONS, bug 1: the deadline is the nearest, whatever the order of scheduling.
+        // IReactorTime.callLater: the deadline is the nearest call, whatever the order of scheduling.
         let reactor = subject.reactor();
         reactor.call_later(Duration::MAX, |_| panic!("this is due after the end of the test"));
         reactor.call_later(Duration::from_millis(2), stop);
@@ -48,7 +48,7 @@ specifications! {
     }
 
     fn a_wait_of_less_than_a_millisecond_does_not_spin(subject: &Subject) {
-        // LESSONS, bug 1: a timeout that is rounded to zero spins until it is over. Twisted's poll reactor may.
+        // poll(2): a timeout rounded down to zero milliseconds spins until it is over, as Twisted's poll reactor may.
         for micros in [1, 50, 300, 999, 1001, 1500] {
             let (reactor, counts) = subject.counted();
             reactor.call_later(Duration::from_micros(micros), stop);
@@ -57,7 +57,7 @@ specifications! {
         }
     }
 
-    fn a_call_that_an_earlier_slow_one_made_due_waits_for_the_next_turn(subject: &Subject) {
+    fn a_call_that_becomes_due_during_a_turn_waits_for_the_next(subject: &Subject) {
         // ReactorBase.runUntilCurrent reads the time once in a turn.
         for _attempt in 0..100 {
             let (reactor, log) = (subject.reactor(), Log::new());
@@ -72,7 +72,7 @@ specifications! {
             call.hasten(call.get_time().unwrap() - due).unwrap();
             reactor.iterate(Some(Duration::ZERO)).unwrap();
             if log.contains("too late") {
-                // This machine was busy; nothing can be said.
+                // This machine was busy, so this attempt proves nothing.
                 continue;
             }
             log.expect(&["in time"]);
@@ -83,15 +83,15 @@ specifications! {
     }
 
     fn seconds_are_those_of_the_wall_clock(subject: &Subject) {
-        // IReactorTime.seconds: epoch time. Only the clock's reading lies between the two others.
+        // IReactorTime.seconds: epoch time.
         let reactor = subject.reactor();
         let epoch = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
         let (before, seconds, after) = (epoch(), reactor.seconds(), epoch());
         assert!(before <= seconds && seconds <= after, "{before} {seconds} {after}");
     }
 
-    fn a_call_that_is_scheduled_during_a_wait_in_another_thread_counts_from_then(subject: &Subject) {
-        // Host loops: the reactor's thread does other things while its wait is out, and its calls must not come early.
+    fn a_call_scheduled_during_a_detached_wait_counts_from_then(subject: &Subject) {
+        // The reactor's thread does other things during such a wait, and its calls must not come early.
         let reactor = subject.reactor();
         reactor.prepare().unwrap();
         let wait = reactor.detach_wait().unwrap();
@@ -104,8 +104,8 @@ specifications! {
         drop(wait);
     }
 
-    fn the_time_of_delayed_calls_goes_on_while_nobody_runs(subject: &Subject) {
-        // Contract: the monotonic clock, which is not the loop's.
+    fn delayed_calls_become_due_while_the_loop_is_stopped(subject: &Subject) {
+        // IReactorTime.callLater follows the monotonic clock, not the loop.
         let reactor = subject.reactor();
         let call = reactor.call_later(Duration::from_micros(10), stop);
         while reactor.now() < call.get_time().unwrap() {

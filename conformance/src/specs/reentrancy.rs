@@ -1,4 +1,4 @@
-//! What user code may do while the reactor is in the middle of something: run the loop, stop, drop, panic.
+//! User code in the middle of the reactor's work: it runs the loop, stops, drops, panics.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -10,12 +10,12 @@ use crate::links::{Countdown, Transports};
 use crate::script::{Log, Script, reason_name, stop};
 use crate::{run, specifications};
 
-/// One turn, which waits only as long as a message may take.
+/// Runs one turn, which waits only as long as a message may take.
 fn turn(reactor: &Reactor) {
     reactor.iterate(Some(Duration::from_millis(5))).unwrap();
 }
 
-/// Makes turns until `done`, though not for ever.
+/// Runs at most 50 turns until `done`.
 fn turns_until(reactor: &Reactor, done: impl Fn() -> bool) {
     for _ in 0..50 {
         if done() {
@@ -25,7 +25,7 @@ fn turns_until(reactor: &Reactor, done: impl Fn() -> bool) {
     }
 }
 
-/// Panics in the log line of its panic, and when it is dropped.
+/// Panics in the log line of its panic, and in its destructor.
 struct Rotten;
 
 impl Protocol for Rotten {
@@ -43,7 +43,7 @@ impl Protocol for Rotten {
     }
 }
 
-/// Panics when it is dropped.
+/// Panics in its destructor.
 struct Brittle;
 
 impl Protocol for Brittle {
@@ -59,7 +59,7 @@ impl Drop for Brittle {
     }
 }
 
-/// A client factory that ends what its callbacks announce.
+/// A client factory that undoes whatever its callbacks announce.
 struct Meddling {
     log: Log,
     script: Script,
@@ -107,8 +107,8 @@ impl ClientFactory for Meddling {
 specifications! {
     reentrancy;
 
-    fn a_call_from_a_thread_that_runs_the_loop_is_followed_by_those_queued_behind_it(subject: &Subject) {
-        // ThreadHandle::call_from_thread: calls from one thread are made in their order.
+    fn thread_calls_keep_their_order_across_a_nested_turn(subject: &Subject) {
+        // IReactorFromThreads.callFromThread: calls from one thread are made in their order.
         let (reactor, log) = (subject.reactor(), Log::new());
         let first = log.clone();
         reactor.call_from_thread(move |reactor| {
@@ -122,8 +122,8 @@ specifications! {
         log.expect(&["second", "third", "first returns"]);
     }
 
-    fn a_task_that_runs_the_loop_does_not_hold_up_other_tasks(subject: &Subject) {
-        // The loop may be run in a callback; tasks that are ready then run.
+    fn a_task_that_turns_the_loop_does_not_block_other_tasks(subject: &Subject) {
+        // The loop may be turned in a callback. Tasks that are ready then run.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (first, second, again) = (log.clone(), log.clone(), reactor.clone());
         let one = reactor.spawn(async move {
@@ -136,8 +136,8 @@ specifications! {
         drop((one, other));
     }
 
-    fn a_callback_that_runs_the_loop_gets_the_events_that_were_collected_with_its_own(subject: &Subject) {
-        // The outcome of a connection attempt is reported once.
+    fn a_nested_turn_delivers_events_of_the_outer_batch(subject: &Subject) {
+        // The outcome of a connection attempt is reported only once, so the inner turn must deliver it.
         let (reactor, connections) = (subject.reactor(), Transports::new());
         let port = subject.listen(&reactor, Script::new().factory());
         let listed = connections.clone();
@@ -157,7 +157,7 @@ specifications! {
         assert!(waits.get());
     }
 
-    fn a_panic_of_the_name_that_a_panic_is_logged_by_is_caught(subject: &Subject) {
+    fn a_panic_in_log_prefix_is_caught(subject: &Subject) {
         // _ThreePhaseEvent, callWithLogger: "(buggy logPrefix method)"
         let reactor = subject.plain_reactor();
         let port = subject.listen(&reactor, || Rotten);
@@ -166,8 +166,8 @@ specifications! {
         run(&reactor);
     }
 
-    fn a_panic_of_a_protocol_that_is_dropped_is_caught(subject: &Subject) {
-        // A panic in a callback is caught: the loop lives.
+    fn a_panic_in_a_replaced_protocols_drop_is_caught(subject: &Subject) {
+        // The reactor catches a panic in any user code, destructors included.
         let reactor = subject.plain_reactor();
         let port = subject.listen(&reactor, || Brittle);
         let client = Script::new().on_made(|transport| transport.write(b"x"));
@@ -175,8 +175,8 @@ specifications! {
         run(&reactor);
     }
 
-    fn two_connections_that_forward_to_each_other_do_not_wait_for_each_other_to_end(subject: &Subject) {
-        // The book, "Back-pressure". ITransport.loseConnection waits for a producer, but not for one that reads no more.
+    fn connections_that_forward_to_each_other_both_end(subject: &Subject) {
+        // ITransport.loseConnection waits for a producer, but not for one that reads no more.
         for closes_first in [0, 1] {
             let (reactor, accepted, clients) = (subject.reactor(), Transports::new(), Transports::new());
             let ended = Countdown::new(4);
@@ -199,7 +199,7 @@ specifications! {
         }
     }
 
-    fn a_connector_that_begins_anew_while_it_is_announced_makes_one_connection(subject: &Subject) {
+    fn reconnecting_in_started_connecting_makes_one_connection(subject: &Subject) {
         // IConnector.stopConnecting and connect may be called from any callback.
         let (reactor, log, accepted) = (subject.reactor(), Log::new(), Transports::new());
         let port = subject.listen(&reactor, Script::new().listed_in(&accepted).factory());
@@ -210,8 +210,8 @@ specifications! {
         log.expect(&["failed UserAborted"]);
     }
 
-    fn an_attempt_that_has_succeeded_cannot_be_stopped_while_its_protocol_is_built(subject: &Subject) {
-        // twisted.internet.base.BaseConnector.buildProtocol: the state is "connected" then.
+    fn an_attempt_cannot_be_stopped_while_its_protocol_is_built(subject: &Subject) {
+        // BaseConnector.buildProtocol: the state is "connected" then.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, Script::new().factory());
         let client = Script::logged(&log, "client").stop_when_lost();

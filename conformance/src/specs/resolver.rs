@@ -13,7 +13,7 @@ use crate::script::{Log, LoggingFactory, Script, stop};
 use crate::waiting::when;
 use crate::{run, specifications};
 
-/// Answers when the test says so, and remembers what it was asked.
+/// Answers when the test says so, and records the questions.
 #[derive(Default)]
 struct Patient {
     asked: RefCell<Vec<String>>,
@@ -29,7 +29,7 @@ impl HostnameResolver for Patient {
     }
 }
 
-/// Always the same answer, after a delay or at once.
+/// Always gives the same answer, after a delay or at once.
 struct Table(Vec<SocketAddr>, Option<Duration>);
 
 impl HostnameResolver for Table {
@@ -42,7 +42,7 @@ impl HostnameResolver for Table {
     }
 }
 
-/// What it finds, as text, when it has; the reactor is stopped then.
+/// Runs until `answer` has fired, and returns its addresses as text.
 fn finish(reactor: &Reactor, answer: Deferred<Vec<SocketAddr>>) -> Result<Vec<String>, String> {
     let (found, handle) = (Rc::new(RefCell::new(None)), reactor.clone());
     let its = found.clone();
@@ -58,8 +58,8 @@ fn finish(reactor: &Reactor, answer: Deferred<Vec<SocketAddr>>) -> Result<Vec<St
 specifications! {
     resolver;
 
-    fn an_ip_address_resolves_to_itself_at_once_and_nobody_is_asked(subject: &Subject) {
-        // IReactorCore.resolve: a literal to itself.
+    fn an_ip_address_resolves_to_itself_without_a_lookup(subject: &Subject) {
+        // IReactorCore.resolve: a literal to itself, at once.
         let reactor = subject.reactor();
         let patient = Rc::new(Patient::default());
         reactor.install_name_resolver(patient.clone());
@@ -82,7 +82,7 @@ specifications! {
         assert_eq!(found, ["0.0.0.0:80".parse().unwrap()]);
     }
 
-    fn localhost_is_a_loopback_address_with_the_port_that_was_asked_for(subject: &Subject) {
+    fn localhost_resolves_to_loopback_with_the_given_port(subject: &Subject) {
         // IHostnameResolver.resolveHostName; RFC 6761. The default resolver of each provider.
         let reactor = subject.reactor();
         let found = finish(&reactor, reactor.resolve_host_name("localhost", 4711)).unwrap();
@@ -93,7 +93,7 @@ specifications! {
         }
     }
 
-    fn a_name_that_cannot_exist_gives_no_address_and_no_panic(subject: &Subject) {
+    fn an_impossible_name_has_no_address(subject: &Subject) {
         // GAIResolver: errors are "no addresses"; here the reason is kept. No network is asked for such names.
         for name in ["a\0b", &"long".repeat(100), "no.such.host."] {
             let reactor = subject.reactor();
@@ -105,8 +105,8 @@ specifications! {
         }
     }
 
-    fn an_installed_resolver_is_asked_and_the_one_before_is_given_back(subject: &Subject) {
-        // IReactorPluggableNameResolver.installNameResolver
+    fn an_installed_resolver_replaces_the_previous_one(subject: &Subject) {
+        // IReactorPluggableNameResolver.installNameResolver returns the previous one.
         let reactor = subject.reactor();
         let patient = Rc::new(Patient::default());
         let standard = reactor.install_name_resolver(patient.clone());
@@ -122,8 +122,8 @@ specifications! {
         assert_eq!(patient.asked.borrow().len(), 1);
     }
 
-    fn a_resolver_may_answer_later_with_the_reactors_own_time(subject: &Subject) {
-        // IHostnameResolver: it is given the reactor.
+    fn a_resolver_may_answer_in_a_later_turn(subject: &Subject) {
+        // IHostnameResolver gets the reactor, and so its clock.
         let reactor = subject.reactor();
         let slow = Table(vec!["192.0.2.7:0".parse().unwrap()], Some(Duration::from_millis(2)));
         reactor.install_name_resolver(Rc::new(slow));
@@ -132,7 +132,7 @@ specifications! {
         assert_eq!(finish(&reactor, answer).unwrap(), ["192.0.2.7:7"]);
     }
 
-    fn a_failure_of_the_resolver_reaches_who_asked(subject: &Subject) {
+    fn a_failure_of_the_resolver_reaches_the_caller(subject: &Subject) {
         // IReactorCore.resolve: DNSLookupError
         struct Broken;
         impl HostnameResolver for Broken {
@@ -146,8 +146,8 @@ specifications! {
         assert_eq!(outcome.unwrap_err(), "no server for example.org");
     }
 
-    fn a_connection_to_a_name_asks_the_resolver_in_a_later_turn(subject: &Subject) {
-        // connectTCP: it returns first, and resolves on a later turn.
+    fn connecting_to_a_name_resolves_it_in_a_later_turn(subject: &Subject) {
+        // IReactorTCP.connectTCP returns first.
         let (reactor, log) = (subject.reactor(), Log::new());
         let patient = Rc::new(Patient::default());
         reactor.install_name_resolver(patient.clone());
@@ -167,8 +167,8 @@ specifications! {
         assert_eq!(log.entries()[2..4], ["build", "client made"]);
     }
 
-    fn an_attempt_without_a_timeout_goes_on_although_nobody_keeps_its_connector(subject: &Subject) {
-        // connectTCP: callers may ignore what it returns.
+    fn an_attempt_without_a_timeout_outlives_its_connector_handle(subject: &Subject) {
+        // IReactorTCP.connectTCP: callers may ignore its result.
         let (reactor, patient) = (subject.reactor(), Rc::new(Patient::default()));
         reactor.install_name_resolver(patient.clone());
         let port = reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
@@ -185,8 +185,8 @@ specifications! {
         assert_eq!(log.count("client made"), 1);
     }
 
-    fn a_connection_to_a_name_without_addresses_fails_by_that_name(subject: &Subject) {
-        // connectTCP: DNSLookupError, delivered to clientConnectionFailed.
+    fn connecting_to_an_unknown_name_is_a_lookup_error(subject: &Subject) {
+        // IReactorTCP.connectTCP: DNSLookupError, delivered to clientConnectionFailed.
         for addresses in [None, Some(Duration::from_millis(1))] {
             let (reactor, log) = (subject.reactor(), Log::new());
             reactor.install_name_resolver(Rc::new(Table(Vec::new(), addresses)));
@@ -202,7 +202,7 @@ specifications! {
     }
 
     fn the_connect_timeout_includes_the_resolution(subject: &Subject) {
-        // connectTCP: the timeout counts from connect(). This resolver never answers, and the hour is over once it is asked.
+        // IReactorTCP.connectTCP: it counts from connect(). This resolver never answers, and the hour is skipped.
         let (reactor, log) = (subject.reactor(), Log::new());
         let patient = Rc::new(Patient::default());
         reactor.install_name_resolver(patient.clone());
@@ -216,14 +216,14 @@ specifications! {
         });
         run(&reactor);
         log.expect(&["start factory", "started connecting", "failed ConnectTimedOut", "stop factory"]);
-        // A late answer is not an error, and begins nothing.
+        // A late answer is not an error, and starts no attempt.
         let late = patient.waiting.borrow_mut().remove(0);
         late.callback(vec!["127.0.0.1:80".parse().unwrap()]).unwrap();
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn a_resolver_that_is_replaced_meanwhile_still_answers(subject: &Subject) {
-        // installNameResolver concerns later questions.
+    fn a_replaced_resolver_still_answers_pending_questions(subject: &Subject) {
+        // IReactorPluggableNameResolver.installNameResolver concerns later questions.
         let reactor = subject.reactor();
         let patient = Rc::new(Patient::default());
         reactor.install_name_resolver(patient.clone());
@@ -235,8 +235,8 @@ specifications! {
         assert_eq!(finish(&reactor, first).unwrap(), ["192.0.2.1:1"]);
     }
 
-    fn a_resolver_may_install_another_while_it_is_asked(subject: &Subject) {
-        // The design: no borrow while user code runs.
+    fn a_resolver_may_install_another_during_a_lookup(subject: &Subject) {
+        // Nothing is borrowed while user code runs.
         struct OnlyOnce;
         impl HostnameResolver for OnlyOnce {
             fn resolve_host_name(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {

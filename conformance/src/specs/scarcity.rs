@@ -1,4 +1,4 @@
-//! When descriptors run out, in virtual time: what `limits` says, and when.
+//! Running out of descriptors in virtual time: the rules of `limits`, and their times.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::logged::logged;
 use crate::script::{Log, LoggingFactory, Script};
 use crate::specifications;
 
-/// A server that may have so many descriptors, one of them for its port, and clients that have asked for an echo.
+/// A server with at most `descriptors` descriptors, one of them for its port, and clients that ask for an echo.
 fn crowd(descriptors: usize, clients: usize) -> (MemoryReactor, Log, Vec<TestStream>) {
     let (net, log) = (MemoryReactor::new().with_faults(Faults::none().descriptors(descriptors)), Log::new());
     let factory = Rc::new(LoggingFactory::new(&log, Script::echo()));
@@ -27,8 +27,8 @@ fn answered(clients: &[TestStream]) -> usize {
 specifications! {
     scarcity;
 
-    fn whoever_is_there_is_served_and_the_factory_is_told(_subject: &Subject) {
-        // LESSONS, bug 20
+    fn a_failed_accept_is_reported_while_connections_are_served(_subject: &Subject) {
+        // accept(2): EMFILE. The factory is notified.
         let (net, log, clients) = crowd(4, 5);
         assert_eq!((log.count("build"), log.count("accept failed")), (3, 1));
         assert_eq!(answered(&clients), 3);
@@ -37,8 +37,8 @@ specifications! {
         assert_eq!(clients[0].received(), b"xy");
     }
 
-    fn a_connection_that_ends_lets_another_in_at_once(_subject: &Subject) {
-        // DESIGN section 9: accept again when descriptors free up.
+    fn a_closed_connection_makes_room_for_another_at_once(_subject: &Subject) {
+        // accept(2): EMFILE. The port tries again when the reactor closes a descriptor.
         let (net, log, clients) = crowd(4, 5);
         clients[0].close();
         net.advance(Duration::from_millis(1));
@@ -46,8 +46,8 @@ specifications! {
         assert_eq!(clients[3].received(), b"x");
     }
 
-    fn a_port_tries_again_by_itself_twice_in_a_second(_subject: &Subject) {
-        // Somebody else in the process may have closed something: nothing of the reactor's tells of it.
+    fn a_port_retries_twice_a_second(_subject: &Subject) {
+        // Other code in the process may have closed a descriptor, which the reactor cannot see.
         let (net, log, clients) = crowd(4, 5);
         net.set_faults(Faults::none());
         net.advance(Duration::from_millis(498));
@@ -57,16 +57,16 @@ specifications! {
         assert_eq!(answered(&clients), 5);
     }
 
-    fn the_loop_rests_while_nothing_can_be_accepted(_subject: &Subject) {
-        // LESSONS, bug 20: no spin. A minute is 120 attempts, and `advance` gives up on a moment without end.
+    fn the_loop_sleeps_while_accepting_is_impossible(_subject: &Subject) {
+        // A minute has 120 attempts, and `advance` gives up on a loop that spins.
         let (net, log, _clients) = crowd(4, 5);
         net.advance(Duration::from_secs(60));
         assert_eq!(log.count("build"), 3);
         assert!((100..=121).contains(&log.count("accept failed")), "{} attempts", log.count("accept failed"));
     }
 
-    fn a_port_that_fails_again_and_again_complains_every_ten_seconds(_subject: &Subject) {
-        // LESSONS, bug 20: a flood of connections is no flood of lines. Each client that goes lets one in and has the port fail.
+    fn a_port_that_fails_repeatedly_logs_every_ten_seconds(_subject: &Subject) {
+        // A flood of connections must not flood the log. Each client that leaves lets one in, then accept fails again.
         let mut failures = 0;
         let lines = logged(|| {
             let (net, log, mut clients) = crowd(4, 50);
@@ -81,8 +81,8 @@ specifications! {
         assert_eq!(complaints, 3, "{lines:#?}");
     }
 
-    fn who_lingers_gives_way_to_who_comes(_subject: &Subject) {
-        // Its connection has ended: the last response is probably there.
+    fn a_lingering_connection_makes_room_for_a_new_one(_subject: &Subject) {
+        // Its protocol has ended, and the peer probably has the last response.
         let (net, log) = (MemoryReactor::new().with_faults(Faults::none().descriptors(4)), Log::new());
         let server = Script::new().on_data(|transport, _| {
             transport.write(b"no");
@@ -94,16 +94,16 @@ specifications! {
             client.write(b"x");
             net.advance(Duration::from_millis(1));
             assert_eq!((client.received(), client.is_eof()), (b"no".to_vec(), true), "client {number}");
-            // The port and three connections. One gives way to the fourth, and no second one to nobody.
+            // The port and three connections. One makes room for the fourth, and no second one for no connection.
             assert_eq!(net.lingering_count(), 3.min(number));
-            // It keeps its side open.
+            // The client keeps its side open.
             std::mem::forget(client);
         }
         assert_eq!((log.count("build"), log.count("accept failed")), (5, 0));
     }
 
-    fn a_port_that_stops_while_it_waits_leaves_no_timer_behind(_subject: &Subject) {
-        // LESSONS, bug 5
+    fn stopping_a_port_cancels_its_retry_timer(_subject: &Subject) {
+        // A timer that is left behind would wake the loop.
         let (net, log) = (MemoryReactor::new().with_faults(Faults::none().descriptors(2)), Log::new());
         let port = net.listen_tcp("10.0.0.1:80", LoggingFactory::new(&log, Script::new())).unwrap();
         let _clients = [net.connect_stream("10.0.0.1:80"), net.connect_stream("10.0.0.1:80")];

@@ -8,7 +8,7 @@ use crate::specifications;
 specifications! {
     signals;
 
-    fn an_interrupt_and_a_request_to_end_stop_the_loop_in_order(subject: &Subject) {
+    fn sigint_or_sigterm_stops_the_loop_in_order(subject: &Subject) {
         // ReactorBase.sigInt, sigTerm: through callFromThread, as stop() does.
         for signal in [Signal::INT, Signal::TERM] {
             let mut play = Performance::begin(subject, "serve");
@@ -20,13 +20,13 @@ specifications! {
         }
     }
 
-    fn a_reactor_that_does_not_run_leaves_the_signals_alone(subject: &Subject) {
+    fn a_reactor_that_does_not_run_handles_no_signals(subject: &Subject) {
         // IReactorCore.run(installSignalHandlers=True): run installs them, not the constructor.
         Performance::begin(subject, "made").is_killed_by(Signal::TERM);
     }
 
-    fn a_signal_stops_a_loop_whose_start_is_held_up(subject: &Subject) {
-        // LESSONS, bug 23: SIGINT and SIGTERM at any moment. Twisted installs its handlers only after the start.
+    fn a_signal_stops_a_loop_whose_start_is_delayed(subject: &Subject) {
+        // SIGINT and SIGTERM work at any moment. Twisted installs its handlers only after the start.
         let mut play = Performance::begin(subject, "starting");
         play.expect(&["ready"]);
         play.signal(Signal::INT);
@@ -34,15 +34,15 @@ specifications! {
         play.ends();
     }
 
-    fn a_signal_in_a_trigger_of_startup_stops_the_loop_after_the_start(subject: &Subject) {
-        // LESSONS, bug 23: SIGINT and SIGTERM at any moment.
+    fn a_signal_during_startup_stops_the_loop_after_the_start(subject: &Subject) {
+        // SIGINT and SIGTERM work at any moment.
         let mut play = Performance::begin(subject, "raised at the start");
         play.expect(&["started", "before", "during", "after", "ended Ok(()), signal Some(2)"]);
         play.ends();
     }
 
-    fn a_signal_stops_the_loop_although_work_in_a_thread_never_ends(subject: &Subject) {
-        // LESSONS, bug 23: during thread pool work. The thread waits for a line that never comes.
+    fn a_signal_stops_the_loop_despite_a_blocked_thread(subject: &Subject) {
+        // A thread of the pool waits for a line that never comes. The loop does not join it.
         for signal in [Signal::INT, Signal::TERM] {
             let mut play = Performance::begin(subject, "blocked thread");
             play.expect(&["ready"]);
@@ -52,18 +52,18 @@ specifications! {
         }
     }
 
-    fn a_signal_during_a_callback_stops_the_loop_when_that_returns(subject: &Subject) {
-        // LESSONS, bug 21: a wake between the check and the sleep is not lost; here the wake comes before both.
+    fn a_signal_during_a_callback_stops_the_loop_afterwards(subject: &Subject) {
+        // A wake-up between the check and the sleep is not lost. Here it comes before both.
         let mut play = Performance::begin(subject, "busy callback");
         play.expect(&["ready"]);
         play.signal(Signal::TERM);
-        play.tell("go on");
+        play.tell("continue");
         play.expect(&["callback over", "ended Ok(()), signal Some(15)"]);
         play.ends();
     }
 
-    fn a_second_signal_leaves_a_shutdown_that_does_not_end(subject: &Subject) {
-        // ARCHITECTURE: a trigger that never fires must not need SIGKILL.
+    fn a_second_signal_aborts_a_shutdown_that_hangs(subject: &Subject) {
+        // A trigger that never fires must not need SIGKILL.
         let mut play = Performance::begin(subject, "stubborn shutdown");
         play.expect(&["ready"]);
         play.signal(Signal::INT);
@@ -74,22 +74,22 @@ specifications! {
     }
 
     fn several_signals_in_one_turn_are_one_stop(subject: &Subject) {
-        // A group that is told twice to end (a terminal and a supervisor) shuts down in order all the same.
+        // A terminal and a supervisor may both signal a process group. It shuts down in order all the same.
         let mut play = Performance::begin(subject, "signals in one turn");
         play.expect(&["before", "during", "after", "ended Ok(())"]);
         play.ends();
     }
 
-    fn a_signal_during_shutdown_does_not_kill_before_the_last_trigger(subject: &Subject) {
-        // LESSONS, bug 23: at any moment, and the handlers are restored after the last trigger.
+    fn a_signal_during_shutdown_does_not_skip_a_trigger(subject: &Subject) {
+        // The previous dispositions are restored after the last trigger.
         let mut play = Performance::begin(subject, "raised after shutdown");
         play.expect(&["after"]);
         assert!(play.line().unwrap().starts_with("ended Ok(())"));
         play.is_killed_by(Signal::TERM);
     }
 
-    fn the_dispositions_from_before_are_restored_when_the_loop_ends(subject: &Subject) {
-        // LESSONS, bug 23: the previous handlers are restored; Twisted leaves its own (#11761).
+    fn the_previous_signal_dispositions_are_restored(subject: &Subject) {
+        // Twisted leaves its own handlers installed (#11761).
         for scenario in ["restored", "crashed"] {
             let mut play = Performance::begin(subject, scenario);
             play.expect(&["ended Ok(()), signal None"]);
@@ -102,8 +102,8 @@ specifications! {
         Performance::begin(subject, "opted out").is_killed_by(Signal::TERM);
     }
 
-    fn a_signal_that_the_process_ignores_stays_ignored(subject: &Subject) {
-        // ReactorBase._handleSignals: SIGINT only if it still has the default handler; nohup(1) and shells ignore it.
+    fn an_ignored_signal_stays_ignored(subject: &Subject) {
+        // ReactorBase._handleSignals: SIGINT only if it has the default handler. nohup(1) and shells ignore it.
         let mut play = Performance::begin_ignoring_interrupts(subject, "serve");
         play.expect(&["ready"]);
         play.signal(Signal::INT);
@@ -113,7 +113,7 @@ specifications! {
     }
 
     fn a_signal_stops_every_reactor_of_the_process(subject: &Subject) {
-        // Contract: many per process, one a thread. The last one to end restores the dispositions.
+        // A process may have many reactors, one a thread. The last one to end restores the dispositions.
         let mut play = Performance::begin(subject, "several");
         play.expect(&["ready"]);
         play.signal(Signal::INT);
@@ -121,8 +121,8 @@ specifications! {
         play.is_killed_by(Signal::TERM);
     }
 
-    fn a_watched_signal_calls_everybody_who_watches_each_time_until_nobody_does(subject: &Subject) {
-        // Reactor::on_signal; the disposition from before is restored with the last watch. SIGKILL cannot be watched.
+    fn a_watched_signal_calls_every_watcher_each_time(subject: &Subject) {
+        // Reactor::on_signal. The last watch restores the disposition. SIGKILL cannot be watched.
         let mut play = Performance::begin(subject, "watching");
         play.expect(&["refused true", "ready"]);
         for _ in 0..3 {
@@ -135,7 +135,7 @@ specifications! {
     }
 
     fn a_reactor_that_runs_again_is_stopped_by_a_signal_again(subject: &Subject) {
-        // Contract: restartable. The signal of an earlier run is forgotten.
+        // The signal of an earlier run is forgotten.
         let mut play = Performance::begin(subject, "twice");
         for signal in [Signal::INT, Signal::TERM] {
             play.expect(&["ready"]);
@@ -146,7 +146,7 @@ specifications! {
         play.ends();
     }
 
-    fn a_signal_ends_a_loop_that_a_host_makes_of_pieces(subject: &Subject) {
+    fn a_signal_stops_a_loop_that_a_host_turns(subject: &Subject) {
         // ReactorBase.startRunning and the pieces of a turn.
         let mut play = Performance::begin(subject, "pieces");
         play.expect(&["ready"]);
@@ -155,8 +155,8 @@ specifications! {
         play.is_killed_by(Signal::TERM);
     }
 
-    fn a_signal_ends_a_wait_in_another_thread(subject: &Subject) {
-        // Contract 21: a native wait without the interpreter's lock must not make Ctrl-C hang.
+    fn a_signal_wakes_a_detached_wait(subject: &Subject) {
+        // A native wait without the interpreter's lock must not make Ctrl-C hang.
         let mut play = Performance::begin(subject, "detached");
         play.expect(&["ready"]);
         play.signal(Signal::INT);
@@ -164,8 +164,8 @@ specifications! {
         play.ends();
     }
 
-    fn a_wait_that_is_interrupted_goes_on_and_makes_no_call_early(subject: &Subject) {
-        // LESSONS, bug 8: EINTR at every blocking call.
+    fn an_interrupted_wait_makes_no_call_early(subject: &Subject) {
+        // signal(7): EINTR at every blocking call. The wait continues.
         let mut play = Performance::begin(subject, "interrupted");
         play.expect(&["ready"]);
         let pid = play.pid();
@@ -184,14 +184,14 @@ specifications! {
 
     #[cfg(target_os = "linux")]
     fn no_thread_starts_before_the_reactor_runs(subject: &Subject) {
-        // LESSONS, bug 22: a fork before run works, because there is only one thread to fork.
+        // fork(2) copies only the calling thread, so a fork before run works.
         let mut play = Performance::begin(subject, "threads");
         play.expect(&["ended Ok(()), signal None", "1 before, 1 worked"]);
         play.ends();
     }
 
-    fn a_signal_ends_react_with_its_status_and_drops_main_before_the_shutdown(subject: &Subject) {
-        // task.react; the status is 128 and the number of the signal, as in shells.
+    fn a_signal_ends_react_with_its_status(subject: &Subject) {
+        // task.react: 128 plus the signal's number, as in shells. The main future is dropped before the shutdown.
         let mut play = Performance::begin(subject, "reacting");
         play.expect(&["ready"]);
         play.signal(Signal::INT);

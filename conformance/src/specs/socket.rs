@@ -1,4 +1,4 @@
-//! IReactorSocket: sockets that somebody else opened.
+//! IReactorSocket: sockets that were opened elsewhere.
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
@@ -32,7 +32,7 @@ fn factory(script: &Script) -> impl Factory + use<> {
     LoggingFactory::new(&Log::new(), script.clone())
 }
 
-/// What adopting `socket` as a port is refused with.
+/// The error of adopting `socket` as a port.
 fn refused_port(reactor: &Reactor, socket: impl Into<OwnedFd>) -> String {
     match reactor.adopt_stream_port(socket.into(), factory(&Script::new())) {
         Err(error @ Error::Io(..)) => error.to_string(),
@@ -40,7 +40,7 @@ fn refused_port(reactor: &Reactor, socket: impl Into<OwnedFd>) -> String {
     }
 }
 
-/// What adopting `socket` as a connection is refused with.
+/// The error of adopting `socket` as a connection.
 fn refused_connection(reactor: &Reactor, socket: impl Into<OwnedFd>) -> String {
     match reactor.adopt_stream_connection(socket.into(), &factory(&Script::new())) {
         Err(error @ Error::Io(..)) => error.to_string(),
@@ -48,14 +48,14 @@ fn refused_connection(reactor: &Reactor, socket: impl Into<OwnedFd>) -> String {
     }
 }
 
-/// Sockets that listen for one another: whom the port leaves in the queue, `rest` hears.
+/// Two sockets that share one accept queue: `rest` accepts the connections that the port leaves.
 struct Shared {
     port: Port,
     rest: TcpListener,
     clients: Vec<TcpStream>,
 }
 
-/// A port that has accepted somebody already, and whose socket another process has, too.
+/// Returns a port that has accepted one connection, and whose socket another process has as well.
 fn shared(reactor: &Reactor, factory: impl Factory + 'static) -> Shared {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let rest = listener.try_clone().unwrap();
@@ -67,13 +67,13 @@ fn shared(reactor: &Reactor, factory: impl Factory + 'static) -> Shared {
 }
 
 impl Shared {
-    /// So many more connect.
+    /// Connects `count` more clients.
     fn come(&mut self, count: usize) {
         let address = self.rest.local_addr().unwrap();
         self.clients.extend((0..count).map(|_| TcpStream::connect(address).unwrap()));
     }
 
-    /// The last `count` of those who came are in the system's queue, and nobody else.
+    /// Asserts that exactly the last `count` clients are in the system's queue.
     fn leaves(&mut self, count: usize) {
         let unserved = self.clients.split_off(self.clients.len() - count);
         for client in &unserved {
@@ -84,7 +84,7 @@ impl Shared {
         assert_eq!(self.rest.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     }
 
-    /// All that are left of those who came have their echo.
+    /// Asserts that all other clients get their echo.
     fn serves(&mut self, reactor: &Reactor) {
         for client in &mut self.clients {
             client.write_all(b"x").unwrap();
@@ -97,18 +97,18 @@ impl Shared {
     }
 }
 
-/// Makes turns until a reactor with one port has so many connections, and some more turns.
+/// Turns the loop until a reactor with one port has `count` connections, and some turns more.
 fn iterate_until_accepted(reactor: &Reactor, count: usize) {
     iterate_until(reactor, || reactor.source_count() > count);
 }
 
-/// Makes turns until the port has stopped, and some more turns.
+/// Turns the loop until the port has stopped, and some turns more.
 fn iterate_until_stopped(reactor: &Reactor, port: &Port) {
     iterate_until(reactor, || port.host().is_err());
     assert!(matches!(port.host(), Err(Error::Closed)));
 }
 
-/// Builds an echo, and has its port do something first.
+/// Builds an echo after it has acted on its own port.
 struct Acting {
     port: Rc<RefCell<Option<Port>>>,
     act: fn(&Port),
@@ -124,8 +124,8 @@ impl Factory for Acting {
 specifications! {
     socket;
 
-    fn a_paused_port_leaves_who_comes_to_another_process_with_the_same_socket(subject: &Subject) {
-        // IPushProducer.pauseProducing. What is accepted ahead holds descriptors, and nobody else can serve it.
+    fn a_paused_port_leaves_new_connections_to_another_process(subject: &Subject) {
+        // IPushProducer.pauseProducing. A connection that was accepted ahead could be served by no other process.
         let reactor = subject.reactor();
         let mut shared = shared(&reactor, Script::echo().factory());
         shared.port.pause_producing();
@@ -137,8 +137,8 @@ specifications! {
         shared.serves(&reactor);
     }
 
-    fn a_port_that_its_factory_pauses_leaves_the_rest_of_a_crowd_in_the_queue(subject: &Subject) {
-        // A limit on connections pauses its port with the last free place: no descriptor is taken beyond that.
+    fn a_port_paused_by_its_factory_leaves_the_rest_in_the_queue(subject: &Subject) {
+        // A connection limit pauses its port with the last free place: no descriptor is taken beyond that.
         let (reactor, port) = (subject.reactor(), Rc::default());
         let mut shared = shared(&reactor, Acting { port: Rc::clone(&port), act: Port::pause_producing });
         *port.borrow_mut() = Some(shared.port.clone());
@@ -148,8 +148,8 @@ specifications! {
         shared.serves(&reactor);
     }
 
-    fn a_port_that_stops_leaves_its_queue_to_another_process_with_the_same_socket(subject: &Subject) {
-        // IListeningPort.stopListening, of a program that makes room for its successor.
+    fn a_stopped_port_leaves_its_queue_to_another_process(subject: &Subject) {
+        // IListeningPort.stopListening, of a program that is replaced by its successor.
         let (reactor, port) = (subject.reactor(), Rc::default());
         let act = |port: &Port| drop(port.stop_listening());
         let mut shared = shared(&reactor, Acting { port: Rc::clone(&port), act });
@@ -160,8 +160,8 @@ specifications! {
         shared.serves(&reactor);
     }
 
-    fn a_port_that_is_drained_serves_its_queue_and_leaves_who_comes_later_to_another_process(subject: &Subject) {
-        // Port::drain
+    fn a_drained_port_leaves_later_connections_to_another_process(subject: &Subject) {
+        // Port::drain: the connections in the queue are accepted.
         let (reactor, port) = (subject.reactor(), Rc::default());
         let act = |port: &Port| drop(port.drain());
         let mut shared = shared(&reactor, Acting { port: Rc::clone(&port), act });
@@ -175,7 +175,7 @@ specifications! {
     }
 
     fn a_listening_tcp_socket_becomes_a_port(subject: &Subject) {
-        // adoptStreamPort
+        // IReactorSocket.adoptStreamPort
         let (reactor, log) = (subject.reactor(), Log::new());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap();
@@ -191,7 +191,7 @@ specifications! {
     }
 
     fn a_listening_unix_socket_becomes_a_port(subject: &Subject) {
-        // adoptStreamPort; the file belongs to whoever made it.
+        // IReactorSocket.adoptStreamPort. The socket's file belongs to the program that made it.
         let (reactor, path) = (subject.reactor(), subject.unix_path());
         let listener = UnixListener::bind(&path).unwrap();
         let port = reactor.adopt_stream_port(listener, factory(&Script::echo())).unwrap();
@@ -206,8 +206,8 @@ specifications! {
         std::fs::remove_file(path).unwrap();
     }
 
-    fn a_blocking_port_becomes_non_blocking(subject: &Subject) {
-        // LESSONS, bug 17: adopting a blocking socket: make it non-blocking.
+    fn a_blocking_listening_socket_becomes_non_blocking(subject: &Subject) {
+        // IReactorSocket.adoptStreamPort: a blocking accept would stop the loop.
         let reactor = subject.reactor();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let copy = listener.try_clone().unwrap();
@@ -216,7 +216,7 @@ specifications! {
         let log = Log::new();
         let _port = reactor.adopt_stream_port(listener, LoggingFactory::new(&log, Script::new())).unwrap();
         assert!(is_non_blocking(&copy));
-        // It accepts until there is no more, and would block here.
+        // The port accepts until there is no more, and would block here.
         let seen = log.clone();
         run_until(&reactor, move || seen.contains("build"));
         assert_eq!(log.count("build"), 1);
@@ -224,7 +224,7 @@ specifications! {
     }
 
     fn stopping_an_adopted_port_leaves_a_copy_listening(subject: &Subject) {
-        // Contract 69: a listening adopted socket is not shut down on close.
+        // IReactorSocket.adoptStreamPort: an adopted socket is closed without shutdown(2).
         let reactor = subject.reactor();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let copy = listener.try_clone().unwrap();
@@ -238,7 +238,7 @@ specifications! {
     }
 
     fn a_connected_socket_becomes_a_connection(subject: &Subject) {
-        // adoptStreamConnection: the factory is asked with the peer's address (contract 69), and neither started nor stopped.
+        // IReactorSocket.adoptStreamConnection: buildProtocol(peer) only. The factory is not started or stopped.
         struct Peers(Log);
         impl Factory for Peers {
             fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
@@ -267,7 +267,7 @@ specifications! {
     }
 
     fn a_connected_unix_socket_becomes_a_connection(subject: &Subject) {
-        // adoptStreamConnection: INET, INET6, UNIX.
+        // IReactorSocket.adoptStreamConnection: INET, INET6, UNIX.
         let (reactor, (mut client, server)) = (subject.reactor(), UnixStream::pair().unwrap());
         let transport = reactor.adopt_stream_connection(server, &factory(&Script::echo().stop_when_lost())).unwrap();
         assert_eq!(*transport.peer(), Address::Unnamed);
@@ -280,7 +280,7 @@ specifications! {
     }
 
     fn a_blocking_connection_becomes_non_blocking(subject: &Subject) {
-        // LESSONS, bug 17. More is written than fits, and nobody reads: a blocking socket would never return.
+        // More is written than fits, and the peer does not read: a blocking socket would never return.
         let (reactor, (client, server)) = (subject.reactor(), connected());
         let copy = server.try_clone().unwrap();
         let transport = reactor.adopt_stream_connection(server, &factory(&Script::new())).unwrap();
@@ -292,7 +292,7 @@ specifications! {
     }
 
     fn an_adopted_connection_belongs_to_the_reactor(subject: &Subject) {
-        // IReactorSocket, where the original makes a copy of its own: whoever wants to keep his makes it first.
+        // IReactorSocket, where Twisted duplicates the descriptor. To keep it, duplicate it first.
         let (reactor, (mut client, server)) = (subject.reactor(), connected());
         let script = Script::new().on_made(ropewalk::Transport::lose_connection);
         let transport = reactor.adopt_stream_connection(server, &factory(&script)).unwrap();
@@ -300,8 +300,8 @@ specifications! {
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
     }
 
-    fn bytes_that_arrived_before_a_connection_was_adopted_are_delivered(subject: &Subject) {
-        // adoptStreamConnection: what a process hands over may be in the middle of a conversation.
+    fn bytes_from_before_the_adoption_are_delivered(subject: &Subject) {
+        // IReactorSocket.adoptStreamConnection: a socket may be handed over in the middle of a conversation.
         let (reactor, (mut client, server)) = (subject.reactor(), connected());
         client.write_all(b"early").unwrap();
         drop(client);
@@ -311,8 +311,8 @@ specifications! {
         assert_eq!(script.received(), b"early");
     }
 
-    fn a_factory_that_builds_nothing_has_the_adopted_connection_closed(subject: &Subject) {
-        // adoptStreamConnection, as for a port.
+    fn a_factory_that_builds_no_protocol_closes_the_socket(subject: &Subject) {
+        // IReactorSocket.adoptStreamConnection, as for a port.
         let (reactor, (mut client, server)) = (subject.reactor(), connected());
         let outcome = reactor.adopt_stream_connection(server, &LoggingFactory::refusing(&Log::new()));
         assert!(matches!(outcome, Err(Error::Closed)));
@@ -320,8 +320,8 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn what_is_no_socket_is_refused(subject: &Subject) {
-        // LESSONS, bug 17: say so. The error is for a person who passed the wrong descriptor.
+    fn a_descriptor_that_is_not_a_socket_is_rejected(subject: &Subject) {
+        // The error is for a user with the wrong descriptor.
         let reactor = subject.reactor();
         let file = || std::fs::File::open("/dev/null").unwrap();
         for text in [refused_port(&reactor, file()), refused_connection(&reactor, file())] {
@@ -330,7 +330,7 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn datagram_sockets_are_refused(subject: &Subject) {
+    fn datagram_sockets_are_rejected(subject: &Subject) {
         // UnsupportedSocketType
         let reactor = subject.reactor();
         let inet = || UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -344,8 +344,8 @@ specifications! {
         assert!(texts.iter().all(|text| text.contains("not a stream socket")), "{texts:?}");
     }
 
-    fn a_connection_is_no_port_and_a_port_is_no_connection(subject: &Subject) {
-        // adoptStreamPort, adoptStreamConnection
+    fn a_connection_is_rejected_as_a_port(subject: &Subject) {
+        // IReactorSocket.adoptStreamPort. A port is rejected as a connection, too.
         let (reactor, (_client, server)) = (subject.reactor(), connected());
         let text = refused_port(&reactor, server);
         assert!(text.contains("does not listen"), "{text}");
@@ -353,8 +353,8 @@ specifications! {
         assert!(text.contains("a listening socket"), "{text}");
     }
 
-    fn a_socket_that_is_not_connected_is_no_connection(subject: &Subject) {
-        // adoptStreamConnection
+    fn an_unconnected_socket_is_rejected_as_a_connection(subject: &Subject) {
+        // IReactorSocket.adoptStreamConnection
         let reactor = subject.reactor();
         for family in [AddressFamily::INET, AddressFamily::UNIX] {
             let idle = rustix::net::socket(family, SocketType::STREAM, None).unwrap();
@@ -363,8 +363,8 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn a_refused_socket_is_closed_and_its_copies_are_as_before(subject: &Subject) {
-        // A socket that was given away is gone either way; a refusal changes no flag of its copies.
+    fn a_rejected_socket_is_closed(subject: &Subject) {
+        // The reactor owns the socket either way. A rejection changes no flag of its copies.
         let (reactor, (client, server)) = (subject.reactor(), connected());
         let copy = server.try_clone().unwrap();
         refused_port(&reactor, server);
@@ -374,8 +374,8 @@ specifications! {
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
     }
 
-    fn an_adopted_connection_in_a_reused_slot_gets_no_event_of_its_predecessor(subject: &Subject) {
-        // LESSONS, bugs 3 and 6: in the batch in which others end, connections are adopted under their slots and numbers.
+    fn an_adopted_connection_gets_no_event_of_a_reused_key(subject: &Subject) {
+        // Connections are adopted in the batch in which others end, and get their keys and descriptor numbers.
         let (reactor, all, log) = (subject.reactor(), Transports::new(), Log::new());
         let (others, adopted) = (all.clone(), log.clone());
         let server = Script::new().listed_in(&all).on_data(move |transport, _| {
@@ -400,8 +400,8 @@ specifications! {
         assert_eq!(log.entries(), [["adopted made"; 4], ["adopted lost ConnectionLost"; 4]].concat());
     }
 
-    fn adopting_and_ending_in_one_callback_leaves_nothing_behind(subject: &Subject) {
-        // LESSONS, bugs 4 and 6
+    fn adopting_a_connection_that_ends_at_once_leaks_nothing(subject: &Subject) {
+        // The connection is adopted and ends in one callback.
         let (reactor, ends) = (subject.reactor(), Countdown::new(50));
         let counted = Script::new().on_made(ropewalk::Transport::abort_connection).counted_by(&ends);
         reactor.call_when_running(move |reactor| {
@@ -413,8 +413,8 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn this_provider_says_that_it_adopts_sockets(subject: &Subject) {
-        // "Some of the interfaces may not be implemented."
+    fn this_provider_reports_that_it_adopts_sockets(subject: &Subject) {
+        // The HOWTO on choosing a reactor: "Some of the interfaces may not be implemented."
         assert!(subject.reactor().provides(Interface::Socket));
     }
 }

@@ -1,4 +1,4 @@
-//! Bytes on a connection, whatever kind of socket it is: ITransport, IProtocol, and reading as IPushProducer.
+//! Bytes on a connection over any kind of socket: ITransport, IProtocol, and reading as IPushProducer.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use crate::links::{Countdown, MOST_DELIVERED, Transports, assert_same_bytes, noi
 use crate::script::{Log, Script, stop};
 use crate::{count_turns, run, specifications};
 
-/// Writes as long as it is asked to, and never comes to an end.
+/// Writes whenever it is called, without end.
 struct Flood(Transport);
 
 impl PullProducer for Flood {
@@ -26,7 +26,7 @@ impl PullProducer for Flood {
 specifications! {
     streams;
 
-    fn bytes_written_by_one_side_are_received_by_the_other(subject: &Subject) {
+    fn bytes_written_by_one_end_are_received_by_the_other(subject: &Subject) {
         // ITransport.write, IProtocol.dataReceived
         let client = Script::new()
             .on_made(|transport| transport.write(b"hello"))
@@ -35,15 +35,15 @@ specifications! {
         assert_eq!(client.received(), b"hello");
     }
 
-    fn a_connection_is_made_then_receives_and_is_lost_once_and_last(subject: &Subject) {
-        // IProtocol
+    fn connection_lost_is_the_last_callback(subject: &Subject) {
+        // IProtocol: connectionMade, dataReceived, connectionLost.
         let log = Log::new();
         subject.converse(&Script::logged(&log, "server"), &Script::sends(b"bye".to_vec()));
         log.expect(&["server made", "server data bye", "server read lost", "server lost ConnectionDone"]);
     }
 
-    fn all_kinds_of_writes_in_one_callback_arrive_in_their_order(subject: &Subject) {
-        // ITransport.write, writeSequence. A large write with nothing queued goes another way than a small one.
+    fn all_kinds_of_writes_arrive_in_order(subject: &Subject) {
+        // ITransport.write, writeSequence. A large write on an empty queue takes another path than a small one.
         let (small, large) = (noise(100, 1), noise(100_000, 2));
         let expected = [&large[..], &small, &large, &small, &large, &small, &small, &large].concat();
         let client = Script::new().on_made(move |transport| {
@@ -93,7 +93,7 @@ specifications! {
     }
 
     fn ten_megabytes_arrive_in_both_directions_at_once(subject: &Subject) {
-        // The brief of a stream: each byte once and in order, whatever the sizes of the pieces.
+        // ITransport.write: each byte once and in order, however the stream is cut.
         let (there, back) = (noise(10_000_000, 3), noise(10_000_000, 4));
         let sends = |bytes: &[u8], longest, finished: &Countdown| {
             let (pieces, length, finished) = (pieces(bytes, longest), bytes.len(), finished.clone());
@@ -115,15 +115,15 @@ specifications! {
         assert_same_bytes(&client.received(), &back);
     }
 
-    fn a_delivery_has_at_least_one_byte_and_at_most_64_kib(subject: &Subject) {
-        // IProtocol.dataReceived; DESIGN section 9: the receive scratch is a bound.
+    fn a_delivery_is_never_empty_or_larger_than_64_kib(subject: &Subject) {
+        // IProtocol.dataReceived. The receive buffer is the upper bound.
         let server = Script::new().on_data(|_, data| assert!((1..=MOST_DELIVERED).contains(&data.len())));
         subject.converse(&server, &Script::sends(noise(1_000_000, 5)));
         assert_eq!(server.received().len(), 1_000_000);
     }
 
     fn a_write_calls_no_protocol_before_it_returns(subject: &Subject) {
-        // Contract 42: a response cannot arrive while write() is on the stack (#3302).
+        // ITransport.write: a response cannot arrive while write() is on the stack (Twisted #3302).
         let log = Log::new();
         let (written, heard) = (log.clone(), log.clone());
         let client = Script::new()
@@ -141,8 +141,8 @@ specifications! {
         log.expect(&["written", "written", "heard"]);
     }
 
-    fn what_is_written_from_a_delayed_call_leaves_without_another_event(subject: &Subject) {
-        // DESIGN section 5: a write outside any callback of its connection leaves before the loop waits.
+    fn data_written_in_a_delayed_call_is_sent_at_once(subject: &Subject) {
+        // A write outside any callback of its connection is sent before the loop waits.
         let client = Script::new()
             .on_made(|transport| {
                 let later = transport.clone();
@@ -153,8 +153,8 @@ specifications! {
         assert_eq!(client.received(), b"late");
     }
 
-    fn what_is_written_from_a_call_from_a_thread_leaves_without_another_event(subject: &Subject) {
-        // DESIGN section 5
+    fn data_written_in_a_thread_call_is_sent_at_once(subject: &Subject) {
+        // A write outside any callback of its connection is sent before the loop waits.
         let client = Script::new()
             .on_made(|transport| {
                 let later = transport.clone();
@@ -172,8 +172,8 @@ specifications! {
         assert_eq!(client.received(), b"from a thread");
     }
 
-    fn what_one_connections_callback_writes_to_another_leaves_without_another_event(subject: &Subject) {
-        // DESIGN section 5; what a chat does.
+    fn data_written_to_another_connection_is_sent_at_once(subject: &Subject) {
+        // A chat writes to all other connections. The data is sent before the loop waits.
         let (reactor, everybody) = (subject.reactor(), Transports::new());
         let room = everybody.clone();
         let server = Script::new().listed_in(&everybody).on_data(move |transport, data| {
@@ -191,8 +191,8 @@ specifications! {
         assert_eq!(listener.received(), b"hello all");
     }
 
-    fn writes_are_sent_from_every_callback_up_to_the_end(subject: &Subject) {
-        // IProtocol: a protocol may write in connectionMade, dataReceived and readConnectionLost.
+    fn every_callback_before_the_end_may_write(subject: &Subject) {
+        // IProtocol: connectionMade, dataReceived and readConnectionLost may write.
         let server = Script::new()
             .on_made(|transport| transport.write(b"made "))
             .on_data(|transport, _| transport.write(b"data "))
@@ -209,7 +209,7 @@ specifications! {
         assert_eq!(client.received(), b"made data read lost");
     }
 
-    fn what_waits_for_the_peer_is_counted_and_then_gone(subject: &Subject) {
+    fn the_queue_length_is_reported(subject: &Subject) {
         // Transport::buffered
         let (reactor, most) = (subject.reactor(), Rc::new(Cell::new(0)));
         let writer = Transports::new();
@@ -232,8 +232,8 @@ specifications! {
         assert!(most.get() > 0, "8 MB fit into no kernel's buffer");
     }
 
-    fn reading_that_is_paused_in_connection_made_begins_with_resume(subject: &Subject) {
-        // IPushProducer.pauseProducing; a paused transport delivers nothing, and loses nothing.
+    fn reading_paused_in_connection_made_starts_with_resume(subject: &Subject) {
+        // IPushProducer.pauseProducing: a paused transport delivers no data, and drops none.
         let log = Log::new();
         let resumed = log.clone();
         let server = Script::logged(&log, "server").on_made(move |transport| {
@@ -250,8 +250,8 @@ specifications! {
         log.expect(&["server made", "resumed", "server data early", "server read lost", "server lost ConnectionDone"]);
     }
 
-    fn pausing_in_a_delivery_holds_back_the_rest_until_resume(subject: &Subject) {
-        // IPushProducer: between two deliveries, both with and without a turn in between.
+    fn pausing_in_a_delivery_holds_the_rest_until_resume(subject: &Subject) {
+        // IPushProducer: between two deliveries, with and without a turn in between.
         let sent = noise(2_000_000, 6);
         let (paused, slow) = (Rc::new(Cell::new(false)), Script::slow_reader());
         let (before, after) = (paused.clone(), paused.clone());
@@ -264,7 +264,7 @@ specifications! {
         assert_same_bytes(&server.received(), &sent);
     }
 
-    fn pausing_and_resuming_in_one_callback_changes_nothing(subject: &Subject) {
+    fn pausing_then_resuming_in_one_callback_has_no_effect(subject: &Subject) {
         // IPushProducer
         let sent = noise(500_000, 7);
         let server = Script::new().on_data(|transport, _| {
@@ -277,7 +277,7 @@ specifications! {
     }
 
     fn a_paused_connection_still_sends(subject: &Subject) {
-        // IPushProducer concerns reading alone.
+        // IPushProducer concerns reading only.
         let sent = noise(1_000_000, 8);
         let bytes = sent.clone();
         let server = Script::new().on_made(move |transport| {
@@ -297,8 +297,8 @@ specifications! {
         assert_same_bytes(&client.received(), &sent);
     }
 
-    fn the_loop_rests_while_a_paused_connection_has_bytes_and_has_hung_up(subject: &Subject) {
-        // Contract 50 and LESSONS, bug 14: a hang-up that nobody wants must not wake the loop again and again.
+    fn the_loop_sleeps_while_a_paused_connection_has_hung_up(subject: &Subject) {
+        // poll(2) reports POLLHUP unasked. It must not wake the loop again and again.
         let (reactor, servers) = (subject.reactor(), Transports::new());
         let server = Script::new().listed_in(&servers).on_made(|transport| {
             transport.pause_producing();
@@ -310,14 +310,14 @@ specifications! {
         assert_eq!(servers.all().len(), 1);
     }
 
-    fn bytes_that_were_given_back_come_again_before_newer_ones(subject: &Subject) {
+    fn unread_bytes_are_delivered_before_newer_ones(subject: &Subject) {
         // Transport::unread
         let server = Script::new();
         let given_back = Cell::new(false);
         let giver = server.clone().on_data(move |transport, data| {
             if !given_back.replace(true) {
                 transport.unread(data);
-                transport.write(b"go on");
+                transport.write(b"more");
             }
         });
         let client = Script::new().on_made(|transport| transport.write(b"first ")).on_data(|transport, _| {
@@ -328,15 +328,15 @@ specifications! {
         assert_eq!(server.received(), b"first first second");
     }
 
-    fn what_arrives_while_much_is_given_back_again_and_again_comes_behind_it(subject: &Subject) {
-        // Transport::unread, of a provider that reports once what arrived: a turn may be over before that is looked at.
+    fn data_that_arrives_during_repeated_unreads_follows_them(subject: &Subject) {
+        // Transport::unread. An edge-triggered provider reports the data once, in a turn that may be over by then.
         let server = Script::new().on_data({
             let taken = Cell::new(0);
             move |transport, data| {
                 taken.set(taken.get() + 1);
                 transport.unread(&data[1..]);
                 match taken.get() {
-                    1 => transport.write(b"go on"),
+                    1 => transport.write(b"more"),
                     201 => transport.lose_connection(),
                     _ => {}
                 }
@@ -349,8 +349,8 @@ specifications! {
         assert_eq!(server.received().last(), Some(&b'x'));
     }
 
-    fn chunks_that_a_protocol_forwards_and_keeps_stay_as_they_were(subject: &Subject) {
-        // Protocol::chunk_received, of providers that lend what they received
+    fn forwarded_chunks_stay_unchanged(subject: &Subject) {
+        // Protocol::chunk_received, on providers that lend their receive buffers. The protocol keeps the chunks, too.
         const MESSAGE: usize = 2000;
         let (reactor, kept) = (subject.reactor(), Rc::new(RefCell::new(Vec::new())));
         let keeper = kept.clone();
@@ -377,8 +377,8 @@ specifications! {
         assert_same_bytes(&kept.borrow().concat(), &sent);
     }
 
-    fn a_connection_that_never_rests_starves_neither_another_nor_delayed_calls(subject: &Subject) {
-        // DESIGN section 5: a bounded amount of work for each source in each turn. The flood ends with the test.
+    fn a_busy_connection_starves_no_other_source(subject: &Subject) {
+        // Each source gets a bounded amount of work in each turn. The flood ends with the test.
         let (reactor, flooded) = (subject.reactor(), Rc::new(Cell::new(0_usize)));
         let flood = Script::new().on_made(|transport| {
             let producer = Producer::pull(Rc::new(Flood(transport.clone())));
@@ -409,11 +409,11 @@ specifications! {
 }
 
 thread_local! {
-    /// What a closure that may cross threads finds on the loop's own.
+    /// Passes a value to a closure that may cross threads but runs on the loop's own.
     static FOUND: RefCell<Option<Transport>> = const { RefCell::new(None) };
 }
 
-/// Counts what it receives, and forgets it.
+/// Counts the bytes it receives, and drops them.
 struct Drain(Rc<Cell<usize>>);
 
 impl ropewalk::Protocol for Drain {
@@ -422,7 +422,7 @@ impl ropewalk::Protocol for Drain {
     }
 }
 
-/// Sends everything back, and keeps it.
+/// Sends all chunks back, and keeps them.
 struct Keeper(Rc<RefCell<Vec<Bytes>>>);
 
 impl ropewalk::Protocol for Keeper {
@@ -436,7 +436,7 @@ impl ropewalk::Protocol for Keeper {
     }
 }
 
-/// A delayed call that schedules the next, so often.
+/// Schedules itself `left` times.
 fn tick(reactor: &ropewalk::Reactor, left: Rc<Cell<u32>>, finished: Countdown) {
     reactor.call_later(Duration::ZERO, move |reactor| match left.replace(left.get() - 1) {
         1 => finished.count(reactor),

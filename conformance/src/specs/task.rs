@@ -1,4 +1,4 @@
-//! Futures on the loop: spawn, sleep, Deferreds that are awaited, and AsyncStream.
+//! Futures on the loop: spawn, sleep, awaited Deferreds, and AsyncStream.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -24,12 +24,12 @@ fn turn(reactor: &Reactor) {
     reactor.iterate(Some(Duration::ZERO)).unwrap();
 }
 
-/// Spawns, and lets the task go its way.
+/// Spawns a task, and ignores its output.
 fn spawn(reactor: &Reactor, future: impl Future<Output = ()> + 'static) {
     drop(reactor.spawn(future));
 }
 
-/// Reads until the other end sends no more.
+/// Reads until the end of the input.
 async fn read_all(stream: &mut AsyncStream) -> Vec<u8> {
     let (mut all, mut buffer) = (Vec::new(), [0; 1000]);
     loop {
@@ -40,7 +40,7 @@ async fn read_all(stream: &mut AsyncStream) -> Vec<u8> {
     }
 }
 
-/// Connects a client and a server that is async code to each other.
+/// Connects a scripted client to a server of async code.
 fn connect<F: Future<Output = ()> + 'static>(
     reactor: &Reactor,
     client: Script,
@@ -54,8 +54,8 @@ fn connect<F: Future<Output = ()> + 'static>(
 specifications! {
     task;
 
-    fn a_task_begins_in_the_next_turn_and_not_inside_spawn(subject: &Subject) {
-        // The design: spawn never runs user code in the caller's stack.
+    fn a_task_starts_in_the_next_turn(subject: &Subject) {
+        // Reactor::spawn never runs user code in the caller's stack.
         let (reactor, log) = (subject.reactor(), Log::new());
         let its = log.clone();
         spawn(&reactor, async move { its.add("task") });
@@ -65,7 +65,7 @@ specifications! {
     }
 
     fn the_output_of_a_task_fires_its_deferred(subject: &Subject) {
-        // The design: reactor.spawn gives a Deferred.
+        // Reactor::spawn returns a Deferred.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (seen, ends) = (log.clone(), reactor.clone());
         reactor.spawn(async { 6 * 7 }).add_callback(move |output| {
@@ -76,8 +76,8 @@ specifications! {
         log.expect(&["42"]);
     }
 
-    fn tasks_run_after_due_calls_and_in_the_order_in_which_they_were_woken(subject: &Subject) {
-        // ARCHITECTURE: prepare makes calls from threads, due calls, then polls tasks.
+    fn tasks_run_after_due_calls_in_wake_order(subject: &Subject) {
+        // A turn runs calls from threads, then due calls, then tasks.
         let (reactor, log) = (subject.reactor(), Log::new());
         for name in ["task 1", "task 2", "task 3"] {
             let log = log.clone();
@@ -95,8 +95,8 @@ specifications! {
         assert_eq!(log.entries()[5..], ["task 1", "task 2", "task 3"]);
     }
 
-    fn a_task_that_always_yields_starves_nobody(subject: &Subject) {
-        // The design: nothing starves. A task is polled once in a turn.
+    fn a_task_that_always_yields_starves_no_other_source(subject: &Subject) {
+        // A task is polled at most once in a turn.
         let (reactor, log) = (subject.reactor(), Log::new());
         spawn(&reactor, async {
             loop {
@@ -115,8 +115,8 @@ specifications! {
         log.expect(&["data"]);
     }
 
-    fn a_task_is_polled_when_it_is_woken_and_not_otherwise(subject: &Subject) {
-        // std::task::Waker. A turn without a wake must not poll.
+    fn a_task_is_polled_only_when_woken(subject: &Subject) {
+        // std::task::Waker. A turn without a wake-up must not poll.
         let (reactor, polls) = (subject.reactor(), Rc::new(Cell::new(0)));
         let (waker, count) = (Rc::new(RefCell::new(None::<Waker>)), polls.clone());
         let its = waker.clone();
@@ -137,8 +137,8 @@ specifications! {
         assert_eq!(polls.get(), 2);
     }
 
-    fn a_wake_from_another_thread_ends_the_sleep_of_the_loop(subject: &Subject) {
-        // LESSONS, bug 21. Nothing else wakes this loop; thousands of wakes, each after the one before was heard.
+    fn a_wake_up_from_another_thread_wakes_the_loop(subject: &Subject) {
+        // No other event wakes this loop. Thousands of wake-ups, each after the previous one was received.
         struct Baton(Arc<Mutex<(u32, Option<Waker>)>>, u32);
         impl Future for Baton {
             type Output = ();
@@ -179,8 +179,8 @@ specifications! {
         thread.join().unwrap();
     }
 
-    fn a_panic_in_a_task_fails_its_deferred_and_spares_the_others(subject: &Subject) {
-        // LESSONS, bug 7: an error in one callback must not lose the rest of the batch.
+    fn a_panic_in_a_task_fails_only_its_own_deferred(subject: &Subject) {
+        // A panic in one callback must not drop the rest of the batch.
         let (reactor, log) = (subject.plain_reactor(), Log::new());
         let (failed, its) = (log.clone(), log.clone());
         reactor.spawn(async { panic!("in a task") }).add_both(move |outcome: Result<(), Failure>| {
@@ -192,7 +192,7 @@ specifications! {
     }
 
     fn cancelling_the_deferred_of_a_task_drops_its_future(subject: &Subject) {
-        // Deferred.cancel: before the first poll, while it waits, and from within.
+        // Deferred.cancel: before the first poll, and while the task waits.
         let reactor = subject.reactor();
         for turns in [0, 1] {
             let (token, held) = (Rc::new(()), Rc::new(()));
@@ -217,7 +217,7 @@ specifications! {
     }
 
     fn a_task_may_cancel_itself(subject: &Subject) {
-        // LESSONS, bug 2, for tasks: it is dropped when its poll returns.
+        // Deferred.cancel from within the task: it is dropped when its poll returns.
         let (reactor, token) = (subject.reactor(), Rc::new(()));
         let cancel = Rc::new(RefCell::new(None::<ropewalk::proto::CancelHandle>));
         let (its, itself) = (token.clone(), cancel.clone());
@@ -234,8 +234,8 @@ specifications! {
         assert_eq!(Rc::strong_count(&token), 1);
     }
 
-    fn a_waker_that_outlives_its_task_wakes_nobody_else(subject: &Subject) {
-        // LESSONS, bug 3: a reused slot receives an action meant for its predecessor.
+    fn a_waker_that_outlives_its_task_wakes_no_other(subject: &Subject) {
+        // The slot of a task is reused. A stale waker must not wake the next task in it.
         let (reactor, polls) = (subject.reactor(), Rc::new(Cell::new(0)));
         let old = Rc::new(RefCell::new(None::<Waker>));
         let its = old.clone();
@@ -255,8 +255,8 @@ specifications! {
         assert_eq!(polls.get(), 1);
     }
 
-    fn a_waker_that_outlives_its_reactor_does_nothing(subject: &Subject) {
-        // Waker: wakeUp after close.
+    fn a_waker_is_harmless_after_its_reactor_is_gone(subject: &Subject) {
+        // std::task::Waker may outlive the loop.
         let (reactor, kept) = (subject.reactor(), Rc::new(RefCell::new(None::<Waker>)));
         let its = kept.clone();
         spawn(&reactor, poll_fn(move |context| {
@@ -268,7 +268,7 @@ specifications! {
         kept.take().unwrap().wake();
     }
 
-    fn tasks_spawn_tasks_and_await_them(subject: &Subject) {
+    fn a_task_can_await_another_task(subject: &Subject) {
         // The Deferred of spawn is a future.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (handle, done) = (reactor.clone(), log.clone());
@@ -282,8 +282,8 @@ specifications! {
         log.expect(&["21"]);
     }
 
-    fn a_task_that_makes_turns_itself_is_polled_again_when_it_was_woken_meanwhile(subject: &Subject) {
-        // LESSONS, bug 4: two levels deep. A wake that comes while the task is out must not be lost.
+    fn a_task_woken_during_its_own_nested_turn_is_polled_again(subject: &Subject) {
+        // The task turns the loop in its poll. A wake-up in that turn must not be lost.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (handle, done, waited) = (reactor.clone(), log.clone(), Cell::new(false));
         spawn(&reactor, poll_fn(move |context| {
@@ -300,8 +300,8 @@ specifications! {
         log.expect(&["polled again"]);
     }
 
-    fn sleeps_end_in_the_order_of_their_times_and_none_too_early(subject: &Subject) {
-        // task.deferLater
+    fn sleeps_end_in_the_order_of_their_deadlines(subject: &Subject) {
+        // task.deferLater: none ends too early.
         let (reactor, ended) = (subject.reactor(), Rc::new(RefCell::new(Vec::new())));
         for delay in [30, 1, 15] {
             let (handle, ended) = (reactor.clone(), ended.clone());
@@ -318,12 +318,12 @@ specifications! {
             });
         }
         run(&reactor);
-        // Whoever came later may not have had to end earlier.
+        // Each ended before the earliest end of those that came after it.
         assert!(ended.borrow().windows(2).all(|pair| pair[0].0 <= pair[1].1), "{ended:?}");
     }
 
-    fn a_sleep_that_is_dropped_leaves_no_call_behind(subject: &Subject) {
-        // deferLater: cancelling cancels the timer.
+    fn a_dropped_sleep_cancels_its_call(subject: &Subject) {
+        // task.deferLater: cancelling cancels the timer.
         let reactor = subject.reactor();
         drop(reactor.sleep(Duration::MAX));
         let handle = reactor.clone();
@@ -335,8 +335,8 @@ specifications! {
         task.add_errback(|_| ());
     }
 
-    fn a_deferred_is_awaited_for_its_value_or_its_failure(subject: &Subject) {
-        // Deferred.__await__
+    fn awaiting_a_deferred_returns_its_result(subject: &Subject) {
+        // Deferred.__await__: a value or a failure.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (handle, seen) = (reactor.clone(), log.clone());
         spawn(&reactor, async move {
@@ -351,8 +351,8 @@ specifications! {
         log.expect(&["7", "invalid digit found in string"]);
     }
 
-    fn shutdown_waits_for_a_task_that_a_trigger_before_it_spawns(subject: &Subject) {
-        // IReactorCore.addSystemEventTrigger: before may return a Deferred; spawned at the end of the turn.
+    fn shutdown_waits_for_a_task_of_a_before_trigger(subject: &Subject) {
+        // IReactorCore.addSystemEventTrigger: a before trigger may return a Deferred. Spawned at the end of the turn.
         let (reactor, log) = (subject.reactor(), Log::new());
         let its = log.clone();
         reactor.add_system_event_trigger(Phase::Before, "shutdown", move |reactor: &Reactor| {
@@ -368,8 +368,8 @@ specifications! {
         log.expect(&["task", "during"]);
     }
 
-    fn a_task_goes_on_in_the_next_run(subject: &Subject) {
-        // Contract: restartable; crash keeps what waits.
+    fn a_task_continues_in_the_next_run(subject: &Subject) {
+        // IReactorCore.crash leaves everything else as it is.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (handle, its) = (reactor.clone(), log.clone());
         spawn(&reactor, async move {
@@ -385,8 +385,8 @@ specifications! {
         }
     }
 
-    fn async_code_echoes_until_the_end_of_the_file(subject: &Subject) {
-        // AsyncStream: read gives 0 bytes at the end, dropping closes after what was written.
+    fn async_code_echoes_until_the_end_of_the_input(subject: &Subject) {
+        // AsyncStream: read returns 0 bytes at the end. Dropping the stream flushes, then closes.
         let (reactor, log) = (subject.reactor(), Log::new());
         let client = Script::new()
             .on_made(|transport| {
@@ -409,7 +409,7 @@ specifications! {
     }
 
     fn a_writer_waits_for_a_slow_reader(subject: &Subject) {
-        // AsyncStream: back-pressure, so that what is queued stays bounded.
+        // AsyncStream: back-pressure bounds the queue.
         const PIECE: usize = 16 * 1024;
         let (reactor, most, written) = (subject.reactor(), Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let client = Script::new().on_made(|transport| {
@@ -433,8 +433,8 @@ specifications! {
         assert!(most.get() <= 64 * 1024 + 2 * PIECE, "{} bytes were queued", most.get());
     }
 
-    fn a_reader_that_does_not_read_holds_the_sender_back(subject: &Subject) {
-        // AsyncStream: above 64 KiB unread it pauses the transport.
+    fn a_reader_that_does_not_read_pauses_the_sender(subject: &Subject) {
+        // AsyncStream: above 64 KiB of unread data it pauses the transport.
         let (reactor, log) = (subject.reactor(), Log::new());
         let client = Script::new().on_made(|transport| {
             transport.write(&vec![1; 8 << 20]);
@@ -454,8 +454,8 @@ specifications! {
         log.expect(&[&(8 << 20).to_string()]);
     }
 
-    fn a_stream_whose_connection_broke_says_so_to_readers_and_writers(subject: &Subject) {
-        // AsyncStream: an abort at the other end is no clean end.
+    fn a_broken_connection_is_an_error_of_its_stream(subject: &Subject) {
+        // AsyncStream: an abort at the other end is an error for readers and writers, not a clean end.
         let (reactor, log) = (subject.reactor(), Log::new());
         let client = Script::new().on_made(|transport| transport.write(b"x")).on_data(|transport, _| transport.abort_connection());
         let its = log.clone();
@@ -474,7 +474,7 @@ specifications! {
         log.expect(&["1", &format!("{:?}", ErrorKind::ConnectionReset), &format!("{:?}", ErrorKind::BrokenPipe)]);
     }
 
-    fn a_deferred_that_is_late_times_out_and_one_in_time_does_not(subject: &Subject) {
+    fn only_a_late_deferred_times_out(subject: &Subject) {
         // Deferred.addTimeout(timeout, clock)
         let (reactor, log) = (subject.reactor(), Log::new());
         let (in_time, resolver) = Deferred::new();
@@ -491,8 +491,8 @@ specifications! {
         assert!(reactor.get_delayed_calls().is_empty());
     }
 
-    fn a_wake_on_the_loops_thread_wakes_no_loop(subject: &Subject) {
-        // The design: a task that is woken where the loop runs costs a place in a queue.
+    fn a_wake_up_on_the_loops_thread_needs_no_system_call(subject: &Subject) {
+        // A task that is woken on the loop's own thread only enters a queue.
         const TASKS: usize = 100;
         let (reactor, counts) = subject.counted();
         let (resolvers, woken) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(0)));
@@ -517,8 +517,8 @@ specifications! {
         assert_eq!((woken.get(), counts.since(before).wakes), (TASKS, 0));
     }
 
-    fn a_hundred_wakes_from_a_thread_are_one_wake_of_the_loop(subject: &Subject) {
-        // Waker: the first into an empty queue wakes the loop, which takes them all. The loop is busy meanwhile.
+    fn a_hundred_wake_ups_from_a_thread_wake_the_loop_once(subject: &Subject) {
+        // The first wake-up into an empty queue wakes the loop, which takes them all. The loop is busy meanwhile.
         const TASKS: usize = 100;
         let (reactor, counts) = subject.counted();
         let (wakers, polls) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(0)));
@@ -548,8 +548,8 @@ specifications! {
         assert_eq!((cost.get(), polls.get()), (Some(1), 2 * TASKS));
     }
 
-    fn a_future_that_is_late_is_dropped_and_one_in_time_is_not(subject: &Subject) {
-        // Reactor::timeout, as asyncio.timeout; the time is the provider's.
+    fn only_a_late_future_times_out(subject: &Subject) {
+        // Reactor::timeout, as asyncio.timeout: a late future is dropped. The time is the provider's.
         let (reactor, log, token) = (subject.reactor(), Log::new(), Rc::new(()));
         let (handle, seen, held) = (reactor.clone(), log.clone(), token.clone());
         spawn(&reactor, async move {
@@ -568,8 +568,8 @@ specifications! {
         assert!(reactor.get_delayed_calls().is_empty());
     }
 
-    fn a_channel_carries_values_from_connections_to_a_task_with_back_pressure(subject: &Subject) {
-        // task::channel: one place, so each connection waits for the task that receives.
+    fn a_channel_applies_back_pressure_to_connections(subject: &Subject) {
+        // task::channel with one place, so each connection waits for the receiving task.
         const CONNECTIONS: usize = 20;
         let (reactor, (sender, mut receiver)) = (subject.reactor(), channel(1));
         for _ in 0..CONNECTIONS {
@@ -596,8 +596,8 @@ specifications! {
         assert_eq!(total.get(), CONNECTIONS);
     }
 
-    fn a_looping_call_is_never_early_and_is_told_of_every_tick(subject: &Subject) {
-        // LoopingCall.withCount: the calls' counts add up to the ticks that have passed, however late the loop is.
+    fn a_looping_call_counts_every_tick(subject: &Subject) {
+        // LoopingCall.withCount: the counts add up to the ticks that have passed, however late the loop is.
         let (reactor, total, calls) = (subject.reactor(), Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let (began, sum, count) = (reactor.now(), total.clone(), calls.clone());
         let looping = LoopingCall::with_count(&reactor, move |looping, ticks| {

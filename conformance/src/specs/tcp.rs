@@ -1,4 +1,4 @@
-//! IReactorTCP and ITCPTransport: what only TCP has. Streams in general are in `streams`, `closing` and their neighbours.
+//! IReactorTCP and ITCPTransport: behaviour of TCP only. `streams`, `closing` and their neighbours specify all streams.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +13,7 @@ use crate::links::{Countdown, NOWHERE, Transports, noise};
 use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
 use crate::{Subject, run, specifications};
 
-/// Has a client and a server greet each other at `port`, and returns the two transports, the client's first.
+/// Connects a client to a server at `port` until both have greeted, and returns their transports, the client's first.
 fn greet(subject: &Subject, binding: &str, target: impl Fn(&Port) -> String) -> (Transports, Vec<String>) {
     let (reactor, clients, servers) = (subject.reactor(), Transports::new(), Transports::new());
     let hosts = Log::new();
@@ -40,7 +40,7 @@ fn number(port: &Port) -> u16 {
     port.host().unwrap().inet().unwrap().port()
 }
 
-/// Every name has these addresses.
+/// Resolves every name to these addresses.
 struct Everywhere(&'static [&'static str]);
 
 impl HostnameResolver for Everywhere {
@@ -50,7 +50,7 @@ impl HostnameResolver for Everywhere {
     }
 }
 
-/// Runs until `connected` has an outcome: the address that was reached, or what is wrong.
+/// Runs until `connected` has an outcome, and returns the peer's address or the error.
 fn reached(reactor: &Reactor, connected: Deferred<Transport>) -> String {
     let (found, ends) = (Log::new(), reactor.clone());
     let its = found.clone();
@@ -65,8 +65,8 @@ fn reached(reactor: &Reactor, connected: Deferred<Transport>) -> String {
 specifications! {
     tcp;
 
-    fn both_ends_know_both_addresses_and_the_peers_also_after_the_end(subject: &Subject) {
-        // ITransport.getHost, getPeer; contract 49.
+    fn both_ends_know_both_addresses(subject: &Subject) {
+        // ITransport.getHost, getPeer. The peer's address is known also after the end.
         let (ends, hosts) = greet(subject, "127.0.0.1:0", |port| format!("127.0.0.1:{}", number(port)));
         let mut pairs: Vec<_> = hosts.iter().map(|pair| pair.split_once(' ').unwrap()).collect();
         pairs.sort_unstable();
@@ -83,16 +83,16 @@ specifications! {
         assert!(hosts.iter().all(|pair| pair.starts_with("[::1]:") && pair.contains(" [::1]:")), "{hosts:?}");
     }
 
-    fn a_wildcard_address_takes_both_families(subject: &Subject) {
-        // The table of changes: dual stack by default.
+    fn a_wildcard_address_accepts_both_families(subject: &Subject) {
+        // Unlike Twisted: dual stack by default.
         for host in ["127.0.0.1", "[::1]"] {
             let (ends, _) = greet(subject, ":0", |port| format!("{host}:{}", number(port)));
             assert_eq!(ends.all().len(), 2, "{host}");
         }
     }
 
-    fn a_wildcard_address_can_be_kept_to_ipv6(subject: &Subject) {
-        // The table of changes: dual stack can be switched off.
+    fn a_wildcard_address_can_be_limited_to_ipv6(subject: &Subject) {
+        // ipv6(7): IPV6_V6ONLY
         let (reactor, log) = (subject.reactor(), Log::new());
         let binding = Binding::try_from("[::]:0").unwrap().v6_only();
         let port = number(&reactor.listen_tcp(binding, Script::new().factory()).unwrap());
@@ -109,16 +109,16 @@ specifications! {
         assert_eq!((log.count("failed ConnectionRefused"), log.count("build")), (1, 1), "{:?}", log.entries());
     }
 
-    fn the_system_chooses_a_port_for_number_zero(subject: &Subject) {
-        // listenTCP: port 0.
+    fn port_zero_gets_a_free_number_from_the_system(subject: &Subject) {
+        // IReactorTCP.listenTCP: port 0.
         let reactor = subject.reactor();
         let numbers: Vec<_> =
             (0..3).map(|_| number(&reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap())).collect();
         assert!(numbers[0] != 0 && numbers[0] != numbers[1] && numbers[1] != numbers[2]);
     }
 
-    fn addresses_that_share_a_port_number_are_apart(subject: &Subject) {
-        // listenTCP: interface
+    fn two_addresses_can_share_a_port_number(subject: &Subject) {
+        // IReactorTCP.listenTCP: interface
         let reactor = subject.reactor();
         let port = reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
         let same = format!("127.0.0.2:{}", number(&port));
@@ -127,8 +127,8 @@ specifications! {
         assert!(error.to_string().contains(&same), "{error}");
     }
 
-    fn a_name_is_no_address_to_listen_on(subject: &Subject) {
-        // Contract: ports are numbers, interfaces are literals; the error says what was expected.
+    fn listening_on_a_name_is_an_error(subject: &Subject) {
+        // IReactorTCP.listenTCP: ports are numbers, interfaces are literals. The error says what was expected.
         let reactor = subject.reactor();
         for text in ["localhost:80", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:65536", "::1:80", ""] {
             let error = reactor.listen_tcp(text, Script::new().factory()).unwrap_err();
@@ -137,7 +137,7 @@ specifications! {
         }
     }
 
-    fn a_destination_without_host_or_port_is_an_error_at_once(subject: &Subject) {
+    fn an_invalid_destination_is_an_error_at_once(subject: &Subject) {
         // ServiceNameUnknownError is raised synchronously.
         let reactor = subject.reactor();
         for text in ["localhost:http", ":80", "localhost", "localhost:-1", "::1:80"] {
@@ -147,8 +147,8 @@ specifications! {
         assert!(reactor.get_delayed_calls().is_empty());
     }
 
-    fn ports_that_ask_for_it_share_an_address(subject: &Subject) {
-        // IReactorTCP2: reusePort.
+    fn ports_with_reuse_port_share_an_address(subject: &Subject) {
+        // socket(7): SO_REUSEPORT
         let (reactor, log) = (subject.reactor(), Log::new());
         let shared = |at: &str| Binding::try_from(at).unwrap().reuse_port();
         let served = Countdown::new(20);
@@ -170,8 +170,8 @@ specifications! {
         assert_eq!(log.count("served"), 20);
     }
 
-    fn a_short_queue_turns_nobody_away(subject: &Subject) {
-        // listen(2), backlog: those beyond it wait.
+    fn connections_beyond_the_backlog_wait(subject: &Subject) {
+        // listen(2): backlog
         let reactor = subject.reactor();
         let binding = Binding::try_from("127.0.0.1:0").unwrap().backlog(8);
         let port = reactor.listen_tcp(binding, Script::echo().factory()).unwrap();
@@ -187,7 +187,7 @@ specifications! {
     }
 
     fn a_connection_can_be_made_from_a_chosen_address(subject: &Subject) {
-        // connectTCP: bindAddress.
+        // IReactorTCP.connectTCP: bindAddress
         let (reactor, peers) = (subject.reactor(), Log::new());
         let seen = peers.clone();
         let server = Script::new().on_made(move |transport| {
@@ -195,7 +195,7 @@ specifications! {
             stop(&transport.reactor());
         });
         let port = reactor.listen_tcp("127.0.0.1:0", server.factory()).unwrap();
-        // Of an address that hardly anybody else uses, so that the port is still free when it is wanted.
+        // Of an address that few programs use, so that the port is still free when it is bound.
         let local = std::net::TcpListener::bind("127.0.0.3:0").unwrap().local_addr().unwrap();
         let there = Destination::from(port.host().unwrap().inet().unwrap()).bind(local);
         let client = Script::new().on_made(move |transport| assert_eq!(transport.host().unwrap().inet(), Some(local)));
@@ -204,8 +204,8 @@ specifications! {
         peers.expect(&[&local.to_string()]);
     }
 
-    fn a_local_address_that_is_taken_is_connect_bind(subject: &Subject) {
-        // Contract 32: ConnectBindError, in a later turn.
+    fn a_used_local_address_is_a_bind_error(subject: &Subject) {
+        // ConnectBindError, in a later turn.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
         let taken = port.host().unwrap().inet().unwrap();
@@ -262,8 +262,8 @@ specifications! {
         }));
     }
 
-    fn an_abort_is_a_broken_connection_at_the_other_end(subject: &Subject) {
-        // Contract 40, as seen: ConnectionAborted here, ConnectionLost there.
+    fn an_abort_is_connection_lost_at_the_other_end(subject: &Subject) {
+        // ITCPTransport.abortConnection, as observed: ConnectionAborted at this end.
         let (log, causes) = (Log::new(), Rc::new(RefCell::new(Vec::new())));
         let told = causes.clone();
         let server = Script::logged(&log, "server").on_lost(move |_, reason| told.borrow_mut().push(reason.clone()));
@@ -276,8 +276,8 @@ specifications! {
         assert_eq!(cause.kind(), std::io::ErrorKind::ConnectionReset);
     }
 
-    fn an_abort_drops_what_the_peer_has_not_received(subject: &Subject) {
-        // Contract 48: buffers dropped.
+    fn an_abort_drops_data_in_flight(subject: &Subject) {
+        // ITCPTransport.abortConnection: buffers are dropped.
         let server = Script::new();
         let client = Script::new().on_made(|transport| {
             transport.write(&noise(8_000_000, 1));
@@ -300,8 +300,8 @@ specifications! {
         log.expect(&["ConnectionLost"]);
     }
 
-    fn localhost_is_found_by_its_name(subject: &Subject) {
-        // IReactorTCP.connectTCP with a name, IReactorPluggableNameResolver; getPeer shows what was resolved, getDestination the name.
+    fn connecting_to_localhost_resolves_the_name(subject: &Subject) {
+        // IReactorPluggableNameResolver. getPeer returns the resolved address, getDestination the name.
         let (reactor, peers) = (subject.reactor(), Log::new());
         let port = reactor.listen_tcp(":0", Script::echo().factory()).unwrap();
         let seen = peers.clone();
@@ -316,7 +316,7 @@ specifications! {
         peers.expect(&["true"]);
     }
 
-    fn an_endpoint_of_one_family_leaves_out_a_names_other_addresses(subject: &Subject) {
+    fn an_endpoint_of_one_family_ignores_other_addresses(subject: &Subject) {
         // TCP6ClientEndpoint; here a name is resolved, too.
         type Choice = fn(&Reactor, u16) -> Rc<dyn StreamClientEndpoint>;
         let choices: [(Choice, &str); 3] = [
@@ -326,7 +326,7 @@ specifications! {
         ];
         for (endpoint, host) in choices {
             let reactor = subject.reactor();
-            // The family that is left out comes first.
+            // The ignored family comes first.
             let order: &'static [&'static str] = if host == "[::1]" { &["127.0.0.1", "::1"] } else { &["::1", "127.0.0.1"] };
             reactor.install_name_resolver(Rc::new(Everywhere(order)));
             let port = number(&reactor.listen_tcp(":0", Script::new().factory()).unwrap());
@@ -335,8 +335,8 @@ specifications! {
         }
     }
 
-    fn a_name_without_an_address_of_the_family_fails_by_that_name(subject: &Subject) {
-        // DNSLookupError
+    fn a_name_without_addresses_of_the_family_is_a_lookup_error(subject: &Subject) {
+        // DNSLookupError names the host.
         let reactor = subject.reactor();
         reactor.install_name_resolver(Rc::new(Everywhere(&["127.0.0.1"])));
         let endpoint = client_from_string(&reactor, "tcp6:server.example:80").unwrap();
@@ -345,8 +345,8 @@ specifications! {
         assert_eq!(reached(&reactor, connected), expected);
     }
 
-    fn an_address_of_the_other_family_is_refused_at_once(subject: &Subject) {
-        // LESSONS: parse, don't validate; nothing is begun.
+    fn an_address_of_the_wrong_family_is_an_error_at_once(subject: &Subject) {
+        // IReactorTCP.connectTCP: the destination is parsed first, so no attempt starts.
         let reactor = subject.reactor();
         let destination = Destination::new("127.0.0.1", 80).v6_only();
         let wrong = reactor.connect_tcp(destination.clone(), Script::new().factory()).unwrap_err();
@@ -357,8 +357,8 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn when_several_addresses_fail_each_is_told_in_order_with_its_reason(subject: &Subject) {
-        // The design: one reason among several explains nothing.
+    fn a_failure_of_several_addresses_lists_each_reason(subject: &Subject) {
+        // One reason among several would explain nothing. They are in the order of the attempts.
         let reactor = subject.reactor();
         reactor.install_name_resolver(Rc::new(Everywhere(&["::1", "127.0.0.1"])));
         let port = NOWHERE.port();
@@ -371,8 +371,8 @@ specifications! {
         assert_eq!(reached(&reactor, connected), expected);
     }
 
-    fn two_hundred_connections_at_once_are_all_served(subject: &Subject) {
-        // Below FD_SETSIZE for every provider; `limits` has more.
+    fn two_hundred_simultaneous_connections_are_served(subject: &Subject) {
+        // Below FD_SETSIZE for every provider; `thousands` has more.
         let (reactor, finished) = (subject.reactor(), Countdown::new(200));
         let port = reactor.listen_tcp("127.0.0.1:0", Script::echo().factory()).unwrap();
         let open = Rc::new(Cell::new(0));

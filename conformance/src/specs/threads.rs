@@ -1,4 +1,4 @@
-//! IReactorThreads: calls from other threads, and work that goes to threads.
+//! IReactorThreads: calls from other threads, and work in threads.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -15,13 +15,13 @@ use ropewalk::{Error, Failure, Phase, Reactor, ThreadHandle, ThreadPool, gather_
 use crate::script::{Log, stop};
 use crate::{run, specifications};
 
-/// Shares a receiver among threads; each message goes to one of them.
+/// Shares a receiver among threads. Each message goes to one of them.
 fn shared<T: Send + 'static>(receiver: Receiver<T>) -> impl Fn() -> Option<T> + Clone + Send + 'static {
     let receiver = Arc::new(Mutex::new(receiver));
     move || receiver.lock().unwrap().recv().ok()
 }
 
-/// Work that reports its number and then waits until `release` is dropped.
+/// Submits work that reports its number, then waits until the returned sender is dropped.
 fn submit_waiting(reactor: &Reactor, count: usize, began: &Sender<usize>) -> Sender<()> {
     let (release, released) = channel::<()>();
     let wait = shared(released);
@@ -35,10 +35,10 @@ fn submit_waiting(reactor: &Reactor, count: usize, began: &Sender<usize>) -> Sen
     release
 }
 
-/// ARCHITECTURE: how long the end of a run waits for work in threads.
+/// The time that the end of a run waits for work in threads.
 const JOIN_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Gives whoever should not begin ample opportunity.
+/// Gives work that should not begin ample opportunity.
 #[track_caller]
 fn nothing_begins(beginning: &Receiver<usize>, otherwise: &str) {
     for _ in 0..1000 {
@@ -50,8 +50,8 @@ fn nothing_begins(beginning: &Receiver<usize>, otherwise: &str) {
 specifications! {
     threads;
 
-    fn calls_of_one_thread_are_made_in_its_order_whatever_the_others_do(subject: &Subject) {
-        // LESSONS, bug 18: FIFO of call_from_thread per thread under parallel producers.
+    fn calls_from_one_thread_keep_their_order(subject: &Subject) {
+        // IReactorFromThreads.callFromThread: first in, first out for each thread, also with parallel threads.
         const THREADS: usize = 4;
         const CALLS: usize = 1000;
         let reactor = subject.reactor();
@@ -74,8 +74,8 @@ specifications! {
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
 
-    fn no_wake_is_lost_between_the_last_look_and_the_sleep(subject: &Subject) {
-        // LESSONS, bug 21. Nothing else wakes this loop: a lost wake hangs.
+    fn no_wake_up_is_lost_before_the_loop_sleeps(subject: &Subject) {
+        // No other event wakes this loop: a lost wake-up hangs.
         let reactor = subject.reactor();
         let handle = reactor.thread_handle();
         let thread = thread::spawn(move || {
@@ -88,8 +88,8 @@ specifications! {
         thread.join().unwrap();
     }
 
-    fn a_thousand_calls_while_the_loop_is_busy_cost_one_wake_and_one_turn(subject: &Subject) {
-        // LESSONS, bug 21: a thousand wakes cost one system call.
+    fn a_thousand_calls_to_a_busy_loop_cost_one_wake_up(subject: &Subject) {
+        // IReactorFromThreads.wakeUp: one system call and one turn.
         let (reactor, counts) = subject.counted();
         let (made, before) = (Arc::new(AtomicUsize::new(0)), Rc::new(Cell::new(None)));
         let (count, start) = (made.clone(), before.clone());
@@ -114,7 +114,7 @@ specifications! {
         assert_eq!((cost.wakes, cost.waits), (1, 0));
     }
 
-    fn a_call_from_a_thread_before_the_run_is_made_in_it(subject: &Subject) {
+    fn a_thread_call_before_the_run_is_made_in_it(subject: &Subject) {
         // IReactorFromThreads.callFromThread; wakeUp works also before run.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (handle, call) = (reactor.thread_handle(), log.note("call"));
@@ -128,8 +128,8 @@ specifications! {
         log.expect(&["call"]);
     }
 
-    fn a_call_from_a_thread_between_two_runs_is_made_in_the_second(subject: &Subject) {
-        // Contract: restartable. Nothing that another thread asked for is lost.
+    fn a_thread_call_between_two_runs_is_made_in_the_second(subject: &Subject) {
+        // A call from another thread is not lost while the loop is stopped.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.call_when_running(stop);
         run(&reactor);
@@ -140,8 +140,8 @@ specifications! {
         log.expect(&["call"]);
     }
 
-    fn calls_that_were_queued_behind_a_crash_are_made_in_the_next_run(subject: &Subject) {
-        // IReactorCore.crash: everything else stays as it is.
+    fn thread_calls_queued_behind_a_crash_run_in_the_next_run(subject: &Subject) {
+        // IReactorCore.crash leaves everything else as it is.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.call_from_thread(|reactor| {
             reactor.crash();
@@ -153,8 +153,8 @@ specifications! {
         run(&reactor);
     }
 
-    fn a_handle_may_be_used_after_its_reactor_is_gone(subject: &Subject) {
-        // Waker: wakeUp after close. Calls are dropped, and who waits is told.
+    fn a_thread_handle_is_harmless_after_its_reactor_is_gone(subject: &Subject) {
+        // IReactorFromThreads.wakeUp after the end. Calls are dropped, and waiting threads get Closed.
         let (reactor, dropped) = (subject.reactor(), Arc::new(()));
         let handle = reactor.thread_handle();
         let (waiting, held) = (handle.clone(), dropped.clone());
@@ -169,8 +169,8 @@ specifications! {
         assert!(matches!(handle.blocking_call_from_thread(|_| {}), Err(Error::Closed)));
     }
 
-    fn a_thread_that_waits_for_a_call_is_given_its_result_or_its_panic(subject: &Subject) {
-        // threads.blockingCallFromThread
+    fn a_blocking_call_from_a_thread_returns_its_result(subject: &Subject) {
+        // threads.blockingCallFromThread: or re-raises its panic.
         let reactor = subject.reactor();
         let handle = reactor.thread_handle();
         let thread = thread::spawn(move || {
@@ -185,8 +185,8 @@ specifications! {
         assert_eq!(thread.join().unwrap(), subject.name());
     }
 
-    fn a_thread_may_wait_for_a_result_that_is_not_there_yet(subject: &Subject) {
-        // threads.blockingCallFromThread: a Deferred is waited for.
+    fn a_blocking_call_waits_for_a_deferred(subject: &Subject) {
+        // threads.blockingCallFromThread
         let reactor = subject.reactor();
         let handle = reactor.thread_handle();
         let thread = thread::spawn(move || {
@@ -209,8 +209,8 @@ specifications! {
         assert_eq!(foreign.unwrap_err().to_string(), std::fmt::Error.to_string());
     }
 
-    fn work_in_a_thread_leaves_the_reactors_thread_alone_and_its_result_comes_back_to_it(subject: &Subject) {
-        // threads.deferToThread
+    fn the_result_of_work_is_delivered_on_the_reactors_thread(subject: &Subject) {
+        // threads.deferToThread: the work itself runs in another thread.
         let reactor = subject.reactor();
         let here = thread::current().id();
         reactor.call_when_running(move |reactor| {
@@ -225,8 +225,8 @@ specifications! {
         run(&reactor);
     }
 
-    fn the_result_of_work_need_not_wait_for_any_other_event(subject: &Subject) {
-        // LESSONS, bug 21: the result wakes the loop. Hundreds, each when the one before is there.
+    fn the_result_of_work_wakes_the_loop(subject: &Subject) {
+        // Hundreds of results, each requested by the one before. No other event wakes this loop.
         fn again(reactor: &Reactor, left: usize) {
             let handle = reactor.clone();
             reactor.defer_to_thread(move || left).add_callback(move |left| match left {
@@ -239,8 +239,8 @@ specifications! {
         run(&reactor);
     }
 
-    fn work_that_fails_or_panics_fails_its_deferred_and_spares_its_thread(subject: &Subject) {
-        // threads.deferToThread: the exception is the failure.
+    fn failed_work_fails_its_deferred(subject: &Subject) {
+        // threads.deferToThread: the exception is the failure. A panic leaves its thread usable.
         let reactor = subject.reactor();
         reactor.suggest_thread_pool_size(1);
         let seen = Rc::new(RefCell::new(Vec::new()));
@@ -265,7 +265,7 @@ specifications! {
         assert_eq!(seen[2], Ok(7));
     }
 
-    fn cancelling_the_deferred_of_work_forgets_the_result_and_nothing_else(subject: &Subject) {
+    fn cancelling_work_drops_only_its_result(subject: &Subject) {
         // Deferred.cancel: the work itself cannot be stopped.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (began, beginning) = channel();
@@ -286,7 +286,7 @@ specifications! {
         log.expect(&["cancelled true", "worked"]);
     }
 
-    fn a_panic_in_work_without_a_result_spares_its_thread(subject: &Subject) {
+    fn a_panic_in_call_in_thread_leaves_its_thread_usable(subject: &Subject) {
         // IReactorInThreads.callInThread: it is logged.
         let reactor = subject.reactor();
         reactor.suggest_thread_pool_size(1);
@@ -296,8 +296,8 @@ specifications! {
         run(&reactor);
     }
 
-    fn ten_pieces_of_work_are_done_at_once_and_an_eleventh_waits(subject: &Subject) {
-        // ReactorBase.getThreadPool: 0..10 threads.
+    fn ten_pieces_of_work_run_at_once(subject: &Subject) {
+        // ReactorBase.getThreadPool: 0..10 threads. An eleventh piece waits.
         let reactor = subject.reactor();
         let (began, beginning) = channel();
         let release = submit_waiting(&reactor, 11, &began);
@@ -312,8 +312,8 @@ specifications! {
         run(&reactor);
     }
 
-    fn the_pool_is_no_larger_than_suggested_and_at_least_one(subject: &Subject) {
-        // IReactorThreads.suggestThreadPoolSize
+    fn the_pool_size_is_at_least_one_thread(subject: &Subject) {
+        // IReactorThreads.suggestThreadPoolSize: never more threads than suggested, except for zero.
         for (size, at_once) in [(0, 1), (1, 1), (3, 3)] {
             let reactor = subject.reactor();
             reactor.suggest_thread_pool_size(size);
@@ -334,7 +334,7 @@ specifications! {
         }
     }
 
-    fn a_pool_of_one_thread_works_in_the_order_of_submission(subject: &Subject) {
+    fn a_pool_of_one_thread_keeps_the_order_of_submission(subject: &Subject) {
         // ThreadPool: a queue.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.suggest_thread_pool_size(1);
@@ -348,7 +348,7 @@ specifications! {
         assert_eq!(log.entries(), Vec::from_iter((0..10).map(|number| number.to_string())));
     }
 
-    fn a_larger_pool_begins_work_that_waited_for_a_thread(subject: &Subject) {
+    fn a_larger_pool_starts_waiting_work(subject: &Subject) {
         // ThreadPool.adjustPoolsize. The three meet at a barrier, or never.
         let reactor = subject.reactor();
         reactor.suggest_thread_pool_size(1);
@@ -366,8 +366,8 @@ specifications! {
         run(&reactor);
     }
 
-    fn work_begins_when_the_reactor_runs_and_not_before(subject: &Subject) {
-        // ReactorBase._initThreadPool: started by callWhenRunning. LESSONS, bug 22.
+    fn work_starts_only_when_the_reactor_runs(subject: &Subject) {
+        // ReactorBase._initThreadPool: started by callWhenRunning, so a fork before run copies no thread.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (work, handle) = (log.clone(), reactor.thread_handle());
         reactor.call_in_thread(move || {
@@ -380,8 +380,8 @@ specifications! {
         log.expect(&["starting", "work"]);
     }
 
-    fn the_end_of_a_run_waits_for_work_that_ends_soon(subject: &Subject) {
-        // ReactorBase._stopThreadPool joins it; also what was submitted in the turn of the stop.
+    fn the_end_of_a_run_waits_for_short_work(subject: &Subject) {
+        // ReactorBase._stopThreadPool joins the threads; also for work submitted in the turn of the stop.
         for _attempt in 0..20 {
             let (reactor, log) = (subject.reactor(), Log::new());
             let work = log.clone();
@@ -398,13 +398,13 @@ specifications! {
             if reactor.now().since(began) < JOIN_TIMEOUT {
                 return log.expect(&["worked", "worked", "during"]);
             }
-            // This machine stood still; that work ends soon cannot be said.
+            // This machine stood still, so the work was not short.
         }
         panic!("this machine is too busy to tell");
     }
 
-    fn work_that_does_not_end_does_not_hold_up_the_end_of_a_run(subject: &Subject) {
-        // ARCHITECTURE: 300 ms, then it finishes by itself. LESSONS, bug 23.
+    fn endless_work_does_not_block_the_end_of_a_run(subject: &Subject) {
+        // ReactorBase._stopThreadPool would join it. Here the work is detached after 300 ms.
         let reactor = subject.reactor();
         let (began, beginning) = channel();
         let release = submit_waiting(&reactor, 10, &began);
@@ -417,8 +417,8 @@ specifications! {
         drop((release, next));
     }
 
-    fn threads_that_outlived_a_run_do_not_count_for_the_next(subject: &Subject) {
-        // ARCHITECTURE: what takes longer finishes by itself. Its thread must not be missed, nor do the next run's work.
+    fn threads_of_an_earlier_run_do_not_count_for_the_next(subject: &Subject) {
+        // Detached work finishes by itself. Its thread must not be missed, nor do the next run's work.
         let reactor = subject.reactor();
         reactor.suggest_thread_pool_size(2);
         let (began, beginning) = channel();
@@ -429,7 +429,7 @@ specifications! {
             stop(reactor);
         });
         run(&reactor);
-        // The next run has two threads of its own, while the old ones are still busy and after they have ended.
+        // The next run has two threads of its own while the old ones are busy and after they have ended.
         let new = submit_waiting(&reactor, 3, &began);
         reactor.call_when_running(move |reactor| {
             assert_eq!(beginning.iter().take(2).count(), 2);
@@ -443,7 +443,7 @@ specifications! {
     }
 
     fn a_reactor_that_runs_again_has_threads_again(subject: &Subject) {
-        // Contract: restartable.
+        // Unlike in Twisted, a reactor can run again.
         let reactor = subject.reactor();
         for _ in 0..5 {
             let handle = reactor.thread_handle();
@@ -452,8 +452,8 @@ specifications! {
         }
     }
 
-    fn crash_keeps_the_threads_and_their_results_for_the_next_run(subject: &Subject) {
-        // trial runs each asynchronous test as run()...crash().
+    fn a_crash_keeps_pending_results_for_the_next_run(subject: &Subject) {
+        // Trial runs each asynchronous test as run() ... crash().
         let reactor = subject.reactor();
         let (began, beginning) = channel();
         let release = submit_waiting(&reactor, 1, &began);
@@ -475,8 +475,8 @@ specifications! {
         assert!(done.get());
     }
 
-    fn dropping_a_reactor_tells_those_who_wait_for_work(subject: &Subject) {
-        // LESSONS, bug 11: the loop is dropped with operations in flight.
+    fn dropping_a_reactor_fails_pending_work(subject: &Subject) {
+        // The loop is dropped with operations in flight.
         let reactor = subject.reactor();
         let failed = Rc::new(Cell::new(false));
         let set = failed.clone();
@@ -485,8 +485,8 @@ specifications! {
         assert!(failed.get());
     }
 
-    fn a_handle_crosses_threads_and_the_reactor_is_found_behind_it(subject: &Subject) {
-        // The design: only ThreadHandle crosses threads.
+    fn a_thread_handle_reaches_the_reactor_from_any_thread(subject: &Subject) {
+        // Only ThreadHandle crosses threads.
         fn crosses<T: Send + Sync + Clone + 'static>(handle: &T) -> T {
             handle.clone()
         }
@@ -504,8 +504,8 @@ specifications! {
         assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [subject.name(); 3]);
     }
 
-    fn several_pieces_of_work_are_done_in_one_thread_in_their_order(subject: &Subject) {
-        // threads.callMultipleInThread; a panic in one does not keep the next from being done.
+    fn call_multiple_in_thread_keeps_the_order(subject: &Subject) {
+        // threads.callMultipleInThread: in one thread. A panic in one piece does not skip the next.
         let reactor = subject.reactor();
         let (sender, done) = channel();
         let handle = reactor.thread_handle();
@@ -525,7 +525,7 @@ specifications! {
         assert!(done.iter().all(|(_, thread)| *thread == done[0].1));
     }
 
-    fn the_result_of_work_in_another_pool_comes_to_the_loop(subject: &Subject) {
+    fn the_result_of_work_in_another_pool_reaches_the_loop(subject: &Subject) {
         // threads.deferToThreadPool: the pool's thread does the work, the loop's thread gets the result.
         let (reactor, pool, log) = (subject.reactor(), ThreadPool::new(1), Log::new());
         let (seen, here) = (log.clone(), thread::current().id());
@@ -540,7 +540,7 @@ specifications! {
     }
 
     fn work_that_a_pool_drops_fails_its_deferred(subject: &Subject) {
-        // Nobody waits for ever: the pool goes while its only thread is busy.
+        // The Deferred must fire: the pool is dropped while its only thread is busy.
         let (reactor, log) = (subject.reactor(), Log::new());
         let pool = ThreadPool::new(1);
         let (began, beginning) = channel();

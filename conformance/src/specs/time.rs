@@ -30,14 +30,14 @@ specifications! {
         log.expect(&calls.map(|(_, name)| name));
     }
 
-    fn calls_due_at_the_same_time_are_made_in_the_order_they_were_scheduled(subject: &Subject) {
-        // Contract: FIFO, where the original has the order of a heap.
+    fn simultaneous_calls_are_made_in_scheduling_order(subject: &Subject) {
+        // IReactorTime.callLater: first in, first out. Twisted has the order of a heap.
         let (reactor, log) = (subject.reactor(), Log::new());
         let calls = Vec::from_iter((0..12).map(|number| {
             let log = log.clone();
             reactor.call_later(MOMENT, move |_| log.add(number.to_string()))
         }));
-        // The clock moves while these are scheduled: make the deadlines equal.
+        // The clock moves while these are scheduled, so make the deadlines equal.
         let due = calls[11].get_time().unwrap() + MOMENT;
         for call in calls {
             call.delay(due - call.get_time().unwrap()).unwrap();
@@ -49,8 +49,8 @@ specifications! {
         assert_eq!(log.entries(), expected);
     }
 
-    fn a_cancelled_call_is_never_made_and_cannot_be_cancelled_again(subject: &Subject) {
-        // IDelayedCall.cancel
+    fn a_cancelled_call_is_never_made(subject: &Subject) {
+        // IDelayedCall.cancel: cancelling again is AlreadyCancelled.
         let (reactor, log) = (subject.reactor(), Log::new());
         let cancelled = log.clone();
         let call = reactor.call_later(MOMENT, move |_| cancelled.add("made"));
@@ -62,8 +62,8 @@ specifications! {
         log.expect(&[]);
     }
 
-    fn a_delay_of_a_trillion_seconds_or_more_is_accepted_and_not_made_before_its_time(subject: &Subject) {
-        // LESSONS, bug 1: a timeout that overflows the system call's argument fires at once. real_time has the rest.
+    fn a_delay_of_a_trillion_seconds_is_accepted(subject: &Subject) {
+        // epoll_wait(2): a timeout that overflows the argument fires at once. `real_time` has the rest.
         let reactor = subject.reactor();
         for delay in [Duration::from_secs(1_000_000_000_000), Duration::MAX, Duration::from_secs(30 * 86400)] {
             reactor.call_later(delay, |_| panic!("this is due after the end of the test"));
@@ -75,7 +75,7 @@ specifications! {
     }
 
     fn moving_a_call_by_any_duration_does_not_overflow(subject: &Subject) {
-        // LESSONS, bug 1: Duration::MAX overflows.
+        // IDelayedCall.delay with Duration::MAX.
         let (reactor, log) = (subject.reactor(), Log::new());
         let call = reactor.call_later(MOMENT, log.note("made"));
         call.delay(Duration::MAX).unwrap();
@@ -89,7 +89,7 @@ specifications! {
     }
 
     fn a_call_is_never_made_before_it_is_due(subject: &Subject) {
-        // IReactorTime.callLater; a timeout must never be cut short by rounding.
+        // IReactorTime.callLater. A timeout must never be cut short by rounding.
         let reactor = subject.reactor();
         for micros in [1, 10, 100, 900, 999, 1000, 1001, 1999, 2500] {
             let call = reactor.call_later(Duration::from_micros(micros), |_| {});
@@ -103,8 +103,8 @@ specifications! {
         assert!(reactor.get_delayed_calls().is_empty());
     }
 
-    fn a_reset_counts_from_now_and_a_delay_from_when_the_call_was_due(subject: &Subject) {
-        // IDelayedCall.reset, IDelayedCall.delay
+    fn a_reset_counts_from_now(subject: &Subject) {
+        // IDelayedCall.reset. IDelayedCall.delay counts from the call's deadline.
         let reactor = subject.reactor();
         let call = reactor.call_later(MINUTE * 10, |_| {});
         let due = call.get_time().unwrap();
@@ -118,8 +118,8 @@ specifications! {
         assert!(before + MINUTE * 10 <= reset && reset <= after + MINUTE * 10);
     }
 
-    fn a_call_that_was_moved_is_made_once_at_its_new_time(subject: &Subject) {
-        // DelayedCall.reset: to earlier at once, to later lazily. Others stand between the old time and the new one.
+    fn a_moved_call_is_made_once_at_its_new_time(subject: &Subject) {
+        // DelayedCall.reset: to earlier at once, to later lazily. Other calls lie between the old time and the new one.
         let (reactor, log) = (subject.reactor(), Log::new());
         let later = reactor.call_later(MOMENT, log.note("moved to later"));
         let earlier = reactor.call_later(MINUTE, log.note("moved to earlier"));
@@ -134,8 +134,8 @@ specifications! {
         log.expect(&calls.map(|(_, name)| name));
     }
 
-    fn a_call_that_is_moved_to_the_time_of_others_comes_after_them(subject: &Subject) {
-        // Contract: FIFO; what was moved counts as scheduled when it was moved.
+    fn a_call_moved_to_the_time_of_others_follows_them(subject: &Subject) {
+        // A moved call counts as scheduled when it was moved.
         let (reactor, log) = (subject.reactor(), Log::new());
         let moved = reactor.call_later(Duration::ZERO, log.note("moved"));
         let second = reactor.call_later(MOMENT, log.note("second"));
@@ -148,8 +148,8 @@ specifications! {
         log.expect(&["first", "second", "moved"]);
     }
 
-    fn a_call_that_is_reset_again_and_again_is_made_once_at_the_end(subject: &Subject) {
-        // DelayedCall.reset as an idle timeout uses it.
+    fn a_call_that_is_reset_repeatedly_is_made_once_at_the_end(subject: &Subject) {
+        // DelayedCall.reset, as an idle timeout uses it.
         let (reactor, log) = (subject.reactor(), Log::new());
         let end = log.clone();
         let idle = Rc::new(reactor.call_later(MOMENT * 2, move |reactor| {
@@ -170,7 +170,7 @@ specifications! {
         assert_eq!(log.entries()[10], "idle");
     }
 
-    fn a_call_that_was_made_or_cancelled_cannot_be_changed(subject: &Subject) {
+    fn a_made_or_cancelled_call_cannot_be_changed(subject: &Subject) {
         // IDelayedCall: AlreadyCalled, AlreadyCancelled
         let reactor = subject.reactor();
         let made = reactor.call_later(Duration::ZERO, |_| {});
@@ -186,7 +186,7 @@ specifications! {
         }
     }
 
-    fn a_call_is_over_for_those_who_look_while_it_is_made(subject: &Subject) {
+    fn a_call_is_inactive_while_it_runs(subject: &Subject) {
         // DelayedCall.called is set before the function is called.
         let (reactor, log) = (subject.reactor(), Log::new());
         let itself: Rc<RefCell<Option<DelayedCall>>> = Rc::default();
@@ -203,8 +203,8 @@ specifications! {
         log.expect(&["active false", "AlreadyCalled", "listed 0"]);
     }
 
-    fn a_call_can_cancel_or_move_another_that_is_due_in_the_same_turn(subject: &Subject) {
-        // LESSONS, bug 2, for time: one of a batch acts on another.
+    fn a_call_can_cancel_another_of_the_same_turn(subject: &Subject) {
+        // IDelayedCall.cancel and reset of a call that is already due.
         let (reactor, log) = (subject.reactor(), Log::new());
         let victims: Rc<RefCell<Vec<DelayedCall>>> = Rc::default();
         let its = victims.clone();
@@ -218,8 +218,8 @@ specifications! {
         run_and_expect(&reactor, &log, &["left alone", "moved"]);
     }
 
-    fn calls_may_schedule_and_cancel_others_two_levels_deep(subject: &Subject) {
-        // LESSONS, bug 4: a callback registers or removes sources, two levels deep.
+    fn nested_calls_may_schedule_others(subject: &Subject) {
+        // IReactorTime.callLater and IDelayedCall.cancel in a call, two levels deep.
         let (reactor, log) = (subject.reactor(), Log::new());
         let outer = log.clone();
         reactor.call_later(MOMENT, move |reactor| {
@@ -238,8 +238,8 @@ specifications! {
         log.expect(&["innermost"]);
     }
 
-    fn a_handle_of_a_call_that_is_over_does_nothing_to_a_later_one(subject: &Subject) {
-        // LESSONS, bug 3: a reused slot receives an action meant for its predecessor.
+    fn a_stale_handle_does_not_affect_a_later_call(subject: &Subject) {
+        // Keys of calls are reused. An old handle must not cancel or move the next call with its key.
         let (reactor, log) = (subject.reactor(), Log::new());
         let old = Vec::from_iter((0..10).map(|_| reactor.call_later(MOMENT, |_| {})));
         for call in &old[..5] {
@@ -258,7 +258,7 @@ specifications! {
         assert_eq!(log.count("new"), 20);
     }
 
-    fn the_calls_that_wait_are_listed_and_no_others(subject: &Subject) {
+    fn get_delayed_calls_lists_exactly_the_pending_calls(subject: &Subject) {
         // IReactorTime.getDelayedCalls
         let reactor = subject.reactor();
         let (made, kept) = (reactor.call_later(Duration::ZERO, |_| {}), reactor.call_later(Duration::MAX, |_| {}));
@@ -276,7 +276,7 @@ specifications! {
         assert!(!kept.active() && !due.active());
     }
 
-    fn what_a_call_holds_is_let_go_when_it_is_cancelled_or_made(subject: &Subject) {
+    fn a_call_drops_its_closure_when_cancelled_or_made(subject: &Subject) {
         // DelayedCall: func and args are dropped on cancel.
         let (reactor, token) = (subject.reactor(), Rc::new(()));
         let hold = || {
@@ -292,8 +292,8 @@ specifications! {
         drop((made, cancelled));
     }
 
-    fn what_a_call_holds_may_use_the_reactor_when_it_is_let_go(subject: &Subject) {
-        // The design: no borrow while user code runs; dropping is user code.
+    fn a_closures_destructor_may_use_the_reactor(subject: &Subject) {
+        // Nothing is borrowed while user code runs, destructors included.
         struct CancelsWhenDropped(DelayedCall);
         impl Drop for CancelsWhenDropped {
             fn drop(&mut self) {
@@ -316,8 +316,8 @@ specifications! {
         log.expect(&["made"]);
     }
 
-    fn a_handle_that_outlives_its_reactor_does_nothing(subject: &Subject) {
-        // The design: stale handles are no-ops or return Closed.
+    fn a_call_handle_is_harmless_after_its_reactor_is_gone(subject: &Subject) {
+        // A stale handle's methods are no-ops or return Closed.
         let reactor = subject.reactor();
         let call = reactor.call_later(MOMENT, |_| {});
         drop(reactor);
@@ -325,8 +325,8 @@ specifications! {
         assert_eq!((call.active(), call.get_time()), (false, None));
     }
 
-    fn cancelled_and_moved_calls_do_not_wake_the_loop(subject: &Subject) {
-        // LESSONS, bug 5, and DelayedCall.reset, which leaves its entry where it was: nobody wakes up for that.
+    fn cancelled_or_moved_calls_do_not_wake_the_loop(subject: &Subject) {
+        // DelayedCall.reset leaves the old entry in the heap. It must not wake the loop.
         let (reactor, counts) = subject.counted();
         for _ in 0..100 {
             reactor.call_later(MOMENT, |_| {}).cancel().unwrap();
@@ -339,8 +339,8 @@ specifications! {
         assert!(counts.now().waits <= 1, "{:?}", counts.now());
     }
 
-    fn a_cancelled_call_leaves_nothing_behind(subject: &Subject) {
-        // LESSONS, bug 5: cancelled timers accumulate without bound. costs.rs counts their memory.
+    fn a_cancelled_call_leaves_no_entry_behind(subject: &Subject) {
+        // Cancelled timers must not accumulate. costs.rs counts their memory.
         let reactor = subject.reactor();
         for _ in 0..10_000 {
             reactor.call_later(Duration::from_secs(3600), |_| {}).cancel().unwrap();
@@ -349,8 +349,8 @@ specifications! {
         assert_eq!(reactor.deadline(), None);
     }
 
-    fn calls_made_of_many_times_come_in_order(subject: &Subject) {
-        // IReactorTime: a thousand calls in a scrambled order, cancelled and moved among each other.
+    fn a_thousand_changed_calls_are_made_in_order(subject: &Subject) {
+        // IReactorTime: in a scrambled order, cancelled and moved among each other.
         let (reactor, made) = (subject.reactor(), Rc::new(RefCell::new(Vec::new())));
         let mut expected = 0;
         for number in 0..1000_u32 {

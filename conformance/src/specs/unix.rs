@@ -24,7 +24,7 @@ fn listen(reactor: &Reactor, binding: impl Into<UnixBinding>) -> Result<Port, Er
     reactor.listen_unix(binding, Script::echo().factory())
 }
 
-/// Connects, and returns what the factory was told after it was started.
+/// Connects, and returns the factory's log after its start.
 fn attempt(reactor: &Reactor, destination: impl Into<UnixDestination>) -> Vec<String> {
     let log = Log::new();
     let ends = Countdown::new(1);
@@ -45,14 +45,14 @@ fn stop_listening(reactor: &Reactor, port: &Port) {
     run(reactor);
 }
 
-/// A process id that no process has: that of a child which has ended.
+/// The process id of a child that has ended, which no process has now.
 fn dead_process() -> u32 {
     let mut child = std::process::Command::new("true").spawn().expect("true(1) is there");
     child.wait().expect("the child is ours");
     child.id()
 }
 
-/// A socket file whose server is gone without removing it.
+/// A socket file that a dead server left behind.
 fn leave_a_socket_behind(path: &Path) {
     drop(UnixListener::bind(path).expect("the path is free"));
     assert!(fs::metadata(path).expect("std does not remove it").file_type().is_socket());
@@ -77,7 +77,7 @@ fn connect_from(name: &Path, server: &Path) -> rustix::io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Removes what a test left, also when it fails.
+/// Removes the files of a test, also when it fails.
 struct Cleaned(PathBuf);
 
 impl Cleaned {
@@ -96,8 +96,8 @@ impl Drop for Cleaned {
 specifications! {
     unix;
 
-    fn a_port_makes_a_socket_file_that_everybody_may_use(subject: &Subject) {
-        // listenUNIX: mode=0o666, set after bind (contract 60), so whatever the umask.
+    fn a_port_creates_a_world_writable_socket_file(subject: &Subject) {
+        // IReactorUNIX.listenUNIX: mode=0o666, set after bind, so whatever the umask.
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         let port = listen(&reactor, &file.0).unwrap();
         let metadata = fs::symlink_metadata(&file.0).unwrap();
@@ -106,8 +106,8 @@ specifications! {
         assert_eq!(port.host().unwrap(), Address::Unix(file.0.as_path().into()));
     }
 
-    fn the_files_permissions_can_be_chosen(subject: &Subject) {
-        // listenUNIX: mode
+    fn the_mode_of_the_socket_file_can_be_set(subject: &Subject) {
+        // IReactorUNIX.listenUNIX: mode
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         for mode in [0o600, 0o660, 0o777] {
             let port = listen(&reactor, UnixBinding::new(&file.0).mode(mode)).unwrap();
@@ -116,8 +116,8 @@ specifications! {
         }
     }
 
-    fn the_file_goes_with_the_port(subject: &Subject) {
-        // Contract 60: unlink on close.
+    fn a_port_removes_its_file_when_it_stops(subject: &Subject) {
+        // unix.Port.connectionLost: unlink
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         let port = listen(&reactor, &file.0).unwrap();
         stop_listening(&reactor, &port);
@@ -131,17 +131,17 @@ specifications! {
         assert!(!file.0.exists(), "a dropped reactor leaves it behind");
     }
 
-    fn a_file_that_took_the_place_of_the_sockets_is_left_alone(subject: &Subject) {
-        // Contract 60: only what bind(2) made is removed.
+    fn a_foreign_file_in_the_sockets_place_is_kept(subject: &Subject) {
+        // unix.Port.connectionLost: only the file that bind(2) created is removed.
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         let port = listen(&reactor, &file.0).unwrap();
         fs::remove_file(&file.0).unwrap();
-        fs::write(&file.0, "somebody else's").unwrap();
+        fs::write(&file.0, "another program's").unwrap();
         stop_listening(&reactor, &port);
-        assert_eq!(fs::read(&file.0).unwrap(), b"somebody else's");
+        assert_eq!(fs::read(&file.0).unwrap(), b"another program's");
     }
 
-    fn a_path_that_is_taken_cannot_be_listened_on(subject: &Subject) {
+    fn listening_on_a_used_path_is_an_error(subject: &Subject) {
         // CannotListenError
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         fs::write(&file.0, "no socket").unwrap();
@@ -151,8 +151,8 @@ specifications! {
         assert_eq!(fs::read(&file.0).unwrap(), b"no socket");
     }
 
-    fn a_path_that_no_socket_can_have_is_cannot_listen(subject: &Subject) {
-        // unix(7): sun_path has about 108 bytes; a folder that is not there.
+    fn listening_on_an_impossible_path_is_an_error(subject: &Subject) {
+        // unix(7): sun_path has about 108 bytes. A folder that does not exist.
         let reactor = subject.reactor();
         for path in [format!("/tmp/{}", "x".repeat(200)), "/nowhere/socket".to_owned(), String::new()] {
             let error = listen(&reactor, &path).unwrap_err();
@@ -160,16 +160,16 @@ specifications! {
         }
     }
 
-    fn a_socket_that_a_dead_server_left_is_in_the_way_without_a_lock(subject: &Subject) {
-        // Contract 60: only wantPID removes it.
+    fn a_dead_servers_socket_is_in_the_way_without_a_lock(subject: &Subject) {
+        // IReactorUNIX.listenUNIX: only wantPID removes it.
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         leave_a_socket_behind(&file.0);
         assert!(matches!(listen(&reactor, &file.0), Err(Error::CannotListen(..))));
         assert!(file.0.exists());
     }
 
-    fn a_lock_replaces_a_socket_that_a_dead_server_left(subject: &Subject) {
-        // listenUNIX: wantPID=True
+    fn a_lock_replaces_a_dead_servers_socket(subject: &Subject) {
+        // IReactorUNIX.listenUNIX: wantPID=True
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         leave_a_socket_behind(&file.0);
         std::os::unix::fs::symlink(dead_process().to_string(), lock_of(&file.0)).unwrap();
@@ -179,20 +179,20 @@ specifications! {
         drop(port);
     }
 
-    fn a_lock_of_a_server_that_lives_is_respected(subject: &Subject) {
-        // listenUNIX: wantPID=True; CannotListenError with EADDRINUSE.
+    fn the_lock_of_a_live_server_is_respected(subject: &Subject) {
+        // IReactorUNIX.listenUNIX: wantPID=True. CannotListenError with EADDRINUSE.
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         let port = listen(&reactor, UnixBinding::new(&file.0).lock()).unwrap();
         let other = subject.reactor();
         let error = listen(&other, UnixBinding::new(&file.0).lock()).unwrap_err();
         assert!(matches!(error, Error::CannotListen(..)), "{error:?}");
-        assert!(error.to_string().contains(&std::process::id().to_string()), "it says who has it: {error}");
+        assert!(error.to_string().contains(&std::process::id().to_string()), "it names the owner: {error}");
         assert!(port.is_listening() && file.0.exists());
         assert_eq!(attempt(&reactor, &file.0)[0], "build");
     }
 
-    fn a_lock_goes_with_the_port(subject: &Subject) {
-        // Contract 60
+    fn a_port_removes_its_lock_when_it_stops(subject: &Subject) {
+        // unix.Port.connectionLost
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         let port = listen(&reactor, UnixBinding::new(&file.0).lock()).unwrap();
         assert!(fs::symlink_metadata(lock_of(&file.0)).is_ok());
@@ -202,8 +202,8 @@ specifications! {
         assert!(fs::symlink_metadata(lock_of(&file.0)).is_ok());
     }
 
-    fn a_lock_is_given_up_when_listening_fails(subject: &Subject) {
-        // Contract 60
+    fn a_failed_listen_releases_its_lock(subject: &Subject) {
+        // unix.Port.startListening
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         fs::write(&file.0, "no socket").unwrap();
         assert!(matches!(listen(&reactor, UnixBinding::new(&file.0).lock()), Err(Error::CannotListen(..))));
@@ -211,8 +211,8 @@ specifications! {
         assert_eq!(fs::read(&file.0).unwrap(), b"no socket");
     }
 
-    fn a_stale_lock_does_not_remove_a_file_that_is_no_socket(subject: &Subject) {
-        // Contract 60: "stale socket file removed only if it is a socket".
+    fn a_stale_lock_does_not_remove_a_file_of_another_kind(subject: &Subject) {
+        // unix.Port.startListening: a stale file is removed only if it is a socket.
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         fs::write(&file.0, "no socket").unwrap();
         std::os::unix::fs::symlink(dead_process().to_string(), lock_of(&file.0)).unwrap();
@@ -220,8 +220,8 @@ specifications! {
         assert_eq!(fs::read(&file.0).unwrap(), b"no socket");
     }
 
-    fn a_client_can_ask_for_a_living_lock(subject: &Subject) {
-        // connectUNIX: checkPID; BadFileError when there is none (contract 60).
+    fn a_client_can_require_a_live_lock(subject: &Subject) {
+        // IReactorUNIX.connectUNIX: checkPID. BadFileError without one.
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         let port = listen(&reactor, &file.0).unwrap();
         let checked = || UnixDestination::new(&file.0).check_lock();
@@ -233,7 +233,7 @@ specifications! {
         assert_eq!(attempt(&reactor, checked()), ["failed BadFile", "stop factory"]);
     }
 
-    fn a_path_without_a_file_and_one_without_a_server_fail_apart(subject: &Subject) {
+    fn a_missing_file_fails_differently_from_a_dead_server(subject: &Subject) {
         // getConnectError: ENOENT is a ConnectError, ECONNREFUSED a ConnectionRefusedError.
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         assert_eq!(attempt(&reactor, &file.0), ["failed Connect", "stop factory"]);
@@ -242,7 +242,7 @@ specifications! {
     }
 
     fn a_full_queue_fails_the_attempt(subject: &Subject) {
-        // unix(7): connect(2) answers EAGAIN, and no event would ever come.
+        // unix(7): connect(2) reports EAGAIN, and no event would ever come.
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         let port = listen(&reactor, UnixBinding::new(&file.0).backlog(0)).unwrap();
         port.pause_producing();
@@ -256,8 +256,8 @@ specifications! {
         assert!(log.count("failed Connect") >= 2, "{:?}", log.entries());
     }
 
-    fn one_end_has_a_name_and_the_other_has_none(subject: &Subject) {
-        // Contract 62
+    fn only_the_servers_end_has_a_name(subject: &Subject) {
+        // UNIXAddress: getHost of the server and getPeer of the client.
         let (reactor, file, hosts) = (subject.reactor(), Cleaned::path(subject), Log::new());
         let told = hosts.clone();
         let server = Script::new().on_made(move |transport| {
@@ -291,8 +291,8 @@ specifications! {
         assert_eq!(peers.entries(), [name.0.display().to_string()]);
     }
 
-    fn the_longest_paths_to_listen_on_are_shown_whole(subject: &Subject) {
-        // unix(7): with one byte less there is a NUL.
+    fn a_port_on_the_longest_path_reports_it_whole(subject: &Subject) {
+        // unix(7): a path that is one byte shorter is followed by a NUL.
         let reactor = subject.reactor();
         let longest = longest_path(subject);
         let shorter = Cleaned(longest.0.to_str().unwrap().strip_suffix('x').unwrap().into());
@@ -303,8 +303,8 @@ specifications! {
         }
     }
 
-    fn options_of_tcp_are_false_and_ignored(subject: &Subject) {
-        // Contract 2.3: UNIX stream transports also answer get/setTcpNoDelay (#12369).
+    fn tcp_options_are_false_on_unix_sockets(subject: &Subject) {
+        // ITCPTransport.setTcpNoDelay: accepted and ignored (Twisted #12369).
         subject.over_unix().converse(&Script::new(), &Script::new().on_made(|transport| {
             transport.set_tcp_no_delay(true).unwrap();
             transport.set_tcp_keep_alive(true).unwrap();
@@ -313,8 +313,8 @@ specifications! {
         }));
     }
 
-    fn a_path_may_be_relative_and_need_not_be_text(subject: &Subject) {
-        // Contract 2.1: str or bytes paths.
+    fn a_path_may_be_relative_or_not_utf8(subject: &Subject) {
+        // IReactorUNIX.listenUNIX: str or bytes paths.
         use std::os::unix::ffi::OsStringExt;
         let reactor = subject.reactor();
         let mut bytes = subject.unix_path().into_os_string().into_vec();
@@ -325,8 +325,8 @@ specifications! {
         assert_eq!(attempt(&reactor, &file.0)[0], "build");
     }
 
-    fn a_slow_server_is_waited_for(subject: &Subject) {
-        // The queue of a paused port holds the client, whose connection is made already: unix(7).
+    fn a_client_waits_for_a_slow_server(subject: &Subject) {
+        // unix(7): the queue of a paused port holds the client, whose connection is already made.
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         let port = listen(&reactor, &file.0).unwrap();
         port.pause_producing();
@@ -341,8 +341,8 @@ specifications! {
         assert_eq!(client.received(), b"early");
     }
 
-    fn this_provider_says_that_it_offers_unix_sockets(subject: &Subject) {
-        // "Some of the interfaces may not be implemented."
+    fn this_provider_reports_that_it_offers_unix_sockets(subject: &Subject) {
+        // The HOWTO on choosing a reactor: "Some of the interfaces may not be implemented."
         assert!(subject.reactor().provides(Interface::Unix));
     }
 }

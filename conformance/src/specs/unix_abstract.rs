@@ -1,4 +1,4 @@
-//! Abstract UNIX names, which Linux has: unix(7).
+//! Abstract UNIX names, which only Linux has: unix(7).
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use ropewalk::{Address, Error, UnixBinding};
 use crate::script::{Script, stop};
 use crate::{Subject, run, specifications};
 
-/// A name that nobody else uses, with its leading `@`.
+/// Returns an unused name, with its leading `@`.
 fn name(subject: &Subject) -> String {
     format!("@{}", subject.unix_path().display())
 }
@@ -16,7 +16,7 @@ specifications! {
     unix_abstract;
 
     fn an_abstract_name_needs_no_file(subject: &Subject) {
-        // listenUNIX: leading NUL = abstract; contract 60: neither chmod nor unlink nor lock.
+        // IReactorUNIX.listenUNIX: leading NUL = abstract. No chmod, unlink or lock.
         let (reactor, name) = (subject.reactor(), name(subject));
         for spelling in [name.clone(), name.replacen('@', "\0", 1)] {
             let binding = UnixBinding::new(&name).mode(0o600).lock();
@@ -33,8 +33,8 @@ specifications! {
         }
     }
 
-    fn an_abstract_name_that_is_taken_cannot_be_listened_on(subject: &Subject) {
-        // CannotListenError; the name goes with its server.
+    fn listening_on_a_used_abstract_name_is_an_error(subject: &Subject) {
+        // CannotListenError. The name is free after its server has stopped.
         let (reactor, name) = (subject.reactor(), name(subject));
         let port = reactor.listen_unix(&name, Script::new().factory()).unwrap();
         let error = reactor.listen_unix(&name, Script::new().factory()).unwrap_err();

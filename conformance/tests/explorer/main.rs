@@ -1,5 +1,5 @@
-//! Random schedules on the simulated network: thousands of seeds, each a small world of servers, clients and guests that
-//! do anything at any time, on a network with faults.
+//! Random schedules on the simulated network: thousands of seeds, each a small world of servers, clients and guests
+//! that do anything at any time, on a network with faults.
 //!
 //! What must hold in each of them (DESIGN section 8, "Simulation"): bytes arrive once and in order; `connection_made`
 //! comes first and `connection_lost` exactly once and last; nothing comes while it was switched off; nothing is stuck
