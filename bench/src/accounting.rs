@@ -1,4 +1,4 @@
-//! What a process used, as the kernel accounts it, and what samples amount to.
+//! The resources that a process used, as the kernel accounts them, and summaries of samples.
 
 use std::fs;
 use std::io;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// The processor time of all threads of a process so far: `/proc/PID/task/*/schedstat`, proc(5).
+/// Returns the processor time of all threads of a process so far: `/proc/PID/task/*/schedstat`, proc(5).
 ///
 /// # Errors
-/// When there is no such process.
+/// If there is no such process.
 pub(crate) fn processor_time(pid: u32) -> io::Result<Duration> {
     let mut nanos = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -18,10 +18,10 @@ pub(crate) fn processor_time(pid: u32) -> io::Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
-/// Bytes of memory that are the process's own and written to: `/proc/PID/smaps_rollup`. No kernel memory is in it.
+/// Returns the bytes of private memory that the process has written to: `/proc/PID/smaps_rollup`. No kernel memory.
 ///
 /// # Errors
-/// When there is no such process, or the kernel lacks the file.
+/// If there is no such process, or the kernel lacks the file.
 pub(crate) fn private_dirty_bytes(pid: u32) -> io::Result<u64> {
     parse_private_dirty(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?)
 }
@@ -41,16 +41,16 @@ fn unreadable(what: &str, text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("cannot read {what}: {text:?}"))
 }
 
-/// What one more message costs: the difference of two runs that differ only in how many they served.
+/// Returns the cost of one more message: the difference of two runs that differ only in their number of messages.
 ///
 /// # Panics
-/// When the second run did not serve more.
+/// If the second run did not serve more.
 pub(crate) fn per_message(few: (u64, u64), many: (u64, u64)) -> f64 {
     let messages = many.0.checked_sub(few.0).filter(|&more| more > 0).expect("the second run serves more messages");
     (many.1 as f64 - few.1 as f64) / messages as f64
 }
 
-/// The middle, the least and the greatest of some samples.
+/// The median, the least and the greatest of some samples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Summary {
     pub(crate) median: f64,
@@ -59,7 +59,7 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// `None` without samples.
+    /// Sums up samples, or returns `None` without any.
     pub(crate) fn of(samples: &[f64]) -> Option<Summary> {
         let mut sorted = samples.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -69,13 +69,13 @@ impl Summary {
         Some(Summary { median, least, greatest })
     }
 
-    /// Of each sample divided by the other's sample of the same round, so that a drift of the machine cancels out.
+    /// Divides each sample by the other's sample of the same round, so that a drift of the machine cancels out.
     pub(crate) fn of_ratios(samples: &[f64], others: &[f64]) -> Option<Summary> {
         let ratios: Vec<f64> = samples.iter().zip(others).map(|(ours, theirs)| ours / theirs).collect();
         Summary::of(&ratios)
     }
 
-    /// Half the distance between the extremes, as a share of the median.
+    /// Returns half the distance between the extremes, as a share of the median.
     pub(crate) fn spread(&self) -> f64 {
         (self.greatest - self.least) / 2.0 / self.median
     }
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn ratios_pair_the_samples_of_one_round() {
-        // The machine was twice as slow in the second round: the ratio does not see it.
+        // The machine was twice as slow in the second round, and the ratio does not change.
         let ratio = Summary::of_ratios(&[2.0, 4.0, 3.0], &[1.0, 2.0, 1.5]).unwrap();
         assert_eq!(ratio, Summary { median: 2.0, least: 2.0, greatest: 2.0 });
     }
@@ -122,14 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn written_memory_is_private_and_dirty() {
+    fn written_memory_counts_as_private() {
         let written = vec![1u8; 8 << 20];
         let bytes = private_dirty_bytes(std::process::id()).unwrap();
         assert!(bytes >= written.len() as u64, "{bytes}");
     }
 
     #[test]
-    fn a_process_that_works_is_charged_for_it_and_one_that_is_gone_is_an_error() {
+    fn a_working_process_is_charged_for_its_time() {
         let mut busy = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
         while processor_time(busy.id()).unwrap() < Duration::from_millis(2) {
             std::thread::yield_now();

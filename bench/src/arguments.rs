@@ -31,7 +31,7 @@ Scenarios, by the names that --only takes (any part of a name will do):
 
 Examples:
   cargo xtask bench                                     the whole table, about a quarter of an hour
-  cargo xtask bench --quick                             under a minute, to see where one stands
+  cargo xtask bench --quick                             under a minute, for a first impression
   cargo xtask bench --only echo/16384 --rounds 15       one row, with more rounds
   cargo xtask bench --only instructions --instructions --candidates raw-epoll,ropewalk";
 
@@ -45,38 +45,39 @@ pub(crate) struct Arguments {
     pub(crate) run: RunArguments,
 }
 
-/// What is measured, how long, and how it is shown.
+/// Scenarios, durations and output.
 #[derive(Args, Debug)]
 pub(crate) struct RunArguments {
-    /// Fewer rounds, shorter windows, the most telling scenarios: under a minute
+    /// Fewer rounds, shorter windows, only the most telling scenarios: under a minute
     #[arg(long)]
     pub(crate) quick: bool,
 
-    /// Only scenarios whose name contains one of these
+    /// Run only scenarios whose name contains one of these
     #[arg(long, value_name = "SCENARIO", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
 
-    /// Only these: raw-epoll, raw-uring, mio, tokio, ropewalk-epoll, ropewalk-uring, ropewalk-poll, ropewalk-select
+    /// Measure only these: raw-epoll, raw-uring, mio, tokio, ropewalk-epoll, ropewalk-uring, ropewalk-poll,
+    /// ropewalk-select
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) candidates: Vec<Candidate>,
 
-    /// Rounds of each scenario that has a spread [default: 7, or 5 with --quick]
+    /// Number of rounds of each scenario that has a spread [default: 7, or 5 with --quick]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) rounds: Option<u16>,
 
-    /// How long one server is measured in one round, in milliseconds [default: 400, or 60 with --quick]
+    /// Time for which one server is measured in one round, in milliseconds [default: 400, or 60 with --quick]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub(crate) window: Option<u64>,
 
-    /// The core for client and server [default: the last one allowed]
+    /// Core for client and server [default: the last one allowed]
     #[arg(long)]
     pub(crate) core: Option<usize>,
 
-    /// Count user-space instructions a message with valgrind's callgrind as well
+    /// Also count user-space instructions a message with valgrind's callgrind
     #[arg(long)]
     pub(crate) instructions: bool,
 
-    /// Count system calls a message with strace as well
+    /// Also count system calls a message with strace
     #[arg(long)]
     pub(crate) syscalls: bool,
 
@@ -84,12 +85,12 @@ pub(crate) struct RunArguments {
     #[arg(long)]
     pub(crate) markdown: bool,
 
-    /// Where all samples are written
+    /// File for all samples
     #[arg(long, value_name = "FILE", default_value = "target/bench/results.json")]
     pub(crate) json: PathBuf,
 }
 
-/// What the program starts itself as.
+/// The roles in which the program starts itself.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Part {
     /// Run one candidate's echo server until standard input ends
@@ -101,18 +102,18 @@ pub(crate) enum Part {
 /// A server to start.
 #[derive(Args, Debug)]
 pub(crate) struct ServeArguments {
-    /// Who serves
+    /// Candidate that serves
     pub(crate) candidate: Candidate,
 
-    /// The port on the loopback; 0 lets the system choose. The port is the first line on standard output
+    /// Port on the loopback (0 lets the system choose); it is printed on the first line of standard output
     #[arg(long, default_value_t = 0)]
     pub(crate) port: u16,
 
-    /// The core to stay on
+    /// Core to stay on
     #[arg(long)]
     pub(crate) core: Option<usize>,
 
-    /// The size of a receive buffer, in bytes
+    /// Size of a receive buffer, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = BUFFER_BYTES)]
     pub(crate) buffer: usize,
 }
@@ -120,18 +121,18 @@ pub(crate) struct ServeArguments {
 /// A probe to run.
 #[derive(Args, Debug)]
 pub(crate) struct ProbeArguments {
-    /// What is timed
+    /// Operations to time
     pub(crate) probe: Probe,
 
-    /// Whose it is
+    /// Candidate that is timed
     pub(crate) candidate: Candidate,
 
-    /// The core to stay on
+    /// Core to stay on
     #[arg(long)]
     pub(crate) core: Option<usize>,
 }
 
-/// What a probe times.
+/// The operations that a probe times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Probe {
     /// Schedule, set-and-cancel and fire

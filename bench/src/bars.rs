@@ -1,4 +1,4 @@
-//! What ropewalk on epoll must reach, and what it is on its way to.
+//! Limits that ropewalk on epoll must reach, and goals that it should reach.
 
 use serde::Serialize;
 
@@ -7,14 +7,14 @@ use crate::candidate::Candidate;
 /// An upper limit for one figure of [`Candidate::ROPEWALK`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Bar {
-    /// Whose figure it is divided by; `None` for a limit in the figure's own unit.
+    /// The candidate whose figure divides it, or `None` for a limit in the figure's own unit.
     pub(crate) relative_to: Option<Candidate>,
     pub(crate) at_most: f64,
-    /// A goal says where to go; missing it is reported and is no failure.
+    /// True for a goal: missing it is reported, and is not a failure.
     pub(crate) is_goal: bool,
 }
 
-/// The limits of the metric of that name.
+/// Returns the limits of the metric with this name.
 pub(crate) fn bars(metric: &str) -> Vec<Bar> {
     let parts: Vec<&str> = metric.split('/').collect();
     let bytes = parts.get(1).and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
@@ -70,7 +70,7 @@ mod tests {
     use crate::scenarios::Scenario;
 
     #[test]
-    fn large_messages_must_be_cheaper_than_tokios_and_small_ones_not_dearer() {
+    fn large_messages_must_be_cheaper_than_tokios() {
         let of_tokio = |metric| bars(metric).into_iter().find(|bar| bar.relative_to == Some(Candidate::Tokio)).unwrap();
         assert_eq!(of_tokio("echo/1024/50").at_most, 1.0);
         assert_eq!(of_tokio("echo/16384/1").at_most, 0.9);

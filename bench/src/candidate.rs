@@ -1,27 +1,27 @@
-//! Who is measured.
+//! The programs that are measured.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-/// A server, or a timer queue and a loop, that stands beside ropewalk.
+/// An echo server, or a timer queue and a loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Candidate {
-    /// Our own minimal loop on epoll, level-triggered: what the kernel costs.
+    /// Our own minimal loop on epoll, level-triggered: the kernel's share.
     RawEpoll,
-    /// Our own minimal loop on io_uring: what the kernel costs there.
+    /// Our own minimal loop on io_uring: the kernel's share there.
     RawUring,
-    /// mio by hand.
+    /// mio without a framework.
     Mio,
-    /// tokio's current_thread runtime, a task for each connection.
+    /// tokio's current_thread runtime with a task for each connection.
     Tokio,
-    /// ropewalk on the event provider of that name.
+    /// ropewalk on the event provider with this name.
     Ropewalk(&'static str),
 }
 
 impl Candidate {
-    /// Everybody, in the order of the tables.
+    /// All candidates, in the order of the tables.
     pub(crate) const ALL: [Candidate; 8] = [
         Self::RawEpoll,
         Self::RawUring,
@@ -33,10 +33,10 @@ impl Candidate {
         Self::Ropewalk("select"),
     ];
 
-    /// Who the bars are for.
+    /// The candidate that the bars limit.
     pub(crate) const ROPEWALK: Candidate = Candidate::Ropewalk("epoll");
 
-    /// Whether it lives on io_uring, which valgrind does not know.
+    /// Returns whether it uses io_uring, which valgrind does not know.
     pub(crate) fn is_on_uring(self) -> bool {
         matches!(self, Candidate::RawUring | Candidate::Ropewalk("uring"))
     }

@@ -1,7 +1,7 @@
-//! The other end: one thread, in lock-step. All connections send, then all receive, then again.
+//! The client: one thread, in lock-step. All connections send, then all receive, then again.
 //!
-//! On the server's core, and both under SCHED_BATCH, each runs only while the other sleeps, so the server always finds all
-//! of a round's requests waiting, whoever it is, and candidates are compared under the same load.
+//! It shares the server's core, and both run under SCHED_BATCH, so each runs only while the other sleeps. The server
+//! always finds all requests of a round waiting, so all candidates have the same load.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -12,13 +12,13 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{Domain, Socket, Type};
 
-/// How many connect before they are seen to be accepted: less than any candidate's backlog.
+/// The number of connections that are opened before the server must have accepted them: less than any backlog.
 const CONNECTING: usize = 64;
 
-/// How long a connection waits for anything to happen: a server that has stalled is an error, not a standstill.
+/// The time for which a connection waits for progress. A server that has stalled is an error.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What each connection sends in a round.
+/// The requests of a connection in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Load {
     pub(crate) message_bytes: usize,
@@ -27,29 +27,29 @@ pub(crate) struct Load {
     pub(crate) depth: usize,
 }
 
-/// The connections and what they say.
+/// The connections and their requests.
 pub(crate) struct Client {
     load: Load,
     port: u16,
     connections: Vec<TcpStream>,
     request: Vec<u8>,
     reply: Vec<u8>,
-    /// How many source addresses it has used.
+    /// The number of source addresses in use.
     sources: u32,
 }
 
 impl Client {
-    /// Connects nobody yet.
+    /// Creates a client without connections.
     pub(crate) fn new(port: u16, load: Load) -> Client {
         let request = (0..load.message_bytes).map(|index| (index * 31 + index / 251) as u8).collect();
         let reply = vec![0; (load.message_bytes * load.depth).min(256 * 1024)];
         Client { load, port, connections: Vec::new(), request, reply, sources: 0 }
     }
 
-    /// Connects everybody, and sees that each gets back what it sends.
+    /// Opens the connections, and checks that each gets its request echoed.
     ///
     /// # Errors
-    /// When a connection fails, or an answer is not what was sent.
+    /// If a connection fails, or an answer differs from its request.
     pub(crate) fn connect(&mut self) -> io::Result<()> {
         while self.connections.len() < self.load.connections {
             let more = CONNECTING.min(self.load.connections - self.connections.len());
@@ -60,10 +60,10 @@ impl Client {
         Ok(())
     }
 
-    /// One round: each connection sends and gets its messages. Returns how many messages that were.
+    /// Sends and receives one round of messages on each connection. Returns the number of messages.
     ///
     /// # Errors
-    /// When a connection breaks.
+    /// If a connection breaks.
     pub(crate) fn round(&mut self) -> io::Result<u64> {
         let bytes = self.load.message_bytes * self.load.depth;
         let mut sent = vec![0; self.connections.len()];
@@ -76,10 +76,10 @@ impl Client {
         Ok((self.connections.len() * self.load.depth) as u64)
     }
 
-    /// One round, and how long each connection waited from its request to the end of its answer.
+    /// Runs one round, and returns each connection's time from its request to the end of its answer.
     ///
     /// # Errors
-    /// When a connection breaks.
+    /// If a connection breaks.
     pub(crate) fn timed_round(&mut self, times: &mut Vec<Duration>) -> io::Result<()> {
         let bytes = self.load.message_bytes * self.load.depth;
         let mut begun = Vec::with_capacity(self.connections.len());
@@ -94,10 +94,10 @@ impl Client {
         Ok(())
     }
 
-    /// One round of short lives: connect, one message and its answer, close. Returns how many lives that were.
+    /// Runs one round of short connections: connect, one message and its answer, close. Returns their number.
     ///
     /// # Errors
-    /// When a connection fails.
+    /// If a connection fails.
     pub(crate) fn churn(&mut self) -> io::Result<u64> {
         self.connect_from_another_address(self.load.connections)?;
         let lives = self.round()?;
@@ -105,9 +105,9 @@ impl Client {
         Ok(lives)
     }
 
-    /// So many more, from the next address of the loopback network: connections in TIME_WAIT, which churn leaves behind by
-    /// the ten thousand, would use up the ports of one address. It must be all of them: a port that was bound for another
-    /// address is never chosen for a socket that connects without being bound.
+    /// Opens `more` connections from the next address of the loopback network. Churn leaves connections in TIME_WAIT by
+    /// the ten thousand, which would use up the ports of one address. All connections need it: a port that was bound
+    /// for another address is never chosen for a socket that connects without being bound.
     fn connect_from_another_address(&mut self, more: usize) -> io::Result<()> {
         self.sources += 1;
         let source = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 0).to_bits() + self.sources % 0xffff);
@@ -127,7 +127,7 @@ fn connect(port: u16, source: Ipv4Addr) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// All send, then all receive: a server whose wait is dear for how many are silent waits once for many of them.
+/// Sends on all connections, then receives on all: a server whose wait is costly waits once for many of them.
 fn exchange_checked(connections: &[TcpStream], request: &[u8]) -> io::Result<()> {
     let mut sent = vec![0; connections.len()];
     for (connection, sent) in connections.iter().zip(&mut sent) {
@@ -161,7 +161,7 @@ fn send_some(connection: &TcpStream, request: &[u8], sent: &mut usize, bytes: us
     Ok(())
 }
 
-/// Receives all answers, and sends meanwhile what did not go at once: neither end waits for the other for ever.
+/// Receives all answers while it sends the rest, so that neither end waits for the other for ever.
 fn finish_round(
     connection: &TcpStream,
     request: &[u8],
@@ -178,7 +178,7 @@ fn finish_round(
     Ok(())
 }
 
-/// Receives some bytes. With more to send it also returns when that would not block.
+/// Receives some bytes. With more to send it also returns when receiving would block.
 fn receive(connection: &TcpStream, buffer: &mut [u8], all_sent: bool) -> io::Result<usize> {
     let flags = if all_sent { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
     match recv(connection, buffer, flags) {
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn churn_counts_lives_and_keeps_no_connection() {
+    fn churn_keeps_no_connection() {
         let mut client = Client::new(serve(), Load { message_bytes: 64, connections: 5, depth: 1 });
         assert_eq!(client.churn().unwrap(), 5);
         assert_eq!(client.churn().unwrap(), 5);

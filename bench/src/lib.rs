@@ -1,4 +1,4 @@
-//! ropewalk beside its peers, as ratios of what a message costs.
+//! ropewalk beside its peers: the cost of a message, as ratios.
 //!
 //! ```text
 //!   run ── for each scenario, for each round, candidates in turn (A B C, C B A) ──┐
@@ -9,7 +9,7 @@
 //!    └── medians and spread of samples and of ratios ── bars ── table, JSON ──────┘
 //! ```
 //!
-//! It is not a load generator: requests a second on a shared machine are noise, and are not reported.
+//! It is not a load generator: requests a second on a shared machine are noise, so it does not report them.
 
 #![cfg(target_os = "linux")]
 #![deny(unsafe_code)]

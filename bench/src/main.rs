@@ -1,4 +1,4 @@
-//! ropewalk beside its peers; `--help` says what it measures and how.
+//! ropewalk beside its peers. `--help` says what it measures.
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {

@@ -1,4 +1,4 @@
-//! The measured server: this program once more, as a child that ends with its parent's pipe.
+//! The measured server: this program again, as a child that exits when its parent closes the pipe.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Write};
@@ -9,13 +9,13 @@ use std::time::Duration;
 use crate::accounting;
 use crate::candidate::Candidate;
 
-/// How a server is started.
+/// The way to start a server.
 pub(crate) struct Launch<'a> {
     pub(crate) program: &'a Path,
     pub(crate) candidate: Candidate,
     pub(crate) core: usize,
     pub(crate) buffer_bytes: usize,
-    /// A tracer and its options, which get the server's command line behind them.
+    /// A tracer and its options, followed by the server's command line.
     pub(crate) tracer: Vec<OsString>,
 }
 
@@ -31,7 +31,7 @@ impl Launch<'_> {
     /// Starts the server and waits until it listens.
     ///
     /// # Errors
-    /// When it cannot be started, or ends before it listens.
+    /// If it cannot be started, or exits before it listens.
     pub(crate) fn start(&self) -> io::Result<Server> {
         let mut words = self.tracer.clone();
         words.push(self.program.into());
@@ -48,41 +48,41 @@ impl Launch<'_> {
 }
 
 impl Server {
-    /// Where it listens on the loopback.
+    /// Returns its port on the loopback.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// What the kernel has accounted to it so far.
+    /// Returns the processor time that the kernel has accounted to it.
     ///
     /// # Errors
-    /// When it has ended.
+    /// If it has exited.
     pub(crate) fn processor_time(&self) -> io::Result<Duration> {
         accounting::processor_time(self.child.id())
     }
 
-    /// Memory of its own that it has written to, in bytes.
+    /// Returns the private memory that it has written to, in bytes.
     ///
     /// # Errors
-    /// When it has ended.
+    /// If it has exited.
     pub(crate) fn private_dirty_bytes(&self) -> io::Result<u64> {
         accounting::private_dirty_bytes(self.child.id())
     }
 
-    /// What its allocator has handed out and not got back, in bytes.
+    /// Returns the memory that its allocator has handed out and not received back, in bytes.
     ///
     /// # Errors
-    /// When it has ended, or does not count.
+    /// If it has exited, or does not count.
     pub(crate) fn live_bytes(&mut self) -> io::Result<u64> {
         let input = self.input.as_mut().expect("the pipe is closed by finish alone");
         writeln!(input, "memory")?;
         self.answer()
     }
 
-    /// Ends it, and waits until a tracer has written what it knows.
+    /// Lets it exit, and waits until a tracer has written its report.
     ///
     /// # Errors
-    /// When it did not end well.
+    /// If it did not exit successfully.
     pub(crate) fn finish(mut self) -> io::Result<()> {
         drop(self.input.take());
         let status = self.child.wait()?;
@@ -97,17 +97,17 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// Lets it end by itself; a child is never left as a zombie.
+    /// Lets it exit by itself, and leaves no zombie.
     fn drop(&mut self) {
         drop(self.input.take());
         let _ = self.child.wait();
     }
 }
 
-/// This program on its counting allocator, which stands beside it; built first when cargo started us.
+/// Returns the path of the program on the counting allocator, and builds it first if cargo started us.
 ///
 /// # Errors
-/// When it is not there; says how to build it.
+/// If it is missing. The message says how to build it.
 pub(crate) fn counted_program() -> io::Result<PathBuf> {
     let program = std::env::current_exe()?.with_file_name("counted");
     if let Some(cargo) = std::env::var_os("CARGO") {
@@ -124,7 +124,7 @@ pub(crate) fn counted_program() -> io::Result<PathBuf> {
     Err(io::Error::other(format!("{} is missing; build it with: {advice}", program.display())))
 }
 
-/// Where a tool is on the search path.
+/// Returns the path of a tool on the search path.
 pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())

@@ -1,4 +1,4 @@
-//! Results as a reader wants them: tables, bars and a file.
+//! Results as tables, bars and a file.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,18 +10,18 @@ use crate::bars::{Bar, bars};
 use crate::candidate::Candidate;
 use crate::scenarios::{Metric, Unit};
 
-/// Everything that one run found.
+/// All results of a run.
 #[derive(Serialize)]
 pub(crate) struct Results {
     pub(crate) machine: Machine,
     pub(crate) rounds: usize,
     pub(crate) window_ms: u64,
     pub(crate) rows: Vec<Row>,
-    /// What was not measured, and why.
+    /// The scenarios that were not measured, with the reasons.
     pub(crate) left_out: Vec<String>,
 }
 
-/// Where it was found.
+/// The machine that was measured.
 #[derive(Serialize)]
 pub(crate) struct Machine {
     pub(crate) kernel: String,
@@ -45,21 +45,21 @@ pub(crate) struct Entry {
     pub(crate) samples: Vec<f64>,
     #[serde(flatten)]
     pub(crate) summary: Summary,
-    /// To each other candidate's samples of the same rounds.
+    /// Ratios to the other candidates' samples of the same rounds.
     pub(crate) ratios: BTreeMap<&'static str, Summary>,
 }
 
-/// A bar and what was measured against it.
+/// A bar and the figure that it limits.
 #[derive(Serialize)]
 pub(crate) struct Verdict {
     pub(crate) bar: Bar,
     pub(crate) measured: Summary,
-    /// What the raw loop reaches, where it is another than the one that the bar names: no more is to be had here.
+    /// The figure of the raw loop, unless the bar names it: it is the best that can be reached.
     pub(crate) raw_loop: Option<f64>,
 }
 
 impl Row {
-    /// Sums up each candidate's samples; one without any is left out.
+    /// Sums up each candidate's samples. A candidate without samples is left out.
     pub(crate) fn new(metric: Metric, samples: &[(Candidate, Vec<f64>)]) -> Row {
         let entries: Vec<Entry> = samples.iter().filter_map(|(who, own)| Entry::new(*who, own, samples)).collect();
         let ours = entries.iter().find(|entry| entry.candidate == Candidate::ROPEWALK);
@@ -82,21 +82,21 @@ impl Entry {
         Some(Entry { candidate, samples: own.to_vec(), summary: Summary::of(own)?, ratios: ratios.collect() })
     }
 
-    /// The figure that a bar limits.
+    /// Returns the figure that a bar limits.
     fn against(&self, bar: Bar) -> Option<Summary> {
         bar.relative_to.map_or(Some(self.summary), |other| self.ratios.get(other.name()).copied())
     }
 }
 
 impl Verdict {
-    /// `None` when the candidate that the bar names was not measured.
+    /// Returns `None` if the candidate that the bar names was not measured.
     fn new(bar: Bar, ours: &Entry, raw: Option<&Entry>) -> Option<Verdict> {
         let measured = ours.against(bar)?;
         let raw_loop = raw.and_then(|raw| raw.against(bar)).map(|raw| raw.median);
         Some(Verdict { bar, measured, raw_loop })
     }
 
-    /// Whether the median is within the limit.
+    /// Returns whether the median is within the limit.
     pub(crate) fn is_met(&self) -> bool {
         self.measured.median <= self.bar.at_most
     }
@@ -113,13 +113,13 @@ impl Verdict {
 }
 
 impl Results {
-    /// The bars that were missed, goals not counted.
+    /// Counts the missed bars, without goals.
     pub(crate) fn missed(&self) -> usize {
         let verdicts = self.rows.iter().flat_map(|row| &row.verdicts);
         verdicts.filter(|verdict| !verdict.is_met() && !verdict.bar.is_goal).count()
     }
 
-    /// All tables, for a terminal or for a page of the documentation.
+    /// Formats all tables, for a terminal or for a page of the documentation.
     pub(crate) fn render(&self, style: Style) -> String {
         let mut out = String::new();
         let Machine { kernel, processor, cores } = &self.machine;
@@ -180,7 +180,7 @@ impl Unit {
     }
 }
 
-/// The candidates' medians with their spread, and as multiples of whom the others are measured by.
+/// Lists the candidates' medians with their spread, and as multiples of the first candidate.
 fn figures(rows: &[&Row]) -> Table {
     let present = |candidate: &Candidate| rows.iter().any(|row| row.entry(*candidate).is_some());
     let candidates: Vec<Candidate> = Candidate::ALL.into_iter().filter(present).collect();
@@ -210,12 +210,12 @@ fn cells(entry: Option<&Entry>, ruler: Candidate) -> [String; 2] {
     [format!("{}{spread}", figure(entry.summary.median)), ratio]
 }
 
-/// As a figure, but never a zero: what was missed was missed by something.
+/// Formats like a figure, but never as zero: a miss has a size.
 fn excess(value: f64) -> String {
     if value.abs() < 0.01 { format!("{value:.4}") } else { figure(value) }
 }
 
-/// Three digits that matter.
+/// Formats three significant digits.
 fn figure(value: f64) -> String {
     match value.abs() {
         100.0.. => format!("{value:.0}"),
@@ -224,7 +224,7 @@ fn figure(value: f64) -> String {
     }
 }
 
-/// For whom a table is drawn.
+/// The medium of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
     Terminal,
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_near_miss_is_no_miss_by_nothing() {
+    fn a_near_miss_has_a_size() {
         assert_eq!(echo_row(1.0504).verdicts[0].words(), "MISSED by 0.0004");
         assert_eq!(echo_row(1.05).verdicts[0].words(), "ok");
     }
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn the_terminal_and_markdown_show_the_same_cells() {
+    fn markdown_shows_the_same_cells_as_the_terminal() {
         let results = results(vec![echo_row(1.07)]);
         let terminal = results.render(Style::Terminal);
         let markdown = results.render(Style::Markdown);

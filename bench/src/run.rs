@@ -1,4 +1,4 @@
-//! The program: what the command line asks for, in turn.
+//! The program: runs the scenarios of the command line, one after the other.
 
 use std::fs;
 use std::io;
@@ -17,7 +17,7 @@ use crate::report::{Machine, Results, Row, Style};
 use crate::scenarios::{Plan, Scenario};
 use crate::servers;
 
-/// Runs the program; `live_bytes` says what the allocator has handed out, where one counts.
+/// Runs the program. `live_bytes` returns the allocated memory, in the program that counts it.
 pub fn main(live_bytes: Option<fn() -> usize>) -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.part {
@@ -38,7 +38,7 @@ fn serve_one(arguments: &ServeArguments, live_bytes: Option<fn() -> usize>) -> i
     arguments.core.map_or(Ok(()), placement::pin)?;
     if arguments.core.is_some() {
         // Nor does the server interrupt the client's round when its first request arrives. A refusal is reported once,
-        // by who started this.
+        // by the parent process.
         let _ = placement::never_preempt_others();
     }
     let listener = servers::listen(arguments.port)?;
@@ -102,7 +102,7 @@ fn candidates(arguments: &RunArguments) -> Vec<Candidate> {
     Candidate::ALL.into_iter().filter(asked).collect()
 }
 
-/// The scenarios that were asked for and can be measured here.
+/// Returns the scenarios that were asked for and can be measured here.
 fn chosen(arguments: &RunArguments, left_out: &mut Vec<String>) -> io::Result<Vec<Scenario>> {
     let named = |scenario: &Scenario| {
         let names = scenario.metrics();
@@ -128,7 +128,7 @@ fn chosen(arguments: &RunArguments, left_out: &mut Vec<String>) -> io::Result<Ve
     Ok(scenarios)
 }
 
-/// Why a scenario is not measured: its option was not given, or its tool is not installed.
+/// Returns why a scenario is not measured: its option was not given, or its tool is not installed.
 fn scenario_gap(scenario: Scenario, arguments: &RunArguments) -> Option<String> {
     let (option, wanted) = match scenario {
         Scenario::Instructions => ("--instructions", arguments.instructions),
@@ -143,7 +143,7 @@ fn scenario_gap(scenario: Scenario, arguments: &RunArguments) -> Option<String> 
     tool(needed).is_none().then(|| format!("{what}: {needed} is not installed (apt-get install {needed})"))
 }
 
-/// Samples in rounds: A B C, then C B A. A candidate that fails is left out from there on, and said to be.
+/// Takes samples in rounds: A B C, then C B A. A candidate that fails is left out from then on, with its error.
 fn measure(scenario: Scenario, candidates: &[Candidate], plan: &Plan, left_out: &mut Vec<String>) -> Vec<Row> {
     let metrics = scenario.metrics();
     let concerned = candidates.iter().copied().filter(|candidate| scenario.concerns(*candidate));
@@ -193,13 +193,13 @@ fn machine() -> Machine {
     }
 }
 
-/// One line on standard error, where it does not mix with the tables.
+/// Prints one line on standard error, where it does not mix with the tables.
 #[expect(clippy::print_stderr, reason = "the program talks to its terminal")]
 fn say(line: &str) {
     eprintln!("{line}");
 }
 
-/// Overwrites the line before; the last call is with nothing.
+/// Overwrites the line before. The last call passes an empty line.
 #[expect(clippy::print_stderr, reason = "the program talks to its terminal")]
 fn progress(line: &str) {
     eprint!("\r\x1b[2K{line}");

@@ -37,7 +37,7 @@ fn echo(peer: &mut TcpStream) {
 }
 
 #[test]
-fn a_server_ends_in_order_when_its_parent_closes_the_pipe() {
+fn a_server_exits_when_its_parent_closes_the_pipe() {
     for candidate in ["raw-epoll", "mio", "tokio", "ropewalk-epoll", "ropewalk-poll", "ropewalk-select"] {
         let (mut child, _output, port) = serve(PLAIN, candidate);
         let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -48,9 +48,9 @@ fn a_server_ends_in_order_when_its_parent_closes_the_pipe() {
 }
 
 #[test]
-fn the_counted_program_sees_the_memory_of_a_connection_come_and_go() {
+fn the_counted_program_reports_the_memory_of_a_connection() {
     let (mut child, mut output, port) = serve(COUNTED, "tokio");
-    // The first one makes what is made once, and stays: what it frees would hide what the second one takes.
+    // The first connection allocates things that stay. Freeing them would hide the allocations of the second one.
     let mut first = TcpStream::connect(("127.0.0.1", port)).unwrap();
     echo(&mut first);
     let before = live_bytes(&mut child, &mut output);
@@ -65,7 +65,7 @@ fn the_counted_program_sees_the_memory_of_a_connection_come_and_go() {
 }
 
 #[test]
-fn an_unknown_candidate_is_refused_with_the_names_of_all() {
+fn an_unknown_candidate_is_an_error_that_lists_all() {
     let output = Command::new(PLAIN).args(["serve", "nginx"]).output().unwrap();
     let complaint = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());

@@ -1,6 +1,6 @@
 //! The same program on an allocator that counts its live bytes.
 //!
-//! It serves the idle-connection scenario alone: counting costs time, so every other figure comes from the program
+//! It serves only the idle-connection scenario: counting costs time, so every other figure comes from the program
 //! without it.
 
 #[cfg(target_os = "linux")]

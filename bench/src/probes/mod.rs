@@ -1,7 +1,7 @@
-//! What a candidate does inside one process: timers, and calls from another thread. Neighbours with the same verbs.
+//! Operations of a candidate inside one process: timers, and calls from another thread. Neighbours with the same verbs.
 //!
 //! Each probe runs in a process of its own, pinned, and is timed on the processor clock of its thread or process, which
-//! does not see who else uses the machine.
+//! excludes other processes of the machine.
 
 mod ropewalk;
 mod tokio;
@@ -22,7 +22,7 @@ pub(crate) const LIVE: usize = 100_000;
 /// Calls that another thread queues before it waits for the last one.
 pub(crate) const BURST: usize = 1000;
 
-/// How many bursts, and how many single calls, are timed.
+/// The number of bursts, and of single calls, that are timed.
 const BURSTS: usize = 200;
 const SINGLES: usize = 20_000;
 
@@ -37,13 +37,13 @@ trait Timers {
     /// Schedules a callback and cancels it at once.
     fn schedule_and_cancel(&mut self, delay: Duration);
 
-    /// Runs the loop until this many callbacks have run, and returns how many have.
+    /// Runs the loop until this many callbacks have run, and returns their number.
     fn fire(&mut self, count: usize) -> io::Result<usize>;
 }
 
 /// A loop that other threads queue calls on.
 trait Calls {
-    /// What crosses to the other thread.
+    /// The handle for the other thread.
     type Queue: Queue;
 
     fn queue(&self) -> Self::Queue;
@@ -59,10 +59,10 @@ trait Queue: Send + 'static {
     fn stop(&self);
 }
 
-/// Nanoseconds to schedule a timer, to set and cancel one, and to fire one, with [`LIVE`] of them live.
+/// Returns the nanoseconds to schedule a timer, to set and cancel one, and to fire one, with [`LIVE`] timers live.
 ///
 /// # Errors
-/// When the loop cannot be made, or the candidate has no timers.
+/// If the loop cannot be created, or the candidate has no timers.
 pub(crate) fn timers(candidate: Candidate) -> io::Result<[f64; 3]> {
     match candidate {
         Candidate::Tokio => time_timers(tokio::TokioTimers::new),
@@ -71,10 +71,10 @@ pub(crate) fn timers(candidate: Candidate) -> io::Result<[f64; 3]> {
     }
 }
 
-/// Nanoseconds of both threads for a call queued from another thread: in bursts, and one at a time.
+/// Returns the nanoseconds of both threads for a call queued from another thread: in bursts, and one at a time.
 ///
 /// # Errors
-/// When the loop cannot be made, or the candidate has no such queue.
+/// If the loop cannot be created, or the candidate has no such queue.
 pub(crate) fn calls(candidate: Candidate) -> io::Result<[f64; 2]> {
     match candidate {
         Candidate::Tokio => time_calls(tokio::TokioCalls::new()?),
@@ -94,7 +94,7 @@ fn time_timers<T: Timers>(new: impl Fn() -> io::Result<T>) -> io::Result<[f64; 3
     for _ in 0..LIVE {
         timers.schedule(delays.next(FIRING_SPAN));
     }
-    // Real deadlines have to pass: all of them are due when the loop runs, so that waiting is not part of the figure.
+    // All deadlines have passed when the loop runs, so that waiting is not part of the figure.
     thread::sleep(FIRING_SPAN + Duration::from_millis(5));
     let begun = processor_nanos(ClockId::ThreadCPUTime);
     timers.fire(LIVE)?;
@@ -126,7 +126,7 @@ fn call_and_wait(queue: &impl Queue, count: usize) {
     last.recv().expect("the loop runs every call");
 }
 
-/// The processor time of one of `count` operations.
+/// Returns the processor time of one of `count` operations.
 fn nanos_each(clock: ClockId, count: usize, mut operation: impl FnMut()) -> f64 {
     let begun = processor_nanos(clock);
     for _ in 0..count {
@@ -140,7 +140,7 @@ fn processor_nanos(clock: ClockId) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Delays in no order, the same in each run: xorshift64.
+/// Delays in random order, the same in each run: xorshift64.
 struct Delays(u64);
 
 impl Delays {
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_repeat_and_stay_below_their_bound() {
+    fn delays_stay_below_their_bound() {
         let bound = Duration::from_millis(50);
         let (mut first, mut second) = (Delays(1), Delays(1));
         for _ in 0..1000 {

@@ -1,8 +1,8 @@
 //! tokio's timers at their leanest, and tasks spawned on its loop from another thread.
 //!
-//! A timer is a `Sleep` in a box, polled once so that it is registered: no task, no join handle, so whatever a program
-//! adds comes on top. When it has woken its waker it is polled again and dropped, as whoever awaits it would. All polls
-//! are made outside of any task, where tokio's budget of polls a turn does not apply.
+//! A timer is a `Sleep` in a box, polled once so that it is registered. There is no task and no join handle, so a real
+//! program costs more. Once woken, it is polled again and dropped, as by a task that awaits it. All polls happen
+//! outside of any task, so tokio's budget of polls a turn does not apply.
 
 use std::future::Future;
 use std::io;
@@ -23,7 +23,7 @@ pub(super) struct TokioTimers {
     fired: usize,
     woken: Arc<Woken>,
     waker: Waker,
-    /// Leaked, so that it can stay entered between calls; the process ends with its probe.
+    /// Leaked, so that it can stay entered between calls. The process exits with its probe.
     runtime: &'static Runtime,
     _entered: EnterGuard<'static>,
 }
@@ -49,7 +49,7 @@ impl TokioTimers {
         Ok(TokioTimers { live, fired: 0, woken, waker, runtime, _entered: runtime.enter() })
     }
 
-    /// A timer that is registered, unless it was due at once.
+    /// A registered timer, unless it was due at once.
     fn registered(&self, delay: Duration) -> Option<Pin<Box<Sleep>>> {
         let mut timer = Box::pin(tokio::time::sleep(delay));
         timer.as_mut().poll(&mut Context::from_waker(&self.waker)).is_pending().then_some(timer)

@@ -1,4 +1,4 @@
-//! One connection that talks among many that do not: what waits must not make what moves dearer.
+//! One active connection among many idle ones, which must not make its messages more expensive.
 
 use std::io;
 
@@ -8,8 +8,8 @@ use crate::candidate::Candidate;
 use crate::client::{Client, Load};
 
 const FEW: usize = 10;
-/// The second one is what select(2) can serve; the last one, with the client's own, stays below the 20,000 descriptors that
-/// many systems allow a process.
+/// The second one is within the reach of select(2). The last one, with the client's own, stays below the limit of
+/// 20,000 descriptors that many systems set.
 pub(super) const CROWDS: [usize; 3] = [100, 900, 19_900];
 
 pub(super) fn metric(many: usize) -> Metric {
@@ -25,7 +25,7 @@ pub(super) fn sample(many: usize, candidate: Candidate, plan: &Plan) -> io::Resu
     Ok(cost_among(many, candidate, plan)? / cost_among(FEW, candidate, plan)?)
 }
 
-/// Nanoseconds of the server a message of the only connection that talks.
+/// Returns the server's nanoseconds a message of the only active connection.
 fn cost_among(idle: usize, candidate: Candidate, plan: &Plan) -> io::Result<f64> {
     let server = start(candidate, plan)?;
     let load = |connections| Load { message_bytes: 64, connections, depth: 1 };

@@ -12,7 +12,7 @@ use crate::servers::BUFFER_BYTES;
 const TIMED: Load = Load { message_bytes: 64, connections: 50, depth: 1 };
 const CHURN: Load = Load { message_bytes: 64, connections: 50, depth: 1 };
 
-/// The part of the window that goes by before it, so that caches and socket buffers are as they will stay.
+/// The part of the window that is skipped at its start, until caches and socket buffers have settled.
 const WARM_UP: u32 = 4;
 
 pub(super) fn echo_metric(load: Load) -> Metric {
@@ -31,7 +31,7 @@ pub(super) fn churn_metric() -> Metric {
     metric("churn/64/50", "churn 64 B x 50", Unit::NanosPerMessage)
 }
 
-/// Nanoseconds of the server a message.
+/// Returns the server's nanoseconds a message.
 pub(super) fn echo_sample(candidate: Candidate, load: Load, plan: &Plan) -> io::Result<f64> {
     let server = start(candidate, plan)?;
     let mut client = Client::new(server.port(), load);
@@ -39,8 +39,8 @@ pub(super) fn echo_sample(candidate: Candidate, load: Load, plan: &Plan) -> io::
     over_window(&server, plan, || client.round())
 }
 
-/// The 99th percentile of the time from a request to the end of its answer, in lock-step: the server finds all requests of a
-/// round waiting, so this is mostly how evenly it serves them.
+/// Returns the 99th percentile of the time from a request to the end of its answer, in lock-step. The server finds all
+/// requests of a round waiting, so this is mostly how evenly it serves them.
 pub(super) fn latency_sample(candidate: Candidate, plan: &Plan) -> io::Result<f64> {
     let server = start(candidate, plan)?;
     let mut client = Client::new(server.port(), TIMED);
@@ -55,7 +55,7 @@ pub(super) fn latency_sample(candidate: Candidate, plan: &Plan) -> io::Result<f6
     Ok(times[times.len() * 99 / 100].as_nanos() as f64)
 }
 
-/// Nanoseconds of the server a connection with one message.
+/// Returns the server's nanoseconds for a connection with one message.
 pub(super) fn churn_sample(candidate: Candidate, plan: &Plan) -> io::Result<f64> {
     let server = start(candidate, plan)?;
     let mut client = Client::new(server.port(), CHURN);

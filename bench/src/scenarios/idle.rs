@@ -1,7 +1,7 @@
-//! Memory of connections that have echoed once and then do nothing.
+//! Memory of connections that have echoed once and are idle since.
 //!
-//! Two measures, neither of which contains kernel memory: what the allocator has handed out (exact), and what the process
-//! has written to (whole pages, the allocator's own book-keeping included).
+//! Two measures, both without kernel memory: the allocator's live bytes (exact), and the pages that the process has
+//! written to (whole pages, the allocator's own book-keeping included).
 
 use std::io;
 
@@ -13,10 +13,10 @@ use crate::servers::BUFFER_BYTES;
 
 const IDLE: Load = Load { message_bytes: 64, connections: 10_000, depth: 1 };
 
-/// Connections that come first, so that what a server allocates once is not counted.
+/// Connections that come first, so that memory that a server allocates once is not counted.
 const FIRST: Load = Load { message_bytes: 64, connections: 100, depth: 1 };
 
-/// tokio's buffer belongs to a task, so an idle connection keeps it; this is the size of its own examples.
+/// tokio's buffer belongs to a task, so an idle connection keeps it. This is the size in its own examples.
 const TOKIO_BUFFER_BYTES: usize = 1024;
 
 pub(super) fn metrics() -> Vec<Metric> {
@@ -26,7 +26,7 @@ pub(super) fn metrics() -> Vec<Metric> {
     ]
 }
 
-/// Bytes a connection: allocated, and private dirty.
+/// Returns the bytes a connection: allocated, and private dirty.
 pub(super) fn sample(candidate: Candidate, plan: &Plan) -> io::Result<Vec<f64>> {
     let buffer_bytes = if candidate == Candidate::Tokio { TOKIO_BUFFER_BYTES } else { BUFFER_BYTES };
     let program = counted_program()?;

@@ -1,4 +1,4 @@
-//! What is measured: a file a kind of scenario, each of which turns a candidate into samples.
+//! The scenarios: a file for each kind, which turns a candidate into samples.
 
 mod crowd;
 mod echo;
@@ -16,7 +16,7 @@ use crate::arguments::Probe;
 use crate::candidate::Candidate;
 use crate::client::Load;
 
-/// How long and where.
+/// Durations and place of a measurement.
 pub(crate) struct Plan {
     pub(crate) program: PathBuf,
     pub(crate) core: usize,
@@ -27,14 +27,14 @@ pub(crate) struct Plan {
 /// One figure of a scenario.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Metric {
-    /// Names it for `--only`, in the results and in the bars.
+    /// Its name for `--only`, in the results and in the bars.
     pub(crate) name: String,
-    /// Says it to a reader.
+    /// Its title in tables.
     pub(crate) title: String,
     pub(crate) unit: Unit,
 }
 
-/// What a figure counts.
+/// The unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Unit {
@@ -50,17 +50,17 @@ pub(crate) enum Unit {
 /// A way to measure a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scenario {
-    /// Lock-step echo, pipelined when the load's depth is more than one.
+    /// Lock-step echo, or pipelined if the load's depth is more than one.
     Echo(Load),
-    /// How long an answer takes.
+    /// The latency of an answer.
     Latency,
     /// Connect, one echo, close.
     Churn,
-    /// One connection that talks among so many that do not.
+    /// One active connection among many idle ones.
     Crowd(usize),
-    /// The memory of connections that do nothing.
+    /// The memory of idle connections.
     Idle,
-    /// What happens inside one process.
+    /// Operations inside one process.
     Probed(Probe),
     /// User-space instructions a message.
     Instructions,
@@ -73,7 +73,7 @@ const CONNECTIONS: [usize; 3] = [1, 50, 1000];
 const PIPELINED: Load = Load { message_bytes: 1024, connections: 50, depth: 16 };
 
 impl Scenario {
-    /// All of them, in the order of the tables.
+    /// All scenarios, in the order of the tables.
     pub(crate) fn all() -> Vec<Scenario> {
         let echo = SIZES.iter().flat_map(|&message_bytes| {
             CONNECTIONS.map(|connections| Scenario::Echo(Load { message_bytes, connections, depth: 1 }))
@@ -89,7 +89,7 @@ impl Scenario {
         echo.chain(lively).chain(crowd::CROWDS.map(Scenario::Crowd)).chain(others).collect()
     }
 
-    /// Whether it tells most for its time.
+    /// Returns whether it is part of --quick.
     pub(crate) fn is_quick(self) -> bool {
         match self {
             Scenario::Echo(load) => load.connections == 50 || load.message_bytes == 64,
@@ -98,12 +98,12 @@ impl Scenario {
         }
     }
 
-    /// Whether one sample is exact, so that more would say the same.
+    /// Returns whether one sample is exact, so that more would be equal.
     pub(crate) fn is_exact(self) -> bool {
         matches!(self, Scenario::Idle | Scenario::Instructions | Scenario::SystemCalls)
     }
 
-    /// The tool that it needs and that not every machine has.
+    /// Returns the tool that it needs, if not every machine has it.
     pub(crate) fn tool(self) -> Option<&'static str> {
         match self {
             Scenario::Instructions => Some("valgrind"),
@@ -112,7 +112,7 @@ impl Scenario {
         }
     }
 
-    /// Whether it means anything for that candidate.
+    /// Returns whether it applies to that candidate.
     pub(crate) fn concerns(self, candidate: Candidate) -> bool {
         match self {
             Scenario::Probed(_) => matches!(candidate, Candidate::Tokio | Candidate::ROPEWALK),
@@ -123,7 +123,7 @@ impl Scenario {
         }
     }
 
-    /// The figures of one sample, in its order.
+    /// Returns the figures of one sample, in its order.
     pub(crate) fn metrics(self) -> Vec<Metric> {
         match self {
             Scenario::Echo(load) => vec![echo::echo_metric(load)],
@@ -140,7 +140,7 @@ impl Scenario {
     /// Measures once.
     ///
     /// # Errors
-    /// When the candidate cannot be started, breaks, or lacks what is measured.
+    /// If the candidate cannot be started, breaks, or lacks the measured operation.
     pub(crate) fn sample(self, candidate: Candidate, plan: &Plan) -> io::Result<Vec<f64>> {
         match self {
             Scenario::Echo(load) => Ok(vec![echo::echo_sample(candidate, load, plan)?]),
@@ -155,7 +155,7 @@ impl Scenario {
     }
 }
 
-/// A size as people say it.
+/// Formats a size for people.
 fn size(bytes: usize) -> String {
     if bytes % 1024 == 0 { format!("{} KiB", bytes / 1024) } else { format!("{bytes} B") }
 }
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_figure_has_a_name_of_its_own() {
+    fn every_figure_has_a_unique_name() {
         let metrics: Vec<Metric> = Scenario::all().into_iter().flat_map(Scenario::metrics).collect();
         let names: HashSet<&str> = metrics.iter().map(|metric| metric.name.as_str()).collect();
         assert_eq!(names.len(), metrics.len());

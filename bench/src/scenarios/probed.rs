@@ -19,7 +19,7 @@ pub(super) fn metrics(probe: Probe) -> Vec<Metric> {
     named.iter().map(|(name, title)| metric(*name, *title, Unit::NanosPerOperation)).collect()
 }
 
-/// What the probe printed: as many figures as it has metrics.
+/// Parses the probe's output: one figure for each of its metrics.
 pub(super) fn sample(probe: Probe, candidate: Candidate, plan: &Plan) -> io::Result<Vec<f64>> {
     let kind = match probe {
         Probe::Timers => "timers",

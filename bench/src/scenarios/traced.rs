@@ -1,7 +1,7 @@
-//! What can be counted exactly: instructions by callgrind, system calls by strace.
+//! Exact counts: instructions by callgrind, system calls by strace.
 //!
-//! A tracer counts a whole process. Two runs that differ only in how many messages they serve make start-up, connecting
-//! and shutting down cancel out.
+//! A tracer counts a whole process. The difference of two runs with different numbers of messages excludes start-up,
+//! connecting and shutdown.
 
 use std::ffi::OsString;
 use std::fs;
@@ -22,7 +22,7 @@ const COUNTED_CALLS: Load = Load { message_bytes: 64, connections: 64, depth: 1 
 const FEW: usize = 40;
 const MANY: usize = 440;
 
-/// What a system call is for, and the names under which strace may show it.
+/// Purposes of system calls, and the names under which strace may show them.
 const PURPOSES: [(&str, &[&str]); 3] = [
     ("receiving", &["recvfrom", "recvmsg", "read", "readv"]),
     ("sending", &["sendto", "sendmsg", "write", "writev"]),
@@ -44,7 +44,7 @@ pub(super) fn system_call_metrics() -> Vec<Metric> {
     std::iter::once(all).chain(parts).collect()
 }
 
-/// User-space instructions a message.
+/// Returns the user-space instructions a message.
 pub(super) fn instructions(candidate: Candidate, plan: &Plan) -> io::Result<f64> {
     if candidate.is_on_uring() {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "valgrind does not know io_uring"));
@@ -59,7 +59,7 @@ pub(super) fn instructions(candidate: Candidate, plan: &Plan) -> io::Result<f64>
     Ok(per_message(count(FEW)?, count(MANY)?))
 }
 
-/// System calls a message: all, then each purpose.
+/// Returns the system calls a message: all, then those of each purpose.
 pub(super) fn system_calls(candidate: Candidate, plan: &Plan) -> io::Result<Vec<f64>> {
     let count = |rounds| -> io::Result<(u64, Vec<(String, u64)>)> {
         let report = report_file("strace");
@@ -74,7 +74,7 @@ pub(super) fn system_calls(candidate: Candidate, plan: &Plan) -> io::Result<Vec<
     Ok(std::iter::once(of(&|_| true)).chain(parts).collect())
 }
 
-/// Serves that many rounds under the tracer, and returns how many messages they were.
+/// Serves `rounds` rounds under the tracer, and returns the number of messages.
 fn serve_traced(
     candidate: Candidate,
     plan: &Plan,
@@ -109,7 +109,7 @@ fn parse_callgrind(report: &str) -> io::Result<u64> {
     total.and_then(|total| total.trim().parse().ok()).ok_or_else(|| io::Error::other("callgrind wrote no total"))
 }
 
-/// Names and counts from strace's summary: `% time, seconds, usecs/call, calls, [errors], syscall`.
+/// Reads names and counts from strace's summary: `% time, seconds, usecs/call, calls, [errors], syscall`.
 fn parse_strace(report: &str) -> io::Result<Vec<(String, u64)>> {
     let rows = report.lines().filter_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn straces_summary_is_read_with_and_without_errors() {
+    fn straces_summary_is_read_despite_errors() {
         let report = "% time     seconds  usecs/call     calls    errors syscall\n\
                       ------ ----------- ----------- --------- --------- ----------------\n \
                       51.00    0.010000           1      6464           sendto\n \

@@ -1,4 +1,4 @@
-//! mio by hand: edge-triggered, so a receive that filled the buffer is repeated; one buffer for all.
+//! mio without a framework: edge-triggered, so a receive that filled the buffer is repeated. One buffer for all.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpListener;
@@ -12,7 +12,7 @@ const ACCEPTING: Token = Token(usize::MAX);
 struct Connection {
     socket: TcpStream,
     token: Token,
-    /// What the kernel refused; while there is any, nothing more is received.
+    /// Bytes that the kernel did not take. While there are any, nothing more is received.
     unsent: Vec<u8>,
 }
 
@@ -69,7 +69,7 @@ impl Server {
 }
 
 impl Connection {
-    /// Sends and receives until either would block. An error means that the connection is over, be it well or badly.
+    /// Sends and receives until either would block. An error means that the connection has ended, for whatever reason.
     fn advance(&mut self, registry: &Registry, buffer: &mut [u8], closed: bool) -> io::Result<()> {
         if !self.unsent.is_empty() {
             let sent = until_blocked(self.socket.write(&self.unsent))?.unwrap_or(0);
@@ -88,8 +88,8 @@ impl Connection {
                 self.unsent.extend_from_slice(&buffer[sent..received]);
                 return registry.reregister(&mut self.socket, self.token, Interest::WRITABLE);
             }
-            // A short count means that the socket is drained, epoll(7) question 9; but the end of the stream may stand
-            // behind it, and its edge has come already.
+            // A short count means that the socket is drained, epoll(7) question 9. But the end of the stream may follow
+            // it, and its edge has come already.
             if received < buffer.len() && !closed {
                 break;
             }

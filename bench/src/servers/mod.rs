@@ -1,8 +1,8 @@
 //! Echo servers: one file a candidate, the same verb in each.
 //!
-//! All set TCP_NODELAY, serve the same listening socket, and close when the peer has closed and everything is echoed. The
-//! raw loop on epoll, mio and ropewalk receive into one buffer that all connections share; tokio's idiom is a buffer for each task.
-//! What a peer is too slow for, ropewalk queues as its front page's echo does; the others stop receiving.
+//! All set TCP_NODELAY, serve the same listening socket, and close when the peer has closed and everything is echoed.
+//! The raw loop on epoll, mio and ropewalk receive into one shared buffer; tokio's idiom is a buffer for each task. For
+//! a slow peer, ropewalk queues the data, as its front page's echo does. The others stop receiving.
 
 mod mio;
 mod raw_epoll;
@@ -18,19 +18,19 @@ use socket2::{Domain, Socket, Type};
 
 use crate::candidate::Candidate;
 
-/// What a receive buffer holds where nothing else is asked for.
+/// The default size of a receive buffer.
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
 
-/// How many connections may wait to be accepted; the client never lets as many wait.
+/// The accept queue. The client never leaves as many connections waiting.
 const BACKLOG: i32 = 128;
 
-/// How many events one wait reports.
+/// The number of events that one wait reports.
 const EVENTS: usize = 1024;
 
-/// Serves until the process ends.
+/// Serves until the process exits.
 ///
 /// # Errors
-/// When listening or waiting fails.
+/// If listening or waiting fails.
 pub(crate) fn serve(candidate: Candidate, listener: TcpListener, buffer_bytes: usize) -> io::Result<()> {
     match candidate {
         Candidate::RawEpoll => raw_epoll::serve(listener, buffer_bytes),
@@ -41,10 +41,10 @@ pub(crate) fn serve(candidate: Candidate, listener: TcpListener, buffer_bytes: u
     }
 }
 
-/// A non-blocking listening socket on the loopback; port 0 lets the system choose.
+/// Returns a non-blocking listening socket on the loopback. Port 0 lets the system choose.
 ///
 /// # Errors
-/// When the port is taken.
+/// If the port is in use.
 pub(crate) fn listen(port: u16) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
@@ -54,10 +54,10 @@ pub(crate) fn listen(port: u16) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Answers the parent on standard input and output, in a thread of its own that sleeps while it measures.
+/// Answers the parent on standard input and output, in a thread of its own that sleeps during measurements.
 ///
-/// `memory` is answered with the allocator's live bytes, or `-` where nobody counts them. The end of the input ends the
-/// process: no server outlives who started it.
+/// The answer to `memory` is the allocator's live bytes, or `-` if the program does not count them. The
+/// process exits at the end of the input: no server outlives its parent.
 pub(crate) fn obey_parent(live_bytes: Option<fn() -> usize>) {
     thread::spawn(move || {
         for line in io::stdin().lock().lines().map_while(Result::ok) {
@@ -69,7 +69,7 @@ pub(crate) fn obey_parent(live_bytes: Option<fn() -> usize>) {
     });
 }
 
-/// One line to the parent. A parent that is gone is noticed on standard input.
+/// Prints one line for the parent. The death of the parent is noticed on standard input.
 pub(crate) fn say(line: &str) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
@@ -119,7 +119,7 @@ mod tests {
             let mut writer = peer.try_clone().unwrap();
             let sent = pattern(24 << 20);
             let expected = sent.clone();
-            // Far more than both kernels' buffers hold, so the server meets a full socket; the writer blocks meanwhile.
+            // Far more than the socket buffers hold, so the server meets a full socket. The writer blocks meanwhile.
             let writing = thread::spawn(move || {
                 writer.write_all(&sent).unwrap();
                 writer.shutdown(Shutdown::Write).unwrap();

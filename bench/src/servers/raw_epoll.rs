@@ -1,11 +1,11 @@
 //! The least that an echo server on epoll can do: level-triggered, one receive an event, one buffer for all.
 //!
-//! It is the ruler of the instructions and of the kernel's share, not something to build on: no timers, no wake-ups from
-//! other threads, no protocols.
+//! It measures the kernel's share and the fewest instructions. It is not something to build on: no timers, no wake-ups
+//! from other threads, no protocols.
 //!
-//! Receiving and sending are functions of their own, as recv(2) and send(2) of a C library are. Inlined into the loop they
-//! would leave no return behind a system call, and on some virtual machines that alone saves a fifth of the processor
-//! time: the kernel's entry spoils the prediction of returns. No program of more than one function can have that.
+//! Receiving and sending are functions of their own, as recv(2) and send(2) of a C library are. Inlined into the loop
+//! they would leave no return behind a system call, and on some virtual machines that alone saves a fifth of the
+//! processor time: the kernel's entry spoils the prediction of returns. A real program has more than one function.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -18,7 +18,7 @@ use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send, so
 
 struct Connection {
     socket: OwnedFd,
-    /// What the kernel refused; while there is any, nothing more is received.
+    /// Bytes that the kernel did not take. While there are any, nothing more is received.
     unsent: Vec<u8>,
 }
 
@@ -82,7 +82,7 @@ impl Server {
 }
 
 impl Connection {
-    /// An error means that the connection is over, be it well or badly.
+    /// Receives once and echoes. An error means that the connection has ended, for whatever reason.
     fn echo(&mut self, epoll: &OwnedFd, buffer: &mut [u8]) -> Result<(), Errno> {
         let received = match receive(&self.socket, buffer) {
             Ok(0) => return Err(Errno::PIPE),

@@ -1,9 +1,9 @@
-//! The least that an echo server on io_uring can do: multishot accept and receive, one ring of buffers, and each buffer is
-//! sent from where it was received.
+//! The least that an echo server on io_uring can do: multishot accept and receive, and one ring of buffers. Each buffer
+//! is sent from where it was received.
 //!
-//! It shows what the kernel's side of io_uring costs for small messages, as `raw_epoll` does for epoll; from 16 KiB on it only
-//! shows what sending many small buffers one by one comes to. What is missing to build on it: timers,
-//! wake-ups, a receive without buffers for bulk, and growth when the buffers run dry (who finds none waits for one).
+//! It shows the kernel's share of io_uring for small messages, as `raw_epoll` does for epoll. From 16 KiB on it only
+//! shows the cost of sending many small buffers one by one. It is not something to build on: no timers, no wake-ups, no
+//! receive without buffers for bulk, no growth when the buffers run dry (a connection without a buffer waits for one).
 
 #![allow(unsafe_code, reason = "the queues and the ring of buffers are shared with the kernel")]
 
@@ -17,7 +17,7 @@ use io_uring::types::{BufRingEntry, Fd};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::net::sockopt;
 
-/// Places of the ring, a power of two, and the bytes of a buffer: the fastest of those measured for small messages.
+/// The number of buffers, a power of two, and their size: the fastest of those measured for small messages.
 const BUFFERS: u16 = 1024;
 const BUFFER_BYTES: usize = 2048;
 
@@ -26,14 +26,14 @@ const ENTRIES: u32 = 512;
 const COMPLETIONS: u32 = 8192;
 const PAGE: usize = 4096;
 
-/// What a completion belongs to, in the upper half of its token; the descriptor is in the lower one.
+/// The kind of operation that completed, in the upper half of its token. The descriptor is in the lower one.
 const ACCEPT: u64 = 0;
 const RECEIVE: u64 = 1 << 32;
 const SEND: u64 = 2 << 32;
 
 struct Connection {
     socket: OwnedFd,
-    /// Filled buffers, and how much of each; the first one is being sent.
+    /// Filled buffers, and the number of bytes in each. The first one is being sent.
     filled: VecDeque<(u16, usize)>,
     receiving: bool,
     ended: bool,
@@ -43,7 +43,7 @@ struct Server {
     ring: IoUring,
     buffers: Buffers,
     connections: Vec<Option<Connection>>,
-    /// Who found no buffer.
+    /// Connections that found no buffer.
     dry: Vec<usize>,
 }
 
@@ -74,7 +74,7 @@ pub(super) fn serve(listener: TcpListener) -> io::Result<()> {
     }
 }
 
-/// SOCK_CLOEXEC; the ring waits for whatever is not ready, so that sockets may block.
+/// SOCK_CLOEXEC only: the ring waits for readiness, so sockets may block.
 fn libc_flags() -> i32 {
     rustix::net::SocketFlags::CLOEXEC.bits() as i32
 }
@@ -82,7 +82,7 @@ fn libc_flags() -> i32 {
 impl Server {
     fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
         loop {
-            // SAFETY: what entries point to are the ring's buffers, which live as long as the process.
+            // SAFETY: entries point to the ring's buffers, which live as long as the process.
             if unsafe { self.ring.submission().push(entry) }.is_ok() {
                 return Ok(());
             }
@@ -91,7 +91,7 @@ impl Server {
     }
 
     fn accepted(&mut self, descriptor: i32) -> io::Result<()> {
-        // SAFETY: the kernel has just made it for us.
+        // SAFETY: the kernel has just created it for us.
         let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
         let _ = sockopt::set_tcp_nodelay(&socket, true);
         let place = descriptor as usize;
@@ -139,7 +139,7 @@ impl Server {
         let Some(connection) = &self.connections[place] else { return Ok(()) };
         let Some(&(id, count)) = connection.filled.front() else { return Ok(()) };
         let (fd, start) = (Fd(connection.socket.as_raw_fd()), self.buffers.address(id));
-        // MSG_WAITALL: it completes when everything has gone.
+        // MSG_WAITALL: it completes when all bytes are sent.
         let flags = (rustix::net::SendFlags::NOSIGNAL.bits() | rustix::net::RecvFlags::WAITALL.bits()) as i32;
         let entry = opcode::Send::new(fd, start, count as u32).flags(flags).build();
         self.push(&entry.user_data(SEND | place as u64))
@@ -159,7 +159,7 @@ impl Server {
         }
     }
 
-    /// Its descriptor comes again only when no operation of the old connection is under way.
+    /// The descriptor is reused only when no operation of the old connection is in flight.
     fn close_when_sent(&mut self, place: usize) {
         let is_over = |known: &Connection| known.ended && known.filled.is_empty() && !known.receiving;
         if self.connections[place].as_ref().is_some_and(is_over) {
@@ -168,7 +168,7 @@ impl Server {
     }
 }
 
-/// Memory for the process's life: places for the kernel, and what they point to.
+/// Memory for the process's life: the ring's entries for the kernel, and the buffers that they point to.
 struct Buffers {
     places: &'static mut [Place],
     memory: *mut u8,

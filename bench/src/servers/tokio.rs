@@ -1,4 +1,4 @@
-//! tokio's current_thread runtime: a task and a buffer for each connection, as its own echo example has it.
+//! tokio's current_thread runtime: a task and a buffer for each connection, as in its own echo example.
 
 use std::io;
 use std::net::TcpListener;
