@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the benchmarks of the package ropewalk-bench, built as a release.
+//! `cargo xtask bench`: the benchmarks of the package ropewalk-bench, in a release build.
 
 use std::ffi::OsString;
 

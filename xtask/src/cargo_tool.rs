@@ -1,4 +1,4 @@
-//! Cargo subcommands that other people publish: found, or built once from the crate registry.
+//! Published cargo subcommands: found, or built once from the crate registry.
 
 use anyhow::{Context, Result};
 
@@ -6,9 +6,9 @@ use crate::step;
 
 /// A published cargo subcommand.
 pub(crate) struct CargoTool {
-    /// The crate that carries it, as `cargo install` knows it.
+    /// The name of its crate, for `cargo install`.
     package: &'static str,
-    /// What stands after `cargo` on the command line.
+    /// The word after `cargo` on the command line.
     subcommand: &'static str,
 }
 
@@ -22,10 +22,10 @@ impl CargoTool {
         step::read(step::cargo().args([self.subcommand, "--version"])).is_ok()
     }
 
-    /// Installs the tool unless it is there.
+    /// Installs the tool if it is missing.
     ///
     /// # Errors
-    /// `cargo install` fails, most often for want of a network.
+    /// If `cargo install` fails, most often because there is no network.
     pub(crate) fn ensure(&self) -> Result<()> {
         if self.installed() {
             return Ok(());
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_subcommand_that_nobody_published_is_not_installed() {
+    fn an_unknown_subcommand_is_not_installed() {
         assert!(!CargoTool { package: "-", subcommand: "no-such-command-anywhere" }.installed());
     }
 

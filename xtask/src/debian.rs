@@ -1,4 +1,4 @@
-//! Debian's packages: which are installed, installing them, unpacking one without installing it.
+//! Debian's packages: listing, installing, and unpacking one without installing it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,15 +7,15 @@ use anyhow::{Context, Result, bail};
 
 use crate::step;
 
-/// Whether apt-get and dpkg are here.
+/// Returns whether apt-get and dpkg are available.
 pub(crate) fn is_here() -> bool {
     ["apt-get", "dpkg"].iter().all(|program| step::read(Command::new(program).arg("--version")).is_ok())
 }
 
-/// Installs those of the packages that are missing.
+/// Installs the missing ones of the packages.
 ///
 /// # Errors
-/// This is not Debian, we are not root, or apt-get fails.
+/// If this is not Debian, if we are not root, or if apt-get fails.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let missing: Vec<&str> = packages.iter().copied().filter(|package| !installed(package)).collect();
     if missing.is_empty() {
@@ -31,32 +31,32 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
         .with_context(|| format!("this Debian may be too old for {list}"))
 }
 
-/// Files below a folder named `bin` that an installed package brought.
+/// Returns the files below a folder named `bin` of an installed package.
 ///
 /// # Errors
-/// The package is not installed.
+/// If the package is not installed.
 pub(crate) fn programs_of(package: &str) -> Result<Vec<PathBuf>> {
     let files = step::read(Command::new("dpkg").args(["-L", package]))?;
     let programs = files.lines().map(PathBuf::from);
     Ok(programs.filter(|file| file.parent().is_some_and(|folder| folder.ends_with("usr/bin"))).collect())
 }
 
-/// The newest version of the package that starts with `prefix`, or `None` where apt knows none.
+/// Returns the newest version of the package that starts with `prefix`, or `None` if apt knows no such version.
 pub(crate) fn offered_version(package: &str, prefix: &str) -> Option<String> {
     let table = step::read(Command::new("apt-cache").args(["madison", package])).ok()?;
     version_in(&table, prefix)
 }
 
-// A line reads `package | version | where from`; the newest version stands first.
+// A line reads `package | version | source`. The newest version is first.
 fn version_in(table: &str, prefix: &str) -> Option<String> {
     let mut versions = table.lines().filter_map(|line| line.split('|').nth(1)).map(str::trim);
     versions.find(|version| version.starts_with(prefix)).map(str::to_owned)
 }
 
-/// Downloads packages (`name` or `name=version`) and unpacks them below `folder`; nothing is installed, no root needed.
+/// Downloads packages (`name` or `name=version`) and unpacks them below `folder`. Installs nothing, and needs no root.
 ///
 /// # Errors
-/// A package cannot be downloaded or unpacked.
+/// If a package cannot be downloaded or unpacked.
 pub(crate) fn unpack(packages: &[String], folder: &Path) -> Result<()> {
     let downloads = folder.join("downloads");
     std::fs::create_dir_all(&downloads)?;

@@ -1,7 +1,7 @@
-//! The project's own tool. `cargo xtask --help` lists what it does; `.ci/run` calls it.
+//! The project's own tool. `cargo xtask --help` lists its commands; `.ci/run` calls it.
 //!
-//! It only starts other programs (cargo, cargo-nextest, cargo-mutants, apt-get) and reads what they report, so that
-//! people and CI run the same checks in the same way. No rule of the reactor lives here.
+//! It only starts other programs (cargo, cargo-nextest, cargo-mutants, apt-get) and reads their reports, so that
+//! people and CI run the same checks in the same way. No rule of the reactor is here.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its terminal")]
 
@@ -24,7 +24,7 @@ use clap::{Parser, Subcommand};
 
 use crate::workspace::Workspace;
 
-/// ropewalk's own tool: what people and CI run to build, test and measure the project.
+/// Build, test and measure ropewalk, by hand and in CI
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
 struct CommandLine {
@@ -38,9 +38,9 @@ enum Command {
     Platforms(platforms::Options),
     /// Compile with the oldest Rust that Cargo.toml promises
     ///
-    /// Uses rustup's toolchain of that version when it is installed, else Debian's package of it, unpacked below the
-    /// target folder; else only clippy's lint for newer library items and the dependencies' own declarations.
-    /// The output says which of them it was.
+    /// Uses rustup's toolchain of that version if it is installed, or Debian's package of it, unpacked below the
+    /// target folder. Without either it only runs clippy's lint for newer library items and reads the dependencies'
+    /// declarations. The output says which of the three it was.
     Msrv,
     Mutants(mutants::Options),
     Bench(bench::Options),

@@ -1,4 +1,4 @@
-//! `cargo xtask matrix`: the support matrix of the documentation, from what the conformance suite really did.
+//! `cargo xtask matrix`: the support matrix of the documentation, written from the results of the conformance suite.
 //!
 //! A specification's test is named `provider::interface::sentence`, such as `epoll::tcp::a_refused_connection_fails`.
 
@@ -17,16 +17,16 @@ use crate::step;
 use crate::workspace::Workspace;
 use page::Matrix;
 
-/// Where nextest leaves its report; its store is `target/nextest` in the workspace, wherever cargo builds.
+/// The report of nextest, which writes to `target/nextest` in the workspace, wherever cargo builds.
 const REPORT: &str = "target/nextest/matrix/junit.xml";
 const PAGE: &str = "docs/src/support-matrix.md";
-/// The tests that mount the suite, built just as `cargo xtask test` builds them.
+/// The tests that mount the suite, built with the same options as by `cargo xtask test`.
 const SUITE: [&str; 4] = ["--workspace", "--all-features", "-E", "binary_id(ropewalk-conformance::providers)"];
 
 /// Run the conformance suite and write docs/src/support-matrix.md from its results
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Run nothing; fail when the page does not list exactly the specifications that exist, all of them passed
+    /// Run nothing; fail if the page does not list exactly the existing specifications, all of them passed
     #[arg(long)]
     check: bool,
 }
@@ -39,7 +39,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 
 fn generate(workspace: &Workspace, page: &Path) -> Result<()> {
     let report = workspace.root.join(REPORT);
-    // An old report must not stand in for a run that never started.
+    // An old report must not pass for the report of a run that never started.
     let _ = fs::remove_file(&report);
     let mut nextest = step::cargo();
     nextest.args(["nextest", "run", "--profile", "matrix"]).args(SUITE).current_dir(&workspace.root);
@@ -57,7 +57,7 @@ fn generate(workspace: &Workspace, page: &Path) -> Result<()> {
 fn check(page: &Path) -> Result<()> {
     let mut nextest = step::cargo();
     nextest.args(["nextest", "list", "--message-format", "json"]).args(SUITE);
-    // Building the suite takes a while the first time: the compiler's progress stays visible.
+    // Building the suite takes a while the first time, so the compiler's progress stays visible.
     step::say(&step::line_of(&nextest));
     nextest.stderr(Stdio::inherit());
     let names = report::listed(&step::read(&mut nextest)?)?;

@@ -1,8 +1,8 @@
 //! `cargo xtask msrv`: the workspace builds with the oldest Rust that Cargo.toml promises.
 //!
-//! Best first: rustup's toolchain of that version; Debian's package of that version, unpacked below the target folder
-//! and never installed; else only what today's toolchain can tell, which is clippy's `incompatible_msrv` and what the
-//! dependencies declare. The last one cannot see new syntax, so the output says which of them ran.
+//! Best first: rustup's toolchain of that version, or Debian's package of that version, unpacked below the target
+//! folder and never installed. Without either, today's toolchain runs clippy's `incompatible_msrv` and reads the
+//! declarations of the dependencies. That last way cannot see new syntax, so the output says which of them ran.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,8 @@ fn toolchain_in(list: &str, version: &str) -> Option<String> {
     names.find(fits).map(str::to_owned)
 }
 
-/// Debian keeps an old `rustc-web` beside the newest one; it is unpacked, for installing it would replace the newest.
+/// Debian keeps an old `rustc-web` beside the newest one. It is unpacked, because installing it would replace the
+/// newest.
 fn unpacked_rustc(workspace: &Workspace) -> Result<PathBuf> {
     let version = &workspace.rust_version;
     let folder = workspace.target.join(format!("msrv-rustc-{version}"));
@@ -72,7 +73,7 @@ fn packages(version: &str, package_version: &str) -> Vec<String> {
     rustc.into_iter().chain(libraries).collect()
 }
 
-/// Lets a command use the unpacked compiler, whose libraries stand in a folder that the loader does not know.
+/// Lets a command use the unpacked compiler, whose libraries are in a folder that the loader does not know.
 fn with_rustc<'a>(command: &'a mut Command, rustc: &Path) -> Result<&'a mut Command> {
     let lib = rustc.ancestors().nth(2).context("the unpacked rustc has no folder")?.join("lib");
     let folders = std::fs::read_dir(&lib)?.filter_map(Result::ok).map(|entry| entry.path());
@@ -97,7 +98,7 @@ fn lint_and_declarations(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-// A line reads `name v1.2.3` or `name v1.2.3 (where)`.
+// A line reads `name v1.2.3` or `name v1.2.3 (source)`.
 fn packages_in(tree: &str) -> BTreeSet<(&str, &str)> {
     let mut words = tree.lines().map(str::split_whitespace);
     std::iter::from_fn(|| words.next())
@@ -115,7 +116,7 @@ fn too_new<'a>(
     newer.map(|(name, version, needs)| format!("{name} {version} (Rust {needs})")).collect()
 }
 
-/// `1.85` and `1.85.0` are the same version.
+/// Splits a version into numbers, so that `1.85` equals `1.85.0`.
 fn numbers(version: &str) -> [u32; 3] {
     let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
     std::array::from_fn(|_| parts.next().unwrap_or(0))
@@ -126,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_patch_release_serves_and_another_minor_does_not() {
+    fn only_a_patch_release_of_the_version_serves() {
         let list = "stable-x86_64 (default)\n1.8.0-x86_64\n1.850.0-x86_64\n1.85.1-x86_64 (active)\n";
         assert_eq!(toolchain_in(list, "1.85").as_deref(), Some("1.85.1-x86_64"));
         assert_eq!(toolchain_in(list, "1.86"), None);
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_compare_by_number_and_not_by_letter() {
+    fn versions_compare_by_number() {
         assert!(numbers("1.100") > numbers("1.85"));
         assert_eq!(numbers("1.85"), numbers("1.85.0"));
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask mutants`: changes the code a little, many times, and asks whether any test notices.
+//! `cargo xtask mutants`: changes the code a little, many times, and checks that a test fails.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,16 +10,16 @@ use crate::cargo_tool::{MUTANTS, NEXTEST};
 use crate::step;
 use crate::workspace::Workspace;
 
-/// The packages that hold the rules; ropewalk-sys is left out, for a mutated system call can hang the machine.
+/// The packages that hold the rules, without ropewalk-sys: a mutated system call can hang the machine.
 const MUTATED: [&str; 2] = ["ropewalk-proto", "ropewalk"];
 
 /// Mutate ropewalk-proto and ropewalk and report the changes that no test notices
 ///
 /// The tests are those of both packages and the conformance suite. A whole run takes hours on two cores: name a
-/// file, or a shard. The full record stays in `mutants.out` below the target folder. Fails when a mutant survives.
+/// file, or a shard. The full record stays in `mutants.out` below the target folder. Fails if a mutant survives.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Mutate only files that match, such as crates/proto/src/slab.rs or "**/timers/*.rs"; may be repeated
+    /// Mutate only matching files, such as crates/proto/src/slab.rs or "**/timers/*.rs"; may be repeated
     #[arg(long, short)]
     file: Vec<String>,
     /// Mutate only functions or changes whose description matches this regular expression; may be repeated
@@ -28,10 +28,10 @@ pub(crate) struct Options {
     /// Run one part of several, such as 0/8
     #[arg(long)]
     shard: Option<String>,
-    /// How many mutants are built and tested at once
+    /// Number of mutants that are built and tested at once
     #[arg(long, short, default_value_t = 1)]
     jobs: u8,
-    /// Show the mutants without testing them
+    /// List the mutants without testing them
     #[arg(long)]
     list: bool,
 }
@@ -63,13 +63,13 @@ fn arguments(options: &Options) -> Vec<String> {
     arguments
 }
 
-/// What cargo-mutants recorded: one line a mutant in one file an outcome.
+/// The record of cargo-mutants: one file for each outcome, one line for each mutant.
 struct Summary {
     caught: Vec<String>,
     missed: Vec<String>,
-    /// The tests ran into their time limit, which is noticing too.
+    /// Mutants whose tests ran into their time limit, which counts as noticed.
     timeout: Vec<String>,
-    /// Did not compile.
+    /// Mutants that did not compile.
     unviable: Vec<String>,
 }
 
@@ -93,7 +93,7 @@ impl Summary {
         println!("  {} failed a test, {} ran out of time", self.caught.len(), self.timeout.len());
         println!("  {} more did not compile and prove nothing", self.unviable.len());
         if !self.missed.is_empty() {
-            println!("Nobody noticed:\n  {}", self.missed.join("\n  "));
+            println!("Not noticed:\n  {}", self.missed.join("\n  "));
         }
     }
 }

@@ -15,35 +15,35 @@ use toolchain::Toolchain;
 
 /// A system that is checked.
 pub(crate) struct Platform {
-    /// What rustc calls it.
+    /// Its name in rustc.
     pub(crate) triple: &'static str,
-    /// What `cfg(target_os)` calls it.
+    /// Its name in `cfg(target_os)`.
     pub(crate) system: &'static str,
 }
 
-/// One of each family whose system calls differ: Win32, a BSD, Darwin.
+/// One system of each family whose system calls differ: Win32, a BSD, Darwin.
 pub(crate) const PLATFORMS: [Platform; 3] = [
     Platform { triple: "x86_64-pc-windows-gnu", system: "windows" },
     Platform { triple: "x86_64-unknown-freebsd", system: "freebsd" },
     Platform { triple: "aarch64-apple-darwin", system: "macos" },
 ];
 
-/// Packages that never leave a developer's machine; the benchmark's peers would only cost time here.
+/// Packages that never leave a developer's machine. The benchmark's peers would only cost time here.
 const NOT_PORTED: [&str; 2] = ["xtask", "ropewalk-bench"];
 
-/// Lints that are wrong on a foreign target while they are right at home.
+/// Lints that are wrong on a foreign target and right at home.
 ///
-/// Thread locals on windows-gnu expand to code in which clippy does not find the `const { .. }` that is there.
+/// Thread locals on windows-gnu expand to code in which clippy does not find the existing `const { .. }`.
 const FALSE_ALARMS: [&str; 1] = ["clippy::missing_const_for_thread_local"];
 
 /// Type-check and lint the workspace for Windows, FreeBSD and macOS
 ///
-/// Uses rustup's targets where all of them are installed; otherwise Debian's compiler, which builds the standard
-/// library for each target from source (a few minutes the first time, seconds afterwards). As root on Debian the
+/// Uses rustup's targets if all of them are installed, or Debian's compiler, which builds the standard library
+/// for each target from source (a few minutes the first time, seconds afterwards). As root on Debian, missing
 /// packages are installed by apt-get. Nothing is linked or run.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Check one target only, such as x86_64-unknown-freebsd
+    /// Check only this target, such as x86_64-unknown-freebsd
     #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(PLATFORMS.map(|platform| platform.triple)))]
     target: Option<String>,
 }

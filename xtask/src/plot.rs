@@ -1,11 +1,11 @@
-//! `cargo xtask plot`: what the book's chapter on choosing a reactor shows, drawn from the benchmark's own file.
+//! `cargo xtask plot`: pictures and tables of the book's chapter on choosing a reactor, from the benchmark's results.
 //!
 //! ```text
 //!   target/bench/results.json ── reduced ──> docs/measured.json ──┬──> the tables of the chapter
 //!                                                                 └──> its pictures
 //! ```
 //!
-//! Nothing is written unless everything could be made.
+//! Writes all files or, after an error, none.
 
 mod candidate;
 mod chart;
@@ -27,26 +27,26 @@ use crate::workspace::Workspace;
 use pictures::PICTURES;
 use results::Results;
 
-/// Small enough to be kept, and enough to make everything again.
+/// The reduced results: small enough to be kept, and enough to draw everything again.
 const MEASURED: &str = "docs/measured.json";
 const CHAPTER: &str = "docs/src/choosing-a-reactor.md";
-/// Beside the chapter, so that the book takes them along.
+/// Beside the chapter, so that the book includes them.
 const FOLDER: &str = "docs/src/pictures";
 
 /// Draw the pictures and write the tables of docs/src/choosing-a-reactor.md
 ///
-/// What they are made from is kept in docs/measured.json, so that they can be made again without measuring.
+/// The figures are kept in docs/measured.json, so that they can be drawn again without measuring.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// What `cargo xtask bench` wrote, such as target/bench/results.json; of several, later ones replace what they
-    /// measured again [default: docs/measured.json as it is]
+    /// Results of `cargo xtask bench`, such as target/bench/results.json; later files replace figures of earlier ones
+    /// [default: docs/measured.json]
     results: Vec<PathBuf>,
-    /// Write nothing; fail when a picture or the chapter is not what docs/measured.json gives
+    /// Write nothing; fail if a picture or the chapter differs from docs/measured.json
     #[arg(long, conflicts_with = "results")]
     check: bool,
 }
 
-/// A file of the documentation, below the workspace.
+/// A file of the documentation, relative to the workspace.
 struct Made {
     path: String,
     text: String,
@@ -69,7 +69,7 @@ fn read(paths: &[PathBuf]) -> Result<Results> {
     Ok(results)
 }
 
-/// Everything that these results give.
+/// Draws and writes everything in memory.
 fn made(root: &Path, results: &Results) -> Result<Vec<Made>> {
     let mut made = vec![Made { path: MEASURED.to_owned(), text: results.json()? }];
     for picture in &PICTURES {

@@ -1,4 +1,4 @@
-//! Starts other programs, and says so first: whoever waits can see which command takes the time.
+//! Starts other programs and prints their command lines first, so that a slow step can be seen.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -8,12 +8,12 @@ use std::{env, thread};
 
 use anyhow::{Context, Result, bail};
 
-/// The cargo that runs this tool, so that every step uses the same toolchain.
+/// Returns the cargo that runs this tool, so that every step uses the same toolchain.
 pub(crate) fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// One line of progress.
+/// Prints one line of progress.
 pub(crate) fn say(text: &str) {
     println!("xtask: {text}");
 }
@@ -21,7 +21,7 @@ pub(crate) fn say(text: &str) {
 /// Runs the program with this terminal.
 ///
 /// # Errors
-/// The program cannot be started, or ends with a status other than 0.
+/// If the program cannot be started, or exits with a status other than 0.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     say(&line_of(command));
     let status = command.status().with_context(|| format!("cannot start {}", line_of(command)))?;
@@ -31,10 +31,10 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs the program with this terminal, shows its standard output and gives back those lines.
+/// Runs the program with this terminal, shows its standard output and returns those lines.
 ///
 /// # Errors
-/// As [`run`], or the program is still running after `limit` and has been killed: a hang is a failure.
+/// As for [`run`], and if the program was killed because it still ran after `limit`: a hang is a failure.
 pub(crate) fn run_and_read(command: &mut Command, limit: Duration) -> Result<Vec<String>> {
     say(&line_of(command));
     let started = format!("cannot start {}", line_of(command));
@@ -60,10 +60,10 @@ fn echo_lines(reader: impl BufRead) -> Vec<String> {
     reader.lines().map_while(Result::ok).inspect(|line| println!("{line}")).collect()
 }
 
-/// Runs the program silently and gives back its standard output.
+/// Runs the program silently and returns its standard output.
 ///
 /// # Errors
-/// The program cannot be started, or fails; the message carries its standard error.
+/// If the program cannot be started, or fails. The message includes its standard error.
 pub(crate) fn read(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("cannot start {}", line_of(command)))?;
     if !output.status.success() {
@@ -73,7 +73,7 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The command as a person would type it, without the environment.
+/// Returns the command as typed in a shell, without the environment.
 pub(crate) fn line_of(command: &Command) -> String {
     let program = std::path::Path::new(command.get_program());
     let name = program.file_name().unwrap_or(OsStr::new("?")).to_string_lossy().into_owned();
@@ -99,8 +99,8 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_outlives_its_limit_is_killed_and_reported() {
-        // A compiler whose source comes from a pipe that stays open never ends by itself.
+    fn a_program_that_outlives_its_limit_is_killed() {
+        // A compiler that reads its source from an open pipe never exits by itself.
         let mut endless = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
         endless.arg("-").stdin(Stdio::piped());
         let error = run_and_read(&mut endless, Duration::ZERO).unwrap_err().to_string();

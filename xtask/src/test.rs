@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test of the workspace, on a machine that has rustup and a C compiler and nothing else.
+//! `cargo xtask test`: every test of the workspace, on a machine with only rustup and a C compiler.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use clap::Args;
 use crate::cargo_tool::NEXTEST;
 use crate::step;
 
-// Building the workspace is inside the limit; a run that hangs must still end a CI job.
+// Building the workspace is included. A run that hangs must not block a CI job.
 const WHOLE_RUN: Duration = Duration::from_secs(30 * 60);
 
 /// Build and run every test of the workspace, documentation examples included
 ///
-/// Each test runs in a process of its own under cargo-nextest, which is built once when it is missing; a test that
-/// hangs for five minutes fails (.config/nextest.toml). Where cargo-nextest cannot be had, `cargo test` runs them.
+/// Each test runs in a process of its own under cargo-nextest, which is built once if it is missing. A test that
+/// hangs for five minutes fails (.config/nextest.toml). Without cargo-nextest, `cargo test` runs the tests.
 /// A run that finds no test fails.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Run only tests whose name contains one of these (documentation examples are then left out)
     filters: Vec<String>,
-    /// Use `cargo test` even where cargo-nextest is installed
+    /// Use `cargo test` even if cargo-nextest is installed
     #[arg(long)]
     plain: bool,
     /// Arguments for cargo-nextest, after `--`
@@ -36,7 +36,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         step::say(&format!("{error:#}; `cargo test` runs the tests, without a time limit for each"));
         return with_cargo_test(options);
     }
-    // The examples come first so that nextest's summary closes the run.
+    // The examples come first, so that nextest's summary closes the run.
     if options.filters.is_empty() {
         step::run_and_read(step::cargo().args(["test", "--workspace", "--all-features", "--doc"]), WHOLE_RUN)?;
     }

@@ -1,4 +1,4 @@
-//! What `cargo metadata` says about this workspace.
+//! The workspace as `cargo metadata` describes it.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::step;
 /// The workspace: its folders and the minimum Rust that it promises.
 pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
-    /// Cargo's target folder; everything that a step builds or unpacks goes below it.
+    /// Cargo's target folder. All files that a step builds or unpacks are below it.
     pub(crate) target: PathBuf,
     /// `rust-version` as written in Cargo.toml, such as `1.85`.
     pub(crate) rust_version: String,
@@ -41,7 +41,7 @@ impl Workspace {
         })
     }
 
-    /// `rust-version` of every package in the lock file that declares one, as (name, version, rust-version).
+    /// Returns (name, version, rust-version) of each package in the lock file that declares a minimum.
     pub(crate) fn declared_rust_versions(&self) -> impl Iterator<Item = (&str, &str, &str)> {
         let packages = self.metadata["packages"].as_array().map_or(&[][..], Vec::as_slice);
         packages.iter().filter_map(|package| {
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_promised_rust_is_the_workspace_packages_and_not_a_dependencys() {
+    fn the_promised_rust_is_the_workspaces_own() {
         let metadata = serde_json::json!({
             "workspace_root": "/w", "target_directory": "/w/target", "workspace_members": ["own"],
             "packages": [

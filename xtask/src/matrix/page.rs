@@ -19,7 +19,7 @@ struct Cell {
 }
 
 impl<'a> Matrix<'a> {
-    /// Counts results; tests that are no specification (`provider::interface::sentence`) are left out.
+    /// Counts results. Tests that are not specifications (`provider::interface::sentence`) are left out.
     pub(crate) fn of(results: impl Iterator<Item = (&'a str, bool)>) -> Matrix<'a> {
         let mut matrix = Matrix { specifications: BTreeMap::new(), cells: BTreeMap::new(), providers: BTreeSet::new() };
         for (name, passed) in results {
@@ -39,7 +39,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// # Errors
-    /// There is no specification at all: an empty page would look like an answer.
+    /// If there is no specification: an empty page would look like a result.
     pub(crate) fn markdown(&self) -> Result<String> {
         if self.cells.is_empty() {
             bail!("the suite has no specification named provider::interface::sentence");
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_interfaces_and_columns_are_providers() {
+    fn each_interface_has_a_row() {
         let results = [
             ("poll::tcp::a_peer_is_heard", true),
             ("epoll::tcp::a_peer_is_heard", true),

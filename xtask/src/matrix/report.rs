@@ -1,9 +1,9 @@
-//! Reads what cargo-nextest reports: results from its JUnit file, names from its list.
+//! Reads the reports of cargo-nextest: results from its JUnit file, names from its list.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// Every test of a JUnit report with its outcome, `true` when it passed.
+/// Returns every test of a JUnit report with its outcome, `true` if it passed.
 pub(crate) fn results(junit: &str) -> Result<Vec<(String, bool)>> {
     let document = roxmltree::Document::parse(junit).context("nextest's JUnit report")?;
     let cases = document.descendants().filter(|node| node.has_tag_name("testcase"));
@@ -14,7 +14,7 @@ pub(crate) fn results(junit: &str) -> Result<Vec<(String, bool)>> {
     Ok(cases.filter_map(result).collect())
 }
 
-/// The tests that `cargo nextest list --message-format json` would run.
+/// Returns the tests that `cargo nextest list --message-format json` would run.
 pub(crate) fn listed(json: &str) -> Result<Vec<String>> {
     let list: Value = serde_json::from_str(json).context("nextest's list")?;
     let suites = list["rust-suites"].as_object().context("nextest's list has no rust-suites")?;

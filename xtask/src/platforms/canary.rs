@@ -1,6 +1,6 @@
 //! A crate that must not pass: one wrong type and one lint for each system, behind `cfg(target_os)`.
 //!
-//! A check that passes because it looked at the wrong target, or because no lint was asked for, would be worth nothing.
+//! It proves that the check looked at the right target, and that lints were enabled.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -22,15 +22,15 @@ edition = "2024"
 [workspace]
 "#;
 
-/// Lints the canary for every platform, which also builds the standard library for all of them side by side.
+/// Lints the canary for every platform, which also builds all their standard libraries in parallel.
 ///
 /// # Errors
-/// A mistake went unseen, or the compiler failed for another reason.
+/// If a mistake was not found, or if the compiler failed for another reason.
 pub(crate) fn must_fail(workspace: &Workspace, toolchain: &Toolchain, platforms: &[&Platform]) -> Result<()> {
     let manifest = write(&workspace.target.join("platforms/canary"))?;
     let triples: Vec<&str> = platforms.iter().map(|platform| platform.triple).collect();
     let mut clippy = toolchain.clippy(&triples);
-    // As JSON, the mistakes go to standard output, and standard error keeps showing the progress.
+    // As JSON, the mistakes go to standard output, and standard error continues to show the progress.
     clippy.args(["--keep-going", "--bins", "--message-format=json", "--manifest-path"]).arg(manifest);
     clippy.args(["--", "-D", "warnings"]).stderr(Stdio::inherit());
     step::say(&step::line_of(&clippy));
@@ -55,7 +55,7 @@ fn write(folder: &Path) -> Result<PathBuf> {
     Ok(manifest)
 }
 
-/// A program whose `main` makes the mistake on each system; `{}` stands for the system's name.
+/// Returns a program whose `main` makes the mistake on each system. `{}` is replaced by the system's name.
 fn program(mistake: &str) -> String {
     let mut source = String::new();
     for Platform { system, .. } in super::PLATFORMS {
@@ -65,7 +65,7 @@ fn program(mistake: &str) -> String {
     source
 }
 
-/// The mistakes that the compiler's output does not quote.
+/// Returns the mistakes that are missing from the compiler's output.
 fn unseen(said: &str, platforms: &[&Platform]) -> Vec<String> {
     let systems = platforms.iter().map(|platform| platform.system);
     let mistakes = systems.flat_map(|system| [format!("wrong_type_on_{system}"), format!("lint_on_{system}")]);

@@ -9,12 +9,12 @@ use super::PLATFORMS;
 use crate::workspace::Workspace;
 use crate::{debian, step};
 
-/// Debian's newest rustc with the sources of its standard library; dlltool writes Windows' import libraries.
+/// Debian's newest rustc with the sources of its standard library. dlltool writes Windows' import libraries.
 const PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "rust-web-clippy", "binutils-mingw-w64-x86-64"];
 
 pub(crate) struct Toolchain {
     source: Source,
-    /// Where it builds: apart from the host's own artefacts, for it is another compiler.
+    /// Its target folder, separate from the host's own artefacts because it is another compiler.
     target: PathBuf,
 }
 
@@ -24,23 +24,23 @@ enum Source {
 }
 
 impl Toolchain {
-    /// Finds one, installing Debian's packages where that is possible.
+    /// Finds a compiler, and installs Debian's packages if possible.
     ///
     /// # Errors
-    /// Neither is here; the message says what to do.
+    /// If there is neither. The message says what to do.
     pub(crate) fn find(workspace: &Workspace) -> Result<Toolchain> {
         let source = if rustup_has_all_targets() { Source::Rustup } else { debian_source()? };
         Ok(Toolchain { source, target: workspace.target.join("platforms") })
     }
 
-    /// `cargo clippy` for these targets; the caller adds packages and lints.
+    /// Returns `cargo clippy` for these targets. The caller adds packages and lints.
     pub(crate) fn clippy(&self, triples: &[&str]) -> Command {
         let mut command = match &self.source {
             Source::Rustup => step::cargo(),
             Source::Debian { cargo, rustc } => debian_cargo(cargo, rustc),
         };
         command.arg("clippy").arg("--target-dir").arg(&self.target);
-        // One setting for all that builds here, so that everything shares one standard library.
+        // One setting for all builds, so that they share one standard library.
         command.args(["--config", "profile.dev.debug=0"]);
         if matches!(self.source, Source::Debian { .. }) {
             command.arg("-Zbuild-std=std,panic_unwind,test");
@@ -74,14 +74,14 @@ fn program(package: &str, name: &str) -> Result<PathBuf> {
 
 fn debian_cargo(cargo: &PathBuf, rustc: &PathBuf) -> Command {
     let mut command = Command::new(cargo);
-    // RUSTC: Debian's cargo would otherwise pick rustup's compiler. PATH: so would it pick rustup's cargo-clippy.
+    // RUSTC: Debian's cargo would otherwise use rustup's compiler. PATH: nor may it use rustup's cargo-clippy.
     command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
     let folder = cargo.parent().map(PathBuf::from);
     let search = std::env::var_os("PATH").unwrap_or_default();
     if let Ok(search) = std::env::join_paths(folder.into_iter().chain(std::env::split_paths(&search))) {
         command.env("PATH", search);
     }
-    // What `cargo run` and rustup leave behind for this process belongs to the other compiler.
+    // Variables that `cargo run` and rustup set for this process belong to the other compiler.
     for name in ["CARGO", "RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"] {
         command.env_remove(name);
     }

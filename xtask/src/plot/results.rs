@@ -59,8 +59,8 @@ pub(super) struct Entry {
     pub(super) samples: Vec<f64>,
     #[serde(flatten)]
     pub(super) summary: Summary,
-    /// To the samples of [`Candidate::RULER`] in the same rounds; ratios to everybody else are most of the file, and no part
-    /// of the book.
+    /// To the samples of [`Candidate::RULER`] in the same rounds; ratios to everybody else are most of the file, and no
+    /// part of the book.
     #[serde(deserialize_with = "to_the_ruler")]
     pub(super) ratios: BTreeMap<Candidate, Summary>,
 }
@@ -141,8 +141,8 @@ impl Summary {
 }
 
 fn to_the_ruler<'de, D: Deserializer<'de>>(file: D) -> Result<BTreeMap<Candidate, Summary>, D::Error> {
-    // Not read as figures before they are needed: where nobody has anything, as of calls that uring never makes, a ratio is
-    // null.
+    // Not read as figures before they are needed: where nobody has anything, as of calls that uring never makes, a
+    // ratio is null.
     let mut all = BTreeMap::<Candidate, Value>::deserialize(file)?;
     let Some(ratio) = all.remove(&Candidate::RULER) else { return Ok(BTreeMap::new()) };
     let ratio = Summary::deserialize(ratio).map_err(D::Error::custom)?;

@@ -6,7 +6,8 @@ use std::fs;
 use super::imports::{Graph, Sources, graph, largest_circle};
 use super::{files, root};
 
-/// The number of files that may form one circle. A transport, its stream, the protocol and its producer belong together.
+/// The number of files that may form one circle. A transport, its stream, the protocol and its producer belong
+/// together.
 const LARGEST_CIRCLE: usize = 36;
 
 /// The number of uses that may lead from the kernel up.

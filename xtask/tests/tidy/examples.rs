@@ -1,7 +1,7 @@
 //! Every public item that a user calls has an example of its own, or stands in one of the same file.
 //!
-//! `unreachable_pub` sees to it that `pub` means: a user may call it. So the sources as text are enough, and no compiler's
-//! unstable output is needed. Whether the examples compile and pass, the documentation tests say.
+//! `unreachable_pub` sees to it that `pub` means: a user may call it. So the sources as text are enough, and no
+//! compiler's unstable output is needed. Whether the examples compile and pass, the documentation tests say.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,8 @@ use super::{files, root};
 /// What users depend on.
 const FOLDERS: [&str; 4] = ["crates/proto/src", "crates/reactor/src", "crates/runner/src", "crates/sys/src"];
 
-/// Stand-ins for what a system lacks, documented where it exists; and the book's chapters, which are samples throughout.
+/// Stand-ins for what a system lacks, documented where it exists; and the book's chapters, which are samples
+/// throughout.
 const OTHER_FILES: [&str; 3] = ["none.rs", "other.rs", "book.rs"];
 
 /// A trait whose methods the reactor calls, and a user at most implements. Its example shows a round of them.

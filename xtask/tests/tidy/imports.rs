@@ -237,7 +237,7 @@ fn starts_name(token: &str) -> bool {
     token.starts_with(|letter: char| letter.is_alphabetic() || letter == '_')
 }
 
-/// What a path leads to.
+/// The target of a path.
 enum Found {
     Module(Path),
     /// An item of this file.

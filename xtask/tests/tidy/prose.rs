@@ -1,8 +1,8 @@
 //! The first five rules of "Plain words", and the length of test names.
 //!
 //! Read are the documents, and of each Rust source its comments, its messages (string literals outside tests) and the
-//! names of its tests. Code in backquotes and in fenced samples is not prose. A quoted rule of another document would be
-//! a fault here: put it into backquotes, or say it in plain words.
+//! names of its tests. Code in backquotes and in fenced samples is not prose. A quoted rule of another document would
+//! be a fault here: put it into backquotes, or say it in plain words.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,20 +12,19 @@ use super::rust_text::{Kind, pieces};
 use super::{files, root};
 
 /// The faults that each rule still finds in a folder, in the order of [`RULES`]. The goal is an empty table.
-const ALLOWED: [(&str, [usize; 6]); 13] = [
-    ("ARCHITECTURE.md", [0, 4, 0, 0, 0, 0]),
-    ("CHANGELOG.md", [4, 3, 0, 8, 0, 0]),
+const ALLOWED: [(&str, [usize; 6]); 12] = [
+    ("ARCHITECTURE.md", [0, 2, 0, 0, 0, 0]),
     ("README.md", [1, 5, 0, 0, 0, 0]),
-    ("bench", [17, 36, 0, 6, 1, 8]),
-    ("conformance", [126, 82, 36, 129, 9, 199]),
-    ("crates/cli", [43, 62, 0, 37, 11, 76]),
-    ("crates/proto", [43, 67, 84, 44, 6, 56]),
-    ("crates/reactor", [105, 127, 189, 153, 9, 112]),
+    ("bench", [0, 0, 0, 1, 0, 0]),
+    ("conformance", [27, 13, 0, 11, 1, 3]),
+    ("crates/cli", [1, 0, 0, 1, 0, 0]),
+    ("crates/proto", [13, 49, 47, 34, 5, 27]),
+    ("crates/reactor", [67, 96, 111, 112, 7, 92]),
     ("crates/runner", [28, 42, 4, 46, 1, 18]),
-    ("crates/sys", [95, 125, 15, 86, 4, 52]),
-    ("docs", [50, 55, 0, 55, 3, 0]),
+    ("crates/sys", [92, 117, 15, 74, 2, 42]),
+    ("docs", [7, 2, 0, 3, 0, 0]),
     ("fuzz", [0, 3, 0, 1, 1, 0]),
-    ("xtask", [13, 35, 0, 11, 0, 15]),
+    ("xtask", [10, 23, 0, 9, 0, 10]),
 ];
 
 const RULES: [&str; 6] = [
@@ -109,7 +108,7 @@ fn words(text: &str, first_line: usize) -> Vec<Word> {
         for part in line.split_whitespace() {
             let opened = is_code;
             is_code ^= part.matches('`').count() % 2 == 1;
-            let is_quoted = opened || part.contains('`');
+            let is_quoted = opened || part.contains(['`', '{']);
             let bare = part.trim_end_matches(['"', '\'', ')', '*', '_', '`']);
             let closes = bare.chars().next_back().filter(|mark| ['.', '?', '!'].contains(mark));
             let word = part.trim_matches(|letter: char| !letter.is_alphanumeric());
@@ -142,7 +141,9 @@ fn shown(sentence: &[Word], at: usize) -> String {
 
 fn rules_broken_at(sentence: &[Word], at: usize) -> impl Iterator<Item = usize> {
     let word = sentence[at].text.as_str();
-    let after_there = at > 0 && sentence[at - 1].text == "there";
+    let before = at.checked_sub(1).map_or("", |before| sentence[before].text.as_str());
+    let is_there = before == "there" && ["is", "are"].contains(&word);
+    let is_noun = word == "ends" && ["its", "both", "two", "the", "their"].contains(&before);
     let is_question = sentence.last().is_some_and(|last| last.closes == Some('?'));
     let follows = |phrase: &str| next_after(&sentence[at..], phrase);
     let avoided = AVOIDED.iter().any(|(phrase, but)| follows(phrase).is_some_and(|next| !but.contains(&next)));
@@ -150,7 +151,7 @@ fn rules_broken_at(sentence: &[Word], at: usize) -> impl Iterator<Item = usize> 
     let broken = [
         (OPENINGS, at == 0 && !is_question && NOUNLIKE.contains(&word)),
         (PEOPLE, PERSONS.contains(&word)),
-        (WORDS, avoided && !(after_there && ["is", "are"].contains(&word))),
+        (WORDS, avoided && !is_there && !is_noun),
         (AMOUNTS, amount),
     ];
     broken.into_iter().filter(|(_, is_broken)| *is_broken).map(|(rule, _)| rule)
@@ -228,7 +229,7 @@ fn test_names(source: &str) -> Vec<(usize, &str)> {
         let code = line.trim();
         specifies |= line.starts_with("specifications! {");
         is_test |= code.starts_with("#[test]");
-        let is_specification = specifies && line.starts_with("    fn ") && line.contains("(subject: &Subject)");
+        let is_specification = specifies && line.starts_with("    fn ") && line.contains("ubject: &Subject)");
         if let Some(rest) = code.strip_prefix("fn ").filter(|_| is_test || is_specification) {
             found.push((at + 1, rest.split('(').next().unwrap_or(rest)));
         }
