@@ -99,7 +99,9 @@ pub use interfaces::tcp::{Binding, Destination};
 pub use interfaces::threads::{ThreadHandle, ThreadPool};
 pub use interfaces::time::DelayedCall;
 pub use interfaces::unix::{UnixBinding, UnixDestination};
-pub use kernel::{Callback, CallbackKind, DetachedWait, PanicPolicy, Reactor, ReactorInfo, reactors};
+pub use kernel::{
+    Callback, CallbackKind, DetachedWait, EnterGuard, PanicPolicy, Reactor, ReactorInfo, WeakReactor, reactors,
+};
 pub use protocols::{ClientFactory, Factory, Protocol};
 pub use react::{react, react_on};
 /// The system-independent parts: Deferreds and their errors, framing, timer queues, keys and outboxes.

@@ -66,7 +66,7 @@ where
     task.add_both(move |output| {
         *result.borrow_mut() = Some(output);
         // If a shutdown ended the task, the reactor is stopping already.
-        let _ = handle.upgrade().map(|inner| Reactor(inner).stop());
+        let _ = handle.upgrade().map(|reactor| reactor.stop());
     });
     let trigger = reactor.add_system_event_trigger(Phase::Before, "shutdown", move |_| end.cancel());
     let ran = reactor.run_with(options);

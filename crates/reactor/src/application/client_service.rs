@@ -13,7 +13,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroU32;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use ropewalk_proto::{CancelHandle, Cancelled, Deferred, Failure, Resolver, fail, succeed};
 
@@ -22,7 +22,7 @@ use crate::endpoints::StreamClientEndpoint;
 use crate::error::Error;
 use crate::interfaces::core::TriggerResult;
 use crate::interfaces::time::DelayedCall;
-use crate::kernel::{CallbackKind, Kernel, Reactor};
+use crate::kernel::{CallbackKind, Reactor, WeakReactor};
 use crate::protocols::Factory;
 use crate::transports::Transport;
 
@@ -61,7 +61,7 @@ struct Client {
     factory: Rc<dyn Factory>,
     policy: RefCell<Box<dyn RetryPolicy>>,
     prepare: RefCell<Option<Prepare>>,
-    reactor: RefCell<Weak<Kernel>>,
+    reactor: RefCell<WeakReactor>,
     state: RefCell<State>,
     /// Numbers the attempts, so that late events of an earlier attempt can be ignored.
     attempt: Cell<u64>,
@@ -236,7 +236,7 @@ impl Service for ClientService {
 
 impl Client {
     fn reactor(&self) -> Option<Reactor> {
-        self.reactor.borrow().upgrade().map(Reactor)
+        self.reactor.borrow().upgrade()
     }
 
     fn set(&self, state: State) {
@@ -273,7 +273,8 @@ impl Client {
         if attempt != self.attempt.get() {
             return transport.abort_connection();
         }
-        transport.keep_until_lost(EndOfConnection { client: self.clone(), attempt });
+        let client = self.clone();
+        transport.when_lost().add_callback(move |()| client.lost(attempt));
         let state = self.state.replace(State::Preparing(transport.clone(), None));
         if let State::Ending { start_again, .. } = state {
             // The endpoint finished although the attempt was cancelled.
@@ -295,7 +296,7 @@ impl Client {
     /// Runs the user's `prepare` on a new connection.
     fn prepare(&self, transport: &Transport) -> Deferred<()> {
         let (Some(mut prepare), Some(reactor)) = (self.prepare.take(), self.reactor()) else { return succeed(()) };
-        let outcome = reactor.0.guard(CallbackKind::Service, "prepare_connection", || prepare(transport));
+        let outcome = reactor.call_guarded(CallbackKind::Service, "prepare_connection", || prepare(transport));
         *self.prepare.borrow_mut() = Some(prepare);
         match outcome {
             Ok(prepared) => prepared.unwrap_or_else(|| succeed(())),
@@ -442,21 +443,6 @@ impl Client {
         for resolver in self.stopping.take() {
             let _ = resolver.callback(());
         }
-    }
-}
-
-/// Reports the end of the connection when the connection drops it.
-struct EndOfConnection {
-    client: Rc<Client>,
-    attempt: u64,
-}
-
-impl Drop for EndOfConnection {
-    fn drop(&mut self) {
-        let (client, attempt) = (self.client.clone(), self.attempt);
-        let Some(reactor) = client.reactor() else { return };
-        // Report in the next turn, because the connection is still being taken apart.
-        reactor.call_later(std::time::Duration::ZERO, move |_| client.lost(attempt));
     }
 }
 

@@ -198,7 +198,7 @@ impl ServiceHandle {
         what: &'static str,
         method: fn(&dyn Service, &Reactor) -> Deferred<()>,
     ) -> Deferred<()> {
-        reactor.0.guard(CallbackKind::Service, what, || method(&*self.0.service, reactor)).unwrap_or_else(fail)
+        reactor.call_guarded(CallbackKind::Service, what, || method(&*self.0.service, reactor)).unwrap_or_else(fail)
     }
 
     pub(super) fn stage(&self) -> Stage {

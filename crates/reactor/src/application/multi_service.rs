@@ -10,7 +10,7 @@ use super::Service;
 use super::handle::{ServiceHandle, Stage};
 use super::stopping::{self, Stopping, UnderWay};
 use crate::error::Result;
-use crate::kernel::{Kernel, Reactor};
+use crate::kernel::{Reactor, WeakReactor};
 
 /// A service that consists of other services: IServiceCollection. A cheap handle: clones are the same service.
 ///
@@ -44,7 +44,7 @@ struct Siblings {
     children: RefCell<Vec<ServiceHandle>>,
     stage: Cell<Stage>,
     /// The reactor on which the services were started.
-    reactor: RefCell<Weak<Kernel>>,
+    reactor: RefCell<WeakReactor>,
     stop_limit: Cell<Option<Duration>>,
     stopping: UnderWay,
 }
@@ -172,7 +172,7 @@ impl MultiService {
     /// Returns the reactor between the first start and the stop.
     fn reactor(&self) -> Option<Reactor> {
         let started = self.0.stage.get() != Stage::Idle;
-        started.then(|| self.0.reactor.borrow().upgrade().map(Reactor)).flatten()
+        started.then(|| self.0.reactor.borrow().upgrade()).flatten()
     }
 
     fn advance(

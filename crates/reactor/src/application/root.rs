@@ -149,7 +149,7 @@ impl Application {
         let (place, weak) = (failed.clone(), reactor.downgrade());
         self.start(reactor).add_errback(move |failure| {
             *place.borrow_mut() = Some(failure);
-            let reactor = weak.upgrade().map(Reactor);
+            let reactor = weak.upgrade();
             // The reactor may already be stopping.
             let _ = reactor.map(|reactor| reactor.stop());
         });
@@ -162,7 +162,7 @@ impl Application {
         let (application, weak) = (self.clone(), reactor.downgrade());
         let started = root.handle.privileged_start(reactor).and_then(move |()| {
             // A stop in the meantime cancels the start.
-            let reactor = match weak.upgrade().map(Reactor) {
+            let reactor = match weak.upgrade() {
                 Some(reactor) if application.0.handle.stage() == Stage::Prepared => reactor,
                 _ => return fail(Error::ReactorNotRunning),
             };
@@ -174,7 +174,7 @@ impl Application {
         });
         let (application, weak) = (self.clone(), reactor.downgrade());
         started.or_else(move |failure| {
-            let reactor = weak.upgrade().map(Reactor);
+            let reactor = weak.upgrade();
             let stopped = reactor.map_or_else(|| succeed(()), |reactor| application.0.handle.stop(&reactor));
             stopped.then(move |_| Err::<(), Failure>(failure))
         })

@@ -115,7 +115,7 @@ impl Timer {
         looping.start(self.step).add_both(move |outcome| {
             let Some(timer) = timer.upgrade() else { return };
             timer.end(outcome);
-            if let Some(reactor) = handle.upgrade().map(Reactor) {
+            if let Some(reactor) = handle.upgrade() {
                 timer.begin_again(&reactor);
             }
         });
@@ -123,10 +123,9 @@ impl Timer {
 
     fn call(&self, looping: &LoopingCall) -> Deferred<()> {
         // Calls do not overlap, so the borrow cannot fail.
-        let outcome = looping
-            .reactor()
-            .0
-            .guard(CallbackKind::Service, self.name, || (self.function.borrow_mut())(&looping.reactor()));
+        let reactor = looping.reactor();
+        let function = || (self.function.borrow_mut())(&reactor);
+        let outcome = reactor.call_guarded(CallbackKind::Service, self.name, function);
         match outcome {
             Ok(finished) => finished.unwrap_or_else(|| succeed(())),
             // The guard has logged the panic.

@@ -104,7 +104,7 @@ impl AdoptedServerEndpoint {
         let host = port.host()?;
         match self.domain {
             Some(wanted) if wanted != domain_of(&host) => {
-                port.0.close(reactor);
+                port.stop_listening();
                 Err(Error::Failed(format!("the inherited socket {host} is not of the domain {wanted}").into()))
             }
             _ => Ok(port),

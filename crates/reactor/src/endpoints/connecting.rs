@@ -30,12 +30,12 @@ pub(super) fn connecting(
     match connect(Attempt { factory, waiting }) {
         Ok(connector) => {
             // Held by the attempt alone: when its reactor is dropped, nobody is left to fire, and the Deferred fails.
-            let (destination, attempt) = (connector.destination(), Rc::downgrade(&connector.0));
+            let (destination, attempt) = (connector.destination(), connector.downgrade());
             resolver.set_canceller(move |resolver| {
                 let _ = resolver.errback(Error::ConnectingCancelled(destination.into()));
                 // The factory's answer to this finds the Deferred fired.
                 if let Some(attempt) = attempt.upgrade() {
-                    Connector(attempt).disconnect();
+                    attempt.disconnect();
                 }
             });
         }

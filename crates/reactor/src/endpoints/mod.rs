@@ -219,7 +219,7 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn endpoints(&self) -> Endpoints {
-        (*self.feature::<Endpoints>()).clone()
+        (*self.extension(|_| Endpoints::new())).clone()
     }
 }
 

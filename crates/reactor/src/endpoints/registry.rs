@@ -12,7 +12,6 @@ use super::stdio::StdioServerEndpoint;
 use super::tcp::{TcpClientEndpoint, TcpServerEndpoint};
 use super::unix::{UnixClientEndpoint, UnixServerEndpoint};
 use super::{StreamClientEndpoint, StreamServerEndpoint};
-use crate::kernel::{Feature, Reactor};
 
 type Parsed<E> = Result<Rc<E>, DescriptionError>;
 type Parser<E> = Rc<dyn Fn(&Endpoints, &Description) -> Parsed<E>>;
@@ -55,12 +54,6 @@ struct Registry {
 
 impl Default for Endpoints {
     fn default() -> Self {
-        Endpoints::new()
-    }
-}
-
-impl Feature for Endpoints {
-    fn new(_reactor: &Reactor) -> Endpoints {
         Endpoints::new()
     }
 }

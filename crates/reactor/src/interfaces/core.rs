@@ -19,7 +19,7 @@ use ropewalk_proto::Deferred;
 use super::order;
 use super::signals::Signals;
 use crate::error::{Error, Result};
-use crate::kernel::{CallbackKind, Feature, Hooks, Kernel, Order, Reactor, enter};
+use crate::kernel::{CallbackKind, Feature, Hooks, Kernel, Order, Reactor};
 
 /// The stages of the module's picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -203,7 +203,7 @@ impl Reactor {
     /// # Errors
     /// The errors of [`run`](Reactor::run).
     pub fn run_with(&self, options: RunOptions) -> Result<()> {
-        let _current = enter(self);
+        let _entered = self.enter();
         self.start_running(options)?;
         let outcome = self.main_loop();
         if outcome.is_err() {
@@ -449,8 +449,8 @@ impl Reactor {
                 if let Err(failure) = outcome {
                     tracing::error!(trigger = name, %failure, "a trigger before {} failed", firing.event);
                 }
-                if let Some(kernel) = reactor.upgrade() {
-                    Reactor(kernel).one_trigger_less(&firing);
+                if let Some(reactor) = reactor.upgrade() {
+                    reactor.one_trigger_less(&firing);
                 }
             });
         }

@@ -111,7 +111,22 @@ impl Reactor {
         self.0.source_count() - self.lingering_count()
     }
 
-    pub(crate) fn require(&self, interface: Interface) -> Result<()> {
+    /// Returns an error that names the interface and the provider, unless this reactor offers `interface`.
+    ///
+    /// ```
+    /// use ropewalk::Interface;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.require(Interface::Tcp)?;
+    /// let error = net.require(Interface::Signals).unwrap_err();
+    /// assert_eq!(error.to_string(), "the reactor 'simulated' does not offer the interface signals");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`].
+    pub fn require(&self, interface: Interface) -> Result<()> {
         if self.provides(interface) {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! IReactorTime: delayed calls.
 
 use std::cell::Cell;
-use std::rc::Weak;
+use std::rc::{Rc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ropewalk_proto::{Moment, TimerKey};
@@ -72,7 +72,7 @@ impl Reactor {
         let deadline = self.0.deadline_after(delay);
         let key = self.0.timers.borrow_mut().schedule(deadline, call);
         self.0.work_changed();
-        DelayedCall { reactor: self.downgrade(), key, cancelled: Cell::new(false) }
+        DelayedCall { reactor: Rc::downgrade(&self.0), key, cancelled: Cell::new(false) }
     }
 
     /// Returns the pending delayed calls, in no particular order.
@@ -91,7 +91,7 @@ impl Reactor {
     /// ```
     pub fn get_delayed_calls(&self) -> Vec<DelayedCall> {
         let timers = self.0.timers.borrow();
-        let handle = |key| DelayedCall { reactor: self.downgrade(), key, cancelled: Cell::new(false) };
+        let handle = |key| DelayedCall { reactor: Rc::downgrade(&self.0), key, cancelled: Cell::new(false) };
         timers.iter().filter(|(.., call)| !call.is_internal()).map(|(key, ..)| handle(key)).collect()
     }
 }

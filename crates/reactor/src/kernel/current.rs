@@ -1,6 +1,7 @@
 //! The reactor that runs on this thread.
 
 use std::cell::RefCell;
+use std::marker::PhantomData;
 
 use super::Reactor;
 
@@ -25,15 +26,45 @@ impl Reactor {
     }
 }
 
-/// Makes `reactor` the current one until the result is dropped.
-pub(crate) fn enter(reactor: &Reactor) -> Entered {
-    RUNNING.with_borrow_mut(|running| running.push(reactor.clone()));
-    Entered
+impl Reactor {
+    /// Makes this the [current](Reactor::current) reactor of the thread until the returned guard is dropped.
+    ///
+    /// [`run`](Reactor::run) does so itself. A host loop that makes turns with [`prepare`](Reactor::prepare) and
+    /// [`dispatch`](Reactor::dispatch) can do so around them. Guards must be dropped in the reverse order of their making.
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let entered = reactor.enter();
+    /// assert_eq!(Reactor::current().unwrap().name(), reactor.name());
+    /// drop(entered);
+    /// assert!(Reactor::current().is_none());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn enter(&self) -> EnterGuard {
+        RUNNING.with_borrow_mut(|running| running.push(self.clone()));
+        EnterGuard(PhantomData)
+    }
 }
 
-pub(crate) struct Entered;
+/// The period in which a reactor is the current one of its thread, from [`Reactor::enter`] until this is dropped.
+///
+/// ```
+/// use ropewalk::{EnterGuard, Reactor};
+///
+/// fn make_turns(reactor: &Reactor) -> ropewalk::Result<()> {
+///     let _entered: EnterGuard = reactor.enter();
+///     reactor.iterate(Some(std::time::Duration::ZERO))
+/// }
+/// # make_turns(&Reactor::new()?)?;
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct EnterGuard(PhantomData<*const ()>);
 
-impl Drop for Entered {
+impl Drop for EnterGuard {
     fn drop(&mut self) {
         let left = RUNNING.with_borrow_mut(Vec::pop);
         drop(left);

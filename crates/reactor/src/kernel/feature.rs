@@ -67,7 +67,7 @@ pub(super) struct Features {
 }
 
 impl Features {
-    fn get<F: Feature>(&self) -> Option<Rc<F>> {
+    fn get<F: 'static>(&self) -> Option<Rc<F>> {
         let states = self.states.borrow();
         let (_, state) = states.iter().find(|(id, _)| *id == TypeId::of::<F>())?;
         Rc::downcast(state.clone()).ok()
@@ -114,6 +114,43 @@ impl Reactor {
         let feature = Rc::new(F::new(self));
         self.0.features.insert(&feature);
         feature
+    }
+
+    /// Returns the reactor's value of type `T`, which the first call creates.
+    ///
+    /// There is at most one value of each type, and it lives as long as the reactor. Libraries keep state here that all
+    /// their objects on one reactor share. Use a type of your own for `T`. It must not hold the [`Reactor`] itself, which
+    /// would be a cycle, but a [`WeakReactor`](super::WeakReactor).
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use ropewalk::Reactor;
+    ///
+    /// #[derive(Default)]
+    /// struct Tickets(Cell<u64>);
+    ///
+    /// fn next_ticket(reactor: &Reactor) -> u64 {
+    ///     let tickets = reactor.extension(|_| Tickets::default());
+    ///     tickets.0.set(tickets.0.get() + 1);
+    ///     tickets.0.get()
+    /// }
+    ///
+    /// let reactor = Reactor::new()?;
+    /// assert_eq!([next_ticket(&reactor), next_ticket(&reactor)], [1, 2]);
+    /// assert_eq!(next_ticket(&Reactor::new()?), 1); // another reactor has its own
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn extension<T: 'static>(&self, create: impl FnOnce(&Reactor) -> T) -> Rc<T> {
+        let features = &self.0.features;
+        if let Some(present) = features.get() {
+            return present;
+        }
+        let created = Rc::new(create(self));
+        // `create` may have asked for the same type.
+        features.get().unwrap_or_else(|| {
+            features.states.borrow_mut().push((TypeId::of::<T>(), created.clone()));
+            created
+        })
     }
 
     /// Calls [`Hooks::run_started`] of all features.

@@ -54,6 +54,37 @@ impl Reactor {
     pub fn set_panic_policy(&self, policy: PanicPolicy) {
         self.0.guard.policy.set(policy);
     }
+
+    /// Runs `callback` in the way in which the reactor runs its own callbacks, and returns its result.
+    ///
+    /// For objects that call code of their users, such as services and policies. A panic is caught and logged under
+    /// `name`, and the [`PanicPolicy`] applies. While the callback runs,
+    /// [`running_callback`](crate::ThreadHandle::running_callback) reports its kind and name. Names are kept as long as the
+    /// reactor, so use those of types and methods.
+    ///
+    /// May be called from any callback.
+    ///
+    /// ```
+    /// use ropewalk::{CallbackKind, Error, Reactor};
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let sum = reactor.call_guarded(CallbackKind::Service, "Adder::add", || 40 + 2);
+    /// assert_eq!(sum.unwrap(), 42);
+    /// let failed = reactor.call_guarded(CallbackKind::Service, "Adder::add", || -> i32 { panic!("a bug") });
+    /// assert!(matches!(failed, Err(Error::Panicked(..))));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Panicked`] when the callback panics.
+    pub fn call_guarded<R>(
+        &self,
+        kind: CallbackKind,
+        name: &'static str,
+        callback: impl FnOnce() -> R,
+    ) -> Result<R, Error> {
+        self.0.guard(kind, name, callback)
+    }
 }
 
 /// The kind of a callback, by the object that it belongs to.
@@ -95,10 +126,12 @@ pub enum CallbackKind {
     Signal,
     /// A method of a service.
     Service,
+    /// A method or destructor of an [`Observer`](crate::transports::Observer), or of an object that a connection keeps.
+    Observer,
 }
 
 impl CallbackKind {
-    const ALL: [CallbackKind; 10] = [
+    const ALL: [CallbackKind; 11] = [
         CallbackKind::Protocol,
         CallbackKind::Factory,
         CallbackKind::Producer,
@@ -109,6 +142,7 @@ impl CallbackKind {
         CallbackKind::Descriptor,
         CallbackKind::Signal,
         CallbackKind::Service,
+        CallbackKind::Observer,
     ];
 
     const fn name(self) -> &'static str {
@@ -123,6 +157,7 @@ impl CallbackKind {
             CallbackKind::Descriptor => "descriptor",
             CallbackKind::Signal => "signal",
             CallbackKind::Service => "service",
+            CallbackKind::Observer => "observer",
         }
     }
 }

@@ -20,10 +20,11 @@ mod source;
 mod spare_outboxes;
 mod thread_calls;
 mod turn;
+mod weak;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use ropewalk_proto::{Key, Moment, TimerQueue};
@@ -31,13 +32,14 @@ use ropewalk_sys::{Capabilities, Clock, EventProvider, Events};
 
 pub(crate) use call::{Call, Internal, SendCall};
 pub use choose::{ReactorInfo, reactors};
-pub(crate) use current::enter;
+pub use current::EnterGuard;
 pub(crate) use feature::{Feature, Hooks, Order};
 pub use guard::{Callback, CallbackKind, PanicPolicy};
 pub(crate) use guard::{Label, Panic, Running, catch, name_of};
 pub use host::DetachedWait;
 pub(crate) use source::Source;
 pub(crate) use thread_calls::ThreadCalls;
+pub use weak::WeakReactor;
 
 use feature::Features;
 use guard::Guard;
@@ -136,10 +138,6 @@ impl Reactor {
     /// The event provider's name, such as `epoll`.
     pub fn name(&self) -> &'static str {
         self.0.name
-    }
-
-    pub(crate) fn downgrade(&self) -> Weak<Kernel> {
-        Rc::downgrade(&self.0)
     }
 }
 

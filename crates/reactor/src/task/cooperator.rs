@@ -15,7 +15,7 @@ use std::time::Duration;
 use ropewalk_proto::{CancelHandle, Deferred, Failure, Outcome, Resolver, maybe_deferred, succeed};
 
 use crate::interfaces::time::DelayedCall;
-use crate::kernel::{Feature, Kernel, Reactor};
+use crate::kernel::{Reactor, WeakReactor};
 
 /// The time for the steps of one turn.
 const SLICE: Duration = Duration::from_millis(10);
@@ -50,7 +50,7 @@ const STEPS_A_SLICE: usize = 1000;
 pub struct Cooperator(Rc<Scheduler>);
 
 struct Scheduler {
-    reactor: Weak<Kernel>,
+    reactor: WeakReactor,
     slice: Cell<Duration>,
     state: Cell<State>,
     /// Tasks that are neither paused nor finished. The first one takes the next step.
@@ -63,12 +63,6 @@ enum State {
     NotStarted,
     Running,
     Stopped,
-}
-
-impl Feature for Cooperator {
-    fn new(reactor: &Reactor) -> Cooperator {
-        Cooperator::new(reactor)
-    }
 }
 
 impl Cooperator {
@@ -249,10 +243,9 @@ impl Scheduler {
         if is_idle || self.next_slice.borrow().is_some() {
             return;
         }
-        let Some(kernel) = self.reactor.upgrade() else { return };
+        let Some(reactor) = self.reactor.upgrade() else { return };
         let own = self.clone();
-        *self.next_slice.borrow_mut() =
-            Some(Reactor(kernel).call_later(Duration::ZERO, move |reactor| own.work(reactor)));
+        *self.next_slice.borrow_mut() = Some(reactor.call_later(Duration::ZERO, move |reactor| own.work(reactor)));
     }
 
     fn work(self: &Rc<Scheduler>, reactor: &Reactor) {
@@ -586,7 +579,7 @@ impl Reactor {
     }
 
     fn cooperator(&self) -> Cooperator {
-        (*self.feature::<Cooperator>()).clone()
+        (*self.extension(Cooperator::new)).clone()
     }
 }
 

@@ -214,15 +214,17 @@ impl Reactor {
         let key = Rc::new(std::cell::Cell::new(None));
         let its_key = key.clone();
         let (deferred, resolver) = Deferred::with_canceller(move |_| {
-            if let (Some(kernel), Some(key)) = (reactor.upgrade(), its_key.get()) {
-                Reactor(kernel).feature::<Executor>().cancel(key);
+            if let (Some(reactor), Some(key)) = (reactor.upgrade(), its_key.get()) {
+                reactor.feature::<Executor>().cancel(key);
             }
         });
         let name = std::any::type_name::<F>();
-        let kernel = self.downgrade();
+        let reactor = self.downgrade();
         let task = async move {
-            let result = catching(future).await.map_err(|panic| match kernel.upgrade() {
-                Some(kernel) => Failure::from(panic.log(&kernel, kernel.label(CallbackKind::Task, name))).logged(),
+            let result = catching(future).await.map_err(|panic| match reactor.upgrade() {
+                Some(Reactor(kernel)) => {
+                    Failure::from(panic.log(&kernel, kernel.label(CallbackKind::Task, name))).logged()
+                }
                 None => Failure::from(Error::Closed),
             });
             let _ = resolver.fire(result);

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk_proto::{Deferred, Failure, Resolver, fail, succeed};
@@ -13,7 +13,7 @@ use ropewalk_sys::FileLock;
 
 use super::AddTimeout;
 use crate::interfaces::time::DelayedCall;
-use crate::kernel::{Kernel, Reactor};
+use crate::kernel::{Reactor, WeakReactor};
 
 /// The interval between attempts. No operating system reports when a lock is released.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub struct DeferredFilesystemLock(Rc<Lock>);
 
 struct Lock {
-    reactor: Weak<Kernel>,
+    reactor: WeakReactor,
     path: PathBuf,
     held: RefCell<Option<FileLock>>,
     waiting: RefCell<Option<(Resolver<()>, DelayedCall)>>,
@@ -74,7 +74,7 @@ impl DeferredFilesystemLock {
         if self.is_locked() {
             return succeed(());
         }
-        let Some(kernel) = self.0.reactor.upgrade() else { return fail(crate::Error::Closed) };
+        let Some(reactor) = self.0.reactor.upgrade() else { return fail(crate::Error::Closed) };
         if self.0.trying.replace(true) {
             return fail(AlreadyTryingToLock);
         }
@@ -84,9 +84,9 @@ impl DeferredFilesystemLock {
                 lock.stop_waiting();
             }
         });
-        self.0.attempt(&Reactor(kernel.clone()), resolver);
+        self.0.attempt(&reactor, resolver);
         match timeout {
-            Some(delay) if !deferred.is_done() => deferred.add_timeout(delay, &Reactor(kernel)),
+            Some(delay) if !deferred.is_done() => deferred.add_timeout(delay, &reactor),
             _ => deferred,
         }
     }

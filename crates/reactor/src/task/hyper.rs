@@ -37,7 +37,6 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::rc::Weak;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -47,7 +46,7 @@ use ropewalk_proto::Moment;
 
 use super::AsyncStream;
 use super::thread_bound::ThreadBound;
-use crate::kernel::{Kernel, Reactor};
+use crate::kernel::{Reactor, WeakReactor};
 
 impl Read for AsyncStream {
     fn poll_read(
@@ -104,7 +103,7 @@ pub struct LoopTimer(Arc<ThreadBound<Epoch>>);
 
 /// One moment on both clocks.
 struct Epoch {
-    reactor: Weak<Kernel>,
+    reactor: WeakReactor,
     instant: Instant,
     moment: Moment,
 }
@@ -117,7 +116,7 @@ impl LoopTimer {
     }
 
     fn sleep(&self, delay: impl FnOnce(&Self) -> Duration) -> LoopSleep {
-        let reactor = self.0.get().and_then(|epoch| epoch.reactor.upgrade()).map(Reactor);
+        let reactor = self.0.get().and_then(|epoch| epoch.reactor.upgrade());
         let sleep = reactor.map(|reactor| ThreadBound::new(RefCell::new(reactor.sleep(delay(self)))));
         LoopSleep(sleep)
     }

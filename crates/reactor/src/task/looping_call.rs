@@ -9,13 +9,13 @@
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk_proto::{CancelHandle, Cancelled, Deferred, Failure, Moment, Outcome, Resolver, fail, maybe_deferred};
 
 use crate::interfaces::time::DelayedCall;
-use crate::kernel::{Kernel, Reactor};
+use crate::kernel::{Reactor, WeakReactor};
 
 /// Calls a function at each tick of an interval. A cheap handle: clones are the same loop.
 ///
@@ -45,7 +45,7 @@ pub struct LoopingCall(Rc<Loop>);
 type Call = Box<dyn FnMut(&LoopingCall, u64) -> Deferred<()>>;
 
 struct Loop {
-    reactor: Weak<Kernel>,
+    reactor: WeakReactor,
     /// `None` while the call runs.
     call: Cell<Option<Call>>,
     run: RefCell<Option<Run>>,
@@ -259,7 +259,7 @@ impl LoopingCall {
     }
 
     fn try_reactor(&self) -> Option<Reactor> {
-        self.0.reactor.upgrade().map(Reactor)
+        self.0.reactor.upgrade()
     }
 
     fn schedule(&self, reactor: &Reactor) {

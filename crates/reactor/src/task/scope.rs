@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use ropewalk_proto::{Abandoned, CancelHandle, Cancelled, Deferred, Failure, Resolver, fail, succeed};
 
-use crate::kernel::{Kernel, Reactor};
+use crate::kernel::{Reactor, WeakReactor};
 
 /// Owns tasks, and cancels the unfinished ones when it is dropped. So no task outlives the object that it serves.
 ///
@@ -38,7 +38,7 @@ use crate::kernel::{Kernel, Reactor};
 pub struct Scope(Rc<Tasks>);
 
 struct Tasks {
-    reactor: Weak<Kernel>,
+    reactor: WeakReactor,
     running: RefCell<BTreeMap<u64, CancelHandle>>,
     next_number: Cell<u64>,
     joining: RefCell<Vec<Resolver<()>>>,
@@ -65,8 +65,8 @@ impl Scope {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let Some(kernel) = self.0.reactor.upgrade() else { return ScopedTask(Some(fail(crate::Error::Closed))) };
-        let task = Reactor(kernel).spawn(future);
+        let Some(reactor) = self.0.reactor.upgrade() else { return ScopedTask(Some(fail(crate::Error::Closed))) };
+        let task = reactor.spawn(future);
         let number = self.0.next_number.replace(self.0.next_number.get() + 1);
         self.0.running.borrow_mut().insert(number, task.cancel_handle());
         let tasks = Rc::downgrade(&self.0);
@@ -273,11 +273,11 @@ mod tests {
     fn join_waits_for_tasks_that_are_added_later() {
         let clock = Clock::new();
         let scope = Rc::new(Scope::new(&clock));
-        let (kernel, sleep) = (Rc::downgrade(&scope), clock.sleep(SECOND));
+        let (weak, sleep) = (Rc::downgrade(&scope), clock.sleep(SECOND));
         let later = clock.sleep(2 * SECOND);
         scope.spawn(async move {
             sleep.await;
-            kernel.upgrade().unwrap().spawn(later);
+            weak.upgrade().unwrap().spawn(later);
         });
         let all = scope.join();
         clock.advance(SECOND);

@@ -11,7 +11,7 @@ use ropewalk_sys::{ConnectSpec, ListenSpec};
 use super::memory_resolver::MemoryResolver;
 use super::simulated::{Faults, Network, Simulated, SimulatedNetwork};
 use super::test_stream::{TestListener, TestStream};
-use crate::kernel::{Reactor, enter};
+use crate::kernel::Reactor;
 
 /// So many turns without any time passing are taken for an endless loop.
 const TURNS_AT_ONE_MOMENT: usize = 100_000;
@@ -342,7 +342,7 @@ impl MemoryReactor {
     }
 
     fn advance_to(&self, target: Moment) {
-        let _current = enter(&self.reactor);
+        let _entered = self.reactor.enter();
         self.network.set_horizon(Some(target));
         let _open_again = OpenHorizon(&self.network);
         let (mut turns, mut moment) = (0, self.network.now());

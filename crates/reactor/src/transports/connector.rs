@@ -169,7 +169,7 @@ impl Connector {
         factory: Rc<dyn ClientFactory>,
     ) -> Result<Connector> {
         let connector = Connector(Rc::new(ConnectorInner {
-            reactor: reactor.downgrade(),
+            reactor: Rc::downgrade(&reactor.0),
             factory,
             target,
             bind,
@@ -309,6 +309,11 @@ impl Connector {
         self.0.try_reactor()
     }
 
+    /// Returns a handle that does not keep the connector. A connector keeps its factory, so a factory holds one of these.
+    pub fn downgrade(&self) -> WeakConnector {
+        WeakConnector(Rc::downgrade(&self.0))
+    }
+
     /// The other end as it was named: getDestination.
     ///
     /// ```
@@ -336,6 +341,37 @@ impl std::fmt::Debug for Connector {
             .field("destination", &self.destination())
             .field("state", &self.state())
             .finish_non_exhaustive()
+    }
+}
+
+/// A handle of a [`Connector`] that does not keep it.
+///
+/// ```
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+/// use ropewalk::transports::WeakConnector;
+///
+/// let net = MemoryReactor::new();
+/// let connector = net.connect_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory())?;
+/// let weak: WeakConnector = connector.downgrade();
+/// weak.upgrade().expect("the connector").disconnect();
+/// drop(connector);
+/// net.settle();
+/// assert!(weak.upgrade().is_none()); // the attempt has ended
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct WeakConnector(Weak<ConnectorInner>);
+
+impl WeakConnector {
+    /// Returns the connector, unless it has been dropped.
+    pub fn upgrade(&self) -> Option<Connector> {
+        self.0.upgrade().map(Connector)
+    }
+}
+
+impl std::fmt::Debug for WeakConnector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("WeakConnector").field(&self.upgrade()).finish()
     }
 }
 

@@ -17,10 +17,10 @@ mod transport;
 mod unread;
 mod writing;
 
-pub use connector::{Connector, ConnectorState};
+pub use connector::{Connector, ConnectorState, WeakConnector};
 pub(crate) use connector::{ConnectorInner, Target};
 pub use lingering::Linger;
-pub(crate) use observer::Observer;
+pub use observer::{Hold, Observer};
 pub use port::Port;
 pub use producer::{Producer, PullProducer, PushProducer};
 pub(crate) use stream::{Origin, Stream};

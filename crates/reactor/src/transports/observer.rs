@@ -1,79 +1,231 @@
-//! What a policy sees of a connection, and how it slows one down.
+//! Observers of a connection, objects that a connection keeps, and holds that slow a connection down.
 
 use std::any::Any;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
-use super::Transport;
 use super::flags::Flags;
 use super::stream::{Rare, Stream};
+use super::{Transport, WeakTransport};
+use crate::kernel::{CallbackKind, Kernel};
 
-/// Told how many bytes go through a connection, whichever protocol it has at the time. Dropped at the connection's end.
+/// Counts the bytes of a connection, for a policy or a meter. The connection keeps it through changes of its protocol, and
+/// drops it at its end.
 ///
-/// It is called in the stack of a write, so it calls no user code.
-pub(crate) trait Observer {
-    /// Bytes have arrived, and are about to be delivered.
+/// The methods are called on the reactor's thread, in the middle of a write or before a delivery. They must not block and
+/// must not write. They may use the reactor, and hold or close connections. A panic in one is logged.
+///
+/// ```
+/// use std::cell::Cell;
+/// use std::rc::Rc;
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+/// use ropewalk::transports::Observer;
+///
+/// #[derive(Default)]
+/// struct Meter {
+///     received: Cell<usize>,
+///     written: Cell<usize>,
+/// }
+///
+/// impl Observer for Meter {
+///     fn bytes_received(&self, count: usize) {
+///         self.received.set(self.received.get() + count);
+///     }
+///
+///     fn bytes_written(&self, count: usize) {
+///         self.written.set(self.written.get() + count);
+///     }
+/// }
+///
+/// let net = MemoryReactor::new();
+/// let server = AccumulatingProtocol::new();
+/// net.listen_tcp("10.0.0.1:80", server.factory())?;
+/// let client = net.connect_stream("10.0.0.1:80");
+/// net.settle();
+/// let (meter, transport) = (Rc::new(Meter::default()), server.transport().unwrap());
+/// transport.observe(meter.clone());
+/// client.write(b"question");
+/// transport.write(b"42");
+/// net.settle();
+/// assert_eq!((meter.received.get(), meter.written.get()), (8, 2));
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
+pub trait Observer {
+    /// Called when `count` bytes have arrived, before they are delivered.
     fn bytes_received(&self, count: usize) {
         let _ = count;
     }
 
-    /// Bytes were accepted for sending, and have not been sent yet.
+    /// Called when `count` bytes have been accepted for sending, before they are sent.
     fn bytes_written(&self, count: usize) {
         let _ = count;
     }
 }
 
 impl Transport {
-    /// Has `observer` told from here on. It is dropped at once if the connection is over.
-    pub(crate) fn observe(&self, observer: Rc<dyn Observer>) {
+    /// Attaches an observer. On a connection that has ended, it is dropped at once.
+    pub fn observe(&self, observer: Rc<dyn Observer>) {
         if self.is_connected() {
-            self.0.rare(|rare| rare.observers.push(observer));
+            let kept = Kept::new(&self.0, observer);
+            self.0.rare(|rare| rare.observers.push(kept));
             self.0.mark(Flags::OBSERVED, true);
         }
     }
 
-    /// Drops `token` when the connection ends, whichever protocol it has then; at once if it is over.
-    pub(crate) fn keep_until_lost(&self, token: impl Any) {
+    /// Keeps `object` until the connection ends, through changes of its protocol. On a connection that has ended, the object
+    /// is dropped at once.
+    ///
+    /// The destructor of the object can count connections or release what a connection has taken. It runs right before
+    /// `connection_lost` of the protocol. A panic in it is logged.
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let (transport, seat) = (StringTransport::new(), Rc::new("12A"));
+    /// transport.keep_until_lost(seat.clone());
+    /// assert_eq!(Rc::strong_count(&seat), 2);
+    /// transport.abort_connection();
+    /// transport.net().settle();
+    /// assert_eq!(Rc::strong_count(&seat), 1);
+    /// ```
+    pub fn keep_until_lost(&self, object: impl Any) {
         if self.is_connected() {
-            self.0.rare(|rare| rare.tokens.push(Box::new(token)));
+            let kept = Kept::new(&self.0, Box::new(object) as Box<dyn Any>);
+            self.0.rare(|rare| rare.tokens.push(kept));
         }
     }
 
-    /// Holds reading back, whatever the user asks for, until as many calls of `release_reading` have come.
-    pub(crate) fn hold_reading(&self) {
-        self.0.hold(|rare| rare.read_holds += 1);
+    /// Stops reading until the returned [`Hold`] is dropped, even if the user resumes the transport. May be called from any
+    /// callback.
+    ///
+    /// Holds count: reading continues when none is left and the user has not paused the transport.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// let hold = server.transport().unwrap().hold_reading();
+    /// client.write(b"patience");
+    /// net.settle();
+    /// assert_eq!(server.data(), b"");
+    /// drop(hold);
+    /// net.settle();
+    /// assert_eq!(server.data(), b"patience");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn hold_reading(&self) -> Hold {
+        Hold::new(self, |rare| &mut rare.read_holds)
     }
 
-    /// Undoes one `hold_reading`.
-    pub(crate) fn release_reading(&self) {
-        self.0.hold(|rare| rare.read_holds -= 1);
+    /// Queues written bytes until the returned [`Hold`] is dropped. May be called from any callback.
+    ///
+    /// A registered producer is paused at the high-water mark, as usual. Holds count: sending continues when none is left.
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let transport = StringTransport::new();
+    /// let hold = transport.hold_writing();
+    /// transport.write(b"patience");
+    /// assert_eq!(transport.value(), b"");
+    /// drop(hold);
+    /// assert_eq!(transport.value(), b"patience");
+    /// ```
+    pub fn hold_writing(&self) -> Hold {
+        Hold::new(self, |rare| &mut rare.write_holds)
     }
+}
 
-    /// Holds back what is written, until as many calls of `release_writing` have come. It is queued meanwhile, so a
-    /// producer is paused at the high-water mark.
-    pub(crate) fn hold_writing(&self) {
-        self.0.hold(|rare| rare.write_holds += 1);
+/// Keeps a connection from reading or sending until it is dropped.
+///
+/// It does not keep the connection, and has no effect on one that has ended.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+/// use ropewalk::transports::{Hold, Transport};
+///
+/// fn wait_a_second(transport: &Transport) {
+///     let hold: Hold = transport.hold_reading();
+///     transport.reactor().call_later(Duration::from_secs(1), move |_| drop(hold));
+/// }
+///
+/// let net = MemoryReactor::new();
+/// let server = AccumulatingProtocol::new();
+/// net.listen_tcp("10.0.0.1:80", server.factory())?;
+/// let client = net.connect_stream("10.0.0.1:80");
+/// net.settle();
+/// wait_a_second(&server.transport().unwrap());
+/// client.write(b"late");
+/// net.settle();
+/// assert_eq!(server.data(), b"");
+/// net.advance(Duration::from_secs(1));
+/// assert_eq!(server.data(), b"late");
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
+#[must_use]
+pub struct Hold {
+    transport: WeakTransport,
+    count: fn(&mut Rare) -> &mut u32,
+}
+
+impl Hold {
+    fn new(transport: &Transport, count: fn(&mut Rare) -> &mut u32) -> Hold {
+        transport.0.hold(|rare| *count(rare) += 1);
+        Hold { transport: transport.downgrade(), count }
     }
+}
 
-    /// Undoes one `hold_writing`.
-    pub(crate) fn release_writing(&self) {
-        self.0.hold(|rare| rare.write_holds -= 1);
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(transport) = self.transport.upgrade() {
+            transport.0.hold(|rare| *(self.count)(rare) -= 1);
+        }
+    }
+}
+
+impl std::fmt::Debug for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Hold").field(&self.transport.upgrade()).finish()
+    }
+}
+
+/// An object of the user that a connection keeps. Its destructor runs through the guard.
+pub(super) struct Kept<T> {
+    object: Option<T>,
+    reactor: Weak<Kernel>,
+}
+
+impl<T> Kept<T> {
+    fn new(stream: &Stream, object: T) -> Kept<T> {
+        Kept { object: Some(object), reactor: stream.reactor.clone() }
+    }
+}
+
+impl<T> Drop for Kept<T> {
+    fn drop(&mut self) {
+        let object = self.object.take();
+        if let Some(kernel) = self.reactor.upgrade() {
+            let _ = kernel.guard(CallbackKind::Observer, std::any::type_name::<T>(), || drop(object));
+        }
     }
 }
 
 impl Stream {
     fn hold(self: &Rc<Stream>, change: impl FnOnce(&mut Rare)) {
-        if self.state().is_lost() {
-            return;
-        }
+        // A dropped reactor forgets the holds of its connections.
+        let Some(kernel) = self.reactor.upgrade().filter(|_| !self.state().is_lost()) else { return };
         let (read_holds, write_holds) = self.rare(|rare| {
             change(rare);
             (rare.read_holds, rare.write_holds)
         });
         self.mark(Flags::READING_HELD, read_holds > 0);
         self.mark(Flags::WRITING_HELD, write_holds > 0);
-        if let Some(inner) = self.reactor.upgrade() {
-            self.settle_soon(&inner);
-        }
+        self.settle_soon(&kernel);
     }
 
     #[inline]
@@ -92,8 +244,12 @@ impl Stream {
 
     #[cold]
     fn tell_observers(&self, tell: impl Fn(&dyn Observer)) {
-        let observers = self.rare(|rare| rare.observers.clone());
-        observers.iter().for_each(|observer| tell(&**observer));
+        let Some(kernel) = self.reactor.upgrade() else { return };
+        let observers: Vec<_> =
+            self.rare(|rare| rare.observers.iter().filter_map(|kept| kept.object.clone()).collect());
+        for observer in observers {
+            let _ = kernel.guard(CallbackKind::Observer, "Observer", || tell(&*observer));
+        }
     }
 }
 
@@ -144,5 +300,74 @@ mod tests {
         assert_eq!(counts.written.get(), 10_005);
         transport.observe(Rc::new(counts.clone()));
         assert_eq!(Rc::strong_count(&counts.received), 1);
+    }
+
+    #[test]
+    fn holds_count_and_leave_a_pause_by_the_user() {
+        let net = MemoryReactor::new();
+        let server = AccumulatingProtocol::new();
+        net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        net.settle();
+        let transport = server.transport().unwrap();
+        let holds = [transport.hold_reading(), transport.hold_reading()];
+        client.write(b"x");
+        for hold in holds {
+            net.settle();
+            assert_eq!(server.data(), b"");
+            drop(hold);
+        }
+        net.settle();
+        assert_eq!(server.data(), b"x");
+        let hold = transport.hold_reading();
+        transport.pause_producing();
+        drop(hold);
+        client.write(b"y");
+        net.settle();
+        assert_eq!(server.data(), b"x");
+    }
+
+    #[test]
+    fn a_hold_outlives_its_connection_and_its_reactor() {
+        let net = MemoryReactor::new();
+        let server = AccumulatingProtocol::new();
+        net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
+        let [lost, _forgotten] = [net.connect_stream("10.0.0.1:80"), net.connect_stream("10.0.0.1:80")];
+        let held = Rc::new(Cell::new(None));
+        let keep = held.clone();
+        net.settle();
+        let transport = server.transport().unwrap();
+        keep.set(Some((transport.hold_reading(), transport.hold_writing(), transport)));
+        lost.abort();
+        drop(net);
+        drop(held.take());
+    }
+
+    #[test]
+    fn a_panic_in_an_observer_or_a_kept_object_is_caught() {
+        struct Broken;
+        impl Observer for Broken {
+            fn bytes_received(&self, _count: usize) {
+                panic!("a bug in an observer");
+            }
+        }
+        impl Drop for Broken {
+            fn drop(&mut self) {
+                panic!("a bug in a destructor");
+            }
+        }
+        let net = MemoryReactor::new();
+        let server = AccumulatingProtocol::new();
+        net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        net.settle();
+        server.transport().unwrap().observe(Rc::new(Broken));
+        server.transport().unwrap().keep_until_lost(Broken);
+        client.write(b"data");
+        net.settle();
+        assert_eq!(server.data(), b"data");
+        client.close();
+        net.settle();
+        assert!(server.lost().is_some_and(|reason| reason.is_done()));
     }
 }

@@ -95,8 +95,28 @@ impl Port {
         Ok(port)
     }
 
-    /// A port that has accepted everything that it ever will, and has no socket.
-    pub(crate) fn of_one_connection(reactor: &Reactor, connection: Transport, factory: Rc<dyn Factory>) -> Port {
+    /// Creates a port without a socket, whose only connection has been made already. For endpoints that open a device or a
+    /// pipe instead of listening.
+    ///
+    /// The port is not listening. [`only_connection`](Port::only_connection) returns `connection`.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use std::os::unix::net::UnixStream;
+    /// use std::rc::Rc;
+    /// use ropewalk::{Port, Reactor};
+    /// use ropewalk::testing::AccumulatingProtocol;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let (device, _other) = UnixStream::pair().unwrap();
+    /// let factory = Rc::new(AccumulatingProtocol::new);
+    /// let connection = reactor.adopt_stream_connection(device, &*factory)?;
+    /// let port = Port::of_one_connection(&reactor, connection.clone(), factory);
+    /// assert!(!port.is_listening() && port.only_connection() == Some(connection));
+    /// # }
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn of_one_connection(reactor: &Reactor, connection: Transport, factory: Rc<dyn Factory>) -> Port {
         let port = Port(PortInner::new(reactor, ListenSpec::new(Address::Unnamed), false, factory));
         *port.0.host.borrow_mut() = Some(Address::Unnamed);
         let _ = port.0.only_connection.set(connection);
@@ -287,7 +307,7 @@ impl Source for PortInner {
 impl PortInner {
     fn new(reactor: &Reactor, spec: ListenSpec, wants_lock: bool, factory: Rc<dyn Factory>) -> Rc<PortInner> {
         Rc::new(PortInner {
-            reactor: reactor.downgrade(),
+            reactor: Rc::downgrade(&reactor.0),
             factory,
             spec,
             wants_lock,

@@ -10,7 +10,7 @@ use ropewalk_sys::{EventProvider, Ready, Received};
 
 use super::flags::Flags;
 use super::lingering::{linger, may_linger};
-use super::observer::Observer;
+use super::observer::{Kept, Observer};
 use super::producer::{Producer, Registered};
 use super::{Connector, ConnectorInner, Transport};
 use crate::error::{Error, Result};
@@ -57,17 +57,17 @@ pub(crate) struct Stream {
 pub(super) struct Rare {
     /// What a protocol gave back.
     pub(super) unread: Vec<u8>,
-    pub(super) observers: Vec<Rc<dyn Observer>>,
+    pub(super) observers: Vec<Kept<Rc<dyn Observer>>>,
     /// What is dropped when the connection ends.
-    pub(super) tokens: Vec<Box<dyn Any>>,
+    pub(super) tokens: Vec<Kept<Box<dyn Any>>>,
     /// How many queued bytes pause the producer, and down to how many the queue drains before it is resumed.
     watermarks: Option<(usize, usize)>,
     /// It does not linger after its end.
     pub(super) is_prompt: bool,
     /// How many policies hold reading back.
-    pub(super) read_holds: u8,
+    pub(super) read_holds: u32,
     /// How many policies hold writing back.
-    pub(super) write_holds: u8,
+    pub(super) write_holds: u32,
     /// The connections whose producer this one is: their closing may wait for it.
     pub(super) consumers: Vec<Weak<Stream>>,
     /// Why a write failed at once; it ends the connection when that settles.
@@ -127,7 +127,7 @@ impl Stream {
     ) -> Transport {
         let label = Cell::new(label_of(&reactor.0, &*protocol));
         let stream = Rc::new(Stream {
-            reactor: reactor.downgrade(),
+            reactor: Rc::downgrade(&reactor.0),
             key,
             state: Cell::new(StreamState::new()),
             flags: Cell::default(),

@@ -261,8 +261,21 @@ impl Transport {
         self.0.unregister_producer();
     }
 
-    /// Tells the producer to stop, as the end of the connection does, and forgets it.
-    pub(crate) fn stop_producer(&self) {
+    /// Stops the registered producer, as the end of the connection does, and unregisters it. A pending `lose_connection` then
+    /// no longer waits for it.
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let (from, to) = (StringTransport::new(), StringTransport::new());
+    /// to.register_producer(from.clone())?;
+    /// to.lose_connection(); // waits for the producer
+    /// to.stop_producer();
+    /// to.net().settle();
+    /// assert!(!to.is_connected());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn stop_producer(&self) {
         if let Some(kernel) = self.0.reactor.upgrade() {
             self.0.stop_producer(&kernel);
         }

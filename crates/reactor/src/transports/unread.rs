@@ -40,13 +40,58 @@ impl Transport {
         self.0.unread(bytes);
     }
 
-    /// Takes what was given back and has not been delivered again.
-    pub(crate) fn take_unread(&self) -> Option<Vec<u8>> {
+    /// Returns the bytes that were given back with [`unread`](Transport::unread) and have not been delivered again. They
+    /// are then not delivered. `None` if there are none.
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let transport = StringTransport::new();
+    /// transport.unread(b"second");
+    /// transport.unread(b"first ");
+    /// assert_eq!(transport.take_unread().as_deref(), Some(&b"first second"[..]));
+    /// assert_eq!(transport.take_unread(), None);
+    /// ```
+    pub fn take_unread(&self) -> Option<Vec<u8>> {
         self.0.take_unread()
     }
 
-    /// Whether the protocol whose callback runs should be given more: not after a pause, a loss or a switch.
-    pub(crate) fn is_delivering(&self) -> bool {
+    /// Returns whether the protocol wants more data: false after a callback paused the transport, lost the connection or
+    /// switched the protocol.
+    ///
+    /// A protocol that splits a chunk into messages asks after each, and gives the rest back with
+    /// [`unread`](Transport::unread).
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// /// Replies to each byte, up to the first `q`.
+    /// struct Bytes;
+    ///
+    /// impl Protocol for Bytes {
+    ///     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+    ///         for (index, byte) in data.iter().enumerate() {
+    ///             if !transport.is_delivering() {
+    ///                 return transport.unread(&data[index..]);
+    ///             }
+    ///             transport.write(&[*byte]);
+    ///             if *byte == b'q' {
+    ///                 transport.lose_connection();
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:80", || Bytes)?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// client.write(b"abqcd");
+    /// net.settle();
+    /// assert_eq!(client.received(), b"abq");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn is_delivering(&self) -> bool {
         self.0.state().wants_reading() && !self.0.is_switched()
     }
 }

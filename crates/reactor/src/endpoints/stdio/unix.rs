@@ -22,9 +22,9 @@ use ropewalk_proto::{Deferred, Resolver, succeed};
 use crate::error::{Error, Result};
 use crate::interfaces::core::{Phase, TriggerId};
 use crate::interfaces::fd_set::Descriptor;
-use crate::kernel::{Kernel, Reactor};
+use crate::kernel::{Reactor, WeakReactor};
 use crate::protocols::Factory;
-use crate::transports::{Observer, Transport};
+use crate::transports::Transport;
 
 /// How much one pump holds.
 const HELD_MAX: usize = 64 * 1024;
@@ -53,7 +53,7 @@ pub(super) fn adopt_pipes(
     let transport = reactor.adopt_stream_connection(OwnedFd::from(theirs), factory)?;
     let watched = incoming.watch_source(reactor).and_then(|()| outgoing.watch_source(reactor));
     // What comes in is of no use to anybody when the connection is over; what is to go out still goes.
-    transport.observe(Rc::new(Connected { reactor: reactor.downgrade(), incoming: Rc::downgrade(&incoming) }));
+    transport.keep_until_lost(Connected { reactor: reactor.downgrade(), incoming: Rc::downgrade(&incoming) });
     if watched.is_err() {
         transport.abort_connection();
     }
@@ -72,16 +72,14 @@ pub(super) fn adopt_pipes(
 
 /// Dropped at the end of the connection.
 struct Connected {
-    reactor: Weak<Kernel>,
+    reactor: WeakReactor,
     incoming: Weak<Pump>,
 }
 
-impl Observer for Connected {}
-
 impl Drop for Connected {
     fn drop(&mut self) {
-        if let (Some(kernel), Some(incoming)) = (self.reactor.upgrade(), self.incoming.upgrade()) {
-            incoming.end(&Reactor(kernel));
+        if let (Some(reactor), Some(incoming)) = (self.reactor.upgrade(), self.incoming.upgrade()) {
+            incoming.end(&reactor);
         }
     }
 }

@@ -6,7 +6,7 @@
 //! nothing is held.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use ropewalk_proto::{Address, Key, Moment, Slab};
@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::kernel::Reactor;
 use crate::protocols::forward::{forward_client_factory, forward_factory};
 use crate::protocols::{ClientFactory, Factory, Protocol};
-use crate::transports::{Connector, Observer, Transport, WeakTransport};
+use crate::transports::{Connector, Hold, Observer, Transport, WeakTransport};
 
 /// The burst allowed after a silence, as time at the limit.
 const BURST: Duration = Duration::from_secs(1);
@@ -101,7 +101,7 @@ struct Rate {
     bytes_per_second: u64,
     due: Cell<Moment>,
     held: Cell<bool>,
-    members: RefCell<Slab<WeakTransport>>,
+    members: RefCell<Slab<Weak<Member>>>,
 }
 
 /// One connection in a [`Rate`].
@@ -109,6 +109,7 @@ struct Member {
     rate: Rc<Rate>,
     transport: WeakTransport,
     key: Key,
+    hold: RefCell<Option<Hold>>,
 }
 
 impl Rate {
@@ -119,12 +120,15 @@ impl Rate {
     }
 
     fn join(self: Rc<Rate>, transport: &Transport) {
-        let weak = transport.downgrade();
-        let key = self.members.borrow_mut().insert(weak.clone());
-        if self.held.get() {
-            self.hold(transport);
+        let is_held = self.held.get();
+        let member = Rc::new_cyclic(|member: &Weak<Member>| {
+            let key = self.members.borrow_mut().insert(member.clone());
+            Member { rate: self, transport: transport.downgrade(), key, hold: RefCell::default() }
+        });
+        if is_held {
+            member.hold();
         }
-        transport.observe(Rc::new(Member { rate: self, transport: weak, key }));
+        transport.observe(member);
     }
 
     fn count(self: &Rc<Rate>, reactor: &Reactor, bytes: usize) {
@@ -133,7 +137,7 @@ impl Rate {
         let now = reactor.now();
         self.due.set(self.due.get().max(now) + worth);
         if self.due.get() - now > BURST && !self.held.replace(true) {
-            self.each_member(|transport| self.hold(transport));
+            self.each_member(Member::hold);
             self.release_when_due(reactor);
         }
     }
@@ -143,7 +147,7 @@ impl Rate {
         let ahead = self.due.get() - reactor.now();
         if ahead <= free {
             self.held.set(false);
-            return self.each_member(|transport| self.release(transport));
+            return self.each_member(Member::release);
         }
         let rate = Rc::downgrade(self);
         reactor.call_later(ahead - free, move |reactor| {
@@ -153,27 +157,25 @@ impl Rate {
         });
     }
 
-    fn each_member(&self, act: impl Fn(&Transport)) {
+    fn each_member(&self, act: fn(&Member)) {
         let members: Vec<_> = self.members.borrow().iter().filter_map(|(_, member)| member.upgrade()).collect();
-        members.iter().for_each(act);
-    }
-
-    fn hold(&self, transport: &Transport) {
-        match self.way {
-            Way::Reading => transport.hold_reading(),
-            Way::Writing => transport.hold_writing(),
-        }
-    }
-
-    fn release(&self, transport: &Transport) {
-        match self.way {
-            Way::Reading => transport.release_reading(),
-            Way::Writing => transport.release_writing(),
-        }
+        members.iter().for_each(|member| act(member));
     }
 }
 
 impl Member {
+    fn hold(&self) {
+        let Some(transport) = self.transport.upgrade() else { return };
+        *self.hold.borrow_mut() = Some(match self.rate.way {
+            Way::Reading => transport.hold_reading(),
+            Way::Writing => transport.hold_writing(),
+        });
+    }
+
+    fn release(&self) {
+        self.hold.take();
+    }
+
     fn count(&self, way: Way, bytes: usize) {
         if way == self.rate.way {
             if let Some(reactor) = self.transport.upgrade().and_then(|transport| transport.try_reactor()) {
