@@ -1,4 +1,4 @@
-//! Where a transport or a port is.
+//! The addresses of transports and ports.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,9 +15,11 @@ use std::sync::Arc;
 /// ```
 pub const DEFAULT_BACKLOG: u32 = 128;
 
-/// The address of one end: IPv4Address, IPv6Address and UNIXAddress in one type.
+/// The address of one end of a connection, or of a listening port.
 ///
-/// `Display` writes an IPv4 address that is mapped into IPv6 as people know it.
+/// `Display` shows an IPv4-mapped IPv6 address as an IPv4 address.
+///
+/// Source: `IPv4Address`, `IPv6Address` and `UNIXAddress` of `twisted.internet.address`.
 ///
 /// ```
 /// use std::net::SocketAddr;
@@ -37,16 +39,16 @@ pub const DEFAULT_BACKLOG: u32 = 128;
 pub enum Address {
     /// An IP address and a port, with flow label and scope for IPv6.
     Inet(SocketAddr),
-    /// A UNIX socket at a path of the file system.
+    /// A UNIX socket with a path.
     Unix(Arc<Path>),
-    /// A Linux abstract UNIX socket: its name without the leading NUL.
+    /// A UNIX socket of Linux with an abstract name, without the leading NUL.
     Abstract(Arc<[u8]>),
-    /// A UNIX socket without a name, such as the connecting side usually has.
+    /// A UNIX socket without a name, which is usual for a client.
     Unnamed,
 }
 
 impl Address {
-    /// The IP address and port, if it has one.
+    /// Returns the IP address and port, or `None` for a UNIX socket.
     pub fn inet(&self) -> Option<SocketAddr> {
         match self {
             Address::Inet(address) => Some(*address),
@@ -64,7 +66,7 @@ impl From<SocketAddr> for Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // What a socket of both families shows of an IPv4 peer: ipv6(7).
+            // The form of an IPv4 peer on a socket of both families: ipv6(7).
             Address::Inet(SocketAddr::V6(mapped)) => match mapped.ip().to_ipv4_mapped() {
                 Some(ip) => write!(f, "{ip}:{}", mapped.port()),
                 None => mapped.fmt(f),
@@ -82,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_of_ipv4_is_written_so_however_the_socket_has_it() {
+    fn a_mapped_ipv4_address_is_shown_as_ipv4() {
         let shown = |text: &str| Address::from(text.parse::<SocketAddr>().unwrap()).to_string();
         assert_eq!(shown("[::ffff:192.0.2.1]:80"), "192.0.2.1:80");
         for text in

@@ -1,7 +1,7 @@
-//! ropewalk's rules without an operating system.
+//! The parts of ropewalk that need no operating system: deferred results, timers, framing and parsers.
 //!
-//! Everything here takes bytes and time as arguments and returns what should happen. There is no socket, no clock, no
-//! thread and no `unsafe`; the event providers of `ropewalk-sys` and the reactor of `ropewalk` supply the rest.
+//! Everything here takes bytes and time as arguments and returns what to do next. The crate has no sockets, clocks,
+//! threads or `unsafe` code. The event providers of `ropewalk-sys` and the reactor of `ropewalk` supply the rest.
 
 #![forbid(unsafe_code)]
 

@@ -4,11 +4,10 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// A point in time: nanoseconds since the event provider began, which never goes back.
+/// A point in time: the number of nanoseconds since the clock of the event provider started. It never decreases.
 ///
-/// It is not [`std::time::Instant`] because a simulated provider has no instant of the real clock to offer, and because
-/// timers compare one integer. The range is 584 years; what lies beyond saturates at [`Moment::NEVER`], so no delay
-/// overflows.
+/// It is not a [`std::time::Instant`], because a simulated provider cannot create one, and because timers compare a
+/// single integer. The range is 584 years. A later time saturates at [`Moment::NEVER`], so no delay overflows.
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,22 +23,22 @@ use std::time::Duration;
 pub struct Moment(u64);
 
 impl Moment {
-    /// Where each provider's clock begins.
+    /// The start of each provider's clock.
     pub const ZERO: Moment = Moment(0);
     /// The end of the range: a deadline that no clock reaches.
     pub const NEVER: Moment = Moment(u64::MAX);
 
-    /// The moment this many nanoseconds after the beginning.
+    /// Creates the moment `nanos` nanoseconds after [`Moment::ZERO`].
     pub const fn from_nanos(nanos: u64) -> Moment {
         Moment(nanos)
     }
 
-    /// Nanoseconds since the beginning.
+    /// Returns the number of nanoseconds since [`Moment::ZERO`].
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// Time since `earlier`; zero when `earlier` is in fact later.
+    /// Returns the time since `earlier`, or zero if `earlier` is later than `self`.
     pub const fn since(self, earlier: Moment) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -58,7 +57,7 @@ impl Add<Duration> for Moment {
 impl Sub<Moment> for Moment {
     type Output = Duration;
 
-    /// Saturates at zero, as [`Moment::since`] does.
+    /// Saturates at zero, like [`Moment::since`].
     fn sub(self, earlier: Moment) -> Duration {
         self.since(earlier)
     }
@@ -75,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_delay_beyond_the_range_is_never_and_does_not_overflow() {
+    fn a_delay_beyond_the_range_saturates() {
         assert_eq!(Moment::from_nanos(5) + Duration::MAX, Moment::NEVER);
         assert_eq!(Moment::ZERO + Duration::from_secs(1_000_000_000_000), Moment::NEVER);
     }

@@ -1,13 +1,12 @@
-//! Generational slabs: what a [`Key`] names, and what is stored beside it.
+//! Generational slabs, which map a [`Key`] to a value.
 //!
-//! A provider owns the [`Slab`] that hands out keys; whoever keeps something of his own for each key uses a
-//! [`SecondaryMap`]. A key of a removed entry matches nothing, even after its index has been used again: that is what
-//! makes a stale event or a stale handle harmless.
+//! An event provider owns the [`Slab`] that creates the keys. Other parts store their own values for these keys in a
+//! [`SecondaryMap`]. The key of a removed value matches nothing, even after its index has been used again. So a stale
+//! event or a stale handle is harmless.
 
 use std::fmt;
 
-/// Names a source between the reactor and its event provider: an index and a generation, in one word. Each message carries
-/// it through every layer.
+/// The key of a source, used between the reactor and its event provider: an index and a generation in one word.
 ///
 /// ```
 /// use ropewalk_proto::Key;
@@ -17,40 +16,40 @@ use std::fmt;
 /// assert_eq!(Key::from_u64(key.to_u64()), key);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(Rust, packed(4))] // as two halves would be: what has a key in it is no larger
+#[repr(Rust, packed(4))] // the alignment of two u32, so that a struct with a key has no extra padding
 pub struct Key(u64);
 
 impl Key {
-    /// The key that these halves make; the inverse of [`Key::index`] and [`Key::generation`].
+    /// Creates a key from its index and its generation.
     pub const fn new(index: u32, generation: u32) -> Key {
         Key((generation as u64) << 32 | index as u64)
     }
 
-    /// The place in the slab.
+    /// Returns the index in the slab.
     pub const fn index(self) -> u32 {
         self.0 as u32
     }
 
-    /// How often that place had been used when this key was made.
+    /// Returns the number of values that were removed from this index before, modulo 2^32.
     pub const fn generation(self) -> u32 {
         (self.0 >> 32) as u32
     }
 
-    /// Both halves in one integer, for a kernel that carries 64 bits of user data.
+    /// Returns index and generation in one integer, for example for the user data of an operating system's event.
     pub const fn to_u64(self) -> u64 {
         self.0
     }
 
-    /// The inverse of [`Key::to_u64`].
+    /// Creates a key from the integer that [`Key::to_u64`] returned.
     pub const fn from_u64(bits: u64) -> Key {
         Key(bits)
     }
 
-    const fn place(self) -> usize {
+    const fn position(self) -> usize {
         self.index() as usize
     }
 
-    /// The next key of the same place.
+    /// Returns the next key with the same index.
     const fn successor(self) -> Key {
         Key::new(self.index(), self.generation().wrapping_add(1))
     }
@@ -63,12 +62,12 @@ impl fmt::Debug for Key {
 }
 
 struct Slot<T> {
-    /// Of the value that is there, or of the next one.
+    /// The key of the present value, or of the next one.
     key: Key,
     value: Option<T>,
 }
 
-/// Values under keys that it hands out.
+/// A map that creates the keys of its values.
 ///
 /// ```
 /// use ropewalk_proto::Slab;
@@ -77,7 +76,7 @@ struct Slot<T> {
 /// let first = slab.insert("first");
 /// assert_eq!(slab.get(first), Some(&"first"));
 /// assert_eq!(slab.remove(first), Some("first"));
-/// let second = slab.insert("second"); // in the same place
+/// let second = slab.insert("second"); // uses the index again
 /// assert_eq!(second.index(), first.index());
 /// assert_eq!(slab.get_mut(first), None); // the old key is stale
 /// assert!(slab.iter_mut().all(|(key, _)| key == second));
@@ -95,15 +94,17 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
-    /// An empty slab, which holds no memory.
+    /// Creates an empty slab. It allocates nothing.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Stores `value` under a key that no earlier value had.
+    /// Stores `value` and returns its new key.
+    ///
+    /// A key repeats only after its index has been used 2^32 times.
     ///
     /// # Panics
-    /// With more than `u32::MAX` values at once.
+    /// If the slab holds 2^32 values.
     pub fn insert(&mut self, value: T) -> Key {
         if let Some(index) = self.free.pop() {
             let slot = &mut self.slots[index as usize];
@@ -117,35 +118,35 @@ impl<T> Slab<T> {
         key
     }
 
-    /// Takes the value out; its key is stale from here on.
+    /// Removes and returns the value of `key`, or returns `None` if the key is stale.
     pub fn remove(&mut self, key: Key) -> Option<T> {
-        let slot = self.slots.get_mut(key.place()).filter(|slot| slot.key == key)?;
+        let slot = self.slots.get_mut(key.position()).filter(|slot| slot.key == key)?;
         let value = slot.value.take()?;
         slot.key = key.successor();
         self.free.push(key.index());
         Some(value)
     }
 
-    /// The value under `key`, unless the key is stale.
+    /// Returns the value of `key`, or `None` if the key is stale.
     #[inline]
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        let slot = self.slots.get_mut(key.place())?;
+        let slot = self.slots.get_mut(key.position())?;
         if slot.key == key { slot.value.as_mut() } else { None }
     }
 
-    /// The value under `key`, unless the key is stale.
+    /// Returns the value of `key`, or `None` if the key is stale.
     #[inline]
     pub fn get(&self, key: Key) -> Option<&T> {
-        let slot = self.slots.get(key.place())?;
+        let slot = self.slots.get(key.position())?;
         if slot.key == key { slot.value.as_ref() } else { None }
     }
 
-    /// Every key and value, in the order of the places.
+    /// Iterates over all keys and values, in the order of their indices.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.slots.iter().filter_map(|slot| slot.value.as_ref().map(|value| (slot.key, value)))
     }
 
-    /// Every key and value, in the order of the places.
+    /// Iterates over all keys and values, in the order of their indices.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
         self.slots.iter_mut().filter_map(|slot| {
             let key = slot.key;
@@ -153,18 +154,18 @@ impl<T> Slab<T> {
         })
     }
 
-    /// How many values are stored.
+    /// Returns the number of values.
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
-    /// Whether nothing is stored.
+    /// Returns whether the slab has no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Values under keys that somebody else handed out.
+/// A map of values whose keys a [`Slab`] created.
 ///
 /// ```
 /// use ropewalk_proto::{SecondaryMap, Slab};
@@ -175,8 +176,8 @@ impl<T> Slab<T> {
 /// assert_eq!(ages.insert(ada, 36), None);
 /// assert_eq!((ages.get(ada), ages.len(), ages.iter().count()), (Some(&36), 1, 1));
 /// people.remove(ada);
-/// let bob = people.insert("Bob"); // in Ada's place
-/// assert_eq!(ages.get(bob), None); // and not of her age
+/// let bob = people.insert("Bob"); // uses the index of Ada again
+/// assert_eq!(ages.get(bob), None); // the stale value is not returned
 /// assert_eq!((ages.remove(ada), ages.is_empty()), (Some(36), true));
 /// ```
 pub struct SecondaryMap<T> {
@@ -191,60 +192,62 @@ impl<T> Default for SecondaryMap<T> {
 }
 
 impl<T> SecondaryMap<T> {
-    /// An empty map, which holds no memory.
+    /// Creates an empty map. It allocates nothing.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Stores `value` under `key`, and returns what stood at its place, whatever generation that had.
+    /// Stores `value` for `key`. Returns the previous value with the same index, of any generation.
     pub fn insert(&mut self, key: Key, value: T) -> Option<T> {
-        let place = key.place();
-        if place >= self.slots.len() {
-            let more = place + 1 - self.slots.len();
+        let position = key.position();
+        if position >= self.slots.len() {
+            let more = position + 1 - self.slots.len();
             make_room(&mut self.slots, more);
-            self.slots.resize_with(place + 1, || None);
+            self.slots.resize_with(position + 1, || None);
         }
-        let old = self.slots[place].replace((key, value));
+        let old = self.slots[position].replace((key, value));
         self.len += usize::from(old.is_none());
         old.map(|(_, value)| value)
     }
 
-    /// Takes the value under `key` out, unless the key is stale.
+    /// Removes and returns the value of `key`, or returns `None` if the key is stale.
     pub fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;
         self.len -= 1;
-        self.slots[key.place()].take().map(|(_, value)| value)
+        self.slots[key.position()].take().map(|(_, value)| value)
     }
 
-    /// The value under `key`, unless the key is stale.
+    /// Returns the value of `key`, or `None` if the key is stale.
     pub fn get(&self, key: Key) -> Option<&T> {
-        match self.slots.get(key.place())? {
+        match self.slots.get(key.position())? {
             Some((own, value)) if *own == key => Some(value),
             _ => None,
         }
     }
 
-    /// Every key and value, in the order of the places.
+    /// Iterates over all keys and values, in the order of their indices.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.slots.iter().filter_map(|slot| slot.as_ref().map(|(key, value)| (*key, value)))
     }
 
-    /// How many values are stored.
+    /// Returns the number of values.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether nothing is stored.
+    /// Returns whether the map has no values.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 }
 
-/// Below this, slots are few enough to double.
+/// The number of slots below which the capacity doubles.
 const FEW: usize = 64;
 
-/// Room for so many more. Slots of idle connections stay for long, so what is in vain is an eighth at most; to double would
-/// make it a half. Each value is moved some eight times for that, where the allocator does not remap the pages instead.
+/// Reserves room for `more` slots.
+///
+/// Slots of idle connections stay for a long time, so at most an eighth of the capacity is unused. Doubling would leave
+/// up to a half unused. The price: each value is moved about eight times, unless the allocator remaps its pages.
 fn make_room<T>(slots: &mut Vec<T>, more: usize) {
     if slots.len() >= FEW && slots.capacity() - slots.len() < more {
         slots.reserve_exact(more.max(slots.len() / 8));
@@ -255,9 +258,9 @@ fn make_room<T>(slots: &mut Vec<T>, more: usize) {
 mod tests {
     use super::*;
 
-    /// What is kept for idle connections is a promise, at any number of them.
+    // The memory of an idle connection is bounded for any number of connections.
     #[test]
-    fn at_most_an_eighth_of_the_slots_is_in_vain() {
+    fn at_most_an_eighth_of_the_slots_is_unused() {
         let (mut slab, mut map) = (Slab::new(), SecondaryMap::new());
         for count in 1..20_000usize {
             map.insert(slab.insert(()), ());
@@ -267,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reused_slot_does_not_answer_to_its_predecessors_key() {
+    fn a_reused_slot_does_not_match_an_earlier_key() {
         let mut slab = Slab::new();
         let first = slab.insert("first");
         assert_eq!(slab.remove(first), Some("first"));
@@ -279,13 +282,13 @@ mod tests {
     }
 
     #[test]
-    fn a_key_survives_the_trip_through_64_bits() {
+    fn a_key_is_restored_from_its_integer() {
         let key = Key::new(7, u32::MAX);
         assert_eq!(Key::from_u64(key.to_u64()), key);
     }
 
     #[test]
-    fn a_secondary_map_answers_only_to_the_generation_it_stores() {
+    fn a_secondary_map_matches_only_the_stored_generation() {
         let mut map = SecondaryMap::new();
         map.insert(Key::new(3, 1), "one");
         assert_eq!(map.get(Key::new(3, 0)), None);

@@ -7,14 +7,15 @@
 //! ```
 //!
 //! - A *chain* is a source and the callbacks added behind it. It is fired once, by its resolvers.
-//! - A *node* is a place in a chain that a Deferred can be the end of: a source, a callback or a pause. It owns the next.
+//! - A *node* is a place in a chain that a Deferred can be the end of: a source, a callback or a pause. It owns the
+//!   next.
 //! - The *output* of a node is its result, or what to do with the result when it comes.
 //! - A *relay* moves the result of an inner chain back to the outer chain, whose callback returned the inner Deferred.
 //!
-//! A result is put into a node. The node runs and puts its own result into the next one. [`drive`] does that in a loop, so
-//! the length of a chain is not limited by the stack. If a callback returns a Deferred that has not fired, a relay becomes
-//! the output of that Deferred's node. If the outer chain itself ends in a relay, that relay is moved instead. So a loop in
-//! which each Deferred returns the next one keeps no memory of earlier turns.
+//! A result is put into a node. The node runs and puts its own result into the next one. [`drive`] does that in a loop,
+//! so the length of a chain is not limited by the stack. If a callback returns a Deferred that has not fired, a relay
+//! becomes the output of that Deferred's node. If the outer chain itself ends in a relay, that relay is moved instead.
+//! So a loop in which each Deferred returns the next one keeps no memory of earlier turns.
 
 use std::cell::Cell;
 use std::panic::Location;
@@ -185,7 +186,8 @@ pub(super) struct Relay<T> {
 }
 
 impl<T: 'static> Relay<T> {
-    /// Makes `target`, a node of `outer`, take the result of `inner`. Returns the node to run next, if the result is there.
+    /// Makes `target`, a node of `outer`, take the result of `inner`. Returns the node to run next, if the result is
+    /// there.
     ///
     /// `at` is where the callback that returned `inner` was added.
     pub(super) fn wait_for(

@@ -13,8 +13,8 @@ use super::source::Resolver;
 
 /// Several Deferreds that are waited for together.
 ///
-/// Its methods return a Deferred. Cancelling that Deferred cancels those of the list that have no result. May be used in
-/// any callback.
+/// Its methods return a Deferred. Cancelling that Deferred cancels those of the list that have no result. May be used
+/// in any callback.
 ///
 /// ```
 /// use ropewalk_proto::{Deferred, DeferredList, fail, succeed};
@@ -71,7 +71,8 @@ impl<T: 'static> DeferredList<T> {
 
     /// Makes the list fail with a [`FirstError`] as soon as one Deferred fails.
     ///
-    /// The others continue. Their failures are logged, unless [`consume_errors`](DeferredList::consume_errors) is called.
+    /// The others continue. Their failures are logged, unless [`consume_errors`](DeferredList::consume_errors) is
+    /// called.
     ///
     /// ```
     /// use ropewalk_proto::{Deferred, DeferredList, FirstError, fail};

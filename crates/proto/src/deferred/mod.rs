@@ -1,8 +1,9 @@
 //! Deferred results.
 //!
-//! A [`Deferred`] is a result that comes later. The caller of an operation adds callbacks to it, and each callback turns
-//! the result into the next one. The operation keeps the [`Resolver`] and fires it. Everything happens on one thread:
-//! callbacks run inside the call that fires, or, if the result is there already, inside the call that adds them.
+//! A [`Deferred`] is a result that comes later. The caller of an operation adds callbacks to it, and each callback
+//! turns the result into the next one. The operation keeps the [`Resolver`] and fires it. Everything happens on one
+//! thread: callbacks run inside the call that fires, or, if the result is there already, inside the call that adds
+//! them.
 //!
 //! ```
 //! use ropewalk_proto::Deferred;
@@ -25,8 +26,8 @@
 //!
 //! A Deferred is also a [`Future`]. A failure that no callback handles is logged.
 //!
-//! Source: `twisted.internet.defer`. Twisted keeps one Deferred, whose result changes its type along the chain. Here each
-//! step returns a new Deferred.
+//! Source: `twisted.internet.defer`. Twisted keeps one Deferred, whose result changes its type along the chain. Here
+//! each step returns a new Deferred.
 
 mod callback;
 mod chain;
@@ -64,9 +65,9 @@ use source::Source;
 
 /// A result that may come later: a value of type `T` or a [`Failure`].
 ///
-/// Dropping a Deferred stops nothing: the callbacks added so far still run. A failure that reaches a dropped Deferred is
-/// logged, except [`Abandoned`], which is no error. A Deferred cannot be sent to another thread. Its methods may be called
-/// from any callback.
+/// Dropping a Deferred stops nothing: the callbacks added so far still run. A failure that reaches a dropped Deferred
+/// is logged, except [`Abandoned`], which is no error. A Deferred cannot be sent to another thread. Its methods may be
+/// called from any callback.
 ///
 /// ```
 /// use ropewalk_proto::Deferred;

@@ -17,7 +17,8 @@ use super::failure::Failure;
 use super::source::Source;
 
 impl<T: 'static> Deferred<T> {
-    /// Pauses the Deferred: callbacks added from now on wait until the [`Pause`] is lifted, even if the result is there.
+    /// Pauses the Deferred: callbacks added from now on wait until the [`Pause`] is lifted, even if the result is
+    /// there.
     ///
     /// Callbacks added earlier are not paused. A Deferred that is paused twice continues when both pauses are lifted.
     /// Cancelling a paused Deferred that holds its result has no effect. May be called from any callback.

@@ -87,8 +87,8 @@ impl<T: 'static> DeferredQueue<T> {
 
     /// Takes the next value, now or when one is put.
     ///
-    /// The Deferred fails with [`QueueUnderflow`] if the backlog of getters is full. Cancelling the Deferred removes the
-    /// getter. A getter that is only dropped still takes its value.
+    /// The Deferred fails with [`QueueUnderflow`] if the backlog of getters is full. Cancelling the Deferred removes
+    /// the getter. A getter that is only dropped still takes its value.
     #[track_caller]
     pub fn get(&self) -> Deferred<T> {
         let mut queue = self.0.borrow_mut();

@@ -1,7 +1,7 @@
 //! A semaphore and a lock: `DeferredSemaphore` and `DeferredLock` of `twisted.internet.defer`.
 //!
-//! A caller gets its permit at once or after the callers before it. A dropped permit goes to the next waiter. Permits are
-//! handed out in a loop, so a long queue of waiters does not overflow the stack.
+//! A caller gets its permit at once or after the callers before it. A dropped permit goes to the next waiter. Permits
+//! are handed out in a loop, so a long queue of waiters does not overflow the stack.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -59,8 +59,8 @@ impl DeferredSemaphore {
 
     /// Acquires a permit, now or when one is released.
     ///
-    /// Waiters are served in the order of their calls. Cancelling the Deferred removes the waiter. A callback that releases
-    /// its permit and acquires another waits behind the others.
+    /// Waiters are served in the order of their calls. Cancelling the Deferred removes the waiter. A callback that
+    /// releases its permit and acquires another waits behind the others.
     #[track_caller]
     pub fn acquire(&self) -> Deferred<Permit> {
         let permits = &self.0;
@@ -200,7 +200,8 @@ impl fmt::Debug for Permit {
 
 /// A lock, which lets one operation run at a time.
 ///
-/// Clones are handles of the same lock. Its methods may be called from any callback. It cannot be sent to another thread.
+/// Clones are handles of the same lock. Its methods may be called from any callback. It cannot be sent to another
+/// thread.
 ///
 /// ```
 /// use ropewalk_proto::{DeferredLock, Failure};

@@ -171,7 +171,8 @@ impl<T: 'static> Resolver<T> {
         Ok(())
     }
 
-    /// Sets the function that stops the operation if the Deferred is cancelled before it fires. It replaces an earlier one.
+    /// Sets the function that stops the operation if the Deferred is cancelled before it fires. It replaces an earlier
+    /// one.
     ///
     /// The canceller may fire the resolver that it is given. If it does not, the Deferred fails with
     /// [`Cancelled`](crate::Cancelled). The canceller is dropped when the Deferred fires.

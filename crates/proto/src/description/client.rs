@@ -120,7 +120,8 @@ impl Tcp6Client {
 }
 
 impl UnixClient {
-    /// Describes a connection to `address`, with the default timeout of 30 seconds and without a check of the lock file.
+    /// Describes a connection to `address`, with the default timeout of 30 seconds and without a check of the lock
+    /// file.
     pub fn new(address: Address) -> UnixClient {
         UnixClient { address, timeout: TIMEOUT, lockfile: false }
     }

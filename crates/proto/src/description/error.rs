@@ -38,8 +38,8 @@ impl DescriptionError {
 
     /// Creates the error for a description with an unknown endpoint type.
     ///
-    /// `side` is `server` or `client`, `known` are the names of the existing types, and `example` is a correct description.
-    /// The message suggests a correction if the mistake is a likely one.
+    /// `side` is `server` or `client`, `known` are the names of the existing types, and `example` is a correct
+    /// description. The message suggests a correction if the mistake is a likely one.
     ///
     /// ```
     /// use ropewalk_proto::description::{Description, DescriptionError};

@@ -6,13 +6,13 @@
 //!   name  positional        keyed           keyed
 //! ```
 //!
-//! Parts are separated by `:`. The first part is the name of an endpoint type. Each other part is an argument, which has a
-//! key if it contains a `=`. After the first `=` of a part, further ones are ordinary characters. A backslash escapes the
-//! next character: `\:` is a colon inside an argument, `\=` an equals sign and `\\` a backslash.
+//! Parts are separated by `:`. The first part is the name of an endpoint type. Each other part is an argument, which
+//! has a key if it contains a `=`. After the first `=` of a part, further ones are ordinary characters. A backslash
+//! escapes the next character: `\:` is a colon inside an argument, `\=` an equals sign and `\\` a backslash.
 //! [`quote_string_argument`] adds these escapes.
 //!
-//! [`Description`] implements this grammar for any endpoint type. [`ServerDescription`] and [`ClientDescription`] know the
-//! built-in types. They check the arguments and return them with their types.
+//! [`Description`] implements this grammar for any endpoint type. [`ServerDescription`] and [`ClientDescription`] know
+//! the built-in types. They check the arguments and return them with their types.
 //!
 //! Source: `serverFromString`, `clientFromString` and `quoteStringArgument` of twisted.internet.endpoints.
 
@@ -117,8 +117,8 @@ impl Description {
 
     /// Returns the text after the name and its colon, and the offset of that text in bytes.
     ///
-    /// An endpoint type that wraps another one, such as `haproxy`, reads the inner description from it. Returns `None` if
-    /// there is no colon. The text still has its escapes.
+    /// An endpoint type that wraps another one, such as `haproxy`, reads the inner description from it. Returns `None`
+    /// if there is no colon. The text still has its escapes.
     ///
     /// ```
     /// use ropewalk_proto::description::Description;

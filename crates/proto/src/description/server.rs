@@ -25,8 +25,8 @@ const MODE: u32 = 0o666;
 /// | `fd:NUMBER` | a listening socket that this process inherited |
 /// | `stdio:` | standard input and output, as one connection |
 ///
-/// The arguments of `tcp`, `tcp6` and `unix` may also be given without keys, in this order, except `reuse_port`. With port
-/// 0 the system chooses a port.
+/// The arguments of `tcp`, `tcp6` and `unix` may also be given without keys, in this order, except `reuse_port`. With
+/// port 0 the system chooses a port.
 ///
 /// ```
 /// use ropewalk_proto::description::ServerDescription;

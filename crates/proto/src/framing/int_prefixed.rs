@@ -1,10 +1,10 @@
-//! Strings behind a big-endian length of one, two or four bytes.
+//! Strings with a big-endian length of one, two or four bytes before them.
 //!
 //! ```text
 //!   00 05 h e l l o 00 02 h i      Int16StringReceiver
 //! ```
 //!
-//! Source: Int8StringReceiver, Int16StringReceiver and Int32StringReceiver of twisted.protocols.basic.
+//! Source: `Int8StringReceiver`, `Int16StringReceiver` and `Int32StringReceiver` of `twisted.protocols.basic`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,10 +12,10 @@ use std::marker::PhantomData;
 use super::Decoder;
 use super::partial::Partial;
 
-/// How long a string may be, unless told otherwise.
+/// The default maximum length of a string.
 const MAX_LENGTH: usize = 99_999;
 
-/// An unsigned integer that can stand before a string: `u8`, `u16` or `u32`.
+/// An unsigned integer that can be the length of a string: `u8`, `u16` or `u32`.
 ///
 /// ```
 /// use ropewalk_proto::framing::LengthPrefix;
@@ -24,13 +24,13 @@ const MAX_LENGTH: usize = 99_999;
 /// assert_eq!((u8::MAX as usize, u8::to_bytes(256)), (<u8 as LengthPrefix>::MAX, None));
 /// ```
 pub trait LengthPrefix: sealed::Sealed {
-    /// The big-endian form: an array of as many bytes as the integer has.
+    /// The array of the integer's bytes.
     type Bytes: AsRef<[u8]> + fmt::Debug + Copy;
 
-    /// The longest string that it can announce.
+    /// The maximum length of a string with this prefix, in bytes.
     const MAX: usize;
 
-    /// `length` in big-endian form, unless it is above `MAX`.
+    /// Returns the big-endian bytes of `length`, or `None` if it exceeds [`MAX`](LengthPrefix::MAX).
     fn to_bytes(length: usize) -> Option<Self::Bytes>;
 }
 
@@ -56,9 +56,9 @@ macro_rules! length_prefix {
 
 length_prefix!(u8, u16, u32);
 
-/// Takes strings behind a length of type `P` out of a stream.
+/// Decodes strings with a length of type `P` before them.
 ///
-/// An error is final, because what follows cannot be told from the refused string: each further call returns it again.
+/// An error is final, because the rejected string is not skipped. Each further call returns it again.
 ///
 /// ```
 /// use ropewalk_proto::framing::{Decoder, IntPrefixedDecoder};
@@ -73,21 +73,22 @@ length_prefix!(u8, u16, u32);
 /// ```
 pub struct IntPrefixedDecoder<P> {
     max_length: usize,
-    /// The value of the prefix's bytes so far, and how many there were.
+    /// The value of the prefix bytes read so far.
     length: usize,
+    /// The number of prefix bytes read so far.
     prefix_read: usize,
     partial: Partial,
     prefix: PhantomData<P>,
 }
 
-/// [`IntPrefixedDecoder`] with a length of one byte.
+/// An [`IntPrefixedDecoder`] with a length of one byte.
 pub type Int8Decoder = IntPrefixedDecoder<u8>;
-/// [`IntPrefixedDecoder`] with a length of two bytes.
+/// An [`IntPrefixedDecoder`] with a length of two bytes.
 pub type Int16Decoder = IntPrefixedDecoder<u16>;
-/// [`IntPrefixedDecoder`] with a length of four bytes.
+/// An [`IntPrefixedDecoder`] with a length of four bytes.
 pub type Int32Decoder = IntPrefixedDecoder<u32>;
 
-/// A peer announces a string longer than allowed.
+/// The length of a received string exceeds the maximum.
 ///
 /// ```
 /// use ropewalk_proto::framing::{Decoder, Int32Decoder};
@@ -98,15 +99,15 @@ pub type Int32Decoder = IntPrefixedDecoder<u32>;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LengthLimitExceeded {
-    /// How many bytes it announces.
+    /// The received length, in bytes.
     pub length: usize,
-    /// How many bytes a string may have.
+    /// The maximum length of a string, in bytes.
     pub max_length: usize,
 }
 
 impl fmt::Display for LengthLimitExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a string of {} bytes is announced, but {} are the limit", self.length, self.max_length)
+        write!(f, "received a string length of {} bytes: the limit is {}", self.length, self.max_length)
     }
 }
 
@@ -122,15 +123,15 @@ impl std::error::Error for LengthLimitExceeded {}
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StringTooLong {
-    /// How many bytes it has.
+    /// The length of the string, in bytes.
     pub length: usize,
-    /// How many the prefix can express.
+    /// The maximum length with this prefix, in bytes.
     pub max_length: usize,
 }
 
 impl fmt::Display for StringTooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a string has {} bytes, but its length prefix can express only {}", self.length, self.max_length)
+        write!(f, "string of {} bytes is too long for its length prefix: the limit is {}", self.length, self.max_length)
     }
 }
 
@@ -143,23 +144,23 @@ impl<P: LengthPrefix> Default for IntPrefixedDecoder<P> {
 }
 
 impl<P: LengthPrefix> IntPrefixedDecoder<P> {
-    /// Strings of at most 99999 bytes, or what the prefix can express.
+    /// Creates a decoder of strings of at most 99999 bytes, or the maximum of the prefix if that is less.
     pub fn new() -> IntPrefixedDecoder<P> {
         IntPrefixedDecoder::with(MAX_LENGTH)
     }
 
-    /// Strings of at most `max_length` bytes, or what the prefix can express.
+    /// Creates a decoder of strings of at most `max_length` bytes, or the maximum of the prefix if that is less.
     pub fn with(max_length: usize) -> IntPrefixedDecoder<P> {
         let max_length = max_length.min(P::MAX);
         IntPrefixedDecoder { max_length, length: 0, prefix_read: 0, partial: Partial::default(), prefix: PhantomData }
     }
 
-    /// How many bytes a string may have.
+    /// Returns the maximum length of a string, in bytes.
     pub fn max_length(&self) -> usize {
         self.max_length
     }
 
-    /// The length of the string that comes next, once its prefix is there.
+    /// Returns the length of the next string, once its prefix has arrived.
     fn read_length(&mut self, input: &mut &[u8]) -> Result<Option<usize>, LengthLimitExceeded> {
         while self.prefix_read < size_of::<P::Bytes>() {
             let Some((&byte, rest)) = input.split_first() else { return Ok(None) };
@@ -203,7 +204,7 @@ impl<P> fmt::Debug for IntPrefixedDecoder<P> {
     }
 }
 
-/// What stands before a string of `length` bytes, for writing it without a copy: prefix, bytes.
+/// Returns the prefix of a string of `length` bytes, to write the string without a copy: prefix, bytes.
 ///
 /// ```
 /// use ropewalk_proto::framing::int_prefix;
@@ -212,12 +213,12 @@ impl<P> fmt::Debug for IntPrefixedDecoder<P> {
 /// ```
 ///
 /// # Errors
-/// When the prefix cannot express that length.
+/// If `length` exceeds the maximum of the prefix.
 pub fn int_prefix<P: LengthPrefix>(length: usize) -> Result<P::Bytes, StringTooLong> {
     P::to_bytes(length).ok_or(StringTooLong { length, max_length: P::MAX })
 }
 
-/// Appends `string` behind its length as a `P` to `out`.
+/// Appends the length of `string`, as a `P`, and `string` itself to `out`.
 ///
 /// ```
 /// use ropewalk_proto::framing::encode_int_prefixed;
@@ -229,7 +230,7 @@ pub fn int_prefix<P: LengthPrefix>(length: usize) -> Result<P::Bytes, StringTooL
 /// ```
 ///
 /// # Errors
-/// When the prefix cannot express the length; `out` stays as it was.
+/// If the length exceeds the maximum of the prefix. Then `out` is unchanged.
 pub fn encode_int_prefixed<P: LengthPrefix>(string: &[u8], out: &mut Vec<u8>) -> Result<(), StringTooLong> {
     let prefix = int_prefix::<P>(string.len())?;
     out.reserve(prefix.as_ref().len() + string.len());
@@ -247,7 +248,7 @@ mod tests {
     use crate::framing::tests::decode_in_chunks;
 
     #[test]
-    fn the_length_is_big_endian_and_as_wide_as_its_type() {
+    fn the_length_is_a_big_endian_integer() {
         assert_eq!(Int8Decoder::new().decode(&mut &b"\x02hi"[..]), Ok(Some(&b"hi"[..])));
         assert_eq!(Int16Decoder::new().decode(&mut &b"\0\x02hi"[..]), Ok(Some(&b"hi"[..])));
         assert_eq!(Int32Decoder::new().decode(&mut &b"\0\0\0\x02hi"[..]), Ok(Some(&b"hi"[..])));
@@ -265,17 +266,17 @@ mod tests {
     }
 
     #[test]
-    fn a_length_above_the_limit_is_refused_for_good() {
+    fn a_length_above_the_limit_is_a_final_error() {
         let mut decoder = Int32Decoder::new();
         let error = LengthLimitExceeded { length: 100_000, max_length: 99_999 };
         assert_eq!(decoder.decode(&mut &100_000u32.to_be_bytes()[..]), Err(error));
         assert_eq!(decoder.decode(&mut &b"\0\0\0\x01a"[..]), Err(error));
-        assert_eq!(error.to_string(), "a string of 100000 bytes is announced, but 99999 are the limit");
+        assert_eq!(error.to_string(), "received a string length of 100000 bytes: the limit is 99999");
         assert_eq!(Int32Decoder::new().decode(&mut &99_999u32.to_be_bytes()[..]), Ok(None));
     }
 
     #[test]
-    fn the_limit_is_what_the_prefix_can_express_at_most() {
+    fn the_limit_does_not_exceed_the_maximum_of_the_prefix() {
         assert_eq!(Int8Decoder::new().max_length(), 255);
         assert_eq!(Int16Decoder::new().max_length(), 65_535);
         assert_eq!(Int32Decoder::new().max_length(), 99_999);
@@ -286,7 +287,7 @@ mod tests {
         let mut out = b"before".to_vec();
         let error = encode_int_prefixed::<u8>(&[0; 256], &mut out).unwrap_err();
         assert_eq!(error, StringTooLong { length: 256, max_length: 255 });
-        assert_eq!(error.to_string(), "a string has 256 bytes, but its length prefix can express only 255");
+        assert_eq!(error.to_string(), "string of 256 bytes is too long for its length prefix: the limit is 255");
         assert_eq!(out, b"before");
         assert!(encode_int_prefixed::<u16>(&[0; 65_535], &mut out).is_ok());
         assert!(encode_int_prefixed::<u16>(&[0; 65_536], &mut out).is_err());
@@ -310,7 +311,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_split_of_any_bytes_gives_the_same(
+        fn any_split_of_a_stream_gives_the_same_strings(
             stream in prop_oneof![vec(any::<u8>(), 0..60), vec(0..4u8, 0..60)],
             lengths in vec(1..8usize, 1..8),
         ) {

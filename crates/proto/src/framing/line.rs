@@ -9,8 +9,8 @@
 //!                   +------------- delimiter -----------------+  +---+
 //! ```
 //!
-//! Source: LineReceiver of twisted.protocols.basic. There the rest of an over-long line is taken for a new line, which
-//! lets a peer hide a command in it; here it is skipped.
+//! Source: `LineReceiver` of `twisted.protocols.basic`. There the rest of an over-long line is a new line, in which a
+//! peer can hide a command. Here the rest is skipped.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,14 +19,14 @@ use std::io::BufRead;
 use super::Decoder;
 use super::partial::Partial;
 
-/// What ends a line, unless told otherwise.
+/// The default delimiter.
 const DELIMITER: &[u8] = b"\r\n";
-/// How long a line may be, unless told otherwise.
+/// The default maximum length of a line.
 const MAX_LENGTH: usize = 16384;
 
-/// Takes lines out of a stream.
+/// Decodes lines.
 ///
-/// After an error the rest of the over-long line is skipped, and the next line is found.
+/// After an error, the rest of the over-long line is skipped, and decoding continues with the next line.
 ///
 /// ```
 /// use ropewalk_proto::framing::{Decoder, LineDecoder};
@@ -36,7 +36,7 @@ const MAX_LENGTH: usize = 16384;
 /// assert_eq!(decoder.decode(&mut input)?, Some(&b"one"[..]));
 /// assert_eq!(decoder.decode(&mut input)?, Some(&b"two"[..]));
 /// assert_eq!(decoder.decode(&mut input)?, None);
-/// decoder.clear(); // nobody wants the third
+/// decoder.clear(); // drops the unfinished third line
 /// assert_eq!((decoder.delimiter(), decoder.max_length(), decoder.buffered()), (&b"\n"[..], 80, 0));
 /// # Ok::<(), ropewalk_proto::framing::LineTooLong>(())
 /// ```
@@ -45,11 +45,11 @@ pub struct LineDecoder {
     delimiter: Cow<'static, [u8]>,
     max_length: usize,
     partial: Partial,
-    /// Whether an over-long line was reported whose delimiter is still to come.
+    /// Whether an over-long line was reported and its delimiter has not come.
     skipping: bool,
 }
 
-/// A line is longer than allowed.
+/// A line is longer than the maximum.
 ///
 /// ```
 /// use ropewalk_proto::framing::{Decoder, LineDecoder};
@@ -63,16 +63,16 @@ pub struct LineDecoder {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineTooLong {
-    /// How the line begins: as many bytes as a line and its delimiter may have.
+    /// The beginning of the line, up to the maximum length of a line and its delimiter.
     pub beginning: Vec<u8>,
-    /// How many bytes a line may have.
+    /// The maximum length of a line, in bytes.
     pub max_length: usize,
 }
 
 impl fmt::Display for LineTooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = &self.beginning[..self.beginning.len().min(32)];
-        write!(f, "a line is longer than {} bytes; it begins with \"{}\"", self.max_length, shown.escape_ascii())
+        write!(f, "line longer than {} bytes, which begins with \"{}\"", self.max_length, shown.escape_ascii())
     }
 }
 
@@ -85,24 +85,24 @@ impl Default for LineDecoder {
 }
 
 impl LineDecoder {
-    /// Lines of at most 16384 bytes that end in `\r\n`.
+    /// Creates a decoder of lines of at most 16384 bytes that end with `\r\n`.
     pub fn new() -> LineDecoder {
         LineDecoder::with(DELIMITER, MAX_LENGTH)
     }
 
-    /// Lines of at most `max_length` bytes, not counting the `delimiter` that ends them.
+    /// Creates a decoder of lines of at most `max_length` bytes, without their `delimiter`.
     ///
     /// # Panics
-    /// When `delimiter` is empty.
+    /// If `delimiter` is empty.
     pub fn with(delimiter: impl Into<Cow<'static, [u8]>>, max_length: usize) -> LineDecoder {
         let delimiter = delimiter.into();
-        assert!(!delimiter.is_empty(), "a line delimiter has at least one byte");
+        assert!(!delimiter.is_empty(), "a line delimiter needs at least one byte");
         LineDecoder { delimiter, max_length, partial: Partial::default(), skipping: false }
     }
 
-    /// Takes bytes as they are: first what is held of an unfinished line, then all of `input`; `None` at its end.
+    /// Takes raw bytes: first the buffered beginning of a line, then all of `input`. Returns `None` if both are empty.
     ///
-    /// This is LineReceiver's raw mode. The caller decides call by call whether it asks for lines or raw bytes.
+    /// This is the raw mode of `LineReceiver`. Each call may ask for a line or for raw bytes.
     ///
     /// ```
     /// use ropewalk_proto::framing::{Decoder, LineDecoder};
@@ -126,23 +126,23 @@ impl LineDecoder {
         (!raw.is_empty()).then_some(raw)
     }
 
-    /// Forgets the unfinished line: what comes next begins a new one.
+    /// Drops the buffered beginning of a line. The next byte starts a new line.
     pub fn clear(&mut self) {
         self.partial.clear();
         self.skipping = false;
     }
 
-    /// What ends a line.
+    /// Returns the bytes that end a line.
     pub fn delimiter(&self) -> &[u8] {
         &self.delimiter
     }
 
-    /// How many bytes a line may have, not counting its delimiter.
+    /// Returns the maximum length of a line in bytes, without its delimiter.
     pub fn max_length(&self) -> usize {
         self.max_length
     }
 
-    /// Whether all of the over-long line has gone by.
+    /// Skips the rest of an over-long line. Returns whether its delimiter was found.
     fn skip(&mut self, input: &mut &[u8]) -> bool {
         let end = self.find_end(input);
         match end {
@@ -150,7 +150,7 @@ impl LineDecoder {
                 self.clear();
                 *input = &input[end..];
             }
-            // The delimiter may have begun.
+            // The end of `input` may be the beginning of the delimiter.
             None => self.partial.keep_last(std::mem::take(input), self.delimiter.len() - 1),
         }
         end.is_some()
@@ -163,7 +163,8 @@ impl LineDecoder {
         LineTooLong { beginning, max_length: self.max_length }
     }
 
-    /// Where in `fresh` the first delimiter ends; it may have begun in what is held, which is not looked at again.
+    /// Returns the end of the first delimiter in `fresh`. The delimiter may begin in the buffer, which is not searched
+    /// again.
     fn find_end(&self, fresh: &[u8]) -> Option<usize> {
         let (&last, head) = self.delimiter.split_last()?;
         let mut end = 0;
@@ -214,7 +215,7 @@ impl Decoder for LineDecoder {
     }
 }
 
-/// Appends `line` and `delimiter` to `out`. The line should not contain the delimiter; nobody looks.
+/// Appends `line` and `delimiter` to `out`. It is not checked whether `line` contains the delimiter.
 ///
 /// ```
 /// use ropewalk_proto::framing::encode_line;
@@ -229,7 +230,7 @@ pub fn encode_line(line: &[u8], delimiter: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(delimiter);
 }
 
-/// Where `byte` first stands in `haystack`. `skip_until` is how the standard library offers its memchr.
+/// Returns the index of the first `byte`. `skip_until` is the standard library's only public access to its memchr.
 fn find(byte: u8, haystack: &[u8]) -> Option<usize> {
     let mut unread = haystack;
     let skipped = unread.skip_until(byte).ok()?;
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_across_chunks_is_joined_and_the_next_is_borrowed_again() {
+    fn a_line_across_two_chunks_is_joined() {
         let mut decoder = LineDecoder::new();
         assert!(lines(&mut decoder, b"one\r").is_empty());
         let chunk = b"\ntwo\r\n".to_vec();
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_consumer_can_stop_between_two_lines_and_go_on_later() {
+    fn a_caller_can_stop_between_two_lines() {
         let mut decoder = LineDecoder::new();
         let mut input = &b"one\r\ntwo\r\nthr"[..];
         assert_eq!(decoder.decode(&mut input), Ok(Some(&b"one"[..])));
@@ -289,18 +290,18 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_exactly_the_limit_passes_and_one_byte_more_does_not() {
+    fn a_line_one_byte_over_the_limit_is_an_error() {
         for chunk in [1, 2, 3, 100] {
             let mut decoder = LineDecoder::with(&b"\r\n"[..], 3);
             let found = decode_in_chunks(&mut decoder, b"abc\r\nabcd\r\nxy\r\n", &[chunk], false);
             assert_eq!(found[0], Ok(b"abc".to_vec()));
-            assert_eq!(found[1], Err("a line is longer than 3 bytes; it begins with \"abcd\\r\"".into()));
+            assert_eq!(found[1], Err("line longer than 3 bytes, which begins with \"abcd\\r\"".into()));
             assert_eq!(found[2..], [Ok(b"xy".to_vec())]);
         }
     }
 
     #[test]
-    fn a_line_without_end_is_reported_once_while_it_arrives() {
+    fn an_endless_line_is_reported_once() {
         let mut decoder = LineDecoder::new();
         let mut errors = 0;
         for _ in 0..1000 {
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_bytes_begin_with_what_was_held_of_a_line() {
+    fn raw_bytes_begin_with_the_buffered_part_of_a_line() {
         let mut decoder = LineDecoder::new();
         assert!(lines(&mut decoder, b"par").is_empty());
         let mut input = &b"tial\r\n"[..];
@@ -338,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_bytes_after_an_over_long_line_begin_behind_what_was_reported() {
+    fn raw_bytes_after_an_over_long_line_follow_its_reported_part() {
         let mut decoder = LineDecoder::with(&b"\r\n"[..], 1);
         let mut input = &b"abcdef"[..];
         assert_eq!(decoder.decode(&mut input).unwrap_err().beginning, b"abc");
@@ -347,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cleared_is_no_part_of_the_next_line() {
+    fn clear_drops_the_unfinished_line() {
         let mut decoder = LineDecoder::new();
         assert!(lines(&mut decoder, b"forgotten").is_empty());
         decoder.clear();
@@ -355,12 +356,12 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a line delimiter has at least one byte")]
-    fn an_empty_delimiter_is_a_bug_of_the_caller() {
+    #[should_panic(expected = "a line delimiter needs at least one byte")]
+    fn an_empty_delimiter_panics() {
         LineDecoder::with(&b""[..], 1);
     }
 
-    /// The rule on the whole stream: what stands before each delimiter, unless that is too far away.
+    /// Decodes the whole stream at once: the bytes before each delimiter, unless they are too many.
     fn model(mut stream: &[u8], delimiter: &[u8], max_length: usize) -> Vec<Result<Vec<u8>, usize>> {
         let mut found = Vec::new();
         loop {
@@ -378,7 +379,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_split_gives_the_lines_of_the_whole(
+        fn any_split_of_a_stream_gives_the_same_lines(
             stream in vec(prop_oneof![Just(b'\r'), Just(b'\n'), b'a'..=b'c'], 0..80),
             delimiter in prop_oneof![Just("\r\n"), Just("\n"), Just("aab"), Just("aa"), Just("abab")],
             max_length in 0..12usize,
@@ -393,7 +394,7 @@ mod tests {
         }
 
         #[test]
-        fn raw_bytes_and_lines_in_any_order_lose_nothing(
+        fn alternating_raw_bytes_with_lines_loses_nothing(
             chunks in vec(vec(prop_oneof![Just(b'\n'), Just(b'x')], 0..10), 0..10),
             raw in vec(any::<bool>(), 40),
         ) {

@@ -1,17 +1,17 @@
-//! Framing: where one message ends and the next begins in a stream of bytes.
+//! Framing: splits a stream of bytes into messages.
 //!
 //! ```text
 //!   chunks as they arrive     |PASS ali|ce\r\nQUIT\r\n|
 //!   frames                     [PASS alice] [QUIT]
-//!                               ^ crosses a chunk: joined in the decoder's buffer
-//!                                            ^ inside one chunk: borrowed from it
+//!                               ^ crosses two chunks: joined in the decoder's buffer
+//!                                            ^ lies inside one chunk: borrowed from it
 //! ```
 //!
-//! Each decoder is a state machine from bytes to frames with one shape, [`Decoder`], and holds nothing but the beginning
-//! of one frame, within a bound. It neither reads nor calls back: the caller asks for one frame at a time, so that it can
-//! stop between two of them (a paused consumer) and keep the rest of its input for later.
+//! Each decoder is a state machine that implements [`Decoder`]. It buffers at most the beginning of one frame, and that
+//! buffer is bounded. A decoder neither reads nor calls back. The caller takes one frame at a time, so it can stop
+//! between two frames and keep the rest of its input.
 //!
-//! Source: twisted.protocols.basic. Its `LineOnlyReceiver` is [`LineDecoder`] whose raw mode nobody uses.
+//! Source: `twisted.protocols.basic`. A [`LineDecoder`] without raw mode is its `LineOnlyReceiver`.
 
 mod int_prefixed;
 mod line;
@@ -25,7 +25,7 @@ pub use int_prefixed::{
 pub use line::{LineDecoder, LineTooLong, encode_line};
 pub use netstring::{NetstringDecoder, NetstringHeader, NetstringParseError, encode_netstring};
 
-/// Takes frames out of a stream that arrives in chunks.
+/// Decodes frames from a stream that arrives in chunks.
 ///
 /// ```
 /// use ropewalk_proto::framing::{Decoder, LineDecoder};
@@ -42,22 +42,22 @@ pub use netstring::{NetstringDecoder, NetstringHeader, NetstringParseError, enco
 /// # Ok::<(), ropewalk_proto::framing::LineTooLong>(())
 /// ```
 pub trait Decoder {
-    /// Why the stream holds no frame here.
+    /// The error for bytes that are not a frame.
     type Error: std::error::Error;
 
-    /// Takes the next frame off the front of `input`, which must continue where the last one ended.
+    /// Removes the next frame from the front of `input`, which must continue the input of the previous call.
     ///
-    /// A frame that lies wholly inside `input` is borrowed from it. With `None`, all of `input` was taken, and what it
-    /// held of a frame is kept for the next call. With a frame or an error, `input` is what follows.
+    /// A frame that lies inside `input` is borrowed from it. If it returns `None`, all of `input` was taken, and the
+    /// beginning of a frame is buffered for the next call. Otherwise `input` is the rest, after the frame or the error.
     ///
     /// # Errors
-    /// When the bytes break the format or its bounds. Each decoder says what comes after an error.
+    /// If the bytes break the format or its bounds. Each decoder documents how it continues after an error.
     fn decode<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Result<Option<&'a [u8]>, Self::Error>;
 
-    /// How many bytes of an unfinished frame it holds.
+    /// Returns the number of buffered bytes of an unfinished frame.
     fn buffered(&self) -> usize;
 
-    /// How many bytes it ever holds, whatever arrives.
+    /// Returns the upper bound of [`buffered`](Decoder::buffered), for any input.
     ///
     /// ```
     /// use ropewalk_proto::framing::{Decoder, LineDecoder};
@@ -67,7 +67,7 @@ pub trait Decoder {
     /// let _ = decoder.decode(&mut &endless[..50]);
     /// assert_eq!(decoder.buffered(), 50);
     /// let _ = decoder.decode(&mut &endless[..]);
-    /// assert!(decoder.buffered() <= decoder.buffered_max()); // whatever arrives
+    /// assert!(decoder.buffered() <= decoder.buffered_max()); // for any input
     /// ```
     fn buffered_max(&self) -> usize;
 }
@@ -76,7 +76,7 @@ pub trait Decoder {
 mod tests {
     use super::*;
 
-    /// All frames of `stream`, cut into chunks of these lengths (repeated), up to the first error if that is final.
+    /// Decodes `stream` in chunks of these lengths (repeated), and stops at the first error if `final_error` is set.
     pub(super) fn decode_in_chunks<D: Decoder>(
         decoder: &mut D,
         stream: &[u8],

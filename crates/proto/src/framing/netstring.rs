@@ -1,20 +1,21 @@
 //! Netstrings: `5:hello,`, a decimal length, a colon, that many bytes and a comma.
 //!
-//! Strict: no sign, no leading zero, no space; a length above the maximum is refused at the digit that exceeds it.
+//! The decoder is strict: a length has no sign, leading zero or space. A length above the maximum is rejected at the
+//! first digit that exceeds it.
 //!
-//! Source: <https://cr.yp.to/proto/netstrings.txt>, NetstringReceiver of twisted.protocols.basic.
+//! Source: <https://cr.yp.to/proto/netstrings.txt> and `NetstringReceiver` of `twisted.protocols.basic`.
 
 use std::fmt;
 
 use super::Decoder;
 use super::partial::Partial;
 
-/// How long a string may be, unless told otherwise.
+/// The default maximum length of a string.
 const MAX_LENGTH: usize = 99_999;
 
-/// Takes netstrings out of a stream.
+/// Decodes netstrings.
 ///
-/// An error is final, because nobody knows where the next string begins: each further call returns it again.
+/// An error is final, because the beginning of the next string is unknown. Each further call returns it again.
 ///
 /// ```
 /// use ropewalk_proto::framing::{Decoder, NetstringDecoder};
@@ -35,14 +36,14 @@ pub struct NetstringDecoder {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// Before the colon: the value of the digits so far, if there are any.
+    /// Before the colon. The value of the digits so far, if there are any.
     Length(Option<usize>),
-    /// Behind the colon of a string with this length.
+    /// After the colon of a string with this length.
     Payload(usize),
     Broken(NetstringParseError),
 }
 
-/// The stream is not one of netstrings.
+/// The bytes are not a valid netstring.
 ///
 /// ```
 /// use ropewalk_proto::framing::{Decoder, NetstringDecoder, NetstringParseError};
@@ -54,21 +55,21 @@ enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NetstringParseError {
-    /// A length has another character than a digit or the colon, or no digit at all.
+    /// A length contains a byte that is neither a digit nor the colon, or the colon comes before any digit.
     Length {
-        /// The byte that is wrong.
+        /// The unexpected byte.
         found: u8,
     },
     /// A length of several digits begins with a zero.
     LeadingZero,
-    /// A string is longer than allowed.
+    /// A string is longer than the maximum.
     TooLong {
-        /// How many bytes a string may have.
+        /// The maximum length of a string, in bytes.
         max_length: usize,
     },
     /// A string is not followed by a comma.
     Comma {
-        /// The byte that stands in its place.
+        /// The byte in place of the comma.
         found: u8,
     },
 }
@@ -77,12 +78,12 @@ impl fmt::Display for NetstringParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             NetstringParseError::Length { found } => {
-                write!(f, "a netstring's length has '{}' where a digit belongs", found.escape_ascii())
+                write!(f, "unexpected '{}' in the length of a netstring: expected a digit", found.escape_ascii())
             }
-            NetstringParseError::LeadingZero => f.write_str("a netstring's length has a leading zero"),
-            NetstringParseError::TooLong { max_length } => write!(f, "a netstring is longer than {max_length} bytes"),
+            NetstringParseError::LeadingZero => f.write_str("leading zero in the length of a netstring"),
+            NetstringParseError::TooLong { max_length } => write!(f, "netstring longer than {max_length} bytes"),
             NetstringParseError::Comma { found } => {
-                write!(f, "a netstring ends with '{}' instead of a comma", found.escape_ascii())
+                write!(f, "unexpected '{}' at the end of a netstring: expected ','", found.escape_ascii())
             }
         }
     }
@@ -97,24 +98,24 @@ impl Default for NetstringDecoder {
 }
 
 impl NetstringDecoder {
-    /// Strings of at most 99999 bytes.
+    /// Creates a decoder of strings of at most 99999 bytes.
     pub fn new() -> NetstringDecoder {
         NetstringDecoder::with(MAX_LENGTH)
     }
 
-    /// Strings of at most `max_length` bytes.
+    /// Creates a decoder of strings of at most `max_length` bytes.
     pub fn with(max_length: usize) -> NetstringDecoder {
-        // The comma must be countable too.
+        // The length with its comma must fit in a `usize`.
         let max_length = max_length.min(usize::MAX - 1);
         NetstringDecoder { max_length, state: State::Length(None), partial: Partial::default() }
     }
 
-    /// How many bytes a string may have.
+    /// Returns the maximum length of a string, in bytes.
     pub fn max_length(&self) -> usize {
         self.max_length
     }
 
-    /// The length of the string that comes next, once its colon is there.
+    /// Returns the length of the next string, once its colon has arrived.
     fn read_length(&mut self, input: &mut &[u8]) -> Result<Option<usize>, NetstringParseError> {
         loop {
             let value = match self.state {
@@ -193,7 +194,7 @@ pub fn encode_netstring(string: &[u8], out: &mut Vec<u8>) {
     out.push(b',');
 }
 
-/// What stands before a netstring's bytes, for writing it without a copy: header, bytes, comma.
+/// The length and the colon of a netstring, to write it without a copy: header, bytes, comma.
 ///
 /// ```
 /// use ropewalk_proto::framing::NetstringHeader;
@@ -207,10 +208,10 @@ pub struct NetstringHeader {
 }
 
 impl NetstringHeader {
-    /// The digits of a 64-bit number and the colon.
+    /// The number of bytes of the longest 64-bit number and the colon.
     const SIZE: usize = 21;
 
-    /// The header of a string of `length` bytes.
+    /// Creates the header of a string of `length` bytes.
     pub fn new(length: usize) -> NetstringHeader {
         let mut header = NetstringHeader { digits: [b':'; NetstringHeader::SIZE], begin: NetstringHeader::SIZE - 1 };
         let mut left = length;
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_not_strict_is_refused_by_name() {
+    fn each_fault_has_its_own_error() {
         assert_eq!(fails(b"01:a,"), NetstringParseError::LeadingZero);
         assert_eq!(fails(b"00:,"), NetstringParseError::LeadingZero);
         assert_eq!(fails(b":,"), NetstringParseError::Length { found: b':' });
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_digits_are_refused_before_the_colon_comes() {
+    fn too_many_digits_are_rejected_before_the_colon() {
         assert_eq!(fails(b"51"), NetstringParseError::TooLong { max_length: 50 });
         assert_eq!(fails(&[b'9'; 100]), NetstringParseError::TooLong { max_length: 50 });
         let mut decoder = NetstringDecoder::with(usize::MAX);
@@ -279,21 +280,21 @@ mod tests {
     }
 
     #[test]
-    fn a_long_announcement_takes_no_memory() {
+    fn a_long_length_allocates_nothing() {
         let mut decoder = NetstringDecoder::new();
         assert_eq!(decoder.decode(&mut &b"99999:abc"[..]), Ok(None));
         assert_eq!(decoder.buffered(), 3);
     }
 
     #[test]
-    fn errors_read_as_sentences() {
-        assert_eq!(fails(b"1\n").to_string(), r"a netstring's length has '\n' where a digit belongs");
-        assert_eq!(fails(b"1:ab").to_string(), "a netstring ends with 'b' instead of a comma");
-        assert_eq!(fails(b"99").to_string(), "a netstring is longer than 50 bytes");
+    fn an_error_names_the_unexpected_byte() {
+        assert_eq!(fails(b"1\n").to_string(), r"unexpected '\n' in the length of a netstring: expected a digit");
+        assert_eq!(fails(b"1:ab").to_string(), "unexpected 'b' at the end of a netstring: expected ','");
+        assert_eq!(fails(b"99").to_string(), "netstring longer than 50 bytes");
     }
 
     #[test]
-    fn a_header_has_all_digits_of_any_length() {
+    fn a_header_holds_any_length() {
         assert_eq!(NetstringHeader::new(0).as_ref(), b"0:");
         assert_eq!(NetstringHeader::new(99_999).as_ref(), b"99999:");
         assert_eq!(NetstringHeader::new(usize::MAX).as_ref(), format!("{}:", usize::MAX).as_bytes());
@@ -301,7 +302,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_split_of_any_bytes_gives_the_same(
+        fn any_split_of_a_stream_gives_the_same_strings(
             stream in prop_oneof![vec(any::<u8>(), 0..40), "([0-9]{0,2}:?[a-c,]{0,12}){0,6}".prop_map(String::into_bytes)],
             lengths in vec(1..8usize, 1..8),
         ) {

@@ -1,31 +1,31 @@
-//! The beginning of a frame, kept until its end arrives.
+//! A buffer for the beginning of a frame, until the end of the frame arrives.
 
-/// Memory up to this size is kept for the next frame that crosses a chunk; more is given back, for many connections idle.
+/// The capacity that is kept for the next frame. More is freed, because most connections are idle most of the time.
 const KEPT: usize = 4096;
 
-/// A buffer for one unfinished frame, or for the finished one that was handed out last.
+/// A buffer for one unfinished frame, or for the frame that was returned last.
 #[derive(Debug, Default)]
 pub(super) struct Partial {
     bytes: Vec<u8>,
-    /// Whether `bytes` is a frame that was handed out, to be forgotten when the next is asked for.
-    handed_out: bool,
+    /// Whether `bytes` is a frame that was returned, so that the next call discards it.
+    returned: bool,
 }
 
 impl Partial {
-    /// Forgets the frame that was handed out last, if it stood here.
+    /// Discards the frame that was returned last, if it was buffered.
     pub(super) fn release(&mut self) {
-        if self.handed_out {
+        if self.returned {
             self.clear();
         }
     }
 
     pub(super) fn clear(&mut self) {
-        self.handed_out = false;
+        self.returned = false;
         self.bytes.clear();
         self.bytes.shrink_to(KEPT);
     }
 
-    /// The next `length` bytes of the stream in one piece, or `None` when `input` ends before them.
+    /// Returns the next `length` bytes in one piece, or `None` if `input` ends before them.
     pub(super) fn take<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8], length: usize) -> Option<&'a [u8]> {
         match input.split_at_checked(length - self.bytes.len()) {
             Some((end, rest)) => {
@@ -39,7 +39,7 @@ impl Partial {
         }
     }
 
-    /// The frame that ends with `end`: `end` itself when nothing came before it.
+    /// Returns the frame that ends with `end`. If nothing is buffered, that is `end` itself.
     pub(super) fn complete<'a, 'i: 'a>(&'a mut self, end: &'i [u8]) -> &'a [u8] {
         if self.bytes.is_empty() {
             return end;
@@ -48,13 +48,13 @@ impl Partial {
         self.hand_out()
     }
 
-    /// What is here, which the next `release` forgets.
+    /// Returns the buffered bytes. The next [`release`](Partial::release) discards them.
     pub(super) fn hand_out(&mut self) -> &[u8] {
-        self.handed_out = true;
+        self.returned = true;
         &self.bytes
     }
 
-    /// Keeps `more` too. Memory grows by doubling, but not beyond `bound`, the size of the whole frame.
+    /// Appends `more`. The capacity doubles, up to `bound`, which is the size of the whole frame.
     pub(super) fn append(&mut self, more: &[u8], bound: usize) {
         let needed = self.bytes.len() + more.len();
         if needed > self.bytes.capacity() {
@@ -64,7 +64,7 @@ impl Partial {
         self.bytes.extend_from_slice(more);
     }
 
-    /// Keeps only the last `count` bytes of what is here and `more`.
+    /// Appends `more`, then keeps only the last `count` bytes.
     pub(super) fn keep_last(&mut self, more: &[u8], count: usize) {
         let fresh = &more[more.len().saturating_sub(count)..];
         let old = self.bytes.len().saturating_sub(count - fresh.len());
@@ -76,9 +76,9 @@ impl Partial {
         &self.bytes
     }
 
-    /// How much of an unfinished frame is here.
+    /// Returns the number of buffered bytes of an unfinished frame.
     pub(super) fn len(&self) -> usize {
-        if self.handed_out { 0 } else { self.bytes.len() }
+        if self.returned { 0 } else { self.bytes.len() }
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_doubles_up_to_the_frame_and_a_large_block_is_given_back() {
+    fn the_capacity_is_bounded_by_the_frame() {
         let mut partial = Partial::default();
         partial.append(&[1; 6000], 10_000);
         partial.append(&[2; 1], 10_000);
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_bytes_are_kept_across_chunks() {
+    fn keep_last_keeps_bytes_across_chunks() {
         let mut partial = Partial::default();
         for (more, kept) in
             [(&b"a"[..], &b"a"[..]), (b"bc", b"abc"), (b"d", b"bcd"), (b"", b"bcd"), (b"123456", b"456")]

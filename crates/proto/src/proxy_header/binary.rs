@@ -1,4 +1,4 @@
-//! Version 2: a preamble of 16 bytes, addresses, and what newer senders may add.
+//! Version 2: a preamble of 16 bytes, addresses and extensions.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -6,22 +6,22 @@ use std::path::Path;
 use super::{ProxyHeader, ProxyHeaderError};
 use crate::Address;
 
-/// Signature, command, family, length.
+/// The size of signature, command, family and length.
 pub(super) const PREAMBLE: usize = 16;
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
-/// A preamble that is right.
+/// A valid preamble.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Preamble {
     family: Family,
-    /// Of what follows the preamble.
+    /// The number of bytes after the preamble.
     length: u16,
 }
 
-/// Whose addresses follow.
+/// The kind of the addresses.
 #[derive(Clone, Copy, Debug)]
 enum Family {
-    /// Nobody's: what follows is skipped.
+    /// No addresses: all bytes after the preamble are skipped.
     Own,
     Inet,
     Inet6,
@@ -39,7 +39,7 @@ impl Family {
     }
 }
 
-/// Checks as much of a preamble as is there, and returns it when that is all.
+/// Checks the beginning of a preamble, and returns the preamble if `bytes` is all of it.
 pub(super) fn check(bytes: &[u8]) -> Result<Option<Preamble>, ProxyHeaderError> {
     let signature = &bytes[..bytes.len().min(SIGNATURE.len())];
     if !SIGNATURE.starts_with(signature) {
@@ -66,7 +66,7 @@ fn check_command(byte: u8) -> Result<(), ProxyHeaderError> {
     }
 }
 
-/// A datagram protocol is what the sender's client used; it does not change the addresses.
+/// The protocol of the forwarded client, stream or datagram, does not change the form of the addresses.
 fn family_of(byte: u8) -> Result<Family, ProxyHeaderError> {
     match (byte >> 4, byte & 0xf) {
         (0, 0..=2) => Ok(Family::Own),
@@ -86,7 +86,7 @@ impl Preamble {
         (self.length - self.family.addresses_length()).into()
     }
 
-    /// What the addresses behind this preamble say.
+    /// Decodes the addresses after this preamble.
     pub(super) fn header(self, addresses: &[u8]) -> ProxyHeader {
         let [source, destination] = match self.family {
             Family::Own => return ProxyHeader::Own,
@@ -104,16 +104,16 @@ fn inet_address(address: SocketAddr) -> Address {
     Address::Inet(address)
 }
 
-/// Two addresses of so many bytes, then two ports.
+/// Decodes two addresses of `LENGTH` bytes and two ports.
 fn inet<const LENGTH: usize>(bytes: &[u8]) -> [([u8; LENGTH], u16); 2] {
     [0, 1].map(|which| {
         let ip = &bytes[which * LENGTH..][..LENGTH];
         let port = &bytes[2 * LENGTH + 2 * which..][..2];
-        (ip.try_into().expect("a slice of that length"), u16::from_be_bytes([port[0], port[1]]))
+        (ip.try_into().expect("a slice of LENGTH bytes"), u16::from_be_bytes([port[0], port[1]]))
     })
 }
 
-/// A sun_path: up to the first zero, or an abstract name that begins with one.
+/// Decodes a `sun_path`: a path up to the first zero, or an abstract name after a leading zero.
 fn unix(bytes: &[u8]) -> Address {
     let length = |bytes: &[u8]| bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
     match bytes {
@@ -121,7 +121,7 @@ fn unix(bytes: &[u8]) -> Address {
         [0, name @ ..] => Address::Abstract(name[..length(name)].into()),
         path => {
             let end = path.iter().position(|&byte| byte == 0).unwrap_or(path.len());
-            // Only Unix has paths that are no UTF-8, and nobody opens this one.
+            // A lossy conversion is enough, because this path is only displayed and never opened.
             Address::Unix(Path::new(&*String::from_utf8_lossy(&path[..end])).into())
         }
     }

@@ -1,8 +1,8 @@
-//! What is wrong with a header.
+//! The errors of a header.
 
 use std::fmt;
 
-/// The stream does not begin with a header of the PROXY protocol.
+/// The stream does not begin with a valid header of the PROXY protocol.
 ///
 /// ```
 /// use ropewalk_proto::proxy_header::{ProxyHeaderError, ProxyHeaderParser};
@@ -13,27 +13,27 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProxyHeaderError {
-    /// It begins otherwise.
+    /// The first bytes are not those of a header.
     NoHeader,
-    /// A text header has no end within 107 bytes.
+    /// A text header does not end within 107 bytes.
     TooLong,
-    /// A text header does not end with a carriage return and a line feed, or has one of them inside.
+    /// A text header does not end with `\r\n`, or contains another carriage return.
     LineEnd,
-    /// A text header names another protocol than `TCP4`, `TCP6` and `UNKNOWN`.
+    /// The protocol of a text header is not `TCP4`, `TCP6` or `UNKNOWN`.
     Protocol,
-    /// A text header has fewer or more than two addresses and two ports, with one space between them.
+    /// A text header does not have exactly two addresses and two ports, separated by single spaces.
     Fields,
-    /// An address of a text header is not one of its protocol.
+    /// An address of a text header does not match its protocol.
     Address,
     /// A port of a text header is not a number from 0 to 65535 without leading zeros.
     Port,
-    /// A binary header is of another version than 2; the field is what was found.
+    /// The version of a binary header is not 2. The field is the version found.
     Version(u8),
-    /// A binary header has another command than LOCAL and PROXY.
+    /// The command of a binary header is neither LOCAL nor PROXY. The field is the command found.
     Command(u8),
-    /// A binary header has an address family or a transport protocol that does not exist.
+    /// The address family or the transport protocol of a binary header is unknown. The field is the byte found.
     Family(u8),
-    /// A binary header is too short for the addresses of its family; the field is its length.
+    /// A binary header is too short for the addresses of its family. The field is the length found.
     Length(u16),
 }
 
@@ -41,27 +41,32 @@ impl fmt::Display for ProxyHeaderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ProxyHeaderError::NoHeader => f.write_str("the connection does not begin with a PROXY protocol header"),
-            ProxyHeaderError::TooLong => f.write_str("a PROXY header has no end within 107 bytes"),
-            ProxyHeaderError::LineEnd => f.write_str(r"a PROXY header does not end with \r\n alone"),
+            ProxyHeaderError::TooLong => f.write_str("text PROXY header longer than 107 bytes"),
+            ProxyHeaderError::LineEnd => f.write_str(r"invalid end of a text PROXY header: expected \r\n"),
             ProxyHeaderError::Protocol => {
-                f.write_str("a PROXY header names another protocol than TCP4, TCP6 and UNKNOWN")
+                f.write_str("unknown protocol in a text PROXY header: expected TCP4, TCP6 or UNKNOWN")
             }
-            ProxyHeaderError::Fields => {
-                f.write_str("a PROXY header has not two addresses and two ports with one space between them")
+            ProxyHeaderError::Fields => f.write_str(
+                "wrong number of fields in a text PROXY header: expected two addresses and two ports, separated by single \
+                 spaces",
+            ),
+            ProxyHeaderError::Address => {
+                f.write_str("invalid address in a text PROXY header: expected one of its protocol")
             }
-            ProxyHeaderError::Address => f.write_str("an address in a PROXY header is none of its protocol"),
-            ProxyHeaderError::Port => f.write_str("a port in a PROXY header is no number from 0 to 65535"),
+            ProxyHeaderError::Port => {
+                f.write_str("invalid port in a text PROXY header: expected a number from 0 to 65535")
+            }
             ProxyHeaderError::Version(found) => {
-                write!(f, "a binary PROXY header has version {found}, but 2 was expected")
+                write!(f, "unknown version {found} of a binary PROXY header: expected 2")
             }
             ProxyHeaderError::Command(found) => {
-                write!(f, "a binary PROXY header has command {found}, but 0 (LOCAL) or 1 (PROXY) was expected")
+                write!(f, "unknown command {found} in a binary PROXY header: expected 0 (LOCAL) or 1 (PROXY)")
             }
             ProxyHeaderError::Family(found) => {
-                write!(f, "a binary PROXY header has the unknown address family and protocol {found:#04x}")
+                write!(f, "unknown address family or protocol {found:#04x} in a binary PROXY header")
             }
             ProxyHeaderError::Length(found) => {
-                write!(f, "a binary PROXY header of {found} bytes is too short for the addresses of its family")
+                write!(f, "binary PROXY header of {found} bytes is too short for the addresses of its family")
             }
         }
     }

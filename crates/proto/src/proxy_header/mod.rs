@@ -1,15 +1,15 @@
-//! The PROXY protocol: a header by which a load balancer says whose connection it forwards.
+//! The PROXY protocol: a header in which a load balancer names the addresses of the connection that it forwards.
 //!
 //! ```text
 //!   version 1   PROXY TCP4 192.0.2.1 198.51.100.7 54321 443\r\n      at most 107 bytes
-//!   version 2   \r\n\r\n\0\r\nQUIT\n | 0x21 | 0x11 | length | addresses | more, which is skipped
+//!   version 2   \r\n\r\n\0\r\nQUIT\n | 0x21 | 0x11 | length | addresses | extensions, skipped
 //!                     signature       command family  16 bit   12, 36, 216   up to 65535 in all
 //! ```
 //!
-//! A header is trusted by whoever asks for it: it must only be asked for where none but the load balancer can connect.
-//! What breaks the format is refused at the first byte that does.
+//! The header is trusted. So expect one only if no peer but the load balancer can connect. Bytes that break the format
+//! are rejected as soon as they arrive.
 //!
-//! Source: <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>, twisted.protocols.haproxy.
+//! Source: <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt> and `twisted.protocols.haproxy`.
 
 mod binary;
 mod error;
@@ -23,10 +23,10 @@ pub use error::ProxyHeaderError;
 
 use binary::Preamble;
 
-/// The most that is kept of a header: the addresses of two UNIX sockets behind a preamble of 16 bytes.
+/// The maximum size of the buffered part of a header: a preamble of 16 bytes and the addresses of two UNIX sockets.
 const KEPT_MAX: usize = binary::PREAMBLE + 216;
 
-/// What a header says.
+/// The content of a header.
 ///
 /// ```
 /// use ropewalk_proto::proxy_header::{ProxyHeader, ProxyHeaderParser};
@@ -38,20 +38,20 @@ const KEPT_MAX: usize = binary::PREAMBLE + 216;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProxyHeader {
-    /// The connection's own addresses are right: a health check of the balancer, or a protocol that it cannot name.
+    /// No addresses: use those of the connection itself. Sent for a health check or for an unknown protocol.
     Own,
-    /// The connection was made for another one.
+    /// The addresses of the forwarded connection.
     Proxied {
-        /// Who connected to the balancer.
+        /// The address of the client that connected to the load balancer.
         source: Address,
-        /// Where he connected to.
+        /// The address that the client connected to.
         destination: Address,
     },
 }
 
-/// Takes a header of either version off the front of a stream that arrives in chunks.
+/// Parses a header of version 1 or 2 at the front of a stream that arrives in chunks.
 ///
-/// It keeps at most 232 bytes, inline, and allocates nothing before a whole header is there.
+/// It buffers at most 232 bytes, inside the parser, and allocates nothing before the header is complete.
 ///
 /// ```
 /// use ropewalk_proto::proxy_header::{ProxyHeader, ProxyHeaderParser};
@@ -60,7 +60,7 @@ pub enum ProxyHeader {
 /// let mut input = &b"PROXY TCP4 192.0.2.1 198.51.100.7 543"[..];
 /// assert_eq!(parser.parse(&mut input)?, None);
 /// let mut input = &b"21 443\r\nGET /"[..];
-/// let Some(ProxyHeader::Proxied { source, .. }) = parser.parse(&mut input)? else { panic!("it is whole") };
+/// let Some(ProxyHeader::Proxied { source, .. }) = parser.parse(&mut input)? else { panic!("expected addresses") };
 /// assert_eq!(source.to_string(), "192.0.2.1:54321");
 /// assert_eq!(input, b"GET /");
 /// # Ok::<(), ropewalk_proto::proxy_header::ProxyHeaderError>(())
@@ -74,13 +74,13 @@ pub struct ProxyHeaderParser {
 
 #[derive(Clone, Debug)]
 enum State {
-    /// Nothing has come that tells the versions apart.
+    /// The first byte, which shows the version, has not arrived.
     Undecided,
     Text,
     Preamble,
-    /// The addresses, behind a preamble that is right.
+    /// The addresses after a valid preamble.
     Addresses(Preamble),
-    /// So many bytes that mean nothing here, and then this.
+    /// The header is known, and this number of bytes of extensions is left to skip.
     Skipping(usize, ProxyHeader),
     Broken(ProxyHeaderError),
 }
@@ -92,16 +92,18 @@ impl Default for ProxyHeaderParser {
 }
 
 impl ProxyHeaderParser {
-    /// At the beginning of a stream.
+    /// Creates a parser for the beginning of a stream.
     pub fn new() -> ProxyHeaderParser {
         ProxyHeaderParser { state: State::Undecided, kept: [0; KEPT_MAX], length: 0 }
     }
 
-    /// Takes the header off the front of `input`, which continues where the last one ended. With `None`, all of `input`
-    /// was taken; with a header, `input` is what follows, and further calls take nothing and return it again.
+    /// Removes the header from the front of `input`, which must continue the input of the previous call.
+    ///
+    /// If it returns `None`, all of `input` was taken. If it returns the header, `input` is the rest. Further calls
+    /// take nothing and return the same header.
     ///
     /// # Errors
-    /// When the stream does not begin with a header. That is final: each further call returns it again.
+    /// If the stream does not begin with a valid header. Each further call returns the same error.
     pub fn parse(&mut self, input: &mut &[u8]) -> Result<Option<ProxyHeader>, ProxyHeaderError> {
         loop {
             let next = match &mut self.state {
@@ -164,7 +166,7 @@ impl ProxyHeaderParser {
         whole.then(|| State::Skipping(preamble.rest_length(), preamble.header(&kept[binary::PREAMBLE..])))
     }
 
-    /// Moves up to `count` bytes from the input to what is kept, and returns all of that.
+    /// Moves up to `count` bytes from `input` to the buffer, and returns the whole buffer.
     fn keep(&mut self, input: &mut &[u8], count: usize) -> &[u8] {
         let (taken, rest) = input.split_at(count.min(input.len()));
         self.kept[self.length..self.length + taken.len()].copy_from_slice(taken);

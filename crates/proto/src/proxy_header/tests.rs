@@ -1,4 +1,4 @@
-//! Headers whole and in pieces, and what another parser makes of them.
+//! Tests of headers in one piece and in chunks, and a comparison with another parser.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::*;
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// What a stream comes to, and what follows the header.
+/// The header and the rest of the stream.
 type Outcome = Result<Option<(ProxyHeader, Vec<u8>)>, ProxyHeaderError>;
 
 /// Parses `stream` in chunks of these lengths (repeated).
@@ -48,7 +48,7 @@ fn inet(source: &str, destination: &str) -> ProxyHeader {
 }
 
 #[test]
-fn a_line_names_both_ends() {
+fn a_text_header_has_both_addresses() {
     let stream = b"PROXY TCP4 192.0.2.1 198.51.100.7 54321 443\r\nrest";
     assert_eq!(parse(stream), Ok(Some((inet("192.0.2.1:54321", "198.51.100.7:443"), b"rest".to_vec()))));
     let stream = b"PROXY TCP6 2001:db8::1 ::1 0 65535\r\n";
@@ -56,7 +56,7 @@ fn a_line_names_both_ends() {
 }
 
 #[test]
-fn an_unknown_protocol_leaves_the_connections_own_addresses_whatever_follows() {
+fn an_unknown_protocol_means_the_connections_own_addresses() {
     let longest = format!("PROXY UNKNOWN {}\r\n", "x".repeat(107 - "PROXY UNKNOWN \r\n".len()));
     for stream in ["PROXY UNKNOWN\r\n", "PROXY UNKNOWN anything at all\r\n", &longest] {
         assert_eq!(parse(stream.as_bytes()), Ok(Some((ProxyHeader::Own, Vec::new()))), "{stream}");
@@ -64,7 +64,7 @@ fn an_unknown_protocol_leaves_the_connections_own_addresses_whatever_follows() {
 }
 
 #[test]
-fn each_fault_of_a_line_has_its_name() {
+fn each_fault_of_a_text_header_has_its_own_error() {
     use ProxyHeaderError::{Address, Fields, LineEnd, NoHeader, Port, Protocol, TooLong};
     let cases = [
         ("GET / HTTP/1.1\r\n", NoHeader),
@@ -98,7 +98,7 @@ fn each_fault_of_a_line_has_its_name() {
 }
 
 #[test]
-fn what_is_no_header_is_refused_at_its_first_wrong_byte() {
+fn another_protocol_is_rejected_at_its_first_byte_that_differs() {
     for (stream, wrong) in [(&b"PROXZ"[..], 4), (b"\r\n\r\n\0\r\nQUIT\r", 11), (b"\x16\x03\x01", 0)] {
         assert_eq!(parse(&stream[..wrong]), Ok(None), "{stream:?}");
         assert_eq!(error(&stream[..=wrong]), ProxyHeaderError::NoHeader, "{stream:?}");
@@ -106,7 +106,7 @@ fn what_is_no_header_is_refused_at_its_first_wrong_byte() {
 }
 
 #[test]
-fn a_binary_header_names_both_ends() {
+fn a_binary_header_has_both_addresses() {
     let body = [192, 0, 2, 1, 198, 51, 100, 7, 0xd4, 0x31, 1, 0xbb];
     let expected = inet("192.0.2.1:54321", "198.51.100.7:443");
     for family in [0x11, 0x12, 0x10] {
@@ -119,7 +119,7 @@ fn a_binary_header_names_both_ends() {
 }
 
 #[test]
-fn a_binary_header_names_unix_sockets() {
+fn a_binary_header_may_have_unix_addresses() {
     let mut body = [0; 216];
     body[..6].copy_from_slice(b"/run/x");
     body[109..113].copy_from_slice(b"name");
@@ -131,7 +131,7 @@ fn a_binary_header_names_unix_sockets() {
 }
 
 #[test]
-fn a_local_command_and_an_unspecified_family_leave_the_connections_own_addresses() {
+fn a_local_command_means_the_connections_own_addresses() {
     // "LOCAL: the receiver must ... discard the protocol block including the family which is ignored."
     for stream in [binary(0x20, 0, &[]), binary(0x20, 0x99, &[7; 50]), binary(0x21, 0, &[1, 2, 3])] {
         assert_eq!(parse(&stream), Ok(Some((ProxyHeader::Own, Vec::new()))), "{stream:?}");
@@ -139,7 +139,7 @@ fn a_local_command_and_an_unspecified_family_leave_the_connections_own_addresses
 }
 
 #[test]
-fn what_a_newer_sender_adds_is_skipped_and_not_kept() {
+fn extensions_are_skipped_without_buffering() {
     let mut body = vec![1; 12];
     body.resize(usize::from(u16::MAX), 0xff);
     let stream = [&binary(0x21, 0x11, &body)[..], b"rest"].concat();
@@ -149,7 +149,7 @@ fn what_a_newer_sender_adds_is_skipped_and_not_kept() {
 }
 
 #[test]
-fn each_fault_of_a_binary_header_has_its_name() {
+fn each_fault_of_a_binary_header_has_its_own_error() {
     use ProxyHeaderError::{Command, Family, Length, Version};
     for (stream, expected) in [
         (binary(0x11, 0x11, &[0; 12]), Version(1)),
@@ -165,7 +165,7 @@ fn each_fault_of_a_binary_header_has_its_name() {
 }
 
 #[test]
-fn a_result_stays_as_it_is() {
+fn further_calls_return_the_same_result() {
     let mut parser = ProxyHeaderParser::new();
     let header = parser.parse(&mut &b"PROXY UNKNOWN\r\n"[..]).unwrap();
     let mut input = &b"more"[..];
@@ -175,7 +175,7 @@ fn a_result_stays_as_it_is() {
     assert_eq!(parser.parse(&mut &b"PROXY UNKNOWN\r\n"[..]), Err(ProxyHeaderError::NoHeader));
 }
 
-/// What the crate `ppp` makes of a stream: a header's addresses, an error, or that more must come.
+/// Parses a stream with the crate `ppp`.
 fn reference(stream: &[u8]) -> Result<Option<ProxyHeader>, ()> {
     use ppp::{HeaderResult, PartialResult, v1, v2};
     let inet = |source: (IpAddr, u16), destination: (IpAddr, u16)| ProxyHeader::Proxied {
@@ -201,7 +201,7 @@ fn reference(stream: &[u8]) -> Result<Option<ProxyHeader>, ()> {
         HeaderResult::V2(header) => {
             let header = header.map_err(drop)?;
             Ok(Some(match header.addresses {
-                // It leaves it to its callers what a LOCAL command means.
+                // `ppp` leaves the meaning of LOCAL to its caller.
                 _ if header.command == v2::Command::Local => ProxyHeader::Own,
                 v2::Addresses::Unspecified => ProxyHeader::Own,
                 v2::Addresses::IPv4(ip) => inet(
@@ -236,7 +236,7 @@ fn binary_headers() -> impl Strategy<Value = Vec<u8>> {
     (prop_oneof![Just(0x20), Just(0x21)], bodies).prop_map(|(command, (family, body))| binary(command, family, &body))
 }
 
-/// A header, somewhere changed, cut or followed by something.
+/// Valid headers, headers with one changed byte, and random bytes and tokens.
 fn streams() -> impl Strategy<Value = Vec<u8>> {
     let tokens = prop::sample::select(vec![
         "PROXY", "TCP4", "TCP6", "UNKNOWN", " ", "\r\n", "\r", "\n", "1.2.3.4", "::1", "0", "01", "65535", "65536",
@@ -254,8 +254,8 @@ fn streams() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![text_headers(), binary_headers(), changed, lines, prop::collection::vec(any::<u8>(), 0..40)]
 }
 
-/// Where the other parser is more generous than the specification: it takes a plus sign before a port, a carriage return
-/// for a space and a space for the carriage return, and ends an UNKNOWN line with a line feed alone.
+/// Returns whether `ppp` accepts the stream against the specification: a plus sign before a port, a carriage return for
+/// a space, a space for the carriage return, and an UNKNOWN line that ends with a line feed alone.
 fn is_generous(stream: &[u8]) -> bool {
     let line = stream.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let inside = line.strip_suffix(b"\r").unwrap_or(line);
@@ -263,7 +263,8 @@ fn is_generous(stream: &[u8]) -> bool {
     stream.starts_with(b"P") && (is_odd || is_unknown(stream))
 }
 
-/// Where it is stricter: it takes an UNKNOWN line of at most seven parts in UTF-8, and judges the family of LOCAL.
+/// Returns whether `ppp` rejects the stream against the specification: an UNKNOWN line that is not UTF-8 or has more
+/// than seven parts, and an unknown family with LOCAL.
 fn is_strict(stream: &[u8]) -> bool {
     is_unknown(stream) || (stream.starts_with(SIGNATURE) && stream.get(12) == Some(&0x20))
 }
@@ -276,7 +277,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
 
     #[test]
-    fn any_split_gives_the_same(stream in streams(), rest in "[a-z]{0,5}", lengths in prop::collection::vec(1usize..20, 0..8)) {
+    fn any_split_of_a_stream_gives_the_same_result(stream in streams(), rest in "[a-z]{0,5}", lengths in prop::collection::vec(1usize..20, 0..8)) {
         let stream = [&stream[..], rest.as_bytes()].concat();
         prop_assert_eq!(parse_in_chunks(&stream, &lengths), parse(&stream));
     }
@@ -288,14 +289,14 @@ proptest! {
             (Ok(Some(ours)), Ok(Some(theirs))) => prop_assert_eq!(ours, theirs),
             (Ok(Some(_)), other) => prop_assert!(is_strict(&stream), "only we accept it: {:?}", other),
             (other, Ok(Some(_))) => prop_assert!(is_generous(&stream), "only they accept it: {:?}", other),
-            // A line is judged when it is whole; a binary header by each byte.
-            (Ok(None), Err(())) => prop_assert!(stream.starts_with(b"P") || is_strict(&stream), "they know better"),
+            // We check a line when it is complete, and a binary header byte by byte.
+            (Ok(None), Err(())) => prop_assert!(stream.starts_with(b"P") || is_strict(&stream), "only they reject it"),
             (Err(_), _) | (Ok(None), Ok(None)) => {}
         }
     }
 
     #[test]
-    fn a_header_that_is_right_is_understood_by_both(stream in prop_oneof![text_headers(), binary_headers()]) {
+    fn both_parsers_accept_a_valid_header(stream in prop_oneof![text_headers(), binary_headers()]) {
         let (header, rest) = parse(&stream).unwrap().unwrap();
         prop_assert!(rest.is_empty());
         prop_assert_eq!(Ok(Some(header)), reference(&stream));

@@ -9,7 +9,7 @@ use super::{ProxyHeader, ProxyHeaderError};
 pub(super) const LENGTH_MAX: usize = 107;
 pub(super) const PREFIX: &[u8] = b"PROXY ";
 
-/// Reads a line that begins with the prefix and ends with the first line feed.
+/// Parses a line that begins with the prefix and ends with its first line feed.
 pub(super) fn parse(line: &[u8]) -> Result<ProxyHeader, ProxyHeaderError> {
     let line = line.strip_suffix(b"\r\n").filter(|line| !line.contains(&b'\r')).ok_or(ProxyHeaderError::LineEnd)?;
     let line = &line[PREFIX.len()..];
@@ -34,7 +34,7 @@ fn proxied<A: FromStr + Into<IpAddr>>(fields: Option<&[u8]>) -> Result<ProxyHead
     if fields.next().is_some() {
         return Err(ProxyHeaderError::Fields);
     }
-    // Missing fields are told before wrong ones.
+    // A missing field is reported before an invalid one.
     let destination_port = destination_port?;
     Ok(ProxyHeader::Proxied {
         source: SocketAddr::new(address::<A>(source?)?, port(source_port?)?).into(),
@@ -46,7 +46,7 @@ fn address<A: FromStr + Into<IpAddr>>(field: &str) -> Result<IpAddr, ProxyHeader
     field.parse::<A>().map(Into::into).map_err(|_| ProxyHeaderError::Address)
 }
 
-/// Digits only, where Rust's own parser would take a sign.
+/// Accepts digits only. Rust's own parser also accepts a sign.
 fn port(field: &str) -> Result<u16, ProxyHeaderError> {
     let canonical = field == "0" || !field.starts_with(['0', '+']);
     canonical.then(|| field.parse().ok()).flatten().ok_or(ProxyHeaderError::Port)

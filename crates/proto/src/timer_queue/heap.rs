@@ -1,20 +1,21 @@
 //! The 4-ary heap.
 
-use super::{Entry, IN_BATCH, KEEP, PARKED, TimerQueue};
+use super::{Entry, KEEP, PARKED, SORTED, TimerQueue};
 
-/// Children per heap node: four 24-byte entries are one and a half cache lines, and the tree is half as deep as a binary one.
+/// The number of children of a heap node. Four entries of 24 bytes are one and a half cache lines, and the tree is half
+/// as deep as a binary one.
 pub(super) const ARITY: usize = 4;
 
-/// Where the children of the entry at `place` stand, if there are so many.
-pub(super) fn children(place: usize) -> std::ops::Range<usize> {
-    place * ARITY + 1..place * ARITY + 1 + ARITY
+/// Returns the indices of the children of `position`, some of which may be after the end of the heap.
+pub(super) fn children(position: usize) -> std::ops::Range<usize> {
+    position * ARITY + 1..position * ARITY + 1 + ARITY
 }
 
 impl<T> TimerQueue<T> {
-    /// Makes a heap of entries in any order.
+    /// Restores the heap order of entries in any order.
     pub(super) fn order_heap(&mut self) {
-        for place in (0..self.heap.len()).rev() {
-            self.sift_down(place, self.heap[place]);
+        for position in (0..self.heap.len()).rev() {
+            self.sift_down(position, self.heap[position]);
         }
     }
 
@@ -23,55 +24,55 @@ impl<T> TimerQueue<T> {
         self.sift_up(self.heap.len() - 1, entry);
     }
 
-    /// Moves an entry whose slot has a new deadline towards the top, unless it stands early enough already.
+    /// Moves the entry of a slot with a new deadline towards the top, unless it is early enough already.
     pub(super) fn advance(&mut self, entry: Entry) {
-        let place = self.places[entry.slot as usize];
-        if place == IN_BATCH {
-            self.batch.leave();
+        let position = self.positions[entry.slot as usize];
+        if position == SORTED {
+            self.sorted.leave();
             return self.push(entry);
         }
-        if place & PARKED != 0 {
-            self.leave_parked(place & !PARKED);
+        if position & PARKED != 0 {
+            self.leave_parked(position & !PARKED);
             return self.push(entry);
         }
-        if entry.rank() < self.heap[place as usize].rank() {
-            self.sift_up(place as usize, entry);
+        if entry.rank() < self.heap[position as usize].rank() {
+            self.sift_up(position as usize, entry);
         }
     }
 
-    /// Takes the entry of `slot` out of wherever it stands.
+    /// Removes the entry of `slot` from the heap, the sorted part or the parked slots.
     pub(super) fn detach(&mut self, slot: u32) {
-        let place = self.places[slot as usize];
-        if place == IN_BATCH {
-            return self.batch.leave();
+        let position = self.positions[slot as usize];
+        if position == SORTED {
+            return self.sorted.leave();
         }
-        if place & PARKED != 0 {
-            return self.leave_parked(place & !PARKED);
+        if position & PARKED != 0 {
+            return self.leave_parked(position & !PARKED);
         }
-        self.remove_at(place as usize);
+        self.remove_at(position as usize);
         self.shrink_heap();
     }
 
-    /// Gives memory back that a burst left.
+    /// Frees memory that a burst left.
     pub(super) fn shrink_heap(&mut self) {
         if self.heap.len() * 4 < self.heap.capacity() && self.heap.capacity() > KEEP {
             self.heap.shrink_to((self.heap.len() * 2).max(KEEP));
         }
     }
 
-    fn remove_at(&mut self, place: usize) {
+    fn remove_at(&mut self, position: usize) {
         let Some(last) = self.heap.pop() else { return };
-        if place == self.heap.len() {
+        if position == self.heap.len() {
             return;
         }
-        if place > 0 && last.rank() < self.heap[(place - 1) / ARITY].rank() {
-            self.sift_up(place, last);
+        if position > 0 && last.rank() < self.heap[(position - 1) / ARITY].rank() {
+            self.sift_up(position, last);
         } else {
-            self.sift_down(place, last);
+            self.sift_down(position, last);
         }
     }
 
-    /// The earliest entry, after those whose timers were reset to a later deadline have moved down.
+    /// Moves entries of timers that were reset to a later deadline down, and returns the earliest entry.
     pub(super) fn settle_top(&mut self) -> Option<Entry> {
         loop {
             let top = *self.heap.first()?;
@@ -83,33 +84,33 @@ impl<T> TimerQueue<T> {
         }
     }
 
-    /// Puts `entry` at `place`, which is free, or above it.
-    fn sift_up(&mut self, mut place: usize, entry: Entry) {
-        while place > 0 {
-            let parent = (place - 1) / ARITY;
+    /// Puts `entry` at the free `position` or above it.
+    fn sift_up(&mut self, mut position: usize, entry: Entry) {
+        while position > 0 {
+            let parent = (position - 1) / ARITY;
             if self.heap[parent].rank() <= entry.rank() {
                 break;
             }
-            self.put(place, self.heap[parent]);
-            place = parent;
+            self.put(position, self.heap[parent]);
+            position = parent;
         }
-        self.put(place, entry);
+        self.put(position, entry);
     }
 
-    /// Puts `entry` at `place`, which is free, or below it.
-    pub(super) fn sift_down(&mut self, mut place: usize, entry: Entry) {
-        while let Some((child, least)) = self.least_child(place) {
+    /// Puts `entry` at the free `position` or below it.
+    pub(super) fn sift_down(&mut self, mut position: usize, entry: Entry) {
+        while let Some((child, least)) = self.least_child(position) {
             if entry.rank() <= least.rank() {
                 break;
             }
-            self.put(place, least);
-            place = child;
+            self.put(position, least);
+            position = child;
         }
-        self.put(place, entry);
+        self.put(position, entry);
     }
 
-    fn least_child(&self, place: usize) -> Option<(usize, Entry)> {
-        let first = place * ARITY + 1;
+    fn least_child(&self, position: usize) -> Option<(usize, Entry)> {
+        let first = position * ARITY + 1;
         let children = self.heap.get(first..)?;
         let mut least = 0;
         for child in 1..children.len().min(ARITY) {
@@ -120,8 +121,8 @@ impl<T> TimerQueue<T> {
         children.get(least).map(|&entry| (first + least, entry))
     }
 
-    fn put(&mut self, place: usize, entry: Entry) {
-        self.heap[place] = entry;
-        self.places[entry.slot as usize] = place as u32;
+    fn put(&mut self, position: usize, entry: Entry) {
+        self.heap[position] = entry;
+        self.positions[entry.slot as usize] = position as u32;
     }
 }

@@ -1,39 +1,39 @@
-//! What is due when: the delayed calls of one reactor.
+//! The delayed calls of a reactor, ordered by deadline.
 //!
 //! ```text
-//!   heap    [ deadline, sequence, slot ]    4-ary, earliest first; equal deadlines in the order of scheduling
-//!                                  |
-//!   slots   [ generation, deadline, sequence, value ]    where a TimerKey points
-//!   places  [ index into heap ]                          beside each slot
+//!   heap       [ deadline, sequence, slot ]    4-ary, earliest first; equal deadlines in the order of scheduling
+//!                                     |
+//!   slots      [ generation, deadline, sequence, value ]    a TimerKey points to one
+//!   positions  [ index into heap ]                          one for each slot
 //! ```
 //!
-//! - A cancelled timer leaves at once, so that a program which sets and cancels a timeout for each request keeps none.
-//! - A reset to a later deadline is written into the slot alone. The heap entry stays where it is, too early, and moves
-//!   when it comes to the top: refreshing an idle timeout is one store.
-//! - Where a large part of the queue is due at once, it is sorted as one batch, and the heap made anew of the rest.
-//! - A [`Mark`] separates what was scheduled before a turn from what its calls schedule.
+//! - A cancelled timer is removed at once. So a program that sets and cancels a timeout for each request keeps none.
+//! - A reset to a later deadline only changes the slot. The heap entry stays, too early, and moves down when it reaches
+//!   the top. So refreshing an idle timeout is one store.
+//! - If a large part of the queue is due at once, it is sorted in one go, and the heap is rebuilt from the rest.
+//! - A [`Mark`] separates the timers scheduled before a turn from those that its calls schedule.
 
-mod batch;
 mod heap;
 mod parked;
+mod sorted;
 #[cfg(test)]
 mod tests;
 
 use crate::{Key, Moment};
 
-/// Ends the chain of vacant slots.
+/// The end of the list of vacant slots.
 const NONE: u32 = u32::MAX;
 
-/// Set in a place that is an index into `parked` instead of `heap`.
+/// The bit of a position that is an index into `parked` instead of `heap`.
 const PARKED: u32 = 1 << 31;
 
-/// The place of a slot whose entry is in the sorted batch.
-const IN_BATCH: u32 = u32::MAX - 1;
+/// The position of a slot whose entry is in the sorted part.
+const SORTED: u32 = u32::MAX - 1;
 
-/// Below this capacity memory is kept: a small queue that empties each turn must not allocate each turn.
+/// The capacity that is kept, because a small queue that is empty after each turn must not allocate in each turn.
 const KEEP: usize = 64;
 
-/// Names a timer in its [`TimerQueue`]. The key of a timer that fired or was cancelled matches nothing.
+/// The key of a timer in a [`TimerQueue`]. The key of a timer that fired or was cancelled is stale and matches nothing.
 ///
 /// ```
 /// use ropewalk_proto::{Moment, TimerQueue};
@@ -42,12 +42,12 @@ const KEEP: usize = 64;
 /// let key = queue.schedule(Moment::from_nanos(10), "tea");
 /// assert!(queue.contains(key));
 /// assert_eq!(queue.cancel(key), Some("tea"));
-/// assert!(!queue.contains(key) && queue.is_empty()); // it matches nothing from here on
+/// assert!(!queue.contains(key) && queue.is_empty()); // the key is stale
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimerKey(Key);
 
-/// A point in the order of scheduling; see [`TimerQueue::mark`].
+/// A point in the order of scheduling. See [`TimerQueue::mark`].
 ///
 /// ```
 /// use ropewalk_proto::{Moment, TimerQueue};
@@ -70,7 +70,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// Both halves in one integer: comparing it compiles without a branch.
+    /// Deadline and sequence in one integer, whose comparison compiles without a branch.
     fn rank(&self) -> u128 {
         u128::from(self.deadline.as_nanos()) << 64 | u128::from(self.sequence)
     }
@@ -78,22 +78,22 @@ impl Entry {
 
 struct Slot<T> {
     generation: u32,
-    /// With `sequence` the effective rank; the heap entry's may be earlier.
+    /// The effective deadline. That of the heap entry may be earlier.
     deadline: Moment,
     sequence: u64,
     value: Option<T>,
 }
 
 impl<T> Slot<T> {
-    /// Whether `entry` is of the present timer, with its present deadline.
+    /// Returns whether `entry` belongs to this timer and has its effective deadline.
     fn is(&self, entry: Entry) -> bool {
         self.sequence == entry.sequence && self.value.is_some()
     }
 }
 
-/// Values with deadlines, which come out in the order of (deadline, scheduling).
+/// A queue of values with deadlines, in the order of their deadlines. Equal deadlines are in the order of scheduling.
 ///
-/// Scheduling, cancelling and firing cost O(log n); a reset to a later deadline is O(1).
+/// Scheduling, cancelling and firing cost O(log n). A reset to a later deadline costs O(1).
 ///
 /// ```
 /// use ropewalk_proto::{Moment, TimerQueue};
@@ -110,17 +110,17 @@ impl<T> Slot<T> {
 /// ```
 pub struct TimerQueue<T> {
     heap: Vec<Entry>,
-    /// For each slot where its entry is; for a vacant one the next vacant slot. Not a field of the slot because a sift
-    /// writes one at each level: densely packed they stay in the cache.
-    places: Vec<u32>,
+    /// For each slot the position of its entry, or, if it is vacant, the next vacant slot. Not a field of the slot,
+    /// because a sift writes one at each level, and a dense array of them stays in the cache.
+    positions: Vec<u32>,
     slots: Vec<Slot<T>>,
     vacant: u32,
-    /// Slots that came to the top due, but wait for the next mark; until then they are out of the heap's way.
+    /// Slots of due timers that must wait for the next mark. Until then they are not in the heap.
     parked: Vec<u32>,
     parked_at: Mark,
-    batch: batch::Batch,
+    sorted: sorted::Sorted,
     next_sequence: u64,
-    /// Removals until it is worth looking for slots to give back.
+    /// The number of removals until the next search for slots to free.
     trim_in: usize,
 }
 
@@ -128,12 +128,12 @@ impl<T> Default for TimerQueue<T> {
     fn default() -> Self {
         TimerQueue {
             heap: Vec::new(),
-            places: Vec::new(),
+            positions: Vec::new(),
             slots: Vec::new(),
             vacant: NONE,
             parked: Vec::new(),
             parked_at: Mark(0),
-            batch: batch::Batch::default(),
+            sorted: sorted::Sorted::default(),
             next_sequence: 0,
             trim_in: 0,
         }
@@ -141,35 +141,36 @@ impl<T> Default for TimerQueue<T> {
 }
 
 impl<T> TimerQueue<T> {
-    /// An empty queue, which holds no memory.
+    /// Creates an empty queue. It allocates nothing.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Keeps `value` until `deadline`; one in the past is due at once, [`Moment::NEVER`] is never due.
+    /// Schedules `value` for `deadline`.
+    ///
+    /// A deadline in the past is due at once. [`Moment::NEVER`] is never due.
     ///
     /// # Panics
-    /// With 2^31 timers at once.
+    /// If the queue holds 2^31 timers.
     pub fn schedule(&mut self, deadline: Moment, value: T) -> TimerKey {
         let sequence = self.take_sequence();
-        // The low half of a number that is used once serves as the generation, so slots can be given back and made again.
+        // A sequence number is unique, so the generation stays unique even if a slot is freed and created again.
         let generation = sequence as u32;
         let index = self.occupy(Slot { generation, deadline, sequence, value: Some(value) });
         self.push(Entry { deadline, sequence, slot: index });
         TimerKey(Key::new(index, generation))
     }
 
-    /// Takes the timer out, unless it fired or was cancelled before.
+    /// Removes the timer and returns its value, or `None` if it fired or was cancelled before.
     pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
         self.slot(key)?;
         self.detach(key.0.index());
         self.vacate(key.0.index())
     }
 
-    /// Moves the timer to `deadline`, as if it were scheduled now: it comes after others with the same deadline, and
-    /// after every [`Mark`] taken so far.
+    /// Reschedules the timer for `deadline`. Returns false if it fired or was cancelled before.
     ///
-    /// Returns false when it fired or was cancelled before.
+    /// Like a timer scheduled now, it comes after others with the same deadline and after every [`Mark`] taken so far.
     ///
     /// ```
     /// use ropewalk_proto::{Moment, TimerQueue};
@@ -187,33 +188,33 @@ impl<T> TimerQueue<T> {
         slot.deadline = deadline;
         slot.sequence = sequence;
         self.next_sequence += 1;
-        // Later than the last effective deadline is later than the heap's, which then need not be looked at.
-        if !is_later || self.places[key.0.index() as usize] == IN_BATCH {
+        // A deadline after the effective one is also after that of the heap entry, which then stays.
+        if !is_later || self.positions[key.0.index() as usize] == SORTED {
             self.advance(Entry { deadline, sequence, slot: key.0.index() });
         }
         true
     }
 
-    /// The first moment at which something is due; `None` when nothing ever will be.
+    /// Returns the earliest deadline, or `None` if no timer will ever be due.
     pub fn next_deadline(&mut self) -> Option<Moment> {
         self.unpark();
         self.first().map(|first| first.deadline).filter(|&deadline| deadline != Moment::NEVER)
     }
 
-    /// The point in the order of scheduling that lies between what has been scheduled or reset so far and what will be.
+    /// Returns a mark between the timers scheduled or reset so far and those scheduled or reset later.
     pub fn mark(&self) -> Mark {
         Mark(self.next_sequence)
     }
 
-    /// Takes out the next timer that is due at `now` and was scheduled or last reset before `mark`.
+    /// Removes and returns the next timer that is due at `now` and was scheduled or last reset before `mark`.
     ///
-    /// A loop takes one mark each turn and then asks until the answer is `None`: what a call schedules for now runs in
-    /// the next turn, and a call that always schedules another one cannot starve the rest.
+    /// An event loop takes one mark in each turn and then calls this until it returns `None`. A call that the turn's
+    /// calls schedule for `now` runs in the next turn. So a call that always schedules another cannot starve the rest.
     pub fn pop_due(&mut self, now: Moment, mark: Mark) -> Option<(TimerKey, T)> {
         if self.parked_at != mark {
             self.unpark();
         }
-        self.gather(now, mark);
+        self.sort_due(now, mark);
         while let Some(top) = self.first() {
             if top.deadline > now || top.deadline == Moment::NEVER {
                 break;
@@ -228,17 +229,17 @@ impl<T> TimerQueue<T> {
         None
     }
 
-    /// When the timer is due, resets included, unless it fired or was cancelled before.
+    /// Returns the effective deadline of the timer, or `None` if it fired or was cancelled before.
     pub fn deadline(&self, key: TimerKey) -> Option<Moment> {
         self.slot(key).map(|slot| slot.deadline)
     }
 
-    /// Whether the timer is still waiting.
+    /// Returns whether the timer is in the queue.
     pub fn contains(&self, key: TimerKey) -> bool {
         self.slot(key).is_some()
     }
 
-    /// Every waiting timer with its deadline, in no particular order.
+    /// Iterates over all timers with their effective deadlines, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (TimerKey, Moment, &T)> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| {
             let value = slot.value.as_ref()?;
@@ -246,12 +247,12 @@ impl<T> TimerQueue<T> {
         })
     }
 
-    /// How many timers are waiting.
+    /// Returns the number of timers.
     pub fn len(&self) -> usize {
-        self.heap.len() + self.parked.len() + self.batch.len()
+        self.heap.len() + self.parked.len() + self.sorted.len()
     }
 
-    /// Whether no timer is waiting.
+    /// Returns whether the queue has no timers.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -272,24 +273,24 @@ impl<T> TimerQueue<T> {
     }
 }
 
-/// Slots: found when something is scheduled, given back when it leaves.
+// Slots.
 impl<T> TimerQueue<T> {
     fn occupy(&mut self, slot: Slot<T>) -> u32 {
         if self.vacant != NONE {
             let index = self.vacant;
-            self.vacant = self.places[index as usize];
+            self.vacant = self.positions[index as usize];
             self.slots[index as usize] = slot;
             return index;
         }
         let index = u32::try_from(self.slots.len()).ok().filter(|index| index & PARKED == 0);
         self.slots.push(slot);
-        self.places.push(NONE);
+        self.positions.push(NONE);
         index.expect("fewer than 2^31 timers")
     }
 
     fn vacate(&mut self, index: u32) -> Option<T> {
         let value = self.slots[index as usize].value.take();
-        self.places[index as usize] = self.vacant;
+        self.positions[index as usize] = self.vacant;
         self.vacant = index;
         match self.trim_in.checked_sub(1) {
             Some(left) if !self.is_empty() => self.trim_in = left,
@@ -298,10 +299,10 @@ impl<T> TimerQueue<T> {
         value
     }
 
-    /// Gives back the vacant slots behind the last occupied one when three in four are vacant.
+    /// Frees the vacant slots after the last occupied one, if three in four slots are vacant.
     ///
-    /// The scan is paid for by the removals since the last one. Afterwards the lowest slots are used first, so that the
-    /// rest of a burst's memory goes as the timers that sit high up do.
+    /// The scan is amortized over the removals since the last scan. Afterwards the lowest slots are used first, so the
+    /// rest of the memory of a burst is freed when the timers in high slots leave.
     fn trim(&mut self) {
         if self.slots.len() <= KEEP || self.len() * 4 > self.slots.len() {
             return;
@@ -309,11 +310,11 @@ impl<T> TimerQueue<T> {
         let occupied = self.slots.iter().rposition(|slot| slot.value.is_some()).map_or(0, |last| last + 1);
         self.slots.truncate(occupied);
         self.slots.shrink_to(occupied.max(KEEP));
-        self.places.truncate(occupied);
-        self.places.shrink_to(occupied.max(KEEP));
+        self.positions.truncate(occupied);
+        self.positions.shrink_to(occupied.max(KEEP));
         self.vacant = NONE;
         for index in (0..occupied).rev().filter(|&index| self.slots[index].value.is_none()) {
-            self.places[index] = self.vacant;
+            self.positions[index] = self.vacant;
             self.vacant = index as u32;
         }
         self.trim_in = (self.len() / 2).max(occupied / 16);

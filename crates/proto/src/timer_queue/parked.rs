@@ -1,10 +1,10 @@
-//! Due timers from after the mark step aside, so that those from before it can be seen.
+//! Parking: due timers scheduled after the mark leave the heap, so that those before the mark reach its top.
 
 use super::{Entry, Mark, PARKED, TimerQueue};
 
 impl<T> TimerQueue<T> {
     pub(super) fn park(&mut self, slot: u32, mark: Mark) {
-        self.places[slot as usize] = PARKED | self.parked.len() as u32;
+        self.positions[slot as usize] = PARKED | self.parked.len() as u32;
         self.parked.push(slot);
         self.parked_at = mark;
     }
@@ -16,10 +16,10 @@ impl<T> TimerQueue<T> {
         }
     }
 
-    pub(super) fn leave_parked(&mut self, place: u32) {
-        self.parked.swap_remove(place as usize);
-        if let Some(&moved) = self.parked.get(place as usize) {
-            self.places[moved as usize] = PARKED | place;
+    pub(super) fn leave_parked(&mut self, position: u32) {
+        self.parked.swap_remove(position as usize);
+        if let Some(&moved) = self.parked.get(position as usize) {
+            self.positions[moved as usize] = PARKED | position;
         }
     }
 }

@@ -13,24 +13,24 @@ fn drain<T>(queue: &mut TimerQueue<T>, now: Moment) -> Vec<T> {
 }
 
 fn assert_consistent<T>(queue: &TimerQueue<T>) {
-    for (place, entry) in queue.heap.iter().enumerate() {
+    for (position, entry) in queue.heap.iter().enumerate() {
         let slot = &queue.slots[entry.slot as usize];
-        assert_eq!(queue.places[entry.slot as usize] as usize, place);
+        assert_eq!(queue.positions[entry.slot as usize] as usize, position);
         assert!(slot.value.is_some(), "a heap entry whose slot is vacant");
-        assert!((entry.deadline, entry.sequence) <= (slot.deadline, slot.sequence), "an entry that stands too late");
-        assert!(place == 0 || queue.heap[(place - 1) / ARITY].rank() < entry.rank(), "a child before its parent");
+        assert!((entry.deadline, entry.sequence) <= (slot.deadline, slot.sequence), "an entry that is too late");
+        assert!(position == 0 || queue.heap[(position - 1) / ARITY].rank() < entry.rank(), "a child before its parent");
     }
-    for (place, &slot) in queue.parked.iter().enumerate() {
-        assert_eq!(queue.places[slot as usize], PARKED | place as u32);
+    for (position, &slot) in queue.parked.iter().enumerate() {
+        assert_eq!(queue.positions[slot as usize], PARKED | position as u32);
     }
     assert_eq!(queue.iter().count(), queue.len());
     let follow = |index: u32| Some(index).filter(|&index| index != NONE);
-    let chain = std::iter::successors(follow(queue.vacant), |&index| follow(queue.places[index as usize]));
+    let chain = std::iter::successors(follow(queue.vacant), |&index| follow(queue.positions[index as usize]));
     assert_eq!(chain.count(), queue.slots.len() - queue.len());
 }
 
 #[test]
-fn timers_with_equal_deadlines_fire_in_the_order_of_scheduling() {
+fn equal_deadlines_fire_in_the_order_of_scheduling() {
     let mut queue = TimerQueue::new();
     for value in 0..100 {
         queue.schedule(at(5), value);
@@ -39,7 +39,7 @@ fn timers_with_equal_deadlines_fire_in_the_order_of_scheduling() {
 }
 
 #[test]
-fn what_is_scheduled_after_the_mark_waits_for_the_next_turn_even_when_it_is_due_first() {
+fn timers_scheduled_after_the_mark_wait_for_the_next_turn() {
     let mut queue = TimerQueue::new();
     queue.schedule(at(5), "a");
     queue.schedule(at(6), "b");
@@ -55,7 +55,7 @@ fn what_is_scheduled_after_the_mark_waits_for_the_next_turn_even_when_it_is_due_
 }
 
 #[test]
-fn timers_that_wait_for_the_next_turn_can_be_cancelled_and_reset() {
+fn parked_timers_can_be_cancelled_or_reset() {
     let mut queue = TimerQueue::new();
     queue.schedule(at(3), "old");
     let mark = queue.mark();
@@ -72,7 +72,7 @@ fn timers_that_wait_for_the_next_turn_can_be_cancelled_and_reset() {
 }
 
 #[test]
-fn a_timer_reset_inside_a_turn_is_newly_scheduled() {
+fn a_timer_reset_inside_a_turn_waits_for_the_next_turn() {
     let mut queue = TimerQueue::new();
     let early = queue.schedule(at(5), "early");
     queue.schedule(at(5), "late");
@@ -84,7 +84,7 @@ fn a_timer_reset_inside_a_turn_is_newly_scheduled() {
 }
 
 #[test]
-fn a_reset_to_later_does_not_move_the_heap_entry() {
+fn a_reset_to_a_later_deadline_does_not_move_the_heap_entry() {
     let mut queue = TimerQueue::new();
     let key = queue.schedule(at(5), "idle timeout");
     for nanos in 6..1000 {
@@ -96,7 +96,8 @@ fn a_reset_to_later_does_not_move_the_heap_entry() {
 }
 
 #[test]
-fn a_reset_to_between_the_heaps_deadline_and_the_effective_one_is_exact() {
+fn a_reset_to_an_earlier_deadline_is_exact() {
+    // The new deadline lies between that of the heap entry and the effective one.
     let mut queue = TimerQueue::new();
     let key = queue.schedule(at(5), "moved");
     queue.schedule(at(20), "other");
@@ -107,7 +108,7 @@ fn a_reset_to_between_the_heaps_deadline_and_the_effective_one_is_exact() {
 }
 
 #[test]
-fn a_timer_that_is_never_due_never_fires_and_gives_no_deadline() {
+fn a_timer_that_is_never_due_has_no_next_deadline() {
     let mut queue = TimerQueue::new();
     let key = queue.schedule(Moment::NEVER, "never");
     assert_eq!(queue.next_deadline(), None);
@@ -118,7 +119,7 @@ fn a_timer_that_is_never_due_never_fires_and_gives_no_deadline() {
 }
 
 #[test]
-fn the_key_of_a_timer_that_left_matches_nothing() {
+fn the_key_of_a_removed_timer_matches_nothing() {
     let mut queue = TimerQueue::new();
     let fired = queue.schedule(at(1), 1);
     assert_eq!(drain(&mut queue, at(1)), [1]);
@@ -132,7 +133,7 @@ fn the_key_of_a_timer_that_left_matches_nothing() {
 }
 
 #[test]
-fn setting_and_cancelling_for_ever_keeps_nothing() {
+fn repeated_cancelled_timeouts_keep_no_memory() {
     let mut queue = TimerQueue::new();
     for nanos in 0..100_000 {
         let key = queue.schedule(at(nanos), nanos);
@@ -142,7 +143,7 @@ fn setting_and_cancelling_for_ever_keeps_nothing() {
 }
 
 #[test]
-fn memory_shrinks_back_in_the_traffic_after_a_burst() {
+fn memory_shrinks_after_a_burst() {
     let mut queue = TimerQueue::new();
     let keys = Vec::from_iter((0..100_000).map(|nanos| queue.schedule(at(nanos), ())));
     for key in &keys[1..] {
@@ -160,11 +161,11 @@ fn memory_shrinks_back_in_the_traffic_after_a_burst() {
     for nanos in 0..100_000 {
         queue.schedule(at(nanos), ());
     }
-    assert!(!queue.contains(stale), "a slot that was made again answers to an old key");
+    assert!(!queue.contains(stale), "a slot that was created again matches an old key");
 }
 
 #[test]
-fn a_burst_whose_last_timer_stays_is_given_back_when_that_one_leaves() {
+fn memory_shrinks_when_the_last_timer_of_a_burst_leaves() {
     let mut queue = TimerQueue::new();
     let keys = Vec::from_iter((0..10_000).map(|nanos| queue.schedule(at(nanos), ())));
     for key in &keys[..9_999] {
@@ -198,7 +199,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Rows of (deadline, order of scheduling or last reset, key); the value is the key's number.
+/// A sorted list of timers: rows of (deadline, order of scheduling or last reset, value).
 #[derive(Default)]
 struct Model {
     rows: Vec<(u64, u64, usize)>,
@@ -220,8 +221,8 @@ impl Model {
 
     fn pop_due(&mut self, now: u64, mark: u64) -> Option<usize> {
         let is_ready = |row: &(u64, u64, usize)| row.0 <= now && row.0 != u64::MAX && row.1 < mark;
-        let place = self.rows.iter().position(is_ready)?;
-        Some(self.rows.remove(place).2)
+        let position = self.rows.iter().position(is_ready)?;
+        Some(self.rows.remove(position).2)
     }
 
     fn next_deadline(&self) -> Option<Moment> {
@@ -229,7 +230,7 @@ impl Model {
     }
 }
 
-/// The queue beside its model: each step is done to both and must look the same.
+/// A queue and its model. Each step runs on both, and the results must be equal.
 #[derive(Default)]
 struct Pair {
     queue: TimerQueue<usize>,
@@ -290,7 +291,7 @@ proptest! {
         let mut turn = None;
         let mut pops = 0;
         for step in &steps {
-            // Inside a turn each step stands for what one callback did before the next one is popped.
+            // Inside a turn, each step is the work of one callback before the next timer is popped.
             pair.run(step, turn.filter(|_| pops > 0));
             pops = usize::saturating_sub(pops, 1);
             if let Step::Turn(now, count) = *step {
@@ -304,12 +305,13 @@ proptest! {
 }
 
 #[test]
-fn a_batch_that_is_due_at_once_comes_out_in_order_with_what_was_cancelled_and_reset_meanwhile_left_out() {
+fn many_due_timers_are_sorted_at_once() {
+    // Timers that are cancelled or reset after the sorting do not fire in this turn.
     let mut queue = TimerQueue::new();
     let keys: Vec<_> = (0..1000u64).map(|id| queue.schedule(at(id * 7 % 1000), id)).collect();
     let mark = queue.mark();
     assert_eq!(queue.pop_due(at(900), mark).map(|(_, id)| id), Some(0));
-    assert_eq!(queue.batch.len(), 900, "sorted at once");
+    assert_eq!(queue.sorted.len(), 900, "sorted at once");
     assert!(queue.heap.len() < 100);
     let id_at = |nanos: u64| (nanos * 143 % 1000) as usize;
     assert_eq!(queue.cancel(keys[id_at(1)]), Some(id_at(1) as u64));

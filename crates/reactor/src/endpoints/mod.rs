@@ -34,9 +34,10 @@
 //! | [`StdioServerEndpoint`]: `stdio:` | |
 //! | [`HaproxyServerEndpoint`]: `haproxy:`, around another | |
 //!
-//! Every kind and its arguments are in the book's chapter on endpoints. The grammar is that of [`description`](crate::proto::description). [`Endpoints`] is where a kind of one's own gets a
-//! name. An endpoint holds no reactor: it is told one when it is used, so that factories and protocols may keep
-//! endpoints without keeping their own reactor alive.
+//! Every kind and its arguments are in the book's chapter on endpoints. The grammar is that of
+//! [`description`](crate::proto::description). [`Endpoints`] is where a kind of one's own gets a name. An endpoint
+//! holds no reactor: it is told one when it is used, so that factories and protocols may keep endpoints without keeping
+//! their own reactor alive.
 
 mod adopted;
 mod connecting;
@@ -118,8 +119,8 @@ pub trait StreamClientEndpoint {
     /// Connects, and has `factory` build the protocol. Each call is an attempt of its own.
     ///
     /// The Deferred fires when the protocol's `connection_made` has returned. It fails with [`Error::NoProtocol`] when
-    /// the factory builds none, and with the reason when the attempt fails. Cancelling it ends the attempt; then it fails
-    /// with [`Error::ConnectingCancelled`]. May be called from a callback. Never panics.
+    /// the factory builds none, and with the reason when the attempt fails. Cancelling it ends the attempt; then it
+    /// fails with [`Error::ConnectingCancelled`]. May be called from a callback. Never panics.
     fn connect(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Transport>;
 }
 

@@ -1,4 +1,5 @@
-//! The registry of endpoint types: `IStreamServerEndpointStringParser` and `IStreamClientEndpointStringParserWithReactor`.
+//! The registry of endpoint types: `IStreamServerEndpointStringParser` and
+//! `IStreamClientEndpointStringParserWithReactor`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -18,9 +19,9 @@ type Parser<E> = Rc<dyn Fn(&Endpoints, &Description) -> Parsed<E>>;
 
 /// A registry of the endpoint types that a description may name.
 ///
-/// Each reactor has its own registry, [`Reactor::endpoints`](crate::Reactor::endpoints). A registry without a reactor can
-/// check descriptions before the reactor exists. Clones are handles of the same registry. A registry cannot be sent to
-/// another thread. Its methods may be called from any callback, and by a parser.
+/// Each reactor has its own registry, [`Reactor::endpoints`](crate::Reactor::endpoints). A registry without a reactor
+/// can check descriptions before the reactor exists. Clones are handles of the same registry. A registry cannot be sent
+/// to another thread. Its methods may be called from any callback, and by a parser.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -78,8 +79,8 @@ impl Endpoints {
 
     /// Registers `parser` for server descriptions that begin with `name:`. It replaces an earlier parser of that name.
     ///
-    /// The parser gets this registry too, to parse a description inside its own. Upper and lower case of ASCII letters in
-    /// names are the same.
+    /// The parser gets this registry too, to parse a description inside its own. Upper and lower case of ASCII letters
+    /// in names are the same.
     ///
     /// Source: `IStreamServerEndpointStringParser.parseStreamServer`.
     pub fn register_server(
@@ -92,8 +93,8 @@ impl Endpoints {
 
     /// Registers `parser` for client descriptions that begin with `name:`. It replaces an earlier parser of that name.
     ///
-    /// The parser gets this registry too, to parse a description inside its own. Upper and lower case of ASCII letters in
-    /// names are the same.
+    /// The parser gets this registry too, to parse a description inside its own. Upper and lower case of ASCII letters
+    /// in names are the same.
     ///
     /// Source: `IStreamClientEndpointStringParserWithReactor.parseStreamClient`.
     ///

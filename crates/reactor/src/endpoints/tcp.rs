@@ -102,7 +102,8 @@ impl StreamServerEndpoint for TcpServerEndpoint {
 
 /// Connects over TCP, to a name or an address: `tcp:` and `tcp6:`.
 ///
-/// A name's addresses of both families are tried as [`Reactor::connect_tcp`] does, by RFC 8305; [`Destination::v6_only`] leaves one family.
+/// A name's addresses of both families are tried as [`Reactor::connect_tcp`] does, by RFC 8305;
+/// [`Destination::v6_only`] leaves one family.
 ///
 /// ```
 /// use std::rc::Rc;

@@ -121,8 +121,8 @@ impl End for UnixStream {
     }
 }
 
-/// Carries bytes from one end to the other. The reactor's watch keeps it alive, and nobody else does after the end of the
-/// connection.
+/// Carries bytes from one end to the other. The reactor's watch keeps it alive, and nobody else does after the end of
+/// the connection.
 struct Pump {
     from: Rc<dyn End>,
     to: Rc<dyn End>,

@@ -542,10 +542,10 @@ mod tests {
     fn a_framing_error_is_reported_once_and_closes_the_connection() {
         let echo = Echo::default();
         serve::<Netstring>(&echo, b"1:a,01:b,", 0);
-        let expected = ["a", "a netstring's length has a leading zero", "connection was closed cleanly"];
+        let expected = ["a", "leading zero in the length of a netstring", "connection was closed cleanly"];
         assert_eq!(echo.notes.take(), expected);
         serve::<Int16>(&echo, b"\x01\x2d", 0);
-        let expected = ["a string of 301 bytes is announced, but 300 are the limit", "connection was closed cleanly"];
+        let expected = ["received a string length of 301 bytes: the limit is 300", "connection was closed cleanly"];
         assert_eq!(echo.notes.take(), expected);
     }
 
@@ -553,7 +553,7 @@ mod tests {
     fn no_string_follows_a_framing_error() {
         let echo = Echo { forgives: true, ..Echo::default() };
         serve::<Netstring>(&echo, b"x1:a,1:b,", 3);
-        assert_eq!(echo.notes.take(), ["a netstring's length has 'x' where a digit belongs"]);
+        assert_eq!(echo.notes.take(), ["unexpected 'x' in the length of a netstring: expected a digit"]);
     }
 
     #[test]
