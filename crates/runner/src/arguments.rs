@@ -120,11 +120,24 @@ fn print_outcome(program: &str, error: &clap::Error) -> ExitCode {
 /// Joins the paragraphs of clap's message in one line, and leaves out the usage.
 fn one_line(message: &str) -> String {
     let paragraphs = message.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
-    let kept: Vec<_> = paragraphs
-        .take_while(|text| !text.starts_with("Usage:") && !text.starts_with("For more information"))
-        .collect();
-    let line = kept.join("; ");
-    format!("{} (try --help)", line.strip_prefix("error: ").unwrap_or(&line))
+    let mut line = String::new();
+    for paragraph in paragraphs {
+        if paragraph.starts_with("Usage:") || paragraph.starts_with("For more information") {
+            break;
+        }
+        match suggestion(&paragraph) {
+            Some(similar) => line += &format!(" (did you mean {similar}?)"),
+            None if line.is_empty() => line += paragraph.strip_prefix("error: ").unwrap_or(&paragraph),
+            None => line += &format!("; {paragraph}"),
+        }
+    }
+    line + " (try --help)"
+}
+
+/// Returns the similar words that clap suggests in a paragraph.
+fn suggestion(paragraph: &str) -> Option<&str> {
+    let (start, similar) = paragraph.strip_prefix("tip: ")?.split_once(": ")?;
+    (start.contains("similar") && start.contains("exist")).then_some(similar)
 }
 
 #[cfg(test)]
@@ -146,7 +159,7 @@ mod tests {
     fn a_wrong_argument_is_named_in_one_line() {
         assert_eq!(
             error_line(&["--pidfil", "x"]),
-            "unexpected argument '--pidfil' found; tip: a similar argument exists: '--pidfile' (try --help)"
+            "unexpected argument '--pidfil' found (did you mean '--pidfile'?) (try --help)"
         );
         assert_eq!(
             error_line(&["--umask", "999"]),

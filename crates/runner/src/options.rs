@@ -149,7 +149,7 @@ pub(crate) struct FileOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// Text, for people
+    /// Plain text, for people
     #[default]
     Text,
     /// One JSON object per line, for programs

@@ -36,9 +36,10 @@ fn output_of(arguments: &[&str]) -> String {
 fn a_wrong_argument_is_one_line_with_status_2() {
     assert_eq!(
         error_message(&["echo", "--lisen", "tcp:1"], 2),
-        "unexpected argument '--lisen' found; tip: a similar argument exists: '--listen' (try --help)"
+        "unexpected argument '--lisen' found (did you mean '--listen'?) (try --help)"
     );
     assert!(error_message(&["dance"], 2).contains("'dance'"));
+    assert_eq!(error_message(&["ech"], 2), "unrecognized subcommand 'ech' (did you mean 'echo'?) (try --help)");
     assert!(error_message(&["serve"], 2).contains("<DIR>"));
     assert!(error_message(&["portforward", "--to", "tcp:localhost:1"], 2).contains("--listen <ENDPOINT>"));
     assert!(error_message(&["-v"], 2).contains("--help"));
