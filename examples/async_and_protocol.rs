@@ -1,13 +1,13 @@
-//! A protocol and async code in one loop: a server counts down for each client, and an async client reads along.
+//! A protocol and async code on one reactor: a server counts down, and an async client reads the numbers.
 //!
-//! `cargo run -p ropewalk-examples --bin async_and_protocol` ends by itself.
+//! `cargo run -p ropewalk-examples --bin async_and_protocol` exits by itself.
 
 use std::time::Duration;
 
 use ropewalk::prelude::*;
 use ropewalk::task::{AsyncStream, StreamFactory};
 
-/// Sends a number each 100 ms, down to zero.
+/// Counts down to zero, one number every 100 ms.
 struct Countdown(u32);
 
 impl Countdown {
@@ -39,15 +39,15 @@ async fn read_to_end(mut stream: AsyncStream) -> std::io::Result<String> {
     }
 }
 
-/// Serves a countdown at `address`, reads it, hands the text to `done`.
+/// Serves a countdown at `address`, reads it, and passes the text to `done`.
 fn run(reactor: &Reactor, address: &str, done: impl Fn(&Reactor, String) + Clone + 'static) -> ropewalk::Result<()> {
     let port = reactor.listen_tcp(address, || Countdown(3))?;
     let client = StreamFactory::new(move |stream, reactor: &Reactor| {
         let done = done.clone();
-        let reactor_again = reactor.clone();
+        let handle = reactor.clone();
         reactor.spawn(async move {
             let text = read_to_end(stream).await.unwrap_or_else(|error| error.to_string());
-            done(&reactor_again, text);
+            done(&handle, text);
         });
     });
     reactor.connect_tcp(&port.host()?.to_string(), client)?;
@@ -71,14 +71,14 @@ mod tests {
     use std::rc::Rc;
 
     #[test]
-    fn the_async_client_reads_what_the_protocol_counts_in_virtual_time() {
+    fn the_client_reads_the_countdown() {
         let net = MemoryReactor::new();
-        let result = Rc::new(RefCell::new(None));
-        let found = result.clone();
-        run(&net, "10.0.0.1:80", move |_, text| *found.borrow_mut() = Some(text)).unwrap();
+        let received = Rc::new(RefCell::new(None));
+        let result = received.clone();
+        run(&net, "10.0.0.1:80", move |_, text| *result.borrow_mut() = Some(text)).unwrap();
         net.advance(Duration::from_millis(299));
-        assert_eq!(*result.borrow(), None);
+        assert_eq!(*received.borrow(), None);
         net.advance(Duration::from_millis(10));
-        assert_eq!(result.borrow().as_deref(), Some("3\n2\n1\n0\n"));
+        assert_eq!(received.borrow().as_deref(), Some("3\n2\n1\n0\n"));
     }
 }

@@ -1,14 +1,16 @@
-//! Work that blocks, in threads: `cargo run -p ropewalk-examples --bin blocking_work`, then `nc 127.0.0.1 8006` and
-//! `18446744073709551557`, and in another terminal a small number meanwhile.
+//! Blocking work in threads: a server that factors numbers.
 //!
-//! Each line is a number, and is answered with its prime factors. Finding them may take a minute of somebody's processor,
-//! so it is done in a thread; the loop goes on serving everybody else. Nothing here is locked: the thread is given a
-//! number and gives back a string, and the callback runs on the loop.
+//! Run `cargo run -p ropewalk-examples --bin blocking_work`, then `nc 127.0.0.1 8006`, and type `18446744073709551557`.
+//! Meanwhile, another terminal gets an answer for a small number at once.
+//!
+//! The server answers each line with the prime factors of the number. A large number takes up to a minute of processor
+//! time, so a thread does the work and the reactor continues to serve other clients. Nothing is locked: the thread gets a
+//! number and returns a string, and the callback runs on the reactor.
 
 use ropewalk::prelude::*;
 use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
 
-/// `12` is `2 2 3`.
+/// Returns the prime factors in ascending order: `2 2 3` for 12.
 fn factors(number: u64) -> String {
     let (mut rest, mut divisor, mut found) = (number, 2, Vec::new());
     while rest > 1 {
@@ -24,10 +26,10 @@ fn factors(number: u64) -> String {
     found.join(" ")
 }
 
-/// Answers one question after the other.
+/// Answers one line after the other.
 struct Worker {
     work: fn(u64) -> String,
-    /// What is being worked on. Dropped with the connection: then nobody waits for the answer.
+    /// The work in progress. It is cancelled when the connection is lost.
     answer: Option<Deferred<()>>,
 }
 
@@ -37,7 +39,7 @@ impl LineProtocol for Worker {
         let Ok(number) = text.trim().parse() else {
             return lines.send_line(format!("error: '{text}' is not a number below 2^64").as_bytes());
         };
-        // The next line waits where it is. So answers stay in order, and nobody occupies more than one thread.
+        // The next line waits until this one is answered. So answers stay in order, and a client occupies only one thread.
         lines.pause_producing();
         let work = self.work;
         let (reply, failed) = (lines.clone(), lines.clone());
@@ -47,7 +49,7 @@ impl LineProtocol for Worker {
                 reply.send_line(answer.as_bytes());
                 reply.resume_producing();
             },
-            move |_failure| failed.abort_connection(), // a panic of the work, which is logged
+            move |_failure| failed.abort_connection(), // the work panicked, which is logged
         ));
     }
 
@@ -79,7 +81,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_number_is_the_product_of_its_factors() {
+    fn numbers_are_factored() {
         let cases = [(0, ""), (1, ""), (2, "2"), (12, "2 2 3"), (49, "7 7"), (8051, "83 97"), (65_537, "65537")];
         for (number, expected) in cases {
             assert_eq!(factors(number), expected, "{number}");
@@ -107,7 +109,7 @@ mod tests {
         }
     }
 
-    /// Runs workers for as long as `talk`, in another thread, talks to them.
+    /// Runs the server while `talk` uses it from another thread.
     fn serve(work: fn(u64) -> String, talk: impl FnOnce(&str) + Send + 'static) {
         let reactor = Reactor::new().unwrap();
         let port = reactor.listen_tcp("127.0.0.1:0", workers(work)).unwrap();
@@ -122,10 +124,10 @@ mod tests {
         talking.join().unwrap();
     }
 
-    /// Shut until the test opens it.
+    /// Closed until the test opens it.
     static GATE: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 
-    /// 0 takes until the gate is opened.
+    /// Blocks for 0 until the gate is open.
     fn slow_at_zero(number: u64) -> String {
         if number == 0 {
             drop(GATE.1.wait_while(GATE.0.lock().unwrap(), |open| !*open).unwrap());
@@ -134,12 +136,12 @@ mod tests {
     }
 
     #[test]
-    fn one_clients_work_keeps_its_own_next_line_waiting_and_nobody_else() {
+    fn blocked_work_delays_only_its_own_client() {
         serve(slow_at_zero, |address| {
             let (mut slow, mut quick) = (Client::connect(address), Client::connect(address));
             slow.send("0\n1\n");
             quick.send("2\nthree\n4\n");
-            // The slow one blocks its thread all this time: the gate is shut.
+            // The thread of the slow client is blocked all this time.
             assert_eq!(quick.line(), "did 2");
             assert_eq!(quick.line(), "error: 'three' is not a number below 2^64");
             assert_eq!(quick.line(), "did 4");
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_panics_ends_its_own_connection_alone() {
+    fn panicking_work_resets_only_its_own_client() {
         serve(
             |number| if number == 0 { panic!("on purpose") } else { number.to_string() },
             |address| {

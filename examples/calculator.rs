@@ -1,15 +1,17 @@
-//! A calculator for lines: `cargo run -p ropewalk-examples --bin calculator`, then `nc 127.0.0.1 8002` and `1 + 2`.
+//! A calculator with a line protocol.
 //!
-//! The rules are a function without a network, the protocol is four lines, and both are tested without a socket.
+//! Run `cargo run -p ropewalk-examples --bin calculator`, then `nc 127.0.0.1 8002`, and type `1 + 2`.
+//!
+//! The arithmetic is a function without a network, and the protocol is four lines. The tests need no socket.
 
 use ropewalk::prelude::*;
 use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
 
-/// `left operator right`, with spaces between.
+/// Calculates `left operator right`, separated by spaces.
 fn calculate(line: &str) -> Result<f64, String> {
     let words: Vec<_> = line.split_whitespace().collect();
     let [left, operator, right] = words[..] else {
-        return Err("expected a number, an operator and a number with spaces between them, as in 1 + 2".into());
+        return Err("expected a number, an operator and a number, separated by spaces, as in 1 + 2".into());
     };
     let number = |word: &str| word.parse::<f64>().map_err(|_| format!("'{word}' is not a number"));
     let (left, right) = (number(left)?, number(right)?);
@@ -19,7 +21,7 @@ fn calculate(line: &str) -> Result<f64, String> {
         "*" => Ok(left * right),
         "/" if right == 0.0 => Err("cannot divide by zero".into()),
         "/" => Ok(left / right),
-        _ => Err(format!("'{operator}' is not an operator: use + - * /")),
+        _ => Err(format!("'{operator}' is not an operator: expected + - * or /")),
     }
 }
 
@@ -48,7 +50,7 @@ mod tests {
     use super::*;
     use ropewalk::testing::{Faults, MemoryReactor};
 
-    /// What the calculator answers, over a network that cuts everything into pieces.
+    /// Returns the answer to `question`, over a network that splits the data into small pieces.
     fn ask(question: &[u8]) -> String {
         let net = MemoryReactor::seeded(1).with_faults(Faults::none().short_reads().short_writes());
         net.listen_tcp("10.0.0.1:80", calculators).unwrap();
@@ -64,11 +66,11 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_explained_and_the_next_line_still_answered() {
+    fn an_error_does_not_end_the_conversation() {
         assert_eq!(
             ask(b"1 / 0\none + 2\n1 ^ 2\n1 +\n2 - 1\n"),
-            "error: cannot divide by zero\nerror: 'one' is not a number\nerror: '^' is not an operator: use + - * /\n\
-             error: expected a number, an operator and a number with spaces between them, as in 1 + 2\n1\n"
+            "error: cannot divide by zero\nerror: 'one' is not a number\nerror: '^' is not an operator: expected + - * or /\n\
+             error: expected a number, an operator and a number, separated by spaces, as in 1 + 2\n1\n"
         );
     }
 }

@@ -1,6 +1,9 @@
-//! A chat room for lines: `cargo run -p ropewalk-examples --bin chat`, then `nc 127.0.0.1 8001` in two terminals.
+//! A chat room with a line protocol.
 //!
-//! The first line is your name. One thread means that the room needs no lock, only a `RefCell`.
+//! Run `cargo run -p ropewalk-examples --bin chat`, then `nc 127.0.0.1 8001` in two terminals. The first line that you type
+//! is your name.
+//!
+//! All connections are on one thread, so the room needs no lock, only a `RefCell`.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -9,12 +12,12 @@ use std::rc::Rc;
 use ropewalk::prelude::*;
 use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
 
-/// Who is here, by name.
+/// The guests by name.
 #[derive(Clone, Default)]
 struct Room(Rc<RefCell<BTreeMap<String, LineTransport>>>);
 
 impl Room {
-    /// Sends a line to everybody but `sender`.
+    /// Sends a line to all guests except `sender`.
     fn say(&self, sender: &str, line: &str) {
         for (name, guest) in self.0.borrow().iter() {
             if name != sender {
@@ -35,7 +38,7 @@ impl Guest {
             return lines.send_line(b"that name is taken, try another:");
         }
         self.room.0.borrow_mut().insert(name.clone(), lines.clone());
-        self.room.say(&name, &format!("* {name} came in"));
+        self.room.say(&name, &format!("* {name} joined"));
         lines.send_line(format!("welcome, {name}").as_bytes());
         self.name = Some(name);
     }
@@ -62,7 +65,7 @@ impl LineProtocol for Guest {
     }
 }
 
-/// A newline ends a line, so that nc and telnet both will do.
+/// Lines end with a newline, as nc and telnet send them.
 fn guests(room: Room) -> impl Fn() -> LineReceiver<Guest> {
     move || LineReceiver::new(Guest { room: room.clone(), name: None }).delimiter(&b"\n"[..])
 }
@@ -80,7 +83,7 @@ mod tests {
     use ropewalk::testing::MemoryReactor;
 
     #[test]
-    fn guests_hear_each_other_and_who_comes_and_goes() {
+    fn guests_see_messages_of_other_guests() {
         let net = MemoryReactor::new();
         net.listen_tcp("10.0.0.1:80", guests(Room::default())).unwrap();
         let [ada, bob] = ["ada", "bob"].map(|name| {
@@ -93,8 +96,8 @@ mod tests {
         net.settle();
         bob.close();
         net.settle();
-        let heard = String::from_utf8(ada.received()).unwrap();
-        assert_eq!(heard, "your name?\nwelcome, ada\n* bob came in\nbob: good evening\n* bob left\n");
+        let received = String::from_utf8(ada.received()).unwrap();
+        assert_eq!(received, "your name?\nwelcome, ada\n* bob joined\nbob: good evening\n* bob left\n");
         assert_eq!(String::from_utf8(bob.received()).unwrap(), "your name?\nwelcome, bob\n");
     }
 

@@ -1,4 +1,6 @@
-//! Sends everything back: `cargo run -p ropewalk-examples --bin echo`, then `nc 127.0.0.1 8000`.
+//! An echo server: it sends back everything that it receives.
+//!
+//! Run `cargo run -p ropewalk-examples --bin echo`, then `nc 127.0.0.1 8000`.
 
 use ropewalk::prelude::*;
 
@@ -6,7 +8,7 @@ struct Echo;
 
 impl Protocol for Echo {
     fn connection_made(&mut self, transport: &Transport) {
-        // Who is his own producer is read no faster than he reads: nobody can fill the memory.
+        // Apply back-pressure: stop reading from the peer while replies to it are still queued.
         let _ = transport.register_producer(transport.clone());
     }
 
@@ -29,7 +31,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn everything_comes_back_however_it_was_cut() {
+    fn all_data_is_echoed_despite_short_reads() {
         let net = MemoryReactor::seeded(7).with_faults(Faults::none().short_reads());
         net.listen_tcp("10.0.0.1:80", || Echo).unwrap();
         let client = net.connect_stream("10.0.0.1:80");

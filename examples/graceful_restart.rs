@@ -1,17 +1,19 @@
-//! A server that is replaced while it serves: `cargo run -p ropewalk-examples --bin graceful_restart`, then
-//! `nc 127.0.0.1 8011`, and `kill -HUP` with the number that it greets with.
+//! A server that is replaced without refusing a connection.
+//!
+//! Run `cargo run -p ropewalk-examples --bin graceful_restart`, then `nc 127.0.0.1 8011`. Each answer starts with the
+//! process id. `kill -HUP` with that id replaces the server.
 //!
 //! ```text
-//!   old   listens ---- SIGHUP: starts its successor ---- SIGTERM: accepts no more, serves to the end, exits
-//!                          |  the listening socket          ^
-//!   new                    +-> listens on it, too ----------+  "I am here"
+//!   old   listens ---- SIGHUP: starts its successor ---- SIGTERM: stops accepting, serves its clients, exits
+//!                          |  passes the socket             ^
+//!   new                    +-> listens on it, too ----------+  is ready
 //! ```
 //!
-//! At no moment is the socket closed, so nobody is refused: who comes in between waits in its queue. If the successor does
-//! not come up (a mistake in its configuration, say), no SIGTERM arrives and the old one just serves on.
+//! The listening socket is never closed, so connections made in between wait in its queue. If the successor cannot start,
+//! for example because of a wrong configuration, no SIGTERM arrives and the old process continues.
 //!
-//! The socket is handed down as the successor's standard input, where every process may have one; under systemd the same
-//! is done by a socket unit and the endpoint `systemd:`, and needs no code.
+//! The socket is passed as standard input of the successor. Under systemd, a socket unit and the endpoint `systemd:` do the
+//! same without any code.
 
 #[cfg(unix)]
 mod server {
@@ -30,42 +32,42 @@ mod server {
 
     pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
-    /// Guests are not waited for longer than this.
-    const FAREWELL: Duration = Duration::from_secs(30);
+    /// The most time that an old process continues to serve its clients.
+    const DRAIN_TIME: Duration = Duration::from_secs(30);
 
-    /// How many are being served, and who wants to know when they are gone.
+    /// Counts the open connections, and notifies a waiter when the last one closes.
     #[derive(Default)]
-    struct Guests {
-        here: Cell<usize>,
-        all_gone: RefCell<Option<Resolver<()>>>,
+    struct OpenConnections {
+        count: Cell<usize>,
+        all_closed: RefCell<Option<Resolver<()>>>,
     }
 
-    impl Guests {
-        fn leave(&self) {
-            self.here.set(self.here.get() - 1);
-            if self.here.get() == 0 {
-                // Whoever waited too long has given up.
-                let _ = self.all_gone.take().map(|gone| gone.callback(()));
+    impl OpenConnections {
+        fn remove(&self) {
+            self.count.set(self.count.get() - 1);
+            if self.count.get() == 0 {
+                // Fails if the waiter has timed out.
+                let _ = self.all_closed.take().map(|resolver| resolver.callback(()));
             }
         }
 
-        fn wait_until_gone(&self) -> Deferred<()> {
-            if self.here.get() == 0 {
+        fn when_all_closed(&self) -> Deferred<()> {
+            if self.count.get() == 0 {
                 return succeed(());
             }
-            let (gone, resolver) = Deferred::new();
-            self.all_gone.replace(Some(resolver));
-            gone
+            let (deferred, resolver) = Deferred::new();
+            self.all_closed.replace(Some(resolver));
+            deferred
         }
     }
 
-    /// Repeats what it hears, and says who it is.
-    struct Parrot(Rc<Guests>);
+    /// Echoes each line, after the process id.
+    struct NumberedEcho(Rc<OpenConnections>);
 
-    impl LineProtocol for Parrot {
+    impl LineProtocol for NumberedEcho {
         fn connection_made(&mut self, lines: &LineTransport) {
-            self.0.here.set(self.0.here.get() + 1);
-            // It produces for itself: who sends and does not read is not read either.
+            self.0.count.set(self.0.count.get() + 1);
+            // Apply back-pressure: stop reading from the peer while replies to it are still queued.
             let _ = lines.register_producer(lines.transport().clone());
         }
 
@@ -79,25 +81,25 @@ mod server {
         }
 
         fn connection_lost(&mut self, _lines: &LineTransport, _reason: &Error) {
-            self.0.leave();
+            self.0.remove();
         }
     }
 
-    /// Starts the next process of this program with `socket` as its standard input, unless one is starting.
+    /// Starts this program again with `socket` as its standard input, unless a successor is already starting.
     fn start_successor(socket: &OwnedFd, successor: &mut Option<Child>) -> std::io::Result<()> {
         if let Some(child) = successor {
             if child.try_wait()?.is_none() {
                 return Ok(());
             }
         }
-        // By its name, which may be a newer program by now.
+        // The path of the program, which may be a newer version by now.
         let program = std::env::args_os().next().unwrap_or_default();
         *successor = Some(Command::new(program).arg("--successor").stdin(socket.try_clone()?).spawn()?);
         Ok(())
     }
 
-    /// The socket to serve on, and who served on it before.
-    fn begin(argument: Option<&str>) -> Outcome<(OwnedFd, Option<Pid>)> {
+    /// Returns the listening socket, and the process that listened on it before.
+    fn listening_socket(argument: Option<&str>) -> Outcome<(OwnedFd, Option<Pid>)> {
         if argument == Some("--successor") {
             return Ok((std::io::stdin().as_fd().try_clone_to_owned()?, getppid()));
         }
@@ -105,11 +107,11 @@ mod server {
     }
 
     pub(crate) fn run(argument: Option<&str>) -> Outcome {
-        let (socket, predecessor) = begin(argument)?;
+        let (socket, predecessor) = listening_socket(argument)?;
         let reactor = Reactor::new()?;
-        let guests = Rc::new(Guests::default());
-        let parrots = guests.clone();
-        let factory = move || LineReceiver::new(Parrot(parrots.clone())).delimiter(&b"\n"[..]);
+        let open = Rc::new(OpenConnections::default());
+        let counted = open.clone();
+        let factory = move || LineReceiver::new(NumberedEcho(counted.clone())).delimiter(&b"\n"[..]);
         let port = reactor.adopt_stream_port(socket.try_clone()?, factory)?;
         println!("{} serves on {}", std::process::id(), port.host()?);
 
@@ -119,13 +121,13 @@ mod server {
                 eprintln!("graceful_restart: cannot start a successor: {error}");
             }
         })?;
-        // SIGTERM stops the loop; the loop goes on turning until this has fired.
+        // SIGTERM stops the reactor, which continues to run until this Deferred has fired.
         reactor.add_system_event_trigger(Phase::Before, "shutdown", move |reactor| {
             drop(port.stop_listening());
-            guests.wait_until_gone().add_timeout(FAREWELL, reactor).or_else(|_| Ok::<_, Failure>(()))
+            open.when_all_closed().add_timeout(DRAIN_TIME, reactor).or_else(|_| Ok::<_, Failure>(()))
         });
         reactor.call_when_running(move |_| {
-            // Unless it has ended and somebody else has its number.
+            // If the old process has exited, its id may belong to another process.
             if let Some(old) = predecessor.filter(|_| getppid() == predecessor) {
                 let _ = kill_process(old, Signal::TERM);
             }
@@ -141,5 +143,5 @@ fn main() -> server::Outcome {
 
 #[cfg(not(unix))]
 fn main() {
-    println!("this example hands a socket to another process, which works differently here");
+    println!("this example passes a socket to another process, which needs Unix");
 }

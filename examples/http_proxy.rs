@@ -1,9 +1,11 @@
-//! An HTTP proxy: `cargo run -p ropewalk-examples --bin http_proxy`, then
-//! `curl --proxy http://127.0.0.1:8008 http://example.org/`, and the same with https.
+//! An HTTP proxy.
 //!
-//! hyper speaks HTTP, on streams of the loop; this file says what a proxy does. A request for `http://...` is sent on and
-//! its answer comes back piece by piece. After `CONNECT host:port` bytes are carried both ways, whatever they mean. In
-//! either case nobody is read faster than the other side takes it.
+//! Run `cargo run -p ropewalk-examples --bin http_proxy`, then `curl --proxy http://127.0.0.1:8008 http://example.org/`,
+//! and the same with https.
+//!
+//! hyper implements HTTP on streams of the reactor, and this file implements the proxy. A request for `http://...` is
+//! forwarded, and its response is streamed back. After `CONNECT host:port`, bytes are forwarded unchanged in both
+//! directions. In both cases, each side is read only as fast as the other side accepts the data.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -27,14 +29,14 @@ use ropewalk::{Bytes, Destination};
 
 const CLIENTS: usize = 500;
 const HEADER_BYTES: usize = 32 * 1024;
-const HEADER_PATIENCE: Duration = Duration::from_secs(30);
-const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
-/// A tunnel in which nothing moves for so long is ended.
-const IDLE: Duration = Duration::from_secs(300);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection without data for this time is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How this proxy names itself to those behind it.
+/// The name of this proxy in the `Via` field.
 const PSEUDONYM: HeaderValue = HeaderValue::from_static("1.1 ropewalk-example");
-/// What concerns one connection alone, and is not sent on: RFC 9110, section 7.6.1. What `Connection` names comes with it.
+/// Fields for one connection only, which a proxy removes: RFC 9110, section 7.6.1. `Connection` may name more of them.
 const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "keep-alive",
@@ -47,12 +49,12 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// What the proxy answers itself.
+/// An error response of the proxy itself.
 struct Refusal(StatusCode, String);
 
-/// The body of an answer: somebody else's, or a line of the proxy's own.
+/// The body of a response: streamed from the server, or a line of the proxy itself.
 enum Reply {
-    Through(Incoming),
+    Streamed(Incoming),
     Own(String),
 }
 
@@ -62,21 +64,21 @@ impl Body for Reply {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
-            Reply::Through(body) => Pin::new(body).poll_frame(context),
+            Reply::Streamed(body) => Pin::new(body).poll_frame(context),
             Reply::Own(text) => Pin::new(text).poll_frame(context).map_err(|never| match never {}),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Reply::Through(body) => body.is_end_stream(),
+            Reply::Streamed(body) => body.is_end_stream(),
             Reply::Own(text) => text.is_empty(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Reply::Through(body) => body.size_hint(),
+            Reply::Streamed(body) => body.size_hint(),
             Reply::Own(text) => SizeHint::with_exact(text.len() as u64),
         }
     }
@@ -90,7 +92,7 @@ impl From<Refusal> for Response<Reply> {
     }
 }
 
-/// Where a `CONNECT` has led to: taken up when its answer has been sent.
+/// The stream to the target of a `CONNECT`. It is used once the response has been sent.
 type Tunnel = Rc<Cell<Option<AsyncStream>>>;
 
 async fn serve(stream: AsyncStream, reactor: Reactor) {
@@ -98,30 +100,30 @@ async fn serve(stream: AsyncStream, reactor: Reactor) {
     let service = service_fn(|request| {
         let (reactor, tunnel) = (reactor.clone(), tunnel.clone());
         async move {
-            let answered = match request.method() {
+            let response = match request.method() {
                 &Method::CONNECT => connect(&reactor, &tunnel, request.uri()).await,
                 _ => forward(&reactor, request).await,
             };
-            Ok::<_, Infallible>(answered.unwrap_or_else(Response::from))
+            Ok::<_, Infallible>(response.unwrap_or_else(Response::from))
         }
     });
     let mut http = server::conn::http1::Builder::new();
-    http.timer(LoopTimer::new(&reactor)).header_read_timeout(HEADER_PATIENCE).max_buf_size(HEADER_BYTES);
+    http.timer(LoopTimer::new(&reactor)).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_BYTES);
     let Ok(client) = http.serve_connection(stream, service).without_shutdown().await else { return };
     if let Some(mut target) = tunnel.take() {
-        // It may have spoken before it heard that the way is free.
+        // The client may have sent data before it received the response.
         if target.write_all(&client.read_buf).await.is_ok() {
-            carry_both_ways(&reactor, client.io, target).await;
+            tunnel_both_ways(&reactor, client.io, target).await;
         }
     }
 }
 
-/// A connection to what `uri` names.
+/// Connects to the host and port of `uri`.
 async fn open(reactor: &Reactor, uri: &Uri, default_port: Option<u16>) -> Result<AsyncStream, Refusal> {
     let (Some(host), Some(port)) = (uri.host(), uri.port_u16().or(default_port)) else {
-        return Err(Refusal(StatusCode::BAD_REQUEST, format!("'{uri}' does not say which host and port")));
+        return Err(Refusal(StatusCode::BAD_REQUEST, format!("no host and port in '{uri}'")));
     };
-    let destination = Destination::new(host.trim_matches(['[', ']']), port).timeout(CONNECT_PATIENCE);
+    let destination = Destination::new(host.trim_matches(['[', ']']), port).timeout(CONNECT_TIMEOUT);
     let connected = match TcpClientEndpoint::new(destination) {
         Ok(endpoint) => AsyncStream::connect(reactor, &endpoint).await,
         Err(error) => Err(error.into()),
@@ -136,25 +138,26 @@ async fn connect(reactor: &Reactor, tunnel: &Tunnel, uri: &Uri) -> Result<Respon
 
 async fn forward(reactor: &Reactor, mut request: Request<Incoming>) -> Result<Response<Reply>, Refusal> {
     if request.uri().scheme_str() != Some("http") {
-        let why = format!("'{}' does not begin with http://: this is a proxy", request.uri());
+        let why = format!("'{}' is not a URL for a proxy: expected http://HOST/PATH", request.uri());
         return Err(Refusal(StatusCode::BAD_REQUEST, why));
     }
     if request.headers().get_all(VIA).iter().any(|via| via == PSEUDONYM) {
-        return Err(Refusal(StatusCode::LOOP_DETECTED, "this request has been here before".into()));
+        return Err(Refusal(StatusCode::LOOP_DETECTED, "proxy loop: this request has passed this proxy before".into()));
     }
     let stream = open(reactor, request.uri(), Some(80)).await?;
-    address_to_origin(&mut request);
-    let gone = |error: hyper::Error| Refusal(StatusCode::BAD_GATEWAY, format!("the server does not answer: {error}"));
-    let (mut sender, connection) = client::conn::http1::handshake(stream).await.map_err(gone)?;
+    rewrite_for_origin(&mut request);
+    let bad_gateway =
+        |error: hyper::Error| Refusal(StatusCode::BAD_GATEWAY, format!("the server does not answer: {error}"));
+    let (mut sender, connection) = client::conn::http1::handshake(stream).await.map_err(bad_gateway)?;
     reactor.spawn(connection);
-    let mut response = sender.send_request(request).await.map_err(gone)?;
+    let mut response = sender.send_request(request).await.map_err(bad_gateway)?;
     remove_hop_by_hop(response.headers_mut());
     response.headers_mut().append(VIA, PSEUDONYM);
-    Ok(response.map(Reply::Through))
+    Ok(response.map(Reply::Streamed))
 }
 
-/// Makes of a request to a proxy one to the server itself.
-fn address_to_origin(request: &mut Request<Incoming>) {
+/// Turns a request to a proxy into a request to the server itself.
+fn rewrite_for_origin(request: &mut Request<Incoming>) {
     remove_hop_by_hop(request.headers_mut());
     let host = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
     if let Some(host) = host {
@@ -162,7 +165,7 @@ fn address_to_origin(request: &mut Request<Incoming>) {
     }
     request.headers_mut().append(VIA, PSEUDONYM);
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    *request.uri_mut() = path.parse().expect("the path of an address is an address");
+    *request.uri_mut() = path.parse().expect("the path of a URI is a valid URI");
     *request.version_mut() = Version::HTTP_11;
 }
 
@@ -179,17 +182,17 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 type Shared = Rc<RefCell<AsyncStream>>;
 
-/// Ends when both sides have said all, or one of them is gone.
-async fn carry_both_ways(reactor: &Reactor, client: AsyncStream, target: AsyncStream) {
+/// Forwards bytes in both directions. Completes when both directions are closed, or one side is lost.
+async fn tunnel_both_ways(reactor: &Reactor, client: AsyncStream, target: AsyncStream) {
     let (client, target) = (Rc::new(RefCell::new(client)), Rc::new(RefCell::new(target)));
-    let back = reactor.spawn(carry(target.clone(), client.clone()));
-    carry(client, target).await;
+    let back = reactor.spawn(tunnel_one_way(target.clone(), client.clone()));
+    tunnel_one_way(client, target).await;
     let _ = back.await;
 }
 
-async fn carry(from: Shared, to: Shared) {
+async fn tunnel_one_way(from: Shared, to: Shared) {
     if copy(&from, &to).await.is_err() {
-        // What broke on one side must not look like an end in order on the other one.
+        // A reset on one side must not look like a clean close on the other side.
         from.borrow().transport().abort_connection();
         to.borrow().transport().abort_connection();
     }
@@ -203,7 +206,7 @@ async fn copy(from: &RefCell<AsyncStream>, to: &RefCell<AsyncStream>) -> io::Res
             to.borrow_mut().shut_down_write();
             return Ok(());
         }
-        // All of it, or not yet.
+        // `poll_write` accepts the whole slice, or waits.
         poll_fn(|context| to.borrow_mut().poll_write(context, &buffer[..count])).await?;
     }
 }
@@ -212,13 +215,13 @@ fn proxies() -> impl Factory {
     let proxy = StreamFactory::new(|stream, reactor: &Reactor| {
         reactor.spawn(serve(stream, reactor.clone()));
     });
-    TimeoutFactory::new(LimitTotalConnectionsFactory::new(proxy, CLIENTS), IDLE)
+    TimeoutFactory::new(LimitTotalConnectionsFactory::new(proxy, CLIENTS), IDLE_TIMEOUT)
 }
 
 fn main() -> ropewalk::Result<()> {
     let reactor = Reactor::new()?;
-    let port = reactor.listen_tcp("127.0.0.1:8008", proxies())?; // for this machine alone: it goes wherever it is told
-    println!("forwarding at {}", port.host()?);
+    let port = reactor.listen_tcp("127.0.0.1:8008", proxies())?; // only for this machine, because the proxy connects to any target
+    println!("forwarding on {}", port.host()?);
     reactor.run()
 }
 
@@ -227,7 +230,7 @@ mod tests {
     use super::*;
     use ropewalk::testing::{Faults, MemoryReactor, TestListener, TestStream};
 
-    /// A client of the proxy, and a server behind it by the name of `origin.test`.
+    /// The proxy, a client of it, and a server named `origin.test`.
     struct World {
         net: MemoryReactor,
         origin: TestListener,
@@ -244,7 +247,7 @@ mod tests {
             World { net, origin, client }
         }
 
-        /// Sends `request` and returns the server's end of what comes of it, if it gets there.
+        /// Sends `request`. Returns the connection that the server accepts, if there is one.
         fn ask(&self, request: &str) -> Option<TestStream> {
             self.client.write(request.as_bytes());
             self.net.settle();
@@ -262,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_reaches_its_server_without_what_concerned_the_proxy_alone() {
+    fn hop_by_hop_fields_are_removed_from_requests() {
         let world = World::new();
         let server = world
             .ask(
@@ -270,8 +273,8 @@ mod tests {
                  Connection: close, x-hop\r\nProxy-Authorization: secret\r\n\r\n",
             )
             .unwrap();
-        let asked = text(&server.received());
-        let (first, headers) = asked.split_once("\r\n").unwrap();
+        let request = text(&server.received());
+        let (first, headers) = request.split_once("\r\n").unwrap();
         assert_eq!(first, "GET /page?x=1 HTTP/1.1");
         let mut headers: Vec<_> = headers.trim_end().split("\r\n").collect();
         headers.sort_unstable();
@@ -279,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_comes_back_as_it_arrives() {
+    fn a_response_is_streamed_to_the_client() {
         let world = World::new();
         let server = world.ask("GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n").unwrap();
         server.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nKeep-Alive: 5\r\n\r\nhello");
@@ -291,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn one_connection_may_ask_for_several_things() {
+    fn one_connection_carries_several_requests() {
         let world = World::new();
         for word in ["one", "two"] {
             let question =
@@ -304,17 +307,21 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_is_explained() {
+    fn failed_requests_are_explained() {
         let cases = [
-            ("GET /page HTTP/1.1\r\nHost: a\r\n\r\n", "400", "'/page' does not begin with http://: this is a proxy"),
+            (
+                "GET /page HTTP/1.1\r\nHost: a\r\n\r\n",
+                "400",
+                "'/page' is not a URL for a proxy: expected http://HOST/PATH",
+            ),
             ("GET http://nowhere.test/ HTTP/1.1\r\nHost: a\r\n\r\n", "502", "cannot resolve the name nowhere.test"),
             ("GET http://origin.test:81/ HTTP/1.1\r\nHost: a\r\n\r\n", "502", "connection to 10.0.0.2:81 was refused"),
             ("CONNECT origin.test:81 HTTP/1.1\r\nHost: a\r\n\r\n", "502", "connection to 10.0.0.2:81 was refused"),
-            ("CONNECT origin.test HTTP/1.1\r\nHost: a\r\n\r\n", "400", "does not say which host and port"),
+            ("CONNECT origin.test HTTP/1.1\r\nHost: a\r\n\r\n", "400", "no host and port in 'origin.test'"),
             (
                 "GET http://origin.test/ HTTP/1.1\r\nHost: a\r\nVia: 1.1 ropewalk-example\r\n\r\n",
                 "508",
-                "this request has been here before",
+                "proxy loop: this request has passed this proxy before",
             ),
         ];
         for (request, status, why) in cases {
@@ -326,14 +333,14 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_hangs_up_is_a_bad_gateway() {
+    fn a_server_that_closes_early_is_a_bad_gateway() {
         let world = World::new();
         world.ask("GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n").unwrap().close();
         let answer = world.answer();
         assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains("the server does not answer"), "{answer}");
     }
 
-    /// A tunnel, open, with what the client said too early.
+    /// Opens a tunnel. The client sends `early` before it has the response.
     fn tunnel(early: &str) -> (World, TestStream) {
         let world = World::new();
         let server = world.ask(&format!("CONNECT origin.test:80 HTTP/1.1\r\nHost: origin.test:80\r\n\r\n{early}"));
@@ -342,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_carries_anything_both_ways_to_the_end() {
+    fn a_tunnel_forwards_both_directions() {
         let (world, server) = tunnel("early ");
         let long: Vec<u8> = (0..300_000).map(|place| (place % 251) as u8).collect();
         world.client.write(b"bird");
@@ -352,16 +359,16 @@ mod tests {
         assert!(world.client.take_received() == long);
         world.client.finish();
         world.net.settle();
-        assert!(server.is_eof() && !world.client.is_eof(), "one direction ends, the other one goes on");
+        assert!(server.is_eof() && !world.client.is_eof(), "one direction is closed, the other one is open");
         server.write(b"last words");
         server.close();
         assert_eq!(world.answer(), "last words");
         assert!(world.client.is_eof());
-        assert_eq!(world.net.open_sources(), 1, "the proxy's port alone");
+        assert_eq!(world.net.open_sources(), 1, "only the port of the proxy is left");
     }
 
     #[test]
-    fn a_reset_goes_through_a_tunnel_as_a_reset() {
+    fn a_tunnel_forwards_a_reset() {
         let (world, server) = tunnel("");
         server.abort();
         world.net.settle();
@@ -369,11 +376,11 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_in_which_nothing_moves_is_ended() {
+    fn an_idle_tunnel_is_closed() {
         let (world, server) = tunnel("");
-        world.net.advance(IDLE / 2);
+        world.net.advance(IDLE_TIMEOUT / 2);
         server.write(b"still here");
-        world.net.advance(IDLE - Duration::from_secs(1));
+        world.net.advance(IDLE_TIMEOUT - Duration::from_secs(1));
         assert!(world.client.is_connected() && server.is_connected());
         world.net.advance(Duration::from_secs(1));
         assert!(world.client.is_eof() && server.is_reset());
@@ -381,16 +388,16 @@ mod tests {
     }
 
     #[test]
-    fn a_side_that_does_not_read_is_not_read_for() {
+    fn a_client_that_does_not_read_pauses_the_server() {
         let (world, server) = tunnel("");
         world.client.pause_reading();
         server.write(&vec![1; 10_000_000]);
         world.net.settle();
-        // The network holds 64 KiB each way; the proxy a little more than that on each side.
+        // The network buffers 64 KiB in each direction, and the proxy a little more on each side.
         server.abort();
         world.client.resume_reading();
         world.net.settle();
-        let carried = world.client.received().len();
-        assert!(carried < 500_000, "{carried} bytes had been taken from the server");
+        let forwarded = world.client.received().len();
+        assert!(forwarded < 500_000, "{forwarded} bytes were read from the server");
     }
 }

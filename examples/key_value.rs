@@ -1,15 +1,16 @@
-//! A key-value server that speaks netstrings: `cargo run -p ropewalk-examples --bin key_value`, then
-//! `printf '9:set a one,5:get a,' | nc -N 127.0.0.1 8004`.
+//! A key-value server with a netstring protocol.
+//!
+//! Run `cargo run -p ropewalk-examples --bin key_value`, then `printf '9:set a one,5:get a,' | nc -N 127.0.0.1 8004`.
 //!
 //! | request | answer |
 //! |---|---|
 //! | `set KEY VALUE` | `stored` |
 //! | `get KEY` | `value VALUE` or `none` |
 //! | `delete KEY` | `deleted` or `none` |
-//! | anything else | `error: ` and what was wrong |
+//! | any other | `error: ` and the reason |
 //!
-//! A key has no spaces; a value is any bytes. Whatever a stranger can make large has a bound: a request by the netstring
-//! receiver, the store by its capacity, and the answers that nobody reads by one line in `connection_made`.
+//! A key has no spaces, and a value is any bytes. All memory that a client can use is limited: requests by the netstring
+//! receiver, the store by its capacity, and unread answers by back-pressure, in `connection_made`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,11 +19,11 @@ use std::rc::Rc;
 use ropewalk::prelude::*;
 use ropewalk::protocols::basic::{NetstringReceiver, StringProtocol, StringTransport};
 
-/// The longest request.
-const REQUEST_BYTES: usize = 64 * 1024;
-/// How much the store holds, keys and values together.
-const STORE_BYTES: usize = 64 * 1024 * 1024;
-/// What an entry costs beside its bytes, roughly: else a million empty values would be free.
+/// The most bytes in a request.
+const REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// The capacity of the store, for keys and values.
+const STORE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The approximate overhead of an entry. Without it, a million empty values would count as nothing.
 const ENTRY_BYTES: usize = 64;
 
 #[derive(Debug, PartialEq)]
@@ -32,7 +33,7 @@ enum Request<'a> {
     Delete(&'a [u8]),
 }
 
-/// The first word, and what follows the space behind it.
+/// Splits off the first word. The rest is `None` if no space follows.
 fn split_word(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
     match bytes.iter().position(|&byte| byte == b' ') {
         Some(space) => (&bytes[..space], Some(&bytes[space + 1..])),
@@ -44,17 +45,17 @@ fn parse(request: &[u8]) -> Result<Request<'_>, String> {
     let (verb, rest) = split_word(request);
     let (key, value) = split_word(rest.unwrap_or_default());
     match (verb, key, value) {
-        (b"set" | b"get" | b"delete", b"", _) => Err("expected a key after the verb".into()),
+        (b"set" | b"get" | b"delete", b"", _) => Err("missing key: expected a key after the verb".into()),
         (b"set", key, Some(value)) => Ok(Request::Set(key, value)),
-        (b"set", _, None) => Err("expected 'set KEY VALUE', found no value".into()),
+        (b"set", _, None) => Err("missing value: expected 'set KEY VALUE'".into()),
         (b"get", key, None) => Ok(Request::Get(key)),
         (b"delete", key, None) => Ok(Request::Delete(key)),
-        (b"get" | b"delete", ..) => Err("a key has no spaces, and no value follows it here".into()),
-        _ => Err(format!("'{}' is not a verb: use set, get or delete", String::from_utf8_lossy(verb))),
+        (b"get" | b"delete", ..) => Err("unexpected word after the key: a key has no spaces".into()),
+        _ => Err(format!("unknown verb '{}': expected set, get or delete", String::from_utf8_lossy(verb))),
     }
 }
 
-/// What all connections share.
+/// The entries, which all connections share.
 struct Store {
     entries: HashMap<Box<[u8]>, Box<[u8]>>,
     used: usize,
@@ -70,7 +71,7 @@ impl Store {
         let old = self.entries.get(key).map_or(0, |value| cost(key, value));
         let used = self.used - old + cost(key, value);
         if used > self.capacity {
-            return Err(format!("the store is full: it holds {} bytes", self.capacity));
+            return Err(format!("the store is full: its capacity is {} bytes", self.capacity));
         }
         self.used = used;
         self.entries.insert(key.into(), value.into());
@@ -103,14 +104,14 @@ struct Session(Rc<RefCell<Store>>);
 
 impl StringProtocol for Session {
     fn connection_made(&mut self, strings: &StringTransport) {
-        // It produces for itself: who asks and does not read the answers is not asked for more.
+        // Apply back-pressure: stop reading requests from the peer while answers to it are still queued.
         let _ = strings.register_producer(strings.transport().clone());
     }
 
     fn string_received(&mut self, strings: &StringTransport, request: &[u8]) {
         let answer = self.0.borrow_mut().answer(request);
         let answer = answer.unwrap_or_else(|error| format!("error: {error}").into_bytes());
-        strings.send_string(&answer).expect("netstrings have any length");
+        strings.send_string(&answer).expect("a netstring has no length limit");
     }
 
     fn read_connection_lost(&mut self, strings: &StringTransport) {
@@ -121,12 +122,12 @@ impl StringProtocol for Session {
 
 fn sessions(store: Store) -> impl Fn() -> NetstringReceiver<Session> {
     let store = Rc::new(RefCell::new(store));
-    move || NetstringReceiver::new(Session(store.clone())).max_length(REQUEST_BYTES)
+    move || NetstringReceiver::new(Session(store.clone())).max_length(REQUEST_BYTES_MAX)
 }
 
 fn main() -> ropewalk::Result<()> {
     let reactor = Reactor::new()?;
-    let port = reactor.listen_tcp("127.0.0.1:8004", sessions(Store::new(STORE_BYTES)))?;
+    let port = reactor.listen_tcp("127.0.0.1:8004", sessions(Store::new(STORE_BYTES_MAX)))?;
     println!("keeping values on {}", port.host()?);
     reactor.run()
 }
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_any_bytes_and_are_kept_until_they_are_deleted() {
+    fn values_are_kept_until_they_are_deleted() {
         check(
             1000,
             &[
@@ -176,28 +177,28 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_explained_and_the_conversation_goes_on() {
+    fn an_error_does_not_end_the_conversation() {
         check(
             1000,
             &[
-                (b"put a b", b"error: 'put' is not a verb: use set, get or delete"),
-                (b"set a", b"error: expected 'set KEY VALUE', found no value"),
-                (b"get", b"error: expected a key after the verb"),
-                (b"get a b", b"error: a key has no spaces, and no value follows it here"),
+                (b"put a b", b"error: unknown verb 'put': expected set, get or delete"),
+                (b"set a", b"error: missing value: expected 'set KEY VALUE'"),
+                (b"get", b"error: missing key: expected a key after the verb"),
+                (b"get a b", b"error: unexpected word after the key: a key has no spaces"),
                 (b"get a", b"none"),
             ],
         );
     }
 
     #[test]
-    fn a_full_store_takes_no_more_until_something_is_deleted() {
+    fn a_full_store_rejects_new_values() {
         check(
             2 * (ENTRY_BYTES + 2),
             &[
                 (b"set a 1", b"stored"),
                 (b"set b 2", b"stored"),
                 (b"set b 3", b"stored"),
-                (b"set c 4", b"error: the store is full: it holds 132 bytes"),
+                (b"set c 4", b"error: the store is full: its capacity is 132 bytes"),
                 (b"delete a", b"deleted"),
                 (b"set c 4", b"stored"),
                 (b"get b", b"value 3"),
@@ -217,30 +218,30 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_not_answered_before_there_is_room_for_the_answer() {
-        let (net, lazy) = serve(100_000, Faults::none());
+    fn requests_wait_until_answers_are_read() {
+        let (net, slow) = serve(100_000, Faults::none());
         let long = "x".repeat(40_000);
-        lazy.write(&netstring(format!("set a {long}").as_bytes()));
+        slow.write(&netstring(format!("set a {long}").as_bytes()));
         net.settle();
-        lazy.take_received();
-        lazy.pause_reading();
-        (0..1000).for_each(|_| lazy.write(&netstring(b"get a")));
+        slow.take_received();
+        slow.pause_reading();
+        (0..1000).for_each(|_| slow.write(&netstring(b"get a")));
         net.settle();
         let other = net.connect_stream("10.0.0.1:80");
         other.write(&netstring(b"set a new"));
         net.settle();
-        lazy.resume_reading();
+        slow.resume_reading();
         net.settle();
-        // 64 KiB were on the way, and no more than 64 KiB and an answer in the queue.
-        let received = lazy.received();
+        // 64 KiB are in flight, and at most 64 KiB plus one answer are queued.
+        let received = slow.received();
         let (old, new) = (netstring(format!("value {long}").as_bytes()), netstring(b"value new"));
         let old_answers = received.chunks(old.len()).take_while(|&answer| answer == old).count();
-        assert!((1..=5).contains(&old_answers), "{old_answers} answers were made before anybody read one");
+        assert!((1..=5).contains(&old_answers), "{old_answers} answers were made before one was read");
         assert_eq!(received[old_answers * old.len()..], new.repeat(1000 - old_answers));
     }
 
     #[test]
-    fn what_is_no_netstring_ends_the_connection() {
+    fn invalid_netstrings_close_the_connection() {
         let (net, client) = serve(1000, Faults::none());
         client.write(b"get a\n");
         net.settle();

@@ -1,9 +1,11 @@
-//! A client that outlives its server: `cargo run -p ropewalk-examples --bin reconnecting`, then `nc -l 127.0.0.1 8005` in
-//! another terminal, now and again. It prints what the server says, and whether there is one.
+//! A client that reconnects.
 //!
-//! Attempts come after 1, 2, 4 ... up to 30 seconds, spread a little so that a thousand clients of a server that comes
-//! back do not all come at once. What shows that the server works is its first line, not the connection: one that
-//! accepts and hangs up is left in peace longer and longer.
+//! Run `cargo run -p ropewalk-examples --bin reconnecting`, then start and stop `nc -l 127.0.0.1 8005` in another terminal.
+//! The client prints the lines of the server, and whether it is connected.
+//!
+//! Attempts follow after 1, 2, 4 ... up to 30 seconds. The delays are jittered, so that the clients of a restarted server
+//! do not all connect at once. The first line of the server resets the delay, not the connection itself. So a server that
+//! accepts and closes is tried less and less often.
 
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -12,52 +14,53 @@ use ropewalk::prelude::*;
 use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
 use ropewalk::protocols::{BackOff, ReconnectingClientFactory};
 
-/// Where lines go to, and what becomes of the connection.
-type Tell = Rc<dyn Fn(&str)>;
-type Reconnecting = ReconnectingClientFactory<Listeners>;
+/// Receives each line, and each change of the connection.
+type Print = Rc<dyn Fn(&str)>;
+type Reconnecting = ReconnectingClientFactory<ListenerFactory>;
 
 struct Listener {
-    tell: Tell,
-    /// Weak: the factory lives as long as its connector, and this protocol no longer than the connection.
+    print: Print,
+    /// To reset the delay.
     factory: Weak<Reconnecting>,
 }
 
 impl LineProtocol for Listener {
     fn connection_made(&mut self, lines: &LineTransport) {
-        (self.tell)(&format!("* connected to {}", lines.peer()));
+        (self.print)(&format!("* connected to {}", lines.peer()));
     }
 
     fn line_received(&mut self, _lines: &LineTransport, line: &[u8]) {
         if let Some(factory) = self.factory.upgrade() {
             factory.reset_delay();
         }
-        (self.tell)(&String::from_utf8_lossy(line));
+        (self.print)(&String::from_utf8_lossy(line));
     }
 
     fn connection_lost(&mut self, _lines: &LineTransport, reason: &Error) {
-        (self.tell)(&format!("* {reason}"));
+        (self.print)(&format!("* {reason}"));
     }
 }
 
-/// Makes a listener for each connection.
-struct Listeners {
-    tell: Tell,
+/// Builds a listener for each connection.
+struct ListenerFactory {
+    print: Print,
+    /// The factory that contains this one: a strong reference would be a cycle.
     factory: Weak<Reconnecting>,
 }
 
-impl Factory for Listeners {
+impl Factory for ListenerFactory {
     fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
-        let listener = Listener { tell: self.tell.clone(), factory: self.factory.clone() };
+        let listener = Listener { print: self.print.clone(), factory: self.factory.clone() };
         Some(Box::new(LineReceiver::new(listener).delimiter(&b"\n"[..])))
     }
 }
 
-/// Listens to whoever is at `address`, until `stop_trying`.
-fn listen_to(reactor: &Reactor, address: &str, tell: Tell) -> ropewalk::Result<Rc<Reconnecting>> {
+/// Connects to `address` again and again, until `stop_trying` is called.
+fn listen_to(reactor: &Reactor, address: &str, print: Print) -> ropewalk::Result<Rc<Reconnecting>> {
     let initial = Duration::from_millis(500); // grows once before the first wait
     let policy = BackOff::reconnecting().initial_delay(initial).factor(2.0).max_delay(Duration::from_secs(30));
     let factory = Rc::new_cyclic(|factory| {
-        ReconnectingClientFactory::new(Listeners { tell, factory: factory.clone() }).retry_policy(policy)
+        ReconnectingClientFactory::new(ListenerFactory { print, factory: factory.clone() }).retry_policy(policy)
     });
     reactor.connect_tcp(address, factory.clone())?;
     Ok(factory)
@@ -80,20 +83,20 @@ mod tests {
     struct World {
         net: MemoryReactor,
         factory: Rc<Reconnecting>,
-        told: Rc<RefCell<Vec<String>>>,
+        printed: Rc<RefCell<Vec<String>>>,
     }
 
     impl World {
         fn new() -> World {
             let net = MemoryReactor::new();
-            let told = Rc::new(RefCell::new(Vec::new()));
-            let note = told.clone();
-            let tell = Rc::new(move |line: &str| note.borrow_mut().push(line.to_owned()));
-            let factory = listen_to(&net, SERVER, tell).unwrap();
-            World { net, factory, told }
+            let printed = Rc::new(RefCell::new(Vec::new()));
+            let lines = printed.clone();
+            let print = Rc::new(move |line: &str| lines.borrow_mut().push(line.to_owned()));
+            let factory = listen_to(&net, SERVER, print).unwrap();
+            World { net, factory, printed }
         }
 
-        /// How many attempts are made within `seconds`.
+        /// Advances the clock, and returns the number of attempts in that time.
         fn attempts_in(&self, seconds: u64) -> usize {
             let before = self.net.tcp_clients().len();
             self.net.advance(Duration::from_secs(seconds));
@@ -107,22 +110,25 @@ mod tests {
                     return stream;
                 }
             }
-            panic!("the client does not come");
+            panic!("the client does not connect");
         }
     }
 
     #[test]
-    fn an_absent_server_is_tried_less_and_less_often_but_for_ever() {
+    fn attempts_slow_down_while_the_server_is_absent() {
         let world = World::new();
         let first_minute = world.attempts_in(60);
-        assert!((5..=8).contains(&first_minute), "after 1, 3, 7, 15, 31 seconds, about: {first_minute}");
+        assert!(
+            (5..=8).contains(&first_minute),
+            "expected attempts after about 1, 3, 7, 15, 31 seconds: {first_minute}"
+        );
         world.attempts_in(3600);
         let an_hour_later = world.attempts_in(600);
-        assert!((15..=26).contains(&an_hour_later), "one each 30 seconds, about: {an_hour_later}");
+        assert!((15..=26).contains(&an_hour_later), "expected one attempt in about 30 seconds: {an_hour_later}");
     }
 
     #[test]
-    fn a_server_that_comes_goes_and_comes_is_heard_each_time() {
+    fn the_client_reconnects_to_a_restarted_server() {
         let world = World::new();
         world.net.advance(Duration::from_secs(100));
         let listener = world.net.listen_stream(SERVER).unwrap();
@@ -133,18 +139,18 @@ mod tests {
             server.close();
             world.net.settle();
         }
-        let heard = |word| ["* connected to 10.0.0.1:80", word, "* connection was closed cleanly"];
-        assert_eq!(*world.told.borrow(), [heard("one"), heard("two")].concat());
+        let lines = |word| ["* connected to 10.0.0.1:80", word, "* connection was closed cleanly"];
+        assert_eq!(*world.printed.borrow(), [lines("one"), lines("two")].concat());
     }
 
     #[test]
-    fn one_line_brings_the_short_delay_back_and_a_mere_connection_does_not() {
+    fn a_received_line_resets_the_delay() {
         let world = World::new();
         let listener = world.net.listen_stream(SERVER).unwrap();
         for _ in 0..8 {
             world.accept(&listener).close();
         }
-        assert!(world.attempts_in(10) <= 1, "it hangs up: the waits have grown to half a minute");
+        assert!(world.attempts_in(10) <= 1, "a connection alone must not reset the delay");
         let server = world.accept(&listener);
         server.write(b"sorry\n");
         server.close();
@@ -153,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn who_stops_trying_leaves_nothing_behind() {
+    fn stop_trying_cancels_the_next_attempt() {
         let world = World::new();
         world.net.advance(Duration::from_secs(5));
         world.factory.stop_trying();

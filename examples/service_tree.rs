@@ -1,9 +1,11 @@
-//! A tree of services that a file describes, for `nc 127.0.0.1 8003`:
-//! `cargo run -p ropewalk-examples --bin service_tree -- --config examples/service_tree.toml`.
+//! A tree of services from a configuration file.
 //!
-//! A *board* shows its visitors the last notes that it was given, and takes one from each who writes a line. A *courier*
-//! keeps a connection to a board and brings it a note now and then; he waits, patiently, where there is no board yet. The
-//! program knows these two kinds; the file says which of them run, how many, and where.
+//! Run `cargo run -p ropewalk-examples --bin service_tree -- --config examples/service_tree.toml`, then
+//! `nc 127.0.0.1 8003`.
+//!
+//! A *board* sends the last notes to each client, and stores each line of a client as a note. A *courier* stays connected
+//! to a board and sends it a note at regular intervals. It waits if the board does not exist yet. The program defines these
+//! two kinds of services, and the file lists the services to run.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -19,7 +21,7 @@ use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
 use ropewalk_runner::{BoxedError, Kinds, Runner, RunnerOptions};
 use serde::Deserialize;
 
-/// A notice board and those who write on it, as a file describes them.
+/// Notice boards and their couriers, from a configuration file.
 #[derive(Parser)]
 #[command(name = "service_tree")]
 struct CommandLine {
@@ -27,7 +29,7 @@ struct CommandLine {
     runner: RunnerOptions,
 }
 
-/// What a file says about a board.
+/// The options of a board.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct BoardOptions {
@@ -40,7 +42,7 @@ fn ten() -> usize {
     10
 }
 
-/// What a file says about a courier.
+/// The options of a courier.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct CourierOptions {
@@ -49,10 +51,11 @@ struct CourierOptions {
     seconds: f64,
 }
 
-/// The last notes.
+/// The stored notes, oldest first.
 #[derive(Clone, Default)]
 struct Notes(Rc<RefCell<VecDeque<Vec<u8>>>>);
 
+/// The protocol of a client of a board.
 struct Visitor {
     notes: Notes,
     limit: usize,
@@ -81,27 +84,27 @@ fn board(reactor: &Reactor, options: BoardOptions) -> Result<StreamServerEndpoin
     Ok(StreamServerEndpointService::new(endpoint, visitors))
 }
 
-/// What he hears does not matter to him.
+/// The protocol of a courier, which ignores input.
 struct Courier;
 
 impl Protocol for Courier {
     fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
 }
 
-/// A service of two: the connection, and the clock that says when to use it.
+/// Returns a service with two children: a connection, and a timer that sends notes on it.
 fn courier(reactor: &Reactor, options: CourierOptions) -> Result<MultiService, BoxedError> {
     let connection = ClientService::new(client_from_string(reactor, &options.to)?, || Courier);
     let note = format!("{}\n", options.note);
-    let (bring, every) = (connection.clone(), Duration::try_from_secs_f64(options.seconds)?);
-    let clock = TimerService::new(every, move |_: &Reactor| {
+    let (client, interval) = (connection.clone(), Duration::try_from_secs_f64(options.seconds)?);
+    let timer = TimerService::new(interval, move |_: &Reactor| {
         let note = note.clone();
-        // Not before there is a board; a note that nobody waits for any more is none.
-        let brought = bring.when_connected(None).add_callback(move |board| board.write(note.as_bytes()));
-        brought.add_errback(|failure| tracing::debug!(%failure, "a note was not brought"))
+        // Waits for a connection. It fails only if the service stops before.
+        let sent = client.when_connected(None).add_callback(move |board| board.write(note.as_bytes()));
+        sent.add_errback(|failure| tracing::debug!(%failure, "note not sent"))
     });
     let services = MultiService::new();
     services.add_named("connection", connection)?;
-    services.add_named("clock", clock)?;
+    services.add_named("timer", timer)?;
     Ok(services)
 }
 
@@ -116,6 +119,6 @@ fn main() -> ExitCode {
     let mut kinds = Kinds::default();
     kinds.add("board", board);
     kinds.add("courier", courier);
-    // Everything is in the file.
+    // All services are in the file.
     Runner::new("service_tree", line.runner).kinds(kinds).run(|_reactor, _services| Ok(()))
 }

@@ -1,15 +1,15 @@
 #!/bin/sh
-# Runs the two units under a systemd of their own: sudo examples/systemd/try.sh target/release/ropewalk
+# Tests the two units under a separate systemd: sudo examples/systemd/try.sh target/release/ropewalk
 #
-# It makes a small Debian in a temporary directory (debootstrap, 300 MB, a minute or two), boots it with systemd-nspawn
-# without a network, and has it start the socket, ask through it, restart under load, miss the watchdog, die, and stop.
-# Prints what it finds, and ends with status 0 when all of it was as it should be.
+# Installs a small Debian in a temporary directory (debootstrap, 300 MB, one or two minutes), and boots it with
+# systemd-nspawn without a network. There it starts the socket, sends requests, restarts the service under load, triggers
+# the watchdog, kills the service, and stops it. Prints the results, and exits with status 0 if all checks pass.
 set -eu
-program=$(realpath "${1:?the program, as in target/release/ropewalk}")
+program=$(realpath "${1:?usage: try.sh PROGRAM, such as target/release/ropewalk}")
 units=$(dirname "$(realpath "$0")")
 box=$(mktemp -d /var/tmp/ropewalk-units.XXXXXX)
 trap 'rm -rf "$box"' EXIT
-# The service's user must reach what is in it.
+# The user of the service must be able to enter it.
 chmod 755 "$box"
 
 debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,curl,wrk,procps,iproute2 \
@@ -40,30 +40,30 @@ trap 'test $? = 0 || journalctl --unit=ropewalk.service --unit=ropewalk.socket -
 step() { printf '\n== %s\n' "$*"; }
 main() { systemctl show --property=MainPID --value ropewalk; }
 restarts() { systemctl show --property=NRestarts --value ropewalk; }
-ask() { test "$(curl --silent --show-error --max-time 5 http://127.0.0.1/)" = hello; }
+request() { test "$(curl --silent --show-error --max-time 5 http://127.0.0.1/)" = hello; }
 drop=/run/systemd/system/ropewalk.service.d
 ip link set lo up
 
 step the socket starts the service
 systemctl start ropewalk.socket
-ask
+request
 systemctl is-active ropewalk.service
 
-step it is shut in
+step the sandbox restricts the service
 status=/proc/$(main)/status
 grep -E '^(Uid|CapEff|CapBnd|NoNewPrivs|Seccomp):' "$status"
 grep -qE '^CapBnd:\s0+$' "$status"
 test "$(awk '/^Uid:/ { print $2 }' "$status")" -ge 61184
 user=$(stat --format=%u "$(dirname "$status")")
 inside() { nsenter --target "$(main)" --mount "$@"; }
-# Root is not kept from writing by permissions, and a stranger is not kept from the homes by them.
+# As root, only the mount namespace prevents writing. As the user of the service, only it hides the home directories.
 for path in /srv/www/x /usr/x /var/x /etc/x; do
-    if inside touch "$path" 2>/dev/null; then echo "it may write $path"; exit 1; fi
+    if inside touch "$path" 2>/dev/null; then echo "the service can write $path"; exit 1; fi
 done
-if inside --setuid "$user" --setgid "$user" ls /home >/dev/null 2>&1; then echo "it sees the homes"; exit 1; fi
+if inside --setuid "$user" --setgid "$user" ls /home >/dev/null 2>&1; then echo "the service can read /home"; exit 1; fi
 systemd-analyze security --no-pager ropewalk | tail -1
 
-step restarts under load lose nobody
+step restarts under load lose no connection
 mkdir -p "$drop"
 printf '[Unit]\nStartLimitIntervalSec=0\n[Service]\nWatchdogSec=2\n' >"$drop/try.conf"
 systemctl daemon-reload
@@ -74,41 +74,41 @@ wait
 cat /wrk
 if grep 'Socket errors' /wrk; then exit 1; fi
 
-step the watchdog sees that it hangs
+step the watchdog restarts a stopped service
 kill -STOP "$(main)"
 sleep 4
-ask
+request
 test "$(restarts)" = 1
 
-step it is started again when it dies
+step a killed service is restarted
 kill -KILL "$(main)"
 sleep 1
-ask
+request
 test "$(restarts)" = 2
 
-step SIGHUP leaves it active
+step SIGHUP does not stop the service
 before=$(main)
 systemctl kill --signal=HUP ropewalk
 sleep 1
-ask
+request
 test "$(main)" = "$before"
 
-step each reactor runs within these limits
+step each reactor runs in the sandbox
 for reactor in select poll epoll uring; do
     printf '[Service]\nExecStart=\nExecStart=/usr/local/bin/ropewalk -r %s serve /srv/www --listen systemd:\n' \
         "$reactor" >"$drop/reactor.conf"
     systemctl daemon-reload
     systemctl restart ropewalk
-    ask
+    request
     journalctl --unit=ropewalk --output=cat --grep='serve on' --no-pager | tail -1
 done
 
-step it stops in order
+step the service stops in order
 systemctl stop ropewalk.socket ropewalk.service
 test "$(systemctl show --property=Result --value ropewalk)" = success
 TRY
 
-# Its own PID, mount, network and cgroup namespaces; systemd is the first process there.
+# systemd-nspawn gives it separate PID, mount, network and cgroup namespaces. systemd is the first process there.
 systemd-nspawn --quiet --register=no --keep-unit --private-network --directory="$box" --boot >/dev/null 2>&1 </dev/null
 cat "$box/result"
 grep -qx 'status 0' "$box/result"

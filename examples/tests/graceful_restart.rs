@@ -1,4 +1,4 @@
-//! The program `graceful_restart`, replaced under load.
+//! Replaces the program `graceful_restart` under load.
 
 #![cfg(unix)]
 
@@ -12,33 +12,33 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-const VISITORS: usize = 3;
+const CLIENTS: usize = 3;
 
-struct Conversation(BufReader<TcpStream>);
+struct Client(BufReader<TcpStream>);
 
-impl Conversation {
-    fn begin(address: &str) -> io::Result<Conversation> {
+impl Client {
+    fn connect(address: &str) -> io::Result<Client> {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Conversation(BufReader::new(stream)))
+        Ok(Client(BufReader::new(stream)))
     }
 
-    /// Says something, and returns the number of the process that repeats it.
-    fn say(&mut self, word: &str) -> io::Result<i32> {
+    /// Sends a word, and returns the id of the process that echoes it.
+    fn echo(&mut self, word: &str) -> io::Result<i32> {
         self.0.get_mut().write_all(format!("{word}\n").as_bytes())?;
         let mut answer = String::new();
         self.0.read_line(&mut answer)?;
         let number = answer.trim_end().strip_suffix(word).and_then(|number| number.trim_end().parse().ok());
-        number.ok_or_else(|| io::Error::other(format!("'{answer}' does not repeat '{word}'")))
+        number.ok_or_else(|| io::Error::other(format!("'{answer}' does not echo '{word}'")))
     }
 }
 
-/// The processes of the program, whoever started them.
+/// The first process of the program and its successors.
 struct Server {
     first: Child,
     output: BufReader<ChildStdout>,
     address: String,
-    /// The one that serves.
+    /// The current process.
     serving: Pid,
 }
 
@@ -60,7 +60,7 @@ impl Server {
         line.trim_end().to_owned()
     }
 
-    /// Has it replaced, and waits until its successor says that it serves.
+    /// Replaces the current process, and waits for the start line of its successor.
     fn replace(&mut self) {
         kill_process(self.serving, Signal::HUP).unwrap();
         let line = self.line();
@@ -77,44 +77,44 @@ impl Drop for Server {
     }
 }
 
-/// Visits `address` again and again until `enough`; tells who answered each time, or what went wrong.
-fn visit(address: &str, enough: &AtomicBool, tell: &mpsc::Sender<io::Result<i32>>) {
-    while !enough.load(Ordering::Relaxed) {
-        let answered = Conversation::begin(address).and_then(|mut conversation| conversation.say("hello"));
-        if tell.send(answered).is_err() {
+/// Connects to `address` repeatedly until `stop` is set. Sends the id of each answering process, or the error.
+fn connect_repeatedly(address: &str, stop: &AtomicBool, results: &mpsc::Sender<io::Result<i32>>) {
+    while !stop.load(Ordering::Relaxed) {
+        let answered = Client::connect(address).and_then(|mut client| client.echo("hello"));
+        if results.send(answered).is_err() {
             return;
         }
     }
 }
 
-/// Waits until `process` has answered somebody. What went wrong before is a failure.
+/// Waits until `process` has answered a client. Any error before that fails the test.
 fn wait_for(process: Pid, answers: &mpsc::Receiver<io::Result<i32>>) {
     loop {
-        let answer = answers.recv_timeout(PATIENCE).expect("it answers");
-        if answer.expect("nobody is refused") == process.as_raw_nonzero().get() {
+        let answer = answers.recv_timeout(PATIENCE).expect("an answer in time");
+        if answer.expect("no connection is refused") == process.as_raw_nonzero().get() {
             return;
         }
     }
 }
 
 #[test]
-fn nobody_is_refused_or_cut_off_while_the_server_is_replaced_twice_on_any_reactor() {
+fn a_restart_refuses_no_connection_on_any_reactor() {
     for entry in ropewalk::reactors().iter().filter(|entry| entry.unavailable.is_none()) {
         println!("on {}", entry.name);
-        is_replaced_twice(Server::start(entry.name));
+        replace_twice(Server::start(entry.name));
     }
 }
 
-fn is_replaced_twice(mut server: Server) {
+fn replace_twice(mut server: Server) {
     let first = server.serving;
-    let mut old_friend = Conversation::begin(&server.address).unwrap();
-    assert_eq!(old_friend.say("before").unwrap(), first.as_raw_nonzero().get());
+    let mut old_client = Client::connect(&server.address).unwrap();
+    assert_eq!(old_client.echo("before").unwrap(), first.as_raw_nonzero().get());
 
-    let (address, enough) = (server.address.clone(), AtomicBool::new(false));
-    let (tell, answers) = mpsc::channel();
+    let (address, stop) = (server.address.clone(), AtomicBool::new(false));
+    let (results, answers) = mpsc::channel();
     std::thread::scope(|scope| {
-        for _ in 0..VISITORS {
-            scope.spawn(|| visit(&address, &enough, &tell.clone()));
+        for _ in 0..CLIENTS {
+            scope.spawn(|| connect_repeatedly(&address, &stop, &results.clone()));
         }
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             wait_for(server.serving, &answers);
@@ -123,17 +123,17 @@ fn is_replaced_twice(mut server: Server) {
                 wait_for(server.serving, &answers);
             }
         }));
-        enough.store(true, Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
         outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
     answers.try_iter().for_each(|answer| assert!(answer.is_ok(), "{answer:?}"));
 
-    // The first process serves who came to it, and ends when he has gone.
-    assert_eq!(old_friend.say("after").unwrap(), first.as_raw_nonzero().get());
+    // The first process serves its last client, and exits when that closes.
+    assert_eq!(old_client.echo("after").unwrap(), first.as_raw_nonzero().get());
     assert!(server.first.try_wait().unwrap().is_none());
-    drop(old_friend);
+    drop(old_client);
     assert_eq!(server.first.wait().unwrap().code(), Some(0));
 
     kill_process(server.serving, Signal::TERM).unwrap();
-    assert_eq!(server.line(), "", "its output ends with the last process");
+    assert_eq!(server.line(), "", "the output is closed with the last process");
 }

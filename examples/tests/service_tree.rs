@@ -1,4 +1,4 @@
-//! The program `service_tree`, run from a file.
+//! Runs the program `service_tree` with a configuration file.
 
 #![cfg(unix)]
 
@@ -34,9 +34,9 @@ fn run(services: &str) -> Running {
 }
 
 #[test]
-fn couriers_bring_their_notes_to_the_board_and_sigterm_ends_them_all() {
+fn a_courier_sends_notes_to_the_board() {
     let mut running = run("
-        # The courier is first, and has to wait for the board.
+        # The courier starts first, and has to wait for the board.
         [[service]]
         kind = 'courier'
         to = 'unix:board'
@@ -51,10 +51,10 @@ fn couriers_bring_their_notes_to_the_board_and_sigterm_ends_them_all() {
     let began = Instant::now();
     let mut seen = Vec::new();
     while seen.len() < 3 {
-        assert!(began.elapsed() < PATIENCE, "in vain: {seen:?}");
+        assert!(began.elapsed() < PATIENCE, "timed out: {seen:?}");
         std::thread::sleep(Duration::from_millis(10));
         let Ok(stream) = UnixStream::connect(running.1.join("board")) else { continue };
-        // The board does not end the conversation; it has said everything at once.
+        // The board sends all notes at once, and does not close the connection.
         stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         seen = BufReader::new(stream).lines().map_while(Result::ok).collect();
     }
