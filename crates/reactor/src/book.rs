@@ -24,6 +24,9 @@ pub struct Descriptors;
 #[doc = include_str!("../../../docs/src/endpoints.md")]
 pub struct Endpoints;
 
+#[doc = include_str!("../../../docs/src/extending.md")]
+pub struct Extending;
+
 #[doc = include_str!("../../../docs/src/how-it-works.md")]
 pub struct HowItWorks;
 
