@@ -95,8 +95,8 @@ fn check(root: &Path, made: &[Made]) -> Result<()> {
     let is_stale = |made: &&Made| fs::read_to_string(root.join(&made.path)).unwrap_or_default() != made.text;
     let stale: Vec<&str> = made.iter().filter(is_stale).map(|made| made.path.as_str()).collect();
     if !stale.is_empty() {
-        bail!("not what {MEASURED} gives: {}; run `cargo xtask plot` and commit them", stale.join(", "));
+        bail!("out of date with {MEASURED}: {}; run `cargo xtask plot` and commit them", stale.join(", "));
     }
-    step::say(&format!("what {MEASURED} gives is up to date"));
+    step::say(&format!("pictures and tables agree with {MEASURED}"));
     Ok(())
 }

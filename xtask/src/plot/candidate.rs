@@ -1,10 +1,10 @@
-//! Who was measured, and the colour of each.
+//! The candidates of the benchmark, and the colour of each.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A server of the benchmark, in the order of the tables and of the bars.
+/// A candidate of the benchmark, in the order of the tables.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Candidate {
@@ -19,7 +19,7 @@ pub(super) enum Candidate {
 }
 
 impl Candidate {
-    /// Who the others are compared with: what `Reactor::new` takes on Linux.
+    /// The candidate that divides the others: `Reactor::new` chooses it on Linux.
     pub(super) const RULER: Candidate = Candidate::RopewalkEpoll;
 
     pub(super) fn name(self) -> &'static str {
@@ -35,8 +35,8 @@ impl Candidate {
         }
     }
 
-    /// Told apart on white and on black, and by most who see no red or no green: Okabe and Ito's palette, "Color
-    /// Universal Design" (2008), and greys for who is only there as a yardstick.
+    /// Returns its colour. Okabe and Ito's palette, "Color Universal Design" (2008), is legible on white and on black,
+    /// also for most colour-blind readers. The raw loops, which only serve as a yardstick, are grey.
     pub(super) fn colour(self) -> &'static str {
         match self {
             Candidate::RopewalkEpoll => "#0072b2",
@@ -46,7 +46,7 @@ impl Candidate {
             Candidate::Mio => "#cc79a7",
             Candidate::Tokio => "#e69f00",
             Candidate::RawEpoll => "#6e7781",
-            Candidate::RawUring => "#afb8c1",
+            Candidate::RawUring => "#9aa4af",
         }
     }
 }

@@ -1,61 +1,73 @@
-//! Which pictures the chapter has, and what is in each.
+//! The pictures of the chapter, and the figures in each.
 
 use anyhow::{Result, bail};
 
-use super::chart::{Chart, Group};
-use super::results::{Results, Row};
+use super::chart::{Chart, Group, Mark};
+use super::results::{Entry, Results, Row, Shown, Unit, figure};
 
 /// Some rows of the results under one title.
 pub(super) struct Picture {
     pub(super) file: &'static str,
     title: &'static str,
-    counts: &'static str,
-    /// By the benchmark's names of the figures.
+    unit: &'static str,
+    /// The benchmark's names of the figures.
     rows: &'static [&'static str],
 }
 
-const PROCESSOR_TIME: &str = "nanoseconds of processor time a message: median, least and greatest";
+const PROCESSOR_TIME: &str =
+    "processor time of the server a message, as a multiple of ropewalk-epoll's in the same rounds";
 
 pub(super) const PICTURES: [Picture; 3] = [
     Picture {
         file: "small-messages.svg",
         title: "Small messages: the kernel is the cost",
-        counts: PROCESSOR_TIME,
+        unit: PROCESSOR_TIME,
         rows: &["echo/64/1", "echo/64/50", "echo/64/1000", "echo/1024/50", "pipelined/1024/50"],
     },
     Picture {
         file: "bulk.svg",
         title: "Bulk: copies are the cost",
-        counts: PROCESSOR_TIME,
+        unit: PROCESSOR_TIME,
         rows: &["echo/16384/1", "echo/16384/50", "echo/16384/1000", "echo/102400/50", "echo/102400/1000"],
     },
     Picture {
         file: "many-connections.svg",
-        title: "What silent connections do to one that talks",
-        counts: "cost of its messages, as a multiple of what they cost among 10",
+        title: "One active connection among many idle ones",
+        unit: "cost of its messages, as a multiple of their cost among 10 connections",
         rows: &["crowd/64/100", "crowd/64/900", "crowd/64/19900"],
     },
 ];
 
 impl Picture {
-    /// What these results have of it.
+    /// Selects its figures.
     ///
     /// # Errors
-    /// They have nothing of it.
+    /// If the results have none of them.
     pub(super) fn chart<'a>(&self, results: &'a Results) -> Result<Chart<'a>> {
         let wanted = self.rows.iter().filter_map(|name| results.rows.iter().find(|row| row.name == *name));
-        let groups: Vec<Group<'_>> = wanted.map(group).filter(|group| !group.bars.is_empty()).collect();
+        let groups: Vec<Group<'_>> = wanted.map(group).filter(|group| !group.marks.is_empty()).collect();
         if groups.is_empty() {
             bail!("{} needs one of {}, and none was measured", self.file, self.rows.join(", "));
         }
-        Ok(Chart { title: self.title, counts: self.counts, groups })
+        Ok(Chart { title: self.title, unit: self.unit, groups })
     }
 }
 
 fn group(row: &Row) -> Group<'_> {
-    let mut bars: Vec<_> = row.entries.iter().map(|entry| (entry.candidate, entry.summary)).collect();
-    bars.sort_by_key(|(candidate, _)| *candidate);
-    Group { title: &row.title, bars }
+    let mut marks: Vec<Mark> = row.entries.iter().filter_map(|entry| mark(row.unit, entry)).collect();
+    // Figures that look the same are in the order of the tables.
+    marks.sort_by_key(|mark| ((mark.summary.median * 100.0).round() as i64, mark.candidate));
+    Group { title: &row.title, marks }
+}
+
+fn mark(unit: Unit, entry: &Entry) -> Option<Mark> {
+    let (candidate, summary) = (entry.candidate, entry.multiple(unit)?);
+    let figure = match entry.shown(unit) {
+        Shown::Figure(own) if own != summary => format!("{:.2} ({})", summary.median, unit.with_suffix(own.median)),
+        Shown::Figure(own) => figure(own.median),
+        Shown::Multiple(ratio) => format!("{:.2}", ratio.median),
+    };
+    Some(Mark { candidate, summary, figure })
 }
 
 #[cfg(test)]
@@ -66,7 +78,7 @@ mod tests {
     use crate::plot::results::tests::small;
 
     #[test]
-    fn every_picture_is_well_formed_and_names_each_candidate_of_its_rows() {
+    fn every_picture_names_each_candidate_of_its_rows() {
         let results = small();
         for picture in &PICTURES {
             let drawn = picture.chart(&results).unwrap().draw().unwrap();
@@ -81,7 +93,8 @@ mod tests {
             for row in rows {
                 assert!(texts.contains(&row.title.as_str()), "{}", row.title);
                 for entry in &row.entries {
-                    assert!(texts.contains(&entry.candidate.name()), "{} in {}", entry.candidate, picture.file);
+                    let named = texts.iter().any(|text| text.starts_with(&format!("{} ", entry.candidate)));
+                    assert!(named, "{} in {}", entry.candidate, picture.file);
                 }
             }
         }
@@ -95,7 +108,10 @@ mod tests {
             let number = |node: Node<'_, '_>, name: &str| node.attribute(name).unwrap().parse::<f64>().unwrap();
             let width = number(document.root_element(), "width");
             for node in document.descendants().filter(|node| node.has_tag_name("text")) {
-                // What a letter of a wide font takes on average.
+                if node.attribute("class") == Some("label left") {
+                    continue;
+                }
+                // The width of a letter of a wide font, on average.
                 let letter = if node.attribute("class") == Some("title") { 10.0 } else { 7.0 };
                 let end = number(node, "x") + letter * node.text().unwrap().chars().count() as f64;
                 assert!(end < width, "{}: {:?} ends at {end}", picture.file, node.text());
@@ -104,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_which_nothing_was_measured_says_what_it_needs() {
+    fn a_picture_without_figures_is_an_error() {
         let mut results = small();
         results.rows.retain(|row| !row.name.starts_with("crowd"));
         let complaint = PICTURES[2].chart(&results).err().unwrap().to_string();

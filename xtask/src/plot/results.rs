@@ -1,4 +1,4 @@
-//! The file that `cargo xtask bench` leaves, as far as the book shows it.
+//! The results of `cargo xtask bench`, as far as the book shows them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,18 +11,18 @@ use serde_json::Value;
 
 use super::candidate::Candidate;
 
-/// Everything that one run found.
+/// All results of a run.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Results {
     pub(super) machine: Machine,
     pub(super) rounds: usize,
     pub(super) window_ms: u64,
     pub(super) rows: Vec<Row>,
-    /// What was not measured, and why.
+    /// The figures that were not measured, with the reasons.
     pub(super) left_out: Vec<String>,
 }
 
-/// Where it was found.
+/// The machine that was measured.
 #[derive(Deserialize, PartialEq, Serialize)]
 pub(super) struct Machine {
     pub(super) kernel: String,
@@ -39,7 +39,7 @@ pub(super) struct Row {
     pub(super) entries: Vec<Entry>,
 }
 
-/// What a figure counts.
+/// The unit of a figure.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Unit {
@@ -59,13 +59,13 @@ pub(super) struct Entry {
     pub(super) samples: Vec<f64>,
     #[serde(flatten)]
     pub(super) summary: Summary,
-    /// To the samples of [`Candidate::RULER`] in the same rounds; ratios to everybody else are most of the file, and no
-    /// part of the book.
+    /// Ratios to the samples of [`Candidate::RULER`] in the same rounds. Ratios to the other candidates are most of the
+    /// file, and not part of the book.
     #[serde(deserialize_with = "to_the_ruler")]
     pub(super) ratios: BTreeMap<Candidate, Summary>,
 }
 
-/// The middle, the least and the greatest of some samples.
+/// The median, the least and the greatest of some samples.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub(super) struct Summary {
     pub(super) median: f64,
@@ -74,13 +74,13 @@ pub(super) struct Summary {
 }
 
 impl Results {
-    /// Takes the place of this run's figures that `later` measured again.
+    /// Replaces the figures that `later` measured again, and adds its new ones.
     ///
     /// # Errors
-    /// It was measured elsewhere or for another time: then the figures cannot stand side by side.
+    /// If machine, rounds or window differ, because such figures cannot be compared.
     pub(super) fn replace(&mut self, later: Results) -> Result<()> {
         if (&self.machine, self.rounds, self.window_ms) != (&later.machine, later.rounds, later.window_ms) {
-            bail!("two runs can be joined if machine, rounds and window are the same, and here they are not");
+            bail!("the runs differ in machine, rounds or window: expected all three to be the same");
         }
         let again = |name: &str| later.rows.iter().any(|row| row.name == name);
         let first_word = |line: &String| line.split(' ').next().unwrap_or_default().to_owned();
@@ -99,8 +99,10 @@ impl Results {
         Ok(())
     }
 
+    /// Reads a file of the benchmark.
+    ///
     /// # Errors
-    /// The file is not there, or is none that the benchmark writes; the message says which, and where it breaks off.
+    /// If the file is missing or is not of the benchmark. The message has the line of the fault.
     pub(super) fn read(path: &Path) -> Result<Results> {
         let shown = path.display();
         let text = fs::read_to_string(path)
@@ -116,12 +118,12 @@ impl Results {
         Ok(results)
     }
 
-    /// The file again, without what the book does not need.
+    /// Returns the file without figures that the book does not need.
     pub(super) fn json(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// Everybody who has a figure in one of these rows.
+    /// Returns the candidates with a figure in one of these rows.
     pub(super) fn candidates<'a>(rows: impl IntoIterator<Item = &'a Row>) -> BTreeSet<Candidate> {
         rows.into_iter().flat_map(|row| &row.entries).map(|entry| entry.candidate).collect()
     }
@@ -133,23 +135,58 @@ impl Row {
     }
 }
 
+/// A figure as the tables and the pictures show it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Shown {
+    Figure(Summary),
+    /// The ratio to [`Candidate::RULER`] in the same rounds.
+    Multiple(Summary),
+}
+
+impl Unit {
+    /// Returns whether it drifts with the machine, so that only ratios of the same rounds can be compared.
+    fn drifts(self) -> bool {
+        matches!(self, Unit::NanosPerMessage | Unit::NanosToAnswer | Unit::NanosPerOperation)
+    }
+}
+
+impl Entry {
+    pub(super) fn shown(&self, unit: Unit) -> Shown {
+        match self.ratios.get(&Candidate::RULER).filter(|_| unit.drifts()) {
+            Some(ratio) => Shown::Multiple(*ratio),
+            None => Shown::Figure(self.summary),
+        }
+    }
+
+    /// Returns the position on an axis of multiples, or `None` if the ruler was not measured beside it.
+    pub(super) fn multiple(&self, unit: Unit) -> Option<Summary> {
+        match self.shown(unit) {
+            Shown::Multiple(ratio) => Some(ratio),
+            Shown::Figure(figure) if !unit.drifts() => Some(figure),
+            Shown::Figure(_) if self.candidate == Candidate::RULER => {
+                Some(Summary { median: 1.0, least: 1.0, greatest: 1.0 })
+            }
+            Shown::Figure(_) => None,
+        }
+    }
+}
+
 impl Summary {
-    /// Half the distance between the extremes, as a share of the median.
+    /// Returns half the distance between the extremes, as a share of the median.
     pub(super) fn spread(&self) -> f64 {
         (self.greatest - self.least) / 2.0 / self.median
     }
 }
 
 fn to_the_ruler<'de, D: Deserializer<'de>>(file: D) -> Result<BTreeMap<Candidate, Summary>, D::Error> {
-    // Not read as figures before they are needed: where nobody has anything, as of calls that uring never makes, a
-    // ratio is null.
+    // Ratios that are not needed are not parsed: a ratio to zero is null, such as of calls that uring never makes.
     let mut all = BTreeMap::<Candidate, Value>::deserialize(file)?;
     let Some(ratio) = all.remove(&Candidate::RULER) else { return Ok(BTreeMap::new()) };
     let ratio = Summary::deserialize(ratio).map_err(D::Error::custom)?;
     Ok([(Candidate::RULER, ratio)].into())
 }
 
-/// Three digits that matter, and commas between thousands.
+/// Formats three significant digits, with commas between thousands.
 pub(super) fn figure(value: f64) -> String {
     match value.abs() {
         100.0.. => thousands(value),
@@ -176,7 +213,7 @@ fn thousands(value: f64) -> String {
 pub(super) mod tests {
     use super::*;
 
-    /// What a short run wrote, small enough to be read: a machine, four rows, and figures that are round numbers.
+    /// The results of a short run: a machine, four rows, and figures that are round numbers.
     pub(in crate::plot) const SMALL: &str = include_str!("small.json");
 
     pub(in crate::plot) fn small() -> Results {
@@ -188,7 +225,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_kept_can_be_read_again_and_gives_the_same() {
+    fn kept_results_are_unchanged_when_read_again() {
         let kept = small().json().unwrap();
         assert_eq!(Results::parse(&kept).unwrap().json().unwrap(), kept);
         assert!(kept.contains("\"ropewalk-epoll\": {") && !kept.contains("\"raw-epoll\": {"), "{kept}");
@@ -203,8 +240,8 @@ pub(super) mod tests {
         assert!(lacking.contains("missing field `rounds`"), "{lacking}");
         let foreign = complaint(&SMALL.replace("times_of_few", "furlongs"));
         assert!(foreign.contains("furlongs") && foreign.contains("times_of_few"), "{foreign}");
-        let stranger = complaint(&SMALL.replace("\"tokio\"", "\"nobody\""));
-        assert!(stranger.contains("unknown variant `nobody`"), "{stranger}");
+        let stranger = complaint(&SMALL.replace("\"tokio\"", "\"nginx\""));
+        assert!(stranger.contains("unknown variant `nginx`"), "{stranger}");
         let null = complaint(&SMALL.replacen("\"median\": 1600.0", "\"median\": null", 1));
         assert!(null.contains("null"), "{null}");
     }
@@ -227,13 +264,13 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_named_with_who_writes_it() {
+    fn an_error_names_a_missing_file() {
         let error = format!("{:#}", Results::read(Path::new("no/such.json")).err().unwrap());
         assert!(error.contains("no/such.json") && error.contains("cargo xtask bench"), "{error}");
     }
 
     #[test]
-    fn what_was_measured_again_replaces_what_was_measured_first() {
+    fn later_figures_replace_earlier_ones() {
         let mut results = small();
         results.left_out.push("crowd/64/19900 of mio: no ports".to_owned());
         let mut later = small();

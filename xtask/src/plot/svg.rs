@@ -1,4 +1,4 @@
-//! As much of SVG 1.1 as bars need, with text that stays text.
+//! As much of SVG 1.1 as dots and lines need, with text that stays text.
 
 use std::fmt::Write as _;
 
@@ -13,28 +13,28 @@ impl Svg {
         Svg { elements: String::new(), width }
     }
 
-    /// A filled rectangle; whoever points at it reads `tip`.
-    pub(super) fn bar(&mut self, [x, y, width, height]: [f64; 4], fill: &str, tip: &str) {
+    /// Draws a filled circle with a tool tip.
+    pub(super) fn dot(&mut self, [x, y]: [f64; 2], radius: f64, fill: &str, tip: &str) {
         let tip = escape(tip);
         let _ = writeln!(
             self.elements,
-            r#"<rect x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}" fill="{fill}"><title>{tip}</title></rect>"#
+            r#"<circle cx="{x:.1}" cy="{y:.1}" r="{radius:.1}" fill="{fill}"><title>{tip}</title></circle>"#
         );
     }
 
-    /// A line that looks as `class` says.
+    /// Draws a line in the style of `class`.
     pub(super) fn line(&mut self, class: &str, [x1, y1]: [f64; 2], [x2, y2]: [f64; 2]) {
         let _ =
             writeln!(self.elements, r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#);
     }
 
-    /// Text with its base line at `y`, that looks as `class` says.
+    /// Writes text with its base line at `y`, in the style of `class`.
     pub(super) fn text(&mut self, class: &str, [x, y]: [f64; 2], text: &str) {
         let text = escape(text);
         let _ = writeln!(self.elements, r#"<text class="{class}" x="{x:.1}" y="{y:.1}">{text}</text>"#);
     }
 
-    /// The whole, on a ground of its own: a page does not tell a picture whether it is dark.
+    /// Returns the whole picture. It has its own background, because it cannot see that of its page.
     pub(super) fn finish(self, title: &str, height: f64) -> String {
         let Svg { elements, width } = self;
         let title = escape(title);
@@ -54,13 +54,17 @@ text { font: 12px system-ui, 'DejaVu Sans', Arial, sans-serif; fill: #1f2328; }
 .tick { fill: #59636e; text-anchor: middle; }
 .ground { fill: #ffffff; }
 .grid { stroke: #d8dee4; }
-.whisker { stroke: #1f2328; }
+.ruler { stroke: #8c959f; stroke-width: 1.5; }
+.whisker { stroke: #8c959f; stroke-width: 1.5; }
+.label, .group { paint-order: stroke; stroke: #ffffff; stroke-width: 4px; stroke-linejoin: round; }
+.left { text-anchor: end; }
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3; }
 .quiet, .tick { fill: #9ba5b0; }
 .ground { fill: #0d1117; }
 .grid { stroke: #30363d; }
-.whisker { stroke: #e6edf3; }
+.ruler, .whisker { stroke: #6e7681; }
+.label, .group { stroke: #0d1117; }
 }
 ";
 
@@ -73,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_xml_would_take_for_its_own_is_written_as_text() {
+    fn special_characters_of_xml_are_escaped() {
         let mut svg = Svg::new(10.0);
         svg.text("quiet", [1.0, 2.0], "a < b & c > d");
         let drawn = svg.finish("<title>", 20.0);

@@ -2,10 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::candidate::Candidate;
-use super::results::{Entry, Machine, Results, Row, Summary, Unit, figure};
+use super::results::{Entry, Machine, Results, Row, Shown, Summary, Unit, figure};
 
-/// What tells one reactor from another; timers and calls from threads are the same on each.
+/// The units that differ between reactors. Timers and calls from threads are the same on each.
 const UNITS: [Unit; 6] = [
     Unit::NanosPerMessage,
     Unit::NanosToAnswer,
@@ -15,7 +14,7 @@ const UNITS: [Unit; 6] = [
     Unit::InstructionsPerMessage,
 ];
 
-/// Everything between the comments of the chapter.
+/// Writes the part of the chapter between the comments.
 pub(super) fn markdown(results: &Results) -> String {
     let Results { machine: Machine { kernel, processor, cores }, rounds, window_ms, rows, left_out } = results;
     let mut out = format!("Measured on: {processor}, {cores} cores, {kernel}; {rounds} rounds of {window_ms} ms.\n");
@@ -31,7 +30,7 @@ pub(super) fn markdown(results: &Results) -> String {
     out
 }
 
-/// The same reason for several candidates, `METRIC of CANDIDATE: REASON` in the file, once.
+/// Joins the candidates that lack a figure for the same reason: `METRIC of CANDIDATE: REASON` in the file.
 fn gaps(left_out: &[String]) -> Vec<String> {
     let mut gaps: Vec<(&str, &str, Vec<&str>)> = Vec::new();
     for line in left_out {
@@ -50,21 +49,24 @@ fn gaps(left_out: &[String]) -> Vec<String> {
 }
 
 impl Unit {
-    fn heading(self) -> &'static str {
+    /// Formats a figure with its unit, unless the heading says it.
+    pub(super) fn with_suffix(self, value: f64) -> String {
         match self {
-            Unit::NanosPerMessage => "Processor time of the server for a message",
-            Unit::NanosToAnswer => "From a request to the end of its answer; 99 of 100 take less",
-            Unit::NanosPerOperation => "Processor time of an operation",
-            Unit::BytesPerConnection => "Memory of an idle connection, bytes, the kernel's not counted",
-            Unit::InstructionsPerMessage => "Instructions for a message, the kernel's not counted",
-            Unit::SystemCallsPerMessage => "System calls for a message",
-            Unit::TimesOfFew => "Cost of a message among many idle connections, as a multiple of that among few",
+            Unit::NanosPerMessage | Unit::NanosToAnswer | Unit::NanosPerOperation => format!("{} ns", figure(value)),
+            _ => figure(value),
         }
     }
 
-    /// Whether it drifts with the machine, so that only multiples of the same rounds mean much.
-    fn drifts(self) -> bool {
-        matches!(self, Unit::NanosPerMessage | Unit::NanosToAnswer | Unit::NanosPerOperation)
+    fn heading(self) -> &'static str {
+        match self {
+            Unit::NanosPerMessage => "Processor time of the server for a message",
+            Unit::NanosToAnswer => "Latency, 99th percentile",
+            Unit::NanosPerOperation => "Processor time of an operation",
+            Unit::BytesPerConnection => "Memory of an idle connection in bytes, without the kernel's",
+            Unit::InstructionsPerMessage => "User-space instructions for a message",
+            Unit::SystemCallsPerMessage => "System calls for a message",
+            Unit::TimesOfFew => "Cost of a message among many idle connections, as a multiple of the cost among few",
+        }
     }
 }
 
@@ -83,17 +85,15 @@ fn table(unit: Unit, rows: &[&Row]) -> String {
     out
 }
 
-/// A figure, or the multiple of [`Candidate::RULER`]'s in the same rounds where only that means much.
 fn cell(unit: Unit, entry: Option<&Entry>) -> String {
     let Some(entry) = entry else { return "-".to_owned() };
-    match entry.ratios.get(&Candidate::RULER) {
-        Some(ratio) if unit.drifts() => multiple(*ratio),
-        None if unit.drifts() => format!("{} ns{}", figure(entry.summary.median), spread(entry.summary)),
-        _ => figure(entry.summary.median) + &spread(entry.summary),
+    match entry.shown(unit) {
+        Shown::Multiple(ratio) => multiple(ratio),
+        Shown::Figure(summary) => unit.with_suffix(summary.median) + &spread(summary),
     }
 }
 
-/// Bold when less in every round, italic when more in every round.
+/// Formats a ratio: bold if below 1 in every round, italic if above 1 in every round.
 fn multiple(ratio: Summary) -> String {
     let shown = format!("{:.2}", ratio.median);
     let emphasis = match ratio {
@@ -104,7 +104,7 @@ fn multiple(ratio: Summary) -> String {
     format!("{emphasis}{shown}{emphasis}{}", spread(ratio))
 }
 
-/// Nothing where all samples are the same, as of what was counted once.
+/// Formats the spread, or nothing if all samples are equal, as of exact counts.
 fn spread(summary: Summary) -> String {
     if summary.least == summary.greatest { String::new() } else { format!(" ±{:.0}%", summary.spread() * 100.0) }
 }
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_multiples_of_the_first_column_and_the_rest_are_figures() {
+    fn times_are_multiples_of_the_first_column() {
         let expected = [
             "Measured on: A <processor> & more, 2 cores, Linux 6.1; 3 rounds of 60 ms.",
             "**Processor time of the server for a message**",
@@ -127,7 +127,7 @@ mod tests {
             "|---|--:|--:|--:|--:|--:|",
             "| echo 64 B x 50 | 1,600 ns ±5% | **0.88** ±2% | 1.01 ±2% | *1.25* ±2% | 1.00 ±2% |",
             "| echo 16 KiB x 50 | 5,000 ns ±5% | *1.60* ±2% | - | - | *1.20* ±2% |",
-            "**Cost of a message among many idle connections, as a multiple of that among few**",
+            "**Cost of a message among many idle connections, as a multiple of the cost among few**",
             "| | epoll | poll | raw-epoll |",
             "|---|--:|--:|--:|",
             "| 1 among 19,900, of 1 among 10 | 1.02 ±5% | 400 ±5% | 1.00 ±5% |",
@@ -137,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn what_several_lack_for_one_reason_is_said_once() {
+    fn candidates_with_the_same_gap_are_joined() {
         let lines = ["a/1 (add --a)", "b/2 of mio: no ports", "b/2 of tokio: no ports", "b/2 of poll: a crash"];
         let expected = ["a/1 (add --a)", "b/2 of mio, tokio: no ports", "b/2 of poll: a crash"];
         assert_eq!(gaps(&lines.map(str::to_owned)), expected);
     }
 
     #[test]
-    fn what_was_counted_once_has_no_spread() {
+    fn an_exact_count_has_no_spread() {
         let mut results = small();
         results.rows.retain(|row| row.unit == Unit::TimesOfFew);
         results.rows[0].unit = Unit::SystemCallsPerMessage;

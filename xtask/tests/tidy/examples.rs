@@ -1,7 +1,7 @@
-//! Every public item that a user calls has an example of its own, or stands in one of the same file.
+//! Every public item that a user calls is used in an example, its own or another one of the same file.
 //!
-//! `unreachable_pub` sees to it that `pub` means: a user may call it. So the sources as text are enough, and no
-//! compiler's unstable output is needed. Whether the examples compile and pass, the documentation tests say.
+//! The lint `unreachable_pub` ensures that a user may call each `pub` item. So the sources as text are enough, and no
+//! compiler's unstable output is needed. The documentation tests compile and run the examples.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,17 +9,16 @@ use std::path::Path;
 
 use super::{files, root};
 
-/// What users depend on.
+/// The crates that users depend on.
 const FOLDERS: [&str; 4] = ["crates/proto/src", "crates/reactor/src", "crates/runner/src", "crates/sys/src"];
 
-/// Stand-ins for what a system lacks, documented where it exists; and the book's chapters, which are samples
-/// throughout.
+/// Replacements on systems without a feature, which is documented elsewhere, and the book's chapters.
 const OTHER_FILES: [&str; 3] = ["none.rs", "other.rs", "book.rs"];
 
-/// A trait whose methods the reactor calls, and a user at most implements. Its example shows a round of them.
+/// A trait whose methods the reactor calls and a user may implement. Its own example shows several of them.
 const CALLED_BY_THE_REACTOR: &str = "EventProvider";
 
-/// What is documented: where it stands, its name, and whether it has an example.
+/// A documented item.
 struct Item<'a> {
     line: usize,
     name: &'a str,
@@ -72,7 +71,7 @@ fn documented(source: &str) -> Documented<'_> {
     found
 }
 
-/// The name in `async fn name(` or `struct Name<`; `None` if it is of another kind, such as a field or a module.
+/// Returns the name in `async fn name(` or `struct Name<`, or `None` for another kind, such as a field or a module.
 fn after_keyword(code: &str) -> Option<&str> {
     let mut words = words(code).skip_while(|word| ["const", "async", "unsafe"].contains(word));
     let is_item = ["fn", "struct", "enum", "union", "trait"].contains(&words.next()?);
@@ -84,7 +83,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn whatever_a_user_calls_stands_in_an_example() {
+fn each_public_item_is_used_in_an_example() {
     let (mut missing, mut all, mut own) = (Vec::new(), 0, 0);
     let is_other = |file: &Path| OTHER_FILES.iter().any(|name| file.ends_with(name));
     for file in files(&FOLDERS, "rs").into_iter().filter(|file| !is_other(file)) {
@@ -98,12 +97,12 @@ fn whatever_a_user_calls_stands_in_an_example() {
     }
     assert!(all > 500, "{all} public items are not what these crates have");
     let unseen = missing.len();
-    let count = format!("of {all} public items {own} have an example of their own, and {unseen} stand in none");
+    let count = format!("of {all} public items {own} have an example of their own, and {unseen} are in none");
     assert!(missing.is_empty(), "{count}:\n{}", missing.join("\n"));
 }
 
 #[test]
-fn an_item_that_only_hidden_lines_or_pictures_name_has_no_example() {
+fn hidden_lines_are_not_examples() {
     let source = "/// A.\n///\n/// ```\n/// # let b = 1;\n/// c();\n/// ```\npub struct A;\n\nimpl A {\n    /// B.\n    pub fn b() {}\n    \
                   /// C.\n    #[must_use]\n    pub async fn c() {}\n}\n\n/// ```text\n/// picture of D\n/// ```\npub trait D {\n    \
                   #[doc(hidden)]\n    fn e();\n    fn f();\n}\npub(crate) fn g() {}\n";

@@ -15,14 +15,14 @@ use std::process::{Command, Output};
 /// Words that fit anything and so say nothing.
 const EMPTY_NAMES: [&str; 6] = ["manager", "handler", "helper", "utils", "common", "misc"];
 
-/// What names an operating system inside a `cfg`.
+/// Names of operating systems inside a `cfg`.
 const SYSTEMS: [&str; 6] = ["unix", "windows", "target_os", "target_family", "linux_like", "bsd_like"];
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask stands in the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the workspace")
 }
 
-/// Every file with this extension below these folders of the workspace.
+/// Returns every file with this extension below these folders of the workspace.
 fn files(folders: &[&str], extension: &str) -> Vec<PathBuf> {
     let mut waiting: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
     let mut found = Vec::new();
@@ -37,7 +37,7 @@ fn files(folders: &[&str], extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Lines that choose an operating system inside a function, as (line number, text).
+/// Returns the lines that choose an operating system inside a function, as (line number, text).
 fn system_choices_inside_functions(source: &str) -> Vec<(usize, &str)> {
     let lines: Vec<&str> = source.lines().collect();
     let chooses = |line: &str| SYSTEMS.iter().any(|system| line.contains(system));
@@ -53,13 +53,13 @@ fn system_choices_inside_functions(source: &str) -> Vec<(usize, &str)> {
     (0..lines.len()).filter(|at| inside(*at)).map(|at| (at + 1, lines[at])).collect()
 }
 
-/// Whether the attribute before these lines stands on an item (of a module or an impl) and not on a statement.
+/// Returns whether the attribute before these lines is on an item of a module or an impl, and not on a statement.
 fn guards_an_item(following: &[&str]) -> bool {
     const ITEMS: [&str; 9] = ["pub", "fn", "unsafe", "const", "type", "use", "mod", "struct", "impl"];
     let mut code = following.iter().map(|line| line.trim_start());
     let guarded = code.find(|line| !line.starts_with("#[") && !line.starts_with("//")).unwrap_or_default();
     let names_an_item = |item: &&str| guarded.strip_prefix(*item).is_some_and(|rest| rest.starts_with([' ', '(']));
-    // A macro with braces stands for items, such as a list of specifications.
+    // A macro with braces contains items, such as a list of specifications.
     ITEMS.iter().any(names_an_item) || guarded.contains("! {")
 }
 
@@ -71,11 +71,11 @@ fn an_operating_system_difference_is_a_file() {
         let choices = system_choices_inside_functions(&source);
         found.extend(choices.iter().map(|(line, text)| format!("{}:{line}: {}", file.display(), text.trim())));
     }
-    assert!(found.is_empty(), "move what differs into a file of its own:\n{}", found.join("\n"));
+    assert!(found.is_empty(), "move the difference into a file of its own:\n{}", found.join("\n"));
 }
 
 #[test]
-fn a_choice_inside_a_function_is_told_from_one_on_an_item() {
+fn only_choices_inside_functions_are_found() {
     let source = "#[cfg(unix)]\nmod unix;\nimpl A {\n    #[cfg(unix)]\n    #[must_use]\n    pub fn a() {\n        \
                   #[cfg(windows)]\n        b();\n        if cfg!(target_os = \"linux\") {}\n    }\n}\n#[cfg(test)]\nmod tests;\n";
     let lines: Vec<usize> = system_choices_inside_functions(source).iter().map(|(line, _)| *line).collect();
@@ -83,7 +83,7 @@ fn a_choice_inside_a_function_is_told_from_one_on_an_item() {
 }
 
 #[test]
-fn a_file_is_named_for_its_concern() {
+fn a_file_name_says_its_concern() {
     let says_nothing = |file: &PathBuf| {
         let path = file.strip_prefix(root()).expect("below the root").with_extension("");
         path.iter()
@@ -97,7 +97,7 @@ fn a_file_is_named_for_its_concern() {
 }
 
 #[test]
-fn the_book_lists_every_chapter_and_no_other() {
+fn the_book_lists_exactly_its_chapters() {
     let summary = fs::read_to_string(root().join("docs/src/SUMMARY.md")).expect("a summary");
     let mut listed: Vec<String> =
         summary.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())).collect();
@@ -123,7 +123,7 @@ fn the_samples_of_every_chapter_are_compiled() {
             found.push(name);
         }
     }
-    assert!(found.is_empty(), "samples that nobody compiles: {found:?}; see crates/*/src/book.rs");
+    assert!(found.is_empty(), "samples that are not compiled: {found:?}; see crates/*/src/book.rs");
 }
 
 fn plot(arguments: &[&str]) -> Output {
@@ -131,13 +131,13 @@ fn plot(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn the_chapter_on_choosing_a_reactor_is_what_the_measurements_give() {
+fn the_measured_chapter_is_up_to_date() {
     let output = plot(&["--check"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
-fn measurements_that_are_missing_or_broken_are_an_error_that_names_them() {
+fn an_error_names_broken_measurements() {
     let missing = plot(&["no/such/results.json"]);
     let broken = plot(&[concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
     for (output, words) in [(missing, "cannot read no/such/results.json"), (broken, "Cargo.toml is not what")] {
