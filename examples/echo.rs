@@ -7,11 +7,6 @@ use ropewalk::prelude::*;
 struct Echo;
 
 impl Protocol for Echo {
-    fn connection_made(&mut self, transport: &Transport) {
-        // Apply back-pressure: stop reading from the peer while replies to it are still queued.
-        let _ = transport.register_producer(transport.clone());
-    }
-
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
         transport.write(data);
     }
@@ -19,7 +14,7 @@ impl Protocol for Echo {
 
 fn main() -> ropewalk::Result<()> {
     let reactor = Reactor::new()?;
-    let port = reactor.listen_tcp("127.0.0.1:8000", || Echo)?;
+    let port = reactor.listen_tcp("127.0.0.1:8000", paced(|| Echo))?;
     println!("echoing on {}", port.host()?);
     reactor.run()
 }
@@ -33,7 +28,7 @@ mod tests {
     #[test]
     fn all_data_is_echoed_despite_short_reads() {
         let net = MemoryReactor::seeded(7).with_faults(Faults::none().short_reads());
-        net.listen_tcp("10.0.0.1:80", || Echo).unwrap();
+        net.listen_tcp("10.0.0.1:80", paced(|| Echo)).unwrap();
         let client = net.connect_stream("10.0.0.1:80");
         client.write(b"hello");
         net.advance(Duration::from_secs(1));

@@ -65,19 +65,12 @@ mod server {
     struct NumberedEcho(Rc<OpenConnections>);
 
     impl LineProtocol for NumberedEcho {
-        fn connection_made(&mut self, lines: &LineTransport) {
+        fn connection_made(&mut self, _lines: &LineTransport) {
             self.0.count.set(self.0.count.get() + 1);
-            // Apply back-pressure: stop reading from the peer while replies to it are still queued.
-            let _ = lines.register_producer(lines.transport().clone());
         }
 
         fn line_received(&mut self, lines: &LineTransport, line: &[u8]) {
             lines.send_line(&[std::process::id().to_string().as_bytes(), b" ", line].concat());
-        }
-
-        fn read_connection_lost(&mut self, lines: &LineTransport) {
-            lines.unregister_producer();
-            lines.lose_connection();
         }
 
         fn connection_lost(&mut self, _lines: &LineTransport, _reason: &Error) {
@@ -111,7 +104,7 @@ mod server {
         let reactor = Reactor::new()?;
         let open = Rc::new(OpenConnections::default());
         let counted = open.clone();
-        let factory = move || LineReceiver::new(NumberedEcho(counted.clone())).delimiter(&b"\n"[..]);
+        let factory = paced(move || LineReceiver::new(NumberedEcho(counted.clone())).delimiter(&b"\n"[..]));
         let port = reactor.adopt_stream_port(socket.try_clone()?, factory)?;
         println!("{} serves on {}", std::process::id(), port.host()?);
 

@@ -103,26 +103,17 @@ fn cost(key: &[u8], value: &[u8]) -> usize {
 struct Session(Rc<RefCell<Store>>);
 
 impl StringProtocol for Session {
-    fn connection_made(&mut self, strings: &StringTransport) {
-        // Apply back-pressure: stop reading requests from the peer while answers to it are still queued.
-        let _ = strings.register_producer(strings.transport().clone());
-    }
-
     fn string_received(&mut self, strings: &StringTransport, request: &[u8]) {
         let answer = self.0.borrow_mut().answer(request);
         let answer = answer.unwrap_or_else(|error| format!("error: {error}").into_bytes());
         strings.send_string(&answer).expect("a netstring has no length limit");
     }
-
-    fn read_connection_lost(&mut self, strings: &StringTransport) {
-        strings.unregister_producer();
-        strings.lose_connection();
-    }
 }
 
-fn sessions(store: Store) -> impl Fn() -> NetstringReceiver<Session> {
+/// Builds a session for each connection. Paced, so that a client that does not read the answers is not read either.
+fn sessions(store: Store) -> impl Factory {
     let store = Rc::new(RefCell::new(store));
-    move || NetstringReceiver::new(Session(store.clone())).max_length(REQUEST_BYTES_MAX)
+    paced(move || NetstringReceiver::new(Session(store.clone())).max_length(REQUEST_BYTES_MAX))
 }
 
 fn main() -> ropewalk::Result<()> {

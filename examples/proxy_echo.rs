@@ -21,23 +21,16 @@ struct Echo;
 
 impl Protocol for Echo {
     fn connection_made(&mut self, transport: &Transport) {
-        // Apply back-pressure: stop reading from the peer while replies to it are still queued.
-        let _ = transport.register_producer(transport.clone());
         transport.write(format!("hello {}\n", transport.peer()).as_bytes());
     }
 
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
         transport.write(data);
     }
-
-    fn read_connection_lost(&mut self, transport: &Transport) {
-        transport.unregister_producer();
-        transport.lose_connection();
-    }
 }
 
 fn listen(reactor: &Reactor, endpoint: &str) -> ropewalk::Result<Deferred<Port>> {
-    let factory = LimitConnectionsByPeer::new(|| Echo, CONNECTIONS_PER_PEER);
+    let factory = LimitConnectionsByPeer::new(paced(|| Echo), CONNECTIONS_PER_PEER);
     Ok(server_from_string(reactor, endpoint)?.listen(reactor, Rc::new(factory)))
 }
 

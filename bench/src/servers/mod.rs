@@ -1,8 +1,8 @@
 //! Echo servers: one file a candidate, the same verb in each.
 //!
 //! All set TCP_NODELAY, serve the same listening socket, and close when the peer has closed and everything is echoed.
-//! The raw loop on epoll, mio and ropewalk receive into one shared buffer; tokio's idiom is a buffer for each task. For
-//! a slow peer, ropewalk queues the data, as its front page's echo does. The others stop receiving.
+//! The raw loop on epoll, mio and ropewalk receive into one shared buffer; tokio's idiom is a buffer for each task. All
+//! stop receiving while a peer is too slow for its echo. ropewalk queues up to its high-water mark before that.
 
 mod mio;
 mod raw_epoll;

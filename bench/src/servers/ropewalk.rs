@@ -1,4 +1,4 @@
-//! ropewalk on one of its event providers: the echo of its front page.
+//! ropewalk on one of its event providers: the echo of its front page, with TCP_NODELAY as every candidate here.
 
 use std::io;
 use std::net::TcpListener;
@@ -19,6 +19,6 @@ impl Protocol for Echo {
 
 pub(super) fn serve(provider: &str, listener: TcpListener) -> io::Result<()> {
     let reactor = Reactor::with(provider).map_err(io::Error::other)?;
-    reactor.adopt_stream_port(listener, || Echo).map_err(io::Error::other)?;
+    reactor.adopt_stream_port(listener, paced(|| Echo)).map_err(io::Error::other)?;
     reactor.run().map_err(io::Error::other)
 }

@@ -16,6 +16,7 @@ pub mod host;
 pub mod limits;
 pub mod lingering;
 pub mod lookups;
+pub mod pacing;
 #[cfg(unix)]
 pub mod peers;
 #[cfg(unix)]
@@ -67,6 +68,9 @@ macro_rules! unix_streams {
         }
         mod producers {
             $crate::producers!();
+        }
+        mod pacing {
+            $crate::pacing!();
         }
         mod connectors {
             $crate::connectors!();

@@ -78,6 +78,10 @@ impl Factory for LimitedFactory {
         Some(Box::new((self.factory.reserve()?, self.limit.acquire())))
     }
 
+    fn is_paced(&self) -> bool {
+        self.factory.is_paced()
+    }
+
     fn start_factory(&self) {
         self.factory.start_factory();
     }

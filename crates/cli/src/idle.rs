@@ -69,7 +69,6 @@ mod tests {
 
     impl Protocol for Sender {
         fn connection_made(&mut self, transport: &Transport) {
-            let _ = transport.register_producer(transport.clone());
             self.1 = IdleTimer::closing(transport, Some(MINUTE));
             transport.write(&vec![b'x'; self.0]);
         }

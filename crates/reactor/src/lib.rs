@@ -12,11 +12,6 @@
 //! struct Echo;
 //!
 //! impl Protocol for Echo {
-//!     fn connection_made(&mut self, transport: &Transport) {
-//!         // Who is his own producer is read no faster than he reads: nobody can fill the memory.
-//!         let _ = transport.register_producer(transport.clone());
-//!     }
-//!
 //!     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
 //!         transport.write(data);
 //!     }
@@ -24,7 +19,8 @@
 //!
 //! fn main() -> ropewalk::Result<()> {
 //!     let reactor = Reactor::new()?;
-//!     reactor.listen_tcp("127.0.0.1:8000", || Echo)?;
+//!     // Paced: a peer that does not read its echo is not read either.
+//!     reactor.listen_tcp("127.0.0.1:8000", paced(|| Echo))?;
 //!     reactor.run()
 //! }
 //! ```
@@ -119,7 +115,7 @@ pub mod prelude {
     pub use crate::error::Error;
     pub use crate::interfaces::core::Phase;
     pub use crate::kernel::Reactor;
-    pub use crate::protocols::{ClientFactory, Factory, Protocol};
+    pub use crate::protocols::{ClientFactory, Factory, Protocol, paced};
     pub use crate::task::AddTimeout;
     pub use crate::transports::{Connector, Port, Transport};
     pub use ropewalk_proto::{Address, Deferred, Failure};

@@ -136,7 +136,7 @@ struct Begun {
 
 fn begin(reactor: &Reactor, command: Command) -> Result<Begun, BoxedError> {
     match command {
-        Command::Echo(options) => begin_small(reactor, "echo", &options, |idle| move || echo::Echo::new(idle)),
+        Command::Echo(options) => begin_small(reactor, "echo", &options, echo::factory),
         Command::Discard(options) => {
             begin_small(reactor, "discard", &options, |idle| move || discard::Discard::new(idle))
         }

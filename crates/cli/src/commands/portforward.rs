@@ -218,6 +218,7 @@ impl Protocol for TargetSide {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use ropewalk::protocols::paced;
     use ropewalk::testing::{Faults, MemoryReactor};
 
     use super::*;
@@ -228,17 +229,8 @@ mod tests {
     struct Echo;
 
     impl Protocol for Echo {
-        fn connection_made(&mut self, transport: &Transport) {
-            let _ = transport.register_producer(transport.clone());
-        }
-
         fn data_received(&mut self, transport: &Transport, data: &[u8]) {
             transport.write(data);
-        }
-
-        fn read_connection_lost(&mut self, transport: &Transport) {
-            transport.unregister_producer();
-            transport.lose_connection();
         }
     }
 
@@ -252,7 +244,7 @@ mod tests {
         let text: Vec<u8> = (0..50_000_u32).flat_map(u32::to_be_bytes).collect();
         for seed in 0..50 {
             let net = MemoryReactor::seeded(seed).with_faults(Faults::none().short_reads().short_writes());
-            net.listen_tcp("10.0.0.2:7", || Echo).unwrap();
+            net.listen_tcp("10.0.0.2:7", paced(|| Echo)).unwrap();
             forward(&net, None);
             let client = net.connect_stream("10.0.0.1:80");
             client.write(&text);
@@ -268,7 +260,7 @@ mod tests {
     fn no_connection_is_leaked_despite_resets() {
         for seed in 0..200 {
             let net = MemoryReactor::seeded(seed).with_faults(Faults::none().short_reads().resets(0.05));
-            net.listen_tcp("10.0.0.2:7", || Echo).unwrap();
+            net.listen_tcp("10.0.0.2:7", paced(|| Echo)).unwrap();
             forward(&net, None);
             for _ in 0..5 {
                 let client = net.connect_stream("10.0.0.1:80");

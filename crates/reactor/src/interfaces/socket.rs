@@ -84,6 +84,6 @@ impl Reactor {
             self.0.provider(|provider| provider.close(key))?;
             return Err(Error::Closed);
         };
-        Ok(Stream::begin(self, key, peer, protocol, Origin::Server))
+        Ok(Stream::begin(self, key, peer, protocol, Origin::Server, factory.is_paced()))
     }
 }

@@ -119,6 +119,35 @@ pub trait Factory {
         let _ = reason;
     }
 
+    /// Returns whether connections of this factory are paced: [`Transport::set_paced`](crate::Transport::set_paced).
+    /// [`paced`](super::paced) wraps a factory so that they are. Asked once for each connection, before `connection_made`.
+    ///
+    /// A factory that wraps another one returns the answer of that one, or its connections are not paced.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::testing::AccumulatingProtocol;
+    ///
+    /// struct Named<F>(&'static str, F);
+    ///
+    /// impl<F: Factory> Factory for Named<F> {
+    ///     fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
+    ///         println!("{}: a connection from {peer}", self.0);
+    ///         self.1.build_protocol(peer)
+    ///     }
+    ///
+    ///     fn is_paced(&self) -> bool {
+    ///         self.1.is_paced()
+    ///     }
+    /// }
+    ///
+    /// assert!(Named("echo", paced(AccumulatingProtocol::new)).is_paced());
+    /// assert!(!Named("echo", AccumulatingProtocol::new).is_paced());
+    /// ```
+    fn is_paced(&self) -> bool {
+        false
+    }
+
     /// Returns a pointer that is equal for handles of one factory, so that [`start_factory`](Factory::start_factory)
     /// runs once for all its ports.
     #[doc(hidden)]
@@ -217,6 +246,10 @@ impl<F: Factory + ?Sized> Factory for Rc<F> {
 
     fn stop_factory(&self) {
         (**self).stop_factory();
+    }
+
+    fn is_paced(&self) -> bool {
+        (**self).is_paced()
     }
 
     fn accept_failed(&self, reason: &Error) {

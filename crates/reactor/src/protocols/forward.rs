@@ -3,13 +3,29 @@
 /// For a factory whose field `factory` is the wrapped one. A factory that counts connections writes its own `reserve`.
 macro_rules! forward_factory {
     () => {
+        $crate::protocols::forward::forward_factory!(reserve);
+        $crate::protocols::forward::forward_factory!(is_paced);
+        $crate::protocols::forward::forward_factory!(users);
+    };
+    (but reserve) => {
+        $crate::protocols::forward::forward_factory!(is_paced);
+        $crate::protocols::forward::forward_factory!(users);
+    };
+    (but is_paced) => {
+        $crate::protocols::forward::forward_factory!(reserve);
+        $crate::protocols::forward::forward_factory!(users);
+    };
+    (reserve) => {
         fn reserve(&self) -> Option<Box<dyn ::std::any::Any>> {
             self.factory.reserve()
         }
-
-        $crate::protocols::forward::forward_factory!(but reserve);
     };
-    (but reserve) => {
+    (is_paced) => {
+        fn is_paced(&self) -> bool {
+            self.factory.is_paced()
+        }
+    };
+    (users) => {
         fn start_factory(&self) {
             self.factory.start_factory();
         }

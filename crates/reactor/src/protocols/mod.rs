@@ -5,12 +5,14 @@ pub mod basic;
 mod factory;
 mod file_sender;
 pub(crate) mod forward;
+mod paced;
 pub mod policies;
 mod reconnecting;
 
 pub use back_off::{BackOff, RetryPolicy};
 pub use factory::{ClientFactory, Factory};
 pub use file_sender::FileSender;
+pub use paced::{Paced, paced};
 pub use reconnecting::ReconnectingClientFactory;
 
 use bytes::Bytes;

@@ -193,6 +193,10 @@ impl<F: Factory> Factory for ReconnectingClientFactory<F> {
         self.factory.build_protocol(peer)
     }
 
+    fn is_paced(&self) -> bool {
+        self.factory.is_paced()
+    }
+
     fn start_factory(&self) {
         self.factory.start_factory();
     }

@@ -489,11 +489,11 @@ impl ConnectorInner {
         self.state.set(ConnectorState::Connected);
         self.end_race(&reactor.0);
         self.unwanted.set(false);
-        let build = || self.factory.build_protocol(&address);
+        let build = || self.factory.build_protocol(&address).map(|protocol| (protocol, self.factory.is_paced()));
         let built = reactor.0.guard(CallbackKind::Factory, "build_protocol", build).ok().flatten();
         let refused = built.is_none();
-        let protocol = built.unwrap_or_else(|| Box::new(NoProtocol));
-        let transport = Stream::begin(reactor, key, address, protocol, Origin::Client(self.clone()));
+        let (protocol, is_paced) = built.unwrap_or_else(|| (Box::new(NoProtocol), false));
+        let transport = Stream::begin(reactor, key, address, protocol, Origin::Client(self.clone()), is_paced);
         if refused || self.unwanted.get() {
             transport.lose_connection();
         }

@@ -5,7 +5,7 @@ use bitflags::bitflags;
 
 bitflags! {
     #[derive(Clone, Copy, Default, PartialEq, Eq)]
-    pub(super) struct Flags: u16 {
+    pub(super) struct Flags: u32 {
         /// The provider reports readability.
         const ARMED = 1 << 0;
         /// The provider said that no more goes, and will say when it does.
@@ -36,6 +36,10 @@ bitflags! {
         const BROKEN = 1 << 13;
         /// A call is scheduled that delivers the unread bytes.
         const REDELIVERY = 1 << 14;
+        /// The connection is paced: reading waits while much is queued.
+        const PACED = 1 << 15;
+        /// Reading waits for the queue of a paced connection to drain.
+        const PACE_HELD = 1 << 16;
     }
 }
 
@@ -43,7 +47,8 @@ impl Flags {
     /// Whether the provider knows everything, if nothing is queued: nearly always, once what a callback wrote has left.
     #[inline]
     pub(super) fn are_settled(self) -> bool {
-        self.difference(Flags::OBSERVED.union(Flags::QUEUED)) == Flags::ARMED
+        const USUAL: Flags = Flags::OBSERVED.union(Flags::QUEUED).union(Flags::PACED);
+        self.difference(USUAL) == Flags::ARMED
     }
 
     /// Whether the provider takes bytes now.
@@ -55,7 +60,7 @@ impl Flags {
     /// Whether bytes may be delivered, as far as these flags tell: the `StreamState` has its say when it is `CHANGED`.
     #[inline]
     pub(super) fn receive(self) -> bool {
-        !self.intersects(Flags::READING_HELD.union(Flags::IN_CALLBACK))
+        !self.intersects(Flags::READING_HELD.union(Flags::PACE_HELD).union(Flags::IN_CALLBACK))
     }
 
     /// Whether the protocol that is out may append to the outbox that it was lent, and nobody has to be told.

@@ -9,6 +9,7 @@ mod flags;
 mod lingering;
 mod lookups;
 mod observer;
+mod pacing;
 mod port;
 mod producer;
 mod settle;

@@ -362,10 +362,10 @@ impl PortInner {
     }
 
     fn accepted(&self, reactor: &Reactor, key: Key, peer: Address) {
-        let built = reactor.0.guard(CallbackKind::Factory, "build_protocol", || self.factory.build_protocol(&peer));
-        match built {
-            Ok(Some(protocol)) => {
-                Stream::begin(reactor, key, peer, protocol, Origin::Server);
+        let build = || self.factory.build_protocol(&peer).map(|protocol| (protocol, self.factory.is_paced()));
+        match reactor.0.guard(CallbackKind::Factory, "build_protocol", build) {
+            Ok(Some((protocol, is_paced))) => {
+                Stream::begin(reactor, key, peer, protocol, Origin::Server, is_paced);
             }
             Ok(None) | Err(_) => {
                 reactor.0.tell_provider(move |provider| provider.close(key));

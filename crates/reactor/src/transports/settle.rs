@@ -84,6 +84,9 @@ impl Stream {
                 let _ = self.send(kernel, outbox);
             }
         }
+        if flags.contains(Flags::PACED) {
+            self.pace();
+        }
         !self.state().is_lost()
     }
 

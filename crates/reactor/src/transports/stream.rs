@@ -124,13 +124,14 @@ impl Stream {
         peer: Address,
         protocol: Box<dyn Protocol>,
         origin: Origin,
+        is_paced: bool,
     ) -> Transport {
         let label = Cell::new(label_of(&reactor.0, &*protocol));
         let stream = Rc::new(Stream {
             reactor: Rc::downgrade(&reactor.0),
             key,
             state: Cell::new(StreamState::new()),
-            flags: Cell::default(),
+            flags: Cell::new(if is_paced { Flags::PACED } else { Flags::empty() }),
             label,
             protocol: RefCell::new(Some(protocol)),
             outbox: Cell::default(),
@@ -464,8 +465,11 @@ impl Stream {
         }
     }
 
-    pub(super) fn set_watermarks(&self, high: usize, low: usize) {
+    pub(super) fn set_watermarks(self: &Rc<Stream>, high: usize, low: usize) {
         self.rare(|rare| rare.watermarks = Some((high, low.min(high))));
+        if let Some(kernel) = self.reactor.upgrade().filter(|_| self.has(Flags::PACED)) {
+            self.settle_soon(&kernel);
+        }
     }
 
     pub(super) fn high_water(&self) -> usize {

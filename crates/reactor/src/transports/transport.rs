@@ -205,34 +205,20 @@ impl Transport {
         self.0.change(StreamState::resume);
     }
 
-    /// Has `producer` paused while more than the high-water mark is queued here: IConsumer.registerProducer.
+    /// Pauses `producer` while more than the high-water mark is queued here: IConsumer.registerProducer.
+    ///
+    /// A connection that only answers its own peer needs no producer: [`set_paced`](Transport::set_paced).
     ///
     /// ```
-    /// use ropewalk::prelude::*;
-    /// use ropewalk::testing::MemoryReactor;
+    /// use ropewalk::testing::StringTransport;
     ///
-    /// /// Reads no faster than the peer takes the echo.
-    /// struct Echo;
-    ///
-    /// impl Protocol for Echo {
-    ///     fn connection_made(&mut self, transport: &Transport) {
-    ///         transport.register_producer(transport.clone()).expect("it is the first");
-    ///     }
-    ///
-    ///     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
-    ///         transport.write(data);
-    ///     }
-    /// }
-    ///
-    /// let net = MemoryReactor::new();
-    /// net.listen_tcp("10.0.0.1:7", || Echo)?;
-    /// let client = net.connect_stream("10.0.0.1:7");
-    /// client.pause_reading(); // sends, and never reads
-    /// client.write(&[0; 1_000_000]);
-    /// net.settle();
-    /// client.resume_reading();
-    /// net.settle();
-    /// assert_eq!(client.received().len(), 1_000_000);
+    /// // The bytes of `from` are forwarded to `to`.
+    /// let (from, to) = (StringTransport::new(), StringTransport::new());
+    /// to.register_producer(from.clone())?;
+    /// to.write(&[0; 100_000]);
+    /// assert!(from.is_paused());
+    /// to.net().settle();
+    /// assert!(!from.is_paused());
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     ///

@@ -57,7 +57,7 @@ impl Transport {
     }
 
     /// Returns whether the protocol wants more data: false after a callback paused the transport, lost the connection or
-    /// switched the protocol.
+    /// switched the protocol, or while too much is queued on a [paced](Transport::set_paced) connection.
     ///
     /// A protocol that splits a chunk into messages asks after each, and gives the rest back with
     /// [`unread`](Transport::unread).
@@ -92,7 +92,7 @@ impl Transport {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn is_delivering(&self) -> bool {
-        self.0.state().wants_reading() && !self.0.is_switched()
+        self.0.state().wants_reading() && !self.0.is_switched() && !self.0.is_ahead()
     }
 }
 

@@ -1,0 +1,77 @@
+//! Factories whose connections are paced.
+
+use ropewalk_proto::Address;
+
+use super::forward::{forward_client_factory, forward_factory};
+use super::{ClientFactory, Factory, Protocol};
+use crate::error::Error;
+use crate::transports::Connector;
+
+/// Paces the connections of `factory`: each is read only while no more than the high-water mark is queued towards its peer.
+///
+/// A server that answers requests wants this, because a peer that sends and does not read could fill the memory otherwise.
+/// [`Transport::set_paced`](crate::Transport::set_paced) says when two paced ends wait for each other.
+///
+/// It works wherever a factory does: with ports, connectors, endpoints and policies, around them or inside.
+///
+/// ```
+/// use ropewalk::prelude::*;
+/// use ropewalk::testing::MemoryReactor;
+///
+/// struct Echo;
+///
+/// impl Protocol for Echo {
+///     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+///         transport.write(data);
+///     }
+/// }
+///
+/// let net = MemoryReactor::new();
+/// net.listen_tcp("10.0.0.1:7", paced(|| Echo))?;
+/// let client = net.connect_stream("10.0.0.1:7");
+/// client.pause_reading(); // sends, and does not read
+/// client.write(&[0; 1_000_000]);
+/// net.settle();
+/// client.resume_reading();
+/// net.settle();
+/// assert_eq!(client.received().len(), 1_000_000);
+/// # Ok::<(), Error>(())
+/// ```
+#[must_use]
+pub fn paced<F: Factory>(factory: F) -> Paced<F> {
+    Paced { factory }
+}
+
+/// A factory whose connections are paced; [`paced`] makes it.
+///
+/// ```
+/// use ropewalk::prelude::*;
+/// use ropewalk::protocols::Paced;
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// let net = MemoryReactor::new();
+/// let server = net.listen_stream("10.0.0.1:80")?;
+/// let client = AccumulatingProtocol::new();
+/// let factory: Paced<_> = paced(client.factory());
+/// net.connect_tcp("10.0.0.1:80", factory)?;
+/// net.settle();
+/// assert!(client.transport().is_some_and(|transport| transport.is_paced()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Paced<F> {
+    factory: F,
+}
+
+impl<F: Factory> Factory for Paced<F> {
+    fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
+        self.factory.build_protocol(peer)
+    }
+
+    fn is_paced(&self) -> bool {
+        true
+    }
+
+    forward_factory!(but is_paced);
+}
+
+forward_client_factory!(Paced);

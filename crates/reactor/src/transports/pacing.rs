@@ -1,0 +1,101 @@
+//! Back-pressure of a connection on itself: a paced connection is read only while little is queued towards the same peer.
+//!
+//! ```text
+//!            queued > high-water mark
+//!   reading ------------------------> waiting
+//!           <------------------------
+//!            queued <= low-water mark
+//! ```
+//!
+//! The queue is looked at when the connection settles with something left in it, so a message whose answer leaves at
+//! once costs nothing more.
+
+use std::rc::Rc;
+
+use super::Transport;
+use super::flags::Flags;
+use super::stream::Stream;
+
+impl Transport {
+    /// Sets whether this connection is paced: reading waits while more than the high-water mark is queued towards the peer,
+    /// and resumes when the queue has drained to the low-water mark. Connections are not paced unless their factory is
+    /// [`paced`](crate::protocols::paced).
+    ///
+    /// A paced connection never queues more than the high-water mark and the answers to one delivery, even if its peer sends
+    /// for ever and reads nothing. Receivers of lines and strings stop within a delivery, after one answer too many.
+    /// [`set_watermarks`](Transport::set_watermarks) moves the marks. Neither a callback nor
+    /// [`is_paused`](Transport::is_paused) reports that reading waits.
+    ///
+    /// Two paced ends that both queue much without being asked wait for each other for ever: neither reads until the
+    /// other one does. Leave one of them unpaced, or write in answer to what arrives.
+    ///
+    /// May be called from any callback. Does nothing after the end of the connection.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// client.pause_reading();
+    /// net.settle();
+    /// let transport = server.transport().expect("it is connected");
+    /// transport.set_paced(true);
+    /// transport.write(&[0; 1_000_000]);
+    /// net.settle();
+    /// client.write(b"next");
+    /// net.settle();
+    /// assert_eq!(server.data(), b""); // not before the client reads
+    /// client.resume_reading();
+    /// net.settle();
+    /// assert_eq!(server.data(), b"next");
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn set_paced(&self, on: bool) {
+        self.0.set_paced(on);
+    }
+
+    /// Returns whether reading waits while much is queued. It stays as it was after the end of the connection.
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let transport = StringTransport::new();
+    /// assert!(!transport.is_paced());
+    /// transport.set_paced(true);
+    /// assert!(transport.is_paced());
+    /// ```
+    pub fn is_paced(&self) -> bool {
+        self.0.has(Flags::PACED)
+    }
+}
+
+impl Stream {
+    fn set_paced(self: &Rc<Stream>, on: bool) {
+        if self.state().is_lost() {
+            return;
+        }
+        self.mark(Flags::PACED, on);
+        if !on {
+            self.mark(Flags::PACE_HELD, false);
+        }
+        if let Some(kernel) = self.reactor.upgrade() {
+            self.settle_soon(&kernel);
+        }
+    }
+
+    /// Whether a paced connection has queued so much in this callback that the rest of a delivery should wait.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.has(Flags::PACED) && self.buffered() > self.high_water()
+    }
+
+    /// Holds reading above the high-water mark, and releases it at the low one.
+    #[cold]
+    pub(super) fn pace(&self) {
+        let queued = self.buffered();
+        let most = if self.has(Flags::PACE_HELD) { self.low_water() } else { self.high_water() };
+        self.mark(Flags::PACE_HELD, queued > most);
+    }
+}
