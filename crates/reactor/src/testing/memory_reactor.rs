@@ -1,33 +1,30 @@
-//! A reactor on a simulated network, in the hands of a test.
+//! One reactor on a simulated network, with test ends as its peers.
 
 use std::io;
 use std::ops::Deref;
-use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk_proto::{Address, Moment};
+use ropewalk_proto::Address;
 use ropewalk_sys::{ConnectSpec, ListenSpec};
 
-use super::memory_resolver::MemoryResolver;
-use super::simulated::{Faults, Network, Simulated, SimulatedNetwork};
+use super::host::Host;
+use super::simulated::Faults;
+use super::simulated_network::SimulatedNetwork;
 use super::test_stream::{TestListener, TestStream};
 use crate::kernel::Reactor;
 
-/// So many turns without any time passing are taken for an endless loop.
-const TURNS_AT_ONE_MOMENT: usize = 100_000;
-
-/// So many happenings are taken for a conversation without end.
-const HAPPENINGS_TO_SETTLE: usize = 1_000_000;
-
 /// A real [`Reactor`] on a simulated network with virtual time: MemoryReactorClock.
 ///
-/// It derefs to its reactor, so code under test is given `&net` where it wants a `&Reactor`. Nothing happens until the
-/// test moves the time, by [`advance`](MemoryReactor::advance), [`pump`](MemoryReactor::pump) or
-/// [`settle`](MemoryReactor::settle); or lets the reactor `run` until somebody stops it, in no time at all. The same
+/// It derefs to its reactor, so code under test is given `&net` where it takes a `&Reactor`. Its peers are ends that the
+/// test holds: [`connect_stream`](MemoryReactor::connect_stream), [`listen_stream`](MemoryReactor::listen_stream). It has
+/// every address. For several reactors see [`SimulatedNetwork`].
+///
+/// Nothing happens until the test moves the time, by [`advance`](MemoryReactor::advance), [`pump`](MemoryReactor::pump) or
+/// [`settle`](MemoryReactor::settle), or lets the reactor `run` until it is stopped, which takes no real time. The same
 /// seed replays the same run.
 ///
-/// Names are resolved by a table: `localhost`, and what [`add_host`](MemoryReactor::add_host) adds. Work in threads runs
-/// in real threads, for which virtual time does not wait.
+/// Names are resolved by a table, which has `localhost` and the names of [`add_host`](MemoryReactor::add_host). Work in
+/// threads runs in real threads, for which virtual time does not wait.
 ///
 /// ```
 /// use std::time::Duration;
@@ -53,9 +50,8 @@ const HAPPENINGS_TO_SETTLE: usize = 1_000_000;
 /// ```
 #[derive(Clone)]
 pub struct MemoryReactor {
-    reactor: Reactor,
+    host: Host,
     network: SimulatedNetwork,
-    hosts: Rc<MemoryResolver>,
 }
 
 impl Default for MemoryReactor {
@@ -65,17 +61,17 @@ impl Default for MemoryReactor {
 }
 
 impl MemoryReactor {
-    /// A reactor alone on a kind network, at time zero.
+    /// Returns a reactor alone on a kind network, at time zero.
     pub fn new() -> MemoryReactor {
         MemoryReactor::seeded(0)
     }
 
-    /// A reactor whose network follows `seed`, once there are faults for which that matters.
+    /// Returns a reactor whose network draws its faults from `seed`.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, Faults, MemoryReactor};
     ///
-    /// /// When the connection breaks, if at all.
+    /// /// Returns the bytes that arrive before the connection breaks.
     /// fn run(seed: u64) -> Vec<u8> {
     ///     let net = MemoryReactor::seeded(seed).with_faults(Faults::none().short_writes().resets(0.1));
     ///     let server = AccumulatingProtocol::new();
@@ -89,22 +85,18 @@ impl MemoryReactor {
     /// assert_eq!(run(3), run(3));
     /// ```
     pub fn seeded(seed: u64) -> MemoryReactor {
-        let provider = Simulated::new(seed, Faults::none());
-        let network = provider.network();
-        let reactor = Reactor::with_provider(Box::new(provider));
-        let hosts = Rc::new(MemoryResolver::default());
-        reactor.install_name_resolver(hosts.clone());
-        MemoryReactor { reactor, network, hosts }
+        let network = SimulatedNetwork::seeded(seed);
+        MemoryReactor { host: network.host_outside(), network }
     }
 
-    /// The same reactor on a less kind network.
+    /// Returns the same reactor on a network with `faults`.
     #[must_use]
     pub fn with_faults(self, faults: Faults) -> MemoryReactor {
         self.network.set_faults(faults);
         self
     }
 
-    /// Changes how unkind the network is from here on. The buffers of existing connections keep their sizes.
+    /// Replaces the faults of the network. The buffers of existing connections keep their sizes.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, Faults, MemoryReactor};
@@ -124,9 +116,9 @@ impl MemoryReactor {
         self.network.set_faults(faults);
     }
 
-    /// Makes turns until this much virtual time has passed and nothing more happens at that moment.
+    /// Makes turns until `by` of virtual time has passed and nothing more happens at that moment.
     ///
-    /// Everything in between happens at its own time. A call that is made with a delay of zero in a callback runs too.
+    /// Everything in between happens at its own time. A call that a callback schedules without a delay runs too.
     ///
     /// ```
     /// use std::time::Duration;
@@ -139,10 +131,9 @@ impl MemoryReactor {
     /// ```
     ///
     /// # Panics
-    /// When the reactor makes 100,000 turns without any time passing, because something schedules itself again and
-    /// again.
+    /// When 100,000 turns pass no time, because a call schedules itself again with no delay.
     pub fn advance(&self, by: Duration) {
-        self.advance_to(self.network.now() + by);
+        self.network.advance(by);
     }
 
     /// Advances by each of `steps` in turn.
@@ -169,8 +160,9 @@ impl MemoryReactor {
         }
     }
 
-    /// Makes turns until everything that is under way has arrived and been dealt with: nothing more will happen but for
-    /// a delayed call. Time passes as far as the network needs; calls that fall due meanwhile are made.
+    /// Makes turns until every segment under way has arrived and been handled: only delayed calls are left.
+    ///
+    /// Time passes as the network needs it, and calls that fall due meanwhile run.
     ///
     /// ```
     /// use std::time::Duration;
@@ -180,7 +172,7 @@ impl MemoryReactor {
     /// let server = AccumulatingProtocol::new();
     /// net.listen_tcp("10.0.0.1:80", server.factory())?;
     /// net.connect_stream("10.0.0.1:80").write(b"far away"); // is still sent when this end is dropped
-    /// net.call_later(Duration::from_secs(60), |_| unreachable!("that is no part of what is under way"));
+    /// net.call_later(Duration::from_secs(60), |_| unreachable!("settle does not wait for calls"));
     /// net.settle();
     /// assert_eq!(server.data(), b"far away");
     /// # Ok::<(), ropewalk::Error>(())
@@ -189,15 +181,12 @@ impl MemoryReactor {
     /// # Panics
     /// As [`advance`](MemoryReactor::advance), and when the ends still talk to each other after 1,000,000 happenings.
     pub fn settle(&self) {
-        self.advance(Duration::ZERO);
-        for _ in 0..HAPPENINGS_TO_SETTLE {
-            let Some(next) = self.network.with(Network::next_happening) else { return };
-            self.advance_to(next);
-        }
-        panic!("the network does not settle: at {:?} its ends still talk to each other", self.network.now());
+        self.network.settle();
     }
 
-    /// Begins to connect a client that has no protocol; `"10.0.0.1:80"`, `"[fe80::1]:80"`, `"/run/socket"` or `"@name"`.
+    /// Begins to connect a client without a protocol.
+    ///
+    /// `address` is such as `"10.0.0.1:80"`, `"[fe80::1]:80"`, `"/run/socket"` or `"@name"`.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -212,13 +201,14 @@ impl MemoryReactor {
     /// ```
     ///
     /// # Panics
-    /// When `address` is none of those.
+    /// When `address` has none of these forms.
     pub fn connect_stream(&self, address: &str) -> TestStream {
         self.network.connect_stream(parsed(address))
     }
 
-    /// Listens for the reactor's clients without a factory, at an address as for
-    /// [`connect_stream`](MemoryReactor::connect_stream).
+    /// Listens for the reactor's clients without a factory.
+    ///
+    /// `address` has a form of [`connect_stream`](MemoryReactor::connect_stream).
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -235,22 +225,22 @@ impl MemoryReactor {
     /// ```
     ///
     /// # Errors
-    /// `AddrInUse` when somebody listens there.
+    /// `AddrInUse` when another listener has the address.
     ///
     /// # Panics
-    /// When `address` is none.
+    /// As [`connect_stream`](MemoryReactor::connect_stream).
     pub fn listen_stream(&self, address: &str) -> io::Result<TestListener> {
         self.network.listen_stream(parsed(address))
     }
 
-    /// Has `name` resolve to the IP addresses `addresses`, each without a port; none at all is an unknown name.
+    /// Resolves `name` to the IP `addresses`, each without a port. Without addresses the name is unknown.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
     ///
     /// let net = MemoryReactor::new();
     /// net.add_host("example.org", &["2001:db8::1", "192.0.2.1"]);
-    /// net.connect_tcp("example.org:80", AccumulatingProtocol::new().factory())?; // nobody listens
+    /// net.connect_tcp("example.org:80", AccumulatingProtocol::new().factory())?; // without a listener
     /// net.settle();
     /// let tried: Vec<_> = net.tcp_clients().iter().map(|attempt| attempt.address.to_string()).collect();
     /// assert_eq!(tried, ["[2001:db8::1]:80", "192.0.2.1:80"]);
@@ -260,10 +250,10 @@ impl MemoryReactor {
     /// # Panics
     /// When one of them is not an IP address.
     pub fn add_host(&self, name: &str, addresses: &[&str]) {
-        self.hosts.add(name, addresses);
+        self.network.add_name(name, addresses);
     }
 
-    /// What was listened on over TCP, in order, with the ports that were chosen. It stays here when it is closed.
+    /// Returns all TCP listeners in the order of listening, with the ports that were chosen. Closed ones stay listed.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -279,12 +269,12 @@ impl MemoryReactor {
         self.servers(|address| address.inet().is_some())
     }
 
-    /// What was listened on over UNIX sockets.
+    /// Returns all UNIX listeners in the order of listening.
     pub fn unix_servers(&self) -> Vec<ListenSpec> {
         self.servers(|address| address.inet().is_none())
     }
 
-    /// Where TCP connections were attempted, in order, one for each address tried.
+    /// Returns all TCP connection attempts in order, one for each address tried.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -301,13 +291,13 @@ impl MemoryReactor {
         self.clients(|address| address.inet().is_some())
     }
 
-    /// Where UNIX connections were attempted.
+    /// Returns all UNIX connection attempts in order.
     pub fn unix_clients(&self) -> Vec<ConnectSpec> {
         self.clients(|address| address.inet().is_none())
     }
 
-    /// How many sources the network holds for the reactor: zero when everything has been closed. Connections that only
-    /// [linger](Reactor::lingering_count) are not counted.
+    /// Returns the number of open sources of the reactor. Connections that only [linger](Reactor::lingering_count) do not
+    /// count.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -323,10 +313,10 @@ impl MemoryReactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn open_sources(&self) -> usize {
-        self.network.open_sources() - self.reactor.lingering_count()
+        self.host.open_sources()
     }
 
-    /// The network itself.
+    /// Returns the network.
     ///
     /// ```
     /// use std::time::Duration;
@@ -341,36 +331,12 @@ impl MemoryReactor {
         &self.network
     }
 
-    fn advance_to(&self, target: Moment) {
-        let _entered = self.reactor.enter();
-        self.network.set_horizon(Some(target));
-        let _open_again = OpenHorizon(&self.network);
-        let (mut turns, mut moment) = (0, self.network.now());
-        while self.turn() || self.network.now() < target {
-            turns = if self.network.now() > moment { 0 } else { turns + 1 };
-            moment = self.network.now();
-            assert!(turns < TURNS_AT_ONE_MOMENT, "{moment:?} does not end: something is scheduled again and again");
-        }
-    }
-
-    /// One turn. Returns whether there is more to do at the moment at which it began.
-    fn turn(&self) -> bool {
-        let began = self.network.now();
-        let limit = self.reactor.prepare().expect("a memory reactor waits in its own thread");
-        self.reactor.wait(limit).expect("a simulated network can always wait");
-        self.reactor.dispatch();
-        let idle = self.network.with(|network| network.was_idle());
-        limit == Some(Duration::ZERO) || !idle || self.network.now() > began
-    }
-
     fn servers(&self, wanted: impl Fn(&Address) -> bool) -> Vec<ListenSpec> {
-        let all = self.network.with(|network| network.log().listened.clone());
-        all.into_iter().filter(|spec| wanted(&spec.address)).collect()
+        self.host.log().listened.into_iter().filter(|spec| wanted(&spec.address)).collect()
     }
 
     fn clients(&self, wanted: impl Fn(&Address) -> bool) -> Vec<ConnectSpec> {
-        let all = self.network.with(|network| network.log().connected.clone());
-        all.into_iter().filter(|spec| wanted(&spec.address)).collect()
+        self.host.log().connected.into_iter().filter(|spec| wanted(&spec.address)).collect()
     }
 }
 
@@ -378,7 +344,7 @@ impl Deref for MemoryReactor {
     type Target = Reactor;
 
     fn deref(&self) -> &Reactor {
-        &self.reactor
+        &self.host
     }
 }
 
@@ -388,16 +354,7 @@ impl std::fmt::Debug for MemoryReactor {
     }
 }
 
-/// Lets time run again, also after a panic, so that a test that catches it can go on.
-struct OpenHorizon<'a>(&'a SimulatedNetwork);
-
-impl Drop for OpenHorizon<'_> {
-    fn drop(&mut self) {
-        self.0.set_horizon(None);
-    }
-}
-
-/// The address that `text` is.
+/// Parses an address.
 pub(super) fn parsed(text: &str) -> Address {
     match text.as_bytes() {
         [b'@', name @ ..] => Address::Abstract(name.into()),
@@ -412,7 +369,10 @@ pub(super) fn parsed(text: &str) -> Address {
 mod tests {
     use std::cell::{Cell, RefCell};
     use std::net::IpAddr;
+    use std::rc::Rc;
     use std::time::Instant;
+
+    use ropewalk_proto::Moment;
 
     use super::*;
     use crate::error::Error;

@@ -12,20 +12,24 @@
 
 mod accumulating_protocol;
 mod clock;
+mod host;
 #[cfg(test)]
 mod levels;
 mod memory_reactor;
 mod memory_resolver;
 mod simulated;
+mod simulated_network;
 mod string_transport;
 mod test_stream;
 
 pub use accumulating_protocol::AccumulatingProtocol;
 pub use clock::Clock;
+pub use host::Host;
 #[cfg(test)]
 pub(crate) use levels::levels_logged;
 pub use memory_reactor::MemoryReactor;
 pub use ropewalk_proto::Random;
-pub use simulated::{Faults, Simulated, SimulatedNetwork};
+pub use simulated::{Faults, Simulated, Skew};
+pub use simulated_network::SimulatedNetwork;
 pub use string_transport::{ProducerState, StringTransport};
 pub use test_stream::{TestListener, TestStream};

@@ -101,7 +101,7 @@ impl StringTransport {
         let sitting = seat.clone();
         let port = net.listen_tcp(host, move || Sitter(sitting.clone())).expect("an address of TCP");
         let spec = ConnectSpec { address: parsed(host), bind: Some(parsed(peer)) };
-        let wire = TestStream::connect(net.network(), spec);
+        let wire = net.network().connect_from(spec);
         net.settle();
         drop(port.stop_listening());
         net.settle();

@@ -1,15 +1,15 @@
-//! The test's own ends of the simulated network: a client and a server without protocol, factory or reactor.
+//! The ends of streams that a test holds: a client and a server without protocol, factory or reactor.
 
 use std::io;
 
 use ropewalk_proto::{Address, Key};
 use ropewalk_sys::{ConnectSpec, ListenSpec};
 
-use super::simulated::{Network, Record, SimulatedNetwork};
+use super::simulated::{Network, SharedNetwork, TestEnd};
 
-/// One end of a stream, in a test's hands. What arrives is taken at once and kept; time moves it, not these methods.
+/// One end of a stream, held by a test.
 ///
-/// Dropping it closes it.
+/// Bytes that arrive are read at once and kept. Only time moves bytes, not these methods. Dropping the stream closes it.
 ///
 /// ```
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -30,29 +30,27 @@ use super::simulated::{Network, Record, SimulatedNetwork};
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 pub struct TestStream {
-    network: SimulatedNetwork,
-    /// Nothing if the attempt to connect failed at once.
-    key: Option<Key>,
-    record: Key,
+    network: SharedNetwork,
+    key: Key,
     peer: Address,
 }
 
 impl TestStream {
     /// Begins to connect.
-    pub(crate) fn connect(network: &SimulatedNetwork, spec: ConnectSpec) -> TestStream {
-        let (key, record) = network.with(|network| network.connect_test_end(&spec));
-        TestStream { network: network.clone(), key, record, peer: spec.address }
+    pub(super) fn connect(network: &SharedNetwork, spec: ConnectSpec) -> TestStream {
+        let key = network.with_ends(|network, ends| ends.connect(network, &spec));
+        TestStream { network: network.clone(), key, peer: spec.address }
     }
 
-    /// Sends a copy of `bytes`: at once if there is room, else when there is, even if the stream is dropped before.
+    /// Sends a copy of `bytes` as soon as there is room, even if the stream is dropped before.
     ///
     /// Nothing is sent after [`finish`](TestStream::finish), [`close`](TestStream::close) or
     /// [`abort`](TestStream::abort).
     pub fn write(&self, bytes: &[u8]) {
-        self.with_key(|network, key| network.write_test_end(key, bytes));
+        self.with_end(|end, network| end.write(network, bytes));
     }
 
-    /// Ends the sending direction after everything written; the other one stays open.
+    /// Shuts the sending direction down after everything written. The other direction stays open.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -68,15 +66,15 @@ impl TestStream {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn finish(&self) {
-        self.with_key(Network::finish_test_end);
+        self.with_end(TestEnd::finish);
     }
 
     /// Closes both directions after everything written.
     pub fn close(&self) {
-        self.with_key(Network::close_test_end);
+        self.with_end(TestEnd::close);
     }
 
-    /// Ends the connection with a reset: what has not arrived is dropped.
+    /// Resets the connection. Bytes that have not arrived are lost.
     ///
     /// ```
     /// use ropewalk::Error;
@@ -88,16 +86,16 @@ impl TestStream {
     /// let client = net.connect_stream("10.0.0.1:80");
     /// net.settle();
     /// assert!(client.local_address().is_some());
-    /// client.abort(); // somebody stumbles over the cable
+    /// client.abort(); // as a crashed program
     /// net.settle();
     /// assert!(matches!(server.lost(), Some(Error::ConnectionLost(Some(_)))));
     /// # Ok::<(), Error>(())
     /// ```
     pub fn abort(&self) {
-        self.with_key(Network::abort);
+        self.with_end(TestEnd::abort);
     }
 
-    /// Lets what arrives from here on lie, so that the other end must wait once the buffer between them is full.
+    /// Stops reading. The other end has to wait once the buffer between them is full.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -118,37 +116,37 @@ impl TestStream {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn pause_reading(&self) {
-        self.with_key(|network, key| network.set_test_end_reading(key, false));
+        self.with_end(|end, network| end.set_reading(network, false));
     }
 
-    /// Takes what arrives again.
+    /// Reads again.
     pub fn resume_reading(&self) {
-        self.with_key(|network, key| network.set_test_end_reading(key, true));
+        self.with_end(|end, network| end.set_reading(network, true));
     }
 
-    /// A copy of everything received since the beginning or since [`take_received`](TestStream::take_received).
+    /// Returns a copy of all bytes received since the last [`take_received`](TestStream::take_received).
     pub fn received(&self) -> Vec<u8> {
-        self.with_record(|record| record.received.clone())
+        self.with_end(|end, _| end.received.clone())
     }
 
-    /// Everything received since the beginning or since the last call; it is forgotten here.
+    /// Removes and returns all bytes received since the last call.
     pub fn take_received(&self) -> Vec<u8> {
-        self.with_record(|record| std::mem::take(&mut record.received))
+        self.with_end(|end, _| std::mem::take(&mut end.received))
     }
 
-    /// Whether it has connected, and neither been closed by this end nor reset. A stream whose other end sends no more
-    /// is still connected.
+    /// Returns whether it has connected, and was neither closed by this end nor reset.
+    ///
+    /// A stream whose other end sends no more is still connected.
     pub fn is_connected(&self) -> bool {
-        let is_open = self.network.with(|network| self.key.is_some_and(|key| network.is_open(key)));
-        is_open && self.with_record(|record| record.is_connected && !record.is_reset)
+        self.with_end(|end, network| end.is_open(network))
     }
 
-    /// Whether everything that the other end sent has been received, and it will send no more.
+    /// Returns whether the stream has ended: all its bytes are received, and the other end sends no more.
     pub fn is_eof(&self) -> bool {
-        self.with_record(|record| record.is_eof)
+        self.with_end(|end, _| end.is_eof)
     }
 
-    /// Whether the connection was broken by a reset.
+    /// Returns whether the connection was broken by a reset or a timeout.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -164,53 +162,48 @@ impl TestStream {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn is_reset(&self) -> bool {
-        self.with_record(|record| record.is_reset)
+        self.with_end(|end, network| end.is_broken(network))
     }
 
-    /// Why it could not connect; `None` while it is connecting and when it has connected.
+    /// Returns why it could not connect. `None` while it is connecting and after it has connected.
     ///
     /// ```
     /// use ropewalk::testing::MemoryReactor;
     ///
-    /// let net = MemoryReactor::new(); // nobody listens
+    /// let net = MemoryReactor::new(); // without a listener
     /// let client = net.connect_stream("10.0.0.1:80");
     /// net.settle();
     /// assert_eq!(client.failure(), Some(std::io::ErrorKind::ConnectionRefused));
     /// ```
     pub fn failure(&self) -> Option<io::ErrorKind> {
-        self.with_record(|record| record.failure)
+        self.with_end(|end, _| end.failure)
     }
 
-    /// Where this end is; `None` once it is closed.
+    /// Returns the local address, or `None` once this end is closed.
     pub fn local_address(&self) -> Option<Address> {
-        self.network.with(|network| network.local_address(self.key?).ok())
+        self.with_end(|end, network| end.local_address(network))
     }
 
-    /// Where the other end is, as this end was told.
+    /// Returns the address of the other end.
     pub fn peer_address(&self) -> Address {
         self.peer.clone()
     }
 
-    fn with_key(&self, act: impl FnOnce(&mut Network, Key)) {
-        if let Some(key) = self.key {
-            self.network.with(|network| act(network, key));
-        }
-    }
-
-    fn with_record<R: Default>(&self, look: impl FnOnce(&mut Record) -> R) -> R {
-        self.network.with(|network| network.record(self.record).map(look).unwrap_or_default())
+    fn with_end<R: Default>(&self, act: impl FnOnce(&mut TestEnd, &mut Network) -> R) -> R {
+        let act = |network: &mut Network, end: Option<&mut TestEnd>| end.map(|end| act(end, network));
+        self.network.with_ends(|network, ends| act(network, ends.get(self.key))).unwrap_or_default()
     }
 }
 
 impl Drop for TestStream {
     fn drop(&mut self) {
-        self.network.with(|network| network.forget_test_end(self.key, self.record));
+        self.network.with_ends(|network, ends| ends.forget(network, self.key));
     }
 }
 
-/// A listening socket in a test's hands: what the reactor's clients connect to.
+/// A listening socket held by a test, to which the clients of a reactor connect.
 ///
-/// Dropping it closes it, and resets the connections that nobody has accepted.
+/// Dropping it closes it, and resets the connections that it has not accepted.
 ///
 /// ```
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -228,26 +221,26 @@ impl Drop for TestStream {
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 pub struct TestListener {
-    network: SimulatedNetwork,
+    network: SharedNetwork,
     key: Key,
     address: Address,
 }
 
 impl TestListener {
-    /// Listens at `address` with a backlog of [`DEFAULT_BACKLOG`](crate::DEFAULT_BACKLOG).
-    pub(crate) fn listen(network: &SimulatedNetwork, address: Address) -> io::Result<TestListener> {
+    /// Listens at `address` with the default backlog.
+    pub(super) fn listen(network: &SharedNetwork, address: Address) -> io::Result<TestListener> {
         let spec = ListenSpec::new(address);
-        let (key, address) = network.with(|network| network.listen(&spec, true))?;
+        let (key, address) = network.with_ends(|network, ends| network.listen(ends.owner(), &spec))?;
         Ok(TestListener { network: network.clone(), key, address })
     }
 
-    /// The next connection that has arrived; `None` if none has.
+    /// Accepts the next connection, or returns `None` if none has arrived.
     pub fn accept(&self) -> Option<TestStream> {
-        let (key, record, peer) = self.network.with(|network| network.accept_test_end(self.key))?;
-        Some(TestStream { network: self.network.clone(), key: Some(key), record, peer })
+        let (key, peer) = self.network.with_ends(|network, ends| ends.accept(network, self.key))?;
+        Some(TestStream { network: self.network.clone(), key, peer })
     }
 
-    /// Where it listens, with the port that was chosen for port 0.
+    /// Returns its address, with the port that was chosen for port 0.
     pub fn address(&self) -> Address {
         self.address.clone()
     }
@@ -263,97 +256,92 @@ impl Drop for TestListener {
 mod tests {
     use std::time::Duration;
 
-    use ropewalk_sys::{EventProvider, Events, Received};
+    use ropewalk_sys::{EventProvider, Received};
 
     use super::*;
-    use crate::testing::{Faults, Simulated};
+    use crate::testing::{Faults, SimulatedNetwork};
 
     fn inet(text: &str) -> Address {
         Address::Inet(text.parse().unwrap())
     }
 
-    fn settle(provider: &mut Simulated) {
-        let mut events = Events::new();
-        provider.wait(Some(Duration::from_secs(1)), &mut events).unwrap();
-        assert_eq!(events, []);
-    }
-
-    /// A client and the server that accepted it, both in a test's hands.
-    fn pair(provider: &mut Simulated) -> (TestStream, TestStream) {
-        let listener = provider.network().listen_stream(inet("10.0.0.1:0")).unwrap();
-        let client = provider.network().connect_stream(listener.address());
-        settle(provider);
+    /// Returns a client and the server that accepted it, both held by the test.
+    fn pair(network: &SimulatedNetwork) -> (TestStream, TestStream) {
+        let listener = network.listen_stream(inet("10.0.0.1:0")).unwrap();
+        let client = network.connect_stream(listener.address());
+        network.settle();
         (client, listener.accept().unwrap())
     }
 
     #[test]
-    fn two_ends_of_a_test_talk_without_a_reactor() {
-        let mut provider = Simulated::new(1, Faults::none().latency(Duration::from_millis(3)));
-        let (client, server) = pair(&mut provider);
+    fn two_test_ends_talk_without_a_reactor() {
+        let network = SimulatedNetwork::seeded(1).with_faults(Faults::none().latency(Duration::from_millis(3)));
+        let (client, server) = pair(&network);
         assert_eq!(Some(server.peer_address()), client.local_address());
         client.write(b"question");
         assert_eq!(server.received(), b"");
-        settle(&mut provider);
+        network.settle();
         assert_eq!(server.take_received(), b"question");
         assert_eq!(server.received(), b"");
         server.write(b"answer");
         server.finish();
-        settle(&mut provider);
+        network.settle();
         assert_eq!(client.received(), b"answer");
         assert!(client.is_eof() && client.is_connected() && !server.is_eof());
         client.close();
-        settle(&mut provider);
+        network.settle();
         assert!(server.is_eof() && !client.is_connected() && server.is_connected());
     }
 
     #[test]
-    fn more_than_fits_is_sent_as_the_other_end_reads_even_after_a_drop() {
-        let mut provider = Simulated::new(1, Faults::none().buffer(10).short_writes());
-        let (client, server) = pair(&mut provider);
+    fn a_dropped_end_still_sends_what_does_not_fit_yet() {
+        let network = SimulatedNetwork::seeded(1).with_faults(Faults::none().buffer(10).short_writes());
+        let (client, server) = pair(&network);
         server.pause_reading();
         client.write(&[7; 1000]);
         drop(client);
-        settle(&mut provider);
+        network.settle();
         assert_eq!(server.received(), b"");
         server.resume_reading();
-        settle(&mut provider);
+        network.settle();
         assert_eq!(server.received(), [7; 1000]);
         assert!(server.is_eof());
     }
 
     #[test]
-    fn an_abort_shows_at_the_other_end_as_a_reset() {
-        let mut provider = Simulated::new(1, Faults::none());
-        let (client, server) = pair(&mut provider);
+    fn an_abort_resets_the_other_end() {
+        let network = SimulatedNetwork::seeded(1);
+        let (client, server) = pair(&network);
         client.write(b"lost");
         client.abort();
-        settle(&mut provider);
+        network.settle();
         assert!(server.is_reset() && !server.is_connected() && !client.is_connected());
         assert_eq!(server.received(), b"");
     }
 
     #[test]
-    fn a_failed_attempt_says_why() {
-        let mut provider = Simulated::new(1, Faults::none());
-        let refused = provider.network().connect_stream(inet("10.0.0.1:80"));
-        let missing = provider.network().connect_stream(Address::Unix(std::path::Path::new("/run/none").into()));
+    fn a_failed_attempt_reports_its_reason() {
+        let network = SimulatedNetwork::seeded(1);
+        let refused = network.connect_stream(inet("10.0.0.1:80"));
+        let missing = network.connect_stream(Address::Unix(std::path::Path::new("/run/none").into()));
         assert_eq!((refused.failure(), missing.failure()), (None, Some(io::ErrorKind::NotFound)));
-        settle(&mut provider);
+        network.settle();
         assert_eq!(refused.failure(), Some(io::ErrorKind::ConnectionRefused));
         assert!(!refused.is_connected() && !missing.is_connected());
-        refused.write(b"nobody hears it");
+        refused.write(b"lost");
         missing.close();
     }
 
     #[test]
-    fn what_was_written_before_the_connection_stood_is_sent_then() {
-        let mut provider = Simulated::new(1, Faults::none().latency(Duration::from_millis(3)));
+    fn bytes_written_while_connecting_are_sent_afterwards() {
+        let network = SimulatedNetwork::seeded(1).with_faults(Faults::none().latency(Duration::from_millis(3)));
+        let mut provider = network.provider();
         let (listener, address) = provider.listen(&ListenSpec::new(inet("10.0.0.1:80"))).unwrap();
-        let client = provider.network().connect_stream(address);
+        let client = network.connect_stream(address);
         client.write(b"early");
         client.close();
         client.write(b"too late");
-        settle(&mut provider);
+        network.settle();
         let (server, _) = provider.accept(listener).unwrap().unwrap();
         let mut scratch = [0; 100];
         assert!(matches!(provider.receive(server, &mut scratch), Ok(Received::Drained(5))));

@@ -1,4 +1,4 @@
-//! Connection attempts: who listens, who asks, and how the two come together.
+//! Connection attempts: how a client and a listener come together.
 //!
 //! ```text
 //!   client: connect ......Asked......> listener: queue, until accept
@@ -9,48 +9,55 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use ropewalk_proto::{Address, Key};
+use ropewalk_proto::{Address, Key, Moment};
 use ropewalk_sys::{ConnectSpec, ListenSpec};
 
 use super::calendar::Happening;
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, Phase, Place};
 use super::listener::Listener;
+use super::machines::MachineId;
 use super::names;
 use super::network::{Network, Source};
 
-/// How long a kernel goes on trying to connect: Linux with tcp_syn_retries of 6, tcp(7).
-const CONNECT_GIVES_UP: Duration = Duration::from_secs(127);
+/// Retransmissions of a SYN: Linux' tcp_syn_retries, tcp(7).
+const SYN_RETRANSMISSIONS: u32 = 6;
 
 impl Network {
-    pub(crate) fn listen(&mut self, spec: &ListenSpec, is_test: bool) -> io::Result<(Key, Address)> {
-        let address = self.names.choose_listening(spec)?;
-        let key = self.sources.insert(Source::Listener(Listener::new(address.clone(), spec.backlog, is_test)));
-        self.names.add_listener(key, address.clone(), spec);
+    pub(crate) fn listen(&mut self, owner: Key, spec: &ListenSpec) -> io::Result<(Key, Address)> {
+        let here = self.machine_of(owner)?;
+        if let Address::Inet(inet) = &spec.address {
+            self.machines.check_bind(here, inet.ip())?;
+        }
+        let address = self.machines.get_mut(here).names.choose_listening(spec)?;
+        let listener = Listener::new(owner, here, address.clone(), spec.backlog);
+        let key = self.sources.insert(Source::Listener(listener));
+        self.machines.get_mut(here).names.add_listener(key, address.clone(), spec);
         Ok((key, address))
     }
 
-    pub(crate) fn connect(&mut self, spec: &ConnectSpec) -> io::Result<Key> {
-        let (local, remote) = match &spec.address {
-            Address::Inet(target) => {
-                let target = names::destination(*target);
-                let bind = spec.bind.as_ref().and_then(Address::inet);
-                (self.names.take_outgoing(target, bind)?.into(), target.into())
-            }
-            name => {
-                self.check_local_listener(name)?;
-                (spec.bind.clone().unwrap_or(Address::Unnamed), name.clone())
-            }
-        };
-        let host = remote.inet().map(|inet| inet.ip());
-        let connection = Connection::connecting(local, remote, self.faults.buffer);
+    pub(crate) fn connect(&mut self, owner: Key, spec: &ConnectSpec) -> io::Result<Key> {
+        let place = self.place_of_client(owner, spec)?;
+        let (here, there) = (place.machine, place.remote_machine);
+        let connection = Connection::connecting(place, self.faults.buffer, self.now);
         let client = self.sources.insert(Source::Connection(Box::new(connection)));
-        if host.is_some_and(|host| self.faults.black_holes.contains(&host)) {
-            self.give_up_later(client);
-        } else {
-            let at = self.now + self.delay();
-            self.calendar.enter(at, Happening::Asked { client });
-        }
+        let at = self.now + self.delay(here, there);
+        self.calendar.enter(at, here, Happening::Asked { client, lost: 0 });
         Ok(client)
+    }
+
+    fn place_of_client(&mut self, owner: Key, spec: &ConnectSpec) -> io::Result<Place> {
+        let here = self.machine_of(owner)?;
+        let Address::Inet(target) = spec.address else {
+            self.check_local_listener(here, &spec.address)?;
+            let local = spec.bind.clone().unwrap_or(Address::Unnamed);
+            return Ok(Place { owner, machine: here, local, remote_machine: here, remote: spec.address.clone() });
+        };
+        let target = names::destination(target);
+        let bind = spec.bind.as_ref().and_then(Address::inet);
+        let local = self.machines.local_for(here, target, bind)?;
+        let local = self.machines.get_mut(here).names.take_outgoing(local)?;
+        let remote_machine = self.machines.route(here, target.ip());
+        Ok(Place { owner, machine: here, local: local.into(), remote_machine, remote: target.into() })
     }
 
     pub(super) fn finish_connect(&self, key: Key) -> io::Result<()> {
@@ -62,21 +69,22 @@ impl Network {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let Some(accepted) = listener.queue.pop_front() else { return Ok(None) };
+        let here = listener.machine;
         let waiting = std::mem::take(&mut listener.waiting);
         let mut waiting: VecDeque<Key> = waiting.into_iter().filter(|&client| self.is_connecting(client)).collect();
         if let Some(client) = waiting.pop_front() {
-            self.calendar.enter(self.now, Happening::Asked { client });
+            self.calendar.enter(self.now, here, Happening::Asked { client, lost: 0 });
         }
         if let Some(listener) = self.listener_mut(key) {
             listener.waiting = waiting;
         }
-        let remote = self.connection(accepted)?.remote.clone();
+        let remote = self.connection(accepted)?.place.remote.clone();
         Ok(Some((accepted, remote)))
     }
 
-    /// connect(2) of a UNIX socket fails at once, unix(7).
-    fn check_local_listener(&self, name: &Address) -> io::Result<()> {
-        let listeners = self.names.listeners_for(name);
+    /// Checks what connect(2) of a UNIX socket checks at once, unix(7).
+    fn check_local_listener(&self, here: MachineId, name: &Address) -> io::Result<()> {
+        let listeners = self.machines.get(here).names.listeners_for(name);
         let listeners: Vec<&Listener> = listeners.iter().filter_map(|&key| self.listener(key)).collect();
         match name {
             _ if listeners.iter().any(|listener| !listener.is_full()) => Ok(()),
@@ -86,46 +94,69 @@ impl Network {
         }
     }
 
-    fn give_up_later(&mut self, client: Key) {
-        let outcome = Err(io::ErrorKind::TimedOut);
-        self.calendar.enter(self.now + CONNECT_GIVES_UP, Happening::Answered { client, outcome });
-    }
-
-    pub(super) fn asked(&mut self, client: Key) {
+    pub(super) fn asked(&mut self, client: Key, lost: u32) {
         let Ok(connection) = self.connection(client) else { return };
         if connection.phase != Phase::Connecting {
             return;
         }
-        let (from, to) = (connection.local.clone(), connection.remote.clone());
-        let unlucky = self.faults.refused > 0.0 && to.inet().is_some() && self.random.chance(self.faults.refused);
-        let listeners = if unlucky { Vec::new() } else { self.names.listeners_for(&to) };
-        let Some(&chosen) = listeners.get(self.random_index(listeners.len())) else {
+        let place = connection.place.clone();
+        if self.loses_attempt(&place) {
+            return self.ask_again(client, lost + 1);
+        }
+        let refused = self.faults.refused > 0.0 && place.remote.inet().is_some();
+        let refused = refused && self.random.chance(self.faults.refused);
+        let names = &self.machines.get(place.remote_machine).names;
+        let listeners = if refused { Vec::new() } else { names.listeners_for(&place.remote) };
+        let Some(&chosen) = listeners.get(self.choose(listeners.len())) else {
             return self.answer(client, Err(io::ErrorKind::ConnectionRefused));
         };
         match self.listener_mut(chosen) {
             Some(listener) if listener.is_full() => {
                 listener.waiting.push_back(client);
-                self.give_up_later(client);
+                let begun = self.now;
+                self.give_up(client, begun);
             }
-            _ => self.join(client, chosen, from, to),
+            _ => self.join(client, chosen, place),
         }
     }
 
-    /// Makes the other end for `client`, and lets it wait to be accepted.
-    fn join(&mut self, client: Key, chosen: Key, from: Address, to: Address) {
+    fn loses_attempt(&self, place: &Place) -> bool {
+        let black_hole = place.remote.inet().is_some_and(|target| self.faults.black_holes.contains(&target.ip()));
+        black_hole || !self.reaches(place.machine, place.remote_machine)
+    }
+
+    /// Sends the SYN of `client` again, after `lost` were lost. The waits are 1 s, 2 s, 4 s and so on.
+    pub(super) fn ask_again(&mut self, client: Key, lost: u32) {
+        let Ok(connection) = self.connection(client) else { return };
+        let (began, here, there) = (connection.began, connection.place.machine, connection.place.remote_machine);
+        if lost > SYN_RETRANSMISSIONS {
+            return self.give_up(client, began);
+        }
+        let at = sent(began, lost).max(self.now) + self.delay(here, there);
+        self.calendar.enter(at, here, Happening::Asked { client, lost });
+    }
+
+    /// Fails the attempt of `client` when a kernel would, if it had `begun` then.
+    fn give_up(&mut self, client: Key, begun: Moment) {
+        let at = sent(begun, SYN_RETRANSMISSIONS + 1).max(self.now);
+        let Ok(connection) = self.connection(client) else { return };
+        let outcome = Err(io::ErrorKind::TimedOut);
+        self.calendar.enter(at, connection.place.machine, Happening::Answered { client, outcome });
+    }
+
+    /// Makes the other end for `client`, and queues it to be accepted.
+    fn join(&mut self, client: Key, chosen: Key, from: Place) {
         let Some(listener) = self.listener(chosen) else { return };
-        let (local, remote) = match (&listener.address, to, from) {
+        let (local, remote) = match (&listener.address, from.remote, from.local) {
             (Address::Inet(at), Address::Inet(to), Address::Inet(from)) if at.is_ipv6() => {
                 (names::mapped(to).into(), names::mapped(from).into())
             }
             (_, to, from) => (to, from),
         };
-        let is_test = listener.is_test;
-        let accepted = Connection::accepted(local, remote, self.faults.buffer, client);
+        let (owner, machine) = (listener.owner, listener.machine);
+        let place = Place { owner, machine, local, remote_machine: from.machine, remote };
+        let accepted = Connection::accepted(place, self.faults.buffer, client, self.now);
         let accepted = self.sources.insert(Source::Connection(Box::new(accepted)));
-        if is_test {
-            self.make_test_end(accepted);
-        }
         if let Some(listener) = self.listener_mut(chosen) {
             listener.queue.push_back(accepted);
         }
@@ -136,18 +167,44 @@ impl Network {
     }
 
     fn answer(&mut self, client: Key, outcome: Result<(), io::ErrorKind>) {
-        let at = self.now + self.delay();
+        let Ok(connection) = self.connection(client) else { return };
+        let (here, there) = (connection.place.machine, connection.place.remote_machine);
+        let at = self.now + self.delay(there, here);
         if let Ok(connection) = self.connection_mut(client) {
             connection.incoming.hold_until(at);
         }
-        self.calendar.enter(at, Happening::Answered { client, outcome });
+        self.calendar.enter(at, there, Happening::Answered { client, outcome });
     }
 
     pub(super) fn answered(&mut self, client: Key, outcome: Result<(), io::ErrorKind>) {
-        let Ok(connection) = self.connection_mut(client) else { return };
-        if connection.phase == Phase::Connecting {
+        let Ok(connection) = self.connection(client) else { return };
+        if connection.phase != Phase::Connecting {
+            return;
+        }
+        let (here, there, began) = (connection.place.machine, connection.place.remote_machine, connection.began);
+        let gives_up = outcome == Err(io::ErrorKind::TimedOut);
+        if !gives_up && self.links.is_cut(there, here) {
+            return self.answer_again(client, outcome, began);
+        }
+        if let Ok(connection) = self.connection_mut(client) {
             connection.phase = outcome.map_or_else(Phase::Failed, |()| Phase::Established);
-            self.test_end_changed(client);
         }
     }
+
+    /// Sends an answer again that was lost on a cut link, until the client gives up.
+    fn answer_again(&mut self, client: Key, outcome: Result<(), io::ErrorKind>, began: Moment) {
+        let again = self.now + Duration::from_secs(1);
+        if again >= sent(began, SYN_RETRANSMISSIONS + 1) {
+            return self.give_up(client, began);
+        }
+        let Ok(connection) = self.connection_mut(client) else { return };
+        connection.incoming.hold_until(again);
+        let there = connection.place.remote_machine;
+        self.calendar.enter(again, there, Happening::Answered { client, outcome });
+    }
+}
+
+/// Returns when a SYN is sent after `lost` earlier ones, or, after the last, when the kernel gives up: at 127 s.
+fn sent(began: Moment, lost: u32) -> Moment {
+    began + Duration::from_secs((1 << lost) - 1)
 }

@@ -1,65 +1,77 @@
-//! What will happen on the network, and when.
+//! The future of the network: what happens, and when.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::io;
 
-use ropewalk_proto::{Key, Moment};
+use ropewalk_proto::{Key, Moment, Random};
 
-/// Something that will happen without anybody's doing.
+use super::machines::MachineId;
+
+/// Something that happens by itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Happening {
-    /// A connection attempt reaches the listening side.
-    Asked { client: Key },
+    /// A connection attempt reaches the listening side, after `lost` earlier ones of the same client were lost.
+    Asked { client: Key, lost: u32 },
     /// The outcome of a connection attempt reaches the client.
     Answered { client: Key, outcome: Result<(), io::ErrorKind> },
-    /// Something that is under way to this end arrives.
+    /// A segment under way to this end arrives.
     Arrived { key: Key },
+    /// Bytes for an end that no longer exists reach its machine, after `lost` earlier transmissions were lost.
+    Strayed { key: Key, lost: u32 },
 }
 
-/// Happenings in the order of their time; those of the same time in the order in which they were entered.
-#[derive(Default)]
+/// Happenings in the order of their time.
+///
+/// Happenings of the same time and machine keep the order in which they were entered. For those of several machines the
+/// seed decides, each time anew.
 pub(super) struct Calendar {
     entries: BinaryHeap<Entry>,
     entered: u64,
+    seed: u64,
 }
 
 struct Entry {
-    at: Moment,
-    sequence: u64,
+    order: (Moment, u64, u64),
     happening: Happening,
 }
 
 impl Calendar {
-    /// Enters what happens at `at`.
-    pub(super) fn enter(&mut self, at: Moment, happening: Happening) {
-        self.entries.push(Entry { at, sequence: self.entered, happening });
+    /// Returns an empty calendar.
+    pub(super) fn new(seed: u64) -> Calendar {
+        Calendar { entries: BinaryHeap::new(), entered: 0, seed }
+    }
+
+    /// Enters `happening` at `at`, on behalf of the machine `origin`.
+    pub(super) fn enter(&mut self, at: Moment, origin: MachineId, happening: Happening) {
+        let rank = Random::new(self.seed ^ at.as_nanos() ^ (origin.0 as u64).rotate_right(16)).bits();
+        self.entries.push(Entry { order: (at, rank, self.entered), happening });
         self.entered += 1;
     }
 
-    /// Takes out the next happening that is due at `now`.
+    /// Removes and returns the next happening that is due at `now`.
     pub(super) fn pop_due(&mut self, now: Moment) -> Option<Happening> {
         self.next_at().filter(|&at| at <= now)?;
         self.entries.pop().map(|entry| entry.happening)
     }
 
-    /// Forgets happenings at the front that `is_void`, so that time does not stop for them.
+    /// Removes the first happenings while `is_void`, so that time does not stop for them.
     pub(super) fn drop_void(&mut self, is_void: impl Fn(&Happening) -> bool) {
         while self.entries.peek().is_some_and(|entry| is_void(&entry.happening)) {
             self.entries.pop();
         }
     }
 
-    /// When the next one happens.
+    /// Returns the time of the next happening.
     pub(super) fn next_at(&self) -> Option<Moment> {
-        self.entries.peek().map(|entry| entry.at)
+        self.entries.peek().map(|entry| entry.order.0)
     }
 }
 
 impl Ord for Entry {
-    /// Reversed, because the heap gives its greatest first.
+    /// Reversed, because the heap yields its greatest entry first.
     fn cmp(&self, other: &Entry) -> Ordering {
-        (other.at, other.sequence).cmp(&(self.at, self.sequence))
+        other.order.cmp(&self.order)
     }
 }
 
@@ -80,6 +92,7 @@ impl Eq for Entry {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::simulated::machines::OUTSIDE;
 
     fn arrived(index: u32) -> Happening {
         Happening::Arrived { key: Key::new(index, 0) }
@@ -93,10 +106,10 @@ mod tests {
     }
 
     #[test]
-    fn happenings_come_in_the_order_of_time_and_then_of_entry() {
-        let mut calendar = Calendar::default();
+    fn happenings_are_ordered_by_time_then_by_entry() {
+        let mut calendar = Calendar::new(7);
         for (at, index) in [(5, 1), (3, 2), (5, 3), (3, 4)] {
-            calendar.enter(Moment::from_nanos(at), arrived(index));
+            calendar.enter(Moment::from_nanos(at), OUTSIDE, arrived(index));
         }
         assert_eq!(pop(&mut calendar, 2), None);
         let order: Vec<_> = std::iter::from_fn(|| pop(&mut calendar, 5)).collect();
@@ -104,11 +117,24 @@ mod tests {
     }
 
     #[test]
-    fn time_does_not_stop_for_what_is_void() {
-        let mut calendar = Calendar::default();
-        calendar.enter(Moment::from_nanos(1), arrived(1));
-        calendar.enter(Moment::from_nanos(2), arrived(2));
+    fn void_happenings_do_not_stop_the_time() {
+        let mut calendar = Calendar::new(7);
+        calendar.enter(Moment::from_nanos(1), OUTSIDE, arrived(1));
+        calendar.enter(Moment::from_nanos(2), OUTSIDE, arrived(2));
         calendar.drop_void(|happening| matches!(happening, Happening::Arrived { key } if key.index() == 1));
         assert_eq!(calendar.next_at(), Some(Moment::from_nanos(2)));
+    }
+
+    #[test]
+    fn the_seed_orders_happenings_of_several_machines() {
+        let order = |seed| {
+            let mut calendar = Calendar::new(seed);
+            for index in 0..4 {
+                calendar.enter(Moment::from_nanos(5), MachineId(index as usize), arrived(index));
+            }
+            Vec::from_iter(std::iter::from_fn(|| pop(&mut calendar, 5)))
+        };
+        assert_eq!(order(1), order(1));
+        assert!((2..20).any(|seed| order(seed) != order(1)));
     }
 }

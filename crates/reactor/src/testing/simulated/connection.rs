@@ -1,20 +1,20 @@
 //! One end of a stream.
 //!
 //! ```text
-//!   Connecting --Answered--> Established --close/abort--> (gone from the network)
+//!   Connecting --Answered--> Established --close/abort--> (removed from the network)
 //!             \-Answered--> Failed
 //! ```
 //!
-//! Each end keeps the pipe that comes in to it; what it sends goes into its peer's. An end whose peer is gone learns of
-//! it as from a kernel: by the end of the stream that the peer sent, and by a reset when it sends something itself.
+//! Each end keeps the pipe that comes in to it. Bytes that it sends go into its peer's pipe. When the peer is gone, an end
+//! learns it as from a kernel: by the end of the stream that the peer sent, or by a reset after it has sent something.
 
 use std::io;
 
 use ropewalk_proto::{Address, Key, Moment};
 use ropewalk_sys::{Ready, SocketOption};
 
+use super::machines::MachineId;
 use super::pipe::Pipe;
-use super::test_end::TestEnd;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -23,60 +23,72 @@ pub(super) enum Phase {
     Established,
 }
 
-/// One end of a stream, as far as a kernel knows it.
-pub(super) struct Connection {
+/// The two ends of a stream: whose it is, and where both are.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) owner: Key,
+    pub(super) machine: MachineId,
     pub(super) local: Address,
+    pub(super) remote_machine: MachineId,
     pub(super) remote: Address,
-    /// The other end; nobody until the listening side has been reached, stale when that end is gone.
+}
+
+/// One end of a stream, as a kernel knows it.
+pub(super) struct Connection {
+    pub(super) place: Place,
+    /// The other end. `None` until the listening side has been reached, and stale once that end is gone.
     pub(super) peer: Option<Key>,
     pub(super) phase: Phase,
+    pub(super) began: Moment,
     pub(super) incoming: Pipe,
     pub(super) reading: bool,
     pub(super) write_wanted: bool,
-    /// Whether its local address is its own, and not that of the listener that it came from.
+    /// Whether the local address was taken for this end, and is not its listener's.
     pub(super) owns_name: bool,
     /// Whether the sending direction has been shut down.
     pub(super) finished: bool,
-    /// Bytes sent to a peer that is gone, which nobody acknowledges.
-    pub(super) unheard: usize,
-    /// What makes it a test's end, and not the reactor's.
-    pub(super) test: Option<TestEnd>,
+    /// Bytes sent to a peer that is gone. They are never acknowledged.
+    pub(super) strayed: usize,
     no_delay: bool,
     keep_alive: bool,
 }
 
 impl Connection {
-    /// The end that connects.
-    pub(super) fn connecting(local: Address, remote: Address, buffer: usize) -> Connection {
+    /// Returns an end that began to connect at `began`.
+    pub(super) fn connecting(place: Place, buffer: usize, began: Moment) -> Connection {
         Connection {
-            local,
-            remote,
+            place,
             peer: None,
             phase: Phase::Connecting,
+            began,
             incoming: Pipe::new(buffer, Moment::ZERO),
             reading: false,
             write_wanted: true,
             owns_name: true,
             finished: false,
-            unheard: 0,
-            test: None,
+            strayed: 0,
             no_delay: false,
             keep_alive: false,
         }
     }
 
-    /// The end that will be accepted.
-    pub(super) fn accepted(local: Address, remote: Address, buffer: usize, client: Key) -> Connection {
+    /// Returns the end that a listener will accept.
+    pub(super) fn accepted(place: Place, buffer: usize, client: Key, began: Moment) -> Connection {
         Connection {
             peer: Some(client),
             phase: Phase::Established,
             write_wanted: false,
             owns_name: false,
-            ..Connection::connecting(local, remote, buffer)
+            ..Connection::connecting(place, buffer, began)
         }
     }
 
-    /// The outcome of the connection attempt.
+    /// Whether this is one end of a UNIX stream.
+    pub(super) fn is_unix(&self) -> bool {
+        self.place.local.inet().is_none() && self.place.remote.inet().is_none()
+    }
+
+    /// Returns the outcome of the connection attempt.
     pub(super) fn outcome(&self) -> io::Result<()> {
         match self.phase {
             Phase::Connecting => Err(io::ErrorKind::WouldBlock.into()),
@@ -85,16 +97,15 @@ impl Connection {
         }
     }
 
-    /// That it is connected and not broken.
+    /// Checks that it is connected and not broken.
     pub(super) fn check(&self) -> io::Result<()> {
         match self.phase {
-            Phase::Established if self.incoming.is_broken() => Err(io::ErrorKind::ConnectionReset.into()),
-            Phase::Established => Ok(()),
+            Phase::Established => self.incoming.broken().map_or(Ok(()), |kind| Err(kind.into())),
             Phase::Connecting | Phase::Failed(_) => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
-    /// What there is to report when its peer has `room` for so many bytes.
+    /// Returns the readiness to report while the peer has room for `room` bytes.
     pub(super) fn ready(&self, room: usize) -> Ready {
         match self.phase {
             Phase::Connecting => Ready::empty(),
@@ -105,10 +116,10 @@ impl Connection {
     }
 
     fn established_ready(&self, room: usize) -> Ready {
-        let broken = self.incoming.is_broken();
+        let broken = self.incoming.broken().is_some();
         let mut ready = Ready::empty();
         ready.set(Ready::READ, self.reading && self.incoming.is_readable());
-        // A third, as sk_stream_is_writeable of Linux asks: a sender is not woken for every byte that its peer reads.
+        // At least a third is free, as in sk_stream_is_writeable of Linux: a sender does not wake for each byte read.
         ready.set(Ready::WRITE, self.write_wanted && (broken || room.saturating_mul(3) >= self.incoming.capacity()));
         if !ready.is_empty() {
             ready.set(Ready::ERROR, broken);
@@ -117,16 +128,18 @@ impl Connection {
         ready
     }
 
-    /// Whether an option is on.
+    /// Returns whether `option` is on.
     pub(super) fn option(&self, option: SocketOption) -> io::Result<bool> {
         match option {
-            SocketOption::NoDelay => self.local.inet().map(|_| self.no_delay).ok_or(io::ErrorKind::Unsupported.into()),
+            SocketOption::NoDelay => {
+                self.place.local.inet().map(|_| self.no_delay).ok_or(io::ErrorKind::Unsupported.into())
+            }
             SocketOption::KeepAlive => Ok(self.keep_alive),
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
-    /// Remembers that an option is on or off.
+    /// Sets `option`. It has no effect on the stream.
     pub(super) fn set_option(&mut self, option: SocketOption, on: bool) -> io::Result<()> {
         self.option(option)?;
         match option {

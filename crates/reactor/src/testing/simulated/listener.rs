@@ -1,30 +1,32 @@
-//! A listening end: the connections that wait to be accepted, and those that wait to wait.
+//! A listening end: connections that are ready to be accepted, and clients for which there is no room yet.
 
 use std::collections::VecDeque;
 
 use ropewalk_proto::{Address, Key};
 
-/// What listen(2) makes of a socket.
+use super::machines::MachineId;
+
+/// The state behind a listening socket.
 pub(super) struct Listener {
+    pub(super) owner: Key,
+    pub(super) machine: MachineId,
     pub(super) address: Address,
-    /// Ends that are connected and that nobody has accepted yet.
+    /// Connected ends that have not been accepted yet.
     pub(super) queue: VecDeque<Key>,
-    /// Clients whose attempt found the queue full. They ask again when there is room, as a kernel sends its SYN again.
+    /// Clients that found the queue full. They ask again when there is room, as a kernel retransmits its SYN.
     pub(super) waiting: VecDeque<Key>,
     pub(super) reading: bool,
-    /// Whether a test listens here, and not the reactor.
-    pub(super) is_test: bool,
     backlog: usize,
 }
 
 impl Listener {
-    /// Nobody waits yet, and nothing is reported.
-    pub(super) fn new(address: Address, backlog: u32, is_test: bool) -> Listener {
+    /// Returns a listener with an empty queue. Nothing is reported until reading is on.
+    pub(super) fn new(owner: Key, machine: MachineId, address: Address, backlog: u32) -> Listener {
         let (queue, waiting) = (VecDeque::new(), VecDeque::new());
-        Listener { address, queue, waiting, reading: false, is_test, backlog: backlog as usize }
+        Listener { owner, machine, address, queue, waiting, reading: false, backlog: backlog as usize }
     }
 
-    /// Whether one more has to wait. Linux lets one more in than the backlog says (sk_acceptq_is_full), so this does.
+    /// Whether the next client has to wait. Linux queues one more than the backlog says (sk_acceptq_is_full).
     pub(super) fn is_full(&self) -> bool {
         self.queue.len() > self.backlog
     }

@@ -1,32 +1,41 @@
-//! A whole network in memory, behind the same door as the kernel: an event provider with virtual time and a seed.
+//! A whole network in memory: the fake kernel behind the event provider [`Simulated`].
 //!
 //! ```text
-//!   reactor -> Simulated --+
-//!                          +--> SimulatedNetwork -> Network -> Connection <-> Pipe, Pipe
-//!   a test ----------------+                        |  \--> Listener
-//!                                                   +-----> Calendar, Names, Faults, Random
+//!   reactor -> Simulated ----+
+//!                            +--> SharedNetwork -> Network -> Connection <-> Pipe, Pipe
+//!   TestStream -> TestEnds --+                     |  |  \--> Listener
+//!                                                  |  +-----> Machines -> Names
+//!                                                  +--------> Calendar, Links, Faults, Random
 //! ```
 //!
-//! The same seed and the same calls give the same events, bytes and times. Time stands still except inside `wait`,
-//! which jumps to whatever happens next.
+//! Each source has an owner: a provider, or the test ends. The network treats all owners alike.
+//!
+//! The same seed and the same calls give the same events, bytes and times. Time moves only inside a wait, and in the
+//! steps of the driver above ([`SimulatedNetwork`](super::SimulatedNetwork)).
 
 mod attempts;
 mod calendar;
 mod connection;
 mod faults;
+mod links;
 mod listener;
+mod losses;
+mod machines;
 mod names;
 mod network;
 mod pipe;
 mod provider;
 mod shared;
-mod test_end;
+mod skew;
+mod test_ends;
 #[cfg(test)]
 mod tests;
 mod traffic;
 
 pub use faults::Faults;
-pub(crate) use network::Network;
+pub(crate) use machines::{MachineId, OUTSIDE};
+pub(crate) use network::{Log, Network};
 pub use provider::Simulated;
-pub use shared::SimulatedNetwork;
-pub(crate) use test_end::Record;
+pub(crate) use shared::SharedNetwork;
+pub use skew::Skew;
+pub(crate) use test_ends::TestEnd;

@@ -1,7 +1,6 @@
-//! Who has which address: bind(2) without a kernel.
+//! The addresses in use on one machine: bind(2) without a kernel.
 //!
-//! Every IP address belongs to the simulated machine. UNIX paths are pure names: no file is made, and a name is free
-//! again as soon as its listener is closed.
+//! UNIX paths are pure names. No file is made, and a name is free again as soon as its listener is closed.
 
 use std::collections::HashSet;
 use std::io;
@@ -10,10 +9,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ropewalk_proto::{Address, Key};
 use ropewalk_sys::ListenSpec;
 
-/// The ports that are given out, RFC 6335 section 6.
+/// The first of the ports that are given out, RFC 6335 section 6.
 const FIRST_PORT: u16 = 49152;
 
-/// The addresses that are taken.
+/// The addresses in use.
 pub(super) struct Names {
     listening: Vec<Name>,
     /// The local ends of outgoing connections.
@@ -35,7 +34,7 @@ impl Default for Names {
 }
 
 impl Names {
-    /// The address at which a listener for `spec` would listen.
+    /// Chooses the address of a listener for `spec`, without taking it.
     pub(super) fn choose_listening(&mut self, spec: &ListenSpec) -> io::Result<Address> {
         let address = match &spec.address {
             Address::Inet(inet) if inet.port() == 0 => self.choose_port(*inet)?.into(),
@@ -50,7 +49,7 @@ impl Names {
         Ok(address)
     }
 
-    /// Notes that the listener under `key` listens at `address`.
+    /// Records that the listener under `key` listens at `address`.
     pub(super) fn add_listener(&mut self, key: Key, address: Address, spec: &ListenSpec) {
         let ListenSpec { reuse_port, dual_stack, .. } = *spec;
         self.listening.push(Name { key, address, reuse_port, dual_stack });
@@ -61,22 +60,15 @@ impl Names {
         self.listening.retain(|name| name.key != key);
     }
 
-    /// Those who listen for connections to `target` with equal right.
+    /// Returns the listeners that match `target` best. Several share a port.
     pub(super) fn listeners_for(&self, target: &Address) -> Vec<Key> {
         let best = self.listening.iter().filter_map(|name| serves(name, target)).min();
         let served = self.listening.iter().filter(|name| best.is_some() && serves(name, target) == best);
         served.map(|name| name.key).collect()
     }
 
-    /// Takes an address for the local end of a connection to `target`.
-    pub(super) fn take_outgoing(&mut self, target: SocketAddr, bind: Option<SocketAddr>) -> io::Result<SocketAddr> {
-        let mut local = bind.unwrap_or(SocketAddr::new(unspecified_like(target.ip()), 0));
-        if local.is_ipv4() != target.is_ipv4() {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        if local.ip().is_unspecified() {
-            local.set_ip(target.ip());
-        }
+    /// Takes `local` for the local end of an outgoing connection. Port 0 chooses a free one.
+    pub(super) fn take_outgoing(&mut self, mut local: SocketAddr) -> io::Result<SocketAddr> {
         if local.port() == 0 {
             local = self.choose_port(local)?;
         } else if self.is_taken(local) {
@@ -86,7 +78,7 @@ impl Names {
         Ok(local)
     }
 
-    /// Frees what [`Names::take_outgoing`] gave.
+    /// Frees an address that [`Names::take_outgoing`] took.
     pub(super) fn free_outgoing(&mut self, local: SocketAddr) {
         self.outgoing.remove(&local);
     }
@@ -107,7 +99,7 @@ impl Names {
     }
 }
 
-/// Where a connection to `target` goes: to a wildcard address goes one to the machine itself.
+/// Returns the destination of a connection to `target`. A wildcard address stands for the machine itself.
 pub(super) fn destination(target: SocketAddr) -> SocketAddr {
     let ip = match target.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -117,7 +109,7 @@ pub(super) fn destination(target: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, target.port())
 }
 
-/// `address` as an IPv6 listener of both families shows it.
+/// Returns `address` as an IPv6 listener of both families shows it.
 pub(super) fn mapped(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
@@ -125,25 +117,18 @@ pub(super) fn mapped(address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn unspecified_like(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    }
-}
-
-/// Whether one connection could be meant for both.
+/// Whether one connection could match both.
 fn overlap(name: &Name, address: &Address, dual_stack: bool) -> bool {
     let (Address::Inet(a), Address::Inet(b)) = (&name.address, address) else { return name.address == *address };
     a.port() == b.port() && (covers(a.ip(), name.dual_stack, b.ip()) || covers(b.ip(), dual_stack, a.ip()))
 }
 
-/// Whether a listener at `ip` takes connections to `other`.
+/// Whether a listener at `ip` accepts connections to `other`.
 fn covers(ip: IpAddr, dual_stack: bool, other: IpAddr) -> bool {
     ip == other || ip.is_unspecified() && (ip.is_ipv4() == other.is_ipv4() || ip.is_ipv6() && dual_stack)
 }
 
-/// Whether `name` takes connections to `target`; of several the one with the lowest rank does.
+/// Returns the rank of `name` among the listeners for `target`. The lowest rank takes the connection.
 fn serves(name: &Name, target: &Address) -> Option<u8> {
     let (Address::Inet(at), Address::Inet(to)) = (&name.address, target) else {
         return (name.address == *target).then_some(0);
@@ -175,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_exact_listener_gets_the_connection() {
+    fn the_most_specific_listener_gets_the_connection() {
         let mut names = Names::default();
         let only_v6 = ListenSpec { dual_stack: false, ..spec("[::]:80") };
         listen(&mut names, 1, &only_v6).unwrap();
@@ -188,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_address_conflicts_with_every_address_that_it_covers() {
+    fn a_wildcard_address_conflicts_with_all_that_it_covers() {
         let mut names = Names::default();
         listen(&mut names, 1, &spec("10.0.0.1:80")).unwrap();
         assert!(in_use(listen(&mut names, 2, &spec("0.0.0.0:80"))));
@@ -199,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_shared_only_if_all_agree() {
+    fn an_address_is_shared_only_if_all_listeners_agree() {
         let mut names = Names::default();
         let shared = ListenSpec { reuse_port: true, ..spec("10.0.0.1:80") };
         listen(&mut names, 1, &shared).unwrap();
@@ -211,27 +196,23 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_given_out_once_and_come_back() {
+    fn ports_are_given_out_once_until_they_are_freed() {
         let mut names = Names::default();
-        let target: SocketAddr = "10.0.0.1:80".parse().unwrap();
-        let mut taken: Vec<_> = (FIRST_PORT..=u16::MAX).map(|_| names.take_outgoing(target, None).unwrap()).collect();
-        assert!(taken.iter().all(|local| local.ip() == target.ip()));
-        let none_left = names.take_outgoing(target, None).unwrap_err();
+        let local: SocketAddr = "10.0.0.1:0".parse().unwrap();
+        let mut taken: Vec<_> = (FIRST_PORT..=u16::MAX).map(|_| names.take_outgoing(local).unwrap()).collect();
+        let none_left = names.take_outgoing(local).unwrap_err();
         assert_eq!(none_left.kind(), io::ErrorKind::AddrNotAvailable);
         let freed = taken.swap_remove(77);
         names.free_outgoing(freed);
-        assert_eq!(names.take_outgoing(target, None).unwrap(), freed);
+        assert_eq!(names.take_outgoing(local).unwrap(), freed);
     }
 
     #[test]
-    fn the_local_end_of_a_connection_can_be_chosen_if_it_is_free() {
+    fn a_local_address_in_use_is_rejected() {
         let mut names = Names::default();
-        let target: SocketAddr = "10.0.0.1:80".parse().unwrap();
         let local: SocketAddr = "10.0.0.9:1234".parse().unwrap();
-        assert_eq!(names.take_outgoing(target, Some(local)).unwrap(), local);
-        assert!(in_use(names.take_outgoing(target, Some(local))));
+        assert_eq!(names.take_outgoing(local).unwrap(), local);
+        assert!(in_use(names.take_outgoing(local)));
         assert!(in_use(listen(&mut names, 1, &spec("10.0.0.9:1234"))));
-        let other_family = names.take_outgoing(target, Some("[::1]:1".parse().unwrap())).unwrap_err();
-        assert_eq!(other_family.kind(), io::ErrorKind::InvalidInput);
     }
 }

@@ -1,10 +1,9 @@
-//! The network itself: every end, every listener, what is under way, and the time.
+//! The network itself: owners, their sources, the time, and everything under way.
 //!
-//! It is what a kernel and its wires would be. The reactor reaches it through its provider, a test directly.
+//! It stands for all kernels and the wires between them. A provider reaches it for its reactor, and the test ends directly.
 
-use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 
 use ropewalk_proto::{Address, Key, Moment, Random, Slab};
 use ropewalk_sys::{ConnectSpec, Event, Events, ListenSpec, Ready, SocketOption};
@@ -12,36 +11,35 @@ use ropewalk_sys::{ConnectSpec, Event, Events, ListenSpec, Ready, SocketOption};
 use super::calendar::{Calendar, Happening};
 use super::connection::{Connection, Phase};
 use super::faults::Faults;
+use super::links::Links;
 use super::listener::Listener;
-use super::names::Names;
-use super::test_end::Record;
+use super::machines::{MachineId, Machines};
 
-/// How often a turn has a spurious event, if the faults ask for them.
+/// The part of turns with a spurious event, if the faults ask for them.
 const SPURIOUS: f64 = 0.25;
 
-/// Everything that there is.
+/// The state of everything.
 pub(crate) struct Network {
     pub(super) now: Moment,
-    /// Where time stops, whatever `wait` was asked for.
+    /// Where time stops, whatever timeout a wait has.
     horizon: Option<Moment>,
-    woken: bool,
-    /// Whether the last `wait` ended for want of anything to report.
-    pub(super) was_idle: bool,
-    /// Whether somebody really waits for what happens.
-    pub(super) is_waited_for: bool,
-    /// What the reactor has listened on and tried to connect to.
-    log: Log,
     pub(super) faults: Faults,
     pub(super) random: Random,
     pub(super) calendar: Calendar,
-    pub(super) names: Names,
+    pub(super) machines: Machines,
+    pub(super) links: Links,
+    pub(super) owners: Slab<Owner>,
     pub(super) sources: Slab<Source>,
-    pub(super) records: Slab<Record>,
-    /// The paths of UNIX sockets that somebody has locked.
-    pub(super) locked: BTreeSet<PathBuf>,
 }
 
-/// What the reactor asked for, in order.
+/// A process on a machine. Its sources are closed when it goes.
+pub(super) struct Owner {
+    pub(super) machine: MachineId,
+    woken: bool,
+    log: Log,
+}
+
+/// The requests of one owner, in order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log {
     pub(crate) listened: Vec<ListenSpec>,
@@ -54,65 +52,42 @@ pub(super) enum Source {
 }
 
 impl Network {
-    /// An empty network at the beginning of time.
+    /// Returns an empty network at time zero.
     pub(super) fn new(seed: u64, faults: Faults) -> Network {
         Network {
             now: Moment::ZERO,
             horizon: None,
-            woken: false,
-            was_idle: false,
-            is_waited_for: false,
-            log: Log::default(),
             faults,
             random: Random::new(seed),
-            calendar: Calendar::default(),
-            names: Names::default(),
+            calendar: Calendar::new(seed),
+            machines: Machines::default(),
+            links: Links::default(),
+            owners: Slab::new(),
             sources: Slab::new(),
-            records: Slab::new(),
-            locked: BTreeSet::new(),
         }
     }
 
-    /// The virtual time.
+    /// Returns the virtual time.
     pub(crate) fn now(&self) -> Moment {
         self.now
     }
 
-    /// Lets time stop at `horizon`; `None` lets it run.
-    pub(crate) fn set_horizon(&mut self, horizon: Option<Moment>) {
-        self.horizon = horizon;
+    /// Stops time at `horizon`, and returns the horizon before. `None` lets time run.
+    pub(crate) fn set_horizon(&mut self, horizon: Option<Moment>) -> Option<Moment> {
+        std::mem::replace(&mut self.horizon, horizon)
     }
 
-    /// Changes how unkind the network is from here on.
+    /// Replaces the faults.
     pub(crate) fn set_faults(&mut self, faults: Faults) {
         self.faults = faults;
     }
 
-    /// What the reactor asked for.
-    pub(crate) fn log(&mut self) -> &mut Log {
-        &mut self.log
+    /// Returns one of `count` numbers from 0. A choice among one draws no random number.
+    pub(crate) fn choose(&mut self, count: usize) -> usize {
+        if count > 1 { self.random.below(count) } else { 0 }
     }
 
-    /// Whether the last `wait` ended because its time was over.
-    pub(crate) fn was_idle(&self) -> bool {
-        self.was_idle
-    }
-
-    /// That the reactor may open one more source.
-    pub(super) fn check_descriptors(&self) -> io::Result<()> {
-        let queued: usize = self.sources.iter().map(|(_, source)| source.queued()).sum();
-        if self.open_sources() - queued < self.faults.descriptors {
-            return Ok(());
-        }
-        Err(io::Error::other("too many open sources: the faults allow no more descriptors"))
-    }
-
-    /// How many sources the reactor has, and how many ends wait to be accepted by it.
-    pub(crate) fn open_sources(&self) -> usize {
-        self.sources.iter().filter(|(_, source)| !source.is_test()).count()
-    }
-
-    /// When something happens next without anybody's doing.
+    /// Returns the time of the next happening.
     pub(crate) fn next_happening(&mut self) -> Option<Moment> {
         let Network { calendar, sources, .. } = self;
         calendar.drop_void(|happening| is_void(happening, sources));
@@ -120,23 +95,115 @@ impl Network {
     }
 }
 
+/// Owners.
+impl Network {
+    /// Adds an owner of sources on `machine`.
+    pub(crate) fn add_owner(&mut self, machine: MachineId) -> Key {
+        self.owners.insert(Owner { machine, woken: false, log: Log::default() })
+    }
+
+    /// Closes all sources of `owner` and removes it, as a kernel does when a process exits.
+    pub(crate) fn remove_owner(&mut self, owner: Key) {
+        for key in self.sources_of(owner) {
+            self.close(key);
+        }
+        if let Some(gone) = self.owners.remove(owner) {
+            self.machines.get_mut(gone.machine).locked.retain(|_, holder| *holder != owner);
+        }
+    }
+
+    /// Locks the UNIX socket at `path` for `owner`. Returns whether it was free.
+    pub(super) fn lock(&mut self, owner: Key, path: &Path) -> io::Result<bool> {
+        let machine = self.machine_of(owner)?;
+        let locked = &mut self.machines.get_mut(machine).locked;
+        let is_free = !locked.contains_key(path);
+        if is_free {
+            locked.insert(path.to_owned(), owner);
+        }
+        Ok(is_free)
+    }
+
+    /// Frees a lock, which went with its owner if that is gone.
+    pub(super) fn unlock(&mut self, owner: Key, path: &Path) {
+        if let Ok(machine) = self.machine_of(owner) {
+            self.machines.get_mut(machine).locked.remove(path);
+        }
+    }
+
+    /// Whether a process on the machine of `owner` holds the lock.
+    pub(super) fn is_locked(&self, owner: Key, path: &Path) -> bool {
+        self.machine_of(owner).is_ok_and(|machine| self.machines.get(machine).locked.contains_key(path))
+    }
+
+    /// Whether `owner` has neither been removed nor crashed with its machine.
+    pub(crate) fn is_alive(&self, owner: Key) -> bool {
+        self.owners.get(owner).is_some()
+    }
+
+    /// Returns the machine of `owner`, or an error if that has crashed or was killed.
+    pub(super) fn machine_of(&self, owner: Key) -> io::Result<MachineId> {
+        let owner = self.owners.get(owner).ok_or_else(|| io::Error::other("this host has crashed or was killed"))?;
+        Ok(owner.machine)
+    }
+
+    /// Returns the requests of `owner`, which has to be alive.
+    pub(crate) fn log(&mut self, owner: Key) -> Option<&mut Log> {
+        self.owners.get_mut(owner).map(|owner| &mut owner.log)
+    }
+
+    pub(super) fn sources_of(&self, owner: Key) -> Vec<Key> {
+        self.sources.iter().filter(|(_, source)| source.owner() == owner).map(|(key, _)| key).collect()
+    }
+
+    /// Checks that `owner` may open one more source: EMFILE.
+    pub(super) fn check_descriptors(&self, owner: Key) -> io::Result<()> {
+        if self.faults.descriptors == usize::MAX {
+            return Ok(());
+        }
+        let own = self.sources.iter().filter(|(_, source)| source.owner() == owner);
+        let queued: usize = own.map(|(_, source)| source.queued()).sum();
+        if self.open_sources(owner) - queued < self.faults.descriptors {
+            return Ok(());
+        }
+        Err(io::Error::other("too many open sources: the faults allow no more descriptors"))
+    }
+
+    /// Returns the number of sources of `owner`. Connections that it has not accepted yet count.
+    pub(crate) fn open_sources(&self, owner: Key) -> usize {
+        self.sources.iter().filter(|(_, source)| source.owner() == owner).count()
+    }
+
+    /// Returns the number of sources of all owners but one.
+    pub(crate) fn open_sources_but(&self, owner: Key) -> usize {
+        self.sources.len() - self.open_sources(owner)
+    }
+
+    pub(super) fn wake(&mut self, owner: Key) {
+        if let Some(owner) = self.owners.get_mut(owner) {
+            owner.woken = true;
+        }
+    }
+
+    pub(super) fn take_woken(&mut self, owner: Key) -> bool {
+        self.owners.get_mut(owner).is_some_and(|owner| std::mem::take(&mut owner.woken))
+    }
+
+    /// Whether a wait of `owner` would return at once.
+    pub(crate) fn has_events(&self, owner: Key) -> bool {
+        let is_ready = |(key, source): (Key, &Source)| source.owner() == owner && !self.ready(key).is_empty();
+        self.owners.get(owner).is_some_and(|owner| owner.woken) || self.sources.iter().any(is_ready)
+    }
+}
+
 /// Time and events.
 impl Network {
-    pub(super) fn wake(&mut self) {
-        self.woken = true;
-    }
-
-    pub(super) fn take_woken(&mut self) -> bool {
-        std::mem::take(&mut self.woken)
-    }
-
-    /// Where the time stops next on its way to `deadline`; `None` if it would never stop.
+    /// Returns where time stops next on its way to `deadline`, or `None` if it would never stop.
     pub(super) fn next_stop(&mut self, deadline: Option<Moment>) -> Option<Moment> {
         [deadline, self.horizon, self.next_happening()].into_iter().flatten().min()
     }
 
-    /// Moves the time on to `moment`.
-    pub(super) fn jump(&mut self, moment: Moment) {
+    /// Moves the time to `moment`.
+    pub(crate) fn jump(&mut self, moment: Moment) {
         debug_assert!(moment >= self.now, "time went back from {:?} to {moment:?}", self.now);
         self.now = moment;
     }
@@ -145,24 +212,24 @@ impl Network {
     pub(super) fn run_due(&mut self) {
         while let Some(happening) = self.calendar.pop_due(self.now) {
             match happening {
-                Happening::Asked { client } => self.asked(client),
+                Happening::Asked { client, lost } => self.asked(client, lost),
                 Happening::Answered { client, outcome } => self.answered(client, outcome),
                 Happening::Arrived { key } => self.arrived(key),
+                Happening::Strayed { key, lost } => self.strayed(key, lost),
             }
         }
     }
 
-    /// Adds an event for each of the reactor's sources that is ready.
-    pub(super) fn report(&mut self, events: &mut Events) {
-        let ready = self.sources.iter().map(|(key, _)| Event { key, ready: self.ready(key) });
+    /// Adds an event for each source of `owner` that is ready.
+    pub(super) fn report(&mut self, owner: Key, events: &mut Events) {
+        let own = self.sources.iter().filter(|(_, source)| source.owner() == owner);
+        let ready = own.map(|(key, _)| Event { key, ready: self.ready(key) });
         let mut found: Vec<Event> = ready.filter(|event| !event.ready.is_empty()).collect();
-        for event in found.iter().filter(|event| event.ready.contains(Ready::WRITE)) {
-            if let Ok(connection) = self.connection_mut(event.key) {
-                connection.write_wanted = false;
-            }
+        for event in &found {
+            self.acknowledge(event.key, event.ready);
         }
         if self.faults.spurious && !found.is_empty() && self.random.chance(SPURIOUS) {
-            found.extend(self.spurious_event());
+            found.extend(self.spurious_event(owner));
         }
         if self.faults.shuffled {
             self.random.shuffle(&mut found);
@@ -170,25 +237,37 @@ impl Network {
         events.append(&mut found);
     }
 
+    /// Returns the readiness of one source as an event would report it. Room to write is reported once.
+    pub(super) fn take_ready(&mut self, key: Key) -> Ready {
+        let ready = self.ready(key);
+        self.acknowledge(key, ready);
+        ready
+    }
+
+    fn acknowledge(&mut self, key: Key, ready: Ready) {
+        if let Some(connection) = self.connection_mut(key).ok().filter(|_| ready.contains(Ready::WRITE)) {
+            connection.write_wanted = false;
+        }
+    }
+
     fn ready(&self, key: Key) -> Ready {
         match self.sources.get(key) {
-            Some(source) if source.is_test() => Ready::empty(),
             Some(Source::Listener(listener)) if listener.reading && !listener.queue.is_empty() => Ready::READ,
             Some(Source::Connection(connection)) => connection.ready(self.room(connection)),
             _ => Ready::empty(),
         }
     }
 
-    /// Something to read on a source that has nothing.
-    fn spurious_event(&mut self) -> Option<Event> {
-        let reading = self.sources.iter().filter(|(_, source)| source.is_reading() && !source.is_test());
+    /// Returns an event for reading a source that has nothing to read.
+    fn spurious_event(&mut self, owner: Key) -> Option<Event> {
+        let reading = self.sources.iter().filter(|(_, source)| source.is_reading() && source.owner() == owner);
         let quiet: Vec<Key> = reading.map(|(key, _)| key).filter(|&key| self.ready(key).is_empty()).collect();
         let key = *quiet.get(self.random.below(quiet.len().max(1)))?;
         Some(Event { key, ready: Ready::READ })
     }
 }
 
-/// Looking things up.
+/// Lookups.
 impl Network {
     pub(super) fn connection(&self, key: Key) -> io::Result<&Connection> {
         match self.sources.get(key).ok_or(io::ErrorKind::NotFound)? {
@@ -204,21 +283,16 @@ impl Network {
         }
     }
 
-    /// Whether the key still names something.
-    pub(crate) fn is_open(&self, key: Key) -> bool {
-        self.sources.get(key).is_some()
-    }
-
     pub(crate) fn local_address(&self, key: Key) -> io::Result<Address> {
         match self.sources.get(key).ok_or(io::ErrorKind::NotFound)? {
             Source::Listener(listener) => Ok(listener.address.clone()),
-            Source::Connection(connection) => Ok(connection.local.clone()),
+            Source::Connection(connection) => Ok(connection.place.local.clone()),
         }
     }
 
     pub(super) fn peer_address(&self, key: Key) -> io::Result<Address> {
         match self.sources.get(key).ok_or(io::ErrorKind::NotFound)? {
-            Source::Connection(connection) if connection.phase == Phase::Established => Ok(connection.remote.clone()),
+            Source::Connection(end) if end.phase == Phase::Established => Ok(end.place.remote.clone()),
             _ => Err(io::ErrorKind::NotConnected.into()),
         }
     }
@@ -252,26 +326,21 @@ impl Network {
     pub(super) fn peer_is_gone(&self, connection: &Connection) -> bool {
         connection.peer.is_none_or(|peer| self.connection(peer).is_err())
     }
-
-    /// Which of `count` equals is chosen.
-    pub(super) fn random_index(&mut self, count: usize) -> usize {
-        if count > 1 { self.random.below(count) } else { 0 }
-    }
 }
 
 impl Source {
-    pub(super) fn is_test(&self) -> bool {
+    fn owner(&self) -> Key {
         match self {
-            Source::Listener(listener) => listener.is_test,
-            Source::Connection(connection) => connection.test.is_some(),
+            Source::Listener(listener) => listener.owner,
+            Source::Connection(connection) => connection.place.owner,
         }
     }
 
-    /// How many sources of the reactor's wait here to be accepted.
+    /// Returns the number of connections that wait here to be accepted.
     fn queued(&self) -> usize {
         match self {
-            Source::Listener(listener) if !listener.is_test => listener.queue.len(),
-            _ => 0,
+            Source::Listener(listener) => listener.queue.len(),
+            Source::Connection(_) => 0,
         }
     }
 
@@ -283,12 +352,19 @@ impl Source {
     }
 }
 
-/// Whether nothing would come of it.
+/// Whether `happening` would change nothing.
 fn is_void(happening: &Happening, sources: &Slab<Source>) -> bool {
+    let connection = |key| match sources.get(key) {
+        Some(Source::Connection(connection)) => Some(connection),
+        _ => None,
+    };
     match *happening {
-        Happening::Asked { client } | Happening::Answered { client, .. } => {
-            !matches!(sources.get(client), Some(Source::Connection(c)) if c.phase == Phase::Connecting)
+        Happening::Asked { client, .. } | Happening::Answered { client, .. } => {
+            connection(client).is_none_or(|connection| connection.phase != Phase::Connecting)
         }
-        Happening::Arrived { key } => sources.get(key).is_none(),
+        Happening::Arrived { key } => connection(key).is_none_or(|connection| !connection.incoming.has_under_way()),
+        Happening::Strayed { key, .. } => {
+            connection(key).is_none_or(|connection| connection.incoming.broken().is_some())
+        }
     }
 }

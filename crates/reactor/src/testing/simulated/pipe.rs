@@ -5,15 +5,31 @@
 //!             \______________ at most `capacity` bytes together ________/
 //! ```
 //!
-//! What is sent later never arrives earlier. Acknowledgements take no time: whatever the receiver takes out makes room
-//! for the sender at once.
+//! Segments arrive in the order in which they were sent. Acknowledgements take no time: bytes that the receiver takes make
+//! room for the sender at once.
 
 use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use ropewalk_proto::Moment;
 
-/// What is under way.
+/// Retransmissions before a kernel gives a connection up, and the delays between them: Linux' tcp_retries2, TCP_RTO_MIN and
+/// TCP_RTO_MAX. All together are 924.6 seconds, tcp(7).
+const RETRANSMISSIONS: u32 = 15;
+const FIRST_RETRANSMISSION: Duration = Duration::from_millis(200);
+const LONGEST_RETRANSMISSION: Duration = Duration::from_secs(120);
+
+/// Returns the delay of the retransmission that follows `lost` transmissions. `None` gives up.
+///
+/// The last delay is the wait for an answer to the last retransmission.
+pub(super) fn retransmission_delay(lost: u32) -> Option<Duration> {
+    let doubled = FIRST_RETRANSMISSION.saturating_mul(2u32.saturating_pow(lost));
+    (lost <= RETRANSMISSIONS).then_some(doubled.min(LONGEST_RETRANSMISSION))
+}
+
+/// One unit under way.
 #[derive(Debug)]
 pub(super) enum Segment {
     Bytes(Bytes),
@@ -32,15 +48,17 @@ pub(super) struct Pipe {
     /// Bytes under way and arrived.
     held: usize,
     capacity: usize,
-    /// When the last segment arrives: none may overtake it.
+    /// The arrival of the last segment, which none may overtake.
     last_arrival: Moment,
     reset_sent: bool,
     ended: bool,
-    broken: bool,
+    broken: Option<io::ErrorKind>,
+    /// Transmissions of the first segment that were lost.
+    lost: u32,
 }
 
 impl Pipe {
-    /// An empty one that holds `capacity` bytes, and into which nothing arrives before `opens`.
+    /// Returns an empty pipe for `capacity` bytes, in which nothing arrives before `opens`.
     pub(super) fn new(capacity: usize, opens: Moment) -> Pipe {
         Pipe {
             under_way: VecDeque::new(),
@@ -51,13 +69,14 @@ impl Pipe {
             last_arrival: opens,
             reset_sent: false,
             ended: false,
-            broken: false,
+            broken: None,
+            lost: 0,
         }
     }
 
-    /// Sends `segment`, which should arrive at `arrival`, and returns when it really will.
+    /// Sends `segment` and returns its arrival: `arrival`, or later if an earlier segment arrives later.
     ///
-    /// After a reset nothing else is sent.
+    /// Returns `None` after a reset, because nothing follows it.
     pub(super) fn send(&mut self, segment: Segment, arrival: Moment) -> Option<Moment> {
         if self.reset_sent {
             return None;
@@ -72,13 +91,19 @@ impl Pipe {
         Some(self.last_arrival)
     }
 
-    /// Nothing arrives before `moment`.
+    /// Lets nothing arrive before `moment` that is sent from now on.
     pub(super) fn hold_until(&mut self, moment: Moment) {
         self.last_arrival = self.last_arrival.max(moment);
     }
 
-    /// Lets arrive what is due at `now`.
+    /// Whether a segment is due at `now`.
+    pub(super) fn is_due(&self, now: Moment) -> bool {
+        self.under_way.front().is_some_and(|(arrival, _)| *arrival <= now)
+    }
+
+    /// Lets the segments that are due at `now` arrive.
     pub(super) fn arrive(&mut self, now: Moment) {
+        self.lost = 0;
         while self.under_way.front().is_some_and(|(arrival, _)| *arrival <= now) {
             let Some((_, segment)) = self.under_way.pop_front() else { return };
             match segment {
@@ -87,18 +112,43 @@ impl Pipe {
                     self.arrived.push_back(bytes);
                 }
                 Segment::Fin => self.ended = true,
-                Segment::Reset => self.break_off(),
+                Segment::Reset => self.break_off(io::ErrorKind::ConnectionReset),
             }
         }
     }
 
-    /// Forgets what has not arrived, but for a reset.
+    /// Loses the segments that are due at `now`, and returns when they are transmitted again.
+    ///
+    /// Returns `None` when nothing is: resets are not transmitted again, and after many losses the sender gives up.
+    pub(super) fn lose(&mut self, now: Moment) -> Option<Moment> {
+        self.under_way.retain(|(_, segment)| !matches!(segment, Segment::Reset));
+        self.reset_sent = false;
+        let again = now + retransmission_delay(self.lost)?;
+        self.lost += 1;
+        for (arrival, _) in &mut self.under_way {
+            *arrival = again.max(*arrival);
+        }
+        self.last_arrival = again.max(self.last_arrival);
+        (!self.under_way.is_empty()).then_some(again)
+    }
+
+    /// Whether a segment waits for its retransmission.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.lost > 0
+    }
+
+    /// Whether the sender waits for an acknowledgement.
+    pub(super) fn has_under_way(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
+    /// Drops the segments that have not arrived, but keeps a reset.
     pub(super) fn drop_under_way(&mut self) {
         self.under_way.retain(|(_, segment)| matches!(segment, Segment::Reset));
         self.held = self.unread;
     }
 
-    /// Takes bytes out into `buffer`, and returns how many.
+    /// Moves bytes into `buffer`, and returns their number.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> usize {
         let mut count = 0;
         while let Some(chunk) = self.arrived.front_mut().filter(|_| count < buffer.len()) {
@@ -114,7 +164,7 @@ impl Pipe {
         count
     }
 
-    /// Takes out up to `longest` bytes in the memory that they came in.
+    /// Takes up to `longest` bytes in the memory in which they arrived.
     pub(super) fn take(&mut self, longest: usize) -> Option<Bytes> {
         let chunk = self.arrived.front_mut()?;
         let part = chunk.split_to(chunk.len().min(longest));
@@ -126,44 +176,45 @@ impl Pipe {
         Some(part)
     }
 
-    /// How many bytes the sender may still send.
+    /// Returns the number of bytes that the sender may still send.
     pub(super) fn room(&self) -> usize {
         self.capacity.saturating_sub(self.held)
     }
 
-    /// How many bytes it holds when it is full.
+    /// Returns the number of bytes in a full pipe.
     pub(super) fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// How many bytes stand at the receiver's disposal.
+    /// Returns the number of bytes that the receiver can take.
     pub(super) fn unread(&self) -> usize {
         self.unread
     }
 
-    /// When the first bytes that are under way arrive.
+    /// Returns the arrival of the first bytes under way.
     pub(super) fn next_bytes(&self) -> Option<Moment> {
         let mut bytes = self.under_way.iter().filter(|(_, segment)| matches!(segment, Segment::Bytes(_)));
         bytes.next().map(|(arrival, _)| *arrival)
     }
 
-    /// Whether the end of the stream has arrived; unread bytes come before it.
+    /// Whether the end of the stream has arrived. Unread bytes precede it.
     pub(super) fn is_ended(&self) -> bool {
         self.ended
     }
 
-    /// Whether a reset has arrived.
-    pub(super) fn is_broken(&self) -> bool {
+    /// Returns why the connection is broken, if it is.
+    pub(super) fn broken(&self) -> Option<io::ErrorKind> {
         self.broken
     }
 
-    /// Whether taking something out would give bytes, the end or an error.
+    /// Whether reading would return bytes, the end or an error.
     pub(super) fn is_readable(&self) -> bool {
-        !self.arrived.is_empty() || self.ended || self.broken
+        !self.arrived.is_empty() || self.ended || self.broken.is_some()
     }
 
-    fn break_off(&mut self) {
-        self.broken = true;
+    /// Breaks the connection for `reason`. Bytes that are unread or under way are lost.
+    pub(super) fn break_off(&mut self, reason: io::ErrorKind) {
+        self.broken = Some(reason);
         self.arrived.clear();
         self.under_way.clear();
         self.unread = 0;
@@ -190,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_later_never_arrives_earlier() {
+    fn segments_arrive_in_the_order_of_sending() {
         let mut pipe = Pipe::new(100, Moment::ZERO);
         assert_eq!(pipe.send(bytes("slow"), at(9)), Some(at(9)));
         assert_eq!(pipe.send(bytes("fast"), at(3)), Some(at(9)));
@@ -212,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn room_comes_back_with_what_the_receiver_takes_out() {
+    fn bytes_that_are_read_make_room() {
         let mut pipe = Pipe::new(10, Moment::ZERO);
         pipe.send(bytes("abcdefgh"), at(1));
         assert_eq!(pipe.room(), 2);
@@ -227,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_drops_what_is_unread_and_ends_all_sending() {
+    fn a_reset_drops_unread_bytes_and_stops_sending() {
         let mut pipe = Pipe::new(10, Moment::ZERO);
         pipe.send(bytes("unread"), at(1));
         pipe.send(Segment::Reset, at(2));
@@ -235,23 +286,23 @@ mod tests {
         pipe.arrive(at(1));
         assert_eq!(pipe.unread(), 6);
         pipe.arrive(at(2));
-        assert!(pipe.is_broken());
+        assert_eq!(pipe.broken(), Some(io::ErrorKind::ConnectionReset));
         assert_eq!((pipe.unread(), pipe.room()), (0, 10));
     }
 
     #[test]
-    fn a_reset_under_way_survives_the_second_one() {
+    fn a_second_reset_is_not_sent() {
         let mut pipe = Pipe::new(10, Moment::ZERO);
         pipe.send(bytes("lost"), at(1));
         pipe.send(Segment::Reset, at(2));
         pipe.drop_under_way();
         assert_eq!(pipe.send(Segment::Reset, at(3)), None);
         pipe.arrive(at(2));
-        assert!(pipe.is_broken());
+        assert_eq!(pipe.broken(), Some(io::ErrorKind::ConnectionReset));
     }
 
     #[test]
-    fn what_is_dropped_under_way_gives_its_room_back() {
+    fn dropped_bytes_under_way_make_room() {
         let mut pipe = Pipe::new(10, Moment::ZERO);
         pipe.send(bytes("here"), at(1));
         pipe.send(bytes("there"), at(5));
@@ -260,5 +311,27 @@ mod tests {
         pipe.arrive(at(9));
         assert_eq!(pipe.room(), 6);
         assert_eq!(read_all(&mut pipe), b"here");
+    }
+
+    #[test]
+    fn lost_bytes_are_sent_again_and_lost_resets_are_not() {
+        let mut pipe = Pipe::new(10, Moment::ZERO);
+        pipe.send(bytes("lost"), at(1));
+        pipe.send(Segment::Reset, at(1));
+        let again = pipe.lose(at(1)).unwrap();
+        assert_eq!(again, at(1) + FIRST_RETRANSMISSION);
+        pipe.arrive(at(2));
+        assert!(!pipe.is_readable());
+        pipe.arrive(again);
+        assert_eq!((read_all(&mut pipe).as_slice(), pipe.broken()), (&b"lost"[..], None));
+    }
+
+    #[test]
+    fn a_sender_gives_up_after_924_seconds() {
+        // tcp(7), tcp_retries2: "the default value of 15 ... a hypothetical timeout of 924.6 seconds".
+        let mut pipe = Pipe::new(10, Moment::ZERO);
+        pipe.send(bytes("lost"), Moment::ZERO);
+        let last = std::iter::successors(Some(Moment::ZERO), |&now| pipe.lose(now)).last().unwrap();
+        assert_eq!(last, Moment::ZERO + Duration::from_millis(924_600));
     }
 }

@@ -1,4 +1,4 @@
-//! The event provider: the network as the reactor sees it.
+//! The event provider: the network as one reactor sees it.
 
 use std::any::Any;
 use std::io;
@@ -13,57 +13,83 @@ use ropewalk_sys::{
 };
 
 use super::faults::Faults;
-use super::network::Network;
-use super::shared::SimulatedNetwork;
+use super::machines::{MachineId, OUTSIDE};
+use super::network::Log;
+use super::shared::SharedNetwork;
+use super::skew::Skew;
 
 /// An event provider whose network and time are simulated.
 ///
-/// TCP and UNIX streams only: descriptors, sockets of others and signals belong to a real operating system. Every IP
-/// address is one of the simulated machine's; UNIX names are names alone, without files.
+/// It offers TCP and UNIX streams only. Descriptors, adopted sockets and signals belong to a real operating system. UNIX
+/// names are names alone, without files.
 ///
-/// Virtual time starts at [`Moment::ZERO`] and moves only inside `wait`, which jumps to the next thing that happens, or
-/// to its timeout. A `wait` without a timeout on a network where nothing more will happen really blocks, until another
-/// thread wakes it.
+/// Virtual time starts at [`Moment::ZERO`] and moves only inside `wait`, which jumps to the next happening, or to its
+/// timeout. On a network without [hosts](super::super::Host), a `wait` without a timeout really blocks when nothing more
+/// will happen, until another thread wakes it.
 ///
 /// ```
 /// use std::time::Duration;
 /// use ropewalk::sys::{EventProvider, Events, ListenSpec};
-/// use ropewalk::testing::{Faults, Simulated};
+/// use ropewalk::testing::SimulatedNetwork;
 ///
-/// let mut provider = Simulated::new(7, Faults::none());
+/// let network = SimulatedNetwork::seeded(7);
+/// let mut provider = network.provider();
 /// let listening = ListenSpec::new("10.0.0.1:80".parse::<std::net::SocketAddr>().unwrap().into());
 /// let (port, address) = provider.listen(&listening)?;
 /// provider.set_reading(port, true)?;
-/// let _client = provider.network().connect_stream(address);
+/// let _client = network.connect_stream(address);
 /// let mut events = Events::new();
 /// provider.wait(Some(Duration::from_secs(1)), &mut events)?;
 /// assert!(events.iter().any(|event| event.key == port));
 /// assert!(provider.accept(port)?.is_some());
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub struct Simulated(SimulatedNetwork);
+pub struct Simulated {
+    network: SharedNetwork,
+    owner: Key,
+    skew: Skew,
+}
 
 impl Simulated {
-    /// A network of its own, on which everything follows from `seed` and the calls made.
+    /// Returns a provider on a network for it alone, on which everything follows from `seed` and the calls made.
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    /// use ropewalk::testing::{Faults, Simulated};
+    ///
+    /// let reactor = Reactor::with_provider(Box::new(Simulated::new(7, Faults::none())));
+    /// assert_eq!(reactor.name(), "simulated");
+    /// ```
     pub fn new(seed: u64, faults: Faults) -> Simulated {
-        Simulated(SimulatedNetwork::new(seed, faults))
+        Simulated::on(&SharedNetwork::new(seed, faults), OUTSIDE, Skew::none())
     }
 
-    /// What a test controls it by.
-    pub fn network(&self) -> SimulatedNetwork {
-        self.0.clone()
+    /// Returns a provider on `machine`.
+    pub(crate) fn on(network: &SharedNetwork, machine: MachineId, skew: Skew) -> Simulated {
+        let owner = network.with(|network| network.add_owner(machine));
+        Simulated { network: network.clone(), owner, skew }
+    }
+
+    /// Returns the owner of its sources.
+    pub(crate) fn owner(&self) -> Key {
+        self.owner
+    }
+
+    fn log(&self, note: impl FnOnce(&mut Log)) {
+        self.network.with(|network| network.log(self.owner).map(note));
     }
 }
 
 /// The lock of a UNIX socket's path.
 struct SimulatedLock {
-    network: SimulatedNetwork,
+    network: SharedNetwork,
+    owner: Key,
     path: PathBuf,
 }
 
 impl Drop for SimulatedLock {
     fn drop(&mut self) {
-        self.network.with(|network| network.locked.remove(&self.path));
+        self.network.with(|network| network.unlock(self.owner, &self.path));
     }
 }
 
@@ -77,7 +103,7 @@ impl EventProvider for Simulated {
     }
 
     fn now(&self) -> Moment {
-        self.0.with(|network| network.now())
+        self.skew.host_time(self.network.with(|network| network.now()))
     }
 
     /// Begins with the year 1970, so that it too follows from the calls alone.
@@ -86,41 +112,41 @@ impl EventProvider for Simulated {
     }
 
     fn clock(&self) -> Clock {
-        let network = self.0.clone();
-        Arc::new(move || network.now())
+        let (network, skew) = (self.network.clone(), self.skew);
+        Arc::new(move || skew.host_time(network.with(|network| network.now())))
     }
 
     fn listen(&mut self, spec: &ListenSpec) -> io::Result<(Key, Address)> {
-        self.0.with(|network| {
-            network.check_descriptors()?;
-            let (key, address) = network.listen(spec, false)?;
-            network.log().listened.push(ListenSpec { address: address.clone(), ..spec.clone() });
-            Ok((key, address))
-        })
+        let (key, address) = self.network.with(|network| {
+            network.check_descriptors(self.owner)?;
+            network.listen(self.owner, spec)
+        })?;
+        self.log(|log| log.listened.push(ListenSpec { address: address.clone(), ..spec.clone() }));
+        Ok((key, address))
     }
 
     fn connect(&mut self, spec: &ConnectSpec) -> io::Result<Key> {
-        self.0.with(|network| {
-            network.log().connected.push(spec.clone());
-            network.check_descriptors()?;
-            network.connect(spec)
+        self.log(|log| log.connected.push(spec.clone()));
+        self.network.with(|network| {
+            network.check_descriptors(self.owner)?;
+            network.connect(self.owner, spec)
         })
     }
 
     fn lock_unix(&mut self, path: &Path) -> io::Result<Box<dyn Any>> {
-        if !self.0.with(|network| network.locked.insert(path.to_owned())) {
+        if !self.network.with(|network| network.lock(self.owner, path))? {
             let message = format!("{} is served by this reactor, which holds its lock", path.display());
             return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
         }
-        Ok(Box::new(SimulatedLock { network: self.0.clone(), path: path.to_owned() }))
+        Ok(Box::new(SimulatedLock { network: self.network.clone(), owner: self.owner, path: path.to_owned() }))
     }
 
     fn is_unix_locked(&mut self, path: &Path) -> bool {
-        self.0.with(|network| network.locked.contains(path))
+        self.network.with(|network| network.is_locked(self.owner, path))
     }
 
     fn finish_connect(&mut self, key: Key) -> io::Result<()> {
-        self.0.with(|network| network.finish_connect(key))
+        self.network.with(|network| network.finish_connect(key))
     }
 
     fn adopt(&mut self, _io: OwnedIo, _kind: Kind) -> io::Result<Key> {
@@ -136,54 +162,54 @@ impl EventProvider for Simulated {
     }
 
     fn close(&mut self, key: Key) {
-        self.0.with(|network| network.close(key));
+        self.network.with(|network| network.close(key));
     }
 
     fn abort(&mut self, key: Key) {
-        self.0.with(|network| network.abort(key));
+        self.network.with(|network| network.abort(key));
     }
 
     fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()> {
-        self.0.with(|network| network.set_reading(key, on))
+        self.network.with(|network| network.set_reading(key, on))
     }
 
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
-        self.0.with(|network| network.receive(key, scratch))
+        self.network.with(|network| network.receive(key, scratch))
     }
 
     fn accept(&mut self, key: Key) -> io::Result<Option<(Key, Address)>> {
-        self.0.with(|network| {
-            network.check_descriptors()?;
+        self.network.with(|network| {
+            network.check_descriptors(self.owner)?;
             network.accept(key)
         })
     }
 
     fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
-        self.0.with(|network| network.send(key, outbox))
+        self.network.with(|network| network.send(key, outbox))
     }
 
     fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize> {
-        self.0.with(|network| network.send_slice(key, bytes))
+        self.network.with(|network| network.send_slice(key, bytes))
     }
 
     fn shutdown_write(&mut self, key: Key) -> io::Result<()> {
-        self.0.with(|network| network.shutdown_write(key))
+        self.network.with(|network| network.shutdown_write(key))
     }
 
     fn local_address(&self, key: Key) -> io::Result<Address> {
-        self.0.with(|network| network.local_address(key))
+        self.network.with(|network| network.local_address(key))
     }
 
     fn peer_address(&self, key: Key) -> io::Result<Address> {
-        self.0.with(|network| network.peer_address(key))
+        self.network.with(|network| network.peer_address(key))
     }
 
     fn option(&self, key: Key, option: SocketOption) -> io::Result<bool> {
-        self.0.with(|network| network.option(key, option))
+        self.network.with(|network| network.option(key, option))
     }
 
     fn set_option(&mut self, key: Key, option: SocketOption, on: bool) -> io::Result<()> {
-        self.0.with(|network| network.set_option(key, option, on))
+        self.network.with(|network| network.set_option(key, option, on))
     }
 
     fn raw_io(&self, _key: Key) -> Option<RawIo> {
@@ -191,11 +217,12 @@ impl EventProvider for Simulated {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
-        self.0.wait(timeout, events)
+        let deadline = timeout.map(|timeout| self.skew.network_time(self.now() + timeout));
+        self.network.wait(self.owner, deadline, events)
     }
 
     fn waker(&self) -> Waker {
-        self.0.waker()
+        self.network.waker(self.owner)
     }
 
     fn foreign(&mut self) -> Option<RawIo> {
@@ -204,9 +231,9 @@ impl EventProvider for Simulated {
 }
 
 impl Drop for Simulated {
-    /// As a kernel closes what a process leaves open: a test that still looks sees its streams end.
+    /// Closes all sources, as a kernel does when a process exits.
     fn drop(&mut self) {
-        self.0.with(Network::close_all);
+        self.network.with(|network| network.remove_owner(self.owner));
     }
 }
 

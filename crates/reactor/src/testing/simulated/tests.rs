@@ -12,6 +12,7 @@ use ropewalk_sys::{
 };
 
 use super::{Faults, Simulated};
+use crate::testing::SimulatedNetwork;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -226,7 +227,8 @@ fn a_full_backlog_lets_clients_wait_until_there_is_room() {
 
 #[test]
 fn closing_a_listener_resets_those_who_wait_to_be_accepted_and_refuses_the_rest() {
-    let mut provider = kind_network();
+    let network = SimulatedNetwork::seeded(1);
+    let mut provider = network.provider();
     let spec = ListenSpec { backlog: 0, ..ListenSpec::new(inet("10.0.0.1:80")) };
     let (listener, address) = provider.listen(&spec).unwrap();
     let queued = provider.connect(&to(address.clone())).unwrap();
@@ -237,7 +239,7 @@ fn closing_a_listener_resets_those_who_wait_to_be_accepted_and_refuses_the_rest(
     wait(&mut provider, MS);
     assert_eq!(receive(&mut provider, queued), "(ConnectionReset)");
     assert_eq!(kind(provider.finish_connect(waiting)), ErrorKind::ConnectionRefused);
-    assert_eq!(provider.network().open_sources(), 2);
+    assert_eq!(network.open_sources(), 2);
 }
 
 #[test]
@@ -285,8 +287,9 @@ fn time_stops_at_every_happening_and_moves_only_in_wait() {
 
 #[test]
 fn time_does_not_pass_the_horizon() {
-    let mut provider = kind_network();
-    provider.network().set_horizon(Some(Moment::ZERO + 5 * MS));
+    let network = SimulatedNetwork::seeded(1);
+    let mut provider = network.provider();
+    network.set_horizon(Some(Moment::ZERO + 5 * MS));
     assert_eq!(wait(&mut provider, Duration::from_secs(1)), []);
     assert_eq!(provider.now(), Moment::ZERO + 5 * MS);
     let mut events = Events::new();
@@ -320,9 +323,9 @@ fn a_wait_without_end_really_waits_until_another_thread_wakes_it() {
 
 #[test]
 fn a_wait_without_end_sees_what_a_test_in_another_thread_does() {
-    let mut provider = kind_network();
+    let network = SimulatedNetwork::seeded(1);
+    let mut provider = network.provider();
     let listener = listen(&mut provider, &inet("10.0.0.1:80"));
-    let network = provider.network();
     let waiting = thread::spawn(move || {
         let mut events = Events::new();
         provider.wait(None, &mut events).unwrap();
@@ -478,7 +481,8 @@ fn an_abort_drops_what_is_unread_and_under_way() {
 
 #[test]
 fn a_client_that_closes_before_it_knows_the_outcome_leaves_nothing_behind() {
-    let mut provider = Simulated::new(1, Faults::none().latency(10 * MS));
+    let network = SimulatedNetwork::seeded(1).with_faults(Faults::none().latency(10 * MS));
+    let mut provider = network.provider();
     let listener = listen(&mut provider, &inet("10.0.0.1:80"));
     let early = provider.connect(&to(inet("10.0.0.1:80"))).unwrap();
     provider.close(early);
@@ -491,7 +495,7 @@ fn a_client_that_closes_before_it_knows_the_outcome_leaves_nothing_behind() {
     assert!(ready(&wait(&mut provider, 30 * MS), server).contains(Ready::ERROR));
     provider.close(server);
     provider.close(listener);
-    assert_eq!(provider.network().open_sources(), 0);
+    assert_eq!(network.open_sources(), 0);
 }
 
 #[test]
@@ -604,14 +608,14 @@ fn the_provider_says_what_it_does_not_offer() {
 
 #[test]
 fn when_the_provider_is_gone_a_tests_streams_end() {
-    let mut provider = kind_network();
+    let network = SimulatedNetwork::seeded(1);
+    let mut provider = network.provider();
     listen(&mut provider, &inet("10.0.0.1:80"));
-    let network = provider.network();
     let stream = network.connect_stream(inet("10.0.0.1:80"));
     wait(&mut provider, MS);
     assert!(stream.is_connected());
     drop(provider);
-    network.with(super::network::Network::run_due);
+    network.advance(Duration::ZERO);
     assert!(stream.is_reset());
     assert_eq!(network.open_sources(), 0);
 }
@@ -661,9 +665,9 @@ fn the_same_seed_and_calls_give_the_same_events_bytes_and_times() {
 #[test]
 fn without_descriptors_nothing_is_opened_and_who_waits_keeps_waiting() {
     // accept(2), EMFILE: the connection stays in the queue.
-    let mut provider = Simulated::new(1, Faults::none().descriptors(2));
+    let network = SimulatedNetwork::seeded(1).with_faults(Faults::none().descriptors(2));
+    let mut provider = network.provider();
     let listener = listen(&mut provider, &inet("10.0.0.1:80"));
-    let network = provider.network();
     let clients: Vec<_> = (0..2).map(|_| network.connect_stream(inet("10.0.0.1:80"))).collect();
     wait(&mut provider, MS);
     let (first, _) = provider.accept(listener).unwrap().unwrap();

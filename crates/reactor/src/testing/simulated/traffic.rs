@@ -1,4 +1,4 @@
-//! What connections send each other: bytes, ends and resets.
+//! Segments between connections: bytes, ends and resets.
 
 use std::io;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use ropewalk_sys::{Received, Sent};
 use super::calendar::Happening;
 use super::connection::{Connection, Phase};
 use super::listener::Listener;
+use super::machines::MachineId;
 use super::network::{Network, Source};
 use super::pipe::Segment;
 
@@ -42,7 +43,6 @@ impl Network {
             let drained = room_in_scratch && connection.incoming.unread() == 0;
             if drained { Received::Drained(count) } else { Received::Filled(count) }
         };
-        self.made_room(key);
         Ok(received)
     }
 
@@ -69,18 +69,16 @@ impl Network {
         let connection = self.connection_mut(key)?;
         connection.check()?;
         if !std::mem::replace(&mut connection.finished, true) {
-            self.tell_peer(key, Segment::Fin);
+            self.send_to_peer(key, Segment::Fin);
         }
         Ok(())
     }
 
-    /// How many of `offered` bytes can go at once.
+    /// Returns the number of bytes, of `offered`, that this end can send at once.
     fn admit(&mut self, key: Key, offered: usize) -> io::Result<usize> {
         let connection = self.connection(key)?;
         connection.check()?;
-        let deaf =
-            connection.local.inet().is_none() && connection.remote.inet().is_none() && self.peer_is_gone(connection);
-        if connection.finished || deaf {
+        if connection.finished || connection.is_unix() && self.peer_is_gone(connection) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let most = offered.min(self.room(connection));
@@ -88,11 +86,11 @@ impl Network {
         Ok(if short { 1 + self.random.below(most) } else { most })
     }
 
-    /// How many bytes this end may send.
+    /// Returns the number of bytes for which the connection has room.
     pub(super) fn room(&self, connection: &Connection) -> usize {
         match connection.peer.and_then(|peer| self.connection(peer).ok()) {
             Some(peer) => peer.incoming.room(),
-            None => connection.incoming.capacity().saturating_sub(connection.unheard),
+            None => connection.incoming.capacity().saturating_sub(connection.strayed),
         }
     }
 
@@ -101,64 +99,56 @@ impl Network {
             return;
         }
         if self.faults.resets > 0.0 && self.random.chance(self.faults.resets) {
-            self.tell_peer(key, Segment::Reset);
+            self.send_to_peer(key, Segment::Reset);
             return self.put(key, Segment::Reset, self.now);
         }
         let Ok(connection) = self.connection(key) else { return };
         if self.peer_is_gone(connection) {
-            return self.shout_into_the_void(key, bytes.len());
+            return self.stray(key, bytes.len());
         }
-        self.tell_peer(key, Segment::Bytes(bytes));
+        self.send_to_peer(key, Segment::Bytes(bytes));
     }
 
-    /// A host answers bytes for an end that it no longer has with a reset.
-    fn shout_into_the_void(&mut self, key: Key, count: usize) {
-        if let Ok(connection) = self.connection_mut(key) {
-            connection.unheard += count;
-        }
-        let heard = self.now + self.delay();
-        self.put(key, Segment::Reset, heard);
-    }
-
-    fn tell_peer(&mut self, key: Key, segment: Segment) {
+    fn send_to_peer(&mut self, key: Key, segment: Segment) {
         if let Some(peer) = self.connection(key).ok().and_then(|connection| connection.peer) {
             self.put(peer, segment, self.now);
         }
     }
 
-    /// Puts what was `sent` at that moment on its way to the end `to`.
-    fn put(&mut self, to: Key, segment: Segment, sent: Moment) {
-        let arrival = sent + self.delay();
+    /// Puts a segment that was `sent` then on its way to the end `to`.
+    pub(super) fn put(&mut self, to: Key, segment: Segment, sent: Moment) {
+        let Ok(connection) = self.connection(to) else { return };
+        let (from, here) = (connection.place.remote_machine, connection.place.machine);
+        let arrival = sent + self.delay(from, here);
         let Ok(connection) = self.connection_mut(to) else { return };
         if let Some(at) = connection.incoming.send(segment, arrival) {
-            self.calendar.enter(at, Happening::Arrived { key: to });
+            self.calendar.enter(at, from, Happening::Arrived { key: to });
         }
     }
 
     pub(super) fn arrived(&mut self, key: Key) {
         let now = self.now;
-        let Ok(connection) = self.connection_mut(key) else { return };
-        connection.incoming.arrive(now);
-        self.test_end_changed(key);
-    }
-
-    /// The end under `key` has taken bytes out: a test that waits to send to it goes on.
-    pub(super) fn made_room(&mut self, key: Key) {
-        if let Some(peer) = self.connection(key).ok().and_then(|connection| connection.peer) {
-            self.flush_test_end(peer);
+        let Ok(connection) = self.connection(key) else { return };
+        let is_cut = self.links.is_cut(connection.place.remote_machine, connection.place.machine);
+        match self.connection_mut(key) {
+            Ok(connection) if !connection.incoming.is_due(now) => {}
+            Ok(_) if is_cut => self.lose_due(key),
+            Ok(connection) => connection.incoming.arrive(now),
+            Err(_) => {}
         }
     }
 
-    /// How long the next segment is under way.
-    pub(super) fn delay(&mut self) -> Duration {
+    /// Returns how long the next segment between two machines is under way.
+    pub(super) fn delay(&mut self, from: MachineId, to: MachineId) -> Duration {
+        let latency = self.links.latency(from, to).unwrap_or(self.faults.latency);
         match self.faults.jitter {
-            Duration::ZERO => self.faults.latency,
-            longest => self.faults.latency + self.random.duration(longest),
+            Duration::ZERO => latency,
+            longest => latency + self.random.duration(longest),
         }
     }
 }
 
-/// Ending.
+/// Closing.
 impl Network {
     pub(crate) fn close(&mut self, key: Key) {
         match self.sources.remove(key) {
@@ -168,35 +158,27 @@ impl Network {
         }
     }
 
-    /// Closes everything of the reactor's.
-    pub(super) fn close_all(&mut self) {
-        let open: Vec<Key> = self.sources.iter().filter(|(_, source)| !source.is_test()).map(|(key, _)| key).collect();
-        for key in open {
-            self.close(key);
-        }
-    }
-
-    /// A UNIX socket has no resets: it only closes.
+    /// Resets a TCP connection. A UNIX socket has no resets and only closes.
     pub(crate) fn abort(&mut self, key: Key) {
         match self.connection(key) {
-            Ok(connection) if connection.local.inet().is_some() => self.reset(key),
+            Ok(connection) if connection.place.local.inet().is_some() => self.reset(key),
             _ => self.close(key),
         }
     }
 
     fn close_listener(&mut self, key: Key, listener: &Listener) {
-        self.names.remove_listener(key);
+        self.machines.get_mut(listener.machine).names.remove_listener(key);
         for &accepted in &listener.queue {
             self.reset(accepted);
         }
         for &client in &listener.waiting {
-            self.calendar.enter(self.now, Happening::Asked { client });
+            self.calendar.enter(self.now, listener.machine, Happening::Asked { client, lost: 0 });
         }
     }
 
     fn close_connection(&mut self, connection: &Connection) {
         self.free_name(connection);
-        let Some(peer) = connection.peer.filter(|_| !connection.incoming.is_broken()) else { return };
+        let Some(peer) = connection.peer.filter(|_| connection.incoming.broken().is_none()) else { return };
         if connection.phase == Phase::Connecting || connection.incoming.unread() > 0 {
             return self.put(peer, Segment::Reset, self.now);
         }
@@ -219,8 +201,9 @@ impl Network {
     }
 
     fn free_name(&mut self, connection: &Connection) {
-        if let Some(local) = connection.local.inet().filter(|_| connection.owns_name) {
-            self.names.free_outgoing(local);
+        let local = connection.place.local.inet().filter(|_| connection.owns_name);
+        if let Some(local) = local {
+            self.machines.get_mut(connection.place.machine).names.free_outgoing(local);
         }
     }
 }

@@ -1,0 +1,552 @@
+//! A network of several reactors in one thread, and the driver that makes their turns.
+//!
+//! ```text
+//!   run_due: everything on the network that is due now
+//!   step:    half a turn of one host that has something to do, chosen by the seed
+//!            (until no host has)
+//!   jump:    to the next happening, deadline of a host, or target
+//! ```
+
+use std::cell::RefCell;
+use std::io;
+use std::net::IpAddr;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use ropewalk_proto::{Address, Moment};
+use ropewalk_sys::ConnectSpec;
+
+use super::host::{Host, Process};
+use super::memory_resolver::MemoryResolver;
+use super::simulated::{Faults, MachineId, Network, OUTSIDE, SharedNetwork, Simulated, Skew};
+use super::test_stream::{TestListener, TestStream};
+
+/// Turns of a host without any time passing that count as an endless loop.
+const TURNS_AT_ONE_MOMENT: usize = 100_000;
+
+/// Happenings that count as a conversation without end.
+const HAPPENINGS_TO_SETTLE: usize = 1_000_000;
+
+/// A simulated network, as a test controls it: its hosts, its links, its faults and its time.
+///
+/// Each [`host`](SimulatedNetwork::host) is a reactor. All of them share one virtual time and one thread. When several
+/// hosts have something to do at the same time, the seed decides which is first. The same seed and the same calls give
+/// the same run, and another seed another order.
+///
+/// Nothing happens until a test moves the time, by [`advance`](SimulatedNetwork::advance),
+/// [`settle`](SimulatedNetwork::settle) or [`run_until`](SimulatedNetwork::run_until). All three may also be called from
+/// a callback of a host.
+///
+/// For one reactor alone, [`MemoryReactor`](super::MemoryReactor) is shorter. Clones are the same network.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk::prelude::*;
+/// use ropewalk::testing::{AccumulatingProtocol, SimulatedNetwork};
+///
+/// struct Echo;
+///
+/// impl Protocol for Echo {
+///     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+///         transport.write(data);
+///     }
+/// }
+///
+/// let network = SimulatedNetwork::seeded(7);
+/// let (server, client) = (network.host("10.0.0.1"), network.host("10.0.0.2"));
+/// server.listen_tcp("10.0.0.1:7", || Echo)?;
+/// let asking = AccumulatingProtocol::new();
+/// client.connect_tcp("10.0.0.1:7", asking.factory())?;
+/// network.settle();
+/// let transport = asking.transport().expect("the network has settled");
+///
+/// network.partition(&["10.0.0.1"], &["10.0.0.2"]);
+/// transport.write(b"anybody there?");
+/// network.advance(Duration::from_secs(10));
+/// assert_eq!(asking.data(), b"");
+///
+/// network.heal(); // the kernels retransmit
+/// assert!(network.run_until(Duration::from_secs(60), || asking.data() == b"anybody there?"));
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct SimulatedNetwork {
+    shared: SharedNetwork,
+    hosts: Rc<RefCell<Vec<Weak<Process>>>>,
+    names: Rc<MemoryResolver>,
+}
+
+/// Building, and what a test has on the network itself.
+impl SimulatedNetwork {
+    /// Returns a kind network without hosts, at time zero.
+    pub fn seeded(seed: u64) -> SimulatedNetwork {
+        let shared = SharedNetwork::new(seed, Faults::none());
+        SimulatedNetwork { shared, hosts: Rc::default(), names: Rc::default() }
+    }
+
+    /// Returns the same network with `faults`.
+    ///
+    /// ```
+    /// use ropewalk::testing::{Faults, SimulatedNetwork};
+    ///
+    /// let network = SimulatedNetwork::seeded(7).with_faults(Faults::none().short_reads().resets(0.01));
+    /// # let _ = network;
+    /// ```
+    #[must_use]
+    pub fn with_faults(self, faults: Faults) -> SimulatedNetwork {
+        self.set_faults(faults);
+        self
+    }
+
+    /// Replaces the faults. The buffers of existing connections keep their sizes.
+    ///
+    /// ```
+    /// use ropewalk::testing::{Faults, SimulatedNetwork};
+    ///
+    /// let network = SimulatedNetwork::seeded(7);
+    /// network.set_faults(Faults::none().short_reads());
+    /// ```
+    pub fn set_faults(&self, faults: Faults) {
+        self.shared.with(|network| network.set_faults(faults));
+    }
+
+    /// Resolves `name` to the IP `addresses` on all hosts. Without addresses the name is unknown.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, SimulatedNetwork};
+    ///
+    /// let network = SimulatedNetwork::seeded(7);
+    /// network.add_name("db.example", &["10.0.0.1"]);
+    /// let (server, client) = (AccumulatingProtocol::new(), AccumulatingProtocol::new());
+    /// let (one, two) = (network.host("10.0.0.1"), network.host("10.0.0.2"));
+    /// one.listen_tcp("10.0.0.1:5432", server.factory())?;
+    /// two.connect_tcp("db.example:5432", client.factory())?;
+    /// network.settle();
+    /// assert_eq!(server.made(), 1);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// When one of them is not an IP address.
+    pub fn add_name(&self, name: &str, addresses: &[&str]) {
+        self.names.add(name, addresses);
+    }
+
+    /// Begins to connect a client without a protocol to `address`.
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use ropewalk::testing::SimulatedNetwork;
+    ///
+    /// let network = SimulatedNetwork::seeded(7);
+    /// let address: SocketAddr = "10.0.0.1:80".parse().unwrap();
+    /// let server = network.listen_stream(address)?;
+    /// let client = network.connect_stream(address); // two ends held by the test
+    /// client.write(b"hello");
+    /// network.settle();
+    /// assert_eq!(server.accept().unwrap().received(), b"hello");
+    /// assert_eq!(network.open_sources(), 0); // none is a reactor's
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn connect_stream(&self, address: impl Into<Address>) -> TestStream {
+        self.connect_from(ConnectSpec { address: address.into(), bind: None })
+    }
+
+    /// Begins to connect a client, from the local address in `spec` if it has one.
+    pub(super) fn connect_from(&self, spec: ConnectSpec) -> TestStream {
+        TestStream::connect(&self.shared, spec)
+    }
+
+    /// Listens at `address` without a factory. Port 0 chooses a free port.
+    ///
+    /// # Errors
+    /// `AddrInUse` when another listener has the address, `AddrNotAvailable` when it is a host's.
+    pub fn listen_stream(&self, address: impl Into<Address>) -> io::Result<TestListener> {
+        TestListener::listen(&self.shared, address.into())
+    }
+
+    /// Returns an event provider on this network, for a reactor or loop that the network does not drive.
+    ///
+    /// It has every address that no host has.
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    /// use ropewalk::testing::SimulatedNetwork;
+    ///
+    /// let network = SimulatedNetwork::seeded(7);
+    /// let reactor = Reactor::with_provider(Box::new(network.provider()));
+    /// reactor.call_when_running(|reactor| reactor.stop().unwrap());
+    /// reactor.run()?;
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn provider(&self) -> Simulated {
+        Simulated::on(&self.shared, OUTSIDE, Skew::none())
+    }
+
+    /// Returns the number of sources that reactors have open. Connections that wait to be accepted count, and test ends
+    /// do not.
+    pub fn open_sources(&self) -> usize {
+        self.shared.with_ends(|network, ends| network.open_sources_but(ends.owner()))
+    }
+}
+
+/// Hosts.
+impl SimulatedNetwork {
+    /// Starts a host at the IP `address`.
+    ///
+    /// After a [`crash`](SimulatedNetwork::crash) or [`kill`](SimulatedNetwork::kill), this restarts the host: the new
+    /// reactor knows nothing of the old one.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, SimulatedNetwork};
+    ///
+    /// let network = SimulatedNetwork::seeded(7);
+    /// let host = network.host("10.0.0.1");
+    /// network.kill("10.0.0.1");
+    /// let restarted = network.host("10.0.0.1");
+    /// restarted.listen_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory())?;
+    /// assert!(host.listen_tcp("10.0.0.1:81", AccumulatingProtocol::new().factory()).is_err());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// When `address` is not an IP address or not one that a host can have, and when a host with it runs.
+    pub fn host(&self, address: &str) -> Host {
+        self.skewed_host(address, Skew::none())
+    }
+
+    /// Starts a host as [`host`](SimulatedNetwork::host) does, with a clock that is wrong by `skew`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::{SimulatedNetwork, Skew};
+    ///
+    /// let network = SimulatedNetwork::seeded(7);
+    /// let early = network.skewed_host("10.0.0.1", Skew::none().ahead(Duration::from_secs(5)));
+    /// assert_eq!(early.seconds(), 5.0);
+    /// ```
+    ///
+    /// # Panics
+    /// As [`host`](SimulatedNetwork::host).
+    pub fn skewed_host(&self, address: &str, skew: Skew) -> Host {
+        let ip = parsed(address);
+        assert!(!ip.is_unspecified() && !ip.is_loopback(), "a host cannot have the address {ip}: every host has it");
+        let machine = self.shared.with(|network| network.start_machine(ip));
+        let runs = self.shared.with(|network| network.owner_on(machine).is_some());
+        assert!(!runs, "a host with the address {ip} runs already: crash or kill it first");
+        self.start(machine, skew)
+    }
+
+    /// Starts the reactor of a [`MemoryReactor`](super::MemoryReactor).
+    pub(super) fn host_outside(&self) -> Host {
+        self.start(OUTSIDE, Skew::none())
+    }
+
+    fn start(&self, machine: MachineId, skew: Skew) -> Host {
+        let host = Host::start(&self.shared, machine, skew);
+        host.install_name_resolver(self.names.clone());
+        let mut hosts = self.hosts.borrow_mut();
+        hosts.retain(|process| process.strong_count() > 0);
+        hosts.push(Rc::downgrade(host.process()));
+        host
+    }
+
+    /// Stops a host at once, as a power failure does: its connections vanish, and their other ends receive nothing.
+    ///
+    /// A peer that has sent something learns of the crash as from a real kernel: by a reset once the host is restarted, or
+    /// by a timeout after about 15 minutes. A peer that only waits never does. Attempts to connect are not answered.
+    ///
+    /// The reactor makes no further turn. If it crashes in a callback of its own, that turn still ends.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::{AccumulatingProtocol, SimulatedNetwork};
+    ///
+    /// let network = SimulatedNetwork::seeded(7);
+    /// let (one, two) = (network.host("10.0.0.1"), network.host("10.0.0.2"));
+    /// let (server, client) = (AccumulatingProtocol::new(), AccumulatingProtocol::new());
+    /// one.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// two.connect_tcp("10.0.0.1:80", client.factory())?;
+    /// network.settle();
+    /// network.crash("10.0.0.1");
+    /// network.advance(Duration::from_secs(3600));
+    /// assert!(client.lost().is_none());
+    /// client.transport().unwrap().write(b"anybody there?");
+    /// network.advance(Duration::from_secs(3600));
+    /// assert!(client.lost().is_some());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// When no host has the address, or it does not run.
+    pub fn crash(&self, address: &str) {
+        let machine = self.running(address);
+        self.shared.with(|network| network.crash(machine));
+    }
+
+    /// Kills the process of a host, whose kernel lives on: connections are closed, and attempts to connect are refused.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, SimulatedNetwork};
+    ///
+    /// let network = SimulatedNetwork::seeded(7);
+    /// let (one, two) = (network.host("10.0.0.1"), network.host("10.0.0.2"));
+    /// let (server, client) = (AccumulatingProtocol::new(), AccumulatingProtocol::new());
+    /// one.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// two.connect_tcp("10.0.0.1:80", client.factory())?;
+    /// network.settle();
+    /// network.kill("10.0.0.1");
+    /// network.settle();
+    /// assert!(client.lost().is_some_and(|reason| reason.is_done()));
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// As [`crash`](SimulatedNetwork::crash).
+    pub fn kill(&self, address: &str) {
+        let machine = self.running(address);
+        self.shared.with(|network| network.owner_on(machine).map(|owner| network.remove_owner(owner)));
+    }
+
+    fn running(&self, address: &str) -> MachineId {
+        let machine = self.machine(address);
+        let runs = self.shared.with(|network| network.owner_on(machine).is_some());
+        assert!(runs, "the host with the address {address} is down: SimulatedNetwork::host starts it");
+        machine
+    }
+
+    fn machine(&self, address: &str) -> MachineId {
+        let ip = parsed(address);
+        self.shared
+            .with(|network| network.find_machine(ip))
+            .unwrap_or_else(|| panic!("no host has the address {ip}: SimulatedNetwork::host starts one"))
+    }
+}
+
+/// Links.
+impl SimulatedNetwork {
+    /// Cuts all links between the hosts on `one` side and those on the `other` side, in both directions.
+    ///
+    /// Segments on a cut link are lost. The kernels retransmit as real ones do: after 0.2 s, then after twice the wait
+    /// before, up to 120 s, so that a healed connection goes on with the next retransmission. After about 15 minutes they
+    /// give the connection up, and an attempt to connect after 127 seconds. Resets are not retransmitted.
+    ///
+    /// # Panics
+    /// When no host has one of the addresses.
+    pub fn partition(&self, one: &[&str], other: &[&str]) {
+        for from in one {
+            for to in other {
+                self.cut(from, to);
+                self.cut(to, from);
+            }
+        }
+    }
+
+    /// Cuts the link from one host to another. The other direction works on.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::{AccumulatingProtocol, SimulatedNetwork};
+    ///
+    /// let network = SimulatedNetwork::seeded(7);
+    /// let (one, two) = (network.host("10.0.0.1"), network.host("10.0.0.2"));
+    /// let (server, client) = (AccumulatingProtocol::new(), AccumulatingProtocol::new());
+    /// one.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// two.connect_tcp("10.0.0.1:80", client.factory())?;
+    /// network.settle();
+    /// network.cut("10.0.0.1", "10.0.0.2");
+    /// client.transport().unwrap().write(b"question");
+    /// server.transport().unwrap().write(b"answer");
+    /// network.advance(Duration::from_secs(1));
+    /// assert_eq!((server.data(), client.data()), (b"question".to_vec(), b"".to_vec()));
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// As [`partition`](SimulatedNetwork::partition).
+    pub fn cut(&self, from: &str, to: &str) {
+        let (from, to) = (self.machine(from), self.machine(to));
+        self.shared.with(|network| network.cut_link(from, to));
+    }
+
+    /// Restores all links.
+    pub fn heal(&self) {
+        self.shared.with(Network::heal_links);
+    }
+
+    /// Sets the latency between two hosts in both directions, instead of that of the [`Faults`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::testing::{AccumulatingProtocol, SimulatedNetwork};
+    ///
+    /// let network = SimulatedNetwork::seeded(7);
+    /// let (one, two) = (network.host("10.0.0.1"), network.host("10.0.0.2"));
+    /// network.set_latency("10.0.0.1", "10.0.0.2", Duration::from_millis(80));
+    /// one.listen_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory())?;
+    /// let client = AccumulatingProtocol::new();
+    /// two.connect_tcp("10.0.0.1:80", client.factory())?;
+    /// network.advance(Duration::from_millis(159));
+    /// assert_eq!(client.made(), 0);
+    /// network.advance(Duration::from_millis(1));
+    /// assert_eq!(client.made(), 1);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// As [`partition`](SimulatedNetwork::partition).
+    pub fn set_latency(&self, one: &str, other: &str, latency: Duration) {
+        let (one, other) = (self.machine(one), self.machine(other));
+        self.shared.with(|network| network.set_latency(one, other, latency));
+    }
+}
+
+/// Time.
+impl SimulatedNetwork {
+    /// Returns the virtual time. The clock of a host may differ by its [`Skew`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::Moment;
+    /// use ropewalk::testing::SimulatedNetwork;
+    ///
+    /// let network = SimulatedNetwork::seeded(7);
+    /// network.advance(Duration::from_secs(1));
+    /// assert_eq!(network.now(), Moment::ZERO + Duration::from_secs(1));
+    /// ```
+    pub fn now(&self) -> Moment {
+        self.shared.with(|network| network.now())
+    }
+
+    /// Stops time at `horizon`, where a `wait` returns whatever its timeout. `None` lets time run.
+    ///
+    /// This is for a loop that drives a [`provider`](SimulatedNetwork::provider) itself.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::Moment;
+    /// use ropewalk::sys::{EventProvider, Events};
+    /// use ropewalk::testing::SimulatedNetwork;
+    ///
+    /// let network = SimulatedNetwork::seeded(7);
+    /// let noon = Moment::ZERO + Duration::from_secs(12 * 3600);
+    /// network.set_horizon(Some(noon));
+    /// network.provider().wait(None, &mut Events::new())?; // would wait without end
+    /// assert_eq!(network.now(), noon);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn set_horizon(&self, horizon: Option<Moment>) {
+        self.shared.with(|network| network.set_horizon(horizon));
+    }
+
+    /// Drives all hosts until `by` has passed and none has more to do at that moment.
+    ///
+    /// Everything in between happens at its own time.
+    ///
+    /// # Panics
+    /// When 100,000 turns pass no time, because a call schedules itself again with no delay.
+    pub fn advance(&self, by: Duration) {
+        self.drive(self.now() + by, || false);
+    }
+
+    /// Drives all hosts until `done` returns true, for at most `patience`. Returns whether it did.
+    ///
+    /// It asks `done` after each half turn of a host.
+    ///
+    /// # Panics
+    /// As [`advance`](SimulatedNetwork::advance).
+    pub fn run_until(&self, patience: Duration, done: impl FnMut() -> bool) -> bool {
+        self.drive(self.now() + patience, done)
+    }
+
+    /// Drives all hosts until every segment under way has arrived and been handled: only delayed calls are left.
+    ///
+    /// Time passes as the network needs it, and calls that fall due meanwhile run. Through a partition this takes the
+    /// quarter of an hour after which kernels give a connection up.
+    ///
+    /// # Panics
+    /// As [`advance`](SimulatedNetwork::advance), and when the ends still talk to each other after 1,000,000 happenings.
+    pub fn settle(&self) {
+        self.advance(Duration::ZERO);
+        for _ in 0..HAPPENINGS_TO_SETTLE {
+            let Some(next) = self.shared.with(Network::next_happening) else { return };
+            self.drive(next, || false);
+        }
+        panic!("the network does not settle: at {:?} its ends still talk to each other", self.now());
+    }
+
+    fn drive(&self, target: Moment, mut done: impl FnMut() -> bool) -> bool {
+        let _horizon = Horizon::set(&self.shared, target);
+        self.processes().iter().for_each(|process| process.wake());
+        let (mut steps, mut moment) = (0, self.now());
+        while !done() {
+            self.shared.run_due();
+            match self.next_due() {
+                Some(process) => process.step(),
+                None if self.pass_time(target) => {}
+                None => return false,
+            }
+            steps = if self.now() > moment { 0 } else { steps + 1 };
+            moment = self.now();
+            let limit = 2 * TURNS_AT_ONE_MOMENT * self.hosts.borrow().len();
+            assert!(steps <= limit, "{moment:?} does not end: something is scheduled again and again");
+        }
+        true
+    }
+
+    fn processes(&self) -> Vec<Rc<Process>> {
+        let hosts = self.hosts.borrow();
+        hosts.iter().filter_map(Weak::upgrade).filter(|process| process.is_alive()).collect()
+    }
+
+    /// Returns one of the hosts that have something to do now.
+    fn next_due(&self) -> Option<Rc<Process>> {
+        let now = self.now();
+        let mut due = self.processes();
+        due.retain(|process| process.is_due(now));
+        let chosen = self.shared.with(|network| network.choose(due.len()));
+        (!due.is_empty()).then(|| due.swap_remove(chosen))
+    }
+
+    /// Moves the time to where something happens next, at most to `target`. Returns whether it was not there already.
+    fn pass_time(&self, target: Moment) -> bool {
+        let deadlines = self.processes();
+        let next = deadlines.iter().filter_map(|process| process.deadline()).chain([target]).min();
+        self.shared.with(|network| {
+            let stop = next.into_iter().chain(network.next_happening()).min().unwrap_or(target);
+            let is_earlier = network.now() < target;
+            network.jump(stop.max(network.now()));
+            is_earlier
+        })
+    }
+}
+
+impl std::fmt::Debug for SimulatedNetwork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimulatedNetwork").field("now", &self.now()).finish_non_exhaustive()
+    }
+}
+
+/// Restores the horizon when a drive ends, also by a panic that the test catches, and when one drive is inside another.
+struct Horizon<'a> {
+    network: &'a SharedNetwork,
+    before: Option<Moment>,
+}
+
+impl Horizon<'_> {
+    fn set(network: &SharedNetwork, target: Moment) -> Horizon<'_> {
+        Horizon { network, before: network.with(|network| network.set_horizon(Some(target))) }
+    }
+}
+
+impl Drop for Horizon<'_> {
+    fn drop(&mut self) {
+        self.network.with(|network| network.set_horizon(self.before));
+    }
+}
+
+fn parsed(address: &str) -> IpAddr {
+    address
+        .parse()
+        .unwrap_or_else(|_| panic!("'{address}' is not an IP address of a host: expected one without a port"))
+}
