@@ -313,7 +313,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_prints_words_and_the_name_on_request() {
+    fn debug_prints_words_by_default() {
         let taken = io::Error::from(io::ErrorKind::AddrInUse);
         let error = Error::CannotListen(Address::Unnamed, Arc::new(taken));
         assert_eq!(format!("{error:?}"), error.to_string());

@@ -40,7 +40,7 @@
 //! [`Reactor::new`] chooses the first provider that works. [`Reactor::with`] and the environment variable
 //! `ROPEWALK_REACTOR` name one.
 //!
-//! | name | made for | where |
+//! | name | made for | system |
 //! |---|---|---|
 //! | `epoll` | any number of connections | Linux and Android |
 //! | `poll` | a few hundred connections | Unix |
@@ -58,7 +58,7 @@
 //! | `futures-io` | implements `AsyncRead` and `AsyncWrite` for [`AsyncStream`](task::AsyncStream) |
 //! | `hyper` | implements hyper's runtime traits for streams, timers and tasks |
 //!
-//! # Where to look
+//! # Modules
 //!
 //! | module | content |
 //! |---|---|

@@ -79,7 +79,7 @@ fn module_path(file: &str) -> Path {
 }
 
 /// Names, `::` and single characters of punctuation.
-fn tokens(code: &str) -> Vec<String> {
+pub(super) fn tokens(code: &str) -> Vec<String> {
     let (mut found, mut rest) = (Vec::new(), code.trim_start());
     while let Some(first) = rest.chars().next() {
         let is_name = |letter: char| letter.is_alphanumeric() || letter == '_';
@@ -95,7 +95,7 @@ fn tokens(code: &str) -> Vec<String> {
 }
 
 /// Leaves out each item below `#[cfg(test)]`.
-fn without_tests(tokens: &[String]) -> Vec<String> {
+pub(super) fn without_tests(tokens: &[String]) -> Vec<String> {
     const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let (mut kept, mut at) = (Vec::new(), 0);
     while at < tokens.len() {

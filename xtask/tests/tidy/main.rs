@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "a test says what it counted")]
 
+mod border;
 mod circles;
 mod examples;
 mod imports;

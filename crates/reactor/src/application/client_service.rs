@@ -548,7 +548,7 @@ mod tests {
     }
 
     #[test]
-    fn it_needs_no_handle_and_is_dropped_with_the_reactor() {
+    fn it_runs_without_a_handle_until_the_reactor_is_dropped() {
         let kept = Rc::new(());
         let held = kept.clone();
         let endpoint = TcpClientEndpoint::new(SERVER).unwrap();
@@ -600,7 +600,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_connection_is_remade_and_resets_the_delays() {
+    fn a_lost_connection_is_remade_with_fresh_delays() {
         let (bench, server) = Bench::with_server(client());
         bench.start();
         for _ in 0..3 {
@@ -748,7 +748,7 @@ mod tests {
     }
 
     #[test]
-    fn stop_while_connected_sends_written_data_and_closes() {
+    fn stop_while_connected_closes_after_the_written_data() {
         let (bench, server) = Bench::with_server(client());
         bench.start();
         value(bench.client.when_connected(None)).write(b"goodbye");
@@ -794,7 +794,7 @@ mod tests {
     }
 
     #[test]
-    fn start_and_stop_while_stopping_leave_it_stopped() {
+    fn a_second_stop_cancels_a_start_while_stopping() {
         let (bench, server) = Bench::with_server(client());
         bench.start();
         let first = bench.service.stop(&bench.net);

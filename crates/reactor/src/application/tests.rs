@@ -101,7 +101,7 @@ fn error_of(deferred: Deferred<()>) -> Error {
 }
 
 #[test]
-fn services_start_in_order_and_stop_in_reverse_order() {
+fn services_stop_in_the_reverse_order_of_their_start() {
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let all = ServiceHandle::new(family(&diary, ["a", "b", "c"]));
     assert!(all.privileged_start(&net).is_done());
@@ -317,7 +317,7 @@ fn start_completes_when_every_service_has_started() {
 }
 
 #[test]
-fn a_failed_start_names_the_service_and_keeps_the_others() {
+fn a_failed_start_names_the_service() {
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let services = MultiService::new();
     services.add(diary.service("a"));
@@ -345,7 +345,7 @@ fn a_service_that_panics_has_failed() {
 }
 
 #[test]
-fn a_start_may_add_and_disown_siblings() {
+fn a_start_may_change_its_siblings() {
     struct Meddles(MultiService, Diary);
     impl Service for Meddles {
         fn start(&self, _reactor: &Reactor) -> Deferred<()> {
@@ -367,7 +367,7 @@ fn a_start_may_add_and_disown_siblings() {
 }
 
 #[test]
-fn a_tree_that_contains_itself_starts_and_stops() {
+fn a_tree_may_contain_itself() {
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let services = family(&diary, ["a", "b", "c"]);
     let itself = services.add(services.clone());
@@ -387,7 +387,7 @@ fn application(diary: &Diary) -> Application {
 }
 
 #[test]
-fn an_application_follows_the_reactors_start_and_shutdown() {
+fn an_application_follows_the_reactor() {
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let application = application(&diary);
     let started = application.start(&net);

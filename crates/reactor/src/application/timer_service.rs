@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn it_calls_at_once_and_then_every_step_until_stopped() {
+    fn it_calls_at_every_step_until_stopped() {
         let (clock, calls, service) = every(2 * SECOND);
         service.start(&clock);
         clock.advance(5 * SECOND);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn it_waits_for_a_deferred_and_skips_missed_steps() {
+    fn steps_during_a_pending_deferred_are_skipped() {
         let (clock, calls) = (Clock::new(), Calls::default());
         let note = calls.clone();
         let service = ServiceHandle::new(TimerService::new(2 * SECOND, move |reactor: &Reactor| {

@@ -177,7 +177,7 @@ impl Triggers {
 }
 
 impl Reactor {
-    /// Runs the loop until [`stop`](Reactor::stop), [`crash`](Reactor::crash) or a signal ends it. The reactor can run
+    /// Runs the loop until [`stop`](Reactor::stop), [`crash`](Reactor::crash) or a signal stops it. The reactor can run
     /// again afterwards.
     ///
     /// ```
@@ -268,7 +268,7 @@ impl Reactor {
         Ok(())
     }
 
-    /// Stops the loop in order: the turn ends, the `shutdown` event fires, connections are lost and ports closed.
+    /// Stops the loop in order: after the current turn, the `shutdown` event fires, connections are lost and ports closed.
     ///
     /// ```
     /// use ropewalk::{Error, Reactor};

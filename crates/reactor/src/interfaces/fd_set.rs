@@ -51,7 +51,7 @@ pub trait Descriptor {
     /// Returns the descriptor, which the program continues to own. Called once each time the object is added.
     fn raw_io(&self) -> RawIo;
 
-    /// Called when reading would not block. An error ends the watching.
+    /// Called when reading would not block. An error stops the watching.
     ///
     /// # Errors
     /// Any error. It is passed to `connection_lost`.
@@ -60,7 +60,7 @@ pub trait Descriptor {
         Ok(())
     }
 
-    /// Called when writing would not block. An error ends the watching.
+    /// Called when writing would not block. An error stops the watching.
     ///
     /// # Errors
     /// Any error. It is passed to `connection_lost`.

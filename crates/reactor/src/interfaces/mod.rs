@@ -80,7 +80,7 @@ impl Interface {
 }
 
 impl Reactor {
-    /// Whether this reactor offers `interface`: "some of the interfaces may not be implemented".
+    /// Returns whether this reactor offers `interface`.
     ///
     /// ```
     /// use ropewalk::Interface;
@@ -94,8 +94,8 @@ impl Reactor {
         self.0.capabilities().contains(interface.capability())
     }
 
-    /// How many sources the reactor holds: connections, attempts, ports and watched descriptors. Connections that only
-    /// [linger](Reactor::lingering_count) are none.
+    /// Returns the number of the reactor's sources: connections, attempts, ports and watched descriptors. Connections that
+    /// only [linger](Reactor::lingering_count) are not counted.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};

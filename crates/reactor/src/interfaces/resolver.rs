@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn host_and_port_are_split_at_the_last_colon() {
+    fn the_port_is_split_off_at_the_last_colon() {
         assert_eq!(split_host_port("example.org:80").unwrap(), ("example.org", 80));
         assert_eq!(split_host_port("[::1]:80").unwrap(), ("::1", 80));
         assert_eq!(split_host_port(":80").unwrap(), ("", 80));

@@ -2,7 +2,7 @@
 //!
 //! While the loop runs, SIGINT and SIGTERM (and SIGBREAK on Windows) call [`Reactor::stop`]. A second signal during the
 //! shutdown calls [`Reactor::crash`], so a slow shutdown can be cut short. A signal that the process ignores stays
-//! ignored. When the loop ends, the previous signal dispositions are restored.
+//! ignored. After the run, the previous signal dispositions are restored.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -32,7 +32,7 @@ struct Watch {
     action: Cell<Option<Action>>,
 }
 
-/// A callback for a signal, from [`Reactor::on_signal`]. Dropping it ends the callbacks.
+/// A callback for a signal, from [`Reactor::on_signal`]. Dropping it stops the callbacks.
 ///
 /// ```
 /// # #[cfg(unix)] {

@@ -499,7 +499,7 @@ impl ThreadPool {
         self.shared.grow(&mut state);
     }
 
-    /// Ends the threads after the queued work, and waits for them for up to [`JOIN_TIMEOUT`].
+    /// Stops the threads after the queued work, and waits for them for up to [`JOIN_TIMEOUT`].
     fn stop(&self) {
         if !self.running.replace(false) {
             return;

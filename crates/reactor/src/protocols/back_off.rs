@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_grow_to_their_maximum_and_jitter_is_added() {
+    fn delays_grow_to_their_maximum_plus_jitter() {
         let mut policy = BackOff::new().jitter_seed(1);
         for (failures, seconds) in [(1, 1.5), (2, 2.25), (10, 57.66), (11, 60.0), (u32::MAX, 60.0)] {
             let delay = policy.delay(failures).as_secs_f64();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_is_uniform_and_follows_the_seed() {
+    fn seeded_jitter_is_uniform() {
         let mut policy = BackOff::new().initial_delay(Duration::ZERO).jitter_seed(7);
         let delays = Vec::from_iter((0..1000).map(|_| policy.delay(1).as_secs_f64()));
         let mean = delays.iter().sum::<f64>() / 1000.0;

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_error_fails_the_transfer_and_keeps_the_connection() {
+    fn a_read_error_only_fails_the_transfer() {
         struct Broken;
         impl Read for Broken {
             fn read(&mut self, _chunk: &mut [u8]) -> io::Result<usize> {
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_stops_the_transfer_and_frees_the_transport() {
+    fn a_cancelled_transfer_frees_the_transport() {
         let case = Case::new(io::empty(), false);
         case.net.settle();
         let transport = case.transport();

@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn stop_trying_cancels_the_retry_and_the_attempt() {
+    fn stop_trying_cancels_a_retry_or_an_attempt() {
         let net = MemoryReactor::new();
         let factory = connect(&net, steady(2.0));
         net.advance(Duration::from_secs(1));
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn each_attempt_starts_and_stops_the_factory() {
+    fn each_attempt_restarts_the_factory() {
         #[derive(Default)]
         struct Counting(Cell<u32>, Cell<u32>);
         impl Factory for Rc<Counting> {

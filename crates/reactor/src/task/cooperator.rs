@@ -20,7 +20,7 @@ use crate::kernel::{Reactor, WeakReactor};
 /// The time for the steps of one turn.
 const SLICE: Duration = Duration::from_millis(10);
 
-/// The maximum of steps in a slice, which ends a slice on a simulated clock where no time passes.
+/// The maximum of steps in a slice. It limits slices on a simulated clock, where no time passes.
 const STEPS_A_SLICE: usize = 1000;
 
 /// Runs the steps of several iterators in rotation, one time slice in each turn of the loop. A cheap handle: clones are
@@ -630,7 +630,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slice_ends_even_if_no_time_passes() {
+    fn a_slice_has_a_limit_of_steps() {
         let (clock, log) = (Clock::new(), Log::default());
         drop(clock.cooperate(steps(&log, 'a', usize::MAX)));
         turn(&clock);
@@ -686,7 +686,7 @@ mod tests {
     }
 
     #[test]
-    fn stop_drops_the_iterator_and_cancels_the_pending_deferred() {
+    fn stop_cancels_the_pending_deferred() {
         let (clock, log) = (Clock::new(), Log::default());
         let (answer, resolver) = Deferred::<()>::new();
         let held = log.clone();
@@ -719,7 +719,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_or_panic_of_a_step_only_ends_its_own_task() {
+    fn a_failed_step_only_stops_its_own_task() {
         let (clock, log) = (Clock::new(), Log::default());
         let failing = clock.cooperate([Err(fmt::Error), Ok(())]);
         let panicking = clock.coiterate(std::iter::repeat_with(|| -> () { panic!("in a step") }));
@@ -743,7 +743,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_cooperator_ends_present_and_new_tasks() {
+    fn a_stopped_cooperator_stops_new_tasks_as_well() {
         let (clock, log) = (Clock::new(), Log::default());
         let cooperator = Cooperator::new(&clock);
         let (runs, paused) = (cooperator.coiterate(steps(&log, 'a', 5)), cooperator.cooperate(steps(&log, 'b', 1)));

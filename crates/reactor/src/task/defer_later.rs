@@ -50,7 +50,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn the_call_runs_on_time_and_its_deferred_is_awaited() {
+    fn the_result_waits_for_the_deferred_of_the_call() {
         let clock = Clock::new();
         let end = clock.defer_later(SECOND, |reactor| reactor.defer_later(SECOND, |_| succeed("twice")));
         clock.advance(SECOND);

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_ends_the_waiting_and_allows_another() {
+    fn a_wait_may_follow_one_that_timed_out() {
         let (clock, first, second) = contenders("timeout");
         let waiting = second.defer_until_locked(Some(3 * INTERVAL));
         clock.advance(3 * INTERVAL);

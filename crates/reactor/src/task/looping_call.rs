@@ -71,7 +71,7 @@ impl LoopingCall {
     /// Creates a loop that runs `call`. `call` gets the loop, for example to stop it, and returns nothing, a `Result`
     /// or a Deferred.
     ///
-    /// A failure or a panic of `call` ends the loop.
+    /// A failure or a panic of `call` stops the loop.
     pub fn new<R: Outcome>(reactor: &Reactor, mut call: impl FnMut(&LoopingCall) -> R + 'static) -> LoopingCall {
         LoopingCall::with_count(reactor, move |looping, _| call(looping))
     }
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_calls_keep_the_phase_and_count_missed_ticks() {
+    fn slow_calls_count_missed_ticks_in_phase() {
         let clock = Clock::new();
         let (looping, calls) = noted(&clock, SECOND * 3 / 2);
         let _end = looping.start(SECOND);
@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn stop_fires_the_deferred_and_cancels_the_next_call() {
+    fn stop_cancels_the_next_call() {
         let clock = Clock::new();
         let (looping, calls) = noted(&clock, Duration::ZERO);
         let end = looping.start(SECOND);
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn stop_during_a_pending_call_ends_the_loop_with_that_call() {
+    fn a_stop_during_a_pending_call_waits_for_it() {
         let clock = Clock::new();
         let (looping, calls) = noted(&clock, SECOND);
         let end = looping.start(SECOND);
@@ -507,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_or_a_panic_ends_the_loop() {
+    fn a_failure_stops_the_loop() {
         let clock = Clock::new();
         let failing = LoopingCall::new(&clock, |_| Err::<(), _>(fmt::Error));
         assert!(failure_of(failing.start(SECOND)).check::<fmt::Error>());
@@ -539,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_stops_the_loop_and_the_pending_call() {
+    fn cancelling_stops_the_loop_with_its_pending_call() {
         for work in [Duration::ZERO, SECOND] {
             let clock = Clock::new();
             let (looping, calls) = noted(&clock, work);

@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn dropping_a_scope_drops_polled_and_unpolled_futures() {
+    fn dropping_a_scope_drops_all_its_futures() {
         let (clock, token) = (Clock::new(), Rc::new(()));
         let scope = Scope::new(&clock);
         scope.spawn(holding(&token));
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn cancel_drops_all_tasks_and_the_scope_stays_usable() {
+    fn a_scope_stays_usable_after_cancel() {
         let (clock, token) = (Clock::new(), Rc::new(()));
         let scope = Scope::new(&clock);
         let task = scope.spawn(holding(&token));

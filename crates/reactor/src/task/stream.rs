@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn shut_down_write_sends_written_data_and_keeps_reading() {
+    fn reading_continues_after_shut_down_write() {
         let net = MemoryReactor::new();
         let heard = Rc::new(RefCell::new(Vec::new()));
         let hear = heard.clone();

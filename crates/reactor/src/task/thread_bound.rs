@@ -42,7 +42,7 @@ impl<T: 'static> ThreadBound<T> {
 impl<T> Drop for ThreadBound<T> {
     fn drop(&mut self) {
         if std::thread::current().id() == self.thread {
-            // When a thread ends, the slab may be gone already, and the value with it.
+            // At the end of a thread, the slab may have been dropped already, and the value with it.
             let value = VALUES.try_with(|values| values.borrow_mut().remove(self.key));
             drop(value);
         }

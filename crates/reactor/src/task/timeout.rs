@@ -59,7 +59,7 @@ impl Error for TimedOut {}
 pub trait AddTimeout<T: 'static>: Sized {
     /// Cancels the Deferred if it has no result after `delay`. The failure is then [`TimedOut`].
     ///
-    /// If the Deferred's canceller produces another result, that result stands. The timeout covers callbacks that were
+    /// If the Deferred's canceller produces another result, that is the result. The timeout covers callbacks that were
     /// added before, but not those added afterwards.
     ///
     /// ```

@@ -3,8 +3,8 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
-/// Ends this task's turn. The task continues in the next turn of the loop, after due timers and tasks. Network events
-/// that have arrived are dispatched before that.
+/// Pauses this task. It continues in the next turn of the loop, after due timers and tasks. Network events that have
+/// arrived are dispatched before that.
 ///
 /// ```
 /// use std::time::Duration;

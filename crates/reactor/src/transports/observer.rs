@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn holds_count_and_leave_a_pause_by_the_user() {
+    fn holds_are_counted() {
         let net = MemoryReactor::new();
         let server = AccumulatingProtocol::new();
         net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_outlives_its_connection_and_its_reactor() {
+    fn a_hold_may_outlive_its_connection() {
         let net = MemoryReactor::new();
         let server = AccumulatingProtocol::new();
         net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_an_observer_or_a_kept_object_is_caught() {
+    fn a_panic_in_an_observer_is_caught() {
         struct Broken;
         impl Observer for Broken {
             fn bytes_received(&self, _count: usize) {

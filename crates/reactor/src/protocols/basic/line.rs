@@ -248,7 +248,7 @@ impl LineTransport {
         self.transport.take_unread();
     }
 
-    /// Returns the delimiter that ends a line.
+    /// Returns the delimiter between lines.
     pub fn delimiter(&self) -> &[u8] {
         &self.mode.delimiter
     }
@@ -309,7 +309,7 @@ impl<P: LineProtocol> LineReceiver<P> {
         LineReceiver { protocol, decoder: LineDecoder::new(), delimiter: Cow::Borrowed(b"\r\n"), lines: None }
     }
 
-    /// Sets the delimiter that ends a line.
+    /// Sets the delimiter between lines.
     ///
     /// # Panics
     /// When `delimiter` is empty.
@@ -513,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_delays_lines_and_loses_none() {
+    fn a_pause_delays_lines_without_loss() {
         let net = MemoryReactor::new();
         let mut server = Scripted::new();
         server.on_line = pause;
@@ -547,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_mode_gets_the_rest_of_the_chunk_and_can_return_it() {
+    fn raw_mode_gets_the_rest_of_the_chunk() {
         let net = MemoryReactor::new();
         let mut server = Scripted::new();
         server.on_line = |lines, line| {
@@ -721,7 +721,7 @@ mod tests {
     }
 
     #[test]
-    fn the_delimiter_and_the_limit_can_be_set_in_any_order() {
+    fn the_limit_can_be_set_before_the_delimiter() {
         let net = MemoryReactor::new();
         let server = Scripted::new();
         let protocol = server.clone();

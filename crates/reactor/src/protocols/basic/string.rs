@@ -515,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_are_received_and_sent_in_each_format() {
+    fn each_format_carries_strings_in_both_directions() {
         echoes::<Netstring>(b"5:hello,0:,1:x,");
         echoes::<Int8>(b"\x05hello\0\x01x");
         echoes::<Int16>(b"\0\x05hello\0\0\0\x01x");
@@ -539,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn a_framing_error_is_reported_once_and_closes_the_connection() {
+    fn a_framing_error_is_reported_once() {
         let echo = Echo::default();
         serve::<Netstring>(&echo, b"1:a,01:b,", 0);
         let expected = ["a", "leading zero in the length of a netstring", "connection was closed cleanly"];

@@ -1,20 +1,46 @@
-//! A protocol that acts on its transport right before the connection is made.
+//! A protocol with a function that runs right before its connection is made.
 
 use crate::error::Error;
 use crate::protocols::Protocol;
 use crate::protocols::forward::forward_conversation;
 use crate::transports::Transport;
 
-/// Wraps `inner`, and calls `begin` right before the connection is made.
-pub(super) struct Begun<B> {
-    inner: Box<dyn Protocol>,
-    begin: Option<B>,
+/// Returns `protocol` with a function that runs right before its `connection_made`. For policies, which attach observers to
+/// the transport of each connection or give it objects to keep.
+///
+/// If the connection is never made, `begin` is dropped with the protocol.
+///
+/// ```
+/// use std::cell::Cell;
+/// use std::rc::Rc;
+/// use ropewalk::prelude::*;
+/// use ropewalk::protocols::policies::on_connection;
+/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+///
+/// /// Greets before the wrapped protocol does.
+/// struct Polite<F>(F);
+///
+/// impl<F: Factory> Factory for Polite<F> {
+///     fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
+///         let protocol = self.0.build_protocol(peer)?;
+///         Some(on_connection(protocol, |transport| transport.write(b"welcome\n")))
+///     }
+/// }
+///
+/// let net = MemoryReactor::new();
+/// net.listen_tcp("10.0.0.1:80", Polite(AccumulatingProtocol::new))?;
+/// let client = net.connect_stream("10.0.0.1:80");
+/// net.settle();
+/// assert_eq!(client.received(), b"welcome\n");
+/// # Ok::<(), Error>(())
+/// ```
+pub fn on_connection(protocol: Box<dyn Protocol>, begin: impl FnOnce(&Transport) + 'static) -> Box<dyn Protocol> {
+    Box::new(Begun { inner: protocol, begin: Some(begin) })
 }
 
-impl<B: FnOnce(&Transport) + 'static> Begun<B> {
-    pub(super) fn wrap(inner: Box<dyn Protocol>, begin: B) -> Box<dyn Protocol> {
-        Box::new(Begun { inner, begin: Some(begin) })
-    }
+struct Begun<B> {
+    inner: Box<dyn Protocol>,
+    begin: Option<B>,
 }
 
 impl<B: FnOnce(&Transport)> Protocol for Begun<B> {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use ropewalk_proto::Address;
 
-use super::begun::Begun;
+use super::begun::on_connection;
 use crate::error::Error;
 use crate::protocols::forward::{forward_client_factory, forward_factory};
 use crate::protocols::{ClientFactory, Factory, Protocol};
@@ -100,7 +100,7 @@ impl<F: Factory> Factory for LimitTotalConnectionsFactory<F> {
             false => self.overflow.as_ref()?.build_protocol(peer)?,
         };
         let place = Place::take(&self.taken);
-        Some(Begun::wrap(protocol, |transport| transport.keep_until_lost(place)))
+        Some(on_connection(protocol, |transport| transport.keep_until_lost(place)))
     }
 
     fn reserve(&self) -> Option<Box<dyn Any>> {
@@ -173,7 +173,7 @@ impl<F: Factory> Factory for LimitConnectionsByPeer<F> {
         let protocol = self.factory.build_protocol(peer)?;
         *self.taken.borrow_mut().entry(ip).or_insert(0) += 1;
         let place = PeerPlace { peer: ip, taken: self.taken.clone() };
-        Some(Begun::wrap(protocol, |transport| transport.keep_until_lost(place)))
+        Some(on_connection(protocol, |transport| transport.keep_until_lost(place)))
     }
 
     forward_factory!();

@@ -8,6 +8,7 @@ mod limits;
 mod throttling;
 mod timeout;
 
+pub use begun::on_connection;
 pub use limits::{LimitConnectionsByPeer, LimitTotalConnectionsFactory};
 pub use throttling::ThrottlingFactory;
 pub use timeout::{IdleTimeout, TimeoutFactory};

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ropewalk_proto::{Address, Key, Moment, Slab};
 
-use super::begun::Begun;
+use super::begun::on_connection;
 use crate::error::Error;
 use crate::kernel::Reactor;
 use crate::protocols::forward::{forward_client_factory, forward_factory};
@@ -79,7 +79,7 @@ impl<F: Factory> Factory for ThrottlingFactory<F> {
     fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
         let protocol = self.factory.build_protocol(peer)?;
         let rates = [self.reading.clone(), self.writing.clone()];
-        Some(Begun::wrap(protocol, move |transport| {
+        Some(on_connection(protocol, move |transport| {
             rates.into_iter().flatten().for_each(|rate| rate.join(transport));
         }))
     }
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn sending_keeps_to_the_limit_and_pauses_producers() {
+    fn sending_keeps_to_the_limit_by_pausing_producers() {
         let net = MemoryReactor::new();
         let server = serve(&net, |factory| factory.write_limit(LIMIT));
         let client = connect(&net);

@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn the_period_can_be_changed_and_switched_off() {
+    fn the_period_can_be_changed() {
         let net = MemoryReactor::new();
         let server = AccumulatingProtocol::new();
         net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();

@@ -1,0 +1,5 @@
+//! Extensions of ropewalk that use its public API alone. Copy one to begin your own.
+
+pub mod fallback;
+pub mod pool;
+pub mod quota;
