@@ -28,12 +28,12 @@ Examples:
   ropewalk --config services.toml --daemon     run several services in the background
 
 Endpoints to listen on:
-  tcp:PORT[:interface=IP]    TCP, on all interfaces or on one; port 0 selects a free port
+  tcp:PORT[:interface=IP]    TCP, on all interfaces or on one (port 0: any free port)
   tcp6:PORT[:interface=IP]   TCP over IPv6 only
-  unix:PATH[:mode=666]       UNIX socket; @NAME is an abstract address
+  unix:PATH[:mode=666]       UNIX socket (@NAME: abstract address)
   systemd:[index=N|name=S]   socket passed by the service manager (socket activation)
   fd:NUMBER                  listening socket inherited as this file descriptor
-  stdio:                     standard input and output; the program exits when they close
+  stdio:                     standard input and output, until they close
   haproxy:ENDPOINT           any of these, behind a load balancer that sends PROXY headers
 Endpoints to connect to:
   tcp:HOST:PORT[:timeout=30] TCP, to a host name or an IP address
@@ -85,18 +85,18 @@ pub(crate) enum Command {
 #[derive(Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct SmallService {
-    /// Endpoint to listen on; may be repeated
+    /// Endpoint to listen on (repeatable)
     #[arg(short, long, value_name = "ENDPOINT", default_value = LOCAL_8000, value_parser = server_endpoint)]
     #[serde(default = "local_8000", deserialize_with = "deserialize::server_endpoints")]
     pub(crate) listen: Vec<String>,
 
-    /// Maximum number of open connections; more of them wait until one closes [default: 10000, or fewer if the limit on
-    /// open files is low]
+    /// Maximum number of open connections, beyond which new ones wait [default: 10000, or fewer if the limit on open
+    /// files is low]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = at_least_one)]
     #[serde(default, deserialize_with = "deserialize::at_least_one")]
     pub(crate) max_connections: Option<usize>,
 
-    /// Close a connection after this time without activity; 0 disables
+    /// Close a connection after this time without activity (0 disables)
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "0", value_parser = seconds)]
     #[serde(default, deserialize_with = "deserialize::seconds")]
     pub(crate) idle_timeout: IdleLimit,
@@ -105,7 +105,7 @@ pub(crate) struct SmallService {
 #[derive(Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Portforward {
-    /// Endpoint to listen on; may be repeated
+    /// Endpoint to listen on (repeatable)
     #[arg(short, long, value_name = "ENDPOINT", required = true, value_parser = server_endpoint)]
     #[serde(deserialize_with = "deserialize::server_endpoints")]
     pub(crate) listen: Vec<String>,
@@ -115,13 +115,13 @@ pub(crate) struct Portforward {
     #[serde(deserialize_with = "deserialize::client_endpoint")]
     pub(crate) to: String,
 
-    /// Maximum number of open connections; more of them wait until one closes [default: 10000, or fewer if the limit on
-    /// open files is low]
+    /// Maximum number of open connections, beyond which new ones wait [default: 10000, or fewer if the limit on open
+    /// files is low]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = at_least_one)]
     #[serde(default, deserialize_with = "deserialize::at_least_one")]
     pub(crate) max_connections: Option<usize>,
 
-    /// Close a connection after this time without activity; 0 disables
+    /// Close a connection after this time without activity (0 disables)
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "0", value_parser = seconds)]
     #[serde(default, deserialize_with = "deserialize::seconds")]
     pub(crate) idle_timeout: IdleLimit,
@@ -134,7 +134,7 @@ pub(crate) struct Serve {
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
 
-    /// Endpoint to listen on; may be repeated
+    /// Endpoint to listen on (repeatable)
     #[arg(short, long, value_name = "ENDPOINT", default_value = LOCAL_8080, value_parser = server_endpoint)]
     #[serde(default = "local_8080", deserialize_with = "deserialize::server_endpoints")]
     pub(crate) listen: Vec<String>,
@@ -144,19 +144,19 @@ pub(crate) struct Serve {
     #[serde(default)]
     pub(crate) hidden: bool,
 
-    /// Maximum number of open connections; more of them wait until one closes [default: 10000, or fewer if the limit on
-    /// open files is low]
+    /// Maximum number of open connections, beyond which new ones wait [default: 10000, or fewer if the limit on open
+    /// files is low]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = at_least_one)]
     #[serde(default, deserialize_with = "deserialize::at_least_one")]
     pub(crate) max_connections: Option<usize>,
 
     /// Close a connection that sends no complete request within this time, or accepts no response data for ten times as
-    /// long; 0 disables
+    /// long (0 disables)
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "60", value_parser = seconds)]
     #[serde(default = "default_idle_timeout", deserialize_with = "deserialize::seconds")]
     pub(crate) idle_timeout: IdleLimit,
 
-    /// On shutdown, wait this long for responses in progress; more than 30 has no effect
+    /// On shutdown, wait this long for responses in progress, but at most 30 seconds
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "0.3", value_parser = duration)]
     #[serde(default = "default_grace", deserialize_with = "deserialize::duration")]
     pub(crate) grace: Duration,

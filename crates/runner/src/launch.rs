@@ -124,8 +124,8 @@ impl Runner {
 
     /// Runs until a signal or the program itself stops the reactor, and returns the exit status.
     ///
-    /// `setup` adds services to those of the file. It is called in the daemon, once the reactor exists and before it runs,
-    /// and before the switch of user and group. Call `run` before any thread is started: a process with threads cannot
+    /// `setup` adds services to those of the file. It is called in the serving process, once the reactor exists and before
+    /// it runs, and before the switch of user and group. Call `run` before any thread is started: a process with threads cannot
     /// become a daemon. From then on, panics are logged. A program without any service is an error.
     ///
     /// ```

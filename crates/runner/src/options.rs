@@ -48,7 +48,7 @@ pub struct RunnerOptions {
     #[arg(long, value_name = "SHELL")]
     pub completions: Option<Shell>,
 
-    /// Log more: closed connections and requests; -vv adds debug messages, -vvv adds everything
+    /// Log closed connections and requests, too (-vv: debug messages, -vvv: everything)
     #[arg(short, long, action = ArgAction::Count, global = true, help_heading = GENERAL)]
     pub verbose: u8,
 
@@ -56,7 +56,7 @@ pub struct RunnerOptions {
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = GENERAL)]
     pub quiet: bool,
 
-    /// Run the services in this TOML file; its table [runner] can set these options
+    /// Run the services in this TOML file, whose table [runner] can set these options
     #[arg(short, long, value_name = "FILE", global = true, help_heading = GENERAL)]
     pub config: Option<PathBuf>,
 
@@ -64,7 +64,7 @@ pub struct RunnerOptions {
     #[arg(long, value_name = "FORMAT", global = true, help_heading = GENERAL)]
     pub log_format: Option<LogFormat>,
 
-    /// Run in the background; return when the services have started, or with an error
+    /// Run in the background, and return when the services have started or failed to start
     #[arg(long, global = true, overrides_with = "nodaemon", help_heading = DAEMON)]
     pub daemon: bool,
 
@@ -72,19 +72,19 @@ pub struct RunnerOptions {
     #[arg(short, long, global = true, overrides_with = "daemon", help_heading = DAEMON)]
     pub nodaemon: bool,
 
-    /// Write the process id to this file; refuse to start if it names a running process [default for a daemon: PROGRAM.pid]
+    /// Write the process id to this file, and do not start if it names a running process [default for a daemon: PROGRAM.pid]
     #[arg(long, value_name = "FILE", global = true, help_heading = DAEMON)]
     pub pidfile: Option<PathBuf>,
 
-    /// Log to this file; SIGHUP reopens it, SIGUSR1 rotates it [default for a daemon: PROGRAM.log]
+    /// Log to this file, which SIGHUP reopens and SIGUSR1 rotates [default for a daemon: PROGRAM.log]
     #[arg(short = 'L', long, value_name = "FILE", global = true, conflicts_with = "syslog", help_heading = DAEMON)]
     pub logfile: Option<PathBuf>,
 
-    /// Rotate the log file before it exceeds this size, such as 500K or 10M; 0 disables [default: 10M]
+    /// Rotate the log file before it exceeds this size, such as 500K (0 disables) [default: 10M]
     #[arg(long, value_name = "SIZE", global = true, help_heading = DAEMON)]
     pub log_rotate_size: Option<Size>,
 
-    /// Number of rotated log files to keep; FILE.1 is the newest [default: 10]
+    /// Number of rotated log files to keep, of which FILE.1 is the newest [default: 10]
     #[arg(long, value_name = "COUNT", allow_negative_numbers = true, global = true, help_heading = DAEMON)]
     pub log_rotate_count: Option<u32>,
 
@@ -93,7 +93,7 @@ pub struct RunnerOptions {
         default_missing_value = "/dev/log", help_heading = DAEMON)]
     pub syslog: Option<PathBuf>,
 
-    /// Change to this directory; services, logs and the pid file resolve relative paths from there
+    /// Change to this directory, from which services, logs and the pid file resolve relative paths
     #[arg(short = 'd', long, value_name = "DIR", global = true, help_heading = DAEMON)]
     pub rundir: Option<PathBuf>,
 

@@ -6,7 +6,7 @@ use ropewalk::{Protocol, Transport};
 
 use crate::idle::IdleTimer;
 
-/// How long the peer may take to close its side.
+/// The time that the peer has to close its side.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The protocol of one connection.

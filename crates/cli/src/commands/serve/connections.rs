@@ -18,7 +18,7 @@ use std::time::Duration;
 use ropewalk::proto::{Moment, Resolver};
 use ropewalk::{Deferred, Reactor};
 
-/// How long a connection must be silent before it is closed, if the time of grace allows it.
+/// The silence after which a closing site closes a connection, if the time of grace allows it.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// The open connections of a site.

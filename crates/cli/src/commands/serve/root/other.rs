@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::Metadata;
 
-/// There is no such directory here.
+/// Never made: no directory can be served.
 pub(in super::super) struct Root(Infallible);
 
 impl Root {
