@@ -446,7 +446,7 @@ fn an_inaccessible_directory_is_not_served() {
     let scratch = Scratch::new();
     scratch.write("private/index.html", "hello");
     let private = scratch.join("private");
-    // Root may enter any directory until it switches to nobody.
+    // Root may enter any directory until it switches to `nobody`.
     let (mode, arguments) = if geteuid().is_root() { (0o700, &["--uid", "nobody"][..]) } else { (0o600, &[][..]) };
     fs::set_permissions(&private, fs::Permissions::from_mode(mode)).unwrap();
     let complaint = refused(program(&[&["serve", &private, "--listen", ANYWHERE], arguments].concat()), 1);

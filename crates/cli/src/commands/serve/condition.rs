@@ -93,7 +93,7 @@ impl<'a> Tags<'a> {
     }
 }
 
-/// Parses a list: `W/"a", "b,c"` is a weak tag `"a"` and a strong tag `"b,c"`. An invalid tag ends the list.
+/// Parses a list: `W/"a", "b,c"` is a weak tag `"a"` and a strong tag `"b,c"`. Parsing stops at an invalid tag.
 fn tags_in(line: &str) -> impl Iterator<Item = (bool, &str)> {
     let mut rest = line;
     std::iter::from_fn(move || {
