@@ -15,7 +15,7 @@ use ropewalk_sys::Capabilities;
 use crate::error::{Error, Result};
 use crate::kernel::{Order, Reactor};
 
-/// The order in which features take part in a turn (those above the line) and in the end of a run (those below).
+/// The order in which features take part in a turn (the first three) and in the end of a run (the others).
 pub(crate) mod order {
     use super::Order;
 
@@ -131,5 +131,92 @@ impl Reactor {
             return Ok(());
         }
         Err(Error::Unsupported { interface: interface.name(), provider: self.name() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    use ropewalk_proto::Key;
+    use ropewalk_sys::Ready;
+
+    use super::order;
+    use crate::RunOptions;
+    use crate::interfaces::core::Phase;
+    use crate::kernel::{Feature, Hooks, Order, Reactor, Source};
+    use crate::testing::MemoryReactor;
+
+    type Log = Rc<RefCell<Vec<String>>>;
+
+    /// A feature at position `AT`, which logs one turn and the end of the run.
+    struct Probe<const AT: u8>(RefCell<Option<Log>>);
+
+    impl<const AT: u8> Feature for Probe<AT> {
+        fn new(_reactor: &Reactor) -> Self {
+            Probe(RefCell::default())
+        }
+
+        fn hooks(self: &Rc<Self>) -> Option<(Order, Rc<dyn Hooks>)> {
+            Some((Order(AT), self.clone()))
+        }
+    }
+
+    impl<const AT: u8> Hooks for Probe<AT> {
+        fn turn(&self, _reactor: &Reactor) {
+            if let Some(log) = &*self.0.borrow() {
+                log.borrow_mut().push(format!("turn {AT}"));
+            }
+        }
+
+        fn run_ended(&self, _reactor: &Reactor) {
+            if let Some(log) = &*self.0.borrow() {
+                log.borrow_mut().push(format!("end {AT}"));
+            }
+        }
+    }
+
+    /// Logs that it was settled.
+    struct Settles(Log);
+
+    impl Source for Settles {
+        fn ready(self: Rc<Settles>, _reactor: &Reactor, _key: Key, _ready: Ready, _scratch: &mut [u8]) {}
+
+        fn settle(self: Rc<Settles>, _reactor: &Reactor) {
+            self.0.borrow_mut().push("settling".into());
+        }
+
+        fn shut_down(self: Rc<Settles>, _reactor: &Reactor) {}
+    }
+
+    fn note<T>(log: &Log, what: &'static str) -> impl FnOnce(&T) + use<T> {
+        let log = log.clone();
+        move |_| log.borrow_mut().push(what.into())
+    }
+
+    #[test]
+    fn a_turn_runs_its_parts_in_the_order_of_the_table() {
+        let (net, log) = (MemoryReactor::new(), Log::default());
+        net.start_running(RunOptions::default()).unwrap();
+        // Registered against their order.
+        net.feature::<Probe<35>>().0.replace(Some(log.clone()));
+        net.feature::<Probe<15>>().0.replace(Some(log.clone()));
+        net.0.settle_later(Rc::new(Settles(log.clone())));
+        net.add_system_event_trigger(Phase::Before, "shutdown", note(&log, "stop"));
+        let task = log.clone();
+        drop(net.spawn(async move { task.borrow_mut().push("task".into()) }));
+        net.call_later(Duration::ZERO, note(&log, "delayed call"));
+        net.call_from_thread(|reactor| reactor.stop().unwrap());
+        net.prepare().unwrap();
+        let expected = ["delayed call", "task", "turn 15", "stop", "end 15", "end 35", "turn 35", "settling"];
+        assert_eq!(*log.borrow(), expected);
+    }
+
+    #[test]
+    fn the_table_is_in_order() {
+        let table = [order::TASKS, order::SIGNALS, order::STOP, order::LINGERING, order::THREADS];
+        assert!(table.is_sorted_by(|one, next| one < next));
     }
 }

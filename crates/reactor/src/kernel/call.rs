@@ -1,4 +1,4 @@
-//! Closures that wait for their turn, with the name by which they are logged.
+//! Closures that wait for a turn of the loop, with the names under which they are logged.
 
 use super::Reactor;
 

@@ -1,15 +1,15 @@
-//! Which event provider: the best one here, one by name, or one that the environment names.
+//! Chooses the event provider: the best one here, one by name, or the one that an environment variable names.
 
 use ropewalk_sys::{Provider, providers};
 
 use super::Reactor;
 use crate::error::{Error, Result};
 
-/// The environment variable that names the reactor for programs that do not.
+/// The environment variable that names the reactor of a program that names none itself.
 const ENVIRONMENT: &str = "ROPEWALK_REACTOR";
 
 impl Reactor {
-    /// A reactor on the provider that `ROPEWALK_REACTOR` names, or else on the best one here.
+    /// Creates a reactor on the provider that `ROPEWALK_REACTOR` names, or otherwise on the best one here.
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -20,7 +20,7 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NoSuchReactor`] when the variable names none; [`Error::Io`] when no provider can be opened.
+    /// [`Error::NoSuchReactor`] when the variable holds an unknown name. [`Error::Io`] when no provider can be opened.
     pub fn new() -> Result<Reactor> {
         match std::env::var(ENVIRONMENT) {
             Ok(name) if !name.is_empty() => Reactor::with(&name),
@@ -28,7 +28,7 @@ impl Reactor {
         }
     }
 
-    /// A reactor on the provider called `name`; [`reactors`] lists them.
+    /// Creates a reactor on the provider called `name`. [`reactors`] lists the names.
     ///
     /// ```
     /// use ropewalk::{Error, Reactor};
@@ -41,7 +41,7 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NoSuchReactor`] for an unknown name; [`Error::Io`] when that provider does not work here.
+    /// [`Error::NoSuchReactor`] for an unknown name. [`Error::Io`] when that provider does not work here.
     pub fn with(name: &str) -> Result<Reactor> {
         let Some(entry) = providers().iter().find(|entry| entry.name == name) else {
             let known: Vec<_> = providers().iter().map(|entry| entry.name).collect();
@@ -64,15 +64,15 @@ impl Reactor {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ReactorInfo {
-    /// What `-r` and [`Reactor::with`] take.
+    /// The name, for [`Reactor::with`] and the option `-r`.
     pub name: &'static str,
-    /// One line about it.
+    /// A description of one line.
     pub description: &'static str,
-    /// Why it does not work here, if it does not.
+    /// The reason why it does not work here, or `None` if it works.
     pub unavailable: Option<Error>,
 }
 
-/// All reactors, best first, each tried out.
+/// Opens each provider, and lists all reactors, best first.
 ///
 /// ```
 /// use ropewalk::Reactor;
@@ -92,7 +92,7 @@ pub fn reactors() -> Vec<ReactorInfo> {
         .collect()
 }
 
-/// The first of `entries` that opens. One line is logged when that is not the first of all.
+/// Opens the first of `entries` that works. Logs one line when an earlier one failed.
 fn best(entries: &[Provider]) -> Result<Reactor> {
     let mut refused: Option<(&str, Error)> = None;
     for entry in entries {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_says_that_the_best_reactor_is_refused_and_another_one_taken() {
+    fn a_refused_provider_is_logged_once_with_its_substitute() {
         let works = providers()[0];
         let (chosen, logged) = choose_among(&[REFUSED, REFUSED, works, REFUSED]);
         assert_eq!((chosen.unwrap(), logged), (works.name, vec![Level::WARN]));
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_opens_the_error_is_that_of_the_best() {
+    fn the_best_providers_error_is_returned_if_none_opens() {
         let absent = Provider { open: || Err(io::ErrorKind::Unsupported.into()), ..REFUSED };
         let (chosen, _) = choose_among(&[REFUSED, absent]);
         assert!(matches!(chosen, Err(Error::Io(_, error)) if error.kind() == io::ErrorKind::PermissionDenied));

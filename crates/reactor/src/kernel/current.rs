@@ -1,4 +1,4 @@
-//! The reactor that runs on this thread.
+//! The reactor that is running on this thread.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -10,7 +10,9 @@ thread_local! {
 }
 
 impl Reactor {
-    /// The reactor that runs on this thread, inside [`run`](Reactor::run). Nothing needs it: callbacks are given theirs.
+    /// Returns the reactor that is running on this thread, inside [`run`](Reactor::run).
+    ///
+    /// Nothing needs this method, because callbacks are given their reactor.
     ///
     /// ```
     /// use ropewalk::Reactor;

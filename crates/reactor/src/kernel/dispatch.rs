@@ -1,14 +1,14 @@
-//! Third part of a turn: events reach those whose keys they carry.
+//! The third part of a turn: each event reaches the source of its key.
 
 use super::Reactor;
 use super::inbox::Next;
 
 impl Reactor {
-    /// Third part of a turn: handles what [`wait`](Reactor::wait) collected.
+    /// Handles the events that [`wait`](Reactor::wait) collected: the third part of a turn.
     ///
-    /// An event whose source was closed by an earlier callback of the same batch is dropped: its key is stale.
+    /// Drops an event whose source was closed by an earlier callback of the same batch, because its key is stale.
     ///
-    /// While a [`DetachedWait`](super::DetachedWait) is out, the events wait for the next call.
+    /// While a [`DetachedWait`](super::DetachedWait) owns the provider, the events stay queued for the next call.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -28,16 +28,16 @@ impl Reactor {
         if self.0.provider(|_| ()).is_err() {
             return;
         }
-        // The next `prepare` sees what is woken from here on.
+        // The next `prepare` sees the tasks that wake from here on.
         self.0.set_sleeping(false);
-        // Taken: when a callback runs the loop again through `iterate`, that inner loop needs a buffer of its own.
+        // Taken out, because a callback that runs the loop through `iterate` needs a second buffer.
         let mut scratch = self.0.scratch.take();
         let bytes = scratch.bytes();
         let count = self.0.inbox.borrow().events.len();
-        // One by one: a callback that runs the loop is followed by the events behind its own, within that loop. Some are
-        // reported only once.
+        // One by one: if a callback runs the loop, that inner loop dispatches the remaining events. The provider may
+        // report an event only once.
         for _ in 0..count {
-            // Out of the table before it is called.
+            // The borrow ends before the source is called.
             let next = self.0.inbox.borrow_mut().next();
             match next {
                 Next::Event(event, source) => source.ready(self, event.key, event.ready, bytes),

@@ -1,8 +1,8 @@
-//! Living inside another loop, and waiting in another thread.
+//! Running the reactor inside a host loop, and waiting in another thread.
 //!
-//! A host loop watches [`Reactor::foreign`] for readability, wakes at the deadline that [`Reactor::prepare`] returned,
-//! is told by the deadline hook when that changed meanwhile, and then calls `wait(Some(0))`, `dispatch`, and `prepare`
-//! again before it sleeps.
+//! A host loop watches [`Reactor::foreign`] for readability and wakes at the deadline that [`Reactor::prepare`] returned.
+//! The deadline hook reports that the deadline has changed meanwhile. After each wake-up the host calls `wait(Some(0))`,
+//! `dispatch`, and then `prepare`, before it sleeps again.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -17,27 +17,27 @@ use crate::error::{Error, Result};
 
 type Hook = Rc<dyn Fn()>;
 
-/// Tells a host loop that its sleep is too long now.
+/// Notifies a host loop that it must wake up sooner.
 #[derive(Default)]
 pub(crate) struct DeadlineHook {
     hook: RefCell<Option<Hook>>,
-    /// Set from the end of `prepare` to `dispatch` or the next `prepare`, which sees what changes before it.
+    /// Set from the end of `prepare` until `dispatch` or the next `prepare`.
     sleeping: Cell<bool>,
 }
 
-/// Where a provider returns to after it waited elsewhere.
+/// The place to which a provider returns from a wait in another thread.
 type Home = Arc<Mutex<Option<Returned>>>;
 
-/// The provider, and what a wait collected that failed.
+/// The provider, and the events of waits that failed.
 type Returned = (Box<dyn EventProvider>, Events);
 
-/// What is kept for a provider that waits elsewhere.
+/// Work for a provider that waits in another thread.
 #[derive(Default)]
 pub(crate) struct Detached {
     home: Home,
-    /// What it must be told first when it is back.
+    /// Calls for the provider, to be made first when it is back.
     postponed: RefCell<Vec<Postponed>>,
-    /// What was not dispatched yet when it left. It may be reported once.
+    /// Events that were not dispatched yet when the provider left. The provider may report them only once.
     events: Cell<Events>,
 }
 
@@ -65,8 +65,8 @@ impl Detached {
 }
 
 impl Reactor {
-    /// The descriptor that is readable when [`wait`](Reactor::wait) would report something; `None` where the provider
-    /// has none (select, poll, the simulated network).
+    /// Returns the descriptor that is readable when [`wait`](Reactor::wait) would report an event. `None` if the provider
+    /// has none, as select, poll and the simulated network.
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -82,7 +82,7 @@ impl Reactor {
         self.0.provider(EventProvider::foreign).ok().flatten()
     }
 
-    /// When the next delayed call is due.
+    /// Returns the time at which the next delayed call is due.
     ///
     /// ```
     /// use std::time::Duration;
@@ -97,11 +97,11 @@ impl Reactor {
         self.0.timers.borrow_mut().next_deadline()
     }
 
-    /// Has `hook` called whenever work was added outside a turn, so that a host loop can shorten its sleep: it should
-    /// call [`prepare`](Reactor::prepare) soon. `None` removes the hook.
+    /// Sets a hook that is called whenever work is added outside a turn. The host loop should then call
+    /// [`prepare`](Reactor::prepare) soon. `None` removes the hook.
     ///
-    /// The hook is called on the reactor's thread, possibly while a method of the reactor is on the stack, so it should
-    /// only note that there is work. Calls from other threads make [`foreign`](Reactor::foreign) readable instead.
+    /// The hook is called on the reactor's thread, possibly from within a method of the reactor. It should only note that
+    /// there is work. Calls from other threads make [`foreign`](Reactor::foreign) readable instead.
     ///
     /// ```
     /// use std::cell::Cell;
@@ -122,10 +122,10 @@ impl Reactor {
         drop(self.0.deadline_hook.hook.replace(hook));
     }
 
-    /// Takes the wait of a turn away, so that it can block in another thread or without an interpreter's lock.
+    /// Detaches the wait of a turn, so that it can block in another thread or without an interpreter's lock.
     ///
-    /// Until the [`DetachedWait`] is dropped, what needs the event provider returns [`Error::Waiting`]; writes are
-    /// queued, and what is removed or closed is when the provider is back. Work that is added meanwhile ends the wait.
+    /// Until the [`DetachedWait`] is dropped, methods that need the event provider return [`Error::Waiting`]. Writes,
+    /// removals and closes are queued until the provider is back. Work that is added meanwhile ends the wait.
     ///
     /// ```
     /// use std::time::Duration;
@@ -142,11 +142,11 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Waiting`] when one is out already.
+    /// [`Error::Waiting`] when the wait is already detached.
     pub fn detach_wait(&self) -> Result<DetachedWait> {
         self.0.provider(|_| ())?;
         let provider = self.0.provider.borrow_mut().take();
-        // A callback may have asked for this, and nobody could receive what stands behind its event.
+        // A callback may have asked for this, while later events are still queued.
         self.0.detached.events.set(self.0.inbox.borrow_mut().events.take_rest());
         Ok(DetachedWait { provider, collected: Events::new(), home: self.0.detached.home.clone() })
     }
@@ -173,7 +173,7 @@ impl Reactor {
 }
 
 impl Kernel {
-    /// Something was added that a sleeping host loop should know of.
+    /// Notifies a sleeping host loop of new work.
     pub(crate) fn work_changed(&self) {
         if !self.deadline_hook.sleeping.get() {
             return;
@@ -193,7 +193,7 @@ impl Kernel {
     }
 }
 
-/// The wait of one turn, which may move to another thread. Dropping it gives the event provider back.
+/// The wait of one turn, which may move to another thread. Dropping it returns the event provider to its reactor.
 ///
 /// ```
 /// use std::time::Duration;
@@ -203,23 +203,23 @@ impl Kernel {
 /// let mut wait = clock.detach_wait()?;
 /// let events = wait.wait(Some(Duration::from_secs(60)))?;
 /// assert_eq!(events.iter().count(), 0);
-/// drop(wait); // the clock's own again
+/// drop(wait); // the clock has its provider again
 /// clock.prepare()?;
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 pub struct DetachedWait {
     provider: Option<Box<dyn EventProvider>>,
-    /// By waits that failed.
+    /// Events of waits that failed.
     collected: Events,
     home: Home,
 }
 
 impl DetachedWait {
-    /// Blocks until something happens or `timeout` is over; `None` waits without end.
+    /// Waits until an event comes or `timeout` has passed. `None` sets no limit.
     ///
     /// # Errors
-    /// [`Error::Io`] when the operating system cannot wait at all. What was collected before that comes with the next wait,
-    /// or is dispatched when the event provider is back.
+    /// [`Error::Io`] when the operating system cannot wait at all. Events that were collected before that are returned by
+    /// the next wait, or dispatched when the event provider is back.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Events> {
         let provider = self.provider.as_mut().ok_or(Error::Closed)?;
         let mut events = Events::new();
@@ -247,7 +247,7 @@ mod tests {
     use crate::protocols::Protocol;
     use crate::transports::Transport;
 
-    /// Schedules something when it is dropped.
+    /// Schedules a call when it is dropped.
     struct LastWish(Reactor);
 
     impl Drop for LastWish {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hook_may_use_the_reactor_while_it_is_dropped() {
+    fn a_dropped_hook_may_use_the_reactor() {
         let reactor = Reactor::new().unwrap();
         let wish = LastWish(reactor.clone());
         reactor.set_deadline_hook(Some(Rc::new(move || assert!(wish.0.provides(crate::Interface::Tcp)))));
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_waits_as_long_as_it_is_told_outlives_the_end_of_the_run() {
+    fn the_end_of_a_run_does_not_leave_its_host_waiting() {
         let reactor = Reactor::new().unwrap();
         reactor.start_running(RunOptions::default().without_signal_handlers()).unwrap();
         reactor.call_when_running(|reactor| reactor.stop().unwrap());
@@ -288,7 +288,7 @@ mod tests {
         fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
     }
 
-    /// Writes down what it received, and takes the wait away when it is told to.
+    /// Records the bytes that it received, and detaches the wait when they say so.
     struct Notes(Rc<RefCell<Vec<String>>>, Rc<RefCell<Option<DetachedWait>>>);
 
     impl Protocol for Notes {
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn events_of_an_earlier_wait_are_dispatched_before_those_of_a_later_one_and_of_one_that_failed() {
+    fn events_are_dispatched_in_the_order_of_their_waits() {
         let net = crate::testing::MemoryReactor::new();
         let (notes, taken) = (Rc::new(RefCell::new(Vec::new())), Rc::new(RefCell::new(None)));
         let (own, take) = (notes.clone(), taken.clone());
@@ -326,7 +326,7 @@ mod tests {
             }
             collected
         };
-        // As a wait leaves it that collects and then fails.
+        // The state after a wait that collected events and then failed.
         wait.collected = collect(&mut wait);
         drop(wait);
         net.dispatch();
@@ -341,7 +341,7 @@ mod tests {
         let mut wait: DetachedWait = taken.take().unwrap();
         said(3, "newer");
         let events = collect(&mut wait);
-        // Handed over before the provider is back, and with it what is older.
+        // Handed over before the provider is back with the older events.
         net.dispatch_events(events);
         drop(wait);
         net.dispatch();

@@ -47,12 +47,14 @@ use inbox::Inbox;
 use scratch::Scratch;
 use spare_outboxes::SpareOutboxes;
 
-/// A single-threaded event loop over an event provider. A cheap handle: clones are the same reactor.
+/// A single-threaded event loop over an event provider. A cheap handle: all clones are the same reactor.
 ///
-/// There may be many in a process, one a thread, and one that stopped can run again. Only a
-/// [`ThreadHandle`](crate::ThreadHandle) crosses threads. All methods may be called from any callback, where
-/// [`run`](Reactor::run) is an error and [`iterate`](Reactor::iterate) turns the loop within that callback. They are grouped
-/// by interface under [`interfaces`](crate::interfaces).
+/// A process may have many reactors, one a thread. A reactor that has stopped can run again. Only a
+/// [`ThreadHandle`](crate::ThreadHandle) crosses threads.
+///
+/// All methods may be called from any callback. In a callback [`run`](Reactor::run) is an error, and
+/// [`iterate`](Reactor::iterate) makes a turn within that callback. The methods are grouped by interface under
+/// [`interfaces`](crate::interfaces).
 ///
 /// ```
 /// use ropewalk::prelude::*;
@@ -74,7 +76,7 @@ pub(crate) struct Kernel {
     capabilities: Capabilities,
     clock: Clock,
     detached: host::Detached,
-    /// The process that the provider's descriptors belong to, as a count of forks.
+    /// The count of forks in the process that opened the provider's descriptors.
     forks: Cell<u64>,
 
     inbox: RefCell<Inbox>,
@@ -82,7 +84,7 @@ pub(crate) struct Kernel {
     unsettled: RefCell<Vec<Rc<dyn Source>>>,
     /// Sources to notify when a descriptor has been closed.
     starved: RefCell<BTreeSet<Key>>,
-    /// A wait puts its events here. Empty otherwise.
+    /// The buffer that a wait fills. Empty between waits.
     collected: Cell<Events>,
     scratch: Cell<Scratch>,
     pub(crate) spare_outboxes: SpareOutboxes,
@@ -91,7 +93,7 @@ pub(crate) struct Kernel {
     /// The time at which the present turn began to run due calls.
     turn_now: Cell<Moment>,
     calls: Arc<ThreadCalls>,
-    /// Calls from threads that are made in this turn.
+    /// The calls from threads that this turn makes.
     batch: RefCell<VecDeque<Box<dyn SendCall>>>,
 
     features: Features,
@@ -100,7 +102,7 @@ pub(crate) struct Kernel {
 }
 
 impl Reactor {
-    /// A reactor on a provider of your own making.
+    /// Creates a reactor on a custom provider.
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -135,7 +137,7 @@ impl Reactor {
         }))
     }
 
-    /// The event provider's name, such as `epoll`.
+    /// Returns the event provider's name, such as `epoll`.
     pub fn name(&self) -> &'static str {
         self.0.name
     }
@@ -158,19 +160,19 @@ impl Kernel {
         &self.calls
     }
 
-    /// The provider's clock.
+    /// Returns the time by the provider's clock.
     pub(crate) fn now(&self) -> Moment {
         (self.clock)()
     }
 
-    /// When the present turn began to run what was due.
+    /// Returns the time at which the present turn began to run due calls.
     pub(crate) fn turn_now(&self) -> Moment {
         self.turn_now.get()
     }
 }
 
 impl Drop for Kernel {
-    /// Handles that outlive the reactor must not keep its protocols alive through cycles.
+    /// Breaks cycles, so that handles which outlive the reactor do not keep its protocols alive.
     fn drop(&mut self) {
         self.calls.close();
         self.features.each(|hooks| hooks.forget());

@@ -2,16 +2,16 @@
 
 use ropewalk_sys::{Event, Events};
 
-/// A queue that is filled by whole waits, and emptied event by event.
+/// A queue that each wait fills with a batch, and that dispatch empties event by event.
 #[derive(Default)]
 pub(super) struct PendingEvents {
     events: Events,
-    /// The first event that was not taken.
+    /// The index of the next event to take.
     next: usize,
 }
 
 impl PendingEvents {
-    /// Takes over what a wait collected, and leaves `collected` empty.
+    /// Appends the events that a wait collected, and leaves `collected` empty.
     pub(super) fn append(&mut self, collected: &mut Events) {
         if self.is_empty() {
             self.next = 0;
@@ -22,7 +22,7 @@ impl PendingEvents {
         }
     }
 
-    /// Puts what an earlier wait collected before what is there, and leaves `earlier` empty.
+    /// Inserts the events of an earlier wait before the queued ones, and leaves `earlier` empty.
     pub(super) fn prepend(&mut self, earlier: &mut Events) {
         earlier.append(&mut self.take_rest());
         self.next = 0;
@@ -30,7 +30,7 @@ impl PendingEvents {
         std::mem::swap(&mut self.events, earlier);
     }
 
-    /// Takes what was not taken.
+    /// Takes all queued events.
     pub(super) fn take_rest(&mut self) -> Events {
         self.events.split_off(self.next)
     }
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn events_leave_in_the_order_of_the_waits_that_collected_them() {
+    fn events_keep_the_order_of_the_waits_that_collected_them() {
         let mut pending = PendingEvents::default();
         pending.append(&mut events(0..3));
         assert_eq!(pending.pop().map(|event| event.key.index()), Some(0));
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn events_of_an_earlier_wait_leave_before_those_of_a_later_one() {
+    fn events_of_an_earlier_wait_precede_those_of_a_later_one() {
         let mut pending = PendingEvents::default();
         pending.append(&mut events(2..5));
         assert_eq!(pending.pop().map(|event| event.key.index()), Some(2));

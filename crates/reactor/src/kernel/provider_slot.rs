@@ -10,7 +10,7 @@ use super::Kernel;
 use crate::error::{Error, Result};
 
 impl Kernel {
-    /// Asks the event provider, unless it is away waiting in another thread.
+    /// Calls `ask` with the event provider. Returns [`Error::Waiting`] while the provider waits in another thread.
     #[inline]
     pub(crate) fn provider<R>(&self, ask: impl FnOnce(&mut (dyn EventProvider + 'static)) -> R) -> Result<R> {
         match self.provider_slot().as_deref_mut() {
@@ -19,17 +19,17 @@ impl Kernel {
         }
     }
 
-    /// Takes bytes that have arrived. None have while the provider is away.
+    /// Receives bytes that have arrived. Returns [`Received::Empty`] while the provider waits in another thread.
     #[inline(always)]
     pub(crate) fn receive(&self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
-        // Not through `provider`: each message passes here, and the answer would be copied.
+        // Not through `provider`, which would copy the answer: every message passes here.
         match self.provider_slot().as_deref_mut() {
             Some(provider) => provider.receive(key, scratch),
             None => Ok(Received::Empty),
         }
     }
 
-    /// Where the event provider stands, unless it is away.
+    /// Borrows the provider's slot, after it has fetched the provider back from a wait that is over.
     #[inline(always)]
     pub(crate) fn provider_slot(&self) -> RefMut<'_, Option<Box<dyn EventProvider>>> {
         let mut slot = self.provider.borrow_mut();
@@ -47,7 +47,7 @@ impl Kernel {
         }
     }
 
-    /// Tells the event provider: now, or when it is back from waiting in another thread.
+    /// Calls `tell` with the event provider: now, or once the provider is back from a wait in another thread.
     pub(crate) fn tell_provider(&self, tell: impl FnOnce(&mut dyn EventProvider) + 'static) {
         let mut tell = Some(tell);
         let told = self.provider(|provider| tell.take().map(|tell| tell(provider)));
@@ -56,12 +56,12 @@ impl Kernel {
         }
     }
 
-    /// Whether this process is a child of the one that the provider's descriptors belong to.
+    /// Returns whether this process is a child of the process that opened the provider's descriptors.
     pub(crate) fn is_forked(&self) -> bool {
         self.forks.get() != ropewalk_sys::forks()
     }
 
-    /// Makes the provider this process's own, if it was inherited by a fork.
+    /// Reopens the provider if this process inherited it in a fork.
     pub(crate) fn reopen_if_forked(&self) -> Result<()> {
         if self.is_forked() {
             let reopened = self.provider(ropewalk_sys::EventProvider::reopen_after_fork)?;

@@ -1,21 +1,22 @@
-//! The buffer that all connections receive into.
+//! The buffer into which all connections receive.
 //!
-//! One for all stays hot in the cache; each connection having its own was measured slower. Its size and its place in
-//! memory matter for bulk, where most of a message's cost is the kernel's copy of it:
+//! One shared buffer stays hot in the cache. One buffer a connection was measured to be slower. Its size and its alignment
+//! matter for bulk transfers, where most of the cost is the operating system's copy:
 //!
 //! ```text
-//!   size     a message of 100 KiB is one receive and one send, not two of each: 0.8 of the cost
-//!   place    it begins with a page, as the pages do that the kernel copies from. Where an allocator puts a buffer of this
-//!            size by itself, 16 bytes into a page, the copy takes twice as long: 1.1 of the cost at 16 KiB, 1.3 at 100 KiB
+//!   size        a message of 100 KiB is one receive and one send, instead of two of each: 0.8 of the cost
+//!   alignment   the buffer begins at a page boundary, as the pages do from which the copy is made. An allocator would
+//!               put it 16 bytes into a page, and then the copy takes twice as long: 1.1 of the cost at 16 KiB, 1.3 at
+//!               100 KiB
 //! ```
 
-/// The most that one `receive` takes.
+/// The largest number of bytes that one `receive` takes.
 const BYTES: usize = 128 * 1024;
 
-/// What the systems use, or a multiple of it.
+/// A multiple of the page size of every supported system.
 const PAGE: usize = 4096;
 
-/// The default one holds no memory until it is used.
+/// The default buffer holds no memory until it is used.
 #[derive(Default)]
 pub(super) struct Scratch {
     memory: Box<[u8]>,
@@ -42,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_has_its_size_and_begins_with_a_page_wherever_the_allocator_puts_it() {
+    fn the_buffer_begins_at_a_page_boundary() {
         let mut several: Vec<Scratch> = (0..3).map(|_| Scratch::default()).collect();
         for scratch in &mut several {
             assert_eq!(scratch.bytes().len(), BYTES);

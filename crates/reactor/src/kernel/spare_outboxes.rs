@@ -1,15 +1,15 @@
-//! Outboxes between two uses: an idle connection holds none, and a busy one allocates none.
+//! Outboxes that are not in use. With them an idle connection holds no outbox, and a busy one allocates none.
 
 use std::cell::{Cell, RefCell};
 
 use ropewalk_proto::Outbox;
 
-/// How many are kept for a turn in which many connections write from elsewhere.
+/// The number of outboxes that are kept for turns in which many connections write outside their own callbacks.
 const KEPT: usize = 32;
 
 #[derive(Default)]
 pub(crate) struct SpareOutboxes {
-    /// The one that callbacks are lent in turn.
+    /// The outbox that is lent to one callback after the other.
     first: Cell<Option<Box<Outbox>>>,
     #[expect(clippy::vec_box, reason = "a connection holds a pointer, so that an idle one holds nothing more")]
     others: RefCell<Vec<Box<Outbox>>>,

@@ -1,11 +1,10 @@
-//! One turn: prepare, wait, dispatch.
+//! A turn of the loop: prepare, wait, dispatch.
 //!
 //! ```text
-//!  prepare:  calls from threads (those queued when it began)
+//!  prepare:  calls from threads: those that were queued when it began
 //!            due delayed calls, in (deadline, order of scheduling), from a snapshot
-//!            tasks that were woken
-//!            stop, if it was asked for
-//!            what was written outside a callback leaves
+//!            hooks, in their order: tasks, signals, a requested stop (see `interfaces::order`)
+//!            settling: bytes that were written outside a callback are sent
 //!  wait:     until the next deadline, or an event
 //!  dispatch: events, in the provider's order
 //! ```
@@ -18,9 +17,9 @@ use super::{CallbackKind, Kernel, Reactor};
 use crate::error::{Error, Result};
 
 impl Reactor {
-    /// First part of a turn, for a host loop: runs what is due, and says how long the loop may sleep.
+    /// Runs due work, and returns how long the loop may sleep: the first part of a turn, for a host loop.
     ///
-    /// `None` is without end; zero means that there is more to do at once, or that the run has ended in it.
+    /// `None` sets no limit. Zero means that there is more work, or that the run has ended in this call.
     ///
     /// ```
     /// use std::time::Duration;
@@ -34,8 +33,8 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Waiting`] while a [`DetachedWait`](super::DetachedWait) is out; [`Error::Forked`] in the child of a fork
-    /// that happened since `run` began.
+    /// [`Error::Waiting`] while a [`DetachedWait`](super::DetachedWait) owns the provider. [`Error::Forked`] in the child
+    /// of a fork that happened since `run` began.
     pub fn prepare(&self) -> Result<Option<Duration>> {
         if self.0.is_forked() {
             return Err(Error::Forked);
@@ -50,7 +49,7 @@ impl Reactor {
         Ok(self.0.sleep_limit())
     }
 
-    /// Second part of a turn: collects events, blocking for at most `timeout`; `None` waits without end.
+    /// Waits for events for at most `timeout`, and collects them: the second part of a turn. `None` sets no limit.
     ///
     /// ```
     /// use std::time::Duration;
@@ -67,7 +66,8 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Io`] when the operating system cannot wait at all, [`Error::Waiting`] while the provider is away.
+    /// [`Error::Io`] when the operating system cannot wait at all. [`Error::Waiting`] while a
+    /// [`DetachedWait`](super::DetachedWait) owns the provider.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<()> {
         let mut collected = self.0.collected.take();
         let waited = self.0.provider(|provider| provider.wait(timeout, &mut collected));
@@ -76,10 +76,11 @@ impl Reactor {
         waited?.map_err(Error::io("cannot wait for events"))
     }
 
-    /// One pass: due work, then events, waiting for at most `delay`. `None` waits until something happens.
+    /// Makes one turn: runs due work, then waits for events for at most `delay`, and handles them. `None` waits until an
+    /// event or a deadline comes.
     ///
-    /// What due work brought about is no event: who turns the loop until something has come gives a `delay`, or the last
-    /// wait may have nothing to wait for.
+    /// The effects of due work are not events. A program that makes turns until due work has done something must give a
+    /// `delay`, or the last wait may never end.
     ///
     /// ```
     /// use std::cell::Cell;
@@ -116,7 +117,7 @@ impl Reactor {
             self.0.calls.move_to(&mut batch);
             batch.len()
         };
-        // One by one: a call that runs the loop is followed by those behind it, within that loop.
+        // One by one: if a call runs the loop, that inner loop makes the remaining calls.
         for _ in 0..count {
             let next = self.0.batch.borrow_mut().pop_front();
             let Some(call) = next else { break };
@@ -142,8 +143,8 @@ impl Reactor {
 
     /// Settles the sources that were changed outside their own callbacks.
     fn settle_all(&self) {
-        // Settling may call producers, which may write to others: those settle in the same pass, and what asks for more
-        // than a few passes waits for the next turn.
+        // Settling may call producers, which may write to other connections. Those settle in the next pass. After a few
+        // passes the rest waits for the next turn.
         for _ in 0..4 {
             if self.0.unsettled.borrow().is_empty() {
                 return;
@@ -165,7 +166,7 @@ impl Kernel {
     fn sleep_limit(&self) -> Option<Duration> {
         // Settling may have woken a task after the tasks had their turn.
         let has_work = !self.unsettled.borrow().is_empty() || self.features.has_work();
-        // This loop may run in a callback, before the events behind that one.
+        // This loop may run in a callback, while later events of the outer turn are still queued.
         if has_work || !self.inbox.borrow().events.is_empty() {
             return Some(Duration::ZERO);
         }
