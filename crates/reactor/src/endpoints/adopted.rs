@@ -1,15 +1,15 @@
-//! Sockets that listened before this process began: AdoptedStreamServerEndpoint, `fd:`, and what a service manager
-//! hands over, `systemd:`.
+//! Endpoints for inherited listening sockets: `fd:` for a known number, and `systemd:` for those of a service manager.
 //!
 //! ```text
 //!   LISTEN_PID=4711   LISTEN_FDS=2   LISTEN_FDNAMES=web:admin
 //!         ours?       3, 4           by name: "web" is 3, "admin" is 4
 //! ```
 //!
-//! Each port gets a copy, so that a service can stop and listen again. The environment is left as it is: LISTEN_PID
-//! tells children that it is not theirs.
+//! Each port gets a copy of its socket, so a service can stop and listen again. The environment is not changed, because
+//! LISTEN_PID shows a child process that the sockets are not its own.
 //!
-//! Source: sd_listen_fds(3), twisted.python.systemd.
+//! Source: sd_listen_fds(3), `twisted.python.systemd`, and `AdoptedStreamServerEndpoint` of
+//! `twisted.internet.endpoints`.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ use crate::transports::Port;
 /// SD_LISTEN_FDS_START
 const FIRST_LISTEN_FD: u32 = 3;
 
-/// Listens on a socket that this process was started with, which listens already: `fd:` and `systemd:`.
+/// An endpoint for a listening socket that this process inherited: `fd:` and `systemd:`.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -38,10 +38,10 @@ const FIRST_LISTEN_FD: u32 = 3;
 /// use ropewalk::testing::AccumulatingProtocol;
 ///
 /// let reactor = Reactor::new()?;
-/// // What a unit's FileDescriptorName= names, if it is a socket of IPv4.
+/// // The socket with FileDescriptorName=web in its unit, if it is an IPv4 socket.
 /// let web = AdoptedServerEndpoint::systemd(SystemdSocket::Name("web".into())).domain(SocketDomain::Inet);
 /// let port = web.listen(&reactor, Rc::new(AccumulatingProtocol::new));
-/// assert!(port.try_result().unwrap().is_err()); // this process was not started by systemd
+/// assert!(port.try_result().unwrap().is_err()); // systemd did not start this process
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ enum Socket {
 }
 
 impl AdoptedServerEndpoint {
-    /// The socket with this descriptor.
+    /// Creates an endpoint for the inherited socket with this descriptor number.
     ///
     /// ```
     /// use std::rc::Rc;
@@ -66,8 +66,8 @@ impl AdoptedServerEndpoint {
     /// use ropewalk::testing::AccumulatingProtocol;
     ///
     /// let reactor = Reactor::new()?;
-    /// let nothing = AdoptedServerEndpoint::number(9999); // nobody has left a socket there
-    /// let port = nothing.listen(&reactor, Rc::new(AccumulatingProtocol::new));
+    /// let missing = AdoptedServerEndpoint::number(9999); // not an open descriptor
+    /// let port = missing.listen(&reactor, Rc::new(AccumulatingProtocol::new));
     /// assert!(port.try_result().unwrap().is_err());
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
@@ -75,12 +75,12 @@ impl AdoptedServerEndpoint {
         AdoptedServerEndpoint { socket: Socket::Number(number), domain: None }
     }
 
-    /// A socket of the service manager's, by the protocol of systemd.
+    /// Creates an endpoint for a socket that the service manager passed to this process, by the protocol of systemd.
     pub fn systemd(socket: SystemdSocket) -> AdoptedServerEndpoint {
         AdoptedServerEndpoint { socket: Socket::Systemd(socket), domain: None }
     }
 
-    /// Refuses a socket whose addresses are of another kind.
+    /// Rejects a socket of another domain.
     #[must_use]
     pub fn domain(mut self, domain: SocketDomain) -> AdoptedServerEndpoint {
         self.domain = Some(domain);
@@ -97,7 +97,7 @@ impl AdoptedServerEndpoint {
         let cannot = |why: &dyn Display| Error::Failed(format!("cannot listen on descriptor {number}: {why}").into());
         let socket = inherited(number).map_err(|error| cannot(&error))?;
         let port = reactor.adopt_stream_port(socket, factory).map_err(|error| match &error {
-            // What was attempted is said already.
+            // The first field repeats what was attempted.
             Error::Io(_, cause) => cannot(cause),
             other => cannot(other),
         })?;
@@ -105,7 +105,9 @@ impl AdoptedServerEndpoint {
         match self.domain {
             Some(wanted) if wanted != domain_of(&host) => {
                 port.stop_listening();
-                Err(Error::Failed(format!("the inherited socket {host} is not of the domain {wanted}").into()))
+                let found = domain_of(&host);
+                let message = format!("wrong domain {found} of the inherited socket {host}: expected {wanted}");
+                Err(Error::Failed(message.into()))
             }
             _ => Ok(port),
         }
@@ -138,7 +140,7 @@ fn domain_of(host: &Address) -> SocketDomain {
     }
 }
 
-/// What the environment says about the sockets of the service manager.
+/// The environment variables about the sockets of the service manager.
 #[derive(Debug)]
 struct ListenFds {
     count: u32,
@@ -146,26 +148,32 @@ struct ListenFds {
 }
 
 impl ListenFds {
+    /// Reads the variables.
+    ///
     /// # Errors
-    /// When there are none for the process `own`.
+    /// If they are missing, invalid, or for another process than `own`.
     fn find(variable: impl Fn(&str) -> Option<String>, own: u32) -> Result<ListenFds> {
         let failed = |message: String| Err(Error::Failed(message.into()));
         let Some(process) = variable("LISTEN_PID") else {
-            return failed("no service manager has handed over sockets: LISTEN_PID is not set".to_owned());
+            let message =
+                "no socket from a service manager: LISTEN_PID is not set (start this process with a socket unit)";
+            return failed(message.to_owned());
         };
         if process.parse() != Ok(own) {
-            return failed(format!("LISTEN_PID is '{process}', but this process is {own}: the sockets are another's"));
+            return failed(format!(
+                "LISTEN_PID is '{process}', but this process is {own}: the sockets are for another"
+            ));
         }
         let count = variable("LISTEN_FDS").unwrap_or_default();
         let Ok(count) = count.parse() else {
-            return failed(format!("LISTEN_FDS is '{count}', but a number of sockets was expected"));
+            return failed(format!("LISTEN_FDS is '{count}': expected the number of sockets"));
         };
         let names = variable("LISTEN_FDNAMES").filter(|names| !names.is_empty());
         let names = names.map_or_else(Vec::new, |names| names.split(':').map(str::to_owned).collect());
         Ok(ListenFds { count, names })
     }
 
-    /// The descriptor of one socket.
+    /// Returns the descriptor number of one socket.
     fn number(&self, socket: &SystemdSocket) -> Result<u32> {
         let index = match socket {
             SystemdSocket::Index(index) => Some(*index),
@@ -176,12 +184,12 @@ impl ListenFds {
         index.filter(|&index| index < self.count).and_then(|index| FIRST_LISTEN_FD.checked_add(index)).ok_or_else(
             || {
                 let wanted = match socket {
-                    SystemdSocket::Index(index) => format!("number {index}"),
+                    SystemdSocket::Index(index) => format!("with index {index}"),
                     SystemdSocket::Name(name) => format!("named '{name}'"),
                 };
                 let names = if self.names.is_empty() { "without names".to_owned() } else { self.names.join(", ") };
                 let message =
-                    format!("the service manager handed over no socket {wanted}: it gave {} ({names})", self.count);
+                    format!("no socket {wanted} from the service manager: it passed {} ({names})", self.count);
                 Error::Failed(message.into())
             },
         )
@@ -199,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_found_by_place_and_by_name() {
+    fn sockets_are_found_by_index_or_by_name() {
         // sd_listen_fds_with_names(3): LISTEN_FDNAMES is a list with colons.
         let found = find(&[("LISTEN_PID", "4711"), ("LISTEN_FDS", "3"), ("LISTEN_FDNAMES", "web:admin:web")]).unwrap();
         let by_name = |name: &str| found.number(&SystemdSocket::Name(name.to_owned()));
@@ -207,32 +215,36 @@ mod tests {
         assert_eq!((by_name("web").unwrap(), by_name("admin").unwrap()), (3, 4));
         assert_eq!(
             by_name("mail").unwrap_err().to_string(),
-            "the service manager handed over no socket named 'mail': it gave 3 (web, admin, web)"
+            "no socket named 'mail' from the service manager: it passed 3 (web, admin, web)"
         );
     }
 
     #[test]
-    fn sockets_without_names_are_found_by_place_only() {
+    fn sockets_without_names_are_found_by_index() {
         let found = find(&[("LISTEN_PID", "4711"), ("LISTEN_FDS", "1")]).unwrap();
         assert_eq!(found.number(&SystemdSocket::Index(0)).unwrap(), 3);
         let error = found.number(&SystemdSocket::Index(1)).unwrap_err().to_string();
-        assert_eq!(error, "the service manager handed over no socket number 1: it gave 1 (without names)");
+        assert_eq!(error, "no socket with index 1 from the service manager: it passed 1 (without names)");
     }
 
     #[test]
-    fn a_name_beyond_the_count_and_a_count_beyond_all_descriptors_are_no_sockets() {
+    fn a_name_beyond_the_count_is_ignored() {
         let found = find(&[("LISTEN_PID", "4711"), ("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "a:b")]).unwrap();
         assert!(found.number(&SystemdSocket::Name("b".to_owned())).is_err());
+    }
+
+    #[test]
+    fn an_index_beyond_all_descriptors_is_an_error() {
         let found = find(&[("LISTEN_PID", "4711"), ("LISTEN_FDS", "4294967295")]).unwrap();
         assert!(found.number(&SystemdSocket::Index(u32::MAX - 1)).is_err());
     }
 
     #[test]
-    fn what_is_not_ours_or_makes_no_sense_is_told() {
+    fn invalid_or_foreign_variables_are_reported() {
         let cases = [
             (&[][..], "LISTEN_PID is not set"),
             (&[("LISTEN_PID", "4712"), ("LISTEN_FDS", "1")], "LISTEN_PID is '4712', but this process is 4711"),
-            (&[("LISTEN_PID", "4711")], "LISTEN_FDS is '', but a number of sockets was expected"),
+            (&[("LISTEN_PID", "4711")], "LISTEN_FDS is '': expected the number of sockets"),
             (&[("LISTEN_PID", "4711"), ("LISTEN_FDS", "-1")], "LISTEN_FDS is '-1'"),
         ];
         for (variables, expected) in cases {

@@ -1,11 +1,13 @@
-//! A connection attempt as a Deferred: _WrappingFactory and _WrappingProtocol.
+//! A connection attempt as a Deferred.
 //!
 //! ```text
-//!                  attempt fails, cancelled --> failure
-//!   connect -----> no protocol -------------> failure (NoProtocol)
-//!                  connection_made returned --> the transport
-//!                  connection_made panicked --> failure
+//!                  attempt failed or cancelled --> failure
+//!   connect -----> no protocol ------------------> failure (NoProtocol)
+//!                  connection_made returned -----> the transport
+//!                  connection_made panicked -----> failure
 //! ```
+//!
+//! Source: `_WrappingFactory` and `_WrappingProtocol` of `twisted.internet.endpoints`.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -17,10 +19,10 @@ use crate::protocols::forward::{forward_conversation, forward_factory};
 use crate::protocols::{ClientFactory, Factory, Protocol};
 use crate::transports::{Connector, Transport};
 
-/// Who waits for the connection; taken by who tells them.
+/// The resolver of the attempt, until it is fired.
 type Waiting = Rc<Cell<Option<Resolver<Transport>>>>;
 
-/// Begins an attempt by `connect`, and returns its outcome.
+/// Starts an attempt with `connect`, and returns its outcome.
 pub(super) fn connecting(
     factory: Rc<dyn Factory>,
     connect: impl FnOnce(Attempt) -> Result<Connector>,
@@ -29,11 +31,12 @@ pub(super) fn connecting(
     let waiting: Waiting = Rc::new(Cell::new(Some(resolver.clone())));
     match connect(Attempt { factory, waiting }) {
         Ok(connector) => {
-            // Held by the attempt alone: when its reactor is dropped, nobody is left to fire, and the Deferred fails.
+            // Only the attempt keeps the connector. If the reactor is dropped, so is the resolver, and the Deferred
+            // fails.
             let (destination, attempt) = (connector.destination(), connector.downgrade());
             resolver.set_canceller(move |resolver| {
                 let _ = resolver.errback(Error::ConnectingCancelled(destination.into()));
-                // The factory's answer to this finds the Deferred fired.
+                // The Deferred has fired, so the failure reported to the factory is ignored.
                 if let Some(attempt) = attempt.upgrade() {
                     attempt.disconnect();
                 }
@@ -44,14 +47,14 @@ pub(super) fn connecting(
     deferred
 }
 
-fn tell(waiting: &Waiting, outcome: Result<&Transport>) {
+fn fire(waiting: &Waiting, outcome: Result<&Transport>) {
     if let Some(resolver) = waiting.take() {
-        // It may have been cancelled.
+        // An error means that it was cancelled.
         let _ = resolver.fire(outcome.cloned().map_err(Into::into));
     }
 }
 
-/// Builds the protocol of one attempt, and tells how it went.
+/// A factory that builds the protocol of one attempt, and fires the resolver.
 pub(super) struct Attempt {
     factory: Rc<dyn Factory>,
     waiting: Waiting,
@@ -62,7 +65,7 @@ impl Factory for Attempt {
         match self.factory.build_protocol(peer) {
             Some(inner) => Some(Box::new(Attempted { inner, waiting: self.waiting.clone() })),
             None => {
-                tell(&self.waiting, Err(Error::NoProtocol));
+                fire(&self.waiting, Err(Error::NoProtocol));
                 None
             }
         }
@@ -77,16 +80,16 @@ impl Factory for Attempt {
 
 impl ClientFactory for Attempt {
     fn client_connection_failed(&self, _connector: &Connector, reason: &Error) {
-        tell(&self.waiting, Err(reason.clone()));
+        fire(&self.waiting, Err(reason.clone()));
     }
 
     fn client_connection_lost(&self, _connector: &Connector, reason: &Error) {
-        // The factory panicked instead of building.
-        tell(&self.waiting, Err(reason.clone()));
+        // Reached if the factory panicked instead of building a protocol.
+        fire(&self.waiting, Err(reason.clone()));
     }
 }
 
-/// A protocol whose connection somebody waits for.
+/// A protocol that fires the resolver when its connection is made.
 struct Attempted {
     inner: Box<dyn Protocol>,
     waiting: Waiting,
@@ -95,19 +98,19 @@ struct Attempted {
 impl Protocol for Attempted {
     fn connection_made(&mut self, transport: &Transport) {
         self.inner.connection_made(transport);
-        tell(&self.waiting, Ok(transport));
+        fire(&self.waiting, Ok(transport));
     }
 
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
         self.inner.connection_lost(transport, reason);
-        // It panicked when the connection was made.
-        tell(&self.waiting, Err(reason.clone()));
+        // Reached with the resolver if `connection_made` panicked.
+        fire(&self.waiting, Err(reason.clone()));
     }
 
     forward_conversation!();
 }
 
-/// A factory that builds one protocol, once.
+/// A factory that returns its one protocol to the first call.
 pub(super) struct OneProtocol(Cell<Option<Box<dyn Protocol>>>);
 
 impl OneProtocol {

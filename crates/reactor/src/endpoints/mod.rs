@@ -1,7 +1,7 @@
-//! Where to listen and whither to connect, as values: twisted.internet.endpoints.
+//! Endpoints: values that say where to listen or connect.
 //!
-//! An endpoint knows a place and how to get there; a factory knows what to do there. Programs that take endpoints need
-//! not know which kind they are given, and users name them in words:
+//! An endpoint has the address and the transport, and a factory has the protocol. A program that takes endpoints works
+//! with any type of them, and its users can name one with a string:
 //!
 //! ```
 //! use std::rc::Rc;
@@ -32,12 +32,13 @@
 //! | [`UnixServerEndpoint`]: `unix:` | [`UnixClientEndpoint`]: `unix:` |
 //! | [`AdoptedServerEndpoint`]: `systemd:`, `fd:` | |
 //! | [`StdioServerEndpoint`]: `stdio:` | |
-//! | [`HaproxyServerEndpoint`]: `haproxy:`, around another | |
+//! | [`HaproxyServerEndpoint`]: `haproxy:` before another description | |
 //!
-//! Every kind and its arguments are in the book's chapter on endpoints. The grammar is that of
-//! [`description`](crate::proto::description). [`Endpoints`] is where a kind of one's own gets a name. An endpoint
-//! holds no reactor: it is told one when it is used, so that factories and protocols may keep endpoints without keeping
-//! their own reactor alive.
+//! The book's chapter on endpoints lists all types and their arguments. The grammar is in
+//! [`description`](crate::proto::description). [`Endpoints`] registers custom types.
+//!
+//! An endpoint does not keep a reactor, which each call gets as an argument. So factories and protocols can keep
+//! endpoints without keeping their own reactor alive.
 
 mod adopted;
 mod connecting;
@@ -64,7 +65,9 @@ pub use stdio::StdioServerEndpoint;
 pub use tcp::{TcpClientEndpoint, TcpServerEndpoint};
 pub use unix::{UnixClientEndpoint, UnixServerEndpoint};
 
-/// A place to listen: IStreamServerEndpoint.
+/// An endpoint to listen on.
+///
+/// Source: `IStreamServerEndpoint` of `twisted.internet.interfaces`.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -72,7 +75,7 @@ pub use unix::{UnixClientEndpoint, UnixServerEndpoint};
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
 /// use ropewalk::{Deferred, Factory, Port, Reactor};
 ///
-/// /// Tells where it listens.
+/// /// Prints its address when it listens.
 /// struct Announced(Rc<dyn StreamServerEndpoint>);
 ///
 /// impl StreamServerEndpoint for Announced {
@@ -91,15 +94,17 @@ pub use unix::{UnixClientEndpoint, UnixServerEndpoint};
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 pub trait StreamServerEndpoint {
-    /// Listens, and has `factory` build a protocol for each connection.
+    /// Starts to listen. `factory` builds a protocol for each connection.
     ///
-    /// Never panics: what goes wrong is a failure of the Deferred, an [`Error`] for all kinds that come
-    /// with this crate. Those fire before they return; others may take their time, and can be cancelled. May be called
-    /// from a callback, and again to listen once more.
+    /// The Deferred fires with the port. If listening fails, the Deferred fails, for the built-in types with an
+    /// [`Error`]. The built-in types fire before this returns. Other types may fire later, and their Deferred can be
+    /// cancelled. May be called from any callback. Each call listens again. Never panics.
     fn listen(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Port>;
 }
 
-/// A place to connect to: IStreamClientEndpoint.
+/// An endpoint to connect to.
+///
+/// Source: `IStreamClientEndpoint` of `twisted.internet.interfaces`.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -116,11 +121,12 @@ pub trait StreamServerEndpoint {
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 pub trait StreamClientEndpoint {
-    /// Connects, and has `factory` build the protocol. Each call is an attempt of its own.
+    /// Starts a connection attempt. `factory` builds the protocol.
     ///
-    /// The Deferred fires when the protocol's `connection_made` has returned. It fails with [`Error::NoProtocol`] when
-    /// the factory builds none, and with the reason when the attempt fails. Cancelling it ends the attempt; then it
-    /// fails with [`Error::ConnectingCancelled`]. May be called from a callback. Never panics.
+    /// The Deferred fires after the protocol's `connection_made` has returned. It fails with [`Error::NoProtocol`] if
+    /// the factory builds none, and with the reason if the attempt fails. Cancelling the Deferred stops the attempt,
+    /// and the Deferred fails with [`Error::ConnectingCancelled`]. May be called from any callback. Each call starts
+    /// another attempt. Never panics.
     fn connect(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Transport>;
 }
 
@@ -136,7 +142,11 @@ impl<E: StreamClientEndpoint + ?Sized> StreamClientEndpoint for Rc<E> {
     }
 }
 
-/// The server endpoint that `description` names, among the kinds that `reactor` knows: `serverFromString`.
+/// Parses `description` into a server endpoint, of a type registered with `reactor`.
+///
+/// May be called from any callback.
+///
+/// Source: `serverFromString` of `twisted.internet.endpoints`.
 ///
 /// ```
 /// use ropewalk::Reactor;
@@ -144,14 +154,14 @@ impl<E: StreamClientEndpoint + ?Sized> StreamClientEndpoint for Rc<E> {
 ///
 /// let reactor = Reactor::new()?;
 /// assert!(server_from_string(&reactor, "tcp:8000:interface=127.0.0.1:backlog=1024").is_ok());
-/// let error = server_from_string(&reactor, "tcp:eighty").err().expect("that is no port");
+/// let error = server_from_string(&reactor, "tcp:eighty").err().expect("the port is invalid");
 /// println!("{error}");
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 ///
 /// # Errors
-/// When the grammar, the name or an argument is wrong; the message says which, what was expected, and what exists.
-/// Nothing is listened on yet, so a port in use is an error of [`listen`](StreamServerEndpoint::listen).
+/// If the grammar, the name or an argument is wrong. The message names the fault and what was expected. The endpoint
+/// does not listen yet, so a port in use is an error of [`listen`](StreamServerEndpoint::listen).
 pub fn server_from_string(
     reactor: &Reactor,
     description: &str,
@@ -159,7 +169,11 @@ pub fn server_from_string(
     reactor.endpoints().server(description)
 }
 
-/// The client endpoint that `description` names, among the kinds that `reactor` knows: `clientFromString`.
+/// Parses `description` into a client endpoint, of a type registered with `reactor`.
+///
+/// May be called from any callback.
+///
+/// Source: `clientFromString` of `twisted.internet.endpoints`.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -176,7 +190,7 @@ pub fn server_from_string(
 /// ```
 ///
 /// # Errors
-/// As [`server_from_string`].
+/// If the grammar, the name or an argument is wrong. The message names the fault and what was expected.
 pub fn client_from_string(
     reactor: &Reactor,
     description: &str,
@@ -184,7 +198,11 @@ pub fn client_from_string(
     reactor.endpoints().client(description)
 }
 
-/// Connects one protocol, without a factory: `connectProtocol`.
+/// Connects `protocol` to `endpoint` without a factory.
+///
+/// The Deferred is that of [`StreamClientEndpoint::connect`]. May be called from any callback.
+///
+/// Source: `connectProtocol` of `twisted.internet.endpoints`.
 ///
 /// ```
 /// use ropewalk::endpoints::{TcpClientEndpoint, connect_protocol};
@@ -195,7 +213,7 @@ pub fn client_from_string(
 /// let endpoint = TcpClientEndpoint::new("10.0.0.1:80")?;
 /// let connected = connect_protocol(&net, &endpoint, AccumulatingProtocol::new());
 /// net.settle();
-/// let transport = connected.try_result().expect("it is connected").expect("somebody listens there");
+/// let transport = connected.try_result().expect("the attempt is over").expect("the server listens");
 /// assert_eq!(transport.peer().to_string(), "10.0.0.1:80");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -208,8 +226,9 @@ pub fn connect_protocol(
 }
 
 impl Reactor {
-    /// The kinds of endpoints that descriptions may name on this reactor. What is registered there stays as long as the
-    /// reactor.
+    /// Returns the registry of endpoint types that descriptions may name on this reactor.
+    ///
+    /// A registered type lasts as long as the reactor. May be called from any callback.
     ///
     /// ```
     /// use ropewalk::Reactor;

@@ -1,4 +1,7 @@
-//! TCP: TCP4ServerEndpoint, TCP6ServerEndpoint, HostnameEndpoint and TCP6ClientEndpoint.
+//! TCP endpoints.
+//!
+//! Source: `TCP4ServerEndpoint`, `TCP6ServerEndpoint`, `HostnameEndpoint` and `TCP6ClientEndpoint` of
+//! `twisted.internet.endpoints`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
@@ -14,7 +17,7 @@ use crate::kernel::Reactor;
 use crate::protocols::Factory;
 use crate::transports::{Port, Transport};
 
-/// Listens over TCP: `tcp:` and `tcp6:`.
+/// An endpoint that listens over TCP: `tcp:` and `tcp6:`.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -30,24 +33,26 @@ use crate::transports::{Port, Transport};
 #[derive(Clone, Debug)]
 pub struct TcpServerEndpoint {
     binding: Binding,
-    /// Where the first one is refused.
-    instead: Option<Binding>,
+    /// The binding to use if listening on the first one fails.
+    fallback: Option<Binding>,
 }
 
 impl TcpServerEndpoint {
-    /// Listens on `binding`: whatever [`Reactor::listen_tcp`] takes.
+    /// Creates an endpoint for `binding`, of any type that [`Reactor::listen_tcp`] accepts.
     ///
     /// # Errors
-    /// [`Error::InvalidAddress`] when it is a text that is no address.
+    /// [`Error::InvalidAddress`] if `binding` is a text and not an address.
     pub fn new<B>(binding: B) -> Result<TcpServerEndpoint>
     where
         B: TryInto<Binding>,
         Error: From<B::Error>,
     {
-        Ok(TcpServerEndpoint { binding: binding.try_into()?, instead: None })
+        Ok(TcpServerEndpoint { binding: binding.try_into()?, fallback: None })
     }
 
-    /// Listens on `port` of every interface, over IPv6 and IPv4, or over IPv4 alone where the machine has no other.
+    /// Creates an endpoint for `port` of every interface, over IPv6 and IPv4.
+    ///
+    /// On a machine without IPv6 it listens over IPv4 only.
     ///
     /// ```
     /// use std::rc::Rc;
@@ -68,10 +73,10 @@ impl From<&TcpServer> for TcpServerEndpoint {
     fn from(tcp: &TcpServer) -> TcpServerEndpoint {
         let on = |interface: IpAddr| shared(Binding::from((interface, tcp.port)).backlog(tcp.backlog), tcp.reuse_port);
         match tcp.interface {
-            Some(interface) => TcpServerEndpoint { binding: on(interface), instead: None },
+            Some(interface) => TcpServerEndpoint { binding: on(interface), fallback: None },
             None => TcpServerEndpoint {
                 binding: on(Ipv6Addr::UNSPECIFIED.into()),
-                instead: Some(on(Ipv4Addr::UNSPECIFIED.into())),
+                fallback: Some(on(Ipv4Addr::UNSPECIFIED.into())),
             },
         }
     }
@@ -80,7 +85,7 @@ impl From<&TcpServer> for TcpServerEndpoint {
 impl From<&Tcp6Server> for TcpServerEndpoint {
     fn from(tcp: &Tcp6Server) -> TcpServerEndpoint {
         let binding = Binding::from((tcp.interface.into(), tcp.port)).backlog(tcp.backlog).v6_only();
-        TcpServerEndpoint { binding: shared(binding, tcp.reuse_port), instead: None }
+        TcpServerEndpoint { binding: shared(binding, tcp.reuse_port), fallback: None }
     }
 }
 
@@ -91,16 +96,16 @@ fn shared(binding: Binding, reuse_port: bool) -> Binding {
 impl StreamServerEndpoint for TcpServerEndpoint {
     fn listen(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Port> {
         let port = reactor.listen_tcp(self.binding.clone(), factory.clone());
-        let port = port.or_else(|error| match &self.instead {
-            // A machine without IPv6 refuses its wildcard; one that has it tells what is wrong with the port twice.
-            Some(instead) => reactor.listen_tcp(instead.clone(), factory).map_err(|_| error),
+        let port = port.or_else(|error| match &self.fallback {
+            // Without IPv6 its wildcard address fails. With IPv6 the second attempt fails for the same reason.
+            Some(fallback) => reactor.listen_tcp(fallback.clone(), factory).map_err(|_| error),
             None => Err(error),
         });
         port.map_err(Into::into).into()
     }
 }
 
-/// Connects over TCP, to a name or an address: `tcp:` and `tcp6:`.
+/// An endpoint that connects over TCP to a name or an address: `tcp:` and `tcp6:`.
 ///
 /// A name's addresses of both families are tried as [`Reactor::connect_tcp`] does, by RFC 8305;
 /// [`Destination::v6_only`] leaves one family.
@@ -124,10 +129,10 @@ impl StreamServerEndpoint for TcpServerEndpoint {
 pub struct TcpClientEndpoint(Destination);
 
 impl TcpClientEndpoint {
-    /// Connects to `destination`: whatever [`Reactor::connect_tcp`] takes.
+    /// Creates an endpoint for `destination`, of any type that [`Reactor::connect_tcp`] accepts.
     ///
     /// # Errors
-    /// [`Error::InvalidAddress`] when it is a text that is no destination.
+    /// [`Error::InvalidAddress`] if `destination` is a text and not a host and a port.
     pub fn new<D>(destination: D) -> Result<TcpClientEndpoint>
     where
         D: TryInto<Destination>,

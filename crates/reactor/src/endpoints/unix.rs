@@ -1,4 +1,6 @@
-//! UNIX sockets: UNIXServerEndpoint and UNIXClientEndpoint.
+//! UNIX socket endpoints.
+//!
+//! Source: `UNIXServerEndpoint` and `UNIXClientEndpoint` of `twisted.internet.endpoints`.
 
 use std::rc::Rc;
 
@@ -12,7 +14,7 @@ use crate::kernel::Reactor;
 use crate::protocols::Factory;
 use crate::transports::{Port, Transport};
 
-/// Listens on a UNIX socket: `unix:`.
+/// An endpoint that listens on a UNIX socket: `unix:`.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -30,7 +32,7 @@ use crate::transports::{Port, Transport};
 pub struct UnixServerEndpoint(UnixBinding);
 
 impl UnixServerEndpoint {
-    /// Listens on `binding`: whatever [`Reactor::listen_unix`] takes.
+    /// Creates an endpoint for `binding`, of any type that [`Reactor::listen_unix`] accepts.
     pub fn new(binding: impl Into<UnixBinding>) -> UnixServerEndpoint {
         UnixServerEndpoint(binding.into())
     }
@@ -49,7 +51,7 @@ impl StreamServerEndpoint for UnixServerEndpoint {
     }
 }
 
-/// Connects to a UNIX socket: `unix:`.
+/// An endpoint that connects to a UNIX socket: `unix:`.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -66,7 +68,7 @@ impl StreamServerEndpoint for UnixServerEndpoint {
 pub struct UnixClientEndpoint(UnixDestination);
 
 impl UnixClientEndpoint {
-    /// Connects to `destination`: whatever [`Reactor::connect_unix`] takes.
+    /// Creates an endpoint for `destination`, of any type that [`Reactor::connect_unix`] accepts.
     pub fn new(destination: impl Into<UnixDestination>) -> UnixClientEndpoint {
         UnixClientEndpoint(destination.into())
     }

@@ -1,4 +1,6 @@
-//! Standard input and output as one connection: StandardIOEndpoint and StandardIO.
+//! Standard input and output as one connection.
+//!
+//! Source: `StandardIOEndpoint` of `twisted.internet.endpoints` and `StandardIO` of `twisted.internet.stdio`.
 
 #[cfg_attr(unix, path = "unix.rs")]
 #[cfg_attr(not(unix), path = "none.rs")]
@@ -16,20 +18,21 @@ use crate::kernel::Reactor;
 use crate::protocols::Factory;
 use crate::transports::{Port, Transport};
 
-/// "Listens" on standard input and output, which are one connection, there at once: `stdio:`.
+/// An endpoint for standard input and output, as one connection: `stdio:`.
 ///
-/// They are taken from the process: what it prints on standard output from then on goes nowhere, and a second endpoint
-/// fails. The factory is asked for one protocol and neither started nor stopped. The port accepts nothing more, and
-/// stopping it leaves the connection, which [`Port::only_connection`] gives to who wants to end with it.
+/// Listening makes the connection at once. It takes both streams from the process: later output to standard output is
+/// discarded, and a second endpoint fails. The factory builds one protocol and is neither started nor stopped. Its port
+/// accepts no other connections. Stopping the port does not close the connection, which [`Port::only_connection`]
+/// returns.
 ///
 /// ```
 /// use ropewalk::Reactor;
 /// use ropewalk::endpoints::{StdioServerEndpoint, server_from_string};
 ///
 /// let reactor = Reactor::new()?;
-/// let in_words = server_from_string(&reactor, "stdio:")?; // the same; nothing is taken before it listens
-/// let _in_rust = StdioServerEndpoint;
-/// # let _ = in_words;
+/// let described = server_from_string(&reactor, "stdio:")?; // takes the streams only when it listens
+/// let _endpoint = StdioServerEndpoint; // the same
+/// # let _ = described;
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,13 +52,14 @@ impl StreamServerEndpoint for StdioServerEndpoint {
 }
 
 impl Reactor {
-    /// Makes a connection of two descriptors: what comes from `input` arrives, what is written goes to `output`. Pipes,
-    /// terminals, sockets and files will do; the flags of neither are changed. `factory` is asked for a protocol, and
-    /// neither started nor stopped.
+    /// Makes a connection of two descriptors: bytes from `input` are received, and written bytes are sent to `output`.
     ///
-    /// The end of `input` is the end of what the other side sends; `output` is closed when everything is written. The
-    /// transport is a socket that two pumps of 64 KiB connect with the descriptors: its addresses have no names, and a
-    /// reset is an end.
+    /// They may be pipes, terminals, sockets or files. Their flags are not changed. `factory` builds a protocol and is
+    /// neither started nor stopped. The end of `input` is the end of the received stream. `output` is closed after
+    /// everything has been written. May be called from any callback.
+    ///
+    /// The transport is a socket. Two pumps with buffers of 64 KiB copy between the socket and the descriptors. So its
+    /// addresses are unnamed, and a reset looks like a normal end.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -66,7 +70,7 @@ impl Reactor {
     /// use ropewalk::testing::AccumulatingProtocol;
     ///
     /// let reactor = Reactor::new()?;
-    /// let (mut keyboard, input) = UnixStream::pair().unwrap(); // pipes and terminals will do, too
+    /// let (mut keyboard, input) = UnixStream::pair().unwrap(); // or a pipe or a terminal
     /// let (output, _screen) = UnixStream::pair().unwrap();
     /// let shell = AccumulatingProtocol::new();
     /// let _transport = reactor.adopt_pipes(input, output, &shell.factory())?;
@@ -79,8 +83,8 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Unsupported`] where descriptors cannot be watched or sockets not adopted; [`Error::Io`];
-    /// [`Error::Closed`] when the factory builds no protocol.
+    /// [`Error::Unsupported`] if the event provider cannot watch descriptors or adopt sockets, [`Error::Closed`] if the
+    /// factory builds no protocol, and [`Error::Io`] if the system fails.
     pub fn adopt_pipes(
         &self,
         input: impl Into<OwnedIo>,

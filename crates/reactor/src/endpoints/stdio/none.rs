@@ -1,4 +1,4 @@
-//! Systems whose pipes cannot be watched.
+//! Systems that cannot watch pipes.
 
 use ropewalk_sys::OwnedIo;
 

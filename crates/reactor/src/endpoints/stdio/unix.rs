@@ -5,8 +5,9 @@
 //!   output <--- pump ----- ours )==( theirs <---- write
 //! ```
 //!
-//! A pump watches its source, or its sink while it holds bytes. The descriptors stay blocking, for others may share
-//! them: one that is readable gives what it has, and one that is writable takes PIPE_BUF bytes, without blocking.
+//! A pump watches the end it reads from, or, while it holds bytes, the end it writes to. The descriptors stay blocking,
+//! because other processes may share them. A read from a readable descriptor does not block, and neither does a write
+//! of PIPE_BUF bytes to a writable one.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -26,11 +27,11 @@ use crate::kernel::{Reactor, WeakReactor};
 use crate::protocols::Factory;
 use crate::transports::Transport;
 
-/// How much one pump holds.
+/// The buffer size of a pump.
 const HELD_MAX: usize = 64 * 1024;
-/// POSIX promises 512 for PIPE_BUF, and that a pipe which is writable takes as much at once.
+/// The smallest PIPE_BUF that POSIX allows. A writable pipe accepts that many bytes without blocking.
 const BLOCKING_WRITE_MAX: usize = 512;
-/// How long a reactor that was stopped waits for the output of a connection that had ended.
+/// The time that a stopped reactor waits for the output of a connection that has ended.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 pub(super) fn adopt_pipes(
@@ -43,23 +44,23 @@ pub(super) fn adopt_pipes(
     let made = (|| -> io::Result<_> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        // Each pump watches a descriptor of its own.
+        // Two descriptors of the socket, because each pump watches its own.
         Ok((ours.try_clone()?, ours, theirs))
     })();
-    let (sink, source, theirs) = made.map_err(cannot)?;
-    let incoming = Pump::new(Rc::new(File::from(input)), Rc::new(sink));
-    let outgoing = Pump::new(Rc::new(source), Rc::new(File::from(output)));
+    let (for_writing, for_reading, theirs) = made.map_err(cannot)?;
+    let incoming = Pump::new(Rc::new(File::from(input)), Rc::new(for_writing));
+    let outgoing = Pump::new(Rc::new(for_reading), Rc::new(File::from(output)));
     outgoing.partner.replace(Rc::downgrade(&incoming));
     let transport = reactor.adopt_stream_connection(OwnedFd::from(theirs), factory)?;
-    let watched = incoming.watch_source(reactor).and_then(|()| outgoing.watch_source(reactor));
-    // What comes in is of no use to anybody when the connection is over; what is to go out still goes.
+    let watched = incoming.watch_reader(reactor).and_then(|()| outgoing.watch_reader(reactor));
+    // When the connection ends, input is no longer read, but pending output is still written.
     transport.keep_until_lost(Connected { reactor: reactor.downgrade(), incoming: Rc::downgrade(&incoming) });
     if watched.is_err() {
         transport.abort_connection();
     }
     let (going, connection) = (Rc::downgrade(&outgoing), transport.downgrade());
     let trigger = reactor.add_system_event_trigger(Phase::Before, "shutdown", move |reactor| {
-        // A connection that is still there is cut off, as all are.
+        // A connection that is still open is closed by the shutdown, like all others.
         let is_over = connection.upgrade().is_none_or(|transport| !transport.is_connected());
         match going.upgrade().filter(|_| is_over) {
             Some(pump) => pump.wait_for_end(reactor),
@@ -70,7 +71,7 @@ pub(super) fn adopt_pipes(
     watched.map(|()| transport)
 }
 
-/// Dropped at the end of the connection.
+/// An observer that stops the incoming pump when the connection ends, which drops it.
 struct Connected {
     reactor: WeakReactor,
     incoming: Weak<Pump>,
@@ -88,7 +89,7 @@ impl Drop for Connected {
 trait End: AsRawFd {
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
-    /// No more will be written.
+    /// Called after the last write.
     fn finish(&self);
 }
 
@@ -102,7 +103,7 @@ impl End for File {
     }
 
     fn finish(&self) {
-        // It is closed with its pump.
+        // The file is closed when its pump is dropped.
     }
 }
 
@@ -116,23 +117,22 @@ impl End for UnixStream {
     }
 
     fn finish(&self) {
-        // The other side may be gone.
+        // It fails if the other side is closed.
         let _ = self.shutdown(Shutdown::Write);
     }
 }
 
-/// Carries bytes from one end to the other. The reactor's watch keeps it alive, and nobody else does after the end of
-/// the connection.
+/// Copies bytes from one end to the other. After the end of the connection, only the reactor's watch keeps it alive.
 struct Pump {
     from: Rc<dyn End>,
     to: Rc<dyn End>,
     held: RefCell<Vec<u8>>,
-    /// How much of what is held has been written.
+    /// The number of bytes of `held` that were written.
     written: Cell<usize>,
     watched: RefCell<Option<Weak<dyn Descriptor>>>,
-    /// The other direction, which ends when this one breaks.
+    /// The pump of the other direction, which ends if a write of this one fails.
     partner: RefCell<Weak<Pump>>,
-    /// What holds a shutdown back until everything has gone out.
+    /// The trigger that delays a shutdown until all output is written.
     trigger: RefCell<Option<TriggerId>>,
     ended: RefCell<Option<Resolver<()>>>,
 }
@@ -151,21 +151,21 @@ impl Pump {
         })
     }
 
-    fn watch_source(self: &Rc<Pump>, reactor: &Reactor) -> Result<()> {
+    fn watch_reader(self: &Rc<Pump>, reactor: &Reactor) -> Result<()> {
         self.stop(reactor);
-        let source: Rc<dyn Descriptor> = Rc::new(Source(self.clone()));
-        self.watched.replace(Some(Rc::downgrade(&source)));
-        reactor.add_reader(&source)
+        let reader: Rc<dyn Descriptor> = Rc::new(PumpReader(self.clone()));
+        self.watched.replace(Some(Rc::downgrade(&reader)));
+        reactor.add_reader(&reader)
     }
 
-    fn watch_sink(self: &Rc<Pump>, reactor: &Reactor) -> Result<()> {
+    fn watch_writer(self: &Rc<Pump>, reactor: &Reactor) -> Result<()> {
         self.stop(reactor);
-        let sink: Rc<dyn Descriptor> = Rc::new(Sink(self.clone()));
-        self.watched.replace(Some(Rc::downgrade(&sink)));
-        reactor.add_writer(&sink)
+        let writer: Rc<dyn Descriptor> = Rc::new(PumpWriter(self.clone()));
+        self.watched.replace(Some(Rc::downgrade(&writer)));
+        reactor.add_writer(&writer)
     }
 
-    /// Fires when everything has gone out, or soon: who stops a reactor does not wait for long.
+    /// Fires when all output is written, and at the latest after [`SHUTDOWN_GRACE`].
     fn wait_for_end(&self, reactor: &Reactor) -> Deferred<()> {
         if self.watched.borrow().is_none() {
             return succeed(());
@@ -178,11 +178,11 @@ impl Pump {
         deferred
     }
 
-    /// Both ends are closed when nobody else has them.
+    /// Stops the pump. Its ends are closed when it is dropped.
     fn end(&self, reactor: &Reactor) {
         self.stop(reactor);
         if let Some(trigger) = self.trigger.take() {
-            // It may be running.
+            // Removing it fails while it runs.
             let _ = reactor.remove_system_event_trigger(&trigger);
         }
         if let Some(ended) = self.ended.take() {
@@ -190,7 +190,7 @@ impl Pump {
         }
     }
 
-    /// Watches nothing any more.
+    /// Stops watching.
     fn stop(&self, reactor: &Reactor) {
         let watched = self.watched.take().and_then(|watched| watched.upgrade());
         if let Some(watched) = watched {
@@ -203,7 +203,7 @@ impl Pump {
         let mut buffer = vec![0; HELD_MAX];
         match self.from.read(&mut buffer) {
             Err(error) if is_early(&error) => Ok(()),
-            // A terminal that hung up says EIO, and a broken connection has ended, too.
+            // A terminal that hung up returns EIO. Any read error is an end.
             Err(_) | Ok(0) => {
                 self.to.finish();
                 self.end(reactor);
@@ -213,7 +213,7 @@ impl Pump {
                 buffer.truncate(count);
                 self.held.replace(buffer);
                 self.written.set(0);
-                self.watch_sink(reactor)
+                self.watch_writer(reactor)
             }
         }
     }
@@ -224,7 +224,7 @@ impl Pump {
         match outcome {
             Err(error) if is_early(&error) => return Ok(()),
             Err(_) => {
-                // Who writes is told when nobody has the other end of its socket any more.
+                // Dropping both pumps closes our end of the socket, so the writing side gets an error.
                 if let Some(incoming) = self.partner.borrow().upgrade() {
                     incoming.end(reactor);
                 }
@@ -236,9 +236,9 @@ impl Pump {
         if self.written.get() < self.held.borrow().len() {
             return Ok(());
         }
-        // An idle pump holds nothing.
+        // An idle pump keeps no buffer.
         self.held.take();
-        self.watch_source(reactor)
+        self.watch_reader(reactor)
     }
 }
 
@@ -246,9 +246,9 @@ fn is_early(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-struct Source(Rc<Pump>);
+struct PumpReader(Rc<Pump>);
 
-impl Descriptor for Source {
+impl Descriptor for PumpReader {
     fn raw_io(&self) -> RawFd {
         self.0.from.as_raw_fd()
     }
@@ -258,9 +258,9 @@ impl Descriptor for Source {
     }
 }
 
-struct Sink(Rc<Pump>);
+struct PumpWriter(Rc<Pump>);
 
-impl Descriptor for Sink {
+impl Descriptor for PumpWriter {
     fn raw_io(&self) -> RawFd {
         self.0.to.as_raw_fd()
     }
