@@ -1,4 +1,4 @@
-//! No text breaks the description parser; what it accepts can be displayed, quoted and parsed to the same.
+//! No text makes the description parser panic. An accepted description can be quoted or displayed, and parsed again.
 
 #![no_main]
 
@@ -18,7 +18,7 @@ fuzz_target!(|text: &str| {
         Err(error) => assert!(text.is_char_boundary(error.offset())),
     }
     match text.parse::<ClientDescription>() {
-        // A timeout is displayed in seconds as a float, so only its text is compared.
+        // A timeout is displayed in seconds as a float and may be rounded, so only the text is compared.
         Ok(client) => assert_eq!(reparsed(&client).to_string(), reparsed(&reparsed(&client)).to_string()),
         Err(error) => assert!(text.is_char_boundary(error.offset())),
     }

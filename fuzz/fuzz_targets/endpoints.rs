@@ -1,5 +1,5 @@
-//! Every kind of endpoint, by name: what the grammar takes, the registry takes, also within other descriptions, and what it
-//! refuses is found at its place.
+//! The registry accepts every description that the grammar accepts, also nested in other descriptions. An error has the
+//! offset of its fault.
 
 #![no_main]
 
@@ -8,26 +8,26 @@ use libfuzzer_sys::fuzz_target;
 use ropewalk::endpoints::Endpoints;
 use ropewalk_proto::description::{ClientDescription, DescriptionError, ServerDescription};
 
-/// How many descriptions may stand around another one.
-const AROUND_MOST: u8 = 16;
+/// The number of descriptions that may enclose another one.
+const ENCLOSING_MAX: u8 = 16;
 
 #[derive(Arbitrary, Debug)]
 struct Case<'a> {
-    around: Around,
+    enclosing: Enclosing,
     count: u8,
     kind: Kind,
     rest: &'a str,
 }
 
-/// The name of what stands around, as a person may write it.
+/// The spelling of the enclosing type.
 #[derive(Arbitrary, Clone, Copy, Debug)]
-enum Around {
+enum Enclosing {
     Plain,
     Upper,
     Escaped,
 }
 
-/// What few random bytes would ever be.
+/// An endpoint type, which random bytes would rarely spell.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Kind {
     Any,
@@ -49,7 +49,7 @@ fuzz_target!(|case: Case<'_>| {
     }
     match text.parse::<ServerDescription>() {
         Ok(_) => assert_eq!(server, Ok(())),
-        // The registry knows one kind more than the grammar, and says so.
+        // The registry has one more type than the grammar, haproxy.
         Err(error) => assert!(server.is_ok() || server.as_ref().unwrap_err().offset() >= error.offset()),
     }
     match (text.parse::<ClientDescription>(), endpoints.client(&text)) {
@@ -58,12 +58,12 @@ fuzz_target!(|case: Case<'_>| {
         (described, made) => panic!("{described:?}, but {:?}", made.err()),
     }
 
-    let prefix = case.around.text().repeat((case.count % (AROUND_MOST + 2)).into());
+    let prefix = case.enclosing.text().repeat((case.count % (ENCLOSING_MAX + 2)).into());
     let nested = endpoints.server(&[&*prefix, &*text].concat()).map(drop);
     match (server, nested) {
         (Ok(()), Ok(())) => {}
         (Ok(()), Err(error)) => assert!(error.to_string().contains("nested too deeply"), "{error}"),
-        (Err(_), Ok(())) => panic!("what is wrong by itself is right within {prefix}"),
+        (Err(_), Ok(())) => panic!("{text} is invalid by itself and valid inside {prefix}"),
         (Err(own), Err(nested)) if nested.to_string() == own.to_string() => {
             assert_eq!(nested.offset(), own.offset() + prefix.len());
         }
@@ -75,12 +75,12 @@ fn check_place(text: &str, error: &DescriptionError) {
     assert!(text.is_char_boundary(error.offset()), "{error} at {}", error.offset());
 }
 
-impl Around {
+impl Enclosing {
     fn text(self) -> &'static str {
         match self {
-            Around::Plain => "haproxy:",
-            Around::Upper => "HAProxy:",
-            Around::Escaped => r"hapro\xy:",
+            Enclosing::Plain => "haproxy:",
+            Enclosing::Upper => "HAProxy:",
+            Enclosing::Escaped => r"hapro\xy:",
         }
     }
 }

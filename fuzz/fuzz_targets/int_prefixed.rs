@@ -1,4 +1,4 @@
-//! Any split of the bytes gives the same strings at each width, and encoding them gives the stream back.
+//! Any split of a stream gives the same strings for each width of the length. Encoding them restores the stream.
 
 #![no_main]
 

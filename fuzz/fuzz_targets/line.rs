@@ -1,4 +1,4 @@
-//! Any split of the bytes gives the same lines, and lines joined by their delimiters are the stream.
+//! Any split of a stream gives the same lines. Encoding them restores the stream.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any split of the bytes gives the same netstrings, and encoding them gives the stream back.
+//! Any split of a stream gives the same netstrings. Encoding them restores the stream.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any split of the bytes gives the same header and leaves the same rest; a header that was taken is taken again.
+//! Any split of a stream gives the same header and the same rest. An accepted header can be written and parsed again.
 
 #![no_main]
 
@@ -9,10 +9,10 @@ use libfuzzer_sys::fuzz_target;
 use ropewalk_proto::Address;
 use ropewalk_proto::proxy_header::{ProxyHeader, ProxyHeaderError, ProxyHeaderParser};
 
-/// How version 2 begins.
+/// The first bytes of version 2.
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// How long a UNIX address is there.
+/// The size of a UNIX address in version 2.
 const SUN_PATH: usize = 108;
 
 #[derive(Arbitrary, Debug)]
@@ -22,7 +22,7 @@ struct Case {
     lengths: Vec<u8>,
 }
 
-/// What few random bytes would ever be.
+/// The beginning of a header, which random bytes would rarely spell.
 #[derive(Arbitrary, Debug)]
 enum Beginning {
     None,
@@ -35,19 +35,19 @@ enum Beginning {
         family: u8,
         length: u16,
     },
-    /// Whole, with so many bytes behind the addresses that mean nothing here.
+    /// A complete header, with this number of bytes for extensions after the addresses.
     Inet {
         addresses: [u8; 12],
-        more: u8,
+        extensions: u8,
     },
     Inet6 {
         addresses: [u8; 36],
-        more: u8,
+        extensions: u8,
     },
     Unix {
         source: Vec<u8>,
         destination: Vec<u8>,
-        more: u8,
+        extensions: u8,
     },
 }
 
@@ -55,8 +55,8 @@ fuzz_target!(|case: Case| {
     let stream = [case.beginning.bytes(), case.stream].concat();
     let whole = parse(&stream, &[]);
     assert_eq!(parse(&stream, &case.lengths), whole);
-    let written_anew = |(header, rest): &(ProxyHeader, Vec<u8>)| Some([binary(header)?, rest.clone()].concat());
-    if let Some(again) = whole.as_ref().ok().and_then(Option::as_ref).and_then(written_anew) {
+    let rewritten = |(header, rest): &(ProxyHeader, Vec<u8>)| Some([binary(header)?, rest.clone()].concat());
+    if let Some(again) = whole.as_ref().ok().and_then(Option::as_ref).and_then(rewritten) {
         assert_eq!(parse(&again, &case.lengths), whole);
     }
     if let Ok(Some((ProxyHeader::Proxied { source: Address::Inet(source), destination }, _))) = whole {
@@ -64,7 +64,7 @@ fuzz_target!(|case: Case| {
         let protocol = if source.is_ipv4() { "TCP4" } else { "TCP6" };
         let (from, to) = (source.ip(), destination.ip());
         let line = format!("PROXY {protocol} {from} {to} {} {}\r\n", source.port(), destination.port());
-        let again = parse(line.as_bytes(), &[]).expect("a header").expect("a whole one").0;
+        let again = parse(line.as_bytes(), &[]).expect("a valid header").expect("a complete header").0;
         assert_eq!(again, ProxyHeader::Proxied { source: source.into(), destination: destination.into() });
     }
 });
@@ -81,16 +81,16 @@ impl Beginning {
             Beginning::Preamble { local, family, length } => {
                 [signature, vec![0x20 | u8::from(!local), family], length.to_be_bytes().to_vec()].concat()
             }
-            Beginning::Inet { addresses, more } => proxied(0x11, &addresses, more),
-            Beginning::Inet6 { addresses, more } => proxied(0x21, &addresses, more),
-            Beginning::Unix { ref source, ref destination, more } => {
-                proxied(0x31, &[sun_path(source), sun_path(destination)].concat(), more)
+            Beginning::Inet { addresses, extensions } => proxied(0x11, &addresses, extensions),
+            Beginning::Inet6 { addresses, extensions } => proxied(0x21, &addresses, extensions),
+            Beginning::Unix { ref source, ref destination, extensions } => {
+                proxied(0x31, &[sun_path(source), sun_path(destination)].concat(), extensions)
             }
         }
     }
 }
 
-/// A header of version 2 that says the same; there is none when what stands for bytes that are no text made a path too long.
+/// Writes `header` in version 2. Returns `None` if a path became too long, because invalid UTF-8 in it was replaced.
 fn binary(header: &ProxyHeader) -> Option<Vec<u8>> {
     let ProxyHeader::Proxied { source, destination } = header else {
         return Some([SIGNATURE, &[0x20, 0, 0, 0]].concat());
@@ -128,12 +128,12 @@ fn sun_path(name: &[u8]) -> Vec<u8> {
     path
 }
 
-fn proxied(family: u8, addresses: &[u8], more: u8) -> Vec<u8> {
-    let length = addresses.len() as u16 + u16::from(more);
+fn proxied(family: u8, addresses: &[u8], extensions: u8) -> Vec<u8> {
+    let length = addresses.len() as u16 + u16::from(extensions);
     [SIGNATURE, &[0x21, family], &length.to_be_bytes(), addresses].concat()
 }
 
-/// The header and what follows it, when the stream arrives in chunks of these lengths (repeated).
+/// Parses `stream` in chunks of these `lengths` (repeated), and returns the header and the rest of the stream.
 fn parse(stream: &[u8], lengths: &[u8]) -> Result<Option<(ProxyHeader, Vec<u8>)>, ProxyHeaderError> {
     let mut parser = ProxyHeaderParser::new();
     let mut lengths = lengths.iter().map(|&length| usize::from(length).max(1)).cycle();

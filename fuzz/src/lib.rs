@@ -1,11 +1,11 @@
-//! What the fuzz targets of decoders share: one stream cut in two ways.
+//! Shared code of the fuzz targets of decoders.
 
 use ropewalk_proto::framing::Decoder;
 
-/// All frames of `stream` up to `errors_max` errors, when it arrives in chunks of these lengths (repeated).
+/// Decodes `stream` in chunks of these `lengths` (repeated), and stops after `errors_max` errors.
 ///
 /// # Panics
-/// When the decoder breaks its own contract: holds more than its bound, leaves bytes behind, or makes no progress.
+/// If the decoder breaks its contract: it buffers more than its bound, leaves bytes behind, or makes no progress.
 pub fn frames<D: Decoder>(
     decoder: &mut D,
     stream: &[u8],
@@ -23,7 +23,7 @@ pub fn frames<D: Decoder>(
         for calls in 0.. {
             assert!(calls <= length + 1, "more frames than bytes");
             let frame = decoder.decode(&mut input).map(|frame| frame.map(<[u8]>::to_vec));
-            assert!(decoder.buffered() <= decoder.buffered_max(), "{} bytes held", decoder.buffered());
+            assert!(decoder.buffered() <= decoder.buffered_max(), "{} bytes buffered", decoder.buffered());
             match frame {
                 Ok(Some(frame)) => found.push(Ok(frame)),
                 Ok(None) => {

@@ -37,7 +37,11 @@ fn invalid_or_foreign_descriptors_are_reported() {
     for (environment, which, expected) in [
         ("LISTEN_PID=1 LISTEN_FDS=1", "systemd:", "LISTEN_PID is '1', but this process is "),
         ("", "systemd:", "LISTEN_PID is not set"),
-        ("LISTEN_PID=$$ LISTEN_FDS=1", "systemd:index=1", "no socket with index 1 from the service manager: it passed 1"),
+        (
+            "LISTEN_PID=$$ LISTEN_FDS=1",
+            "systemd:index=1",
+            "no socket with index 1 from the service manager: it passed 1",
+        ),
         ("LISTEN_PID=$$ LISTEN_FDS=1", "systemd:UNIX", "wrong domain INET of the inherited socket "),
         ("", "fd:99", "cannot listen on descriptor 99: Bad file descriptor"),
         ("LISTEN_PID=$$ LISTEN_FDS=9", "systemd:index=8", "cannot listen on descriptor 11: Bad file descriptor"),

@@ -12,7 +12,7 @@ pub(super) struct Callback<T, U, F> {
     function: Cell<Option<F>>,
     input: Cell<Option<Result<T, Failure>>>,
     output: Cell<Output<U>>,
-    /// Where the callback was added.
+    /// The location where the callback was added.
     at: &'static Location<'static>,
 }
 

@@ -1,14 +1,13 @@
 //! The nodes of a chain, and how a result moves along them.
 //!
 //! ```text
-//!   Resolver --> Source ........... Callback ......... Callback ....... Deferred
-//!                output --Next-->   function           function
-//!                                   output --Next-->   output <-------- reads the result here, or adds a callback
+//!   Resolver --> Source ............. Callback ........... Callback ....... Deferred
+//!                output --Linked-->   function             function
+//!                                     output --Linked-->   output <-------- reads the result, or adds a callback
 //! ```
 //!
 //! - A *chain* is a source and the callbacks added behind it. It is fired once, by its resolvers.
-//! - A *node* is a place in a chain that a Deferred can be the end of: a source, a callback or a pause. It owns the
-//!   next.
+//! - A *node* is a source, a callback or a pause. It owns the next node. A Deferred refers to the last node of its chain.
 //! - The *output* of a node is its result, or what to do with the result when it comes.
 //! - A *relay* moves the result of an inner chain back to the outer chain, whose callback returned the inner Deferred.
 //!

@@ -65,9 +65,9 @@ use source::Source;
 
 /// A result that may come later: a value of type `T` or a [`Failure`].
 ///
-/// Dropping a Deferred stops nothing: the callbacks added so far still run. A failure that reaches a dropped Deferred
-/// is logged, except [`Abandoned`], which is no error. A Deferred cannot be sent to another thread. Its methods may be
-/// called from any callback.
+/// Dropping a Deferred stops nothing, unless it was polled as a [`Future`]: the callbacks added so far still run. A
+/// failure that reaches a dropped Deferred is logged, except [`Abandoned`]. A Deferred cannot be sent to another
+/// thread. Its methods may be called from any callback.
 ///
 /// ```
 /// use ropewalk_proto::Deferred;

@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_added_before_the_pause_runs_and_what_comes_behind_it_waits() {
+    fn a_pause_delays_only_callbacks_added_after_it() {
         let log = Rc::new(RefCell::new(Vec::new()));
         let note = |text: &'static str| {
             let log = log.clone();

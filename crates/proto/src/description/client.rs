@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_and_a_port_are_enough() {
+    fn a_tcp_client_has_default_arguments() {
         assert_eq!(parse("tcp:example.com:80"), ClientDescription::Tcp(TcpClient::new("example.com", 80)));
         for mixed in [r"tcp:port=80:host=\:\:1", r"tcp:80:host=\:\:1", r"tcp:port=80:\:\:1"] {
             assert_eq!(parse(mixed), ClientDescription::Tcp(TcpClient::new("::1", 80)), "{mixed}");

@@ -254,8 +254,10 @@ fn streams() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![text_headers(), binary_headers(), changed, lines, prop::collection::vec(any::<u8>(), 0..40)]
 }
 
-/// Returns whether `ppp` accepts the stream against the specification: a plus sign before a port, a carriage return for
-/// a space, a space for the carriage return, and an UNKNOWN line that ends with a line feed alone.
+/// Returns whether `ppp` may accept the stream against the specification.
+///
+/// It accepts a plus sign before a port, a carriage return for a space, and a space for the carriage return. It also
+/// accepts an UNKNOWN line that ends with a line feed alone.
 fn is_generous(stream: &[u8]) -> bool {
     let line = stream.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let inside = line.strip_suffix(b"\r").unwrap_or(line);
@@ -263,8 +265,9 @@ fn is_generous(stream: &[u8]) -> bool {
     stream.starts_with(b"P") && (is_odd || is_unknown(stream))
 }
 
-/// Returns whether `ppp` rejects the stream against the specification: an UNKNOWN line that is not UTF-8 or has more
-/// than seven parts, and an unknown family with LOCAL.
+/// Returns whether `ppp` may reject the stream against the specification.
+///
+/// It rejects an UNKNOWN line that is not UTF-8 or has more than seven parts, and an unknown family with LOCAL.
 fn is_strict(stream: &[u8]) -> bool {
     is_unknown(stream) || (stream.starts_with(SIGNATURE) && stream.get(12) == Some(&0x20))
 }

@@ -10,7 +10,7 @@
 //! - A cancelled timer is removed at once. So a program that sets and cancels a timeout for each request keeps none.
 //! - A reset to a later deadline only changes the slot. The heap entry stays, too early, and moves down when it reaches
 //!   the top. So refreshing an idle timeout is one store.
-//! - If a large part of the queue is due at once, it is sorted in one go, and the heap is rebuilt from the rest.
+//! - A large part of the queue that is due at once is sorted in one go. The heap is rebuilt from the rest.
 //! - A [`Mark`] separates the timers scheduled before a turn from those that its calls schedule.
 
 mod heap;

@@ -107,8 +107,8 @@ impl StreamServerEndpoint for TcpServerEndpoint {
 
 /// An endpoint that connects over TCP to a name or an address: `tcp:` and `tcp6:`.
 ///
-/// A name's addresses of both families are tried as [`Reactor::connect_tcp`] does, by RFC 8305;
-/// [`Destination::v6_only`] leaves one family.
+/// Addresses of both families are tried as by [`Reactor::connect_tcp`], according to RFC 8305. With
+/// [`Destination::v6_only`] only IPv6 addresses are tried.
 ///
 /// ```
 /// use std::rc::Rc;
