@@ -8,7 +8,7 @@ use super::{files, root};
 
 /// The number of files that may form one circle. A transport, its stream, the protocol and its producer belong
 /// together.
-const LARGEST_CIRCLE: usize = 10;
+const LARGEST_CIRCLE: usize = 8;
 
 /// The folders above the kernel, which knows none of them.
 const ABOVE_THE_KERNEL: [&str; 7] =

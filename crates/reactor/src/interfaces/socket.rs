@@ -8,7 +8,7 @@ use super::Interface;
 use crate::error::{Error, Result};
 use crate::kernel::Reactor;
 use crate::protocols::Factory;
-use crate::transports::{Origin, Port, Stream, Transport};
+use crate::transports::{Port, Stream, Transport};
 
 impl Reactor {
     /// Accepts connections on a socket that is already listening.
@@ -84,6 +84,6 @@ impl Reactor {
             self.0.provider(|provider| provider.close(key))?;
             return Err(Error::Closed);
         };
-        Ok(Stream::begin(self, key, peer, protocol, Origin::Server, factory.is_paced()))
+        Ok(Stream::begin(self, key, peer, protocol, None, factory.is_paced()))
     }
 }

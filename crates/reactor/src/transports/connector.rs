@@ -9,6 +9,7 @@
 //!       +--------------------------------------------------- connection lost -----+
 //! ```
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -335,6 +336,51 @@ impl Connector {
     }
 }
 
+impl Transport {
+    /// The connector that made this connection, on the client side.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let _server = net.listen_stream("10.0.0.1:80").unwrap();
+    /// let client = AccumulatingProtocol::new();
+    /// net.connect_tcp("10.0.0.1:80", client.factory())?;
+    /// net.settle();
+    /// let connector = client.transport().and_then(|transport| transport.connector());
+    /// assert_eq!(connector.expect("this is the client's side").destination(), "10.0.0.1:80");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn connector(&self) -> Option<Connector> {
+        let connector = self.0.origin()?.as_any().downcast().ok()?;
+        Some(Connector(connector))
+    }
+}
+
+impl Origin for ConnectorInner {
+    fn connected(&self, transport: &Transport) {
+        *self.transport.borrow_mut() = Some(transport.clone());
+    }
+
+    fn connection_lost(self: Rc<ConnectorInner>, reactor: &Reactor, reason: &Error) {
+        self.transport.take();
+        self.state.set(ConnectorState::Disconnected);
+        let connector = Connector(self.clone());
+        let tell = || self.factory.client_connection_lost(&connector, reason);
+        let _ = reactor.0.guard(CallbackKind::Factory, "client_connection_lost", tell);
+        self.stop_factory_if_done(reactor);
+    }
+
+    /// Breaks the cycle with its transport.
+    fn forget(&self) {
+        self.transport.take();
+    }
+
+    fn as_any(self: Rc<ConnectorInner>) -> Rc<dyn Any> {
+        self
+    }
+}
+
 impl std::fmt::Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connector")
@@ -493,7 +539,7 @@ impl ConnectorInner {
         let built = reactor.0.guard(CallbackKind::Factory, "build_protocol", build).ok().flatten();
         let refused = built.is_none();
         let (protocol, is_paced) = built.unwrap_or_else(|| (Box::new(NoProtocol), false));
-        let transport = Stream::begin(reactor, key, address, protocol, Origin::Client(self.clone()), is_paced);
+        let transport = Stream::begin(reactor, key, address, protocol, Some(self.clone()), is_paced);
         if refused || self.unwanted.get() {
             transport.lose_connection();
         }
@@ -525,24 +571,6 @@ impl ConnectorInner {
         let tell = || self.factory.client_connection_failed(&connector, &error);
         let _ = kernel.guard(CallbackKind::Factory, "client_connection_failed", tell);
         self.stop_factory_if_done(&Reactor(kernel));
-    }
-
-    /// Breaks the cycle with its transport: the reactor is gone.
-    pub(super) fn forget(&self) {
-        self.transport.take();
-    }
-
-    pub(super) fn connected(&self, transport: &Transport) {
-        *self.transport.borrow_mut() = Some(transport.clone());
-    }
-
-    pub(super) fn connection_lost(self: &Rc<ConnectorInner>, reactor: &Reactor, reason: &Error) {
-        self.transport.take();
-        self.state.set(ConnectorState::Disconnected);
-        let connector = Connector(self.clone());
-        let tell = || self.factory.client_connection_lost(&connector, reason);
-        let _ = reactor.0.guard(CallbackKind::Factory, "client_connection_lost", tell);
-        self.stop_factory_if_done(reactor);
     }
 
     fn stop_factory_if_done(&self, reactor: &Reactor) {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use ropewalk_proto::{Deferred, Key, Moment, Resolver, succeed};
 use ropewalk_sys::{EventProvider, Ready, Received};
 
-use super::stream::{BYTES_PER_TURN, READS_PER_TURN};
+use super::share::{BYTES_PER_TURN, READS_PER_TURN};
 use crate::interfaces::order;
 use crate::interfaces::time::DelayedCall;
 use crate::kernel::{Feature, Hooks, Kernel, Order, Reactor, Source};

@@ -229,21 +229,21 @@ impl Stream {
     }
 
     #[inline]
-    pub(super) fn tell_received(&self, count: usize) {
+    pub(super) fn count_received(&self, count: usize) {
         if self.has(Flags::OBSERVED) {
-            self.tell_observers(|observer| observer.bytes_received(count));
+            self.notify_observers(|observer| observer.bytes_received(count));
         }
     }
 
     #[inline]
-    pub(super) fn tell_written(&self, count: usize) {
+    pub(super) fn count_written(&self, count: usize) {
         if self.has(Flags::OBSERVED) {
-            self.tell_observers(|observer| observer.bytes_written(count));
+            self.notify_observers(|observer| observer.bytes_written(count));
         }
     }
 
     #[cold]
-    fn tell_observers(&self, tell: impl Fn(&dyn Observer)) {
+    fn notify_observers(&self, tell: impl Fn(&dyn Observer)) {
         let Some(kernel) = self.reactor.upgrade() else { return };
         let observers: Vec<_> =
             self.rare(|rare| rare.observers.iter().filter_map(|kept| kept.object.clone()).collect());

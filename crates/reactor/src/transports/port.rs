@@ -12,7 +12,7 @@ use ropewalk_sys::{ListenSpec, Ready};
 use super::Transport;
 use super::factory_users::{start_factory, stop_factory};
 use super::lingering::end_a_lingerer;
-use super::stream::{Origin, Stream};
+use super::stream::Stream;
 use crate::error::{Error, Result};
 use crate::interfaces::time::DelayedCall;
 use crate::kernel::{CallbackKind, Kernel, Reactor, Source};
@@ -365,7 +365,7 @@ impl PortInner {
         let build = || self.factory.build_protocol(&peer).map(|protocol| (protocol, self.factory.is_paced()));
         match reactor.0.guard(CallbackKind::Factory, "build_protocol", build) {
             Ok(Some((protocol, is_paced))) => {
-                Stream::begin(reactor, key, peer, protocol, Origin::Server, is_paced);
+                Stream::begin(reactor, key, peer, protocol, None, is_paced);
             }
             Ok(None) | Err(_) => {
                 reactor.0.tell_provider(move |provider| provider.close(key));

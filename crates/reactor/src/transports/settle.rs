@@ -51,8 +51,8 @@ impl Stream {
     #[inline(never)]
     pub(super) fn settle(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         self.take_outbox_back(kernel);
-        self.let_successor_in(kernel);
-        self.tell_the_untold(kernel);
+        self.install_successor(kernel);
+        self.deliver_deferred_end(kernel);
         for _ in 0..PIECES_PER_TURN {
             if !self.flush(kernel) || self.flags.get().are_settled() {
                 return;

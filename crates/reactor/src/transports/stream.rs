@@ -8,28 +8,32 @@ use std::rc::{Rc, Weak};
 use ropewalk_proto::{Address, Key, Outbox, StreamState};
 use ropewalk_sys::{EventProvider, Ready, Received};
 
+use super::Transport;
 use super::flags::Flags;
 use super::lingering::{linger, may_linger};
 use super::observer::{Kept, Observer};
 use super::producer::{Producer, Registered};
-use super::{Connector, ConnectorInner, Transport};
+use super::share::{BYTES_PER_TURN, READS_PER_TURN};
 use crate::error::{Error, Result};
 use crate::kernel::{CallbackKind, Kernel, Label, Reactor, Source, name_of};
 use crate::protocols::Protocol;
 
-/// The fair share of one connection in one turn.
-pub(super) const READS_PER_TURN: usize = 32;
-pub(super) const BYTES_PER_TURN: usize = 256 * 1024;
-
 /// The marks of who did not move them: high and low.
 const WATERMARKS: (usize, usize) = (64 * 1024, 32 * 1024);
 
-/// Who is told, beside the protocol, when the connection ends.
-pub(crate) enum Origin {
-    /// Accepted by a port, or adopted.
-    Server,
-    /// Made by a connector.
-    Client(Rc<ConnectorInner>),
+/// The object that made a connection, and is notified of its beginning and end: a connector.
+pub(crate) trait Origin {
+    /// Called before `connection_made` of the protocol.
+    fn connected(&self, transport: &Transport);
+
+    /// Called after `connection_lost` of the protocol.
+    fn connection_lost(self: Rc<Self>, reactor: &Reactor, reason: &Error);
+
+    /// Drops what it holds of the connection, because the reactor is gone.
+    fn forget(&self);
+
+    /// Returns itself, for a caller that knows its type.
+    fn as_any(self: Rc<Self>) -> Rc<dyn Any>;
 }
 
 pub(crate) struct Stream {
@@ -49,7 +53,8 @@ pub(crate) struct Stream {
     pub(super) peer: Address,
     /// Whose connection this one carries, when somebody forwards it: source and destination.
     pub(super) proxied: OnceCell<Box<[Address; 2]>>,
-    origin: Origin,
+    /// Absent for a connection that was accepted or adopted.
+    origin: Option<Rc<dyn Origin>>,
 }
 
 /// What few connections need.
@@ -75,7 +80,7 @@ pub(super) struct Rare {
     /// The protocol that a callback switched to.
     successor: Option<Box<dyn Protocol>>,
     /// Why the connection ended, until the callback returns that it ended in.
-    untold: Option<Error>,
+    deferred_end: Option<Error>,
 }
 
 impl Source for Stream {
@@ -106,8 +111,8 @@ impl Source for Stream {
         self.protocol.take();
         self.producer.take();
         self.drop_rare();
-        if let Origin::Client(connector) = &self.origin {
-            connector.forget();
+        if let Some(origin) = &self.origin {
+            origin.forget();
         }
     }
 }
@@ -123,7 +128,7 @@ impl Stream {
         key: Key,
         peer: Address,
         protocol: Box<dyn Protocol>,
-        origin: Origin,
+        origin: Option<Rc<dyn Origin>>,
         is_paced: bool,
     ) -> Transport {
         let label = Cell::new(label_of(&reactor.0, &*protocol));
@@ -143,8 +148,8 @@ impl Stream {
         });
         reactor.0.add_source(key, stream.clone());
         let transport = Transport(stream);
-        if let Origin::Client(connector) = &transport.0.origin {
-            connector.connected(&transport);
+        if let Some(origin) = &transport.0.origin {
+            origin.connected(&transport);
         }
         transport.0.call(&reactor.0, |protocol| protocol.connection_made(&transport));
         transport
@@ -220,7 +225,7 @@ impl Stream {
                 }
                 Ok(Received::Lent(chunk)) => {
                     bytes += chunk.len();
-                    self.tell_received(chunk.len());
+                    self.count_received(chunk.len());
                     self.call(kernel, |protocol| protocol.chunk_received(transport, chunk));
                 }
                 Ok(Received::Empty) => return,
@@ -237,7 +242,7 @@ impl Stream {
 
     #[inline(always)]
     fn deliver(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport, data: &[u8]) {
-        self.tell_received(data.len());
+        self.count_received(data.len());
         self.call(kernel, |protocol| protocol.data_received(transport, data));
     }
 
@@ -280,12 +285,12 @@ impl Stream {
 
     #[cold]
     fn panicked(self: &Rc<Stream>, kernel: &Rc<Kernel>, error: Error) {
-        self.let_successor_in(kernel);
+        self.install_successor(kernel);
         self.end(kernel, error);
     }
 
     /// Gives way to the protocol that the callback switched to.
-    pub(super) fn let_successor_in(&self, kernel: &Kernel) {
+    pub(super) fn install_successor(&self, kernel: &Kernel) {
         if !self.has(Flags::SWITCHED) {
             return;
         }
@@ -300,11 +305,11 @@ impl Stream {
     }
 
     /// Tells the protocol of an end that came during its callback.
-    pub(super) fn tell_the_untold(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+    pub(super) fn deliver_deferred_end(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         if self.state.get().is_lost() {
-            let untold = self.rare.take().and_then(|rare| rare.untold);
-            if let Some(reason) = untold {
-                self.tell_the_end(kernel, &reason);
+            let deferred_end = self.rare.take().and_then(|rare| rare.deferred_end);
+            if let Some(reason) = deferred_end {
+                self.notify_of_end(kernel, &reason);
             }
         }
     }
@@ -334,9 +339,9 @@ impl Stream {
         self.settle_consumers(kernel);
         self.drop_rare();
         if self.has(Flags::PROTOCOL_OUT) {
-            self.rare(|rare| rare.untold = Some(reason));
+            self.rare(|rare| rare.deferred_end = Some(reason));
         } else {
-            self.tell_the_end(kernel, &reason);
+            self.notify_of_end(kernel, &reason);
         }
         kernel.descriptor_closed();
     }
@@ -347,7 +352,7 @@ impl Stream {
         !self.state.get().is_read_ended() && !is_prompt && may_linger(&Reactor(kernel.clone()))
     }
 
-    fn tell_the_end(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: &Error) {
+    fn notify_of_end(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: &Error) {
         let transport = Transport(self.clone());
         let protocol = self.protocol.take();
         if let Some(mut protocol) = protocol {
@@ -356,8 +361,8 @@ impl Stream {
                 drop(protocol);
             });
         }
-        if let Origin::Client(connector) = &self.origin {
-            connector.connection_lost(&Reactor(kernel.clone()), reason);
+        if let Some(origin) = &self.origin {
+            origin.clone().connection_lost(&Reactor(kernel.clone()), reason);
         }
     }
 
@@ -531,11 +536,8 @@ impl Stream {
         self.flags.set(now);
     }
 
-    pub(super) fn connector(&self) -> Option<Connector> {
-        match &self.origin {
-            Origin::Client(connector) => Some(Connector(connector.clone())),
-            Origin::Server => None,
-        }
+    pub(super) fn origin(&self) -> Option<Rc<dyn Origin>> {
+        self.origin.clone()
     }
 
     /// Asks the provider about this connection.

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use ropewalk_proto::{Address, Deferred, Resolver, StreamState};
 use ropewalk_sys::{RawIo, SocketOption};
 
+use super::producer::Producer;
 use super::stream::Stream;
-use super::{Connector, Producer};
 use crate::error::{Error, Result};
 use crate::kernel::{Kernel, Reactor};
 use crate::protocols::Protocol;
@@ -495,24 +495,6 @@ impl Transport {
     /// ```
     pub fn switch_protocol(&self, protocol: Box<dyn Protocol>) {
         self.0.switch_protocol(protocol);
-    }
-
-    /// The connector that made this connection, on the client side.
-    ///
-    /// ```
-    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
-    ///
-    /// let net = MemoryReactor::new();
-    /// let _server = net.listen_stream("10.0.0.1:80").unwrap();
-    /// let client = AccumulatingProtocol::new();
-    /// net.connect_tcp("10.0.0.1:80", client.factory())?;
-    /// net.settle();
-    /// let connector = client.transport().and_then(|transport| transport.connector());
-    /// assert_eq!(connector.expect("this is the client's side").destination(), "10.0.0.1:80");
-    /// # Ok::<(), ropewalk::Error>(())
-    /// ```
-    pub fn connector(&self) -> Option<Connector> {
-        self.0.connector()
     }
 
     /// The reactor of this connection.

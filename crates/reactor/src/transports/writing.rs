@@ -85,7 +85,7 @@ impl Stream {
         }
         let kernel = self.reactor.upgrade()?;
         self.mark(Flags::WROTE, producing);
-        self.tell_written(count);
+        self.count_written(count);
         Some(kernel)
     }
 
