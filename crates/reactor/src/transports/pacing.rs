@@ -86,7 +86,7 @@ impl Stream {
         }
     }
 
-    /// Whether a paced connection has queued so much in this callback that the rest of a delivery should wait.
+    /// Whether a paced connection is over its high-water mark within a callback, so that the rest of a delivery should wait.
     pub(super) fn is_ahead(&self) -> bool {
         self.has(Flags::PACED) && self.buffered() > self.high_water()
     }

@@ -77,7 +77,7 @@ impl Stream {
         }
     }
 
-    /// Notes that so many bytes are written, unless they are dropped.
+    /// Notes that `count` bytes are written, and returns the kernel unless they are dropped.
     fn accept_write(&self, count: usize) -> Option<Rc<Kernel>> {
         let producing = self.has(Flags::PRODUCER);
         if count == 0 || !self.state().accepts_writes(producing) {
