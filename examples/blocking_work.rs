@@ -60,8 +60,9 @@ impl LineProtocol for Worker {
     }
 }
 
-fn workers(work: fn(u64) -> String) -> impl Fn() -> LineReceiver<Worker> {
-    move || LineReceiver::new(Worker { work, answer: None }).delimiter(&b"\n"[..])
+/// Paced, so that unread answers cannot fill the memory.
+fn workers(work: fn(u64) -> String) -> impl Factory {
+    paced(move || LineReceiver::new(Worker { work, answer: None }).delimiter(&b"\n"[..]))
 }
 
 fn main() -> ropewalk::Result<()> {
