@@ -12,14 +12,11 @@ use super::rust_text::{Kind, pieces};
 use super::{files, root};
 
 /// The faults that each rule still finds in a folder, in the order of [`RULES`]. The goal is an empty table.
-const ALLOWED: [(&str, [usize; 6]); 8] = [
-    ("ARCHITECTURE.md", [0, 2, 0, 0, 0, 0]),
-    ("README.md", [1, 5, 0, 0, 0, 0]),
+const ALLOWED: [(&str, [usize; 6]); 5] = [
     ("conformance", [27, 13, 0, 11, 1, 3]),
     ("crates/proto", [0, 2, 0, 1, 0, 3]),
     ("crates/reactor", [66, 95, 104, 107, 7, 91]),
     ("crates/sys", [92, 117, 15, 74, 2, 42]),
-    ("docs", [7, 2, 0, 5, 0, 0]),
     ("fuzz", [0, 3, 0, 1, 1, 0]),
 ];
 
