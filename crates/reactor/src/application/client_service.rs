@@ -14,6 +14,7 @@
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroU32;
 use std::rc::Rc;
+use std::time::Duration;
 
 use ropewalk_proto::{CancelHandle, Cancelled, Deferred, Failure, Resolver, fail, succeed};
 
@@ -25,6 +26,9 @@ use crate::interfaces::time::DelayedCall;
 use crate::kernel::{CallbackKind, Reactor, WeakReactor};
 use crate::protocols::Factory;
 use crate::transports::Transport;
+
+/// The delay that replaces that of a policy which panicked.
+const FALLBACK_DELAY: Duration = Duration::from_secs(60);
 
 /// A service that keeps a connection to an endpoint from `start` to `stop`.
 ///
@@ -368,8 +372,10 @@ impl Client {
         let Some(reactor) = self.reactor() else { return };
         // Late events of the present attempt no longer matter.
         self.attempt.set(self.attempt.get() + 1);
-        self.failures.set(self.failures.get().saturating_add(1));
-        let delay = self.policy.borrow_mut().delay(self.failures.get());
+        let failures = self.failures.get().saturating_add(1);
+        self.failures.set(failures);
+        let choose = || self.policy.borrow_mut().delay(failures);
+        let delay = reactor.call_guarded(CallbackKind::Service, "RetryPolicy::delay", choose).unwrap_or(FALLBACK_DELAY);
         tracing::info!(?delay, "connecting again later");
         // The pending call keeps the service alive until it is stopped.
         let client = self.clone();

@@ -1,7 +1,5 @@
 //! ClientService on a simulated network. The source is twisted.application.test.test_internet.
 
-use std::time::Duration;
-
 use super::*;
 use crate::application::ServiceHandle;
 use crate::endpoints::TcpClientEndpoint;
@@ -135,6 +133,16 @@ fn failed_attempts_are_retried_after_the_policys_delays() {
         made.extend((before..bench.attempts()).map(|_| second));
     }
     assert_eq!(made, [1, 3, 6, 10]);
+}
+
+#[test]
+fn a_policy_that_panics_does_not_stop_the_service() {
+    let bench = Bench::new(client().retry_policy(|_| panic!("a bug")));
+    bench.start();
+    bench.net.advance(FALLBACK_DELAY - SECOND);
+    assert_eq!(bench.attempts(), 1);
+    bench.net.advance(SECOND);
+    assert_eq!(bench.attempts(), 2);
 }
 
 #[test]
