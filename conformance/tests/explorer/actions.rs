@@ -1,4 +1,4 @@
-//! What may be done at any time, in any callback and outside of all.
+//! Actions that are allowed at any time, inside any callback and outside of all.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use crate::end::End;
 use crate::world::World;
 use crate::{clients, producers, servers};
 
-/// Does something, most often with `own`, the end whose callback is on the stack.
+/// Takes a random action, most often on `own`, the end whose callback is on the stack.
 pub(crate) fn act(world: &Rc<World>, reactor: &Reactor, own: Option<&Rc<End>>) {
     let own = own.filter(|_| world.chance(0.7)).cloned();
     match world.below(21) {
         0 | 1 => clients::connect(world, reactor),
-        2 => clients::disturb(world),
+        2 => clients::act_on_connector(world),
         3 => servers::listen(world, reactor),
-        4 => servers::disturb(world),
+        4 => servers::act_on_port(world),
         5 => act_later(world, reactor),
         6 => act_from_thread(world, reactor),
         7 if world.chance(0.5) => world.iterate(reactor),
-        7 => world.let_shutdown_go_on(),
+        7 => world.continue_shutdown(),
         _ => {
             if let Some(end) = own.or_else(|| world.any_end()) {
                 act_on(world, reactor, &end);
@@ -78,7 +78,7 @@ pub(crate) fn abort(world: &World, end: &End, transport: &Transport) {
     world.note(|| format!("end {} aborts", end.number));
     if end.lives() {
         end.aborting.set(true);
-        // A UNIX socket has no resets: its peer sees an end that is like any other.
+        // A UNIX socket has no resets: its peer sees an ordinary end.
         end.cut_short.set(transport.peer().inet().is_none());
     }
     transport.abort_connection();
@@ -102,13 +102,13 @@ pub(crate) fn resume(world: &World, end: &End, transport: &Transport) {
     transport.resume_producing();
 }
 
-/// Questions must have answers, also in the callback that says that the connection is over.
+/// Checks that getters answer, also in the callback that reports the end of the connection.
 fn look(world: &World, end: &End, transport: &Transport) {
     let alive = transport.is_connected();
     let fits = transport.host().is_ok() == alive && transport.set_tcp_no_delay(true).is_ok() == alive;
     world.expect(fits, || format!("end {} answers as if it were {}", end.number, if alive { "lost" } else { "alive" }));
     let made_and_not_lost = end.lives();
-    world.expect(!made_and_not_lost || alive, || format!("end {} is over and was not told", end.number));
+    world.expect(!made_and_not_lost || alive, || format!("end {} is over without connection_lost", end.number));
     world.expect(!alive || transport.tcp_keep_alive().is_ok(), || "an option of a living end is unknown".to_owned());
 }
 
@@ -132,7 +132,8 @@ fn act_later(world: &Rc<World>, reactor: &Reactor) {
     }
 }
 
-/// A call from a thread must be `Send`; what it does is chosen here, by a timer that is due at once.
+/// Schedules an action from another thread. Such a call must be `Send`, so a timer that is due at once chooses the
+/// action.
 fn act_from_thread(world: &Rc<World>, reactor: &Reactor) {
     let handle = reactor.thread_handle();
     let again = world.clone();

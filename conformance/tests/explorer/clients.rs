@@ -8,9 +8,9 @@ use ropewalk::{Address, ClientFactory, Connector, ConnectorState, Destination, E
 
 use crate::end::End;
 use crate::walker::Walker;
-use crate::world::{GUEST_HOUSE, PLACES, World};
+use crate::world::{OUTSIDE_ADDRESS, PLACES, World};
 
-/// One connector and what its factory was told.
+/// One connector and its factory's record.
 pub(crate) struct Client {
     world: Rc<World>,
     pub(crate) connector: RefCell<Option<Connector>>,
@@ -18,23 +18,30 @@ pub(crate) struct Client {
     began: Cell<usize>,
     /// Attempts that failed, and connections that ended.
     over: Cell<usize>,
-    /// The end of the connection that is there, or was last.
+    /// The end of the present connection, or of the last one.
     end: RefCell<Option<Rc<End>>>,
 }
 
 impl Client {
-    /// That each attempt came to exactly one end.
+    /// Checks that each attempt had exactly one outcome.
     pub(crate) fn check_over(&self) {
         let (began, over) = (self.began.get(), self.over.get());
         self.world.expect(began == over, || format!("{over} of {began} attempts of a connector came to an end"));
+    }
+
+    /// Drops its handles.
+    pub(crate) fn release(&self) {
+        self.connector.take();
+        self.end.take();
     }
 
     fn again(&self, connector: &Connector) {
         let world = &self.world;
         self.over.set(self.over.get() + 1);
         let state = connector.state();
-        world
-            .expect(state == ConnectorState::Disconnected, || format!("a connector is {state:?} when told of its end"));
+        world.expect(state == ConnectorState::Disconnected, || {
+            format!("a connector is {state:?} in the callback of its end")
+        });
         if world.chance(0.3) && world.spend() {
             let outcome = connector.connect();
             world.expect(outcome.is_ok(), || format!("connecting again: {outcome:?}"));
@@ -42,7 +49,7 @@ impl Client {
     }
 }
 
-/// What the reactor holds of a client.
+/// The factory, which the reactor holds.
 struct ClientSide(Rc<Client>);
 
 impl Factory for ClientSide {
@@ -84,15 +91,15 @@ impl ClientFactory for ClientSide {
 
     fn client_connection_lost(&self, connector: &Connector, _reason: &Error) {
         let end = self.0.end.take();
-        let told = end.is_none_or(|end| end.lost.get());
-        self.0.world.expect(told, || "a factory was told of a loss before its protocol".to_owned());
+        let protocol_first = end.is_none_or(|end| end.lost.get());
+        self.0.world.expect(protocol_first, || "a factory was notified of a loss before its protocol".to_owned());
         self.0.again(connector);
     }
 }
 
-/// Connects to one of the places, or to the guest house.
+/// Connects to one of the places, or to the listener of the outside peers.
 pub(crate) fn connect(world: &Rc<World>, reactor: &Reactor) {
-    let place = *PLACES.get(world.below(PLACES.len() + 2)).unwrap_or(&GUEST_HOUSE);
+    let place = *PLACES.get(world.below(PLACES.len() + 2)).unwrap_or(&OUTSIDE_ADDRESS);
     let client = Rc::new(Client {
         world: world.clone(),
         connector: RefCell::default(),
@@ -111,7 +118,7 @@ pub(crate) fn connect(world: &Rc<World>, reactor: &Reactor) {
     }
 }
 
-/// Some are impatient: their timeouts pass while others are connected.
+/// Half of the attempts have short timeouts, which pass while others are connected.
 fn connect_tcp(world: &World, reactor: &Reactor, place: &str, client: &Rc<Client>) -> Result<Connector, Error> {
     let mut destination = Destination::try_from(place)?;
     if world.chance(0.5) {
@@ -120,22 +127,22 @@ fn connect_tcp(world: &World, reactor: &Reactor, place: &str, client: &Rc<Client
     reactor.connect_tcp(destination, ClientSide(client.clone()))
 }
 
-/// The connectors that are about to connect, or do.
+/// Returns the connectors that are connecting.
 pub(crate) fn connecting(world: &World) -> Vec<Connector> {
     let clients = world.clients.borrow();
     let connectors = clients.iter().filter_map(|client| client.connector.borrow().clone());
     connectors.filter(|connector| connector.state() == ConnectorState::Connecting).collect()
 }
 
-/// Nobody connects any more.
-pub(crate) fn give_up(world: &World) {
+/// Stops all attempts.
+pub(crate) fn stop_attempts(world: &World) {
     for connector in connecting(world) {
         connector.disconnect();
     }
 }
 
-/// Does something to one of the connectors.
-pub(crate) fn disturb(world: &Rc<World>) {
+/// Takes a random action on one of the connectors.
+pub(crate) fn act_on_connector(world: &Rc<World>) {
     let clients = world.clients.borrow();
     if clients.is_empty() {
         return;

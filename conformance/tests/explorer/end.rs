@@ -1,14 +1,14 @@
-//! The ledger of one end of a connection: what it wrote, what it was told, and what follows from that.
+//! The ledger of one end of a connection: its writes, its callbacks, and checks that follow from them.
 //!
-//! An end writes a stream that only it writes: its number in 8 bytes, then bytes that follow from the number and the
-//! position. So whoever receives it can tell from whom it is, and that each byte came once and in order.
+//! The stream of an end is unique: its number in 8 bytes, then bytes computed from the number and the position. So the
+//! receiver can check the sender, and that each byte came once and in order.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use ropewalk::Transport;
 
-use crate::producers::Spring;
+use crate::producers::CheckedProducer;
 use crate::world::World;
 
 const HEADER: u64 = 8;
@@ -21,27 +21,27 @@ pub(crate) struct End {
     pub(crate) written: Cell<u64>,
     pub(crate) received: Cell<u64>,
     header: RefCell<Vec<u8>>,
-    /// What produces for it.
-    pub(crate) spring: RefCell<Option<Rc<Spring>>>,
-    /// Whether anything does.
+    /// The producer that writes for it.
+    pub(crate) producer: RefCell<Option<Rc<CheckedProducer>>>,
+    /// True while a producer is registered.
     pub(crate) has_producer: Cell<bool>,
 
     pub(crate) made: Cell<bool>,
     pub(crate) read_lost: Cell<bool>,
     pub(crate) write_lost: Cell<bool>,
     pub(crate) lost: Cell<bool>,
-    /// A callback of its protocol is on the stack.
+    /// True while a callback of its protocol is on the stack.
     pub(crate) busy: Cell<bool>,
 
     pub(crate) paused: Cell<bool>,
-    /// It is somebody's producer, who pauses and resumes it.
+    /// True if it is the producer of another end, which pauses and resumes it.
     pub(crate) is_producer: Cell<bool>,
     pub(crate) losing: Cell<bool>,
     pub(crate) losing_write: Cell<bool>,
     pub(crate) aborting: Cell<bool>,
-    /// One of its callbacks panicked.
-    pub(crate) stumbled: Cell<bool>,
-    /// It ended in a way that loses what it had written, although the other end sees a clean end.
+    /// True if one of its callbacks panicked.
+    pub(crate) panicked: Cell<bool>,
+    /// True if its end loses written bytes, although the other end sees a clean end.
     pub(crate) cut_short: Cell<bool>,
 }
 
@@ -54,19 +54,19 @@ impl End {
         self.made.get() && !self.lost.get()
     }
 
-    /// The next `count` bytes of its stream.
+    /// Returns the next `count` bytes of its stream.
     pub(crate) fn next_bytes(&self, count: usize) -> Vec<u8> {
         let from = self.written.get();
         (from..from + count as u64).map(|position| stream_byte(self.number, position)).collect()
     }
 
-    /// Whether what is written now is sent.
+    /// Returns whether a write is accepted now.
     pub(crate) fn accepts_writes(&self) -> bool {
         let open = !self.losing_write.get() || self.has_producer.get() && !self.write_lost.get();
         self.lives() && !self.aborting.get() && open
     }
 
-    /// Bytes have arrived here.
+    /// Checks and counts bytes that have arrived here.
     pub(crate) fn receive(&self, world: &World, data: &[u8]) {
         let begin = self.received.get();
         self.received.set(begin + data.len() as u64);
@@ -81,13 +81,13 @@ impl End {
         });
     }
 
-    /// The number of the other end, once it has said it.
+    /// Returns the number of the other end, once its header has arrived.
     pub(crate) fn peer(&self) -> Option<u64> {
         let header = self.header.borrow();
         (header.len() as u64 == HEADER).then(|| number_in(&header))
     }
 
-    /// The other end will send no more, and everything has arrived.
+    /// Checks that everything has arrived from an end that will send no more.
     pub(crate) fn check_whole(&self, world: &World, when: &str) {
         let Some(peer) = self.peer().and_then(|number| world.end(number)) else { return };
         let (received, written) = (self.received.get(), peer.written.get());

@@ -11,8 +11,8 @@ use crate::actions::write;
 use crate::end::End;
 use crate::world::World;
 
-/// Produces a few pieces for an end, by being asked for each or on its own.
-pub(crate) struct Spring {
+/// Writes a few pieces for an end, as a pull producer or on its own.
+pub(crate) struct CheckedProducer {
     world: Rc<World>,
     end: Rc<End>,
     pieces: Cell<usize>,
@@ -20,13 +20,13 @@ pub(crate) struct Spring {
     stopped: Cell<bool>,
 }
 
-/// Has a producer registered for `end`.
+/// Registers a producer for `end`.
 pub(crate) fn register(world: &Rc<World>, reactor: &Reactor, end: &Rc<End>) {
     let Some(transport) = end.transport.borrow().clone() else { return };
     if world.chance(0.3) {
         return forward(world, end);
     }
-    let spring = Rc::new(Spring {
+    let producer = Rc::new(CheckedProducer {
         world: world.clone(),
         end: end.clone(),
         pieces: Cell::new(1 + world.below(4)),
@@ -34,28 +34,28 @@ pub(crate) fn register(world: &Rc<World>, reactor: &Reactor, end: &Rc<End>) {
         stopped: Cell::new(false),
     });
     let pull = world.chance(0.5);
-    let producer = if pull { Producer::pull(spring.clone()) } else { Producer::push(spring.clone()) };
-    if transport.register_producer(producer).is_err() {
+    let registered = if pull { Producer::pull(producer.clone()) } else { Producer::push(producer.clone()) };
+    if transport.register_producer(registered).is_err() {
         return;
     }
     end.has_producer.set(true);
-    world.expect(end.lives() || spring.stopped.get(), || format!("the late producer of end {} lives", end.number));
+    world.expect(end.lives() || producer.stopped.get(), || format!("the late producer of end {} lives", end.number));
     if end.lives() {
-        *end.spring.borrow_mut() = Some(spring.clone());
+        *end.producer.borrow_mut() = Some(producer.clone());
     }
     if !pull {
-        spring.flow_later(reactor, 20);
+        producer.produce_later(reactor, 20);
     }
 }
 
-/// Whoever produces for `end` does so no more.
+/// Unregisters the producer of `end`.
 pub(crate) fn unregister(end: &End, transport: &Transport) {
-    end.spring.take();
+    end.producer.take();
     end.has_producer.set(false);
     transport.unregister_producer();
 }
 
-/// Has another end paused when this one is too slow. What that other end is then told is not this schedule's to decide.
+/// Makes another end the producer of this one. The schedule does not check how that end is paused and resumed.
 fn forward(world: &Rc<World>, end: &Rc<End>) {
     let (Some(other), Some(transport)) = (world.any_end(), end.transport.borrow().clone()) else { return };
     let Some(source) = other.transport.borrow().clone() else { return };
@@ -65,22 +65,22 @@ fn forward(world: &Rc<World>, end: &Rc<End>) {
     }
 }
 
-impl Spring {
-    /// Flows on its own, for so many times: somebody may unregister it while it is paused, and tells it nothing.
-    fn flow_later(self: &Rc<Spring>, reactor: &Reactor, times: usize) {
-        let spring = self.clone();
+impl CheckedProducer {
+    /// Writes by itself at most `times` times: it may be unregistered while it is paused, without notice.
+    fn produce_later(self: &Rc<CheckedProducer>, reactor: &Reactor, times: usize) {
+        let producer = self.clone();
         reactor.call_later(Duration::from_millis(3), move |reactor| {
-            if spring.stopped.get() || spring.pieces.get() == 0 || times == 0 {
+            if producer.stopped.get() || producer.pieces.get() == 0 || times == 0 {
                 return;
             }
-            if !spring.paused.get() {
-                spring.piece();
+            if !producer.paused.get() {
+                producer.produce();
             }
-            spring.flow_later(reactor, times - 1);
+            producer.produce_later(reactor, times - 1);
         });
     }
 
-    fn piece(&self) {
+    fn produce(&self) {
         let Some(transport) = self.end.transport.borrow().clone() else { return };
         if self.pieces.get() > 0 {
             self.pieces.set(self.pieces.get() - 1);
@@ -91,47 +91,47 @@ impl Spring {
         }
     }
 
-    /// Whether it knows that nothing it writes will be sent.
+    /// Returns whether it was stopped, so that none of its writes would be sent.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.get()
     }
 
-    fn told(&self, what: &str) {
+    fn called(&self, what: &str) {
         let number = self.end.number;
         self.world.note(|| format!("producer of end {number}: {what}"));
         self.world
-            .expect(!self.stopped.get(), || format!("the producer of end {number} was told to {what} after stop"));
+            .expect(!self.stopped.get(), || format!("the producer of end {number} was asked to {what} after stop"));
     }
 }
 
-impl PushProducer for Spring {
+impl PushProducer for CheckedProducer {
     fn pause_producing(&self) {
-        self.told("pause");
+        self.called("pause");
         self.world.expect(!self.paused.replace(true), || "a producer was paused twice".to_owned());
     }
 
     fn resume_producing(&self) {
-        self.told("resume");
-        self.world.expect(self.paused.replace(false), || "a producer was resumed and had not been paused".to_owned());
-        self.piece();
+        self.called("resume");
+        self.world.expect(self.paused.replace(false), || "a producer was resumed without a pause".to_owned());
+        self.produce();
     }
 
     fn stop_producing(&self) {
-        self.told("stop");
+        self.called("stop");
         self.stopped.set(true);
     }
 }
 
-impl PullProducer for Spring {
+impl PullProducer for CheckedProducer {
     fn resume_producing(&self) {
-        self.told("produce");
+        self.called("produce");
         let buffered = self.end.transport.borrow().as_ref().map_or(0, ropewalk::Transport::buffered);
         self.world.expect(buffered == 0, || format!("asked for more with {buffered} bytes queued"));
-        self.piece();
+        self.produce();
     }
 
     fn stop_producing(&self) {
-        self.told("stop");
+        self.called("stop");
         self.stopped.set(true);
     }
 }

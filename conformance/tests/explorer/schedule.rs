@@ -8,28 +8,28 @@ use ropewalk::testing::{Faults, MemoryReactor, Random};
 use ropewalk::{Phase, Reactor, RunOptions};
 
 use crate::actions::{abort, act, lose, resume};
-use crate::guests::Guests;
+use crate::outside_peers::OutsidePeers;
 use crate::producers::unregister;
 use crate::world::{Report, World};
 use crate::{clients, servers};
 
-/// How a schedule ends.
+/// The way in which a schedule ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Finish {
-    /// Everybody hears everything out and leaves.
-    Peace,
-    /// The reactor is stopped in the midst of it.
+    /// All ends receive everything, then close.
+    Close,
+    /// The reactor is stopped in the middle.
     Stop,
-    /// The reactor is dropped in the midst of it.
+    /// The reactor is dropped in the middle.
     Drop,
 }
 
-/// Runs the schedule of `seed`: what happened, and whether all promises were kept.
+/// Runs the schedule of `seed`, and returns its events. Fails if a promise was broken.
 pub(crate) fn explore(seed: u64, finish: Finish) -> Result<Report, Report> {
     let mut random = Random::new(seed ^ 0xfa17_5000_0000_0000);
     let world = Rc::new(World::new(seed, 20 + random.below(100)));
     let net = MemoryReactor::seeded(seed).with_faults(faults(&mut random));
-    let mut guests = Guests::new(&world, &net);
+    let mut peers = OutsidePeers::new(&world, &net);
     for _ in 0..2 + world.below(3) {
         servers::listen(&world, &net);
     }
@@ -37,29 +37,27 @@ pub(crate) fn explore(seed: u64, finish: Finish) -> Result<Report, Report> {
         clients::connect(&world, &net);
     }
     match finish {
-        Finish::Peace => {
-            go_wild(&world, &net, &mut guests);
-            leave_in_peace(&world, &net, &mut guests);
+        Finish::Close => {
+            act_at_random(&world, &net, &mut peers);
+            close_in_order(&world, &net, &mut peers);
             check_nothing_left(&world, &net);
         }
         Finish::Stop => {
-            guests = run_until_stopped(&world, &net, guests);
+            peers = run_until_stopped(&world, &net, peers);
             check_nothing_left(&world, &net);
         }
         Finish::Drop => {
-            go_wild(&world, &net, &mut guests);
+            act_at_random(&world, &net, &mut peers);
             drop_reactor(&world, net);
         }
     }
-    guests.check();
+    peers.check();
     let report = world.report();
-    // The ledger and the transports in it refer to each other.
-    world.ends.take();
-    world.clients.take();
+    world.release();
     report
 }
 
-/// A network of its own unkindness for each seed: each fault is there or not.
+/// Chooses the faults of the network.
 fn faults(random: &mut Random) -> Faults {
     let mut faults = Faults::none();
     let kinds: [fn(Faults) -> Faults; 5] =
@@ -86,10 +84,10 @@ fn faults(random: &mut Random) -> Faults {
     faults.buffer(buffers[random.below(buffers.len())])
 }
 
-/// Time passes, and everybody does anything.
-fn go_wild(world: &Rc<World>, net: &MemoryReactor, guests: &mut Guests) {
+/// Takes random actions while time passes.
+fn act_at_random(world: &Rc<World>, net: &MemoryReactor, peers: &mut OutsidePeers) {
     for _ in 0..30 {
-        guests.act(net);
+        peers.act(net);
         if world.chance(0.5) && world.spend() {
             act(world, net, None);
         }
@@ -97,12 +95,12 @@ fn go_wild(world: &Rc<World>, net: &MemoryReactor, guests: &mut Guests) {
     }
 }
 
-/// Everybody hears everything out, then leaves; whatever was written has arrived.
-fn leave_in_peace(world: &Rc<World>, net: &MemoryReactor, guests: &mut Guests) {
-    world.calm_down();
-    guests.leave();
-    // Delayed calls resume who paused, and let springs run dry: none waits as long as this. The timeouts of connectors
-    // do, if they are left over.
+/// Lets all ends receive everything, then closes them. All written bytes must have arrived.
+fn close_in_order(world: &Rc<World>, net: &MemoryReactor, peers: &mut OutsidePeers) {
+    world.stop_acting();
+    peers.close_all();
+    // Delayed calls resume paused ends and exhaust the producers, all within less time than this. Timeouts of
+    // connectors would show here if they were left over.
     net.advance(Duration::from_secs(2));
     for end in world.living() {
         if let Some(transport) = end.transport.borrow().clone() {
@@ -115,20 +113,20 @@ fn leave_in_peace(world: &Rc<World>, net: &MemoryReactor, guests: &mut Guests) {
     for port in world.ports.take() {
         drop(port.stop_listening());
     }
-    clients::give_up(world);
+    clients::stop_attempts(world);
     for end in world.living() {
         if let Some(transport) = end.transport.borrow().clone() {
             lose(world, &end, &transport);
         }
     }
     net.settle();
-    part_who_wait_for_each_other(world);
+    abort_deadlocked_ends(world);
     net.settle();
 }
 
-/// Two ends that lose their connection at the same time read no more, and with full buffers neither gets rid of what it
-/// has to send. Nothing else may keep an end alive.
-fn part_who_wait_for_each_other(world: &Rc<World>) {
+/// Two ends that lose their connection at the same time stop reading, so with full buffers neither can send the rest.
+/// Nothing else may keep an end open.
+fn abort_deadlocked_ends(world: &Rc<World>) {
     for end in world.living() {
         let Some(transport) = end.transport.borrow().clone() else { continue };
         let peer = end.peer().and_then(|number| world.end(number));
@@ -138,7 +136,7 @@ fn part_who_wait_for_each_other(world: &Rc<World>) {
     }
 }
 
-/// Between two ends that live and listen, nothing is under way when the network is at rest.
+/// Checks that no bytes are in flight between two open ends while the network is at rest.
 fn check_nothing_stuck(world: &World) {
     for end in world.living() {
         let Some(peer) = end.peer().and_then(|number| world.end(number)) else { continue };
@@ -150,43 +148,44 @@ fn check_nothing_stuck(world: &World) {
     }
     for end in world.living() {
         let sent = end.transport.borrow().as_ref().is_some_and(|transport| transport.buffered() == 0);
-        let told = end.write_lost.get() || !end.losing_write.get() || !sent;
-        world.expect(told, || format!("end {} was not told that it can send no more", end.number));
+        let notified = end.write_lost.get() || !end.losing_write.get() || !sent;
+        world.expect(notified, || format!("end {} got no write_connection_lost", end.number));
     }
 }
 
-/// The reactor runs by itself, and is stopped in the midst of it. Somebody asks it to wait a little before it goes.
-fn run_until_stopped(world: &Rc<World>, net: &MemoryReactor, guests: Guests) -> Guests {
-    let guests = Rc::new(RefCell::new(guests));
+/// Runs the reactor, and stops it in the middle. A trigger delays the shutdown a little.
+fn run_until_stopped(world: &Rc<World>, net: &MemoryReactor, peers: OutsidePeers) -> OutsidePeers {
+    let peers = Rc::new(RefCell::new(peers));
     for _ in 0..60 {
-        let (world, net_again, guests) = (world.clone(), net.clone(), guests.clone());
+        let (world, net_again, peers) = (world.clone(), net.clone(), peers.clone());
         net.call_later(Duration::from_micros(world.below(100_000) as u64), move |reactor| {
-            // A guest whose act runs the loop is not asked again meanwhile.
-            if let Ok(mut guests) = guests.try_borrow_mut() {
-                guests.act(&net_again);
+            // A peer whose action turns the loop does not act again meanwhile.
+            if let Ok(mut peers) = peers.try_borrow_mut() {
+                peers.act(&net_again);
             }
             act(&world, reactor, None);
         });
     }
     let waiting = world.clone();
-    net.add_system_event_trigger(Phase::Before, "shutdown", move |reactor: &Reactor| waiting.wait_a_little(reactor));
-    net.call_later(Duration::from_millis(100), |reactor| reactor.stop().expect("nobody else stops it"));
+    net.add_system_event_trigger(Phase::Before, "shutdown", move |reactor: &Reactor| waiting.delay_shutdown(reactor));
+    net.call_later(Duration::from_millis(100), |reactor| reactor.stop().expect("it runs"));
     let outcome = net.run_with(RunOptions::default().without_signal_handlers());
     world.expect(outcome.is_ok(), || format!("run: {outcome:?}"));
-    // Who has not begun his first attempt is not ended with the run: he may begin it in the last turn, or the next run.
+    // A connector that has not begun its first attempt outlives the run: it begins in the last turn, or in the next
+    // run.
     let (sources, connecting) = (net.source_count(), clients::connecting(world).len());
     world.expect(sources <= connecting, || format!("{sources} sources outlive the run, {connecting} connect"));
-    world.calm_down();
+    world.stop_acting();
     world.ports.take();
-    clients::give_up(world);
-    // Delayed calls outlive a run; they are made in the next one, or here.
+    clients::stop_attempts(world);
+    // Delayed calls outlive a run. They are made in the next one, or here.
     net.advance(Duration::from_secs(2));
-    Rc::into_inner(guests).expect("all calls have been made").into_inner()
+    Rc::into_inner(peers).expect("all calls have been made").into_inner()
 }
 
-/// Nobody is told, and nobody is kept alive by the handles that are still held.
+/// Drops the reactor. No protocol is notified, and handles keep none alive.
 fn drop_reactor(world: &Rc<World>, net: MemoryReactor) {
-    world.calm_down();
+    world.stop_acting();
     let network = net.network().clone();
     drop(net);
     let protocols = world.protocols.get();

@@ -7,13 +7,13 @@ use ropewalk::{Address, Error, Factory, Protocol, Reactor};
 use crate::walker::Walker;
 use crate::world::{PLACES, World};
 
-/// Serves one port. Counts how often it is started and stopped.
+/// Serves one port, and counts its starts and stops.
 pub(crate) struct Server(Rc<World>);
 
 impl Factory for Server {
     fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
         if self.0.chance(0.05) {
-            self.0.note(|| format!("nobody serves {peer}"));
+            self.0.note(|| format!("the factory refuses {peer}"));
             return None;
         }
         let walker = Walker::new(&self.0);
@@ -30,7 +30,7 @@ impl Factory for Server {
     }
 }
 
-/// Listens at one of the places, unless somebody does.
+/// Listens on one of the places, unless it is in use.
 pub(crate) fn listen(world: &Rc<World>, reactor: &Reactor) {
     let place = PLACES[world.below(PLACES.len())];
     let server = Server(world.clone());
@@ -44,8 +44,8 @@ pub(crate) fn listen(world: &Rc<World>, reactor: &Reactor) {
     }
 }
 
-/// Does something to one of the ports.
-pub(crate) fn disturb(world: &Rc<World>) {
+/// Takes a random action on one of the ports.
+pub(crate) fn act_on_port(world: &Rc<World>) {
     let ports = world.ports.borrow();
     if ports.is_empty() {
         return;
@@ -57,7 +57,7 @@ pub(crate) fn disturb(world: &Rc<World>) {
         1 => port.pause_producing(),
         2 => port.resume_producing(),
         _ => {
-            // It fails when it listens already, is being stopped, or when somebody has taken its place.
+            // Fails while the port listens or is being stopped, or if its address is in use.
             let outcome = port.start_listening();
             let known = matches!(outcome, Ok(()) | Err(Error::AlreadyListening | Error::CannotListen(..)));
             world.expect(known, || format!("start_listening: {outcome:?}"));

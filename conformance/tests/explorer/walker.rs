@@ -1,4 +1,4 @@
-//! The protocol of every end in the reactor: it checks what it is told against its ledger, and does anything.
+//! The protocol of every end in the reactor. It checks each callback against its ledger, then takes random actions.
 
 use std::panic::resume_unwind;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use crate::actions::act;
 use crate::end::End;
 use crate::world::World;
 
-/// What is delivered at once, at most.
+/// The largest delivery.
 const LONGEST: usize = 64 * 1024;
 
 pub(crate) struct Walker {
@@ -27,7 +27,7 @@ impl Walker {
         &self.end
     }
 
-    /// A callback: none may be on the stack, and what it does comes after what it checks.
+    /// Checks a callback, then takes random actions. No other callback of this end may be on the stack.
     fn called(&self, transport: &Transport, name: &str, check: impl FnOnce(&World, &End)) {
         let (world, end) = (&self.world, &self.end);
         let Some(reactor) = transport.try_reactor() else {
@@ -52,22 +52,22 @@ impl Walker {
         if world.panics && end.lives() && world.chance(0.02) && world.spend() {
             world.note(|| format!("end {} panics", end.number));
             end.busy.set(false);
-            end.stumbled.set(true);
+            end.panicked.set(true);
             end.cut_short.set(true);
-            // Unlike panic!, it does not print anything.
-            resume_unwind(Box::new("a walker stumbles"));
+            // Unlike panic!, it prints nothing.
+            resume_unwind(Box::new("a walker panics on purpose"));
         }
     }
 
-    /// Whether the reason fits what this end did.
+    /// Checks that the reason fits this end's record.
     fn check_reason(&self, reason: &Error) {
         let end = &self.end;
         let fits = match reason {
             _ if self.world.shutting_down.get() => true,
             Error::ConnectionAborted => end.aborting.get(),
-            Error::Panicked(..) => end.stumbled.get(),
-            Error::ConnectionDone => !end.aborting.get() && !end.stumbled.get(),
-            Error::ConnectionLost(cause) => cause.is_some() && !end.aborting.get() && !end.stumbled.get(),
+            Error::Panicked(..) => end.panicked.get(),
+            Error::ConnectionDone => !end.aborting.get() && !end.panicked.get(),
+            Error::ConnectionLost(cause) => cause.is_some() && !end.aborting.get() && !end.panicked.get(),
             _ => false,
         };
         self.world.expect(fits, || format!("end {} was lost because: {reason:?}", end.number));
@@ -123,7 +123,7 @@ impl Protocol for Walker {
         world.expect(!connected, || format!("end {} is lost and still connected", self.end.number));
         self.called(transport, "connection_lost", |_, end| {
             end.lost.set(true);
-            let stopped = end.spring.take().is_none_or(|spring| spring.is_stopped());
+            let stopped = end.producer.take().is_none_or(|producer| producer.is_stopped());
             world.expect(stopped, || format!("the producer of end {} was not stopped", end.number));
             if world.shutting_down.get() {
                 end.cut_short.set(true);

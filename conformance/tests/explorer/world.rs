@@ -1,4 +1,4 @@
-//! What everybody in a schedule shares: chance, the ledger of ends, and the list of broken promises.
+//! The state that all parts of a schedule share: random numbers, the ledgers, and the first broken promise.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -10,18 +10,18 @@ use ropewalk::{Deferred, Moment, Port, Reactor, Resolver};
 use crate::clients::Client;
 use crate::end::End;
 
-/// The addresses at which somebody may listen.
+/// The addresses that ports listen on.
 pub(crate) const PLACES: [&str; 4] = ["10.0.0.1:80", "10.0.0.2:80", "/run/walkers", "[fe80::1]:80"];
 
-/// The address at which the test listens.
-pub(crate) const GUEST_HOUSE: &str = "10.0.0.3:80";
+/// The address that outside peers listen on.
+pub(crate) const OUTSIDE_ADDRESS: &str = "10.0.0.3:80";
 
-/// How many turns may run inside one another.
+/// The number of turns that may run inside one another.
 const DEEPEST: usize = 2;
 
 pub(crate) struct World {
     random: RefCell<Random>,
-    /// How much may still be done: every schedule comes to an end.
+    /// The number of actions that are left: every schedule ends.
     budget: Cell<usize>,
     last_now: Cell<Moment>,
     events: RefCell<Vec<String>>,
@@ -31,21 +31,21 @@ pub(crate) struct World {
     pub(crate) clients: RefCell<Vec<Rc<Client>>>,
     /// Protocols that have not been dropped.
     pub(crate) protocols: Cell<usize>,
-    /// How often factories were started and not stopped.
+    /// Starts of factories minus stops.
     pub(crate) started: Cell<isize>,
-    /// Whether callbacks may panic.
+    /// True if callbacks may panic.
     pub(crate) panics: bool,
-    /// Whether the reactor ends everything itself from here on.
+    /// True once the reactor closes everything itself.
     pub(crate) shutting_down: Cell<bool>,
-    /// What the reactor waits for before it shuts down.
+    /// The resolver of the Deferred that delays the shutdown.
     shutdown: RefCell<Option<Resolver<()>>>,
-    /// How many callbacks on the stack run the loop themselves.
+    /// The number of turns on the stack that callbacks run.
     depth: Cell<usize>,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, budget: usize) -> World {
-        // The network has the seed itself; the two must not draw the same numbers.
+        // The network uses the seed itself. The two must not draw the same numbers.
         let mut random = Random::new(seed ^ 0x5eed_0f0a_11ed_0001);
         let panics = random.chance(0.2);
         World {
@@ -66,7 +66,7 @@ impl World {
         }
     }
 
-    /// A number below `bound`.
+    /// Returns a number below `bound`.
     pub(crate) fn below(&self, bound: usize) -> usize {
         self.random.borrow_mut().below(bound)
     }
@@ -75,7 +75,7 @@ impl World {
         self.random.borrow_mut().chance(probability)
     }
 
-    /// Something happens, which `reactor` may be asked about.
+    /// Adds an event with its time, which must not go back.
     pub(crate) fn event(&self, reactor: &Reactor, what: impl FnOnce() -> String) {
         let now = reactor.now();
         let last = self.last_now.replace(now);
@@ -83,12 +83,12 @@ impl World {
         self.note(|| format!("{now:?} {}", what()));
     }
 
-    /// Adds to what is shown when the schedule fails.
+    /// Adds a line to the report of a failed schedule.
     pub(crate) fn note(&self, what: impl FnOnce() -> String) {
         self.events.borrow_mut().push(what());
     }
 
-    /// Remembers the first promise that was broken: a panic in a callback would be caught by the reactor.
+    /// Records the first broken promise. A panic would not do, because the reactor catches panics in callbacks.
     pub(crate) fn expect(&self, kept: bool, complaint: impl FnOnce() -> String) {
         if !kept && self.broken.borrow().is_none() {
             let complaint = complaint();
@@ -97,36 +97,36 @@ impl World {
         }
     }
 
-    /// Whether one more thing may be done.
+    /// Spends one action, and returns whether there was one left.
     pub(crate) fn spend(&self) -> bool {
         let left = self.budget.get();
         self.budget.set(left.saturating_sub(1));
         left > 0
     }
 
-    /// Has the shutdown wait until somebody lets it go on, in the midst of a callback, or else for 20 ms.
-    pub(crate) fn wait_a_little(self: &Rc<World>, reactor: &Reactor) -> Deferred<()> {
+    /// Delays the shutdown for 20 ms, or until an action continues it inside a callback.
+    pub(crate) fn delay_shutdown(self: &Rc<World>, reactor: &Reactor) -> Deferred<()> {
         let (deferred, resolver) = Deferred::new();
         *self.shutdown.borrow_mut() = Some(resolver);
         let world = self.clone();
-        reactor.call_later(Duration::from_millis(20), move |_| world.let_shutdown_go_on());
+        reactor.call_later(Duration::from_millis(20), move |_| world.continue_shutdown());
         deferred
     }
 
-    /// The shutdown goes on before this returns, if it waits.
-    pub(crate) fn let_shutdown_go_on(&self) {
+    /// Continues the shutdown before this returns, if it was delayed.
+    pub(crate) fn continue_shutdown(&self) {
         let resolver = self.shutdown.take();
         if let Some(resolver) = resolver {
-            self.note(|| "the shutdown goes on".to_owned());
+            self.note(|| "the shutdown continues".to_owned());
             self.shutting_down.set(true);
-            // What is opened from here on would outlive the run.
-            self.calm_down();
+            // Sources that are opened from here on would outlive the run.
+            self.stop_acting();
             let outcome = resolver.callback(());
             self.expect(outcome.is_ok(), || "the shutdown did not wait".to_owned());
         }
     }
 
-    /// Runs the loop once more inside what runs now.
+    /// Runs one more turn inside the present callback.
     pub(crate) fn iterate(&self, reactor: &Reactor) {
         if self.depth.get() < DEEPEST {
             self.depth.set(self.depth.get() + 1);
@@ -138,23 +138,23 @@ impl World {
         }
     }
 
-    /// Nothing more is done from here on.
-    pub(crate) fn calm_down(&self) {
+    /// Takes no more actions from here on.
+    pub(crate) fn stop_acting(&self) {
         self.budget.set(0);
     }
 
-    /// One of the ends that live, if there are any.
+    /// Returns a random open end, if there is one.
     pub(crate) fn any_end(&self) -> Option<Rc<End>> {
         let living = self.living();
         (!living.is_empty()).then(|| living[self.below(living.len())].clone())
     }
 
-    /// The ends that have been told of their connection and not of its loss.
+    /// Returns the ends between connection_made and connection_lost.
     pub(crate) fn living(&self) -> Vec<Rc<End>> {
         self.ends.borrow().iter().filter(|end| end.lives()).cloned().collect()
     }
 
-    /// A new end of a connection, with a number of its own.
+    /// Creates the ledger of a new end, with a number of its own.
     pub(crate) fn new_end(&self) -> Rc<End> {
         let mut ends = self.ends.borrow_mut();
         let end = Rc::new(End::new(ends.len() as u64));
@@ -162,19 +162,31 @@ impl World {
         end
     }
 
-    /// The end with that number.
+    /// Returns the end with that number.
     pub(crate) fn end(&self, number: u64) -> Option<Rc<End>> {
         self.ends.borrow().get(usize::try_from(number).ok()?).cloned()
     }
 
-    /// What came of it.
+    /// Drops all handles of the reactor. They and their factories, protocols and ledgers refer to each other, so they
+    /// would outlive the schedule.
+    pub(crate) fn release(&self) {
+        for end in self.ends.take() {
+            end.transport.take();
+            end.producer.take();
+        }
+        self.clients.take().iter().for_each(|client| client.release());
+        self.ports.take();
+        self.shutdown.take();
+    }
+
+    /// Returns all events, as an error if a promise was broken.
     pub(crate) fn report(&self) -> Result<Report, Report> {
         let report = Report { events: self.events.borrow().clone(), broken: self.broken.borrow().clone() };
         if report.broken.is_none() { Ok(report) } else { Err(report) }
     }
 }
 
-/// What happened in a schedule, and the first promise that was broken.
+/// The events of a schedule, and its first broken promise.
 pub(crate) struct Report {
     events: Vec<String>,
     broken: Option<String>,
@@ -185,13 +197,13 @@ impl Report {
         &self.events
     }
 
-    /// The broken promise, and what happened just before.
+    /// Returns the broken promise, and the events just before it.
     pub(crate) fn tail(&self) -> String {
         let first = self.events.len().saturating_sub(30);
         format!("{}\n{}", self.broken.as_deref().unwrap_or("nothing was broken"), self.events[first..].join("\n"))
     }
 
-    /// Everything.
+    /// Returns all events.
     pub(crate) fn whole(&self) -> String {
         format!("{}\n{}", self.events.join("\n"), self.broken.as_deref().unwrap_or("nothing was broken"))
     }
