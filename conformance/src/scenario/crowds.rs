@@ -8,7 +8,7 @@ use std::time::Duration;
 use ropewalk::{Address, ClientFactory, Connector, Error, Factory, Protocol, Reactor, RunOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::scripts::say;
+use super::dialogue::{hear, say};
 use crate::links::{Countdown, NOWHERE, Transports};
 use crate::script::{Script, stop};
 use crate::{Subject, quiet};
@@ -84,7 +84,7 @@ pub(super) fn crowded(subject: &Subject) {
 fn stops_at_end_of_input(reactor: &Reactor) {
     let handle = reactor.thread_handle();
     std::thread::spawn(move || {
-        super::scripts::hear();
+        hear();
         handle.call_from_thread(stop);
     });
 }

@@ -10,6 +10,7 @@
 //! Both sides wait for lines, never for time.
 
 mod crowds;
+mod dialogue;
 mod scripts;
 
 use std::io::{BufRead, BufReader, Lines, Write};

@@ -1,6 +1,5 @@
 //! The scenarios that the child process plays. A specification expects their lines.
 
-use std::io::{self, BufRead, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -13,6 +12,7 @@ use ropewalk::{Phase, Reactor, RunOptions};
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::crowds;
+use super::dialogue::{hear, say, saying};
 use crate::Subject;
 use crate::lock_step::LockStep;
 use crate::script::stop;
@@ -58,18 +58,6 @@ pub fn play() {
     let provider = ropewalk::reactors().iter().find(|reactor| reactor.name == provider).expect("a provider").name;
     let (_, scenario) = SCENARIOS.iter().find(|(known, _)| known == name).expect("a scenario");
     scenario(&Subject::named(provider));
-}
-
-pub(super) fn say(line: &str) {
-    writeln!(io::stdout(), "{line}").expect("the parent reads the pipe");
-}
-
-fn saying(line: &'static str) -> impl Fn(&Reactor) + Send + Clone + 'static {
-    move |_| say(line)
-}
-
-pub(super) fn hear() -> String {
-    io::stdin().lock().lines().next().and_then(Result::ok).unwrap_or_default()
 }
 
 fn raise(signal: Signal) {
