@@ -60,9 +60,8 @@ impl LineProtocol for Worker {
     }
 }
 
-/// Paced, so that unread answers cannot fill the memory.
-fn workers(work: fn(u64) -> String) -> impl Factory {
-    paced(move || LineReceiver::new(Worker { work, answer: None }).delimiter(&b"\n"[..]))
+fn workers(work: fn(u64) -> String) -> impl Fn() -> LineReceiver<Worker> {
+    move || LineReceiver::new(Worker { work, answer: None }).delimiter(&b"\n"[..])
 }
 
 fn main() -> ropewalk::Result<()> {

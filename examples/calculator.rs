@@ -34,14 +34,13 @@ impl LineProtocol for Calculator {
     }
 }
 
-/// Paced, so that unread answers cannot fill the memory.
-fn calculators() -> impl Factory {
-    paced(|| LineReceiver::new(Calculator).delimiter(&b"\n"[..]))
+fn calculators() -> LineReceiver<Calculator> {
+    LineReceiver::new(Calculator).delimiter(&b"\n"[..])
 }
 
 fn main() -> ropewalk::Result<()> {
     let reactor = Reactor::new()?;
-    let port = reactor.listen_tcp("127.0.0.1:8002", calculators())?;
+    let port = reactor.listen_tcp("127.0.0.1:8002", calculators)?;
     println!("calculating on {}", port.host()?);
     reactor.run()
 }
@@ -54,7 +53,7 @@ mod tests {
     /// Returns the answer to `question`, over a network that splits the data into small pieces.
     fn ask(question: &[u8]) -> String {
         let net = MemoryReactor::seeded(1).with_faults(Faults::none().short_reads().short_writes());
-        net.listen_tcp("10.0.0.1:80", calculators()).unwrap();
+        net.listen_tcp("10.0.0.1:80", calculators).unwrap();
         let client = net.connect_stream("10.0.0.1:80");
         client.write(question);
         net.settle();

@@ -1,9 +1,6 @@
 //! An echo server: it sends back everything that it receives.
 //!
 //! Run `cargo run -p ropewalk-examples --bin echo`, then `nc 127.0.0.1 8000`.
-//!
-//! Its connections are `paced`: reading from a peer waits while many replies to it are still queued. So a peer that sends
-//! and never reads cannot fill the memory.
 
 use ropewalk::prelude::*;
 

@@ -10,7 +10,7 @@
 //! | any other | `error: ` and the reason |
 //!
 //! A key has no spaces, and a value is any bytes. All memory that a client can use is limited: requests by the netstring
-//! receiver, the store by its capacity, and unread answers by `paced`, which stops reading until they have drained.
+//! receiver, the store by its capacity, and unread answers by back-pressure, in `connection_made`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -12,12 +12,10 @@ use super::rust_text::{Kind, pieces};
 use super::{files, root};
 
 /// The faults that each rule still finds in a folder, in the order of [`RULES`]. The goal is an empty table.
-const ALLOWED: [(&str, [usize; 6]); 5] = [
-    ("conformance", [27, 13, 0, 11, 1, 3]),
-    ("crates/proto", [0, 2, 0, 1, 0, 3]),
-    ("crates/reactor", [66, 95, 104, 107, 7, 91]),
+const ALLOWED: [(&str, [usize; 6]); 3] = [
+    ("crates/proto", [0, 0, 0, 1, 0, 1]),
+    ("crates/reactor", [32, 44, 59, 60, 3, 44]),
     ("crates/sys", [92, 117, 15, 74, 2, 42]),
-    ("fuzz", [0, 3, 0, 1, 1, 0]),
 ];
 
 const RULES: [&str; 6] = [

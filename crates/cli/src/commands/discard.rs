@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use ropewalk::{Error, Factory, Protocol, Transport};
+use ropewalk::{Error, Protocol, Transport};
 
 use crate::idle::IdleTimer;
 
-pub(super) fn factory(idle_limit: Option<Duration>) -> impl Factory {
-    move || Discard { idle_limit, idle: IdleTimer::default(), received: 0 }
-}
-
 /// The protocol of one connection.
-struct Discard {
+pub(super) struct Discard {
     idle_limit: Option<Duration>,
     idle: IdleTimer,
     received: u64,
+}
+
+impl Discard {
+    pub(super) fn new(idle_limit: Option<Duration>) -> Discard {
+        Discard { idle_limit, idle: IdleTimer::default(), received: 0 }
+    }
 }
 
 impl Protocol for Discard {

@@ -7,7 +7,7 @@ use ropewalk::{Error, Factory, Protocol, Transport};
 
 use crate::idle::IdleTimer;
 
-/// Returns a factory of paced connections: reading from a peer waits while many replies to it are still queued.
+/// Returns a factory of echoes that are paced: the peer is not read while replies to it are still queued.
 pub(super) fn factory(idle_limit: Option<Duration>) -> impl Factory {
     paced(move || Echo { idle_limit, idle: IdleTimer::default() })
 }

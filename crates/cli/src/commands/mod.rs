@@ -137,7 +137,9 @@ struct Begun {
 fn begin(reactor: &Reactor, command: Command) -> Result<Begun, BoxedError> {
     match command {
         Command::Echo(options) => begin_small(reactor, "echo", &options, echo::factory),
-        Command::Discard(options) => begin_small(reactor, "discard", &options, discard::factory),
+        Command::Discard(options) => {
+            begin_small(reactor, "discard", &options, |idle| move || discard::Discard::new(idle))
+        }
         Command::Chargen(options) => begin_small(reactor, "chargen", &options, chargen::factory),
         Command::Daytime(options) => begin_small(reactor, "daytime", &options, |_| daytime::Daytime::default),
         Command::Portforward(options) => portforward::begin(reactor, &options),
