@@ -3,19 +3,17 @@
 //! On select, poll and epoll each count but `changes` stands for one system call. A change costs one only when it is
 //! not deferred (`readiness/mod.rs`).
 
-use std::any::Any;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use ropewalk::Address;
 use ropewalk::proto::{Key, Outbox};
 use ropewalk::sys::{
-    Capabilities, Clock, ConnectSpec, EventProvider, Events, Interest, Kind, ListenSpec, OwnedIo, RawIo, Received,
-    Sent, SocketOption, Wake, Waker,
+    EventProvider, Events, Interest, ProviderDecorator, RawWaitable, Received, Sent, Streams, StreamsDecorator, Wake,
+    Waker, Watches, WatchesDecorator,
 };
-use ropewalk::{Address, Moment};
 
 /// The number of requests to a provider so far. Cheap to clone, and readable from other threads.
 #[derive(Clone, Default)]
@@ -93,108 +91,23 @@ impl Counting {
     }
 }
 
-impl EventProvider for Counting {
-    fn name(&self) -> &'static str {
-        self.provider.name()
+impl ProviderDecorator for Counting {
+    fn decorated(&self) -> &dyn EventProvider {
+        &*self.provider
     }
 
-    fn capabilities(&self) -> Capabilities {
-        self.provider.capabilities()
+    fn decorated_mut(&mut self) -> &mut dyn EventProvider {
+        &mut *self.provider
     }
 
-    fn now(&self) -> Moment {
-        self.provider.now()
+    fn streams(&mut self) -> Option<&mut dyn Streams> {
+        self.provider.streams()?;
+        Some(self)
     }
 
-    fn clock(&self) -> Clock {
-        self.provider.clock()
-    }
-
-    fn wall_clock(&self) -> SystemTime {
-        self.provider.wall_clock()
-    }
-
-    fn listen(&mut self, spec: &ListenSpec) -> io::Result<(Key, Address)> {
-        self.provider.listen(spec)
-    }
-
-    fn connect(&mut self, spec: &ConnectSpec) -> io::Result<Key> {
-        self.provider.connect(spec)
-    }
-
-    fn finish_connect(&mut self, key: Key) -> io::Result<()> {
-        self.provider.finish_connect(key)
-    }
-
-    fn adopt(&mut self, io: OwnedIo, kind: Kind) -> io::Result<Key> {
-        self.provider.adopt(io, kind)
-    }
-
-    fn watch(&mut self, io: RawIo, interest: Interest) -> io::Result<Key> {
-        self.counts.add(Request::Change);
-        self.provider.watch(io, interest)
-    }
-
-    fn set_interest(&mut self, key: Key, interest: Interest) -> io::Result<()> {
-        self.counts.add(Request::Change);
-        self.provider.set_interest(key, interest)
-    }
-
-    fn close(&mut self, key: Key) {
-        self.provider.close(key);
-    }
-
-    fn abort(&mut self, key: Key) {
-        self.provider.abort(key);
-    }
-
-    fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()> {
-        self.counts.add(Request::Change);
-        self.provider.set_reading(key, on)
-    }
-
-    fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
-        self.counts.add(Request::Receive);
-        self.provider.receive(key, scratch)
-    }
-
-    fn accept(&mut self, key: Key) -> io::Result<Option<(Key, Address)>> {
-        self.counts.add(Request::Accept);
-        self.provider.accept(key)
-    }
-
-    fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
-        self.counts.add(Request::Send);
-        self.provider.send(key, outbox)
-    }
-
-    fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize> {
-        self.counts.add(Request::Send);
-        self.provider.send_slice(key, bytes)
-    }
-
-    fn shutdown_write(&mut self, key: Key) -> io::Result<()> {
-        self.provider.shutdown_write(key)
-    }
-
-    fn local_address(&self, key: Key) -> io::Result<Address> {
-        self.provider.local_address(key)
-    }
-
-    fn peer_address(&self, key: Key) -> io::Result<Address> {
-        self.provider.peer_address(key)
-    }
-
-    fn option(&self, key: Key, option: SocketOption) -> io::Result<bool> {
-        self.provider.option(key, option)
-    }
-
-    fn set_option(&mut self, key: Key, option: SocketOption, on: bool) -> io::Result<()> {
-        self.provider.set_option(key, option, on)
-    }
-
-    fn raw_io(&self, key: Key) -> Option<RawIo> {
-        self.provider.raw_io(key)
+    fn watches(&mut self) -> Option<&mut dyn Watches> {
+        self.provider.watches()?;
+        Some(self)
     }
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
@@ -206,24 +119,47 @@ impl EventProvider for Counting {
         outcome
     }
 
-    fn lock_unix(&mut self, path: &Path) -> io::Result<Box<dyn Any>> {
-        self.provider.lock_unix(path)
-    }
-
-    fn is_unix_locked(&mut self, path: &Path) -> bool {
-        self.provider.is_unix_locked(path)
-    }
-
-    fn reopen_after_fork(&mut self) -> io::Result<()> {
-        self.provider.reopen_after_fork()
-    }
-
     fn waker(&self) -> Waker {
         Waker::new(Arc::new(CountingWake { waker: self.provider.waker(), counts: self.counts.clone() }))
     }
+}
 
-    fn foreign(&mut self) -> Option<RawIo> {
-        self.provider.foreign()
+impl StreamsDecorator for Counting {
+    fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()> {
+        self.counts.add(Request::Change);
+        self.decorated_streams().set_reading(key, on)
+    }
+
+    fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
+        self.counts.add(Request::Receive);
+        self.decorated_streams().receive(key, scratch)
+    }
+
+    fn accept(&mut self, key: Key) -> io::Result<Option<(Key, Address)>> {
+        self.counts.add(Request::Accept);
+        self.decorated_streams().accept(key)
+    }
+
+    fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
+        self.counts.add(Request::Send);
+        self.decorated_streams().send(key, outbox)
+    }
+
+    fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize> {
+        self.counts.add(Request::Send);
+        self.decorated_streams().send_slice(key, bytes)
+    }
+}
+
+impl WatchesDecorator for Counting {
+    fn watch(&mut self, handle: RawWaitable, interest: Interest) -> io::Result<Key> {
+        self.counts.add(Request::Change);
+        self.decorated_watches().watch(handle, interest)
+    }
+
+    fn set_interest(&mut self, key: Key, interest: Interest) -> io::Result<()> {
+        self.counts.add(Request::Change);
+        self.decorated_watches().set_interest(key, interest)
     }
 }
 

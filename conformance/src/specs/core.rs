@@ -799,7 +799,7 @@ struct Socket(std::net::TcpListener);
 
 #[cfg(unix)]
 impl ropewalk::Descriptor for Socket {
-    fn raw_io(&self) -> ropewalk::sys::RawIo {
+    fn raw_io(&self) -> ropewalk::sys::RawWaitable {
         std::os::fd::AsRawFd::as_raw_fd(&self.0)
     }
 }

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use ropewalk::proto::Deferred;
-use ropewalk::sys::RawIo;
+use ropewalk::sys::RawWaitable;
 use ropewalk::{DelayedCall, Descriptor, Reactor, RunOptions};
 
 use crate::script::{Log, Script, stop};
@@ -17,13 +17,13 @@ const MOMENT: Duration = Duration::from_millis(1);
 /// A reactor inside another one's loop.
 struct Guest {
     reactor: Reactor,
-    foreign: RawIo,
+    foreign: RawWaitable,
     timer: RefCell<Option<DelayedCall>>,
     woken: Cell<usize>,
 }
 
 impl Descriptor for Guest {
-    fn raw_io(&self) -> RawIo {
+    fn raw_io(&self) -> RawWaitable {
         self.foreign
     }
 

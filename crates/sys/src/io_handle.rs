@@ -1,9 +1,10 @@
-//! What the operating system calls an open socket, pipe or file: a descriptor on Unix, a socket on Windows.
+//! The two kinds of handle of an operating system.
+//!
+//! A *socket* carries streams. A *waitable* is something that an event loop can wait for. On Unix both are descriptors. On
+//! Windows the first is a SOCKET and the second a HANDLE, and no conversion between them is valid.
 
 #[cfg(unix)]
-pub use std::os::fd::{AsFd as AsIo, AsRawFd as AsRawIo, BorrowedFd as BorrowedIo, OwnedFd as OwnedIo, RawFd as RawIo};
+pub use std::os::fd::{OwnedFd as OwnedSocket, OwnedFd as OwnedWaitable, RawFd as RawSocket, RawFd as RawWaitable};
 
 #[cfg(windows)]
-pub use std::os::windows::io::{
-    AsRawSocket as AsRawIo, AsSocket as AsIo, BorrowedSocket as BorrowedIo, OwnedSocket as OwnedIo, RawSocket as RawIo,
-};
+pub use std::os::windows::io::{OwnedHandle as OwnedWaitable, OwnedSocket, RawHandle as RawWaitable, RawSocket};

@@ -4,34 +4,37 @@
 
 mod detach;
 mod file_lock;
+#[cfg(unix)]
+mod filesystem;
 mod fork;
 mod identity;
 mod inherited;
 mod io_handle;
 mod names;
-mod provider;
 mod providers;
 #[cfg(unix)]
 mod readiness;
+mod seam;
 pub mod signals;
 #[cfg(unix)]
 mod socket;
-mod unix_lock;
 #[cfg(target_os = "linux")]
 mod uring;
 mod waker;
+#[cfg(unix)]
+mod watched;
 
 pub use detach::{Detached, detach};
 pub use file_lock::FileLock;
 pub use fork::forks;
 pub use identity::Identity;
 pub use inherited::{inherited, take_standard_streams};
-pub use io_handle::{AsIo, AsRawIo, BorrowedIo, OwnedIo, RawIo};
+pub use io_handle::{OwnedSocket, OwnedWaitable, RawSocket, RawWaitable};
 pub use names::{IpFamily, look_up};
-pub use provider::{
-    Capabilities, Clock, ConnectSpec, Event, EventProvider, Events, Interest, Kind, ListenSpec, Ready, Received, Sent,
-    SocketOption,
-};
 pub use providers::{Provider, providers};
-pub use unix_lock::UnixLock;
+pub use seam::{
+    Adoption, Capabilities, Clock, ConnectSpec, Event, EventProvider, Events, Filesystem, Interest, Kind, ListenSpec,
+    ProviderDecorator, Ready, Received, Sent, SocketOption, Sockets, Streams, StreamsDecorator, Watches,
+    WatchesDecorator,
+};
 pub use waker::{Wake, Waker};

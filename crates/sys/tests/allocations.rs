@@ -49,18 +49,18 @@ impl Echo {
         self.provider.wait(Some(Duration::from_secs(10)), &mut self.events).unwrap();
         for event in self.events.drain(..) {
             if event.key == self.port {
-                while let Some((key, _)) = self.provider.accept(event.key).unwrap() {
-                    self.provider.set_reading(key, true).unwrap();
+                while let Some((key, _)) = self.provider.streams().unwrap().accept(event.key).unwrap() {
+                    self.provider.streams().unwrap().set_reading(key, true).unwrap();
                 }
                 continue;
             }
-            match self.provider.receive(event.key, &mut self.scratch).unwrap() {
+            match self.provider.streams().unwrap().receive(event.key, &mut self.scratch).unwrap() {
                 Received::Drained(count) => {
                     self.outbox.write(&self.scratch[..count]);
-                    assert_eq!(self.provider.send(event.key, &mut self.outbox).unwrap(), Sent::All);
+                    assert_eq!(self.provider.streams().unwrap().send(event.key, &mut self.outbox).unwrap(), Sent::All);
                     answered += 1;
                 }
-                Received::Eof => self.provider.close(event.key),
+                Received::Eof => self.provider.streams().unwrap().close(event.key),
                 _ => unreachable!("small messages over a loopback"),
             }
         }
@@ -88,8 +88,8 @@ fn an_echoed_message_and_a_passing_connection_allocate_nothing() {
     for provider in providers() {
         let mut provider = (provider.open)().unwrap();
         let loopback = Address::from(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let (port, address) = provider.listen(&ListenSpec::new(loopback)).unwrap();
-        provider.set_reading(port, true).unwrap();
+        let (port, address) = provider.streams().unwrap().listen(&ListenSpec::new(loopback)).unwrap();
+        provider.streams().unwrap().set_reading(port, true).unwrap();
         let scratch = vec![0; 64 * 1024];
         let mut echo = Echo { provider, events: Events::new(), scratch, outbox: Outbox::new(), port };
         let address = address.inet().unwrap();

@@ -54,8 +54,8 @@ fn settle(provider: &mut dyn EventProvider) -> Events {
 
 fn port(provider: &mut dyn EventProvider) -> (Key, SocketAddr) {
     let loopback = Address::from(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let (port, address) = provider.listen(&ListenSpec::new(loopback)).unwrap();
-    provider.set_reading(port, true).unwrap();
+    let (port, address) = provider.streams().unwrap().listen(&ListenSpec::new(loopback)).unwrap();
+    provider.streams().unwrap().set_reading(port, true).unwrap();
     (port, address.inet().unwrap())
 }
 
@@ -64,8 +64,8 @@ fn connection(provider: &mut dyn EventProvider) -> (Key, TcpStream) {
     let (port, address) = port(provider);
     let peer = TcpStream::connect(address).unwrap();
     wait(provider, PATIENCE);
-    let (key, _) = provider.accept(port).unwrap().unwrap();
-    provider.set_reading(key, true).unwrap();
+    let (key, _) = provider.streams().unwrap().accept(port).unwrap().unwrap();
+    provider.streams().unwrap().set_reading(key, true).unwrap();
     (key, peer)
 }
 
@@ -129,13 +129,13 @@ fn select_refuses_descriptors_beyond_its_limit_to_whoever_opened_them() {
     let taken = occupy_below(FD_SETSIZE);
     let before = open_descriptors();
 
-    assert_beyond_select(select.watch(high.as_raw_fd(), Interest::READ));
+    assert_beyond_select(select.watches().unwrap().watch(high.as_raw_fd(), Interest::READ));
     let loopback = Address::from(SocketAddr::from(([127, 0, 0, 1], 0)));
-    assert_beyond_select(select.listen(&ListenSpec::new(loopback)));
+    assert_beyond_select(select.streams().unwrap().listen(&ListenSpec::new(loopback)));
     let address = listener.local_addr().unwrap().into();
-    assert_beyond_select(select.connect(&ConnectSpec { address, bind: None }));
+    assert_beyond_select(select.streams().unwrap().connect(&ConnectSpec { address, bind: None }));
     assert_eq!(open_descriptors(), before, "what was refused is closed");
-    assert_beyond_select(select.adopt(high_listener, Kind::StreamPort));
+    assert_beyond_select(select.adoption().unwrap().adopt(high_listener, Kind::StreamPort));
     assert_eq!(open_descriptors(), before - 1, "what was adopted is closed");
     drop(taken);
     assert_eq!(wait(&mut *select, MOMENT), []);
@@ -151,13 +151,13 @@ fn select_closes_a_connection_beyond_its_limit_and_accepts_again_later() {
     let mut refused = TcpStream::connect(address).unwrap();
     assert_eq!(wait(&mut *select, PATIENCE), [Event { key: port, ready: Ready::READ }]);
     let before = open_descriptors();
-    assert_beyond_select(select.accept(port));
+    assert_beyond_select(select.streams().unwrap().accept(port));
     assert_eq!(open_descriptors(), before);
     assert_eq!(refused.read(&mut [0]).unwrap(), 0);
     drop(taken);
     let _served = TcpStream::connect(address).unwrap();
     assert_eq!(wait(&mut *select, PATIENCE), [Event { key: port, ready: Ready::READ }]);
-    assert!(select.accept(port).unwrap().is_some());
+    assert!(select.streams().unwrap().accept(port).unwrap().is_some());
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn the_others_go_beyond_the_limit_of_select() {
     writer.write_all(b"x").unwrap();
     each(|provider| {
         if provider.name() != "select" {
-            let key = provider.watch(high.as_raw_fd(), Interest::READ).unwrap();
+            let key = provider.watches().unwrap().watch(high.as_raw_fd(), Interest::READ).unwrap();
             assert_eq!(wait(provider, PATIENCE), [Event { key, ready: Ready::READ }]);
         }
     });
@@ -185,14 +185,14 @@ fn a_process_out_of_descriptors_says_so_and_accepts_again_when_it_has_some() {
         let first_free = dup(std::io::stderr()).unwrap().as_raw_fd();
         let limit = Limit::of(first_free as u64);
         assert_eq!(wait(provider, PATIENCE), [Event { key: port, ready: Ready::READ }]);
-        let error = provider.accept(port).unwrap_err();
+        let error = provider.streams().unwrap().accept(port).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}");
-        provider.set_reading(port, false).unwrap();
+        provider.streams().unwrap().set_reading(port, false).unwrap();
         assert_eq!(settle(provider), [], "a port that rests does not spin");
         drop(limit);
-        provider.set_reading(port, true).unwrap();
+        provider.streams().unwrap().set_reading(port, true).unwrap();
         assert_eq!(wait(provider, PATIENCE), [Event { key: port, ready: Ready::READ }]);
-        assert!(provider.accept(port).unwrap().is_some());
+        assert!(provider.streams().unwrap().accept(port).unwrap().is_some());
     });
 }
 
@@ -203,8 +203,8 @@ fn a_watched_descriptor_that_was_closed_is_gone_once_and_harms_nobody() {
     each(|provider| {
         let (reader, _writer) = pipe();
         let (other, mut other_writer) = pipe();
-        let key = provider.watch(reader.as_raw_fd(), Interest::READ).unwrap();
-        let other_key = provider.watch(other.as_raw_fd(), Interest::READ).unwrap();
+        let key = provider.watches().unwrap().watch(reader.as_raw_fd(), Interest::READ).unwrap();
+        let other_key = provider.watches().unwrap().watch(other.as_raw_fd(), Interest::READ).unwrap();
         drop(reader);
         let reported = wait(provider, MOMENT);
         let gone = Event { key, ready: Ready::GONE };
@@ -212,8 +212,8 @@ fn a_watched_descriptor_that_was_closed_is_gone_once_and_harms_nobody() {
         assert_eq!(settle(provider), []);
         other_writer.write_all(b"x").unwrap();
         assert_eq!(wait(provider, PATIENCE), [Event { key: other_key, ready: Ready::READ }]);
-        provider.close(key);
-        provider.close(other_key);
+        provider.watches().unwrap().unwatch(key);
+        provider.watches().unwrap().unwatch(other_key);
     });
 }
 
@@ -226,16 +226,16 @@ fn a_copy_of_a_closed_watched_descriptor_does_not_report_for_ever() {
         let (other, mut other_writer) = pipe();
         let _copy = dup(&reader).unwrap();
         let number = reader.as_raw_fd();
-        let key = provider.watch(number, Interest::READ).unwrap();
-        let other_key = provider.watch(other.as_raw_fd(), Interest::READ).unwrap();
-        let foreign = provider.foreign();
+        let key = provider.watches().unwrap().watch(number, Interest::READ).unwrap();
+        let other_key = provider.watches().unwrap().watch(other.as_raw_fd(), Interest::READ).unwrap();
+        let foreign = provider.host_handle();
         writer.write_all(b"x").unwrap();
         drop(reader);
-        provider.close(key);
+        provider.watches().unwrap().unwatch(key);
         assert_eq!(settle(provider), []);
         other_writer.write_all(b"x").unwrap();
         assert_eq!(wait(provider, PATIENCE), [Event { key: other_key, ready: Ready::READ }]);
-        assert_eq!(provider.foreign(), foreign);
+        assert_eq!(provider.host_handle(), foreign);
         provider.waker().wake();
         let began = Instant::now();
         wait(provider, PATIENCE);
@@ -251,10 +251,10 @@ fn a_copy_of_a_closed_watched_descriptor_ends_no_wait_of_a_process_out_of_descri
         let (reader, mut writer) = pipe();
         let (mut other, mut other_writer) = pipe();
         let _copy = dup(&reader).unwrap();
-        let key = provider.watch(reader.as_raw_fd(), Interest::READ).unwrap();
-        let other_key = provider.watch(other.as_raw_fd(), Interest::READ).unwrap();
+        let key = provider.watches().unwrap().watch(reader.as_raw_fd(), Interest::READ).unwrap();
+        let other_key = provider.watches().unwrap().watch(other.as_raw_fd(), Interest::READ).unwrap();
         drop(reader);
-        provider.close(key);
+        provider.watches().unwrap().unwatch(key);
         let first_free = dup(std::io::stderr()).unwrap().as_raw_fd();
         let limit = Limit::of(first_free as u64);
         writer.write_all(b"x").unwrap();
@@ -273,9 +273,9 @@ fn a_copy_of_a_connection_reports_nothing_after_the_connection_was_closed() {
     each(|provider| {
         let (key, mut peer) = connection(provider);
         // SAFETY: the provider keeps it open until `close`.
-        let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(provider.raw_io(key).unwrap()) };
+        let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(provider.sockets().unwrap().raw_socket(key).unwrap()) };
         let copy = dup(fd).unwrap();
-        provider.close(key);
+        provider.streams().unwrap().close(key);
         peer.write_all(b"x").unwrap();
         assert_eq!(settle(provider), []);
         assert_eq!(rustix::io::read(copy.as_fd(), &mut [0; 4]).unwrap(), 1);
@@ -296,8 +296,8 @@ fn the_foreign_descriptor_is_readable_when_there_is_something_to_do() {
     let _turn = turn();
     let is_readable = |fd| is_readable(fd, Duration::ZERO);
     each(|provider| {
-        assert_eq!(provider.foreign().is_some(), ["epoll", "uring"].contains(&provider.name()));
-        let Some(foreign) = provider.foreign() else { return };
+        assert_eq!(provider.host_handle().is_some(), ["epoll", "uring"].contains(&provider.name()));
+        let Some(foreign) = provider.host_handle() else { return };
         assert!(!is_readable(foreign));
         provider.waker().wake();
         assert!(is_readable(foreign), "a wake while nobody waits");
@@ -307,7 +307,7 @@ fn the_foreign_descriptor_is_readable_when_there_is_something_to_do() {
         assert!(is_readable(foreign), "a wake after a wait");
         assert_eq!(wait(provider, Duration::ZERO), []);
         let (reader, mut writer) = pipe();
-        let key = provider.watch(reader.as_raw_fd(), Interest::READ).unwrap();
+        let key = provider.watches().unwrap().watch(reader.as_raw_fd(), Interest::READ).unwrap();
         assert!(!is_readable(foreign));
         writer.write_all(b"x").unwrap();
         assert!(is_readable(foreign));
@@ -322,16 +322,16 @@ fn the_foreign_descriptor_is_readable_while_bytes_are_left() {
     each(|provider| {
         let (key, mut peer) = connection(provider);
         settle(provider);
-        let Some(foreign) = provider.foreign() else { return };
+        let Some(foreign) = provider.host_handle() else { return };
         peer.write_all(b"abc").unwrap();
         for _ in 0..3 {
             assert!(is_readable(foreign, PATIENCE));
             assert_eq!(wait(provider, Duration::ZERO), [Event { key, ready: Ready::READ }]);
-            if let Received::Lent(_) = provider.receive(key, &mut [0; 1]).unwrap() {
+            if let Received::Lent(_) = provider.streams().unwrap().receive(key, &mut [0; 1]).unwrap() {
                 return;
             }
         }
-        assert!(matches!(provider.receive(key, &mut [0; 1]).unwrap(), Received::Empty));
+        assert!(matches!(provider.streams().unwrap().receive(key, &mut [0; 1]).unwrap(), Received::Empty));
         settle(provider);
         assert!(!is_readable(foreign, Duration::ZERO));
     });
@@ -342,7 +342,7 @@ fn a_wake_before_the_foreign_descriptor_is_asked_for_is_not_lost() {
     let _turn = turn();
     each(|provider| {
         provider.waker().wake();
-        provider.foreign();
+        provider.host_handle();
         let began = Instant::now();
         assert_eq!(wait(provider, PATIENCE), []);
         assert!(began.elapsed() < PATIENCE);
@@ -359,9 +359,9 @@ fn a_provider_that_is_dropped_leaves_no_descriptor_behind() {
         let (port, address) = port(provider);
         let _peers = [TcpStream::connect(address).unwrap(), TcpStream::connect(address).unwrap()];
         wait(provider, PATIENCE);
-        let (key, _) = provider.accept(port).unwrap().unwrap();
-        assert!(matches!(provider.receive(key, &mut [0; 8]), Ok(Received::Empty)));
-        provider.connect(&ConnectSpec { address: address.into(), bind: None }).unwrap();
+        let (key, _) = provider.streams().unwrap().accept(port).unwrap().unwrap();
+        assert!(matches!(provider.streams().unwrap().receive(key, &mut [0; 8]), Ok(Received::Empty)));
+        provider.streams().unwrap().connect(&ConnectSpec { address: address.into(), bind: None }).unwrap();
     });
     assert_eq!(open_descriptors(), before);
 }

@@ -47,7 +47,7 @@ fn a_socket_file_belongs_to_the_process_that_serves_it() {
         let path = std::env::temp_dir().join(format!("ropewalk-fork-{}-{}", std::process::id(), entry.name));
         let mut provider = Some((entry.open)().unwrap());
         let address = Address::Unix(Arc::from(path.as_path()));
-        provider.as_mut().unwrap().listen(&ListenSpec::new(address)).unwrap();
+        provider.as_mut().unwrap().streams().unwrap().listen(&ListenSpec::new(address)).unwrap();
         in_child(|| {
             drop(provider.take());
             true
@@ -68,14 +68,14 @@ fn a_child_that_reopens_its_provider_hears_its_sources_and_does_not_disturb_its_
     for entry in providers() {
         let mut provider = (entry.open)().unwrap();
         let (near, mut far) = UnixStream::pair().unwrap();
-        let key = provider.watch(near.as_raw_fd(), Interest::READ).unwrap();
+        let key = provider.watches().unwrap().watch(near.as_raw_fd(), Interest::READ).unwrap();
         let status = in_child(|| {
             let reopened = provider.reopen_after_fork().is_ok();
             provider.waker().wake();
             let quiet = !reads(&mut *provider, Duration::from_millis(10));
             far.write_all(b"x").unwrap();
             let heard = reads(&mut *provider, Duration::from_secs(5));
-            provider.close(key);
+            provider.streams().unwrap().close(key);
             reopened && quiet && heard
         });
         assert_eq!(status, 0, "{}", entry.name);

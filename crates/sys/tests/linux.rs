@@ -14,20 +14,21 @@ fn an_abstract_name_is_served_without_a_file_and_free_after_the_close() {
         let name = format!("ropewalk\0test {}", std::process::id());
         let address = Address::Abstract(Arc::from(name.as_bytes()));
         let spec = ListenSpec { mode: Some(0o600), ..ListenSpec::new(address.clone()) };
-        let (port, bound) = provider.listen(&spec).unwrap();
+        let (port, bound) = provider.streams().unwrap().listen(&spec).unwrap();
         assert_eq!(bound, address);
-        provider.set_reading(port, true).unwrap();
-        let client = provider.connect(&ConnectSpec { address: address.clone(), bind: None }).unwrap();
-        provider.finish_connect(client).unwrap();
-        assert_eq!(provider.peer_address(client).unwrap(), address);
+        provider.streams().unwrap().set_reading(port, true).unwrap();
+        let client =
+            provider.streams().unwrap().connect(&ConnectSpec { address: address.clone(), bind: None }).unwrap();
+        provider.streams().unwrap().finish_connect(client).unwrap();
+        assert_eq!(provider.sockets().unwrap().peer_address(client).unwrap(), address);
         let mut events = Events::new();
         provider.wait(Some(Duration::from_secs(10)), &mut events).unwrap();
         assert!(events.contains(&Event { key: port, ready: Ready::READ }), "{events:?}");
-        let (server, peer) = provider.accept(port).unwrap().expect("a connection");
+        let (server, peer) = provider.streams().unwrap().accept(port).unwrap().expect("a connection");
         assert_eq!(peer, Address::Unnamed);
-        assert_eq!(provider.local_address(server).unwrap(), address);
-        provider.close(port);
-        provider.listen(&spec).unwrap();
+        assert_eq!(provider.sockets().unwrap().local_address(server).unwrap(), address);
+        provider.streams().unwrap().close(port);
+        provider.streams().unwrap().listen(&spec).unwrap();
     }
 }
 
@@ -38,9 +39,10 @@ fn a_wait_is_precise_to_less_than_a_millisecond() {
         let mut provider = (provider.open)().unwrap();
         // The best of many, for the machine may be busy.
         let waits = (0..100).map(|_| {
-            let before = provider.now();
+            let clock = provider.clock();
+            let before = clock();
             provider.wait(Some(Duration::from_micros(100)), &mut Events::new()).unwrap();
-            provider.now() - before
+            clock() - before
         });
         let best = waits.min().unwrap();
         assert!(best < Duration::from_micros(900), "{}: {best:?}", provider.name());

@@ -15,8 +15,8 @@ const FOLDERS: [&str; 4] = ["crates/proto/src", "crates/reactor/src", "crates/ru
 /// Replacements on systems without a feature, which is documented elsewhere, and the book's chapters.
 const OTHER_FILES: [&str; 3] = ["none.rs", "other.rs", "book.rs"];
 
-/// A trait whose methods the reactor calls and a user may implement. Its own example shows several of them.
-const CALLED_BY_THE_REACTOR: &str = "EventProvider";
+/// Traits whose methods the reactor calls and a user may implement. Their own examples show several of them.
+const CALLED_BY_THE_REACTOR: [&str; 2] = ["EventProvider", "Streams"];
 
 /// A documented item.
 struct Item<'a> {
@@ -60,7 +60,9 @@ fn documented(source: &str) -> Documented<'_> {
         hidden |= code == "pub trait Sealed {}";
         let is_method = of_trait.is_some() && line.starts_with("    fn ");
         let name = if is_method { after_keyword(code) } else { code.strip_prefix("pub ").and_then(after_keyword) };
-        if let Some(name) = name.filter(|_| !hidden && of_trait != Some(CALLED_BY_THE_REACTOR)) {
+        if let Some(name) =
+            name.filter(|_| !hidden && !of_trait.is_some_and(|name| CALLED_BY_THE_REACTOR.contains(&name)))
+        {
             found.items.push(Item { line: at + 1, name, has_example });
         }
         if code.starts_with("pub trait ") {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use ropewalk_proto::Key;
-use ropewalk_sys::{Interest, RawIo, Ready};
+use ropewalk_sys::{Interest, RawWaitable, Ready};
 
 use super::Interface;
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ use crate::kernel::{CallbackKind, Feature, Reactor, Source, name_of};
 /// struct StopButton(UnixStream);
 ///
 /// impl Descriptor for StopButton {
-///     fn raw_io(&self) -> ropewalk::sys::RawIo {
+///     fn raw_io(&self) -> ropewalk::sys::RawWaitable {
 ///         self.0.as_raw_fd()
 ///     }
 ///
@@ -49,7 +49,7 @@ use crate::kernel::{CallbackKind, Feature, Reactor, Source, name_of};
 /// ```
 pub trait Descriptor {
     /// Returns the descriptor, which the program continues to own. Called once each time the object is added.
-    fn raw_io(&self) -> RawIo;
+    fn raw_io(&self) -> RawWaitable;
 
     /// Called when reading would not block. An error stops the watching.
     ///
@@ -84,7 +84,7 @@ pub trait Descriptor {
     /// struct Broken(UnixStream, Rc<Cell<bool>>);
     ///
     /// impl Descriptor for Broken {
-    ///     fn raw_io(&self) -> ropewalk::sys::RawIo {
+    ///     fn raw_io(&self) -> ropewalk::sys::RawWaitable {
     ///         self.0.as_raw_fd()
     ///     }
     ///
@@ -157,7 +157,7 @@ impl Reactor {
     /// struct Camera(OwnedFd);
     ///
     /// impl Descriptor for Camera {
-    ///     fn raw_io(&self) -> ropewalk::sys::RawIo {
+    ///     fn raw_io(&self) -> ropewalk::sys::RawWaitable {
     ///         self.0.as_raw_fd()
     ///     }
     /// }
@@ -195,7 +195,7 @@ impl Reactor {
     /// struct OneLine(std::os::unix::net::UnixStream);
     ///
     /// impl Descriptor for OneLine {
-    ///     fn raw_io(&self) -> ropewalk::sys::RawIo {
+    ///     fn raw_io(&self) -> ropewalk::sys::RawWaitable {
     ///         self.0.as_raw_fd()
     ///     }
     ///
@@ -268,7 +268,7 @@ impl Reactor {
         let cannot = Error::io("cannot watch a descriptor");
         let Some(watch) = known else {
             let io = descriptor.raw_io();
-            let key = self.0.provider(|provider| provider.watch(io, added))?.map_err(cannot)?;
+            let key = self.0.watches(|watches| watches.watch(io, added))?.map_err(cannot)?;
             let watch = Rc::new(Watch { descriptor: descriptor.clone(), key, interest: Cell::new(added) });
             watches.0.borrow_mut().insert(identity(descriptor), watch.clone());
             self.0.add_source(key, watch);
@@ -276,7 +276,7 @@ impl Reactor {
         };
         let interest = watch.interest.get() | added;
         if interest != watch.interest.get() {
-            self.0.provider(|provider| provider.set_interest(watch.key, interest))?.map_err(cannot)?;
+            self.0.watches(|watches| watches.set_interest(watch.key, interest))?.map_err(cannot)?;
             watch.interest.set(interest);
         }
         Ok(())
@@ -292,8 +292,8 @@ impl Reactor {
             self.unwatch(watch.key);
             return;
         }
-        self.0.tell_provider(move |provider| {
-            if let Err(error) = provider.set_interest(watch.key, interest) {
+        self.0.tell_watches(move |watches| {
+            if let Err(error) = watches.set_interest(watch.key, interest) {
                 // The descriptor may have been closed before it was removed.
                 tracing::debug!(%error, "cannot change what a descriptor is watched for");
             }
@@ -302,7 +302,7 @@ impl Reactor {
 
     fn unwatch(&self, key: Key) {
         drop(self.0.remove_source(key));
-        self.0.tell_provider(move |provider| provider.close(key));
+        self.0.tell_watches(move |watches| watches.unwatch(key));
     }
 }
 
@@ -376,7 +376,7 @@ mod tests {
     }
 
     impl Descriptor for Restless {
-        fn raw_io(&self) -> RawIo {
+        fn raw_io(&self) -> RawWaitable {
             self.socket.as_raw_fd()
         }
 

@@ -1,8 +1,10 @@
 //! IReactorSocket: sockets that another program opened, such as a service manager.
 
+use std::io;
 use std::rc::Rc;
 
-use ropewalk_sys::{Kind, OwnedIo};
+use ropewalk_proto::{Address, Key};
+use ropewalk_sys::{Kind, OwnedSocket, Sockets};
 
 use super::Interface;
 use crate::error::{Error, Result};
@@ -33,14 +35,11 @@ impl Reactor {
     /// # Errors
     /// [`Error::Io`] when the socket is not a listening TCP or UNIX stream socket. [`Error::Unsupported`] when the
     /// provider cannot adopt sockets.
-    pub fn adopt_stream_port(&self, socket: impl Into<OwnedIo>, factory: impl Factory + 'static) -> Result<Port> {
+    pub fn adopt_stream_port(&self, socket: impl Into<OwnedSocket>, factory: impl Factory + 'static) -> Result<Port> {
         self.require(Interface::Socket)?;
         let cannot = Error::io("cannot adopt a listening socket");
-        let adopted = self.0.provider(|provider| {
-            let key = provider.adopt(socket.into(), Kind::StreamPort)?;
-            provider.local_address(key).map(|host| (key, host))
-        })?;
-        let (key, host) = adopted.map_err(cannot)?;
+        let (key, host) =
+            self.adopt(socket.into(), Kind::StreamPort, |sockets, key| sockets.local_address(key))?.map_err(cannot)?;
         Port::adopted(self, key, host, Rc::new(factory))
     }
 
@@ -72,18 +71,30 @@ impl Reactor {
     /// [`Error::Io`] when the socket is not a connected TCP or UNIX stream socket. [`Error::Closed`] when the factory
     /// builds no protocol: the connection is then closed. [`Error::Unsupported`] when the provider cannot adopt
     /// sockets.
-    pub fn adopt_stream_connection(&self, socket: impl Into<OwnedIo>, factory: &dyn Factory) -> Result<Transport> {
+    pub fn adopt_stream_connection(&self, socket: impl Into<OwnedSocket>, factory: &dyn Factory) -> Result<Transport> {
         self.require(Interface::Socket)?;
         let cannot = Error::io("cannot adopt a connection");
-        let adopted = self.0.provider(|provider| {
-            let key = provider.adopt(socket.into(), Kind::StreamConnection)?;
-            provider.peer_address(key).map(|peer| (key, peer))
-        })?;
-        let (key, peer) = adopted.map_err(cannot)?;
+        let (key, peer) = self
+            .adopt(socket.into(), Kind::StreamConnection, |sockets, key| sockets.peer_address(key))?
+            .map_err(cannot)?;
         let Some(protocol) = factory.build_protocol(&peer) else {
-            self.0.provider(|provider| provider.close(key))?;
+            self.0.streams(|streams| streams.close(key))?;
             return Err(Error::Closed);
         };
         Ok(Stream::begin(self, key, peer, protocol, None, factory.is_paced()))
+    }
+
+    /// Adopts a socket, and returns its key with the address that `ask` returns.
+    fn adopt(
+        &self,
+        socket: OwnedSocket,
+        kind: Kind,
+        ask: fn(&mut dyn Sockets, Key) -> io::Result<Address>,
+    ) -> Result<io::Result<(Key, Address)>> {
+        self.0.provider(|provider| {
+            let key = provider.adoption().ok_or(io::ErrorKind::Unsupported)?.adopt(socket, kind)?;
+            let address = ask(provider.sockets().ok_or(io::ErrorKind::Unsupported)?, key)?;
+            Ok((key, address))
+        })
     }
 }

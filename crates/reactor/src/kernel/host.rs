@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ropewalk_proto::Moment;
-use ropewalk_sys::{EventProvider, Events, RawIo};
+use ropewalk_sys::{EventProvider, Events, RawWaitable};
 
 use super::{Kernel, Reactor};
 use crate::error::{Error, Result};
@@ -78,8 +78,8 @@ impl Reactor {
     /// }
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
-    pub fn foreign(&self) -> Option<RawIo> {
-        self.0.provider(EventProvider::foreign).ok().flatten()
+    pub fn foreign(&self) -> Option<RawWaitable> {
+        self.0.provider(EventProvider::host_handle).ok().flatten()
     }
 
     /// Returns the time at which the next delayed call is due.

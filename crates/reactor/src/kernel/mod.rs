@@ -111,13 +111,14 @@ impl Reactor {
     /// let reactor = Reactor::with_provider(Box::new(Simulated::new(7, Faults::none())));
     /// assert_eq!(reactor.name(), "simulated");
     /// ```
-    pub fn with_provider(provider: Box<dyn EventProvider>) -> Reactor {
+    pub fn with_provider(mut provider: Box<dyn EventProvider>) -> Reactor {
         let calls = Arc::new(ThreadCalls::new(provider.waker()));
-        let now = provider.now();
+        let clock = provider.clock();
         Reactor(Rc::new(Kernel {
             name: provider.name(),
-            capabilities: provider.capabilities(),
-            clock: provider.clock(),
+            capabilities: Capabilities::of(&mut *provider),
+            turn_now: Cell::new(clock()),
+            clock,
             provider: RefCell::new(Some(provider)),
             detached: host::Detached::default(),
             forks: Cell::new(ropewalk_sys::forks()),
@@ -128,7 +129,6 @@ impl Reactor {
             scratch: Cell::new(Scratch::new()),
             spare_outboxes: SpareOutboxes::default(),
             timers: RefCell::new(TimerQueue::new()),
-            turn_now: Cell::new(now),
             calls,
             batch: RefCell::default(),
             features: Features::default(),

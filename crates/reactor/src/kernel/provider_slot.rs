@@ -4,7 +4,7 @@ use std::cell::RefMut;
 use std::io;
 
 use ropewalk_proto::Key;
-use ropewalk_sys::{EventProvider, Received};
+use ropewalk_sys::{EventProvider, Received, Sockets, Streams, Watches};
 
 use super::Kernel;
 use crate::error::{Error, Result};
@@ -19,12 +19,33 @@ impl Kernel {
         }
     }
 
+    /// Calls `ask` with the provider's streams.
+    #[inline]
+    pub(crate) fn streams<R>(&self, ask: impl FnOnce(&mut dyn Streams) -> R) -> Result<R> {
+        self.provider(|provider| provider.streams().map(ask))?.ok_or_else(|| self.lacks("streams"))
+    }
+
+    /// Calls `ask` with the provider's answers about sockets.
+    pub(crate) fn sockets<R>(&self, ask: impl FnOnce(&mut dyn Sockets) -> R) -> Result<R> {
+        self.provider(|provider| provider.sockets().map(ask))?.ok_or_else(|| self.lacks("sockets"))
+    }
+
+    /// Calls `ask` with the provider's watches.
+    pub(crate) fn watches<R>(&self, ask: impl FnOnce(&mut dyn Watches) -> R) -> Result<R> {
+        self.provider(|provider| provider.watches().map(ask))?.ok_or_else(|| self.lacks("watches"))
+    }
+
+    #[cold]
+    fn lacks(&self, interface: &'static str) -> Error {
+        Error::Unsupported { interface, provider: self.name }
+    }
+
     /// Receives bytes that have arrived. Returns [`Received::Empty`] while the provider waits in another thread.
     #[inline(always)]
     pub(crate) fn receive(&self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
         // Not through `provider`, which would copy the answer: every message passes here.
-        match self.provider_slot().as_deref_mut() {
-            Some(provider) => provider.receive(key, scratch),
+        match self.provider_slot().as_deref_mut().and_then(|provider| provider.streams()) {
+            Some(streams) => streams.receive(key, scratch),
             None => Ok(Received::Empty),
         }
     }
@@ -54,6 +75,24 @@ impl Kernel {
         if let (Err(_away), Some(tell)) = (told, tell) {
             self.detached.postpone(Box::new(tell));
         }
+    }
+
+    /// Calls `tell` with the provider's streams: now, or once the provider is back from a wait in another thread.
+    pub(crate) fn tell_streams(&self, tell: impl FnOnce(&mut dyn Streams) + 'static) {
+        self.tell_provider(move |provider| {
+            if let Some(streams) = provider.streams() {
+                tell(streams);
+            }
+        });
+    }
+
+    /// Calls `tell` with the provider's watches: now, or once the provider is back from a wait in another thread.
+    pub(crate) fn tell_watches(&self, tell: impl FnOnce(&mut dyn Watches) + 'static) {
+        self.tell_provider(move |provider| {
+            if let Some(watches) = provider.watches() {
+                tell(watches);
+            }
+        });
     }
 
     /// Returns whether this process is a child of the process that opened the provider's descriptors.

@@ -256,7 +256,7 @@ impl Drop for TestListener {
 mod tests {
     use std::time::Duration;
 
-    use ropewalk_sys::{EventProvider, Received};
+    use ropewalk_sys::{Received, Streams};
 
     use super::*;
     use crate::testing::{Faults, SimulatedNetwork};

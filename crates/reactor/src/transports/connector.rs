@@ -450,7 +450,10 @@ impl ConnectorInner {
     fn resolve(self: &Rc<ConnectorInner>, reactor: &Reactor) {
         match &self.target {
             Target::Address(address) => self.begin_with(reactor, address.clone()),
-            Target::LockedUnix(path) => match reactor.0.provider(|provider| provider.is_unix_locked(path)) {
+            Target::LockedUnix(path) => match reactor
+                .0
+                .provider(|provider| provider.filesystem().is_some_and(|files| files.is_socket_locked(path)))
+            {
                 Ok(true) => self.begin_with(reactor, Address::Unix(path.clone())),
                 Ok(false) => self.fail(Error::BadFile(Address::Unix(path.clone()))),
                 Err(away) => self.fail(away),
@@ -472,7 +475,7 @@ impl ConnectorInner {
         while self.state.get() == ConnectorState::Connecting {
             let Some((place, address)) = self.race.borrow_mut().next() else { return self.fail_if_exhausted() };
             let spec = ConnectSpec { address: address.clone(), bind: self.bind.clone() };
-            match reactor.0.provider(|provider| provider.connect(&spec)) {
+            match reactor.0.streams(|streams| streams.connect(&spec)) {
                 Ok(Ok(key)) => {
                     reactor.0.add_source(key, self.clone());
                     return self.attempt_begun(reactor, key, place, address);
@@ -510,7 +513,7 @@ impl ConnectorInner {
 
     /// The outcome of an attempt may be known.
     fn attempt_ready(self: &Rc<ConnectorInner>, reactor: &Reactor, key: Key) {
-        let outcome = match reactor.0.provider(|provider| provider.finish_connect(key)) {
+        let outcome = match reactor.0.streams(|streams| streams.finish_connect(key)) {
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => return,
             Ok(outcome) => outcome,
             Err(_away) => return,
@@ -523,7 +526,7 @@ impl ConnectorInner {
         match outcome {
             Ok(()) => self.succeed(reactor, key, address),
             Err(error) => {
-                reactor.0.tell_provider(move |provider| provider.close(key));
+                reactor.0.tell_streams(move |streams| streams.close(key));
                 self.remember(place, address.clone(), Error::connect(address, error));
                 self.attempt_next(reactor);
             }
@@ -553,7 +556,7 @@ impl ConnectorInner {
         }
         for (key, ..) in race.running {
             drop(kernel.remove_source(key));
-            kernel.tell_provider(move |provider| provider.close(key));
+            kernel.tell_streams(move |streams| streams.close(key));
         }
         race.lookups.resolutions.iter().for_each(Deferred::cancel);
     }

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk_proto::{Deferred, Key, Moment, Resolver, succeed};
-use ropewalk_sys::{EventProvider, Ready, Received};
+use ropewalk_sys::{Ready, Received, Streams};
 
 use super::share::{BYTES_PER_TURN, READS_PER_TURN};
 use crate::interfaces::order;
@@ -194,11 +194,11 @@ struct Lingerer {
 /// Lets the connection `key`, which has no source any more, linger.
 pub(super) fn linger(reactor: &Reactor, key: Key) {
     let kernel = &reactor.0;
-    match kernel.provider(|provider| half_close(provider, key)) {
+    match kernel.streams(|streams| half_close(streams, key)) {
         Ok(Ok(())) => {}
         // The peer is gone already.
         Ok(Err(_)) => return close(kernel, key),
-        Err(_away) => kernel.tell_provider(move |provider| drop(half_close(provider, key))),
+        Err(_away) => kernel.tell_streams(move |streams| drop(half_close(streams, key))),
     }
     reactor.feature::<Lingering>().add(reactor, key);
 }
@@ -331,12 +331,12 @@ fn tell(waiters: Vec<Resolver<()>>) {
     }
 }
 
-fn half_close(provider: &mut dyn EventProvider, key: Key) -> io::Result<()> {
-    provider.shutdown_write(key)?;
-    provider.set_reading(key, true)
+fn half_close(streams: &mut dyn Streams, key: Key) -> io::Result<()> {
+    streams.shutdown_write(key)?;
+    streams.set_reading(key, true)
 }
 
 fn close(kernel: &Rc<Kernel>, key: Key) {
-    kernel.tell_provider(move |provider| provider.close(key));
+    kernel.tell_streams(move |streams| streams.close(key));
     kernel.descriptor_closed();
 }

@@ -149,10 +149,13 @@ impl Port {
         let cannot = |error: io::Error| Error::CannotListen(port.spec.address.clone(), error.into());
         // An abstract name needs no lock: it goes with its server.
         if let (true, Address::Unix(path)) = (port.wants_lock, &port.spec.address) {
-            let lock = reactor.0.provider(|provider| provider.lock_unix(path))?;
+            let lock = reactor.0.provider(|provider| match provider.filesystem() {
+                Some(files) => files.lock_socket(path),
+                None => Err(io::ErrorKind::Unsupported.into()),
+            })?;
             *port.lock.borrow_mut() = Some(lock.map_err(cannot)?);
         }
-        let listening = reactor.0.provider(|provider| provider.listen(&port.spec))?.map_err(cannot);
+        let listening = reactor.0.streams(|streams| streams.listen(&port.spec))?.map_err(cannot);
         match listening {
             Ok((key, host)) => port.begin(&reactor, key, host),
             Err(error) => {
@@ -330,7 +333,7 @@ impl PortInner {
         *self.host.borrow_mut() = Some(host);
         reactor.0.add_source(key, self.clone());
         start_factory(reactor, &*self.factory);
-        match reactor.0.provider(|provider| provider.set_reading(key, !self.paused.get()))? {
+        match reactor.0.streams(|streams| streams.set_reading(key, !self.paused.get()))? {
             Ok(()) => Ok(()),
             Err(error) => {
                 self.close(reactor);
@@ -347,7 +350,7 @@ impl PortInner {
                 return;
             }
             let Some(key) = self.key.get() else { return };
-            match reactor.0.provider(|provider| provider.accept(key)) {
+            match reactor.0.streams(|streams| streams.accept(key)) {
                 Ok(Ok(Some((key, peer)))) => {
                     self.accepted(reactor, key, peer);
                     has_moved = true;
@@ -368,7 +371,7 @@ impl PortInner {
                 Stream::begin(reactor, key, peer, protocol, None, is_paced);
             }
             Ok(None) | Err(_) => {
-                reactor.0.tell_provider(move |provider| provider.close(key));
+                reactor.0.tell_streams(move |streams| streams.close(key));
             }
         }
     }
@@ -422,8 +425,8 @@ impl PortInner {
     fn arm(&self, kernel: &Kernel) {
         let Some(key) = self.key.get() else { return };
         let accepts = self.accepts();
-        kernel.tell_provider(move |provider| {
-            if let Err(error) = provider.set_reading(key, accepts) {
+        kernel.tell_streams(move |streams| {
+            if let Err(error) = streams.set_reading(key, accepts) {
                 tracing::error!(%error, "cannot watch a port");
             }
         });
@@ -441,7 +444,7 @@ impl PortInner {
         for _ in 0..DRAINED_MOST {
             // Whose connection it is may stop, pause or crash.
             let Some(key) = self.key.get().filter(|_| self.draining.get() && !self.paused.get()) else { return };
-            match reactor.0.provider(|provider| provider.accept(key)) {
+            match reactor.0.streams(|streams| streams.accept(key)) {
                 Ok(Ok(Some((key, peer)))) => self.accepted(reactor, key, peer),
                 Ok(Ok(None)) | Err(_) => return,
                 Ok(Err(error)) => return tracing::warn!(%error, "cannot accept what waits at a port that stops"),
@@ -454,7 +457,7 @@ impl PortInner {
         let Some(key) = self.key.take() else { return };
         self.feed(&reactor.0);
         drop(reactor.0.remove_source(key));
-        reactor.0.tell_provider(move |provider| provider.close(key));
+        reactor.0.tell_streams(move |streams| streams.close(key));
         self.lock.take();
         self.host.take();
         self.stopping.set(false);

@@ -93,8 +93,8 @@ impl Stream {
     /// Hands the outbox over. Returns whether everything left.
     #[inline(always)]
     fn send(self: &Rc<Stream>, kernel: &Rc<Kernel>, mut outbox: Box<Outbox>) -> bool {
-        let sent = match kernel.provider_slot().as_deref_mut() {
-            Some(provider) => provider.send(self.key, &mut outbox),
+        let sent = match kernel.provider_slot().as_deref_mut().and_then(|provider| provider.streams()) {
+            Some(streams) => streams.send(self.key, &mut outbox),
             None => return self.keep_until_back(outbox),
         };
         if let Ok(Sent::All) = sent {
@@ -171,7 +171,7 @@ impl Stream {
         let mut state = self.state();
         state.write_ended();
         self.set_state(state);
-        if let Ok(Err(error)) = kernel.provider(|provider| provider.shutdown_write(self.key)) {
+        if let Ok(Err(error)) = kernel.streams(|streams| streams.shutdown_write(self.key)) {
             return self.end(kernel, Error::lost(error));
         }
         let transport = Transport(self.clone());
@@ -187,7 +187,7 @@ impl Stream {
         if wanted == self.has(Flags::ARMED) {
             return;
         }
-        match kernel.provider(|provider| provider.set_reading(self.key, wanted)) {
+        match kernel.streams(|streams| streams.set_reading(self.key, wanted)) {
             Ok(Ok(())) => self.mark(Flags::ARMED, wanted),
             Ok(Err(error)) => self.end(kernel, Error::lost(error)),
             Err(_away) => {}

@@ -6,7 +6,7 @@ use std::io;
 use std::rc::{Rc, Weak};
 
 use ropewalk_proto::{Address, Key, Outbox, StreamState};
-use ropewalk_sys::{EventProvider, Ready, Received};
+use ropewalk_sys::{Ready, Received, Sockets};
 
 use super::Transport;
 use super::flags::Flags;
@@ -191,7 +191,7 @@ impl Stream {
     /// The provider reported what is not wanted now. When it is, settling has it reported again.
     fn disarm(&self, kernel: &Kernel) {
         if self.has(Flags::ARMED) {
-            let _ = kernel.provider(|provider| provider.set_reading(self.key, false));
+            let _ = kernel.streams(|streams| streams.set_reading(self.key, false));
             self.mark(Flags::ARMED, false);
         }
     }
@@ -327,9 +327,9 @@ impl Stream {
         // The key is not this connection's any more.
         self.mark(Flags::ARMED, false);
         match reason {
-            Error::ConnectionAborted => kernel.tell_provider(move |provider| provider.abort(key)),
+            Error::ConnectionAborted => kernel.tell_streams(move |streams| streams.abort(key)),
             Error::ConnectionDone if self.lingers(kernel) => linger(&Reactor(kernel.clone()), key),
-            _ => kernel.tell_provider(move |provider| provider.close(key)),
+            _ => kernel.tell_streams(move |streams| streams.close(key)),
         }
         if let Some(mut outbox) = self.outbox.take() {
             outbox.clear();
@@ -544,13 +544,13 @@ impl Stream {
     pub(super) fn ask<R>(
         &self,
         doing: &'static str,
-        ask: impl FnOnce(&mut dyn EventProvider, Key) -> io::Result<R>,
+        ask: impl FnOnce(&mut dyn Sockets, Key) -> io::Result<R>,
     ) -> Result<R> {
         if self.state.get().is_lost() {
             return Err(Error::Closed);
         }
         let kernel = self.reactor.upgrade().ok_or(Error::Closed)?;
-        kernel.provider(|provider| ask(provider, self.key))?.map_err(Error::io(doing))
+        kernel.sockets(|sockets| ask(sockets, self.key))?.map_err(Error::io(doing))
     }
 }
 

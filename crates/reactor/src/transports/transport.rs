@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ropewalk_proto::{Address, Deferred, Resolver, StreamState};
-use ropewalk_sys::{RawIo, SocketOption};
+use ropewalk_sys::{RawSocket, SocketOption};
 
 use super::producer::Producer;
 use super::stream::Stream;
@@ -399,7 +399,7 @@ impl Transport {
         if let (Some(proxied), true) = (self.0.proxied.get(), self.is_connected()) {
             return Ok(proxied[1].clone());
         }
-        self.0.ask("cannot get the address of a connection", |provider, key| provider.local_address(key))
+        self.0.ask("cannot get the address of a connection", |sockets, key| sockets.local_address(key))
     }
 
     /// Whether small writes are sent at once: TCP_NODELAY. `false` for a UNIX connection.
@@ -461,8 +461,8 @@ impl Transport {
     /// let transport = StringTransport::new();
     /// assert!(transport.handle().is_none()); // a simulated network has no sockets
     /// ```
-    pub fn handle(&self) -> Option<RawIo> {
-        self.0.ask("", |provider, key| Ok(provider.raw_io(key))).ok().flatten()
+    pub fn handle(&self) -> Option<RawSocket> {
+        self.0.ask("", |sockets, key| Ok(sockets.raw_socket(key))).ok().flatten()
     }
 
     /// Replaces the protocol, from a callback or from outside. The new one is not told `connection_made`; it gets what
@@ -571,14 +571,14 @@ impl Transport {
         if self.0.peer.inet().is_none() {
             return if self.is_connected() { Ok(false) } else { Err(Error::Closed) };
         }
-        self.0.ask("cannot get a socket option", |provider, key| provider.option(key, option))
+        self.0.ask("cannot get a socket option", |sockets, key| sockets.option(key, option))
     }
 
     fn set_tcp_option(&self, option: SocketOption, on: bool) -> Result<()> {
         if self.0.peer.inet().is_none() {
             return if self.is_connected() { Ok(()) } else { Err(Error::Closed) };
         }
-        self.0.ask("cannot set a socket option", |provider, key| provider.set_option(key, option, on))
+        self.0.ask("cannot set a socket option", |sockets, key| sockets.set_option(key, option, on))
     }
 }
 

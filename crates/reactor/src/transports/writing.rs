@@ -94,7 +94,7 @@ impl Stream {
         if !self.flags.get().send() || self.buffered() > 0 {
             return data;
         }
-        match kernel.provider(|provider| provider.send_slice(self.key, data)) {
+        match kernel.streams(|streams| streams.send_slice(self.key, data)) {
             Ok(Ok(count)) => &data[count..],
             Ok(Err(error)) => {
                 self.rare(|rare| rare.write_error = Some(error));

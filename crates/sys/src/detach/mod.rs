@@ -12,7 +12,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::io_handle::OwnedIo;
+use crate::io_handle::OwnedWaitable;
 
 #[cfg_attr(threads_counted, path = "unix.rs")]
 #[cfg_attr(not(threads_counted), path = "none.rs")]
@@ -47,9 +47,9 @@ mod threads;
 #[derive(Debug)]
 pub enum Detached {
     /// The process that was there before. It reads here what the daemon writes, and should then end.
-    Parent(OwnedIo),
+    Parent(OwnedWaitable),
     /// The daemon. The standard streams are still the parent's.
-    Daemon(OwnedIo),
+    Daemon(OwnedWaitable),
 }
 
 /// Forks, and returns in both processes.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::io_handle::OwnedIo;
+use crate::io_handle::{OwnedSocket, OwnedWaitable};
 
 #[cfg_attr(unix, path = "unix.rs")]
 #[cfg_attr(not(unix), path = "none.rs")]
@@ -20,7 +20,7 @@ mod system;
 ///
 /// # Errors
 /// `BadF` as the system says it when no such descriptor is open; `Unsupported` where descriptors have no numbers.
-pub fn inherited(number: u32) -> io::Result<OwnedIo> {
+pub fn inherited(number: u32) -> io::Result<OwnedSocket> {
     system::inherited(number)
 }
 
@@ -43,6 +43,6 @@ pub fn inherited(number: u32) -> io::Result<OwnedIo> {
 /// # Errors
 /// `AlreadyExists` when they have been taken before; what the system calls answer; `Unsupported` in a process that has gone
 /// into the background by [`detach`](crate::detach()), and elsewhere than on Unix.
-pub fn take_standard_streams() -> io::Result<[OwnedIo; 2]> {
+pub fn take_standard_streams() -> io::Result<[OwnedWaitable; 2]> {
     system::take_standard_streams()
 }

@@ -2,13 +2,13 @@
 
 use std::io;
 
-use crate::io_handle::OwnedIo;
+use crate::io_handle::{OwnedSocket, OwnedWaitable};
 
-pub(super) fn inherited(_number: u32) -> io::Result<OwnedIo> {
+pub(super) fn inherited(_number: u32) -> io::Result<OwnedSocket> {
     Err(unsupported())
 }
 
-pub(super) fn take_standard_streams() -> io::Result<[OwnedIo; 2]> {
+pub(super) fn take_standard_streams() -> io::Result<[OwnedWaitable; 2]> {
     Err(unsupported())
 }
 

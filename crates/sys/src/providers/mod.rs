@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::provider::EventProvider;
+use crate::seam::EventProvider;
 
 #[cfg_attr(target_os = "linux", path = "linux.rs")]
 #[cfg_attr(target_os = "android", path = "android.rs")]

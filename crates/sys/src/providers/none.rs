@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Provider;
-use crate::provider::EventProvider;
+use crate::seam::EventProvider;
 
 pub(super) const PROVIDERS: &[Provider] =
     &[Provider { name: "none", description: "no event provider for this system yet", open }];

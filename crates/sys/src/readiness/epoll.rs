@@ -24,7 +24,7 @@ use rustix::io::{DupFlags, Errno};
 
 use super::selector::{Selector, Trigger};
 use super::timeout::{shortened, timespec};
-use crate::provider::{Event, Events, Interest, Ready};
+use crate::seam::{Event, Events, Interest, Ready};
 
 /// How many events one system call can report; the rest comes with the next.
 const BATCH: usize = 1024;

@@ -14,19 +14,18 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ropewalk_proto::{Address, Key, Moment, Outbox, Slab};
-use rustix::io::{Errno, fcntl_getfd};
+use ropewalk_proto::{Key, Moment, Slab};
+use rustix::io::Errno;
 
-use crate::io_handle::{AsRawIo, OwnedIo, RawIo};
-use crate::provider::{
-    Capabilities, Clock, ConnectSpec, Event, EventProvider, Events, Interest, Kind, ListenSpec, Ready, Received, Sent,
-    SocketOption,
+use crate::filesystem::SystemFiles;
+use crate::io_handle::RawWaitable;
+use crate::seam::{
+    Adoption, Clock, Event, EventProvider, Events, Filesystem, Interest, Ready, Sockets, Streams, Watches,
 };
-use crate::socket::{accept, address, adopt, connect, listen, option, transfer};
+use crate::socket::table::stale;
 use crate::waker::{Bell, Waker};
 
 #[cfg(linux_like)]
@@ -35,7 +34,9 @@ mod poll;
 mod select;
 mod selector;
 mod source;
+mod streams;
 mod timeout;
+mod watches;
 
 #[cfg(linux_like)]
 pub(crate) use epoll::Epoll;
@@ -61,6 +62,7 @@ pub(crate) struct Readiness<S> {
     trigger: Trigger,
     /// Whether the selector reported a key that was ended.
     ghosts: bool,
+    files: SystemFiles,
     began: Instant,
 }
 
@@ -82,6 +84,7 @@ impl<S: Selector> Readiness<S> {
             left: Vec::new(),
             trigger: if S::EDGES { Trigger::Edge } else { Trigger::Level },
             ghosts: false,
+            files: SystemFiles,
             began: Instant::now(),
         }))
     }
@@ -102,49 +105,10 @@ impl<S: Selector> Readiness<S> {
         want(&mut self.selector, source, key, wanted)
     }
 
-    fn source(&self, key: Key) -> io::Result<&Source> {
-        self.sources.get(key).ok_or_else(stale)
-    }
-
-    fn socket(&self, key: Key) -> io::Result<BorrowedFd<'_>> {
-        self.source(key)?.socket()
-    }
-
-    /// More may be there than `receive` took.
-    #[inline(never)]
-    fn left_unread(&mut self, key: Key) {
-        if let Some(source) = self.sources.get_mut(key) {
-            source.unread = true;
-            report_anew(&mut self.left, source, key);
+    fn end(&mut self, key: Key) {
+        if let Some(source) = self.sources.remove(key) {
+            self.selector.remove(source.fd(), key, source.armed);
         }
-    }
-
-    /// Why `receive` took nothing.
-    #[inline(never)]
-    fn received_nothing(&mut self, key: Key, error: Errno) -> io::Result<Received> {
-        match error {
-            Errno::AGAIN => self.sources.get_mut(key).ok_or_else(stale)?.unread = false,
-            Errno::INTR => self.left_unread(key),
-            _ => return Err(error.into()),
-        }
-        Ok(Received::Empty)
-    }
-
-    /// Sends what one call did not take, unless the system takes no more, and waits until more goes.
-    #[inline(never)]
-    fn send_on(&mut self, key: Key, outbox: &mut Outbox, full: bool) -> io::Result<Sent> {
-        let source = self.sources.get_mut(key).ok_or_else(stale)?;
-        let full = full || transfer::send_outbox(source.socket()?, outbox)?;
-        let (wanted, sent) = match outbox.is_empty() {
-            true => (source.wanted - Interest::WRITE, Sent::All),
-            false => (source.wanted | Interest::WRITE, Sent::Some),
-        };
-        want(&mut self.selector, source, key, wanted)?;
-        if sent == Sent::Some && !full {
-            source.unsent = true;
-            report_anew(&mut self.left, source, key);
-        }
-        Ok(sent)
     }
 
     /// Disarms the reported WRITEs that nobody wanted again, or they would end the wait at once.
@@ -179,15 +143,6 @@ impl<S: Selector> Readiness<S> {
             self.selector.modify(source.fd(), key, source.armed, source.armed, Trigger::Level)?;
         }
         Ok(())
-    }
-
-    /// How a connection to this peer is watched. A read from a UNIX socket stops short at passed descriptors, of which
-    /// nothing tells beforehand.
-    fn trigger(&self, peer: &Address) -> Trigger {
-        match peer {
-            Address::Inet(_) => self.trigger,
-            _ => Trigger::Level,
-        }
     }
 
     /// Lets the selector begin again with what the sources are armed for, and nothing else.
@@ -298,160 +253,13 @@ impl<S: Selector> EventProvider for Readiness<S> {
         S::NAME
     }
 
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::all()
-    }
-
-    fn now(&self) -> Moment {
-        Moment::ZERO + self.began.elapsed()
-    }
-
     fn clock(&self) -> Clock {
         let began = self.began;
         Arc::new(move || Moment::ZERO + began.elapsed())
     }
 
-    fn listen(&mut self, spec: &ListenSpec) -> io::Result<(Key, Address)> {
-        let (socket, file) = listen::open(spec)?;
-        let address = address::local(&socket)?;
-        let key = self.insert(Source::port(socket, file), Interest::empty())?;
-        Ok((key, address))
-    }
-
-    fn connect(&mut self, spec: &ConnectSpec) -> io::Result<Key> {
-        let socket = connect::begin(spec)?;
-        let trigger = self.trigger(&spec.address);
-        self.insert(Source::owned(socket, trigger), Interest::WRITE)
-    }
-
-    fn finish_connect(&mut self, key: Key) -> io::Result<()> {
-        let source = self.sources.get_mut(key).ok_or_else(stale)?;
-        let outcome = connect::finish(source.socket()?);
-        if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-            let wanted = source.wanted | Interest::WRITE;
-            want(&mut self.selector, source, key, wanted)?;
-        }
-        outcome
-    }
-
-    fn adopt(&mut self, io: OwnedIo, kind: Kind) -> io::Result<Key> {
-        adopt::take_over(&io, kind)?;
-        self.insert(Source::owned(io, Trigger::Level), Interest::empty())
-    }
-
-    fn watch(&mut self, io: RawIo, interest: Interest) -> io::Result<Key> {
-        if io < 0 {
-            return Err(Errno::BADF.into());
-        }
-        // SAFETY: the number is not -1. Its owner keeps it open while it is watched; if not, fcntl(2) answers EBADF.
-        let fd = unsafe { BorrowedFd::borrow_raw(io) };
-        fcntl_getfd(fd)?;
-        self.insert(Source::watched(fd), interest)
-    }
-
-    fn set_interest(&mut self, key: Key, interest: Interest) -> io::Result<()> {
-        let source = self.sources.get_mut(key).ok_or_else(stale)?;
-        source.wanted = interest;
-        arm(&mut self.selector, source, key)
-    }
-
-    fn close(&mut self, key: Key) {
-        if let Some(source) = self.sources.remove(key) {
-            self.selector.remove(source.fd(), key, source.armed);
-        }
-    }
-
-    fn abort(&mut self, key: Key) {
-        if let Ok(socket) = self.socket(key) {
-            option::reset_on_close(socket);
-        }
-        self.close(key);
-    }
-
-    fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()> {
-        let source = self.sources.get_mut(key).ok_or_else(stale)?;
-        let mut wanted = source.wanted;
-        wanted.set(Interest::READ, on);
-        let armed = source.armed;
-        want(&mut self.selector, source, key, wanted)?;
-        if on && source.unread && armed.contains(Interest::READ) {
-            report_anew(&mut self.left, source, key);
-        }
-        Ok(())
-    }
-
-    fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
-        let source = self.sources.get_mut(key).ok_or_else(stale)?;
-        match transfer::receive_directly(source.socket()?, scratch) {
-            Ok(0) => Ok(Received::Eof),
-            // Nearly always: everything that was there.
-            Ok(count) if count < scratch.len() && !source.stops_short => {
-                source.unread = false;
-                Ok(Received::Drained(count))
-            }
-            Ok(count) => {
-                self.left_unread(key);
-                Ok(Received::Filled(count))
-            }
-            Err(error) => self.received_nothing(key, error),
-        }
-    }
-
-    fn accept(&mut self, key: Key) -> io::Result<Option<(Key, Address)>> {
-        let Some((socket, peer)) = accept::next(self.socket(key)?)? else { return Ok(None) };
-        let trigger = self.trigger(&peer);
-        Ok(Some((self.insert(Source::owned(socket, trigger), Interest::empty())?, peer)))
-    }
-
-    fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
-        let source = self.source(key)?;
-        // Nearly always: nobody waits for WRITE, it is one segment, and one call takes it whole.
-        if source.wanted.contains(Interest::WRITE) {
-            return self.send_on(key, outbox, false);
-        }
-        let Some(bytes) = outbox.one_segment() else { return self.send_on(key, outbox, false) };
-        match transfer::send_directly(source.socket()?, bytes) {
-            Ok(taken) if taken == bytes.len() => {
-                outbox.clear();
-                Ok(Sent::All)
-            }
-            // Fewer than offered: the buffer is full, and the next call would only say so.
-            Ok(taken) => {
-                outbox.advance(taken);
-                self.send_on(key, outbox, true)
-            }
-            Err(Errno::AGAIN) => self.send_on(key, outbox, true),
-            Err(Errno::INTR) => self.send_on(key, outbox, false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize> {
-        transfer::send_slice(self.socket(key)?, bytes)
-    }
-
-    fn shutdown_write(&mut self, key: Key) -> io::Result<()> {
-        Ok(rustix::net::shutdown(self.socket(key)?, rustix::net::Shutdown::Write)?)
-    }
-
-    fn local_address(&self, key: Key) -> io::Result<Address> {
-        address::local(self.socket(key)?)
-    }
-
-    fn peer_address(&self, key: Key) -> io::Result<Address> {
-        address::peer(self.socket(key)?)
-    }
-
-    fn option(&self, key: Key, option: SocketOption) -> io::Result<bool> {
-        option::get(self.socket(key)?, option)
-    }
-
-    fn set_option(&mut self, key: Key, option: SocketOption, on: bool) -> io::Result<()> {
-        option::set(self.socket(key)?, option, on)
-    }
-
-    fn raw_io(&self, key: Key) -> Option<RawIo> {
-        Some(self.sources.get(key)?.fd().as_raw_fd())
+    fn waker(&self) -> Waker {
+        self.bell.waker()
     }
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
@@ -471,6 +279,13 @@ impl<S: Selector> EventProvider for Readiness<S> {
         }
     }
 
+    fn host_handle(&mut self) -> Option<RawWaitable> {
+        let foreign = self.selector.foreign()?;
+        self.bell.watch();
+        self.watch_by_level().ok()?;
+        Some(foreign)
+    }
+
     fn reopen_after_fork(&mut self) -> io::Result<()> {
         self.bell.reopen_after_fork()?;
         self.sources.iter().for_each(|(_, source)| source.claim_file());
@@ -478,15 +293,29 @@ impl<S: Selector> EventProvider for Readiness<S> {
         self.arm_anew()
     }
 
-    fn waker(&self) -> Waker {
-        self.bell.waker()
+    fn has_signals(&self) -> bool {
+        true
     }
 
-    fn foreign(&mut self) -> Option<RawIo> {
-        let foreign = self.selector.foreign()?;
-        self.bell.watch();
-        self.watch_by_level().ok()?;
-        Some(foreign)
+    #[inline]
+    fn streams(&mut self) -> Option<&mut dyn Streams> {
+        Some(self)
+    }
+
+    fn sockets(&mut self) -> Option<&mut dyn Sockets> {
+        Some(&mut self.sources)
+    }
+
+    fn adoption(&mut self) -> Option<&mut dyn Adoption> {
+        Some(self)
+    }
+
+    fn watches(&mut self) -> Option<&mut dyn Watches> {
+        Some(self)
+    }
+
+    fn filesystem(&mut self) -> Option<&mut dyn Filesystem> {
+        Some(&mut self.files)
     }
 }
 
@@ -516,9 +345,4 @@ fn arm<S: Selector>(selector: &mut S, source: &mut Source, key: Key) -> io::Resu
 
 fn lacks_descriptors(error: &io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE].iter().any(|scarce| error.raw_os_error() == Some(scarce.raw_os_error()))
-}
-
-#[cold]
-fn stale() -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, "the key was ended")
 }

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::selector::{Selector, Trigger};
 use super::timeout::timespec;
-use crate::provider::{Event, Events, Interest, Ready};
+use crate::seam::{Event, Events, Interest, Ready};
 
 #[derive(Default)]
 pub(crate) struct Poll {

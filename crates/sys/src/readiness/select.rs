@@ -12,7 +12,7 @@ use rustix::io::{Errno, fcntl_getfd};
 
 use super::selector::{Selector, Trigger};
 use super::timeout::timespec;
-use crate::provider::{Event, Events, Interest, Ready};
+use crate::seam::{Event, Events, Interest, Ready};
 
 const LIMIT: RawFd = libc::FD_SETSIZE as RawFd;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ropewalk_proto::Key;
 
-use crate::provider::{Events, Interest};
+use crate::seam::{Events, Interest};
 
 /// When a ready descriptor is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

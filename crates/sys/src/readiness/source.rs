@@ -4,8 +4,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use super::selector::Trigger;
-use crate::provider::Interest;
+use crate::seam::Interest;
 use crate::socket::file::SocketFile;
+use crate::socket::table::{HasSocket, not_a_socket};
 
 pub(super) struct Source {
     /// Removed before the descriptor is closed, while nobody else can have bound the path again.
@@ -85,20 +86,14 @@ impl Source {
             Descriptor::Watched(fd) => unsafe { BorrowedFd::borrow_raw(*fd) },
         }
     }
+}
 
-    /// For operations on a socket.
-    ///
-    /// # Errors
-    /// `InvalidInput` for a watched descriptor: only its owner reads and writes it.
-    pub(super) fn socket(&self) -> io::Result<BorrowedFd<'_>> {
+impl HasSocket for Source {
+    #[inline]
+    fn socket(&self) -> io::Result<BorrowedFd<'_>> {
         match &self.descriptor {
             Descriptor::Owned(fd) => Ok(fd.as_fd()),
             Descriptor::Watched(_) => Err(not_a_socket()),
         }
     }
-}
-
-#[cold]
-fn not_a_socket() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "a watched descriptor belongs to somebody else")
 }

@@ -7,7 +7,7 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use super::creation;
 use super::raw_address::RawAddress;
-use crate::provider::Kind;
+use crate::seam::Kind;
 
 /// Makes a socket ours: non-blocking, closed by exec(2).
 ///

@@ -8,7 +8,7 @@ use rustix::net::{bind, connect, sockopt};
 
 use super::raw_address::RawAddress;
 use super::{address, creation};
-use crate::provider::ConnectSpec;
+use crate::seam::ConnectSpec;
 
 /// A socket whose connection is made, or under way.
 pub(crate) fn begin(spec: &ConnectSpec) -> io::Result<OwnedFd> {

@@ -9,7 +9,7 @@ use rustix::net::{bind, listen, sockopt};
 
 use super::file::SocketFile;
 use super::{address, creation};
-use crate::provider::ListenSpec;
+use crate::seam::ListenSpec;
 
 /// A listening socket, and the file that goes with it.
 pub(crate) fn open(spec: &ListenSpec) -> io::Result<(OwnedFd, Option<Box<SocketFile>>)> {

@@ -9,5 +9,6 @@ pub(crate) mod file;
 pub(crate) mod listen;
 pub(crate) mod option;
 mod raw_address;
+pub(crate) mod table;
 pub(crate) mod transfer;
 mod unix_name;

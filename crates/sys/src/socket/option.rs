@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 
-use crate::provider::SocketOption;
+use crate::seam::SocketOption;
 
 pub(crate) fn get(socket: BorrowedFd<'_>, option: SocketOption) -> io::Result<bool> {
     Ok(match option {

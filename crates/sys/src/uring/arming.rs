@@ -12,8 +12,8 @@ use super::operation::{UnderWay, Verbs};
 use super::ring::{Ring, Setup};
 use super::source::{Connection, What};
 use super::{Uring, token};
-use crate::io_handle::RawIo;
-use crate::provider::{Events, Interest};
+use crate::io_handle::RawWaitable;
+use crate::seam::{Events, Interest};
 
 impl Uring {
     /// Begins what a source wants and does not have.
@@ -131,7 +131,7 @@ impl Uring {
     }
 
     /// The descriptor that a host loop watches: a copy, because a new ring must come under the same number.
-    pub(super) fn foreign_fd(&mut self) -> io::Result<RawIo> {
+    pub(super) fn foreign_fd(&mut self) -> io::Result<RawWaitable> {
         if self.foreign.is_none() {
             self.foreign = Some(fcntl_dupfd_cloexec(self.ring_fd(), 0)?);
         }

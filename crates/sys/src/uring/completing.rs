@@ -15,7 +15,7 @@ use super::operation::Verbs;
 use super::ring::Completion;
 use super::source::{BUSY_BUFFERS, Connection, End, Pace, Source, Unsent, What};
 use super::token::{Owner, owner};
-use crate::provider::Ready;
+use crate::seam::Ready;
 use crate::socket::transfer;
 
 impl Uring {

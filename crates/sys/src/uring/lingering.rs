@@ -8,7 +8,7 @@ use ropewalk_proto::Key;
 use super::arming::poll_on;
 use super::source::Unsent;
 use super::{Uring, token};
-use crate::provider::Interest;
+use crate::seam::Interest;
 
 /// How long a closed connection waits for room for its last bytes.
 static PATIENCE: types::Timespec = types::Timespec::new().sec(30);

@@ -20,19 +20,16 @@
 //! - sends end within the enter that submits them (`batch.rs`).
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ropewalk_proto::{Address, Key, Moment, Outbox, Slab};
-use rustix::io::{Errno, fcntl_getfd};
+use ropewalk_proto::{Key, Moment, Slab};
 
-use crate::io_handle::{AsRawIo, OwnedIo, RawIo};
-use crate::provider::{
-    Capabilities, Clock, ConnectSpec, Event, EventProvider, Events, Interest, Kind, ListenSpec, Received, Sent,
-    SocketOption,
-};
-use crate::socket::{accept, address, adopt, connect, listen, option, transfer};
+use crate::filesystem::SystemFiles;
+use crate::io_handle::RawWaitable;
+use crate::seam::{Adoption, Clock, Event, EventProvider, Events, Filesystem, Sockets, Streams, Watches};
+use crate::socket::table::stale;
 use crate::waker::{Bell, Waker};
 
 mod arming;
@@ -46,16 +43,18 @@ mod ring;
 #[cfg(test)]
 mod schedules;
 mod source;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod token;
+mod watches;
 
-use batch::{Batch, SMALL};
+use batch::Batch;
 use buffers::Buffers;
 use lingering::Linger;
-use operation::{UnderWay, Verbs};
+use operation::UnderWay;
 use ring::{Completion, Entered, Ring, Setup};
-use source::{End, Source, What};
+use source::Source;
 
 /// The longest wait that is asked of the kernel: 24.8 days, as for the others.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
@@ -93,6 +92,7 @@ pub(crate) struct Uring {
     hosted: bool,
     /// It is being dropped: nothing is armed any more.
     ending: bool,
+    files: SystemFiles,
     began: Instant,
 }
 
@@ -125,20 +125,13 @@ impl Uring {
             ran_dry: false,
             hosted: false,
             ending: false,
+            files: SystemFiles,
             began: Instant::now(),
         })
     }
 
-    fn source(&self, key: Key) -> io::Result<&Source> {
-        self.sources.get(key).ok_or_else(stale)
-    }
-
     fn source_mut(&mut self, key: Key) -> io::Result<&mut Source> {
         self.sources.get_mut(key).ok_or_else(stale)
-    }
-
-    fn socket(&self, key: Key) -> io::Result<BorrowedFd<'_>> {
-        self.source(key)?.socket()
     }
 
     /// Has the next wait look at a source.
@@ -253,26 +246,6 @@ impl Uring {
             }
         }
     }
-
-    /// Sends what does not fit into a batch.
-    fn send_now(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
-        let connection = self.source_mut(key)?.as_connection()?;
-        transfer::send_outbox(connection.fd.as_fd(), outbox)?;
-        connection.awaits_write = !outbox.is_empty();
-        if outbox.is_empty() {
-            return Ok(Sent::All);
-        }
-        connection.writable = false;
-        self.arm(key);
-        self.keep_up()?;
-        Ok(Sent::Some)
-    }
-
-    /// Has what was batched for a connection leave, so that what follows stays behind it.
-    fn flush_batched(&mut self, key: Key) -> io::Result<()> {
-        let place = self.source_mut(key)?.as_connection()?.batched;
-        if self.batch.holds(key, place) { self.enter(None).map(drop) } else { Ok(()) }
-    }
 }
 
 impl EventProvider for Uring {
@@ -280,230 +253,13 @@ impl EventProvider for Uring {
         "uring"
     }
 
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::all()
-    }
-
-    fn now(&self) -> Moment {
-        Moment::ZERO + self.began.elapsed()
-    }
-
     fn clock(&self) -> Clock {
         let began = self.began;
         Arc::new(move || Moment::ZERO + began.elapsed())
     }
 
-    fn listen(&mut self, spec: &ListenSpec) -> io::Result<(Key, Address)> {
-        let (socket, file) = listen::open(spec)?;
-        let address = address::local(&socket)?;
-        Ok((self.sources.insert(Source::port(socket, file)), address))
-    }
-
-    fn connect(&mut self, spec: &ConnectSpec) -> io::Result<Key> {
-        let mut source = Source::connection(connect::begin(spec)?, &spec.address);
-        source.as_connection()?.awaits_write = true;
-        let key = self.sources.insert(source);
-        self.arm(key);
-        self.keep_up()?;
-        Ok(key)
-    }
-
-    fn finish_connect(&mut self, key: Key) -> io::Result<()> {
-        let source = self.source_mut(key)?;
-        let outcome = connect::finish(source.socket()?);
-        if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-            let connection = source.as_connection()?;
-            connection.awaits_write = true;
-            connection.writable = false;
-            self.arm(key);
-            self.keep_up()?;
-        }
-        outcome
-    }
-
-    fn adopt(&mut self, io: OwnedIo, kind: Kind) -> io::Result<Key> {
-        adopt::take_over(&io, kind)?;
-        let address = address::local(&io)?;
-        Ok(self.sources.insert(match kind {
-            Kind::StreamPort => Source::port(io, None),
-            Kind::StreamConnection => Source::connection(io, &address),
-        }))
-    }
-
-    fn watch(&mut self, io: RawIo, interest: Interest) -> io::Result<Key> {
-        if io < 0 {
-            return Err(Errno::BADF.into());
-        }
-        // SAFETY: the number is not -1. Its owner keeps it open while it is watched; if not, fcntl(2) answers EBADF.
-        let fd = unsafe { BorrowedFd::borrow_raw(io) };
-        fcntl_getfd(fd)?;
-        let mut source = Source::watched(fd);
-        source.wanted = interest;
-        let key = self.sources.insert(source);
-        self.arm(key);
-        self.keep_up()?;
-        Ok(key)
-    }
-
-    fn set_interest(&mut self, key: Key, interest: Interest) -> io::Result<()> {
-        let source = self.source_mut(key)?;
-        let What::Watched(_) = source.what else {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "interest is for watched descriptors"));
-        };
-        if std::mem::replace(&mut source.wanted, interest) == interest {
-            return Ok(());
-        }
-        let polled = source.under_way.contains(Verbs::POLL);
-        self.cancel(key, Verbs::POLL);
-        self.look_at(key);
-        if polled && interest.is_empty() {
-            // Its owner may close it now, and the kernel must have let go of it.
-            self.enter(None)?;
-        }
-        self.keep_up()
-    }
-
-    fn close(&mut self, key: Key) {
-        self.end(key);
-    }
-
-    fn abort(&mut self, key: Key) {
-        if let Ok(connection) = self.source_mut(key).and_then(Source::as_connection) {
-            option::reset_on_close(connection.fd.as_fd());
-            connection.take_unsent();
-            let place = connection.batched;
-            self.batch.withdraw(key, place);
-        }
-        self.end(key);
-    }
-
-    fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()> {
-        let source = self.source_mut(key)?;
-        source.socket()?;
-        source.wanted.set(Interest::READ, on);
-        if on {
-            self.look_at(key);
-            self.arm(key);
-        } else {
-            self.set_aside(key);
-        }
-        self.keep_up()
-    }
-
-    fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
-        let source = self.sources.get_mut(key).ok_or_else(stale)?;
-        let receives = source.receives();
-        let connection = source.as_connection()?;
-        if !connection.holds() {
-            if let Some(chunk) = self.buffers.lend(&mut connection.chain) {
-                return Ok(Received::Lent(chunk));
-            }
-        }
-        let mut count = connection.take_held(scratch);
-        count += self.buffers.take(&mut connection.chain, &mut scratch[count..]);
-        if count > 0 {
-            let all = connection.is_drained() && connection.end == End::Open && receives;
-            return Ok(if all { Received::Drained(count) } else { Received::Filled(count) });
-        }
-        connection.check()?;
-        if connection.end == End::Eof {
-            return Ok(Received::Eof);
-        }
-        if receives {
-            return Ok(Received::Empty);
-        }
-        let received = transfer::receive(connection.fd.as_fd(), scratch)?;
-        let count = received.unwrap_or(0);
-        let all = count < scratch.len() && (received.is_none() || !connection.stops_short);
-        let hung_up = connection.hung_up;
-        if connection.took(count, all) {
-            self.look_at(key);
-        }
-        Ok(match received {
-            None => Received::Empty,
-            Some(0) => Received::Eof,
-            Some(count) if all && !hung_up => Received::Drained(count),
-            Some(count) => Received::Filled(count),
-        })
-    }
-
-    fn accept(&mut self, key: Key) -> io::Result<Option<(Key, Address)>> {
-        let source = self.source_mut(key)?;
-        if let Some(number) = source.as_port()?.error.take() {
-            return Err(io::Error::from_raw_os_error(number));
-        }
-        let Some((socket, peer)) = accept::next(source.socket()?)? else { return Ok(None) };
-        Ok(Some((self.sources.insert(Source::connection(socket, &peer)), peer)))
-    }
-
-    fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
-        let connection = self.sources.get_mut(key).ok_or_else(stale)?.as_connection()?;
-        connection.check()?;
-        if outbox.is_empty() {
-            return Ok(Sent::All);
-        }
-        if connection.unsent().is_some() {
-            connection.awaits_write = true;
-            return Ok(Sent::InFlight);
-        }
-        if !self.batch.is_open() {
-            return Err(io::Error::other("io_uring takes no entries any more"));
-        }
-        let fd = connection.fd.as_raw_fd();
-        if outbox.len() <= SMALL && self.batch.add(key, fd, &mut connection.batched, outbox) {
-            connection.awaits_write = false;
-            if self.batch.is_full() || self.hosted {
-                self.enter(None)?;
-                self.keep_up()?;
-            }
-            return Ok(Sent::All);
-        }
-        let place = connection.batched;
-        if self.batch.holds(key, place) {
-            self.enter(None)?;
-            return self.send(key, outbox);
-        }
-        self.send_now(key, outbox)
-    }
-
-    fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize> {
-        self.flush_batched(key)?;
-        let connection = self.source_mut(key)?.as_connection()?;
-        connection.check()?;
-        if connection.unsent().is_some() {
-            return Ok(0);
-        }
-        transfer::send_slice(connection.fd.as_fd(), bytes)
-    }
-
-    fn shutdown_write(&mut self, key: Key) -> io::Result<()> {
-        self.flush_batched(key)?;
-        let source = self.source_mut(key)?;
-        if let Some(unsent) = source.as_connection()?.unsent_mut() {
-            unsent.shutdown = true;
-            return Ok(());
-        }
-        Ok(rustix::net::shutdown(source.socket()?, rustix::net::Shutdown::Write)?)
-    }
-
-    fn local_address(&self, key: Key) -> io::Result<Address> {
-        address::local(self.socket(key)?)
-    }
-
-    fn peer_address(&self, key: Key) -> io::Result<Address> {
-        address::peer(self.socket(key)?)
-    }
-
-    fn option(&self, key: Key, option: SocketOption) -> io::Result<bool> {
-        option::get(self.socket(key)?, option)
-    }
-
-    fn set_option(&mut self, key: Key, option: SocketOption, on: bool) -> io::Result<()> {
-        option::set(self.socket(key)?, option, on)
-    }
-
-    fn raw_io(&self, key: Key) -> Option<RawIo> {
-        Some(self.sources.get(key)?.raw_fd())
+    fn waker(&self) -> Waker {
+        self.bell.waker()
     }
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
@@ -521,19 +277,7 @@ impl EventProvider for Uring {
         if self.hosted { self.leave_to_host(events) } else { Ok(()) }
     }
 
-    fn reopen_after_fork(&mut self) -> io::Result<()> {
-        self.bell.reopen_after_fork()?;
-        self.sources.iter().for_each(|(_, source)| source.claim_file());
-        // What was batched is the parent's to send.
-        self.batch.reset(false);
-        self.replace_ring(Ring::open(Setup::Deferred)?, false)
-    }
-
-    fn waker(&self) -> Waker {
-        self.bell.waker()
-    }
-
-    fn foreign(&mut self) -> Option<RawIo> {
+    fn host_handle(&mut self) -> Option<RawWaitable> {
         if self.ring.setup() == Setup::Deferred {
             self.end_receives();
         }
@@ -544,13 +288,42 @@ impl EventProvider for Uring {
         self.keep_up_hosted().ok()?;
         Some(foreign)
     }
+
+    fn reopen_after_fork(&mut self) -> io::Result<()> {
+        self.bell.reopen_after_fork()?;
+        self.sources.iter().for_each(|(_, source)| source.claim_file());
+        // What was batched is the parent's to send.
+        self.batch.reset(false);
+        self.replace_ring(Ring::open(Setup::Deferred)?, false)
+    }
+
+    fn has_signals(&self) -> bool {
+        true
+    }
+
+    #[inline]
+    fn streams(&mut self) -> Option<&mut dyn Streams> {
+        Some(self)
+    }
+
+    fn sockets(&mut self) -> Option<&mut dyn Sockets> {
+        Some(&mut self.sources)
+    }
+
+    fn adoption(&mut self) -> Option<&mut dyn Adoption> {
+        Some(self)
+    }
+
+    fn watches(&mut self) -> Option<&mut dyn Watches> {
+        Some(self)
+    }
+
+    fn filesystem(&mut self) -> Option<&mut dyn Filesystem> {
+        Some(&mut self.files)
+    }
 }
 
 /// Refusals that pass when completions have been taken.
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN | libc::ENOMEM))
-}
-
-fn stale() -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, "the key was ended")
 }

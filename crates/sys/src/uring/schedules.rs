@@ -16,7 +16,7 @@ use super::ring::{Ring, Setup};
 use super::source::Pace;
 use super::tests::buffers_in_ring;
 use super::*;
-use crate::provider::{Event, EventProvider, Kind, Ready, Received};
+use crate::seam::{Event, EventProvider, Kind, Ready, Received, Sent};
 
 const SEEDS: u64 = 12;
 const STEPS: usize = 600;
@@ -79,7 +79,7 @@ impl World {
             6..9 => self.switch_reading(index),
             9 => self.kept.clear(),
             10 => self.change_pace(index),
-            11 if self.random.below(20) == 0 => drop(self.provider.foreign().unwrap()),
+            11 if self.random.below(20) == 0 => drop(self.provider.host_handle().unwrap()),
             11..15 => self.send(index),
             15..23 => self.peer_sends(index),
             23..26 => self.peer_receives(index),

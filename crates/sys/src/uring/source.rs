@@ -11,8 +11,9 @@ use rustix::io::Errno;
 use super::batch::Place;
 use super::buffers::{BYTES, Chain};
 use super::operation::Verbs;
-use crate::provider::{Interest, Ready};
+use crate::seam::{Interest, Ready};
 use crate::socket::file::SocketFile;
+use crate::socket::table::{HasSocket, not_a_socket};
 
 pub(super) struct Source {
     pub(super) what: What,
@@ -168,23 +169,11 @@ impl Source {
         }
     }
 
-    /// For operations on a socket.
-    ///
-    /// # Errors
-    /// `InvalidInput` for a watched descriptor: only its owner reads and writes it.
-    pub(super) fn socket(&self) -> io::Result<BorrowedFd<'_>> {
-        match &self.what {
-            What::Connection(connection) => Ok(connection.fd.as_fd()),
-            What::Port(port) => Ok(port.fd.as_fd()),
-            What::Watched(_) => Err(not_ours()),
-        }
-    }
-
     pub(super) fn as_connection(&mut self) -> io::Result<&mut Connection> {
         match &mut self.what {
             What::Connection(connection) => Ok(connection),
             What::Port(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "a port has no bytes")),
-            What::Watched(_) => Err(not_ours()),
+            What::Watched(_) => Err(not_a_socket()),
         }
     }
 
@@ -192,7 +181,7 @@ impl Source {
         match &mut self.what {
             What::Port(port) => Ok(port),
             What::Connection(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "a connection accepts nothing")),
-            What::Watched(_) => Err(not_ours()),
+            What::Watched(_) => Err(not_a_socket()),
         }
     }
 
@@ -400,6 +389,12 @@ impl Connection {
     }
 }
 
-fn not_ours() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "a watched descriptor belongs to somebody else")
+impl HasSocket for Source {
+    fn socket(&self) -> io::Result<BorrowedFd<'_>> {
+        match &self.what {
+            What::Connection(connection) => Ok(connection.fd.as_fd()),
+            What::Port(port) => Ok(port.fd.as_fd()),
+            What::Watched(_) => Err(not_a_socket()),
+        }
+    }
 }

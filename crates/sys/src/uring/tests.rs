@@ -2,14 +2,18 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ropewalk_proto::{Address, Outbox};
+
+use super::operation::Verbs;
+use super::source::What;
 use super::*;
-use crate::provider::Ready;
+use crate::seam::{ConnectSpec, Interest, Kind, ListenSpec, Ready, Received, Sent};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -270,7 +274,7 @@ fn a_chunk_survives_the_change_to_another_ring_and_its_buffer_does_not_enter_tha
     let (key, mut peer) = connection(&mut provider);
     assert_eq!(wait(&mut provider, Duration::ZERO), []);
     let chunk = lent(&mut provider, key, &mut peer, &[7; 2000]).unwrap();
-    provider.foreign().unwrap();
+    provider.host_handle().unwrap();
     assert_eq!(chunk, [7; 2000][..]);
     drop(chunk);
     provider.source_mut(key).unwrap().as_connection().unwrap().pace = source::Pace::Calm;

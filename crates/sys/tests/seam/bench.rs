@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use ropewalk_proto::{Address, Key, Outbox};
-use ropewalk_sys::{ConnectSpec, Event, EventProvider, Events, ListenSpec, Ready, Received};
+use ropewalk_sys::{ConnectSpec, Event, EventProvider, Events, ListenSpec, Ready, Received, Sockets, Streams, Watches};
 use rustix::net::{AddressFamily, SocketType};
 
 /// How long something may take that must happen.
@@ -29,10 +29,22 @@ impl Bench {
         Bench { provider, scratch: vec![0; 64 * 1024] }
     }
 
+    pub(crate) fn streams(&mut self) -> &mut dyn Streams {
+        self.provider.streams().expect("streams")
+    }
+
+    pub(crate) fn sockets(&mut self) -> &mut dyn Sockets {
+        self.provider.sockets().expect("sockets")
+    }
+
+    pub(crate) fn watches(&mut self) -> &mut dyn Watches {
+        self.provider.watches().expect("watches")
+    }
+
     /// A port of TCP on the loopback.
     pub(crate) fn port(&mut self) -> (Key, SocketAddr) {
-        let (port, address) = self.provider.listen(&ListenSpec::new(loopback())).unwrap();
-        self.provider.set_reading(port, true).unwrap();
+        let (port, address) = self.streams().listen(&ListenSpec::new(loopback())).unwrap();
+        self.streams().set_reading(port, true).unwrap();
         (port, address.inet().unwrap())
     }
 
@@ -42,18 +54,18 @@ impl Bench {
         let peer = TcpStream::connect(address).unwrap();
         peer.set_read_timeout(Some(PATIENCE)).unwrap();
         let connection = self.accepted(port);
-        self.provider.close(port);
+        self.streams().close(port);
         (connection, peer)
     }
 
     /// A connection of which four bytes were read, and two are left.
     pub(crate) fn read_in_part(&mut self) -> (Key, TcpStream) {
         let (key, mut peer) = self.connection();
-        self.provider.set_reading(key, true).unwrap();
+        self.streams().set_reading(key, true).unwrap();
         peer.write_all(b"abcdef").unwrap();
         self.expect(key, Ready::READ);
         self.scratch.truncate(4);
-        assert!(matches!(self.provider.receive(key, &mut self.scratch), Ok(Received::Filled(4))));
+        assert!(matches!(self.receive(key), Ok(Received::Filled(4))));
         (key, peer)
     }
 
@@ -61,24 +73,24 @@ impl Bench {
     pub(crate) fn unix_connection(&mut self) -> (Key, UnixStream) {
         let directory = Directory::new();
         let path = directory.path("socket");
-        let (port, _) = self.provider.listen(&ListenSpec::new(unix_address(&path))).unwrap();
-        self.provider.set_reading(port, true).unwrap();
+        let (port, _) = self.streams().listen(&ListenSpec::new(unix_address(&path))).unwrap();
+        self.streams().set_reading(port, true).unwrap();
         let peer = UnixStream::connect(&path).unwrap();
         peer.set_read_timeout(Some(PATIENCE)).unwrap();
         let connection = self.accepted(port);
-        self.provider.close(port);
+        self.streams().close(port);
         (connection, peer)
     }
 
     /// The next connection of a port.
     pub(crate) fn accepted(&mut self, port: Key) -> Key {
         self.expect(port, Ready::READ);
-        self.provider.accept(port).unwrap().expect("a connection").0
+        self.streams().accept(port).unwrap().expect("a connection").0
     }
 
     /// Connects to a listener of the test's own, as far as the call does.
     pub(crate) fn connecting(&mut self, address: SocketAddr) -> Key {
-        self.provider.connect(&ConnectSpec { address: address.into(), bind: None }).unwrap()
+        self.streams().connect(&ConnectSpec { address: address.into(), bind: None }).unwrap()
     }
 
     /// Waits until `key` reports all of `ready`.
@@ -132,11 +144,21 @@ impl Bench {
         assert!(began.elapsed() >= MOMENT, "a wake-up without an event: {why}");
     }
 
+    /// Receives into the scratch buffer.
+    pub(crate) fn receive(&mut self, key: Key) -> io::Result<Received> {
+        self.receive_up_to(key, self.scratch.len())
+    }
+
+    /// Receives at most `room` bytes into the scratch buffer.
+    pub(crate) fn receive_up_to(&mut self, key: Key, room: usize) -> io::Result<Received> {
+        self.provider.streams().expect("streams").receive(key, &mut self.scratch[..room])
+    }
+
     /// Reads until the end of the stream.
     pub(crate) fn read_to_end(&mut self, key: Key) -> Vec<u8> {
         let mut bytes = Vec::new();
         loop {
-            match self.provider.receive(key, &mut self.scratch).unwrap() {
+            match self.receive(key).unwrap() {
                 Received::Filled(count) | Received::Drained(count) => bytes.extend_from_slice(&self.scratch[..count]),
                 Received::Lent(chunk) => bytes.extend_from_slice(&chunk),
                 Received::Empty => drop(self.expect(key, Ready::READ)),
@@ -147,12 +169,12 @@ impl Bench {
 
     /// Reads `count` bytes as an owner does: until nothing more is there, then when it is reported again.
     pub(crate) fn read(&mut self, key: Key, count: usize) -> Vec<u8> {
-        self.provider.set_reading(key, true).unwrap();
+        self.streams().set_reading(key, true).unwrap();
         let mut bytes = Vec::new();
         while bytes.len() < count {
             self.expect(key, Ready::READ);
             while bytes.len() < count {
-                match self.provider.receive(key, &mut self.scratch).unwrap() {
+                match self.receive(key).unwrap() {
                     Received::Filled(count) => bytes.extend_from_slice(&self.scratch[..count]),
                     Received::Drained(count) => {
                         bytes.extend_from_slice(&self.scratch[..count]);
@@ -173,7 +195,7 @@ impl Bench {
         outbox.write(&vec![7; 16 * 1024 * 1024]);
         loop {
             let before = outbox.len();
-            self.provider.send(key, &mut outbox).unwrap();
+            self.streams().send(key, &mut outbox).unwrap();
             if outbox.len() == before {
                 return outbox;
             }

@@ -12,35 +12,35 @@ pub(crate) fn a_connection_is_reported_as_writable_when_it_is_made(bench: &mut B
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let key = bench.connecting(listener.local_addr().unwrap());
     bench.expect(key, Ready::WRITE);
-    bench.provider.finish_connect(key).unwrap();
+    bench.streams().finish_connect(key).unwrap();
     let (_peer, address) = listener.accept().unwrap();
-    assert_eq!(bench.provider.local_address(key).unwrap(), Address::Inet(address));
-    assert_eq!(bench.provider.peer_address(key).unwrap(), Address::Inet(listener.local_addr().unwrap()));
+    assert_eq!(bench.sockets().local_address(key).unwrap(), Address::Inet(address));
+    assert_eq!(bench.sockets().peer_address(key).unwrap(), Address::Inet(listener.local_addr().unwrap()));
     assert_eq!(bench.settle(), []);
 }
 
 pub(crate) fn a_refused_connection_says_so(bench: &mut Bench) {
     let key = bench.connecting(dead_address());
     bench.expect(key, Ready::WRITE);
-    assert_kind(bench.provider.finish_connect(key), ErrorKind::ConnectionRefused);
+    assert_kind(bench.streams().finish_connect(key), ErrorKind::ConnectionRefused);
 }
 
 pub(crate) fn a_bound_connection_comes_from_that_address(bench: &mut Bench) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let bind = SocketAddr::from(([127, 0, 0, 1], 0));
     let spec = ConnectSpec { address: listener.local_addr().unwrap().into(), bind: Some(bind.into()) };
-    let key = bench.provider.connect(&spec).unwrap();
+    let key = bench.streams().connect(&spec).unwrap();
     bench.expect(key, Ready::WRITE);
-    bench.provider.finish_connect(key).unwrap();
+    bench.streams().finish_connect(key).unwrap();
     let (_, peer) = listener.accept().unwrap();
     assert_eq!(peer.ip(), bind.ip());
-    assert_eq!(bench.provider.local_address(key).unwrap(), Address::Inet(peer));
+    assert_eq!(bench.sockets().local_address(key).unwrap(), Address::Inet(peer));
 }
 
 pub(crate) fn an_address_that_is_not_ours_cannot_be_bound(bench: &mut Bench) {
     let elsewhere = SocketAddr::from(([192, 0, 2, 1], 0));
     let spec = ConnectSpec { address: dead_address().into(), bind: Some(elsewhere.into()) };
-    assert_kind(bench.provider.connect(&spec), ErrorKind::AddrNotAvailable);
+    assert_kind(bench.streams().connect(&spec), ErrorKind::AddrNotAvailable);
 }
 
 pub(crate) fn a_connection_over_ipv6_has_ipv6_addresses(bench: &mut Bench) {
@@ -48,9 +48,9 @@ pub(crate) fn a_connection_over_ipv6_has_ipv6_addresses(bench: &mut Bench) {
     let address = listener.local_addr().unwrap();
     let key = bench.connecting(address);
     bench.expect(key, Ready::WRITE);
-    bench.provider.finish_connect(key).unwrap();
-    assert_eq!(bench.provider.peer_address(key).unwrap(), Address::Inet(address));
-    assert!(bench.provider.local_address(key).unwrap().inet().unwrap().is_ipv6());
+    bench.streams().finish_connect(key).unwrap();
+    assert_eq!(bench.sockets().peer_address(key).unwrap(), Address::Inet(address));
+    assert!(bench.sockets().local_address(key).unwrap().inet().unwrap().is_ipv6());
 }
 
 /// A listener whose queue is full leaves the attempt open: SYN packets are dropped and sent again.
@@ -59,10 +59,10 @@ pub(crate) fn an_outcome_that_is_not_known_yet_would_block_and_is_reported_later
     let address = listener.local_addr().unwrap();
     let mut keys: Vec<_> = (0..4).map(|_| bench.connecting(address)).collect();
     bench.settle();
-    let outcomes: Vec<_> = keys.iter().map(|&key| bench.provider.finish_connect(key)).collect();
+    let outcomes: Vec<_> = keys.iter().map(|&key| bench.streams().finish_connect(key)).collect();
     let pending = keys.split_off(outcomes.iter().position(Result::is_err).expect("one that waits"))[0];
-    assert_kind(bench.provider.finish_connect(pending), ErrorKind::WouldBlock);
+    assert_kind(bench.streams().finish_connect(pending), ErrorKind::WouldBlock);
     drop(listener);
     bench.expect(pending, Ready::WRITE);
-    assert_kind(bench.provider.finish_connect(pending), ErrorKind::ConnectionRefused);
+    assert_kind(bench.streams().finish_connect(pending), ErrorKind::ConnectionRefused);
 }

@@ -12,14 +12,14 @@ pub(crate) fn nothing_is_reported_until_somebody_reads(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
     peer.write_all(b"x").unwrap();
     assert_eq!(bench.settle(), []);
-    bench.provider.set_reading(key, true).unwrap();
+    bench.streams().set_reading(key, true).unwrap();
     assert_eq!(bench.expect(key, Ready::READ), Event { key, ready: Ready::READ });
 }
 
 pub(crate) fn reading_that_was_switched_off_reports_nothing(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
-    bench.provider.set_reading(key, true).unwrap();
-    bench.provider.set_reading(key, false).unwrap();
+    bench.streams().set_reading(key, true).unwrap();
+    bench.streams().set_reading(key, false).unwrap();
     peer.write_all(b"x").unwrap();
     assert_eq!(bench.settle(), []);
     bench.assert_quiet("it was noticed once that nobody reads");
@@ -27,65 +27,65 @@ pub(crate) fn reading_that_was_switched_off_reports_nothing(bench: &mut Bench) {
 
 pub(crate) fn reading_that_was_switched_on_again_reports_what_came_meanwhile(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
-    bench.provider.set_reading(key, true).unwrap();
-    bench.provider.set_reading(key, false).unwrap();
+    bench.streams().set_reading(key, true).unwrap();
+    bench.streams().set_reading(key, false).unwrap();
     peer.write_all(b"x").unwrap();
     bench.settle();
-    bench.provider.set_reading(key, true).unwrap();
+    bench.streams().set_reading(key, true).unwrap();
     bench.expect(key, Ready::READ);
-    bench.provider.set_reading(key, false).unwrap();
-    bench.provider.set_reading(key, true).unwrap();
+    bench.streams().set_reading(key, false).unwrap();
+    bench.streams().set_reading(key, true).unwrap();
     bench.expect(key, Ready::READ);
 }
 
 /// epoll_ctl(2): EPOLLHUP and EPOLLERR are reported whether asked for or not.
 pub(crate) fn a_report_that_was_answered_by_switching_off_comes_again_with_switching_on(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
-    bench.provider.set_reading(key, true).unwrap();
+    bench.streams().set_reading(key, true).unwrap();
     peer.write_all(b"x").unwrap();
     for _ in 0..3 {
         bench.expect(key, Ready::READ);
-        bench.provider.set_reading(key, false).unwrap();
+        bench.streams().set_reading(key, false).unwrap();
         assert_eq!(bench.settle(), [], "nobody reads");
-        bench.provider.set_reading(key, true).unwrap();
+        bench.streams().set_reading(key, true).unwrap();
     }
     bench.expect(key, Ready::READ);
-    bench.provider.set_reading(key, false).unwrap();
-    bench.provider.set_reading(key, true).unwrap();
+    bench.streams().set_reading(key, false).unwrap();
+    bench.streams().set_reading(key, true).unwrap();
     bench.expect(key, Ready::READ);
-    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Drained(1))));
-    bench.provider.set_reading(key, false).unwrap();
-    bench.provider.set_reading(key, true).unwrap();
+    assert!(matches!(bench.receive(key), Ok(Received::Drained(1))));
+    bench.streams().set_reading(key, false).unwrap();
+    bench.streams().set_reading(key, true).unwrap();
     assert_eq!(bench.settle(), [], "everything was read");
 }
 
 pub(crate) fn what_was_left_when_reading_was_switched_off_is_reported_when_it_is_on_again(bench: &mut Bench) {
     let (key, _peer) = bench.read_in_part();
-    bench.provider.set_reading(key, false).unwrap();
+    bench.streams().set_reading(key, false).unwrap();
     assert_eq!(bench.settle(), [], "nobody reads");
-    bench.provider.set_reading(key, true).unwrap();
+    bench.streams().set_reading(key, true).unwrap();
     bench.expect(key, Ready::READ);
-    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Drained(2))));
+    assert!(matches!(bench.receive(key), Ok(Received::Drained(2))));
 }
 
 pub(crate) fn a_hang_up_that_nobody_waits_for_does_not_end_a_wait(bench: &mut Bench) {
     let (never_read, peer) = bench.unix_connection();
     let (paused, other_peer) = bench.unix_connection();
-    bench.provider.set_reading(paused, true).unwrap();
-    bench.provider.set_reading(paused, false).unwrap();
+    bench.streams().set_reading(paused, true).unwrap();
+    bench.streams().set_reading(paused, false).unwrap();
     drop((peer, other_peer));
     assert_eq!(bench.settle(), []);
-    bench.provider.set_reading(never_read, true).unwrap();
+    bench.streams().set_reading(never_read, true).unwrap();
     bench.expect(never_read, Ready::READ);
-    assert!(matches!(bench.provider.receive(never_read, &mut bench.scratch), Ok(Received::Eof)));
+    assert!(matches!(bench.receive(never_read), Ok(Received::Eof)));
 }
 
 pub(crate) fn a_connection_that_can_write_does_not_end_a_wait_unless_asked(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
-    bench.provider.set_reading(key, true).unwrap();
+    bench.streams().set_reading(key, true).unwrap();
     let mut outbox = Outbox::new();
     outbox.write(b"hello");
-    assert_eq!(bench.provider.send(key, &mut outbox).unwrap(), Sent::All);
+    assert_eq!(bench.streams().send(key, &mut outbox).unwrap(), Sent::All);
     assert_eq!(bench.settle(), []);
     let mut bytes = [0; 5];
     peer.read_exact(&mut bytes).unwrap();
@@ -99,7 +99,7 @@ pub(crate) fn write_readiness_is_reported_once_for_each_send_that_was_cut_short(
     drain(&mut peer);
     bench.expect(key, Ready::WRITE);
     bench.assert_quiet("it was reported already");
-    while bench.provider.send(key, &mut outbox).unwrap() == Sent::Some {
+    while bench.streams().send(key, &mut outbox).unwrap() == Sent::Some {
         drain(&mut peer);
         bench.expect(key, Ready::WRITE);
     }
@@ -111,7 +111,7 @@ pub(crate) fn write_readiness_that_nobody_waits_for_any_more_is_not_reported(ben
     let mut outbox = bench.fill(key);
     while !outbox.is_empty() {
         drain(&mut peer);
-        bench.provider.send(key, &mut outbox).unwrap();
+        bench.streams().send(key, &mut outbox).unwrap();
     }
     drain(&mut peer);
     assert_eq!(bench.settle(), []);
@@ -123,7 +123,7 @@ pub(crate) fn a_reset_peer_is_reported_to_whoever_only_writes(bench: &mut Bench)
     sockopt::set_socket_linger(&peer, Some(std::time::Duration::ZERO)).unwrap();
     drop(peer);
     bench.expect(key, Ready::WRITE);
-    let error = bench.provider.send(key, &mut outbox).unwrap_err();
+    let error = bench.streams().send(key, &mut outbox).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
     assert_eq!(bench.settle(), []);
 }

@@ -18,27 +18,27 @@ pub(crate) fn a_port_hands_out_its_connections_and_then_none(bench: &mut Bench) 
     let peers: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
     bench.expect(port, Ready::READ);
     for peer in &peers {
-        let (key, from) = bench.provider.accept(port).unwrap().expect("a connection");
+        let (key, from) = bench.streams().accept(port).unwrap().expect("a connection");
         assert_eq!(from, Address::Inet(peer.local_addr().unwrap()));
-        assert_eq!(bench.provider.peer_address(key).unwrap(), from);
-        assert_eq!(bench.provider.local_address(key).unwrap(), Address::Inet(address));
+        assert_eq!(bench.sockets().peer_address(key).unwrap(), from);
+        assert_eq!(bench.sockets().local_address(key).unwrap(), Address::Inet(address));
     }
-    assert!(bench.provider.accept(port).unwrap().is_none());
+    assert!(bench.streams().accept(port).unwrap().is_none());
     assert_eq!(bench.settle(), []);
 }
 
 pub(crate) fn an_accepted_connection_is_non_blocking_and_closed_by_exec(bench: &mut Bench) {
     let (key, _peer) = bench.connection();
     // SAFETY: the provider keeps it open for the whole test.
-    let fd = unsafe { BorrowedFd::borrow_raw(bench.provider.raw_io(key).unwrap()) };
+    let fd = unsafe { BorrowedFd::borrow_raw(bench.sockets().raw_socket(key).unwrap()) };
     assert!(fcntl_getfl(fd).unwrap().contains(OFlags::NONBLOCK));
     assert!(fcntl_getfd(fd).unwrap().contains(FdFlags::CLOEXEC));
-    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Empty)));
+    assert!(matches!(bench.receive(key), Ok(Received::Empty)));
 }
 
 pub(crate) fn a_port_in_use_says_so(bench: &mut Bench) {
     let (_, address) = bench.port();
-    assert_kind(bench.provider.listen(&ListenSpec::new(address.into())), ErrorKind::AddrInUse);
+    assert_kind(bench.streams().listen(&ListenSpec::new(address.into())), ErrorKind::AddrInUse);
 }
 
 /// SO_REUSEADDR: a connection in TIME_WAIT does not hold the port.
@@ -46,30 +46,30 @@ pub(crate) fn a_port_can_be_bound_again_at_once(bench: &mut Bench) {
     let (port, address) = bench.port();
     let mut peer = TcpStream::connect(address).unwrap();
     let connection = bench.accepted(port);
-    bench.provider.close(connection);
-    bench.provider.close(port);
+    bench.streams().close(connection);
+    bench.streams().close(port);
     assert_eq!(std::io::Read::read(&mut peer, &mut [0]).unwrap(), 0);
     drop(peer);
-    bench.provider.listen(&ListenSpec::new(address.into())).unwrap();
+    bench.streams().listen(&ListenSpec::new(address.into())).unwrap();
 }
 
 pub(crate) fn two_ports_share_an_address_only_when_both_ask(bench: &mut Bench) {
     let shared = ListenSpec { reuse_port: true, ..ListenSpec::new(loopback()) };
-    let (_, address) = bench.provider.listen(&shared).unwrap();
-    assert_kind(bench.provider.listen(&ListenSpec::new(address.clone())), ErrorKind::AddrInUse);
+    let (_, address) = bench.streams().listen(&shared).unwrap();
+    assert_kind(bench.streams().listen(&ListenSpec::new(address.clone())), ErrorKind::AddrInUse);
     let again = ListenSpec { address, ..shared };
-    bench.provider.listen(&again).unwrap();
+    bench.streams().listen(&again).unwrap();
 }
 
 pub(crate) fn a_wildcard_of_ipv6_takes_ipv4_unless_told_otherwise(bench: &mut Bench) {
     let wildcard = Address::from(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
     let both = ListenSpec::new(wildcard.clone());
-    let (_, address) = bench.provider.listen(&both).unwrap();
+    let (_, address) = bench.streams().listen(&both).unwrap();
     let port = address.inet().unwrap().port();
     TcpStream::connect(("127.0.0.1", port)).unwrap();
     TcpStream::connect(("::1", port)).unwrap();
 
-    let (_, address) = bench.provider.listen(&ListenSpec { dual_stack: false, ..both }).unwrap();
+    let (_, address) = bench.streams().listen(&ListenSpec { dual_stack: false, ..both }).unwrap();
     let port = address.inet().unwrap().port();
     TcpStream::connect(("::1", port)).unwrap();
     assert_kind(TcpStream::connect(("127.0.0.1", port)), ErrorKind::ConnectionRefused);
@@ -85,10 +85,10 @@ pub(crate) fn a_connection_that_was_reset_before_accept_does_no_harm(bench: &mut
     peer.write_all(b"served").unwrap();
     let mut served = false;
     bench.expect(port, Ready::READ);
-    while let Some((key, _)) = bench.provider.accept(port).unwrap() {
-        bench.provider.set_reading(key, true).unwrap();
+    while let Some((key, _)) = bench.streams().accept(port).unwrap() {
+        bench.streams().set_reading(key, true).unwrap();
         bench.expect(key, Ready::READ);
-        served |= matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Drained(6)));
+        served |= matches!(bench.receive(key), Ok(Received::Drained(6)));
     }
     assert!(served);
 }
@@ -96,10 +96,10 @@ pub(crate) fn a_connection_that_was_reset_before_accept_does_no_harm(bench: &mut
 pub(crate) fn an_adopted_port_accepts(bench: &mut Bench) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let port = bench.provider.adopt(OwnedFd::from(listener), Kind::StreamPort).unwrap();
-    assert_eq!(bench.provider.local_address(port).unwrap(), Address::Inet(address));
-    assert!(bench.provider.accept(port).unwrap().is_none(), "it does not block");
-    bench.provider.set_reading(port, true).unwrap();
+    let port = bench.provider.adoption().unwrap().adopt(OwnedFd::from(listener), Kind::StreamPort).unwrap();
+    assert_eq!(bench.sockets().local_address(port).unwrap(), Address::Inet(address));
+    assert!(bench.streams().accept(port).unwrap().is_none(), "it does not block");
+    bench.streams().set_reading(port, true).unwrap();
     let _peer = TcpStream::connect(address).unwrap();
     bench.accepted(port);
 }
@@ -108,8 +108,8 @@ pub(crate) fn an_adopted_port_accepts(bench: &mut Bench) {
 fn shared_port(bench: &mut Bench) -> (Key, TcpListener, Vec<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, other) = (listener.local_addr().unwrap(), listener.try_clone().unwrap());
-    let port = bench.provider.adopt(OwnedFd::from(listener), Kind::StreamPort).unwrap();
-    bench.provider.set_reading(port, true).unwrap();
+    let port = bench.provider.adoption().unwrap().adopt(OwnedFd::from(listener), Kind::StreamPort).unwrap();
+    bench.streams().set_reading(port, true).unwrap();
     assert_eq!(bench.settle(), []);
     (port, other, (0..3).map(|_| TcpStream::connect(address).unwrap()).collect())
 }
@@ -124,9 +124,9 @@ fn takes_all(listener: &TcpListener, peers: &[TcpStream]) {
 pub(crate) fn a_port_takes_nobody_before_it_is_asked(bench: &mut Bench) {
     let (port, other, peers) = shared_port(bench);
     bench.expect(port, Ready::READ);
-    assert!(bench.provider.accept(port).unwrap().is_some());
+    assert!(bench.streams().accept(port).unwrap().is_some());
     takes_all(&other, &peers[1..]);
-    assert!(bench.provider.accept(port).unwrap().is_none());
+    assert!(bench.streams().accept(port).unwrap().is_none());
     assert_eq!(bench.settle(), []);
     let _late = TcpStream::connect(other.local_addr().unwrap()).unwrap();
     bench.accepted(port);
@@ -135,13 +135,13 @@ pub(crate) fn a_port_takes_nobody_before_it_is_asked(bench: &mut Bench) {
 pub(crate) fn a_port_that_is_not_read_any_more_takes_nobody_and_knows_them_when_it_is_read_again(bench: &mut Bench) {
     let (port, other, peers) = shared_port(bench);
     bench.expect(port, Ready::READ);
-    bench.provider.set_reading(port, false).unwrap();
+    bench.streams().set_reading(port, false).unwrap();
     assert_eq!(bench.settle(), []);
     takes_all(&other, &peers[..1]);
-    bench.provider.set_reading(port, true).unwrap();
+    bench.streams().set_reading(port, true).unwrap();
     bench.accepted(port);
     bench.accepted(port);
-    assert!(bench.provider.accept(port).unwrap().is_none());
+    assert!(bench.streams().accept(port).unwrap().is_none());
     assert_eq!(bench.settle(), []);
 }
 
@@ -151,13 +151,13 @@ pub(crate) fn an_adopted_blocking_connection_becomes_non_blocking(bench: &mut Be
     let (socket, address) = listener.accept().unwrap();
     // std sets FD_CLOEXEC; a parent that passes a socket on does not.
     rustix::io::fcntl_setfd(&socket, FdFlags::empty()).unwrap();
-    let key = bench.provider.adopt(OwnedFd::from(socket), Kind::StreamConnection).unwrap();
+    let key = bench.provider.adoption().unwrap().adopt(OwnedFd::from(socket), Kind::StreamConnection).unwrap();
     // SAFETY: the provider keeps it open for the whole test.
-    let fd = unsafe { BorrowedFd::borrow_raw(bench.provider.raw_io(key).unwrap()) };
+    let fd = unsafe { BorrowedFd::borrow_raw(bench.sockets().raw_socket(key).unwrap()) };
     assert!(fcntl_getfd(fd).unwrap().contains(FdFlags::CLOEXEC));
-    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Empty)));
-    assert_eq!(bench.provider.peer_address(key).unwrap(), Address::Inet(address));
-    bench.provider.set_reading(key, true).unwrap();
+    assert!(matches!(bench.receive(key), Ok(Received::Empty)));
+    assert_eq!(bench.sockets().peer_address(key).unwrap(), Address::Inet(address));
+    bench.streams().set_reading(key, true).unwrap();
     peer.write_all(b"x").unwrap();
     bench.expect(key, Ready::READ);
 }
@@ -167,7 +167,8 @@ pub(crate) fn what_is_not_a_stream_socket_of_that_kind_is_not_adopted(bench: &mu
     let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
     let (pipe, _writer) = pipe();
-    let mut refused = |io: OwnedFd, kind| assert_kind(bench.provider.adopt(io, kind), ErrorKind::InvalidInput);
+    let mut refused =
+        |io: OwnedFd, kind| assert_kind(bench.provider.adoption().unwrap().adopt(io, kind), ErrorKind::InvalidInput);
     refused(listener.into(), Kind::StreamConnection);
     refused(connection.into(), Kind::StreamPort);
     refused(datagrams.into(), Kind::StreamConnection);

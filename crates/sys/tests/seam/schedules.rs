@@ -68,7 +68,7 @@ impl<'a> World<'a> {
         match self.random.below(40) {
             0 => self.peer_ends(index),
             1 => self.peer_is_urgent(index),
-            2 if self.random.below(30) == 0 => drop(self.bench.provider.foreign()),
+            2 if self.random.below(30) == 0 => drop(self.bench.provider.host_handle()),
             2..7 => self.set_reading(index, !self.links[index].reads),
             7..12 => self.send(index),
             12..20 => self.peer_sends(index),
@@ -83,7 +83,7 @@ impl<'a> World<'a> {
     fn set_reading(&mut self, index: usize, on: bool) {
         let link = &mut self.links[index];
         link.reads = on && !link.ended;
-        self.bench.provider.set_reading(link.key, link.reads).unwrap();
+        self.bench.streams().set_reading(link.key, link.reads).unwrap();
     }
 
     fn send(&mut self, index: usize) {
@@ -100,7 +100,7 @@ impl<'a> World<'a> {
     fn flush(&mut self, index: usize) {
         let link = &mut self.links[index];
         if !link.blocked && !link.outbox.is_empty() {
-            link.blocked = self.bench.provider.send(link.key, &mut link.outbox).unwrap() != Sent::All;
+            link.blocked = self.bench.streams().send(link.key, &mut link.outbox).unwrap() != Sent::All;
         }
     }
 
@@ -164,7 +164,7 @@ impl<'a> World<'a> {
             return;
         }
         let room = self.random.room(link.peer_sent - link.received, self.bench.scratch.len());
-        let received = self.bench.provider.receive(link.key, &mut self.bench.scratch[..room]).unwrap();
+        let received = self.bench.receive_up_to(link.key, room).unwrap();
         let bytes = match &received {
             Received::Filled(count) | Received::Drained(count) => &self.bench.scratch[..*count],
             Received::Lent(chunk) => chunk,
@@ -212,7 +212,7 @@ impl<'a> World<'a> {
         assert_eq!(self.bench.settle(), [], "seed {}", self.seed);
         for link in self.links.drain(..) {
             assert!(link.outbox.is_empty() && link.received == link.peer_sent, "seed {}", self.seed);
-            self.bench.provider.close(link.key);
+            self.bench.streams().close(link.key);
         }
     }
 }
@@ -255,7 +255,7 @@ fn connected(bench: &mut Bench) -> (Key, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let key = bench.connecting(listener.local_addr().unwrap());
     bench.expect(key, Ready::WRITE);
-    bench.provider.finish_connect(key).unwrap();
+    bench.streams().finish_connect(key).unwrap();
     (key, listener.accept().unwrap().0)
 }
 

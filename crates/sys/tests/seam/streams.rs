@@ -14,15 +14,15 @@ use crate::bench::{Bench, MOMENT, assert_kind, drain};
 
 pub(crate) fn bytes_go_both_ways(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
-    bench.provider.set_reading(key, true).unwrap();
+    bench.streams().set_reading(key, true).unwrap();
     for _ in 0..3 {
         peer.write_all(b"ping").unwrap();
         bench.expect(key, Ready::READ);
-        let Received::Drained(4) = bench.provider.receive(key, &mut bench.scratch).unwrap() else { panic!() };
+        let Received::Drained(4) = bench.receive(key).unwrap() else { panic!() };
         assert_eq!(&bench.scratch[..4], b"ping");
         let mut outbox = Outbox::new();
         outbox.write(b"pong");
-        assert_eq!(bench.provider.send(key, &mut outbox).unwrap(), Sent::All);
+        assert_eq!(bench.streams().send(key, &mut outbox).unwrap(), Sent::All);
         bench.let_leave();
         let mut answer = [0; 4];
         peer.read_exact(&mut answer).unwrap();
@@ -32,17 +32,17 @@ pub(crate) fn bytes_go_both_ways(bench: &mut Bench) {
 
 pub(crate) fn fewer_bytes_than_the_buffer_holds_were_all(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
-    bench.provider.set_reading(key, true).unwrap();
+    bench.streams().set_reading(key, true).unwrap();
     peer.write_all(b"abc").unwrap();
     bench.expect(key, Ready::READ);
-    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Drained(3))));
-    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Empty)));
+    assert!(matches!(bench.receive(key), Ok(Received::Drained(3))));
+    assert!(matches!(bench.receive(key), Ok(Received::Empty)));
 }
 
 pub(crate) fn a_full_buffer_may_not_have_been_all(bench: &mut Bench) {
     let (key, _peer) = bench.read_in_part();
     bench.expect(key, Ready::READ);
-    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Drained(2))));
+    assert!(matches!(bench.receive(key), Ok(Received::Drained(2))));
 }
 
 /// A read stops at the urgent mark, tcp(7), although more stands behind it.
@@ -71,7 +71,7 @@ pub(crate) fn what_follows_passed_descriptors_is_read_without_anything_more_arri
 
 pub(crate) fn unread_bytes_come_before_the_end_of_the_stream(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
-    bench.provider.set_reading(key, true).unwrap();
+    bench.streams().set_reading(key, true).unwrap();
     peer.write_all(b"last words").unwrap();
     drop(peer);
     bench.expect(key, Ready::READ);
@@ -85,27 +85,27 @@ pub(crate) fn the_end_of_a_stream_that_came_with_the_last_bytes_is_reported_afte
     std::thread::sleep(MOMENT);
     assert_eq!(bench.read(key, 10), b"last words");
     bench.expect(key, Ready::READ);
-    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Eof)));
+    assert!(matches!(bench.receive(key), Ok(Received::Eof)));
 }
 
 pub(crate) fn the_end_of_the_stream_is_an_end_and_not_an_absence(bench: &mut Bench) {
     let (key, peer) = bench.connection();
-    bench.provider.set_reading(key, true).unwrap();
-    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Empty)));
+    bench.streams().set_reading(key, true).unwrap();
+    assert!(matches!(bench.receive(key), Ok(Received::Empty)));
     drop(peer);
     bench.expect(key, Ready::READ);
     for _ in 0..2 {
-        assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Eof)));
+        assert!(matches!(bench.receive(key), Ok(Received::Eof)));
     }
 }
 
 pub(crate) fn a_half_closed_connection_still_receives(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
-    bench.provider.set_reading(key, true).unwrap();
+    bench.streams().set_reading(key, true).unwrap();
     let mut outbox = Outbox::new();
     outbox.write(b"question");
-    bench.provider.send(key, &mut outbox).unwrap();
-    bench.provider.shutdown_write(key).unwrap();
+    bench.streams().send(key, &mut outbox).unwrap();
+    bench.streams().shutdown_write(key).unwrap();
     let mut question = Vec::new();
     peer.read_to_end(&mut question).unwrap();
     assert_eq!(question, b"question");
@@ -130,10 +130,10 @@ pub(crate) fn a_large_outbox_arrives_whole_and_in_order(bench: &mut Bench) {
         peer.read_to_end(&mut bytes).unwrap();
         bytes
     });
-    while bench.provider.send(key, &mut outbox).unwrap() == Sent::Some {
+    while bench.streams().send(key, &mut outbox).unwrap() == Sent::Some {
         bench.expect(key, Ready::WRITE);
     }
-    bench.provider.close(key);
+    bench.streams().close(key);
     assert!(reader.join().unwrap() == expected);
 }
 
@@ -142,7 +142,7 @@ pub(crate) fn one_call_of_send_takes_its_share_and_no_more(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
     let mut outbox = Outbox::new();
     outbox.write(&vec![1; 1024 * 1024]);
-    assert_eq!(bench.provider.send(key, &mut outbox).unwrap(), Sent::Some);
+    assert_eq!(bench.streams().send(key, &mut outbox).unwrap(), Sent::Some);
     assert!((1..=256 * 1024).contains(&(1024 * 1024 - outbox.len())));
     drain(&mut peer);
     bench.expect(key, Ready::WRITE);
@@ -156,20 +156,20 @@ pub(crate) fn a_share_that_was_used_up_is_followed_by_the_next_whoever_reads(ben
         let mut bytes = Vec::new();
         peer.read_to_end(&mut bytes).map(|_| bytes.len())
     });
-    while bench.provider.send(key, &mut outbox).unwrap() == Sent::Some {
+    while bench.streams().send(key, &mut outbox).unwrap() == Sent::Some {
         bench.expect(key, Ready::WRITE);
     }
-    bench.provider.close(key);
+    bench.streams().close(key);
     assert_eq!(reader.join().unwrap().unwrap(), 16 * 1024 * 1024);
 }
 
 pub(crate) fn a_slice_is_sent_as_far_as_it_goes(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
-    assert_eq!(bench.provider.send_slice(key, b"whole").unwrap(), 5);
+    assert_eq!(bench.streams().send_slice(key, b"whole").unwrap(), 5);
     peer.read_exact(&mut [0; 5]).unwrap();
     let large = vec![0; 64 * 1024 * 1024];
-    assert!((1..large.len()).contains(&bench.provider.send_slice(key, &large).unwrap()));
-    while bench.provider.send_slice(key, &large).unwrap() > 0 {}
+    assert!((1..large.len()).contains(&bench.streams().send_slice(key, &large).unwrap()));
+    while bench.streams().send_slice(key, &large).unwrap() > 0 {}
     assert_eq!(bench.settle(), [], "it did not ask for write readiness");
 }
 
@@ -179,11 +179,11 @@ pub(crate) fn writing_to_a_broken_connection_is_an_error_and_no_signal(bench: &m
     drop(peer);
     // SAFETY: SIG_DFL is a valid disposition.
     let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-    assert_kind(bench.provider.send_slice(key, b"x"), ErrorKind::BrokenPipe);
+    assert_kind(bench.streams().send_slice(key, b"x"), ErrorKind::BrokenPipe);
     let mut outbox = Outbox::new();
     outbox.write_bytes(Bytes::from(vec![1; 20_000]));
     outbox.write(b"and a second slice");
-    assert_kind(bench.provider.send(key, &mut outbox), ErrorKind::BrokenPipe);
+    assert_kind(bench.streams().send(key, &mut outbox), ErrorKind::BrokenPipe);
     // SAFETY: this is the disposition that stood before.
     unsafe { libc::signal(libc::SIGPIPE, before) };
 }
@@ -192,13 +192,13 @@ pub(crate) fn an_aborted_connection_is_reset(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
     let mut outbox = Outbox::new();
     outbox.write(b"x");
-    bench.provider.send(key, &mut outbox).unwrap();
-    bench.provider.abort(key);
+    bench.streams().send(key, &mut outbox).unwrap();
+    bench.streams().abort(key);
     // What arrived before the reset may still be read, or not.
     let error = (0..2).find_map(|_| peer.read(&mut [0]).err()).expect("a reset");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     let (unix, mut peer) = bench.unix_connection();
-    bench.provider.abort(unix);
+    bench.streams().abort(unix);
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
 }
 
@@ -206,8 +206,8 @@ pub(crate) fn bytes_sent_before_a_close_arrive(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
     let mut outbox = Outbox::new();
     outbox.write(&[5; 100_000]);
-    assert_eq!(bench.provider.send(key, &mut outbox).unwrap(), Sent::All);
-    bench.provider.close(key);
+    assert_eq!(bench.streams().send(key, &mut outbox).unwrap(), Sent::All);
+    bench.streams().close(key);
     let mut bytes = Vec::new();
     peer.read_to_end(&mut bytes).unwrap();
     assert_eq!(bytes.len(), 100_000);
@@ -216,31 +216,31 @@ pub(crate) fn bytes_sent_before_a_close_arrive(bench: &mut Bench) {
 pub(crate) fn options_can_be_switched_and_read(bench: &mut Bench) {
     let (key, _peer) = bench.connection();
     for option in [SocketOption::NoDelay, SocketOption::KeepAlive] {
-        assert!(!bench.provider.option(key, option).unwrap());
-        bench.provider.set_option(key, option, true).unwrap();
-        assert!(bench.provider.option(key, option).unwrap());
-        bench.provider.set_option(key, option, false).unwrap();
-        assert!(!bench.provider.option(key, option).unwrap());
+        assert!(!bench.sockets().option(key, option).unwrap());
+        bench.sockets().set_option(key, option, true).unwrap();
+        assert!(bench.sockets().option(key, option).unwrap());
+        bench.sockets().set_option(key, option, false).unwrap();
+        assert!(!bench.sockets().option(key, option).unwrap());
     }
 }
 
 pub(crate) fn a_stale_key_answers_not_found_and_harms_nobody(bench: &mut Bench) {
     let (key, _peer) = bench.connection();
-    bench.provider.close(key);
+    bench.streams().close(key);
     let (successor, mut peer) = bench.connection();
-    bench.provider.close(key);
-    bench.provider.abort(key);
+    bench.streams().close(key);
+    bench.streams().abort(key);
     let stale = ErrorKind::NotFound;
-    assert_kind(bench.provider.receive(key, &mut bench.scratch), stale);
-    assert_kind(bench.provider.send(key, &mut Outbox::new()), stale);
-    assert_kind(bench.provider.send_slice(key, b"x"), stale);
-    assert_kind(bench.provider.accept(key), stale);
-    assert_kind(bench.provider.set_reading(key, true), stale);
-    assert_kind(bench.provider.shutdown_write(key), stale);
-    assert_kind(bench.provider.finish_connect(key), stale);
-    assert_kind(bench.provider.local_address(key), stale);
-    assert!(bench.provider.raw_io(key).is_none());
-    assert_eq!(bench.provider.send_slice(successor, b"alive").unwrap(), 5);
+    assert_kind(bench.receive(key), stale);
+    assert_kind(bench.streams().send(key, &mut Outbox::new()), stale);
+    assert_kind(bench.streams().send_slice(key, b"x"), stale);
+    assert_kind(bench.streams().accept(key), stale);
+    assert_kind(bench.streams().set_reading(key, true), stale);
+    assert_kind(bench.streams().shutdown_write(key), stale);
+    assert_kind(bench.streams().finish_connect(key), stale);
+    assert_kind(bench.sockets().local_address(key), stale);
+    assert!(bench.sockets().raw_socket(key).is_none());
+    assert_eq!(bench.streams().send_slice(successor, b"alive").unwrap(), 5);
     peer.read_exact(&mut [0; 5]).unwrap();
 }
 
@@ -248,14 +248,14 @@ pub(crate) fn a_reused_place_does_not_report_for_its_predecessor(bench: &mut Ben
     let (port, address) = bench.port();
     let mut old_peer = TcpStream::connect(address).unwrap();
     let old = bench.accepted(port);
-    bench.provider.set_reading(old, true).unwrap();
+    bench.streams().set_reading(old, true).unwrap();
     old_peer.write_all(b"for the old one").unwrap();
     bench.expect(old, Ready::READ);
-    bench.provider.close(old);
+    bench.streams().close(old);
     let _new_peer = TcpStream::connect(address).unwrap();
     let new = bench.accepted(port);
-    assert_eq!((old.index(), bench.provider.raw_io(old)), (new.index(), None));
-    bench.provider.set_reading(new, true).unwrap();
+    assert_eq!((old.index(), bench.sockets().raw_socket(old)), (new.index(), None));
+    bench.streams().set_reading(new, true).unwrap();
     assert_eq!(bench.settle(), []);
 }
 
@@ -264,7 +264,7 @@ pub(crate) fn dropping_the_provider_closes_everything(bench: &mut Bench) {
     let (_, mut peer) = bench.connection();
     let mut queued = TcpStream::connect(address).unwrap();
     let accepted = bench.accepted(port);
-    bench.provider.set_reading(accepted, true).unwrap();
+    bench.streams().set_reading(accepted, true).unwrap();
     bench.provider = crate::open(bench.provider.name());
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
     assert_eq!(queued.read(&mut [0]).unwrap(), 0);

@@ -13,17 +13,17 @@ use crate::bench::{Bench, Directory, assert_kind, unix_address};
 pub(crate) fn a_path_is_served_and_removed_when_it_is_closed(bench: &mut Bench) {
     let directory = Directory::new();
     let path = directory.path("socket");
-    let (port, address) = bench.provider.listen(&ListenSpec::new(unix_address(&path))).unwrap();
+    let (port, address) = bench.streams().listen(&ListenSpec::new(unix_address(&path))).unwrap();
     assert_eq!(address, unix_address(&path));
-    bench.provider.set_reading(port, true).unwrap();
-    let client = bench.provider.connect(&ConnectSpec { address: address.clone(), bind: None }).unwrap();
+    bench.streams().set_reading(port, true).unwrap();
+    let client = bench.streams().connect(&ConnectSpec { address: address.clone(), bind: None }).unwrap();
     bench.expect(client, Ready::WRITE);
-    bench.provider.finish_connect(client).unwrap();
-    let (server, peer) = bench.provider.accept(port).unwrap().expect("a connection");
+    bench.streams().finish_connect(client).unwrap();
+    let (server, peer) = bench.streams().accept(port).unwrap().expect("a connection");
     assert_eq!(peer, Address::Unnamed);
-    assert_eq!(bench.provider.local_address(server).unwrap(), address);
-    assert_eq!(bench.provider.peer_address(client).unwrap(), address);
-    bench.provider.close(port);
+    assert_eq!(bench.sockets().local_address(server).unwrap(), address);
+    assert_eq!(bench.sockets().peer_address(client).unwrap(), address);
+    bench.streams().close(port);
     assert!(!path.exists());
 }
 
@@ -31,18 +31,18 @@ pub(crate) fn the_mode_is_that_of_the_file(bench: &mut Bench) {
     let directory = Directory::new();
     let path = directory.path("socket");
     let spec = ListenSpec { mode: Some(0o640), ..ListenSpec::new(unix_address(&path)) };
-    bench.provider.listen(&spec).unwrap();
+    bench.streams().listen(&spec).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
 }
 
 pub(crate) fn the_file_of_a_successor_is_left_alone(bench: &mut Bench) {
     let directory = Directory::new();
     let path = directory.path("socket");
-    let (port, _) = bench.provider.listen(&ListenSpec::new(unix_address(&path))).unwrap();
+    let (port, _) = bench.streams().listen(&ListenSpec::new(unix_address(&path))).unwrap();
     // The old file lives on under another name, so that its number is not given to the new one.
     fs::rename(&path, directory.path("old")).unwrap();
     let _successor = UnixListener::bind(&path).unwrap();
-    bench.provider.close(port);
+    bench.streams().close(port);
     UnixStream::connect(&path).unwrap();
 }
 
@@ -50,16 +50,16 @@ pub(crate) fn a_path_that_exists_is_in_use(bench: &mut Bench) {
     let directory = Directory::new();
     let path = directory.path("socket");
     fs::write(&path, "precious").unwrap();
-    assert_kind(bench.provider.listen(&ListenSpec::new(unix_address(&path))), ErrorKind::AddrInUse);
+    assert_kind(bench.streams().listen(&ListenSpec::new(unix_address(&path))), ErrorKind::AddrInUse);
     assert_eq!(fs::read(&path).unwrap(), b"precious");
 }
 
 pub(crate) fn a_path_that_is_too_long_is_refused(bench: &mut Bench) {
     let directory = Directory::new();
     let path = directory.path(&"x".repeat(200));
-    let error = bench.provider.listen(&ListenSpec::new(unix_address(&path))).unwrap_err();
+    let error = bench.streams().listen(&ListenSpec::new(unix_address(&path))).unwrap_err();
     assert!(error.to_string().contains("long"), "{error}");
-    bench.provider.connect(&ConnectSpec { address: unix_address(&path), bind: None }).unwrap_err();
+    bench.streams().connect(&ConnectSpec { address: unix_address(&path), bind: None }).unwrap_err();
 }
 
 /// connect(2), EAGAIN: nothing was begun, and no event would ever come.
@@ -67,9 +67,9 @@ pub(crate) fn a_full_backlog_is_neither_a_refusal_nor_a_silence(bench: &mut Benc
     let directory = Directory::new();
     let path = directory.path("socket");
     let spec = ListenSpec { backlog: 0, ..ListenSpec::new(unix_address(&path)) };
-    bench.provider.listen(&spec).unwrap();
+    bench.streams().listen(&spec).unwrap();
     let error = (0..10)
-        .find_map(|_| bench.provider.connect(&ConnectSpec { address: unix_address(&path), bind: None }).err())
+        .find_map(|_| bench.streams().connect(&ConnectSpec { address: unix_address(&path), bind: None }).err())
         .expect("a full backlog");
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
     assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
@@ -78,7 +78,7 @@ pub(crate) fn a_full_backlog_is_neither_a_refusal_nor_a_silence(bench: &mut Benc
 pub(crate) fn the_file_is_removed_when_the_provider_goes(bench: &mut Bench) {
     let directory = Directory::new();
     let path = directory.path("socket");
-    bench.provider.listen(&ListenSpec::new(unix_address(&path))).unwrap();
+    bench.streams().listen(&ListenSpec::new(unix_address(&path))).unwrap();
     bench.provider = crate::open(bench.provider.name());
     assert!(!path.exists());
 }
@@ -88,7 +88,7 @@ pub(crate) fn the_hang_up_of_a_peer_comes_after_its_bytes(bench: &mut Bench) {
     let (key, mut peer) = bench.unix_connection();
     peer.write_all(&[9; 100_000]).unwrap();
     drop(peer);
-    bench.provider.set_reading(key, true).unwrap();
+    bench.streams().set_reading(key, true).unwrap();
     bench.expect(key, Ready::READ);
     assert_eq!(bench.read_to_end(key).len(), 100_000);
 }
@@ -98,15 +98,15 @@ pub(crate) fn the_last_bytes_before_a_hang_up_promise_more(bench: &mut Bench) {
     let (key, mut peer) = bench.unix_connection();
     peer.write_all(b"bye").unwrap();
     drop(peer);
-    bench.provider.set_reading(key, true).unwrap();
+    bench.streams().set_reading(key, true).unwrap();
     let hung_up = bench.expect(key, Ready::READ).ready.contains(Ready::HANGUP);
     let name = bench.provider.name();
     assert_eq!(hung_up, ["epoll", "poll"].contains(&name), "{name}");
-    match bench.provider.receive(key, &mut bench.scratch).unwrap() {
+    match bench.receive(key).unwrap() {
         // io_uring has seen the end itself, which may be that of one direction.
         Received::Filled(3) => assert!(hung_up || name == "uring"),
         Received::Drained(3) => assert_eq!(name, "select", "select cannot tell"),
         other => panic!("{other:?}"),
     }
-    assert!(matches!(bench.provider.receive(key, &mut bench.scratch), Ok(Received::Eof)));
+    assert!(matches!(bench.receive(key), Ok(Received::Eof)));
 }

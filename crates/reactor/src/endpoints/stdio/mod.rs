@@ -9,7 +9,7 @@ mod system;
 use std::rc::Rc;
 
 use ropewalk_proto::Deferred;
-use ropewalk_sys::{OwnedIo, take_standard_streams};
+use ropewalk_sys::{OwnedWaitable, take_standard_streams};
 
 use super::StreamServerEndpoint;
 use crate::error::{Error, Result};
@@ -87,8 +87,8 @@ impl Reactor {
     /// factory builds no protocol, and [`Error::Io`] if the system fails.
     pub fn adopt_pipes(
         &self,
-        input: impl Into<OwnedIo>,
-        output: impl Into<OwnedIo>,
+        input: impl Into<OwnedWaitable>,
+        output: impl Into<OwnedWaitable>,
         factory: &dyn Factory,
     ) -> Result<Transport> {
         require(self)?;

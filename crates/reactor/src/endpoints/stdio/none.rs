@@ -1,6 +1,6 @@
 //! Systems that cannot watch pipes.
 
-use ropewalk_sys::OwnedIo;
+use ropewalk_sys::OwnedWaitable;
 
 use crate::error::{Error, Result};
 use crate::kernel::Reactor;
@@ -9,8 +9,8 @@ use crate::transports::Transport;
 
 pub(super) fn adopt_pipes(
     reactor: &Reactor,
-    _input: OwnedIo,
-    _output: OwnedIo,
+    _input: OwnedWaitable,
+    _output: OwnedWaitable,
     _factory: &dyn Factory,
 ) -> Result<Transport> {
     Err(Error::Unsupported { interface: "pipes", provider: reactor.name() })

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use ropewalk_proto::{Address, Key, Moment, Outbox};
 use ropewalk_sys::{
-    Capabilities, Clock, ConnectSpec, EventProvider, Events, Interest, Kind, ListenSpec, OwnedIo, RawIo, Received,
-    Sent, SocketOption, Waker,
+    Clock, ConnectSpec, EventProvider, Events, Filesystem, ListenSpec, RawSocket, RawWaitable, Received, Sent,
+    SocketOption, Sockets, Streams, Waker,
 };
 
 use super::faults::Faults;
@@ -29,7 +29,7 @@ use super::skew::Skew;
 ///
 /// ```
 /// use std::time::Duration;
-/// use ropewalk::sys::{EventProvider, Events, ListenSpec};
+/// use ropewalk::sys::{EventProvider, Events, ListenSpec, Streams};
 /// use ropewalk::testing::SimulatedNetwork;
 ///
 /// let network = SimulatedNetwork::seeded(7);
@@ -75,6 +75,10 @@ impl Simulated {
         self.owner
     }
 
+    pub(super) fn now(&self) -> Moment {
+        self.skew.host_time(self.network.with(|network| network.now()))
+    }
+
     fn log(&self, note: impl FnOnce(&mut Log)) {
         self.network.with(|network| network.log(self.owner).map(note));
     }
@@ -98,12 +102,9 @@ impl EventProvider for Simulated {
         "simulated"
     }
 
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::TCP | Capabilities::UNIX
-    }
-
-    fn now(&self) -> Moment {
-        self.skew.host_time(self.network.with(|network| network.now()))
+    fn clock(&self) -> Clock {
+        let (network, skew) = (self.network.clone(), self.skew);
+        Arc::new(move || skew.host_time(network.with(|network| network.now())))
     }
 
     /// Begins with the year 1970, so that it too follows from the calls alone.
@@ -111,11 +112,41 @@ impl EventProvider for Simulated {
         SystemTime::UNIX_EPOCH + self.now().since(Moment::ZERO)
     }
 
-    fn clock(&self) -> Clock {
-        let (network, skew) = (self.network.clone(), self.skew);
-        Arc::new(move || skew.host_time(network.with(|network| network.now())))
+    fn waker(&self) -> Waker {
+        self.network.waker(self.owner)
     }
 
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
+        let deadline = timeout.map(|timeout| self.skew.network_time(self.now() + timeout));
+        self.network.wait(self.owner, deadline, events)
+    }
+
+    fn host_handle(&mut self) -> Option<RawWaitable> {
+        None
+    }
+
+    fn reopen_after_fork(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn has_signals(&self) -> bool {
+        false
+    }
+
+    fn streams(&mut self) -> Option<&mut dyn Streams> {
+        Some(self)
+    }
+
+    fn sockets(&mut self) -> Option<&mut dyn Sockets> {
+        Some(self)
+    }
+
+    fn filesystem(&mut self) -> Option<&mut dyn Filesystem> {
+        Some(self)
+    }
+}
+
+impl Streams for Simulated {
     fn listen(&mut self, spec: &ListenSpec) -> io::Result<(Key, Address)> {
         let (key, address) = self.network.with(|network| {
             network.check_descriptors(self.owner)?;
@@ -133,40 +164,15 @@ impl EventProvider for Simulated {
         })
     }
 
-    fn lock_unix(&mut self, path: &Path) -> io::Result<Box<dyn Any>> {
-        if !self.network.with(|network| network.lock(self.owner, path))? {
-            let message = format!("{} is served by this reactor, which holds its lock", path.display());
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
-        }
-        Ok(Box::new(SimulatedLock { network: self.network.clone(), owner: self.owner, path: path.to_owned() }))
-    }
-
-    fn is_unix_locked(&mut self, path: &Path) -> bool {
-        self.network.with(|network| network.is_locked(self.owner, path))
-    }
-
     fn finish_connect(&mut self, key: Key) -> io::Result<()> {
         self.network.with(|network| network.finish_connect(key))
     }
 
-    fn adopt(&mut self, _io: OwnedIo, _kind: Kind) -> io::Result<Key> {
-        Err(unsupported("sockets of others (IReactorSocket)"))
-    }
-
-    fn watch(&mut self, _io: RawIo, _interest: Interest) -> io::Result<Key> {
-        Err(unsupported("descriptors (IReactorFDSet)"))
-    }
-
-    fn set_interest(&mut self, _key: Key, _interest: Interest) -> io::Result<()> {
-        Err(unsupported("descriptors (IReactorFDSet)"))
-    }
-
-    fn close(&mut self, key: Key) {
-        self.network.with(|network| network.close(key));
-    }
-
-    fn abort(&mut self, key: Key) {
-        self.network.with(|network| network.abort(key));
+    fn accept(&mut self, key: Key) -> io::Result<Option<(Key, Address)>> {
+        self.network.with(|network| {
+            network.check_descriptors(self.owner)?;
+            network.accept(key)
+        })
     }
 
     fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()> {
@@ -175,13 +181,6 @@ impl EventProvider for Simulated {
 
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
         self.network.with(|network| network.receive(key, scratch))
-    }
-
-    fn accept(&mut self, key: Key) -> io::Result<Option<(Key, Address)>> {
-        self.network.with(|network| {
-            network.check_descriptors(self.owner)?;
-            network.accept(key)
-        })
     }
 
     fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
@@ -196,15 +195,25 @@ impl EventProvider for Simulated {
         self.network.with(|network| network.shutdown_write(key))
     }
 
-    fn local_address(&self, key: Key) -> io::Result<Address> {
+    fn close(&mut self, key: Key) {
+        self.network.with(|network| network.close(key));
+    }
+
+    fn abort(&mut self, key: Key) {
+        self.network.with(|network| network.abort(key));
+    }
+}
+
+impl Sockets for Simulated {
+    fn local_address(&mut self, key: Key) -> io::Result<Address> {
         self.network.with(|network| network.local_address(key))
     }
 
-    fn peer_address(&self, key: Key) -> io::Result<Address> {
+    fn peer_address(&mut self, key: Key) -> io::Result<Address> {
         self.network.with(|network| network.peer_address(key))
     }
 
-    fn option(&self, key: Key, option: SocketOption) -> io::Result<bool> {
+    fn option(&mut self, key: Key, option: SocketOption) -> io::Result<bool> {
         self.network.with(|network| network.option(key, option))
     }
 
@@ -212,21 +221,22 @@ impl EventProvider for Simulated {
         self.network.with(|network| network.set_option(key, option, on))
     }
 
-    fn raw_io(&self, _key: Key) -> Option<RawIo> {
+    fn raw_socket(&mut self, _key: Key) -> Option<RawSocket> {
         None
     }
+}
 
-    fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
-        let deadline = timeout.map(|timeout| self.skew.network_time(self.now() + timeout));
-        self.network.wait(self.owner, deadline, events)
+impl Filesystem for Simulated {
+    fn lock_socket(&mut self, path: &Path) -> io::Result<Box<dyn Any>> {
+        if !self.network.with(|network| network.lock(self.owner, path))? {
+            let message = format!("{} is served by this reactor, which holds its lock", path.display());
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
+        }
+        Ok(Box::new(SimulatedLock { network: self.network.clone(), owner: self.owner, path: path.to_owned() }))
     }
 
-    fn waker(&self) -> Waker {
-        self.network.waker(self.owner)
-    }
-
-    fn foreign(&mut self) -> Option<RawIo> {
-        None
+    fn is_socket_locked(&mut self, path: &Path) -> bool {
+        self.network.with(|network| network.is_locked(self.owner, path))
     }
 }
 
@@ -235,8 +245,4 @@ impl Drop for Simulated {
     fn drop(&mut self) {
         self.network.with(|network| network.remove_owner(self.owner));
     }
-}
-
-fn unsupported(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, format!("the simulated network does not offer {what}"))
 }

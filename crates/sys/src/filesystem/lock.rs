@@ -1,4 +1,8 @@
-//! A file lock beside the socket.
+//! A file lock beside the path of a UNIX socket: Twisted's `wantPID` and `checkPID`.
+//!
+//! A socket file outlives its process, and bind(2) cannot tell a dead one from one that is served. So a server that asks
+//! for it holds `PATH.lock`, a symbolic link to its process id. A lock whose process is gone is broken, and only then a
+//! left-over socket file is removed.
 
 use std::ffi::OsString;
 use std::fs;
@@ -8,34 +12,17 @@ use std::path::{Path, PathBuf};
 
 use crate::file_lock::{Attempt, FileLock};
 
-/// The lock of one socket path, which is given up when it is dropped.
-///
-/// Drop it after the port that it protects was closed.
-///
-/// ```
-/// use ropewalk_sys::UnixLock;
-///
-/// let socket = std::env::temp_dir().join(format!("ropewalk-sock-{}", std::process::id()));
-/// let lock = UnixLock::acquire(&socket)?; // a link beside it, with `.lock` behind its name
-/// assert!(UnixLock::is_locked(&socket));
-/// assert_eq!(UnixLock::acquire(&socket).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
-/// drop(lock);
-/// assert!(!UnixLock::is_locked(&socket));
-/// # Ok::<(), std::io::Error>(())
-/// ```
+/// The lock of one socket path. Dropping it releases the lock.
 #[derive(Debug)]
-pub struct UnixLock {
+pub(super) struct UnixLock {
     _lock: FileLock,
 }
 
 impl UnixLock {
-    /// Takes the lock of the socket at `path`. A lock left by a dead process is broken, and the socket file that it left,
-    /// if that is a socket, is removed. It does not block. May be called from any thread.
-    ///
     /// # Errors
-    /// `AddrInUse` when a living process holds it, with that process's id; `InvalidData` when `PATH.lock` is something
-    /// else; what symlink(2) answers.
-    pub fn acquire(path: &Path) -> io::Result<UnixLock> {
+    /// `AddrInUse` when a living process holds the lock, with that process's id. `InvalidData` when `PATH.lock` is something
+    /// else. The errors of symlink(2).
+    pub(super) fn acquire(path: &Path) -> io::Result<UnixLock> {
         let link = link_of(path);
         let remove_socket = || if is_socket(path) { fs::remove_file(path) } else { Ok(()) };
         match FileLock::attempt(&link, remove_socket)? {
@@ -47,8 +34,7 @@ impl UnixLock {
         }
     }
 
-    /// Whether a living process holds the lock of the socket at `path`: a client's `checkPID`.
-    pub fn is_locked(path: &Path) -> bool {
+    pub(super) fn is_locked(path: &Path) -> bool {
         FileLock::is_locked(&link_of(path))
     }
 }

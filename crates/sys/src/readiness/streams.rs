@@ -1,0 +1,171 @@
+//! Streams: ports, attempts to connect, and connections.
+
+use std::io;
+
+use ropewalk_proto::{Address, Key, Outbox};
+use rustix::io::Errno;
+
+use super::selector::{Selector, Trigger};
+use super::source::Source;
+use super::{Readiness, report_anew, want};
+use crate::io_handle::OwnedSocket;
+use crate::seam::{Adoption, ConnectSpec, Interest, Kind, ListenSpec, Received, Sent, Streams};
+use crate::socket::table::{HasSocket, socket, stale};
+use crate::socket::{accept, address, adopt, connect, listen, option, transfer};
+
+impl<S: Selector> Streams for Readiness<S> {
+    fn listen(&mut self, spec: &ListenSpec) -> io::Result<(Key, Address)> {
+        let (socket, file) = listen::open(spec)?;
+        let address = address::local(&socket)?;
+        let key = self.insert(Source::port(socket, file), Interest::empty())?;
+        Ok((key, address))
+    }
+
+    fn connect(&mut self, spec: &ConnectSpec) -> io::Result<Key> {
+        let socket = connect::begin(spec)?;
+        let trigger = self.trigger(&spec.address);
+        self.insert(Source::owned(socket, trigger), Interest::WRITE)
+    }
+
+    fn finish_connect(&mut self, key: Key) -> io::Result<()> {
+        let source = self.sources.get_mut(key).ok_or_else(stale)?;
+        let outcome = connect::finish(source.socket()?);
+        if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            let wanted = source.wanted | Interest::WRITE;
+            want(&mut self.selector, source, key, wanted)?;
+        }
+        outcome
+    }
+
+    fn accept(&mut self, key: Key) -> io::Result<Option<(Key, Address)>> {
+        let Some((socket, peer)) = accept::next(socket(&self.sources, key)?)? else { return Ok(None) };
+        let trigger = self.trigger(&peer);
+        Ok(Some((self.insert(Source::owned(socket, trigger), Interest::empty())?, peer)))
+    }
+
+    fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()> {
+        let source = self.sources.get_mut(key).ok_or_else(stale)?;
+        let mut wanted = source.wanted;
+        wanted.set(Interest::READ, on);
+        let armed = source.armed;
+        want(&mut self.selector, source, key, wanted)?;
+        if on && source.unread && armed.contains(Interest::READ) {
+            report_anew(&mut self.left, source, key);
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
+        let source = self.sources.get_mut(key).ok_or_else(stale)?;
+        match transfer::receive_directly(source.socket()?, scratch) {
+            Ok(0) => Ok(Received::Eof),
+            // Nearly always: everything that was there.
+            Ok(count) if count < scratch.len() && !source.stops_short => {
+                source.unread = false;
+                Ok(Received::Drained(count))
+            }
+            Ok(count) => {
+                self.left_unread(key);
+                Ok(Received::Filled(count))
+            }
+            Err(error) => self.received_nothing(key, error),
+        }
+    }
+
+    fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
+        let source = self.sources.get(key).ok_or_else(stale)?;
+        // Nearly always: nobody waits for WRITE, it is one segment, and one call takes it whole.
+        if source.wanted.contains(Interest::WRITE) {
+            return self.send_on(key, outbox, false);
+        }
+        let Some(bytes) = outbox.one_segment() else { return self.send_on(key, outbox, false) };
+        match transfer::send_directly(source.socket()?, bytes) {
+            Ok(taken) if taken == bytes.len() => {
+                outbox.clear();
+                Ok(Sent::All)
+            }
+            // Fewer than offered: the buffer is full, and the next call would only say so.
+            Ok(taken) => {
+                outbox.advance(taken);
+                self.send_on(key, outbox, true)
+            }
+            Err(Errno::AGAIN) => self.send_on(key, outbox, true),
+            Err(Errno::INTR) => self.send_on(key, outbox, false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize> {
+        transfer::send_slice(socket(&self.sources, key)?, bytes)
+    }
+
+    fn shutdown_write(&mut self, key: Key) -> io::Result<()> {
+        Ok(rustix::net::shutdown(socket(&self.sources, key)?, rustix::net::Shutdown::Write)?)
+    }
+
+    fn close(&mut self, key: Key) {
+        self.end(key);
+    }
+
+    fn abort(&mut self, key: Key) {
+        if let Ok(socket) = socket(&self.sources, key) {
+            option::reset_on_close(socket);
+        }
+        self.close(key);
+    }
+}
+
+impl<S: Selector> Adoption for Readiness<S> {
+    fn adopt(&mut self, socket: OwnedSocket, kind: Kind) -> io::Result<Key> {
+        adopt::take_over(&socket, kind)?;
+        self.insert(Source::owned(socket, Trigger::Level), Interest::empty())
+    }
+}
+
+impl<S: Selector> Readiness<S> {
+    /// How a connection to this peer is watched. A read from a UNIX socket stops short at passed descriptors, of which
+    /// nothing tells beforehand.
+    fn trigger(&self, peer: &Address) -> Trigger {
+        match peer {
+            Address::Inet(_) => self.trigger,
+            _ => Trigger::Level,
+        }
+    }
+
+    /// More may be there than `receive` took.
+    #[inline(never)]
+    fn left_unread(&mut self, key: Key) {
+        if let Some(source) = self.sources.get_mut(key) {
+            source.unread = true;
+            report_anew(&mut self.left, source, key);
+        }
+    }
+
+    /// Why `receive` took nothing.
+    #[inline(never)]
+    fn received_nothing(&mut self, key: Key, error: Errno) -> io::Result<Received> {
+        match error {
+            Errno::AGAIN => self.sources.get_mut(key).ok_or_else(stale)?.unread = false,
+            Errno::INTR => self.left_unread(key),
+            _ => return Err(error.into()),
+        }
+        Ok(Received::Empty)
+    }
+
+    /// Sends what one call did not take, unless the system takes no more, and waits until more goes.
+    #[inline(never)]
+    fn send_on(&mut self, key: Key, outbox: &mut Outbox, full: bool) -> io::Result<Sent> {
+        let source = self.sources.get_mut(key).ok_or_else(stale)?;
+        let full = full || transfer::send_outbox(source.socket()?, outbox)?;
+        let (wanted, sent) = match outbox.is_empty() {
+            true => (source.wanted - Interest::WRITE, Sent::All),
+            false => (source.wanted | Interest::WRITE, Sent::Some),
+        };
+        want(&mut self.selector, source, key, wanted)?;
+        if sent == Sent::Some && !full {
+            source.unsent = true;
+            report_anew(&mut self.left, source, key);
+        }
+        Ok(sent)
+    }
+}

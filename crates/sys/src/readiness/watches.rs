@@ -1,0 +1,29 @@
+//! Watches on descriptors of the user.
+
+use std::io;
+
+use ropewalk_proto::Key;
+
+use super::selector::Selector;
+use super::source::Source;
+use super::{Readiness, arm};
+use crate::io_handle::RawWaitable;
+use crate::seam::{Interest, Watches};
+use crate::socket::table::stale;
+use crate::watched::open_descriptor;
+
+impl<S: Selector> Watches for Readiness<S> {
+    fn watch(&mut self, handle: RawWaitable, interest: Interest) -> io::Result<Key> {
+        self.insert(Source::watched(open_descriptor(handle)?), interest)
+    }
+
+    fn set_interest(&mut self, key: Key, interest: Interest) -> io::Result<()> {
+        let source = self.sources.get_mut(key).ok_or_else(stale)?;
+        source.wanted = interest;
+        arm(&mut self.selector, source, key)
+    }
+
+    fn unwatch(&mut self, key: Key) {
+        self.end(key);
+    }
+}

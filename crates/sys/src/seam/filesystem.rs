@@ -1,0 +1,36 @@
+//! The file system, as far as sockets need it.
+
+use std::any::Any;
+use std::io;
+use std::path::Path;
+
+/// The locks beside the paths of UNIX sockets: Twisted's `wantPID` and `checkPID`.
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use ropewalk_sys::providers;
+///
+/// let mut provider = providers().iter().find_map(|known| (known.open)().ok()).expect("one works here");
+/// let files = provider.filesystem().unwrap();
+/// let socket = std::env::temp_dir().join(format!("ropewalk-door-{}", std::process::id()));
+/// let lock = files.lock_socket(&socket)?; // a link beside it, with `.lock` behind its name
+/// assert!(files.is_socket_locked(&socket));
+/// assert!(files.lock_socket(&socket).is_err());
+/// drop(lock);
+/// assert!(!files.is_socket_locked(&socket));
+/// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub trait Filesystem {
+    /// Takes the lock beside the path of a UNIX socket. Dropping the value releases the lock. Does not block.
+    ///
+    /// A lock left by a dead process is broken, and a socket that it left is removed. Drop the value after the port that
+    /// it protects was closed.
+    ///
+    /// # Errors
+    /// `AddrInUse` when a living process holds the lock, and `InvalidData` when `PATH.lock` is something else.
+    fn lock_socket(&mut self, path: &Path) -> io::Result<Box<dyn Any>>;
+
+    /// Returns whether a living process holds the lock beside `path`.
+    fn is_socket_locked(&mut self, path: &Path) -> bool;
+}

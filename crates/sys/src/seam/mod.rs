@@ -1,0 +1,40 @@
+//! The seam: everything that the operating system does for the loop, as traits.
+//!
+//! A real kernel, a decorator and a simulated network implement the same traits, so the code above them is the same in
+//! production and in tests. The seam is made of operations on transports. It is not made of readiness, because a provider
+//! that completes operations would then have to emulate epoll.
+//!
+//! ```text
+//!   EventProvider        time, waking, waiting                                  every provider
+//!     streams()          listen, connect, accept, receive, send, close          TCP and UNIX sockets
+//!     sockets()          addresses, options, the system's socket                questions about a key
+//!     adoption()         adopt                                                  sockets that another program opened
+//!     watches()          watch, set_interest, unwatch                           descriptors that their owner reads
+//!     filesystem()       locks                                                  paths of UNIX sockets
+//! ```
+//!
+//! A provider returns `None` for a kind that it does not have, and [`Capabilities`] follow from that. A new kind, such as
+//! datagrams, is a file here with a trait, and a method of [`EventProvider`] that returns `None` by default. A trait of a
+//! kind has no default methods, so a provider that implements it cannot miss one.
+//!
+//! Order of calls: `listen`, `connect`, `adopt` or `watch` returns a [`Key`](ropewalk_proto::Key). `wait` reports events
+//! under keys. The owner of a key answers with `accept`, `finish_connect`, `receive` or `send`. `close`, `abort` or
+//! `unwatch` ends the key. A key that has ended is stale: calls with it return `NotFound` or do nothing.
+
+mod adoption;
+mod decorator;
+mod event;
+mod filesystem;
+mod provider;
+mod sockets;
+mod streams;
+mod watches;
+
+pub use adoption::{Adoption, Kind};
+pub use decorator::{ProviderDecorator, StreamsDecorator, WatchesDecorator};
+pub use event::{Event, Events, Interest, Ready};
+pub use filesystem::Filesystem;
+pub use provider::{Capabilities, Clock, EventProvider};
+pub use sockets::{SocketOption, Sockets};
+pub use streams::{ConnectSpec, ListenSpec, Received, Sent, Streams};
+pub use watches::Watches;

@@ -1,0 +1,142 @@
+//! What every provider has: time, waking, waiting, and the kinds of sources that it offers.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bitflags::bitflags;
+use ropewalk_proto::Moment;
+
+use super::{Adoption, Events, Filesystem, Sockets, Streams, Watches};
+use crate::io_handle::RawWaitable;
+use crate::waker::Waker;
+
+/// Returns a provider's monotonic time. May be called from any thread.
+pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
+
+/// A source of events, and the operations on what it reports.
+///
+/// All methods are called on the reactor's thread, except that a caller of [`wait`](EventProvider::wait) may move the
+/// provider to another thread for that call. No method calls user code, and only `wait` blocks. The same holds for the
+/// traits of all kinds.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk_sys::{EventProvider, Events, providers};
+///
+/// /// Waits until a whole second is over, however often the wait is woken.
+/// fn sleep(provider: &mut dyn EventProvider) -> std::io::Result<()> {
+///     let clock = provider.clock();
+///     let end = clock() + Duration::from_secs(1);
+///     let mut events = Events::new();
+///     while clock() < end {
+///         provider.wait(Some(end - clock()), &mut events)?;
+///     }
+///     Ok(())
+/// }
+/// # #[cfg(unix)] {
+/// # let mut provider = providers().iter().find_map(|known| (known.open)().ok()).expect("one works here");
+/// # let mut events = Events::new();
+/// # provider.wait(Some(Duration::ZERO), &mut events)?;
+/// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub trait EventProvider: Send {
+    /// Returns the name by which a user chooses the provider, such as `epoll`.
+    fn name(&self) -> &'static str;
+
+    /// Returns the monotonic clock, which is virtual when simulated. It works while the provider waits in another thread.
+    fn clock(&self) -> Clock;
+
+    /// Returns the wall-clock time, which is virtual when simulated.
+    fn wall_clock(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    /// Returns the value that wakes a `wait`, from any thread.
+    fn waker(&self) -> Waker;
+
+    /// Blocks until an event happens or `timeout` is over, and fills `events`. `None` waits without a limit.
+    ///
+    /// An interrupted wait returns with no events. Rounding never shortens a timeout. A timeout that is too long for the
+    /// operating system is shortened.
+    ///
+    /// # Errors
+    /// Errors after which the loop cannot continue, because waiting is not possible at all.
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()>;
+
+    /// Returns a handle that a host loop can wait for: it is readable when `wait` would report something.
+    ///
+    /// A provider that collects requests for its next wait stops collecting when this is called.
+    fn host_handle(&mut self) -> Option<RawWaitable>;
+
+    /// Replaces what parent and child must not share, such as an epoll descriptor. The child calls it after fork(2). Keys
+    /// and wakers stay valid.
+    ///
+    /// # Errors
+    /// The errors of the system calls that opened what is replaced.
+    fn reopen_after_fork(&mut self) -> io::Result<()>;
+
+    /// Returns whether signals of the process can wake the loop: the waker is async-signal-safe, signal-safety(7).
+    fn has_signals(&self) -> bool;
+
+    /// Returns the streams: connections and their ports.
+    fn streams(&mut self) -> Option<&mut dyn Streams>;
+
+    /// Returns the answers to questions about the sockets behind keys.
+    fn sockets(&mut self) -> Option<&mut dyn Sockets>;
+
+    /// Returns the way to take over sockets that another program opened.
+    fn adoption(&mut self) -> Option<&mut dyn Adoption> {
+        None
+    }
+
+    /// Returns the watches on handles of the user.
+    fn watches(&mut self) -> Option<&mut dyn Watches> {
+        None
+    }
+
+    /// Returns the file system in which UNIX sockets have their paths. `None` also means that there are no UNIX sockets.
+    fn filesystem(&mut self) -> Option<&mut dyn Filesystem> {
+        None
+    }
+}
+
+bitflags! {
+    /// The interfaces that a provider offers, which follow from the kinds that it has.
+    ///
+    /// ```
+    /// use ropewalk_sys::{Capabilities, providers};
+    ///
+    /// for mut provider in providers().iter().filter_map(|provider| (provider.open)().ok()) {
+    ///     assert!(Capabilities::of(&mut *provider).contains(Capabilities::TCP), "{}", provider.name());
+    /// }
+    /// ```
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Capabilities: u32 {
+        /// TCP streams over IPv4 and IPv6: IReactorTCP.
+        const TCP = 1 << 0;
+        /// UNIX streams: IReactorUNIX.
+        const UNIX = 1 << 1;
+        /// Descriptors of the user: IReactorFDSet.
+        const FD_SET = 1 << 2;
+        /// Sockets that another program opened: IReactorSocket.
+        const SOCKET = 1 << 3;
+        /// SIGINT and SIGTERM stop the loop.
+        const SIGNALS = 1 << 4;
+    }
+}
+
+impl Capabilities {
+    /// Returns what `provider` offers.
+    pub fn of(provider: &mut dyn EventProvider) -> Capabilities {
+        let has_streams = provider.streams().is_some();
+        let mut offered = Capabilities::empty();
+        offered.set(Capabilities::TCP, has_streams);
+        offered.set(Capabilities::UNIX, has_streams && provider.filesystem().is_some());
+        offered.set(Capabilities::FD_SET, provider.watches().is_some());
+        offered.set(Capabilities::SOCKET, provider.adoption().is_some());
+        offered.set(Capabilities::SIGNALS, provider.has_signals());
+        offered
+    }
+}

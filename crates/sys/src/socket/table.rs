@@ -1,0 +1,54 @@
+//! Questions about sockets, answered from a provider's table of sources.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use ropewalk_proto::{Address, Key, Slab};
+
+use super::{address, option};
+use crate::io_handle::RawSocket;
+use crate::seam::{SocketOption, Sockets};
+
+/// A source of a provider, which may be a socket.
+pub(crate) trait HasSocket {
+    /// # Errors
+    /// `InvalidInput` for a watched descriptor, which only its owner reads and writes.
+    fn socket(&self) -> io::Result<BorrowedFd<'_>>;
+}
+
+impl<S: HasSocket> Sockets for Slab<S> {
+    fn local_address(&mut self, key: Key) -> io::Result<Address> {
+        address::local(socket(self, key)?)
+    }
+
+    fn peer_address(&mut self, key: Key) -> io::Result<Address> {
+        address::peer(socket(self, key)?)
+    }
+
+    fn option(&mut self, key: Key, option: SocketOption) -> io::Result<bool> {
+        option::get(socket(self, key)?, option)
+    }
+
+    fn set_option(&mut self, key: Key, option: SocketOption, on: bool) -> io::Result<()> {
+        option::set(socket(self, key)?, option, on)
+    }
+
+    fn raw_socket(&mut self, key: Key) -> Option<RawSocket> {
+        Some(socket(self, key).ok()?.as_raw_fd())
+    }
+}
+
+/// Returns the socket behind a key.
+pub(crate) fn socket<S: HasSocket>(sources: &Slab<S>, key: Key) -> io::Result<BorrowedFd<'_>> {
+    sources.get(key).ok_or_else(stale)?.socket()
+}
+
+#[cold]
+pub(crate) fn stale() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "the key was ended")
+}
+
+#[cold]
+pub(crate) fn not_a_socket() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "a watched descriptor is read and written by its owner only")
+}

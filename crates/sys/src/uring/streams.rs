@@ -1,0 +1,200 @@
+//! Streams: ports, attempts to connect, and connections.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use ropewalk_proto::{Address, Key, Outbox};
+
+use super::Uring;
+use super::batch::SMALL;
+use super::source::{End, Source};
+use crate::io_handle::OwnedSocket;
+use crate::seam::{Adoption, ConnectSpec, Interest, Kind, ListenSpec, Received, Sent, Streams};
+use crate::socket::table::{HasSocket, stale};
+use crate::socket::{accept, address, adopt, connect, listen, option, transfer};
+
+impl Streams for Uring {
+    fn listen(&mut self, spec: &ListenSpec) -> io::Result<(Key, Address)> {
+        let (socket, file) = listen::open(spec)?;
+        let address = address::local(&socket)?;
+        Ok((self.sources.insert(Source::port(socket, file)), address))
+    }
+
+    fn connect(&mut self, spec: &ConnectSpec) -> io::Result<Key> {
+        let mut source = Source::connection(connect::begin(spec)?, &spec.address);
+        source.as_connection()?.awaits_write = true;
+        let key = self.sources.insert(source);
+        self.arm(key);
+        self.keep_up()?;
+        Ok(key)
+    }
+
+    fn finish_connect(&mut self, key: Key) -> io::Result<()> {
+        let source = self.source_mut(key)?;
+        let outcome = connect::finish(source.socket()?);
+        if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            let connection = source.as_connection()?;
+            connection.awaits_write = true;
+            connection.writable = false;
+            self.arm(key);
+            self.keep_up()?;
+        }
+        outcome
+    }
+
+    fn accept(&mut self, key: Key) -> io::Result<Option<(Key, Address)>> {
+        let source = self.source_mut(key)?;
+        if let Some(number) = source.as_port()?.error.take() {
+            return Err(io::Error::from_raw_os_error(number));
+        }
+        let Some((socket, peer)) = accept::next(source.socket()?)? else { return Ok(None) };
+        Ok(Some((self.sources.insert(Source::connection(socket, &peer)), peer)))
+    }
+
+    fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()> {
+        let source = self.source_mut(key)?;
+        source.socket()?;
+        source.wanted.set(Interest::READ, on);
+        if on {
+            self.look_at(key);
+            self.arm(key);
+        } else {
+            self.set_aside(key);
+        }
+        self.keep_up()
+    }
+
+    fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
+        let source = self.sources.get_mut(key).ok_or_else(stale)?;
+        let receives = source.receives();
+        let connection = source.as_connection()?;
+        if !connection.holds() {
+            if let Some(chunk) = self.buffers.lend(&mut connection.chain) {
+                return Ok(Received::Lent(chunk));
+            }
+        }
+        let mut count = connection.take_held(scratch);
+        count += self.buffers.take(&mut connection.chain, &mut scratch[count..]);
+        if count > 0 {
+            let all = connection.is_drained() && connection.end == End::Open && receives;
+            return Ok(if all { Received::Drained(count) } else { Received::Filled(count) });
+        }
+        connection.check()?;
+        if connection.end == End::Eof {
+            return Ok(Received::Eof);
+        }
+        if receives {
+            return Ok(Received::Empty);
+        }
+        let received = transfer::receive(connection.fd.as_fd(), scratch)?;
+        let count = received.unwrap_or(0);
+        let all = count < scratch.len() && (received.is_none() || !connection.stops_short);
+        let hung_up = connection.hung_up;
+        if connection.took(count, all) {
+            self.look_at(key);
+        }
+        Ok(match received {
+            None => Received::Empty,
+            Some(0) => Received::Eof,
+            Some(count) if all && !hung_up => Received::Drained(count),
+            Some(count) => Received::Filled(count),
+        })
+    }
+
+    fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
+        let connection = self.sources.get_mut(key).ok_or_else(stale)?.as_connection()?;
+        connection.check()?;
+        if outbox.is_empty() {
+            return Ok(Sent::All);
+        }
+        if connection.unsent().is_some() {
+            connection.awaits_write = true;
+            return Ok(Sent::InFlight);
+        }
+        if !self.batch.is_open() {
+            return Err(io::Error::other("io_uring takes no entries any more"));
+        }
+        let fd = connection.fd.as_raw_fd();
+        if outbox.len() <= SMALL && self.batch.add(key, fd, &mut connection.batched, outbox) {
+            connection.awaits_write = false;
+            if self.batch.is_full() || self.hosted {
+                self.enter(None)?;
+                self.keep_up()?;
+            }
+            return Ok(Sent::All);
+        }
+        let place = connection.batched;
+        if self.batch.holds(key, place) {
+            self.enter(None)?;
+            return self.send(key, outbox);
+        }
+        self.send_now(key, outbox)
+    }
+
+    fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize> {
+        self.flush_batched(key)?;
+        let connection = self.source_mut(key)?.as_connection()?;
+        connection.check()?;
+        if connection.unsent().is_some() {
+            return Ok(0);
+        }
+        transfer::send_slice(connection.fd.as_fd(), bytes)
+    }
+
+    fn shutdown_write(&mut self, key: Key) -> io::Result<()> {
+        self.flush_batched(key)?;
+        let source = self.source_mut(key)?;
+        if let Some(unsent) = source.as_connection()?.unsent_mut() {
+            unsent.shutdown = true;
+            return Ok(());
+        }
+        Ok(rustix::net::shutdown(source.socket()?, rustix::net::Shutdown::Write)?)
+    }
+
+    fn close(&mut self, key: Key) {
+        self.end(key);
+    }
+
+    fn abort(&mut self, key: Key) {
+        if let Ok(connection) = self.source_mut(key).and_then(Source::as_connection) {
+            option::reset_on_close(connection.fd.as_fd());
+            connection.take_unsent();
+            let place = connection.batched;
+            self.batch.withdraw(key, place);
+        }
+        self.end(key);
+    }
+}
+
+impl Adoption for Uring {
+    fn adopt(&mut self, socket: OwnedSocket, kind: Kind) -> io::Result<Key> {
+        adopt::take_over(&socket, kind)?;
+        let address = address::local(&socket)?;
+        Ok(self.sources.insert(match kind {
+            Kind::StreamPort => Source::port(socket, None),
+            Kind::StreamConnection => Source::connection(socket, &address),
+        }))
+    }
+}
+
+impl Uring {
+    /// Sends what does not fit into a batch.
+    fn send_now(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
+        let connection = self.source_mut(key)?.as_connection()?;
+        transfer::send_outbox(connection.fd.as_fd(), outbox)?;
+        connection.awaits_write = !outbox.is_empty();
+        if outbox.is_empty() {
+            return Ok(Sent::All);
+        }
+        connection.writable = false;
+        self.arm(key);
+        self.keep_up()?;
+        Ok(Sent::Some)
+    }
+
+    /// Has what was batched for a connection leave, so that what follows stays behind it.
+    fn flush_batched(&mut self, key: Key) -> io::Result<()> {
+        let place = self.source_mut(key)?.as_connection()?.batched;
+        if self.batch.holds(key, place) { self.enter(None).map(drop) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,45 @@
+//! Watches on descriptors of the user.
+
+use std::{io, mem};
+
+use ropewalk_proto::Key;
+
+use super::Uring;
+use super::operation::Verbs;
+use super::source::{Source, What};
+use crate::io_handle::RawWaitable;
+use crate::seam::{Interest, Watches};
+use crate::watched::open_descriptor;
+
+impl Watches for Uring {
+    fn watch(&mut self, handle: RawWaitable, interest: Interest) -> io::Result<Key> {
+        let mut source = Source::watched(open_descriptor(handle)?);
+        source.wanted = interest;
+        let key = self.sources.insert(source);
+        self.arm(key);
+        self.keep_up()?;
+        Ok(key)
+    }
+
+    fn set_interest(&mut self, key: Key, interest: Interest) -> io::Result<()> {
+        let source = self.source_mut(key)?;
+        let What::Watched(_) = source.what else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "interest is for watched descriptors"));
+        };
+        if mem::replace(&mut source.wanted, interest) == interest {
+            return Ok(());
+        }
+        let polled = source.under_way.contains(Verbs::POLL);
+        self.cancel(key, Verbs::POLL);
+        self.look_at(key);
+        if polled && interest.is_empty() {
+            // Its owner may close it now, and the kernel must have let go of it.
+            self.enter(None)?;
+        }
+        self.keep_up()
+    }
+
+    fn unwatch(&mut self, key: Key) {
+        self.end(key);
+    }
+}

@@ -1,0 +1,22 @@
+//! Descriptors that the user watches.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use rustix::io::{Errno, fcntl_getfd};
+
+use crate::io_handle::RawWaitable;
+
+/// Checks that a descriptor is open.
+///
+/// # Errors
+/// `EBADF` if it is not.
+pub(crate) fn open_descriptor<'fd>(handle: RawWaitable) -> io::Result<BorrowedFd<'fd>> {
+    if handle < 0 {
+        return Err(Errno::BADF.into());
+    }
+    // SAFETY: the number is not -1. Its owner keeps it open while it is watched; if not, fcntl(2) answers EBADF.
+    let fd = unsafe { BorrowedFd::borrow_raw(handle) };
+    fcntl_getfd(fd)?;
+    Ok(fd)
+}
