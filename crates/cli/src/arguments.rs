@@ -33,7 +33,7 @@ Endpoints to listen on:
   unix:PATH[:mode=666]       UNIX socket (@NAME: abstract address)
   systemd:[index=N|name=S]   socket passed by the service manager (socket activation)
   fd:NUMBER                  listening socket inherited as this file descriptor
-  stdio:                     standard input and output, until they close
+  stdio:                     standard input and output (the program exits when they close)
   haproxy:ENDPOINT           any of these, behind a load balancer that sends PROXY headers
 Endpoints to connect to:
   tcp:HOST:PORT[:timeout=30] TCP, to a host name or an IP address
