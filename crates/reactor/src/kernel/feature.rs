@@ -59,11 +59,14 @@ pub(crate) trait Hooks {
     fn forget(&self) {}
 }
 
+type Hook = (Order, Rc<dyn Hooks>);
+
 /// The features in use on one reactor.
 #[derive(Default)]
 pub(super) struct Features {
     states: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
-    hooks: RefCell<Vec<(Order, Rc<dyn Hooks>)>>,
+    /// Replaced as a whole by a registration, so that the list of hooks being called stays as it is.
+    hooks: RefCell<Rc<[Hook]>>,
 }
 
 impl Features {
@@ -76,23 +79,19 @@ impl Features {
     fn insert<F: Feature>(&self, feature: &Rc<F>) {
         self.states.borrow_mut().push((TypeId::of::<F>(), feature.clone()));
         if let Some((order, hooks)) = feature.hooks() {
-            let mut all = self.hooks.borrow_mut();
+            let mut all = self.hooks.borrow().to_vec();
             let place = all.partition_point(|(other, _)| *other <= order);
             all.insert(place, (order, hooks));
+            self.hooks.replace(all.into());
         }
     }
 
-    /// Calls `call` with each hook in order. One that is registered meanwhile may be left out.
+    /// Calls `call` with each hook in order. A hook that is registered meanwhile is left out.
     #[inline]
     pub(super) fn each(&self, mut call: impl FnMut(&dyn Hooks)) {
-        let mut index = 0;
-        loop {
-            // Not borrowed during the call, which may use a feature for the first time.
-            let hooks = self.hooks.borrow().get(index).map(|(_, hooks)| hooks.clone());
-            let Some(hooks) = hooks else { return };
-            call(&*hooks);
-            index += 1;
-        }
+        // Not borrowed during a call, which may use a feature for the first time.
+        let all = self.hooks.borrow().clone();
+        all.iter().for_each(|(_, hooks)| call(&**hooks));
     }
 
     /// Hooks that must not use the reactor are called in place.

@@ -60,6 +60,7 @@ impl Transport {
     /// transport.write(b"world");
     /// assert_eq!(transport.value(), b"hello, world");
     /// ```
+    #[inline]
     pub fn write(&self, data: &[u8]) {
         self.0.write(data);
     }
