@@ -7,22 +7,22 @@ use clap::{Args, Parser, Subcommand};
 use crate::candidate::Candidate;
 use crate::servers::BUFFER_BYTES;
 
-const ABOUT: &str = "ropewalk beside its peers: what a message costs, as ratios";
+const ABOUT: &str = "ropewalk beside its peers: the cost of a message, as ratios";
 
 const METHOD: &str = "\
 How it measures:
   Each candidate is an echo server in a process of its own (this program again), pinned to one core. The client runs on
-  the same core, both under SCHED_BATCH, so neither pre-empts the other: all connections send, then all receive. A
-  sample is the server's processor time (schedstat of /proc) over the window, divided by the messages. Candidates take
-  turns (A B C, then C B A), each round with fresh processes; what is printed are medians, and ratios of samples of the
-  same round. Trust the ratios more than the units, and nothing that was measured in a debug build.
+  the same core. Both have the policy SCHED_BATCH, so neither pre-empts the other: all connections send, then all
+  receive. A sample is the server's processor time (schedstat of /proc) over the window, divided by the messages.
+  Candidates take turns (A B C, then C B A), each round with fresh processes. The tables show medians, and ratios of
+  samples of the same round. Trust the ratios more than the units, and nothing that was measured in a debug build.
 
-Scenarios, by the names that --only takes (any part of a name will do):
+Scenarios, with their names for --only (any part of a name works):
   echo/BYTES/CONNECTIONS       lock-step echo: 64, 1024, 16384, 102400 bytes; 1, 50, 1000 connections
   pipelined/1024/50            16 messages of 1 KiB sent before the first answer is awaited
   latency/64/50/p99            from a request to its answer, in lock-step
   churn/64/50                  connect, one echo, close
-  crowd/64/IDLE                one connection that talks among 100, 900 or 19,900 that do not, against one among 10
+  crowd/64/IDLE                one active connection among 100, 900 or 19,900 idle ones, against one among 10
   idle/...                     memory of each of 10,000 connections that have echoed once (tokio: with a 1 KiB buffer)
   timers/...                   schedule, set-and-cancel, fire: 100,000 live, against tokio's
   calls/...                    call_from_thread against tokio's spawn onto its loop: in bursts of 1000, and one at a time

@@ -335,7 +335,7 @@ mod addresses {
     use super::*;
 
     #[test]
-    fn wildcard_and_loopback_addresses_belong_to_each_host() {
+    fn local_addresses_belong_to_each_host() {
         let network = SimulatedNetwork::seeded(1);
         let (a, b) = (network.host(A), network.host(B));
         let protocols = [&a, &b].map(|host| {
@@ -371,7 +371,7 @@ mod addresses {
     }
 
     #[test]
-    fn test_ends_reach_hosts_and_hosts_reach_test_ends() {
+    fn hosts_exchange_data_with_test_ends() {
         let network = SimulatedNetwork::seeded(1);
         let host = network.host(A);
         let (server, client) = (AccumulatingProtocol::new(), AccumulatingProtocol::new());
@@ -418,7 +418,7 @@ mod loss {
     use super::*;
 
     #[test]
-    fn a_crash_is_silent_and_a_sender_times_out() {
+    fn a_sender_to_a_crashed_host_times_out() {
         // tcp(7), tcp_retries2: 924.6 s.
         let network = SimulatedNetwork::seeded(1);
         let (a, b) = (network.host(A), network.host(B));
@@ -463,7 +463,7 @@ mod loss {
     }
 
     #[test]
-    fn a_restarted_host_has_its_address_and_no_old_connection() {
+    fn a_restarted_host_has_no_old_connection() {
         let network = SimulatedNetwork::seeded(1);
         let (a, b) = (network.host(A), network.host(B));
         let old = Pair::connect(&network, &a, &b, B);
@@ -480,7 +480,7 @@ mod loss {
     }
 
     #[test]
-    fn a_killed_process_closes_its_connections_and_ports() {
+    fn a_killed_process_closes_its_sources() {
         let network = SimulatedNetwork::seeded(1);
         let (a, b) = (network.host(A), network.host(B));
         let pair = Pair::connect(&network, &a, &b, B);

@@ -26,7 +26,7 @@ const SUITE: [&str; 4] = ["--workspace", "--all-features", "-E", "binary_id(rope
 /// Run the conformance suite and write docs/src/support-matrix.md from its results
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Run nothing; fail if the page does not list exactly the existing specifications, all of them passed
+    /// Run nothing; fail if the page does not count exactly the existing specifications, all of them passed
     #[arg(long)]
     check: bool,
 }

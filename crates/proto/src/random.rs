@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn normal_numbers_have_mean_0_and_deviation_1() {
+    fn normal_numbers_are_standard_normal() {
         let mut random = Random::new(5);
         let numbers: Vec<f64> = (0..10_000).map(|_| random.normal()).collect();
         let mean = numbers.iter().sum::<f64>() / 10_000.0;

@@ -83,7 +83,7 @@ impl<T: 'static> Race<T> {
         }
     }
 
-    /// Ends the race and cancels all Deferreds but the winner.
+    /// Decides the race: cancels all Deferreds but the winner.
     fn end(&self, winner: Option<usize>) {
         self.over.set(true);
         for (index, handle) in self.handles.iter().enumerate() {
