@@ -16,6 +16,8 @@ pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
 
 /// A source of events, and the operations on what it reports.
 ///
+/// A method with a default is for a kind or an ability that not every provider has.
+///
 /// All methods are called on the reactor's thread, except that a caller of [`wait`](EventProvider::wait) may move the
 /// provider to another thread for that call. No method calls user code, and only `wait` blocks. The same holds for the
 /// traits of all kinds.
@@ -68,23 +70,33 @@ pub trait EventProvider: Send {
     /// Returns a handle that a host loop can wait for: it is readable when `wait` would report something.
     ///
     /// A provider that collects requests for its next wait stops collecting when this is called.
-    fn host_handle(&mut self) -> Option<RawWaitable>;
+    fn host_handle(&mut self) -> Option<RawWaitable> {
+        None
+    }
 
     /// Replaces what parent and child must not share, such as an epoll descriptor. The child calls it after fork(2). Keys
     /// and wakers stay valid.
     ///
     /// # Errors
     /// The errors of the system calls that opened what is replaced.
-    fn reopen_after_fork(&mut self) -> io::Result<()>;
+    fn reopen_after_fork(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Returns whether signals of the process can wake the loop: the waker is async-signal-safe, signal-safety(7).
-    fn has_signals(&self) -> bool;
+    fn has_signals(&self) -> bool {
+        false
+    }
 
     /// Returns the streams: connections and their ports.
-    fn streams(&mut self) -> Option<&mut dyn Streams>;
+    fn streams(&mut self) -> Option<&mut dyn Streams> {
+        None
+    }
 
     /// Returns the answers to questions about the sockets behind keys.
-    fn sockets(&mut self) -> Option<&mut dyn Sockets>;
+    fn sockets(&mut self) -> Option<&mut dyn Sockets> {
+        None
+    }
 
     /// Returns the way to take over sockets that another program opened.
     fn adoption(&mut self) -> Option<&mut dyn Adoption> {
