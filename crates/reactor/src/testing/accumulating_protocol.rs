@@ -1,4 +1,4 @@
-//! A protocol that keeps what it is told.
+//! A protocol that records its calls.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -7,8 +7,9 @@ use crate::error::Error;
 use crate::protocols::Protocol;
 use crate::transports::{Transport, WeakTransport};
 
-/// Keeps what it is told: `AccumulatingProtocol`. Clones share what they keep, so the test holds one and the reactor
-/// another.
+/// A protocol that records its calls: `AccumulatingProtocol`.
+///
+/// Clones share the record, so a test holds one clone and the reactor another.
 ///
 /// ```
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -25,10 +26,10 @@ use crate::transports::{Transport, WeakTransport};
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 #[derive(Clone, Default)]
-pub struct AccumulatingProtocol(Rc<RefCell<Told>>);
+pub struct AccumulatingProtocol(Rc<RefCell<Record>>);
 
 #[derive(Default)]
-struct Told {
+struct Record {
     made: usize,
     data: Vec<u8>,
     read_lost: bool,
@@ -38,48 +39,48 @@ struct Told {
 }
 
 impl AccumulatingProtocol {
-    /// One that has been told nothing.
+    /// Returns a protocol with an empty record.
     pub fn new() -> AccumulatingProtocol {
         AccumulatingProtocol::default()
     }
 
-    /// A factory that builds clones of this one.
+    /// Returns a factory of clones of this protocol.
     pub fn factory(&self) -> impl Fn() -> AccumulatingProtocol + 'static {
         let protocol = self.clone();
         move || protocol.clone()
     }
 
-    /// How often `connection_made` came: more than once when the factory built for several connections.
+    /// Returns the number of calls of `connection_made`, for all connections of its factory.
     pub fn made(&self) -> usize {
         self.0.borrow().made
     }
 
-    /// A copy of everything received.
+    /// Returns a copy of all bytes received.
     pub fn data(&self) -> Vec<u8> {
         self.0.borrow().data.clone()
     }
 
-    /// Forgets what was received, and returns it.
+    /// Removes and returns all bytes received.
     pub fn take_data(&self) -> Vec<u8> {
         std::mem::take(&mut self.0.borrow_mut().data)
     }
 
-    /// Whether `read_connection_lost` came.
+    /// Returns whether `read_connection_lost` was called.
     pub fn is_read_lost(&self) -> bool {
         self.0.borrow().read_lost
     }
 
-    /// Whether `write_connection_lost` came.
+    /// Returns whether `write_connection_lost` was called.
     pub fn is_write_lost(&self) -> bool {
         self.0.borrow().write_lost
     }
 
-    /// Why the last connection that ended did; `None` before.
+    /// Returns the reason of the last `connection_lost`, if there was any.
     pub fn lost(&self) -> Option<Error> {
         self.0.borrow().lost.clone()
     }
 
-    /// The last connection that was made, while it is there.
+    /// Returns the transport of the last connection while it is connected.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -104,9 +105,9 @@ impl AccumulatingProtocol {
 
 impl Protocol for AccumulatingProtocol {
     fn connection_made(&mut self, transport: &Transport) {
-        let mut told = self.0.borrow_mut();
-        told.made += 1;
-        told.transport = Some(transport.downgrade());
+        let mut record = self.0.borrow_mut();
+        record.made += 1;
+        record.transport = Some(transport.downgrade());
     }
 
     fn data_received(&mut self, _transport: &Transport, data: &[u8]) {

@@ -1,4 +1,4 @@
-//! Virtual time alone.
+//! A reactor for its virtual time alone.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::MemoryReactor;
 use crate::kernel::Reactor;
 
-/// A reactor that is used for its time: `twisted.internet.task.Clock`.
+/// A reactor for its virtual time alone: `twisted.internet.task.Clock`.
 ///
-/// It derefs to a [`Reactor`], so code under test schedules its calls as ever. Calls that are due at the same time are
-/// made in the order in which they were scheduled.
+/// It derefs to a [`Reactor`], so code under test schedules its calls as usual. Calls that are due at the same time run in
+/// the order in which they were scheduled.
 ///
 /// ```
 /// use std::cell::Cell;
@@ -32,12 +32,12 @@ use crate::kernel::Reactor;
 pub struct Clock(MemoryReactor);
 
 impl Clock {
-    /// A clock that stands at zero.
+    /// Returns a clock at time zero.
     pub fn new() -> Clock {
         Clock::default()
     }
 
-    /// Lets this much time pass, and makes the calls that fall due, each at its own time.
+    /// Lets `by` pass, and runs the calls that fall due, each at its own time.
     ///
     /// ```
     /// use std::time::Duration;
@@ -93,7 +93,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn calls_that_are_due_together_are_made_in_the_order_of_scheduling() {
+    fn calls_due_together_run_in_the_order_of_scheduling() {
         let clock = Clock::new();
         let order = Rc::new(RefCell::new(Vec::new()));
         for number in 0..20 {
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_call_is_not_made_and_not_listed() {
+    fn a_cancelled_call_is_neither_run_nor_listed() {
         let clock = Clock::new();
         let call = clock.call_later(SECOND, |_| panic!("cancelled"));
         assert_eq!(clock.get_delayed_calls().len(), 1);

@@ -1,11 +1,13 @@
-//! What this crate's own tests see of the log.
+//! The log as this crate's own tests read it.
 
 use std::sync::{Arc, Mutex};
 
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// What `work` returns, and the levels of what modules whose names begin with `target` have logged meanwhile, in order.
+/// Runs `work`. Returns its result and the levels of the lines logged meanwhile, in order.
+///
+/// Only lines of modules whose names begin with `target` count.
 pub(crate) fn levels_logged<R>(target: &'static str, work: impl FnOnce() -> R) -> (R, Vec<Level>) {
     let levels = Levels { target, logged: Arc::default() };
     let result = tracing::subscriber::with_default(levels.clone(), work);

@@ -15,8 +15,8 @@ use crate::kernel::Reactor;
 
 /// A real [`Reactor`] on a simulated network with virtual time: MemoryReactorClock.
 ///
-/// It derefs to its reactor, so code under test is given `&net` where it takes a `&Reactor`. Its peers are ends that the
-/// test holds: [`connect_stream`](MemoryReactor::connect_stream), [`listen_stream`](MemoryReactor::listen_stream). It has
+/// It derefs to its reactor, so code under test is given `&net` where it takes a `&Reactor`. Its peers are streams that
+/// the test holds: [`connect_stream`](MemoryReactor::connect_stream), [`listen_stream`](MemoryReactor::listen_stream). It has
 /// every address. For several reactors see [`SimulatedNetwork`].
 ///
 /// Nothing happens until the test moves the time, by [`advance`](MemoryReactor::advance), [`pump`](MemoryReactor::pump) or
@@ -384,7 +384,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// What happened and when, as seconds of virtual time.
+    /// Events with their times, in seconds of virtual time.
     #[derive(Clone, Default)]
     struct Diary(Rc<RefCell<Vec<(f64, String)>>>);
 
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn the_locks_of_unix_sockets_are_simulated_as_the_sockets_are() {
+    fn the_locks_of_unix_sockets_are_simulated() {
         let net = MemoryReactor::new();
         let server = AccumulatingProtocol::new();
         let binding = || UnixBinding::new("/no/such/directory/socket").lock();
@@ -410,16 +410,16 @@ mod tests {
             net.settle();
             client.made() == 1
         };
-        assert!(!connects(), "nobody holds the lock");
+        assert!(!connects(), "the lock is free");
         let port = net.listen_unix(binding(), server.factory()).unwrap();
         assert!(connects());
         let error = net.listen_unix(binding(), server.factory()).unwrap_err();
         assert!(matches!(error, Error::CannotListen(..)) && error.to_string().contains("holds its lock"), "{error}");
         port.stop_listening();
         net.settle();
-        assert!(!connects(), "it goes with its port");
+        assert!(!connects(), "the lock went with its port");
         net.listen_unix(binding(), server.factory()).unwrap();
-        // On another network it is another socket.
+        // The same path on another network is another socket.
         MemoryReactor::new().listen_unix(binding(), server.factory()).unwrap();
     }
 
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn each_call_is_made_at_its_own_time_and_none_after_the_target() {
+    fn each_call_runs_at_its_own_time() {
         let net = MemoryReactor::new();
         let diary = Diary::default();
         for seconds in [3, 1, 2, 4] {
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_without_delay_that_a_callback_makes_is_part_of_the_same_advance() {
+    fn a_call_without_delay_runs_in_the_same_advance() {
         let net = MemoryReactor::new();
         let done = Rc::new(Cell::new(false));
         let set = done.clone();
@@ -470,7 +470,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "1s does not end: something is scheduled again and again")]
-    fn a_call_that_schedules_itself_for_ever_is_found_out() {
+    fn a_call_that_schedules_itself_for_ever_is_detected() {
         fn again(reactor: &Reactor) {
             reactor.call_later(Duration::ZERO, again);
         }
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_until_stop_takes_no_time_however_late_the_stop() {
+    fn a_run_until_a_late_stop_takes_no_real_time() {
         let net = MemoryReactor::new();
         let day = 24 * 3600 * SECOND;
         net.call_later(day, |reactor| reactor.stop().unwrap());
@@ -491,11 +491,11 @@ mod tests {
     }
 
     #[test]
-    fn settling_waits_for_the_network_and_not_for_delayed_calls() {
+    fn settling_waits_for_segments_but_not_for_calls() {
         let net = MemoryReactor::new().with_faults(Faults::none().latency(SECOND));
         let server = AccumulatingProtocol::new();
         net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
-        net.call_later(60 * SECOND, |_| panic!("nobody waits for this"));
+        net.call_later(60 * SECOND, |_| panic!("settle does not wait for calls"));
         let client = net.connect_stream("10.0.0.1:80");
         client.write(b"slow");
         net.settle();
@@ -504,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn inside_an_advance_the_reactor_is_the_current_one() {
+    fn the_reactor_is_current_inside_an_advance() {
         let net = MemoryReactor::new();
         let seen = Rc::new(Cell::new(false));
         let see = seen.clone();
@@ -515,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tests_server_serves_the_reactors_client() {
+    fn a_test_listener_serves_a_client_of_the_reactor() {
         let net = MemoryReactor::new();
         let listener = net.listen_stream("10.0.0.1:0").unwrap();
         let client = AccumulatingProtocol::new();
@@ -536,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_reader_holds_the_reactor_back() {
+    fn a_slow_reader_leaves_bytes_in_the_reactor() {
         let net = MemoryReactor::new();
         let server = AccumulatingProtocol::new();
         net.listen_unix("/run/socket", server.factory()).unwrap();
@@ -553,15 +553,15 @@ mod tests {
     }
 
     #[test]
-    fn what_was_listened_on_and_connected_to_is_on_record() {
+    fn requests_to_listen_or_connect_are_recorded() {
         let net = MemoryReactor::new();
-        let nobody = AccumulatingProtocol::new();
+        let unused = AccumulatingProtocol::new();
         let binding = Binding::new("10.0.0.1:0".parse().unwrap()).backlog(7).reuse_port();
-        let port = net.listen_tcp(binding, nobody.factory()).unwrap();
-        net.listen_unix("@name", nobody.factory()).unwrap();
+        let port = net.listen_tcp(binding, unused.factory()).unwrap();
+        net.listen_unix("@name", unused.factory()).unwrap();
         let local = "10.0.0.9:1234".parse().unwrap();
-        net.connect_tcp(Destination::new("10.0.0.7", 80).bind(local), nobody.factory()).unwrap();
-        net.connect_unix("/run/none", nobody.factory()).unwrap();
+        net.connect_tcp(Destination::new("10.0.0.7", 80).bind(local), unused.factory()).unwrap();
+        net.connect_unix("/run/none", unused.factory()).unwrap();
         net.settle();
 
         let [server] = &net.tcp_servers()[..] else { panic!("{:?}", net.tcp_servers()) };
@@ -588,7 +588,7 @@ mod tests {
     }
 
     #[test]
-    fn a_black_hole_costs_the_timeout_and_no_real_time() {
+    fn an_attempt_to_a_black_hole_fails_after_its_timeout() {
         let net = MemoryReactor::new().with_faults(Faults::none().black_hole(IpAddr::from([10, 0, 0, 9])));
         let (diary, client) = (Diary::default(), AccumulatingProtocol::new());
         net.connect_tcp("10.0.0.9:80", Attempts(diary.clone(), client)).unwrap();
@@ -618,7 +618,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "'10.0.0.1' is not an address")]
-    fn what_is_not_an_address_is_named_in_the_panic() {
+    fn a_malformed_address_is_named_in_the_panic() {
         MemoryReactor::new().connect_stream("10.0.0.1");
     }
 }

@@ -1,4 +1,4 @@
-//! A table of names for the simulated network: SynchronousResolver.
+//! The names of a simulated network, in a table: SynchronousResolver.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use ropewalk_proto::{Deferred, succeed};
 use crate::interfaces::resolver::HostnameResolver;
 use crate::kernel::Reactor;
 
-/// Names and their addresses. It knows `localhost`, as RFC 6761 says.
+/// Names and their addresses. The table begins with `localhost` (RFC 6761).
 pub(super) struct MemoryResolver(RefCell<HashMap<String, Vec<IpAddr>>>);
 
 impl Default for MemoryResolver {
@@ -20,7 +20,7 @@ impl Default for MemoryResolver {
 }
 
 impl MemoryResolver {
-    /// Has `name` resolve to `addresses`, best first.
+    /// Resolves `name` to `addresses` from now on, best first.
     pub(super) fn add(&self, name: &str, addresses: &[&str]) {
         let parse = |text: &&str| text.parse().unwrap_or_else(|_| panic!("'{text}' is not an IP address"));
         self.0.borrow_mut().insert(name.to_owned(), addresses.iter().map(parse).collect());

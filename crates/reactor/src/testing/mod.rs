@@ -1,14 +1,15 @@
-//! Tests without sockets, sleeps or luck: the reactor on a simulated network, with virtual time and a seed.
+//! Tests without sockets and sleeps: the reactor on a simulated network, with virtual time and a seed.
 //!
 //! | to test | use |
 //! |---|---|
-//! | a program's part that listens or connects | [`MemoryReactor`], with [`TestStream`] and [`TestListener`] as the other ends |
-//! | something that only schedules calls | [`Clock`] |
+//! | a part of a program that listens or connects | [`MemoryReactor`], with [`TestStream`] and [`TestListener`] as the other ends |
+//! | several programs, and the network between them | [`SimulatedNetwork`], with a [`Host`] for each |
+//! | code that only schedules calls | [`Clock`] |
 //! | one protocol alone | [`StringTransport`] |
-//! | what a protocol would be told | [`AccumulatingProtocol`] |
-//! | an event loop of your own | [`Simulated`], the event provider, and [`SimulatedNetwork`] to control it by |
+//! | the calls that a protocol receives | [`AccumulatingProtocol`] |
+//! | a custom event loop | [`Simulated`], the event provider |
 //!
-//! [`Faults`] says how unkind the network is, and [`Random`] helps tests to be random and still replay.
+//! [`Faults`] make the network less kind, and [`Random`] draws numbers that replay.
 
 mod accumulating_protocol;
 mod clock;

@@ -328,7 +328,7 @@ impl SimulatedNetwork {
     /// Cuts all links between the hosts on `one` side and those on the `other` side, in both directions.
     ///
     /// Segments on a cut link are lost. The kernels retransmit as real ones do: after 0.2 s, then after twice the wait
-    /// before, up to 120 s, so that a healed connection goes on with the next retransmission. After about 15 minutes they
+    /// before, up to 120 s, so that a healed connection continues with the next retransmission. After about 15 minutes they
     /// give the connection up, and an attempt to connect after 127 seconds. Resets are not retransmitted.
     ///
     /// # Panics

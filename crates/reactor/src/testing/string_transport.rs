@@ -13,9 +13,9 @@ use crate::error::Error;
 use crate::protocols::Protocol;
 use crate::transports::Transport;
 
-/// A real [`Transport`] that leads nowhere and keeps what is written to it: `StringTransport`.
+/// A real [`Transport`] that keeps the bytes written to it: `StringTransport`.
 ///
-/// It derefs to its transport. The test calls the protocol's methods itself, in any order it likes:
+/// It derefs to its transport. A test calls the methods of the protocol itself, in any order.
 ///
 /// ```
 /// use ropewalk::prelude::*;
@@ -43,32 +43,32 @@ use crate::transports::Transport;
 /// assert!(transport.disconnecting());
 /// ```
 pub struct StringTransport {
-    /// Dropped last: it keeps the transport's reactor alive.
     transport: Transport,
     wire: TestStream,
-    seat: Rc<RefCell<Seat>>,
+    record: Rc<RefCell<Record>>,
+    /// Dropped last, because it keeps the transport's reactor alive.
     net: MemoryReactor,
 }
 
-/// What a transport is as a producer: whether its protocol asked it to pause.
+/// The state of a transport as a producer.
 ///
 /// ```
 /// use ropewalk::testing::{ProducerState, StringTransport};
 ///
 /// let transport = StringTransport::new();
 /// assert_eq!(transport.producer_state(), ProducerState::Producing);
-/// transport.pause_producing(); // as a protocol does that has enough
+/// transport.pause_producing(); // as a protocol does under load
 /// assert_eq!(transport.producer_state(), ProducerState::Paused);
 /// transport.lose_connection();
 /// assert_eq!(transport.producer_state(), ProducerState::Stopped);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProducerState {
-    /// It reads.
+    /// Reads.
     Producing,
     /// `pause_producing` was called.
     Paused,
-    /// It will read no more: it is being closed, or is over.
+    /// Reads no more, because it is closing or closed.
     Stopped,
 }
 
@@ -79,12 +79,12 @@ impl Default for StringTransport {
 }
 
 impl StringTransport {
-    /// A connected one, from 10.0.0.1:54321 here to 192.168.1.1:54321 there.
+    /// Returns a connected transport from 10.0.0.1:54321 to 192.168.1.1:54321.
     pub fn new() -> StringTransport {
         StringTransport::between("10.0.0.1:54321", "192.168.1.1:54321")
     }
 
-    /// A connected one with these addresses, as for [`MemoryReactor::connect_stream`].
+    /// Returns a connected transport from `host` to `peer`, in the forms of [`MemoryReactor::connect_stream`].
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -94,40 +94,40 @@ impl StringTransport {
     /// ```
     ///
     /// # Panics
-    /// When one of them is not an address, or is none of TCP.
+    /// When one of them is not an address of TCP.
     pub fn between(host: &str, peer: &str) -> StringTransport {
         let net = MemoryReactor::new();
-        let seat = Rc::new(RefCell::new(Seat::default()));
-        let sitting = seat.clone();
-        let port = net.listen_tcp(host, move || Sitter(sitting.clone())).expect("an address of TCP");
+        let record = Rc::new(RefCell::new(Record::default()));
+        let recording = record.clone();
+        let port = net.listen_tcp(host, move || Recorder(recording.clone())).expect("an address of TCP");
         let spec = ConnectSpec { address: parsed(host), bind: Some(parsed(peer)) };
         let wire = net.network().connect_from(spec);
         net.settle();
         drop(port.stop_listening());
         net.settle();
-        let transport = seat.borrow_mut().transport.take().expect("two different addresses of TCP");
-        StringTransport { transport, wire, seat, net }
+        let transport = record.borrow_mut().transport.take().expect("two different addresses of TCP");
+        StringTransport { transport, wire, record, net }
     }
 
-    /// Everything that was written and has left, since the beginning or since [`clear`](StringTransport::clear).
+    /// Returns all bytes sent since the last [`clear`](StringTransport::clear).
     pub fn value(&self) -> Vec<u8> {
         self.net.settle();
         self.wire.received()
     }
 
-    /// Forgets what was written.
+    /// Forgets all bytes sent.
     pub fn clear(&self) {
         self.net.settle();
         self.wire.take_received();
     }
 
-    /// Whether `lose_connection` was called: also when it has been carried out.
+    /// Returns whether `lose_connection` was called, also after the connection has closed.
     pub fn disconnecting(&self) -> bool {
         self.net.settle();
         self.transport.is_disconnecting() || matches!(self.reason(), Some(Error::ConnectionDone))
     }
 
-    /// Whether `lose_write_connection` was called and carried out.
+    /// Returns whether `lose_write_connection` was called and all bytes before it were sent.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -143,13 +143,13 @@ impl StringTransport {
         self.wire.is_eof() && self.transport.is_connected()
     }
 
-    /// Whether `abort_connection` was called.
+    /// Returns whether `abort_connection` was called.
     pub fn aborted(&self) -> bool {
         self.net.settle();
         matches!(self.reason(), Some(Error::ConnectionAborted))
     }
 
-    /// Whether the protocol lets the transport read.
+    /// Returns whether the protocol lets the transport read.
     pub fn producer_state(&self) -> ProducerState {
         self.net.settle();
         match &self.transport {
@@ -159,7 +159,7 @@ impl StringTransport {
         }
     }
 
-    /// The reactor of this transport, whose time stands still unless it is moved here.
+    /// Returns the reactor of this transport. Its time moves only when a test moves it.
     ///
     /// ```
     /// use std::time::Duration;
@@ -176,7 +176,7 @@ impl StringTransport {
     }
 
     fn reason(&self) -> Option<Error> {
-        self.seat.borrow().reason.clone()
+        self.record.borrow().reason.clone()
     }
 }
 
@@ -188,17 +188,17 @@ impl Deref for StringTransport {
     }
 }
 
-/// What the protocol in whose place the tested one is called has been told.
+/// The calls of the protocol that stands in for the tested one.
 #[derive(Default)]
-struct Seat {
+struct Record {
     transport: Option<Transport>,
     reason: Option<Error>,
 }
 
-/// Keeps the place of the protocol: the test calls that one itself.
-struct Sitter(Rc<RefCell<Seat>>);
+/// Stands in for the tested protocol, which the test calls itself.
+struct Recorder(Rc<RefCell<Record>>);
 
-impl Protocol for Sitter {
+impl Protocol for Recorder {
     fn connection_made(&mut self, transport: &Transport) {
         self.0.borrow_mut().transport = Some(transport.clone());
     }
@@ -215,14 +215,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_has_the_addresses_that_it_was_given() {
+    fn a_transport_has_the_given_addresses() {
         let transport = StringTransport::between("[fe80::1]:80", "[fe80::2]:1234");
         assert_eq!(transport.host().unwrap(), parsed("[fe80::1]:80"));
         assert_eq!(*transport.peer(), parsed("[fe80::2]:1234"));
     }
 
     #[test]
-    fn more_than_a_buffer_full_is_kept() {
+    fn bytes_beyond_a_full_buffer_are_kept() {
         let transport = StringTransport::new();
         transport.write(&[1; 300_000]);
         assert_eq!(transport.value(), [1; 300_000]);
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn pausing_and_resuming_shows_in_the_producer_state() {
+    fn pausing_changes_the_producer_state() {
         let transport = StringTransport::new();
         assert_eq!(transport.producer_state(), ProducerState::Producing);
         transport.pause_producing();
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn losing_half_losing_all_and_aborting_can_be_told_apart() {
+    fn each_kind_of_close_is_distinguished() {
         let half = StringTransport::new();
         half.write(b"last");
         half.lose_write_connection();

@@ -24,7 +24,7 @@ pub(super) enum Happening {
 /// Happenings in the order of their time.
 ///
 /// Happenings of the same time and machine keep the order in which they were entered. For those of several machines the
-/// seed decides, each time anew.
+/// seed decides, for each moment separately.
 pub(super) struct Calendar {
     entries: BinaryHeap<Entry>,
     entered: u64,

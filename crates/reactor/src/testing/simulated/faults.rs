@@ -1,9 +1,9 @@
-//! How unkind the simulated network is.
+//! The faults of the simulated network.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// What goes wrong, and how slowly the rest goes; which of the chances come true follows from the seed.
+/// The faults and delays of a simulated network. The seed decides when a fault happens.
 ///
 /// ```
 /// use std::time::Duration;
@@ -51,7 +51,7 @@ impl Default for Faults {
 }
 
 impl Faults {
-    /// A kind network: nothing is lost or cut short, nothing takes time, and 64 KiB fit into each direction.
+    /// Returns a kind network: nothing is lost or cut short, nothing takes time, and each direction holds 64 KiB.
     pub fn none() -> Faults {
         Faults {
             short_reads: false,
@@ -69,46 +69,46 @@ impl Faults {
         }
     }
 
-    /// Reads take fewer bytes than have arrived, down to one.
+    /// Shortens reads: each takes fewer bytes than have arrived, down to one.
     pub fn short_reads(mut self) -> Faults {
         self.short_reads = true;
         self
     }
 
-    /// Sends take fewer bytes than there is room for, down to one.
+    /// Shortens writes: each takes fewer bytes than there is room for, down to one.
     pub fn short_writes(mut self) -> Faults {
         self.short_writes = true;
         self
     }
 
-    /// Some reads lend the provider's own memory, as a completion provider does, and some copy.
+    /// Lends the provider's own memory in some reads, as a completion provider does. The other reads copy.
     pub fn lent_reads(mut self) -> Faults {
         self.lent_reads = true;
         self
     }
 
-    /// The events of one turn come in any order.
+    /// Shuffles the events of each turn.
     pub fn shuffled(mut self) -> Faults {
         self.shuffled = true;
         self
     }
 
-    /// Some turns report that there is something to read where there is nothing.
+    /// Adds events to some turns for sources that have nothing to read.
     pub fn spurious_events(mut self) -> Faults {
         self.spurious = true;
         self
     }
 
-    /// Each send breaks its connection for both ends with this `probability`, from 0 to 1.
+    /// Breaks the connection for both ends in each send with this `probability`, from 0 to 1.
     ///
     /// # Panics
-    /// When it is not from 0 to 1.
+    /// When `probability` is not from 0 to 1.
     pub fn resets(mut self, probability: f64) -> Faults {
         self.resets = checked(probability);
         self
     }
 
-    /// Each TCP connection attempt is refused with this `probability`, from 0 to 1.
+    /// Refuses each TCP connection attempt with this `probability`, from 0 to 1.
     ///
     /// ```
     /// use ropewalk::ConnectorState;
@@ -123,25 +123,25 @@ impl Faults {
     /// ```
     ///
     /// # Panics
-    /// When it is not from 0 to 1.
+    /// When `probability` is not from 0 to 1.
     pub fn refused(mut self, probability: f64) -> Faults {
         self.refused = checked(probability);
         self
     }
 
-    /// Whatever is sent takes at least this long to arrive.
+    /// Delays each segment by at least `shortest`.
     pub fn latency(mut self, shortest: Duration) -> Faults {
         self.latency = shortest;
         self
     }
 
-    /// Whatever is sent takes up to this much longer to arrive. Bytes of one connection stay in order.
+    /// Delays each segment by up to `longest` more. Bytes of one connection stay in order.
     pub fn jitter(mut self, longest: Duration) -> Faults {
         self.jitter = longest;
         self
     }
 
-    /// How many bytes each direction of a connection holds, sent and unread, before its sender must wait.
+    /// Sets the number of bytes, sent and unread, that each direction of a connection holds before its sender must wait.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, Faults, MemoryReactor};
@@ -154,19 +154,19 @@ impl Faults {
     /// net.settle();
     /// server.transport().unwrap().write(&[0; 3000]);
     /// net.settle();
-    /// assert_eq!(server.transport().unwrap().buffered(), 2000); // a thousand are on their way
+    /// assert_eq!(server.transport().unwrap().buffered(), 2000); // a thousand are under way
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     ///
     /// # Panics
-    /// When it is 0.
+    /// When `bytes` is 0.
     pub fn buffer(mut self, bytes: usize) -> Faults {
-        assert!(bytes > 0, "a connection must hold at least one byte");
+        assert!(bytes > 0, "a buffer of 0 bytes: expected at least 1");
         self.buffer = bytes;
         self
     }
 
-    /// Once the reactor has this many sources open, it can neither listen nor connect nor accept: EMFILE.
+    /// Limits the sources that a reactor has open to `most`. With that many it cannot listen, connect or accept: EMFILE.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, Faults, MemoryReactor};
@@ -188,7 +188,7 @@ impl Faults {
         self
     }
 
-    /// Connection attempts to this host are never answered.
+    /// Drops connection attempts to the address `host`, so that they are never answered.
     ///
     /// ```
     /// use std::time::Duration;
@@ -211,7 +211,7 @@ impl Faults {
 }
 
 fn checked(probability: f64) -> f64 {
-    assert!((0.0..=1.0).contains(&probability), "{probability} is not a probability from 0 to 1");
+    assert!((0.0..=1.0).contains(&probability), "{probability} is not a probability: expected 0 to 1");
     probability
 }
 
@@ -220,8 +220,8 @@ mod tests {
     use super::*;
 
     #[test]
-    #[should_panic(expected = "NaN is not a probability from 0 to 1")]
-    fn a_probability_that_is_no_number_is_a_bug_of_the_caller() {
+    #[should_panic(expected = "NaN is not a probability: expected 0 to 1")]
+    fn a_probability_that_is_not_a_number_panics() {
         let _ = Faults::none().resets(f64::NAN);
     }
 }

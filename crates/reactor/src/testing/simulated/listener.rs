@@ -11,7 +11,7 @@ pub(super) struct Listener {
     pub(super) owner: Key,
     pub(super) machine: MachineId,
     pub(super) address: Address,
-    /// Connected ends that have not been accepted yet.
+    /// Connections that wait to be accepted.
     pub(super) queue: VecDeque<Key>,
     /// Clients that found the queue full. They ask again when there is room, as a kernel retransmits its SYN.
     pub(super) waiting: VecDeque<Key>,

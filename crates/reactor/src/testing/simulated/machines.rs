@@ -26,7 +26,7 @@ const OUTSIDE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 /// All machines. None is ever removed.
 pub(super) struct Machines(Vec<Machine>);
 
-/// What a machine knows without the processes on it.
+/// The state of a machine apart from its processes.
 #[derive(Default)]
 pub(super) struct Machine {
     /// `None` for [`OUTSIDE`].

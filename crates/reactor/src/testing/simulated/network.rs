@@ -21,7 +21,7 @@ const SPURIOUS: f64 = 0.25;
 /// The state of everything.
 pub(crate) struct Network {
     pub(super) now: Moment,
-    /// Where time stops, whatever timeout a wait has.
+    /// The moment at which time stops, whatever timeout a wait has.
     horizon: Option<Moment>,
     pub(super) faults: Faults,
     pub(super) random: Random,

@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_drops_unread_bytes_and_stops_sending() {
+    fn a_reset_drops_unread_bytes() {
         let mut pipe = Pipe::new(10, Moment::ZERO);
         pipe.send(bytes("unread"), at(1));
         pipe.send(Segment::Reset, at(2));
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_bytes_are_sent_again_and_lost_resets_are_not() {
+    fn lost_bytes_are_sent_again_but_not_lost_resets() {
         let mut pipe = Pipe::new(10, Moment::ZERO);
         pipe.send(bytes("lost"), at(1));
         pipe.send(Segment::Reset, at(1));

@@ -1,4 +1,4 @@
-//! The owner of all test ends: it reads, writes and closes as a reactor would, as soon as a source is ready.
+//! The streams that tests hold. Their owner reads, writes and closes as a reactor would, as soon as a source is ready.
 
 use std::io;
 
@@ -32,7 +32,7 @@ pub(crate) struct TestEnd {
     pub(crate) failure: Option<io::ErrorKind>,
 }
 
-/// What remains to be done when the outbox is empty.
+/// The work that remains when the outbox is empty.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Closing {
     #[default]

@@ -45,12 +45,12 @@ fn listen(provider: &mut Simulated, address: &Address) -> Key {
     key
 }
 
-/// A connected pair: the client's end and the accepted one.
+/// Connects a pair, and returns the client's end and the accepted one.
 fn pair_at(provider: &mut Simulated, address: &Address) -> (Key, Key) {
     let listener = listen(provider, address);
     let client = provider.connect(&to(address.clone())).unwrap();
     let server = loop {
-        assert!(!wait(provider, Duration::from_secs(1)).is_empty(), "nobody connected");
+        assert!(!wait(provider, Duration::from_secs(1)).is_empty(), "no connection arrived");
         if let Some((server, _)) = provider.accept(listener).unwrap() {
             break server;
         }
@@ -72,7 +72,7 @@ fn kind_network() -> Simulated {
     Simulated::new(1, Faults::none())
 }
 
-/// What one call of `receive` gives, as text.
+/// Describes the result of one call of `receive`.
 fn receive(provider: &mut Simulated, key: Key) -> String {
     let mut scratch = [0; 1024];
     match provider.receive(key, &mut scratch) {
@@ -85,7 +85,7 @@ fn receive(provider: &mut Simulated, key: Key) -> String {
     }
 }
 
-/// What the events say about `key`.
+/// Returns the readiness that the events report for `key`.
 fn ready(events: &Events, key: Key) -> Ready {
     let mine = events.iter().filter(|event| event.key == key);
     mine.fold(Ready::empty(), |ready, event| ready | event.ready)
@@ -106,7 +106,7 @@ fn a_stream_carries_bytes_both_ways() {
 }
 
 #[test]
-fn addresses_are_what_both_ends_agree_on() {
+fn both_ends_agree_on_their_addresses() {
     let mut provider = kind_network();
     let (client, server) = pair(&mut provider);
     assert_eq!(provider.peer_address(client).unwrap(), inet("10.0.0.1:80"));
@@ -116,7 +116,7 @@ fn addresses_are_what_both_ends_agree_on() {
 }
 
 #[test]
-fn a_listener_of_both_families_shows_ipv4_clients_as_mapped_addresses() {
+fn a_dual_stack_listener_maps_ipv4_clients() {
     // ipv6(7): "IPv4 connections can be handled with the v6 API by using the v4-mapped-on-v6 address type".
     let mut provider = kind_network();
     let listener = listen(&mut provider, &inet("[::]:80"));
@@ -149,7 +149,7 @@ fn an_address_can_be_used_again_after_close() {
 }
 
 #[test]
-fn an_attempt_to_connect_to_nobody_is_refused_after_a_round_trip() {
+fn an_attempt_without_a_listener_is_refused_in_a_round_trip() {
     let mut provider = Simulated::new(1, Faults::none().latency(10 * MS));
     let client = provider.connect(&to(inet("10.0.0.1:80"))).unwrap();
     assert_eq!(kind(provider.finish_connect(client)), ErrorKind::WouldBlock);
@@ -160,7 +160,7 @@ fn an_attempt_to_connect_to_nobody_is_refused_after_a_round_trip() {
 }
 
 #[test]
-fn a_unix_name_that_nobody_listens_on_fails_at_once() {
+fn a_unix_name_without_a_listener_fails_at_once() {
     // unix(7) and connect(2): ENOENT for a path that does not exist, ECONNREFUSED for an abstract name.
     let mut provider = kind_network();
     assert_eq!(kind(provider.connect(&to(path("/run/socket")))), ErrorKind::NotFound);
@@ -169,7 +169,7 @@ fn a_unix_name_that_nobody_listens_on_fails_at_once() {
 }
 
 #[test]
-fn unix_streams_carry_bytes_and_the_client_has_no_name() {
+fn a_unix_client_has_no_name() {
     let mut provider = kind_network();
     for address in [path("/run/socket"), Address::Abstract((*b"name").into())] {
         let (client, server) = pair_at(&mut provider, &address);
@@ -195,7 +195,7 @@ fn an_aborted_unix_stream_only_ends() {
 }
 
 #[test]
-fn a_black_hole_never_answers_and_the_kernel_gives_up() {
+fn an_attempt_to_a_black_hole_times_out_after_127_seconds() {
     let host = IpAddr::from([10, 0, 0, 9]);
     let mut provider = Simulated::new(1, Faults::none().black_hole(host));
     listen(&mut provider, &inet("10.0.0.9:80"));
@@ -209,7 +209,7 @@ fn a_black_hole_never_answers_and_the_kernel_gives_up() {
 }
 
 #[test]
-fn a_full_backlog_lets_clients_wait_until_there_is_room() {
+fn clients_wait_while_the_backlog_is_full() {
     // listen(2); Linux holds one more than the backlog says.
     let mut provider = kind_network();
     let spec = ListenSpec { backlog: 1, ..ListenSpec::new(inet("10.0.0.1:80")) };
@@ -227,7 +227,7 @@ fn a_full_backlog_lets_clients_wait_until_there_is_room() {
 }
 
 #[test]
-fn closing_a_listener_resets_those_who_wait_to_be_accepted_and_refuses_the_rest() {
+fn a_closed_listener_resets_its_queue() {
     let network = SimulatedNetwork::seeded(1);
     let mut provider = network.provider();
     let spec = ListenSpec { backlog: 0, ..ListenSpec::new(inet("10.0.0.1:80")) };
@@ -244,7 +244,7 @@ fn closing_a_listener_resets_those_who_wait_to_be_accepted_and_refuses_the_rest(
 }
 
 #[test]
-fn listeners_that_share_a_port_share_its_connections() {
+fn listeners_on_a_shared_port_share_its_connections() {
     // SO_REUSEPORT, socket(7).
     let mut provider = kind_network();
     let spec = ListenSpec { reuse_port: true, ..ListenSpec::new(inet("10.0.0.1:80")) };
@@ -260,7 +260,7 @@ fn listeners_that_share_a_port_share_its_connections() {
 }
 
 #[test]
-fn a_timeout_passes_in_no_time_at_all() {
+fn a_year_of_virtual_time_takes_no_real_time() {
     let mut provider = kind_network();
     let year = Duration::from_secs(365 * 24 * 3600);
     assert_eq!(wait(&mut provider, year), []);
@@ -271,7 +271,7 @@ fn a_timeout_passes_in_no_time_at_all() {
 }
 
 #[test]
-fn time_stops_at_every_happening_and_moves_only_in_wait() {
+fn time_stops_at_every_happening() {
     let mut provider = Simulated::new(1, Faults::none().latency(10 * MS));
     let (client, server) = pair(&mut provider);
     let begin = provider.now();
@@ -299,7 +299,7 @@ fn time_does_not_pass_the_horizon() {
 }
 
 #[test]
-fn a_wake_that_came_before_the_wait_is_not_lost_and_moves_no_time() {
+fn the_next_wait_returns_at_once_after_an_early_wake() {
     let mut provider = kind_network();
     provider.waker().wake();
     provider.waker().wake();
@@ -310,7 +310,7 @@ fn a_wake_that_came_before_the_wait_is_not_lost_and_moves_no_time() {
 }
 
 #[test]
-fn a_wait_without_end_really_waits_until_another_thread_wakes_it() {
+fn an_endless_wait_blocks_until_another_thread_wakes_it() {
     let mut provider = kind_network();
     let waker = provider.waker();
     let waiting = thread::spawn(move || {
@@ -323,7 +323,7 @@ fn a_wait_without_end_really_waits_until_another_thread_wakes_it() {
 }
 
 #[test]
-fn a_wait_without_end_sees_what_a_test_in_another_thread_does() {
+fn an_endless_wait_sees_a_connection_from_another_thread() {
     let network = SimulatedNetwork::seeded(1);
     let mut provider = network.provider();
     let listener = listen(&mut provider, &inet("10.0.0.1:80"));
@@ -337,7 +337,7 @@ fn a_wait_without_end_sees_what_a_test_in_another_thread_does() {
 }
 
 #[test]
-fn reading_is_reported_as_long_as_there_is_something_and_it_is_on() {
+fn readable_bytes_are_reported_while_reading_is_on() {
     let mut provider = kind_network();
     let (client, server) = pair(&mut provider);
     provider.send_slice(client, b"abc").unwrap();
@@ -353,7 +353,7 @@ fn reading_is_reported_as_long_as_there_is_something_and_it_is_on() {
 }
 
 #[test]
-fn a_receive_that_fills_the_scratch_buffer_does_not_claim_that_there_was_no_more() {
+fn a_receive_that_fills_the_buffer_is_not_drained() {
     let mut provider = kind_network();
     let (client, server) = pair(&mut provider);
     provider.send_slice(client, b"abcd").unwrap();
@@ -367,7 +367,7 @@ fn a_receive_that_fills_the_scratch_buffer_does_not_claim_that_there_was_no_more
 }
 
 #[test]
-fn a_full_buffer_makes_the_sender_wait_and_room_is_reported_once() {
+fn room_in_a_full_buffer_is_reported_once() {
     let mut provider = Simulated::new(1, Faults::none().buffer(900));
     let (client, server) = pair(&mut provider);
     provider.set_reading(server, false).unwrap();
@@ -389,7 +389,7 @@ fn a_full_buffer_makes_the_sender_wait_and_room_is_reported_once() {
 }
 
 #[test]
-fn each_end_can_finish_alone_and_the_other_direction_lives_on() {
+fn one_direction_can_finish_alone() {
     // shutdown(2) with SHUT_WR.
     let mut provider = kind_network();
     let (client, server) = pair(&mut provider);
@@ -410,7 +410,7 @@ fn each_end_can_finish_alone_and_the_other_direction_lives_on() {
 }
 
 #[test]
-fn a_close_delivers_what_was_sent_before_it() {
+fn bytes_sent_before_a_close_are_delivered() {
     let mut provider = Simulated::new(1, Faults::none().latency(10 * MS));
     let (client, server) = pair(&mut provider);
     provider.send_slice(client, b"last words").unwrap();
@@ -423,7 +423,7 @@ fn a_close_delivers_what_was_sent_before_it() {
 
 #[test]
 fn a_close_with_unread_bytes_resets_the_peer() {
-    // RFC 1122 4.2.2.13: the peer must learn that its bytes were lost.
+    // RFC 1122 4.2.2.13: a reset informs the peer that its bytes were lost.
     let mut provider = kind_network();
     let (client, server) = pair(&mut provider);
     provider.send_slice(client, b"unread").unwrap();
@@ -448,7 +448,7 @@ fn bytes_that_arrive_at_a_closed_end_are_answered_with_a_reset() {
 }
 
 #[test]
-fn what_is_sent_to_a_closed_end_comes_back_as_a_reset_after_a_round_trip() {
+fn bytes_to_a_closed_end_cause_a_reset_after_a_round_trip() {
     let mut provider = Simulated::new(1, Faults::none().latency(10 * MS).buffer(100));
     let (client, server) = pair(&mut provider);
     provider.close(server);
@@ -458,7 +458,7 @@ fn what_is_sent_to_a_closed_end_comes_back_as_a_reset_after_a_round_trip() {
     let sent = provider.now();
     let mut outbox = Outbox::new();
     outbox.write(&[0; 101]);
-    assert_eq!(provider.send(client, &mut outbox).unwrap(), Sent::Some, "nobody acknowledges them");
+    assert_eq!(provider.send(client, &mut outbox).unwrap(), Sent::Some, "they are not acknowledged");
     let events = wait(&mut provider, Duration::from_secs(1));
     assert_eq!(ready(&events, client), Ready::WRITE | Ready::ERROR | Ready::HANGUP);
     assert_eq!(provider.now(), sent + 20 * MS);
@@ -466,7 +466,7 @@ fn what_is_sent_to_a_closed_end_comes_back_as_a_reset_after_a_round_trip() {
 }
 
 #[test]
-fn an_abort_drops_what_is_unread_and_under_way() {
+fn an_abort_drops_bytes_that_are_unread_or_under_way() {
     let mut provider = Simulated::new(1, Faults::none().latency(10 * MS));
     let (client, server) = pair(&mut provider);
     provider.send_slice(client, b"unread").unwrap();
@@ -481,7 +481,7 @@ fn an_abort_drops_what_is_unread_and_under_way() {
 }
 
 #[test]
-fn a_client_that_closes_before_it_knows_the_outcome_leaves_nothing_behind() {
+fn a_client_closed_while_connecting_leaves_nothing_behind() {
     let network = SimulatedNetwork::seeded(1).with_faults(Faults::none().latency(10 * MS));
     let mut provider = network.provider();
     let listener = listen(&mut provider, &inet("10.0.0.1:80"));
@@ -500,7 +500,7 @@ fn a_client_that_closes_before_it_knows_the_outcome_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_closed_key_is_stale_and_its_events_of_the_same_batch_still_come_out() {
+fn a_closed_key_is_stale_within_its_batch_of_events() {
     let mut provider = kind_network();
     let (client, server) = pair(&mut provider);
     provider.send_slice(client, b"a").unwrap();
@@ -517,7 +517,7 @@ fn a_closed_key_is_stale_and_its_events_of_the_same_batch_still_come_out() {
 }
 
 #[test]
-fn options_are_remembered() {
+fn options_keep_their_values() {
     let mut provider = kind_network();
     let (client, server) = pair(&mut provider);
     provider.set_option(client, SocketOption::NoDelay, true).unwrap();
@@ -529,7 +529,7 @@ fn options_are_remembered() {
 }
 
 #[test]
-fn the_first_send_that_is_hit_by_a_reset_breaks_both_ends() {
+fn a_reset_in_a_send_breaks_both_ends() {
     let mut provider = Simulated::new(1, Faults::none().resets(1.0));
     let (client, server) = pair(&mut provider);
     assert_eq!(provider.send_slice(client, b"lost").unwrap(), 4);
@@ -540,7 +540,7 @@ fn the_first_send_that_is_hit_by_a_reset_breaks_both_ends() {
 }
 
 #[test]
-fn attempts_are_refused_as_often_as_the_faults_say() {
+fn attempts_are_refused_with_the_given_probability() {
     let mut provider = Simulated::new(1, Faults::none().refused(0.3));
     let spec = ListenSpec { backlog: 1000, ..ListenSpec::new(inet("10.0.0.1:80")) };
     provider.listen(&spec).unwrap();
@@ -551,7 +551,7 @@ fn attempts_are_refused_as_often_as_the_faults_say() {
 }
 
 #[test]
-fn short_reads_and_writes_and_lent_chunks_change_how_bytes_come_but_not_which() {
+fn short_and_lent_transfers_lose_no_bytes() {
     let faults = Faults::none().short_reads().short_writes().lent_reads().jitter(3 * MS).buffer(500);
     let mut provider = Simulated::new(5, faults);
     let (client, server) = pair(&mut provider);
@@ -572,7 +572,7 @@ fn short_reads_and_writes_and_lent_chunks_change_how_bytes_come_but_not_which() 
                 received.extend_from_slice(&chunk);
             }
             Received::Empty => {}
-            Received::Eof => panic!("nobody ended the stream"),
+            Received::Eof => panic!("the stream ended early"),
         }
     }
     assert!(received == sent);
@@ -598,14 +598,14 @@ fn a_spurious_event_finds_nothing() {
 }
 
 #[test]
-fn the_provider_says_what_it_does_not_offer() {
+fn missing_interfaces_are_named_in_errors() {
     let mut provider = kind_network();
     assert_eq!(Capabilities::of(&mut provider), Capabilities::TCP | Capabilities::UNIX);
     assert!(provider.watches().is_none() && provider.adoption().is_none() && provider.host_handle().is_none());
 }
 
 #[test]
-fn when_the_provider_is_gone_a_tests_streams_end() {
+fn streams_are_closed_with_their_provider() {
     let network = SimulatedNetwork::seeded(1);
     let mut provider = network.provider();
     listen(&mut provider, &inet("10.0.0.1:80"));
@@ -618,7 +618,7 @@ fn when_the_provider_is_gone_a_tests_streams_end() {
     assert_eq!(network.open_sources(), 0);
 }
 
-/// Everything that a random schedule of calls sees, in order.
+/// Returns the results of a random schedule of calls, in order.
 fn trace(seed: u64) -> Vec<String> {
     let faults = Faults::none().short_reads().short_writes().lent_reads().shuffled().spurious_events();
     let faults = faults.resets(0.02).refused(0.1).latency(MS).jitter(5 * MS).buffer(300);
@@ -653,7 +653,7 @@ fn trace(seed: u64) -> Vec<String> {
 }
 
 #[test]
-fn the_same_seed_and_calls_give_the_same_events_bytes_and_times() {
+fn the_same_seed_gives_the_same_trace() {
     for seed in 0..20 {
         assert_eq!(trace(seed), trace(seed));
     }
@@ -661,7 +661,7 @@ fn the_same_seed_and_calls_give_the_same_events_bytes_and_times() {
 }
 
 #[test]
-fn without_descriptors_nothing_is_opened_and_who_waits_keeps_waiting() {
+fn without_descriptors_connections_stay_in_the_queue() {
     // accept(2), EMFILE: the connection stays in the queue.
     let network = SimulatedNetwork::seeded(1).with_faults(Faults::none().descriptors(2));
     let mut provider = network.provider();
