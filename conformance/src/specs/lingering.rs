@@ -125,9 +125,9 @@ specifications! {
     }
 
     fn a_lingering_peer_that_keeps_sending_is_cut_off_by_bytes(subject: &Subject) {
-        // Linger::bytes: the number of discarded bytes has a bound.
+        // Linger: 16 MiB are discarded at most.
         let (reactor, log) = (subject.reactor(), Log::new());
-        reactor.set_linger(Linger::default().bytes(100_000).time(HOUR).silence(HOUR));
+        reactor.set_linger(Linger::default().time(HOUR));
         let told = log.clone();
         let client = never_ends().on_lost(move |transport, _| {
             told.add("cut off");
@@ -141,7 +141,7 @@ specifications! {
     fn a_lingering_peer_that_keeps_sending_is_cut_off_by_time(subject: &Subject) {
         // Linger::time, however few bytes the peer sends.
         let (reactor, log) = (subject.reactor(), Log::new());
-        reactor.set_linger(Linger::default().bytes(usize::MAX).time(20 * MILLISECOND).silence(HOUR));
+        reactor.set_linger(Linger::default().time(20 * MILLISECOND));
         let told = log.clone();
         let client = never_ends().on_lost(move |transport, _| {
             told.add("cut off");
@@ -153,12 +153,14 @@ specifications! {
     }
 
     fn a_silent_lingering_peer_is_cut_off(subject: &Subject) {
-        // Linger::silence: it holds a descriptor for nothing.
+        // Linger::time: a sixth of it, because such a peer holds a descriptor for nothing.
         let reactor = subject.reactor();
-        reactor.set_linger(Linger::default().time(HOUR).silence(5 * MILLISECOND));
+        reactor.set_linger(Linger::default().time(600 * MILLISECOND));
+        let late = reactor.call_later(590 * MILLISECOND, |_| panic!("cut off by time, not for its silence"));
         let server = refuses(b"no".into()).on_lost(|transport, _| stop_after_the_last(&transport.reactor()));
         subject.join(&reactor, &server, &keeps_open());
         run(&reactor);
+        late.cancel().expect("the silence came first");
         assert_eq!(reactor.get_delayed_calls().len(), 0);
     }
 
@@ -180,7 +182,7 @@ specifications! {
     fn the_end_of_a_run_closes_lingering_connections(subject: &Subject) {
         // A peer sees an end, and no descriptor leaks. Reactor::when_none_linger fires.
         let (reactor, log) = (subject.reactor(), Log::new());
-        reactor.set_linger(Linger::default().time(HOUR).silence(HOUR));
+        reactor.set_linger(Linger::default().time(HOUR));
         for _ in 0..2 {
             let told = log.clone();
             let server = refuses(b"no".into()).on_lost(move |transport, _| {
@@ -201,7 +203,7 @@ specifications! {
     fn a_lingering_connection_does_not_count_against_a_limit(subject: &Subject) {
         // It costs a descriptor and no protocol, and the number of lingering connections is bounded.
         let (reactor, log) = (subject.reactor(), Log::new());
-        reactor.set_linger(Linger::default().time(HOUR).silence(HOUR));
+        reactor.set_linger(Linger::default().time(HOUR));
         let server = Script::logged(&log, "server").on_data(|transport, _| transport.lose_connection());
         let both = Countdown::new(2);
         let port = subject.listen(&reactor, LimitTotalConnectionsFactory::new(server.counted_by(&both).factory(), 1));
@@ -217,7 +219,7 @@ specifications! {
     fn too_many_lingering_connections_close_the_oldest_deadline(subject: &Subject) {
         // Linger::connections: the connection with the least time left closes.
         let (reactor, most) = (subject.reactor(), Rc::new(RefCell::new(0)));
-        reactor.set_linger(Linger::default().time(HOUR).silence(HOUR).connections(3));
+        reactor.set_linger(Linger::default().time(HOUR).connections(3));
         let (seen, all) = (most.clone(), Countdown::new(8));
         let server = Script::new().on_data(|transport, _| transport.lose_connection()).on_lost(move |transport, _| {
             let count = transport.reactor().lingering_count();

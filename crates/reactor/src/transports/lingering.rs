@@ -22,7 +22,13 @@ use crate::interfaces::order;
 use crate::interfaces::time::DelayedCall;
 use crate::kernel::{Feature, Hooks, Kernel, Order, Reactor, Source};
 
-/// How long connections that have ended wait for their peers to end, too.
+/// The fraction of [`Linger::time`] after which a silent peer is given up: most peers that say nothing more are gone.
+const SILENCE: u32 = 6;
+
+/// The number of bytes that are discarded before a peer that keeps sending is cut off.
+const DISCARDED_MAX: usize = 16 * 1024 * 1024;
+
+/// The bounds of connections that have ended and wait until their peers have ended, too.
 ///
 /// ```
 /// use ropewalk::Reactor;
@@ -30,8 +36,7 @@ use crate::kernel::{Feature, Hooks, Kernel, Order, Reactor, Source};
 /// use std::time::Duration;
 ///
 /// let reactor = Reactor::new()?;
-/// let less = Linger::default().time(Duration::from_secs(10)).silence(Duration::from_secs(1)).bytes(1 << 20).connections(100);
-/// reactor.set_linger(less);
+/// reactor.set_linger(Linger::default().time(Duration::from_secs(10)).connections(100));
 /// reactor.set_linger(Linger::never());
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
@@ -39,47 +44,32 @@ use crate::kernel::{Feature, Hooks, Kernel, Order, Reactor, Source};
 #[must_use]
 pub struct Linger {
     time: Duration,
-    silence: Duration,
-    bytes: usize,
     connections: usize,
 }
 
 impl Default for Linger {
     fn default() -> Linger {
-        Linger {
-            time: Duration::from_secs(30),
-            silence: Duration::from_secs(5),
-            bytes: 16 * 1024 * 1024,
-            connections: 1024,
-        }
+        Linger { time: Duration::from_secs(30), connections: 1024 }
     }
 }
 
 impl Linger {
-    /// Every connection is closed at once; the peer may see a reset instead of the last bytes.
+    /// Closes every connection at once. The peer may see a reset instead of the last bytes.
     pub fn never() -> Linger {
         Linger::default().connections(0)
     }
 
-    /// At most this long; 30 seconds at first.
+    /// Sets the longest time that a connection lingers. The default is 30 seconds.
+    ///
+    /// A peer that is silent for a sixth of this time is cut off, as is a peer that has sent 16 MiB.
     pub fn time(mut self, longest: Duration) -> Linger {
         self.time = longest;
         self
     }
 
-    /// At most this long after the last byte of a peer that says nothing; 5 seconds at first.
-    pub fn silence(mut self, longest: Duration) -> Linger {
-        self.silence = longest;
-        self
-    }
-
-    /// Until the peer has sent this many bytes, and a little more; 16 MiB at first.
-    pub fn bytes(mut self, most: usize) -> Linger {
-        self.bytes = most;
-        self
-    }
-
-    /// At most this many connections at a time, 1024 at first: one more ends the one that has the least time left.
+    /// Sets the number of connections that may linger at a time. The default is 1024.
+    ///
+    /// One more closes the connection that has the least time left.
     pub fn connections(mut self, most: usize) -> Linger {
         self.connections = most;
         self
@@ -219,9 +209,9 @@ impl Lingering {
         while self.by_key.borrow().len() >= bounds.connections && self.end_first(reactor) {}
         let now = reactor.now();
         let last = now + bounds.time;
-        let deadline = Cell::new(last.min(now + bounds.silence));
-        let left = Cell::new(bounds.bytes);
-        let lingerer = Rc::new(Lingerer { key, last, deadline, silence: bounds.silence, left });
+        let deadline = Cell::new(last.min(now + bounds.time / SILENCE));
+        let left = Cell::new(DISCARDED_MAX);
+        let lingerer = Rc::new(Lingerer { key, last, deadline, silence: bounds.time / SILENCE, left });
         reactor.0.add_source(key, lingerer.clone());
         self.by_deadline.borrow_mut().insert((lingerer.deadline.get(), key));
         self.by_key.borrow_mut().insert(key, lingerer);
