@@ -1,4 +1,4 @@
-//! Several reactors on one simulated network: what each promises the others, and what the seed decides.
+//! Several reactors on one simulated network: their promises to each other, and the choices of the seed.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -88,7 +88,7 @@ mod time {
         assert!((0..20).all(|seed| order(seed) == order(seed)));
     }
 
-    /// Notes the host of each client, in the order in which they are accepted.
+    /// Records the host of each client, in the order of their acceptance.
     struct Arrivals(Log);
 
     impl Protocol for Arrivals {
@@ -165,7 +165,7 @@ mod time {
 mod determinism {
     use super::*;
 
-    /// Returns a reply for each message, and writes both down.
+    /// Replies to each message, and records both.
     struct Replies(Log);
 
     impl Protocol for Replies {
@@ -182,7 +182,7 @@ mod determinism {
         }
     }
 
-    /// Sends something as soon as it is connected.
+    /// Sends a message once it is connected.
     struct Begins(Replies);
 
     impl Protocol for Begins {

@@ -1,4 +1,4 @@
-//! Paced connections: reading waits while much is queued towards the same peer.
+//! Paced connections: reading waits while the queue towards the same peer is above the high mark.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,19 +11,19 @@ use crate::script::{Log, Script, reason_name, stop};
 use crate::waiting::{after_some_turns, when};
 use crate::{Subject, run, specifications};
 
-/// The marks of DESIGN section 9.
+/// The default high mark.
 const HIGH: usize = 64 * 1024;
 
-/// More than the buffers of both kernels hold together.
+/// More than the socket buffers of both ends hold together.
 const TOO_MUCH: usize = 8_000_000;
 
-/// Sends everything back, and remembers the longest queue in `most`.
+/// Sends all data back, and records the longest queue in `most`.
 fn echo(most: &Rc<Cell<usize>>) -> Script {
     let most = most.clone();
     Script::echo().on_data(move |transport, _| most.set(most.get().max(transport.buffered())))
 }
 
-/// Writes `bytes`, and does not read before it is resumed.
+/// Writes `bytes`, and reads only after it is resumed.
 fn floods(bytes: Vec<u8>) -> Script {
     Script::new().on_made(move |transport| {
         transport.pause_producing();
@@ -31,7 +31,7 @@ fn floods(bytes: Vec<u8>) -> Script {
     })
 }
 
-/// Loses the connection when it has received `count` bytes.
+/// Loses the connection after `count` bytes.
 fn lose_after(count: usize) -> impl Fn(&Transport, &[u8]) {
     let received = Cell::new(0);
     move |transport, data| {
@@ -42,7 +42,7 @@ fn lose_after(count: usize) -> impl Fn(&Transport, &[u8]) {
     }
 }
 
-/// Calls `then` when nothing has moved for some turns: the queues are neither empty nor shrinking.
+/// Calls `then` when the queues have not changed for some turns and are not empty.
 fn when_stuck(reactor: &Reactor, ends: &Transports, then: impl FnOnce(&Reactor) + 'static) {
     let (ends, last) = (ends.clone(), RefCell::new(Vec::new()));
     let stuck = move || {
@@ -53,7 +53,7 @@ fn when_stuck(reactor: &Reactor, ends: &Transports, then: impl FnOnce(&Reactor) 
     when(reactor, stuck, then);
 }
 
-/// A paced server whose peer floods it and does not read. Calls `then` with both ends when nothing moves any more.
+/// Connects a paced server to a client that floods it. Calls `then` with both ends when no more data moves.
 fn flooded(
     subject: &Subject,
     server: &Script,
@@ -73,8 +73,8 @@ fn flooded(
 specifications! {
     pacing;
 
-    fn a_flood_is_bounded(subject: &Subject) {
-        // 8 MB against a client that reads only when nothing moves any more. DESIGN section 9: watermarks 64/32 KiB.
+    fn a_paced_server_bounds_its_queue(subject: &Subject) {
+        // 8 MB from a client that reads only when no more data moves. The watermarks are 64 and 32 KiB.
         let (sent, most) = (noise(TOO_MUCH, 8), Rc::new(Cell::new(0)));
         let (server, client) = (echo(&most), floods(sent.clone()).on_data(lose_after(TOO_MUCH)));
         let reactor = flooded(subject, &server, &client, |_, client| client.resume_producing());
@@ -83,8 +83,8 @@ specifications! {
         assert!(most.get() > HIGH && most.get() <= HIGH + MOST_DELIVERED, "{} bytes were queued", most.get());
     }
 
-    fn a_paced_client_is_bounded_too(subject: &Subject) {
-        // The same from the other side: the factory of a connector.
+    fn a_paced_client_bounds_its_queue(subject: &Subject) {
+        // The factory of a connector can be paced as well.
         let (sent, most, servers, clients) = (noise(TOO_MUCH, 9), Rc::new(Cell::new(0)), Transports::new(), Transports::new());
         let reactor = subject.reactor();
         let server = floods(sent.clone()).on_data(lose_after(TOO_MUCH)).listed_in(&servers).stop_when_lost();
@@ -96,8 +96,8 @@ specifications! {
         assert!(most.get() > HIGH && most.get() <= HIGH + MOST_DELIVERED, "{} bytes were queued", most.get());
     }
 
-    fn the_end_of_file_is_reported_behind_what_waited(subject: &Subject) {
-        // The client has said everything before it reads: its last byte and its end wait in the paced server's socket.
+    fn the_end_is_reported_after_held_data(subject: &Subject) {
+        // The client's last byte and its end wait in the paced server's socket until the client reads.
         let sent = noise(TOO_MUCH, 10);
         let client = floods(sent.clone()).on_made(Transport::lose_write_connection);
         let (log, ended) = (Log::new(), Log::new());
@@ -118,8 +118,8 @@ specifications! {
         assert_eq!((log.entries().len(), ended.entries()), (1, vec!["ConnectionDone".to_owned()]));
     }
 
-    fn losing_the_connection_sends_what_is_queued(subject: &Subject) {
-        // ITransport.loseConnection, while reading waits: what was answered arrives, and the rest is never read.
+    fn losing_a_paced_connection_flushes_its_queue(subject: &Subject) {
+        // ITransport.loseConnection while reading waits: all answers arrive, and the rest of the input is never read.
         let client = floods(noise(TOO_MUCH, 11));
         let (log, queued) = (Log::new(), Rc::new(Cell::new(0)));
         let (lost, at_end) = (log.clone(), queued.clone());
@@ -139,8 +139,8 @@ specifications! {
         assert_eq!(client.received().len(), answered.get());
     }
 
-    fn losing_the_write_end_lets_reading_continue(subject: &Subject) {
-        // IHalfCloseableProtocol: the queue drains, the end follows it, and what waited is read.
+    fn reading_continues_after_a_half_close(subject: &Subject) {
+        // ITCPTransport.loseWriteConnection: the queue drains, the end follows it, and the held input is read.
         let sent = noise(TOO_MUCH, 12);
         let client = floods(sent.clone()).on_read_lost(Transport::lose_connection);
         let log = Log::new();
@@ -242,7 +242,7 @@ specifications! {
     }
 
     fn a_pause_by_the_protocol_outlasts_the_hold(subject: &Subject) {
-        // IPushProducer.pauseProducing is the protocol's; the queue that drains does not end it.
+        // IPushProducer.pauseProducing belongs to the protocol. A drained queue does not undo it.
         let client = floods(b"again".to_vec());
         let server = Script::new().on_made(|transport| transport.write(&vec![b'x'; TOO_MUCH]));
         let seen = server.clone();
@@ -261,8 +261,8 @@ specifications! {
         assert_eq!(server.received(), b"again");
     }
 
-    fn bytes_given_back_wait_with_the_hold(subject: &Subject) {
-        // Transport::unread: what was given back is delivered when reading is due, and not before.
+    fn unread_bytes_wait_until_reading_resumes(subject: &Subject) {
+        // Transport::unread: the bytes are delivered when the queue has drained.
         let client = floods(b"back".to_vec());
         let given = Cell::new(false);
         let server = Script::new().on_data(move |transport, data| {
@@ -283,7 +283,7 @@ specifications! {
     }
 
     fn two_paced_floods_wait_for_each_other(subject: &Subject) {
-        // Why pacing is not the default: neither end reads before the other one does. One unpaced end suffices.
+        // The reason why pacing is not the default: each end waits until the other reads. One unpaced end suffices.
         let (reactor, ends, log) = (subject.reactor(), Transports::new(), Log::new());
         let says_much = |log: &Log| {
             let (log, received) = (log.clone(), Cell::new(0));
