@@ -7,7 +7,8 @@
 //! conformance!(epoll = Subject::named("epoll"); core, time, tcp);
 //! ```
 //!
-//! mounts it as a test called `epoll::tcp::a_sentence`. A provider that lacks an interface does not list it, so no test
+//! mounts it as a test called `epoll::tcp::a_sentence`. A provider of your own runs with [`Subject::of`], of which
+//! `tests/custom.rs` is an example. A provider that lacks an interface does not list it, so no test
 //! skips anything. A hang is a failure: the test runner stops a test after some minutes.
 
 pub mod counting;

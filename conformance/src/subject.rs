@@ -14,36 +14,53 @@ use crate::counting::{Counting, Counts};
 #[derive(Clone, Copy)]
 pub struct Subject {
     name: &'static str,
-    make: fn(&'static str) -> Reactor,
-    open: fn(&'static str) -> Box<dyn EventProvider>,
+    provider: Provider,
     scenarios: Option<&'static str>,
     pub(crate) over_unix: bool,
 }
 
+/// The source of a subject's providers.
+#[derive(Clone, Copy)]
+enum Provider {
+    OfThisSystem,
+    Simulated,
+    Custom(fn() -> Box<dyn EventProvider>),
+}
+
 impl Subject {
-    /// Selects the provider called `name`.
+    /// Selects the provider of this system called `name`.
     pub fn named(name: &'static str) -> Subject {
-        Subject {
-            name,
-            make: |name| Reactor::with(name).expect("this provider works here"),
-            open: |name| {
-                let entry = providers().iter().find(|entry| entry.name == name).expect("a provider of this system");
-                (entry.open)().expect("this provider works here")
-            },
-            scenarios: None,
-            over_unix: false,
-        }
+        Subject::new(name, Provider::OfThisSystem)
     }
 
     /// Selects the simulated network.
     pub fn simulated() -> Subject {
-        Subject {
-            name: "simulated",
-            make: |_| Reactor::clone(&MemoryReactor::new()),
-            open: |_| Box::new(Simulated::new(0, Faults::none())),
-            scenarios: None,
-            over_unix: false,
-        }
+        Subject::new("simulated", Provider::Simulated)
+    }
+
+    /// Selects a custom provider. `open` makes one for each reactor.
+    ///
+    /// Its reactors look names up with the system's resolver, in real threads.
+    ///
+    /// ```
+    /// use ropewalk::testing::{Faults, Simulated};
+    /// use ropewalk_conformance::{Subject, conformance};
+    ///
+    /// fn unkind() -> Subject {
+    ///     Subject::of("unkind", || Box::new(Simulated::new(1, Faults::none().short_reads().short_writes())))
+    /// }
+    ///
+    /// // In a file of tests:
+    /// conformance!(unkind = unkind(); core, time, streams, closing);
+    ///
+    /// assert_eq!(unkind().reactor().name(), "simulated");
+    /// ```
+    pub fn of(name: &'static str, open: fn() -> Box<dyn EventProvider>) -> Subject {
+        Subject::new(name, Provider::Custom(open))
+    }
+
+    fn new(name: &'static str, provider: Provider) -> Subject {
+        Subject { name, provider, scenarios: None, over_unix: false }
     }
 
     /// Sets the program that plays scenarios, which is this package's `scenario`.
@@ -67,13 +84,29 @@ impl Subject {
 
     /// Returns a new reactor with the default policy: a panic in a callback is logged, and the loop continues.
     pub fn plain_reactor(&self) -> Reactor {
-        (self.make)(self.name)
+        match self.provider {
+            Provider::OfThisSystem => Reactor::with(self.name).expect("this provider works here"),
+            Provider::Simulated => Reactor::clone(&MemoryReactor::new()),
+            Provider::Custom(open) => Reactor::with_provider(open()),
+        }
     }
 
     /// Returns a new reactor as [`reactor`](Subject::reactor) does, and the counts of its requests to the provider.
     pub fn counted(&self) -> (Reactor, Counts) {
-        let (provider, counts) = Counting::new((self.open)(self.name));
+        let (provider, counts) = Counting::new(self.open());
         (strict(Reactor::with_provider(Box::new(provider))), counts)
+    }
+
+    fn open(&self) -> Box<dyn EventProvider> {
+        match self.provider {
+            Provider::OfThisSystem => {
+                let entry =
+                    providers().iter().find(|entry| entry.name == self.name).expect("a provider of this system");
+                (entry.open)().expect("this provider works here")
+            }
+            Provider::Simulated => Box::new(Simulated::new(0, Faults::none())),
+            Provider::Custom(open) => open(),
+        }
     }
 
     /// Returns the provider's name.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk_proto::{Key, Moment};
+use ropewalk_sys::EventProvider;
 
 use super::simulated::{Log, MachineId, SharedNetwork, Simulated, Skew};
 use crate::kernel::Reactor;
@@ -45,6 +46,9 @@ use crate::kernel::Reactor;
 #[derive(Clone)]
 pub struct Host(Rc<Process>);
 
+/// Wraps an event provider, or returns it as it is.
+pub(super) type Decorate<'a> = &'a dyn Fn(Box<dyn EventProvider>) -> Box<dyn EventProvider>;
+
 /// The reactor, and when it makes its next turn.
 pub(super) struct Process {
     reactor: Reactor,
@@ -58,11 +62,11 @@ pub(super) struct Process {
 }
 
 impl Host {
-    /// Starts a reactor on `machine`.
-    pub(super) fn start(network: &SharedNetwork, machine: MachineId, skew: Skew) -> Host {
+    /// Starts a reactor on `machine`, whose provider `decorate` may wrap.
+    pub(super) fn start(network: &SharedNetwork, machine: MachineId, skew: Skew, decorate: Decorate<'_>) -> Host {
         let provider = Simulated::on(network, machine, skew);
         let owner = provider.owner();
-        let reactor = Reactor::with_provider(Box::new(provider));
+        let reactor = Reactor::with_provider(decorate(Box::new(provider)));
         let is_awake = Rc::new(Cell::new(true));
         let wake = is_awake.clone();
         reactor.set_deadline_hook(Some(Rc::new(move || wake.set(true))));

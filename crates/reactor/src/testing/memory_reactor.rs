@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use ropewalk_proto::Address;
-use ropewalk_sys::{ConnectSpec, ListenSpec};
+use ropewalk_sys::{ConnectSpec, EventProvider, ListenSpec};
 
 use super::host::Host;
 use super::simulated::Faults;
@@ -85,8 +85,53 @@ impl MemoryReactor {
     /// assert_eq!(run(3), run(3));
     /// ```
     pub fn seeded(seed: u64) -> MemoryReactor {
+        MemoryReactor::decorated(seed, |provider| provider)
+    }
+
+    /// Returns a reactor as [`seeded`](MemoryReactor::seeded) does, on the provider that `decorate` returns.
+    ///
+    /// `decorate` wraps the network's provider, for example in a [`ProviderDecorator`](crate::sys::ProviderDecorator).
+    ///
+    /// ```
+    /// use std::io;
+    /// use ropewalk::proto::Key;
+    /// use ropewalk::sys::{EventProvider, ProviderDecorator, Received, Streams, StreamsDecorator};
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// /// Receives one byte at a time.
+    /// struct Trickle(Box<dyn EventProvider>);
+    ///
+    /// impl ProviderDecorator for Trickle {
+    ///     fn decorated(&self) -> &dyn EventProvider {
+    ///         &*self.0
+    ///     }
+    ///
+    ///     fn decorated_mut(&mut self) -> &mut dyn EventProvider {
+    ///         &mut *self.0
+    ///     }
+    ///
+    ///     fn streams(&mut self) -> Option<&mut dyn Streams> {
+    ///         Some(self)
+    ///     }
+    /// }
+    ///
+    /// impl StreamsDecorator for Trickle {
+    ///     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
+    ///         self.decorated_streams().receive(key, &mut scratch[..1])
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::decorated(7, |provider| Box::new(Trickle(provider)));
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// net.connect_stream("10.0.0.1:80").write(b"hello");
+    /// net.settle();
+    /// assert_eq!(server.data(), b"hello");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn decorated(seed: u64, decorate: impl Fn(Box<dyn EventProvider>) -> Box<dyn EventProvider>) -> MemoryReactor {
         let network = SimulatedNetwork::seeded(seed);
-        MemoryReactor { host: network.host_outside(), network }
+        MemoryReactor { host: network.host_outside(&decorate), network }
     }
 
     /// Returns the same reactor on a network with `faults`.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use ropewalk_proto::{Address, Moment};
 use ropewalk_sys::ConnectSpec;
 
-use super::host::{Host, Process};
+use super::host::{Decorate, Host, Process};
 use super::memory_resolver::MemoryResolver;
 use super::simulated::{Faults, MachineId, Network, OUTSIDE, SharedNetwork, Simulated, Skew};
 use super::test_stream::{TestListener, TestStream};
@@ -234,16 +234,16 @@ impl SimulatedNetwork {
         let machine = self.shared.with(|network| network.start_machine(ip));
         let runs = self.shared.with(|network| network.owner_on(machine).is_some());
         assert!(!runs, "a host with the address {ip} runs already: crash or kill it first");
-        self.start(machine, skew)
+        self.start(machine, skew, &|provider| provider)
     }
 
     /// Starts the reactor of a [`MemoryReactor`](super::MemoryReactor).
-    pub(super) fn host_outside(&self) -> Host {
-        self.start(OUTSIDE, Skew::none())
+    pub(super) fn host_outside(&self, decorate: Decorate<'_>) -> Host {
+        self.start(OUTSIDE, Skew::none(), decorate)
     }
 
-    fn start(&self, machine: MachineId, skew: Skew) -> Host {
-        let host = Host::start(&self.shared, machine, skew);
+    fn start(&self, machine: MachineId, skew: Skew, decorate: Decorate<'_>) -> Host {
+        let host = Host::start(&self.shared, machine, skew, decorate);
         host.install_name_resolver(self.names.clone());
         let mut hosts = self.hosts.borrow_mut();
         hosts.retain(|process| process.strong_count() > 0);
