@@ -17,6 +17,7 @@ pub mod lock_step;
 pub mod logged;
 #[cfg(unix)]
 pub mod scenario;
+pub mod scrambler;
 pub mod script;
 pub mod specs;
 mod subject;

@@ -57,6 +57,7 @@ type LostHook = Option<Rc<dyn Fn(&Transport, &Error)>>;
 #[derive(Clone, Default)]
 pub struct Script {
     made: Hook,
+    opened: Hook,
     data: DataHook,
     read_lost: Hook,
     write_lost: Hook,
@@ -123,6 +124,13 @@ impl Script {
         self
     }
 
+    /// Replaces the hook for an opened layer.
+    #[must_use]
+    pub fn on_opened(mut self, hook: impl Fn(&Transport) + 'static) -> Script {
+        self.opened = Some(Rc::new(move |transport| hook(transport)));
+        self
+    }
+
     /// Replaces the earlier closure.
     #[must_use]
     pub fn on_write_lost(mut self, hook: impl Fn(&Transport) + 'static) -> Script {
@@ -179,6 +187,12 @@ impl Protocol for Script {
         self.received.borrow_mut().extend_from_slice(data);
         if let Some(hook) = &self.data {
             hook(transport, data);
+        }
+    }
+
+    fn layer_opened(&mut self, transport: &Transport) {
+        if let Some(hook) = &self.opened {
+            hook(transport);
         }
     }
 

@@ -12,6 +12,7 @@ pub mod fd_setsize;
 #[cfg(unix)]
 pub mod foreign;
 pub mod host;
+pub mod layers;
 #[cfg(unix)]
 pub mod limits;
 pub mod lingering;
@@ -65,6 +66,9 @@ macro_rules! unix_streams {
         }
         mod ports {
             $crate::ports!();
+        }
+        mod layers {
+            $crate::layers!();
         }
         mod producers {
             $crate::producers!();

@@ -114,6 +114,10 @@ impl Protocol for Limited {
         self.protocol.chunk_received(transport, chunk);
     }
 
+    fn layer_opened(&mut self, transport: &Transport) {
+        self.protocol.layer_opened(transport);
+    }
+
     fn read_connection_lost(&mut self, transport: &Transport) {
         self.protocol.read_connection_lost(transport);
     }

@@ -9,6 +9,7 @@ mod address;
 mod deferred;
 pub mod description;
 pub mod framing;
+mod layer;
 mod moment;
 mod outbox;
 pub mod proxy_header;
@@ -23,6 +24,7 @@ pub use deferred::{
     DeferredSemaphore, Failure, FailureGroup, FirstError, FirstOrAll, Outcome, Panicked, Pause, Permit, QueueOverflow,
     QueueUnderflow, Resolver, WaitsForItself, fail, gather_results, maybe_deferred, race, succeed,
 };
+pub use layer::{Layer, LayerState};
 pub use moment::Moment;
 pub use outbox::Outbox;
 pub use random::Random;

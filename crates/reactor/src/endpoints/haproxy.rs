@@ -227,6 +227,12 @@ impl Protocol for Forwarded {
         }
     }
 
+    fn layer_opened(&mut self, transport: &Transport) {
+        if let Forwarded::Open(protocol) = self {
+            protocol.layer_opened(transport);
+        }
+    }
+
     fn read_connection_lost(&mut self, transport: &Transport) {
         match self {
             Forwarded::Open(protocol) => protocol.read_connection_lost(transport),

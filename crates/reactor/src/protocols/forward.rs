@@ -61,6 +61,10 @@ macro_rules! forward_client_factory {
 /// For a protocol whose field `inner` is the wrapped one, and which only acts at the start and the end.
 macro_rules! forward_conversation {
     () => {
+        fn layer_opened(&mut self, transport: &$crate::transports::Transport) {
+            self.inner.layer_opened(transport);
+        }
+
         fn data_received(&mut self, transport: &$crate::transports::Transport, data: &[u8]) {
             self.inner.data_received(transport, data);
         }

@@ -65,6 +65,27 @@ pub trait Protocol {
         let _ = transport;
     }
 
+    /// Called when a layer has opened, before the bytes that pass it: [`Transport::start_layer`]. Bytes that the
+    /// protocol wrote since the layer was started leave now.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    ///
+    /// /// Greets when the connection is encrypted, not before.
+    /// struct Greeter;
+    ///
+    /// impl Protocol for Greeter {
+    ///     fn layer_opened(&mut self, transport: &Transport) {
+    ///         transport.write(b"220 ready\r\n");
+    ///     }
+    ///
+    ///     fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
+    /// }
+    /// ```
+    fn layer_opened(&mut self, transport: &Transport) {
+        let _ = transport;
+    }
+
     /// Called when bytes have arrived: at least one, and at most 128 KiB.
     ///
     /// The boundaries between calls are unrelated to how the peer sent the bytes.
@@ -211,6 +232,10 @@ pub trait Protocol {
 impl<P: Protocol + ?Sized> Protocol for Box<P> {
     fn connection_made(&mut self, transport: &Transport) {
         (**self).connection_made(transport);
+    }
+
+    fn layer_opened(&mut self, transport: &Transport) {
+        (**self).layer_opened(transport);
     }
 
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {

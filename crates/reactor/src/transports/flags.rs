@@ -40,6 +40,8 @@ bitflags! {
         const PACED = 1 << 15;
         /// Reading waits for the queue of a paced connection to drain.
         const PACE_HELD = 1 << 16;
+        /// `Rare` has a layer between the socket and the protocol.
+        const LAYERED = 1 << 17;
     }
 }
 

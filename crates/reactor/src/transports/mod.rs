@@ -6,6 +6,7 @@
 mod connector;
 mod factory_users;
 mod flags;
+mod layered;
 mod lingering;
 mod lookups;
 mod observer;

@@ -53,6 +53,9 @@ impl Stream {
         self.take_outbox_back(kernel);
         self.install_successor(kernel);
         self.deliver_deferred_end(kernel);
+        if self.has(Flags::LAYERED) {
+            return self.settle_layered(kernel);
+        }
         for _ in 0..PIECES_PER_TURN {
             if !self.flush(kernel) || self.flags.get().are_settled() {
                 return;
@@ -66,7 +69,7 @@ impl Stream {
     }
 
     /// A write that was tried at once found the connection broken.
-    fn end_if_broken(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+    pub(super) fn end_if_broken(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         if self.has(Flags::BROKEN) {
             self.mark(Flags::BROKEN, false);
             if let Some(error) = self.rare(|rare| rare.write_error.take()) {
@@ -123,7 +126,7 @@ impl Stream {
     }
 
     /// Pauses or resumes the producer. Returns whether it may have written more that should be flushed.
-    fn balance_producer(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
+    pub(super) fn balance_producer(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
         let (buffered, wrote) = (self.buffered(), self.has(Flags::WROTE));
         let mut slot = self.producer.borrow_mut();
         let Some(registered) = slot.as_mut() else { return false };
@@ -158,13 +161,16 @@ impl Stream {
 
     fn take_step(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         let outbox_is_empty = self.buffered() == 0 && !self.has(Flags::BLOCKED);
-        let producing = self.producer.borrow().as_ref().is_some_and(|registered| registered.producer.is_producing());
-        match self.state().next_step(outbox_is_empty, producing) {
+        match self.state().next_step(outbox_is_empty, self.is_producer_producing()) {
             Step::Stay => self.arm(kernel),
             Step::Abort => self.end(kernel, Error::ConnectionAborted),
             Step::Close => self.end(kernel, Error::ConnectionDone),
             Step::ShutdownWrite => self.shut_down_write(kernel),
         }
+    }
+
+    pub(super) fn is_producer_producing(&self) -> bool {
+        self.producer.borrow().as_ref().is_some_and(|registered| registered.producer.is_producing())
     }
 
     fn shut_down_write(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
@@ -184,6 +190,10 @@ impl Stream {
         if wanted {
             self.deliver_unread_soon(kernel);
         }
+        self.set_armed(kernel, wanted);
+    }
+
+    pub(super) fn set_armed(self: &Rc<Stream>, kernel: &Rc<Kernel>, wanted: bool) {
         if wanted == self.has(Flags::ARMED) {
             return;
         }

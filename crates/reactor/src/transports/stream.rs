@@ -10,6 +10,7 @@ use ropewalk_sys::{Ready, Received, Sockets};
 
 use super::Transport;
 use super::flags::Flags;
+use super::layered::Layered;
 use super::lingering::{linger, may_linger};
 use super::observer::{Kept, Observer};
 use super::producer::{Producer, Registered};
@@ -77,6 +78,7 @@ pub(super) struct Rare {
     pub(super) consumers: Vec<Weak<Stream>>,
     /// Why a write failed at once; it ends the connection when that settles.
     pub(super) write_error: Option<io::Error>,
+    pub(super) layered: Option<Rc<RefCell<Layered>>>,
     /// The protocol that a callback switched to.
     successor: Option<Box<dyn Protocol>>,
     /// Why the connection ended, until the callback returns that it ended in.
@@ -189,7 +191,7 @@ impl Stream {
     }
 
     /// The provider reported what is not wanted now. When it is, settling has it reported again.
-    fn disarm(&self, kernel: &Kernel) {
+    pub(super) fn disarm(&self, kernel: &Kernel) {
         if self.has(Flags::ARMED) {
             let _ = kernel.streams(|streams| streams.set_reading(self.key, false));
             self.mark(Flags::ARMED, false);
@@ -207,6 +209,9 @@ impl Stream {
     ) {
         let mut bytes = 0;
         for _ in 0..READS_PER_TURN {
+            if self.has(Flags::LAYERED) {
+                return self.read_layered(kernel, transport, scratch);
+            }
             if !self.reads() {
                 return self.disarm(kernel);
             }
@@ -241,7 +246,7 @@ impl Stream {
     }
 
     #[inline(always)]
-    fn deliver(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport, data: &[u8]) {
+    pub(super) fn deliver(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport, data: &[u8]) {
         self.count_received(data.len());
         self.call(kernel, |protocol| protocol.data_received(transport, data));
     }
@@ -254,7 +259,7 @@ impl Stream {
         }
     }
 
-    fn end_of_file(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
+    pub(super) fn end_of_file(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
         let mut state = self.state.get();
         let news = state.end_of_file();
         self.set_state(state);
@@ -328,7 +333,7 @@ impl Stream {
         self.mark(Flags::ARMED, false);
         match reason {
             Error::ConnectionAborted => kernel.tell_streams(move |streams| streams.abort(key)),
-            Error::ConnectionDone if self.lingers(kernel) => linger(&Reactor(kernel.clone()), key),
+            _ if self.lingers(kernel, &reason) => linger(&Reactor(kernel.clone()), key),
             _ => kernel.tell_streams(move |streams| streams.close(key)),
         }
         if let Some(mut outbox) = self.outbox.take() {
@@ -346,10 +351,11 @@ impl Stream {
         kernel.descriptor_closed();
     }
 
-    /// Whether the peer may still send, and would be answered with a reset.
-    fn lingers(&self, kernel: &Rc<Kernel>) -> bool {
+    /// Whether the peer should read what was sent last, and may still send: it would be answered with a reset.
+    fn lingers(&self, kernel: &Rc<Kernel>, reason: &Error) -> bool {
         let is_prompt = self.rare.borrow().as_ref().is_some_and(|rare| rare.is_prompt);
-        !self.state.get().is_read_ended() && !is_prompt && may_linger(&Reactor(kernel.clone()))
+        let has_last_words = matches!(reason, Error::ConnectionDone) || self.has_failed_layer();
+        has_last_words && !is_prompt && !self.has_socket_ended() && may_linger(&Reactor(kernel.clone()))
     }
 
     fn notify_of_end(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: &Error) {
@@ -507,7 +513,8 @@ impl Stream {
     }
 
     fn drop_rare(&self) {
-        self.mark(Flags::UNREAD | Flags::OBSERVED | Flags::READING_HELD | Flags::WRITING_HELD, false);
+        let kept = Flags::UNREAD | Flags::OBSERVED | Flags::READING_HELD | Flags::WRITING_HELD | Flags::LAYERED;
+        self.mark(kept, false);
         let rare = self.rare.take();
         // Who takes over when the callback returns is told of the end.
         if let Some(successor) = rare.and_then(|rare| rare.successor) {

@@ -92,7 +92,7 @@ impl Transport {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn is_delivering(&self) -> bool {
-        self.0.state().wants_reading() && !self.0.is_switched() && !self.0.is_ahead()
+        self.0.state().wants_reading() && !self.0.is_switched() && !self.0.is_ahead() && !self.0.has_fresh_layer()
     }
 }
 
@@ -100,6 +100,9 @@ impl Stream {
     fn unread(self: &Rc<Stream>, bytes: &[u8]) {
         if bytes.is_empty() || !self.state().is_open() {
             return;
+        }
+        if self.has_fresh_layer() {
+            return self.give_to_layer(bytes);
         }
         self.rare(|rare| rare.unread.splice(..0, bytes.iter().copied()).for_each(drop));
         self.mark(Flags::UNREAD, true);
@@ -118,14 +121,23 @@ impl Stream {
 
     /// Has what was given back delivered in the next turn; not in this stack, where the protocol may be out.
     pub(super) fn deliver_unread_soon(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        if !self.has(Flags::UNREAD) || self.has(Flags::REDELIVERY) {
+        if self.has(Flags::UNREAD) {
+            self.deliver_soon(kernel);
+        }
+    }
+
+    /// Continues in the next turn with what the connection or its layer holds.
+    pub(super) fn deliver_soon(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        if self.has(Flags::REDELIVERY) {
             return;
         }
         self.mark(Flags::REDELIVERY, true);
         let transport = Transport(self.clone());
         Reactor(kernel.clone()).call_later(Duration::ZERO, move |reactor| {
             transport.0.mark(Flags::REDELIVERY, false);
-            if transport.0.reads() {
+            if transport.0.has(Flags::LAYERED) {
+                transport.0.continue_layered(&reactor.0, &transport);
+            } else if transport.0.reads() {
                 transport.0.deliver_unread(&reactor.0, &transport);
             }
         });

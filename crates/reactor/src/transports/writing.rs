@@ -91,7 +91,7 @@ impl Stream {
 
     /// Sends what goes at once when nothing is queued, and returns the rest.
     fn write_directly<'a>(&self, kernel: &Kernel, data: &'a [u8]) -> &'a [u8] {
-        if !self.flags.get().send() || self.buffered() > 0 {
+        if !self.flags.get().send() || self.has(Flags::LAYERED) || self.buffered() > 0 {
             return data;
         }
         match kernel.streams(|streams| streams.send_slice(self.key, data)) {
@@ -131,6 +131,6 @@ impl Stream {
         let outbox = self.outbox.take();
         let count = outbox.as_ref().map_or(0, |outbox| outbox.len());
         self.outbox.set(outbox);
-        count
+        if self.has(Flags::LAYERED) { count + self.wire_queued() } else { count }
     }
 }

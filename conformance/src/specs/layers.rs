@@ -1,0 +1,274 @@
+//! Layers between the socket and the protocol, with the scrambler of this crate.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ropewalk::protocols::paced;
+use ropewalk::{Error, Transport};
+
+use crate::links::{Countdown, Transports, assert_same_bytes, noise};
+use crate::scrambler::Scrambler;
+use crate::script::{Log, Script, reason_name, stop};
+use crate::waiting::{after_some_turns, when};
+use crate::{run, specifications};
+
+const LIMIT: Duration = Duration::from_secs(10);
+const HIGH: usize = 64 * 1024;
+const TOO_MUCH: usize = 8_000_000;
+
+fn start(transport: &Transport) {
+    transport.start_layer(Scrambler::new(), LIMIT).expect("it has none");
+}
+
+/// A script whose connection starts the layer before anything else.
+fn scrambled() -> Script {
+    Script::new().on_made(start)
+}
+
+/// Adds why the connection was lost to `log`: the reason's name, and the kind of an operating system's error.
+fn logs_loss(log: &Log, name: &'static str) -> impl Fn(&Transport, &Error) + use<> {
+    let log = log.clone();
+    move |_, reason| match reason {
+        Error::ConnectionLost(Some(error)) => log.add(format!("{name} {:?}", error.kind())),
+        reason => log.add(format!("{name} {}", reason_name(reason))),
+    }
+}
+
+specifications! {
+    layers;
+
+    fn the_layer_opens_before_the_first_byte(subject: &Subject) {
+        // Protocol::layer_opened; what is written earlier waits.
+        let log = Log::new();
+        let (made, opened, data) = (log.clone(), log.clone(), log.clone());
+        let server = scrambled()
+            .on_made(move |_| made.add("made"))
+            .on_opened(move |_| opened.add("opened"))
+            .on_data(move |transport, bytes| {
+                data.add(format!("data {}", bytes.escape_ascii()));
+                transport.lose_connection();
+            });
+        let client = scrambled().on_made(|transport| transport.write(b"early"));
+        subject.converse(&server, &client);
+        log.expect(&["made", "opened", "data early"]);
+    }
+
+    fn bytes_pass_whole_in_both_directions(subject: &Subject) {
+        // 8 MB there and back, through queues and partial sends.
+        let sent = noise(TOO_MUCH, 21);
+        let (bytes, received) = (sent.clone(), Cell::new(0));
+        let client = scrambled().on_made(move |transport| transport.write(&bytes)).on_data(move |transport, data| {
+            received.set(received.get() + data.len());
+            if received.get() == TOO_MUCH {
+                transport.lose_connection();
+            }
+        });
+        subject.converse(&Script::echo().on_made(start), &client);
+        assert_same_bytes(&client.received(), &sent);
+    }
+
+    fn a_layer_starts_in_the_middle_of_a_connection(subject: &Subject) {
+        // STARTTLS: clear bytes before, the peer's first layered bytes in the same segment, given back to the layer.
+        let server = Script::new().on_data(|transport, data| {
+            if transport.with_layer(|_| ()).is_none() {
+                let rest = data.strip_prefix(b"start").expect("one segment");
+                transport.write(b"clear ");
+                start(transport);
+                transport.unread(rest);
+                transport.write(b"hidden");
+            } else {
+                transport.lose_connection();
+            }
+        });
+        let first = [b"start".to_vec(), Scrambler::greeting_with(b"hello")].concat();
+        let client = Script::new().on_made(move |transport| transport.write(&first));
+        subject.converse(&server, &client);
+        assert_eq!(server.received(), [b"start".to_vec(), Scrambler::greeting_with(b"hello"), b"hello".to_vec()].concat());
+        let hidden = Scrambler::greeting_with(b"hidden");
+        assert_eq!(client.received(), [&b"clear "[..], &hidden, b"C"].concat());
+    }
+
+    fn a_queue_of_clear_bytes_leaves_before_the_layer(subject: &Subject) {
+        // Bytes written before the layer was started are not transformed, however many there are.
+        let clear = noise(TOO_MUCH, 22);
+        let bytes = clear.clone();
+        let server = Script::new().on_made(move |transport| {
+            transport.write(&bytes);
+            start(transport);
+            transport.write(b"hidden");
+        });
+        let server = server.on_data(|transport, _| transport.lose_connection());
+        let (received, count) = (Rc::new(RefCell::new(Vec::new())), TOO_MUCH);
+        let all = received.clone();
+        let client = Script::new().on_data(move |transport, data| {
+            all.borrow_mut().extend_from_slice(data);
+            if all.borrow().len() == count + 1 {
+                transport.write(&Scrambler::greeting_with(b"enough"));
+            }
+        });
+        subject.converse(&server, &client);
+        assert_same_bytes(&received.borrow()[..count], &clear);
+        assert!(received.borrow()[count..].starts_with(&Scrambler::greeting_with(b"hidden")));
+    }
+
+    fn losing_the_connection_sends_the_close(subject: &Subject) {
+        // ITransport.loseConnection: the queue, then the close; the peer reads the end in order.
+        let log = Log::new();
+        let server = scrambled()
+            .on_made(|transport| {
+                transport.write(&vec![7; TOO_MUCH]);
+                transport.lose_connection();
+            })
+            .on_lost(logs_loss(&log, "server"));
+        let client = scrambled().on_lost(logs_loss(&log, "client"));
+        subject.converse(&server, &client);
+        assert_eq!(client.received().len(), TOO_MUCH);
+        assert_eq!((log.count("server ConnectionDone"), log.count("client ConnectionDone")), (1, 1));
+    }
+
+    fn losing_the_write_end_sends_the_close_alone(subject: &Subject) {
+        // IHalfCloseableProtocol: the peer's end is read, and it answers.
+        let log = Log::new();
+        let (wrote, read) = (log.clone(), log.clone());
+        let client = scrambled()
+            .on_made(|transport| {
+                transport.write(b"question");
+                transport.lose_write_connection();
+            })
+            .on_write_lost(move |_| wrote.add("client write lost"))
+            .on_lost(logs_loss(&log, "client"));
+        let server = scrambled()
+            .on_read_lost(move |transport| {
+                read.add("server read lost");
+                transport.write(b"answer");
+                transport.lose_connection();
+            })
+            .on_lost(logs_loss(&log, "server"));
+        subject.converse(&server, &client);
+        assert_eq!((server.received(), client.received()), (b"question".to_vec(), b"answer".to_vec()));
+        for entry in ["client write lost", "server read lost", "client ConnectionDone", "server ConnectionDone"] {
+            assert_eq!(log.count(entry), 1, "{entry}: {:?}", log.entries());
+        }
+    }
+
+    fn an_end_without_a_close_is_a_truncation(subject: &Subject) {
+        // The data before it is delivered.
+        let log = Log::new();
+        let server = scrambled().on_lost(logs_loss(&log, "server"));
+        let client = Script::new().on_made(|transport| {
+            transport.write(&Scrambler::greeting_with(b"half a"));
+            transport.lose_write_connection();
+        });
+        subject.converse(&server, &client);
+        assert_eq!(server.received(), b"half a");
+        log.expect(&["server UnexpectedEof"]);
+    }
+
+    fn a_layer_that_fails_sends_its_last_words_alone(subject: &Subject) {
+        // The reason is the layer's, the last words arrive, and nothing that was written later follows them.
+        let log = Log::new();
+        let (server, client) = (scrambled(), Script::new());
+        let server = server.on_data(|transport, _| transport.write(b"reply")).on_lost(logs_loss(&log, "server"));
+        let client = client.on_made(|transport| {
+            transport.write(&[&Scrambler::greeting_with(b"x")[..], b"EVIL"].concat());
+        });
+        let client = client.on_lost(logs_loss(&log, "client"));
+        subject.converse(&server, &client);
+        assert!(client.received().ends_with(b"E"), "{}", client.received().escape_ascii());
+        assert!(log.contains("server InvalidData"), "{:?}", log.entries());
+        assert!(log.contains("client ConnectionDone"), "{:?}", log.entries());
+    }
+
+    fn an_abort_sends_neither_the_queue_nor_the_close(subject: &Subject) {
+        // ITCPTransport.abortConnection
+        let log = Log::new();
+        let server = scrambled()
+            .on_data(|transport, _| {
+                transport.write(b"never sent");
+                transport.abort_connection();
+            })
+            .on_lost(logs_loss(&log, "server"));
+        let client = scrambled().on_made(|transport| transport.write(b"x"));
+        subject.converse(&server, &client);
+        assert_eq!(client.received(), b"");
+        log.expect(&["server ConnectionAborted"]);
+    }
+
+    fn a_layer_that_does_not_open_in_time_times_out(subject: &Subject) {
+        // A peer that never greets.
+        let log = Log::new();
+        let limit = Duration::from_millis(20);
+        let server = Script::new().on_made(move |transport| {
+            transport.start_layer(Scrambler::new(), limit).unwrap();
+            transport.pause_producing();
+        });
+        subject.converse(&server.on_lost(logs_loss(&log, "server")), &Script::new());
+        log.expect(&["server TimedOut"]);
+    }
+
+    fn the_layer_opens_while_the_protocol_is_paused(subject: &Subject) {
+        // The opening does not depend on what the protocol wants; the data waits for it.
+        let log = Log::new();
+        let opened = log.clone();
+        let server = scrambled()
+            .on_made(Transport::pause_producing)
+            .on_opened(move |transport| {
+                opened.add("opened");
+                let later = transport.clone();
+                after_some_turns(&transport.reactor(), move |_| later.resume_producing());
+            })
+            .on_lost(logs_loss(&log, "server"));
+        let client = scrambled().on_made(|transport| {
+            transport.write(b"patience");
+            transport.lose_connection();
+        });
+        subject.converse(&server, &client);
+        assert_eq!(server.received(), b"patience");
+        log.expect(&["opened", "server ConnectionDone"]);
+    }
+
+    fn a_paced_connection_with_a_layer_is_bounded(subject: &Subject) {
+        // The marks count what waits on both sides of the layer.
+        let (sent, most, clients) = (noise(TOO_MUCH, 23), Rc::new(Cell::new(0)), Transports::new());
+        let (reactor, ends) = (subject.reactor(), Countdown::new(2));
+        let highest = most.clone();
+        let server = Script::echo().on_made(start).counted_by(&ends).on_data(move |transport, _| {
+            highest.set(highest.get().max(transport.buffered()));
+        });
+        let (bytes, received) = (sent.clone(), Cell::new(0));
+        let client = scrambled().listed_in(&clients).counted_by(&ends).on_opened(move |transport| {
+            transport.pause_producing();
+            transport.write(&bytes);
+        });
+        let client = client.on_data(move |transport, data| {
+            received.set(received.get() + data.len());
+            if received.get() == TOO_MUCH {
+                transport.lose_connection();
+            }
+        });
+        let port = subject.listen(&reactor, paced(server.factory()));
+        subject.connect(&reactor, &port, client.factory());
+        let full = most.clone();
+        when(&reactor, move || full.get() > HIGH, move |_| clients.first().resume_producing());
+        run(&reactor);
+        assert_same_bytes(&client.received(), &sent);
+        // A delivery, and what the layer adds to the queue.
+        assert!(most.get() <= 4 * HIGH, "{} bytes were queued", most.get());
+    }
+
+    fn a_second_layer_is_refused(subject: &Subject) {
+        // Transport::start_layer: a layer over a layer is one layer of both.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let told = log.clone();
+        let server = scrambled().on_made(move |transport| {
+            let refused = transport.start_layer(Scrambler::new(), LIMIT).unwrap_err();
+            told.add(reason_name(&refused));
+            transport.lose_connection();
+            stop(&transport.reactor());
+        });
+        subject.join(&reactor, &server, &Script::new());
+        run(&reactor);
+        log.expect(&["Io"]);
+    }
+}

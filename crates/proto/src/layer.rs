@@ -1,0 +1,137 @@
+//! A layer between the bytes of a connection and its protocol: encryption, compression, a header in front.
+//!
+//! ```text
+//!   socket -> received -> incoming -> plain bytes -> protocol
+//!   socket <- queue    <- outgoing <- plain bytes <- protocol
+//!
+//!   opening -- the layers of both ends agree --> open -- the peer's close --> peer ended
+//!                                                 |
+//!                                                 +-- nothing left to do ----> done: the layer is removed
+//! ```
+//!
+//! A layer does no I/O. The connection calls it with bytes, and it answers with bytes. Order of calls: `outgoing` at the
+//! start, then `incoming` and `outgoing` in any order, `incoming_ended` and `close` at most once each.
+//!
+//! Four rules keep a layer simple:
+//!
+//! 1. The connection keeps the received bytes that a layer did not take, and passes them to every call.
+//! 2. The end of the socket is a call of its own, which may fail: truncation is an error of the layer.
+//! 3. An error is returned after the last words for the peer are queued. The connection sends these, and nothing after.
+//! 4. A layer calls no user code.
+
+use std::any::Any;
+use std::io;
+
+use bitflags::bitflags;
+
+use crate::Outbox;
+
+bitflags! {
+    /// How far a [`Layer`] has come.
+    ///
+    /// ```
+    /// use ropewalk_proto::LayerState;
+    ///
+    /// let state = LayerState::OPEN | LayerState::PEER_ENDED;
+    /// assert!(state.contains(LayerState::OPEN) && !state.contains(LayerState::DONE));
+    /// ```
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct LayerState: u8 {
+        /// Plain bytes may pass. Until then the connection keeps what the protocol writes.
+        const OPEN = 1 << 0;
+        /// The peer has ended its plain bytes in order. Received bytes behind that are ignored.
+        const PEER_ENDED = 1 << 1;
+        /// The layer has nothing left to do, and is removed. Bytes that it did not take are plain.
+        const DONE = 1 << 2;
+    }
+}
+
+/// Transforms the bytes of one connection, in both directions.
+///
+/// ```
+/// use std::any::Any;
+/// use std::io;
+/// use ropewalk_proto::{Layer, LayerState, Outbox};
+///
+/// /// Inverts each bit.
+/// struct Inverter(LayerState);
+///
+/// impl Layer for Inverter {
+///     fn incoming(&mut self, received: &mut [u8], plain: &mut Outbox, _queue: &mut Outbox) -> io::Result<usize> {
+///         received.iter_mut().for_each(|byte| *byte = !*byte);
+///         plain.write(received);
+///         Ok(received.len())
+///     }
+///
+///     fn incoming_ended(&mut self, _held: usize) -> io::Result<()> {
+///         self.0 |= LayerState::PEER_ENDED;
+///         Ok(())
+///     }
+///
+///     fn outgoing(
+///         &mut self,
+///         _held: &mut [u8],
+///         plain: &mut Outbox,
+///         queue: &mut Outbox,
+///         most: usize,
+///     ) -> io::Result<()> {
+///         while !plain.is_empty() && queue.len() < most {
+///             let inverted: Vec<u8> = plain.front().iter().map(|byte| !byte).collect();
+///             plain.advance(inverted.len());
+///             queue.write(&inverted);
+///         }
+///         Ok(())
+///     }
+///
+///     fn close(&mut self, _held: &mut [u8], _queue: &mut Outbox) {}
+///
+///     fn state(&self) -> LayerState {
+///         self.0
+///     }
+///
+///     fn as_any(&self) -> &dyn Any {
+///         self
+///     }
+/// }
+///
+/// let mut layer = Inverter(LayerState::OPEN);
+/// let (mut plain, mut queue) = (Outbox::new(), Outbox::new());
+/// plain.write(&[0, 1]);
+/// layer.outgoing(&mut [], &mut plain, &mut queue, 1024)?;
+/// assert_eq!(queue.front(), [255, 254]);
+/// # Ok::<(), io::Error>(())
+/// ```
+pub trait Layer {
+    /// Takes complete units from the front of `received`, appends their plain bytes to `plain` and answers for the peer to
+    /// `queue`, and returns the number of bytes taken.
+    ///
+    /// The rest is kept, and comes again with what follows it. The layer may decode in place.
+    ///
+    /// # Errors
+    /// If the bytes are not what the layer expects. Last words for the peer must be in `queue` then.
+    fn incoming(&mut self, received: &mut [u8], plain: &mut Outbox, queue: &mut Outbox) -> io::Result<usize>;
+
+    /// Handles the end of the socket, behind `held` bytes that were not taken.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] if the peer has not ended in order.
+    fn incoming_ended(&mut self, held: usize) -> io::Result<()>;
+
+    /// Moves plain bytes to `queue` until at least `most` bytes are queued there, and appends what the layer has to say
+    /// itself: a greeting, an answer, new keys.
+    ///
+    /// `plain` is empty until the layer is [`OPEN`](LayerState::OPEN). `held` are the received bytes that were not taken.
+    ///
+    /// # Errors
+    /// If the layer cannot continue. Last words for the peer must be in `queue` then.
+    fn outgoing(&mut self, held: &mut [u8], plain: &mut Outbox, queue: &mut Outbox, most: usize) -> io::Result<()>;
+
+    /// Appends the words that end this side in order. Called at most once, after the last plain byte.
+    fn close(&mut self, held: &mut [u8], queue: &mut Outbox);
+
+    /// Returns how far the layer has come.
+    fn state(&self) -> LayerState;
+
+    /// Returns the layer itself, so that a caller that knows its type can ask it for details.
+    fn as_any(&self) -> &dyn Any;
+}
