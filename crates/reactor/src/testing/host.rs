@@ -8,7 +8,7 @@ use std::time::Duration;
 use ropewalk_proto::{Key, Moment};
 use ropewalk_sys::EventProvider;
 
-use super::simulated::{Log, MachineId, SharedNetwork, Simulated, Skew};
+use super::simulated::{Log, MachineId, Network, SharedNetwork, Simulated, Skew};
 use crate::kernel::Reactor;
 
 /// A reactor at an address of a [`SimulatedNetwork`](super::SimulatedNetwork): one process on a machine of its own.
@@ -104,25 +104,21 @@ impl std::fmt::Debug for Host {
 }
 
 impl Process {
-    /// Whether it has neither crashed nor been killed.
-    pub(super) fn is_alive(&self) -> bool {
-        self.network.with(|network| network.is_alive(self.owner))
-    }
-
     /// Lets the next step prepare a turn, because work may have been added.
     pub(super) fn wake(&self) {
         self.is_awake.set(true);
     }
 
-    /// Whether there is something to do at `now`.
-    pub(super) fn is_due(&self, now: Moment) -> bool {
-        let deadline_is_over = self.deadline.get().is_some_and(|deadline| deadline <= now);
-        self.is_awake.get() || deadline_is_over || self.network.with(|network| network.has_events(self.owner))
+    /// Whether it is alive and has something to do now.
+    pub(super) fn is_due(&self, network: &Network) -> bool {
+        let is_over = |deadline| deadline <= network.now();
+        network.is_alive(self.owner)
+            && (self.is_awake.get() || self.deadline.get().is_some_and(is_over) || network.has_events(self.owner))
     }
 
-    /// Returns when it has to do something without an event.
-    pub(super) fn deadline(&self) -> Option<Moment> {
-        self.deadline.get()
+    /// Returns when it has to do something without an event, in the network's time.
+    pub(super) fn deadline(&self, network: &Network) -> Option<Moment> {
+        self.deadline.get().filter(|_| network.is_alive(self.owner))
     }
 
     /// Makes half a turn: prepares it, or waits for events and dispatches them. Other hosts may act between the halves.

@@ -495,28 +495,29 @@ impl SimulatedNetwork {
     }
 
     fn processes(&self) -> Vec<Rc<Process>> {
-        let hosts = self.hosts.borrow();
-        hosts.iter().filter_map(Weak::upgrade).filter(|process| process.is_alive()).collect()
+        self.hosts.borrow().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Returns one of the hosts that have something to do now.
     fn next_due(&self) -> Option<Rc<Process>> {
-        let now = self.now();
-        let mut due = self.processes();
-        due.retain(|process| process.is_due(now));
-        let chosen = self.shared.with(|network| network.choose(due.len()));
-        (!due.is_empty()).then(|| due.swap_remove(chosen))
+        let processes = self.processes();
+        // No process may be dropped inside, because its provider needs the lock.
+        self.shared.with(|network| {
+            let due: Vec<_> = processes.iter().filter(|process| process.is_due(network)).collect();
+            due.get(network.choose(due.len())).copied().cloned()
+        })
     }
 
-    /// Moves the time to where something happens next, at most to `target`. Returns whether it was not there already.
+    /// Moves the time to the next happening or deadline, at most to `target`. Returns whether `target` was still ahead.
     fn pass_time(&self, target: Moment) -> bool {
-        let deadlines = self.processes();
-        let next = deadlines.iter().filter_map(|process| process.deadline()).chain([target]).min();
+        let processes = self.processes();
         self.shared.with(|network| {
-            let stop = next.into_iter().chain(network.next_happening()).min().unwrap_or(target);
-            let is_earlier = network.now() < target;
+            let happening = network.next_happening();
+            let deadlines = processes.iter().filter_map(|process| process.deadline(network));
+            let stop = deadlines.chain(happening).fold(target, Moment::min);
+            let is_ahead = network.now() < target;
             network.jump(stop.max(network.now()));
-            is_earlier
+            is_ahead
         })
     }
 }
