@@ -12,8 +12,8 @@ use super::rust_text::{Kind, pieces};
 use super::{files, root};
 
 /// The faults that each rule still finds in a folder, in the order of [`RULES`]. The goal is an empty table.
-const ALLOWED: [(&str, [usize; 6]); 2] =
-    [("crates/reactor", [32, 44, 59, 60, 3, 44]), ("crates/sys", [83, 95, 13, 68, 2, 42])];
+const ALLOWED: &[(&str, [usize; 6])] =
+    &[("crates/reactor", [28, 27, 26, 45, 3, 15]), ("crates/sys", [83, 95, 13, 68, 2, 42])];
 
 const RULES: [&str; 6] = [
     "a part of a program is not a person: name the connection, the peer, the caller",
