@@ -1,5 +1,5 @@
-//! io_uring in a sandbox that denies it: who asks for it by name is told why. One test in its own process, because a fork
-//! copies only one thread.
+//! io_uring in a sandbox that denies it: who asks for it by name is told why. One test in its own process, because a
+//! fork copies only one thread.
 #![cfg(target_os = "linux")]
 
 use std::fs::File;

@@ -13,7 +13,7 @@ use super::{files, root};
 
 /// The faults that each rule still finds in a folder, in the order of [`RULES`]. The goal is an empty table.
 const ALLOWED: &[(&str, [usize; 6])] =
-    &[("crates/reactor", [28, 27, 26, 45, 3, 15]), ("crates/sys", [83, 95, 13, 68, 2, 42])];
+    &[("crates/reactor", [28, 27, 26, 45, 3, 15]), ("crates/sys", [56, 45, 13, 27, 0, 26])];
 
 const RULES: [&str; 6] = [
     "a part of a program is not a person: name the connection, the peer, the caller",

@@ -6,8 +6,8 @@
 //!   reads <------------------- pipe ------------------- writes how its start went
 //! ```
 //!
-//! The second fork leaves the session without its leader, so that the daemon never gets a terminal again. What the daemon
-//! writes is its own affair; the end of the file without a word means that it died.
+//! The second fork leaves the session without its leader, so that the daemon never gets a terminal again. What the
+//! daemon writes is its own affair; the end of the file without a word means that it died.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};

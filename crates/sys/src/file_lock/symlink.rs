@@ -11,8 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
-/// The locks that this process holds, by device and inode. A lock with this process's id that is not among them was left
-/// by an earlier process with the same id, as happens in containers.
+/// The locks that this process holds, by device and inode. A lock with this process's id that is not among them was
+/// left by an earlier process with the same id, as happens in containers.
 static HELD: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
 
 type Identity = (u64, u64);

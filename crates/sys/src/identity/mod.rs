@@ -52,8 +52,8 @@ impl Identity {
         system::group(group)
     }
 
-    /// Has the whole process become this user and group, for good: supplementary groups become those of the user, or the
-    /// group alone. What it is already is no change.
+    /// Has the whole process become this user and group, for good: supplementary groups become those of the user, or
+    /// the group alone. What it is already is no change.
     ///
     /// # Errors
     /// What setgroups(2), setgid(2) and setuid(2) answer: only root may change. Then the process may have its new group

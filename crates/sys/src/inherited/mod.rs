@@ -8,7 +8,8 @@ use crate::io_handle::{OwnedSocket, OwnedWaitable};
 #[cfg_attr(not(unix), path = "none.rs")]
 mod system;
 
-/// A copy of the descriptor `number`, which somebody opened before this process began; exec(2) closes both from here on.
+/// A copy of the descriptor `number`, which somebody opened before this process began; exec(2) closes both from here
+/// on.
 ///
 /// May be called from any thread.
 ///

@@ -34,7 +34,8 @@ impl Found {
         // One entry for each address, not one for each kind of socket.
         hints.ai_socktype = libc::SOCK_STREAM;
         let mut list = null_mut();
-        // SAFETY: `host` ends with its zero, `hints` is initialized, and no service is asked for. `list` may be written to.
+        // SAFETY: `host` ends with its zero, `hints` is initialized, and no service is asked for. `list` may be written
+        // to.
         match unsafe { libc::getaddrinfo(host.as_ptr(), null(), &raw const hints, &raw mut list) } {
             0 => Ok(Found(list)),
             libc::EAI_SYSTEM => Err(io::Error::last_os_error()),
@@ -65,13 +66,15 @@ fn address(entry: &libc::addrinfo) -> Option<SocketAddr> {
     let long_enough = |size: usize| usize::try_from(entry.ai_addrlen).is_ok_and(|length| length >= size);
     match entry.ai_family {
         libc::AF_INET if long_enough(size_of::<libc::sockaddr_in>()) => {
-            // SAFETY: of this family and length, `ai_addr` points to a sockaddr_in; it is copied, however it is aligned.
+            // SAFETY: of this family and length, `ai_addr` points to a sockaddr_in; it is copied, however it is
+            // aligned.
             let inet = unsafe { entry.ai_addr.cast::<libc::sockaddr_in>().read_unaligned() };
             let ip = u32::from_be(inet.sin_addr.s_addr).into();
             Some(SocketAddrV4::new(ip, 0).into())
         }
         libc::AF_INET6 if long_enough(size_of::<libc::sockaddr_in6>()) => {
-            // SAFETY: of this family and length, `ai_addr` points to a sockaddr_in6; it is copied, however it is aligned.
+            // SAFETY: of this family and length, `ai_addr` points to a sockaddr_in6; it is copied, however it is
+            // aligned.
             let inet = unsafe { entry.ai_addr.cast::<libc::sockaddr_in6>().read_unaligned() };
             let ip = inet.sin6_addr.s6_addr.into();
             Some(SocketAddrV6::new(ip, 0, inet.sin6_flowinfo, inet.sin6_scope_id).into())

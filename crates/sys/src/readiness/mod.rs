@@ -10,7 +10,8 @@
 //!
 //! So a connection that pauses and resumes between two messages, or that fills the kernel's buffer again and again,
 //! costs no system call for its interest. Connections over TCP are watched edge-triggered where the selector can: what
-//! `receive` or `send` leaves behind when a turn's share is used up is noted, and reported anew. A watched descriptor is exact: its owner may close it once it is not wanted.
+//! `receive` or `send` leaves behind when a turn's share is used up is noted, and reported anew. A watched descriptor
+//! is exact: its owner may close it once it is not wanted.
 
 use std::io;
 use std::mem;
@@ -164,8 +165,8 @@ impl<S: Selector> Readiness<S> {
         Ok(())
     }
 
-    /// Silences whoever reports under a key that was ended: a watched file whose owner closed its descriptor while it was
-    /// watched, but not every copy of it. That may take a descriptor; where there is none, a later wait does it.
+    /// Silences whoever reports under a key that was ended: a watched file whose owner closed its descriptor while it
+    /// was watched, but not every copy of it. That may take a descriptor; where there is none, a later wait does it.
     fn lay_ghosts(&mut self) -> io::Result<()> {
         match self.arm_anew() {
             Err(error) if lacks_descriptors(&error) => self.ghosts = true,

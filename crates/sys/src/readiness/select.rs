@@ -80,9 +80,9 @@ impl Selector for Select {
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
         let bound = self.fill_sets();
-        // SAFETY: every number in the sets is below `bound`, and `bound` is at most LIMIT, for which both sets are large
-        // enough. They are descriptors that the sources of these entries own or watch; select(2) answers EBADF for one
-        // that its owner has closed.
+        // SAFETY: every number in the sets is below `bound`, and `bound` is at most LIMIT, for which both sets are
+        // large enough. They are descriptors that the sources of these entries own or watch; select(2) answers EBADF
+        // for one that its owner has closed.
         let outcome = unsafe {
             select(bound, Some(&mut self.reading), Some(&mut self.writing), None, timeout.map(timespec).as_ref())
         };

@@ -1,7 +1,7 @@
 //! Providers that change some methods of another provider and forward the rest.
 //!
-//! The forwarding methods are written once, here. Clippy's `missing_trait_methods` refuses them when one is missing, so a
-//! method that gets a default in a trait of the seam cannot be forgotten by a decorator.
+//! The forwarding methods are written once, here. Clippy's `missing_trait_methods` refuses them when one is missing, so
+//! a method that gets a default in a trait of the seam cannot be forgotten by a decorator.
 
 use std::io;
 use std::time::{Duration, SystemTime};

@@ -24,8 +24,8 @@ use std::path::Path;
 pub trait Filesystem {
     /// Takes the lock beside the path of a UNIX socket. Dropping the value releases the lock. Does not block.
     ///
-    /// A lock left by a dead process is broken, and a socket that it left is removed. Drop the value after the port that
-    /// it protects was closed.
+    /// A lock left by a dead process is broken, and a socket that it left is removed. Drop the value after the port
+    /// that it protects was closed.
     ///
     /// # Errors
     /// `AddrInUse` when a living process holds the lock, and `InvalidData` when `PATH.lock` is something else.

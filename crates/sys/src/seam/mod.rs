@@ -1,8 +1,8 @@
 //! The seam: everything that the operating system does for the loop, as traits.
 //!
 //! A real kernel, a decorator and a simulated network implement the same traits, so the code above them is the same in
-//! production and in tests. The seam is made of operations on transports. It is not made of readiness, because a provider
-//! that completes operations would then have to emulate epoll.
+//! production and in tests. The seam is made of operations on transports. It is not made of readiness, because a
+//! provider that completes operations would then have to emulate epoll.
 //!
 //! ```text
 //!   EventProvider        time, waking, waiting                                  every provider
@@ -13,13 +13,13 @@
 //!     filesystem()       locks                                                  paths of UNIX sockets
 //! ```
 //!
-//! A provider returns `None` for a kind that it does not have, and [`Capabilities`] follow from that. A new kind, such as
-//! datagrams, is a file here with a trait, and a method of [`EventProvider`] that returns `None` by default. A trait of a
-//! kind has no default methods, so a provider that implements it cannot miss one.
+//! A provider returns `None` for a kind that it does not have, and [`Capabilities`] follow from that. A new kind, such
+//! as datagrams, is a file here with a trait, and a method of [`EventProvider`] that returns `None` by default. A trait
+//! of a kind has no default methods, so a provider that implements it cannot miss one.
 //!
-//! Order of calls: `listen`, `connect`, `adopt` or `watch` returns a [`Key`](ropewalk_proto::Key). `wait` reports events
-//! under keys. The owner of a key answers with `accept`, `finish_connect`, `receive` or `send`. `close`, `abort` or
-//! `unwatch` ends the key. A key that has ended is stale: calls with it return `NotFound` or do nothing.
+//! Order of calls: `listen`, `connect`, `adopt` or `watch` returns a [`Key`](ropewalk_proto::Key). `wait` reports
+//! events under keys. The owner of a key answers with `accept`, `finish_connect`, `receive` or `send`. `close`, `abort`
+//! or `unwatch` ends the key. A key that has ended is stale: calls with it return `NotFound` or do nothing.
 
 mod adoption;
 mod decorator;

@@ -47,7 +47,8 @@ pub trait EventProvider: Send {
     /// Returns the name by which a user chooses the provider, such as `epoll`.
     fn name(&self) -> &'static str;
 
-    /// Returns the monotonic clock, which is virtual when simulated. It works while the provider waits in another thread.
+    /// Returns the monotonic clock, which is virtual when simulated. It works while the provider waits in another
+    /// thread.
     fn clock(&self) -> Clock;
 
     /// Returns the wall-clock time, which is virtual when simulated.
@@ -60,8 +61,8 @@ pub trait EventProvider: Send {
 
     /// Blocks until an event happens or `timeout` is over, and fills `events`. `None` waits without a limit.
     ///
-    /// An interrupted wait returns with no events. Rounding never shortens a timeout. A timeout that is too long for the
-    /// operating system is shortened.
+    /// An interrupted wait returns with no events. Rounding never shortens a timeout. A timeout that is too long for
+    /// the operating system is shortened.
     ///
     /// # Errors
     /// Errors after which the loop cannot continue, because waiting is not possible at all.
@@ -74,8 +75,8 @@ pub trait EventProvider: Send {
         None
     }
 
-    /// Replaces what parent and child must not share, such as an epoll descriptor. The child calls it after fork(2). Keys
-    /// and wakers stay valid.
+    /// Replaces what parent and child must not share, such as an epoll descriptor. The child calls it after fork(2).
+    /// Keys and wakers stay valid.
     ///
     /// # Errors
     /// The errors of the system calls that opened what is replaced.
@@ -108,7 +109,8 @@ pub trait EventProvider: Send {
         None
     }
 
-    /// Returns the file system in which UNIX sockets have their paths. `None` also means that there are no UNIX sockets.
+    /// Returns the file system in which UNIX sockets have their paths. `None` also means that there are no UNIX
+    /// sockets.
     fn filesystem(&mut self) -> Option<&mut dyn Filesystem> {
         None
     }

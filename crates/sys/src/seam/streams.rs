@@ -78,8 +78,8 @@ pub trait Streams {
 
     /// Switches reports of [`Ready::READ`](super::Ready) on or off.
     ///
-    /// After such a report the owner of the key calls `receive`, or switches the reports off. Bytes that `receive` leaves
-    /// are reported again.
+    /// After such a report the owner of the key calls `receive`, or switches the reports off. Bytes that `receive`
+    /// leaves are reported again.
     ///
     /// # Errors
     /// `NotFound` for a stale key, or an error of the operating system.

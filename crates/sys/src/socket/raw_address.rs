@@ -54,8 +54,8 @@ impl RawAddress {
         Ok(address)
     }
 
-    /// Makes a system call that writes an address. `call` gets room for it, the size of that room, and returns -1 when it
-    /// fails.
+    /// Makes a system call that writes an address. `call` gets room for it, the size of that room, and returns -1 when
+    /// it fails.
     pub(super) fn written_by(
         call: impl FnOnce(*mut sockaddr, *mut socklen_t) -> c_int,
     ) -> rustix::io::Result<(c_int, RawAddress)> {

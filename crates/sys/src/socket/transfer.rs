@@ -37,8 +37,8 @@ pub(crate) fn receive_directly(socket: BorrowedFd<'_>, scratch: &mut [u8]) -> ru
     recv(socket, scratch, RecvFlags::empty()).map(|(_, count)| count)
 }
 
-/// Sends from the outbox until it is empty, the system takes no more or the turn's share is used up. Returns whether the
-/// system takes no more.
+/// Sends from the outbox until it is empty, the system takes no more or the turn's share is used up. Returns whether
+/// the system takes no more.
 pub(crate) fn send_outbox(socket: BorrowedFd<'_>, outbox: &mut Outbox) -> io::Result<bool> {
     let mut share = TURN_BYTES;
     while !outbox.is_empty() && share > 0 {

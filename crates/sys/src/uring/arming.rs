@@ -1,4 +1,4 @@
-//! Operations begin, and are asked to end.
+//! Begins and cancels operations.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -16,7 +16,7 @@ use crate::io_handle::RawWaitable;
 use crate::seam::{Events, Interest};
 
 impl Uring {
-    /// Begins what a source wants and does not have.
+    /// Begins the operations that a source wants and does not have.
     pub(super) fn arm(&mut self, key: Key) {
         let Some(source) = self.sources.get_mut(key).filter(|_| !self.ending) else { return };
         if source.has_the_wrong_stream() {
@@ -53,7 +53,7 @@ impl Uring {
         }
     }
 
-    /// Asks for the end of those of these operations that are under way; they are until their last completion.
+    /// Cancels those of these operations that are in flight. They stay in flight until their last completion.
     pub(super) fn cancel(&mut self, key: Key, verbs: Verbs) {
         let Some(source) = self.sources.get_mut(key) else { return };
         let verbs = (source.under_way & verbs) - source.cancelled;
@@ -68,8 +68,8 @@ impl Uring {
         self.ring.push(cancel.user_data(token::IGNORED).flags(squeue::Flags::SKIP_SUCCESS));
     }
 
-    /// Nobody reads a source any more: what it holds of the ring's buffers is moved out, and before the loop waits its
-    /// stream is cancelled, unless it is wanted again by then.
+    /// Stops reading a source. Its bytes in the ring's buffers are moved out. Before the loop waits, its multishot
+    /// operation is cancelled, unless it is wanted again by then.
     pub(super) fn set_aside(&mut self, key: Key) {
         let Some(source) = self.sources.get_mut(key) else { return };
         if let What::Connection(connection) = &mut source.what {
@@ -95,7 +95,8 @@ impl Uring {
         }
     }
 
-    /// More buffers, if there were too few for many connections. A few that used them up are busy from now on, and need none.
+    /// Adds buffers if there were too few for many connections. If a few connections used them up, they are busy from
+    /// now on.
     pub(super) fn grow_if_dry(&mut self) {
         if !std::mem::take(&mut self.ran_dry) {
             return;
@@ -110,7 +111,7 @@ impl Uring {
         }
     }
 
-    /// What `foreign` promises: everything is submitted, and what is known already makes the descriptor readable.
+    /// Keeps the promise of `foreign`: everything is submitted, and known events make the descriptor readable.
     pub(super) fn keep_up_hosted(&mut self) -> io::Result<()> {
         self.cancel_unwanted();
         self.poll_bell();
@@ -119,7 +120,8 @@ impl Uring {
         if self.look_again() || self.rung { self.nudge() } else { Ok(()) }
     }
 
-    /// The same at the end of a wait: what was reported may not be taken, and watched descriptors must be polled again.
+    /// Does the same at the end of a wait: reported data may not be taken, and watched descriptors must be polled
+    /// again.
     pub(super) fn leave_to_host(&mut self, events: &Events) -> io::Result<()> {
         if events.is_empty() { self.keep_up_hosted() } else { self.nudge() }
     }
@@ -143,8 +145,8 @@ impl Uring {
         unsafe { BorrowedFd::borrow_raw(self.ring.fd()) }
     }
 
-    /// A wait was moved to another thread than the first, which DEFER_TASKRUN forbids, or a host loop sleeps on the ring,
-    /// which it does not wake: from here on both are possible, at a price.
+    /// Changes to a plain ring, at a price. DEFER_TASKRUN does not allow a wait in another thread than the first, and
+    /// does not wake a host loop that sleeps on the ring.
     pub(super) fn go_plain(&mut self) -> io::Result<()> {
         if self.ending {
             return Err(io::Error::from_raw_os_error(libc::EEXIST));
@@ -153,21 +155,21 @@ impl Uring {
             return Ok(());
         }
         tracing::debug!("io_uring goes on without DEFER_TASKRUN");
-        // They are in shared memory, for whatever thread.
+        // The new ring's completions are made in shared memory, for any thread.
         self.take_completions();
         let ring = Ring::open(Setup::Plain)?;
         self.batch.reset(true);
         self.replace_ring(ring, true)
     }
 
-    /// Goes on with another ring, which knows of nothing yet.
+    /// Continues with another ring, which has no operations yet.
     pub(super) fn replace_ring(&mut self, ring: Ring, goes_on: bool) -> io::Result<()> {
         let buffers = Buffers::new(&ring)?;
         let keys: Vec<_> = self.sources.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.forget_operations(key);
         }
-        // In a child the buffers are a copy that no kernel knows.
+        // In a child the buffers are a copy that the kernel does not use.
         let in_use = !self.ring.is_inherited() && self.under_way.receives > 0;
         self.under_way = UnderWay::default();
         drop(std::mem::replace(&mut self.ring, ring));
@@ -177,7 +179,7 @@ impl Uring {
         }
         let old = std::mem::replace(&mut self.buffers, buffers);
         if in_use {
-            // What the old ring was doing ends some time later.
+            // The operations of the old ring end some time later.
             old.keep_for_ever();
         }
         self.bell_is_polled = false;
@@ -197,7 +199,7 @@ impl Uring {
     }
 }
 
-/// Moves what a connection holds of the ring's buffers into memory of its own.
+/// Moves a connection's bytes in the ring's buffers into memory of its own.
 pub(super) fn hold(buffers: &mut Buffers, connection: &mut Connection) {
     if !connection.chain.is_empty() {
         let mut chain = std::mem::take(&mut connection.chain);
@@ -205,18 +207,18 @@ pub(super) fn hold(buffers: &mut Buffers, connection: &mut Connection) {
     }
 }
 
-/// A poll that completes whenever more has arrived or the other end will send no more.
+/// Builds a poll that completes when more data has arrived or the other end will send no more.
 fn arrivals(fd: types::Fd) -> squeue::Entry {
     poll_on(fd, Interest::READ)
 }
 
-/// A poll, which is for hang-ups and errors too, and, other than poll(2), for the end of what the other end sends: who waits
-/// for room then hears of that first, and would again and again.
+/// Builds a poll. It reports hang-ups and errors as well. Unlike poll(2), it reports the end of the other end's data: a
+/// connection that waits for room would get that first, again and again.
 fn poll(fd: types::Fd, interest: Interest) -> squeue::Entry {
     opcode::PollAdd::new(fd, poll_flags(interest)).build()
 }
 
-/// The same, and it goes on: it completes when it begins, if there is something to tell, and with each news.
+/// Builds a multishot poll: it completes at its beginning, if there is something to report, and with each change.
 pub(super) fn poll_on(fd: types::Fd, interest: Interest) -> squeue::Entry {
     opcode::PollAdd::new(fd, poll_flags(interest)).multi(true).build()
 }

@@ -1,10 +1,10 @@
 //! Small sends that leave together, with the next enter.
 //!
-//! Each is told not to wait (MSG_DONTWAIT), so it is over when the enter returns; to send everything or complain
-//! (MSG_WAITALL); and to be silent about success. So the bytes need to live no longer than the enter, and a send costs
-//! neither a system call nor a completion.
+//! Each send has MSG_DONTWAIT, so it is over when the enter returns. It has MSG_WAITALL, so it sends everything or
+//! fails, and it is silent about success. So the bytes need to live no longer than the enter, and a send costs neither
+//! a system call nor a completion.
 //!
-//! A connection has at most one send in a batch: of two, the second might go when the first was cut short.
+//! A connection has at most one send in a batch: a second one might go out after the first was partial.
 
 use std::os::fd::RawFd;
 
@@ -14,10 +14,10 @@ use ropewalk_proto::{Key, Outbox};
 use super::ring::Ring;
 use super::token;
 
-/// What is larger goes to the system at once: it is in the cache now, and one call more counts for little.
+/// Larger sends go to the system at once: the bytes are in the cache now, and one more call matters little.
 pub(super) const SMALL: usize = 4096;
 
-/// How many bytes are collected before they are sent anyway.
+/// The number of bytes that are collected before they are sent anyway.
 const BYTES: usize = 256 * 1024;
 
 const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
@@ -26,7 +26,7 @@ const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 pub(super) struct Batch {
     sends: Vec<Send>,
     bytes: Vec<u8>,
-    /// Whether the kernel has been told of the sends, so that nothing may move.
+    /// True once the kernel has the sends, so that no byte may move.
     pushed: bool,
 }
 
@@ -39,12 +39,12 @@ pub(super) struct Send {
     len: usize,
 }
 
-/// Where a connection's part stands, or stood in an earlier batch: it is the connection's if the key there is.
+/// The place of a connection's part in this batch or in an earlier one: it is valid if the key there is the same.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Place(u32);
 
 impl Batch {
-    /// Whether a connection has a part in this batch.
+    /// Returns whether a connection has a part in this batch.
     pub(super) fn holds(&self, key: Key, place: Place) -> bool {
         self.sends.get(place.0 as usize).is_some_and(|send| send.key == key)
     }
@@ -57,12 +57,12 @@ impl Batch {
         self.sends.is_empty()
     }
 
-    /// Whether sends can be added: not while the kernel is being told.
+    /// Returns whether sends can be added: not while the kernel has them.
     pub(super) fn is_open(&self) -> bool {
         !self.pushed
     }
 
-    /// Takes the outbox in, behind what the connection has here already; false when that would be too much.
+    /// Takes the outbox in, behind the connection's earlier bytes. Returns false if that would be too much.
     pub(super) fn add(&mut self, key: Key, fd: RawFd, place: &mut Place, outbox: &mut Outbox) -> bool {
         let before = if self.holds(key, *place) { self.sends[place.0 as usize].len } else { 0 };
         if before + outbox.len() > SMALL {
@@ -74,7 +74,7 @@ impl Batch {
         }
         let send = &mut self.sends[place.0 as usize];
         if send.begin + send.len != self.bytes.len() {
-            // Others came between: the part moves to the end.
+            // Other parts came between, so this part moves to the end.
             let begin = self.bytes.len();
             self.bytes.extend_from_within(send.begin..send.begin + send.len);
             send.begin = begin;
@@ -88,14 +88,14 @@ impl Batch {
         true
     }
 
-    /// Forgets a connection's part.
+    /// Drops a connection's part.
     pub(super) fn withdraw(&mut self, key: Key, place: Place) {
         if self.holds(key, place) && !self.pushed {
             self.sends[place.0 as usize].len = 0;
         }
     }
 
-    /// Queues the sends, unless that was done before; nothing moves until `finish`.
+    /// Queues the sends, unless they are queued already. No byte moves until `finish`.
     pub(super) fn push(&mut self, ring: &mut Ring) {
         if std::mem::replace(&mut self.pushed, !self.sends.is_empty()) {
             return;
@@ -107,20 +107,20 @@ impl Batch {
         }
     }
 
-    /// A send that complained, and what it was to send.
+    /// Returns a failed send with its bytes.
     pub(super) fn send(&self, index: u32) -> Option<(Send, &[u8])> {
         let send = *self.sends.get(index as usize)?;
         Some((send, &self.bytes[send.begin..send.begin + send.len]))
     }
 
-    /// The kernel has taken all sends: whoever did not complain has been sent.
+    /// Completes the batch: all sends that did not fail have been sent.
     pub(super) fn finish(&mut self) {
         if self.pushed {
             self.clear();
         }
     }
 
-    /// Forgets everything, for a new ring that was told nothing; the sends stay when `keep` is set.
+    /// Drops everything, for a new ring that has none of it. The sends stay if `keep` is set.
     pub(super) fn reset(&mut self, keep: bool) {
         self.pushed = false;
         if !keep {

@@ -7,9 +7,9 @@
 //!        +---- reclaim <---- among the returned ones <---- dropped, in whatever thread ----+
 //! ```
 //!
-//! The kernel takes buffers from the ring in the order in which they were put there. Few buffers go round faster and stay
-//! in the cache, so the ring begins small and grows when it ran dry. Memory for all of them is one allocation whose pages
-//! exist once they are used, and which lives until the last chunk that was lent from it is dropped.
+//! The kernel takes buffers from the ring in the order in which they were put there. Few buffers go round faster and
+//! stay in the cache, so the ring begins small and grows when it ran dry. Memory for all of them is one allocation
+//! whose pages exist once they are used, and which lives until the last chunk that was lent from it is dropped.
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::VecDeque;
@@ -26,10 +26,10 @@ use super::ring::{Ring, explained};
 /// The size of a buffer.
 pub(super) const BYTES: usize = 4096;
 
-/// How many buffers there are at first.
+/// The number of buffers at first.
 const FIRST: u16 = 64;
 
-/// How many there are at most: the number of places in the ring, a power of two.
+/// The largest number of buffers: the number of places in the ring, a power of two.
 const MOST: u16 = 1024;
 
 /// The name of the group, for the operations that receive.
@@ -39,10 +39,10 @@ const NONE: u16 = u16::MAX;
 
 const PAGE: usize = 4096;
 
-/// Less is copied: that costs no more than lending does.
+/// The size below which bytes are copied: that costs no more than lending.
 const LEND_FROM: usize = 1024;
 
-/// Which part of the buffers may be lent at the same time. Who keeps what was lent must not starve the ring.
+/// The share of the buffers that may be lent at the same time, so that kept chunks do not starve the ring.
 const LENT_PART: u16 = 4;
 
 pub(super) struct Buffers {
@@ -51,34 +51,35 @@ pub(super) struct Buffers {
     tail: u16,
     count: u16,
     slots: Vec<Slot>,
-    /// How many chains hold a buffer, and how many buffers they hold.
+    /// The number of chains with a buffer, and of buffers in them.
     chains: u16,
     chained: u16,
-    /// How many are lent, as far as is known.
+    /// The number of lent buffers, as far as is known.
     lent: u16,
-    /// The kernel may still use the memory.
+    /// True while the kernel may still use the memory.
     immortal: bool,
 }
 
-// SAFETY: the places belong to this value alone, and whoever shares them is the kernel, which does not care for threads.
+// SAFETY: the places belong to this value alone, and whoever shares them is the kernel, which does not care for
+// threads.
 unsafe impl Send for Buffers {}
 
 /// The bytes of all buffers.
 struct Memory {
     start: NonNull<u8>,
-    /// Buffers that were lent and are not needed any more.
+    /// Lent buffers that are no longer needed.
     returned: Mutex<Vec<u16>>,
-    /// Whether there are any: looked at in each turn.
+    /// True if there are any: looked at in each turn.
     some_returned: AtomicBool,
 }
 
-// SAFETY: the allocation belongs to this value alone. A buffer is read by one holder, a chain or a `Lent`, or written by the
-// kernel while it is in the ring; it never is in two of those places.
+// SAFETY: the allocation belongs to this value alone. A buffer is read by one holder, a chain or a `Lent`, or written
+// by the kernel while it is in the ring; it never is in two of those places.
 unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}
 
-/// What a chunk that was lent keeps alive.
+/// The part of a lent chunk that keeps the memory alive.
 struct Lent {
     memory: Arc<Memory>,
     id: u16,
@@ -86,7 +87,7 @@ struct Lent {
     end: u16,
 }
 
-/// What a filled buffer holds, and which one follows it in its chain.
+/// The contents of a filled buffer, and the next one in its chain.
 #[derive(Clone, Copy)]
 struct Slot {
     begin: u16,
@@ -113,14 +114,14 @@ impl Chain {
         self.first == NONE
     }
 
-    /// How many buffers it holds.
+    /// Returns the number of its buffers.
     pub(super) fn buffers(&self) -> u16 {
         self.buffers
     }
 }
 
 impl Buffers {
-    /// Buffers for the receives of `ring`, which must be dropped before them.
+    /// Allocates buffers for the receives of `ring`, which must be dropped before them.
     pub(super) fn new(ring: &Ring) -> io::Result<Buffers> {
         let mut buffers = Buffers {
             places: allocate(places_layout(), alloc_zeroed).cast(),
@@ -145,7 +146,7 @@ impl Buffers {
         Ok(buffers)
     }
 
-    /// Doubles the number of buffers; false when there are as many as there may be.
+    /// Doubles the number of buffers. Returns false at the maximum.
     pub(super) fn grow(&mut self) -> bool {
         let more = self.count.min(MOST - self.count);
         self.add(more);
@@ -156,19 +157,19 @@ impl Buffers {
         self.count
     }
 
-    /// Whether the filled buffers belong to many connections, and not many to a few.
+    /// Returns whether the filled buffers belong to many connections, and not many to a few.
     pub(super) fn are_scattered(&self) -> bool {
         self.chained < 2 * self.chains
     }
 
-    /// How many are lent or were not reclaimed yet.
+    /// Returns the number of buffers that are lent or not reclaimed yet.
     #[cfg(test)]
     pub(super) fn lent(&self) -> u16 {
         self.lent
     }
 
-    /// Lends the bytes of a chain that is one buffer with much in it. `None` where a copy is better: of many buffers, which
-    /// become one delivery, of few bytes, and when much is lent already.
+    /// Lends the bytes of a chain of one well-filled buffer. Returns `None` if a copy is better: for many buffers,
+    /// which become one delivery, for few bytes, and when many buffers are lent already.
     pub(super) fn lend(&mut self, chain: &mut Chain) -> Option<Bytes> {
         if chain.buffers != 1 || self.lent >= self.count / LENT_PART {
             return None;
@@ -185,7 +186,7 @@ impl Buffers {
         Some(Bytes::from_owner(Lent { memory: self.memory.clone(), id, begin, end }))
     }
 
-    /// Puts into the ring what was lent and is not needed any more.
+    /// Returns lent buffers that are no longer needed to the ring.
     pub(super) fn reclaim(&mut self) {
         if !self.memory.some_returned.load(Ordering::Acquire) {
             return;
@@ -198,12 +199,12 @@ impl Buffers {
         self.memory.keep_for_returns(returned);
     }
 
-    /// The memory outlives this value, because the kernel may still use it.
+    /// Lets the memory outlive this value, because the kernel may still use it.
     pub(super) fn never_free(&mut self) {
         self.immortal = true;
     }
 
-    /// As `never_free`, where a leak checker sees that it is meant.
+    /// Like `never_free`, but in a way that a leak checker recognizes.
     pub(super) fn keep_for_ever(self) {
         static KEPT: Mutex<Vec<Buffers>> = Mutex::new(Vec::new());
         KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(self);
@@ -235,7 +236,7 @@ impl Buffers {
         tail.store(self.tail, Ordering::Release);
     }
 
-    /// Puts a buffer back that the kernel took and did not fill.
+    /// Returns a buffer that the kernel took and did not fill.
     pub(super) fn returned(&mut self, id: u16) {
         if id < self.count {
             self.give_back(id);
@@ -258,7 +259,7 @@ impl Buffers {
         chain.buffers += 1;
     }
 
-    /// Moves bytes out, and returns how many; buffers that are empty then go back into the ring.
+    /// Moves bytes out, and returns their number. Emptied buffers return to the ring.
     pub(super) fn take(&mut self, chain: &mut Chain, target: &mut [u8]) -> usize {
         let mut taken = 0;
         while chain.first != NONE && taken < target.len() {
@@ -281,7 +282,7 @@ impl Buffers {
         }
     }
 
-    /// Gives the buffers of a chain back, with whatever is in them.
+    /// Returns the buffers of a chain to the ring, with their contents.
     pub(super) fn discard(&mut self, mut chain: Chain) {
         while chain.first != NONE {
             let count = self.bytes(chain.first).len();
@@ -307,8 +308,8 @@ impl Buffers {
 
     fn bytes(&self, id: u16) -> &[u8] {
         let slot = self.slots[usize::from(id)];
-        // SAFETY: the buffer is in a chain and not in the ring; the kernel wrote its first `end` bytes, and `end` is at most
-        // BYTES.
+        // SAFETY: the buffer is in a chain and not in the ring; the kernel wrote its first `end` bytes, and `end` is at
+        // most BYTES.
         unsafe { self.memory.bytes(id, slot.begin, slot.end) }
     }
 
@@ -362,8 +363,8 @@ impl Drop for Lent {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: it was allocated with this layout, no chunk that was lent is left, and the provider drops its part only when
-        // no receive is under way.
+        // SAFETY: it was allocated with this layout, no chunk that was lent is left, and the provider drops its part
+        // only when no receive is under way.
         unsafe { dealloc(self.start.as_ptr(), memory_layout()) };
     }
 }

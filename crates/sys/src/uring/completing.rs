@@ -1,4 +1,4 @@
-//! What the kernel has done reaches the sources.
+//! Delivers completions to the sources.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,7 +19,7 @@ use crate::seam::Ready;
 use crate::socket::transfer;
 
 impl Uring {
-    /// Empties the completion queue, and says whether there was anything in it.
+    /// Empties the completion queue, and returns whether there was anything in it.
     pub(super) fn take_completions(&mut self) -> bool {
         let mut completions = std::mem::take(&mut self.completions);
         self.ring.reap(&mut completions);
@@ -50,7 +50,7 @@ impl Uring {
         match verb {
             Verbs::RECEIVE => self.received(key, completion),
             Verbs::ARRIVAL => self.more_arrived(key, completion.result),
-            // Of an older interest.
+            // The result of an older interest.
             Verbs::POLL if cancelled => self.polled(key, -libc::ECANCELED),
             Verbs::POLL => self.polled(key, completion.result),
             _ => self.hung_up(key, completion.result),
@@ -58,7 +58,7 @@ impl Uring {
         self.look_at(key);
     }
 
-    /// The buffer of a receive that nobody waits for.
+    /// Returns the buffer of a receive whose source is gone.
     fn give_back(&mut self, completion: Completion) {
         if let Some(id) = cqueue::buffer_select(completion.flags) {
             self.buffers.returned(id);
@@ -83,7 +83,7 @@ impl Uring {
                 match -result {
                     0 => connection.end_with(End::Eof),
                     libc::ENOBUFS => {
-                        // It need not wait for others to give buffers back.
+                        // It need not wait until others return buffers.
                         connection.pace = Pace::Busy(0);
                         self.ran_dry = true;
                     }
@@ -97,7 +97,7 @@ impl Uring {
         }
     }
 
-    /// Whether it is the end, or what error, `receive` hears from the system.
+    /// Asks the system, so that `receive` gets the end or the error.
     fn more_arrived(&mut self, key: Key, result: i32) {
         if let Ok(connection) = self.source_mut(key).and_then(Source::as_connection) {
             let cancelled = result == -libc::ECANCELED;
@@ -107,7 +107,7 @@ impl Uring {
         }
     }
 
-    /// A poll that goes on ends with what it was for: the next one looks at how things stand.
+    /// A multishot poll ends with its event. The next one looks at the present state.
     fn polled(&mut self, key: Key, result: i32) {
         let Some(source) = self.sources.get_mut(key) else { return };
         let is_news = result != -libc::ECANCELED && result != i32::from(libc::POLLRDHUP);
@@ -128,14 +128,14 @@ impl Uring {
         }
     }
 
-    /// The other end hung up. If the receive has not noticed when all completions are taken, it makes room for `receive`.
+    /// Records a hang-up. If the receive has not noticed after all completions, `receive` asks the system.
     fn hung_up(&mut self, key: Key, result: i32) {
         if let Ok(connection) = self.source_mut(key).and_then(Source::as_connection) {
             connection.hung_up |= result != -libc::ECANCELED;
         }
     }
 
-    /// A send of the batch was cut short or failed.
+    /// Handles a send of the batch that was partial or failed.
     fn send_complained(&mut self, index: u32, result: i32) {
         let Some((send, bytes)) = self.batch.send(index) else { return };
         let Some(source) = self.sources.get_mut(send.key) else { return };
@@ -170,7 +170,7 @@ impl Connection {
         }
     }
 
-    /// The peer has taken something: what is unsent comes first.
+    /// Sends the unsent bytes first, after the peer has taken some.
     fn has_room(&mut self) {
         let Some(mut unsent) = self.take_unsent() else {
             self.writable = true;
@@ -185,7 +185,7 @@ impl Connection {
 }
 
 impl Unsent {
-    /// Sends what goes at once, and says whether that was the rest; then the direction may end.
+    /// Sends as much as goes at once, and returns whether that was the rest. Then the direction may end.
     pub(super) fn send(&mut self, fd: &OwnedFd) -> io::Result<bool> {
         if !self.bytes.is_empty() {
             self.bytes.advance(transfer::send_slice(fd.as_fd(), &self.bytes)?);
@@ -200,7 +200,7 @@ impl Unsent {
     }
 }
 
-/// What a poll saw, in the seam's words.
+/// Translates a poll's result into the seam's terms.
 fn seen(result: i32, armed: Ready) -> Ready {
     if result < 0 {
         return if result == -libc::EBADF { Ready::GONE } else { Ready::ERROR | armed };

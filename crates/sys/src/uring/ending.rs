@@ -8,20 +8,20 @@ use super::operation::Verbs;
 use super::source::{Connection, What};
 use super::{Uring, token};
 
-/// How long a provider that is dropped waits for one completion, and for how many times: cancelled operations complete at
-/// once, so this is for a kernel in trouble.
+/// The time for which a dropped provider waits for one completion, and the number of such waits. Cancelled operations
+/// complete at once, so this is for a kernel in trouble.
 const LAST_WAIT: Duration = Duration::from_millis(10);
 const LAST_WAITS: u32 = 100;
 
 impl Uring {
-    /// Ends a key. What its owner may do next, such as binding the address again, works when this returns.
+    /// Closes a key. When this returns, its owner may for example bind the address again.
     pub(super) fn end(&mut self, key: Key) {
         let Some(source) = self.sources.get(key) else { return };
         let busy = !source.under_way.is_empty();
         let sending = matches!(&source.what, What::Connection(connection) if self.batch.holds(key, connection.batched));
         self.cancel(key, Verbs::all());
         if sending || busy {
-            // The kernel lets go of the file, and takes what was written before. If it cannot, the loop hears of it in its
+            // The kernel releases the file, and takes the batched bytes. If it cannot, the loop gets the error in its
             // next wait.
             let _ = self.enter(None);
         }
@@ -40,7 +40,7 @@ impl Uring {
         }
     }
 
-    /// Has every receive end, so that the buffers can be freed; the sources begin new ones when they are looked at.
+    /// Cancels every receive, so that the buffers can be freed. The sources begin new ones when they are looked at.
     pub(super) fn end_receives(&mut self) {
         let keys: Vec<_> = self.sources.iter().map(|(key, _)| key).collect();
         keys.into_iter().for_each(|key| self.cancel(key, Verbs::RECEIVE));
@@ -51,12 +51,12 @@ impl Uring {
         }
     }
 
-    /// Whether any operation is under way.
+    /// Returns whether any operation is in flight.
     pub(super) fn is_busy(&self) -> bool {
         !self.under_way.is_empty() || !self.lingers.is_empty()
     }
 
-    /// Has every operation end, so that the kernel uses nothing of ours any more.
+    /// Cancels every operation, so that the kernel uses none of our memory.
     fn end_operations(&mut self) {
         let all = opcode::AsyncCancel2::new(types::CancelBuilder::any()).build();
         self.ring.push(all.user_data(token::IGNORED));
@@ -76,7 +76,7 @@ impl Drop for Uring {
         }
         self.end_operations();
         if self.under_way.receives > 0 {
-            // Memory is cheaper than what the kernel might write into its successor.
+            // A leak is better than a kernel that writes into reused memory.
             self.buffers.never_free();
         }
     }

@@ -1,4 +1,4 @@
-//! What was written to a connection that is closed, and that the system has no room for yet.
+//! Unsent bytes of closed connections.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -10,14 +10,14 @@ use super::source::Unsent;
 use super::{Uring, token};
 use crate::seam::Interest;
 
-/// How long a closed connection waits for room for its last bytes.
+/// The time for which a closed connection waits for room for its last bytes.
 static PATIENCE: types::Timespec = types::Timespec::new().sec(30);
 
-/// What is left of a closed connection, and an operation that goes on: a poll for room.
+/// The rest of a closed connection, with a multishot poll for room.
 pub(super) struct Linger {
     fd: OwnedFd,
     unsent: Unsent,
-    /// A cancel was asked for.
+    /// True if a cancel is in flight.
     cancelled: bool,
 }
 
@@ -31,7 +31,7 @@ impl Uring {
         self.ring.push(opcode::LinkTimeout::new(&raw const PATIENCE).build().user_data(token::IGNORED));
     }
 
-    /// The poll of a closed connection completed, for the last time if it `ended`.
+    /// Handles a completion of the poll of a closed connection, its last one if it `ended`.
     pub(super) fn linger_completed(&mut self, key: Key, result: i32, ended: bool) {
         if ended {
             if let Some(linger) = self.lingers.remove(key) {
@@ -46,7 +46,7 @@ impl Uring {
         }
     }
 
-    /// It waits no more: its last bytes have gone, or have waited long enough.
+    /// Stops waiting: its last bytes are sent, or have waited long enough.
     fn lingered(&mut self, mut linger: Linger, result: i32) {
         let finished = linger.unsent.send(&linger.fd);
         if result != -libc::ECANCELED && !self.ending && matches!(finished, Ok(false)) {
@@ -55,7 +55,7 @@ impl Uring {
         }
     }
 
-    /// Begins all polls again, on another ring, or lets go of what they were for.
+    /// Begins all polls again on another ring, or drops their connections.
     pub(super) fn linger_anew(&mut self, goes_on: bool) {
         let all: Vec<_> = self.lingers.iter().map(|(key, _)| key).collect();
         for key in all {

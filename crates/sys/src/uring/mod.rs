@@ -1,22 +1,21 @@
-//! io_uring(7): a provider to which the kernel reports what has been done, and not what could be.
+//! io_uring(7): a provider to which the kernel reports completed operations instead of readiness.
 //!
 //! ```text
-//!   set_reading --> a receive that goes on by itself; what it completes is kept under the key until `receive` asks.
-//!                   For a connection with much to read (`Pace`) it is a poll that goes on, and `receive` asks the
-//!                   system itself
+//!   set_reading --> a multishot receive. Its data is kept under the key until `receive` asks.
+//!                   For a connection with bulk to read (`Pace`): a multishot poll, and `receive` asks the system
 //!   send        --> small: into a batch that leaves with the next enter. Large: at once, by a call of its own
-//!   watch       --> a poll, made again after each report: watching is level-triggered. So is a port: nobody is accepted
-//!                   before `accept` asks
+//!   watch       --> a one-shot poll, repeated after each report: level-triggered. The same for a port, which accepts
+//!                   no connection before `accept` asks
 //!   wait        --> one io_uring_enter: submits everything, waits, and has the kernel make completions
 //! ```
 //!
-//! What arrived is copied into the caller's buffer when it is little, or much, and else lent: a small ring of buffers that
-//! is emptied at once stays in the cache. A connection that nobody reads holds no buffer of the ring.
+//! Small and very large data is copied into the caller's buffer, the rest is lent. A small ring of buffers that is
+//! emptied at once stays in the cache. A connection that is not read holds no buffer of the ring.
 //!
 //! The rules that keep it sound:
-//! - an operation is under way until its last completion (`operation.rs`); a cancel frees nothing;
-//! - what the kernel writes to while an operation goes on are the ring's buffers alone, and they live until all operations have
-//!   ended or, if that cannot be had, for ever;
+//! - an operation is in flight until its last completion (`operation.rs`); a cancel frees nothing;
+//! - during multishot operations the kernel writes only to the ring's buffers, which live until all operations have
+//!   ended or, if that is impossible, for ever;
 //! - sends end within the enter that submits them (`batch.rs`).
 
 use std::io;
@@ -56,18 +55,18 @@ use operation::UnderWay;
 use ring::{Completion, Entered, Ring, Setup};
 use source::Source;
 
-/// The longest wait that is asked of the kernel: 24.8 days, as for the others.
+/// The longest wait that is asked of the kernel: 24.8 days, as for the other providers.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
-/// How often a wait that does not block submits what its completions gave rise to.
+/// The number of times that a non-blocking wait submits the consequences of its completions.
 const PASSES: u32 = 4;
 
-/// How often the kernel may refuse entries for want of memory or room before the loop gives up.
+/// The number of times that the kernel may refuse entries for lack of memory or room before the loop gives up.
 const REFUSALS: u32 = 1000;
 
 /// The provider on io_uring.
 pub(crate) struct Uring {
-    /// Closed before the sources and the buffers go.
+    /// Closed before the sources and the buffers are dropped.
     ring: Ring,
     /// A copy of the ring's descriptor for a host loop.
     foreign: Option<OwnedFd>,
@@ -76,31 +75,31 @@ pub(crate) struct Uring {
     lingers: Slab<Linger>,
     batch: Batch,
     buffers: Buffers,
-    /// Who may have something to report, or something to arm.
+    /// Keys that may have something to report, or something to arm.
     due: Vec<Key>,
-    /// The same while they are looked at.
+    /// The same keys while they are being looked at.
     looking: Vec<Key>,
-    /// Whose stream should not go on.
+    /// Keys whose multishot operation should be cancelled.
     unwanted: Vec<Key>,
     completions: Vec<Completion>,
     bell: Arc<Bell>,
     bell_is_polled: bool,
     rung: bool,
-    /// A receive ended for want of buffers.
+    /// A receive ended because it found no buffer.
     ran_dry: bool,
     /// A host loop watches the ring, so nothing may be left for the next wait to submit.
     hosted: bool,
-    /// It is being dropped: nothing is armed any more.
+    /// The provider is being dropped: nothing is armed from now on.
     ending: bool,
     files: SystemFiles,
     began: Instant,
 }
 
 impl Uring {
-    /// For the table of providers.
+    /// Opens the provider, for the table of providers.
     ///
     /// # Errors
-    /// Why io_uring does not work here.
+    /// If io_uring does not work here, with the reason.
     pub(crate) fn open() -> io::Result<Box<dyn EventProvider>> {
         Ok(Box::new(Uring::on(Ring::open(Setup::Deferred)?)?))
     }
@@ -134,7 +133,7 @@ impl Uring {
         self.sources.get_mut(key).ok_or_else(stale)
     }
 
-    /// Has the next wait look at a source.
+    /// Queues a source for the next wait.
     fn look_at(&mut self, key: Key) {
         if let Some(source) = self.sources.get_mut(key) {
             if !std::mem::replace(&mut source.due, true) {
@@ -143,7 +142,7 @@ impl Uring {
         }
     }
 
-    /// Submits everything, and takes the completions in. With a `wait` it blocks until there is one.
+    /// Submits all entries, and takes the completions in. With a `wait` it blocks until there is one.
     fn enter(&mut self, wait: Option<Option<Duration>>) -> io::Result<Entered> {
         self.batch.push(&mut self.ring);
         let mut wait = wait;
@@ -155,7 +154,7 @@ impl Uring {
                 Err(error) if self.ring.is_anothers(&error) => {
                     self.go_plain()?;
                     self.batch.push(&mut self.ring);
-                    // It took completions.
+                    // The kernel took completions.
                     wait = None;
                     continue;
                 }
@@ -168,7 +167,7 @@ impl Uring {
                 }
                 Err(error) => return Err(error),
             };
-            // What came of the first entries is not kept waiting by the last.
+            // Events of the first entries do not wait for the last ones.
             if self.take_completions() || this_wait.is_some() {
                 wait = None;
             }
@@ -179,12 +178,12 @@ impl Uring {
         }
     }
 
-    /// While a host loop sleeps on the ring, nothing may wait for the next wait.
+    /// While a host loop sleeps on the ring, nothing may be left for the next wait.
     fn keep_up(&mut self) -> io::Result<()> {
         if self.hosted { self.keep_up_hosted() } else { Ok(()) }
     }
 
-    /// Collects what there is to report, and arms what is not armed.
+    /// Collects the events to report, and arms operations.
     fn collect(&mut self, events: &mut Events) {
         self.grow_if_dry();
         std::mem::swap(&mut self.due, &mut self.looking);
@@ -196,10 +195,10 @@ impl Uring {
             if !ready.is_empty() {
                 source.reported();
                 events.push(Event { key, ready });
-                // What is not taken is reported again.
+                // Data that is not taken is reported again.
                 self.look_at(key);
             }
-            // A watched descriptor that was reported is polled again by the next wait, or it would end this one.
+            // A watched descriptor that was reported is polled again by the next wait, or it would interrupt this one.
             if ready.is_empty() {
                 self.arm(key);
             }
@@ -207,7 +206,7 @@ impl Uring {
         self.looking.clear();
     }
 
-    /// Arms what is not armed, and says whether there is something to report already.
+    /// Arms operations, and returns whether there is something to report already.
     fn look_again(&mut self) -> bool {
         std::mem::swap(&mut self.due, &mut self.looking);
         let mut found = false;
@@ -292,7 +291,7 @@ impl EventProvider for Uring {
     fn reopen_after_fork(&mut self) -> io::Result<()> {
         self.bell.reopen_after_fork()?;
         self.sources.iter().for_each(|(_, source)| source.claim_file());
-        // What was batched is the parent's to send.
+        // The parent sends the batch.
         self.batch.reset(false);
         self.replace_ring(Ring::open(Setup::Deferred)?, false)
     }
@@ -323,7 +322,7 @@ impl EventProvider for Uring {
     }
 }
 
-/// Refusals that pass when completions have been taken.
+/// Errors that go away once the completion queue has been drained.
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN | libc::ENOMEM))
 }

@@ -1,11 +1,11 @@
 //! The pair of queues that is shared with the kernel.
 //!
-//! Entries are collected in memory of our own and reach the shared queue only on the way into the kernel: in the child of
+//! Entries are collected in private memory and reach the shared queue only on the way into the kernel. In the child of
 //! a fork the shared memory is still the parent's, and must not be touched.
 //!
 //! Two set-ups:
-//! - `Deferred`: completions are made in `io_uring_enter` and nowhere else (DEFER_TASKRUN), by the one thread that first
-//!   entered (SINGLE_ISSUER). Anything less loses to epoll. Another thread that enters is told EEXIST.
+//! - `Deferred`: completions are made only in `io_uring_enter` (DEFER_TASKRUN), by the one thread that first
+//!   entered (SINGLE_ISSUER). Anything less is slower than epoll. Another thread that enters gets EEXIST.
 //! - `Plain`: any thread may enter, and completions are made while a host loop sleeps, so that it wakes.
 
 use std::io;
@@ -17,13 +17,13 @@ use io_uring::{EnterFlags, IoUring, Parameters, Probe, opcode, squeue};
 
 use crate::fork::forks;
 
-/// What one system call takes along; more is submitted by further calls.
+/// The number of entries that one system call submits. More are submitted by further calls.
 const ENTRIES: u32 = 256;
 
-/// Room for what arrives between two turns: a receive goes on completing by itself.
+/// Room for completions between two turns: a multishot receive completes by itself.
 const COMPLETIONS: u32 = 4096;
 
-/// How an instance is set up.
+/// The set-up of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Setup {
     Deferred,
@@ -38,7 +38,7 @@ pub(super) struct Completion {
     pub(super) flags: u32,
 }
 
-/// How an enter ended.
+/// The outcome of an enter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entered {
     Done,
@@ -48,11 +48,10 @@ pub(super) enum Entered {
 pub(super) struct Ring {
     io: IoUring,
     setup: Setup,
-    /// An instance that is not enabled yet belongs to no thread.
+    /// False until the first wait: an instance that is not enabled belongs to no thread.
     enabled: bool,
     queued: Vec<squeue::Entry>,
-    /// Whether the kernel can send from our memory.
-    /// What every enter says.
+    /// Flags of every enter.
     flags: EnterFlags,
     /// The process that the instance belongs to, as a count of forks.
     forks: u64,
@@ -63,7 +62,7 @@ impl Ring {
         Ring::with_completions(setup, COMPLETIONS)
     }
 
-    /// An instance whose completion queue has that many places.
+    /// Opens an instance whose completion queue has this many places.
     pub(super) fn with_completions(setup: Setup, completions: u32) -> io::Result<Ring> {
         let mut builder = IoUring::builder();
         builder.setup_clamp().setup_submit_all().setup_cqsize(completions);
@@ -101,41 +100,41 @@ impl Ring {
         self.setup
     }
 
-    /// Whether an enter was refused because another thread entered first.
+    /// Returns whether an enter was refused because another thread entered first.
     pub(super) fn is_anothers(&self, error: &io::Error) -> bool {
         self.setup == Setup::Deferred && error.raw_os_error() == Some(libc::EEXIST)
     }
 
-    /// Whether this is a child that has not made an instance of its own.
+    /// Returns whether this is a forked child that has not opened an instance of its own.
     pub(super) fn is_inherited(&self) -> bool {
         self.forks != forks()
     }
 
     /// Queues an entry for the next enter.
     ///
-    /// Whatever it points to must stay valid until an enter has submitted it, or, for an operation that goes on in the
-    /// kernel, until its last completion.
+    /// The memory that it points to must stay valid until an enter has submitted it, or, for a multishot operation,
+    /// until its last completion.
     pub(super) fn push(&mut self, entry: squeue::Entry) {
         self.queued.push(entry);
     }
 
-    /// Whether one enter submits everything.
+    /// Returns whether one enter submits everything.
     pub(super) fn fits(&self) -> bool {
         self.queued.len() <= self.io.params().sq_entries() as usize
     }
 
-    /// Whether there is something that another enter must submit or fetch.
+    /// Returns whether another enter must submit or fetch something.
     pub(super) fn is_behind(&mut self) -> bool {
         let submission = self.io.submission();
         !self.queued.is_empty() || !submission.is_empty() || submission.cq_overflow()
     }
 
-    /// Submits as much as one system call takes, has the kernel make completions, and, with a `wait`, blocks until there is
-    /// one or the time is over.
+    /// Submits as many entries as one system call takes and lets the kernel make completions. With a `wait` it blocks
+    /// until there is a completion or the time is over.
     ///
     /// # Errors
-    /// EEXIST: the instance belongs to another thread, and nothing was submitted. EBUSY, EAGAIN: completions must be taken
-    /// first. Others: the instance is of no use.
+    /// EEXIST: the instance belongs to another thread, and no entry was submitted. EBUSY, EAGAIN: completions must be taken
+    /// first. Others: the instance is unusable.
     pub(super) fn enter(&mut self, wait: Option<Option<Duration>>) -> io::Result<Entered> {
         if self.is_inherited() {
             return Err(io::Error::other("this io_uring instance belongs to the parent process"));
@@ -156,8 +155,9 @@ impl Ring {
         if want == 0 {
             flags.remove(EnterFlags::EXT_ARG);
         }
-        // SAFETY: whoever pushed the entries keeps what they point to valid. The arguments and their time outlive the call,
-        // and their size is that of the type; without EXT_ARG they stand for no signal mask, so they are not passed.
+        // SAFETY: the caller of `push` keeps the memory of its entries valid. The arguments and their time outlive the
+        // call, and their size is that of the type; without EXT_ARG they stand for no signal mask, so they are not
+        // passed.
         let outcome =
             unsafe { self.io.submitter().enter(to_submit, want, flags.bits(), (want > 0).then_some(&arguments)) };
         match outcome.map_err(|error| (error.raw_os_error(), error)) {
@@ -167,17 +167,17 @@ impl Ring {
         }
     }
 
-    /// Moves entries into the shared queue, and says how many are in it.
+    /// Moves entries into the shared queue, and returns the number in it.
     fn fill(&mut self) -> u32 {
         let mut submission = self.io.submission();
         let room = submission.capacity() - submission.len();
         let mut count = room.min(self.queued.len());
         let is_linked = |next: &squeue::Entry| next.get_opcode() == u32::from(opcode::LinkTimeout::CODE);
         if self.queued.get(count).is_some_and(is_linked) {
-            // A chain ends with its enter: what the timeout is for waits for it.
+            // A chain ends with its enter, so the operation must wait for its timeout.
             count -= 1;
         }
-        // SAFETY: whoever pushed the entries keeps what they point to valid.
+        // SAFETY: the caller of `push` keeps the memory of its entries valid.
         let pushed = unsafe { submission.push_multiple(&self.queued[..count]) };
         if pushed.is_ok() {
             self.queued.drain(..count);
@@ -185,7 +185,7 @@ impl Ring {
         submission.len() as u32
     }
 
-    /// Takes everything out of the completion queue.
+    /// Takes all completions.
     pub(super) fn reap(&mut self, completions: &mut Vec<Completion>) {
         if self.is_inherited() {
             return;
@@ -206,8 +206,8 @@ impl Ring {
     }
 }
 
-/// An instance is enabled by the thread that first waits, which is too late to hear that a sandbox denies it. It is asked about
-/// no instance at all, which the kernel answers with EBADF.
+/// Checks that a sandbox allows to enable an instance. The first wait enables it, which would be too late to find out.
+/// The check names no instance, which the kernel answers with EBADF.
 fn check_enable() -> io::Result<()> {
     // linux/io_uring.h
     const REGISTER_ENABLE_RINGS: libc::c_uint = 12;
@@ -233,7 +233,7 @@ fn check_features(parameters: &Parameters) -> io::Result<()> {
     }
 }
 
-/// Every operation that this provider asks for.
+/// All operations that this provider uses.
 const OPERATIONS: [(u8, &str); 6] = [
     (opcode::AsyncCancel::CODE, "ASYNC_CANCEL"),
     (opcode::LinkTimeout::CODE, "LINK_TIMEOUT"),
@@ -256,7 +256,7 @@ fn first_missing(is_supported: impl Fn(u8) -> bool) -> io::Result<()> {
     }
 }
 
-/// What a refusal means, for whoever asked for io_uring by its name.
+/// Explains a refusal to a caller that asked for io_uring by name.
 pub(super) fn explained(call: &str, error: io::Error) -> io::Error {
     let meaning = match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => "denied by kernel.io_uring_disabled or by a sandbox",
@@ -276,9 +276,9 @@ fn unsupported(message: &str) -> io::Error {
 mod tests {
     use super::*;
 
-    /// io_uring_enter(2), IOSQE_IO_LINK: a timeout that comes without what it is for is invalid, and that has no end.
+    /// io_uring_enter(2), IOSQE_IO_LINK: a timeout without its operation is invalid, and the wait would never end.
     #[test]
-    fn a_linked_timeout_leaves_together_with_what_it_is_for() {
+    fn a_linked_timeout_is_submitted_with_its_operation() {
         static LONG: Timespec = Timespec::new().sec(30);
         for before in 0..2 {
             let mut ring = Ring::with_completions(Setup::Plain, 8).unwrap();
@@ -300,9 +300,9 @@ mod tests {
         }
     }
 
-    /// LESSONS of others: a kernel that is older, or was built without some of it, is refused before anything depends on it.
+    /// An older kernel, or one built without some operation, is refused before anything depends on it.
     #[test]
-    fn a_kernel_that_lacks_any_operation_is_refused_and_the_operation_named() {
+    fn an_error_names_the_operation_that_the_kernel_lacks() {
         for (missing, name) in OPERATIONS {
             let error = first_missing(|code| code != missing).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::Unsupported);

@@ -1,7 +1,7 @@
-//! Random schedules on real sockets: whatever is closed, cancelled, paused, kept or moved to another ring, and when, nobody
-//! hears another's bytes, no byte is lost or comes twice, and everything that was lent to the kernel comes back.
+//! Random schedules on real sockets. Keys are closed, cancelled, paused, kept or moved to another ring at any time. No
+//! connection gets another's bytes, no byte is lost or doubled, and all memory lent to the kernel comes back.
 //!
-//! Peers live in the same thread, so a seed repeats a schedule but for what the kernel does meanwhile.
+//! Peers live in the same thread, so a seed repeats a schedule, except for the kernel's timing.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -23,7 +23,7 @@ const STEPS: usize = 600;
 const CONNECTIONS_MOST: usize = 24;
 
 #[test]
-fn whatever_is_closed_and_cancelled_and_when_no_byte_goes_astray() {
+fn no_byte_goes_astray_however_sources_end() {
     for seed in 1..=SEEDS {
         let mut world = World::new(seed);
         for _ in 0..STEPS {
@@ -38,13 +38,13 @@ struct World {
     random: Random,
     provider: Uring,
     links: Vec<Link>,
-    /// Chunks that somebody keeps, with the link and the place in its bytes that they came from.
+    /// Chunks that are kept, with the link and the position that they came from.
     kept: Vec<(u64, usize, Bytes)>,
     scratch: Vec<u8>,
     made: u64,
 }
 
-/// A connection and its peer. Both ends send the same endless text, which differs from everybody else's.
+/// A connection and its peer. Both ends send the same endless text, which differs from that of every other link.
 struct Link {
     number: u64,
     key: Key,
@@ -83,7 +83,7 @@ impl World {
             11..15 => self.send(index),
             15..23 => self.peer_sends(index),
             23..26 => self.peer_receives(index),
-            // Completions come, and nobody looks at the events of it.
+            // Completions arrive, and their events are not looked at.
             26 => drop(self.provider.enter(None).unwrap()),
             _ => self.turn(),
         }
@@ -170,7 +170,7 @@ impl World {
             self.links[index].blocked = false;
             self.flush(index);
         }
-        // It may be gone now, and another one stand here.
+        // The key may be gone now, and its place in use by another one.
         if event.ready.contains(Ready::READ) && self.links.get(index).is_some_and(|link| link.key == event.key) {
             self.receive(index);
         }
@@ -198,7 +198,7 @@ impl World {
         }
     }
 
-    /// What was taken before arrives, unless it is a TCP connection that left something unread: that is reset.
+    /// Bytes taken before arrive, unless it is a TCP connection that left some unread: that is reset.
     fn close(&mut self, index: usize) {
         let mut link = self.links.swap_remove(index);
         self.provider.close(link.key);
@@ -226,7 +226,7 @@ impl World {
         for (number, begin, chunk) in self.kept.drain(..) {
             assert!(chunk == text(number, begin, chunk.len()), "seed {}: a kept chunk changed", self.seed);
         }
-        // What lingers for a TCP peer that is gone hears of it.
+        // A connection that lingers for a TCP peer that is gone gets the reset.
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.provider.is_busy() {
             assert!(Instant::now() < deadline, "seed {}: operations are left", self.seed);
@@ -259,7 +259,7 @@ impl Link {
     }
 }
 
-/// A part of a link's text.
+/// Returns a part of a link's text.
 fn text(number: u64, begin: usize, length: usize) -> Vec<u8> {
     (begin..begin + length).map(|place| (place * 31 + place / 251 + number as usize * 101) as u8).collect()
 }
@@ -275,14 +275,14 @@ impl Random {
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
     }
 
-    /// Of a message: mostly small, sometimes more than a socket takes.
+    /// The size of a message: mostly small, sometimes more than a socket takes.
     fn length(&mut self) -> usize {
         let most = [50, 2000, 5000, 20_000, 200_000][self.below(5)];
         1 + self.below(most)
     }
 }
 
-/// A connected pair: ours, and the peer's.
+/// Returns a connected pair: ours, and the peer's.
 fn pair(tcp: bool) -> (OwnedFd, OwnedFd) {
     if !tcp {
         let (near, peer) = UnixStream::pair().unwrap();

@@ -1,4 +1,4 @@
-//! What a key names, and an operation that goes on for it.
+//! The object behind a key, and its multishot operations.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,15 +17,15 @@ use crate::socket::table::{HasSocket, not_a_socket};
 
 pub(super) struct Source {
     pub(super) what: What,
-    /// What the owner of the key waits for; a connection's WRITE is in [`Connection`].
+    /// The owner's interest. The WRITE interest of a connection is in [`Connection`].
     pub(super) wanted: Interest,
-    /// What the kernel is doing for it.
+    /// Operations in flight.
     pub(super) under_way: Verbs,
-    /// What of that it was asked to end.
+    /// Operations in flight that are being cancelled.
     pub(super) cancelled: Verbs,
-    /// The other end sends no more, so that each poll that begins completes at once (`arming.rs`).
+    /// The other end sends no more, so each new poll completes at once (`arming.rs`).
     pub(super) half_closed: bool,
-    /// Whether it is among those that the next wait looks at.
+    /// True while it is queued for the next wait.
     pub(super) due: bool,
 }
 
@@ -35,12 +35,12 @@ pub(super) enum What {
     Watched(Watched),
 }
 
-/// What one of the two ends is too slow for; few connections have any.
+/// Data held back because one end is slow. Few connections have any.
 #[derive(Default)]
 struct Kept {
-    /// Bytes that arrived while nobody read; they come before the chain.
+    /// Bytes that arrived while reading was off. They precede the chain.
     held: VecDeque<u8>,
-    /// What was taken from an outbox and the system did not take.
+    /// Bytes from an outbox that the system did not take.
     unsent: Option<Unsent>,
 }
 
@@ -50,43 +50,43 @@ pub(super) struct Connection {
     pub(super) chain: Chain,
     pub(super) end: End,
     pub(super) pace: Pace,
-    /// A poll said that bytes have arrived, and they have not all been taken.
+    /// A poll reported bytes, and they have not all been taken.
     pub(super) arrived: bool,
-    /// The other end hung up, and the receive may not notice (`operation.rs`): from here on `receive` asks the system.
+    /// The other end hung up, and the receive may not notice (`operation.rs`): from now on `receive` asks the system.
     pub(super) hung_up: bool,
-    /// A read may stop short although more is there: at descriptors passed over a UNIX socket. Such a connection stays busy,
-    /// for the kernel's own receive waits there for something new.
+    /// A read may stop short although more is available, at descriptors passed over a UNIX socket. Such a connection
+    /// stays busy, because the kernel's own receive waits there for new data.
     pub(super) stops_short: bool,
     /// The owner waits for WRITE.
     pub(super) awaits_write: bool,
-    /// A poll said that more can be sent, or that the outcome of the attempt is known.
+    /// A poll reported room, or the outcome of the attempt.
     pub(super) writable: bool,
     pub(super) batched: Place,
 }
 
-/// How bytes are received. Where they come in bulk, one call into a buffer that is in the cache costs half of what the kernel
-/// spends on filling many small ones; where they come in small pieces, a receive that goes on saves a call for each.
+/// The way to receive bytes. For bulk, one call into a buffer in the cache costs half as much as letting the kernel
+/// fill many small ones. For small messages, a multishot receive saves a call for each.
 ///
-/// A connection begins with neither: one that lives for a few messages is not worth a receive that goes on, and many buffers at
-/// the beginning have the system believe in a slow reader, whom TCP gives a small window from then on. A poll that is made once
-/// is over when the end has come, so that closing has nothing to cancel, which costs a call.
+/// A connection begins with neither: a multishot receive does not pay off for a few messages, and many buffers at the
+/// beginning let the system take the connection for a slow reader, with a small TCP window from then on. A one-shot
+/// poll is over at the end of the stream, so closing has nothing to cancel, which would cost a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// The kernel says once that bytes have arrived, and `receive` takes them. This many takes in a row were small.
+    /// A one-shot poll reports bytes, and `receive` takes them. The number of small takes in a row.
     New(u8),
     /// The kernel fills buffers of the ring.
     Calm,
-    /// The same as for a new one, but the kernel says it again and again.
+    /// A multishot poll reports bytes, and `receive` takes them. The number of small takes in a row.
     Busy(u8),
 }
 
-/// A connection becomes busy when so many buffers of the ring were filled for it before anybody took their bytes.
+/// The number of filled buffers from which on a connection is busy, if its bytes were not taken meanwhile.
 pub(super) const BUSY_BUFFERS: u16 = 3;
 
-/// It becomes calm again when so many takes in a row would have fitted into one buffer each.
+/// The number of takes in a row that fit into one buffer each, after which a connection is calm again.
 const SMALL_TAKES: u8 = 4;
 
-/// How the receiving direction stands.
+/// The state of the receiving direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Open,
@@ -94,31 +94,31 @@ pub(super) enum End {
     Broken(Errno),
 }
 
-/// Bytes that wait for the peer to be less slow.
+/// Bytes that wait until the peer has room.
 pub(super) struct Unsent {
     pub(super) bytes: Bytes,
-    /// The sending direction ends behind them.
+    /// The sending direction ends after them.
     pub(super) shutdown: bool,
 }
 
 pub(super) struct Port {
-    /// Removed before the descriptor is closed, while nobody else can have bound the path again.
+    /// Removed before the descriptor is closed, so that no other port can have bound the path again.
     file: Option<Box<SocketFile>>,
     fd: OwnedFd,
-    /// What the last poll said, until it is reported: a connection waits.
+    /// A poll reported a waiting connection, which `ready` has not reported yet.
     pub(super) arrived: bool,
-    /// Why there can be no poll, until `accept` has told it.
+    /// The error that prevents polls, until `accept` has returned it.
     pub(super) error: Option<i32>,
 }
 
 pub(super) struct Watched {
     fd: RawFd,
-    /// What the last poll said, until it is reported.
+    /// The result of the last poll, until it is reported.
     pub(super) fired: Ready,
 }
 
 impl Source {
-    /// A connection one of whose ends has this address.
+    /// Creates a connection. `end` is the address of one of its ends.
     pub(super) fn connection(fd: OwnedFd, end: &Address) -> Source {
         Source::new(What::Connection(Connection {
             fd,
@@ -185,7 +185,7 @@ impl Source {
         }
     }
 
-    /// Whether a receive goes on, so that nobody else may take bytes from the system.
+    /// Returns whether a multishot receive is in flight, so that no call may take bytes from the system.
     pub(super) fn receives(&self) -> bool {
         self.under_way.contains(Verbs::RECEIVE)
     }
@@ -194,12 +194,12 @@ impl Source {
         self.wanted.contains(Interest::READ)
     }
 
-    /// Whether a receive or a poll for arrivals should go on.
+    /// Returns whether a receive or a poll for bytes should be in flight.
     pub(super) fn wants_stream(&self) -> bool {
         self.reads()
             && match &self.what {
                 What::Connection(connection) => {
-                    // A poll that is made once would only say again what is known.
+                    // A one-shot poll would only repeat what is known.
                     let is_known = connection.arrived && connection.is_new();
                     connection.end == End::Open && !connection.hung_up && !is_known
                 }
@@ -207,7 +207,8 @@ impl Source {
             }
     }
 
-    /// Whether what goes on is not what is needed now: after a hang-up `receive` asks the system, and the pace may have changed.
+    /// Returns whether the wrong operation is in flight: after a hang-up `receive` asks the system, or the pace has
+    /// changed.
     pub(super) fn has_the_wrong_stream(&self) -> bool {
         match &self.what {
             What::Connection(connection) => {
@@ -222,7 +223,7 @@ impl Source {
         }
     }
 
-    /// Whether a hang-up should be polled for.
+    /// Returns whether a hang-up should be polled for.
     pub(super) fn wants_hangup(&self) -> bool {
         match &self.what {
             What::Connection(connection) => !connection.is_busy() && self.wants_stream(),
@@ -230,7 +231,7 @@ impl Source {
         }
     }
 
-    /// What a poll should be for.
+    /// Returns the interest that should be polled for.
     pub(super) fn wants_poll(&self) -> Interest {
         match &self.what {
             What::Connection(connection) if connection.waits_for_room() => Interest::WRITE,
@@ -240,13 +241,13 @@ impl Source {
         }
     }
 
-    /// An operation has had its last completion.
+    /// Records the last completion of an operation.
     pub(super) fn ended(&mut self, verb: Verbs) {
         self.under_way -= verb;
         self.cancelled -= verb;
     }
 
-    /// What there is to report.
+    /// Returns the readiness to report.
     pub(super) fn ready(&self) -> Ready {
         match &self.what {
             What::Connection(connection) => {
@@ -270,7 +271,7 @@ impl Source {
         }
     }
 
-    /// It has been reported.
+    /// Clears the readiness that has been reported.
     pub(super) fn reported(&mut self) {
         match &mut self.what {
             What::Connection(connection) => {
@@ -290,7 +291,7 @@ impl Source {
 }
 
 impl Connection {
-    /// Whether nothing stands between the bytes and the one who reads.
+    /// Returns whether no received bytes are waiting for the owner.
     pub(super) fn is_drained(&self) -> bool {
         !self.holds() && self.chain.is_empty()
     }
@@ -303,12 +304,13 @@ impl Connection {
         matches!(self.pace, Pace::New(_))
     }
 
-    /// Whether `receive` takes bytes from the system.
+    /// Returns whether `receive` takes bytes from the system.
     pub(super) fn is_busy(&self) -> bool {
         self.pace != Pace::Calm
     }
 
-    /// `receive` asked the system and got `count` bytes, which is `all` there was. Returns whether something is to be armed.
+    /// Records that `receive` got `count` bytes from the system, which is `all` there was. Returns whether to arm an
+    /// operation.
     pub(super) fn took(&mut self, count: usize, all: bool) -> bool {
         self.arrived &= !all;
         let was_new = self.is_new();
@@ -330,17 +332,17 @@ impl Connection {
         !self.writable && (self.awaits_write || self.unsent().is_some())
     }
 
-    /// Whether bytes are held that arrived while nobody read.
+    /// Returns whether bytes are held that arrived while reading was off.
     pub(super) fn holds(&self) -> bool {
         self.kept.as_ref().is_some_and(|kept| !kept.held.is_empty())
     }
 
-    /// Where bytes are held that arrived while nobody read.
+    /// Returns the bytes that arrived while reading was off.
     pub(super) fn held(&mut self) -> &mut VecDeque<u8> {
         &mut self.kept.get_or_insert_default().held
     }
 
-    /// Moves held bytes out, and returns how many.
+    /// Moves held bytes out, and returns their number.
     pub(super) fn take_held(&mut self, target: &mut [u8]) -> usize {
         let Some(kept) = &mut self.kept else { return 0 };
         let count = kept.held.len().min(target.len());
@@ -372,12 +374,12 @@ impl Connection {
         unsent
     }
 
-    /// Who keeps nothing needs no place for it.
+    /// Frees the allocation when it is empty.
     fn forget_empty(&mut self) {
         self.kept.take_if(|kept| kept.held.is_empty() && kept.unsent.is_none());
     }
 
-    /// The error that ends the connection.
+    /// Returns the error that broke the connection.
     ///
     /// # Errors
     /// If there is one.

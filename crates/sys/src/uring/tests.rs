@@ -1,4 +1,4 @@
-//! What can be tried only from inside: small queues, dry buffers, completions that come late.
+//! Tests that need the inside of the provider: small queues, dry buffers, late completions.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -39,7 +39,7 @@ pub(super) fn until(provider: &mut Uring, mut done: impl FnMut(&mut Uring, Event
     }
 }
 
-/// A connection that is read by way of the ring's buffers, and its peer.
+/// Returns a connection that is read through the ring's buffers, and its peer.
 fn connection(provider: &mut Uring) -> (Key, UnixStream) {
     let (near, peer) = UnixStream::pair().unwrap();
     let key = provider.adopt(OwnedFd::from(near), Kind::StreamConnection).unwrap();
@@ -61,7 +61,7 @@ fn take(provider: &mut Uring, key: Key, scratch: &mut [u8]) -> usize {
     }
 }
 
-/// How many buffers the kernel could take now.
+/// Returns the number of buffers that the kernel could use now.
 pub(super) fn buffers_in_ring(provider: &mut Uring) -> usize {
     let held: usize = provider
         .sources
@@ -74,14 +74,14 @@ pub(super) fn buffers_in_ring(provider: &mut Uring) -> usize {
     usize::from(provider.buffers.count()) - held - usize::from(provider.buffers.lent())
 }
 
-/// LESSONS of others: a completion of an operation whose source is gone only gives its buffer back.
+/// io_uring(7): a source may be gone when its operation completes. Then only the buffer is returned to the ring.
 #[test]
-fn a_completion_that_comes_after_the_close_only_returns_its_buffer() {
+fn a_late_completion_only_returns_its_buffer() {
     let mut provider = provider();
     let (key, mut peer) = connection(&mut provider);
     assert_eq!(wait(&mut provider, Duration::ZERO), []);
     peer.write_all(b"late").unwrap();
-    // The kernel completes the receive; the completion lies in the queue when the key is ended.
+    // The kernel completes the receive. The completion is in the queue when the key is closed.
     provider.ring.enter(None).unwrap();
     provider.sources.remove(key).unwrap();
     let (successor, _peer) = connection(&mut provider);
@@ -90,9 +90,9 @@ fn a_completion_that_comes_after_the_close_only_returns_its_buffer() {
     assert_eq!(buffers_in_ring(&mut provider), usize::from(provider.buffers.count()));
 }
 
-/// A cancel and the last completion are two events, and only the second ends the operation.
+/// A cancel and the last completion are two events. The operation is in flight until the second one.
 #[test]
-fn a_cancel_that_loses_the_race_gives_back_what_it_lost_to() {
+fn a_cancel_that_loses_the_race_returns_the_buffer() {
     let mut provider = provider();
     let (key, mut peer) = connection(&mut provider);
     assert_eq!(wait(&mut provider, Duration::ZERO), []);
@@ -105,10 +105,10 @@ fn a_cancel_that_loses_the_race_gives_back_what_it_lost_to() {
     assert_eq!(buffers_in_ring(&mut provider), usize::from(provider.buffers.count()));
 }
 
-/// It fits into the buffers of a socket.
+/// An amount that fits into the buffers of a socket.
 const LITTLE: usize = 10_000;
 
-/// Sends to every connection before anybody is read, then receives all; each peer sends its own byte `bytes` times.
+/// Each peer sends its own byte `bytes` times, before any is received. Then receives all of them.
 fn receive_from_all(provider: &mut Uring, open: Vec<(Key, UnixStream)>, bytes: usize) {
     let keys: Vec<_> = open.iter().map(|(key, _)| *key).collect();
     let send = |(number, (_, mut peer)): (usize, (Key, UnixStream))| {
@@ -118,7 +118,7 @@ fn receive_from_all(provider: &mut Uring, open: Vec<(Key, UnixStream)>, bytes: u
     let mut entered = 0;
     while entered < 50 {
         provider.enter(Some(Some(Duration::from_millis(2)))).unwrap();
-        // Little is sent though nobody reads; who sends much waits for that.
+        // A small amount is sent although none is received. A large one needs the receiver.
         let all_sent = bytes > LITTLE || writers.iter().all(thread::JoinHandle::is_finished);
         entered = if all_sent { entered + 1 } else { 0 };
     }
@@ -137,9 +137,9 @@ fn receive_from_all(provider: &mut Uring, open: Vec<(Key, UnixStream)>, bytes: u
     assert_eq!(buffers_in_ring(provider), usize::from(provider.buffers.count()));
 }
 
-/// LESSONS of others: a ring of buffers that ran dry stalled its connections without a word.
+/// A ring of buffers that runs dry must not stall its connections.
 #[test]
-fn a_ring_of_buffers_that_many_connections_ran_dry_grows_and_stalls_nobody() {
+fn a_ring_of_buffers_grows_when_many_connections_drain_it() {
     let mut provider = provider();
     let first = provider.buffers.count();
     let open: Vec<_> = (0..usize::from(first) * 3).map(|_| connection(&mut provider)).collect();
@@ -148,9 +148,9 @@ fn a_ring_of_buffers_that_many_connections_ran_dry_grows_and_stalls_nobody() {
     assert!(provider.buffers.count() > first, "it grew");
 }
 
-/// A ring that grew under bulk would be too large for the cache from then on, and bulk is not what it is for.
+/// A ring that grew under bulk would no longer fit the cache. Bulk needs no ring.
 #[test]
-fn a_ring_of_buffers_that_bulk_ran_dry_stalls_nobody_and_stays_small() {
+fn a_ring_of_buffers_stays_small_under_bulk() {
     let mut provider = provider();
     let first = provider.buffers.count();
     let open: Vec<_> = (0..40).map(|_| connection(&mut provider)).collect();
@@ -159,16 +159,16 @@ fn a_ring_of_buffers_that_bulk_ran_dry_stalls_nobody_and_stays_small() {
     assert_eq!(provider.buffers.count(), first);
 }
 
-/// The stream that goes on for a connection, as its verb.
+/// Returns the multishot operation of a connection, as its verb.
 fn is_polled(provider: &Uring, key: Key) -> bool {
     let stream = provider.sources.get(key).unwrap().under_way & Verbs::STREAM;
     assert!(!stream.is_empty(), "something goes on");
     stream == Verbs::ARRIVAL
 }
 
-/// Bulk by way of small buffers cost twice of what it costs on epoll.
+/// Bulk through small buffers cost twice as much as on epoll.
 #[test]
-fn a_connection_with_much_to_read_is_polled_and_one_with_little_is_not_and_no_byte_is_lost_between() {
+fn a_change_of_pace_loses_no_byte() {
     let mut provider = provider();
     let (key, mut peer) = connection(&mut provider);
     assert_eq!(wait(&mut provider, Duration::ZERO), []);
@@ -197,7 +197,7 @@ fn a_connection_with_much_to_read_is_polled_and_one_with_little_is_not_and_no_by
     until(&mut provider, |provider, _| matches!(provider.receive(key, &mut scratch).unwrap(), Received::Eof));
 }
 
-/// As `take`; the end of the stream is no bytes.
+/// Like `take`, but returns 0 at the end of the stream.
 fn take_or_end(provider: &mut Uring, key: Key, scratch: &mut [u8]) -> usize {
     match provider.receive(key, scratch).unwrap() {
         Received::Filled(count) | Received::Drained(count) => count,
@@ -213,7 +213,7 @@ fn take_or_end(provider: &mut Uring, key: Key, scratch: &mut [u8]) -> usize {
     }
 }
 
-/// What a connection is lent for that message of its peer's; `None` when it was copied.
+/// Returns the chunk that a connection is lent for this message of its peer, or `None` if the message was copied.
 fn lent(provider: &mut Uring, key: Key, peer: &mut UnixStream, message: &[u8]) -> Option<bytes::Bytes> {
     peer.write_all(message).unwrap();
     assert_eq!(wait(provider, PATIENCE), [Event { key, ready: Ready::READ }]);
@@ -232,7 +232,7 @@ fn lent(provider: &mut Uring, key: Key, peer: &mut UnixStream, message: &[u8]) -
 }
 
 #[test]
-fn a_message_that_fits_into_one_buffer_is_lent_and_the_buffer_comes_back_when_the_chunk_is_dropped() {
+fn dropping_a_lent_chunk_returns_its_buffer() {
     let mut provider = provider();
     let (key, mut peer) = connection(&mut provider);
     assert_eq!(wait(&mut provider, Duration::ZERO), []);
@@ -248,9 +248,9 @@ fn a_message_that_fits_into_one_buffer_is_lent_and_the_buffer_comes_back_when_th
     assert!(lent(&mut provider, key, &mut peer, b"little").is_none());
 }
 
-/// Or one forwarder with a slow target would stall every other connection.
+/// Otherwise one forwarder with a slow target would stall every other connection.
 #[test]
-fn chunks_that_are_kept_do_not_starve_the_ring_and_stay_as_they_are() {
+fn kept_chunks_do_not_starve_the_ring() {
     let mut provider = provider();
     let (key, mut peer) = connection(&mut provider);
     assert_eq!(wait(&mut provider, Duration::ZERO), []);
@@ -267,9 +267,9 @@ fn chunks_that_are_kept_do_not_starve_the_ring_and_stay_as_they_are() {
     assert_eq!(kept[0], [0; 2000][..], "it outlives the provider");
 }
 
-/// The new ring has buffers of its own: what the old one lent is none of them.
+/// The new ring has buffers of its own. Buffers that the old one lent must not enter it.
 #[test]
-fn a_chunk_survives_the_change_to_another_ring_and_its_buffer_does_not_enter_that() {
+fn a_chunk_survives_the_change_to_another_ring() {
     let mut provider = provider();
     let (key, mut peer) = connection(&mut provider);
     assert_eq!(wait(&mut provider, Duration::ZERO), []);
@@ -283,9 +283,9 @@ fn a_chunk_survives_the_change_to_another_ring_and_its_buffer_does_not_enter_tha
     }
 }
 
-/// Paused connections must not hold the buffers that others need.
+/// Paused connections must not hold buffers that other connections need.
 #[test]
-fn a_connection_that_is_not_read_holds_no_buffer_and_keeps_its_bytes_in_order() {
+fn a_paused_connection_holds_no_buffer() {
     let mut provider = provider();
     let (key, mut peer) = connection(&mut provider);
     assert_eq!(wait(&mut provider, Duration::ZERO), []);
@@ -309,7 +309,7 @@ fn a_connection_that_is_not_read_holds_no_buffer_and_keeps_its_bytes_in_order() 
     assert_eq!(bytes, b"one two three");
 }
 
-/// netty#15502, tokio#8277: completions beyond the queue are kept by the kernel, and must be fetched.
+/// netty#15502, tokio#8277: the kernel keeps completions beyond the queue, and they must be fetched.
 #[test]
 fn completions_that_overflow_a_small_queue_are_fetched() {
     const CONNECTIONS: usize = 60;
@@ -344,16 +344,16 @@ fn completions_that_overflow_a_small_queue_are_fetched() {
     }
 }
 
-/// More is armed than one enter submits, and what the first of it found is there before the last is submitted.
+/// More is armed than one enter submits. Events of the first operations are found before the last are submitted.
 #[test]
-fn what_is_known_already_does_not_wait_for_what_is_not() {
+fn ready_events_are_returned_without_waiting() {
     let mut provider = provider();
     let (first, mut peer) = connection(&mut provider);
     peer.write_all(b"x").unwrap();
     let mut others: Vec<_> = (0..300).map(|_| connection(&mut provider)).collect();
     let (reported, is_reported) = mpsc::channel::<()>();
     let (_, mut last) = others.pop().unwrap();
-    // Ends a wait that should not have been.
+    // Ends a wait that should not have blocked.
     let rescuer = thread::spawn(move || {
         if is_reported.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
             last.write_all(b"x").unwrap();
@@ -366,9 +366,9 @@ fn what_is_known_already_does_not_wait_for_what_is_not() {
     assert_eq!(events, [Event { key: first, ready: Ready::READ }]);
 }
 
-/// A connection that is cut short keeps its order, and says when it may go on.
+/// A partial write keeps the order, and WRITE is reported afterwards.
 #[test]
-fn a_small_send_to_a_peer_that_is_slow_arrives_behind_what_was_sent_before() {
+fn a_small_send_to_a_slow_peer_follows_earlier_bytes() {
     let mut provider = provider();
     let (key, mut peer) = connection(&mut provider);
     let mut sent = Vec::new();
@@ -396,7 +396,7 @@ fn a_small_send_to_a_peer_that_is_slow_arrives_behind_what_was_sent_before() {
     reader.join().unwrap();
 }
 
-/// Fills what is between a connection and its peer, until a batched send was cut short; what was sent.
+/// Fills the socket buffers of a connection until a batched send is partial. Returns the bytes sent.
 fn choke(provider: &mut Uring, key: Key) -> usize {
     let mut outbox = Outbox::new();
     let mut sent = 0;
@@ -410,9 +410,9 @@ fn choke(provider: &mut Uring, key: Key) -> usize {
     }
 }
 
-/// The seam: bytes accepted are still delivered after a close.
+/// Accepted bytes are delivered after a close.
 #[test]
-fn a_closed_connection_delivers_what_a_slow_peer_had_no_room_for() {
+fn a_closed_connection_delivers_its_unsent_bytes() {
     let mut provider = provider();
     let (key, mut peer) = connection(&mut provider);
     let sent = choke(&mut provider, key);
@@ -440,7 +440,7 @@ fn an_aborted_connection_does_not_linger() {
 }
 
 #[test]
-fn the_end_of_the_sending_direction_stands_behind_what_a_slow_peer_had_no_room_for() {
+fn a_half_close_follows_the_unsent_bytes() {
     let mut provider = provider();
     let (key, mut peer) = connection(&mut provider);
     let sent = choke(&mut provider, key);
@@ -454,7 +454,7 @@ fn the_end_of_the_sending_direction_stands_behind_what_a_slow_peer_had_no_room_f
     assert_eq!(reader.join().unwrap(), sent);
 }
 
-/// Whoever waits for room must sleep until there is some: a poll of io_uring's completes at once when the peer sends no more.
+/// A wait for room must sleep until there is some. io_uring's poll completes at once when the peer sends no more.
 #[test]
 fn waiting_for_room_of_a_peer_that_sends_no_more_does_not_spin() {
     let mut provider = provider();
@@ -491,7 +491,7 @@ fn waiting_for_room_of_a_peer_that_sends_no_more_does_not_spin() {
     });
 }
 
-/// The kernel says of a batched send only that it failed, and afterwards.
+/// The kernel reports a failed batched send only afterwards.
 #[test]
 fn a_batched_send_to_a_peer_that_is_gone_breaks_the_connection() {
     let mut provider = provider();
@@ -510,7 +510,7 @@ fn a_batched_send_to_a_peer_that_is_gone_breaks_the_connection() {
 
 /// Two sends of one connection in one batch could overtake each other.
 #[test]
-fn many_small_sends_between_two_waits_arrive_whole_and_in_order() {
+fn many_small_sends_between_two_waits_stay_in_order() {
     let mut provider = provider();
     let mut open: Vec<_> = (0..10).map(|_| connection(&mut provider)).collect();
     let mut outbox = Outbox::new();
@@ -530,7 +530,7 @@ fn many_small_sends_between_two_waits_arrive_whole_and_in_order() {
     }
 }
 
-/// LESSONS, bug 11: here under AddressSanitizer too.
+/// Also run under AddressSanitizer.
 #[test]
 fn a_provider_may_be_dropped_with_everything_in_flight() {
     for waits in [0, 1, 3] {
@@ -569,9 +569,9 @@ fn a_provider_may_be_dropped_with_everything_in_flight() {
     }
 }
 
-/// The seam: a caller of `wait` may move the provider to another thread for the time of that call.
+/// A caller of `wait` may move the provider to another thread for that call.
 #[test]
-fn a_wait_may_move_to_another_thread_and_back() {
+fn a_wait_may_run_in_another_thread() {
     let mut provider = provider();
     let (key, mut peer) = connection(&mut provider);
     let (choked, mut slow) = connection(&mut provider);
@@ -604,7 +604,7 @@ fn a_wait_may_move_to_another_thread_and_back() {
     let mut word = [0; 9];
     peer.read_exact(&mut word).unwrap();
     assert_eq!(&word, b"from here");
-    // What lingered lingers on.
+    // Lingering connections still linger.
     let reader = thread::spawn(move || {
         let mut bytes = Vec::new();
         slow.read_to_end(&mut bytes).unwrap();
@@ -614,9 +614,9 @@ fn a_wait_may_move_to_another_thread_and_back() {
     assert_eq!(reader.join().unwrap(), sent);
 }
 
-/// The kernel cancels what a thread began when the thread ends.
+/// The kernel cancels the operations of a thread that exits.
 #[test]
-fn what_a_thread_began_goes_on_after_its_end() {
+fn operations_outlive_the_thread_that_began_them() {
     let mut provider = thread::spawn(provider).join().unwrap();
     let (key, mut peer) = connection(&mut provider);
     let (watched, mut other) = UnixStream::pair().unwrap();
@@ -638,8 +638,8 @@ fn what_a_thread_began_goes_on_after_its_end() {
     });
 }
 
-/// Linux 6.18: a receive over a UNIX socket that had more to read than the kernel does in one go, and read all of it, is
-/// not told of a hang-up that came before.
+/// Linux 6.18: a receive over a UNIX socket does not report an earlier hang-up if it read everything and there was more
+/// than the kernel reads at once.
 #[test]
 fn the_end_of_a_unix_stream_is_seen_behind_any_number_of_bytes() {
     for bytes in [5, 4096, 32 * 4096, 33 * 4096, 200_000] {
@@ -671,16 +671,17 @@ fn the_end_of_a_unix_stream_is_seen_behind_any_number_of_bytes() {
     }
 }
 
-/// Beside its descriptor and what the kernel keeps, an idle connection has a place in the slab, which has an eighth of room at
-/// most: operations that are under way need none.
+/// Beside its descriptor and the kernel's memory, an idle connection has a place in the slab, which is at most an
+/// eighth larger than needed. Operations in flight need no memory.
 #[test]
 fn an_idle_connection_costs_little() {
     assert!(size_of::<Source>() <= 48, "{} bytes", size_of::<Source>());
 }
 
-/// A poll that is made once looks at what is there, and the kernel's own receive reads on. A busy connection waits for more.
+/// A one-shot poll looks at the present state, and the kernel's own receive continues. A busy connection waits for
+/// more.
 #[test]
-fn what_follows_urgent_data_is_read_by_a_new_connection_and_by_a_calm_one() {
+fn a_connection_reads_on_behind_urgent_data() {
     for pace in [source::Pace::New(0), source::Pace::Calm] {
         for armed in [false, true] {
             let mut provider = provider();
@@ -708,7 +709,7 @@ fn what_follows_urgent_data_is_read_by_a_new_connection_and_by_a_calm_one() {
     }
 }
 
-/// What is over when the end has come costs nothing to close.
+/// A connection that has reached its end costs nothing to close.
 #[test]
 fn a_connection_that_its_peer_ended_soon_has_nothing_to_cancel() {
     let mut provider = provider();

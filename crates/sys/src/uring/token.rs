@@ -1,4 +1,4 @@
-//! What a completion says about whose it is: 64 bits that the kernel carries.
+//! The owner of a completion, in the 64 bits that the kernel carries.
 //!
 //! ```text
 //!   63        32 31   29 28       0
@@ -16,18 +16,18 @@ const LINGER: u32 = 4;
 const SEND: u32 = 5;
 const OTHER: u32 = 7;
 
-/// Of an operation whose completion means nothing: a cancel, a nudge.
+/// For an operation whose completion means nothing: a cancel, or a no-op that wakes the ring.
 pub(super) const IGNORED: u64 = (OTHER << INDEX_BITS) as u64;
 
-/// Of the poll of the bell.
+/// For the poll of the bell.
 pub(super) const RUNG: u64 = IGNORED + 1;
 
-/// Whose completion it is.
+/// The owner of a completion.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Owner {
     /// A source's operation.
     Source(Key, Verbs),
-    /// What is left of a closed connection.
+    /// The rest of a closed connection.
     Linger(Key),
     /// A place in the batch.
     Send(u32),
@@ -35,7 +35,7 @@ pub(super) enum Owner {
     Nobody,
 }
 
-/// For the operation that this single verb stands for.
+/// For the operation of this single verb.
 pub(super) fn of_source(key: Key, verb: Verbs) -> u64 {
     debug_assert!(verb.bits().count_ones() == 1);
     token(verb.bits().trailing_zeros(), key)
@@ -50,7 +50,7 @@ pub(super) fn of_send(index: u32) -> u64 {
 }
 
 fn token(kind: u32, key: Key) -> u64 {
-    // More descriptors than that, the system does not give to a process.
+    // The system gives a process no more descriptors than that.
     debug_assert!(key.index() >> INDEX_BITS == 0);
     key.to_u64() | u64::from(kind << INDEX_BITS)
 }

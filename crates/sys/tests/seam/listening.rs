@@ -120,7 +120,8 @@ fn takes_all(listener: &TcpListener, peers: &[TcpStream]) {
     }
 }
 
-/// netty#15502 and others: what is accepted ahead holds descriptors, is reset when the port goes, and nobody else gets it.
+/// netty#15502 and others: what is accepted ahead holds descriptors, is reset when the port goes, and nobody else gets
+/// it.
 pub(crate) fn a_port_takes_nobody_before_it_is_asked(bench: &mut Bench) {
     let (port, other, peers) = shared_port(bench);
     bench.expect(port, Ready::READ);

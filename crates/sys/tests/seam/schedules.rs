@@ -1,5 +1,5 @@
-//! Random schedules: whatever is read, sent, paused and ended, and when, what is there and wanted is reported by the next
-//! wait. Some mechanisms report each thing once, and what is not taken then must be remembered.
+//! Random schedules: whatever is read, sent, paused and ended, and when, what is there and wanted is reported by the
+//! next wait. Some mechanisms report each thing once, and what is not taken then must be remembered.
 //!
 //! Peers live in the same thread, so a seed repeats a schedule but for what the kernel does meanwhile.
 
