@@ -166,7 +166,7 @@ impl Waiting {
     fn take_header(&mut self, transport: &Transport, data: &mut &[u8]) -> Option<Forwarded> {
         match self.parser.parse(data) {
             Ok(None) => return None,
-            Ok(Some(ProxyHeader::Proxied { source, destination })) => transport.set_proxied(source, destination),
+            Ok(Some(ProxyHeader::Proxied { source, destination })) => transport.set_forwarded(source, destination),
             Ok(Some(_)) => {}
             Err(error) => {
                 refuse(transport, &error);

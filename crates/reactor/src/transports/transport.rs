@@ -563,9 +563,24 @@ impl Transport {
         WeakTransport(Rc::downgrade(&self.0))
     }
 
-    /// Has the two ends be these from here on; what was said first stays.
-    pub(crate) fn set_proxied(&self, source: Address, destination: Address) {
-        let _ = self.0.proxied.set(Box::new([source, destination]));
+    /// Sets the addresses that [`peer`](Transport::peer) and [`host`](Transport::host) return, for a connection that a
+    /// balancer forwards. `haproxy:` does so with the addresses of the PROXY header.
+    ///
+    /// Only the first call has an effect, because references to the addresses may be in use.
+    ///
+    /// ```
+    /// use ropewalk::Address;
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let transport = StringTransport::new();
+    /// let [client, server] = ["192.0.2.7:5000", "192.0.2.80:443"].map(|text| Address::Inet(text.parse().unwrap()));
+    /// transport.set_forwarded(client, server);
+    /// assert_eq!(transport.peer().to_string(), "192.0.2.7:5000");
+    /// assert_eq!(transport.host()?.to_string(), "192.0.2.80:443");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn set_forwarded(&self, peer: Address, host: Address) {
+        let _ = self.0.proxied.set(Box::new([peer, host]));
     }
 
     fn tcp_option(&self, option: SocketOption) -> Result<bool> {
