@@ -92,13 +92,16 @@ impl Selector for Epoll {
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
         let timeout = if self.always.is_empty() { timeout } else { Some(Duration::ZERO) };
         let mut batch = [MaybeUninit::uninit(); BATCH];
-        let ready = self.epoll_wait(timeout, &mut batch)?;
+        let ready = match self.epoll_wait(timeout, &mut batch) {
+            Err(Errno::INTR) => return Ok(()),
+            outcome => outcome?,
+        };
         events.extend(ready.iter().map(event));
         events.extend(self.always.iter().map(|&(key, interest)| Event { key, ready: interest.into() }));
         Ok(())
     }
 
-    fn foreign(&self) -> Option<RawFd> {
+    fn host_fd(&self) -> Option<RawFd> {
         Some(self.epoll.as_raw_fd())
     }
 }

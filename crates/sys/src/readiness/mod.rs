@@ -1,17 +1,18 @@
-//! Providers that are told when a descriptor is ready, and then make the system call: select, poll and epoll.
+//! Providers on readiness: select, poll and epoll. The kernel reports that a descriptor is ready, and the provider makes
+//! the system call.
 //!
-//! A source has what its owner wants and what the selector is armed for. To want more arms at once; to want less is
-//! carried out when it would otherwise cost a wake-up:
+//! A registration has the readiness that its owner wants, and the readiness that the selector is armed for. Wanting
+//! more arms the selector at once. Wanting less disarms it only when it would otherwise cost a wake-up:
 //!
 //! ```text
-//!   READ switched off     disarmed when something arrives that nobody wants
-//!   WRITE reported        no longer wanted; disarmed before the next wait unless `send` wants it again
+//!   READ switched off     disarmed when something arrives that is not wanted
+//!   WRITE reported        no longer wanted, disarmed before the next wait unless `send` wants it again
 //! ```
 //!
 //! So a connection that pauses and resumes between two messages, or that fills the kernel's buffer again and again,
-//! costs no system call for its interest. Connections over TCP are watched edge-triggered where the selector can: what
-//! `receive` or `send` leaves behind when a turn's share is used up is noted, and reported anew. A watched descriptor
-//! is exact: its owner may close it once it is not wanted.
+//! costs no system call for its interest. TCP connections are watched edge-triggered where the selector can. Bytes that
+//! `receive` or `send` leaves behind when a turn's share is used up make the next wait re-arm the descriptor. A watched
+//! descriptor is exact: its owner may close it once it is not wanted.
 
 use std::io;
 use std::mem;
@@ -32,9 +33,9 @@ use crate::waker::{Bell, Waker};
 #[cfg(linux_like)]
 mod epoll;
 mod poll;
+mod registration;
 mod select;
 mod selector;
-mod source;
 mod streams;
 mod timeout;
 mod watches;
@@ -42,56 +43,56 @@ mod watches;
 #[cfg(linux_like)]
 pub(crate) use epoll::Epoll;
 pub(crate) use poll::Poll;
+use registration::Registration;
 pub(crate) use select::Select;
 use selector::{Selector, Trigger};
-use source::Source;
 
 /// The provider that works with any selector.
 pub(crate) struct Readiness<S> {
     /// Dropped before the sources: a descriptor must not be closed while something watches it.
     selector: S,
-    sources: Slab<Source>,
+    sources: Slab<Registration>,
     bell: Arc<Bell>,
     bell_key: Key,
-    /// Whether the bell need not be emptied.
-    rings_once: bool,
-    /// Whose WRITE was reported since the last wait.
+    /// Whether the bell is reported once for each ring, so that it is never emptied.
+    bell_is_edge: bool,
+    /// Keys whose WRITE was reported since the last wait.
     reported: Vec<Key>,
-    /// Whom the selector will not report again by itself, although more is there.
+    /// Keys with unread or unsent bytes that the edge-triggered selector will not report again.
     left: Vec<Key>,
-    /// How new connections over TCP are watched.
+    /// The trigger of new TCP connections.
     trigger: Trigger,
-    /// Whether the selector reported a key that was ended.
-    ghosts: bool,
+    /// Whether the selector reported a stale key.
+    has_stale: bool,
     files: SystemFiles,
     began: Instant,
 }
 
 impl<S: Selector> Readiness<S> {
-    /// For the table of providers.
+    /// Opens the provider, for the table of providers.
     pub(crate) fn open() -> io::Result<Box<dyn EventProvider>> {
         let bell = Bell::new()?;
         let mut sources = Slab::new();
-        let bell_key = sources.insert(Source::watched(bell.fd()));
+        let bell_key = sources.insert(Registration::watched(bell.fd()));
         let mut selector = S::new()?;
-        let rings_once = selector.add_bell(bell.fd(), bell_key)?;
+        let bell_is_edge = selector.add_bell(bell.fd(), bell_key)?;
         Ok(Box::new(Readiness {
             selector,
             sources,
             bell,
             bell_key,
-            rings_once,
+            bell_is_edge,
             reported: Vec::new(),
             left: Vec::new(),
             trigger: if S::EDGES { Trigger::Edge } else { Trigger::Level },
-            ghosts: false,
+            has_stale: false,
             files: SystemFiles,
             began: Instant::now(),
         }))
     }
 
-    /// Gives a source its key; if the selector refuses it, the source is dropped.
-    fn insert(&mut self, source: Source, wanted: Interest) -> io::Result<Key> {
+    /// Gives a registration its key. If the selector refuses it, the registration is dropped.
+    fn insert(&mut self, source: Registration, wanted: Interest) -> io::Result<Key> {
         let key = self.sources.insert(source);
         let outcome = self.enter(key, wanted);
         if outcome.is_err() {
@@ -112,7 +113,7 @@ impl<S: Selector> Readiness<S> {
         }
     }
 
-    /// Disarms the reported WRITEs that nobody wanted again, or they would end the wait at once.
+    /// Disarms reported WRITEs that were not wanted again. They would otherwise interrupt the wait at once.
     fn disarm_reported(&mut self) -> io::Result<()> {
         for key in self.reported.drain(..) {
             let Some(source) = self.sources.get_mut(key) else { continue };
@@ -123,11 +124,11 @@ impl<S: Selector> Readiness<S> {
         Ok(())
     }
 
-    /// Has the selector report those again whose owners left something behind, and want it.
-    fn report_left(&mut self) -> io::Result<()> {
+    /// Re-arms descriptors whose owners left bytes behind and want them, so that the selector reports them again.
+    fn rearm_left(&mut self) -> io::Result<()> {
         for key in self.left.drain(..) {
             let Some(source) = self.sources.get_mut(key) else { continue };
-            source.reported_anew = false;
+            source.rearm_pending = false;
             let unsent = mem::take(&mut source.unsent) && source.wanted.contains(Interest::WRITE);
             if unsent || source.unread && source.wanted.contains(Interest::READ) {
                 self.selector.modify(source.fd(), key, source.armed, source.armed, source.trigger)?;
@@ -136,7 +137,7 @@ impl<S: Selector> Readiness<S> {
         Ok(())
     }
 
-    /// From here on the selector itself knows, at any time, who is ready.
+    /// Switches to level-triggered watching, so that the selector itself knows at any time what is ready.
     fn watch_by_level(&mut self) -> io::Result<()> {
         self.trigger = Trigger::Level;
         for (key, source) in self.sources.iter_mut().filter(|(_, source)| source.trigger == Trigger::Edge) {
@@ -146,9 +147,9 @@ impl<S: Selector> Readiness<S> {
         Ok(())
     }
 
-    /// Lets the selector begin again with what the sources are armed for, and nothing else.
-    fn arm_anew(&mut self) -> io::Result<()> {
-        self.ghosts = false;
+    /// Rebuilds the selector from the registrations.
+    fn rebuild_selector(&mut self) -> io::Result<()> {
+        self.has_stale = false;
         self.selector.forget_all()?;
         for (key, source) in self.sources.iter() {
             if key == self.bell_key {
@@ -157,7 +158,7 @@ impl<S: Selector> Readiness<S> {
             }
             self.selector.add(source.fd(), key)?;
             match self.selector.modify(source.fd(), key, Interest::empty(), source.armed, source.trigger) {
-                // A watched descriptor that its owner has closed reports nothing any more.
+                // Its owner has closed a watched descriptor, which reports nothing any more.
                 Err(error) if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => {}
                 outcome => outcome?,
             }
@@ -165,17 +166,17 @@ impl<S: Selector> Readiness<S> {
         Ok(())
     }
 
-    /// Silences whoever reports under a key that was ended: a watched file whose owner closed its descriptor while it
-    /// was watched, but not every copy of it. That may take a descriptor; where there is none, a later wait does it.
-    fn lay_ghosts(&mut self) -> io::Result<()> {
-        match self.arm_anew() {
-            Err(error) if lacks_descriptors(&error) => self.ghosts = true,
+    /// Removes stale registrations by rebuilding the selector. An owner makes one by closing a watched descriptor, but
+    /// not every copy of it. This needs a spare descriptor. Without one it is tried again in a later wait.
+    fn purge_stale(&mut self) -> io::Result<()> {
+        match self.rebuild_selector() {
+            Err(error) if lacks_descriptors(&error) => self.has_stale = true,
             outcome => outcome?,
         }
         Ok(())
     }
 
-    /// Turns what the selector saw into what the owners of the keys want to know.
+    /// Translates the selector's events into those that the owners of the keys want.
     fn interpret(&mut self, events: &mut Events) {
         let odd = events.iter_mut().position(|event| !self.interpret_plain(event));
         if let Some(first) = odd {
@@ -183,7 +184,7 @@ impl<S: Selector> Readiness<S> {
         }
     }
 
-    /// From the first on that is not like nearly all.
+    /// Handles the events from the first that is not plain.
     #[inline(never)]
     fn interpret_from(&mut self, first: usize, events: &mut Events) {
         let mut kept = first;
@@ -199,7 +200,7 @@ impl<S: Selector> Readiness<S> {
         events.truncate(kept);
     }
 
-    /// Nearly every event: bytes, for somebody who waits for them and for nothing else.
+    /// Fast path: a READ event of a registration that only reads.
     #[inline(always)]
     fn interpret_plain(&mut self, event: &mut Event) -> bool {
         if event.ready - Ready::WRITE != Ready::READ {
@@ -211,17 +212,17 @@ impl<S: Selector> Readiness<S> {
         true
     }
 
-    /// Whether the owner of the key wants to know any of it.
+    /// Returns whether the owner of the key wants any part of the event.
     #[inline(never)]
     fn interpret_one(&mut self, event: &mut Event) -> bool {
         if event.key == self.bell_key {
-            if !self.rings_once {
+            if !self.bell_is_edge {
                 self.bell.drain();
             }
             return false;
         }
         let Some(source) = self.sources.get_mut(event.key) else {
-            self.ghosts = true;
+            self.has_stale = true;
             return false;
         };
         if event.ready.contains(Ready::GONE) {
@@ -233,7 +234,7 @@ impl<S: Selector> Readiness<S> {
             event.ready |= source.armed.into();
         }
         if event.ready.intersects(Ready::from(source.armed - source.wanted)) || event.ready.contains(Ready::GONE) {
-            // It fails for a descriptor that is not open any more, which reports nothing any more.
+            // This fails for a descriptor that is not open any more, which reports nothing any more.
             let _ = arm(&mut self.selector, source, event.key);
         }
         source.stops_short |= event.ready.contains(Ready::URGENT);
@@ -266,32 +267,27 @@ impl<S: Selector> EventProvider for Readiness<S> {
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
         events.clear();
         self.disarm_reported()?;
-        self.report_left()?;
+        self.rearm_left()?;
         let timeout = if self.bell.fall_asleep() { timeout } else { Some(Duration::ZERO) };
         let outcome = self.selector.wait(timeout, events);
         self.bell.wake_up();
-        match outcome {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(error) => Err(error),
-            Ok(()) => {
-                self.interpret(events);
-                if self.ghosts { self.lay_ghosts() } else { Ok(()) }
-            }
-        }
+        outcome?;
+        self.interpret(events);
+        if self.has_stale { self.purge_stale() } else { Ok(()) }
     }
 
     fn host_handle(&mut self) -> Option<RawWaitable> {
-        let foreign = self.selector.foreign()?;
+        let handle = self.selector.host_fd()?;
         self.bell.watch();
         self.watch_by_level().ok()?;
-        Some(foreign)
+        Some(handle)
     }
 
     fn reopen_after_fork(&mut self) -> io::Result<()> {
         self.bell.reopen_after_fork()?;
         self.sources.iter().for_each(|(_, source)| source.claim_file());
         // What the child forgets is its copy of the descriptor; the parent's registrations stay.
-        self.arm_anew()
+        self.rebuild_selector()
     }
 
     fn has_signals(&self) -> bool {
@@ -320,23 +316,23 @@ impl<S: Selector> EventProvider for Readiness<S> {
     }
 }
 
-/// Sets what the owner wants, and arms it if that is more than is armed.
-fn want<S: Selector>(selector: &mut S, source: &mut Source, key: Key, wanted: Interest) -> io::Result<()> {
+/// Sets the wanted readiness, and arms it if it exceeds the armed one.
+fn want<S: Selector>(selector: &mut S, source: &mut Registration, key: Key, wanted: Interest) -> io::Result<()> {
     source.wanted = wanted;
     if source.armed.contains(wanted) { Ok(()) } else { arm(selector, source, key) }
 }
 
-/// Notes that the next wait has the selector report a source again.
+/// Queues an edge-triggered registration to be re-armed by the next wait.
 #[inline]
-fn report_anew(left: &mut Vec<Key>, source: &mut Source, key: Key) {
-    if source.trigger == Trigger::Edge && !source.reported_anew {
-        source.reported_anew = true;
+fn rearm_later(left: &mut Vec<Key>, source: &mut Registration, key: Key) {
+    if source.trigger == Trigger::Edge && !source.rearm_pending {
+        source.rearm_pending = true;
         left.push(key);
     }
 }
 
-/// Arms what is wanted, and nothing else.
-fn arm<S: Selector>(selector: &mut S, source: &mut Source, key: Key) -> io::Result<()> {
+/// Arms exactly the wanted readiness.
+fn arm<S: Selector>(selector: &mut S, source: &mut Registration, key: Key) -> io::Result<()> {
     if source.armed != source.wanted {
         selector.modify(source.fd(), key, source.armed, source.wanted, source.trigger)?;
         source.armed = source.wanted;

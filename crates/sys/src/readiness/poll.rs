@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ropewalk_proto::{Key, SecondaryMap};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 use super::selector::{Selector, Trigger};
 use super::timeout::timespec;
@@ -63,13 +64,16 @@ impl Selector for Poll {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
-        let count = poll(&mut self.array, timeout.map(timespec).as_ref())?;
+        let count = match poll(&mut self.array, timeout.map(timespec).as_ref()) {
+            Err(Errno::INTR) => return Ok(()),
+            outcome => outcome?,
+        };
         let ready = self.keys.iter().zip(&self.array).filter(|(_, element)| !element.revents().is_empty());
         events.extend(ready.take(count).map(|(&key, element)| Event { key, ready: ready_of(element.revents()) }));
         Ok(())
     }
 
-    fn foreign(&self) -> Option<RawFd> {
+    fn host_fd(&self) -> Option<RawFd> {
         None
     }
 }

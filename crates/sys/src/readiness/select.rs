@@ -87,6 +87,7 @@ impl Selector for Select {
             select(bound, Some(&mut self.reading), Some(&mut self.writing), None, timeout.map(timespec).as_ref())
         };
         match outcome {
+            Err(Errno::INTR) => {}
             Err(Errno::BADF) => self.report_closed(events),
             outcome => {
                 outcome?;
@@ -96,7 +97,7 @@ impl Selector for Select {
         Ok(())
     }
 
-    fn foreign(&self) -> Option<RawFd> {
+    fn host_fd(&self) -> Option<RawFd> {
         None
     }
 }

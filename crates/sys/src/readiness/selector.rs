@@ -1,4 +1,4 @@
-//! What a readiness mechanism must do; epoll.rs, poll.rs and select.rs are neighbours with these verbs in this order.
+//! A readiness mechanism. epoll.rs, poll.rs and select.rs have these methods in this order.
 //!
 //! A selector watches descriptors under keys and never knows what a descriptor means. A descriptor without interest is
 //! known to it but reports nothing at all, not even a hang-up: a source that nobody reads must not make the loop spin.
@@ -35,7 +35,7 @@ pub(crate) trait Selector: Sized + Send + 'static {
     /// When the selector cannot watch it whatever the interest.
     fn add(&mut self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()>;
 
-    /// Watches what wakes a wait. Returns whether a ring is reported once, so that nobody need empty the bell.
+    /// Watches the bell. Returns whether it is edge-triggered, so that it need not be emptied.
     fn add_bell(&mut self, fd: BorrowedFd<'_>, key: Key) -> io::Result<bool> {
         self.add(fd, key)?;
         self.modify(fd, key, Interest::empty(), Interest::READ, Trigger::Level)?;
@@ -60,12 +60,14 @@ pub(crate) trait Selector: Sized + Send + 'static {
     /// Forgets every descriptor, also those that cannot be named any more.
     fn forget_all(&mut self) -> io::Result<()>;
 
-    /// Blocks until something is ready or `timeout` is over, and appends what became possible.
+    /// Blocks until something is ready or `timeout` is over, and appends the events.
+    ///
+    /// An interrupted wait appends nothing.
     ///
     /// # Errors
-    /// `Interrupted`, or that waiting is not possible at all.
+    /// Errors after which waiting is not possible at all.
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()>;
 
-    /// A descriptor that is readable when `wait` would report something.
-    fn foreign(&self) -> Option<RawFd>;
+    /// Returns a descriptor that is readable when `wait` would report something.
+    fn host_fd(&self) -> Option<RawFd>;
 }

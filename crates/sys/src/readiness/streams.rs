@@ -5,9 +5,9 @@ use std::io;
 use ropewalk_proto::{Address, Key, Outbox};
 use rustix::io::Errno;
 
+use super::registration::Registration;
 use super::selector::{Selector, Trigger};
-use super::source::Source;
-use super::{Readiness, report_anew, want};
+use super::{Readiness, rearm_later, want};
 use crate::io_handle::OwnedSocket;
 use crate::seam::{Adoption, ConnectSpec, Interest, Kind, ListenSpec, Received, Sent, Streams};
 use crate::socket::table::{HasSocket, socket, stale};
@@ -17,14 +17,14 @@ impl<S: Selector> Streams for Readiness<S> {
     fn listen(&mut self, spec: &ListenSpec) -> io::Result<(Key, Address)> {
         let (socket, file) = listen::open(spec)?;
         let address = address::local(&socket)?;
-        let key = self.insert(Source::port(socket, file), Interest::empty())?;
+        let key = self.insert(Registration::port(socket, file), Interest::empty())?;
         Ok((key, address))
     }
 
     fn connect(&mut self, spec: &ConnectSpec) -> io::Result<Key> {
         let socket = connect::begin(spec)?;
         let trigger = self.trigger(&spec.address);
-        self.insert(Source::owned(socket, trigger), Interest::WRITE)
+        self.insert(Registration::owned(socket, trigger), Interest::WRITE)
     }
 
     fn finish_connect(&mut self, key: Key) -> io::Result<()> {
@@ -40,7 +40,7 @@ impl<S: Selector> Streams for Readiness<S> {
     fn accept(&mut self, key: Key) -> io::Result<Option<(Key, Address)>> {
         let Some((socket, peer)) = accept::next(socket(&self.sources, key)?)? else { return Ok(None) };
         let trigger = self.trigger(&peer);
-        Ok(Some((self.insert(Source::owned(socket, trigger), Interest::empty())?, peer)))
+        Ok(Some((self.insert(Registration::owned(socket, trigger), Interest::empty())?, peer)))
     }
 
     fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()> {
@@ -50,7 +50,7 @@ impl<S: Selector> Streams for Readiness<S> {
         let armed = source.armed;
         want(&mut self.selector, source, key, wanted)?;
         if on && source.unread && armed.contains(Interest::READ) {
-            report_anew(&mut self.left, source, key);
+            rearm_later(&mut self.left, source, key);
         }
         Ok(())
     }
@@ -118,7 +118,7 @@ impl<S: Selector> Streams for Readiness<S> {
 impl<S: Selector> Adoption for Readiness<S> {
     fn adopt(&mut self, socket: OwnedSocket, kind: Kind) -> io::Result<Key> {
         adopt::take_over(&socket, kind)?;
-        self.insert(Source::owned(socket, Trigger::Level), Interest::empty())
+        self.insert(Registration::owned(socket, Trigger::Level), Interest::empty())
     }
 }
 
@@ -137,7 +137,7 @@ impl<S: Selector> Readiness<S> {
     fn left_unread(&mut self, key: Key) {
         if let Some(source) = self.sources.get_mut(key) {
             source.unread = true;
-            report_anew(&mut self.left, source, key);
+            rearm_later(&mut self.left, source, key);
         }
     }
 
@@ -164,7 +164,7 @@ impl<S: Selector> Readiness<S> {
         want(&mut self.selector, source, key, wanted)?;
         if sent == Sent::Some && !full {
             source.unsent = true;
-            report_anew(&mut self.left, source, key);
+            rearm_later(&mut self.left, source, key);
         }
         Ok(sent)
     }

@@ -4,8 +4,8 @@ use std::io;
 
 use ropewalk_proto::Key;
 
+use super::registration::Registration;
 use super::selector::Selector;
-use super::source::Source;
 use super::{Readiness, arm};
 use crate::io_handle::RawWaitable;
 use crate::seam::{Interest, Watches};
@@ -14,7 +14,7 @@ use crate::watched::open_descriptor;
 
 impl<S: Selector> Watches for Readiness<S> {
     fn watch(&mut self, handle: RawWaitable, interest: Interest) -> io::Result<Key> {
-        self.insert(Source::watched(open_descriptor(handle)?), interest)
+        self.insert(Registration::watched(open_descriptor(handle)?), interest)
     }
 
     fn set_interest(&mut self, key: Key, interest: Interest) -> io::Result<()> {

@@ -10,7 +10,7 @@ use rustix::io::{DupFlags, fcntl_dupfd_cloexec};
 use super::buffers::{Buffers, GROUP};
 use super::operation::{UnderWay, Verbs};
 use super::ring::{Ring, Setup};
-use super::source::{Connection, What};
+use super::slot::{Connection, Resource};
 use super::{Uring, token};
 use crate::io_handle::RawWaitable;
 use crate::seam::{Events, Interest};
@@ -24,11 +24,11 @@ impl Uring {
         }
         let fd = types::Fd(source.raw_fd());
         if !source.under_way.intersects(Verbs::STREAM) && source.wants_stream() {
-            let (entry, verb) = match &source.what {
-                What::Connection(connection) if !connection.is_busy() => {
+            let (entry, verb) = match &source.resource {
+                Resource::Connection(connection) if !connection.is_busy() => {
                     (opcode::RecvMulti::new(fd, GROUP).build(), Verbs::RECEIVE)
                 }
-                What::Connection(connection) if connection.is_new() => (poll(fd, Interest::READ), Verbs::ARRIVAL),
+                Resource::Connection(connection) if connection.is_new() => (poll(fd, Interest::READ), Verbs::ARRIVAL),
                 _ => (arrivals(fd), Verbs::ARRIVAL),
             };
             self.begin(key, verb, entry);
@@ -70,10 +70,10 @@ impl Uring {
 
     /// Stops reading a source. Its bytes in the ring's buffers are moved out. Before the loop waits, its multishot
     /// operation is cancelled, unless it is wanted again by then.
-    pub(super) fn set_aside(&mut self, key: Key) {
+    pub(super) fn spill_unread(&mut self, key: Key) {
         let Some(source) = self.sources.get_mut(key) else { return };
-        if let What::Connection(connection) = &mut source.what {
-            hold(&mut self.buffers, connection);
+        if let Resource::Connection(connection) = &mut source.resource {
+            spill(&mut self.buffers, connection);
         }
         if source.under_way.intersects(Verbs::STREAM) {
             self.unwanted.push(key);
@@ -111,33 +111,33 @@ impl Uring {
         }
     }
 
-    /// Keeps the promise of `foreign`: everything is submitted, and known events make the descriptor readable.
-    pub(super) fn keep_up_hosted(&mut self) -> io::Result<()> {
+    /// Keeps the promise of `host_copy`: everything is submitted, and known events make the descriptor readable.
+    pub(super) fn submit_everything(&mut self) -> io::Result<()> {
         self.cancel_unwanted();
         self.poll_bell();
-        self.look_again();
+        self.rearm_due();
         self.enter(None)?;
-        if self.look_again() || self.rung { self.nudge() } else { Ok(()) }
+        if self.rearm_due() || self.rung { self.post_nop() } else { Ok(()) }
     }
 
     /// Does the same at the end of a wait: reported data may not be taken, and watched descriptors must be polled
     /// again.
-    pub(super) fn leave_to_host(&mut self, events: &Events) -> io::Result<()> {
-        if events.is_empty() { self.keep_up_hosted() } else { self.nudge() }
+    pub(super) fn finish_for_host(&mut self, events: &Events) -> io::Result<()> {
+        if events.is_empty() { self.submit_everything() } else { self.post_nop() }
     }
 
     /// Leaves a completion in the queue, which makes the ring readable.
-    fn nudge(&mut self) -> io::Result<()> {
+    fn post_nop(&mut self) -> io::Result<()> {
         self.ring.push(opcode::Nop::new().build().user_data(token::IGNORED));
         self.ring.enter(None).map(drop)
     }
 
     /// The descriptor that a host loop watches: a copy, because a new ring must come under the same number.
-    pub(super) fn foreign_fd(&mut self) -> io::Result<RawWaitable> {
-        if self.foreign.is_none() {
-            self.foreign = Some(fcntl_dupfd_cloexec(self.ring_fd(), 0)?);
+    pub(super) fn host_fd(&mut self) -> io::Result<RawWaitable> {
+        if self.host_copy.is_none() {
+            self.host_copy = Some(fcntl_dupfd_cloexec(self.ring_fd(), 0)?);
         }
-        Ok(self.foreign.as_ref().map_or(-1, AsRawFd::as_raw_fd))
+        Ok(self.host_copy.as_ref().map_or(-1, AsRawFd::as_raw_fd))
     }
 
     fn ring_fd(&self) -> BorrowedFd<'_> {
@@ -147,7 +147,7 @@ impl Uring {
 
     /// Changes to a plain ring, at a price. DEFER_TASKRUN does not allow a wait in another thread than the first, and
     /// does not wake a host loop that sleeps on the ring.
-    pub(super) fn go_plain(&mut self) -> io::Result<()> {
+    pub(super) fn downgrade_ring(&mut self) -> io::Result<()> {
         if self.ending {
             return Err(io::Error::from_raw_os_error(libc::EEXIST));
         }
@@ -173,9 +173,9 @@ impl Uring {
         let in_use = !self.ring.is_inherited() && self.under_way.receives > 0;
         self.under_way = UnderWay::default();
         drop(std::mem::replace(&mut self.ring, ring));
-        if let Some(mut foreign) = self.foreign.take() {
-            rustix::io::dup3(self.ring_fd(), &mut foreign, DupFlags::CLOEXEC)?;
-            self.foreign = Some(foreign);
+        if let Some(mut host_copy) = self.host_copy.take() {
+            rustix::io::dup3(self.ring_fd(), &mut host_copy, DupFlags::CLOEXEC)?;
+            self.host_copy = Some(host_copy);
         }
         let old = std::mem::replace(&mut self.buffers, buffers);
         if in_use {
@@ -184,23 +184,23 @@ impl Uring {
         }
         self.bell_is_polled = false;
         self.poll_bell();
-        self.linger_anew(goes_on);
-        self.look_again();
+        self.restart_drains(goes_on);
+        self.rearm_due();
         Ok(())
     }
 
     fn forget_operations(&mut self, key: Key) {
         let Some(source) = self.sources.get_mut(key) else { return };
         source.ended(Verbs::all());
-        if let What::Connection(connection) = &mut source.what {
-            hold(&mut self.buffers, connection);
+        if let Resource::Connection(connection) = &mut source.resource {
+            spill(&mut self.buffers, connection);
         }
-        self.look_at(key);
+        self.mark_due(key);
     }
 }
 
 /// Moves a connection's bytes in the ring's buffers into memory of its own.
-pub(super) fn hold(buffers: &mut Buffers, connection: &mut Connection) {
+pub(super) fn spill(buffers: &mut Buffers, connection: &mut Connection) {
     if !connection.chain.is_empty() {
         let mut chain = std::mem::take(&mut connection.chain);
         buffers.take_all(&mut chain, connection.held());

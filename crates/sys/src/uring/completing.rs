@@ -10,10 +10,10 @@ use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
 
 use super::Uring;
-use super::arming::hold;
+use super::arming::spill;
 use super::operation::Verbs;
 use super::ring::Completion;
-use super::source::{BUSY_BUFFERS, Connection, End, Pace, Source, Unsent, What};
+use super::slot::{BUSY_BUFFERS, Connection, End, Pace, Resource, Slot, Unsent};
 use super::token::{Owner, owner};
 use crate::seam::Ready;
 use crate::socket::transfer;
@@ -27,7 +27,7 @@ impl Uring {
         for completion in completions.drain(..) {
             match owner(completion.token) {
                 Owner::Source(key, verb) => self.operation_completed(key, verb, completion),
-                Owner::Linger(key) => self.linger_completed(key, completion.result, !cqueue::more(completion.flags)),
+                Owner::Draining(key) => self.drain_completed(key, completion.result, !cqueue::more(completion.flags)),
                 Owner::Send(index) => self.send_complained(index, completion.result),
                 Owner::Bell => self.bell_rang(),
                 Owner::Nobody => {}
@@ -55,7 +55,7 @@ impl Uring {
             Verbs::POLL => self.polled(key, completion.result),
             _ => self.hung_up(key, completion.result),
         }
-        self.look_at(key);
+        self.mark_due(key);
     }
 
     /// Returns the buffer of a receive whose source is gone.
@@ -68,7 +68,7 @@ impl Uring {
     fn received(&mut self, key: Key, completion: Completion) {
         let Some(source) = self.sources.get_mut(key) else { return };
         let reads = source.reads();
-        let What::Connection(connection) = &mut source.what else { return self.give_back(completion) };
+        let Resource::Connection(connection) = &mut source.resource else { return self.give_back(completion) };
         match (completion.result, cqueue::buffer_select(completion.flags)) {
             (count @ 1.., Some(id)) => {
                 self.buffers.append(&mut connection.chain, id, count as usize);
@@ -76,7 +76,7 @@ impl Uring {
                     connection.pace = Pace::Busy(0);
                 }
                 if !reads {
-                    hold(&mut self.buffers, connection);
+                    spill(&mut self.buffers, connection);
                 }
             }
             (result, buffer) => {
@@ -99,7 +99,7 @@ impl Uring {
 
     /// Asks the system, so that `receive` gets the end or the error.
     fn more_arrived(&mut self, key: Key, result: i32) {
-        if let Ok(connection) = self.source_mut(key).and_then(Source::as_connection) {
+        if let Ok(connection) = self.source_mut(key).and_then(Slot::as_connection) {
             let cancelled = result == -libc::ECANCELED;
             let last = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
             connection.arrived |= !cancelled;
@@ -113,14 +113,14 @@ impl Uring {
         let is_news = result != -libc::ECANCELED && result != i32::from(libc::POLLRDHUP);
         source.half_closed |= result == i32::from(libc::POLLRDHUP);
         if is_news {
-            match &mut source.what {
-                What::Connection(connection) => connection.has_room(),
-                What::Watched(watched) => {
+            match &mut source.resource {
+                Resource::Connection(connection) => connection.has_room(),
+                Resource::Watched(watched) => {
                     let armed = source.wanted.into();
                     watched.fired |= seen(result, armed);
                 }
-                What::Port(port) if result < 0 => port.error = Some(-result),
-                What::Port(port) => port.arrived = true,
+                Resource::Port(port) if result < 0 => port.error = Some(-result),
+                Resource::Port(port) => port.arrived = true,
             }
         }
         if is_news {
@@ -130,7 +130,7 @@ impl Uring {
 
     /// Records a hang-up. If the receive has not noticed after all completions, `receive` asks the system.
     fn hung_up(&mut self, key: Key, result: i32) {
-        if let Ok(connection) = self.source_mut(key).and_then(Source::as_connection) {
+        if let Ok(connection) = self.source_mut(key).and_then(Slot::as_connection) {
             connection.hung_up |= result != -libc::ECANCELED;
         }
     }
@@ -153,7 +153,7 @@ impl Uring {
             connection.keep_unsent(Unsent { bytes, shutdown: false });
             connection.writable = false;
         }
-        self.look_at(send.key);
+        self.mark_due(send.key);
     }
 
     fn bell_rang(&mut self) {

@@ -5,7 +5,7 @@ use ropewalk_proto::Key;
 use std::time::Duration;
 
 use super::operation::Verbs;
-use super::source::{Connection, What};
+use super::slot::{Connection, Resource};
 use super::{Uring, token};
 
 /// The time for which a dropped provider waits for one completion, and the number of such waits. Cancelled operations
@@ -18,7 +18,8 @@ impl Uring {
     pub(super) fn end(&mut self, key: Key) {
         let Some(source) = self.sources.get(key) else { return };
         let busy = !source.under_way.is_empty();
-        let sending = matches!(&source.what, What::Connection(connection) if self.batch.holds(key, connection.batched));
+        let sending =
+            matches!(&source.resource, Resource::Connection(connection) if self.batch.holds(key, connection.batched));
         self.cancel(key, Verbs::all());
         if sending || busy {
             // The kernel releases the file, and takes the batched bytes. If it cannot, the loop gets the error in its
@@ -26,17 +27,17 @@ impl Uring {
             let _ = self.enter(None);
         }
         let Some(source) = self.sources.remove(key) else { return };
-        if let What::Connection(connection) = source.what {
+        if let Resource::Connection(connection) = source.resource {
             self.end_connection(connection);
         }
-        let _ = self.keep_up();
+        let _ = self.submit_for_host();
     }
 
     fn end_connection(&mut self, mut connection: Connection) {
         let unsent = connection.take_unsent();
         self.buffers.discard(connection.chain);
         if let Some(unsent) = unsent {
-            self.linger(connection.fd, unsent);
+            self.drain_closed(connection.fd, unsent);
         }
     }
 
@@ -53,7 +54,7 @@ impl Uring {
 
     /// Returns whether any operation is in flight.
     pub(super) fn is_busy(&self) -> bool {
-        !self.under_way.is_empty() || !self.lingers.is_empty()
+        !self.under_way.is_empty() || !self.draining.is_empty()
     }
 
     /// Cancels every operation, so that the kernel uses none of our memory.

@@ -35,13 +35,13 @@ mod arming;
 mod batch;
 mod buffers;
 mod completing;
+mod draining;
 mod ending;
-mod lingering;
 mod operation;
 mod ring;
 #[cfg(test)]
 mod schedules;
-mod source;
+mod slot;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -50,10 +50,10 @@ mod watches;
 
 use batch::Batch;
 use buffers::Buffers;
-use lingering::Linger;
+use draining::Draining;
 use operation::UnderWay;
 use ring::{Completion, Entered, Ring, Setup};
-use source::Source;
+use slot::Slot;
 
 /// The longest wait that is asked of the kernel: 24.8 days, as for the other providers.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
@@ -69,16 +69,16 @@ pub(crate) struct Uring {
     /// Closed before the sources and the buffers are dropped.
     ring: Ring,
     /// A copy of the ring's descriptor for a host loop.
-    foreign: Option<OwnedFd>,
-    sources: Slab<Source>,
+    host_copy: Option<OwnedFd>,
+    sources: Slab<Slot>,
     under_way: UnderWay,
-    lingers: Slab<Linger>,
+    draining: Slab<Draining>,
     batch: Batch,
     buffers: Buffers,
     /// Keys that may have something to report, or something to arm.
     due: Vec<Key>,
     /// The same keys while they are being looked at.
-    looking: Vec<Key>,
+    examined: Vec<Key>,
     /// Keys whose multishot operation should be cancelled.
     unwanted: Vec<Key>,
     completions: Vec<Completion>,
@@ -88,7 +88,7 @@ pub(crate) struct Uring {
     /// A receive ended because it found no buffer.
     ran_dry: bool,
     /// A host loop watches the ring, so nothing may be left for the next wait to submit.
-    hosted: bool,
+    has_host: bool,
     /// The provider is being dropped: nothing is armed from now on.
     ending: bool,
     files: SystemFiles,
@@ -108,33 +108,33 @@ impl Uring {
         let buffers = Buffers::new(&ring)?;
         Ok(Uring {
             ring,
-            foreign: None,
+            host_copy: None,
             sources: Slab::new(),
             under_way: UnderWay::default(),
-            lingers: Slab::new(),
+            draining: Slab::new(),
             batch: Batch::default(),
             buffers,
             due: Vec::new(),
-            looking: Vec::new(),
+            examined: Vec::new(),
             unwanted: Vec::new(),
             completions: Vec::new(),
             bell: Bell::new()?,
             bell_is_polled: false,
             rung: false,
             ran_dry: false,
-            hosted: false,
+            has_host: false,
             ending: false,
             files: SystemFiles,
             began: Instant::now(),
         })
     }
 
-    fn source_mut(&mut self, key: Key) -> io::Result<&mut Source> {
+    fn source_mut(&mut self, key: Key) -> io::Result<&mut Slot> {
         self.sources.get_mut(key).ok_or_else(stale)
     }
 
     /// Queues a source for the next wait.
-    fn look_at(&mut self, key: Key) {
+    fn mark_due(&mut self, key: Key) {
         if let Some(source) = self.sources.get_mut(key) {
             if !std::mem::replace(&mut source.due, true) {
                 self.due.push(key);
@@ -152,7 +152,7 @@ impl Uring {
             let entered = match self.ring.enter(this_wait) {
                 Ok(entered) => entered,
                 Err(error) if self.ring.is_anothers(&error) => {
-                    self.go_plain()?;
+                    self.downgrade_ring()?;
                     self.batch.push(&mut self.ring);
                     // The kernel took completions.
                     wait = None;
@@ -179,16 +179,16 @@ impl Uring {
     }
 
     /// While a host loop sleeps on the ring, nothing may be left for the next wait.
-    fn keep_up(&mut self) -> io::Result<()> {
-        if self.hosted { self.keep_up_hosted() } else { Ok(()) }
+    fn submit_for_host(&mut self) -> io::Result<()> {
+        if self.has_host { self.submit_everything() } else { Ok(()) }
     }
 
     /// Collects the events to report, and arms operations.
     fn collect(&mut self, events: &mut Events) {
         self.grow_if_dry();
-        std::mem::swap(&mut self.due, &mut self.looking);
-        for index in 0..self.looking.len() {
-            let key = self.looking[index];
+        std::mem::swap(&mut self.due, &mut self.examined);
+        for index in 0..self.examined.len() {
+            let key = self.examined[index];
             let Some(source) = self.sources.get_mut(key) else { continue };
             source.due = false;
             let ready = source.ready();
@@ -196,32 +196,32 @@ impl Uring {
                 source.reported();
                 events.push(Event { key, ready });
                 // Data that is not taken is reported again.
-                self.look_at(key);
+                self.mark_due(key);
             }
             // A watched descriptor that was reported is polled again by the next wait, or it would interrupt this one.
             if ready.is_empty() {
                 self.arm(key);
             }
         }
-        self.looking.clear();
+        self.examined.clear();
     }
 
     /// Arms operations, and returns whether there is something to report already.
-    fn look_again(&mut self) -> bool {
-        std::mem::swap(&mut self.due, &mut self.looking);
+    fn rearm_due(&mut self) -> bool {
+        std::mem::swap(&mut self.due, &mut self.examined);
         let mut found = false;
-        for index in 0..self.looking.len() {
-            let key = self.looking[index];
+        for index in 0..self.examined.len() {
+            let key = self.examined[index];
             let Some(source) = self.sources.get_mut(key) else { continue };
             source.due = false;
             let ready = !source.ready().is_empty();
             found |= ready;
             self.arm(key);
             if ready {
-                self.look_at(key);
+                self.mark_due(key);
             }
         }
-        self.looking.clear();
+        self.examined.clear();
         found
     }
 
@@ -266,26 +266,26 @@ impl EventProvider for Uring {
         self.buffers.reclaim();
         self.cancel_unwanted();
         self.poll_bell();
-        let found = self.look_again() || self.rung;
+        let found = self.rearm_due() || self.rung;
         let timeout = timeout.map(|timeout| timeout.min(LONGEST));
         let timeout = if self.bell.fall_asleep() && !found { timeout } else { Some(Duration::ZERO) };
         let outcome = self.wait_for_events(timeout, events);
         self.bell.wake_up();
         self.rung = false;
         outcome?;
-        if self.hosted { self.leave_to_host(events) } else { Ok(()) }
+        if self.has_host { self.finish_for_host(events) } else { Ok(()) }
     }
 
     fn host_handle(&mut self) -> Option<RawWaitable> {
         if self.ring.setup() == Setup::Deferred {
             self.end_receives();
         }
-        self.go_plain().ok()?;
+        self.downgrade_ring().ok()?;
         self.bell.watch();
-        self.hosted = true;
-        let foreign = self.foreign_fd().ok()?;
-        self.keep_up_hosted().ok()?;
-        Some(foreign)
+        self.has_host = true;
+        let host_copy = self.host_fd().ok()?;
+        self.submit_everything().ok()?;
+        Some(host_copy)
     }
 
     fn reopen_after_fork(&mut self) -> io::Result<()> {

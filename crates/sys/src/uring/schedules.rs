@@ -13,7 +13,7 @@ use ropewalk_proto::{Key, Outbox};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use super::ring::{Ring, Setup};
-use super::source::Pace;
+use super::slot::Pace;
 use super::tests::buffers_in_ring;
 use super::*;
 use crate::seam::{Event, EventProvider, Kind, Ready, Received, Sent};
@@ -115,7 +115,7 @@ impl World {
         let pace = [Pace::New(0), Pace::Calm, Pace::Busy(0)][self.random.below(3)];
         let key = self.links[index].key;
         self.provider.source_mut(key).unwrap().as_connection().unwrap().pace = pace;
-        self.provider.look_at(key);
+        self.provider.mark_due(key);
     }
 
     fn switch_reading(&mut self, index: usize) {
@@ -226,7 +226,7 @@ impl World {
         for (number, begin, chunk) in self.kept.drain(..) {
             assert!(chunk == text(number, begin, chunk.len()), "seed {}: a kept chunk changed", self.seed);
         }
-        // A connection that lingers for a TCP peer that is gone gets the reset.
+        // A connection that draining for a TCP peer that is gone gets the reset.
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.provider.is_busy() {
             assert!(Instant::now() < deadline, "seed {}: operations are left", self.seed);

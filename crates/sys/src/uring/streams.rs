@@ -7,7 +7,7 @@ use ropewalk_proto::{Address, Key, Outbox};
 
 use super::Uring;
 use super::batch::SMALL;
-use super::source::{End, Source};
+use super::slot::{End, Slot};
 use crate::io_handle::OwnedSocket;
 use crate::seam::{Adoption, ConnectSpec, Interest, Kind, ListenSpec, Received, Sent, Streams};
 use crate::socket::table::{HasSocket, stale};
@@ -17,15 +17,15 @@ impl Streams for Uring {
     fn listen(&mut self, spec: &ListenSpec) -> io::Result<(Key, Address)> {
         let (socket, file) = listen::open(spec)?;
         let address = address::local(&socket)?;
-        Ok((self.sources.insert(Source::port(socket, file)), address))
+        Ok((self.sources.insert(Slot::port(socket, file)), address))
     }
 
     fn connect(&mut self, spec: &ConnectSpec) -> io::Result<Key> {
-        let mut source = Source::connection(connect::begin(spec)?, &spec.address);
+        let mut source = Slot::connection(connect::begin(spec)?, &spec.address);
         source.as_connection()?.awaits_write = true;
         let key = self.sources.insert(source);
         self.arm(key);
-        self.keep_up()?;
+        self.submit_for_host()?;
         Ok(key)
     }
 
@@ -37,7 +37,7 @@ impl Streams for Uring {
             connection.awaits_write = true;
             connection.writable = false;
             self.arm(key);
-            self.keep_up()?;
+            self.submit_for_host()?;
         }
         outcome
     }
@@ -48,7 +48,7 @@ impl Streams for Uring {
             return Err(io::Error::from_raw_os_error(number));
         }
         let Some((socket, peer)) = accept::next(source.socket()?)? else { return Ok(None) };
-        Ok(Some((self.sources.insert(Source::connection(socket, &peer)), peer)))
+        Ok(Some((self.sources.insert(Slot::connection(socket, &peer)), peer)))
     }
 
     fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()> {
@@ -56,12 +56,12 @@ impl Streams for Uring {
         source.socket()?;
         source.wanted.set(Interest::READ, on);
         if on {
-            self.look_at(key);
+            self.mark_due(key);
             self.arm(key);
         } else {
-            self.set_aside(key);
+            self.spill_unread(key);
         }
-        self.keep_up()
+        self.submit_for_host()
     }
 
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
@@ -91,7 +91,7 @@ impl Streams for Uring {
         let all = count < scratch.len() && (received.is_none() || !connection.stops_short);
         let hung_up = connection.hung_up;
         if connection.took(count, all) {
-            self.look_at(key);
+            self.mark_due(key);
         }
         Ok(match received {
             None => Received::Empty,
@@ -117,9 +117,9 @@ impl Streams for Uring {
         let fd = connection.fd.as_raw_fd();
         if outbox.len() <= SMALL && self.batch.add(key, fd, &mut connection.batched, outbox) {
             connection.awaits_write = false;
-            if self.batch.is_full() || self.hosted {
+            if self.batch.is_full() || self.has_host {
                 self.enter(None)?;
-                self.keep_up()?;
+                self.submit_for_host()?;
             }
             return Ok(Sent::All);
         }
@@ -156,7 +156,7 @@ impl Streams for Uring {
     }
 
     fn abort(&mut self, key: Key) {
-        if let Ok(connection) = self.source_mut(key).and_then(Source::as_connection) {
+        if let Ok(connection) = self.source_mut(key).and_then(Slot::as_connection) {
             option::reset_on_close(connection.fd.as_fd());
             connection.take_unsent();
             let place = connection.batched;
@@ -171,8 +171,8 @@ impl Adoption for Uring {
         adopt::take_over(&socket, kind)?;
         let address = address::local(&socket)?;
         Ok(self.sources.insert(match kind {
-            Kind::StreamPort => Source::port(socket, None),
-            Kind::StreamConnection => Source::connection(socket, &address),
+            Kind::StreamPort => Slot::port(socket, None),
+            Kind::StreamConnection => Slot::connection(socket, &address),
         }))
     }
 }
@@ -188,7 +188,7 @@ impl Uring {
         }
         connection.writable = false;
         self.arm(key);
-        self.keep_up()?;
+        self.submit_for_host()?;
         Ok(Sent::Some)
     }
 

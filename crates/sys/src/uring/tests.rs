@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ropewalk_proto::{Address, Outbox};
 
 use super::operation::Verbs;
-use super::source::What;
+use super::slot::Resource;
 use super::*;
 use crate::seam::{ConnectSpec, Interest, Kind, ListenSpec, Ready, Received, Sent};
 
@@ -44,7 +44,7 @@ fn connection(provider: &mut Uring) -> (Key, UnixStream) {
     let (near, peer) = UnixStream::pair().unwrap();
     let key = provider.adopt(OwnedFd::from(near), Kind::StreamConnection).unwrap();
     let connection = provider.source_mut(key).unwrap().as_connection().unwrap();
-    (connection.pace, connection.stops_short) = (source::Pace::Calm, false);
+    (connection.pace, connection.stops_short) = (slot::Pace::Calm, false);
     provider.set_reading(key, true).unwrap();
     (key, peer)
 }
@@ -66,8 +66,8 @@ pub(super) fn buffers_in_ring(provider: &mut Uring) -> usize {
     let held: usize = provider
         .sources
         .iter()
-        .map(|(_, source)| match &source.what {
-            What::Connection(connection) => usize::from(connection.chain.buffers()),
+        .map(|(_, source)| match &source.resource {
+            Resource::Connection(connection) => usize::from(connection.chain.buffers()),
             _ => 0,
         })
         .sum();
@@ -277,7 +277,7 @@ fn a_chunk_survives_the_change_to_another_ring() {
     provider.host_handle().unwrap();
     assert_eq!(chunk, [7; 2000][..]);
     drop(chunk);
-    provider.source_mut(key).unwrap().as_connection().unwrap().pace = source::Pace::Calm;
+    provider.source_mut(key).unwrap().as_connection().unwrap().pace = slot::Pace::Calm;
     for round in 0..100u8 {
         lent(&mut provider, key, &mut peer, &[round; 2000]);
     }
@@ -322,7 +322,7 @@ fn completions_that_overflow_a_small_queue_are_fetched() {
     let mut keys = Vec::new();
     until(&mut provider, |provider, _| {
         while let Some((key, _)) = provider.accept(port).unwrap() {
-            provider.source_mut(key).unwrap().as_connection().unwrap().pace = source::Pace::Calm;
+            provider.source_mut(key).unwrap().as_connection().unwrap().pace = slot::Pace::Calm;
             provider.set_reading(key, true).unwrap();
             keys.push(key);
         }
@@ -474,7 +474,7 @@ fn waiting_for_room_of_a_peer_that_sends_no_more_does_not_spin() {
     }
     provider.close(lingering);
     assert_eq!(wait(&mut provider, Duration::from_millis(10)), []);
-    let begun = |provider: &Uring| (provider.under_way.begun(), provider.lingers.iter().next().map(|(key, _)| key));
+    let begun = |provider: &Uring| (provider.under_way.begun(), provider.draining.iter().next().map(|(key, _)| key));
     let before = begun(&provider);
     assert_eq!(wait(&mut provider, Duration::from_millis(10)), []);
     assert_eq!(begun(&provider), before, "nothing was done meanwhile");
@@ -610,7 +610,7 @@ fn a_wait_may_run_in_another_thread() {
         slow.read_to_end(&mut bytes).unwrap();
         bytes.len()
     });
-    until(&mut provider, |provider, _| provider.lingers.is_empty());
+    until(&mut provider, |provider, _| provider.draining.is_empty());
     assert_eq!(reader.join().unwrap(), sent);
 }
 
@@ -647,7 +647,7 @@ fn the_end_of_a_unix_stream_is_seen_behind_any_number_of_bytes() {
             let mut provider = provider();
             let (near, mut peer) = UnixStream::pair().unwrap();
             let key = provider.adopt(OwnedFd::from(near), Kind::StreamConnection).unwrap();
-            provider.source_mut(key).unwrap().as_connection().unwrap().pace = source::Pace::Calm;
+            provider.source_mut(key).unwrap().as_connection().unwrap().pace = slot::Pace::Calm;
             provider.set_reading(key, armed).unwrap();
             assert_eq!(wait(&mut provider, Duration::ZERO), []);
             peer.write_all(&vec![1; bytes]).unwrap();
@@ -675,14 +675,14 @@ fn the_end_of_a_unix_stream_is_seen_behind_any_number_of_bytes() {
 /// eighth larger than needed. Operations in flight need no memory.
 #[test]
 fn an_idle_connection_costs_little() {
-    assert!(size_of::<Source>() <= 48, "{} bytes", size_of::<Source>());
+    assert!(size_of::<Slot>() <= 48, "{} bytes", size_of::<Slot>());
 }
 
 /// A one-shot poll looks at the present state, and the kernel's own receive continues. A busy connection waits for
 /// more.
 #[test]
 fn a_connection_reads_on_behind_urgent_data() {
-    for pace in [source::Pace::New(0), source::Pace::Calm] {
+    for pace in [slot::Pace::New(0), slot::Pace::Calm] {
         for armed in [false, true] {
             let mut provider = provider();
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -12,7 +12,7 @@ use super::operation::Verbs;
 const INDEX_BITS: u32 = 29;
 
 // Below these kinds are the verbs of a source.
-const LINGER: u32 = 4;
+const DRAIN: u32 = 4;
 const SEND: u32 = 5;
 const OTHER: u32 = 7;
 
@@ -28,7 +28,7 @@ pub(super) enum Owner {
     /// A source's operation.
     Source(Key, Verbs),
     /// The rest of a closed connection.
-    Linger(Key),
+    Draining(Key),
     /// A place in the batch.
     Send(u32),
     Bell,
@@ -41,8 +41,8 @@ pub(super) fn of_source(key: Key, verb: Verbs) -> u64 {
     token(verb.bits().trailing_zeros(), key)
 }
 
-pub(super) fn of_linger(key: Key) -> u64 {
-    token(LINGER, key)
+pub(super) fn of_drain(key: Key) -> u64 {
+    token(DRAIN, key)
 }
 
 pub(super) fn of_send(index: u32) -> u64 {
@@ -60,7 +60,7 @@ pub(super) fn owner(token: u64) -> Owner {
     let kind = key.index() >> INDEX_BITS;
     let key = Key::new(key.index() & ((1 << INDEX_BITS) - 1), key.generation());
     match kind {
-        LINGER => Owner::Linger(key),
+        DRAIN => Owner::Draining(key),
         SEND => Owner::Send(key.index()),
         OTHER if token == RUNG => Owner::Bell,
         OTHER => Owner::Nobody,
@@ -78,7 +78,7 @@ mod tests {
         for verb in Verbs::all().iter().filter(|verb| verb.bits().count_ones() == 1) {
             assert_eq!(owner(of_source(key, verb)), Owner::Source(key, verb));
         }
-        assert_eq!(owner(of_linger(key)), Owner::Linger(key));
+        assert_eq!(owner(of_drain(key)), Owner::Draining(key));
         assert_eq!(owner(of_send(7)), Owner::Send(7));
         assert_eq!((owner(RUNG), owner(IGNORED)), (Owner::Bell, Owner::Nobody));
     }

@@ -6,24 +6,24 @@ use ropewalk_proto::Key;
 
 use super::Uring;
 use super::operation::Verbs;
-use super::source::{Source, What};
+use super::slot::{Resource, Slot};
 use crate::io_handle::RawWaitable;
 use crate::seam::{Interest, Watches};
 use crate::watched::open_descriptor;
 
 impl Watches for Uring {
     fn watch(&mut self, handle: RawWaitable, interest: Interest) -> io::Result<Key> {
-        let mut source = Source::watched(open_descriptor(handle)?);
+        let mut source = Slot::watched(open_descriptor(handle)?);
         source.wanted = interest;
         let key = self.sources.insert(source);
         self.arm(key);
-        self.keep_up()?;
+        self.submit_for_host()?;
         Ok(key)
     }
 
     fn set_interest(&mut self, key: Key, interest: Interest) -> io::Result<()> {
         let source = self.source_mut(key)?;
-        let What::Watched(_) = source.what else {
+        let Resource::Watched(_) = source.resource else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "interest is for watched descriptors"));
         };
         if mem::replace(&mut source.wanted, interest) == interest {
@@ -31,12 +31,12 @@ impl Watches for Uring {
         }
         let polled = source.under_way.contains(Verbs::POLL);
         self.cancel(key, Verbs::POLL);
-        self.look_at(key);
+        self.mark_due(key);
         if polled && interest.is_empty() {
             // Its owner may close it now, and the kernel must have let go of it.
             self.enter(None)?;
         }
-        self.keep_up()
+        self.submit_for_host()
     }
 
     fn unwatch(&mut self, key: Key) {

@@ -6,7 +6,7 @@ use io_uring::{opcode, squeue, types};
 use ropewalk_proto::Key;
 
 use super::arming::poll_on;
-use super::source::Unsent;
+use super::slot::Unsent;
 use super::{Uring, token};
 use crate::seam::Interest;
 
@@ -14,7 +14,7 @@ use crate::seam::Interest;
 static PATIENCE: types::Timespec = types::Timespec::new().sec(30);
 
 /// The rest of a closed connection, with a multishot poll for room.
-pub(super) struct Linger {
+pub(super) struct Draining {
     fd: OwnedFd,
     unsent: Unsent,
     /// True if a cancel is in flight.
@@ -23,44 +23,44 @@ pub(super) struct Linger {
 
 impl Uring {
     /// Waits for room for the last bytes of a closed connection.
-    pub(super) fn linger(&mut self, fd: OwnedFd, unsent: Unsent) {
+    pub(super) fn drain_closed(&mut self, fd: OwnedFd, unsent: Unsent) {
         let raw = types::Fd(fd.as_raw_fd());
-        let key = self.lingers.insert(Linger { fd, unsent, cancelled: false });
-        let entry = poll_on(raw, Interest::WRITE).user_data(token::of_linger(key));
+        let key = self.draining.insert(Draining { fd, unsent, cancelled: false });
+        let entry = poll_on(raw, Interest::WRITE).user_data(token::of_drain(key));
         self.ring.push(entry.flags(squeue::Flags::IO_LINK));
         self.ring.push(opcode::LinkTimeout::new(&raw const PATIENCE).build().user_data(token::IGNORED));
     }
 
     /// Handles a completion of the poll of a closed connection, its last one if it `ended`.
-    pub(super) fn linger_completed(&mut self, key: Key, result: i32, ended: bool) {
+    pub(super) fn drain_completed(&mut self, key: Key, result: i32, ended: bool) {
         if ended {
-            if let Some(linger) = self.lingers.remove(key) {
-                self.lingered(linger, result);
+            if let Some(linger) = self.draining.remove(key) {
+                self.drain_ended(linger, result);
             }
             return;
         }
-        let Some(linger) = self.lingers.get_mut(key) else { return };
+        let Some(linger) = self.draining.get_mut(key) else { return };
         let over = !matches!(linger.unsent.send(&linger.fd), Ok(false));
         if over && !std::mem::replace(&mut linger.cancelled, true) {
-            self.push_cancel(token::of_linger(key));
+            self.push_cancel(token::of_drain(key));
         }
     }
 
     /// Stops waiting: its last bytes are sent, or have waited long enough.
-    fn lingered(&mut self, mut linger: Linger, result: i32) {
+    fn drain_ended(&mut self, mut linger: Draining, result: i32) {
         let finished = linger.unsent.send(&linger.fd);
         if result != -libc::ECANCELED && !self.ending && matches!(finished, Ok(false)) {
             // The kernel ended the poll for reasons of its own.
-            self.linger(linger.fd, linger.unsent);
+            self.drain_closed(linger.fd, linger.unsent);
         }
     }
 
     /// Begins all polls again on another ring, or drops their connections.
-    pub(super) fn linger_anew(&mut self, goes_on: bool) {
-        let all: Vec<_> = self.lingers.iter().map(|(key, _)| key).collect();
+    pub(super) fn restart_drains(&mut self, goes_on: bool) {
+        let all: Vec<_> = self.draining.iter().map(|(key, _)| key).collect();
         for key in all {
-            if let Some(linger) = self.lingers.remove(key).filter(|_| goes_on) {
-                self.linger(linger.fd, linger.unsent);
+            if let Some(linger) = self.draining.remove(key).filter(|_| goes_on) {
+                self.drain_closed(linger.fd, linger.unsent);
             }
         }
     }

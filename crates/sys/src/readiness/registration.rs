@@ -1,4 +1,4 @@
-//! What a key names in a readiness provider.
+//! The state behind a key of a readiness provider.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -8,13 +8,13 @@ use crate::seam::Interest;
 use crate::socket::file::SocketFile;
 use crate::socket::table::{HasSocket, not_a_socket};
 
-pub(super) struct Source {
+pub(super) struct Registration {
     /// Removed before the descriptor is closed, while nobody else can have bound the path again.
     file: Option<Box<SocketFile>>,
     descriptor: Descriptor,
-    /// What the owner of the key waits for.
+    /// The readiness that the owner waits for.
     pub(super) wanted: Interest,
-    /// What the selector was asked for; it may lag behind `wanted` until that costs something.
+    /// The readiness that the selector reports. It may lag behind `wanted` until that costs something.
     pub(super) armed: Interest,
     /// When the selector reports it.
     pub(super) trigger: Trigger,
@@ -22,8 +22,8 @@ pub(super) struct Source {
     pub(super) unread: bool,
     /// Whether more could have been sent when the turn's share was used up.
     pub(super) unsent: bool,
-    /// Whether the next wait has the selector report it again.
-    pub(super) reported_anew: bool,
+    /// Whether the next wait re-arms it.
+    pub(super) rearm_pending: bool,
     /// Whether a read may stop short although more is there: the end of the stream, or what follows urgent data.
     pub(super) stops_short: bool,
 }
@@ -33,21 +33,21 @@ enum Descriptor {
     Watched(RawFd),
 }
 
-impl Source {
-    pub(super) fn owned(fd: OwnedFd, trigger: Trigger) -> Source {
-        Source { trigger, ..Source::new(Descriptor::Owned(fd), None) }
+impl Registration {
+    pub(super) fn owned(fd: OwnedFd, trigger: Trigger) -> Registration {
+        Registration { trigger, ..Registration::new(Descriptor::Owned(fd), None) }
     }
 
-    pub(super) fn port(fd: OwnedFd, file: Option<Box<SocketFile>>) -> Source {
-        Source::new(Descriptor::Owned(fd), file)
+    pub(super) fn port(fd: OwnedFd, file: Option<Box<SocketFile>>) -> Registration {
+        Registration::new(Descriptor::Owned(fd), file)
     }
 
-    pub(super) fn watched(fd: BorrowedFd<'_>) -> Source {
-        Source::new(Descriptor::Watched(fd.as_raw_fd()), None)
+    pub(super) fn watched(fd: BorrowedFd<'_>) -> Registration {
+        Registration::new(Descriptor::Watched(fd.as_raw_fd()), None)
     }
 
-    fn new(descriptor: Descriptor, file: Option<Box<SocketFile>>) -> Source {
-        Source {
+    fn new(descriptor: Descriptor, file: Option<Box<SocketFile>>) -> Registration {
+        Registration {
             file,
             descriptor,
             wanted: Interest::empty(),
@@ -55,7 +55,7 @@ impl Source {
             trigger: Trigger::Level,
             unread: false,
             unsent: false,
-            reported_anew: false,
+            rearm_pending: false,
             stops_short: false,
         }
     }
@@ -88,7 +88,7 @@ impl Source {
     }
 }
 
-impl HasSocket for Source {
+impl HasSocket for Registration {
     #[inline]
     fn socket(&self) -> io::Result<BorrowedFd<'_>> {
         match &self.descriptor {

@@ -15,8 +15,8 @@ use crate::seam::{Interest, Ready};
 use crate::socket::file::SocketFile;
 use crate::socket::table::{HasSocket, not_a_socket};
 
-pub(super) struct Source {
-    pub(super) what: What,
+pub(super) struct Slot {
+    pub(super) resource: Resource,
     /// The owner's interest. The WRITE interest of a connection is in [`Connection`].
     pub(super) wanted: Interest,
     /// Operations in flight.
@@ -29,7 +29,7 @@ pub(super) struct Source {
     pub(super) due: bool,
 }
 
-pub(super) enum What {
+pub(super) enum Resource {
     Connection(Connection),
     Port(Box<Port>),
     Watched(Watched),
@@ -117,10 +117,10 @@ pub(super) struct Watched {
     pub(super) fired: Ready,
 }
 
-impl Source {
+impl Slot {
     /// Creates a connection. `end` is the address of one of its ends.
-    pub(super) fn connection(fd: OwnedFd, end: &Address) -> Source {
-        Source::new(What::Connection(Connection {
+    pub(super) fn connection(fd: OwnedFd, end: &Address) -> Slot {
+        Slot::new(Resource::Connection(Connection {
             fd,
             kept: None,
             chain: Chain::default(),
@@ -135,17 +135,17 @@ impl Source {
         }))
     }
 
-    pub(super) fn port(fd: OwnedFd, file: Option<Box<SocketFile>>) -> Source {
-        Source::new(What::Port(Box::new(Port { file, fd, arrived: false, error: None })))
+    pub(super) fn port(fd: OwnedFd, file: Option<Box<SocketFile>>) -> Slot {
+        Slot::new(Resource::Port(Box::new(Port { file, fd, arrived: false, error: None })))
     }
 
-    pub(super) fn watched(fd: BorrowedFd<'_>) -> Source {
-        Source::new(What::Watched(Watched { fd: fd.as_raw_fd(), fired: Ready::empty() }))
+    pub(super) fn watched(fd: BorrowedFd<'_>) -> Slot {
+        Slot::new(Resource::Watched(Watched { fd: fd.as_raw_fd(), fired: Ready::empty() }))
     }
 
-    fn new(what: What) -> Source {
-        Source {
-            what,
+    fn new(resource: Resource) -> Slot {
+        Slot {
+            resource,
             wanted: Interest::empty(),
             under_way: Verbs::empty(),
             cancelled: Verbs::empty(),
@@ -156,32 +156,32 @@ impl Source {
 
     /// Makes this process the one that removes a port's file.
     pub(super) fn claim_file(&self) {
-        if let What::Port(port) = &self.what {
+        if let Resource::Port(port) = &self.resource {
             port.file.iter().for_each(|file| file.claim());
         }
     }
 
     pub(super) fn raw_fd(&self) -> RawFd {
-        match &self.what {
-            What::Connection(connection) => connection.fd.as_raw_fd(),
-            What::Port(port) => port.fd.as_raw_fd(),
-            What::Watched(watched) => watched.fd,
+        match &self.resource {
+            Resource::Connection(connection) => connection.fd.as_raw_fd(),
+            Resource::Port(port) => port.fd.as_raw_fd(),
+            Resource::Watched(watched) => watched.fd,
         }
     }
 
     pub(super) fn as_connection(&mut self) -> io::Result<&mut Connection> {
-        match &mut self.what {
-            What::Connection(connection) => Ok(connection),
-            What::Port(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "a port has no bytes")),
-            What::Watched(_) => Err(not_a_socket()),
+        match &mut self.resource {
+            Resource::Connection(connection) => Ok(connection),
+            Resource::Port(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "a port has no bytes")),
+            Resource::Watched(_) => Err(not_a_socket()),
         }
     }
 
     pub(super) fn as_port(&mut self) -> io::Result<&mut Port> {
-        match &mut self.what {
-            What::Port(port) => Ok(port),
-            What::Connection(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "a connection accepts nothing")),
-            What::Watched(_) => Err(not_a_socket()),
+        match &mut self.resource {
+            Resource::Port(port) => Ok(port),
+            Resource::Connection(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "a connection accepts nothing")),
+            Resource::Watched(_) => Err(not_a_socket()),
         }
     }
 
@@ -197,21 +197,21 @@ impl Source {
     /// Returns whether a receive or a poll for bytes should be in flight.
     pub(super) fn wants_stream(&self) -> bool {
         self.reads()
-            && match &self.what {
-                What::Connection(connection) => {
+            && match &self.resource {
+                Resource::Connection(connection) => {
                     // A one-shot poll would only repeat what is known.
                     let is_known = connection.arrived && connection.is_new();
                     connection.end == End::Open && !connection.hung_up && !is_known
                 }
-                What::Port(_) | What::Watched(_) => false,
+                Resource::Port(_) | Resource::Watched(_) => false,
             }
     }
 
     /// Returns whether the wrong operation is in flight: after a hang-up `receive` asks the system, or the pace has
     /// changed.
     pub(super) fn has_the_wrong_stream(&self) -> bool {
-        match &self.what {
-            What::Connection(connection) => {
+        match &self.resource {
+            Resource::Connection(connection) => {
                 let wrong = match connection.hung_up {
                     true => Verbs::STREAM,
                     false if connection.is_busy() => Verbs::RECEIVE,
@@ -219,24 +219,24 @@ impl Source {
                 };
                 self.under_way.intersects(wrong)
             }
-            What::Port(_) | What::Watched(_) => false,
+            Resource::Port(_) | Resource::Watched(_) => false,
         }
     }
 
     /// Returns whether a hang-up should be polled for.
     pub(super) fn wants_hangup(&self) -> bool {
-        match &self.what {
-            What::Connection(connection) => !connection.is_busy() && self.wants_stream(),
+        match &self.resource {
+            Resource::Connection(connection) => !connection.is_busy() && self.wants_stream(),
             _ => false,
         }
     }
 
     /// Returns the interest that should be polled for.
     pub(super) fn wants_poll(&self) -> Interest {
-        match &self.what {
-            What::Connection(connection) if connection.waits_for_room() => Interest::WRITE,
-            What::Port(port) if !port.arrived && port.error.is_none() => self.wanted,
-            What::Watched(watched) if watched.fired.is_empty() => self.wanted,
+        match &self.resource {
+            Resource::Connection(connection) if connection.waits_for_room() => Interest::WRITE,
+            Resource::Port(port) if !port.arrived && port.error.is_none() => self.wanted,
+            Resource::Watched(watched) if watched.fired.is_empty() => self.wanted,
             _ => Interest::empty(),
         }
     }
@@ -249,8 +249,8 @@ impl Source {
 
     /// Returns the readiness to report.
     pub(super) fn ready(&self) -> Ready {
-        match &self.what {
-            What::Connection(connection) => {
+        match &self.resource {
+            Resource::Connection(connection) => {
                 let mut ready = Ready::empty();
                 let ended = connection.hung_up && !self.under_way.intersects(Verbs::STREAM);
                 let may_take = connection.arrived && !self.receives();
@@ -258,12 +258,12 @@ impl Source {
                 ready.set(Ready::WRITE, connection.awaits_write && connection.may_write());
                 ready
             }
-            What::Port(port) => {
+            Resource::Port(port) => {
                 let mut ready = Ready::empty();
                 ready.set(Ready::READ, self.reads() && (port.error.is_some() || port.arrived));
                 ready
             }
-            What::Watched(watched) => {
+            Resource::Watched(watched) => {
                 let ready = watched.fired - Ready::from(!self.wanted);
                 let matters = ready.intersects(Ready::READ | Ready::WRITE | Ready::GONE);
                 if matters { ready } else { Ready::empty() }
@@ -273,14 +273,14 @@ impl Source {
 
     /// Clears the readiness that has been reported.
     pub(super) fn reported(&mut self) {
-        match &mut self.what {
-            What::Connection(connection) => {
+        match &mut self.resource {
+            Resource::Connection(connection) => {
                 if connection.may_write() {
                     connection.awaits_write = false;
                 }
             }
-            What::Port(port) => port.arrived = false,
-            What::Watched(watched) => {
+            Resource::Port(port) => port.arrived = false,
+            Resource::Watched(watched) => {
                 if watched.fired.contains(Ready::GONE) {
                     self.wanted = Interest::empty();
                 }
@@ -391,12 +391,12 @@ impl Connection {
     }
 }
 
-impl HasSocket for Source {
+impl HasSocket for Slot {
     fn socket(&self) -> io::Result<BorrowedFd<'_>> {
-        match &self.what {
-            What::Connection(connection) => Ok(connection.fd.as_fd()),
-            What::Port(port) => Ok(port.fd.as_fd()),
-            What::Watched(_) => Err(not_a_socket()),
+        match &self.resource {
+            Resource::Connection(connection) => Ok(connection.fd.as_fd()),
+            Resource::Port(port) => Ok(port.fd.as_fd()),
+            Resource::Watched(_) => Err(not_a_socket()),
         }
     }
 }
