@@ -1,5 +1,6 @@
 //! Extensions of ropewalk that use its public API alone. Copy one to begin your own.
 
+pub mod checked;
 pub mod fallback;
 pub mod loopback;
 pub mod pool;
