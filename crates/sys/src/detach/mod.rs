@@ -1,4 +1,4 @@
-//! Leaving the terminal: a process that goes on in the background, daemon(7).
+//! Leaving the terminal: a process that continues in the background, daemon(7).
 //!
 //! ```text
 //!   parent ---fork--- child, leads a new session ---fork--- daemon
@@ -6,8 +6,8 @@
 //!   reads <------------------- pipe ------------------- writes how its start went
 //! ```
 //!
-//! The second fork leaves the session without its leader, so that the daemon never gets a terminal again. What the
-//! daemon writes is its own affair; the end of the file without a word means that it died.
+//! The second fork leaves the session without its leader, so that the daemon never gets a terminal again. The
+//! daemon chooses what it writes. The end of the file without a word means that it died.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,8 +61,8 @@ pub enum Detached {
 /// ```
 ///
 /// # Errors
-/// `Unsupported` where it is not known how many threads there are; `InvalidInput` when there are others than this one: a
-/// child has none of them, and what they were doing stays half done for ever. What pipe(2) and fork(2) answer.
+/// `Unsupported` where the number of threads is not known. `InvalidInput` when there are others than this one: a child
+/// has none of them, and their work would stay half done for ever. The errors of pipe(2) and fork(2).
 pub fn detach() -> io::Result<Detached> {
     let detached = system::detach()?;
     if matches!(detached, Detached::Daemon(_)) {

@@ -17,7 +17,7 @@ impl FileLock {
         Err(io::Error::new(io::ErrorKind::Unsupported, "no file locks on this system yet"))
     }
 
-    /// Whether a living process holds the lock at `path`: never, here.
+    /// Returns whether a living process holds the lock at `path`, which is never the case here.
     pub fn is_locked(_path: &Path) -> bool {
         false
     }

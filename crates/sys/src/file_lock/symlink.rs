@@ -40,7 +40,7 @@ pub struct FileLock {
     pid: u32,
 }
 
-/// What an attempt to take a lock comes to.
+/// The outcome of an attempt to take a lock.
 pub(crate) enum Attempt {
     Taken(FileLock),
     /// By this living process.
@@ -48,12 +48,12 @@ pub(crate) enum Attempt {
 }
 
 impl FileLock {
-    /// Takes the lock at `path`, which is made and later removed. A lock left by a dead process is broken. It does not
+    /// Takes the lock at `path`, which is created and later removed. Breaks a lock left by a dead process. Does not
     /// block. May be called from any thread.
     ///
     /// # Errors
-    /// `WouldBlock` when a living process holds it, with that process's id; `InvalidData` when `path` is something else;
-    /// what symlink(2) answers.
+    /// `WouldBlock` when a living process holds it, with that process's id. `InvalidData` when `path` is something else.
+    /// The errors of symlink(2).
     pub fn acquire(path: &Path) -> io::Result<FileLock> {
         match FileLock::attempt(path, || Ok(()))? {
             Attempt::Taken(lock) => Ok(lock),
@@ -64,12 +64,12 @@ impl FileLock {
         }
     }
 
-    /// Whether a living process holds the lock at `path`.
+    /// Returns whether a living process holds the lock at `path`.
     pub fn is_locked(path: &Path) -> bool {
         owner(path).is_ok_and(|pid| is_alive(pid, path, &held()))
     }
 
-    /// Takes the lock if nobody holds it. After a stale one was broken, `clear` has what its owner left behind removed.
+    /// Takes the lock if it is free. After a stale lock was broken, `clear` removes what its owner left behind.
     pub(crate) fn attempt(link: &Path, clear: impl Fn() -> io::Result<()>) -> io::Result<Attempt> {
         let mut held = held();
         loop {

@@ -1,4 +1,4 @@
-//! Whom the process runs as: giving up root's rights after what needs them is done.
+//! The user and group of the process: giving up root's rights once they are not needed any more.
 
 use std::io;
 
@@ -14,7 +14,7 @@ mod system;
 /// use ropewalk_sys::Identity;
 ///
 /// let unchanged = Identity::default();
-/// unchanged.assume()?; // whoever may do nothing may do that
+/// unchanged.assume()?; // needs no rights
 /// # #[cfg(unix)] {
 /// let root = Identity::of_user("root")?;
 /// assert_eq!(root, Identity::new(Some(0), Some(Identity::group("0")?)));
@@ -31,12 +31,12 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// This user and group; `None` leaves either as it is.
+    /// Creates an identity of this user and group. `None` leaves either as it is.
     pub fn new(uid: Option<u32>, gid: Option<u32>) -> Identity {
         Identity { uid, gid }
     }
 
-    /// The identity of a user by name or number, with that user's own group if there is such a user.
+    /// Finds a user by name or number. The identity has the user's own group, if there is such a user.
     ///
     /// # Errors
     /// `NotFound` when no user has that name.
@@ -44,7 +44,7 @@ impl Identity {
         system::user(user)
     }
 
-    /// The number of a group by name or number.
+    /// Finds the number of a group by name or number.
     ///
     /// # Errors
     /// `NotFound` when no group has that name.
@@ -52,12 +52,12 @@ impl Identity {
         system::group(group)
     }
 
-    /// Has the whole process become this user and group, for good: supplementary groups become those of the user, or
-    /// the group alone. What it is already is no change.
+    /// Changes the user and group of the whole process for good. The supplementary groups become those of the user, or
+    /// the group alone. An identity that the process already has changes nothing.
     ///
     /// # Errors
-    /// What setgroups(2), setgid(2) and setuid(2) answer: only root may change. Then the process may have its new group
-    /// and its old user, and should end.
+    /// The errors of setgroups(2), setgid(2) and setuid(2), because only root may change them. Then the process may have
+    /// its new group and its old user, and should exit.
     pub fn assume(&self) -> io::Result<()> {
         system::assume(*self)
     }

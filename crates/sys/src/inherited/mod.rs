@@ -8,8 +8,7 @@ use crate::io_handle::{OwnedSocket, OwnedWaitable};
 #[cfg_attr(not(unix), path = "none.rs")]
 mod system;
 
-/// A copy of the descriptor `number`, which somebody opened before this process began; exec(2) closes both from here
-/// on.
+/// Returns a copy of the descriptor `number`, which was open when this process began. From then on exec(2) closes both.
 ///
 /// May be called from any thread.
 ///

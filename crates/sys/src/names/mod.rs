@@ -18,7 +18,7 @@ pub enum IpFamily {
 }
 
 impl IpFamily {
-    /// Whether `address` is of this family.
+    /// Returns whether `address` is of this family.
     pub fn has(self, address: &SocketAddr) -> bool {
         match self {
             IpFamily::V4 => address.is_ipv4(),
@@ -36,12 +36,12 @@ impl fmt::Display for IpFamily {
     }
 }
 
-/// The addresses of `host` that are of `family`, each with `port`, in the order of the system: getaddrinfo(3).
+/// Returns the addresses of `host` in `family`, each with `port`, in the system's order: getaddrinfo(3).
 ///
 /// Blocks for as long as the system asks name servers. May be called from any thread.
 ///
 /// # Errors
-/// What the system says, in its words, among it that there is no such name or no such address of it.
+/// The system's error and message, such as that there is no such name or no such address of it.
 ///
 /// ```
 /// use ropewalk_sys::{IpFamily, look_up};

@@ -24,18 +24,18 @@ mod table;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Provider {
-    /// What `-r` takes, such as `epoll`.
+    /// The name that `-r` takes, such as `epoll`.
     pub name: &'static str,
     /// One line for a list of providers.
     pub description: &'static str,
-    /// Makes one; each reactor needs its own.
+    /// Opens a provider. Each reactor needs its own.
     ///
     /// # Errors
-    /// Why this machine cannot, which is what a list of providers shows beside the name.
+    /// The reason why it does not work on this machine.
     pub open: fn() -> io::Result<Box<dyn EventProvider>>,
 }
 
-/// Every provider of this system, the preferred one first. May be called from any thread.
+/// Returns every provider of this system, the preferred one first. May be called from any thread.
 ///
 /// ```
 /// for provider in ropewalk_sys::providers() {

@@ -74,7 +74,7 @@ impl<S: Selector> Streams for Readiness<S> {
 
     fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
         let source = self.sources.get(key).ok_or_else(stale)?;
-        // Nearly always: nobody waits for WRITE, it is one segment, and one call takes it whole.
+        // Nearly always: WRITE is not awaited, it is one segment, and one call takes it whole.
         if source.wanted.contains(Interest::WRITE) {
             return self.send_on(key, outbox, false);
         }

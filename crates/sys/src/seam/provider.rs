@@ -1,4 +1,4 @@
-//! What every provider has: time, waking, waiting, and the kinds of sources that it offers.
+//! The parts of every provider: time, waking, waiting, and the kinds of sources that it offers.
 
 use std::io;
 use std::sync::Arc;

@@ -19,7 +19,7 @@ pub use system::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, STOP_SIGNALS};
 /// Records signals for one loop, as long as it lives.
 ///
 /// Several guards may live at once, in any threads, and each learns of every signal that it was made for. When the last
-/// guard of a signal goes, the disposition is what it was before the first, unless somebody has changed it since.
+/// guard of a signal is dropped, the disposition is what it was before the first, unless it was changed since.
 ///
 /// ```
 /// # #[cfg(unix)] {
@@ -44,12 +44,12 @@ impl SignalGuard {
     /// ignored, as under nohup(1), stays ignored. May be called from any thread.
     ///
     /// # Errors
-    /// What sigaction(2) answers, such as for a number that is no signal; nothing is changed then.
+    /// The errors of sigaction(2), such as for a number that is not a signal. Then nothing is changed.
     pub fn install(signals: &[i32], waker: Waker) -> io::Result<SignalGuard> {
         system::Watch::new(signals, waker).map(SignalGuard)
     }
 
-    /// The number of a signal that has arrived and was not taken yet; the lowest if there are several.
+    /// Takes the number of a signal that has arrived, the lowest if there are several.
     pub fn take(&self) -> Option<i32> {
         self.0.take()
     }

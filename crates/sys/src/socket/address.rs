@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_too_long_is_told_with_how_long_it_may_be() {
+    fn a_path_that_is_too_long_is_an_error_with_the_limit() {
         let fits = |length: usize| encode(&Address::Unix(Path::new(&"x".repeat(length)).into()));
         let error = fits(300).unwrap_err().to_string();
         let most = error.rsplit(' ').next().unwrap().parse().unwrap();

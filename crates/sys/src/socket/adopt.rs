@@ -1,4 +1,4 @@
-//! Sockets that somebody else opened.
+//! Sockets that another program opened.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,11 +12,11 @@ use crate::seam::Kind;
 /// Makes a socket ours: non-blocking, closed by exec(2).
 ///
 /// # Errors
-/// `InvalidInput` when it is not what `kind` says; `Unsupported` for its address family; what fcntl(2) answers.
+/// `InvalidInput` when it is not of that kind. `Unsupported` for its address family. The errors of fcntl(2).
 pub(crate) fn take_over(socket: &OwnedFd, kind: Kind) -> io::Result<()> {
     let family = RawAddress::local(socket).map_err(|error| refusal(&format!("not a socket: {error}")))?.family();
     if ![AddressFamily::INET, AddressFamily::INET6, AddressFamily::UNIX].contains(&family) {
-        let message = format!("address family {} is none of INET, INET6 and UNIX", family.as_raw());
+        let message = format!("address family {} is not supported: expected INET, INET6 or UNIX", family.as_raw());
         return Err(io::Error::new(io::ErrorKind::Unsupported, message));
     }
     if sockopt::socket_type(socket)? != SocketType::STREAM {

@@ -18,7 +18,7 @@ pub(crate) fn begin(spec: &ConnectSpec) -> io::Result<OwnedFd> {
         bind(&socket, &address::encode(local)?)?;
     }
     match connect(&socket, &address) {
-        // EINTR: the attempt goes on, connect(2).
+        // EINTR: the attempt continues, connect(2).
         Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
         // Only a UNIX socket says so: nothing was begun, and no event would ever come.
         Err(Errno::AGAIN) => Err(io::Error::new(

@@ -7,11 +7,11 @@ use std::process;
 
 use rustix::fs::{Mode, Stat, chmod, lstat, unlink};
 
-/// The file that bind(2) made; dropping it removes the file, unless another has taken its place.
+/// The file that bind(2) made. Dropping it removes the file, unless another has taken its place.
 pub(crate) struct SocketFile {
     path: PathBuf,
     stat: Stat,
-    /// The process that removes it: a copy in a forked child does not, unless the child goes on serving.
+    /// The process that removes it. A copy in a forked child does not, unless the child continues to serve.
     owner: Cell<u32>,
 }
 
@@ -38,7 +38,7 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if self.owner.get() == process::id() && self.is_still_there() {
-            // There is nobody to tell: the socket is gone either way.
+            // An error changes nothing: the socket is gone either way.
             let _ = unlink(&self.path);
         }
     }

@@ -15,10 +15,10 @@ const SLICES: usize = 64;
 /// How many bytes one call takes: more does not fit into a socket's buffer at once.
 const CALL_BYTES: usize = 128 * 1024;
 
-/// How many bytes one turn of a connection takes, so that it does not starve the others.
+/// The most bytes that one turn of a connection sends, so that it does not starve the others.
 const TURN_BYTES: usize = 256 * 1024;
 
-/// What arrived: `None` for nothing, zero for the end of the stream. For io_uring; the others call once.
+/// Receives bytes. Returns `None` for nothing, and zero for the end of the stream. Only io_uring calls it.
 #[cfg(target_os = "linux")]
 pub(crate) fn receive(socket: BorrowedFd<'_>, scratch: &mut [u8]) -> io::Result<Option<usize>> {
     loop {

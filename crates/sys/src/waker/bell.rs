@@ -1,4 +1,4 @@
-//! The waker of a kernel: a channel that the selector watches, rung only while somebody sleeps.
+//! The waker of a kernel: a channel that the selector watches, rung only while the loop sleeps.
 //!
 //! ```text
 //!            fall_asleep             ring: writes to the channel
@@ -37,7 +37,7 @@ impl Bell {
         Ok(Arc::new(Bell { state: AtomicU8::new(AWAKE), watched: AtomicBool::new(false), channel }))
     }
 
-    /// What the selector watches for reading.
+    /// Returns the descriptor that the selector watches for reading.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.channel.fd()
     }
@@ -46,9 +46,9 @@ impl Bell {
         Waker::new(self.clone())
     }
 
-    /// Announces a sleep; false when the bell has been rung, so that the wait must not block.
+    /// Announces a sleep. Returns false when the bell has been rung, so that the wait must not block.
     pub(crate) fn fall_asleep(&self) -> bool {
-        // Acquire and release on both sides: whoever rang had queued something, and the loop must see it after waking.
+        // Acquire and release on both sides: the loop must see what was queued before the ring.
         self.state.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire) != Err(RUNG)
     }
 
@@ -57,7 +57,7 @@ impl Bell {
         self.state.swap(rest, Ordering::AcqRel);
     }
 
-    /// From here on a ring outside `wait` must be seen by whoever watches the descriptor.
+    /// Makes every later ring visible to a host loop that watches the descriptor, also outside `wait`.
     pub(crate) fn watch(&self) {
         self.watched.store(true, Ordering::Relaxed);
         if self.state.swap(ASLEEP, Ordering::AcqRel) == RUNG {
@@ -65,7 +65,7 @@ impl Bell {
         }
     }
 
-    /// In the child after fork(2): a ring must not wake the parent.
+    /// Replaces the channel in the child after fork(2), so that a ring does not wake the parent.
     pub(crate) fn reopen_after_fork(&self) -> io::Result<()> {
         self.channel.replace()
     }

@@ -1,4 +1,4 @@
-//! What wakes a blocked `wait` from another thread or from a signal handler.
+//! Waking a blocked `wait` from another thread or from a signal handler.
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ pub trait Wake: Send + Sync {
 }
 
 impl Waker {
-    /// A waker that calls `wake`.
+    /// Returns a waker that calls `wake`.
     pub fn new(wake: Arc<dyn Wake>) -> Waker {
         Waker(wake)
     }

@@ -9,7 +9,7 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socket_with
 
 use crate::socket::raw_address::RawAddress;
 
-/// What every send says.
+/// The flags of every send.
 pub(in crate::socket) const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL;
 
 pub(in crate::socket) fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
@@ -26,7 +26,7 @@ pub(in crate::socket) fn acceptfrom(port: BorrowedFd<'_>) -> rustix::io::Result<
     Ok((unsafe { OwnedFd::from_raw_fd(new) }, peer))
 }
 
-/// Does for a socket that somebody else opened what `stream_socket` does for ours.
+/// Prepares a socket that another program opened as `stream_socket` prepares ours.
 pub(in crate::socket) fn prepare(socket: &impl AsFd) -> rustix::io::Result<()> {
     fcntl_setfd(socket, FdFlags::CLOEXEC)?;
     ioctl_fionbio(socket, true)

@@ -8,7 +8,7 @@ use rustix::net::{AddressFamily, SendFlags, SocketType, socket};
 
 use crate::socket::raw_address::RawAddress;
 
-/// What every send says.
+/// The flags of every send.
 pub(in crate::socket) const SEND_FLAGS: SendFlags = SendFlags::empty();
 
 pub(in crate::socket) fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
@@ -28,7 +28,7 @@ pub(in crate::socket) fn acceptfrom(port: BorrowedFd<'_>) -> rustix::io::Result<
     Ok((socket, peer))
 }
 
-/// Does for a socket that somebody else opened what `stream_socket` does for ours.
+/// Prepares a socket that another program opened as `stream_socket` prepares ours.
 pub(in crate::socket) fn prepare(socket: &impl AsFd) -> rustix::io::Result<()> {
     fcntl_setfd(socket, FdFlags::CLOEXEC)?;
     ioctl_fionbio(socket, true)?;
