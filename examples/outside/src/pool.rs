@@ -1,7 +1,7 @@
 //! A service that keeps several connections to an endpoint open, and replaces each that is lost.
 
 use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use ropewalk::application::{BackOff, RetryPolicy, Service};
 use ropewalk::endpoints::StreamClientEndpoint;
@@ -22,9 +22,17 @@ struct Pool {
     on_connected: OnConnected,
     policy: RefCell<BackOff>,
     reactor: RefCell<WeakReactor>,
-    is_running: Cell<bool>,
+    /// Counts starts and stops, so that late results of an earlier run are recognized.
+    run: Cell<u64>,
     seats: Vec<RefCell<Seat>>,
     failures: Cell<u32>,
+}
+
+/// A seat in one run of the pool.
+#[derive(Clone, Copy)]
+struct Place {
+    seat: usize,
+    run: u64,
 }
 
 /// The state of one of the connections.
@@ -44,7 +52,7 @@ impl ConnectionPool {
             on_connected: Box::new(|_| ()),
             policy: RefCell::default(),
             reactor: RefCell::default(),
-            is_running: Cell::default(),
+            run: Cell::default(),
             seats: (0..size).map(|_| RefCell::new(Seat::Empty)).collect(),
             failures: Cell::default(),
         }))
@@ -78,14 +86,14 @@ impl Seat {
 impl Service for ConnectionPool {
     fn start(&self, reactor: &Reactor) -> Deferred<()> {
         *self.0.reactor.borrow_mut() = reactor.downgrade();
-        self.0.is_running.set(true);
-        (0..self.0.seats.len()).for_each(|seat| self.0.connect(seat));
+        let run = self.0.begin_run();
+        (0..self.0.seats.len()).for_each(|seat| self.0.connect(Place { seat, run }));
         succeed(())
     }
 
     /// Closes all connections. The Deferred fires when they have ended.
     fn stop(&self, _reactor: &Reactor) -> Deferred<()> {
-        self.0.is_running.set(false);
+        self.0.begin_run();
         let ends = self.0.seats.iter().filter_map(|seat| match seat.replace(Seat::Empty) {
             Seat::Connected(transport) => {
                 transport.lose_connection();
@@ -106,32 +114,38 @@ impl Service for ConnectionPool {
 }
 
 impl Pool {
-    fn connect(self: &Rc<Pool>, seat: usize) {
-        let reactor = self.reactor.borrow().upgrade();
-        let Some(reactor) = reactor.filter(|_| self.is_running.get()) else { return };
+    fn begin_run(&self) -> u64 {
+        self.run.set(self.run.get() + 1);
+        self.run.get()
+    }
+
+    /// Returns the reactor, unless the run of `place` is over.
+    fn reactor_for(&self, place: Place) -> Option<Reactor> {
+        self.reactor.borrow().upgrade().filter(|_| place.run == self.run.get())
+    }
+
+    fn connect(self: &Rc<Pool>, place: Place) {
+        let Some(reactor) = self.reactor_for(place) else { return };
         let connecting = self.endpoint.connect(&reactor, self.factory.clone());
-        self.seats[seat].replace(Seat::Connecting(connecting.cancel_handle()));
+        self.seats[place.seat].replace(Seat::Connecting(connecting.cancel_handle()));
         let pool = Rc::downgrade(self);
         connecting.add_both(move |outcome| {
             let Some(pool) = pool.upgrade() else { return };
             match outcome {
-                Ok(transport) => pool.connected(seat, transport),
-                Err(_) => pool.connect_later(seat, pool.failures.get() + 1),
+                Ok(transport) => pool.connected(place, transport),
+                Err(_) => pool.connect_later(place, pool.failures.get() + 1),
             }
         });
     }
 
-    fn connected(self: &Rc<Pool>, seat: usize, transport: Transport) {
-        let reactor = transport.reactor();
-        if !self.is_running.get() {
-            return transport.abort_connection();
-        }
+    fn connected(self: &Rc<Pool>, place: Place, transport: Transport) {
+        let Some(reactor) = self.reactor_for(place) else { return transport.abort_connection() };
         self.failures.set(0);
-        self.seats[seat].replace(Seat::Connected(transport.clone()));
-        let pool: Weak<Pool> = Rc::downgrade(self);
+        self.seats[place.seat].replace(Seat::Connected(transport.clone()));
+        let pool = Rc::downgrade(self);
         transport.when_lost().add_callback(move |()| {
             if let Some(pool) = pool.upgrade() {
-                pool.connect_later(seat, pool.failures.get());
+                pool.connect_later(place, pool.failures.get());
             }
         });
         let callback = || (self.on_connected)(&transport);
@@ -140,18 +154,17 @@ impl Pool {
         }
     }
 
-    fn connect_later(self: &Rc<Pool>, seat: usize, failures: u32) {
-        let reactor = self.reactor.borrow().upgrade();
-        let Some(reactor) = reactor.filter(|_| self.is_running.get()) else { return };
+    fn connect_later(self: &Rc<Pool>, place: Place, failures: u32) {
+        let Some(reactor) = self.reactor_for(place) else { return };
         self.failures.set(failures);
         let delay = self.policy.borrow_mut().delay(failures.max(1));
         let pool = Rc::downgrade(self);
         let call = reactor.call_later(delay, move |_| {
             if let Some(pool) = pool.upgrade() {
-                pool.connect(seat);
+                pool.connect(place);
             }
         });
-        self.seats[seat].replace(Seat::Waiting(call));
+        self.seats[place.seat].replace(Seat::Waiting(call));
     }
 }
 
@@ -219,6 +232,23 @@ mod tests {
         net.advance(LONGEST_DELAY);
         assert!(stopped.is_done() && accepted(&server).is_empty());
         assert!(net.get_delayed_calls().is_empty());
+    }
+
+    #[test]
+    fn a_restart_keeps_the_number_of_connections() {
+        let net = MemoryReactor::new();
+        let server = net.listen_stream(SERVER).unwrap();
+        let pool = pool();
+        let service = ServiceHandle::new(pool.clone());
+        service.start(&net);
+        net.settle();
+        let first = accepted(&server);
+        service.stop(&net);
+        service.start(&net);
+        net.settle();
+        first.iter().for_each(TestStream::close);
+        net.advance(LONGEST_DELAY);
+        assert_eq!((pool.connections().len(), accepted(&server).len()), (3, 3));
     }
 
     #[test]
