@@ -84,7 +84,7 @@ impl Echo {
 }
 
 #[test]
-fn an_echoed_message_and_a_passing_connection_allocate_nothing() {
+fn echoing_over_short_connections_allocates_nothing() {
     for provider in providers() {
         let mut provider = (provider.open)().unwrap();
         let loopback = Address::from(SocketAddr::from(([127, 0, 0, 1], 0)));

@@ -118,7 +118,7 @@ fn assert_beyond_select<T>(outcome: std::io::Result<T>) {
 
 /// select(2): FD_SET beyond FD_SETSIZE is undefined behaviour.
 #[test]
-fn select_refuses_descriptors_beyond_its_limit_to_whoever_opened_them() {
+fn select_refuses_every_descriptor_beyond_its_limit() {
     let _turn = turn();
     let _limit = Limit::of(2048);
     let mut select = open("select");
@@ -142,7 +142,7 @@ fn select_refuses_descriptors_beyond_its_limit_to_whoever_opened_them() {
 }
 
 #[test]
-fn select_closes_a_connection_beyond_its_limit_and_accepts_again_later() {
+fn select_closes_a_connection_beyond_its_limit() {
     let _turn = turn();
     let _limit = Limit::of(2048);
     let mut select = open("select");
@@ -177,7 +177,7 @@ fn the_others_go_beyond_the_limit_of_select() {
 
 /// accept(2), EMFILE.
 #[test]
-fn a_process_out_of_descriptors_says_so_and_accepts_again_when_it_has_some() {
+fn a_port_accepts_again_once_descriptors_are_free() {
     let _turn = turn();
     each(|provider| {
         let (port, address) = port(provider);
@@ -198,7 +198,7 @@ fn a_process_out_of_descriptors_says_so_and_accepts_again_when_it_has_some() {
 
 /// Twisted's ConnectionFdescWentAway. epoll forgets a closed file without a word.
 #[test]
-fn a_watched_descriptor_that_was_closed_is_gone_once_and_harms_nobody() {
+fn a_closed_watched_descriptor_is_reported_gone_once() {
     let _turn = turn();
     each(|provider| {
         let (reader, _writer) = pipe();
@@ -219,7 +219,7 @@ fn a_watched_descriptor_that_was_closed_is_gone_once_and_harms_nobody() {
 
 /// epoll(7): a copy of a closed descriptor keeps the file registered, and nobody can name it any more.
 #[test]
-fn a_copy_of_a_closed_watched_descriptor_does_not_report_for_ever() {
+fn a_copy_of_a_closed_watched_descriptor_stops_reporting() {
     let _turn = turn();
     each(|provider| {
         let (reader, mut writer) = pipe();
@@ -245,7 +245,7 @@ fn a_copy_of_a_closed_watched_descriptor_does_not_report_for_ever() {
 
 /// epoll_create1(2), EMFILE: silencing the copy takes a descriptor.
 #[test]
-fn a_copy_of_a_closed_watched_descriptor_ends_no_wait_of_a_process_out_of_descriptors() {
+fn a_stale_copy_wakes_no_wait_without_spare_descriptors() {
     let _turn = turn();
     each(|provider| {
         let (reader, mut writer) = pipe();
@@ -268,7 +268,7 @@ fn a_copy_of_a_closed_watched_descriptor_ends_no_wait_of_a_process_out_of_descri
 
 /// fork(2) and dup(2): the file lives on in the copy, but it has left the selector.
 #[test]
-fn a_copy_of_a_connection_reports_nothing_after_the_connection_was_closed() {
+fn a_copy_of_a_closed_connection_reports_nothing() {
     let _turn = turn();
     each(|provider| {
         let (key, mut peer) = connection(provider);
@@ -292,7 +292,7 @@ fn is_readable(fd: RawFd, timeout: Duration) -> bool {
 
 /// A host loop watches this descriptor instead of waiting.
 #[test]
-fn the_foreign_descriptor_is_readable_when_there_is_something_to_do() {
+fn the_host_handle_is_readable_when_there_are_events() {
     let _turn = turn();
     let is_readable = |fd| is_readable(fd, Duration::ZERO);
     each(|provider| {
@@ -338,7 +338,7 @@ fn the_foreign_descriptor_is_readable_while_bytes_are_left() {
 }
 
 #[test]
-fn a_wake_before_the_foreign_descriptor_is_asked_for_is_not_lost() {
+fn a_wake_before_the_host_handle_is_taken_is_not_lost() {
     let _turn = turn();
     each(|provider| {
         provider.waker().wake();

@@ -63,7 +63,7 @@ fn a_socket_file_belongs_to_the_process_that_serves_it() {
 }
 
 #[test]
-fn a_child_that_reopens_its_provider_hears_its_sources_and_does_not_disturb_its_parent() {
+fn a_child_that_reopens_its_provider_leaves_its_parent_alone() {
     let _turn = turn();
     for entry in providers() {
         let mut provider = (entry.open)().unwrap();

@@ -8,7 +8,7 @@ use ropewalk_proto::Address;
 use ropewalk_sys::{ConnectSpec, Event, Events, ListenSpec, Ready, providers};
 
 #[test]
-fn an_abstract_name_is_served_without_a_file_and_free_after_the_close() {
+fn an_abstract_name_needs_no_file() {
     for provider in providers() {
         let mut provider = (provider.open)().unwrap();
         let name = format!("ropewalk\0test {}", std::process::id());

@@ -56,7 +56,7 @@ fn nothing_address() -> libc::sighandler_t {
 }
 
 #[test]
-fn a_signal_ends_a_wait_of_every_provider_and_is_taken_once() {
+fn a_signal_interrupts_a_wait_of_every_provider() {
     let _turn = turn();
     for provider in providers() {
         let mut provider = (provider.open)().unwrap();
@@ -137,7 +137,7 @@ fn an_ignored_signal_stays_ignored() {
 }
 
 #[test]
-fn a_signal_that_cannot_be_caught_is_an_error_and_changes_nothing() {
+fn a_signal_that_cannot_be_caught_is_an_error() {
     let _turn = turn();
     for impossible in [libc::SIGKILL, 0, -1, 65, i32::MIN] {
         let error = SignalGuard::install(&[SIGINT, impossible], no_waker()).err().expect("an error");
@@ -174,7 +174,7 @@ fn the_interrupted_code_finds_errno_as_it_was() {
 
 /// Each waker counts on memory of its own, which AddressSanitizer watches.
 #[test]
-fn guards_may_come_and_go_while_signals_arrive() {
+fn guards_may_be_dropped_while_signals_arrive() {
     let _turn = turn();
     let _permanent = SignalGuard::install(&[SIGINT], no_waker()).unwrap();
     let (stop, stopped) = mpsc::channel::<()>();

@@ -89,7 +89,7 @@ fn report(writer: OwnedFd) {
 
 /// LESSONS, bug 12; containers deny io_uring by default.
 #[test]
-fn a_sandbox_that_denies_io_uring_is_named_and_the_others_still_open() {
+fn an_error_names_the_sandbox_that_denies_io_uring() {
     let cases = [
         (
             all_of(libc::SYS_io_uring_setup, libc::EPERM),

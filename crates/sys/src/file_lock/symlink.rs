@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_is_held_by_one_at_a_time_and_named_in_the_error() {
+    fn a_second_attempt_at_a_lock_names_its_holder() {
         let path = path("one");
         let lock = FileLock::acquire(&path).unwrap();
         assert!(FileLock::is_locked(&path));

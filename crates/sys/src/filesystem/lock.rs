@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_names_this_process_and_goes_when_it_is_dropped() {
+    fn a_lock_names_this_process_until_it_is_dropped() {
         let place = Place::new("own");
         let lock = UnixLock::acquire(&place.socket()).unwrap();
         assert_eq!(fs::read_link(place.link()).unwrap(), PathBuf::from(process::id().to_string()));
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_of_a_living_process_is_respected_and_named() {
+    fn an_error_names_the_living_process_that_holds_a_lock() {
         let place = Place::new("living");
         let lock = UnixLock::acquire(&place.socket()).unwrap();
         let error = UnixLock::acquire(&place.socket()).unwrap_err();
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_lock_is_broken_and_the_socket_it_left_is_removed() {
+    fn breaking_a_stale_lock_removes_the_socket_it_left() {
         let place = Place::new("stale");
         drop(UnixListener::bind(place.socket()).unwrap());
         symlink(dead_pid(), place.link()).unwrap();

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_is_found_by_name_and_by_number() {
+    fn root_is_found_by_either_name_or_number() {
         let root = Identity { uid: Some(0), gid: Some(0) };
         assert_eq!(user("root").unwrap(), root);
         assert_eq!(user("0").unwrap(), root);

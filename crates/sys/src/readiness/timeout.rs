@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_duration_is_shortened_and_a_nanosecond_stays_one() {
+    fn only_the_longest_durations_are_shortened() {
         assert_eq!(timespec(Duration::MAX).tv_sec, i64::from(i32::MAX) / 1000);
         assert_eq!(timespec(Duration::from_nanos(1)).tv_nsec, 1);
     }

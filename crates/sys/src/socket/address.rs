@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_with_a_nul_is_refused_and_not_cut_off() {
+    fn a_path_with_a_nul_is_an_error() {
         encode(&Address::Unix(Arc::from(Path::new("a\0b")))).unwrap_err();
     }
 }

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bell_rung_while_the_loop_is_busy_costs_no_system_call_and_is_not_lost() {
+    fn a_ring_of_a_busy_loop_costs_no_system_call() {
         let bell = Bell::new().unwrap();
         for _ in 0..1000 {
             bell.wake();

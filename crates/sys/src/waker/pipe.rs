@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pipe_counts_its_notifications_and_a_full_one_does_not_block() {
+    fn a_full_pipe_does_not_block_its_writer() {
         let channel = Channel::new().unwrap();
         assert_eq!(channel.drain(), 0);
         (0..100).for_each(|_| channel.notify());
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replaced_channel_keeps_its_numbers_and_forgets_what_was_rung() {
+    fn a_replaced_channel_keeps_its_descriptor_numbers() {
         let channel = Channel::new().unwrap();
         let number = channel.fd().as_raw_fd();
         channel.notify();
