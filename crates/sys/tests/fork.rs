@@ -17,7 +17,7 @@ fn in_child(child: impl FnOnce() -> bool) -> i32 {
     match unsafe { libc::fork() } {
         0 => {
             let status = if child() { 0 } else { 1 };
-            // SAFETY: ends the child without running the test runner's exit handlers.
+            // SAFETY: exits the child without running the test runner's exit handlers.
             unsafe { libc::_exit(status) }
         }
         pid => {

@@ -13,7 +13,7 @@ use super::{files, root};
 
 /// The faults that each rule still finds in a folder, in the order of [`RULES`]. The goal is an empty table.
 const ALLOWED: &[(&str, [usize; 6])] =
-    &[("crates/reactor", [28, 27, 26, 45, 3, 15]), ("crates/sys", [56, 45, 13, 27, 0, 26])];
+    &[("crates/reactor", [28, 27, 26, 45, 3, 15]), ("crates/sys", [8, 9, 0, 3, 0, 0])];
 
 const RULES: [&str; 6] = [
     "a part of a program is not a person: name the connection, the peer, the caller",
@@ -218,7 +218,10 @@ fn test_names(source: &str) -> Vec<(usize, &str)> {
         specifies |= line.starts_with("specifications! {");
         is_test |= code.starts_with("#[test]");
         let is_specification = specifies && line.starts_with("    fn ") && line.contains("ubject: &Subject)");
-        if let Some(rest) = code.strip_prefix("fn ").filter(|_| is_test || is_specification) {
+        // The specifications of ropewalk-sys get the bench on which a provider is tested.
+        let on_bench = line.strip_prefix("pub(crate) fn ").filter(|rest| rest.contains("(bench: &mut Bench)"));
+        let plain = code.strip_prefix("fn ").filter(|_| is_test || is_specification);
+        if let Some(rest) = plain.or(on_bench) {
             found.push((at + 1, rest.split('(').next().unwrap_or(rest)));
         }
         is_test &= code.starts_with("#[");

@@ -31,7 +31,7 @@ pub(super) fn detach() -> io::Result<Detached> {
             match setsid().map_err(io::Error::from).and_then(|_| fork()) {
                 Ok(None) => Ok(Detached::Daemon(writer)),
                 // The parent sees the end of the file if there is no daemon.
-                // SAFETY: _exit(2) has no condition. What the parent buffered is the parent's to write.
+                // SAFETY: _exit(2) has no condition. Buffered output is the parent's to write.
                 _ => unsafe { libc::_exit(0) },
             }
         }
@@ -40,7 +40,7 @@ pub(super) fn detach() -> io::Result<Detached> {
 
 /// The child in the parent, `None` in the child.
 fn fork() -> io::Result<Option<Pid>> {
-    // SAFETY: there is no other thread (`detach` has counted, and nobody else runs who could have started one since; a
+    // SAFETY: there is no other thread (`detach` has counted, and no other thread could have started one since; a
     // child of fork has one thread), so no lock is held and nothing is half done that the child would miss.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),

@@ -10,7 +10,7 @@ use rustix::stdio::{dup2_stdin, dup2_stdout, stdin, stdout};
 
 use crate::detach::is_daemon;
 
-/// Behind the three that everybody knows.
+/// After standard input, output and error.
 const FIRST_OTHER: RawFd = 3;
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -22,7 +22,7 @@ pub(super) fn inherited(number: u32) -> io::Result<OwnedFd> {
     if copy < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: `copy` was made by the call above, which succeeded, and nobody else has seen it.
+    // SAFETY: `copy` was made by the call above, which succeeded, and has no other owner.
     let copy = unsafe { OwnedFd::from_raw_fd(copy) };
     // SAFETY: F_SETFD takes any integer and touches no memory. It fails only for what is not open, and this is.
     unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };

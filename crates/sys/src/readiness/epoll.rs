@@ -2,10 +2,10 @@
 //!
 //! Some facts about epoll:
 //! - EPOLLHUP and EPOLLERR are reported whatever was asked for, so a descriptor without interest is taken out.
-//! - What is registered is the open file, not the number: it must leave before it is closed, or a copy of it (dup(2),
-//!   fork(2)) keeps reporting under a key that nobody can remove any more. Only a new epoll instance helps then.
+//! - The open file is registered, not the number. It must be removed before it is closed, or a copy of it (dup(2),
+//!   fork(2)) keeps reporting under a key that can no longer be removed. Only a new epoll instance helps then.
 //! - Watched edge-triggered, an eventfd(2) is reported once a write, whether or not it is read: no wake-up need empty it.
-//! - What is watched level-triggered is asked again by the wait after the one that reported it, ready or not: an echoed
+//! - A level-triggered descriptor is polled again by the wait after the one that reported it, ready or not: an echoed
 //!   message costs the kernel some 4 % more. Edge-triggered, "the peer will send no more" (EPOLLRDHUP) and "a read stops
 //!   short at urgent data" (EPOLLPRI) must be asked for, because nothing reports again what a read left behind.
 //! - Regular files are refused with EPERM. They never block, so they are ready in every wait.
@@ -129,7 +129,7 @@ impl Epoll {
             return Ok(());
         }
         match epoll::delete(&self.epoll, fd) {
-            // The owner of a watched descriptor has closed it already, and a closed file is out.
+            // The owner of a watched descriptor has closed it already, and a closed file is not registered.
             Err(Errno::BADF | Errno::NOENT) => Ok(()),
             outcome => Ok(outcome?),
         }

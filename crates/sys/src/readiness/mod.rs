@@ -286,7 +286,7 @@ impl<S: Selector> EventProvider for Readiness<S> {
     fn reopen_after_fork(&mut self) -> io::Result<()> {
         self.bell.reopen_after_fork()?;
         self.sources.iter().for_each(|(_, source)| source.claim_file());
-        // What the child forgets is its copy of the descriptor; the parent's registrations stay.
+        // The child drops its copy of the descriptor. The parent's registrations stay.
         self.rebuild_selector()
     }
 

@@ -9,7 +9,7 @@ use crate::socket::file::SocketFile;
 use crate::socket::table::{HasSocket, not_a_socket};
 
 pub(super) struct Registration {
-    /// Removed before the descriptor is closed, while nobody else can have bound the path again.
+    /// Removed before the descriptor is closed, so that no other port can have bound the path again.
     file: Option<Box<SocketFile>>,
     descriptor: Descriptor,
     /// The readiness that the owner waits for.
@@ -81,8 +81,8 @@ impl Registration {
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         match &self.descriptor {
             Descriptor::Owned(fd) => fd.as_fd(),
-            // SAFETY: `watched` got the number from a borrowed descriptor, so it is not -1. Whoever called `watch` may
-            // close it at any time; a selector only hands the number to the kernel, which answers EBADF or ENOENT then.
+            // SAFETY: `watched` got the number from a borrowed descriptor, so it is not -1. The caller of `watch` may
+            // close it at any time: a selector only hands the number to the kernel, which answers EBADF or ENOENT then.
             Descriptor::Watched(fd) => unsafe { BorrowedFd::borrow_raw(*fd) },
         }
     }

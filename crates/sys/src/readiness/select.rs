@@ -17,12 +17,12 @@ use crate::seam::{Event, Events, Interest, Ready};
 const LIMIT: RawFd = libc::FD_SETSIZE as RawFd;
 
 pub(crate) struct Select {
-    /// Who has an interest.
+    /// The descriptors with an interest.
     entries: Vec<Entry>,
     places: SecondaryMap<usize>,
     reading: Vec<FdSetElement>,
     writing: Vec<FdSetElement>,
-    /// What one call said, for each number; empty between calls.
+    /// The result of one call, for each number. Empty between calls.
     found: Vec<Ready>,
 }
 

@@ -1,7 +1,7 @@
 //! A readiness mechanism. epoll.rs, poll.rs and select.rs have these methods in this order.
 //!
 //! A selector watches descriptors under keys and never knows what a descriptor means. A descriptor without interest is
-//! known to it but reports nothing at all, not even a hang-up: a source that nobody reads must not make the loop spin.
+//! known to it but reports nothing at all, not even a hang-up: a source that is not read must not make the loop spin.
 
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};

@@ -123,8 +123,8 @@ impl<S: Selector> Adoption for Readiness<S> {
 }
 
 impl<S: Selector> Readiness<S> {
-    /// How a connection to this peer is watched. A read from a UNIX socket stops short at passed descriptors, of which
-    /// nothing tells beforehand.
+    /// How a connection to this peer is watched. A read from a UNIX socket stops short at passed descriptors, without
+    /// notice.
     fn trigger(&self, peer: &Address) -> Trigger {
         match peer {
             Address::Inet(_) => self.trigger,

@@ -19,7 +19,7 @@
 //!
 //! Order of calls: `listen`, `connect`, `adopt` or `watch` returns a [`Key`](ropewalk_proto::Key). `wait` reports
 //! events under keys. The owner of a key answers with `accept`, `finish_connect`, `receive` or `send`. `close`, `abort`
-//! or `unwatch` ends the key. A key that has ended is stale: calls with it return `NotFound` or do nothing.
+//! or `unwatch` retires the key. A retired key is stale: calls with it return `NotFound` or do nothing.
 
 mod adoption;
 mod decorator;

@@ -108,16 +108,16 @@ pub trait Streams {
     /// The reason why the connection broke.
     fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Ends the sending direction, after everything sent before.
+    /// Closes the sending direction, after everything sent before.
     ///
     /// # Errors
     /// The errors of shutdown(2).
     fn shutdown_write(&mut self, key: Key) -> io::Result<()>;
 
-    /// Ends a key and closes its socket. Bytes that were taken are still delivered.
+    /// Closes a socket and retires its key. Bytes that were taken are still delivered.
     fn close(&mut self, key: Key);
 
-    /// Ends a connection with a reset, and drops bytes in flight.
+    /// Aborts a connection with a reset, and drops bytes in flight.
     fn abort(&mut self, key: Key);
 }
 

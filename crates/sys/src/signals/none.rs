@@ -7,7 +7,7 @@ use crate::waker::Waker;
 
 /// The terminal has gone. It never comes here.
 pub const SIGHUP: i32 = 1;
-/// Whatever the program makes of it. It never comes here.
+/// A signal for the program's own use. It never comes here.
 pub const SIGUSR1: i32 = 10;
 /// An interrupt from the keyboard.
 pub const SIGINT: i32 = 2;

@@ -2,7 +2,7 @@
 //!
 //! Rule 1: the signal handler touches atomics and calls the wakers, and nothing else: no lock, no allocation.
 //! Rule 2: it walks a list whose nodes are never freed, only given to the next watch, so it needs no lock for that.
-//! Rule 3: a waker is freed only when no signal handler can hold it any more: whoever takes it out of its node then
+//! Rule 3: a waker is freed only when no signal handler can hold it any more: the thread that takes it out of its node
 //! waits until the node has no visitors. A signal handler is a short visitor that never waits, so this ends.
 //! Rule 4: everything else happens under the lock of `DISPOSITIONS`.
 
@@ -18,7 +18,7 @@ use crate::waker::Waker;
 
 /// The terminal has gone; for a program without one, a request to read its files again, signal(7).
 pub const SIGHUP: i32 = libc::SIGHUP;
-/// Whatever the program makes of it, signal(7).
+/// A signal for the program's own use, signal(7).
 pub const SIGUSR1: i32 = libc::SIGUSR1;
 /// An interrupt from the keyboard, signal(7).
 pub const SIGINT: i32 = libc::SIGINT;
@@ -34,7 +34,7 @@ static NODES: AtomicPtr<Node> = AtomicPtr::new(ptr::null_mut());
 static DISPOSITIONS: Mutex<[Disposition; SIGNALS]> =
     Mutex::new([const { Disposition { watches: 0, before: None } }; SIGNALS]);
 
-/// Where the signal handler finds one watch, or none.
+/// The place in which the signal handler finds one watch, or none.
 struct Node {
     next: Option<&'static Node>,
     waker: AtomicPtr<Waker>,
@@ -43,10 +43,10 @@ struct Node {
     visitors: AtomicUsize,
 }
 
-/// What is known about one signal.
+/// The state of one signal.
 struct Disposition {
     watches: usize,
-    /// What stood before the first watch.
+    /// The disposition before the first watch.
     before: Option<libc::sigaction>,
 }
 
@@ -135,7 +135,7 @@ impl Drop for Watch {
 }
 
 impl Node {
-    /// Tells the watch of this node, if it has one, that a signal has arrived. Async-signal-safe.
+    /// Notifies the watch of this node, if it has one, that a signal has arrived. Async-signal-safe.
     fn visit(&self, bit: u64) {
         // Sequentially consistent: either the drop above sees this visitor, or this visitor sees the null pointer.
         self.visitors.fetch_add(1, Ordering::SeqCst);
@@ -186,12 +186,12 @@ fn lock() -> MutexGuard<'static, [Disposition; SIGNALS]> {
 fn ours() -> libc::sigaction {
     let mut action = blank();
     action.sa_sigaction = on_signal as extern "C" fn(libc::c_int) as libc::sighandler_t;
-    // SA_RESTART: other threads' system calls go on. SA_ONSTACK: threads of other languages may have small stacks.
+    // SA_RESTART: other threads' system calls continue. SA_ONSTACK: threads of other languages may have small stacks.
     action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
     action
 }
 
-/// Gives a signal back what stood before, unless somebody has replaced us since.
+/// Restores a signal's earlier disposition, unless another one was installed meanwhile.
 fn restore(signal: i32, before: Option<libc::sigaction>) {
     let is_ours = current(signal).is_ok_and(|action| action.sa_sigaction == ours().sa_sigaction);
     if let Some(before) = before.filter(|_| is_ours) {

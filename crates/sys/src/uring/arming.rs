@@ -103,7 +103,7 @@ impl Uring {
         }
         self.buffers.reclaim();
         if !self.buffers.are_scattered() {
-            tracing::debug!("the receive buffers ran dry under bulk; those who found none are polled");
+            tracing::debug!("the receive buffers ran dry under bulk: connections that found none are polled");
         } else if self.buffers.grow() {
             tracing::debug!(buffers = self.buffers.count(), "the receive buffers ran dry; now there are more");
         } else {
@@ -154,7 +154,7 @@ impl Uring {
         if self.ring.setup() == Setup::Plain {
             return Ok(());
         }
-        tracing::debug!("io_uring goes on without DEFER_TASKRUN");
+        tracing::debug!("io_uring continues without DEFER_TASKRUN");
         // The new ring's completions are made in shared memory, for any thread.
         self.take_completions();
         let ring = Ring::open(Setup::Plain)?;

@@ -60,8 +60,7 @@ pub(super) struct Buffers {
     immortal: bool,
 }
 
-// SAFETY: the places belong to this value alone, and whoever shares them is the kernel, which does not care for
-// threads.
+// SAFETY: the places belong to this value and are shared only with the kernel, which does not depend on threads.
 unsafe impl Send for Buffers {}
 
 /// The bytes of all buffers.
@@ -328,7 +327,7 @@ impl Memory {
     /// The buffer is not in the ring for as long as the bytes are borrowed, and the kernel wrote its first `end` bytes.
     unsafe fn bytes(&self, id: u16, begin: u16, end: u16) -> &[u8] {
         let first = self.address(id).wrapping_add(usize::from(begin));
-        // SAFETY: the caller says that they are initialised and that nobody writes to them.
+        // SAFETY: the caller ensures that they are initialised and not written to.
         unsafe { std::slice::from_raw_parts(first, usize::from(end - begin)) }
     }
 

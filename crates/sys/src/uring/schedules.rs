@@ -192,7 +192,7 @@ impl World {
         link.check(self.seed, link.received, &chunk);
         let begin = link.received;
         link.received += chunk.len();
-        assert!(link.received <= link.peer_sent, "seed {}: bytes that nobody sent", self.seed);
+        assert!(link.received <= link.peer_sent, "seed {}: bytes that were not sent", self.seed);
         if self.random.below(3) == 0 {
             self.kept.push((link.number, begin, chunk));
         }

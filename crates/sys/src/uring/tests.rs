@@ -353,7 +353,7 @@ fn ready_events_are_returned_without_waiting() {
     let mut others: Vec<_> = (0..300).map(|_| connection(&mut provider)).collect();
     let (reported, is_reported) = mpsc::channel::<()>();
     let (_, mut last) = others.pop().unwrap();
-    // Ends a wait that should not have blocked.
+    // Interrupts a wait that should not have blocked.
     let rescuer = thread::spawn(move || {
         if is_reported.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
             last.write_all(b"x").unwrap();

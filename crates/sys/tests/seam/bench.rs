@@ -1,4 +1,4 @@
-//! The bench on which a provider is tried: what the specifications say again and again.
+//! The bench on which a provider is tested: operations that many specifications share.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -13,10 +13,10 @@ use ropewalk_proto::{Address, Key, Outbox};
 use ropewalk_sys::{ConnectSpec, Event, EventProvider, Events, ListenSpec, Ready, Received, Sockets, Streams, Watches};
 use rustix::net::{AddressFamily, SocketType};
 
-/// How long something may take that must happen.
+/// The time limit for an expected event.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long is waited for what must not happen.
+/// The time in which an unwanted event would show.
 pub(crate) const MOMENT: Duration = Duration::from_millis(30);
 
 pub(crate) struct Bench {
@@ -227,7 +227,7 @@ pub(crate) fn loopback() -> Address {
     SocketAddr::from(([127, 0, 0, 1], 0)).into()
 }
 
-/// An address where nobody listens, and nobody else will as long as this process lives.
+/// Returns an address that no socket listens on for as long as this process lives.
 pub(crate) fn dead_address() -> SocketAddr {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();

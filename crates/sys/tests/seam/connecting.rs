@@ -37,7 +37,7 @@ pub(crate) fn a_bound_connection_comes_from_that_address(bench: &mut Bench) {
     assert_eq!(bench.sockets().local_address(key).unwrap(), Address::Inet(peer));
 }
 
-pub(crate) fn an_address_that_is_not_ours_cannot_be_bound(bench: &mut Bench) {
+pub(crate) fn binding_to_a_foreign_address_is_an_error(bench: &mut Bench) {
     let elsewhere = SocketAddr::from(([192, 0, 2, 1], 0));
     let spec = ConnectSpec { address: dead_address().into(), bind: Some(elsewhere.into()) };
     assert_kind(bench.streams().connect(&spec), ErrorKind::AddrNotAvailable);
@@ -54,7 +54,7 @@ pub(crate) fn a_connection_over_ipv6_has_ipv6_addresses(bench: &mut Bench) {
 }
 
 /// A listener whose queue is full leaves the attempt open: SYN packets are dropped and sent again.
-pub(crate) fn an_outcome_that_is_not_known_yet_would_block_and_is_reported_later(bench: &mut Bench) {
+pub(crate) fn an_unknown_outcome_would_block(bench: &mut Bench) {
     let listener = crate::listening::listener_without_room();
     let address = listener.local_addr().unwrap();
     let mut keys: Vec<_> = (0..4).map(|_| bench.connecting(address)).collect();

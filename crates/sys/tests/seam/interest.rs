@@ -1,4 +1,4 @@
-//! What is reported, and what is not.
+//! Interest: the events that are reported, and those that are not.
 
 use std::io::{ErrorKind, Read, Write};
 
@@ -8,7 +8,7 @@ use rustix::net::sockopt;
 
 use crate::bench::{Bench, drain};
 
-pub(crate) fn nothing_is_reported_until_somebody_reads(bench: &mut Bench) {
+pub(crate) fn nothing_is_reported_before_reading_is_on(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
     peer.write_all(b"x").unwrap();
     assert_eq!(bench.settle(), []);
@@ -16,7 +16,7 @@ pub(crate) fn nothing_is_reported_until_somebody_reads(bench: &mut Bench) {
     assert_eq!(bench.expect(key, Ready::READ), Event { key, ready: Ready::READ });
 }
 
-pub(crate) fn reading_that_was_switched_off_reports_nothing(bench: &mut Bench) {
+pub(crate) fn reading_that_is_off_reports_nothing(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
     bench.streams().set_reading(key, true).unwrap();
     bench.streams().set_reading(key, false).unwrap();
@@ -25,7 +25,7 @@ pub(crate) fn reading_that_was_switched_off_reports_nothing(bench: &mut Bench) {
     bench.assert_quiet("it was noticed once that nobody reads");
 }
 
-pub(crate) fn reading_that_was_switched_on_again_reports_what_came_meanwhile(bench: &mut Bench) {
+pub(crate) fn switching_reading_on_reports_earlier_data(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
     bench.streams().set_reading(key, true).unwrap();
     bench.streams().set_reading(key, false).unwrap();
@@ -39,7 +39,7 @@ pub(crate) fn reading_that_was_switched_on_again_reports_what_came_meanwhile(ben
 }
 
 /// epoll_ctl(2): EPOLLHUP and EPOLLERR are reported whether asked for or not.
-pub(crate) fn a_report_that_was_answered_by_switching_off_comes_again_with_switching_on(bench: &mut Bench) {
+pub(crate) fn a_report_is_repeated_when_reading_is_on_again(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
     bench.streams().set_reading(key, true).unwrap();
     peer.write_all(b"x").unwrap();
@@ -59,7 +59,7 @@ pub(crate) fn a_report_that_was_answered_by_switching_off_comes_again_with_switc
     assert_eq!(bench.settle(), [], "everything was read");
 }
 
-pub(crate) fn what_was_left_when_reading_was_switched_off_is_reported_when_it_is_on_again(bench: &mut Bench) {
+pub(crate) fn unread_data_is_reported_when_reading_is_on_again(bench: &mut Bench) {
     let (key, _peer) = bench.read_in_part();
     bench.streams().set_reading(key, false).unwrap();
     assert_eq!(bench.settle(), [], "nobody reads");
@@ -68,7 +68,7 @@ pub(crate) fn what_was_left_when_reading_was_switched_off_is_reported_when_it_is
     assert!(matches!(bench.receive(key), Ok(Received::Drained(2))));
 }
 
-pub(crate) fn a_hang_up_that_nobody_waits_for_does_not_end_a_wait(bench: &mut Bench) {
+pub(crate) fn an_unwanted_hang_up_does_not_wake_a_wait(bench: &mut Bench) {
     let (never_read, peer) = bench.unix_connection();
     let (paused, other_peer) = bench.unix_connection();
     bench.streams().set_reading(paused, true).unwrap();
@@ -80,7 +80,7 @@ pub(crate) fn a_hang_up_that_nobody_waits_for_does_not_end_a_wait(bench: &mut Be
     assert!(matches!(bench.receive(never_read), Ok(Received::Eof)));
 }
 
-pub(crate) fn a_connection_that_can_write_does_not_end_a_wait_unless_asked(bench: &mut Bench) {
+pub(crate) fn a_writable_connection_wakes_a_wait_only_if_asked(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
     bench.streams().set_reading(key, true).unwrap();
     let mut outbox = Outbox::new();
@@ -92,7 +92,7 @@ pub(crate) fn a_connection_that_can_write_does_not_end_a_wait_unless_asked(bench
     assert_eq!(&bytes, b"hello");
 }
 
-pub(crate) fn write_readiness_is_reported_once_for_each_send_that_was_cut_short(bench: &mut Bench) {
+pub(crate) fn write_readiness_is_reported_once_for_each_partial_send(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
     let mut outbox = bench.fill(key);
     assert_eq!(bench.settle(), [], "the peer has read nothing");
@@ -106,7 +106,7 @@ pub(crate) fn write_readiness_is_reported_once_for_each_send_that_was_cut_short(
     assert_eq!(bench.settle(), [], "everything was sent");
 }
 
-pub(crate) fn write_readiness_that_nobody_waits_for_any_more_is_not_reported(bench: &mut Bench) {
+pub(crate) fn unwanted_write_readiness_is_not_reported(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
     let mut outbox = bench.fill(key);
     while !outbox.is_empty() {
@@ -117,7 +117,7 @@ pub(crate) fn write_readiness_that_nobody_waits_for_any_more_is_not_reported(ben
     assert_eq!(bench.settle(), []);
 }
 
-pub(crate) fn a_reset_peer_is_reported_to_whoever_only_writes(bench: &mut Bench) {
+pub(crate) fn a_reset_is_reported_to_an_owner_that_only_writes(bench: &mut Bench) {
     let (key, peer) = bench.connection();
     let mut outbox = bench.fill(key);
     sockopt::set_socket_linger(&peer, Some(std::time::Duration::ZERO)).unwrap();

@@ -1,4 +1,4 @@
-//! Ports, and sockets taken over from others.
+//! Ports, and adopted sockets.
 
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
 
 use crate::bench::{Bench, assert_kind, loopback, pipe};
 
-pub(crate) fn a_port_hands_out_its_connections_and_then_none(bench: &mut Bench) {
+pub(crate) fn a_port_returns_none_after_its_last_connection(bench: &mut Bench) {
     let (port, address) = bench.port();
     let peers: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
     bench.expect(port, Ready::READ);
@@ -27,7 +27,7 @@ pub(crate) fn a_port_hands_out_its_connections_and_then_none(bench: &mut Bench) 
     assert_eq!(bench.settle(), []);
 }
 
-pub(crate) fn an_accepted_connection_is_non_blocking_and_closed_by_exec(bench: &mut Bench) {
+pub(crate) fn an_accepted_connection_has_its_flags_set(bench: &mut Bench) {
     let (key, _peer) = bench.connection();
     // SAFETY: the provider keeps it open for the whole test.
     let fd = unsafe { BorrowedFd::borrow_raw(bench.sockets().raw_socket(key).unwrap()) };
@@ -36,7 +36,7 @@ pub(crate) fn an_accepted_connection_is_non_blocking_and_closed_by_exec(bench: &
     assert!(matches!(bench.receive(key), Ok(Received::Empty)));
 }
 
-pub(crate) fn a_port_in_use_says_so(bench: &mut Bench) {
+pub(crate) fn listening_on_a_used_port_is_an_error(bench: &mut Bench) {
     let (_, address) = bench.port();
     assert_kind(bench.streams().listen(&ListenSpec::new(address.into())), ErrorKind::AddrInUse);
 }
@@ -61,7 +61,7 @@ pub(crate) fn two_ports_share_an_address_only_when_both_ask(bench: &mut Bench) {
     bench.streams().listen(&again).unwrap();
 }
 
-pub(crate) fn a_wildcard_of_ipv6_takes_ipv4_unless_told_otherwise(bench: &mut Bench) {
+pub(crate) fn an_ipv6_wildcard_takes_ipv4_by_default(bench: &mut Bench) {
     let wildcard = Address::from(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
     let both = ListenSpec::new(wildcard.clone());
     let (_, address) = bench.streams().listen(&both).unwrap();
@@ -76,7 +76,7 @@ pub(crate) fn a_wildcard_of_ipv6_takes_ipv4_unless_told_otherwise(bench: &mut Be
 }
 
 /// Linux hands out a connection whose peer is gone; others answer ECONNABORTED. Either way the next one is served.
-pub(crate) fn a_connection_that_was_reset_before_accept_does_no_harm(bench: &mut Bench) {
+pub(crate) fn a_connection_reset_before_accept_affects_no_other(bench: &mut Bench) {
     let (port, address) = bench.port();
     let reset = TcpStream::connect(address).unwrap();
     sockopt::set_socket_linger(&reset, Some(Duration::ZERO)).unwrap();
@@ -104,7 +104,7 @@ pub(crate) fn an_adopted_port_accepts(bench: &mut Bench) {
     bench.accepted(port);
 }
 
-/// A port on a socket that somebody else has, too, and three who have connected.
+/// A port on a socket that another process has as well, and three connected clients.
 fn shared_port(bench: &mut Bench) -> (Key, TcpListener, Vec<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, other) = (listener.local_addr().unwrap(), listener.try_clone().unwrap());
@@ -120,9 +120,9 @@ fn takes_all(listener: &TcpListener, peers: &[TcpStream]) {
     }
 }
 
-/// netty#15502 and others: what is accepted ahead holds descriptors, is reset when the port goes, and nobody else gets
-/// it.
-pub(crate) fn a_port_takes_nobody_before_it_is_asked(bench: &mut Bench) {
+/// netty#15502 and others: a connection accepted ahead holds a descriptor, is reset when the port closes, and
+/// is lost to other processes.
+pub(crate) fn a_port_accepts_only_on_request(bench: &mut Bench) {
     let (port, other, peers) = shared_port(bench);
     bench.expect(port, Ready::READ);
     assert!(bench.streams().accept(port).unwrap().is_some());
@@ -133,7 +133,7 @@ pub(crate) fn a_port_takes_nobody_before_it_is_asked(bench: &mut Bench) {
     bench.accepted(port);
 }
 
-pub(crate) fn a_port_that_is_not_read_any_more_takes_nobody_and_knows_them_when_it_is_read_again(bench: &mut Bench) {
+pub(crate) fn a_paused_port_reports_its_queue_when_it_is_resumed(bench: &mut Bench) {
     let (port, other, peers) = shared_port(bench);
     bench.expect(port, Ready::READ);
     bench.streams().set_reading(port, false).unwrap();
@@ -163,7 +163,7 @@ pub(crate) fn an_adopted_blocking_connection_becomes_non_blocking(bench: &mut Be
     bench.expect(key, Ready::READ);
 }
 
-pub(crate) fn what_is_not_a_stream_socket_of_that_kind_is_not_adopted(bench: &mut Bench) {
+pub(crate) fn a_socket_of_another_kind_is_not_adopted(bench: &mut Bench) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();

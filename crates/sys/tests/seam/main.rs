@@ -1,4 +1,4 @@
-//! What the seam promises, on real sockets, for every provider that works by readiness.
+//! The promises of the seam, on real sockets, for every provider that works by readiness.
 #![cfg(unix)]
 
 use ropewalk_sys::{EventProvider, providers};
@@ -48,58 +48,58 @@ every_provider! {
         a_connection_is_reported_as_writable_when_it_is_made
         a_refused_connection_says_so
         a_bound_connection_comes_from_that_address
-        an_address_that_is_not_ours_cannot_be_bound
+        binding_to_a_foreign_address_is_an_error
         a_connection_over_ipv6_has_ipv6_addresses
-        an_outcome_that_is_not_known_yet_would_block_and_is_reported_later
+        an_unknown_outcome_would_block
     }
     interest {
-        nothing_is_reported_until_somebody_reads
-        reading_that_was_switched_off_reports_nothing
-        reading_that_was_switched_on_again_reports_what_came_meanwhile
-        a_report_that_was_answered_by_switching_off_comes_again_with_switching_on
-        what_was_left_when_reading_was_switched_off_is_reported_when_it_is_on_again
-        a_hang_up_that_nobody_waits_for_does_not_end_a_wait
-        a_connection_that_can_write_does_not_end_a_wait_unless_asked
-        write_readiness_is_reported_once_for_each_send_that_was_cut_short
-        write_readiness_that_nobody_waits_for_any_more_is_not_reported
-        a_reset_peer_is_reported_to_whoever_only_writes
+        nothing_is_reported_before_reading_is_on
+        reading_that_is_off_reports_nothing
+        switching_reading_on_reports_earlier_data
+        a_report_is_repeated_when_reading_is_on_again
+        unread_data_is_reported_when_reading_is_on_again
+        an_unwanted_hang_up_does_not_wake_a_wait
+        a_writable_connection_wakes_a_wait_only_if_asked
+        write_readiness_is_reported_once_for_each_partial_send
+        unwanted_write_readiness_is_not_reported
+        a_reset_is_reported_to_an_owner_that_only_writes
     }
     listening {
-        a_port_hands_out_its_connections_and_then_none
-        an_accepted_connection_is_non_blocking_and_closed_by_exec
-        a_port_in_use_says_so
+        a_port_returns_none_after_its_last_connection
+        an_accepted_connection_has_its_flags_set
+        listening_on_a_used_port_is_an_error
         a_port_can_be_bound_again_at_once
         two_ports_share_an_address_only_when_both_ask
-        a_wildcard_of_ipv6_takes_ipv4_unless_told_otherwise
-        a_connection_that_was_reset_before_accept_does_no_harm
+        an_ipv6_wildcard_takes_ipv4_by_default
+        a_connection_reset_before_accept_affects_no_other
         an_adopted_port_accepts
-        a_port_takes_nobody_before_it_is_asked
-        a_port_that_is_not_read_any_more_takes_nobody_and_knows_them_when_it_is_read_again
+        a_port_accepts_only_on_request
+        a_paused_port_reports_its_queue_when_it_is_resumed
         an_adopted_blocking_connection_becomes_non_blocking
-        what_is_not_a_stream_socket_of_that_kind_is_not_adopted
+        a_socket_of_another_kind_is_not_adopted
     }
     schedules {
-        whatever_is_read_and_sent_and_when_what_is_there_is_reported
+        all_readiness_is_reported_in_random_schedules
     }
     streams {
         bytes_go_both_ways
-        fewer_bytes_than_the_buffer_holds_were_all
+        a_partly_filled_buffer_was_all
         a_full_buffer_may_not_have_been_all
-        what_follows_urgent_data_is_read_without_anything_more_arriving
-        what_follows_passed_descriptors_is_read_without_anything_more_arriving
+        bytes_behind_urgent_data_are_read
+        bytes_behind_passed_descriptors_are_read
         unread_bytes_come_before_the_end_of_the_stream
-        the_end_of_a_stream_that_came_with_the_last_bytes_is_reported_after_them
-        the_end_of_the_stream_is_an_end_and_not_an_absence
+        the_end_of_a_stream_is_reported_after_its_last_bytes
+        the_end_of_the_stream_differs_from_no_data
         a_half_closed_connection_still_receives
-        a_large_outbox_arrives_whole_and_in_order
-        one_call_of_send_takes_its_share_and_no_more
-        a_share_that_was_used_up_is_followed_by_the_next_whoever_reads
+        a_large_outbox_arrives_unchanged
+        one_call_of_send_takes_only_its_share
+        a_used_up_share_is_followed_by_the_next
         a_slice_is_sent_as_far_as_it_goes
-        writing_to_a_broken_connection_is_an_error_and_no_signal
+        writing_to_a_broken_connection_raises_no_signal
         an_aborted_connection_is_reset
         bytes_sent_before_a_close_arrive
-        options_can_be_switched_and_read
-        a_stale_key_answers_not_found_and_harms_nobody
+        options_can_be_switched
+        a_stale_key_is_not_found
         a_reused_place_does_not_report_for_its_predecessor
         dropping_the_provider_closes_everything
     }
@@ -107,29 +107,29 @@ every_provider! {
         a_wait_is_never_cut_short
         the_longest_timeout_waits
         a_wait_of_zero_does_not_block
-        a_signal_ends_a_wait_without_an_event
-        the_clock_begins_at_zero_and_does_not_go_back
+        a_signal_interrupts_a_wait_without_an_event
+        the_clock_never_goes_back
     }
     unix {
-        a_path_is_served_and_removed_when_it_is_closed
+        a_closed_port_removes_its_path
         the_mode_is_that_of_the_file
         the_file_of_a_successor_is_left_alone
         a_path_that_exists_is_in_use
-        a_path_that_is_too_long_is_refused
-        a_full_backlog_is_neither_a_refusal_nor_a_silence
+        a_path_that_is_too_long_is_an_error
+        a_full_backlog_is_an_error
         the_file_is_removed_when_the_provider_goes
         the_hang_up_of_a_peer_comes_after_its_bytes
         the_last_bytes_before_a_hang_up_promise_more
     }
     waking {
         a_wake_before_the_wait_is_not_lost
-        a_wake_ends_a_wait_and_is_no_event
+        a_wake_up_is_not_an_event
         wakes_from_many_threads_are_never_lost
         a_waker_outlives_its_provider
     }
     watching {
         a_pipe_reports_what_it_was_watched_for
-        a_watched_descriptor_goes_on_reporting
+        a_watched_descriptor_is_reported_repeatedly
         a_watched_descriptor_without_interest_is_silent
         a_regular_file_is_always_ready
         a_descriptor_that_is_not_open_cannot_be_watched

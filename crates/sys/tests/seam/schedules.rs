@@ -1,7 +1,7 @@
-//! Random schedules: whatever is read, sent, paused and ended, and when, what is there and wanted is reported by the
-//! next wait. Some mechanisms report each thing once, and what is not taken then must be remembered.
+//! Random schedules of reads, sends, pauses and closes. Readiness that is present and wanted is reported by the next
+//! wait. Some mechanisms report each event once, and the rest of it must be remembered.
 //!
-//! Peers live in the same thread, so a seed repeats a schedule but for what the kernel does meanwhile.
+//! Peers live in the same thread, so a seed repeats a schedule, except for the kernel's timing.
 
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const CONNECTIONS: usize = 4;
 /// The most that one end of a connection sends.
 const BYTES_MOST: usize = 1 << 20;
 
-pub(crate) fn whatever_is_read_and_sent_and_when_what_is_there_is_reported(bench: &mut Bench) {
+pub(crate) fn all_readiness_is_reported_in_random_schedules(bench: &mut Bench) {
     let text: Vec<u8> = (0..BYTES_MOST + CONNECTIONS).map(|place| (place * 31 + place / 251) as u8).collect();
     for seed in 1..=SEEDS {
         let mut world = World::new(seed, &text, bench);
@@ -34,7 +34,7 @@ struct World<'a> {
     seed: u64,
     random: Random,
     bench: &'a mut Bench,
-    /// What both ends of a connection send, from a place on that differs from everybody else's.
+    /// The stream of both ends of a connection. It starts at a position that differs from that of every other link.
     text: &'a [u8],
     links: Vec<Link>,
 }
@@ -142,7 +142,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// An owner takes something of what was reported, or says that he does not want it.
+    /// Lets the owner take some of the reported data, or switch the reports off.
     fn serve(&mut self, event: Event) {
         let index = self.links.iter().position(|link| link.key == event.key).expect("nobody was closed");
         if event.ready.contains(Ready::READ) {
@@ -202,7 +202,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Everybody reads until everything has arrived, and then the waits last.
+    /// Lets all ends read until everything has arrived. Then the waits block.
     fn end(mut self) {
         (0..self.links.len()).for_each(|index| self.peer_ends(index));
         while self.links.iter().any(|link| !link.ended || link.blocked) {
@@ -259,7 +259,7 @@ fn connected(bench: &mut Bench) -> (Key, TcpStream) {
     (key, listener.accept().unwrap().0)
 }
 
-/// What is sent from there on, as far as the text goes.
+/// Returns the part of the stream from this position, as far as the text goes.
 fn part(text: &[u8], number: usize, begin: usize, length: usize) -> &[u8] {
     &text[number..][begin..BYTES_MOST.min(begin + length)]
 }

@@ -30,7 +30,7 @@ pub(crate) fn bytes_go_both_ways(bench: &mut Bench) {
     }
 }
 
-pub(crate) fn fewer_bytes_than_the_buffer_holds_were_all(bench: &mut Bench) {
+pub(crate) fn a_partly_filled_buffer_was_all(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
     bench.streams().set_reading(key, true).unwrap();
     peer.write_all(b"abc").unwrap();
@@ -45,10 +45,10 @@ pub(crate) fn a_full_buffer_may_not_have_been_all(bench: &mut Bench) {
     assert!(matches!(bench.receive(key), Ok(Received::Drained(2))));
 }
 
-/// A read stops at the urgent mark, tcp(7), although more stands behind it.
+/// A read stops at the urgent mark, tcp(7), although more bytes follow.
 ///
-/// On `uring` not in bulk: a poll that goes on says "urgent" of whatever arrives.
-pub(crate) fn what_follows_urgent_data_is_read_without_anything_more_arriving(bench: &mut Bench) {
+/// On `uring` not in bulk: a multishot poll reports "urgent" for all data.
+pub(crate) fn bytes_behind_urgent_data_are_read(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
     peer.write_all(b"before").unwrap();
     rustix::net::send(&peer, b"!", SendFlags::OOB).unwrap();
@@ -56,8 +56,8 @@ pub(crate) fn what_follows_urgent_data_is_read_without_anything_more_arriving(be
     assert_eq!(bench.read(key, 12), b"beforebehind");
 }
 
-/// A read stops at descriptors that were passed, unix(7), although more stands behind them.
-pub(crate) fn what_follows_passed_descriptors_is_read_without_anything_more_arriving(bench: &mut Bench) {
+/// A read stops at descriptors that were passed, unix(7), although more bytes follow.
+pub(crate) fn bytes_behind_passed_descriptors_are_read(bench: &mut Bench) {
     let (key, mut peer) = bench.unix_connection();
     peer.write_all(b"before").unwrap();
     let passed = [peer.as_fd()];
@@ -78,7 +78,7 @@ pub(crate) fn unread_bytes_come_before_the_end_of_the_stream(bench: &mut Bench) 
     assert_eq!(bench.read_to_end(key), b"last words");
 }
 
-pub(crate) fn the_end_of_a_stream_that_came_with_the_last_bytes_is_reported_after_them(bench: &mut Bench) {
+pub(crate) fn the_end_of_a_stream_is_reported_after_its_last_bytes(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
     peer.write_all(b"last words").unwrap();
     peer.shutdown(Shutdown::Write).unwrap();
@@ -88,7 +88,7 @@ pub(crate) fn the_end_of_a_stream_that_came_with_the_last_bytes_is_reported_afte
     assert!(matches!(bench.receive(key), Ok(Received::Eof)));
 }
 
-pub(crate) fn the_end_of_the_stream_is_an_end_and_not_an_absence(bench: &mut Bench) {
+pub(crate) fn the_end_of_the_stream_differs_from_no_data(bench: &mut Bench) {
     let (key, peer) = bench.connection();
     bench.streams().set_reading(key, true).unwrap();
     assert!(matches!(bench.receive(key), Ok(Received::Empty)));
@@ -115,7 +115,7 @@ pub(crate) fn a_half_closed_connection_still_receives(bench: &mut Bench) {
     assert_eq!(bench.read_to_end(key), b"answer");
 }
 
-pub(crate) fn a_large_outbox_arrives_whole_and_in_order(bench: &mut Bench) {
+pub(crate) fn a_large_outbox_arrives_unchanged(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
     let mut outbox = Outbox::new();
     let mut expected = Vec::new();
@@ -138,7 +138,7 @@ pub(crate) fn a_large_outbox_arrives_whole_and_in_order(bench: &mut Bench) {
 }
 
 /// The share of one connection in a turn: 256 KiB.
-pub(crate) fn one_call_of_send_takes_its_share_and_no_more(bench: &mut Bench) {
+pub(crate) fn one_call_of_send_takes_only_its_share(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
     let mut outbox = Outbox::new();
     outbox.write(&vec![1; 1024 * 1024]);
@@ -148,7 +148,7 @@ pub(crate) fn one_call_of_send_takes_its_share_and_no_more(bench: &mut Bench) {
     bench.expect(key, Ready::WRITE);
 }
 
-pub(crate) fn a_share_that_was_used_up_is_followed_by_the_next_whoever_reads(bench: &mut Bench) {
+pub(crate) fn a_used_up_share_is_followed_by_the_next(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
     let mut outbox = bench.fill(key);
     // From here on the selector is armed for writing.
@@ -174,7 +174,7 @@ pub(crate) fn a_slice_is_sent_as_far_as_it_goes(bench: &mut Bench) {
 }
 
 /// MSG_NOSIGNAL, send(2): the test process would die of SIGPIPE, which Rust's runtime ignores unless it is reset.
-pub(crate) fn writing_to_a_broken_connection_is_an_error_and_no_signal(bench: &mut Bench) {
+pub(crate) fn writing_to_a_broken_connection_raises_no_signal(bench: &mut Bench) {
     let (key, peer) = bench.unix_connection();
     drop(peer);
     // SAFETY: SIG_DFL is a valid disposition.
@@ -194,7 +194,7 @@ pub(crate) fn an_aborted_connection_is_reset(bench: &mut Bench) {
     outbox.write(b"x");
     bench.streams().send(key, &mut outbox).unwrap();
     bench.streams().abort(key);
-    // What arrived before the reset may still be read, or not.
+    // Bytes from before the reset may or may not be readable.
     let error = (0..2).find_map(|_| peer.read(&mut [0]).err()).expect("a reset");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     let (unix, mut peer) = bench.unix_connection();
@@ -213,7 +213,7 @@ pub(crate) fn bytes_sent_before_a_close_arrive(bench: &mut Bench) {
     assert_eq!(bytes.len(), 100_000);
 }
 
-pub(crate) fn options_can_be_switched_and_read(bench: &mut Bench) {
+pub(crate) fn options_can_be_switched(bench: &mut Bench) {
     let (key, _peer) = bench.connection();
     for option in [SocketOption::NoDelay, SocketOption::KeepAlive] {
         assert!(!bench.sockets().option(key, option).unwrap());
@@ -224,7 +224,7 @@ pub(crate) fn options_can_be_switched_and_read(bench: &mut Bench) {
     }
 }
 
-pub(crate) fn a_stale_key_answers_not_found_and_harms_nobody(bench: &mut Bench) {
+pub(crate) fn a_stale_key_is_not_found(bench: &mut Bench) {
     let (key, _peer) = bench.connection();
     bench.streams().close(key);
     let (successor, mut peer) = bench.connection();

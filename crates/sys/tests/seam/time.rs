@@ -47,7 +47,7 @@ pub(crate) fn a_wait_of_zero_does_not_block(bench: &mut Bench) {
 }
 
 /// EINTR, signal(7): waiting is never restarted by SA_RESTART.
-pub(crate) fn a_signal_ends_a_wait_without_an_event(bench: &mut Bench) {
+pub(crate) fn a_signal_interrupts_a_wait_without_an_event(bench: &mut Bench) {
     extern "C" fn nothing(_: libc::c_int) {}
     // SAFETY: the handler does nothing, which is async-signal-safe.
     unsafe { libc::signal(libc::SIGUSR1, nothing as extern "C" fn(libc::c_int) as libc::sighandler_t) };
@@ -68,7 +68,7 @@ pub(crate) fn a_signal_ends_a_wait_without_an_event(bench: &mut Bench) {
     signalling.join().unwrap();
 }
 
-pub(crate) fn the_clock_begins_at_zero_and_does_not_go_back(bench: &mut Bench) {
+pub(crate) fn the_clock_never_goes_back(bench: &mut Bench) {
     let clock = bench.provider.clock();
     let first = clock();
     assert!(first - Moment::ZERO < Duration::from_secs(60));

@@ -10,7 +10,7 @@ use ropewalk_sys::{ConnectSpec, ListenSpec, Ready, Received};
 
 use crate::bench::{Bench, Directory, assert_kind, unix_address};
 
-pub(crate) fn a_path_is_served_and_removed_when_it_is_closed(bench: &mut Bench) {
+pub(crate) fn a_closed_port_removes_its_path(bench: &mut Bench) {
     let directory = Directory::new();
     let path = directory.path("socket");
     let (port, address) = bench.streams().listen(&ListenSpec::new(unix_address(&path))).unwrap();
@@ -54,7 +54,7 @@ pub(crate) fn a_path_that_exists_is_in_use(bench: &mut Bench) {
     assert_eq!(fs::read(&path).unwrap(), b"precious");
 }
 
-pub(crate) fn a_path_that_is_too_long_is_refused(bench: &mut Bench) {
+pub(crate) fn a_path_that_is_too_long_is_an_error(bench: &mut Bench) {
     let directory = Directory::new();
     let path = directory.path(&"x".repeat(200));
     let error = bench.streams().listen(&ListenSpec::new(unix_address(&path))).unwrap_err();
@@ -63,7 +63,7 @@ pub(crate) fn a_path_that_is_too_long_is_refused(bench: &mut Bench) {
 }
 
 /// connect(2), EAGAIN: nothing was begun, and no event would ever come.
-pub(crate) fn a_full_backlog_is_neither_a_refusal_nor_a_silence(bench: &mut Bench) {
+pub(crate) fn a_full_backlog_is_an_error(bench: &mut Bench) {
     let directory = Directory::new();
     let path = directory.path("socket");
     let spec = ListenSpec { backlog: 0, ..ListenSpec::new(unix_address(&path)) };
@@ -83,7 +83,7 @@ pub(crate) fn the_file_is_removed_when_the_provider_goes(bench: &mut Bench) {
     assert!(!path.exists());
 }
 
-/// LESSONS of others: EPOLLHUP comes together with EPOLLIN, and must not hide it.
+/// poll(2): EPOLLHUP comes together with EPOLLIN, and must not hide it.
 pub(crate) fn the_hang_up_of_a_peer_comes_after_its_bytes(bench: &mut Bench) {
     let (key, mut peer) = bench.unix_connection();
     peer.write_all(&[9; 100_000]).unwrap();
@@ -93,7 +93,7 @@ pub(crate) fn the_hang_up_of_a_peer_comes_after_its_bytes(bench: &mut Bench) {
     assert_eq!(bench.read_to_end(key).len(), 100_000);
 }
 
-/// Whoever reads until there is no more then finds the end in the same turn.
+/// An owner that reads until there is no more finds the end in the same turn.
 pub(crate) fn the_last_bytes_before_a_hang_up_promise_more(bench: &mut Bench) {
     let (key, mut peer) = bench.unix_connection();
     peer.write_all(b"bye").unwrap();

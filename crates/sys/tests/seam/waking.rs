@@ -15,7 +15,7 @@ pub(crate) fn a_wake_before_the_wait_is_not_lost(bench: &mut Bench) {
     assert_eq!(bench.settle(), [], "it ends one wait only");
 }
 
-pub(crate) fn a_wake_ends_a_wait_and_is_no_event(bench: &mut Bench) {
+pub(crate) fn a_wake_up_is_not_an_event(bench: &mut Bench) {
     let waker = bench.provider.waker();
     let (asleep, sleeper) = mpsc::channel();
     let waking = thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Descriptors that belong to somebody else.
+//! Descriptors that their owner reads and writes.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -19,7 +19,7 @@ pub(crate) fn a_pipe_reports_what_it_was_watched_for(bench: &mut Bench) {
     assert_eq!(bench.expect(write, Ready::WRITE).ready, Ready::WRITE);
 }
 
-pub(crate) fn a_watched_descriptor_goes_on_reporting(bench: &mut Bench) {
+pub(crate) fn a_watched_descriptor_is_reported_repeatedly(bench: &mut Bench) {
     let (mut reader, mut writer) = pipe();
     let read = bench.watches().watch(reader.as_raw_fd(), Interest::READ).unwrap();
     let write = bench.watches().watch(writer.as_raw_fd(), Interest::WRITE).unwrap();
