@@ -29,5 +29,5 @@ pub use moment::Moment;
 pub use outbox::Outbox;
 pub use random::Random;
 pub use slab::{Key, SecondaryMap, Slab};
-pub use stream_state::{Step, StreamState};
+pub use stream_state::{EndStep, Step, StreamState};
 pub use timer_queue::{Mark, TimerKey, TimerQueue};

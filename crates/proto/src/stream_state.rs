@@ -57,6 +57,49 @@ pub enum Step {
     Close,
 }
 
+/// One step of the end of a connection: an object that is notified, or released. [`EndStep::ORDER`] has all of them.
+///
+/// ```
+/// use ropewalk_proto::EndStep;
+///
+/// let place = |step| EndStep::ORDER.iter().position(|&other| other == step);
+/// assert!(place(EndStep::Producer) < place(EndStep::Protocol)); // a producer stops before `connection_lost`
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndStep {
+    /// The reactor drops further events of the connection.
+    Events,
+    /// The event provider closes the socket, resets it, or shuts it down and lingers.
+    Socket,
+    /// Queued bytes are dropped.
+    Queue,
+    /// The registered producer is stopped.
+    Producer,
+    /// The connections that this one produces for settle, because their close may have waited for it.
+    Consumers,
+    /// Observers, kept objects and the layer are dropped.
+    Attachments,
+    /// The protocol's `connection_lost` is called, and after that the connector is notified. If a callback of the protocol
+    /// is running, both wait until it returns.
+    Protocol,
+    /// Ports that ran out of descriptors accept again.
+    Descriptor,
+}
+
+impl EndStep {
+    /// The steps in the order in which they happen.
+    pub const ORDER: [EndStep; 8] = [
+        EndStep::Events,
+        EndStep::Socket,
+        EndStep::Queue,
+        EndStep::Producer,
+        EndStep::Consumers,
+        EndStep::Attachments,
+        EndStep::Protocol,
+        EndStep::Descriptor,
+    ];
+}
+
 /// The state of one stream connection.
 ///
 /// ```

@@ -1,38 +1,40 @@
-//! What the reactor remembers about a connection, beside its `StreamState`: one word, so that the question that each
-//! message asks ("is anything out of the ordinary?") is one comparison.
+//! The unusual conditions of a connection, as bits of one word: the fast path of a message compares that word once.
+//!
+//! A bit that summarizes a fact kept elsewhere is equal to that fact whenever the connection settles, which debug builds
+//! assert.
 
 use bitflags::bitflags;
 
 bitflags! {
-    #[derive(Clone, Copy, Default, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub(super) struct Flags: u32 {
         /// The provider reports readability.
         const ARMED = 1 << 0;
-        /// The provider said that no more goes, and will say when it does.
+        /// The provider took a part, and reports when it takes more.
         const BLOCKED = 1 << 1;
         /// A callback of the protocol or of the producer is on the stack: settling follows when it returns.
         const IN_CALLBACK = 1 << 2;
-        /// The protocol is out, in one of its callbacks.
+        /// One of the protocol's callbacks is running.
         const PROTOCOL_OUT = 1 << 3;
         /// Queued for settling before the loop waits.
         const QUEUED = 1 << 4;
-        /// There is a producer.
+        /// A producer is registered.
         const PRODUCER = 1 << 5;
-        /// Something was written since the producer was told something.
+        /// Bytes were written since the producer was last called.
         const WROTE = 1 << 6;
-        /// There are unread bytes in `Rare`.
+        /// `Rare` has unread bytes.
         const UNREAD = 1 << 7;
-        /// There are observers in `Rare`.
+        /// `Rare` has observers.
         const OBSERVED = 1 << 8;
-        /// A policy holds reading back; `Rare` counts them.
+        /// A policy holds reading. `Rare` counts the holds.
         const READING_HELD = 1 << 9;
-        /// A policy holds writing back; `Rare` counts them.
+        /// A policy holds writing. `Rare` counts the holds.
         const WRITING_HELD = 1 << 10;
-        /// The `StreamState` is not that of a connection that simply reads and writes.
+        /// The `StreamState` is not that of a new connection.
         const CHANGED = 1 << 11;
-        /// `Rare` has the protocol that the one that is out gives way to.
+        /// `Rare` has the protocol that replaces the running one.
         const SWITCHED = 1 << 12;
-        /// `Rare` has the error of a write that was tried at once.
+        /// `Rare` has the error of a direct write.
         const BROKEN = 1 << 13;
         /// A call is scheduled that delivers the unread bytes.
         const REDELIVERY = 1 << 14;
@@ -46,7 +48,7 @@ bitflags! {
 }
 
 impl Flags {
-    /// Whether the provider knows everything, if nothing is queued: nearly always, once what a callback wrote has left.
+    /// Whether nothing is left to do if nothing is queued. After most callbacks it is so.
     #[inline]
     pub(super) fn are_settled(self) -> bool {
         const USUAL: Flags = Flags::OBSERVED.union(Flags::QUEUED).union(Flags::PACED);
@@ -59,13 +61,13 @@ impl Flags {
         !self.intersects(Flags::BLOCKED.union(Flags::WRITING_HELD))
     }
 
-    /// Whether bytes may be delivered, as far as these flags tell: the `StreamState` has its say when it is `CHANGED`.
+    /// Whether bytes may be delivered, unless the state is `CHANGED` and decides otherwise.
     #[inline]
     pub(super) fn receive(self) -> bool {
         !self.intersects(Flags::READING_HELD.union(Flags::PACE_HELD).union(Flags::IN_CALLBACK))
     }
 
-    /// Whether the protocol that is out may append to the outbox that it was lent, and nobody has to be told.
+    /// Whether a write from the running callback can go straight to its outbox, with no producer or observer to notify.
     #[inline]
     pub(super) fn append(self) -> bool {
         const ASKED: Flags = Flags::PROTOCOL_OUT.union(Flags::PRODUCER).union(Flags::OBSERVED).union(Flags::CHANGED);

@@ -53,6 +53,7 @@ impl Stream {
         self.take_outbox_back(kernel);
         self.install_successor(kernel);
         self.deliver_deferred_end(kernel);
+        self.assert_flags();
         if self.has(Flags::LAYERED) {
             return self.settle_layered(kernel);
         }

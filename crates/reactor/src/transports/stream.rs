@@ -5,7 +5,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 
-use ropewalk_proto::{Address, Key, Outbox, StreamState};
+use ropewalk_proto::{Address, EndStep, Key, Outbox, StreamState};
 use ropewalk_sys::{Ready, Received, Sockets};
 
 use super::Transport;
@@ -319,7 +319,7 @@ impl Stream {
         }
     }
 
-    /// The connection is over: closes it, and tells everyone once, though not before its own callback has returned.
+    /// Ends the connection, once, in the order of [`EndStep::ORDER`].
     #[inline(never)]
     pub(crate) fn end(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: Error) {
         let mut state = self.state.get();
@@ -327,28 +327,44 @@ impl Stream {
             return;
         }
         self.set_state(state);
-        drop(kernel.remove_source(self.key));
+        for step in EndStep::ORDER {
+            self.take_end_step(kernel, step, &reason);
+        }
+    }
+
+    fn take_end_step(self: &Rc<Stream>, kernel: &Rc<Kernel>, step: EndStep, reason: &Error) {
+        match step {
+            EndStep::Events => {
+                drop(kernel.remove_source(self.key));
+                self.mark(Flags::ARMED, false);
+            }
+            EndStep::Socket => self.close_socket(kernel, reason),
+            EndStep::Queue => self.drop_queue(kernel),
+            EndStep::Producer => self.stop_producer(kernel),
+            EndStep::Consumers => self.settle_consumers(kernel),
+            EndStep::Attachments => self.drop_rare(),
+            EndStep::Protocol if self.has(Flags::PROTOCOL_OUT) => {
+                self.rare(|rare| rare.deferred_end = Some(reason.clone()));
+            }
+            EndStep::Protocol => self.notify_of_end(kernel, reason),
+            EndStep::Descriptor => kernel.descriptor_closed(),
+        }
+    }
+
+    fn close_socket(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: &Error) {
         let key = self.key;
-        // The key is not this connection's any more.
-        self.mark(Flags::ARMED, false);
         match reason {
             Error::ConnectionAborted => kernel.tell_streams(move |streams| streams.abort(key)),
-            _ if self.lingers(kernel, &reason) => linger(&Reactor(kernel.clone()), key),
+            _ if self.lingers(kernel, reason) => linger(&Reactor(kernel.clone()), key),
             _ => kernel.tell_streams(move |streams| streams.close(key)),
         }
+    }
+
+    fn drop_queue(&self, kernel: &Kernel) {
         if let Some(mut outbox) = self.outbox.take() {
             outbox.clear();
             kernel.spare_outboxes.keep(outbox);
         }
-        self.stop_producer(kernel);
-        self.settle_consumers(kernel);
-        self.drop_rare();
-        if self.has(Flags::PROTOCOL_OUT) {
-            self.rare(|rare| rare.deferred_end = Some(reason));
-        } else {
-            self.notify_of_end(kernel, &reason);
-        }
-        kernel.descriptor_closed();
     }
 
     /// Whether the peer should read what was sent last, and may still send: it would be answered with a reset.
@@ -385,6 +401,35 @@ impl Stream {
             kernel.settle_later(self.clone());
         }
     }
+
+    /// Asserts that the flags are a summary of the facts, as far as facts exist elsewhere.
+    #[cfg(debug_assertions)]
+    pub(super) fn assert_flags(&self) {
+        if self.state.get().is_lost() {
+            return;
+        }
+        let (rare, none) = (self.rare.borrow(), Rare::default());
+        let rare = rare.as_deref().unwrap_or(&none);
+        let facts = [
+            (Flags::UNREAD, !rare.unread.is_empty()),
+            (Flags::OBSERVED, !rare.observers.is_empty()),
+            (Flags::READING_HELD, rare.read_holds > 0),
+            (Flags::WRITING_HELD, rare.write_holds > 0),
+            (Flags::SWITCHED, rare.successor.is_some()),
+            (Flags::BROKEN, rare.write_error.is_some()),
+            (Flags::LAYERED, rare.layered.is_some()),
+            (Flags::PRODUCER, self.producer.borrow().is_some()),
+            (Flags::CHANGED, self.state.get() != StreamState::new()),
+            (Flags::PACE_HELD, self.has(Flags::PACE_HELD) && self.has(Flags::PACED)),
+        ];
+        for (flag, fact) in facts {
+            assert_eq!(self.has(flag), fact, "{flag:?} is not what it summarizes");
+        }
+    }
+
+    #[cfg(not(debug_assertions))]
+    #[inline(always)]
+    pub(super) fn assert_flags(&self) {}
 
     /// Asks the state machine for a transition.
     pub(super) fn change(self: &Rc<Stream>, transition: impl FnOnce(&mut StreamState)) {
