@@ -1,4 +1,4 @@
-//! The interfaces of the reactor. Each module adds its methods to [`Reactor`](crate::Reactor).
+//! The interfaces of the reactor. Each module adds its methods to [`Reactor`].
 
 pub mod core;
 pub mod fd_set;
