@@ -56,7 +56,7 @@ pub struct RunnerOptions {
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = GENERAL)]
     pub quiet: bool,
 
-    /// Run the services in this TOML file, whose table [runner] can set these options
+    /// Run the services in this TOML file, whose table 'runner' can set these options
     #[arg(short, long, value_name = "FILE", global = true, help_heading = GENERAL)]
     pub config: Option<PathBuf>,
 

@@ -216,7 +216,7 @@ impl Transport {
     /// // The bytes of `from` are forwarded to `to`.
     /// let (from, to) = (StringTransport::new(), StringTransport::new());
     /// to.register_producer(from.clone())?;
-    /// to.write(&[0; 100_000]);
+    /// to.write(&[0; 1_000_000]);
     /// assert!(from.is_paused());
     /// to.net().settle();
     /// assert!(!from.is_paused());
