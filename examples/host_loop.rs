@@ -45,7 +45,7 @@ fn main() -> ropewalk::Result<()> {
     use std::time::Duration;
 
     let reactor = ropewalk::Reactor::new()?;
-    let Some(descriptor) = reactor.foreign() else {
+    let Some(descriptor) = reactor.host_handle() else {
         println!("the reactor '{}' has no descriptor to watch: try ROPEWALK_REACTOR=epoll", reactor.name());
         return Ok(());
     };

@@ -509,6 +509,23 @@ specifications! {
         log.expect(&["ReactorAlreadyRunning"]);
     }
 
+    fn a_run_cannot_begin_before_the_last_one_has_ended(subject: &Subject) {
+        // The end of the old run would stop the thread pool of the new one.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let port = reactor.listen_tcp("127.0.0.1:0", Script::echo().factory()).unwrap();
+        let told = log.clone();
+        let client = Script::new().on_made(|transport| stop(&transport.reactor())).on_lost(move |transport, _| {
+            let refused = matches!(transport.reactor().run(), Err(Error::ReactorAlreadyRunning));
+            told.add(if refused { "refused" } else { "ran" });
+        });
+        reactor.connect_tcp(port.host().unwrap().inet().unwrap(), client.factory()).unwrap();
+        run(&reactor);
+        log.expect(&["refused"]);
+        let handle = reactor.thread_handle();
+        reactor.call_in_thread(move || handle.call_from_thread(stop));
+        run(&reactor);
+    }
+
     fn a_stopped_reactor_can_run_again(subject: &Subject) {
         // Twisted says ReactorNotRestartable. Here everything works in the second run.
         let (reactor, log) = (subject.reactor(), Log::new());

@@ -38,7 +38,7 @@ impl Descriptor for Guest {
 impl Guest {
     /// Adds the guest's descriptor to `host`.
     fn new(reactor: &Reactor, host: &Reactor) -> Rc<Guest> {
-        let foreign = reactor.foreign().expect("a provider with a descriptor");
+        let foreign = reactor.host_handle().expect("a provider with a descriptor");
         let guest = Guest { reactor: reactor.clone(), foreign, timer: RefCell::default(), woken: Cell::default() };
         let guest = Rc::new(guest);
         host.add_reader(&(guest.clone() as Rc<dyn Descriptor>)).unwrap();

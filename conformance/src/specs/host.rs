@@ -248,6 +248,33 @@ specifications! {
         }
     }
 
+    fn a_reply_is_sent_after_a_wait_detached_in_its_callback(subject: &Subject) {
+        // Reactor::detach_wait: writes are queued until the provider is back.
+        let (reactor, taken) = (subject.reactor(), Rc::new(RefCell::new(None)));
+        let take = taken.clone();
+        let server = Script::new().on_data(move |transport, _| {
+            transport.write(b"reply");
+            *take.borrow_mut() = transport.reactor().detach_wait().ok();
+            transport.lose_write_connection();
+        });
+        let ended = Rc::new(Cell::new(false));
+        let end = ended.clone();
+        let client = Script::new().on_read_lost(move |transport| {
+            end.set(true);
+            transport.lose_connection();
+        });
+        let (_server, client_side) = connected(&reactor, server, client.clone());
+        client_side.write(b"x");
+        while taken.borrow().is_none() {
+            reactor.iterate(Some(MOMENT)).unwrap();
+        }
+        drop(taken.take());
+        while !ended.get() {
+            reactor.iterate(Some(MOMENT)).unwrap();
+        }
+        assert_eq!(client.received(), b"reply");
+    }
+
     fn a_detached_wait_returns_its_events(subject: &Subject) {
         // DetachedWait owns the provider and is Send, so that a host can release an interpreter's lock meanwhile.
         let (reactor, log) = (subject.reactor(), Log::new());
@@ -275,7 +302,7 @@ specifications! {
         assert!(matches!(reactor.iterate(None), Err(Error::Waiting)));
         assert!(matches!(reactor.detach_wait(), Err(Error::Waiting)));
         assert!(matches!(reactor.listen_tcp("127.0.0.1:0", Script::new().factory()), Err(Error::Waiting)));
-        assert_eq!(reactor.foreign(), None);
+        assert_eq!(reactor.host_handle(), None);
         drop(wait);
         reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
         reactor.prepare().unwrap();

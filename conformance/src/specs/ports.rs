@@ -222,6 +222,25 @@ specifications! {
         assert_eq!(client.received(), b"x");
     }
 
+    fn a_port_reopened_after_a_stop_of_both_listens(subject: &Subject) {
+        // The rest of an earlier stop must not close the socket of the port's next life.
+        let reactor = subject.reactor();
+        let port = subject.listen(&reactor, Script::echo().factory());
+        let stopping = port.clone();
+        reactor.call_later(Duration::ZERO, move |reactor| {
+            stopping.stop_listening();
+            stop(reactor);
+        });
+        run(&reactor);
+        port.start_listening().unwrap();
+        let client = Script::new().on_made(|transport| transport.write(b"x")).on_data(|transport, _| {
+            stop(&transport.reactor());
+        });
+        subject.connect(&reactor, &port, client.factory());
+        run(&reactor);
+        assert_eq!(client.received(), b"x");
+    }
+
     fn a_stopping_port_keeps_its_address_until_it_has_stopped(subject: &Subject) {
         // IListeningPort.startListening
         let reactor = subject.reactor();

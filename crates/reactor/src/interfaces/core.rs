@@ -29,6 +29,8 @@ enum Stage {
     Starting,
     Running,
     ShuttingDown,
+    /// The loop has ended, and the last triggers run.
+    Ending,
 }
 
 /// The state of the present run.
@@ -239,7 +241,7 @@ impl Reactor {
     /// [`Error::ReactorAlreadyRunning`] when the reactor is running. [`Error::Io`] when signal handlers cannot be
     /// installed.
     pub fn start_running(&self, options: RunOptions) -> Result<()> {
-        if self.is_started() {
+        if self.feature::<Run>().state.get().stage != Stage::Idle {
             return Err(Error::ReactorAlreadyRunning);
         }
         self.0.reopen_if_forked()?;
@@ -305,7 +307,7 @@ impl Reactor {
     /// ```
     pub fn crash(&self) {
         if self.is_started() {
-            self.feature::<Run>().end(&self.0);
+            self.feature::<Run>().end(&self.0, Stage::Idle);
             self.feature::<Signals>().uninstall();
         }
     }
@@ -476,6 +478,9 @@ impl Reactor {
                 let _ = self.0.guard(CallbackKind::Trigger, trigger.name, || (trigger.action)(self));
             }
         }
+        if firing.run.is_some() {
+            run.finish();
+        }
         self.0.work_changed();
         if firing.run.is_some() && !self.is_started() {
             // After the last trigger: a second signal during the shutdown must not kill the process in the middle of
@@ -491,7 +496,7 @@ impl Reactor {
             run.state.set(RunState { stage: Stage::Running, running: true, ..run.state.get() });
             self.start_features();
         } else {
-            run.end(&self.0);
+            run.end(&self.0, Stage::Ending);
             self.shut_down_sources();
             self.end_features();
         }
@@ -544,7 +549,15 @@ impl Hooks for Run {
 
 impl Run {
     fn is_started(&self) -> bool {
-        self.state.get().stage != Stage::Idle
+        !matches!(self.state.get().stage, Stage::Idle | Stage::Ending)
+    }
+
+    /// Allows the next run, after the last trigger of this one.
+    fn finish(&self) {
+        let state = self.state.get();
+        if state.stage == Stage::Ending {
+            self.state.set(RunState { stage: Stage::Idle, ..state });
+        }
     }
 
     /// Fires `shutdown` at the end of the turn. Returns whether the reactor runs and was not stopping already.
@@ -562,9 +575,9 @@ impl Run {
         self.state.get().stage == Stage::ShuttingDown
     }
 
-    fn end(&self, kernel: &Kernel) {
+    fn end(&self, kernel: &Kernel, stage: Stage) {
         let number = self.state.get().number;
-        self.state.set(RunState { number, ..RunState::default() });
+        self.state.set(RunState { stage, number, ..RunState::default() });
         kernel.work_changed();
     }
 

@@ -292,8 +292,10 @@ impl Reactor {
             self.unwatch(watch.key);
             return;
         }
+        // Only the key: the watch holds the user's object, whose destructor must not run within the provider.
+        let key = watch.key;
         self.0.tell_watches(move |watches| {
-            if let Err(error) = watches.set_interest(watch.key, interest) {
+            if let Err(error) = watches.set_interest(key, interest) {
                 // The descriptor may have been closed before it was removed.
                 tracing::debug!(%error, "cannot change what a descriptor is watched for");
             }

@@ -15,7 +15,7 @@ use ropewalk_sys::Capabilities;
 use crate::error::{Error, Result};
 use crate::kernel::{Order, Reactor};
 
-/// The order in which features take part in a turn (the first three) and in the end of a run (the others).
+/// The order in which features take part in a turn (the first three), and in the end of a run (the last two).
 pub(crate) mod order {
     use super::Order;
 

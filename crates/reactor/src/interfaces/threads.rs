@@ -47,7 +47,7 @@ pub struct ThreadHandle {
 impl ThreadHandle {
     /// Schedules `call` to run on the loop. Calls from one thread run in their order.
     ///
-    /// May be called from any thread at any time. While the loop is not running, the call waits for the next run. If
+    /// May be called from any thread at any time. While the loop makes no turns, the call waits for the next one. If
     /// the reactor has been dropped, `call` is dropped.
     ///
     /// ```

@@ -7,7 +7,7 @@ pub(crate) trait Call {
     fn call(self: Box<Self>, reactor: &Reactor);
     fn name(&self) -> &'static str;
 
-    /// Whether the call is the reactor's own, which a program does not see among its delayed calls.
+    /// Whether [`get_delayed_calls`](Reactor::get_delayed_calls) leaves the call out.
     fn is_internal(&self) -> bool {
         false
     }
@@ -28,7 +28,7 @@ pub(crate) trait SendCall: Call + Send {}
 
 impl<C: Call + Send> SendCall for C {}
 
-/// A delayed call of the reactor's own.
+/// A delayed call that a program does not see among its own.
 pub(crate) struct Internal<F>(pub(crate) F);
 
 impl<F: FnOnce(&Reactor)> Call for Internal<F> {

@@ -34,8 +34,8 @@ impl Reactor {
         let mut scratch = self.0.scratch.take();
         let bytes = scratch.bytes();
         let count = self.0.inbox.borrow().events.len();
-        // One by one: if a callback runs the loop, that inner loop dispatches the remaining events. The provider may
-        // report an event only once.
+        // One by one: if a callback runs the loop, that inner loop dispatches the remaining events. An edge-triggered
+        // provider reports each event only once.
         for _ in 0..count {
             // The borrow ends before the source is called.
             let next = self.0.inbox.borrow_mut().next();

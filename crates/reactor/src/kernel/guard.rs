@@ -1,7 +1,7 @@
 //! The one door for user code: every callback runs through a guard that knows its kind and name.
 //!
 //! A panic is caught here and logged by name, and the loop lives. While a callback runs, another thread can ask which one
-//! it is.
+//! it is. Callbacks of a Deferred run in the callback that fires it: their panics become failures of the Deferred.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};

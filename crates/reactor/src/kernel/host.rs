@@ -1,6 +1,6 @@
 //! Running the reactor inside a host loop, and waiting in another thread.
 //!
-//! A host loop watches [`Reactor::foreign`] for readability and wakes at the deadline that [`Reactor::prepare`] returned.
+//! A host loop watches [`Reactor::host_handle`] for readability and wakes at the deadline that [`Reactor::prepare`] returned.
 //! The deadline hook reports that the deadline has changed meanwhile. After each wake-up the host calls `wait(Some(0))`,
 //! `dispatch`, and then `prepare`, before it sleeps again.
 
@@ -37,7 +37,7 @@ pub(crate) struct Detached {
     home: Home,
     /// Calls for the provider, to be made first when it is back.
     postponed: RefCell<Vec<Postponed>>,
-    /// Events that were not dispatched yet when the provider left. The provider may report them only once.
+    /// Events that were not dispatched yet when the provider left. An edge-triggered provider reports each event only once.
     events: Cell<Events>,
 }
 
@@ -72,13 +72,13 @@ impl Reactor {
     /// use ropewalk::Reactor;
     ///
     /// let reactor = Reactor::new()?;
-    /// match reactor.foreign() {
+    /// match reactor.host_handle() {
     ///     Some(descriptor) => println!("watch {descriptor:?} for reading"),
     ///     None => println!("{} cannot be watched: ask it again and again", reactor.name()),
     /// }
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
-    pub fn foreign(&self) -> Option<RawWaitable> {
+    pub fn host_handle(&self) -> Option<RawWaitable> {
         self.0.provider(EventProvider::host_handle).ok().flatten()
     }
 
@@ -101,7 +101,7 @@ impl Reactor {
     /// [`prepare`](Reactor::prepare) soon. `None` removes the hook.
     ///
     /// The hook is called on the reactor's thread, possibly from within a method of the reactor. It should only note that
-    /// there is work. Calls from other threads make [`foreign`](Reactor::foreign) readable instead.
+    /// there is work. Calls from other threads make [`host_handle`](Reactor::host_handle) readable instead.
     ///
     /// ```
     /// use std::cell::Cell;
@@ -175,11 +175,11 @@ impl Reactor {
 impl Kernel {
     /// Notifies a sleeping host loop of new work.
     pub(crate) fn work_changed(&self) {
-        if !self.deadline_hook.sleeping.get() {
-            return;
-        }
         if self.provider(|_| ()).is_err() {
             self.calls.wake();
+        }
+        if !self.deadline_hook.sleeping.get() {
+            return;
         }
         let hook = self.deadline_hook.hook.borrow().clone();
         if let Some(hook) = hook {

@@ -49,11 +49,11 @@ use spare_outboxes::SpareOutboxes;
 
 /// A single-threaded event loop over an event provider. A cheap handle: all clones are the same reactor.
 ///
-/// A process may have many reactors, one a thread. A reactor that has stopped can run again. Only a
-/// [`ThreadHandle`](crate::ThreadHandle) crosses threads.
+/// A process may have many reactors, one a thread. A reactor that has stopped can run again. Other threads reach it by its
+/// [`ThreadHandle`](crate::ThreadHandle), and may wait for it in a [`DetachedWait`].
 ///
-/// All methods may be called from any callback. In a callback [`run`](Reactor::run) is an error, and
-/// [`iterate`](Reactor::iterate) makes a turn within that callback. The methods are grouped by interface under
+/// All methods may be called from any callback. While the reactor runs, [`run`](Reactor::run) is an error, and
+/// [`iterate`](Reactor::iterate) makes a turn within the callback. The methods are grouped by interface under
 /// [`interfaces`](crate::interfaces).
 ///
 /// ```
@@ -81,7 +81,7 @@ pub(crate) struct Kernel {
 
     inbox: RefCell<Inbox>,
     /// Sources to settle before the loop waits.
-    unsettled: RefCell<Vec<Rc<dyn Source>>>,
+    unsettled: RefCell<VecDeque<Rc<dyn Source>>>,
     /// Sources to notify when a descriptor has been closed.
     starved: RefCell<BTreeSet<Key>>,
     /// The buffer that a wait fills. Empty between waits.

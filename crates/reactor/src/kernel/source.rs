@@ -55,7 +55,7 @@ impl Kernel {
 
     /// Settles `source` before the loop waits.
     pub(crate) fn settle_later(&self, source: Rc<dyn Source>) {
-        self.unsettled.borrow_mut().push(source);
+        self.unsettled.borrow_mut().push_back(source);
         self.work_changed();
     }
 

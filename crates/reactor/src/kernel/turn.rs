@@ -16,6 +16,9 @@ use std::time::Duration;
 use super::{CallbackKind, Kernel, Reactor};
 use crate::error::{Error, Result};
 
+/// The number of passes in which a turn settles connections. The rest waits for the next turn.
+const SETTLE_PASSES: usize = 4;
+
 impl Reactor {
     /// Runs due work, and returns how long the loop may sleep: the first part of a turn, for a host loop.
     ///
@@ -143,20 +146,17 @@ impl Reactor {
 
     /// Settles the sources that were changed outside their own callbacks.
     fn settle_all(&self) {
-        // Settling may call producers, which may write to other connections. Those settle in the next pass. After a few
-        // passes the rest waits for the next turn.
-        for _ in 0..4 {
-            if self.0.unsettled.borrow().is_empty() {
+        // Settling may call producers, which may write to other connections. Those settle in the next pass.
+        for _ in 0..SETTLE_PASSES {
+            let count = self.0.unsettled.borrow().len();
+            if count == 0 {
                 return;
             }
-            let mut sources = self.0.unsettled.take();
-            for source in sources.drain(..) {
+            // One by one: if a callback runs the loop, that inner loop settles the remaining sources.
+            for _ in 0..count {
+                let next = self.0.unsettled.borrow_mut().pop_front();
+                let Some(source) = next else { break };
                 source.settle(self);
-            }
-            let mut unsettled = self.0.unsettled.borrow_mut();
-            if unsettled.is_empty() {
-                *unsettled = sources;
-                return;
             }
         }
     }

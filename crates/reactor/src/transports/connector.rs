@@ -527,6 +527,7 @@ impl ConnectorInner {
             Ok(()) => self.succeed(reactor, key, address),
             Err(error) => {
                 reactor.0.tell_streams(move |streams| streams.close(key));
+                reactor.0.descriptor_closed();
                 self.remember(place, address.clone(), Error::connect(address, error));
                 self.attempt_next(reactor);
             }

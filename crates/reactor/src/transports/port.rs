@@ -223,8 +223,13 @@ impl Port {
         port.stopped.borrow_mut().push(resolver);
         if !port.stopping.replace(true) {
             port.arm(&reactor.0);
-            let port = port.clone();
-            reactor.call_later(Duration::ZERO, move |reactor| port.finish(reactor));
+            let (port, key) = (port.clone(), port.key.get());
+            reactor.call_later(Duration::ZERO, move |reactor| {
+                // The end of a run may have closed the socket first, and the port may listen on another one since.
+                if port.key.get() == key {
+                    port.finish(reactor);
+                }
+            });
         }
         deferred
     }
@@ -333,13 +338,11 @@ impl PortInner {
         *self.host.borrow_mut() = Some(host);
         reactor.0.add_source(key, self.clone());
         start_factory(reactor, &*self.factory);
-        match reactor.0.streams(|streams| streams.set_reading(key, !self.paused.get()))? {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                self.close(reactor);
-                Err(Error::CannotListen(self.spec.address.clone(), error.into()))
-            }
-        }
+        let address = || self.spec.address.clone();
+        let begun = reactor.0.streams(|streams| streams.set_reading(key, !self.paused.get()));
+        let begun = begun.and_then(|begun| begun.map_err(|error| Error::CannotListen(address(), error.into())));
+        // The factory's callback may have detached the wait.
+        begun.inspect_err(|_| self.close(reactor))
     }
 
     /// Connections wait to be accepted.
@@ -372,6 +375,7 @@ impl PortInner {
             }
             Ok(None) | Err(_) => {
                 reactor.0.tell_streams(move |streams| streams.close(key));
+                reactor.0.descriptor_closed();
             }
         }
     }
@@ -457,8 +461,13 @@ impl PortInner {
         let Some(key) = self.key.take() else { return };
         self.feed(&reactor.0);
         drop(reactor.0.remove_source(key));
-        reactor.0.tell_streams(move |streams| streams.close(key));
-        self.lock.take();
+        // The lock outlives the socket, also while that waits to be closed.
+        let lock = self.lock.take();
+        reactor.0.tell_streams(move |streams| {
+            streams.close(key);
+            drop(lock);
+        });
+        reactor.0.descriptor_closed();
         self.host.take();
         self.stopping.set(false);
         self.draining.set(false);

@@ -97,10 +97,11 @@ impl Stream {
     /// Hands the outbox over. Returns whether everything left.
     #[inline(always)]
     fn send(self: &Rc<Stream>, kernel: &Rc<Kernel>, mut outbox: Box<Outbox>) -> bool {
-        let sent = match kernel.provider_slot().as_deref_mut().and_then(|provider| provider.streams()) {
-            Some(streams) => streams.send(self.key, &mut outbox),
-            None => return self.keep_until_back(outbox),
-        };
+        let mut slot = kernel.provider_slot();
+        let streams = slot.as_deref_mut().and_then(|provider| provider.streams());
+        let sent = streams.map(|streams| streams.send(self.key, &mut outbox));
+        drop(slot);
+        let Some(sent) = sent else { return self.keep_until_back(kernel, outbox) };
         if let Ok(Sent::All) = sent {
             kernel.spare_outboxes.keep(outbox);
             return true;
@@ -109,11 +110,12 @@ impl Stream {
         false
     }
 
-    /// While the provider is away nothing is sent, and the next settling tries again.
+    /// Keeps the bytes while the provider waits in another thread. The first turn after that settles the connection.
     #[cold]
-    fn keep_until_back(&self, outbox: Box<Outbox>) -> bool {
+    fn keep_until_back(self: &Rc<Stream>, kernel: &Kernel, outbox: Box<Outbox>) -> bool {
         self.outbox.set(Some(outbox));
         self.mark(Flags::BLOCKED, false);
+        self.settle_soon(kernel);
         false
     }
 
@@ -178,8 +180,11 @@ impl Stream {
         let mut state = self.state();
         state.write_ended();
         self.set_state(state);
-        if let Ok(Err(error)) = kernel.streams(|streams| streams.shutdown_write(self.key)) {
-            return self.end(kernel, Error::lost(error));
+        let key = self.key;
+        match kernel.streams(|streams| streams.shutdown_write(key)) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return self.end(kernel, Error::lost(error)),
+            Err(_away) => kernel.tell_streams(move |streams| drop(streams.shutdown_write(key))),
         }
         let transport = Transport(self.clone());
         self.call(kernel, |protocol| protocol.write_connection_lost(&transport));
@@ -201,7 +206,7 @@ impl Stream {
         match kernel.streams(|streams| streams.set_reading(self.key, wanted)) {
             Ok(Ok(())) => self.mark(Flags::ARMED, wanted),
             Ok(Err(error)) => self.end(kernel, Error::lost(error)),
-            Err(_away) => {}
+            Err(_away) => self.settle_soon(kernel),
         }
     }
 }
