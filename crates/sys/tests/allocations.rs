@@ -70,7 +70,7 @@ impl Echo {
     fn exchange(&mut self, peer: &mut TcpStream) {
         peer.write_all(b"hello").unwrap();
         while self.turn() == 0 {}
-        // What was sent may leave with the next wait.
+        // Sent bytes may leave with the next wait.
         self.provider.wait(Some(Duration::ZERO), &mut self.events).unwrap();
         peer.read_exact(&mut [0; 5]).unwrap();
     }

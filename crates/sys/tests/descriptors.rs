@@ -1,4 +1,4 @@
-//! What concerns the descriptors of the whole process: the tests take turns.
+//! Tests of the descriptors of the whole process, which take turns.
 #![cfg(unix)]
 
 use std::fs::File;
@@ -217,7 +217,7 @@ fn a_closed_watched_descriptor_is_reported_gone_once() {
     });
 }
 
-/// epoll(7): a copy of a closed descriptor keeps the file registered, and nobody can name it any more.
+/// epoll(7): a copy of a closed descriptor keeps the file registered, and the registration cannot be named any more.
 #[test]
 fn a_copy_of_a_closed_watched_descriptor_stops_reporting() {
     let _turn = turn();
@@ -350,7 +350,7 @@ fn a_wake_before_the_host_handle_is_taken_is_not_lost() {
     });
 }
 
-/// Whatever way a provider is used and ended, it keeps no descriptor.
+/// However a provider is used and dropped, it keeps no descriptor.
 #[test]
 fn a_provider_that_is_dropped_leaves_no_descriptor_behind() {
     let _turn = turn();

@@ -1,4 +1,4 @@
-//! What Linux offers beyond other systems: abstract UNIX addresses, unix(7), and waits in nanoseconds.
+//! Features of Linux only: abstract UNIX addresses, unix(7), and waits in nanoseconds.
 #![cfg(target_os = "linux")]
 
 use std::sync::Arc;

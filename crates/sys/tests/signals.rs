@@ -62,7 +62,7 @@ fn a_signal_interrupts_a_wait_of_every_provider() {
         let mut provider = (provider.open)().unwrap();
         let guard = SignalGuard::install(STOP_SIGNALS, provider.waker()).unwrap();
         assert_eq!(guard.take(), None);
-        // Another thread gets the signal, so it is the waker that ends this wait, and not EINTR.
+        // Another thread gets the signal, so the waker interrupts this wait, not EINTR.
         let sender = thread::spawn(|| raise(SIGTERM));
         let began = Instant::now();
         provider.wait(Some(PATIENCE), &mut Events::new()).unwrap();
@@ -113,7 +113,7 @@ fn the_disposition_comes_back_when_the_last_guard_goes() {
 }
 
 #[test]
-fn what_somebody_else_installed_meanwhile_is_left_alone() {
+fn a_later_disposition_is_left_alone() {
     let _turn = turn();
     let guard = SignalGuard::install(&[SIGINT], no_waker()).unwrap();
     set_disposition(SIGINT, nothing_address());

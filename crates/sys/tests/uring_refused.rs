@@ -1,4 +1,4 @@
-//! io_uring in a sandbox that denies it: who asks for it by name is told why. One test in its own process, because a
+//! io_uring in a sandbox that denies it: the error names the reason. One test in its own process, because a
 //! fork copies only one thread.
 #![cfg(target_os = "linux")]
 
@@ -12,7 +12,7 @@ use ropewalk_sys::providers;
 const NUMBER: u32 = 0;
 const SECOND_ARGUMENT: u32 = if cfg!(target_endian = "little") { 24 } else { 28 };
 
-/// What io_uring_register is asked to do, linux/io_uring.h.
+/// The requests of io_uring_register, linux/io_uring.h.
 const REGISTER_PROBE: u32 = 8;
 const REGISTER_ENABLE_RINGS: u32 = 12;
 const REGISTER_PBUF_RING: u32 = 22;
@@ -54,7 +54,7 @@ fn deny(Denial { call, second_argument, errno }: Denial) {
     assert_eq!(outcome, 0);
 }
 
-/// What opening each provider says in a process with that denial.
+/// Returns the error of opening each provider in a process with that denial.
 fn outcomes_with(denial: Denial) -> String {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     // SAFETY: under the test runner this is the process's only test, so no other thread holds a lock.
@@ -62,7 +62,7 @@ fn outcomes_with(denial: Denial) -> String {
         0 => {
             deny(denial);
             report(writer);
-            // SAFETY: ends the child without running the test runner's exit handlers.
+            // SAFETY: exits the child without running the test runner's exit handlers.
             unsafe { libc::_exit(0) }
         }
         child => {

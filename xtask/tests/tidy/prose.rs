@@ -12,8 +12,7 @@ use super::rust_text::{Kind, pieces};
 use super::{files, root};
 
 /// The faults that each rule still finds in a folder, in the order of [`RULES`]. The goal is an empty table.
-const ALLOWED: &[(&str, [usize; 6])] =
-    &[("crates/reactor", [28, 27, 26, 45, 3, 15]), ("crates/sys", [8, 9, 0, 3, 0, 0])];
+const ALLOWED: &[(&str, [usize; 6])] = &[("crates/reactor", [27, 27, 26, 40, 3, 15])];
 
 const RULES: [&str; 6] = [
     "a part of a program is not a person: name the connection, the peer, the caller",

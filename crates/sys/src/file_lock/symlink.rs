@@ -104,7 +104,7 @@ impl Drop for FileLock {
             return;
         }
         if fs::symlink_metadata(&self.link).is_ok_and(|metadata| identity(&metadata) == self.identity) {
-            // There is nobody to tell; the next process finds that this one is gone.
+            // No caller could handle an error. The next process finds that this one is gone.
             let _ = fs::remove_file(&self.link);
         }
     }
@@ -113,7 +113,7 @@ impl Drop for FileLock {
 /// Removes the stale lock of `pid`; false when it was not there any more.
 ///
 /// Another process may have broken it and taken the lock itself since we looked. So it is first moved to a name that
-/// nobody else uses, and put back if it is not what we saw.
+/// no other process uses, and put back if it is not what we saw.
 fn take_away(link: &Path, pid: Pid) -> io::Result<bool> {
     let mut aside = link.as_os_str().to_owned();
     aside.push(format!(".{}", process::id()));
@@ -131,7 +131,7 @@ fn is_alive(pid: Pid, link: &Path, held: &BTreeSet<Identity>) -> bool {
     if pid.as_raw_nonzero().get().unsigned_abs() == process::id() {
         return fs::symlink_metadata(link).is_ok_and(|metadata| held.contains(&identity(&metadata)));
     }
-    // EPERM: it lives, and belongs to somebody else.
+    // EPERM: the process lives, and belongs to another user.
     test_kill_process(pid) != Err(Errno::SRCH)
 }
 

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_lock_is_neither_broken_nor_obeyed() {
+    fn a_file_that_is_not_a_lock_is_left_alone() {
         let place = Place::new("garbage");
         for target in ["elsewhere", "-1", "0", ""] {
             let _ = fs::remove_file(place.link());

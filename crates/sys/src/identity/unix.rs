@@ -7,7 +7,7 @@ use std::ptr;
 
 use super::Identity;
 
-/// What an entry of the user database may need. A group with all its members is the longest.
+/// The size that an entry of the user database may need. A group with all its members is the longest.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 
 pub(super) fn user(user: &str) -> io::Result<Identity> {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_nobody_has_is_an_error_that_says_so() {
+    fn an_unknown_name_is_an_error() {
         let error = user("no such user").unwrap_err();
         assert_eq!((error.kind(), &*error.to_string()), (io::ErrorKind::NotFound, "no user is called 'no such user'"));
         let error = group("no such group").unwrap_err();
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn to_become_who_one_is_needs_no_rights() {
+    fn becoming_the_present_user_needs_no_rights() {
         Identity::default().assume().unwrap();
         // SAFETY: geteuid(2) has no condition.
         Identity::new(Some(unsafe { libc::geteuid() }), None).assume().unwrap();
