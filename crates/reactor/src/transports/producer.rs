@@ -1,4 +1,4 @@
-//! Back-pressure: who produces what a transport sends, and is told when to pause.
+//! Back-pressure: producers of the bytes that a transport sends, which are paused and resumed.
 
 use std::rc::Rc;
 
@@ -87,7 +87,7 @@ pub trait PullProducer {
     fn stop_producing(&self);
 }
 
-/// What can be registered as the producer of a transport.
+/// A producer that can be registered with a transport.
 ///
 /// User producers are called after the callback that wrote too much has returned, never from within a write. A transport
 /// as producer is paused at once.

@@ -1,4 +1,4 @@
-//! Settling: what was written to a connection, and asked of it, reaches the provider.
+//! Settling: the writes and requests of a connection reach the provider.
 //!
 //! It happens after each callback of that connection, when the provider says that more can be sent, and before the loop
 //! waits for what was asked from elsewhere; never in the stack of a transport's method.
@@ -32,7 +32,7 @@ impl Stream {
     /// Brings the provider up to date when a callback has returned.
     #[inline(always)]
     pub(super) fn settle_after_callback(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        // Nearly always: what the callback wrote leaves, and that was all.
+        // The usual case: everything that the callback wrote leaves, and nothing else is due.
         if self.flags.get().are_settled() {
             match self.outbox.take() {
                 Some(outbox) if outbox.is_empty() => return kernel.spare_outboxes.keep(outbox),
@@ -79,7 +79,7 @@ impl Stream {
         }
     }
 
-    /// Has what is queued leave, if anything may. Returns whether the connection lives.
+    /// Sends the queue as far as possible. Returns whether the connection lives.
     fn flush(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
         let flags = self.flags.get();
         if flags.send() && (!flags.contains(Flags::CHANGED) || self.state().may_send()) {
@@ -144,7 +144,7 @@ impl Stream {
         registered.paused = pause;
         let producer = registered.producer.clone();
         drop(slot);
-        // What it writes is flushed by this settling, not queued for another.
+        // This settling flushes its writes, so they need no other.
         self.mark(Flags::WROTE, false);
         self.mark(Flags::IN_CALLBACK, true);
         let outcome = if pause {

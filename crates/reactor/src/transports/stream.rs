@@ -1,4 +1,4 @@
-//! One stream connection inside the reactor: its protocol, its outbox, and what has been asked of it.
+//! One stream connection inside the reactor: its protocol, its outbox, and the requests that are pending.
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::kernel::{CallbackKind, Kernel, Label, Reactor, Source, name_of};
 use crate::protocols::Protocol;
 
-/// The marks of who did not move them: high and low.
+/// The default watermarks: high and low.
 const WATERMARKS: (usize, usize) = (64 * 1024, 32 * 1024);
 
 /// The object that made a connection, and is notified of its beginning and end: a connector.
@@ -30,7 +30,7 @@ pub(crate) trait Origin {
     /// Called after `connection_lost` of the protocol.
     fn connection_lost(self: Rc<Self>, reactor: &Reactor, reason: &Error);
 
-    /// Drops what it holds of the connection, because the reactor is gone.
+    /// Drops its handle of the connection, because the reactor is gone.
     fn forget(&self);
 
     /// Returns itself, for a caller that knows its type.
@@ -44,27 +44,27 @@ pub(crate) struct Stream {
     pub(super) flags: Cell<Flags>,
     /// The name under which the protocol's callbacks run.
     label: Cell<Label>,
-    /// Borrowed while one of its callbacks runs, and gone once it was told of the end.
+    /// Borrowed while one of its callbacks runs. Absent after `connection_lost`.
     protocol: RefCell<Option<Box<dyn Protocol>>>,
-    /// There only while something is queued, or lent to the protocol that is out: an idle connection holds no buffer.
-    /// Taken out by who appends to it.
+    /// Present only while bytes are queued, or while a callback runs, for its writes: an idle connection holds no buffer.
+    /// Every append takes it out of the cell.
     pub(super) outbox: Cell<Option<Box<Outbox>>>,
     pub(super) producer: RefCell<Option<Box<Registered>>>,
     rare: RefCell<Option<Box<Rare>>>,
     pub(super) peer: Address,
-    /// Whose connection this one carries, when somebody forwards it: source and destination.
+    /// The source and the destination of the connection that a proxy forwards through this one.
     pub(super) proxied: OnceCell<Box<[Address; 2]>>,
     /// Absent for a connection that was accepted or adopted.
     origin: Option<Rc<dyn Origin>>,
 }
 
-/// What few connections need.
+/// State that few connections need.
 #[derive(Default)]
 pub(super) struct Rare {
-    /// What a protocol gave back.
+    /// Bytes that the protocol gave back.
     pub(super) unread: Vec<u8>,
     pub(super) observers: Vec<Kept<Rc<dyn Observer>>>,
-    /// What is dropped when the connection ends.
+    /// Objects that are dropped when the connection ends.
     pub(super) tokens: Vec<Kept<Box<dyn Any>>>,
     /// How many queued bytes pause the producer, and down to how many the queue drains before it is resumed.
     watermarks: Option<(usize, usize)>,
@@ -74,7 +74,7 @@ pub(super) struct Rare {
     pub(super) read_holds: u32,
     /// How many policies hold writing back.
     pub(super) write_holds: u32,
-    /// The connections whose producer this one is: their closing may wait for it.
+    /// The connections that this one produces for. Their close may wait for it.
     pub(super) consumers: Vec<Weak<Stream>>,
     /// Why a write failed at once; it ends the connection when that settles.
     pub(super) write_error: Option<io::Error>,
@@ -124,7 +124,7 @@ fn label_of(kernel: &Kernel, protocol: &dyn Protocol) -> Label {
 }
 
 impl Stream {
-    /// Makes the transport of a new connection and tells the protocol. Reading begins when that returns.
+    /// Makes the transport of a new connection and calls `connection_made`. Reading begins when that returns.
     pub(crate) fn begin(
         reactor: &Reactor,
         key: Key,
@@ -171,7 +171,7 @@ impl Stream {
         if self.has(Flags::IN_CALLBACK) {
             return self.ready_in_callback(kernel, ready);
         }
-        // What the peer sent before it hung up is read before a send finds the connection broken.
+        // Read before sending: the peer may have sent data before it hung up, and a send would end the connection.
         if ready.intersects(Ready::READ | Ready::ERROR | Ready::HANGUP) {
             self.read(kernel, transport, scratch, None);
         }
@@ -182,7 +182,7 @@ impl Stream {
     }
 
     /// The connection's own callback runs the loop, and is not called again before it returns. Settling follows then:
-    /// it sends what can be sent, and has readability reported again.
+    /// it sends as much as possible, and arms readability again.
     fn ready_in_callback(&self, kernel: &Kernel, ready: Ready) {
         if ready.intersects(Ready::WRITE | Ready::ERROR | Ready::HANGUP) {
             self.mark(Flags::BLOCKED, false);
@@ -190,7 +190,7 @@ impl Stream {
         self.disarm(kernel);
     }
 
-    /// The provider reported what is not wanted now. When it is, settling has it reported again.
+    /// Stops reports of readability that are not wanted now. Settling arms it again when they are.
     pub(super) fn disarm(&self, kernel: &Kernel) {
         if self.has(Flags::ARMED) {
             let _ = kernel.streams(|streams| streams.set_reading(self.key, false));
@@ -198,7 +198,7 @@ impl Stream {
         }
     }
 
-    /// Delivers `first` and what stands behind it, up to this connection's share of the turn.
+    /// Delivers `first` and the bytes behind it, up to this connection's share of the turn.
     #[inline(never)]
     fn read(
         self: &Rc<Stream>,
@@ -239,7 +239,7 @@ impl Stream {
             }
         }
         if bytes == 0 {
-            // What was given back took the whole turn, and what was reported has not been looked at.
+            // Unread bytes took the whole turn, and the socket has not been looked at.
             self.disarm(kernel);
             self.settle_soon(kernel);
         }
@@ -251,7 +251,7 @@ impl Stream {
         self.call(kernel, |protocol| protocol.data_received(transport, data));
     }
 
-    /// Delivers what was given back, again; no observer counts it twice.
+    /// Delivers unread bytes again. Observers have counted them already.
     #[inline(never)]
     pub(super) fn deliver_unread(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
         if let Some(unread) = self.take_unread() {
@@ -274,7 +274,7 @@ impl Stream {
     /// Calls the protocol, and settles. A panic ends the connection.
     #[inline(always)]
     pub(super) fn call(self: &Rc<Stream>, kernel: &Rc<Kernel>, callback: impl FnOnce(&mut dyn Protocol)) {
-        // Out of reach are a protocol whose callback runs the loop, and one that was told of the end.
+        // A protocol whose callback runs the loop is not called again, nor is one after `connection_lost`.
         let Ok(mut slot) = self.protocol.try_borrow_mut() else { return };
         let Some(protocol) = &mut *slot else { return };
         self.lend_outbox(kernel);
@@ -309,7 +309,7 @@ impl Stream {
         let _ = kernel.guard_labelled(label, || drop(old));
     }
 
-    /// Tells the protocol of an end that came during its callback.
+    /// Calls `connection_lost` for an end that came during a callback of the protocol.
     pub(super) fn deliver_deferred_end(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         if self.state.get().is_lost() {
             let deferred_end = self.rare.take().and_then(|rare| rare.deferred_end);
@@ -367,7 +367,7 @@ impl Stream {
         }
     }
 
-    /// Whether the peer should read what was sent last, and may still send: it would be answered with a reset.
+    /// Whether the peer should receive the last bytes and may still send, which a closed socket would answer with a reset.
     fn lingers(&self, kernel: &Rc<Kernel>, reason: &Error) -> bool {
         let is_prompt = self.rare.borrow().as_ref().is_some_and(|rare| rare.is_prompt);
         let has_last_words = matches!(reason, Error::ConnectionDone) || self.has_failed_layer();
@@ -443,8 +443,8 @@ impl Stream {
         }
     }
 
-    /// Has it closed when nothing is left to send, also if that was asked before: the connection that it waited for as its
-    /// producer may have ended since.
+    /// Closes the connection when nothing is left to send. A repeated request settles again, because the connection that
+    /// produces for this one may have ended since.
     pub(super) fn lose(self: &Rc<Stream>) {
         self.change(StreamState::lose);
         if self.state.get().is_losing() {
@@ -540,7 +540,7 @@ impl Stream {
         self.rare.borrow().as_ref().and_then(|rare| rare.watermarks).unwrap_or(WATERMARKS)
     }
 
-    /// Whether the provider should report what arrives.
+    /// Whether the provider should report readability.
     #[inline]
     pub(super) fn reads(&self) -> bool {
         let flags = self.flags.get();
@@ -552,7 +552,7 @@ impl Stream {
         self.has(Flags::SWITCHED)
     }
 
-    /// Does something with what few connections need.
+    /// Calls `act` with the rare state, which is made if it is absent.
     pub(super) fn rare<R>(&self, act: impl FnOnce(&mut Rare) -> R) -> R {
         act(self.rare.borrow_mut().get_or_insert_default())
     }
@@ -561,7 +561,7 @@ impl Stream {
         let kept = Flags::UNREAD | Flags::OBSERVED | Flags::READING_HELD | Flags::WRITING_HELD | Flags::LAYERED;
         self.mark(kept, false);
         let rare = self.rare.take();
-        // Who takes over when the callback returns is told of the end.
+        // The successor takes over when the callback returns, and its `connection_lost` is called.
         if let Some(successor) = rare.and_then(|rare| rare.successor) {
             self.rare(|rare| rare.successor = Some(successor));
         }

@@ -119,14 +119,14 @@ impl Stream {
         Some(self.rare(|rare| std::mem::take(&mut rare.unread)))
     }
 
-    /// Has what was given back delivered in the next turn; not in this stack, where the protocol may be out.
+    /// Delivers unread bytes in the next turn, because a callback of the protocol may be running now.
     pub(super) fn deliver_unread_soon(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         if self.has(Flags::UNREAD) {
             self.deliver_soon(kernel);
         }
     }
 
-    /// Continues in the next turn with what the connection or its layer holds.
+    /// Continues in the next turn with the bytes that the connection or its layer holds.
     pub(super) fn deliver_soon(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         if self.has(Flags::REDELIVERY) {
             return;

@@ -1,4 +1,4 @@
-//! What a protocol writes reaches the outbox, and settling hands the outbox to the provider.
+//! Writes append to the outbox, and settling hands the outbox to the provider.
 //!
 //! ```text
 //!   write in the connection's own callback   appended to the outbox that was lent for it; it leaves when that returns
@@ -21,7 +21,7 @@ use crate::kernel::Kernel;
 pub(super) const DIRECT_WRITE: usize = 4096;
 
 impl Stream {
-    /// Has an outbox ready for what the protocol writes in its callback: nearly every callback writes.
+    /// Lends an outbox to the callback that follows. Nearly every callback writes.
     #[inline]
     pub(super) fn lend_outbox(&self, kernel: &Kernel) {
         let lent = kernel.spare_outboxes.take();
@@ -30,7 +30,7 @@ impl Stream {
         }
     }
 
-    /// What is queued already stays before what the callback writes.
+    /// Keeps the outbox in use, so that queued bytes stay in front.
     #[cold]
     fn use_own_outbox(&self, kernel: &Kernel, own: Box<Outbox>) {
         if let Some(lent) = self.outbox.replace(Some(own)) {
@@ -89,7 +89,7 @@ impl Stream {
         Some(kernel)
     }
 
-    /// Sends what goes at once when nothing is queued, and returns the rest.
+    /// Sends as much as possible if nothing is queued, and returns the rest.
     fn write_directly<'a>(&self, kernel: &Kernel, data: &'a [u8]) -> &'a [u8] {
         if !self.flags.get().send() || self.has(Flags::LAYERED) || self.buffered() > 0 {
             return data;
