@@ -393,7 +393,8 @@ impl Stream {
             layered.has_socket_ended = true;
             let held = layered.held.len();
             let early = !layered.has(LayerState::OPEN);
-            let ended = layered.layer.incoming_ended(held);
+            let ended = kernel.guard(CallbackKind::Protocol, "layer", || layered.layer.incoming_ended(held));
+            let ended = ended.unwrap_or_else(|panicked| Err(io::Error::other(panicked.to_string())));
             let ended = ended.and_then(|()| if early { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) });
             layered.truncated = ended.err();
         }
@@ -560,10 +561,11 @@ impl Stream {
 
     /// Has the layer end this side, once. Returns whether everything has left.
     fn close_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
-        if let Some(layered) = self.layered() {
-            let mut layered = layered.borrow_mut();
-            if !std::mem::replace(&mut layered.has_closed, true) {
-                layered.ask(kernel, |layer, held, wire| layer.close(held, wire));
+        let Some(layered) = self.layered() else { return false };
+        if !std::mem::replace(&mut layered.borrow_mut().has_closed, true) {
+            let close = || layered.borrow_mut().ask(kernel, |layer, held, wire| layer.close(held, wire));
+            if let Err(panicked) = kernel.guard(CallbackKind::Protocol, "layer", close) {
+                self.end(kernel, panicked);
             }
         }
         self.flush_layered(kernel) && self.wire_queued() == 0
