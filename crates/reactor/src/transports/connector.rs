@@ -1,4 +1,4 @@
-//! Connecting, and what is left of a connection for connecting again: IConnector.
+//! Connecting to another program, once or several times: IConnector.
 //!
 //! ```text
 //!  disconnected -- connect --> connecting -- first attempt that succeeds --> connected
@@ -30,10 +30,12 @@ use crate::interfaces::time::DelayedCall;
 use crate::kernel::{CallbackKind, Kernel, Reactor, Source};
 use crate::protocols::{ClientFactory, Protocol};
 
-/// How long an attempt has the field for itself: the Connection Attempt Delay of RFC 8305, section 5.
+/// The time after which another attempt begins beside a running one: the Connection Attempt Delay of RFC 8305, section 5.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Connects, and connects again: IConnector. A cheap handle: clones are the same connector. Dropping it ends nothing.
+/// Makes a connection, and makes it again when asked: IConnector.
+///
+/// Clones are handles of the same connector. Dropping one closes nothing and cancels nothing.
 ///
 /// All methods may be called from any callback on the reactor's thread.
 ///
@@ -56,13 +58,13 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 #[derive(Clone)]
 pub struct Connector(pub(crate) Rc<ConnectorInner>);
 
-/// Where a [`Connector`] is.
+/// The state of a [`Connector`].
 ///
 /// ```
 /// use ropewalk::ConnectorState;
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
 ///
-/// let net = MemoryReactor::new(); // nobody listens
+/// let net = MemoryReactor::new(); // nothing listens at this address
 /// let connector = net.connect_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory())?;
 /// net.settle();
 /// assert_eq!(connector.state(), ConnectorState::Disconnected);
@@ -74,7 +76,7 @@ pub enum ConnectorState {
     Disconnected,
     /// An attempt is under way.
     Connecting,
-    /// The connection is there.
+    /// The connection is established.
     Connected,
 }
 
@@ -85,10 +87,10 @@ pub(crate) enum Target {
     Name {
         host: Rc<str>,
         port: u16,
-        /// `None` takes both.
+        /// `None` allows both families.
         family: Option<IpFamily>,
     },
-    /// A UNIX socket whose lock file must be alive.
+    /// A UNIX socket. Connecting fails unless a live process holds its lock file.
     LockedUnix(Arc<Path>),
 }
 
@@ -102,7 +104,7 @@ pub(crate) struct ConnectorInner {
     /// Whether the factory counts this connector among its users.
     started: Cell<bool>,
     transport: RefCell<Option<Transport>>,
-    /// `disconnect` was called while the protocol was being built.
+    /// Whether `disconnect` was called while the protocol was being built.
     unwanted: Cell<bool>,
     pub(super) race: RefCell<Race>,
 }
@@ -113,18 +115,18 @@ pub(super) struct Race {
     pub(super) lookups: Lookups,
     waiting: VecDeque<Address>,
     running: Vec<(Key, Place, Address)>,
-    /// The timeout, and the turn that resolves.
+    /// The timer of the timeout, and the one that begins to resolve the name.
     timers: Vec<DelayedCall>,
-    /// Begins the next attempt: the first one when another family may still come, a further one while one is still running.
+    /// Begins the next attempt. Before the first one it waits for addresses of IPv6, later for the attempt that runs.
     pub(super) stagger: Option<DelayedCall>,
-    /// How many attempts have begun.
+    /// The number of attempts that have begun.
     begun: Place,
-    /// Whether the last one went to an IPv6 address.
+    /// Whether the latest attempt went to an IPv6 address.
     last_was_v6: bool,
     failed: Vec<(Place, Address, Error)>,
 }
 
-/// Where an attempt stands among those of its race, by when it began.
+/// The ordinal number of an attempt within its race, from 1.
 type Place = usize;
 
 impl Race {
@@ -143,14 +145,14 @@ impl Race {
         !self.waiting.is_empty()
     }
 
-    /// Has `addresses` tried too, in turn with those of the other family that wait.
+    /// Adds `addresses` to those that wait, and lets the families alternate.
     pub(super) fn mix_in(&mut self, addresses: Vec<SocketAddr>, first_is_v6: bool) {
         let waiting = self.waiting.iter().filter_map(Address::inet);
         let all = waiting.chain(addresses).collect();
         self.waiting = interleaved(all, if self.has_begun() { !self.last_was_v6 } else { first_is_v6 });
     }
 
-    /// Why all attempts have failed: the reason of the only one, or all of them in the order in which they began.
+    /// Takes the reason why all attempts have failed. Several reasons are listed in the order in which the attempts began.
     fn take_reason(&mut self) -> Error {
         let mut failed = std::mem::take(&mut self.failed);
         failed.sort_by_key(|(place, ..)| *place);
@@ -185,8 +187,10 @@ impl Connector {
         Ok(connector)
     }
 
-    /// Connects again. May be called from `client_connection_failed` and `client_connection_lost`; the factory then stays
-    /// started. When called later, the factory is started again.
+    /// Connects again.
+    ///
+    /// From `client_connection_failed` and `client_connection_lost` the factory stays started. From anywhere else, the
+    /// factory is started again.
     ///
     /// ```
     /// use std::cell::Cell;
@@ -219,7 +223,7 @@ impl Connector {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ConnectInProgress`] unless it is disconnected; [`Error::Closed`] when the reactor is gone.
+    /// [`Error::ConnectInProgress`] unless the connector is disconnected. [`Error::Closed`] when the reactor has been dropped.
     pub fn connect(&self) -> Result<()> {
         let connector = &self.0;
         if connector.state.get() != ConnectorState::Disconnected {
@@ -236,13 +240,13 @@ impl Connector {
         }
         let turn = connector.later(&reactor, Duration::ZERO, ConnectorInner::resolve);
         connector.race.borrow_mut().timers.push(turn);
-        // Last: it may end this attempt, and begin another.
+        // Last, because this callback may stop the attempt and begin another one.
         let _ =
             reactor.0.guard(CallbackKind::Factory, "started_connecting", || connector.factory.started_connecting(self));
         Ok(())
     }
 
-    /// Ends the attempt: `client_connection_failed` is called with [`Error::UserAborted`] before this returns.
+    /// Stops the attempt. `client_connection_failed` is called with [`Error::UserAborted`] before this method returns.
     ///
     /// ```
     /// use ropewalk::{ConnectorState, Error};
@@ -266,7 +270,7 @@ impl Connector {
         Ok(())
     }
 
-    /// Ends whatever is there: an attempt at once, a connection as `lose_connection` does.
+    /// Stops an attempt at once, or closes a connection as `lose_connection` does. Otherwise it has no effect.
     ///
     /// ```
     /// use ropewalk::ConnectorState;
@@ -295,27 +299,29 @@ impl Connector {
         }
     }
 
-    /// Where it is.
+    /// Returns whether the connector is disconnected, connecting or connected.
     pub fn state(&self) -> ConnectorState {
         self.0.state.get()
     }
 
-    /// The connection, while there is one.
+    /// Returns the connection, while there is one.
     pub fn transport(&self) -> Option<Transport> {
         self.0.transport.borrow().clone()
     }
 
-    /// The reactor that it connects on, unless that has been dropped.
+    /// Returns the reactor of this connector, unless it has been dropped.
     pub fn try_reactor(&self) -> Option<Reactor> {
         self.0.try_reactor()
     }
 
-    /// Returns a handle that does not keep the connector. A connector keeps its factory, so a factory holds one of these.
+    /// Returns a handle that does not keep the connector alive.
+    ///
+    /// A factory should hold such a handle, because its connector keeps the factory alive.
     pub fn downgrade(&self) -> WeakConnector {
         WeakConnector(Rc::downgrade(&self.0))
     }
 
-    /// The other end as it was named: getDestination.
+    /// Returns the other end as the caller named it: getDestination.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -323,7 +329,7 @@ impl Connector {
     /// let net = MemoryReactor::new();
     /// net.add_host("example.org", &["192.0.2.1"]);
     /// let connector = net.connect_tcp("example.org:80", AccumulatingProtocol::new().factory())?;
-    /// assert_eq!(connector.destination(), "example.org:80"); // whatever it resolves to
+    /// assert_eq!(connector.destination(), "example.org:80"); // the name, not its address
     /// assert!(connector.try_reactor().is_some());
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
@@ -337,7 +343,7 @@ impl Connector {
 }
 
 impl Transport {
-    /// The connector that made this connection, on the client side.
+    /// Returns the connector that made this connection. `None` on the server side.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -371,7 +377,7 @@ impl Origin for ConnectorInner {
         self.stop_factory_if_done(reactor);
     }
 
-    /// Breaks the cycle with its transport.
+    /// Breaks the reference cycle between the connector and its transport.
     fn forget(&self) {
         self.transport.take();
     }
@@ -390,7 +396,7 @@ impl std::fmt::Debug for Connector {
     }
 }
 
-/// A handle of a [`Connector`] that does not keep it.
+/// A handle of a [`Connector`] that does not keep it alive.
 ///
 /// ```
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -436,7 +442,7 @@ impl ConnectorInner {
         self.reactor.upgrade().map(Reactor)
     }
 
-    /// Has `call` made later; whoever asks keeps the timer in the race.
+    /// Schedules `call` after `delay`. The caller keeps the timer in the race, whose end cancels it.
     pub(super) fn later(
         self: &Rc<ConnectorInner>,
         reactor: &Reactor,
@@ -467,7 +473,7 @@ impl ConnectorInner {
         self.attempt_next(reactor);
     }
 
-    /// Begins the next attempt; when there is none left, none running and no answer to come, the whole has failed.
+    /// Begins the next attempt. Without a waiting address, a running attempt or an open question, the whole race has failed.
     pub(super) fn attempt_next(self: &Rc<ConnectorInner>, reactor: &Reactor) {
         if let Some(stagger) = self.race.borrow_mut().stagger.take() {
             let _ = stagger.cancel();
@@ -511,7 +517,7 @@ impl ConnectorInner {
         }
     }
 
-    /// The outcome of an attempt may be known.
+    /// Handles an event of the attempt `key`, whose outcome may be known now.
     fn attempt_ready(self: &Rc<ConnectorInner>, reactor: &Reactor, key: Key) {
         let outcome = match reactor.0.streams(|streams| streams.finish_connect(key)) {
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => return,
@@ -535,7 +541,7 @@ impl ConnectorInner {
     }
 
     fn succeed(self: &Rc<ConnectorInner>, reactor: &Reactor, key: Key, address: Address) {
-        // First, because a resolver that is cancelled reports a failure.
+        // First, because a resolution that `end_race` cancels reports a failure.
         self.state.set(ConnectorState::Connected);
         self.end_race(&reactor.0);
         self.unwanted.set(false);
@@ -549,7 +555,7 @@ impl ConnectorInner {
         }
     }
 
-    /// Closes what still runs for the present `connect`.
+    /// Cancels the timers, attempts and questions of the present race.
     fn end_race(&self, kernel: &Kernel) {
         let race = self.race.take();
         for timer in race.timers.into_iter().chain(race.stagger) {
@@ -562,13 +568,13 @@ impl ConnectorInner {
         race.lookups.resolutions.iter().for_each(Deferred::cancel);
     }
 
-    /// Ends the attempt, tells the factory, and stops it unless it connects again.
+    /// Stops the attempt and notifies the factory. Then stops the factory, unless it has connected again.
     pub(crate) fn fail(self: &Rc<ConnectorInner>, error: Error) {
         if self.state.get() != ConnectorState::Connecting {
             return;
         }
         let Some(kernel) = self.reactor.upgrade() else { return };
-        // First, because a resolver that is cancelled reports a failure.
+        // First, because a resolution that `end_race` cancels reports a failure.
         self.state.set(ConnectorState::Disconnected);
         self.end_race(&kernel);
         let connector = Connector(self.clone());
@@ -584,7 +590,7 @@ impl ConnectorInner {
     }
 }
 
-/// Stands in where a factory refused to build a protocol, until its connection is closed.
+/// The protocol of a connection for which the factory built none. The connection is closed at once.
 struct NoProtocol;
 
 impl Protocol for NoProtocol {

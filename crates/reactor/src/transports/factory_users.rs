@@ -1,4 +1,4 @@
-//! Counts the ports and connectors of each factory: the first one starts it, the last one stops it.
+//! Counts the ports and connectors of each factory. The first one starts the factory, and the last one stops it.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ impl Feature for FactoryUsers {
     }
 }
 
-/// Counts one more user: `doStart`.
+/// Adds a user, and calls `start_factory` for the first one: `doStart`.
 pub(super) fn start_factory(reactor: &Reactor, factory: &(impl Factory + ?Sized)) {
     let users = {
         let counts = reactor.feature::<FactoryUsers>();
@@ -30,7 +30,7 @@ pub(super) fn start_factory(reactor: &Reactor, factory: &(impl Factory + ?Sized)
     }
 }
 
-/// Counts one user less: `doStop`.
+/// Removes a user, and calls `stop_factory` for the last one: `doStop`.
 pub(super) fn stop_factory(reactor: &Reactor, factory: &(impl Factory + ?Sized)) {
     let last = {
         let counts = reactor.feature::<FactoryUsers>();

@@ -1,12 +1,12 @@
-//! What becomes of a connection's socket after its end: it lingers until the peer has ended its side, too.
+//! Keeps the socket of a closed connection open (lingers) until the peer has closed its side as well.
 //!
 //! ```text
 //!   everything sent -> connection_lost -> FIN sent, bytes discarded -> the peer's end, or a bound -> closed
 //! ```
 //!
-//! A system answers bytes that nobody can read any more with a reset, and that destroys what the peer has not read or not
-//! received of the last response: RFC 1122, section 4.2.2.13; RFC 9112, section 9.6. The protocol has nothing to do with it
-//! any more. Only those connections linger that are closed in order while the peer may still send.
+//! A system answers bytes for a closed socket with a reset. That reset destroys the part of the last response that the
+//! peer has not received or read yet: RFC 1122, section 4.2.2.13; RFC 9112, section 9.6. The protocol takes no part in
+//! this. Only connections that were closed in order while the peer may still send linger.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,13 +22,13 @@ use crate::interfaces::order;
 use crate::interfaces::time::DelayedCall;
 use crate::kernel::{Feature, Hooks, Kernel, Order, Reactor, Source};
 
-/// The fraction of [`Linger::time`] after which a silent peer is given up: most peers that say nothing more are gone.
+/// The fraction of [`Linger::time`] after which a silent peer is cut off, because most silent peers are gone.
 const SILENCE: u32 = 6;
 
-/// The number of bytes that are discarded before a peer that keeps sending is cut off.
+/// The number of bytes after which a peer that keeps sending is cut off.
 const DISCARDED_MAX: usize = 16 * 1024 * 1024;
 
-/// The bounds of connections that have ended and wait until their peers have ended, too.
+/// The bounds of lingering: for how long, and how many closed connections wait until their peers have closed as well.
 ///
 /// ```
 /// use ropewalk::Reactor;
@@ -77,12 +77,12 @@ impl Linger {
 }
 
 impl Reactor {
-    /// Sets how connections linger that end from here on. May be called at any time.
+    /// Sets the bounds for connections that are closed from here on. May be called at any time.
     pub fn set_linger(&self, linger: Linger) {
         self.feature::<Lingering>().bounds.set(linger);
     }
 
-    /// How many connections linger: they have ended for their protocols, and have a descriptor until their peers end, too.
+    /// Returns the number of lingering connections. For their protocols they have ended, but each still has a descriptor.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -105,9 +105,10 @@ impl Reactor {
         self.feature::<Lingering>().by_key.borrow().len()
     }
 
-    /// Fires when no connection lingers: at once if none does, otherwise in the turn after the last one has ended. The end of
-    /// a run cuts off those that are left, and then it fires, too: who wants his last words heard waits for this and stops the
-    /// reactor afterwards.
+    /// Returns a Deferred that fires when no connection lingers: at once, or in the turn after the last one was closed.
+    ///
+    /// The end of a run closes the lingering connections and then fires the Deferred. To deliver the last bytes safely, wait
+    /// for this Deferred before you stop the reactor.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -136,15 +137,15 @@ impl Reactor {
     }
 }
 
-/// The connections that linger, and until when.
+/// The lingering connections, by key and by deadline.
 #[derive(Default)]
 struct Lingering {
     bounds: Cell<Linger>,
     by_key: RefCell<BTreeMap<Key, Rc<Lingerer>>>,
     by_deadline: RefCell<BTreeSet<(Moment, Key)>>,
-    /// Ends whoever is due, and tells the waiters; there only while there is somebody to end or to tell.
+    /// Closes the connections that are due and notifies the waiters. It runs only while one of either exists.
     timer: RefCell<Option<DelayedCall>>,
-    /// Who wants to know that nobody lingers.
+    /// The Deferreds of `when_none_linger`.
     waiters: RefCell<Vec<Resolver<()>>>,
 }
 
@@ -159,7 +160,7 @@ impl Feature for Lingering {
 }
 
 impl Hooks for Lingering {
-    /// Closes the connections that linger still.
+    /// Closes the connections that still linger.
     fn run_ended(&self, reactor: &Reactor) {
         // No later turn may come to notify them.
         let waiters = self.waiters.take();
@@ -169,36 +170,36 @@ impl Hooks for Lingering {
     }
 }
 
-/// A connection that has ended.
+/// A connection that lingers.
 struct Lingerer {
     key: Key,
-    /// When it is closed at the latest.
+    /// The time at which it is closed at the latest.
     last: Moment,
-    /// When it is closed if nothing arrives.
+    /// The time at which it is closed if nothing arrives.
     deadline: Cell<Moment>,
     silence: Duration,
-    /// How many bytes may still be discarded.
+    /// The number of bytes that may still be discarded.
     left: Cell<usize>,
 }
 
-/// Lets the connection `key`, which has no source any more, linger.
+/// Lets the connection `key` linger. Its stream is no longer its source.
 pub(super) fn linger(reactor: &Reactor, key: Key) {
     let kernel = &reactor.0;
     match kernel.streams(|streams| half_close(streams, key)) {
         Ok(Ok(())) => {}
-        // The peer is gone already.
+        // The peer has gone already.
         Ok(Err(_)) => return close(kernel, key),
         Err(_away) => kernel.tell_streams(move |streams| drop(half_close(streams, key))),
     }
     reactor.feature::<Lingering>().add(reactor, key);
 }
 
-/// Whether a connection that ends in order now lingers at all.
+/// Whether the bounds let a connection linger at all.
 pub(super) fn may_linger(reactor: &Reactor) -> bool {
     reactor.feature::<Lingering>().bounds.get().connections > 0
 }
 
-/// Closes the lingering connection that has the least time left, for its descriptor. Returns whether there was one.
+/// Closes the lingering connection that has the least time left, to free its descriptor. Returns whether there was one.
 pub(super) fn end_a_lingerer(reactor: &Reactor) -> bool {
     reactor.feature::<Lingering>().end_first(reactor)
 }
@@ -227,7 +228,7 @@ impl Lingering {
         self.first().inspect(|lingerer| self.end(reactor, lingerer)).is_some()
     }
 
-    /// Closes the connection, whatever the peer does.
+    /// Closes the connection, even if the peer has not.
     fn end(&self, reactor: &Reactor, lingerer: &Lingerer) {
         self.by_deadline.borrow_mut().remove(&(lingerer.deadline.get(), lingerer.key));
         self.by_key.borrow_mut().remove(&lingerer.key);
@@ -236,7 +237,7 @@ impl Lingering {
         self.watch(reactor);
     }
 
-    /// The peer has sent something: it gets more time.
+    /// Gives a peer that has sent something more time.
     fn prolong(&self, reactor: &Reactor, lingerer: &Lingerer) {
         let mut by_deadline = self.by_deadline.borrow_mut();
         by_deadline.remove(&(lingerer.deadline.get(), lingerer.key));
@@ -256,8 +257,10 @@ impl Lingering {
         self.watch(reactor);
     }
 
-    /// Keeps the timer running while a connection lingers. It may be early, and then waits for the next one. Once none
-    /// lingers it notifies the waiters, and not before it runs: a connection or a port may be in the middle of something.
+    /// Keeps a timer for the earliest deadline. A timer that is too early is kept, and starts the next one when it runs.
+    ///
+    /// When no connection lingers, the waiters are notified from the timer as well, because the caller may be a connection
+    /// or a port in the middle of its work.
     fn watch(&self, reactor: &Reactor) {
         let first = match self.first() {
             Some(lingerer) => Some(lingerer.deadline.get()),
@@ -288,13 +291,13 @@ impl Source for Lingerer {
         }
     }
 
-    /// All lingering connections are closed after the sources that have users.
+    /// Does nothing: the sources with users are shut down first, and `run_ended` then closes the lingering connections.
     fn shut_down(self: Rc<Lingerer>, _reactor: &Reactor) {}
 }
 
 impl Lingerer {
     /// Discards the bytes that have arrived, up to the connection's share of the turn. Returns their number, or `None` at
-    /// the end.
+    /// the end of the connection or beyond its bound.
     fn discard(&self, kernel: &Kernel, scratch: &mut [u8]) -> Option<usize> {
         let mut bytes = 0;
         for _ in 0..READS_PER_TURN {

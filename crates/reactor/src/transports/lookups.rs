@@ -1,12 +1,12 @@
-//! The look-ups of one attempt to connect to a name: RFC 8305, sections 3 and 4.
+//! The name look-ups of one attempt to connect: RFC 8305, sections 3 and 4.
 //!
 //! ```text
 //!   AAAA ----- found ------------------> begin; the other family is mixed in when it comes
-//!   A -------- found, AAAA is out -----> wait 50 ms for it, then begin
+//!   A -------- found, no AAAA yet -----> wait 50 ms for it, then begin
 //!   either --- nothing, or an error ---> the other one alone; when that has nothing either, the whole fails
 //! ```
 //!
-//! A resolver that does not tell families apart answers once, and nothing waits.
+//! A resolver that does not distinguish families answers once, and no answer is waited for.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,10 +21,10 @@ use super::{Connector, ConnectorInner, ConnectorState};
 use crate::error::Error;
 use crate::kernel::Reactor;
 
-/// How long the addresses of one family wait for those of IPv6: the Resolution Delay of RFC 8305, section 3.
+/// The time that IPv4 addresses wait for those of IPv6: the Resolution Delay of RFC 8305, section 3.
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
-/// What was asked, and what is known of it. `None` stands for a question without a family.
+/// The questions to the resolver, and the answers so far. `None` is a question for both families at once.
 #[derive(Default)]
 pub(super) struct Lookups {
     unanswered: Vec<Option<IpFamily>>,
@@ -42,7 +42,7 @@ impl Lookups {
         self.unanswered.contains(&Some(IpFamily::V6))
     }
 
-    /// Why there is no address at all, if that is so.
+    /// Returns the error for a name without any address.
     pub(super) fn reason(&self, host: &str) -> Error {
         let why = match &self.fruitless[..] {
             [Missing::Because(Some(one), why), Missing::Because(Some(other), same)] if why == same => {
@@ -54,7 +54,7 @@ impl Lookups {
     }
 }
 
-/// A question that brought no address, of a family where one was meant.
+/// A question whose answer had no address. The family is the one that was asked for, if any.
 enum Missing {
     None(Option<IpFamily>),
     Because(Option<IpFamily>, String),
@@ -72,7 +72,7 @@ impl fmt::Display for Missing {
 }
 
 impl ConnectorInner {
-    /// Asks for the addresses of `host`: of `wanted` alone, or of both families side by side.
+    /// Asks for the addresses of `host`: of the family `wanted` only, or of both families in parallel.
     pub(super) fn look_up(
         self: &Rc<ConnectorInner>,
         reactor: &Reactor,
@@ -81,10 +81,10 @@ impl ConnectorInner {
         wanted: Option<IpFamily>,
     ) {
         let answers = ask(reactor, host, port, wanted);
-        // First, because an answer may be there.
+        // First, because an answer may be there already and then runs `answered` at once.
         self.race.borrow_mut().lookups.unanswered = answers.iter().map(|(question, _)| *question).collect();
         for (question, answer) in answers {
-            // Holds the attempt, which nobody else may: the user need not keep its connector.
+            // Keeps the attempt alive, because the user may have dropped the connector.
             let connector = self.clone();
             let resolution = answer.add_both(move |outcome| {
                 if let Some(reactor) = connector.try_reactor() {
@@ -120,14 +120,16 @@ impl ConnectorInner {
             race.stagger = Some(self.later(reactor, RESOLUTION_DELAY, ConnectorInner::attempt_next));
         }
         drop(race);
-        // Otherwise the next attempt is due at its time.
+        // Otherwise `stagger` begins the next attempt.
         if may_begin {
             self.attempt_next(reactor);
         }
     }
 }
 
-/// The questions, and the answers to come: one for each family where the resolver tells them apart.
+/// Asks the resolver, and returns the questions with their future answers.
+///
+/// There is one question for each family, or one for all families if the resolver does not distinguish them.
 fn ask(
     reactor: &Reactor,
     host: &str,
@@ -141,16 +143,16 @@ fn ask(
     apart.unwrap_or_else(|| vec![(None, reactor.resolve_host_name(host, port))])
 }
 
-/// The addresses of an answer that are of the family.
+/// Returns the addresses of an answer that belong to `family`.
 fn found(outcome: Result<Vec<SocketAddr>, Failure>, family: Option<IpFamily>) -> Result<Vec<SocketAddr>, Missing> {
-    // One line, whatever a resolver says.
+    // A resolver's message may have several lines. Here it becomes one.
     let one_line = |failure: Failure| failure.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     let mut addresses = outcome.map_err(|failure| Missing::Because(family, one_line(failure)))?;
     addresses.retain(|address| family.is_none_or(|family| family.has(address)));
     if addresses.is_empty() { Err(Missing::None(family)) } else { Ok(addresses) }
 }
 
-/// Alternates the address families: RFC 8305, section 4.
+/// Alternates between the address families: RFC 8305, section 4.
 pub(super) fn interleaved(addresses: Vec<SocketAddr>, first_is_v6: bool) -> VecDeque<Address> {
     let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
     let (mut first, mut second) = (first.into_iter(), second.into_iter());

@@ -1,7 +1,7 @@
-//! Connections and ports as protocols and programs see them.
+//! Connections and ports, as protocols and programs see them.
 //!
-//! Data flows one way: a provider's event comes to a `Stream`, which calls its protocol; what that writes goes to the
-//! outbox, and settling hands the outbox to the provider.
+//! An event from the provider goes to a `Stream`, which calls its protocol. The bytes that the protocol writes go to the
+//! outbox. When the callback has returned, `settle` hands the outbox to the provider.
 
 mod connector;
 mod factory_users;

@@ -18,21 +18,23 @@ use crate::interfaces::time::DelayedCall;
 use crate::kernel::{CallbackKind, Kernel, Reactor, Source};
 use crate::protocols::Factory;
 
-/// The fair share of one port in one turn.
+/// The number of connections that one port accepts in one turn at most.
 const ACCEPTS_PER_TURN: usize = 64;
 
-/// Of a port that is drained: what the longest queue of a usual system holds (Linux: net.core.somaxconn). On a socket that is
-/// shared with another process, new connections never end.
+/// The number of connections that a drain accepts at most: the longest queue of a usual system (Linux:
+/// net.core.somaxconn). A limit is needed because a socket shared with another process may get new connections forever.
 const DRAINED_MOST: usize = 4096;
 
-/// How soon a port that ran out of descriptors tries again when nothing of ours was closed meanwhile: somebody else in
-/// the process may have closed something.
+/// The delay after which a port that ran out of descriptors tries again, because other code in the process may have
+/// closed one without the reactor's knowledge.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// How far apart complaints are in the log: a port without descriptors may fail anew after each one that is closed.
+/// The shortest time between two warnings, because a port without descriptors may fail again after each one that is freed.
 const COMPLAINTS_APART: Duration = Duration::from_secs(10);
 
-/// A port that accepts connections: IListeningPort. A cheap handle: clones are the same port. Dropping it does not stop it.
+/// A handle of a port that accepts connections: IListeningPort.
+///
+/// Clones are handles of the same port. Dropping one does not stop the port.
 ///
 /// All methods may be called from any callback on the reactor's thread.
 ///
@@ -47,7 +49,7 @@ const COMPLAINTS_APART: Duration = Duration::from_secs(10);
 /// port.stop_listening();
 /// net.settle();
 /// assert!(!port.is_listening());
-/// assert!(client.is_connected()); // who is in stays in
+/// assert!(client.is_connected()); // accepted connections stay open
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 #[derive(Clone)]
@@ -57,21 +59,21 @@ pub(crate) struct PortInner {
     reactor: Weak<Kernel>,
     factory: Rc<dyn Factory>,
     spec: ListenSpec,
-    /// Of a UNIX port that asked for it, while it listens.
+    /// Whether this is a UNIX port that locks its path while it listens.
     wants_lock: bool,
-    /// Held while it listens.
+    /// The lock of the path, held while the port listens.
     lock: RefCell<Option<Box<dyn Any>>>,
     key: Cell<Option<Key>>,
     host: RefCell<Option<Address>>,
     paused: Cell<bool>,
-    /// Out of descriptors: accepts again when some are closed.
+    /// Whether the port is out of descriptors. It accepts again when some are closed.
     starved: Cell<bool>,
     retry: RefCell<Option<DelayedCall>>,
-    /// When the log last said so.
+    /// The time of the last warning in the log.
     complained: Cell<Option<Moment>>,
     stopped: RefCell<Vec<Resolver<()>>>,
     stopping: Cell<bool>,
-    /// Stops when the queue is empty.
+    /// Whether the port empties its queue before it stops.
     draining: Cell<bool>,
     only_connection: OnceCell<Transport>,
 }
@@ -88,15 +90,16 @@ impl Port {
         Ok(port)
     }
 
-    /// A port on a socket that listens already.
+    /// Returns a port on a socket that listens already.
     pub(crate) fn adopted(reactor: &Reactor, key: Key, host: Address, factory: Rc<dyn Factory>) -> Result<Port> {
         let port = Port(PortInner::new(reactor, ListenSpec::new(host.clone()), false, factory));
         port.0.begin(reactor, key, host)?;
         Ok(port)
     }
 
-    /// Creates a port without a socket, whose only connection has been made already. For endpoints that open a device or a
-    /// pipe instead of listening.
+    /// Creates a port without a socket, whose only connection has been made already.
+    ///
+    /// For endpoints that open a device or a pipe instead of listening.
     ///
     /// The port is not listening. [`only_connection`](Port::only_connection) returns `connection`.
     ///
@@ -123,7 +126,7 @@ impl Port {
         port
     }
 
-    /// Listens again after [`stop_listening`](Port::stop_listening), on the same address as at first.
+    /// Listens again after [`stop_listening`](Port::stop_listening), on the same address as before.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -138,8 +141,8 @@ impl Port {
     /// ```
     ///
     /// # Errors
-    /// [`Error::AlreadyListening`]; [`Error::CannotListen`] when the address is taken or not allowed;
-    /// [`Error::Closed`] when the reactor is gone.
+    /// [`Error::AlreadyListening`] while the port listens. [`Error::CannotListen`] when the address is taken or not allowed.
+    /// [`Error::Closed`] when the reactor has been dropped.
     pub fn start_listening(&self) -> Result<()> {
         let port = &self.0;
         let reactor = Reactor(port.reactor.upgrade().ok_or(Error::Closed)?);
@@ -147,7 +150,7 @@ impl Port {
             return Err(Error::AlreadyListening);
         }
         let cannot = |error: io::Error| Error::CannotListen(port.spec.address.clone(), error.into());
-        // An abstract name needs no lock: it goes with its server.
+        // An abstract name needs no lock, because it vanishes with its server.
         if let (true, Address::Unix(path)) = (port.wants_lock, &port.spec.address) {
             let lock = reactor.0.provider(|provider| match provider.filesystem() {
                 Some(files) => files.lock_socket(path),
@@ -165,8 +168,9 @@ impl Port {
         }
     }
 
-    /// Stops accepting at once. The socket is closed in a later turn; then the Deferred fires. On a port that does not
-    /// listen it fires at once. Connections that were accepted live on.
+    /// Stops accepting at once. Accepted connections stay open.
+    ///
+    /// The socket is closed in a later turn, and then the Deferred fires. On a port that does not listen it fires at once.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -184,11 +188,13 @@ impl Port {
         self.stop()
     }
 
-    /// Accepts what waits in the system's queue, and stops listening: as [`stop_listening`](Port::stop_listening), whose
-    /// system resets what waits. The Deferred fires when the socket is closed; until then the factory builds protocols.
+    /// Accepts the connections that wait in the system's queue, and then stops listening.
     ///
-    /// A connection that is made between the last look at the queue and the end of the socket is still reset, where no other
-    /// process has the same socket. A paused port leaves its queue alone.
+    /// After [`stop_listening`](Port::stop_listening) alone, the system resets the connections that wait. At most 4096 are
+    /// accepted. The Deferred fires when the socket is closed. Until then the factory builds protocols.
+    ///
+    /// A connection that arrives between the last look at the queue and the closing of the socket is reset, unless another
+    /// process listens on the same socket. A paused port accepts nothing.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -196,9 +202,9 @@ impl Port {
     /// let net = MemoryReactor::new();
     /// let server = AccumulatingProtocol::new();
     /// let port = net.listen_tcp("10.0.0.1:80", server.factory())?;
-    /// port.pause_producing(); // too much to do
+    /// port.pause_producing(); // the server is overloaded
     /// let late = net.connect_stream("10.0.0.1:80");
-    /// net.settle(); // waits in the system's queue
+    /// net.settle(); // the connection waits in the system's queue
     /// port.resume_producing();
     /// let closed = port.drain();
     /// net.settle();
@@ -225,7 +231,7 @@ impl Port {
             port.arm(&reactor.0);
             let (port, key) = (port.clone(), port.key.get());
             reactor.call_later(Duration::ZERO, move |reactor| {
-                // The end of a run may have closed the socket first, and the port may listen on another one since.
+                // The end of a run may have closed the socket first, and the port may listen on another socket by now.
                 if port.key.get() == key {
                     port.finish(reactor);
                 }
@@ -255,37 +261,37 @@ impl Port {
         self.0.set_paused(true);
     }
 
-    /// Accepts again.
+    /// Accepts connections again after [`pause_producing`](Port::pause_producing).
     pub fn resume_producing(&self) {
         self.0.set_paused(false);
     }
 
-    /// The address it listens on, with the port that the system chose: getHost.
+    /// Returns the address on which the port listens, with the port number that the system chose: getHost.
     ///
     /// # Errors
-    /// [`Error::Closed`] when it does not listen.
+    /// [`Error::Closed`] when the port does not listen.
     pub fn host(&self) -> Result<Address> {
         self.0.host.borrow().clone().ok_or(Error::Closed)
     }
 
-    /// The connection of a port that was there at once and will never accept another: that of `stdio:`, whatever stands
-    /// around it. `None` of any other port.
+    /// Returns the connection of a port that has exactly one from the start and never accepts another, such as that of
+    /// `stdio:`. Other ports return `None`.
     ///
-    /// A program that listens nowhere else ends with that connection: [`Transport::when_lost`].
+    /// A program without other ports can end with that connection, by [`Transport::when_lost`].
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
     ///
     /// let net = MemoryReactor::new();
     /// let port = net.listen_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory())?;
-    /// assert!(port.only_connection().is_none()); // there may be more; that of `stdio:` has one
+    /// assert!(port.only_connection().is_none()); // it may accept any number of connections
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn only_connection(&self) -> Option<Transport> {
         self.0.only_connection.get().cloned()
     }
 
-    /// Whether it listens.
+    /// Returns whether the port listens.
     pub fn is_listening(&self) -> bool {
         let port = &self.0;
         port.key.get().is_some() && !port.stopping.get() && port.reactor.strong_count() > 0
@@ -341,11 +347,11 @@ impl PortInner {
         let address = || self.spec.address.clone();
         let begun = reactor.0.streams(|streams| streams.set_reading(key, !self.paused.get()));
         let begun = begun.and_then(|begun| begun.map_err(|error| Error::CannotListen(address(), error.into())));
-        // The factory's callback may have detached the wait.
+        // Reached also when the factory's callback has detached the wait: then `streams` fails.
         begun.inspect_err(|_| self.close(reactor))
     }
 
-    /// Connections wait to be accepted.
+    /// Accepts connections that wait, up to the port's share of the turn.
     fn accept_ready(self: &Rc<PortInner>, reactor: &Reactor) {
         let mut has_moved = false;
         for _ in 0..ACCEPTS_PER_TURN {
@@ -359,7 +365,7 @@ impl PortInner {
                     has_moved = true;
                 }
                 Ok(Ok(None)) | Err(_) => return,
-                // Without a descriptor a system fails before it looks whether anybody waits: the next turn tells.
+                // Without a descriptor, accept(2) fails even if the queue is empty. The next turn shows whether it was.
                 Ok(Err(_)) if has_moved => return,
                 Ok(Err(_)) if end_a_lingerer(reactor) => has_moved = true,
                 Ok(Err(error)) => return self.starve(reactor, error),
@@ -380,7 +386,7 @@ impl PortInner {
         }
     }
 
-    /// Accepting fails, usually for want of descriptors: who is connected is served, and nothing spins.
+    /// Stops accepting until a descriptor is freed, because accepting failed. Open connections are served meanwhile.
     fn starve(self: &Rc<PortInner>, reactor: &Reactor, error: io::Error) {
         self.complain(reactor.now(), &error);
         self.starved.set(true);
@@ -405,7 +411,7 @@ impl PortInner {
         tracing::warn!(port = host, %error, "cannot accept; trying again when descriptors are closed");
     }
 
-    /// Descriptors may be free again.
+    /// Accepts again if the port was out of descriptors, because one may be free now.
     fn feed(&self, kernel: &Kernel) {
         if self.starved.replace(false) {
             if let Some(retry) = self.retry.borrow_mut().take() {
@@ -436,7 +442,7 @@ impl PortInner {
         });
     }
 
-    /// Closes the socket, with its queue empty where that was asked for.
+    /// Closes the socket, after its queue was emptied if the port drains.
     fn finish(&self, reactor: &Reactor) {
         if self.draining.get() {
             self.accept_queued(reactor);
@@ -446,7 +452,7 @@ impl PortInner {
 
     fn accept_queued(&self, reactor: &Reactor) {
         for _ in 0..DRAINED_MOST {
-            // Whose connection it is may stop, pause or crash.
+            // Building a protocol may stop or pause the port, or end the run.
             let Some(key) = self.key.get().filter(|_| self.draining.get() && !self.paused.get()) else { return };
             match reactor.0.streams(|streams| streams.accept(key)) {
                 Ok(Ok(Some((key, peer)))) => self.accepted(reactor, key, peer),
@@ -456,12 +462,12 @@ impl PortInner {
         }
     }
 
-    /// Closes the socket, and tells the factory and whoever waits.
+    /// Closes the socket, stops the factory, and fires the Deferreds of `stop_listening` and `drain`.
     pub(crate) fn close(&self, reactor: &Reactor) {
         let Some(key) = self.key.take() else { return };
         self.feed(&reactor.0);
         drop(reactor.0.remove_source(key));
-        // The lock outlives the socket, also while that waits to be closed.
+        // The lock is released after the socket is closed, even if closing has to wait.
         let lock = self.lock.take();
         reactor.0.tell_streams(move |streams| {
             streams.close(key);

@@ -13,10 +13,10 @@ use crate::error::{Error, Result};
 use crate::kernel::{Kernel, Reactor};
 use crate::protocols::Protocol;
 
-/// One connection. A cheap handle: clones are the same connection, and may be kept beyond its end.
+/// A handle of one connection. Clones refer to the same connection, and may be kept after it has ended.
 ///
-/// All methods may be called from any callback on the reactor's thread. None of them calls the connection's own protocol;
-/// what they bring about comes after the present callback. After the end of the connection they do nothing, or return
+/// All methods may be called from any callback on the reactor's thread. None of them calls the connection's own protocol.
+/// Their effects follow when the present callback has returned. After the end of the connection they do nothing, or return
 /// [`Error::Closed`].
 ///
 /// ```
@@ -48,9 +48,11 @@ pub struct Transport(pub(super) Rc<Stream>);
 impl Transport {
     /// Sends a copy of `data`, after everything written before.
     ///
-    /// Small pieces leave together when the present callback returns. What the peer is too slow for is queued here;
-    /// [`register_producer`](Transport::register_producer) keeps that bounded. After `abort_connection` or the end, it is
-    /// dropped; after `lose_write_connection` too, unless a producer is registered.
+    /// Small pieces are sent together when the present callback returns. Bytes that a slow peer does not take yet are queued
+    /// here, and [`register_producer`](Transport::register_producer) bounds their number.
+    ///
+    /// After `abort_connection` or the end of the connection, `data` is dropped. After `lose_write_connection` it is dropped
+    /// unless a producer is registered.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport; // derefs to a Transport
@@ -65,7 +67,7 @@ impl Transport {
         self.0.write(data);
     }
 
-    /// Sends `data`, and queues the chunk itself instead of a copy where that is cheaper.
+    /// Sends `data`. A large chunk is queued itself instead of being copied.
     ///
     /// ```
     /// use ropewalk::Bytes;
@@ -100,10 +102,10 @@ impl Transport {
         }
     }
 
-    /// Closes the connection after what is queued has been sent, and after a registered producer has unregistered.
+    /// Closes the connection after the queued bytes have been sent and after a registered producer has unregistered.
     /// Reading stops at once.
     ///
-    /// When its protocol has been told of the end, the socket [lingers](super::Linger) if the peer may still send.
+    /// After `connection_lost` the socket [lingers](super::Linger) if the peer may still send.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -119,8 +121,9 @@ impl Transport {
         self.0.lose();
     }
 
-    /// Ends the sending direction after what is queued has been sent, and after a registered producer has unregistered;
-    /// the peer sees the end of the file. Reading goes on.
+    /// Closes the sending direction after the queued bytes have been sent and after a registered producer has unregistered.
+    ///
+    /// The peer then sees the end of the file. Reading continues.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -135,7 +138,7 @@ impl Transport {
         self.0.change(StreamState::lose_write);
     }
 
-    /// Resets the connection: what is queued or under way is dropped, and the peer sees a broken connection.
+    /// Resets the connection. Bytes that are queued or in flight are dropped, and the peer sees a broken connection.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -150,15 +153,16 @@ impl Transport {
         self.0.change(StreamState::abort);
     }
 
-    /// Whether the socket lingers after `lose_connection`, as the reactor's [`Linger`](super::Linger) says; `true` at first.
+    /// Sets whether the socket lingers after `lose_connection`, within the bounds of [`Linger`](super::Linger). The default
+    /// is `true`.
     ///
-    /// Without that it is closed at once: for peers that say nothing more, and where what they say must not be discarded,
-    /// because others read it from the same socket.
+    /// Without lingering the socket is closed at once. Choose that for peers that send nothing more. Choose it too when
+    /// another process reads from the same socket, because lingering discards what arrives.
     ///
     /// ```
     /// use ropewalk::prelude::*;
     ///
-    /// /// Its readers say nothing.
+    /// /// A greeting, to which the peer sends no answer.
     /// struct Greeting;
     ///
     /// impl Protocol for Greeting {
@@ -177,7 +181,7 @@ impl Transport {
         }
     }
 
-    /// Stops reading: no `data_received` comes until [`resume_producing`](Transport::resume_producing).
+    /// Stops reading. The protocol gets no `data_received` until [`resume_producing`](Transport::resume_producing).
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -201,14 +205,15 @@ impl Transport {
         self.0.change(StreamState::pause);
     }
 
-    /// Reads again.
+    /// Starts reading again after [`pause_producing`](Transport::pause_producing).
     pub fn resume_producing(&self) {
         self.0.change(StreamState::resume);
     }
 
-    /// Pauses `producer` while more than the high-water mark is queued here: IConsumer.registerProducer.
+    /// Registers `producer`, which is paused while more bytes than the high-water mark are queued here:
+    /// IConsumer.registerProducer.
     ///
-    /// A connection that only answers its own peer needs no producer: [`set_paced`](Transport::set_paced).
+    /// A connection that only answers its own peer needs no producer. See [`set_paced`](Transport::set_paced).
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -224,13 +229,13 @@ impl Transport {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ProducerRegistered`] when there is one. When the connection is over already, the producer is told to
-    /// stop, and that is no error.
+    /// [`Error::ProducerRegistered`] when a producer is registered already. On a connection that has ended, the producer is
+    /// stopped and `Ok` is returned.
     pub fn register_producer(&self, producer: impl Into<Producer>) -> Result<()> {
         self.0.register_producer(producer.into())
     }
 
-    /// The producer is done: nothing pauses it any more, and a pending `lose_connection` goes on.
+    /// Unregisters the producer, which is no longer paused or resumed. A pending `lose_connection` no longer waits for it.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -248,8 +253,9 @@ impl Transport {
         self.0.unregister_producer();
     }
 
-    /// Stops the registered producer, as the end of the connection does, and unregisters it. A pending `lose_connection` then
-    /// no longer waits for it.
+    /// Stops the registered producer, as the end of the connection does, and unregisters it.
+    ///
+    /// A pending `lose_connection` no longer waits for the producer.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -268,8 +274,10 @@ impl Transport {
         }
     }
 
-    /// Sets how many queued bytes pause the producer, and down to how many the queue must drain to resume it; 65536 and
-    /// 32768 at first. `low` is capped at `high`.
+    /// Sets the number of queued bytes above which the producer is paused, and the number down to which the queue must drain
+    /// before it is resumed.
+    ///
+    /// The defaults are 65536 and 32768. `low` is capped at `high`.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -289,13 +297,13 @@ impl Transport {
         self.0.set_watermarks(high, low);
     }
 
-    /// How many written bytes wait to be handed to the operating system.
+    /// Returns the number of written bytes that the operating system has not taken yet.
     ///
     /// ```
     /// use ropewalk::prelude::*;
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
     ///
-    /// /// Tells everybody, and drops who is a megabyte behind.
+    /// /// Sends the news to all listeners, and drops those that are a megabyte behind.
     /// fn broadcast(listeners: &[Transport], news: &[u8]) {
     ///     for listener in listeners {
     ///         match listener.buffered() > 1_000_000 {
@@ -319,20 +327,20 @@ impl Transport {
         self.0.buffered()
     }
 
-    /// Whether the connection has not ended.
+    /// Returns whether the connection has not ended.
     pub fn is_connected(&self) -> bool {
         !self.0.state().is_lost()
     }
 
-    /// Whether `lose_connection` was called and the connection has not ended yet.
+    /// Returns whether `lose_connection` was called and the connection has not ended yet.
     pub fn is_disconnecting(&self) -> bool {
         self.0.state().is_losing()
     }
 
-    /// Fires in a turn after the one in which the connection ended; then `connection_lost` has been called.
+    /// Returns a Deferred that fires after `connection_lost`, in a turn after the one in which the connection ended.
     ///
-    /// For who has no part in the protocol: a program that ends with its only connection, a task. Cancelling the Deferred
-    /// harms nobody.
+    /// For code outside the protocol, such as a task, or a program that ends with its only connection. Cancelling the
+    /// Deferred has no effect on the connection.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -355,19 +363,20 @@ impl Transport {
         deferred
     }
 
-    /// Whether `pause_producing` was called, and `resume_producing` not since.
+    /// Returns whether reading is paused: `pause_producing` was called, and `resume_producing` was not called since.
     pub fn is_paused(&self) -> bool {
         self.is_producing() && !self.0.state().wants_reading()
     }
 
-    /// Whether more may arrive, now or after a pause.
+    /// Whether more bytes may arrive, now or after a pause.
     pub(super) fn is_producing(&self) -> bool {
         let state = self.0.state();
         state.is_open() && !state.is_read_ended()
     }
 
-    /// The other end: getPeer. Known also after the end. Behind a load balancer that says so (`haproxy:`), it is who
-    /// connected to that.
+    /// Returns the address of the other end: getPeer. It is known after the end of the connection as well.
+    ///
+    /// Behind a load balancer that sends a PROXY header (`haproxy:`), it is the address of the balancer's client.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -380,7 +389,9 @@ impl Transport {
         self.0.proxied.get().map_or(&self.0.peer, |proxied| &proxied[0])
     }
 
-    /// This end: getHost. Behind a load balancer that says so, it is where the peer connected to.
+    /// Returns the address of this end: getHost.
+    ///
+    /// Behind a load balancer that sends a PROXY header, it is the address to which the balancer's client connected.
     ///
     /// ```
     /// use ropewalk::Error;
@@ -395,7 +406,7 @@ impl Transport {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Closed`] after the end.
+    /// [`Error::Closed`] after the end of the connection.
     pub fn host(&self) -> Result<Address> {
         if let (Some(proxied), true) = (self.0.proxied.get(), self.is_connected()) {
             return Ok(proxied[1].clone());
@@ -403,15 +414,15 @@ impl Transport {
         self.0.ask("cannot get the address of a connection", |sockets, key| sockets.local_address(key))
     }
 
-    /// Whether small writes are sent at once: TCP_NODELAY. `false` for a UNIX connection.
+    /// Returns whether small writes are sent at once: TCP_NODELAY. `false` for a UNIX connection.
     ///
     /// # Errors
-    /// [`Error::Closed`] after the end.
+    /// [`Error::Closed`] after the end of the connection.
     pub fn tcp_no_delay(&self) -> Result<bool> {
         self.tcp_option(SocketOption::NoDelay)
     }
 
-    /// Switches TCP_NODELAY; nothing happens on a UNIX connection.
+    /// Switches TCP_NODELAY on or off. Has no effect on a UNIX connection.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -423,20 +434,20 @@ impl Transport {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Closed`] after the end.
+    /// [`Error::Closed`] after the end of the connection.
     pub fn set_tcp_no_delay(&self, on: bool) -> Result<()> {
         self.set_tcp_option(SocketOption::NoDelay, on)
     }
 
-    /// Whether an idle connection is probed: SO_KEEPALIVE. `false` for a UNIX connection.
+    /// Returns whether an idle connection is probed: SO_KEEPALIVE. `false` for a UNIX connection.
     ///
     /// # Errors
-    /// [`Error::Closed`] after the end.
+    /// [`Error::Closed`] after the end of the connection.
     pub fn tcp_keep_alive(&self) -> Result<bool> {
         self.tcp_option(SocketOption::KeepAlive)
     }
 
-    /// Switches SO_KEEPALIVE; nothing happens on a UNIX connection.
+    /// Switches SO_KEEPALIVE on or off. Has no effect on a UNIX connection.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -448,13 +459,14 @@ impl Transport {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Closed`] after the end.
+    /// [`Error::Closed`] after the end of the connection.
     pub fn set_tcp_keep_alive(&self, on: bool) -> Result<()> {
         self.set_tcp_option(SocketOption::KeepAlive, on)
     }
 
-    /// The socket itself, for what this interface does not offer: ISystemHandle. It stays the reactor's. `None` after the
-    /// end and on a simulated network.
+    /// Returns the socket itself, for operations that this type does not offer: ISystemHandle.
+    ///
+    /// The reactor still owns the socket. Returns `None` after the end of the connection and on a simulated network.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -466,8 +478,9 @@ impl Transport {
         self.0.ask("", |sockets, key| Ok(sockets.raw_socket(key))).ok().flatten()
     }
 
-    /// Replaces the protocol, from a callback or from outside. The new one is not told `connection_made`; it gets what
-    /// arrives from the next delivery on. The old one is dropped.
+    /// Replaces the protocol, from a callback or from outside, and drops the old one.
+    ///
+    /// The new protocol gets no `connection_made`. It gets the bytes of the next delivery and of all later ones.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -498,7 +511,7 @@ impl Transport {
         self.0.switch_protocol(protocol);
     }
 
-    /// The reactor of this connection.
+    /// Returns the reactor of this connection.
     ///
     /// ```
     /// use std::time::Duration;
@@ -526,13 +539,13 @@ impl Transport {
     /// ```
     ///
     /// # Panics
-    /// When that reactor has been dropped, which cannot be inside a callback. See
+    /// When that reactor has been dropped, which cannot happen inside a callback. See
     /// [`try_reactor`](Transport::try_reactor).
     pub fn reactor(&self) -> Reactor {
         self.try_reactor().expect("the reactor of this transport has been dropped")
     }
 
-    /// The reactor of this connection, unless it has been dropped.
+    /// Returns the reactor of this connection, unless it has been dropped.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -548,13 +561,13 @@ impl Transport {
         self.0.reactor.upgrade().map(Reactor)
     }
 
-    /// A handle that does not keep the connection's memory alive.
+    /// Returns a handle that does not keep the connection's memory alive.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
     ///
     /// let transport = StringTransport::new();
-    /// let weak = transport.downgrade(); // for a table of who is there
+    /// let weak = transport.downgrade(); // for a table of connections
     /// assert!(weak.upgrade().is_some_and(|same| same == *transport));
     /// drop(transport);
     /// assert!(weak.upgrade().is_none());
@@ -563,8 +576,8 @@ impl Transport {
         WeakTransport(Rc::downgrade(&self.0))
     }
 
-    /// Sets the addresses that [`peer`](Transport::peer) and [`host`](Transport::host) return, for a connection that a
-    /// balancer forwards. `haproxy:` does so with the addresses of the PROXY header.
+    /// Sets the addresses that [`peer`](Transport::peer) and [`host`](Transport::host) return, for a connection that a load
+    /// balancer forwards. The endpoint `haproxy:` calls this with the addresses of the PROXY header.
     ///
     /// Only the first call has an effect, because references to the addresses may be in use.
     ///
@@ -599,7 +612,7 @@ impl Transport {
 }
 
 impl PartialEq for Transport {
-    /// Whether both are the same connection.
+    /// Returns whether both are handles of the same connection.
     fn eq(&self, other: &Transport) -> bool {
         Rc::ptr_eq(&self.0, &other.0)
     }
@@ -613,7 +626,7 @@ impl std::fmt::Debug for Transport {
     }
 }
 
-/// Dropped at the end of a connection, for which somebody waits.
+/// Kept by a connection until its end, and dropped then: fires the Deferred of `when_lost`.
 struct Ending {
     reactor: Weak<Kernel>,
     resolver: Option<Resolver<()>>,
@@ -621,7 +634,7 @@ struct Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        // The connection is just ending, and nobody's code runs in the middle of that.
+        // In a later turn, because no user code may run while a connection ends.
         if let (Some(kernel), Some(resolver)) = (self.reactor.upgrade(), self.resolver.take()) {
             Reactor(kernel).call_later(Duration::ZERO, move |_| {
                 let _ = resolver.callback(());
@@ -647,7 +660,7 @@ impl Drop for Ending {
 pub struct WeakTransport(Weak<Stream>);
 
 impl WeakTransport {
-    /// The transport, while somebody else keeps it.
+    /// Returns the transport, while another handle keeps it alive.
     pub fn upgrade(&self) -> Option<Transport> {
         self.0.upgrade().map(Transport)
     }
