@@ -1,5 +1,9 @@
 //! The registry of endpoint types: `IStreamServerEndpointStringParser` and
 //! `IStreamClientEndpointStringParserWithReactor`.
+//!
+//! To add a prefix to this crate, copy `haproxy`: a parser function here, and one line in [`Endpoints::new`]. Programs do
+//! the same with [`Endpoints::register_server`]. The plain types (`tcp`, `unix`, `fd` ...) are listed in
+//! `ropewalk_proto::description` instead, so that their arguments are checked and fuzzed without a reactor.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -55,7 +55,7 @@ impl Reactor {
         self.0.guard.policy.set(policy);
     }
 
-    /// Runs `callback` in the way in which the reactor runs its own callbacks, and returns its result.
+    /// Runs `callback` under the reactor's guard, and returns its result.
     ///
     /// For objects that call code of their users, such as services and policies. A panic is caught and logged under
     /// `name`, and the [`PanicPolicy`] applies. While the callback runs,
@@ -186,7 +186,8 @@ pub struct Callback {
     pub name: &'static str,
 }
 
-/// A callback in one word, which another thread reads whole: the kind above, the number of the name below. Zero is none.
+/// A callback in one word, which another thread reads at once: the kind in the high bits, the number of the name in the low
+/// ones. Zero means that no callback runs.
 #[derive(Clone, Copy)]
 pub(crate) struct Label(u64);
 
@@ -307,7 +308,7 @@ impl Kernel {
 /// Runs a part of a callback, and leaves the log to its caller.
 #[inline]
 pub(crate) fn catch<R>(callback: impl FnOnce() -> R) -> Result<R, Panic> {
-    // What the callback could have left half done is its own: the reactor holds no borrow while it runs.
+    // Unwind safety: the reactor holds no borrow meanwhile, so only the callback's own state can be left half changed.
     catch_unwind(AssertUnwindSafe(callback)).map_err(Panic)
 }
 

@@ -125,7 +125,7 @@ impl Reactor {
     /// Detaches the wait of a turn, so that it can block in another thread or without an interpreter's lock.
     ///
     /// Until the [`DetachedWait`] is dropped, methods that need the event provider return [`Error::Waiting`]. Writes,
-    /// removals and closes are queued until the provider is back. Work that is added meanwhile ends the wait.
+    /// removals and closes are queued until the provider is back. Work that is added meanwhile wakes the wait.
     ///
     /// ```
     /// use std::time::Duration;

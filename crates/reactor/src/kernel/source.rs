@@ -1,4 +1,4 @@
-//! What receives the events of a key.
+//! The trait of the objects that receive the events of a key.
 //!
 //! ```text
 //!   add_source -> ready, settle, ready ... -> remove_source        by its own decision

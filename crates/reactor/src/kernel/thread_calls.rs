@@ -44,7 +44,7 @@ impl ThreadCalls {
         self.waker.clone()
     }
 
-    /// Ends the present wait, or the next.
+    /// Wakes the loop from its present wait, or from the next.
     pub(crate) fn wake(&self) {
         self.waker.wake();
     }

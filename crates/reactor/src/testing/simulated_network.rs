@@ -451,7 +451,7 @@ impl SimulatedNetwork {
 
     /// Drives all hosts until `done` returns true, for at most `patience`. Returns whether it did.
     ///
-    /// It asks `done` after each half turn of a host.
+    /// Calls `done` at first, and then after each step: a host prepares a turn, a host dispatches events, or time passes.
     ///
     /// # Panics
     /// As [`advance`](SimulatedNetwork::advance).

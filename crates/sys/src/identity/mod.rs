@@ -36,7 +36,7 @@ impl Identity {
         Identity { uid, gid }
     }
 
-    /// Finds a user by name or number. The identity has the user's own group, if there is such a user.
+    /// Returns the identity of `user`, which is a name or a number. A number without an entry has no group.
     ///
     /// # Errors
     /// `NotFound` when no user has that name.
@@ -44,7 +44,7 @@ impl Identity {
         system::user(user)
     }
 
-    /// Finds the number of a group by name or number.
+    /// Returns the group ID of `group`, which is a name or a number.
     ///
     /// # Errors
     /// `NotFound` when no group has that name.

@@ -7,7 +7,7 @@ use std::ptr;
 
 use super::Identity;
 
-/// The size that an entry of the user database may need. A group with all its members is the longest.
+/// The largest buffer for an entry of the user database. Entries of groups are the longest, because they list all members.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 
 pub(super) fn user(user: &str) -> io::Result<Identity> {

@@ -13,13 +13,17 @@
 //!     filesystem()       locks                                                  paths of UNIX sockets
 //! ```
 //!
-//! A provider returns `None` for a kind that it does not have, and [`Capabilities`] follow from that. A new kind, such
-//! as datagrams, is a file here with a trait, and a method of [`EventProvider`] that returns `None` by default. A trait
-//! of a kind has no default methods, so a provider that implements it cannot miss one.
+//! A provider returns `None` for a kind that it does not have. A new kind, such as datagrams, takes four steps:
+//!
+//! 1. a file here with its trait. The trait has no default methods, so a provider that implements it cannot miss one.
+//! 2. a method of [`EventProvider`] whose default returns `None`, as `watches` has.
+//! 3. the same method in the list of [`ProviderDecorator`], or decorated providers would lose the kind.
+//! 4. a flag in [`Capabilities`], set in `Capabilities::of` when the provider has the kind.
 //!
 //! Order of calls: `listen`, `connect`, `adopt` or `watch` returns a [`Key`](ropewalk_proto::Key). `wait` reports
 //! events under keys. The owner of a key answers with `accept`, `finish_connect`, `receive` or `send`. `close`, `abort`
-//! or `unwatch` retires the key. A retired key is stale: calls with it return `NotFound` or do nothing.
+//! or `unwatch` retires the key, at any time after it was returned. A retired key is stale: calls with it return
+//! `NotFound` or do nothing.
 
 mod adoption;
 mod decorator;

@@ -59,7 +59,10 @@ pub trait EventProvider: Send {
     /// Returns the value that wakes a `wait`, from any thread.
     fn waker(&self) -> Waker;
 
-    /// Blocks until an event happens or `timeout` is over, and fills `events`. `None` waits without a limit.
+    /// Clears `events`, and blocks until an event happens or `timeout` is over. Then fills `events`. `None` waits without a
+    /// limit.
+    ///
+    /// `events` may be filled even if an error is returned. Handle these events, because they may not be reported again.
     ///
     /// An interrupted wait returns with no events. Rounding never shortens a timeout. A timeout that is too long for
     /// the operating system is shortened.

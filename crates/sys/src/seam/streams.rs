@@ -70,7 +70,8 @@ pub trait Streams {
 
     /// Takes the next connection off a listening key's queue. Returns `None` when the queue is empty.
     ///
-    /// The new key reports nothing until `set_reading`.
+    /// The new key reports nothing until `set_reading`. The owner need not accept until `None`: connections that it leaves
+    /// in the queue are reported again by the next `wait`.
     ///
     /// # Errors
     /// The errors of accept(2). The listening key stays as it was.
@@ -114,7 +115,7 @@ pub trait Streams {
     /// The errors of shutdown(2).
     fn shutdown_write(&mut self, key: Key) -> io::Result<()>;
 
-    /// Closes a socket and retires its key. Bytes that were taken are still delivered.
+    /// Closes a port, a connection or a connection attempt, and retires its key. Bytes that were taken are still delivered.
     fn close(&mut self, key: Key);
 
     /// Aborts a connection with a reset, and drops bytes in flight.

@@ -40,7 +40,7 @@ pub struct SignalGuard(system::Watch);
 impl SignalGuard {
     /// Records `signals` from here on, and calls `waker` from the signal handler when one arrives.
     ///
-    /// The waker must be async-signal-safe, signal-safety(7); those of this crate's providers are. A signal that is
+    /// The waker must be async-signal-safe, signal-safety(7). The providers of this crate have such wakers. A signal that is
     /// ignored, as under nohup(1), stays ignored. May be called from any thread.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ static NODES: AtomicPtr<Node> = AtomicPtr::new(ptr::null_mut());
 static DISPOSITIONS: Mutex<[Disposition; SIGNALS]> =
     Mutex::new([const { Disposition { watches: 0, before: None } }; SIGNALS]);
 
-/// The place in which the signal handler finds one watch, or none.
+/// A node of the list that the signal handler walks. It refers to one watch, or is free for the next.
 struct Node {
     next: Option<&'static Node>,
     waker: AtomicPtr<Waker>,

@@ -85,7 +85,7 @@ impl Drop for Connected {
     }
 }
 
-/// One end of a pump.
+/// A descriptor from which a pump reads, or to which it writes.
 trait End: AsRawFd {
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;

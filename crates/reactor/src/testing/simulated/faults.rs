@@ -166,7 +166,7 @@ impl Faults {
         self
     }
 
-    /// Limits the sources that a reactor has open to `most`. With that many it cannot listen, connect or accept: EMFILE.
+    /// Limits a reactor to `most` open sources. A reactor at this limit cannot listen, connect or accept: EMFILE.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, Faults, MemoryReactor};
