@@ -61,6 +61,7 @@ impl SharedNetwork {
 
     /// Waits for events of `owner` as `EventProvider::wait` does, until `deadline` of the network's time.
     pub(super) fn wait(&self, owner: Key, deadline: Option<Moment>, events: &mut Events) -> io::Result<()> {
+        events.clear();
         let mut world = self.0.lock();
         loop {
             world.network.machine_of(owner)?;
