@@ -32,7 +32,7 @@ impl SpareOutboxes {
     /// Keeps an empty outbox for the next writer.
     #[inline]
     pub(crate) fn keep(&self, outbox: Box<Outbox>) {
-        debug_assert!(outbox.is_empty(), "what was not sent must be forgotten first");
+        debug_assert!(outbox.is_empty(), "an outbox with unsent bytes must be cleared first");
         if let Some(other) = self.first.replace(Some(outbox)) {
             self.keep_other(other);
         }

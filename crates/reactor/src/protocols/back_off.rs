@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use ropewalk_proto::Random;
 
-/// Twisted's defaults for services.
-const INITIAL_DELAY: Duration = Duration::from_secs(1);
-const MAX_DELAY: Duration = Duration::from_secs(60);
-const FACTOR: f64 = 1.5;
-const JITTER: Duration = Duration::from_secs(1);
+/// Twisted's defaults for services. The jitter is the longest random addition to a delay.
+const SERVICE_INITIAL_DELAY: Duration = Duration::from_secs(1);
+const SERVICE_MAX_DELAY: Duration = Duration::from_secs(60);
+const SERVICE_FACTOR: f64 = 1.5;
+const SERVICE_JITTER: Duration = Duration::from_secs(1);
 
-/// Twisted's defaults for factories. The spread is the molar Planck constant times the speed of light, in J m / mol.
+/// Twisted's defaults for factories. The jitter is a standard deviation, as a part of the delay, as it is in
+/// `ReconnectingClientFactory.jitter`: the molar Planck constant times the speed of light, in J m / mol.
 const RECONNECTING_MAX_DELAY: Duration = Duration::from_secs(3600);
-const RECONNECTING_SPREAD: f64 = 0.119_626_565_582;
+const RECONNECTING_JITTER: f64 = 0.119_626_565_582;
 
 /// Chooses the delay before the next attempt from the number of failures so far: `retryPolicy`.
 ///
@@ -72,11 +73,11 @@ impl BackOff {
     /// jitter: the default of [`ClientService`](crate::application::ClientService).
     pub fn new() -> BackOff {
         BackOff {
-            initial_delay: INITIAL_DELAY,
-            max_delay: MAX_DELAY,
-            factor: FACTOR,
+            initial_delay: SERVICE_INITIAL_DELAY,
+            max_delay: SERVICE_MAX_DELAY,
+            factor: SERVICE_FACTOR,
             spread: 0.0,
-            jitter: JITTER,
+            jitter: SERVICE_JITTER,
             random: unpredictable(),
         }
     }
@@ -93,7 +94,7 @@ impl BackOff {
     /// ```
     pub fn reconnecting() -> BackOff {
         let unspread = BackOff::new().factor(std::f64::consts::E).max_delay(RECONNECTING_MAX_DELAY);
-        unspread.spread(RECONNECTING_SPREAD).jitter(Duration::ZERO)
+        unspread.spread(RECONNECTING_JITTER).jitter(Duration::ZERO)
     }
 
     /// Sets the delay to which the factor is applied.
@@ -127,7 +128,9 @@ impl BackOff {
         self
     }
 
-    /// Sets the standard deviation of the delay, as a part of it. 0 means no spread.
+    /// Sets the standard deviation of the delay, as a part of it: `ReconnectingClientFactory.jitter`. 0 means no spread.
+    ///
+    /// The default of [`reconnecting`](BackOff::reconnecting) is 0.12, and that of [`new`](BackOff::new) is 0.
     #[must_use]
     pub fn spread(mut self, part: f64) -> BackOff {
         self.spread = part.max(0.0);

@@ -679,7 +679,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_the_end_of_a_connection_hears_of_it_after_its_protocol() {
+    fn when_lost_fires_after_connection_lost() {
         let net = MemoryReactor::new();
         let (server, client) = connected(&net);
         let transport = server.transport().unwrap();
@@ -693,7 +693,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_connection_that_is_over_already_is_heard_of_in_a_later_turn() {
+    fn when_lost_of_an_ended_connection_fires_in_a_later_turn() {
         let net = MemoryReactor::new();
         let (server, client) = connected(&net);
         let transport = server.transport().unwrap();
@@ -706,7 +706,8 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_for_an_end_goes_with_the_reactor_and_keeps_nothing() {
+    fn when_lost_fails_when_the_reactor_is_dropped() {
+        // Its callbacks are dropped then, so a callback that holds the transport causes no leak.
         let net = MemoryReactor::new();
         let (server, _client) = connected(&net);
         let transport = server.transport().unwrap();

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watched_bell_writes_although_the_loop_is_outside_its_wait() {
+    fn a_wake_outside_the_wait_writes_to_a_watched_bell() {
         let bell = Bell::new().unwrap();
         bell.wake();
         bell.watch();

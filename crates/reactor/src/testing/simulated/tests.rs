@@ -551,7 +551,7 @@ fn attempts_are_refused_with_the_given_probability() {
 }
 
 #[test]
-fn short_and_lent_transfers_lose_no_bytes() {
+fn partial_or_lent_transfers_lose_no_bytes() {
     let faults = Faults::none().short_reads().short_writes().lent_reads().jitter(3 * MS).buffer(500);
     let mut provider = Simulated::new(5, faults);
     let (client, server) = pair(&mut provider);
