@@ -115,9 +115,9 @@ pub(super) struct Race {
     pub(super) lookups: Lookups,
     waiting: VecDeque<Address>,
     running: Vec<(Key, Place, Address)>,
-    /// The timer of the timeout, and the one that begins to resolve the name.
+    /// The timer of the timeout, and the timer that starts the look-up.
     timers: Vec<DelayedCall>,
-    /// Begins the next attempt. Before the first one it waits for addresses of IPv6, later for the attempt that runs.
+    /// The timer that begins the next attempt: after the wait for IPv6 addresses, or after the delay between attempts.
     pub(super) stagger: Option<DelayedCall>,
     /// The number of attempts that have begun.
     begun: Place,
@@ -473,7 +473,7 @@ impl ConnectorInner {
         self.attempt_next(reactor);
     }
 
-    /// Begins the next attempt. Without a waiting address, a running attempt or an open question, the whole race has failed.
+    /// Begins the next attempt. Fails the race if no address waits, no attempt runs and no question is open.
     pub(super) fn attempt_next(self: &Rc<ConnectorInner>, reactor: &Reactor) {
         if let Some(stagger) = self.race.borrow_mut().stagger.take() {
             let _ = stagger.cancel();

@@ -6,7 +6,7 @@
 //!
 //! A system answers bytes for a closed socket with a reset. That reset destroys the part of the last response that the
 //! peer has not received or read yet: RFC 1122, section 4.2.2.13; RFC 9112, section 9.6. The protocol takes no part in
-//! this. Only connections that were closed in order while the peer may still send linger.
+//! this. Only connections that were closed in order linger, and only while the peer may still send.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,7 +69,7 @@ impl Linger {
 
     /// Sets the number of connections that may linger at a time. The default is 1024.
     ///
-    /// One more closes the connection that has the least time left.
+    /// Beyond that number, the connection that has the least time left is closed.
     pub fn connections(mut self, most: usize) -> Linger {
         self.connections = most;
         self
@@ -291,7 +291,7 @@ impl Source for Lingerer {
         }
     }
 
-    /// Does nothing: the sources with users are shut down first, and `run_ended` then closes the lingering connections.
+    /// Does nothing, because `run_ended` closes the lingering connections after all other sources.
     fn shut_down(self: Rc<Lingerer>, _reactor: &Reactor) {}
 }
 

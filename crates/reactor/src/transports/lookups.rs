@@ -6,7 +6,7 @@
 //!   either --- nothing, or an error ---> the other one alone; when that has nothing either, the whole fails
 //! ```
 //!
-//! A resolver that does not distinguish families answers once, and no answer is waited for.
+//! A resolver that does not distinguish families gives one answer, and the attempts begin at once.
 
 use std::collections::VecDeque;
 use std::fmt;
