@@ -1,27 +1,29 @@
-//! A server behind a load balancer that says whose connections it forwards: the PROXY protocol, `haproxy:`.
+//! A server behind a load balancer that forwards connections with the PROXY protocol: `haproxy:`.
 //!
 //! ```text
-//!   accepted --> header awaited --+-- whole ----> the factory is asked with the forwarded peer --> its protocol
-//!                                 |
-//!                                 +-- wrong, too slow --> reset
+//!   accepted --> layer waits for the header --+-- complete ------> build_protocol(forwarded peer) --> its protocol
+//!                                             |
+//!                                             +-- wrong, late ---> reset
 //!   too many wait, or the factory has no place --> closed
 //! ```
 //!
-//! The original builds its protocol when the connection is accepted, and changes the addresses later; here a factory, and
-//! whatever policy wraps it, sees the peer that it serves.
+//! The header is parsed by a layer that ends after it. The bytes behind the header belong to the new protocol.
+//!
+//! Twisted builds its protocol when the connection is accepted, and changes the addresses later. Here the factory, with
+//! the policies around it, gets the forwarded peer.
 
 use std::any::Any;
 use std::cell::Cell;
+use std::fmt::Display;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use ropewalk_proto::proxy_header::{ProxyHeader, ProxyHeaderParser};
-use ropewalk_proto::{Address, Deferred};
+use ropewalk_proto::proxy_header::{ProxyHeader, ProxyHeaderError, ProxyHeaderParser};
+use ropewalk_proto::{Address, Deferred, Layer, LayerState, Outbox};
 
 use super::StreamServerEndpoint;
 use crate::error::Error;
-use crate::interfaces::time::DelayedCall;
 use crate::kernel::Reactor;
 use crate::protocols::forward::forward_factory;
 use crate::protocols::{Factory, Protocol};
@@ -93,7 +95,7 @@ impl StreamServerEndpoint for HaproxyServerEndpoint {
     }
 }
 
-/// Builds what awaits a header.
+/// Builds protocols that wait for a header.
 struct HeaderFactory {
     factory: Rc<dyn Factory>,
     header_timeout: Duration,
@@ -106,15 +108,12 @@ impl Factory for HeaderFactory {
         let left = self.seats.get().checked_sub(1)?;
         let place = self.factory.reserve()?;
         self.seats.set(left);
-        let waiting = Waiting {
+        Some(Box::new(Waiting {
             factory: self.factory.clone(),
             place: Some(place),
-            parser: ProxyHeaderParser::new(),
             timeout: self.header_timeout,
-            timer: None,
             seats: self.seats.clone(),
-        };
-        Some(Box::new(Forwarded::Waiting(Box::new(waiting))))
+        }))
     }
 
     forward_factory!();
@@ -124,139 +123,112 @@ impl Factory for HeaderFactory {
     }
 }
 
-/// One connection, before and behind its header.
-enum Forwarded {
-    Waiting(Box<Waiting>),
-    Open(Box<dyn Protocol>),
-    /// The factory built no protocol, or the header was wrong.
-    Refused,
+/// Takes the header off the front of a connection, and is done.
+#[derive(Default)]
+struct HeaderLayer {
+    parser: ProxyHeaderParser,
+    header: Option<Result<ProxyHeader, ProxyHeaderError>>,
 }
 
-/// A connection without a header.
+impl Layer for HeaderLayer {
+    fn incoming(&mut self, received: &mut [u8], _plain: &mut Outbox, _queue: &mut Outbox) -> io::Result<usize> {
+        let mut rest = &*received;
+        // The protocol resets a connection with a wrong header: a failed layer would end it in order.
+        self.header = self.parser.parse(&mut rest).transpose();
+        Ok(received.len() - rest.len())
+    }
+
+    fn incoming_ended(&mut self, _held: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn outgoing(&mut self, _: &mut [u8], plain: &mut Outbox, queue: &mut Outbox, _most: usize) -> io::Result<()> {
+        while let Some(chunk) = plain.take_chunk() {
+            queue.write_bytes(chunk);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, _held: &mut [u8], _queue: &mut Outbox) {}
+
+    fn state(&self) -> LayerState {
+        match self.header {
+            Some(_) => LayerState::OPEN | LayerState::DONE,
+            None => LayerState::empty(),
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// The protocol of a connection without a header.
 struct Waiting {
     factory: Rc<dyn Factory>,
     /// Given back when the factory is asked for the protocol, which takes its own.
     place: Option<Box<dyn Any>>,
-    parser: ProxyHeaderParser,
     timeout: Duration,
-    timer: Option<DelayedCall>,
     seats: Rc<Cell<usize>>,
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.seats.set(self.seats.get() + 1);
-        if let Some(timer) = self.timer.take() {
-            let _ = timer.cancel();
-        }
     }
 }
 
 impl Waiting {
-    fn start_timer(&mut self, transport: &Transport) {
-        let slow = transport.downgrade();
-        self.timer = Some(transport.reactor().call_later(self.timeout, move |_| {
-            if let Some(transport) = slow.upgrade() {
-                refuse(&transport, &"no PROXY protocol header came in time");
-            }
-        }));
-    }
-
-    /// The protocol of the forwarded connection, once its header is there.
-    fn take_header(&mut self, transport: &Transport, data: &mut &[u8]) -> Option<Forwarded> {
-        match self.parser.parse(data) {
-            Ok(None) => return None,
-            Ok(Some(ProxyHeader::Proxied { source, destination })) => transport.set_forwarded(source, destination),
-            Ok(Some(_)) => {}
-            Err(error) => {
-                refuse(transport, &error);
-                return Some(Forwarded::Refused);
-            }
+    fn begin_forwarded(&mut self, transport: &Transport, header: ProxyHeader) {
+        if let ProxyHeader::Proxied { source, destination } = header {
+            transport.set_forwarded(source, destination);
         }
         self.place.take();
-        let built = self.factory.build_protocol(transport.peer());
-        Some(built.map_or(Forwarded::Refused, Forwarded::Open))
+        match self.factory.build_protocol(transport.peer()) {
+            Some(protocol) => transport.hand_over(protocol),
+            None => transport.lose_connection(),
+        }
     }
 }
 
-fn refuse(transport: &Transport, reason: &dyn std::fmt::Display) {
-    // At a level that a stranger cannot fill a disk with, unless that is asked for.
+/// Logs at a level that strangers cannot fill a disk with, unless the operator asks for it.
+fn log_refusal(transport: &Transport, reason: &dyn Display) {
     tracing::info!(peer = %transport.peer(), %reason, "a connection without a PROXY header is reset");
-    transport.abort_connection();
 }
 
-impl Forwarded {
-    fn begin(&mut self, transport: &Transport, data: &[u8]) {
-        let Forwarded::Open(protocol) = self else { return transport.lose_connection() };
-        protocol.connection_made(transport);
-        if data.is_empty() {
-            return;
-        }
-        // It may have paused or lost the connection, or put another protocol in its place.
-        match transport.is_delivering() {
-            true => protocol.data_received(transport, data),
-            false => transport.unread(data),
-        }
-    }
-}
-
-impl Protocol for Forwarded {
+impl Protocol for Waiting {
     fn connection_made(&mut self, transport: &Transport) {
-        if let Forwarded::Waiting(waiting) = self {
-            waiting.start_timer(transport);
-        }
-    }
-
-    fn data_received(&mut self, transport: &Transport, mut data: &[u8]) {
-        match self {
-            Forwarded::Open(protocol) => protocol.data_received(transport, data),
-            Forwarded::Refused => {}
-            Forwarded::Waiting(waiting) => {
-                if let Some(next) = waiting.take_header(transport, &mut data) {
-                    *self = next;
-                    self.begin(transport, data);
-                }
-            }
-        }
-    }
-
-    fn chunk_received(&mut self, transport: &Transport, chunk: Bytes) {
-        match self {
-            Forwarded::Open(protocol) => protocol.chunk_received(transport, chunk),
-            Forwarded::Waiting(_) | Forwarded::Refused => self.data_received(transport, &chunk),
+        if let Err(error) = transport.start_layer(Box::<HeaderLayer>::default(), self.timeout) {
+            log_refusal(transport, &error);
+            transport.abort_connection();
         }
     }
 
     fn layer_opened(&mut self, transport: &Transport) {
-        if let Forwarded::Open(protocol) = self {
-            protocol.layer_opened(transport);
+        let header = transport.with_layer(|layer| layer.downcast_ref::<HeaderLayer>()?.header.clone());
+        match header.flatten() {
+            Some(Ok(header)) => self.begin_forwarded(transport, header),
+            Some(Err(error)) => {
+                log_refusal(transport, &error);
+                transport.abort_connection();
+            }
+            None => {}
         }
     }
 
-    fn read_connection_lost(&mut self, transport: &Transport) {
-        match self {
-            Forwarded::Open(protocol) => protocol.read_connection_lost(transport),
-            Forwarded::Waiting(_) | Forwarded::Refused => transport.lose_connection(),
-        }
-    }
-
-    fn write_connection_lost(&mut self, transport: &Transport) {
-        if let Forwarded::Open(protocol) = self {
-            protocol.write_connection_lost(transport);
-        }
-    }
+    fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
 
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
-        if let Forwarded::Open(protocol) = self {
-            protocol.connection_lost(transport, reason);
+        match reason {
+            Error::ConnectionLost(Some(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                log_refusal(transport, &"no PROXY protocol header came in time");
+            }
+            _ => {}
         }
     }
 
     fn log_prefix(&self) -> &'static str {
-        match self {
-            Forwarded::Open(protocol) => protocol.log_prefix(),
-            Forwarded::Waiting(_) | Forwarded::Refused => "haproxy",
-        }
+        "haproxy"
     }
 }
 
@@ -289,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_forwarded_addresses_are_those_of_the_transport() {
+    fn a_header_sets_the_addresses_of_the_transport() {
         for header in [HEADER, BINARY] {
             let net = MemoryReactor::seeded(1).with_faults(Faults::none().short_reads());
             let (server, client) = serve(&net);
@@ -309,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn the_protocol_is_made_when_the_header_is_there_and_not_before() {
+    fn a_complete_header_builds_the_protocol() {
         let net = MemoryReactor::new();
         let (server, client) = serve(&net);
         client.write(&HEADER[..HEADER.len() - 1]);
@@ -321,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_without_addresses_leaves_the_connections_own() {
+    fn a_header_without_addresses_leaves_the_own_addresses() {
         let net = MemoryReactor::new();
         let (server, client) = serve(&net);
         client.write(b"PROXY UNKNOWN\r\nhello");
@@ -332,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_begins_otherwise_is_reset_and_nobody_is_told() {
+    fn a_wrong_header_resets_the_connection() {
         let net = MemoryReactor::new();
         let (server, client) = serve(&net);
         client.write(b"GET / HTTP/1.1\r\n\r\n");
@@ -343,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_does_not_come_in_time_ends_the_connection() {
+    fn a_late_header_resets_the_connection() {
         let net = MemoryReactor::new();
         let (server, client) = serve(&net);
         for &byte in &HEADER[..9] {
@@ -357,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn the_timeout_ends_with_the_header() {
+    fn a_header_cancels_the_timeout() {
         let net = MemoryReactor::new();
         let (server, client) = serve(&net);
         client.write(HEADER);
@@ -368,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_leaves_before_its_header_leaves_nothing_behind() {
+    fn an_early_close_releases_the_connection() {
         let net = MemoryReactor::new();
         let (server, client) = serve(&net);
         client.write(b"PROXY");
@@ -378,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_connections_may_be_without_a_header() {
+    fn waiting_max_bounds_the_connections_without_a_header() {
         let net = MemoryReactor::new();
         let server = AccumulatingProtocol::new();
         listen(&net, &endpoint().waiting_max(2), server.factory());
@@ -395,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_without_a_header_takes_a_place_of_those_that_are_limited() {
+    fn a_connection_without_a_header_takes_a_limited_place() {
         let net = MemoryReactor::new();
         let server = AccumulatingProtocol::new();
         let minute = Duration::from_secs(60);
@@ -422,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_throttled_factory_counts_those_without_a_header_too() {
+    fn a_throttled_factory_counts_waiting_connections() {
         let net = MemoryReactor::new();
         let server = AccumulatingProtocol::new();
         listen(&net, &endpoint(), ThrottlingFactory::new(LimitTotalConnectionsFactory::new(server.factory(), 1)));
@@ -435,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_within_a_header_waits_at_one_place() {
+    fn a_header_within_a_header_takes_one_place() {
         let net = MemoryReactor::new();
         let server = AccumulatingProtocol::new();
         let factory = Rc::new(LimitTotalConnectionsFactory::new(server.factory(), 1));
@@ -452,7 +424,8 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_beyond_the_limit_overflows_when_its_header_comes_and_nobody_in_its_place() {
+    fn a_header_beyond_the_limit_builds_the_overflow_protocol() {
+        // The connection that waits within the limit keeps its place.
         struct Busy;
         impl Protocol for Busy {
             fn connection_made(&mut self, transport: &Transport) {
@@ -492,7 +465,8 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_the_header_waits_while_the_protocol_is_paused_and_reaches_its_successor() {
+    fn a_successor_gets_the_bytes_behind_the_header() {
+        // They wait while the protocol is paused.
         struct Hands(AccumulatingProtocol);
         impl Protocol for Hands {
             fn connection_made(&mut self, transport: &Transport) {

@@ -17,7 +17,7 @@
 //! | close by the peer's layer | all data, then `read_connection_lost` | as an end of file |
 //! | end of file without that | all data | `ConnectionLost(UnexpectedEof)` |
 //! | the layer fails | its last words, FIN; lingers | `ConnectionLost` with its reason |
-//! | not open within the limit | closed | `ConnectionLost(TimedOut)` |
+//! | not open within the limit | reset | `ConnectionLost(TimedOut)` |
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -62,6 +62,8 @@ pub(super) struct Layered {
     has_socket_ended: bool,
     /// The layer has closed this side.
     has_closed: bool,
+    /// The layer did not open within its limit.
+    is_late: bool,
     /// Bytes that the layer has just taken in are being delivered: a failed connection ends behind them.
     is_delivering: bool,
     /// The error of an end without a close. The connection ends when the protocol has read everything.
@@ -115,8 +117,8 @@ impl Layered {
 }
 
 impl Transport {
-    /// Puts `layer` between this connection and its protocol. The connection ends with [`Error::ConnectionLost`] if the layer
-    /// does not open within `limit`.
+    /// Puts `layer` between this connection and its protocol. If the layer does not open within
+    /// `limit`, the connection is reset and ends with [`Error::ConnectionLost`].
     ///
     /// Bytes written before leave unchanged. From here on the layer gets what arrives, and what the protocol writes waits
     /// until the layer is open. Then [`Protocol::layer_opened`](crate::Protocol::layer_opened) is called. Bytes that were
@@ -216,7 +218,7 @@ impl Stream {
         let weak = Rc::downgrade(self);
         let timer = Reactor(kernel.clone()).call_later(limit, move |reactor| {
             if let Some(stream) = weak.upgrade() {
-                stream.end(&reactor.0, Error::lost(io::ErrorKind::TimedOut.into()));
+                stream.open_too_late(&reactor.0);
             }
         });
         let layered = Layered {
@@ -229,6 +231,7 @@ impl Stream {
             is_reported_open: false,
             has_socket_ended: self.state().is_read_ended(),
             has_closed: false,
+            is_late: false,
             is_delivering: false,
             truncated: None,
             failed: None,
@@ -238,6 +241,19 @@ impl Stream {
         self.mark(Flags::LAYERED, true);
         self.settle_soon(&kernel);
         Ok(())
+    }
+
+    fn open_too_late(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        if let Some(layered) = self.layered() {
+            layered.borrow_mut().is_late = true;
+        }
+        self.end(kernel, Error::lost(io::ErrorKind::TimedOut.into()));
+    }
+
+    /// Whether the connection ends because its layer did not open in time. Then it is reset, because nothing was sent
+    /// that the peer should still read.
+    pub(super) fn has_late_layer(&self) -> bool {
+        self.layered().is_some_and(|layered| layered.borrow().is_late)
     }
 
     /// Whether the callback that started the layer still runs.
@@ -338,7 +354,7 @@ impl Stream {
             Ok(Err(error)) => self.fail_layer(kernel, Error::lost(error)),
             Err(panicked) => return self.end(kernel, panicked),
         }
-        layered.borrow_mut().is_delivering = true;
+        layered.borrow_mut().is_delivering = !plain.is_empty();
         self.report_open(kernel, transport);
         self.deliver_plain(kernel, transport, &mut plain);
         layered.borrow_mut().is_delivering = false;
@@ -348,6 +364,10 @@ impl Stream {
             self.finish_reading(kernel, transport);
         }
         self.settle(kernel);
+        // The rest behind a layer that is done.
+        if !self.has(Flags::LAYERED) && self.reads() {
+            self.deliver_unread(kernel, transport);
+        }
     }
 
     fn report_open(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
@@ -583,10 +603,10 @@ impl Stream {
 
     /// Has the provider report readability exactly while the layer wants it.
     fn arm_layered(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        let Some(layered) = self.layered() else { return };
-        if self.remove_done_layer(&layered) {
+        if self.remove_done_layer() {
             return self.settle_soon(kernel);
         }
+        let Some(layered) = self.layered() else { return };
         let (wanted, waits) = {
             let layered = layered.borrow();
             let wanted = self.layer_reads(&layered);
@@ -602,12 +622,14 @@ impl Stream {
     }
 
     /// Removes a layer that has nothing left to do, once its bytes have left. Its held bytes are plain.
-    fn remove_done_layer(&self, layered: &RefCell<Layered>) -> bool {
+    pub(super) fn remove_done_layer(&self) -> bool {
+        let Some(layered) = self.layered() else { return false };
         let mut layered = layered.borrow_mut();
         if !layered.has(LayerState::DONE)
             || !layered.is_reported_open
             || layered.wire.is_some()
             || layered.has_socket_ended
+            || layered.is_delivering
         {
             return false;
         }

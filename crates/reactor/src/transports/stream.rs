@@ -81,6 +81,8 @@ pub(super) struct Rare {
     pub(super) layered: Option<Rc<RefCell<Layered>>>,
     /// The protocol that a callback switched to.
     successor: Option<Box<dyn Protocol>>,
+    /// The connection begins for the successor: its `connection_made` is called.
+    is_successor_new: bool,
     /// Why the connection ended, until the callback returns that it ended in.
     deferred_end: Option<Error>,
 }
@@ -294,19 +296,25 @@ impl Stream {
         self.end(kernel, error);
     }
 
-    /// Gives way to the protocol that the callback switched to.
-    pub(super) fn install_successor(&self, kernel: &Kernel) {
+    /// Replaces the protocol with the one that the callback switched to.
+    pub(super) fn install_successor(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         if !self.has(Flags::SWITCHED) {
             return;
         }
         self.mark(Flags::SWITCHED, false);
-        let successor = self.rare(|rare| rare.successor.take());
+        let (successor, is_new) = self.rare(|rare| (rare.successor.take(), std::mem::take(&mut rare.is_successor_new)));
         let label = self.label.get();
         if let Some(successor) = &successor {
             self.label.set(label_of(kernel, &**successor));
         }
         let old = self.protocol.replace(successor);
         let _ = kernel.guard_labelled(label, || drop(old));
+        if is_new {
+            // The new protocol may start a layer itself.
+            self.remove_done_layer();
+            let transport = Transport(self.clone());
+            self.call(kernel, |protocol| protocol.connection_made(&transport));
+        }
     }
 
     /// Calls `connection_lost` for an end that came during a callback of the protocol.
@@ -355,6 +363,7 @@ impl Stream {
         let key = self.key;
         match reason {
             Error::ConnectionAborted => kernel.tell_streams(move |streams| streams.abort(key)),
+            _ if self.has_late_layer() => kernel.tell_streams(move |streams| streams.abort(key)),
             _ if self.lingers(kernel, reason) => linger(&Reactor(kernel.clone()), key),
             _ => kernel.tell_streams(move |streams| streams.close(key)),
         }
@@ -504,7 +513,7 @@ impl Stream {
     pub(super) fn switch_protocol(&self, protocol: Box<dyn Protocol>) {
         if !self.state.get().is_lost() {
             match self.protocol.try_borrow_mut() {
-                Ok(mut slot) => {
+                Ok(mut slot) if !self.is_switched() => {
                     if let Some(kernel) = self.reactor.upgrade() {
                         self.label.set(label_of(&kernel, &*protocol));
                     }
@@ -512,13 +521,28 @@ impl Stream {
                     drop(slot);
                     drop(old);
                 }
-                Err(_out) => {
+                _ => {
                     self.mark(Flags::SWITCHED, true);
-                    let earlier = self.rare(|rare| rare.successor.replace(protocol));
+                    let earlier = self.rare(|rare| {
+                        rare.is_successor_new = false;
+                        rare.successor.replace(protocol)
+                    });
                     drop(earlier);
                 }
             }
         }
+    }
+
+    /// Switches to a protocol for which the connection begins.
+    pub(super) fn hand_over(self: &Rc<Stream>, protocol: Box<dyn Protocol>) {
+        let Some(kernel) = self.reactor.upgrade().filter(|_| !self.state().is_lost()) else { return };
+        self.mark(Flags::SWITCHED, true);
+        let earlier = self.rare(|rare| {
+            rare.is_successor_new = true;
+            rare.successor.replace(protocol)
+        });
+        drop(earlier);
+        self.settle_soon(&kernel);
     }
 
     pub(super) fn set_watermarks(self: &Rc<Stream>, high: usize, low: usize) {
@@ -562,8 +586,8 @@ impl Stream {
         self.mark(kept, false);
         let rare = self.rare.take();
         // The successor takes over when the callback returns, and its `connection_lost` is called.
-        if let Some(successor) = rare.and_then(|rare| rare.successor) {
-            self.rare(|rare| rare.successor = Some(successor));
+        if let Some(Rare { successor: Some(successor), is_successor_new, .. }) = rare.map(|rare| *rare) {
+            self.rare(|rare| (rare.successor, rare.is_successor_new) = (Some(successor), is_successor_new));
         }
     }
 

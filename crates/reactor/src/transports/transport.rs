@@ -511,6 +511,43 @@ impl Transport {
         self.0.switch_protocol(protocol);
     }
 
+    /// Switches to `protocol`, for which the connection begins: its `connection_made` is called before it gets data.
+    ///
+    /// That happens when the present callback of the old protocol returns, or before the loop waits again. A layer that
+    /// is done is removed before, so `protocol` may start a layer itself. May be called from any callback. After the end
+    /// of the connection, `protocol` is dropped.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// /// Waits for a password of one byte.
+    /// struct Doorkeeper(AccumulatingProtocol);
+    ///
+    /// impl Protocol for Doorkeeper {
+    ///     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+    ///         let Some(rest) = data.strip_prefix(b"!") else { return transport.abort_connection() };
+    ///         transport.hand_over(Box::new(self.0.clone()));
+    ///         transport.unread(rest);
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::new();
+    /// let guest = AccumulatingProtocol::new();
+    /// let factory = guest.clone();
+    /// net.listen_tcp("10.0.0.1:80", move || Doorkeeper(factory.clone()))?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// assert_eq!(guest.made(), 0);
+    /// client.write(b"!hello");
+    /// net.settle();
+    /// assert_eq!((guest.made(), guest.data()), (1, b"hello".to_vec()));
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn hand_over(&self, protocol: Box<dyn Protocol>) {
+        self.0.hand_over(protocol);
+    }
+
     /// Returns the reactor of this connection.
     ///
     /// ```
