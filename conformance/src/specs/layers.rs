@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk::protocols::paced;
+use ropewalk::transports::{Producer, PushProducer};
 use ropewalk::{Error, Transport};
 
 use crate::links::{Countdown, Transports, assert_same_bytes, noise};
@@ -32,6 +33,29 @@ fn logs_loss(log: &Log, name: &'static str) -> impl Fn(&Transport, &Error) + use
     move |_, reason| match reason {
         Error::ConnectionLost(Some(error)) => log.add(format!("{name} {:?}", error.kind())),
         reason => log.add(format!("{name} {}", reason_name(reason))),
+    }
+}
+
+/// Logs its calls with the queue of its consumer, and ends the connection when it is resumed.
+struct Noting {
+    log: Log,
+    consumer: Transport,
+}
+
+impl PushProducer for Noting {
+    fn pause_producing(&self) {
+        assert!(self.consumer.buffered() > HIGH);
+        self.log.add("pause");
+    }
+
+    fn resume_producing(&self) {
+        self.log.add(format!("resume at {}", self.consumer.buffered()));
+        self.consumer.unregister_producer();
+        self.consumer.lose_connection();
+    }
+
+    fn stop_producing(&self) {
+        self.log.add("stop");
     }
 }
 
@@ -87,6 +111,50 @@ specifications! {
         assert_eq!(server.received(), [b"start".to_vec(), Scrambler::greeting_with(b"hello"), b"hello".to_vec()].concat());
         let hidden = Scrambler::greeting_with(b"hidden");
         assert_eq!(client.received(), [&b"clear "[..], &hidden, b"C"].concat());
+    }
+
+    fn a_client_starts_a_layer_in_the_middle(subject: &Subject) {
+        // The server's first layered bytes come with its last clear ones.
+        let answer = [b"clear ".to_vec(), Scrambler::greeting_with(b"hello")].concat();
+        let server = Script::new().on_data(move |transport, data| {
+            if data == b"start" {
+                transport.write(&answer);
+            }
+        });
+        let client = Script::new().on_made(|transport| transport.write(b"start")).on_data(|transport, data| {
+            if transport.with_layer(|_| ()).is_none() {
+                let rest = data.strip_prefix(b"clear ").expect("one segment");
+                start(transport);
+                transport.unread(rest);
+                transport.write(b"hidden");
+            } else {
+                assert_eq!(data, b"hello");
+                transport.lose_connection();
+            }
+        });
+        subject.converse(&server, &client);
+        assert!(client.received().ends_with(b"hello"));
+        let hidden = Scrambler::greeting_with(b"hidden");
+        assert_eq!(server.received(), [&b"start"[..], &hidden, b"C"].concat());
+    }
+
+    fn a_producer_is_resumed_when_the_transformed_bytes_have_left(subject: &Subject) {
+        // IPushProducer: the marks count the bytes on both sides of the layer.
+        let (reactor, log, clients) = (subject.reactor(), Log::new(), Transports::new());
+        let (told, ends) = (log.clone(), Countdown::new(2));
+        let server = scrambled().counted_by(&ends).on_opened(move |transport| {
+            transport.set_watermarks(HIGH, 0);
+            let producer = Noting { log: told.clone(), consumer: transport.clone() };
+            transport.register_producer(Producer::push(Rc::new(producer))).unwrap();
+            transport.write(&vec![7; TOO_MUCH]);
+        });
+        let client = scrambled().listed_in(&clients).counted_by(&ends).on_opened(Transport::pause_producing);
+        subject.join(&reactor, &server, &client);
+        let paused = log.clone();
+        when(&reactor, move || paused.contains("pause"), move |_| clients.first().resume_producing());
+        run(&reactor);
+        assert_eq!(client.received().len(), TOO_MUCH);
+        log.expect(&["pause", "resume at 0"]);
     }
 
     fn a_queue_of_clear_bytes_leaves_before_the_layer(subject: &Subject) {
@@ -178,6 +246,25 @@ specifications! {
         assert!(client.received().ends_with(b"E"), "{}", client.received().escape_ascii());
         assert!(log.contains("server InvalidData"), "{:?}", log.entries());
         assert!(log.contains("client ConnectionDone"), "{:?}", log.entries());
+    }
+
+    fn a_paused_protocol_gets_the_bytes_before_a_failure(subject: &Subject) {
+        // All data, then the end with the layer's reason.
+        let log = Log::new();
+        let server = scrambled()
+            .on_opened(|transport| {
+                transport.pause_producing();
+                let later = transport.clone();
+                after_some_turns(&transport.reactor(), move |_| later.resume_producing());
+            })
+            .on_lost(logs_loss(&log, "server"));
+        let client = Script::new().on_made(|transport| {
+            transport.write(&[&Scrambler::greeting_with(b"before")[..], b"EVIL"].concat());
+        });
+        subject.converse(&server, &client);
+        assert_eq!(server.received(), b"before");
+        assert!(client.received().ends_with(b"E"), "{}", client.received().escape_ascii());
+        log.expect(&["server InvalidData"]);
     }
 
     fn an_abort_sends_neither_the_queue_nor_the_close(subject: &Subject) {

@@ -16,7 +16,7 @@
 //! | `lose_write_connection` | the queue, the layer's close, no FIN | `write_connection_lost` |
 //! | close by the peer's layer | all data, then `read_connection_lost` | as an end of file |
 //! | end of file without that | all data | `ConnectionLost(UnexpectedEof)` |
-//! | the layer fails | its last words, FIN; lingers | `ConnectionLost` with its reason |
+//! | the layer fails | its last words, all data, FIN; lingers | `ConnectionLost` with its reason |
 //! | not open within the limit | reset | `ConnectionLost(TimedOut)` |
 
 use std::any::Any;
@@ -449,7 +449,7 @@ impl Stream {
         let weak = Rc::downgrade(self);
         let timer = Reactor(kernel.clone()).call_later(LAST_WORDS_LIMIT, move |reactor| {
             if let Some(stream) = weak.upgrade() {
-                stream.end_failed(&reactor.0);
+                stream.drop_last_words(&reactor.0);
             }
         });
         let mut layered = layered.borrow_mut();
@@ -459,13 +459,25 @@ impl Stream {
         layered.failed.get_or_insert(error);
     }
 
+    fn drop_last_words(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        if let Some(layered) = self.layered() {
+            layered.borrow_mut().wire = None;
+        }
+        self.settle_soon(kernel);
+    }
+
+    /// Ends a failed connection when the last words have left and the protocol has read everything.
     fn end_behind_last_words(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         let Some(layered) = self.layered() else { return };
+        let has_unread = self.has(Flags::UNREAD) && self.state().is_open();
         let is_delivering = layered.borrow().is_delivering;
-        match self.wire_queued() {
-            0 if !is_delivering => self.end_failed(kernel),
-            _ => self.set_armed(kernel, false),
+        if !is_delivering && !has_unread && self.wire_queued() == 0 {
+            return self.end_failed(kernel);
         }
+        if has_unread && self.reads() {
+            self.deliver_soon(kernel);
+        }
+        self.set_armed(kernel, false);
     }
 
     fn end_failed(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
@@ -562,7 +574,7 @@ impl Stream {
         let peer_ended = self.layered().is_some_and(|layered| layered.borrow().has(LayerState::PEER_ENDED));
         let plain = self.buffered() - self.wire_queued();
         if self.has_failed_layer() {
-            return self.end_failed(kernel);
+            return self.drop_last_words(kernel);
         }
         self.end(kernel, if peer_ended && plain == 0 { Error::ConnectionDone } else { Error::lost(error) });
     }
