@@ -1,7 +1,9 @@
 //! The unusual conditions of a connection, as bits of one word: the fast path of a message compares that word once.
 //!
-//! A bit that summarizes a fact kept elsewhere is equal to that fact whenever the connection settles, which debug builds
-//! assert.
+//! A bit that summarizes a fact kept elsewhere is equal to that fact whenever the connection settles. Each part of a
+//! connection asserts that for its own facts in debug builds.
+
+use std::cell::Cell;
 
 use bitflags::bitflags;
 
@@ -22,19 +24,19 @@ bitflags! {
         const PRODUCER = 1 << 5;
         /// Bytes were written since the producer was last called.
         const WROTE = 1 << 6;
-        /// `Rare` has unread bytes.
+        /// The inbound part has unread bytes.
         const UNREAD = 1 << 7;
-        /// `Rare` has observers.
+        /// The connection has observers.
         const OBSERVED = 1 << 8;
-        /// A policy holds reading. `Rare` counts the holds.
+        /// A policy holds reading. The inbound part counts the holds.
         const READING_HELD = 1 << 9;
-        /// A policy holds writing. `Rare` counts the holds.
+        /// A policy holds writing. The outbound part counts the holds.
         const WRITING_HELD = 1 << 10;
         /// The `StreamState` is not that of a new connection.
         const CHANGED = 1 << 11;
-        /// `Rare` has the protocol that replaces the running one.
+        /// The seat has a successor, which replaces the running protocol.
         const SWITCHED = 1 << 12;
-        /// `Rare` has the error of a direct write.
+        /// The outbound part has the error of a direct write.
         const BROKEN = 1 << 13;
         /// A call is scheduled that delivers the unread bytes.
         const REDELIVERY = 1 << 14;
@@ -42,8 +44,40 @@ bitflags! {
         const PACED = 1 << 15;
         /// Reading waits for the queue of a paced connection to drain.
         const PACE_HELD = 1 << 16;
-        /// `Rare` has a layer between the socket and the protocol.
+        /// A layer is between the socket and the protocol.
         const LAYERED = 1 << 17;
+    }
+}
+
+/// The flags of one connection. Its parts share the word.
+pub(super) struct Word(Cell<Flags>);
+
+impl Word {
+    pub(super) fn new(flags: Flags) -> Word {
+        Word(Cell::new(flags))
+    }
+
+    #[inline]
+    pub(super) fn get(&self) -> Flags {
+        self.0.get()
+    }
+
+    #[inline]
+    pub(super) fn has(&self, flags: Flags) -> bool {
+        self.0.get().contains(flags)
+    }
+
+    #[inline]
+    pub(super) fn mark(&self, flags: Flags, on: bool) {
+        let mut now = self.0.get();
+        now.set(flags, on);
+        self.0.set(now);
+    }
+
+    /// Asserts that `flag` is equal to the fact that it summarizes.
+    #[cfg(debug_assertions)]
+    pub(super) fn assert_is(&self, flag: Flags, fact: bool) {
+        assert_eq!(self.has(flag), fact, "{flag:?} is not what it summarizes");
     }
 }
 

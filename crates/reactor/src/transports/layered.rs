@@ -30,10 +30,10 @@ use ropewalk_sys::{Received, Sent};
 
 use super::Transport;
 use super::flags::Flags;
+use super::layer::Layered;
 use super::share::{BYTES_PER_TURN, READS_PER_TURN};
 use super::stream::Stream;
 use crate::error::{Error, Result};
-use crate::interfaces::time::DelayedCall;
 use crate::kernel::{CallbackKind, Kernel, Reactor};
 
 /// The number of transformed bytes that may wait for the socket. The rest stays plain, and can still share units.
@@ -44,77 +44,6 @@ const LAST_WORDS_LIMIT: Duration = Duration::from_secs(5);
 
 /// How often a producer is asked for more within one settling.
 const PIECES_PER_TURN: usize = 16;
-
-/// The layer of one connection.
-pub(super) struct Layered {
-    layer: Box<dyn Layer>,
-    /// Transformed bytes for the socket. Absent while there are none.
-    wire: Option<Box<Outbox>>,
-    /// Received bytes that the layer has not taken.
-    held: Vec<u8>,
-    /// The layer has not seen all of `held`.
-    is_held_new: bool,
-    /// The callback that started the layer has not returned: bytes given back are the layer's.
-    is_fresh: bool,
-    /// The protocol knows that the layer is open.
-    is_reported_open: bool,
-    /// The socket has reached its end.
-    has_socket_ended: bool,
-    /// The layer has closed this side.
-    has_closed: bool,
-    /// The layer did not open within its limit.
-    is_late: bool,
-    /// Bytes that the layer has just taken in are being delivered: a failed connection ends behind them.
-    is_delivering: bool,
-    /// The error of an end without a close. The connection ends when the protocol has read everything.
-    truncated: Option<io::Error>,
-    /// The error of the layer. The connection is closed when the last words have left.
-    failed: Option<Error>,
-    /// Closes the connection if the layer does not open, or its last words do not leave, in time.
-    timer: Option<DelayedCall>,
-}
-
-impl Drop for Layered {
-    fn drop(&mut self) {
-        if let Some(timer) = self.timer.take() {
-            let _ = timer.cancel();
-        }
-    }
-}
-
-impl Layered {
-    fn has(&self, state: LayerState) -> bool {
-        self.layer.state().contains(state)
-    }
-
-    fn queued(&self) -> usize {
-        self.wire.as_ref().map_or(0, |wire| wire.len())
-    }
-
-    /// Calls the layer with its held bytes and its queue.
-    fn ask<R>(&mut self, kernel: &Kernel, ask: impl FnOnce(&mut dyn Layer, &mut [u8], &mut Outbox) -> R) -> R {
-        let mut wire = self.wire.take().unwrap_or_else(|| kernel.spare_outboxes.take());
-        let answer = ask(&mut *self.layer, &mut self.held, &mut wire);
-        match wire.is_empty() {
-            true => kernel.spare_outboxes.keep(wire),
-            false => self.wire = Some(wire),
-        }
-        answer
-    }
-
-    /// Shows the layer `received` behind the held bytes, and keeps what it does not take.
-    fn take_in(&mut self, kernel: &Kernel, received: &[u8], plain: &mut Outbox) -> io::Result<()> {
-        self.held.extend_from_slice(received);
-        self.is_held_new = false;
-        let taken = self.ask(kernel, |layer, held, wire| layer.incoming(held, plain, wire))?;
-        self.held.drain(..taken);
-        if self.has(LayerState::PEER_ENDED) || self.held.is_empty() {
-            // An idle connection holds nothing.
-            self.held = Vec::new();
-        }
-        Ok(())
-    }
-}
 
 impl Transport {
     /// Puts `layer` between this connection and its protocol. If the layer does not open within
@@ -214,7 +143,7 @@ impl Stream {
         if self.has(Flags::LAYERED) {
             return Err(Error::io("cannot start a layer")(io::ErrorKind::AlreadyExists.into()));
         }
-        let held = self.take_unread().unwrap_or_default();
+        let held = self.inbound.take_unread(&self.flags).unwrap_or_default();
         let weak = Rc::downgrade(self);
         let timer = Reactor(kernel.clone()).call_later(limit, move |reactor| {
             if let Some(stream) = weak.upgrade() {
@@ -224,7 +153,7 @@ impl Stream {
         let layered = Layered {
             layer,
             // Bytes written before leave unchanged.
-            wire: self.outbox.take().filter(|outbox| !outbox.is_empty()),
+            wire: self.outbound.take_outbox().filter(|outbox| !outbox.is_empty()),
             is_held_new: !held.is_empty(),
             held,
             is_fresh: true,
@@ -402,8 +331,7 @@ impl Stream {
         if self.reads() && !self.has(Flags::UNREAD) {
             return self.deliver(kernel, transport, data);
         }
-        self.rare(|rare| rare.unread.extend_from_slice(data));
-        self.mark(Flags::UNREAD, true);
+        self.inbound.keep(data, &self.flags);
     }
 
     fn socket_ended(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
@@ -529,14 +457,14 @@ impl Stream {
             return true;
         }
         let is_open = layered.borrow().has(LayerState::OPEN);
-        let own = if is_open { self.outbox.take() } else { None };
+        let own = if is_open { self.outbound.take_outbox() } else { None };
         let mut plain = own.unwrap_or_else(|| kernel.spare_outboxes.take());
         let transform =
             || layered.borrow_mut().ask(kernel, |layer, held, wire| layer.outgoing(held, &mut plain, wire, WIRE_MOST));
         let outcome = kernel.guard(CallbackKind::Protocol, "layer", transform);
         match plain.is_empty() {
             true => kernel.spare_outboxes.keep(plain),
-            false => self.outbox.set(Some(plain)),
+            false => self.outbound.put_outbox(plain),
         }
         match outcome {
             Ok(Ok(())) => true,
@@ -648,11 +576,8 @@ impl Stream {
         let held = std::mem::take(&mut layered.held);
         drop(layered);
         self.mark(Flags::LAYERED, false);
-        self.rare(|rare| {
-            rare.layered = None;
-            rare.unread.extend_from_slice(&held);
-        });
-        self.mark(Flags::UNREAD, self.has(Flags::UNREAD) || !held.is_empty());
+        self.rare(|rare| rare.layered = None);
+        self.inbound.keep(&held, &self.flags);
         true
     }
 

@@ -1,11 +1,8 @@
-//! Observers of a connection, objects that a connection keeps, and holds that slow a connection down.
+//! Observers of a connection, and other objects of the user that a connection keeps.
 
 use std::any::Any;
 use std::rc::{Rc, Weak};
 
-use super::flags::Flags;
-use super::stream::{Rare, Stream};
-use super::{Transport, WeakTransport};
 use crate::kernel::{CallbackKind, Kernel};
 
 /// Counts the bytes of a connection, for a policy or a meter. The connection keeps it through changes of its protocol, and
@@ -61,148 +58,36 @@ pub trait Observer {
     }
 }
 
-impl Transport {
-    /// Attaches an observer. On a connection that has ended, it is dropped at once.
-    pub fn observe(&self, observer: Rc<dyn Observer>) {
-        if self.is_connected() {
-            let kept = Kept::new(&self.0, observer);
-            self.0.rare(|rare| rare.observers.push(kept));
-            self.0.mark(Flags::OBSERVED, true);
-        }
-    }
-
-    /// Keeps `object` until the connection ends, through changes of its protocol. On a connection that has ended, the object
-    /// is dropped at once.
-    ///
-    /// The destructor of the object can count connections or release what a connection has taken. It runs right before
-    /// `connection_lost` of the protocol. A panic in it is logged.
-    ///
-    /// ```
-    /// use std::rc::Rc;
-    /// use ropewalk::testing::StringTransport;
-    ///
-    /// let (transport, seat) = (StringTransport::new(), Rc::new("12A"));
-    /// transport.keep_until_lost(seat.clone());
-    /// assert_eq!(Rc::strong_count(&seat), 2);
-    /// transport.abort_connection();
-    /// transport.net().settle();
-    /// assert_eq!(Rc::strong_count(&seat), 1);
-    /// ```
-    pub fn keep_until_lost(&self, object: impl Any) {
-        if self.is_connected() {
-            let kept = Kept::new(&self.0, Box::new(object) as Box<dyn Any>);
-            self.0.rare(|rare| rare.tokens.push(kept));
-        }
-    }
-
-    /// Stops reading until the returned [`Hold`] is dropped, even if the user resumes the transport. May be called from any
-    /// callback.
-    ///
-    /// Holds count: reading continues when none is left and the user has not paused the transport.
-    ///
-    /// ```
-    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
-    ///
-    /// let net = MemoryReactor::new();
-    /// let server = AccumulatingProtocol::new();
-    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
-    /// let client = net.connect_stream("10.0.0.1:80");
-    /// net.settle();
-    /// let hold = server.transport().unwrap().hold_reading();
-    /// client.write(b"patience");
-    /// net.settle();
-    /// assert_eq!(server.data(), b"");
-    /// drop(hold);
-    /// net.settle();
-    /// assert_eq!(server.data(), b"patience");
-    /// # Ok::<(), ropewalk::Error>(())
-    /// ```
-    pub fn hold_reading(&self) -> Hold {
-        Hold::new(self, |rare| &mut rare.read_holds)
-    }
-
-    /// Queues written bytes until the returned [`Hold`] is dropped. May be called from any callback.
-    ///
-    /// A registered producer is paused at the high-water mark, as usual. Holds count: sending continues when none is left.
-    ///
-    /// ```
-    /// use ropewalk::testing::StringTransport;
-    ///
-    /// let transport = StringTransport::new();
-    /// let hold = transport.hold_writing();
-    /// transport.write(b"patience");
-    /// assert_eq!(transport.value(), b"");
-    /// drop(hold);
-    /// assert_eq!(transport.value(), b"patience");
-    /// ```
-    pub fn hold_writing(&self) -> Hold {
-        Hold::new(self, |rare| &mut rare.write_holds)
-    }
+/// The objects of the user that a connection keeps until it ends.
+#[derive(Default)]
+pub(super) struct Attachments {
+    observers: Vec<Kept<Rc<dyn Observer>>>,
+    tokens: Vec<Kept<Box<dyn Any>>>,
 }
 
-/// Keeps a connection from reading or sending until it is dropped.
-///
-/// It does not keep the connection, and has no effect on one that has ended.
-///
-/// ```
-/// use std::time::Duration;
-/// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
-/// use ropewalk::transports::{Hold, Transport};
-///
-/// fn wait_a_second(transport: &Transport) {
-///     let hold: Hold = transport.hold_reading();
-///     transport.reactor().call_later(Duration::from_secs(1), move |_| drop(hold));
-/// }
-///
-/// let net = MemoryReactor::new();
-/// let server = AccumulatingProtocol::new();
-/// net.listen_tcp("10.0.0.1:80", server.factory())?;
-/// let client = net.connect_stream("10.0.0.1:80");
-/// net.settle();
-/// wait_a_second(&server.transport().unwrap());
-/// client.write(b"late");
-/// net.settle();
-/// assert_eq!(server.data(), b"");
-/// net.advance(Duration::from_secs(1));
-/// assert_eq!(server.data(), b"late");
-/// # Ok::<(), ropewalk::Error>(())
-/// ```
-#[must_use]
-pub struct Hold {
-    transport: WeakTransport,
-    count: fn(&mut Rare) -> &mut u32,
-}
-
-impl Hold {
-    fn new(transport: &Transport, count: fn(&mut Rare) -> &mut u32) -> Hold {
-        transport.0.hold(|rare| *count(rare) += 1);
-        Hold { transport: transport.downgrade(), count }
+impl Attachments {
+    pub(super) fn observe(&mut self, observer: Rc<dyn Observer>, reactor: &Weak<Kernel>) {
+        self.observers.push(Kept::new(observer, reactor));
     }
-}
 
-impl Drop for Hold {
-    fn drop(&mut self) {
-        if let Some(transport) = self.transport.upgrade() {
-            transport.0.hold(|rare| *(self.count)(rare) -= 1);
-        }
+    pub(super) fn keep(&mut self, object: Box<dyn Any>, reactor: &Weak<Kernel>) {
+        self.tokens.push(Kept::new(object, reactor));
     }
-}
 
-impl std::fmt::Debug for Hold {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Hold").field(&self.transport.upgrade()).finish()
+    pub(super) fn observers(&self) -> Vec<Rc<dyn Observer>> {
+        self.observers.iter().filter_map(|kept| kept.object.clone()).collect()
     }
 }
 
 /// An object of the user that a connection keeps. Its destructor runs through the guard.
-pub(super) struct Kept<T> {
+struct Kept<T> {
     object: Option<T>,
     reactor: Weak<Kernel>,
 }
 
 impl<T> Kept<T> {
-    fn new(stream: &Stream, object: T) -> Kept<T> {
-        Kept { object: Some(object), reactor: stream.reactor.clone() }
+    fn new(object: T, reactor: &Weak<Kernel>) -> Kept<T> {
+        Kept { object: Some(object), reactor: reactor.clone() }
     }
 }
 
@@ -211,44 +96,6 @@ impl<T> Drop for Kept<T> {
         let object = self.object.take();
         if let Some(kernel) = self.reactor.upgrade() {
             let _ = kernel.guard(CallbackKind::Observer, std::any::type_name::<T>(), || drop(object));
-        }
-    }
-}
-
-impl Stream {
-    fn hold(self: &Rc<Stream>, change: impl FnOnce(&mut Rare)) {
-        // A dropped reactor forgets the holds of its connections.
-        let Some(kernel) = self.reactor.upgrade().filter(|_| !self.state().is_lost()) else { return };
-        let (read_holds, write_holds) = self.rare(|rare| {
-            change(rare);
-            (rare.read_holds, rare.write_holds)
-        });
-        self.mark(Flags::READING_HELD, read_holds > 0);
-        self.mark(Flags::WRITING_HELD, write_holds > 0);
-        self.settle_soon(&kernel);
-    }
-
-    #[inline]
-    pub(super) fn count_received(&self, count: usize) {
-        if self.has(Flags::OBSERVED) {
-            self.notify_observers(|observer| observer.bytes_received(count));
-        }
-    }
-
-    #[inline]
-    pub(super) fn count_written(&self, count: usize) {
-        if self.has(Flags::OBSERVED) {
-            self.notify_observers(|observer| observer.bytes_written(count));
-        }
-    }
-
-    #[cold]
-    fn notify_observers(&self, tell: impl Fn(&dyn Observer)) {
-        let Some(kernel) = self.reactor.upgrade() else { return };
-        let observers: Vec<_> =
-            self.rare(|rare| rare.observers.iter().filter_map(|kept| kept.object.clone()).collect());
-        for observer in observers {
-            let _ = kernel.guard(CallbackKind::Observer, "Observer", || tell(&*observer));
         }
     }
 }
@@ -300,47 +147,6 @@ mod tests {
         assert_eq!(counts.written.get(), 10_005);
         transport.observe(Rc::new(counts.clone()));
         assert_eq!(Rc::strong_count(&counts.received), 1);
-    }
-
-    #[test]
-    fn holds_are_counted() {
-        let net = MemoryReactor::new();
-        let server = AccumulatingProtocol::new();
-        net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
-        let client = net.connect_stream("10.0.0.1:80");
-        net.settle();
-        let transport = server.transport().unwrap();
-        let holds = [transport.hold_reading(), transport.hold_reading()];
-        client.write(b"x");
-        for hold in holds {
-            net.settle();
-            assert_eq!(server.data(), b"");
-            drop(hold);
-        }
-        net.settle();
-        assert_eq!(server.data(), b"x");
-        let hold = transport.hold_reading();
-        transport.pause_producing();
-        drop(hold);
-        client.write(b"y");
-        net.settle();
-        assert_eq!(server.data(), b"x");
-    }
-
-    #[test]
-    fn a_hold_may_outlive_its_connection() {
-        let net = MemoryReactor::new();
-        let server = AccumulatingProtocol::new();
-        net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
-        let [lost, _forgotten] = [net.connect_stream("10.0.0.1:80"), net.connect_stream("10.0.0.1:80")];
-        let held = Rc::new(Cell::new(None));
-        let keep = held.clone();
-        net.settle();
-        let transport = server.transport().unwrap();
-        keep.set(Some((transport.hold_reading(), transport.hold_writing(), transport)));
-        lost.abort();
-        drop(net);
-        drop(held.take());
     }
 
     #[test]

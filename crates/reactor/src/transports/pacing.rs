@@ -77,10 +77,7 @@ impl Stream {
         if self.state().is_lost() {
             return;
         }
-        self.mark(Flags::PACED, on);
-        if !on {
-            self.mark(Flags::PACE_HELD, false);
-        }
+        self.inbound.set_paced(on, &self.flags);
         if let Some(kernel) = self.reactor.upgrade() {
             self.settle_soon(&kernel);
         }
@@ -88,14 +85,12 @@ impl Stream {
 
     /// Whether a paced connection is over its high-water mark within a callback, so that the rest of a delivery should wait.
     pub(super) fn is_ahead(&self) -> bool {
-        self.has(Flags::PACED) && self.buffered() > self.high_water()
+        self.has(Flags::PACED) && self.buffered() > self.outbound.watermarks().0
     }
 
     /// Holds reading above the high-water mark, and releases it at the low one.
     #[cold]
     pub(super) fn pace(&self) {
-        let queued = self.buffered();
-        let most = if self.has(Flags::PACE_HELD) { self.low_water() } else { self.high_water() };
-        self.mark(Flags::PACE_HELD, queued > most);
+        self.inbound.pace(self.buffered(), self.outbound.watermarks(), &self.flags);
     }
 }

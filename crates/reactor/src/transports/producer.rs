@@ -160,9 +160,3 @@ impl From<Transport> for Producer {
         Producer::Transport(transport)
     }
 }
-
-/// A registered producer and whether it has been paused.
-pub(super) struct Registered {
-    pub(super) producer: Producer,
-    pub(super) paused: bool,
-}

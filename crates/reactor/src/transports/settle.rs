@@ -11,7 +11,7 @@ use ropewalk_sys::Sent;
 
 use super::Transport;
 use super::flags::Flags;
-use super::producer::Producer;
+use super::outbound::Due;
 use super::stream::Stream;
 use crate::error::Error;
 use crate::kernel::{CallbackKind, Kernel};
@@ -34,7 +34,7 @@ impl Stream {
     pub(super) fn settle_after_callback(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         // The usual case: everything that the callback wrote leaves, and nothing else is due.
         if self.flags.get().are_settled() {
-            match self.outbox.take() {
+            match self.outbound.take_outbox() {
                 Some(outbox) if outbox.is_empty() => return kernel.spare_outboxes.keep(outbox),
                 Some(outbox) => {
                     if self.send(kernel, outbox) {
@@ -50,9 +50,8 @@ impl Stream {
     /// Brings the provider up to date.
     #[inline(never)]
     pub(super) fn settle(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        self.take_outbox_back(kernel);
-        self.install_successor(kernel);
-        self.deliver_deferred_end(kernel);
+        self.outbound.take_outbox_back(kernel);
+        self.settle_seat(kernel);
         self.assert_flags();
         if self.has(Flags::LAYERED) {
             return self.settle_layered(kernel);
@@ -71,11 +70,8 @@ impl Stream {
 
     /// A write that was tried at once found the connection broken.
     pub(super) fn end_if_broken(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        if self.has(Flags::BROKEN) {
-            self.mark(Flags::BROKEN, false);
-            if let Some(error) = self.rare(|rare| rare.write_error.take()) {
-                self.end(kernel, Error::lost(error));
-            }
+        if let Some(error) = self.outbound.take_error(&self.flags) {
+            self.end(kernel, Error::lost(error));
         }
     }
 
@@ -84,7 +80,7 @@ impl Stream {
         let flags = self.flags.get();
         if flags.send() && (!flags.contains(Flags::CHANGED) || self.state().may_send()) {
             self.end_if_broken(kernel);
-            if let Some(outbox) = self.outbox.take() {
+            if let Some(outbox) = self.outbound.take_outbox() {
                 let _ = self.send(kernel, outbox);
             }
         }
@@ -113,7 +109,7 @@ impl Stream {
     /// Keeps the bytes while the provider waits in another thread. The first turn after that settles the connection.
     #[cold]
     fn keep_until_back(self: &Rc<Stream>, kernel: &Kernel, outbox: Box<Outbox>) -> bool {
-        self.outbox.set(Some(outbox));
+        self.outbound.put_outbox(outbox);
         self.mark(Flags::BLOCKED, false);
         self.settle_soon(kernel);
         false
@@ -124,37 +120,26 @@ impl Stream {
         if let Err(error) = sent {
             return self.end(kernel, Error::lost(error));
         }
-        self.outbox.set(Some(outbox));
+        self.outbound.put_outbox(outbox);
         self.mark(Flags::BLOCKED, true);
     }
 
     /// Pauses or resumes the producer. Returns whether it may have written more that should be flushed.
     pub(super) fn balance_producer(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
-        let (buffered, wrote) = (self.buffered(), self.has(Flags::WROTE));
-        let mut slot = self.producer.borrow_mut();
-        let Some(registered) = slot.as_mut() else { return false };
-        let pull = matches!(registered.producer, Producer::Pull(_));
-        // A pull producer that wrote nothing when it was asked is not asked again before something was written and left.
-        let (owed, low) = if pull { (registered.paused || wrote, 0) } else { (registered.paused, self.low_water()) };
-        let resume = owed && buffered <= low;
-        let pause = !pull && !registered.paused && buffered > self.high_water();
-        if !resume && !pause {
-            return false;
-        }
-        registered.paused = pause;
-        let producer = registered.producer.clone();
-        drop(slot);
+        let Some(due) = self.outbound.take_due(self.buffered(), &self.flags) else { return false };
+        let resumes = matches!(due, Due::Resume(_));
         // This settling flushes its writes, so they need no other.
         self.mark(Flags::WROTE, false);
         self.mark(Flags::IN_CALLBACK, true);
-        let outcome = if pause {
-            kernel.guard(CallbackKind::Producer, "pause_producing", move || producer.pause())
-        } else {
-            kernel.guard(CallbackKind::Producer, "resume_producing", move || producer.resume())
+        let outcome = match due {
+            Due::Pause(producer) => kernel.guard(CallbackKind::Producer, "pause_producing", move || producer.pause()),
+            Due::Resume(producer) => {
+                kernel.guard(CallbackKind::Producer, "resume_producing", move || producer.resume())
+            }
         };
         self.mark(Flags::IN_CALLBACK, false);
         match outcome {
-            Ok(()) => resume,
+            Ok(()) => resumes,
             Err(panicked) => {
                 self.end(kernel, panicked);
                 false
@@ -173,7 +158,7 @@ impl Stream {
     }
 
     pub(super) fn is_producer_producing(&self) -> bool {
-        self.producer.borrow().as_ref().is_some_and(|registered| registered.producer.is_producing())
+        self.outbound.producer().is_some_and(|producer| producer.is_producing())
     }
 
     fn shut_down_write(self: &Rc<Stream>, kernel: &Rc<Kernel>) {

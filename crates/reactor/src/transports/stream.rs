@@ -5,22 +5,23 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 
-use ropewalk_proto::{Address, EndStep, Key, Outbox, StreamState};
+use ropewalk_proto::{Address, EndStep, Key, StreamState};
 use ropewalk_sys::{Ready, Received, Sockets};
 
 use super::Transport;
-use super::flags::Flags;
-use super::layered::Layered;
+use super::flags::{Flags, Word};
+use super::inbound::Inbound;
+use super::layer::Layered;
 use super::lingering::{linger, may_linger};
-use super::observer::{Kept, Observer};
-use super::producer::{Producer, Registered};
+use super::observer::Attachments;
+use super::outbound::Outbound;
+use super::producer::Producer;
+use super::seat::Seat;
 use super::share::{BYTES_PER_TURN, READS_PER_TURN};
+use super::slot::Slot;
 use crate::error::{Error, Result};
-use crate::kernel::{CallbackKind, Kernel, Label, Reactor, Source, name_of};
+use crate::kernel::{CallbackKind, Kernel, Reactor, Source};
 use crate::protocols::Protocol;
-
-/// The default watermarks: high and low.
-const WATERMARKS: (usize, usize) = (64 * 1024, 32 * 1024);
 
 /// The object that made a connection, and is notified of its beginning and end: a connector.
 pub(crate) trait Origin {
@@ -41,16 +42,12 @@ pub(crate) struct Stream {
     pub(super) reactor: Weak<Kernel>,
     pub(super) key: Key,
     state: Cell<StreamState>,
-    pub(super) flags: Cell<Flags>,
-    /// The name under which the protocol's callbacks run.
-    label: Cell<Label>,
-    /// Borrowed while one of its callbacks runs. Absent after `connection_lost`.
-    protocol: RefCell<Option<Box<dyn Protocol>>>,
-    /// Present only while bytes are queued, or while a callback runs, for its writes: an idle connection holds no buffer.
-    /// Every append takes it out of the cell.
-    pub(super) outbox: Cell<Option<Box<Outbox>>>,
-    pub(super) producer: RefCell<Option<Box<Registered>>>,
-    rare: RefCell<Option<Box<Rare>>>,
+    /// A summary of the facts of the three parts.
+    pub(super) flags: Word,
+    pub(super) inbound: Inbound,
+    pub(super) outbound: Outbound,
+    seat: Seat,
+    rare: Slot<Rare>,
     pub(super) peer: Address,
     /// The source and the destination of the connection that a proxy forwards through this one.
     pub(super) proxied: OnceCell<Box<[Address; 2]>>,
@@ -61,30 +58,12 @@ pub(crate) struct Stream {
 /// State that few connections need.
 #[derive(Default)]
 pub(super) struct Rare {
-    /// Bytes that the protocol gave back.
-    pub(super) unread: Vec<u8>,
-    pub(super) observers: Vec<Kept<Rc<dyn Observer>>>,
-    /// Objects that are dropped when the connection ends.
-    pub(super) tokens: Vec<Kept<Box<dyn Any>>>,
-    /// How many queued bytes pause the producer, and down to how many the queue drains before it is resumed.
-    watermarks: Option<(usize, usize)>,
+    pub(super) attachments: Attachments,
     /// It does not linger after its end.
     pub(super) is_prompt: bool,
-    /// How many policies hold reading back.
-    pub(super) read_holds: u32,
-    /// How many policies hold writing back.
-    pub(super) write_holds: u32,
     /// The connections that this one produces for. Their close may wait for it.
-    pub(super) consumers: Vec<Weak<Stream>>,
-    /// Why a write failed at once; it ends the connection when that settles.
-    pub(super) write_error: Option<io::Error>,
+    consumers: Vec<Weak<Stream>>,
     pub(super) layered: Option<Rc<RefCell<Layered>>>,
-    /// The protocol that a callback switched to.
-    successor: Option<Box<dyn Protocol>>,
-    /// The connection begins for the successor: its `connection_made` is called.
-    is_successor_new: bool,
-    /// Why the connection ended, until the callback returns that it ended in.
-    deferred_end: Option<Error>,
 }
 
 impl Source for Stream {
@@ -112,17 +91,13 @@ impl Source for Stream {
     }
 
     fn forget(&self) {
-        self.protocol.take();
-        self.producer.take();
+        drop(self.seat.vacate());
+        drop(self.outbound.take_producer(&self.flags));
         self.drop_rare();
         if let Some(origin) = &self.origin {
             origin.forget();
         }
     }
-}
-
-fn label_of(kernel: &Kernel, protocol: &dyn Protocol) -> Label {
-    kernel.label(CallbackKind::Protocol, name_of(|| protocol.log_prefix()))
 }
 
 impl Stream {
@@ -135,17 +110,16 @@ impl Stream {
         origin: Option<Rc<dyn Origin>>,
         is_paced: bool,
     ) -> Transport {
-        let label = Cell::new(label_of(&reactor.0, &*protocol));
+        let seat = Seat::new(&reactor.0, protocol);
         let stream = Rc::new(Stream {
             reactor: Rc::downgrade(&reactor.0),
             key,
             state: Cell::new(StreamState::new()),
-            flags: Cell::new(if is_paced { Flags::PACED } else { Flags::empty() }),
-            label,
-            protocol: RefCell::new(Some(protocol)),
-            outbox: Cell::default(),
-            producer: RefCell::default(),
-            rare: RefCell::default(),
+            flags: Word::new(if is_paced { Flags::PACED } else { Flags::empty() }),
+            inbound: Inbound::default(),
+            outbound: Outbound::default(),
+            seat,
+            rare: Slot::default(),
             peer,
             proxied: OnceCell::new(),
             origin,
@@ -256,7 +230,7 @@ impl Stream {
     /// Delivers unread bytes again. Observers have counted them already.
     #[inline(never)]
     pub(super) fn deliver_unread(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
-        if let Some(unread) = self.take_unread() {
+        if let Some(unread) = self.inbound.take_unread(&self.flags) {
             self.call(kernel, |protocol| protocol.data_received(transport, &unread));
         }
     }
@@ -277,17 +251,11 @@ impl Stream {
     #[inline(always)]
     pub(super) fn call(self: &Rc<Stream>, kernel: &Rc<Kernel>, callback: impl FnOnce(&mut dyn Protocol)) {
         // A protocol whose callback runs the loop is not called again, nor is one after `connection_lost`.
-        let Ok(mut slot) = self.protocol.try_borrow_mut() else { return };
-        let Some(protocol) = &mut *slot else { return };
-        self.lend_outbox(kernel);
-        self.mark(Flags::IN_CALLBACK | Flags::PROTOCOL_OUT, true);
-        let outcome = kernel.guard_labelled(self.label.get(), || callback(&mut **protocol));
-        self.mark(Flags::IN_CALLBACK | Flags::PROTOCOL_OUT, false);
-        drop(slot);
-        if let Err(panic) = outcome {
-            self.panicked(kernel, panic);
+        let lend = || self.outbound.lend_outbox(kernel);
+        let panicked = |panic| self.panicked(kernel, panic);
+        if self.seat.call(kernel, &self.flags, lend, callback, panicked) {
+            self.settle_after_callback(kernel);
         }
-        self.settle_after_callback(kernel);
     }
 
     #[cold]
@@ -296,20 +264,9 @@ impl Stream {
         self.end(kernel, error);
     }
 
-    /// Replaces the protocol with the one that the callback switched to.
-    pub(super) fn install_successor(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        if !self.has(Flags::SWITCHED) {
-            return;
-        }
-        self.mark(Flags::SWITCHED, false);
-        let (successor, is_new) = self.rare(|rare| (rare.successor.take(), std::mem::take(&mut rare.is_successor_new)));
-        let label = self.label.get();
-        if let Some(successor) = &successor {
-            self.label.set(label_of(kernel, &**successor));
-        }
-        let old = self.protocol.replace(successor);
-        let _ = kernel.guard_labelled(label, || drop(old));
-        if is_new {
+    /// Seats the protocol that a callback switched to, and begins the connection for it if it is new.
+    fn install_successor(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        if self.seat.install_successor(kernel, &self.flags) {
             // The new protocol may start a layer itself.
             self.remove_done_layer();
             let transport = Transport(self.clone());
@@ -317,11 +274,11 @@ impl Stream {
         }
     }
 
-    /// Calls `connection_lost` for an end that came during a callback of the protocol.
-    pub(super) fn deliver_deferred_end(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+    /// Completes changes that waited for a callback to return: a switch of the protocol, and the end of the connection.
+    pub(super) fn settle_seat(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        self.install_successor(kernel);
         if self.state.get().is_lost() {
-            let deferred_end = self.rare.take().and_then(|rare| rare.deferred_end);
-            if let Some(reason) = deferred_end {
+            if let Some(reason) = self.seat.take_deferred_end() {
                 self.notify_of_end(kernel, &reason);
             }
         }
@@ -347,13 +304,11 @@ impl Stream {
                 self.mark(Flags::ARMED, false);
             }
             EndStep::Socket => self.close_socket(kernel, reason),
-            EndStep::Queue => self.drop_queue(kernel),
+            EndStep::Queue => self.outbound.drop_queue(kernel),
             EndStep::Producer => self.stop_producer(kernel),
             EndStep::Consumers => self.settle_consumers(kernel),
             EndStep::Attachments => self.drop_rare(),
-            EndStep::Protocol if self.has(Flags::PROTOCOL_OUT) => {
-                self.rare(|rare| rare.deferred_end = Some(reason.clone()));
-            }
+            EndStep::Protocol if self.has(Flags::PROTOCOL_OUT) => self.seat.defer_end(reason.clone()),
             EndStep::Protocol => self.notify_of_end(kernel, reason),
             EndStep::Descriptor => kernel.descriptor_closed(),
         }
@@ -369,25 +324,17 @@ impl Stream {
         }
     }
 
-    fn drop_queue(&self, kernel: &Kernel) {
-        if let Some(mut outbox) = self.outbox.take() {
-            outbox.clear();
-            kernel.spare_outboxes.keep(outbox);
-        }
-    }
-
     /// Whether the peer should receive the last bytes and may still send, which a closed socket would answer with a reset.
     fn lingers(&self, kernel: &Rc<Kernel>, reason: &Error) -> bool {
-        let is_prompt = self.rare.borrow().as_ref().is_some_and(|rare| rare.is_prompt);
+        let is_prompt = self.rare.peek(|rare| rare.is_prompt).unwrap_or(false);
         let has_last_words = matches!(reason, Error::ConnectionDone) || self.has_failed_layer();
         has_last_words && !is_prompt && !self.has_socket_ended() && may_linger(&Reactor(kernel.clone()))
     }
 
     fn notify_of_end(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: &Error) {
         let transport = Transport(self.clone());
-        let protocol = self.protocol.take();
-        if let Some(mut protocol) = protocol {
-            let _ = kernel.guard_labelled(self.label.get(), || {
+        if let Some(mut protocol) = self.seat.vacate() {
+            let _ = kernel.guard_labelled(self.seat.label(), || {
                 protocol.connection_lost(&transport, reason);
                 drop(protocol);
             });
@@ -398,8 +345,8 @@ impl Stream {
     }
 
     pub(super) fn stop_producer(&self, kernel: &Rc<Kernel>) {
-        if let Some(registered) = self.take_producer() {
-            let _ = kernel.guard(CallbackKind::Producer, "stop_producing", move || registered.producer.stop());
+        if let Some(producer) = self.take_producer() {
+            let _ = kernel.guard(CallbackKind::Producer, "stop_producing", move || producer.stop());
         }
     }
 
@@ -417,23 +364,14 @@ impl Stream {
         if self.state.get().is_lost() {
             return;
         }
-        let (rare, none) = (self.rare.borrow(), Rare::default());
-        let rare = rare.as_deref().unwrap_or(&none);
-        let facts = [
-            (Flags::UNREAD, !rare.unread.is_empty()),
-            (Flags::OBSERVED, !rare.observers.is_empty()),
-            (Flags::READING_HELD, rare.read_holds > 0),
-            (Flags::WRITING_HELD, rare.write_holds > 0),
-            (Flags::SWITCHED, rare.successor.is_some()),
-            (Flags::BROKEN, rare.write_error.is_some()),
-            (Flags::LAYERED, rare.layered.is_some()),
-            (Flags::PRODUCER, self.producer.borrow().is_some()),
-            (Flags::CHANGED, self.state.get() != StreamState::new()),
-            (Flags::PACE_HELD, self.has(Flags::PACE_HELD) && self.has(Flags::PACED)),
-        ];
-        for (flag, fact) in facts {
-            assert_eq!(self.has(flag), fact, "{flag:?} is not what it summarizes");
-        }
+        self.inbound.assert_flags(&self.flags);
+        self.outbound.assert_flags(&self.flags);
+        self.seat.assert_flags(&self.flags);
+        let facts = |rare: &mut Rare| (!rare.attachments.observers().is_empty(), rare.layered.is_some());
+        let (is_observed, is_layered) = self.rare.peek(facts).unwrap_or_default();
+        self.flags.assert_is(Flags::OBSERVED, is_observed);
+        self.flags.assert_is(Flags::LAYERED, is_layered);
+        self.flags.assert_is(Flags::CHANGED, self.state.get() != StreamState::new());
     }
 
     #[cfg(not(debug_assertions))]
@@ -464,21 +402,17 @@ impl Stream {
     }
 
     pub(super) fn register_producer(self: &Rc<Stream>, producer: Producer) -> Result<()> {
-        if self.producer.borrow().is_some() {
+        if self.has(Flags::PRODUCER) {
             return Err(Error::ProducerRegistered);
         }
         if self.state.get().is_lost() {
             producer.stop();
             return Ok(());
         }
-        // A pull producer counts as paused until it is asked for its first piece.
-        let paused = matches!(producer, Producer::Pull(_));
         if let Producer::Transport(transport) = &producer {
             transport.0.rare(|rare| rare.consumers.push(Rc::downgrade(self)));
         }
-        *self.producer.borrow_mut() = Some(Box::new(Registered { producer, paused }));
-        self.mark(Flags::PRODUCER, true);
-        self.mark(Flags::WROTE, false);
+        self.outbound.register(producer, &self.flags);
         if let Some(kernel) = self.reactor.upgrade() {
             self.settle_soon(&kernel);
         }
@@ -493,18 +427,17 @@ impl Stream {
         }
     }
 
-    fn take_producer(&self) -> Option<Box<Registered>> {
-        self.mark(Flags::PRODUCER, false);
-        let registered = self.producer.borrow_mut().take()?;
-        if let Producer::Transport(transport) = &registered.producer {
+    fn take_producer(&self) -> Option<Producer> {
+        let producer = self.outbound.take_producer(&self.flags)?;
+        if let Producer::Transport(transport) = &producer {
             transport.0.rare(|rare| rare.consumers.retain(|consumer| !std::ptr::eq(consumer.as_ptr(), self)));
         }
-        Some(registered)
+        Some(producer)
     }
 
     /// No more comes from here: the connections that this one produces for may have waited for that.
     fn settle_consumers(&self, kernel: &Kernel) {
-        let consumers = self.rare.borrow().as_ref().map_or_else(Vec::new, |rare| rare.consumers.clone());
+        let consumers = self.rare.peek(|rare| rare.consumers.clone()).unwrap_or_default();
         for consumer in consumers.iter().filter_map(Weak::upgrade) {
             consumer.settle_soon(kernel);
         }
@@ -512,56 +445,23 @@ impl Stream {
 
     pub(super) fn switch_protocol(&self, protocol: Box<dyn Protocol>) {
         if !self.state.get().is_lost() {
-            match self.protocol.try_borrow_mut() {
-                Ok(mut slot) if !self.is_switched() => {
-                    if let Some(kernel) = self.reactor.upgrade() {
-                        self.label.set(label_of(&kernel, &*protocol));
-                    }
-                    let old = slot.replace(protocol);
-                    drop(slot);
-                    drop(old);
-                }
-                _ => {
-                    self.mark(Flags::SWITCHED, true);
-                    let earlier = self.rare(|rare| {
-                        rare.is_successor_new = false;
-                        rare.successor.replace(protocol)
-                    });
-                    drop(earlier);
-                }
-            }
+            let kernel = self.reactor.upgrade();
+            drop(self.seat.switch(kernel.as_deref(), protocol, &self.flags));
         }
     }
 
     /// Switches to a protocol for which the connection begins.
     pub(super) fn hand_over(self: &Rc<Stream>, protocol: Box<dyn Protocol>) {
         let Some(kernel) = self.reactor.upgrade().filter(|_| !self.state().is_lost()) else { return };
-        self.mark(Flags::SWITCHED, true);
-        let earlier = self.rare(|rare| {
-            rare.is_successor_new = true;
-            rare.successor.replace(protocol)
-        });
-        drop(earlier);
+        drop(self.seat.hand_over(protocol, &self.flags));
         self.settle_soon(&kernel);
     }
 
     pub(super) fn set_watermarks(self: &Rc<Stream>, high: usize, low: usize) {
-        self.rare(|rare| rare.watermarks = Some((high, low.min(high))));
+        self.outbound.set_watermarks(high, low);
         if let Some(kernel) = self.reactor.upgrade().filter(|_| self.has(Flags::PACED)) {
             self.settle_soon(&kernel);
         }
-    }
-
-    pub(super) fn high_water(&self) -> usize {
-        self.watermarks().0
-    }
-
-    pub(super) fn low_water(&self) -> usize {
-        self.watermarks().1
-    }
-
-    fn watermarks(&self) -> (usize, usize) {
-        self.rare.borrow().as_ref().and_then(|rare| rare.watermarks).unwrap_or(WATERMARKS)
     }
 
     /// Whether the provider should report readability.
@@ -578,17 +478,15 @@ impl Stream {
 
     /// Calls `act` with the rare state, which is made if it is absent.
     pub(super) fn rare<R>(&self, act: impl FnOnce(&mut Rare) -> R) -> R {
-        act(self.rare.borrow_mut().get_or_insert_default())
+        self.rare.with(act)
     }
 
+    /// Forgets everything that few connections need. A successor remains, because its `connection_lost` is called.
     fn drop_rare(&self) {
-        let kept = Flags::UNREAD | Flags::OBSERVED | Flags::READING_HELD | Flags::WRITING_HELD | Flags::LAYERED;
-        self.mark(kept, false);
-        let rare = self.rare.take();
-        // The successor takes over when the callback returns, and its `connection_lost` is called.
-        if let Some(Rare { successor: Some(successor), is_successor_new, .. }) = rare.map(|rare| *rare) {
-            self.rare(|rare| (rare.successor, rare.is_successor_new) = (Some(successor), is_successor_new));
-        }
+        self.inbound.clear(&self.flags);
+        self.outbound.clear(&self.flags);
+        self.mark(Flags::OBSERVED | Flags::LAYERED, false);
+        drop(self.rare.take());
     }
 
     pub(super) fn state(&self) -> StreamState {
@@ -602,14 +500,12 @@ impl Stream {
 
     #[inline]
     pub(super) fn has(&self, flags: Flags) -> bool {
-        self.flags.get().contains(flags)
+        self.flags.has(flags)
     }
 
     #[inline]
     pub(super) fn mark(&self, flags: Flags, on: bool) {
-        let mut now = self.flags.get();
-        now.set(flags, on);
-        self.flags.set(now);
+        self.flags.mark(flags, on);
     }
 
     pub(super) fn origin(&self) -> Option<Rc<dyn Origin>> {

@@ -53,7 +53,7 @@ impl Transport {
     /// assert_eq!(transport.take_unread(), None);
     /// ```
     pub fn take_unread(&self) -> Option<Vec<u8>> {
-        self.0.take_unread()
+        self.0.inbound.take_unread(&self.0.flags)
     }
 
     /// Returns whether the protocol wants more data: false after a callback paused the transport, lost the connection or
@@ -104,19 +104,10 @@ impl Stream {
         if self.has_fresh_layer() {
             return self.give_to_layer(bytes);
         }
-        self.rare(|rare| rare.unread.splice(..0, bytes.iter().copied()).for_each(drop));
-        self.mark(Flags::UNREAD, true);
+        self.inbound.unread(bytes, &self.flags);
         if let Some(kernel) = self.reactor.upgrade() {
             self.settle_soon(&kernel);
         }
-    }
-
-    pub(super) fn take_unread(&self) -> Option<Vec<u8>> {
-        if !self.has(Flags::UNREAD) {
-            return None;
-        }
-        self.mark(Flags::UNREAD, false);
-        Some(self.rare(|rare| std::mem::take(&mut rare.unread)))
     }
 
     /// Delivers unread bytes in the next turn, because a callback of the protocol may be running now.

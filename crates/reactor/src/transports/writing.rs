@@ -11,7 +11,6 @@ use std::rc::Rc;
 use bytes::Bytes;
 use ropewalk_proto::Outbox;
 
-use super::Producer;
 use super::flags::Flags;
 use super::stream::Stream;
 use crate::kernel::Kernel;
@@ -21,39 +20,10 @@ use crate::kernel::Kernel;
 pub(super) const DIRECT_WRITE: usize = 4096;
 
 impl Stream {
-    /// Lends an outbox to the callback that follows. Nearly every callback writes.
-    #[inline]
-    pub(super) fn lend_outbox(&self, kernel: &Kernel) {
-        let lent = kernel.spare_outboxes.take();
-        if let Some(own) = self.outbox.replace(Some(lent)) {
-            self.use_own_outbox(kernel, own);
-        }
-    }
-
-    /// Keeps the outbox in use, so that queued bytes stay in front.
-    #[cold]
-    fn use_own_outbox(&self, kernel: &Kernel, own: Box<Outbox>) {
-        if let Some(lent) = self.outbox.replace(Some(own)) {
-            kernel.spare_outboxes.keep(lent);
-        }
-    }
-
-    /// Takes the outbox back that a callback did not use.
-    #[inline]
-    pub(super) fn take_outbox_back(&self, kernel: &Kernel) {
-        match self.outbox.take() {
-            Some(outbox) if outbox.is_empty() => kernel.spare_outboxes.keep(outbox),
-            used => self.outbox.set(used),
-        }
-    }
-
     #[inline]
     pub(super) fn write(self: &Rc<Stream>, data: &[u8]) {
-        if self.flags.get().append() && data.len() < DIRECT_WRITE {
-            if let Some(mut outbox) = self.outbox.take() {
-                outbox.write(data);
-                return self.outbox.set(Some(outbox));
-            }
+        if self.flags.get().append() && data.len() < DIRECT_WRITE && self.outbound.append(data) {
+            return;
         }
         self.write_from_elsewhere(data);
     }
@@ -97,8 +67,7 @@ impl Stream {
         match kernel.streams(|streams| streams.send_slice(self.key, data)) {
             Ok(Ok(count)) => &data[count..],
             Ok(Err(error)) => {
-                self.rare(|rare| rare.write_error = Some(error));
-                self.mark(Flags::BROKEN, true);
+                self.outbound.broke(error, &self.flags);
                 data
             }
             Err(_away) => data,
@@ -106,11 +75,11 @@ impl Stream {
     }
 
     fn queue(self: &Rc<Stream>, kernel: &Kernel, append: impl FnOnce(&mut Outbox)) {
-        let mut outbox = self.outbox.take().unwrap_or_else(|| kernel.spare_outboxes.take());
+        let mut outbox = self.outbound.take_outbox().unwrap_or_else(|| kernel.spare_outboxes.take());
         append(&mut outbox);
         let queued = outbox.len();
-        self.outbox.set(Some(outbox));
-        if queued > self.high_water() {
+        self.outbound.put_outbox(outbox);
+        if self.has(Flags::PRODUCER) && queued > self.outbound.watermarks().0 {
             self.pause_transport_producer();
         }
         self.settle_soon(kernel);
@@ -118,19 +87,14 @@ impl Stream {
 
     /// Pausing a transport calls no user code, so a forwarder stops at once instead of after its fair share.
     fn pause_transport_producer(&self) {
-        let mut producer = self.producer.borrow_mut();
-        let Some(registered) = producer.as_mut().filter(|registered| !registered.paused) else { return };
-        if let Producer::Transport(transport) = &registered.producer {
-            registered.paused = true;
+        if let Some(transport) = self.outbound.pause_transport() {
             transport.pause_producing();
         }
     }
 
     /// How many written bytes wait to be handed to the operating system.
     pub(super) fn buffered(&self) -> usize {
-        let outbox = self.outbox.take();
-        let count = outbox.as_ref().map_or(0, |outbox| outbox.len());
-        self.outbox.set(outbox);
+        let count = self.outbound.queued();
         if self.has(Flags::LAYERED) { count + self.wire_queued() } else { count }
     }
 }

@@ -1,0 +1,84 @@
+//! The receiving half of a connection: whether the provider should report readability, and bytes to deliver again.
+//!
+//! Invariant: nothing is delivered while a policy holds reading (`READING_HELD`, the count is above zero) or while the queue
+//! of a paced connection drains (`PACE_HELD`, only with `PACED`). Bytes that were given back (`UNREAD`) precede anything
+//! newer. `ARMED` is true while the provider reports readability.
+
+use super::flags::{Flags, Word};
+use super::slot::Slot;
+
+#[derive(Default)]
+pub(super) struct Inbound {
+    rare: Slot<Rare>,
+}
+
+/// State that few connections need.
+#[derive(Default)]
+struct Rare {
+    /// Bytes that the protocol gave back.
+    unread: Vec<u8>,
+    /// The number of policies that hold reading back.
+    holds: u32,
+}
+
+impl Inbound {
+    /// Puts bytes that the protocol gave back in front of the others.
+    pub(super) fn unread(&self, bytes: &[u8], flags: &Word) {
+        self.rare.with(|rare| rare.unread.splice(..0, bytes.iter().copied()).for_each(drop));
+        flags.mark(Flags::UNREAD, true);
+    }
+
+    /// Keeps bytes that cannot be delivered now, behind the others.
+    pub(super) fn keep(&self, bytes: &[u8], flags: &Word) {
+        if !bytes.is_empty() {
+            self.rare.with(|rare| rare.unread.extend_from_slice(bytes));
+            flags.mark(Flags::UNREAD, true);
+        }
+    }
+
+    pub(super) fn take_unread(&self, flags: &Word) -> Option<Vec<u8>> {
+        if !flags.has(Flags::UNREAD) {
+            return None;
+        }
+        flags.mark(Flags::UNREAD, false);
+        Some(self.rare.with(|rare| std::mem::take(&mut rare.unread)))
+    }
+
+    /// Adds a hold, or drops one.
+    pub(super) fn hold(&self, on: bool, flags: &Word) {
+        let holds = self.rare.with(|rare| {
+            rare.holds = if on { rare.holds + 1 } else { rare.holds - 1 };
+            rare.holds
+        });
+        flags.mark(Flags::READING_HELD, holds > 0);
+    }
+
+    pub(super) fn set_paced(&self, on: bool, flags: &Word) {
+        flags.mark(Flags::PACED, on);
+        if !on {
+            flags.mark(Flags::PACE_HELD, false);
+        }
+    }
+
+    /// Holds reading above the high-water mark, and releases it at the low one.
+    pub(super) fn pace(&self, queued: usize, (high, low): (usize, usize), flags: &Word) {
+        let most = if flags.has(Flags::PACE_HELD) { low } else { high };
+        flags.mark(Flags::PACE_HELD, queued > most);
+    }
+
+    /// Forgets the bytes and the holds of a connection that has ended.
+    pub(super) fn clear(&self, flags: &Word) {
+        flags.mark(Flags::UNREAD | Flags::READING_HELD, false);
+        self.rare.take();
+    }
+
+    /// Asserts that the flags summarize the facts of this part.
+    #[cfg(debug_assertions)]
+    pub(super) fn assert_flags(&self, flags: &Word) {
+        let (has_unread, is_held) =
+            self.rare.peek(|rare| (!rare.unread.is_empty(), rare.holds > 0)).unwrap_or_default();
+        flags.assert_is(Flags::UNREAD, has_unread);
+        flags.assert_is(Flags::READING_HELD, is_held);
+        flags.assert_is(Flags::PACE_HELD, flags.has(Flags::PACE_HELD | Flags::PACED));
+    }
+}

@@ -1,0 +1,84 @@
+//! The layer of one connection and the bytes that it holds. It knows no connection.
+
+use std::io;
+
+use ropewalk_proto::{Layer, LayerState, Outbox};
+
+use crate::error::Error;
+use crate::interfaces::time::DelayedCall;
+use crate::kernel::Kernel;
+
+/// The layer of one connection.
+pub(super) struct Layered {
+    pub(super) layer: Box<dyn Layer>,
+    /// Transformed bytes for the socket. Absent while there are none.
+    pub(super) wire: Option<Box<Outbox>>,
+    /// Received bytes that the layer has not taken.
+    pub(super) held: Vec<u8>,
+    /// The layer has not seen all of `held`.
+    pub(super) is_held_new: bool,
+    /// The callback that started the layer has not returned: bytes given back are the layer's.
+    pub(super) is_fresh: bool,
+    /// The protocol knows that the layer is open.
+    pub(super) is_reported_open: bool,
+    /// The socket has reached its end.
+    pub(super) has_socket_ended: bool,
+    /// The layer has closed this side.
+    pub(super) has_closed: bool,
+    /// The layer did not open within its limit.
+    pub(super) is_late: bool,
+    /// Bytes that the layer has just taken in are being delivered: a failed connection ends behind them.
+    pub(super) is_delivering: bool,
+    /// The error of an end without a close. The connection ends when the protocol has read everything.
+    pub(super) truncated: Option<io::Error>,
+    /// The error of the layer. The connection is closed when the last words have left.
+    pub(super) failed: Option<Error>,
+    /// Closes the connection if the layer does not open, or its last words do not leave, in time.
+    pub(super) timer: Option<DelayedCall>,
+}
+
+impl Drop for Layered {
+    fn drop(&mut self) {
+        if let Some(timer) = self.timer.take() {
+            let _ = timer.cancel();
+        }
+    }
+}
+
+impl Layered {
+    pub(super) fn has(&self, state: LayerState) -> bool {
+        self.layer.state().contains(state)
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.wire.as_ref().map_or(0, |wire| wire.len())
+    }
+
+    /// Calls the layer with its held bytes and its queue.
+    pub(super) fn ask<R>(
+        &mut self,
+        kernel: &Kernel,
+        ask: impl FnOnce(&mut dyn Layer, &mut [u8], &mut Outbox) -> R,
+    ) -> R {
+        let mut wire = self.wire.take().unwrap_or_else(|| kernel.spare_outboxes.take());
+        let answer = ask(&mut *self.layer, &mut self.held, &mut wire);
+        match wire.is_empty() {
+            true => kernel.spare_outboxes.keep(wire),
+            false => self.wire = Some(wire),
+        }
+        answer
+    }
+
+    /// Shows the layer `received` behind the held bytes, and keeps what it does not take.
+    pub(super) fn take_in(&mut self, kernel: &Kernel, received: &[u8], plain: &mut Outbox) -> io::Result<()> {
+        self.held.extend_from_slice(received);
+        self.is_held_new = false;
+        let taken = self.ask(kernel, |layer, held, wire| layer.incoming(held, plain, wire))?;
+        self.held.drain(..taken);
+        if self.has(LayerState::PEER_ENDED) || self.held.is_empty() {
+            // An idle connection holds nothing.
+            self.held = Vec::new();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,196 @@
+//! The sending half of a connection: the outbox, the producer that fills it, and reasons why it is not sent now.
+//!
+//! Invariant: bytes leave in the order in which they were written, and none leaves while a policy holds writing
+//! (`WRITING_HELD`, the count is above zero) or until the provider takes more (`BLOCKED`). At most one producer is
+//! registered (`PRODUCER`). The error of a direct write (`BROKEN`) is kept until settling ends the connection.
+
+use std::io;
+
+use ropewalk_proto::Outbox;
+
+use super::Transport;
+use super::flags::{Flags, Word};
+use super::producer::Producer;
+use super::slot::Slot;
+use crate::kernel::Kernel;
+
+/// The default watermarks: high and low.
+const WATERMARKS: (usize, usize) = (64 * 1024, 32 * 1024);
+
+#[derive(Default)]
+pub(super) struct Outbound {
+    /// Present only while bytes are queued, or while a callback runs, for its writes: an idle connection holds no buffer.
+    outbox: Slot<Outbox>,
+    rare: Slot<Rare>,
+}
+
+/// State that few connections need.
+#[derive(Default)]
+struct Rare {
+    producer: Option<Registered>,
+    /// How many queued bytes pause the producer, and down to how many the queue drains before it is resumed.
+    watermarks: Option<(usize, usize)>,
+    /// The number of policies that hold writing back.
+    holds: u32,
+    /// Why a write failed at once.
+    error: Option<io::Error>,
+}
+
+/// A registered producer and whether it has been paused.
+struct Registered {
+    producer: Producer,
+    is_paused: bool,
+}
+
+/// A call that a producer is due.
+pub(super) enum Due {
+    Pause(Producer),
+    Resume(Producer),
+}
+
+impl Outbound {
+    /// Lends an outbox to the callback that follows. Nearly every callback writes.
+    #[inline]
+    pub(super) fn lend_outbox(&self, kernel: &Kernel) {
+        // An outbox with queued bytes remains in use, so that they stay in front.
+        if self.outbox.is_empty() {
+            self.outbox.put(kernel.spare_outboxes.take());
+        }
+    }
+
+    /// Takes the outbox back that a callback did not use.
+    #[inline]
+    pub(super) fn take_outbox_back(&self, kernel: &Kernel) {
+        match self.outbox.take() {
+            Some(outbox) if outbox.is_empty() => kernel.spare_outboxes.keep(outbox),
+            Some(used) => self.outbox.put(used),
+            None => {}
+        }
+    }
+
+    /// Appends to the outbox if there is one.
+    #[inline]
+    pub(super) fn append(&self, data: &[u8]) -> bool {
+        self.outbox.peek(|outbox| outbox.write(data)).is_some()
+    }
+
+    #[inline]
+    pub(super) fn take_outbox(&self) -> Option<Box<Outbox>> {
+        self.outbox.take()
+    }
+
+    #[inline]
+    pub(super) fn put_outbox(&self, outbox: Box<Outbox>) {
+        self.outbox.put(outbox);
+    }
+
+    /// The number of bytes in the outbox.
+    pub(super) fn queued(&self) -> usize {
+        self.outbox.peek(|outbox| outbox.len()).unwrap_or(0)
+    }
+
+    pub(super) fn drop_queue(&self, kernel: &Kernel) {
+        if let Some(mut outbox) = self.outbox.take() {
+            outbox.clear();
+            kernel.spare_outboxes.keep(outbox);
+        }
+    }
+
+    /// Registers `producer`. It must be the only one.
+    pub(super) fn register(&self, producer: Producer, flags: &Word) {
+        // A pull producer counts as paused until it is asked for its first piece.
+        let is_paused = matches!(producer, Producer::Pull(_));
+        self.rare.with(|rare| rare.producer = Some(Registered { producer, is_paused }));
+        flags.mark(Flags::PRODUCER, true);
+        flags.mark(Flags::WROTE, false);
+    }
+
+    pub(super) fn take_producer(&self, flags: &Word) -> Option<Producer> {
+        flags.mark(Flags::PRODUCER, false);
+        let registered = self.rare.peek(|rare| rare.producer.take()).flatten()?;
+        Some(registered.producer)
+    }
+
+    pub(super) fn producer(&self) -> Option<Producer> {
+        self.rare.peek(|rare| rare.producer.as_ref().map(|registered| registered.producer.clone())).flatten()
+    }
+
+    /// Notes the call that the producer is due with `buffered` bytes queued, and returns it.
+    pub(super) fn take_due(&self, buffered: usize, flags: &Word) -> Option<Due> {
+        let (high, low) = self.watermarks();
+        let due = |rare: &mut Rare| {
+            let Registered { producer, is_paused } = rare.producer.as_mut()?;
+            let is_pull = matches!(producer, Producer::Pull(_));
+            // A pull producer that wrote nothing when it was asked is not asked again before something was written and
+            // left.
+            let (owed, low) = if is_pull { (*is_paused || flags.has(Flags::WROTE), 0) } else { (*is_paused, low) };
+            if owed && buffered <= low {
+                *is_paused = false;
+                return Some(Due::Resume(producer.clone()));
+            }
+            let pauses = !is_pull && !*is_paused && buffered > high;
+            *is_paused |= pauses;
+            pauses.then(|| Due::Pause(producer.clone()))
+        };
+        self.rare.peek(due).flatten()
+    }
+
+    /// Counts a connection that produces as paused. Returns it unless it is paused already.
+    pub(super) fn pause_transport(&self) -> Option<Transport> {
+        let pause = |rare: &mut Rare| {
+            let registered = rare.producer.as_mut().filter(|registered| !registered.is_paused)?;
+            let Producer::Transport(transport) = &registered.producer else { return None };
+            registered.is_paused = true;
+            Some(transport.clone())
+        };
+        self.rare.peek(pause).flatten()
+    }
+
+    pub(super) fn set_watermarks(&self, high: usize, low: usize) {
+        self.rare.with(|rare| rare.watermarks = Some((high, low.min(high))));
+    }
+
+    /// The watermarks: high and low.
+    pub(super) fn watermarks(&self) -> (usize, usize) {
+        self.rare.peek(|rare| rare.watermarks).flatten().unwrap_or(WATERMARKS)
+    }
+
+    /// Adds a hold, or drops one.
+    pub(super) fn hold(&self, on: bool, flags: &Word) {
+        let holds = self.rare.with(|rare| {
+            rare.holds = if on { rare.holds + 1 } else { rare.holds - 1 };
+            rare.holds
+        });
+        flags.mark(Flags::WRITING_HELD, holds > 0);
+    }
+
+    /// Keeps the error of a direct write.
+    pub(super) fn broke(&self, error: io::Error, flags: &Word) {
+        self.rare.with(|rare| rare.error = Some(error));
+        flags.mark(Flags::BROKEN, true);
+    }
+
+    pub(super) fn take_error(&self, flags: &Word) -> Option<io::Error> {
+        if !flags.has(Flags::BROKEN) {
+            return None;
+        }
+        flags.mark(Flags::BROKEN, false);
+        self.rare.peek(|rare| rare.error.take()).flatten()
+    }
+
+    /// Forgets the marks and the holds of a connection that has ended.
+    pub(super) fn clear(&self, flags: &Word) {
+        flags.mark(Flags::WRITING_HELD, false);
+        drop(self.rare.take());
+    }
+
+    /// Asserts that the flags summarize the facts of this part.
+    #[cfg(debug_assertions)]
+    pub(super) fn assert_flags(&self, flags: &Word) {
+        let facts = |rare: &mut Rare| (rare.holds > 0, rare.producer.is_some(), rare.error.is_some());
+        let (is_held, has_producer, is_broken) = self.rare.peek(facts).unwrap_or_default();
+        flags.assert_is(Flags::WRITING_HELD, is_held);
+        flags.assert_is(Flags::PRODUCER, has_producer);
+        flags.assert_is(Flags::BROKEN, is_broken);
+    }
+}

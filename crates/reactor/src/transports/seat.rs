@@ -1,0 +1,140 @@
+//! The protocol's seat at its connection.
+//!
+//! Invariant: the protocol is borrowed exactly while one of its callbacks runs, which `PROTOCOL_OUT` says, so no callback is
+//! called within another. It is absent after `connection_lost`. A successor (`SWITCHED`) waits until the connection
+//! settles, and a deferred end until such a callback returns.
+
+use std::cell::{Cell, RefCell};
+
+use super::flags::{Flags, Word};
+use super::slot::Slot;
+use crate::error::Error;
+use crate::kernel::{CallbackKind, Kernel, Label, name_of};
+use crate::protocols::Protocol;
+
+pub(super) struct Seat {
+    protocol: RefCell<Option<Box<dyn Protocol>>>,
+    /// The name under which the protocol's callbacks run.
+    label: Cell<Label>,
+    waiting: Slot<Waiting>,
+}
+
+/// Changes that wait for the running callback to return.
+#[derive(Default)]
+struct Waiting {
+    /// The protocol that the callback switched to.
+    successor: Option<Box<dyn Protocol>>,
+    /// The connection begins for the successor: its `connection_made` is called.
+    is_successor_new: bool,
+    /// Why the connection ended.
+    end: Option<Error>,
+}
+
+fn label_of(kernel: &Kernel, protocol: &dyn Protocol) -> Label {
+    kernel.label(CallbackKind::Protocol, name_of(|| protocol.log_prefix()))
+}
+
+impl Seat {
+    pub(super) fn new(kernel: &Kernel, protocol: Box<dyn Protocol>) -> Seat {
+        let label = Cell::new(label_of(kernel, &*protocol));
+        Seat { protocol: RefCell::new(Some(protocol)), label, waiting: Slot::default() }
+    }
+
+    pub(super) fn label(&self) -> Label {
+        self.label.get()
+    }
+
+    /// Calls the protocol through the guard, right after `prepare`, and `panicked` if that panics. Returns false without a
+    /// call while a callback runs, and after `connection_lost`.
+    ///
+    /// The error goes to `panicked`, because an outcome that is returned would be copied for each message.
+    #[inline(always)]
+    pub(super) fn call(
+        &self,
+        kernel: &Kernel,
+        flags: &Word,
+        prepare: impl FnOnce(),
+        callback: impl FnOnce(&mut dyn Protocol),
+        panicked: impl FnOnce(Error),
+    ) -> bool {
+        let Ok(mut seated) = self.protocol.try_borrow_mut() else { return false };
+        let Some(protocol) = &mut *seated else { return false };
+        prepare();
+        flags.mark(Flags::IN_CALLBACK | Flags::PROTOCOL_OUT, true);
+        let outcome = kernel.guard_labelled(self.label.get(), || callback(&mut **protocol));
+        flags.mark(Flags::IN_CALLBACK | Flags::PROTOCOL_OUT, false);
+        drop(seated);
+        if let Err(panic) = outcome {
+            panicked(panic);
+        }
+        true
+    }
+
+    /// Empties the seat for good.
+    pub(super) fn vacate(&self) -> Option<Box<dyn Protocol>> {
+        self.protocol.take()
+    }
+
+    /// Seats `protocol`, at once or when the running callback returns. Returns the protocol that gave way.
+    pub(super) fn switch(
+        &self,
+        kernel: Option<&Kernel>,
+        protocol: Box<dyn Protocol>,
+        flags: &Word,
+    ) -> Option<Box<dyn Protocol>> {
+        if flags.get().intersects(Flags::PROTOCOL_OUT | Flags::SWITCHED) {
+            return self.succeed(protocol, false, flags);
+        }
+        if let Some(kernel) = kernel {
+            self.label.set(label_of(kernel, &*protocol));
+        }
+        self.protocol.replace(Some(protocol))
+    }
+
+    /// Seats `protocol` when the connection settles, which begins for it then. Returns the successor that gave way.
+    pub(super) fn hand_over(&self, protocol: Box<dyn Protocol>, flags: &Word) -> Option<Box<dyn Protocol>> {
+        self.succeed(protocol, true, flags)
+    }
+
+    fn succeed(&self, protocol: Box<dyn Protocol>, is_new: bool, flags: &Word) -> Option<Box<dyn Protocol>> {
+        flags.mark(Flags::SWITCHED, true);
+        self.waiting.with(|waiting| {
+            waiting.is_successor_new = is_new;
+            waiting.successor.replace(protocol)
+        })
+    }
+
+    /// Seats the successor, and drops the old protocol under its own name. Returns whether the connection begins for it.
+    pub(super) fn install_successor(&self, kernel: &Kernel, flags: &Word) -> bool {
+        if !flags.has(Flags::SWITCHED) {
+            return false;
+        }
+        flags.mark(Flags::SWITCHED, false);
+        let label = self.label.get();
+        let (successor, is_new) =
+            self.waiting.with(|waiting| (waiting.successor.take(), std::mem::take(&mut waiting.is_successor_new)));
+        if let Some(successor) = successor {
+            let old = self.switch(Some(kernel), successor, flags);
+            let _ = kernel.guard_labelled(label, || drop(old));
+        }
+        is_new
+    }
+
+    /// Keeps the reason of an end that came during a callback.
+    pub(super) fn defer_end(&self, reason: Error) {
+        self.waiting.with(|waiting| waiting.end = Some(reason));
+    }
+
+    pub(super) fn take_deferred_end(&self) -> Option<Error> {
+        self.waiting.take().and_then(|waiting| waiting.end)
+    }
+
+    /// Asserts that the flags summarize the facts of this part.
+    #[cfg(debug_assertions)]
+    pub(super) fn assert_flags(&self, flags: &Word) {
+        let has_successor = self.waiting.peek(|waiting| waiting.successor.is_some()).unwrap_or(false);
+        flags.assert_is(Flags::SWITCHED, has_successor);
+        let is_seated = self.protocol.try_borrow().is_ok_and(|protocol| protocol.is_some());
+        flags.assert_is(Flags::PROTOCOL_OUT, !is_seated);
+    }
+}
