@@ -6,9 +6,9 @@ use std::fs;
 use super::imports::{Graph, Sources, graph, largest_circle};
 use super::{files, root};
 
-/// The number of files that may form one circle. A transport, its stream, the protocol and its producer belong
-/// together.
-const LARGEST_CIRCLE: usize = 8;
+/// The number of files that may form one circle. A transport, its stream with the seat and the outbound part, the protocol
+/// and its producer belong together.
+const LARGEST_CIRCLE: usize = 6;
 
 /// The folders above the kernel, which knows none of them.
 const ABOVE_THE_KERNEL: [&str; 7] =

@@ -225,24 +225,6 @@ pub fn connect_protocol(
     endpoint.connect(reactor, Rc::new(connecting::OneProtocol::new(Box::new(protocol))))
 }
 
-impl Reactor {
-    /// Returns the registry of endpoint types that descriptions may name on this reactor.
-    ///
-    /// A registered type lasts as long as the reactor. May be called from any callback.
-    ///
-    /// ```
-    /// use ropewalk::Reactor;
-    ///
-    /// let reactor = Reactor::new()?;
-    /// let names = reactor.endpoints().server_names();
-    /// assert!(names.contains(&"tcp".to_owned()) && names.contains(&"unix".to_owned()));
-    /// # Ok::<(), ropewalk::Error>(())
-    /// ```
-    pub fn endpoints(&self) -> Endpoints {
-        (*self.extension(|_| Endpoints::new())).clone()
-    }
-}
-
 impl From<DescriptionError> for Error {
     fn from(error: DescriptionError) -> Error {
         Error::InvalidDescription(error.into())

@@ -17,6 +17,7 @@ use super::stdio::StdioServerEndpoint;
 use super::tcp::{TcpClientEndpoint, TcpServerEndpoint};
 use super::unix::{UnixClientEndpoint, UnixServerEndpoint};
 use super::{StreamClientEndpoint, StreamServerEndpoint};
+use crate::kernel::Reactor;
 
 type Parsed<E> = Result<Rc<E>, DescriptionError>;
 type Parser<E> = Rc<dyn Fn(&Endpoints, &Description) -> Parsed<E>>;
@@ -55,6 +56,24 @@ struct Registry {
     clients: Parsers<dyn StreamClientEndpoint>,
     /// The number of nested descriptions that are being parsed.
     depth: Cell<usize>,
+}
+
+impl Reactor {
+    /// Returns the registry of endpoint types that descriptions may name on this reactor.
+    ///
+    /// A registered type lasts as long as the reactor. May be called from any callback.
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let names = reactor.endpoints().server_names();
+    /// assert!(names.contains(&"tcp".to_owned()) && names.contains(&"unix".to_owned()));
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn endpoints(&self) -> Endpoints {
+        (*self.extension(|_| Endpoints::new())).clone()
+    }
 }
 
 impl Default for Endpoints {

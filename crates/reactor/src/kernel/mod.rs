@@ -38,7 +38,6 @@ pub use guard::{Callback, CallbackKind, PanicPolicy};
 pub(crate) use guard::{Label, Panic, Running, catch, name_of};
 pub use host::DetachedWait;
 pub(crate) use source::Source;
-pub(crate) use thread_calls::ThreadCalls;
 pub use weak::WeakReactor;
 
 use feature::Features;
@@ -46,6 +45,9 @@ use guard::Guard;
 use inbox::Inbox;
 use scratch::Scratch;
 use spare_outboxes::SpareOutboxes;
+
+/// The queue of calls from other threads.
+pub(crate) type ThreadCalls = thread_calls::ThreadCalls<dyn SendCall>;
 
 /// A single-threaded event loop over an event provider. A cheap handle: all clones are the same reactor.
 ///
@@ -79,7 +81,7 @@ pub(crate) struct Kernel {
     /// The count of forks in the process that opened the provider's descriptors.
     forks: Cell<u64>,
 
-    inbox: RefCell<Inbox>,
+    inbox: RefCell<Inbox<dyn Source>>,
     /// Sources to settle before the loop waits.
     unsettled: RefCell<VecDeque<Rc<dyn Source>>>,
     /// Sources to notify when a descriptor has been closed.

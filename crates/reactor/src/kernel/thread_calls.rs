@@ -5,26 +5,24 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ropewalk_sys::Waker;
 
-use super::SendCall;
-
 /// The queue of calls that wait for the next turn.
-pub(crate) struct ThreadCalls {
-    queue: Mutex<Queue>,
+pub(crate) struct ThreadCalls<C: ?Sized> {
+    queue: Mutex<Queue<C>>,
     waker: Waker,
 }
 
-#[derive(Default)]
-struct Queue {
-    calls: VecDeque<Box<dyn SendCall>>,
+struct Queue<C: ?Sized> {
+    calls: VecDeque<Box<C>>,
     closed: bool,
 }
 
-impl ThreadCalls {
-    pub(super) fn new(waker: Waker) -> ThreadCalls {
-        ThreadCalls { queue: Mutex::default(), waker }
+impl<C: ?Sized> ThreadCalls<C> {
+    pub(super) fn new(waker: Waker) -> ThreadCalls<C> {
+        let queue = Queue { calls: VecDeque::new(), closed: false };
+        ThreadCalls { queue: Mutex::new(queue), waker }
     }
 
-    pub(crate) fn push(&self, call: Box<dyn SendCall>) {
+    pub(crate) fn push(&self, call: Box<C>) {
         let mut queue = self.lock();
         if queue.closed {
             drop(queue);
@@ -50,7 +48,7 @@ impl ThreadCalls {
     }
 
     /// Moves the queue behind what is left of `batch`. An empty one gives its memory in exchange.
-    pub(super) fn move_to(&self, batch: &mut VecDeque<Box<dyn SendCall>>) {
+    pub(super) fn move_to(&self, batch: &mut VecDeque<Box<C>>) {
         let calls = &mut self.lock().calls;
         if batch.is_empty() {
             std::mem::swap(calls, batch);
@@ -69,7 +67,7 @@ impl ThreadCalls {
     }
 
     /// A poisoned lock only means a panic elsewhere: the queue is whole between statements.
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, Queue<C>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
