@@ -36,7 +36,7 @@ fn logs_loss(log: &Log, name: &'static str) -> impl Fn(&Transport, &Error) + use
     }
 }
 
-/// Logs its calls with the queue of its consumer, and ends the connection when it is resumed.
+/// Logs its calls with the queue of its consumer, and closes the connection when it is resumed.
 struct Noting {
     log: Log,
     consumer: Transport,

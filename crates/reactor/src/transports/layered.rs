@@ -394,7 +394,7 @@ impl Stream {
         self.settle_soon(kernel);
     }
 
-    /// Ends a failed connection when the last words have left and the protocol has read everything.
+    /// Closes a failed connection when the last words have left and the protocol has read everything.
     fn end_behind_last_words(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         let Some(layered) = self.layered() else { return };
         let has_unread = self.has(Flags::UNREAD) && self.state().is_open();
