@@ -1,12 +1,15 @@
 //! Layers between the socket and the protocol, with the scrambler of this crate.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ropewalk::proto::{Layer, LayerState, Outbox};
 use ropewalk::protocols::paced;
 use ropewalk::transports::{Producer, PushProducer};
-use ropewalk::{Error, Transport};
+use ropewalk::{Error, PanicPolicy, Transport};
 
 use crate::links::{Countdown, Transports, assert_same_bytes, noise};
 use crate::scrambler::Scrambler;
@@ -59,8 +62,135 @@ impl PushProducer for Noting {
     }
 }
 
+type Incoming = fn(&mut [u8], &mut Outbox, &mut LayerState) -> io::Result<usize>;
+
+/// A layer that answers received bytes as a test says.
+struct Custom(LayerState, Incoming);
+
+impl Layer for Custom {
+    fn incoming(&mut self, received: &mut [u8], _plain: &mut Outbox, queue: &mut Outbox) -> io::Result<usize> {
+        (self.1)(received, queue, &mut self.0)
+    }
+
+    fn incoming_ended(&mut self, _rest: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn outgoing(&mut self, _: &mut [u8], _: &mut Outbox, _: &mut Outbox, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn close(&mut self, _: &mut [u8], _: &mut Outbox) {}
+
+    fn state(&self) -> LayerState {
+        self.0
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Drop for Custom {
+    fn drop(&mut self) {
+        assert!(!self.0.contains(PANICS), "the destructor of a layer is user code");
+    }
+}
+
+/// A state in which the destructor of [`Custom`] panics.
+const PANICS: LayerState = LayerState::OPEN.union(LayerState::DONE).union(LayerState::PEER_ENDED);
+
+/// A script whose connection starts a custom layer before anything else.
+fn custom(incoming: Incoming) -> Script {
+    Script::new().on_made(move |transport| {
+        let layer = Custom(LayerState::empty(), incoming);
+        transport.start_layer(Box::new(layer), LIMIT).expect("it has none");
+    })
+}
+
 specifications! {
     layers;
+
+    fn bytes_behind_a_done_layer_wait_for_its_reply(subject: &Subject) {
+        // LayerState::DONE: the layer's own bytes leave first, and the bytes behind it are plain.
+        let server = custom(|received, queue, state| {
+            if received.len() < 3 {
+                return Ok(0);
+            }
+            queue.write(b"granted");
+            *state = LayerState::OPEN | LayerState::DONE;
+            Ok(3)
+        });
+        let server = server.on_made(|transport| {
+            let hold = Cell::new(Some(transport.hold_writing()));
+            after_some_turns(&transport.reactor(), move |_| drop(hold.take()));
+        });
+        let client = Script::new().on_made(|transport| {
+            transport.write(b"PREplain");
+            transport.lose_write_connection();
+        });
+        subject.converse(&server, &client);
+        assert_eq!((server.received(), client.received()), (b"plain".to_vec(), b"granted".to_vec()));
+    }
+
+    fn an_abort_overrules_the_last_words_of_a_layer(subject: &Subject) {
+        // ITCPTransport.abortConnection overrules every earlier request.
+        let log = Log::new();
+        let server = custom(|_, queue, state| {
+            *state = LayerState::OPEN;
+            queue.write(&vec![b'E'; TOO_MUCH]);
+            Err(io::ErrorKind::InvalidData.into())
+        });
+        let server = server.on_made(|transport| {
+            let later = transport.clone();
+            after_some_turns(&transport.reactor(), move |_| later.abort_connection());
+        });
+        let client = Script::new().on_made(|transport| {
+            transport.write(b"x");
+            transport.pause_producing();
+            let later = transport.clone();
+            transport.reactor().call_later(Duration::from_millis(50), move |_| later.resume_producing());
+        });
+        subject.converse(&server.on_lost(logs_loss(&log, "server")), &client);
+        log.expect(&["server ConnectionAborted"]);
+    }
+
+    fn bytes_that_a_layer_does_not_take_have_a_bound(subject: &Subject) {
+        // A peer cannot fill the memory while a layer waits for the rest of a unit.
+        let log = Log::new();
+        let server = custom(|_, _, _| Ok(0)).on_lost(logs_loss(&log, "server"));
+        let client = Script::new().on_made(|transport| transport.write(&vec![0; TOO_MUCH]));
+        subject.converse(&server, &client);
+        log.expect(&["server Other"]);
+    }
+
+    fn a_panic_in_the_destructor_of_a_layer_ends_nothing_else(subject: &Subject) {
+        // The rest of the end follows: connection_lost, and the loop lives.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        reactor.set_panic_policy(PanicPolicy::Log);
+        let server = custom(|received, _, state| {
+            *state = PANICS;
+            Ok(received.len())
+        });
+        let server = server.on_lost(logs_loss(&log, "server"));
+        let client = Script::new().on_made(|transport| transport.write(b"x"));
+        subject.converse_on(&reactor, &server, &client);
+        assert_eq!(log.entries().len(), 1);
+    }
+
+    fn a_half_closed_connection_refuses_a_layer(subject: &Subject) {
+        // A layer needs both directions.
+        let log = Log::new();
+        let refused = log.clone();
+        let server = Script::new().on_read_lost(move |transport| {
+            let layer = Custom(LayerState::empty(), |_, _, _| Ok(0));
+            let error = transport.start_layer(Box::new(layer), LIMIT).expect_err("one direction has ended");
+            refused.add(error.to_string());
+            transport.lose_connection();
+        });
+        subject.converse(&server, &Script::new().on_made(Transport::lose_write_connection));
+        assert!(log.entries()[0].starts_with("cannot start a layer on a half-closed connection"), "{:?}", log.entries());
+    }
 
     fn the_layer_opens_before_the_first_byte(subject: &Subject) {
         // Protocol::layer_opened; what is written earlier waits.

@@ -39,9 +39,11 @@ bitflags! {
     pub struct LayerState: u8 {
         /// Plain bytes may pass. Until then the connection keeps what the protocol writes.
         const OPEN = 1 << 0;
-        /// The peer has ended its plain bytes in order. Received bytes behind that are ignored.
+        /// The peer has ended its plain bytes in order. The protocol is notified as of the end of the stream. Received
+        /// bytes behind that are ignored, also those of a layer that is done.
         const PEER_ENDED = 1 << 1;
-        /// The layer has nothing left to do, and is removed. Bytes that it did not take are plain.
+        /// The layer has nothing left to do. Once it is open and its own bytes have left, the layer is removed. Bytes that
+        /// it did not take are plain. This is for layers that transform only the start of a connection.
         const DONE = 1 << 2;
     }
 }

@@ -8,9 +8,13 @@ use crate::error::Error;
 use crate::interfaces::time::DelayedCall;
 use crate::kernel::Kernel;
 
+/// The number of bytes that a layer may leave untaken. More than any unit of a usual layer.
+const HELD_MOST: usize = 1024 * 1024;
+
 /// The layer of one connection.
 pub(super) struct Layered {
-    pub(super) layer: Box<dyn Layer>,
+    /// Absent once the connection has dropped it.
+    layer: Option<Box<dyn Layer>>,
     /// Transformed bytes for the socket. Absent while there are none.
     pub(super) wire: Option<Box<Outbox>>,
     /// Received bytes that the layer has not taken.
@@ -21,6 +25,8 @@ pub(super) struct Layered {
     pub(super) is_fresh: bool,
     /// The protocol knows that the layer is open.
     pub(super) is_reported_open: bool,
+    /// The layer's state after its last call, which ran under the guard.
+    pub(super) state: LayerState,
     /// The socket has reached its end.
     pub(super) has_socket_ended: bool,
     /// The layer has closed this side.
@@ -46,8 +52,46 @@ impl Drop for Layered {
 }
 
 impl Layered {
+    /// Makes the state of a layer that was just started.
+    pub(super) fn new(layer: Box<dyn Layer>, held: Vec<u8>, wire: Option<Box<Outbox>>, timer: DelayedCall) -> Layered {
+        Layered {
+            layer: Some(layer),
+            wire,
+            is_held_new: !held.is_empty(),
+            held,
+            is_fresh: true,
+            is_reported_open: false,
+            state: LayerState::empty(),
+            has_socket_ended: false,
+            has_closed: false,
+            is_late: false,
+            is_delivering: false,
+            truncated: None,
+            failed: None,
+            timer: Some(timer),
+        }
+    }
+
+    /// Returns the layer, unless the connection has dropped it.
+    pub(super) fn layer(&self) -> Option<&dyn Layer> {
+        self.layer.as_deref()
+    }
+
+    /// Takes the layer out, to drop it under the guard: its destructor is user code.
+    pub(super) fn take_layer(&mut self) -> Option<Box<dyn Layer>> {
+        self.layer.take()
+    }
+
+    /// Tells the layer that the socket has ended.
+    pub(super) fn socket_ended(&mut self) -> io::Result<()> {
+        let Some(layer) = &mut self.layer else { return Ok(()) };
+        let ended = layer.incoming_ended(self.held.len());
+        self.state = layer.state();
+        ended
+    }
+
     pub(super) fn has(&self, state: LayerState) -> bool {
-        self.layer.state().contains(state)
+        self.state.contains(state)
     }
 
     pub(super) fn queued(&self) -> usize {
@@ -59,13 +103,14 @@ impl Layered {
         &mut self,
         kernel: &Kernel,
         ask: impl FnOnce(&mut dyn Layer, &mut [u8], &mut Outbox) -> R,
-    ) -> R {
+    ) -> Option<R> {
         let mut wire = self.wire.take().unwrap_or_else(|| kernel.spare_outboxes.take());
-        let answer = ask(&mut *self.layer, &mut self.held, &mut wire);
+        let answer = self.layer.as_mut().map(|layer| ask(&mut **layer, &mut self.held, &mut wire));
         match wire.is_empty() {
             true => kernel.spare_outboxes.keep(wire),
             false => self.wire = Some(wire),
         }
+        self.state = self.layer.as_ref().map_or(self.state, |layer| layer.state());
         answer
     }
 
@@ -73,8 +118,17 @@ impl Layered {
     pub(super) fn take_in(&mut self, kernel: &Kernel, received: &[u8], plain: &mut Outbox) -> io::Result<()> {
         self.held.extend_from_slice(received);
         self.is_held_new = false;
-        let taken = self.ask(kernel, |layer, held, wire| layer.incoming(held, plain, wire))?;
+        let Some(taken) = self.ask(kernel, |layer, held, wire| layer.incoming(held, plain, wire)) else {
+            return Ok(());
+        };
+        let taken = taken?;
+        if taken > self.held.len() {
+            return Err(io::Error::other("the layer took more bytes than it was given"));
+        }
         self.held.drain(..taken);
+        if taken == 0 && self.held.len() > HELD_MOST {
+            return Err(io::Error::other(format!("the layer took none of {} bytes", self.held.len())));
+        }
         if self.has(LayerState::PEER_ENDED) || self.held.is_empty() {
             // An idle connection holds nothing.
             self.held = Vec::new();

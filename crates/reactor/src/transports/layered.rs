@@ -108,7 +108,8 @@ impl Transport {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Closed`] after the end of the connection; [`Error::Io`] if it has a layer already.
+    /// [`Error::Closed`] after the end of the connection. [`Error::Io`] if it has a layer already, or if one of its
+    /// directions has ended.
     pub fn start_layer(&self, layer: Box<dyn Layer>, limit: Duration) -> Result<()> {
         self.0.start_layer(layer, limit)
     }
@@ -126,7 +127,7 @@ impl Transport {
     pub fn with_layer<R>(&self, ask: impl FnOnce(&dyn Any) -> R) -> Option<R> {
         let layered = self.0.layered()?;
         let layered = layered.borrow();
-        Some(ask(layered.layer.as_any()))
+        layered.layer().map(|layer| ask(layer.as_any()))
     }
 }
 
@@ -141,7 +142,12 @@ impl Stream {
     fn start_layer(self: &Rc<Stream>, layer: Box<dyn Layer>, limit: Duration) -> Result<()> {
         let kernel = self.reactor.upgrade().filter(|_| !self.state().is_lost()).ok_or(Error::Closed)?;
         if self.has(Flags::LAYERED) {
-            return Err(Error::io("cannot start a layer")(io::ErrorKind::AlreadyExists.into()));
+            return Err(Error::io("cannot start a second layer")(io::ErrorKind::AlreadyExists.into()));
+        }
+        if self.state().is_read_ended() || !self.state().may_send() {
+            return Err(Error::io("cannot start a layer on a half-closed connection")(
+                io::ErrorKind::NotConnected.into(),
+            ));
         }
         let held = self.inbound.take_unread(&self.flags).unwrap_or_default();
         let weak = Rc::downgrade(self);
@@ -150,22 +156,9 @@ impl Stream {
                 stream.open_too_late(&reactor.0);
             }
         });
-        let layered = Layered {
-            layer,
-            // Bytes written before leave unchanged.
-            wire: self.outbound.take_outbox().filter(|outbox| !outbox.is_empty()),
-            is_held_new: !held.is_empty(),
-            held,
-            is_fresh: true,
-            is_reported_open: false,
-            has_socket_ended: self.state().is_read_ended(),
-            has_closed: false,
-            is_late: false,
-            is_delivering: false,
-            truncated: None,
-            failed: None,
-            timer: Some(timer),
-        };
+        // Bytes written before leave unchanged.
+        let wire = self.outbound.take_outbox().filter(|outbox| !outbox.is_empty());
+        let layered = Layered::new(layer, held, wire, timer);
         self.rare(|rare| rare.layered = Some(Rc::new(RefCell::new(layered))));
         self.mark(Flags::LAYERED, true);
         self.settle_soon(&kernel);
@@ -213,6 +206,10 @@ impl Stream {
         }
     }
 
+    fn has_open_layer(&self) -> bool {
+        self.layered().is_some_and(|layered| layered.borrow().has(LayerState::OPEN))
+    }
+
     /// Whether a layer has failed, so that its last words should arrive.
     pub(super) fn has_failed_layer(&self) -> bool {
         self.layered().is_some_and(|layered| layered.borrow().failed.is_some())
@@ -220,17 +217,25 @@ impl Stream {
 
     /// Whether the layer wants bytes from the socket.
     fn layer_reads(&self, layered: &Layered) -> bool {
-        let ended = layered.has_socket_ended || layered.failed.is_some() || layered.has(LayerState::PEER_ENDED);
-        if ended || self.has(Flags::IN_CALLBACK) {
+        let ended = layered.has_socket_ended || layered.failed.is_some();
+        // Bytes behind a layer that is done are read as plain bytes, once the layer's own have left.
+        let stops = ended || layered.has(LayerState::PEER_ENDED) || layered.has(LayerState::DONE);
+        if stops || self.has(Flags::IN_CALLBACK) {
             return false;
         }
-        // A handshake continues while the protocol is paused or has lost its connection.
-        !layered.has(LayerState::OPEN) || self.reads()
+        // A handshake continues while the protocol is paused or has lost its connection, but a peer that reads none of its
+        // answers cannot fill the memory.
+        let shakes_hands = !layered.has(LayerState::OPEN) && layered.queued() <= self.outbound.watermarks().0;
+        shakes_hands || layered.has(LayerState::OPEN) && self.reads()
     }
 
     /// Receives for the layer, up to this connection's share of the turn.
     #[inline(never)]
     pub(super) fn read_layered(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport, scratch: &mut [u8]) {
+        if self.has_fresh_layer() && !self.has(Flags::IN_CALLBACK) {
+            // The layer speaks first.
+            self.settle(kernel);
+        }
         let mut bytes = 0;
         for _ in 0..READS_PER_TURN {
             let Some(layered) = self.layered() else { break };
@@ -339,9 +344,8 @@ impl Stream {
         {
             let mut layered = layered.borrow_mut();
             layered.has_socket_ended = true;
-            let held = layered.held.len();
             let early = !layered.has(LayerState::OPEN);
-            let ended = kernel.guard(CallbackKind::Protocol, "layer", || layered.layer.incoming_ended(held));
+            let ended = kernel.guard(CallbackKind::Protocol, "layer", || layered.socket_ended());
             let ended = ended.unwrap_or_else(|panicked| Err(io::Error::other(panicked.to_string())));
             let ended = ended.and_then(|()| if early { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) });
             layered.truncated = ended.err();
@@ -425,6 +429,9 @@ impl Stream {
             if !self.flush_layered(kernel) {
                 return;
             }
+            if matches!(self.state().next_step(false, false), Step::Abort) {
+                return self.end(kernel, Error::ConnectionAborted);
+            }
             if self.has_failed_layer() {
                 return self.end_behind_last_words(kernel);
             }
@@ -456,7 +463,11 @@ impl Stream {
         if layered.borrow().failed.is_some() {
             return true;
         }
-        let is_open = layered.borrow().has(LayerState::OPEN);
+        let (is_open, has_closed) = (layered.borrow().has(LayerState::OPEN), layered.borrow().has_closed);
+        if has_closed {
+            // Nothing follows the layer's close.
+            self.outbound.drop_queue(kernel);
+        }
         let own = if is_open { self.outbound.take_outbox() } else { None };
         let mut plain = own.unwrap_or_else(|| kernel.spare_outboxes.take());
         let transform =
@@ -467,8 +478,8 @@ impl Stream {
             false => self.outbound.put_outbox(plain),
         }
         match outcome {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
+            Ok(None | Some(Ok(()))) => true,
+            Ok(Some(Err(error))) => {
                 self.fail_layer(kernel, Error::lost(error));
                 true
             }
@@ -492,7 +503,7 @@ impl Stream {
         match sent {
             Ok(Err(error)) => self.write_failed(kernel, error),
             Ok(Ok(_)) => self.mark(Flags::BLOCKED, true),
-            Err(_away) => {}
+            Err(_away) => self.settle_soon(kernel),
         }
         false
     }
@@ -513,6 +524,7 @@ impl Stream {
             Step::Stay => self.arm_layered(kernel),
             Step::Abort => self.end(kernel, Error::ConnectionAborted),
             Step::Close if self.close_layer(kernel) => self.end(kernel, Error::ConnectionDone),
+            Step::ShutdownWrite if !self.has_open_layer() => self.arm_layered(kernel),
             Step::ShutdownWrite => self.shut_down_layer(kernel),
             // The close is queued.
             Step::Close => {}
@@ -543,7 +555,7 @@ impl Stream {
 
     /// Has the provider report readability exactly while the layer wants it.
     fn arm_layered(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        if self.remove_done_layer() {
+        if self.remove_done_layer(kernel) {
             return self.settle_soon(kernel);
         }
         let Some(layered) = self.layered() else { return };
@@ -562,10 +574,11 @@ impl Stream {
     }
 
     /// Removes a layer that has nothing left to do, once its bytes have left. Its held bytes are plain.
-    pub(super) fn remove_done_layer(&self) -> bool {
+    pub(super) fn remove_done_layer(&self, kernel: &Kernel) -> bool {
         let Some(layered) = self.layered() else { return false };
         let mut layered = layered.borrow_mut();
         if !layered.has(LayerState::DONE)
+            || layered.has(LayerState::PEER_ENDED)
             || !layered.is_reported_open
             || layered.wire.is_some()
             || layered.has_socket_ended
@@ -575,10 +588,24 @@ impl Stream {
         }
         let held = std::mem::take(&mut layered.held);
         drop(layered);
-        self.mark(Flags::LAYERED, false);
-        self.rare(|rare| rare.layered = None);
+        self.drop_layer(kernel);
         self.inbound.keep(&held, &self.flags);
+        if !self.state().may_send() && self.state().is_open() {
+            // The layer has closed this side, and nothing of its own can follow.
+            let key = self.key;
+            kernel.tell_streams(move |streams| drop(streams.shutdown_write(key)));
+        }
         true
+    }
+
+    /// Drops the layer. Its destructor is user code.
+    pub(super) fn drop_layer(&self, kernel: &Kernel) {
+        if self.has(Flags::LAYERED) {
+            self.mark(Flags::LAYERED, false);
+            let layered = self.rare(|rare| rare.layered.take());
+            let layer = layered.and_then(|layered| layered.borrow_mut().take_layer());
+            let _ = kernel.guard(CallbackKind::Protocol, "layer", || drop(layer));
+        }
     }
 
     /// Continues with what the layer or the connection holds, without an event of the socket.

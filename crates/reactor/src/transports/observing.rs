@@ -65,7 +65,11 @@ impl Stream {
     #[inline]
     pub(super) fn count_received(&self, count: usize) {
         if self.has(Flags::OBSERVED) {
+            // An observer may turn the loop: newer bytes wait until these are delivered.
+            let was_in_callback = self.has(Flags::IN_CALLBACK);
+            self.mark(Flags::IN_CALLBACK, true);
             self.notify_observers(|observer| observer.bytes_received(count));
+            self.mark(Flags::IN_CALLBACK, was_in_callback);
         }
     }
 

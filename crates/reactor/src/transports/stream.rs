@@ -268,7 +268,7 @@ impl Stream {
     fn install_successor(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         if self.seat.install_successor(kernel, &self.flags) {
             // The new protocol may start a layer itself.
-            self.remove_done_layer();
+            self.remove_done_layer(kernel);
             let transport = Transport(self.clone());
             self.call(kernel, |protocol| protocol.connection_made(&transport));
         }
@@ -307,7 +307,10 @@ impl Stream {
             EndStep::Queue => self.outbound.drop_queue(kernel),
             EndStep::Producer => self.stop_producer(kernel),
             EndStep::Consumers => self.settle_consumers(kernel),
-            EndStep::Attachments => self.drop_rare(),
+            EndStep::Attachments => {
+                self.drop_layer(kernel);
+                self.drop_rare();
+            }
             EndStep::Protocol if self.has(Flags::PROTOCOL_OUT) => self.seat.defer_end(reason.clone()),
             EndStep::Protocol => self.notify_of_end(kernel, reason),
             EndStep::Descriptor => kernel.descriptor_closed(),
