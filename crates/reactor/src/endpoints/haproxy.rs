@@ -38,8 +38,8 @@ const WAITING_MAX: usize = 1024;
 ///
 /// The transports' [`peer`](Transport::peer) and [`host`](Transport::host), and the address that the factory is asked
 /// with, are those of the forwarded connection. Until then a connection takes a place of a factory that limits how many
-/// there are ([`Factory::reserve`]). Anybody who can connect can claim any address: listen where only the
-/// balancer can.
+/// there are ([`Factory::reserve`]). Every peer that can connect can claim any address: listen where only the balancer
+/// can connect.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -73,14 +73,14 @@ impl HaproxyServerEndpoint {
         HaproxyServerEndpoint { inner: Rc::new(inner), header_timeout: HEADER_TIMEOUT, waiting_max: WAITING_MAX }
     }
 
-    /// Resets a connection whose header is not there after so long.
+    /// Resets a connection whose header has not arrived within `timeout`.
     #[must_use]
     pub fn header_timeout(mut self, timeout: Duration) -> HaproxyServerEndpoint {
         self.header_timeout = timeout;
         self
     }
 
-    /// Closes a new connection while so many wait for their headers.
+    /// Closes a new connection while `connections` others wait for their headers.
     #[must_use]
     pub fn waiting_max(mut self, connections: usize) -> HaproxyServerEndpoint {
         self.waiting_max = connections;

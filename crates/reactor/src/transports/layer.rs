@@ -82,7 +82,7 @@ impl Layered {
         self.layer.take()
     }
 
-    /// Tells the layer that the socket has ended.
+    /// Reports the end of the socket to the layer.
     pub(super) fn socket_ended(&mut self) -> io::Result<()> {
         let Some(layer) = &mut self.layer else { return Ok(()) };
         let ended = layer.incoming_ended(self.held.len());

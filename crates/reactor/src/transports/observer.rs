@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn an_observer_counts_all_bytes_and_is_dropped_at_the_end() {
+    fn an_observer_counts_all_bytes_until_the_end() {
         let net = MemoryReactor::new();
         let server = AccumulatingProtocol::new();
         net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! Invariant: bytes leave in the order in which they were written, and none leaves while a policy holds writing
 //! (`WRITING_HELD`, the count is above zero) or until the provider takes more (`BLOCKED`). At most one producer is
-//! registered (`PRODUCER`). The error of a direct write (`BROKEN`) is kept until settling ends the connection.
+//! registered (`PRODUCER`). The error of a direct write (`BROKEN`) is kept until the connection settles, which closes it.
 
 use std::io;
 

@@ -26,8 +26,8 @@ impl Transport {
     /// [`set_watermarks`](Transport::set_watermarks) moves the marks. Neither a callback nor
     /// [`is_paused`](Transport::is_paused) reports that reading waits.
     ///
-    /// Two paced ends that both queue much without being asked wait for each other for ever: neither reads until the
-    /// other one does. Leave one of them unpaced, or write in answer to what arrives.
+    /// If both sides of a connection are paced and queue more than their high-water marks, they wait for each other for ever:
+    /// neither reads until the other one does. Leave one of them unpaced, or write in answer to what arrives.
     ///
     /// May be called from any callback. Does nothing after the end of the connection.
     ///

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::Transport;
 
-/// Produces until it is told to pause: IPushProducer.
+/// Produces until it is paused: IPushProducer.
 ///
 /// ```
 /// use std::cell::Cell;
@@ -112,12 +112,12 @@ pub enum Producer {
 }
 
 impl Producer {
-    /// A push producer.
+    /// Wraps a push producer.
     pub fn push(producer: Rc<impl PushProducer + 'static>) -> Producer {
         Producer::Push(producer)
     }
 
-    /// A pull producer.
+    /// Wraps a pull producer.
     pub fn pull(producer: Rc<impl PullProducer + 'static>) -> Producer {
         Producer::Pull(producer)
     }

@@ -247,7 +247,7 @@ impl Stream {
         }
     }
 
-    /// Calls the protocol, and settles. A panic ends the connection.
+    /// Calls the protocol, and settles. A panic closes the connection.
     #[inline(always)]
     pub(super) fn call(self: &Rc<Stream>, kernel: &Rc<Kernel>, callback: impl FnOnce(&mut dyn Protocol)) {
         // A protocol whose callback runs the loop is not called again, nor is one after `connection_lost`.
@@ -284,7 +284,7 @@ impl Stream {
         }
     }
 
-    /// Ends the connection, once, in the order of [`EndStep::ORDER`].
+    /// Takes the steps of the connection's end, once, in the order of [`EndStep::ORDER`].
     #[inline(never)]
     pub(crate) fn end(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: Error) {
         let mut state = self.state.get();
@@ -536,7 +536,7 @@ mod switching {
     use crate::testing::{AccumulatingProtocol, MemoryReactor};
     use crate::transports::Transport;
 
-    /// Gives way to another protocol in its first delivery, and ends the connection in the same callback.
+    /// Switches to another protocol in its first delivery, and closes the connection in the same callback.
     struct GivesWay(AccumulatingProtocol);
 
     impl Protocol for GivesWay {
@@ -556,7 +556,7 @@ mod switching {
     }
 
     #[test]
-    fn the_successor_gets_what_comes_next_and_is_told_of_the_end_also_when_that_comes_in_the_same_callback() {
+    fn the_successor_is_notified_of_an_end_in_the_same_callback() {
         for said in [&b"on"[..], b"abort", b"panic"] {
             let net = MemoryReactor::new();
             let successor = AccumulatingProtocol::new();
@@ -585,7 +585,7 @@ mod tests {
     use crate::testing::AccumulatingProtocol;
 
     #[test]
-    fn a_large_write_that_finds_the_connection_reset_ends_it_with_that_reason() {
+    fn a_large_write_to_a_reset_connection_reports_the_reset() {
         for info in reactors().into_iter().filter(|info| info.unavailable.is_none()) {
             let reactor = Reactor::with(info.name).unwrap();
             let (server, client) = (AccumulatingProtocol::new(), AccumulatingProtocol::new());
@@ -609,7 +609,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_peer_said_before_it_closed_is_read_although_it_did_not_listen() {
+    fn bytes_sent_before_the_peer_closed_are_delivered() {
         for info in reactors().into_iter().filter(|info| info.unavailable.is_none()) {
             let reactor = Reactor::with(info.name).unwrap();
             let (ours, mut theirs) = UnixStream::pair().unwrap();

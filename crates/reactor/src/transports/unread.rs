@@ -11,7 +11,7 @@ use crate::kernel::{Kernel, Reactor};
 impl Transport {
     /// Gives back `bytes` that were delivered and are not wanted now. They are delivered again before what arrives next:
     /// when reading resumes if it is paused, else in the next turn, and to the new protocol after
-    /// [`switch_protocol`](Transport::switch_protocol). What is given back last comes first.
+    /// [`switch_protocol`](Transport::switch_protocol). Bytes that are given back last come first.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_back_comes_again_before_anything_newer() {
+    fn given_back_bytes_come_before_newer_ones() {
         let net = MemoryReactor::new();
         let (protocol, client) = serve(&net, |transport, data| {
             if data == b"first" {
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_back_last_comes_first() {
+    fn bytes_given_back_last_come_first() {
         let net = MemoryReactor::new();
         let (protocol, client) = serve(&net, |transport, data| {
             if data == b"x" {
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn it_waits_while_the_transport_is_paused_and_the_end_of_the_file_waits_behind_it() {
+    fn given_back_bytes_wait_for_a_paused_transport_before_the_end() {
         let net = MemoryReactor::new();
         let (protocol, client) = serve(&net, |transport, data| {
             if data == b"x" {
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn it_may_be_given_back_again_and_again_without_anything_newer() {
+    fn bytes_may_be_given_back_repeatedly() {
         let net = MemoryReactor::new();
         let (protocol, client) = serve(&net, |transport, data| transport.unread(&data[1..]));
         client.write(b"123");
