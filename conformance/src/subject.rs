@@ -53,7 +53,9 @@ impl Subject {
     /// // In a file of tests:
     /// conformance!(unkind = unkind(); core, time, streams, closing);
     ///
+    /// # fn main() {
     /// assert_eq!(unkind().reactor().name(), "simulated");
+    /// # }
     /// ```
     pub fn of(name: &'static str, open: fn() -> Box<dyn EventProvider>) -> Subject {
         Subject::new(name, Provider::Custom(open))
