@@ -31,7 +31,7 @@ use ropewalk_sys::{Received, Sent};
 use super::Transport;
 use super::flags::Flags;
 use super::layer::Layered;
-use super::share::{BYTES_PER_TURN, READS_PER_TURN};
+use super::share::{BYTES_PER_TURN, PIECES_PER_TURN, READS_PER_TURN};
 use super::stream::Stream;
 use crate::error::{Error, Result};
 use crate::kernel::{CallbackKind, Kernel, Reactor};
@@ -41,9 +41,6 @@ const WIRE_MOST: usize = 64 * 1024;
 
 /// The time that a failed layer's last words may take.
 const LAST_WORDS_LIMIT: Duration = Duration::from_secs(5);
-
-/// How often a producer is asked for more within one settling.
-const PIECES_PER_TURN: usize = 16;
 
 impl Transport {
     /// Puts `layer` between this connection and its protocol. If the layer does not open within

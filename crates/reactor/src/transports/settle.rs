@@ -12,12 +12,10 @@ use ropewalk_sys::Sent;
 use super::Transport;
 use super::flags::Flags;
 use super::outbound::Due;
+use super::share::PIECES_PER_TURN;
 use super::stream::Stream;
 use crate::error::Error;
 use crate::kernel::{CallbackKind, Kernel};
-
-/// How often a producer is asked for more within one settling; then the other connections have their turn.
-const PIECES_PER_TURN: usize = 16;
 
 impl Stream {
     /// Settles a connection that was queued for it.
