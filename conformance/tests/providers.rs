@@ -15,11 +15,11 @@ conformance!(poll = kernel("poll");
     streams, closing, lingering, callbacks, producers, pacing, layers, connectors, endpoints, reentrancy, ports, tcp, peers, unix_streams, unix, socket, pipes, limits, thousands);
 #[cfg(target_os = "linux")]
 conformance!(epoll = kernel("epoll");
-    core, time, threads, host, resolver, task, real_time, signals, fd_set, foreign, unix_abstract,
+    core, time, threads, host, resolver, task, real_time, signals, fd_set, host_handle, unix_abstract,
     streams, closing, lingering, callbacks, producers, pacing, layers, connectors, endpoints, reentrancy, ports, tcp, peers, unix_streams, unix, socket, pipes, limits, thousands);
 #[cfg(target_os = "linux")]
 conformance!(uring = kernel("uring");
-    core, time, threads, host, resolver, task, real_time, signals, fd_set, foreign, unix_abstract,
+    core, time, threads, host, resolver, task, real_time, signals, fd_set, host_handle, unix_abstract,
     streams, closing, lingering, callbacks, producers, pacing, layers, connectors, endpoints, reentrancy, ports, tcp, peers, unix_streams, unix, socket, pipes, limits, thousands);
 
 /// A provider of this system, with the program that plays scenarios in processes of their own.

@@ -10,8 +10,8 @@ pub mod fd_set;
 #[cfg(unix)]
 pub mod fd_setsize;
 #[cfg(unix)]
-pub mod foreign;
 pub mod host;
+pub mod host_handle;
 pub mod layers;
 #[cfg(unix)]
 pub mod limits;

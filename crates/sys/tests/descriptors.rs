@@ -228,14 +228,14 @@ fn a_copy_of_a_closed_watched_descriptor_stops_reporting() {
         let number = reader.as_raw_fd();
         let key = provider.watches().unwrap().watch(number, Interest::READ).unwrap();
         let other_key = provider.watches().unwrap().watch(other.as_raw_fd(), Interest::READ).unwrap();
-        let foreign = provider.host_handle();
+        let handle = provider.host_handle();
         writer.write_all(b"x").unwrap();
         drop(reader);
         provider.watches().unwrap().unwatch(key);
         assert_eq!(settle(provider), []);
         other_writer.write_all(b"x").unwrap();
         assert_eq!(wait(provider, PATIENCE), [Event { key: other_key, ready: Ready::READ }]);
-        assert_eq!(provider.host_handle(), foreign);
+        assert_eq!(provider.host_handle(), handle);
         provider.waker().wake();
         let began = Instant::now();
         wait(provider, PATIENCE);
@@ -297,35 +297,35 @@ fn the_host_handle_is_readable_when_there_are_events() {
     let is_readable = |fd| is_readable(fd, Duration::ZERO);
     each(|provider| {
         assert_eq!(provider.host_handle().is_some(), ["epoll", "uring"].contains(&provider.name()));
-        let Some(foreign) = provider.host_handle() else { return };
-        assert!(!is_readable(foreign));
+        let Some(handle) = provider.host_handle() else { return };
+        assert!(!is_readable(handle));
         provider.waker().wake();
-        assert!(is_readable(foreign), "a wake while nobody waits");
+        assert!(is_readable(handle), "a wake while nobody waits");
         assert_eq!(wait(provider, PATIENCE), []);
-        assert!(!is_readable(foreign));
+        assert!(!is_readable(handle));
         provider.waker().wake();
-        assert!(is_readable(foreign), "a wake after a wait");
+        assert!(is_readable(handle), "a wake after a wait");
         assert_eq!(wait(provider, Duration::ZERO), []);
         let (reader, mut writer) = pipe();
         let key = provider.watches().unwrap().watch(reader.as_raw_fd(), Interest::READ).unwrap();
-        assert!(!is_readable(foreign));
+        assert!(!is_readable(handle));
         writer.write_all(b"x").unwrap();
-        assert!(is_readable(foreign));
+        assert!(is_readable(handle));
         assert_eq!(wait(provider, Duration::ZERO), [Event { key, ready: Ready::READ }]);
     });
 }
 
 /// Also for connections that are older than the question.
 #[test]
-fn the_foreign_descriptor_is_readable_while_bytes_are_left() {
+fn the_host_handle_is_readable_while_bytes_are_left() {
     let _turn = turn();
     each(|provider| {
         let (key, mut peer) = connection(provider);
         settle(provider);
-        let Some(foreign) = provider.host_handle() else { return };
+        let Some(handle) = provider.host_handle() else { return };
         peer.write_all(b"abc").unwrap();
         for _ in 0..3 {
-            assert!(is_readable(foreign, PATIENCE));
+            assert!(is_readable(handle, PATIENCE));
             assert_eq!(wait(provider, Duration::ZERO), [Event { key, ready: Ready::READ }]);
             if let Received::Lent(_) = provider.streams().unwrap().receive(key, &mut [0; 1]).unwrap() {
                 return;
@@ -333,7 +333,7 @@ fn the_foreign_descriptor_is_readable_while_bytes_are_left() {
         }
         assert!(matches!(provider.streams().unwrap().receive(key, &mut [0; 1]).unwrap(), Received::Empty));
         settle(provider);
-        assert!(!is_readable(foreign, Duration::ZERO));
+        assert!(!is_readable(handle, Duration::ZERO));
     });
 }
 

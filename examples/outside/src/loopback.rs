@@ -108,8 +108,7 @@ impl Streams for Loopback {
     }
 
     fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()> {
-        self.socket(key)?.is_reading = on;
-        Ok(())
+        self.socket(key).map(|socket| socket.is_reading = on)
     }
 
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
@@ -135,14 +134,14 @@ impl Streams for Loopback {
 
     fn shutdown_write(&mut self, key: Key) -> io::Result<()> {
         let peer = self.socket(key)?.peer.ok_or(ErrorKind::NotConnected)?;
-        self.socket(peer)?.is_ended = true;
-        Ok(())
+        self.socket(peer).map(|peer| peer.is_ended = true)
     }
 
     fn close(&mut self, key: Key) {
-        let Some(Socket { queue, peer, .. }) = self.sockets.remove(key) else { return };
-        queue.into_iter().for_each(|waiting| self.close(waiting));
-        peer.and_then(|peer| self.sockets.get_mut(peer)).into_iter().for_each(|peer| peer.is_ended = true);
+        // Fails if the other end has been closed already.
+        let _ = self.shutdown_write(key);
+        let Some(closed) = self.sockets.remove(key) else { return };
+        closed.queue.into_iter().for_each(|waiting| self.close(waiting));
     }
 
     fn abort(&mut self, key: Key) {

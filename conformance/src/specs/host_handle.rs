@@ -17,14 +17,14 @@ const MOMENT: Duration = Duration::from_millis(1);
 /// A reactor inside another one's loop.
 struct Guest {
     reactor: Reactor,
-    foreign: RawWaitable,
+    handle: RawWaitable,
     timer: RefCell<Option<DelayedCall>>,
     woken: Cell<usize>,
 }
 
 impl Descriptor for Guest {
     fn raw_io(&self) -> RawWaitable {
-        self.foreign
+        self.handle
     }
 
     fn do_read(&self, host: &Reactor) -> ropewalk::Result<()> {
@@ -38,8 +38,8 @@ impl Descriptor for Guest {
 impl Guest {
     /// Adds the guest's descriptor to `host`.
     fn new(reactor: &Reactor, host: &Reactor) -> Rc<Guest> {
-        let foreign = reactor.host_handle().expect("a provider with a descriptor");
-        let guest = Guest { reactor: reactor.clone(), foreign, timer: RefCell::default(), woken: Cell::default() };
+        let handle = reactor.host_handle().expect("a provider with a descriptor");
+        let guest = Guest { reactor: reactor.clone(), handle, timer: RefCell::default(), woken: Cell::default() };
         let guest = Rc::new(guest);
         host.add_reader(&(guest.clone() as Rc<dyn Descriptor>)).unwrap();
         guest
@@ -71,7 +71,7 @@ fn poll_host() -> Reactor {
 }
 
 specifications! {
-    foreign;
+    host_handle;
 
     fn the_descriptor_is_quiet_while_the_guest_is_idle(subject: &Subject) {
         // An idle application must not wake its host: on a phone that drains the battery.
