@@ -8,6 +8,7 @@ mod examples;
 mod imports;
 mod prose;
 mod rust_text;
+mod strays;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,69 @@
+//! No file lies beside the sources that nothing compiles or includes.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::root;
+
+/// The folders with sources.
+const FOLDERS: [&str; 6] = ["crates", "conformance", "bench", "examples", "fuzz", "xtask"];
+
+/// Files that cargo itself finds: their names, and the folders whose files are programs or tests.
+const FOUND_BY_NAME: [&str; 3] = ["lib.rs", "main.rs", "build.rs"];
+const FOUND_BY_FOLDER: [&str; 4] = ["bin", "tests", "benches", "fuzz_targets"];
+
+/// Returns every file below a `src` or `tests` folder.
+fn sources() -> Vec<PathBuf> {
+    let mut waiting: Vec<PathBuf> = FOLDERS.iter().map(|folder| root().join(folder)).collect();
+    let mut found = Vec::new();
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            // The workspaces beside this one build in folders of their own.
+            if !path.ends_with("target") {
+                waiting.extend(fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").path()));
+            }
+        } else if path.components().any(|part| ["src", "tests"].iter().any(|folder| part.as_os_str() == *folder)) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Returns the text of all Rust files of each folder.
+fn texts(sources: &[PathBuf]) -> HashMap<&Path, String> {
+    let mut texts: HashMap<&Path, String> = HashMap::new();
+    for file in sources.iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs")) {
+        let text = fs::read_to_string(file).expect("a source");
+        texts.entry(file.parent().expect("a folder")).or_default().push_str(&text);
+    }
+    texts
+}
+
+/// Returns whether the text declares the module of `file`, or names the file in an attribute or an include.
+fn names(text: &str, file: &Path) -> bool {
+    let name = file.file_name().and_then(|name| name.to_str()).expect("a name");
+    let stem = file.file_stem().and_then(|stem| stem.to_str()).expect("a name");
+    let endings = [format!("mod {stem};"), format!("\"{name}\""), format!("/{name}\""), format!("{name}/mod.rs\"")];
+    endings.iter().any(|ending| text.contains(ending))
+}
+
+fn is_used(file: &Path, texts: &HashMap<&Path, String>) -> bool {
+    // The module of a folder has the folder's name.
+    let file = if file.ends_with("mod.rs") { file.parent().expect("a folder") } else { file };
+    let folder = file.parent().expect("a folder");
+    let is_named = |name: &str| file.ends_with(name);
+    if FOUND_BY_NAME.iter().any(|name| is_named(name)) || FOUND_BY_FOLDER.iter().any(|name| folder.ends_with(name)) {
+        return true;
+    }
+    // A module is declared beside its file or one folder above, and a `path` may skip a folder.
+    folder.ancestors().take(2).filter_map(|near| texts.get(near)).any(|text| names(text, file))
+}
+
+#[test]
+fn every_source_file_is_compiled_or_included() {
+    let sources = sources();
+    let texts = texts(&sources);
+    let strays: Vec<&PathBuf> = sources.iter().filter(|file| !is_used(file, &texts)).collect();
+    assert!(strays.is_empty(), "no module and no include names these files: {strays:#?}");
+}
