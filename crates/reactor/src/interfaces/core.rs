@@ -1,4 +1,4 @@
-//! IReactorCore: running, stopping, and the events before and after.
+//! IReactorCore: running, stopping, and the events at startup and shutdown.
 //!
 //! ```text
 //!  idle -- run --> starting -- startup triggers --> running -- stop --> stopping -- shutdown triggers --> idle
@@ -21,7 +21,7 @@ use super::signals::Signals;
 use crate::error::{Error, Result};
 use crate::kernel::{CallbackKind, Feature, Hooks, Kernel, Order, Reactor};
 
-/// The stages of the module's picture.
+/// The stages of the diagram above.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
     #[default]
@@ -37,11 +37,11 @@ enum Stage {
 #[derive(Clone, Copy, Default)]
 struct RunState {
     stage: Stage,
-    /// From `during startup` to `during shutdown`.
+    /// `true` from the `during` phase of `startup` to the `during` phase of `shutdown`.
     running: bool,
-    /// `stop` was called. The shutdown starts at the end of the turn.
+    /// `stop` was called. The next call of this feature's hook starts the shutdown.
     stop_requested: bool,
-    /// Counts runs, so that a delayed event of an earlier run does not continue in a later one.
+    /// The number of the run. An event that a Deferred delays continues only within its own run.
     number: u64,
 }
 
@@ -97,7 +97,7 @@ impl TriggerResult for Deferred<()> {
     }
 }
 
-/// Identifies a trigger, to remove it.
+/// Identifies a trigger, for [`Reactor::remove_system_event_trigger`].
 ///
 /// ```
 /// use ropewalk::prelude::*;
@@ -105,7 +105,7 @@ impl TriggerResult for Deferred<()> {
 ///
 /// let reactor = Reactor::new()?;
 /// let at_the_end: TriggerId = reactor.add_system_event_trigger(Phase::Before, "shutdown", |_| println!("bye"));
-/// reactor.remove_system_event_trigger(&at_the_end)?; // changed our mind
+/// reactor.remove_system_event_trigger(&at_the_end)?; // "bye" is not printed
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,9 +159,9 @@ struct Trigger {
 /// An event that is being fired.
 struct Firing {
     event: Rc<str>,
-    /// The run that the event starts or ends, if it does.
+    /// The number of the run that the event starts or ends. `None` for a user-defined event.
     run: Option<u64>,
-    /// The number of `before` triggers that are waited for, plus one while they are being run.
+    /// The number of Deferreds of `before` triggers that have not fired, plus one while these triggers run.
     waiting: Cell<usize>,
 }
 
@@ -248,7 +248,7 @@ impl Reactor {
         if options.install_signal_handlers && self.provides(crate::Interface::Signals) {
             self.feature::<Signals>().install()?;
         }
-        // Discards a panic from turns outside a run.
+        // A panic from a turn outside a run must not fail this run.
         self.0.take_panic();
         let run = self.feature::<Run>();
         let number = run.state.get().number + 1;
@@ -330,13 +330,13 @@ impl Reactor {
         self.feature::<Run>().state.get().running
     }
 
-    /// Returns whether a host should make turns: from the start of `run` until the end of the shutdown.
+    /// Returns whether a host loop should make turns: from the start of `run` until the end of the shutdown.
     pub fn is_started(&self) -> bool {
         self.feature::<Run>().is_started()
     }
 
     /// Calls `call` at once if the reactor is running. Otherwise adds a trigger that calls it after the startup, and
-    /// returns the trigger.
+    /// returns the trigger's id.
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -419,7 +419,8 @@ impl Reactor {
 
     /// Fires an event: runs its triggers, and removes them. An event without triggers has no effect.
     ///
-    /// If a `Before` trigger returns a Deferred, the later phases run once the Deferred has fired, after this has
+    /// If a `Before` trigger returns a Deferred, the later phases run when the Deferred fires. That may be after this
+    /// method has returned.
     /// returned.
     ///
     /// ```
@@ -483,13 +484,13 @@ impl Reactor {
         }
         self.0.work_changed();
         if firing.run.is_some() && !self.is_started() {
-            // After the last trigger: a second signal during the shutdown must not kill the process in the middle of
-            // it.
+            // The handlers stay until the last trigger has run: a second signal during the shutdown must not kill the
+            // process.
             self.feature::<Signals>().uninstall();
         }
     }
 
-    /// Does the reactor's own part of its own events, before the user's `during` triggers.
+    /// Changes the state of the run at one of the reactor's own events, before the user's `during` triggers.
     fn happen(&self, event: &str) {
         let run = self.feature::<Run>();
         if event == "startup" {
@@ -531,7 +532,8 @@ impl Hooks for Run {
         }
     }
 
-    /// Nothing may ever end a wait after the end of the run, and a host loop need not know of the end.
+    /// Returns true also in the turn in which the run ended. A host loop that does not notice the end would otherwise
+    /// wait without a limit.
     fn has_work(&self) -> bool {
         self.state.get().stop_requested || (self.was_started.get() && !self.is_started())
     }
@@ -560,7 +562,7 @@ impl Run {
         }
     }
 
-    /// Fires `shutdown` at the end of the turn. Returns whether the reactor runs and was not stopping already.
+    /// Requests a shutdown. Returns false if the reactor does not run or is already stopping.
     pub(crate) fn request_stop(&self, kernel: &Kernel) -> bool {
         let state = self.state.get();
         let may_stop = matches!(state.stage, Stage::Starting | Stage::Running) && !state.stop_requested;
@@ -581,7 +583,7 @@ impl Run {
         kernel.work_changed();
     }
 
-    /// Returns the number of the run that `event` belongs to at this stage, if it is one of the reactor's own events.
+    /// Returns the number of the present run if `event` is the reactor's own event of this stage.
     fn own_event(&self, event: &str) -> Option<u64> {
         let state = self.state.get();
         let own = match event {

@@ -69,8 +69,8 @@ pub trait Descriptor {
         Ok(())
     }
 
-    /// Called when the reactor has removed the object, because it failed, its descriptor was closed, or the reactor
-    /// shuts down.
+    /// Called when the reactor has removed the object, because one of its methods failed, its descriptor was closed, or
+    /// the reactor shuts down.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -133,7 +133,7 @@ struct Watch {
     interest: Cell<Interest>,
 }
 
-/// The watched descriptors by the address of their objects.
+/// The watches, by the address of the watched object.
 #[derive(Default)]
 struct Watches(RefCell<HashMap<*const (), Rc<Watch>>>);
 
@@ -292,12 +292,13 @@ impl Reactor {
             self.unwatch(watch.key);
             return;
         }
-        // Only the key: the watch holds the user's object, whose destructor must not run within the provider.
+        // The closure takes only the key. The watch holds the user's object, whose destructor must not run within the
+        // provider.
         let key = watch.key;
         self.0.tell_watches(move |watches| {
             if let Err(error) = watches.set_interest(key, interest) {
                 // The descriptor may have been closed before it was removed.
-                tracing::debug!(%error, "cannot change what a descriptor is watched for");
+                tracing::debug!(%error, "cannot change the interest in a watched descriptor");
             }
         });
     }
@@ -323,7 +324,7 @@ impl Watch {
         if ready.contains(Ready::GONE) {
             return self.lose(reactor, &Error::ConnectionFdescWentAway);
         }
-        // The operation that the descriptor waits for will find the hang-up or error, after reading all data.
+        // On a hang-up or an error, each watched operation is called: it finds the error after it has read all data.
         let trouble = ready.intersects(Ready::HANGUP | Ready::ERROR);
         let operations: [(Interest, Ready, Operation); 2] = [
             (Interest::READ, Ready::READ, |descriptor, reactor| descriptor.do_read(reactor)),
@@ -342,8 +343,8 @@ impl Watch {
         }
     }
 
-    /// Stops watching, and calls `connection_lost`, unless the object was removed before. If the object was also added
-    /// again since, the new watch ends.
+    /// Stops watching, and calls `connection_lost`, unless the object has been removed. If the object was removed and
+    /// added again, this stops the new watch.
     fn lose(&self, reactor: &Reactor, reason: &Error) {
         let present = reactor.feature::<Watches>().0.borrow_mut().remove(&identity(&self.descriptor));
         if let Some(present) = present {

@@ -15,24 +15,24 @@ use ropewalk_sys::Capabilities;
 use crate::error::{Error, Result};
 use crate::kernel::{Order, Reactor};
 
-/// The order in which features take part in a turn (the first three), and in the end of a run (the last two).
+/// The positions of hooks. The first three features take part in each turn, the last two in the end of a run.
 pub(crate) mod order {
     use super::Order;
 
-    /// Tasks that were woken, also by the calls of this turn.
+    /// Runs the tasks that are awake, including those that this turn's calls woke.
     pub(crate) const TASKS: Order = Order(10);
-    /// Signals that have come.
+    /// Handles the signals that have arrived.
     pub(crate) const SIGNALS: Order = Order(20);
-    /// A stop that was asked for, also by a signal of this turn.
+    /// Starts a requested shutdown. A signal of this turn may have requested it.
     pub(crate) const STOP: Order = Order(30);
 
-    /// Connections that linger are closed.
+    /// Closes the connections that linger.
     pub(crate) const LINGERING: Order = Order(40);
-    /// The thread pool stops.
+    /// Stops the thread pool.
     pub(crate) const THREADS: Order = Order(50);
 }
 
-/// An interface that some event providers offer and others do not. Core, time and threads are offered by all.
+/// An interface that some event providers offer and others do not. All providers offer core, time and threads.
 ///
 /// ```
 /// use ropewalk::{Error, Interface};
@@ -49,11 +49,11 @@ pub enum Interface {
     Tcp,
     /// UNIX ports and connections: IReactorUNIX.
     Unix,
-    /// Descriptors of the user: IReactorFDSet.
+    /// Watched descriptors: IReactorFDSet.
     FdSet,
-    /// Sockets opened by others: IReactorSocket.
+    /// Adopted sockets: IReactorSocket.
     Socket,
-    /// SIGINT and SIGTERM stop the loop.
+    /// Signal handlers, for example to stop the loop on SIGINT and SIGTERM.
     Signals,
 }
 
@@ -88,7 +88,7 @@ impl Reactor {
     ///
     /// let net = MemoryReactor::new();
     /// assert!(net.provides(Interface::Tcp));
-    /// assert!(!net.provides(Interface::Signals)); // those belong to a real system
+    /// assert!(!net.provides(Interface::Signals)); // a simulated network has none
     /// ```
     pub fn provides(&self, interface: Interface) -> bool {
         self.0.capabilities().contains(interface.capability())
@@ -125,7 +125,7 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Unsupported`].
+    /// [`Error::Unsupported`] when this reactor does not offer `interface`.
     pub fn require(&self, interface: Interface) -> Result<()> {
         if self.provides(interface) {
             return Ok(());
@@ -197,10 +197,10 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_runs_its_parts_in_the_order_of_the_table() {
+    fn a_turn_runs_hooks_in_the_order_of_their_positions() {
         let (net, log) = (MemoryReactor::new(), Log::default());
         net.start_running(RunOptions::default()).unwrap();
-        // Registered against their order.
+        // The features are registered in the reverse of their order.
         net.feature::<Probe<35>>().0.replace(Some(log.clone()));
         net.feature::<Probe<15>>().0.replace(Some(log.clone()));
         net.0.settle_later(Rc::new(Settles(log.clone())));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_in_order() {
+    fn the_positions_of_hooks_ascend() {
         let table = [order::TASKS, order::SIGNALS, order::STOP, order::LINGERING, order::THREADS];
         assert!(table.is_sorted_by(|one, next| one < next));
     }

@@ -42,8 +42,8 @@ pub trait HostnameResolver {
     /// `host` is never empty and never an IP address, because those are not passed to a resolver.
     fn resolve_host_name(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>>;
 
-    /// Returns the addresses of `host` in one family: addressTypes. The default, `None`, means that this resolver never
-    /// separates the families.
+    /// Returns the addresses of `host` in one family: `addressTypes`. The default implementation returns `None`,
+    /// because it does not separate the families.
     ///
     /// A connection attempt asks for both families in parallel, and does not have to wait for the slower one: RFC 8305.
     ///
@@ -150,7 +150,7 @@ impl Reactor {
     /// let addresses = net.resolve_host_name("example.org", 443).try_result().unwrap().unwrap();
     /// assert_eq!(addresses[1].to_string(), "192.0.2.1:443");
     /// let literal = net.resolve_host_name("192.0.2.7", 80).try_result().unwrap().unwrap();
-    /// assert_eq!(literal[0].to_string(), "192.0.2.7:80"); // without a resolver
+    /// assert_eq!(literal[0].to_string(), "192.0.2.7:80"); // the resolver is not asked
     /// ```
     pub fn resolve_host_name(&self, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
         if host.is_empty() {

@@ -1,4 +1,4 @@
-//! Signals: stopping the loop, and callbacks.
+//! Signals, which stop the loop or call a callback.
 //!
 //! While the loop runs, SIGINT and SIGTERM (and SIGBREAK on Windows) call [`Reactor::stop`]. A second signal during the
 //! shutdown calls [`Reactor::crash`], so a slow shutdown can be cut short. A signal that the process ignores stays
@@ -159,7 +159,7 @@ impl Signals {
             if watch.guard.take().is_none() {
                 continue;
             }
-            // `None` when the action itself is running turns of the loop.
+            // The action is `None` while it runs, and it may run turns of the loop.
             let Some(mut action) = watch.action.take() else { continue };
             let _ = reactor.0.guard(CallbackKind::Signal, "on_signal", || action(reactor));
             watch.action.set(Some(action));

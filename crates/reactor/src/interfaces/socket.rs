@@ -1,4 +1,4 @@
-//! IReactorSocket: sockets that another program opened, such as a service manager.
+//! IReactorSocket: sockets that another program, such as a service manager, has opened.
 
 use std::io;
 use std::rc::Rc;

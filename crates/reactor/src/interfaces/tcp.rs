@@ -89,7 +89,7 @@ impl TryFrom<&str> for Binding {
         if host.is_empty() {
             return Ok(Binding::new((Ipv6Addr::UNSPECIFIED, port).into()));
         }
-        let expected = "IPV4:PORT, [IPV6]:PORT or :PORT; a name cannot be listened on";
+        let expected = "IPV4:PORT, [IPV6]:PORT or :PORT (not a host name)";
         literal(host, port).map(Binding::new).ok_or_else(|| Error::invalid_address(text, expected))
     }
 }
@@ -159,7 +159,7 @@ impl Destination {
         self
     }
 
-    /// Connects over IPv6 only. Other addresses of a name are ignored: `TCP6ClientEndpoint`.
+    /// Connects over IPv6 only, like `TCP6ClientEndpoint`. Other addresses of a name are ignored.
     #[must_use]
     pub fn v6_only(mut self) -> Destination {
         self.family = Some(IpFamily::V6);
@@ -255,9 +255,10 @@ impl Reactor {
     ///
     /// Before this returns, only `start_factory` and `started_connecting` of the factory are called.
     ///
-    /// A name is resolved in threads, both address families in parallel. An IPv4 answer waits up to 50 ms for the IPv6
-    /// one. The addresses are tried in order: each attempt starts 250 ms after the one before, or as soon as that one
-    /// fails. The first connection wins: RFC 8305.
+    /// A name is resolved in threads, with both address families in parallel. If the IPv4 addresses arrive first, they
+    /// wait up to 50 ms for the IPv6 ones. The addresses are tried in order: each attempt starts 250 ms after the
+    /// previous one, or as soon as that attempt fails. The first attempt that connects is used, and the others are
+    /// cancelled: RFC 8305.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -285,8 +286,8 @@ impl Reactor {
     ///
     /// # Errors
     /// [`Error::InvalidAddress`] when `destination` is not an address, and [`Error::Unsupported`] when the provider has
-    /// no TCP. Later failures are reported to the factory, such as [`Error::NoneOfSeveral`] when several addresses were
-    /// tried in vain.
+    /// no TCP. Later failures are reported to the factory, such as [`Error::NoneOfSeveral`] when each of several
+    /// addresses failed.
     pub fn connect_tcp<D>(&self, destination: D, factory: impl ClientFactory + 'static) -> Result<Connector>
     where
         D: TryInto<Destination>,

@@ -18,8 +18,8 @@ use ropewalk_proto::{Deferred, Failure};
 /// The default maximum number of threads in the pool.
 const POOL_SIZE: usize = 10;
 
-/// The time that the end of a run waits for work in threads. It keeps the reaction to a signal below half a second.
-/// Work that takes longer finishes in the background, and work that has not started waits for the next run.
+/// The maximum time that the end of a run waits for work in threads, so that a program reacts to a signal within half a
+/// second. Work that takes longer finishes in the background. Work that has not started waits for the next run.
 const JOIN_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// A handle to a reactor for other threads: the only part of a reactor that is `Send`.
@@ -45,7 +45,7 @@ pub struct ThreadHandle {
 }
 
 impl ThreadHandle {
-    /// Schedules `call` to run on the loop. Calls from one thread run in their order.
+    /// Schedules `call` to run on the loop. Calls from one thread run in the order in which they were scheduled.
     ///
     /// May be called from any thread at any time. While the loop makes no turns, the call waits for the next one. If
     /// the reactor has been dropped, `call` is dropped.
@@ -69,7 +69,8 @@ impl ThreadHandle {
 
     /// Runs `call` on the loop, and waits for its result.
     ///
-    /// Must not be called on the reactor's own thread, where it would wait for ever. A panic in `call` is resumed here.
+    /// Must not be called on the reactor's own thread, where it would wait for ever. A panic in `call` is resumed in
+    /// the calling thread.
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -102,7 +103,8 @@ impl ThreadHandle {
 
     /// Runs `call` on the loop, and waits until the Deferred that it returns has fired.
     ///
-    /// Must not be called on the reactor's own thread, where it would wait for ever. A panic in `call` is resumed here.
+    /// Must not be called on the reactor's own thread, where it would wait for ever. A panic in `call` is resumed in
+    /// the calling thread.
     ///
     /// ```
     /// use std::time::Duration;
@@ -157,7 +159,8 @@ impl ThreadHandle {
 
     /// Returns the callback that the loop is in, or `None` between callbacks.
     ///
-    /// It may be over when this returns. A monitor that sees the same one again and again has found a callback that blocks.
+    /// The callback may be over when this method returns. If several calls return the same callback, that callback
+    /// blocks the loop.
     ///
     /// ```
     /// use ropewalk::{CallbackKind, Reactor};
@@ -204,10 +207,10 @@ impl Reactor {
         self.0.thread_calls().push(Box::new(call));
     }
 
-    /// Runs `work` in a thread of the pool. A panic in it is logged.
+    /// Runs `work` in a thread of the pool. A panic in `work` is logged.
     ///
-    /// No thread starts before the reactor runs, so earlier work waits until then. When the reactor stops, waiting work
-    /// still runs for up to 300 ms. The rest waits for the next run.
+    /// No thread starts before the reactor runs, so earlier work waits until then. When the reactor stops, queued work
+    /// still runs for up to 300 ms. The rest stays queued for the next run.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -345,7 +348,7 @@ impl Reactor {
     }
 }
 
-/// The reactor's own pool, and the results that it owes.
+/// The reactor's own pool, and the receivers of results from threads.
 struct Threads {
     pool: ThreadPool,
     results: ThreadResults,
@@ -378,7 +381,8 @@ impl Hooks for Threads {
 type Work = Box<dyn FnOnce() + Send>;
 type Receiver = Box<dyn FnOnce(Result<Box<dyn std::any::Any>>)>;
 
-/// Receivers of results from threads. They are not `Send`, so they stay on the reactor's thread under a ticket.
+/// Receivers of results from threads. A receiver is not `Send`, so it stays on the reactor's thread, and the work
+/// carries its ticket.
 #[derive(Default)]
 struct ThreadResults(RefCell<ropewalk_proto::Slab<Receiver>>);
 
@@ -402,13 +406,13 @@ impl ThreadResults {
 
 /// The promise of a result. If the work is dropped without a result, the Deferred fails as abandoned.
 struct Promise {
-    /// `None` once the promise is kept.
+    /// `None` once the result was delivered.
     handle: Option<ThreadHandle>,
     ticket: ropewalk_proto::Key,
 }
 
 impl Promise {
-    /// Delivers the result, which `outcome` makes on the loop's thread.
+    /// Delivers the result. `outcome` runs on the reactor's thread and returns it.
     fn keep(mut self, outcome: impl FnOnce() -> Result<Box<dyn std::any::Any>> + Send + 'static) {
         let ticket = self.ticket;
         if let Some(handle) = self.handle.take() {
@@ -426,7 +430,8 @@ impl Drop for Promise {
     }
 }
 
-/// Threads for blocking work, which start one by one as work is added. Each reactor has a pool. This type is for
+/// A pool of threads for blocking work. The threads start one by one as work is added. Each reactor has a pool already.
+/// Create a `ThreadPool` for an additional one.
 /// additional ones.
 ///
 /// Dropping a pool waits for its work for up to 300 ms. Longer work finishes in the background, and work that has not
@@ -457,12 +462,13 @@ struct PoolState {
     queue: VecDeque<Work>,
     /// The number of threads in the present epoch.
     threads: usize,
-    /// The number of these threads that are working.
+    /// The number of these threads that run work.
     busy: usize,
     size: usize,
     /// The run is over: threads end when no work is left.
     ending: bool,
-    /// Threads of earlier epochs have been given up, and do not count any more.
+    /// The number of times that the pool gave up its threads, because their work took too long. Threads of earlier
+    /// epochs are not counted in `threads` and `busy`.
     epoch: u64,
 }
 
@@ -486,7 +492,7 @@ impl ThreadPool {
         ThreadPool { shared: Arc::default(), running: Cell::new(false) }
     }
 
-    /// Runs `work` in a thread. A panic in it is logged.
+    /// Runs `work` in a thread. A panic in `work` is logged.
     pub fn call_in_thread(&self, work: impl FnOnce() + Send + 'static) {
         self.submit(Box::new(work));
     }
@@ -619,7 +625,8 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or("(no message)").to_owned()
 }
 
-/// A poisoned lock only means that a thread panicked elsewhere: the data is consistent between statements.
+/// Locks `mutex`. A poisoned lock is harmless: the panic happened elsewhere, and the data is consistent between
+/// statements.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -44,10 +44,10 @@ impl Reactor {
     }
 
     /// Schedules `call` to run after `delay`. A zero delay runs it in the next turn. Calls due at the same time run in
-    /// the order in which they were scheduled. A delay beyond 584 years never ends.
+    /// the order in which they were scheduled. A call with a delay of more than 584 years never runs.
     ///
     /// The call gets the reactor as its argument, and need not capture it. A call that captures a `Reactor` keeps it
-    /// alive until the call is made.
+    /// alive until the call has run or is cancelled.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -63,7 +63,7 @@ impl Reactor {
         self.schedule(delay, Box::new(call))
     }
 
-    /// Schedules a call of the reactor's own, which the program does not see among its delayed calls.
+    /// Schedules a call that [`get_delayed_calls`](Reactor::get_delayed_calls) leaves out.
     pub(crate) fn call_later_internally(&self, delay: Duration, call: impl FnOnce(&Reactor) + 'static) -> DelayedCall {
         self.schedule(delay, Box::new(Internal(call)))
     }
@@ -97,8 +97,8 @@ impl Reactor {
 }
 
 impl Kernel {
-    /// Counts from the present turn at the earliest, so a call scheduled in a turn runs after those that were due in
-    /// it.
+    /// Returns the time `delay` after now, or after the start of the present turn if that is later. So a call that is
+    /// scheduled in a turn runs after the calls that were due in that turn.
     fn deadline_after(&self, delay: Duration) -> Moment {
         self.now().max(self.turn_now()) + delay
     }
@@ -120,7 +120,7 @@ impl Kernel {
 /// let bell = rings.clone();
 /// let call = clock.call_later(Duration::from_secs(10), move |_| bell.set(bell.get() + 1));
 /// clock.advance(Duration::from_secs(9));
-/// call.reset(Duration::from_secs(10))?; // at 19
+/// call.reset(Duration::from_secs(10))?; // now due at 19 s
 /// clock.advance(Duration::from_secs(9));
 /// assert_eq!((rings.get(), call.active()), (0, true));
 /// clock.advance(Duration::from_secs(1));
@@ -165,7 +165,8 @@ impl DelayedCall {
 
     /// Changes the due time to `delay` from now.
     ///
-    /// Moving a call to a later time costs a single store, so an idle timeout can be reset with each message.
+    /// Moving a call to a later time only stores the new time, so a program can reset an idle timeout with each
+    /// message.
     ///
     /// ```
     /// use std::time::Duration;

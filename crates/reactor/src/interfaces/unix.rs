@@ -59,8 +59,8 @@ impl UnixBinding {
         self
     }
 
-    /// Keeps a lock file next to the socket: `wantPID`. A socket file that a dead server left behind is then replaced.
-    /// That of a living server is not.
+    /// Holds a lock file next to the socket: `wantPID`. Listening then replaces the socket file of a dead server, and
+    /// fails if the server is alive.
     #[must_use]
     pub fn lock(mut self) -> UnixBinding {
         self.lock = true;
@@ -80,7 +80,7 @@ impl UnixBinding {
 /// let destination = UnixDestination::new("/no/server.sock").timeout(Duration::from_secs(5)).check_lock();
 /// let connector = net.connect_unix(destination, AccumulatingProtocol::new().factory())?;
 /// net.settle();
-/// assert!(connector.transport().is_none()); // the lock is not held
+/// assert!(connector.transport().is_none()); // no server holds the lock
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 #[derive(Clone, Debug)]

@@ -28,7 +28,7 @@ pub(crate) trait SendCall: Call + Send {}
 
 impl<C: Call + Send> SendCall for C {}
 
-/// A delayed call that a program does not see among its own.
+/// A delayed call that [`get_delayed_calls`](Reactor::get_delayed_calls) leaves out.
 pub(crate) struct Internal<F>(pub(crate) F);
 
 impl<F: FnOnce(&Reactor)> Call for Internal<F> {

@@ -1,15 +1,16 @@
-//! Chooses the event provider: the best one here, one by name, or the one that an environment variable names.
+//! The choice of the event provider: by name, by an environment variable, or the best one that works on this system.
 
 use ropewalk_sys::{Provider, providers};
 
 use super::Reactor;
 use crate::error::{Error, Result};
 
-/// The environment variable that names the reactor of a program that names none itself.
+/// The environment variable that names the provider for [`Reactor::new`].
 const ENVIRONMENT: &str = "ROPEWALK_REACTOR";
 
 impl Reactor {
-    /// Creates a reactor on the provider that `ROPEWALK_REACTOR` names, or otherwise on the best one here.
+    /// Creates a reactor on the provider that `ROPEWALK_REACTOR` names, or else on the best one that works on this
+    /// system.
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -35,13 +36,13 @@ impl Reactor {
     ///
     /// # #[cfg(unix)]
     /// assert_eq!(Reactor::with("poll")?.name(), "poll");
-    /// let error = Reactor::with("perpetuum mobile").unwrap_err();
+    /// let error = Reactor::with("no such reactor").unwrap_err();
     /// assert!(matches!(error, Error::NoSuchReactor(..)));
     /// # Ok::<(), Error>(())
     /// ```
     ///
     /// # Errors
-    /// [`Error::NoSuchReactor`] for an unknown name. [`Error::Io`] when that provider does not work here.
+    /// [`Error::NoSuchReactor`] for an unknown name. [`Error::Io`] when that provider does not work on this system.
     pub fn with(name: &str) -> Result<Reactor> {
         let Some(entry) = providers().iter().find(|entry| entry.name == name) else {
             let known: Vec<_> = providers().iter().map(|entry| entry.name).collect();
@@ -57,7 +58,7 @@ impl Reactor {
 /// for known in ropewalk::reactors() {
 ///     match known.unavailable {
 ///         None => println!("{}: {}", known.name, known.description),
-///         Some(error) => println!("{}: not here: {error}", known.name),
+///         Some(error) => println!("{}: unavailable: {error}", known.name),
 ///     }
 /// }
 /// ```
@@ -68,11 +69,11 @@ pub struct ReactorInfo {
     pub name: &'static str,
     /// A description of one line.
     pub description: &'static str,
-    /// The reason why it does not work here, or `None` if it works.
+    /// The reason why this reactor does not work on this system. `None` if it works.
     pub unavailable: Option<Error>,
 }
 
-/// Opens each provider, and lists all reactors, best first.
+/// Lists all reactors, best first. Opens each provider to find out whether it works.
 ///
 /// ```
 /// use ropewalk::Reactor;

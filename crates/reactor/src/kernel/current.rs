@@ -12,7 +12,7 @@ thread_local! {
 impl Reactor {
     /// Returns the reactor that is running on this thread, inside [`run`](Reactor::run).
     ///
-    /// Nothing needs this method, because callbacks are given their reactor.
+    /// Callbacks rarely need this method, because the reactor is an argument of most of them.
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -31,8 +31,8 @@ impl Reactor {
 impl Reactor {
     /// Makes this the [current](Reactor::current) reactor of the thread until the returned guard is dropped.
     ///
-    /// [`run`](Reactor::run) does so itself. A host loop that makes turns with [`prepare`](Reactor::prepare) and
-    /// [`dispatch`](Reactor::dispatch) can do so around them. Guards must be dropped in the reverse order of their making.
+    /// [`run`](Reactor::run) does this itself. A host loop holds the guard while it calls [`prepare`](Reactor::prepare)
+    /// and [`dispatch`](Reactor::dispatch). Nested guards must be dropped in reverse order.
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -50,7 +50,7 @@ impl Reactor {
     }
 }
 
-/// The period in which a reactor is the current one of its thread, from [`Reactor::enter`] until this is dropped.
+/// Keeps a reactor the current one of its thread, from [`Reactor::enter`] until the guard is dropped.
 ///
 /// ```
 /// use ropewalk::{EnterGuard, Reactor};

@@ -28,14 +28,14 @@ impl Reactor {
         if self.0.provider(|_| ()).is_err() {
             return;
         }
-        // The next `prepare` sees the tasks that wake from here on.
+        // The host loop need not be notified of tasks that wake from here on, because it calls `prepare` next.
         self.0.set_sleeping(false);
-        // Taken out, because a callback that runs the loop through `iterate` needs a second buffer.
+        // The buffer is taken out, because a callback that runs the loop through `iterate` needs a second buffer.
         let mut scratch = self.0.scratch.take();
         let bytes = scratch.bytes();
         let count = self.0.inbox.borrow().events.len();
-        // One by one: if a callback runs the loop, that inner loop dispatches the remaining events. An edge-triggered
-        // provider reports each event only once.
+        // The events are taken one by one: if a callback runs the loop, that inner loop dispatches the remaining ones.
+        // No event may be lost, because an edge-triggered provider reports each event only once.
         for _ in 0..count {
             // The borrow ends before the source is called.
             let next = self.0.inbox.borrow_mut().next();

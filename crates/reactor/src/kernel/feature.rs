@@ -1,6 +1,7 @@
-//! State that a feature keeps with the reactor, and the moments of the loop in which it takes part.
+//! State that a feature keeps with the reactor, and the hooks by which the feature takes part in the loop.
 //!
-//! The kernel knows no feature by name: one that is used registers itself, and one that is not costs nothing.
+//! The kernel knows no feature by name. A feature registers itself when it is first used, and an unused feature costs
+//! nothing.
 
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
@@ -13,7 +14,7 @@ pub(crate) trait Feature: Sized + 'static {
     /// Creates the state when the feature is first used on `reactor`.
     fn new(reactor: &Reactor) -> Self;
 
-    /// Returns the feature's part in the loop, if it has one, and its position among the others.
+    /// Returns the feature's hooks, if it has any, and their position among the hooks of other features.
     fn hooks(self: &Rc<Self>) -> Option<(Order, Rc<dyn Hooks>)> {
         None
     }
@@ -40,17 +41,18 @@ pub(crate) trait Hooks {
         let _ = sleeping;
     }
 
-    /// Stops the run in order, because a callback panicked and the policy asks for that.
+    /// Requests an orderly stop of the run, because a callback panicked and the [`PanicPolicy`](super::PanicPolicy) is
+    /// `Stop`.
     fn stop_requested(&self, kernel: &Kernel) {
         let _ = kernel;
     }
 
-    /// Begins what accompanies a run.
+    /// Starts the parts of the feature that live as long as a run.
     fn run_started(&self, reactor: &Reactor) {
         let _ = reactor;
     }
 
-    /// Ends what accompanies a run, after all sources have been shut down.
+    /// Stops the parts of the feature that live as long as a run. All sources have been shut down.
     fn run_ended(&self, reactor: &Reactor) {
         let _ = reactor;
     }
@@ -65,7 +67,7 @@ type Hook = (Order, Rc<dyn Hooks>);
 #[derive(Default)]
 pub(super) struct Features {
     states: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
-    /// Replaced as a whole by a registration, so that the list of hooks being called stays as it is.
+    /// A registration replaces the whole list, so that a list whose hooks are being called never changes.
     hooks: RefCell<Rc<[Hook]>>,
 }
 
@@ -86,15 +88,15 @@ impl Features {
         }
     }
 
-    /// Calls `call` with each hook in order. A hook that is registered meanwhile is left out.
+    /// Calls `call` with each hook in order. A hook that is registered during these calls is not called.
     #[inline]
     pub(super) fn each(&self, mut call: impl FnMut(&dyn Hooks)) {
-        // Not borrowed during a call, which may use a feature for the first time.
+        // The list is not borrowed during a call, because the call may register a new feature.
         let all = self.hooks.borrow().clone();
         all.iter().for_each(|(_, hooks)| call(&**hooks));
     }
 
-    /// Hooks that must not use the reactor are called in place.
+    /// Calls the hooks while the list is borrowed: these hooks must not use the reactor.
     pub(super) fn has_work(&self) -> bool {
         self.hooks.borrow().iter().any(|(_, hooks)| hooks.has_work())
     }
@@ -105,7 +107,7 @@ impl Features {
 }
 
 impl Reactor {
-    /// Returns the state of a feature, created by the first call.
+    /// Returns the state of a feature. The first call creates it.
     pub(crate) fn feature<F: Feature>(&self) -> Rc<F> {
         if let Some(feature) = self.0.features.get() {
             return feature;
@@ -117,9 +119,10 @@ impl Reactor {
 
     /// Returns the reactor's value of type `T`, which the first call creates.
     ///
-    /// There is at most one value of each type, and it lives as long as the reactor. Libraries keep state here that all
-    /// their objects on one reactor share. Use a type of your own for `T`. It must not hold the [`Reactor`] itself, which
-    /// would be a cycle, but a [`WeakReactor`](super::WeakReactor).
+    /// There is at most one value of each type, and it lives as long as the reactor. A library uses it for state that
+    /// all its objects on one reactor share. `T` should be a type that the library defines for this purpose. `T` must
+    /// not hold the [`Reactor`] itself, because that would be a reference cycle. Use a
+    /// [`WeakReactor`](super::WeakReactor) instead.
     ///
     /// ```
     /// use std::cell::Cell;
@@ -145,7 +148,7 @@ impl Reactor {
             return present;
         }
         let created = Rc::new(create(self));
-        // `create` may have asked for the same type.
+        // `create` may itself have inserted a value of this type.
         features.get().unwrap_or_else(|| {
             features.states.borrow_mut().push((TypeId::of::<T>(), created.clone()));
             created

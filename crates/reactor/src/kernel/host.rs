@@ -1,8 +1,8 @@
 //! Running the reactor inside a host loop, and waiting in another thread.
 //!
-//! A host loop watches [`Reactor::host_handle`] for readability and wakes at the deadline that [`Reactor::prepare`] returned.
-//! The deadline hook reports that the deadline has changed meanwhile. After each wake-up the host calls `wait(Some(0))`,
-//! `dispatch`, and then `prepare`, before it sleeps again.
+//! A host loop watches [`Reactor::host_handle`] for readability and wakes at the deadline that [`Reactor::prepare`]
+//! returned. While the host sleeps, the deadline hook reports work that was added. After each wake-up the host calls
+//! `wait(Some(Duration::ZERO))`, `dispatch`, and then `prepare`, before it sleeps again.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -25,19 +25,20 @@ pub(crate) struct DeadlineHook {
     sleeping: Cell<bool>,
 }
 
-/// The place to which a provider returns from a wait in another thread.
+/// The place to which a [`DetachedWait`] returns its provider.
 type Home = Arc<Mutex<Option<Returned>>>;
 
 /// The provider, and the events of waits that failed.
 type Returned = (Box<dyn EventProvider>, Events);
 
-/// Work for a provider that waits in another thread.
+/// The state that is kept while a [`DetachedWait`] owns the provider.
 #[derive(Default)]
 pub(crate) struct Detached {
     home: Home,
-    /// Calls for the provider, to be made first when it is back.
+    /// Calls to make as soon as the provider is back.
     postponed: RefCell<Vec<Postponed>>,
-    /// Events that were not dispatched yet when the provider left. An edge-triggered provider reports each event only once.
+    /// Events that were not dispatched yet when the provider was detached. They are kept because an edge-triggered
+    /// provider reports each event only once.
     events: Cell<Events>,
 }
 
@@ -65,8 +66,8 @@ impl Detached {
 }
 
 impl Reactor {
-    /// Returns the descriptor that is readable when [`wait`](Reactor::wait) would report an event. `None` if the provider
-    /// has none, as select, poll and the simulated network.
+    /// Returns the descriptor that is readable when [`wait`](Reactor::wait) would report an event. Returns `None` if
+    /// the provider has no such descriptor: select, poll and the simulated network have none.
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -74,7 +75,7 @@ impl Reactor {
     /// let reactor = Reactor::new()?;
     /// match reactor.host_handle() {
     ///     Some(descriptor) => println!("watch {descriptor:?} for reading"),
-    ///     None => println!("{} cannot be watched: ask it again and again", reactor.name()),
+    ///     None => println!("{} cannot be watched: call `wait` at intervals", reactor.name()),
     /// }
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
@@ -114,7 +115,7 @@ impl Reactor {
     /// let note = told.clone();
     /// clock.set_deadline_hook(Some(Rc::new(move || note.set(true))));
     /// clock.prepare()?; // the host sleeps
-    /// clock.call_later(Duration::from_secs(1), |_| ()); // and does this meanwhile
+    /// clock.call_later(Duration::from_secs(1), |_| ()); // work from outside a turn
     /// assert!(told.get());
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
@@ -125,7 +126,7 @@ impl Reactor {
     /// Detaches the wait of a turn, so that it can block in another thread or without an interpreter's lock.
     ///
     /// Until the [`DetachedWait`] is dropped, methods that need the event provider return [`Error::Waiting`]. Writes,
-    /// removals and closes are queued until the provider is back. Work that is added meanwhile wakes the wait.
+    /// removals and closes are queued until the provider is back. Adding work wakes the waiting thread.
     ///
     /// ```
     /// use std::time::Duration;
@@ -134,7 +135,7 @@ impl Reactor {
     /// let reactor = Reactor::new()?;
     /// let mut wait = reactor.detach_wait()?;
     /// assert!(matches!(reactor.prepare(), Err(Error::Waiting)));
-    /// let thread = std::thread::spawn(move || wait.wait(Some(Duration::from_millis(1)))); // drops it, too
+    /// let thread = std::thread::spawn(move || wait.wait(Some(Duration::from_millis(1)))); // then drops `wait`
     /// let events = thread.join().unwrap()?;
     /// reactor.dispatch_events(events);
     /// reactor.prepare()?;
@@ -142,11 +143,11 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Waiting`] when the wait is already detached.
+    /// [`Error::Waiting`] while an earlier [`DetachedWait`] exists.
     pub fn detach_wait(&self) -> Result<DetachedWait> {
         self.0.provider(|_| ())?;
         let provider = self.0.provider.borrow_mut().take();
-        // A callback may have asked for this, while later events are still queued.
+        // If a callback detaches the wait, later events of the turn may still be queued.
         self.0.detached.events.set(self.0.inbox.borrow_mut().events.take_rest());
         Ok(DetachedWait { provider, collected: Events::new(), home: self.0.detached.home.clone() })
     }
@@ -209,7 +210,7 @@ impl Kernel {
 /// ```
 pub struct DetachedWait {
     provider: Option<Box<dyn EventProvider>>,
-    /// Events of waits that failed.
+    /// Events that waits collected before they failed.
     collected: Events,
     home: Home,
 }
@@ -218,8 +219,8 @@ impl DetachedWait {
     /// Waits until an event comes or `timeout` has passed. `None` sets no limit.
     ///
     /// # Errors
-    /// [`Error::Io`] when the operating system cannot wait at all. Events that were collected before that are returned by
-    /// the next wait, or dispatched when the event provider is back.
+    /// [`Error::Io`] when the operating system cannot wait at all. Events that were collected before the error are
+    /// returned by the next wait. If there is no next wait, they are dispatched when the event provider is back.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Events> {
         let provider = self.provider.as_mut().ok_or(Error::Closed)?;
         let mut events = Events::new();
@@ -288,7 +289,7 @@ mod tests {
         fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
     }
 
-    /// Records the bytes that it received, and detaches the wait when they say so.
+    /// Records the received bytes. Detaches the wait on the bytes `take`.
     struct Notes(Rc<RefCell<Vec<String>>>, Rc<RefCell<Option<DetachedWait>>>);
 
     impl Protocol for Notes {
@@ -316,7 +317,7 @@ mod tests {
         while taken.borrow().is_none() {
             net.iterate(Some(Duration::from_millis(1))).unwrap();
         }
-        assert_eq!(*notes.borrow(), ["take"], "the event of the second one was collected, too");
+        assert_eq!(*notes.borrow(), ["take"], "the second client's event was collected as well");
         let mut wait: DetachedWait = taken.take().unwrap();
         said(2, "of a wait that failed");
         let collect = |wait: &mut DetachedWait| {
@@ -326,7 +327,7 @@ mod tests {
             }
             collected
         };
-        // The state after a wait that collected events and then failed.
+        // Imitates a wait that collected events and then failed.
         wait.collected = collect(&mut wait);
         drop(wait);
         net.dispatch();
@@ -341,7 +342,7 @@ mod tests {
         let mut wait: DetachedWait = taken.take().unwrap();
         said(3, "newer");
         let events = collect(&mut wait);
-        // Handed over before the provider is back with the older events.
+        // The newer events are handed over before the provider is back with the older ones.
         net.dispatch_events(events);
         drop(wait);
         net.dispatch();
@@ -357,7 +358,7 @@ mod tests {
         let address = port.host().unwrap().inet().unwrap();
         reactor.start_running(RunOptions::default().without_signal_handlers()).unwrap();
         reactor.connect_tcp(address, move || Counts(connected.clone())).unwrap();
-        // The first turn only begins to connect.
+        // Several turns are needed: the first one only begins to connect.
         for _ in 0..10 {
             let limit = reactor.prepare().unwrap();
             let mut wait = reactor.detach_wait().unwrap();

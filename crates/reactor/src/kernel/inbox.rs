@@ -7,7 +7,8 @@ use ropewalk_sys::Event;
 
 use super::pending_events::PendingEvents;
 
-/// The sources of a reactor, and the events that were not dispatched yet: one borrow finds both.
+/// The sources of a reactor, and the events that were not dispatched yet. They share a cell, so that dispatch borrows
+/// once for both.
 pub(super) struct Inbox<S: ?Sized> {
     pub(super) sources: SecondaryMap<Rc<S>>,
     pub(super) events: PendingEvents,

@@ -1,6 +1,6 @@
 //! The loop itself: turns, events and their receivers, time, calls from threads, and the guard around user code.
 //!
-//! It knows no feature: it imports nothing of the folders beside it, which import it. A feature keeps its own state
+//! The kernel knows no feature and imports nothing from the folders beside it. A feature keeps its own state
 //! ([`Feature`]) and takes part in the loop by [`Source`]s and [`Hooks`].
 //!
 //! Nothing in [`Kernel`] stays borrowed while user code runs: a callback may use any method of any object.
@@ -49,10 +49,11 @@ use spare_outboxes::SpareOutboxes;
 /// The queue of calls from other threads.
 pub(crate) type ThreadCalls = thread_calls::ThreadCalls<dyn SendCall>;
 
-/// A single-threaded event loop over an event provider. A cheap handle: all clones are the same reactor.
+/// A single-threaded event loop over an event provider. Cloning is cheap, and all clones refer to the same reactor.
 ///
-/// A process may have many reactors, one a thread. A reactor that has stopped can run again. Other threads reach it by its
-/// [`ThreadHandle`](crate::ThreadHandle), and may wait for it in a [`DetachedWait`].
+/// A process may have many reactors, for example one on each thread. A reactor that has stopped can run again. Other
+/// threads call a reactor through its [`ThreadHandle`](crate::ThreadHandle). A [`DetachedWait`] lets another thread
+/// wait for its events.
 ///
 /// All methods may be called from any callback. While the reactor runs, [`run`](Reactor::run) is an error, and
 /// [`iterate`](Reactor::iterate) makes a turn within the callback. The methods are grouped by interface under
@@ -72,13 +73,13 @@ pub struct Reactor(pub(crate) Rc<Kernel>);
 
 /// The shared state of a reactor.
 pub(crate) struct Kernel {
-    /// Absent while a [`DetachedWait`] owns it.
+    /// `None` while a [`DetachedWait`] owns the provider.
     provider: RefCell<Option<Box<dyn EventProvider>>>,
     name: &'static str,
     capabilities: Capabilities,
     clock: Clock,
     detached: host::Detached,
-    /// The count of forks in the process that opened the provider's descriptors.
+    /// The value of `ropewalk_sys::forks` when the provider's descriptors were opened.
     forks: Cell<u64>,
 
     inbox: RefCell<Inbox<dyn Source>>,
@@ -95,7 +96,7 @@ pub(crate) struct Kernel {
     /// The time at which the present turn began to run due calls.
     turn_now: Cell<Moment>,
     calls: Arc<ThreadCalls>,
-    /// The calls from threads that this turn makes.
+    /// The calls from other threads that this turn makes.
     batch: RefCell<VecDeque<Box<dyn SendCall>>>,
 
     features: Features,

@@ -25,7 +25,7 @@ impl Kernel {
         self.provider(|provider| provider.streams().map(ask))?.ok_or_else(|| self.lacks("streams"))
     }
 
-    /// Calls `ask` with the provider's answers about sockets.
+    /// Calls `ask` with the provider's sockets.
     pub(crate) fn sockets<R>(&self, ask: impl FnOnce(&mut dyn Sockets) -> R) -> Result<R> {
         self.provider(|provider| provider.sockets().map(ask))?.ok_or_else(|| self.lacks("sockets"))
     }
@@ -43,14 +43,14 @@ impl Kernel {
     /// Receives bytes that have arrived. Returns [`Received::Empty`] while the provider waits in another thread.
     #[inline(always)]
     pub(crate) fn receive(&self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
-        // Not through `provider`, which would copy the answer: every message passes here.
+        // This does not use `provider`, which would copy the answer: every received message takes this path.
         match self.provider_slot().as_deref_mut().and_then(|provider| provider.streams()) {
             Some(streams) => streams.receive(key, scratch),
             None => Ok(Received::Empty),
         }
     }
 
-    /// Borrows the provider's slot, after it has fetched the provider back from a wait that is over.
+    /// Borrows the provider's slot. Fetches the provider back first, if its detached wait is over.
     #[inline(always)]
     pub(crate) fn provider_slot(&self) -> RefMut<'_, Option<Box<dyn EventProvider>>> {
         let mut slot = self.provider.borrow_mut();

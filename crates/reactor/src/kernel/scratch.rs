@@ -1,19 +1,20 @@
 //! The buffer into which all connections receive.
 //!
-//! One shared buffer stays hot in the cache. One buffer a connection was measured to be slower. Its size and its alignment
-//! matter for bulk transfers, where most of the cost is the operating system's copy:
+//! One shared buffer stays in the processor's cache. Measurements found one buffer for each connection to be slower.
+//! The size and the alignment of the buffer matter for bulk transfers, where most of the cost is the operating system's
+//! copy:
 //!
 //! ```text
-//!   size        a message of 100 KiB is one receive and one send, instead of two of each: 0.8 of the cost
-//!   alignment   the buffer begins at a page boundary, as the pages do from which the copy is made. An allocator would
-//!               put it 16 bytes into a page, and then the copy takes twice as long: 1.1 of the cost at 16 KiB, 1.3 at
-//!               100 KiB
+//!  size        a message of 100 KiB takes one receive and one send instead of two of each: 0.8 of the cost
+//!  alignment   the buffer begins at a page boundary, like the memory from which the system copies. An allocator
+//!              would place it 16 bytes after a boundary, where the copy takes twice as long. A message then costs
+//!              1.1 times as much at 16 KiB, and 1.3 times at 100 KiB
 //! ```
 
 /// The largest number of bytes that one `receive` takes.
 const BYTES: usize = 128 * 1024;
 
-/// A multiple of the page size of every supported system.
+/// The alignment of the buffer: the usual size of a page.
 const PAGE: usize = 4096;
 
 /// The default buffer holds no memory until it is used.

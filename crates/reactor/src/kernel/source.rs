@@ -1,7 +1,7 @@
 //! The trait of the objects that receive the events of a key.
 //!
 //! ```text
-//!   add_source -> ready, settle, ready ... -> remove_source        by its own decision
+//!  add_source -> ready, settle, ready ... -> remove_source        when the source decides to
 //!                                           -> shut_down           at the end of a run
 //!                                           -> forget              when the reactor is dropped
 //! ```
@@ -20,15 +20,17 @@ pub(crate) trait Source {
     /// Handles an event of `key`, one of its keys. `scratch` is the loop's shared receive buffer.
     fn ready(self: Rc<Self>, reactor: &Reactor, key: Key, ready: Ready, scratch: &mut [u8]);
 
-    /// Brings the provider up to date before the loop waits, after [`Kernel::settle_later`].
+    /// Brings the provider up to date. The kernel calls this before the loop waits if [`Kernel::settle_later`] asked
+    /// for it.
     fn settle(self: Rc<Self>, reactor: &Reactor) {
         let _ = reactor;
     }
 
-    /// Ends at the end of a run, and notifies its user.
+    /// Closes the source at the end of a run, and notifies its user.
     fn shut_down(self: Rc<Self>, reactor: &Reactor);
 
-    /// Retries, because a descriptor has been closed since [`Kernel::wait_for_descriptor`].
+    /// Retries the operation that found no free descriptor, because a descriptor has been closed since
+    /// [`Kernel::wait_for_descriptor`].
     fn descriptor_freed(self: Rc<Self>, reactor: &Reactor) {
         let _ = reactor;
     }
@@ -38,12 +40,12 @@ pub(crate) trait Source {
 }
 
 impl Kernel {
-    /// Sends the events of `key` to `source`.
+    /// Registers `source` as the receiver of the events of `key`.
     pub(crate) fn add_source(&self, key: Key, source: Rc<dyn Source>) {
         self.inbox.borrow_mut().sources.insert(key, source);
     }
 
-    /// Drops the events of `key` from here on. Returns the source that had them.
+    /// Removes the source of `key` and returns it. Later events of `key` are dropped.
     pub(crate) fn remove_source(&self, key: Key) -> Option<Rc<dyn Source>> {
         self.inbox.borrow_mut().sources.remove(key)
     }
@@ -53,7 +55,7 @@ impl Kernel {
         self.inbox.borrow().sources.len()
     }
 
-    /// Settles `source` before the loop waits.
+    /// Queues `source` to be settled before the loop waits.
     pub(crate) fn settle_later(&self, source: Rc<dyn Source>) {
         self.unsettled.borrow_mut().push_back(source);
         self.work_changed();
@@ -83,11 +85,11 @@ impl Kernel {
 }
 
 impl Reactor {
-    /// Shuts down the sources that are there now.
+    /// Shuts down all sources that exist now.
     pub(crate) fn shut_down_sources(&self) {
         let keys: Vec<_> = self.0.inbox.borrow().sources.iter().map(|(key, _)| key).collect();
         for key in keys {
-            // The end of one may have ended others, and begun new ones: a connector races with several keys.
+            // Shutting down one source may have removed or added others: a connector has a key for each racing attempt.
             let source = self.0.inbox.borrow().sources.get(key).cloned();
             if let Some(source) = source {
                 source.shut_down(self);

@@ -1,10 +1,11 @@
-//! Outboxes that are not in use. With them an idle connection holds no outbox, and a busy one allocates none.
+//! A pool of empty outboxes. Because of it, an idle connection holds no outbox and a busy one rarely allocates one.
 
 use std::cell::{Cell, RefCell};
 
 use ropewalk_proto::Outbox;
 
-/// The number of outboxes that are kept for turns in which many connections write outside their own callbacks.
+/// The maximum number of spare outboxes besides `first`. They serve turns in which many connections write outside their
+/// own callbacks.
 const KEPT: usize = 32;
 
 #[derive(Default)]

@@ -47,7 +47,8 @@ impl<C: ?Sized> ThreadCalls<C> {
         self.waker.wake();
     }
 
-    /// Moves the queue behind what is left of `batch`. An empty one gives its memory in exchange.
+    /// Appends the queue to `batch`. An empty `batch` is swapped with the queue instead, so that both keep their
+    /// memory.
     pub(super) fn move_to(&self, batch: &mut VecDeque<Box<C>>) {
         let calls = &mut self.lock().calls;
         if batch.is_empty() {
@@ -57,7 +58,7 @@ impl<C: ?Sized> ThreadCalls<C> {
         }
     }
 
-    /// Drops the queued calls and those to come, because the reactor is gone.
+    /// Drops the queued calls and all later ones, because the reactor is gone.
     pub(super) fn close(&self) {
         let mut queue = self.lock();
         queue.closed = true;
@@ -66,7 +67,8 @@ impl<C: ?Sized> ThreadCalls<C> {
         drop(calls);
     }
 
-    /// A poisoned lock only means a panic elsewhere: the queue is whole between statements.
+    /// Locks the queue. A poisoned lock is harmless: the panic happened elsewhere, and the queue is consistent between
+    /// statements.
     fn lock(&self) -> MutexGuard<'_, Queue<C>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }

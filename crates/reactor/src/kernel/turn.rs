@@ -1,28 +1,29 @@
 //! A turn of the loop: prepare, wait, dispatch.
 //!
 //! ```text
-//!  prepare:  calls from threads: those that were queued when it began
-//!            due delayed calls, in (deadline, order of scheduling), from a snapshot
-//!            hooks, in their order: tasks, signals, a requested stop (see `interfaces::order`)
-//!            settling: bytes that were written outside a callback are sent
+//!  prepare:  calls from other threads that were queued when `prepare` began
+//!          delayed calls that are due: by deadline, then in the order of scheduling. Calls added meanwhile wait
+//!          hooks, in their order: tasks, signals, a requested stop (see `interfaces::order`)
+//!          settling: sends bytes that were written outside a callback
 //!  wait:     until the next deadline, or an event
 //!  dispatch: events, in the provider's order
 //! ```
 //!
-//! The source of the order is Twisted's `ReactorBase.runUntilCurrent` and `mainLoop`.
+//! This order is that of Twisted's `ReactorBase.runUntilCurrent` and `mainLoop`.
 
 use std::time::Duration;
 
 use super::{CallbackKind, Kernel, Reactor};
 use crate::error::{Error, Result};
 
-/// The number of passes in which a turn settles connections. The rest waits for the next turn.
+/// The maximum number of passes in which a turn settles connections. Connections that are still unsettled wait for the
+/// next turn.
 const SETTLE_PASSES: usize = 4;
 
 impl Reactor {
     /// Runs due work, and returns how long the loop may sleep: the first part of a turn, for a host loop.
     ///
-    /// `None` sets no limit. Zero means that there is more work, or that the run has ended in this call.
+    /// Returns `None` if nothing limits the sleep, and zero if more work is waiting or the run ended in this call.
     ///
     /// ```
     /// use std::time::Duration;
@@ -36,8 +37,8 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Waiting`] while a [`DetachedWait`](super::DetachedWait) owns the provider. [`Error::Forked`] in the child
-    /// of a fork that happened since `run` began.
+    /// [`Error::Waiting`] while a [`DetachedWait`](super::DetachedWait) owns the provider. [`Error::Forked`] in a child
+    /// process that inherited the reactor by a fork, until `run` or `start_running` reopens the provider.
     pub fn prepare(&self) -> Result<Option<Duration>> {
         if self.0.is_forked() {
             return Err(Error::Forked);
@@ -64,7 +65,7 @@ impl Reactor {
     ///     clock.wait(Some(limit))?;
     ///     clock.dispatch();
     /// }
-    /// assert_eq!(clock.seconds(), 3.0); // and nothing is left to be done
+    /// assert_eq!(clock.seconds(), 3.0); // the virtual time of the last call
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     ///
@@ -82,8 +83,8 @@ impl Reactor {
     /// Makes one turn: runs due work, then waits for events for at most `delay`, and handles them. `None` waits until an
     /// event or a deadline comes.
     ///
-    /// The effects of due work are not events. A program that makes turns until due work has done something must give a
-    /// `delay`, or the last wait may never end.
+    /// Due work runs before the wait, so its effects do not end the wait. A program that calls `iterate` until some due
+    /// work has run must therefore give a `delay`. Without one, its last call may wait forever.
     ///
     /// ```
     /// use std::cell::Cell;
@@ -102,7 +103,7 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// As [`prepare`](Reactor::prepare) and [`wait`](Reactor::wait).
+    /// The errors of [`prepare`](Reactor::prepare) and [`wait`](Reactor::wait).
     pub fn iterate(&self, delay: Option<Duration>) -> Result<()> {
         let limit = self.prepare()?;
         let timeout = match (limit, delay) {
@@ -120,7 +121,7 @@ impl Reactor {
             self.0.calls.move_to(&mut batch);
             batch.len()
         };
-        // One by one: if a call runs the loop, that inner loop makes the remaining calls.
+        // The calls are taken one by one: if a call runs the loop, that inner loop makes the remaining calls.
         for _ in 0..count {
             let next = self.0.batch.borrow_mut().pop_front();
             let Some(call) = next else { break };
@@ -152,7 +153,8 @@ impl Reactor {
             if count == 0 {
                 return;
             }
-            // One by one: if a callback runs the loop, that inner loop settles the remaining sources.
+            // The sources are taken one by one: if a callback runs the loop, that inner loop settles the remaining
+            // sources.
             for _ in 0..count {
                 let next = self.0.unsettled.borrow_mut().pop_front();
                 let Some(source) = next else { break };
@@ -164,9 +166,9 @@ impl Reactor {
 
 impl Kernel {
     fn sleep_limit(&self) -> Option<Duration> {
-        // Settling may have woken a task after the tasks had their turn.
+        // Tasks run before settling, and settling may have woken one.
         let has_work = !self.unsettled.borrow().is_empty() || self.features.has_work();
-        // This loop may run in a callback, while later events of the outer turn are still queued.
+        // If this loop runs in a callback, later events of the outer turn may still be queued.
         if has_work || !self.inbox.borrow().events.is_empty() {
             return Some(Duration::ZERO);
         }

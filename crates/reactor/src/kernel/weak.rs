@@ -6,8 +6,9 @@ use super::{Kernel, Reactor};
 
 /// A handle of a [`Reactor`] that does not keep it alive.
 ///
-/// Objects that the reactor itself keeps, such as protocols, factories and services, hold one of these. A [`Reactor`] in
-/// them would be a cycle, which is never dropped. It belongs to the reactor's thread.
+/// Objects that the reactor itself keeps, such as protocols, factories and services, should hold this handle. A
+/// [`Reactor`] in them would be a reference cycle, which is never dropped. The handle cannot leave the reactor's
+/// thread.
 ///
 /// ```
 /// use ropewalk::{Reactor, WeakReactor};
