@@ -1,4 +1,7 @@
-//! Which event providers this system has, best first.
+//! Which event providers this system has, best first: one table for each system.
+//!
+//! A new selector, such as one on kqueue(2), is a file in `readiness/` and an entry in the tables of its systems. A
+//! provider that is not built on readiness has a folder, as io_uring has.
 
 use std::io;
 
@@ -6,7 +9,8 @@ use crate::seam::EventProvider;
 
 #[cfg_attr(target_os = "linux", path = "linux.rs")]
 #[cfg_attr(target_os = "android", path = "android.rs")]
-#[cfg_attr(all(unix, not(linux_like)), path = "unix.rs")]
+#[cfg_attr(bsd_like, path = "bsd.rs")]
+#[cfg_attr(all(unix, not(any(linux_like, bsd_like))), path = "unix.rs")]
 #[cfg_attr(not(unix), path = "none.rs")]
 mod table;
 

@@ -42,6 +42,8 @@ pub(crate) struct Epoll {
 impl Selector for Epoll {
     const NAME: &'static str = "epoll";
 
+    const DESCRIPTION: &'static str = "epoll(7), for any number of connections";
+
     const EDGES: bool = true;
 
     fn new() -> io::Result<Epoll> {

@@ -24,6 +24,7 @@ use rustix::io::Errno;
 
 use crate::filesystem::SystemFiles;
 use crate::io_handle::RawWaitable;
+use crate::providers::Provider;
 use crate::seam::{
     Adoption, Clock, Event, EventProvider, Events, Filesystem, Interest, Ready, Sockets, Streams, Watches,
 };
@@ -69,8 +70,10 @@ pub(crate) struct Readiness<S> {
 }
 
 impl<S: Selector> Readiness<S> {
-    /// Opens the provider, for the table of providers.
-    pub(crate) fn open() -> io::Result<Box<dyn EventProvider>> {
+    /// The entry in a table of providers.
+    pub(crate) const PROVIDER: Provider = Provider { name: S::NAME, description: S::DESCRIPTION, open: Self::open };
+
+    fn open() -> io::Result<Box<dyn EventProvider>> {
         let bell = Bell::new()?;
         let mut sources = Slab::new();
         let bell_key = sources.insert(Registration::watched(bell.fd()));

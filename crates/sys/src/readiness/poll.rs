@@ -26,6 +26,8 @@ pub(crate) struct Poll {
 impl Selector for Poll {
     const NAME: &'static str = "poll";
 
+    const DESCRIPTION: &'static str = "poll(2), for a few hundred connections";
+
     fn new() -> io::Result<Poll> {
         Ok(Poll::default())
     }

@@ -35,6 +35,8 @@ struct Entry {
 impl Selector for Select {
     const NAME: &'static str = "select";
 
+    const DESCRIPTION: &'static str = "select(2), for descriptors below 1024";
+
     fn new() -> io::Result<Select> {
         let blank = vec![FdSetElement::default(); fd_set_num_elements(LIMIT as usize, LIMIT)];
         let found = vec![Ready::empty(); libc::FD_SETSIZE];

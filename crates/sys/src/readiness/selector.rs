@@ -24,6 +24,9 @@ pub(crate) trait Selector: Sized + Send + 'static {
     /// The name by which a user chooses it.
     const NAME: &'static str;
 
+    /// One line for a list of providers.
+    const DESCRIPTION: &'static str;
+
     /// Whether it knows [`Trigger::Edge`]. If not, it is never asked for it.
     const EDGES: bool = false;
 

@@ -27,6 +27,7 @@ use ropewalk_proto::{Key, Moment, Slab};
 
 use crate::filesystem::SystemFiles;
 use crate::io_handle::RawWaitable;
+use crate::providers::Provider;
 use crate::seam::{Adoption, Clock, Event, EventProvider, Events, Filesystem, Sockets, Streams, Watches};
 use crate::socket::table::stale;
 use crate::waker::{Bell, Waker};
@@ -96,11 +97,13 @@ pub(crate) struct Uring {
 }
 
 impl Uring {
-    /// Opens the provider, for the table of providers.
-    ///
+    /// The entry in a table of providers.
+    pub(crate) const PROVIDER: Provider =
+        Provider { name: "uring", description: "io_uring(7), Linux 6.1, for many busy connections", open: Uring::open };
+
     /// # Errors
     /// If io_uring does not work here, with the reason.
-    pub(crate) fn open() -> io::Result<Box<dyn EventProvider>> {
+    fn open() -> io::Result<Box<dyn EventProvider>> {
         Ok(Box::new(Uring::on(Ring::open(Setup::Deferred)?)?))
     }
 
@@ -249,7 +252,7 @@ impl Uring {
 
 impl EventProvider for Uring {
     fn name(&self) -> &'static str {
-        "uring"
+        Uring::PROVIDER.name
     }
 
     fn clock(&self) -> Clock {
