@@ -13,6 +13,8 @@ mod io_handle;
 mod names;
 mod providers;
 #[cfg(unix)]
+mod raw_descriptor;
+#[cfg(unix)]
 mod readiness;
 mod seam;
 pub mod signals;
@@ -21,8 +23,6 @@ mod socket;
 #[cfg(target_os = "linux")]
 mod uring;
 mod waker;
-#[cfg(unix)]
-mod watched;
 
 pub use detach::{Detached, detach};
 pub use file_lock::FileLock;

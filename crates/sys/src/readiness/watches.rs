@@ -8,13 +8,13 @@ use super::registration::Registration;
 use super::selector::Selector;
 use super::{Readiness, arm};
 use crate::io_handle::RawWaitable;
+use crate::raw_descriptor::borrow_open;
 use crate::seam::{Interest, Watches};
 use crate::socket::table::stale;
-use crate::watched::open_descriptor;
 
 impl<S: Selector> Watches for Readiness<S> {
     fn watch(&mut self, handle: RawWaitable, interest: Interest) -> io::Result<Key> {
-        self.insert(Registration::watched(open_descriptor(handle)?), interest)
+        self.insert(Registration::watched(borrow_open(handle)?), interest)
     }
 
     fn set_interest(&mut self, key: Key, interest: Interest) -> io::Result<()> {

@@ -11,6 +11,9 @@ use crate::io_handle::RawWaitable;
 ///
 /// Watching is level-triggered: a handle that stays ready is reported by each `wait`.
 ///
+/// On Windows a handle is a HANDLE. It is ready to read while it is signalled. It is never ready to write, so a watch
+/// for [`Interest::WRITE`] fails with `InvalidInput`.
+///
 /// ```
 /// # #[cfg(unix)] {
 /// use std::io::Write;

@@ -8,12 +8,12 @@ use super::Uring;
 use super::operation::Verbs;
 use super::slot::{Resource, Slot};
 use crate::io_handle::RawWaitable;
+use crate::raw_descriptor::borrow_open;
 use crate::seam::{Interest, Watches};
-use crate::watched::open_descriptor;
 
 impl Watches for Uring {
     fn watch(&mut self, handle: RawWaitable, interest: Interest) -> io::Result<Key> {
-        let mut source = Slot::watched(open_descriptor(handle)?);
+        let mut source = Slot::watched(borrow_open(handle)?);
         source.wanted = interest;
         let key = self.sources.insert(source);
         self.arm(key);

@@ -1,4 +1,4 @@
-//! Descriptors that the user watches.
+//! Descriptors that the user passes as numbers.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -7,11 +7,11 @@ use rustix::io::{Errno, fcntl_getfd};
 
 use crate::io_handle::RawWaitable;
 
-/// Checks that a descriptor is open.
+/// Borrows a descriptor after a check that it is open.
 ///
 /// # Errors
 /// `EBADF` if it is not.
-pub(crate) fn open_descriptor<'fd>(handle: RawWaitable) -> io::Result<BorrowedFd<'fd>> {
+pub(crate) fn borrow_open<'fd>(handle: RawWaitable) -> io::Result<BorrowedFd<'fd>> {
     if handle < 0 {
         return Err(Errno::BADF.into());
     }
