@@ -32,9 +32,5 @@ pub use inherited::{inherited, take_standard_streams};
 pub use io_handle::{OwnedSocket, OwnedWaitable, RawSocket, RawWaitable};
 pub use names::{IpFamily, look_up};
 pub use providers::{Provider, providers};
-pub use seam::{
-    Adoption, Capabilities, Clock, ConnectSpec, Event, EventProvider, Events, Filesystem, Interest, Kind, ListenSpec,
-    ProviderDecorator, Ready, Received, Sent, SocketOption, Sockets, Streams, StreamsDecorator, Watches,
-    WatchesDecorator,
-};
+pub use seam::*;
 pub use waker::{Wake, Waker};

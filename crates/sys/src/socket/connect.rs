@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{bind, connect, sockopt};
+use rustix::net::{SocketType, bind, connect, sockopt};
 
 use super::raw_address::RawAddress;
 use super::{address, creation};
@@ -13,7 +13,7 @@ use crate::seam::ConnectSpec;
 /// A socket whose connection is made, or under way.
 pub(crate) fn begin(spec: &ConnectSpec) -> io::Result<OwnedFd> {
     let address = address::encode(&spec.address)?;
-    let socket = creation::stream_socket(address.address_family())?;
+    let socket = creation::open(address.address_family(), SocketType::STREAM)?;
     if let Some(local) = &spec.bind {
         bind(&socket, &address::encode(local)?)?;
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use ropewalk_proto::Address;
-use rustix::net::{bind, listen, sockopt};
+use rustix::net::{SocketType, bind, listen, sockopt};
 
 use super::file::SocketFile;
 use super::{address, creation};
@@ -14,7 +14,7 @@ use crate::seam::ListenSpec;
 /// A listening socket, and the file that goes with it.
 pub(crate) fn open(spec: &ListenSpec) -> io::Result<(OwnedFd, Option<Box<SocketFile>>)> {
     let address = address::encode(&spec.address)?;
-    let socket = creation::stream_socket(address.address_family())?;
+    let socket = creation::open(address.address_family(), SocketType::STREAM)?;
     if let Address::Inet(address) = spec.address {
         set_options(&socket, spec, address)?;
     }
@@ -26,6 +26,8 @@ pub(crate) fn open(spec: &ListenSpec) -> io::Result<(OwnedFd, Option<Box<SocketF
     if let (Some(file), Some(mode)) = (&file, spec.mode) {
         file.set_mode(mode)?;
     }
+    // The system lowers a backlog beyond its limit. A limit of ours belongs in the reactor's `interfaces/`, where it
+    // also holds on the simulated network.
     listen(&socket, i32::try_from(spec.backlog).unwrap_or(i32::MAX))?;
     Ok((socket, file))
 }

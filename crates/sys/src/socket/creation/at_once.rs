@@ -12,9 +12,9 @@ use crate::socket::raw_address::RawAddress;
 /// The flags of every send.
 pub(in crate::socket) const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL;
 
-pub(in crate::socket) fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
+pub(in crate::socket) fn open(family: AddressFamily, kind: SocketType) -> io::Result<OwnedFd> {
     const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
-    Ok(socket_with(family, SocketType::STREAM, FLAGS, None)?)
+    Ok(socket_with(family, kind, FLAGS, None)?)
 }
 
 pub(in crate::socket) fn acceptfrom(port: BorrowedFd<'_>) -> rustix::io::Result<(OwnedFd, RawAddress)> {
@@ -26,7 +26,7 @@ pub(in crate::socket) fn acceptfrom(port: BorrowedFd<'_>) -> rustix::io::Result<
     Ok((unsafe { OwnedFd::from_raw_fd(new) }, peer))
 }
 
-/// Prepares a socket that another program opened as `stream_socket` prepares ours.
+/// Prepares a socket that another program opened as `open` prepares ours.
 pub(in crate::socket) fn prepare(socket: &impl AsFd) -> rustix::io::Result<()> {
     fcntl_setfd(socket, FdFlags::CLOEXEC)?;
     ioctl_fionbio(socket, true)

@@ -4,4 +4,4 @@
 #[cfg_attr(apple, path = "stepwise.rs")]
 mod way;
 
-pub(super) use way::{SEND_FLAGS, acceptfrom, is_listening, prepare, stream_socket};
+pub(super) use way::{SEND_FLAGS, acceptfrom, is_listening, open, prepare};

@@ -11,8 +11,8 @@ use crate::socket::raw_address::RawAddress;
 /// The flags of every send.
 pub(in crate::socket) const SEND_FLAGS: SendFlags = SendFlags::empty();
 
-pub(in crate::socket) fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
-    let socket = socket(family, SocketType::STREAM, None)?;
+pub(in crate::socket) fn open(family: AddressFamily, kind: SocketType) -> io::Result<OwnedFd> {
+    let socket = socket(family, kind, None)?;
     prepare(&socket)?;
     Ok(socket)
 }
@@ -28,7 +28,7 @@ pub(in crate::socket) fn acceptfrom(port: BorrowedFd<'_>) -> rustix::io::Result<
     Ok((socket, peer))
 }
 
-/// Prepares a socket that another program opened as `stream_socket` prepares ours.
+/// Prepares a socket that another program opened as `open` prepares ours.
 pub(in crate::socket) fn prepare(socket: &impl AsFd) -> rustix::io::Result<()> {
     fcntl_setfd(socket, FdFlags::CLOEXEC)?;
     ioctl_fionbio(socket, true)?;
