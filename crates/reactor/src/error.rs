@@ -11,10 +11,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The reason why an operation failed, or why a connection ended.
 ///
-/// The variants of the first group are the reasons that `connection_lost` gets. [`Error::ConnectionDone`] is the
-/// ordinary end. Errors are cheap to clone. The source is Twisted's `internet/error.py`.
+/// `connection_lost` gets one of the variants from [`Error::ConnectionDone`] to [`Error::TimedOut`]. `ConnectionDone`
+/// is the ordinary end. Errors are cheap to clone. The source is Twisted's `internet/error.py`.
 ///
-/// `Debug` prints the same text as `Display`, because Rust prints an error that `main` returns with `Debug`. `{:#?}`
+/// `Debug` prints the same text as `Display`, because Rust uses `Debug` to print an error that `main` returns. `{:#?}`
 /// puts the [`name`](Error::name) before it.
 ///
 /// ```
@@ -31,8 +31,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// The connection was closed cleanly, by either side.
     ConnectionDone,
-    /// The connection broke. It was reset by the peer, timed out by the system, or ended by the reactor's shutdown,
-    /// which has no cause.
+    /// The connection broke. The peer reset it, the system gave up on the peer, or the reactor shut down. The field is
+    /// the system's error. A shutdown has none.
     ConnectionLost(Option<Arc<io::Error>>),
     /// This side called `abort_connection`.
     ConnectionAborted,
@@ -53,7 +53,7 @@ pub enum Error {
     NoRoute(Address),
     /// No address was found for a name. The fields are the name and the resolver's reason.
     DnsLookup(Arc<str>, Arc<str>),
-    /// `stop_connecting` ended the attempt.
+    /// `stop_connecting` cancelled the attempt.
     UserAborted,
     /// The Deferred of a client endpoint was cancelled. The field is the destination.
     ConnectingCancelled(Arc<str>),
@@ -63,11 +63,11 @@ pub enum Error {
     BadFile(Address),
     /// Another failure to connect.
     Connect(Address, Arc<io::Error>),
-    /// All addresses of a name failed. The field has each address with its reason, in the order of the attempts. A name
-    /// with a single address fails with that reason alone.
+    /// All addresses of a name failed. The field has each address with its reason, in the order of the attempts. If the
+    /// name has a single address, the error is the reason itself.
     NoneOfSeveral(Arc<[(Address, Error)]>),
 
-    /// The address could not be listened on.
+    /// Listening at the address failed.
     CannotListen(Address, Arc<io::Error>),
     /// The text is not an address. The second field says what was expected.
     InvalidAddress(Arc<str>, Arc<str>),
@@ -98,7 +98,7 @@ pub enum Error {
     ServiceHasParent(Arc<str>),
     /// The connection, port or reactor of this object no longer exists.
     Closed,
-    /// The reactor is waiting in another thread, which uses its event provider.
+    /// A [`DetachedWait`](crate::DetachedWait) owns the reactor's event provider.
     Waiting,
 
     /// The process was forked while the reactor ran. The child must not continue to use the reactor.
@@ -276,7 +276,7 @@ impl std::fmt::Debug for Error {
     }
 }
 
-/// Writes all attempts. A reason that does not contain its address is preceded by it.
+/// Writes all attempts. The address precedes a reason that does not contain it.
 fn write_attempts(f: &mut std::fmt::Formatter<'_>, attempts: &[(Address, Error)]) -> std::fmt::Result {
     write!(f, "none of {} addresses could be connected to", attempts.len())?;
     for (index, (address, error)) in attempts.iter().enumerate() {
@@ -313,7 +313,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_prints_words_by_default() {
+    fn debug_prints_the_message_by_default() {
         let taken = io::Error::from(io::ErrorKind::AddrInUse);
         let error = Error::CannotListen(Address::Unnamed, Arc::new(taken));
         assert_eq!(format!("{error:?}"), error.to_string());

@@ -19,7 +19,7 @@
 //!
 //! fn main() -> ropewalk::Result<()> {
 //!     let reactor = Reactor::new()?;
-//!     // Paced: a peer that does not read its echo is not read either.
+//! // `paced` applies back-pressure: it stops reading from a peer that does not read its echo.
 //!     reactor.listen_tcp("127.0.0.1:8000", paced(|| Echo))?;
 //!     reactor.run()
 //! }
@@ -27,8 +27,8 @@
 //!
 //! # Why
 //!
-//! - A whole service runs under test on a [simulated network](testing) with virtual time. A seed replays every order of
-//!   events and every fault.
+//! - A whole service runs under test on a [simulated network](testing) with virtual time. The same seed replays the
+//!   same order of events and the same faults.
 //! - The same program runs on any event provider: select, poll, epoll or io_uring. One suite of specifications tests all
 //!   of them.
 //! - The loop can live [inside another loop](Reactor::prepare), such as that of a toolkit or another runtime.
@@ -38,7 +38,7 @@
 //! # Event providers
 //!
 //! [`Reactor::new`] chooses the first provider that works. [`Reactor::with`] and the environment variable
-//! `ROPEWALK_REACTOR` name one.
+//! `ROPEWALK_REACTOR` choose a provider by name.
 //!
 //! | name | made for | system |
 //! |---|---|---|
@@ -63,9 +63,9 @@
 //! | module | content |
 //! |---|---|
 //! | [`interfaces`] | the methods of [`Reactor`], by interface |
-//! | [`protocols`] | the traits that you implement, and protocols of lines and strings |
+//! | [`protocols`] | the traits that you implement, and protocols for lines and length-prefixed strings |
 //! | [`transports`] | the connections that your protocols get, and ports and connectors |
-//! | [`endpoints`] | places to listen and connect, also from descriptions such as `tcp:80` |
+//! | [`endpoints`] | places to listen at or connect to, also from descriptions such as `tcp:80` |
 //! | [`application`] | services that start and stop together |
 //! | [`task`] | futures on the loop, repeated calls, channels, timeouts |
 //! | [`testing`] | the simulated network and virtual time |

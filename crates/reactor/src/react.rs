@@ -13,7 +13,7 @@ use crate::kernel::Reactor;
 /// Runs `main` on the best available reactor until its result is ready, and returns the program's exit status.
 ///
 /// `main` returns a future or a [`Deferred`](crate::Deferred). Its output is any type that Rust's own `main` may
-/// return. Once it is ready, the reactor is stopped in order.
+/// return. Once the output is ready, the reactor is stopped.
 ///
 /// | event | exit status |
 /// |---|---|
@@ -65,7 +65,7 @@ where
     let end = task.cancel_handle();
     task.add_both(move |output| {
         *result.borrow_mut() = Some(output);
-        // If a shutdown ended the task, the reactor is stopping already.
+        // `stop` fails if a shutdown cancelled the task, because the reactor is already stopping.
         let _ = handle.upgrade().map(|reactor| reactor.stop());
     });
     let trigger = reactor.add_system_event_trigger(Phase::Before, "shutdown", move |_| end.cancel());

@@ -8,7 +8,7 @@
 //!    |          time  '- waiting <----------'<-------------------'
 //!    |
 //!    '-- (the attempt or the connection is over) -- ending <-- stop, from anywhere
-//!                                                     '- start -> connecting, when it is over
+//!                                                     '- start -> connecting, after that end
 //! ```
 
 use std::cell::{Cell, RefCell};
@@ -27,14 +27,14 @@ use crate::kernel::{CallbackKind, Reactor, WeakReactor};
 use crate::protocols::Factory;
 use crate::transports::Transport;
 
-/// The delay that replaces that of a policy which panicked.
+/// The delay before the next attempt if the policy panicked.
 const FALLBACK_DELAY: Duration = Duration::from_secs(60);
 
 /// A service that keeps a connection to an endpoint from `start` to `stop`.
 ///
-/// It connects again when an attempt fails or the connection is lost, after delays that a [`RetryPolicy`] chooses. A
-/// clone is the same service. A started service runs until it is stopped or its reactor is dropped, even if every
-/// handle to the service has been dropped.
+/// It connects again when an attempt fails or the connection is lost, after delays that a [`RetryPolicy`] chooses. All
+/// clones refer to the same service. A started service runs until it is stopped or its reactor is dropped, even if
+/// every handle to the service has been dropped.
 ///
 /// ```
 /// use std::time::Duration;
@@ -67,7 +67,7 @@ struct Client {
     prepare: RefCell<Option<Prepare>>,
     reactor: RefCell<WeakReactor>,
     state: RefCell<State>,
-    /// Numbers the attempts, so that late events of an earlier attempt can be ignored.
+    /// The number of the present attempt. Events of earlier attempts are ignored.
     attempt: Cell<u64>,
     /// The number of failed attempts since the last connection.
     failures: Cell<u32>,
@@ -75,7 +75,7 @@ struct Client {
     stopping: RefCell<Vec<Resolver<()>>>,
 }
 
-/// See the module's picture.
+/// The states of the diagram above.
 enum State {
     Idle { was_stopped: bool },
     Connecting(Option<CancelHandle>),
@@ -88,13 +88,13 @@ enum State {
 /// A caller that waits for a connection.
 struct Waiter {
     resolver: Resolver<Transport>,
-    /// Number of further failures before this waiter fails. `None` waits for ever.
+    /// The number of further failed attempts after which this waiter fails. `None` sets no limit.
     patience: Option<u32>,
 }
 
 impl ClientService {
-    /// Creates a service that connects to `endpoint`. `factory` builds the protocol of each connection. The delays are
-    /// those of [`BackOff`].
+    /// Creates a service that connects to `endpoint`. `factory` builds the protocol of each connection. [`BackOff`]
+    /// chooses the delays.
     pub fn new(endpoint: impl StreamClientEndpoint + 'static, factory: impl Factory + 'static) -> ClientService {
         ClientService(Rc::new(Client {
             endpoint: Box::new(endpoint),
@@ -123,7 +123,7 @@ impl ClientService {
     ///     .retry_policy(|failures| Duration::from_secs(u64::from(failures)));
     /// let service = ServiceHandle::new(client);
     /// service.start(&net);
-    /// net.advance(Duration::from_secs(6)); // at 0, 1, 3 and 6
+    /// net.advance(Duration::from_secs(6)); // attempts at 0, 1, 3 and 6 s
     /// assert_eq!(net.tcp_clients().len(), 4);
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
@@ -164,11 +164,11 @@ impl ClientService {
         self
     }
 
-    /// Returns a Deferred of the service's connection. It fires at once if the service is connected.
+    /// Returns a Deferred that fires with the service's connection. It fires at once if the service is connected.
     ///
-    /// With `fail_after_failures`, the Deferred fails after that number of further failed attempts, with the failure of
-    /// the last one. It fails with [`Cancelled`] when the service is stopped, or has been. Before the first start it
-    /// waits.
+    /// The Deferred fails after `fail_after_failures` further failed attempts, with the failure of the last one. `None`
+    /// sets no limit. The Deferred fails with [`Cancelled`] if the service is stopped now or later. Before the first
+    /// start it waits.
     ///
     /// May be called from any callback.
     ///
@@ -183,7 +183,7 @@ impl ClientService {
     /// let net = MemoryReactor::new(); // no server is listening
     /// let client = ClientService::new(TcpClientEndpoint::new("10.0.0.1:80")?, AccumulatingProtocol::new);
     /// ServiceHandle::new(client.clone()).start(&net);
-    /// let connected = client.when_connected(NonZeroU32::new(2)); // gives up after two failures
+    /// let connected = client.when_connected(NonZeroU32::new(2)); // fails after two failed attempts
     /// net.advance(Duration::from_secs(10));
     /// let failure = connected.try_result().unwrap().unwrap_err();
     /// assert!(matches!(failure.downcast_ref(), Some(Error::ConnectionRefused(_))));
@@ -269,7 +269,7 @@ impl Client {
             State::Ending { transport: None, .. } => {}
             _ => return,
         }
-        // The endpoint's or the factory's own code called `stop`.
+        // The endpoint or the factory called `stop` during `connect`.
         handle.cancel();
     }
 
@@ -293,7 +293,7 @@ impl Client {
             State::Preparing(_, place) if self.attempt.get() == attempt => return *place = Some(handle),
             _ => {}
         }
-        // Preparing has finished, or its own code called `stop`.
+        // `prepare` has finished, or it called `stop` itself.
         handle.cancel();
     }
 
@@ -383,7 +383,7 @@ impl Client {
         self.set(State::Waiting(call));
     }
 
-    /// Fails the waiters whose number of failures is used up.
+    /// Fails the waiters whose number of failed attempts is reached.
     fn lose_patience(&self, failure: &Failure) {
         let mut impatient = Vec::new();
         self.waiters.borrow_mut().retain_mut(|waiter| {
@@ -438,7 +438,7 @@ impl Client {
         transport.iter().for_each(Transport::abort_connection);
     }
 
-    /// Completes the stop: the connection or the attempt is over.
+    /// Completes the stop, after the end of the connection or the attempt.
     fn ended(self: &Rc<Client>) {
         let state = self.state.replace(State::Idle { was_stopped: true });
         self.attempt.set(self.attempt.get() + 1);

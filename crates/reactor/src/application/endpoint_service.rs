@@ -13,8 +13,8 @@ use crate::transports::Port;
 
 /// A service that listens at an endpoint from `privileged_start` to `stop`.
 ///
-/// Stopping closes the port. Accepted connections stay open until they end or the reactor shuts down. A clone is the
-/// same service.
+/// Stopping closes the port. Accepted connections stay open until they end or the reactor shuts down. All clones refer
+/// to the same service.
 ///
 /// ```
 /// use ropewalk::application::{Application, StreamServerEndpointService};
@@ -110,7 +110,7 @@ impl Service for StreamServerEndpointService {
         self.listen(reactor)
     }
 
-    /// Listens, unless `privileged_start` did so before.
+    /// Listens, unless `privileged_start` has already done so.
     fn start(&self, reactor: &Reactor) -> Deferred<()> {
         let is_idle = matches!(*self.0.state.borrow(), State::Idle);
         if is_idle { self.listen(reactor) } else { succeed(()) }
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn it_listens_from_privileged_start_until_stop() {
+    fn a_service_listens_from_privileged_start_until_stop() {
         let net = MemoryReactor::new();
         let protocol = AccumulatingProtocol::new();
         let service = StreamServerEndpointService::new(endpoint(), protocol.factory());

@@ -17,7 +17,7 @@ use super::stopping::UnderWay;
 use crate::error::{Error, Result};
 use crate::kernel::{CallbackKind, Reactor};
 
-/// The stages of the module's picture.
+/// The stages of the diagram above.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Stage {
     #[default]
@@ -28,7 +28,8 @@ pub(super) enum Stage {
 
 /// A service with its name and its place in the tree, as [`MultiService::add`] returns it.
 ///
-/// A cheap handle: clones are the same service. May be used from any callback of the reactor's thread.
+/// Cloning is cheap, and all clones refer to the same service. A handle may be used in any callback on the reactor's
+/// thread.
 ///
 /// ```
 /// use std::time::Duration;
@@ -43,7 +44,7 @@ pub(super) enum Stage {
 /// tick.set_parent(&all)?;
 /// root.start(&clock);
 /// assert!(tick.running() && tick.name().as_deref() == Some("tick"));
-/// let stopped = tick.disown(); // the others run on
+/// let stopped = tick.disown(); // other services continue to run
 /// assert!(stopped.is_done() && tick.parent().is_none() && root.running());
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
@@ -88,10 +89,10 @@ impl ServiceHandle {
         self.0.name.borrow().clone()
     }
 
-    /// Makes the service a child of `parent`. A running parent starts it.
+    /// Makes the service a child of `parent`. If `parent` is running, the service is started.
     ///
     /// # Errors
-    /// [`Error::ServiceHasParent`] when the service must be [disowned](ServiceHandle::disown) first, and
+    /// [`Error::ServiceHasParent`] when the service already has a parent: [disown](ServiceHandle::disown) it first.
     /// [`Error::ServiceNameTaken`] when `parent` has another service of that name.
     pub fn set_parent(&self, parent: &MultiService) -> Result<()> {
         if self.parent().is_some() {
@@ -105,7 +106,7 @@ impl ServiceHandle {
         Ok(())
     }
 
-    /// Returns the service that this one is a child of.
+    /// Returns the service's parent, if it has one.
     pub fn parent(&self) -> Option<MultiService> {
         self.0.parent.borrow().as_ref().and_then(WeakMultiService::upgrade)
     }

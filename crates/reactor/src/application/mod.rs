@@ -54,8 +54,8 @@ use crate::kernel::Reactor;
 /// A part of a program that starts and stops: `IService`.
 ///
 /// A [`ServiceHandle`] calls the methods, on the reactor's thread. It calls `stop` only after a start, and no method
-/// twice in a row. The methods take `&self`, so that a service can be reached while it runs: state that changes goes
-/// into a `Cell`. A service that panics has failed.
+/// twice in a row. Methods take `&self`, because other objects may use a running service: keep state that changes in a
+/// `Cell` or `RefCell`. A panic in a method counts as its failure.
 ///
 /// ```
 /// use ropewalk::application::Service;
@@ -71,8 +71,8 @@ use crate::kernel::Reactor;
 /// }
 /// ```
 pub trait Service {
-    /// Does the work that needs privileges which the process gives up before [`start`](Service::start), such as
-    /// listening on a port below 1024 or opening a device.
+    /// Does the work that needs privileges, such as listening on a port below 1024 or opening a device. The process
+    /// gives up these privileges before [`start`](Service::start).
     ///
     /// The Deferred fires when the work is done. If it fails, the application does not start.
     ///
@@ -104,7 +104,7 @@ pub trait Service {
 
     /// Stops the service's work. The Deferred fires when the work has ended.
     ///
-    /// May be called while the Deferred of a start is still waiting.
+    /// May be called before the Deferred of a start has fired.
     fn stop(&self, reactor: &Reactor) -> Deferred<()> {
         let _ = reactor;
         succeed(())

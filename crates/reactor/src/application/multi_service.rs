@@ -12,13 +12,14 @@ use super::stopping::{self, Stopping, UnderWay};
 use crate::error::Result;
 use crate::kernel::{Reactor, WeakReactor};
 
-/// A service that consists of other services: IServiceCollection. A cheap handle: clones are the same service.
+/// A service that consists of other services: IServiceCollection. Cloning is cheap, and all clones refer to the same
+/// service.
 ///
-/// Starting calls each service in the order in which they were added, without waiting in between. The start completes
+/// A start calls the services in the order in which they were added, without waiting in between. The start completes
 /// when all services have started. It fails with the first failure of a service. Services that did start then run until
 /// they are stopped.
 ///
-/// Stopping calls the services in reverse order. The stop completes when all have stopped, whether successfully or not.
+/// A stop calls the services in reverse order. The stop completes when all have stopped, whether successfully or not.
 /// Failures to stop are logged. A second `stop` joins the one in progress.
 ///
 /// ```
@@ -64,7 +65,7 @@ impl MultiService {
         MultiService::default()
     }
 
-    /// Sets a time limit for stopping. The default waits for as long as the services take.
+    /// Sets a time limit for stopping. Without a limit, a stop waits until all services have stopped.
     ///
     /// At the limit, the services that have not stopped are logged by name, their Deferreds are cancelled, and the stop
     /// completes.
@@ -87,11 +88,11 @@ impl MultiService {
     ///
     /// let clock = Clock::new();
     /// let services = MultiService::new().stop_within(Duration::from_secs(30));
-    /// services.add_named("mule", NeverStops)?;
+    /// services.add_named("stuck", NeverStops)?;
     /// let all = ServiceHandle::new(services);
     /// all.start(&clock);
     /// let stopped = all.stop(&clock);
-    /// clock.advance(Duration::from_secs(30)); // the log names the mule
+    /// clock.advance(Duration::from_secs(30)); // an error about "stuck" is logged
     /// assert!(stopped.is_done());
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
@@ -101,7 +102,7 @@ impl MultiService {
         self
     }
 
-    /// Adds a service, and starts it if this service is running. A failure to start is then logged.
+    /// Adds `service`, and starts it if this `MultiService` is running. A failure of that start is logged.
     pub fn add(&self, service: impl Service + 'static) -> ServiceHandle {
         let handle = ServiceHandle::new(service);
         // A new handle has no parent and no name, so this cannot fail.
@@ -169,7 +170,7 @@ impl MultiService {
         self.reactor()
     }
 
-    /// Returns the reactor between the first start and the stop.
+    /// Returns the reactor while the services are started.
     fn reactor(&self) -> Option<Reactor> {
         let started = self.0.stage.get() != Stage::Idle;
         started.then(|| self.0.reactor.borrow().upgrade()).flatten()
@@ -181,12 +182,12 @@ impl MultiService {
         stage: Stage,
         step: fn(&ServiceHandle, &Reactor) -> Deferred<()>,
     ) -> Deferred<()> {
-        // Set first: a child that another child's start adds is then started by `adopt`.
+        // The stage is set first, so that `adopt` starts a child that the start of another child adds.
         self.0.stage.set(stage);
         *self.0.reactor.borrow_mut() = reactor.downgrade();
         let mut started = Vec::new();
         for child in self.services() {
-            // A start may have disowned another child, or stopped everything.
+            // An earlier start may have disowned this child, or stopped the whole service.
             if self.0.stage.get() == stage && self.has(&child) {
                 started.push(step(&child, reactor));
             }

@@ -12,12 +12,12 @@ use crate::error::{Error, Result};
 use crate::interfaces::core::Phase;
 use crate::kernel::Reactor;
 
-/// The default time that services may take to stop.
+/// The default time limit for services to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// A program made of services: a name, the user and group to run as, and the services.
 ///
-/// A cheap handle: clones are the same application.
+/// Cloning is cheap, and all clones refer to the same application.
 ///
 /// ```
 /// use ropewalk::application::{Application, Service};
@@ -101,9 +101,9 @@ impl Application {
     /// first `start`. The Deferred fires when all services have started.
     ///
     /// If a service fails, those started before it are stopped. Then the Deferred fails with the failure of the
-    /// service, or with [`Error::Io`] when the user or group cannot be changed. If the reactor is stopped meanwhile,
-    /// the Deferred fails with [`Error::ReactorNotRunning`]. The reactor continues after a failure, because it may
-    /// serve other things. Use [`run`](Application::run) if it serves nothing else.
+    /// service, or with [`Error::Io`] when the user or group cannot be changed. If the reactor is stopped while the
+    /// services start, the Deferred fails with [`Error::ReactorNotRunning`]. The reactor continues after a failure,
+    /// because the program may use it for other things. [`run`](Application::run) stops the reactor instead.
     ///
     /// ```
     /// use std::time::Duration;
@@ -137,7 +137,7 @@ impl Application {
     /// use ropewalk::testing::MemoryReactor;
     ///
     /// let net = MemoryReactor::new();
-    /// net.call_when_running(|reactor| reactor.stop().unwrap()); // a signal, say
+    /// net.call_when_running(|reactor| reactor.stop().unwrap()); // imitates a signal
     /// Application::new("empty").run(&net)?;
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
@@ -161,7 +161,7 @@ impl Application {
         let root = &self.0;
         let (application, weak) = (self.clone(), reactor.downgrade());
         let started = root.handle.privileged_start(reactor).and_then(move |()| {
-            // A stop in the meantime cancels the start.
+            // If the application was stopped meanwhile, its start fails.
             let reactor = match weak.upgrade() {
                 Some(reactor) if application.0.handle.stage() == Stage::Prepared => reactor,
                 _ => return fail(Error::ReactorNotRunning),

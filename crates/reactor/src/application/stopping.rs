@@ -13,7 +13,7 @@ use crate::kernel::Reactor;
 #[derive(Default)]
 pub(super) struct UnderWay(RefCell<Option<Joined>>);
 
-/// Callers that joined the stop. `None` once it has completed.
+/// Callers that joined the stop. `None` once the stop has completed.
 type Joined = Rc<RefCell<Option<Vec<Resolver<()>>>>>;
 
 impl UnderWay {
@@ -32,8 +32,8 @@ impl UnderWay {
         })
     }
 
-    /// Fires when the stop in progress completes, successfully or not: only the first caller gets its result. Fires at
-    /// once when no stop is in progress.
+    /// Returns a Deferred that fires when the stop in progress completes, or at once if there is none. It succeeds even
+    /// if the stop fails, because only the first caller of `stop` gets the stop's result.
     pub(super) fn join(&self) -> Deferred<()> {
         let joined = self.0.borrow().clone();
         let Some(joined) = joined else { return succeed(()) };
@@ -84,7 +84,7 @@ impl Waiting {
     fn one_stopped(&self, index: usize, label: &str, outcome: Result<(), Failure>) {
         let mut unfinished = self.unfinished.borrow_mut();
         let place = unfinished.iter().position(|(other, ..)| *other == index);
-        // A service that was given up has been reported already.
+        // A service that missed the limit has already been logged.
         let Some(place) = place else { return };
         let finished = unfinished.remove(place);
         drop(unfinished);

@@ -204,7 +204,7 @@ fn stop_gives_up_on_a_service_at_the_time_limit() {
     assert!(!stopped.is_done());
     net.advance(SECOND);
     assert!(stopped.is_done());
-    // A service may still stop after the limit: that changes nothing.
+    // The late stop of a service has no effect.
     net.advance(60 * SECOND);
 }
 
@@ -345,7 +345,7 @@ fn a_service_that_panics_has_failed() {
 }
 
 #[test]
-fn a_start_may_change_its_siblings() {
+fn a_start_may_add_or_disown_siblings() {
     struct Meddles(MultiService, Diary);
     impl Service for Meddles {
         fn start(&self, _reactor: &Reactor) -> Deferred<()> {
@@ -387,7 +387,7 @@ fn application(diary: &Diary) -> Application {
 }
 
 #[test]
-fn an_application_follows_the_reactor() {
+fn an_application_runs_from_startup_to_shutdown() {
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let application = application(&diary);
     let started = application.start(&net);

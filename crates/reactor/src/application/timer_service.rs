@@ -11,15 +11,15 @@ use crate::interfaces::core::TriggerResult;
 use crate::kernel::{CallbackKind, Reactor};
 use crate::task::LoopingCall;
 
-/// Calls a function at the start and then each time that `step` has passed, until it is stopped: a [`LoopingCall`] as a
-/// service.
+/// Calls a function at the start and then each time that `step` has passed, until the service is stopped: a
+/// [`LoopingCall`] as a service.
 ///
 /// Calls are made at whole multiples of `step` after the start. Calls that are overdue by a whole step or more are
 /// skipped. With a step of zero the function is called once a turn.
 ///
-/// If the function returns a Deferred, the next call waits until the Deferred has fired, and so does a stop. A start in
-/// that time takes effect once the Deferred has fired. If the function panics, or its Deferred fails, that is logged
-/// and the calls stop.
+/// If the function returns a Deferred, the next call waits until the Deferred has fired, and so does a stop. A start
+/// after such a stop takes effect once the Deferred has fired. If the function panics or its Deferred fails, the
+/// failure is logged and the calls stop.
 ///
 /// ```
 /// use std::cell::Cell;
@@ -34,7 +34,7 @@ use crate::task::LoopingCall;
 /// let sweeper = ServiceHandle::new(TimerService::new(Duration::from_secs(60), move |_| count.set(count.get() + 1)));
 /// sweeper.start(&clock);
 /// clock.advance(Duration::from_secs(120));
-/// assert_eq!(sweeps.get(), 3); // at 0, 60 and 120
+/// assert_eq!(sweeps.get(), 3); // at 0, 60 and 120 s
 /// assert!(sweeper.stop(&clock).is_done());
 /// ```
 pub struct TimerService(Rc<Timer>);
@@ -73,7 +73,7 @@ impl Service for TimerService {
     fn start(&self, reactor: &Reactor) -> Deferred<()> {
         let timer = &self.0;
         timer.is_wanted.set(true);
-        // The last call of the previous run is still in progress: the end of that call begins the next run.
+        // If the last call of the previous run is still in progress, the end of that call begins the next run.
         if timer.looping.borrow().is_none() {
             timer.begin(reactor);
         }
@@ -109,7 +109,7 @@ impl Timer {
             // The service was dropped without a stop.
             None => ended(looping),
         });
-        // Stored before the start, for a function that stops its own service.
+        // The looping call is stored before it starts, because its function may stop the service.
         *self.looping.borrow_mut() = Some(looping.clone());
         let (timer, handle) = (Rc::downgrade(self), reactor.downgrade());
         looping.start(self.step).add_both(move |outcome| {
@@ -140,7 +140,7 @@ impl Timer {
     fn end(&self, outcome: Result<(), Failure>) {
         self.looping.take();
         if let Err(failure) = outcome {
-            // A stop may have cancelled the Deferred that the run was waiting for.
+            // If a stop cancelled the Deferred that the run was waiting for, this is not a failure.
             if self.is_wanted.replace(false) {
                 tracing::error!(
                     function = self.name,
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn it_calls_at_every_step_until_stopped() {
+    fn the_function_is_called_at_every_step_until_the_stop() {
         let (clock, calls, service) = every(2 * SECOND);
         service.start(&clock);
         clock.advance(5 * SECOND);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_counts_steps_from_that_moment() {
+    fn a_restart_counts_steps_from_the_new_start() {
         let (clock, calls, service) = every(2 * SECOND);
         service.start(&clock);
         clock.advance(SECOND);

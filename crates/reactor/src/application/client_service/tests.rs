@@ -84,7 +84,7 @@ fn nothing_is_connected_before_the_start() {
 }
 
 #[test]
-fn it_runs_without_a_handle_until_the_reactor_is_dropped() {
+fn a_service_without_handles_runs_until_its_reactor_is_dropped() {
     let kept = Rc::new(());
     let held = kept.clone();
     let endpoint = TcpClientEndpoint::new(SERVER).unwrap();
@@ -95,7 +95,7 @@ fn it_runs_without_a_handle_until_the_reactor_is_dropped() {
     let net = MemoryReactor::new();
     ServiceHandle::new(ClientService::new(endpoint, factory).retry_policy(|_| SECOND)).start(&net);
     net.advance(3 * SECOND);
-    assert_eq!(net.tcp_clients().len(), 4, "it keeps trying");
+    assert_eq!(net.tcp_clients().len(), 4, "the service still tries to connect");
     let server = net.listen_stream(SERVER).unwrap();
     net.advance(2 * SECOND);
     accepted(&server).close();
@@ -146,7 +146,7 @@ fn a_policy_that_panics_does_not_stop_the_service() {
 }
 
 #[test]
-fn a_lost_connection_is_remade_with_fresh_delays() {
+fn after_a_lost_connection_the_delays_start_again() {
     let (bench, server) = Bench::with_server(client());
     bench.start();
     for _ in 0..3 {
@@ -165,7 +165,7 @@ fn a_waiter_fails_after_its_chosen_number_of_failures() {
     bench.start();
     assert!(matches!(failure(once).trap().unwrap(), Error::ConnectionRefused(_)));
     assert!(!twice.is_done());
-    // Counts failures from this call, not from the start.
+    // This waiter counts failures from its own call, not from the start of the service.
     let late = bench.client.when_connected(number(2));
     bench.net.advance(SECOND);
     assert!(matches!(failure(twice).trap().unwrap(), Error::ConnectionRefused(_)));
@@ -208,7 +208,7 @@ fn a_prepare_that_fails_or_panics_fails_the_attempt() {
         assert!(accepted(&server).is_reset());
         assert!(matches!(failure(impatient).trap().unwrap(), Error::TimedOut | Error::Panicked(..)));
         bench.net.advance(SECOND);
-        assert!(server.accept().is_none(), "the delays grow");
+        assert!(server.accept().is_none(), "the second delay is longer");
     }
 }
 
