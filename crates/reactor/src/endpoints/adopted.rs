@@ -1,12 +1,13 @@
-//! Endpoints for inherited listening sockets: `fd:` for a known number, and `systemd:` for those of a service manager.
+//! Endpoints for inherited listening sockets. `fd:` takes a descriptor number, and `systemd:` a socket that a service
+//! manager passed.
 //!
 //! ```text
 //!   LISTEN_PID=4711   LISTEN_FDS=2   LISTEN_FDNAMES=web:admin
 //!         ours?       3, 4           by name: "web" is 3, "admin" is 4
 //! ```
 //!
-//! Each port gets a copy of its socket, so a service can stop and listen again. The environment is not changed, because
-//! LISTEN_PID shows a child process that the sockets are not its own.
+//! Each port gets a copy of its socket, so a service can stop and listen again. The environment variables stay set: a
+//! child process sees from LISTEN_PID that the sockets are not its own.
 //!
 //! Source: sd_listen_fds(3), `twisted.python.systemd`, and `AdoptedStreamServerEndpoint` of
 //! `twisted.internet.endpoints`.
@@ -25,7 +26,7 @@ use crate::kernel::Reactor;
 use crate::protocols::Factory;
 use crate::transports::Port;
 
-/// SD_LISTEN_FDS_START
+/// The number of the first descriptor: SD_LISTEN_FDS_START.
 const FIRST_LISTEN_FD: u32 = 3;
 
 /// An endpoint for a listening socket that this process inherited: `fd:` and `systemd:`.
@@ -97,7 +98,7 @@ impl AdoptedServerEndpoint {
         let cannot = |why: &dyn Display| Error::Failed(format!("cannot listen on descriptor {number}: {why}").into());
         let socket = inherited(number).map_err(|error| cannot(&error))?;
         let port = reactor.adopt_stream_port(socket, factory).map_err(|error| match &error {
-            // The first field repeats what was attempted.
+            // The first field is left out, because the message already says what was attempted.
             Error::Io(_, cause) => cannot(cause),
             other => cannot(other),
         })?;
@@ -151,7 +152,7 @@ impl ListenFds {
     /// Reads the variables.
     ///
     /// # Errors
-    /// If they are missing, invalid, or for another process than `own`.
+    /// If the variables are missing, invalid, or meant for another process than `own`.
     fn find(variable: impl Fn(&str) -> Option<String>, own: u32) -> Result<ListenFds> {
         let failed = |message: String| Err(Error::Failed(message.into()));
         let Some(process) = variable("LISTEN_PID") else {
@@ -161,7 +162,7 @@ impl ListenFds {
         };
         if process.parse() != Ok(own) {
             return failed(format!(
-                "LISTEN_PID is '{process}', but this process is {own}: the sockets are for another"
+                "LISTEN_PID is '{process}', but this process is {own}: the sockets are for another process"
             ));
         }
         let count = variable("LISTEN_FDS").unwrap_or_default();

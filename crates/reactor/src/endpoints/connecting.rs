@@ -31,8 +31,8 @@ pub(super) fn connecting(
     let waiting: Waiting = Rc::new(Cell::new(Some(resolver.clone())));
     match connect(Attempt { factory, waiting }) {
         Ok(connector) => {
-            // Only the attempt keeps the connector. If the reactor is dropped, so is the resolver, and the Deferred
-            // fails.
+            // Only the attempt keeps the connector. If the reactor is dropped, the attempt drops the resolver, and the
+            // Deferred fails.
             let (destination, attempt) = (connector.destination(), connector.downgrade());
             resolver.set_canceller(move |resolver| {
                 let _ = resolver.errback(Error::ConnectingCancelled(destination.into()));
@@ -49,7 +49,7 @@ pub(super) fn connecting(
 
 fn fire(waiting: &Waiting, outcome: Result<&Transport>) {
     if let Some(resolver) = waiting.take() {
-        // An error means that it was cancelled.
+        // This fails if the Deferred was cancelled.
         let _ = resolver.fire(outcome.cloned().map_err(Into::into));
     }
 }
@@ -84,7 +84,7 @@ impl ClientFactory for Attempt {
     }
 
     fn client_connection_lost(&self, _connector: &Connector, reason: &Error) {
-        // Reached if the factory panicked instead of building a protocol.
+        // The resolver is still there if the factory panicked instead of building a protocol.
         fire(&self.waiting, Err(reason.clone()));
     }
 }
@@ -103,14 +103,14 @@ impl Protocol for Attempted {
 
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
         self.inner.connection_lost(transport, reason);
-        // Reached with the resolver if `connection_made` panicked.
+        // The resolver is still there if `connection_made` panicked.
         fire(&self.waiting, Err(reason.clone()));
     }
 
     forward_conversation!();
 }
 
-/// A factory that returns its one protocol to the first call.
+/// A factory that returns its only protocol from the first call.
 pub(super) struct OneProtocol(Cell<Option<Box<dyn Protocol>>>);
 
 impl OneProtocol {

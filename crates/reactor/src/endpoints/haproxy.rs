@@ -4,13 +4,13 @@
 //!   accepted --> layer waits for the header --+-- complete ------> build_protocol(forwarded peer) --> its protocol
 //!                                             |
 //!                                             +-- wrong, late ---> reset
-//!   too many wait, or the factory has no place --> closed
+//!   too many connections wait, or the factory has no place --> closed
 //! ```
 //!
-//! The header is parsed by a layer that ends after it. The bytes behind the header belong to the new protocol.
+//! A layer parses the header and then ends. The bytes behind the header belong to the new protocol.
 //!
-//! Twisted builds its protocol when the connection is accepted, and changes the addresses later. Here the factory, with
-//! the policies around it, gets the forwarded peer.
+//! Twisted builds its protocol when the connection is accepted, and changes the addresses later. Here the factory and
+//! its policies get the address of the forwarded peer.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -29,17 +29,17 @@ use crate::protocols::forward::forward_factory;
 use crate::protocols::{Factory, Protocol};
 use crate::transports::{Port, Transport};
 
-/// How long a header may take: a balancer sends it first.
+/// The default time limit for the header, which the balancer sends first.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many connections may be without one.
+/// The default number of connections that may wait for their header.
 const WAITING_MAX: usize = 1024;
 
 /// Listens by another endpoint, for connections that begin with a PROXY protocol header: `haproxy:`.
 ///
-/// The transports' [`peer`](Transport::peer) and [`host`](Transport::host), and the address that the factory is asked
-/// with, are those of the forwarded connection. Until then a connection takes a place of a factory that limits how many
-/// there are ([`Factory::reserve`]). Every peer that can connect can claim any address: listen where only the balancer
-/// can connect.
+/// The factory and the transport ([`peer`](Transport::peer), [`host`](Transport::host)) get the addresses of the
+/// forwarded connection. While a connection waits for its header, it takes a place of a factory that limits its
+/// connections ([`Factory::reserve`]). Every peer that can connect can claim any address. So listen where only the
+/// balancer can connect.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -68,7 +68,8 @@ pub struct HaproxyServerEndpoint {
 }
 
 impl HaproxyServerEndpoint {
-    /// Listens by `inner`. A header may take 10 seconds, and 1024 connections may be without one.
+    /// Creates an endpoint that listens by `inner`. A header may take 10 seconds, and 1024 connections may wait for
+    /// theirs.
     pub fn new(inner: impl StreamServerEndpoint + 'static) -> HaproxyServerEndpoint {
         HaproxyServerEndpoint { inner: Rc::new(inner), header_timeout: HEADER_TIMEOUT, waiting_max: WAITING_MAX }
     }
@@ -99,7 +100,7 @@ impl StreamServerEndpoint for HaproxyServerEndpoint {
 struct HeaderFactory {
     factory: Rc<dyn Factory>,
     header_timeout: Duration,
-    /// How many more connections may be without a header.
+    /// The number of further connections that may wait for their header.
     seats: Rc<Cell<usize>>,
 }
 
@@ -123,7 +124,7 @@ impl Factory for HeaderFactory {
     }
 }
 
-/// Takes the header off the front of a connection, and is done.
+/// Parses the header at the start of a connection, and then ends.
 #[derive(Default)]
 struct HeaderLayer {
     parser: ProxyHeaderParser,
@@ -133,7 +134,8 @@ struct HeaderLayer {
 impl Layer for HeaderLayer {
     fn incoming(&mut self, received: &mut [u8], _plain: &mut Outbox, _queue: &mut Outbox) -> io::Result<usize> {
         let mut rest = &*received;
-        // The protocol resets a connection with a wrong header: a failed layer would end it in order.
+        // A wrong header does not fail the layer, because a failed layer closes its connection without a reset. The
+        // protocol resets it instead.
         self.header = self.parser.parse(&mut rest).transpose();
         Ok(received.len() - rest.len())
     }
@@ -163,10 +165,11 @@ impl Layer for HeaderLayer {
     }
 }
 
-/// The protocol of a connection without a header.
+/// The protocol of a connection that waits for its header.
 struct Waiting {
     factory: Rc<dyn Factory>,
-    /// Given back when the factory is asked for the protocol, which takes its own.
+    /// The connection's place while it waits. It is released before the factory builds the protocol, which takes a new
+    /// place.
     place: Option<Box<dyn Any>>,
     timeout: Duration,
     seats: Rc<Cell<usize>>,
@@ -191,7 +194,7 @@ impl Waiting {
     }
 }
 
-/// Logs at a level that strangers cannot fill a disk with, unless the operator asks for it.
+/// Logs at a low level. Any peer can cause these messages, and at a higher level could fill a disk with them.
 fn log_refusal(transport: &Transport, reason: &dyn Display) {
     tracing::info!(peer = %transport.peer(), %reason, "a connection without a PROXY header is reset");
 }
@@ -275,7 +278,7 @@ mod tests {
             assert!(format!("{transport:?}").contains("192.0.2.1"));
             client.close();
             net.settle();
-            assert_eq!(transport.peer().to_string(), "192.0.2.1:54321", "known after the end, too");
+            assert_eq!(transport.peer().to_string(), "192.0.2.1:54321", "known also after the end");
             assert!(matches!(transport.host(), Err(Error::Closed)));
         }
     }
@@ -293,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_without_addresses_leaves_the_own_addresses() {
+    fn a_header_without_addresses_leaves_the_sockets_addresses() {
         let net = MemoryReactor::new();
         let (server, client) = serve(&net);
         client.write(b"PROXY UNKNOWN\r\nhello");
@@ -466,7 +469,7 @@ mod tests {
 
     #[test]
     fn a_successor_gets_the_bytes_behind_the_header() {
-        // They wait while the protocol is paused.
+        // The bytes wait while the first protocol is paused.
         struct Hands(AccumulatingProtocol);
         impl Protocol for Hands {
             fn connection_made(&mut self, transport: &Transport) {

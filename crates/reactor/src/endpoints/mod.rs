@@ -1,7 +1,7 @@
 //! Endpoints: values that say where to listen or connect.
 //!
-//! An endpoint has the address and the transport, and a factory has the protocol. A program that takes endpoints works
-//! with any type of them, and its users can name one with a string:
+//! An endpoint knows the address and how to reach it. A factory builds the protocols. A program that takes endpoints
+//! works with every endpoint type, and its users can choose an endpoint with a string:
 //!
 //! ```
 //! use std::rc::Rc;
@@ -37,7 +37,7 @@
 //! The book's chapter on endpoints lists all types and their arguments. The grammar is in
 //! [`description`](crate::proto::description). [`Endpoints`] registers custom types.
 //!
-//! An endpoint does not keep a reactor, which each call gets as an argument. So factories and protocols can keep
+//! An endpoint holds no reactor: each call gets the reactor as an argument. So factories and protocols can hold
 //! endpoints without keeping their own reactor alive.
 
 mod adopted;
@@ -96,9 +96,9 @@ pub use unix::{UnixClientEndpoint, UnixServerEndpoint};
 pub trait StreamServerEndpoint {
     /// Starts to listen. `factory` builds a protocol for each connection.
     ///
-    /// The Deferred fires with the port. If listening fails, the Deferred fails, for the built-in types with an
-    /// [`Error`]. The built-in types fire before this returns. Other types may fire later, and their Deferred can be
-    /// cancelled. May be called from any callback. Each call listens again. Never panics.
+    /// The Deferred fires with the port, or fails if listening fails. The Deferred of a built-in type fires before this
+    /// method returns, and its failure is an [`Error`]. Other types may fire theirs later, and it can be cancelled. May
+    /// be called from any callback. Each call listens again. Never panics.
     fn listen(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Port>;
 }
 
@@ -200,7 +200,7 @@ pub fn client_from_string(
 
 /// Connects `protocol` to `endpoint` without a factory.
 ///
-/// The Deferred is that of [`StreamClientEndpoint::connect`]. May be called from any callback.
+/// Returns the Deferred of [`StreamClientEndpoint::connect`]. May be called from any callback.
 ///
 /// Source: `connectProtocol` of `twisted.internet.endpoints`.
 ///

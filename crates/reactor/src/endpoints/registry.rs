@@ -102,8 +102,8 @@ impl Endpoints {
 
     /// Registers `parser` for server descriptions that begin with `name:`. It replaces an earlier parser of that name.
     ///
-    /// The parser gets this registry too, to parse a description inside its own. Upper and lower case of ASCII letters
-    /// in names are the same.
+    /// The parser also gets this registry, so that it can parse a nested description. Names ignore the case of ASCII
+    /// letters.
     ///
     /// Source: `IStreamServerEndpointStringParser.parseStreamServer`.
     pub fn register_server(
@@ -116,8 +116,8 @@ impl Endpoints {
 
     /// Registers `parser` for client descriptions that begin with `name:`. It replaces an earlier parser of that name.
     ///
-    /// The parser gets this registry too, to parse a description inside its own. Upper and lower case of ASCII letters
-    /// in names are the same.
+    /// The parser also gets this registry, so that it can parse a nested description. Names ignore the case of ASCII
+    /// letters.
     ///
     /// Source: `IStreamClientEndpointStringParserWithReactor.parseStreamClient`.
     ///
@@ -146,7 +146,7 @@ impl Endpoints {
     /// Parses `description` into a server endpoint.
     ///
     /// # Errors
-    /// Like [`server_from_string`](super::server_from_string).
+    /// The errors of [`server_from_string`](super::server_from_string).
     pub fn server(&self, description: &str) -> Result<Rc<dyn StreamServerEndpoint>, DescriptionError> {
         self.0.servers.parse(self, description)
     }
@@ -154,7 +154,7 @@ impl Endpoints {
     /// Parses `description` into a client endpoint.
     ///
     /// # Errors
-    /// Like [`server_from_string`](super::server_from_string).
+    /// The errors of [`client_from_string`](super::client_from_string).
     pub fn client(&self, description: &str) -> Result<Rc<dyn StreamClientEndpoint>, DescriptionError> {
         self.0.clients.parse(self, description)
     }
@@ -179,7 +179,7 @@ impl std::fmt::Debug for Endpoints {
     }
 }
 
-/// The parsers of one side, by name.
+/// The parsers for servers or for clients, by name.
 struct Parsers<E: ?Sized> {
     side: &'static str,
     example: &'static str,
@@ -202,7 +202,7 @@ impl<E: ?Sized> Parsers<E> {
     fn parse(&self, endpoints: &Endpoints, text: &str) -> Parsed<E> {
         let description: Description = text.parse()?;
         let name = description.name().value.to_ascii_lowercase();
-        // Cloned, because a parser may register another one while it runs.
+        // The parser is cloned, because it may register another one while it runs.
         let parser = self.by_name.borrow().get(&name).cloned();
         let Some(parser) = parser else {
             let known = self.names();
@@ -268,7 +268,7 @@ fn haproxy(endpoints: &Endpoints, description: &Description) -> Parsed<dyn Strea
     Ok(Rc::new(HaproxyServerEndpoint::new(inner)))
 }
 
-/// The two crates are released separately, so a newer grammar may have more types.
+/// Returns the error for a type that only a newer grammar knows: `ropewalk-proto` is released separately.
 fn unsupported(description: &dyn std::fmt::Display) -> DescriptionError {
     DescriptionError::new(0, format_args!("endpoint type of '{description}' is not supported by this version"))
 }
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_lists_the_types_of_its_side() {
+    fn an_unknown_name_lists_the_known_types() {
         let endpoints = Endpoints::new();
         endpoints.register_client("custom", |endpoints, _| endpoints.client("tcp:localhost:1"));
         let error = endpoints.client("udp:1").err().unwrap();

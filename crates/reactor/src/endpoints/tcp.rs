@@ -41,7 +41,7 @@ impl TcpServerEndpoint {
     /// Creates an endpoint for `binding`, of any type that [`Reactor::listen_tcp`] accepts.
     ///
     /// # Errors
-    /// [`Error::InvalidAddress`] if `binding` is a text and not an address.
+    /// [`Error::InvalidAddress`] if `binding` is a string that is not an address.
     pub fn new<B>(binding: B) -> Result<TcpServerEndpoint>
     where
         B: TryInto<Binding>,
@@ -97,7 +97,8 @@ impl StreamServerEndpoint for TcpServerEndpoint {
     fn listen(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Port> {
         let port = reactor.listen_tcp(self.binding.clone(), factory.clone());
         let port = port.or_else(|error| match &self.fallback {
-            // Without IPv6 its wildcard address fails. With IPv6 the second attempt fails for the same reason.
+            // On a machine without IPv6, the IPv6 wildcard address fails. On others, the second attempt fails for the
+            // same reason.
             Some(fallback) => reactor.listen_tcp(fallback.clone(), factory).map_err(|_| error),
             None => Err(error),
         });
@@ -107,7 +108,7 @@ impl StreamServerEndpoint for TcpServerEndpoint {
 
 /// An endpoint that connects over TCP to a name or an address: `tcp:` and `tcp6:`.
 ///
-/// Addresses of both families are tried as by [`Reactor::connect_tcp`], according to RFC 8305. With
+/// Tries the addresses of both families like [`Reactor::connect_tcp`], according to RFC 8305. With
 /// [`Destination::v6_only`] only IPv6 addresses are tried.
 ///
 /// ```
@@ -132,7 +133,7 @@ impl TcpClientEndpoint {
     /// Creates an endpoint for `destination`, of any type that [`Reactor::connect_tcp`] accepts.
     ///
     /// # Errors
-    /// [`Error::InvalidAddress`] if `destination` is a text and not a host and a port.
+    /// [`Error::InvalidAddress`] if `destination` is a string that is not a host and a port.
     pub fn new<D>(destination: D) -> Result<TcpClientEndpoint>
     where
         D: TryInto<Destination>,

@@ -20,10 +20,10 @@ use crate::transports::{Port, Transport};
 
 /// An endpoint for standard input and output, as one connection: `stdio:`.
 ///
-/// Listening makes the connection at once. It takes both streams from the process: later output to standard output is
-/// discarded, and a second endpoint fails. The factory builds one protocol and is neither started nor stopped. Its port
-/// accepts no other connections. Stopping the port does not close the connection, which [`Port::only_connection`]
-/// returns.
+/// Listening takes both streams from the process and makes the connection at once. Later output of the process to
+/// standard output is discarded, and listening again fails. The factory builds one protocol and is neither started nor
+/// stopped. The port accepts no other connections. [`Port::only_connection`] returns the connection, which stays open
+/// when the port stops.
 ///
 /// ```
 /// use ropewalk::Reactor;
@@ -31,7 +31,7 @@ use crate::transports::{Port, Transport};
 ///
 /// let reactor = Reactor::new()?;
 /// let described = server_from_string(&reactor, "stdio:")?; // takes the streams only when it listens
-/// let _endpoint = StdioServerEndpoint; // the same
+/// let _endpoint = StdioServerEndpoint; // the same endpoint
 /// # let _ = described;
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
@@ -54,12 +54,12 @@ impl StreamServerEndpoint for StdioServerEndpoint {
 impl Reactor {
     /// Makes a connection of two descriptors: bytes from `input` are received, and written bytes are sent to `output`.
     ///
-    /// They may be pipes, terminals, sockets or files. Their flags are not changed. `factory` builds a protocol and is
-    /// neither started nor stopped. The end of `input` is the end of the received stream. `output` is closed after
-    /// everything has been written. May be called from any callback.
+    /// The descriptors may be pipes, terminals, sockets or files. Their flags are not changed. `factory` builds a
+    /// protocol and is neither started nor stopped. The end of `input` is the end of the received stream. `output` is
+    /// closed after everything has been written. May be called from any callback.
     ///
-    /// The transport is a socket. Two pumps with buffers of 64 KiB copy between the socket and the descriptors. So its
-    /// addresses are unnamed, and a reset looks like a normal end.
+    /// The transport is one end of a socket pair. Two pumps with buffers of 64 KiB copy between the other end and the
+    /// descriptors. So the transport's addresses are unnamed, and a reset looks like a normal end.
     ///
     /// ```
     /// # #[cfg(unix)] {

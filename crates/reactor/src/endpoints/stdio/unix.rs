@@ -44,7 +44,7 @@ pub(super) fn adopt_pipes(
     let made = (|| -> io::Result<_> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        // Two descriptors of the socket, because each pump watches its own.
+        // The socket needs two descriptors, because each pump watches one of its own.
         Ok((ours.try_clone()?, ours, theirs))
     })();
     let (for_writing, for_reading, theirs) = made.map_err(cannot)?;
@@ -60,7 +60,8 @@ pub(super) fn adopt_pipes(
     }
     let (going, connection) = (Rc::downgrade(&outgoing), transport.downgrade());
     let trigger = reactor.add_system_event_trigger(Phase::Before, "shutdown", move |reactor| {
-        // A connection that is still open is closed by the shutdown, like all others.
+        // The shutdown closes a connection that is still open, like all others. So this waits only after the
+        // connection's end.
         let is_over = connection.upgrade().is_none_or(|transport| !transport.is_connected());
         match going.upgrade().filter(|_| is_over) {
             Some(pump) => pump.wait_for_end(reactor),
@@ -71,7 +72,7 @@ pub(super) fn adopt_pipes(
     watched.map(|()| transport)
 }
 
-/// An observer that stops the incoming pump when the connection ends, which drops it.
+/// An observer that stops the incoming pump when it is dropped, at the end of the connection.
 struct Connected {
     reactor: WeakReactor,
     incoming: Weak<Pump>,
@@ -117,12 +118,13 @@ impl End for UnixStream {
     }
 
     fn finish(&self) {
-        // It fails if the other side is closed.
+        // This fails if the other side is closed.
         let _ = self.shutdown(Shutdown::Write);
     }
 }
 
-/// Copies bytes from one end to the other. After the end of the connection, only the reactor's watch keeps it alive.
+/// Copies bytes from one end to the other. After the end of the connection, only the reactor's watch keeps the pump
+/// alive.
 struct Pump {
     from: Rc<dyn End>,
     to: Rc<dyn End>,
@@ -130,7 +132,7 @@ struct Pump {
     /// The number of bytes of `held` that were written.
     written: Cell<usize>,
     watched: RefCell<Option<Weak<dyn Descriptor>>>,
-    /// The pump of the other direction, which ends if a write of this one fails.
+    /// The pump of the other direction. A failed write of this pump also stops that one.
     partner: RefCell<Weak<Pump>>,
     /// The trigger that delays a shutdown until all output is written.
     trigger: RefCell<Option<TriggerId>>,
@@ -165,7 +167,7 @@ impl Pump {
         reactor.add_writer(&writer)
     }
 
-    /// Fires when all output is written, and at the latest after [`SHUTDOWN_GRACE`].
+    /// Returns a Deferred that fires when all output is written, and at the latest after [`SHUTDOWN_GRACE`].
     fn wait_for_end(&self, reactor: &Reactor) -> Deferred<()> {
         if self.watched.borrow().is_none() {
             return succeed(());
@@ -178,11 +180,11 @@ impl Pump {
         deferred
     }
 
-    /// Stops the pump. Its ends are closed when it is dropped.
+    /// Stops the pump. Dropping the pump closes its ends.
     fn end(&self, reactor: &Reactor) {
         self.stop(reactor);
         if let Some(trigger) = self.trigger.take() {
-            // Removing it fails while it runs.
+            // Removing the trigger fails while it runs.
             let _ = reactor.remove_system_event_trigger(&trigger);
         }
         if let Some(ended) = self.ended.take() {
@@ -203,7 +205,7 @@ impl Pump {
         let mut buffer = vec![0; HELD_MAX];
         match self.from.read(&mut buffer) {
             Err(error) if is_early(&error) => Ok(()),
-            // A terminal that hung up returns EIO. Any read error is an end.
+            // Any read error counts as the end: a terminal that hung up returns EIO.
             Err(_) | Ok(0) => {
                 self.to.finish();
                 self.end(reactor);
