@@ -10,7 +10,7 @@ use crate::io_handle::RawWaitable;
 /// Borrows a descriptor after a check that it is open.
 ///
 /// # Errors
-/// `EBADF` if it is not.
+/// `EBADF` if the descriptor is not open.
 pub(crate) fn borrow_open<'fd>(handle: RawWaitable) -> io::Result<BorrowedFd<'fd>> {
     if handle < 0 {
         return Err(Errno::BADF.into());

@@ -43,7 +43,7 @@ struct Echo {
 }
 
 impl Echo {
-    /// One wait, and an answer to whatever it reported; how many messages were answered.
+    /// Waits once, and answers each event. Returns the number of messages answered.
     fn turn(&mut self) -> u32 {
         let mut answered = 0;
         self.provider.wait(Some(Duration::from_secs(10)), &mut self.events).unwrap();
@@ -94,7 +94,7 @@ fn echoing_over_short_connections_allocates_nothing() {
         let mut echo = Echo { provider, events: Events::new(), scratch, outbox: Outbox::new(), port };
         let address = address.inet().unwrap();
         let mut peer = TcpStream::connect(address).unwrap();
-        // The first ones make the buffers grow to their size.
+        // The first exchanges let the buffers grow to their size.
         echo.exchange(&mut peer);
         echo.visit(address);
         let before = ALLOCATIONS.get();

@@ -1,4 +1,4 @@
-//! Tests of the descriptors of the whole process, which take turns.
+//! Tests of the descriptors of the whole process, so they run one at a time.
 #![cfg(unix)]
 
 use std::fs::File;
@@ -38,7 +38,7 @@ fn wait(provider: &mut dyn EventProvider, timeout: Duration) -> Events {
     events
 }
 
-/// Everything reported before a wait of a moment ends without an event.
+/// Waits until a short wait reports nothing. Returns all events before that.
 fn settle(provider: &mut dyn EventProvider) -> Events {
     let mut events = Events::new();
     for _ in 0..4 {
@@ -74,7 +74,7 @@ fn pipe() -> (File, File) {
     (reader.into(), writer.into())
 }
 
-/// How many descriptors are open.
+/// Returns the number of open descriptors.
 fn open_descriptors() -> usize {
     std::fs::read_dir("/dev/fd").unwrap().count()
 }
@@ -91,7 +91,7 @@ fn occupy_below(bound: RawFd) -> Vec<OwnedFd> {
     }
 }
 
-/// Sets the limit of open descriptors, and the old one again when it goes.
+/// A changed limit of open descriptors. Dropping the value restores the old limit.
 struct Limit(Rlimit);
 
 impl Limit {
@@ -134,9 +134,9 @@ fn select_refuses_every_descriptor_beyond_its_limit() {
     assert_beyond_select(select.streams().unwrap().listen(&ListenSpec::new(loopback)));
     let address = listener.local_addr().unwrap().into();
     assert_beyond_select(select.streams().unwrap().connect(&ConnectSpec { address, bind: None }));
-    assert_eq!(open_descriptors(), before, "what was refused is closed");
+    assert_eq!(open_descriptors(), before, "refused sockets are closed");
     assert_beyond_select(select.adoption().unwrap().adopt(high_listener, Kind::StreamPort));
-    assert_eq!(open_descriptors(), before - 1, "what was adopted is closed");
+    assert_eq!(open_descriptors(), before - 1, "the adopted socket is closed");
     drop(taken);
     assert_eq!(wait(&mut *select, MOMENT), []);
 }
@@ -161,7 +161,7 @@ fn select_closes_a_connection_beyond_its_limit() {
 }
 
 #[test]
-fn the_others_go_beyond_the_limit_of_select() {
+fn other_providers_go_beyond_the_limit_of_select() {
     let _turn = turn();
     let _limit = Limit::of(2048);
     let (reader, mut writer) = pipe();
@@ -188,7 +188,7 @@ fn a_port_accepts_again_once_descriptors_are_free() {
         let error = provider.streams().unwrap().accept(port).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}");
         provider.streams().unwrap().set_reading(port, false).unwrap();
-        assert_eq!(settle(provider), [], "a port that rests does not spin");
+        assert_eq!(settle(provider), [], "a port without descriptors does not spin");
         drop(limit);
         provider.streams().unwrap().set_reading(port, true).unwrap();
         assert_eq!(wait(provider, PATIENCE), [Event { key: port, ready: Ready::READ }]);
@@ -196,7 +196,7 @@ fn a_port_accepts_again_once_descriptors_are_free() {
     });
 }
 
-/// Twisted's ConnectionFdescWentAway. epoll forgets a closed file without a word.
+/// Twisted's ConnectionFdescWentAway. epoll forgets a closed file without a report.
 #[test]
 fn a_closed_watched_descriptor_is_reported_gone_once() {
     let _turn = turn();
@@ -243,7 +243,7 @@ fn a_copy_of_a_closed_watched_descriptor_stops_reporting() {
     });
 }
 
-/// epoll_create1(2), EMFILE: silencing the copy takes a descriptor.
+/// epoll_create1(2), EMFILE: to drop the stale copy, the provider needs a new epoll instance and so a descriptor.
 #[test]
 fn a_stale_copy_wakes_no_wait_without_spare_descriptors() {
     let _turn = turn();
@@ -272,7 +272,7 @@ fn a_copy_of_a_closed_connection_reports_nothing() {
     let _turn = turn();
     each(|provider| {
         let (key, mut peer) = connection(provider);
-        // SAFETY: the provider keeps it open until `close`.
+        // SAFETY: the provider keeps the descriptor open until `close`.
         let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(provider.sockets().unwrap().raw_socket(key).unwrap()) };
         let copy = dup(fd).unwrap();
         provider.streams().unwrap().close(key);
@@ -282,9 +282,9 @@ fn a_copy_of_a_closed_connection_reports_nothing() {
     });
 }
 
-/// Asked of a descriptor that the provider keeps open.
+/// Returns whether `fd`, which the provider keeps open, is readable within `timeout`.
 fn is_readable(fd: RawFd, timeout: Duration) -> bool {
-    // SAFETY: the provider keeps it open for the whole test.
+    // SAFETY: the provider keeps the descriptor open for the whole test.
     let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
     let mut array = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
     rustix::event::poll(&mut array, Some(&timeout.try_into().unwrap())).unwrap() == 1
@@ -315,7 +315,7 @@ fn the_host_handle_is_readable_when_there_are_events() {
     });
 }
 
-/// Also for connections that are older than the question.
+/// The promise holds also for connections that were opened before the call of `host_handle`.
 #[test]
 fn the_host_handle_is_readable_while_bytes_are_left() {
     let _turn = turn();

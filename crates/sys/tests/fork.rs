@@ -1,4 +1,5 @@
-//! fork(2): the child's provider is its own. A fork copies only one thread, so the tests take turns.
+//! fork(2): a child must not share its parent's provider. A fork copies only one thread, so these tests run one at a
+//! time.
 #![cfg(unix)]
 
 use std::io::Write;
@@ -12,8 +13,8 @@ use ropewalk_sys::{EventProvider, Events, Interest, ListenSpec, Ready, providers
 
 /// Runs `child` in a forked process and returns its exit status.
 fn in_child(child: impl FnOnce() -> bool) -> i32 {
-    // SAFETY: the child calls only what this test gives it, which takes no lock that another thread could hold: the
-    // other test waits for its turn.
+    // SAFETY: the child runs only `child`, which takes no lock that another thread could hold, because no other test
+    // runs meanwhile.
     match unsafe { libc::fork() } {
         0 => {
             let status = if child() { 0 } else { 1 };
@@ -39,7 +40,8 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A server that forks must not lose its socket file when a child ends; one that becomes a daemon must not leave it.
+/// When a child that does not serve exits, the server's file must stay. When a child that serves (a daemon) exits, the
+/// file must go.
 #[test]
 fn a_socket_file_belongs_to_the_process_that_serves_it() {
     let _turn = turn();

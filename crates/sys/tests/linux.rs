@@ -32,12 +32,12 @@ fn an_abstract_name_needs_no_file() {
     }
 }
 
-/// epoll_pwait2(2), ppoll(2), pselect(2): otherwise each timer would be late by up to a millisecond.
+/// epoll_pwait2(2), ppoll(2), pselect(2). With milliseconds each timer would be late by up to one.
 #[test]
 fn a_wait_is_precise_to_less_than_a_millisecond() {
     for provider in providers() {
         let mut provider = (provider.open)().unwrap();
-        // The best of many, for the machine may be busy.
+        // Takes the best of many waits, because the machine may be busy.
         let waits = (0..100).map(|_| {
             let clock = provider.clock();
             let before = clock();

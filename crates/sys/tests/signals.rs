@@ -1,4 +1,4 @@
-//! Signals, which belong to the whole process: the tests take turns.
+//! Signals belong to the whole process, so these tests run one at a time.
 #![cfg(unix)]
 
 use std::io;
@@ -66,7 +66,7 @@ fn a_signal_interrupts_a_wait_of_every_provider() {
         let sender = thread::spawn(|| raise(SIGTERM));
         let began = Instant::now();
         provider.wait(Some(PATIENCE), &mut Events::new()).unwrap();
-        assert!(began.elapsed() < PATIENCE, "{} slept on", provider.name());
+        assert!(began.elapsed() < PATIENCE, "{} was not interrupted", provider.name());
         sender.join().unwrap();
         assert_eq!(guard.take(), Some(SIGTERM));
         assert_eq!(guard.take(), None);
@@ -84,7 +84,7 @@ fn several_signals_are_all_taken() {
 }
 
 #[test]
-fn every_loop_learns_of_a_signal_that_it_asked_for() {
+fn every_loop_gets_a_signal_that_it_asked_for() {
     let _turn = turn();
     let (first, second) = (Arc::new(Count::default()), Arc::new(Count::default()));
     let both = SignalGuard::install(&[SIGINT, SIGTERM], Waker::new(first.clone())).unwrap();
@@ -97,7 +97,7 @@ fn every_loop_learns_of_a_signal_that_it_asked_for() {
 }
 
 #[test]
-fn the_disposition_comes_back_when_the_last_guard_goes() {
+fn dropping_the_last_guard_restores_the_disposition() {
     let _turn = turn();
     for before in [libc::SIG_DFL, nothing_address()] {
         set_disposition(SIGINT, before);
@@ -122,7 +122,7 @@ fn a_later_disposition_is_left_alone() {
     set_disposition(SIGINT, libc::SIG_DFL);
 }
 
-/// nohup(1) starts programs so.
+/// nohup(1) starts programs with SIGHUP ignored.
 #[test]
 fn an_ignored_signal_stays_ignored() {
     let _turn = turn();
@@ -172,7 +172,7 @@ fn the_interrupted_code_finds_errno_as_it_was() {
     assert_eq!(errno::errno().0, libc::ERANGE);
 }
 
-/// Each waker counts on memory of its own, which AddressSanitizer watches.
+/// Each waker counts in its own memory, so that AddressSanitizer notices a use after free.
 #[test]
 fn guards_may_be_dropped_while_signals_arrive() {
     let _turn = turn();
@@ -190,7 +190,7 @@ fn guards_may_be_dropped_while_signals_arrive() {
     let learnt: u32 = coming.into_iter().map(|thread| thread.join().unwrap()).sum();
     drop(stop);
     assert!(sender.join().unwrap() > 0);
-    assert!(learnt > 0, "no guard lived to see a signal");
+    assert!(learnt > 0, "no guard recorded a signal");
 }
 
 fn come_and_go() -> u32 {
@@ -201,7 +201,7 @@ fn come_and_go() -> u32 {
         thread::yield_now();
         learnt += u32::from(guard.take().is_some());
         drop(guard);
-        assert_eq!(Arc::strong_count(&count), 1, "the waker was let go");
+        assert_eq!(Arc::strong_count(&count), 1, "every waker was dropped");
     }
     learnt
 }

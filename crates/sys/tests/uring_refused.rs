@@ -1,5 +1,5 @@
-//! io_uring in a sandbox that denies it: the error names the reason. One test in its own process, because a
-//! fork copies only one thread.
+//! io_uring in a sandbox that denies it: the error names the reason. The test has its own process, because a fork
+//! copies only one thread.
 #![cfg(target_os = "linux")]
 
 use std::fs::File;
@@ -17,7 +17,8 @@ const REGISTER_PROBE: u32 = 8;
 const REGISTER_ENABLE_RINGS: u32 = 12;
 const REGISTER_PBUF_RING: u32 = 22;
 
-/// A refusal of a system call, of all its forms or of those with that second argument: what io_uring_register is to do.
+/// A system call that is refused: all its forms, or those with that second argument, which is io_uring_register's
+/// request.
 #[derive(Clone, Copy)]
 struct Denial {
     call: libc::c_long,
@@ -33,7 +34,7 @@ fn registering(what: u32, errno: i32) -> Denial {
     Denial { call: libc::SYS_io_uring_register, second_argument: Some(what), errno }
 }
 
-/// Has a call fail in this process from here on, seccomp(2).
+/// Makes a system call fail in this process from now on, seccomp(2).
 fn deny(Denial { call, second_argument, errno }: Denial) {
     let instruction = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
     let (place, value) = second_argument.map_or((NUMBER, call as u32), |value| (SECOND_ARGUMENT, value));
@@ -54,7 +55,7 @@ fn deny(Denial { call, second_argument, errno }: Denial) {
     assert_eq!(outcome, 0);
 }
 
-/// Returns the error of opening each provider in a process with that denial.
+/// Returns the outcome of opening each provider in a process with that denial.
 fn outcomes_with(denial: Denial) -> String {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     // SAFETY: under the test runner this is the process's only test, so no other thread holds a lock.
@@ -69,7 +70,7 @@ fn outcomes_with(denial: Denial) -> String {
             drop(writer);
             let mut text = String::new();
             File::from(reader).read_to_string(&mut text).unwrap();
-            // SAFETY: waits for the child made above; its status is not asked for.
+            // SAFETY: waits for the child made above, and passes no place for its status.
             unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
             text
         }
@@ -87,7 +88,7 @@ fn report(writer: OwnedFd) {
     }
 }
 
-/// LESSONS, bug 12; containers deny io_uring by default.
+/// Containers deny io_uring by default.
 #[test]
 fn an_error_names_the_sandbox_that_denies_io_uring() {
     let cases = [

@@ -1,4 +1,4 @@
-//! Leaving the terminal: a process that continues in the background, daemon(7).
+//! Moves a process into the background: daemon(7).
 //!
 //! ```text
 //!   parent ---fork--- child, leads a new session ---fork--- daemon
@@ -6,8 +6,8 @@
 //!   reads <------------------- pipe ------------------- writes how its start went
 //! ```
 //!
-//! The second fork leaves the session without its leader, so that the daemon never gets a terminal again. The
-//! daemon chooses what it writes. The end of the file without a word means that it died.
+//! The second fork leaves the session without its leader, so the daemon never gets a terminal again. The daemon chooses
+//! the text of its report. A pipe that ends without any text means that the daemon died.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,13 +23,13 @@ mod system;
 #[cfg_attr(target_os = "macos", path = "threads/macos.rs")]
 mod threads;
 
-/// On which side of the forks this process is.
+/// The side of the forks on which this process is.
 ///
 /// ```
 /// use std::io::Read;
 /// use ropewalk_sys::{Detached, detach};
 ///
-/// /// In the parent, what the daemon says about its start.
+/// /// Returns the report of the daemon's start in the parent, and `None` in the daemon.
 /// fn go_into_the_background() -> std::io::Result<Option<String>> {
 ///     match detach()? {
 ///         Detached::Daemon(_report) => Ok(None),
@@ -46,23 +46,23 @@ mod threads;
 /// ```
 #[derive(Debug)]
 pub enum Detached {
-    /// The process that was there before. It reads here what the daemon writes, and should then end.
+    /// The original process. It reads the daemon's report here, and should then exit.
     Parent(OwnedWaitable),
-    /// The daemon. The standard streams are still the parent's.
+    /// The daemon, which writes its report here. Its standard streams are still those of the parent.
     Daemon(OwnedWaitable),
 }
 
 /// Forks, and returns in both processes.
 ///
 /// ```
-/// // A process with a second thread cannot go into the background: what that was doing would stay half done.
+/// // A process with a second thread cannot go into the background: its work would stay half done.
 /// let refused = std::thread::spawn(ropewalk_sys::detach).join().unwrap();
 /// assert!(refused.is_err());
 /// ```
 ///
 /// # Errors
-/// `Unsupported` where the number of threads is not known. `InvalidInput` when there are others than this one: a child
-/// has none of them, and their work would stay half done for ever. The errors of pipe(2) and fork(2).
+/// `Unsupported` where the number of threads is not known. `InvalidInput` if the process has other threads: the child
+/// would not have them, and their work would stay half done. The errors of pipe(2) and fork(2).
 pub fn detach() -> io::Result<Detached> {
     let detached = system::detach()?;
     if matches!(detached, Detached::Daemon(_)) {

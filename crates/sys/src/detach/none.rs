@@ -1,4 +1,4 @@
-//! Systems where threads cannot be counted, or without fork(2).
+//! Systems without fork(2), or where a process cannot count its threads.
 
 use std::io;
 

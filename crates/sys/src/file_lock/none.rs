@@ -1,10 +1,10 @@
-//! Systems without a way to tell a dead owner from a living one, or where it was not written yet.
+//! Systems without a way to distinguish a dead owner from a living one, or without an implementation yet.
 
 use std::convert::Infallible;
 use std::io;
 use std::path::Path;
 
-/// A lock among processes, at a path of the file system, which is given up when it is dropped.
+/// A lock among processes at a path of the file system. Dropping the value releases the lock.
 #[derive(Debug)]
 pub struct FileLock(Infallible);
 
@@ -12,7 +12,7 @@ impl FileLock {
     /// Takes the lock at `path`.
     ///
     /// # Errors
-    /// `Unsupported`: there are no such locks here.
+    /// `Unsupported`: this system has no file locks.
     pub fn acquire(_path: &Path) -> io::Result<FileLock> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "no file locks on this system yet"))
     }

@@ -1,4 +1,4 @@
-//! A symbolic link is made in one step with its content, so a lock is never seen half made.
+//! A lock is a symbolic link: one system call creates the link with its content, so no process sees half a lock.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
@@ -17,9 +17,9 @@ static HELD: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
 
 type Identity = (u64, u64);
 
-/// A lock among processes, at a path of the file system, which is given up when it is dropped.
+/// A lock among processes at a path of the file system. Dropping the value releases the lock.
 ///
-/// It is a symbolic link whose target is the id of the process that holds it.
+/// The lock is a symbolic link whose target is the id of the process that holds it.
 ///
 /// ```
 /// use ropewalk_sys::FileLock;
@@ -36,14 +36,14 @@ type Identity = (u64, u64);
 pub struct FileLock {
     link: PathBuf,
     identity: Identity,
-    /// A copy of this lock in a forked child is not the child's.
+    /// The process that took the lock. A copy of this value in a forked child does not release the lock.
     pid: u32,
 }
 
 /// The outcome of an attempt to take a lock.
 pub(crate) enum Attempt {
     Taken(FileLock),
-    /// By this living process.
+    /// A living process holds the lock.
     Held(Pid),
 }
 
@@ -52,8 +52,8 @@ impl FileLock {
     /// block. May be called from any thread.
     ///
     /// # Errors
-    /// `WouldBlock` when a living process holds it, with that process's id. `InvalidData` when `path` is something else.
-    /// The errors of symlink(2).
+    /// `WouldBlock` when a living process holds the lock; the message has its id. `InvalidData` when the file at `path`
+    /// is not a lock. The errors of symlink(2).
     pub fn acquire(path: &Path) -> io::Result<FileLock> {
         match FileLock::attempt(path, || Ok(()))? {
             Attempt::Taken(lock) => Ok(lock),
@@ -83,7 +83,7 @@ impl FileLock {
                 Err(error) => return Err(error),
             }
             let pid = match owner(link) {
-                // Its owner gave it up just now.
+                // The owner released the lock just now.
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 owner => owner?,
             };
@@ -104,16 +104,16 @@ impl Drop for FileLock {
             return;
         }
         if fs::symlink_metadata(&self.link).is_ok_and(|metadata| identity(&metadata) == self.identity) {
-            // No caller could handle an error. The next process finds that this one is gone.
+            // No caller could handle an error. The next process finds that the owner is gone.
             let _ = fs::remove_file(&self.link);
         }
     }
 }
 
-/// Removes the stale lock of `pid`; false when it was not there any more.
+/// Removes the stale lock of `pid`. Returns false if the lock was gone.
 ///
-/// Another process may have broken it and taken the lock itself since we looked. So it is first moved to a name that
-/// no other process uses, and put back if it is not what we saw.
+/// Since we looked, another process may have broken the stale lock and taken the lock itself. So the link is first
+/// moved to a name that no other process uses, and moved back if it does not name `pid`.
 fn take_away(link: &Path, pid: Pid) -> io::Result<bool> {
     let mut aside = link.as_os_str().to_owned();
     aside.push(format!(".{}", process::id()));
@@ -135,10 +135,10 @@ fn is_alive(pid: Pid, link: &Path, held: &BTreeSet<Identity>) -> bool {
     test_kill_process(pid) != Err(Errno::SRCH)
 }
 
-/// The process that a lock names.
+/// Returns the process that a lock names.
 fn owner(link: &Path) -> io::Result<Pid> {
     let not_a_lock = || {
-        let message = format!("{} is no lock: it does not name a process", link.display());
+        let message = format!("{} is not a lock: it does not name a process", link.display());
         io::Error::new(ErrorKind::InvalidData, message)
     };
     match fs::read_link(link) {
@@ -146,7 +146,7 @@ fn owner(link: &Path) -> io::Result<Pid> {
             let pid = target.to_str().and_then(|target| target.parse().ok()).filter(|&pid| pid > 0);
             pid.and_then(Pid::from_raw).ok_or_else(not_a_lock)
         }
-        // EINVAL, readlink(2): it is not a symbolic link.
+        // EINVAL, readlink(2): the file is not a symbolic link.
         Err(error) if error.kind() == ErrorKind::InvalidInput => Err(not_a_lock()),
         Err(error) => Err(error),
     }

@@ -1,8 +1,8 @@
 //! A file lock beside the path of a UNIX socket: Twisted's `wantPID` and `checkPID`.
 //!
-//! A socket file outlives its process, and bind(2) cannot tell a dead one from one that is served. So a server that
-//! asks for it holds `PATH.lock`, a symbolic link to its process id. A lock whose process is gone is broken, and only
-//! then a left-over socket file is removed.
+//! A socket file outlives its process, and bind(2) cannot tell whether a process still serves it. So a server can hold
+//! `PATH.lock`, a symbolic link to its process id. If the process of a lock is gone, the lock is broken. Only then is
+//! the left-over socket file removed.
 
 use std::ffi::OsString;
 use std::fs;
@@ -20,8 +20,8 @@ pub(super) struct UnixLock {
 
 impl UnixLock {
     /// # Errors
-    /// `AddrInUse` when a living process holds the lock, with that process's id. `InvalidData` when `PATH.lock` is something
-    /// else. The errors of symlink(2).
+    /// `AddrInUse` when a living process holds the lock; the message has its id. `InvalidData` when `PATH.lock` is not
+    /// a lock. The errors of symlink(2).
     pub(super) fn acquire(path: &Path) -> io::Result<UnixLock> {
         let link = link_of(path);
         let remove_socket = || if is_socket(path) { fs::remove_file(path) } else { Ok(()) };
@@ -62,7 +62,7 @@ mod tests {
     impl Place {
         fn new(name: &str) -> Place {
             let path = std::env::temp_dir().join(format!("ropewalk-lock-{}-{name}", process::id()));
-            // Process numbers come again: a run that was ended may have left a directory with ours.
+            // The system reuses process ids: a killed run may have left a directory with our id.
             let _ = fs::remove_dir_all(&path);
             fs::create_dir(&path).unwrap();
             Place(path)
@@ -83,7 +83,7 @@ mod tests {
         }
     }
 
-    /// The id of a process that has ended.
+    /// Returns the id of a process that has ended.
     fn dead_pid() -> String {
         let mut child = Command::new("true").spawn().unwrap();
         let pid = child.id().to_string();
@@ -123,11 +123,11 @@ mod tests {
         assert!(!UnixLock::is_locked(&place.socket()));
         let _lock = UnixLock::acquire(&place.socket()).unwrap();
         assert!(!place.socket().exists());
-        assert_eq!(fs::read_dir(&place.0).unwrap().count(), 1, "nothing but the lock is left");
+        assert_eq!(fs::read_dir(&place.0).unwrap().count(), 1, "only the lock is left");
     }
 
     #[test]
-    fn a_stale_lock_does_not_cost_a_file_that_is_no_socket() {
+    fn breaking_a_stale_lock_keeps_a_file_that_is_not_a_socket() {
         let place = Place::new("precious");
         fs::write(place.socket(), "precious").unwrap();
         symlink(dead_pid(), place.link()).unwrap();

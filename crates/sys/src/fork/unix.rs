@@ -9,7 +9,7 @@ static REGISTER: Once = Once::new();
 pub(super) fn forks() -> u64 {
     REGISTER.call_once(|| {
         // SAFETY: `in_child` is a function without captures that lives as long as the program, and only adds to an
-        // atomic, which is async-signal-safe. Without memory for the registration forks go unnoticed, as before.
+        // atomic, which is async-signal-safe. If the registration fails for lack of memory, forks are not counted.
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
     });
     FORKS.load(Ordering::Relaxed)

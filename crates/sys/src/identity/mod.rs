@@ -1,4 +1,4 @@
-//! The user and group of the process: giving up root's rights once they are not needed any more.
+//! The user and group of the process: drops root's rights once they are not needed any more.
 
 use std::io;
 
@@ -56,8 +56,8 @@ impl Identity {
     /// the group alone. An identity that the process already has changes nothing.
     ///
     /// # Errors
-    /// The errors of setgroups(2), setgid(2) and setuid(2), because only root may change them. Then the process may have
-    /// its new group and its old user, and should exit.
+    /// The errors of setgroups(2), setgid(2) and setuid(2): only root may change its identity. After an error the
+    /// process may have the new group and the old user, and should exit.
     pub fn assume(&self) -> io::Result<()> {
         system::assume(*self)
     }

@@ -1,4 +1,5 @@
-//! setuid(2) and its like through the C library, which changes every thread; the bare system calls of Linux change one.
+//! Uses setuid(2) and similar functions of the C library, which change every thread. Linux's bare system calls
+//! change a single one.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;
@@ -26,7 +27,7 @@ pub(super) fn user(user: &str) -> io::Result<Identity> {
     found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no user is called '{user}'")))
 }
 
-/// The largest number stands for "no change" in setreuid(2) and chown(2), and is nobody's.
+/// Parses an id. The largest number is not an id: it means "no change" in setreuid(2) and chown(2).
 fn number(text: &str) -> Option<u32> {
     text.parse().ok().filter(|number| *number != u32::MAX)
 }
@@ -51,7 +52,7 @@ pub(super) fn assume(identity: Identity) -> io::Result<()> {
     let uid = unsafe { libc::geteuid() };
     // SAFETY: getegid(2) has no condition.
     let gid = unsafe { libc::getegid() };
-    // Root's group may be the right one, and its supplementary groups are not.
+    // Root may have the right group already, but its supplementary groups must still be replaced.
     if let Some(new) = identity.gid.filter(|&new| new != gid || uid == 0) {
         set_groups(identity.uid, new)?;
         // SAFETY: setgid(2) has no condition.
@@ -64,7 +65,7 @@ pub(super) fn assume(identity: Identity) -> io::Result<()> {
     Ok(())
 }
 
-/// The supplementary groups: those of the user, if there is such a user, and `gid`.
+/// Sets the supplementary groups: those of the user, if there is such a user, and `gid`.
 fn set_groups(uid: Option<u32>, gid: u32) -> io::Result<()> {
     let name = match uid {
         // SAFETY: an entry that was found has a name that ends in a zero.
@@ -79,7 +80,7 @@ fn set_groups(uid: Option<u32>, gid: u32) -> io::Result<()> {
     }
 }
 
-/// Looks a user up by number, and takes what `read` does from the entry.
+/// Looks a user up by number, and returns what `read` takes from the entry.
 fn by_uid<R>(uid: u32, read: impl FnOnce(&libc::passwd) -> R) -> io::Result<Option<R>> {
     find(
         // SAFETY: all are valid for writes, and the length is that of the buffer.
@@ -88,7 +89,7 @@ fn by_uid<R>(uid: u32, read: impl FnOnce(&libc::passwd) -> R) -> io::Result<Opti
     )
 }
 
-/// Asks the user database with a growing buffer, getpwnam_r(3), and takes what `read` does from the entry.
+/// Asks the user database with a growing buffer, getpwnam_r(3), and returns what `read` takes from the entry.
 fn find<T, R>(
     ask: impl Fn(*mut T, &mut [c_char], *mut *mut T) -> c_int,
     read: impl FnOnce(&T) -> R,
@@ -98,10 +99,10 @@ fn find<T, R>(
         let mut entry = MaybeUninit::uninit();
         let mut found = ptr::null_mut();
         match ask(entry.as_mut_ptr(), &mut buffer, &mut found) {
-            // SAFETY: it is null, or points to `entry`, which was filled in; its strings are in `buffer`.
+            // SAFETY: `found` is null, or points to `entry`, which was filled in; its strings are in `buffer`.
             0 => return Ok(unsafe { found.as_ref() }.map(read)),
             libc::ERANGE if buffer.len() < ENTRY_BYTES_MAX => buffer.resize(buffer.len() * 4, 0),
-            // Some systems say it so when there is no such entry.
+            // Some systems return these errors when there is no such entry.
             libc::ENOENT | libc::ESRCH => return Ok(None),
             error => return Err(io::Error::from_raw_os_error(error)),
         }
@@ -144,7 +145,7 @@ mod tests {
             (io::ErrorKind::NotFound, "no group is called 'no such group'")
         );
         assert!(user("a\0b").is_err());
-        // chown(2): -1 is "as it is".
+        // chown(2): -1 means "no change".
         assert!(user("4294967295").is_err() && group("4294967295").is_err());
     }
 

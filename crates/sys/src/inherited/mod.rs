@@ -8,24 +8,25 @@ use crate::io_handle::{OwnedSocket, OwnedWaitable};
 #[cfg_attr(not(unix), path = "none.rs")]
 mod system;
 
-/// Returns a copy of the descriptor `number`, which was open when this process began. From then on exec(2) closes both.
+/// Returns a copy of the descriptor `number`, which was open when this process began. From this call on, exec(2) closes
+/// both.
 ///
 /// May be called from any thread.
 ///
 /// ```
 /// # #[cfg(unix)]
 /// assert!(ropewalk_sys::inherited(2).is_ok()); // standard error
-/// assert!(ropewalk_sys::inherited(9999).is_err()); // nobody opened that
+/// assert!(ropewalk_sys::inherited(9999).is_err()); // not open
 /// ```
 ///
 /// # Errors
-/// `BadF` as the system says it when no such descriptor is open; `Unsupported` where descriptors have no numbers.
+/// EBADF when no such descriptor is open. `Unsupported` where descriptors have no numbers.
 pub fn inherited(number: u32) -> io::Result<OwnedSocket> {
     system::inherited(number)
 }
 
-/// Takes standard input and standard output from the process: what it prints from here on goes nowhere, and cannot come
-/// between what is written to the second.
+/// Takes standard input and standard output from the process, and returns them. Later output of `println!` is
+/// discarded, so it does not mix with bytes that the caller writes.
 ///
 /// May be called from any thread.
 ///
@@ -34,15 +35,15 @@ pub fn inherited(number: u32) -> io::Result<OwnedSocket> {
 /// let [_input, output] = ropewalk_sys::take_standard_streams()?;
 /// println!("this goes nowhere");
 /// let error = ropewalk_sys::take_standard_streams().unwrap_err();
-/// assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists); // they are taken once
+/// assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists); // they can be taken once
 /// # drop(output);
 /// # }
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
 /// # Errors
-/// `AlreadyExists` when they have been taken before; what the system calls answer; `Unsupported` in a process that has gone
-/// into the background by [`detach`](crate::detach()), and elsewhere than on Unix.
+/// `AlreadyExists` when they have been taken before. `Unsupported` in a process that has gone into the background by
+/// [`detach`](crate::detach()), and on systems other than Unix. The errors of the system calls.
 pub fn take_standard_streams() -> io::Result<[OwnedWaitable; 2]> {
     system::take_standard_streams()
 }

@@ -1,4 +1,4 @@
-//! Systems on which descriptors have no numbers to be inherited by.
+//! Systems on which descriptors have no numbers, so none can be inherited.
 
 use std::io;
 

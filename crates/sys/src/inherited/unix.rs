@@ -10,21 +10,23 @@ use rustix::stdio::{dup2_stdin, dup2_stdout, stdin, stdout};
 
 use crate::detach::is_daemon;
 
-/// After standard input, output and error.
+/// The first number behind standard input, output and error.
 const FIRST_OTHER: RawFd = 3;
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn inherited(number: u32) -> io::Result<OwnedFd> {
     let number = RawFd::try_from(number).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
-    // SAFETY: F_DUPFD_CLOEXEC takes any integer, touches no memory, and says EBADF for what is not open.
+    // SAFETY: F_DUPFD_CLOEXEC takes any integer, touches no memory, and returns EBADF for a descriptor that is not
+    // open.
     let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, FIRST_OTHER) };
     if copy < 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: `copy` was made by the call above, which succeeded, and has no other owner.
     let copy = unsafe { OwnedFd::from_raw_fd(copy) };
-    // SAFETY: F_SETFD takes any integer and touches no memory. It fails only for what is not open, and this is.
+    // SAFETY: F_SETFD takes any integer and touches no memory. It fails only for a closed descriptor, and this one is
+    // open.
     unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
     Ok(copy)
 }

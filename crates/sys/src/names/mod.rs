@@ -1,4 +1,4 @@
-//! From names to addresses, one family at a time.
+//! Looks names up, one address family at a time.
 
 use std::fmt;
 use std::io;
@@ -41,7 +41,7 @@ impl fmt::Display for IpFamily {
 /// Blocks for as long as the system asks name servers. May be called from any thread.
 ///
 /// # Errors
-/// The system's error and message, such as that there is no such name or no such address of it.
+/// The system's error and message, such as that the name does not exist or has no address in `family`.
 ///
 /// ```
 /// use ropewalk_sys::{IpFamily, look_up};
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_name_is_looked_up_in_one_family_alone() {
-        // No name server is asked for literals.
+        // A literal address needs no name server.
         for (text, family, other, expected) in
             [("127.0.0.1", IpFamily::V4, IpFamily::V6, "127.0.0.1:80"), ("::1", IpFamily::V6, IpFamily::V4, "[::1]:80")]
         {

@@ -1,4 +1,4 @@
-//! Systems where the standard library asks: for both families, of which one is left out.
+//! Systems where the standard library looks names up. It returns both families, and the unwanted one is dropped.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};

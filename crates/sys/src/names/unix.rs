@@ -20,7 +20,7 @@ fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
     address
 }
 
-/// A list of getaddrinfo's. Never empty.
+/// A list that getaddrinfo(3) returned. Never empty.
 struct Found(*mut libc::addrinfo);
 
 impl Found {
@@ -34,8 +34,8 @@ impl Found {
         // One entry for each address, not one for each kind of socket.
         hints.ai_socktype = libc::SOCK_STREAM;
         let mut list = null_mut();
-        // SAFETY: `host` ends with its zero, `hints` is initialized, and no service is asked for. `list` may be written
-        // to.
+        // SAFETY: `host` ends with a zero, `hints` is initialized, the null pointer asks for no service, and `list` may
+        // be written.
         match unsafe { libc::getaddrinfo(host.as_ptr(), null(), &raw const hints, &raw mut list) } {
             0 => Ok(Found(list)),
             libc::EAI_SYSTEM => Err(io::Error::last_os_error()),
@@ -44,10 +44,10 @@ impl Found {
     }
 
     fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        // SAFETY: the list lives until `self` is dropped, which the iterator borrows.
+        // SAFETY: the list lives until `self` is dropped, and the iterator borrows `self`.
         let first = unsafe { self.0.as_ref() };
         let entries = std::iter::successors(first, |entry| {
-            // SAFETY: it is an entry of the same list, or null.
+            // SAFETY: `ai_next` is an entry of the same list, or null.
             unsafe { entry.ai_next.as_ref() }
         });
         entries.filter_map(address)
@@ -56,7 +56,7 @@ impl Found {
 
 impl Drop for Found {
     fn drop(&mut self) {
-        // SAFETY: it came from getaddrinfo, and is freed once.
+        // SAFETY: the list came from getaddrinfo, and is freed once.
         unsafe { libc::freeaddrinfo(self.0) }
     }
 }
@@ -66,15 +66,13 @@ fn address(entry: &libc::addrinfo) -> Option<SocketAddr> {
     let long_enough = |size: usize| usize::try_from(entry.ai_addrlen).is_ok_and(|length| length >= size);
     match entry.ai_family {
         libc::AF_INET if long_enough(size_of::<libc::sockaddr_in>()) => {
-            // SAFETY: of this family and length, `ai_addr` points to a sockaddr_in; it is copied, however it is
-            // aligned.
+            // SAFETY: with this family and length, `ai_addr` points to a sockaddr_in. An unaligned read copies it.
             let inet = unsafe { entry.ai_addr.cast::<libc::sockaddr_in>().read_unaligned() };
             let ip = u32::from_be(inet.sin_addr.s_addr).into();
             Some(SocketAddrV4::new(ip, 0).into())
         }
         libc::AF_INET6 if long_enough(size_of::<libc::sockaddr_in6>()) => {
-            // SAFETY: of this family and length, `ai_addr` points to a sockaddr_in6; it is copied, however it is
-            // aligned.
+            // SAFETY: with this family and length, `ai_addr` points to a sockaddr_in6. An unaligned read copies it.
             let inet = unsafe { entry.ai_addr.cast::<libc::sockaddr_in6>().read_unaligned() };
             let ip = inet.sin6_addr.s6_addr.into();
             Some(SocketAddrV6::new(ip, 0, inet.sin6_flowinfo, inet.sin6_scope_id).into())
@@ -84,9 +82,9 @@ fn address(entry: &libc::addrinfo) -> Option<SocketAddr> {
 }
 
 fn said(code: i32) -> io::Error {
-    // SAFETY: it takes any code.
+    // SAFETY: gai_strerror(3) takes any code.
     let text = unsafe { libc::gai_strerror(code) };
-    // SAFETY: it has a text for each code, which ends with its zero and is never written to.
+    // SAFETY: gai_strerror(3) has a constant text for each code, which ends with a zero.
     let text = unsafe { CStr::from_ptr(text) };
     io::Error::other(text.to_string_lossy().into_owned())
 }

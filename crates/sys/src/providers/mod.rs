@@ -1,4 +1,4 @@
-//! Which event providers this system has, best first: one table for each system.
+//! The event providers of this system, best first: one table for each system.
 //!
 //! A new selector, such as one on kqueue(2), is a file in `readiness/` and an entry in the tables of its systems. A
 //! provider that is not built on readiness has a folder, as io_uring has.
@@ -35,7 +35,7 @@ pub struct Provider {
     /// Opens a provider. Each reactor needs its own.
     ///
     /// # Errors
-    /// The reason why it does not work on this machine.
+    /// The reason why the provider does not work on this machine.
     pub open: fn() -> io::Result<Box<dyn EventProvider>>,
 }
 

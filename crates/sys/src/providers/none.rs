@@ -1,4 +1,4 @@
-//! Systems that no provider was written for.
+//! Systems without any provider yet.
 
 use std::io;
 

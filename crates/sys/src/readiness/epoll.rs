@@ -1,13 +1,14 @@
 //! epoll(7).
 //!
 //! Some facts about epoll:
-//! - EPOLLHUP and EPOLLERR are reported whatever was asked for, so a descriptor without interest is taken out.
-//! - The open file is registered, not the number. It must be removed before it is closed, or a copy of it (dup(2),
-//!   fork(2)) keeps reporting under a key that can no longer be removed. Only a new epoll instance helps then.
-//! - Watched edge-triggered, an eventfd(2) is reported once a write, whether or not it is read: no wake-up need empty it.
-//! - A level-triggered descriptor is polled again by the wait after the one that reported it, ready or not: an echoed
-//!   message costs the kernel some 4 % more. Edge-triggered, "the peer will send no more" (EPOLLRDHUP) and "a read stops
-//!   short at urgent data" (EPOLLPRI) must be asked for, because nothing reports again what a read left behind.
+//! - EPOLLHUP and EPOLLERR are always reported, so a descriptor without interest is removed.
+//! - The open file is registered, not the descriptor number. A registration must be removed before the descriptor is
+//!   closed. Otherwise a copy of the descriptor (dup(2), fork(2)) keeps reporting, and only a new epoll instance helps.
+//! - An edge-triggered eventfd(2) is reported once for each write, whether or not it is read. So a waker need not empty
+//!   it.
+//! - After a level-triggered descriptor was reported, the next wait polls it again, ready or not. For an echoed message
+//!   that costs the kernel about 4 % more. Edge-triggered, EPOLLRDHUP (the peer will send no more) and EPOLLPRI (a read
+//!   stops short at urgent data) must be asked for, because bytes that a read leaves behind are not reported again.
 //! - Regular files are refused with EPERM. They never block, so they are ready in every wait.
 //! - epoll_wait(2) counts in milliseconds. epoll_pwait2(2), Linux 5.11, counts in nanoseconds; sandboxes deny it.
 
@@ -26,7 +27,7 @@ use super::selector::{Selector, Trigger};
 use super::timeout::{shortened, timespec};
 use crate::seam::{Event, Events, Interest, Ready};
 
-/// How many events one system call can report; the rest comes with the next.
+/// The number of events that one system call can report. Further events come with the next call.
 const BATCH: usize = 1024;
 
 type Batch = [MaybeUninit<epoll::Event>; BATCH];
@@ -35,7 +36,7 @@ pub(crate) struct Epoll {
     epoll: OwnedFd,
     /// Descriptors that are always ready, with their interest.
     always: Vec<(Key, Interest)>,
-    /// Whether epoll_pwait2(2) is there.
+    /// Whether the system has epoll_pwait2(2).
     precise: bool,
 }
 
@@ -78,14 +79,14 @@ impl Selector for Epoll {
 
     fn remove(&mut self, fd: BorrowedFd<'_>, key: Key, from: Interest) {
         if !from.is_empty() {
-            // Nothing else can fail: epoll_ctl(2).
+            // `leave` accepts the only errors that can happen: epoll_ctl(2).
             let _ = self.leave(fd, key);
         }
     }
 
     fn forget_all(&mut self) -> io::Result<()> {
         let fresh = Epoll::new()?;
-        // The number stays: a host loop may watch it.
+        // The descriptor number must stay the same, because a host loop may watch it.
         rustix::io::dup3(&fresh.epoll, &mut self.epoll, DupFlags::CLOEXEC)?;
         self.always.clear();
         Ok(())
@@ -131,7 +132,7 @@ impl Epoll {
             return Ok(());
         }
         match epoll::delete(&self.epoll, fd) {
-            // The owner of a watched descriptor has closed it already, and a closed file is not registered.
+            // The owner has closed the watched descriptor already, which removed the registration.
             Err(Errno::BADF | Errno::NOENT) => Ok(()),
             outcome => Ok(outcome?),
         }
@@ -150,18 +151,18 @@ impl Epoll {
                 Err(error) => return Err(error),
             }
         }
-        // Rounds up to milliseconds.
+        // rustix rounds the timeout up to milliseconds.
         let (ready, _) = epoll::wait(&self.epoll, batch, timeout.map(timespec).as_ref())?;
         Ok(ready)
     }
 
     fn epoll_pwait2(&self, timeout: Duration, batch: &mut Batch) -> rustix::io::Result<usize> {
         let timeout = shortened(timeout);
-        // The kernel's own timespec, which is 64 bits wide on every architecture.
+        // The kernel's own timespec has fields of 64 bits on every architecture.
         let timeout = [timeout.as_secs() as i64, i64::from(timeout.subsec_nanos())];
-        // SAFETY: `batch` is valid for writes of its whole length, which is what is passed, and its elements have the
-        // layout of the kernel's epoll_event. `timeout` outlives the call. The null pointer says that the signal mask
-        // stays, so its size is not read.
+        // SAFETY: `batch` is valid for writes of the length that is passed, and its elements have the layout of the
+        // kernel's epoll_event. `timeout` outlives the call. The null pointer leaves the signal mask as it is, so its
+        // size is not read.
         let count = unsafe {
             libc::syscall(
                 libc::SYS_epoll_pwait2,
@@ -187,7 +188,7 @@ fn flags(interest: Interest, trigger: Trigger) -> EventFlags {
     flags
 }
 
-/// How far the bit of EPOLLRDHUP is from that of EPOLLHUP.
+/// The distance between the bits of EPOLLRDHUP and EPOLLHUP.
 const RDHUP_TO_HUP: u32 = 9;
 
 /// The bits of epoll(7) are those of poll(2) and of [`Ready`].

@@ -9,10 +9,10 @@
 //!   WRITE reported        no longer wanted, disarmed before the next wait unless `send` wants it again
 //! ```
 //!
-//! So a connection that pauses and resumes between two messages, or that fills the kernel's buffer again and again,
-//! costs no system call for its interest. TCP connections are watched edge-triggered where the selector can. Bytes that
-//! `receive` or `send` leaves behind when a turn's share is used up make the next wait re-arm the descriptor. A watched
-//! descriptor is exact: its owner may close it once it is not wanted.
+//! So a connection costs no system call for its interest when it pauses and resumes between two messages, or fills the
+//! kernel's buffer again and again. TCP connections are watched edge-triggered where the selector can. If `receive` or
+//! `send` leaves bytes behind because a turn's share is used up, the next wait re-arms the descriptor. Interest in a
+//! watched descriptor is never lazy, because its owner may close the descriptor once it wants nothing.
 
 use std::io;
 use std::mem;
@@ -127,7 +127,7 @@ impl<S: Selector> Readiness<S> {
         Ok(())
     }
 
-    /// Re-arms descriptors whose owners left bytes behind and want them, so that the selector reports them again.
+    /// Re-arms descriptors whose owners left bytes behind and still want them, so that the selector reports them again.
     fn rearm_left(&mut self) -> io::Result<()> {
         for key in self.left.drain(..) {
             let Some(source) = self.sources.get_mut(key) else { continue };
@@ -161,7 +161,7 @@ impl<S: Selector> Readiness<S> {
             }
             self.selector.add(source.fd(), key)?;
             match self.selector.modify(source.fd(), key, Interest::empty(), source.armed, source.trigger) {
-                // Its owner has closed a watched descriptor, which reports nothing any more.
+                // The owner has closed this watched descriptor, which therefore reports nothing any more.
                 Err(error) if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => {}
                 outcome => outcome?,
             }
@@ -169,8 +169,9 @@ impl<S: Selector> Readiness<S> {
         Ok(())
     }
 
-    /// Removes stale registrations by rebuilding the selector. An owner makes one by closing a watched descriptor, but
-    /// not every copy of it. This needs a spare descriptor. Without one it is tried again in a later wait.
+    /// Removes stale registrations by rebuilding the selector. A registration becomes stale when the owner of a watched
+    /// descriptor closes it while a copy stays open. Rebuilding needs a spare descriptor. Without one a later wait
+    /// tries again.
     fn purge_stale(&mut self) -> io::Result<()> {
         match self.rebuild_selector() {
             Err(error) if lacks_descriptors(&error) => self.has_stale = true,
@@ -187,7 +188,7 @@ impl<S: Selector> Readiness<S> {
         }
     }
 
-    /// Handles the events from the first that is not plain.
+    /// Interprets the events from index `first` on, where the first event that is not plain is.
     #[inline(never)]
     fn interpret_from(&mut self, first: usize, events: &mut Events) {
         let mut kept = first;
@@ -203,7 +204,7 @@ impl<S: Selector> Readiness<S> {
         events.truncate(kept);
     }
 
-    /// Fast path: a READ event of a registration that only reads.
+    /// Fast path: interprets a READ event of a registration that only reads. Returns false for any other event.
     #[inline(always)]
     fn interpret_plain(&mut self, event: &mut Event) -> bool {
         if event.ready - Ready::WRITE != Ready::READ {
@@ -237,7 +238,7 @@ impl<S: Selector> Readiness<S> {
             event.ready |= source.armed.into();
         }
         if event.ready.intersects(Ready::from(source.armed - source.wanted)) || event.ready.contains(Ready::GONE) {
-            // This fails for a descriptor that is not open any more, which reports nothing any more.
+            // An error means that the descriptor is closed, so it reports nothing any more.
             let _ = arm(&mut self.selector, source, event.key);
         }
         source.stops_short |= event.ready.contains(Ready::URGENT);

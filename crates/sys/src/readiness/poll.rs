@@ -1,7 +1,7 @@
 //! poll(2).
 //!
-//! The array that the system call takes is kept from wait to wait, with the place of each key beside it. POLLHUP and
-//! POLLERR are reported whatever was asked for, so a descriptor without interest is not in the array.
+//! The array for the system call is kept between waits, with the index of each key beside it. POLLHUP and POLLERR are
+//! always reported, so a descriptor without interest is not in the array.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -18,7 +18,7 @@ use crate::seam::{Event, Events, Interest, Ready};
 #[derive(Default)]
 pub(crate) struct Poll {
     array: Vec<PollFd<'static>>,
-    /// Whose place each element of the array is.
+    /// The key of each element of the array.
     keys: Vec<Key>,
     places: SecondaryMap<usize>,
 }
@@ -95,8 +95,8 @@ fn element(fd: BorrowedFd<'_>, interest: Interest) -> PollFd<'static> {
     let mut flags = PollFlags::empty();
     flags.set(PollFlags::IN, interest.contains(Interest::READ));
     flags.set(PollFlags::OUT, interest.contains(Interest::WRITE));
-    // SAFETY: the number is not -1, since it comes from a borrowed descriptor, and goes to poll(2) alone, which answers
-    // POLLNVAL if its owner should close it before `remove`.
+    // SAFETY: the number is not -1, since it comes from a borrowed descriptor. Only poll(2) gets it, and returns
+    // POLLNVAL if the owner closes it before `remove`.
     let fd = unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) };
     PollFd::from_borrowed_fd(fd, flags)
 }

@@ -9,22 +9,23 @@ use crate::socket::file::SocketFile;
 use crate::socket::table::{HasSocket, not_a_socket};
 
 pub(super) struct Registration {
-    /// Removed before the descriptor is closed, so that no other port can have bound the path again.
+    /// The file of a UNIX port. It must be removed first: once the descriptor is closed, another port may bind the
+    /// path.
     file: Option<Box<SocketFile>>,
     descriptor: Descriptor,
     /// The readiness that the owner waits for.
     pub(super) wanted: Interest,
-    /// The readiness that the selector reports. It may lag behind `wanted` until that costs something.
+    /// The readiness that the selector reports. It may exceed `wanted` until the excess would cost a wake-up.
     pub(super) armed: Interest,
-    /// When the selector reports it.
+    /// When the selector reports a ready descriptor.
     pub(super) trigger: Trigger,
-    /// Whether something was reported that `receive` has not found the end of. An edge is reported once.
+    /// Whether `receive` may have left reported bytes behind. An edge is reported only once.
     pub(super) unread: bool,
     /// Whether more could have been sent when the turn's share was used up.
     pub(super) unsent: bool,
-    /// Whether the next wait re-arms it.
+    /// Whether the next wait re-arms the descriptor.
     pub(super) rearm_pending: bool,
-    /// Whether a read may stop short although more is there: the end of the stream, or what follows urgent data.
+    /// Whether a read may stop short before the end of the stream, or before bytes behind urgent data.
     pub(super) stops_short: bool,
 }
 
@@ -60,13 +61,13 @@ impl Registration {
         }
     }
 
-    /// Whether its owner waits for bytes, and need not be spared reports of anything else.
+    /// Whether the owner wants bytes and nothing else, so that a READ event needs no check against `wanted`.
     #[inline]
     pub(super) fn only_reads(&self) -> bool {
         self.wanted == Interest::READ && (self.armed == Interest::READ || self.trigger == Trigger::Edge)
     }
 
-    /// From here on the file of a listening UNIX socket is this process's to remove.
+    /// Makes this process the one that removes the file of a listening UNIX socket.
     pub(super) fn claim_file(&self) {
         if let Some(file) = &self.file {
             file.claim();
@@ -77,12 +78,13 @@ impl Registration {
         matches!(self.descriptor, Descriptor::Watched(_))
     }
 
-    /// For the selector, and for no operation that reads, writes or closes.
+    /// Returns the descriptor for the selector. No other operation may use it.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         match &self.descriptor {
             Descriptor::Owned(fd) => fd.as_fd(),
             // SAFETY: `watched` got the number from a borrowed descriptor, so it is not -1. The caller of `watch` may
-            // close it at any time: a selector only hands the number to the kernel, which answers EBADF or ENOENT then.
+            // close the descriptor at any time. The selector only passes the number to the kernel, which then returns
+            // EBADF or ENOENT.
             Descriptor::Watched(fd) => unsafe { BorrowedFd::borrow_raw(*fd) },
         }
     }

@@ -1,6 +1,6 @@
-//! select(2), which takes sets of descriptors below FD_SETSIZE and no others.
+//! select(2), which takes only descriptors below FD_SETSIZE.
 //!
-//! A hang-up or an error makes a descriptor readable and writable; there is no other report of them.
+//! A hang-up or an error makes a descriptor readable and writable. select(2) has no other report for them.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -22,7 +22,7 @@ pub(crate) struct Select {
     places: SecondaryMap<usize>,
     reading: Vec<FdSetElement>,
     writing: Vec<FdSetElement>,
-    /// The result of one call, for each number. Empty between calls.
+    /// The result of one call, by descriptor number. Empty between calls.
     found: Vec<Ready>,
 }
 
@@ -83,8 +83,8 @@ impl Selector for Select {
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
         let bound = self.fill_sets();
         // SAFETY: every number in the sets is below `bound`, and `bound` is at most LIMIT, for which both sets are
-        // large enough. They are descriptors that the sources of these entries own or watch; select(2) answers EBADF
-        // for one that its owner has closed.
+        // large enough. The sources of these entries own or watch the descriptors. If an owner has closed one,
+        // select(2) returns EBADF.
         let outcome = unsafe {
             select(bound, Some(&mut self.reading), Some(&mut self.writing), None, timeout.map(timespec).as_ref())
         };
@@ -113,7 +113,7 @@ impl Select {
         }
     }
 
-    /// Puts every entry into the sets it wants, and returns the first number above all of them.
+    /// Puts every entry into the sets that it wants, and returns the highest number plus one.
     fn fill_sets(&mut self) -> RawFd {
         self.reading.fill(FdSetElement::default());
         self.writing.fill(FdSetElement::default());
@@ -135,7 +135,7 @@ impl Select {
             FdSetIter::new(set).for_each(|fd| self.found[fd as usize] |= ready);
         }
         for entry in &self.entries {
-            // Two keys may watch one number, each for its own part.
+            // Two keys may watch one descriptor, each with its own interest.
             let ready = self.found[entry.fd as usize] & entry.interest.into();
             if !ready.is_empty() {
                 events.push(Event { key: entry.key, ready });
@@ -144,11 +144,11 @@ impl Select {
         self.found.fill(Ready::empty());
     }
 
-    /// One closed descriptor spoils the whole call, which does not say which one it was.
+    /// Reports all closed descriptors. A single one makes the whole call fail, and the error does not name it.
     fn report_closed(&self, events: &mut Events) {
         for entry in &self.entries {
-            // SAFETY: the number is not negative, since it came from a borrowed descriptor, and fcntl(2) answers EBADF
-            // for one that is not open: that is the question here.
+            // SAFETY: the number is not negative, since it came from a borrowed descriptor. fcntl(2) returns EBADF if
+            // it is closed, which is the question here.
             let fd = unsafe { BorrowedFd::borrow_raw(entry.fd) };
             if fcntl_getfd(fd) == Err(Errno::BADF) {
                 events.push(Event { key: entry.key, ready: Ready::GONE });

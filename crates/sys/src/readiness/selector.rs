@@ -14,20 +14,20 @@ use crate::seam::{Events, Interest};
 /// When a ready descriptor is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trigger {
-    /// In each wait, for as long as it is ready.
+    /// Reported by each wait for as long as the descriptor is ready.
     Level,
-    /// When something arrives or can be sent again, and after each `modify`.
+    /// Reported when something arrives or can be sent again, and after each `modify`.
     Edge,
 }
 
 pub(crate) trait Selector: Sized + Send + 'static {
-    /// The name by which a user chooses it.
+    /// The name by which a user chooses the selector.
     const NAME: &'static str;
 
     /// One line for a list of providers.
     const DESCRIPTION: &'static str;
 
-    /// Whether it knows [`Trigger::Edge`]. If not, it is never asked for it.
+    /// Whether the selector supports [`Trigger::Edge`]. If not, it is never passed to the selector.
     const EDGES: bool = false;
 
     fn new() -> io::Result<Self>;
@@ -35,7 +35,7 @@ pub(crate) trait Selector: Sized + Send + 'static {
     /// Accepts a descriptor, with no interest yet.
     ///
     /// # Errors
-    /// When the selector cannot watch it whatever the interest.
+    /// Returned if the selector cannot watch `fd` for any interest.
     fn add(&mut self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()>;
 
     /// Watches the bell. Returns whether it is edge-triggered, so that it need not be emptied.
@@ -57,10 +57,10 @@ pub(crate) trait Selector: Sized + Send + 'static {
         trigger: Trigger,
     ) -> io::Result<()>;
 
-    /// Forgets a descriptor, which is still open unless its owner closed it behind our back.
+    /// Forgets a descriptor. It is still open, unless the owner of a watched descriptor closed it.
     fn remove(&mut self, fd: BorrowedFd<'_>, key: Key, from: Interest);
 
-    /// Forgets every descriptor, also those that cannot be named any more.
+    /// Forgets every descriptor, including those whose number was closed.
     fn forget_all(&mut self) -> io::Result<()>;
 
     /// Blocks until something is ready or `timeout` is over, and appends the events.

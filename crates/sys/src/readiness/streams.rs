@@ -59,7 +59,7 @@ impl<S: Selector> Streams for Readiness<S> {
         let source = self.sources.get_mut(key).ok_or_else(stale)?;
         match transfer::receive_directly(source.socket()?, scratch) {
             Ok(0) => Ok(Received::Eof),
-            // Nearly always: everything that was there.
+            // The common case: a short read took everything.
             Ok(count) if count < scratch.len() && !source.stops_short => {
                 source.unread = false;
                 Ok(Received::Drained(count))
@@ -74,7 +74,7 @@ impl<S: Selector> Streams for Readiness<S> {
 
     fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
         let source = self.sources.get(key).ok_or_else(stale)?;
-        // Nearly always: WRITE is not awaited, it is one segment, and one call takes it whole.
+        // The common case: WRITE is not awaited, the outbox is one segment, and one call takes all of it.
         if source.wanted.contains(Interest::WRITE) {
             return self.send_on(key, outbox, false);
         }
@@ -84,7 +84,7 @@ impl<S: Selector> Streams for Readiness<S> {
                 outbox.clear();
                 Ok(Sent::All)
             }
-            // Fewer than offered: the buffer is full, and the next call would only say so.
+            // Fewer bytes than offered: the socket's buffer is full, so another call would only return EAGAIN.
             Ok(taken) => {
                 outbox.advance(taken);
                 self.send_on(key, outbox, true)
@@ -123,8 +123,8 @@ impl<S: Selector> Adoption for Readiness<S> {
 }
 
 impl<S: Selector> Readiness<S> {
-    /// How a connection to this peer is watched. A read from a UNIX socket stops short at passed descriptors, without
-    /// notice.
+    /// Returns the trigger for a connection to `peer`. UNIX sockets are level-triggered, because a read stops short at
+    /// passed descriptors without any report.
     fn trigger(&self, peer: &Address) -> Trigger {
         match peer {
             Address::Inet(_) => self.trigger,
@@ -132,7 +132,7 @@ impl<S: Selector> Readiness<S> {
         }
     }
 
-    /// More may be there than `receive` took.
+    /// Records that more bytes may be there than `receive` took.
     #[inline(never)]
     fn left_unread(&mut self, key: Key) {
         if let Some(source) = self.sources.get_mut(key) {
@@ -141,7 +141,7 @@ impl<S: Selector> Readiness<S> {
         }
     }
 
-    /// Why `receive` took nothing.
+    /// Translates the error with which `receive` took nothing.
     #[inline(never)]
     fn received_nothing(&mut self, key: Key, error: Errno) -> io::Result<Received> {
         match error {
@@ -152,7 +152,7 @@ impl<S: Selector> Readiness<S> {
         Ok(Received::Empty)
     }
 
-    /// Sends what one call did not take, unless the system takes no more, and waits until more goes.
+    /// Sends the bytes that one call did not take, unless the socket is `full`. If bytes remain, waits for WRITE.
     #[inline(never)]
     fn send_on(&mut self, key: Key, outbox: &mut Outbox, full: bool) -> io::Result<Sent> {
         let source = self.sources.get_mut(key).ok_or_else(stale)?;

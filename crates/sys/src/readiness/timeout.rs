@@ -1,18 +1,18 @@
-//! How long the operating system is asked to wait.
+//! Timeouts for the system calls.
 
 use std::time::Duration;
 
 use rustix::event::Timespec;
 
-/// 24.8 days: the longest time that every system call here takes, an `int` of milliseconds.
+/// The longest timeout that every system call here accepts: an `int` of milliseconds, 24.8 days.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
-/// A timeout that is not too long for any system call.
+/// Returns `timeout`, shortened to one that every system call accepts.
 pub(super) fn shortened(timeout: Duration) -> Duration {
     timeout.min(LONGEST)
 }
 
-/// The same as the system calls take it.
+/// Shortens `timeout` likewise, and converts it for the system calls.
 pub(super) fn timespec(timeout: Duration) -> Timespec {
     Timespec::try_from(shortened(timeout)).expect("24.8 days fit")
 }

@@ -22,10 +22,10 @@ use crate::io_handle::OwnedSocket;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub trait Adoption {
-    /// Takes over `socket` and makes it non-blocking. The key is one of the kind that `kind` names.
+    /// Takes over `socket` and makes it non-blocking. The key is that of a source of this `kind`.
     ///
     /// # Errors
-    /// `InvalidInput` when the socket is not of that kind, and `Unsupported` for its address family.
+    /// `InvalidInput` when the socket is not of this `kind`. `Unsupported` for its address family.
     fn adopt(&mut self, socket: OwnedSocket, kind: Kind) -> io::Result<Key>;
 }
 

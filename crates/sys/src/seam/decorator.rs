@@ -1,7 +1,7 @@
 //! Providers that change some methods of another provider and forward the rest.
 //!
-//! The forwarding methods are written once, here. Clippy's `missing_trait_methods` refuses them when one is missing, so
-//! a method that gets a default in a trait of the seam cannot be forgotten by a decorator.
+//! The forwarding methods are written once, here. Clippy's `missing_trait_methods` rejects them when one is missing. So
+//! no method that gets a default in a trait of the seam is left unforwarded.
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -15,7 +15,7 @@ use super::{
 use crate::io_handle::RawWaitable;
 use crate::waker::Waker;
 
-/// Defines a trait whose methods forward by default, and implements the decorated trait by it.
+/// Defines a trait whose methods forward by default, and implements the decorated trait with its methods.
 macro_rules! decorator {
     (
         $(#[$about:meta])*
@@ -62,8 +62,8 @@ macro_rules! decorator {
 decorator! {
     /// A provider that decorates another one. Every type that implements this is an [`EventProvider`].
     ///
-    /// Each method forwards unless it is overridden. To change the calls of a kind, return `self` for it and implement
-    /// that kind's decorator, or its trait.
+    /// Each method forwards unless it is overridden. To change the calls of a kind, such as `streams`, return
+    /// `Some(self)` from its method. Then implement the decorator of that kind, or its trait.
     ///
     /// ```
     /// use std::io;
@@ -86,7 +86,7 @@ decorator! {
     ///     }
     ///
     ///     fn streams(&mut self) -> Option<&mut dyn Streams> {
-    ///         self.provider.streams()?; // it has none if the decorated provider has none
+    ///         self.provider.streams()?; // `None` if the decorated provider has no streams
     ///         Some(self)
     ///     }
     /// }
@@ -139,7 +139,8 @@ decorator! {
         /// Returns the decorated provider's streams.
         ///
         /// # Panics
-        /// If it has none. Then the decorator has none either, because [`ProviderDecorator::streams`] returns `None`.
+        /// If the decorated provider has no streams. [`ProviderDecorator::streams`] returns `None` then, so no caller
+        /// gets here.
         fn decorated_streams(&mut self) -> &mut dyn Streams {
             self.decorated_mut().streams().expect("a provider with streams keeps them")
         }
@@ -198,7 +199,8 @@ decorator! {
         /// Returns the decorated provider's watches.
         ///
         /// # Panics
-        /// If it has none. Then the decorator has none either, because [`ProviderDecorator::watches`] returns `None`.
+        /// If the decorated provider has no watches. [`ProviderDecorator::watches`] returns `None` then, so no caller
+        /// gets here.
         fn decorated_watches(&mut self) -> &mut dyn Watches {
             self.decorated_mut().watches().expect("a provider with watches keeps them")
         }

@@ -41,9 +41,9 @@ bitflags! {
         const URGENT = 1 << 1;
         /// More can be sent, or the outcome of a connection attempt is known.
         const WRITE = 1 << 2;
-        /// The source is in an error state, which the next operation on it returns.
+        /// The source has an error, which the next operation on it returns.
         const ERROR = 1 << 3;
-        /// The other end hung up, or at least sends no more. Unread bytes may still be there, and come first.
+        /// The other end hung up, or at least sends no more. Unread bytes may still be there and are received first.
         const HANGUP = 1 << 4;
         /// The descriptor is not open any more: ConnectionFdescWentAway.
         const GONE = 1 << 5;

@@ -13,7 +13,7 @@ use std::path::Path;
 /// let mut provider = providers().iter().find_map(|known| (known.open)().ok()).expect("one works here");
 /// let files = provider.filesystem().unwrap();
 /// let socket = std::env::temp_dir().join(format!("ropewalk-door-{}", std::process::id()));
-/// let lock = files.lock_socket(&socket)?; // a link beside it, with `.lock` behind its name
+/// let lock = files.lock_socket(&socket)?; // creates the link PATH.lock beside it
 /// assert!(files.is_socket_locked(&socket));
 /// assert!(files.lock_socket(&socket).is_err());
 /// drop(lock);
@@ -24,11 +24,11 @@ use std::path::Path;
 pub trait Filesystem {
     /// Takes the lock beside the path of a UNIX socket. Dropping the value releases the lock. Does not block.
     ///
-    /// A lock left by a dead process is broken, and a socket that it left is removed. Drop the value after the port
-    /// that it protects was closed.
+    /// If a dead process left the lock, breaks it and removes the process's socket file. Close the port before you drop
+    /// the value that protects it.
     ///
     /// # Errors
-    /// `AddrInUse` when a living process holds the lock, and `InvalidData` when `PATH.lock` is something else.
+    /// `AddrInUse` when a living process holds the lock. `InvalidData` when `PATH.lock` is not a lock.
     fn lock_socket(&mut self, path: &Path) -> io::Result<Box<dyn Any>>;
 
     /// Returns whether a living process holds the lock beside `path`.

@@ -82,7 +82,7 @@ pub trait EventProvider: Send {
     /// Keys and wakers stay valid.
     ///
     /// # Errors
-    /// The errors of the system calls that opened what is replaced.
+    /// The errors of the system calls that open the replacements.
     fn reopen_after_fork(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -97,7 +97,7 @@ pub trait EventProvider: Send {
         None
     }
 
-    /// Returns the answers to questions about the sockets behind keys.
+    /// Returns the addresses and options of the sockets behind keys.
     fn sockets(&mut self) -> Option<&mut dyn Sockets> {
         None
     }

@@ -1,4 +1,4 @@
-//! Questions about the socket behind a key, of whatever kind it is.
+//! Addresses and options of the socket behind a key, whatever its kind.
 
 use std::io;
 
@@ -48,7 +48,7 @@ pub trait Sockets {
     /// The errors of setsockopt(2).
     fn set_option(&mut self, key: Key, option: SocketOption, on: bool) -> io::Result<()>;
 
-    /// Returns the operating system's socket behind a key: ISystemHandle. A simulated one has none.
+    /// Returns the operating system's socket behind a key: ISystemHandle. A simulated key has none.
     fn raw_socket(&mut self, key: Key) -> Option<RawSocket>;
 }
 

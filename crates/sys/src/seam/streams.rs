@@ -74,7 +74,7 @@ pub trait Streams {
     /// in the queue are reported again by the next `wait`.
     ///
     /// # Errors
-    /// The errors of accept(2). The listening key stays as it was.
+    /// The errors of accept(2). The listening key is unchanged.
     fn accept(&mut self, key: Key) -> io::Result<Option<(Key, Address)>>;
 
     /// Switches reports of [`Ready::READ`](super::Ready) on or off.
@@ -92,7 +92,7 @@ pub trait Streams {
     /// The reason why the connection broke.
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received>;
 
-    /// Sends what the outbox holds, and removes from it what was taken.
+    /// Sends bytes of the outbox, and removes those that were taken.
     ///
     /// After [`Sent::Some`] the key reports [`Ready::WRITE`](super::Ready) once when more can be sent. Bytes that were
     /// taken may leave with the next `wait` or with the end of the key, but not later.
@@ -103,7 +103,8 @@ pub trait Streams {
 
     /// Sends as much of `bytes` as the system takes at once, and returns that length, which may be zero.
     ///
-    /// It does not ask for [`Ready::WRITE`](super::Ready). Put the rest into an outbox, for which `send` asks.
+    /// The key does not report [`Ready::WRITE`](super::Ready) afterwards. To get the report, put the rest into an
+    /// outbox and call `send`.
     ///
     /// # Errors
     /// The reason why the connection broke.
@@ -115,7 +116,8 @@ pub trait Streams {
     /// The errors of shutdown(2).
     fn shutdown_write(&mut self, key: Key) -> io::Result<()>;
 
-    /// Closes a port, a connection or a connection attempt, and retires its key. Bytes that were taken are still delivered.
+    /// Closes a port, a connection or a connection attempt, and retires its key. Bytes that `send` took are still
+    /// delivered.
     fn close(&mut self, key: Key);
 
     /// Aborts a connection with a reset, and drops bytes in flight.

@@ -4,7 +4,8 @@
 //!   install ─> [signal arrives: recorded, loop woken] ─> take ─> ... ─> drop: the old disposition is back
 //! ```
 //!
-//! It is not a general signal interface: a signal is a number, and two of one kind that arrive before `take` are one.
+//! This is not a general signal interface. Only the number of a signal is recorded, and a signal that arrives twice
+//! before `take` counts once.
 
 use std::io;
 
@@ -16,10 +17,10 @@ mod system;
 
 pub use system::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, STOP_SIGNALS};
 
-/// Records signals for one loop, as long as it lives.
+/// Records signals for one loop until the guard is dropped.
 ///
-/// Several guards may live at once, in any threads, and each learns of every signal that it was made for. When the last
-/// guard of a signal is dropped, the disposition is what it was before the first, unless it was changed since.
+/// Several guards may exist at once, in any threads. Each records every signal that it was installed for. When the last
+/// guard of a signal is dropped, the earlier disposition is restored, unless it was changed meanwhile.
 ///
 /// ```
 /// # #[cfg(unix)] {

@@ -1,17 +1,17 @@
-//! Systems whose signals were not written yet. The numbers are those of the C standard library.
+//! Systems without signals yet. The numbers are those of the C standard library.
 
 use std::convert::Infallible;
 use std::io;
 
 use crate::waker::Waker;
 
-/// The terminal has gone. It never comes here.
+/// The terminal has gone. Never arrives on this system.
 pub const SIGHUP: i32 = 1;
-/// A signal for the program's own use. It never comes here.
+/// A signal for the program's own use. Never arrives on this system.
 pub const SIGUSR1: i32 = 10;
 /// An interrupt from the keyboard.
 pub const SIGINT: i32 = 2;
-/// A request to end.
+/// A request to exit.
 pub const SIGTERM: i32 = 15;
 /// The signals by which a user or a service supervisor asks a program to stop.
 pub const STOP_SIGNALS: &[i32] = &[SIGINT, SIGTERM];

@@ -1,9 +1,9 @@
 //! sigaction(2).
 //!
 //! Rule 1: the signal handler touches atomics and calls the wakers, and nothing else: no lock, no allocation.
-//! Rule 2: it walks a list whose nodes are never freed, only given to the next watch, so it needs no lock for that.
-//! Rule 3: a waker is freed only when no signal handler can hold it any more: the thread that takes it out of its node
-//! waits until the node has no visitors. A signal handler is a short visitor that never waits, so this ends.
+//! Rule 2: the signal handler walks a list without a lock, so nodes are never freed, only reused by the next watch.
+//! Rule 3: a waker is freed only when no signal handler can hold it. The thread that takes it out of its node waits
+//! until the node has no visitors. This ends, because a signal handler visits briefly and never waits.
 //! Rule 4: everything else happens under the lock of `DISPOSITIONS`.
 
 use std::io;
@@ -16,18 +16,18 @@ use std::thread;
 
 use crate::waker::Waker;
 
-/// The terminal has gone; for a program without one, a request to read its files again, signal(7).
+/// The terminal has gone. For a program without a terminal: a request to reload its files, signal(7).
 pub const SIGHUP: i32 = libc::SIGHUP;
 /// A signal for the program's own use, signal(7).
 pub const SIGUSR1: i32 = libc::SIGUSR1;
 /// An interrupt from the keyboard, signal(7).
 pub const SIGINT: i32 = libc::SIGINT;
-/// A request to end, signal(7).
+/// A request to exit, signal(7).
 pub const SIGTERM: i32 = libc::SIGTERM;
 /// The signals by which a user or a service supervisor asks a program to stop.
 pub const STOP_SIGNALS: &[i32] = &[SIGINT, SIGTERM];
 
-/// How many signals fit into a set of bits; all systems have at most 64, numbered from 1.
+/// The number of bits in a set of signals. All systems have at most 64 signals, numbered from 1.
 const SIGNALS: usize = 64;
 
 static NODES: AtomicPtr<Node> = AtomicPtr::new(ptr::null_mut());
@@ -60,7 +60,7 @@ impl Watch {
         let watch = Watch { node: free_node() };
         watch.node.arrived.store(0, Ordering::SeqCst);
         watch.node.wanted.store(0, Ordering::SeqCst);
-        // Before the first disposition: a signal may arrive at once.
+        // Stored before the first disposition is set, because a signal may arrive at once.
         watch.node.waker.store(Box::into_raw(Box::new(waker)), Ordering::SeqCst);
         for &signal in signals {
             if let Err(error) = watch.add(signal, &mut dispositions) {
@@ -88,7 +88,7 @@ impl Watch {
         if self.node.wanted.load(Ordering::SeqCst) & bit != 0 {
             return Ok(());
         }
-        // First, for the signal may arrive as soon as the disposition is ours.
+        // Set first, because the signal may arrive as soon as the disposition is installed.
         self.node.wanted.fetch_or(bit, Ordering::SeqCst);
         let outcome = dispositions[place].take_over(signal);
         if !matches!(outcome, Ok(true)) {
@@ -99,7 +99,8 @@ impl Watch {
 }
 
 impl Disposition {
-    /// Counts one more watch, and installs the signal handler for the first; false when the signal stays ignored.
+    /// Counts one more watch, and installs the signal handler for the first. Returns false if the signal is ignored and
+    /// stays so.
     fn take_over(&mut self, signal: i32) -> io::Result<bool> {
         if self.watches == 0 {
             let before = current(signal)?;
@@ -142,7 +143,7 @@ impl Node {
         let waker = self.waker.load(Ordering::SeqCst);
         if !waker.is_null() && self.wanted.load(Ordering::SeqCst) & bit != 0 {
             self.arrived.fetch_or(bit, Ordering::SeqCst);
-            // SAFETY: it is not null, and the waker is not freed while this visitor is counted in.
+            // SAFETY: `waker` is not null, and it is not freed while this visitor is counted.
             unsafe { &*waker }.wake();
         }
         self.visitors.fetch_sub(1, Ordering::SeqCst);
@@ -150,20 +151,20 @@ impl Node {
 }
 
 extern "C" fn on_signal(signal: libc::c_int) {
-    // The code that was interrupted may be about to read it.
+    // The interrupted code may be about to read errno, so it is restored below.
     let errno = errno::errno();
     nodes().for_each(|node| node.visit(1 << (signal - 1)));
     errno::set_errno(errno);
 }
 
-/// Every node there is. Async-signal-safe.
+/// Returns every node. Async-signal-safe.
 fn nodes() -> impl Iterator<Item = &'static Node> {
     // SAFETY: the pointer is null or that of a node that was filled in before it was published, and nodes are leaked.
     let first = unsafe { NODES.load(Ordering::Acquire).as_ref::<'static>() };
     iter::successors(first, |node| node.next)
 }
 
-/// A node without a watch. The caller holds the lock.
+/// Returns a node without a watch. The caller holds the lock.
 fn free_node() -> &'static Node {
     if let Some(node) = nodes().find(|node| node.waker.load(Ordering::SeqCst).is_null()) {
         return node;
@@ -195,7 +196,7 @@ fn ours() -> libc::sigaction {
 fn restore(signal: i32, before: Option<libc::sigaction>) {
     let is_ours = current(signal).is_ok_and(|action| action.sa_sigaction == ours().sa_sigaction);
     if let Some(before) = before.filter(|_| is_ours) {
-        // It was valid before, so it is still.
+        // The disposition was valid before, so setting it again does not fail.
         let _ = set(signal, &before);
     }
 }
@@ -208,7 +209,7 @@ fn current(signal: i32) -> io::Result<libc::sigaction> {
 }
 
 fn set(signal: i32, action: &libc::sigaction) -> io::Result<()> {
-    // SAFETY: the action is either `on_signal`, which is async-signal-safe, or what stood before.
+    // SAFETY: the action is either `on_signal`, which is async-signal-safe, or the earlier disposition.
     check(unsafe { libc::sigaction(signal, action, ptr::null_mut()) })
 }
 

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::creation;
 
-/// The next connection; `None` when the queue is empty.
+/// Returns the next connection, or `None` when the queue is empty.
 pub(crate) fn next(port: BorrowedFd<'_>) -> io::Result<Option<(OwnedFd, Address)>> {
     loop {
         match creation::acceptfrom(port) {
@@ -20,7 +20,8 @@ pub(crate) fn next(port: BorrowedFd<'_>) -> io::Result<Option<(OwnedFd, Address)
     }
 }
 
-/// Errors after which the next connection is as good as ever: accept(2), "Error handling".
+/// Returns whether an error concerns one connection only, so that the next can be accepted: accept(2), "Error
+/// handling".
 pub(crate) fn concerns_one_connection(error: Errno) -> bool {
     const NETWORK: [Errno; 7] = [
         Errno::NETDOWN,

@@ -11,7 +11,7 @@ use rustix::net::{SocketAddrAny, SocketAddrUnix};
 use super::raw_address::{PATH_MAX_BYTES, RawAddress};
 use super::unix_name;
 
-/// An address as the system calls take it.
+/// Encodes an address for the system calls.
 pub(super) fn encode(address: &Address) -> io::Result<SocketAddrAny> {
     match address {
         Address::Inet(address) => Ok((*address).into()),

@@ -9,10 +9,10 @@ use super::creation;
 use super::raw_address::RawAddress;
 use crate::seam::Kind;
 
-/// Makes a socket ours: non-blocking, closed by exec(2).
+/// Makes a socket ours: non-blocking and closed by exec(2).
 ///
 /// # Errors
-/// `InvalidInput` when it is not of that kind. `Unsupported` for its address family. The errors of fcntl(2).
+/// `InvalidInput` when the socket is not of this `kind`. `Unsupported` for its address family. The errors of fcntl(2).
 pub(crate) fn take_over(socket: &OwnedFd, kind: Kind) -> io::Result<()> {
     let family = RawAddress::local(socket).map_err(|error| refusal(&format!("not a socket: {error}")))?.family();
     if ![AddressFamily::INET, AddressFamily::INET6, AddressFamily::UNIX].contains(&family) {

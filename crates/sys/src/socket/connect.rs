@@ -10,7 +10,7 @@ use super::raw_address::RawAddress;
 use super::{address, creation};
 use crate::seam::ConnectSpec;
 
-/// A socket whose connection is made, or under way.
+/// Returns a socket that is connected or connecting.
 pub(crate) fn begin(spec: &ConnectSpec) -> io::Result<OwnedFd> {
     let address = address::encode(&spec.address)?;
     let socket = creation::open(address.address_family(), SocketType::STREAM)?;
@@ -20,16 +20,15 @@ pub(crate) fn begin(spec: &ConnectSpec) -> io::Result<OwnedFd> {
     match connect(&socket, &address) {
         // EINTR: the attempt continues, connect(2).
         Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
-        // Only a UNIX socket says so: nothing was begun, and no event would ever come.
-        Err(Errno::AGAIN) => Err(io::Error::new(
-            io::ErrorKind::WouldBlock,
-            format!("{} has as many connections waiting as it takes", spec.address),
-        )),
+        // Only a UNIX socket returns EAGAIN: no attempt was begun, so no event would ever come.
+        Err(Errno::AGAIN) => {
+            Err(io::Error::new(io::ErrorKind::WouldBlock, format!("the backlog of {} is full", spec.address)))
+        }
         Err(error) => Err(error.into()),
     }
 }
 
-/// The outcome of an attempt; `WouldBlock` while it is unknown.
+/// Returns the outcome of an attempt, or `WouldBlock` while it is unknown.
 pub(crate) fn finish(socket: BorrowedFd<'_>) -> io::Result<()> {
     sockopt::socket_error(socket)??;
     match RawAddress::peer(socket) {

@@ -7,11 +7,12 @@ use std::process;
 
 use rustix::fs::{Mode, Stat, chmod, lstat, unlink};
 
-/// The file that bind(2) made. Dropping it removes the file, unless another has taken its place.
+/// The file that bind(2) made. Dropping the value removes the file, unless another file has taken its place.
 pub(crate) struct SocketFile {
     path: PathBuf,
     stat: Stat,
-    /// The process that removes it. A copy in a forked child does not, unless the child continues to serve.
+    /// The process that removes the file. A forked child's copy does not remove it, unless the child continues to
+    /// serve.
     owner: Cell<u32>,
 }
 

@@ -11,7 +11,7 @@ use super::file::SocketFile;
 use super::{address, creation};
 use crate::seam::ListenSpec;
 
-/// A listening socket, and the file that goes with it.
+/// Opens a listening socket. Also returns the file of a UNIX socket.
 pub(crate) fn open(spec: &ListenSpec) -> io::Result<(OwnedFd, Option<Box<SocketFile>>)> {
     let address = address::encode(&spec.address)?;
     let socket = creation::open(address.address_family(), SocketType::STREAM)?;
@@ -40,7 +40,7 @@ fn set_options(socket: &OwnedFd, spec: &ListenSpec, address: SocketAddr) -> io::
     if address.is_ipv6() {
         let dual = spec.dual_stack && address.ip().is_unspecified();
         match sockopt::set_ipv6_v6only(socket, !dual) {
-            // A system without dual stacks (OpenBSD) refuses; its wildcard listens on IPv6 alone, as documented there.
+            // OpenBSD refuses, because it has no dual stack: its wildcard address listens on IPv6 only.
             Err(_) if dual => {}
             outcome => outcome?,
         }

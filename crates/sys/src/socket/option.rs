@@ -23,8 +23,8 @@ pub(crate) fn set(socket: BorrowedFd<'_>, option: SocketOption, on: bool) -> io:
     Ok(())
 }
 
-/// Makes the next close(2) send a reset and drop what is under way; a UNIX socket takes no notice.
+/// Makes the next close(2) send a reset and drop bytes in flight. This has no effect on a UNIX socket.
 pub(crate) fn reset_on_close(socket: BorrowedFd<'_>) {
-    // It fails only for a socket that has no connection (any more), and then there is nothing to reset.
+    // Fails only for a socket without a connection, where nothing can be reset.
     let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
 }

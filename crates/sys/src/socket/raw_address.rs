@@ -77,7 +77,7 @@ impl RawAddress {
         decode(self.as_bytes())
     }
 
-    /// The length that the kernel returns is that of the whole address, also where it did not fit.
+    /// Returns the bytes that were written. The kernel returns the length of the whole address, even if it did not fit.
     fn as_bytes(&self) -> &[u8] {
         let length = usize::try_from(self.length).unwrap_or(ROOM);
         &self.bytes[..length.min(ROOM)]
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn an_abstract_name_of_any_length_is_decoded_whole() {
         for length in 1..=128 {
-            // unix(7): NULs have no special meaning in it.
+            // unix(7): NULs have no special meaning in an abstract name.
             let name = b"a\0\xff".repeat(43);
             let raw = unix_bytes(&[b"\0", &name[..length]].concat());
             assert_eq!(decode(&raw), Address::Abstract(name[..length].into()), "{length} bytes");
@@ -210,9 +210,9 @@ mod tests {
 
     #[test]
     fn a_length_beyond_the_buffer_is_cut() {
-        // XNU returns the length of the whole address, also where it did not fit.
+        // XNU returns the length of the whole address, even if it did not fit.
         let (_, address) = RawAddress::written_by(|_, length| {
-            // SAFETY: the length that was given to this call.
+            // SAFETY: `written_by` passes a valid pointer.
             unsafe { *length = 1000 };
             0
         })

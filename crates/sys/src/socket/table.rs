@@ -45,7 +45,7 @@ pub(crate) fn socket<S: HasSocket>(sources: &Slab<S>, key: Key) -> io::Result<Bo
 
 #[cold]
 pub(crate) fn stale() -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, "the key was ended")
+    io::Error::new(io::ErrorKind::NotFound, "the key is stale: its source was closed")
 }
 
 #[cold]

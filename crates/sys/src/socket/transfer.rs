@@ -9,16 +9,16 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, recv, send, sendmsg};
 
 use super::creation::SEND_FLAGS;
 
-/// How many slices one call takes: an outbox that is more scattered gains nothing from fewer calls.
+/// The number of slices that one call takes. An outbox with more slices gains nothing from fewer calls.
 const SLICES: usize = 64;
 
-/// How many bytes one call takes: more does not fit into a socket's buffer at once.
+/// The number of bytes that one call takes. More bytes do not fit into a socket's buffer at once.
 const CALL_BYTES: usize = 128 * 1024;
 
 /// The most bytes that one turn of a connection sends, so that it does not starve the others.
 const TURN_BYTES: usize = 256 * 1024;
 
-/// Receives bytes. Returns `None` for nothing, and zero for the end of the stream. Only io_uring calls it.
+/// Receives bytes. Returns `None` if nothing has arrived, and zero at the end of the stream. Only io_uring calls this.
 #[cfg(target_os = "linux")]
 pub(crate) fn receive(socket: BorrowedFd<'_>, scratch: &mut [u8]) -> io::Result<Option<usize>> {
     loop {
@@ -31,20 +31,20 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, scratch: &mut [u8]) -> io::Result<
     }
 }
 
-/// One call of recv(2), as it answers.
+/// Calls recv(2) once and returns its result unchanged.
 #[inline(always)]
 pub(crate) fn receive_directly(socket: BorrowedFd<'_>, scratch: &mut [u8]) -> rustix::io::Result<usize> {
     recv(socket, scratch, RecvFlags::empty()).map(|(_, count)| count)
 }
 
-/// Sends from the outbox until it is empty, the system takes no more or the turn's share is used up. Returns whether
-/// the system takes no more.
+/// Sends from the outbox until it is empty, the socket would block or the turn's share is used up. Returns whether the
+/// socket would block.
 pub(crate) fn send_outbox(socket: BorrowedFd<'_>, outbox: &mut Outbox) -> io::Result<bool> {
     let mut share = TURN_BYTES;
     while !outbox.is_empty() && share > 0 {
         let (offered, taken) = send_once(socket, outbox)?;
         outbox.advance(taken);
-        // Fewer than offered: the buffer is full, and the next call would only say so.
+        // Fewer bytes than offered: the socket's buffer is full, so another call would only return EAGAIN.
         if taken < offered {
             return Ok(true);
         }
@@ -53,12 +53,12 @@ pub(crate) fn send_outbox(socket: BorrowedFd<'_>, outbox: &mut Outbox) -> io::Re
     Ok(false)
 }
 
-/// Sends what goes at once.
+/// Sends as many bytes as the system takes at once.
 pub(crate) fn send_slice(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     retry(|| send_directly(socket, bytes))
 }
 
-/// One call: how much it offered, and how much was taken.
+/// Makes one call. Returns the number of bytes offered and the number taken.
 fn send_once(socket: BorrowedFd<'_>, outbox: &Outbox) -> io::Result<(usize, usize)> {
     let front = outbox.front();
     if outbox.is_contiguous() || front.len() >= CALL_BYTES {
@@ -72,7 +72,7 @@ fn send_once(socket: BorrowedFd<'_>, outbox: &Outbox) -> io::Result<(usize, usiz
     Ok((offered, taken))
 }
 
-/// How many of the slices fit into one call, and how long they are together; the first one fits.
+/// Returns how many slices fit into one call, and their total length. The caller ensures that the first slice fits.
 fn within_call(slices: &[IoSlice<'_>]) -> (usize, usize) {
     let mut bytes = 0;
     for (count, slice) in slices.iter().enumerate() {
@@ -84,7 +84,7 @@ fn within_call(slices: &[IoSlice<'_>]) -> (usize, usize) {
     (slices.len(), bytes)
 }
 
-/// One call of send(2), as it answers.
+/// Calls send(2) once and returns its result unchanged.
 #[inline(always)]
 pub(crate) fn send_directly(socket: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::Result<usize> {
     send(socket, bytes, SEND_FLAGS)

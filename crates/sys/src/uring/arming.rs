@@ -53,7 +53,7 @@ impl Uring {
         }
     }
 
-    /// Cancels those of these operations that are in flight. They stay in flight until their last completion.
+    /// Cancels the operations of `verbs` that are in flight. They stay in flight until their last completion.
     pub(super) fn cancel(&mut self, key: Key, verbs: Verbs) {
         let Some(source) = self.sources.get_mut(key) else { return };
         let verbs = (source.under_way & verbs) - source.cancelled;
@@ -69,7 +69,7 @@ impl Uring {
     }
 
     /// Stops reading a source. Its bytes in the ring's buffers are moved out. Before the loop waits, its multishot
-    /// operation is cancelled, unless it is wanted again by then.
+    /// operation is cancelled, unless the owner reads again by then.
     pub(super) fn spill_unread(&mut self, key: Key) {
         let Some(source) = self.sources.get_mut(key) else { return };
         if let Resource::Connection(connection) = &mut source.resource {
@@ -95,19 +95,22 @@ impl Uring {
         }
     }
 
-    /// Adds buffers if there were too few for many connections. If a few connections used them up, they are busy from
-    /// now on.
+    /// Adds buffers if many connections used them up. If a few connections did, the number stays: those that found no
+    /// buffer are polled from now on.
     pub(super) fn grow_if_dry(&mut self) {
         if !std::mem::take(&mut self.ran_dry) {
             return;
         }
         self.buffers.reclaim();
         if !self.buffers.are_scattered() {
-            tracing::debug!("the receive buffers ran dry under bulk: connections that found none are polled");
+            tracing::debug!("the receive buffers ran dry under bulk: connections without a buffer are polled");
         } else if self.buffers.grow() {
             tracing::debug!(buffers = self.buffers.count(), "the receive buffers ran dry; now there are more");
         } else {
-            tracing::debug!(buffers = self.buffers.count(), "the receive buffers ran dry, and there may be no more");
+            tracing::debug!(
+                buffers = self.buffers.count(),
+                "the receive buffers ran dry, and their number is at its limit"
+            );
         }
     }
 
@@ -120,8 +123,8 @@ impl Uring {
         if self.rearm_due() || self.rung { self.post_nop() } else { Ok(()) }
     }
 
-    /// Does the same at the end of a wait: reported data may not be taken, and watched descriptors must be polled
-    /// again.
+    /// Does the same at the end of a wait, because the owner may leave reported data, and reported watches are not
+    /// polled.
     pub(super) fn finish_for_host(&mut self, events: &Events) -> io::Result<()> {
         if events.is_empty() { self.submit_everything() } else { self.post_nop() }
     }
@@ -132,7 +135,8 @@ impl Uring {
         self.ring.enter(None).map(drop)
     }
 
-    /// The descriptor that a host loop watches: a copy, because a new ring must come under the same number.
+    /// Returns the descriptor that a host loop watches. It is a copy, so that its number stays when the ring is
+    /// replaced.
     pub(super) fn host_fd(&mut self) -> io::Result<RawWaitable> {
         if self.host_copy.is_none() {
             self.host_copy = Some(fcntl_dupfd_cloexec(self.ring_fd(), 0)?);
@@ -141,12 +145,12 @@ impl Uring {
     }
 
     fn ring_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the ring keeps it open for as long as it is borrowed.
+        // SAFETY: the ring keeps the descriptor open for as long as the ring is borrowed.
         unsafe { BorrowedFd::borrow_raw(self.ring.fd()) }
     }
 
-    /// Changes to a plain ring, at a price. DEFER_TASKRUN does not allow a wait in another thread than the first, and
-    /// does not wake a host loop that sleeps on the ring.
+    /// Changes to a plain ring, which is slower. With DEFER_TASKRUN only the first thread may wait, and a host loop
+    /// that sleeps on the ring is not woken.
     pub(super) fn downgrade_ring(&mut self) -> io::Result<()> {
         if self.ending {
             return Err(io::Error::from_raw_os_error(libc::EEXIST));
@@ -155,14 +159,15 @@ impl Uring {
             return Ok(());
         }
         tracing::debug!("io_uring continues without DEFER_TASKRUN");
-        // The new ring's completions are made in shared memory, for any thread.
+        // Takes the old ring's completions before it is replaced.
         self.take_completions();
         let ring = Ring::open(Setup::Plain)?;
         self.batch.reset(true);
         self.replace_ring(ring, true)
     }
 
-    /// Continues with another ring, which has no operations yet.
+    /// Continues with another ring, which has no operations yet. If `goes_on` is false, closed connections stop
+    /// draining.
     pub(super) fn replace_ring(&mut self, ring: Ring, goes_on: bool) -> io::Result<()> {
         let buffers = Buffers::new(&ring)?;
         let keys: Vec<_> = self.sources.iter().map(|(key, _)| key).collect();
@@ -199,7 +204,7 @@ impl Uring {
     }
 }
 
-/// Moves a connection's bytes in the ring's buffers into memory of its own.
+/// Moves a connection's bytes out of the ring's buffers into its own memory.
 pub(super) fn spill(buffers: &mut Buffers, connection: &mut Connection) {
     if !connection.chain.is_empty() {
         let mut chain = std::mem::take(&mut connection.chain);
@@ -212,13 +217,13 @@ fn arrivals(fd: types::Fd) -> squeue::Entry {
     poll_on(fd, Interest::READ)
 }
 
-/// Builds a poll. It reports hang-ups and errors as well. Unlike poll(2), it reports the end of the other end's data: a
-/// connection that waits for room would get that first, again and again.
+/// Builds a poll. io_uring also reports the peer's half-close (POLLRDHUP) unasked. So a half-closed connection that
+/// waits to write uses `poll_on`: this poll would complete at once each time.
 fn poll(fd: types::Fd, interest: Interest) -> squeue::Entry {
     opcode::PollAdd::new(fd, poll_flags(interest)).build()
 }
 
-/// Builds a multishot poll: it completes at its beginning, if there is something to report, and with each change.
+/// Builds a multishot poll: it completes at once if there is something to report, and then with each change.
 pub(super) fn poll_on(fd: types::Fd, interest: Interest) -> squeue::Entry {
     opcode::PollAdd::new(fd, poll_flags(interest)).multi(true).build()
 }

@@ -1,8 +1,8 @@
 //! Small sends that leave together, with the next enter.
 //!
-//! Each send has MSG_DONTWAIT, so it is over when the enter returns. It has MSG_WAITALL, so it sends everything or
-//! fails, and it is silent about success. So the bytes need to live no longer than the enter, and a send costs neither
-//! a system call nor a completion.
+//! Each send has MSG_DONTWAIT, so it is over when the enter returns, and its bytes need not live longer. It has
+//! MSG_WAITALL, so it sends everything or fails, and only a failure is reported. So a send costs neither a system call
+//! nor a completion.
 //!
 //! A connection has at most one send in a batch: a second one might go out after the first was partial.
 
@@ -14,7 +14,8 @@ use ropewalk_proto::{Key, Outbox};
 use super::ring::Ring;
 use super::token;
 
-/// Larger sends go to the system at once: the bytes are in the cache now, and one more call matters little.
+/// The size limit of a batched send. Larger ones are sent at once: their bytes are in the cache, and one call more
+/// matters little.
 pub(super) const SMALL: usize = 4096;
 
 /// The number of bytes that are collected before they are sent anyway.
@@ -26,7 +27,7 @@ const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 pub(super) struct Batch {
     sends: Vec<Send>,
     bytes: Vec<u8>,
-    /// True once the kernel has the sends, so that no byte may move.
+    /// Whether the kernel has the sends, so that their bytes must not move.
     pushed: bool,
 }
 
@@ -39,7 +40,8 @@ pub(super) struct Send {
     len: usize,
 }
 
-/// The place of a connection's part in this batch or in an earlier one: it is valid if the key there is the same.
+/// The index of a connection's part. It may be from an earlier batch, so it is valid only if the part there has the
+/// same key.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Place(u32);
 
@@ -57,12 +59,12 @@ impl Batch {
         self.sends.is_empty()
     }
 
-    /// Returns whether sends can be added: not while the kernel has them.
+    /// Returns whether sends can be added. While the kernel has them, they cannot.
     pub(super) fn is_open(&self) -> bool {
         !self.pushed
     }
 
-    /// Takes the outbox in, behind the connection's earlier bytes. Returns false if that would be too much.
+    /// Appends the outbox to the connection's earlier bytes. Returns false if the send would be larger than `SMALL`.
     pub(super) fn add(&mut self, key: Key, fd: RawFd, place: &mut Place, outbox: &mut Outbox) -> bool {
         let before = if self.holds(key, *place) { self.sends[place.0 as usize].len } else { 0 };
         if before + outbox.len() > SMALL {
@@ -74,7 +76,7 @@ impl Batch {
         }
         let send = &mut self.sends[place.0 as usize];
         if send.begin + send.len != self.bytes.len() {
-            // Other parts came between, so this part moves to the end.
+            // Other parts follow, so this part moves to the end before it grows.
             let begin = self.bytes.len();
             self.bytes.extend_from_within(send.begin..send.begin + send.len);
             send.begin = begin;
@@ -120,7 +122,7 @@ impl Batch {
         }
     }
 
-    /// Drops everything, for a new ring that has none of it. The sends stay if `keep` is set.
+    /// Prepares the batch for a new ring, which has none of its sends. Drops them unless `keep` is set.
     pub(super) fn reset(&mut self, keep: bool) {
         self.pushed = false;
         if !keep {

@@ -7,9 +7,9 @@
 //!        +---- reclaim <---- among the returned ones <---- dropped, in whatever thread ----+
 //! ```
 //!
-//! The kernel takes buffers from the ring in the order in which they were put there. Few buffers go round faster and
-//! stay in the cache, so the ring begins small and grows when it ran dry. Memory for all of them is one allocation
-//! whose pages exist once they are used, and which lives until the last chunk that was lent from it is dropped.
+//! The kernel takes buffers from the ring in the order in which they were put there. A few buffers are reused sooner
+//! and stay in the cache, so the ring begins small and grows when it runs dry. All buffers are one allocation, whose
+//! pages exist once they are used. It lives until the last chunk lent from it is dropped.
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::VecDeque;
@@ -32,17 +32,17 @@ const FIRST: u16 = 64;
 /// The largest number of buffers: the number of places in the ring, a power of two.
 const MOST: u16 = 1024;
 
-/// The name of the group, for the operations that receive.
+/// The buffer group that receives name.
 pub(super) const GROUP: u16 = 0;
 
 const NONE: u16 = u16::MAX;
 
 const PAGE: usize = 4096;
 
-/// The size below which bytes are copied: that costs no more than lending.
+/// The size below which bytes are copied, because lending costs as much.
 const LEND_FROM: usize = 1024;
 
-/// The share of the buffers that may be lent at the same time, so that kept chunks do not starve the ring.
+/// One buffer in this many may be lent at a time, so that kept chunks do not starve the ring.
 const LENT_PART: u16 = 4;
 
 pub(super) struct Buffers {
@@ -54,7 +54,7 @@ pub(super) struct Buffers {
     /// The number of chains with a buffer, and of buffers in them.
     chains: u16,
     chained: u16,
-    /// The number of lent buffers, as far as is known.
+    /// The number of buffers that are lent or not reclaimed yet.
     lent: u16,
     /// True while the kernel may still use the memory.
     immortal: bool,
@@ -68,12 +68,12 @@ struct Memory {
     start: NonNull<u8>,
     /// Lent buffers that are no longer needed.
     returned: Mutex<Vec<u16>>,
-    /// True if there are any: looked at in each turn.
+    /// Whether `returned` has any. Each turn reads this without taking the lock.
     some_returned: AtomicBool,
 }
 
-// SAFETY: the allocation belongs to this value alone. A buffer is read by one holder, a chain or a `Lent`, or written
-// by the kernel while it is in the ring; it never is in two of those places.
+// SAFETY: the allocation belongs to this value alone. A buffer is in one place at a time: in a chain or a `Lent`, which
+// read it, or in the ring, where the kernel writes it.
 unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}
@@ -156,7 +156,7 @@ impl Buffers {
         self.count
     }
 
-    /// Returns whether the filled buffers belong to many connections, and not many to a few.
+    /// Returns whether the filled buffers belong to many connections, and not to a few that have many buffers each.
     pub(super) fn are_scattered(&self) -> bool {
         self.chained < 2 * self.chains
     }
@@ -167,8 +167,8 @@ impl Buffers {
         self.lent
     }
 
-    /// Lends the bytes of a chain of one well-filled buffer. Returns `None` if a copy is better: for many buffers,
-    /// which become one delivery, for few bytes, and when many buffers are lent already.
+    /// Lends the bytes of a chain of one well-filled buffer. Returns `None` if a copy is better: for several buffers
+    /// (the copy makes one delivery of them), for few bytes, and when many buffers are lent already.
     pub(super) fn lend(&mut self, chain: &mut Chain) -> Option<Bytes> {
         if chain.buffers != 1 || self.lent >= self.count / LENT_PART {
             return None;
@@ -221,8 +221,8 @@ impl Buffers {
     fn give_back(&mut self, id: u16) {
         let address = self.address(id) as u64;
         let place = self.places.as_ptr().wrapping_add(usize::from(self.tail & (MOST - 1)));
-        // SAFETY: the place is below MOST, which is how many there are. The kernel reads a place only when the tail has
-        // passed it, and no buffer is in the ring twice, so the tail is at most MOST ahead of the kernel.
+        // SAFETY: the index is below MOST, the number of places. The kernel reads a place only when the tail has passed
+        // it, and no buffer is in the ring twice, so the tail is at most MOST ahead of the kernel.
         let entry = unsafe { &mut *place };
         entry.set_addr(address);
         entry.set_len(BYTES as u32);
@@ -337,7 +337,7 @@ impl Memory {
         std::mem::take(&mut *returned)
     }
 
-    /// Memory for the next ones, so that a turn does not allocate.
+    /// Keeps the emptied vector for later returns, so that a turn does not allocate.
     fn keep_for_returns(&self, empty: Vec<u16>) {
         let mut returned = self.returned.lock().unwrap_or_else(PoisonError::into_inner);
         if returned.is_empty() {
@@ -387,7 +387,7 @@ fn memory_layout() -> Layout {
 }
 
 fn allocate(layout: Layout, allocate: unsafe fn(Layout) -> *mut u8) -> NonNull<u8> {
-    // SAFETY: it is one of std's functions, which want a size that is not zero, and neither layout's is.
+    // SAFETY: `allocate` is a function of std that needs a size above zero, and both layouts have one.
     let place = unsafe { allocate(layout) };
     NonNull::new(place).unwrap_or_else(|| handle_alloc_error(layout))
 }

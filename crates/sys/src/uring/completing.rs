@@ -50,7 +50,7 @@ impl Uring {
         match verb {
             Verbs::RECEIVE => self.received(key, completion),
             Verbs::ARRIVAL => self.more_arrived(key, completion.result),
-            // The result of an older interest.
+            // A cancelled poll has the result of an older interest.
             Verbs::POLL if cancelled => self.polled(key, -libc::ECANCELED),
             Verbs::POLL => self.polled(key, completion.result),
             _ => self.hung_up(key, completion.result),
@@ -83,7 +83,7 @@ impl Uring {
                 match -result {
                     0 => connection.end_with(End::Eof),
                     libc::ENOBUFS => {
-                        // It need not wait until others return buffers.
+                        // A busy connection need not wait until others return buffers.
                         connection.pace = Pace::Busy(0);
                         self.ran_dry = true;
                     }
@@ -97,7 +97,7 @@ impl Uring {
         }
     }
 
-    /// Asks the system, so that `receive` gets the end or the error.
+    /// Records that bytes arrived. After a hang-up `receive` asks the system, which returns the end or the error.
     fn more_arrived(&mut self, key: Key, result: i32) {
         if let Ok(connection) = self.source_mut(key).and_then(Slot::as_connection) {
             let cancelled = result == -libc::ECANCELED;
@@ -107,7 +107,8 @@ impl Uring {
         }
     }
 
-    /// A multishot poll ends with its event. The next one looks at the present state.
+    /// Records the result of a poll for readiness. A poll that reported something is cancelled, and the next one looks
+    /// at the present state.
     fn polled(&mut self, key: Key, result: i32) {
         let Some(source) = self.sources.get_mut(key) else { return };
         let is_news = result != -libc::ECANCELED && result != i32::from(libc::POLLRDHUP);
@@ -128,7 +129,7 @@ impl Uring {
         }
     }
 
-    /// Records a hang-up. If the receive has not noticed after all completions, `receive` asks the system.
+    /// Records a hang-up. If the receive has not reported it after all completions, `receive` asks the system.
     fn hung_up(&mut self, key: Key, result: i32) {
         if let Ok(connection) = self.source_mut(key).and_then(Slot::as_connection) {
             connection.hung_up |= result != -libc::ECANCELED;
@@ -170,7 +171,7 @@ impl Connection {
         }
     }
 
-    /// Sends the unsent bytes first, after the peer has taken some.
+    /// Handles room to send: sends the unsent bytes first, and reports WRITE when none are left.
     fn has_room(&mut self) {
         let Some(mut unsent) = self.take_unsent() else {
             self.writable = true;
@@ -185,7 +186,7 @@ impl Connection {
 }
 
 impl Unsent {
-    /// Sends as much as goes at once, and returns whether that was the rest. Then the direction may end.
+    /// Sends as much as the socket takes. Returns whether all bytes are sent. Then a requested shutdown is carried out.
     pub(super) fn send(&mut self, fd: &OwnedFd) -> io::Result<bool> {
         if !self.bytes.is_empty() {
             self.bytes.advance(transfer::send_slice(fd.as_fd(), &self.bytes)?);
@@ -217,7 +218,8 @@ fn seen(result: i32, armed: Ready) -> Ready {
         ready.set(part, result & i32::from(flag) != 0);
     }
     if ready.intersects(Ready::HANGUP | Ready::ERROR) {
-        // The next read or write takes the bytes before the hang-up, then the hang-up or the error.
+        // Reports what is armed: the next read or write returns first the remaining bytes, then the hang-up or the
+        // error.
         ready |= armed;
     }
     ready

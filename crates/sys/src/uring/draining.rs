@@ -10,7 +10,7 @@ use super::slot::Unsent;
 use super::{Uring, token};
 use crate::seam::Interest;
 
-/// The time for which a closed connection waits for room for its last bytes.
+/// The time for which a closed connection waits to send its last bytes.
 static PATIENCE: types::Timespec = types::Timespec::new().sec(30);
 
 /// The rest of a closed connection, with a multishot poll for room.
@@ -31,7 +31,7 @@ impl Uring {
         self.ring.push(opcode::LinkTimeout::new(&raw const PATIENCE).build().user_data(token::IGNORED));
     }
 
-    /// Handles a completion of the poll of a closed connection, its last one if it `ended`.
+    /// Handles a completion of the poll of a closed connection. `ended` is true for the last one.
     pub(super) fn drain_completed(&mut self, key: Key, result: i32, ended: bool) {
         if ended {
             if let Some(linger) = self.draining.remove(key) {
@@ -46,16 +46,16 @@ impl Uring {
         }
     }
 
-    /// Stops waiting: its last bytes are sent, or have waited long enough.
+    /// Handles the end of a poll. Usually the last bytes are sent, or have waited long enough.
     fn drain_ended(&mut self, mut linger: Draining, result: i32) {
         let finished = linger.unsent.send(&linger.fd);
         if result != -libc::ECANCELED && !self.ending && matches!(finished, Ok(false)) {
-            // The kernel ended the poll for reasons of its own.
+            // The kernel ended the poll although bytes are left, so the poll is begun again.
             self.drain_closed(linger.fd, linger.unsent);
         }
     }
 
-    /// Begins all polls again on another ring, or drops their connections.
+    /// Begins all polls again on another ring if `goes_on` is set, and drops their connections otherwise.
     pub(super) fn restart_drains(&mut self, goes_on: bool) {
         let all: Vec<_> = self.draining.iter().map(|(key, _)| key).collect();
         for key in all {

@@ -9,7 +9,7 @@ use super::slot::{Connection, Resource};
 use super::{Uring, token};
 
 /// The time for which a dropped provider waits for one completion, and the number of such waits. Cancelled operations
-/// complete at once, so this is for a kernel in trouble.
+/// complete at once, so only a faulty kernel uses up the time.
 const LAST_WAIT: Duration = Duration::from_millis(10);
 const LAST_WAITS: u32 = 100;
 
@@ -22,8 +22,8 @@ impl Uring {
             matches!(&source.resource, Resource::Connection(connection) if self.batch.holds(key, connection.batched));
         self.cancel(key, Verbs::all());
         if sending || busy {
-            // The kernel releases the file, and takes the batched bytes. If it cannot, the loop gets the error in its
-            // next wait.
+            // Makes the kernel release the file and take the batched bytes. If this enter fails, the loop's next wait
+            // returns the error.
             let _ = self.enter(None);
         }
         let Some(source) = self.sources.remove(key) else { return };
@@ -41,7 +41,7 @@ impl Uring {
         }
     }
 
-    /// Cancels every receive, so that the buffers can be freed. The sources begin new ones when they are looked at.
+    /// Cancels every receive, so that the buffers can be freed. The next wait begins new ones for the sources.
     pub(super) fn end_receives(&mut self) {
         let keys: Vec<_> = self.sources.iter().map(|(key, _)| key).collect();
         keys.into_iter().for_each(|key| self.cancel(key, Verbs::RECEIVE));

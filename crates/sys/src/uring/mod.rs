@@ -59,7 +59,7 @@ use slot::Slot;
 /// The longest wait that is asked of the kernel: 24.8 days, as for the other providers.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
-/// The number of times that a non-blocking wait submits the consequences of its completions.
+/// The number of times that a non-blocking wait submits entries that its own completions caused.
 const PASSES: u32 = 4;
 
 /// The number of times that the kernel may refuse entries for lack of memory or room before the loop gives up.
@@ -86,11 +86,11 @@ pub(crate) struct Uring {
     bell: Arc<Bell>,
     bell_is_polled: bool,
     rung: bool,
-    /// A receive ended because it found no buffer.
+    /// Whether a receive ended because it found no buffer.
     ran_dry: bool,
-    /// A host loop watches the ring, so nothing may be left for the next wait to submit.
+    /// Whether a host loop watches the ring, so that nothing may be left for the next wait to submit.
     has_host: bool,
-    /// The provider is being dropped: nothing is armed from now on.
+    /// Whether the provider is being dropped, so that nothing may be armed.
     ending: bool,
     files: SystemFiles,
     began: Instant,
@@ -102,7 +102,7 @@ impl Uring {
         Provider { name: "uring", description: "io_uring(7), Linux 6.1, for many busy connections", open: Uring::open };
 
     /// # Errors
-    /// If io_uring does not work here, with the reason.
+    /// The reason why io_uring does not work here.
     fn open() -> io::Result<Box<dyn EventProvider>> {
         Ok(Box::new(Uring::on(Ring::open(Setup::Deferred)?)?))
     }
@@ -157,7 +157,7 @@ impl Uring {
                 Err(error) if self.ring.is_anothers(&error) => {
                     self.downgrade_ring()?;
                     self.batch.push(&mut self.ring);
-                    // The kernel took completions.
+                    // `downgrade_ring` took completions, so there may be events already.
                     wait = None;
                     continue;
                 }
@@ -170,7 +170,7 @@ impl Uring {
                 }
                 Err(error) => return Err(error),
             };
-            // Events of the first entries do not wait for the last ones.
+            // Events of the first entries must not wait until the last entries are submitted.
             if self.take_completions() || this_wait.is_some() {
                 wait = None;
             }
@@ -181,7 +181,7 @@ impl Uring {
         }
     }
 
-    /// While a host loop sleeps on the ring, nothing may be left for the next wait.
+    /// Submits everything while a host loop sleeps on the ring, because no next wait would do it.
     fn submit_for_host(&mut self) -> io::Result<()> {
         if self.has_host { self.submit_everything() } else { Ok(()) }
     }
@@ -198,10 +198,11 @@ impl Uring {
             if !ready.is_empty() {
                 source.reported();
                 events.push(Event { key, ready });
-                // Data that is not taken is reported again.
+                // If the owner leaves the data, the next wait reports it again.
                 self.mark_due(key);
             }
-            // A watched descriptor that was reported is polled again by the next wait, or it would interrupt this one.
+            // A reported descriptor is polled again only by the next wait, because a poll now would interrupt this
+            // wait.
             if ready.is_empty() {
                 self.arm(key);
             }
@@ -294,7 +295,7 @@ impl EventProvider for Uring {
     fn reopen_after_fork(&mut self) -> io::Result<()> {
         self.bell.reopen_after_fork()?;
         self.sources.iter().for_each(|(_, source)| source.claim_file());
-        // The parent sends the batch.
+        // The parent sends the batch, so the child drops it.
         self.batch.reset(false);
         self.replace_ring(Ring::open(Setup::Deferred)?, false)
     }

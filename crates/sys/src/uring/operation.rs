@@ -1,9 +1,9 @@
 //! Operations in flight.
 //!
-//! An operation has no place of its own. Its completion names the source and the verb (`token.rs`). A source has at
-//! most one operation of each verb, and knows which are in flight. They stay in flight until their last completion,
-//! even if the source is gone: a cancel frees nothing. So a late completion finds no source under its key, and then
-//! only its buffer is returned to the ring.
+//! An operation has no record. Its completion names the source and the verb (`token.rs`). A source has at most one
+//! operation of each verb, and knows which are in flight. They stay in flight until their last completion, even if the
+//! source is gone: a cancel frees nothing. So a late completion may find no source under its key. Then only its buffer
+//! is returned to the ring.
 
 use bitflags::bitflags;
 
@@ -11,13 +11,13 @@ bitflags! {
     /// Operations of a source.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(super) struct Verbs: u8 {
-        /// Continues until it is cancelled, the stream ends or buffers are missing.
+        /// A multishot receive. It continues until it is cancelled, the stream ends or buffers are missing.
         const RECEIVE = 1 << 0;
         /// A poll for arrived bytes: one-shot for a new connection, multishot for a busy one.
         const ARRIVAL = 1 << 1;
-        /// The operation that reads: one of the two.
+        /// The two operations that read. A source has one of them in flight.
         const STREAM = Verbs::RECEIVE.bits() | Verbs::ARRIVAL.bits();
-        /// One-shot.
+        /// A one-shot poll for the interest of the owner.
         const POLL = 1 << 2;
         /// A one-shot poll for the hang-up of a connection.
         ///

@@ -53,7 +53,7 @@ pub(super) struct Ring {
     queued: Vec<squeue::Entry>,
     /// Flags of every enter.
     flags: EnterFlags,
-    /// The process that the instance belongs to, as a count of forks.
+    /// The number of forks when the instance was opened. In a forked child the present number is larger.
     forks: u64,
 }
 
@@ -74,7 +74,7 @@ impl Ring {
         check_features(io.params())?;
         check_operations(&io)?;
         let mut flags = EnterFlags::GETEVENTS;
-        // Without it an idle loop counts as waiting for a disk.
+        // Without this flag the system counts an idle loop as waiting for a disk.
         flags.set(EnterFlags::NO_IOWAIT, io.params().is_feature_no_iowait());
         let ring = Ring { io, setup, enabled: setup == Setup::Plain, queued: Vec::new(), flags, forks: forks() };
         ring.check_enter()?;
@@ -84,13 +84,13 @@ impl Ring {
         Ok(ring)
     }
 
-    /// A sandbox may allow the set-up and deny the rest.
+    /// Checks that an enter is allowed: a sandbox may allow the set-up and deny the rest.
     fn check_enter(&self) -> io::Result<()> {
         // SAFETY: nothing is submitted, so no memory of ours is read.
         let outcome = unsafe { self.io.submitter().enter::<()>(0, 0, 0, None) };
         match outcome {
             Ok(_) => Ok(()),
-            // It is not enabled yet.
+            // EBADFD: the call is allowed, and the instance is not enabled yet.
             Err(error) if error.raw_os_error() == Some(libc::EBADFD) => Ok(()),
             Err(error) => Err(explained("io_uring_enter", error)),
         }
@@ -174,7 +174,7 @@ impl Ring {
         let mut count = room.min(self.queued.len());
         let is_linked = |next: &squeue::Entry| next.get_opcode() == u32::from(opcode::LinkTimeout::CODE);
         if self.queued.get(count).is_some_and(is_linked) {
-            // A chain ends with its enter, so the operation must wait for its timeout.
+            // A linked operation must be submitted with its timeout, so both wait for the next enter.
             count -= 1;
         }
         // SAFETY: the caller of `push` keeps the memory of its entries valid.
@@ -206,13 +206,13 @@ impl Ring {
     }
 }
 
-/// Checks that a sandbox allows to enable an instance. The first wait enables it, which would be too late to find out.
-/// The check names no instance, which the kernel answers with EBADF.
+/// Checks that a sandbox allows enabling an instance. The first wait enables it, and a refusal there would come too
+/// late. The check passes an invalid descriptor, for which the kernel returns EBADF.
 fn check_enable() -> io::Result<()> {
     // linux/io_uring.h
     const REGISTER_ENABLE_RINGS: libc::c_uint = 12;
     let nothing = std::ptr::null::<libc::c_void>();
-    // SAFETY: no memory is passed, and -2 is no descriptor; -1 means something of its own since Linux 6.13.
+    // SAFETY: no memory is passed, and -2 is not a descriptor. (-1 has a meaning of its own since Linux 6.13.)
     let outcome = unsafe { libc::syscall(libc::SYS_io_uring_register, -2, REGISTER_ENABLE_RINGS, nothing, 0) };
     let error = io::Error::last_os_error();
     if outcome < 0 && error.raw_os_error() != Some(libc::EBADF) {

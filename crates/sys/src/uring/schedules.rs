@@ -61,7 +61,7 @@ struct Link {
 
 impl World {
     fn new(seed: u64) -> World {
-        // Some have a completion queue that overflows.
+        // Some seeds get a small completion queue, which overflows.
         let completions = if seed % 4 == 0 { 8 } else { 4096 };
         let provider = Uring::on(Ring::with_completions(Setup::Deferred, completions).unwrap()).unwrap();
         let (links, kept) = (Vec::new(), Vec::new());
@@ -83,7 +83,7 @@ impl World {
             11..15 => self.send(index),
             15..23 => self.peer_sends(index),
             23..26 => self.peer_receives(index),
-            // Completions arrive, and their events are not looked at.
+            // Takes completions in without looking at their events.
             26 => drop(self.provider.enter(None).unwrap()),
             _ => self.turn(),
         }
@@ -170,7 +170,7 @@ impl World {
             self.links[index].blocked = false;
             self.flush(index);
         }
-        // The key may be gone now, and its place in use by another one.
+        // The key may be gone now, and another source may use its place.
         if event.ready.contains(Ready::READ) && self.links.get(index).is_some_and(|link| link.key == event.key) {
             self.receive(index);
         }
@@ -198,7 +198,8 @@ impl World {
         }
     }
 
-    /// Bytes taken before arrive, unless it is a TCP connection that left some unread: that is reset.
+    /// Closes a link. Bytes that were taken still arrive, unless a TCP connection left bytes unread: close(2) resets
+    /// it.
     fn close(&mut self, index: usize) {
         let mut link = self.links.swap_remove(index);
         self.provider.close(link.key);
@@ -226,7 +227,7 @@ impl World {
         for (number, begin, chunk) in self.kept.drain(..) {
             assert!(chunk == text(number, begin, chunk.len()), "seed {}: a kept chunk changed", self.seed);
         }
-        // A connection that draining for a TCP peer that is gone gets the reset.
+        // A draining connection ends by a reset if its TCP peer is gone.
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.provider.is_busy() {
             assert!(Instant::now() < deadline, "seed {}: operations are left", self.seed);

@@ -50,16 +50,17 @@ pub(super) struct Connection {
     pub(super) chain: Chain,
     pub(super) end: End,
     pub(super) pace: Pace,
-    /// A poll reported bytes, and they have not all been taken.
+    /// Whether a poll reported bytes that have not all been taken.
     pub(super) arrived: bool,
-    /// The other end hung up, and the receive may not notice (`operation.rs`): from now on `receive` asks the system.
+    /// Whether the other end hung up. The receive may miss that (`operation.rs`), so from now on `receive` asks the
+    /// system.
     pub(super) hung_up: bool,
     /// A read may stop short although more is available, at descriptors passed over a UNIX socket. Such a connection
     /// stays busy, because the kernel's own receive waits there for new data.
     pub(super) stops_short: bool,
-    /// The owner waits for WRITE.
+    /// Whether the owner waits for WRITE.
     pub(super) awaits_write: bool,
-    /// A poll reported room, or the outcome of the attempt.
+    /// Whether a poll reported room, or the outcome of the attempt.
     pub(super) writable: bool,
     pub(super) batched: Place,
 }
@@ -67,23 +68,23 @@ pub(super) struct Connection {
 /// The way to receive bytes. For bulk, one call into a buffer in the cache costs half as much as letting the kernel
 /// fill many small ones. For small messages, a multishot receive saves a call for each.
 ///
-/// A connection begins with neither: a multishot receive does not pay off for a few messages, and many buffers at the
-/// beginning let the system take the connection for a slow reader, with a small TCP window from then on. A one-shot
-/// poll is over at the end of the stream, so closing has nothing to cancel, which would cost a call.
+/// A connection begins with a one-shot poll. A multishot receive does not pay off for a few messages. Many buffers at
+/// the beginning would make the system treat the connection as a slow reader, with a small TCP window from then on. A
+/// one-shot poll is over at the end of the stream, so closing needs no call to cancel it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// A one-shot poll reports bytes, and `receive` takes them. The number of small takes in a row.
+    /// A one-shot poll reports bytes, and `receive` takes them. The value is the number of small takes in a row.
     New(u8),
     /// The kernel fills buffers of the ring.
     Calm,
-    /// A multishot poll reports bytes, and `receive` takes them. The number of small takes in a row.
+    /// A multishot poll reports bytes, and `receive` takes them. The value is the number of small takes in a row.
     Busy(u8),
 }
 
-/// The number of filled buffers from which on a connection is busy, if its bytes were not taken meanwhile.
+/// A connection with this many filled buffers that were not taken becomes busy.
 pub(super) const BUSY_BUFFERS: u16 = 3;
 
-/// The number of takes in a row that fit into one buffer each, after which a connection is calm again.
+/// After this many takes in a row that each fit into one buffer, a connection is calm again.
 const SMALL_TAKES: u8 = 4;
 
 /// The state of the receiving direction.
@@ -97,15 +98,16 @@ pub(super) enum End {
 /// Bytes that wait until the peer has room.
 pub(super) struct Unsent {
     pub(super) bytes: Bytes,
-    /// The sending direction ends after them.
+    /// Whether the sending direction is shut down after these bytes.
     pub(super) shutdown: bool,
 }
 
 pub(super) struct Port {
-    /// Removed before the descriptor is closed, so that no other port can have bound the path again.
+    /// The file of a UNIX port. It must be removed first: once the descriptor is closed, another port may bind the
+    /// path.
     file: Option<Box<SocketFile>>,
     fd: OwnedFd,
-    /// A poll reported a waiting connection, which `ready` has not reported yet.
+    /// Whether a poll reported a waiting connection that `ready` has not reported yet.
     pub(super) arrived: bool,
     /// The error that prevents polls, until `accept` has returned it.
     pub(super) error: Option<i32>,
@@ -172,7 +174,9 @@ impl Slot {
     pub(super) fn as_connection(&mut self) -> io::Result<&mut Connection> {
         match &mut self.resource {
             Resource::Connection(connection) => Ok(connection),
-            Resource::Port(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "a port has no bytes")),
+            Resource::Port(_) => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "a port neither receives nor sends bytes"))
+            }
             Resource::Watched(_) => Err(not_a_socket()),
         }
     }
@@ -180,7 +184,9 @@ impl Slot {
     pub(super) fn as_port(&mut self) -> io::Result<&mut Port> {
         match &mut self.resource {
             Resource::Port(port) => Ok(port),
-            Resource::Connection(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "a connection accepts nothing")),
+            Resource::Connection(_) => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "a connection accepts no connections"))
+            }
             Resource::Watched(_) => Err(not_a_socket()),
         }
     }
@@ -309,8 +315,8 @@ impl Connection {
         self.pace != Pace::Calm
     }
 
-    /// Records that `receive` got `count` bytes from the system, which is `all` there was. Returns whether to arm an
-    /// operation.
+    /// Records that `receive` got `count` bytes from the system. `all` is whether no more were left to read. Returns
+    /// whether to arm an operation.
     pub(super) fn took(&mut self, count: usize, all: bool) -> bool {
         self.arrived &= !all;
         let was_new = self.is_new();
@@ -379,10 +385,10 @@ impl Connection {
         self.kept.take_if(|kept| kept.held.is_empty() && kept.unsent.is_none());
     }
 
-    /// Returns the error that broke the connection.
+    /// Fails if the connection is broken.
     ///
     /// # Errors
-    /// If there is one.
+    /// The error that broke the connection.
     pub(super) fn check(&self) -> io::Result<()> {
         match self.end {
             End::Broken(error) => Err(error.into()),

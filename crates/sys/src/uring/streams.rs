@@ -192,7 +192,7 @@ impl Uring {
         Ok(Sent::Some)
     }
 
-    /// Has what was batched for a connection leave, so that what follows stays behind it.
+    /// Sends a connection's batched bytes now, so that later bytes stay behind them.
     fn flush_batched(&mut self, key: Key) -> io::Result<()> {
         let place = self.source_mut(key)?.as_connection()?.batched;
         if self.batch.holds(key, place) { self.enter(None).map(drop) } else { Ok(()) }

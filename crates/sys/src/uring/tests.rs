@@ -1,4 +1,4 @@
-//! Tests that need the inside of the provider: small queues, dry buffers, late completions.
+//! Tests that need the private parts of the provider: small queues, dry buffers, late completions.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -27,7 +27,7 @@ pub(super) fn wait(provider: &mut Uring, timeout: Duration) -> Events {
     events
 }
 
-/// Waits until `done`, which sees the events of each wait.
+/// Waits until `done` returns true. It gets the events of each wait.
 pub(super) fn until(provider: &mut Uring, mut done: impl FnMut(&mut Uring, Events) -> bool) {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -35,7 +35,7 @@ pub(super) fn until(provider: &mut Uring, mut done: impl FnMut(&mut Uring, Event
         if done(provider, events) {
             return;
         }
-        assert!(Instant::now() < deadline, "it does not happen");
+        assert!(Instant::now() < deadline, "the awaited event did not happen");
     }
 }
 
@@ -86,7 +86,7 @@ fn a_late_completion_only_returns_its_buffer() {
     provider.sources.remove(key).unwrap();
     let (successor, _peer) = connection(&mut provider);
     assert_eq!(successor.index(), key.index());
-    assert_eq!(wait(&mut provider, Duration::from_millis(20)), [], "the successor hears nothing of it");
+    assert_eq!(wait(&mut provider, Duration::from_millis(20)), [], "the key's successor gets no event");
     assert_eq!(buffers_in_ring(&mut provider), usize::from(provider.buffers.count()));
 }
 
@@ -97,7 +97,7 @@ fn a_cancel_that_loses_the_race_returns_the_buffer() {
     let (key, mut peer) = connection(&mut provider);
     assert_eq!(wait(&mut provider, Duration::ZERO), []);
     provider.cancel(key, Verbs::STREAM);
-    assert!(provider.is_busy(), "asking frees nothing");
+    assert!(provider.is_busy(), "a cancel frees nothing");
     peer.write_all(b"first").unwrap();
     provider.close(key);
     assert_eq!(wait(&mut provider, Duration::ZERO), []);
@@ -128,7 +128,7 @@ fn receive_from_all(provider: &mut Uring, open: Vec<(Key, UnixStream)>, bytes: u
         for event in events {
             let number = keys.iter().position(|key| *key == event.key).unwrap();
             let count = take_or_end(provider, event.key, &mut scratch);
-            assert!(scratch[..count].iter().all(|byte| *byte == number as u8), "bytes of another");
+            assert!(scratch[..count].iter().all(|byte| *byte == number as u8), "bytes of another connection");
             received[number] += count;
         }
         received.iter().all(|count| *count == bytes)
@@ -159,14 +159,14 @@ fn a_ring_of_buffers_stays_small_under_bulk() {
     assert_eq!(provider.buffers.count(), first);
 }
 
-/// Returns the multishot operation of a connection, as its verb.
+/// Returns whether a connection is polled for bytes, not received from by the kernel.
 fn is_polled(provider: &Uring, key: Key) -> bool {
     let stream = provider.sources.get(key).unwrap().under_way & Verbs::STREAM;
-    assert!(!stream.is_empty(), "something goes on");
+    assert!(!stream.is_empty(), "no operation is in flight");
     stream == Verbs::ARRIVAL
 }
 
-/// Bulk through small buffers cost twice as much as on epoll.
+/// Bulk through the ring's small buffers costs twice as much as on epoll, so the operation changes with the load.
 #[test]
 fn a_change_of_pace_loses_no_byte() {
     let mut provider = provider();
@@ -213,7 +213,7 @@ fn take_or_end(provider: &mut Uring, key: Key, scratch: &mut [u8]) -> usize {
     }
 }
 
-/// Returns the chunk that a connection is lent for this message of its peer, or `None` if the message was copied.
+/// Sends `message` from the peer. Returns the chunk that the connection is lent, or `None` if the message was copied.
 fn lent(provider: &mut Uring, key: Key, peer: &mut UnixStream, message: &[u8]) -> Option<bytes::Bytes> {
     peer.write_all(message).unwrap();
     assert_eq!(wait(provider, PATIENCE), [Event { key, ready: Ready::READ }]);
@@ -238,7 +238,7 @@ fn dropping_a_lent_chunk_returns_its_buffer() {
     assert_eq!(wait(&mut provider, Duration::ZERO), []);
     let count = usize::from(provider.buffers.count());
     for round in 0..3 * count {
-        let chunk = lent(&mut provider, key, &mut peer, &[round as u8; 2000]).expect("nobody keeps any");
+        let chunk = lent(&mut provider, key, &mut peer, &[round as u8; 2000]).expect("no chunk is kept");
         assert_eq!(buffers_in_ring(&mut provider), count - 1);
         // The last handle is dropped in another thread.
         thread::spawn(move || drop(chunk.slice(1..))).join().unwrap();
@@ -259,12 +259,12 @@ fn kept_chunks_do_not_starve_the_ring() {
         kept.extend(lent(&mut provider, key, &mut peer, &[round; 2000]));
     }
     assert!((1..=usize::from(provider.buffers.count()) / 4).contains(&kept.len()), "{} of 200 were lent", kept.len());
-    assert!(kept.iter().zip(0..).all(|(chunk, round)| *chunk == [round; 2000][..]), "somebody wrote to what was lent");
+    assert!(kept.iter().zip(0..).all(|(chunk, round)| *chunk == [round; 2000][..]), "a lent chunk was overwritten");
     kept.truncate(1);
     assert_eq!(wait(&mut provider, Duration::ZERO), []);
-    assert!(lent(&mut provider, key, &mut peer, &[1; 2000]).is_some(), "there are some to lend again");
+    assert!(lent(&mut provider, key, &mut peer, &[1; 2000]).is_some(), "there are buffers to lend again");
     drop(provider);
-    assert_eq!(kept[0], [0; 2000][..], "it outlives the provider");
+    assert_eq!(kept[0], [0; 2000][..], "the chunk outlives the provider");
 }
 
 /// The new ring has buffers of its own. Buffers that the old one lent must not enter it.
@@ -382,7 +382,7 @@ fn a_small_send_to_a_slow_peer_follows_earlier_bytes() {
             break;
         }
     }
-    assert_eq!(outbox.len(), 1000, "the last was not taken");
+    assert_eq!(outbox.len(), 1000, "the last message was not taken");
     let expected = sent.clone();
     let reader = thread::spawn(move || {
         let mut bytes = vec![0; expected.len()];
@@ -501,7 +501,7 @@ fn a_batched_send_to_a_peer_that_is_gone_breaks_the_connection() {
     assert_eq!(wait(&mut provider, Duration::ZERO), []);
     drop(peer);
     let mut outbox = Outbox::new();
-    outbox.write(b"nobody hears this");
+    outbox.write(b"never received");
     assert_eq!(provider.send(key, &mut outbox).unwrap(), Sent::All);
     wait(&mut provider, Duration::ZERO);
     outbox.write(b"nor this");
@@ -604,7 +604,7 @@ fn a_wait_may_run_in_another_thread() {
     let mut word = [0; 9];
     peer.read_exact(&mut word).unwrap();
     assert_eq!(&word, b"from here");
-    // Lingering connections still linger.
+    // The closed connection still sends its last bytes after the change to another ring.
     let reader = thread::spawn(move || {
         let mut bytes = Vec::new();
         slow.read_to_end(&mut bytes).unwrap();
@@ -666,7 +666,7 @@ fn the_end_of_a_unix_stream_is_seen_behind_any_number_of_bytes() {
                 false
             });
             assert_eq!(received, bytes);
-            assert_eq!(wait(&mut provider, PATIENCE), [Event { key, ready: Ready::READ }], "it stays there");
+            assert_eq!(wait(&mut provider, PATIENCE), [Event { key, ready: Ready::READ }], "the end is reported again");
         }
     }
 }
@@ -678,8 +678,8 @@ fn an_idle_connection_costs_little() {
     assert!(size_of::<Slot>() <= 48, "{} bytes", size_of::<Slot>());
 }
 
-/// A one-shot poll looks at the present state, and the kernel's own receive continues. A busy connection waits for
-/// more.
+/// tcp(7): a read stops at urgent data. A one-shot poll looks at the present state, and the kernel's own receive
+/// continues. A busy connection is not tested, because it waits for more bytes.
 #[test]
 fn a_connection_reads_on_behind_urgent_data() {
     for pace in [slot::Pace::New(0), slot::Pace::Calm] {

@@ -35,7 +35,7 @@ pub(super) enum Owner {
     Nobody,
 }
 
-/// For the operation of this single verb.
+/// Returns the token of a source's operation. `verb` is a single verb.
 pub(super) fn of_source(key: Key, verb: Verbs) -> u64 {
     debug_assert!(verb.bits().count_ones() == 1);
     token(verb.bits().trailing_zeros(), key)
@@ -50,7 +50,7 @@ pub(super) fn of_send(index: u32) -> u64 {
 }
 
 fn token(kind: u32, key: Key) -> u64 {
-    // The system gives a process no more descriptors than that.
+    // A process cannot have that many descriptors, so the index fits.
     debug_assert!(key.index() >> INDEX_BITS == 0);
     key.to_u64() | u64::from(kind << INDEX_BITS)
 }

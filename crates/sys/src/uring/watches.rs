@@ -33,7 +33,7 @@ impl Watches for Uring {
         self.cancel(key, Verbs::POLL);
         self.mark_due(key);
         if polled && interest.is_empty() {
-            // Its owner may close it now, and the kernel must have let go of it.
+            // The owner may close the descriptor after this call, so the kernel must not use it any more.
             self.enter(None)?;
         }
         self.submit_for_host()

@@ -9,8 +9,9 @@
 //!   AWAKE ------------------- ring: no system call --------------+
 //! ```
 //!
-//! A loop that is busy is rung without a system call: it finds RUNG when it would fall asleep, and does not. While a
-//! host loop watches the provider's descriptor it may sleep at any time, so wake_up goes to ASLEEP and not to AWAKE.
+//! Ringing a busy loop costs no system call: the loop finds RUNG when it would fall asleep, and stays awake. A host
+//! loop that watches the provider's descriptor may sleep at any time. While one does, wake_up goes to ASLEEP and not to
+//! AWAKE.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -26,7 +27,7 @@ const RUNG: u8 = 2;
 
 pub(crate) struct Bell {
     state: AtomicU8,
-    /// Whether a host loop watches.
+    /// Whether a host loop watches the descriptor.
     watched: AtomicBool,
     channel: Channel,
 }

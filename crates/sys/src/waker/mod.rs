@@ -10,7 +10,7 @@ mod bell;
 mod channel;
 #[cfg(unix)]
 mod descriptor;
-// It runs everywhere, so it is tested everywhere.
+// The pipe works on Linux as well, so its tests run there.
 #[cfg(all(test, linux_like))]
 mod pipe;
 
@@ -20,8 +20,8 @@ pub(crate) use bell::Bell;
 /// Wakes the `wait` of one provider. Cheap to clone; may be used from any thread at any time, also after the provider
 /// is gone.
 ///
-/// Wakes coalesce: however many come between two waits, the operating system is asked once, and a wake that comes
-/// before the wait is not lost.
+/// Wakes coalesce: any number of them between two waits costs one system call. A wake that comes before the wait is not
+/// lost.
 ///
 /// ```
 /// use ropewalk_sys::providers;
@@ -38,7 +38,7 @@ pub(crate) use bell::Bell;
 #[derive(Clone)]
 pub struct Waker(Arc<dyn Wake>);
 
-/// How one kind of provider is woken.
+/// The way to wake one kind of provider.
 ///
 /// An implementation that serves signal handlers must be async-signal-safe, signal-safety(7).
 ///

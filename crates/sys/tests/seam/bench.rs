@@ -41,14 +41,14 @@ impl Bench {
         self.provider.watches().expect("watches")
     }
 
-    /// A port of TCP on the loopback.
+    /// Opens a TCP port on the loopback.
     pub(crate) fn port(&mut self) -> (Key, SocketAddr) {
         let (port, address) = self.streams().listen(&ListenSpec::new(loopback())).unwrap();
         self.streams().set_reading(port, true).unwrap();
         (port, address.inet().unwrap())
     }
 
-    /// A connection of the provider, and its peer, which blocks.
+    /// Returns a connection of the provider, and its peer, whose calls block.
     pub(crate) fn connection(&mut self) -> (Key, TcpStream) {
         let (port, address) = self.port();
         let peer = TcpStream::connect(address).unwrap();
@@ -58,7 +58,7 @@ impl Bench {
         (connection, peer)
     }
 
-    /// A connection of which four bytes were read, and two are left.
+    /// Returns a connection of which four bytes were read, and two are left.
     pub(crate) fn read_in_part(&mut self) -> (Key, TcpStream) {
         let (key, mut peer) = self.connection();
         self.streams().set_reading(key, true).unwrap();
@@ -69,7 +69,7 @@ impl Bench {
         (key, peer)
     }
 
-    /// A UNIX connection of the provider, and its peer.
+    /// Returns a UNIX connection of the provider, and its peer.
     pub(crate) fn unix_connection(&mut self) -> (Key, UnixStream) {
         let directory = Directory::new();
         let path = directory.path("socket");
@@ -82,13 +82,13 @@ impl Bench {
         (connection, peer)
     }
 
-    /// The next connection of a port.
+    /// Accepts the next connection of a port.
     pub(crate) fn accepted(&mut self, port: Key) -> Key {
         self.expect(port, Ready::READ);
         self.streams().accept(port).unwrap().expect("a connection").0
     }
 
-    /// Connects to a listener of the test's own, as far as the call does.
+    /// Begins to connect to a listener of the test.
     pub(crate) fn connecting(&mut self, address: SocketAddr) -> Key {
         self.streams().connect(&ConnectSpec { address: address.into(), bind: None }).unwrap()
     }
@@ -108,21 +108,21 @@ impl Bench {
         panic!("{key:?} did not report {ready:?}, but this was seen: {seen:?}");
     }
 
-    /// One wait.
+    /// Waits once.
     pub(crate) fn wait(&mut self, timeout: Duration) -> Events {
         let mut events = Events::new();
         self.provider.wait(Some(timeout), &mut events).unwrap();
         events
     }
 
-    /// Has everything leave that the provider keeps for its next wait.
+    /// Makes the provider send the bytes that it keeps for its next wait.
     pub(crate) fn let_leave(&mut self) {
         assert_eq!(self.wait(Duration::ZERO), []);
     }
 
-    /// Everything that is reported before the system has nothing more to say for a moment.
+    /// Waits until nothing is reported for a moment, and returns all events.
     ///
-    /// It also checks that the waits block: nothing unwanted ends them again and again.
+    /// Fails if the waits do not come to rest, because something unwanted wakes them again and again.
     pub(crate) fn settle(&mut self) -> Events {
         let mut events = Events::new();
         for _ in 0..4 {
@@ -134,10 +134,10 @@ impl Bench {
                 return events;
             }
         }
-        panic!("it does not come to rest: {events:?}");
+        panic!("the waits do not come to rest: {events:?}");
     }
 
-    /// Asserts that the next wait reports nothing and lasts: no wake-up is wasted.
+    /// Asserts that the next wait reports nothing and lasts its whole time.
     pub(crate) fn assert_quiet(&mut self, why: &str) {
         let began = Instant::now();
         assert_eq!(self.wait(MOMENT), [], "{why}");
@@ -167,7 +167,7 @@ impl Bench {
         }
     }
 
-    /// Reads `count` bytes as an owner does: until nothing more is there, then when it is reported again.
+    /// Reads `count` bytes as an owner does: until nothing is left, and again after each report.
     pub(crate) fn read(&mut self, key: Key, count: usize) -> Vec<u8> {
         self.streams().set_reading(key, true).unwrap();
         let mut bytes = Vec::new();
@@ -189,7 +189,7 @@ impl Bench {
         bytes
     }
 
-    /// Sends until the system takes no more, and returns what is left.
+    /// Sends until the socket would block, and returns the outbox with the rest.
     pub(crate) fn fill(&mut self, key: Key) -> Outbox {
         let mut outbox = Outbox::new();
         outbox.write(&vec![7; 16 * 1024 * 1024]);
@@ -203,7 +203,7 @@ impl Bench {
     }
 }
 
-/// Reads everything that arrives for a moment.
+/// Reads until nothing arrives for a moment. Returns the number of bytes.
 pub(crate) fn drain(peer: &mut TcpStream) -> usize {
     peer.set_read_timeout(Some(MOMENT)).unwrap();
     let mut buffer = vec![0; 256 * 1024];
@@ -216,13 +216,13 @@ pub(crate) fn drain(peer: &mut TcpStream) -> usize {
     }
 }
 
-/// The reading and the writing end of a pipe.
+/// Returns the reading and the writing end of a pipe.
 pub(crate) fn pipe() -> (File, File) {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     (reader.into(), writer.into())
 }
 
-/// A port of the loopback that the system chooses.
+/// Returns an address of the loopback whose port the system chooses.
 pub(crate) fn loopback() -> Address {
     SocketAddr::from(([127, 0, 0, 1], 0)).into()
 }
@@ -233,7 +233,7 @@ pub(crate) fn dead_address() -> SocketAddr {
     rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let bound = TcpListener::from(socket);
     let address = bound.local_addr().unwrap();
-    // Were it closed, the system could give the port to a test beside this one.
+    // If the socket were closed, the system could give its port to another test.
     std::mem::forget(bound);
     address
 }
@@ -258,7 +258,7 @@ impl Directory {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("ropewalk-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
-        // Process numbers come again: a run that was ended may have left a directory with ours.
+        // The system reuses process ids: a killed run may have left a directory with our id.
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir(&path).unwrap();
         Directory(path)

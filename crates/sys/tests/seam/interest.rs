@@ -22,7 +22,7 @@ pub(crate) fn reading_that_is_off_reports_nothing(bench: &mut Bench) {
     bench.streams().set_reading(key, false).unwrap();
     peer.write_all(b"x").unwrap();
     assert_eq!(bench.settle(), []);
-    bench.assert_quiet("it was noticed once that nobody reads");
+    bench.assert_quiet("the first unwanted report disarmed it");
 }
 
 pub(crate) fn switching_reading_on_reports_earlier_data(bench: &mut Bench) {
@@ -98,7 +98,7 @@ pub(crate) fn write_readiness_is_reported_once_for_each_partial_send(bench: &mut
     assert_eq!(bench.settle(), [], "the peer has read nothing");
     drain(&mut peer);
     bench.expect(key, Ready::WRITE);
-    bench.assert_quiet("it was reported already");
+    bench.assert_quiet("a report is not repeated without a send");
     while bench.streams().send(key, &mut outbox).unwrap() == Sent::Some {
         drain(&mut peer);
         bench.expect(key, Ready::WRITE);

@@ -29,7 +29,7 @@ pub(crate) fn a_port_returns_none_after_its_last_connection(bench: &mut Bench) {
 
 pub(crate) fn an_accepted_connection_has_its_flags_set(bench: &mut Bench) {
     let (key, _peer) = bench.connection();
-    // SAFETY: the provider keeps it open for the whole test.
+    // SAFETY: the provider keeps the descriptor open for the whole test.
     let fd = unsafe { BorrowedFd::borrow_raw(bench.sockets().raw_socket(key).unwrap()) };
     assert!(fcntl_getfl(fd).unwrap().contains(OFlags::NONBLOCK));
     assert!(fcntl_getfd(fd).unwrap().contains(FdFlags::CLOEXEC));
@@ -75,7 +75,8 @@ pub(crate) fn an_ipv6_wildcard_takes_ipv4_by_default(bench: &mut Bench) {
     assert_kind(TcpStream::connect(("127.0.0.1", port)), ErrorKind::ConnectionRefused);
 }
 
-/// Linux hands out a connection whose peer is gone; others answer ECONNABORTED. Either way the next one is served.
+/// Linux accepts a connection whose peer is gone, and other systems return ECONNABORTED. Either way the next one is
+/// served.
 pub(crate) fn a_connection_reset_before_accept_affects_no_other(bench: &mut Bench) {
     let (port, address) = bench.port();
     let reset = TcpStream::connect(address).unwrap();
@@ -98,13 +99,13 @@ pub(crate) fn an_adopted_port_accepts(bench: &mut Bench) {
     let address = listener.local_addr().unwrap();
     let port = bench.provider.adoption().unwrap().adopt(OwnedFd::from(listener), Kind::StreamPort).unwrap();
     assert_eq!(bench.sockets().local_address(port).unwrap(), Address::Inet(address));
-    assert!(bench.streams().accept(port).unwrap().is_none(), "it does not block");
+    assert!(bench.streams().accept(port).unwrap().is_none(), "accept does not block");
     bench.streams().set_reading(port, true).unwrap();
     let _peer = TcpStream::connect(address).unwrap();
     bench.accepted(port);
 }
 
-/// A port on a socket that another process has as well, and three connected clients.
+/// Returns a port whose socket another process has as well, that process's listener, and three connected clients.
 fn shared_port(bench: &mut Bench) -> (Key, TcpListener, Vec<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, other) = (listener.local_addr().unwrap(), listener.try_clone().unwrap());
@@ -120,8 +121,8 @@ fn takes_all(listener: &TcpListener, peers: &[TcpStream]) {
     }
 }
 
-/// netty#15502 and others: a connection accepted ahead holds a descriptor, is reset when the port closes, and
-/// is lost to other processes.
+/// netty#15502 and others: a connection that is accepted in advance holds a descriptor, is reset when the port closes,
+/// and is lost to other processes.
 pub(crate) fn a_port_accepts_only_on_request(bench: &mut Bench) {
     let (port, other, peers) = shared_port(bench);
     bench.expect(port, Ready::READ);
@@ -150,10 +151,10 @@ pub(crate) fn an_adopted_blocking_connection_becomes_non_blocking(bench: &mut Be
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (socket, address) = listener.accept().unwrap();
-    // std sets FD_CLOEXEC; a parent that passes a socket on does not.
+    // std sets FD_CLOEXEC. A parent that passes a socket on clears it.
     rustix::io::fcntl_setfd(&socket, FdFlags::empty()).unwrap();
     let key = bench.provider.adoption().unwrap().adopt(OwnedFd::from(socket), Kind::StreamConnection).unwrap();
-    // SAFETY: the provider keeps it open for the whole test.
+    // SAFETY: the provider keeps the descriptor open for the whole test.
     let fd = unsafe { BorrowedFd::borrow_raw(bench.sockets().raw_socket(key).unwrap()) };
     assert!(fcntl_getfd(fd).unwrap().contains(FdFlags::CLOEXEC));
     assert!(matches!(bench.receive(key), Ok(Received::Empty)));
@@ -177,7 +178,7 @@ pub(crate) fn a_socket_of_another_kind_is_not_adopted(bench: &mut Bench) {
     assert!(error.to_string().contains("not a socket"), "{error}");
 }
 
-/// A listener that takes one connection and then lets attempts wait.
+/// Returns a listener that takes one connection and then lets attempts wait.
 pub(crate) fn listener_without_room() -> TcpListener {
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();

@@ -1,5 +1,5 @@
-//! Random schedules of reads, sends, pauses and closes. Readiness that is present and wanted is reported by the next
-//! wait. Some mechanisms report each event once, and the rest of it must be remembered.
+//! Random schedules of reads, sends, pauses and closes. The next wait must report all readiness that is present and
+//! wanted. Some mechanisms report each event only once, so the provider must remember the rest.
 //!
 //! Peers live in the same thread, so a seed repeats a schedule, except for the kernel's timing.
 
@@ -73,7 +73,7 @@ impl<'a> World<'a> {
             7..12 => self.send(index),
             12..20 => self.peer_sends(index),
             20..24 => self.peer_takes(index),
-            // Before it is reported, or after.
+            // Reads whether or not the bytes were reported.
             24..27 => self.receive(index),
             27..37 => self.turn(Duration::ZERO),
             _ => self.settle(),
@@ -113,7 +113,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Once: what one urgent byte overtakes is no longer urgent. Not for `uring`: in bulk its polls do not tell.
+    /// Sends at most one urgent byte for a link: a second one would turn the first into ordinary data. Not for `uring`,
+    /// whose polls do not report urgent data during bulk.
     fn peer_is_urgent(&mut self, index: usize) {
         let link = &mut self.links[index];
         if !link.peer_ended && !link.peer_was_urgent && self.bench.provider.name() != "uring" {
@@ -144,9 +145,9 @@ impl<'a> World<'a> {
 
     /// Lets the owner take some of the reported data, or switch the reports off.
     fn serve(&mut self, event: Event) {
-        let index = self.links.iter().position(|link| link.key == event.key).expect("nobody was closed");
+        let index = self.links.iter().position(|link| link.key == event.key).expect("no link was closed");
         if event.ready.contains(Ready::READ) {
-            assert!(self.links[index].reads, "seed {}: nobody reads", self.seed);
+            assert!(self.links[index].reads, "seed {}: reading is off", self.seed);
             match self.random.below(4) {
                 0 => self.set_reading(index, false),
                 times => (0..times).for_each(|_| self.receive(index)),
@@ -170,7 +171,11 @@ impl<'a> World<'a> {
             Received::Lent(chunk) => chunk,
             Received::Empty => return,
             Received::Eof => {
-                assert!(link.peer_ended && link.received == link.peer_sent, "seed {}: it ends too early", self.seed);
+                assert!(
+                    link.peer_ended && link.received == link.peer_sent,
+                    "seed {}: the end came too early",
+                    self.seed
+                );
                 link.ended = true;
                 return self.set_reading(index, false);
             }
@@ -180,7 +185,7 @@ impl<'a> World<'a> {
         link.received += bytes.len();
     }
 
-    /// Everything that is owed is reported, without anything more arriving.
+    /// Serves events until none is owed. Nothing more arrives meanwhile, so each must have been remembered.
     fn settle(&mut self) {
         loop {
             for index in 0..self.links.len() {
@@ -202,7 +207,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Lets all ends read until everything has arrived. Then the waits block.
+    /// Lets all ends read until everything has arrived. Then checks that waits block.
     fn end(mut self) {
         (0..self.links.len()).for_each(|index| self.peer_ends(index));
         while self.links.iter().any(|link| !link.ended || link.blocked) {
@@ -243,14 +248,14 @@ impl Link {
         }
     }
 
-    /// Whether a wait must report it. Of one that is blocked the peer takes everything.
+    /// Returns whether a wait must report this link. The peer of a blocked link has taken everything.
     fn is_owed(&self) -> bool {
         let is_there = self.received < self.peer_sent || self.peer_ended;
         self.blocked || self.reads && is_there
     }
 }
 
-/// A connection that was made from here, and its peer.
+/// Returns a connection that the provider opened, and its peer.
 fn connected(bench: &mut Bench) -> (Key, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let key = bench.connecting(listener.local_addr().unwrap());
@@ -275,13 +280,13 @@ impl Random {
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
     }
 
-    /// Of a message: mostly small, sometimes more than one receive or a socket takes.
+    /// Returns the size of a message: mostly small, sometimes more than one receive or a socket takes.
     fn length(&mut self) -> usize {
         let most = [50, 2000, 20_000, 70_000, 300_000][self.below(5)];
         1 + self.below(most)
     }
 
-    /// For what is there, or exactly that, or too little.
+    /// Returns the size of a buffer: exactly for the `there` bytes, or smaller, or larger.
     fn room(&mut self, there: usize, most: usize) -> usize {
         match self.below(4) {
             0 => there.clamp(1, most),

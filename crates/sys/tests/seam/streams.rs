@@ -47,7 +47,7 @@ pub(crate) fn a_full_buffer_may_not_have_been_all(bench: &mut Bench) {
 
 /// A read stops at the urgent mark, tcp(7), although more bytes follow.
 ///
-/// On `uring` not in bulk: a multishot poll reports "urgent" for all data.
+/// Not tested in bulk on `uring`, whose multishot poll reports "urgent" for all data.
 pub(crate) fn bytes_behind_urgent_data_are_read(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
     peer.write_all(b"before").unwrap();
@@ -170,10 +170,10 @@ pub(crate) fn a_slice_is_sent_as_far_as_it_goes(bench: &mut Bench) {
     let large = vec![0; 64 * 1024 * 1024];
     assert!((1..large.len()).contains(&bench.streams().send_slice(key, &large).unwrap()));
     while bench.streams().send_slice(key, &large).unwrap() > 0 {}
-    assert_eq!(bench.settle(), [], "it did not ask for write readiness");
+    assert_eq!(bench.settle(), [], "send_slice does not wait for write readiness");
 }
 
-/// MSG_NOSIGNAL, send(2): the test process would die of SIGPIPE, which Rust's runtime ignores unless it is reset.
+/// MSG_NOSIGNAL, send(2). Rust's runtime ignores SIGPIPE, so the test restores the default, which kills the process.
 pub(crate) fn writing_to_a_broken_connection_raises_no_signal(bench: &mut Bench) {
     let (key, peer) = bench.unix_connection();
     drop(peer);
@@ -184,7 +184,7 @@ pub(crate) fn writing_to_a_broken_connection_raises_no_signal(bench: &mut Bench)
     outbox.write_bytes(Bytes::from(vec![1; 20_000]));
     outbox.write(b"and a second slice");
     assert_kind(bench.streams().send(key, &mut outbox), ErrorKind::BrokenPipe);
-    // SAFETY: this is the disposition that stood before.
+    // SAFETY: this is the earlier disposition.
     unsafe { libc::signal(libc::SIGPIPE, before) };
 }
 

@@ -1,4 +1,4 @@
-//! Waiting, and the clock. These use the real clock, for it is the clock that is tried.
+//! Waiting, and the clock. These specifications use the real clock, because they test it.
 
 use std::sync::mpsc;
 use std::thread;
@@ -9,7 +9,7 @@ use ropewalk_sys::Events;
 
 use crate::bench::Bench;
 
-/// A timeout that is cut off to milliseconds makes the loop spin before a deadline.
+/// A timeout that is rounded down to milliseconds makes the loop spin before a deadline.
 pub(crate) fn a_wait_is_never_cut_short(bench: &mut Bench) {
     for timeout in [Duration::from_micros(300), Duration::from_micros(1700), Duration::from_millis(5)] {
         let clock = bench.provider.clock();
@@ -51,13 +51,13 @@ pub(crate) fn a_signal_interrupts_a_wait_without_an_event(bench: &mut Bench) {
     extern "C" fn nothing(_: libc::c_int) {}
     // SAFETY: the handler does nothing, which is async-signal-safe.
     unsafe { libc::signal(libc::SIGUSR1, nothing as extern "C" fn(libc::c_int) as libc::sighandler_t) };
-    // SAFETY: it has no preconditions.
+    // SAFETY: pthread_self(3) has no preconditions.
     let loop_thread = unsafe { libc::pthread_self() } as usize;
     let (done, is_done) = mpsc::channel::<()>();
     let signalling = thread::spawn(move || {
-        // Again and again: the first signal may come before the wait.
+        // Signals repeatedly, because the first signal may come before the wait.
         while is_done.recv_timeout(Duration::from_millis(5)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            // SAFETY: the thread waits for this one to end before it ends itself.
+            // SAFETY: the signalled thread waits for this one before it ends.
             unsafe { libc::pthread_kill(loop_thread as libc::pthread_t, libc::SIGUSR1) };
         }
     });

@@ -39,7 +39,7 @@ pub(crate) fn the_file_of_a_successor_is_left_alone(bench: &mut Bench) {
     let directory = Directory::new();
     let path = directory.path("socket");
     let (port, _) = bench.streams().listen(&ListenSpec::new(unix_address(&path))).unwrap();
-    // The old file lives on under another name, so that its number is not given to the new one.
+    // The old file stays under another name, so that its inode number is not given to the new one.
     fs::rename(&path, directory.path("old")).unwrap();
     let _successor = UnixListener::bind(&path).unwrap();
     bench.streams().close(port);
@@ -62,7 +62,7 @@ pub(crate) fn a_path_that_is_too_long_is_an_error(bench: &mut Bench) {
     bench.streams().connect(&ConnectSpec { address: unix_address(&path), bind: None }).unwrap_err();
 }
 
-/// connect(2), EAGAIN: nothing was begun, and no event would ever come.
+/// connect(2), EAGAIN: no attempt was begun, so no event would ever come.
 pub(crate) fn a_full_backlog_is_an_error(bench: &mut Bench) {
     let directory = Directory::new();
     let path = directory.path("socket");
@@ -103,7 +103,7 @@ pub(crate) fn the_last_bytes_before_a_hang_up_promise_more(bench: &mut Bench) {
     let name = bench.provider.name();
     assert_eq!(hung_up, ["epoll", "poll"].contains(&name), "{name}");
     match bench.receive(key).unwrap() {
-        // io_uring has seen the end itself, which may be that of one direction.
+        // io_uring has seen an end, and cannot tell whether it is that of one direction or of both.
         Received::Filled(3) => assert!(hung_up || name == "uring"),
         Received::Drained(3) => assert_eq!(name, "select", "select cannot tell"),
         other => panic!("{other:?}"),

@@ -31,7 +31,7 @@ pub(crate) fn a_wake_up_is_not_an_event(bench: &mut Bench) {
     assert_eq!(bench.settle(), []);
 }
 
-/// Every count is followed by a wake, so whenever a wait has ended after the last one, all counts are seen.
+/// Every count is followed by a wake. So after the wait that the last wake interrupts, all counts are visible.
 pub(crate) fn wakes_from_many_threads_are_never_lost(bench: &mut Bench) {
     const THREADS: u32 = 4;
     const WAKES: u32 = 2_000;
@@ -60,5 +60,5 @@ pub(crate) fn a_waker_outlives_its_provider(bench: &mut Bench) {
     bench.provider = crate::open(bench.provider.name());
     waker.wake();
     waker.clone().wake();
-    assert_eq!(bench.settle(), [], "it wakes nobody else");
+    assert_eq!(bench.settle(), [], "the new provider is not woken");
 }

@@ -9,12 +9,13 @@ pub(super) fn count() -> io::Result<usize> {
     let name = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PID, own];
     let mut process = MaybeUninit::<libc::kinfo_proc>::zeroed();
     let mut length = size_of::<libc::kinfo_proc>();
-    // SAFETY: `name` has four parts, `length` is how much may be written to `process`, and nothing is to be set.
+    // SAFETY: `name` has four parts, `length` is the size of `process`, and no new value is passed.
     let code = unsafe { libc::sysctl(name.as_ptr(), 4, process.as_mut_ptr().cast(), &raw mut length, null(), 0) };
     if code != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: it was zeroed, which is a value of integers, arrays and pointers; the system has written over it.
+    // SAFETY: `process` was zeroed, which is a valid value of its integers, arrays and pointers. Then the system wrote
+    // to it.
     let process = unsafe { process.assume_init() };
     usize::try_from(process.ki_numthreads).map_err(io::Error::other)
 }

@@ -1,4 +1,4 @@
-//! Systems that take the flags with the call: accept4(2), MSG_NOSIGNAL.
+//! Systems whose calls take the flags: accept4(2), MSG_NOSIGNAL.
 
 use std::ffi::c_int;
 use std::io;
@@ -26,13 +26,13 @@ pub(in crate::socket) fn acceptfrom(port: BorrowedFd<'_>) -> rustix::io::Result<
     Ok((unsafe { OwnedFd::from_raw_fd(new) }, peer))
 }
 
-/// Prepares a socket that another program opened as `open` prepares ours.
+/// Gives a socket of another program the flags that `open` gives to ours.
 pub(in crate::socket) fn prepare(socket: &impl AsFd) -> rustix::io::Result<()> {
     fcntl_setfd(socket, FdFlags::CLOEXEC)?;
     ioctl_fionbio(socket, true)
 }
 
-/// SO_ACCEPTCONN.
+/// Asks for SO_ACCEPTCONN.
 pub(in crate::socket) fn is_listening(socket: &impl AsFd) -> rustix::io::Result<bool> {
     rustix::net::sockopt::socket_acceptconn(socket)
 }

@@ -1,4 +1,4 @@
-//! How a socket becomes non-blocking and closed by exec(2), and how it is kept from raising SIGPIPE.
+//! Makes sockets non-blocking and closed by exec(2), and keeps them from raising SIGPIPE.
 
 #[cfg_attr(not(apple), path = "at_once.rs")]
 #[cfg_attr(apple, path = "stepwise.rs")]

@@ -1,4 +1,4 @@
-//! Systems that want a call for each flag: no accept4(2), SO_NOSIGPIPE for MSG_NOSIGNAL.
+//! Systems that need a call for each flag: no accept4(2), and SO_NOSIGPIPE instead of MSG_NOSIGNAL.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -23,19 +23,19 @@ pub(in crate::socket) fn acceptfrom(port: BorrowedFd<'_>) -> rustix::io::Result<
     let (new, peer) = RawAddress::written_by(|name, length| unsafe { libc::accept(fd, name, length) })?;
     // SAFETY: accept(2) has just opened it.
     let socket = unsafe { OwnedFd::from_raw_fd(new) };
-    // EINVAL: the other end is gone already, which is accept4(2)'s ECONNABORTED.
+    // EINVAL: the other end is gone already. accept4(2) returns ECONNABORTED for that.
     prepare(&socket).map_err(|error| if error == Errno::INVAL { Errno::CONNABORTED } else { error })?;
     Ok((socket, peer))
 }
 
-/// Prepares a socket that another program opened as `open` prepares ours.
+/// Gives a socket of another program the flags that `open` gives to ours.
 pub(in crate::socket) fn prepare(socket: &impl AsFd) -> rustix::io::Result<()> {
     fcntl_setfd(socket, FdFlags::CLOEXEC)?;
     ioctl_fionbio(socket, true)?;
     rustix::net::sockopt::set_socket_nosigpipe(socket, true)
 }
 
-/// There is no SO_ACCEPTCONN: a stream socket with a name and without a peer listens, or is about to.
+/// There is no SO_ACCEPTCONN. A stream socket with a name and without a peer listens, or is about to.
 pub(in crate::socket) fn is_listening(socket: &impl AsFd) -> rustix::io::Result<bool> {
     match RawAddress::peer(socket) {
         Ok(_) => Ok(false),

@@ -1,4 +1,4 @@
-//! UNIX addresses that are no paths.
+//! UNIX addresses that are not paths.
 
 #[cfg_attr(linux_like, path = "with_abstract.rs")]
 #[cfg_attr(not(linux_like), path = "paths_only.rs")]
