@@ -12,14 +12,14 @@ const SERVICE_MAX_DELAY: Duration = Duration::from_secs(60);
 const SERVICE_FACTOR: f64 = 1.5;
 const SERVICE_JITTER: Duration = Duration::from_secs(1);
 
-/// Twisted's defaults for factories. The jitter is a standard deviation, as a part of the delay, as it is in
-/// `ReconnectingClientFactory.jitter`: the molar Planck constant times the speed of light, in J m / mol.
+/// Twisted's defaults for factories. The jitter is the standard deviation as a fraction of the delay. Its value is that
+/// of `ReconnectingClientFactory.jitter`: the molar Planck constant times the speed of light, in J m / mol.
 const RECONNECTING_MAX_DELAY: Duration = Duration::from_secs(3600);
 const RECONNECTING_JITTER: f64 = 0.119_626_565_582;
 
 /// Chooses the delay before the next attempt from the number of failures so far: `retryPolicy`.
 ///
-/// Every `FnMut(u32) -> Duration` implements this trait. The delay is asked for on the reactor's thread.
+/// Every `FnMut(u32) -> Duration` implements this trait. `delay` is called on the reactor's thread.
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,11 +39,11 @@ impl<F: FnMut(u32) -> Duration> RetryPolicy for F {
     }
 }
 
-/// A policy whose delays grow by a factor up to a maximum, each with a random part. The random part spreads out the
-/// clients of a server that comes back.
+/// A policy whose delays grow by a factor up to a maximum, each with a random part. Because of the random part, the
+/// many clients of a restarted server do not all connect at once.
 ///
-/// The delay after `n` failures is `initial_delay * factor^n`, at most `max_delay`. It is multiplied by a random number
-/// around 1 whose standard deviation is `spread`. Then up to `jitter` is added.
+/// The delay after `n` failures is `initial_delay * factor^n`, at most `max_delay`. This delay is multiplied by a
+/// random number around 1 whose standard deviation is `spread`. Then a random delay of at most `jitter` is added.
 ///
 /// ```
 /// use std::time::Duration;
@@ -69,8 +69,8 @@ impl Default for BackOff {
 }
 
 impl BackOff {
-    /// Creates a policy that starts from 1 second and grows by a factor of 1.5 up to a minute, plus up to 1 second of
-    /// jitter: the default of [`ClientService`](crate::application::ClientService).
+    /// Creates a policy whose delays grow from 1 second by a factor of 1.5 up to a minute, plus up to 1 second of
+    /// jitter. It is the default of [`ClientService`](crate::application::ClientService).
     pub fn new() -> BackOff {
         BackOff {
             initial_delay: SERVICE_INITIAL_DELAY,
@@ -82,8 +82,8 @@ impl BackOff {
         }
     }
 
-    /// Creates a policy that starts from 1 second and grows by a factor of e up to an hour, with a spread of 12 %: the
-    /// default of [`ReconnectingClientFactory`](super::ReconnectingClientFactory).
+    /// Creates a policy whose delays grow from 1 second by a factor of e up to an hour, with a spread of 12 %. It is
+    /// the default of [`ReconnectingClientFactory`](super::ReconnectingClientFactory).
     ///
     /// ```
     /// use std::time::Duration;
@@ -114,21 +114,22 @@ impl BackOff {
         self
     }
 
-    /// Sets the maximum of the growing part. The random parts can exceed it.
+    /// Sets the maximum of the delay before the random parts are added.
     #[must_use]
     pub fn max_delay(mut self, delay: Duration) -> BackOff {
         self.max_delay = delay;
         self
     }
 
-    /// Sets the growth with each failure. Values below 1 count as 1.
+    /// Sets the factor by which the delay grows with each failure. Values below 1 count as 1.
     #[must_use]
     pub fn factor(mut self, factor: f64) -> BackOff {
         self.factor = factor.max(1.0);
         self
     }
 
-    /// Sets the standard deviation of the delay, as a part of it: `ReconnectingClientFactory.jitter`. 0 means no spread.
+    /// Sets the standard deviation of the delay as a fraction of the delay: `ReconnectingClientFactory.jitter`. 0 means
+    /// no spread.
     ///
     /// The default of [`reconnecting`](BackOff::reconnecting) is 0.12, and that of [`new`](BackOff::new) is 0.
     #[must_use]
@@ -144,7 +145,7 @@ impl BackOff {
         self
     }
 
-    /// Seeds the random numbers, for tests that replay.
+    /// Seeds the random numbers, so that a test can be replayed.
     #[must_use]
     pub fn jitter_seed(mut self, seed: u64) -> BackOff {
         self.random = Random::new(seed);
@@ -162,8 +163,9 @@ impl BackOff {
 
 impl RetryPolicy for BackOff {
     fn delay(&mut self, failures: u32) -> Duration {
-        // Twisted limits the exponent to keep floats finite. Here an infinite product is the maximum. Twisted's factory
-        // also lets the next delay grow from the spread one, a random walk that may reach zero. Here it does not.
+        // Twisted limits the exponent so that floats stay finite. Here an infinite product counts as the maximum. In
+        // Twisted's factory each delay grows from the previous random one, so the delays may shrink to zero. Here the
+        // delay grows only with `failures`.
         let grown = self.initial_delay.as_secs_f64() * self.factor.powf(f64::from(failures));
         let grown = Duration::try_from_secs_f64(grown).unwrap_or(Duration::MAX).min(self.max_delay);
         self.spread_out(grown).saturating_add(self.jitter.mul_f64(self.random.uniform()))

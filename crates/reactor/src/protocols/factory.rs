@@ -11,9 +11,9 @@ use crate::transports::Connector;
 
 /// Builds a protocol for each connection: IProtocolFactory.
 ///
-/// A closure or constructor without arguments is a factory: `|| Echo`, `Echo::default`. Methods take `&self`, so that
-/// one factory can serve many ports and be called again from its own callbacks: state that changes goes into a `Cell`.
-/// To share a factory, pass an `Rc<F>`.
+/// A closure or constructor without arguments is a factory: `|| Echo`, `Echo::default`. Methods take `&self`, because
+/// one factory can serve many ports and may be called during its own callbacks. Keep state that changes in a `Cell` or
+/// `RefCell`. To share a factory, pass an `Rc<F>`.
 ///
 /// The reactor calls the methods on its own thread.
 ///
@@ -22,7 +22,7 @@ use crate::transports::Connector;
 /// use ropewalk::prelude::*;
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
 ///
-/// /// Admits two guests.
+/// /// Accepts two connections.
 /// struct Tickets(Cell<u32>);
 ///
 /// impl Factory for Tickets {
@@ -47,13 +47,13 @@ pub trait Factory {
     /// Returns the protocol for a connection with `peer`, or `None` to close the connection at once.
     fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>>;
 
-    /// Reserves a place for an accepted connection whose protocol is built later, such as when its PROXY protocol
-    /// header has arrived. `None` closes the connection.
+    /// Reserves a place for an accepted connection whose protocol is built later, for example after its PROXY protocol
+    /// header has arrived. If this method returns `None`, the connection is closed.
     ///
-    /// A factory that counts connections takes a place here. Dropping the returned value gives the place back. The
-    /// caller drops it right before it calls [`build_protocol`](Factory::build_protocol), or when the connection ends
-    /// before that. A factory that wraps another one also calls `reserve` of the wrapped one, and keeps both values.
-    /// The default always has a place.
+    /// A factory that counts connections takes a place here. Dropping the returned value releases the place. The caller
+    /// drops it right before it calls [`build_protocol`](Factory::build_protocol), or when the connection ends before
+    /// that. A factory that wraps another one also calls `reserve` of the wrapped one, and keeps both values. The
+    /// default always has a place.
     ///
     /// Only endpoints call this method. A port calls `build_protocol` at once.
     ///
@@ -110,7 +110,7 @@ pub trait Factory {
     /// let net = MemoryReactor::new().with_faults(Faults::none().descriptors(2));
     /// let alarm = Rc::new(Alarm::default());
     /// net.listen_tcp("10.0.0.1:80", alarm.clone())?;
-    /// let _clients = [(); 2].map(|()| net.connect_stream("10.0.0.1:80")); // more than there are descriptors for
+    /// let _clients = [(); 2].map(|()| net.connect_stream("10.0.0.1:80")); // the port left one descriptor
     /// net.settle();
     /// assert!(alarm.rings.get() > 0);
     /// # Ok::<(), Error>(())
@@ -120,9 +120,10 @@ pub trait Factory {
     }
 
     /// Returns whether connections of this factory are paced: [`Transport::set_paced`](crate::Transport::set_paced).
-    /// [`paced`](super::paced) wraps a factory so that they are. Asked once for each connection, before `connection_made`.
+    /// Called once for each connection, before `connection_made`. [`paced`](super::paced) wraps a factory so that its
+    /// connections are paced.
     ///
-    /// A factory that wraps another one returns the answer of that one, or its connections are not paced.
+    /// A factory that wraps another one must forward this method. Otherwise its connections are not paced.
     ///
     /// ```
     /// use ropewalk::prelude::*;

@@ -42,9 +42,9 @@ struct Transfer {
 impl FileSender {
     /// Starts to send the contents of `reader`, up to its end. The transport stays open.
     ///
-    /// The Deferred fires with the number of bytes when the last one has been written. It fails with the reader's
-    /// error, or with [`Error::Closed`] when the connection ends first. Cancelling it stops the transfer after the
-    /// bytes already written.
+    /// The Deferred fires with the number of bytes when the last byte has been written. It fails with the reader's
+    /// error, or with [`Error::Closed`] when the connection ends first. Cancelling the Deferred stops the transfer
+    /// after the bytes already written.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -109,7 +109,7 @@ impl PullProducer for FileSender {
             outcome => outcome,
         };
         let Some(Transfer { sent, resolver, .. }) = self.finish() else { return };
-        // After a cancel the Deferred has fired already.
+        // This fails if the Deferred was cancelled, because it has already fired.
         let _ = match outcome {
             Ok(_) => resolver.callback(sent),
             Err(error) => resolver.errback(error),

@@ -1,6 +1,7 @@
 //! Methods that a wrapping factory or protocol forwards unchanged.
 
-/// For a factory whose field `factory` is the wrapped one. A factory that counts connections writes its own `reserve`.
+/// Implements the methods of a factory that wraps another one in its field `factory`. A factory that counts connections
+/// writes its own `reserve`.
 macro_rules! forward_factory {
     () => {
         $crate::protocols::forward::forward_factory!(reserve);
@@ -58,7 +59,8 @@ macro_rules! forward_client_factory {
     };
 }
 
-/// For a protocol whose field `inner` is the wrapped one, and which only acts at the start and the end.
+/// Implements the methods of a protocol that wraps another one in its field `inner`, and only acts at the start and the
+/// end.
 macro_rules! forward_conversation {
     () => {
         fn layer_opened(&mut self, transport: &$crate::transports::Transport) {

@@ -23,7 +23,7 @@ use crate::transports::Transport;
 /// The behaviour of one connection: IProtocol and IHalfCloseableProtocol.
 ///
 /// Callbacks come in this order: `connection_made` once, `data_received` or `chunk_received` any number of times, at
-/// most one `read_connection_lost` and one `write_connection_lost`. `connection_lost` comes exactly once, as the last.
+/// most one `read_connection_lost` and one `write_connection_lost`. `connection_lost` comes last and exactly once.
 ///
 /// All callbacks run on the reactor's thread, and never while another callback of the same protocol is on the stack. A
 /// panic in a callback is logged with [`log_prefix`](Protocol::log_prefix), and ends only this connection, with
@@ -41,7 +41,8 @@ use crate::transports::Transport;
 /// }
 /// ```
 pub trait Protocol {
-    /// Called when the connection has been made. Reading starts when this returns, unless the transport was paused.
+    /// Called when the connection has been made. Reading starts when this method returns, unless the transport was
+    /// paused.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -65,8 +66,8 @@ pub trait Protocol {
         let _ = transport;
     }
 
-    /// Called when a layer has opened, before the bytes that pass it: [`Transport::start_layer`]. Bytes that the
-    /// protocol wrote since the layer was started leave now.
+    /// Called when a layer has opened ([`Transport::start_layer`]), before the first bytes from the layer are
+    /// delivered. Bytes that the protocol has written since it started the layer are sent now.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -183,14 +184,14 @@ pub trait Protocol {
     /// net.listen_tcp("10.0.0.1:80", || Herald)?;
     /// let client = net.connect_stream("10.0.0.1:80");
     /// net.settle();
-    /// assert_eq!((client.received(), net.open_sources()), (b"hear ye".to_vec(), 1)); // the port alone
+    /// assert_eq!((client.received(), net.open_sources()), (b"hear ye".to_vec(), 1)); // only the port is left
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     fn write_connection_lost(&mut self, transport: &Transport) {
         let _ = transport;
     }
 
-    /// Called when the connection has ended. No callback follows, and methods of the transport do nothing any more.
+    /// Called when the connection has ended. No callback follows, and methods of the transport have no effect any more.
     ///
     /// ```
     /// use std::cell::RefCell;

@@ -7,12 +7,14 @@ use super::{ClientFactory, Factory, Protocol};
 use crate::error::Error;
 use crate::transports::Connector;
 
-/// Paces the connections of `factory`: each is read only while no more than the high-water mark is queued towards its peer.
+/// Paces the connections of `factory`: a connection is read only while at most the high-water mark is queued towards
+/// its peer.
 ///
-/// A server that answers requests wants this, because a peer that sends and does not read could fill the memory otherwise.
-/// [`Transport::set_paced`](crate::Transport::set_paced) says when two paced ends wait for each other.
+/// Use this for a server that answers requests. Otherwise a peer that sends without reading could fill the memory.
+/// [`Transport::set_paced`](crate::Transport::set_paced) describes when two paced ends wait for each other.
 ///
-/// It works wherever a factory does: with ports, connectors, endpoints and policies, around them or inside.
+/// The result is a factory: use it with ports, connectors, endpoints and policies. It may wrap a policy or be wrapped
+/// by one.
 ///
 /// ```
 /// use ropewalk::prelude::*;
@@ -29,7 +31,7 @@ use crate::transports::Connector;
 /// let net = MemoryReactor::new();
 /// net.listen_tcp("10.0.0.1:7", paced(|| Echo))?;
 /// let client = net.connect_stream("10.0.0.1:7");
-/// client.pause_reading(); // sends, and does not read
+/// client.pause_reading(); // the client sends without reading
 /// client.write(&[0; 1_000_000]);
 /// net.settle();
 /// client.resume_reading();
@@ -42,7 +44,7 @@ pub fn paced<F: Factory>(factory: F) -> Paced<F> {
     Paced { factory }
 }
 
-/// A factory whose connections are paced; [`paced`] makes it.
+/// A factory whose connections are paced, made by [`paced`].
 ///
 /// ```
 /// use ropewalk::prelude::*;

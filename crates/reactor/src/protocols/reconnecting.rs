@@ -75,7 +75,7 @@ impl<F: Factory> ReconnectingClientFactory<F> {
     ///     net.settle();
     ///     net.deadline()
     /// };
-    /// assert_eq!(due(), due()); // the seed decides
+    /// assert_eq!(due(), due()); // the same seed gives the same delay
     /// ```
     #[must_use]
     pub fn retry_policy(self, policy: impl RetryPolicy + 'static) -> ReconnectingClientFactory<F> {
@@ -83,8 +83,8 @@ impl<F: Factory> ReconnectingClientFactory<F> {
         self
     }
 
-    /// Sets the maximum number of attempts without a [`reset_delay`](ReconnectingClientFactory::reset_delay) between
-    /// them.
+    /// Sets the maximum number of retries. [`reset_delay`](ReconnectingClientFactory::reset_delay) starts the count
+    /// again.
     #[must_use]
     pub fn max_retries(mut self, retries: u32) -> ReconnectingClientFactory<F> {
         self.max_retries = Some(retries);
@@ -155,7 +155,7 @@ impl<F: Factory> ReconnectingClientFactory<F> {
     /// let two_four_eight = |failures: u32| Duration::from_secs(1 << failures);
     /// let factory = Rc::new(factory.retry_policy(two_four_eight).max_retries(3));
     /// let connector = net.connect_tcp("10.0.0.1:80", factory.clone())?;
-    /// net.advance(Duration::from_secs(60)); // at 0, 2, 6 and 14 seconds
+    /// net.advance(Duration::from_secs(60)); // attempts at 0, 2, 6 and 14 s
     /// assert_eq!(net.tcp_clients().len(), 4);
     /// factory.reset_delay();
     /// factory.retry(&connector); // one more attempt, after 2 seconds
@@ -169,7 +169,7 @@ impl<F: Factory> ReconnectingClientFactory<F> {
         }
         let destination = connector.destination();
         if self.max_retries.is_some_and(|most| self.retries.get() >= most) {
-            return tracing::info!(destination, retries = self.retries.get(), "all retries used up");
+            return tracing::info!(destination, retries = self.retries.get(), "no retries are left");
         }
         let Some(reactor) = connector.try_reactor() else { return };
         self.retries.set(self.retries.get().saturating_add(1));
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn each_attempt_restarts_the_factory() {
+    fn each_attempt_starts_the_factory_again() {
         #[derive(Default)]
         struct Counting(Cell<u32>, Cell<u32>);
         impl Factory for Rc<Counting> {

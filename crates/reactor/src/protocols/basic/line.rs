@@ -14,8 +14,8 @@ use crate::transports::Transport;
 /// The behaviour of one connection that carries lines. A [`LineReceiver`] turns it into a [`Protocol`].
 ///
 /// Callbacks follow the order of [`Protocol`], with lines or raw bytes in place of chunks. When a callback pauses the
-/// transport or loses the connection, no further line is delivered. After a pause the rest follows
-/// [`resume_producing`](Transport::resume_producing).
+/// transport or loses the connection, no further line is delivered. After a pause, the remaining lines are delivered
+/// after [`resume_producing`](Transport::resume_producing).
 ///
 /// ```
 /// use ropewalk::prelude::*;
@@ -83,11 +83,11 @@ pub trait LineProtocol {
         let _ = (lines, data);
     }
 
-    /// Called when a line is longer than allowed. `beginning` is the start of the line, as long as a complete line with
-    /// its delimiter may be.
+    /// Called when a line is longer than allowed. `beginning` is the start of the line. Its length is the maximum plus
+    /// the length of the delimiter.
     ///
-    /// The default closes the connection. If an implementation does not, the rest of the line is skipped, and the next
-    /// line is delivered.
+    /// The default closes the connection. If an implementation keeps the connection open, the rest of the line is
+    /// skipped, and the next line is delivered.
     ///
     /// ```
     /// use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
@@ -183,7 +183,8 @@ pub trait LineProtocol {
 
 /// A [`Transport`] that sends lines, and switches the input between lines and raw bytes.
 ///
-/// A cheap handle that can be cloned and kept. Its methods may be called from any callback on the reactor's thread.
+/// Cloning is cheap, and a protocol may keep the handle. Its methods may be called from any callback on the reactor's
+/// thread.
 ///
 /// ```
 /// use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
@@ -218,7 +219,7 @@ pub struct LineTransport {
     mode: Rc<Mode>,
 }
 
-/// The settings that the user changes and the receiver follows.
+/// The settings that callbacks change and the receiver follows.
 struct Mode {
     delimiter: Cow<'static, [u8]>,
     raw: Cell<bool>,
@@ -226,7 +227,7 @@ struct Mode {
 }
 
 impl LineTransport {
-    /// Sends `line` and the delimiter. The line must not contain the delimiter, which is not checked.
+    /// Sends `line` and the delimiter. The line must not contain the delimiter. This is not checked.
     pub fn send_line(&self, line: &[u8]) {
         self.transport.write_sequence([line, &self.mode.delimiter]);
     }
@@ -236,7 +237,8 @@ impl LineTransport {
         self.mode.raw.set(true);
     }
 
-    /// Switches back to line mode. `extra` is the part of the last raw chunk that was not consumed: it is parsed first.
+    /// Switches back to line mode. `extra` is the unconsumed part of the last raw chunk. It is parsed before later
+    /// input.
     pub fn set_line_mode(&self, extra: &[u8]) {
         self.mode.raw.set(false);
         self.transport.unread(extra);
@@ -523,7 +525,7 @@ mod tests {
         net.settle();
         assert_eq!(server.notes(), ["line a", "line stop"]);
         server.lines().transport().clone().resume_producing();
-        assert_eq!(server.notes(), [""; 0], "never in the stack of resume_producing");
+        assert_eq!(server.notes(), [""; 0], "no line is delivered inside resume_producing");
         net.settle();
         assert_eq!(server.notes(), ["line b", "line stop"]);
         server.lines().resume_producing();
@@ -610,7 +612,7 @@ mod tests {
     }
 
     #[test]
-    fn an_over_long_line_closes_the_connection_before_its_end() {
+    fn an_incomplete_line_over_the_limit_closes_the_connection() {
         let net = MemoryReactor::new();
         let server = Scripted::new();
         let client = server.serve(&net);
@@ -635,7 +637,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_follows_one_that_closed_the_connection() {
+    fn no_line_follows_a_line_that_closed_the_connection() {
         let actions: [Action; 2] = [|lines, _| lines.lose_connection(), |lines, _| lines.abort_connection()];
         for action in actions {
             let net = MemoryReactor::new();
@@ -695,7 +697,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_survive_any_pauses() {
+    fn random_pauses_lose_no_lines() {
         for seed in 0..50 {
             let faults = Faults::none().short_reads().short_writes().jitter(Duration::from_millis(3));
             let net = MemoryReactor::seeded(seed).with_faults(faults);

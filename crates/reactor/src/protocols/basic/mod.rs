@@ -4,7 +4,7 @@
 //! and [`Int32StringReceiver`] wrap a [`StringProtocol`].
 //!
 //! All of them limit the memory that a peer can make them use. They deliver a message that lies inside one received
-//! chunk without a copy. While the transport is paused, they stop between two messages.
+//! chunk without a copy. While the transport is paused, they deliver no message.
 
 mod line;
 mod string;

@@ -14,7 +14,7 @@ use crate::transports::Transport;
 /// The behaviour of one connection that carries strings. A [`StringReceiver`] turns it into a [`Protocol`].
 ///
 /// Callbacks follow the order of [`Protocol`], with strings in place of chunks. When a callback pauses the transport or
-/// loses the connection, no further string is delivered. After a pause the rest follows
+/// loses the connection, no further string is delivered. After a pause, the remaining strings are delivered after
 /// [`resume_producing`](Transport::resume_producing).
 ///
 /// ```
@@ -180,7 +180,8 @@ impl From<NetstringParseError> for FramingError {
 
 /// A [`Transport`] that sends strings.
 ///
-/// A cheap handle that can be cloned and kept. Its methods may be called from any callback on the reactor's thread.
+/// Cloning is cheap, and a protocol may keep the handle. Its methods may be called from any callback on the reactor's
+/// thread.
 ///
 /// ```
 /// use ropewalk::protocols::basic::{Int8StringReceiver, StringProtocol, StringTransport};
@@ -283,15 +284,15 @@ mod sealed {
 #[derive(Clone, Copy, Debug)]
 pub struct Netstring;
 
-/// Strings after a length of one byte.
+/// Strings that follow their length in one byte.
 #[derive(Clone, Copy, Debug)]
 pub struct Int8;
 
-/// Strings after a big-endian length of two bytes.
+/// Strings that follow their length in two big-endian bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Int16;
 
-/// Strings after a big-endian length of four bytes.
+/// Strings that follow their length in four big-endian bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Int32;
 
@@ -372,11 +373,11 @@ pub struct StringReceiver<F: StringFormat, P> {
 
 /// A [`StringReceiver`] of netstrings, of at most 99999 bytes by default.
 pub type NetstringReceiver<P> = StringReceiver<Netstring, P>;
-/// A [`StringReceiver`] of strings after a length of one byte.
+/// A [`StringReceiver`] of strings that follow their length in one byte.
 pub type Int8StringReceiver<P> = StringReceiver<Int8, P>;
-/// A [`StringReceiver`] of strings after a length of two bytes.
+/// A [`StringReceiver`] of strings that follow their length in two bytes.
 pub type Int16StringReceiver<P> = StringReceiver<Int16, P>;
-/// A [`StringReceiver`] of strings after a length of four bytes, of at most 99999 bytes by default.
+/// A [`StringReceiver`] of strings that follow their length in four bytes, of at most 99999 bytes by default.
 pub type Int32StringReceiver<P> = StringReceiver<Int32, P>;
 
 impl<F: StringFormat, P: StringProtocol> StringReceiver<F, P> {
@@ -385,7 +386,7 @@ impl<F: StringFormat, P: StringProtocol> StringReceiver<F, P> {
         StringReceiver { protocol, decoder: F::decoder(None), broken: false }
     }
 
-    /// Sets the maximum length of a string. The format may have a lower one.
+    /// Sets the maximum length of a string. The format may have a lower maximum.
     #[must_use]
     pub fn max_length(mut self, bytes: usize) -> StringReceiver<F, P> {
         self.decoder = F::decoder(Some(bytes));
@@ -557,7 +558,7 @@ mod tests {
     }
 
     #[test]
-    fn no_string_follows_one_that_closed_the_connection() {
+    fn no_string_follows_a_string_that_closed_the_connection() {
         let echo = Echo::default();
         serve::<Int8>(&echo, b"\x04lose\x01a", 0);
         assert_eq!(echo.notes.take(), ["lose", "connection was closed cleanly"]);

@@ -5,8 +5,8 @@ use crate::protocols::Protocol;
 use crate::protocols::forward::forward_conversation;
 use crate::transports::Transport;
 
-/// Returns `protocol` with a function that runs right before its `connection_made`. For policies, which attach observers to
-/// the transport of each connection or give it objects to keep.
+/// Returns a protocol that calls `begin` right before `connection_made` of `protocol`. Policies use it to attach
+/// observers to the transport, or to give the transport objects to keep.
 ///
 /// If the connection is never made, `begin` is dropped with the protocol.
 ///

@@ -14,7 +14,8 @@ use crate::protocols::forward::{forward_client_factory, forward_factory};
 use crate::protocols::{ClientFactory, Factory, Protocol};
 use crate::transports::Connector;
 
-/// One counted connection. Dropping it gives the place back, with the connection or before the connection is made.
+/// The place of one counted connection. Dropping it releases the place, at the end of the connection or before its
+/// start.
 struct Place(Rc<Cell<usize>>);
 
 impl Place {
@@ -36,7 +37,8 @@ impl Drop for Place {
 /// Connections with an overflow protocol are counted as well.
 ///
 /// Behind `haproxy:`, connections still waiting for their PROXY header count against the limit. If the limit is
-/// reached, a new connection is closed, or, with an overflow factory, kept uncounted until its header arrives.
+/// reached, a new connection is closed. With an overflow factory it is kept instead, and not counted until its header
+/// arrives.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -106,7 +108,7 @@ impl<F: Factory> Factory for LimitTotalConnectionsFactory<F> {
     fn reserve(&self) -> Option<Box<dyn Any>> {
         match (self.taken.get() < self.connection_limit, &self.overflow) {
             (true, _) => Some(Box::new((self.factory.reserve()?, Place::take(&self.taken)))),
-            // A place may be free by the time the header arrives.
+            // The connection is kept, because a place may be free when its header arrives.
             (false, Some(overflow)) => overflow.reserve(),
             (false, None) => None,
         }
@@ -117,10 +119,11 @@ impl<F: Factory> Factory for LimitTotalConnectionsFactory<F> {
 
 forward_client_factory!(LimitTotalConnectionsFactory);
 
-/// A factory that limits the number of simultaneous connections from each peer. Further ones are closed at once.
+/// A factory that limits the number of simultaneous connections from each peer. Further connections are closed at once.
 ///
-/// A peer is an IP address with any port. An IPv4 address mapped into IPv6 counts as the IPv4 address. All peers of
-/// UNIX sockets count as one. Behind `haproxy:`, a connection counts from the moment its header names the peer.
+/// The IP address identifies a peer, whatever its port. An IPv4 address mapped into IPv6 counts as the IPv4 address.
+/// All peers of UNIX sockets count as one. Behind `haproxy:`, a connection counts from the moment its header names the
+/// peer.
 ///
 /// ```
 /// use ropewalk::protocols::policies::LimitConnectionsByPeer;

@@ -1,7 +1,7 @@
 //! Policies: factories that limit the connections of another factory. The source is twisted.protocols.policies.
 //!
 //! Policies can wrap each other: `TimeoutFactory::new(LimitTotalConnectionsFactory::new(factory, 100), minute)`. A
-//! policy stays with a connection whose protocol is switched.
+//! policy also applies after the connection has switched to another protocol.
 
 mod begun;
 mod limits;

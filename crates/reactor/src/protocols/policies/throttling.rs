@@ -1,8 +1,8 @@
 //! Limits the bytes per second of all connections of a factory together.
 //!
-//! Each direction keeps one moment, `due`: the time at which everything so far would have passed at the limited rate.
-//! If `due` lies more than one second ahead, all connections are held. They are released when `due` is less than a
-//! second ahead by one slice. So a burst worth one second is free, the average is the limit, and no timer runs while
+//! Each direction keeps the time `due` at which everything so far would have passed at the limited rate. When `due` is
+//! more than one second ahead of now, all connections are held. They are released when `due` is only 0.9 seconds ahead.
+//! So a burst worth one second is free, the average is the limit, and no timer runs while nothing is held.
 //! nothing is held.
 
 use std::cell::{Cell, RefCell};
@@ -18,17 +18,18 @@ use crate::protocols::forward::{forward_client_factory, forward_factory};
 use crate::protocols::{ClientFactory, Factory, Protocol};
 use crate::transports::{Connector, Hold, Observer, Transport, WeakTransport};
 
-/// The burst allowed after a silence, as time at the limit.
+/// The size of the burst after a silence, as its duration at the limited rate.
 const BURST: Duration = Duration::from_secs(1);
 
-/// The least amount between two holds, as time at the limit, because each hold visits every connection.
+/// The minimum number of bytes between two holds, as their duration at the limited rate. Each hold visits every
+/// connection.
 const SLICE: Duration = Duration::from_millis(100);
 
 /// A factory that limits the bytes per second that the connections of another factory receive and send together.
 ///
-/// While the receive limit is exceeded, every connection stops reading. While the send limit is exceeded, written data is
-/// queued and producers are paused at the high-water mark. A single large write still leaves in one piece when its time
-/// has come. A burst worth one second is allowed after a silence.
+/// While the receive limit is exceeded, every connection stops reading. While the send limit is exceeded, written data
+/// is queued and producers are paused at the high-water mark. A single large write is still sent in one piece. A burst
+/// worth one second is allowed after a silence.
 ///
 /// By default nothing is limited. All connections must belong to one reactor. To limit their number as well, wrap this
 /// factory in a [`LimitTotalConnectionsFactory`](super::LimitTotalConnectionsFactory).
@@ -229,7 +230,8 @@ mod tests {
         client
     }
 
-    /// Checks after each second that the bytes are at least the limit's share, and at most that and one second's burst.
+    /// Checks after each second that the number of bytes is at least the limit's, and at most a burst of one second
+    /// more.
     fn assert_rate(net: &MemoryReactor, seconds: usize, bytes: impl Fn() -> usize) {
         for second in 1..=seconds {
             net.advance(SECOND);

@@ -20,7 +20,7 @@ const LINGER: Duration = Duration::from_secs(30);
 ///
 /// The protocol's `connection_lost` gets [`Error::TimedOut`]. If nothing is queued, the connection is closed at once,
 /// and a registered producer is stopped. Queued data may be sent for another 30 seconds. Then the connection is reset,
-/// so a peer that stops reading cannot keep it open.
+/// so a peer that stops reading cannot keep the connection open.
 ///
 /// ```
 /// use std::time::Duration;
@@ -81,8 +81,8 @@ impl Protocol for TimeoutProtocol {
     forward_conversation!();
 }
 
-/// Closes one connection when no byte was received or written for some time: `TimeoutMixin`. It closes the connection
-/// in the way that [`TimeoutFactory`] describes.
+/// Closes one connection when no byte was received or written for some time: `TimeoutMixin`. [`TimeoutFactory`]
+/// describes how the connection is closed.
 ///
 /// Start it in `connection_made`. Keep the handle to change the period later. Dropping the handle does not stop the
 /// timeout. The methods may be called from any callback on the reactor's thread.
@@ -169,8 +169,8 @@ impl Idle {
     fn expire(self: Rc<Idle>, reactor: &Reactor) {
         self.expired.set(true);
         if let Some(transport) = self.transport.upgrade() {
-            // Closing waits for a producer. A producer with nothing queued could have written for the whole period, and
-            // did not.
+            // Closing waits for the producer. If nothing is queued, the producer could have written for the whole
+            // period and did not, so it is stopped.
             if transport.buffered() == 0 {
                 transport.stop_producer();
             }
@@ -200,7 +200,7 @@ impl Idle {
     }
 }
 
-/// Dropped at the end of the connection. That cancels the timeout even if a handle to it remains.
+/// The transport drops this value at the end of the connection. That cancels the timeout even if a handle remains.
 struct Watch(Rc<Idle>);
 
 impl Observer for Watch {
@@ -311,7 +311,8 @@ mod tests {
         client.pause_reading();
         transport.write(&[0; 10_000_000]);
         net.advance(MINUTE);
-        // The producer's data continues what is queued: closing in between would look like the end of the whole.
+        // The producer's data continues the queued bytes. A close after the queued bytes would look like the end of the
+        // whole transfer.
         client.resume_reading();
         net.advance(LINGER - Duration::from_millis(1));
         assert!(server.lost().is_none() && !client.is_eof() && producer.0.get() == 0);
