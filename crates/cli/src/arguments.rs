@@ -170,7 +170,7 @@ fn local_8080() -> Vec<String> {
     vec![LOCAL_8080.to_owned()]
 }
 
-/// Short, so that the program ends within half a second of a signal.
+/// Returns a short time, so that the program exits within half a second of a signal.
 fn default_grace() -> Duration {
     Duration::from_millis(300)
 }

@@ -1,5 +1,5 @@
-//! Closes idle connections. Unlike the reactor's `IdleTimeout`, this timer counts only what the service itself calls
-//! activity. A peer that does not accept the queued data is reset, and gets no second period.
+//! Closes idle connections. Unlike the reactor's `IdleTimeout`, only the service itself restarts this timer. A peer
+//! that does not accept the queued data is reset, without a second period.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The commands, a module for each.
+//! The commands, one module for each.
 
 mod chargen;
 mod daytime;
@@ -57,7 +57,8 @@ impl Service for CommandService {
         }
     }
 
-    /// Prints the start line. The loop is running by now, so a signal sent in response stops the program in order.
+    /// Prints the start line. The loop is running by now, so a signal sent after the start line stops the program in
+    /// order.
     fn start(&self, _reactor: &Reactor) -> Deferred<()> {
         if let Some(Err(error)) = self.check.take().map(|check| check()) {
             return Err(Failure::new(error)).into();

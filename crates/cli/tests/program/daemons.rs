@@ -243,7 +243,7 @@ fn receive(socket: &UnixDatagram) -> String {
     let mut buffer = [0; 4096];
     let length = loop {
         match socket.recv(&mut buffer) {
-            // A timed read fails so after SIGSTOP and SIGCONT: signal(7).
+            // EINTR: SIGSTOP and SIGCONT interrupt a read with a timeout, signal(7).
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             outcome => break outcome.expect("a datagram"),
         }
@@ -315,7 +315,7 @@ fn the_user_is_switched_after_binding() {
     assert_eq!((log.uid(), log.gid()), (65534, 12345));
     talk(&scratch);
     assert_eq!(running.terminate().0.code(), Some(0));
-    // It can no longer remove a file from the directory of root.
+    // The daemon can no longer remove a file from root's directory, so it empties the pid file.
     assert_eq!(fs::read(scratch.path().join("pid")).unwrap(), b"");
 }
 
@@ -455,7 +455,7 @@ fn an_inaccessible_directory_is_not_served() {
 }
 
 #[test]
-fn only_the_own_pid_file_is_removed() {
+fn a_daemon_removes_only_its_own_pid_file() {
     let scratch = Scratch::new();
     // A link to the device: if this test fails, the device itself survives.
     std::os::unix::fs::symlink("/dev/null", scratch.join("device")).unwrap();

@@ -86,7 +86,7 @@ fn standard_streams_may_carry_a_proxy_header() {
 
 #[test]
 fn standard_streams_are_forwarded() {
-    // This is what nc(1) does.
+    // nc(1) uses standard input and output in this way.
     let target = Running::start(&["echo"]);
     let place = format!("tcp:{}", target.address());
     let mut command = program(&["portforward", "--listen", "stdio:", "--to", &place]);

@@ -62,7 +62,7 @@ fn a_service_without_free_descriptors_recovers() {
         let mut server = withstands_a_flood(start_limited(&["-r", reactor, "echo", "--max-connections", "1000"]));
         let log = server.log();
         let messages = log.matches("cannot accept").count();
-        // One message in ten seconds.
+        // The message is logged once in ten seconds.
         assert!((1..4).contains(&messages), "{reactor}: {log}");
     }
 }

@@ -34,7 +34,8 @@ struct Load {
 }
 
 impl Load {
-    /// Starts the clients. They keep a connection until a response closes it. With `reconnecting`, each request has a new one.
+    /// Starts the clients. They keep a connection until a response closes it. If `reconnecting` is set, each request
+    /// uses a new connection.
     fn on(address: SocketAddr, reconnecting: bool) -> Load {
         let (running, answered) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
         let client = |_| {
@@ -114,7 +115,7 @@ fn response(stream: &mut TcpStream) -> Result<String, String> {
     while !text.ends_with(b"content") {
         match stream.read(&mut buffer) {
             Ok(count) if count > 0 => text.extend_from_slice(&buffer[..count]),
-            // A timed read fails so after SIGSTOP and SIGCONT: signal(7).
+            // EINTR: SIGSTOP and SIGCONT interrupt a read with a timeout, signal(7).
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             outcome => return Err(format!("reading: {outcome:?} after {:?}", String::from_utf8_lossy(&text))),
         }
@@ -163,7 +164,8 @@ fn a_restart_on_a_passed_socket_loses_no_request() {
 
 #[test]
 fn a_restart_on_a_shared_port_loses_no_request() {
-    // SO_REUSEPORT of socket(7). A connection made at the moment of the close may be lost, so the clients make none then.
+    // SO_REUSEPORT of socket(7). A connection made while a server closes its port may be lost, so no client connects
+    // then.
     let site = site();
     for reactor in reactors() {
         let start = |port: u16| {

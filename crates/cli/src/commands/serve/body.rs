@@ -55,7 +55,7 @@ pub(super) struct FilePart {
 impl FilePart {
     fn read_piece(&mut self) -> io::Result<Bytes> {
         let size = self.left.min(PIECE);
-        // Not `read_to_end`, which starts with small reads.
+        // `read_to_end` would start with small reads.
         let mut piece = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
         self.file.read_exact(&mut piece).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "the file was truncated while it was sent"),

@@ -1,4 +1,5 @@
-//! One connection: hyper on the reactor, with an idle limit. After closing it lingers, so that the last response arrives.
+//! One connection: hyper on the reactor, with an idle limit. After closing, the connection lingers, so that the last
+//! response arrives.
 
 use std::convert::Infallible;
 use std::future::Future;

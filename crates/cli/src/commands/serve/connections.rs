@@ -28,7 +28,7 @@ pub(super) struct Connections {
     grace: Duration,
     closing: Cell<bool>,
     next_number: Cell<u64>,
-    /// By number, with the waker of a connection that waits for the close.
+    /// The connections by number, each with its waker while it waits for the close.
     open: RefCell<BTreeMap<u64, Option<Waker>>>,
     closed: RefCell<Vec<Resolver<()>>>,
 }
@@ -70,7 +70,8 @@ impl Connections {
         deferred
     }
 
-    /// Finishes once no connection lingers: a reactor that stops would cut off their last bytes.
+    /// Finishes once no connection lingers, because a stopping reactor would cut off the last bytes of lingering
+    /// connections.
     fn finish_if_closed(self: &Rc<Connections>, reactor: &Reactor) {
         if !self.closing.get() || !self.open.borrow().is_empty() {
             return;
@@ -153,7 +154,7 @@ impl Drop for TrackedConnection {
     fn drop(&mut self) {
         self.connections.open.borrow_mut().remove(&self.number);
         let connections = self.connections.clone();
-        // Not now: the connection may be in the middle of closing.
+        // Called in the next turn, because the connection may be in the middle of closing.
         if connections.closing.get() {
             self.reactor.call_later(Duration::ZERO, move |reactor| connections.finish_if_closed(reactor));
         }

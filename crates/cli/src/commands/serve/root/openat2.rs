@@ -14,7 +14,7 @@ const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGIC
 /// Opens `path` below `root`.
 pub(super) fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     match openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), BENEATH) {
-        // Linux before 5.6, a sandbox that denies the call, or a rename that disturbed the resolution of "..".
+        // Linux before 5.6 lacks the call, a sandbox may deny it, and a rename may disturb its resolution of "..".
         Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => walk::open(root, path, flags),
         Err(Errno::XDEV) => Err(outside()),
         outcome => Ok(outcome?),

@@ -1,4 +1,4 @@
-//! Systems that are not Unix: no call is known that stays below a directory.
+//! Systems other than Unix, where no call is known that stays below a directory.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::Metadata;
 
-/// Never made: no directory can be served.
+/// Never created, because no directory can be served.
 pub(in super::super) struct Root(Infallible);
 
 impl Root {

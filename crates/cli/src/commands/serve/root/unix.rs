@@ -49,7 +49,8 @@ impl Root {
     /// # Errors
     /// `PermissionDenied` if a link leads out of the directory or the file is not regular, and errors of open(2).
     pub(in super::super) fn open_file(&self, path: &Path) -> io::Result<(File, Metadata)> {
-        // Opening a device may have side effects, so its kind is checked before. It may change until the second check.
+        // Opening a device may have side effects, so the kind of the file is checked first. The file may be replaced
+        // until it is opened, so the kind is checked again.
         refuse_special(self.metadata(path)?)?;
         let file = beneath::open(self.0.as_fd(), path, READ)?;
         let metadata = refuse_special(metadata(&fstat(&file)?))?;

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::outside;
 
-/// As many links as Linux follows: path_resolution(7).
+/// The number of links that Linux follows: path_resolution(7).
 const LINKS_MAX: usize = 40;
 
 /// Opens a directory only to search it, which needs no permission to read it.
@@ -34,7 +34,8 @@ pub(super) fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Resu
     })
 }
 
-/// Resolves all names but the last one, and passes that one with its directory to `last`. It is not a link.
+/// Resolves all names but the last one, and passes the last one with its directory to `last`. The last name is not a
+/// link.
 pub(super) fn resolve<R>(
     root: BorrowedFd<'_>,
     path: &Path,
