@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The number of connections that may wait to be accepted, unless a listener asks for another.
+/// The number of connections that may wait to be accepted, unless a listener asks for another number.
 ///
 /// ```
 /// use ropewalk_proto::DEFAULT_BACKLOG;

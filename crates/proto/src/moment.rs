@@ -6,8 +6,8 @@ use std::time::Duration;
 
 /// A point in time: the number of nanoseconds since the clock of the event provider started. It never decreases.
 ///
-/// It is not a [`std::time::Instant`], because a simulated provider cannot create one, and because timers compare a
-/// single integer. The range is 584 years. A later time saturates at [`Moment::NEVER`], so no delay overflows.
+/// A moment is not a [`std::time::Instant`], because a simulated provider cannot create one, and because timers compare
+/// a single integer. The range is 584 years. A later time saturates at [`Moment::NEVER`], so no delay overflows.
 ///
 /// ```
 /// use std::time::Duration;

@@ -24,7 +24,7 @@ use std::time::Duration;
 pub struct Random(u64);
 
 impl Random {
-    /// Returns a generator whose numbers follow from `seed`. Every seed is a good one.
+    /// Returns a generator whose numbers follow from `seed`. Every seed, even 0, is good.
     pub fn new(seed: u64) -> Random {
         Random(seed)
     }

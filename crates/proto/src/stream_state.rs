@@ -75,7 +75,7 @@ pub enum EndStep {
     Queue,
     /// The registered producer is stopped.
     Producer,
-    /// The connections that this one produces for settle, because their close may have waited for it.
+    /// The connections for which this one is the producer are settled, because their close may have waited for it.
     Consumers,
     /// Observers, kept objects and the layer are dropped.
     Attachments,
@@ -116,7 +116,7 @@ impl EndStep {
 /// assert_eq!(state.next_step(false, false), Step::Stay); // something is queued
 /// assert_eq!(state.next_step(true, false), Step::Close);
 /// assert!(state.lost() && state.is_lost());
-/// assert!(!state.lost()); // once
+/// assert!(!state.lost()); // only the first call returns true
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamState {

@@ -117,13 +117,14 @@ pub(super) fn drive(mut next: Option<Rc<dyn Run>>, mut chain: Rc<dyn Chain>) {
     }
 }
 
-/// Fills a cell that holds nothing to drop. The compiler cannot know that, and `set` would generate the drop.
+/// Fills a cell that holds nothing to drop. `set` would generate code for the drop, because the compiler cannot know
+/// that.
 #[inline]
 pub(super) fn fill<C>(cell: &Cell<C>, content: C) {
     std::mem::forget(cell.replace(content));
 }
 
-/// Does with `result` what `output` says. Returns the node to run next.
+/// Treats `result` as `output` says. Returns the node to run next.
 #[inline]
 pub(super) fn settle<T: 'static>(output: &Cell<Output<T>>, result: Result<T, Failure>) -> Option<Rc<dyn Run>> {
     match output.replace(Output::Detached) {

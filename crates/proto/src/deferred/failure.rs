@@ -6,9 +6,9 @@ use std::panic::Location;
 
 /// An error of any type, with the source location where it entered a [`Deferred`](crate::Deferred).
 ///
-/// Every error converts into a failure, so `?` works in callbacks. `{failure}` shows the error, and `{failure:#}` its
-/// sources too. A failure is not an [`Error`], because then not every error could convert into it. It converts into a
-/// boxed error.
+/// Every error converts into a failure, so `?` works in callbacks. `{failure}` shows the error, and `{failure:#}` also
+/// shows its sources. A failure is not an [`Error`], because then not every error could convert into it. But it
+/// converts into a boxed error.
 ///
 /// Source: `twisted.python.failure.Failure`.
 ///

@@ -14,7 +14,7 @@ use super::failure::Failure;
 /// failure that follows is not logged.
 ///
 /// # Panics
-/// If it is polled after its result was taken.
+/// If the Deferred is polled after its result was taken.
 ///
 /// ```
 /// use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};

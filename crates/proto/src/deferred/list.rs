@@ -71,8 +71,8 @@ impl<T: 'static> DeferredList<T> {
 
     /// Makes the list fail with a [`FirstError`] as soon as one Deferred fails.
     ///
-    /// The others continue. Their failures are logged, unless [`consume_errors`](DeferredList::consume_errors) is
-    /// called.
+    /// The other Deferreds continue. Their failures are logged, unless [`consume_errors`](DeferredList::consume_errors)
+    /// is called.
     ///
     /// ```
     /// use ropewalk_proto::{Deferred, DeferredList, FirstError, fail};
@@ -114,8 +114,8 @@ impl<T: 'static> DeferredList<T> {
 
     /// Returns the first value, or all failures if all Deferreds fail.
     ///
-    /// The others continue, while [`race`](crate::race) would cancel them. With
-    /// [`fire_on_one_errback`](DeferredList::fire_on_one_errback) the first failure fails the list too.
+    /// The other Deferreds continue, while [`race`](crate::race) would cancel them. With
+    /// [`fire_on_one_errback`](DeferredList::fire_on_one_errback) the first failure fails the list as well.
     ///
     /// ```
     /// use ropewalk_proto::{Deferred, DeferredList, FirstOrAll, fail};
@@ -167,8 +167,9 @@ impl<T: 'static> fmt::Debug for DeferredList<T> {
 
 /// Returns the values of all `deferreds`, in their order.
 ///
-/// The first failure fails it, wrapped in a [`FirstError`]. The others continue, and their failures are logged. A
-/// [`DeferredList`] can drop them instead. Cancelling the returned Deferred cancels those that have no result.
+/// The first failure fails the returned Deferred, wrapped in a [`FirstError`]. The other Deferreds continue, and their
+/// failures are logged. A [`DeferredList`] can drop these failures instead. Cancelling the returned Deferred cancels
+/// those that have no result.
 ///
 /// ```
 /// use ropewalk_proto::{Deferred, gather_results, succeed};

@@ -65,7 +65,7 @@ use source::Source;
 
 /// A result that may come later: a value of type `T` or a [`Failure`].
 ///
-/// Dropping a Deferred stops nothing, unless it was polled as a [`Future`]: the callbacks added so far still run. A
+/// Dropping a Deferred stops nothing, unless it was polled as a [`Future`]. The callbacks added so far still run. A
 /// failure that reaches a dropped Deferred is logged, except [`Abandoned`]. A Deferred cannot be sent to another
 /// thread. Its methods may be called from any callback.
 ///
@@ -250,8 +250,8 @@ impl<T: 'static> Deferred<T> {
     /// Cancels the operation behind the result.
     ///
     /// If the chain has not fired, its canceller is called (see [`Resolver::set_canceller`]). If the canceller does not
-    /// fire it, the chain fails with [`Cancelled`]. If the chain waits for a Deferred that a callback returned, that
-    /// Deferred is cancelled. If the result is there, this has no effect. May be called from any callback.
+    /// fire the chain, the chain fails with [`Cancelled`]. If the chain waits for a Deferred that a callback returned,
+    /// that Deferred is cancelled. If the result is there, this has no effect. May be called from any callback.
     #[track_caller]
     pub fn cancel(&self) {
         if let Some(State::Pending(pending)) = &self.state {
@@ -330,7 +330,7 @@ impl<T: 'static> Deferred<T> {
                 }
                 return next.into();
             }
-            // It holds nothing to drop (see `fill`).
+            // `Open` holds nothing to drop (see `fill`).
             open @ Output::Open => std::mem::forget(open),
             _ => {}
         }

@@ -31,7 +31,7 @@ struct Queue<T: 'static> {
     size: usize,
     backlog: usize,
     values: VecDeque<T>,
-    /// Keyed by ticket, so the longest-waiting getter is first. Empty while there are values.
+    /// The waiting getters by ticket, so the longest-waiting one is first. Empty while values are queued.
     getters: BTreeMap<u64, Resolver<T>>,
     next_ticket: u64,
 }

@@ -35,7 +35,7 @@ pub struct DeferredSemaphore(Rc<Permits>);
 struct Permits {
     limit: usize,
     free: Cell<usize>,
-    /// Keyed by ticket, so the longest-waiting caller is first.
+    /// The waiting callers by ticket, so the longest-waiting one is first.
     waiting: RefCell<BTreeMap<u64, Resolver<Permit>>>,
     next_ticket: Cell<u64>,
     handing_out: Cell<bool>,
@@ -154,7 +154,7 @@ impl fmt::Debug for DeferredSemaphore {
     }
 }
 
-/// A permit of a [`DeferredSemaphore`], or the lock of a [`DeferredLock`]. Dropping it releases it.
+/// A permit of a [`DeferredSemaphore`], or the lock of a [`DeferredLock`]. Dropping the value releases the permit.
 ///
 /// ```
 /// use ropewalk_proto::{DeferredLock, Failure, Permit};

@@ -119,7 +119,7 @@ impl<T: 'static> Resolver<T> {
     ///
     /// # Errors
     /// [`AlreadyCalled`] if the Deferred has fired. After a cancellation without a canceller, the first call is ignored
-    /// instead, because the operation had no way to know.
+    /// instead, because the operation could not know of the cancellation.
     ///
     /// ```
     /// use ropewalk_proto::{AlreadyCalled, Deferred};
@@ -171,8 +171,8 @@ impl<T: 'static> Resolver<T> {
         Ok(())
     }
 
-    /// Sets the function that stops the operation if the Deferred is cancelled before it fires. It replaces an earlier
-    /// one.
+    /// Sets the function that stops the operation if the Deferred is cancelled before it fires. The function replaces
+    /// an earlier one.
     ///
     /// The canceller may fire the resolver that it is given. If it does not, the Deferred fails with
     /// [`Cancelled`](crate::Cancelled). The canceller is dropped when the Deferred fires.

@@ -189,7 +189,7 @@ impl<'a> Arguments<'a> {
     /// Skips parameters that are given by key, so the `80` of `tcp:host=example.com:80` is the port.
     fn place_positional(&mut self) -> Result<(), DescriptionError> {
         let positional = self.description.positional();
-        // A name and a colon alone, as in `stdio:`.
+        // In `stdio:`, nothing follows the colon: there is no argument.
         if matches!(positional, [only] if only.value.is_empty()) && self.description.keyed().is_empty() {
             return Ok(());
         }
@@ -287,7 +287,7 @@ pub(super) fn unix_address(value: &str) -> Option<Address> {
     }
 }
 
-/// The inverse of [`unix_address`].
+/// Returns the text that [`unix_address`] parses to `address`.
 pub(super) fn unix_text(address: &Address) -> String {
     match address {
         Address::Abstract(name) => format!("@{}", String::from_utf8_lossy(name)),

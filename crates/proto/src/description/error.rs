@@ -67,7 +67,7 @@ impl DescriptionError {
         DescriptionError::new(name.offset, message)
     }
 
-    /// Moves the error by `offset` bytes, for a description that contains the wrong one at that offset.
+    /// Moves the error by `offset` bytes, for an outer description that contains the faulty one at that offset.
     #[must_use]
     pub fn nested_at(mut self, offset: usize) -> DescriptionError {
         self.offset += offset;

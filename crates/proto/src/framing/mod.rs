@@ -47,7 +47,7 @@ pub trait Decoder {
 
     /// Removes the next frame from the front of `input`, which must continue the input of the previous call.
     ///
-    /// A frame that lies inside `input` is borrowed from it. If it returns `None`, all of `input` was taken, and the
+    /// A frame that lies inside `input` is borrowed from it. If this returns `None`, all of `input` was taken, and the
     /// beginning of a frame is buffered for the next call. Otherwise `input` is the rest, after the frame or the error.
     ///
     /// # Errors

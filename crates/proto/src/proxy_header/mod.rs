@@ -51,7 +51,7 @@ pub enum ProxyHeader {
 
 /// Parses a header of version 1 or 2 at the front of a stream that arrives in chunks.
 ///
-/// It buffers at most 232 bytes, inside the parser, and allocates nothing before the header is complete.
+/// The parser buffers at most 232 bytes inside itself, and allocates nothing before the header is complete.
 ///
 /// ```
 /// use ropewalk_proto::proxy_header::{ProxyHeader, ProxyHeaderParser};
@@ -99,7 +99,7 @@ impl ProxyHeaderParser {
 
     /// Removes the header from the front of `input`, which must continue the input of the previous call.
     ///
-    /// If it returns `None`, all of `input` was taken. If it returns the header, `input` is the rest. Further calls
+    /// If this returns `None`, all of `input` was taken. If this returns the header, `input` is the rest. Further calls
     /// take nothing and return the same header.
     ///
     /// # Errors

@@ -72,7 +72,7 @@ impl<T> TimerQueue<T> {
         }
     }
 
-    /// Moves entries of timers that were reset to a later deadline down, and returns the earliest entry.
+    /// Moves down the entries of timers that were reset to a later deadline. Returns the earliest entry.
     pub(super) fn settle_top(&mut self) -> Option<Entry> {
         loop {
             let top = *self.heap.first()?;

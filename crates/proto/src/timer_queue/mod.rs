@@ -78,7 +78,7 @@ impl Entry {
 
 struct Slot<T> {
     generation: u32,
-    /// The effective deadline. That of the heap entry may be earlier.
+    /// The effective deadline. The heap entry may have an earlier one.
     deadline: Moment,
     sequence: u64,
     value: Option<T>,
@@ -110,8 +110,8 @@ impl<T> Slot<T> {
 /// ```
 pub struct TimerQueue<T> {
     heap: Vec<Entry>,
-    /// For each slot the position of its entry, or, if it is vacant, the next vacant slot. Not a field of the slot,
-    /// because a sift writes one at each level, and a dense array of them stays in the cache.
+    /// The position of each slot's entry, or, if the slot is vacant, the next vacant slot. This is not a field of the
+    /// slot: a sift writes a position at each level, and a dense array of positions stays in the cache.
     positions: Vec<u32>,
     slots: Vec<Slot<T>>,
     vacant: u32,
@@ -188,7 +188,7 @@ impl<T> TimerQueue<T> {
         slot.deadline = deadline;
         slot.sequence = sequence;
         self.next_sequence += 1;
-        // A deadline after the effective one is also after that of the heap entry, which then stays.
+        // A deadline later than the effective one is also later than the heap entry's, so the entry stays.
         if !is_later || self.positions[key.0.index() as usize] == SORTED {
             self.advance(Entry { deadline, sequence, slot: key.0.index() });
         }

@@ -30,7 +30,7 @@ impl Sorted {
         self.live
     }
 
-    /// Counts one timer less, because it left or was reset.
+    /// Counts one timer less, because it was removed or reset.
     pub(super) fn leave(&mut self) {
         self.live -= 1;
     }
@@ -57,7 +57,7 @@ impl<T> TimerQueue<T> {
         None
     }
 
-    /// Sorts the timers that are due at `now` and were scheduled before `mark`, if they are many. At most once a turn.
+    /// Sorts the timers that are due at `now` and were scheduled before `mark`, if there are many. Does so once a turn.
     pub(super) fn sort_due(&mut self, now: Moment, mark: Mark) {
         if self.heap.len() < SORTED_MIN || self.sorted.live > 0 || self.sorted.counted_at.replace(mark) == Some(mark) {
             return;
