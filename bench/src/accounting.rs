@@ -18,7 +18,8 @@ pub(crate) fn processor_time(pid: u32) -> io::Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
-/// Returns the bytes of private memory that the process has written to: `/proc/PID/smaps_rollup`. No kernel memory.
+/// Returns the bytes of private memory that the process has written to: `/proc/PID/smaps_rollup`. Kernel memory is not
+/// included.
 ///
 /// # Errors
 /// If there is no such process, or the kernel lacks the file.
@@ -44,7 +45,7 @@ fn unreadable(what: &str, text: &str) -> io::Error {
 /// Returns the cost of one more message: the difference of two runs that differ only in their number of messages.
 ///
 /// # Panics
-/// If the second run did not serve more.
+/// If the second run did not serve more messages than the first.
 pub(crate) fn per_message(few: (u64, u64), many: (u64, u64)) -> f64 {
     let messages = many.0.checked_sub(few.0).filter(|&more| more > 0).expect("the second run serves more messages");
     (many.1 as f64 - few.1 as f64) / messages as f64

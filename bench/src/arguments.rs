@@ -26,8 +26,8 @@ Scenarios, with their names for --only (any part of a name works):
   idle/...                     memory of each of 10,000 connections that have echoed once (tokio: with a 1 KiB buffer)
   timers/...                   schedule, set-and-cancel, fire: 100,000 live, against tokio's
   calls/...                    call_from_thread against tokio's spawn onto its loop: in bursts of 1000, and one at a time
-  instructions/64/50           user-space instructions a message, by callgrind; needs --instructions and valgrind
-  syscalls/64/64/...           system calls a message, by strace; needs --syscalls and strace
+  instructions/64/50           user-space instructions per message, by callgrind; needs --instructions and valgrind
+  syscalls/64/64/...           system calls per message, by strace; needs --syscalls and strace
 
 Examples:
   cargo xtask bench                                     the whole table, about a quarter of an hour
@@ -73,11 +73,11 @@ pub(crate) struct RunArguments {
     #[arg(long)]
     pub(crate) core: Option<usize>,
 
-    /// Also count user-space instructions a message with valgrind's callgrind
+    /// Also count user-space instructions per message with valgrind's callgrind
     #[arg(long)]
     pub(crate) instructions: bool,
 
-    /// Also count system calls a message with strace
+    /// Also count system calls per message with strace
     #[arg(long)]
     pub(crate) syscalls: bool,
 

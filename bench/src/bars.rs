@@ -7,10 +7,10 @@ use crate::candidate::Candidate;
 /// An upper limit for one figure of [`Candidate::ROPEWALK`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Bar {
-    /// The candidate whose figure divides it, or `None` for a limit in the figure's own unit.
+    /// The candidate by whose figure ropewalk's is divided, or `None` for a limit in the figure's own unit.
     pub(crate) relative_to: Option<Candidate>,
     pub(crate) at_most: f64,
-    /// True for a goal: missing it is reported, and is not a failure.
+    /// Whether this is a goal: a missed goal is reported, but is not a failure.
     pub(crate) is_goal: bool,
 }
 

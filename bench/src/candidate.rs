@@ -36,7 +36,7 @@ impl Candidate {
     /// The candidate that the bars limit.
     pub(crate) const ROPEWALK: Candidate = Candidate::Ropewalk("epoll");
 
-    /// Returns whether it uses io_uring, which valgrind does not know.
+    /// Returns whether the candidate uses io_uring, which valgrind does not know.
     pub(crate) fn is_on_uring(self) -> bool {
         matches!(self, Candidate::RawUring | Candidate::Ropewalk("uring"))
     }

@@ -1,7 +1,7 @@
 //! The client: one thread, in lock-step. All connections send, then all receive, then again.
 //!
-//! It shares the server's core, and both run under SCHED_BATCH, so each runs only while the other sleeps. The server
-//! always finds all requests of a round waiting, so all candidates have the same load.
+//! The client shares the server's core, and both run under SCHED_BATCH, so each runs only while the other sleeps. The
+//! server always finds all requests of a round waiting, so all candidates have the same load.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -12,7 +12,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{Domain, Socket, Type};
 
-/// The number of connections that are opened before the server must have accepted them: less than any backlog.
+/// The number of connections that are opened before the client waits until the server has accepted them. Less than any
+/// backlog.
 const CONNECTING: usize = 64;
 
 /// The time for which a connection waits for progress. A server that has stalled is an error.
@@ -105,9 +106,9 @@ impl Client {
         Ok(lives)
     }
 
-    /// Opens `more` connections from the next address of the loopback network. Churn leaves connections in TIME_WAIT by
-    /// the ten thousand, which would use up the ports of one address. All connections need it: a port that was bound
-    /// for another address is never chosen for a socket that connects without being bound.
+    /// Opens `more` connections from the next address of the loopback network. Churn leaves tens of thousands of
+    /// connections in TIME_WAIT, which would use up the ports of one address. All connections are bound to such an
+    /// address: for an unbound socket the system never chooses a port that was bound for another address.
     fn connect_from_another_address(&mut self, more: usize) -> io::Result<()> {
         self.sources += 1;
         let source = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 0).to_bits() + self.sources % 0xffff);
@@ -127,7 +128,7 @@ fn connect(port: u16, source: Ipv4Addr) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// Sends on all connections, then receives on all: a server whose wait is costly waits once for many of them.
+/// Sends on all connections, then receives on all. So a server whose wait is costly waits once for many connections.
 fn exchange_checked(connections: &[TcpStream], request: &[u8]) -> io::Result<()> {
     let mut sent = vec![0; connections.len()];
     for (connection, sent) in connections.iter().zip(&mut sent) {
@@ -161,7 +162,7 @@ fn send_some(connection: &TcpStream, request: &[u8], sent: &mut usize, bytes: us
     Ok(())
 }
 
-/// Receives all answers while it sends the rest, so that neither end waits for the other for ever.
+/// Receives all answers while sending the rest, so that neither end waits for the other for ever.
 fn finish_round(
     connection: &TcpStream,
     request: &[u8],
@@ -178,7 +179,7 @@ fn finish_round(
     Ok(())
 }
 
-/// Receives some bytes. With more to send it also returns when receiving would block.
+/// Receives some bytes. If there is more to send, also returns when receiving would block.
 fn receive(connection: &TcpStream, buffer: &mut [u8], all_sent: bool) -> io::Result<usize> {
     let flags = if all_sent { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
     match recv(connection, buffer, flags) {

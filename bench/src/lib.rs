@@ -9,7 +9,7 @@
 //!    └── medians and spread of samples and of ratios ── bars ── table, JSON ──────┘
 //! ```
 //!
-//! It is not a load generator: requests a second on a shared machine are noise, so it does not report them.
+//! This is not a load generator: requests a second on a shared machine are noise, so they are not reported.
 
 #![cfg(target_os = "linux")]
 #![deny(unsafe_code)]

@@ -31,7 +31,7 @@ impl Launch<'_> {
     /// Starts the server and waits until it listens.
     ///
     /// # Errors
-    /// If it cannot be started, or exits before it listens.
+    /// If the server cannot be started, or exits before it listens.
     pub(crate) fn start(&self) -> io::Result<Server> {
         let mut words = self.tracer.clone();
         words.push(self.program.into());
@@ -48,41 +48,41 @@ impl Launch<'_> {
 }
 
 impl Server {
-    /// Returns its port on the loopback.
+    /// Returns the server's port on the loopback.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// Returns the processor time that the kernel has accounted to it.
+    /// Returns the processor time that the kernel has accounted to the server.
     ///
     /// # Errors
-    /// If it has exited.
+    /// If the server has exited.
     pub(crate) fn processor_time(&self) -> io::Result<Duration> {
         accounting::processor_time(self.child.id())
     }
 
-    /// Returns the private memory that it has written to, in bytes.
+    /// Returns the private memory that the server has written to, in bytes.
     ///
     /// # Errors
-    /// If it has exited.
+    /// If the server has exited.
     pub(crate) fn private_dirty_bytes(&self) -> io::Result<u64> {
         accounting::private_dirty_bytes(self.child.id())
     }
 
-    /// Returns the memory that its allocator has handed out and not received back, in bytes.
+    /// Returns the memory that the server's allocator has handed out and not received back, in bytes.
     ///
     /// # Errors
-    /// If it has exited, or does not count.
+    /// If the server has exited, or does not count.
     pub(crate) fn live_bytes(&mut self) -> io::Result<u64> {
         let input = self.input.as_mut().expect("the pipe is closed by finish alone");
         writeln!(input, "memory")?;
         self.answer()
     }
 
-    /// Lets it exit, and waits until a tracer has written its report.
+    /// Lets the server exit, and waits until a tracer has written its report.
     ///
     /// # Errors
-    /// If it did not exit successfully.
+    /// If the server did not exit successfully.
     pub(crate) fn finish(mut self) -> io::Result<()> {
         drop(self.input.take());
         let status = self.child.wait()?;
@@ -97,7 +97,7 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// Lets it exit by itself, and leaves no zombie.
+    /// Lets the server exit by itself, and leaves no zombie.
     fn drop(&mut self) {
         drop(self.input.take());
         let _ = self.child.wait();
@@ -107,7 +107,7 @@ impl Drop for Server {
 /// Returns the path of the program on the counting allocator, and builds it first if cargo started us.
 ///
 /// # Errors
-/// If it is missing. The message says how to build it.
+/// If the program is missing. The message says how to build it.
 pub(crate) fn counted_program() -> io::Result<PathBuf> {
     let program = std::env::current_exe()?.with_file_name("counted");
     if let Some(cargo) = std::env::var_os("CARGO") {

@@ -54,7 +54,7 @@ pub(crate) struct Entry {
 pub(crate) struct Verdict {
     pub(crate) bar: Bar,
     pub(crate) measured: Summary,
-    /// The figure of the raw loop, unless the bar names it: it is the best that can be reached.
+    /// The figure of the raw loop, which is the best that can be reached. `None` if the bar itself names the raw loop.
     pub(crate) raw_loop: Option<f64>,
 }
 
@@ -169,13 +169,15 @@ impl Unit {
 
     fn heading(self) -> &'static str {
         match self {
-            Unit::NanosPerMessage => "Processor time of the server a message, ns",
+            Unit::NanosPerMessage => "Processor time of the server per message, ns",
             Unit::NanosToAnswer => "From a request to the end of its answer, 99 of 100 take less, ns",
             Unit::NanosPerOperation => "Processor time of an operation, ns",
-            Unit::InstructionsPerMessage => "User-space instructions a message",
-            Unit::SystemCallsPerMessage => "System calls a message",
+            Unit::InstructionsPerMessage => "User-space instructions per message",
+            Unit::SystemCallsPerMessage => "System calls per message",
             Unit::BytesPerConnection => "Memory of an idle connection, bytes",
-            Unit::TimesOfFew => "Processor time of a message among many idle connections, in times of that among few",
+            Unit::TimesOfFew => {
+                "Processor time of a message among many idle connections, as a multiple of that among few"
+            }
         }
     }
 }
@@ -210,7 +212,7 @@ fn cells(entry: Option<&Entry>, ruler: Candidate) -> [String; 2] {
     [format!("{}{spread}", figure(entry.summary.median)), ratio]
 }
 
-/// Formats like a figure, but never as zero: a miss has a size.
+/// Formats the excess over a bar, like a figure. A miss is never shown as zero.
 fn excess(value: f64) -> String {
     if value.abs() < 0.01 { format!("{value:.4}") } else { figure(value) }
 }
@@ -298,13 +300,13 @@ mod tests {
     }
 
     #[test]
-    fn a_near_miss_has_a_size() {
+    fn a_near_miss_is_not_shown_as_zero() {
         assert_eq!(echo_row(1.0504).verdicts[0].words(), "MISSED by 0.0004");
         assert_eq!(echo_row(1.05).verdicts[0].words(), "ok");
     }
 
     #[test]
-    fn without_a_peer_there_is_no_verdict_on_it() {
+    fn a_bar_without_its_peer_has_no_verdict() {
         let samples = [(Candidate::Tokio, vec![1000.0]), (Candidate::ROPEWALK, vec![900.0])];
         let row = Row::new(metric("echo/64/50"), &samples);
         assert_eq!(row.verdicts.len(), 1);

@@ -12,7 +12,7 @@ pub(crate) fn is_here() -> bool {
     ["apt-get", "dpkg"].iter().all(|program| step::read(Command::new(program).arg("--version")).is_ok())
 }
 
-/// Installs the missing ones of the packages.
+/// Installs those of the packages that are missing.
 ///
 /// # Errors
 /// If this is not Debian, if we are not root, or if apt-get fails.

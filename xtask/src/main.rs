@@ -1,6 +1,6 @@
 //! The project's own tool. `cargo xtask --help` lists its commands; `.ci/run` calls it.
 //!
-//! It only starts other programs (cargo, cargo-nextest, cargo-mutants, apt-get) and reads their reports, so that
+//! The tool only starts other programs (cargo, cargo-nextest, cargo-mutants, apt-get) and reads their reports, so that
 //! people and CI run the same checks in the same way. No rule of the reactor is here.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its terminal")]

@@ -1,8 +1,9 @@
 //! `cargo xtask msrv`: the workspace builds with the oldest Rust that Cargo.toml promises.
 //!
-//! Best first: rustup's toolchain of that version, or Debian's package of that version, unpacked below the target
-//! folder and never installed. Without either, today's toolchain runs clippy's `incompatible_msrv` and reads the
-//! declarations of the dependencies. That last way cannot see new syntax, so the output says which of them ran.
+//! The tool tries, in this order: rustup's toolchain of that version, and Debian's package of that version, unpacked
+//! below the target folder and never installed. Without either, today's toolchain runs clippy's `incompatible_msrv` and
+//! reads the declarations of the dependencies. The last way cannot see new syntax, so the output says which way was
+//! used.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -50,8 +51,8 @@ fn toolchain_in(list: &str, version: &str) -> Option<String> {
     names.find(fits).map(str::to_owned)
 }
 
-/// Debian keeps an old `rustc-web` beside the newest one. It is unpacked, because installing it would replace the
-/// newest.
+/// Debian keeps an old `rustc-web` beside the newest one. The old one is unpacked, because installing it would replace
+/// the newest.
 fn unpacked_rustc(workspace: &Workspace) -> Result<PathBuf> {
     let version = &workspace.rust_version;
     let folder = workspace.target.join(format!("msrv-rustc-{version}"));

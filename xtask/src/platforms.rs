@@ -31,7 +31,7 @@ pub(crate) const PLATFORMS: [Platform; 3] = [
 /// Packages that never leave a developer's machine. The benchmark's peers would only cost time here.
 const NOT_PORTED: [&str; 2] = ["xtask", "ropewalk-bench"];
 
-/// Lints that are wrong on a foreign target and right at home.
+/// Lints that give a false alarm on a foreign target, and none on the host.
 ///
 /// Thread locals on windows-gnu expand to code in which clippy does not find the existing `const { .. }`.
 const FALSE_ALARMS: [&str; 1] = ["clippy::missing_const_for_thread_local"];
@@ -52,7 +52,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let wanted = |platform: &&Platform| options.target.as_ref().is_none_or(|target| target == platform.triple);
     let platforms: Vec<&Platform> = PLATFORMS.iter().filter(wanted).collect();
     let toolchain = Toolchain::find(workspace)?;
-    step::say("the standard library for each target first; it is kept in the target folder");
+    step::say("building the standard library for each target first; it is kept in the target folder");
     canary::must_fail(workspace, &toolchain, &platforms)?;
     let failed: Vec<&str> = platforms
         .iter()

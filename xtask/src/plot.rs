@@ -30,7 +30,7 @@ use results::Results;
 /// The reduced results: small enough to be kept, and enough to draw everything again.
 const MEASURED: &str = "docs/measured.json";
 const CHAPTER: &str = "docs/src/choosing-a-reactor.md";
-/// Beside the chapter, so that the book includes them.
+/// The folder of the pictures, beside the chapter so that the book includes them.
 const FOLDER: &str = "docs/src/pictures";
 
 /// Draw the pictures and write the tables of docs/src/choosing-a-reactor.md

@@ -1,7 +1,7 @@
 //! The same program on an allocator that counts its live bytes.
 //!
-//! It serves only the idle-connection scenario: counting costs time, so every other figure comes from the program
-//! without it.
+//! This program serves only the idle-connection scenario, because counting costs time. Every other figure comes from
+//! the program that does not count.
 
 #[cfg(target_os = "linux")]
 #[global_allocator]

@@ -1,8 +1,8 @@
-//! tokio's timers at their leanest, and tasks spawned on its loop from another thread.
+//! tokio's timers without tasks, and tasks spawned on its loop from another thread.
 //!
 //! A timer is a `Sleep` in a box, polled once so that it is registered. There is no task and no join handle, so a real
-//! program costs more. Once woken, it is polled again and dropped, as by a task that awaits it. All polls happen
-//! outside of any task, so tokio's budget of polls a turn does not apply.
+//! program costs more. After its wake-up, the timer is polled again and dropped, as by a task that awaits it. All polls
+//! happen outside of any task, so tokio's budget of polls a turn does not apply.
 
 use std::future::Future;
 use std::io;
@@ -23,7 +23,7 @@ pub(super) struct TokioTimers {
     fired: usize,
     woken: Arc<Woken>,
     waker: Waker,
-    /// Leaked, so that it can stay entered between calls. The process exits with its probe.
+    /// The runtime is leaked, so that it can stay entered between calls. The process exits with its probe.
     runtime: &'static Runtime,
     _entered: EnterGuard<'static>,
 }

@@ -8,8 +8,8 @@ use crate::candidate::Candidate;
 use crate::client::{Client, Load};
 
 const FEW: usize = 10;
-/// The second one is within the reach of select(2). The last one, with the client's own, stays below the limit of
-/// 20,000 descriptors that many systems set.
+/// The numbers of idle connections. select(2) can serve the second one. The last one and the client's descriptors stay
+/// below the limit of 20,000 descriptors that many systems set.
 pub(super) const CROWDS: [usize; 3] = [100, 900, 19_900];
 
 pub(super) fn metric(many: usize) -> Metric {
@@ -25,7 +25,7 @@ pub(super) fn sample(many: usize, candidate: Candidate, plan: &Plan) -> io::Resu
     Ok(cost_among(many, candidate, plan)? / cost_among(FEW, candidate, plan)?)
 }
 
-/// Returns the server's nanoseconds a message of the only active connection.
+/// Returns the server's nanoseconds for a message of the only active connection.
 fn cost_among(idle: usize, candidate: Candidate, plan: &Plan) -> io::Result<f64> {
     let server = start(candidate, plan)?;
     let load = |connections| Load { message_bytes: 64, connections, depth: 1 };

@@ -1,4 +1,4 @@
-//! Processor time a message: lock-step, pipelined and short-lived connections.
+//! Processor time per message: lock-step, pipelined and short-lived connections.
 
 use std::io;
 use std::time::Instant;
@@ -31,7 +31,7 @@ pub(super) fn churn_metric() -> Metric {
     metric("churn/64/50", "churn 64 B x 50", Unit::NanosPerMessage)
 }
 
-/// Returns the server's nanoseconds a message.
+/// Returns the server's nanoseconds for a message.
 pub(super) fn echo_sample(candidate: Candidate, load: Load, plan: &Plan) -> io::Result<f64> {
     let server = start(candidate, plan)?;
     let mut client = Client::new(server.port(), load);
@@ -40,7 +40,7 @@ pub(super) fn echo_sample(candidate: Candidate, load: Load, plan: &Plan) -> io::
 }
 
 /// Returns the 99th percentile of the time from a request to the end of its answer, in lock-step. The server finds all
-/// requests of a round waiting, so this is mostly how evenly it serves them.
+/// requests of a round waiting, so the figure mostly shows how evenly it serves them.
 pub(super) fn latency_sample(candidate: Candidate, plan: &Plan) -> io::Result<f64> {
     let server = start(candidate, plan)?;
     let mut client = Client::new(server.port(), TIMED);

@@ -27,9 +27,9 @@ pub(crate) struct Plan {
 /// One figure of a scenario.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Metric {
-    /// Its name for `--only`, in the results and in the bars.
+    /// The name for `--only`, in the results and in the bars.
     pub(crate) name: String,
-    /// Its title in tables.
+    /// The title in tables.
     pub(crate) title: String,
     pub(crate) unit: Unit,
 }
@@ -62,9 +62,9 @@ pub(crate) enum Scenario {
     Idle,
     /// Operations inside one process.
     Probed(Probe),
-    /// User-space instructions a message.
+    /// User-space instructions per message.
     Instructions,
-    /// System calls a message.
+    /// System calls per message.
     SystemCalls,
 }
 
@@ -89,7 +89,7 @@ impl Scenario {
         echo.chain(lively).chain(crowd::CROWDS.map(Scenario::Crowd)).chain(others).collect()
     }
 
-    /// Returns whether it is part of --quick.
+    /// Returns whether the scenario is part of --quick.
     pub(crate) fn is_quick(self) -> bool {
         match self {
             Scenario::Echo(load) => load.connections == 50 || load.message_bytes == 64,
@@ -103,7 +103,7 @@ impl Scenario {
         matches!(self, Scenario::Idle | Scenario::Instructions | Scenario::SystemCalls)
     }
 
-    /// Returns the tool that it needs, if not every machine has it.
+    /// Returns the tool that the scenario needs, if not every machine has it.
     pub(crate) fn tool(self) -> Option<&'static str> {
         match self {
             Scenario::Instructions => Some("valgrind"),
@@ -112,7 +112,7 @@ impl Scenario {
         }
     }
 
-    /// Returns whether it applies to that candidate.
+    /// Returns whether the scenario applies to that candidate.
     pub(crate) fn concerns(self, candidate: Candidate) -> bool {
         match self {
             Scenario::Probed(_) => matches!(candidate, Candidate::Tokio | Candidate::ROPEWALK),
@@ -123,7 +123,7 @@ impl Scenario {
         }
     }
 
-    /// Returns the figures of one sample, in its order.
+    /// Returns the metrics of a sample's figures, in the same order.
     pub(crate) fn metrics(self) -> Vec<Metric> {
         match self {
             Scenario::Echo(load) => vec![echo::echo_metric(load)],

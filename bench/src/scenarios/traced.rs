@@ -44,7 +44,7 @@ pub(super) fn system_call_metrics() -> Vec<Metric> {
     std::iter::once(all).chain(parts).collect()
 }
 
-/// Returns the user-space instructions a message.
+/// Returns the user-space instructions per message.
 pub(super) fn instructions(candidate: Candidate, plan: &Plan) -> io::Result<f64> {
     if candidate.is_on_uring() {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "valgrind does not know io_uring"));
@@ -59,7 +59,7 @@ pub(super) fn instructions(candidate: Candidate, plan: &Plan) -> io::Result<f64>
     Ok(per_message(count(FEW)?, count(MANY)?))
 }
 
-/// Returns the system calls a message: all, then those of each purpose.
+/// Returns the system calls per message: all, then those of each purpose.
 pub(super) fn system_calls(candidate: Candidate, plan: &Plan) -> io::Result<Vec<f64>> {
     let count = |rounds| -> io::Result<(u64, Vec<(String, u64)>)> {
         let report = report_file("strace");

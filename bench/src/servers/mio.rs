@@ -1,4 +1,5 @@
-//! mio without a framework: edge-triggered, so a receive that filled the buffer is repeated. One buffer for all.
+//! mio without a framework: edge-triggered, so a receive that filled the buffer is repeated. All connections share a
+//! buffer.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! Echo servers: one file a candidate, the same verb in each.
+//! Echo servers: one file for each candidate, with the same functions.
 //!
 //! All set TCP_NODELAY, serve the same listening socket, and close when the peer has closed and everything is echoed.
 //! The raw loop on epoll, mio and ropewalk receive into one shared buffer; tokio's idiom is a buffer for each task. All
@@ -21,7 +21,7 @@ use crate::candidate::Candidate;
 /// The default size of a receive buffer.
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
 
-/// The accept queue. The client never leaves as many connections waiting.
+/// The length of the accept queue. The client never leaves that many connections waiting.
 const BACKLOG: i32 = 128;
 
 /// The number of events that one wait reports.

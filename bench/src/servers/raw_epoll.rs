@@ -1,11 +1,11 @@
-//! The least that an echo server on epoll can do: level-triggered, one receive an event, one buffer for all.
+//! The least that an echo server on epoll can do: level-triggered, one receive for each event, one buffer for all.
 //!
-//! It measures the kernel's share and the fewest instructions. It is not something to build on: no timers, no wake-ups
-//! from other threads, no protocols.
+//! This server measures the kernel's share and the fewest instructions. Do not build on it: it has no timers, no
+//! wake-ups from other threads and no protocols.
 //!
-//! Receiving and sending are functions of their own, as recv(2) and send(2) of a C library are. Inlined into the loop
-//! they would leave no return behind a system call, and on some virtual machines that alone saves a fifth of the
-//! processor time: the kernel's entry spoils the prediction of returns. A real program has more than one function.
+//! Receiving and sending are separate functions, like recv(2) and send(2) of a C library. If they were inlined into the
+//! loop, no function would return after a system call. On some virtual machines that alone saves a fifth of the
+//! processor time, because entering the kernel spoils the prediction of returns. A real program has such functions.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -25,7 +25,7 @@ struct Connection {
 struct Server {
     epoll: OwnedFd,
     listener: TcpListener,
-    /// By descriptor.
+    /// The connections by descriptor.
     connections: Vec<Option<Connection>>,
     buffer: Box<[u8]>,
 }

@@ -1,9 +1,10 @@
 //! The least that an echo server on io_uring can do: multishot accept and receive, and one ring of buffers. Each buffer
 //! is sent from where it was received.
 //!
-//! It shows the kernel's share of io_uring for small messages, as `raw_epoll` does for epoll. From 16 KiB on it only
-//! shows the cost of sending many small buffers one by one. It is not something to build on: no timers, no wake-ups, no
-//! receive without buffers for bulk, no growth when the buffers run dry (a connection without a buffer waits for one).
+//! This server shows the kernel's share of io_uring for small messages, as `raw_epoll` does for epoll. From 16 KiB on
+//! it only shows the cost of sending many small buffers one by one. Do not build on it: it has no timers, no wake-ups
+//! and no receive without buffers for bulk. The number of buffers does not grow (a connection without a buffer waits
+//! for one).
 
 #![allow(unsafe_code, reason = "the queues and the ring of buffers are shared with the kernel")]
 
@@ -26,7 +27,7 @@ const ENTRIES: u32 = 512;
 const COMPLETIONS: u32 = 8192;
 const PAGE: usize = 4096;
 
-/// The kind of operation that completed, in the upper half of its token. The descriptor is in the lower one.
+/// The kind of operation that completed, in the upper half of its token. The descriptor is in the lower half.
 const ACCEPT: u64 = 0;
 const RECEIVE: u64 = 1 << 32;
 const SEND: u64 = 2 << 32;
@@ -91,7 +92,7 @@ impl Server {
     }
 
     fn accepted(&mut self, descriptor: i32) -> io::Result<()> {
-        // SAFETY: the kernel has just created it for us.
+        // SAFETY: the kernel has just created this descriptor for us.
         let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
         let _ = sockopt::set_tcp_nodelay(&socket, true);
         let place = descriptor as usize;
@@ -139,7 +140,7 @@ impl Server {
         let Some(connection) = &self.connections[place] else { return Ok(()) };
         let Some(&(id, count)) = connection.filled.front() else { return Ok(()) };
         let (fd, start) = (Fd(connection.socket.as_raw_fd()), self.buffers.address(id));
-        // MSG_WAITALL: it completes when all bytes are sent.
+        // MSG_WAITALL: the send completes when all bytes are sent.
         let flags = (rustix::net::SendFlags::NOSIGNAL.bits() | rustix::net::RecvFlags::WAITALL.bits()) as i32;
         let entry = opcode::Send::new(fd, start, count as u32).flags(flags).build();
         self.push(&entry.user_data(SEND | place as u64))
@@ -188,9 +189,9 @@ impl Buffers {
         };
         let memory = pages(usize::from(BUFFERS) * BUFFER_BYTES);
         let places = pages(usize::from(BUFFERS) * size_of::<Place>());
-        // SAFETY: page-aligned, zeroed, large enough, and never freed.
+        // SAFETY: the memory is page-aligned, zeroed, large enough, and never freed.
         unsafe { ring.submitter().register_buf_ring_with_flags(places as u64, BUFFERS, GROUP, 0) }?;
-        // SAFETY: as above; the kernel reads it only.
+        // SAFETY: as above. The kernel only reads the places.
         let places = unsafe { std::slice::from_raw_parts_mut(places.cast(), BUFFERS.into()) };
         let mut buffers = Buffers { places, memory, tail: 0 };
         (0..BUFFERS).for_each(|id| buffers.give_back(id));
@@ -210,7 +211,7 @@ impl Buffers {
         self.tail = self.tail.wrapping_add(1);
         // SAFETY: the tail is a field of the first place, which is valid.
         let tail = unsafe { BufRingEntry::tail(self.places.as_ptr()) };
-        // SAFETY: aligned, and valid for the process's life.
+        // SAFETY: the tail is aligned, and valid for the process's life.
         unsafe { AtomicU16::from_ptr(tail.cast_mut()) }.store(self.tail, Ordering::Release);
     }
 }

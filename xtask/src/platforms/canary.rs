@@ -1,6 +1,6 @@
 //! A crate that must not pass: one wrong type and one lint for each system, behind `cfg(target_os)`.
 //!
-//! It proves that the check looked at the right target, and that lints were enabled.
+//! The canary proves that the check looked at the right target, and that lints were enabled.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -14,7 +14,7 @@ const PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "rust-web
 
 pub(crate) struct Toolchain {
     source: Source,
-    /// Its target folder, separate from the host's own artefacts because it is another compiler.
+    /// The target folder for this compiler, separate from the artefacts of the host's compiler.
     target: PathBuf,
 }
 
@@ -27,7 +27,7 @@ impl Toolchain {
     /// Finds a compiler, and installs Debian's packages if possible.
     ///
     /// # Errors
-    /// If there is neither. The message says what to do.
+    /// If neither compiler is available. The message says what to do.
     pub(crate) fn find(workspace: &Workspace) -> Result<Toolchain> {
         let source = if rustup_has_all_targets() { Source::Rustup } else { debian_source()? };
         Ok(Toolchain { source, target: workspace.target.join("platforms") })
@@ -69,12 +69,12 @@ fn debian_source() -> Result<Source> {
 
 fn program(package: &str, name: &str) -> Result<PathBuf> {
     let programs = debian::programs_of(package)?;
-    programs.into_iter().find(|file| file.ends_with(name)).with_context(|| format!("{package} brings no {name}"))
+    programs.into_iter().find(|file| file.ends_with(name)).with_context(|| format!("{package} has no {name}"))
 }
 
 fn debian_cargo(cargo: &PathBuf, rustc: &PathBuf) -> Command {
     let mut command = Command::new(cargo);
-    // RUSTC: Debian's cargo would otherwise use rustup's compiler. PATH: nor may it use rustup's cargo-clippy.
+    // RUSTC: Debian's cargo would otherwise use rustup's compiler. PATH: it would otherwise use rustup's cargo-clippy.
     command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
     let folder = cargo.parent().map(PathBuf::from);
     let search = std::env::var_os("PATH").unwrap_or_default();

@@ -19,7 +19,7 @@ pub(super) enum Candidate {
 }
 
 impl Candidate {
-    /// The candidate that divides the others: `Reactor::new` chooses it on Linux.
+    /// The candidate by whose figures the others are divided, because `Reactor::new` chooses it on Linux.
     pub(super) const RULER: Candidate = Candidate::RopewalkEpoll;
 
     pub(super) fn name(self) -> &'static str {
@@ -35,8 +35,8 @@ impl Candidate {
         }
     }
 
-    /// Returns its colour. Okabe and Ito's palette, "Color Universal Design" (2008), is legible on white and on black,
-    /// also for most colour-blind readers. The raw loops, which only serve as a yardstick, are grey.
+    /// Returns the candidate's colour. Okabe and Ito's palette, "Color Universal Design" (2008), is legible on white
+    /// and on black, also for most colour-blind readers. The raw loops, which only serve as a yardstick, are grey.
     pub(super) fn colour(self) -> &'static str {
         match self {
             Candidate::RopewalkEpoll => "#0072b2",

@@ -20,15 +20,15 @@ use super::svg::Svg;
 const WIDTH: f64 = 800.0;
 const MARGIN: f64 = 28.0;
 const ROW: f64 = 17.0;
-/// From a group's first row up to where the group before it ends.
+/// The height from the end of a group to the first row of the next.
 const HEADING: f64 = 32.0;
 const DOT: f64 = 4.5;
-/// Between a whisker and its label.
+/// The space between a whisker and its label.
 const GAP: f64 = 9.0;
 /// The width of a letter of a wide font, on average.
 const LETTER: f64 = 7.0;
 
-/// A picture in figures.
+/// The contents of a picture.
 pub(super) struct Chart<'a> {
     pub(super) title: &'a str,
     /// The unit of the figures.
@@ -46,7 +46,7 @@ pub(super) struct Group<'a> {
 pub(super) struct Mark {
     pub(super) candidate: Candidate,
     pub(super) summary: Summary,
-    /// The figure in words.
+    /// The figure as text.
     pub(super) figure: String,
 }
 

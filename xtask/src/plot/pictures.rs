@@ -15,7 +15,7 @@ pub(super) struct Picture {
 }
 
 const PROCESSOR_TIME: &str =
-    "processor time of the server a message, as a multiple of ropewalk-epoll's in the same rounds";
+    "processor time of the server per message, as a multiple of ropewalk-epoll's in the same rounds";
 
 pub(super) const PICTURES: [Picture; 3] = [
     Picture {
@@ -39,7 +39,7 @@ pub(super) const PICTURES: [Picture; 3] = [
 ];
 
 impl Picture {
-    /// Selects its figures.
+    /// Selects the picture's figures.
     ///
     /// # Errors
     /// If the results have none of them.
@@ -55,7 +55,7 @@ impl Picture {
 
 fn group(row: &Row) -> Group<'_> {
     let mut marks: Vec<Mark> = row.entries.iter().filter_map(|entry| mark(row.unit, entry)).collect();
-    // Figures that look the same are in the order of the tables.
+    // Figures that look the same are kept in the order of the tables.
     marks.sort_by_key(|mark| ((mark.summary.median * 100.0).round() as i64, mark.candidate));
     Group { title: &row.title, marks }
 }

@@ -59,8 +59,8 @@ pub(super) struct Entry {
     pub(super) samples: Vec<f64>,
     #[serde(flatten)]
     pub(super) summary: Summary,
-    /// Ratios to the samples of [`Candidate::RULER`] in the same rounds. Ratios to the other candidates are most of the
-    /// file, and not part of the book.
+    /// Ratios to the samples of [`Candidate::RULER`] in the same rounds. Ratios to the other candidates are left out,
+    /// because they are most of the file and not part of the book.
     #[serde(deserialize_with = "to_the_ruler")]
     pub(super) ratios: BTreeMap<Candidate, Summary>,
 }
@@ -102,7 +102,7 @@ impl Results {
     /// Reads a file of the benchmark.
     ///
     /// # Errors
-    /// If the file is missing or is not of the benchmark. The message has the line of the fault.
+    /// If the file is missing or was not written by the benchmark. The message has the line of the fault.
     pub(super) fn read(path: &Path) -> Result<Results> {
         let shown = path.display();
         let text = fs::read_to_string(path)
@@ -144,7 +144,7 @@ pub(super) enum Shown {
 }
 
 impl Unit {
-    /// Returns whether it drifts with the machine, so that only ratios of the same rounds can be compared.
+    /// Returns whether the unit drifts with the machine, so that only ratios of the same rounds can be compared.
     fn drifts(self) -> bool {
         matches!(self, Unit::NanosPerMessage | Unit::NanosToAnswer | Unit::NanosPerOperation)
     }
@@ -179,7 +179,8 @@ impl Summary {
 }
 
 fn to_the_ruler<'de, D: Deserializer<'de>>(file: D) -> Result<BTreeMap<Candidate, Summary>, D::Error> {
-    // Ratios that are not needed are not parsed: a ratio to zero is null, such as of calls that uring never makes.
+    // Ratios that are not needed are not parsed: some are null, because they divide by zero, such as by uring's number
+    // of calls.
     let mut all = BTreeMap::<Candidate, Value>::deserialize(file)?;
     let Some(ratio) = all.remove(&Candidate::RULER) else { return Ok(BTreeMap::new()) };
     let ratio = Summary::deserialize(ratio).map_err(D::Error::custom)?;

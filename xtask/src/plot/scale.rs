@@ -1,6 +1,6 @@
-//! From figures to places along a logarithmic axis.
+//! Places of figures along a logarithmic axis.
 
-/// Greatest over least from which on ticks are 1, 2, 5, 10 ... instead of equal steps.
+/// If the greatest figure is more than this multiple of the least, ticks are 1, 2, 5, 10 ... instead of equal steps.
 const DECADES_FROM: f64 = 6.0;
 const TICKS_AT_MOST: f64 = 10.0;
 /// Free space at both ends, as a share of the axis.

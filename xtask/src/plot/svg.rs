@@ -1,4 +1,4 @@
-//! As much of SVG 1.1 as dots and lines need, with text that stays text.
+//! The part of SVG 1.1 that dots and lines need. Text is written as text, not as shapes.
 
 use std::fmt::Write as _;
 
@@ -34,7 +34,7 @@ impl Svg {
         let _ = writeln!(self.elements, r#"<text class="{class}" x="{x:.1}" y="{y:.1}">{text}</text>"#);
     }
 
-    /// Returns the whole picture. It has its own background, because it cannot see that of its page.
+    /// Returns the whole picture. It has its own background, because the background of its page is not known.
     pub(super) fn finish(self, title: &str, height: f64) -> String {
         let Svg { elements, width } = self;
         let title = escape(title);

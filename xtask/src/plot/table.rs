@@ -49,7 +49,7 @@ fn gaps(left_out: &[String]) -> Vec<String> {
 }
 
 impl Unit {
-    /// Formats a figure with its unit, unless the heading says it.
+    /// Formats a figure with its unit, unless the heading has the unit.
     pub(super) fn with_suffix(self, value: f64) -> String {
         match self {
             Unit::NanosPerMessage | Unit::NanosToAnswer | Unit::NanosPerOperation => format!("{} ns", figure(value)),

@@ -1,6 +1,6 @@
 //! The border inside the reactor's crate: its upper folders use only what every user of the crate could use.
 //!
-//! So a peer of any service, policy, endpoint or test tool can be written outside the crate, and `examples/outside` does so.
+//! So a service, policy, endpoint or test tool can also be written outside the crate, as in `examples/outside`.
 //! Names are compared as text. A private method whose name an upper folder declares as well is not recognized.
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use super::{files, root};
 /// The folders whose private items are behind the border.
 const BELOW: [&str; 3] = ["kernel", "transports", "interfaces"];
 
-/// The folders that may use public items alone.
+/// The folders that may use only public items.
 const ABOVE: [&str; 5] = ["application", "endpoints", "protocols", "task", "testing"];
 
 /// Files above the border that are a part of the loop.
@@ -86,7 +86,7 @@ fn starts_with(tokens: &[String], words: &[&str]) -> bool {
     tokens.len() >= words.len() && tokens.iter().zip(words).all(|(token, word)| token == word)
 }
 
-/// The names in a file above the border that reach through it. `own` are the functions that the upper folders declare.
+/// Returns the private names that a file above the border uses. `own` are the functions that the upper folders declare.
 fn reached(border: &Border, own: &BTreeSet<String>, tokens: &[String]) -> Vec<String> {
     let is_private = |name: &String| border.is_private(name);
     let mut found = Vec::new();
@@ -118,7 +118,7 @@ fn is_below(import: &[String]) -> bool {
     starts_with(&import[1..], &["crate", "::"]) && import.get(3).is_some_and(|folder| BELOW.contains(&&**folder))
 }
 
-/// Whether what ends here is a variable, a call or `self` whose type is a handle, by its name.
+/// Returns whether the tokens end with a variable, a call or `self` that is a handle, judged by its name.
 fn is_handle(before: &[String]) -> bool {
     let call = before.len().checked_sub(3).filter(|_| before.ends_with(&["(".to_owned(), ")".to_owned()]));
     let name = call.map_or(before.last(), |name| before.get(name));
@@ -129,7 +129,7 @@ fn is_handle(before: &[String]) -> bool {
     }
 }
 
-/// Whether the innermost `impl` is of a handle.
+/// Returns whether the innermost `impl` is that of a handle.
 fn is_in_impl_of_handle(before: &[String]) -> bool {
     let innermost = before.iter().rposition(|token| token == "impl");
     innermost.is_some_and(|at| HANDLES.iter().any(|handle| starts_with(&before[at + 1..], &[handle, "{"])))
@@ -173,7 +173,11 @@ fn upper_folders_use_only_public_items() {
         reached(&border, &own, tokens).into_iter().map(move |reached| format!("{name}: {reached}"))
     });
     let found = Vec::from_iter(found);
-    assert!(found.is_empty(), "make public what these files use, or use what is public:\n{}", found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "private items of the lower folders are used; make them public, or use public ones:\n{}",
+        found.join("\n")
+    );
 }
 
 #[cfg(test)]

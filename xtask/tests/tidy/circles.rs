@@ -18,7 +18,7 @@ fn reactor() -> Graph {
     let sources = root().join("crates/reactor/src");
     let read = |file: std::path::PathBuf| {
         let name = file.strip_prefix(&sources).expect("below the sources").to_str().expect("a name").replace('\\', "/");
-        // Files of tests, which only their module's test configuration compiles.
+        // Files of tests, which are compiled only for tests.
         let is_test = name == "book.rs" || name.ends_with("tests.rs") || name.contains("/tests/");
         (!is_test).then(|| (name, fs::read_to_string(&file).expect("a source")))
     };

@@ -12,7 +12,8 @@ use super::{files, root};
 /// The crates that users depend on.
 const FOLDERS: [&str; 4] = ["crates/proto/src", "crates/reactor/src", "crates/runner/src", "crates/sys/src"];
 
-/// Replacements on systems without a feature, which is documented elsewhere, and the book's chapters.
+/// Files that stand in for a feature on systems without it, and the book's chapters. The feature's own file has the
+/// examples.
 const OTHER_FILES: [&str; 3] = ["none.rs", "other.rs", "book.rs"];
 
 /// Traits whose methods the reactor calls and a user may implement. Their own examples show several of them.

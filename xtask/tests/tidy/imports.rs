@@ -1,8 +1,8 @@
-//! Which file of a crate uses which, by the items that it names.
+//! Finds which file of a crate uses which other file, by the items that it names.
 //!
 //! A name is followed through re-exports to the file that defines the item: `crate::transports::Stream` leads to
-//! `transports/stream.rs`. Imports, glob imports and paths inside code count; `mod` declarations, re-exports that the
-//! file does not use itself, and everything under `#[cfg(test)]` do not. Calls of methods name no file.
+//! `transports/stream.rs`. Imports, glob imports and paths inside code count as uses. `mod` declarations, re-exports
+//! that the file does not use itself, and everything under `#[cfg(test)]` do not. Calls of methods name no file.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,7 +51,7 @@ pub(super) fn graph(sources: &Sources) -> Graph {
     graph
 }
 
-/// The largest set of files each of which uses all others, directly or through them.
+/// Returns the largest set of files in which each file uses all others, directly or through them.
 pub(super) fn largest_circle(graph: &Graph) -> BTreeSet<String> {
     let reach: BTreeMap<&String, BTreeSet<&String>> = graph.keys().map(|file| (file, reachable(graph, file))).collect();
     let circle = |file: &&String| -> BTreeSet<String> {
@@ -78,7 +78,7 @@ fn module_path(file: &str) -> Path {
     if path == "lib" { Path::new() } else { path.split('/').map(str::to_owned).collect() }
 }
 
-/// Names, `::` and single characters of punctuation.
+/// Returns names, `::` and single characters of punctuation.
 pub(super) fn tokens(code: &str) -> Vec<String> {
     let (mut found, mut rest) = (Vec::new(), code.trim_start());
     while let Some(first) = rest.chars().next() {
@@ -110,7 +110,7 @@ pub(super) fn without_tests(tokens: &[String]) -> Vec<String> {
     kept
 }
 
-/// The tokens up to the end of an item: its semicolon or its closing brace.
+/// Returns the tokens up to the end of an item: its semicolon or its closing brace.
 fn item_length(tokens: &[String]) -> usize {
     let (mut depth, is_import) = (0_usize, tokens.iter().take(6).any(|token| token == "use"));
     for (at, token) in tokens.iter().enumerate() {
@@ -175,7 +175,7 @@ fn import(module: &mut Module, tokens: &[String], at: usize) -> usize {
     length + 1
 }
 
-/// The items of `a::{b, c::*, d as e}` as (name, path).
+/// Returns the items of `a::{b, c::*, d as e}` as (name, path).
 fn leaves(tree: &[String], before: &[String]) -> Vec<(String, Path)> {
     let names = |tokens: &[String]| -> Path {
         before
@@ -207,7 +207,7 @@ fn split_at_commas(tokens: &[String]) -> Vec<&[String]> {
     parts.filter(|part| !part.is_empty()).collect()
 }
 
-/// The name in `fn name` or `struct Name`.
+/// Returns the name in `fn name` or `struct Name`.
 fn definition(tokens: &[String]) -> Option<String> {
     const KEYWORDS: [&str; 9] = ["struct", "enum", "union", "trait", "type", "fn", "const", "static", "macro_rules"];
     let keyword = tokens.first()?;
@@ -215,7 +215,7 @@ fn definition(tokens: &[String]) -> Option<String> {
     (KEYWORDS.contains(&keyword.as_str()) && starts_name(name)).then(|| name.clone())
 }
 
-/// The path that begins at this token.
+/// Returns the path that begins at this token.
 fn path_at(tokens: &[String], at: usize) -> Option<Path> {
     let continues = at > 0 && [".", "::"].contains(&tokens[at - 1].as_str());
     if continues || !starts_name(&tokens[at]) {
@@ -318,7 +318,7 @@ impl Resolver<'_> {
 mod tests {
     use super::*;
 
-    /// The uses of a small crate, as `from -> to`.
+    /// Returns the uses of a small crate, as `from -> to`.
     fn uses(files: &[(&str, &str)]) -> Vec<String> {
         let sources = files.iter().map(|(file, source)| ((*file).to_owned(), (*source).to_owned())).collect();
         let graph = graph(&sources);

@@ -1,8 +1,8 @@
 //! The first five rules of "Plain words", and the length of test names.
 //!
-//! Read are the documents, and of each Rust source its comments, its messages (string literals outside tests) and the
-//! names of its tests. Code in backquotes and in fenced samples is not prose. A quoted rule of another document would
-//! be a fault here: put it into backquotes, or say it in plain words.
+//! The tests read the documents, and in each Rust source the comments, the messages (string literals outside tests) and
+//! the names of tests. Code in backquotes and in fenced samples is not prose. A quotation that breaks a rule is a fault
+//! as well: put it into backquotes, or reword it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,7 +32,7 @@ const NAMES: usize = 5;
 const PERSONS: [&str; 11] =
     ["who", "whoever", "whom", "whomever", "nobody", "somebody", "he", "his", "him", "himself", "everybody"];
 const NOUNLIKE: [&str; 6] = ["what", "who", "where", "whatever", "whoever", "wherever"];
-/// Phrases, and the words that make them something else when they follow.
+/// Phrases to avoid, each with the words that make the phrase acceptable when they follow it.
 const AVOIDED: [(&str, &[&str]); 27] = [
     ("whither", &[]),
     ("whence", &[]),
@@ -83,11 +83,11 @@ struct Fault {
 struct Word {
     line: usize,
     text: String,
-    /// The last word of its sentence, and the mark that closes it.
+    /// The mark that closes the sentence, if this is its last word.
     closes: Option<char>,
 }
 
-/// The words of a text whose first line has this number. Code in backquotes becomes one empty word.
+/// Returns the words of a text whose first line has this number. Code in backquotes becomes one empty word.
 fn words(text: &str, first_line: usize) -> Vec<Word> {
     let mut found: Vec<Word> = Vec::new();
     let mut is_code = false;
@@ -109,7 +109,7 @@ fn words(text: &str, first_line: usize) -> Vec<Word> {
     found
 }
 
-/// The faults of one paragraph.
+/// Returns the faults of one paragraph.
 fn faults(text: &str, first_line: usize) -> Vec<Fault> {
     let words = words(text, first_line);
     let sentences = words.split_inclusive(|word| word.closes.is_some());
@@ -120,7 +120,7 @@ fn faults(text: &str, first_line: usize) -> Vec<Fault> {
     sentences.flat_map(faults_of).collect()
 }
 
-/// A word with its neighbours.
+/// Returns a word with its neighbours.
 fn shown(sentence: &[Word], at: usize) -> String {
     let near = sentence[at.saturating_sub(3)..].iter().take(8);
     near.map(|word| if word.text.is_empty() { "`..`" } else { &word.text }).collect::<Vec<_>>().join(" ")
@@ -144,14 +144,15 @@ fn rules_broken_at(sentence: &[Word], at: usize) -> impl Iterator<Item = usize> 
     broken.into_iter().filter(|(_, is_broken)| *is_broken).map(|(rule, _)| rule)
 }
 
-/// The word after the phrase with which these words begin, empty at the end of the sentence.
+/// Returns the word after the phrase with which these words begin, or an empty one at the end of the sentence.
 fn next_after<'a>(words: &'a [Word], phrase: &str) -> Option<&'a str> {
     let length = phrase.split(' ').count();
     let begins = words.iter().map(|word| word.text.as_str()).take(length).eq(phrase.split(' '));
     begins.then(|| words.get(length).map_or("", |next| next.text.as_str()))
 }
 
-/// The paragraphs of a document: list items, table cells and headings are paragraphs, fenced samples are none.
+/// Returns the paragraphs of a document. List items, table cells and headings are paragraphs. Fenced samples are left
+/// out.
 fn paragraphs(document: &str) -> Vec<(usize, String)> {
     let mut found: Vec<(usize, String)> = Vec::new();
     let (mut is_sample, mut continues) = (false, false);
@@ -181,14 +182,14 @@ fn paragraphs(document: &str) -> Vec<(usize, String)> {
     found.into_iter().map(|(line, text)| (line, without_targets(&text))).collect()
 }
 
-/// Without the targets of links.
+/// Returns a text without the targets of its links.
 fn without_targets(text: &str) -> String {
     let mut parts = text.split("](");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |all, part| format!("{all}{}", part.split_once(')').map_or(part, |(_, rest)| rest)))
 }
 
-/// Prose of a Rust source: its messages and comments, as paragraphs.
+/// Returns the prose of a Rust source: its messages and comments, as paragraphs.
 fn prose_of(source: &str, with_messages: bool) -> Vec<(usize, String)> {
     let tests_from = source.find("\n#[cfg(test)]\nmod ").unwrap_or(source.len());
     let last_line = source[..tests_from].lines().count();
@@ -209,7 +210,7 @@ fn prose_of(source: &str, with_messages: bool) -> Vec<(usize, String)> {
     found
 }
 
-/// The names of a source's tests: functions with `#[test]`, and specifications.
+/// Returns the names of a source's tests: functions with `#[test]`, and specifications.
 fn test_names(source: &str) -> Vec<(usize, &str)> {
     let (mut found, mut is_test, mut specifies) = (Vec::new(), false, false);
     for (at, line) in source.lines().enumerate() {
@@ -217,7 +218,7 @@ fn test_names(source: &str) -> Vec<(usize, &str)> {
         specifies |= line.starts_with("specifications! {");
         is_test |= code.starts_with("#[test]");
         let is_specification = specifies && line.starts_with("    fn ") && line.contains("ubject: &Subject)");
-        // The specifications of ropewalk-sys get the bench on which a provider is tested.
+        // The specifications of ropewalk-sys take a `bench`.
         let on_bench = line.strip_prefix("pub(crate) fn ").filter(|rest| rest.contains("(bench: &mut Bench)"));
         let plain = code.strip_prefix("fn ").filter(|_| is_test || is_specification);
         if let Some(rest) = plain.or(on_bench) {
@@ -237,7 +238,7 @@ fn name_faults(line: usize, name: &str) -> Vec<Fault> {
     found
 }
 
-/// Summaries of public functions that do not start with a verb.
+/// Returns the summaries of public functions that do not start with a verb.
 fn summary_faults(source: &str) -> Vec<Fault> {
     let (mut found, mut summary) = (Vec::new(), None);
     for (at, line) in source.lines().enumerate() {
@@ -258,7 +259,7 @@ fn summary_faults(source: &str) -> Vec<Fault> {
 
 fn starts_with_verb(summary: &str) -> bool {
     const NO_VERBS: [&str; 8] = ["As", "Has", "This", "Its", "Is", "Always", "Less", "Unless"];
-    // The field's openings without a verb in front.
+    // Usual openings that are not a verb in the third person.
     const FORMULAS: [&str; 4] = ["Like", "Also", "Called", "Shorthand"];
     let first = summary.split([' ', ',', ':', '.']).next().unwrap_or_default();
     FORMULAS.contains(&first)
@@ -278,13 +279,13 @@ fn document_faults(document: &str) -> Vec<Fault> {
     paragraphs(document).iter().flat_map(|(line, text)| faults(text, *line)).collect()
 }
 
-/// The folder, or single document, whose faults are counted together.
+/// Returns the folder, or single document, whose faults are counted together.
 fn folder(place: &str) -> String {
     let depth = if place.starts_with("crates/") { 2 } else { 1 };
     place.split('/').take(depth).collect::<Vec<_>>().join("/")
 }
 
-/// All faults, by folder and rule, as `file:line: words`.
+/// Returns all faults, by folder and rule, as `file:line: words`.
 fn all_faults() -> BTreeMap<(String, usize), Vec<String>> {
     let documents = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs"];
     let sources = ["crates", "conformance", "bench", "xtask", "fuzz/fuzz_targets"];

@@ -37,7 +37,7 @@ pub(super) fn pieces(source: &str) -> Vec<Piece<'_>> {
     cutter.pieces
 }
 
-/// The same source with everything but code replaced by a space. Lines keep their numbers.
+/// Returns the source with everything but code replaced by a space. Lines keep their numbers.
 pub(super) fn code_only(source: &str) -> String {
     let (mut code, mut line) = (String::with_capacity(source.len()), 1);
     for piece in pieces(source).into_iter().filter(|piece| piece.kind == Kind::Code) {
@@ -53,7 +53,7 @@ struct Cutter<'a> {
     source: &'a str,
     pieces: Vec<Piece<'a>>,
     line: usize,
-    /// The offset up to which newlines are in `line`.
+    /// The offset up to which newlines were counted.
     counted: usize,
 }
 
@@ -68,11 +68,11 @@ impl Cutter<'_> {
     }
 }
 
-/// A place where code is interrupted.
+/// A place where code is interrupted, or skipped.
 enum Special {
-    /// Code up to this offset in which quotes mean nothing.
+    /// Code whose quotes delimit no string. It ends at this offset.
     Skipped(usize),
-    /// A piece: its kind, the range of its text, the offset behind it.
+    /// A piece: its kind, the range of its text, and the offset behind it.
     Piece(Kind, std::ops::Range<usize>, usize),
 }
 
@@ -99,7 +99,7 @@ fn special(source: &str, at: usize) -> Option<Special> {
     }
 }
 
-/// A raw string at `r`, or `None` for a name with an r and for a raw identifier.
+/// Returns the raw string at `at`, or `None` if the `r` there belongs to a name or a raw identifier.
 fn raw_text(source: &str, at: usize) -> Option<Special> {
     let before = source[..at].chars().next_back().unwrap_or(' ');
     if before.is_alphanumeric() && !source[..at].ends_with(['b', 'c']) || before == '_' {
@@ -114,7 +114,7 @@ fn raw_text(source: &str, at: usize) -> Option<Special> {
     Some(Special::Piece(Kind::Text, begin..end, source.len().min(end + close.len())))
 }
 
-/// The length up to the closing `quote`, which a backslash escapes.
+/// Returns the length up to the closing `quote`, which a backslash escapes.
 fn escaped_length(text: &str, quote: char) -> usize {
     let mut escaped = false;
     for (at, letter) in text.char_indices() {
@@ -128,7 +128,7 @@ fn escaped_length(text: &str, quote: char) -> usize {
     text.len()
 }
 
-/// The length of the character literal at a quote, or one for the quote of a lifetime.
+/// Returns the length of the character literal at `rest`, or 1 if its quote begins a lifetime.
 fn character_length(rest: &str) -> usize {
     let mut letters = rest[1..].chars();
     match (letters.next(), letters.next()) {
