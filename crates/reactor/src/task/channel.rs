@@ -62,7 +62,7 @@ pub fn unbounded_channel<T>() -> (UnboundedSender<T>, Receiver<T>) {
 }
 
 struct Channel<T> {
-    /// Each value with its place in the bound, which is released when the value is received.
+    /// The values that were not received yet. In a bounded channel each holds a permit, which is released on receipt.
     values: RefCell<VecDeque<(T, Option<Permit>)>>,
     senders: Cell<usize>,
     receiver_is_gone: Cell<bool>,
@@ -120,8 +120,8 @@ impl<T> Drop for SendingEnd<T> {
     }
 }
 
-/// The sending half of a [`channel`]. Clones send into the same channel. When the last clone is dropped, the receiver
-/// sees the end.
+/// The sending half of a [`channel`]. Clones send into the same channel. After the last clone is dropped, the receiver
+/// gets the remaining values and then the end.
 ///
 /// ```
 /// use std::time::Duration;
@@ -149,7 +149,7 @@ pub struct Sender<T> {
 impl<T> Sender<T> {
     /// Sends `value`, after waiting for room. Waiting senders get room in the order in which they asked.
     ///
-    /// Dropping the future abandons the send, and `value` with it.
+    /// Dropping the future cancels the send and drops `value`.
     ///
     /// # Errors
     /// [`SendError`] with the value when the receiver has been dropped, before or during the wait.
@@ -206,8 +206,8 @@ impl<T> fmt::Debug for Sender<T> {
     }
 }
 
-/// The sending half of an [`unbounded_channel`]. Clones send into the same channel. When the last clone is dropped, the
-/// receiver sees the end.
+/// The sending half of an [`unbounded_channel`]. Clones send into the same channel. After the last clone is dropped,
+/// the receiver gets the remaining values and then the end.
 ///
 /// ```
 /// use ropewalk::task::{UnboundedSender, unbounded_channel};
@@ -500,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_send_gives_its_place_to_the_next() {
+    fn a_cancelled_send_gives_its_place_to_the_next_sender() {
         let clock = Clock::new();
         let (sender, mut receiver) = channel(1);
         sender.try_send(0).unwrap();

@@ -17,17 +17,17 @@ use ropewalk_proto::{CancelHandle, Deferred, Failure, Outcome, Resolver, maybe_d
 use crate::interfaces::time::DelayedCall;
 use crate::kernel::{Reactor, WeakReactor};
 
-/// The time for the steps of one turn.
+/// The default length of a time slice.
 const SLICE: Duration = Duration::from_millis(10);
 
-/// The maximum of steps in a slice. It limits slices on a simulated clock, where no time passes.
+/// The maximum number of steps in a slice. It ends slices on a simulated clock, where no time passes during steps.
 const STEPS_A_SLICE: usize = 1000;
 
-/// Runs the steps of several iterators in rotation, one time slice in each turn of the loop. A cheap handle: clones are
-/// the same cooperator.
+/// Runs the steps of several iterators in rotation, one time slice in each turn of the loop. Cloning is cheap, and all
+/// clones refer to the same cooperator.
 ///
-/// If a step yields a Deferred, its task waits for it while the others continue. If a step yields an error, its task
-/// ends.
+/// If a step yields a Deferred, its task waits for the Deferred while other tasks continue. If a step yields an error,
+/// its task ends.
 ///
 /// ```
 /// use std::cell::RefCell;
@@ -101,7 +101,8 @@ impl Cooperator {
         }))
     }
 
-    /// Sets the time for the steps of one turn. The default is 10 ms. At least one step and at most 1000 are run.
+    /// Sets the length of the time slice in each turn. The default is 10 ms. A slice has at least 1 step and at most
+    /// 1000.
     ///
     /// ```
     /// use std::time::Duration;
@@ -133,7 +134,7 @@ impl Cooperator {
     ///
     /// let clock = Clock::new();
     /// let cooperator = Cooperator::new(&clock);
-    /// // The next step waits for the Deferred of this one.
+    /// // Each step waits for the Deferred of the previous one.
     /// let task = cooperator.cooperate((0..2).map({
     ///     let clock = clock.clone();
     ///     move |_| clock.defer_later(Duration::from_secs(1), |_| println!("a second later"))
@@ -280,7 +281,7 @@ struct Task {
     /// Cancels the Deferred that the last step yielded.
     waits_for: RefCell<Option<CancelHandle>>,
     end: RefCell<Option<TaskFinished>>,
-    /// Whether the end was asked for, so that a failure need not be logged.
+    /// Whether a Deferred of the end exists, which reports a failure. Otherwise a failure is logged.
     was_asked: Cell<bool>,
     listeners: RefCell<Vec<Resolver<()>>>,
 }
@@ -372,7 +373,7 @@ impl Drop for Task {
     }
 }
 
-/// A task of a [`Cooperator`]. A cheap handle: clones are the same task.
+/// A task of a [`Cooperator`]. Cloning is cheap, and all clones refer to the same task.
 ///
 /// ```
 /// use std::time::Duration;
@@ -393,7 +394,7 @@ impl CooperativeTask {
     /// Pauses the task. Each pause needs its own [`resume`](CooperativeTask::resume).
     ///
     /// # Errors
-    /// A [`TaskFinished`] with the way in which the task ended, if it has.
+    /// [`TaskFinished`], which describes how the task ended, if it has ended.
     ///
     /// ```
     /// use std::time::Duration;
@@ -447,15 +448,15 @@ impl CooperativeTask {
     /// ```
     ///
     /// # Errors
-    /// A [`TaskFinished`] with the way in which the task ended, if it has already.
+    /// [`TaskFinished`], which describes how the task ended, if it has ended.
     pub fn stop(&self) -> Result<(), TaskFinished> {
         self.check()?;
         self.0.end(TaskFinished::Stopped);
         Ok(())
     }
 
-    /// Returns a Deferred that fires after the last step. It fails with a [`TaskFinished`] if the task ended in another
-    /// way.
+    /// Returns a Deferred that fires after the last step. The Deferred fails with a [`TaskFinished`] if the task ended
+    /// in another way.
     ///
     /// May be called any number of times. Cancelling the Deferred does not stop the task.
     pub fn when_done(&self) -> Deferred<()> {

@@ -28,7 +28,7 @@ pub(crate) struct Executor {
 struct Slot {
     /// `None` while the task is polled.
     task: Option<Task>,
-    /// The task was woken again while it was being polled, because it runs turns of the loop itself.
+    /// A nested turn of the loop found the task awake during its own poll. The task must be polled again.
     missed: bool,
     name: &'static str,
 }
@@ -45,7 +45,7 @@ struct ReadyQueue {
 struct TaskWaker {
     key: Key,
     queued: AtomicBool,
-    /// Weak: otherwise a queued task would be in a cycle with its queue, and keep the provider's waker open.
+    /// Weak, because a queued task and its queue would otherwise form a cycle, and keep the provider's waker open.
     ready: Weak<ReadyQueue>,
 }
 
@@ -59,8 +59,8 @@ impl Wake for TaskWaker {
         woken.push_back(self);
         let first = woken.len() == 1;
         drop(woken);
-        // On the reactor's own thread the loop is awake, and `prepare` checks the queue before it sleeps. In a host
-        // loop, other code runs on this thread while the reactor sleeps.
+        // On the reactor's own thread the loop is usually awake, and `prepare` checks the queue before it sleeps. But
+        // inside a host loop, other code may wake a task on this thread while the reactor sleeps.
         if first && (ready.asleep.load(Ordering::Relaxed) || std::thread::current().id() != ready.owner) {
             ready.waker.wake();
         }
@@ -110,7 +110,8 @@ impl Executor {
 
     /// Polls each task that is ready now, once.
     fn run(&self, kernel: &Rc<Kernel>) {
-        // One by one: if a task runs the loop, the tasks behind it are polled within that nested loop.
+        // The tasks are taken one by one: if a task runs the loop, the tasks behind it are polled within that nested
+        // loop.
         for _ in 0..self.begin_batch() {
             let next = self.batch.borrow_mut().pop_front();
             let Some(waker) = next else { return };
@@ -130,7 +131,7 @@ impl Executor {
     }
 
     fn poll(&self, kernel: &Rc<Kernel>, waker: &Arc<TaskWaker>) {
-        // Cleared before the poll, so that a wake during the poll queues the task again.
+        // The mark is cleared before the poll, so that a wake during the poll queues the task again.
         waker.queued.store(false, Ordering::Release);
         let Some((mut task, name)) = self.take(waker.key) else { return };
         let context_waker = std::task::Waker::from(waker.clone());
@@ -186,8 +187,8 @@ async fn catching<F: Future>(future: F) -> Result<F::Output, Panic> {
 impl Reactor {
     /// Runs `future` on the loop, starting in the next turn, and returns a Deferred of its output.
     ///
-    /// Cancelling the Deferred drops the future. So does dropping a Deferred that has been awaited. A Deferred that is
-    /// dropped without being awaited leaves the task running. A panic in the future is logged, and fails the Deferred
+    /// Cancelling the Deferred drops the future, and so does dropping the Deferred after it was polled. Dropping a
+    /// Deferred that was never polled leaves the task running. A panic in the future is logged, and fails the Deferred
     /// with [`Error::Panicked`].
     ///
     /// May be called from any callback on the reactor's thread.
@@ -252,7 +253,7 @@ mod tests {
 
     impl Protocol for TellsWhenWritten {
         fn data_received(&mut self, transport: &Transport, _data: &[u8]) {
-            // Called later, so that it is settled at the end of `prepare`, after the tasks were polled.
+            // A delayed call leaves the change to be settled at the end of `prepare`, after the tasks were polled.
             let transport = transport.clone();
             transport.reactor().call_later(Duration::ZERO, move |_| transport.lose_write_connection());
         }
@@ -278,11 +279,11 @@ mod tests {
     }
 
     #[test]
-    fn a_wake_on_its_own_thread_wakes_a_hosted_loop() {
+    fn a_wake_on_the_reactors_thread_wakes_a_hosted_loop() {
         let reactor = Reactor::new().unwrap();
         let (fired, resolver) = Deferred::new();
         let done = reactor.spawn(async move { fired.await.unwrap() });
-        // Polled once, the task waits.
+        // After this turn the task waits for the Deferred.
         assert_eq!(reactor.prepare().unwrap(), None);
         resolver.callback(()).unwrap();
         reactor.wait(None).unwrap();

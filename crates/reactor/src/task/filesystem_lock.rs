@@ -18,10 +18,10 @@ use crate::kernel::{Reactor, WeakReactor};
 /// The interval between attempts. No operating system reports when a lock is released.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// A lock between processes, at a path of the file system, that can be waited for.
+/// A lock between processes, at a path of the file system, with a Deferred to wait for the lock.
 ///
-/// The lock of a process that has ended counts as free. Dropping this value releases the lock. At present it works on
-/// Unix only.
+/// The lock of a process that has ended counts as free. Dropping this value releases the lock. These locks work on Unix
+/// only.
 ///
 /// ```
 /// # if cfg!(unix) {
@@ -63,8 +63,8 @@ impl DeferredFilesystemLock {
         }))
     }
 
-    /// Waits until this lock is held. Tries at once, and then every second. Completes at once if the lock is already
-    /// held.
+    /// Waits until this value holds the lock. Tries at once, and then every second. Completes at once if this value
+    /// already holds the lock.
     ///
     /// The Deferred fails with [`TimedOut`](super::TimedOut) when `timeout` has passed, with [`AlreadyTryingToLock`]
     /// while an earlier call waits, and with an [`io::Error`] when no lock can be made at that path. Cancelling the
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn it_retries_every_second_until_the_lock_is_free() {
+    fn a_held_lock_is_tried_every_second_until_it_is_free() {
         let (clock, first, second) = contenders("wait");
         let waiting = second.defer_until_locked(None);
         clock.advance(10 * INTERVAL);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_may_follow_one_that_timed_out() {
+    fn a_wait_may_follow_a_wait_that_timed_out() {
         let (clock, first, second) = contenders("timeout");
         let waiting = second.defer_until_locked(Some(3 * INTERVAL));
         clock.advance(3 * INTERVAL);

@@ -27,7 +27,7 @@ impl AsyncWrite for AsyncStream {
         self.get_mut().poll_write_vectored(context, pieces)
     }
 
-    /// Completes when more may be written. Written data is sent without a flush.
+    /// Completes when `poll_write` would accept data. Written data is sent without a flush.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().poll_flush(context)
     }
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
     use crate::testing::MemoryReactor;
 
-    /// Echoes through the traits alone, like a crate that does not know this one.
+    /// Echoes with the traits only, like code that does not know this crate.
     async fn copy<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
         let mut buffer = [0; 1000];
         loop {

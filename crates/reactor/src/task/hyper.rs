@@ -101,7 +101,7 @@ where
 #[derive(Clone)]
 pub struct LoopTimer(Arc<ThreadBound<Epoch>>);
 
-/// One moment on both clocks.
+/// The same moment on the system's clock and on the reactor's.
 struct Epoch {
     reactor: WeakReactor,
     instant: Instant,

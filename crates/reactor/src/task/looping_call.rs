@@ -17,7 +17,7 @@ use ropewalk_proto::{CancelHandle, Cancelled, Deferred, Failure, Moment, Outcome
 use crate::interfaces::time::DelayedCall;
 use crate::kernel::{Reactor, WeakReactor};
 
-/// Calls a function at each tick of an interval. A cheap handle: clones are the same loop.
+/// Calls a function at each tick of an interval. Cloning is cheap, and all clones refer to the same loop.
 ///
 /// If a call returns a Deferred, the next call waits for it, so calls never overlap. Ticks that pass in that time are
 /// skipped. The next call is made at the next tick, so the phase is kept. Dropping the handles does not stop the loop.
@@ -58,7 +58,7 @@ struct Run {
     interval: Duration,
     /// The moment of tick 0.
     began: Moment,
-    /// The number of ticks that calls have been made for.
+    /// The number of ticks up to the last call.
     ticks_seen: u64,
     resolver: Resolver<()>,
     scheduled: Option<DelayedCall>,
@@ -116,9 +116,9 @@ impl LoopingCall {
     /// Starts the loop: runs the call now, and then at each tick. With an interval of zero the call runs in each turn
     /// of the loop.
     ///
-    /// The Deferred fires when the loop is stopped, and fails if a call fails. Cancelling it stops the loop and cancels
-    /// the Deferred of the current call. It fails with [`AlreadyLooping`] if the loop is running or its last call has
-    /// not ended.
+    /// The Deferred fires when the loop is stopped, and fails if a call fails. Cancelling the Deferred stops the loop
+    /// and cancels the Deferred of the current call. The Deferred fails with [`AlreadyLooping`] if the loop is already
+    /// running or its last call has not ended.
     ///
     /// May be called from any callback on the reactor's thread.
     #[track_caller]
@@ -181,8 +181,8 @@ impl LoopingCall {
 
     /// Stops the loop. No effect when the loop is not running.
     ///
-    /// The Deferred of `start` fires before this returns. If a call is in progress, or its Deferred is pending, the
-    /// Deferred of `start` fires when that call has its result.
+    /// The Deferred of `start` fires before this method returns. If a call or its Deferred is still pending, the Deferred
+    /// of `start` fires when that call has its result.
     ///
     /// May be called from the call itself.
     ///
@@ -310,7 +310,7 @@ fn report(result: Result<(), Failure>) {
 }
 
 impl Loop {
-    /// Returns the number of ticks that the call about to be made covers.
+    /// Begins a call. Returns the number of ticks since the previous call.
     fn begin_call(&self) -> Option<u64> {
         let now = self.reactor.upgrade()?.now();
         let mut slot = self.run.borrow_mut();
@@ -401,7 +401,7 @@ mod tests {
 
     type Calls = Rc<RefCell<Vec<(f64, u64)>>>;
 
-    /// Creates a loop that records the time and the ticks of each call, and takes `work` for each.
+    /// Creates a loop that records the time and the ticks of each call. A call takes `work`.
     fn noted(clock: &Clock, work: Duration) -> (LoopingCall, Calls) {
         let calls = Calls::default();
         let note = calls.clone();

@@ -79,8 +79,8 @@ impl Scope {
         ScopedTask(Some(task))
     }
 
-    /// Returns a Deferred that fires when the scope has no unfinished task, whether tasks succeeded or not. Fires at
-    /// once if there is none now.
+    /// Returns a Deferred that fires when the scope has no unfinished task, whether tasks succeeded or not. The
+    /// Deferred fires at once if the scope is empty now.
     pub fn join(&self) -> Deferred<()> {
         if self.is_empty() {
             return succeed(());
@@ -92,7 +92,7 @@ impl Scope {
 
     /// Cancels all unfinished tasks. The scope can be used again.
     ///
-    /// The futures are dropped before this returns, except that of a task which calls this itself.
+    /// The futures are dropped before this method returns, except the future of a task that calls it.
     ///
     /// ```
     /// use std::time::Duration;

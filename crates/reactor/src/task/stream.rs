@@ -27,7 +27,8 @@ const WRITE_LIMIT: usize = 64 * 1024;
 
 /// A connection to read and write from async code.
 ///
-/// Dropping it closes the connection after the written data has been sent. It can only be used on the reactor's thread.
+/// Dropping the stream closes the connection after the written data has been sent. A stream can only be used on the
+/// reactor's thread.
 ///
 /// ```
 /// use ropewalk::task::StreamFactory;
@@ -198,7 +199,7 @@ impl AsyncStream {
         })
     }
 
-    /// Completes when the peer has received enough that more may be written.
+    /// Completes when [`poll_write`](AsyncStream::poll_write) would accept data.
     ///
     /// # Errors
     /// The errors of [`poll_write`](AsyncStream::poll_write).
@@ -216,8 +217,8 @@ impl AsyncStream {
             return Poll::Pending;
         }
         if self.transport.buffered() > WRITE_LIMIT {
-            // One task wrote all this within a turn. At the end of the turn the data is sent, which shows whether the
-            // peer is slow.
+            // One task wrote this much within a turn. The data is sent at the end of the turn, so the next poll knows
+            // whether the peer is slow.
             context.waker().wake_by_ref();
             return Poll::Pending;
         }

@@ -15,8 +15,8 @@ thread_local! {
     static VALUES: RefCell<Slab<Rc<dyn Any>>> = RefCell::default();
 }
 
-/// A key to a `T` on the thread that created it. Dropping the key on that thread drops the value. Dropped on another
-/// thread, the key leaves the value alive until the value's thread ends.
+/// A key to a `T` on the thread that created it. Dropping the key on that thread drops the value. If the key is dropped
+/// on another thread, the value lives until its own thread ends.
 pub(super) struct ThreadBound<T> {
     thread: ThreadId,
     key: Key,

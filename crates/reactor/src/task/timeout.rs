@@ -46,7 +46,7 @@ impl Error for TimedOut {}
 ///
 /// ```
 /// use std::time::Duration;
-/// use ropewalk::prelude::*; // brings AddTimeout
+/// use ropewalk::prelude::*; // contains `AddTimeout`
 /// use ropewalk::testing::Clock;
 ///
 /// let clock = Clock::new();
@@ -59,8 +59,8 @@ impl Error for TimedOut {}
 pub trait AddTimeout<T: 'static>: Sized {
     /// Cancels the Deferred if it has no result after `delay`. The failure is then [`TimedOut`].
     ///
-    /// If the Deferred's canceller produces another result, that is the result. The timeout covers callbacks that were
-    /// added before, but not those added afterwards.
+    /// If the Deferred's canceller produces another result, the Deferred keeps that result. The timeout covers the
+    /// callbacks that were added before this call, but no later ones.
     ///
     /// ```
     /// use std::time::Duration;
@@ -137,7 +137,7 @@ impl<T: 'static> AddTimeout<T> for Deferred<T> {
     }
 }
 
-/// Returns whether the failure is a cancellation, or a combined failure of several Deferreds caused by one.
+/// Returns whether the failure is a cancellation, or a combined failure that a cancellation caused.
 fn is_cancellation(failure: &Failure) -> bool {
     failure.check::<Cancelled>() || failure.sources().any(<dyn Error>::is::<Cancelled>)
 }
@@ -168,7 +168,7 @@ impl Reactor {
         async move {
             let mut future = pin!(future);
             poll_fn(move |context| {
-                // The future is polled first: completing at the last moment is in time.
+                // The future is polled first, because a future that completes at the deadline is in time.
                 let output = future.as_mut().poll(context).map(Ok);
                 if output.is_ready() {
                     output

@@ -3,8 +3,8 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
-/// Pauses this task. It continues in the next turn of the loop, after due timers and tasks. Network events that have
-/// arrived are dispatched before that.
+/// Pauses the calling task until the next turn of the loop. Network events that have arrived, due timers and tasks that
+/// are already awake come first.
 ///
 /// ```
 /// use std::time::Duration;
