@@ -1,7 +1,7 @@
 //! An event provider that counts the requests to another: costs are counted, not timed.
 //!
-//! On select, poll and epoll each count but `changes` stands for one system call. A change costs one only when it is
-//! not deferred (`readiness/mod.rs`).
+//! On select, poll and epoll, every request counted is one system call, except a change: a deferred change costs none
+//! (`readiness/mod.rs`).
 
 use std::io;
 use std::sync::Arc;

@@ -100,8 +100,8 @@ impl Subject {
     }
 }
 
-/// An address that no port listens on. A free port that a test found and released may be taken by another test. No
-/// system hands out a number this low: RFC 6335, section 6.
+/// An address that no port listens on. Its number is so low that no system hands it out: RFC 6335, section 6. A free
+/// port that a test found and released could be taken by another test.
 pub const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 /// A list of connections.
@@ -164,14 +164,14 @@ impl Countdown {
 }
 
 impl Script {
-    /// Counts its lost connections.
+    /// Counts the lost connections of this script on `countdown`.
     #[must_use]
     pub fn counted_by(self, countdown: &Countdown) -> Script {
         let countdown = countdown.clone();
         self.on_lost(move |transport, _| countdown.count(&transport.reactor()))
     }
 
-    /// Adds its connections to `transports`.
+    /// Adds the connections of this script to `transports`.
     #[must_use]
     pub fn listed_in(self, transports: &Transports) -> Script {
         let transports = transports.clone();

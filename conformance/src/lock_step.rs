@@ -10,7 +10,7 @@ use ropewalk::{Protocol, Reactor, Transport};
 /// The length of a message.
 const MESSAGE_BYTES: usize = 64;
 
-/// Rounds of messages: one is sent on each connection, then all are answered.
+/// Rounds of messages: a message is sent on each connection, then all messages are answered.
 pub struct LockStep {
     reactor: Reactor,
     clients: Vec<TcpStream>,
@@ -46,7 +46,7 @@ impl LockStep {
     }
 
     /// Sends a message from each client, turns the loop until all are answered, and reads the answers. The clients make
-    /// two system calls a message.
+    /// two system calls for each message.
     pub fn round(&mut self) {
         let mut message = [b'x'; MESSAGE_BYTES];
         for client in &mut self.clients {

@@ -1,4 +1,4 @@
-//! A layer for tests: frames with a length, scrambled, with an opening and a close.
+//! A layer for tests. It scrambles the data in frames with a length, and has frames that open and close a connection.
 //!
 //! ```text
 //!   hello:  'H'              sent at once; the layer is open when the peer's has come

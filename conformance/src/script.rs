@@ -76,8 +76,9 @@ impl Script {
         Script::new().on_data(Transport::write)
     }
 
-    /// Adds its events to `log` under `name`: `name made`, `name data TEXT`, `name read lost`, `name write lost`,
-    /// `name lost REASON`. Runs before the closures given here. Closes at the end of the input, as the default does.
+    /// Returns a script that adds its events to `log` under `name`: `name made`, `name data TEXT`, `name read lost`,
+    /// `name write lost`, `name lost REASON`. An event is added before the closures that follow run. Closes at the end
+    /// of the input, as the default does.
     pub fn logged(log: &Log, name: &'static str) -> Script {
         let [made, data, read, write, lost] = std::array::from_fn(|_| log.clone());
         Script::new()
@@ -226,9 +227,9 @@ impl Script {
 
 /// A factory that logs its calls, and builds clones of a script, or no protocol.
 pub struct LoggingFactory {
-    /// The log of its calls.
+    /// The log of the factory's calls.
     pub log: Log,
-    /// The script that it clones.
+    /// The script that the factory clones.
     pub script: Option<Script>,
     /// Called when an attempt failed or a connection was lost.
     pub after: Rc<dyn Fn(&Connector)>,

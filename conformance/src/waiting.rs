@@ -1,8 +1,8 @@
 //! Waiting for an expected event, and for the absence of further ones, on a machine that may stand still.
 //!
-//! After such a pause every timer is due at once, and data that had arrived is found after them. So no specification
-//! sets a time limit for an event: it waits until the event has happened. Further events would show in the turns after
-//! that, each of which asks the provider.
+//! After such a pause every timer is due at once, and runs before arrived data is found. So no specification sets a
+//! time limit for an event: a specification waits until the event has happened. Further events would show in the turns
+//! after that, each of which asks the provider.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use ropewalk::{Moment, Reactor};
 use crate::run;
 use crate::script::{Log, stop};
 
-/// The time between two checks. Each is a turn at least.
+/// The time between two checks, in which at least one turn runs.
 const MOMENT: Duration = Duration::from_millis(1);
 
 /// The number of turns in which no further event may happen.

@@ -175,7 +175,7 @@ fn an_idle_loop_wakes_zero_times_in_ten_seconds() {
     }
     for idle in loops {
         let (provider, waits, switches) = idle.join().unwrap();
-        // The one wait is the one that the stop interrupted.
+        // The stop interrupted this only wait.
         assert_eq!(waits, 1, "{provider}");
         assert!(switches <= 3, "{provider}: the thread slept {switches} times");
     }

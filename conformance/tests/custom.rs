@@ -1,6 +1,6 @@
 //! Runs the specifications on a custom provider: a decorator that hands over few bytes at a time.
 //!
-//! It is an example for providers outside this workspace, which need nothing else.
+//! This file is an example for providers outside this workspace, which need nothing else.
 
 use std::io;
 

@@ -13,7 +13,7 @@ use crate::links::{Countdown, NOWHERE, Transports};
 use crate::script::{Script, stop};
 use crate::{Subject, quiet};
 
-/// The descriptor limit of a scenario with few.
+/// The descriptor limit of a scenario with few descriptors.
 const FEW: u64 = 64;
 
 /// FD_SETSIZE, on every system so far: select(2) cannot watch this number.
@@ -62,7 +62,7 @@ pub(super) fn crowded(subject: &Subject) {
         let begin = counted.get();
         let counted = counted.clone();
         looks_at.call_later(Duration::from_millis(200), move |_| match counted.get() - begin {
-            // The echoes that the specification asks for meanwhile are turns too.
+            // Fewer than 150 turns are rest: the specification requests echoes meanwhile, which are turns too.
             0..150 => say("rests"),
             turns => say(&format!("made {turns} turns")),
         });

@@ -106,12 +106,12 @@ fn expect_to_die() -> ! {
 fn serve(subject: &Subject) {
     let reactor = subject.reactor();
     announce_shutdown(&reactor);
-    // Printed from the loop, when the handlers are installed.
+    // Printed from the loop, because the handlers are installed by then.
     reactor.call_later(Duration::ZERO, saying("ready"));
     run(&reactor);
 }
 
-/// Reports each SIGUSR1, and dies by it without watches.
+/// Reports each SIGUSR1. Without watches the signal kills the process.
 fn watching(subject: &Subject) {
     let reactor = subject.reactor();
     let refused = reactor.on_signal(Signal::KILL.as_raw(), |_| ()).is_err();
@@ -288,13 +288,13 @@ fn interrupted(subject: &Subject) {
         fn wake(&self) {}
     }
     let guard = SignalGuard::install(&[Signal::USR1.as_raw()], Waker::new(Arc::new(Nothing))).expect("a signal");
-    // Until the process exits: a late signal must not kill it.
+    // The guard is kept until the process exits, because a late signal must not kill it.
     std::mem::forget(guard);
     let (reactor, counts) = subject.counted();
     let hour = reactor.call_later(Duration::from_secs(3600), saying("an hour passed"));
     let handle = reactor.thread_handle();
     thread::spawn(move || {
-        // The specification sends signals until then.
+        // The specification sends signals until this loop ends.
         while counts.now().empty_waits < 3 {
             thread::yield_now();
         }

@@ -11,7 +11,8 @@ use crate::script::{Log, Script, reason_name, stop};
 use crate::waiting::{run_and_expect, run_until, when};
 use crate::{Subject, run, specifications};
 
-/// Runs a server that panics in one of its callbacks beside one that does not. Returns the first connection's reasons.
+/// Runs a server that panics in one of its callbacks, and a second connection that must survive. Returns the reasons
+/// why the server's connection was lost.
 fn why_it_ended(subject: &Subject, server: Script, client: Script) -> Vec<String> {
     let (reactor, reasons) = (subject.plain_reactor(), Log::new());
     let (told, ended) = (reasons.clone(), reasons.clone());
@@ -29,7 +30,7 @@ fn why_it_ended(subject: &Subject, server: Script, client: Script) -> Vec<String
     reasons.entries()
 }
 
-/// A client that writes a byte, then half-closes.
+/// Returns a client that writes a byte, then half-closes.
 fn talks_and_half_closes() -> Script {
     Script::new().on_made(|transport| {
         transport.write(b"x");
@@ -162,7 +163,7 @@ specifications! {
     }
 
     fn a_new_source_gets_no_stale_events_of_a_reused_key(subject: &Subject) {
-        // The port listens in the batch in which connections end, and may get their keys.
+        // Ports that listen in the batch in which connections end may get the keys of those connections.
         let (reactor, log, all) = (subject.reactor(), Log::new(), Transports::new());
         let (others, subject_again, built) = (all.clone(), *subject, log.clone());
         let server = Script::new().listed_in(&all).on_data(move |transport, _| {
@@ -171,7 +172,7 @@ specifications! {
             for other in others.others(transport) {
                 other.abort_connection();
             }
-            // Aborted connections leave at the end of the turn at the latest, which frees their keys.
+            // The ports listen a turn later, because the keys of aborted connections are free by the end of the turn.
             reactor.call_later(Duration::ZERO, {
                 let built = built.clone();
                 move |reactor| {
@@ -263,7 +264,7 @@ specifications! {
     }
 
     fn a_protocol_can_be_replaced_from_its_own_callback(subject: &Subject) {
-        // ITransport users such as startTLS and conch set `.protocol`. The new one gets no connection_made.
+        // ITransport users such as startTLS and conch set `.protocol`. The new protocol gets no connection_made.
         let log = Log::new();
         let second = log.clone();
         let server = Script::logged(&log, "first").on_data(move |transport, _| {

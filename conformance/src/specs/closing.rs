@@ -15,7 +15,7 @@ use crate::{run, specifications};
 /// More than the socket buffers of both ends hold together.
 const TOO_MUCH: usize = 8_000_000;
 
-/// Never reads.
+/// Returns a script that never reads.
 fn deaf() -> Script {
     Script::new().on_made(Transport::pause_producing)
 }
@@ -58,7 +58,7 @@ specifications! {
     }
 
     fn data_written_after_losing_a_connection_is_still_sent(subject: &Subject) {
-        // ITransport.loseConnection, as observed in Twisted. Also in a later turn, while the peer reads slowly.
+        // ITransport.loseConnection, as observed in Twisted. A later turn may still write, while the peer reads slowly.
         let (first, last) = (noise(TOO_MUCH, 2), noise(100_000, 3));
         let expected = [&first[..], b"same callback", &last].concat();
         let client = Script::new().on_made(move |transport| {
@@ -162,7 +162,7 @@ specifications! {
     }
 
     fn aborting_does_not_wait_for_a_full_buffer(subject: &Subject) {
-        // ITCPTransport.abortConnection: also after loseConnection, with full buffers and while paused.
+        // ITCPTransport.abortConnection works also after loseConnection, with full buffers and while paused.
         let (reactor, log) = (subject.reactor(), Log::new());
         let client = Script::logged(&log, "client").stop_when_lost().on_made(|transport| {
             transport.pause_producing();
@@ -297,7 +297,7 @@ specifications! {
     }
 
     fn a_hang_up_delivers_all_data_to_a_reader_that_pauses(subject: &Subject) {
-        // Pauses after each delivery. The end of the input is pending behind the last one.
+        // The reader pauses after each delivery. The end of the input is pending behind the last delivery.
         let sent = noise(60_000, 10);
         let server = Script::slow_reader().on_made(|transport| {
             transport.pause_producing();
@@ -309,7 +309,7 @@ specifications! {
     }
 
     fn a_queue_the_peer_never_reads_is_dropped_with_the_connection(subject: &Subject) {
-        // IProtocol.connectionLost: called once, also when the peer resets while half of the queue is unsent.
+        // IProtocol.connectionLost is called once, also when the peer resets while half of the queue is unsent.
         let (reactor, log) = (subject.reactor(), Log::new());
         let client = Script::logged(&log, "client").stop_when_lost().on_made(|transport| {
             transport.write(&noise(TOO_MUCH, 11));
@@ -379,7 +379,7 @@ specifications! {
             transport.write(&[0; 100_000]);
             transport.resume_producing();
             transport.lose_write_connection();
-            assert!(transport.host().is_ok(), "it ends when this callback returns");
+            assert!(transport.host().is_ok(), "the connection ends when this callback returns");
         });
         subject.converse(&Script::new(), &client);
         log.expect(&["client made", "client lost ConnectionAborted"]);
@@ -470,7 +470,7 @@ specifications! {
     }
 
     fn hundreds_of_short_connections_leave_nothing_behind(subject: &Subject) {
-        // Keys and descriptors are reused. 500 connections, four at a time.
+        // 500 connections, four at a time, reuse keys and descriptors.
         let (reactor, left) = (subject.reactor(), Rc::new(Cell::new(500)));
         let port = subject.listen(&reactor, Script::echo().factory());
         let (again, subject) = (port.clone(), *subject);

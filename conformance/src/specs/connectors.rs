@@ -144,7 +144,7 @@ specifications! {
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, Script::new().factory());
         let connector = subject.connect(&reactor, &port, LoggingFactory::new(&log, Script::new()));
-        // Scheduled after the connector's own first step.
+        // This call runs after the connector's first step, so the attempt has begun.
         reactor.call_later(Duration::ZERO, move |reactor| {
             connector.stop_connecting().unwrap();
             reactor.call_later(Duration::from_millis(20), stop);
@@ -240,7 +240,7 @@ specifications! {
         let factory = LoggingFactory::new(&log, Script::new().on_made(Transport::lose_connection));
         let factory = Rc::new(factory.after(move |connector| {
             let (counting, reactor) = (counting.clone(), reactor_of(connector));
-            // The factory is stopped after this has returned.
+            // The factory is stopped after this callback has returned.
             reactor.call_later(Duration::ZERO, move |reactor| counting.count(reactor));
         }));
         let port = subject.listen(&reactor, Script::new().factory());

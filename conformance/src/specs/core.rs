@@ -66,7 +66,7 @@ specifications! {
     }
 
     fn a_nested_thread_call_wakes_the_loop(subject: &Subject) {
-        // ReactorBase.callFromThread wakes the loop, also from the loop's own thread. This test ends by no other event.
+        // ReactorBase.callFromThread wakes the loop, also from the loop's own thread. No other event finishes this test.
         let reactor = subject.reactor();
         reactor.call_when_running(|reactor| {
             reactor.call_from_thread(|reactor| reactor.call_from_thread(|reactor| reactor.call_from_thread(stop)));
@@ -141,7 +141,7 @@ specifications! {
     }
 
     fn a_turn_that_stops_the_reactor_completes_its_due_calls(subject: &Subject) {
-        // ReactorBase.runUntilCurrent: shutdown begins at its end.
+        // ReactorBase.runUntilCurrent: shutdown begins at the end of the turn.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.add_system_event_trigger(Phase::Before, "shutdown", log.note("shutdown"));
         reactor.call_from_thread(stop);
@@ -191,7 +191,7 @@ specifications! {
     }
 
     fn calls_when_running_follow_the_start_in_order(subject: &Subject) {
-        // IReactorCore.callWhenRunning: each is called once.
+        // IReactorCore.callWhenRunning: each call is made once.
         let (reactor, log) = (subject.reactor(), Log::new());
         for name in ["first", "second"] {
             reactor.call_when_running(log.note(name));
@@ -386,7 +386,7 @@ specifications! {
     }
 
     fn a_fired_or_removed_trigger_is_unknown(subject: &Subject) {
-        // IReactorCore.removeSystemEventTrigger: one clear error in place of three kinds and a warning.
+        // IReactorCore.removeSystemEventTrigger: one error in place of Twisted's three kinds and a warning.
         let reactor = subject.reactor();
         let fired = reactor.add_system_event_trigger(Phase::Before, "custom", |_: &Reactor| {});
         reactor.fire_system_event("custom");
@@ -398,7 +398,7 @@ specifications! {
     }
 
     fn an_event_fired_by_its_own_trigger_runs_each_trigger_once(subject: &Subject) {
-        // _ThreePhaseEvent: fireSystemEvent in the middle of itself.
+        // _ThreePhaseEvent: a trigger calls fireSystemEvent for its own event.
         for (phase, _) in PHASES {
             let (reactor, log) = (subject.reactor(), Log::new());
             let first = log.clone();
@@ -457,7 +457,8 @@ specifications! {
     }
 
     fn a_panic_is_logged_once_naming_its_callback(subject: &Subject) {
-        // "Unhandled Error" with its traceback. Here: the callback's name, which includes the function that made it.
+        // Twisted logs "Unhandled Error" with a traceback. Here the line has the callback's name, which includes the
+        // function that made the callback.
         let reactor = subject.plain_reactor();
         let lines = logged(|| {
             reactor.call_later(Duration::ZERO, |_| panic!("in a delayed call"));
@@ -475,7 +476,7 @@ specifications! {
     }
 
     fn a_panic_can_stop_the_reactor_in_order(subject: &Subject) {
-        // PanicPolicy::Stop: for programs that prefer to end.
+        // PanicPolicy::Stop, for programs that prefer to stop.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.set_panic_policy(PanicPolicy::Stop);
         reactor.add_system_event_trigger(Phase::After, "shutdown", log.note("shut down"));
@@ -629,7 +630,7 @@ specifications! {
     }
 
     fn several_reactors_run_in_several_threads(subject: &Subject) {
-        // Unlike Twisted, a process may have many reactors, one a thread.
+        // Unlike Twisted, a process may have many reactors, one in each thread.
         let threads = Vec::from_iter((0..4).map(|number| {
             let subject = *subject;
             std::thread::spawn(move || {
@@ -650,7 +651,7 @@ specifications! {
     }
 
     fn a_reactor_may_run_inside_a_callback_of_another(subject: &Subject) {
-        // Unlike Twisted, a process may have many reactors. A reactor's state is its own.
+        // Unlike Twisted, a process may have many reactors. Each has its own state.
         let (outer, inner, log) = (subject.reactor(), subject.reactor(), Log::new());
         let ran = log.clone();
         outer.call_later(Duration::ZERO, move |outer| {
@@ -665,7 +666,8 @@ specifications! {
     }
 
     fn inside_run_the_current_reactor_is_the_running_one(subject: &Subject) {
-        // Reactor::current, for a library that was given no reactor. Also in triggers of startup and shutdown.
+        // Reactor::current is for a library that was given no reactor. It works also in triggers of startup and
+        // shutdown.
         let (reactor, seen) = (subject.reactor(), Rc::new(Cell::new(0)));
         let look = {
             let seen = seen.clone();
@@ -703,7 +705,7 @@ specifications! {
         // IReactorCore.iterate
         let (reactor, log) = (subject.reactor(), Log::new());
         let (handle, call) = (reactor.thread_handle(), log.note("call"));
-        // Two deep: the turn may be early enough to make the first call before it waits.
+        // The call queues a second call, because the turn may be early enough to make the first one before it waits.
         let thread = std::thread::spawn(move || {
             handle.call_from_thread(move |reactor| reactor.call_from_thread(call));
         });

@@ -101,7 +101,7 @@ specifications! {
     }
 
     fn an_endpoint_can_be_used_several_times(subject: &Subject) {
-        // IStreamClientEndpoint.connect: "each call makes a new connection". The same for listen.
+        // IStreamClientEndpoint.connect: "each call makes a new connection". The same holds for listen.
         let (reactor, log, ends) = (subject.reactor(), Log::new(), Countdown::new(6));
         let server = Script::new().counted_by(&ends);
         let port = subject.listen_by_description(&reactor, LoggingFactory::new(&log, server));
@@ -133,7 +133,8 @@ specifications! {
     }
 
     fn a_failed_attempt_stops_the_factory(subject: &Subject) {
-        // IStreamClientEndpoint.connect never raises: its Deferred fails with ConnectError. doStart pairs with doStop.
+        // IStreamClientEndpoint.connect never raises: its Deferred fails with ConnectError. Each doStart is followed by
+        // doStop.
         let (reactor, log) = (subject.reactor(), Log::new());
         let factory = LoggingFactory::new(&log, Script::new());
         let connected = nowhere(subject, &reactor).connect(&reactor, Rc::new(factory));
@@ -162,7 +163,7 @@ specifications! {
     }
 
     fn cancelling_while_the_protocol_is_built_closes_its_connection(subject: &Subject) {
-        // A callback may use any method of any object. Also while connection_made runs. The Deferred is cancelled.
+        // A callback may use any method of any object. So build_protocol or connection_made may cancel the Deferred.
         struct Cancelling(Log, Rc<RefCell<Option<ropewalk::proto::CancelHandle>>>, bool);
         impl Factory for Cancelling {
             fn build_protocol(&self, _: &Address) -> Option<Box<dyn Protocol>> {

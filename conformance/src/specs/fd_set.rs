@@ -364,7 +364,7 @@ specifications! {
                 for watched in both.take() {
                     watched.remove(reactor);
                     let number = watched.close().as_raw_fd();
-                    // The lowest free number from here on, which is the one just closed unless a thread took it.
+                    // The lowest free number that is not below `number`: the one just closed, unless a thread took it.
                     let heir = fcntl_dupfd_cloexec(&quiet, number).unwrap();
                     Watched::new(&log_again, "heir", heir).add_reader(reactor);
                 }
@@ -485,7 +485,7 @@ specifications! {
     }
 
     fn a_descriptor_removed_during_a_detached_wait_stays_silent(subject: &Subject) {
-        // The provider learns of the removal after the wait. Otherwise it would report the descriptor for ever.
+        // The provider must learn of the removal after the wait. Otherwise it would report the descriptor for ever.
         let (reactor, counts) = subject.counted();
         let log = Log::new();
         let (ours, theirs) = socket_pair();

@@ -15,7 +15,7 @@ use crate::waiting::iterate_until;
 
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// A host loop of the simplest kind, until the reactor ends.
+/// Runs the simplest host loop until the reactor ends.
 fn host(reactor: &Reactor) {
     reactor.start_running(RunOptions::default().without_signal_handlers()).unwrap();
     while reactor.is_started() {
@@ -55,7 +55,7 @@ fn keep(script: Script, ends: &Rc<RefCell<Vec<Transport>>>) -> Script {
     script.on_made(move |transport| ends.borrow_mut().push(transport.clone()))
 }
 
-/// Waits in another thread, which returns the wait afterwards.
+/// Waits in another thread, and returns the wait from it.
 fn wait_elsewhere(mut wait: DetachedWait, timeout: Option<Duration>) -> thread::JoinHandle<(DetachedWait, usize)> {
     thread::spawn(move || {
         let events = wait.wait(timeout).unwrap();
@@ -119,7 +119,7 @@ specifications! {
     }
 
     fn a_wait_with_zero_timeout_does_not_block(subject: &Subject) {
-        // GMainContext.iteration(may_block=False) and its like need it. A hang is a failure.
+        // GMainContext.iteration(may_block=False) and similar calls need it. A hang is a failure.
         let reactor = subject.reactor();
         for _ in 0..3 {
             reactor.prepare().unwrap();
@@ -357,7 +357,7 @@ specifications! {
     }
 
     fn data_written_during_a_detached_wait_is_sent_afterwards(subject: &Subject) {
-        // ITransport.write never fails. Also for more than one send takes, and for the end of the connection.
+        // ITransport.write never fails. The rest of a large write and the end of the connection follow after the wait.
         let reactor = subject.reactor();
         let received = Script::new();
         let (_server, client) = connected(&reactor, received.clone(), Script::new());

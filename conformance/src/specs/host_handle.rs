@@ -45,7 +45,7 @@ impl Guest {
         guest
     }
 
-    /// Runs what is due, and has the host wake the guest when more is.
+    /// Runs what is due, and lets the host wake the guest when the next call is due.
     fn sleep(&self, host: &Reactor) -> ropewalk::Result<()> {
         let limit = self.reactor.prepare()?;
         if let Some(timer) = self.timer.take() {
@@ -178,7 +178,7 @@ specifications! {
     }
 
     fn an_idle_guest_does_not_wake_its_host(subject: &Subject) {
-        // An idle application wakes zero times. costs.rs waits ten seconds for it.
+        // An idle application wakes zero times. costs.rs has the same test with a sleep of ten seconds.
         let (host, counts) = Subject::named("poll").counted();
         let reactor = subject.reactor();
         let guest = Guest::new(&reactor, &host);
@@ -186,7 +186,7 @@ specifications! {
         guest.sleep(&host).unwrap();
         host.call_later(MOMENT * 5, stop);
         run(&host);
-        // None, if this took longer than the host's only call may wait.
+        // There is no wait if this took longer than the host's only call may wait.
         assert!(counts.now().waits <= 1, "{:?}", counts.now());
     }
 }

@@ -17,7 +17,7 @@ const TOO_MUCH: usize = 8_000_000;
 const HOUR: Duration = Duration::from_secs(3600);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// Answers the first bytes, then closes.
+/// Returns a script that answers the first bytes, then closes.
 fn refuses(answer: Vec<u8>) -> Script {
     let answered = Rc::new(RefCell::new(Some(answer)));
     Script::new().on_data(move |transport, _| {
@@ -28,12 +28,12 @@ fn refuses(answer: Vec<u8>) -> Script {
     })
 }
 
-/// Writes a byte, and keeps its side open whatever the peer does.
+/// Returns a script that writes a byte, and keeps its side open whatever the peer does.
 fn keeps_open() -> Script {
     Script::new().on_made(|transport| transport.write(b"x")).on_read_lost(|_| {})
 }
 
-/// Writes for as long as the connection lasts.
+/// Returns a script that writes for as long as the connection lasts.
 fn never_ends() -> Script {
     fn write_on(transport: &Transport) {
         if transport.is_connected() {
@@ -94,7 +94,7 @@ specifications! {
         let see = seen.clone();
         let server = refuses(b"no".into()).on_lost(move |transport, reason| {
             let reactor = transport.reactor();
-            // The port and the client.
+            // The sources are the port and the client.
             *see.borrow_mut() = Some((reactor.lingering_count(), reactor.source_count(), reactor.get_delayed_calls().len()));
             assert_eq!(reason_name(reason), "ConnectionDone");
             stop(&reactor);
@@ -105,7 +105,7 @@ specifications! {
     }
 
     fn a_connection_whose_peer_has_ended_does_not_linger(subject: &Subject) {
-        // A connection pays nothing for lingering that it does not need.
+        // A connection that need not linger has no cost of lingering.
         let reactor = subject.reactor();
         let server = Script::new().on_lost(|transport, _| {
             assert_eq!(transport.reactor().lingering_count(), 1, "the client, which has closed first");
@@ -165,7 +165,7 @@ specifications! {
     }
 
     fn the_loop_sleeps_while_a_connection_lingers(subject: &Subject) {
-        // Also when the peer has sent something and keeps its side open.
+        // The peer has sent something and keeps its side open.
         let reactor = subject.reactor();
         let server = refuses(b"no".into()).on_lost(|transport, _| {
             transport.reactor().call_later(50 * MILLISECOND, |reactor| {
@@ -201,7 +201,8 @@ specifications! {
     }
 
     fn a_lingering_connection_does_not_count_against_a_limit(subject: &Subject) {
-        // It costs a descriptor and no protocol, and the number of lingering connections is bounded.
+        // A lingering connection costs a descriptor and no protocol, and the number of lingering connections is
+        // bounded.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.set_linger(Linger::default().time(HOUR));
         let server = Script::logged(&log, "server").on_data(|transport, _| transport.lose_connection());
@@ -216,8 +217,8 @@ specifications! {
         assert_eq!(log.count("server lost ConnectionDone"), 2);
     }
 
-    fn too_many_lingering_connections_close_the_oldest_deadline(subject: &Subject) {
-        // Linger::connections: the connection with the least time left closes.
+    fn the_lingering_connection_with_the_least_time_left_closes(subject: &Subject) {
+        // Linger::connections: one connection too many closes the one with the least time left.
         let (reactor, most) = (subject.reactor(), Rc::new(RefCell::new(0)));
         reactor.set_linger(Linger::default().time(HOUR).connections(3));
         let (seen, all) = (most.clone(), Countdown::new(8));

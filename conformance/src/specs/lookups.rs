@@ -1,4 +1,4 @@
-//! Connecting by a name whose families are looked up in parallel: RFC 8305, section 3. In virtual time.
+//! Connecting by a name whose families are looked up in parallel: RFC 8305, section 3. The tests run in virtual time.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -175,7 +175,7 @@ specifications! {
     }
 
     fn a_paced_producer_for_another_waits_for_both_queues(subject: &Subject) {
-        // The consumer resumes its producer, which still waits for its own queue.
+        // The consumer resumes its producer, but the producer still waits for its own queue.
         let (reactor, servers, clients) = (subject.reactor(), Transports::new(), Transports::new());
         let server = Script::new().listed_in(&servers);
         let port = subject.listen(&reactor, paced(server.factory()));
@@ -198,8 +198,8 @@ specifications! {
             last.resume_producing();
             let drained = consumer.clone();
             when(reactor, move || drained.buffered() == 0, move |reactor| {
-                assert!(!held.is_paused(), "its consumer has resumed it");
-                assert_eq!(seen.received().len(), before, "and it waits for its own queue");
+                assert!(!held.is_paused(), "the consumer has resumed its producer");
+                assert_eq!(seen.received().len(), before, "the producer waits for its own queue");
                 first.resume_producing();
                 let seen = seen.clone();
                 when(reactor, move || seen.received().len() == before + 1, stop);

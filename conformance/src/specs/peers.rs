@@ -74,7 +74,7 @@ specifications! {
     }
 
     fn a_connection_reset_before_accept_affects_no_other(subject: &Subject) {
-        // accept(2): ECONNABORTED and its like concern one connection.
+        // accept(2): ECONNABORTED and similar errors concern one connection.
         let server = Script::echo().on_data(|transport, _| stop(&transport.reactor()));
         let (reactor, _port, host) = serve(subject, &server);
         let peer = thread::spawn(move || {
@@ -123,8 +123,8 @@ specifications! {
     }
 
     fn a_peer_that_never_stops_sending_starves_no_other_source(subject: &Subject) {
-        // A connection gets 256 KiB or 32 reads a turn. The reader is slower than the sender, so there is
-        // always more. The sender continues until the test is over.
+        // A connection gets 256 KiB or 32 reads in each turn. The reader is slower than the sender, so there is always
+        // more. The sender continues until the test is over.
         let (this_turn, most) = (Rc::new(Cell::new(0_usize)), Rc::new(Cell::new(0_usize)));
         let (bytes, reactor) = (this_turn.clone(), subject.reactor());
         struct Slow(Rc<Cell<usize>>);

@@ -1,4 +1,4 @@
-//! StandardIO: two descriptors as one connection. Sockets that this process was started with.
+//! StandardIO: two descriptors as one connection. Also sockets that this process was started with.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -126,7 +126,7 @@ specifications! {
     }
 
     fn an_output_without_a_reader_closes_the_connection(subject: &Subject) {
-        // EPIPE
+        // write(2): EPIPE.
         let (reactor, log) = (subject.reactor(), Log::new());
         let ((input, _to_input), (from_output, output)) = (pipe().unwrap(), pipe().unwrap());
         drop(from_output);
@@ -164,7 +164,7 @@ specifications! {
     }
 
     fn a_factory_that_builds_no_protocol_closes_both_descriptors(subject: &Subject) {
-        // As for adoptStreamConnection.
+        // The same as for adoptStreamConnection.
         let (reactor, (mut from_output, output)) = (subject.reactor(), pipe().unwrap());
         let outcome = reactor.adopt_pipes(null(), output, &LoggingFactory::refusing(&Log::new()));
         assert!(matches!(outcome, Err(Error::Closed)));

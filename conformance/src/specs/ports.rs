@@ -32,7 +32,7 @@ fn asks(log: &Log, name: &'static str) -> Script {
         .on_lost(move |_, reason| lost.add(format!("{name} lost {}", reason_name(reason))))
 }
 
-/// Builds a protocol after it has acted on its own port.
+/// A factory that acts on its own port before it builds a protocol.
 struct Acting {
     act: Rc<dyn Fn()>,
     script: Script,
@@ -50,7 +50,7 @@ fn acting_port(subject: &Subject, reactor: &Reactor, script: &Script, act: impl 
     let itself = Rc::new(RefCell::new(None::<Port>));
     let found = itself.clone();
     let act = Rc::new(move || {
-        // A temporary borrow only: the port's methods may come back here.
+        // The borrow is temporary, because the port's methods may call this factory again.
         let port = found.borrow().clone();
         port.iter().for_each(&act);
     });
@@ -106,7 +106,7 @@ specifications! {
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::new()));
         let (stopped, told) = (port.clone(), log.clone());
-        // The client connects in the turn before, so that both events are pending together.
+        // The client connects before the port is resumed, so that both events are pending together.
         let client = Script::new().on_made(move |_| {
             let (stopped, told) = (stopped.clone(), told.clone());
             stopped.stop_listening().add_callback(move |()| told.add("fired"));
@@ -117,7 +117,7 @@ specifications! {
         port.resume_producing();
         let seen = log.clone();
         run_until(&reactor, move || seen.contains("fired"));
-        // The connection was accepted before its client was, or not at all.
+        // The port may have accepted the connection before the client's callback stopped it, so "build" is optional.
         let entries: Vec<_> = log.entries().into_iter().filter(|entry| entry != "build").collect();
         assert_eq!(entries, ["start factory", "stop factory", "fired"]);
     }
@@ -146,7 +146,7 @@ specifications! {
     }
 
     fn a_drained_port_accepts_no_more_once_stopped_or_paused(subject: &Subject) {
-        // IListeningPort.stopListening takes effect at once. A paused port has no room.
+        // IListeningPort.stopListening takes effect at once. A paused port accepts nothing.
         for act in [|port: &Port| drop(port.stop_listening()), Port::pause_producing] {
             let (reactor, log) = (subject.reactor(), Log::new());
             let noted = log.clone();
@@ -211,7 +211,7 @@ specifications! {
         port.stop_listening().add_callback(move |()| again.start_listening().unwrap());
         let seen = log.clone();
         run_until(&reactor, move || seen.entries().len() >= 3);
-        // The loop's end has stopped it once more.
+        // The end of the run has stopped the port once more.
         assert_eq!(log.entries(), ["start factory", "stop factory", "start factory", "stop factory"]);
         port.start_listening().unwrap();
         let client = Script::new().on_made(|transport| transport.write(b"x")).on_data(|transport, _| {
@@ -223,7 +223,7 @@ specifications! {
     }
 
     fn a_port_reopened_after_a_stop_of_both_listens(subject: &Subject) {
-        // The rest of an earlier stop must not close the socket of the port's next life.
+        // A pending stop from before must not close the socket that the port has opened since.
         let reactor = subject.reactor();
         let port = subject.listen(&reactor, Script::echo().factory());
         let stopping = port.clone();
@@ -296,7 +296,8 @@ specifications! {
             if paused { port.resume_producing() } else { port.pause_producing() }
             reactor.call_later(Duration::from_micros(200), move |reactor| toggle(reactor, port, !paused));
         }
-        // One after the other in twenty rows, so that at most twenty wait: a UNIX port's full queue refuses.
+        // Clients connect one after the other in twenty rows, so at most twenty wait. A UNIX port whose queue is full
+        // refuses.
         fn send(subject: Subject, reactor: &Reactor, port: &Port, left_in_row: usize, unanswered: &Countdown) {
             let (again, counted) = (port.clone(), unanswered.clone());
             let client = Script::new().on_made(|transport| transport.write(b"x")).on_data(move |transport, _| {
@@ -310,7 +311,7 @@ specifications! {
         }
         let (reactor, unanswered) = (subject.reactor(), Countdown::new(200));
         let port = subject.listen(&reactor, Script::echo().factory());
-        // A lost connection would get no answer.
+        // Stops the reactor if a connection was lost, because it would get no answer.
         reactor.call_later(Duration::from_secs(10), stop);
         toggle(&reactor, port.clone(), false);
         for _ in 0..20 {
@@ -437,7 +438,7 @@ specifications! {
     }
 
     fn a_port_without_a_handle_continues_to_listen(subject: &Subject) {
-        // Port: dropping it does not stop it.
+        // Dropping the handle of a port does not stop the port.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, Script::echo().factory());
         let client = asks(&log, "client").on_data(|transport, _| stop(&transport.reactor()));

@@ -84,12 +84,12 @@ impl PullProducer for Pieces {
     fn stop_producing(&self) {}
 }
 
-/// Writes whenever it may, up to a total, as a program does that has a lot to send.
+/// Writes whenever it may, up to a total, like a program that has a lot to send.
 struct Eager {
     consumer: Transport,
     left: Cell<usize>,
     paused: Cell<bool>,
-    /// True while its next writes are scheduled.
+    /// Whether its next writes are scheduled.
     scheduled: Cell<bool>,
     most: Rc<Cell<usize>>,
     /// Starts to read when this producer is paused for the first time.
@@ -633,7 +633,7 @@ fn reads_when_paused(readers: &Transports, writer: &Transport) {
     });
 }
 
-/// Writes all data it receives to another connection, and closes that one at the end.
+/// Writes all data it receives to another connection, and closes the other connection at the end.
 fn forwards_to(to: Transport, most: Rc<Cell<usize>>) -> Script {
     let last = to.clone();
     Script::new()

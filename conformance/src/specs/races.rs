@@ -1,4 +1,5 @@
-//! Connecting by a name with several addresses: RFC 8305 (happy eyeballs), resolvers, timeouts. In virtual time.
+//! Connecting by a name with several addresses: RFC 8305 (happy eyeballs), resolvers, timeouts. The tests run in
+//! virtual time.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -120,7 +121,8 @@ specifications! {
         net.add_host("host", &["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
         net.listen_tcp("10.0.0.3:80", Script::new().factory()).unwrap();
         connect(&net, "host", &log);
-        // At 0 ms the first, at 250 ms the second by the delay, at 300 ms the first is refused, hence the third.
+        // The first attempt begins at 0 ms, the second at 250 ms by the delay. At 300 ms the first is refused, so the
+        // third begins.
         net.advance(299 * MS);
         assert_eq!(tried(&net), ["10.0.0.1", "10.0.0.2"]);
         net.advance(MS);

@@ -22,8 +22,8 @@ specifications! {
     real_time;
 
     fn a_distant_call_does_not_keep_the_loop_awake(subject: &Subject) {
-        // epoll_wait(2): a timeout over 24.8 days overflows an int of milliseconds. No nearer call hides it: another
-        // thread stops the loop, and a spinning loop makes many more waits than that thread makes calls.
+        // epoll_wait(2): a timeout over 24.8 days overflows an int of milliseconds. A nearer call would hide that, so
+        // another thread stops the loop. A spinning loop makes many more waits than that thread makes calls.
         const DAY: u64 = 86400;
         let two_to_32_millis = 1 << 22;
         let seconds = [24 * DAY, 25 * DAY, 50 * DAY, two_to_32_millis, 1_000_000_000_000, u64::MAX];
@@ -33,7 +33,7 @@ specifications! {
             let thread = wake_from_a_thread(&reactor, 100);
             run(&reactor);
             thread.join().unwrap();
-            // Each call wakes the loop once, and once more if it was taken before its wake-up was.
+            // Each call wakes the loop once, and once more if the call was taken before its wake-up.
             assert!(counts.now().waits <= 202, "{:?} for a delay of {distant:?}", counts.now());
         }
     }
@@ -91,7 +91,7 @@ specifications! {
     }
 
     fn a_call_scheduled_during_a_detached_wait_counts_from_then(subject: &Subject) {
-        // The reactor's thread does other things during such a wait, and its calls must not come early.
+        // The reactor's thread continues during such a wait, and a call that it schedules must not come early.
         let reactor = subject.reactor();
         reactor.prepare().unwrap();
         let wait = reactor.detach_wait().unwrap();

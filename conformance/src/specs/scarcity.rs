@@ -82,7 +82,7 @@ specifications! {
     }
 
     fn a_lingering_connection_makes_room_for_a_new_one(_subject: &Subject) {
-        // Its protocol has ended, and the peer probably has the last response.
+        // The protocol of a lingering connection has ended, and its peer probably has the last response.
         let (net, log) = (MemoryReactor::new().with_faults(Faults::none().descriptors(4)), Log::new());
         let server = Script::new().on_data(|transport, _| {
             transport.write(b"no");
@@ -94,7 +94,8 @@ specifications! {
             client.write(b"x");
             net.advance(Duration::from_millis(1));
             assert_eq!((client.received(), client.is_eof()), (b"no".to_vec(), true), "client {number}");
-            // The port and three connections. One makes room for the fourth, and no second one for no connection.
+            // Of the 4 descriptors, one is the port's and three linger. Each later client closes exactly one lingering
+            // connection.
             assert_eq!(net.lingering_count(), 3.min(number));
             // The client keeps its side open.
             std::mem::forget(client);

@@ -74,7 +74,7 @@ specifications! {
     }
 
     fn several_signals_in_one_turn_are_one_stop(subject: &Subject) {
-        // A terminal and a supervisor may both signal a process group. It shuts down in order all the same.
+        // A terminal and a supervisor may both signal a process group. The process must still shut down in order.
         let mut play = Performance::begin(subject, "signals in one turn");
         play.expect(&["before", "during", "after", "ended Ok(())"]);
         play.ends();
@@ -113,7 +113,7 @@ specifications! {
     }
 
     fn a_signal_stops_every_reactor_of_the_process(subject: &Subject) {
-        // A process may have many reactors, one a thread. The last one to end restores the dispositions.
+        // A process may have many reactors, one in each thread. The last one to end restores the dispositions.
         let mut play = Performance::begin(subject, "several");
         play.expect(&["ready"]);
         play.signal(Signal::INT);

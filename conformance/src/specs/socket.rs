@@ -125,7 +125,7 @@ specifications! {
     socket;
 
     fn a_paused_port_leaves_new_connections_to_another_process(subject: &Subject) {
-        // IPushProducer.pauseProducing. A connection that was accepted ahead could be served by no other process.
+        // IPushProducer.pauseProducing. Another process could not serve a connection that was accepted in advance.
         let reactor = subject.reactor();
         let mut shared = shared(&reactor, Script::echo().factory());
         shared.port.pause_producing();
@@ -216,7 +216,7 @@ specifications! {
         let log = Log::new();
         let _port = reactor.adopt_stream_port(listener, LoggingFactory::new(&log, Script::new())).unwrap();
         assert!(is_non_blocking(&copy));
-        // The port accepts until there is no more, and would block here.
+        // The port accepts until the queue is empty, where a blocking socket would block.
         let seen = log.clone();
         run_until(&reactor, move || seen.contains("build"));
         assert_eq!(log.count("build"), 1);
@@ -292,7 +292,7 @@ specifications! {
     }
 
     fn an_adopted_connection_belongs_to_the_reactor(subject: &Subject) {
-        // IReactorSocket, where Twisted duplicates the descriptor. To keep it, duplicate it first.
+        // Twisted duplicates the descriptor, and IReactorSocket here does not. To keep it, duplicate it first.
         let (reactor, (mut client, server)) = (subject.reactor(), connected());
         let script = Script::new().on_made(ropewalk::Transport::lose_connection);
         let transport = reactor.adopt_stream_connection(server, &factory(&script)).unwrap();
@@ -375,7 +375,7 @@ specifications! {
     }
 
     fn an_adopted_connection_gets_no_event_of_a_reused_key(subject: &Subject) {
-        // Connections are adopted in the batch in which others end, and get their keys and descriptor numbers.
+        // The adopted connections get the keys and descriptor numbers of connections that end in the same batch.
         let (reactor, all, log) = (subject.reactor(), Transports::new(), Log::new());
         let (others, adopted) = (all.clone(), log.clone());
         let server = Script::new().listed_in(&all).on_data(move |transport, _| {

@@ -115,7 +115,7 @@ specifications! {
         assert_same_bytes(&client.received(), &back);
     }
 
-    fn a_delivery_is_never_empty_or_larger_than_64_kib(subject: &Subject) {
+    fn a_delivery_is_never_empty_or_larger_than_128_kib(subject: &Subject) {
         // IProtocol.dataReceived. The receive buffer is the upper bound.
         let server = Script::new().on_data(|_, data| assert!((1..=MOST_DELIVERED).contains(&data.len())));
         subject.converse(&server, &Script::sends(noise(1_000_000, 5)));

@@ -318,7 +318,7 @@ specifications! {
             });
         }
         run(&reactor);
-        // Each ended before the earliest end of those that came after it.
+        // Each sleep ended before the latest deadline of the sleep that ended next.
         assert!(ended.borrow().windows(2).all(|pair| pair[0].0 <= pair[1].1), "{ended:?}");
     }
 
@@ -352,7 +352,8 @@ specifications! {
     }
 
     fn shutdown_waits_for_a_task_of_a_before_trigger(subject: &Subject) {
-        // IReactorCore.addSystemEventTrigger: a before trigger may return a Deferred. Spawned at the end of the turn.
+        // IReactorCore.addSystemEventTrigger: the trigger runs at the end of a turn, and the task that it spawns must
+        // still be polled.
         let (reactor, log) = (subject.reactor(), Log::new());
         let its = log.clone();
         reactor.add_system_event_trigger(Phase::Before, "shutdown", move |reactor: &Reactor| {

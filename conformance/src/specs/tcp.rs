@@ -1,4 +1,4 @@
-//! IReactorTCP and ITCPTransport: behaviour of TCP only. `streams`, `closing` and their neighbours specify all streams.
+//! IReactorTCP and ITCPTransport: behaviour of TCP only. `streams`, `closing` and similar modules specify all streams.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -195,7 +195,7 @@ specifications! {
             stop(&transport.reactor());
         });
         let port = reactor.listen_tcp("127.0.0.1:0", server.factory()).unwrap();
-        // Of an address that few programs use, so that the port is still free when it is bound.
+        // A free port of an address that few programs use, so that the port is still free when it is bound.
         let local = std::net::TcpListener::bind("127.0.0.3:0").unwrap().local_addr().unwrap();
         let there = Destination::from(port.host().unwrap().inet().unwrap()).bind(local);
         let client = Script::new().on_made(move |transport| assert_eq!(transport.host().unwrap().inet(), Some(local)));
@@ -317,7 +317,7 @@ specifications! {
     }
 
     fn an_endpoint_of_one_family_ignores_other_addresses(subject: &Subject) {
-        // TCP6ClientEndpoint; here a name is resolved, too.
+        // TCP6ClientEndpoint. Here a name is resolved as well.
         type Choice = fn(&Reactor, u16) -> Rc<dyn StreamClientEndpoint>;
         let choices: [(Choice, &str); 3] = [
             (|reactor, port| client_from_string(reactor, &format!("tcp6:server.example:{port}")).unwrap(), "[::1]"),
@@ -358,7 +358,7 @@ specifications! {
     }
 
     fn a_failure_of_several_addresses_lists_each_reason(subject: &Subject) {
-        // One reason among several would explain nothing. They are in the order of the attempts.
+        // One reason among several would explain nothing. The reasons are in the order of the attempts.
         let reactor = subject.reactor();
         reactor.install_name_resolver(Rc::new(Everywhere(&["::1", "127.0.0.1"])));
         let port = NOWHERE.port();

@@ -38,7 +38,7 @@ fn submit_waiting(reactor: &Reactor, count: usize, began: &Sender<usize>) -> Sen
 /// The time that the end of a run waits for work in threads.
 const JOIN_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Gives work that should not begin ample opportunity.
+/// Gives work enough time to begin, and fails if it does.
 #[track_caller]
 fn nothing_begins(beginning: &Receiver<usize>, otherwise: &str) {
     for _ in 0..1000 {
@@ -170,7 +170,7 @@ specifications! {
     }
 
     fn a_blocking_call_from_a_thread_returns_its_result(subject: &Subject) {
-        // threads.blockingCallFromThread: or re-raises its panic.
+        // threads.blockingCallFromThread returns the result of the call, or re-raises its panic.
         let reactor = subject.reactor();
         let handle = reactor.thread_handle();
         let thread = thread::spawn(move || {
@@ -287,7 +287,7 @@ specifications! {
     }
 
     fn a_panic_in_call_in_thread_leaves_its_thread_usable(subject: &Subject) {
-        // IReactorInThreads.callInThread: it is logged.
+        // IReactorInThreads.callInThread: the panic is logged.
         let reactor = subject.reactor();
         reactor.suggest_thread_pool_size(1);
         reactor.call_in_thread(|| panic!("in a thread"));
@@ -349,7 +349,7 @@ specifications! {
     }
 
     fn a_larger_pool_starts_waiting_work(subject: &Subject) {
-        // ThreadPool.adjustPoolsize. The three meet at a barrier, or never.
+        // ThreadPool.adjustPoolsize. The three pieces of work meet at a barrier, so all of them must run.
         let reactor = subject.reactor();
         reactor.suggest_thread_pool_size(1);
         let meeting = Arc::new(Barrier::new(3));
@@ -418,7 +418,8 @@ specifications! {
     }
 
     fn threads_of_an_earlier_run_do_not_count_for_the_next(subject: &Subject) {
-        // Detached work finishes by itself. Its thread must not be missed, nor do the next run's work.
+        // Detached work finishes by itself. Its thread must neither reduce the next run's pool nor take the next run's
+        // work.
         let reactor = subject.reactor();
         reactor.suggest_thread_pool_size(2);
         let (began, beginning) = channel();

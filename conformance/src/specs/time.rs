@@ -25,7 +25,7 @@ specifications! {
         });
         reactor.call_later(MOMENT * 4, stop);
         run(&reactor);
-        // Their names say it, unless this machine stood still between them.
+        // The names give this order, unless the machine stood still while the calls were scheduled.
         calls.sort_unstable();
         log.expect(&calls.map(|(_, name)| name));
     }
@@ -63,7 +63,8 @@ specifications! {
     }
 
     fn a_delay_of_a_trillion_seconds_is_accepted(subject: &Subject) {
-        // epoll_wait(2): a timeout that overflows the argument fires at once. `real_time` has the rest.
+        // epoll_wait(2): a timeout that overflows the argument fires at once. `real_time` has the specifications of the
+        // waits.
         let reactor = subject.reactor();
         for delay in [Duration::from_secs(1_000_000_000_000), Duration::MAX, Duration::from_secs(30 * 86400)] {
             reactor.call_later(delay, |_| panic!("this is due after the end of the test"));
@@ -119,7 +120,8 @@ specifications! {
     }
 
     fn a_moved_call_is_made_once_at_its_new_time(subject: &Subject) {
-        // DelayedCall.reset: to earlier at once, to later lazily. Other calls lie between the old time and the new one.
+        // DelayedCall.reset moves a call to an earlier time at once, and to a later time lazily. Other calls lie in
+        // between.
         let (reactor, log) = (subject.reactor(), Log::new());
         let later = reactor.call_later(MOMENT, log.note("moved to later"));
         let earlier = reactor.call_later(MINUTE, log.note("moved to earlier"));
@@ -127,7 +129,7 @@ specifications! {
         later.reset(MOMENT * 35).unwrap();
         earlier.reset(MOMENT).unwrap();
         let mut calls = [(earlier, "moved to earlier"), (between, "between"), (later, "moved to later")];
-        // That is their order, unless this machine stood still between them.
+        // The calls are in this order already, unless the machine stood still while they were scheduled.
         calls.sort_unstable_by_key(|(call, _)| call.get_time());
         reactor.call_later(MOMENT * 36, stop);
         run(&reactor);
@@ -335,7 +337,7 @@ specifications! {
         }
         reactor.call_later(MOMENT * 5, stop);
         run(&reactor);
-        // None, if the end was due before the run.
+        // There is no wait if the end was due before the run.
         assert!(counts.now().waits <= 1, "{:?}", counts.now());
     }
 
@@ -350,7 +352,7 @@ specifications! {
     }
 
     fn a_thousand_changed_calls_are_made_in_order(subject: &Subject) {
-        // IReactorTime: in a scrambled order, cancelled and moved among each other.
+        // IReactorTime: calls are scheduled in a scrambled order, and some of them are cancelled or moved.
         let (reactor, made) = (subject.reactor(), Rc::new(RefCell::new(Vec::new())));
         let mut expected = 0;
         for number in 0..1000_u32 {

@@ -97,7 +97,7 @@ specifications! {
     unix;
 
     fn a_port_creates_a_world_writable_socket_file(subject: &Subject) {
-        // IReactorUNIX.listenUNIX: mode=0o666, set after bind, so whatever the umask.
+        // IReactorUNIX.listenUNIX: mode=0o666. The mode is set after bind, so the umask has no effect.
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         let port = listen(&reactor, &file.0).unwrap();
         let metadata = fs::symlink_metadata(&file.0).unwrap();
@@ -152,7 +152,7 @@ specifications! {
     }
 
     fn listening_on_an_impossible_path_is_an_error(subject: &Subject) {
-        // unix(7): sun_path has about 108 bytes. A folder that does not exist.
+        // unix(7): sun_path has about 108 bytes. The other paths are in a folder that does not exist, and empty.
         let reactor = subject.reactor();
         for path in [format!("/tmp/{}", "x".repeat(200)), "/nowhere/socket".to_owned(), String::new()] {
             let error = listen(&reactor, &path).unwrap_err();
@@ -160,8 +160,8 @@ specifications! {
         }
     }
 
-    fn a_dead_servers_socket_is_in_the_way_without_a_lock(subject: &Subject) {
-        // IReactorUNIX.listenUNIX: only wantPID removes it.
+    fn without_a_lock_a_dead_servers_socket_prevents_listening(subject: &Subject) {
+        // IReactorUNIX.listenUNIX: only wantPID removes the old socket.
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         leave_a_socket_behind(&file.0);
         assert!(matches!(listen(&reactor, &file.0), Err(Error::CannotListen(..))));
@@ -221,12 +221,12 @@ specifications! {
     }
 
     fn a_client_can_require_a_live_lock(subject: &Subject) {
-        // IReactorUNIX.connectUNIX: checkPID. BadFileError without one.
+        // IReactorUNIX.connectUNIX: checkPID. BadFileError without a lock.
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         let port = listen(&reactor, &file.0).unwrap();
         let checked = || UnixDestination::new(&file.0).check_lock();
         assert_eq!(attempt(&reactor, checked()), ["failed BadFile", "stop factory"]);
-        assert!(!port.is_listening(), "each run ends with its ports");
+        assert!(!port.is_listening(), "the end of a run stops the ports");
         listen(&reactor, UnixBinding::new(&file.0).lock()).unwrap();
         assert_eq!(attempt(&reactor, checked())[0], "build");
         std::os::unix::fs::symlink(dead_process().to_string(), lock_of(&file.0)).unwrap();

@@ -29,7 +29,7 @@ impl Client {
         self.world.expect(began == over, || format!("{over} of {began} attempts of a connector came to an end"));
     }
 
-    /// Drops its handles.
+    /// Drops the handles of the client.
     pub(crate) fn release(&self) {
         self.connector.take();
         self.end.take();

@@ -41,7 +41,7 @@ pub(crate) struct End {
     pub(crate) aborting: Cell<bool>,
     /// True if one of its callbacks panicked.
     pub(crate) panicked: Cell<bool>,
-    /// True if its end loses written bytes, although the other end sees a clean end.
+    /// True if written bytes may be lost, although the other end sees a clean end of the stream.
     pub(crate) cut_short: Cell<bool>,
 }
 

@@ -45,7 +45,7 @@ fn try_seed(seed: u64, finish: Finish) {
     }
 }
 
-/// Tries as many seeds from `first` on as each test does, so that no two tests share one.
+/// Tries [`SEEDS`] seeds from `first` on. No two tests share a seed.
 fn try_seeds(finish: Finish, first: u64) {
     (first..first + SEEDS).for_each(|seed| try_seed(seed, finish));
 }

@@ -66,7 +66,7 @@ fn forward(world: &Rc<World>, end: &Rc<End>) {
 }
 
 impl CheckedProducer {
-    /// Writes by itself at most `times` times: it may be unregistered while it is paused, without notice.
+    /// Writes by itself at most `times` times, because it may be unregistered without notice while it is paused.
     fn produce_later(self: &Rc<CheckedProducer>, reactor: &Reactor, times: usize) {
         let producer = self.clone();
         reactor.call_later(Duration::from_millis(3), move |reactor| {
@@ -91,7 +91,7 @@ impl CheckedProducer {
         }
     }
 
-    /// Returns whether it was stopped, so that none of its writes would be sent.
+    /// Returns whether the producer was stopped, so that none of its writes would be sent.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.get()
     }

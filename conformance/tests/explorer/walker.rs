@@ -54,7 +54,7 @@ impl Walker {
             end.busy.set(false);
             end.panicked.set(true);
             end.cut_short.set(true);
-            // Unlike panic!, it prints nothing.
+            // Unlike `panic!`, `resume_unwind` prints nothing.
             resume_unwind(Box::new("a walker panics on purpose"));
         }
     }

@@ -21,7 +21,7 @@ const DEEPEST: usize = 2;
 
 pub(crate) struct World {
     random: RefCell<Random>,
-    /// The number of actions that are left: every schedule ends.
+    /// The number of actions that are left. Every schedule ends, because no action is added.
     budget: Cell<usize>,
     last_now: Cell<Moment>,
     events: RefCell<Vec<String>>,
