@@ -1,9 +1,13 @@
 //! Endpoints that others provide: a service manager, a shell, a load balancer.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::{Command, Stdio};
+
+use ropewalk::endpoints::Endpoints;
 
 use crate::running::{PATIENCE, Running, program};
 use crate::wire::{converse, read_all};
@@ -109,4 +113,32 @@ fn a_connection_without_its_proxy_header_is_closed() {
     stranger.write_all(b"hello").unwrap();
     assert!(matches!(stranger.read(&mut [0]), Ok(0) | Err(_)));
     assert!(server.log().lines().all(|line| !line.contains("WARN")));
+}
+
+/// Returns the part of `text` from `heading` to the next `end`.
+fn section<'a>(text: &'a str, heading: &str, end: &str) -> &'a str {
+    let (_, rest) = text.split_once(heading).unwrap_or_else(|| panic!("no {heading:?}"));
+    rest.split_once(end).map_or(rest, |(section, _)| section)
+}
+
+#[test]
+fn every_list_of_endpoint_types_is_complete() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let help = String::from_utf8(program(&["--help"]).output().unwrap().stdout).unwrap();
+    let book = fs::read_to_string(root.join("docs/src/endpoints.md")).unwrap();
+    let words = fs::read_to_string(root.join("fuzz/description.dict")).unwrap();
+    let registry = Endpoints::new();
+    let sides = [
+        (registry.server_names(), "Endpoints to listen on:\n", "Endpoints to", "### To listen\n"),
+        (registry.client_names(), "Endpoints to connect to:\n", "Write", "### To connect\n"),
+    ];
+    for (names, help_heading, help_end, book_heading) in sides {
+        let help = section(&help, help_heading, help_end);
+        let book = section(&book, book_heading, "\n#");
+        for name in names {
+            assert!(help.lines().any(|line| line.starts_with(&format!("  {name}:"))), "{name}: not in --help");
+            assert!(book.lines().any(|line| line.starts_with(&format!("| `{name}:"))), "{name}: not in the book");
+            assert!(words.lines().any(|line| line == format!("\"{name}:\"")), "{name}: not in the fuzz dictionary");
+        }
+    }
 }

@@ -4,6 +4,9 @@
 //! To add a prefix to this crate, copy `haproxy`: a parser function here, and one line in [`Endpoints::new`]. Programs do
 //! the same with [`Endpoints::register_server`]. The plain types (`tcp`, `unix`, `fd` ...) are listed in
 //! `ropewalk_proto::description` instead, so that their arguments are checked and fuzzed without a reactor.
+//!
+//! The help of the program, the book and the dictionary of the fuzz targets list all names of this crate. A test of the
+//! program checks that.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
