@@ -11,6 +11,9 @@
 //! buffer is bounded. A decoder neither reads nor calls back. The caller takes one frame at a time, so it can stop
 //! between two frames and keep the rest of its input.
 //!
+//! The protocols on top are in the reactor's `protocols/basic/`. A format of strings is a `StringFormat` in its
+//! `string.rs`. Each decoder has a fuzz target in `fuzz/`.
+//!
 //! Source: `twisted.protocols.basic`. A [`LineDecoder`] without raw mode is its `LineOnlyReceiver`.
 
 mod int_prefixed;

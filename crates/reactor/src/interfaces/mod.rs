@@ -97,6 +97,10 @@ impl Reactor {
     /// Returns the number of the reactor's sources: connections, attempts, ports and watched descriptors. Connections that
     /// only [linger](Reactor::lingering_count) are not counted.
     ///
+    /// [`LimitTotalConnectionsFactory::connection_count`] counts the connections of one factory.
+    ///
+    /// [`LimitTotalConnectionsFactory::connection_count`]: crate::protocols::policies::LimitTotalConnectionsFactory::connection_count
+    ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
     ///
@@ -108,6 +112,7 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn source_count(&self) -> usize {
+        // A count of one kind of source is kept by a `Feature`, as `transports/lingering.rs` keeps `lingering_count`.
         self.0.source_count() - self.lingering_count()
     }
 

@@ -305,7 +305,7 @@ impl Kernel {
     }
 }
 
-/// Runs a part of a callback, and leaves the log to its caller.
+/// Runs a part of a callback, and leaves the log to its caller, which already runs in a guard.
 #[inline]
 pub(crate) fn catch<R>(callback: impl FnOnce() -> R) -> Result<R, Panic> {
     // Unwind safety: the reactor holds no borrow meanwhile, so only the callback's own state can be left half changed.

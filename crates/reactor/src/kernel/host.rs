@@ -1,4 +1,5 @@
-//! Running the reactor inside a host loop, and waiting in another thread.
+//! Running the reactor inside a host loop, and waiting in another thread. A machine of the simulated network is in
+//! `testing/host.rs`.
 //!
 //! A host loop watches [`Reactor::host_handle`] for readability and wakes at the deadline that [`Reactor::prepare`]
 //! returned. While the host sleeps, the deadline hook reports work that was added. After each wake-up the host calls

@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 
 impl Kernel {
     /// Calls `ask` with the event provider. Returns [`Error::Waiting`] while the provider waits in another thread.
+    ///
+    /// A kind without a method here is reached this way: `kernel.provider(|provider| provider.adoption().map(ask))`.
     #[inline]
     pub(crate) fn provider<R>(&self, ask: impl FnOnce(&mut (dyn EventProvider + 'static)) -> R) -> Result<R> {
         match self.provider_slot().as_deref_mut() {

@@ -13,12 +13,25 @@
 //!     filesystem()       locks                                                  paths of UNIX sockets
 //! ```
 //!
-//! A provider returns `None` for a kind that it does not have. A new kind, such as datagrams, takes four steps:
+//! A provider returns `None` for a kind that it does not have. A new kind, such as datagrams, takes eight steps. The
+//! first four make it a part of the seam:
 //!
 //! 1. a file here with its trait. The trait has no default methods, so a provider that implements it cannot miss one.
 //! 2. a method of [`EventProvider`] whose default returns `None`, as `watches` has.
 //! 3. the same method in the list of [`ProviderDecorator`], or decorated providers would lose the kind.
 //! 4. a flag in [`Capabilities`], set in `Capabilities::of` when the provider has the kind.
+//! 5. the system calls, once for all descriptors, in `socket/`. The providers differ only in how they keep a socket
+//!    under a key, so a private trait for that is enough to implement the kind, as `HasSocket` is for [`Sockets`].
+//!    `readiness/mod.rs` and `uring/mod.rs` implement that trait and return the kind. A socket that only waits for
+//!    arrivals is a port to both: `Registration::port`, `Slot::port`.
+//! 6. a variant of `Interface` in the reactor's `interfaces/mod.rs`, and a file beside it. `fd_set.rs` is the shortest
+//!    model.
+//! 7. for the simulated network, in the reactor's `testing/simulated/`: a file for the kind, a variant of `Source` in
+//!    `network.rs`, and the method in `provider.rs`.
+//! 8. specifications in `conformance/src/specs/`, named in `conformance/tests/providers.rs`.
+//!
+//! A kind with a decorator, such as [`WatchesDecorator`], cannot be implemented through a private trait, because both
+//! implementations would be for all types. Each provider then implements it in a file of its own, as in `watches.rs`.
 //!
 //! Order of calls: `listen`, `connect`, `adopt` or `watch` returns a [`Key`](ropewalk_proto::Key). `wait` reports
 //! events under keys. The owner of a key answers with `accept`, `finish_connect`, `receive` or `send`. `close`, `abort`
