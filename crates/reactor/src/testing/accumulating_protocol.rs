@@ -44,13 +44,13 @@ impl AccumulatingProtocol {
         AccumulatingProtocol::default()
     }
 
-    /// Returns a factory of clones of this protocol.
+    /// Returns a factory that builds clones of this protocol.
     pub fn factory(&self) -> impl Fn() -> AccumulatingProtocol + 'static {
         let protocol = self.clone();
         move || protocol.clone()
     }
 
-    /// Returns the number of calls of `connection_made`, for all connections of its factory.
+    /// Returns the number of calls of `connection_made`, over all connections of its factory.
     pub fn made(&self) -> usize {
         self.0.borrow().made
     }

@@ -1,4 +1,4 @@
-//! A reactor for its virtual time alone.
+//! A reactor with virtual time and nothing else.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::MemoryReactor;
 use crate::kernel::Reactor;
 
-/// A reactor for its virtual time alone: `twisted.internet.task.Clock`.
+/// A reactor with virtual time, for code that only schedules calls: `twisted.internet.task.Clock`.
 ///
-/// It derefs to a [`Reactor`], so code under test schedules its calls as usual. Calls that are due at the same time run in
-/// the order in which they were scheduled.
+/// A clock derefs to a [`Reactor`], so code under test schedules its calls as usual. Calls that are due at the same
+/// time run in the order in which they were scheduled.
 ///
 /// ```
 /// use std::cell::Cell;
@@ -37,7 +37,7 @@ impl Clock {
         Clock::default()
     }
 
-    /// Lets `by` pass, and runs the calls that fall due, each at its own time.
+    /// Moves the time forward by `by`, and runs the calls that fall due, each at its own time.
     ///
     /// ```
     /// use std::time::Duration;
@@ -52,7 +52,7 @@ impl Clock {
     /// ```
     ///
     /// # Panics
-    /// When 100,000 turns pass no time, because a call schedules itself again with no delay.
+    /// When 100,000 turns run at one time, because a call schedules itself again without a delay.
     pub fn advance(&self, by: Duration) {
         self.0.advance(by);
     }
@@ -69,7 +69,7 @@ impl Clock {
     /// ```
     ///
     /// # Panics
-    /// As [`advance`](Clock::advance).
+    /// The panics of [`advance`](Clock::advance).
     pub fn pump(&self, steps: impl IntoIterator<Item = Duration>) {
         self.0.pump(steps);
     }

@@ -13,17 +13,17 @@ use crate::kernel::Reactor;
 
 /// A reactor at an address of a [`SimulatedNetwork`](super::SimulatedNetwork): one process on a machine of its own.
 ///
-/// It derefs to its [`Reactor`], so code under test is given `&host` where it takes a `&Reactor`. The network makes its
-/// turns. A turn that is made by hand (`run`, or `iterate` in a callback) moves the time as well, but the other hosts
-/// stand still until the network drives them again.
+/// A host derefs to its [`Reactor`], so a test passes `&host` where code under test takes a `&Reactor`. The network
+/// makes the turns of the reactor. A test may also call `run`, and a callback may call `iterate`. Such turns move the
+/// time, but the other hosts make no turns until the network drives them again.
 ///
-/// `0.0.0.0` and `127.0.0.1` are the host's own: a listener there has this host's address, and a connection there stays
-/// on this host. So do UNIX names. A connection to an address without a host leads to the test's own
-/// [streams and listeners](super::SimulatedNetwork::listen_stream).
+/// `0.0.0.0` and `127.0.0.1` refer to this host: a listener at one of them has this host's address, and a connection to
+/// one of them stays on this host. UNIX sockets stay on this host as well. A connection to an address without a host
+/// reaches the test's own [streams and listeners](super::SimulatedNetwork::listen_stream).
 ///
-/// Clones are the same host. When the last one is dropped, and nothing else holds its reactor, the process exits: its
-/// connections are closed, and its address can be used again. The network takes the reactor's
-/// [deadline hook](Reactor::set_deadline_hook) for itself.
+/// All clones refer to the same host. The process exits when the last clone is dropped and nothing else holds its
+/// reactor: its connections are closed, and its address can be used again. The network sets the reactor's [deadline
+/// hook](Reactor::set_deadline_hook), so a test must not replace the hook.
 ///
 /// ```
 /// use ropewalk::RunOptions;
@@ -46,10 +46,10 @@ use crate::kernel::Reactor;
 #[derive(Clone)]
 pub struct Host(Rc<Process>);
 
-/// Wraps an event provider, or returns it as it is.
+/// Wraps an event provider, or returns it unchanged.
 pub(super) type Decorate<'a> = &'a dyn Fn(Box<dyn EventProvider>) -> Box<dyn EventProvider>;
 
-/// The reactor, and when it makes its next turn.
+/// A reactor, and the time of its next turn.
 pub(super) struct Process {
     reactor: Reactor,
     network: SharedNetwork,
@@ -57,7 +57,7 @@ pub(super) struct Process {
     skew: Skew,
     /// Whether the next step prepares a turn. Otherwise it waits for events.
     is_awake: Rc<Cell<bool>>,
-    /// When the reactor has to do something, in the network's time.
+    /// The time at which the reactor has something to do, by the network's clock.
     deadline: Cell<Option<Moment>>,
 }
 
@@ -73,17 +73,18 @@ impl Host {
         Host(Rc::new(Process { reactor, network: network.clone(), owner, skew, is_awake, deadline: Cell::default() }))
     }
 
-    /// Returns the number of its open sources. Connections that only [linger](Reactor::lingering_count) do not count.
+    /// Returns the number of open sources of the host. Connections that only [linger](Reactor::lingering_count) are not
+    /// counted.
     pub fn open_sources(&self) -> usize {
         self.0.network.with(|network| network.open_sources(self.0.owner)) - self.0.reactor.lingering_count()
     }
 
-    /// Returns its requests to listen and to connect, in order.
+    /// Returns the host's requests to listen and to connect, in order.
     pub(super) fn log(&self) -> Log {
         self.0.network.with(|network| network.log(self.0.owner).cloned()).unwrap_or_default()
     }
 
-    /// Returns what the network has to remember of it.
+    /// Returns the process, which the network keeps.
     pub(super) fn process(&self) -> &Rc<Process> {
         &self.0
     }
@@ -109,21 +110,21 @@ impl Process {
         self.is_awake.set(true);
     }
 
-    /// Whether it is alive and has something to do now.
+    /// Whether the process is alive and has something to do now.
     pub(super) fn is_due(&self, network: &Network) -> bool {
         let is_over = |deadline| deadline <= network.now();
         network.is_alive(self.owner)
             && (self.is_awake.get() || self.deadline.get().is_some_and(is_over) || network.has_events(self.owner))
     }
 
-    /// Returns when it has to do something without an event, in the network's time.
+    /// Returns the time at which the process has something to do without an event, by the network's clock.
     pub(super) fn deadline(&self, network: &Network) -> Option<Moment> {
         self.deadline.get().filter(|_| network.is_alive(self.owner))
     }
 
     /// Makes half a turn: prepares it, or waits for events and dispatches them. Other hosts may act between the halves.
     ///
-    /// It may be called again from a callback in it.
+    /// A callback of this half may call this method again.
     pub(super) fn step(&self) {
         let _entered = self.reactor.enter();
         if self.is_awake.get() {

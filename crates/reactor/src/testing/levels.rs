@@ -1,4 +1,4 @@
-//! The log as this crate's own tests read it.
+//! Reads the log in this crate's own tests.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,7 +7,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 /// Runs `work`. Returns its result and the levels of the lines logged meanwhile, in order.
 ///
-/// Only lines of modules whose names begin with `target` count.
+/// Only lines of modules whose names begin with `target` are included.
 pub(crate) fn levels_logged<R>(target: &'static str, work: impl FnOnce() -> R) -> (R, Vec<Level>) {
     let levels = Levels { target, logged: Arc::default() };
     let result = tracing::subscriber::with_default(levels.clone(), work);

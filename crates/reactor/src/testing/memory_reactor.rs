@@ -1,4 +1,4 @@
-//! One reactor on a simulated network, with test ends as its peers.
+//! One reactor on a simulated network. Its peers are streams that the test holds.
 
 use std::io;
 use std::ops::Deref;
@@ -15,9 +15,10 @@ use crate::kernel::Reactor;
 
 /// A real [`Reactor`] on a simulated network with virtual time: MemoryReactorClock.
 ///
-/// It derefs to its reactor, so code under test is given `&net` where it takes a `&Reactor`. Its peers are streams that
-/// the test holds: [`connect_stream`](MemoryReactor::connect_stream), [`listen_stream`](MemoryReactor::listen_stream). It has
-/// every address. For several reactors see [`SimulatedNetwork`].
+/// A `MemoryReactor` derefs to its reactor, so a test passes `&net` where code under test takes a `&Reactor`. The test
+/// holds the other ends of the connections: [`connect_stream`](MemoryReactor::connect_stream),
+/// [`listen_stream`](MemoryReactor::listen_stream). The reactor can listen at every address. For several reactors see
+/// [`SimulatedNetwork`].
 ///
 /// Nothing happens until the test moves the time, by [`advance`](MemoryReactor::advance), [`pump`](MemoryReactor::pump) or
 /// [`settle`](MemoryReactor::settle), or lets the reactor `run` until it is stopped, which takes no real time. The same
@@ -61,7 +62,7 @@ impl Default for MemoryReactor {
 }
 
 impl MemoryReactor {
-    /// Returns a reactor alone on a kind network, at time zero.
+    /// Returns a reactor on a network without faults, at time zero.
     pub fn new() -> MemoryReactor {
         MemoryReactor::seeded(0)
     }
@@ -151,7 +152,7 @@ impl MemoryReactor {
     /// net.listen_tcp("10.0.0.1:80", server.factory())?;
     /// let client = net.connect_stream("10.0.0.1:80");
     /// net.settle();
-    /// net.set_faults(Faults::none().resets(1.0)); // from here on
+    /// net.set_faults(Faults::none().resets(1.0)); // from here on, each send breaks its connection
     /// client.write(b"lost");
     /// net.settle();
     /// assert!(client.is_reset() && server.lost().is_some());
@@ -161,7 +162,7 @@ impl MemoryReactor {
         self.network.set_faults(faults);
     }
 
-    /// Makes turns until `by` of virtual time has passed and nothing more happens at that moment.
+    /// Makes turns until `by` has passed in virtual time and nothing more happens at that time.
     ///
     /// Everything in between happens at its own time. A call that a callback schedules without a delay runs too.
     ///
@@ -171,12 +172,12 @@ impl MemoryReactor {
     ///
     /// let net = MemoryReactor::new();
     /// net.call_later(Duration::from_secs(86_400), |reactor| assert_eq!(reactor.seconds(), 86_400.0));
-    /// net.advance(Duration::from_secs(100_000)); // takes no time
+    /// net.advance(Duration::from_secs(100_000)); // takes no real time
     /// assert_eq!(net.seconds(), 100_000.0);
     /// ```
     ///
     /// # Panics
-    /// When 100,000 turns pass no time, because a call schedules itself again with no delay.
+    /// When 100,000 turns run at one time, because a call schedules itself again without a delay.
     pub fn advance(&self, by: Duration) {
         self.network.advance(by);
     }
@@ -198,16 +199,16 @@ impl MemoryReactor {
     /// ```
     ///
     /// # Panics
-    /// As [`advance`](MemoryReactor::advance).
+    /// The panics of [`advance`](MemoryReactor::advance).
     pub fn pump(&self, steps: impl IntoIterator<Item = Duration>) {
         for step in steps {
             self.advance(step);
         }
     }
 
-    /// Makes turns until every segment under way has arrived and been handled: only delayed calls are left.
+    /// Makes turns until every segment in flight has arrived and been handled. Only delayed calls are left then.
     ///
-    /// Time passes as the network needs it, and calls that fall due meanwhile run.
+    /// Time passes as the network needs it. Calls that fall due meanwhile run.
     ///
     /// ```
     /// use std::time::Duration;
@@ -216,7 +217,7 @@ impl MemoryReactor {
     /// let net = MemoryReactor::new().with_faults(Faults::none().latency(Duration::from_millis(80)));
     /// let server = AccumulatingProtocol::new();
     /// net.listen_tcp("10.0.0.1:80", server.factory())?;
-    /// net.connect_stream("10.0.0.1:80").write(b"far away"); // is still sent when this end is dropped
+    /// net.connect_stream("10.0.0.1:80").write(b"far away"); // also sent if the client is dropped
     /// net.call_later(Duration::from_secs(60), |_| unreachable!("settle does not wait for calls"));
     /// net.settle();
     /// assert_eq!(server.data(), b"far away");
@@ -224,14 +225,15 @@ impl MemoryReactor {
     /// ```
     ///
     /// # Panics
-    /// As [`advance`](MemoryReactor::advance), and when the ends still talk to each other after 1,000,000 happenings.
+    /// The panics of [`advance`](MemoryReactor::advance). Also when connections still exchange segments after 1,000,000
+    /// events of the network.
     pub fn settle(&self) {
         self.network.settle();
     }
 
-    /// Begins to connect a client without a protocol.
+    /// Starts to connect a client that the test holds.
     ///
-    /// `address` is such as `"10.0.0.1:80"`, `"[fe80::1]:80"`, `"/run/socket"` or `"@name"`.
+    /// `address` has a form such as `"10.0.0.1:80"`, `"[fe80::1]:80"`, `"/run/socket"` or `"@name"`.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -251,7 +253,7 @@ impl MemoryReactor {
         self.network.connect_stream(parsed(address))
     }
 
-    /// Listens for the reactor's clients without a factory.
+    /// Listens for connections of the reactor. The test accepts them.
     ///
     /// `address` has a form of [`connect_stream`](MemoryReactor::connect_stream).
     ///
@@ -273,19 +275,19 @@ impl MemoryReactor {
     /// `AddrInUse` when another listener has the address.
     ///
     /// # Panics
-    /// As [`connect_stream`](MemoryReactor::connect_stream).
+    /// The panics of [`connect_stream`](MemoryReactor::connect_stream).
     pub fn listen_stream(&self, address: &str) -> io::Result<TestListener> {
         self.network.listen_stream(parsed(address))
     }
 
-    /// Resolves `name` to the IP `addresses`, each without a port. Without addresses the name is unknown.
+    /// Makes `name` resolve to the IP `addresses`, each without a port. If `addresses` is empty, the name is unknown.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
     ///
     /// let net = MemoryReactor::new();
     /// net.add_host("example.org", &["2001:db8::1", "192.0.2.1"]);
-    /// net.connect_tcp("example.org:80", AccumulatingProtocol::new().factory())?; // without a listener
+    /// net.connect_tcp("example.org:80", AccumulatingProtocol::new().factory())?; // no server is listening
     /// net.settle();
     /// let tried: Vec<_> = net.tcp_clients().iter().map(|attempt| attempt.address.to_string()).collect();
     /// assert_eq!(tried, ["[2001:db8::1]:80", "192.0.2.1:80"]);
@@ -293,12 +295,13 @@ impl MemoryReactor {
     /// ```
     ///
     /// # Panics
-    /// When one of them is not an IP address.
+    /// When an element of `addresses` is not an IP address.
     pub fn add_host(&self, name: &str, addresses: &[&str]) {
         self.network.add_name(name, addresses);
     }
 
-    /// Returns all TCP listeners in the order of listening, with the ports that were chosen. Closed ones stay listed.
+    /// Returns all TCP listeners in the order of listening, with the ports that were chosen. Closed listeners stay in
+    /// the list.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -341,8 +344,8 @@ impl MemoryReactor {
         self.clients(|address| address.inet().is_none())
     }
 
-    /// Returns the number of open sources of the reactor. Connections that only [linger](Reactor::lingering_count) do not
-    /// count.
+    /// Returns the number of open sources of the reactor. Connections that only [linger](Reactor::lingering_count) are
+    /// not counted.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -462,13 +465,13 @@ mod tests {
         assert!(matches!(error, Error::CannotListen(..)) && error.to_string().contains("holds its lock"), "{error}");
         port.stop_listening();
         net.settle();
-        assert!(!connects(), "the lock went with its port");
+        assert!(!connects(), "closing the port releases the lock");
         net.listen_unix(binding(), server.factory()).unwrap();
         // The same path on another network is another socket.
         MemoryReactor::new().listen_unix(binding(), server.factory()).unwrap();
     }
 
-    /// A client that keeps a diary of its attempts.
+    /// A client that records its failed attempts.
     struct Attempts(Diary, AccumulatingProtocol);
 
     impl Factory for Attempts {

@@ -9,7 +9,7 @@
 //! | the calls that a protocol receives | [`AccumulatingProtocol`] |
 //! | a custom event loop | [`Simulated`], the event provider |
 //!
-//! [`Faults`] make the network less kind, and [`Random`] draws numbers that replay.
+//! [`Faults`] add delays and failures to the network. [`Random`] draws random numbers that a seed replays.
 
 mod accumulating_protocol;
 mod clock;

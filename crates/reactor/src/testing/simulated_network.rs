@@ -3,7 +3,7 @@
 //! ```text
 //!   run_due: everything on the network that is due now
 //!   step:    half a turn of one host that has something to do, chosen by the seed
-//!            (until no host has)
+//!           (repeated until no host has anything to do)
 //!   jump:    to the next happening, deadline of a host, or target
 //! ```
 
@@ -21,23 +21,23 @@ use super::memory_resolver::MemoryResolver;
 use super::simulated::{Faults, MachineId, Network, OUTSIDE, SharedNetwork, Simulated, Skew};
 use super::test_stream::{TestListener, TestStream};
 
-/// Turns of a host without any time passing that count as an endless loop.
+/// The number of turns without any time passing that counts as an endless loop.
 const TURNS_AT_ONE_MOMENT: usize = 100_000;
 
-/// Happenings that count as a conversation without end.
+/// The number of happenings after which [`SimulatedNetwork::settle`] gives up.
 const HAPPENINGS_TO_SETTLE: usize = 1_000_000;
 
 /// A simulated network, as a test controls it: its hosts, its links, its faults and its time.
 ///
 /// Each [`host`](SimulatedNetwork::host) is a reactor. All of them share one virtual time and one thread. When several
 /// hosts have something to do at the same time, the seed decides which is first. The same seed and the same calls give
-/// the same run, and another seed another order.
+/// the same run. Another seed gives another order.
 ///
 /// Nothing happens until a test moves the time, by [`advance`](SimulatedNetwork::advance),
 /// [`settle`](SimulatedNetwork::settle) or [`run_until`](SimulatedNetwork::run_until). All three may also be called from
 /// a callback of a host.
 ///
-/// For one reactor alone, [`MemoryReactor`](super::MemoryReactor) is shorter. Clones are the same network.
+/// For one reactor alone, [`MemoryReactor`](super::MemoryReactor) is shorter. All clones refer to the same network.
 ///
 /// ```
 /// use std::time::Duration;
@@ -76,9 +76,9 @@ pub struct SimulatedNetwork {
     names: Rc<MemoryResolver>,
 }
 
-/// Building, and what a test has on the network itself.
+/// Creation, and streams that the test holds.
 impl SimulatedNetwork {
-    /// Returns a kind network without hosts, at time zero.
+    /// Returns a network without faults or hosts, at time zero.
     pub fn seeded(seed: u64) -> SimulatedNetwork {
         let shared = SharedNetwork::new(seed, Faults::none());
         SimulatedNetwork { shared, hosts: Rc::default(), names: Rc::default() }
@@ -110,7 +110,7 @@ impl SimulatedNetwork {
         self.shared.with(|network| network.set_faults(faults));
     }
 
-    /// Resolves `name` to the IP `addresses` on all hosts. Without addresses the name is unknown.
+    /// Makes `name` resolve to the IP `addresses` on all hosts. If `addresses` is empty, the name is unknown.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, SimulatedNetwork};
@@ -127,12 +127,12 @@ impl SimulatedNetwork {
     /// ```
     ///
     /// # Panics
-    /// When one of them is not an IP address.
+    /// When an element of `addresses` is not an IP address.
     pub fn add_name(&self, name: &str, addresses: &[&str]) {
         self.names.add(name, addresses);
     }
 
-    /// Begins to connect a client without a protocol to `address`.
+    /// Starts to connect a client that the test holds to `address`.
     ///
     /// ```
     /// use std::net::SocketAddr;
@@ -145,7 +145,7 @@ impl SimulatedNetwork {
     /// client.write(b"hello");
     /// network.settle();
     /// assert_eq!(server.accept().unwrap().received(), b"hello");
-    /// assert_eq!(network.open_sources(), 0); // none is a reactor's
+    /// assert_eq!(network.open_sources(), 0); // test ends are not counted
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn connect_stream(&self, address: impl Into<Address>) -> TestStream {
@@ -157,17 +157,17 @@ impl SimulatedNetwork {
         TestStream::connect(&self.shared, spec)
     }
 
-    /// Listens at `address` without a factory. Port 0 chooses a free port.
+    /// Listens at `address`. The test accepts the connections. Port 0 chooses a free port.
     ///
     /// # Errors
-    /// `AddrInUse` when another listener has the address, `AddrNotAvailable` when it is a host's.
+    /// `AddrInUse` when another listener has the address, `AddrNotAvailable` when the address belongs to a host.
     pub fn listen_stream(&self, address: impl Into<Address>) -> io::Result<TestListener> {
         TestListener::listen(&self.shared, address.into())
     }
 
     /// Returns an event provider on this network, for a reactor or loop that the network does not drive.
     ///
-    /// It has every address that no host has.
+    /// The provider's machine owns all addresses that do not belong to a host.
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -183,7 +183,8 @@ impl SimulatedNetwork {
         Simulated::on(&self.shared, OUTSIDE, Skew::none())
     }
 
-    /// Returns the number of sources that reactors have open. Connections that wait to be accepted count, and test ends
+    /// Returns the number of sources that reactors have open. They include connections that wait to be accepted, but no
+    /// test ends.
     /// do not.
     pub fn open_sources(&self) -> usize {
         self.shared.with_ends(|network, ends| network.open_sources_but(ends.owner()))
@@ -194,8 +195,8 @@ impl SimulatedNetwork {
 impl SimulatedNetwork {
     /// Starts a host at the IP `address`.
     ///
-    /// After a [`crash`](SimulatedNetwork::crash) or [`kill`](SimulatedNetwork::kill), this restarts the host: the new
-    /// reactor knows nothing of the old one.
+    /// After a [`crash`](SimulatedNetwork::crash) or [`kill`](SimulatedNetwork::kill), this method restarts the host
+    /// with a new reactor.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, SimulatedNetwork};
@@ -210,7 +211,8 @@ impl SimulatedNetwork {
     /// ```
     ///
     /// # Panics
-    /// When `address` is not an IP address or not one that a host can have, and when a host with it runs.
+    /// When `address` is not an IP address, or is a wildcard or loopback address. Also when a host with this address is
+    /// running.
     pub fn host(&self, address: &str) -> Host {
         self.skewed_host(address, Skew::none())
     }
@@ -227,7 +229,7 @@ impl SimulatedNetwork {
     /// ```
     ///
     /// # Panics
-    /// As [`host`](SimulatedNetwork::host).
+    /// The panics of [`host`](SimulatedNetwork::host).
     pub fn skewed_host(&self, address: &str, skew: Skew) -> Host {
         let ip = parsed(address);
         assert!(!ip.is_unspecified() && !ip.is_loopback(), "a host cannot have the address {ip}: every host has it");
@@ -253,10 +255,11 @@ impl SimulatedNetwork {
 
     /// Stops a host at once, as a power failure does: its connections vanish, and their other ends receive nothing.
     ///
-    /// A peer that has sent something learns of the crash as from a real kernel: by a reset once the host is restarted, or
-    /// by a timeout after about 15 minutes. A peer that only waits never does. Attempts to connect are not answered.
+    /// A peer that has sent something learns of the crash as from a real kernel: by a reset once the host is restarted,
+    /// or by a timeout after about 15 minutes. A peer that only waits never learns of it. Attempts to connect are not
+    /// answered.
     ///
-    /// The reactor makes no further turn. If it crashes in a callback of its own, that turn still ends.
+    /// The reactor makes no further turn. If a callback of the host crashes the host, the present turn still completes.
     ///
     /// ```
     /// use std::time::Duration;
@@ -278,13 +281,13 @@ impl SimulatedNetwork {
     /// ```
     ///
     /// # Panics
-    /// When no host has the address, or it does not run.
+    /// When no host has the address, or the host does not run.
     pub fn crash(&self, address: &str) {
         let machine = self.running(address);
         self.shared.with(|network| network.crash(machine));
     }
 
-    /// Kills the process of a host, whose kernel lives on: connections are closed, and attempts to connect are refused.
+    /// Kills the process of a host, but not its kernel: connections are closed, and attempts to connect are refused.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, SimulatedNetwork};
@@ -302,7 +305,7 @@ impl SimulatedNetwork {
     /// ```
     ///
     /// # Panics
-    /// As [`crash`](SimulatedNetwork::crash).
+    /// The panics of [`crash`](SimulatedNetwork::crash).
     pub fn kill(&self, address: &str) {
         let machine = self.running(address);
         self.shared.with(|network| network.owner_on(machine).map(|owner| network.remove_owner(owner)));
@@ -327,9 +330,10 @@ impl SimulatedNetwork {
 impl SimulatedNetwork {
     /// Cuts all links between the hosts on `one` side and those on the `other` side, in both directions.
     ///
-    /// Segments on a cut link are lost. The kernels retransmit as real ones do: after 0.2 s, then after twice the wait
-    /// before, up to 120 s, so that a healed connection continues with the next retransmission. After about 15 minutes they
-    /// give the connection up, and an attempt to connect after 127 seconds. Resets are not retransmitted.
+    /// Segments on a cut link are lost, and the kernels retransmit them like real ones. The first retransmission
+    /// follows after 0.2 s. Each further delay is twice the previous one, up to 120 s. So a connection continues with
+    /// the next retransmission after the link is restored. Kernels give up a connection after about 15 minutes, and an
+    /// attempt to connect after 127 seconds. Resets are not retransmitted.
     ///
     /// # Panics
     /// When no host has one of the addresses.
@@ -342,7 +346,7 @@ impl SimulatedNetwork {
         }
     }
 
-    /// Cuts the link from one host to another. The other direction works on.
+    /// Cuts the link from one host to another. The other direction continues to work.
     ///
     /// ```
     /// use std::time::Duration;
@@ -363,7 +367,7 @@ impl SimulatedNetwork {
     /// ```
     ///
     /// # Panics
-    /// As [`partition`](SimulatedNetwork::partition).
+    /// The panics of [`partition`](SimulatedNetwork::partition).
     pub fn cut(&self, from: &str, to: &str) {
         let (from, to) = (self.machine(from), self.machine(to));
         self.shared.with(|network| network.cut_link(from, to));
@@ -394,7 +398,7 @@ impl SimulatedNetwork {
     /// ```
     ///
     /// # Panics
-    /// As [`partition`](SimulatedNetwork::partition).
+    /// The panics of [`partition`](SimulatedNetwork::partition).
     pub fn set_latency(&self, one: &str, other: &str, latency: Duration) {
         let (one, other) = (self.machine(one), self.machine(other));
         self.shared.with(|network| network.set_latency(one, other, latency));
@@ -439,40 +443,42 @@ impl SimulatedNetwork {
         self.shared.with(|network| network.set_horizon(horizon));
     }
 
-    /// Drives all hosts until `by` has passed and none has more to do at that moment.
+    /// Drives all hosts until `by` has passed and no host has anything left to do at that time.
     ///
     /// Everything in between happens at its own time.
     ///
     /// # Panics
-    /// When 100,000 turns pass no time, because a call schedules itself again with no delay.
+    /// When 100,000 turns run at one time, because a call schedules itself again without a delay.
     pub fn advance(&self, by: Duration) {
         self.drive(self.now() + by, || false);
     }
 
-    /// Drives all hosts until `done` returns true, for at most `patience`. Returns whether it did.
+    /// Drives all hosts until `done` returns true, for at most `patience`. Returns whether `done` returned true.
     ///
-    /// Calls `done` at first, and then after each step: a host prepares a turn, a host dispatches events, or time passes.
+    /// `done` is called at the start and after each step: a host prepares a turn, a host dispatches events, or time
+    /// passes.
     ///
     /// # Panics
-    /// As [`advance`](SimulatedNetwork::advance).
+    /// The panics of [`advance`](SimulatedNetwork::advance).
     pub fn run_until(&self, patience: Duration, done: impl FnMut() -> bool) -> bool {
         self.drive(self.now() + patience, done)
     }
 
-    /// Drives all hosts until every segment under way has arrived and been handled: only delayed calls are left.
+    /// Drives all hosts until every segment in flight has arrived and been handled. Only delayed calls are left then.
     ///
-    /// Time passes as the network needs it, and calls that fall due meanwhile run. Through a partition this takes the
-    /// quarter of an hour after which kernels give a connection up.
+    /// Time passes as the network needs it. Calls that fall due meanwhile run. If a cut link loses segments, this takes
+    /// the 15 minutes after which the kernels give up.
     ///
     /// # Panics
-    /// As [`advance`](SimulatedNetwork::advance), and when the ends still talk to each other after 1,000,000 happenings.
+    /// The panics of [`advance`](SimulatedNetwork::advance). Also when connections still exchange segments after
+    /// 1,000,000 events of the network.
     pub fn settle(&self) {
         self.advance(Duration::ZERO);
         for _ in 0..HAPPENINGS_TO_SETTLE {
             let Some(next) = self.shared.with(Network::next_happening) else { return };
             self.drive(next, || false);
         }
-        panic!("the network does not settle: at {:?} its ends still talk to each other", self.now());
+        panic!("the network does not settle: at {:?} connections still exchange segments", self.now());
     }
 
     fn drive(&self, target: Moment, mut done: impl FnMut() -> bool) -> bool {
@@ -501,7 +507,7 @@ impl SimulatedNetwork {
     /// Returns one of the hosts that have something to do now.
     fn next_due(&self) -> Option<Rc<Process>> {
         let processes = self.processes();
-        // No process may be dropped inside, because its provider needs the lock.
+        // No process may be dropped inside the closure, because its provider needs the lock.
         self.shared.with(|network| {
             let due: Vec<_> = processes.iter().filter(|process| process.is_due(network)).collect();
             due.get(network.choose(due.len())).copied().cloned()
@@ -528,7 +534,7 @@ impl std::fmt::Debug for SimulatedNetwork {
     }
 }
 
-/// Restores the horizon when a drive ends, also by a panic that the test catches, and when one drive is inside another.
+/// Restores the previous horizon when a drive ends or panics. Drives may be nested.
 struct Horizon<'a> {
     network: &'a SharedNetwork,
     before: Option<Moment>,

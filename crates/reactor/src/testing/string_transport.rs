@@ -15,7 +15,7 @@ use crate::transports::Transport;
 
 /// A real [`Transport`] that keeps the bytes written to it: `StringTransport`.
 ///
-/// It derefs to its transport. A test calls the methods of the protocol itself, in any order.
+/// A `StringTransport` derefs to its transport. The test calls the methods of the protocol itself, in any order.
 ///
 /// ```
 /// use ropewalk::prelude::*;
@@ -64,11 +64,11 @@ pub struct StringTransport {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProducerState {
-    /// Reads.
+    /// The transport reads.
     Producing,
     /// `pause_producing` was called.
     Paused,
-    /// Reads no more, because it is closing or closed.
+    /// The transport no longer reads, because it is closing or closed.
     Stopped,
 }
 
@@ -94,7 +94,7 @@ impl StringTransport {
     /// ```
     ///
     /// # Panics
-    /// When one of them is not an address of TCP.
+    /// When `host` or `peer` is not a TCP address.
     pub fn between(host: &str, peer: &str) -> StringTransport {
         let net = MemoryReactor::new();
         let record = Rc::new(RefCell::new(Record::default()));
@@ -115,7 +115,7 @@ impl StringTransport {
         self.wire.received()
     }
 
-    /// Forgets all bytes sent.
+    /// Discards all bytes sent so far.
     pub fn clear(&self) {
         self.net.settle();
         self.wire.take_received();
@@ -149,7 +149,7 @@ impl StringTransport {
         matches!(self.reason(), Some(Error::ConnectionAborted))
     }
 
-    /// Returns whether the protocol lets the transport read.
+    /// Returns whether the transport reads, is paused, or has stopped.
     pub fn producer_state(&self) -> ProducerState {
         self.net.settle();
         match &self.transport {
@@ -188,7 +188,7 @@ impl Deref for StringTransport {
     }
 }
 
-/// The calls of the protocol that stands in for the tested one.
+/// The calls that [`Recorder`] records.
 #[derive(Default)]
 struct Record {
     transport: Option<Transport>,

@@ -9,7 +9,8 @@ use super::simulated::{Network, SharedNetwork, TestEnd};
 
 /// One end of a stream, held by a test.
 ///
-/// Bytes that arrive are read at once and kept. Only time moves bytes, not these methods. Dropping the stream closes it.
+/// Bytes that arrive are read at once and kept. Bytes move only while virtual time passes. Dropping the stream closes
+/// it.
 ///
 /// ```
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -50,7 +51,7 @@ impl TestStream {
         self.with_end(|end, network| end.write(network, bytes));
     }
 
-    /// Shuts the sending direction down after everything written. The other direction stays open.
+    /// Shuts the sending direction down after all written bytes have been sent. The other direction stays open.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -69,7 +70,7 @@ impl TestStream {
         self.with_end(TestEnd::finish);
     }
 
-    /// Closes both directions after everything written.
+    /// Closes both directions after all written bytes have been sent.
     pub fn close(&self) {
         self.with_end(TestEnd::close);
     }
@@ -86,7 +87,7 @@ impl TestStream {
     /// let client = net.connect_stream("10.0.0.1:80");
     /// net.settle();
     /// assert!(client.local_address().is_some());
-    /// client.abort(); // as a crashed program
+    /// client.abort(); // like a program that crashes
     /// net.settle();
     /// assert!(matches!(server.lost(), Some(Error::ConnectionLost(Some(_)))));
     /// # Ok::<(), Error>(())
@@ -119,7 +120,7 @@ impl TestStream {
         self.with_end(|end, network| end.set_reading(network, false));
     }
 
-    /// Reads again.
+    /// Resumes reading.
     pub fn resume_reading(&self) {
         self.with_end(|end, network| end.set_reading(network, true));
     }
@@ -134,7 +135,7 @@ impl TestStream {
         self.with_end(|end, _| std::mem::take(&mut end.received))
     }
 
-    /// Returns whether it has connected, and was neither closed by this end nor reset.
+    /// Returns whether the stream has connected, and was neither closed by this end nor reset.
     ///
     /// A stream whose other end sends no more is still connected.
     pub fn is_connected(&self) -> bool {
@@ -165,7 +166,8 @@ impl TestStream {
         self.with_end(|end, network| end.is_broken(network))
     }
 
-    /// Returns why it could not connect. `None` while it is connecting and after it has connected.
+    /// Returns the reason why the connection attempt failed. `None` while it is under way and after the stream has
+    /// connected.
     ///
     /// ```
     /// use ropewalk::testing::MemoryReactor;
@@ -203,7 +205,7 @@ impl Drop for TestStream {
 
 /// A listening socket held by a test, to which the clients of a reactor connect.
 ///
-/// Dropping it closes it, and resets the connections that it has not accepted.
+/// Dropping the listener closes it, and resets the connections that were not accepted.
 ///
 /// ```
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -240,7 +242,7 @@ impl TestListener {
         Some(TestStream { network: self.network.clone(), key, peer })
     }
 
-    /// Returns its address, with the port that was chosen for port 0.
+    /// Returns the listener's address, with the port that was chosen for port 0.
     pub fn address(&self) -> Address {
         self.address.clone()
     }
@@ -294,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_end_still_sends_what_does_not_fit_yet() {
+    fn a_dropped_end_still_sends_its_queued_bytes() {
         let network = SimulatedNetwork::seeded(1).with_faults(Faults::none().buffer(10).short_writes());
         let (client, server) = pair(&network);
         server.pause_reading();

@@ -1,4 +1,4 @@
-//! Connection attempts: how a client and a listener come together.
+//! Connection attempts: how a client connects to a listener.
 //!
 //! ```text
 //!   client: connect ......Asked......> listener: queue, until accept
@@ -19,7 +19,7 @@ use super::machines::MachineId;
 use super::names;
 use super::network::{Network, Source};
 
-/// Retransmissions of a SYN: Linux' tcp_syn_retries, tcp(7).
+/// The number of retransmissions of a SYN: tcp_syn_retries of Linux, tcp(7).
 const SYN_RETRANSMISSIONS: u32 = 6;
 
 impl Network {
@@ -82,7 +82,7 @@ impl Network {
         Ok(Some((accepted, remote)))
     }
 
-    /// Checks what connect(2) of a UNIX socket checks at once, unix(7).
+    /// Makes the checks that connect(2) makes at once for a UNIX socket: unix(7).
     fn check_local_listener(&self, here: MachineId, name: &Address) -> io::Result<()> {
         let listeners = self.machines.get(here).names.listeners_for(name);
         let listeners: Vec<&Listener> = listeners.iter().filter_map(|&key| self.listener(key)).collect();
@@ -125,7 +125,7 @@ impl Network {
         black_hole || !self.reaches(place.machine, place.remote_machine)
     }
 
-    /// Sends the SYN of `client` again, after `lost` were lost. The waits are 1 s, 2 s, 4 s and so on.
+    /// Sends the SYN of `client` again, after `lost` transmissions were lost. The waits are 1 s, 2 s, 4 s and so on.
     pub(super) fn ask_again(&mut self, client: Key, lost: u32) {
         let Ok(connection) = self.connection(client) else { return };
         let (began, here, there) = (connection.began, connection.place.machine, connection.place.remote_machine);
@@ -136,7 +136,7 @@ impl Network {
         self.calendar.enter(at, here, Happening::Asked { client, lost });
     }
 
-    /// Fails the attempt of `client` when a kernel would, if it had `begun` then.
+    /// Fails the attempt of `client` when a kernel would give up an attempt that began at `begun`.
     fn give_up(&mut self, client: Key, begun: Moment) {
         let at = sent(begun, SYN_RETRANSMISSIONS + 1).max(self.now);
         let Ok(connection) = self.connection(client) else { return };
@@ -144,7 +144,7 @@ impl Network {
         self.calendar.enter(at, connection.place.machine, Happening::Answered { client, outcome });
     }
 
-    /// Makes the other end for `client`, and queues it to be accepted.
+    /// Creates the listener's end of the connection of `client`, and queues that end to be accepted.
     fn join(&mut self, client: Key, chosen: Key, from: Place) {
         let Some(listener) = self.listener(chosen) else { return };
         let (local, remote) = match (&listener.address, from.remote, from.local) {
@@ -191,7 +191,7 @@ impl Network {
         }
     }
 
-    /// Sends an answer again that was lost on a cut link, until the client gives up.
+    /// Sends again an answer that a cut link lost, until the client gives up.
     fn answer_again(&mut self, client: Key, outcome: Result<(), io::ErrorKind>, began: Moment) {
         let again = self.now + Duration::from_secs(1);
         if again >= sent(began, SYN_RETRANSMISSIONS + 1) {
@@ -204,7 +204,8 @@ impl Network {
     }
 }
 
-/// Returns when a SYN is sent after `lost` earlier ones, or, after the last, when the kernel gives up: at 127 s.
+/// Returns the time at which a SYN is sent after `lost` lost ones. After the last SYN, this is the time at which the
+/// kernel gives up: 127 s after `began`.
 fn sent(began: Moment, lost: u32) -> Moment {
     began + Duration::from_secs((1 << lost) - 1)
 }

@@ -1,4 +1,4 @@
-//! The future of the network: what happens, and when.
+//! The changes of the network that are scheduled, with their times.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -8,10 +8,10 @@ use ropewalk_proto::{Key, Moment, Random};
 
 use super::machines::MachineId;
 
-/// Something that happens by itself.
+/// A scheduled change of the network.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Happening {
-    /// A connection attempt reaches the listening side, after `lost` earlier ones of the same client were lost.
+    /// A connection attempt reaches the listening side, after `lost` earlier transmissions were lost.
     Asked { client: Key, lost: u32 },
     /// The outcome of a connection attempt reaches the client.
     Answered { client: Key, outcome: Result<(), io::ErrorKind> },
@@ -23,8 +23,8 @@ pub(super) enum Happening {
 
 /// Happenings in the order of their time.
 ///
-/// Happenings of the same time and machine keep the order in which they were entered. For those of several machines the
-/// seed decides, for each moment separately.
+/// Happenings of the same time and machine keep the order in which they were entered. Among several machines the seed
+/// decides the order, separately for each time.
 pub(super) struct Calendar {
     entries: BinaryHeap<Entry>,
     entered: u64,
@@ -42,7 +42,7 @@ impl Calendar {
         Calendar { entries: BinaryHeap::new(), entered: 0, seed }
     }
 
-    /// Enters `happening` at `at`, on behalf of the machine `origin`.
+    /// Schedules `happening` for `at`, on behalf of the machine `origin`.
     pub(super) fn enter(&mut self, at: Moment, origin: MachineId, happening: Happening) {
         let rank = Random::new(self.seed ^ at.as_nanos() ^ (origin.0 as u64).rotate_right(16)).bits();
         self.entries.push(Entry { order: (at, rank, self.entered), happening });
@@ -55,7 +55,7 @@ impl Calendar {
         self.entries.pop().map(|entry| entry.happening)
     }
 
-    /// Removes the first happenings while `is_void`, so that time does not stop for them.
+    /// Removes the first happenings as long as `is_void` is true for them, so that the time does not stop there.
     pub(super) fn drop_void(&mut self, is_void: impl Fn(&Happening) -> bool) {
         while self.entries.peek().is_some_and(|entry| is_void(&entry.happening)) {
             self.entries.pop();
@@ -69,7 +69,7 @@ impl Calendar {
 }
 
 impl Ord for Entry {
-    /// Reversed, because the heap yields its greatest entry first.
+    /// Compares in reverse, because the heap yields its greatest entry first.
     fn cmp(&self, other: &Entry) -> Ordering {
         other.order.cmp(&self.order)
     }

@@ -5,8 +5,8 @@
 //!             \-Answered--> Failed
 //! ```
 //!
-//! Each end keeps the pipe that comes in to it. Bytes that it sends go into its peer's pipe. When the peer is gone, an end
-//! learns it as from a kernel: by the end of the stream that the peer sent, or by a reset after it has sent something.
+//! Each end owns its incoming pipe. Bytes that an end sends go into its peer's pipe. An end learns as from a kernel
+//! that its peer is gone: by the end of the stream, or by a reset after the end has sent something.
 
 use std::io;
 
@@ -23,7 +23,7 @@ pub(super) enum Phase {
     Established,
 }
 
-/// The two ends of a stream: whose it is, and where both are.
+/// The owner of one end of a stream, and the machines and addresses of both ends.
 #[derive(Clone)]
 pub(super) struct Place {
     pub(super) owner: Key,
@@ -36,14 +36,15 @@ pub(super) struct Place {
 /// One end of a stream, as a kernel knows it.
 pub(super) struct Connection {
     pub(super) place: Place,
-    /// The other end. `None` until the listening side has been reached, and stale once that end is gone.
+    /// The key of the other end. `None` until the listening side has been reached, and stale once the other end is
+    /// gone.
     pub(super) peer: Option<Key>,
     pub(super) phase: Phase,
     pub(super) began: Moment,
     pub(super) incoming: Pipe,
     pub(super) reading: bool,
     pub(super) write_wanted: bool,
-    /// Whether the local address was taken for this end, and is not its listener's.
+    /// Whether the local address was reserved for this end. An accepted end uses its listener's address.
     pub(super) owns_name: bool,
     /// Whether the sending direction has been shut down.
     pub(super) finished: bool,
@@ -97,7 +98,7 @@ impl Connection {
         }
     }
 
-    /// Checks that it is connected and not broken.
+    /// Checks that the connection is established and not broken.
     pub(super) fn check(&self) -> io::Result<()> {
         match self.phase {
             Phase::Established => self.incoming.broken().map_or(Ok(()), |kind| Err(kind.into())),
@@ -119,7 +120,8 @@ impl Connection {
         let broken = self.incoming.broken().is_some();
         let mut ready = Ready::empty();
         ready.set(Ready::READ, self.reading && self.incoming.is_readable());
-        // At least a third is free, as in sk_stream_is_writeable of Linux: a sender does not wake for each byte read.
+        // A sender wakes when a third of the buffer is free, not for each byte read, like sk_stream_is_writeable of
+        // Linux.
         ready.set(Ready::WRITE, self.write_wanted && (broken || room.saturating_mul(3) >= self.incoming.capacity()));
         if !ready.is_empty() {
             ready.set(Ready::ERROR, broken);
@@ -139,7 +141,7 @@ impl Connection {
         }
     }
 
-    /// Sets `option`. It has no effect on the stream.
+    /// Sets `option`. The option has no effect on the stream.
     pub(super) fn set_option(&mut self, option: SocketOption, on: bool) -> io::Result<()> {
         self.option(option)?;
         match option {

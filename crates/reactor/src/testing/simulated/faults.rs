@@ -51,7 +51,8 @@ impl Default for Faults {
 }
 
 impl Faults {
-    /// Returns a kind network: nothing is lost or cut short, nothing takes time, and each direction holds 64 KiB.
+    /// Returns a network without faults: nothing is lost or shortened, nothing takes time, and each direction holds 64
+    /// KiB.
     pub fn none() -> Faults {
         Faults {
             short_reads: false,
@@ -154,7 +155,7 @@ impl Faults {
     /// net.settle();
     /// server.transport().unwrap().write(&[0; 3000]);
     /// net.settle();
-    /// assert_eq!(server.transport().unwrap().buffered(), 2000); // a thousand are under way
+    /// assert_eq!(server.transport().unwrap().buffered(), 2000); // 1000 bytes fill the buffer
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     ///

@@ -1,11 +1,11 @@
-//! The links between machines: which are cut, and how slow each is.
+//! The links between machines: the cut ones, and the latency of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::machines::MachineId;
 
-/// The state of all links. Each has a direction.
+/// The state of all links. A link has a direction.
 #[derive(Default)]
 pub(super) struct Links {
     cut: BTreeSet<(MachineId, MachineId)>,

@@ -26,7 +26,7 @@ impl Listener {
         Listener { owner, machine, address, queue, waiting, reading: false, backlog: backlog as usize }
     }
 
-    /// Whether the next client has to wait. Linux queues one more than the backlog says (sk_acceptq_is_full).
+    /// Whether the next client has to wait. Like Linux, the queue holds one more than the backlog (sk_acceptq_is_full).
     pub(super) fn is_full(&self) -> bool {
         self.queue.len() > self.backlog
     }

@@ -70,7 +70,8 @@ impl Network {
         }
     }
 
-    /// Segments on the wire still arrive. Those that wait for their retransmission are gone with their sender.
+    /// Leaves segments on the wire to arrive. Drops segments that wait for their retransmission, because their sender
+    /// is gone.
     fn vanish_from_peer(&mut self, connection: &Connection) {
         let Some(peer) = connection.peer else { return };
         let Ok(end) = self.connection_mut(peer) else { return };
@@ -85,12 +86,12 @@ impl Network {
 
 /// Transmissions that do not arrive.
 impl Network {
-    /// Whether a segment from one machine reaches the other, which must run.
+    /// Whether segments from one machine reach the other. The link must not be cut, and the other machine must run.
     pub(super) fn reaches(&self, from: MachineId, to: MachineId) -> bool {
         !self.links.is_cut(from, to) && !self.machines.get(to).is_down
     }
 
-    /// Loses the segments that are due at `key`. The sender's kernel sends them again, and gives up in the end.
+    /// Loses the segments that are due at `key`. The sender's kernel sends them again, and gives up after many losses.
     pub(super) fn lose_due(&mut self, key: Key) {
         let now = self.now;
         let Ok(connection) = self.connection_mut(key) else { return };
@@ -115,8 +116,8 @@ impl Network {
         self.calendar.enter(at, here, Happening::Strayed { key, lost: 0 });
     }
 
-    /// The peer's machine answers bytes for an end that it does not have with a reset. If it cannot be reached, the bytes
-    /// are sent again, until the sender gives up.
+    /// Handles bytes that reach the machine of an end that is gone. That machine answers with a reset. If the machine
+    /// cannot be reached, the bytes are sent again, until the sender gives up.
     pub(super) fn strayed(&mut self, key: Key, lost: u32) {
         let Ok(connection) = self.connection(key) else { return };
         if connection.incoming.broken().is_some() {

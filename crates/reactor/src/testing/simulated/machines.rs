@@ -1,7 +1,7 @@
 //! The machines of the network: their addresses, and which of them runs.
 //!
-//! [`OUTSIDE`] has every address that no host has. A [`MemoryReactor`](crate::testing::MemoryReactor) and all test ends
-//! are on it.
+//! [`OUTSIDE`] owns all addresses that do not belong to a host. A [`MemoryReactor`](crate::testing::MemoryReactor) and
+//! all test ends run on that machine.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,14 +16,14 @@ use super::names::Names;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct MachineId(pub(super) usize);
 
-/// The machine with all addresses but those of hosts.
+/// The machine that owns all addresses that do not belong to a host.
 pub(crate) const OUTSIDE: MachineId = MachineId(0);
 
 /// The addresses of [`OUTSIDE`] as hosts see them, from the ranges for documentation (RFC 5737, RFC 3849).
 const OUTSIDE_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const OUTSIDE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 
-/// All machines. None is ever removed.
+/// All machines. A machine is never removed.
 pub(super) struct Machines(Vec<Machine>);
 
 /// The state of a machine apart from its processes.
@@ -87,7 +87,7 @@ impl Machines {
         Err(io::Error::new(io::ErrorKind::AddrNotAvailable, message))
     }
 
-    /// Returns the local address for a connection from `here` to `target`, with port 0 if any port will do.
+    /// Returns the local address for a connection from `here` to `target`. Port 0 means any free port.
     pub(super) fn local_for(
         &self,
         here: MachineId,
@@ -102,7 +102,8 @@ impl Machines {
         }
     }
 
-    /// Returns the address that `here` shows to `target`. A machine connects to itself from the address it connects to.
+    /// Returns the source address of a connection from `here` to `target`. A connection of a machine to itself has the
+    /// same address at both ends.
     fn source_for(&self, here: MachineId, target: IpAddr) -> io::Result<IpAddr> {
         match (self.get(here).address, target) {
             _ if self.route(here, target) == here => Ok(target),

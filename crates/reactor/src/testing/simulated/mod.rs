@@ -11,7 +11,7 @@
 //! Each source has an owner: a provider, or the test ends. The network treats all owners alike.
 //!
 //! The same seed and the same calls give the same events, bytes and times. Time moves only inside a wait, and in the
-//! steps of the driver above ([`SimulatedNetwork`](super::SimulatedNetwork)).
+//! steps of the driver, [`SimulatedNetwork`](super::SimulatedNetwork).
 
 mod attempts;
 mod calendar;

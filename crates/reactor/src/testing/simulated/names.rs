@@ -1,6 +1,6 @@
 //! The addresses in use on one machine: bind(2) without a kernel.
 //!
-//! UNIX paths are pure names. No file is made, and a name is free again as soon as its listener is closed.
+//! UNIX paths are only names: no file is created, and a name is free again as soon as its listener is closed.
 
 use std::collections::HashSet;
 use std::io;
@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ropewalk_proto::{Address, Key};
 use ropewalk_sys::ListenSpec;
 
-/// The first of the ports that are given out, RFC 6335 section 6.
+/// The first port that may be chosen for port 0: RFC 6335, section 6.
 const FIRST_PORT: u16 = 49152;
 
 /// The addresses in use.
@@ -34,7 +34,7 @@ impl Default for Names {
 }
 
 impl Names {
-    /// Chooses the address of a listener for `spec`, without taking it.
+    /// Chooses the address of a listener for `spec`, without reserving the address.
     pub(super) fn choose_listening(&mut self, spec: &ListenSpec) -> io::Result<Address> {
         let address = match &spec.address {
             Address::Inet(inet) if inet.port() == 0 => self.choose_port(*inet)?.into(),
@@ -60,7 +60,7 @@ impl Names {
         self.listening.retain(|name| name.key != key);
     }
 
-    /// Returns the listeners that match `target` best. Several share a port.
+    /// Returns the listeners that match `target` best. They are several if they share a port.
     pub(super) fn listeners_for(&self, target: &Address) -> Vec<Key> {
         let best = self.listening.iter().filter_map(|name| serves(name, target)).min();
         let served = self.listening.iter().filter(|name| best.is_some() && serves(name, target) == best);
@@ -109,7 +109,7 @@ pub(super) fn destination(target: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, target.port())
 }
 
-/// Returns `address` as an IPv6 listener of both families shows it.
+/// Returns `address` in the form that an IPv6 listener of both families reports.
 pub(super) fn mapped(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
@@ -117,7 +117,7 @@ pub(super) fn mapped(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Whether one connection could match both.
+/// Whether one connection could match both addresses.
 fn overlap(name: &Name, address: &Address, dual_stack: bool) -> bool {
     let (Address::Inet(a), Address::Inet(b)) = (&name.address, address) else { return name.address == *address };
     a.port() == b.port() && (covers(a.ip(), name.dual_stack, b.ip()) || covers(b.ip(), dual_stack, a.ip()))

@@ -1,6 +1,7 @@
 //! The network itself: owners, their sources, the time, and everything under way.
 //!
-//! It stands for all kernels and the wires between them. A provider reaches it for its reactor, and the test ends directly.
+//! The network imitates all kernels and the wires between them. Reactors use it through a provider, and test ends use
+//! it directly.
 
 use std::io;
 use std::path::Path;
@@ -15,10 +16,10 @@ use super::links::Links;
 use super::listener::Listener;
 use super::machines::{MachineId, Machines};
 
-/// The part of turns with a spurious event, if the faults ask for them.
+/// The fraction of waits that get a spurious event, if the faults ask for them.
 const SPURIOUS: f64 = 0.25;
 
-/// The state of everything.
+/// The state of the whole network.
 pub(crate) struct Network {
     pub(super) now: Moment,
     /// The moment at which time stops, whatever timeout a wait has.
@@ -32,7 +33,7 @@ pub(crate) struct Network {
     pub(super) sources: Slab<Source>,
 }
 
-/// A process on a machine. Its sources are closed when it goes.
+/// A process on a machine. Its sources are closed when it exits.
 pub(super) struct Owner {
     pub(super) machine: MachineId,
     woken: bool,
@@ -72,7 +73,7 @@ impl Network {
         self.now
     }
 
-    /// Stops time at `horizon`, and returns the horizon before. `None` lets time run.
+    /// Stops time at `horizon`, and returns the previous horizon. `None` lets time run.
     pub(crate) fn set_horizon(&mut self, horizon: Option<Moment>) -> Option<Moment> {
         std::mem::replace(&mut self.horizon, horizon)
     }
@@ -82,7 +83,7 @@ impl Network {
         self.faults = faults;
     }
 
-    /// Returns one of `count` numbers from 0. A choice among one draws no random number.
+    /// Returns a random number below `count`. Draws no random number if `count` is 1.
     pub(crate) fn choose(&mut self, count: usize) -> usize {
         if count > 1 { self.random.below(count) } else { 0 }
     }
@@ -123,7 +124,7 @@ impl Network {
         Ok(is_free)
     }
 
-    /// Frees a lock, which went with its owner if that is gone.
+    /// Releases a lock. If `owner` is gone, its locks are already free.
     pub(super) fn unlock(&mut self, owner: Key, path: &Path) {
         if let Ok(machine) = self.machine_of(owner) {
             self.machines.get_mut(machine).locked.remove(path);
@@ -140,13 +141,13 @@ impl Network {
         self.owners.get(owner).is_some()
     }
 
-    /// Returns the machine of `owner`, or an error if that has crashed or was killed.
+    /// Returns the machine of `owner`, or an error if the machine has crashed or the owner was killed.
     pub(super) fn machine_of(&self, owner: Key) -> io::Result<MachineId> {
         let owner = self.owners.get(owner).ok_or_else(|| io::Error::other("this host has crashed or was killed"))?;
         Ok(owner.machine)
     }
 
-    /// Returns the requests of `owner`, which has to be alive.
+    /// Returns the requests of `owner`, or `None` if the owner is gone.
     pub(crate) fn log(&mut self, owner: Key) -> Option<&mut Log> {
         self.owners.get_mut(owner).map(|owner| &mut owner.log)
     }
@@ -168,12 +169,12 @@ impl Network {
         Err(io::Error::other("too many open sources: the faults allow no more descriptors"))
     }
 
-    /// Returns the number of sources of `owner`. Connections that it has not accepted yet count.
+    /// Returns the number of sources of `owner`. They include connections that `owner` has not accepted yet.
     pub(crate) fn open_sources(&self, owner: Key) -> usize {
         self.sources.iter().filter(|(_, source)| source.owner() == owner).count()
     }
 
-    /// Returns the number of sources of all owners but one.
+    /// Returns the number of sources of all owners except `owner`.
     pub(crate) fn open_sources_but(&self, owner: Key) -> usize {
         self.sources.len() - self.open_sources(owner)
     }
@@ -197,7 +198,7 @@ impl Network {
 
 /// Time and events.
 impl Network {
-    /// Returns where time stops next on its way to `deadline`, or `None` if it would never stop.
+    /// Returns the next time at which a wait until `deadline` must stop, or `None` if it never stops.
     pub(super) fn next_stop(&mut self, deadline: Option<Moment>) -> Option<Moment> {
         [deadline, self.horizon, self.next_happening()].into_iter().flatten().min()
     }
@@ -208,7 +209,7 @@ impl Network {
         self.now = moment;
     }
 
-    /// Lets everything happen that is due.
+    /// Runs all happenings that are due.
     pub(super) fn run_due(&mut self) {
         while let Some(happening) = self.calendar.pop_due(self.now) {
             match happening {

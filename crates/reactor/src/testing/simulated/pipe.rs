@@ -15,13 +15,13 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use ropewalk_proto::Moment;
 
-/// Retransmissions before a kernel gives a connection up, and the delays between them: Linux' tcp_retries2, TCP_RTO_MIN and
-/// TCP_RTO_MAX. All together are 924.6 seconds, tcp(7).
+/// The number of retransmissions before a kernel gives a connection up, and the limits of the delays between them:
+/// tcp_retries2, TCP_RTO_MIN and TCP_RTO_MAX of Linux. All delays together take 924.6 seconds: tcp(7).
 const RETRANSMISSIONS: u32 = 15;
 const FIRST_RETRANSMISSION: Duration = Duration::from_millis(200);
 const LONGEST_RETRANSMISSION: Duration = Duration::from_secs(120);
 
-/// Returns the delay of the retransmission that follows `lost` transmissions. `None` gives up.
+/// Returns the delay of the retransmission that follows `lost` transmissions. `None` means that the sender gives up.
 ///
 /// The last delay is the wait for an answer to the last retransmission.
 pub(super) fn retransmission_delay(lost: u32) -> Option<Duration> {
@@ -29,7 +29,7 @@ pub(super) fn retransmission_delay(lost: u32) -> Option<Duration> {
     (lost <= RETRANSMISSIONS).then_some(doubled.min(LONGEST_RETRANSMISSION))
 }
 
-/// One unit under way.
+/// A unit of transmission.
 #[derive(Debug)]
 pub(super) enum Segment {
     Bytes(Bytes),
@@ -43,17 +43,17 @@ pub(super) enum Segment {
 pub(super) struct Pipe {
     under_way: VecDeque<(Moment, Segment)>,
     arrived: VecDeque<Bytes>,
-    /// Bytes arrived.
+    /// The number of bytes that have arrived and were not read.
     unread: usize,
-    /// Bytes under way and arrived.
+    /// The number of bytes that are under way or unread.
     held: usize,
     capacity: usize,
-    /// The arrival of the last segment, which none may overtake.
+    /// The arrival time of the last segment. No later segment may arrive earlier.
     last_arrival: Moment,
     reset_sent: bool,
     ended: bool,
     broken: Option<io::ErrorKind>,
-    /// Transmissions of the first segment that were lost.
+    /// The number of lost transmissions of the first segment.
     lost: u32,
 }
 
@@ -91,7 +91,7 @@ impl Pipe {
         Some(self.last_arrival)
     }
 
-    /// Lets nothing arrive before `moment` that is sent from now on.
+    /// Delays segments that are sent from now on: they do not arrive before `moment`.
     pub(super) fn hold_until(&mut self, moment: Moment) {
         self.last_arrival = self.last_arrival.max(moment);
     }
@@ -119,7 +119,7 @@ impl Pipe {
 
     /// Loses the segments that are due at `now`, and returns when they are transmitted again.
     ///
-    /// Returns `None` when nothing is: resets are not transmitted again, and after many losses the sender gives up.
+    /// Returns `None` if nothing is transmitted again: resets are not, and after many losses the sender gives up.
     pub(super) fn lose(&mut self, now: Moment) -> Option<Moment> {
         self.under_way.retain(|(_, segment)| !matches!(segment, Segment::Reset));
         self.reset_sent = false;
@@ -164,7 +164,7 @@ impl Pipe {
         count
     }
 
-    /// Takes up to `longest` bytes in the memory in which they arrived.
+    /// Takes up to `longest` bytes, without a copy.
     pub(super) fn take(&mut self, longest: usize) -> Option<Bytes> {
         let chunk = self.arrived.front_mut()?;
         let part = chunk.split_to(chunk.len().min(longest));

@@ -20,12 +20,12 @@ use super::skew::Skew;
 
 /// An event provider whose network and time are simulated.
 ///
-/// It offers TCP and UNIX streams only. Descriptors, adopted sockets and signals belong to a real operating system. UNIX
-/// names are names alone, without files.
+/// The provider offers TCP and UNIX streams. It has no descriptors, adopted sockets or signals, because they need an
+/// operating system. UNIX paths are only names, without files.
 ///
-/// Virtual time starts at [`Moment::ZERO`] and moves only inside `wait`, which jumps to the next happening, or to its
-/// timeout. On a network without [hosts](super::super::Host), a `wait` without a timeout really blocks when nothing more
-/// will happen, until another thread wakes it.
+/// Virtual time starts at [`Moment::ZERO`] and moves only inside `wait`, which jumps to the next event of the network
+/// or to its timeout. On a network without [hosts](super::super::Host), a `wait` without a timeout really blocks when
+/// nothing more will happen, until another thread wakes it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -51,7 +51,7 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    /// Returns a provider on a network for it alone, on which everything follows from `seed` and the calls made.
+    /// Returns a provider on a new network of its own. Everything on it follows from `seed` and the calls made.
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -70,7 +70,7 @@ impl Simulated {
         Simulated { network: network.clone(), owner, skew }
     }
 
-    /// Returns the owner of its sources.
+    /// Returns the owner of the provider's sources.
     pub(crate) fn owner(&self) -> Key {
         self.owner
     }
@@ -107,7 +107,7 @@ impl EventProvider for Simulated {
         Arc::new(move || skew.host_time(network.with(|network| network.now())))
     }
 
-    /// Begins with the year 1970, so that it too follows from the calls alone.
+    /// Starts at the year 1970, so that the wall clock too follows from the calls alone.
     fn wall_clock(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + self.now().since(Moment::ZERO)
     }

@@ -37,7 +37,7 @@ impl SharedNetwork {
         SharedNetwork(Arc::new(Shared { world, changed: Condvar::new() }))
     }
 
-    /// Reads or changes the network. A thread that waits for it looks again.
+    /// Reads or changes the network, and wakes a thread that waits for a change.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Network) -> R) -> R {
         self.with_ends(|network, _| act(network))
     }
@@ -47,14 +47,14 @@ impl SharedNetwork {
         let mut world = self.0.lock();
         let World { network, ends, .. } = &mut *world;
         let result = act(network, ends);
-        // A notification without a waiter costs a system call too.
+        // Without a waiting thread, the notification would cost a needless system call.
         if world.is_waited_for {
             self.0.changed.notify_all();
         }
         result
     }
 
-    /// Lets everything happen that is due.
+    /// Runs all happenings that are due.
     pub(crate) fn run_due(&self) {
         self.0.lock().run_due();
     }

@@ -9,7 +9,7 @@ const MILLION: i128 = 1_000_000;
 
 /// The error of a host's clock against the time of its network.
 ///
-/// Both clocks of a reactor have it: [`now`](crate::Reactor::now) and the wall clock.
+/// The error applies to both clocks of a reactor: [`now`](crate::Reactor::now) and the wall clock.
 ///
 /// ```
 /// use std::time::Duration;
@@ -37,16 +37,16 @@ impl Skew {
 
     /// Puts the clock ahead of the network's time by `ahead`.
     ///
-    /// A clock that is late is expressed by the other hosts, which are early.
+    /// To make one clock late, put the clocks of the other hosts ahead.
     pub fn ahead(mut self, ahead: Duration) -> Skew {
         self.ahead = ahead;
         self
     }
 
-    /// Lets the clock run faster by `parts_per_million` of the time, or slower when it is negative.
+    /// Lets the clock run faster by `parts_per_million` of the time, or slower if `parts_per_million` is negative.
     ///
     /// # Panics
-    /// When it is -1,000,000 or less, because the clock would stand still.
+    /// When `parts_per_million` is -1,000,000 or less, because the clock would stop.
     pub fn drift(mut self, parts_per_million: i32) -> Skew {
         let drift = parts_per_million;
         assert!(i128::from(drift) > -MILLION, "a drift of {drift} ppm stops the clock: expected more than -1000000");

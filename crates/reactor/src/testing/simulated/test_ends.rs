@@ -8,7 +8,7 @@ use ropewalk_sys::{ConnectSpec, Ready, Received, Sent};
 use super::machines::OUTSIDE;
 use super::network::Network;
 
-/// Bytes that one read takes.
+/// The maximum number of bytes in one read.
 const SCRATCH: usize = 4096;
 
 /// All test ends of a network.
@@ -17,7 +17,7 @@ pub(crate) struct TestEnds {
     ends: Slab<TestEnd>,
 }
 
-/// One end of a stream, and everything that a test sees of it. It outlives its connection.
+/// One end of a stream, with the state that a test can see. It outlives its connection.
 #[derive(Default)]
 pub(crate) struct TestEnd {
     /// The connection, until it is closed.
@@ -28,7 +28,7 @@ pub(crate) struct TestEnd {
     pub(crate) is_connected: bool,
     pub(crate) is_eof: bool,
     pub(crate) is_reset: bool,
-    /// Why it could not connect.
+    /// The reason why the connection attempt failed.
     pub(crate) failure: Option<io::ErrorKind>,
 }
 
@@ -70,19 +70,19 @@ impl TestEnds {
     }
 
     fn add(&mut self, network: &mut Network, source: Key, is_connected: bool) -> Key {
-        // Fails only for a key that is stale, which this one is not.
+        // This fails only for a stale key, and `source` is new.
         drop(network.set_reading(source, true));
         let mut end = TestEnd { source: Some(source), is_connected, ..TestEnd::default() };
         end.act(network);
         self.ends.insert(end)
     }
 
-    /// Returns the end under `key`, which has not been forgotten.
+    /// Returns the end under `key`, unless it was forgotten.
     pub(crate) fn get(&mut self, key: Key) -> Option<&mut TestEnd> {
         self.ends.get_mut(key)
     }
 
-    /// Closes an end after everything written, and forgets it.
+    /// Closes an end after all written bytes have been sent, and forgets the end.
     pub(crate) fn forget(&mut self, network: &mut Network, key: Key) {
         if let Some(end) = self.ends.get_mut(key) {
             end.closing = Closing::Drop;
@@ -91,7 +91,7 @@ impl TestEnds {
         self.remove_dropped();
     }
 
-    /// Handles what is ready. Returns whether anything was.
+    /// Handles the ends that are ready. Returns whether there were any.
     pub(super) fn act(&mut self, network: &mut Network) -> bool {
         let mut acted = false;
         for (_, end) in self.ends.iter_mut() {
@@ -121,7 +121,7 @@ impl TestEnd {
         }
     }
 
-    /// Shuts the sending direction down after everything written.
+    /// Shuts the sending direction down after all written bytes have been sent.
     pub(crate) fn finish(&mut self, network: &mut Network) {
         if self.closing == Closing::No {
             self.closing = Closing::Write;
@@ -129,7 +129,7 @@ impl TestEnd {
         }
     }
 
-    /// Closes after everything written.
+    /// Closes after all written bytes have been sent.
     pub(crate) fn close(&mut self, network: &mut Network) {
         self.closing = Closing::Both;
         self.flush(network);
@@ -142,10 +142,10 @@ impl TestEnd {
         }
     }
 
-    /// Reads from here on, or does not.
+    /// Starts or stops reading.
     pub(crate) fn set_reading(&mut self, network: &mut Network, on: bool) {
         if let Some(source) = self.source {
-            // Fails only for a connection that is gone.
+            // This fails only for a connection that is gone.
             drop(network.set_reading(source, on));
             self.act(network);
         }
@@ -158,7 +158,7 @@ impl TestEnd {
 
     /// Whether the connection was reset.
     pub(crate) fn is_broken(&mut self, network: &Network) -> bool {
-        // An end that does not read notices a reset only when it looks.
+        // An end that does not read is not notified of a reset, so the network is asked.
         self.is_reset |= self.is_connected && self.source.is_some_and(|source| network.finish_connect(source).is_err());
         self.is_reset
     }
@@ -168,7 +168,7 @@ impl TestEnd {
         network.local_address(self.source?).ok()
     }
 
-    /// Handles the readiness of its source, as a reactor handles an event. Returns whether there was any.
+    /// Handles the readiness of the end's source, as a reactor handles an event. Returns whether the source was ready.
     fn act(&mut self, network: &mut Network) -> bool {
         let Some(source) = self.source else { return false };
         let ready = network.take_ready(source);
@@ -202,7 +202,7 @@ impl TestEnd {
         drop(network.set_reading(source, false));
     }
 
-    /// Sends what there is room for, and then closes what is to be closed.
+    /// Sends the bytes for which there is room. Then closes the directions that are to be closed.
     fn flush(&mut self, network: &mut Network) {
         let Some(source) = self.source else { return };
         if self.is_connected && !self.outbox.is_empty() {
@@ -217,7 +217,7 @@ impl TestEnd {
                 self.source = None;
                 network.close(source);
             }
-            // Fails only for a broken connection, which has no sending direction.
+            // This fails only for a broken connection, which has no sending direction.
             Closing::Write if is_sent && self.is_connected => drop(network.shutdown_write(source)),
             _ => {}
         }

@@ -183,7 +183,7 @@ fn a_unix_client_has_no_name() {
 }
 
 #[test]
-fn an_aborted_unix_stream_only_ends() {
+fn an_aborted_unix_stream_ends_without_a_reset() {
     let mut provider = kind_network();
     let (client, server) = pair_at(&mut provider, &path("/run/socket"));
     provider.send_slice(client, b"bytes").unwrap();
@@ -413,11 +413,11 @@ fn one_direction_can_finish_alone() {
 fn bytes_sent_before_a_close_are_delivered() {
     let mut provider = Simulated::new(1, Faults::none().latency(10 * MS));
     let (client, server) = pair(&mut provider);
-    provider.send_slice(client, b"last words").unwrap();
+    provider.send_slice(client, b"the end").unwrap();
     provider.close(client);
     assert_eq!(kind(provider.send_slice(client, b"x")), ErrorKind::NotFound);
     assert_eq!(ready(&wait(&mut provider, Duration::from_secs(1)), server), Ready::READ);
-    assert_eq!(receive(&mut provider, server), "last words");
+    assert_eq!(receive(&mut provider, server), "the end");
     assert_eq!(receive(&mut provider, server), "(eof)");
 }
 
@@ -458,7 +458,7 @@ fn bytes_to_a_closed_end_cause_a_reset_after_a_round_trip() {
     let sent = provider.now();
     let mut outbox = Outbox::new();
     outbox.write(&[0; 101]);
-    assert_eq!(provider.send(client, &mut outbox).unwrap(), Sent::Some, "they are not acknowledged");
+    assert_eq!(provider.send(client, &mut outbox).unwrap(), Sent::Some, "the bytes are not acknowledged");
     let events = wait(&mut provider, Duration::from_secs(1));
     assert_eq!(ready(&events, client), Ready::WRITE | Ready::ERROR | Ready::HANGUP);
     assert_eq!(provider.now(), sent + 20 * MS);

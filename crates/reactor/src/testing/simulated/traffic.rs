@@ -74,7 +74,7 @@ impl Network {
         Ok(())
     }
 
-    /// Returns the number of bytes, of `offered`, that this end can send at once.
+    /// Returns the number of `offered` bytes that this end can send at once.
     fn admit(&mut self, key: Key, offered: usize) -> io::Result<usize> {
         let connection = self.connection(key)?;
         connection.check()?;
@@ -115,7 +115,7 @@ impl Network {
         }
     }
 
-    /// Puts a segment that was `sent` then on its way to the end `to`.
+    /// Sends a segment to the end `to`, at the time `sent`.
     pub(super) fn put(&mut self, to: Key, segment: Segment, sent: Moment) {
         let Ok(connection) = self.connection(to) else { return };
         let (from, here) = (connection.place.remote_machine, connection.place.machine);
@@ -138,7 +138,7 @@ impl Network {
         }
     }
 
-    /// Returns how long the next segment between two machines is under way.
+    /// Returns the transmission time of the next segment between two machines.
     pub(super) fn delay(&mut self, from: MachineId, to: MachineId) -> Duration {
         let latency = self.links.latency(from, to).unwrap_or(self.faults.latency);
         match self.faults.jitter {
