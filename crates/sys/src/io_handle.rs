@@ -1,7 +1,7 @@
 //! The two kinds of handle of an operating system.
 //!
 //! A *socket* carries streams. A *waitable* is something that an event loop can wait for. On Unix both are descriptors.
-//! On Windows the first is a SOCKET and the second a HANDLE, and no conversion between them is valid.
+//! On Windows a socket is a SOCKET and a waitable is a HANDLE, and neither can be converted into the other.
 
 #[cfg(unix)]
 pub use std::os::fd::{OwnedFd as OwnedSocket, OwnedFd as OwnedWaitable, RawFd as RawSocket, RawFd as RawWaitable};

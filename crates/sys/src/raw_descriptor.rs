@@ -15,7 +15,8 @@ pub(crate) fn borrow_open<'fd>(handle: RawWaitable) -> io::Result<BorrowedFd<'fd
     if handle < 0 {
         return Err(Errno::BADF.into());
     }
-    // SAFETY: the number is not -1. Its owner keeps it open while it is watched; if not, fcntl(2) answers EBADF.
+    // SAFETY: the number is not -1. The owner keeps the descriptor open while it is watched. Otherwise fcntl(2) returns
+    // EBADF.
     let fd = unsafe { BorrowedFd::borrow_raw(handle) };
     fcntl_getfd(fd)?;
     Ok(fd)

@@ -79,7 +79,7 @@ fn open_descriptors() -> usize {
     std::fs::read_dir("/dev/fd").unwrap().count()
 }
 
-/// Takes every number below `bound`, so that the next descriptor is at least that.
+/// Takes every number below `bound`, so that the next descriptor is at least `bound`.
 fn occupy_below(bound: RawFd) -> Vec<OwnedFd> {
     let mut taken = vec![OwnedFd::from(File::open("/dev/null").unwrap())];
     loop {

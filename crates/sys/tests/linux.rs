@@ -32,7 +32,7 @@ fn an_abstract_name_needs_no_file() {
     }
 }
 
-/// epoll_pwait2(2), ppoll(2), pselect(2). With milliseconds each timer would be late by up to one.
+/// epoll_pwait2(2), ppoll(2), pselect(2). With a timeout in milliseconds, a timer could be a millisecond late.
 #[test]
 fn a_wait_is_precise_to_less_than_a_millisecond() {
     for provider in providers() {

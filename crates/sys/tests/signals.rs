@@ -32,7 +32,7 @@ fn no_waker() -> Waker {
 }
 
 fn raise(signal: i32) {
-    // SAFETY: it has no preconditions.
+    // SAFETY: raise(3) has no preconditions.
     assert_eq!(unsafe { libc::raise(signal) }, 0);
 }
 

@@ -17,7 +17,8 @@ const REGISTER_PROBE: u32 = 8;
 const REGISTER_ENABLE_RINGS: u32 = 12;
 const REGISTER_PBUF_RING: u32 = 22;
 
-/// A system call that is refused: all its forms, or those with that second argument, which is io_uring_register's
+/// A system call that is refused. With a `second_argument`, only calls with that argument are: one request of
+/// io_uring_register.
 /// request.
 #[derive(Clone, Copy)]
 struct Denial {
@@ -47,7 +48,7 @@ fn deny(Denial { call, second_argument, errno }: Denial) {
         instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    // SAFETY: it takes no pointer.
+    // SAFETY: this prctl(2) takes no pointer.
     let outcome = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     assert_eq!(outcome, 0);
     // SAFETY: the program and its instructions outlive the call, which copies them.

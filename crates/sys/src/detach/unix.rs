@@ -22,7 +22,7 @@ pub(super) fn detach() -> io::Result<Detached> {
     match fork()? {
         Some(child) => {
             drop(writer);
-            // Leaves no zombie. The outcome is not needed, because the daemon itself reports its start.
+            // Waits only to leave no zombie, because the daemon itself reports its start.
             let _ = waitpid(Some(child), WaitOptions::empty());
             Ok(Detached::Parent(reader))
         }

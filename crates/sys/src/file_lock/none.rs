@@ -1,4 +1,4 @@
-//! Systems without a way to distinguish a dead owner from a living one, or without an implementation yet.
+//! Systems without file locks yet.
 
 use std::convert::Infallible;
 use std::io;

@@ -11,8 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
-/// The locks that this process holds, by device and inode. A lock with this process's id that is not among them was
-/// left by an earlier process with the same id, as happens in containers.
+/// The locks that this process holds, by device and inode. If a lock names this process's id and is not in the set, an
+/// earlier process with the same id left it, as happens in containers.
 static HELD: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
 
 type Identity = (u64, u64);
@@ -48,8 +48,8 @@ pub(crate) enum Attempt {
 }
 
 impl FileLock {
-    /// Takes the lock at `path`, which is created and later removed. Breaks a lock left by a dead process. Does not
-    /// block. May be called from any thread.
+    /// Takes the lock at `path`: creates the file there, which dropping the lock removes. Breaks a lock left by a dead
+    /// process. Does not block. May be called from any thread.
     ///
     /// # Errors
     /// `WouldBlock` when a living process holds the lock; the message has its id. `InvalidData` when the file at `path`

@@ -31,7 +31,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Creates an identity of this user and group. `None` leaves either as it is.
+    /// Creates an identity of this user and group. `None` leaves the user or the group unchanged.
     pub fn new(uid: Option<u32>, gid: Option<u32>) -> Identity {
         Identity { uid, gid }
     }

@@ -1,8 +1,9 @@
 //! Providers on readiness: select, poll and epoll. The kernel reports that a descriptor is ready, and the provider makes
 //! the system call.
 //!
-//! A registration has the readiness that its owner wants, and the readiness that the selector is armed for. Wanting
-//! more arms the selector at once. Wanting less disarms it only when it would otherwise cost a wake-up:
+//! A registration has the readiness that its owner wants, and the readiness that the selector is armed for. When the
+//! owner wants more, the selector is armed at once. When the owner wants less, the selector is disarmed only if it
+//! would otherwise wake the loop:
 //!
 //! ```text
 //!   READ switched off     disarmed when something arrives that is not wanted
@@ -55,7 +56,7 @@ pub(crate) struct Readiness<S> {
     sources: Slab<Registration>,
     bell: Arc<Bell>,
     bell_key: Key,
-    /// Whether the bell is reported once for each ring, so that it is never emptied.
+    /// Whether the bell is reported once for each ring, so that it need not be emptied.
     bell_is_edge: bool,
     /// Keys whose WRITE was reported since the last wait.
     reported: Vec<Key>,
@@ -188,7 +189,7 @@ impl<S: Selector> Readiness<S> {
         }
     }
 
-    /// Interprets the events from index `first` on, where the first event that is not plain is.
+    /// Interprets the events from index `first` on. That event is the first that `interpret_plain` did not accept.
     #[inline(never)]
     fn interpret_from(&mut self, first: usize, events: &mut Events) {
         let mut kept = first;

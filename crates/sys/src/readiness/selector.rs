@@ -1,7 +1,8 @@
 //! A readiness mechanism. epoll.rs, poll.rs and select.rs have these methods in this order.
 //!
-//! A selector watches descriptors under keys and never knows what a descriptor means. A descriptor without interest is
-//! known to it but reports nothing at all, not even a hang-up: a source that is not read must not make the loop spin.
+//! A selector watches descriptors under keys and never knows what a descriptor means. The selector knows descriptors
+//! without interest, but does not report them, not even a hang-up: a source that is not read must not make the loop
+//! spin.
 
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -35,10 +36,10 @@ pub(crate) trait Selector: Sized + Send + 'static {
     /// Accepts a descriptor, with no interest yet.
     ///
     /// # Errors
-    /// Returned if the selector cannot watch `fd` for any interest.
+    /// If the selector cannot watch `fd` for any interest.
     fn add(&mut self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()>;
 
-    /// Watches the bell. Returns whether it is edge-triggered, so that it need not be emptied.
+    /// Watches the bell. Returns whether the bell is edge-triggered, so that it need not be emptied.
     fn add_bell(&mut self, fd: BorrowedFd<'_>, key: Key) -> io::Result<bool> {
         self.add(fd, key)?;
         self.modify(fd, key, Interest::empty(), Interest::READ, Trigger::Level)?;

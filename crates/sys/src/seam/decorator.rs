@@ -1,7 +1,7 @@
 //! Providers that change some methods of another provider and forward the rest.
 //!
-//! The forwarding methods are written once, here. Clippy's `missing_trait_methods` rejects them when one is missing. So
-//! no method that gets a default in a trait of the seam is left unforwarded.
+//! The forwarding methods are written once, here. Clippy's `missing_trait_methods` reports a missing one. So a method
+//! that gets a default in a trait of the seam is forwarded as well.
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -134,7 +134,7 @@ decorator! {
 decorator! {
     /// A decorator that changes some calls on streams. Every type that implements this is [`Streams`].
     ///
-    /// The example of [`ProviderDecorator`] has one.
+    /// The example of [`ProviderDecorator`] implements it.
     pub trait StreamsDecorator: ProviderDecorator {
         /// Returns the decorated provider's streams.
         ///

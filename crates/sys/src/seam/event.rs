@@ -1,10 +1,10 @@
-//! Events, and what a source is watched for.
+//! Events, and the readiness that a source is watched for.
 
 use bitflags::bitflags;
 use ropewalk_proto::Key;
 
 bitflags! {
-    /// The readiness that a watched handle is watched for. The bits are those of poll(2).
+    /// The readiness for which a handle is watched. The bits are those of poll(2).
     ///
     /// ```
     /// use ropewalk_sys::{Interest, Ready};

@@ -110,7 +110,7 @@ pub trait Streams {
     /// The reason why the connection broke.
     fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Closes the sending direction, after everything sent before.
+    /// Closes the sending direction after all bytes sent before.
     ///
     /// # Errors
     /// The errors of shutdown(2).

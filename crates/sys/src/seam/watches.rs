@@ -33,7 +33,7 @@ use crate::io_handle::RawWaitable;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub trait Watches {
-    /// Begins to watch `handle`, which stays its owner's.
+    /// Begins to watch `handle`, which still belongs to its owner.
     ///
     /// # Errors
     /// The errors of the operating system for a handle that cannot be watched.

@@ -129,8 +129,8 @@ impl Drop for Watch {
         while self.node.visitors.load(Ordering::SeqCst) != 0 {
             thread::yield_now();
         }
-        // SAFETY: the pointer came from Box::into_raw in `new`. It is out of the node, and every signal handler that
-        // could have read it before has left: `visit` counts itself in before it reads.
+        // SAFETY: the pointer came from Box::into_raw in `new`. The node has lost the pointer, and every signal handler
+        // that could have read it has left, because `visit` counts itself before it reads.
         drop(unsafe { Box::from_raw(waker) });
     }
 }
@@ -214,7 +214,8 @@ fn set(signal: i32, action: &libc::sigaction) -> io::Result<()> {
 }
 
 fn blank() -> libc::sigaction {
-    // SAFETY: all its fields are integers, sets of bits and optional functions: zero is a value of each (an empty set).
+    // SAFETY: all fields of sigaction are integers, sets of bits and optional functions: zero is a value of each (an
+    // empty set).
     unsafe { MaybeUninit::zeroed().assume_init() }
 }
 

@@ -1,4 +1,4 @@
-//! Taking connections off a listening socket's queue.
+//! Takes connections off a listening socket's queue.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -32,6 +32,6 @@ pub(crate) fn concerns_one_connection(error: Errno) -> bool {
         Errno::NETUNREACH,
         Errno::TIMEDOUT,
     ];
-    // EPERM: a firewall refused it.
+    // EPERM: a firewall refused the connection.
     matches!(error, Errno::INTR | Errno::CONNABORTED | Errno::PERM) || NETWORK.contains(&error)
 }

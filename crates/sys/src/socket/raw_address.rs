@@ -72,7 +72,7 @@ impl RawAddress {
         AddressFamily::from_raw(family(self.as_bytes()) as _)
     }
 
-    /// Decodes the address. One that is empty, cut short or of an unknown family is [`Address::Unnamed`].
+    /// Decodes the address. An address that is empty, cut short or of an unknown family is [`Address::Unnamed`].
     pub(super) fn decode(&self) -> Address {
         decode(self.as_bytes())
     }

@@ -95,8 +95,8 @@ impl Uring {
         }
     }
 
-    /// Adds buffers if many connections used them up. If a few connections did, the number stays: those that found no
-    /// buffer are polled from now on.
+    /// Adds buffers if many connections used them up. If a few connections did, the number stays, and connections that
+    /// found no buffer are polled from now on.
     pub(super) fn grow_if_dry(&mut self) {
         if !std::mem::take(&mut self.ran_dry) {
             return;
@@ -114,7 +114,7 @@ impl Uring {
         }
     }
 
-    /// Keeps the promise of `host_copy`: everything is submitted, and known events make the descriptor readable.
+    /// Submits everything, and makes the descriptor of a host loop readable if events are known.
     pub(super) fn submit_everything(&mut self) -> io::Result<()> {
         self.cancel_unwanted();
         self.poll_bell();
@@ -123,8 +123,8 @@ impl Uring {
         if self.rearm_due() || self.rung { self.post_nop() } else { Ok(()) }
     }
 
-    /// Does the same at the end of a wait, because the owner may leave reported data, and reported watches are not
-    /// polled.
+    /// Does the same at the end of a wait. If events were reported, the descriptor stays readable: their data may be
+    /// left, and their watches are not polled yet.
     pub(super) fn finish_for_host(&mut self, events: &Events) -> io::Result<()> {
         if events.is_empty() { self.submit_everything() } else { self.post_nop() }
     }
@@ -184,7 +184,7 @@ impl Uring {
         }
         let old = std::mem::replace(&mut self.buffers, buffers);
         if in_use {
-            // The operations of the old ring end some time later.
+            // The operations of the old ring end some time later, so its buffers must stay.
             old.keep_for_ever();
         }
         self.bell_is_polled = false;

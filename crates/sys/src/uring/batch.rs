@@ -59,7 +59,7 @@ impl Batch {
         self.sends.is_empty()
     }
 
-    /// Returns whether sends can be added. While the kernel has them, they cannot.
+    /// Returns whether sends can be added, which is false while the kernel has the batch.
     pub(super) fn is_open(&self) -> bool {
         !self.pushed
     }

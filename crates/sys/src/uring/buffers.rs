@@ -32,7 +32,7 @@ const FIRST: u16 = 64;
 /// The largest number of buffers: the number of places in the ring, a power of two.
 const MOST: u16 = 1024;
 
-/// The buffer group that receives name.
+/// The id of the buffer group, which each receive names.
 pub(super) const GROUP: u16 = 0;
 
 const NONE: u16 = u16::MAX;
@@ -51,7 +51,7 @@ pub(super) struct Buffers {
     tail: u16,
     count: u16,
     slots: Vec<Slot>,
-    /// The number of chains with a buffer, and of buffers in them.
+    /// The number of chains with a buffer. `chained` is the number of buffers in them.
     chains: u16,
     chained: u16,
     /// The number of buffers that are lent or not reclaimed yet.
@@ -120,7 +120,7 @@ impl Chain {
 }
 
 impl Buffers {
-    /// Allocates buffers for the receives of `ring`, which must be dropped before them.
+    /// Allocates buffers for the receives of `ring`, which must be dropped before the buffers.
     pub(super) fn new(ring: &Ring) -> io::Result<Buffers> {
         let mut buffers = Buffers {
             places: allocate(places_layout(), alloc_zeroed).cast(),
@@ -185,7 +185,7 @@ impl Buffers {
         Some(Bytes::from_owner(Lent { memory: self.memory.clone(), id, begin, end }))
     }
 
-    /// Returns lent buffers that are no longer needed to the ring.
+    /// Returns to the ring the lent buffers that are no longer needed.
     pub(super) fn reclaim(&mut self) {
         if !self.memory.some_returned.load(Ordering::Acquire) {
             return;
@@ -230,7 +230,7 @@ impl Buffers {
         self.tail = self.tail.wrapping_add(1);
         // SAFETY: the first place is valid and initialised; its unused field is the ring's tail.
         let tail = unsafe { BufRingEntry::tail(self.places.as_ptr()) };
-        // SAFETY: it is aligned, and valid as long as the places are; the kernel only reads it.
+        // SAFETY: the tail is aligned, and valid as long as the places are; the kernel only reads it.
         let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
         tail.store(self.tail, Ordering::Release);
     }
@@ -327,7 +327,7 @@ impl Memory {
     /// The buffer is not in the ring for as long as the bytes are borrowed, and the kernel wrote its first `end` bytes.
     unsafe fn bytes(&self, id: u16, begin: u16, end: u16) -> &[u8] {
         let first = self.address(id).wrapping_add(usize::from(begin));
-        // SAFETY: the caller ensures that they are initialised and not written to.
+        // SAFETY: the caller ensures that the bytes are initialised and not written to.
         unsafe { std::slice::from_raw_parts(first, usize::from(end - begin)) }
     }
 
@@ -362,7 +362,7 @@ impl Drop for Lent {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: it was allocated with this layout, no chunk that was lent is left, and the provider drops its part
+        // SAFETY: the memory was allocated with this layout, no lent chunk is left, and the provider drops its part
         // only when no receive is under way.
         unsafe { dealloc(self.start.as_ptr(), memory_layout()) };
     }
@@ -373,7 +373,7 @@ impl Drop for Buffers {
         if self.immortal {
             return std::mem::forget(self.memory.clone());
         }
-        // SAFETY: it was allocated with this layout, and the ring that the kernel found it by is closed.
+        // SAFETY: the memory was allocated with this layout, and the ring that the kernel found it by is closed.
         unsafe { dealloc(self.places.as_ptr().cast(), places_layout()) };
     }
 }

@@ -145,7 +145,7 @@ impl Uring {
         }
     }
 
-    /// Submits all entries, and takes the completions in. With a `wait` it blocks until there is one.
+    /// Submits all entries, and takes the completions in. With a `wait`, blocks until there is a completion.
     fn enter(&mut self, wait: Option<Option<Duration>>) -> io::Result<Entered> {
         self.batch.push(&mut self.ring);
         let mut wait = wait;
@@ -326,7 +326,7 @@ impl EventProvider for Uring {
     }
 }
 
-/// Errors that go away once the completion queue has been drained.
+/// Returns whether an error goes away once the completion queue has been drained.
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN | libc::ENOMEM))
 }

@@ -15,15 +15,15 @@ bitflags! {
         const RECEIVE = 1 << 0;
         /// A poll for arrived bytes: one-shot for a new connection, multishot for a busy one.
         const ARRIVAL = 1 << 1;
-        /// The two operations that read. A source has one of them in flight.
+        /// The two operations that read. A source has at most one of them in flight.
         const STREAM = Verbs::RECEIVE.bits() | Verbs::ARRIVAL.bits();
         /// A one-shot poll for the interest of the owner.
         const POLL = 1 << 2;
         /// A one-shot poll for the hang-up of a connection.
         ///
-        /// A multishot receive misses a hang-up or reset from before its last read, if the kernel believes
-        /// that nothing is left: seen on Linux 6.18 behind more than 32 buffers at once, over
-        /// UNIX sockets for the end of the stream and over TCP for a reset. Then no event would ever come.
+        /// A multishot receive misses a hang-up or reset from before its last read, if the kernel believes that nothing
+        /// is left. Then no event would ever come. This was seen on Linux 6.18 behind more than 32 buffers at once:
+        /// over UNIX sockets for the end of the stream, and over TCP for a reset.
         const HANGUP = 1 << 3;
     }
 }

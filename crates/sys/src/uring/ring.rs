@@ -4,8 +4,8 @@
 //! a fork the shared memory is still the parent's, and must not be touched.
 //!
 //! Two set-ups:
-//! - `Deferred`: completions are made only in `io_uring_enter` (DEFER_TASKRUN), by the one thread that first
-//!   entered (SINGLE_ISSUER). Anything less is slower than epoll. Another thread that enters gets EEXIST.
+//! - `Deferred`: completions are made only in `io_uring_enter` (DEFER_TASKRUN), by the one thread that first entered
+//!   (SINGLE_ISSUER). Without both flags a ring is slower than epoll. Another thread that enters gets EEXIST.
 //! - `Plain`: any thread may enter, and completions are made while a host loop sleeps, so that it wakes.
 
 use std::io;
@@ -20,7 +20,7 @@ use crate::fork::forks;
 /// The number of entries that one system call submits. More are submitted by further calls.
 const ENTRIES: u32 = 256;
 
-/// Room for completions between two turns: a multishot receive completes by itself.
+/// Room for completions between two turns, because a multishot receive completes without a new submission.
 const COMPLETIONS: u32 = 4096;
 
 /// The set-up of an instance.
@@ -129,7 +129,7 @@ impl Ring {
         !self.queued.is_empty() || !submission.is_empty() || submission.cq_overflow()
     }
 
-    /// Submits as many entries as one system call takes and lets the kernel make completions. With a `wait` it blocks
+    /// Submits as many entries as one system call takes and lets the kernel make completions. With a `wait`, blocks
     /// until there is a completion or the time is over.
     ///
     /// # Errors
@@ -167,7 +167,7 @@ impl Ring {
         }
     }
 
-    /// Moves entries into the shared queue, and returns the number in it.
+    /// Moves entries into the shared queue, and returns the number of entries there.
     fn fill(&mut self) -> u32 {
         let mut submission = self.io.submission();
         let room = submission.capacity() - submission.len();

@@ -227,7 +227,7 @@ impl World {
         for (number, begin, chunk) in self.kept.drain(..) {
             assert!(chunk == text(number, begin, chunk.len()), "seed {}: a kept chunk changed", self.seed);
         }
-        // A draining connection ends by a reset if its TCP peer is gone.
+        // A draining connection whose TCP peer is gone ends with a reset.
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.provider.is_busy() {
             assert!(Instant::now() < deadline, "seed {}: operations are left", self.seed);

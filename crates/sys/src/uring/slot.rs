@@ -23,7 +23,7 @@ pub(super) struct Slot {
     pub(super) under_way: Verbs,
     /// Operations in flight that are being cancelled.
     pub(super) cancelled: Verbs,
-    /// The other end sends no more, so each new poll completes at once (`arming.rs`).
+    /// Whether the other end sends no more, so that each new poll completes at once (`arming.rs`).
     pub(super) half_closed: bool,
     /// True while it is queued for the next wait.
     pub(super) due: bool,
@@ -55,8 +55,8 @@ pub(super) struct Connection {
     /// Whether the other end hung up. The receive may miss that (`operation.rs`), so from now on `receive` asks the
     /// system.
     pub(super) hung_up: bool,
-    /// A read may stop short although more is available, at descriptors passed over a UNIX socket. Such a connection
-    /// stays busy, because the kernel's own receive waits there for new data.
+    /// Whether a read may stop short although more is available, at descriptors passed over a UNIX socket. Such a
+    /// connection stays busy, because the kernel's own receive waits there for new data.
     pub(super) stops_short: bool,
     /// Whether the owner waits for WRITE.
     pub(super) awaits_write: bool,

@@ -27,7 +27,7 @@ pub(super) fn wait(provider: &mut Uring, timeout: Duration) -> Events {
     events
 }
 
-/// Waits until `done` returns true. It gets the events of each wait.
+/// Waits until `done`, which gets the events of each wait, returns true.
 pub(super) fn until(provider: &mut Uring, mut done: impl FnMut(&mut Uring, Events) -> bool) {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -159,7 +159,7 @@ fn a_ring_of_buffers_stays_small_under_bulk() {
     assert_eq!(provider.buffers.count(), first);
 }
 
-/// Returns whether a connection is polled for bytes, not received from by the kernel.
+/// Returns whether a connection is polled. If not, the kernel receives for it.
 fn is_polled(provider: &Uring, key: Key) -> bool {
     let stream = provider.sources.get(key).unwrap().under_way & Verbs::STREAM;
     assert!(!stream.is_empty(), "no operation is in flight");
@@ -344,7 +344,7 @@ fn completions_that_overflow_a_small_queue_are_fetched() {
     }
 }
 
-/// More is armed than one enter submits. Events of the first operations are found before the last are submitted.
+/// More operations are armed than one enter submits. Events of the first ones are found before the last are submitted.
 #[test]
 fn ready_events_are_returned_without_waiting() {
     let mut provider = provider();
@@ -671,8 +671,8 @@ fn the_end_of_a_unix_stream_is_seen_behind_any_number_of_bytes() {
     }
 }
 
-/// Beside its descriptor and the kernel's memory, an idle connection has a place in the slab, which is at most an
-/// eighth larger than needed. Operations in flight need no memory.
+/// An idle connection takes a descriptor, kernel memory and a place in the slab, which is at most an eighth larger than
+/// needed. Operations in flight need no memory.
 #[test]
 fn an_idle_connection_costs_little() {
     assert!(size_of::<Slot>() <= 48, "{} bytes", size_of::<Slot>());

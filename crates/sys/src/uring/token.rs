@@ -11,15 +11,15 @@ use super::operation::Verbs;
 
 const INDEX_BITS: u32 = 29;
 
-// Below these kinds are the verbs of a source.
+// The numbers below these are the verbs of a source.
 const DRAIN: u32 = 4;
 const SEND: u32 = 5;
 const OTHER: u32 = 7;
 
-/// For an operation whose completion means nothing: a cancel, or a no-op that wakes the ring.
+/// The token of operations whose completion means nothing: a cancel, or a no-op that wakes the ring.
 pub(super) const IGNORED: u64 = (OTHER << INDEX_BITS) as u64;
 
-/// For the poll of the bell.
+/// The token of the poll of the bell.
 pub(super) const RUNG: u64 = IGNORED + 1;
 
 /// The owner of a completion.

@@ -1,4 +1,4 @@
-//! One descriptor number, another open file.
+//! Gives a descriptor number another open file.
 
 use std::io;
 use std::mem::ManuallyDrop;

@@ -242,7 +242,7 @@ pub(crate) fn unix_address(path: &Path) -> Address {
     Address::Unix(Arc::from(path))
 }
 
-/// Asserts the kind of an error, and shows the error if it is another.
+/// Asserts the kind of an error, and shows the error if its kind is another.
 #[track_caller]
 pub(crate) fn assert_kind<T>(outcome: io::Result<T>, kind: io::ErrorKind) -> io::Error {
     let error = outcome.err().expect("an error");

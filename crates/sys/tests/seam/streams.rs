@@ -173,7 +173,7 @@ pub(crate) fn a_slice_is_sent_as_far_as_it_goes(bench: &mut Bench) {
     assert_eq!(bench.settle(), [], "send_slice does not wait for write readiness");
 }
 
-/// MSG_NOSIGNAL, send(2). Rust's runtime ignores SIGPIPE, so the test restores the default, which kills the process.
+/// MSG_NOSIGNAL, send(2). Rust's runtime ignores SIGPIPE, so the test restores the default: SIGPIPE kills the process.
 pub(crate) fn writing_to_a_broken_connection_raises_no_signal(bench: &mut Bench) {
     let (key, peer) = bench.unix_connection();
     drop(peer);

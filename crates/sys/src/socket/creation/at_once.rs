@@ -22,7 +22,7 @@ pub(in crate::socket) fn acceptfrom(port: BorrowedFd<'_>) -> rustix::io::Result<
     let fd = port.as_raw_fd();
     // SAFETY: the descriptor is open, and the pointers are those of `written_by`.
     let (new, peer) = RawAddress::written_by(|name, length| unsafe { libc::accept4(fd, name, length, FLAGS) })?;
-    // SAFETY: accept4(2) has just opened it.
+    // SAFETY: accept4(2) has just opened this descriptor.
     Ok((unsafe { OwnedFd::from_raw_fd(new) }, peer))
 }
 

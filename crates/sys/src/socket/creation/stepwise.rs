@@ -21,7 +21,7 @@ pub(in crate::socket) fn acceptfrom(port: BorrowedFd<'_>) -> rustix::io::Result<
     let fd = port.as_raw_fd();
     // SAFETY: the descriptor is open, and the pointers are those of `written_by`.
     let (new, peer) = RawAddress::written_by(|name, length| unsafe { libc::accept(fd, name, length) })?;
-    // SAFETY: accept(2) has just opened it.
+    // SAFETY: accept(2) has just opened this descriptor.
     let socket = unsafe { OwnedFd::from_raw_fd(new) };
     // EINVAL: the other end is gone already. accept4(2) returns ECONNABORTED for that.
     prepare(&socket).map_err(|error| if error == Errno::INVAL { Errno::CONNABORTED } else { error })?;

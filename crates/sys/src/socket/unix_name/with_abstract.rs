@@ -9,7 +9,7 @@ pub(in crate::socket) fn named(name: &[u8]) -> io::Result<SocketAddrUnix> {
     Ok(SocketAddrUnix::new_abstract_name(name)?)
 }
 
-/// An unnamed socket comes out of accept(2) as one with an empty abstract name.
+/// accept(2) gives an unnamed socket an empty abstract name.
 pub(in crate::socket) fn decode_abstract(name: &[u8]) -> Option<Address> {
     if name.is_empty() { None } else { Some(Address::Abstract(name.into())) }
 }
