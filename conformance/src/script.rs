@@ -77,8 +77,8 @@ impl Script {
     }
 
     /// Returns a script that adds its events to `log` under `name`: `name made`, `name data TEXT`, `name read lost`,
-    /// `name write lost`, `name lost REASON`. An event is added before the closures that follow run. Closes at the end
-    /// of the input, as the default does.
+    /// `name write lost`, `name lost REASON`. Each event is added before later closures run. Closes at the end of the
+    /// input, as the default does.
     pub fn logged(log: &Log, name: &'static str) -> Script {
         let [made, data, read, write, lost] = std::array::from_fn(|_| log.clone());
         Script::new()

@@ -41,7 +41,7 @@ fn an_echoed_message_costs_one_receive_plus_one_send() {
     }
 }
 
-/// `.ci/run` installs strace and runs this.
+/// `.ci/run` installs strace and runs this test.
 #[test]
 #[ignore = "needs strace and leave to trace"]
 fn an_echoed_message_costs_at_most_2_25_system_calls() {
@@ -76,7 +76,7 @@ fn traced_calls(provider: &'static str, rounds: usize) -> u64 {
 
 #[test]
 fn a_steady_echo_allocates_nothing() {
-    // No allocation per event on the steady path.
+    // An event on the steady path must not allocate.
     for provider in KERNEL {
         let reactor = Subject::named(provider).reactor();
         let mut clients = LockStep::new(&reactor, CONNECTIONS);
@@ -122,7 +122,7 @@ fn cancelled_calls_leave_no_memory_behind() {
 
 #[test]
 fn a_burst_of_calls_returns_its_memory() {
-    // A hundred thousand calls at once, all cancelled.
+    // Schedules a hundred thousand calls at once, and cancels all.
     let reactor = Subject::named("epoll").reactor();
     let cost = measure(|| {
         let calls = Vec::from_iter((0..100_000).map(|_| reactor.call_later(Duration::from_secs(3600), |_| {})));
@@ -175,7 +175,7 @@ fn an_idle_loop_wakes_zero_times_in_ten_seconds() {
     }
     for idle in loops {
         let (provider, waits, switches) = idle.join().unwrap();
-        // The stop interrupted this only wait.
+        // There is only one wait, which the stop interrupted.
         assert_eq!(waits, 1, "{provider}");
         assert!(switches <= 3, "{provider}: the thread slept {switches} times");
     }

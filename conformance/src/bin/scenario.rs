@@ -5,6 +5,6 @@ fn main() {
     ropewalk_conformance::scenario::play();
 }
 
-/// Scenarios are about signals and processes.
+/// Scenarios need the signals and processes of Unix.
 #[cfg(not(unix))]
 fn main() {}

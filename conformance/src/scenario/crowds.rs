@@ -62,7 +62,8 @@ pub(super) fn crowded(subject: &Subject) {
         let begin = counted.get();
         let counted = counted.clone();
         looks_at.call_later(Duration::from_millis(200), move |_| match counted.get() - begin {
-            // Fewer than 150 turns are rest: the specification requests echoes meanwhile, which are turns too.
+            // Counts fewer than 150 turns as rest, because the echoes that the specification requests meanwhile are
+            // turns too.
             0..150 => say("rests"),
             turns => say(&format!("made {turns} turns")),
         });

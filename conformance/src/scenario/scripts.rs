@@ -70,7 +70,7 @@ fn run(reactor: &Reactor) {
     say(&format!("ended {outcome:?}, signal {:?}", reactor.exit_signal()));
 }
 
-/// A main future that never completes. Reports when it is dropped, and the exit status.
+/// Runs a main future that never completes. Reports its drop and the exit status.
 fn reacting(subject: &Subject) {
     struct Witness;
 

@@ -392,7 +392,8 @@ specifications! {
     }
 
     fn a_panic_in_build_protocol_leaves_the_port_listening(subject: &Subject) {
-        // IProtocolFactory.buildProtocol. Twisted abandons the rest of its accept batch; here one connection closes.
+        // IProtocolFactory.buildProtocol. Twisted abandons the rest of its accept batch; here only one connection
+        // closes.
         let (reactor, builds) = (subject.plain_reactor(), Rc::new(Cell::new(0)));
         let built = builds.clone();
         let port = subject.listen(&reactor, move || {

@@ -249,7 +249,7 @@ specifications! {
     }
 
     fn no_data_is_delivered_after_the_peers_half_close(subject: &Subject) {
-        // IHalfCloseableProtocol.readConnectionLost: called once, and reading stops, also after resumeProducing.
+        // IHalfCloseableProtocol.readConnectionLost is called once. Reading has stopped, also after resumeProducing.
         let log = Log::new();
         let ended = log.clone();
         let server = Script::logged(&log, "server").on_read_lost(move |transport| {
@@ -339,7 +339,7 @@ specifications! {
     }
 
     fn connection_lost_is_called_once_for_several_causes(subject: &Subject) {
-        // IProtocol.connectionLost: losing, half-closing and aborting at both ends, in one callback.
+        // IProtocol.connectionLost is called once, although one callback loses, half-closes and aborts both ends.
         let log = Log::new();
         let everything = |name| {
             Script::logged(&log, name).on_made(|transport| transport.write(b"x")).on_data(|transport, _| {
@@ -386,7 +386,7 @@ specifications! {
     }
 
     fn a_reactor_that_stops_closes_connections_without_a_cause(subject: &Subject) {
-        // ReactorBase.disconnectAll: ConnectionLost without an underlying error.
+        // ReactorBase.disconnectAll: the reason is ConnectionLost without an underlying error.
         let (reactor, causes) = (subject.reactor(), Rc::new(RefCell::new(Vec::new())));
         let told = causes.clone();
         let end = Script::new().on_lost(move |_, reason| told.borrow_mut().push(reason.clone()));
@@ -413,7 +413,7 @@ specifications! {
     }
 
     fn the_connector_is_notified_after_the_protocol(subject: &Subject) {
-        // BaseClient.connectionLost: protocol first, then IConnector.
+        // BaseClient.connectionLost notifies the protocol first, then IConnector.
         let (reactor, log) = (subject.reactor(), Log::new());
         let client = LoggingFactory::new(&log, Script::logged(&log, "client").on_made(Transport::lose_connection));
         let port = subject.listen(&reactor, Script::new().factory());
@@ -434,7 +434,7 @@ specifications! {
         subject.connect(&reactor, &port, Script::sends(b"x".to_vec()).counted_by(&both).factory());
         run(&reactor);
         assert_eq!(kept.all().len(), 1);
-        // The test's own reference and the factory's, which the port keeps.
+        // The two references are the test's and the factory's. The port keeps the factory.
         assert_eq!(Rc::strong_count(&witness), 2);
     }
 

@@ -233,7 +233,7 @@ specifications! {
     }
 
     fn a_shared_factory_is_stopped_after_its_last_user(subject: &Subject) {
-        // Factory.doStart, doStop: the first user starts it. Ports and connectors alike.
+        // Factory.doStart, doStop: the first user starts the factory, whether it is a port or a connector.
         let (reactor, log) = (subject.reactor(), Log::new());
         let ends = Countdown::new(3);
         let counting = ends.clone();

@@ -54,7 +54,7 @@ specifications! {
     }
 
     fn a_thread_call_queued_by_another_runs_in_the_next_turn(subject: &Subject) {
-        // ReactorBase.runUntilCurrent: only the calls that were queued when the turn began.
+        // ReactorBase.runUntilCurrent makes only the calls that were queued when the turn began.
         let (reactor, log) = (subject.reactor(), Log::new());
         let nested = log.note("nested");
         reactor.call_from_thread(move |reactor| reactor.call_from_thread(nested));
@@ -152,7 +152,7 @@ specifications! {
     }
 
     fn stopping_a_reactor_that_does_not_run_is_an_error(subject: &Subject) {
-        // IReactorCore.stop: ReactorNotRunning, also for a second stop.
+        // IReactorCore.stop raises ReactorNotRunning, also for a second stop.
         let reactor = subject.reactor();
         assert!(matches!(reactor.stop(), Err(Error::ReactorNotRunning)));
         reactor.call_when_running(|reactor| {
@@ -167,7 +167,8 @@ specifications! {
     }
 
     fn a_reactor_counts_as_running_until_during_shutdown(subject: &Subject) {
-        // IReactorCore.running: from during startup until during shutdown, also after stop was called.
+        // IReactorCore.running is true from the phase "during startup" until the phase "during shutdown", also after
+        // stop.
         let (reactor, log) = (subject.reactor(), Log::new());
         assert!(!reactor.running());
         note_phases(&reactor, "startup", &log);
@@ -229,7 +230,7 @@ specifications! {
     }
 
     fn a_deferred_before_startup_delays_the_start(subject: &Subject) {
-        // ReactorBase.startRunning: the loop turns meanwhile, with running False.
+        // ReactorBase.startRunning: the loop turns while it waits, and `running` is False.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (deferred, resolver) = Deferred::new();
         reactor.add_system_event_trigger(Phase::Before, "startup", move |_: &Reactor| deferred);
@@ -250,7 +251,8 @@ specifications! {
     }
 
     fn stopping_during_a_delayed_start_returns_from_run(subject: &Subject) {
-        // ReactorBase.mainLoop fires shutdown, started or not. Calls when running wait for the next start.
+        // ReactorBase.mainLoop fires shutdown, whether it was started or not. Calls of callWhenRunning wait for the
+        // next start.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (deferred, resolver) = Deferred::new();
         reactor.add_system_event_trigger(Phase::Before, "startup", move |_: &Reactor| deferred);
@@ -309,7 +311,7 @@ specifications! {
     }
 
     fn connections_are_served_while_shutdown_waits(subject: &Subject) {
-        // IReactorCore.addSystemEventTrigger: I/O and timers work meanwhile.
+        // IReactorCore.addSystemEventTrigger: I/O and timers work while shutdown waits.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = reactor.listen_tcp("127.0.0.1:0", Script::echo().factory()).unwrap();
         let address = port.host().unwrap().inet().unwrap();
@@ -330,7 +332,7 @@ specifications! {
     }
 
     fn a_failed_or_fired_deferred_does_not_delay_an_event(subject: &Subject) {
-        // _ThreePhaseEvent: a DeferredList, which fires whatever the outcomes are.
+        // _ThreePhaseEvent waits for a DeferredList, which fires whatever the outcomes are.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.add_system_event_trigger(Phase::Before, "shutdown", |_: &Reactor| fail::<()>(std::fmt::Error));
         reactor.add_system_event_trigger(Phase::Before, "shutdown", |_: &Reactor| succeed(()));
@@ -414,7 +416,7 @@ specifications! {
     }
 
     fn a_custom_event_has_the_three_phases(subject: &Subject) {
-        // IReactorCore.fireSystemEvent: any name; returns while the event waits for a Deferred.
+        // IReactorCore.fireSystemEvent takes any name, and returns while the event waits for a Deferred.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (deferred, resolver) = Deferred::new();
         for (phase, name) in PHASES.iter().rev() {
@@ -734,7 +736,7 @@ specifications! {
     }
 
     fn data_callbacks_may_turn_the_loop(subject: &Subject) {
-        // IReactorCore.iterate in dataReceived, two levels deep.
+        // IReactorCore.iterate is called in dataReceived, two levels deep.
         let reactor = subject.reactor();
         let port = reactor.listen_tcp("127.0.0.1:0", Script::echo().factory()).unwrap();
         let address = port.host().unwrap().inet().unwrap();

@@ -86,7 +86,7 @@ specifications! {
     }
 
     fn connect_succeeds_after_its_protocol_was_connected(subject: &Subject) {
-        // _WrappingProtocol.connectionMade: makeConnection of the wrapped protocol, then the Deferred.
+        // _WrappingProtocol.connectionMade connects the wrapped protocol, then fires the Deferred.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen_by_description(&reactor, Script::new().factory());
         let factory = LoggingFactory::new(&log, Script::logged(&log, "client").stop_when_lost());
@@ -216,7 +216,7 @@ specifications! {
     }
 
     fn a_protocol_that_panics_in_connection_made_fails_the_attempt(subject: &Subject) {
-        // A panic closes its connection, and the loop continues.
+        // A panic in a callback closes the connection, and the loop continues.
         let reactor = subject.plain_reactor();
         let port = subject.listen_by_description(&reactor, Script::new().factory());
         let factory = Script::new().on_made(|_| panic!("on purpose")).factory();
@@ -266,7 +266,8 @@ specifications! {
     }
 
     fn a_registered_endpoint_type_is_found_by_its_prefix(subject: &Subject) {
-        // IStreamServerEndpointStringParser: a plugin's prefix. The rest is a nested description.
+        // IStreamServerEndpointStringParser: a plugin registers a prefix. The rest of the string is a nested
+        // description.
         let (reactor, place) = (subject.reactor(), subject.place());
         reactor.endpoints().register_server("again", |endpoints, description| {
             endpoints.server(description.text().split_once(':').expect("it is nested").1)

@@ -236,7 +236,7 @@ specifications! {
     }
 
     fn reading_is_switched_independently_of_writing(subject: &Subject) {
-        // IReactorFDSet, with one object for both directions, as a socket is.
+        // IReactorFDSet: one object, such as a socket, is used for both directions.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (ours, theirs) = socket_pair();
         write(&theirs, b"xxxx").unwrap();
@@ -255,7 +255,7 @@ specifications! {
     }
 
     fn get_readers_lists_all_readers(subject: &Subject) {
-        // IReactorFDSet.getReaders; getWriters likewise.
+        // IReactorFDSet.getReaders. getWriters works likewise.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (reader, writer) = pipe();
         let reader = Watched::new(&log, "reader", reader);
@@ -285,7 +285,7 @@ specifications! {
     }
 
     fn a_read_error_stops_the_watch_once(subject: &Subject) {
-        // IReadDescriptor.doRead returns an exception: connectionLost with it, and no doWrite afterwards (posixbase).
+        // IReadDescriptor.doRead returns an exception: connectionLost gets it, and doWrite is not called (posixbase).
         let (reactor, log) = (subject.reactor(), Log::new());
         let (ours, theirs) = socket_pair();
         write(&theirs, b"x").unwrap();
@@ -333,7 +333,7 @@ specifications! {
         for name in ["a", "b"] {
             let (fd, writer) = ready_pipe();
             let both = pair.clone();
-            // The first one called removes and closes both.
+            // The descriptor that is called first removes and closes both.
             let watched = Watched::new(&log, name, fd).on_read(move |_, reactor| {
                 for watched in both.take() {
                     watched.remove(reactor);
@@ -538,7 +538,7 @@ specifications! {
         let watched = Watched::new(&log, "pipe", fd);
         watched.raw.set(-1);
         assert!(matches!(reactor.add_reader(&watched.any()), Err(Error::Io(..))));
-        // A number that is not open.
+        // No descriptor with this number is open.
         watched.raw.set(1 << 20);
         let refused = reactor.add_writer(&watched.any()).unwrap_err();
         assert!(matches!(refused, Error::Io(..)), "{refused}");
@@ -573,7 +573,7 @@ specifications! {
     }
 
     fn a_regular_file_is_always_ready_without_starving_others(subject: &Subject) {
-        // epoll_ctl(2): EPERM for files. Twisted's _ContinuousPolling; needed when stdio is redirected from a file.
+        // epoll_ctl(2): EPERM for files. Twisted uses _ContinuousPolling when stdio is redirected from a file.
         let (reactor, log) = (subject.reactor(), Log::new());
         let path = std::env::temp_dir().join(format!("ropewalk-file-{}-{}", std::process::id(), subject.name()));
         std::fs::write(&path, b"abc").unwrap();

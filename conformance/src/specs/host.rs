@@ -119,7 +119,8 @@ specifications! {
     }
 
     fn a_wait_with_zero_timeout_does_not_block(subject: &Subject) {
-        // GMainContext.iteration(may_block=False) and similar calls need it. A hang is a failure.
+        // GMainContext.iteration(may_block=False) and similar calls need a wait that does not block. A hang is a
+        // failure.
         let reactor = subject.reactor();
         for _ in 0..3 {
             reactor.prepare().unwrap();
@@ -156,7 +157,7 @@ specifications! {
     }
 
     fn the_deadline_hook_runs_when_work_is_added_during_a_sleep(subject: &Subject) {
-        // Without such a hook, a host must ask for the deadline before each sleep: libuv has none.
+        // Without such a hook, as in libuv, a host must ask for the deadline before each sleep.
         let reactor = subject.reactor();
         let (_server, client) = connected(&reactor, Script::new(), Script::new());
         let call = reactor.call_later(Duration::from_secs(3600), |_| {});
@@ -187,7 +188,7 @@ specifications! {
     }
 
     fn the_deadline_hook_ignores_work_added_during_a_turn(subject: &Subject) {
-        // The hook is for sleeping hosts: prepare, which follows dispatch, sees the work.
+        // The hook is only for sleeping hosts, because `prepare`, which follows `dispatch`, sees the work of a turn.
         let reactor = subject.reactor();
         let data = Script::new().on_data(|transport, _| {
             transport.write(b"answer");
@@ -321,7 +322,7 @@ specifications! {
     }
 
     fn added_work_wakes_a_detached_wait(subject: &Subject) {
-        // The timeout of the other thread is too long now. No other event ends these waits.
+        // Added work makes the timeout of the other thread too long. No other event interrupts these waits.
         let reactor = subject.reactor();
         let (_server, client) = connected(&reactor, Script::new(), Script::new());
         type Work = fn(&Reactor, &Transport);

@@ -74,7 +74,7 @@ specifications! {
     host_handle;
 
     fn the_descriptor_is_quiet_while_the_guest_is_idle(subject: &Subject) {
-        // An idle application must not wake its host: on a phone that drains the battery.
+        // An idle application must not wake its host, because wake-ups drain the battery of a phone.
         let (reactor, host) = (subject.reactor(), poll_host());
         reactor.listen_tcp("127.0.0.1:0", Script::echo().factory()).unwrap();
         let guest = Guest::new(&reactor, &host);
@@ -99,7 +99,7 @@ specifications! {
     }
 
     fn a_thread_call_before_the_host_watches_is_not_lost(subject: &Subject) {
-        // Before the descriptor is asked for, a wake-up needs no system call and leaves no trace on it.
+        // Before the descriptor is asked for, a wake-up needs no system call, so it leaves no trace on the descriptor.
         let (reactor, host, log) = (subject.reactor(), poll_host(), Log::new());
         reactor.prepare().unwrap();
         reactor.call_from_thread(log.note("call"));
@@ -186,7 +186,7 @@ specifications! {
         guest.sleep(&host).unwrap();
         host.call_later(MOMENT * 5, stop);
         run(&host);
-        // There is no wait if this took longer than the host's only call may wait.
+        // There is no wait if the host's only call was due before the run.
         assert!(counts.now().waits <= 1, "{:?}", counts.now());
     }
 }

@@ -1,4 +1,5 @@
-//! Running out of descriptors: EMFILE, emfile(2). Each in a process of its own, because the limit belongs to a process.
+//! Running out of descriptors: EMFILE. Each specification has a separate process, because the limit belongs to a
+//! process.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -35,7 +36,7 @@ specifications! {
         assert!((30..64).contains(&accepted), "{accepted} with 64 descriptors");
         clients[..accepted].iter_mut().for_each(is_served);
         crowded.expect(&["rests"]);
-        // Connections wait in the order in which they came: each that ends lets one in.
+        // Connections wait in the order in which they came: each one that ends lets the next one in.
         for _ in 0..20 {
             drop(clients.remove(0));
             is_served(&mut clients[accepted - 1]);
@@ -46,7 +47,8 @@ specifications! {
     }
 
     fn running_out_of_descriptors_is_an_error_of_each_opener(subject: &Subject) {
-        // socket(2): EMFILE. ConnectError in a later turn, CannotListenError at once.
+        // socket(2): EMFILE. Connecting fails with ConnectError in a later turn, listening with CannotListenError at
+        // once.
         let mut exhausted = Performance::begin(subject, "exhausted");
         for beginning in ["cannot listen on 127.0.0.1:0: ", "failed: cannot connect to 127.0.0.1:9: "] {
             let line = exhausted.line().unwrap();

@@ -88,8 +88,8 @@ specifications! {
     }
 
     fn connection_lost_is_called_before_the_connection_lingers(subject: &Subject) {
-        // ITransport.loseConnection: connectionLost when everything is sent, not when the peer has ended too.
-        // A lingering connection is not among the user's sources and delayed calls. It is counted separately.
+        // ITransport.loseConnection: connectionLost is called when everything is sent, before the peer has ended. A
+        // lingering connection is not among the user's sources and delayed calls. It is counted separately.
         let (reactor, seen) = (subject.reactor(), Rc::new(RefCell::new(None)));
         let see = seen.clone();
         let server = refuses(b"no".into()).on_lost(move |transport, reason| {
@@ -125,7 +125,7 @@ specifications! {
     }
 
     fn a_lingering_peer_that_keeps_sending_is_cut_off_by_bytes(subject: &Subject) {
-        // Linger: 16 MiB are discarded at most.
+        // Linger: at most 16 MiB are discarded.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.set_linger(Linger::default().time(HOUR));
         let told = log.clone();
@@ -139,7 +139,7 @@ specifications! {
     }
 
     fn a_lingering_peer_that_keeps_sending_is_cut_off_by_time(subject: &Subject) {
-        // Linger::time, however few bytes the peer sends.
+        // Linger::time is the limit, however few bytes the peer sends.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.set_linger(Linger::default().time(20 * MILLISECOND));
         let told = log.clone();
@@ -153,7 +153,7 @@ specifications! {
     }
 
     fn a_silent_lingering_peer_is_cut_off(subject: &Subject) {
-        // Linger::time: a sixth of it, because such a peer holds a descriptor for nothing.
+        // The limit is a sixth of Linger::time, because a silent peer holds a descriptor for nothing.
         let reactor = subject.reactor();
         reactor.set_linger(Linger::default().time(600 * MILLISECOND));
         let late = reactor.call_later(590 * MILLISECOND, |_| panic!("cut off by time, not for its silence"));

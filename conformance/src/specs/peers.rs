@@ -143,7 +143,7 @@ specifications! {
         });
         fn tick(reactor: &Reactor, left: usize, this_turn: Rc<Cell<usize>>, most: Rc<Cell<usize>>) {
             most.set(most.get().max(this_turn.take()));
-            // The flood must have begun before turns count.
+            // The flood must have begun before turns are counted.
             let left = if most.get() > 0 { left - 1 } else { left };
             match left {
                 0 => stop(reactor),

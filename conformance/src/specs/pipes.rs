@@ -164,7 +164,7 @@ specifications! {
     }
 
     fn a_factory_that_builds_no_protocol_closes_both_descriptors(subject: &Subject) {
-        // The same as for adoptStreamConnection.
+        // As with adoptStreamConnection, no protocol means no connection.
         let (reactor, (mut from_output, output)) = (subject.reactor(), pipe().unwrap());
         let outcome = reactor.adopt_pipes(null(), output, &LoggingFactory::refusing(&Log::new()));
         assert!(matches!(outcome, Err(Error::Closed)));
@@ -192,7 +192,7 @@ specifications! {
     }
 
     fn an_endpoint_rejects_a_number_that_is_not_a_listening_socket(subject: &Subject) {
-        // UnsupportedSocketType, and descriptors that are not open.
+        // UnsupportedSocketType. Descriptors that are not open are rejected as well.
         let (reactor, (one, _other)) = (subject.reactor(), UnixStream::pair().unwrap());
         let file = null();
         for (number, expected) in [

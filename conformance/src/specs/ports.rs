@@ -75,7 +75,7 @@ specifications! {
     }
 
     fn listening_on_a_used_address_is_an_error_that_names_it(subject: &Subject) {
-        // CannotListenError(interface, port, socketError), synchronously.
+        // CannotListenError(interface, port, socketError) is raised synchronously.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, Script::new().factory());
         let host = port.host().unwrap();
@@ -223,7 +223,7 @@ specifications! {
     }
 
     fn a_port_reopened_after_a_stop_of_both_listens(subject: &Subject) {
-        // A pending stop from before must not close the socket that the port has opened since.
+        // The rest of an earlier stop must not close the socket that the port has opened since.
         let reactor = subject.reactor();
         let port = subject.listen(&reactor, Script::echo().factory());
         let stopping = port.clone();
@@ -273,7 +273,7 @@ specifications! {
     }
 
     fn a_paused_port_leaves_connections_in_the_queue(subject: &Subject) {
-        // IPushProducer.pauseProducing of a port. They are accepted after resumeProducing.
+        // IPushProducer.pauseProducing of a port. The queued connections are accepted after resumeProducing.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::echo()));
         port.pause_producing();
@@ -420,7 +420,7 @@ specifications! {
     }
 
     fn a_crowd_is_accepted_completely(subject: &Subject) {
-        // A port accepts 64 connections a turn. The others are accepted in later turns.
+        // A port accepts 64 connections in each turn. The others are accepted in later turns.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::echo()));
         let answered = Countdown::new(100);
@@ -449,7 +449,7 @@ specifications! {
     }
 
     fn a_reactor_that_stops_closes_its_ports(subject: &Subject) {
-        // ReactorBase.disconnectAll: ports included.
+        // ReactorBase.disconnectAll closes ports as well.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::new()));
         let host = port.host().unwrap();

@@ -175,7 +175,8 @@ specifications! {
     producers;
 
     fn a_push_producer_is_paused_above_the_high_mark(subject: &Subject) {
-        // IPushProducer, IConsumer.registerProducer. It is resumed at the low mark. The marks are 64 and 32 KiB.
+        // IPushProducer, IConsumer.registerProducer. The producer is resumed at the low mark. The marks are 64 and 32
+        // KiB.
         let (reactor, log, kept) = (subject.reactor(), Log::new(), Rc::new(RefCell::new(None)));
         let (told, keep) = (log.clone(), kept.clone());
         let client = Script::new().on_made(move |transport| {
@@ -217,7 +218,7 @@ specifications! {
     }
 
     fn a_queue_at_exactly_the_high_mark_pauses_no_producer(subject: &Subject) {
-        // IPushProducer.pauseProducing: strictly more than the mark, as in Twisted.
+        // IPushProducer.pauseProducing is called only above the mark, as in Twisted.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (told, full) = (log.clone(), Rc::new(Cell::new(false)));
         let was_full = full.clone();
@@ -327,7 +328,7 @@ specifications! {
     }
 
     fn a_pull_producer_is_called_whenever_the_queue_is_empty(subject: &Subject) {
-        // IPullProducer: first at registration.
+        // IPullProducer is called first at registration.
         let piece = noise(100_000, 6);
         let (server, sent) = (Script::slow_reader(), piece.repeat(10));
         let client = Script::new().on_made(move |transport| {
@@ -350,7 +351,8 @@ specifications! {
     }
 
     fn a_silent_pull_producer_is_called_again_after_a_drain(subject: &Subject) {
-        // IPullProducer: called at registration, then once per drained queue. Silence must not make the loop spin.
+        // IPullProducer is called at registration, then once for each drained queue. Silence must not make the loop
+        // spin.
         let (reactor, log) = (subject.reactor(), Log::new());
         let told = log.clone();
         let client = Script::new().on_made(move |transport| {
@@ -419,7 +421,7 @@ specifications! {
     }
 
     fn losing_a_connection_waits_for_its_producer(subject: &Subject) {
-        // ITransport.loseConnection: "and wait for a producer to unregister". Its writes are still sent.
+        // ITransport.loseConnection: "and wait for a producer to unregister". The producer's writes are still sent.
         let server = Script::new();
         let client = Script::new().on_made(|transport| {
             let producer = Noting::new(&Log::new(), transport);
@@ -516,7 +518,7 @@ specifications! {
     }
 
     fn a_connection_can_be_its_own_producer(subject: &Subject) {
-        // An echo that reads no more than it can send: 8 MB to a client that reads after all is written.
+        // This echo reads no more than it can send. The client sends 8 MB, and reads after all is written.
         let (sent, most) = (noise(TOO_MUCH, 8), Rc::new(Cell::new(0)));
         let (highest, received) = (most.clone(), Cell::new(0));
         let server = Script::new()

@@ -306,7 +306,7 @@ specifications! {
     }
 
     fn the_timeout_includes_resolution(_subject: &Subject) {
-        // IReactorTCP.connectTCP: it counts from connect(), and covers all attempts.
+        // IReactorTCP.connectTCP: the timeout counts from connect(), and covers all attempts.
         let (net, log) = (network(&["10.0.0.1", "10.0.0.2"]), Log::new());
         let (answer, resolve) = Deferred::new();
         resolver(&net, answer);
@@ -361,7 +361,7 @@ specifications! {
     }
 
     fn an_installed_resolver_is_asked_only_for_names(_subject: &Subject) {
-        // IReactorPluggableNameResolver.installNameResolver: never for literals.
+        // IReactorPluggableNameResolver.installNameResolver: the resolver is never asked for literals.
         let (net, log) = (network(&[]), Log::new());
         let answer = vec!["10.0.0.9:80".parse().unwrap()];
         let asked = resolver(&net, succeed(answer));

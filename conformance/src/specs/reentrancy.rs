@@ -211,7 +211,7 @@ specifications! {
     }
 
     fn an_attempt_cannot_be_stopped_while_its_protocol_is_built(subject: &Subject) {
-        // BaseConnector.buildProtocol: the state is "connected" then.
+        // BaseConnector.buildProtocol: the state is "connected" while the protocol is built.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = subject.listen(&reactor, Script::new().factory());
         let client = Script::logged(&log, "client").stop_when_lost();

@@ -59,7 +59,7 @@ specifications! {
     resolver;
 
     fn an_ip_address_resolves_to_itself_without_a_lookup(subject: &Subject) {
-        // IReactorCore.resolve: a literal to itself, at once.
+        // IReactorCore.resolve: a literal resolves to itself, at once.
         let reactor = subject.reactor();
         let patient = Rc::new(Patient::default());
         reactor.install_name_resolver(patient.clone());
@@ -94,7 +94,7 @@ specifications! {
     }
 
     fn an_impossible_name_has_no_address(subject: &Subject) {
-        // GAIResolver: errors are "no addresses"; here the reason is kept. No network is asked for such names.
+        // GAIResolver reports errors as "no addresses". Here the reason is kept. No network is asked for such names.
         for name in ["a\0b", &"long".repeat(100), "no.such.host."] {
             let reactor = subject.reactor();
             if subject.name() != "simulated" && name.ends_with('.') {
@@ -147,7 +147,7 @@ specifications! {
     }
 
     fn connecting_to_a_name_resolves_it_in_a_later_turn(subject: &Subject) {
-        // IReactorTCP.connectTCP returns first.
+        // IReactorTCP.connectTCP returns before the name is resolved.
         let (reactor, log) = (subject.reactor(), Log::new());
         let patient = Rc::new(Patient::default());
         reactor.install_name_resolver(patient.clone());
@@ -202,7 +202,8 @@ specifications! {
     }
 
     fn the_connect_timeout_includes_the_resolution(subject: &Subject) {
-        // IReactorTCP.connectTCP: it counts from connect(). This resolver never answers, and the hour is skipped.
+        // IReactorTCP.connectTCP: the timeout counts from connect(). This resolver never answers, and the hour is
+        // skipped.
         let (reactor, log) = (subject.reactor(), Log::new());
         let patient = Rc::new(Patient::default());
         reactor.install_name_resolver(patient.clone());

@@ -66,7 +66,8 @@ specifications! {
     }
 
     fn a_port_that_fails_repeatedly_logs_every_ten_seconds(_subject: &Subject) {
-        // A flood of connections must not flood the log. Each client that leaves lets one in, then accept fails again.
+        // A flood of connections must not flood the log. Each client that leaves lets another one in, then accept fails
+        // again.
         let mut failures = 0;
         let lines = logged(|| {
             let (net, log, mut clients) = crowd(4, 50);

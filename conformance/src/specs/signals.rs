@@ -9,7 +9,7 @@ specifications! {
     signals;
 
     fn sigint_or_sigterm_stops_the_loop_in_order(subject: &Subject) {
-        // ReactorBase.sigInt, sigTerm: through callFromThread, as stop() does.
+        // ReactorBase.sigInt, sigTerm: a signal calls stop() through callFromThread.
         for signal in [Signal::INT, Signal::TERM] {
             let mut play = Performance::begin(subject, "serve");
             play.expect(&["ready"]);
@@ -103,7 +103,8 @@ specifications! {
     }
 
     fn an_ignored_signal_stays_ignored(subject: &Subject) {
-        // ReactorBase._handleSignals: SIGINT only if it has the default handler. nohup(1) and shells ignore it.
+        // ReactorBase._handleSignals handles SIGINT only if it has the default handler. nohup(1) makes a program ignore
+        // it.
         let mut play = Performance::begin_ignoring_interrupts(subject, "serve");
         play.expect(&["ready"]);
         play.signal(Signal::INT);
@@ -156,7 +157,7 @@ specifications! {
     }
 
     fn a_signal_wakes_a_detached_wait(subject: &Subject) {
-        // A native wait without the interpreter's lock must not make Ctrl-C hang.
+        // Ctrl-C must not hang while a host waits in native code.
         let mut play = Performance::begin(subject, "detached");
         play.expect(&["ready"]);
         play.signal(Signal::INT);
@@ -191,7 +192,8 @@ specifications! {
     }
 
     fn a_signal_ends_react_with_its_status(subject: &Subject) {
-        // task.react: 128 plus the signal's number, as in shells. The main future is dropped before the shutdown.
+        // task.react exits with 128 plus the signal's number, as shells do. The main future is dropped before the
+        // shutdown.
         let mut play = Performance::begin(subject, "reacting");
         play.expect(&["ready"]);
         play.signal(Signal::INT);

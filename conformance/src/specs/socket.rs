@@ -108,7 +108,7 @@ fn iterate_until_stopped(reactor: &Reactor, port: &Port) {
     assert!(matches!(port.host(), Err(Error::Closed)));
 }
 
-/// Builds an echo after it has acted on its own port.
+/// A factory that acts on its own port before it builds an echo.
 struct Acting {
     port: Rc<RefCell<Option<Port>>>,
     act: fn(&Port),
@@ -138,7 +138,7 @@ specifications! {
     }
 
     fn a_port_paused_by_its_factory_leaves_the_rest_in_the_queue(subject: &Subject) {
-        // A connection limit pauses its port with the last free place: no descriptor is taken beyond that.
+        // A connection limit pauses its port when the last place is taken. No further descriptor may be used.
         let (reactor, port) = (subject.reactor(), Rc::default());
         let mut shared = shared(&reactor, Acting { port: Rc::clone(&port), act: Port::pause_producing });
         *port.borrow_mut() = Some(shared.port.clone());
@@ -149,7 +149,7 @@ specifications! {
     }
 
     fn a_stopped_port_leaves_its_queue_to_another_process(subject: &Subject) {
-        // IListeningPort.stopListening, of a program that is replaced by its successor.
+        // IListeningPort.stopListening in a program that is replaced by its successor.
         let (reactor, port) = (subject.reactor(), Rc::default());
         let act = |port: &Port| drop(port.stop_listening());
         let mut shared = shared(&reactor, Acting { port: Rc::clone(&port), act });
@@ -238,7 +238,7 @@ specifications! {
     }
 
     fn a_connected_socket_becomes_a_connection(subject: &Subject) {
-        // IReactorSocket.adoptStreamConnection: buildProtocol(peer) only. The factory is not started or stopped.
+        // IReactorSocket.adoptStreamConnection calls only buildProtocol(peer). The factory is not started or stopped.
         struct Peers(Log);
         impl Factory for Peers {
             fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>> {
@@ -267,7 +267,7 @@ specifications! {
     }
 
     fn a_connected_unix_socket_becomes_a_connection(subject: &Subject) {
-        // IReactorSocket.adoptStreamConnection: INET, INET6, UNIX.
+        // IReactorSocket.adoptStreamConnection accepts INET, INET6 and UNIX.
         let (reactor, (mut client, server)) = (subject.reactor(), UnixStream::pair().unwrap());
         let transport = reactor.adopt_stream_connection(server, &factory(&Script::echo().stop_when_lost())).unwrap();
         assert_eq!(*transport.peer(), Address::Unnamed);
@@ -312,7 +312,7 @@ specifications! {
     }
 
     fn a_factory_that_builds_no_protocol_closes_the_socket(subject: &Subject) {
-        // IReactorSocket.adoptStreamConnection, as for a port.
+        // IReactorSocket.adoptStreamConnection closes the socket then, as a port does.
         let (reactor, (mut client, server)) = (subject.reactor(), connected());
         let outcome = reactor.adopt_stream_connection(server, &LoggingFactory::refusing(&Log::new()));
         assert!(matches!(outcome, Err(Error::Closed)));

@@ -251,7 +251,7 @@ specifications! {
     }
 
     fn pausing_in_a_delivery_holds_the_rest_until_resume(subject: &Subject) {
-        // IPushProducer: between two deliveries, with and without a turn in between.
+        // IPushProducer: a pause between two deliveries, with and without a turn in between.
         let sent = noise(2_000_000, 6);
         let (paused, slow) = (Rc::new(Cell::new(false)), Script::slow_reader());
         let (before, after) = (paused.clone(), paused.clone());
@@ -409,7 +409,7 @@ specifications! {
 }
 
 thread_local! {
-    /// Passes a value to a closure that may cross threads but runs on the loop's own.
+    /// Passes a value to a closure that may cross threads but runs on the loop's thread.
     static FOUND: RefCell<Option<Transport>> = const { RefCell::new(None) };
 }
 

@@ -138,7 +138,8 @@ specifications! {
     }
 
     fn a_wake_up_from_another_thread_wakes_the_loop(subject: &Subject) {
-        // No other event wakes this loop. Thousands of wake-ups, each after the previous one was received.
+        // No other event wakes this loop. The test makes thousands of wake-ups, each after the previous one was
+        // received.
         struct Baton(Arc<Mutex<(u32, Option<Waker>)>>, u32);
         impl Future for Baton {
             type Output = ();
@@ -192,7 +193,7 @@ specifications! {
     }
 
     fn cancelling_the_deferred_of_a_task_drops_its_future(subject: &Subject) {
-        // Deferred.cancel: before the first poll, and while the task waits.
+        // Deferred.cancel is called before the first poll, or while the task waits.
         let reactor = subject.reactor();
         for turns in [0, 1] {
             let (token, held) = (Rc::new(()), Rc::new(()));
@@ -217,7 +218,7 @@ specifications! {
     }
 
     fn a_task_may_cancel_itself(subject: &Subject) {
-        // Deferred.cancel from within the task: it is dropped when its poll returns.
+        // Deferred.cancel is called from within the task: the task is dropped when its poll returns.
         let (reactor, token) = (subject.reactor(), Rc::new(()));
         let cancel = Rc::new(RefCell::new(None::<ropewalk::proto::CancelHandle>));
         let (its, itself) = (token.clone(), cancel.clone());
@@ -301,7 +302,7 @@ specifications! {
     }
 
     fn sleeps_end_in_the_order_of_their_deadlines(subject: &Subject) {
-        // task.deferLater: none ends too early.
+        // task.deferLater: no sleep ends too early.
         let (reactor, ended) = (subject.reactor(), Rc::new(RefCell::new(Vec::new())));
         for delay in [30, 1, 15] {
             let (handle, ended) = (reactor.clone(), ended.clone());
@@ -550,7 +551,7 @@ specifications! {
     }
 
     fn only_a_late_future_times_out(subject: &Subject) {
-        // Reactor::timeout, as asyncio.timeout: a late future is dropped. The time is the provider's.
+        // Reactor::timeout, as asyncio.timeout: a late future is dropped. The provider's clock measures the time.
         let (reactor, log, token) = (subject.reactor(), Log::new(), Rc::new(()));
         let (handle, seen, held) = (reactor.clone(), log.clone(), token.clone());
         spawn(&reactor, async move {

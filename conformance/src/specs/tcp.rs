@@ -84,7 +84,7 @@ specifications! {
     }
 
     fn a_wildcard_address_accepts_both_families(subject: &Subject) {
-        // Unlike Twisted: dual stack by default.
+        // Unlike in Twisted, the default is dual stack.
         for host in ["127.0.0.1", "[::1]"] {
             let (ends, _) = greet(subject, ":0", |port| format!("{host}:{}", number(port)));
             assert_eq!(ends.all().len(), 2, "{host}");

@@ -89,7 +89,7 @@ specifications! {
     }
 
     fn a_thousand_calls_to_a_busy_loop_cost_one_wake_up(subject: &Subject) {
-        // IReactorFromThreads.wakeUp: one system call and one turn.
+        // IReactorFromThreads.wakeUp costs one system call and one turn.
         let (reactor, counts) = subject.counted();
         let (made, before) = (Arc::new(AtomicUsize::new(0)), Rc::new(Cell::new(None)));
         let (count, start) = (made.clone(), before.clone());
@@ -335,7 +335,7 @@ specifications! {
     }
 
     fn a_pool_of_one_thread_keeps_the_order_of_submission(subject: &Subject) {
-        // ThreadPool: a queue.
+        // ThreadPool is a queue.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.suggest_thread_pool_size(1);
         for number in 0..10 {
@@ -381,7 +381,7 @@ specifications! {
     }
 
     fn the_end_of_a_run_waits_for_short_work(subject: &Subject) {
-        // ReactorBase._stopThreadPool joins the threads; also for work submitted in the turn of the stop.
+        // ReactorBase._stopThreadPool joins the threads, also if work was submitted in the turn of the stop.
         for _attempt in 0..20 {
             let (reactor, log) = (subject.reactor(), Log::new());
             let work = log.clone();
@@ -506,7 +506,7 @@ specifications! {
     }
 
     fn call_multiple_in_thread_keeps_the_order(subject: &Subject) {
-        // threads.callMultipleInThread: in one thread. A panic in one piece does not skip the next.
+        // threads.callMultipleInThread makes all calls in one thread. A panic in one piece does not skip the next.
         let reactor = subject.reactor();
         let (sender, done) = channel();
         let handle = reactor.thread_handle();

@@ -25,7 +25,8 @@ specifications! {
         });
         reactor.call_later(MOMENT * 4, stop);
         run(&reactor);
-        // The names give this order, unless the machine stood still while the calls were scheduled.
+        // Sorts by deadline. The names have the same order, unless the machine stood still while the calls were
+        // scheduled.
         calls.sort_unstable();
         log.expect(&calls.map(|(_, name)| name));
     }
@@ -50,7 +51,7 @@ specifications! {
     }
 
     fn a_cancelled_call_is_never_made(subject: &Subject) {
-        // IDelayedCall.cancel: cancelling again is AlreadyCancelled.
+        // IDelayedCall.cancel raises AlreadyCancelled when it is called again.
         let (reactor, log) = (subject.reactor(), Log::new());
         let cancelled = log.clone();
         let call = reactor.call_later(MOMENT, move |_| cancelled.add("made"));
@@ -105,7 +106,7 @@ specifications! {
     }
 
     fn a_reset_counts_from_now(subject: &Subject) {
-        // IDelayedCall.reset. IDelayedCall.delay counts from the call's deadline.
+        // IDelayedCall.reset counts from now, and IDelayedCall.delay from the call's deadline.
         let reactor = subject.reactor();
         let call = reactor.call_later(MINUTE * 10, |_| {});
         let due = call.get_time().unwrap();
@@ -129,7 +130,7 @@ specifications! {
         later.reset(MOMENT * 35).unwrap();
         earlier.reset(MOMENT).unwrap();
         let mut calls = [(earlier, "moved to earlier"), (between, "between"), (later, "moved to later")];
-        // The calls are in this order already, unless the machine stood still while they were scheduled.
+        // Sorts by deadline. The calls are in order already, unless the machine stood still while they were scheduled.
         calls.sort_unstable_by_key(|(call, _)| call.get_time());
         reactor.call_later(MOMENT * 36, stop);
         run(&reactor);
@@ -137,7 +138,7 @@ specifications! {
     }
 
     fn a_call_moved_to_the_time_of_others_follows_them(subject: &Subject) {
-        // A moved call counts as scheduled when it was moved.
+        // A moved call counts as scheduled at the time of the move.
         let (reactor, log) = (subject.reactor(), Log::new());
         let moved = reactor.call_later(Duration::ZERO, log.note("moved"));
         let second = reactor.call_later(MOMENT, log.note("second"));
@@ -151,7 +152,7 @@ specifications! {
     }
 
     fn a_call_that_is_reset_repeatedly_is_made_once_at_the_end(subject: &Subject) {
-        // DelayedCall.reset, as an idle timeout uses it.
+        // DelayedCall.reset is called repeatedly, as by an idle timeout.
         let (reactor, log) = (subject.reactor(), Log::new());
         let end = log.clone();
         let idle = Rc::new(reactor.call_later(MOMENT * 2, move |reactor| {

@@ -45,20 +45,20 @@ fn stop_listening(reactor: &Reactor, port: &Port) {
     run(reactor);
 }
 
-/// The process id of a child that has ended, which no process has now.
+/// Returns the id of a child that has ended, so no process has this id now.
 fn dead_process() -> u32 {
     let mut child = std::process::Command::new("true").spawn().expect("true(1) is there");
     child.wait().expect("the child is ours");
     child.id()
 }
 
-/// A socket file that a dead server left behind.
+/// Leaves a socket file behind, as a dead server does.
 fn leave_a_socket_behind(path: &Path) {
     drop(UnixListener::bind(path).expect("the path is free"));
     assert!(fs::metadata(path).expect("std does not remove it").file_type().is_socket());
 }
 
-/// A path that fills sun_path to its last byte: 108 on Linux, where no NUL follows then.
+/// Returns a path that fills sun_path to its last byte, so no NUL follows. On Linux the path has 108 bytes.
 fn longest_path(subject: &Subject) -> Cleaned {
     let mut path = subject.unix_path().into_os_string().into_string().expect("the folder's name is text");
     let fits = |path: &str| SocketAddrUnix::new(path).is_ok();
@@ -257,7 +257,7 @@ specifications! {
     }
 
     fn only_the_servers_end_has_a_name(subject: &Subject) {
-        // UNIXAddress: getHost of the server and getPeer of the client.
+        // UNIXAddress: only getHost of the server and getPeer of the client return a name.
         let (reactor, file, hosts) = (subject.reactor(), Cleaned::path(subject), Log::new());
         let told = hosts.clone();
         let server = Script::new().on_made(move |transport| {
@@ -304,7 +304,7 @@ specifications! {
     }
 
     fn tcp_options_are_false_on_unix_sockets(subject: &Subject) {
-        // ITCPTransport.setTcpNoDelay: accepted and ignored (Twisted #12369).
+        // ITCPTransport.setTcpNoDelay is accepted and ignored (Twisted #12369).
         subject.over_unix().converse(&Script::new(), &Script::new().on_made(|transport| {
             transport.set_tcp_no_delay(true).unwrap();
             transport.set_tcp_keep_alive(true).unwrap();
@@ -314,7 +314,7 @@ specifications! {
     }
 
     fn a_path_may_be_relative_or_not_utf8(subject: &Subject) {
-        // IReactorUNIX.listenUNIX: str or bytes paths.
+        // IReactorUNIX.listenUNIX: paths may be str or bytes.
         use std::os::unix::ffi::OsStringExt;
         let reactor = subject.reactor();
         let mut bytes = subject.unix_path().into_os_string().into_vec();

@@ -16,7 +16,7 @@ specifications! {
     unix_abstract;
 
     fn an_abstract_name_needs_no_file(subject: &Subject) {
-        // IReactorUNIX.listenUNIX: leading NUL = abstract. No chmod, unlink or lock.
+        // IReactorUNIX.listenUNIX: a leading NUL means an abstract name. There is no chmod, unlink or lock.
         let (reactor, name) = (subject.reactor(), name(subject));
         for spelling in [name.clone(), name.replacen('@', "\0", 1)] {
             let binding = UnixBinding::new(&name).mode(0o600).lock();

@@ -21,7 +21,7 @@ pub(crate) struct End {
     pub(crate) written: Cell<u64>,
     pub(crate) received: Cell<u64>,
     header: RefCell<Vec<u8>>,
-    /// The producer that writes for it.
+    /// The producer that writes for this end.
     pub(crate) producer: RefCell<Option<Rc<CheckedProducer>>>,
     /// True while a producer is registered.
     pub(crate) has_producer: Cell<bool>,

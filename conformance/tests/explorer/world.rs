@@ -39,7 +39,7 @@ pub(crate) struct World {
     pub(crate) shutting_down: Cell<bool>,
     /// The resolver of the Deferred that delays the shutdown.
     shutdown: RefCell<Option<Resolver<()>>>,
-    /// The number of turns on the stack that callbacks run.
+    /// The number of turns on the stack that callbacks began.
     depth: Cell<usize>,
 }
 
