@@ -8,9 +8,9 @@ use serde::{Serialize, Serializer};
 /// An echo server, or a timer queue and a loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Candidate {
-    /// Our own minimal loop on epoll, level-triggered: the kernel's share.
+    /// Our own minimal loop on epoll, level-triggered. It shows the kernel's share of the cost.
     RawEpoll,
-    /// Our own minimal loop on io_uring: the kernel's share there.
+    /// Our own minimal loop on io_uring. It shows the kernel's share of the cost there.
     RawUring,
     /// mio without a framework.
     Mio,

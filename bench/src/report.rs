@@ -29,7 +29,7 @@ pub(crate) struct Machine {
     pub(crate) cores: usize,
 }
 
-/// One figure of all candidates.
+/// One figure, for all candidates.
 #[derive(Serialize)]
 pub(crate) struct Row {
     #[serde(flatten)]
@@ -38,7 +38,7 @@ pub(crate) struct Row {
     pub(crate) verdicts: Vec<Verdict>,
 }
 
-/// One figure of one candidate.
+/// One figure, for one candidate.
 #[derive(Serialize)]
 pub(crate) struct Entry {
     pub(crate) candidate: Candidate,

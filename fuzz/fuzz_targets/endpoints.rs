@@ -64,7 +64,7 @@ fuzz_target!(|case: Case<'_>| {
         (Ok(()), Ok(())) => {}
         (Ok(()), Err(error)) => assert!(error.to_string().contains("nested too deeply"), "{error}"),
         (Err(_), Ok(())) => panic!("{text} is invalid by itself and valid inside {prefix}"),
-        // Nested too deeply by itself: the limit is reached earlier inside the prefix.
+        // The description is nested too deeply by itself. Inside the prefix the limit is reached earlier.
         (Err(own), Err(_)) if own.to_string().contains("nested too deeply") => {}
         (Err(own), Err(nested)) if nested.to_string() == own.to_string() => {
             assert_eq!(nested.offset(), own.offset() + prefix.len());

@@ -15,9 +15,9 @@ use toolchain::Toolchain;
 
 /// A system that is checked.
 pub(crate) struct Platform {
-    /// Its name in rustc.
+    /// The system's name in rustc.
     pub(crate) triple: &'static str,
-    /// Its name in `cfg(target_os)`.
+    /// The system's name in `cfg(target_os)`.
     pub(crate) system: &'static str,
 }
 

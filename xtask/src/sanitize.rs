@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 /// Run the tests of ropewalk-sys and the conformance suite on uring under AddressSanitizer
 ///
 /// Uses the installed toolchain. The packages are built once more, below the target folder, with
-/// `-Zsanitizer=address`. The tests of ropewalk-sys must not leak either. About three minutes on two cores.
+/// `-Zsanitizer=address`. The tests of ropewalk-sys must not leak either. Takes about three minutes on two cores. Needs
 /// Linux on x86-64 or aarch64.
 #[derive(Args)]
 pub(crate) struct Options {

@@ -26,7 +26,7 @@ pub(super) fn metrics() -> Vec<Metric> {
     ]
 }
 
-/// Returns the bytes a connection: allocated, and private dirty.
+/// Returns the bytes per connection: allocated, and private dirty.
 pub(super) fn sample(candidate: Candidate, plan: &Plan) -> io::Result<Vec<f64>> {
     let buffer_bytes = if candidate == Candidate::Tokio { TOKIO_BUFFER_BYTES } else { BUFFER_BYTES };
     let program = counted_program()?;

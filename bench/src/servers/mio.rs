@@ -89,8 +89,8 @@ impl Connection {
                 self.unsent.extend_from_slice(&buffer[sent..received]);
                 return registry.reregister(&mut self.socket, self.token, Interest::WRITABLE);
             }
-            // A short count means that the socket is drained, epoll(7) question 9. But the end of the stream may follow
-            // it, and its edge has come already.
+            // A short count means that the socket is drained, epoll(7) question 9. But the end of the stream may come
+            // next, and its edge was reported already.
             if received < buffer.len() && !closed {
                 break;
             }

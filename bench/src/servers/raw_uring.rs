@@ -75,7 +75,7 @@ pub(super) fn serve(listener: TcpListener) -> io::Result<()> {
     }
 }
 
-/// SOCK_CLOEXEC only: the ring waits for readiness, so sockets may block.
+/// Returns SOCK_CLOEXEC only: the ring waits for readiness, so sockets may block.
 fn libc_flags() -> i32 {
     rustix::net::SocketFlags::CLOEXEC.bits() as i32
 }

@@ -1,4 +1,4 @@
-//! ropewalk on one of its event providers: the echo of its front page, with TCP_NODELAY as every candidate here.
+//! ropewalk on one of its event providers: the echo server of the README, with TCP_NODELAY as every candidate here.
 
 use std::io;
 use std::net::TcpListener;

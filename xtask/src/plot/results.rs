@@ -30,7 +30,7 @@ pub(super) struct Machine {
     pub(super) cores: usize,
 }
 
-/// One figure of all candidates.
+/// One figure, for all candidates.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Row {
     pub(super) name: String,
@@ -52,7 +52,7 @@ pub(super) enum Unit {
     TimesOfFew,
 }
 
-/// One figure of one candidate.
+/// One figure, for one candidate.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Entry {
     pub(super) candidate: Candidate,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::results::{Entry, Machine, Results, Row, Shown, Summary, Unit, figure};
 
-/// The units that differ between reactors. Timers and calls from threads are the same on each.
+/// The units that differ between reactors. Timers and calls from threads are the same on each reactor.
 const UNITS: [Unit; 6] = [
     Unit::NanosPerMessage,
     Unit::NanosToAnswer,
@@ -104,7 +104,7 @@ fn multiple(ratio: Summary) -> String {
     format!("{emphasis}{shown}{emphasis}{}", spread(ratio))
 }
 
-/// Formats the spread, or nothing if all samples are equal, as of exact counts.
+/// Formats the spread, or nothing if all samples are equal, as for exact counts.
 fn spread(summary: Summary) -> String {
     if summary.least == summary.greatest { String::new() } else { format!(" ±{:.0}%", summary.spread() * 100.0) }
 }

@@ -49,7 +49,7 @@ impl Border {
     }
 }
 
-/// The names that a declaration or re-export makes, without its visibility.
+/// Returns the names that a declaration or re-export makes, without its visibility.
 fn declared(tokens: &[String]) -> Vec<String> {
     const ITEMS: [&str; 8] = ["fn", "struct", "enum", "trait", "type", "const", "static", "union"];
     let tokens = &tokens[tokens.iter().take_while(|token| ["async", "unsafe"].contains(&token.as_str())).count()..];
@@ -61,7 +61,7 @@ fn declared(tokens: &[String]) -> Vec<String> {
     }
 }
 
-/// The paths of a `use` that begins here.
+/// Returns the paths of a `use` that begins here.
 fn imported(tokens: &[String]) -> Vec<Vec<String>> {
     let (mut stack, mut path, mut found) = (Vec::new(), Vec::new(), Vec::new());
     for token in tokens.iter().skip(1).take_while(|token| *token != ";") {
@@ -139,12 +139,12 @@ fn source_tokens(source: &str) -> Vec<String> {
     without_tests(&tokens(&code_only(source)))
 }
 
-/// The files of the public crates below, whose methods may share a name with a private one.
+/// Returns the files of the public crates below, whose methods may share a name with a private one.
 fn other_crates() -> Vec<(String, Vec<String>)> {
     folder_tokens(&["../../proto/src", "../../sys/src"])
 }
 
-/// The reactor's files in these folders, by their paths below `src`, cut into tokens.
+/// Returns the reactor's files in these folders, by their paths below `src`, cut into tokens.
 fn folder_tokens(folders: &[&str]) -> Vec<(String, Vec<String>)> {
     let src = root().join("crates/reactor/src");
     let folders: Vec<_> = folders.iter().map(|folder| format!("crates/reactor/src/{folder}")).collect();

@@ -1,4 +1,4 @@
-//! How the files of `crates/reactor` may use one another. [`imports`](super::imports) says what counts as a use.
+//! The ways in which the files of `crates/reactor` may use one another. [`imports`](super::imports) says what a use is.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! No file lies beside the sources that nothing compiles or includes.
+//! Every file beside the sources is compiled or included by something.
 
 use std::collections::HashMap;
 use std::fs;
