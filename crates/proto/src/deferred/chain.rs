@@ -163,7 +163,7 @@ pub(super) fn report<T>(result: Result<T, Failure>) {
     let Err(failure) = result else { return };
     let cause = first_cause(&failure);
     if cause.check::<Abandoned>() {
-        // Not an error: no result will come, and no callback waits for one.
+        // This is not an error: no result will come, and no callback waits for one.
         tracing::debug!(at = %failure.location(), "a Deferred was abandoned, and no callback waited for it");
     } else if !cause.is_logged() {
         tracing::error!(error = %format_args!("{failure:#}"), at = %failure.location(), "unhandled error in a Deferred");

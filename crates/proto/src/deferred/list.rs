@@ -13,7 +13,7 @@ use super::source::Resolver;
 
 /// Several Deferreds that are waited for together.
 ///
-/// Its methods return a Deferred. Cancelling that Deferred cancels those of the list that have no result. May be used
+/// Each method returns a Deferred. Cancelling it cancels the Deferreds of the list that have no result. May be used
 /// in any callback.
 ///
 /// ```
@@ -224,7 +224,7 @@ impl<T: 'static> Gathering<T> {
     }
 
     fn fire(&self, result: Result<Fired<T>, Failure>) {
-        // Earlier results that are not part of the list's result.
+        // These earlier results are not part of the list's result.
         let unused = self.results.take();
         let _ = self.resolver.fire(result);
         unused.into_iter().flatten().for_each(|result| self.put_late(result));

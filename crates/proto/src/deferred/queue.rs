@@ -11,8 +11,8 @@ use super::{Deferred, fail, succeed};
 
 /// A first-in, first-out queue whose [`get`](DeferredQueue::get) returns a Deferred.
 ///
-/// It holds values, or getters that wait for values. Both can be bounded. Clones are handles of the same queue. Its
-/// methods may be called from any callback. It cannot be sent to another thread.
+/// A queue holds values, or getters that wait for values. Both can be bounded. Clones are handles of the same queue.
+/// The methods may be called from any callback. A queue cannot be sent to another thread.
 ///
 /// ```
 /// use ropewalk_proto::{DeferredQueue, QueueOverflow};

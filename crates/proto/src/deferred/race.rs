@@ -11,8 +11,8 @@ use super::{CancelHandle, Deferred, Failure};
 
 /// Returns the first value of `deferreds`, with the index of its Deferred, and cancels the others.
 ///
-/// If all fail, or if there are none, it fails with a [`FailureGroup`]. Results after the first value are ignored.
-/// Cancelling the returned Deferred cancels all of them. May be called from any callback.
+/// If all fail, or if there are none, the returned Deferred fails with a [`FailureGroup`]. Results after the first
+/// value are ignored. Cancelling the returned Deferred cancels all of them. May be called from any callback.
 ///
 /// ```
 /// use ropewalk_proto::{Deferred, race};
@@ -37,7 +37,7 @@ pub fn race<T>(deferreds: Vec<Deferred<T>>) -> Deferred<(usize, T)> {
         at: Location::caller(),
         resolver,
     });
-    // Weak, because a race without a result would otherwise keep itself alive.
+    // The handle is weak, because a race without a result would otherwise keep itself alive.
     let cancelled = Rc::downgrade(&race);
     race.resolver.set_canceller(move |_| {
         if let Some(race) = cancelled.upgrade() {

@@ -13,8 +13,8 @@ use super::{Deferred, Outcome, maybe_deferred, succeed};
 
 /// A semaphore, which limits how many operations run at the same time.
 ///
-/// Clones are handles of the same semaphore. Its methods may be called from any callback. It cannot be sent to another
-/// thread.
+/// Clones are handles of the same semaphore. The methods may be called from any callback. A semaphore cannot be sent to
+/// another thread.
 ///
 /// ```
 /// use ropewalk_proto::{DeferredSemaphore, Failure};
@@ -200,7 +200,7 @@ impl fmt::Debug for Permit {
 
 /// A lock, which lets one operation run at a time.
 ///
-/// Clones are handles of the same lock. Its methods may be called from any callback. It cannot be sent to another
+/// Clones are handles of the same lock. The methods may be called from any callback. A lock cannot be sent to another
 /// thread.
 ///
 /// ```

@@ -62,7 +62,8 @@ impl<T: 'static> Chain for Source<T> {
         if self.state.called.get() || self.state.cancelled.replace(true) {
             return;
         }
-        // Kept until the chain has fired: a canceller that drops the last resolver does not abandon the Deferred.
+        // The resolver is kept until the chain has fired, so a canceller that drops the last other resolver does not
+        // abandon the Deferred.
         let resolver = Resolver::new(self.clone());
         let canceller = self.canceller.take();
         let is_unstoppable = canceller.is_none();
@@ -421,7 +422,7 @@ mod tests {
         end.cancel();
         assert!(resolver.is_cancelled());
         assert!(cancelled(end));
-        // The first handle's chain waits for the innermost, the last one's for all the others.
+        // The chain of the last handle waits for all the other chains. It must be dropped without recursion as well.
         handles.drain(..LONG - 1);
         drop(handles);
     }

@@ -61,7 +61,7 @@ pub(super) fn read<D>(
 
 /// The arguments of a description, assigned to the parameters of a [`Shape`].
 ///
-/// A custom endpoint type that uses it has the same error messages as the built-in types.
+/// A custom endpoint type that uses this type has the same error messages as the built-in types.
 ///
 /// ```
 /// use ropewalk_proto::description::{Arguments, Description, Shape};
@@ -103,7 +103,7 @@ impl<'a> Arguments<'a> {
 
     /// Returns the value of `parameter`, converted by `parse`, or `None` if it is absent.
     ///
-    /// `parameter` is its first spelling. `expected` describes valid values, for the error message.
+    /// `parameter` is the first spelling of the parameter. `expected` describes valid values, for the error message.
     ///
     /// # Errors
     /// If `parse` returns `None`.
@@ -138,7 +138,7 @@ impl<'a> Arguments<'a> {
 
     /// Returns the value of `parameter`, converted by `parse`. The parameter must be given.
     ///
-    /// `parameter` is its first spelling. `expected` describes valid values, for the error message.
+    /// `parameter` is the first spelling of the parameter. `expected` describes valid values, for the error message.
     ///
     /// # Errors
     /// If the parameter is absent, or if `parse` returns `None`.

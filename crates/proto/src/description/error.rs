@@ -80,7 +80,7 @@ impl DescriptionError {
     }
 }
 
-// Not derived, because a `main` that returns the error prints it with `Debug`.
+// `Debug` is not derived, because a `main` that returns the error prints it with `Debug`.
 impl fmt::Debug for DescriptionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

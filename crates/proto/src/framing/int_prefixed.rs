@@ -58,7 +58,7 @@ length_prefix!(u8, u16, u32);
 
 /// Decodes strings with a length of type `P` before them.
 ///
-/// An error is final, because the rejected string is not skipped. Each further call returns it again.
+/// An error is final, because the rejected string is not skipped. Each further call returns the same error.
 ///
 /// ```
 /// use ropewalk_proto::framing::{Decoder, IntPrefixedDecoder};
@@ -204,7 +204,8 @@ impl<P> fmt::Debug for IntPrefixedDecoder<P> {
     }
 }
 
-/// Returns the prefix of a string of `length` bytes, to write the string without a copy: prefix, bytes.
+/// Returns the prefix of a string of `length` bytes. To write the string without a copy, write this prefix and then the
+/// bytes.
 ///
 /// ```
 /// use ropewalk_proto::framing::int_prefix;

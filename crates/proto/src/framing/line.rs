@@ -215,7 +215,7 @@ impl Decoder for LineDecoder {
     }
 }
 
-/// Appends `line` and `delimiter` to `out`. It is not checked whether `line` contains the delimiter.
+/// Appends `line` and `delimiter` to `out`. Does not check whether `line` contains the delimiter.
 ///
 /// ```
 /// use ropewalk_proto::framing::encode_line;

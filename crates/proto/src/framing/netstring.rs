@@ -15,7 +15,7 @@ const MAX_LENGTH: usize = 99_999;
 
 /// Decodes netstrings.
 ///
-/// An error is final, because the beginning of the next string is unknown. Each further call returns it again.
+/// An error is final, because the beginning of the next string is unknown. Each further call returns the same error.
 ///
 /// ```
 /// use ropewalk_proto::framing::{Decoder, NetstringDecoder};
@@ -194,7 +194,7 @@ pub fn encode_netstring(string: &[u8], out: &mut Vec<u8>) {
     out.push(b',');
 }
 
-/// The length and the colon of a netstring, to write it without a copy: header, bytes, comma.
+/// The length and the colon of a netstring. To write a string without a copy, write this header, the bytes and a comma.
 ///
 /// ```
 /// use ropewalk_proto::framing::NetstringHeader;

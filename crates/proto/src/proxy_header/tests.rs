@@ -256,8 +256,8 @@ fn streams() -> impl Strategy<Value = Vec<u8>> {
 
 /// Returns whether `ppp` may accept the stream against the specification.
 ///
-/// It accepts a plus sign before a port, a carriage return for a space, and a space for the carriage return. It also
-/// accepts an UNKNOWN line that ends with a line feed alone.
+/// `ppp` accepts a plus sign before a port, a carriage return in place of a space, and a space in place of the carriage
+/// return. It also accepts an UNKNOWN line that ends with a line feed alone.
 fn is_generous(stream: &[u8]) -> bool {
     let line = stream.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let inside = line.strip_suffix(b"\r").unwrap_or(line);
@@ -267,7 +267,7 @@ fn is_generous(stream: &[u8]) -> bool {
 
 /// Returns whether `ppp` may reject the stream against the specification.
 ///
-/// It rejects an UNKNOWN line that is not UTF-8 or has more than seven parts, and an unknown family with LOCAL.
+/// `ppp` rejects an UNKNOWN line that is not UTF-8 or has more than seven parts, and an unknown family with LOCAL.
 fn is_strict(stream: &[u8]) -> bool {
     is_unknown(stream) || (stream.starts_with(SIGNATURE) && stream.get(12) == Some(&0x20))
 }

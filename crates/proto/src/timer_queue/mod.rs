@@ -273,7 +273,6 @@ impl<T> TimerQueue<T> {
     }
 }
 
-// Slots.
 impl<T> TimerQueue<T> {
     fn occupy(&mut self, slot: Slot<T>) -> u32 {
         if self.vacant != NONE {

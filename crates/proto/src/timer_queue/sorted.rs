@@ -12,12 +12,12 @@ use crate::Moment;
 /// The minimum number of timers to sort.
 const SORTED_MIN: usize = 32;
 
-/// The minimum part of the heap to sort is one in this number, because the rest of the heap is rebuilt.
+/// Timers are sorted only if at least one in this many is due, because the rest of the heap is then rebuilt.
 const HEAP_PART: usize = 4;
 
 #[derive(Default)]
 pub(super) struct Sorted {
-    /// In descending order, so that the next entry is the last.
+    /// The entries are in descending order, so the next one to fire is the last.
     entries: Vec<Entry>,
     /// The number of entries whose timers were neither cancelled nor reset.
     live: usize,
