@@ -45,7 +45,7 @@ impl Drop for IdleTimer {
     }
 }
 
-/// Closes an idle connection. It is reset if the peer has not accepted the queued data.
+/// Closes an idle connection. Resets the connection if the peer has not accepted the queued data.
 pub(crate) fn close(transport: &Transport) {
     tracing::info!(peer = %transport.peer(), "closing an idle connection");
     if transport.buffered() > 0 {

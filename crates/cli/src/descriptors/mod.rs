@@ -13,7 +13,7 @@ const CONNECTIONS_MAX: usize = 10_000;
 /// Descriptors kept for other uses: standard streams, the reactor's own, ports, the served directory.
 const RESERVED: usize = 20;
 
-/// Returns `chosen`, or else the number of connections that the descriptors suffice for if each takes `each` of them.
+/// Returns `chosen`, or else how many connections the descriptors suffice for. A connection takes `each` descriptors.
 pub(crate) fn connection_limit(chosen: Option<usize>, each: usize) -> usize {
     chosen.unwrap_or_else(|| limit::raise().map_or(CONNECTIONS_MAX, |limit| connections_within(limit, each)))
 }

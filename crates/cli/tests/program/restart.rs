@@ -93,7 +93,7 @@ fn ask(connection: &mut Option<Kept>, address: SocketAddr, reconnecting: bool) -
     };
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let option = if reconnecting { "close" } else { "keep-alive" };
-    // One write: Nagle's algorithm would delay a second one.
+    // The request is a single write, because Nagle's algorithm would delay a second one.
     let request = format!("GET /file HTTP/1.1\r\nHost: test\r\nConnection: {option}\r\n\r\n");
     let asking = Instant::now();
     let sent = stream.write_all(request.as_bytes()).map_err(|error| format!("asking: {error}"));

@@ -16,7 +16,7 @@ use crate::serve::{check_links, site_with_links};
 const REGISTER_PROBE: u64 = 8;
 const REGISTER_PBUF_RING: u64 = 22;
 
-/// A denied system call: always, or only with this second argument.
+/// A system call that is denied always, or only with this second argument.
 #[derive(Clone, Copy)]
 struct Denied(libc::c_long, Option<u64>);
 

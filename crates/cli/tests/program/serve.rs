@@ -464,7 +464,7 @@ fn slow_readers_of_a_gigabyte_cost_little_memory() {
         std::thread::sleep(Duration::from_millis(200));
         rests
     });
-    // For each reader: a piece inside hyper, one in the outbox, and one read ahead.
+    // Each reader holds three pieces: one inside hyper, one in the outbox, and one read ahead.
     assert!(server.memory() < (8 << 20) + READERS * (640 << 10), "{}", server.memory());
     // The responses were paused, not lost.
     let mut piece = vec![0; 30 << 20];

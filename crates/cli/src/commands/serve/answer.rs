@@ -95,7 +95,7 @@ fn check_host(request: &Parts) -> Result<(), Refusal> {
     }
 }
 
-/// Whether the field is a host, with or without a port. It is empty where the target has no host.
+/// Returns whether the field is a host, with or without a port, or empty. It is empty if the target has no host.
 fn is_authority(host: &HeaderValue) -> bool {
     host.is_empty() || host.to_str().is_ok_and(|host| host.parse::<Authority>().is_ok())
 }

@@ -13,8 +13,8 @@ use ropewalk::{Deferred, Reactor};
 
 use super::connections::PendingRequest;
 
-/// Bytes of a file that are read at once. A smaller piece costs more turns, a larger one more memory for each slow reader:
-/// a response holds the piece in flight and the next one, read ahead.
+/// The number of bytes that are read from a file at once. Smaller pieces cost more turns. Larger pieces cost more
+/// memory for each slow reader: a response holds the piece in flight and the next one, which is read ahead.
 const PIECE: u64 = 128 * 1024;
 
 /// The body as the thread pool makes it.
