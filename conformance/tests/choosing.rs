@@ -1,6 +1,9 @@
 //! The reactor that a program gets: the best one, one by name, or the one that the environment names.
 #![cfg(unix)]
 
+use std::fs;
+use std::path::Path;
+
 use ropewalk::{Error, Reactor, reactors};
 use ropewalk_conformance::Subject;
 use ropewalk_conformance::scenario::Performance;
@@ -28,6 +31,24 @@ fn every_listed_reactor_works_or_has_a_reason() {
         }
     }
     assert!(["select", "poll"].iter().all(|name| Reactor::with(name).is_ok()));
+}
+
+#[test]
+fn every_list_of_reactors_is_complete() {
+    // A provider that is not mounted in the suite would be untested without a sign of it.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let lists = [
+        ("crates/reactor/src/lib.rs", "//! | `", "` |"),
+        ("docs/src/choosing-a-reactor.md", "| `", "` |"),
+        ("conformance/tests/providers.rs", "conformance!(", " = "),
+    ];
+    for (file, before, after) in lists {
+        let list = fs::read_to_string(root.join(file)).unwrap();
+        for entry in reactors() {
+            let line = format!("{before}{}{after}", entry.name);
+            assert!(list.lines().any(|text| text.starts_with(&line)), "{file} does not list {}", entry.name);
+        }
+    }
 }
 
 #[test]

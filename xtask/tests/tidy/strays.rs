@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::root;
+use super::{files, root};
 
 /// The folders with sources.
 const FOLDERS: [&str; 6] = ["crates", "conformance", "bench", "examples", "fuzz", "xtask"];
 
 /// Files that cargo itself finds: their names, and the folders whose files are programs or tests.
-const FOUND_BY_NAME: [&str; 3] = ["lib.rs", "main.rs", "build.rs"];
-const FOUND_BY_FOLDER: [&str; 4] = ["bin", "tests", "benches", "fuzz_targets"];
+const FOUND_BY_NAME: [&str; 2] = ["lib.rs", "main.rs"];
+const FOUND_BY_FOLDER: [&str; 2] = ["bin", "tests"];
 
 /// Returns every file below a `src` or `tests` folder.
 fn sources() -> Vec<PathBuf> {
@@ -66,4 +66,15 @@ fn every_source_file_is_compiled_or_included() {
     let texts = texts(&sources);
     let strays: Vec<&PathBuf> = sources.iter().filter(|file| !is_used(file, &texts)).collect();
     assert!(strays.is_empty(), "no module and no include names these files: {strays:#?}");
+}
+
+#[test]
+fn every_fuzz_target_is_listed() {
+    let [manifest, page] =
+        ["fuzz/Cargo.toml", "fuzz/README.md"].map(|file| fs::read_to_string(root().join(file)).expect(file));
+    for target in files(&["fuzz/fuzz_targets"], "rs") {
+        let name = target.file_stem().and_then(|name| name.to_str()).expect("a name");
+        assert!(manifest.contains(&format!("\"fuzz_targets/{name}.rs\"")), "{name}: not in fuzz/Cargo.toml");
+        assert!(page.contains(&format!("\n| `{name}` |")), "{name}: not in fuzz/README.md");
+    }
 }
