@@ -432,7 +432,6 @@ impl Drop for Promise {
 
 /// A pool of threads for blocking work. The threads start one by one as work is added. Each reactor has a pool already.
 /// Create a `ThreadPool` for an additional one.
-/// additional ones.
 ///
 /// Dropping a pool waits for its work for up to 300 ms. Longer work finishes in the background, and work that has not
 /// started is dropped.

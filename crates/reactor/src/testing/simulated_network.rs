@@ -185,7 +185,6 @@ impl SimulatedNetwork {
 
     /// Returns the number of sources that reactors have open. They include connections that wait to be accepted, but no
     /// test ends.
-    /// do not.
     pub fn open_sources(&self) -> usize {
         self.shared.with_ends(|network, ends| network.open_sources_but(ends.owner()))
     }

@@ -30,12 +30,13 @@ use crate::interfaces::time::DelayedCall;
 use crate::kernel::{CallbackKind, Kernel, Reactor, Source};
 use crate::protocols::{ClientFactory, Protocol};
 
-/// The time after which another attempt begins beside a running one: the Connection Attempt Delay of RFC 8305, section 5.
+/// The time after which the next attempt begins while earlier ones still run: the Connection Attempt Delay of RFC 8305,
+/// section 5.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Makes a connection, and makes it again when asked: IConnector.
+/// Makes a connection, and can make it again: IConnector.
 ///
-/// Clones are handles of the same connector. Dropping one closes nothing and cancels nothing.
+/// Clones are handles of the same connector. Dropping a handle has no effect on the connection or the attempt.
 ///
 /// All methods may be called from any callback on the reactor's thread.
 ///
@@ -80,7 +81,7 @@ pub enum ConnectorState {
     Connected,
 }
 
-/// The other end, as the user named it.
+/// The destination, as the user named it.
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
     Address(Address),
@@ -101,7 +102,7 @@ pub(crate) struct ConnectorInner {
     bind: Option<Address>,
     timeout: Option<Duration>,
     state: Cell<ConnectorState>,
-    /// Whether the factory counts this connector among its users.
+    /// Whether this connector counts as a user of the factory.
     started: Cell<bool>,
     transport: RefCell<Option<Transport>>,
     /// Whether `disconnect` was called while the protocol was being built.
@@ -145,7 +146,7 @@ impl Race {
         !self.waiting.is_empty()
     }
 
-    /// Adds `addresses` to those that wait, and lets the families alternate.
+    /// Adds `addresses` to the waiting ones, and reorders them so that the families alternate.
     pub(super) fn mix_in(&mut self, addresses: Vec<SocketAddr>, first_is_v6: bool) {
         let waiting = self.waiting.iter().filter_map(Address::inet);
         let all = waiting.chain(addresses).collect();
@@ -189,8 +190,8 @@ impl Connector {
 
     /// Connects again.
     ///
-    /// From `client_connection_failed` and `client_connection_lost` the factory stays started. From anywhere else, the
-    /// factory is started again.
+    /// If `client_connection_failed` or `client_connection_lost` calls this method, the factory stays started.
+    /// Otherwise the factory is started again.
     ///
     /// ```
     /// use std::cell::Cell;
@@ -240,7 +241,7 @@ impl Connector {
         }
         let turn = connector.later(&reactor, Duration::ZERO, ConnectorInner::resolve);
         connector.race.borrow_mut().timers.push(turn);
-        // Last, because this callback may stop the attempt and begin another one.
+        // The callback comes last, because it may stop the attempt and begin another one.
         let _ =
             reactor.0.guard(CallbackKind::Factory, "started_connecting", || connector.factory.started_connecting(self));
         Ok(())
@@ -270,7 +271,8 @@ impl Connector {
         Ok(())
     }
 
-    /// Stops an attempt at once, or closes a connection as `lose_connection` does. Otherwise it has no effect.
+    /// Stops an attempt at once, or closes a connection as `lose_connection` does. Has no effect on a disconnected
+    /// connector.
     ///
     /// ```
     /// use ropewalk::ConnectorState;
@@ -321,7 +323,7 @@ impl Connector {
         WeakConnector(Rc::downgrade(&self.0))
     }
 
-    /// Returns the other end as the caller named it: getDestination.
+    /// Returns the destination as the caller named it: getDestination.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -343,7 +345,7 @@ impl Connector {
 }
 
 impl Transport {
-    /// Returns the connector that made this connection. `None` on the server side.
+    /// Returns the connector that made this connection. Returns `None` for a connection that was accepted or adopted.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -473,7 +475,7 @@ impl ConnectorInner {
         self.attempt_next(reactor);
     }
 
-    /// Begins the next attempt. Fails the race if no address waits, no attempt runs and no question is open.
+    /// Begins the next attempt. Fails the race if no address, attempt or name look-up is left.
     pub(super) fn attempt_next(self: &Rc<ConnectorInner>, reactor: &Reactor) {
         if let Some(stagger) = self.race.borrow_mut().stagger.take() {
             let _ = stagger.cancel();
@@ -541,7 +543,7 @@ impl ConnectorInner {
     }
 
     fn succeed(self: &Rc<ConnectorInner>, reactor: &Reactor, key: Key, address: Address) {
-        // First, because a resolution that `end_race` cancels reports a failure.
+        // The state is set first, because a resolution that `end_race` cancels reports a failure.
         self.state.set(ConnectorState::Connected);
         self.end_race(&reactor.0);
         self.unwanted.set(false);
@@ -555,7 +557,7 @@ impl ConnectorInner {
         }
     }
 
-    /// Cancels the timers, attempts and questions of the present race.
+    /// Cancels the timers, attempts and name look-ups of the present race.
     fn end_race(&self, kernel: &Kernel) {
         let race = self.race.take();
         for timer in race.timers.into_iter().chain(race.stagger) {
@@ -574,7 +576,7 @@ impl ConnectorInner {
             return;
         }
         let Some(kernel) = self.reactor.upgrade() else { return };
-        // First, because a resolution that `end_race` cancels reports a failure.
+        // The state is set first, because a resolution that `end_race` cancels reports a failure.
         self.state.set(ConnectorState::Disconnected);
         self.end_race(&kernel);
         let connector = Connector(self.clone());

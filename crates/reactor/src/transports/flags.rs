@@ -1,7 +1,7 @@
 //! The unusual conditions of a connection, as bits of one word: the fast path of a message compares that word once.
 //!
 //! A bit that summarizes a fact kept elsewhere is equal to that fact whenever the connection settles. Each part of a
-//! connection asserts that for its own facts in debug builds.
+//! connection asserts this equality for its own facts in debug builds.
 
 use std::cell::Cell;
 
@@ -12,7 +12,7 @@ bitflags! {
     pub(super) struct Flags: u32 {
         /// The provider reports readability.
         const ARMED = 1 << 0;
-        /// The provider took a part, and reports when it takes more.
+        /// The last send was partial. The provider reports when it can take more.
         const BLOCKED = 1 << 1;
         /// A callback of the protocol or of the producer is on the stack: settling follows when it returns.
         const IN_CALLBACK = 1 << 2;
@@ -34,9 +34,9 @@ bitflags! {
         const WRITING_HELD = 1 << 10;
         /// The `StreamState` is not that of a new connection.
         const CHANGED = 1 << 11;
-        /// The seat has a successor, which replaces the running protocol.
+        /// A successor waits to replace the protocol whose callback runs.
         const SWITCHED = 1 << 12;
-        /// The outbound part has the error of a direct write.
+        /// The outbound part keeps the error of a direct write.
         const BROKEN = 1 << 13;
         /// A call is scheduled that delivers the unread bytes.
         const REDELIVERY = 1 << 14;
@@ -77,25 +77,25 @@ impl Word {
     /// Asserts that `flag` is equal to the fact that it summarizes.
     #[cfg(debug_assertions)]
     pub(super) fn assert_is(&self, flag: Flags, fact: bool) {
-        assert_eq!(self.has(flag), fact, "{flag:?} is not what it summarizes");
+        assert_eq!(self.has(flag), fact, "{flag:?} differs from the fact that it summarizes");
     }
 }
 
 impl Flags {
-    /// Whether nothing is left to do if nothing is queued. After most callbacks it is so.
+    /// Whether only queued bytes can be left to handle. This is true after most callbacks.
     #[inline]
     pub(super) fn are_settled(self) -> bool {
         const USUAL: Flags = Flags::OBSERVED.union(Flags::QUEUED).union(Flags::PACED);
         self.difference(USUAL) == Flags::ARMED
     }
 
-    /// Whether the provider takes bytes now.
+    /// Whether bytes may be handed to the provider now.
     #[inline]
     pub(super) fn send(self) -> bool {
         !self.intersects(Flags::BLOCKED.union(Flags::WRITING_HELD))
     }
 
-    /// Whether bytes may be delivered, unless the state is `CHANGED` and decides otherwise.
+    /// Whether the flags allow a delivery. If `CHANGED` is set, the state decides as well.
     #[inline]
     pub(super) fn receive(self) -> bool {
         !self.intersects(Flags::READING_HELD.union(Flags::PACE_HELD).union(Flags::IN_CALLBACK))

@@ -9,7 +9,7 @@ impl Transport {
     /// Stops reading until the returned [`Hold`] is dropped, even if the user resumes the transport. May be called from any
     /// callback.
     ///
-    /// Holds count: reading continues when none is left and the user has not paused the transport.
+    /// Holds are counted: reading continues when none is left and the user has not paused the transport.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -34,7 +34,8 @@ impl Transport {
 
     /// Queues written bytes until the returned [`Hold`] is dropped. May be called from any callback.
     ///
-    /// A registered producer is paused at the high-water mark, as usual. Holds count: sending continues when none is left.
+    /// A registered producer is paused at the high-water mark, as usual. Holds are counted: sending continues when none
+    /// is left.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -51,9 +52,9 @@ impl Transport {
     }
 }
 
-/// Keeps a connection from reading or sending until it is dropped.
+/// Keeps a connection from reading or sending until the hold is dropped.
 ///
-/// It does not keep the connection, and has no effect on one that has ended.
+/// A hold does not keep the connection alive, and has no effect on a connection that has ended.
 ///
 /// ```
 /// use std::time::Duration;
@@ -81,7 +82,7 @@ impl Transport {
 #[must_use]
 pub struct Hold {
     transport: WeakTransport,
-    /// Adds a hold to the part of the connection, or drops one.
+    /// Adds a hold to one direction of the connection, or removes one.
     change: fn(&Stream, bool),
 }
 
@@ -108,7 +109,7 @@ impl std::fmt::Debug for Hold {
 
 impl Stream {
     fn hold(self: &Rc<Stream>, change: fn(&Stream, bool), on: bool) {
-        // A dropped reactor forgets the holds of its connections.
+        // A connection that has ended, or whose reactor was dropped, has no holds any more.
         if let Some(kernel) = self.reactor.upgrade().filter(|_| !self.state().is_lost()) {
             change(self, on);
             self.settle_soon(&kernel);

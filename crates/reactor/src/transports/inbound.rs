@@ -1,8 +1,8 @@
 //! The receiving half of a connection: whether the provider should report readability, and bytes to deliver again.
 //!
-//! Invariant: nothing is delivered while a policy holds reading (`READING_HELD`, the count is above zero) or while the queue
-//! of a paced connection drains (`PACE_HELD`, only with `PACED`). Bytes that were given back (`UNREAD`) precede anything
-//! newer. `ARMED` is true while the provider reports readability.
+//! Invariant: nothing is delivered while a policy holds reading (`READING_HELD`, the count is above zero) or while the
+//! queue of a paced connection drains (`PACE_HELD`, only with `PACED`). Bytes that were given back (`UNREAD`) are
+//! delivered before newer ones. `ARMED` is true while the provider reports readability.
 
 use super::flags::{Flags, Word};
 use super::slot::Slot;
@@ -22,13 +22,13 @@ struct Rare {
 }
 
 impl Inbound {
-    /// Puts bytes that the protocol gave back in front of the others.
+    /// Puts bytes that the protocol gave back in front of the other unread bytes.
     pub(super) fn unread(&self, bytes: &[u8], flags: &Word) {
         self.rare.with(|rare| rare.unread.splice(..0, bytes.iter().copied()).for_each(drop));
         flags.mark(Flags::UNREAD, true);
     }
 
-    /// Keeps bytes that cannot be delivered now, behind the others.
+    /// Keeps bytes that cannot be delivered now, behind the other unread bytes.
     pub(super) fn keep(&self, bytes: &[u8], flags: &Word) {
         if !bytes.is_empty() {
             self.rare.with(|rare| rare.unread.extend_from_slice(bytes));
@@ -44,7 +44,7 @@ impl Inbound {
         Some(self.rare.with(|rare| std::mem::take(&mut rare.unread)))
     }
 
-    /// Adds a hold, or drops one.
+    /// Adds a hold, or removes one.
     pub(super) fn hold(&self, on: bool, flags: &Word) {
         let holds = self.rare.with(|rare| {
             rare.holds = if on { rare.holds + 1 } else { rare.holds - 1 };
@@ -60,7 +60,7 @@ impl Inbound {
         }
     }
 
-    /// Holds reading above the high-water mark, and releases it at the low one.
+    /// Holds reading when `queued` exceeds the high-water mark, until `queued` has fallen to the low-water mark.
     pub(super) fn pace(&self, queued: usize, (high, low): (usize, usize), flags: &Word) {
         let most = if flags.has(Flags::PACE_HELD) { low } else { high };
         flags.mark(Flags::PACE_HELD, queued > most);

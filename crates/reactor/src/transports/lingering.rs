@@ -6,7 +6,7 @@
 //!
 //! A system answers bytes for a closed socket with a reset. That reset destroys the part of the last response that the
 //! peer has not received or read yet: RFC 1122, section 4.2.2.13; RFC 9112, section 9.6. The protocol takes no part in
-//! this. Only connections that were closed in order linger, and only while the peer may still send.
+//! this. A connection lingers only if it was closed without a reset, and only while the peer may still send.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +28,8 @@ const SILENCE: u32 = 6;
 /// The number of bytes after which a peer that keeps sending is cut off.
 const DISCARDED_MAX: usize = 16 * 1024 * 1024;
 
-/// The bounds of lingering: for how long, and how many closed connections wait until their peers have closed as well.
+/// The limits of lingering: the time for which a closed connection waits until its peer has closed as well, and the
+/// number of such connections.
 ///
 /// ```
 /// use ropewalk::Reactor;
@@ -67,7 +68,7 @@ impl Linger {
         self
     }
 
-    /// Sets the number of connections that may linger at a time. The default is 1024.
+    /// Sets the number of connections that may linger at the same time. The default is 1024.
     ///
     /// Beyond that number, the connection that has the least time left is closed.
     pub fn connections(mut self, most: usize) -> Linger {
@@ -77,12 +78,13 @@ impl Linger {
 }
 
 impl Reactor {
-    /// Sets the bounds for connections that are closed from here on. May be called at any time.
+    /// Sets the bounds for connections that are closed from now on. May be called at any time.
     pub fn set_linger(&self, linger: Linger) {
         self.feature::<Lingering>().bounds.set(linger);
     }
 
-    /// Returns the number of lingering connections. For their protocols they have ended, but each still has a descriptor.
+    /// Returns the number of lingering connections. Their protocols have got `connection_lost`, but each connection
+    /// still uses a descriptor.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -97,7 +99,7 @@ impl Reactor {
     /// net.settle();
     /// assert!(server.lost().is_some() && client.is_eof());
     /// assert_eq!(net.lingering_count(), 1);
-    /// net.advance(Duration::from_secs(5)); // the client says nothing
+    /// net.advance(Duration::from_secs(5)); // the client stays silent
     /// assert_eq!(net.lingering_count(), 0);
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
@@ -143,7 +145,8 @@ struct Lingering {
     bounds: Cell<Linger>,
     by_key: RefCell<BTreeMap<Key, Rc<Lingerer>>>,
     by_deadline: RefCell<BTreeSet<(Moment, Key)>>,
-    /// Closes the connections that are due and notifies the waiters. It runs only while one of either exists.
+    /// Closes the connections that are due and notifies the waiters. It runs only while lingering connections or
+    /// waiters exist.
     timer: RefCell<Option<DelayedCall>>,
     /// The Deferreds of `when_none_linger`.
     waiters: RefCell<Vec<Resolver<()>>>,
@@ -162,7 +165,7 @@ impl Feature for Lingering {
 impl Hooks for Lingering {
     /// Closes the connections that still linger.
     fn run_ended(&self, reactor: &Reactor) {
-        // No later turn may come to notify them.
+        // The waiters are notified here, because no later turn may come.
         let waiters = self.waiters.take();
         while self.end_first(reactor) {}
         self.watch(reactor);
@@ -182,7 +185,7 @@ struct Lingerer {
     left: Cell<usize>,
 }
 
-/// Lets the connection `key` linger. Its stream is no longer its source.
+/// Lets the connection `key` linger. The stream is no longer the source of `key`.
 pub(super) fn linger(reactor: &Reactor, key: Key) {
     let kernel = &reactor.0;
     match kernel.streams(|streams| half_close(streams, key)) {
@@ -237,7 +240,7 @@ impl Lingering {
         self.watch(reactor);
     }
 
-    /// Gives a peer that has sent something more time.
+    /// Extends the deadline, because the peer has sent something.
     fn prolong(&self, reactor: &Reactor, lingerer: &Lingerer) {
         let mut by_deadline = self.by_deadline.borrow_mut();
         by_deadline.remove(&(lingerer.deadline.get(), lingerer.key));
@@ -259,8 +262,8 @@ impl Lingering {
 
     /// Keeps a timer for the earliest deadline. A timer that is too early is kept, and starts the next one when it runs.
     ///
-    /// When no connection lingers, the waiters are notified from the timer as well, because the caller may be a connection
-    /// or a port in the middle of its work.
+    /// If no connection lingers, the timer notifies the waiters. The caller must not, because it may be a connection or
+    /// a port in the middle of its work.
     fn watch(&self, reactor: &Reactor) {
         let first = match self.first() {
             Some(lingerer) => Some(lingerer.deadline.get()),
@@ -296,8 +299,8 @@ impl Source for Lingerer {
 }
 
 impl Lingerer {
-    /// Discards the bytes that have arrived, up to the connection's share of the turn. Returns their number, or `None` at
-    /// the end of the connection or beyond its bound.
+    /// Discards the bytes that have arrived, up to the connection's share of the turn. Returns their number, or `None`
+    /// at the end of the stream or above the limit of discarded bytes.
     fn discard(&self, kernel: &Kernel, scratch: &mut [u8]) -> Option<usize> {
         let mut bytes = 0;
         for _ in 0..READS_PER_TURN {

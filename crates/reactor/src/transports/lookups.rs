@@ -3,10 +3,10 @@
 //! ```text
 //!   AAAA ----- found ------------------> begin; the other family is mixed in when it comes
 //!   A -------- found, no AAAA yet -----> wait 50 ms for it, then begin
-//!   either --- nothing, or an error ---> the other one alone; when that has nothing either, the whole fails
+//!  either --- nothing, or an error ---> use the other one alone; fail when that has nothing either
 //! ```
 //!
-//! A resolver that does not distinguish families gives one answer, and the attempts begin at once.
+//! A resolver that does not distinguish families gives one answer, and the attempts begin when that answer arrives.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -24,7 +24,8 @@ use crate::kernel::Reactor;
 /// The time that IPv4 addresses wait for those of IPv6: the Resolution Delay of RFC 8305, section 3.
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
-/// The questions to the resolver, and the answers so far. `None` is a question for both families at once.
+/// The look-ups that the resolver has not answered, and the results so far. `None` is a look-up for both families at
+/// once.
 #[derive(Default)]
 pub(super) struct Lookups {
     unanswered: Vec<Option<IpFamily>>,
@@ -54,7 +55,7 @@ impl Lookups {
     }
 }
 
-/// A question whose answer had no address. The family is the one that was asked for, if any.
+/// A look-up that found no address. The family is the one that was asked for, if any.
 enum Missing {
     None(Option<IpFamily>),
     Because(Option<IpFamily>, String),
@@ -81,10 +82,10 @@ impl ConnectorInner {
         wanted: Option<IpFamily>,
     ) {
         let answers = ask(reactor, host, port, wanted);
-        // First, because an answer may be there already and then runs `answered` at once.
+        // This comes first, because an answer may be there already and then runs `answered` at once.
         self.race.borrow_mut().lookups.unanswered = answers.iter().map(|(question, _)| *question).collect();
         for (question, answer) in answers {
-            // Keeps the attempt alive, because the user may have dropped the connector.
+            // The clone keeps the attempt alive, because the user may have dropped the connector.
             let connector = self.clone();
             let resolution = answer.add_both(move |outcome| {
                 if let Some(reactor) = connector.try_reactor() {
@@ -120,7 +121,7 @@ impl ConnectorInner {
             race.stagger = Some(self.later(reactor, RESOLUTION_DELAY, ConnectorInner::attempt_next));
         }
         drop(race);
-        // Otherwise `stagger` begins the next attempt.
+        // Otherwise the timer `stagger` begins the next attempt.
         if may_begin {
             self.attempt_next(reactor);
         }

@@ -5,11 +5,11 @@ use std::rc::{Rc, Weak};
 
 use crate::kernel::{CallbackKind, Kernel};
 
-/// Counts the bytes of a connection, for a policy or a meter. The connection keeps it through changes of its protocol, and
-/// drops it at its end.
+/// Counts the bytes of a connection, for a policy or a meter. The connection keeps the observer even if the protocol is
+/// switched, and drops the observer at the end.
 ///
-/// The methods are called on the reactor's thread, in the middle of a write or before a delivery. They must not block and
-/// must not write. They may use the reactor, and hold or close connections. A panic in one is logged.
+/// The methods are called on the reactor's thread, in the middle of a write or before a delivery. They must not block
+/// and must not write. They may use the reactor, and hold or close connections. A panic in a method is logged.
 ///
 /// ```
 /// use std::cell::Cell;

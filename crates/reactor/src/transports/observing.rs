@@ -1,4 +1,4 @@
-//! A connection with observers and attached objects: it notifies the first, and drops both at its end.
+//! A connection with observers and attached objects: it notifies the observers, and drops both at its end.
 
 use std::any::Any;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use super::stream::Stream;
 use crate::kernel::CallbackKind;
 
 impl Transport {
-    /// Attaches an observer. On a connection that has ended, it is dropped at once.
+    /// Attaches an observer. On a connection that has ended, the observer is dropped at once.
     ///
     /// ```
     /// use std::rc::Rc;
@@ -37,11 +37,11 @@ impl Transport {
         }
     }
 
-    /// Keeps `object` until the connection ends, through changes of its protocol. On a connection that has ended, the object
-    /// is dropped at once.
+    /// Keeps `object` until the connection ends, even if the protocol is switched. On a connection that has ended, the
+    /// object is dropped at once.
     ///
     /// The destructor of the object can count connections or release what a connection has taken. It runs right before
-    /// `connection_lost` of the protocol. A panic in it is logged.
+    /// `connection_lost` of the protocol. A panic in the destructor is logged.
     ///
     /// ```
     /// use std::rc::Rc;
@@ -65,7 +65,7 @@ impl Stream {
     #[inline]
     pub(super) fn count_received(&self, count: usize) {
         if self.has(Flags::OBSERVED) {
-            // An observer may turn the loop: newer bytes wait until these are delivered.
+            // An observer may run turns of the loop. The flag makes newer bytes wait until these are delivered.
             let was_in_callback = self.has(Flags::IN_CALLBACK);
             self.mark(Flags::IN_CALLBACK, true);
             self.notify_observers(|observer| observer.bytes_received(count));

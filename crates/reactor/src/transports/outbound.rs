@@ -1,8 +1,10 @@
-//! The sending half of a connection: the outbox, the producer that fills it, and reasons why it is not sent now.
+//! The sending half of a connection: the outbox, the producer that fills it, and the reasons why bytes are not sent
+//! now.
 //!
-//! Invariant: bytes leave in the order in which they were written, and none leaves while a policy holds writing
+//! Invariant: bytes leave in the order in which they were written, and no byte leaves while a policy holds writing
 //! (`WRITING_HELD`, the count is above zero) or until the provider takes more (`BLOCKED`). At most one producer is
-//! registered (`PRODUCER`). The error of a direct write (`BROKEN`) is kept until the connection settles, which closes it.
+//! registered (`PRODUCER`). The error of a direct write (`BROKEN`) is kept until the connection settles, and then
+//! closes the connection.
 
 use std::io;
 
@@ -19,7 +21,7 @@ const WATERMARKS: (usize, usize) = (64 * 1024, 32 * 1024);
 
 #[derive(Default)]
 pub(super) struct Outbound {
-    /// Present only while bytes are queued, or while a callback runs, for its writes: an idle connection holds no buffer.
+    /// Present only while bytes are queued or a callback runs, so that an idle connection holds no buffer.
     outbox: Slot<Outbox>,
     rare: Slot<Rare>,
 }
@@ -28,11 +30,11 @@ pub(super) struct Outbound {
 #[derive(Default)]
 struct Rare {
     producer: Option<Registered>,
-    /// How many queued bytes pause the producer, and down to how many the queue drains before it is resumed.
+    /// The number of queued bytes above which the producer is paused, and the number at which it is resumed.
     watermarks: Option<(usize, usize)>,
     /// The number of policies that hold writing back.
     holds: u32,
-    /// Why a write failed at once.
+    /// The error of a direct write.
     error: Option<io::Error>,
 }
 
@@ -42,23 +44,24 @@ struct Registered {
     is_paused: bool,
 }
 
-/// A call that a producer is due.
+/// A call that the producer must get now.
 pub(super) enum Due {
     Pause(Producer),
     Resume(Producer),
 }
 
 impl Outbound {
-    /// Lends an outbox to the callback that follows. Nearly every callback writes.
+    /// Lends an outbox to the callback that follows. The outbox is lent in advance, because nearly every callback
+    /// writes.
     #[inline]
     pub(super) fn lend_outbox(&self, kernel: &Kernel) {
-        // An outbox with queued bytes remains in use, so that they stay in front.
+        // An outbox with queued bytes remains in use, so that the bytes stay in front.
         if self.outbox.is_empty() {
             self.outbox.put(kernel.spare_outboxes.take());
         }
     }
 
-    /// Takes the outbox back that a callback did not use.
+    /// Takes back an outbox that the callback did not use.
     #[inline]
     pub(super) fn take_outbox_back(&self, kernel: &Kernel) {
         match self.outbox.take() {
@@ -115,14 +118,14 @@ impl Outbound {
         self.rare.peek(|rare| rare.producer.as_ref().map(|registered| registered.producer.clone())).flatten()
     }
 
-    /// Notes the call that the producer is due with `buffered` bytes queued, and returns it.
+    /// Returns the call that the producer must get when `buffered` bytes are queued, and records the call as made.
     pub(super) fn take_due(&self, buffered: usize, flags: &Word) -> Option<Due> {
         let (high, low) = self.watermarks();
         let due = |rare: &mut Rare| {
             let Registered { producer, is_paused } = rare.producer.as_mut()?;
             let is_pull = matches!(producer, Producer::Pull(_));
-            // A pull producer that wrote nothing when it was asked is not asked again before something was written and
-            // left.
+            // A pull producer that wrote nothing when it was asked is not asked again until something was written and
+            // sent.
             let (owed, low) = if is_pull { (*is_paused || flags.has(Flags::WROTE), 0) } else { (*is_paused, low) };
             if owed && buffered <= low {
                 *is_paused = false;
@@ -135,7 +138,7 @@ impl Outbound {
         self.rare.peek(due).flatten()
     }
 
-    /// Counts a connection that produces as paused. Returns it unless it is paused already.
+    /// Marks a connection that produces as paused. Returns the connection unless it was paused already.
     pub(super) fn pause_transport(&self) -> Option<Transport> {
         let pause = |rare: &mut Rare| {
             let registered = rare.producer.as_mut().filter(|registered| !registered.is_paused)?;
@@ -178,7 +181,7 @@ impl Outbound {
         self.rare.peek(|rare| rare.error.take()).flatten()
     }
 
-    /// Forgets the marks and the holds of a connection that has ended.
+    /// Forgets the watermarks and the holds of a connection that has ended.
     pub(super) fn clear(&self, flags: &Word) {
         flags.mark(Flags::WRITING_HELD, false);
         drop(self.rare.take());

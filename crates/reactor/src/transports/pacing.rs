@@ -7,8 +7,8 @@
 //!            queued <= low-water mark
 //! ```
 //!
-//! The queue is looked at when the connection settles with something left in it, so a message whose answer leaves at
-//! once costs nothing more.
+//! The queue is checked when the connection settles and bytes are left. So a message whose answer is sent at once costs
+//! nothing more.
 
 use std::rc::Rc;
 
@@ -21,13 +21,14 @@ impl Transport {
     /// and resumes when the queue has drained to the low-water mark. Connections are not paced unless their factory is
     /// [`paced`](crate::protocols::paced).
     ///
-    /// A paced connection never queues more than the high-water mark and the answers to one delivery, even if its peer sends
-    /// for ever and reads nothing. Receivers of lines and strings stop within a delivery, after one answer too many.
-    /// [`set_watermarks`](Transport::set_watermarks) moves the marks. Neither a callback nor
+    /// A paced connection never queues more than the high-water mark and the answers to one delivery, even if its peer
+    /// sends forever and reads nothing. Receivers of lines and strings stop within a delivery, after the answer that
+    /// exceeds the mark. [`set_watermarks`](Transport::set_watermarks) sets the marks. Neither a callback nor
     /// [`is_paused`](Transport::is_paused) reports that reading waits.
     ///
-    /// If both sides of a connection are paced and queue more than their high-water marks, they wait for each other for ever:
-    /// neither reads until the other one does. Leave one of them unpaced, or write in answer to what arrives.
+    /// If both sides of a connection are paced and queue more than their high-water marks, they wait for each other
+    /// forever: neither reads until the other one does. Leave one of them unpaced, or write only in answer to received
+    /// data.
     ///
     /// May be called from any callback. Does nothing after the end of the connection.
     ///
@@ -57,7 +58,8 @@ impl Transport {
         self.0.set_paced(on);
     }
 
-    /// Returns whether reading waits while much is queued. It stays as it was after the end of the connection.
+    /// Returns whether reading waits while much is queued. After the end of the connection, the last setting is still
+    /// returned.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -88,7 +90,7 @@ impl Stream {
         self.has(Flags::PACED) && self.buffered() > self.outbound.watermarks().0
     }
 
-    /// Holds reading above the high-water mark, and releases it at the low one.
+    /// Holds reading above the high-water mark, until the queue has drained to the low-water mark.
     #[cold]
     pub(super) fn pace(&self) {
         self.inbound.pace(self.buffered(), self.outbound.watermarks(), &self.flags);

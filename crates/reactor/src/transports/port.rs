@@ -18,23 +18,23 @@ use crate::interfaces::time::DelayedCall;
 use crate::kernel::{CallbackKind, Kernel, Reactor, Source};
 use crate::protocols::Factory;
 
-/// The number of connections that one port accepts in one turn at most.
+/// The maximum number of connections that one port accepts in a turn.
 const ACCEPTS_PER_TURN: usize = 64;
 
-/// The number of connections that a drain accepts at most: the longest queue of a usual system (Linux:
+/// The maximum number of connections that a drain accepts: the usual maximum length of the system's queue (Linux:
 /// net.core.somaxconn). A limit is needed because a socket shared with another process may get new connections forever.
 const DRAINED_MOST: usize = 4096;
 
-/// The delay after which a port that ran out of descriptors tries again, because other code in the process may have
-/// closed one without the reactor's knowledge.
+/// The delay after which a port that ran out of descriptors tries again. Other code in the process may have closed a
+/// descriptor meanwhile.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// The shortest time between two warnings, because a port without descriptors may fail again after each one that is freed.
+/// The minimum time between two warnings. A port without descriptors may fail again each time a descriptor is freed.
 const COMPLAINTS_APART: Duration = Duration::from_secs(10);
 
 /// A handle of a port that accepts connections: IListeningPort.
 ///
-/// Clones are handles of the same port. Dropping one does not stop the port.
+/// Clones are handles of the same port. Dropping a handle does not stop the port.
 ///
 /// All methods may be called from any callback on the reactor's thread.
 ///
@@ -99,7 +99,7 @@ impl Port {
 
     /// Creates a port without a socket, whose only connection has been made already.
     ///
-    /// For endpoints that open a device or a pipe instead of listening.
+    /// Endpoints that open a device or a pipe instead of listening use this function.
     ///
     /// The port is not listening. [`only_connection`](Port::only_connection) returns `connection`.
     ///
@@ -190,8 +190,8 @@ impl Port {
 
     /// Accepts the connections that wait in the system's queue, and then stops listening.
     ///
-    /// After [`stop_listening`](Port::stop_listening) alone, the system resets the connections that wait. At most 4096 are
-    /// accepted. The Deferred fires when the socket is closed. Until then the factory builds protocols.
+    /// [`stop_listening`](Port::stop_listening) alone lets the system reset the waiting connections. A drain accepts at
+    /// most 4096 of them. The Deferred fires when the socket is closed. Until then the factory builds protocols.
     ///
     /// A connection that arrives between the last look at the queue and the closing of the socket is reset, unless another
     /// process listens on the same socket. A paused port accepts nothing.
@@ -274,10 +274,10 @@ impl Port {
         self.0.host.borrow().clone().ok_or(Error::Closed)
     }
 
-    /// Returns the connection of a port that has exactly one from the start and never accepts another, such as that of
-    /// `stdio:`. Other ports return `None`.
+    /// Returns the connection of a port that never accepts another one, such as the port of `stdio:`. Other ports
+    /// return `None`.
     ///
-    /// A program without other ports can end with that connection, by [`Transport::when_lost`].
+    /// A program without other ports can stop when this connection ends: [`Transport::when_lost`].
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -347,7 +347,7 @@ impl PortInner {
         let address = || self.spec.address.clone();
         let begun = reactor.0.streams(|streams| streams.set_reading(key, !self.paused.get()));
         let begun = begun.and_then(|begun| begun.map_err(|error| Error::CannotListen(address(), error.into())));
-        // Reached also when the factory's callback has detached the wait: then `streams` fails.
+        // `begun` is an error also if the factory's callback has detached the wait.
         begun.inspect_err(|_| self.close(reactor))
     }
 
@@ -365,7 +365,8 @@ impl PortInner {
                     has_moved = true;
                 }
                 Ok(Ok(None)) | Err(_) => return,
-                // Without a descriptor, accept(2) fails even if the queue is empty. The next turn shows whether it was.
+                // Without a descriptor, accept(2) fails even if the queue is empty. The next turn finds out whether the
+                // queue was empty.
                 Ok(Err(_)) if has_moved => return,
                 Ok(Err(_)) if end_a_lingerer(reactor) => has_moved = true,
                 Ok(Err(error)) => return self.starve(reactor, error),
@@ -442,7 +443,7 @@ impl PortInner {
         });
     }
 
-    /// Closes the socket, after its queue was emptied if the port drains.
+    /// Closes the socket. If the port drains, first accepts the queued connections.
     fn finish(&self, reactor: &Reactor) {
         if self.draining.get() {
             self.accept_queued(reactor);
@@ -457,7 +458,9 @@ impl PortInner {
             match reactor.0.streams(|streams| streams.accept(key)) {
                 Ok(Ok(Some((key, peer)))) => self.accepted(reactor, key, peer),
                 Ok(Ok(None)) | Err(_) => return,
-                Ok(Err(error)) => return tracing::warn!(%error, "cannot accept what waits at a port that stops"),
+                Ok(Err(error)) => {
+                    return tracing::warn!(%error, "cannot accept a connection that waits at a stopping port");
+                }
             }
         }
     }

@@ -39,13 +39,13 @@ use super::Transport;
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 pub trait PushProducer {
-    /// More is queued than the high-water mark allows.
+    /// Called when more bytes are queued than the high-water mark allows.
     fn pause_producing(&self);
 
-    /// The queue has drained to the low-water mark. Comes only after a pause.
+    /// Called when the queue has drained to the low-water mark, but only after a pause.
     fn resume_producing(&self);
 
-    /// The connection is over; nothing written will be sent.
+    /// Called when the connection has ended. Nothing written will be sent.
     fn stop_producing(&self);
 }
 
@@ -80,34 +80,34 @@ pub trait PushProducer {
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 pub trait PullProducer {
-    /// Write the next piece, or unregister. Asked once at registration and once each time the queue is empty.
+    /// Called at registration, and then each time the queue is empty. Must write the next piece, or unregister.
     fn resume_producing(&self);
 
-    /// The connection is over; nothing written will be sent.
+    /// Called when the connection has ended. Nothing written will be sent.
     fn stop_producing(&self);
 }
 
 /// A producer that can be registered with a transport.
 ///
-/// User producers are called after the callback that wrote too much has returned, never from within a write. A transport
-/// as producer is paused at once.
+/// User producers are called after the callback that wrote too much has returned, never from within a write. A producer
+/// that is a transport is paused at once.
 ///
 /// ```
 /// use ropewalk::testing::StringTransport;
 /// use ropewalk::transports::Producer;
 ///
 /// let (from, to) = (StringTransport::new(), StringTransport::new());
-/// to.register_producer(Producer::Transport(from.clone()))?; // `from.clone()` alone will do
+/// to.register_producer(Producer::Transport(from.clone()))?; // `from.clone()` alone is accepted as well
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 #[derive(Clone)]
 pub enum Producer {
-    /// Paused and resumed around the watermarks.
+    /// A producer that is paused and resumed at the watermarks.
     Push(Rc<dyn PushProducer>),
-    /// Asked for one piece at a time.
+    /// A producer that is asked for one piece at a time.
     Pull(Rc<dyn PullProducer>),
-    /// Another connection, whose bytes are forwarded here: its reading is paused and resumed, and it is lost when this
-    /// one is. Closing waits for it only while more may arrive there.
+    /// Another connection, whose bytes are forwarded here. Its reading is paused and resumed, and it is closed when
+    /// this connection ends. `lose_connection` waits for this producer only while more bytes may arrive from there.
     Transport(Transport),
 }
 
@@ -138,7 +138,8 @@ impl Producer {
         }
     }
 
-    /// Whether it may write more. A user's says so by unregistering; of a connection it is known.
+    /// Whether the producer may write more. A producer of the user unregisters when it is done. The state of a
+    /// connection shows whether more bytes may arrive.
     pub(super) fn is_producing(&self) -> bool {
         match self {
             Producer::Push(_) | Producer::Pull(_) => true,

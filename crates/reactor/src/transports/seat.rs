@@ -1,8 +1,8 @@
-//! The protocol's seat at its connection.
+//! The place of the protocol in its connection.
 //!
-//! Invariant: the protocol is borrowed exactly while one of its callbacks runs, which `PROTOCOL_OUT` says, so no callback is
-//! called within another. It is absent after `connection_lost`. A successor (`SWITCHED`) waits until the connection
-//! settles, and a deferred end until such a callback returns.
+//! Invariant: the protocol is borrowed exactly while one of its callbacks runs (`PROTOCOL_OUT`), so no callback is
+//! called within another. After `connection_lost` there is no protocol. A successor (`SWITCHED`) waits until the
+//! connection settles. An end that comes during a callback waits until that callback returns.
 
 use std::cell::{Cell, RefCell};
 
@@ -24,9 +24,9 @@ pub(super) struct Seat {
 struct Waiting {
     /// The protocol that the callback switched to.
     successor: Option<Box<dyn Protocol>>,
-    /// The connection begins for the successor: its `connection_made` is called.
+    /// Whether `connection_made` of the successor must be called.
     is_successor_new: bool,
-    /// Why the connection ended.
+    /// The reason of an end that came during the callback.
     end: Option<Error>,
 }
 
@@ -44,8 +44,8 @@ impl Seat {
         self.label.get()
     }
 
-    /// Calls the protocol through the guard, right after `prepare`, and `panicked` if that panics. Returns false without a
-    /// call while a callback runs, and after `connection_lost`.
+    /// Calls `prepare` and then the protocol, through the guard. Calls `panicked` if the protocol panics. Returns
+    /// false, without a call, while a callback runs and after `connection_lost`.
     ///
     /// The error goes to `panicked`, because an outcome that is returned would be copied for each message.
     #[inline(always)]
@@ -70,12 +70,13 @@ impl Seat {
         true
     }
 
-    /// Empties the seat for good.
+    /// Takes the protocol out for good.
     pub(super) fn vacate(&self) -> Option<Box<dyn Protocol>> {
         self.protocol.take()
     }
 
-    /// Seats `protocol`, at once or when the running callback returns. Returns the protocol that gave way.
+    /// Installs `protocol`, at once or when the running callback returns. Returns the protocol that was replaced: the
+    /// current one, or a successor that had not been installed yet.
     pub(super) fn switch(
         &self,
         kernel: Option<&Kernel>,
@@ -91,7 +92,8 @@ impl Seat {
         self.protocol.replace(Some(protocol))
     }
 
-    /// Seats `protocol` when the connection settles, which begins for it then. Returns the successor that gave way.
+    /// Installs `protocol` when the connection settles. Its `connection_made` is called then. Returns a successor that
+    /// had not been installed yet.
     pub(super) fn hand_over(&self, protocol: Box<dyn Protocol>, flags: &Word) -> Option<Box<dyn Protocol>> {
         self.succeed(protocol, true, flags)
     }
@@ -104,7 +106,8 @@ impl Seat {
         })
     }
 
-    /// Seats the successor, and drops the old protocol under its own name. Returns whether the connection begins for it.
+    /// Installs the successor, and drops the old protocol under the name of the old one. Returns whether
+    /// `connection_made` of the successor must be called.
     pub(super) fn install_successor(&self, kernel: &Kernel, flags: &Word) -> bool {
         if !flags.has(Flags::SWITCHED) {
             return false;

@@ -1,7 +1,8 @@
 //! Settling: the writes and requests of a connection reach the provider.
 //!
-//! It happens after each callback of that connection, when the provider says that more can be sent, and before the loop
-//! waits for what was asked from elsewhere; never in the stack of a transport's method.
+//! A connection settles after each of its callbacks, and when the provider reports that more can be sent. If its
+//! methods were called from elsewhere, it settles before the loop waits. It never settles inside a method of a
+//! transport.
 
 use std::io;
 use std::rc::Rc;
@@ -18,10 +19,10 @@ use crate::error::Error;
 use crate::kernel::{CallbackKind, Kernel};
 
 impl Stream {
-    /// Settles a connection that was queued for it.
+    /// Settles a connection that was queued for settling.
     pub(crate) fn settle_queued(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         self.mark(Flags::QUEUED, false);
-        // A callback that runs the loop is followed by settling.
+        // If a callback of this connection runs the loop, the connection settles when that callback returns.
         if !self.has(Flags::IN_CALLBACK) {
             self.settle(kernel);
         }
@@ -30,7 +31,7 @@ impl Stream {
     /// Brings the provider up to date when a callback has returned.
     #[inline(always)]
     pub(super) fn settle_after_callback(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        // The usual case: everything that the callback wrote leaves, and nothing else is due.
+        // In the usual case, everything that the callback wrote is sent, and nothing else is to be done.
         if self.flags.get().are_settled() {
             match self.outbound.take_outbox() {
                 Some(outbox) if outbox.is_empty() => return kernel.spare_outboxes.keep(outbox),
@@ -62,18 +63,18 @@ impl Stream {
                 return self.take_step(kernel);
             }
         }
-        // The producer still has more and the peer still takes it.
+        // The producer has more and the peer takes more.
         self.settle_soon(kernel);
     }
 
-    /// A write that was tried at once found the connection broken.
+    /// Ends the connection if a direct write found it broken.
     pub(super) fn end_if_broken(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         if let Some(error) = self.outbound.take_error(&self.flags) {
             self.end(kernel, Error::lost(error));
         }
     }
 
-    /// Sends the queue as far as possible. Returns whether the connection lives.
+    /// Sends the queue as far as possible. Returns whether the connection is still open.
     fn flush(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
         let flags = self.flags.get();
         if flags.send() && (!flags.contains(Flags::CHANGED) || self.state().may_send()) {
@@ -88,7 +89,7 @@ impl Stream {
         !self.state().is_lost()
     }
 
-    /// Hands the outbox over. Returns whether everything left.
+    /// Hands the outbox to the provider. Returns whether all bytes were sent.
     #[inline(always)]
     fn send(self: &Rc<Stream>, kernel: &Rc<Kernel>, mut outbox: Box<Outbox>) -> bool {
         let mut slot = kernel.provider_slot();
@@ -126,7 +127,7 @@ impl Stream {
     pub(super) fn balance_producer(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
         let Some(due) = self.outbound.take_due(self.buffered(), &self.flags) else { return false };
         let resumes = matches!(due, Due::Resume(_));
-        // This settling flushes its writes, so they need no other.
+        // This settling flushes the writes of the producer, so they need no further settling.
         self.mark(Flags::WROTE, false);
         self.mark(Flags::IN_CALLBACK, true);
         let outcome = match due {
@@ -173,7 +174,7 @@ impl Stream {
         self.call(kernel, |protocol| protocol.write_connection_lost(&transport));
     }
 
-    /// Has the provider report readability exactly while it is wanted.
+    /// Makes the provider report readability exactly while the connection reads.
     fn arm(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         let wanted = self.reads();
         if wanted {

@@ -1,11 +1,11 @@
-//! A cell for one object out of line, which its user takes out and puts back.
+//! A cell for one boxed object, which its user takes out and puts back.
 //!
-//! Invariant: at most one user has taken the object, and nothing is put in before that one puts it back. So nothing is
-//! ever overwritten, and the cell needs no count of borrows.
+//! Invariant: at most one user has taken the object, and nothing else is put in before that user puts the object back.
+//! So nothing is ever overwritten, and the cell needs no count of borrows.
 
 use std::cell::Cell;
 
-/// Eight bytes while it is empty, sixteen for a trait object.
+/// Takes the size of one pointer, or of two for a trait object.
 pub(super) struct Slot<T: ?Sized>(Cell<Option<Box<T>>>);
 
 impl<T: ?Sized> Default for Slot<T> {
@@ -33,7 +33,7 @@ impl<T: ?Sized> Slot<T> {
     pub(super) fn put(&self, object: Box<T>) {
         let before = self.0.replace(Some(object));
         debug_assert!(before.is_none(), "the slot was filled while its object was taken");
-        // `before` is absent. To drop it would compare a pointer for each message.
+        // `before` is `None`. Dropping it would cost a comparison for each message.
         std::mem::forget(before);
     }
 
@@ -48,7 +48,7 @@ impl<T: ?Sized> Slot<T> {
 }
 
 impl<T: Default> Slot<T> {
-    /// Calls `act` with the object, which is made if the slot is empty.
+    /// Calls `act` with the object, which is created if the slot is empty.
     pub(super) fn with<R>(&self, act: impl FnOnce(&mut T) -> R) -> R {
         let mut object = self.take().unwrap_or_default();
         let result = act(&mut object);

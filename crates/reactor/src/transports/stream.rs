@@ -1,4 +1,4 @@
-//! One stream connection inside the reactor: its protocol, its outbox, and the requests that are pending.
+//! One stream connection inside the reactor: its protocol, its outbox, and its pending requests.
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -42,7 +42,7 @@ pub(crate) struct Stream {
     pub(super) reactor: Weak<Kernel>,
     pub(super) key: Key,
     state: Cell<StreamState>,
-    /// A summary of the facts of the three parts.
+    /// A summary of facts in `inbound`, `outbound` and `seat`.
     pub(super) flags: Word,
     pub(super) inbound: Inbound,
     pub(super) outbound: Outbound,
@@ -51,7 +51,7 @@ pub(crate) struct Stream {
     pub(super) peer: Address,
     /// The source and the destination of the connection that a proxy forwards through this one.
     pub(super) proxied: OnceCell<Box<[Address; 2]>>,
-    /// Absent for a connection that was accepted or adopted.
+    /// `None` for a connection that was accepted or adopted.
     origin: Option<Rc<dyn Origin>>,
 }
 
@@ -59,9 +59,9 @@ pub(crate) struct Stream {
 #[derive(Default)]
 pub(super) struct Rare {
     pub(super) attachments: Attachments,
-    /// It does not linger after its end.
+    /// Whether the connection does not linger after its end.
     pub(super) is_prompt: bool,
-    /// The connections that this one produces for. Their close may wait for it.
+    /// The connections to which the bytes of this one are forwarded. Their close may wait for this connection.
     consumers: Vec<Weak<Stream>>,
     pub(super) layered: Option<Rc<RefCell<Layered>>>,
 }
@@ -72,7 +72,7 @@ impl Source for Stream {
         let transport = Transport(self);
         let stream = &transport.0;
         if ready == Ready::READ && stream.flags.get().are_settled() {
-            // Nearly always: one message, and nothing behind it.
+            // In nearly all cases there is one message, and nothing behind it.
             match reactor.0.receive(stream.key, scratch) {
                 Ok(Received::Drained(count)) => stream.deliver(&reactor.0, &transport, &scratch[..count]),
                 received => stream.read(&reactor.0, &transport, scratch, Some(received)),
@@ -101,7 +101,8 @@ impl Source for Stream {
 }
 
 impl Stream {
-    /// Makes the transport of a new connection and calls `connection_made`. Reading begins when that returns.
+    /// Creates the transport of a new connection and calls `connection_made`. Reading begins when `connection_made`
+    /// returns.
     pub(crate) fn begin(
         reactor: &Reactor,
         key: Key,
@@ -157,8 +158,8 @@ impl Stream {
         }
     }
 
-    /// The connection's own callback runs the loop, and is not called again before it returns. Settling follows then:
-    /// it sends as much as possible, and arms readability again.
+    /// Handles an event while a callback of this connection runs the loop. The protocol is not called again before that
+    /// callback returns. Then the connection settles: it sends as much as possible, and arms readability again.
     fn ready_in_callback(&self, kernel: &Kernel, ready: Ready) {
         if ready.intersects(Ready::WRITE | Ready::ERROR | Ready::HANGUP) {
             self.mark(Flags::BLOCKED, false);
@@ -166,7 +167,7 @@ impl Stream {
         self.disarm(kernel);
     }
 
-    /// Stops reports of readability that are not wanted now. Settling arms it again when they are.
+    /// Stops reports of readability. Settling arms them again when they are wanted.
     pub(super) fn disarm(&self, kernel: &Kernel) {
         if self.has(Flags::ARMED) {
             let _ = kernel.streams(|streams| streams.set_reading(self.key, false));
@@ -215,7 +216,7 @@ impl Stream {
             }
         }
         if bytes == 0 {
-            // Unread bytes took the whole turn, and the socket has not been looked at.
+            // Unread bytes used up the share of this turn, so the socket was not read.
             self.disarm(kernel);
             self.settle_soon(kernel);
         }
@@ -250,7 +251,7 @@ impl Stream {
     /// Calls the protocol, and settles. A panic closes the connection.
     #[inline(always)]
     pub(super) fn call(self: &Rc<Stream>, kernel: &Rc<Kernel>, callback: impl FnOnce(&mut dyn Protocol)) {
-        // A protocol whose callback runs the loop is not called again, nor is one after `connection_lost`.
+        // `seat.call` does nothing while a callback runs, and after `connection_lost`.
         let lend = || self.outbound.lend_outbox(kernel);
         let panicked = |panic| self.panicked(kernel, panic);
         if self.seat.call(kernel, &self.flags, lend, callback, panicked) {
@@ -264,7 +265,7 @@ impl Stream {
         self.end(kernel, error);
     }
 
-    /// Seats the protocol that a callback switched to, and begins the connection for it if it is new.
+    /// Installs the successor. Calls its `connection_made` if it came through `hand_over`.
     fn install_successor(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         if self.seat.install_successor(kernel, &self.flags) {
             // The new protocol may start a layer itself.
@@ -327,7 +328,8 @@ impl Stream {
         }
     }
 
-    /// Whether the peer should receive the last bytes and may still send, which a closed socket would answer with a reset.
+    /// Whether the socket lingers: the peer should receive the last bytes and may still send. A closed socket would
+    /// answer the peer's bytes with a reset.
     fn lingers(&self, kernel: &Rc<Kernel>, reason: &Error) -> bool {
         let is_prompt = self.rare.peek(|rare| rare.is_prompt).unwrap_or(false);
         let has_last_words = matches!(reason, Error::ConnectionDone) || self.has_failed_layer();
@@ -353,7 +355,7 @@ impl Stream {
         }
     }
 
-    /// Has this connection settled when its callback returns, or else before the loop waits.
+    /// Makes this connection settle when its running callback returns, or before the loop waits if no callback runs.
     pub(super) fn settle_soon(self: &Rc<Stream>, kernel: &Kernel) {
         if !self.flags.get().intersects(Flags::IN_CALLBACK | Flags::QUEUED) {
             self.mark(Flags::QUEUED, true);
@@ -361,7 +363,7 @@ impl Stream {
         }
     }
 
-    /// Asserts that the flags are a summary of the facts, as far as facts exist elsewhere.
+    /// Asserts that the flags summarize the facts of the parts.
     #[cfg(debug_assertions)]
     pub(super) fn assert_flags(&self) {
         if self.state.get().is_lost() {
@@ -381,7 +383,7 @@ impl Stream {
     #[inline(always)]
     pub(super) fn assert_flags(&self) {}
 
-    /// Asks the state machine for a transition.
+    /// Makes a transition of the state machine. If the state changes, the connection settles soon.
     pub(super) fn change(self: &Rc<Stream>, transition: impl FnOnce(&mut StreamState)) {
         let mut state = self.state.get();
         transition(&mut state);
@@ -438,7 +440,8 @@ impl Stream {
         Some(producer)
     }
 
-    /// No more comes from here: the connections that this one produces for may have waited for that.
+    /// Settles the connections to which the bytes of this one are forwarded. No more bytes come, and their close may
+    /// have waited for that.
     fn settle_consumers(&self, kernel: &Kernel) {
         let consumers = self.rare.peek(|rare| rare.consumers.clone()).unwrap_or_default();
         for consumer in consumers.iter().filter_map(Weak::upgrade) {
@@ -453,7 +456,7 @@ impl Stream {
         }
     }
 
-    /// Switches to a protocol for which the connection begins.
+    /// Switches to `protocol`, and calls its `connection_made`.
     pub(super) fn hand_over(self: &Rc<Stream>, protocol: Box<dyn Protocol>) {
         let Some(kernel) = self.reactor.upgrade().filter(|_| !self.state().is_lost()) else { return };
         drop(self.seat.hand_over(protocol, &self.flags));
@@ -479,12 +482,12 @@ impl Stream {
         self.has(Flags::SWITCHED)
     }
 
-    /// Calls `act` with the rare state, which is made if it is absent.
+    /// Calls `act` with the rare state, which is created if there is none.
     pub(super) fn rare<R>(&self, act: impl FnOnce(&mut Rare) -> R) -> R {
         self.rare.with(act)
     }
 
-    /// Forgets everything that few connections need. A successor remains, because its `connection_lost` is called.
+    /// Drops all rare state. A successor is kept, because its `connection_lost` must be called.
     fn drop_rare(&self) {
         self.inbound.clear(&self.flags);
         self.outbound.clear(&self.flags);
@@ -551,7 +554,7 @@ mod switching {
         }
 
         fn connection_lost(&mut self, _transport: &Transport, _reason: &Error) {
-            panic!("it is not its connection any more");
+            panic!("the old protocol was called after the switch");
         }
     }
 

@@ -15,9 +15,9 @@ use crate::protocols::Protocol;
 
 /// A handle of one connection. Clones refer to the same connection, and may be kept after it has ended.
 ///
-/// All methods may be called from any callback on the reactor's thread. None of them calls the connection's own protocol.
-/// Their effects follow when the present callback has returned. After the end of the connection they do nothing, or return
-/// [`Error::Closed`].
+/// All methods may be called from any callback on the reactor's thread. None of them calls the connection's own
+/// protocol. The effects follow when the present callback has returned. After the end of the connection the methods do
+/// nothing, or return [`Error::Closed`].
 ///
 /// ```
 /// use ropewalk::prelude::*;
@@ -46,13 +46,13 @@ use crate::protocols::Protocol;
 pub struct Transport(pub(super) Rc<Stream>);
 
 impl Transport {
-    /// Sends a copy of `data`, after everything written before.
+    /// Sends a copy of `data`, after all earlier writes.
     ///
     /// Small pieces are sent together when the present callback returns. Bytes that a slow peer does not take yet are queued
     /// here, and [`register_producer`](Transport::register_producer) bounds their number.
     ///
-    /// After `abort_connection` or the end of the connection, `data` is dropped. After `lose_write_connection` it is dropped
-    /// unless a producer is registered.
+    /// After `abort_connection` or the end of the connection, `data` is dropped. After `lose_write_connection`, `data`
+    /// is dropped unless a producer is registered.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport; // derefs to a Transport
@@ -67,13 +67,13 @@ impl Transport {
         self.0.write(data);
     }
 
-    /// Sends `data`. A large chunk is queued itself instead of being copied.
+    /// Sends `data`. A large chunk is queued without a copy.
     ///
     /// ```
     /// use ropewalk::Bytes;
     /// use ropewalk::testing::StringTransport;
     ///
-    /// let page = Bytes::from(vec![b'x'; 100_000]); // a clone of it is another handle
+    /// let page = Bytes::from(vec![b'x'; 100_000]); // cloning it copies no bytes
     /// let transport = StringTransport::new();
     /// transport.write_bytes(page.clone());
     /// transport.write_bytes(page.slice(..10));
@@ -113,7 +113,7 @@ impl Transport {
     /// let transport = StringTransport::new();
     /// transport.write(b"goodbye");
     /// transport.lose_connection();
-    /// assert!(transport.is_connected()); // until "goodbye" has left
+    /// assert!(transport.is_connected()); // until "goodbye" has been sent
     /// assert_eq!(transport.value(), b"goodbye");
     /// assert!(!transport.is_connected());
     /// ```
@@ -131,7 +131,7 @@ impl Transport {
     /// let transport = StringTransport::new();
     /// transport.write(b"the whole request");
     /// transport.lose_write_connection();
-    /// assert!(transport.write_disconnected()); // what the peer sees
+    /// assert!(transport.write_disconnected()); // the peer sees the end of the file
     /// assert!(transport.is_connected()); // the answer may still come
     /// ```
     pub fn lose_write_connection(&self) {
@@ -339,8 +339,8 @@ impl Transport {
 
     /// Returns a Deferred that fires after `connection_lost`, in a turn after the one in which the connection ended.
     ///
-    /// For code outside the protocol, such as a task, or a program that ends with its only connection. Cancelling the
-    /// Deferred has no effect on the connection.
+    /// This is for code outside the protocol, such as a task, or a program that stops when its only connection ends.
+    /// Cancelling the Deferred has no effect on the connection.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -374,9 +374,9 @@ impl Transport {
         state.is_open() && !state.is_read_ended()
     }
 
-    /// Returns the address of the other end: getPeer. It is known after the end of the connection as well.
+    /// Returns the address of the other end: getPeer. The address stays known after the end of the connection.
     ///
-    /// Behind a load balancer that sends a PROXY header (`haproxy:`), it is the address of the balancer's client.
+    /// Behind a load balancer that sends a PROXY header (`haproxy:`), this is the address of the balancer's client.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -391,7 +391,7 @@ impl Transport {
 
     /// Returns the address of this end: getHost.
     ///
-    /// Behind a load balancer that sends a PROXY header, it is the address to which the balancer's client connected.
+    /// Behind a load balancer that sends a PROXY header, this is the address to which the balancer's client connected.
     ///
     /// ```
     /// use ropewalk::Error;
@@ -478,7 +478,7 @@ impl Transport {
         self.0.ask("", |sockets, key| Ok(sockets.raw_socket(key))).ok().flatten()
     }
 
-    /// Replaces the protocol, from a callback or from outside, and drops the old one.
+    /// Replaces the protocol, and drops the old one. May be called from a callback or from outside.
     ///
     /// The new protocol gets no `connection_made`. It gets the bytes of the next delivery and of all later ones.
     ///
@@ -493,7 +493,7 @@ impl Transport {
     ///     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
     ///         let Some(rest) = data.strip_prefix(b"upgrade\n") else { return transport.abort_connection() };
     ///         transport.switch_protocol(Box::new(self.0.clone()));
-    ///         transport.unread(rest); // is the new protocol's
+    ///         transport.unread(rest); // the new protocol gets these bytes
     ///     }
     /// }
     ///
@@ -511,11 +511,11 @@ impl Transport {
         self.0.switch_protocol(protocol);
     }
 
-    /// Switches to `protocol`, for which the connection begins: its `connection_made` is called before it gets data.
+    /// Switches to `protocol`, and calls its `connection_made` before it gets data.
     ///
-    /// That happens when the present callback of the old protocol returns, or before the loop waits again. A layer that
-    /// is done is removed before, so `protocol` may start a layer itself. May be called from any callback. After the end
-    /// of the connection, `protocol` is dropped.
+    /// The switch happens when the present callback of the old protocol returns, or before the loop waits again. A
+    /// layer that is done is removed first, so `protocol` may start a layer itself. May be called from any callback.
+    /// After the end of the connection, `protocol` is dropped.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -663,7 +663,7 @@ impl std::fmt::Debug for Transport {
     }
 }
 
-/// Kept by a connection until its end, and dropped then: fires the Deferred of `when_lost`.
+/// Fires the Deferred of `when_lost` when it is dropped, at the end of the connection.
 struct Ending {
     reactor: Weak<Kernel>,
     resolver: Option<Resolver<()>>,
@@ -671,7 +671,7 @@ struct Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        // In a later turn, because no user code may run while a connection ends.
+        // The Deferred fires in a later turn, because no user code may run while a connection ends.
         if let (Some(kernel), Some(resolver)) = (self.reactor.upgrade(), self.resolver.take()) {
             Reactor(kernel).call_later(Duration::ZERO, move |_| {
                 let _ = resolver.callback(());
@@ -744,7 +744,7 @@ mod tests {
 
     #[test]
     fn when_lost_fails_when_the_reactor_is_dropped() {
-        // Its callbacks are dropped then, so a callback that holds the transport causes no leak.
+        // The Deferred's callbacks are dropped then, so a callback that holds the transport causes no leak.
         let net = MemoryReactor::new();
         let (server, _client) = connected(&net);
         let transport = server.transport().unwrap();

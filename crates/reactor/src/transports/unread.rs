@@ -1,4 +1,4 @@
-//! Bytes that a protocol gave back: delivered again before anything newer, as soon as the transport reads.
+//! Bytes that a protocol gave back. They are delivered again before newer bytes, as soon as the transport reads.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,15 +9,16 @@ use super::stream::Stream;
 use crate::kernel::{Kernel, Reactor};
 
 impl Transport {
-    /// Gives back `bytes` that were delivered and are not wanted now. They are delivered again before what arrives next:
-    /// when reading resumes if it is paused, else in the next turn, and to the new protocol after
-    /// [`switch_protocol`](Transport::switch_protocol). Bytes that are given back last come first.
+    /// Gives back `bytes` that were delivered and are not wanted now. They are delivered again before newer bytes. If
+    /// reading is paused, that happens when reading resumes, and otherwise in the next turn. After
+    /// [`switch_protocol`](Transport::switch_protocol) the new protocol gets them. If several calls give bytes back,
+    /// those of the last call come first.
     ///
     /// ```
     /// use ropewalk::prelude::*;
     /// use ropewalk::testing::MemoryReactor;
     ///
-    /// /// Takes words of four bytes, and gives back what is not one yet.
+    /// /// Takes words of four bytes, and gives the rest back.
     /// struct Words;
     ///
     /// impl Protocol for Words {
@@ -40,8 +41,8 @@ impl Transport {
         self.0.unread(bytes);
     }
 
-    /// Returns the bytes that were given back with [`unread`](Transport::unread) and have not been delivered again. They
-    /// are then not delivered. `None` if there are none.
+    /// Takes back the bytes given to [`unread`](Transport::unread) that were not delivered yet. They will not be
+    /// delivered. Returns `None` if there are none.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -59,7 +60,7 @@ impl Transport {
     /// Returns whether the protocol wants more data: false after a callback paused the transport, lost the connection or
     /// switched the protocol, or while too much is queued on a [paced](Transport::set_paced) connection.
     ///
-    /// A protocol that splits a chunk into messages asks after each, and gives the rest back with
+    /// A protocol that splits a chunk into messages calls this method after each, and gives the rest back with
     /// [`unread`](Transport::unread).
     ///
     /// ```
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_forgotten_when_the_connection_is_lost() {
+    fn given_back_bytes_are_dropped_with_the_connection() {
         let net = MemoryReactor::new();
         let (protocol, client) = serve(&net, |transport, _| {
             transport.unread(b"back");
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_that_comes_before_the_delivery_holds_it() {
+    fn a_pause_before_the_delivery_delays_it() {
         let net = MemoryReactor::new();
         let (protocol, client) = serve(&net, |_, _| {});
         client.write(b"x");

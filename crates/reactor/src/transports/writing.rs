@@ -1,7 +1,7 @@
 //! Writes append to the outbox, and settling hands the outbox to the provider.
 //!
 //! ```text
-//!   write in the connection's own callback   appended to the outbox that was lent for it; it leaves when that returns
+//!  write in the connection's own callback   appended to the lent outbox, which is sent when the callback returns
 //!   write from elsewhere                     queued, and the connection queued for settling
 //!   a large write with nothing queued        to the operating system at once; the rest is queued
 //! ```
@@ -15,8 +15,8 @@ use super::flags::Flags;
 use super::stream::Stream;
 use crate::kernel::Kernel;
 
-/// A write of this size with nothing queued goes to the operating system from the caller's slice: measured, copying it
-/// first costs more than the system call it could save.
+/// The size from which a write with nothing queued goes from the caller's slice to the operating system. Measurements
+/// showed that copying such a write costs more than the system call that the copy could save.
 pub(super) const DIRECT_WRITE: usize = 4096;
 
 impl Stream {
@@ -38,7 +38,8 @@ impl Stream {
     }
 
     pub(super) fn write_bytes(self: &Rc<Stream>, data: Bytes) {
-        // Copied here, not by the outbox: dropping `data` may run its owner's code, which must find the outbox free.
+        // Small chunks are copied here and not by the outbox. Dropping `data` may run its owner's code, which must find
+        // the outbox free.
         if data.len() < Outbox::COPY_BELOW {
             return self.write(&data);
         }
@@ -47,7 +48,7 @@ impl Stream {
         }
     }
 
-    /// Notes that `count` bytes are written, and returns the kernel unless they are dropped.
+    /// Records that `count` bytes are written. Returns `None` if they must be dropped.
     fn accept_write(&self, count: usize) -> Option<Rc<Kernel>> {
         let producing = self.has(Flags::PRODUCER);
         if count == 0 || !self.state().accepts_writes(producing) {
@@ -85,14 +86,15 @@ impl Stream {
         self.settle_soon(kernel);
     }
 
-    /// Pausing a transport calls no user code, so a forwarder stops at once instead of after its fair share.
+    /// Pauses a producer that is a transport. This calls no user code, so it happens at once and not after the
+    /// callback.
     fn pause_transport_producer(&self) {
         if let Some(transport) = self.outbound.pause_transport() {
             transport.pause_producing();
         }
     }
 
-    /// How many written bytes wait to be handed to the operating system.
+    /// Returns the number of written bytes that wait to be handed to the operating system.
     pub(super) fn buffered(&self) -> usize {
         let count = self.outbound.queued();
         if self.has(Flags::LAYERED) { count + self.wire_queued() } else { count }

@@ -3,7 +3,6 @@
 //! Each direction keeps the time `due` at which everything so far would have passed at the limited rate. When `due` is
 //! more than one second ahead of now, all connections are held. They are released when `due` is only 0.9 seconds ahead.
 //! So a burst worth one second is free, the average is the limit, and no timer runs while nothing is held.
-//! nothing is held.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
