@@ -1,12 +1,12 @@
 //! A cluster of three hosts that elects a leader, on a bad network: `cargo run -p ropewalk-examples --bin cluster -- 7`.
 //!
-//! The election is that of Raft, without its log. Time is divided into terms. A node that has heard from no leader for a
-//! while begins a new term and asks the others for their votes. Each node votes once in a term, and writes its vote to
-//! disk before it answers. A candidate with a majority of votes leads the term, and says so all the time.
+//! The election is that of Raft, without its log. Time is divided into terms. A node that has got no message from a
+//! leader for a while begins a new term and asks the others for their votes. Each node votes once in a term, and writes
+//! its vote to disk before it answers. A candidate with a majority of votes leads the term, and sends heartbeats.
 //!
-//! The promise is that no term ever has two leaders. The program is its own test bench: each seed is another day on which
-//! links are cut, hosts crash and restart, clocks drift, and connections break. Everything follows from the seed, so a
-//! seed that breaks the promise breaks it again.
+//! The guarantee is that no term ever has two leaders. The program tests the guarantee itself: each seed gives another
+//! schedule on which links are cut, hosts crash and restart, clocks drift, and connections break. Everything follows
+//! from the seed, so a seed that breaks the guarantee breaks it each time.
 //!
 //! The nodes are ordinary protocols. They would run unchanged on three real machines.
 
@@ -25,12 +25,12 @@ use ropewalk::{ConnectorState, DelayedCall, Destination, Moment, Result};
 const NODES: [&str; 3] = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
 const PORT: u16 = 7000;
 const HEARTBEAT: Duration = Duration::from_millis(50);
-/// A node waits for a leader for this long, and up to as long again.
+/// The minimum time that a node waits for a leader. The maximum is twice as long.
 const PATIENCE: Duration = Duration::from_millis(150);
-/// A peer that has not answered for this long is connected to again.
+/// The time without an answer after which a node connects to its peer again.
 const SILENCE: Duration = Duration::from_millis(200);
 
-/// What a node keeps on disk, so that it survives a crash.
+/// The state that a node keeps on disk, so that the state survives a crash.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Disk {
     term: u64,
@@ -43,9 +43,9 @@ enum Kind {
     Ask,
     /// The answer: a vote for that candidate.
     Vote,
-    /// The leader says that it leads.
+    /// The heartbeat of the leader.
     Lead,
-    /// Any other answer. It has the sender's term, from which a leader of old learns that it leads no more.
+    /// Any other answer. The sender's term shows an old leader that it no longer leads.
     Note,
 }
 
@@ -86,7 +86,7 @@ enum Role {
 struct Link {
     connector: Option<Connector>,
     strings: Option<StringTransport>,
-    /// When the first message was sent that the peer has not answered.
+    /// The time at which the first unanswered message was sent.
     unanswered: Option<Moment>,
 }
 
@@ -103,7 +103,7 @@ struct Node {
 }
 
 impl Node {
-    /// Starts a node that finds `disk` as it was left.
+    /// Starts a node with the state that an earlier run left on `disk`.
     fn start(reactor: &Reactor, number: usize, disk: Rc<Cell<Disk>>, seed: u64, diary: Diary) -> Result<Rc<Node>> {
         let node = Rc::new(Node {
             number,
@@ -123,13 +123,13 @@ impl Node {
         Ok(node)
     }
 
-    /// Stands for election unless a leader is heard within a random time.
+    /// Becomes a candidate unless a leader's message arrives within a random time.
     fn wait_for_leader(self: &Rc<Node>, reactor: &Reactor) {
         let wait = PATIENCE + self.random.borrow_mut().duration(PATIENCE);
         let node = self.clone();
         let call = reactor.call_later(wait, move |reactor| node.stand(reactor));
         if let Some(earlier) = self.patience.replace(Some(call)) {
-            // Fails only for the call that is running.
+            // This fails only for the call that is running.
             let _ = earlier.cancel();
         }
     }
@@ -154,7 +154,7 @@ impl Node {
         self.beat(reactor, self.disk.get().term);
     }
 
-    /// Tells all that it leads, again and again while it leads this `term`.
+    /// Sends heartbeats to all peers while this node leads `term`.
     fn beat(self: &Rc<Node>, reactor: &Reactor, term: u64) {
         if *self.role.borrow() == Role::Leader && self.disk.get().term == term {
             self.tell_all(reactor);
@@ -213,7 +213,7 @@ impl Node {
         }
     }
 
-    /// Says to `peer` what there is to say, over a new connection if there is none that works.
+    /// Sends the message of the present role to `peer`. Connects again if no connection works.
     fn tell(self: &Rc<Node>, reactor: &Reactor, peer: usize) {
         let kind = match *self.role.borrow() {
             Role::Follower => return,
@@ -250,7 +250,7 @@ fn send(strings: &StringTransport, message: Message) {
     strings.send_string(message.to_string().as_bytes()).expect("a netstring of any length can be sent");
 }
 
-/// A connection from a peer, which is answered.
+/// A connection on which this node answers a peer.
 struct Answers(Rc<Node>);
 
 impl StringProtocol for Answers {
@@ -262,7 +262,7 @@ impl StringProtocol for Answers {
     }
 }
 
-/// A connection to a peer, which answers.
+/// A connection on which a peer answers this node.
 struct Asks {
     node: Rc<Node>,
     peer: usize,
@@ -285,7 +285,7 @@ impl StringProtocol for Asks {
     }
 }
 
-/// What has happened, and who led which term.
+/// The log of a run, and the leaders of each term.
 #[derive(Clone)]
 struct Diary(Rc<RefCell<Pages>>);
 
@@ -307,7 +307,7 @@ impl Diary {
         self.0.borrow_mut().leaders.entry(term).or_default().insert(node);
     }
 
-    /// Returns a term with two leaders.
+    /// Returns a term with two leaders, if there is one.
     fn broken_term(&self) -> Option<u64> {
         self.0.borrow().leaders.iter().find(|(_, leaders)| leaders.len() > 1).map(|(term, _)| *term)
     }
@@ -358,12 +358,13 @@ impl Cluster {
         let running = self.running[node].take();
         if running.is_some() {
             self.diary.note(&format!("{} {how}", NODES[node]));
-            // Before the host is dropped: a dropped host is a process that exits, which closes its connections.
+            // This comes before the host is dropped. A dropped host is a process that exits, which closes its
+            // connections.
             stop(&self.network, NODES[node]);
         }
     }
 
-    /// Does one evil, or repairs one.
+    /// Injects a fault, or restores all links.
     fn disturb(&mut self) -> Result<()> {
         let node = self.random.below(NODES.len());
         let others: Vec<&str> = NODES.into_iter().filter(|&other| other != NODES[node]).collect();
@@ -377,7 +378,7 @@ impl Cluster {
                 self.network.cut(NODES[node], others[0]);
             }
             2 => {
-                self.diary.note("the links are healed");
+                self.diary.note("the links are restored");
                 self.network.heal();
             }
             3 => self.stop(node, "crashes", SimulatedNetwork::crash),
@@ -412,13 +413,14 @@ impl Cluster {
     }
 }
 
-/// Runs a day of `seed`: evils, peace, a rolling restart. Returns its diary and whether the nodes agreed in the end.
+/// Runs the schedule of `seed`: faults, repairs, a rolling restart. Returns the log, and whether the nodes agreed at
+/// the end.
 fn day(seed: u64) -> Result<(Diary, bool)> {
     let mut cluster = Cluster::new(seed)?;
     for _ in 0..10 {
         cluster.disturb()?;
     }
-    cluster.diary.note("peace");
+    cluster.diary.note("all faults are repaired");
     cluster.network.heal();
     (0..NODES.len()).try_for_each(|node| cluster.start(node))?;
     cluster.roll()?;
@@ -446,12 +448,12 @@ fn main() -> Result<()> {
 mod tests {
     use super::*;
 
-    /// The days that are tried. A failure names its seed, and `cluster SEED` shows that day again.
+    /// The seeds that are tried. A failure names its seed, and `cluster SEED` replays that run.
     const SEEDS: std::ops::Range<u64> = 0..2000;
 
     /// With a disk that forgets its vote in a crash, or a node that votes for every candidate, some of these seeds fail.
     #[test]
-    fn no_term_has_two_leaders_and_peace_brings_agreement() {
+    fn no_seed_leads_to_two_leaders_or_disagreement() {
         for seed in SEEDS {
             let (diary, agreed) = day(seed).unwrap();
             let lines = || diary.lines().join("\n");
@@ -470,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_off_leader_is_replaced_and_follows_after_the_heal() {
+    fn a_partitioned_leader_follows_its_successor_after_repair() {
         let mut cluster = Cluster::new(1).unwrap();
         let patience = Duration::from_secs(30);
         assert!(cluster.network.run_until(patience, || cluster.agrees()));
@@ -481,7 +483,7 @@ mod tests {
         let leader_of = |cluster: &Cluster, node: usize| cluster.running[node].as_ref().unwrap().1.leader.get();
         let replaced = || others.iter().all(|&node| leader_of(&cluster, node).is_some_and(|leader| leader != old));
         assert!(cluster.network.run_until(patience, replaced));
-        assert_eq!(leader_of(&cluster, old), Some(old), "it has not heard of the new term");
+        assert_eq!(leader_of(&cluster, old), Some(old), "the old leader does not know the new term");
         cluster.network.heal();
         assert!(cluster.network.run_until(patience, || cluster.agrees()));
         assert_ne!(leader_of(&cluster, old), Some(old));
@@ -489,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_message_ends_the_connection_and_changes_nothing() {
+    fn a_malformed_message_only_ends_its_connection() {
         let cluster = Cluster::new(1).unwrap();
         cluster.network.set_faults(Faults::none());
         let term = || cluster.disks[0].get().term;

@@ -19,7 +19,7 @@ use ropewalk::protocols::policies::{LimitTotalConnectionsFactory, ThrottlingFact
 
 const BYTES_PER_SECOND: u64 = 1_000_000;
 const CLIENTS: usize = 100;
-/// A client that neither asks nor reads for this time is disconnected.
+/// The idle time after which a client is disconnected.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct FileProtocol(Rc<Path>);

@@ -32,7 +32,7 @@ mod server {
 
     pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
-    /// The most time that an old process continues to serve its clients.
+    /// The maximum time that an old process continues to serve its clients.
     const DRAIN_TIME: Duration = Duration::from_secs(30);
 
     /// Counts the open connections, and notifies a waiter when the last one closes.
@@ -46,7 +46,7 @@ mod server {
         fn remove(&self) {
             self.count.set(self.count.get() - 1);
             if self.count.get() == 0 {
-                // Fails if the waiter has timed out.
+                // This fails if the waiter has timed out.
                 let _ = self.all_closed.take().map(|resolver| resolver.callback(()));
             }
         }

@@ -31,7 +31,7 @@ const CLIENTS: usize = 500;
 const HEADER_BYTES: usize = 32 * 1024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection without data for this time is closed.
+/// The time without data after which a connection is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The name of this proxy in the `Via` field.
@@ -360,9 +360,9 @@ mod tests {
         world.client.finish();
         world.net.settle();
         assert!(server.is_eof() && !world.client.is_eof(), "one direction is closed, the other one is open");
-        server.write(b"last words");
+        server.write(b"the end");
         server.close();
-        assert_eq!(world.answer(), "last words");
+        assert_eq!(world.answer(), "the end");
         assert!(world.client.is_eof());
         assert_eq!(world.net.open_sources(), 1, "only the port of the proxy is left");
     }

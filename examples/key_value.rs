@@ -9,8 +9,8 @@
 //! | `delete KEY` | `deleted` or `none` |
 //! | any other | `error: ` and the reason |
 //!
-//! A key has no spaces, and a value is any bytes. All memory that a client can use is limited: requests by the netstring
-//! receiver, the store by its capacity, and unread answers by back-pressure, in `connection_made`.
+//! A key has no spaces, and a value may have any bytes. All memory that a client can use is limited: requests by the
+//! netstring receiver, the store by its capacity, and unread answers by back-pressure, in `connection_made`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use std::rc::Rc;
 use ropewalk::prelude::*;
 use ropewalk::protocols::basic::{NetstringReceiver, StringProtocol, StringTransport};
 
-/// The most bytes in a request.
+/// The maximum number of bytes in a request.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// The capacity of the store, for keys and values.
 const STORE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -110,7 +110,8 @@ impl StringProtocol for Session {
     }
 }
 
-/// Builds a session for each connection. Paced, so that a client that does not read the answers is not read either.
+/// Builds a session for each connection. The factory is paced, so a client that does not read its answers is not read
+/// either.
 fn sessions(store: Store) -> impl Factory {
     let store = Rc::new(RefCell::new(store));
     paced(move || NetstringReceiver::new(Session(store.clone())).max_length(REQUEST_BYTES_MAX))

@@ -13,7 +13,7 @@ use ropewalk::endpoints::server_from_string;
 use ropewalk::prelude::*;
 use ropewalk::protocols::policies::LimitConnectionsByPeer;
 
-/// Only the balancer must be able to connect, because a header can contain any address.
+/// No program but the balancer may be able to connect, because a header can contain any address.
 const ENDPOINT: &str = "haproxy:tcp:8010:interface=127.0.0.1";
 const CONNECTIONS_PER_PEER: usize = 2;
 

@@ -3,9 +3,9 @@
 //! Run `cargo run -p ropewalk-examples --bin reconnecting`, then start and stop `nc -l 127.0.0.1 8005` in another terminal.
 //! The client prints the lines of the server, and whether it is connected.
 //!
-//! Attempts follow after 1, 2, 4 ... up to 30 seconds. The delays are jittered, so that the clients of a restarted server
-//! do not all connect at once. The first line of the server resets the delay, not the connection itself. So a server that
-//! accepts and closes is tried less and less often.
+//! Attempts follow after 1, 2, 4 ... up to 30 seconds. The delays are jittered, so that the clients of a restarted
+//! server do not all connect at once. A connection does not reset the delay, but the first line from the server does.
+//! So a server that accepts and closes at once is tried less and less often.
 
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -20,7 +20,7 @@ type Reconnecting = ReconnectingClientFactory<ListenerFactory>;
 
 struct Listener {
     print: Print,
-    /// To reset the delay.
+    /// The factory, whose delay each received line resets.
     factory: Weak<Reconnecting>,
 }
 

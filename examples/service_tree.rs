@@ -98,7 +98,7 @@ fn courier(reactor: &Reactor, options: CourierOptions) -> Result<MultiService, B
     let (client, interval) = (connection.clone(), Duration::try_from_secs_f64(options.seconds)?);
     let timer = TimerService::new(interval, move |_: &Reactor| {
         let note = note.clone();
-        // Waits for a connection. It fails only if the service stops before.
+        // Waits for a connection. The Deferred fails only if the service stops before.
         let sent = client.when_connected(None).add_callback(move |board| board.write(note.as_bytes()));
         sent.add_errback(|failure| tracing::debug!(%failure, "note not sent"))
     });

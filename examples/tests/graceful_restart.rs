@@ -128,7 +128,7 @@ fn replace_twice(mut server: Server) {
     });
     answers.try_iter().for_each(|answer| assert!(answer.is_ok(), "{answer:?}"));
 
-    // The first process serves its last client, and exits when that closes.
+    // The first process serves its last client, and exits when that client disconnects.
     assert_eq!(old_client.echo("after").unwrap(), first.as_raw_nonzero().get());
     assert!(server.first.try_wait().unwrap().is_none());
     drop(old_client);

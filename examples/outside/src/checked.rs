@@ -17,7 +17,7 @@ const PAYLOAD_MOST: usize = 16 * 1024;
 /// The layer opens at once, so this limit is never reached.
 const OPENING_LIMIT: Duration = Duration::from_secs(1);
 
-/// Puts a [`Checked`] layer on each connection of another factory. Both sides need it.
+/// Puts a [`Checked`] layer on each connection of another factory. Both sides of a connection need the layer.
 pub struct CheckedFactory<F>(pub F);
 
 impl<F: Factory> Factory for CheckedFactory<F> {

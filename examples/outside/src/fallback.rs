@@ -1,4 +1,4 @@
-//! The endpoint kind `fallback:`, whose arguments are the descriptions of other endpoints, tried in order.
+//! The endpoint type `fallback:`, whose arguments are the descriptions of other endpoints, tried in order.
 
 use std::rc::Rc;
 
@@ -13,7 +13,7 @@ impl FallbackEndpoint {
     /// Creates an endpoint that tries `endpoints` in their order.
     ///
     /// # Panics
-    /// When there are none.
+    /// When `endpoints` is empty.
     pub fn new(endpoints: Vec<Rc<dyn StreamClientEndpoint>>) -> FallbackEndpoint {
         assert!(!endpoints.is_empty(), "a fallback needs at least one endpoint");
         FallbackEndpoint(endpoints.into())
@@ -21,7 +21,7 @@ impl FallbackEndpoint {
 }
 
 impl StreamClientEndpoint for FallbackEndpoint {
-    /// Fails with the reason of the last endpoint.
+    /// If no endpoint can be reached, the Deferred fails with the reason of the last one.
     fn connect(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Transport> {
         let weak = reactor.downgrade();
         let mut connecting = self.0[0].connect(reactor, factory.clone());
@@ -36,12 +36,12 @@ impl StreamClientEndpoint for FallbackEndpoint {
     }
 }
 
-/// The caller has given up: there is nothing to fall back for.
+/// Whether the caller cancelled the attempt, so that no other endpoint is tried.
 fn is_cancellation(failure: &Failure) -> bool {
     matches!(failure.downcast_ref(), Some(Error::ConnectingCancelled(_)))
 }
 
-/// Adds the kind to `endpoints`. Colons within the descriptions of the others are escaped, as in
+/// Registers the type with `endpoints`. Colons within the nested descriptions are escaped, as in
 /// `fallback:tcp\:a.example.org\:80:tcp\:b.example.org\:80`.
 pub fn register(endpoints: &Endpoints) {
     endpoints.register_client("fallback", parse);

@@ -20,7 +20,7 @@ pub struct Loopback {
 #[derive(Default)]
 struct Socket {
     listens_on: Option<Address>,
-    /// Of a port: the connections that wait to be accepted.
+    /// The connections that wait to be accepted, if this is a port.
     queue: VecDeque<Key>,
     peer: Option<Key>,
     received: VecDeque<u8>,
@@ -33,7 +33,7 @@ struct Bell(mpsc::SyncSender<()>);
 
 impl Wake for Bell {
     fn wake(&self) {
-        // Full means that the bell has been rung already.
+        // If the channel is full, the wait will end anyway.
         let _ = self.0.try_send(());
     }
 }
@@ -138,7 +138,7 @@ impl Streams for Loopback {
     }
 
     fn close(&mut self, key: Key) {
-        // Fails if the other end has been closed already.
+        // This fails if the other end has been closed already.
         let _ = self.shutdown_write(key);
         let Some(closed) = self.sockets.remove(key) else { return };
         closed.queue.into_iter().for_each(|waiting| self.close(waiting));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_that_it_does_not_have_are_not_offered() {
+    fn missing_interfaces_are_not_offered() {
         let reactor = reactor();
         let missing = [Interface::Unix, Interface::FdSet, Interface::Socket, Interface::Signals];
         assert!(reactor.provides(Interface::Tcp) && missing.iter().all(|interface| !reactor.provides(*interface)));

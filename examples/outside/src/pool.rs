@@ -10,7 +10,7 @@ use ropewalk::{
     CallbackKind, Deferred, DelayedCall, Factory, Reactor, Transport, WeakReactor, gather_results, succeed,
 };
 
-/// Keeps `size` connections to an endpoint from `start` to `stop`. A clone is the same service.
+/// Keeps `size` connections to an endpoint from `start` to `stop`. All clones refer to the same service.
 #[derive(Clone)]
 pub struct ConnectionPool(Rc<Pool>);
 
@@ -28,7 +28,7 @@ struct Pool {
     failures: Cell<u32>,
 }
 
-/// A seat in one run of the pool.
+/// The number of a connection, and the run of the pool to which the connection belongs.
 #[derive(Clone, Copy)]
 struct Place {
     seat: usize,
@@ -58,7 +58,7 @@ impl ConnectionPool {
         }))
     }
 
-    /// Sets a function that gets each new connection. A panic in it costs only that connection.
+    /// Sets a function that gets each new connection. A panic in the function closes only that connection.
     ///
     /// # Panics
     /// When the pool has been cloned already.

@@ -9,7 +9,8 @@ use ropewalk::protocols::policies::on_connection;
 use ropewalk::transports::{Hold, Observer, WeakTransport};
 use ropewalk::{Address, Error, Factory, Protocol, Transport};
 
-/// Stops reading from a connection of another factory that has received its quota, until the period is over.
+/// Limits the connections of another factory. A connection that has received its quota is not read until the period is
+/// over.
 pub struct QuotaFactory<F> {
     factory: F,
     bytes: usize,
@@ -104,7 +105,7 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
-    /// The most that one read delivers.
+    /// The maximum number of bytes that one read delivers.
     const CHUNK: usize = 128 * 1024;
 
     #[test]

@@ -421,7 +421,7 @@ impl Reactor {
     ///
     /// If a `Before` trigger returns a Deferred, the later phases run when the Deferred fires. That may be after this
     /// method has returned.
-    /// returned.
+    ///
     /// ```
     /// use std::cell::Cell;
     /// use std::rc::Rc;

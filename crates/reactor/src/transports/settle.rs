@@ -67,7 +67,7 @@ impl Stream {
         self.settle_soon(kernel);
     }
 
-    /// Ends the connection if a direct write found it broken.
+    /// Closes the connection if a direct write found it broken.
     pub(super) fn end_if_broken(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         if let Some(error) = self.outbound.take_error(&self.flags) {
             self.end(kernel, Error::lost(error));
