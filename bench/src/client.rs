@@ -12,8 +12,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{Domain, Socket, Type};
 
-/// The number of connections that are opened before the client waits until the server has accepted them. Less than any
-/// backlog.
+/// The number of connections that are opened before the client waits until the server has accepted them. It is less
+/// than any backlog.
 const CONNECTING: usize = 64;
 
 /// The time for which a connection waits for progress. A server that has stalled is an error.
@@ -107,8 +107,8 @@ impl Client {
     }
 
     /// Opens `more` connections from the next address of the loopback network. Churn leaves tens of thousands of
-    /// connections in TIME_WAIT, which would use up the ports of one address. All connections are bound to such an
-    /// address: for an unbound socket the system never chooses a port that was bound for another address.
+    /// connections in TIME_WAIT, which would use up the ports of one address. Every connection is bound to such an
+    /// address: the system never gives an unbound socket a port that is bound at another address.
     fn connect_from_another_address(&mut self, more: usize) -> io::Result<()> {
         self.sources += 1;
         let source = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 0).to_bits() + self.sources % 0xffff);

@@ -37,8 +37,8 @@ pub fn main(live_bytes: Option<fn() -> usize>) -> ExitCode {
 fn serve_one(arguments: &ServeArguments, live_bytes: Option<fn() -> usize>) -> io::Result<()> {
     arguments.core.map_or(Ok(()), placement::pin)?;
     if arguments.core.is_some() {
-        // The server must not interrupt the client's round either, when its first request arrives. The parent process
-        // has reported a refusal already.
+        // Otherwise the server could interrupt the client's round when its first request arrives. The parent process
+        // has already reported a refusal.
         let _ = placement::never_preempt_others();
     }
     let listener = servers::listen(arguments.port)?;

@@ -27,7 +27,8 @@ pub(crate) const BURST: usize = 1000;
 const BURSTS: usize = 200;
 const SINGLES: usize = 20_000;
 
-/// The latest deadline of the timers that fire. Long enough for a timing wheel to cascade, as it does in practice.
+/// The latest deadline of the timers that fire. It is long enough for a timing wheel to cascade, as it does in
+/// practice.
 const FIRING_SPAN: Duration = Duration::from_secs(1);
 
 /// A loop's timers.

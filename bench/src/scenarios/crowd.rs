@@ -8,8 +8,8 @@ use crate::candidate::Candidate;
 use crate::client::{Client, Load};
 
 const FEW: usize = 10;
-/// The numbers of idle connections. select(2) can serve the second one. The last one and the client's descriptors stay
-/// below the limit of 20,000 descriptors that many systems set.
+/// The numbers of idle connections. select(2) can serve the second number. The last number and the client's descriptors
+/// stay below the limit of 20,000 descriptors that many systems set.
 pub(super) const CROWDS: [usize; 3] = [100, 900, 19_900];
 
 pub(super) fn metric(many: usize) -> Metric {

@@ -1,7 +1,7 @@
 //! Memory of connections that have echoed once and are idle since.
 //!
-//! Two measures, both without kernel memory: the allocator's live bytes (exact), and the pages that the process has
-//! written to (whole pages, the allocator's own book-keeping included).
+//! There are two measures, both without kernel memory: the allocator's live bytes (exact), and the pages that the
+//! process has written to (whole pages, the allocator's own book-keeping included).
 
 use std::io;
 
@@ -13,7 +13,7 @@ use crate::servers::BUFFER_BYTES;
 
 const IDLE: Load = Load { message_bytes: 64, connections: 10_000, depth: 1 };
 
-/// Connections that come first, so that memory that a server allocates once is not counted.
+/// Connections that come before the measured ones, so that memory that a server allocates only once is not counted.
 const FIRST: Load = Load { message_bytes: 64, connections: 100, depth: 1 };
 
 /// tokio's buffer belongs to a task, so an idle connection keeps it. This is the size in its own examples.

@@ -3,8 +3,7 @@
 //!
 //! This server shows the kernel's share of io_uring for small messages, as `raw_epoll` does for epoll. From 16 KiB on
 //! it only shows the cost of sending many small buffers one by one. Do not build on it: it has no timers, no wake-ups
-//! and no receive without buffers for bulk. The number of buffers does not grow (a connection without a buffer waits
-//! for one).
+//! and no other way to receive bulk. The number of buffers does not grow (a connection without a buffer waits for one).
 
 #![allow(unsafe_code, reason = "the queues and the ring of buffers are shared with the kernel")]
 
@@ -18,7 +17,8 @@ use io_uring::types::{BufRingEntry, Fd};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::net::sockopt;
 
-/// The number of buffers, a power of two, and their size: the fastest of those measured for small messages.
+/// The number of buffers, a power of two, and the size of each. Of the values measured, these are the fastest for small
+/// messages.
 const BUFFERS: u16 = 1024;
 const BUFFER_BYTES: usize = 2048;
 

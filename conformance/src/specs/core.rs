@@ -251,8 +251,8 @@ specifications! {
     }
 
     fn stopping_during_a_delayed_start_returns_from_run(subject: &Subject) {
-        // ReactorBase.mainLoop fires shutdown, whether it was started or not. Calls of callWhenRunning wait for the
-        // next start.
+        // ReactorBase.mainLoop fires shutdown even if the startup has not finished. Calls of callWhenRunning wait for
+        // the next start.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (deferred, resolver) = Deferred::new();
         reactor.add_system_event_trigger(Phase::Before, "startup", move |_: &Reactor| deferred);

@@ -218,7 +218,7 @@ specifications! {
     }
 
     fn the_lingering_connection_with_the_least_time_left_closes(subject: &Subject) {
-        // Linger::connections: one connection too many closes the one with the least time left.
+        // Linger::connections: beyond this limit, the connection with the least time left closes.
         let (reactor, most) = (subject.reactor(), Rc::new(RefCell::new(0)));
         reactor.set_linger(Linger::default().time(HOUR).connections(3));
         let (seen, all) = (most.clone(), Countdown::new(8));

@@ -283,8 +283,8 @@ specifications! {
     }
 
     fn two_paced_floods_wait_for_each_other(subject: &Subject) {
-        // Pacing is not the default, because two paced ends may wait for each other. One end that is not paced resolves
-        // that.
+        // Pacing is not the default, because two paced ends may wait for each other. They continue when one of them is
+        // no longer paced.
         let (reactor, ends, log) = (subject.reactor(), Transports::new(), Log::new());
         let says_much = |log: &Log| {
             let (log, received) = (log.clone(), Cell::new(0));

@@ -297,7 +297,7 @@ specifications! {
     }
 
     fn ten_pieces_of_work_run_at_once(subject: &Subject) {
-        // ReactorBase.getThreadPool: 0..10 threads. An eleventh piece waits.
+        // ReactorBase.getThreadPool: 0..10 threads. An eleventh piece of work waits.
         let reactor = subject.reactor();
         let (began, beginning) = channel();
         let release = submit_waiting(&reactor, 11, &began);
@@ -313,7 +313,7 @@ specifications! {
     }
 
     fn the_pool_size_is_at_least_one_thread(subject: &Subject) {
-        // IReactorThreads.suggestThreadPoolSize: never more threads than suggested, except for zero.
+        // IReactorThreads.suggestThreadPoolSize: there are never more threads than suggested, but at least one.
         for (size, at_once) in [(0, 1), (1, 1), (3, 3)] {
             let reactor = subject.reactor();
             reactor.suggest_thread_pool_size(size);

@@ -152,7 +152,8 @@ specifications! {
     }
 
     fn listening_on_an_impossible_path_is_an_error(subject: &Subject) {
-        // unix(7): sun_path has about 108 bytes. The other paths are in a folder that does not exist, and empty.
+        // unix(7): sun_path has about 108 bytes. The second path is in a folder that does not exist, and the third is
+        // empty.
         let reactor = subject.reactor();
         for path in [format!("/tmp/{}", "x".repeat(200)), "/nowhere/socket".to_owned(), String::new()] {
             let error = listen(&reactor, &path).unwrap_err();

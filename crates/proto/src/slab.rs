@@ -247,7 +247,7 @@ const FEW: usize = 64;
 /// Reserves room for `more` slots.
 ///
 /// Slots of idle connections stay for a long time, so at most an eighth of the capacity is unused. Doubling would leave
-/// up to a half unused. The price: each value is moved about eight times, unless the allocator remaps its pages.
+/// up to a half unused. In return, each value is moved about eight times, unless the allocator remaps its pages.
 fn make_room<T>(slots: &mut Vec<T>, more: usize) {
     if slots.len() >= FEW && slots.capacity() - slots.len() < more {
         slots.reserve_exact(more.max(slots.len() / 8));

@@ -10,7 +10,7 @@
 //! The transport requests transitions at any time. After each callback the reactor calls [`StreamState::next_step`] to
 //! learn which system call comes next.
 
-// Three enums rather than flag bits: each part is in exactly one state.
+// The state is three enums and not a set of flag bits, because each part is in exactly one state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reading {
     On,

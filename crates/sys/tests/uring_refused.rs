@@ -17,9 +17,8 @@ const REGISTER_PROBE: u32 = 8;
 const REGISTER_ENABLE_RINGS: u32 = 12;
 const REGISTER_PBUF_RING: u32 = 22;
 
-/// A system call that is refused. With a `second_argument`, only calls with that argument are: one request of
-/// io_uring_register.
-/// request.
+/// A system call that is refused. With a `second_argument`, only calls with this second argument are refused: one
+/// request of io_uring_register.
 #[derive(Clone, Copy)]
 struct Denial {
     call: libc::c_long,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ropewalk::endpoints::Endpoints;
 use ropewalk::proto::description::DescriptionError;
 
-/// The longest time that a connection may be idle. `None` is without limit.
+/// The longest time that a connection may be idle. `None` means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct IdleLimit(pub(crate) Option<Duration>);
 

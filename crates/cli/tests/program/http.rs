@@ -92,7 +92,7 @@ impl Client {
         }
     }
 
-    /// Whether the server closes without sending more.
+    /// Returns whether the server closes without sending more.
     pub(crate) fn is_closed(&mut self) -> bool {
         let mut rest = Vec::new();
         self.0.read_to_end(&mut rest).is_ok() && rest.is_empty()

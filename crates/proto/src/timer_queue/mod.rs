@@ -8,8 +8,8 @@
 //! ```
 //!
 //! - A cancelled timer is removed at once. So a program that sets and cancels a timeout for each request keeps none.
-//! - A reset to a later deadline only changes the slot. The heap entry stays, too early, and moves down when it reaches
-//!   the top. So refreshing an idle timeout is one store.
+//! - A reset to a later deadline only changes the slot. The heap entry keeps its earlier deadline, and moves down when
+//!   it reaches the top. So refreshing an idle timeout is one store.
 //! - A large part of the queue that is due at once is sorted in one go. The heap is rebuilt from the rest.
 //! - A [`Mark`] separates the timers scheduled before a turn from those that its calls schedule.
 

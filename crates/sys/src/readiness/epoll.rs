@@ -7,8 +7,9 @@
 //! - An edge-triggered eventfd(2) is reported once for each write, whether or not it is read. So a waker need not empty
 //!   it.
 //! - After a level-triggered descriptor was reported, the next wait polls it again, ready or not. For an echoed message
-//!   that costs the kernel about 4 % more. Edge-triggered, EPOLLRDHUP (the peer will send no more) and EPOLLPRI (a read
-//!   stops short at urgent data) must be asked for, because bytes that a read leaves behind are not reported again.
+//!   that costs the kernel about 4 % more. An edge-triggered descriptor must also be watched for EPOLLRDHUP (the peer
+//!   will send no more) and EPOLLPRI (a read stops short at urgent data), because bytes that a read leaves behind are
+//!   not reported again.
 //! - Regular files are refused with EPERM. They never block, so they are ready in every wait.
 //! - epoll_wait(2) counts in milliseconds. epoll_pwait2(2), Linux 5.11, counts in nanoseconds; sandboxes deny it.
 

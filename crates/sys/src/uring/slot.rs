@@ -55,8 +55,8 @@ pub(super) struct Connection {
     /// Whether the other end hung up. The receive may miss that (`operation.rs`), so from now on `receive` asks the
     /// system.
     pub(super) hung_up: bool,
-    /// Whether a read may stop short although more is available, at descriptors passed over a UNIX socket. Such a
-    /// connection stays busy, because the kernel's own receive waits there for new data.
+    /// Whether a read may stop although more is available: a UNIX socket stops at passed descriptors. Such a connection
+    /// stays busy, because the kernel's own receive waits there for new data.
     pub(super) stops_short: bool,
     /// Whether the owner waits for WRITE.
     pub(super) awaits_write: bool,

@@ -113,8 +113,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Sends at most one urgent byte for a link: a second one would turn the first into ordinary data. Not for `uring`,
-    /// whose polls do not report urgent data during bulk.
+    /// Sends at most one urgent byte for a link: a second one would turn the first into ordinary data. Does nothing on
+    /// `uring`, whose polls do not report urgent data during bulk.
     fn peer_is_urgent(&mut self, index: usize) {
         let link = &mut self.links[index];
         if !link.peer_ended && !link.peer_was_urgent && self.bench.provider.name() != "uring" {

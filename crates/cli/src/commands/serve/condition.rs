@@ -7,8 +7,8 @@ use hyper::header::{self, HeaderName};
 
 /// The validators of a version of a file.
 pub(super) struct Version {
-    /// The entity tag, with its quotes. The tag claims to be strong, although it does not change if a change of the
-    /// file keeps the length and happens within the resolution of the clock.
+    /// The entity tag, with its quotes. The tag claims to be strong, although it stays the same if the file changes
+    /// within the resolution of the clock and keeps its length.
     pub(super) tag: String,
     /// The time of the last change in whole seconds, if an HTTP date can express it.
     pub(super) modified: Option<SystemTime>,
