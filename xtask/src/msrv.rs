@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_patch_release_of_the_version_serves() {
+    fn only_a_patch_release_of_the_version_is_accepted() {
         let list = "stable-x86_64 (default)\n1.8.0-x86_64\n1.850.0-x86_64\n1.85.1-x86_64 (active)\n";
         assert_eq!(toolchain_in(list, "1.85").as_deref(), Some("1.85.1-x86_64"));
         assert_eq!(toolchain_in(list, "1.86"), None);

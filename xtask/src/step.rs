@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_program_is_an_error_that_carries_its_complaint() {
+    fn the_error_of_a_failing_program_has_its_standard_error() {
         let error = read(cargo().arg("no-such-command-anywhere")).unwrap_err().to_string();
         assert!(error.contains("no-such-command-anywhere"), "{error}");
     }

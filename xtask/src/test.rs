@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn binaries_without_tests_count_as_none() {
+    fn binaries_without_tests_add_nothing() {
         assert_eq!(tests_passed(&lines("running 0 tests\n\ntest result: ok. 0 passed; 0 failed; 0 ignored")), 0);
     }
 }

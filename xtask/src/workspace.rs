@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_promised_rust_is_the_workspaces_own() {
+    fn the_promised_rust_is_that_of_a_workspace_member() {
         let metadata = serde_json::json!({
             "workspace_root": "/w", "target_directory": "/w/target", "workspace_members": ["own"],
             "packages": [

@@ -606,7 +606,7 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn a_panic_at_shutdown_does_not_spare_other_connections(subject: &Subject) {
+    fn a_panic_at_shutdown_still_closes_other_connections(subject: &Subject) {
         // ReactorBase.disconnectAll: errors are logged.
         let (reactor, log) = (subject.plain_reactor(), Log::new());
         let lost = log.clone();

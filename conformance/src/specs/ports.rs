@@ -222,7 +222,7 @@ specifications! {
         assert_eq!(client.received(), b"x");
     }
 
-    fn a_port_reopened_after_a_stop_of_both_listens(subject: &Subject) {
+    fn a_port_can_listen_again_after_the_reactor_stopped(subject: &Subject) {
         // The rest of an earlier stop must not close the socket that the port has opened since.
         let reactor = subject.reactor();
         let port = subject.listen(&reactor, Script::echo().factory());

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mistake_that_the_compiler_does_not_quote_is_unseen() {
+    fn a_mistake_that_the_compiler_does_not_quote_is_missing() {
         let windows = Platform { triple: "x86_64-pc-windows-gnu", system: "windows" };
         assert_eq!(unseen("error: let _lint_on_windows", &[&windows]), ["wrong_type_on_windows"]);
     }

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_the_one_in_the_file() {
+    fn a_candidate_has_the_name_used_in_results() {
         let candidate: Candidate = serde_json::from_str("\"ropewalk-select\"").unwrap();
         assert_eq!(candidate.name(), "ropewalk-select");
         let name = serde_json::to_string(&Candidate::RawUring).unwrap();

@@ -248,7 +248,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_ratio_to_nothing_is_no_hindrance() {
+    fn a_ratio_that_is_null_is_ignored() {
         let uring = SMALL.find("\"ropewalk-uring\": {").unwrap();
         let (before, after) = SMALL.split_at(uring);
         let figure = after.find("0.").unwrap();
@@ -297,7 +297,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_figure_has_three_digits_that_matter() {
+    fn a_figure_has_three_significant_digits() {
         let shown = [0.0, 0.934, 12.34, 999.6, 1604.0, 45_219.0, 1_234_567.0].map(figure);
         assert_eq!(shown, ["0.00", "0.93", "12.3", "1,000", "1,600", "45,200", "1,230,000"]);
     }

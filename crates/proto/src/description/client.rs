@@ -397,7 +397,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text in r"(tcp6?|unix)(:(host=|port=|timeout=|bindAddress=|lockfile=)?[0-9.e\\:=é-]{0,6}){0,4}") {
+        fn no_text_makes_the_parser_panic(text in r"(tcp6?|unix)(:(host=|port=|timeout=|bindAddress=|lockfile=)?[0-9.e\\:=é-]{0,6}){0,4}") {
             let _ = text.parse::<ClientDescription>();
         }
     }

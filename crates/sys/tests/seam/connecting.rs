@@ -19,7 +19,7 @@ pub(crate) fn a_connection_is_reported_as_writable_when_it_is_made(bench: &mut B
     assert_eq!(bench.settle(), []);
 }
 
-pub(crate) fn a_refused_connection_says_so(bench: &mut Bench) {
+pub(crate) fn a_refused_connection_returns_its_error(bench: &mut Bench) {
     let key = bench.connecting(dead_address());
     bench.expect(key, Ready::WRITE);
     assert_kind(bench.streams().finish_connect(key), ErrorKind::ConnectionRefused);

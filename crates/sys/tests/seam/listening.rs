@@ -94,7 +94,7 @@ pub(crate) fn a_connection_reset_before_accept_affects_no_other(bench: &mut Benc
     assert!(served);
 }
 
-pub(crate) fn an_adopted_port_accepts(bench: &mut Bench) {
+pub(crate) fn an_adopted_port_accepts_connections(bench: &mut Bench) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let port = bench.provider.adoption().unwrap().adopt(OwnedFd::from(listener), Kind::StreamPort).unwrap();

@@ -46,7 +46,7 @@ macro_rules! every_provider {
 every_provider! {
     connecting {
         a_connection_is_reported_as_writable_when_it_is_made
-        a_refused_connection_says_so
+        a_refused_connection_returns_its_error
         a_bound_connection_comes_from_that_address
         binding_to_a_foreign_address_is_an_error
         a_connection_over_ipv6_has_ipv6_addresses
@@ -72,7 +72,7 @@ every_provider! {
         two_ports_share_an_address_only_when_both_ask
         an_ipv6_wildcard_takes_ipv4_by_default
         a_connection_reset_before_accept_affects_no_other
-        an_adopted_port_accepts
+        an_adopted_port_accepts_connections
         a_port_accepts_only_on_request
         a_paused_port_reports_its_queue_when_it_is_resumed
         an_adopted_blocking_connection_becomes_non_blocking
@@ -83,8 +83,8 @@ every_provider! {
     }
     streams {
         bytes_go_both_ways
-        a_partly_filled_buffer_was_all
-        a_full_buffer_may_not_have_been_all
+        a_partly_filled_buffer_means_that_no_bytes_are_left
+        a_full_buffer_means_that_more_bytes_may_follow
         bytes_behind_urgent_data_are_read
         bytes_behind_passed_descriptors_are_read
         unread_bytes_come_before_the_end_of_the_stream
@@ -117,9 +117,9 @@ every_provider! {
         a_path_that_exists_is_in_use
         a_path_that_is_too_long_is_an_error
         a_full_backlog_is_an_error
-        the_file_is_removed_when_the_provider_goes
+        dropping_the_provider_removes_the_file
         the_hang_up_of_a_peer_comes_after_its_bytes
-        the_last_bytes_before_a_hang_up_promise_more
+        receive_reports_more_to_come_before_a_known_hang_up
     }
     waking {
         a_wake_before_the_wait_is_not_lost

@@ -30,7 +30,7 @@ pub(crate) fn bytes_go_both_ways(bench: &mut Bench) {
     }
 }
 
-pub(crate) fn a_partly_filled_buffer_was_all(bench: &mut Bench) {
+pub(crate) fn a_partly_filled_buffer_means_that_no_bytes_are_left(bench: &mut Bench) {
     let (key, mut peer) = bench.connection();
     bench.streams().set_reading(key, true).unwrap();
     peer.write_all(b"abc").unwrap();
@@ -39,7 +39,7 @@ pub(crate) fn a_partly_filled_buffer_was_all(bench: &mut Bench) {
     assert!(matches!(bench.receive(key), Ok(Received::Empty)));
 }
 
-pub(crate) fn a_full_buffer_may_not_have_been_all(bench: &mut Bench) {
+pub(crate) fn a_full_buffer_means_that_more_bytes_may_follow(bench: &mut Bench) {
     let (key, _peer) = bench.read_in_part();
     bench.expect(key, Ready::READ);
     assert!(matches!(bench.receive(key), Ok(Received::Drained(2))));

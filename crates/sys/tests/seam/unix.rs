@@ -75,7 +75,7 @@ pub(crate) fn a_full_backlog_is_an_error(bench: &mut Bench) {
     assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
 }
 
-pub(crate) fn the_file_is_removed_when_the_provider_goes(bench: &mut Bench) {
+pub(crate) fn dropping_the_provider_removes_the_file(bench: &mut Bench) {
     let directory = Directory::new();
     let path = directory.path("socket");
     bench.streams().listen(&ListenSpec::new(unix_address(&path))).unwrap();
@@ -94,7 +94,7 @@ pub(crate) fn the_hang_up_of_a_peer_comes_after_its_bytes(bench: &mut Bench) {
 }
 
 /// An owner that reads until there is no more finds the end in the same turn.
-pub(crate) fn the_last_bytes_before_a_hang_up_promise_more(bench: &mut Bench) {
+pub(crate) fn receive_reports_more_to_come_before_a_known_hang_up(bench: &mut Bench) {
     let (key, mut peer) = bench.unix_connection();
     peer.write_all(b"bye").unwrap();
     drop(peer);

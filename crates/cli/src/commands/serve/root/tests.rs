@@ -108,7 +108,7 @@ fn paths_out_of_the_directory_are_denied() {
 }
 
 #[test]
-fn files_are_not_passed_like_directories() {
+fn a_path_through_a_file_is_an_error() {
     let tree = Tree::new("files");
     tree.link("file/", "slash");
     tree.link("file/.", "dot");
