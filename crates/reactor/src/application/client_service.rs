@@ -32,9 +32,9 @@ const FALLBACK_DELAY: Duration = Duration::from_secs(60);
 
 /// A service that keeps a connection to an endpoint from `start` to `stop`.
 ///
-/// It connects again when an attempt fails or the connection is lost, after delays that a [`RetryPolicy`] chooses. All
-/// clones refer to the same service. A started service runs until it is stopped or its reactor is dropped, even if
-/// every handle to the service has been dropped.
+/// The service connects again when an attempt fails or the connection is lost, after delays that a [`RetryPolicy`]
+/// chooses. All clones refer to the same service. A started service runs until it is stopped or its reactor is dropped,
+/// even if every handle to the service has been dropped.
 ///
 /// ```
 /// use std::time::Duration;

@@ -173,7 +173,8 @@ impl ServiceHandle {
         named(self.name(), self.guarded(reactor, "Service::start", |service, reactor| service.start(reactor)))
     }
 
-    /// Calls [`Service::stop`], if the service was started. While a stop is in progress, this waits for it to complete.
+    /// Calls [`Service::stop`], if the service was started. If a stop is in progress, the Deferred fires when that stop
+    /// completes.
     ///
     /// ```
     /// use std::time::Duration;

@@ -74,14 +74,14 @@ impl HaproxyServerEndpoint {
         HaproxyServerEndpoint { inner: Rc::new(inner), header_timeout: HEADER_TIMEOUT, waiting_max: WAITING_MAX }
     }
 
-    /// Resets a connection whose header has not arrived within `timeout`.
+    /// Sets the time limit for a header. A connection without a complete header is then reset.
     #[must_use]
     pub fn header_timeout(mut self, timeout: Duration) -> HaproxyServerEndpoint {
         self.header_timeout = timeout;
         self
     }
 
-    /// Closes a new connection while `connections` others wait for their headers.
+    /// Sets the maximum number of connections that wait for their headers. Further connections are closed.
     #[must_use]
     pub fn waiting_max(mut self, connections: usize) -> HaproxyServerEndpoint {
         self.waiting_max = connections;
@@ -135,7 +135,7 @@ impl Layer for HeaderLayer {
     fn incoming(&mut self, received: &mut [u8], _plain: &mut Outbox, _queue: &mut Outbox) -> io::Result<usize> {
         let mut rest = &*received;
         // A wrong header does not fail the layer, because a failed layer closes its connection without a reset. The
-        // protocol resets it instead.
+        // protocol resets the connection instead.
         self.header = self.parser.parse(&mut rest).transpose();
         Ok(received.len() - rest.len())
     }

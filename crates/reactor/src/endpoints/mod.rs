@@ -97,8 +97,8 @@ pub trait StreamServerEndpoint {
     /// Starts to listen. `factory` builds a protocol for each connection.
     ///
     /// The Deferred fires with the port, or fails if listening fails. The Deferred of a built-in type fires before this
-    /// method returns, and its failure is an [`Error`]. Other types may fire theirs later, and it can be cancelled. May
-    /// be called from any callback. Each call listens again. Never panics.
+    /// method returns, and its failure is an [`Error`]. The Deferred of another type may fire later, and can be
+    /// cancelled. May be called from any callback. Each call listens again. Never panics.
     fn listen(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Port>;
 }
 

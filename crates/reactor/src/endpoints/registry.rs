@@ -51,7 +51,7 @@ type Parser<E> = Rc<dyn Fn(&Endpoints, &Description) -> Parsed<E>>;
 #[derive(Clone)]
 pub struct Endpoints(Rc<Registry>);
 
-/// The number of descriptions that may enclose another one. Each of them takes stack space while it is parsed.
+/// The maximum number of descriptions around the innermost one. Each of them takes stack space while it is parsed.
 const ENCLOSING_MAX: usize = 16;
 
 struct Registry {
@@ -103,7 +103,8 @@ impl Endpoints {
         endpoints
     }
 
-    /// Registers `parser` for server descriptions that begin with `name:`. It replaces an earlier parser of that name.
+    /// Registers `parser` for server descriptions that begin with `name:`. `parser` replaces an earlier parser of that
+    /// name.
     ///
     /// The parser also gets this registry, so that it can parse a nested description. Names ignore the case of ASCII
     /// letters.
@@ -117,7 +118,8 @@ impl Endpoints {
         self.0.servers.register(name, Rc::new(parser));
     }
 
-    /// Registers `parser` for client descriptions that begin with `name:`. It replaces an earlier parser of that name.
+    /// Registers `parser` for client descriptions that begin with `name:`. `parser` replaces an earlier parser of that
+    /// name.
     ///
     /// The parser also gets this registry, so that it can parse a nested description. Names ignore the case of ASCII
     /// letters.

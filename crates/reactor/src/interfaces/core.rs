@@ -270,7 +270,7 @@ impl Reactor {
         Ok(())
     }
 
-    /// Stops the loop in order: after the current turn, the `shutdown` event fires, connections are lost and ports closed.
+    /// Stops the loop after the current turn: the `shutdown` event fires, connections are lost and ports closed.
     ///
     /// ```
     /// use ropewalk::{Error, Reactor};

@@ -324,7 +324,8 @@ impl Watch {
         if ready.contains(Ready::GONE) {
             return self.lose(reactor, &Error::ConnectionFdescWentAway);
         }
-        // On a hang-up or an error, each watched operation is called: it finds the error after it has read all data.
+        // On a hang-up or an error, each watched operation is called. The operation finds the error after it has read
+        // all data.
         let trouble = ready.intersects(Ready::HANGUP | Ready::ERROR);
         let operations: [(Interest, Ready, Operation); 2] = [
             (Interest::READ, Ready::READ, |descriptor, reactor| descriptor.do_read(reactor)),

@@ -159,7 +159,7 @@ impl Signals {
             if watch.guard.take().is_none() {
                 continue;
             }
-            // The action is `None` while it runs, and it may run turns of the loop.
+            // `None` while the action runs: the action may run turns of the loop.
             let Some(mut action) = watch.action.take() else { continue };
             let _ = reactor.0.guard(CallbackKind::Signal, "on_signal", || action(reactor));
             watch.action.set(Some(action));

@@ -69,8 +69,8 @@ impl ThreadHandle {
 
     /// Runs `call` on the loop, and waits for its result.
     ///
-    /// Must not be called on the reactor's own thread, where it would wait for ever. A panic in `call` is resumed in
-    /// the calling thread.
+    /// Must not be called on the reactor's own thread, where it would wait forever. A panic in `call` is resumed in the
+    /// calling thread.
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -103,8 +103,8 @@ impl ThreadHandle {
 
     /// Runs `call` on the loop, and waits until the Deferred that it returns has fired.
     ///
-    /// Must not be called on the reactor's own thread, where it would wait for ever. A panic in `call` is resumed in
-    /// the calling thread.
+    /// Must not be called on the reactor's own thread, where it would wait forever. A panic in `call` is resumed in the
+    /// calling thread.
     ///
     /// ```
     /// use std::time::Duration;
@@ -150,7 +150,7 @@ impl ThreadHandle {
     ///
     /// let reactor = Reactor::new()?;
     /// reactor.thread_handle().wake_up();
-    /// reactor.iterate(None)?; // would otherwise wait for ever
+    /// reactor.iterate(None)?; // would otherwise wait forever
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn wake_up(&self) {

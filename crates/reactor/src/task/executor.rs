@@ -89,7 +89,7 @@ impl Hooks for Executor {
         !self.woken().is_empty()
     }
 
-    /// While the loop sleeps, a wake on the reactor's own thread must wake it.
+    /// While the loop sleeps, a wake on the reactor's own thread must wake the loop.
     fn set_sleeping(&self, sleeping: bool) {
         self.ready.asleep.store(sleeping, Ordering::Relaxed);
     }

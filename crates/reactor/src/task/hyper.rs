@@ -96,7 +96,7 @@ where
 
 /// A reactor's clock and delayed calls as hyper's [`Timer`].
 ///
-/// hyper requires that timers can be sent to other threads. This one can be sent, but only works on its reactor's
+/// hyper requires that timers can be sent to other threads. A `LoopTimer` can be sent, but only works on its reactor's
 /// thread. On other threads, and after the reactor is dropped, its sleeps never complete.
 #[derive(Clone)]
 pub struct LoopTimer(Arc<ThreadBound<Epoch>>);

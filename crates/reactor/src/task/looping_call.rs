@@ -181,8 +181,8 @@ impl LoopingCall {
 
     /// Stops the loop. No effect when the loop is not running.
     ///
-    /// The Deferred of `start` fires before this method returns. If a call or its Deferred is still pending, the Deferred
-    /// of `start` fires when that call has its result.
+    /// If no call is in progress, the Deferred of `start` fires before this method returns. Otherwise it fires when the
+    /// call, or the Deferred of the call, has its result.
     ///
     /// May be called from the call itself.
     ///

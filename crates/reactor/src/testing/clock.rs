@@ -57,7 +57,7 @@ impl Clock {
         self.0.advance(by);
     }
 
-    /// Advances by each of `steps` in turn.
+    /// Advances by each of `steps`, one after the other.
     ///
     /// ```
     /// use std::time::Duration;

@@ -182,7 +182,7 @@ impl MemoryReactor {
         self.network.advance(by);
     }
 
-    /// Advances by each of `steps` in turn.
+    /// Advances by each of `steps`, one after the other.
     ///
     /// ```
     /// use std::cell::Cell;
@@ -231,7 +231,7 @@ impl MemoryReactor {
         self.network.settle();
     }
 
-    /// Starts to connect a client that the test holds.
+    /// Starts to connect to `address`, with a client that the test holds.
     ///
     /// `address` has a form such as `"10.0.0.1:80"`, `"[fe80::1]:80"`, `"/run/socket"` or `"@name"`.
     ///

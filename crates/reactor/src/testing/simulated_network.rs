@@ -132,7 +132,7 @@ impl SimulatedNetwork {
         self.names.add(name, addresses);
     }
 
-    /// Starts to connect a client that the test holds to `address`.
+    /// Starts to connect to `address`, with a client that the test holds.
     ///
     /// ```
     /// use std::net::SocketAddr;

@@ -444,7 +444,7 @@ impl ConnectorInner {
         self.reactor.upgrade().map(Reactor)
     }
 
-    /// Schedules `call` after `delay`. The caller keeps the timer in the race, whose end cancels it.
+    /// Schedules `call` after `delay`. The caller stores the timer in the race. The end of the race cancels the timer.
     pub(super) fn later(
         self: &Rc<ConnectorInner>,
         reactor: &Reactor,

@@ -14,7 +14,8 @@ bitflags! {
         const ARMED = 1 << 0;
         /// The last send was partial. The provider reports when it can take more.
         const BLOCKED = 1 << 1;
-        /// A callback of the protocol or of the producer is on the stack: settling follows when it returns.
+        /// A callback of the protocol or of the producer is on the stack. The connection settles when that callback
+        /// returns.
         const IN_CALLBACK = 1 << 2;
         /// One of the protocol's callbacks is running.
         const PROTOCOL_OUT = 1 << 3;

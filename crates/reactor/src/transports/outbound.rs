@@ -158,7 +158,7 @@ impl Outbound {
         self.rare.peek(|rare| rare.watermarks).flatten().unwrap_or(WATERMARKS)
     }
 
-    /// Adds a hold, or drops one.
+    /// Adds a hold, or removes one.
     pub(super) fn hold(&self, on: bool, flags: &Word) {
         let holds = self.rare.with(|rare| {
             rare.holds = if on { rare.holds + 1 } else { rare.holds - 1 };

@@ -85,7 +85,7 @@ impl Stream {
         }
     }
 
-    /// Whether a paced connection is over its high-water mark within a callback, so that the rest of a delivery should wait.
+    /// Whether more than the high-water mark is queued on a paced connection. Then the rest of a delivery should wait.
     pub(super) fn is_ahead(&self) -> bool {
         self.has(Flags::PACED) && self.buffered() > self.outbound.watermarks().0
     }

@@ -123,7 +123,7 @@ impl Stream {
         self.mark(Flags::BLOCKED, true);
     }
 
-    /// Pauses or resumes the producer. Returns whether it may have written more that should be flushed.
+    /// Pauses or resumes the producer. Returns whether the producer may have written bytes that should be flushed.
     pub(super) fn balance_producer(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
         let Some(due) = self.outbound.take_due(self.buffered(), &self.flags) else { return false };
         let resumes = matches!(due, Due::Resume(_));

@@ -156,8 +156,8 @@ impl Transport {
     /// Sets whether the socket lingers after `lose_connection`, within the bounds of [`Linger`](super::Linger). The default
     /// is `true`.
     ///
-    /// Without lingering the socket is closed at once. Choose that for peers that send nothing more. Choose it too when
-    /// another process reads from the same socket, because lingering discards what arrives.
+    /// Without lingering the socket is closed at once. Choose that for peers that send nothing more, and for sockets
+    /// from which another process reads. Lingering discards the bytes that arrive.
     ///
     /// ```
     /// use ropewalk::prelude::*;

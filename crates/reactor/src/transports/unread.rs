@@ -144,7 +144,7 @@ mod tests {
     use crate::protocols::Protocol;
     use crate::testing::{MemoryReactor, TestStream};
 
-    /// Notes each delivery, and gives bytes back as a test says.
+    /// Records each delivery, and then calls `act`.
     #[derive(Clone)]
     struct GivesBack {
         deliveries: Rc<RefCell<Vec<Vec<u8>>>>,

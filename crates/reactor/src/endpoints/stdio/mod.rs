@@ -52,7 +52,8 @@ impl StreamServerEndpoint for StdioServerEndpoint {
 }
 
 impl Reactor {
-    /// Makes a connection of two descriptors: bytes from `input` are received, and written bytes are sent to `output`.
+    /// Makes one connection out of two descriptors: bytes from `input` are received, and written bytes are sent to
+    /// `output`.
     ///
     /// The descriptors may be pipes, terminals, sockets or files. Their flags are not changed. `factory` builds a
     /// protocol and is neither started nor stopped. The end of `input` is the end of the received stream. `output` is

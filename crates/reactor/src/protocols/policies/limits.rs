@@ -37,8 +37,8 @@ impl Drop for Place {
 /// Connections with an overflow protocol are counted as well.
 ///
 /// Behind `haproxy:`, connections still waiting for their PROXY header count against the limit. If the limit is
-/// reached, a new connection is closed. With an overflow factory it is kept instead, and not counted until its header
-/// arrives.
+/// reached, a new connection is closed. With an overflow factory the connection is kept instead, and not counted until
+/// its header arrives.
 ///
 /// ```
 /// use std::rc::Rc;

@@ -107,7 +107,7 @@ impl EventProvider for Simulated {
         Arc::new(move || skew.host_time(network.with(|network| network.now())))
     }
 
-    /// Starts at the year 1970, so that the wall clock too follows from the calls alone.
+    /// Starts at 1970-01-01, so that the wall clock also follows from the calls alone.
     fn wall_clock(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + self.now().since(Moment::ZERO)
     }
