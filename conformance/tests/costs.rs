@@ -43,7 +43,7 @@ fn an_echoed_message_costs_one_receive_plus_one_send() {
 
 /// `.ci/run` installs strace and runs this test.
 #[test]
-#[ignore = "needs strace and leave to trace"]
+#[ignore = "needs strace and permission to trace"]
 fn an_echoed_message_costs_at_most_2_25_system_calls() {
     // As above, including the calls below the seam: changes of interest, wake-ups, clocks, memory.
     const FEW: usize = 20;

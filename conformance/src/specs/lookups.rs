@@ -37,7 +37,7 @@ struct Apart {
 
 impl HostnameResolver for Apart {
     fn resolve_host_name(&self, _: &Reactor, host: &str, _: u16) -> Deferred<Vec<SocketAddr>> {
-        panic!("'{host}' is to be asked for by family");
+        panic!("'{host}' must be looked up by family");
     }
 
     fn resolve_family(

@@ -131,7 +131,7 @@ fn abort_deadlocked_ends(world: &Rc<World>) {
         let Some(transport) = end.transport.borrow().clone() else { continue };
         let peer = end.peer().and_then(|number| world.end(number));
         let both = transport.buffered() > 0 && peer.is_none_or(|peer| peer.lives() && peer.losing.get());
-        world.expect(both, || format!("end {} does not leave", end.number));
+        world.expect(both, || format!("end {} stays open", end.number));
         abort(world, &end, &transport);
     }
 }

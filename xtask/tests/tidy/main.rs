@@ -95,7 +95,7 @@ fn a_file_name_says_its_concern() {
     };
     let mut found = files(&["crates", "conformance", "bench", "xtask"], "rs");
     found.retain(says_nothing);
-    assert!(found.is_empty(), "a name that fits anything: {found:?}");
+    assert!(found.is_empty(), "file names that say nothing: {found:?}");
 }
 
 #[test]
