@@ -40,7 +40,7 @@ impl Subject {
 
     /// Selects a custom provider. `open` makes one for each reactor.
     ///
-    /// Its reactors look names up with the system's resolver, in real threads.
+    /// The subject's reactors look names up with the system's resolver, in real threads.
     ///
     /// ```
     /// use ropewalk::testing::{Faults, Simulated};

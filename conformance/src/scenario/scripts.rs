@@ -331,7 +331,7 @@ fn chosen(_subject: &Subject) {
     }
 }
 
-/// Plays rounds of messages. Their number and the number of connections are the first two lines of the input.
+/// Plays rounds of messages. The first two lines of the input are the number of rounds and the number of connections.
 fn echo(subject: &Subject) {
     let [rounds, connections] = [hear(), hear()].map(|number| number.parse().expect("a number"));
     let reactor = subject.reactor();

@@ -126,7 +126,7 @@ specifications! {
     }
 
     fn a_clean_close_is_connection_done_at_both_ends(subject: &Subject) {
-        // IProtocol.connectionLost: ConnectionDone after an orderly close.
+        // IProtocol.connectionLost: the reason is ConnectionDone after an orderly close.
         let log = Log::new();
         let client = Script::logged(&log, "client").on_data(|transport, _| transport.lose_connection());
         let server = Script::logged(&log, "server").on_made(|transport| transport.write(b"x"));

@@ -120,7 +120,7 @@ specifications! {
     }
 
     fn due_calls_run_before_arrived_data_is_delivered(subject: &Subject) {
-        // ReactorBase.mainLoop: runUntilCurrent, then doIteration.
+        // ReactorBase.mainLoop calls runUntilCurrent, then doIteration.
         let (reactor, log) = (subject.reactor(), Log::new());
         let arrived = log.clone();
         let server = Script::new().on_data(move |transport, _| {

@@ -611,7 +611,7 @@ specifications! {
     }
 
     fn shutdown_stops_every_watch_once(subject: &Subject) {
-        // ReactorBase.disconnectAll: removeAll, then connectionLost(ConnectionLost) on every descriptor.
+        // ReactorBase.disconnectAll calls removeAll, then connectionLost(ConnectionLost) on every descriptor.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (reader, writer) = pipe();
         let both = Watched::new(&log, "reader", reader);

@@ -54,7 +54,7 @@ specifications! {
     }
 
     fn a_reset_by_the_peer_is_connection_lost_with_its_cause(subject: &Subject) {
-        // IProtocol.connectionLost: ConnectionLost for a reset or any other errno.
+        // IProtocol.connectionLost: the reason is ConnectionLost for a reset or any other errno.
         let log = Log::new();
         let server = Script::logged(&log, "server").on_made(|transport| transport.write(b"x")).stop_when_lost();
         let server = server.on_lost(|_, reason| {

@@ -83,7 +83,7 @@ specifications! {
     }
 
     fn localhost_resolves_to_loopback_with_the_given_port(subject: &Subject) {
-        // IHostnameResolver.resolveHostName; RFC 6761. The default resolver of each provider.
+        // IHostnameResolver.resolveHostName; RFC 6761. Each provider uses its default resolver here.
         let reactor = subject.reactor();
         let found = finish(&reactor, reactor.resolve_host_name("localhost", 4711)).unwrap();
         assert!(!found.is_empty());

@@ -166,7 +166,7 @@ specifications! {
     }
 
     fn an_interrupted_wait_makes_no_call_early(subject: &Subject) {
-        // signal(7): EINTR at every blocking call. The wait continues.
+        // signal(7): every blocking call may return EINTR. The wait continues.
         let mut play = Performance::begin(subject, "interrupted");
         play.expect(&["ready"]);
         let pid = play.pid();

@@ -298,7 +298,7 @@ specifications! {
     }
 
     fn the_loop_sleeps_while_a_paused_connection_has_hung_up(subject: &Subject) {
-        // poll(2) reports POLLHUP unasked. It must not wake the loop again and again.
+        // poll(2) reports POLLHUP unasked. This report must not wake the loop again and again.
         let (reactor, servers) = (subject.reactor(), Transports::new());
         let server = Script::new().listed_in(&servers).on_made(|transport| {
             transport.pause_producing();

@@ -337,7 +337,7 @@ specifications! {
     }
 
     fn awaiting_a_deferred_returns_its_result(subject: &Subject) {
-        // Deferred.__await__: a value or a failure.
+        // Deferred.__await__ returns the value or raises the failure.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (handle, seen) = (reactor.clone(), log.clone());
         spawn(&reactor, async move {

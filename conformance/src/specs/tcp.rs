@@ -205,7 +205,7 @@ specifications! {
     }
 
     fn a_used_local_address_is_a_bind_error(subject: &Subject) {
-        // ConnectBindError, in a later turn.
+        // ConnectBindError is reported in a later turn.
         let (reactor, log) = (subject.reactor(), Log::new());
         let port = reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
         let taken = port.host().unwrap().inet().unwrap();

@@ -329,7 +329,7 @@ specifications! {
     }
 
     fn cancelled_or_moved_calls_do_not_wake_the_loop(subject: &Subject) {
-        // DelayedCall.reset leaves the old entry in the heap. It must not wake the loop.
+        // DelayedCall.reset leaves the old entry in the heap. That entry must not wake the loop.
         let (reactor, counts) = subject.counted();
         for _ in 0..100 {
             reactor.call_later(MOMENT, |_| {}).cancel().unwrap();

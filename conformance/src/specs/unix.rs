@@ -181,7 +181,7 @@ specifications! {
     }
 
     fn the_lock_of_a_live_server_is_respected(subject: &Subject) {
-        // IReactorUNIX.listenUNIX: wantPID=True. CannotListenError with EADDRINUSE.
+        // IReactorUNIX.listenUNIX: wantPID=True. The error is CannotListenError with EADDRINUSE.
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         let port = listen(&reactor, UnixBinding::new(&file.0).lock()).unwrap();
         let other = subject.reactor();
@@ -222,7 +222,7 @@ specifications! {
     }
 
     fn a_client_can_require_a_live_lock(subject: &Subject) {
-        // IReactorUNIX.connectUNIX: checkPID. BadFileError without a lock.
+        // IReactorUNIX.connectUNIX: checkPID. Without a lock the error is BadFileError.
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         let port = listen(&reactor, &file.0).unwrap();
         let checked = || UnixDestination::new(&file.0).check_lock();

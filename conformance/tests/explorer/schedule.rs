@@ -178,7 +178,7 @@ fn run_until_stopped(world: &Rc<World>, net: &MemoryReactor, peers: OutsidePeers
     world.stop_acting();
     world.ports.take();
     clients::stop_attempts(world);
-    // Delayed calls outlive a run. They are made in the next one, or here.
+    // Delayed calls outlive a run. The next run makes these calls, or this function does.
     net.advance(Duration::from_secs(2));
     Rc::into_inner(peers).expect("all calls have been made").into_inner()
 }

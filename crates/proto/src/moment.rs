@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// A point in time: the number of nanoseconds since the clock of the event provider started. It never decreases.
+/// A point in time: the number of nanoseconds since the clock of the event provider started. The clock never goes back.
 ///
 /// A moment is not a [`std::time::Instant`], because a simulated provider cannot create one, and because timers compare
 /// a single integer. The range is 584 years. A later time saturates at [`Moment::NEVER`], so no delay overflows.

@@ -16,7 +16,8 @@ const FOLDERS: [&str; 4] = ["crates/proto/src", "crates/reactor/src", "crates/ru
 /// examples.
 const OTHER_FILES: [&str; 3] = ["none.rs", "other.rs", "book.rs"];
 
-/// Traits whose methods the reactor calls and a user may implement. Their own examples show several of them.
+/// Traits whose methods the reactor calls and a user may implement. The example of such a trait shows several of its
+/// methods.
 const CALLED_BY_THE_REACTOR: [&str; 2] = ["EventProvider", "Streams"];
 
 /// A documented item.

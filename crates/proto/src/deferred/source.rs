@@ -422,7 +422,8 @@ mod tests {
         end.cancel();
         assert!(resolver.is_cancelled());
         assert!(cancelled(end));
-        // The chain of the last handle waits for all the other chains. It must be dropped without recursion as well.
+        // The chain of the last handle waits for all the other chains. That chain must be dropped without recursion as
+        // well.
         handles.drain(..LONG - 1);
         drop(handles);
     }

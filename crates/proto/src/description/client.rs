@@ -74,7 +74,7 @@ pub struct TcpClient {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tcp6Client {
-    /// A name to resolve, or an IPv6 address. Never empty or an IPv4 address.
+    /// A name to resolve, or an IPv6 address. It is neither empty nor an IPv4 address.
     pub host: String,
     /// The port to connect to. Never 0.
     pub port: u16,

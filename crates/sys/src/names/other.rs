@@ -1,4 +1,5 @@
-//! Systems where the standard library looks names up. It returns both families, and the unwanted one is dropped.
+//! Systems where the standard library looks names up. The library returns addresses of both families, and those of the
+//! unwanted family are dropped.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};

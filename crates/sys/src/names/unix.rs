@@ -31,7 +31,7 @@ impl Found {
             IpFamily::V4 => libc::AF_INET,
             IpFamily::V6 => libc::AF_INET6,
         };
-        // One entry for each address, not one for each kind of socket.
+        // This asks for one entry for each address, not one for each kind of socket.
         hints.ai_socktype = libc::SOCK_STREAM;
         let mut list = null_mut();
         // SAFETY: `host` ends with a zero, `hints` is initialized, the null pointer asks for no service, and `list` may

@@ -9,8 +9,8 @@ use crate::socket::file::SocketFile;
 use crate::socket::table::{HasSocket, not_a_socket};
 
 pub(super) struct Registration {
-    /// The file of a UNIX port. It must be removed first: once the descriptor is closed, another port may bind the
-    /// path.
+    /// The file of a UNIX port. It must be removed before the descriptor is closed, because afterwards another port may
+    /// bind the path.
     file: Option<Box<SocketFile>>,
     descriptor: Descriptor,
     /// The readiness that the owner waits for.

@@ -58,7 +58,7 @@ pub(crate) trait Selector: Sized + Send + 'static {
         trigger: Trigger,
     ) -> io::Result<()>;
 
-    /// Forgets a descriptor. It is still open, unless the owner of a watched descriptor closed it.
+    /// Forgets a descriptor. The descriptor is still open, unless the owner of a watched descriptor closed it.
     fn remove(&mut self, fd: BorrowedFd<'_>, key: Key, from: Interest);
 
     /// Forgets every descriptor, including those whose number was closed.

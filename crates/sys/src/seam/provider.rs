@@ -47,8 +47,8 @@ pub trait EventProvider: Send {
     /// Returns the name by which a user chooses the provider, such as `epoll`.
     fn name(&self) -> &'static str;
 
-    /// Returns the monotonic clock, which is virtual when simulated. It works while the provider waits in another
-    /// thread.
+    /// Returns the monotonic clock, which is virtual when simulated. The clock also works while the provider waits in
+    /// another thread.
     fn clock(&self) -> Clock;
 
     /// Returns the wall-clock time, which is virtual when simulated.

@@ -9,7 +9,7 @@
 //!
 //! The kernel takes buffers from the ring in the order in which they were put there. A few buffers are reused sooner
 //! and stay in the cache, so the ring begins small and grows when it runs dry. All buffers are one allocation, whose
-//! pages exist once they are used. It lives until the last chunk lent from it is dropped.
+//! pages exist once they are used. The allocation lives until the last chunk lent from it is dropped.
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::VecDeque;

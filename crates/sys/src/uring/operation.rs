@@ -1,9 +1,9 @@
 //! Operations in flight.
 //!
 //! An operation has no record. Its completion names the source and the verb (`token.rs`). A source has at most one
-//! operation of each verb, and knows which are in flight. They stay in flight until their last completion, even if the
-//! source is gone: a cancel frees nothing. So a late completion may find no source under its key. Then only its buffer
-//! is returned to the ring.
+//! operation of each verb, and knows which are in flight. An operation stays in flight until its last completion, even
+//! if the source is gone: a cancel frees nothing. So a late completion may find no source under its key. Then only its
+//! buffer is returned to the ring.
 
 use bitflags::bitflags;
 

@@ -103,8 +103,8 @@ pub(super) struct Unsent {
 }
 
 pub(super) struct Port {
-    /// The file of a UNIX port. It must be removed first: once the descriptor is closed, another port may bind the
-    /// path.
+    /// The file of a UNIX port. It must be removed before the descriptor is closed, because afterwards another port may
+    /// bind the path.
     file: Option<Box<SocketFile>>,
     fd: OwnedFd,
     /// Whether a poll reported a waiting connection that `ready` has not reported yet.

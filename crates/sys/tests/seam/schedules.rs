@@ -34,7 +34,7 @@ struct World<'a> {
     seed: u64,
     random: Random,
     bench: &'a mut Bench,
-    /// The stream of both ends of a connection. It starts at a position that differs from that of every other link.
+    /// The stream of both ends of a connection. The stream of each link starts at a position of its own.
     text: &'a [u8],
     links: Vec<Link>,
 }
