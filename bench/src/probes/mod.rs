@@ -1,8 +1,8 @@
 //! Operations of a candidate inside one process: timers, and calls from another thread. All candidates have the same
 //! methods.
 //!
-//! Each probe runs in a process of its own, pinned, and is timed on the processor clock of its thread or process, which
-//! excludes other processes of the machine.
+//! Each probe runs in a process of its own on one core. It is timed on the processor clock of its thread or process,
+//! which excludes other processes of the machine.
 
 mod ropewalk;
 mod tokio;

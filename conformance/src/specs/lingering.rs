@@ -58,8 +58,8 @@ specifications! {
     lingering;
 
     fn an_answer_arrives_whole_while_the_client_still_sends(subject: &Subject) {
-        // RFC 9112, section 9.6. The client reads slowly, so part of the answer is still in the
-        // server's kernel at the close, and the server never reads the rest of the request.
+        // RFC 9112, section 9.6. The client reads slowly, so part of the answer is still in the server's kernel at the
+        // close. The server never reads the rest of the request.
         let answer = noise(1_000_000, 1);
         let (log, upload) = (Log::new(), noise(TOO_MUCH, 2));
         let client = Script::slow_reader().on_made(move |transport| transport.write(&upload));

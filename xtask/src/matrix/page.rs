@@ -80,7 +80,7 @@ const INTRODUCTION: &str = "\
 <!-- Written by `cargo xtask matrix` from the conformance suite's results; changes by hand are lost. -->
 
 One suite of specifications runs on every event provider. A cell shows how many of an interface's specifications passed
-on that provider, and how many apply to it; a dash means that none does, most often because it lacks the interface.
+on that provider, and how many apply to it. A dash means that none does, most often because it lacks the interface.
 
 ";
 

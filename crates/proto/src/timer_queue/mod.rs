@@ -111,7 +111,7 @@ impl<T> Slot<T> {
 pub struct TimerQueue<T> {
     heap: Vec<Entry>,
     /// The position of each slot's entry, or, if the slot is vacant, the next vacant slot. This is not a field of the
-    /// slot: a sift writes a position at each level, and a dense array of positions stays in the cache.
+    /// slot, because a sift writes a position at each level. A dense array of positions stays in the cache.
     positions: Vec<u32>,
     slots: Vec<Slot<T>>,
     vacant: u32,

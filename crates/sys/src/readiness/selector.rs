@@ -1,7 +1,7 @@
 //! A readiness mechanism. epoll.rs, poll.rs and select.rs have these methods in this order.
 //!
 //! A selector watches descriptors under keys and never knows what a descriptor means. The selector knows descriptors
-//! without interest, but does not report them, not even a hang-up: a source that is not read must not make the loop
+//! without interest, but does not report them, not even a hang-up. A source that is not read must not make the loop
 //! spin.
 
 use std::io;

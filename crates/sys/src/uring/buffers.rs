@@ -72,8 +72,8 @@ struct Memory {
     some_returned: AtomicBool,
 }
 
-// SAFETY: the allocation belongs to this value alone. A buffer is in one place at a time: in a chain or a `Lent`, which
-// read it, or in the ring, where the kernel writes it.
+// SAFETY: the allocation belongs to this value alone. A buffer is in one place at a time. A chain or a `Lent` only
+// reads it. In the ring the kernel writes it.
 unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}
@@ -222,7 +222,7 @@ impl Buffers {
         let address = self.address(id) as u64;
         let place = self.places.as_ptr().wrapping_add(usize::from(self.tail & (MOST - 1)));
         // SAFETY: the index is below MOST, the number of places. The kernel reads a place only when the tail has passed
-        // it, and no buffer is in the ring twice, so the tail is at most MOST ahead of the kernel.
+        // it. No buffer is in the ring twice, so the tail is at most MOST ahead of the kernel.
         let entry = unsafe { &mut *place };
         entry.set_addr(address);
         entry.set_len(BYTES as u32);

@@ -156,7 +156,7 @@ impl Ring {
             flags.remove(EnterFlags::EXT_ARG);
         }
         // SAFETY: the caller of `push` keeps the memory of its entries valid. The arguments and their time outlive the
-        // call, and their size is that of the type; without EXT_ARG they stand for no signal mask, so they are not
+        // call, and their size is that of the type. Without EXT_ARG they stand for no signal mask, so they are not
         // passed.
         let outcome =
             unsafe { self.io.submitter().enter(to_submit, want, flags.bits(), (want > 0).then_some(&arguments)) };

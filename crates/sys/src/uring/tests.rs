@@ -638,8 +638,8 @@ fn operations_outlive_the_thread_that_began_them() {
     });
 }
 
-/// Linux 6.18: a receive over a UNIX socket does not report an earlier hang-up if it read everything and there was more
-/// than the kernel reads at once.
+/// Linux 6.18: a receive over a UNIX socket may not report an earlier hang-up. This happens if it read everything and
+/// there was more than the kernel reads at once.
 #[test]
 fn the_end_of_a_unix_stream_is_seen_behind_any_number_of_bytes() {
     for bytes in [5, 4096, 32 * 4096, 33 * 4096, 200_000] {

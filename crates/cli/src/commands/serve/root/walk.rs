@@ -1,8 +1,8 @@
 //! Resolves a path name by name, where openat2(2) is missing.
 //!
-//! No call here follows a link: each name is opened with O_NOFOLLOW in a directory that is already open. Links are read and
-//! their names are resolved in turn. `..` returns to the directory that was passed before, and is never opened, so that a
-//! directory which is moved meanwhile cannot lead out of the root.
+//! No call here follows a link: each name is opened with O_NOFOLLOW in a directory that is already open. Links are read
+//! and their names are resolved in turn. At `..` the walk returns to the directory that it passed before. `..` itself is
+//! never opened, so a directory that is moved meanwhile cannot lead out of the root.
 
 use std::collections::VecDeque;
 use std::io;
