@@ -8,6 +8,7 @@ use std::time::Duration;
 use ropewalk::{Address, ClientFactory, Connector, Error, Factory, Port, Reactor, Transport};
 
 use crate::script::{Script, stop};
+use crate::waiting::{after_some_turns, when};
 use crate::{Subject, run};
 
 /// The most bytes that one call of `data_received` delivers.
@@ -68,6 +69,29 @@ impl Subject {
     pub fn converse_on(&self, reactor: &Reactor, server: &Script, client: &Script) {
         let both = Countdown::new(2);
         self.join(reactor, &server.clone().counted_by(&both), &client.clone().counted_by(&both));
+        run(reactor);
+    }
+
+    /// Runs `server` with a client that sends `sent` and resets the connection. The server's end is paused, and passed to
+    /// `then` when the reset has arrived.
+    pub fn after_a_reset(
+        &self,
+        reactor: &Reactor,
+        server: &Script,
+        sent: &[u8],
+        then: impl FnOnce(Transport) + 'static,
+    ) {
+        let (servers, clients) = (Transports::new(), Transports::new());
+        let server = server.clone().on_made(Transport::pause_producing).listed_in(&servers);
+        let bytes = sent.to_vec();
+        let client = Script::new().on_made(move |transport| transport.write(&bytes)).listed_in(&clients);
+        self.join(reactor, &server, &client);
+        let (made, sender) = (servers.clone(), clients.clone());
+        let has_sent = move || !made.all().is_empty() && sender.all().iter().all(|client| client.buffered() == 0);
+        when(reactor, has_sent, move |reactor| {
+            clients.first().abort_connection();
+            after_some_turns(reactor, move |_| then(servers.first()));
+        });
         run(reactor);
     }
 

@@ -4,7 +4,7 @@
 //!   hello:  'H'              sent at once; the layer is open when the peer's has come
 //!   data:   'D' length(2) bytes, each xor 0x5a
 //!   close:  'C'              nothing follows
-//!   error:  'E'              last words of a layer that received anything else
+//!   error:  'E'              last words of a layer that received anything else; the peer's layer fails with them
 //! ```
 
 use std::any::Any;
@@ -36,7 +36,11 @@ impl Scrambler {
     }
 }
 
-fn frame(data: &[u8]) -> Vec<u8> {
+/// Returns the frame that carries `data`.
+///
+/// # Panics
+/// If `data` has more than 65535 bytes.
+pub fn frame(data: &[u8]) -> Vec<u8> {
     let length = u16::try_from(data.len()).expect("a frame is short").to_be_bytes();
     let scrambled: Vec<u8> = data.iter().map(|byte| byte ^ KEY).collect();
     [b"D", &length[..], &scrambled].concat()
@@ -67,6 +71,7 @@ impl Layer for Scrambler {
                     plain.write(data);
                     taken += 3 + length;
                 }
+                (b'E', _) => return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the peer refused a frame")),
                 _ => {
                     queue.write(b"E");
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "not a frame"));

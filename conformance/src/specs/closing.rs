@@ -9,7 +9,7 @@ use ropewalk::{Address, Error, Factory, Protocol, Transport};
 
 use crate::links::{Countdown, Transports, assert_same_bytes, noise};
 use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
-use crate::waiting::when;
+use crate::waiting::{after_some_turns, when};
 use crate::{run, specifications};
 
 /// More than the socket buffers of both ends hold together.
@@ -306,6 +306,74 @@ specifications! {
         });
         subject.converse(&server, &Script::sends(sent.clone()));
         assert_same_bytes(&server.received(), &sent);
+    }
+
+    fn a_failed_write_delivers_all_received_data_before_the_end(subject: &Subject) {
+        // IProtocol.connectionLost comes last. An answer that came before a reset is not lost, whatever notices the reset.
+        let acts: [fn(&Transport); 3] =
+            [|end| end.write(b"x"), |end| end.write(&[0; 100_000]), Transport::lose_write_connection];
+        for act in acts {
+            let (log, sent) = (Log::new(), noise(60_000, 13));
+            let lost = log.clone();
+            let server = Script::new().on_lost(move |_, _| lost.add("lost")).stop_when_lost();
+            let resumed = log.clone();
+            subject.after_a_reset(&subject.reactor(), &server, &sent, move |end| {
+                act(&end);
+                after_some_turns(&end.reactor(), move |reactor| {
+                    act(&end);
+                    after_some_turns(reactor, move |_| {
+                        resumed.add("resumed");
+                        end.resume_producing();
+                    });
+                });
+            });
+            assert_same_bytes(&server.received(), &sent);
+            log.expect(&["resumed", "lost"]);
+        }
+    }
+
+    fn a_failed_write_ends_a_paused_connection_without_data(subject: &Subject) {
+        // IProtocol.connectionLost: a pause holds data, of which there is none.
+        let log = Log::new();
+        let server = Script::logged(&log, "server").stop_when_lost();
+        subject.after_a_reset(&subject.reactor(), &server, b"", |end| {
+            end.write(b"x");
+            after_some_turns(&end.reactor(), move |_| end.write(b"x"));
+        });
+        log.expect(&["server made", "server lost ConnectionLost"]);
+    }
+
+    fn a_failed_write_delivers_data_to_a_reader_that_pauses(subject: &Subject) {
+        // Pauses after each delivery, and gives back what it has not taken.
+        let sent = noise(60_000, 14);
+        let all = Rc::new(RefCell::new(Vec::new()));
+        let collected = all.clone();
+        let server = Script::slow_reader().stop_when_lost().on_data(move |transport, data| {
+            let count = data.len().min(1 + collected.borrow().len() % 9000);
+            collected.borrow_mut().extend_from_slice(&data[..count]);
+            transport.unread(&data[count..]);
+        });
+        subject.after_a_reset(&subject.reactor(), &server, &sent, |end| {
+            end.write(b"x");
+            end.resume_producing();
+        });
+        assert_same_bytes(&all.borrow(), &sent);
+    }
+
+    fn the_loop_sleeps_while_a_failed_write_waits_for_its_reader(subject: &Subject) {
+        // poll(2) reports POLLERR and POLLHUP unasked.
+        let (reactor, counts) = subject.counted();
+        let waits = Rc::new(Cell::new(0));
+        let counted = waits.clone();
+        subject.after_a_reset(&reactor, &Script::new(), b"unread", move |end| {
+            end.write(b"x");
+            let before = counts.now();
+            end.reactor().call_later(Duration::from_millis(60), move |reactor| {
+                counted.set(counts.since(before).waits);
+                stop(reactor);
+            });
+        });
+        assert!(waits.get() < 30, "{} turns in which there was nothing to do", waits.get());
     }
 
     fn a_queue_the_peer_never_reads_is_dropped_with_the_connection(subject: &Subject) {

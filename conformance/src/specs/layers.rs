@@ -12,10 +12,10 @@ use ropewalk::transports::{Producer, PushProducer};
 use ropewalk::{Error, PanicPolicy, Transport};
 
 use crate::links::{Countdown, Transports, assert_same_bytes, noise};
-use crate::scrambler::Scrambler;
+use crate::scrambler::{Scrambler, frame};
 use crate::script::{Log, Script, reason_name, stop};
 use crate::waiting::{after_some_turns, when};
-use crate::{run, specifications};
+use crate::{Subject, run, specifications};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const HIGH: usize = 64 * 1024;
@@ -37,6 +37,35 @@ fn logs_loss(log: &Log, name: &'static str) -> impl Fn(&Transport, &Error) + use
         Error::ConnectionLost(Some(error)) => log.add(format!("{name} {:?}", error.kind())),
         reason => log.add(format!("{name} {}", reason_name(reason))),
     }
+}
+
+/// Runs a scrambled `server` whose protocol is paused, with a client that sends `last` when the layer is open, and then
+/// resets the connection. Passes the server's end to `then` when the reset has arrived.
+fn after_last_bytes(subject: &Subject, server: Script, last: &[u8], then: impl FnOnce(Transport) + 'static) {
+    let (reactor, servers) = (subject.reactor(), Transports::new());
+    let server = server.on_made(Transport::pause_producing).listed_in(&servers);
+    let server = server.on_opened(|transport| transport.write(b"ready"));
+    let (last, left) = (last.to_vec(), Cell::new(frame(b"ready").len() + 1));
+    let then = Cell::new(Some(then));
+    let client = Script::new().on_made(|transport| transport.write(b"H")).on_data(move |transport, data| {
+        left.set(left.get() - data.len());
+        if left.get() > 0 {
+            return;
+        }
+        transport.write(&last);
+        let (sender, client, servers) = (transport.clone(), transport.clone(), servers.clone());
+        let then = then.take().expect("the last byte comes once");
+        when(
+            &transport.reactor(),
+            move || sender.buffered() == 0,
+            move |reactor| {
+                client.abort_connection();
+                after_some_turns(reactor, move |_| then(servers.first()));
+            },
+        );
+    });
+    subject.join(&reactor, &server.stop_when_lost(), &client);
+    run(&reactor);
 }
 
 /// Logs its calls with the queue of its consumer, and closes the connection when it is resumed.
@@ -145,11 +174,12 @@ specifications! {
             let later = transport.clone();
             after_some_turns(&transport.reactor(), move |_| later.abort_connection());
         });
-        let client = Script::new().on_made(|transport| {
+        let lost = log.clone();
+        let client = Script::new().on_made(move |transport| {
             transport.write(b"x");
             transport.pause_producing();
-            let later = transport.clone();
-            transport.reactor().call_later(Duration::from_millis(50), move |_| later.resume_producing());
+            let (later, lost) = (transport.clone(), lost.clone());
+            when(&transport.reactor(), move || !lost.entries().is_empty(), move |_| later.resume_producing());
         });
         subject.converse(&server.on_lost(logs_loss(&log, "server")), &client);
         log.expect(&["server ConnectionAborted"]);
@@ -369,7 +399,7 @@ specifications! {
         let (server, client) = (scrambled(), Script::new());
         let server = server.on_data(|transport, _| transport.write(b"reply")).on_lost(logs_loss(&log, "server"));
         let client = client.on_made(|transport| {
-            transport.write(&[&Scrambler::greeting_with(b"x")[..], b"EVIL"].concat());
+            transport.write(&[&Scrambler::greeting_with(b"x")[..], b"junk"].concat());
         });
         let client = client.on_lost(logs_loss(&log, "client"));
         subject.converse(&server, &client);
@@ -389,12 +419,87 @@ specifications! {
             })
             .on_lost(logs_loss(&log, "server"));
         let client = Script::new().on_made(|transport| {
-            transport.write(&[&Scrambler::greeting_with(b"before")[..], b"EVIL"].concat());
+            transport.write(&[&Scrambler::greeting_with(b"before")[..], b"junk"].concat());
         });
         subject.converse(&server, &client);
         assert_eq!(server.received(), b"before");
         assert!(client.received().ends_with(b"E"), "{}", client.received().escape_ascii());
         log.expect(&["server InvalidData"]);
+    }
+
+    fn a_failed_write_is_explained_by_the_last_bytes_of_the_peer(subject: &Subject) {
+        // RFC 8446, section 6.2: a peer sends an alert and closes. The alert is the reason, not the reset behind it.
+        let log = Log::new();
+        let server = scrambled().on_lost(logs_loss(&log, "server"));
+        let (client, resumed) = (server.clone(), log.clone());
+        after_last_bytes(subject, server, &[&frame(b"last")[..], b"E"].concat(), move |end| {
+            end.write(b"x");
+            after_some_turns(&end.reactor(), move |reactor| {
+                end.write(b"x");
+                after_some_turns(reactor, move |_| {
+                    resumed.add("resumed");
+                    end.resume_producing();
+                });
+            });
+        });
+        assert_eq!(client.received(), b"last");
+        log.expect(&["resumed", "server PermissionDenied"]);
+    }
+
+    fn a_failed_write_shows_the_last_bytes_to_a_paused_layer(subject: &Subject) {
+        // A pause holds data, and the peer's last words are none.
+        let log = Log::new();
+        after_last_bytes(subject, scrambled().on_lost(logs_loss(&log, "server")), b"E", |end| {
+            end.write(b"x");
+            after_some_turns(&end.reactor(), move |_| end.write(b"x"));
+        });
+        log.expect(&["server PermissionDenied"]);
+    }
+
+    fn a_failed_write_delivers_what_the_layer_takes_in(subject: &Subject) {
+        // The peer's layer says nothing of a failure, so the write's own error remains.
+        let (log, sent) = (Log::new(), noise(60_000, 24));
+        let frames: Vec<u8> = sent.chunks(1000).flat_map(frame).collect();
+        let lost = log.clone();
+        let server = scrambled().on_lost(move |_, reason| {
+            let Error::ConnectionLost(Some(error)) = reason else { panic!("{reason:?}") };
+            assert!(matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset), "{error}");
+            lost.add("lost");
+        });
+        let reader = server.clone();
+        after_last_bytes(subject, server, &frames, |end| {
+            end.write(b"x");
+            end.resume_producing();
+        });
+        assert_same_bytes(&reader.received(), &sent);
+        log.expect(&["lost"]);
+    }
+
+    fn the_last_bytes_of_the_peer_may_open_the_layer(subject: &Subject) {
+        // The greeting of this side cannot be sent any more. That of the peer was received, and data behind it.
+        let log = Log::new();
+        let (opened, data) = (log.clone(), log.clone());
+        let server = Script::new().stop_when_lost().on_opened(move |_| opened.add("opened"));
+        let server = server.on_data(move |_, bytes| data.add(format!("data {}", bytes.escape_ascii())));
+        let server = server.before_lost(logs_loss(&log, "server"));
+        let sent = [Scrambler::greeting_with(b"last"), b"E".to_vec()].concat();
+        subject.after_a_reset(&subject.reactor(), &server, &sent, |end| {
+            end.write(b"x");
+            start(&end);
+            end.resume_producing();
+        });
+        log.expect(&["opened", "data last", "server PermissionDenied"]);
+    }
+
+    fn a_close_that_cannot_be_sent_after_that_of_the_peer_is_no_loss(subject: &Subject) {
+        // A close is best effort: the peer has got everything, and may be gone.
+        let log = Log::new();
+        let server = scrambled().on_read_lost(|_| {}).on_lost(logs_loss(&log, "server"));
+        after_last_bytes(subject, server, b"C", |end| {
+            end.resume_producing();
+            after_some_turns(&end.reactor(), move |_| end.lose_connection());
+        });
+        log.expect(&["server ConnectionDone"]);
     }
 
     fn an_abort_sends_neither_the_queue_nor_the_close(subject: &Subject) {

@@ -174,6 +174,51 @@ fn reads_later() -> Script {
 specifications! {
     producers;
 
+    fn a_failed_write_stops_the_producer_before_the_last_data(subject: &Subject) {
+        // IProducer.stopProducing: nothing that it writes is sent any more. The data that was received comes behind that.
+        struct Stops(Log);
+        impl PushProducer for Stops {
+            fn pause_producing(&self) {}
+
+            fn resume_producing(&self) {}
+
+            fn stop_producing(&self) {
+                self.0.add("stop");
+            }
+        }
+        let log = Log::new();
+        let server = Script::logged(&log, "server").stop_when_lost();
+        let producer = Rc::new(Stops(log.clone()));
+        subject.after_a_reset(&subject.reactor(), &server, b"last", |end| {
+            end.register_producer(Producer::push(producer)).unwrap();
+            end.write(b"x");
+            after_some_turns(&end.reactor(), move |reactor| {
+                end.write(b"x");
+                after_some_turns(reactor, move |_| end.resume_producing());
+            });
+        });
+        log.expect(&["server made", "stop", "server data last", "server lost ConnectionLost"]);
+    }
+
+    fn a_forwarder_passes_on_data_that_came_before_a_failed_write(subject: &Subject) {
+        // A server answers an upload early (413) and closes. The uploading client gets the answer through a forwarder.
+        let (reactor, sent, fronts) = (subject.reactor(), noise(60_000, 16), Transports::new());
+        let (front, client) = (Script::new().listed_in(&fronts), Script::new().stop_when_lost());
+        subject.join(&reactor, &front, &client);
+        let to = fronts.clone();
+        let back = Script::new().on_data(move |_, data| to.first().write(data));
+        subject.after_a_reset(&reactor, &back, &sent, move |end| {
+            fronts.first().register_producer(end.clone()).unwrap();
+            end.register_producer(fronts.first()).unwrap();
+            end.write(b"x");
+            after_some_turns(&end.reactor(), move |_| {
+                end.write(b"x");
+                end.resume_producing();
+            });
+        });
+        assert_same_bytes(&client.received(), &sent);
+    }
+
     fn a_push_producer_is_paused_above_the_high_mark(subject: &Subject) {
         // IPushProducer, IConsumer.registerProducer. The producer is resumed at the low mark. The marks are 64 and 32
         // KiB.

@@ -37,7 +37,7 @@ bitflags! {
         const CHANGED = 1 << 11;
         /// A successor waits to replace the protocol whose callback runs.
         const SWITCHED = 1 << 12;
-        /// The outbound part keeps the error of a direct write.
+        /// A write has failed: the outbound part has the reason, and the connection ends behind what it received.
         const BROKEN = 1 << 13;
         /// A call is scheduled that delivers the unread bytes.
         const REDELIVERY = 1 << 14;
@@ -93,7 +93,7 @@ impl Flags {
     /// Whether bytes may be handed to the provider now.
     #[inline]
     pub(super) fn send(self) -> bool {
-        !self.intersects(Flags::BLOCKED.union(Flags::WRITING_HELD))
+        !self.intersects(Flags::BLOCKED.union(Flags::WRITING_HELD).union(Flags::BROKEN))
     }
 
     /// Whether the flags allow a delivery. If `CHANGED` is set, the state decides as well.
@@ -105,7 +105,8 @@ impl Flags {
     /// Whether a write from the running callback can go straight to its outbox, with no producer or observer to notify.
     #[inline]
     pub(super) fn append(self) -> bool {
-        const ASKED: Flags = Flags::PROTOCOL_OUT.union(Flags::PRODUCER).union(Flags::OBSERVED).union(Flags::CHANGED);
-        self.intersection(ASKED) == Flags::PROTOCOL_OUT
+        const USUAL: Flags = Flags::PROTOCOL_OUT;
+        const UNUSUAL: Flags = Flags::PRODUCER.union(Flags::OBSERVED).union(Flags::CHANGED).union(Flags::BROKEN);
+        self.intersection(USUAL.union(UNUSUAL)) == USUAL
     }
 }

@@ -17,6 +17,8 @@
 //! | close by the peer's layer | all data, then `read_connection_lost` | as an end of file |
 //! | end of file without that | all data | `ConnectionLost(UnexpectedEof)` |
 //! | the layer fails | its last words, all data, FIN; lingers | `ConnectionLost` with its reason |
+//! | a write fails | all data | `ConnectionLost`: the layer's reason if the peer's last bytes fail it, else the write's |
+//! | a write fails behind a close by the peer's layer | all data | `ConnectionDone` if the queue was empty |
 //! | not open within the limit | reset | `ConnectionLost(TimedOut)` |
 
 use std::any::Any;
@@ -217,7 +219,7 @@ impl Stream {
         let ended = layered.has_socket_ended || layered.failed.is_some();
         // Bytes behind a layer that is done are read as plain bytes, once the layer's own have left.
         let stops = ended || layered.has(LayerState::PEER_ENDED) || layered.has(LayerState::DONE);
-        if stops || self.has(Flags::IN_CALLBACK) {
+        if stops || self.has(Flags::IN_CALLBACK) || self.has(Flags::BROKEN) {
             return false;
         }
         // A handshake continues while the protocol is paused or has lost its connection, but a peer that reads none of its
@@ -333,7 +335,7 @@ impl Stream {
         if self.reads() && !self.has(Flags::UNREAD) {
             return self.deliver(kernel, transport, data);
         }
-        self.inbound.keep(data, &self.flags);
+        self.keep_received(data);
     }
 
     fn socket_ended(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
@@ -353,7 +355,8 @@ impl Stream {
 
     /// Reports the end of what the peer sends, behind the data that waits for the protocol.
     pub(super) fn finish_reading(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
-        let Some(layered) = self.layered() else { return };
+        // The end of a broken connection is that of its failed write.
+        let Some(layered) = self.layered().filter(|_| !self.has(Flags::BROKEN)) else { return };
         let (is_open, has_ended, truncated) = {
             let mut layered = layered.borrow_mut();
             let (is_open, peer_ended) = (layered.has(LayerState::OPEN), layered.has(LayerState::PEER_ENDED));
@@ -389,10 +392,14 @@ impl Stream {
     }
 
     fn drop_last_words(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        self.drop_wire();
+        self.settle_soon(kernel);
+    }
+
+    pub(super) fn drop_wire(&self) {
         if let Some(layered) = self.layered() {
             layered.borrow_mut().wire = None;
         }
-        self.settle_soon(kernel);
     }
 
     /// Closes a failed connection when the last words have left and the protocol has read everything.
@@ -410,10 +417,14 @@ impl Stream {
     }
 
     fn end_failed(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        let failed = self.layered().and_then(|layered| layered.borrow().failed.clone());
-        if let Some(error) = failed {
+        if let Some(error) = self.layer_failure() {
             self.end(kernel, error);
         }
+    }
+
+    /// Returns the layer's error, if it has failed.
+    pub(super) fn layer_failure(&self) -> Option<Error> {
+        self.layered().and_then(|layered| layered.borrow().failed.clone())
     }
 
     /// Brings the provider up to date, as `settle` does without a layer.
@@ -421,6 +432,9 @@ impl Stream {
     pub(super) fn settle_layered(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         if let Some(layered) = self.layered() {
             layered.borrow_mut().is_fresh = false;
+        }
+        if self.has(Flags::BROKEN) {
+            return self.settle_broken(kernel);
         }
         for _ in 0..PIECES_PER_TURN {
             if !self.flush_layered(kernel) {
@@ -439,9 +453,8 @@ impl Stream {
         self.settle_soon(kernel);
     }
 
-    /// Transforms and sends until neither moves. Returns whether the connection lives.
+    /// Transforms and sends until neither moves. Returns whether the connection lives and may still send.
     fn flush_layered(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
-        self.end_if_broken(kernel);
         while self.transform(kernel) && self.wire_queued() > 0 {
             let state = self.state();
             if !self.flags.get().send() || !(state.is_open() || state.is_losing()) || !self.send_wire(kernel) {
@@ -450,6 +463,10 @@ impl Stream {
         }
         if self.has(Flags::PACED) {
             self.pace();
+        }
+        if self.has(Flags::BROKEN) {
+            self.settle_broken(kernel);
+            return false;
         }
         !self.state().is_lost()
     }
@@ -512,7 +529,8 @@ impl Stream {
         if self.has_failed_layer() {
             return self.drop_last_words(kernel);
         }
-        self.end(kernel, if peer_ended && plain == 0 { Error::ConnectionDone } else { Error::lost(error) });
+        let reason = if peer_ended && plain == 0 { Error::ConnectionDone } else { Error::lost(error) };
+        self.outbound.broke(reason, &self.flags);
     }
 
     fn take_layered_step(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
@@ -546,6 +564,9 @@ impl Stream {
         state.write_ended();
         self.set_state(state);
         self.close_layer(kernel);
+        if self.has(Flags::BROKEN) {
+            return;
+        }
         let transport = Transport(self.clone());
         self.call(kernel, |protocol| protocol.write_connection_lost(&transport));
     }
@@ -563,8 +584,7 @@ impl Stream {
             let ended = has_end && self.state().is_open() && !self.state().is_read_ended();
             (wanted, wanted && layered.is_held_new || self.reads() && (self.has(Flags::UNREAD) || ended))
         };
-        let is_unreported = layered.borrow().has(LayerState::OPEN) && !layered.borrow().is_reported_open;
-        if waits || is_unreported {
+        if waits || self.has_unreported_layer() {
             self.deliver_soon(kernel);
         }
         self.set_armed(kernel, wanted);
@@ -593,6 +613,60 @@ impl Stream {
             kernel.tell_streams(move |streams| drop(streams.shutdown_write(key)));
         }
         true
+    }
+
+    /// Shows the layer the last bytes of the peer, and keeps what they are in plain bytes.
+    pub(super) fn show_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>, received: &[u8]) {
+        let Some(layered) = self.layered() else { return };
+        let mut plain = kernel.spare_outboxes.take();
+        let take_in = || layered.borrow_mut().take_in(kernel, received, &mut plain);
+        let outcome = kernel.guard(CallbackKind::Protocol, "layer", take_in);
+        self.drop_wire();
+        while let Some(chunk) = plain.take_chunk() {
+            self.keep_received(&chunk);
+        }
+        kernel.spare_outboxes.keep(plain);
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => drop(layered.borrow_mut().failed.get_or_insert(Error::lost(error))),
+            Err(panicked) => self.end(kernel, panicked),
+        }
+    }
+
+    /// Shows the layer held bytes that it has not seen. Returns whether there were any.
+    pub(super) fn show_held(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
+        let is_new = |layered: Rc<RefCell<Layered>>| std::mem::take(&mut layered.borrow_mut().is_held_new);
+        let shows = self.layered().is_some_and(is_new);
+        if shows {
+            self.show_layer(kernel, &[]);
+        }
+        shows
+    }
+
+    /// Whether bytes that the layer has taken in are being delivered. Settling follows.
+    pub(super) fn is_layer_delivering(&self) -> bool {
+        self.layered().is_some_and(|layered| layered.borrow().is_delivering)
+    }
+
+    /// Whether the protocol does not know yet that the layer is open.
+    pub(super) fn has_unreported_layer(&self) -> bool {
+        let is_unreported = |layered: &Layered| layered.has(LayerState::OPEN) && !layered.is_reported_open;
+        self.layered().is_some_and(|layered| is_unreported(&layered.borrow()))
+    }
+
+    /// Whether the layer takes no more bytes of the peer.
+    pub(super) fn has_layer_ended(&self) -> bool {
+        self.layered().is_some_and(|layered| {
+            let layered = layered.borrow();
+            layered.failed.is_some() || layered.has_socket_ended || layered.has(LayerState::PEER_ENDED)
+        })
+    }
+
+    /// Notes that nothing more is read from the socket.
+    pub(super) fn note_end_of_socket(&self) {
+        if let Some(layered) = self.layered() {
+            layered.borrow_mut().has_socket_ended = true;
+        }
     }
 
     /// Drops the layer. Its destructor is user code.

@@ -3,10 +3,8 @@
 //!
 //! Invariant: bytes leave in the order in which they were written, and no byte leaves while a policy holds writing
 //! (`WRITING_HELD`, the count is above zero) or until the provider takes more (`BLOCKED`). At most one producer is
-//! registered (`PRODUCER`). The error of a direct write (`BROKEN`) is kept until the connection settles, and then
-//! closes the connection.
-
-use std::io;
+//! registered (`PRODUCER`). After a failed write (`BROKEN`) no byte leaves, and the connection ends behind the bytes that
+//! it received.
 
 use ropewalk_proto::Outbox;
 
@@ -14,6 +12,7 @@ use super::Transport;
 use super::flags::{Flags, Word};
 use super::producer::Producer;
 use super::slot::Slot;
+use crate::error::Error;
 use crate::kernel::Kernel;
 
 /// The default watermarks: high and low.
@@ -34,8 +33,8 @@ struct Rare {
     watermarks: Option<(usize, usize)>,
     /// The number of policies that hold writing back.
     holds: u32,
-    /// The error of a direct write.
-    error: Option<io::Error>,
+    /// The reason for which the connection ends, because a write failed.
+    failure: Option<Error>,
 }
 
 /// A registered producer and whether it has been paused.
@@ -167,30 +166,27 @@ impl Outbound {
         flags.mark(Flags::WRITING_HELD, holds > 0);
     }
 
-    /// Keeps the error of a direct write.
-    pub(super) fn broke(&self, error: io::Error, flags: &Word) {
-        self.rare.with(|rare| rare.error = Some(error));
+    /// Keeps the reason for which the connection ends, because a write failed. The first one counts.
+    pub(super) fn broke(&self, reason: Error, flags: &Word) {
+        self.rare.with(|rare| rare.failure.get_or_insert(reason).clone());
         flags.mark(Flags::BROKEN, true);
     }
 
-    pub(super) fn take_error(&self, flags: &Word) -> Option<io::Error> {
-        if !flags.has(Flags::BROKEN) {
-            return None;
-        }
-        flags.mark(Flags::BROKEN, false);
-        self.rare.peek(|rare| rare.error.take()).flatten()
+    /// Returns the reason for which the connection ends, if a write has failed.
+    pub(super) fn failure(&self) -> Option<Error> {
+        self.rare.peek(|rare| rare.failure.clone()).flatten()
     }
 
     /// Forgets the watermarks and the holds of a connection that has ended.
     pub(super) fn clear(&self, flags: &Word) {
-        flags.mark(Flags::WRITING_HELD, false);
+        flags.mark(Flags::WRITING_HELD | Flags::BROKEN, false);
         drop(self.rare.take());
     }
 
     /// Asserts that the flags summarize the facts of this part.
     #[cfg(debug_assertions)]
     pub(super) fn assert_flags(&self, flags: &Word) {
-        let facts = |rare: &mut Rare| (rare.holds > 0, rare.producer.is_some(), rare.error.is_some());
+        let facts = |rare: &mut Rare| (rare.holds > 0, rare.producer.is_some(), rare.failure.is_some());
         let (is_held, has_producer, is_broken) = self.rare.peek(facts).unwrap_or_default();
         flags.assert_is(Flags::WRITING_HELD, is_held);
         flags.assert_is(Flags::PRODUCER, has_producer);

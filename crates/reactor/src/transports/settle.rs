@@ -67,24 +67,20 @@ impl Stream {
         self.settle_soon(kernel);
     }
 
-    /// Closes the connection if a direct write found it broken.
-    pub(super) fn end_if_broken(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        if let Some(error) = self.outbound.take_error(&self.flags) {
-            self.end(kernel, Error::lost(error));
-        }
-    }
-
-    /// Sends the queue as far as possible. Returns whether the connection is still open.
+    /// Sends the queue as far as possible. Returns whether the connection lives and may still send.
     fn flush(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
         let flags = self.flags.get();
         if flags.send() && (!flags.contains(Flags::CHANGED) || self.state().may_send()) {
-            self.end_if_broken(kernel);
             if let Some(outbox) = self.outbound.take_outbox() {
                 let _ = self.send(kernel, outbox);
             }
         }
         if flags.contains(Flags::PACED) {
             self.pace();
+        }
+        if self.has(Flags::BROKEN) {
+            self.settle_broken(kernel);
+            return false;
         }
         !self.state().is_lost()
     }
@@ -101,7 +97,7 @@ impl Stream {
             kernel.spare_outboxes.keep(outbox);
             return true;
         }
-        self.keep_unsent(kernel, outbox, sent);
+        self.keep_unsent(outbox, sent);
         false
     }
 
@@ -115,12 +111,14 @@ impl Stream {
     }
 
     #[inline(never)]
-    fn keep_unsent(self: &Rc<Stream>, kernel: &Rc<Kernel>, outbox: Box<Outbox>, sent: io::Result<Sent>) {
-        if let Err(error) = sent {
-            return self.end(kernel, Error::lost(error));
+    fn keep_unsent(&self, outbox: Box<Outbox>, sent: io::Result<Sent>) {
+        match sent {
+            Ok(_) => {
+                self.outbound.put_outbox(outbox);
+                self.mark(Flags::BLOCKED, true);
+            }
+            Err(error) => self.outbound.broke(Error::lost(error), &self.flags),
         }
-        self.outbound.put_outbox(outbox);
-        self.mark(Flags::BLOCKED, true);
     }
 
     /// Pauses or resumes the producer. Returns whether the producer may have written bytes that should be flushed.
@@ -167,7 +165,10 @@ impl Stream {
         let key = self.key;
         match kernel.streams(|streams| streams.shutdown_write(key)) {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return self.end(kernel, Error::lost(error)),
+            Ok(Err(error)) => {
+                self.outbound.broke(Error::lost(error), &self.flags);
+                return self.settle_broken(kernel);
+            }
             Err(_away) => kernel.tell_streams(move |streams| drop(streams.shutdown_write(key))),
         }
         let transport = Transport(self.clone());

@@ -189,7 +189,7 @@ impl Stream {
             if self.has(Flags::LAYERED) {
                 return self.read_layered(kernel, transport, scratch);
             }
-            if !self.reads() {
+            if !self.reads() || self.has(Flags::BROKEN) {
                 return self.disarm(kernel);
             }
             if bytes >= BYTES_PER_TURN {
@@ -432,7 +432,7 @@ impl Stream {
         }
     }
 
-    fn take_producer(&self) -> Option<Producer> {
+    pub(super) fn take_producer(&self) -> Option<Producer> {
         let producer = self.outbound.take_producer(&self.flags)?;
         if let Producer::Transport(transport) = &producer {
             transport.0.rare(|rare| rare.consumers.retain(|consumer| !std::ptr::eq(consumer.as_ptr(), self)));

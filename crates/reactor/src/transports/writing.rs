@@ -13,6 +13,7 @@ use ropewalk_proto::Outbox;
 
 use super::flags::Flags;
 use super::stream::Stream;
+use crate::error::Error;
 use crate::kernel::Kernel;
 
 /// The size from which a write with nothing queued goes from the caller's slice to the operating system. Measurements
@@ -51,7 +52,7 @@ impl Stream {
     /// Records that `count` bytes are written. Returns `None` if they must be dropped.
     fn accept_write(&self, count: usize) -> Option<Rc<Kernel>> {
         let producing = self.has(Flags::PRODUCER);
-        if count == 0 || !self.state().accepts_writes(producing) {
+        if count == 0 || self.has(Flags::BROKEN) || !self.state().accepts_writes(producing) {
             return None;
         }
         let kernel = self.reactor.upgrade()?;
@@ -68,7 +69,7 @@ impl Stream {
         match kernel.streams(|streams| streams.send_slice(self.key, data)) {
             Ok(Ok(count)) => &data[count..],
             Ok(Err(error)) => {
-                self.outbound.broke(error, &self.flags);
+                self.outbound.broke(Error::lost(error), &self.flags);
                 data
             }
             Err(_away) => data,

@@ -13,7 +13,7 @@ use super::Uring;
 use super::arming::spill;
 use super::operation::Verbs;
 use super::ring::Completion;
-use super::slot::{BUSY_BUFFERS, Connection, End, Pace, Resource, Slot, Unsent};
+use super::slot::{BUSY_BUFFERS, Connection, End, Pace, Resource, Slot, Unsent, errno};
 use super::token::{Owner, owner};
 use crate::seam::Ready;
 use crate::socket::transfer;
@@ -145,7 +145,7 @@ impl Uring {
             ..=0 => result as usize,
             libc::EAGAIN | libc::EINTR | libc::ENOMEM | libc::ENOBUFS => 0,
             number => {
-                connection.end = End::Broken(Errno::from_raw_os_error(number));
+                connection.send_failed(Errno::from_raw_os_error(number));
                 bytes.len()
             }
         };
@@ -180,7 +180,7 @@ impl Connection {
         match unsent.send(&self.fd) {
             Ok(true) => self.writable = true,
             Ok(false) => self.keep_unsent(unsent),
-            Err(error) => self.end = End::Broken(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+            Err(error) => self.send_failed(errno(&error)),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The end of a key, and of the provider.
 
+use std::io;
+use std::time::Duration;
+
 use io_uring::{opcode, types};
 use ropewalk_proto::Key;
-use std::time::Duration;
 
 use super::operation::Verbs;
 use super::slot::{Connection, Resource};
@@ -50,6 +52,18 @@ impl Uring {
                 return;
             }
         }
+    }
+
+    /// Cancels the receive of one connection, and waits for its last bytes. Returns whether it has ended.
+    pub(super) fn end_receive(&mut self, key: Key) -> io::Result<bool> {
+        self.cancel(key, Verbs::RECEIVE);
+        for _ in 0..LAST_WAITS {
+            if !self.source_mut(key)?.receives() {
+                return Ok(true);
+            }
+            self.enter(Some(Some(LAST_WAIT)))?;
+        }
+        Ok(false)
     }
 
     /// Returns whether any operation is in flight.

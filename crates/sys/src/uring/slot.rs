@@ -49,6 +49,8 @@ pub(super) struct Connection {
     kept: Option<Box<Kept>>,
     pub(super) chain: Chain,
     pub(super) end: End,
+    /// Why a send failed. Received bytes precede this error.
+    send_error: Option<Errno>,
     pub(super) pace: Pace,
     /// Whether a poll reported bytes that have not all been taken.
     pub(super) arrived: bool,
@@ -127,6 +129,7 @@ impl Slot {
             kept: None,
             chain: Chain::default(),
             end: End::Open,
+            send_error: None,
             pace: Pace::New(0),
             arrived: false,
             hung_up: false,
@@ -331,7 +334,7 @@ impl Connection {
     }
 
     fn may_write(&self) -> bool {
-        (self.writable && self.unsent().is_none()) || matches!(self.end, End::Broken(_))
+        (self.writable && self.unsent().is_none()) || self.check().is_err()
     }
 
     fn waits_for_room(&self) -> bool {
@@ -385,15 +388,26 @@ impl Connection {
         self.kept.take_if(|kept| kept.held.is_empty() && kept.unsent.is_none());
     }
 
-    /// Fails if the connection is broken.
+    /// Fails if nothing can be sent any more.
     ///
     /// # Errors
     /// The error that broke the connection.
     pub(super) fn check(&self) -> io::Result<()> {
-        match self.end {
-            End::Broken(error) => Err(error.into()),
-            _ => Ok(()),
+        match (self.send_error, self.end) {
+            (Some(error), _) | (None, End::Broken(error)) => Err(error.into()),
+            (None, End::Open | End::Eof) => Ok(()),
         }
+    }
+
+    /// Notes that a send failed. From now on `receive` asks the system: only the system knows when the received bytes
+    /// are all taken.
+    pub(super) fn send_failed(&mut self, error: Errno) {
+        self.send_error.get_or_insert(error);
+        self.hung_up = true;
+    }
+
+    pub(super) fn has_failed_send(&self) -> bool {
+        self.send_error.is_some()
     }
 }
 
@@ -405,4 +419,9 @@ impl HasSocket for Slot {
             Resource::Watched(_) => Err(not_a_socket()),
         }
     }
+}
+
+/// Returns the number of a system call's error.
+pub(super) fn errno(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }

@@ -7,7 +7,7 @@ use ropewalk_proto::{Address, Key, Outbox};
 
 use super::Uring;
 use super::batch::SMALL;
-use super::slot::{End, Slot};
+use super::slot::{End, Slot, errno};
 use crate::io_handle::OwnedSocket;
 use crate::seam::{Adoption, ConnectSpec, Interest, Kind, ListenSpec, Received, Sent, Streams};
 use crate::socket::table::{HasSocket, stale};
@@ -79,26 +79,15 @@ impl Streams for Uring {
             let all = connection.is_drained() && connection.end == End::Open && receives;
             return Ok(if all { Received::Drained(count) } else { Received::Filled(count) });
         }
-        connection.check()?;
-        if connection.end == End::Eof {
-            return Ok(Received::Eof);
+        if connection.end != End::Open {
+            return connection.check().map(|()| Received::Eof);
         }
         if receives {
-            return Ok(Received::Empty);
+            // After a failed send nothing else reports the last bytes, and the caller looks once.
+            let look_again = connection.has_failed_send() && self.end_receive(key)?;
+            return if look_again { self.receive(key, scratch) } else { Ok(Received::Empty) };
         }
-        let received = transfer::receive(connection.fd.as_fd(), scratch)?;
-        let count = received.unwrap_or(0);
-        let all = count < scratch.len() && (received.is_none() || !connection.stops_short);
-        let hung_up = connection.hung_up;
-        if connection.took(count, all) {
-            self.mark_due(key);
-        }
-        Ok(match received {
-            None => Received::Empty,
-            Some(0) => Received::Eof,
-            Some(count) if all && !hung_up => Received::Drained(count),
-            Some(count) => Received::Filled(count),
-        })
+        self.receive_from_system(key, scratch)
     }
 
     fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
@@ -138,7 +127,7 @@ impl Streams for Uring {
         if connection.unsent().is_some() {
             return Ok(0);
         }
-        transfer::send_slice(connection.fd.as_fd(), bytes)
+        transfer::send_slice(connection.fd.as_fd(), bytes).inspect_err(|error| connection.send_failed(errno(error)))
     }
 
     fn shutdown_write(&mut self, key: Key) -> io::Result<()> {
@@ -178,10 +167,33 @@ impl Adoption for Uring {
 }
 
 impl Uring {
+    fn receive_from_system(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
+        let connection = self.source_mut(key)?.as_connection()?;
+        let received = transfer::receive(connection.fd.as_fd(), scratch);
+        if !matches!(received, Ok(Some(1..))) {
+            // The error of a failed send is the end behind the last bytes.
+            connection.check()?;
+        }
+        let received = received?;
+        let count = received.unwrap_or(0);
+        let all = count < scratch.len() && (received.is_none() || !connection.stops_short);
+        let hung_up = connection.hung_up;
+        if connection.took(count, all) {
+            self.mark_due(key);
+        }
+        Ok(match received {
+            None => Received::Empty,
+            Some(0) => Received::Eof,
+            Some(count) if all && !hung_up => Received::Drained(count),
+            Some(count) => Received::Filled(count),
+        })
+    }
+
     /// Sends what does not fit into a batch.
     fn send_now(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
         let connection = self.source_mut(key)?.as_connection()?;
-        transfer::send_outbox(connection.fd.as_fd(), outbox)?;
+        transfer::send_outbox(connection.fd.as_fd(), outbox)
+            .inspect_err(|error| connection.send_failed(errno(error)))?;
         connection.awaits_write = !outbox.is_empty();
         if outbox.is_empty() {
             return Ok(Sent::All);

@@ -727,3 +727,53 @@ fn a_connection_that_its_peer_ended_soon_has_nothing_to_cancel() {
     });
     assert!(!provider.is_busy());
 }
+
+/// Streams::send: after an error `receive` returns what arrived before, also what a receive in flight has taken.
+#[test]
+fn received_bytes_precede_the_error_of_a_send() {
+    let mut provider = provider();
+    let mut scratch = [0; 100];
+    for reads in [true, false] {
+        let (key, mut peer) = connection(&mut provider);
+        assert_eq!(wait(&mut provider, Duration::ZERO), []);
+        assert!(provider.source_mut(key).unwrap().receives());
+        provider.set_reading(key, reads).unwrap();
+        peer.write_all(b"answer").unwrap();
+        drop(peer);
+        assert_eq!(provider.send_slice(key, b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(take(&mut provider, key, &mut scratch), 6);
+        assert_eq!(&scratch[..6], b"answer");
+        assert_eq!(provider.receive(key, &mut scratch).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        provider.close(key);
+    }
+    assert_eq!(buffers_in_ring(&mut provider), usize::from(provider.buffers.count()));
+}
+
+/// A send of the batch fails in the next wait. Its error follows the received bytes as well.
+#[test]
+fn received_bytes_precede_the_error_of_a_batched_send() {
+    let mut provider = provider();
+    let (key, mut peer) = connection(&mut provider);
+    assert_eq!(wait(&mut provider, Duration::ZERO), []);
+    peer.write_all(b"answer").unwrap();
+    drop(peer);
+    let mut outbox = Outbox::new();
+    outbox.write(b"x");
+    assert_eq!(provider.send(key, &mut outbox).unwrap(), Sent::All);
+    let (mut received, mut scratch) = (0, [0; 100]);
+    until(&mut provider, |provider, events| {
+        for _ in events.iter().filter(|event| event.key == key && event.ready.contains(Ready::READ)) {
+            match provider.receive(key, &mut scratch) {
+                Ok(Received::Filled(count) | Received::Drained(count)) => received += count,
+                Ok(Received::Lent(chunk)) => received += chunk.len(),
+                Ok(Received::Empty) => {}
+                Ok(Received::Eof) => panic!("the send has failed"),
+                Err(error) => {
+                    assert_eq!((error.kind(), received), (io::ErrorKind::BrokenPipe, 6));
+                    return true;
+                }
+            }
+        }
+        false
+    });
+}

@@ -26,8 +26,10 @@ impl Network {
 
     pub(super) fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
         let connection = self.connection(key)?;
-        connection.check()?;
         let unread = connection.incoming.unread();
+        if unread == 0 {
+            connection.check()?;
+        }
         let wanted = unread.min(scratch.len());
         if wanted == 0 {
             return Ok(if unread == 0 && connection.incoming.is_ended() { Received::Eof } else { Received::Empty });

@@ -1,0 +1,130 @@
+//! The end of a connection whose write has failed: everything received is delivered, then the loss is reported.
+//!
+//! ```text
+//!   a write fails -> the queue is dropped, the producer is stopped, reports of readability are off
+//!                 -> receive a piece, deliver it in a later turn, receive the next one ... until none is there
+//!                 -> connection_lost
+//! ```
+//!
+//! The system may still hold bytes of a peer that has reset the connection: an answer, or the last words of its layer. One
+//! piece at a time is kept as unread bytes. Therefore a paused protocol delays the end only if it has something to read.
+
+use std::rc::Rc;
+
+use ropewalk_proto::Step;
+use ropewalk_sys::Received;
+
+use super::flags::Flags;
+use super::producer::Producer;
+use super::share::PIECES_PER_TURN;
+use super::stream::Stream;
+use crate::error::Error;
+use crate::kernel::{CallbackKind, Kernel};
+
+/// The largest number of bytes that one piece has.
+const PIECE: usize = 64 * 1024;
+
+/// The outcome of an attempt to receive one more piece.
+enum Piece {
+    Bytes(Vec<u8>),
+    /// Nothing is there, or the stream has ended.
+    Nothing,
+    /// The provider waits in another thread.
+    Away,
+}
+
+impl Stream {
+    /// Brings a connection up to date whose write has failed.
+    #[cold]
+    pub(super) fn settle_broken(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        self.outbound.drop_queue(kernel);
+        self.drop_wire();
+        if self.has(Flags::PACED) {
+            self.pace();
+        }
+        self.mark(Flags::BLOCKED, false);
+        self.disarm(kernel);
+        self.stop_producer_early(kernel);
+        let state = self.state();
+        if matches!(state.next_step(false, false), Step::Abort) {
+            return self.end(kernel, Error::ConnectionAborted);
+        }
+        if !state.is_open() || state.is_read_ended() {
+            return self.end_broken(kernel);
+        }
+        if !self.is_layer_delivering() {
+            self.receive_rest(kernel);
+        }
+    }
+
+    /// Receives until there is something for the protocol. Ends the connection if nothing is left.
+    fn receive_rest(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        for _ in 0..PIECES_PER_TURN {
+            if self.state().is_lost() {
+                return;
+            }
+            if self.has_unreported_layer() || self.has(Flags::UNREAD) && self.reads() {
+                return self.deliver_soon(kernel);
+            }
+            if self.has(Flags::UNREAD) {
+                // A protocol that reads again settles the connection.
+                return;
+            }
+            if self.remove_done_layer(kernel) || self.show_held(kernel) {
+                continue;
+            }
+            if self.has_layer_ended() {
+                return self.end_broken(kernel);
+            }
+            match self.receive_piece(kernel) {
+                Piece::Bytes(bytes) if self.has(Flags::LAYERED) => self.show_layer(kernel, &bytes),
+                Piece::Bytes(bytes) => self.keep_received(&bytes),
+                Piece::Nothing => return self.end_broken(kernel),
+                Piece::Away => break,
+            }
+        }
+        self.settle_soon(kernel);
+    }
+
+    fn receive_piece(&self, kernel: &Kernel) -> Piece {
+        let mut piece = vec![0; PIECE];
+        match kernel.streams(|streams| streams.receive(self.key, &mut piece)) {
+            Ok(Ok(Received::Filled(count) | Received::Drained(count))) => {
+                piece.truncate(count);
+                Piece::Bytes(piece)
+            }
+            Ok(Ok(Received::Lent(chunk))) => Piece::Bytes(chunk.to_vec()),
+            // An error is no news after that of the write.
+            Ok(Ok(Received::Empty | Received::Eof) | Err(_)) => Piece::Nothing,
+            Err(_away) => Piece::Away,
+        }
+    }
+
+    /// Keeps received bytes for the protocol, behind those that it has not read yet.
+    pub(super) fn keep_received(&self, bytes: &[u8]) {
+        self.count_received(bytes.len());
+        if !self.state().is_lost() {
+            self.inbound.keep(bytes, &self.flags);
+        }
+    }
+
+    /// Stops the producer before the end of the connection, because nothing that it writes is sent.
+    fn stop_producer_early(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        match self.take_producer() {
+            // Stopping would close this connection before everything is delivered.
+            Some(Producer::Transport(transport)) if Rc::ptr_eq(&transport.0, self) => {}
+            Some(producer) => {
+                self.mark(Flags::IN_CALLBACK, true);
+                let _ = kernel.guard(CallbackKind::Producer, "stop_producing", move || producer.stop());
+                self.mark(Flags::IN_CALLBACK, false);
+            }
+            None => {}
+        }
+    }
+
+    fn end_broken(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        self.note_end_of_socket();
+        let reason = self.layer_failure().or_else(|| self.outbound.failure());
+        self.end(kernel, reason.unwrap_or(Error::ConnectionLost(None)));
+    }
+}
