@@ -332,7 +332,7 @@ specifications! {
         }
     }
 
-    fn a_failed_write_ends_a_paused_connection_without_data(subject: &Subject) {
+    fn a_failed_write_closes_a_paused_connection_without_data(subject: &Subject) {
         // IProtocol.connectionLost: a pause holds data, of which there is none.
         let log = Log::new();
         let server = Script::logged(&log, "server").stop_when_lost();

@@ -127,7 +127,35 @@ impl Drop for Custom {
 }
 
 /// A state in which the destructor of [`Custom`] panics.
-const PANICS: LayerState = LayerState::OPEN.union(LayerState::DONE).union(LayerState::PEER_ENDED);
+const PANICS: LayerState = LayerState::from_bits_retain(1 << 7);
+
+/// A layer that writes to its own connection.
+struct Selfish(Transport);
+
+impl Layer for Selfish {
+    fn incoming(&mut self, _: &mut [u8], _: &mut Outbox, _: &mut Outbox) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn incoming_ended(&mut self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn outgoing(&mut self, _: &mut [u8], _: &mut Outbox, _: &mut Outbox, _: usize) -> io::Result<()> {
+        self.0.write(b"hello");
+        Ok(())
+    }
+
+    fn close(&mut self, _: &mut [u8], _: &mut Outbox) {}
+
+    fn state(&self) -> LayerState {
+        LayerState::OPEN
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
 
 /// A script whose connection starts a custom layer before anything else.
 fn custom(incoming: Incoming) -> Script {
@@ -160,6 +188,51 @@ specifications! {
         });
         subject.converse(&server, &client);
         assert_eq!((server.received(), client.received()), (b"plain".to_vec(), b"granted".to_vec()));
+    }
+
+    fn a_done_layer_reports_the_end_of_its_peer(subject: &Subject) {
+        // LayerState::PEER_ENDED: bytes behind it are ignored, also those of a layer that is done.
+        let log = Log::new();
+        let (opened, read) = (log.clone(), log.clone());
+        let server = custom(|received, queue, state| {
+            if received.len() < 3 {
+                return Ok(0);
+            }
+            queue.write(b"granted");
+            *state = LayerState::OPEN | LayerState::DONE | LayerState::PEER_ENDED;
+            Ok(3)
+        });
+        let server = server.on_opened(move |_| opened.add("opened"));
+        let server = server.on_data(|_, data| panic!("{}", data.escape_ascii()));
+        let server = server.on_read_lost(move |transport| {
+            read.add("read lost");
+            transport.lose_connection();
+        });
+        let client = Script::new().on_made(|transport| transport.write(b"PREignored"));
+        subject.converse(&server.on_lost(logs_loss(&log, "server")), &client);
+        assert_eq!(client.received(), b"granted");
+        log.expect(&["opened", "read lost", "server ConnectionDone"]);
+    }
+
+    fn a_layer_that_writes_to_its_own_connection_panics(subject: &Subject) {
+        // Layer::outgoing: what it wrote would be lost, or overtake what it transforms.
+        let (reactor, log) = (subject.plain_reactor(), Log::new());
+        let lost = log.clone();
+        let server = Script::new().on_made(|transport| {
+            transport.start_layer(Box::new(Selfish(transport.clone())), LIMIT).expect("it has none");
+        });
+        let server = server.on_lost(move |_, reason| lost.add(reason.to_string()));
+        subject.converse_on(&reactor, &server, &Script::new());
+        assert!(log.entries()[0].ends_with("it must append to `queue` instead"), "{:?}", log.entries());
+    }
+
+    fn an_error_of_a_layer_names_the_layer(subject: &Subject) {
+        // Layer::name
+        let log = Log::new();
+        let lost = log.clone();
+        let server = scrambled().on_lost(move |_, reason| lost.add(reason.to_string()));
+        subject.converse(&server, &Script::new().on_made(|transport| transport.write(b"junk")));
+        log.expect(&["connection was lost: layer \"Scrambler\": not a frame"]);
     }
 
     fn an_abort_overrules_the_last_words_of_a_layer(subject: &Subject) {
@@ -199,7 +272,7 @@ specifications! {
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.set_panic_policy(PanicPolicy::Log);
         let server = custom(|received, _, state| {
-            *state = PANICS;
+            *state = LayerState::OPEN | LayerState::PEER_ENDED | PANICS;
             Ok(received.len())
         });
         let server = server.on_lost(logs_loss(&log, "server"));
@@ -447,7 +520,7 @@ specifications! {
     }
 
     fn a_failed_write_shows_the_last_bytes_to_a_paused_layer(subject: &Subject) {
-        // A pause holds data, and the peer's last words are none.
+        // A pause holds data. The peer's last words are not data.
         let log = Log::new();
         after_last_bytes(subject, scrambled().on_lost(logs_loss(&log, "server")), b"E", |end| {
             end.write(b"x");
@@ -491,7 +564,7 @@ specifications! {
         log.expect(&["opened", "data last", "server PermissionDenied"]);
     }
 
-    fn a_close_that_cannot_be_sent_after_that_of_the_peer_is_no_loss(subject: &Subject) {
+    fn a_failed_close_behind_that_of_the_peer_is_clean(subject: &Subject) {
         // A close is best effort: the peer has got everything, and may be gone.
         let log = Log::new();
         let server = scrambled().on_read_lost(|_| {}).on_lost(logs_loss(&log, "server"));

@@ -12,6 +12,7 @@ use ropewalk::{Destination, Error, Port, Reactor};
 use rustix::net::sockopt::set_socket_linger;
 
 use crate::links::{Countdown, assert_same_bytes, noise};
+use crate::scrambler::Scrambler;
 use crate::script::{Log, LoggingFactory, Script, stop};
 use crate::{Subject, run, specifications};
 
@@ -88,6 +89,27 @@ specifications! {
         run(&reactor);
         peer.join().unwrap();
         assert_eq!(server.received(), b"x");
+    }
+
+    fn a_reactor_that_stops_sends_the_close_of_a_layer(subject: &Subject) {
+        // RFC 8446, section 6.1: without a close the peer takes the end for a truncation.
+        let server = Script::new().on_made(|transport| {
+            transport.start_layer(Scrambler::new(), Duration::from_secs(10)).expect("it has none");
+        });
+        let server = server.on_opened(|transport| {
+            transport.write(b"bye");
+            stop(&transport.reactor());
+        });
+        let (reactor, _port, host) = serve(subject, &server);
+        let peer = thread::spawn(move || {
+            let mut stream = TcpStream::connect(host).unwrap();
+            stream.write_all(b"H").unwrap();
+            let mut received = Vec::new();
+            stream.read_to_end(&mut received).unwrap();
+            received
+        });
+        run(&reactor);
+        assert_eq!(peer.join().unwrap(), [Scrambler::greeting_with(b"bye"), b"C".to_vec()].concat());
     }
 
     fn an_abort_is_a_reset_for_the_peer(subject: &Subject) {

@@ -17,7 +17,7 @@
 //! 1. The connection keeps the received bytes that a layer did not take, and passes them to every call.
 //! 2. The end of the socket is a call of its own, which may fail: truncation is an error of the layer.
 //! 3. An error is returned after the last words for the peer are queued. The connection sends these, and nothing after.
-//! 4. A layer calls no user code.
+//! 4. A layer calls no user code, and does not use the transport of its own connection. A write from there panics.
 
 use std::any::Any;
 use std::io;
@@ -49,6 +49,9 @@ bitflags! {
 }
 
 /// Transforms the bytes of one connection, in both directions.
+///
+/// An error of a layer closes the connection. The reason that the protocol gets is of the same kind, begins with the
+/// [`name`](Layer::name) of the layer, and has that error as its source.
 ///
 /// ```
 /// use std::any::Any;
@@ -101,6 +104,7 @@ bitflags! {
 /// plain.write(&[0, 1]);
 /// layer.outgoing(&mut [], &mut plain, &mut queue, 1024)?;
 /// assert_eq!(queue.front(), [255, 254]);
+/// assert_eq!(layer.name(), "Inverter");
 /// # Ok::<(), io::Error>(())
 /// ```
 pub trait Layer {
@@ -122,6 +126,8 @@ pub trait Layer {
     /// Moves plain bytes to `queue` until at least `most` bytes are queued there, and appends what the layer has to say
     /// itself: a greeting, an answer, new keys.
     ///
+    /// It must not write to the transport of its own connection, which panics and so closes the connection.
+    ///
     /// `plain` is empty until the layer is [`OPEN`](LayerState::OPEN). `held` are the received bytes that were not taken.
     ///
     /// # Errors
@@ -133,6 +139,13 @@ pub trait Layer {
 
     /// Returns how far the layer has come.
     fn state(&self) -> LayerState;
+
+    /// Returns the name that precedes the layer's errors. The default is the name of its type, without its path.
+    fn name(&self) -> &'static str {
+        let name = std::any::type_name::<Self>();
+        let without_parameters = name.split('<').next().unwrap_or(name);
+        without_parameters.rsplit("::").next().unwrap_or(name)
+    }
 
     /// Returns the layer itself, so that a caller that knows its type can ask it for details.
     fn as_any(&self) -> &dyn Any;

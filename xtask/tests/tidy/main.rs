@@ -5,6 +5,7 @@
 mod border;
 mod circles;
 mod examples;
+mod forwarding;
 mod imports;
 mod prose;
 mod rust_text;

@@ -57,7 +57,7 @@ impl Stream {
         }
     }
 
-    /// Receives until there is something for the protocol. Ends the connection if nothing is left.
+    /// Receives until there is something for the protocol. Closes the connection if nothing is left.
     fn receive_rest(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         for _ in 0..PIECES_PER_TURN {
             if self.state().is_lost() {

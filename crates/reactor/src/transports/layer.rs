@@ -1,5 +1,6 @@
 //! The layer of one connection and the bytes that it holds. It knows no connection.
 
+use std::fmt;
 use std::io;
 
 use ropewalk_proto::{Layer, LayerState, Outbox};
@@ -13,6 +14,7 @@ const HELD_MOST: usize = 1024 * 1024;
 
 /// The layer of one connection.
 pub(super) struct Layered {
+    name: &'static str,
     /// Absent once the connection has dropped it.
     layer: Option<Box<dyn Layer>>,
     /// Transformed bytes for the socket. Absent while there are none.
@@ -36,11 +38,30 @@ pub(super) struct Layered {
     /// Bytes that the layer has just taken in are being delivered: a failed connection ends behind them.
     pub(super) is_delivering: bool,
     /// The error of an end without a close. The connection ends when the protocol has read everything.
-    pub(super) truncated: Option<io::Error>,
+    pub(super) truncated: Option<Error>,
     /// The error of the layer. The connection is closed when the last words have left.
     pub(super) failed: Option<Error>,
     /// Closes the connection if the layer does not open, or its last words do not leave, in time.
     pub(super) timer: Option<DelayedCall>,
+}
+
+/// An error and the name of the layer that made it.
+#[derive(Debug)]
+struct LayerError {
+    layer: &'static str,
+    error: io::Error,
+}
+
+impl fmt::Display for LayerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "layer {:?}: {}", self.layer, self.error)
+    }
+}
+
+impl std::error::Error for LayerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
 }
 
 impl Drop for Layered {
@@ -55,6 +76,7 @@ impl Layered {
     /// Makes the state of a layer that was just started.
     pub(super) fn new(layer: Box<dyn Layer>, held: Vec<u8>, wire: Option<Box<Outbox>>, timer: DelayedCall) -> Layered {
         Layered {
+            name: layer.name(),
             layer: Some(layer),
             wire,
             is_held_new: !held.is_empty(),
@@ -70,6 +92,12 @@ impl Layered {
             failed: None,
             timer: Some(timer),
         }
+    }
+
+    /// Returns the reason for the end of a connection whose layer has failed with `error`.
+    pub(super) fn lost(&self, error: io::Error) -> Error {
+        let kind = error.kind();
+        Error::lost(io::Error::new(kind, LayerError { layer: self.name, error }))
     }
 
     /// Returns the layer, unless the connection has dropped it.

@@ -20,6 +20,7 @@
 //! | a write fails | all data | `ConnectionLost`: the layer's reason if the peer's last bytes fail it, else the write's |
 //! | a write fails behind a close by the peer's layer | all data | `ConnectionDone` if the queue was empty |
 //! | not open within the limit | reset | `ConnectionLost(TimedOut)` |
+//! | the run ends | the layer's close if the socket takes it at once | `ConnectionLost` without a cause |
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -165,10 +166,10 @@ impl Stream {
     }
 
     fn open_too_late(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        if let Some(layered) = self.layered() {
-            layered.borrow_mut().is_late = true;
-        }
-        self.end(kernel, Error::lost(io::ErrorKind::TimedOut.into()));
+        let Some(layered) = self.layered() else { return };
+        layered.borrow_mut().is_late = true;
+        let reason = layered.borrow().lost(io::Error::new(io::ErrorKind::TimedOut, "did not open within its limit"));
+        self.end(kernel, reason);
     }
 
     /// Whether the connection ends because its layer did not open in time. Then it is reset, because nothing was sent
@@ -284,7 +285,7 @@ impl Stream {
         match kernel.guard(CallbackKind::Protocol, "layer", take_in) {
             Ok(Ok(())) => {}
             // Before the delivery: nothing that the protocol writes follows the last words.
-            Ok(Err(error)) => self.fail_layer(kernel, Error::lost(error)),
+            Ok(Err(error)) => self.fail_layer(kernel, error),
             Err(panicked) => return self.end(kernel, panicked),
         }
         layered.borrow_mut().is_delivering = !plain.is_empty();
@@ -347,7 +348,7 @@ impl Stream {
             let ended = kernel.guard(CallbackKind::Protocol, "layer", || layered.socket_ended());
             let ended = ended.unwrap_or_else(|panicked| Err(io::Error::other(panicked.to_string())));
             let ended = ended.and_then(|()| if early { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) });
-            layered.truncated = ended.err();
+            layered.truncated = ended.err().map(|error| layered.lost(error));
         }
         self.finish_reading(kernel, transport);
         self.settle(kernel);
@@ -357,17 +358,20 @@ impl Stream {
     pub(super) fn finish_reading(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
         // The end of a broken connection is that of its failed write.
         let Some(layered) = self.layered().filter(|_| !self.has(Flags::BROKEN)) else { return };
-        let (is_open, has_ended, truncated) = {
+        let (has_ended, lost) = {
             let mut layered = layered.borrow_mut();
             let (is_open, peer_ended) = (layered.has(LayerState::OPEN), layered.has(LayerState::PEER_ENDED));
             if self.has(Flags::UNREAD) || is_open && self.state().is_open() && !self.reads() {
                 return;
             }
-            (is_open, peer_ended || layered.has_socket_ended, layered.truncated.take())
+            let has_ended = peer_ended || layered.has_socket_ended;
+            let ends_early = || (has_ended && !is_open).then(|| layered.lost(io::ErrorKind::UnexpectedEof.into()));
+            let lost = layered.truncated.clone().or_else(ends_early);
+            layered.truncated = None;
+            (has_ended, lost)
         };
-        match truncated {
-            Some(error) => self.end(kernel, Error::lost(error)),
-            None if has_ended && !is_open => self.end(kernel, Error::lost(io::ErrorKind::UnexpectedEof.into())),
+        match lost {
+            Some(reason) => self.end(kernel, reason),
             None if has_ended && self.state().is_open() && !self.state().is_read_ended() => {
                 self.end_of_file(kernel, transport);
             }
@@ -376,7 +380,7 @@ impl Stream {
     }
 
     /// Keeps `error` until the layer's last words have left.
-    fn fail_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>, error: Error) {
+    fn fail_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>, error: io::Error) {
         let Some(layered) = self.layered().filter(|_| !self.state().is_lost()) else { return };
         let weak = Rc::downgrade(self);
         let timer = Reactor(kernel.clone()).call_later(LAST_WORDS_LIMIT, move |reactor| {
@@ -388,7 +392,8 @@ impl Stream {
         if let Some(opening) = layered.timer.replace(timer) {
             let _ = opening.cancel();
         }
-        layered.failed.get_or_insert(error);
+        let reason = layered.lost(error);
+        layered.failed.get_or_insert(reason);
     }
 
     fn drop_last_words(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
@@ -494,7 +499,7 @@ impl Stream {
         match outcome {
             Ok(None | Some(Ok(()))) => true,
             Ok(Some(Err(error))) => {
-                self.fail_layer(kernel, Error::lost(error));
+                self.fail_layer(kernel, error);
                 true
             }
             Err(panicked) => {
@@ -546,16 +551,36 @@ impl Stream {
         }
     }
 
-    /// Has the layer end this side, once. Returns whether everything has left.
+    /// Has the layer end this side. Returns whether everything has left.
     fn close_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
-        let Some(layered) = self.layered() else { return false };
+        self.queue_close(kernel);
+        self.flush_layered(kernel) && self.wire_queued() == 0
+    }
+
+    /// Sends the layer's close at the end of a run, if the socket takes it at once.
+    pub(super) fn close_layer_at_once(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        let may_close = self.flags.get().send() && self.has_open_layer() && !self.has_failed_layer();
+        if may_close && self.transform(kernel) && self.outbound.queued() == 0 {
+            self.queue_close(kernel);
+            self.send_wire(kernel);
+        }
+    }
+
+    /// Has the layer end this side, once.
+    fn queue_close(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        let Some(layered) = self.layered() else { return };
         if !std::mem::replace(&mut layered.borrow_mut().has_closed, true) {
             let close = || layered.borrow_mut().ask(kernel, |layer, held, wire| layer.close(held, wire));
             if let Err(panicked) = kernel.guard(CallbackKind::Protocol, "layer", close) {
                 self.end(kernel, panicked);
             }
         }
-        self.flush_layered(kernel) && self.wire_queued() == 0
+    }
+
+    /// Panics if the layer itself is running: what it writes would overtake what it transforms.
+    pub(super) fn assert_layer_is_idle(&self) {
+        let is_running = self.layered().is_some_and(|layered| layered.try_borrow().is_err());
+        assert!(!is_running, "a layer wrote to its own connection: it must append to `queue` instead");
     }
 
     /// Shuts down the sending direction of the layer. The socket's stays open, for answers that the layer may owe.
@@ -628,7 +653,11 @@ impl Stream {
         kernel.spare_outboxes.keep(plain);
         match outcome {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => drop(layered.borrow_mut().failed.get_or_insert(Error::lost(error))),
+            Ok(Err(error)) => {
+                let mut layered = layered.borrow_mut();
+                let reason = layered.lost(error);
+                layered.failed.get_or_insert(reason);
+            }
             Err(panicked) => self.end(kernel, panicked),
         }
     }

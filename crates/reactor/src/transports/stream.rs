@@ -87,6 +87,7 @@ impl Source for Stream {
     }
 
     fn shut_down(self: Rc<Stream>, reactor: &Reactor) {
+        self.close_layer_at_once(&reactor.0);
         self.end(&reactor.0, Error::ConnectionLost(None));
     }
 

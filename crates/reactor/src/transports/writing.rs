@@ -51,6 +51,9 @@ impl Stream {
 
     /// Records that `count` bytes are written. Returns `None` if they must be dropped.
     fn accept_write(&self, count: usize) -> Option<Rc<Kernel>> {
+        if self.has(Flags::LAYERED) {
+            self.assert_layer_is_idle();
+        }
         let producing = self.has(Flags::PRODUCER);
         if count == 0 || self.has(Flags::BROKEN) || !self.state().accepts_writes(producing) {
             return None;

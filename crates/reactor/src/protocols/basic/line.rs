@@ -39,6 +39,26 @@ pub trait LineProtocol {
         let _ = lines;
     }
 
+    /// Called when a layer has opened, like [`Protocol::layer_opened`].
+    ///
+    /// ```
+    /// use ropewalk::protocols::basic::{LineProtocol, LineTransport};
+    ///
+    /// /// Greets when the connection is encrypted, not before.
+    /// struct Greeter;
+    ///
+    /// impl LineProtocol for Greeter {
+    ///     fn layer_opened(&mut self, lines: &LineTransport) {
+    ///         lines.send_line(b"220 ready");
+    ///     }
+    ///
+    ///     fn line_received(&mut self, _lines: &LineTransport, _line: &[u8]) {}
+    /// }
+    /// ```
+    fn layer_opened(&mut self, lines: &LineTransport) {
+        let _ = lines;
+    }
+
     /// Called when a line has arrived. `line` does not include the delimiter.
     fn line_received(&mut self, lines: &LineTransport, line: &[u8]);
 
@@ -378,6 +398,11 @@ impl<P: LineProtocol> Protocol for LineReceiver<P> {
     fn connection_made(&mut self, transport: &Transport) {
         let lines = self.lines(transport);
         self.protocol.connection_made(&lines);
+    }
+
+    fn layer_opened(&mut self, transport: &Transport) {
+        let lines = self.lines(transport);
+        self.protocol.layer_opened(&lines);
     }
 
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {

@@ -39,6 +39,26 @@ pub trait StringProtocol {
         let _ = strings;
     }
 
+    /// Called when a layer has opened, like [`Protocol::layer_opened`].
+    ///
+    /// ```
+    /// use ropewalk::protocols::basic::{StringProtocol, StringTransport};
+    ///
+    /// /// Greets when the connection is encrypted, not before.
+    /// struct Greeter;
+    ///
+    /// impl StringProtocol for Greeter {
+    ///     fn layer_opened(&mut self, strings: &StringTransport) {
+    ///         strings.send_string(b"ready").expect("it is short");
+    ///     }
+    ///
+    ///     fn string_received(&mut self, _strings: &StringTransport, _string: &[u8]) {}
+    /// }
+    /// ```
+    fn layer_opened(&mut self, strings: &StringTransport) {
+        let _ = strings;
+    }
+
     /// Called when a string has arrived.
     fn string_received(&mut self, strings: &StringTransport, string: &[u8]);
 
@@ -417,6 +437,10 @@ impl<F: StringFormat, P: StringProtocol> StringReceiver<F, P> {
 impl<F: StringFormat, P: StringProtocol> Protocol for StringReceiver<F, P> {
     fn connection_made(&mut self, transport: &Transport) {
         self.protocol.connection_made(&Self::strings(transport));
+    }
+
+    fn layer_opened(&mut self, transport: &Transport) {
+        self.protocol.layer_opened(&Self::strings(transport));
     }
 
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
