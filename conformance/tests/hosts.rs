@@ -150,7 +150,7 @@ mod time {
     }
 
     #[test]
-    #[should_panic(expected = "does not end: something is scheduled again and again")]
+    #[should_panic(expected = "do not end: a call is scheduled again and again")]
     fn an_endless_loop_without_time_is_detected() {
         fn again(reactor: &Reactor) {
             reactor.call_later(Duration::ZERO, again);
@@ -386,20 +386,20 @@ mod addresses {
     }
 
     #[test]
-    #[should_panic(expected = "a host with the address 10.0.0.1 runs already: crash or kill it first")]
+    #[should_panic(expected = "a host with the address 10.0.0.1 is already running: crash or kill it first")]
     fn a_second_host_at_an_address_is_rejected() {
         let network = SimulatedNetwork::seeded(1);
         let _hosts = (network.host(A), network.host(A));
     }
 
     #[test]
-    #[should_panic(expected = "no host has the address 10.0.0.2: SimulatedNetwork::host starts one")]
+    #[should_panic(expected = "no host has the address 10.0.0.2: start one with SimulatedNetwork::host")]
     fn an_unknown_host_is_rejected() {
         SimulatedNetwork::seeded(1).crash(B);
     }
 
     #[test]
-    #[should_panic(expected = "the host with the address 10.0.0.1 is down: SimulatedNetwork::host starts it")]
+    #[should_panic(expected = "the host with the address 10.0.0.1 is down: start it with SimulatedNetwork::host")]
     fn a_second_crash_is_rejected() {
         let network = SimulatedNetwork::seeded(1);
         let _host = network.host(A);

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_in_a_part_is_reported_at_its_place() {
+    fn an_error_in_a_nested_description_has_its_offset() {
         let endpoints = Endpoints::new();
         register(&endpoints);
         let error = endpoints.client(r"fallback:tcp\:a\:80:udp\:b").err().unwrap();

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_the_user_costs_one_connection() {
+    fn a_panic_of_the_callback_closes_one_connection() {
         let net = MemoryReactor::new();
         let server = net.listen_stream(SERVER).unwrap();
         let pool = pool().on_connected(|_| panic!("a bug"));

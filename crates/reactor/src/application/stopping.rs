@@ -90,14 +90,14 @@ impl Waiting {
         drop(unfinished);
         drop(finished);
         if let Err(failure) = outcome {
-            tracing::error!(service = label, failure = format!("{failure:#}"), "failed to stop cleanly");
+            tracing::error!(service = label, failure = format!("{failure:#}"), "the service failed to stop");
         }
         self.fire_when_done();
     }
 
     fn give_up(&self, limit: Duration) {
         for (_, label, handle) in self.unfinished.take() {
-            tracing::error!(service = &*label, ?limit, "did not stop in time: no longer waiting for it");
+            tracing::error!(service = &*label, ?limit, "the service did not stop within its limit: no longer waiting");
             handle.cancel();
         }
         self.fire_when_done();

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_beyond_the_count_is_ignored() {
+    fn a_name_beyond_the_number_of_sockets_is_ignored() {
         let found = find(&[("LISTEN_PID", "4711"), ("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "a:b")]).unwrap();
         assert!(found.number(&SystemdSocket::Name("b".to_owned())).is_err());
     }

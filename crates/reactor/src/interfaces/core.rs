@@ -449,7 +449,7 @@ impl Reactor {
             let name = trigger.name;
             deferred.add_both(move |outcome| {
                 if let Err(failure) = outcome {
-                    tracing::error!(trigger = name, %failure, "a trigger before {} failed", firing.event);
+                    tracing::error!(trigger = name, %failure, "a trigger before the event '{}' failed", firing.event);
                 }
                 if let Some(reactor) = reactor.upgrade() {
                     reactor.one_trigger_less(&firing);

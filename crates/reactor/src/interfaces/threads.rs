@@ -578,7 +578,7 @@ impl Shared {
             match thread.spawn(move || shared.work(epoch)) {
                 Ok(_detached) => state.threads += 1,
                 Err(error) if state.threads > 0 => return tracing::warn!(%error, "cannot start another thread"),
-                Err(error) => return tracing::error!(%error, "cannot start any thread: work is queued"),
+                Err(error) => return tracing::error!(%error, "cannot start a thread: work stays queued"),
             }
         }
     }

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_peer_gets_all_bytes_with_little_queued() {
+    fn a_slow_peer_gets_all_bytes_while_few_are_queued() {
         let size = 1_000_000;
         let case = Case::new(pattern(size), false);
         case.client.pause_reading();

@@ -517,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "1s does not end: something is scheduled again and again")]
+    #[should_panic(expected = "1s do not end: a call is scheduled again and again")]
     fn a_call_that_schedules_itself_for_ever_is_detected() {
         fn again(reactor: &Reactor) {
             reactor.call_later(Duration::ZERO, again);

@@ -234,7 +234,7 @@ impl SimulatedNetwork {
         assert!(!ip.is_unspecified() && !ip.is_loopback(), "a host cannot have the address {ip}: every host has it");
         let machine = self.shared.with(|network| network.start_machine(ip));
         let runs = self.shared.with(|network| network.owner_on(machine).is_some());
-        assert!(!runs, "a host with the address {ip} runs already: crash or kill it first");
+        assert!(!runs, "a host with the address {ip} is already running: crash or kill it first");
         self.start(machine, skew, &|provider| provider)
     }
 
@@ -313,7 +313,7 @@ impl SimulatedNetwork {
     fn running(&self, address: &str) -> MachineId {
         let machine = self.machine(address);
         let runs = self.shared.with(|network| network.owner_on(machine).is_some());
-        assert!(runs, "the host with the address {address} is down: SimulatedNetwork::host starts it");
+        assert!(runs, "the host with the address {address} is down: start it with SimulatedNetwork::host");
         machine
     }
 
@@ -321,7 +321,7 @@ impl SimulatedNetwork {
         let ip = parsed(address);
         self.shared
             .with(|network| network.find_machine(ip))
-            .unwrap_or_else(|| panic!("no host has the address {ip}: SimulatedNetwork::host starts one"))
+            .unwrap_or_else(|| panic!("no host has the address {ip}: start one with SimulatedNetwork::host"))
     }
 }
 
@@ -494,7 +494,7 @@ impl SimulatedNetwork {
             steps = if self.now() > moment { 0 } else { steps + 1 };
             moment = self.now();
             let limit = 2 * TURNS_AT_ONE_MOMENT * self.hosts.borrow().len();
-            assert!(steps <= limit, "{moment:?} does not end: something is scheduled again and again");
+            assert!(steps <= limit, "the turns at {moment:?} do not end: a call is scheduled again and again");
         }
         true
     }

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn two_test_ends_talk_without_a_reactor() {
+    fn two_test_ends_exchange_bytes_without_a_reactor() {
         let network = SimulatedNetwork::seeded(1).with_faults(Faults::none().latency(Duration::from_millis(3)));
         let (client, server) = pair(&network);
         assert_eq!(Some(server.peer_address()), client.local_address());

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_protocol_dropped_unused_gives_its_place_back() {
+    fn an_unused_protocol_releases_its_place() {
         let factory = LimitTotalConnectionsFactory::new(AccumulatingProtocol::new, 1);
         let built = factory.build_protocol(&Address::Unnamed);
         assert!(built.is_some() && factory.build_protocol(&Address::Unnamed).is_none());

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_write_is_queued_until_its_time_has_come() {
+    fn a_large_write_waits_until_the_rate_allows_it() {
         let net = MemoryReactor::new();
         let server = serve(&net, |factory| factory.write_limit(LIMIT));
         let client = connect(&net);
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_silence_earns_no_more_than_one_burst() {
+    fn a_long_silence_allows_no_more_than_one_burst() {
         let net = MemoryReactor::new();
         let server = serve(&net, |factory| factory.read_limit(LIMIT));
         let client = connect(&net);
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_connection_is_held_while_the_others_are() {
+    fn a_new_connection_is_held_with_the_others() {
         let net = MemoryReactor::new();
         let server = serve(&net, |factory| factory.read_limit(LIMIT));
         let first = connect(&net);

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_shared_only_if_all_listeners_agree() {
+    fn an_address_is_shared_only_if_all_listeners_allow_it() {
         let mut names = Names::default();
         let shared = ListenSpec { reuse_port: true, ..spec("10.0.0.1:80") };
         listen(&mut names, 1, &shared).unwrap();
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_given_out_once_until_they_are_freed() {
+    fn a_chosen_port_is_not_chosen_again_until_it_is_freed() {
         let mut names = Names::default();
         let local: SocketAddr = "10.0.0.1:0".parse().unwrap();
         let mut taken: Vec<_> = (FIRST_PORT..=u16::MAX).map(|_| names.take_outgoing(local).unwrap()).collect();

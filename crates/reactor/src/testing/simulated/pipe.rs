@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_comes_after_the_bytes_before_it() {
+    fn the_end_comes_after_all_bytes() {
         let mut pipe = Pipe::new(100, Moment::ZERO);
         pipe.send(bytes("last"), at(1));
         pipe.send(Segment::Fin, at(1));
