@@ -11,7 +11,7 @@ use ropewalk_sys::{Ready, Received, Sockets};
 use super::Transport;
 use super::flags::{Flags, Word};
 use super::inbound::Inbound;
-use super::layer::Layered;
+use super::layered::Layered;
 use super::lingering::{linger, may_linger};
 use super::observer::Attachments;
 use super::outbound::Outbound;

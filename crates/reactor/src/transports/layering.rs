@@ -1,0 +1,733 @@
+//! A connection with a [`Layer`] between its socket and its protocol.
+//!
+//! ```text
+//!   receive -> held -> incoming -> delivered, or kept as unread while the protocol does not read
+//!   write -> outbox (plain) -> outgoing -> wire -> send
+//! ```
+//!
+//! A connection without a layer does not come here: [`Stream::settle`] and `read` ask one flag each. The layer is never
+//! borrowed while a protocol runs.
+//!
+//! The ends of a layered connection:
+//!
+//! | happened | done | reported |
+//! |---|---|---|
+//! | `lose_connection` | the queue, the layer's close, FIN; lingers | `ConnectionDone`, without waiting for the peer's close |
+//! | `lose_write_connection` | the queue, the layer's close, no FIN | `write_connection_lost` |
+//! | close by the peer's layer | all data, then `read_connection_lost` | as an end of file |
+//! | end of file without that | all data | `ConnectionLost(UnexpectedEof)` |
+//! | the layer fails | its last words, all data, FIN; lingers | `ConnectionLost` with its reason |
+//! | a write fails | all data | `ConnectionLost`: the layer's reason if the peer's last bytes fail it, else the write's |
+//! | a write fails behind a close by the peer's layer | all data | `ConnectionDone` if the queue was empty |
+//! | not open within the limit | reset | `ConnectionLost(TimedOut)` |
+//! | the run ends | the layer's close if the socket takes it at once | `ConnectionLost` without a cause |
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ropewalk_proto::{Layer, LayerState, Outbox, Step};
+use ropewalk_sys::{Received, Sent};
+
+use super::Transport;
+use super::flags::Flags;
+use super::layered::Layered;
+use super::share::{BYTES_PER_TURN, PIECES_PER_TURN, READS_PER_TURN};
+use super::stream::Stream;
+use crate::error::{Error, Result};
+use crate::kernel::{CallbackKind, Kernel, Reactor};
+
+/// The number of transformed bytes that may wait for the socket. The rest stays plain, and can still share units.
+const WIRE_MOST: usize = 64 * 1024;
+
+/// The time that a failed layer's last words may take.
+const LAST_WORDS_LIMIT: Duration = Duration::from_secs(5);
+
+impl Transport {
+    /// Puts `layer` between this connection and its protocol. If the layer does not open within
+    /// `limit`, the connection is reset and ends with [`Error::ConnectionLost`].
+    ///
+    /// Bytes written before leave unchanged. From here on the layer gets what arrives, and what the protocol writes waits
+    /// until the layer is open. Then [`Protocol::layer_opened`](crate::Protocol::layer_opened) is called. Bytes that were
+    /// delivered already and belong to the layer are given to it with [`unread`](Transport::unread), in the callback that
+    /// starts it. The receivers of `protocols::basic` do that by themselves.
+    ///
+    /// `lose_connection` sends everything and the layer's close, and does not wait for the peer's. `lose_write_connection`
+    /// sends the close alone, and the socket stays open. May be called from any callback, and from outside.
+    ///
+    /// ```
+    /// use std::any::Any;
+    /// use std::io;
+    /// use std::time::Duration;
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::proto::{Layer, LayerState, Outbox};
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// /// Takes one line off the front, and is done.
+    /// struct Preamble(LayerState);
+    ///
+    /// impl Layer for Preamble {
+    ///     fn incoming(&mut self, received: &mut [u8], _: &mut Outbox, _: &mut Outbox) -> io::Result<usize> {
+    ///         let Some(end) = received.iter().position(|&byte| byte == b'\n') else { return Ok(0) };
+    ///         self.0 = LayerState::OPEN | LayerState::DONE;
+    ///         Ok(end + 1)
+    ///     }
+    ///
+    ///     fn incoming_ended(&mut self, _: usize) -> io::Result<()> {
+    ///         Err(io::ErrorKind::UnexpectedEof.into())
+    ///     }
+    ///
+    ///     fn outgoing(&mut self, _: &mut [u8], _: &mut Outbox, _: &mut Outbox, _: usize) -> io::Result<()> {
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn close(&mut self, _: &mut [u8], _: &mut Outbox) {}
+    ///
+    ///     fn state(&self) -> LayerState {
+    ///         self.0
+    ///     }
+    ///
+    ///     fn as_any(&self) -> &dyn Any {
+    ///         self
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// let transport = server.transport().expect("it is connected");
+    /// transport.start_layer(Box::new(Preamble(LayerState::empty())), Duration::from_secs(5))?;
+    /// client.write(b"a preamble\nhello");
+    /// net.settle();
+    /// assert_eq!(server.data(), b"hello");
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Closed`] after the end of the connection. [`Error::Io`] if it has a layer already, or if one of its
+    /// directions has ended.
+    pub fn start_layer(&self, layer: Box<dyn Layer>, limit: Duration) -> Result<()> {
+        self.0.start_layer(layer, limit)
+    }
+
+    /// Asks the layer, which `ask` can downcast to its type. Returns `None` if there is no layer.
+    ///
+    /// `ask` must not use this transport. May be called from any callback.
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let transport = StringTransport::new();
+    /// assert!(transport.with_layer(|_| ()).is_none());
+    /// ```
+    pub fn with_layer<R>(&self, ask: impl FnOnce(&dyn Any) -> R) -> Option<R> {
+        let layered = self.0.layered()?;
+        let layered = layered.borrow();
+        layered.layer().map(|layer| ask(layer.as_any()))
+    }
+}
+
+impl Stream {
+    fn layered(&self) -> Option<Rc<RefCell<Layered>>> {
+        if !self.has(Flags::LAYERED) {
+            return None;
+        }
+        self.rare(|rare| rare.layered.clone())
+    }
+
+    fn start_layer(self: &Rc<Stream>, layer: Box<dyn Layer>, limit: Duration) -> Result<()> {
+        let kernel = self.reactor.upgrade().filter(|_| !self.state().is_lost()).ok_or(Error::Closed)?;
+        if self.has(Flags::LAYERED) {
+            return Err(Error::io("cannot start a second layer")(io::ErrorKind::AlreadyExists.into()));
+        }
+        if self.state().is_read_ended() || !self.state().may_send() {
+            return Err(Error::io("cannot start a layer on a half-closed connection")(
+                io::ErrorKind::NotConnected.into(),
+            ));
+        }
+        let held = self.inbound.take_unread(&self.flags).unwrap_or_default();
+        let weak = Rc::downgrade(self);
+        let timer = Reactor(kernel.clone()).call_later(limit, move |reactor| {
+            if let Some(stream) = weak.upgrade() {
+                stream.open_too_late(&reactor.0);
+            }
+        });
+        // Bytes written before leave unchanged.
+        let wire = self.outbound.take_outbox().filter(|outbox| !outbox.is_empty());
+        let layered = Layered::new(layer, held, wire, timer);
+        self.rare(|rare| rare.layered = Some(Rc::new(RefCell::new(layered))));
+        self.mark(Flags::LAYERED, true);
+        self.settle_soon(&kernel);
+        Ok(())
+    }
+
+    fn open_too_late(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        let Some(layered) = self.layered() else { return };
+        layered.borrow_mut().is_late = true;
+        let reason = layered.borrow().lost(io::Error::new(io::ErrorKind::TimedOut, "did not open within its limit"));
+        self.end(kernel, reason);
+    }
+
+    /// Whether the connection ends because its layer did not open in time. Then it is reset, because nothing was sent
+    /// that the peer should still read.
+    pub(super) fn has_late_layer(&self) -> bool {
+        self.layered().is_some_and(|layered| layered.borrow().is_late)
+    }
+
+    /// Whether the callback that started the layer still runs.
+    pub(super) fn has_fresh_layer(&self) -> bool {
+        self.layered().is_some_and(|layered| layered.borrow().is_fresh)
+    }
+
+    /// Puts bytes that a protocol gave back in front of what the fresh layer holds.
+    pub(super) fn give_to_layer(&self, bytes: &[u8]) {
+        if let Some(layered) = self.layered() {
+            let mut layered = layered.borrow_mut();
+            layered.held.splice(..0, bytes.iter().copied()).for_each(drop);
+            layered.is_held_new = true;
+        }
+    }
+
+    /// The number of transformed bytes that wait for the socket.
+    #[cold]
+    pub(super) fn wire_queued(&self) -> usize {
+        self.layered().map_or(0, |layered| layered.borrow().queued())
+    }
+
+    /// Whether the socket, rather than the peer's layer, has ended.
+    pub(super) fn has_socket_ended(&self) -> bool {
+        match self.layered() {
+            Some(layered) => layered.borrow().has_socket_ended,
+            None => self.state().is_read_ended(),
+        }
+    }
+
+    fn has_open_layer(&self) -> bool {
+        self.layered().is_some_and(|layered| layered.borrow().has(LayerState::OPEN))
+    }
+
+    /// Whether a layer has failed, so that its last words should arrive.
+    pub(super) fn has_failed_layer(&self) -> bool {
+        self.layered().is_some_and(|layered| layered.borrow().failed.is_some())
+    }
+
+    /// Whether the layer wants bytes from the socket.
+    fn layer_reads(&self, layered: &Layered) -> bool {
+        let ended = layered.has_socket_ended || layered.failed.is_some();
+        // Bytes behind a layer that is done are read as plain bytes, once the layer's own have left.
+        let stops = ended || layered.has(LayerState::PEER_ENDED) || layered.has(LayerState::DONE);
+        if stops || self.has(Flags::IN_CALLBACK) || self.has(Flags::BROKEN) {
+            return false;
+        }
+        // A handshake continues while the protocol is paused or has lost its connection, but a peer that reads none of its
+        // answers cannot fill the memory.
+        let shakes_hands = !layered.has(LayerState::OPEN) && layered.queued() <= self.outbound.watermarks().0;
+        shakes_hands || layered.has(LayerState::OPEN) && self.reads()
+    }
+
+    /// Receives for the layer, up to this connection's share of the turn.
+    #[inline(never)]
+    pub(super) fn read_layered(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport, scratch: &mut [u8]) {
+        if self.has_fresh_layer() && !self.has(Flags::IN_CALLBACK) {
+            // The layer speaks first.
+            self.settle(kernel);
+        }
+        let mut bytes = 0;
+        for _ in 0..READS_PER_TURN {
+            let Some(layered) = self.layered() else { break };
+            if self.has(Flags::UNREAD) && self.reads() {
+                self.deliver_unread(kernel, transport);
+                self.finish_reading(kernel, transport);
+                continue;
+            }
+            let reads = self.layer_reads(&layered.borrow());
+            if !reads {
+                return self.disarm(kernel);
+            }
+            if bytes >= BYTES_PER_TURN {
+                return;
+            }
+            if std::mem::take(&mut layered.borrow_mut().is_held_new) {
+                self.take_in(kernel, transport, &[]);
+                continue;
+            }
+            match kernel.receive(self.key, scratch) {
+                Ok(Received::Drained(count)) => return self.take_in(kernel, transport, &scratch[..count]),
+                Ok(Received::Filled(count)) => {
+                    bytes += count;
+                    self.take_in(kernel, transport, &scratch[..count]);
+                }
+                Ok(Received::Lent(chunk)) => {
+                    bytes += chunk.len();
+                    self.take_in(kernel, transport, &chunk);
+                }
+                Ok(Received::Empty) => return,
+                Ok(Received::Eof) => return self.socket_ended(kernel, transport),
+                Err(error) => return self.end(kernel, Error::lost(error)),
+            }
+        }
+        if bytes == 0 && !self.state().is_lost() {
+            // The reported bytes have not been looked at.
+            self.disarm(kernel);
+            self.settle_soon(kernel);
+        }
+    }
+
+    /// Shows the layer what has arrived, and delivers what that is in plain bytes.
+    fn take_in(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport, received: &[u8]) {
+        let Some(layered) = self.layered() else { return };
+        let mut plain = kernel.spare_outboxes.take();
+        let take_in = || layered.borrow_mut().take_in(kernel, received, &mut plain);
+        match kernel.guard(CallbackKind::Protocol, "layer", take_in) {
+            Ok(Ok(())) => {}
+            // Before the delivery: nothing that the protocol writes follows the last words.
+            Ok(Err(error)) => self.fail_layer(kernel, error),
+            Err(panicked) => return self.end(kernel, panicked),
+        }
+        layered.borrow_mut().is_delivering = !plain.is_empty();
+        self.report_open(kernel, transport);
+        self.deliver_plain(kernel, transport, &mut plain);
+        layered.borrow_mut().is_delivering = false;
+        plain.clear();
+        kernel.spare_outboxes.keep(plain);
+        if !self.has_failed_layer() {
+            self.finish_reading(kernel, transport);
+        }
+        self.settle(kernel);
+        // The rest behind a layer that is done.
+        if !self.has(Flags::LAYERED) && self.reads() {
+            self.deliver_unread(kernel, transport);
+        }
+    }
+
+    fn report_open(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
+        let Some(layered) = self.layered() else { return };
+        let timer = {
+            let mut layered = layered.borrow_mut();
+            if layered.is_reported_open || !layered.has(LayerState::OPEN) {
+                return;
+            }
+            layered.is_reported_open = true;
+            layered.timer.take()
+        };
+        if let Some(timer) = timer {
+            let _ = timer.cancel();
+        }
+        self.call(kernel, |protocol| protocol.layer_opened(transport));
+    }
+
+    fn deliver_plain(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport, plain: &mut Outbox) {
+        if let Some(all) = plain.one_segment() {
+            return self.deliver_or_keep(kernel, transport, all);
+        }
+        while let Some(chunk) = plain.take_chunk() {
+            self.deliver_or_keep(kernel, transport, &chunk);
+        }
+    }
+
+    fn deliver_or_keep(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport, data: &[u8]) {
+        if data.is_empty() || self.state().is_lost() {
+            return;
+        }
+        if self.reads() && !self.has(Flags::UNREAD) {
+            return self.deliver(kernel, transport, data);
+        }
+        self.keep_received(data);
+    }
+
+    fn socket_ended(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
+        let Some(layered) = self.layered() else { return };
+        {
+            let mut layered = layered.borrow_mut();
+            layered.has_socket_ended = true;
+            let early = !layered.has(LayerState::OPEN);
+            let ended = kernel.guard(CallbackKind::Protocol, "layer", || layered.socket_ended());
+            let ended = ended.unwrap_or_else(|panicked| Err(io::Error::other(panicked.to_string())));
+            let ended = ended.and_then(|()| if early { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) });
+            layered.truncated = ended.err().map(|error| layered.lost(error));
+        }
+        self.finish_reading(kernel, transport);
+        self.settle(kernel);
+    }
+
+    /// Reports the end of what the peer sends, behind the data that waits for the protocol.
+    pub(super) fn finish_reading(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
+        // The end of a broken connection is that of its failed write.
+        let Some(layered) = self.layered().filter(|_| !self.has(Flags::BROKEN)) else { return };
+        let (has_ended, lost) = {
+            let mut layered = layered.borrow_mut();
+            let (is_open, peer_ended) = (layered.has(LayerState::OPEN), layered.has(LayerState::PEER_ENDED));
+            if self.has(Flags::UNREAD) || is_open && self.state().is_open() && !self.reads() {
+                return;
+            }
+            let has_ended = peer_ended || layered.has_socket_ended;
+            let ends_early = || (has_ended && !is_open).then(|| layered.lost(io::ErrorKind::UnexpectedEof.into()));
+            let lost = layered.truncated.clone().or_else(ends_early);
+            layered.truncated = None;
+            (has_ended, lost)
+        };
+        match lost {
+            Some(reason) => self.end(kernel, reason),
+            None if has_ended && self.state().is_open() && !self.state().is_read_ended() => {
+                self.end_of_file(kernel, transport);
+            }
+            None => {}
+        }
+    }
+
+    /// Keeps `error` until the layer's last words have left.
+    fn fail_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>, error: io::Error) {
+        let Some(layered) = self.layered().filter(|_| !self.state().is_lost()) else { return };
+        let weak = Rc::downgrade(self);
+        let timer = Reactor(kernel.clone()).call_later(LAST_WORDS_LIMIT, move |reactor| {
+            if let Some(stream) = weak.upgrade() {
+                stream.drop_last_words(&reactor.0);
+            }
+        });
+        let mut layered = layered.borrow_mut();
+        if let Some(opening) = layered.timer.replace(timer) {
+            let _ = opening.cancel();
+        }
+        let reason = layered.lost(error);
+        layered.failed.get_or_insert(reason);
+    }
+
+    fn drop_last_words(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        self.drop_wire();
+        self.settle_soon(kernel);
+    }
+
+    pub(super) fn drop_wire(&self) {
+        if let Some(layered) = self.layered() {
+            layered.borrow_mut().wire = None;
+        }
+    }
+
+    /// Closes a failed connection when the last words have left and the protocol has read everything.
+    fn end_behind_last_words(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        let Some(layered) = self.layered() else { return };
+        let has_unread = self.has(Flags::UNREAD) && self.state().is_open();
+        let is_delivering = layered.borrow().is_delivering;
+        if !is_delivering && !has_unread && self.wire_queued() == 0 {
+            return self.end_failed(kernel);
+        }
+        if has_unread && self.reads() {
+            self.deliver_soon(kernel);
+        }
+        self.set_armed(kernel, false);
+    }
+
+    fn end_failed(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        if let Some(error) = self.layer_failure() {
+            self.end(kernel, error);
+        }
+    }
+
+    /// Returns the layer's error, if it has failed.
+    pub(super) fn layer_failure(&self) -> Option<Error> {
+        self.layered().and_then(|layered| layered.borrow().failed.clone())
+    }
+
+    /// Brings the provider up to date, as `settle` does without a layer.
+    #[inline(never)]
+    pub(super) fn settle_layered(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        if let Some(layered) = self.layered() {
+            layered.borrow_mut().is_fresh = false;
+        }
+        if self.has(Flags::BROKEN) {
+            return self.settle_broken(kernel);
+        }
+        for _ in 0..PIECES_PER_TURN {
+            if !self.flush_layered(kernel) {
+                return;
+            }
+            if matches!(self.state().next_step(false, false), Step::Abort) {
+                return self.end(kernel, Error::ConnectionAborted);
+            }
+            if self.has_failed_layer() {
+                return self.end_behind_last_words(kernel);
+            }
+            if !self.has(Flags::PRODUCER) || !self.balance_producer(kernel) {
+                return self.take_layered_step(kernel);
+            }
+        }
+        self.settle_soon(kernel);
+    }
+
+    /// Transforms and sends until neither moves. Returns whether the connection lives and may still send.
+    fn flush_layered(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
+        while self.transform(kernel) && self.wire_queued() > 0 {
+            let state = self.state();
+            if !self.flags.get().send() || !(state.is_open() || state.is_losing()) || !self.send_wire(kernel) {
+                break;
+            }
+        }
+        if self.has(Flags::PACED) {
+            self.pace();
+        }
+        if self.has(Flags::BROKEN) {
+            self.settle_broken(kernel);
+            return false;
+        }
+        !self.state().is_lost()
+    }
+
+    /// Has the layer transform what the protocol wrote. Returns whether the connection lives.
+    fn transform(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
+        let Some(layered) = self.layered() else { return false };
+        if layered.borrow().failed.is_some() {
+            return true;
+        }
+        let (is_open, has_closed) = (layered.borrow().has(LayerState::OPEN), layered.borrow().has_closed);
+        if has_closed {
+            // Nothing follows the layer's close.
+            self.outbound.drop_queue(kernel);
+        }
+        let own = if is_open { self.outbound.take_outbox() } else { None };
+        let mut plain = own.unwrap_or_else(|| kernel.spare_outboxes.take());
+        let transform =
+            || layered.borrow_mut().ask(kernel, |layer, held, wire| layer.outgoing(held, &mut plain, wire, WIRE_MOST));
+        let outcome = kernel.guard(CallbackKind::Protocol, "layer", transform);
+        match plain.is_empty() {
+            true => kernel.spare_outboxes.keep(plain),
+            false => self.outbound.put_outbox(plain),
+        }
+        match outcome {
+            Ok(None | Some(Ok(()))) => true,
+            Ok(Some(Err(error))) => {
+                self.fail_layer(kernel, error);
+                true
+            }
+            Err(panicked) => {
+                self.end(kernel, panicked);
+                false
+            }
+        }
+    }
+
+    /// Hands the transformed bytes to the provider. Returns whether all of them left.
+    fn send_wire(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
+        let Some(layered) = self.layered() else { return false };
+        let Some(mut wire) = layered.borrow_mut().wire.take() else { return true };
+        let sent = kernel.streams(|streams| streams.send(self.key, &mut wire));
+        if let Ok(Ok(Sent::All)) = sent {
+            kernel.spare_outboxes.keep(wire);
+            return true;
+        }
+        layered.borrow_mut().wire = Some(wire);
+        match sent {
+            Ok(Err(error)) => self.write_failed(kernel, error),
+            Ok(Ok(_)) => self.mark(Flags::BLOCKED, true),
+            Err(_away) => self.settle_soon(kernel),
+        }
+        false
+    }
+
+    /// A close is best effort: a peer that has closed may be gone.
+    fn write_failed(self: &Rc<Stream>, kernel: &Rc<Kernel>, error: io::Error) {
+        let peer_ended = self.layered().is_some_and(|layered| layered.borrow().has(LayerState::PEER_ENDED));
+        let plain = self.buffered() - self.wire_queued();
+        if self.has_failed_layer() {
+            return self.drop_last_words(kernel);
+        }
+        let reason = if peer_ended && plain == 0 { Error::ConnectionDone } else { Error::lost(error) };
+        self.outbound.broke(reason, &self.flags);
+    }
+
+    fn take_layered_step(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        let outbox_is_empty = self.buffered() == 0 && !self.has(Flags::BLOCKED);
+        match self.state().next_step(outbox_is_empty, self.is_producer_producing()) {
+            Step::Stay => self.arm_layered(kernel),
+            Step::Abort => self.end(kernel, Error::ConnectionAborted),
+            Step::Close if self.close_layer(kernel) => self.end(kernel, Error::ConnectionDone),
+            Step::ShutdownWrite if !self.has_open_layer() => self.arm_layered(kernel),
+            Step::ShutdownWrite => self.shut_down_layer(kernel),
+            // The close is queued.
+            Step::Close => {}
+        }
+    }
+
+    /// Has the layer end this side. Returns whether everything has left.
+    fn close_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
+        self.queue_close(kernel);
+        self.flush_layered(kernel) && self.wire_queued() == 0
+    }
+
+    /// Sends the layer's close at the end of a run, if the socket takes it at once.
+    pub(super) fn close_layer_at_once(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        let may_close = self.flags.get().send() && self.has_open_layer() && !self.has_failed_layer();
+        if may_close && self.transform(kernel) && self.outbound.queued() == 0 {
+            self.queue_close(kernel);
+            self.send_wire(kernel);
+        }
+    }
+
+    /// Has the layer end this side, once.
+    fn queue_close(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        let Some(layered) = self.layered() else { return };
+        if !std::mem::replace(&mut layered.borrow_mut().has_closed, true) {
+            let close = || layered.borrow_mut().ask(kernel, |layer, held, wire| layer.close(held, wire));
+            if let Err(panicked) = kernel.guard(CallbackKind::Protocol, "layer", close) {
+                self.end(kernel, panicked);
+            }
+        }
+    }
+
+    /// Panics if the layer itself is running: what it writes would overtake what it transforms.
+    pub(super) fn assert_layer_is_idle(&self) {
+        let is_running = self.layered().is_some_and(|layered| layered.try_borrow().is_err());
+        assert!(!is_running, "a layer wrote to its own connection: it must append to `queue` instead");
+    }
+
+    /// Shuts down the sending direction of the layer. The socket's stays open, for answers that the layer may owe.
+    fn shut_down_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        let mut state = self.state();
+        state.write_ended();
+        self.set_state(state);
+        self.close_layer(kernel);
+        if self.has(Flags::BROKEN) {
+            return;
+        }
+        let transport = Transport(self.clone());
+        self.call(kernel, |protocol| protocol.write_connection_lost(&transport));
+    }
+
+    /// Has the provider report readability exactly while the layer wants it.
+    fn arm_layered(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        if self.remove_done_layer(kernel) {
+            return self.settle_soon(kernel);
+        }
+        let Some(layered) = self.layered() else { return };
+        let (wanted, waits) = {
+            let layered = layered.borrow();
+            let wanted = self.layer_reads(&layered);
+            let has_end = layered.truncated.is_some() || layered.has(LayerState::PEER_ENDED);
+            let ended = has_end && self.state().is_open() && !self.state().is_read_ended();
+            (wanted, wanted && layered.is_held_new || self.reads() && (self.has(Flags::UNREAD) || ended))
+        };
+        if waits || self.has_unreported_layer() {
+            self.deliver_soon(kernel);
+        }
+        self.set_armed(kernel, wanted);
+    }
+
+    /// Removes a layer that has nothing left to do, once its bytes have left. Its held bytes are plain.
+    pub(super) fn remove_done_layer(&self, kernel: &Kernel) -> bool {
+        let Some(layered) = self.layered() else { return false };
+        let mut layered = layered.borrow_mut();
+        if !layered.has(LayerState::DONE)
+            || layered.has(LayerState::PEER_ENDED)
+            || !layered.is_reported_open
+            || layered.wire.is_some()
+            || layered.has_socket_ended
+            || layered.is_delivering
+        {
+            return false;
+        }
+        let held = std::mem::take(&mut layered.held);
+        drop(layered);
+        self.drop_layer(kernel);
+        self.inbound.keep(&held, &self.flags);
+        if !self.state().may_send() && self.state().is_open() {
+            // The layer has closed this side, and nothing of its own can follow.
+            let key = self.key;
+            kernel.tell_streams(move |streams| drop(streams.shutdown_write(key)));
+        }
+        true
+    }
+
+    /// Shows the layer the last bytes of the peer, and keeps what they are in plain bytes.
+    pub(super) fn show_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>, received: &[u8]) {
+        let Some(layered) = self.layered() else { return };
+        let mut plain = kernel.spare_outboxes.take();
+        let take_in = || layered.borrow_mut().take_in(kernel, received, &mut plain);
+        let outcome = kernel.guard(CallbackKind::Protocol, "layer", take_in);
+        self.drop_wire();
+        while let Some(chunk) = plain.take_chunk() {
+            self.keep_received(&chunk);
+        }
+        kernel.spare_outboxes.keep(plain);
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let mut layered = layered.borrow_mut();
+                let reason = layered.lost(error);
+                layered.failed.get_or_insert(reason);
+            }
+            Err(panicked) => self.end(kernel, panicked),
+        }
+    }
+
+    /// Shows the layer held bytes that it has not seen. Returns whether there were any.
+    pub(super) fn show_held(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
+        let is_new = |layered: Rc<RefCell<Layered>>| std::mem::take(&mut layered.borrow_mut().is_held_new);
+        let shows = self.layered().is_some_and(is_new);
+        if shows {
+            self.show_layer(kernel, &[]);
+        }
+        shows
+    }
+
+    /// Whether bytes that the layer has taken in are being delivered. Settling follows.
+    pub(super) fn is_layer_delivering(&self) -> bool {
+        self.layered().is_some_and(|layered| layered.borrow().is_delivering)
+    }
+
+    /// Whether the protocol does not know yet that the layer is open.
+    pub(super) fn has_unreported_layer(&self) -> bool {
+        let is_unreported = |layered: &Layered| layered.has(LayerState::OPEN) && !layered.is_reported_open;
+        self.layered().is_some_and(|layered| is_unreported(&layered.borrow()))
+    }
+
+    /// Whether the layer takes no more bytes of the peer.
+    pub(super) fn has_layer_ended(&self) -> bool {
+        self.layered().is_some_and(|layered| {
+            let layered = layered.borrow();
+            layered.failed.is_some() || layered.has_socket_ended || layered.has(LayerState::PEER_ENDED)
+        })
+    }
+
+    /// Notes that nothing more is read from the socket.
+    pub(super) fn note_end_of_socket(&self) {
+        if let Some(layered) = self.layered() {
+            layered.borrow_mut().has_socket_ended = true;
+        }
+    }
+
+    /// Drops the layer. Its destructor is user code.
+    pub(super) fn drop_layer(&self, kernel: &Kernel) {
+        if self.has(Flags::LAYERED) {
+            self.mark(Flags::LAYERED, false);
+            let layered = self.rare(|rare| rare.layered.take());
+            let layer = layered.and_then(|layered| layered.borrow_mut().take_layer());
+            let _ = kernel.guard(CallbackKind::Protocol, "layer", || drop(layer));
+        }
+    }
+
+    /// Continues with what the layer or the connection holds, without an event of the socket.
+    pub(super) fn continue_layered(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
+        // Settling follows the callback, and comes here again.
+        if self.has(Flags::IN_CALLBACK) {
+            return;
+        }
+        self.report_open(kernel, transport);
+        if self.has(Flags::UNREAD) && self.reads() {
+            self.deliver_unread(kernel, transport);
+        }
+        let shows = self.layered().is_some_and(|layered| {
+            let mut layered = layered.borrow_mut();
+            self.layer_reads(&layered) && std::mem::take(&mut layered.is_held_new)
+        });
+        if shows {
+            return self.take_in(kernel, transport, &[]);
+        }
+        self.finish_reading(kernel, transport);
+        if !self.state().is_lost() {
+            self.settle(kernel);
+        }
+    }
+}
