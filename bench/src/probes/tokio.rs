@@ -1,8 +1,8 @@
 //! tokio's timers without tasks, and tasks spawned on its loop from another thread.
 //!
 //! A timer is a `Sleep` in a box, polled once so that it is registered. There is no task and no join handle, so a real
-//! program costs more. After its wake-up, the timer is polled again and dropped, as by a task that awaits it. All polls
-//! happen outside of any task, so tokio's budget of polls a turn does not apply.
+//! program costs more. A timer that has fired is polled again and dropped, as by a task that awaits it.
+//! All polls happen outside of any task, so tokio's budget of polls a turn does not apply.
 
 use std::future::Future;
 use std::io;

@@ -217,7 +217,8 @@ fn a_closed_watched_descriptor_is_reported_gone_once() {
     });
 }
 
-/// epoll(7): a copy of a closed descriptor keeps the file registered, and the registration cannot be named any more.
+/// epoll(7): a copy of a closed descriptor keeps the file registered, and the registration can no longer be removed by
+/// its number.
 #[test]
 fn a_copy_of_a_closed_watched_descriptor_stops_reporting() {
     let _turn = turn();

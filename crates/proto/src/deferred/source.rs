@@ -199,7 +199,7 @@ impl<T: 'static> Resolver<T> {
 
     /// Returns whether the Deferred was cancelled before it fired.
     ///
-    /// An operation that cannot be stopped checks this to skip the rest of its work.
+    /// An operation that cannot be stopped calls this to skip the rest of its work.
     ///
     /// ```
     /// use ropewalk_proto::Deferred;

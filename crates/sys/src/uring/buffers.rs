@@ -39,7 +39,7 @@ const NONE: u16 = u16::MAX;
 
 const PAGE: usize = 4096;
 
-/// The size below which bytes are copied, because lending costs as much.
+/// The size below which bytes are copied, because lending them costs as much as a copy.
 const LEND_FROM: usize = 1024;
 
 /// One buffer in this many may be lent at a time, so that kept chunks do not starve the ring.

@@ -51,7 +51,8 @@ impl Site {
     /// Finds and opens the file that `path` names.
     ///
     /// # Errors
-    /// `NotFound`. `PermissionDenied` also for a link that leads out of the directory, and for a file that is not regular.
+    /// `NotFound` for a missing or hidden file. `PermissionDenied` also for a link that leads out of the directory, and
+    /// for a file that is not regular.
     pub(super) fn find(&self, path: &RequestPath) -> io::Result<Found> {
         if !self.hidden && path.is_hidden() {
             return Err(io::ErrorKind::NotFound.into());
