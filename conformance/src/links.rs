@@ -72,7 +72,7 @@ impl Subject {
         run(reactor);
     }
 
-    /// Runs `server` with a client that sends `sent` and resets the connection. The server's end is paused, and passed to
+    /// Runs `server` with a client that sends `sent` and resets the connection. Pauses the server's end, and passes it to
     /// `then` when the reset has arrived.
     pub fn after_a_reset(
         &self,

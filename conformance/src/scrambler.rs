@@ -4,7 +4,7 @@
 //!   hello:  'H'              sent at once; the layer is open when the peer's has come
 //!   data:   'D' length(2) bytes, each xor 0x5a
 //!   close:  'C'              nothing follows
-//!   error:  'E'              last words of a layer that received anything else; the peer's layer fails with them
+//!   error:  'E'              the final byte of a layer that received anything else; it makes the peer's layer fail
 //! ```
 
 use std::any::Any;

@@ -333,7 +333,7 @@ specifications! {
     }
 
     fn a_failed_write_closes_a_paused_connection_without_data(subject: &Subject) {
-        // IProtocol.connectionLost: a pause holds data, of which there is none.
+        // IProtocol.connectionLost: a pause holds only data back, and no data has arrived.
         let log = Log::new();
         let server = Script::logged(&log, "server").stop_when_lost();
         subject.after_a_reset(&subject.reactor(), &server, b"", |end| {
@@ -344,7 +344,7 @@ specifications! {
     }
 
     fn a_failed_write_delivers_data_to_a_reader_that_pauses(subject: &Subject) {
-        // Pauses after each delivery, and gives back what it has not taken.
+        // The server pauses after each delivery, and returns the bytes that it has not taken.
         let sent = noise(60_000, 14);
         let all = Rc::new(RefCell::new(Vec::new()));
         let collected = all.clone();

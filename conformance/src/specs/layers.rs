@@ -30,7 +30,7 @@ fn scrambled() -> Script {
     Script::new().on_made(start)
 }
 
-/// Adds why the connection was lost to `log`: the reason's name, and the kind of an operating system's error.
+/// Adds the reason of a lost connection to `log`: its name, or the kind of the operating system's error.
 fn logs_loss(log: &Log, name: &'static str) -> impl Fn(&Transport, &Error) + use<> {
     let log = log.clone();
     move |_, reason| match reason {
@@ -68,7 +68,7 @@ fn after_last_bytes(subject: &Subject, server: Script, last: &[u8], then: impl F
     run(&reactor);
 }
 
-/// Logs its calls with the queue of its consumer, and closes the connection when it is resumed.
+/// A producer that logs each call with the queue of its consumer, and closes the connection when it is resumed.
 struct Noting {
     log: Log,
     consumer: Transport,
@@ -191,7 +191,7 @@ specifications! {
     }
 
     fn a_done_layer_reports_the_end_of_its_peer(subject: &Subject) {
-        // LayerState::PEER_ENDED: bytes behind it are ignored, also those of a layer that is done.
+        // LayerState::PEER_ENDED: bytes received after that are ignored, also if the layer is done.
         let log = Log::new();
         let (opened, read) = (log.clone(), log.clone());
         let server = custom(|received, queue, state| {
@@ -215,7 +215,7 @@ specifications! {
     }
 
     fn a_layer_that_writes_to_its_own_connection_panics(subject: &Subject) {
-        // Layer::outgoing: what it wrote would be lost, or overtake what it transforms.
+        // Layer::outgoing: such a write would be lost, or overtake the bytes that the layer transforms.
         let (reactor, log) = (subject.plain_reactor(), Log::new());
         let lost = log.clone();
         let server = Script::new().on_made(|transport| {
@@ -235,7 +235,7 @@ specifications! {
         log.expect(&["connection was lost: layer \"Scrambler\": not a frame"]);
     }
 
-    fn an_abort_overrules_the_last_words_of_a_layer(subject: &Subject) {
+    fn an_abort_drops_the_final_bytes_of_a_failed_layer(subject: &Subject) {
         // ITCPTransport.abortConnection overrules every earlier request.
         let log = Log::new();
         let server = custom(|_, queue, state| {
@@ -267,8 +267,8 @@ specifications! {
         log.expect(&["server Other"]);
     }
 
-    fn a_panic_in_the_destructor_of_a_layer_ends_nothing_else(subject: &Subject) {
-        // The rest of the end follows: connection_lost, and the loop lives.
+    fn a_panic_in_a_layers_drop_leaves_the_loop_running(subject: &Subject) {
+        // The connection still ends with connection_lost, and the loop continues.
         let (reactor, log) = (subject.reactor(), Log::new());
         reactor.set_panic_policy(PanicPolicy::Log);
         let server = custom(|received, _, state| {
@@ -296,7 +296,7 @@ specifications! {
     }
 
     fn the_layer_opens_before_the_first_byte(subject: &Subject) {
-        // Protocol::layer_opened; what is written earlier waits.
+        // Protocol::layer_opened: bytes that are written earlier wait.
         let log = Log::new();
         let (made, opened, data) = (log.clone(), log.clone(), log.clone());
         let server = scrambled()
@@ -312,7 +312,7 @@ specifications! {
     }
 
     fn bytes_pass_whole_in_both_directions(subject: &Subject) {
-        // 8 MB there and back, through queues and partial sends.
+        // 8 MB pass in both directions, through queues and partial sends.
         let sent = noise(TOO_MUCH, 21);
         let (bytes, received) = (sent.clone(), Cell::new(0));
         let client = scrambled().on_made(move |transport| transport.write(&bytes)).on_data(move |transport, data| {
@@ -326,7 +326,8 @@ specifications! {
     }
 
     fn a_layer_starts_in_the_middle_of_a_connection(subject: &Subject) {
-        // STARTTLS: clear bytes before, the peer's first layered bytes in the same segment, given back to the layer.
+        // As in STARTTLS, one segment has clear bytes and then the peer's first layered bytes. The protocol returns the
+        // latter to the layer.
         let server = Script::new().on_data(|transport, data| {
             if transport.with_layer(|_| ()).is_none() {
                 let rest = data.strip_prefix(b"start").expect("one segment");
@@ -414,7 +415,7 @@ specifications! {
     }
 
     fn losing_the_connection_sends_the_close(subject: &Subject) {
-        // ITransport.loseConnection: the queue, then the close; the peer reads the end in order.
+        // ITransport.loseConnection sends the queue, then the layer's close. The peer gets ConnectionDone.
         let log = Log::new();
         let server = scrambled()
             .on_made(|transport| {
@@ -429,7 +430,7 @@ specifications! {
     }
 
     fn losing_the_write_end_sends_the_close_alone(subject: &Subject) {
-        // IHalfCloseableProtocol: the peer's end is read, and it answers.
+        // IHalfCloseableProtocol: a half-close sends the layer's close, and the other end can still answer.
         let log = Log::new();
         let (wrote, read) = (log.clone(), log.clone());
         let client = scrambled()
@@ -454,7 +455,7 @@ specifications! {
     }
 
     fn an_end_without_a_close_is_a_truncation(subject: &Subject) {
-        // The data before it is delivered.
+        // The data before the end is delivered.
         let log = Log::new();
         let server = scrambled().on_lost(logs_loss(&log, "server"));
         let client = Script::new().on_made(|transport| {
@@ -466,8 +467,8 @@ specifications! {
         log.expect(&["server UnexpectedEof"]);
     }
 
-    fn a_layer_that_fails_sends_its_last_words_alone(subject: &Subject) {
-        // The reason is the layer's, the last words arrive, and nothing that was written later follows them.
+    fn a_layer_that_fails_sends_only_its_final_bytes(subject: &Subject) {
+        // The reason is the layer's error. Its final bytes arrive, and no bytes that were written later follow them.
         let log = Log::new();
         let (server, client) = (scrambled(), Script::new());
         let server = server.on_data(|transport, _| transport.write(b"reply")).on_lost(logs_loss(&log, "server"));
@@ -482,7 +483,7 @@ specifications! {
     }
 
     fn a_paused_protocol_gets_the_bytes_before_a_failure(subject: &Subject) {
-        // All data, then the end with the layer's reason.
+        // The protocol gets all data, then the end with the layer's error.
         let log = Log::new();
         let server = scrambled()
             .on_opened(|transport| {
@@ -520,7 +521,7 @@ specifications! {
     }
 
     fn a_failed_write_shows_the_last_bytes_to_a_paused_layer(subject: &Subject) {
-        // A pause holds data. The peer's last words are not data.
+        // A pause holds data back. The peer's final bytes are not data.
         let log = Log::new();
         after_last_bytes(subject, scrambled().on_lost(logs_loss(&log, "server")), b"E", |end| {
             end.write(b"x");
@@ -529,8 +530,8 @@ specifications! {
         log.expect(&["server PermissionDenied"]);
     }
 
-    fn a_failed_write_delivers_what_the_layer_takes_in(subject: &Subject) {
-        // The peer's layer says nothing of a failure, so the write's own error remains.
+    fn a_failed_write_delivers_the_received_data_of_a_layer(subject: &Subject) {
+        // The peer's layer has sent no error, so the reason is the error of the write.
         let (log, sent) = (Log::new(), noise(60_000, 24));
         let frames: Vec<u8> = sent.chunks(1000).flat_map(frame).collect();
         let lost = log.clone();
@@ -549,7 +550,8 @@ specifications! {
     }
 
     fn the_last_bytes_of_the_peer_may_open_the_layer(subject: &Subject) {
-        // The greeting of this side cannot be sent any more. That of the peer was received, and data behind it.
+        // The greeting of this side cannot be sent any more. The greeting of the peer was received, with data behind
+        // it.
         let log = Log::new();
         let (opened, data) = (log.clone(), log.clone());
         let server = Script::new().stop_when_lost().on_opened(move |_| opened.add("opened"));
@@ -565,7 +567,7 @@ specifications! {
     }
 
     fn a_failed_close_behind_that_of_the_peer_is_clean(subject: &Subject) {
-        // A close is best effort: the peer has got everything, and may be gone.
+        // Sending a close may fail without harm: the peer has received everything, and may be gone.
         let log = Log::new();
         let server = scrambled().on_read_lost(|_| {}).on_lost(logs_loss(&log, "server"));
         after_last_bytes(subject, server, b"C", |end| {
@@ -591,7 +593,7 @@ specifications! {
     }
 
     fn a_layer_that_does_not_open_in_time_times_out(subject: &Subject) {
-        // A peer that never greets.
+        // The peer never sends its greeting.
         let log = Log::new();
         let limit = Duration::from_millis(20);
         let server = Script::new().on_made(move |transport| {
@@ -603,7 +605,7 @@ specifications! {
     }
 
     fn the_layer_opens_while_the_protocol_is_paused(subject: &Subject) {
-        // The opening does not depend on what the protocol wants; the data waits for it.
+        // The layer opens although the protocol is paused. The data waits until the protocol resumes.
         let log = Log::new();
         let opened = log.clone();
         let server = scrambled()
@@ -624,7 +626,7 @@ specifications! {
     }
 
     fn a_paced_connection_with_a_layer_is_bounded(subject: &Subject) {
-        // The marks count what waits on both sides of the layer.
+        // The marks count the bytes that wait on both sides of the layer.
         let (sent, most, clients) = (noise(TOO_MUCH, 23), Rc::new(Cell::new(0)), Transports::new());
         let (reactor, ends) = (subject.reactor(), Countdown::new(2));
         let highest = most.clone();
@@ -648,12 +650,12 @@ specifications! {
         when(&reactor, move || full.get() > HIGH, move |_| clients.first().resume_producing());
         run(&reactor);
         assert_same_bytes(&client.received(), &sent);
-        // A delivery, and what the layer adds to the queue.
+        // The bound includes one delivery, and the bytes that the layer adds to the queue.
         assert!(most.get() <= 4 * HIGH, "{} bytes were queued", most.get());
     }
 
     fn a_second_layer_is_refused(subject: &Subject) {
-        // Transport::start_layer: a layer over a layer is one layer of both.
+        // Transport::start_layer: to stack two layers, write one layer that contains both.
         let (reactor, log) = (subject.reactor(), Log::new());
         let told = log.clone();
         let server = scrambled().on_made(move |transport| {

@@ -297,7 +297,7 @@ specifications! {
             reactor.call_later(Duration::from_micros(200), move |reactor| toggle(reactor, port, !paused));
         }
         // Clients connect one after the other in twenty rows, so at most twenty wait. A UNIX port whose queue is full
-        // refuses.
+        // refuses clients.
         fn send(subject: Subject, reactor: &Reactor, port: &Port, left_in_row: usize, unanswered: &Countdown) {
             let (again, counted) = (port.clone(), unanswered.clone());
             let client = Script::new().on_made(|transport| transport.write(b"x")).on_data(move |transport, _| {

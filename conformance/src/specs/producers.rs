@@ -175,7 +175,7 @@ specifications! {
     producers;
 
     fn a_failed_write_stops_the_producer_before_the_last_data(subject: &Subject) {
-        // IProducer.stopProducing: nothing that it writes is sent any more. The data that was received comes behind that.
+        // IProducer.stopProducing: no later write of the producer is sent. The received data is delivered after that call.
         struct Stops(Log);
         impl PushProducer for Stops {
             fn pause_producing(&self) {}

@@ -16,8 +16,10 @@
 //!
 //! 1. The connection keeps the received bytes that a layer did not take, and passes them to every call.
 //! 2. The end of the socket is a call of its own, which may fail: truncation is an error of the layer.
-//! 3. An error is returned after the last words for the peer are queued. The connection sends these, and nothing after.
-//! 4. A layer calls no user code, and does not use the transport of its own connection. A write from there panics.
+//! 3. A layer that fails queues its final bytes for the peer, such as a TLS alert, before it returns the error. The
+//!    connection sends them, and nothing after them.
+//! 4. A layer calls no user code, and does not use the transport of its own connection. A write to that transport
+//!    panics.
 
 use std::any::Any;
 use std::io;
@@ -39,11 +41,12 @@ bitflags! {
     pub struct LayerState: u8 {
         /// Plain bytes may pass. Until then the connection keeps what the protocol writes.
         const OPEN = 1 << 0;
-        /// The peer has ended its plain bytes in order. The protocol is notified as of the end of the stream. Received
-        /// bytes behind that are ignored, also those of a layer that is done.
+        /// The peer has ended its plain bytes in order. The protocol is notified as at the end of a stream. Bytes
+        /// received after that are ignored, also if the layer is done.
         const PEER_ENDED = 1 << 1;
-        /// The layer has nothing left to do. Once it is open and its own bytes have left, the layer is removed. Bytes that
-        /// it did not take are plain. This is for layers that transform only the start of a connection.
+        /// The layer has nothing left to do. Once the layer is open and its own bytes have left, it is removed.
+        /// Received bytes that it did not take are plain. Use this state for a layer that transforms only the start of
+        /// a connection.
         const DONE = 1 << 2;
     }
 }
@@ -108,13 +111,13 @@ bitflags! {
 /// # Ok::<(), io::Error>(())
 /// ```
 pub trait Layer {
-    /// Takes complete units from the front of `received`, appends their plain bytes to `plain` and answers for the peer to
-    /// `queue`, and returns the number of bytes taken.
+    /// Takes complete units from the front of `received`, and returns the number of bytes taken.
     ///
-    /// The rest is kept, and comes again with what follows it. The layer may decode in place.
+    /// Appends the plain bytes of these units to `plain`, and answers for the peer to `queue`. The connection keeps the
+    /// other bytes, and passes them again with the bytes that follow them. The layer may decode in place.
     ///
     /// # Errors
-    /// If the bytes are not what the layer expects. Last words for the peer must be in `queue` then.
+    /// If the bytes are not what the layer expects. Final bytes for the peer must be in `queue` then.
     fn incoming(&mut self, received: &mut [u8], plain: &mut Outbox, queue: &mut Outbox) -> io::Result<usize>;
 
     /// Handles the end of the socket, behind `held` bytes that were not taken.
@@ -123,18 +126,18 @@ pub trait Layer {
     /// [`io::ErrorKind::UnexpectedEof`] if the peer has not ended in order.
     fn incoming_ended(&mut self, held: usize) -> io::Result<()>;
 
-    /// Moves plain bytes to `queue` until at least `most` bytes are queued there, and appends what the layer has to say
-    /// itself: a greeting, an answer, new keys.
+    /// Moves plain bytes to `queue` until at least `most` bytes are queued there, and appends the layer's own bytes: a
+    /// greeting, an answer, new keys.
     ///
-    /// It must not write to the transport of its own connection, which panics and so closes the connection.
+    /// A layer must not write to the transport of its own connection: such a write panics and so closes the connection.
     ///
     /// `plain` is empty until the layer is [`OPEN`](LayerState::OPEN). `held` are the received bytes that were not taken.
     ///
     /// # Errors
-    /// If the layer cannot continue. Last words for the peer must be in `queue` then.
+    /// If the layer cannot continue. Final bytes for the peer must be in `queue` then.
     fn outgoing(&mut self, held: &mut [u8], plain: &mut Outbox, queue: &mut Outbox, most: usize) -> io::Result<()>;
 
-    /// Appends the words that end this side in order. Called at most once, after the last plain byte.
+    /// Appends the bytes that end this side in order. Called at most once, after the last plain byte.
     fn close(&mut self, held: &mut [u8], queue: &mut Outbox);
 
     /// Returns how far the layer has come.

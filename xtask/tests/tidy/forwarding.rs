@@ -1,5 +1,5 @@
-//! A protocol that wraps another one forwards every callback. A callback that is forgotten compiles, because the trait has
-//! defaults, and the wrapped protocol waits for it in vain.
+//! A protocol that wraps another one forwards every callback. A wrapper that forgets one still compiles, because the trait
+//! has defaults. The wrapped protocol then never gets that callback.
 
 use std::fs;
 

@@ -54,7 +54,7 @@ impl Uring {
         }
     }
 
-    /// Cancels the receive of one connection, and waits for its last bytes. Returns whether it has ended.
+    /// Cancels the receive of one connection, and waits for its last bytes. Returns whether the receive has ended.
     pub(super) fn end_receive(&mut self, key: Key) -> io::Result<bool> {
         self.cancel(key, Verbs::RECEIVE);
         for _ in 0..LAST_WAITS {

@@ -49,7 +49,7 @@ pub(super) struct Connection {
     kept: Option<Box<Kept>>,
     pub(super) chain: Chain,
     pub(super) end: End,
-    /// Why a send failed. Received bytes precede this error.
+    /// The error of a failed send, which is reported after the received bytes.
     send_error: Option<Errno>,
     pub(super) pace: Pace,
     /// Whether a poll reported bytes that have not all been taken.
@@ -399,8 +399,8 @@ impl Connection {
         }
     }
 
-    /// Notes that a send failed. From now on `receive` asks the system: only the system knows when the received bytes
-    /// are all taken.
+    /// Records that a send failed. From now on `receive` asks the system, because only the system knows when all
+    /// received bytes are taken.
     pub(super) fn send_failed(&mut self, error: Errno) {
         self.send_error.get_or_insert(error);
         self.hung_up = true;

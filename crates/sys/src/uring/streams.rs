@@ -83,7 +83,7 @@ impl Streams for Uring {
             return connection.check().map(|()| Received::Eof);
         }
         if receives {
-            // After a failed send nothing else reports the last bytes, and the caller looks once.
+            // After a failed send no event reports the last bytes, and the caller tries to receive only once.
             let look_again = connection.has_failed_send() && self.end_receive(key)?;
             return if look_again { self.receive(key, scratch) } else { Ok(Received::Empty) };
         }
@@ -171,7 +171,7 @@ impl Uring {
         let connection = self.source_mut(key)?.as_connection()?;
         let received = transfer::receive(connection.fd.as_fd(), scratch);
         if !matches!(received, Ok(Some(1..))) {
-            // The error of a failed send is the end behind the last bytes.
+            // After the last bytes, the error of a failed send takes the place of the end.
             connection.check()?;
         }
         let received = received?;

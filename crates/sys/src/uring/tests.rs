@@ -728,7 +728,8 @@ fn a_connection_that_its_peer_ended_soon_has_nothing_to_cancel() {
     assert!(!provider.is_busy());
 }
 
-/// Streams::send: after an error `receive` returns what arrived before, also what a receive in flight has taken.
+/// Streams::send: after an error `receive` returns the bytes that arrived before, also those that a receive in flight
+/// has taken.
 #[test]
 fn received_bytes_precede_the_error_of_a_send() {
     let mut provider = provider();
