@@ -6,8 +6,9 @@
 //!                 -> connection_lost
 //! ```
 //!
-//! The system may still hold bytes of a peer that has reset the connection: an answer, or the last words of its layer. One
-//! piece at a time is kept as unread bytes. Therefore a paused protocol delays the end only if it has something to read.
+//! The system may still hold bytes of a peer that has reset the connection: an answer, or the closing bytes of its
+//! layer. The connection receives one piece at a time and keeps it as unread bytes. So a paused protocol delays the end
+//! only if it has bytes to read.
 
 use std::rc::Rc;
 
@@ -21,20 +22,20 @@ use super::stream::Stream;
 use crate::error::Error;
 use crate::kernel::{CallbackKind, Kernel};
 
-/// The largest number of bytes that one piece has.
+/// The maximum number of bytes in a piece.
 const PIECE: usize = 64 * 1024;
 
 /// The outcome of an attempt to receive one more piece.
 enum Piece {
     Bytes(Vec<u8>),
-    /// Nothing is there, or the stream has ended.
+    /// There are no bytes, or the stream has ended.
     Nothing,
     /// The provider waits in another thread.
     Away,
 }
 
 impl Stream {
-    /// Brings a connection up to date whose write has failed.
+    /// Settles a connection after a failed write.
     #[cold]
     pub(super) fn settle_broken(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         self.outbound.drop_queue(kernel);
@@ -67,7 +68,7 @@ impl Stream {
                 return self.deliver_soon(kernel);
             }
             if self.has(Flags::UNREAD) {
-                // A protocol that reads again settles the connection.
+                // The connection settles when the protocol reads again.
                 return;
             }
             if self.remove_done_layer(kernel) || self.show_held(kernel) {
@@ -94,7 +95,7 @@ impl Stream {
                 Piece::Bytes(piece)
             }
             Ok(Ok(Received::Lent(chunk))) => Piece::Bytes(chunk.to_vec()),
-            // An error is no news after that of the write.
+            // The error is ignored, because the error of the write is reported.
             Ok(Ok(Received::Empty | Received::Eof) | Err(_)) => Piece::Nothing,
             Err(_away) => Piece::Away,
         }
@@ -111,7 +112,7 @@ impl Stream {
     /// Stops the producer before the end of the connection, because nothing that it writes is sent.
     fn stop_producer_early(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         match self.take_producer() {
-            // Stopping would close this connection before everything is delivered.
+            // The connection forwards to itself: stopping the producer would close it before all bytes are delivered.
             Some(Producer::Transport(transport)) if Rc::ptr_eq(&transport.0, self) => {}
             Some(producer) => {
                 self.mark(Flags::IN_CALLBACK, true);

@@ -37,7 +37,8 @@ bitflags! {
         const CHANGED = 1 << 11;
         /// A successor waits to replace the protocol whose callback runs.
         const SWITCHED = 1 << 12;
-        /// A write has failed: the outbound part has the reason, and the connection ends behind what it received.
+        /// A write has failed: the outbound part has the reason. The connection ends when the received bytes have been
+        /// delivered.
         const BROKEN = 1 << 13;
         /// A call is scheduled that delivers the unread bytes.
         const REDELIVERY = 1 << 14;

@@ -166,7 +166,7 @@ impl Outbound {
         flags.mark(Flags::WRITING_HELD, holds > 0);
     }
 
-    /// Keeps the reason for which the connection ends, because a write failed. The first one counts.
+    /// Keeps the reason for which the connection ends, because a write failed. Only the first reason is kept.
     pub(super) fn broke(&self, reason: Error, flags: &Word) {
         self.rare.with(|rare| rare.failure.get_or_insert(reason).clone());
         flags.mark(Flags::BROKEN, true);

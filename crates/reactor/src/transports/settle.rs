@@ -67,7 +67,7 @@ impl Stream {
         self.settle_soon(kernel);
     }
 
-    /// Sends the queue as far as possible. Returns whether the connection lives and may still send.
+    /// Sends the queue as far as possible. Returns whether the connection is open and may still send.
     fn flush(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
         let flags = self.flags.get();
         if flags.send() && (!flags.contains(Flags::CHANGED) || self.state().may_send()) {

@@ -276,9 +276,9 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_drops_bytes_under_way_alone() {
+    fn a_reset_drops_only_bytes_under_way() {
         let mut pipe = Pipe::new(10, Moment::ZERO);
-        // tcp_reset of Linux purges the queue of the sender, not that of the receiver.
+        // tcp_reset of Linux purges the queue of the sender, but not the queue of the receiver.
         pipe.send(bytes("unread"), at(1));
         pipe.send(Segment::Reset, at(2));
         assert_eq!(pipe.send(bytes("late"), at(3)), None);

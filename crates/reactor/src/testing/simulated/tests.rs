@@ -466,7 +466,7 @@ fn bytes_to_a_closed_end_cause_a_reset_after_a_round_trip() {
 }
 
 #[test]
-fn an_abort_drops_bytes_under_way_alone() {
+fn an_abort_drops_only_bytes_under_way() {
     let mut provider = Simulated::new(1, Faults::none().latency(10 * MS));
     let (client, server) = pair(&mut provider);
     provider.send_slice(client, b"unread").unwrap();
