@@ -6,7 +6,7 @@
 //!                 -> connection_lost
 //! ```
 //!
-//! The system may still hold bytes of a peer that has reset the connection: an answer, or the closing bytes of its
+//! The system may still hold bytes of a peer that has reset the connection: an answer, or the final bytes of its
 //! layer. The connection receives one piece at a time and keeps it as unread bytes. So a paused protocol delays the end
 //! only if it has bytes to read.
 

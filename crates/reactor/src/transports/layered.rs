@@ -1,4 +1,4 @@
-//! The layer of one connection and the bytes that it holds. It knows no connection.
+//! The layer of one connection, and the bytes that wait for the layer. Nothing here uses the connection.
 
 use std::fmt;
 use std::io;
@@ -9,43 +9,44 @@ use crate::error::Error;
 use crate::interfaces::time::DelayedCall;
 use crate::kernel::Kernel;
 
-/// The number of bytes that a layer may leave untaken. More than any unit of a usual layer.
+/// The maximum number of bytes that a layer may leave untaken. The largest unit of a usual layer is smaller.
 const HELD_MOST: usize = 1024 * 1024;
 
 /// The layer of one connection.
 pub(super) struct Layered {
     name: &'static str,
-    /// Absent once the connection has dropped it.
+    /// `None` once the connection has dropped the layer.
     layer: Option<Box<dyn Layer>>,
-    /// Transformed bytes for the socket. Absent while there are none.
+    /// Transformed bytes for the socket. `None` while there are no such bytes.
     pub(super) wire: Option<Box<Outbox>>,
     /// Received bytes that the layer has not taken.
     pub(super) held: Vec<u8>,
-    /// The layer has not seen all of `held`.
+    /// Whether `held` has bytes that the layer has not seen.
     pub(super) is_held_new: bool,
-    /// The callback that started the layer has not returned: bytes given back are the layer's.
+    /// Whether the callback that started the layer still runs. Bytes that it gives back go to the layer.
     pub(super) is_fresh: bool,
-    /// The protocol knows that the layer is open.
+    /// Whether `layer_opened` was called.
     pub(super) is_reported_open: bool,
     /// The layer's state after its last call, which ran under the guard.
     pub(super) state: LayerState,
-    /// The socket has reached its end.
+    /// Whether the stream from the socket has ended.
     pub(super) has_socket_ended: bool,
-    /// The layer has closed this side.
+    /// Whether the layer was asked to close this side.
     pub(super) has_closed: bool,
-    /// The layer did not open within its limit.
+    /// Whether the layer did not open within its limit.
     pub(super) is_late: bool,
-    /// Bytes that the layer has just taken in are being delivered: a failed connection ends behind them.
+    /// Whether bytes from the layer are being delivered. A failed connection ends after that delivery.
     pub(super) is_delivering: bool,
-    /// The error of an end without a close. The connection ends when the protocol has read everything.
+    /// The error of a stream that ended without the layer's close. The connection ends when the protocol has read all
+    /// bytes.
     pub(super) truncated: Option<Error>,
-    /// The error of the layer. The connection is closed when the last words have left.
+    /// The error of the layer. The connection is closed when the layer's final bytes have been sent.
     pub(super) failed: Option<Error>,
-    /// Closes the connection if the layer does not open, or its last words do not leave, in time.
+    /// Closes the connection if the layer does not open in time, or its final bytes are not sent in time.
     pub(super) timer: Option<DelayedCall>,
 }
 
-/// An error and the name of the layer that made it.
+/// An error, and the name of the layer that returned it.
 #[derive(Debug)]
 struct LayerError {
     layer: &'static str,
@@ -73,7 +74,7 @@ impl Drop for Layered {
 }
 
 impl Layered {
-    /// Makes the state of a layer that was just started.
+    /// Creates the state of a layer that was just started.
     pub(super) fn new(layer: Box<dyn Layer>, held: Vec<u8>, wire: Option<Box<Outbox>>, timer: DelayedCall) -> Layered {
         Layered {
             name: layer.name(),
@@ -105,7 +106,7 @@ impl Layered {
         self.layer.as_deref()
     }
 
-    /// Takes the layer out, to drop it under the guard: its destructor is user code.
+    /// Takes the layer out. The caller drops the layer under the guard, because its destructor is user code.
     pub(super) fn take_layer(&mut self) -> Option<Box<dyn Layer>> {
         self.layer.take()
     }
@@ -142,7 +143,7 @@ impl Layered {
         answer
     }
 
-    /// Shows the layer `received` behind the held bytes, and keeps what it does not take.
+    /// Passes the held bytes and `received` to the layer, and holds the bytes that the layer does not take.
     pub(super) fn take_in(&mut self, kernel: &Kernel, received: &[u8], plain: &mut Outbox) -> io::Result<()> {
         self.held.extend_from_slice(received);
         self.is_held_new = false;
@@ -158,7 +159,7 @@ impl Layered {
             return Err(io::Error::other(format!("the layer took none of {} bytes", self.held.len())));
         }
         if self.has(LayerState::PEER_ENDED) || self.held.is_empty() {
-            // An idle connection holds nothing.
+            // The buffer is dropped, so that an idle connection holds no memory.
             self.held = Vec::new();
         }
         Ok(())

@@ -5,8 +5,8 @@
 //!   write -> outbox (plain) -> outgoing -> wire -> send
 //! ```
 //!
-//! A connection without a layer does not come here: [`Stream::settle`] and `read` ask one flag each. The layer is never
-//! borrowed while a protocol runs.
+//! A connection without a layer does not use this file: [`Stream::settle`] and `read` check one flag each. The layer is
+//! never borrowed while a protocol runs.
 //!
 //! The ends of a layered connection:
 //!
@@ -16,8 +16,8 @@
 //! | `lose_write_connection` | the queue, the layer's close, no FIN | `write_connection_lost` |
 //! | close by the peer's layer | all data, then `read_connection_lost` | as an end of file |
 //! | end of file without that | all data | `ConnectionLost(UnexpectedEof)` |
-//! | the layer fails | its last words, all data, FIN; lingers | `ConnectionLost` with its reason |
-//! | a write fails | all data | `ConnectionLost`: the layer's reason if the peer's last bytes fail it, else the write's |
+//! | the layer fails | its final bytes, all data, FIN; lingers | `ConnectionLost` with the layer's error |
+//! | a write fails | all data | `ConnectionLost`: the layer's error if it fails on the last bytes, else the write's |
 //! | a write fails behind a close by the peer's layer | all data | `ConnectionDone` if the queue was empty |
 //! | not open within the limit | reset | `ConnectionLost(TimedOut)` |
 //! | the run ends | the layer's close if the socket takes it at once | `ConnectionLost` without a cause |
@@ -39,23 +39,25 @@ use super::stream::Stream;
 use crate::error::{Error, Result};
 use crate::kernel::{CallbackKind, Kernel, Reactor};
 
-/// The number of transformed bytes that may wait for the socket. The rest stays plain, and can still share units.
+/// The maximum number of transformed bytes that wait for the socket. Further bytes stay plain, so that the layer can
+/// put more of them into one unit.
 const WIRE_MOST: usize = 64 * 1024;
 
-/// The time that a failed layer's last words may take.
+/// The time limit for sending the final bytes of a failed layer.
 const LAST_WORDS_LIMIT: Duration = Duration::from_secs(5);
 
 impl Transport {
     /// Puts `layer` between this connection and its protocol. If the layer does not open within
     /// `limit`, the connection is reset and ends with [`Error::ConnectionLost`].
     ///
-    /// Bytes written before leave unchanged. From here on the layer gets what arrives, and what the protocol writes waits
-    /// until the layer is open. Then [`Protocol::layer_opened`](crate::Protocol::layer_opened) is called. Bytes that were
-    /// delivered already and belong to the layer are given to it with [`unread`](Transport::unread), in the callback that
-    /// starts it. The receivers of `protocols::basic` do that by themselves.
+    /// Bytes that were written before are sent unchanged. From now on the layer gets the received bytes, and bytes that
+    /// the protocol writes wait until the layer is open. Then [`Protocol::layer_opened`](crate::Protocol::layer_opened)
+    /// is called. If bytes of the layer have already been delivered, the callback that starts the layer gives them back
+    /// with [`unread`](Transport::unread). The receivers of `protocols::basic` do that by themselves.
     ///
-    /// `lose_connection` sends everything and the layer's close, and does not wait for the peer's. `lose_write_connection`
-    /// sends the close alone, and the socket stays open. May be called from any callback, and from outside.
+    /// `lose_connection` sends all written bytes and the layer's close, and does not wait for the peer's close.
+    /// `lose_write_connection` sends the same, but the socket stays open. May be called from any callback, and from
+    /// outside.
     ///
     /// ```
     /// use std::any::Any;
@@ -65,7 +67,7 @@ impl Transport {
     /// use ropewalk::proto::{Layer, LayerState, Outbox};
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
     ///
-    /// /// Takes one line off the front, and is done.
+    /// /// Consumes one line, and is done.
     /// struct Preamble(LayerState);
     ///
     /// impl Layer for Preamble {
@@ -108,13 +110,13 @@ impl Transport {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Closed`] after the end of the connection. [`Error::Io`] if it has a layer already, or if one of its
-    /// directions has ended.
+    /// [`Error::Closed`] after the end of the connection. [`Error::Io`] if the connection already has a layer, or one
+    /// of its directions has ended.
     pub fn start_layer(&self, layer: Box<dyn Layer>, limit: Duration) -> Result<()> {
         self.0.start_layer(layer, limit)
     }
 
-    /// Asks the layer, which `ask` can downcast to its type. Returns `None` if there is no layer.
+    /// Calls `ask` with the layer, which `ask` can downcast to its type. Returns `None` if there is no layer.
     ///
     /// `ask` must not use this transport. May be called from any callback.
     ///
@@ -156,7 +158,7 @@ impl Stream {
                 stream.open_too_late(&reactor.0);
             }
         });
-        // Bytes written before leave unchanged.
+        // Bytes that were written before are sent unchanged.
         let wire = self.outbound.take_outbox().filter(|outbox| !outbox.is_empty());
         let layered = Layered::new(layer, held, wire, timer);
         self.rare(|rare| rare.layered = Some(Rc::new(RefCell::new(layered))));
@@ -172,8 +174,8 @@ impl Stream {
         self.end(kernel, reason);
     }
 
-    /// Whether the connection ends because its layer did not open in time. Then it is reset, because nothing was sent
-    /// that the peer should still read.
+    /// Whether the connection ends because its layer did not open in time. Such a connection is reset, because nothing
+    /// was sent that the peer should still read.
     pub(super) fn has_late_layer(&self) -> bool {
         self.layered().is_some_and(|layered| layered.borrow().is_late)
     }
@@ -183,7 +185,7 @@ impl Stream {
         self.layered().is_some_and(|layered| layered.borrow().is_fresh)
     }
 
-    /// Puts bytes that a protocol gave back in front of what the fresh layer holds.
+    /// Puts bytes that a protocol gave back in front of the bytes that wait for the fresh layer.
     pub(super) fn give_to_layer(&self, bytes: &[u8]) {
         if let Some(layered) = self.layered() {
             let mut layered = layered.borrow_mut();
@@ -192,13 +194,13 @@ impl Stream {
         }
     }
 
-    /// The number of transformed bytes that wait for the socket.
+    /// Returns the number of transformed bytes that wait for the socket.
     #[cold]
     pub(super) fn wire_queued(&self) -> usize {
         self.layered().map_or(0, |layered| layered.borrow().queued())
     }
 
-    /// Whether the socket, rather than the peer's layer, has ended.
+    /// Whether the peer has closed its side of the socket, and not only its layer.
     pub(super) fn has_socket_ended(&self) -> bool {
         match self.layered() {
             Some(layered) => layered.borrow().has_socket_ended,
@@ -210,7 +212,7 @@ impl Stream {
         self.layered().is_some_and(|layered| layered.borrow().has(LayerState::OPEN))
     }
 
-    /// Whether a layer has failed, so that its last words should arrive.
+    /// Whether a layer has failed, so that the peer should receive its final bytes.
     pub(super) fn has_failed_layer(&self) -> bool {
         self.layered().is_some_and(|layered| layered.borrow().failed.is_some())
     }
@@ -218,13 +220,13 @@ impl Stream {
     /// Whether the layer wants bytes from the socket.
     fn layer_reads(&self, layered: &Layered) -> bool {
         let ended = layered.has_socket_ended || layered.failed.is_some();
-        // Bytes behind a layer that is done are read as plain bytes, once the layer's own have left.
+        // Bytes behind a layer that is done are read as plain bytes, once the layer's own bytes have been sent.
         let stops = ended || layered.has(LayerState::PEER_ENDED) || layered.has(LayerState::DONE);
         if stops || self.has(Flags::IN_CALLBACK) || self.has(Flags::BROKEN) {
             return false;
         }
-        // A handshake continues while the protocol is paused or has lost its connection, but a peer that reads none of its
-        // answers cannot fill the memory.
+        // A handshake continues while the protocol is paused or has lost its connection. The limit keeps a peer that
+        // reads no answers from filling the memory.
         let shakes_hands = !layered.has(LayerState::OPEN) && layered.queued() <= self.outbound.watermarks().0;
         shakes_hands || layered.has(LayerState::OPEN) && self.reads()
     }
@@ -233,7 +235,7 @@ impl Stream {
     #[inline(never)]
     pub(super) fn read_layered(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport, scratch: &mut [u8]) {
         if self.has_fresh_layer() && !self.has(Flags::IN_CALLBACK) {
-            // The layer speaks first.
+            // The layer may have bytes to send before it receives any.
             self.settle(kernel);
         }
         let mut bytes = 0;
@@ -271,20 +273,20 @@ impl Stream {
             }
         }
         if bytes == 0 && !self.state().is_lost() {
-            // The reported bytes have not been looked at.
+            // The reported bytes were not read.
             self.disarm(kernel);
             self.settle_soon(kernel);
         }
     }
 
-    /// Shows the layer what has arrived, and delivers what that is in plain bytes.
+    /// Passes received bytes to the layer, and delivers the plain bytes that the layer returns.
     fn take_in(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport, received: &[u8]) {
         let Some(layered) = self.layered() else { return };
         let mut plain = kernel.spare_outboxes.take();
         let take_in = || layered.borrow_mut().take_in(kernel, received, &mut plain);
         match kernel.guard(CallbackKind::Protocol, "layer", take_in) {
             Ok(Ok(())) => {}
-            // Before the delivery: nothing that the protocol writes follows the last words.
+            // This precedes the delivery, so that nothing that the protocol writes follows the final bytes.
             Ok(Err(error)) => self.fail_layer(kernel, error),
             Err(panicked) => return self.end(kernel, panicked),
         }
@@ -298,7 +300,7 @@ impl Stream {
             self.finish_reading(kernel, transport);
         }
         self.settle(kernel);
-        // The rest behind a layer that is done.
+        // Bytes behind a layer that is done are plain.
         if !self.has(Flags::LAYERED) && self.reads() {
             self.deliver_unread(kernel, transport);
         }
@@ -354,9 +356,9 @@ impl Stream {
         self.settle(kernel);
     }
 
-    /// Reports the end of what the peer sends, behind the data that waits for the protocol.
+    /// Reports the end of the received stream, after the data that waits for the protocol.
     pub(super) fn finish_reading(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
-        // The end of a broken connection is that of its failed write.
+        // A broken connection ends with the error of its failed write.
         let Some(layered) = self.layered().filter(|_| !self.has(Flags::BROKEN)) else { return };
         let (has_ended, lost) = {
             let mut layered = layered.borrow_mut();
@@ -379,7 +381,7 @@ impl Stream {
         }
     }
 
-    /// Keeps `error` until the layer's last words have left.
+    /// Keeps `error` until the layer's final bytes have been sent.
     fn fail_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>, error: io::Error) {
         let Some(layered) = self.layered().filter(|_| !self.state().is_lost()) else { return };
         let weak = Rc::downgrade(self);
@@ -407,7 +409,7 @@ impl Stream {
         }
     }
 
-    /// Closes a failed connection when the last words have left and the protocol has read everything.
+    /// Closes a failed connection when the final bytes have been sent and the protocol has read all bytes.
     fn end_behind_last_words(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         let Some(layered) = self.layered() else { return };
         let has_unread = self.has(Flags::UNREAD) && self.state().is_open();
@@ -458,7 +460,8 @@ impl Stream {
         self.settle_soon(kernel);
     }
 
-    /// Transforms and sends until neither moves. Returns whether the connection lives and may still send.
+    /// Transforms and sends until no more bytes can be transformed or sent. Returns whether the connection is open and
+    /// may still send.
     fn flush_layered(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
         while self.transform(kernel) && self.wire_queued() > 0 {
             let state = self.state();
@@ -476,7 +479,7 @@ impl Stream {
         !self.state().is_lost()
     }
 
-    /// Has the layer transform what the protocol wrote. Returns whether the connection lives.
+    /// Makes the layer transform the bytes that the protocol wrote. Returns whether the connection is still open.
     fn transform(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
         let Some(layered) = self.layered() else { return false };
         if layered.borrow().failed.is_some() {
@@ -484,7 +487,7 @@ impl Stream {
         }
         let (is_open, has_closed) = (layered.borrow().has(LayerState::OPEN), layered.borrow().has_closed);
         if has_closed {
-            // Nothing follows the layer's close.
+            // No bytes may follow the layer's close.
             self.outbound.drop_queue(kernel);
         }
         let own = if is_open { self.outbound.take_outbox() } else { None };
@@ -509,7 +512,7 @@ impl Stream {
         }
     }
 
-    /// Hands the transformed bytes to the provider. Returns whether all of them left.
+    /// Hands the transformed bytes to the provider. Returns whether all of them were sent.
     fn send_wire(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
         let Some(layered) = self.layered() else { return false };
         let Some(mut wire) = layered.borrow_mut().wire.take() else { return true };
@@ -527,7 +530,7 @@ impl Stream {
         false
     }
 
-    /// A close is best effort: a peer that has closed may be gone.
+    /// Handles a failed write. Sending the layer's close is best effort, because a peer that has closed may be gone.
     fn write_failed(self: &Rc<Stream>, kernel: &Rc<Kernel>, error: io::Error) {
         let peer_ended = self.layered().is_some_and(|layered| layered.borrow().has(LayerState::PEER_ENDED));
         let plain = self.buffered() - self.wire_queued();
@@ -546,12 +549,12 @@ impl Stream {
             Step::Close if self.close_layer(kernel) => self.end(kernel, Error::ConnectionDone),
             Step::ShutdownWrite if !self.has_open_layer() => self.arm_layered(kernel),
             Step::ShutdownWrite => self.shut_down_layer(kernel),
-            // The close is queued.
+            // The layer's close is queued.
             Step::Close => {}
         }
     }
 
-    /// Has the layer end this side. Returns whether everything has left.
+    /// Makes the layer close this side. Returns whether all bytes have been sent.
     fn close_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
         self.queue_close(kernel);
         self.flush_layered(kernel) && self.wire_queued() == 0
@@ -566,7 +569,7 @@ impl Stream {
         }
     }
 
-    /// Has the layer end this side, once.
+    /// Makes the layer close this side, once.
     fn queue_close(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         let Some(layered) = self.layered() else { return };
         if !std::mem::replace(&mut layered.borrow_mut().has_closed, true) {
@@ -577,13 +580,14 @@ impl Stream {
         }
     }
 
-    /// Panics if the layer itself is running: what it writes would overtake what it transforms.
+    /// Panics if the layer itself is running. Bytes that it writes would overtake bytes that it transforms.
     pub(super) fn assert_layer_is_idle(&self) {
         let is_running = self.layered().is_some_and(|layered| layered.try_borrow().is_err());
         assert!(!is_running, "a layer wrote to its own connection: it must append to `queue` instead");
     }
 
-    /// Shuts down the sending direction of the layer. The socket's stays open, for answers that the layer may owe.
+    /// Shuts down the sending direction of the layer, but not of the socket. The layer may still have to answer the
+    /// peer.
     fn shut_down_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         let mut state = self.state();
         state.write_ended();
@@ -596,7 +600,7 @@ impl Stream {
         self.call(kernel, |protocol| protocol.write_connection_lost(&transport));
     }
 
-    /// Has the provider report readability exactly while the layer wants it.
+    /// Makes the provider report readability exactly while the layer reads.
     fn arm_layered(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         if self.remove_done_layer(kernel) {
             return self.settle_soon(kernel);
@@ -615,7 +619,7 @@ impl Stream {
         self.set_armed(kernel, wanted);
     }
 
-    /// Removes a layer that has nothing left to do, once its bytes have left. Its held bytes are plain.
+    /// Removes a layer that is done, once its bytes have been sent. The bytes that it has not taken are plain.
     pub(super) fn remove_done_layer(&self, kernel: &Kernel) -> bool {
         let Some(layered) = self.layered() else { return false };
         let mut layered = layered.borrow_mut();
@@ -633,14 +637,14 @@ impl Stream {
         self.drop_layer(kernel);
         self.inbound.keep(&held, &self.flags);
         if !self.state().may_send() && self.state().is_open() {
-            // The layer has closed this side, and nothing of its own can follow.
+            // The layer has closed this side, so no more bytes can follow.
             let key = self.key;
             kernel.tell_streams(move |streams| drop(streams.shutdown_write(key)));
         }
         true
     }
 
-    /// Shows the layer the last bytes of the peer, and keeps what they are in plain bytes.
+    /// Passes the last bytes of the peer to the layer, and keeps the plain bytes that the layer returns.
     pub(super) fn show_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>, received: &[u8]) {
         let Some(layered) = self.layered() else { return };
         let mut plain = kernel.spare_outboxes.take();
@@ -662,7 +666,7 @@ impl Stream {
         }
     }
 
-    /// Shows the layer held bytes that it has not seen. Returns whether there were any.
+    /// Passes the held bytes that are new to the layer. Returns whether there were any.
     pub(super) fn show_held(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
         let is_new = |layered: Rc<RefCell<Layered>>| std::mem::take(&mut layered.borrow_mut().is_held_new);
         let shows = self.layered().is_some_and(is_new);
@@ -672,12 +676,12 @@ impl Stream {
         shows
     }
 
-    /// Whether bytes that the layer has taken in are being delivered. Settling follows.
+    /// Whether bytes from the layer are being delivered. The connection settles afterwards.
     pub(super) fn is_layer_delivering(&self) -> bool {
         self.layered().is_some_and(|layered| layered.borrow().is_delivering)
     }
 
-    /// Whether the protocol does not know yet that the layer is open.
+    /// Whether the layer is open, but `layer_opened` was not called yet.
     pub(super) fn has_unreported_layer(&self) -> bool {
         let is_unreported = |layered: &Layered| layered.has(LayerState::OPEN) && !layered.is_reported_open;
         self.layered().is_some_and(|layered| is_unreported(&layered.borrow()))
@@ -708,9 +712,9 @@ impl Stream {
         }
     }
 
-    /// Continues with what the layer or the connection holds, without an event of the socket.
+    /// Continues with bytes that the layer or the connection holds, without an event of the socket.
     pub(super) fn continue_layered(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
-        // Settling follows the callback, and comes here again.
+        // The connection settles after the callback, and then calls this function again.
         if self.has(Flags::IN_CALLBACK) {
             return;
         }
