@@ -29,7 +29,7 @@ fn factors(number: u64) -> String {
 /// Answers one line after the other.
 struct Worker {
     work: fn(u64) -> String,
-    /// The work in progress. It is cancelled when the connection is lost.
+    /// The work in progress. The work is cancelled when the connection is lost.
     answer: Option<Deferred<()>>,
 }
 

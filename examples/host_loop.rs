@@ -1,7 +1,8 @@
 //! The reactor inside a host loop: here a poll(2) loop that draws a frame every 20 ms.
 //!
-//! The loop of a GUI toolkit does the same with its own calls. It watches one descriptor, sleeps at most until the
-//! reactor's deadline, and never wakes without a reason. `cargo run -p ropewalk-examples --bin host_loop` exits by itself.
+//! The loop of a GUI toolkit does the same with its own calls. Such a loop watches one descriptor, sleeps at most until
+//! the reactor's deadline, and never wakes without a reason. `cargo run -p ropewalk-examples --bin host_loop` exits by
+//! itself.
 
 #[cfg(unix)]
 mod host {

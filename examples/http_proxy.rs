@@ -92,7 +92,7 @@ impl From<Refusal> for Response<Reply> {
     }
 }
 
-/// The stream to the target of a `CONNECT`. It is used once the response has been sent.
+/// The stream to the target of a `CONNECT`. The stream is used once the response has been sent.
 type Tunnel = Rc<Cell<Option<AsyncStream>>>;
 
 async fn serve(stream: AsyncStream, reactor: Reactor) {

@@ -3,9 +3,9 @@
 //! Run `cargo run -p ropewalk-examples --bin service_tree -- --config examples/service_tree.toml`, then
 //! `nc 127.0.0.1 8003`.
 //!
-//! A *board* sends the last notes to each client, and stores each line of a client as a note. A *courier* stays connected
-//! to a board and sends it a note at regular intervals. It waits if the board does not exist yet. The program defines these
-//! two kinds of services, and the file lists the services to run.
+//! A *board* sends the last notes to each client, and stores each line of a client as a note. A *courier* stays
+//! connected to a board and sends it a note at regular intervals. The courier waits if the board does not exist yet.
+//! The program defines these two kinds of services, and the file lists the services to run.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

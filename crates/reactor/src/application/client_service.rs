@@ -164,11 +164,12 @@ impl ClientService {
         self
     }
 
-    /// Returns a Deferred that fires with the service's connection. It fires at once if the service is connected.
+    /// Returns a Deferred that fires with the service's connection. The Deferred fires at once if the service is
+    /// connected.
     ///
     /// The Deferred fails after `fail_after_failures` further failed attempts, with the failure of the last one. `None`
     /// sets no limit. The Deferred fails with [`Cancelled`] if the service is stopped now or later. Before the first
-    /// start it waits.
+    /// start the Deferred waits.
     ///
     /// May be called from any callback.
     ///
@@ -377,7 +378,7 @@ impl Client {
         let choose = || self.policy.borrow_mut().delay(failures);
         let delay = reactor.call_guarded(CallbackKind::Service, "RetryPolicy::delay", choose).unwrap_or(FALLBACK_DELAY);
         tracing::info!(?delay, "connecting again later");
-        // The pending call keeps the service alive until it is stopped.
+        // The pending call keeps the service alive until the service is stopped.
         let client = self.clone();
         let call = reactor.call_later(delay, move |_| client.connect());
         self.set(State::Waiting(call));

@@ -90,7 +90,7 @@ impl StreamServerEndpointService {
             let is_wanted = matches!(*own.0.state.borrow(), State::Beginning(_));
             match outcome {
                 Ok(port) if is_wanted => drop(own.0.state.replace(State::Listening(port))),
-                // The endpoint finished although it was cancelled.
+                // The endpoint finished although the attempt was cancelled.
                 Ok(port) => {
                     let closed = port.stop_listening();
                     return closed.and_then(|()| Err::<(), _>(Cancelled));

@@ -111,7 +111,8 @@ impl ServiceHandle {
         self.0.parent.borrow().as_ref().and_then(WeakMultiService::upgrade)
     }
 
-    /// Removes the service from its parent, and stops it if it was started. The Deferred fires when it has stopped.
+    /// Removes the service from its parent, and stops it if it was started. The Deferred fires when the service has
+    /// stopped.
     pub fn disown(&self) -> Deferred<()> {
         let parent = self.0.parent.take().and_then(|parent| parent.upgrade());
         let reactor = parent.and_then(|parent| parent.release(self));

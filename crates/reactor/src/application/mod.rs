@@ -74,7 +74,7 @@ pub trait Service {
     /// Does the work that needs privileges, such as listening on a port below 1024 or opening a device. The process
     /// gives up these privileges before [`start`](Service::start).
     ///
-    /// The Deferred fires when the work is done. If it fails, the application does not start.
+    /// The Deferred fires when the work is done. If the Deferred fails, the application does not start.
     ///
     /// ```
     /// use ropewalk::application::Service;
@@ -95,8 +95,8 @@ pub trait Service {
         succeed(())
     }
 
-    /// Starts the service's work. The Deferred fires when the work has begun. If it fails, the application does not
-    /// start.
+    /// Starts the service's work. The Deferred fires when the work has begun. If the Deferred fails, the application
+    /// does not start.
     fn start(&self, reactor: &Reactor) -> Deferred<()> {
         let _ = reactor;
         succeed(())

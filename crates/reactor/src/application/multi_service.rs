@@ -16,8 +16,8 @@ use crate::kernel::{Reactor, WeakReactor};
 /// service.
 ///
 /// A start calls the services in the order in which they were added, without waiting in between. The start completes
-/// when all services have started. It fails with the first failure of a service. Services that did start then run until
-/// they are stopped.
+/// when all services have started. The start fails with the first failure of a service. Services that did start then
+/// run until they are stopped.
 ///
 /// A stop calls the services in reverse order. The stop completes when all have stopped, whether successfully or not.
 /// Failures to stop are logged. A second `stop` joins the one in progress.

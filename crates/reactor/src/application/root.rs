@@ -100,9 +100,9 @@ impl Application {
     /// Every `privileged_start` completes before the process changes its user and group. The change comes before the
     /// first `start`. The Deferred fires when all services have started.
     ///
-    /// If a service fails, those started before it are stopped. Then the Deferred fails with the failure of the
-    /// service, or with [`Error::Io`] when the user or group cannot be changed. If the reactor is stopped while the
-    /// services start, the Deferred fails with [`Error::ReactorNotRunning`]. The reactor continues after a failure,
+    /// If a service fails, the services that were started before are stopped. Then the Deferred fails with the failure
+    /// of the service, or with [`Error::Io`] when the user or group cannot be changed. If the reactor is stopped while
+    /// the services start, the Deferred fails with [`Error::ReactorNotRunning`]. The reactor continues after a failure,
     /// because the program may use it for other things. [`run`](Application::run) stops the reactor instead.
     ///
     /// ```

@@ -32,8 +32,8 @@ impl UnderWay {
         })
     }
 
-    /// Returns a Deferred that fires when the stop in progress completes, or at once if there is none. It succeeds even
-    /// if the stop fails, because only the first caller of `stop` gets the stop's result.
+    /// Returns a Deferred that fires when the stop in progress completes, or at once if there is none. The Deferred
+    /// succeeds even if the stop fails, because only the first caller of `stop` gets the stop's result.
     pub(super) fn join(&self) -> Deferred<()> {
         let joined = self.0.borrow().clone();
         let Some(joined) = joined else { return succeed(()) };

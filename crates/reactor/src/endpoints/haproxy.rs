@@ -168,8 +168,8 @@ impl Layer for HeaderLayer {
 /// The protocol of a connection that waits for its header.
 struct Waiting {
     factory: Rc<dyn Factory>,
-    /// The connection's place while it waits. It is released before the factory builds the protocol, which takes a new
-    /// place.
+    /// The connection's place while it waits. The place is released before the factory builds the protocol, which takes
+    /// a new place.
     place: Option<Box<dyn Any>>,
     timeout: Duration,
     seats: Rc<Cell<usize>>,

@@ -123,10 +123,10 @@ pub trait StreamServerEndpoint {
 pub trait StreamClientEndpoint {
     /// Starts a connection attempt. `factory` builds the protocol.
     ///
-    /// The Deferred fires after the protocol's `connection_made` has returned. It fails with [`Error::NoProtocol`] if
-    /// the factory builds none, and with the reason if the attempt fails. Cancelling the Deferred stops the attempt,
-    /// and the Deferred fails with [`Error::ConnectingCancelled`]. May be called from any callback. Each call starts
-    /// another attempt. Never panics.
+    /// The Deferred fires after the protocol's `connection_made` has returned. The Deferred fails with
+    /// [`Error::NoProtocol`] if the factory builds none, and with the reason if the attempt fails. Cancelling the
+    /// Deferred stops the attempt, and the Deferred fails with [`Error::ConnectingCancelled`]. May be called from any
+    /// callback. Each call starts another attempt. Never panics.
     fn connect(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Transport>;
 }
 

@@ -207,7 +207,7 @@ impl<E: ?Sized> Parsers<E> {
     fn parse(&self, endpoints: &Endpoints, text: &str) -> Parsed<E> {
         let description: Description = text.parse()?;
         let name = description.name().value.to_ascii_lowercase();
-        // The parser is cloned, because it may register another one while it runs.
+        // The parser is cloned, because a running parser may register another parser.
         let parser = self.by_name.borrow().get(&name).cloned();
         let Some(parser) = parser else {
             let known = self.names();

@@ -216,8 +216,8 @@ impl Reactor {
 
     /// Starts a run for a host loop: fires `startup`, and returns.
     ///
-    /// The host then makes turns while [`is_started`](Reactor::is_started) returns true. It must check again after
-    /// [`prepare`](Reactor::prepare), because a run ends there. A wait without a limit after the end would never
+    /// The host then makes turns while [`is_started`](Reactor::is_started) returns true. The host must check again
+    /// after [`prepare`](Reactor::prepare), because a run ends there. A wait without a limit after the end would never
     /// return.
     ///
     /// ```
@@ -419,8 +419,8 @@ impl Reactor {
 
     /// Fires an event: runs its triggers, and removes them. An event without triggers has no effect.
     ///
-    /// If a `Before` trigger returns a Deferred, the later phases run when the Deferred fires. That may be after this
-    /// method has returned.
+    /// If a `Before` trigger returns a Deferred, the later phases run when the Deferred fires. This may happen after
+    /// the method has returned.
     ///
     /// ```
     /// use std::cell::Cell;

@@ -54,7 +54,7 @@ pub trait Descriptor {
     /// Called when reading would not block. An error stops the watching.
     ///
     /// # Errors
-    /// Any error. It is passed to `connection_lost`.
+    /// Any error, which is passed to `connection_lost`.
     fn do_read(&self, reactor: &Reactor) -> Result<()> {
         let _ = reactor;
         Ok(())
@@ -63,7 +63,7 @@ pub trait Descriptor {
     /// Called when writing would not block. An error stops the watching.
     ///
     /// # Errors
-    /// Any error. It is passed to `connection_lost`.
+    /// Any error, which is passed to `connection_lost`.
     fn do_write(&self, reactor: &Reactor) -> Result<()> {
         let _ = reactor;
         Ok(())
@@ -297,7 +297,7 @@ impl Reactor {
         let key = watch.key;
         self.0.tell_watches(move |watches| {
             if let Err(error) = watches.set_interest(key, interest) {
-                // The descriptor may have been closed before it was removed.
+                // The descriptor may have been closed before the object was removed.
                 tracing::debug!(%error, "cannot change the interest in a watched descriptor");
             }
         });

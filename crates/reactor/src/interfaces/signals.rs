@@ -32,7 +32,7 @@ struct Watch {
     action: Cell<Option<Action>>,
 }
 
-/// A callback for a signal, from [`Reactor::on_signal`]. Dropping it stops the callbacks.
+/// A callback for a signal, from [`Reactor::on_signal`]. Dropping the value stops the callbacks.
 ///
 /// ```
 /// # #[cfg(unix)] {

@@ -412,7 +412,7 @@ struct Promise {
 }
 
 impl Promise {
-    /// Delivers the result. `outcome` runs on the reactor's thread and returns it.
+    /// Delivers the result. `outcome` runs on the reactor's thread and returns the result.
     fn keep(mut self, outcome: impl FnOnce() -> Result<Box<dyn std::any::Any>> + Send + 'static) {
         let ticket = self.ticket;
         if let Some(handle) = self.handle.take() {

@@ -46,8 +46,8 @@ impl Reactor {
     /// Schedules `call` to run after `delay`. A zero delay runs it in the next turn. Calls due at the same time run in
     /// the order in which they were scheduled. A call with a delay of more than 584 years never runs.
     ///
-    /// The call gets the reactor as its argument, and need not capture it. A call that captures a `Reactor` keeps it
-    /// alive until the call has run or is cancelled.
+    /// The call gets the reactor as its argument, and need not capture it. A call that captures a `Reactor` keeps that
+    /// reactor alive until the call has run or is cancelled.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -104,7 +104,7 @@ impl Kernel {
     }
 }
 
-/// A scheduled call: IDelayedCall. Dropping it does not cancel the call.
+/// A scheduled call: IDelayedCall. Dropping the handle does not cancel the call.
 ///
 /// All methods may be called from any callback on the reactor's thread. Inside the call itself, the call is no longer
 /// active.

@@ -195,7 +195,7 @@ impl Kernel {
     }
 }
 
-/// The wait of one turn, which may move to another thread. Dropping it returns the event provider to its reactor.
+/// The wait of one turn, which may move to another thread. Dropping the wait returns the event provider to its reactor.
 ///
 /// ```
 /// use std::time::Duration;

@@ -1,4 +1,5 @@
-//! A pool of empty outboxes. Because of it, an idle connection holds no outbox and a busy one rarely allocates one.
+//! A pool of empty outboxes. Because of the pool, an idle connection holds no outbox, and a busy connection rarely
+//! allocates one.
 
 use std::cell::{Cell, RefCell};
 

@@ -147,7 +147,7 @@ impl Reactor {
 
     /// Settles the sources that were changed outside their own callbacks.
     fn settle_all(&self) {
-        // Settling may call producers, which may write to other connections. Those settle in the next pass.
+        // Settling may call producers, which may write to other connections. Such connections settle in the next pass.
         for _ in 0..SETTLE_PASSES {
             let count = self.0.unsettled.borrow().len();
             if count == 0 {

@@ -7,8 +7,8 @@ use super::{Kernel, Reactor};
 /// A handle of a [`Reactor`] that does not keep it alive.
 ///
 /// Objects that the reactor itself keeps, such as protocols, factories and services, should hold this handle. A
-/// [`Reactor`] in them would be a reference cycle, which is never dropped. The handle cannot leave the reactor's
-/// thread.
+/// [`Reactor`] in such an object would be a reference cycle, which is never dropped. The handle cannot leave the
+/// reactor's thread.
 ///
 /// ```
 /// use ropewalk::{Reactor, WeakReactor};

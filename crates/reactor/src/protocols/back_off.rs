@@ -70,7 +70,7 @@ impl Default for BackOff {
 
 impl BackOff {
     /// Creates a policy whose delays grow from 1 second by a factor of 1.5 up to a minute, plus up to 1 second of
-    /// jitter. It is the default of [`ClientService`](crate::application::ClientService).
+    /// jitter. [`ClientService`](crate::application::ClientService) uses this policy by default.
     pub fn new() -> BackOff {
         BackOff {
             initial_delay: SERVICE_INITIAL_DELAY,
@@ -82,8 +82,8 @@ impl BackOff {
         }
     }
 
-    /// Creates a policy whose delays grow from 1 second by a factor of e up to an hour, with a spread of 12 %. It is
-    /// the default of [`ReconnectingClientFactory`](super::ReconnectingClientFactory).
+    /// Creates a policy whose delays grow from 1 second by a factor of e up to an hour, with a spread of 12 %.
+    /// [`ReconnectingClientFactory`](super::ReconnectingClientFactory) uses this policy by default.
     ///
     /// ```
     /// use std::time::Duration;

@@ -42,9 +42,9 @@ struct Transfer {
 impl FileSender {
     /// Starts to send the contents of `reader`, up to its end. The transport stays open.
     ///
-    /// The Deferred fires with the number of bytes when the last byte has been written. It fails with the reader's
-    /// error, or with [`Error::Closed`] when the connection ends first. Cancelling the Deferred stops the transfer
-    /// after the bytes already written.
+    /// The Deferred fires with the number of bytes when the last byte has been written. The Deferred fails with the
+    /// reader's error, or with [`Error::Closed`] when the connection ends first. Cancelling the Deferred stops the
+    /// transfer after the bytes already written.
     ///
     /// ```
     /// use ropewalk::prelude::*;

@@ -13,8 +13,8 @@ use crate::transports::Connector;
 /// Use this for a server that answers requests. Otherwise a peer that sends without reading could fill the memory.
 /// [`Transport::set_paced`](crate::Transport::set_paced) describes when two paced ends wait for each other.
 ///
-/// The result is a factory: use it with ports, connectors, endpoints and policies. It may wrap a policy or be wrapped
-/// by one.
+/// The result is a factory: use it with ports, connectors, endpoints and policies. It may wrap a policy, and a policy
+/// may wrap it.
 ///
 /// ```
 /// use ropewalk::prelude::*;

@@ -254,8 +254,8 @@ impl<T> fmt::Debug for UnboundedSender<T> {
     }
 }
 
-/// The receiving half of a [`channel`] or an [`unbounded_channel`]. Dropping it drops the values that were not
-/// received, and closes the channel for senders.
+/// The receiving half of a [`channel`] or an [`unbounded_channel`]. Dropping the receiver drops the values that were
+/// not received, and closes the channel for senders.
 ///
 /// ```
 /// use ropewalk::task::{TryRecvError, unbounded_channel};

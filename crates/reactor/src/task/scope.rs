@@ -57,7 +57,7 @@ impl Scope {
 
     /// Runs `future` on the loop like [`Reactor::spawn`], as a task of this scope.
     ///
-    /// The returned value can be awaited. Dropping it does not cancel the task. A panic in the future is logged.
+    /// The returned value can be awaited. Dropping the value does not cancel the task. A panic in the future is logged.
     ///
     /// May be called from a callback, and from the scope's own tasks.
     pub fn spawn<F>(&self, future: F) -> ScopedTask<F::Output>

@@ -164,7 +164,8 @@ impl MemoryReactor {
 
     /// Makes turns until `by` has passed in virtual time and nothing more happens at that time.
     ///
-    /// Everything in between happens at its own time. A call that a callback schedules without a delay runs too.
+    /// Events and calls in between happen at their own times. A call that a callback schedules without a delay runs
+    /// too.
     ///
     /// ```
     /// use std::time::Duration;

@@ -444,7 +444,7 @@ impl SimulatedNetwork {
 
     /// Drives all hosts until `by` has passed and no host has anything left to do at that time.
     ///
-    /// Everything in between happens at its own time.
+    /// Events and calls in between happen at their own times.
     ///
     /// # Panics
     /// When 100,000 turns run at one time, because a call schedules itself again without a delay.

@@ -570,7 +570,8 @@ impl ConnectorInner {
         race.lookups.resolutions.iter().for_each(Deferred::cancel);
     }
 
-    /// Stops the attempt and notifies the factory. Then stops the factory, unless it has connected again.
+    /// Stops the attempt and notifies the factory. Then stops the factory, unless the factory has begun to connect
+    /// again.
     pub(crate) fn fail(self: &Rc<ConnectorInner>, error: Error) {
         if self.state.get() != ConnectorState::Connecting {
             return;

@@ -146,7 +146,7 @@ fn ask(
 
 /// Returns the addresses of an answer that belong to `family`.
 fn found(outcome: Result<Vec<SocketAddr>, Failure>, family: Option<IpFamily>) -> Result<Vec<SocketAddr>, Missing> {
-    // A resolver's message may have several lines. Here it becomes one.
+    // A resolver's message may have several lines. They are joined into one line.
     let one_line = |failure: Failure| failure.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     let mut addresses = outcome.map_err(|failure| Missing::Because(family, one_line(failure)))?;
     addresses.retain(|address| family.is_none_or(|family| family.has(address)));

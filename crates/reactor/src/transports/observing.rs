@@ -40,8 +40,8 @@ impl Transport {
     /// Keeps `object` until the connection ends, even if the protocol is switched. On a connection that has ended, the
     /// object is dropped at once.
     ///
-    /// The destructor of the object can count connections or release what a connection has taken. It runs right before
-    /// `connection_lost` of the protocol. A panic in the destructor is logged.
+    /// The destructor of the object can count connections or release what a connection has taken. The destructor runs
+    /// right before `connection_lost` of the protocol. A panic in the destructor is logged.
     ///
     /// ```
     /// use std::rc::Rc;

@@ -3,8 +3,8 @@
 //!
 //! Invariant: bytes leave in the order in which they were written, and no byte leaves while a policy holds writing
 //! (`WRITING_HELD`, the count is above zero) or until the provider takes more (`BLOCKED`). At most one producer is
-//! registered (`PRODUCER`). After a failed write (`BROKEN`) no byte leaves, and the connection ends behind the bytes that
-//! it received.
+//! registered (`PRODUCER`). After a failed write (`BROKEN`) no byte leaves, and the connection ends when the received
+//! bytes have been delivered.
 
 use ropewalk_proto::Outbox;
 
@@ -98,7 +98,7 @@ impl Outbound {
         }
     }
 
-    /// Registers `producer`. It must be the only one.
+    /// Registers `producer`. No other producer may be registered.
     pub(super) fn register(&self, producer: Producer, flags: &Word) {
         // A pull producer counts as paused until it is asked for its first piece.
         let is_paused = matches!(producer, Producer::Pull(_));

@@ -66,7 +66,7 @@ pub(crate) struct PortInner {
     key: Cell<Option<Key>>,
     host: RefCell<Option<Address>>,
     paused: Cell<bool>,
-    /// Whether the port is out of descriptors. It accepts again when some are closed.
+    /// Whether the port is out of descriptors. The port accepts again when descriptors are closed.
     starved: Cell<bool>,
     retry: RefCell<Option<DelayedCall>>,
     /// The time of the last warning in the log.
@@ -170,7 +170,8 @@ impl Port {
 
     /// Stops accepting at once. Accepted connections stay open.
     ///
-    /// The socket is closed in a later turn, and then the Deferred fires. On a port that does not listen it fires at once.
+    /// The socket is closed in a later turn, and then the Deferred fires. On a port that does not listen, the Deferred
+    /// fires at once.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};

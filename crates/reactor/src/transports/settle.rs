@@ -1,8 +1,8 @@
 //! Settling: the writes and requests of a connection reach the provider.
 //!
-//! A connection settles after each of its callbacks, and when the provider reports that more can be sent. If its
-//! methods were called from elsewhere, it settles before the loop waits. It never settles inside a method of a
-//! transport.
+//! A connection settles after each of its callbacks, and when the provider reports that more can be sent. If methods of
+//! its transport were called from elsewhere, the connection settles before the loop waits. A connection never settles
+//! inside a method of a transport.
 
 use std::io;
 use std::rc::Rc;

@@ -266,7 +266,7 @@ impl Stream {
         self.end(kernel, error);
     }
 
-    /// Installs the successor. Calls its `connection_made` if it came through `hand_over`.
+    /// Installs the successor. Calls `connection_made` of the successor if it came through `hand_over`.
     fn install_successor(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         if self.seat.install_successor(kernel, &self.flags) {
             // The new protocol may start a layer itself.
@@ -441,8 +441,8 @@ impl Stream {
         Some(producer)
     }
 
-    /// Settles the connections to which the bytes of this one are forwarded. No more bytes come, and their close may
-    /// have waited for that.
+    /// Settles the connections to which the bytes of this one are forwarded. Their close may have waited for the last
+    /// of these bytes.
     fn settle_consumers(&self, kernel: &Kernel) {
         let consumers = self.rare.peek(|rare| rare.consumers.clone()).unwrap_or_default();
         for consumer in consumers.iter().filter_map(Weak::upgrade) {

@@ -235,7 +235,8 @@ impl Transport {
         self.0.register_producer(producer.into())
     }
 
-    /// Unregisters the producer, which is no longer paused or resumed. A pending `lose_connection` no longer waits for it.
+    /// Unregisters the producer, which is no longer paused or resumed. A pending `lose_connection` no longer waits for
+    /// the producer.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -480,7 +481,7 @@ impl Transport {
 
     /// Replaces the protocol, and drops the old one. May be called from a callback or from outside.
     ///
-    /// The new protocol gets no `connection_made`. It gets the bytes of the next delivery and of all later ones.
+    /// The new protocol gets no `connection_made`, and all bytes from the next delivery on.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -663,7 +664,7 @@ impl std::fmt::Debug for Transport {
     }
 }
 
-/// Fires the Deferred of `when_lost` when it is dropped, at the end of the connection.
+/// Fires the Deferred of `when_lost` when this value is dropped, at the end of the connection.
 struct Ending {
     reactor: Weak<Kernel>,
     resolver: Option<Resolver<()>>,

@@ -16,8 +16,8 @@ use super::stream::Stream;
 use crate::error::Error;
 use crate::kernel::Kernel;
 
-/// The size from which a write with nothing queued goes from the caller's slice to the operating system. Measurements
-/// showed that copying such a write costs more than the system call that the copy could save.
+/// The minimum size of a write that goes from the caller's slice to the operating system, if nothing is queued.
+/// Measurements showed that copying such a write costs more than the system call that the copy could save.
 pub(super) const DIRECT_WRITE: usize = 4096;
 
 impl Stream {

@@ -72,7 +72,7 @@ pub(super) fn adopt_pipes(
     watched.map(|()| transport)
 }
 
-/// An observer that stops the incoming pump when it is dropped, at the end of the connection.
+/// Stops the incoming pump when this value is dropped, at the end of the connection.
 struct Connected {
     reactor: WeakReactor,
     incoming: Weak<Pump>,

@@ -247,7 +247,7 @@ struct Mode {
 }
 
 impl LineTransport {
-    /// Sends `line` and the delimiter. The line must not contain the delimiter. This is not checked.
+    /// Sends `line` and the delimiter. The line must not contain the delimiter, but `send_line` does not check that.
     pub fn send_line(&self, line: &[u8]) {
         self.transport.write_sequence([line, &self.mode.delimiter]);
     }
@@ -257,7 +257,7 @@ impl LineTransport {
         self.mode.raw.set(true);
     }
 
-    /// Switches back to line mode. `extra` is the unconsumed part of the last raw chunk. It is parsed before later
+    /// Switches back to line mode. `extra` is the unconsumed part of the last raw chunk. `extra` is parsed before later
     /// input.
     pub fn set_line_mode(&self, extra: &[u8]) {
         self.mode.raw.set(false);

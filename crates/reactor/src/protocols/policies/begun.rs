@@ -5,8 +5,8 @@ use crate::protocols::Protocol;
 use crate::protocols::forward::forward_conversation;
 use crate::transports::Transport;
 
-/// Returns a protocol that calls `begin` right before `connection_made` of `protocol`. Policies use it to attach
-/// observers to the transport, or to give the transport objects to keep.
+/// Returns a protocol that calls `begin` right before `connection_made` of `protocol`. Policies use this function to
+/// attach observers to the transport, or to give the transport objects to keep.
 ///
 /// If the connection is never made, `begin` is dropped with the protocol.
 ///

@@ -14,8 +14,8 @@ use crate::protocols::forward::{forward_client_factory, forward_factory};
 use crate::protocols::{ClientFactory, Factory, Protocol};
 use crate::transports::Connector;
 
-/// The place of one counted connection. Dropping it releases the place, at the end of the connection or before its
-/// start.
+/// The place of one counted connection. Dropping the value releases the place, at the end of the connection or before
+/// its start.
 struct Place(Rc<Cell<usize>>);
 
 impl Place {

@@ -311,8 +311,8 @@ mod tests {
         client.pause_reading();
         transport.write(&[0; 10_000_000]);
         net.advance(MINUTE);
-        // The queued bytes are only the beginning of the producer's data. A close behind them would look like the end
-        // of the whole.
+        // The queued bytes are only the beginning of the producer's data. A close right after these bytes would look
+        // like the end of the whole transfer.
         client.resume_reading();
         net.advance(LINGER - Duration::from_millis(1));
         assert!(server.lost().is_none() && !client.is_eof() && producer.0.get() == 0);

@@ -20,7 +20,7 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Returns a listener with an empty queue. Nothing is reported until reading is on.
+    /// Returns a listener with an empty queue. No connection is reported until reading is on.
     pub(super) fn new(owner: Key, machine: MachineId, address: Address, backlog: u32) -> Listener {
         let (queue, waiting) = (VecDeque::new(), VecDeque::new());
         Listener { owner, machine, address, queue, waiting, reading: false, backlog: backlog as usize }

@@ -60,7 +60,7 @@ impl Names {
         self.listening.retain(|name| name.key != key);
     }
 
-    /// Returns the listeners that match `target` best. They are several if they share a port.
+    /// Returns the listeners that match `target` best. Several listeners may share a port.
     pub(super) fn listeners_for(&self, target: &Address) -> Vec<Key> {
         let best = self.listening.iter().filter_map(|name| serves(name, target)).min();
         let served = self.listening.iter().filter(|name| best.is_some() && serves(name, target) == best);

@@ -198,7 +198,7 @@ impl Network {
 
 /// Time and events.
 impl Network {
-    /// Returns the next time at which a wait until `deadline` must stop, or `None` if it never stops.
+    /// Returns the next time at which a wait until `deadline` must stop, or `None` if the wait never stops.
     pub(super) fn next_stop(&mut self, deadline: Option<Moment>) -> Option<Moment> {
         [deadline, self.horizon, self.next_happening()].into_iter().flatten().min()
     }
