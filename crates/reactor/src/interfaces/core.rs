@@ -507,13 +507,11 @@ impl Reactor {
 pub(crate) struct Run {
     state: Cell<RunState>,
     triggers: RefCell<Triggers>,
-    /// Whether a run was under way when the present turn began.
-    was_started: Cell<bool>,
 }
 
 impl Feature for Run {
     fn new(_reactor: &Reactor) -> Run {
-        Run { state: Cell::default(), triggers: RefCell::default(), was_started: Cell::default() }
+        Run { state: Cell::default(), triggers: RefCell::default() }
     }
 
     fn hooks(self: &Rc<Run>) -> Option<(Order, Rc<dyn Hooks>)> {
@@ -528,18 +526,6 @@ impl Hooks for Run {
         if state.stop_requested {
             self.state.set(RunState { stage: Stage::ShuttingDown, stop_requested: false, ..state });
             reactor.fire_system_event("shutdown");
-        }
-    }
-
-    /// Returns true also in the turn in which the run ended. A host loop that does not notice the end would otherwise
-    /// wait without a limit.
-    fn has_work(&self) -> bool {
-        self.state.get().stop_requested || (self.was_started.get() && !self.is_started())
-    }
-
-    fn set_sleeping(&self, sleeping: bool) {
-        if !sleeping {
-            self.was_started.set(self.is_started());
         }
     }
 
@@ -567,6 +553,7 @@ impl Run {
         let may_stop = matches!(state.stage, Stage::Starting | Stage::Running) && !state.stop_requested;
         if may_stop {
             self.state.set(RunState { stop_requested: true, ..state });
+            kernel.attention().ask();
             kernel.work_changed();
         }
         may_stop
@@ -579,6 +566,8 @@ impl Run {
     fn end(&self, kernel: &Kernel, stage: Stage) {
         let number = self.state.get().number;
         self.state.set(RunState { stage, number, ..RunState::default() });
+        // A host loop that does not notice the end would otherwise wait without a limit.
+        kernel.turn_again();
         kernel.work_changed();
     }
 

@@ -105,7 +105,7 @@ impl Reactor {
 
 impl Feature for Signals {
     fn new(reactor: &Reactor) -> Signals {
-        let waker = reactor.0.thread_calls().waker();
+        let waker = Waker::new(reactor.0.attention().clone());
         Signals { waker, guard: RefCell::default(), received: Cell::default(), watches: RefCell::default() }
     }
 

@@ -2,6 +2,7 @@
 
 use super::Reactor;
 use super::inbox::Next;
+use super::scratch::Scratch;
 
 impl Reactor {
     /// Handles the events that [`wait`](Reactor::wait) collected: the third part of a turn.
@@ -29,9 +30,9 @@ impl Reactor {
             return;
         }
         // The host loop need not be notified of tasks that wake from here on, because it calls `prepare` next.
-        self.0.set_sleeping(false);
+        self.0.attention.set_asleep(false);
         // The buffer is taken out, because a callback that runs the loop through `iterate` needs a second buffer.
-        let mut scratch = self.0.scratch.take();
+        let mut scratch = self.0.scratch.take().unwrap_or_else(Scratch::new);
         let bytes = scratch.bytes();
         let count = self.0.inbox.borrow().events.len();
         // The events are taken one by one: if a callback runs the loop, that inner loop dispatches the remaining ones.
@@ -45,6 +46,6 @@ impl Reactor {
                 Next::None => break,
             }
         }
-        self.0.scratch.set(scratch);
+        self.0.scratch.set(Some(scratch));
     }
 }

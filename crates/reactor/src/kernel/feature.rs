@@ -26,19 +26,10 @@ pub(crate) struct Order(pub(crate) u8);
 
 /// A feature's part in the loop. Each method is called for all features in their [`Order`].
 pub(crate) trait Hooks {
-    /// Does what is due, in `prepare`, after calls from threads and delayed calls.
+    /// Does what is due, in `prepare`, after calls from threads and delayed calls. Called in a turn after a request
+    /// through [`Attention`](super::Attention), by whichever feature, and in each turn within a callback.
     fn turn(&self, reactor: &Reactor) {
         let _ = reactor;
-    }
-
-    /// Whether the loop must make another turn without sleeping. Must not use the reactor.
-    fn has_work(&self) -> bool {
-        false
-    }
-
-    /// Notes that the loop is about to sleep (`true`) or has woken up (`false`). Must not use the reactor.
-    fn set_sleeping(&self, sleeping: bool) {
-        let _ = sleeping;
     }
 
     /// Requests an orderly stop of the run, because a callback panicked and the [`PanicPolicy`](super::PanicPolicy) is
@@ -94,15 +85,6 @@ impl Features {
         // The list is not borrowed during a call, because the call may register a new feature.
         let all = self.hooks.borrow().clone();
         all.iter().for_each(|(_, hooks)| call(&**hooks));
-    }
-
-    /// Calls the hooks while the list is borrowed: these hooks must not use the reactor.
-    pub(super) fn has_work(&self) -> bool {
-        self.hooks.borrow().iter().any(|(_, hooks)| hooks.has_work())
-    }
-
-    pub(super) fn set_sleeping(&self, sleeping: bool) {
-        self.hooks.borrow().iter().for_each(|(_, hooks)| hooks.set_sleeping(sleeping));
     }
 }
 

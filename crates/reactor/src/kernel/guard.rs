@@ -244,6 +244,11 @@ impl Guard {
         }
     }
 
+    /// Returns whether a callback runs.
+    pub(super) fn is_in_callback(&self) -> bool {
+        self.running.label.load(Ordering::Relaxed) != 0
+    }
+
     /// Returns the number of a name. Equal names have equal numbers.
     fn number(&self, name: &'static str) -> u32 {
         let (address, length) = (name.as_ptr(), name.len());

@@ -22,8 +22,6 @@ type Hook = Rc<dyn Fn()>;
 #[derive(Default)]
 pub(crate) struct DeadlineHook {
     hook: RefCell<Option<Hook>>,
-    /// Set from the end of `prepare` until `dispatch` or the next `prepare`.
-    sleeping: Cell<bool>,
 }
 
 /// The place to which a [`DetachedWait`] returns its provider.
@@ -148,6 +146,7 @@ impl Reactor {
     pub fn detach_wait(&self) -> Result<DetachedWait> {
         self.0.provider(|_| ())?;
         let provider = self.0.provider.borrow_mut().take();
+        self.0.attention.set_asleep(true);
         // If a callback detaches the wait, later events of the turn may still be queued.
         self.0.detached.events.set(self.0.inbox.borrow_mut().events.take_rest());
         Ok(DetachedWait { provider, collected: Events::new(), home: self.0.detached.home.clone() })
@@ -168,30 +167,29 @@ impl Reactor {
     /// assert_eq!(server.made(), 1);
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
-    pub fn dispatch_events(&self, mut events: Events) {
-        self.0.inbox.borrow_mut().events.append(&mut events);
+    pub fn dispatch_events(&self, events: Events) {
+        self.0.inbox.borrow_mut().events.append(events);
         self.dispatch();
     }
 }
 
 impl Kernel {
-    /// Notifies a sleeping host loop of new work.
+    /// Notifies a sleeping host loop of new work, or the thread in which the provider waits.
     pub(crate) fn work_changed(&self) {
+        if self.attention.is_asleep() {
+            self.interrupt_sleep();
+        }
+    }
+
+    #[cold]
+    fn interrupt_sleep(&self) {
         if self.provider(|_| ()).is_err() {
             self.calls.wake();
-        }
-        if !self.deadline_hook.sleeping.get() {
-            return;
         }
         let hook = self.deadline_hook.hook.borrow().clone();
         if let Some(hook) = hook {
             hook();
         }
-    }
-
-    pub(super) fn set_sleeping(&self, sleeping: bool) {
-        self.deadline_hook.sleeping.set(sleeping);
-        self.features.set_sleeping(sleeping);
     }
 }
 

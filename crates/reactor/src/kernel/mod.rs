@@ -5,6 +5,7 @@
 //!
 //! Nothing in [`Kernel`] stays borrowed while user code runs: a callback may use any method of any object.
 
+mod attention;
 mod call;
 mod choose;
 mod current;
@@ -28,8 +29,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ropewalk_proto::{Key, Moment, TimerQueue};
-use ropewalk_sys::{Capabilities, Clock, EventProvider, Events};
+use ropewalk_sys::{Capabilities, Clock, EventProvider};
 
+pub(crate) use attention::Attention;
 pub(crate) use call::{Call, Internal, SendCall};
 pub use choose::{ReactorInfo, reactors};
 pub use current::EnterGuard;
@@ -87,9 +89,8 @@ pub(crate) struct Kernel {
     unsettled: RefCell<VecDeque<Rc<dyn Source>>>,
     /// Sources to notify when a descriptor has been closed.
     starved: RefCell<BTreeSet<Key>>,
-    /// The buffer that a wait fills. Empty between waits.
-    collected: Cell<Events>,
-    scratch: Cell<Scratch>,
+    /// Absent while events are dispatched.
+    scratch: Cell<Option<Box<Scratch>>>,
     pub(crate) spare_outboxes: SpareOutboxes,
 
     pub(crate) timers: RefCell<TimerQueue<Box<dyn Call>>>,
@@ -100,6 +101,9 @@ pub(crate) struct Kernel {
     batch: RefCell<VecDeque<Box<dyn SendCall>>>,
 
     features: Features,
+    attention: Arc<Attention>,
+    /// Whether the loop must make another turn without sleeping.
+    turns_again: Cell<bool>,
     guard: Guard,
     deadline_hook: host::DeadlineHook,
 }
@@ -116,6 +120,7 @@ impl Reactor {
     /// ```
     pub fn with_provider(mut provider: Box<dyn EventProvider>) -> Reactor {
         let calls = Arc::new(ThreadCalls::new(provider.waker()));
+        let attention = Arc::new(Attention::new(provider.waker()));
         let clock = provider.clock();
         Reactor(Rc::new(Kernel {
             name: provider.name(),
@@ -128,13 +133,14 @@ impl Reactor {
             inbox: RefCell::default(),
             unsettled: RefCell::default(),
             starved: RefCell::default(),
-            collected: Cell::default(),
-            scratch: Cell::new(Scratch::new()),
+            scratch: Cell::new(Some(Scratch::new())),
             spare_outboxes: SpareOutboxes::default(),
             timers: RefCell::new(TimerQueue::new()),
             calls,
             batch: RefCell::default(),
             features: Features::default(),
+            attention,
+            turns_again: Cell::default(),
             guard: Guard::new(),
             deadline_hook: host::DeadlineHook::default(),
         }))
@@ -161,6 +167,16 @@ impl Kernel {
     /// Returns the queue of calls from other threads.
     pub(crate) fn thread_calls(&self) -> &Arc<ThreadCalls> {
         &self.calls
+    }
+
+    /// Returns the way to have the features called, for any thread.
+    pub(crate) fn attention(&self) -> &Arc<Attention> {
+        &self.attention
+    }
+
+    /// Has the loop make another turn without sleeping, because a run has ended in this one.
+    pub(crate) fn turn_again(&self) {
+        self.turns_again.set(true);
     }
 
     /// Returns the time by the provider's clock.

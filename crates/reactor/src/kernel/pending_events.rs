@@ -11,14 +11,21 @@ pub(super) struct PendingEvents {
 }
 
 impl PendingEvents {
-    /// Appends the events that a wait collected, and leaves `collected` empty.
-    pub(super) fn append(&mut self, collected: &mut Events) {
+    /// Returns a buffer for a wait to fill: that of the last wait, unless it still holds events.
+    pub(super) fn take_buffer(&mut self) -> Events {
+        if !self.is_empty() {
+            return Events::new();
+        }
+        self.next = 0;
+        std::mem::take(&mut self.events)
+    }
+
+    /// Appends the events that a wait collected.
+    pub(super) fn append(&mut self, mut collected: Events) {
         if self.is_empty() {
-            self.next = 0;
-            self.events.clear();
-            std::mem::swap(&mut self.events, collected);
+            *self = PendingEvents { events: collected, next: 0 };
         } else {
-            self.events.append(collected);
+            self.events.append(&mut collected);
         }
     }
 
@@ -65,15 +72,15 @@ mod tests {
     #[test]
     fn events_keep_the_order_of_the_waits_that_collected_them() {
         let mut pending = PendingEvents::default();
-        pending.append(&mut events(0..3));
+        pending.append(events(0..3));
         assert_eq!(pending.pop().map(|event| event.key.index()), Some(0));
-        let mut more = events(3..5);
-        pending.append(&mut more);
-        assert!(more.is_empty());
+        assert_eq!(pending.take_buffer().capacity(), 0);
+        pending.append(events(3..5));
         assert_eq!(pending.len(), 4);
         let left: Vec<u32> = std::iter::from_fn(|| pending.pop()).map(|event| event.key.index()).collect();
         assert_eq!(left, [1, 2, 3, 4]);
-        pending.append(&mut events(5..6));
+        assert!(pending.take_buffer().capacity() > 0);
+        pending.append(events(5..6));
         assert_eq!(pending.pop().map(|event| event.key.index()), Some(5));
         assert!(pending.is_empty());
     }
@@ -81,7 +88,7 @@ mod tests {
     #[test]
     fn events_of_an_earlier_wait_precede_those_of_a_later_one() {
         let mut pending = PendingEvents::default();
-        pending.append(&mut events(2..5));
+        pending.append(events(2..5));
         assert_eq!(pending.pop().map(|event| event.key.index()), Some(2));
         let mut earlier = events(0..2);
         pending.prepend(&mut earlier);

@@ -46,8 +46,8 @@ impl Kernel {
     #[inline(always)]
     pub(crate) fn receive(&self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
         // This does not use `provider`, which would copy the answer: every received message takes this path.
-        match self.provider_slot().as_deref_mut().and_then(|provider| provider.streams()) {
-            Some(streams) => streams.receive(key, scratch),
+        match self.provider_slot().as_deref_mut() {
+            Some(provider) => provider.receive_on_stream(key, scratch),
             None => Ok(Received::Empty),
         }
     }

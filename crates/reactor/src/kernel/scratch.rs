@@ -17,24 +17,19 @@ const BYTES: usize = 128 * 1024;
 /// The alignment of the buffer: the usual size of a page.
 const PAGE: usize = 4096;
 
-/// The default buffer holds no memory until it is used.
-#[derive(Default)]
 pub(super) struct Scratch {
     memory: Box<[u8]>,
     start: usize,
 }
 
 impl Scratch {
-    pub(super) fn new() -> Scratch {
+    pub(super) fn new() -> Box<Scratch> {
         let memory = vec![0; BYTES + PAGE].into_boxed_slice();
         let start = memory.as_ptr().align_offset(PAGE).min(PAGE);
-        Scratch { memory, start }
+        Box::new(Scratch { memory, start })
     }
 
     pub(super) fn bytes(&mut self) -> &mut [u8] {
-        if self.memory.is_empty() {
-            *self = Scratch::new();
-        }
         &mut self.memory[self.start..][..BYTES]
     }
 }
@@ -45,7 +40,7 @@ mod tests {
 
     #[test]
     fn the_buffer_begins_at_a_page_boundary() {
-        let mut several: Vec<Scratch> = (0..3).map(|_| Scratch::default()).collect();
+        let mut several: Vec<Box<Scratch>> = (0..3).map(|_| Scratch::new()).collect();
         for scratch in &mut several {
             assert_eq!(scratch.bytes().len(), BYTES);
             assert_eq!(scratch.bytes().as_ptr() as usize % PAGE, 0);

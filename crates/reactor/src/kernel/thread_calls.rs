@@ -1,6 +1,7 @@
 //! Calls from other threads, on their way to the loop.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ropewalk_sys::Waker;
@@ -8,6 +9,8 @@ use ropewalk_sys::Waker;
 /// The queue of calls that wait for the next turn.
 pub(crate) struct ThreadCalls<C: ?Sized> {
     queue: Mutex<Queue<C>>,
+    /// Whether the queue has calls. The loop looks in every turn, and locks only then.
+    waiting: AtomicBool,
     waker: Waker,
 }
 
@@ -19,7 +22,7 @@ struct Queue<C: ?Sized> {
 impl<C: ?Sized> ThreadCalls<C> {
     pub(super) fn new(waker: Waker) -> ThreadCalls<C> {
         let queue = Queue { calls: VecDeque::new(), closed: false };
-        ThreadCalls { queue: Mutex::new(queue), waker }
+        ThreadCalls { queue: Mutex::new(queue), waiting: AtomicBool::new(false), waker }
     }
 
     pub(crate) fn push(&self, call: Box<C>) {
@@ -30,6 +33,7 @@ impl<C: ?Sized> ThreadCalls<C> {
         }
         queue.calls.push_back(call);
         let first = queue.calls.len() == 1;
+        self.waiting.store(true, Ordering::Release);
         drop(queue);
         // The call that made the queue non-empty has woken the loop, which takes the whole queue.
         if first {
@@ -37,20 +41,22 @@ impl<C: ?Sized> ThreadCalls<C> {
         }
     }
 
-    /// Returns the waker of the loop.
-    pub(crate) fn waker(&self) -> Waker {
-        self.waker.clone()
-    }
-
     /// Wakes the loop from its present wait, or from the next.
     pub(crate) fn wake(&self) {
         self.waker.wake();
     }
 
+    /// Returns whether the queue has calls.
+    pub(super) fn are_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Acquire)
+    }
+
     /// Appends the queue to `batch`. An empty `batch` is swapped with the queue instead, so that both keep their
     /// memory.
     pub(super) fn move_to(&self, batch: &mut VecDeque<Box<C>>) {
-        let calls = &mut self.lock().calls;
+        let mut queue = self.lock();
+        self.waiting.store(false, Ordering::Relaxed);
+        let calls = &mut queue.calls;
         if batch.is_empty() {
             std::mem::swap(calls, batch);
         } else {

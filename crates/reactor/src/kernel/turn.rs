@@ -44,12 +44,16 @@ impl Reactor {
             return Err(Error::Forked);
         }
         self.0.provider(|_| ())?;
-        self.0.set_sleeping(false);
+        self.0.attention.set_asleep(false);
+        self.0.turns_again.set(false);
         self.run_thread_calls();
         self.run_due_calls();
-        self.0.features.each(|hooks| hooks.turn(self));
+        // Within a callback, a hook that is called further out may have left work behind.
+        if self.0.attention.take() || self.0.guard.is_in_callback() {
+            self.0.features.each(|hooks| hooks.turn(self));
+        }
         self.settle_all();
-        self.0.set_sleeping(true);
+        self.0.attention.set_asleep(true);
         Ok(self.0.sleep_limit())
     }
 
@@ -73,10 +77,10 @@ impl Reactor {
     /// [`Error::Io`] when the operating system cannot wait at all. [`Error::Waiting`] while a
     /// [`DetachedWait`](super::DetachedWait) owns the provider.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<()> {
-        let mut collected = self.0.collected.take();
+        // The inbox is not borrowed while the provider waits.
+        let mut collected = self.0.inbox.borrow_mut().events.take_buffer();
         let waited = self.0.provider(|provider| provider.wait(timeout, &mut collected));
-        self.0.inbox.borrow_mut().events.append(&mut collected);
-        self.0.collected.set(collected);
+        self.0.inbox.borrow_mut().events.append(collected);
         waited?.map_err(Error::io("cannot wait for events"))
     }
 
@@ -118,7 +122,9 @@ impl Reactor {
     fn run_thread_calls(&self) {
         let count = {
             let mut batch = self.0.batch.borrow_mut();
-            self.0.calls.move_to(&mut batch);
+            if self.0.calls.are_waiting() {
+                self.0.calls.move_to(&mut batch);
+            }
             batch.len()
         };
         // The calls are taken one by one: if a call runs the loop, that inner loop makes the remaining calls.
@@ -167,7 +173,7 @@ impl Reactor {
 impl Kernel {
     fn sleep_limit(&self) -> Option<Duration> {
         // Tasks run before settling, and settling may have woken one.
-        let has_work = !self.unsettled.borrow().is_empty() || self.features.has_work();
+        let has_work = !self.unsettled.borrow().is_empty() || self.attention.is_asked() || self.turns_again.get();
         // If this loop runs in a callback, later events of the outer turn may still be queued.
         if has_work || !self.inbox.borrow().events.is_empty() {
             return Some(Duration::ZERO);

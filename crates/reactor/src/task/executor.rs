@@ -10,11 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Wake};
 
 use ropewalk_proto::{Deferred, Failure, Key, Slab};
-use ropewalk_sys::Waker;
 
 use crate::error::Error;
 use crate::interfaces::order;
-use crate::kernel::{CallbackKind, Feature, Hooks, Kernel, Order, Panic, Reactor, catch};
+use crate::kernel::{Attention, CallbackKind, Feature, Hooks, Kernel, Order, Panic, Reactor, catch};
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -36,10 +35,7 @@ struct Slot {
 /// The tasks that were woken, from any thread.
 struct ReadyQueue {
     woken: Mutex<VecDeque<Arc<TaskWaker>>>,
-    owner: std::thread::ThreadId,
-    /// Set between `prepare` and `dispatch`, when the queue is not checked.
-    asleep: AtomicBool,
-    waker: Waker,
+    attention: Arc<Attention>,
 }
 
 struct TaskWaker {
@@ -59,19 +55,15 @@ impl Wake for TaskWaker {
         woken.push_back(self);
         let first = woken.len() == 1;
         drop(woken);
-        // On the reactor's own thread the loop is usually awake, and `prepare` checks the queue before it sleeps. But
-        // inside a host loop, other code may wake a task on this thread while the reactor sleeps.
-        if first && (ready.asleep.load(Ordering::Relaxed) || std::thread::current().id() != ready.owner) {
-            ready.waker.wake();
+        if first {
+            ready.attention.ask();
         }
     }
 }
 
 impl Feature for Executor {
     fn new(reactor: &Reactor) -> Executor {
-        let waker = reactor.0.thread_calls().waker();
-        let (owner, asleep) = (std::thread::current().id(), AtomicBool::new(false));
-        let ready = ReadyQueue { woken: Mutex::default(), owner, asleep, waker };
+        let ready = ReadyQueue { woken: Mutex::default(), attention: reactor.0.attention().clone() };
         Executor { tasks: RefCell::default(), ready: Arc::new(ready), batch: RefCell::default() }
     }
 
@@ -83,15 +75,6 @@ impl Feature for Executor {
 impl Hooks for Executor {
     fn turn(&self, reactor: &Reactor) {
         self.run(&reactor.0);
-    }
-
-    fn has_work(&self) -> bool {
-        !self.woken().is_empty()
-    }
-
-    /// While the loop sleeps, a wake on the reactor's own thread must wake the loop.
-    fn set_sleeping(&self, sleeping: bool) {
-        self.ready.asleep.store(sleeping, Ordering::Relaxed);
     }
 
     fn forget(&self) {

@@ -87,8 +87,13 @@ impl Flags {
     /// Whether only queued bytes can be left to handle. This is true after most callbacks.
     #[inline]
     pub(super) fn are_settled(self) -> bool {
-        const USUAL: Flags = Flags::OBSERVED.union(Flags::QUEUED).union(Flags::PACED);
-        self.difference(USUAL) == Flags::ARMED
+        self.difference(Flags::OBSERVED).are_plain()
+    }
+
+    /// Whether the connection is settled and has no observers.
+    #[inline]
+    pub(super) fn are_plain(self) -> bool {
+        self.difference(Flags::QUEUED.union(Flags::PACED)) == Flags::ARMED
     }
 
     /// Whether bytes may be handed to the provider now.

@@ -89,10 +89,12 @@ impl Stream {
     #[inline(always)]
     fn send(self: &Rc<Stream>, kernel: &Rc<Kernel>, mut outbox: Box<Outbox>) -> bool {
         let mut slot = kernel.provider_slot();
-        let streams = slot.as_deref_mut().and_then(|provider| provider.streams());
-        let sent = streams.map(|streams| streams.send(self.key, &mut outbox));
+        let Some(provider) = slot.as_deref_mut() else {
+            drop(slot);
+            return self.keep_until_back(kernel, outbox);
+        };
+        let sent = provider.send_on_stream(self.key, &mut outbox);
         drop(slot);
-        let Some(sent) = sent else { return self.keep_until_back(kernel, outbox) };
         if let Ok(Sent::All) = sent {
             kernel.spare_outboxes.keep(outbox);
             return true;

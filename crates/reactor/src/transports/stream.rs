@@ -71,10 +71,12 @@ impl Source for Stream {
     fn ready(self: Rc<Stream>, reactor: &Reactor, _key: Key, ready: Ready, scratch: &mut [u8]) {
         let transport = Transport(self);
         let stream = &transport.0;
-        if ready == Ready::READ && stream.flags.get().are_settled() {
+        if ready == Ready::READ && stream.flags.get().are_plain() {
             // In nearly all cases there is one message, and nothing behind it.
             match reactor.0.receive(stream.key, scratch) {
-                Ok(Received::Drained(count)) => stream.deliver(&reactor.0, &transport, &scratch[..count]),
+                Ok(Received::Drained(count)) => {
+                    stream.call(&reactor.0, |protocol| protocol.data_received(&transport, &scratch[..count]));
+                }
                 received => stream.read(&reactor.0, &transport, scratch, Some(received)),
             }
         } else {

@@ -93,15 +93,21 @@ impl Selector for Epoll {
         Ok(())
     }
 
-    fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
+    fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        events: &mut Events,
+        mut interpret: impl FnMut(Event) -> Event,
+    ) -> io::Result<()> {
         let timeout = if self.always.is_empty() { timeout } else { Some(Duration::ZERO) };
         let mut batch = [MaybeUninit::uninit(); BATCH];
         let ready = match self.epoll_wait(timeout, &mut batch) {
             Err(Errno::INTR) => return Ok(()),
             outcome => outcome?,
         };
-        events.extend(ready.iter().map(event));
-        events.extend(self.always.iter().map(|&(key, interest)| Event { key, ready: interest.into() }));
+        events.extend(ready.iter().map(|ready| interpret(event(ready))));
+        let always = self.always.iter().map(|&(key, interest)| Event { key, ready: interest.into() });
+        events.extend(always.map(interpret));
         Ok(())
     }
 
@@ -205,6 +211,7 @@ const _: () = assert!(
 fn event(event: &epoll::Event) -> Event {
     let (data, flags) = (event.data, event.flags);
     let flags = flags.bits();
+    // No other bits are asked for, so none are reported.
     let hung_up = (flags & EventFlags::RDHUP.bits()) >> RDHUP_TO_HUP;
-    Event { key: Key::from_u64(data.u64()), ready: Ready::from_bits_truncate((flags | hung_up) as u8) }
+    Event { key: Key::from_u64(data.u64()), ready: Ready::from_bits_retain((flags | hung_up) as u8) }
 }

@@ -181,40 +181,10 @@ impl<S: Selector> Readiness<S> {
         Ok(())
     }
 
-    /// Translates the selector's events into those that the owners of the keys want.
-    fn interpret(&mut self, events: &mut Events) {
-        let odd = events.iter_mut().position(|event| !self.interpret_plain(event));
-        if let Some(first) = odd {
-            self.interpret_from(first, events);
-        }
-    }
-
-    /// Interprets the events from index `first` on. That event is the first that `interpret_plain` did not accept.
+    /// Translates the selector's events into those that the owners of the keys want, if some are not plain.
     #[inline(never)]
-    fn interpret_from(&mut self, first: usize, events: &mut Events) {
-        let mut kept = first;
-        for place in first..events.len() {
-            let event = &mut events[place];
-            if self.interpret_plain(event) || self.interpret_one(event) {
-                if kept != place {
-                    events[kept] = events[place];
-                }
-                kept += 1;
-            }
-        }
-        events.truncate(kept);
-    }
-
-    /// Fast path: interprets a READ event of a registration that only reads. Returns false for any other event.
-    #[inline(always)]
-    fn interpret_plain(&mut self, event: &mut Event) -> bool {
-        if event.ready - Ready::WRITE != Ready::READ {
-            return false;
-        }
-        let Some(source) = self.sources.get_mut(event.key).filter(|source| source.only_reads()) else { return false };
-        source.unread = true;
-        event.ready = Ready::READ;
-        true
+    fn interpret(&mut self, events: &mut Events) {
+        events.retain_mut(|event| is_plain(&mut self.sources, *event) || self.interpret_one(event));
     }
 
     /// Returns whether the owner of the key wants any part of the event.
@@ -271,13 +241,25 @@ impl<S: Selector> EventProvider for Readiness<S> {
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
         events.clear();
-        self.disarm_reported()?;
-        self.rearm_left()?;
+        if !self.reported.is_empty() {
+            self.disarm_reported()?;
+        }
+        if !self.left.is_empty() {
+            self.rearm_left()?;
+        }
         let timeout = if self.bell.fall_asleep() { timeout } else { Some(Duration::ZERO) };
-        let outcome = self.selector.wait(timeout, events);
+        let (sources, mut all_plain) = (&mut self.sources, true);
+        let outcome = self.selector.wait(timeout, events, |event| {
+            if !is_plain(sources, event) {
+                all_plain = false;
+            }
+            event
+        });
         self.bell.wake_up();
         outcome?;
-        self.interpret(events);
+        if !all_plain {
+            self.interpret(events);
+        }
         if self.has_stale { self.purge_stale() } else { Ok(()) }
     }
 
@@ -319,6 +301,17 @@ impl<S: Selector> EventProvider for Readiness<S> {
     fn filesystem(&mut self) -> Option<&mut dyn Filesystem> {
         Some(&mut self.files)
     }
+}
+
+/// Whether the owner gets the event as it is, as nearly every event: a READ of a registration that only reads.
+#[inline(always)]
+fn is_plain(sources: &mut Slab<Registration>, event: Event) -> bool {
+    if event.ready != Ready::READ {
+        return false;
+    }
+    let Some(source) = sources.get_mut(event.key).filter(|source| source.only_reads()) else { return false };
+    source.unread = true;
+    true
 }
 
 /// Sets the wanted readiness, and arms it if it exceeds the armed one.

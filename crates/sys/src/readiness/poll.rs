@@ -65,13 +65,19 @@ impl Selector for Poll {
         Ok(())
     }
 
-    fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
+    fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        events: &mut Events,
+        interpret: impl FnMut(Event) -> Event,
+    ) -> io::Result<()> {
         let count = match poll(&mut self.array, timeout.map(timespec).as_ref()) {
             Err(Errno::INTR) => return Ok(()),
             outcome => outcome?,
         };
         let ready = self.keys.iter().zip(&self.array).filter(|(_, element)| !element.revents().is_empty());
-        events.extend(ready.take(count).map(|(&key, element)| Event { key, ready: ready_of(element.revents()) }));
+        let ready = ready.take(count).map(|(&key, element)| Event { key, ready: ready_of(element.revents()) });
+        events.extend(ready.map(interpret));
         Ok(())
     }
 

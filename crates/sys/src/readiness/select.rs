@@ -80,7 +80,12 @@ impl Selector for Select {
         Ok(())
     }
 
-    fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
+    fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        events: &mut Events,
+        interpret: impl FnMut(Event) -> Event,
+    ) -> io::Result<()> {
         let bound = self.fill_sets();
         // SAFETY: every number in the sets is below `bound`, and `bound` is at most LIMIT, for which both sets are
         // large enough. The sources of these entries own or watch the descriptors. If an owner has closed one,
@@ -90,10 +95,10 @@ impl Selector for Select {
         };
         match outcome {
             Err(Errno::INTR) => {}
-            Err(Errno::BADF) => self.report_closed(events),
+            Err(Errno::BADF) => self.report_closed(events, interpret),
             outcome => {
                 outcome?;
-                self.report_ready(events);
+                self.report_ready(events, interpret);
             }
         }
         Ok(())
@@ -130,7 +135,7 @@ impl Select {
         bound
     }
 
-    fn report_ready(&mut self, events: &mut Events) {
+    fn report_ready(&mut self, events: &mut Events, mut interpret: impl FnMut(Event) -> Event) {
         for (set, ready) in [(&self.reading, Ready::READ), (&self.writing, Ready::WRITE)] {
             FdSetIter::new(set).for_each(|fd| self.found[fd as usize] |= ready);
         }
@@ -138,20 +143,20 @@ impl Select {
             // Two keys may watch one descriptor, each with its own interest.
             let ready = self.found[entry.fd as usize] & entry.interest.into();
             if !ready.is_empty() {
-                events.push(Event { key: entry.key, ready });
+                events.push(interpret(Event { key: entry.key, ready }));
             }
         }
         self.found.fill(Ready::empty());
     }
 
     /// Reports all closed descriptors. A single one makes the whole call fail, and the error does not name it.
-    fn report_closed(&self, events: &mut Events) {
+    fn report_closed(&self, events: &mut Events, mut interpret: impl FnMut(Event) -> Event) {
         for entry in &self.entries {
             // SAFETY: the number is not negative, since it came from a borrowed descriptor. fcntl(2) returns EBADF if
             // it is closed, which is the question here.
             let fd = unsafe { BorrowedFd::borrow_raw(entry.fd) };
             if fcntl_getfd(fd) == Err(Errno::BADF) {
-                events.push(Event { key: entry.key, ready: Ready::GONE });
+                events.push(interpret(Event { key: entry.key, ready: Ready::GONE }));
             }
         }
     }

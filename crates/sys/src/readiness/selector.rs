@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ropewalk_proto::Key;
 
-use crate::seam::{Events, Interest};
+use crate::seam::{Event, Events, Interest};
 
 /// When a ready descriptor is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,13 +64,19 @@ pub(crate) trait Selector: Sized + Send + 'static {
     /// Forgets every descriptor, including those whose number was closed.
     fn forget_all(&mut self) -> io::Result<()>;
 
-    /// Blocks until something is ready or `timeout` is over, and appends the events.
+    /// Blocks until something is ready or `timeout` is over, and appends the events. Each is passed through `interpret`
+    /// on the way, which saves a second loop.
     ///
     /// An interrupted wait appends nothing.
     ///
     /// # Errors
     /// Errors after which waiting is not possible at all.
-    fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()>;
+    fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        events: &mut Events,
+        interpret: impl FnMut(Event) -> Event,
+    ) -> io::Result<()>;
 
     /// Returns a descriptor that is readable when `wait` would report something.
     fn host_fd(&self) -> Option<RawFd>;

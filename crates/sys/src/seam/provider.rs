@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bitflags::bitflags;
-use ropewalk_proto::Moment;
+use ropewalk_proto::{Key, Moment, Outbox};
 
-use super::{Adoption, Events, Filesystem, Sockets, Streams, Watches};
+use super::{Adoption, Events, Filesystem, Received, Sent, Sockets, Streams, Watches};
 use crate::io_handle::RawWaitable;
 use crate::waker::Waker;
 
@@ -95,6 +95,28 @@ pub trait EventProvider: Send {
     /// Returns the streams: connections and their ports.
     fn streams(&mut self) -> Option<&mut dyn Streams> {
         None
+    }
+
+    /// Calls [`Streams::receive`]. Do not implement this method: it saves each message one dynamic call.
+    ///
+    /// # Errors
+    /// Those of `receive`. `Unsupported` without streams.
+    fn receive_on_stream(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
+        match self.streams() {
+            Some(streams) => streams.receive(key, scratch),
+            None => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Calls [`Streams::send`]. Do not implement this method: it saves each message one dynamic call.
+    ///
+    /// # Errors
+    /// Those of `send`. `Unsupported` without streams.
+    fn send_on_stream(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
+        match self.streams() {
+            Some(streams) => streams.send(key, outbox),
+            None => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// Returns the addresses and options of the sockets behind keys.

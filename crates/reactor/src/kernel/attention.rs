@@ -1,0 +1,102 @@
+//! Requests for the features' part of a turn, from the loop's thread, from other threads, and from signal handlers.
+//!
+//! A turn calls the hooks of the features only if somebody asked for that: a turn in which nobody did costs one load.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, ThreadId};
+
+use ropewalk_sys::{Wake, Waker};
+
+/// The part of a reactor that any thread may use to have the features called.
+pub(crate) struct Attention {
+    /// Whether the features must be called in the next turn.
+    asked: AtomicBool,
+    /// Whether the loop sleeps: from the end of `prepare` until `dispatch` or the next `prepare`.
+    asleep: AtomicBool,
+    owner: ThreadId,
+    waker: Waker,
+}
+
+impl Attention {
+    pub(super) fn new(waker: Waker) -> Attention {
+        let (asked, asleep) = (AtomicBool::new(false), AtomicBool::new(false));
+        Attention { asked, asleep, owner: thread::current().id(), waker }
+    }
+
+    /// Has the features called in the next turn, and wakes the loop if it sleeps. May be called from any thread.
+    ///
+    /// The reactor's own thread may also run other code while the reactor sleeps: that of a host loop.
+    pub(crate) fn ask(&self) {
+        self.note();
+        if self.is_asleep() || thread::current().id() != self.owner {
+            self.waker.wake();
+        }
+    }
+
+    /// Has the features called in the next turn. Wakes nobody.
+    pub(super) fn note(&self) {
+        // Released after the caller has queued its request, which the hooks must find.
+        self.asked.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the features must be called, and forgets it.
+    pub(super) fn take(&self) -> bool {
+        self.is_asked() && self.asked.swap(false, Ordering::Acquire)
+    }
+
+    pub(super) fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_asleep(&self, asleep: bool) {
+        self.asleep.store(asleep, Ordering::Relaxed);
+    }
+}
+
+/// For signal handlers.
+impl Wake for Attention {
+    fn wake(&self) {
+        self.note();
+        self.waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicU32);
+
+    impl Wake for Count {
+        fn wake(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_request_wakes_a_loop_that_sleeps_or_runs_in_another_thread() {
+        let wakes = Arc::new(Count::default());
+        let attention = Arc::new(Attention::new(Waker::new(wakes.clone())));
+        assert!(!attention.take());
+        attention.ask();
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 0); // it will look before it sleeps
+        assert!(attention.take());
+        assert!(!attention.take());
+        attention.set_asleep(true);
+        attention.ask();
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        attention.set_asleep(false);
+        let other = attention.clone();
+        thread::spawn(move || other.ask()).join().unwrap();
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 2);
+        assert!(attention.take());
+    }
+}
