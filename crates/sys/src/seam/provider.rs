@@ -43,7 +43,7 @@ pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
 /// # }
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub trait EventProvider: Send {
+pub trait EventProvider: StreamCalls + Send {
     /// Returns the name by which a user chooses the provider, such as `epoll`.
     fn name(&self) -> &'static str;
 
@@ -97,28 +97,6 @@ pub trait EventProvider: Send {
         None
     }
 
-    /// Calls [`Streams::receive`]. Do not implement this method: it saves each message one dynamic call.
-    ///
-    /// # Errors
-    /// Those of `receive`. `Unsupported` without streams.
-    fn receive_on_stream(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
-        match self.streams() {
-            Some(streams) => streams.receive(key, scratch),
-            None => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-
-    /// Calls [`Streams::send`]. Do not implement this method: it saves each message one dynamic call.
-    ///
-    /// # Errors
-    /// Those of `send`. `Unsupported` without streams.
-    fn send_on_stream(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
-        match self.streams() {
-            Some(streams) => streams.send(key, outbox),
-            None => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-
     /// Returns the addresses and options of the sockets behind keys.
     fn sockets(&mut self) -> Option<&mut dyn Sockets> {
         None
@@ -138,6 +116,51 @@ pub trait EventProvider: Send {
     /// sockets.
     fn filesystem(&mut self) -> Option<&mut dyn Filesystem> {
         None
+    }
+}
+
+/// The two calls of each message. Every [`EventProvider`] has them, by way of its [`streams`](EventProvider::streams).
+///
+/// They save each message two dynamic calls: `streams` is resolved where the provider is compiled.
+///
+/// ```
+/// use ropewalk_proto::{Key, Outbox};
+/// use ropewalk_sys::{StreamCalls, providers};
+///
+/// # #[cfg(unix)] {
+/// let mut provider = providers().iter().find_map(|known| (known.open)().ok()).expect("one works here");
+/// let stale = Key::new(1000, 0);
+/// assert!(provider.receive_on_stream(stale, &mut [0; 1024]).is_err());
+/// assert!(provider.send_on_stream(stale, &mut Outbox::new()).is_err());
+/// # }
+/// ```
+pub trait StreamCalls {
+    /// Calls [`Streams::receive`].
+    ///
+    /// # Errors
+    /// Those of `receive`. `Unsupported` without streams.
+    fn receive_on_stream(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received>;
+
+    /// Calls [`Streams::send`].
+    ///
+    /// # Errors
+    /// Those of `send`. `Unsupported` without streams.
+    fn send_on_stream(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent>;
+}
+
+impl<P: EventProvider> StreamCalls for P {
+    fn receive_on_stream(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
+        match self.streams() {
+            Some(streams) => streams.receive(key, scratch),
+            None => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn send_on_stream(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
+        match self.streams() {
+            Some(streams) => streams.send(key, outbox),
+            None => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 }
 
