@@ -1,6 +1,6 @@
 //! Requests for the features' part of a turn, from the loop's thread, from other threads, and from signal handlers.
 //!
-//! A turn calls the hooks of the features only if somebody asked for that: a turn in which nobody did costs one load.
+//! A turn calls the hooks of the features only after a request. A turn without a request costs one load.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ThreadId};
@@ -33,7 +33,7 @@ impl Attention {
         }
     }
 
-    /// Has the features called in the next turn. Wakes nobody.
+    /// Has the features called in the next turn, without waking the loop.
     pub(super) fn note(&self) {
         // Released after the caller has queued its request, which the hooks must find.
         self.asked.store(true, Ordering::Release);
