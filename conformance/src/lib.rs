@@ -12,6 +12,7 @@
 //! skips anything. A hang is a failure: the test runner stops a test after some minutes.
 
 pub mod counting;
+pub mod fuse;
 pub mod links;
 pub mod lock_step;
 pub mod logged;

@@ -9,6 +9,7 @@ use ropewalk::testing::{Faults, MemoryReactor, Simulated};
 use ropewalk::{PanicPolicy, Reactor, RunOptions};
 
 use crate::counting::{Counting, Counts};
+use crate::fuse::{Fuse, Fused};
 
 /// A provider under test.
 #[derive(Clone, Copy)]
@@ -88,7 +89,11 @@ impl Subject {
     pub fn plain_reactor(&self) -> Reactor {
         match self.provider {
             Provider::OfThisSystem => Reactor::with(self.name).expect("this provider works here"),
-            Provider::Simulated => Reactor::clone(&MemoryReactor::new()),
+            Provider::Simulated => {
+                let reactor = Reactor::clone(&MemoryReactor::new());
+                reactor.set_panic_policy(PanicPolicy::Log);
+                reactor
+            }
             Provider::Custom(open) => Reactor::with_provider(open()),
         }
     }
@@ -97,6 +102,12 @@ impl Subject {
     pub fn counted(&self) -> (Reactor, Counts) {
         let (provider, counts) = Counting::new(self.open());
         (strict(Reactor::with_provider(Box::new(provider))), counts)
+    }
+
+    /// Returns a new reactor as [`plain_reactor`](Subject::plain_reactor) does, whose provider panics when the fuse is lit.
+    pub fn fused(&self) -> (Reactor, Fuse) {
+        let (provider, fuse) = Fused::new(self.open());
+        (Reactor::with_provider(Box::new(provider)), fuse)
     }
 
     fn open(&self) -> Box<dyn EventProvider> {

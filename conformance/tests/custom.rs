@@ -48,7 +48,7 @@ impl StreamsDecorator for Sparing {
 }
 
 conformance!(sparing_simulated = Subject::of("sparing", || Sparing::open(Box::new(Simulated::new(0, Faults::none()))));
-    core, time, streams, closing, callbacks, ports);
+    core, panics, time, streams, closing, callbacks, ports);
 #[cfg(unix)]
 conformance!(sparing_poll = Subject::of("sparing", poll);
     core, time, threads, fd_set, streams, closing, lingering, callbacks, ports, tcp, unix, socket);

@@ -3,23 +3,23 @@
 use ropewalk_conformance::{Subject, conformance};
 
 conformance!(simulated = Subject::simulated();
-    core, time, threads, host, resolver, task,
+    core, panics, time, threads, host, resolver, task,
     streams, closing, lingering, callbacks, producers, pacing, layers, connectors, endpoints, reentrancy, ports, tcp, races, lookups, scarcity, unix_streams);
 #[cfg(unix)]
 conformance!(select = kernel("select");
-    core, time, threads, host, resolver, task, real_time, signals, fd_set,
+    core, panics, time, threads, host, resolver, task, real_time, signals, fd_set,
     streams, closing, lingering, callbacks, producers, pacing, layers, connectors, endpoints, reentrancy, ports, tcp, peers, unix_streams, unix, socket, pipes, limits, fd_setsize);
 #[cfg(unix)]
 conformance!(poll = kernel("poll");
-    core, time, threads, host, resolver, task, real_time, signals, fd_set,
+    core, panics, time, threads, host, resolver, task, real_time, signals, fd_set,
     streams, closing, lingering, callbacks, producers, pacing, layers, connectors, endpoints, reentrancy, ports, tcp, peers, unix_streams, unix, socket, pipes, limits, thousands);
 #[cfg(target_os = "linux")]
 conformance!(epoll = kernel("epoll");
-    core, time, threads, host, resolver, task, real_time, signals, fd_set, host_handle, unix_abstract,
+    core, panics, time, threads, host, resolver, task, real_time, signals, fd_set, host_handle, unix_abstract,
     streams, closing, lingering, callbacks, producers, pacing, layers, connectors, endpoints, reentrancy, ports, tcp, peers, unix_streams, unix, socket, pipes, limits, thousands);
 #[cfg(target_os = "linux")]
 conformance!(uring = kernel("uring");
-    core, time, threads, host, resolver, task, real_time, signals, fd_set, host_handle, unix_abstract,
+    core, panics, time, threads, host, resolver, task, real_time, signals, fd_set, host_handle, unix_abstract,
     streams, closing, lingering, callbacks, producers, pacing, layers, connectors, endpoints, reentrancy, ports, tcp, peers, unix_streams, unix, socket, pipes, limits, thousands);
 
 /// A provider of this system, with the program that plays scenarios in processes of their own.

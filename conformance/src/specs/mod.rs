@@ -9,8 +9,8 @@ pub mod endpoints;
 pub mod fd_set;
 #[cfg(unix)]
 pub mod fd_setsize;
-#[cfg(unix)]
 pub mod host;
+#[cfg(unix)]
 pub mod host_handle;
 pub mod layers;
 #[cfg(unix)]
@@ -18,6 +18,7 @@ pub mod limits;
 pub mod lingering;
 pub mod lookups;
 pub mod pacing;
+pub mod panics;
 #[cfg(unix)]
 pub mod peers;
 #[cfg(unix)]

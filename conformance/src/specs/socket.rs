@@ -417,4 +417,20 @@ specifications! {
         // The HOWTO on choosing a reactor: "Some of the interfaces may not be implemented."
         assert!(subject.reactor().provides(Interface::Socket));
     }
+
+    fn a_panic_in_build_protocol_closes_an_adopted_connection(subject: &Subject) {
+        // IReactorSocket.adoptStreamConnection: the descriptor is the reactor's, also when there is no protocol for it.
+        struct Panics;
+        impl Factory for Panics {
+            fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
+                panic!("a bug in build_protocol");
+            }
+        }
+        let (reactor, (ours, mut theirs)) = (subject.plain_reactor(), connected());
+        let error = reactor.adopt_stream_connection(ours, &Panics).unwrap_err();
+        assert_eq!(error.to_string(), "build_protocol panicked: a bug in build_protocol");
+        iterate_until(&reactor, || true);
+        assert_eq!(theirs.read(&mut [0; 1]).unwrap(), 0, "the socket is closed");
+        assert_eq!(reactor.source_count(), 0);
+    }
 }

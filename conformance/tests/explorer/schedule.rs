@@ -29,6 +29,8 @@ pub(crate) fn explore(seed: u64, finish: Finish) -> Result<Report, Report> {
     let mut random = Random::new(seed ^ 0xfa17_5000_0000_0000);
     let world = Rc::new(World::new(seed, 20 + random.below(100)));
     let net = MemoryReactor::seeded(seed).with_faults(faults(&mut random));
+    // The walk panics in callbacks on purpose.
+    net.set_panic_policy(ropewalk::PanicPolicy::Log);
     let mut peers = OutsidePeers::new(&world, &net);
     for _ in 0..2 + world.below(3) {
         servers::listen(&world, &net);

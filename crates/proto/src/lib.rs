@@ -12,6 +12,7 @@ pub mod framing;
 mod layer;
 mod moment;
 mod outbox;
+pub mod panics;
 pub mod proxy_header;
 mod random;
 mod slab;

@@ -38,7 +38,8 @@ pub enum Error {
     ConnectionAborted,
     /// The descriptor of the connection was closed outside the reactor.
     ConnectionFdescWentAway,
-    /// A callback of the connection's protocol panicked. The fields are the name of the protocol and the message.
+    /// A callback panicked, or a call of the event provider. The fields are the name and the message: the name that the
+    /// callback is logged under, such as that of its protocol, or provider and call, such as `epoll::receive`.
     Panicked(Arc<str>, Arc<str>),
     /// The connection was idle for longer than its policy allows.
     TimedOut,
@@ -187,12 +188,21 @@ impl Error {
         }
     }
 
+    /// Returns the panic of a provider that an error of a call holds.
+    pub(crate) fn panic_within(error: &io::Error) -> Option<Error> {
+        let inner = error.get_ref()?.downcast_ref::<Error>()?;
+        matches!(inner, Error::Panicked(..)).then(|| inner.clone())
+    }
+
     pub(crate) fn lost(error: io::Error) -> Error {
+        if let Some(panicked) = Error::panic_within(&error) {
+            return panicked;
+        }
         Error::ConnectionLost(Some(Arc::new(error)))
     }
 
     pub(crate) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Error {
-        move |error| Error::Io(doing, Arc::new(error))
+        move |error| Error::panic_within(&error).unwrap_or_else(|| Error::Io(doing, Arc::new(error)))
     }
 
     pub(crate) fn failed(failure: Failure) -> Error {
@@ -203,8 +213,15 @@ impl Error {
         Error::InvalidAddress(text.into(), expected.into())
     }
 
+    pub(crate) fn cannot_listen(address: Address, error: io::Error) -> Error {
+        Error::panic_within(&error).unwrap_or_else(|| Error::CannotListen(address, Arc::new(error)))
+    }
+
     /// Chooses the variant for a failed connection attempt: `getConnectError`.
     pub(crate) fn connect(address: Address, error: io::Error) -> Error {
+        if let Some(panicked) = Error::panic_within(&error) {
+            return panicked;
+        }
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Error::ConnectionRefused(address),
             io::ErrorKind::TimedOut => Error::ConnectTimedOut,

@@ -97,6 +97,7 @@ mod tests {
     use ropewalk_proto::{Deferred, succeed};
 
     use super::*;
+    use crate::PanicPolicy;
     use crate::testing::MemoryReactor;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -105,7 +106,9 @@ mod tests {
     where
         F: Future<Output: Termination> + 'static,
     {
-        react_on(&MemoryReactor::new(), RunOptions::default(), main)
+        let net = MemoryReactor::new();
+        net.set_panic_policy(PanicPolicy::Log);
+        react_on(&net, RunOptions::default(), main)
     }
 
     #[test]

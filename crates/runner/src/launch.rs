@@ -1,17 +1,16 @@
 //! All steps before the reactor, in the necessary order.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ropewalk::Reactor;
 use ropewalk::application::{Identity, MultiService};
+use ropewalk::proto::panics::catch;
 
 use crate::configuration::{BoxedError, Configuration, Kinds, OptionLocations};
 use crate::console;
 use crate::log::Target;
 use crate::options::{RunnerOptions, Umask};
-use crate::panics;
 use crate::serving::{Launcher, Locations, Serving};
 use crate::system::{self, Daemonized, Directories, PidFile};
 
@@ -239,7 +238,6 @@ fn identity(options: &RunnerOptions, locations: &OptionLocations) -> Result<Iden
 /// Runs `work`, and turns a panic into an error.
 pub(crate) fn catch_panic<R>(work: impl FnOnce() -> Result<R, ExitError>) -> Result<R, ExitError> {
     // Unwind safe: the state of `work` is dropped with it.
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
-        Err(ExitError { status: 101, message: format!("panicked: {}", panics::message(&*payload)) })
-    })
+    catch(work)
+        .unwrap_or_else(|panic| Err(ExitError { status: 101, message: format!("panicked: {}", panic.message()) }))
 }

@@ -1,12 +1,13 @@
 //! A user's callback as a node of a chain.
 
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::rc::Rc;
 
 use super::chain::{Chain, Next, Node, Output, Relay, Run, State, fill, settle};
 use super::errors::Panicked;
 use super::failure::Failure;
+use crate::panics::catch;
 
 pub(super) struct Callback<T, U, F> {
     function: Cell<Option<F>>,
@@ -58,8 +59,11 @@ pub(super) fn guarded<T, U: 'static>(
     caught(|| function(input), at).unwrap_or_else(|failure| State::Done(Err(failure)))
 }
 
-/// Calls user code. A panic in it becomes a failure with the location `at`.
+/// Calls user code. A panic in it becomes a failure with the place of the panic, or `at` if that is unknown.
 #[inline]
 pub(super) fn caught<R>(code: impl FnOnce() -> R, at: &'static Location<'static>) -> Result<R, Failure> {
-    catch_unwind(AssertUnwindSafe(code)).map_err(|payload| Failure::located(Box::new(Panicked::new(&*payload)), at))
+    catch(code).map_err(|panic| {
+        let place = panic.place().filter(|place| !place.is_in_std()).cloned();
+        Failure::located(Box::new(Panicked::new(panic.message())), place.unwrap_or_else(|| at.into()))
+    })
 }

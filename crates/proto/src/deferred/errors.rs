@@ -1,6 +1,5 @@
 //! The errors of Deferreds themselves.
 
-use std::any::Any;
 use std::error::Error;
 use std::fmt;
 
@@ -107,10 +106,8 @@ pub struct Panicked {
 }
 
 impl Panicked {
-    pub(super) fn new(payload: &(dyn Any + Send)) -> Panicked {
-        let text = payload.downcast_ref::<&str>().copied();
-        let message = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-        Panicked { message: message.unwrap_or("(no message)").to_owned() }
+    pub(super) fn new(message: &str) -> Panicked {
+        Panicked { message: message.to_owned() }
     }
 
     /// Returns the message of the panic.

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 
+use crate::panics::Place;
+
 /// An error of any type, with the source location where it entered a [`Deferred`](crate::Deferred).
 ///
 /// Every error converts into a failure, so `?` works in callbacks. `{failure}` shows the error, and `{failure:#}` also
@@ -25,7 +27,7 @@ pub struct Failure(Box<Body>);
 /// Boxed, so that a `Result` with a `Failure` stays small.
 struct Body {
     error: Box<dyn Error + 'static>,
-    location: &'static Location<'static>,
+    location: Place,
     logged: bool,
 }
 
@@ -43,8 +45,8 @@ impl Failure {
         Failure::located(error.into(), Location::caller())
     }
 
-    pub(super) fn located(error: Box<dyn Error + 'static>, location: &'static Location<'static>) -> Failure {
-        Failure(Box::new(Body { error, location, logged: false }))
+    pub(super) fn located(error: Box<dyn Error + 'static>, location: impl Into<Place>) -> Failure {
+        Failure(Box::new(Body { error, location: location.into(), logged: false }))
     }
 
     /// Marks the failure as logged, so that a [`Deferred`](crate::Deferred) does not log it as unhandled.
@@ -124,9 +126,21 @@ impl Failure {
         std::iter::successors(self.0.error.source(), |&error| error.source())
     }
 
-    /// Returns the source location where the failure was created.
-    pub fn location(&self) -> &'static Location<'static> {
-        self.0.location
+    /// Returns the source location where the failure was created. For a panic, this is where the panic began.
+    ///
+    /// ```
+    /// use ropewalk_proto::panics::locate_panics;
+    /// use ropewalk_proto::succeed;
+    ///
+    /// locate_panics(); // also called when a reactor is created
+    /// let broken = succeed(1).add_callback(|number| {
+    ///     assert_eq!(number, 2); // the line of the failure
+    /// });
+    /// let failure = broken.try_result().unwrap().unwrap_err();
+    /// assert_eq!(failure.location().line(), line!() - 3);
+    /// ```
+    pub fn location(&self) -> &Place {
+        &self.0.location
     }
 }
 
@@ -203,9 +217,9 @@ mod tests {
     #[test]
     fn a_trap_of_another_type_returns_the_failure_unchanged() {
         let failure = Failure::new("text");
-        let location = failure.location();
+        let location = failure.location().clone();
         let failure = failure.trap::<fmt::Error>().unwrap_err();
-        assert_eq!((failure.to_string().as_str(), failure.location()), ("text", location));
+        assert_eq!((failure.to_string().as_str(), failure.location()), ("text", &location));
         assert!(Failure::from(fmt::Error).trap::<fmt::Error>().is_ok());
     }
 

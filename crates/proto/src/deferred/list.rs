@@ -207,7 +207,7 @@ impl<T: 'static> Gathering<T> {
         match result {
             Ok(value) if self.options.fire_on_one_callback => self.fire(Ok(Fired::First { index, value })),
             Err(failure) if self.options.fire_on_one_errback => {
-                let location = failure.location();
+                let location = failure.location().clone();
                 self.fire(Err(Failure::located(Box::new(FirstError { failure, index }), location)));
             }
             result => self.keep(index, result),

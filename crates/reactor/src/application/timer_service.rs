@@ -273,6 +273,7 @@ mod tests {
     #[test]
     fn a_function_that_fails_or_panics_is_not_called_again() {
         let (clock, calls) = (Clock::new(), Calls::default());
+        clock.set_panic_policy(crate::PanicPolicy::Log);
         let (fails, panics) = (calls.clone(), calls.clone());
         let fails = TimerService::new(SECOND, move |reactor: &Reactor| {
             fails.note(reactor);

@@ -15,11 +15,12 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use ropewalk_proto::Deferred;
+use ropewalk_proto::panics::catch;
 
 use super::order;
 use super::signals::Signals;
 use crate::error::{Error, Result};
-use crate::kernel::{CallbackKind, Feature, Hooks, Kernel, Order, Reactor};
+use crate::kernel::{CallbackKind, Feature, Hooks, Kernel, Order, Reactor, drop_logged};
 
 /// The stages of the diagram above.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -195,7 +196,8 @@ impl Reactor {
     ///
     /// # Errors
     /// [`Error::ReactorAlreadyRunning`] when the reactor is running. [`Error::Io`] when the operating system cannot
-    /// wait. [`Error::Panicked`] when a callback panicked and [`PanicPolicy::Stop`](crate::PanicPolicy::Stop) is set.
+    /// wait. [`Error::Panicked`] when a callback panicked and [`PanicPolicy::Stop`](crate::PanicPolicy::Stop) is set, or
+    /// when the event provider panics in three waits in a row.
     pub fn run(&self) -> Result<()> {
         self.run_with(RunOptions::default())
     }
@@ -211,6 +213,8 @@ impl Reactor {
         if outcome.is_err() {
             self.crash();
         }
+        self.feature::<Signals>().uninstall();
+        self.resume_panic();
         outcome.and(self.0.take_panic().map_or(Ok(()), Err))
     }
 
@@ -259,6 +263,15 @@ impl Reactor {
 
     fn main_loop(&self) -> Result<()> {
         let run = self.feature::<Run>();
+        loop {
+            match catch(|| self.turns(&run)) {
+                Ok(outcome) => return outcome,
+                Err(panic) => self.turn_panicked(panic)?,
+            }
+        }
+    }
+
+    fn turns(&self, run: &Run) -> Result<()> {
         while run.is_started() {
             let timeout = self.prepare()?;
             if !run.is_started() {
@@ -531,6 +544,19 @@ impl Hooks for Run {
 
     fn stop_requested(&self, kernel: &Kernel) {
         self.request_stop(kernel);
+    }
+
+    fn crash_requested(&self, kernel: &Kernel) {
+        if self.is_started() {
+            self.end(kernel, Stage::Idle);
+        }
+    }
+
+    fn forget(&self) {
+        let waiting = std::mem::take(&mut self.triggers.borrow_mut().waiting);
+        for trigger in waiting.into_values().flatten() {
+            drop_logged(trigger.name, trigger.action);
+        }
     }
 }
 

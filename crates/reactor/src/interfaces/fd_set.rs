@@ -314,6 +314,10 @@ impl Source for Watch {
         self.act(reactor, ready);
     }
 
+    fn panicked(self: Rc<Watch>, reactor: &Reactor, error: Error) {
+        self.lose(reactor, &error);
+    }
+
     fn shut_down(self: Rc<Watch>, reactor: &Reactor) {
         self.lose(reactor, &Error::ConnectionLost(None));
     }

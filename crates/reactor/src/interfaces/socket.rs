@@ -8,7 +8,7 @@ use ropewalk_sys::{Kind, OwnedSocket, Sockets};
 
 use super::Interface;
 use crate::error::{Error, Result};
-use crate::kernel::Reactor;
+use crate::kernel::{CallbackKind, Reactor};
 use crate::protocols::Factory;
 use crate::transports::{Port, Stream, Transport};
 
@@ -69,19 +69,23 @@ impl Reactor {
     ///
     /// # Errors
     /// [`Error::Io`] when the socket is not a connected TCP or UNIX stream socket. [`Error::Closed`] when the factory
-    /// builds no protocol: the connection is then closed. [`Error::Unsupported`] when the provider cannot adopt
-    /// sockets.
+    /// builds no protocol, and [`Error::Panicked`] when it panics: the connection is then closed.
+    /// [`Error::Unsupported`] when the provider cannot adopt sockets.
     pub fn adopt_stream_connection(&self, socket: impl Into<OwnedSocket>, factory: &dyn Factory) -> Result<Transport> {
         self.require(Interface::Socket)?;
         let cannot = Error::io("cannot adopt a connection");
         let (key, peer) = self
             .adopt(socket.into(), Kind::StreamConnection, |sockets, key| sockets.peer_address(key))?
             .map_err(cannot)?;
-        let Some(protocol) = factory.build_protocol(&peer) else {
-            self.0.streams(|streams| streams.close(key))?;
-            return Err(Error::Closed);
-        };
-        Ok(Stream::begin(self, key, peer, protocol, None, factory.is_paced()))
+        let build = || factory.build_protocol(&peer).map(|protocol| (protocol, factory.is_paced()));
+        match self.0.guard(CallbackKind::Factory, "build_protocol", build) {
+            Ok(Some((protocol, is_paced))) => Ok(Stream::begin(self, key, peer, protocol, None, is_paced)),
+            refused => {
+                self.0.tell_streams(move |streams| streams.close(key));
+                self.0.descriptor_closed();
+                Err(refused.err().unwrap_or(Error::Closed))
+            }
+        }
     }
 
     /// Adopts a socket, and returns its key with the address that `ask` returns.
@@ -91,10 +95,14 @@ impl Reactor {
         kind: Kind,
         ask: fn(&mut dyn Sockets, Key) -> io::Result<Address>,
     ) -> Result<io::Result<(Key, Address)>> {
-        self.0.provider(|provider| {
-            let key = provider.adoption().ok_or(io::ErrorKind::Unsupported)?.adopt(socket, kind)?;
-            let address = ask(provider.sockets().ok_or(io::ErrorKind::Unsupported)?, key)?;
-            Ok((key, address))
-        })
+        let key = match self.0.adoption(|adoption| adoption.adopt(socket, kind))? {
+            Ok(key) => key,
+            Err(error) => return Ok(Err(error)),
+        };
+        let asked = self.0.sockets(|sockets| ask(sockets, key)).map(|address| address.map(|address| (key, address)));
+        if !matches!(asked, Ok(Ok(_))) {
+            self.0.tell_streams(move |streams| streams.close(key));
+        }
+        asked
     }
 }

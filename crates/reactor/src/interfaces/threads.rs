@@ -4,7 +4,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use super::order;
 use crate::error::{Error, Result};
-use crate::kernel::{Callback, Feature, Hooks, Order, Reactor, Running, ThreadCalls};
+use crate::kernel::{Callback, Feature, Hooks, Order, Reactor, Running, ThreadCalls, drop_logged};
+use ropewalk_proto::panics::{Place, catch};
 use ropewalk_proto::{Deferred, Failure};
 
 /// The default maximum number of threads in the pool.
@@ -95,10 +95,10 @@ impl ThreadHandle {
     ) -> Result<R> {
         let (sender, receiver) = mpsc::sync_channel(1);
         self.call_from_thread(move |reactor| {
-            let _ = sender.send(catch_unwind(AssertUnwindSafe(|| call(reactor))));
+            let _ = sender.send(catch(|| call(reactor)));
         });
         let outcome = receiver.recv().map_err(|_| Error::Closed)?;
-        Ok(outcome.unwrap_or_else(|panic| resume_unwind(panic)))
+        Ok(outcome.unwrap_or_else(|panic| panic.resume()))
     }
 
     /// Runs `call` on the loop, and waits until the Deferred that it returns has fired.
@@ -134,13 +134,13 @@ impl ThreadHandle {
         let (sender, receiver) = mpsc::sync_channel(1);
         self.call_from_thread(move |reactor| {
             let answer = move |answer| drop(sender.send(answer));
-            match catch_unwind(AssertUnwindSafe(|| call(reactor))) {
+            match catch(|| call(reactor)) {
                 Ok(deferred) => drop(deferred.add_both(move |outcome| answer(Ok(outcome.map_err(Error::failed))))),
                 Err(panic) => answer(Err(panic)),
             }
         });
         let outcome = receiver.recv().map_err(|_| Error::Closed)?;
-        outcome.unwrap_or_else(|panic| resume_unwind(panic))
+        outcome.unwrap_or_else(|panic| panic.resume())
     }
 
     /// Wakes the loop without a call. May be called from any thread.
@@ -285,8 +285,7 @@ impl Reactor {
         }));
         let promise = Promise { handle: Some(self.thread_handle()), ticket };
         pool.call_in_thread(move || {
-            let outcome = catch_unwind(AssertUnwindSafe(work));
-            let outcome = outcome.map_err(|panic| panic_message(&*panic));
+            let outcome = catch(work).map_err(|panic| panic.message().to_owned());
             promise.keep(move || {
                 let outcome = outcome.map(|result| Box::new(result) as Box<dyn std::any::Any>);
                 outcome.map_err(|message| Error::Panicked("work in a thread".into(), message.into()))
@@ -375,6 +374,14 @@ impl Hooks for Threads {
 
     fn run_ended(&self, _reactor: &Reactor) {
         self.pool.stop();
+    }
+
+    fn forget(&self) {
+        let mut receivers = self.results.0.take();
+        let tickets: Vec<_> = receivers.iter().map(|(ticket, _)| ticket).collect();
+        for receiver in tickets.into_iter().filter_map(|ticket| receivers.remove(ticket)) {
+            drop_logged("the receiver of a thread's result", receiver);
+        }
     }
 }
 
@@ -613,15 +620,10 @@ impl Shared {
 }
 
 fn log_panic(work: impl FnOnce()) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
-        tracing::error!(message = panic_message(&*panic), "work in a thread panicked");
+    if let Err(panic) = catch(work) {
+        let at = panic.place().map(Place::to_string).unwrap_or_default();
+        tracing::error!(at, message = panic.message(), "work in a thread panicked");
     }
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("(no message)").to_owned()
 }
 
 /// Locks `mutex`. A poisoned lock is harmless: the panic happened elsewhere, and the data is consistent between

@@ -1,5 +1,8 @@
 //! The third part of a turn: each event reaches the source of its key.
 
+use ropewalk_proto::Key;
+use ropewalk_proto::panics::catch;
+
 use super::Reactor;
 use super::inbox::Next;
 use super::scratch::Scratch;
@@ -26,7 +29,7 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn dispatch(&self) {
-        if self.0.provider(|_| ()).is_err() {
+        if self.0.check_present().is_err() {
             return;
         }
         // The host loop need not be notified of tasks that wake from here on, because it calls `prepare` next.
@@ -35,17 +38,30 @@ impl Reactor {
         let mut scratch = self.0.scratch.take().unwrap_or_else(Scratch::new);
         let bytes = scratch.bytes();
         let count = self.0.inbox.borrow().events.len();
+        let (mut left, mut current) = (count, None);
+        while let Err(panic) = catch(|| self.dispatch_some(&mut left, &mut current, bytes)) {
+            self.end_culprit(current, panic);
+        }
+        self.0.scratch.set(Some(scratch));
+    }
+
+    /// Dispatches the next `left` events. `current` is the key of the event that is being handled.
+    #[inline(always)]
+    fn dispatch_some(&self, left: &mut usize, current: &mut Option<Key>, bytes: &mut [u8]) {
         // The events are taken one by one: if a callback runs the loop, that inner loop dispatches the remaining ones.
         // No event may be lost, because an edge-triggered provider reports each event only once.
-        for _ in 0..count {
+        while *left > 0 {
+            *left -= 1;
             // The borrow ends before the source is called.
             let next = self.0.inbox.borrow_mut().next();
             match next {
-                Next::Event(event, source) => source.ready(self, event.key, event.ready, bytes),
+                Next::Event(event, source) => {
+                    *current = Some(event.key);
+                    source.ready(self, event.key, event.ready, bytes);
+                }
                 Next::Stale => {}
-                Next::None => break,
+                Next::None => return,
             }
         }
-        self.0.scratch.set(Some(scratch));
     }
 }

@@ -38,6 +38,11 @@ pub(crate) trait Hooks {
         let _ = kernel;
     }
 
+    /// Stops the run without an event, because a callback panicked and the policy asks for that.
+    fn crash_requested(&self, kernel: &Kernel) {
+        let _ = kernel;
+    }
+
     /// Starts the parts of the feature that live as long as a run.
     fn run_started(&self, reactor: &Reactor) {
         let _ = reactor;
@@ -85,6 +90,12 @@ impl Features {
         // The list is not borrowed during a call, because the call may register a new feature.
         let all = self.hooks.borrow().clone();
         all.iter().for_each(|(_, hooks)| call(&**hooks));
+    }
+
+    /// Returns the states of all features, because the reactor is gone.
+    pub(super) fn forget(&self) -> Vec<Rc<dyn Any>> {
+        drop(self.hooks.take());
+        self.states.take().into_iter().map(|(_, state)| state).collect()
     }
 }
 

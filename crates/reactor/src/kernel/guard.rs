@@ -3,12 +3,13 @@
 //! A panic is caught here and logged by name, and the loop lives. While a callback runs, another thread can ask which one
 //! it is. Callbacks of a Deferred run in the callback that fires it: their panics become failures of the Deferred.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use ropewalk_proto::Key;
+use ropewalk_proto::panics::{CaughtPanic, Place, catch};
 
 use super::{Kernel, Reactor};
 use crate::error::Error;
@@ -33,6 +34,10 @@ pub enum PanicPolicy {
     Log,
     /// The loop stops in order, and `run` returns the panic as an error.
     Stop,
+    /// The loop stops after the turn, as after [`crash`](Reactor::crash), and the panic continues in the caller of `run` or
+    /// [`iterate`](Reactor::iterate). The reactors of [`testing`](crate::testing) begin with this policy, so that a failed
+    /// assertion in a callback fails the test.
+    Resume,
 }
 
 impl Reactor {
@@ -223,11 +228,22 @@ const CACHED: usize = 64;
 /// A name's address, length and number.
 type Cached = Cell<(*const u8, usize, u32)>;
 
+/// The note that a panic leaves in a call of the provider without a guard of its own: the name of the call, and its key.
+pub(super) type Blamed = (&'static str, Key);
+
 /// The guard's state for one reactor.
 pub(super) struct Guard {
     policy: Cell<PanicPolicy>,
     /// The panic that stops the loop.
     panicked: RefCell<Option<Error>>,
+    /// The call of the provider that a panic has left on its way to the guard.
+    pub(super) blamed: Cell<Option<Blamed>>,
+    /// A panic in the provider, for which the policy has not been applied yet.
+    pub(super) owed: Cell<Option<(Error, CaughtPanic)>>,
+    /// The panic that leaves the loop after this turn.
+    resumed: Cell<Option<CaughtPanic>>,
+    /// The number of panics in the turn or the wait itself since the last wait that succeeded.
+    pub(super) repeated: Cell<u32>,
     running: Arc<Running>,
     numbers: RefCell<HashMap<&'static str, u32>>,
     cache: Box<[Cached; CACHED]>,
@@ -238,6 +254,10 @@ impl Guard {
         Guard {
             policy: Cell::default(),
             panicked: RefCell::default(),
+            blamed: Cell::default(),
+            owed: Cell::default(),
+            resumed: Cell::default(),
+            repeated: Cell::default(),
             running: Arc::new(Running { label: AtomicU64::new(0), names: Mutex::default() }),
             numbers: RefCell::default(),
             cache: Box::new(std::array::from_fn(|_| Cell::new((std::ptr::null(), 0, 0)))),
@@ -294,9 +314,10 @@ impl Kernel {
         let running = &self.guard.running.label;
         let outer = running.load(Ordering::Relaxed);
         running.store(label.0, Ordering::Relaxed);
+        // Unwind safety: the reactor holds no borrow meanwhile, so only the callback's own state can be left half changed.
         let outcome = catch(callback);
         running.store(outer, Ordering::Relaxed);
-        outcome.map_err(|panic| panic.log(self, label))
+        outcome.map_err(|panic| self.panicked(label, panic))
     }
 
     /// Returns the view of the running callback that other threads may have.
@@ -310,35 +331,94 @@ impl Kernel {
     }
 }
 
-/// Runs a part of a callback, and leaves the log to its caller, which already runs in a guard.
-#[inline]
-pub(crate) fn catch<R>(callback: impl FnOnce() -> R) -> Result<R, Panic> {
-    // Unwind safety: the reactor holds no borrow meanwhile, so only the callback's own state can be left half changed.
-    catch_unwind(AssertUnwindSafe(callback)).map_err(Panic)
+impl Kernel {
+    /// Logs a panic in the callback `label`, applies the policy, and returns the panic as an error.
+    #[cold]
+    pub(crate) fn panicked(&self, label: Label, panic: CaughtPanic) -> Error {
+        if let Some((call, _)) = self.guard.blamed.take() {
+            let error = self.provider_panicked(call, panic);
+            self.apply_owed_policy();
+            return error;
+        }
+        let name = self.guard.running.name(label);
+        let at = panic.place().map(Place::to_string).unwrap_or_default();
+        tracing::error!(callback = name, at, message = panic.message(), "unhandled panic in a callback");
+        let error = Error::Panicked(name.into(), panic.message().into());
+        self.apply_policy(&error, panic);
+        error
+    }
+
+    /// Applies the policy to a panic in the provider. The provider's slot must be free.
+    pub(super) fn apply_owed_policy(&self) {
+        if let Some((error, panic)) = self.guard.owed.take() {
+            self.apply_policy(&error, panic);
+        }
+    }
+
+    fn apply_policy(&self, error: &Error, panic: CaughtPanic) {
+        match self.guard.policy.get() {
+            PanicPolicy::Log => {}
+            PanicPolicy::Stop => {
+                self.guard.panicked.borrow_mut().get_or_insert(error.clone());
+                self.features.each(|hooks| hooks.stop_requested(self));
+            }
+            PanicPolicy::Resume => {
+                let first = self.guard.resumed.take().unwrap_or(panic);
+                self.guard.resumed.set(Some(first));
+                self.features.each(|hooks| hooks.crash_requested(self));
+            }
+        }
+    }
 }
 
-/// The payload of a caught panic.
-pub(crate) struct Panic(Box<dyn Any + Send>);
-
-impl Panic {
-    /// Logs the panic, applies the policy, and returns the panic as an error.
-    #[cold]
-    pub(crate) fn log(self, kernel: &Kernel, label: Label) -> Error {
-        let name = kernel.guard.running.name(label);
-        let message = self.0.downcast_ref::<&str>().copied();
-        let message = message.or_else(|| self.0.downcast_ref::<String>().map(String::as_str));
-        let message = message.unwrap_or("(no message)");
-        tracing::error!(callback = name, message, "unhandled panic in a callback");
-        let error = Error::Panicked(name.into(), message.into());
-        if kernel.guard.policy.get() == PanicPolicy::Stop {
-            kernel.guard.panicked.borrow_mut().get_or_insert(error.clone());
-            kernel.features.each(|hooks| hooks.stop_requested(kernel));
+impl Reactor {
+    /// Continues a panic of the last turn, if the policy is [`PanicPolicy::Resume`]. For a host loop, after each turn.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::PanicPolicy;
+    /// use ropewalk::proto::panics::catch;
+    /// use ropewalk::testing::Clock;
+    ///
+    /// let clock = Clock::new();
+    /// clock.set_panic_policy(PanicPolicy::Resume); // the default of a test's reactor
+    /// clock.call_later(Duration::ZERO, |_| panic!("a bug"));
+    /// clock.prepare()?; // the call runs
+    /// let panic = catch(|| clock.resume_panic()).unwrap_err();
+    /// assert_eq!(panic.message(), "a bug");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// With the panic of the turn. While the thread is panicking already, the panic is dropped instead.
+    pub fn resume_panic(&self) {
+        if let Some(panic) = self.0.guard.resumed.take() {
+            // A second panic would abort the process.
+            if !std::thread::panicking() {
+                panic.resume();
+            }
         }
-        error
+    }
+}
+
+/// Logs a panic in the call `name` of `provider`, and returns the panic as an error.
+#[cold]
+pub(super) fn provider_panicked(provider: &str, name: &str, panic: &CaughtPanic) -> Error {
+    let call = format!("{provider}::{name}");
+    let at = panic.place().map(Place::to_string).unwrap_or_default();
+    tracing::error!(call, at, message = panic.message(), "unhandled panic in the event provider");
+    Error::Panicked(call.into(), panic.message().into())
+}
+
+/// Drops a value of the user when the reactor is gone. A panic in its destructor is logged under `name`.
+pub(crate) fn drop_logged<T>(name: &str, value: T) {
+    if let Err(panic) = catch(|| drop(value)) {
+        let at = panic.place().map(Place::to_string).unwrap_or_default();
+        tracing::error!(callback = name, at, message = panic.message(), "unhandled panic in a destructor");
     }
 }
 
 /// Asks an object for the name that it logs under.
 pub(crate) fn name_of(name: impl FnOnce() -> &'static str) -> &'static str {
-    catch_unwind(AssertUnwindSafe(name)).unwrap_or("(buggy log_prefix)")
+    catch(name).unwrap_or("(buggy log_prefix)")
 }

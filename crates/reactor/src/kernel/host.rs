@@ -11,8 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ropewalk_proto::Moment;
+use ropewalk_proto::panics::catch;
 use ropewalk_sys::{EventProvider, Events, RawWaitable};
 
+use super::guard::provider_panicked;
 use super::{Kernel, Reactor};
 use crate::error::{Error, Result};
 
@@ -41,13 +43,13 @@ pub(crate) struct Detached {
     events: Cell<Events>,
 }
 
-type Postponed = Box<dyn FnOnce(&mut dyn EventProvider)>;
+type Postponed = Box<dyn FnOnce(&Kernel, &mut dyn EventProvider)>;
 
 impl Detached {
-    pub(super) fn take_back(&self) -> Option<Box<dyn EventProvider>> {
+    pub(super) fn take_back(&self, kernel: &Kernel) -> Option<Box<dyn EventProvider>> {
         let (mut provider, mut undelivered) = self.home.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         for tell in self.postponed.take() {
-            tell(&mut *provider);
+            tell(kernel, &mut *provider);
         }
         let mut events = self.events.take();
         events.append(&mut undelivered);
@@ -79,7 +81,7 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn host_handle(&self) -> Option<RawWaitable> {
-        self.0.provider(EventProvider::host_handle).ok().flatten()
+        self.0.provider("host_handle", EventProvider::host_handle).ok().flatten()
     }
 
     /// Returns the time at which the next delayed call is due.
@@ -144,7 +146,7 @@ impl Reactor {
     /// # Errors
     /// [`Error::Waiting`] while an earlier [`DetachedWait`] exists.
     pub fn detach_wait(&self) -> Result<DetachedWait> {
-        self.0.provider(|_| ())?;
+        self.0.check_present()?;
         let provider = self.0.provider.borrow_mut().take();
         self.0.attention.set_asleep(true);
         // If a callback detaches the wait, later events of the turn may still be queued.
@@ -183,7 +185,7 @@ impl Kernel {
 
     #[cold]
     fn interrupt_sleep(&self) {
-        if self.provider(|_| ()).is_err() {
+        if self.check_present().is_err() {
             self.calls.wake();
         }
         let hook = self.deadline_hook.hook.borrow().clone();
@@ -218,14 +220,18 @@ impl DetachedWait {
     /// Waits until an event comes or `timeout` has passed. `None` sets no limit.
     ///
     /// # Errors
-    /// [`Error::Io`] when the operating system cannot wait at all. Events that were collected before the error are
-    /// returned by the next wait. If there is no next wait, they are dispatched when the event provider is back.
+    /// [`Error::Io`] when the operating system cannot wait at all. [`Error::Panicked`] when the provider panicked, which is
+    /// also logged. Events that were collected before the error are returned by the next wait. If there is no next wait,
+    /// they are dispatched when the event provider is back.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Events> {
         let provider = self.provider.as_mut().ok_or(Error::Closed)?;
         let mut events = Events::new();
-        let waited = provider.wait(timeout, &mut events);
+        let waited = catch(|| provider.wait(timeout, &mut events));
         self.collected.append(&mut events);
-        waited.map_err(Error::io("cannot wait for events"))?;
+        match waited {
+            Ok(waited) => waited.map_err(Error::io("cannot wait for events"))?,
+            Err(panic) => return Err(provider_panicked(provider.name(), "wait", &panic)),
+        }
         Ok(std::mem::take(&mut self.collected))
     }
 }

@@ -8,6 +8,7 @@
 mod attention;
 mod call;
 mod choose;
+mod containment;
 mod current;
 mod dispatch;
 mod feature;
@@ -15,6 +16,7 @@ mod guard;
 mod host;
 mod inbox;
 mod pending_events;
+mod provider_calls;
 mod provider_slot;
 mod scratch;
 mod source;
@@ -28,6 +30,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use ropewalk_proto::panics::{CaughtPanic, catch, locate_panics};
 use ropewalk_proto::{Key, Moment, TimerQueue};
 use ropewalk_sys::{Capabilities, Clock, EventProvider};
 
@@ -37,7 +40,7 @@ pub use choose::{ReactorInfo, reactors};
 pub use current::EnterGuard;
 pub(crate) use feature::{Feature, Hooks, Order};
 pub use guard::{Callback, CallbackKind, PanicPolicy};
-pub(crate) use guard::{Label, Panic, Running, catch, name_of};
+pub(crate) use guard::{Label, Running, drop_logged, name_of};
 pub use host::DetachedWait;
 pub(crate) use source::Source;
 pub use weak::WeakReactor;
@@ -119,6 +122,7 @@ impl Reactor {
     /// assert_eq!(reactor.name(), "simulated");
     /// ```
     pub fn with_provider(mut provider: Box<dyn EventProvider>) -> Reactor {
+        locate_panics();
         let calls = Arc::new(ThreadCalls::new(provider.waker()));
         let attention = Arc::new(Attention::new(provider.waker()));
         let clock = provider.clock();
@@ -181,7 +185,14 @@ impl Kernel {
 
     /// Returns the time by the provider's clock.
     pub(crate) fn now(&self) -> Moment {
-        (self.clock)()
+        catch(|| (self.clock)()).unwrap_or_else(|panic| self.clock_panicked(panic))
+    }
+
+    /// Logs a panic in the provider's clock. The time does not pass meanwhile.
+    #[cold]
+    fn clock_panicked(&self, panic: CaughtPanic) -> Moment {
+        self.provider_panicked("clock", panic);
+        self.turn_now.get()
     }
 
     /// Returns the time at which the present turn began to run due calls.
@@ -193,11 +204,36 @@ impl Kernel {
 impl Drop for Kernel {
     /// Breaks cycles, so that handles which outlive the reactor do not keep its protocols alive.
     fn drop(&mut self) {
-        self.calls.close();
-        self.features.each(|hooks| hooks.forget());
-        let sources = std::mem::take(&mut self.inbox.get_mut().sources);
-        for (_, source) in sources.iter() {
-            source.forget();
+        for call in self.calls.close().into_iter().chain(self.batch.take()) {
+            drop_logged(call.name(), call);
         }
+        for call in self.forget_timers() {
+            drop_logged(call.name(), call);
+        }
+        self.features.each(|hooks| hooks.forget());
+        for source in self.forget_sources() {
+            source.forget();
+            drop_logged("a source", source);
+        }
+        for state in self.features.forget() {
+            drop_logged("an extension", state);
+        }
+        drop_logged("the deadline hook", std::mem::take(&mut self.deadline_hook));
+        drop_logged(self.name, self.provider.take());
+    }
+}
+
+impl Kernel {
+    fn forget_timers(&self) -> Vec<Box<dyn Call>> {
+        let mut timers = self.timers.borrow_mut();
+        let keys: Vec<_> = timers.iter().map(|(key, ..)| key).collect();
+        keys.into_iter().filter_map(|key| timers.cancel(key)).collect()
+    }
+
+    fn forget_sources(&self) -> Vec<Rc<dyn Source>> {
+        let mut sources = std::mem::take(&mut self.inbox.borrow_mut().sources);
+        let keys: Vec<_> = sources.iter().map(|(key, _)| key).collect();
+        let sources = keys.into_iter().filter_map(|key| sources.remove(key));
+        sources.chain(self.unsettled.take()).collect()
     }
 }

@@ -3,38 +3,55 @@
 use std::cell::RefMut;
 use std::io;
 
-use ropewalk_proto::Key;
-use ropewalk_sys::{EventProvider, Received, Sockets, Streams, Watches};
+use ropewalk_proto::{Key, Outbox};
+use ropewalk_sys::{Adoption, EventProvider, Filesystem, Received, Sent, Sockets, Streams, Watches};
 
 use super::Kernel;
+use super::provider_calls::{Answer, Blame, Guarded};
 use crate::error::{Error, Result};
 
-impl Kernel {
-    /// Calls `ask` with the event provider. Returns [`Error::Waiting`] while the provider waits in another thread.
-    ///
-    /// A kind without a method here is reached this way: `kernel.provider(|provider| provider.adoption().map(ask))`.
-    #[inline]
-    pub(crate) fn provider<R>(&self, ask: impl FnOnce(&mut (dyn EventProvider + 'static)) -> R) -> Result<R> {
-        match self.provider_slot().as_deref_mut() {
-            Some(provider) => Ok(ask(provider)),
-            None => Err(Error::Waiting),
+/// Defines methods of the kernel that call `ask` with a guarded part of the provider. They return [`Error::Waiting`] while
+/// the provider waits in another thread, and [`Error::Unsupported`] when it has no such part.
+macro_rules! parts {
+    ($($name:ident: $part:ident),*) => {
+        impl Kernel {
+            $(#[inline]
+            pub(crate) fn $name<R>(&self, ask: impl FnOnce(&mut dyn $part) -> R) -> Result<R> {
+                let mut slot = self.provider_slot();
+                let provider = slot.as_deref_mut().ok_or(Error::Waiting)?;
+                let part = self.guard_provider(stringify!($name), || provider.$name());
+                let part = part.ok_or_else(|| self.lacks(stringify!($name)))?;
+                let answer = ask(&mut Guarded { kernel: self, part });
+                drop(slot);
+                self.apply_owed_policy();
+                Ok(answer)
+            })*
         }
-    }
+    };
+}
 
-    /// Calls `ask` with the provider's streams.
+parts! { streams: Streams, sockets: Sockets, adoption: Adoption, watches: Watches, filesystem: Filesystem }
+
+impl Kernel {
+    /// Returns [`Error::Waiting`] while the provider waits in another thread.
     #[inline]
-    pub(crate) fn streams<R>(&self, ask: impl FnOnce(&mut dyn Streams) -> R) -> Result<R> {
-        self.provider(|provider| provider.streams().map(ask))?.ok_or_else(|| self.lacks("streams"))
+    pub(crate) fn check_present(&self) -> Result<()> {
+        if self.provider_slot().is_some() { Ok(()) } else { Err(Error::Waiting) }
     }
 
-    /// Calls `ask` with the provider's sockets.
-    pub(crate) fn sockets<R>(&self, ask: impl FnOnce(&mut dyn Sockets) -> R) -> Result<R> {
-        self.provider(|provider| provider.sockets().map(ask))?.ok_or_else(|| self.lacks("sockets"))
-    }
-
-    /// Calls `ask` with the provider's watches.
-    pub(crate) fn watches<R>(&self, ask: impl FnOnce(&mut dyn Watches) -> R) -> Result<R> {
-        self.provider(|provider| provider.watches().map(ask))?.ok_or_else(|| self.lacks("watches"))
+    /// Makes the call `name` of the event provider. Returns [`Error::Waiting`] while the provider waits in another thread.
+    #[inline]
+    pub(crate) fn provider<R: Answer>(
+        &self,
+        name: &'static str,
+        call: impl FnOnce(&mut (dyn EventProvider + 'static)) -> R,
+    ) -> Result<R> {
+        let mut slot = self.provider_slot();
+        let provider = slot.as_deref_mut().ok_or(Error::Waiting)?;
+        let answer = self.guard_provider(name, || call(provider));
+        drop(slot);
+        self.apply_owed_policy();
+        Ok(answer)
     }
 
     #[cold]
@@ -43,13 +60,31 @@ impl Kernel {
     }
 
     /// Receives bytes that have arrived. Returns [`Received::Empty`] while the provider waits in another thread.
+    ///
+    /// A panic in the provider leaves this method.
     #[inline(always)]
     pub(crate) fn receive(&self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
-        // This does not use `provider`, which would copy the answer: every received message takes this path.
-        match self.provider_slot().as_deref_mut() {
+        // This does not use `streams`, which would copy the answer: every received message takes this path.
+        let blame = Blame::new(self, "receive", key);
+        let received = match self.provider_slot().as_deref_mut() {
             Some(provider) => provider.receive_on_stream(key, scratch),
             None => Ok(Received::Empty),
-        }
+        };
+        blame.lift();
+        received
+    }
+
+    /// Sends what the outbox holds. Returns `None` while the provider waits in another thread.
+    ///
+    /// A panic in the provider leaves this method.
+    #[inline(always)]
+    pub(crate) fn send(&self, key: Key, outbox: &mut Outbox) -> Option<io::Result<Sent>> {
+        let blame = Blame::new(self, "send", key);
+        let mut slot = self.provider_slot();
+        let sent = slot.as_deref_mut().map(|provider| provider.send_on_stream(key, outbox));
+        drop(slot);
+        blame.lift();
+        sent
     }
 
     /// Borrows the provider's slot. Fetches the provider back first, if its detached wait is over.
@@ -64,37 +99,36 @@ impl Kernel {
 
     #[cold]
     fn fetch_back(&self, slot: &mut Option<Box<dyn EventProvider>>) {
-        *slot = self.detached.take_back();
+        *slot = self.detached.take_back(self);
         if slot.is_some() {
             self.inbox.borrow_mut().events.prepend(&mut self.detached.take_events());
         }
     }
 
-    /// Calls `tell` with the event provider: now, or once the provider is back from a wait in another thread.
-    pub(crate) fn tell_provider(&self, tell: impl FnOnce(&mut dyn EventProvider) + 'static) {
-        let mut tell = Some(tell);
-        let told = self.provider(|provider| tell.take().map(|tell| tell(provider)));
-        if let (Err(_away), Some(tell)) = (told, tell) {
-            self.detached.postpone(Box::new(tell));
-        }
-    }
-
     /// Calls `tell` with the provider's streams: now, or once the provider is back from a wait in another thread.
     pub(crate) fn tell_streams(&self, tell: impl FnOnce(&mut dyn Streams) + 'static) {
-        self.tell_provider(move |provider| {
-            if let Some(streams) = provider.streams() {
-                tell(streams);
-            }
-        });
+        let mut tell = Some(tell);
+        let told = self.streams(|streams| tell.take().map(|tell| tell(streams)));
+        if let (Err(Error::Waiting), Some(tell)) = (told, tell) {
+            self.detached.postpone(Box::new(move |kernel, provider| {
+                if let Some(part) = kernel.guard_provider("streams", || provider.streams()) {
+                    tell(&mut Guarded { kernel, part });
+                }
+            }));
+        }
     }
 
     /// Calls `tell` with the provider's watches: now, or once the provider is back from a wait in another thread.
     pub(crate) fn tell_watches(&self, tell: impl FnOnce(&mut dyn Watches) + 'static) {
-        self.tell_provider(move |provider| {
-            if let Some(watches) = provider.watches() {
-                tell(watches);
-            }
-        });
+        let mut tell = Some(tell);
+        let told = self.watches(|watches| tell.take().map(|tell| tell(watches)));
+        if let (Err(Error::Waiting), Some(tell)) = (told, tell) {
+            self.detached.postpone(Box::new(move |kernel, provider| {
+                if let Some(part) = kernel.guard_provider("watches", || provider.watches()) {
+                    tell(&mut Guarded { kernel, part });
+                }
+            }));
+        }
     }
 
     /// Returns whether this process is a child of the process that opened the provider's descriptors.
@@ -105,7 +139,7 @@ impl Kernel {
     /// Reopens the provider if this process inherited it in a fork.
     pub(crate) fn reopen_if_forked(&self) -> Result<()> {
         if self.is_forked() {
-            let reopened = self.provider(ropewalk_sys::EventProvider::reopen_after_fork)?;
+            let reopened = self.provider("reopen_after_fork", EventProvider::reopen_after_fork)?;
             reopened.map_err(Error::io("cannot reopen the event provider after a fork"))?;
             self.forks.set(ropewalk_sys::forks());
         }

@@ -12,6 +12,7 @@ use ropewalk_proto::Key;
 use ropewalk_sys::Ready;
 
 use super::{Kernel, Reactor};
+use crate::error::Error;
 
 /// A receiver of events: a connection, a port, a connection attempt, a watched descriptor.
 ///
@@ -28,6 +29,12 @@ pub(crate) trait Source {
 
     /// Closes the source at the end of a run, and notifies its user.
     fn shut_down(self: Rc<Self>, reactor: &Reactor);
+
+    /// Ends because its work panicked with `error`.
+    fn panicked(self: Rc<Self>, reactor: &Reactor, error: Error) {
+        drop(error);
+        self.shut_down(reactor);
+    }
 
     /// Retries the operation that found no free descriptor, because a descriptor has been closed since
     /// [`Kernel::wait_for_descriptor`].

@@ -64,13 +64,11 @@ impl<C: ?Sized> ThreadCalls<C> {
         }
     }
 
-    /// Drops the queued calls and all later ones, because the reactor is gone.
-    pub(super) fn close(&self) {
+    /// Returns the queued calls, and drops all later ones, because the reactor is gone.
+    pub(super) fn close(&self) -> VecDeque<Box<C>> {
         let mut queue = self.lock();
         queue.closed = true;
-        let calls = std::mem::take(&mut queue.calls);
-        drop(queue);
-        drop(calls);
+        std::mem::take(&mut queue.calls)
     }
 
     /// Locks the queue. A poisoned lock is harmless: the panic happened elsewhere, and the queue is consistent between

@@ -11,7 +11,10 @@
 //!
 //! This order is that of Twisted's `ReactorBase.runUntilCurrent` and `mainLoop`.
 
+use std::io;
 use std::time::Duration;
+
+use ropewalk_proto::panics::catch;
 
 use super::{CallbackKind, Kernel, Reactor};
 use crate::error::{Error, Result};
@@ -43,7 +46,7 @@ impl Reactor {
         if self.0.is_forked() {
             return Err(Error::Forked);
         }
-        self.0.provider(|_| ())?;
+        self.0.check_present()?;
         self.0.attention.set_asleep(false);
         self.0.turns_again.set(false);
         self.run_thread_calls();
@@ -74,14 +77,20 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Io`] when the operating system cannot wait at all. [`Error::Waiting`] while a
-    /// [`DetachedWait`](super::DetachedWait) owns the provider.
+    /// [`Error::Io`] when the operating system cannot wait at all. [`Error::Panicked`] when the provider panics in three
+    /// waits in a row. [`Error::Waiting`] while a [`DetachedWait`](super::DetachedWait) owns the provider.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<()> {
         // The inbox is not borrowed while the provider waits.
         let mut collected = self.0.inbox.borrow_mut().events.take_buffer();
-        let waited = self.0.provider(|provider| provider.wait(timeout, &mut collected));
+        let waited = self.0.provider("wait", |provider| provider.wait(timeout, &mut collected));
         self.0.inbox.borrow_mut().events.append(collected);
-        waited?.map_err(Error::io("cannot wait for events"))
+        match waited? {
+            Ok(()) => {
+                self.0.forgive_panics();
+                Ok(())
+            }
+            Err(error) => self.0.wait_failed(error),
+        }
     }
 
     /// Makes one turn: runs due work, then waits for events for at most `delay`, and handles them. `None` waits until an
@@ -110,12 +119,14 @@ impl Reactor {
     /// The errors of [`prepare`](Reactor::prepare) and [`wait`](Reactor::wait).
     pub fn iterate(&self, delay: Option<Duration>) -> Result<()> {
         let limit = self.prepare()?;
+        self.resume_panic();
         let timeout = match (limit, delay) {
             (Some(limit), Some(delay)) => Some(limit.min(delay)),
             (limit, delay) => limit.or(delay),
         };
         self.wait(timeout)?;
         self.dispatch();
+        self.resume_panic();
         Ok(())
     }
 
@@ -153,6 +164,16 @@ impl Reactor {
 
     /// Settles the sources that were changed outside their own callbacks.
     fn settle_all(&self) {
+        if self.0.unsettled.borrow().is_empty() {
+            return;
+        }
+        // A source is no longer queued when it panics.
+        while let Err(panic) = catch(|| self.settle_some()) {
+            self.end_culprit(None, panic);
+        }
+    }
+
+    fn settle_some(&self) {
         // Settling may call producers, which may write to other connections. Such connections settle in the next pass.
         for _ in 0..SETTLE_PASSES {
             let count = self.0.unsettled.borrow().len();
@@ -171,6 +192,15 @@ impl Reactor {
 }
 
 impl Kernel {
+    /// Continues after a few panics of the provider, whose next wait may succeed.
+    #[cold]
+    fn wait_failed(&self, error: io::Error) -> Result<()> {
+        match Error::panic_within(&error) {
+            Some(panicked) => self.count_panic(panicked),
+            None => Err(Error::io("cannot wait for events")(error)),
+        }
+    }
+
     fn sleep_limit(&self) -> Option<Duration> {
         // Tasks run before settling, and settling may have woken one.
         let has_work = !self.unsettled.borrow().is_empty() || self.attention.is_asked() || self.turns_again.get();

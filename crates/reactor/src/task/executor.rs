@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Wake};
 
+use ropewalk_proto::panics::{CaughtPanic, catch};
 use ropewalk_proto::{Deferred, Failure, Key, Slab};
 
 use crate::error::Error;
 use crate::interfaces::order;
-use crate::kernel::{Attention, CallbackKind, Feature, Hooks, Kernel, Order, Panic, Reactor, catch};
+use crate::kernel::{Attention, CallbackKind, Feature, Hooks, Kernel, Order, Reactor, drop_logged};
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -78,8 +79,11 @@ impl Hooks for Executor {
     }
 
     fn forget(&self) {
-        let tasks = self.tasks.take();
-        drop(tasks);
+        let mut tasks = self.tasks.take();
+        let keys: Vec<_> = tasks.iter().map(|(key, _)| key).collect();
+        for slot in keys.into_iter().filter_map(|key| tasks.remove(key)) {
+            drop_logged(slot.name, slot.task);
+        }
     }
 }
 
@@ -158,7 +162,7 @@ impl Executor {
 }
 
 /// Returns the output of `future`, or its panic.
-async fn catching<F: Future>(future: F) -> Result<F::Output, Panic> {
+async fn catching<F: Future>(future: F) -> Result<F::Output, CaughtPanic> {
     let mut future = pin!(future);
     poll_fn(move |context| match catch(|| future.as_mut().poll(context)) {
         Ok(polled) => polled.map(Ok),
@@ -207,7 +211,7 @@ impl Reactor {
         let task = async move {
             let result = catching(future).await.map_err(|panic| match reactor.upgrade() {
                 Some(Reactor(kernel)) => {
-                    Failure::from(panic.log(&kernel, kernel.label(CallbackKind::Task, name))).logged()
+                    Failure::from(kernel.panicked(kernel.label(CallbackKind::Task, name), panic)).logged()
                 }
                 None => Failure::from(Error::Closed),
             });
@@ -227,6 +231,7 @@ mod tests {
     use tracing::Level;
 
     use super::*;
+    use crate::kernel::PanicPolicy;
     use crate::protocols::Protocol;
     use crate::testing::{MemoryReactor, levels_logged};
     use crate::transports::Transport;
@@ -297,12 +302,14 @@ mod tests {
     fn the_panic_of_a_detached_task_is_logged_once() {
         let ((), logged) = levels_logged("ropewalk", || {
             let net = MemoryReactor::new();
+            net.set_panic_policy(PanicPolicy::Log);
             net.spawn(async { panic!("a bug") });
             net.settle();
         });
         assert_eq!(logged.iter().filter(|level| **level == Level::ERROR).count(), 1, "{logged:?}");
         let ((), logged) = levels_logged("ropewalk", || {
             let net = MemoryReactor::new();
+            net.set_panic_policy(PanicPolicy::Log);
             drop(gather_results(vec![net.spawn(async { panic!("a bug, in one of several") })]));
             net.settle();
         });

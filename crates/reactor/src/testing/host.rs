@@ -9,7 +9,7 @@ use ropewalk_proto::{Key, Moment};
 use ropewalk_sys::EventProvider;
 
 use super::simulated::{Log, MachineId, Network, SharedNetwork, Simulated, Skew};
-use crate::kernel::Reactor;
+use crate::kernel::{PanicPolicy, Reactor};
 
 /// A reactor at an address of a [`SimulatedNetwork`](super::SimulatedNetwork): one process on a machine of its own.
 ///
@@ -67,6 +67,7 @@ impl Host {
         let provider = Simulated::on(network, machine, skew);
         let owner = provider.owner();
         let reactor = Reactor::with_provider(decorate(Box::new(provider)));
+        reactor.set_panic_policy(PanicPolicy::Resume);
         let is_awake = Rc::new(Cell::new(true));
         let wake = is_awake.clone();
         reactor.set_deadline_hook(Some(Rc::new(move || wake.set(true))));
@@ -137,5 +138,6 @@ impl Process {
             self.reactor.dispatch();
             self.is_awake.set(true);
         }
+        self.reactor.resume_panic();
     }
 }

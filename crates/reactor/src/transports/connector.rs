@@ -434,6 +434,10 @@ impl Source for ConnectorInner {
         self.attempt_ready(reactor, key);
     }
 
+    fn panicked(self: Rc<ConnectorInner>, _reactor: &Reactor, error: Error) {
+        self.fail(error);
+    }
+
     fn shut_down(self: Rc<ConnectorInner>, _reactor: &Reactor) {
         self.fail(Error::UserAborted);
     }
@@ -458,10 +462,7 @@ impl ConnectorInner {
     fn resolve(self: &Rc<ConnectorInner>, reactor: &Reactor) {
         match &self.target {
             Target::Address(address) => self.begin_with(reactor, address.clone()),
-            Target::LockedUnix(path) => match reactor
-                .0
-                .provider(|provider| provider.filesystem().is_some_and(|files| files.is_socket_locked(path)))
-            {
+            Target::LockedUnix(path) => match reactor.0.filesystem(|files| files.is_socket_locked(path)) {
                 Ok(true) => self.begin_with(reactor, Address::Unix(path.clone())),
                 Ok(false) => self.fail(Error::BadFile(Address::Unix(path.clone()))),
                 Err(away) => self.fail(away),
@@ -588,7 +589,7 @@ impl ConnectorInner {
 
     fn stop_factory_if_done(&self, reactor: &Reactor) {
         if self.state.get() == ConnectorState::Disconnected && self.started.replace(false) {
-            stop_factory(reactor, &*self.factory);
+            let _ = stop_factory(reactor, &*self.factory);
         }
     }
 }

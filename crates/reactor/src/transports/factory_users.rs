@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use crate::error::Result;
 use crate::kernel::{CallbackKind, Feature, Reactor};
 use crate::protocols::Factory;
 
@@ -18,10 +19,11 @@ impl Feature for FactoryUsers {
 
 /// Adds a user, and calls `start_factory` for the first one: `doStart`.
 pub(super) fn start_factory(reactor: &Reactor, factory: &(impl Factory + ?Sized)) {
+    let identity = identity(reactor, factory);
     let users = {
         let counts = reactor.feature::<FactoryUsers>();
         let mut counts = counts.0.borrow_mut();
-        let users = counts.entry(factory.identity()).or_insert(0);
+        let users = counts.entry(identity).or_insert(0);
         *users += 1;
         *users
     };
@@ -30,20 +32,25 @@ pub(super) fn start_factory(reactor: &Reactor, factory: &(impl Factory + ?Sized)
     }
 }
 
-/// Removes a user, and calls `stop_factory` for the last one: `doStop`.
-pub(super) fn stop_factory(reactor: &Reactor, factory: &(impl Factory + ?Sized)) {
+/// Removes a user, and calls `stop_factory` for the last one: `doStop`. Fails when that panics.
+pub(super) fn stop_factory(reactor: &Reactor, factory: &(impl Factory + ?Sized)) -> Result<()> {
+    let identity = identity(reactor, factory);
     let last = {
         let counts = reactor.feature::<FactoryUsers>();
         let mut counts = counts.0.borrow_mut();
-        let Some(users) = counts.get_mut(&factory.identity()) else { return };
+        let Some(users) = counts.get_mut(&identity) else { return Ok(()) };
         *users -= 1;
         let last = *users == 0;
         if last {
-            counts.remove(&factory.identity());
+            counts.remove(&identity);
         }
         last
     };
-    if last {
-        let _ = reactor.0.guard(CallbackKind::Factory, "stop_factory", || factory.stop_factory());
-    }
+    if last { reactor.0.guard(CallbackKind::Factory, "stop_factory", || factory.stop_factory()) } else { Ok(()) }
+}
+
+/// Asks the factory, which is user code, while no count is borrowed. One that panics counts by its address.
+fn identity(reactor: &Reactor, factory: &(impl Factory + ?Sized)) -> *const () {
+    let asked = reactor.0.guard(CallbackKind::Factory, "identity", || factory.identity());
+    asked.unwrap_or(std::ptr::from_ref(factory).cast())
 }

@@ -18,6 +18,7 @@ use ropewalk_proto::{Deferred, Key, Moment, Resolver, succeed};
 use ropewalk_sys::{Ready, Received, Streams};
 
 use super::share::{BYTES_PER_TURN, READS_PER_TURN};
+use crate::error::Error;
 use crate::interfaces::order;
 use crate::interfaces::time::DelayedCall;
 use crate::kernel::{Feature, Hooks, Kernel, Order, Reactor, Source};
@@ -292,6 +293,10 @@ impl Source for Lingerer {
             Some(_) => lingering.prolong(reactor, &self),
             None => lingering.end(reactor, &self),
         }
+    }
+
+    fn panicked(self: Rc<Lingerer>, reactor: &Reactor, _error: Error) {
+        reactor.feature::<Lingering>().end(reactor, &self);
     }
 
     /// Does nothing, because `run_ended` closes the lingering connections after all other sources.

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::rc::{Rc, Weak};
 
-use crate::kernel::{CallbackKind, Kernel};
+use crate::kernel::{CallbackKind, Kernel, drop_logged};
 
 /// Counts the bytes of a connection, for a policy or a meter. The connection keeps the observer even if the protocol is
 /// switched, and drops the observer at the end.
@@ -93,9 +93,10 @@ impl<T> Kept<T> {
 
 impl<T> Drop for Kept<T> {
     fn drop(&mut self) {
-        let object = self.object.take();
-        if let Some(kernel) = self.reactor.upgrade() {
-            let _ = kernel.guard(CallbackKind::Observer, std::any::type_name::<T>(), || drop(object));
+        let (object, name) = (self.object.take(), std::any::type_name::<T>());
+        match self.reactor.upgrade() {
+            Some(kernel) => drop(kernel.guard(CallbackKind::Observer, name, || drop(object))),
+            None => drop_logged(name, object),
         }
     }
 }
@@ -105,6 +106,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
+    use crate::kernel::PanicPolicy;
     use crate::testing::{AccumulatingProtocol, MemoryReactor};
 
     #[derive(Clone, Default)]
@@ -163,6 +165,7 @@ mod tests {
             }
         }
         let net = MemoryReactor::new();
+        net.set_panic_policy(PanicPolicy::Log);
         let server = AccumulatingProtocol::new();
         net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
         let client = net.connect_stream("10.0.0.1:80");

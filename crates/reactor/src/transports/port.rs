@@ -6,7 +6,7 @@ use std::io;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use ropewalk_proto::{Address, Deferred, Key, Moment, Resolver};
+use ropewalk_proto::{Address, Deferred, Failure, Key, Moment, Resolver};
 use ropewalk_sys::{ListenSpec, Ready};
 
 use super::Transport;
@@ -149,13 +149,10 @@ impl Port {
         if port.key.get().is_some() {
             return Err(Error::AlreadyListening);
         }
-        let cannot = |error: io::Error| Error::CannotListen(port.spec.address.clone(), error.into());
+        let cannot = |error: io::Error| Error::cannot_listen(port.spec.address.clone(), error);
         // An abstract name needs no lock, because it vanishes with its server.
         if let (true, Address::Unix(path)) = (port.wants_lock, &port.spec.address) {
-            let lock = reactor.0.provider(|provider| match provider.filesystem() {
-                Some(files) => files.lock_socket(path),
-                None => Err(io::ErrorKind::Unsupported.into()),
-            })?;
+            let lock = reactor.0.filesystem(|files| files.lock_socket(path))?;
             *port.lock.borrow_mut() = Some(lock.map_err(cannot)?);
         }
         let listening = reactor.0.streams(|streams| streams.listen(&port.spec))?.map_err(cannot);
@@ -172,6 +169,7 @@ impl Port {
     ///
     /// The socket is closed in a later turn, and then the Deferred fires. On a port that does not listen, the Deferred
     /// fires at once.
+    /// It fails with [`Error::Panicked`] when `stop_factory` panics.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -347,7 +345,7 @@ impl PortInner {
         start_factory(reactor, &*self.factory);
         let address = || self.spec.address.clone();
         let begun = reactor.0.streams(|streams| streams.set_reading(key, !self.paused.get()));
-        let begun = begun.and_then(|begun| begun.map_err(|error| Error::CannotListen(address(), error.into())));
+        let begun = begun.and_then(|begun| begun.map_err(|error| Error::cannot_listen(address(), error)));
         // `begun` is an error also if the factory's callback has detached the wait.
         begun.inspect_err(|_| self.close(reactor))
     }
@@ -369,7 +367,7 @@ impl PortInner {
                 // Without a descriptor, accept(2) fails even if the queue is empty. The next turn finds out whether the
                 // queue was empty.
                 Ok(Err(_)) if has_moved => return,
-                Ok(Err(_)) if end_a_lingerer(reactor) => has_moved = true,
+                Ok(Err(error)) if Error::panic_within(&error).is_none() && end_a_lingerer(reactor) => has_moved = true,
                 Ok(Err(error)) => return self.starve(reactor, error),
             }
         }
@@ -399,7 +397,7 @@ impl PortInner {
         let port = self.clone();
         let retry = reactor.call_later(RETRY_AFTER, move |reactor| port.feed(&reactor.0));
         *self.retry.borrow_mut() = Some(retry);
-        let error = Error::Io("cannot accept", error.into());
+        let error = Error::io("cannot accept")(error);
         let failed = || self.factory.accept_failed(&error);
         let _ = reactor.0.guard(CallbackKind::Factory, "accept_failed", failed);
     }
@@ -481,10 +479,11 @@ impl PortInner {
         self.host.take();
         self.stopping.set(false);
         self.draining.set(false);
-        stop_factory(reactor, &*self.factory);
+        let outcome = stop_factory(reactor, &*self.factory);
         let stopped = std::mem::take(&mut *self.stopped.borrow_mut());
         for resolver in stopped {
-            let _ = resolver.callback(());
+            // The guard has logged the panic.
+            let _ = resolver.fire(outcome.clone().map_err(|error| Failure::from(error).logged()));
         }
     }
 }

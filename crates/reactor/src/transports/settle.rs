@@ -88,13 +88,7 @@ impl Stream {
     /// Hands the outbox to the provider. Returns whether all bytes were sent.
     #[inline(always)]
     fn send(self: &Rc<Stream>, kernel: &Rc<Kernel>, mut outbox: Box<Outbox>) -> bool {
-        let mut slot = kernel.provider_slot();
-        let Some(provider) = slot.as_deref_mut() else {
-            drop(slot);
-            return self.keep_until_back(kernel, outbox);
-        };
-        let sent = provider.send_on_stream(self.key, &mut outbox);
-        drop(slot);
+        let Some(sent) = kernel.send(self.key, &mut outbox) else { return self.keep_until_back(kernel, outbox) };
         if let Ok(Sent::All) = sent {
             kernel.spare_outboxes.keep(outbox);
             return true;

@@ -20,7 +20,7 @@ use super::seat::Seat;
 use super::share::{BYTES_PER_TURN, READS_PER_TURN};
 use super::slot::Slot;
 use crate::error::{Error, Result};
-use crate::kernel::{CallbackKind, Kernel, Reactor, Source};
+use crate::kernel::{CallbackKind, Kernel, Reactor, Source, drop_logged};
 use crate::protocols::Protocol;
 
 /// The object that made a connection, and is notified of its beginning and end: a connector.
@@ -93,9 +93,14 @@ impl Source for Stream {
         self.end(&reactor.0, Error::ConnectionLost(None));
     }
 
+    fn panicked(self: Rc<Stream>, reactor: &Reactor, error: Error) {
+        self.end(&reactor.0, error);
+    }
+
     fn forget(&self) {
-        drop(self.seat.vacate());
-        drop(self.outbound.take_producer(&self.flags));
+        drop_logged("a protocol", self.seat.vacate());
+        drop_logged("a producer", self.outbound.take_producer(&self.flags));
+        drop_logged("a layer or an observer", self.rare.take());
         self.drop_rare();
         if let Some(origin) = &self.origin {
             origin.forget();
@@ -133,7 +138,8 @@ impl Stream {
         if let Some(origin) = &transport.0.origin {
             origin.connected(&transport);
         }
-        transport.0.call(&reactor.0, |protocol| protocol.connection_made(&transport));
+        // The caller may be user code, such as that of `adopt_stream_connection`.
+        reactor.contain(key, || transport.0.call(&reactor.0, |protocol| protocol.connection_made(&transport)));
         transport
     }
 
@@ -538,6 +544,7 @@ impl Stream {
 #[cfg(test)]
 mod switching {
     use crate::error::Error;
+    use crate::kernel::PanicPolicy;
     use crate::protocols::Protocol;
     use crate::testing::{AccumulatingProtocol, MemoryReactor};
     use crate::transports::Transport;
@@ -565,6 +572,7 @@ mod switching {
     fn the_successor_is_notified_of_an_end_in_the_same_callback() {
         for said in [&b"on"[..], b"abort", b"panic"] {
             let net = MemoryReactor::new();
+            net.set_panic_policy(PanicPolicy::Log);
             let successor = AccumulatingProtocol::new();
             let built = successor.clone();
             net.listen_tcp("10.0.0.1:80", move || GivesWay(built.clone())).unwrap();

@@ -1,6 +1,7 @@
 //! ClientService on a simulated network. The source is twisted.application.test.test_internet.
 
 use super::*;
+use crate::PanicPolicy;
 use crate::application::ServiceHandle;
 use crate::endpoints::TcpClientEndpoint;
 use crate::testing::{AccumulatingProtocol, MemoryReactor, TestListener, TestStream};
@@ -138,6 +139,7 @@ fn failed_attempts_are_retried_after_the_policys_delays() {
 #[test]
 fn a_policy_that_panics_does_not_stop_the_service() {
     let bench = Bench::new(client().retry_policy(|_| panic!("a bug")));
+    bench.net.set_panic_policy(PanicPolicy::Log);
     bench.start();
     bench.net.advance(FALLBACK_DELAY - SECOND);
     assert_eq!(bench.attempts(), 1);
@@ -200,6 +202,7 @@ fn a_prepare_that_fails_or_panics_fails_the_attempt() {
     let panicking = client().prepare_connection(|_: &Transport| -> () { panic!("wrong password") });
     for client in [failing, panicking] {
         let (bench, server) = Bench::with_server(client);
+        bench.net.set_panic_policy(PanicPolicy::Log);
         let impatient = bench.client.when_connected(number(2));
         bench.start();
         assert!(accepted(&server).is_reset());

@@ -1,0 +1,76 @@
+//! Panics outside of user callbacks: in the provider's `receive` and `send`, in destructors, or in the reactor itself.
+//!
+//! The guard is around a whole batch of events, so that a message costs nothing. The source of such a
+//! panic is closed, and the loop continues with the next event.
+
+use ropewalk_proto::Key;
+use ropewalk_proto::panics::{CaughtPanic, Place, catch};
+
+use super::{Kernel, Reactor};
+use crate::error::{Error, Result};
+
+/// The number of panics without a wait in between after which the loop ends, because it would only panic again.
+const PANICS_MOST: u32 = 3;
+
+impl Reactor {
+    /// Does work of the source `key`. After a panic the source is closed.
+    pub(crate) fn contain(&self, key: Key, work: impl FnOnce()) {
+        if let Err(panic) = catch(work) {
+            self.end_culprit(Some(key), panic);
+        }
+    }
+
+    /// Closes the source whose work panicked: the one that the provider was called for, or else `key`.
+    #[cold]
+    pub(super) fn end_culprit(&self, key: Option<Key>, panic: CaughtPanic) {
+        let kernel = &self.0;
+        let (error, key) = match kernel.guard.blamed.take() {
+            Some((call, blamed)) => (kernel.provider_panicked(call, panic), Some(blamed)),
+            None => (kernel.loop_panicked(panic), key),
+        };
+        kernel.apply_owed_policy();
+        let Some(key) = key else { return };
+        let source = kernel.inbox.borrow().sources.get(key).cloned();
+        let Some(source) = source else { return };
+        if let Err(panic) = catch(|| source.panicked(self, error)) {
+            kernel.loop_panicked(panic);
+            // Not dropped here, because its destructor may be what panics.
+            std::mem::forget(kernel.remove_source(key));
+        }
+    }
+
+    /// Reports a panic that left the turn. Fails if it only repeats.
+    #[cold]
+    pub(crate) fn turn_panicked(&self, panic: CaughtPanic) -> Result<()> {
+        // Features behind the one that panicked may have been left out.
+        self.0.attention.ask();
+        let error = self.0.loop_panicked(panic);
+        self.0.apply_owed_policy();
+        self.0.count_panic(error)
+    }
+}
+
+impl Kernel {
+    /// Logs a panic outside of callbacks.
+    #[cold]
+    fn loop_panicked(&self, panic: CaughtPanic) -> Error {
+        let at = panic.place().map(Place::to_string).unwrap_or_default();
+        tracing::error!(at, message = panic.message(), "unhandled panic outside of callbacks");
+        let error = Error::Panicked("the reactor".into(), panic.message().into());
+        self.guard.owed.set(Some((error.clone(), panic)));
+        error
+    }
+
+    /// Counts a panic that belongs to no source. Returns it as an error if there were too many since the last wait.
+    pub(super) fn count_panic(&self, error: Error) -> Result<()> {
+        let count = self.guard.repeated.get() + 1;
+        self.guard.repeated.set(count % PANICS_MOST);
+        if count < PANICS_MOST { Ok(()) } else { Err(error) }
+    }
+
+    /// A wait has succeeded: the panics before it have not ended the loop.
+    #[inline]
+    pub(super) fn forgive_panics(&self) {
+        self.guard.repeated.set(0);
+    }
+}

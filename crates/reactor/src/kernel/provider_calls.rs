@@ -1,0 +1,145 @@
+//! Calls of the event provider, each in a guard that knows the name of the call.
+//!
+//! A panic in a call is logged, and becomes the error of that call: an `io::Error` that holds [`Error::Panicked`], which
+//! [`Error::panic_within`] finds again. `receive` and `send` are called for each message, so they have no guard of their
+//! own: a panic leaves them with a note for the guard around the loop's work, which then closes their connection
+//! (`containment`).
+
+use std::any::Any;
+use std::io;
+
+use ropewalk_proto::panics::{CaughtPanic, catch};
+use ropewalk_proto::{Address, Key, Outbox};
+use ropewalk_sys::{
+    Adoption, ConnectSpec, Filesystem, Interest, Kind, ListenSpec, OwnedSocket, RawSocket, RawWaitable, Received, Sent,
+    SocketOption, Sockets, Streams, Watches,
+};
+
+use super::Kernel;
+use super::guard::{Blamed, provider_panicked};
+use crate::error::Error;
+
+/// The result of a call of the provider, also of one that panicked.
+pub(crate) trait Answer {
+    fn panicked(error: Error) -> Self;
+}
+
+impl<T> Answer for io::Result<T> {
+    fn panicked(error: Error) -> io::Result<T> {
+        Err(io::Error::other(error))
+    }
+}
+
+impl<T> Answer for Option<T> {
+    fn panicked(_error: Error) -> Option<T> {
+        None
+    }
+}
+
+impl Answer for bool {
+    fn panicked(_error: Error) -> bool {
+        false
+    }
+}
+
+impl Answer for () {
+    fn panicked(_error: Error) {}
+}
+
+/// A part of the provider, such as its streams, whose calls are guarded.
+pub(super) struct Guarded<'a, P: ?Sized> {
+    pub(super) kernel: &'a Kernel,
+    pub(super) part: &'a mut P,
+}
+
+/// Implements a trait of the seam with a guard around each call.
+macro_rules! guarded {
+    ($part:ident: $(fn $name:ident($($argument:ident: $kind:ty),*) $(-> $answer:ty)?;)*) => {
+        #[deny(clippy::missing_trait_methods)]
+        impl $part for Guarded<'_, dyn $part + '_> {
+            $(fn $name(&mut self, $($argument: $kind),*) $(-> $answer)? {
+                let Guarded { kernel, part } = self;
+                kernel.guard_provider(stringify!($name), || part.$name($($argument),*))
+            })*
+        }
+    };
+}
+
+guarded! { Streams:
+    fn listen(spec: &ListenSpec) -> io::Result<(Key, Address)>;
+    fn connect(spec: &ConnectSpec) -> io::Result<Key>;
+    fn finish_connect(key: Key) -> io::Result<()>;
+    fn accept(key: Key) -> io::Result<Option<(Key, Address)>>;
+    fn set_reading(key: Key, on: bool) -> io::Result<()>;
+    fn receive(key: Key, scratch: &mut [u8]) -> io::Result<Received>;
+    fn send(key: Key, outbox: &mut Outbox) -> io::Result<Sent>;
+    fn send_slice(key: Key, bytes: &[u8]) -> io::Result<usize>;
+    fn shutdown_write(key: Key) -> io::Result<()>;
+    fn close(key: Key);
+    fn abort(key: Key);
+}
+
+guarded! { Sockets:
+    fn local_address(key: Key) -> io::Result<Address>;
+    fn peer_address(key: Key) -> io::Result<Address>;
+    fn option(key: Key, option: SocketOption) -> io::Result<bool>;
+    fn set_option(key: Key, option: SocketOption, on: bool) -> io::Result<()>;
+    fn raw_socket(key: Key) -> Option<RawSocket>;
+}
+
+guarded! { Adoption:
+    fn adopt(socket: OwnedSocket, kind: Kind) -> io::Result<Key>;
+}
+
+guarded! { Watches:
+    fn watch(handle: RawWaitable, interest: Interest) -> io::Result<Key>;
+    fn set_interest(key: Key, interest: Interest) -> io::Result<()>;
+    fn unwatch(key: Key);
+}
+
+guarded! { Filesystem:
+    fn lock_socket(path: &std::path::Path) -> io::Result<Box<dyn Any>>;
+    fn is_socket_locked(path: &std::path::Path) -> bool;
+}
+
+/// Notes a call of the provider if a panic leaves it. Forgotten when the call returns, so that a message costs nothing.
+pub(super) struct Blame<'a> {
+    kernel: &'a Kernel,
+    call: Blamed,
+}
+
+impl<'a> Blame<'a> {
+    #[inline(always)]
+    pub(super) fn new(kernel: &'a Kernel, name: &'static str, key: Key) -> Blame<'a> {
+        Blame { kernel, call: (name, key) }
+    }
+
+    /// The call has returned.
+    #[inline(always)]
+    pub(super) fn lift(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Blame<'_> {
+    fn drop(&mut self) {
+        self.kernel.guard.blamed.set(Some(self.call));
+    }
+}
+
+impl Kernel {
+    /// Makes a call of the provider, whose slot may be borrowed.
+    #[inline]
+    pub(super) fn guard_provider<R: Answer>(&self, name: &'static str, call: impl FnOnce() -> R) -> R {
+        catch(call).unwrap_or_else(|panic| R::panicked(self.provider_panicked(name, panic)))
+    }
+
+    /// Logs a panic in the call `name` of the provider, and returns the panic as an error. The policy is applied when the
+    /// provider's slot is free again.
+    #[cold]
+    pub(super) fn provider_panicked(&self, name: &'static str, panic: CaughtPanic) -> Error {
+        let error = provider_panicked(self.name, name, &panic);
+        self.guard.owed.set(Some((error.clone(), panic)));
+        error
+    }
+}
