@@ -7,7 +7,7 @@ use std::thread::{self, ThreadId};
 
 use ropewalk_sys::{Wake, Waker};
 
-/// The part of a reactor that any thread may use to have the features called.
+/// The part of a reactor by which any thread may request a call of the features.
 pub(crate) struct Attention {
     /// Whether the features must be called in the next turn.
     asked: AtomicBool,
@@ -23,9 +23,10 @@ impl Attention {
         Attention { asked, asleep, owner: thread::current().id(), waker }
     }
 
-    /// Has the features called in the next turn, and wakes the loop if it sleeps. May be called from any thread.
+    /// Requests a call of the features in the next turn, and wakes the loop if it sleeps. May be called from any
+    /// thread.
     ///
-    /// The reactor's own thread may also run other code while the reactor sleeps: that of a host loop.
+    /// The reactor's own thread may also call this while the reactor sleeps, because a host loop runs other code then.
     pub(crate) fn ask(&self) {
         self.note();
         if self.is_asleep() || thread::current().id() != self.owner {
@@ -33,9 +34,9 @@ impl Attention {
         }
     }
 
-    /// Has the features called in the next turn, without waking the loop.
+    /// Requests a call of the features in the next turn, without waking the loop.
     pub(super) fn note(&self) {
-        // Released after the caller has queued its request, which the hooks must find.
+        // Release ordering: the hooks must find the work that the caller has queued before.
         self.asked.store(true, Ordering::Release);
     }
 
@@ -43,7 +44,7 @@ impl Attention {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the features must be called, and forgets it.
+    /// Returns whether the features must be called, and clears the request.
     pub(super) fn take(&self) -> bool {
         self.is_asked() && self.asked.swap(false, Ordering::Acquire)
     }
@@ -57,7 +58,7 @@ impl Attention {
     }
 }
 
-/// For signal handlers.
+/// Signal handlers wake the reactor through this implementation.
 impl Wake for Attention {
     fn wake(&self) {
         self.note();
@@ -87,7 +88,7 @@ mod tests {
         let attention = Arc::new(Attention::new(Waker::new(wakes.clone())));
         assert!(!attention.take());
         attention.ask();
-        assert_eq!(wakes.0.load(Ordering::Relaxed), 0); // it will look before it sleeps
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 0); // the loop checks requests before it sleeps
         assert!(attention.take());
         assert!(!attention.take());
         attention.set_asleep(true);

@@ -26,8 +26,8 @@ pub(crate) struct Order(pub(crate) u8);
 
 /// A feature's part in the loop. Each method is called for all features in their [`Order`].
 pub(crate) trait Hooks {
-    /// Does what is due, in `prepare`, after calls from threads and delayed calls. Called in a turn after a request
-    /// through [`Attention`](super::Attention), by whichever feature, and in each turn within a callback.
+    /// Does what is due, in `prepare`, after calls from threads and delayed calls. Called in a turn after any feature's
+    /// request through [`Attention`](super::Attention), and in each turn that a callback runs.
     fn turn(&self, reactor: &Reactor) {
         let _ = reactor;
     }

@@ -92,7 +92,7 @@ pub(crate) struct Kernel {
     unsettled: RefCell<VecDeque<Rc<dyn Source>>>,
     /// Sources to notify when a descriptor has been closed.
     starved: RefCell<BTreeSet<Key>>,
-    /// Absent while events are dispatched.
+    /// `None` while events are dispatched.
     scratch: Cell<Option<Box<Scratch>>>,
     pub(crate) spare_outboxes: SpareOutboxes,
 
@@ -173,12 +173,12 @@ impl Kernel {
         &self.calls
     }
 
-    /// Returns the way to have the features called, for any thread.
+    /// Returns the object by which any thread may request a call of the features.
     pub(crate) fn attention(&self) -> &Arc<Attention> {
         &self.attention
     }
 
-    /// Has the loop make another turn without sleeping, because a run has ended in this one.
+    /// Makes the next turn follow without a sleep, because a run has ended in this turn.
     pub(crate) fn turn_again(&self) {
         self.turns_again.set(true);
     }

@@ -11,7 +11,7 @@ pub(super) struct PendingEvents {
 }
 
 impl PendingEvents {
-    /// Returns a buffer for a wait to fill: that of the last wait, unless it still holds events.
+    /// Returns a buffer for a wait to fill. Reuses the buffer of the last wait, unless that buffer still holds events.
     pub(super) fn take_buffer(&mut self) -> Events {
         if !self.is_empty() {
             return Events::new();

@@ -9,7 +9,7 @@ use ropewalk_sys::Waker;
 /// The queue of calls that wait for the next turn.
 pub(crate) struct ThreadCalls<C: ?Sized> {
     queue: Mutex<Queue<C>>,
-    /// Whether the queue has calls. The loop looks in every turn, and locks only then.
+    /// Whether the queue has calls. The loop checks this in every turn, and locks the queue only if there are calls.
     waiting: AtomicBool,
     waker: Waker,
 }

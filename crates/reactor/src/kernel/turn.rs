@@ -51,7 +51,7 @@ impl Reactor {
         self.0.turns_again.set(false);
         self.run_thread_calls();
         self.run_due_calls();
-        // Within a callback, a hook that is called further out may have left work behind.
+        // If this turn runs in a callback, the hook that made that callback may have more work to do.
         if self.0.attention.take() || self.0.guard.is_in_callback() {
             self.0.features.each(|hooks| hooks.turn(self));
         }
