@@ -38,8 +38,8 @@ pub enum Error {
     ConnectionAborted,
     /// The descriptor of the connection was closed outside the reactor.
     ConnectionFdescWentAway,
-    /// A callback panicked, or a call of the event provider. The fields are the name and the message: the name that the
-    /// callback is logged under, such as that of its protocol, or provider and call, such as `epoll::receive`.
+    /// A callback or a call of the event provider panicked. The fields are the name and the message. The name is that
+    /// of the callback in the log, or names the provider and its call, such as `epoll::receive`.
     Panicked(Arc<str>, Arc<str>),
     /// The connection was idle for longer than its policy allows.
     TimedOut,
@@ -188,7 +188,7 @@ impl Error {
         }
     }
 
-    /// Returns the panic of a provider that an error of a call holds.
+    /// Returns the panic of the provider, if `error` holds one.
     pub(crate) fn panic_within(error: &io::Error) -> Option<Error> {
         let inner = error.get_ref()?.downcast_ref::<Error>()?;
         matches!(inner, Error::Panicked(..)).then(|| inner.clone())

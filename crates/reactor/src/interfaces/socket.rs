@@ -69,7 +69,7 @@ impl Reactor {
     ///
     /// # Errors
     /// [`Error::Io`] when the socket is not a connected TCP or UNIX stream socket. [`Error::Closed`] when the factory
-    /// builds no protocol, and [`Error::Panicked`] when it panics: the connection is then closed.
+    /// builds no protocol, and [`Error::Panicked`] when the factory panics: the connection is then closed.
     /// [`Error::Unsupported`] when the provider cannot adopt sockets.
     pub fn adopt_stream_connection(&self, socket: impl Into<OwnedSocket>, factory: &dyn Factory) -> Result<Transport> {
         self.require(Interface::Socket)?;

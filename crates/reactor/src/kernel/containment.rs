@@ -13,14 +13,15 @@ use crate::error::{Error, Result};
 const PANICS_MOST: u32 = 3;
 
 impl Reactor {
-    /// Does work of the source `key`. After a panic the source is closed.
+    /// Runs work of the source `key`. If the work panics, the source is closed.
     pub(crate) fn contain(&self, key: Key, work: impl FnOnce()) {
         if let Err(panic) = catch(work) {
             self.end_culprit(Some(key), panic);
         }
     }
 
-    /// Closes the source whose work panicked: the one that the provider was called for, or else `key`.
+    /// Closes the source whose work panicked: the source for which the provider was called, or else the source of
+    /// `key`.
     #[cold]
     pub(super) fn end_culprit(&self, key: Option<Key>, panic: CaughtPanic) {
         let kernel = &self.0;
@@ -39,10 +40,10 @@ impl Reactor {
         }
     }
 
-    /// Reports a panic that left the turn. Fails if it only repeats.
+    /// Reports a panic that left the turn. Returns an error after too many panics since the last wait.
     #[cold]
     pub(crate) fn turn_panicked(&self, panic: CaughtPanic) -> Result<()> {
-        // Features behind the one that panicked may have been left out.
+        // The features after the one that panicked may not have been called.
         self.0.attention.ask();
         let error = self.0.loop_panicked(panic);
         self.0.apply_owed_policy();
@@ -61,14 +62,15 @@ impl Kernel {
         error
     }
 
-    /// Counts a panic that belongs to no source. Returns it as an error if there were too many since the last wait.
+    /// Counts a panic that belongs to no source. Returns the panic as an error if there were too many since the last
+    /// wait.
     pub(super) fn count_panic(&self, error: Error) -> Result<()> {
         let count = self.guard.repeated.get() + 1;
         self.guard.repeated.set(count % PANICS_MOST);
         if count < PANICS_MOST { Ok(()) } else { Err(error) }
     }
 
-    /// A wait has succeeded: the panics before it have not ended the loop.
+    /// Clears the count of panics, because a wait has succeeded.
     #[inline]
     pub(super) fn forgive_panics(&self) {
         self.guard.repeated.set(0);

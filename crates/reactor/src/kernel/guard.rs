@@ -1,7 +1,8 @@
-//! The one door for user code: every callback runs through a guard that knows its kind and name.
+//! The guard of user code: every callback runs inside the guard, under a kind and a name.
 //!
-//! A panic is caught here and logged by name, and the loop lives. While a callback runs, another thread can ask which one
-//! it is. Callbacks of a Deferred run in the callback that fires it: their panics become failures of the Deferred.
+//! The guard catches a panic and logs it under the name, and the loop continues. While a callback runs, another thread
+//! can ask for its kind and name. Callbacks of a Deferred run inside the callback that fires the Deferred, and their
+//! panics become failures of the Deferred.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -14,7 +15,7 @@ use ropewalk_proto::panics::{CaughtPanic, Place, catch};
 use super::{Kernel, Reactor};
 use crate::error::Error;
 
-/// The effect of a panic in a callback, beside being logged and ending its connection.
+/// The effect of a panic in a callback. In any case the panic is logged, and the callback's connection ends.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,10 +30,10 @@ use crate::error::Error;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PanicPolicy {
-    /// None: the loop continues.
+    /// The loop continues.
     #[default]
     Log,
-    /// The loop stops in order, and `run` returns the panic as an error.
+    /// The loop stops like after [`stop`](Reactor::stop), and `run` returns the panic as an error.
     Stop,
     /// The loop stops after the turn, as after [`crash`](Reactor::crash), and the panic continues in the caller of `run` or
     /// [`iterate`](Reactor::iterate). The reactors of [`testing`](crate::testing) begin with this policy, so that a failed
@@ -62,10 +63,10 @@ impl Reactor {
 
     /// Runs `callback` under the reactor's guard, and returns its result.
     ///
-    /// For objects that call code of their users, such as services and policies. A panic is caught and logged under
-    /// `name`, and the [`PanicPolicy`] applies. While the callback runs,
-    /// [`running_callback`](crate::ThreadHandle::running_callback) reports its kind and name. Names are kept as long as the
-    /// reactor, so use those of types and methods.
+    /// This method is for objects that call code of their users, such as services and policies. A panic is caught and
+    /// logged under `name`, and the [`PanicPolicy`] applies. While the callback runs,
+    /// [`running_callback`](crate::ThreadHandle::running_callback) reports its kind and name. Each name is stored as
+    /// long as the reactor exists, so use a small set of names, such as the names of types and methods.
     ///
     /// May be called from any callback.
     ///
@@ -173,7 +174,7 @@ impl std::fmt::Display for CallbackKind {
     }
 }
 
-/// A callback as a log or a monitor names it.
+/// The kind and the name of a callback, for logs and monitors.
 ///
 /// ```
 /// use ropewalk::Reactor;
@@ -185,14 +186,14 @@ impl std::fmt::Display for CallbackKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Callback {
-    /// The kind of object that it belongs to.
+    /// The kind of object that the callback belongs to.
     pub kind: CallbackKind,
-    /// The name that its object logs under, or its type.
+    /// The name under which the callback's object logs, or the type of the callback.
     pub name: &'static str,
 }
 
-/// A callback in one word, which another thread reads at once: the kind in the high bits, the number of the name in the low
-/// ones. Zero means that no callback runs.
+/// A callback in one word, which another thread can read atomically. The kind is in the high bits, and the number of
+/// the name in the low bits. Zero means that no callback runs.
 #[derive(Clone, Copy)]
 pub(crate) struct Label(u64);
 
@@ -202,7 +203,7 @@ impl Label {
     }
 }
 
-/// The label of the callback that runs, for any thread.
+/// The label of the callback that runs. Any thread may read it.
 pub(crate) struct Running {
     label: AtomicU64,
     names: Mutex<Vec<&'static str>>,
@@ -222,13 +223,13 @@ impl Running {
     }
 }
 
-/// How many names are found by their address alone.
+/// The number of names that are cached by their address.
 const CACHED: usize = 64;
 
 /// A name's address, length and number.
 type Cached = Cell<(*const u8, usize, u32)>;
 
-/// The note that a panic leaves in a call of the provider without a guard of its own: the name of the call, and its key.
+/// The name and the key of a call of the provider that a panic has left. The call has no guard of its own.
 pub(super) type Blamed = (&'static str, Key);
 
 /// The guard's state for one reactor.
@@ -236,13 +237,13 @@ pub(super) struct Guard {
     policy: Cell<PanicPolicy>,
     /// The panic that stops the loop.
     panicked: RefCell<Option<Error>>,
-    /// The call of the provider that a panic has left on its way to the guard.
+    /// The call of the provider in which the present panic began.
     pub(super) blamed: Cell<Option<Blamed>>,
     /// A panic in the provider, for which the policy has not been applied yet.
     pub(super) owed: Cell<Option<(Error, CaughtPanic)>>,
-    /// The panic that leaves the loop after this turn.
+    /// The panic that continues in the caller of the loop after this turn.
     resumed: Cell<Option<CaughtPanic>>,
-    /// The number of panics in the turn or the wait itself since the last wait that succeeded.
+    /// The number of panics outside of callbacks since the last wait that succeeded.
     pub(super) repeated: Cell<u32>,
     running: Arc<Running>,
     numbers: RefCell<HashMap<&'static str, u32>>,
@@ -298,7 +299,7 @@ impl Kernel {
         Label::new(kind, self.guard.number(name))
     }
 
-    /// Runs a callback. A panic in it is logged under its kind and `name`, and returned as an error.
+    /// Runs a callback. A panic in the callback is logged under its kind and `name`, and returned as an error.
     pub(crate) fn guard<R>(
         &self,
         kind: CallbackKind,
@@ -320,7 +321,7 @@ impl Kernel {
         outcome.map_err(|panic| self.panicked(label, panic))
     }
 
-    /// Returns the view of the running callback that other threads may have.
+    /// Returns the label of the running callback, for other threads.
     pub(crate) fn running(&self) -> &Arc<Running> {
         &self.guard.running
     }
@@ -372,7 +373,8 @@ impl Kernel {
 }
 
 impl Reactor {
-    /// Continues a panic of the last turn, if the policy is [`PanicPolicy::Resume`]. For a host loop, after each turn.
+    /// Continues a panic of the last turn, if the policy is [`PanicPolicy::Resume`]. A host loop calls this after each
+    /// turn.
     ///
     /// ```
     /// use std::time::Duration;
@@ -390,7 +392,7 @@ impl Reactor {
     /// ```
     ///
     /// # Panics
-    /// With the panic of the turn. While the thread is panicking already, the panic is dropped instead.
+    /// With the panic of the turn. If the thread is already panicking, the panic is dropped instead.
     pub fn resume_panic(&self) {
         if let Some(panic) = self.0.guard.resumed.take() {
             // A second panic would abort the process.
@@ -410,7 +412,7 @@ pub(super) fn provider_panicked(provider: &str, name: &str, panic: &CaughtPanic)
     Error::Panicked(call.into(), panic.message().into())
 }
 
-/// Drops a value of the user when the reactor is gone. A panic in its destructor is logged under `name`.
+/// Drops a value of the user when the reactor is gone. A panic in the value's destructor is logged under `name`.
 pub(crate) fn drop_logged<T>(name: &str, value: T) {
     if let Err(panic) = catch(|| drop(value)) {
         let at = panic.place().map(Place::to_string).unwrap_or_default();
@@ -418,7 +420,7 @@ pub(crate) fn drop_logged<T>(name: &str, value: T) {
     }
 }
 
-/// Asks an object for the name that it logs under.
+/// Returns the name under which an object logs.
 pub(crate) fn name_of(name: impl FnOnce() -> &'static str) -> &'static str {
     catch(name).unwrap_or("(buggy log_prefix)")
 }

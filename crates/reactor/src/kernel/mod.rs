@@ -188,7 +188,7 @@ impl Kernel {
         catch(|| (self.clock)()).unwrap_or_else(|panic| self.clock_panicked(panic))
     }
 
-    /// Logs a panic in the provider's clock. The time does not pass meanwhile.
+    /// Logs a panic in the provider's clock. Returns the time of the present turn instead.
     #[cold]
     fn clock_panicked(&self, panic: CaughtPanic) -> Moment {
         self.provider_panicked("clock", panic);

@@ -1,9 +1,9 @@
 //! Calls of the event provider, each in a guard that knows the name of the call.
 //!
-//! A panic in a call is logged, and becomes the error of that call: an `io::Error` that holds [`Error::Panicked`], which
-//! [`Error::panic_within`] finds again. `receive` and `send` are called for each message, so they have no guard of their
-//! own: a panic leaves them with a note for the guard around the loop's work, which then closes their connection
-//! (`containment`).
+//! A panic in a call is logged, and becomes the error of that call. The error is an `io::Error` that holds
+//! [`Error::Panicked`]: see [`Error::panic_within`]. `receive` and `send` are called for each message, so they have no
+//! guard of their own. A panic in one of them leaves a record of the call, and the guard around the loop's work then
+//! closes that connection (`containment`).
 
 use std::any::Any;
 use std::io;
@@ -19,7 +19,7 @@ use super::Kernel;
 use super::guard::{Blamed, provider_panicked};
 use crate::error::Error;
 
-/// The result of a call of the provider, also of one that panicked.
+/// The result of a call of the provider, which may have panicked.
 pub(crate) trait Answer {
     fn panicked(error: Error) -> Self;
 }
@@ -102,7 +102,8 @@ guarded! { Filesystem:
     fn is_socket_locked(path: &std::path::Path) -> bool;
 }
 
-/// Notes a call of the provider if a panic leaves it. Forgotten when the call returns, so that a message costs nothing.
+/// Records a call of the provider if the call panics. A call that returns leaves no record, so that a message costs
+/// nothing.
 pub(super) struct Blame<'a> {
     kernel: &'a Kernel,
     call: Blamed,
