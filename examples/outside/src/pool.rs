@@ -254,6 +254,7 @@ mod tests {
     #[test]
     fn a_panic_of_the_callback_closes_one_connection() {
         let net = MemoryReactor::new();
+        net.set_panic_policy(ropewalk::PanicPolicy::Log);
         let server = net.listen_stream(SERVER).unwrap();
         let pool = pool().on_connected(|_| panic!("a bug"));
         ServiceHandle::new(pool.clone()).start(&net);
