@@ -1,0 +1,170 @@
+//! Step 6: tests in virtual time.
+//!
+//! Run `cargo test -p ropewalk-examples --bin tutorial_6`.
+
+use std::error::Error as StdError;
+use std::process::{ExitCode, Termination};
+use std::time::Duration;
+
+use ropewalk::application::{Application, StreamServerEndpointService};
+use ropewalk::endpoints::{client_from_string, server_from_string};
+use ropewalk::prelude::*;
+use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
+use ropewalk::protocols::policies::TimeoutFactory;
+use ropewalk::task::AsyncStream;
+use serde::Deserialize;
+
+/// The time that the client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The options of the server, as the file names them.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Options {
+    /// The description of the endpoint to listen on.
+    listen: String,
+    /// The time after which an idle connection is closed.
+    #[serde(default = "one_minute")]
+    idle_seconds: u64,
+}
+
+fn one_minute() -> u64 {
+    60
+}
+
+/// Answers each line in capital letters.
+struct Shout;
+
+impl LineProtocol for Shout {
+    fn line_received(&mut self, lines: &LineTransport, line: &[u8]) {
+        lines.send_line(&line.to_ascii_uppercase());
+    }
+
+    fn connection_lost(&mut self, lines: &LineTransport, reason: &Error) {
+        if matches!(reason, Error::TimedOut) {
+            println!("{} was silent for too long", lines.peer());
+        }
+    }
+}
+
+/// Builds the protocol of each connection, and closes connections that were idle for `idle`.
+fn shouting(idle: Duration) -> impl Factory {
+    TimeoutFactory::new(paced(|| LineReceiver::new(Shout).delimiter(&b"\n"[..])), idle)
+}
+
+/// Returns the server as a service. It listens while it runs.
+fn shout(reactor: &Reactor, options: Options) -> Result<StreamServerEndpointService, Box<dyn StdError + Send + Sync>> {
+    let endpoint = server_from_string(reactor, &options.listen)?;
+    Ok(StreamServerEndpointService::new(endpoint, shouting(Duration::from_secs(options.idle_seconds))))
+}
+
+fn serve(file: &str) -> Result<(), Box<dyn StdError + Send + Sync>> {
+    let options = toml::from_str(&std::fs::read_to_string(file)?)?;
+    let reactor = Reactor::new()?;
+    let application = Application::new("shout");
+    application.services().add(shout(&reactor, options)?);
+    application.run(&reactor)?;
+    Ok(())
+}
+
+/// Sends `line` to the server at `place`, and returns the answer.
+async fn ask(reactor: Reactor, place: String, line: String) -> Result<String, Failure> {
+    let endpoint = client_from_string(&reactor, &place)?;
+    let conversation = async {
+        let mut stream = AsyncStream::connect(&reactor, &endpoint).await?;
+        stream.write_all(format!("{line}\n").as_bytes()).await?;
+        let (mut answer, mut buffer) = (Vec::new(), [0; 512]);
+        while !answer.ends_with(b"\n") {
+            match stream.read(&mut buffer).await? {
+                0 => return Err(Failure::new("the server closed the connection without an answer")),
+                count => answer.extend_from_slice(&buffer[..count]),
+            }
+        }
+        Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
+    };
+    reactor.timeout(PATIENCE, conversation).await?
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.as_slice() {
+        [command, file] if command == "serve" => serve(file).report(),
+        [command, place, line] if command == "ask" => {
+            let (place, line) = (place.clone(), line.clone());
+            ropewalk::react(move |reactor| async move {
+                println!("{}", ask(reactor, place, line).await?);
+                Ok::<(), Failure>(())
+            })
+        }
+        _ => {
+            eprintln!("usage: tutorial_6 serve FILE, or tutorial_6 ask ENDPOINT LINE");
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ropewalk::application::ServiceHandle;
+    use ropewalk::testing::{Faults, MemoryReactor};
+
+    /// Starts the service on a network in memory. A minute of its time takes no time.
+    fn started(net: &MemoryReactor) -> ServiceHandle {
+        let options = Options { listen: "tcp:80:interface=10.0.0.1".to_owned(), idle_seconds: 60 };
+        let service = ServiceHandle::new(shout(net, options).unwrap());
+        assert!(service.start(net).is_done());
+        service
+    }
+
+    #[test]
+    fn each_line_is_answered_despite_short_reads() {
+        let net = MemoryReactor::seeded(7).with_faults(Faults::none().short_reads());
+        let _service = started(&net);
+        let client = net.connect_stream("10.0.0.1:80");
+        client.write(b"good morning\nand good night\n");
+        net.advance(Duration::from_secs(1));
+        assert_eq!(client.received(), b"GOOD MORNING\nAND GOOD NIGHT\n");
+    }
+
+    #[test]
+    fn a_silent_client_is_disconnected_after_a_minute() {
+        let net = MemoryReactor::new();
+        let _service = started(&net);
+        let client = net.connect_stream("10.0.0.1:80");
+        net.advance(Duration::from_secs(59));
+        assert!(client.is_connected());
+        net.advance(Duration::from_secs(2));
+        assert!(client.is_eof());
+    }
+
+    #[test]
+    fn a_stopped_service_accepts_no_connection() {
+        let net = MemoryReactor::new();
+        let service = started(&net);
+        let stopped = service.stop(&net);
+        net.settle();
+        assert!(stopped.is_done());
+        let client = net.connect_stream("10.0.0.1:80");
+        net.settle();
+        assert_eq!(client.failure(), Some(std::io::ErrorKind::ConnectionRefused));
+    }
+
+    #[test]
+    fn the_client_gets_the_answer_of_the_server() {
+        let net = MemoryReactor::new();
+        let _service = started(&net);
+        let answer = net.spawn(ask(Reactor::clone(&net), "tcp:10.0.0.1:80".to_owned(), "good morning".to_owned()));
+        net.settle();
+        assert_eq!(answer.try_result().unwrap().unwrap().unwrap(), "GOOD MORNING");
+    }
+
+    #[test]
+    fn the_client_gives_up_on_a_silent_server() {
+        let net = MemoryReactor::new();
+        let _server = net.listen_stream("10.0.0.1:80").unwrap();
+        let answer = net.spawn(ask(Reactor::clone(&net), "tcp:10.0.0.1:80".to_owned(), "good morning".to_owned()));
+        net.advance(PATIENCE);
+        assert_eq!(answer.try_result().unwrap().unwrap().unwrap_err().to_string(), "timed out after 5s");
+    }
+}
