@@ -76,11 +76,51 @@ fn a_request_without_one_valid_host_is_refused() {
     for hosts in ["Host: test\r\n", "Host: test:80\r\n", "Host: [::1]:80\r\n", "Host:\r\n"] {
         assert!(ask(hosts).starts_with("HTTP/1.1 200 "), "{hosts:?}");
     }
-    for (hosts, why) in
-        [("", "no Host"), ("Host: a\r\nHost: b\r\n", "several Host"), ("Host: a b/..\r\n", "not a valid host")]
-    {
+    for (hosts, why) in [
+        ("", "no Host"),
+        ("Host: a\r\nHost: b\r\n", "several Host"),
+        ("Host: a b/..\r\n", "not a valid host"),
+        ("Host: user@test\r\n", "not a valid host"),
+        ("Host: test:http\r\n", "not a valid host"),
+    ] {
         let answer = ask(hosts);
         assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains(why), "{hosts:?}: {answer}");
+    }
+}
+
+#[test]
+fn a_target_with_user_information_is_refused() {
+    // RFC 9110, section 4.2.4: such a target may hide its host.
+    let (_scratch, server) = site();
+    let ask = |target: &str| {
+        answer_to(&server, format!("GET {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").as_bytes())
+    };
+    assert!(ask("http://test/LICENSE").starts_with("HTTP/1.1 200 "));
+    assert!(ask("http://user@test/LICENSE").starts_with("HTTP/1.1 400 "));
+}
+
+#[test]
+fn an_unknown_transfer_coding_is_not_implemented() {
+    // RFC 9112, section 6.1
+    let (_scratch, server) = site();
+    let ask = |method: &str, codings: &str| {
+        let head = format!("{method} /LICENSE HTTP/1.1\r\nHost: test\r\n{codings}\r\n");
+        answer_to(
+            &server,
+            (head + "0\r\n\r\n" + "GET /missing HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").as_bytes(),
+        )
+    };
+    let known = ask("GET", "Transfer-Encoding: Chunked\r\n");
+    assert!(known.starts_with("HTTP/1.1 200 ") && known.contains("HTTP/1.1 404 "), "{known}");
+    for codings in [
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked, chunked\r\n",
+    ] {
+        for method in ["GET", "POST"] {
+            let unknown = ask(method, codings);
+            assert!(unknown.starts_with("HTTP/1.1 501 ") && !unknown.contains("404"), "{codings:?}: {unknown}");
+        }
     }
 }
 

@@ -8,11 +8,11 @@ use std::time::SystemTime;
 
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::http::uri::Authority;
-use hyper::{Method, Response, StatusCode, Version as Http};
+use hyper::{Method, Response, StatusCode};
 
 use super::body::Content;
 use super::condition::{Verdict, Version};
+use super::head::{self, BadHead};
 use super::range::{self, Wanted};
 use super::request_path::{BadPath, RequestPath};
 use super::root::{Metadata, is_link_loop};
@@ -52,6 +52,17 @@ impl From<BadPath> for Refusal {
     }
 }
 
+impl From<BadHead> for Refusal {
+    fn from(bad: BadHead) -> Refusal {
+        match bad {
+            BadHead::Malformed(why) => Refusal(StatusCode::BAD_REQUEST, why),
+            BadHead::UnknownCoding => {
+                Refusal(StatusCode::NOT_IMPLEMENTED, "expected no transfer coding but a single 'chunked'")
+            }
+        }
+    }
+}
+
 impl Refusal {
     /// Translates an error of the file system.
     fn from_io(path: &str, error: &io::Error) -> Refusal {
@@ -75,36 +86,19 @@ impl Refusal {
         let fields = answer.headers_mut();
         match status {
             StatusCode::METHOD_NOT_ALLOWED => drop(fields.insert(header::ALLOW, ALLOWED)),
-            // After a malformed request the end of the message is unknown.
-            StatusCode::BAD_REQUEST => drop(fields.insert(header::CONNECTION, CLOSE)),
+            // After such a request the end of the message is unknown.
+            StatusCode::BAD_REQUEST | StatusCode::NOT_IMPLEMENTED => drop(fields.insert(header::CONNECTION, CLOSE)),
             _ => {}
         }
         answer
     }
 }
 
-/// Checks the Host field: RFC 9112, section 3.2.
-fn check_host(request: &Parts) -> Result<(), Refusal> {
-    let mut hosts = request.headers.get_all(header::HOST).iter();
-    let refuse = |why| Err(Refusal(StatusCode::BAD_REQUEST, why));
-    match (hosts.next(), hosts.next()) {
-        (None, _) if request.version == Http::HTTP_11 => refuse("the request has no Host field"),
-        (_, Some(_)) => refuse("the request has several Host fields"),
-        (Some(host), None) if !is_authority(host) => refuse("the Host field is not a valid host"),
-        _ => Ok(()),
-    }
-}
-
-/// Returns whether the field is a host, with or without a port, or empty. It is empty if the target has no host.
-fn is_authority(host: &HeaderValue) -> bool {
-    host.is_empty() || host.to_str().is_ok_and(|host| host.parse::<Authority>().is_ok())
-}
-
 fn find(site: &Site, request: &Parts) -> Result<Answer, Refusal> {
+    head::check(request)?;
     if !matches!(request.method, Method::GET | Method::HEAD) {
         return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "expected GET or HEAD"));
     }
-    check_host(request)?;
     let path = RequestPath::parse(request.uri.path())?;
     let refused = |error: io::Error| Refusal::from_io(request.uri.path(), &error);
     match site.find(&path).map_err(refused)? {

@@ -14,6 +14,7 @@ mod body;
 mod condition;
 mod connection;
 mod connections;
+mod head;
 mod listing;
 mod media_type;
 mod range;
