@@ -239,7 +239,11 @@ fn invalid_requests_get_their_status() {
 pub(crate) fn site_with_links() -> Scratch {
     let scratch = site_directory();
     let (outside, inside) = (scratch.join("outside.txt"), scratch.join("site/sub"));
+    let (file, root) = (scratch.join("site/hello.txt"), scratch.join("site"));
+    fs::create_dir(scratch.join("site/absolute-index")).unwrap();
     for (target, name) in [
+        (&*file, "absolute-index/index.html"),
+        (&*root, "absolute-root"),
         (&*outside, "absolute-out"),
         ("../outside.txt", "relative-out"),
         ("..", "up"),
@@ -300,6 +304,10 @@ fn check_files_outside(client: &mut Client) {
 }
 
 fn check_files_inside(client: &mut Client) {
+    assert_eq!(client.get("/absolute-index/", &[]).text(), "hello, world\n");
+    assert!(client.get("/", &[]).text().contains("href=\"./absolute/\""));
+    let root = client.get("/absolute-root/", &[]);
+    assert!(root.text().contains("href=\"./hello.txt\""), "{}", root.text());
     assert_eq!(client.get("/relative", &[]).text(), "hello, world\n");
     assert_eq!(client.get("/absolute/page.html", &[]).text(), "<p>page");
     assert_eq!(client.get("/sub/above", &[]).text(), "hello, world\n");

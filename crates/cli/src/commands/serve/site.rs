@@ -18,7 +18,7 @@ pub(super) struct Site {
 
 /// The result of a lookup.
 pub(super) enum Found {
-    /// A file, with its path below the directory.
+    /// A file, with the path that the client sees.
     File(File, Metadata, PathBuf),
     /// A directory to be listed, by its path below the directory.
     Directory(PathBuf),
@@ -57,14 +57,14 @@ impl Site {
         if !self.hidden && path.is_hidden() {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let relative = path.relative();
-        match self.find_below(&relative, path.ends_in_slash) {
-            // An absolute link leads out of the directory, but may lead back in.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => match self.without_links(&relative) {
-                Some(resolved) => self.find_below(&resolved, path.ends_in_slash),
-                None => Err(error),
-            },
-            outcome => outcome,
+        let name = path.relative();
+        let (relative, metadata) = self.resolve(&name)?;
+        match (metadata.kind == FileKind::Directory, path.ends_in_slash) {
+            (false, false) => self.open_file(&relative, name),
+            // A file has nothing below it.
+            (false, true) => Err(io::ErrorKind::NotFound.into()),
+            (true, false) => Ok(Found::DirectoryWithoutSlash),
+            (true, true) => self.find_index(relative),
         }
     }
 
@@ -78,39 +78,44 @@ impl Site {
     ) -> io::Result<impl Iterator<Item = (PathBuf, Metadata)> + use<'_>> {
         let names = self.root.names(&directory)?.filter(|name| self.hidden || !is_hidden(name));
         Ok(names.filter_map(move |name| {
-            let metadata = self.root.metadata(&directory.join(&name)).ok()?;
+            let (_, metadata) = self.resolve(&directory.join(&name)).ok()?;
             Some((PathBuf::from(name), metadata))
         }))
     }
 
-    fn find_below(&self, relative: &Path, ends_in_slash: bool) -> io::Result<Found> {
-        let is_directory = self.root.metadata(relative)?.kind == FileKind::Directory;
-        match (is_directory, ends_in_slash) {
-            (false, false) => self.open_file(relative),
-            // A file has nothing below it.
-            (false, true) => Err(io::ErrorKind::NotFound.into()),
-            (true, false) => Ok(Found::DirectoryWithoutSlash),
-            (true, true) => self.find_index(relative),
-        }
-    }
-
-    fn find_index(&self, directory: &Path) -> io::Result<Found> {
+    fn find_index(&self, directory: PathBuf) -> io::Result<Found> {
         let index = directory.join(INDEX);
-        match self.root.metadata(&index) {
-            Ok(Metadata { kind: FileKind::Regular, .. }) => self.open_file(&index),
-            _ => Ok(Found::Directory(directory.to_owned())),
+        match self.resolve(&index) {
+            Ok((relative, Metadata { kind: FileKind::Regular, .. })) => self.open_file(&relative, index),
+            _ => Ok(Found::Directory(directory)),
         }
     }
 
-    fn open_file(&self, relative: &Path) -> io::Result<Found> {
+    fn open_file(&self, relative: &Path, name: PathBuf) -> io::Result<Found> {
         let (file, metadata) = self.root.open_file(relative)?;
-        Ok(Found::File(file, metadata, relative.to_owned()))
+        Ok(Found::File(file, metadata, name))
+    }
+
+    /// Returns a path that names the same file and stays below the directory, with the metadata of the file.
+    ///
+    /// An absolute link leads out of the directory, but may lead back in. Then the path is one without links.
+    fn resolve(&self, relative: &Path) -> io::Result<(PathBuf, Metadata)> {
+        match self.root.metadata(relative) {
+            Ok(metadata) => Ok((relative.to_owned(), metadata)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let resolved = self.without_links(relative).ok_or(error)?;
+                let metadata = self.root.metadata(&resolved)?;
+                Ok((resolved, metadata))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns another path of the same file below the directory, if there is one.
     fn without_links(&self, relative: &Path) -> Option<PathBuf> {
         let resolved = self.directory.join(relative).canonicalize().ok()?;
         let resolved = resolved.strip_prefix(&self.directory).ok()?;
-        (resolved != relative && !resolved.as_os_str().is_empty()).then(|| resolved.to_owned())
+        let resolved = if resolved.as_os_str().is_empty() { Path::new(".") } else { resolved };
+        (resolved != relative).then(|| resolved.to_owned())
     }
 }
