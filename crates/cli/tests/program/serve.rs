@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::http::Client;
 use crate::running::{Running, eventually, reactors};
@@ -31,7 +31,20 @@ fn site_directory() -> Scratch {
     scratch.write("site/sub/page.html", "<p>page");
     scratch.write("site/indexed/index.html", "<p>index");
     scratch.write("outside.txt", "outside");
+    set_modified(&scratch, "site/hello.txt", LONG_AGO);
     scratch
+}
+
+/// A date that a client may rely on, because its second is over.
+const LONG_AGO: SystemTime = UNIX_EPOCH;
+
+fn set_modified(scratch: &Scratch, name: &str, time: SystemTime) {
+    fs::File::options().write(true).open(scratch.join(name)).unwrap().set_modified(time).unwrap();
+}
+
+/// Removes the mark of a weak entity tag.
+fn opaque(tag: &str) -> &str {
+    tag.strip_prefix("W/").unwrap_or(tag)
 }
 
 /// Starts a server for the directory of [`site`] on each reactor.
@@ -55,9 +68,9 @@ fn a_file_is_sent_with_its_metadata() {
     assert_eq!(reply.field("content-type"), "text/plain; charset=utf-8");
     assert_eq!(reply.field("content-length"), "13");
     assert_eq!(reply.field("accept-ranges"), "bytes");
-    assert!(httpdate::parse_http_date(reply.field("last-modified")).is_ok());
+    assert_eq!(reply.field("last-modified"), httpdate::fmt_http_date(LONG_AGO));
     assert!(httpdate::parse_http_date(reply.field("date")).is_ok());
-    assert!(reply.field("etag").starts_with('"'));
+    assert!(opaque(reply.field("etag")).starts_with('"'));
     let license = client.get("/LICENSE", &[]);
     assert_eq!(license.field("content-type"), "text/plain; charset=utf-8");
     assert!(license.text().starts_with("Permission"));
@@ -195,6 +208,7 @@ fn a_range_request_sends_a_part_of_the_file() {
 fn an_unchanged_version_is_not_sent_again() {
     let (scratch, server) = site();
     let mut client = Client::new(&server);
+    eventually("the tag is strong", || client.get("/hello.txt", &[]).field("etag").starts_with('"'));
     let first = client.get("/hello.txt", &[]);
     let (tag, date) = (first.field("etag"), first.field("last-modified"));
     for known in [format!("If-None-Match: {tag}"), format!("If-Modified-Since: {date}")] {
@@ -209,6 +223,30 @@ fn an_unchanged_version_is_not_sent_again() {
     assert_eq!(client.get("/hello.txt", &[&format!("If-None-Match: {tag}")]).text(), "changed");
     assert_eq!(client.get("/hello.txt", &tail).text(), "changed");
     assert_eq!(client.get("/hello.txt", &[&format!("If-Match: {tag}")]).status, 412);
+}
+
+#[test]
+fn a_file_dated_in_the_future_keeps_its_tag() {
+    let (scratch, server) = site();
+    set_modified(&scratch, "site/hello.txt", SystemTime::now() + Duration::from_secs(30 * 86_400));
+    let mut client = Client::new(&server);
+    let (first, second) = (client.get("/hello.txt", &[]), client.get("/hello.txt", &[]));
+    assert_eq!(opaque(first.field("etag")), opaque(second.field("etag")));
+    // RFC 9110, section 8.8.2.1: the date would be later than that of the response.
+    assert!(!first.has_field("last-modified"));
+    let known = format!("If-None-Match: {}", first.field("etag"));
+    assert_eq!(client.get("/hello.txt", &[&known]).status, 304);
+}
+
+#[test]
+fn a_replacement_of_equal_size_is_sent() {
+    let (scratch, server) = site();
+    let mut client = Client::new(&server);
+    let known = format!("If-None-Match: {}", client.get("/hello.txt", &[]).field("etag"));
+    scratch.write("site/new", "HELLO, WORLD\n");
+    set_modified(&scratch, "site/new", LONG_AGO);
+    fs::rename(scratch.join("site/new"), scratch.join("site/hello.txt")).unwrap();
+    assert_eq!(client.get("/hello.txt", &[&known]).text(), "HELLO, WORLD\n");
 }
 
 #[test]

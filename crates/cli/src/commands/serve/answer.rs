@@ -115,14 +115,15 @@ fn find(site: &Site, request: &Parts) -> Result<Answer, Refusal> {
 }
 
 fn send_file(request: &Parts, file: File, metadata: Metadata, name: &Path) -> io::Result<Answer> {
-    let modified = metadata.modified.map(|time| time.min(SystemTime::now()));
-    let version = Version::new(metadata.length, modified);
+    let version = Version::new(&metadata, SystemTime::now());
     let mut answer = match version.evaluate(&request.headers) {
         Verdict::Send => send_wanted(request, file, metadata.length, name, &version)?,
         Verdict::NotModified => not_modified(),
         Verdict::Failed => return Ok(Refusal(StatusCode::PRECONDITION_FAILED, "the file has changed").into_answer()),
     };
-    set(&mut answer, header::ETAG, &version.tag);
+    if let Some(tag) = &version.tag {
+        set(&mut answer, header::ETAG, tag);
+    }
     if let Some(modified) = version.modified {
         set(&mut answer, header::LAST_MODIFIED, &httpdate::fmt_http_date(modified));
     }

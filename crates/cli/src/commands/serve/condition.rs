@@ -5,12 +5,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName};
 
+use super::root::Metadata;
+
+const SECOND: Duration = Duration::from_secs(1);
+
 /// The validators of a version of a file.
+///
+/// A validator is strong only once the second of its change is over: before, the file may change again within the
+/// resolution of the clock.
+#[derive(Default)]
 pub(super) struct Version {
-    /// The entity tag, with its quotes. The tag claims to be strong, although it stays the same if the file changes
-    /// within the resolution of the clock and keeps its length.
-    pub(super) tag: String,
-    /// The time of the last change in whole seconds, if an HTTP date can express it.
+    /// The entity tag, with its quotes, and `W/` before it while it is weak. `None` if nothing identifies the version.
+    pub(super) tag: Option<String>,
+    /// The time of the last change in whole seconds, once that second is over and if an HTTP date can express it.
     pub(super) modified: Option<SystemTime>,
 }
 
@@ -29,25 +36,30 @@ pub(super) enum Verdict {
 const LAST_DATE: u64 = 253_402_300_799;
 
 impl Version {
-    /// Identifies a file of `length` bytes, last changed at `modified`.
-    pub(super) fn new(length: u64, modified: Option<SystemTime>) -> Version {
-        let since = modified.and_then(|modified| modified.duration_since(UNIX_EPOCH).ok());
-        let tag = format!("\"{:x}-{length:x}\"", since.unwrap_or_default().as_nanos());
-        let since = since.map(|since| since.as_secs()).filter(|seconds| *seconds <= LAST_DATE);
-        Version { tag, modified: since.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds)) }
+    /// Identifies the version of a file as it is at `now`.
+    pub(super) fn new(file: &Metadata, now: SystemTime) -> Version {
+        let is_over = |change: SystemTime| change.checked_add(SECOND).is_some_and(|over| over <= now);
+        let tag = file.changed.and_then(|changed| {
+            let weak = if is_over(changed) { "" } else { "W/" };
+            let since = changed.duration_since(UNIX_EPOCH).ok()?.as_nanos();
+            Some(format!("{weak}\"{:x}-{:x}-{since:x}\"", file.inode, file.length))
+        });
+        // The whole second of the date must be over, so its fraction does not count.
+        let modified = file.modified.and_then(whole_seconds).filter(|modified| is_over(*modified));
+        Version { tag, modified }
     }
 
     /// Evaluates the conditions in the order of section 13.2.2.
     pub(super) fn evaluate(&self, fields: &HeaderMap) -> Verdict {
         if let Some(tags) = Tags::of(fields, &header::IF_MATCH) {
-            if !tags.contain(&self.tag, Comparison::Strong) {
+            if !tags.match_strongly(self.tag.as_deref()) {
                 return Verdict::Failed;
             }
         } else if self.is_newer_than(fields, &header::IF_UNMODIFIED_SINCE) == Some(true) {
             return Verdict::Failed;
         }
         if let Some(tags) = Tags::of(fields, &header::IF_NONE_MATCH) {
-            return if tags.contain(&self.tag, Comparison::Weak) { Verdict::NotModified } else { Verdict::Send };
+            return if tags.match_weakly(self.tag.as_deref()) { Verdict::NotModified } else { Verdict::Send };
         }
         match self.is_newer_than(fields, &header::IF_MODIFIED_SINCE) {
             Some(false) => Verdict::NotModified,
@@ -59,7 +71,9 @@ impl Version {
     pub(super) fn continues(&self, fields: &HeaderMap) -> bool {
         let Some(field) = fields.get(header::IF_RANGE) else { return true };
         let Ok(text) = field.to_str() else { return false };
-        text == self.tag || httpdate::parse_http_date(text).is_ok_and(|date| Some(date) == self.modified)
+        let is_strong = !text.starts_with("W/");
+        (is_strong && self.tag.as_deref() == Some(text))
+            || httpdate::parse_http_date(text).is_ok_and(|date| Some(date) == self.modified)
     }
 
     /// Returns `None` if one of the two dates is missing.
@@ -69,10 +83,10 @@ impl Version {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Comparison {
-    Strong,
-    Weak,
+/// Removes the fraction of a second. Returns `None` for a time that an HTTP date cannot express.
+pub(super) fn whole_seconds(time: SystemTime) -> Option<SystemTime> {
+    let since = time.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    (since <= LAST_DATE).then(|| UNIX_EPOCH + Duration::from_secs(since))
 }
 
 /// The entity tags of a request field.
@@ -85,11 +99,20 @@ impl<'a> Tags<'a> {
         fields.contains_key(name).then_some(Tags(lines))
     }
 
-    fn contain(&self, own: &str, comparison: Comparison) -> bool {
-        self.0.iter().any(|line| {
-            line.trim() == "*"
-                || tags_in(line).any(|(weak, tag)| tag == own && (comparison == Comparison::Weak || !weak))
-        })
+    /// Compares the opaque parts: RFC 9110, section 8.8.3.2.
+    fn match_weakly(&self, own: Option<&str>) -> bool {
+        let own = own.map(|own| own.strip_prefix("W/").unwrap_or(own));
+        self.any(|_, tag| Some(tag) == own)
+    }
+
+    /// Compares the whole tags, none of which may be weak.
+    fn match_strongly(&self, own: Option<&str>) -> bool {
+        self.any(|is_weak, tag| !is_weak && Some(tag) == own)
+    }
+
+    /// The star matches any version.
+    fn any(&self, matches: impl Fn(bool, &str) -> bool) -> bool {
+        self.0.iter().any(|line| line.trim() == "*" || tags_in(line).any(|(is_weak, tag)| matches(is_weak, tag)))
     }
 }
 
@@ -111,14 +134,28 @@ mod tests {
     use hyper::header::HeaderValue;
 
     use super::*;
+    use crate::commands::serve::root::FileKind;
 
     const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const EARLIER: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
 
+    fn time(date: &str) -> SystemTime {
+        httpdate::parse_http_date(date).unwrap()
+    }
+
+    fn file(modified: SystemTime) -> Metadata {
+        let (kind, length, changed) = (FileKind::Regular, 10, Some(modified));
+        Metadata { kind, length, modified: Some(modified), changed, inode: 7 }
+    }
+
     fn version() -> Version {
         // A fraction of a second is not part of an HTTP date.
-        let modified = httpdate::parse_http_date(DATE).unwrap() + Duration::from_millis(500);
-        Version::new(10, Some(modified))
+        let modified = time(DATE) + Duration::from_millis(500);
+        Version::new(&file(modified), modified + Duration::from_secs(60))
+    }
+
+    fn tag() -> String {
+        version().tag.unwrap()
     }
 
     fn fields(lines: &[(&'static str, &str)]) -> HeaderMap {
@@ -135,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_matching_tag_or_date_is_not_modified() {
-        let tag = version().tag;
+        let tag = tag();
         assert_eq!(evaluate(&[]), Verdict::Send);
         assert_eq!(evaluate(&[("if-none-match", &tag)]), Verdict::NotModified);
         assert_eq!(evaluate(&[("if-none-match", &format!("\"a,b\", W/{tag}"))]), Verdict::NotModified);
@@ -149,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_failed_precondition_is_reported() {
-        let tag = version().tag;
+        let tag = tag();
         assert_eq!(evaluate(&[("if-match", "\"x\"")]), Verdict::Failed);
         assert_eq!(evaluate(&[("if-match", &format!("W/{tag}"))]), Verdict::Failed);
         assert_eq!(evaluate(&[("if-match", &tag), ("if-unmodified-since", EARLIER)]), Verdict::Send);
@@ -160,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_range_continues_only_the_same_version() {
-        let tag = version().tag;
+        let tag = tag();
         assert!(version().continues(&fields(&[])));
         assert!(version().continues(&fields(&[("if-range", &tag)])));
         assert!(version().continues(&fields(&[("if-range", DATE)])));
@@ -170,11 +207,68 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_identifies_each_version() {
+        let (modified, now) = (time(DATE), time(DATE) + Duration::from_secs(60));
+        let tag = |file: Metadata| Version::new(&file, now).tag.unwrap();
+        let (first, nanosecond) = (file(modified), Some(modified + Duration::from_nanos(1)));
+        let others = [
+            Metadata { inode: 8, ..first },
+            Metadata { length: 11, ..first },
+            Metadata { changed: nanosecond, ..first },
+        ];
+        for other in others {
+            assert_ne!(tag(first), tag(other), "{other:?}");
+        }
+        // Any user may set this time, to any value.
+        assert_eq!(tag(first), tag(Metadata { modified: nanosecond, ..first }));
+    }
+
+    #[test]
+    fn a_version_younger_than_a_second_has_no_strong_validator() {
+        let changed = time(DATE) + Duration::from_millis(500);
+        let at = |milliseconds| Version::new(&file(changed), changed + Duration::from_millis(milliseconds));
+        let (old, young) = (at(1000), at(999));
+        let (strong, weak) = (old.tag.clone().unwrap(), young.tag.clone().unwrap());
+        assert_eq!(weak, format!("W/{strong}"));
+        for tag in [&strong, &weak] {
+            assert_eq!(young.evaluate(&fields(&[("if-none-match", tag)])), Verdict::NotModified);
+            assert_eq!(young.evaluate(&fields(&[("if-match", tag)])), Verdict::Failed);
+            assert!(!young.continues(&fields(&[("if-range", tag)])));
+        }
+        assert!(old.continues(&fields(&[("if-range", &strong)])));
+        // A client with this date may have any of the contents of that second.
+        assert!(at(499).modified.is_none() && !at(499).continues(&fields(&[("if-range", DATE)])));
+        assert_eq!(at(500).modified, Some(time(DATE)));
+    }
+
+    #[test]
+    fn a_file_from_the_future_keeps_its_tag_without_a_date() {
+        let now = time(DATE);
+        let month = Duration::from_secs(30 * 86_400);
+        let file = Metadata { modified: Some(now + month), ..file(now - month) };
+        let later = now + Duration::from_secs(5);
+        assert_eq!(Version::new(&file, now).tag, Version::new(&file, later).tag);
+        assert_eq!(Version::new(&file, now).modified, None);
+    }
+
+    #[test]
     fn times_outside_of_http_dates_are_omitted() {
-        assert!(Version::new(1, Some(UNIX_EPOCH - Duration::from_secs(1))).modified.is_none());
+        assert_eq!(whole_seconds(UNIX_EPOCH - SECOND), None);
         let last = UNIX_EPOCH + Duration::from_secs(LAST_DATE);
-        assert_eq!(Version::new(1, Some(last)).modified, Some(last));
-        assert!(Version::new(1, Some(last + Duration::from_secs(1))).modified.is_none());
+        assert_eq!(whole_seconds(last), Some(last));
+        assert_eq!(whole_seconds(last + SECOND), None);
         assert!(httpdate::fmt_http_date(last).ends_with("9999 23:59:59 GMT"));
+    }
+
+    #[test]
+    fn a_file_without_a_version_matches_only_the_star() {
+        let unknown = Version::default();
+        assert_eq!(
+            unknown.evaluate(&fields(&[("if-none-match", "\"x\""), ("if-modified-since", DATE)])),
+            Verdict::Send
+        );
+        assert_eq!(unknown.evaluate(&fields(&[("if-match", "*")])), Verdict::Send);
+        assert_eq!(unknown.evaluate(&fields(&[("if-match", "\"x\"")])), Verdict::Failed);
+        assert!(!unknown.continues(&fields(&[("if-range", DATE)])));
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Write};
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
-use super::condition::Version;
+use super::condition::whole_seconds;
 use super::request_path::{RequestPath, encode};
 use super::root::{FileKind, Metadata};
 
@@ -114,7 +114,7 @@ fn summary(entries: &[Entry]) -> String {
 
 /// Formats a time in UTC, as in `21 Nov 2025 09:40`.
 fn date(modified: std::time::SystemTime) -> Option<String> {
-    let modified = Version::new(0, Some(modified)).modified.filter(|modified| *modified > UNIX_EPOCH)?;
+    let modified = whole_seconds(modified).filter(|modified| *modified > UNIX_EPOCH)?;
     let text = httpdate::fmt_http_date(modified);
     text.get("Fri, ".len().."Fri, 21 Nov 2025 09:40".len()).map(str::to_owned)
 }

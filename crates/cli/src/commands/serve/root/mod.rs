@@ -24,8 +24,12 @@ pub(super) struct Metadata {
     pub(super) kind: FileKind,
     /// The length in bytes.
     pub(super) length: u64,
-    /// The time of the last change, if the system can express it.
+    /// The time of the last change of the content, if the system can express it. Any user may set it.
     pub(super) modified: Option<SystemTime>,
+    /// The time of the last change of content or metadata. Only the kernel sets it.
+    pub(super) changed: Option<SystemTime>,
+    /// The number of the file within its file system.
+    pub(super) inode: u64,
 }
 
 /// The kind of a file.

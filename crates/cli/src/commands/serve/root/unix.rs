@@ -109,7 +109,13 @@ fn metadata(stat: &Stat) -> Metadata {
         _ => FileKind::Special,
     };
     let length = stat.st_size.try_into().unwrap_or(0);
-    Metadata { kind, length, modified: system_time(stat.st_mtime, stat.st_mtime_nsec) }
+    Metadata {
+        kind,
+        length,
+        modified: system_time(stat.st_mtime, stat.st_mtime_nsec),
+        changed: system_time(stat.st_ctime, stat.st_ctime_nsec),
+        inode: stat.st_ino,
+    }
 }
 
 /// The types of the fields differ from system to system.
