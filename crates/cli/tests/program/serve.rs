@@ -250,6 +250,36 @@ fn a_replacement_of_equal_size_is_sent() {
 }
 
 #[test]
+fn a_file_of_unknown_length_is_read_to_its_end() {
+    // proc(5) states a length of 0 for each file.
+    let server = Running::start(&["serve", "/proc/self"]);
+    let expected = fs::read(format!("/proc/{}/cmdline", server.id())).unwrap();
+    let mut client = Client::new(&server);
+    let whole = client.get("/cmdline", &["Range: bytes=0-1", "If-Modified-Since: Fri, 31 Dec 9999 23:59:59 GMT"]);
+    assert_eq!((whole.status, &whole.body), (200, &expected));
+    for field in ["etag", "last-modified", "accept-ranges"] {
+        assert!(!whole.has_field(field), "{field}");
+    }
+    let head = client.request("HEAD", "/cmdline", &[]);
+    assert_eq!(head.field("content-length"), expected.len().to_string());
+}
+
+#[test]
+fn a_long_file_of_unknown_length_is_sent_in_chunks() {
+    let server = Running::start(&["serve", "/proc"]);
+    let mut client = Client::new(&server);
+    let head = client.request("HEAD", "/kallsyms", &[]);
+    assert!(head.status == 200 && !head.has_field("content-length"));
+    client.send("GET /kallsyms HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    assert_eq!(client.reply_head().field("transfer-encoding"), "chunked");
+    let symbols = answer_to(&server, b"GET /kallsyms HTTP/1.0\r\n\r\n");
+    let (_, symbols) = symbols.split_once("\r\n\r\n").unwrap();
+    // The symbols at the end belong to modules, which come and go.
+    let expected = fs::read_to_string("/proc/kallsyms").unwrap();
+    assert!(symbols.len() > 1 << 20 && symbols[..1 << 20] == expected[..1 << 20]);
+}
+
+#[test]
 fn invalid_requests_get_their_status() {
     let (scratch, server) = site();
     let mut client = Client::new(&server);

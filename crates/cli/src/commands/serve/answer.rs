@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -10,7 +9,7 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 
-use super::body::Content;
+use super::body::{self, Content};
 use super::condition::{Verdict, Version};
 use super::head::{self, BadHead};
 use super::range::{self, Wanted};
@@ -32,8 +31,9 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 pub(super) fn answer(site: &Site, request: &Parts) -> Answer {
     let mut answer = find(site, request).unwrap_or_else(Refusal::into_answer);
     if request.method == Method::HEAD && answer.status() != StatusCode::NOT_MODIFIED {
-        let length = answer.body().length();
-        set(&mut answer, header::CONTENT_LENGTH, &length.to_string());
+        if let Some(length) = answer.body().length() {
+            set(&mut answer, header::CONTENT_LENGTH, &length.to_string());
+        }
         *answer.body_mut() = Content::EMPTY;
     }
     answer
@@ -114,10 +114,13 @@ fn find(site: &Site, request: &Parts) -> Result<Answer, Refusal> {
     }
 }
 
-fn send_file(request: &Parts, file: File, metadata: Metadata, name: &Path) -> io::Result<Answer> {
-    let version = Version::new(&metadata, SystemTime::now());
+fn send_file(request: &Parts, mut file: File, metadata: Metadata, name: &Path) -> io::Result<Answer> {
+    let length = body::length_of(&mut file, &metadata)?;
+    // Nothing shows when a file changes that the kernel makes up.
+    let has_version = metadata.is_stored || length == Some(0);
+    let version = if has_version { Version::new(&metadata, SystemTime::now()) } else { Version::default() };
     let mut answer = match version.evaluate(&request.headers) {
-        Verdict::Send => send_wanted(request, file, metadata.length, name, &version)?,
+        Verdict::Send => send_wanted(request, file, length, name, &version)?,
         Verdict::NotModified => not_modified(),
         Verdict::Failed => return Ok(Refusal(StatusCode::PRECONDITION_FAILED, "the file has changed").into_answer()),
     };
@@ -130,23 +133,26 @@ fn send_file(request: &Parts, file: File, metadata: Metadata, name: &Path) -> io
     Ok(answer)
 }
 
-fn send_wanted(request: &Parts, file: File, length: u64, name: &Path, version: &Version) -> io::Result<Answer> {
-    match wanted_part(request, length, version) {
-        Wanted::Whole => send_part(file, 0..length, name),
+fn send_wanted(request: &Parts, file: File, length: Option<u64>, name: &Path, version: &Version) -> io::Result<Answer> {
+    let Some(length) = length else { return with_media_type(file, name, Content::until_the_end) };
+    let mut answer = match wanted_part(request, length, version) {
+        Wanted::Whole => with_media_type(file, name, |file| Content::of(file, 0..length))?,
         Wanted::Part(part) => {
             let range = format!("bytes {}-{}/{length}", part.start, part.end - 1);
-            let mut answer = send_part(file, part, name)?;
+            let mut answer = with_media_type(file, name, |file| Content::of(file, part))?;
             *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
             set(&mut answer, header::CONTENT_RANGE, &range);
-            Ok(answer)
+            answer
         }
         Wanted::Nothing => {
             let refusal = Refusal(StatusCode::RANGE_NOT_SATISFIABLE, "the range starts beyond the end of the file");
             let mut answer = refusal.into_answer();
             set(&mut answer, header::CONTENT_RANGE, &format!("bytes */{length}"));
-            Ok(answer)
+            return Ok(answer);
         }
-    }
+    };
+    answer.headers_mut().insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    Ok(answer)
 }
 
 /// Ranges apply to GET only: RFC 9110, section 14.2.
@@ -160,16 +166,18 @@ fn wanted_part(request: &Parts, length: u64, version: &Version) -> Wanted {
     }
 }
 
-fn send_part(mut file: File, part: Range<u64>, name: &Path) -> io::Result<Answer> {
+fn with_media_type(
+    mut file: File,
+    name: &Path,
+    content: impl FnOnce(File) -> io::Result<Content>,
+) -> io::Result<Answer> {
     let media_type = match media_type::by_name(name) {
         Some(media_type) => media_type,
         None => media_type::by_content(&mut file)?,
     };
-    let mut answer = Response::new(Content::of(file, part)?);
+    let mut answer = Response::new(content(file)?);
     set(&mut answer, header::CONTENT_TYPE, &media_type);
-    let fields = answer.headers_mut();
-    fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(answer)
 }
 

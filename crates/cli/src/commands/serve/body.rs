@@ -12,6 +12,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use ropewalk::{Deferred, Reactor};
 
 use super::connections::PendingRequest;
+use super::root::Metadata;
 
 /// The number of bytes that are read from a file at once. Smaller pieces cost more turns. Larger pieces cost more
 /// memory for each slow reader: a response holds the piece in flight and the next one, which is read ahead.
@@ -32,38 +33,80 @@ impl Content {
     /// Reads the first piece of `part` of `file`. Closes the file if that is all.
     pub(super) fn of(mut file: File, part: Range<u64>) -> io::Result<Content> {
         file.seek(SeekFrom::Start(part.start))?;
-        let mut rest = FilePart { file, left: part.end - part.start };
-        let first = rest.read_piece()?;
-        Ok(if rest.left == 0 { Content::Ready(first) } else { Content::File(first, rest) })
+        Content::beginning(FilePart { file, left: Some(part.end - part.start) })
     }
 
-    /// Returns the length in bytes.
-    pub(super) fn length(&self) -> u64 {
+    /// Reads the first piece of `file`, whose length is unknown. Closes the file if that is all.
+    pub(super) fn until_the_end(file: File) -> io::Result<Content> {
+        Content::beginning(FilePart { file, left: None })
+    }
+
+    fn beginning(mut rest: FilePart) -> io::Result<Content> {
+        let first = rest.read_piece()?;
+        Ok(if rest.left == Some(0) { Content::Ready(first) } else { Content::File(first, rest) })
+    }
+
+    /// Returns the length in bytes, if it is known.
+    pub(super) fn length(&self) -> Option<u64> {
         match self {
-            Content::Ready(bytes) => bytes.len() as u64,
-            Content::File(first, rest) => first.len() as u64 + rest.left,
+            Content::Ready(bytes) => Some(bytes.len() as u64),
+            Content::File(first, rest) => rest.left.map(|left| first.len() as u64 + left),
         }
     }
+}
+
+/// Returns the length of a file, or `None` if the length in its metadata is wrong.
+///
+/// A file that the kernel makes up states a length of 0 or of a page, whatever reading it returns.
+pub(super) fn length_of(file: &mut File, metadata: &Metadata) -> io::Result<Option<u64>> {
+    if metadata.is_stored {
+        return Ok(Some(metadata.length));
+    }
+    let mut beginning = FilePart { file: file.try_clone()?, left: None };
+    let found = beginning.read_piece()?.len() as u64;
+    file.rewind()?;
+    Ok((found == metadata.length.min(PIECE)).then_some(metadata.length))
 }
 
 /// The unread rest of a part of a file.
 pub(super) struct FilePart {
     file: File,
-    left: u64,
+    /// The number of bytes. `None` means up to the end, wherever that is.
+    left: Option<u64>,
 }
 
 impl FilePart {
     fn read_piece(&mut self) -> io::Result<Bytes> {
-        let size = self.left.min(PIECE);
+        let size = self.left.map_or(PIECE, |left| left.min(PIECE));
         // `read_to_end` would start with small reads.
         let mut piece = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
-        self.file.read_exact(&mut piece).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "the file was truncated while it was sent"),
-            _ => error,
-        })?;
-        self.left -= size;
+        let count = fill(&mut self.file, &mut piece)?;
+        let is_end = count < piece.len();
+        self.left = match self.left {
+            Some(_) if is_end => {
+                let truncated = "the file was truncated while it was sent";
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, truncated));
+            }
+            Some(left) => Some(left - size),
+            None => is_end.then_some(0),
+        };
+        piece.truncate(count);
         Ok(piece.into())
     }
+}
+
+/// Reads until `piece` is full or the file ends, and returns the number of bytes. Files of proc(5) return short reads.
+fn fill(file: &mut File, piece: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < piece.len() {
+        match file.read(&mut piece[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 type Reading = Deferred<(FilePart, io::Result<Bytes>)>;
@@ -73,7 +116,8 @@ pub(super) struct ResponseBody {
     reactor: Reactor,
     ready: Option<Bytes>,
     rest: Rest,
-    unsent: u64,
+    /// The number of bytes, if it is known.
+    unsent: Option<u64>,
     _request: PendingRequest,
 }
 
@@ -122,7 +166,7 @@ impl ResponseBody {
 
 impl Rest {
     fn unread(part: FilePart) -> Rest {
-        if part.left == 0 { Rest::Nothing } else { Rest::Unread(part) }
+        if part.left == Some(0) { Rest::Nothing } else { Rest::Unread(part) }
     }
 }
 
@@ -143,15 +187,15 @@ impl Body for ResponseBody {
             },
         };
         self.read_ahead();
-        self.unsent -= piece.len() as u64;
+        self.unsent = self.unsent.map(|unsent| unsent - piece.len() as u64);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.unsent == 0
+        self.unsent == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.unsent)
+        self.unsent.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

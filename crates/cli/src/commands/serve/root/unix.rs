@@ -112,6 +112,7 @@ fn metadata(stat: &Stat) -> Metadata {
     Metadata {
         kind,
         length,
+        is_stored: stat.st_blocks > 0,
         modified: system_time(stat.st_mtime, stat.st_mtime_nsec),
         changed: system_time(stat.st_ctime, stat.st_ctime_nsec),
         inode: stat.st_ino,
