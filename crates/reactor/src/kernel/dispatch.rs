@@ -29,7 +29,7 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn dispatch(&self) {
-        if self.0.check_present().is_err() {
+        if self.0.is_away() {
             return;
         }
         // The host loop need not be notified of tasks that wake from here on, because it calls `prepare` next.
@@ -37,26 +37,26 @@ impl Reactor {
         // The buffer is taken out, because a callback that runs the loop through `iterate` needs a second buffer.
         let mut scratch = self.0.scratch.take().unwrap_or_else(Scratch::new);
         let bytes = scratch.bytes();
-        let count = self.0.inbox.borrow().events.len();
-        let (mut left, mut current) = (count, None);
-        while let Err(panic) = catch(|| self.dispatch_some(&mut left, &mut current, bytes)) {
-            self.end_culprit(current, panic);
+        let mut current = Key::from_u64(u64::MAX);
+        // After a panic the rest of the batch is dispatched.
+        while let Err(panic) = catch(|| self.dispatch_queued(&mut current, bytes)) {
+            self.end_culprit(Some(current), panic);
         }
         self.0.scratch.set(Some(scratch));
     }
 
-    /// Dispatches the next `left` events. `current` is the key of the event that is being handled.
+    /// Dispatches the events that are queued now. Sets `current` to the key of the event that is being handled.
     #[inline(always)]
-    fn dispatch_some(&self, left: &mut usize, current: &mut Option<Key>, bytes: &mut [u8]) {
+    fn dispatch_queued(&self, current: &mut Key, bytes: &mut [u8]) {
+        let count = self.0.inbox.borrow().events.len();
         // The events are taken one by one: if a callback runs the loop, that inner loop dispatches the remaining ones.
         // No event may be lost, because an edge-triggered provider reports each event only once.
-        while *left > 0 {
-            *left -= 1;
+        for _ in 0..count {
             // The borrow ends before the source is called.
             let next = self.0.inbox.borrow_mut().next();
             match next {
                 Next::Event(event, source) => {
-                    *current = Some(event.key);
+                    *current = event.key;
                     source.ready(self, event.key, event.ready, bytes);
                 }
                 Next::Stale => {}

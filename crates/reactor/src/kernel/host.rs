@@ -185,7 +185,7 @@ impl Kernel {
 
     #[cold]
     fn interrupt_sleep(&self) {
-        if self.check_present().is_err() {
+        if self.is_away() {
             self.calls.wake();
         }
         let hook = self.deadline_hook.hook.borrow().clone();

@@ -33,10 +33,16 @@ macro_rules! parts {
 parts! { streams: Streams, sockets: Sockets, adoption: Adoption, watches: Watches, filesystem: Filesystem }
 
 impl Kernel {
+    /// Returns whether the provider waits in another thread.
+    #[inline]
+    pub(crate) fn is_away(&self) -> bool {
+        self.provider_slot().is_none()
+    }
+
     /// Returns [`Error::Waiting`] while the provider waits in another thread.
     #[inline]
     pub(crate) fn check_present(&self) -> Result<()> {
-        if self.provider_slot().is_some() { Ok(()) } else { Err(Error::Waiting) }
+        if self.is_away() { Err(Error::Waiting) } else { Ok(()) }
     }
 
     /// Makes the call `name` of the event provider. Returns [`Error::Waiting`] while the provider waits in another thread.
@@ -64,27 +70,47 @@ impl Kernel {
     /// A panic in the provider leaves this method.
     #[inline(always)]
     pub(crate) fn receive(&self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
-        // This does not use `streams`, which would copy the answer: every received message takes this path.
+        self.receive_all(key, scratch).map_or_else(|other| other, |count| Ok(Received::Drained(count)))
+    }
+
+    /// Receives as [`receive`](Kernel::receive), and returns the number of bytes if these are all that have arrived.
+    ///
+    /// Nearly every message takes this path. A number is returned in a register, any other answer in memory.
+    #[inline(always)]
+    pub(crate) fn receive_all(&self, key: Key, scratch: &mut [u8]) -> Result<usize, io::Result<Received>> {
         let blame = Blame::new(self, "receive", key);
-        let received = match self.provider_slot().as_deref_mut() {
+        let mut slot = self.provider_slot();
+        let received = match slot.as_deref_mut() {
             Some(provider) => provider.receive_on_stream(key, scratch),
             None => Ok(Received::Empty),
         };
+        drop(slot);
         blame.lift();
-        received
+        match received {
+            Ok(Received::Drained(count)) => Ok(count),
+            other => Err(other),
+        }
     }
 
-    /// Sends what the outbox holds. Returns `None` while the provider waits in another thread.
+    /// Sends what the outbox holds. Returns any answer but [`Sent::All`] as an error, and `None` as the error while the
+    /// provider waits in another thread.
     ///
     /// A panic in the provider leaves this method.
     #[inline(always)]
-    pub(crate) fn send(&self, key: Key, outbox: &mut Outbox) -> Option<io::Result<Sent>> {
+    pub(crate) fn send_all(&self, key: Key, outbox: &mut Outbox) -> Result<(), Option<io::Result<Sent>>> {
         let blame = Blame::new(self, "send", key);
         let mut slot = self.provider_slot();
-        let sent = slot.as_deref_mut().map(|provider| provider.send_on_stream(key, outbox));
+        let Some(provider) = slot.as_deref_mut() else {
+            blame.lift();
+            return Err(None);
+        };
+        let sent = provider.send_on_stream(key, outbox);
         drop(slot);
         blame.lift();
-        sent
+        match sent {
+            Ok(Sent::All) => Ok(()),
+            other => Err(Some(other)),
+        }
     }
 
     /// Borrows the provider's slot. Fetches the provider back first, if its detached wait is over.

@@ -88,13 +88,17 @@ impl Stream {
     /// Hands the outbox to the provider. Returns whether all bytes were sent.
     #[inline(always)]
     fn send(self: &Rc<Stream>, kernel: &Rc<Kernel>, mut outbox: Box<Outbox>) -> bool {
-        let Some(sent) = kernel.send(self.key, &mut outbox) else { return self.keep_until_back(kernel, outbox) };
-        if let Ok(Sent::All) = sent {
-            kernel.spare_outboxes.keep(outbox);
-            return true;
+        match kernel.send_all(self.key, &mut outbox) {
+            Ok(()) => {
+                kernel.spare_outboxes.keep(outbox);
+                true
+            }
+            Err(Some(sent)) => {
+                self.keep_unsent(outbox, sent);
+                false
+            }
+            Err(None) => self.keep_until_back(kernel, outbox),
         }
-        self.keep_unsent(outbox, sent);
-        false
     }
 
     /// Keeps the bytes while the provider waits in another thread. The first turn after that settles the connection.

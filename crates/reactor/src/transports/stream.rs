@@ -73,11 +73,9 @@ impl Source for Stream {
         let stream = &transport.0;
         if ready == Ready::READ && stream.flags.get().are_plain() {
             // In nearly all cases there is one message, and nothing behind it.
-            match reactor.0.receive(stream.key, scratch) {
-                Ok(Received::Drained(count)) => {
-                    stream.call(&reactor.0, |protocol| protocol.data_received(&transport, &scratch[..count]));
-                }
-                received => stream.read(&reactor.0, &transport, scratch, Some(received)),
+            match reactor.0.receive_all(stream.key, scratch) {
+                Ok(count) => stream.call(&reactor.0, |protocol| protocol.data_received(&transport, &scratch[..count])),
+                Err(received) => stream.read(&reactor.0, &transport, scratch, Some(received)),
             }
         } else {
             stream.ready_otherwise(&reactor.0, &transport, ready, scratch);

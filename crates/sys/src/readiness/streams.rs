@@ -55,6 +55,8 @@ impl<S: Selector> Streams for Readiness<S> {
         Ok(())
     }
 
+    // Into `StreamCalls` too, which would otherwise jump here for each message.
+    #[inline(always)]
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
         let source = self.sources.get_mut(key).ok_or_else(stale)?;
         match transfer::receive_directly(source.socket()?, scratch) {
@@ -72,6 +74,7 @@ impl<S: Selector> Streams for Readiness<S> {
         }
     }
 
+    #[inline(always)]
     fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
         let source = self.sources.get(key).ok_or_else(stale)?;
         // The common case: WRITE is not awaited, the outbox is one segment, and one call takes all of it.

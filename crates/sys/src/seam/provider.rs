@@ -149,6 +149,7 @@ pub trait StreamCalls {
 }
 
 impl<P: EventProvider> StreamCalls for P {
+    #[inline]
     fn receive_on_stream(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
         match self.streams() {
             Some(streams) => streams.receive(key, scratch),
