@@ -208,10 +208,17 @@ const _: () = assert!(
         && Ready::HANGUP.bits() as u32 == EventFlags::RDHUP.bits() >> RDHUP_TO_HUP
 );
 
+#[inline(always)]
 fn event(event: &epoll::Event) -> Event {
     let (data, flags) = (event.data, event.flags);
+    // Nearly always: bytes have come, and nothing else.
+    let ready = if flags.bits() == EventFlags::IN.bits() { Ready::READ } else { ready_of(flags) };
+    Event { key: Key::from_u64(data.u64()), ready }
+}
+
+#[inline(never)]
+fn ready_of(flags: EventFlags) -> Ready {
     let flags = flags.bits();
-    // No other bits are asked for, so none are reported.
     let hung_up = (flags & EventFlags::RDHUP.bits()) >> RDHUP_TO_HUP;
-    Event { key: Key::from_u64(data.u64()), ready: Ready::from_bits_retain((flags | hung_up) as u8) }
+    Ready::from_bits_truncate((flags | hung_up) as u8)
 }
