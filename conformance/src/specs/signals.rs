@@ -123,7 +123,8 @@ specifications! {
     }
 
     fn a_watched_signal_calls_every_watcher_each_time(subject: &Subject) {
-        // Reactor::on_signal. The last watch restores the disposition. SIGKILL cannot be watched.
+        // Reactor::on_signal. The last watch restores the disposition. SIGKILL and the signals of faults
+        // cannot be watched.
         let mut play = Performance::begin(subject, "watching");
         play.expect(&["refused true", "ready"]);
         for _ in 0..3 {

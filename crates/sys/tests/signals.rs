@@ -146,6 +146,19 @@ fn a_signal_that_cannot_be_caught_is_an_error() {
     }
 }
 
+/// A fault would be repeated without an end if the signal handler returned.
+#[test]
+fn a_signal_that_reports_a_fault_is_refused() {
+    let _turn = turn();
+    for fault in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL] {
+        let before = disposition(fault);
+        let error = SignalGuard::install(&[SIGINT, fault], no_waker()).err().expect("an error");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert!(error.to_string().contains(&fault.to_string()), "{error}");
+        assert_eq!((disposition(fault), disposition(SIGINT)), (before, libc::SIG_DFL));
+    }
+}
+
 /// A guard that takes over the place of another must not inherit its signals.
 #[test]
 fn a_new_guard_begins_without_signals() {

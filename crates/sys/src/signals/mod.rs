@@ -45,7 +45,8 @@ impl SignalGuard {
     /// ignored, as under nohup(1), stays ignored. May be called from any thread.
     ///
     /// # Errors
-    /// The errors of sigaction(2), such as for a number that is not a signal. Then nothing is changed.
+    /// The errors of sigaction(2), such as for a number that is not a signal. `InvalidInput` for SIGSEGV, SIGBUS, SIGFPE
+    /// and SIGILL: after a fault the same instruction would run again. Nothing is changed then.
     pub fn install(signals: &[i32], waker: Waker) -> io::Result<SignalGuard> {
         system::Watch::new(signals, waker).map(SignalGuard)
     }

@@ -27,6 +27,10 @@ pub const SIGTERM: i32 = libc::SIGTERM;
 /// The signals by which a user or a service supervisor asks a program to stop.
 pub const STOP_SIGNALS: &[i32] = &[SIGINT, SIGTERM];
 
+/// The signals by which the system reports a fault of the running instruction. The instruction runs again when a signal
+/// handler returns, and fails again, so a thread that only records the signal would never leave it.
+const FAULTS: [i32; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL];
+
 /// The number of bits in a set of signals. All systems have at most 64 signals, numbered from 1.
 const SIGNALS: usize = 64;
 
@@ -56,6 +60,10 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(signals: &[i32], waker: Waker) -> io::Result<Watch> {
+        if let Some(fault) = signals.iter().find(|signal| FAULTS.contains(signal)) {
+            let message = format!("signal {fault} reports a fault of an instruction, which would be repeated forever");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         let mut dispositions = lock();
         let watch = Watch { node: free_node() };
         watch.node.arrived.store(0, Ordering::SeqCst);
