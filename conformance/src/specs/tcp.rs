@@ -12,6 +12,7 @@ use ropewalk::{Address, Binding, Deferred, Destination, Error, Failure, Port, Re
 use crate::links::{Countdown, NOWHERE, Transports, noise};
 use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
 use crate::{Subject, run, specifications};
+use crate::waiting::run_until;
 
 /// Connects a client to a server at `port` until both have greeted, and returns their transports, the client's first.
 fn greet(subject: &Subject, binding: &str, target: impl Fn(&Port) -> String) -> (Transports, Vec<String>) {
@@ -216,6 +217,23 @@ specifications! {
         run(&reactor);
         log.expect(&["start factory", "started connecting", "failed ConnectBind", "stop factory"]);
     }
+    #[cfg(target_os = "linux")]
+    fn a_burst_of_connections_fits_into_the_default_queue(subject: &Subject) {
+        // listen(2): a client that finds the queue full tries again after a second. This port accepts nothing, so it
+        // would wait. Other systems may have a limit of 128.
+        let (reactor, made) = (subject.reactor(), Rc::new(Cell::new(0)));
+        let port = reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
+        port.pause_producing();
+        let count = made.clone();
+        let client = Script::new().on_made(move |_| count.set(count.get() + 1));
+        for _ in 0..200 {
+            subject.connect(&reactor, &port, client.factory());
+        }
+        let seen = made.clone();
+        run_until(&reactor, move || seen.get() == 200);
+        assert_eq!(made.get(), 200);
+    }
+
 
     fn a_refusal_names_the_address(subject: &Subject) {
         // ConnectionRefusedError

@@ -7,13 +7,16 @@ use std::sync::Arc;
 
 /// The number of connections that may wait to be accepted, unless a listener asks for another number.
 ///
+/// A client that finds the queue full tries again after a second. The system may impose a lower limit, such as
+/// `net.core.somaxconn` of Linux.
+///
 /// ```
 /// use ropewalk_proto::DEFAULT_BACKLOG;
 /// use ropewalk_proto::description::TcpServer;
 ///
 /// assert_eq!(TcpServer::new(8000).backlog, DEFAULT_BACKLOG);
 /// ```
-pub const DEFAULT_BACKLOG: u32 = 128;
+pub const DEFAULT_BACKLOG: u32 = 1024;
 
 /// The address of one end of a connection, or of a listening port.
 ///

@@ -18,9 +18,9 @@ const MODE: u32 = 0o666;
 ///
 /// | string | meaning |
 /// |---|---|
-/// | `tcp:PORT[:interface=IP][:backlog=128][:reuse_port=0]` | TCP on every interface, or on one |
-/// | `tcp6:PORT[:backlog=128][:interface=\:\:][:reuse_port=0]` | TCP over IPv6 |
-/// | `unix:PATH[:mode=666][:backlog=128][:lockfile=1]` | a UNIX socket at a path; `@NAME` is an abstract name |
+/// | `tcp:PORT[:interface=IP][:backlog=1024][:reuse_port=0]` | TCP on every interface, or on one |
+/// | `tcp6:PORT[:backlog=1024][:interface=\:\:][:reuse_port=0]` | TCP over IPv6 |
+/// | `unix:PATH[:mode=666][:backlog=1024][:lockfile=1]` | a UNIX socket at a path; `@NAME` is an abstract name |
 /// | `systemd:[INET\|INET6\|UNIX][:index=0\|name=NAME]` | a listening socket of a service manager |
 /// | `fd:NUMBER` | a listening socket that this process inherited |
 /// | `stdio:` | standard input and output, as one connection |
@@ -32,7 +32,7 @@ const MODE: u32 = 0o666;
 /// use ropewalk_proto::description::ServerDescription;
 ///
 /// let ServerDescription::Tcp(tcp) = "tcp:8000:interface=127.0.0.1".parse()? else { panic!("expected tcp") };
-/// assert_eq!((tcp.port, tcp.backlog), (8000, 128));
+/// assert_eq!((tcp.port, tcp.backlog), (8000, 1024));
 /// # Ok::<(), ropewalk_proto::description::DescriptionError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +58,8 @@ pub enum ServerDescription {
 /// use ropewalk_proto::description::{ServerDescription, TcpServer};
 ///
 /// let mut tcp = TcpServer::new(8000);
-/// tcp.backlog = 1024;
-/// assert_eq!("tcp:8000:backlog=1024".parse(), Ok(ServerDescription::Tcp(tcp)));
+/// tcp.backlog = 64;
+/// assert_eq!("tcp:8000:backlog=64".parse(), Ok(ServerDescription::Tcp(tcp)));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

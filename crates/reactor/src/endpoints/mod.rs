@@ -153,7 +153,7 @@ impl<E: StreamClientEndpoint + ?Sized> StreamClientEndpoint for Rc<E> {
 /// use ropewalk::endpoints::server_from_string;
 ///
 /// let reactor = Reactor::new()?;
-/// assert!(server_from_string(&reactor, "tcp:8000:interface=127.0.0.1:backlog=1024").is_ok());
+/// assert!(server_from_string(&reactor, "tcp:8000:interface=127.0.0.1:backlog=64").is_ok());
 /// let error = server_from_string(&reactor, "tcp:eighty").err().expect("the port is invalid");
 /// println!("{error}");
 /// # Ok::<(), ropewalk::Error>(())

@@ -27,9 +27,9 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// use ropewalk::Binding;
 ///
 /// let net = MemoryReactor::new();
-/// let binding = Binding::new("[::]:8000".parse().unwrap()).backlog(1024).reuse_port().v6_only();
+/// let binding = Binding::new("[::]:8000".parse().unwrap()).backlog(64).reuse_port().v6_only();
 /// net.listen_tcp(binding, AccumulatingProtocol::new().factory())?;
-/// assert_eq!(net.tcp_servers()[0].backlog, 1024);
+/// assert_eq!(net.tcp_servers()[0].backlog, 64);
 /// net.listen_tcp(":8080", AccumulatingProtocol::new().factory())?; // all addresses, default options
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
