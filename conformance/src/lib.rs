@@ -23,6 +23,7 @@ pub mod script;
 pub mod specs;
 mod subject;
 pub mod waiting;
+mod without_ipv6;
 
 pub use subject::{Subject, count_turns, quiet, run};
 

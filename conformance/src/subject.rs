@@ -1,5 +1,6 @@
 //! The provider that the specifications run on.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,6 +11,7 @@ use ropewalk::{PanicPolicy, Reactor, RunOptions};
 
 use crate::counting::{Counting, Counts};
 use crate::fuse::{Fuse, Fused};
+use crate::without_ipv6::WithoutIpv6;
 
 /// A provider under test.
 #[derive(Clone, Copy)]
@@ -108,6 +110,11 @@ impl Subject {
     pub fn fused(&self) -> (Reactor, Fuse) {
         let (provider, fuse) = Fused::new(self.open());
         (Reactor::with_provider(Box::new(provider)), fuse)
+    }
+
+    /// Returns a new reactor as [`reactor`](Subject::reactor) does. Listening on an IPv6 address fails with `kind`.
+    pub fn without_ipv6(&self, kind: ErrorKind) -> Reactor {
+        strict(Reactor::with_provider(Box::new(WithoutIpv6 { provider: self.open(), kind })))
     }
 
     fn open(&self) -> Box<dyn EventProvider> {

@@ -1,18 +1,19 @@
 //! IReactorTCP and ITCPTransport: behaviour of TCP only. `streams`, `closing` and similar modules specify all streams.
 
 use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk::endpoints::{StreamClientEndpoint, TcpClientEndpoint, client_from_string};
+use ropewalk::endpoints::{StreamClientEndpoint, TcpClientEndpoint, client_from_string, server_from_string};
 use ropewalk::interfaces::resolver::HostnameResolver;
 use ropewalk::{Address, Binding, Deferred, Destination, Error, Failure, Port, Reactor, Transport, succeed};
 
 use crate::links::{Countdown, NOWHERE, Transports, noise};
 use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
-use crate::{Subject, run, specifications};
 use crate::waiting::run_until;
+use crate::{Subject, run, specifications};
 
 /// Connects a client to a server at `port` until both have greeted, and returns their transports, the client's first.
 fn greet(subject: &Subject, binding: &str, target: impl Fn(&Port) -> String) -> (Transports, Vec<String>) {
@@ -110,6 +111,35 @@ specifications! {
         assert_eq!((log.count("failed ConnectionRefused"), log.count("build")), (1, 1), "{:?}", log.entries());
     }
 
+    fn a_port_number_in_use_over_ipv6_is_an_error_for_all_addresses(subject: &Subject) {
+        // Listening over IPv4 alone would go unnoticed. The endpoint `tcp:` follows the same rule as `:PORT`.
+        let reactor = subject.reactor();
+        let only_v6 = Binding::try_from("[::]:0").unwrap().v6_only();
+        let used = number(&reactor.listen_tcp(only_v6, Script::new().factory()).unwrap());
+        let error = reactor.listen_tcp(format!(":{used}").as_str(), Script::new().factory()).unwrap_err();
+        assert!(matches!(error, Error::CannotListen(..)), "{error:?}");
+        let endpoint = server_from_string(&reactor, &format!("tcp:{used}")).unwrap();
+        let listening = endpoint.listen(&reactor, Rc::new(Script::new().factory()));
+        assert_eq!(listening.try_result().expect("at once").unwrap_err().to_string(), error.to_string());
+        assert_eq!(reactor.source_count(), 1);
+    }
+
+    fn a_wildcard_address_uses_ipv4_alone_where_ipv6_is_missing(subject: &Subject) {
+        // ipv6(7): a kernel without IPv6 opens or binds no such socket. Every other error is reported.
+        let listen_at = |text: &str, kind| {
+            let reactor = subject.without_ipv6(kind);
+            let port = reactor.listen_tcp(text, Script::new().factory())?;
+            port.host().map(|host| host.inet().expect("a TCP address").ip().to_string())
+        };
+        for missing in [ErrorKind::Unsupported, ErrorKind::AddrNotAvailable] {
+            assert_eq!(listen_at(":0", missing).unwrap(), "0.0.0.0");
+            assert!(matches!(listen_at("[::]:0", missing), Err(Error::CannotListen(..))));
+        }
+        for other in [ErrorKind::AddrInUse, ErrorKind::PermissionDenied] {
+            assert!(matches!(listen_at(":0", other), Err(Error::CannotListen(..))), "{other}");
+        }
+    }
+
     fn port_zero_gets_a_free_number_from_the_system(subject: &Subject) {
         // IReactorTCP.listenTCP: port 0.
         let reactor = subject.reactor();
@@ -187,6 +217,23 @@ specifications! {
         assert_eq!(client.received().len(), 8);
     }
 
+    #[cfg(target_os = "linux")]
+    fn a_burst_of_connections_fits_into_the_default_queue(subject: &Subject) {
+        // listen(2): a client that finds the queue full tries again after a second. This port accepts nothing, so it
+        // would wait. Other systems may have a limit of 128.
+        let (reactor, made) = (subject.reactor(), Rc::new(Cell::new(0)));
+        let port = reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
+        port.pause_producing();
+        let count = made.clone();
+        let client = Script::new().on_made(move |_| count.set(count.get() + 1));
+        for _ in 0..200 {
+            subject.connect(&reactor, &port, client.factory());
+        }
+        let seen = made.clone();
+        run_until(&reactor, move || seen.get() == 200);
+        assert_eq!(made.get(), 200);
+    }
+
     fn a_connection_can_be_made_from_a_chosen_address(subject: &Subject) {
         // IReactorTCP.connectTCP: bindAddress
         let (reactor, peers) = (subject.reactor(), Log::new());
@@ -217,23 +264,6 @@ specifications! {
         run(&reactor);
         log.expect(&["start factory", "started connecting", "failed ConnectBind", "stop factory"]);
     }
-    #[cfg(target_os = "linux")]
-    fn a_burst_of_connections_fits_into_the_default_queue(subject: &Subject) {
-        // listen(2): a client that finds the queue full tries again after a second. This port accepts nothing, so it
-        // would wait. Other systems may have a limit of 128.
-        let (reactor, made) = (subject.reactor(), Rc::new(Cell::new(0)));
-        let port = reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
-        port.pause_producing();
-        let count = made.clone();
-        let client = Script::new().on_made(move |_| count.set(count.get() + 1));
-        for _ in 0..200 {
-            subject.connect(&reactor, &port, client.factory());
-        }
-        let seen = made.clone();
-        run_until(&reactor, move || seen.get() == 200);
-        assert_eq!(made.get(), 200);
-    }
-
 
     fn a_refusal_names_the_address(subject: &Subject) {
         // ConnectionRefusedError

@@ -3,7 +3,7 @@
 //! Source: `TCP4ServerEndpoint`, `TCP6ServerEndpoint`, `HostnameEndpoint` and `TCP6ClientEndpoint` of
 //! `twisted.internet.endpoints`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use ropewalk_proto::Deferred;
@@ -31,11 +31,7 @@ use crate::transports::{Port, Transport};
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct TcpServerEndpoint {
-    binding: Binding,
-    /// The binding to use if listening on the first one fails.
-    fallback: Option<Binding>,
-}
+pub struct TcpServerEndpoint(Binding);
 
 impl TcpServerEndpoint {
     /// Creates an endpoint for `binding`, of any type that [`Reactor::listen_tcp`] accepts.
@@ -47,12 +43,10 @@ impl TcpServerEndpoint {
         B: TryInto<Binding>,
         Error: From<B::Error>,
     {
-        Ok(TcpServerEndpoint { binding: binding.try_into()?, fallback: None })
+        Ok(TcpServerEndpoint(binding.try_into()?))
     }
 
-    /// Creates an endpoint for `port` of every interface, over IPv6 and IPv4.
-    ///
-    /// On a machine without IPv6 it listens over IPv4 only.
+    /// Creates an endpoint for `port` of every interface, over IPv6 and IPv4: [`Binding::everywhere`].
     ///
     /// ```
     /// use std::rc::Rc;
@@ -71,21 +65,18 @@ impl TcpServerEndpoint {
 
 impl From<&TcpServer> for TcpServerEndpoint {
     fn from(tcp: &TcpServer) -> TcpServerEndpoint {
-        let on = |interface: IpAddr| shared(Binding::from((interface, tcp.port)).backlog(tcp.backlog), tcp.reuse_port);
-        match tcp.interface {
-            Some(interface) => TcpServerEndpoint { binding: on(interface), fallback: None },
-            None => TcpServerEndpoint {
-                binding: on(Ipv6Addr::UNSPECIFIED.into()),
-                fallback: Some(on(Ipv4Addr::UNSPECIFIED.into())),
-            },
-        }
+        let binding = match tcp.interface {
+            Some(interface) => Binding::from((interface, tcp.port)),
+            None => Binding::everywhere(tcp.port),
+        };
+        TcpServerEndpoint(shared(binding.backlog(tcp.backlog), tcp.reuse_port))
     }
 }
 
 impl From<&Tcp6Server> for TcpServerEndpoint {
     fn from(tcp: &Tcp6Server) -> TcpServerEndpoint {
         let binding = Binding::from((tcp.interface.into(), tcp.port)).backlog(tcp.backlog).v6_only();
-        TcpServerEndpoint { binding: shared(binding, tcp.reuse_port), fallback: None }
+        TcpServerEndpoint(shared(binding, tcp.reuse_port))
     }
 }
 
@@ -95,14 +86,7 @@ fn shared(binding: Binding, reuse_port: bool) -> Binding {
 
 impl StreamServerEndpoint for TcpServerEndpoint {
     fn listen(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Port> {
-        let port = reactor.listen_tcp(self.binding.clone(), factory.clone());
-        let port = port.or_else(|error| match &self.fallback {
-            // On a machine without IPv6, the IPv6 wildcard address fails. On others, the second attempt fails for the
-            // same reason.
-            Some(fallback) => reactor.listen_tcp(fallback.clone(), factory).map_err(|_| error),
-            None => Err(error),
-        });
-        port.map_err(Into::into).into()
+        reactor.listen_tcp(self.0.clone(), factory).map_err(Into::into).into()
     }
 }
 

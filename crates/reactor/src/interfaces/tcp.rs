@@ -1,11 +1,11 @@
 //! IReactorTCP: listening and connecting over IPv4 and IPv6.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk_proto::{Address, DEFAULT_BACKLOG};
-use ropewalk_sys::{IpFamily, ListenSpec};
+use ropewalk_sys::{IpFamily, ListenSpec, is_family_missing};
 
 use super::Interface;
 use super::resolver::{literal, split_host_port};
@@ -19,8 +19,8 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The address that [`Reactor::listen_tcp`] listens on, with options.
 ///
-/// Converts from `"127.0.0.1:8000"`, `"[::1]:8000"`, `":8000"` (all addresses), a [`SocketAddr`], or an address and a
-/// port.
+/// Converts from `"127.0.0.1:8000"`, `"[::1]:8000"`, `":8000"` ([everywhere](Binding::everywhere)), a [`SocketAddr`], or
+/// an address and a port.
 ///
 /// ```
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -36,6 +36,8 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Binding {
     address: SocketAddr,
+    /// Whether the port listens over IPv4 on a machine without IPv6.
+    may_use_ipv4: bool,
     backlog: u32,
     reuse_port: bool,
     dual_stack: bool,
@@ -44,7 +46,27 @@ pub struct Binding {
 impl Binding {
     /// Creates a binding to `address` with a backlog of [`DEFAULT_BACKLOG`]. With port 0 the system chooses a port.
     pub fn new(address: SocketAddr) -> Binding {
-        Binding { address, backlog: DEFAULT_BACKLOG, reuse_port: false, dual_stack: true }
+        Binding { address, may_use_ipv4: false, backlog: DEFAULT_BACKLOG, reuse_port: false, dual_stack: true }
+    }
+
+    /// Creates a binding to `port` of every address of the machine, over IPv6 and IPv4.
+    ///
+    /// On a machine without IPv6 the port listens over IPv4 only. If the port is in use over either family, listening
+    /// fails.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    /// use ropewalk::Binding;
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp(Binding::everywhere(8000), AccumulatingProtocol::new().factory())?;
+    /// let clients = ["127.0.0.1:8000", "[::1]:8000"].map(|address| net.connect_stream(address));
+    /// net.settle();
+    /// assert!(clients.iter().all(|client| client.is_connected()));
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn everywhere(port: u16) -> Binding {
+        Binding { may_use_ipv4: true, ..Binding::new((Ipv6Addr::UNSPECIFIED, port).into()) }
     }
 
     /// Sets the number of connections that may wait to be accepted. The system may impose a lower limit.
@@ -65,7 +87,18 @@ impl Binding {
     #[must_use]
     pub fn v6_only(mut self) -> Binding {
         self.dual_stack = false;
+        self.may_use_ipv4 = false;
         self
+    }
+
+    fn listen(&self, reactor: &Reactor, address: SocketAddr, factory: Rc<dyn Factory>) -> Result<Port> {
+        let spec = ListenSpec {
+            backlog: self.backlog,
+            reuse_port: self.reuse_port,
+            dual_stack: self.dual_stack,
+            ..ListenSpec::new(Address::Inet(address))
+        };
+        Port::listen(reactor, spec, false, factory)
     }
 }
 
@@ -87,7 +120,7 @@ impl TryFrom<&str> for Binding {
     fn try_from(text: &str) -> Result<Binding> {
         let (host, port) = split_host_port(text)?;
         if host.is_empty() {
-            return Ok(Binding::new((Ipv6Addr::UNSPECIFIED, port).into()));
+            return Ok(Binding::everywhere(port));
         }
         let expected = "IPV4:PORT, [IPV6]:PORT or :PORT (not a host name)";
         literal(host, port).map(Binding::new).ok_or_else(|| Error::invalid_address(text, expected))
@@ -241,14 +274,14 @@ impl Reactor {
         Error: From<B::Error>,
     {
         self.require(Interface::Tcp)?;
-        let binding = binding.try_into()?;
-        let spec = ListenSpec {
-            backlog: binding.backlog,
-            reuse_port: binding.reuse_port,
-            dual_stack: binding.dual_stack,
-            ..ListenSpec::new(Address::Inet(binding.address))
-        };
-        Port::listen(self, spec, false, Rc::new(factory))
+        let (binding, factory) = (binding.try_into()?, Rc::new(factory));
+        match binding.listen(self, binding.address, factory.clone()) {
+            Err(Error::CannotListen(_, cause)) if binding.may_use_ipv4 && is_family_missing(&cause) => {
+                let everywhere = (Ipv4Addr::UNSPECIFIED, binding.address.port()).into();
+                binding.listen(self, everywhere, factory)
+            }
+            outcome => outcome,
+        }
     }
 
     /// Connects over TCP. `factory` builds a protocol for the connection.

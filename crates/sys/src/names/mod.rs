@@ -55,9 +55,30 @@ pub fn look_up(host: &str, port: u16, family: IpFamily) -> io::Result<Vec<Socket
     system::look_up(host, port, family)
 }
 
+/// Returns whether `error` says that this machine does not have the address family of a socket or address, such as IPv6:
+/// EAFNOSUPPORT of socket(2), EADDRNOTAVAIL of bind(2).
+///
+/// ```
+/// use std::io;
+/// use ropewalk_sys::is_family_missing;
+///
+/// assert!(is_family_missing(&io::ErrorKind::AddrNotAvailable.into()));
+/// assert!(!is_family_missing(&io::ErrorKind::AddrInUse.into()));
+/// ```
+pub fn is_family_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
+        || error.raw_os_error() == Some(system::FAMILY_NOT_SUPPORTED)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_family_is_known_by_the_number_of_the_error() {
+        let missing = io::Error::from_raw_os_error(system::FAMILY_NOT_SUPPORTED);
+        assert!(is_family_missing(&missing), "{missing}");
+    }
 
     #[test]
     fn a_name_is_looked_up_in_one_family_alone() {

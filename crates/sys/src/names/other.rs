@@ -6,6 +6,9 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use super::IpFamily;
 
+/// WSAEAFNOSUPPORT of Windows.
+pub(super) const FAMILY_NOT_SUPPORTED: i32 = 10047;
+
 pub(super) fn look_up(host: &str, port: u16, family: IpFamily) -> io::Result<Vec<SocketAddr>> {
     Ok((host, port).to_socket_addrs()?.filter(|address| family.has(address)).collect())
 }

@@ -8,6 +8,8 @@ use std::ptr::{null, null_mut};
 
 use super::IpFamily;
 
+pub(super) const FAMILY_NOT_SUPPORTED: i32 = libc::EAFNOSUPPORT;
+
 pub(super) fn look_up(host: &str, port: u16, family: IpFamily) -> io::Result<Vec<SocketAddr>> {
     let invalid = |_| io::Error::new(io::ErrorKind::InvalidInput, "a host name has no zero byte");
     let host = CString::new(host).map_err(invalid)?;
