@@ -171,7 +171,7 @@ specifications! {
     fn an_invalid_destination_is_an_error_at_once(subject: &Subject) {
         // ServiceNameUnknownError is raised synchronously.
         let reactor = subject.reactor();
-        for text in ["localhost:http", ":80", "localhost", "localhost:-1", "::1:80"] {
+        for text in ["localhost:http", "localhost", "localhost:-1", "::1:80"] {
             let error = reactor.connect_tcp(text, Script::new().factory()).unwrap_err();
             assert!(matches!(error, Error::InvalidAddress(..)), "{text}: {error:?}");
         }
@@ -285,6 +285,23 @@ specifications! {
         let reason = heard.borrow().clone().unwrap();
         assert!(matches!(&reason, Error::ConnectionRefused(Address::Inet(address)) if *address == NOWHERE));
         assert_eq!(reason.to_string(), "connection to 127.0.0.1:1 was refused");
+    }
+
+    fn an_empty_host_is_this_machine(subject: &Subject) {
+        // IReactorCore.resolve: '' -> '0.0.0.0', the machine itself.
+        let texts: [fn(u16) -> Destination; 4] = [
+            |port| Destination::new("", port),
+            |port| ("", port).into(),
+            |port| Destination::try_from(format!(":{port}").as_str()).unwrap(),
+            |port| Destination::new("", port).v6_only(),
+        ];
+        for (destination, host) in texts.into_iter().zip(["127.0.0.1", "127.0.0.1", "127.0.0.1", "[::1]"]) {
+            let reactor = subject.reactor();
+            let port = number(&reactor.listen_tcp(":0", Script::new().factory()).unwrap());
+            let endpoint = TcpClientEndpoint::new(destination(port)).unwrap();
+            let connected = endpoint.connect(&reactor, Rc::new(Script::new().factory()));
+            assert_eq!(reached(&reactor, connected), format!("{host}:{port}"));
+        }
     }
 
     fn nagles_algorithm_can_be_switched(subject: &Subject) {

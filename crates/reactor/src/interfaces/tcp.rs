@@ -137,7 +137,8 @@ impl TryFrom<&String> for Binding {
 
 /// The target of [`Reactor::connect_tcp`], with options.
 ///
-/// Converts from `"example.org:80"`, `"127.0.0.1:80"`, `"[::1]:80"`, a [`SocketAddr`], or a host and a port.
+/// Converts from `"example.org:80"`, `"127.0.0.1:80"`, `"[::1]:80"`, `":80"` (this machine), a [`SocketAddr`], or a host
+/// and a port.
 ///
 /// ```
 /// use std::time::Duration;
@@ -162,7 +163,8 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// Creates a destination from a name or IP address, and a port. The timeout is 30 s.
+    /// Creates a destination from a name or IP address, and a port. The empty name is this machine: its loopback address.
+    /// The timeout is 30 s.
     pub fn new(host: &str, port: u16) -> Destination {
         let target = match literal(host, port) {
             Some(address) => Target::Address(address.into()),
@@ -206,6 +208,13 @@ impl Destination {
             (Target::Address(Address::Inet(address)), Some(family)) if !family.has(&address) => {
                 Err(Error::invalid_address(&address.to_string(), &format!("a name or an {family} address")))
             }
+            (Target::Name { host, port, .. }, family) if host.is_empty() => {
+                let this_machine: IpAddr = match family {
+                    Some(IpFamily::V6) => Ipv6Addr::LOCALHOST.into(),
+                    _ => Ipv4Addr::LOCALHOST.into(),
+                };
+                Ok(Target::Address(SocketAddr::new(this_machine, port).into()))
+            }
             (Target::Name { host, port, .. }, family) => Ok(Target::Name { host, port, family }),
             (target, _) => Ok(target),
         }
@@ -234,9 +243,6 @@ impl TryFrom<&str> for Destination {
 
     fn try_from(text: &str) -> Result<Destination> {
         let (host, port) = split_host_port(text)?;
-        if host.is_empty() {
-            return Err(Error::invalid_address(text, "HOST:PORT with a host to connect to"));
-        }
         Ok(Destination::new(host, port))
     }
 }
