@@ -304,6 +304,21 @@ specifications! {
         }
     }
 
+    fn a_connection_of_a_socket_to_itself_is_refused(subject: &Subject) {
+        // RFC 9293, section 3.5: both ends may open at once. So a client may reach itself if the system chooses the port
+        // that the client connects to. Here the client asks for that port.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        // A free port of an address that few programs use, so that the port is still free when it is bound.
+        let alone = std::net::TcpListener::bind("127.0.0.4:0").unwrap().local_addr().unwrap();
+        let factory =
+            LoggingFactory::new(&log, Script::new()).after(|connector| stop(&connector.try_reactor().unwrap()));
+        reactor.connect_tcp(Destination::from(alone).bind(alone), factory).unwrap();
+        run(&reactor);
+        log.expect(&["start factory", "started connecting", "failed ConnectionRefused", "stop factory"]);
+        // The address is free again at once.
+        std::net::TcpListener::bind(alone).unwrap();
+    }
+
     fn nagles_algorithm_can_be_switched(subject: &Subject) {
         // ITCPTransport.getTcpNoDelay, setTcpNoDelay
         subject.converse(&Script::new(), &Script::new().on_made(|transport| {

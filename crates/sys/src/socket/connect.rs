@@ -3,11 +3,12 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use ropewalk_proto::Address;
 use rustix::io::Errno;
 use rustix::net::{SocketType, bind, connect, sockopt};
 
 use super::raw_address::RawAddress;
-use super::{address, creation};
+use super::{address, creation, option};
 use crate::seam::ConnectSpec;
 
 /// Returns a socket that is connected or connecting.
@@ -34,6 +35,19 @@ pub(crate) fn finish(socket: BorrowedFd<'_>) -> io::Result<()> {
     match RawAddress::peer(socket) {
         // No error and no peer: the wake-up was spurious.
         Err(Errno::NOTCONN) => Err(io::ErrorKind::WouldBlock.into()),
+        Ok(peer) if is_own_address(socket, &peer)? => {
+            // Without the reset the address would stay in use for a minute, in the state TIME_WAIT.
+            option::reset_on_close(socket);
+            Err(Errno::CONNREFUSED.into())
+        }
         outcome => Ok(outcome.map(drop)?),
     }
+}
+
+/// Whether a socket has connected to itself. No server listens at such an address: the system chose the port that the
+/// socket connects to for the socket's own end, and both ends opened at once (RFC 9293, section 3.5).
+fn is_own_address(socket: BorrowedFd<'_>, peer: &RawAddress) -> io::Result<bool> {
+    let Address::Inet(peer) = peer.decode() else { return Ok(false) };
+    let Address::Inet(own) = address::local(socket)? else { return Ok(false) };
+    Ok((own.ip(), own.port()) == (peer.ip(), peer.port()))
 }
