@@ -432,6 +432,41 @@ specifications! {
         assert_eq!(log.entries().len(), 3);
     }
 
+    fn firing_shutdown_stops_a_running_reactor(subject: &Subject) {
+        // ReactorBase: the trigger `during shutdown` is `crash`. The connections end too, so the callback has to return
+        // first.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        for (phase, name) in PHASES {
+            reactor.add_system_event_trigger(phase, "shutdown", log.note(name));
+        }
+        let fired = log.clone();
+        reactor.call_when_running(move |reactor| {
+            reactor.fire_system_event("shutdown");
+            reactor.fire_system_event("shutdown");
+            fired.add("fired");
+        });
+        run(&reactor);
+        log.expect(&["fired", "before", "during", "after"]);
+        assert!(!reactor.running());
+    }
+
+    fn the_events_of_a_run_are_fired_by_the_run_alone(subject: &Subject) {
+        // A trigger of `startup` or `shutdown` that ran early would be missing in the run.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        for event in ["startup", "shutdown"] {
+            let ran = log.clone();
+            reactor.add_system_event_trigger(Phase::During, event, move |reactor: &Reactor| {
+                ran.add(event);
+                reactor.fire_system_event("startup");
+            });
+            reactor.fire_system_event(event);
+        }
+        log.expect(&[]);
+        reactor.call_when_running(stop);
+        run(&reactor);
+        log.expect(&["startup", "shutdown"]);
+    }
+
     fn a_panic_in_a_trigger_stops_no_other_trigger(subject: &Subject) {
         // _ThreePhaseEvent: "Unhandled Error" is logged, and the reactor continues.
         let (reactor, log) = (subject.plain_reactor(), Log::new());

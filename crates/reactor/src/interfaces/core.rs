@@ -257,7 +257,7 @@ impl Reactor {
         let run = self.feature::<Run>();
         let number = run.state.get().number + 1;
         run.state.set(RunState { stage: Stage::Starting, number, ..RunState::default() });
-        self.fire_system_event("startup");
+        self.fire("startup");
         Ok(())
     }
 
@@ -369,8 +369,8 @@ impl Reactor {
         Some(self.add_system_event_trigger(Phase::After, "startup", call))
     }
 
-    /// Adds a trigger that runs once with the next `event`: `startup`, `shutdown`, or any name that
-    /// [`fire_system_event`](Reactor::fire_system_event) fires.
+    /// Adds a trigger that runs once with the next `event`: `startup` and `shutdown`, which each run of the reactor fires,
+    /// or any other name, which [`fire_system_event`](Reactor::fire_system_event) fires.
     ///
     /// May be called while that event is being fired.
     ///
@@ -435,6 +435,10 @@ impl Reactor {
     /// If a `Before` trigger returns a Deferred, the later phases run when the Deferred fires. This may happen after
     /// the method has returned.
     ///
+    /// `startup` and `shutdown` belong to the runs of the reactor. `shutdown` stops a running reactor like
+    /// [`stop`](Reactor::stop), so the triggers run at the end of this turn. At any other time either name is logged and
+    /// has no effect, and the triggers are kept.
+    ///
     /// ```
     /// use std::cell::Cell;
     /// use std::rc::Rc;
@@ -450,6 +454,14 @@ impl Reactor {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn fire_system_event(&self, event: &str) {
+        match event {
+            "shutdown" if self.stop().is_ok() => {}
+            "startup" | "shutdown" => tracing::warn!(event, "only a run of the reactor fires this event"),
+            _ => self.fire(event),
+        }
+    }
+
+    fn fire(&self, event: &str) {
         let run = self.feature::<Run>();
         let firing = Rc::new(Firing { event: event.into(), run: run.own_event(event), waiting: Cell::new(1) });
         loop {
@@ -538,7 +550,7 @@ impl Hooks for Run {
         let state = self.state.get();
         if state.stop_requested {
             self.state.set(RunState { stage: Stage::ShuttingDown, stop_requested: false, ..state });
-            reactor.fire_system_event("shutdown");
+            reactor.fire("shutdown");
         }
     }
 
