@@ -344,6 +344,19 @@ specifications! {
         assert!(texts.iter().all(|text| text.contains("not a stream socket")), "{texts:?}");
     }
 
+    #[cfg(target_os = "linux")]
+    fn sockets_of_a_foreign_family_are_rejected(subject: &Subject) {
+        // UnsupportedAddressFamily
+        let reactor = subject.reactor();
+        let foreign = || rustix::net::socket(AddressFamily::NETLINK, SocketType::RAW, None).unwrap();
+        let port = reactor.adopt_stream_port(foreign(), factory(&Script::new())).map(drop);
+        let connection = reactor.adopt_stream_connection(foreign(), &factory(&Script::new())).map(drop);
+        for error in [port.unwrap_err(), connection.unwrap_err()] {
+            assert!(matches!(error, Error::UnsupportedAddressFamily(_)), "{error:?}");
+            assert!(error.to_string().contains("expected INET, INET6 or UNIX"), "{error}");
+        }
+    }
+
     fn a_connection_is_rejected_as_a_port(subject: &Subject) {
         // IReactorSocket.adoptStreamPort. A port is rejected as a connection, too.
         let (reactor, (_client, server)) = (subject.reactor(), connected());

@@ -265,6 +265,16 @@ specifications! {
         log.expect(&["start factory", "started connecting", "failed ConnectBind", "stop factory"]);
     }
 
+    fn every_failure_to_bind_is_a_bind_error(subject: &Subject) {
+        // ConnectBindError, whatever bind(2) says. Here the address is of another family than the destination.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let factory =
+            LoggingFactory::new(&log, Script::new()).after(|connector| stop(&connector.try_reactor().unwrap()));
+        reactor.connect_tcp(Destination::from(NOWHERE).bind("[::1]:0".parse().unwrap()), factory).unwrap();
+        run(&reactor);
+        log.expect(&["start factory", "started connecting", "failed ConnectBind", "stop factory"]);
+    }
+
     fn a_refusal_names_the_address(subject: &Subject) {
         // ConnectionRefusedError
         struct Heard(Rc<RefCell<Option<Error>>>);

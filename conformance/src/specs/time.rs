@@ -189,6 +189,17 @@ specifications! {
         }
     }
 
+    fn a_call_cancelled_by_another_handle_is_cancelled(subject: &Subject) {
+        // IReactorTime.getDelayedCalls returns the calls themselves, which know that they were cancelled.
+        let reactor = subject.reactor();
+        let [first, second] = [1, 2].map(|number| reactor.call_later(MOMENT * number, |_| {}));
+        let listed = reactor.get_delayed_calls();
+        listed.iter().for_each(|call| call.cancel().unwrap());
+        for call in [first, second].iter().chain(&listed) {
+            assert!(matches!(call.cancel(), Err(Error::AlreadyCancelled)));
+        }
+    }
+
     fn a_call_is_inactive_while_it_runs(subject: &Subject) {
         // DelayedCall.called is set before the function is called.
         let (reactor, log) = (subject.reactor(), Log::new());

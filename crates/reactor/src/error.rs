@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ropewalk_proto::description::DescriptionError;
 use ropewalk_proto::{Address, Failure};
+use ropewalk_sys::BindError;
 
 /// `Result` with ropewalk's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -70,6 +71,8 @@ pub enum Error {
 
     /// Listening at the address failed.
     CannotListen(Address, Arc<io::Error>),
+    /// The reactor has no streams of this address family, which an adopted socket has.
+    UnsupportedAddressFamily(Arc<io::Error>),
     /// The text is not an address. The second field says what was expected.
     InvalidAddress(Arc<str>, Arc<str>),
     /// The text is not the description of an endpoint.
@@ -165,6 +168,7 @@ impl Error {
             Error::Connect(..) => "Connect",
             Error::NoneOfSeveral(..) => "NoneOfSeveral",
             Error::CannotListen(..) => "CannotListen",
+            Error::UnsupportedAddressFamily(..) => "UnsupportedAddressFamily",
             Error::InvalidAddress(..) => "InvalidAddress",
             Error::InvalidDescription(..) => "InvalidDescription",
             Error::AlreadyCalled => "AlreadyCalled",
@@ -217,16 +221,27 @@ impl Error {
         Error::panic_within(&error).unwrap_or_else(|| Error::CannotListen(address, Arc::new(error)))
     }
 
+    /// Chooses the variant for a socket that cannot be adopted.
+    pub(crate) fn adopt(doing: &'static str) -> impl FnOnce(io::Error) -> Error {
+        move |error| match error.kind() {
+            io::ErrorKind::Unsupported => Error::UnsupportedAddressFamily(Arc::new(error)),
+            _ => Error::io(doing)(error),
+        }
+    }
+
     /// Chooses the variant for a failed connection attempt: `getConnectError`.
     pub(crate) fn connect(address: Address, error: io::Error) -> Error {
         if let Some(panicked) = Error::panic_within(&error) {
             return panicked;
         }
+        let error = match error.downcast::<BindError>() {
+            Ok(BindError(cause)) => return Error::ConnectBind(Arc::new(cause)),
+            Err(error) => error,
+        };
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Error::ConnectionRefused(address),
             io::ErrorKind::TimedOut => Error::ConnectTimedOut,
             io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => Error::NoRoute(address),
-            io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => Error::ConnectBind(Arc::new(error)),
             _ => Error::Connect(address, Arc::new(error)),
         }
     }
@@ -256,6 +271,7 @@ impl std::fmt::Display for Error {
             Error::Connect(address, cause) => write!(f, "cannot connect to {address}: {cause}"),
             Error::NoneOfSeveral(attempts) => write_attempts(f, attempts),
             Error::CannotListen(address, cause) => write!(f, "cannot listen on {address}: {cause}"),
+            Error::UnsupportedAddressFamily(cause) => write!(f, "cannot adopt the socket: {cause}"),
             Error::InvalidAddress(text, expected) => write!(f, "'{text}' is not an address: expected {expected}"),
             Error::InvalidDescription(error) => error.fmt(f),
             Error::AlreadyCalled => f.write_str("already called"),
@@ -313,6 +329,7 @@ impl std::error::Error for Error {
             | Error::ConnectBind(cause)
             | Error::Connect(_, cause)
             | Error::CannotListen(_, cause)
+            | Error::UnsupportedAddressFamily(cause)
             | Error::Io(_, cause) => Some(&**cause),
             _ => None,
         }

@@ -82,6 +82,8 @@ struct Slot<T> {
     deadline: Moment,
     sequence: u64,
     value: Option<T>,
+    /// Whether the timer was cancelled. A timer that fired was not.
+    cancelled: bool,
 }
 
 impl<T> Slot<T> {
@@ -156,7 +158,7 @@ impl<T> TimerQueue<T> {
         let sequence = self.take_sequence();
         // A sequence number is unique, so the generation stays unique even if a slot is freed and created again.
         let generation = sequence as u32;
-        let index = self.occupy(Slot { generation, deadline, sequence, value: Some(value) });
+        let index = self.occupy(Slot { generation, deadline, sequence, value: Some(value), cancelled: false });
         self.push(Entry { deadline, sequence, slot: index });
         TimerKey(Key::new(index, generation))
     }
@@ -165,7 +167,23 @@ impl<T> TimerQueue<T> {
     pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
         self.slot(key)?;
         self.detach(key.0.index());
+        self.slots[key.0.index() as usize].cancelled = true;
         self.vacate(key.0.index())
+    }
+
+    /// Returns whether the timer was cancelled, if that is still known: until another timer takes its slot.
+    ///
+    /// ```
+    /// use ropewalk_proto::{Moment, TimerQueue};
+    ///
+    /// let mut queue = TimerQueue::new();
+    /// let key = queue.schedule(Moment::ZERO, "tea");
+    /// queue.cancel(key);
+    /// assert!(queue.was_cancelled(key));
+    /// ```
+    pub fn was_cancelled(&self, key: TimerKey) -> bool {
+        let slot = self.slots.get(key.0.index() as usize);
+        slot.is_some_and(|slot| slot.generation == key.0.generation() && slot.cancelled)
     }
 
     /// Reschedules the timer for `deadline`. Returns false if it fired or was cancelled before.

@@ -33,11 +33,11 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Io`] when the socket is not a listening TCP or UNIX stream socket. [`Error::Unsupported`] when the
-    /// provider cannot adopt sockets.
+    /// [`Error::Io`] when the socket is not a listening stream socket. [`Error::UnsupportedAddressFamily`] when it is
+    /// neither a TCP nor a UNIX socket. [`Error::Unsupported`] when the provider cannot adopt sockets.
     pub fn adopt_stream_port(&self, socket: impl Into<OwnedSocket>, factory: impl Factory + 'static) -> Result<Port> {
         self.require(Interface::Socket)?;
-        let cannot = Error::io("cannot adopt a listening socket");
+        let cannot = Error::adopt("cannot adopt a listening socket");
         let (key, host) =
             self.adopt(socket.into(), Kind::StreamPort, |sockets, key| sockets.local_address(key))?.map_err(cannot)?;
         Port::adopted(self, key, host, Rc::new(factory))
@@ -68,12 +68,13 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Io`] when the socket is not a connected TCP or UNIX stream socket. [`Error::Closed`] when the factory
-    /// builds no protocol, and [`Error::Panicked`] when the factory panics: the connection is then closed.
-    /// [`Error::Unsupported`] when the provider cannot adopt sockets.
+    /// [`Error::Io`] when the socket is not a connected stream socket. [`Error::UnsupportedAddressFamily`] when it is
+    /// neither a TCP nor a UNIX socket. [`Error::Closed`] when the factory builds no protocol, and [`Error::Panicked`]
+    /// when the factory panics: the connection is then closed. [`Error::Unsupported`] when the provider cannot adopt
+    /// sockets.
     pub fn adopt_stream_connection(&self, socket: impl Into<OwnedSocket>, factory: &dyn Factory) -> Result<Transport> {
         self.require(Interface::Socket)?;
-        let cannot = Error::io("cannot adopt a connection");
+        let cannot = Error::adopt("cannot adopt a connection");
         let (key, peer) = self
             .adopt(socket.into(), Kind::StreamConnection, |sockets, key| sockets.peer_address(key))?
             .map_err(cannot)?;

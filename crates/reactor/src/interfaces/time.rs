@@ -151,13 +151,14 @@ impl DelayedCall {
     /// ```
     ///
     /// # Errors
-    /// [`Error::AlreadyCancelled`] when this handle cancelled the call. [`Error::AlreadyCalled`] when the call has been
-    /// made. [`Error::Closed`] when the reactor has been dropped.
+    /// [`Error::AlreadyCancelled`] when the call was cancelled. [`Error::AlreadyCalled`] when the call has been made. When
+    /// another handle cancelled the call and a later call was scheduled since, either of the two. [`Error::Closed`] when
+    /// the reactor has been dropped.
     pub fn cancel(&self) -> Result<()> {
         let kernel = self.reactor.upgrade().ok_or(Error::Closed)?;
         let call = kernel.timers.borrow_mut().cancel(self.key);
         if call.is_none() {
-            return Err(self.gone());
+            return Err(self.gone(&kernel));
         }
         self.cancelled.set(true);
         kernel.work_changed();
@@ -208,7 +209,7 @@ impl DelayedCall {
     /// The errors of [`cancel`](DelayedCall::cancel).
     pub fn delay(&self, by: Duration) -> Result<()> {
         let kernel = self.reactor.upgrade().ok_or(Error::Closed)?;
-        let due = kernel.timers.borrow().deadline(self.key).ok_or_else(|| self.gone())?;
+        let due = kernel.timers.borrow().deadline(self.key).ok_or_else(|| self.gone(&kernel))?;
         self.move_to(&kernel, due + by)
     }
 
@@ -230,7 +231,7 @@ impl DelayedCall {
     /// The errors of [`cancel`](DelayedCall::cancel).
     pub fn hasten(&self, by: Duration) -> Result<()> {
         let kernel = self.reactor.upgrade().ok_or(Error::Closed)?;
-        let due = kernel.timers.borrow().deadline(self.key).ok_or_else(|| self.gone())?;
+        let due = kernel.timers.borrow().deadline(self.key).ok_or_else(|| self.gone(&kernel))?;
         let earlier = Moment::ZERO + due.since(Moment::ZERO + by);
         self.move_to(&kernel, earlier.max(kernel.deadline_after(Duration::ZERO)))
     }
@@ -247,14 +248,15 @@ impl DelayedCall {
 
     fn move_to(&self, kernel: &Kernel, deadline: Moment) -> Result<()> {
         if !kernel.timers.borrow_mut().reset(self.key, deadline) {
-            return Err(self.gone());
+            return Err(self.gone(kernel));
         }
         kernel.work_changed();
         Ok(())
     }
 
-    fn gone(&self) -> Error {
-        if self.cancelled.get() { Error::AlreadyCancelled } else { Error::AlreadyCalled }
+    fn gone(&self, kernel: &Kernel) -> Error {
+        let cancelled = self.cancelled.get() || kernel.timers.borrow().was_cancelled(self.key);
+        if cancelled { Error::AlreadyCancelled } else { Error::AlreadyCalled }
     }
 }
 

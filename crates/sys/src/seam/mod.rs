@@ -54,5 +54,5 @@ pub use event::{Event, Events, Interest, Ready};
 pub use filesystem::Filesystem;
 pub use provider::{Capabilities, Clock, EventProvider, StreamCalls};
 pub use sockets::{SocketOption, Sockets};
-pub use streams::{ConnectSpec, ListenSpec, Received, Sent, Streams};
+pub use streams::{BindError, ConnectSpec, ListenSpec, Received, Sent, Streams};
 pub use watches::Watches;

@@ -1,5 +1,6 @@
 //! Streams: ports that listen, attempts to connect, and connections.
 
+use std::fmt;
 use std::io;
 
 use bytes::Bytes;
@@ -58,8 +59,7 @@ pub trait Streams {
     /// [`finish_connect`](Streams::finish_connect).
     ///
     /// # Errors
-    /// The errors of socket(2), bind(2) and connect(2). A failure to bind is of kind `AddrInUse`, `AddrNotAvailable` or
-    /// `PermissionDenied`.
+    /// The errors of socket(2), bind(2) and connect(2). An error of bind(2) is inside a [`BindError`].
     fn connect(&mut self, spec: &ConnectSpec) -> io::Result<Key>;
 
     /// Returns the outcome of a connection attempt.
@@ -122,6 +122,39 @@ pub trait Streams {
 
     /// Aborts a connection with a reset, and drops bytes in flight.
     fn abort(&mut self, key: Key);
+}
+
+/// The error of [`Streams::connect`] when the local address cannot be bound. It is inside an [`io::Error`] of the same
+/// kind.
+///
+/// ```
+/// use std::io;
+/// use ropewalk_sys::BindError;
+///
+/// let in_use = io::Error::from(io::ErrorKind::AddrInUse);
+/// let error: io::Error = BindError(in_use).into();
+/// assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+/// assert!(error.downcast::<BindError>().is_ok());
+/// ```
+#[derive(Debug)]
+pub struct BindError(pub io::Error);
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot bind the local address: {}", self.0)
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+impl From<BindError> for io::Error {
+    fn from(error: BindError) -> io::Error {
+        io::Error::new(error.0.kind(), error)
+    }
 }
 
 /// The bytes that `receive` found.

@@ -9,14 +9,14 @@ use rustix::net::{SocketType, bind, connect, sockopt};
 
 use super::raw_address::RawAddress;
 use super::{address, creation, option};
-use crate::seam::ConnectSpec;
+use crate::seam::{BindError, ConnectSpec};
 
 /// Returns a socket that is connected or connecting.
 pub(crate) fn begin(spec: &ConnectSpec) -> io::Result<OwnedFd> {
     let address = address::encode(&spec.address)?;
     let socket = creation::open(address.address_family(), SocketType::STREAM)?;
     if let Some(local) = &spec.bind {
-        bind(&socket, &address::encode(local)?)?;
+        address::encode(local).and_then(|local| Ok(bind(&socket, &local)?)).map_err(BindError)?;
     }
     match connect(&socket, &address) {
         // EINTR: the attempt continues, connect(2).

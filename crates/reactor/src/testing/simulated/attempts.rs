@@ -10,7 +10,7 @@ use std::io;
 use std::time::Duration;
 
 use ropewalk_proto::{Address, Key, Moment};
-use ropewalk_sys::{ConnectSpec, ListenSpec};
+use ropewalk_sys::{BindError, ConnectSpec, ListenSpec};
 
 use super::calendar::Happening;
 use super::connection::{Connection, Phase, Place};
@@ -55,7 +55,8 @@ impl Network {
         let target = names::destination(target);
         let bind = spec.bind.as_ref().and_then(Address::inet);
         let local = self.machines.local_for(here, target, bind)?;
-        let local = self.machines.get_mut(here).names.take_outgoing(local)?;
+        let taken = self.machines.get_mut(here).names.take_outgoing(local);
+        let local = if bind.is_some() { taken.map_err(BindError)? } else { taken? };
         let remote_machine = self.machines.route(here, target.ip());
         Ok(Place { owner, machine: here, local: local.into(), remote_machine, remote: target.into() })
     }

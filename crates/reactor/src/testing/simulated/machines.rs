@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ropewalk_proto::Key;
+use ropewalk_sys::BindError;
 
 use super::names::Names;
 
@@ -96,8 +97,13 @@ impl Machines {
     ) -> io::Result<SocketAddr> {
         let port = bind.map_or(0, |bind| bind.port());
         match bind {
-            Some(bind) if bind.is_ipv4() != target.is_ipv4() => Err(io::ErrorKind::InvalidInput.into()),
-            Some(bind) if !bind.ip().is_unspecified() => self.check_bind(here, bind.ip()).map(|()| bind),
+            Some(bind) if bind.is_ipv4() != target.is_ipv4() => {
+                Err(BindError(io::ErrorKind::InvalidInput.into()).into())
+            }
+            Some(bind) if !bind.ip().is_unspecified() => {
+                self.check_bind(here, bind.ip()).map_err(BindError)?;
+                Ok(bind)
+            }
             _ => Ok(SocketAddr::new(self.source_for(here, target.ip())?, port)),
         }
     }
