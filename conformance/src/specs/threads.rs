@@ -114,6 +114,47 @@ specifications! {
         assert_eq!((cost.wakes, cost.waits), (1, 0));
     }
 
+    fn a_turn_makes_a_bounded_number_of_thread_calls(subject: &Subject) {
+        // Threads that schedule calls without a pause must not delay timers and connections.
+        const CALLS: usize = 10_000;
+        let (reactor, made) = (subject.reactor(), Arc::new(AtomicUsize::new(0)));
+        for number in 0..CALLS {
+            let made = made.clone();
+            reactor.call_from_thread(move |reactor| {
+                assert_eq!(made.fetch_add(1, Ordering::Relaxed), number);
+                if number == CALLS - 1 {
+                    stop(reactor);
+                }
+            });
+        }
+        let (at_first_timer, seen) = (Rc::new(Cell::new(0)), made.clone());
+        let count = at_first_timer.clone();
+        reactor.call_later(Duration::ZERO, move |_| count.set(seen.load(Ordering::Relaxed)));
+        run(&reactor);
+        assert_eq!(made.load(Ordering::Relaxed), CALLS);
+        assert!((1..CALLS / 2).contains(&at_first_timer.get()), "{}", at_first_timer.get());
+    }
+
+    fn the_calls_of_a_full_queue_are_refused(subject: &Subject) {
+        // callFromThread has no bound, so a program whose threads may be faster than its loop needs one.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let handle = reactor.thread_handle();
+        for number in 0..5 {
+            let call = log.note(["0", "1", "2", "3", "4"][number]);
+            assert_eq!(handle.try_call_from_thread(3, call).is_ok(), number < 3);
+        }
+        let again = handle.clone();
+        let last = log.note("last");
+        handle.call_from_thread(move |_| {
+            // The calls of this turn have left the queue.
+            assert!(again.try_call_from_thread(1, last).is_ok());
+            assert!(again.try_call_from_thread(1, |_| {}).is_err());
+            again.call_from_thread(stop);
+        });
+        run(&reactor);
+        log.expect(&["0", "1", "2", "last"]);
+    }
+
     fn a_thread_call_before_the_run_is_made_in_it(subject: &Subject) {
         // IReactorFromThreads.callFromThread; wakeUp works also before run.
         let (reactor, log) = (subject.reactor(), Log::new());

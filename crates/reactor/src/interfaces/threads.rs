@@ -50,6 +50,11 @@ impl ThreadHandle {
     /// May be called from any thread at any time. While the loop makes no turns, the call waits for the next one. If
     /// the reactor has been dropped, `call` is dropped.
     ///
+    /// A turn makes at most 2048 calls, and the next turn continues. The queue has no bound: a thread that schedules
+    /// calls faster than the loop makes them fills the memory. Such a thread can use
+    /// [`try_call_from_thread`](ThreadHandle::try_call_from_thread), or wait with
+    /// [`blocking_call_from_thread`](ThreadHandle::blocking_call_from_thread).
+    ///
     /// ```
     /// use ropewalk::Reactor;
     ///
@@ -65,6 +70,34 @@ impl ThreadHandle {
     /// ```
     pub fn call_from_thread(&self, call: impl FnOnce(&Reactor) + Send + 'static) {
         self.calls.push(Box::new(call));
+    }
+
+    /// Schedules `call` to run on the loop, unless `limit` calls from threads wait already. The calls that the present
+    /// turn makes no longer wait.
+    ///
+    /// May be called from any thread at any time. If the reactor has been dropped, `call` is dropped.
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let handle = reactor.thread_handle();
+    /// assert!(handle.try_call_from_thread(1, |reactor| reactor.stop().unwrap()).is_ok());
+    /// let refused = handle.try_call_from_thread(1, |_| println!("a sample of the sensor"));
+    /// assert!(refused.is_err()); // the loop is behind: drop the sample, or try again later
+    /// reactor.run()?;
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns `call` if `limit` calls wait.
+    pub fn try_call_from_thread<C>(&self, limit: usize, call: C) -> Result<(), C>
+    where
+        C: FnOnce(&Reactor) + Send + 'static,
+    {
+        let mut call = Some(call);
+        self.calls.push_within(limit, || Box::new(call.take().expect("this is called once")));
+        call.map_or(Ok(()), Err)
     }
 
     /// Runs `call` on the loop, and waits for its result.

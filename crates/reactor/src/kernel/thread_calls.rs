@@ -26,7 +26,10 @@ impl<C: ?Sized> ThreadCalls<C> {
     }
 
     pub(crate) fn push(&self, call: Box<C>) {
-        let mut queue = self.lock();
+        self.push_locked(self.lock(), call);
+    }
+
+    fn push_locked(&self, mut queue: MutexGuard<'_, Queue<C>>, call: Box<C>) {
         if queue.closed {
             drop(queue);
             return drop(call);
@@ -35,10 +38,20 @@ impl<C: ?Sized> ThreadCalls<C> {
         let first = queue.calls.len() == 1;
         self.waiting.store(true, Ordering::Release);
         drop(queue);
-        // The call that made the queue non-empty has woken the loop, which takes the whole queue.
+        // The call that made the queue non-empty has woken the loop, which makes turns until the queue is empty.
         if first {
             self.waker.wake();
         }
+    }
+
+    /// Queues the call that `make` returns, unless `most` calls wait. Returns whether `make` was called.
+    pub(crate) fn push_within(&self, most: usize, make: impl FnOnce() -> Box<C>) -> bool {
+        let queue = self.lock();
+        if queue.calls.len() >= most && !queue.closed {
+            return false;
+        }
+        self.push_locked(queue, make());
+        true
     }
 
     /// Wakes the loop from its present wait, or from the next.
@@ -51,17 +64,17 @@ impl<C: ?Sized> ThreadCalls<C> {
         self.waiting.load(Ordering::Acquire)
     }
 
-    /// Appends the queue to `batch`. An empty `batch` is swapped with the queue instead, so that both keep their
-    /// memory.
-    pub(super) fn move_to(&self, batch: &mut VecDeque<Box<C>>) {
+    /// Moves the first `most` calls of the queue to `batch`. If the queue is that short and `batch` is empty, they are
+    /// swapped instead, so that both keep their memory.
+    pub(super) fn move_to(&self, batch: &mut VecDeque<Box<C>>, most: usize) {
         let mut queue = self.lock();
-        self.waiting.store(false, Ordering::Relaxed);
         let calls = &mut queue.calls;
-        if batch.is_empty() {
+        if batch.is_empty() && calls.len() <= most {
             std::mem::swap(calls, batch);
         } else {
-            batch.append(calls);
+            batch.extend(calls.drain(..most.min(calls.len())));
         }
+        self.waiting.store(!calls.is_empty(), Ordering::Relaxed);
     }
 
     /// Returns the queued calls, and drops all later ones, because the reactor is gone.

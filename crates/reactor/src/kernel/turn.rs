@@ -1,7 +1,7 @@
 //! A turn of the loop: prepare, wait, dispatch.
 //!
 //! ```text
-//!  prepare:  calls from other threads that were queued when `prepare` began
+//!  prepare:  calls from other threads that were queued when `prepare` began, up to a limit
 //!          delayed calls that are due: by deadline, then in the order of scheduling. Calls added meanwhile wait
 //!          hooks, in their order: tasks, signals, a requested stop (see `interfaces::order`)
 //!          settling: sends bytes that were written outside a callback
@@ -22,6 +22,10 @@ use crate::error::{Error, Result};
 /// The maximum number of passes in which a turn settles connections. Connections that are still unsettled wait for the
 /// next turn.
 const SETTLE_PASSES: usize = 4;
+
+/// The maximum number of calls from other threads in a turn. Threads can queue calls faster than the loop makes them, and
+/// timers and connections must not wait for all of them.
+const THREAD_CALLS_PER_TURN: usize = 2048;
 
 impl Reactor {
     /// Runs due work, and returns how long the loop may sleep: the first part of a turn, for a host loop.
@@ -133,8 +137,10 @@ impl Reactor {
     fn run_thread_calls(&self) {
         let count = {
             let mut batch = self.0.batch.borrow_mut();
-            if self.0.calls.are_waiting() {
-                self.0.calls.move_to(&mut batch);
+            // If this turn runs in a call of the batch, the batch still has calls.
+            let room = THREAD_CALLS_PER_TURN.saturating_sub(batch.len());
+            if room > 0 && self.0.calls.are_waiting() {
+                self.0.calls.move_to(&mut batch, room);
             }
             batch.len()
         };
@@ -203,7 +209,9 @@ impl Kernel {
 
     fn sleep_limit(&self) -> Option<Duration> {
         // Tasks run before settling, and settling may have woken one.
-        let has_work = !self.unsettled.borrow().is_empty() || self.attention.is_asked() || self.turns_again.get();
+        let has_calls = self.calls.are_waiting() || !self.batch.borrow().is_empty();
+        let has_work =
+            has_calls || !self.unsettled.borrow().is_empty() || self.attention.is_asked() || self.turns_again.get();
         // If this loop runs in a callback, later events of the outer turn may still be queued.
         if has_work || !self.inbox.borrow().events.is_empty() {
             return Some(Duration::ZERO);
