@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use ropewalk::interfaces::resolver::HostnameResolver;
@@ -144,6 +145,30 @@ specifications! {
         reactor.install_name_resolver(Rc::new(Broken));
         let outcome = finish(&reactor, reactor.resolve_host_name("example.org", 80));
         assert_eq!(outcome.unwrap_err(), "no server for example.org");
+    }
+
+    fn a_name_that_is_not_answered_fails_after_a_minute(subject: &Subject) {
+        // IReactorCore.resolve: timeout=(1, 3, 11, 45), together 60 s. The minute is skipped.
+        let (reactor, patient) = (subject.reactor(), Rc::new(Patient::default()));
+        reactor.install_name_resolver(patient.clone());
+        let began = reactor.now();
+        let answer = reactor.resolve_host_name("silent.example", 80);
+        let [timer] = &reactor.get_delayed_calls()[..] else { panic!("one timer") };
+        let limit = timer.get_time().unwrap().since(began);
+        assert!((Duration::from_secs(60)..Duration::from_secs(61)).contains(&limit), "{limit:?}");
+        timer.reset(Duration::ZERO).unwrap();
+        assert_eq!(finish(&reactor, answer).unwrap_err(), "timed out after 60s");
+    }
+
+    fn names_are_looked_up_while_all_threads_of_the_pool_are_busy(subject: &Subject) {
+        // Files and names must not wait for each other: the look-ups have threads of their own.
+        let reactor = subject.reactor();
+        let (release, released) = channel::<()>();
+        reactor.suggest_thread_pool_size(1);
+        reactor.call_in_thread(move || drop(released.recv()));
+        let found = finish(&reactor, reactor.resolve_host_name("localhost", 80)).unwrap();
+        assert!(!found.is_empty());
+        drop(release);
     }
 
     fn connecting_to_a_name_resolves_it_in_a_later_turn(subject: &Subject) {

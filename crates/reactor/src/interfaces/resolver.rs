@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
+use std::time::Duration;
 
 use ropewalk_proto::{Deferred, succeed};
 pub use ropewalk_sys::IpFamily;
@@ -11,6 +12,10 @@ use ropewalk_sys::look_up;
 
 use crate::error::Error;
 use crate::kernel::{Feature, Reactor};
+use crate::task::AddTimeout;
+
+/// The time limit of a look-up: the sum of the timeouts of Twisted's `resolve`, 1, 3, 11 and 45 seconds.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Resolves host names: IHostnameResolver.
 ///
@@ -94,7 +99,9 @@ pub trait HostnameResolver {
     }
 }
 
-/// A resolver that asks the operating system with getaddrinfo(3), in a thread of the reactor's pool.
+/// A resolver that asks the operating system with getaddrinfo(3), in up to ten threads that serve nothing else.
+///
+/// A question that is cancelled before its turn is not asked. A question that a thread is asking cannot be interrupted.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -119,7 +126,7 @@ pub struct ThreadedResolver;
 impl HostnameResolver for ThreadedResolver {
     fn resolve_host_name(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
         let host = host.to_owned();
-        let addresses = reactor.defer_to_thread(move || (&*host, port).to_socket_addrs().map(Vec::from_iter));
+        let addresses = reactor.defer_to_lookup_thread(move || (&*host, port).to_socket_addrs().map(Vec::from_iter));
         addresses.and_then(|found: io::Result<Vec<SocketAddr>>| found)
     }
 
@@ -131,7 +138,7 @@ impl HostnameResolver for ThreadedResolver {
         family: IpFamily,
     ) -> Option<Deferred<Vec<SocketAddr>>> {
         let host = host.to_owned();
-        let addresses = reactor.defer_to_thread(move || look_up(&host, port, family));
+        let addresses = reactor.defer_to_lookup_thread(move || look_up(&host, port, family));
         Some(addresses.and_then(|found: io::Result<Vec<SocketAddr>>| found))
     }
 }
@@ -140,7 +147,8 @@ impl Reactor {
     /// Returns the addresses of `host`, a name or an IP address, each with `port`: `resolve` and `resolveHostName`.
     ///
     /// The empty name is the unspecified address, `0.0.0.0`. A name without addresses gives an empty list. The Deferred
-    /// fails when the resolver fails.
+    /// fails when the resolver fails, and with [`TimedOut`](crate::task::TimedOut) when it does not answer within 60 s. Use
+    /// [`add_timeout`](AddTimeout::add_timeout) for a shorter time.
     ///
     /// ```
     /// use ropewalk::testing::MemoryReactor;
@@ -159,11 +167,22 @@ impl Reactor {
         if let Some(address) = literal(host, port) {
             return succeed(vec![address]);
         }
-        let resolver = self.name_resolver();
-        resolver.resolve_host_name(self, host, port)
+        self.name_resolver().resolve_host_name(self, host, port).add_timeout(LOOKUP_TIMEOUT, self)
     }
 
-    pub(crate) fn name_resolver(&self) -> Rc<dyn HostnameResolver> {
+    /// Returns the addresses of `host` in one family, like [`resolve_host_name`](Reactor::resolve_host_name). `None` if the
+    /// resolver does not distinguish the families.
+    pub(crate) fn resolve_family(
+        &self,
+        host: &str,
+        port: u16,
+        family: IpFamily,
+    ) -> Option<Deferred<Vec<SocketAddr>>> {
+        let answer = self.name_resolver().resolve_family(self, host, port, family)?;
+        Some(answer.add_timeout(LOOKUP_TIMEOUT, self))
+    }
+
+    fn name_resolver(&self) -> Rc<dyn HostnameResolver> {
         self.feature::<NameResolver>().0.borrow().clone()
     }
 

@@ -13,10 +13,14 @@ use super::order;
 use crate::error::{Error, Result};
 use crate::kernel::{Callback, Feature, Hooks, Order, Reactor, Running, ThreadCalls, drop_logged};
 use ropewalk_proto::panics::{Place, catch};
-use ropewalk_proto::{Deferred, Failure};
+use ropewalk_proto::{Deferred, Failure, Resolver};
 
 /// The default maximum number of threads in the pool.
 const POOL_SIZE: usize = 10;
+
+/// The maximum number of threads that look names up. A name whose servers do not answer occupies two of them for several
+/// seconds, one for each address family.
+const LOOKUP_THREADS: usize = 10;
 
 /// The maximum time that the end of a run waits for work in threads, so that a program reacts to a signal within half a
 /// second. Work that takes longer finishes in the background. Work that has not started waits for the next run.
@@ -309,6 +313,25 @@ impl Reactor {
         work: impl FnOnce() -> R + Send + 'static,
     ) -> Deferred<R> {
         let (deferred, resolver) = Deferred::new();
+        pool.submit(self.promised(resolver, work));
+        deferred
+    }
+
+    /// Runs `work` in one of the threads that look names up. Cancelling the Deferred drops work that has not started.
+    pub(super) fn defer_to_lookup_thread<R: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Deferred<R> {
+        let threads = self.feature::<Threads>();
+        let (deferred, resolver) = Deferred::new();
+        let number = threads.lookups.submit(self.promised(resolver.clone(), work));
+        let shared = threads.lookups.shared.clone();
+        resolver.set_canceller(move |_| drop(shared.withdraw(number)));
+        deferred
+    }
+
+    /// Returns work that fires `resolver` with its result, on the reactor's thread.
+    fn promised<R: Send + 'static>(&self, resolver: Resolver<R>, work: impl FnOnce() -> R + Send + 'static) -> Work {
         let ticket = self.feature::<Threads>().results.ticket_for(Box::new(move |outcome| {
             let outcome = outcome.map(|result| *result.downcast::<R>().expect("the result of this ticket's work"));
             let _ = match outcome {
@@ -317,14 +340,13 @@ impl Reactor {
             };
         }));
         let promise = Promise { handle: Some(self.thread_handle()), ticket };
-        pool.call_in_thread(move || {
+        Box::new(move || {
             let outcome = catch(work).map_err(|panic| panic.message().to_owned());
             promise.keep(move || {
                 let outcome = outcome.map(|result| Box::new(result) as Box<dyn std::any::Any>);
                 outcome.map_err(|message| Error::Panicked("work in a thread".into(), message.into()))
             });
-        });
-        deferred
+        })
     }
 
     /// Runs several pieces of work one after another, in one thread of the pool. A panic in one is logged, and the next
@@ -380,19 +402,22 @@ impl Reactor {
     }
 }
 
-/// The reactor's own pool, and the receivers of results from threads.
+/// The reactor's own pool, the threads that look names up, and the receivers of results from threads.
 struct Threads {
     pool: ThreadPool,
+    lookups: ThreadPool,
     results: ThreadResults,
 }
 
 impl Feature for Threads {
     fn new(reactor: &Reactor) -> Threads {
-        let pool = ThreadPool::not_started();
+        let (pool, lookups) = (ThreadPool::not_started(), ThreadPool::not_started());
+        lookups.set_size(LOOKUP_THREADS);
         if reactor.running() {
             pool.start();
+            lookups.start();
         }
-        Threads { pool, results: ThreadResults::default() }
+        Threads { pool, lookups, results: ThreadResults::default() }
     }
 
     fn hooks(self: &Rc<Threads>) -> Option<(Order, Rc<dyn Hooks>)> {
@@ -403,10 +428,13 @@ impl Feature for Threads {
 impl Hooks for Threads {
     fn run_started(&self, _reactor: &Reactor) {
         self.pool.start();
+        self.lookups.start();
     }
 
     fn run_ended(&self, _reactor: &Reactor) {
-        self.pool.stop();
+        let deadline = Instant::now() + JOIN_TIMEOUT;
+        self.pool.stop(deadline);
+        self.lookups.stop(deadline);
     }
 
     fn forget(&self) {
@@ -498,7 +526,9 @@ struct Shared {
 }
 
 struct PoolState {
-    queue: VecDeque<Work>,
+    /// The work that has not started, and its numbers, which ascend.
+    queue: VecDeque<(u64, Work)>,
+    next_number: u64,
     /// The number of threads in the present epoch.
     threads: usize,
     /// The number of these threads that run work.
@@ -513,7 +543,15 @@ struct PoolState {
 
 impl Default for PoolState {
     fn default() -> Self {
-        PoolState { queue: VecDeque::new(), threads: 0, busy: 0, size: POOL_SIZE, ending: false, epoch: 0 }
+        PoolState {
+            queue: VecDeque::new(),
+            next_number: 0,
+            threads: 0,
+            busy: 0,
+            size: POOL_SIZE,
+            ending: false,
+            epoch: 0,
+        }
     }
 }
 
@@ -544,15 +582,14 @@ impl ThreadPool {
         self.shared.grow(&mut state);
     }
 
-    /// Stops the threads after the queued work, and waits for them for up to [`JOIN_TIMEOUT`].
-    fn stop(&self) {
+    /// Stops the threads after the queued work, and waits for them until `deadline`.
+    fn stop(&self, deadline: Instant) {
         if !self.running.replace(false) {
             return;
         }
         let mut state = lock(&self.shared.state);
         state.ending = true;
         self.shared.work_came.notify_all();
-        let deadline = Instant::now() + JOIN_TIMEOUT;
         while state.threads > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -565,13 +602,17 @@ impl ThreadPool {
         }
     }
 
-    fn submit(&self, work: Work) {
+    /// Queues `work`, and returns its number.
+    fn submit(&self, work: Work) -> u64 {
         let mut state = lock(&self.shared.state);
-        state.queue.push_back(work);
+        let number = state.next_number;
+        state.next_number += 1;
+        state.queue.push_back((number, work));
         if self.running.get() {
             self.shared.grow(&mut state);
             self.shared.work_came.notify_one();
         }
+        number
     }
 
     fn set_size(&self, size: usize) {
@@ -586,7 +627,7 @@ impl ThreadPool {
 
 impl Drop for ThreadPool {
     fn drop(&mut self) {
-        self.stop();
+        self.stop(Instant::now() + JOIN_TIMEOUT);
     }
 }
 
@@ -609,6 +650,13 @@ impl PoolState {
 }
 
 impl Shared {
+    /// Takes work out of the queue, unless it has started.
+    fn withdraw(&self, number: u64) -> Option<Work> {
+        let mut state = lock(&self.state);
+        let place = state.queue.binary_search_by_key(&number, |(number, _)| *number).ok()?;
+        state.queue.remove(place).map(|(_, work)| work)
+    }
+
     /// Starts threads while there is more work than idle threads, up to the pool's size.
     fn grow(self: &Arc<Shared>, state: &mut PoolState) {
         let wanted = state.queue.len().saturating_sub(state.threads - state.busy);
@@ -642,7 +690,7 @@ impl Shared {
                 self.thread_ended.notify_all();
                 return None;
             }
-            if let Some(work) = state.queue.pop_front() {
+            if let Some((_, work)) = state.queue.pop_front() {
                 state.busy += 1;
                 return Some(work);
             }
@@ -663,4 +711,33 @@ fn log_panic(work: impl FnOnce()) {
 /// statements.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RunOptions;
+    use crate::testing::MemoryReactor;
+
+    #[test]
+    fn a_cancelled_look_up_leaves_the_queue() {
+        let net = MemoryReactor::new();
+        net.start_running(RunOptions::default()).unwrap();
+        let threads = net.feature::<Threads>();
+        threads.lookups.set_size(1);
+        let (release, released) = mpsc::channel::<()>();
+        let stuck = net.defer_to_lookup_thread(move || released.recv());
+        let work = Arc::new(());
+        let queued = [(); 3].map(|()| {
+            let held = work.clone();
+            net.defer_to_lookup_thread(move || drop(held))
+        });
+        queued.iter().for_each(Deferred::cancel);
+        assert_eq!(Arc::strong_count(&work), 1);
+        assert!(lock(&threads.lookups.shared.state).queue.len() <= 1, "only the stuck one may wait for its thread");
+        drop(release);
+        while !stuck.is_done() {
+            net.iterate(Some(Duration::from_millis(1))).unwrap();
+        }
+    }
 }

@@ -137,9 +137,8 @@ fn ask(
     port: u16,
     wanted: Option<IpFamily>,
 ) -> Vec<(Option<IpFamily>, Deferred<Vec<SocketAddr>>)> {
-    let resolver = reactor.name_resolver();
     let families = wanted.map_or(vec![IpFamily::V6, IpFamily::V4], |family| vec![family]);
-    let answer = |family| Some((Some(family), resolver.resolve_family(reactor, host, port, family)?));
+    let answer = |family| Some((Some(family), reactor.resolve_family(host, port, family)?));
     let apart: Option<Vec<_>> = families.into_iter().map(answer).collect();
     apart.unwrap_or_else(|| vec![(None, reactor.resolve_host_name(host, port))])
 }
