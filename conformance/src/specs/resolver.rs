@@ -94,6 +94,25 @@ specifications! {
         }
     }
 
+    fn a_name_beyond_ascii_is_an_error_that_names_the_remedy(subject: &Subject) {
+        // RFC 5890: name servers know the ASCII form only. No network is asked.
+        let reactor = subject.reactor();
+        let outcome = finish(&reactor, reactor.resolve_host_name("bücher.example", 80));
+        assert!(outcome.unwrap_err().contains("xn--"));
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let factory =
+            LoggingFactory::new(&log, Script::new()).after(|connector| stop(&connector.try_reactor().unwrap()));
+        reactor.connect_tcp("bücher.example:80", factory).unwrap();
+        run(&reactor);
+        log.expect(&["start factory", "started connecting", "failed DnsLookup", "stop factory"]);
+    }
+
+    fn capitals_in_a_name_make_no_difference(subject: &Subject) {
+        // RFC 1034, section 3.1
+        let reactor = subject.reactor();
+        assert!(!finish(&reactor, reactor.resolve_host_name("LocalHost", 80)).unwrap().is_empty());
+    }
+
     fn an_impossible_name_has_no_address(subject: &Subject) {
         // GAIResolver reports errors as "no addresses". Here the reason is kept. No network is asked for such names.
         for name in ["a\0b", &"long".repeat(100), "no.such.host."] {
@@ -165,7 +184,7 @@ specifications! {
         let reactor = subject.reactor();
         let (release, released) = channel::<()>();
         reactor.suggest_thread_pool_size(1);
-        reactor.call_in_thread(move || drop(released.recv()));
+        reactor.call_in_thread(move || assert!(released.recv().is_err()));
         let found = finish(&reactor, reactor.resolve_host_name("localhost", 80)).unwrap();
         assert!(!found.is_empty());
         drop(release);

@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk_proto::{Deferred, succeed};
+use ropewalk_proto::{Deferred, fail, succeed};
 pub use ropewalk_sys::IpFamily;
-use ropewalk_sys::look_up;
+use ropewalk_sys::{check_name, look_up};
 
 use crate::error::Error;
 use crate::kernel::{Feature, Reactor};
@@ -101,7 +101,8 @@ pub trait HostnameResolver {
 
 /// A resolver that asks the operating system with getaddrinfo(3), in up to ten threads that serve nothing else.
 ///
-/// A question that is cancelled before its turn is not asked. A question that a thread is asking cannot be interrupted.
+/// A name with letters beyond ASCII is an error: use the ASCII form of the name, such as `xn--bcher-kva.example`. A
+/// question that is cancelled before its turn is not asked. A question that a thread is asking cannot be interrupted.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -125,6 +126,9 @@ pub struct ThreadedResolver;
 
 impl HostnameResolver for ThreadedResolver {
     fn resolve_host_name(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
+        if let Err(error) = check_name(host) {
+            return fail(error);
+        }
         let host = host.to_owned();
         let addresses = reactor.defer_to_lookup_thread(move || (&*host, port).to_socket_addrs().map(Vec::from_iter));
         addresses.and_then(|found: io::Result<Vec<SocketAddr>>| found)
@@ -172,12 +176,7 @@ impl Reactor {
 
     /// Returns the addresses of `host` in one family, like [`resolve_host_name`](Reactor::resolve_host_name). `None` if the
     /// resolver does not distinguish the families.
-    pub(crate) fn resolve_family(
-        &self,
-        host: &str,
-        port: u16,
-        family: IpFamily,
-    ) -> Option<Deferred<Vec<SocketAddr>>> {
+    pub(crate) fn resolve_family(&self, host: &str, port: u16, family: IpFamily) -> Option<Deferred<Vec<SocketAddr>>> {
         let answer = self.name_resolver().resolve_family(self, host, port, family)?;
         Some(answer.add_timeout(LOOKUP_TIMEOUT, self))
     }

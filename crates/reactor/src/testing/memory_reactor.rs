@@ -628,7 +628,7 @@ mod tests {
         let server = AccumulatingProtocol::new();
         net.listen_tcp("[fe80::1]:80", server.factory()).unwrap();
         let (diary, client) = (Diary::default(), AccumulatingProtocol::new());
-        net.connect_tcp("example.org:80", Attempts(diary.clone(), client.clone())).unwrap();
+        net.connect_tcp("example.org.:80", Attempts(diary.clone(), client.clone())).unwrap();
         net.connect_tcp("example.com:80", Attempts(diary.clone(), client.clone())).unwrap();
         net.settle();
         assert_eq!(client.transport().unwrap().peer(), &parsed("[fe80::1]:80"));

@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ropewalk_proto::{Deferred, succeed};
+use ropewalk_proto::{Deferred, fail, succeed};
+use ropewalk_sys::check_name;
 
 use crate::interfaces::resolver::HostnameResolver;
 use crate::kernel::Reactor;
@@ -23,13 +24,22 @@ impl MemoryResolver {
     /// Resolves `name` to `addresses` from now on, best first.
     pub(super) fn add(&self, name: &str, addresses: &[&str]) {
         let parse = |text: &&str| text.parse().unwrap_or_else(|_| panic!("'{text}' is not an IP address"));
-        self.0.borrow_mut().insert(name.to_owned(), addresses.iter().map(parse).collect());
+        self.0.borrow_mut().insert(canonical(name), addresses.iter().map(parse).collect());
     }
+}
+
+/// Returns the form of `name` in the table. As in the DNS, capitals and the dot of the root make no difference: RFC 1034,
+/// section 3.1.
+fn canonical(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
 impl HostnameResolver for MemoryResolver {
     fn resolve_host_name(&self, _reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
-        let addresses = self.0.borrow().get(host).cloned().unwrap_or_default();
+        if let Err(error) = check_name(host) {
+            return fail(error);
+        }
+        let addresses = self.0.borrow().get(&canonical(host)).cloned().unwrap_or_default();
         succeed(addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
     }
 }

@@ -52,7 +52,28 @@ impl fmt::Display for IpFamily {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn look_up(host: &str, port: u16, family: IpFamily) -> io::Result<Vec<SocketAddr>> {
+    check_name(host)?;
     system::look_up(host, port, family)
+}
+
+/// Checks that `host` has the form in which name servers know it. A name with letters beyond ASCII has an ASCII form as
+/// well: RFC 5890, section 2.3.2.1. getaddrinfo(3) would send its bytes as they are.
+///
+/// # Errors
+/// `InvalidInput` for a name with letters beyond ASCII.
+///
+/// ```
+/// use ropewalk_sys::check_name;
+///
+/// assert!(check_name("xn--bcher-kva.example").is_ok());
+/// assert!(check_name("b\u{fc}cher.example").unwrap_err().to_string().contains("xn--"));
+/// ```
+pub fn check_name(host: &str) -> io::Result<()> {
+    if host.is_ascii() {
+        return Ok(());
+    }
+    let message = "the name has letters beyond ASCII: use its ASCII form, in which such labels begin with xn--";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }
 
 /// Returns whether `error` says that this machine does not have the address family of a socket or address, such as IPv6:
