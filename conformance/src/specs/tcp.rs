@@ -329,6 +329,28 @@ specifications! {
         std::net::TcpListener::bind(alone).unwrap();
     }
 
+    #[cfg(target_os = "linux")]
+    fn a_zone_is_a_number_or_the_name_of_a_network_interface(subject: &Subject) {
+        // RFC 4007, section 11. The zone of an address that is not link-local makes no difference.
+        let index = ropewalk::sys::zone_number("lo").expect("the loopback interface").to_string();
+        for zone in ["lo", &index] {
+            let reactor = subject.reactor();
+            let endpoint = server_from_string(&reactor, &format!(r"tcp:0:interface=\:\:1%{zone}")).unwrap();
+            let listening = endpoint.listen(&reactor, Rc::new(Script::new().factory()));
+            let port = number(&listening.try_result().expect("at once").unwrap());
+            reactor.listen_tcp(format!("[::1%{zone}]:0").as_str(), Script::new().factory()).unwrap();
+            let text = format!(r"tcp6:\:\:1%{zone}:{port}:bind_address=\:\:1%{zone}");
+            let connected = client_from_string(&reactor, &text).unwrap().connect(&reactor, Rc::new(Script::new().factory()));
+            let peer = reached(&reactor, connected);
+            assert!(peer.starts_with("[::1%") || peer.starts_with("[::1]"), "{peer}");
+        }
+        let reactor = subject.reactor();
+        let endpoint = server_from_string(&reactor, r"tcp:0:interface=fe80\:\:1%nosuch").unwrap();
+        let listening = endpoint.listen(&reactor, Rc::new(Script::new().factory()));
+        let error = listening.try_result().expect("at once").unwrap_err().to_string();
+        assert!(error.contains("'fe80::1%nosuch'") && error.contains("network interface"), "{error}");
+    }
+
     fn nagles_algorithm_can_be_switched(subject: &Subject) {
         // ITCPTransport.getTcpNoDelay, setTcpNoDelay
         subject.converse(&Script::new(), &Script::new().on_made(|transport| {

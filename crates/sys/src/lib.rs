@@ -30,7 +30,7 @@ pub use fork::forks;
 pub use identity::Identity;
 pub use inherited::{inherited, take_standard_streams};
 pub use io_handle::{OwnedSocket, OwnedWaitable, RawSocket, RawWaitable};
-pub use names::{IpFamily, check_name, is_family_missing, look_up};
+pub use names::{IpFamily, check_name, is_family_missing, look_up, zone_number};
 pub use providers::{Provider, providers};
 pub use seam::*;
 pub use waker::{Wake, Waker};

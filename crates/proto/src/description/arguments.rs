@@ -1,11 +1,11 @@
 //! The arguments of an endpoint description, found by position or by key.
 
-use std::net::IpAddr;
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::{DescriptionError, Quoted, nearest};
-use super::{Argument, Description, KeyedArgument};
+use super::{Argument, Description, KeyedArgument, ZonedIp};
 use crate::Address;
 
 /// The name and the parameters of an endpoint type.
@@ -267,10 +267,10 @@ pub(super) fn switch(value: &str) -> Option<bool> {
 }
 
 /// Accepts an IP address, or an empty value for every interface.
-pub(super) fn interface(value: &str) -> Option<Option<IpAddr>> {
+pub(super) fn interface<A: FromStr>(value: &str) -> Option<Option<ZonedIp<A>>> {
     match value {
         "" => Some(None),
-        address => address.parse().ok().map(Some),
+        address => ZonedIp::parse(address).map(Some),
     }
 }
 

@@ -1,12 +1,12 @@
 //! Client descriptions: where to connect.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::arguments::{Arguments, Kind, Shape, interface, port, read, seconds, switch, unix_address, unix_text};
-use super::{Description, DescriptionError, quote_string_argument};
+use super::{Description, DescriptionError, ZonedIp, quote_string_argument};
 use crate::Address;
 
 /// The default time limit of a connection attempt.
@@ -60,7 +60,7 @@ pub struct TcpClient {
     /// The time limit of the attempt, including name resolution. Never zero.
     pub timeout: Duration,
     /// The local address. With `None` the system chooses.
-    pub bind_address: Option<IpAddr>,
+    pub bind_address: Option<ZonedIp>,
 }
 
 /// The arguments of a `tcp6:` client.
@@ -81,7 +81,7 @@ pub struct Tcp6Client {
     /// The time limit of the attempt, including name resolution. Never zero.
     pub timeout: Duration,
     /// The local address. With `None` the system chooses.
-    pub bind_address: Option<Ipv6Addr>,
+    pub bind_address: Option<ZonedIp<Ipv6Addr>>,
 }
 
 /// The arguments of a `unix:` client.
@@ -200,12 +200,12 @@ impl fmt::Display for ClientDescription {
             ClientDescription::Tcp(tcp) => {
                 write!(f, "tcp:{}:{}", quote_string_argument(&tcp.host), tcp.port)?;
                 write_timeout(f, tcp.timeout)?;
-                write_bind_address(f, tcp.bind_address)
+                write_bind_address(f, tcp.bind_address.as_ref())
             }
             ClientDescription::Tcp6(tcp) => {
                 write!(f, "tcp6:{}:{}", quote_string_argument(&tcp.host), tcp.port)?;
                 write_timeout(f, tcp.timeout)?;
-                write_bind_address(f, tcp.bind_address.map(IpAddr::V6))
+                write_bind_address(f, tcp.bind_address.as_ref())
             }
             ClientDescription::Unix(unix) => {
                 write!(f, "unix:{}", quote_string_argument(&unix_text(&unix.address)))?;
@@ -223,7 +223,7 @@ fn write_timeout(f: &mut fmt::Formatter<'_>, timeout: Duration) -> fmt::Result {
     }
 }
 
-fn write_bind_address(f: &mut fmt::Formatter<'_>, address: Option<IpAddr>) -> fmt::Result {
+fn write_bind_address(f: &mut fmt::Formatter<'_>, address: Option<&impl fmt::Display>) -> fmt::Result {
     match address {
         Some(address) => write!(f, ":bind_address={}", quote_string_argument(&address.to_string())),
         None => Ok(()),
@@ -250,12 +250,11 @@ fn tcp(arguments: &Arguments<'_>) -> Result<TcpClient, DescriptionError> {
 fn tcp6(arguments: &Arguments<'_>) -> Result<Tcp6Client, DescriptionError> {
     let v6_host = |value: &str| host(value).filter(|host| host.parse::<Ipv4Addr>().is_err());
     let expected = r"an IPv6 address with its colons written \:";
-    let own = |value: &str| if value.is_empty() { Some(None) } else { value.parse().ok().map(Some) };
     Ok(Tcp6Client {
         host: arguments.required("host", "a name or an IPv6 address", v6_host)?,
         port: arguments.required("port", PORT, connectable)?,
         timeout: arguments.optional("timeout", SECONDS, seconds)?.unwrap_or(TIMEOUT),
-        bind_address: arguments.optional("bind_address", expected, own)?.flatten(),
+        bind_address: arguments.optional("bind_address", expected, interface)?.flatten(),
     })
 }
 
@@ -269,6 +268,7 @@ fn unix(arguments: &Arguments<'_>) -> Result<UnixClient, DescriptionError> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
     use std::path::Path;
 
     use proptest::prelude::*;
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn bind_address_has_two_spellings() {
         let expected = TcpClient {
-            bind_address: "127.0.0.1".parse().ok(),
+            bind_address: ZonedIp::parse("127.0.0.1"),
             timeout: Duration::from_millis(1500),
             ..TcpClient::new("h", 1)
         };
@@ -308,8 +308,8 @@ mod tests {
     #[test]
     fn a_tcp6_client_accepts_a_name_or_an_ipv6_address() {
         assert_eq!(parse("tcp6:example.com:80"), ClientDescription::Tcp6(Tcp6Client::new("example.com", 80)));
-        let expected = Tcp6Client { bind_address: Some(Ipv6Addr::LOCALHOST), ..Tcp6Client::new("fe80::1%2", 80) };
-        let text = r"tcp6:fe80\:\:1%2:80:bind_address=\:\:1";
+        let expected = Tcp6Client { bind_address: ZonedIp::parse("::1%lo"), ..Tcp6Client::new("fe80::1%2", 80) };
+        let text = r"tcp6:fe80\:\:1%2:80:bind_address=\:\:1%lo";
         assert_eq!(parse(text), ClientDescription::Tcp6(expected));
     }
 
@@ -375,11 +375,13 @@ mod tests {
         prop_oneof![
             (".+", 1..=u16::MAX, timeout.clone(), any::<Option<IpAddr>>()).prop_map(
                 |(host, port, timeout, bind_address)| {
+                    let bind_address = bind_address.map(ZonedIp::from);
                     ClientDescription::Tcp(TcpClient { host, port, timeout, bind_address })
                 }
             ),
             ("[^0-9].*", 1..=u16::MAX, timeout.clone(), any::<Option<Ipv6Addr>>()).prop_map(
                 |(host, port, timeout, bind_address)| {
+                    let bind_address = bind_address.map(ZonedIp::from);
                     ClientDescription::Tcp6(Tcp6Client { host, port, timeout, bind_address })
                 }
             ),

@@ -20,6 +20,7 @@ mod arguments;
 mod client;
 mod error;
 mod server;
+mod zoned_ip;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -31,6 +32,7 @@ pub use error::DescriptionError;
 pub use server::{
     FdServer, ServerDescription, SocketDomain, SystemdServer, SystemdSocket, Tcp6Server, TcpServer, UnixServer,
 };
+pub use zoned_ip::ZonedIp;
 
 use error::{Missing, Quoted};
 

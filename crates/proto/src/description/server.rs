@@ -1,14 +1,14 @@
 //! Server descriptions: where to listen.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use super::arguments::{
     Arguments, Kind, Shape, backlog, interface, number, port, read, switch, unix_address, unix_text,
 };
 use super::error::Quoted;
-use super::{Description, DescriptionError, quote_string_argument};
+use super::{Description, DescriptionError, ZonedIp, quote_string_argument};
 use crate::{Address, DEFAULT_BACKLOG};
 
 /// The default permission bits of a UNIX socket's file.
@@ -67,7 +67,7 @@ pub struct TcpServer {
     /// The port to listen on. With 0 the system chooses.
     pub port: u16,
     /// The address to bind. `None` means every interface.
-    pub interface: Option<IpAddr>,
+    pub interface: Option<ZonedIp>,
     /// The number of connections that may wait to be accepted, at most 2147483647.
     pub backlog: u32,
     /// Whether several sockets with this option may listen on the same address: SO_REUSEPORT.
@@ -87,7 +87,7 @@ pub struct Tcp6Server {
     /// The port to listen on. With 0 the system chooses.
     pub port: u16,
     /// The address to bind.
-    pub interface: Ipv6Addr,
+    pub interface: ZonedIp<Ipv6Addr>,
     /// The number of connections that may wait to be accepted, at most 2147483647.
     pub backlog: u32,
     /// Whether several sockets with this option may listen on the same address: SO_REUSEPORT.
@@ -216,7 +216,7 @@ impl TcpServer {
 impl Tcp6Server {
     /// Describes a server on `port` of every interface, with the default backlog.
     pub fn new(port: u16) -> Tcp6Server {
-        Tcp6Server { port, interface: Ipv6Addr::UNSPECIFIED, backlog: DEFAULT_BACKLOG, reuse_port: false }
+        Tcp6Server { port, interface: Ipv6Addr::UNSPECIFIED.into(), backlog: DEFAULT_BACKLOG, reuse_port: false }
     }
 }
 
@@ -312,7 +312,7 @@ impl fmt::Display for ServerDescription {
         match self {
             ServerDescription::Tcp(tcp) => {
                 write!(f, "tcp:{}", tcp.port)?;
-                if let Some(interface) = tcp.interface {
+                if let Some(interface) = &tcp.interface {
                     write!(f, ":interface={}", quote_string_argument(&interface.to_string()))?;
                 }
                 write_backlog(f, tcp.backlog)?;
@@ -320,7 +320,7 @@ impl fmt::Display for ServerDescription {
             }
             ServerDescription::Tcp6(tcp) => {
                 write!(f, "tcp6:{}", tcp.port)?;
-                if !tcp.interface.is_unspecified() {
+                if !tcp.interface.ip.is_unspecified() || tcp.interface.zone.is_some() {
                     write!(f, ":interface={}", quote_string_argument(&tcp.interface.to_string()))?;
                 }
                 write_backlog(f, tcp.backlog)?;
@@ -368,10 +368,10 @@ fn tcp(arguments: &Arguments<'_>) -> Result<TcpServer, DescriptionError> {
 
 fn tcp6(arguments: &Arguments<'_>) -> Result<Tcp6Server, DescriptionError> {
     let expected = r"an IPv6 address with its colons written \:";
-    let interface = arguments.optional("interface", expected, |value| value.parse().ok())?;
+    let interface = arguments.optional("interface", expected, ZonedIp::parse)?;
     Ok(Tcp6Server {
         port: arguments.required("port", PORT, port)?,
-        interface: interface.unwrap_or(Ipv6Addr::UNSPECIFIED),
+        interface: interface.unwrap_or(Ipv6Addr::UNSPECIFIED.into()),
         backlog: arguments.optional("backlog", BACKLOG_RANGE, backlog)?.unwrap_or(DEFAULT_BACKLOG),
         reuse_port: arguments.optional("reuse_port", "0 or 1", switch)?.unwrap_or(false),
     })
@@ -418,6 +418,7 @@ fn mode(value: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
     use std::path::Path;
 
     use proptest::prelude::*;
@@ -438,7 +439,7 @@ mod tests {
 
     #[test]
     fn arguments_are_found_by_position_or_by_key() {
-        let expected = TcpServer { interface: "127.0.0.1".parse().ok(), backlog: 5, ..TcpServer::new(80) };
+        let expected = TcpServer { interface: ZonedIp::parse("127.0.0.1"), backlog: 5, ..TcpServer::new(80) };
         for text in ["tcp:80:127.0.0.1:5", "tcp:80:backlog=5:interface=127.0.0.1", "TCP:backlog=5:80:127.0.0.1"] {
             assert_eq!(parse(text), ServerDescription::Tcp(expected.clone()), "{text}");
         }
@@ -447,11 +448,26 @@ mod tests {
 
     #[test]
     fn an_ipv6_interface_has_its_colons_escaped() {
-        let expected = Tcp6Server { interface: Ipv6Addr::LOCALHOST, ..Tcp6Server::new(80) };
+        let expected = Tcp6Server { interface: Ipv6Addr::LOCALHOST.into(), ..Tcp6Server::new(80) };
         assert_eq!(parse(r"tcp6:80:interface=\:\:1"), ServerDescription::Tcp6(expected));
-        let expected = TcpServer { interface: Some(Ipv6Addr::LOCALHOST.into()), ..TcpServer::new(80) };
+        let expected = TcpServer { interface: Some(IpAddr::from(Ipv6Addr::LOCALHOST).into()), ..TcpServer::new(80) };
         assert_eq!(parse(r"tcp:80:interface=\:\:1"), ServerDescription::Tcp(expected));
         assert_eq!(parse("tcp6:80"), ServerDescription::Tcp6(Tcp6Server::new(80)));
+    }
+
+    #[test]
+    fn an_interface_may_have_a_zone_by_name_or_number() {
+        for zone in ["lo", "2", "wlan0.3"] {
+            let text = format!(r"tcp:80:interface=fe80\:\:77%{zone}");
+            let ServerDescription::Tcp(tcp) = parse(&text) else { panic!("expected tcp") };
+            assert_eq!(tcp.interface.as_ref().and_then(|interface| interface.zone.as_deref()), Some(zone));
+            assert_eq!(parse(&ServerDescription::Tcp(tcp).to_string()), parse(&text));
+            let text = format!(r"tcp6:80:interface=\:\:%{zone}");
+            assert_eq!(parse(&text).to_string(), text);
+        }
+        for wrong in [r"tcp:80:interface=fe80\:\:77%", "tcp:80:interface=127.0.0.1%lo", "tcp:80:interface=%lo"] {
+            assert!(fails(wrong).contains("expected an IP address"), "{wrong}");
+        }
     }
 
     #[test]
@@ -560,11 +576,13 @@ mod tests {
         prop_oneof![
             (any::<u16>(), any::<Option<IpAddr>>(), backlog.clone(), any::<bool>()).prop_map(
                 |(port, interface, backlog, reuse_port)| {
+                    let interface = interface.map(ZonedIp::from);
                     ServerDescription::Tcp(TcpServer { port, interface, backlog, reuse_port })
                 }
             ),
             (any::<u16>(), any::<Ipv6Addr>(), backlog.clone(), any::<bool>()).prop_map(
                 |(port, interface, backlog, reuse_port)| {
+                    let interface = interface.into();
                     ServerDescription::Tcp6(Tcp6Server { port, interface, backlog, reuse_port })
                 }
             ),

@@ -3,11 +3,12 @@
 //! Source: `TCP4ServerEndpoint`, `TCP6ServerEndpoint`, `HostnameEndpoint` and `TCP6ClientEndpoint` of
 //! `twisted.internet.endpoints`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::rc::Rc;
 
 use ropewalk_proto::Deferred;
-use ropewalk_proto::description::{Tcp6Client, Tcp6Server, TcpClient, TcpServer};
+use ropewalk_proto::description::{Tcp6Client, Tcp6Server, TcpClient, TcpServer, ZonedIp};
+use ropewalk_sys::zone_number;
 
 use super::connecting::connecting;
 use super::{StreamClientEndpoint, StreamServerEndpoint};
@@ -31,7 +32,16 @@ use crate::transports::{Port, Transport};
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct TcpServerEndpoint(Binding);
+pub struct TcpServerEndpoint(Place);
+
+/// The place to listen at. The zone of an address is looked up when the endpoint listens, because network interfaces come
+/// and go.
+#[derive(Clone, Debug)]
+enum Place {
+    Binding(Binding),
+    Tcp(TcpServer),
+    Tcp6(Tcp6Server),
+}
 
 impl TcpServerEndpoint {
     /// Creates an endpoint for `binding`, of any type that [`Reactor::listen_tcp`] accepts.
@@ -43,7 +53,7 @@ impl TcpServerEndpoint {
         B: TryInto<Binding>,
         Error: From<B::Error>,
     {
-        Ok(TcpServerEndpoint(binding.try_into()?))
+        Ok(TcpServerEndpoint(Place::Binding(binding.try_into()?)))
     }
 
     /// Creates an endpoint for `port` of every interface, over IPv6 and IPv4: [`Binding::everywhere`].
@@ -59,24 +69,54 @@ impl TcpServerEndpoint {
     /// assert!(net.tcp_servers()[0].address.inet().unwrap().ip().is_unspecified());
     /// ```
     pub fn everywhere(port: u16) -> TcpServerEndpoint {
-        TcpServerEndpoint::from(&TcpServer::new(port))
+        TcpServerEndpoint(Place::Binding(Binding::everywhere(port)))
     }
 }
 
 impl From<&TcpServer> for TcpServerEndpoint {
     fn from(tcp: &TcpServer) -> TcpServerEndpoint {
-        let binding = match tcp.interface {
-            Some(interface) => Binding::from((interface, tcp.port)),
-            None => Binding::everywhere(tcp.port),
-        };
-        TcpServerEndpoint(shared(binding.backlog(tcp.backlog), tcp.reuse_port))
+        TcpServerEndpoint(Place::Tcp(tcp.clone()))
     }
 }
 
 impl From<&Tcp6Server> for TcpServerEndpoint {
     fn from(tcp: &Tcp6Server) -> TcpServerEndpoint {
-        let binding = Binding::from((tcp.interface.into(), tcp.port)).backlog(tcp.backlog).v6_only();
-        TcpServerEndpoint(shared(binding, tcp.reuse_port))
+        TcpServerEndpoint(Place::Tcp6(tcp.clone()))
+    }
+}
+
+impl Place {
+    fn binding(&self) -> Result<Binding> {
+        match self {
+            Place::Binding(binding) => Ok(binding.clone()),
+            Place::Tcp(tcp) => {
+                let binding = match &tcp.interface {
+                    Some(interface) => Binding::new(socket_address(interface, tcp.port)?),
+                    None => Binding::everywhere(tcp.port),
+                };
+                Ok(shared(binding.backlog(tcp.backlog), tcp.reuse_port))
+            }
+            Place::Tcp6(tcp) => {
+                let binding = Binding::new(socket_address(&tcp.interface, tcp.port)?);
+                Ok(shared(binding.backlog(tcp.backlog).v6_only(), tcp.reuse_port))
+            }
+        }
+    }
+}
+
+/// # Errors
+/// [`Error::InvalidAddress`] if no network interface has the name of the zone.
+fn socket_address<A>(address: &ZonedIp<A>, port: u16) -> Result<SocketAddr>
+where
+    A: Copy + Into<IpAddr> + std::fmt::Display,
+{
+    match (address.ip.into(), &address.zone) {
+        (IpAddr::V6(ip), Some(zone)) => {
+            let expected = "the zone to be a network interface of this machine";
+            let unknown = || Error::InvalidAddress(address.to_string().into(), expected.into());
+            Ok(SocketAddrV6::new(ip, port, 0, zone_number(zone).ok_or_else(unknown)?).into())
+        }
+        (ip, _) => Ok(SocketAddr::new(ip, port)),
     }
 }
 
@@ -86,7 +126,8 @@ fn shared(binding: Binding, reuse_port: bool) -> Binding {
 
 impl StreamServerEndpoint for TcpServerEndpoint {
     fn listen(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Port> {
-        reactor.listen_tcp(self.0.clone(), factory).map_err(Into::into).into()
+        let port = self.0.binding().and_then(|binding| reactor.listen_tcp(binding, factory));
+        port.map_err(Into::into).into()
     }
 }
 
@@ -111,7 +152,11 @@ impl StreamServerEndpoint for TcpServerEndpoint {
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct TcpClientEndpoint(Destination);
+pub struct TcpClientEndpoint {
+    destination: Destination,
+    /// The local address, whose zone is looked up for each attempt.
+    bind: Option<ZonedIp>,
+}
 
 impl TcpClientEndpoint {
     /// Creates an endpoint for `destination`, of any type that [`Reactor::connect_tcp`] accepts.
@@ -123,32 +168,36 @@ impl TcpClientEndpoint {
         D: TryInto<Destination>,
         Error: From<D::Error>,
     {
-        Ok(TcpClientEndpoint(destination.try_into()?))
+        Ok(TcpClientEndpoint { destination: destination.try_into()?, bind: None })
     }
 }
 
 impl From<&TcpClient> for TcpClientEndpoint {
     fn from(tcp: &TcpClient) -> TcpClientEndpoint {
         let destination = Destination::new(&tcp.host, tcp.port).timeout(tcp.timeout);
-        TcpClientEndpoint(match tcp.bind_address {
-            Some(address) => destination.bind(SocketAddr::new(address, 0)),
-            None => destination,
-        })
+        TcpClientEndpoint { destination, bind: tcp.bind_address.clone() }
     }
 }
 
 impl From<&Tcp6Client> for TcpClientEndpoint {
     fn from(tcp: &Tcp6Client) -> TcpClientEndpoint {
         let destination = Destination::new(&tcp.host, tcp.port).timeout(tcp.timeout).v6_only();
-        TcpClientEndpoint(match tcp.bind_address {
-            Some(address) => destination.bind(SocketAddr::new(address.into(), 0)),
-            None => destination,
-        })
+        TcpClientEndpoint { destination, bind: tcp.bind_address.clone().map(ZonedIp::into_ip) }
+    }
+}
+
+impl TcpClientEndpoint {
+    fn destination(&self) -> Result<Destination> {
+        let destination = self.destination.clone();
+        match &self.bind {
+            Some(local) => Ok(destination.bind(socket_address(local, 0)?)),
+            None => Ok(destination),
+        }
     }
 }
 
 impl StreamClientEndpoint for TcpClientEndpoint {
     fn connect(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Transport> {
-        connecting(factory, |factory| reactor.connect_tcp(self.0.clone(), factory))
+        connecting(factory, |factory| reactor.connect_tcp(self.destination()?, factory))
     }
 }

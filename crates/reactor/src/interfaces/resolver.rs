@@ -2,13 +2,13 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk_proto::{Deferred, fail, succeed};
 pub use ropewalk_sys::IpFamily;
-use ropewalk_sys::{check_name, look_up};
+use ropewalk_sys::{check_name, look_up, zone_number};
 
 use crate::error::Error;
 use crate::kernel::{Feature, Reactor};
@@ -211,14 +211,13 @@ impl Feature for NameResolver {
     }
 }
 
-/// Parses `host` as an IP address: `127.0.0.1`, `::1`, or with a numeric scope `fe80::1%2`.
+/// Parses `host` as an IP address: `127.0.0.1`, `::1`, or with a zone `fe80::1%2` or `fe80::1%eth0`.
 pub(crate) fn literal(host: &str, port: u16) -> Option<SocketAddr> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Some(SocketAddr::new(ip, port));
     }
-    let (ip, scope) = host.split_once('%')?;
-    let scope = scope.parse().ok()?;
-    Some(std::net::SocketAddrV6::new(ip.parse().ok()?, port, 0, scope).into())
+    let (ip, zone) = host.split_once('%')?;
+    Some(SocketAddrV6::new(ip.parse().ok()?, port, 0, zone_number(zone)?).into())
 }
 
 /// Splits `host:port` or `[v6]:port`.

@@ -17,6 +17,12 @@ pub(super) fn look_up(host: &str, port: u16, family: IpFamily) -> io::Result<Vec
     Ok(found.addresses().filter(|address| family.has(address)).map(|address| with_port(address, port)).collect())
 }
 
+pub(super) fn zone_number(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: the name ends with a zero.
+    Some(unsafe { libc::if_nametoindex(name.as_ptr()) }).filter(|&number| number != 0)
+}
+
 fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
     address.set_port(port);
     address
