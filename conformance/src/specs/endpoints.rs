@@ -306,7 +306,7 @@ specifications! {
         let client = Script::new().on_data(|transport, _| stop(&transport.reactor())).on_made(|transport| {
             transport.write(b"PROXY TCP6 2001:db8::1 2001:db8::2 54321 443\r\nhello");
         });
-        client_of(&reactor, &port.host().unwrap()).connect(&reactor, Rc::new(client.factory()));
+        let _connecting = client_of(&reactor, &port.host().unwrap()).connect(&reactor, Rc::new(client.factory()));
         run(&reactor);
         assert_eq!(client.received(), b"hello");
         log.expect(&["[2001:db8::1]:54321", "[2001:db8::1]:54321 [2001:db8::2]:443"]);
@@ -318,7 +318,7 @@ specifications! {
         let server = server_from_string(&reactor, &format!("haproxy:{}", subject.place())).unwrap();
         let port = done(server.listen(&reactor, Rc::new(LoggingFactory::new(&log, Script::new())))).unwrap();
         let client = Script::new().on_made(|transport| transport.write(b"hello")).stop_when_lost();
-        client_of(&reactor, &port.host().unwrap()).connect(&reactor, Rc::new(client.factory()));
+        let _connecting = client_of(&reactor, &port.host().unwrap()).connect(&reactor, Rc::new(client.factory()));
         run(&reactor);
         log.expect(&["start factory", "stop factory"]);
     }

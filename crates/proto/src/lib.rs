@@ -9,6 +9,8 @@ mod address;
 mod deferred;
 pub mod description;
 pub mod framing;
+#[doc(hidden)]
+pub mod last_resort;
 mod layer;
 mod moment;
 mod outbox;

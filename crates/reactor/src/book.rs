@@ -33,6 +33,9 @@ pub struct HowItWorks;
 #[doc = include_str!("../../../docs/src/how-to-use-it.md")]
 pub struct HowToUseIt;
 
+#[doc = include_str!("../../../docs/src/logging.md")]
+pub struct Logging;
+
 #[doc = include_str!("../../../docs/src/scheduling.md")]
 pub struct Scheduling;
 

@@ -23,6 +23,7 @@ use std::task::Waker;
 
 use super::errors::{Abandoned, FirstError, WaitsForItself};
 use super::failure::Failure;
+use crate::report;
 
 /// The state of a Deferred, and the return value of a callback.
 pub(super) enum State<T> {
@@ -135,7 +136,7 @@ pub(super) fn settle<T: 'static>(output: &Cell<Output<T>>, result: Result<T, Fai
             output.set(Output::Done(result));
             waker.wake();
         }
-        Output::Detached => report(result),
+        Output::Detached => report_unhandled(result),
         Output::Ignored => {}
         Output::Done(_) => unreachable!("a node has one result"),
     }
@@ -159,14 +160,14 @@ impl<T: 'static> Pending<T> {
 }
 
 /// Logs a failure that no callback will see.
-pub(super) fn report<T>(result: Result<T, Failure>) {
+pub(super) fn report_unhandled<T>(result: Result<T, Failure>) {
     let Err(failure) = result else { return };
     let cause = first_cause(&failure);
     if cause.check::<Abandoned>() {
         // This is not an error: no result will come, and no callback waits for one.
         tracing::debug!(at = %failure.location(), "a Deferred was abandoned, and no callback waited for it");
     } else if !cause.is_logged() {
-        tracing::error!(error = %format_args!("{failure:#}"), at = %failure.location(), "unhandled error in a Deferred");
+        report!(ERROR, error = format_args!("{failure:#}"), at = failure.location(), "unhandled error in a Deferred");
     }
 }
 

@@ -6,7 +6,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::Deferred;
-use super::chain::report;
+use super::chain::report_unhandled;
 use super::errors::{Cancelled, FirstError};
 use super::failure::Failure;
 use super::source::Resolver;
@@ -234,7 +234,7 @@ impl<T: 'static> Gathering<T> {
         let is_cancellation = |failure: &Failure| self.resolver.is_cancelled() && failure.check::<Cancelled>();
         match result {
             Err(failure) if self.options.consume_errors || is_cancellation(&failure) => {}
-            result => report(result),
+            result => report_unhandled(result),
         }
     }
 }

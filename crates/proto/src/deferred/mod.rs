@@ -60,7 +60,7 @@ pub use semaphore::{DeferredLock, DeferredSemaphore, Permit};
 pub use source::Resolver;
 
 use callback::{Callback, caught, guarded};
-use chain::{Chain, Output, Pending, State, cancel, fill, report};
+use chain::{Chain, Output, Pending, State, cancel, fill, report_unhandled};
 use source::Source;
 
 /// A result that may come later: a value of type `T` or a [`Failure`].
@@ -366,9 +366,9 @@ impl<T: 'static> Drop for Deferred<T> {
     #[inline]
     fn drop(&mut self) {
         match self.state.take() {
-            Some(State::Done(result)) => report(result),
+            Some(State::Done(result)) => report_unhandled(result),
             Some(State::Pending(pending)) => match pending.node.output().replace(Output::Detached) {
-                Output::Done(result) => report(result),
+                Output::Done(result) => report_unhandled(result),
                 Output::Awaited(_) => pending.give_up(),
                 _ => {}
             },

@@ -6,7 +6,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::callback::caught;
-use super::chain::{Chain, ChainState, Next, Node, Output, Run, drive, report, settle};
+use super::chain::{Chain, ChainState, Next, Node, Output, Run, drive, report_unhandled, settle};
 use super::errors::{Abandoned, AlreadyCalled, Cancelled};
 use super::failure::Failure;
 
@@ -69,7 +69,7 @@ impl<T: 'static> Chain for Source<T> {
         let is_unstoppable = canceller.is_none();
         let outcome = canceller.map_or(Ok(()), |canceller| caught(|| canceller(&resolver), at));
         if self.state.called.get() {
-            return report(outcome);
+            return report_unhandled(outcome);
         }
         let failure = outcome.err().unwrap_or_else(|| Failure::located(Box::new(Cancelled), at));
         if let Ok(next) = self.fire(Err(failure)) {
@@ -213,6 +213,23 @@ impl<T: 'static> Resolver<T> {
     /// ```
     pub fn is_cancelled(&self) -> bool {
         self.source.state.cancelled.get()
+    }
+
+    /// Returns whether the Deferred was dropped without a callback, so that no code will get the result.
+    ///
+    /// ```
+    /// use ropewalk_proto::Deferred;
+    ///
+    /// let (deferred, resolver) = Deferred::<u32>::new();
+    /// assert!(!resolver.is_detached());
+    /// drop(deferred);
+    /// assert!(resolver.is_detached());
+    /// ```
+    pub fn is_detached(&self) -> bool {
+        let output = self.source.output.replace(Output::Detached);
+        let is_detached = matches!(output, Output::Detached);
+        self.source.output.set(output);
+        is_detached
     }
 
     /// Fires with the result of `node`, now or when it comes.

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use ropewalk_proto::{Deferred, Failure, FirstError, gather_results};
+use ropewalk_proto::{Deferred, Failure, FirstError, gather_results, report};
 
 use super::Service;
 use super::handle::{ServiceHandle, Stage};
@@ -160,7 +160,7 @@ impl MultiService {
         }
         let child = child.clone();
         started.add_errback(move |failure| {
-            tracing::error!(service = &*child.label(), failure = format!("{failure:#}"), "cannot start");
+            report!(ERROR, service = child.label(), failure = format_args!("{failure:#}"), "cannot start");
         });
     }
 

@@ -119,6 +119,7 @@ impl Application {
     /// assert!(started.is_done());
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
+    #[must_use = "a service may fail to start: handle the failure"]
     pub fn start(&self, reactor: &Reactor) -> Deferred<()> {
         let (deferred, resolver) = Deferred::new();
         let application = self.clone();

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk_proto::{CancelHandle, Deferred, Failure, Resolver, succeed};
+use ropewalk_proto::{CancelHandle, Deferred, Failure, Resolver, report, succeed};
 
 use crate::interfaces::time::DelayedCall;
 use crate::kernel::Reactor;
@@ -90,14 +90,19 @@ impl Waiting {
         drop(unfinished);
         drop(finished);
         if let Err(failure) = outcome {
-            tracing::error!(service = label, failure = format!("{failure:#}"), "the service failed to stop");
+            report!(ERROR, service = label, failure = format_args!("{failure:#}"), "the service failed to stop");
         }
         self.fire_when_done();
     }
 
     fn give_up(&self, limit: Duration) {
         for (_, label, handle) in self.unfinished.take() {
-            tracing::error!(service = &*label, ?limit, "the service did not stop within its limit: no longer waiting");
+            report!(
+                ERROR,
+                service = label,
+                limit = format_args!("{limit:?}"),
+                "the service did not stop within its limit: no longer waiting"
+            );
             handle.cancel();
         }
         self.fire_when_done();

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk_proto::{Deferred, Failure, Resolver, succeed};
+use ropewalk_proto::{Deferred, Failure, Resolver, report, succeed};
 
 use super::Service;
 use crate::interfaces::core::TriggerResult;
@@ -142,9 +142,10 @@ impl Timer {
         if let Err(failure) = outcome {
             // If a stop cancelled the Deferred that the run was waiting for, this is not a failure.
             if self.is_wanted.replace(false) {
-                tracing::error!(
+                report!(
+                    ERROR,
                     function = self.name,
-                    failure = format!("{failure:#}"),
+                    failure = format_args!("{failure:#}"),
                     "the timer function failed: its calls stop"
                 );
             }

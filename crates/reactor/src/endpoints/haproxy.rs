@@ -52,7 +52,7 @@ const WAITING_MAX: usize = 1024;
 /// let endpoint = HaproxyServerEndpoint::new(TcpServerEndpoint::new("10.0.0.1:80")?)
 ///     .header_timeout(Duration::from_secs(3))
 ///     .waiting_max(100);
-/// endpoint.listen(&net, Rc::new(server.factory()));
+/// let _port = endpoint.listen(&net, Rc::new(server.factory()));
 /// let balancer = net.connect_stream("10.0.0.1:80");
 /// balancer.write(b"PROXY TCP4 192.0.2.7 192.0.2.80 5000 80\r\nhello");
 /// net.settle();

@@ -18,11 +18,12 @@
 //! # }
 //! let reactor = Reactor::new()?;
 //! let server = server_from_string(&reactor, "tcp:0:interface=127.0.0.1")?;
-//! server.listen(&reactor, Rc::new(|| Echo)).add_callback(|port| println!("listening on {}", port.host().unwrap()));
+//! let port = server.listen(&reactor, Rc::new(|| Echo)).try_result().expect("TCP listens at once").unwrap();
+//! println!("listening on {}", port.host()?);
 //!
 //! let client = client_from_string(&reactor, "tcp:localhost:8000:timeout=5")?;
 //! let connected = client.connect(&reactor, Rc::new(|| Greeter));
-//! connected.add_callbacks(|transport| transport.write(b"hello"), |failure| println!("{failure}"));
+//! connected.add_callbacks(|transport| transport.write(b"hello"), |failure| eprintln!("{failure}"));
 //! # Ok::<(), ropewalk::Error>(())
 //! ```
 //!
@@ -99,6 +100,7 @@ pub trait StreamServerEndpoint {
     /// The Deferred fires with the port, or fails if listening fails. The Deferred of a built-in type fires before this
     /// method returns, and its failure is an [`Error`]. The Deferred of another type may fire later, and can be
     /// cancelled. May be called from any callback. Each call listens again. Never panics.
+    #[must_use = "listening may fail: handle the failure"]
     fn listen(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Port>;
 }
 
@@ -115,7 +117,7 @@ pub trait StreamServerEndpoint {
 /// let server = net.listen_stream("10.0.0.1:80").unwrap();
 /// let endpoint = TcpClientEndpoint::new("10.0.0.1:80")?;
 /// let connected = endpoint.connect(&net, Rc::new(AccumulatingProtocol::new));
-/// connected.add_callback(|transport| transport.write(b"hello"));
+/// connected.add_callbacks(|transport| transport.write(b"hello"), |failure| eprintln!("{failure}"));
 /// net.settle();
 /// assert_eq!(server.accept().unwrap().received(), b"hello");
 /// # Ok::<(), ropewalk::Error>(())
@@ -127,6 +129,7 @@ pub trait StreamClientEndpoint {
     /// [`Error::NoProtocol`] if the factory builds none, and with the reason if the attempt fails. Cancelling the
     /// Deferred stops the attempt, and the Deferred fails with [`Error::ConnectingCancelled`]. May be called from any
     /// callback. Each call starts another attempt. Never panics.
+    #[must_use = "connecting may fail: handle the failure"]
     fn connect(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Transport>;
 }
 
@@ -217,6 +220,7 @@ pub fn client_from_string(
 /// assert_eq!(transport.peer().to_string(), "10.0.0.1:80");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[must_use = "connecting may fail: handle the failure"]
 pub fn connect_protocol(
     reactor: &Reactor,
     endpoint: &(impl StreamClientEndpoint + ?Sized),

@@ -14,8 +14,8 @@ use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use ropewalk_proto::Deferred;
 use ropewalk_proto::panics::catch;
+use ropewalk_proto::{Deferred, report};
 
 use super::order;
 use super::signals::Signals;
@@ -474,7 +474,13 @@ impl Reactor {
             let name = trigger.name;
             deferred.add_both(move |outcome| {
                 if let Err(failure) = outcome {
-                    tracing::error!(trigger = name, %failure, "a trigger before the event '{}' failed", firing.event);
+                    report!(
+                        ERROR,
+                        trigger = name,
+                        failure = failure,
+                        "a trigger before the event '{}' failed",
+                        firing.event
+                    );
                 }
                 if let Some(reactor) = reactor.upgrade() {
                     reactor.one_trigger_less(&firing);

@@ -13,7 +13,7 @@ use super::order;
 use crate::error::{Error, Result};
 use crate::kernel::{Callback, Feature, Hooks, Order, Reactor, Running, ThreadCalls, drop_logged};
 use ropewalk_proto::panics::{Place, catch};
-use ropewalk_proto::{Deferred, Failure, Resolver};
+use ropewalk_proto::{Deferred, Failure, Resolver, report};
 
 /// The default maximum number of threads in the pool.
 const POOL_SIZE: usize = 10;
@@ -666,7 +666,7 @@ impl Shared {
             match thread.spawn(move || shared.work(epoch)) {
                 Ok(_detached) => state.threads += 1,
                 Err(error) if state.threads > 0 => return tracing::warn!(%error, "cannot start another thread"),
-                Err(error) => return tracing::error!(%error, "cannot start a thread: work stays queued"),
+                Err(error) => return report!(ERROR, error = error, "cannot start a thread: work stays queued"),
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The choice of the event provider: by name, by an environment variable, or the best one that works on this system.
 
+use ropewalk_proto::report;
 use ropewalk_sys::{Provider, providers};
 
 use super::Reactor;
@@ -100,7 +101,13 @@ fn best(entries: &[Provider]) -> Result<Reactor> {
         match (open(entry), &refused) {
             (Ok(reactor), None) => return Ok(reactor),
             (Ok(reactor), Some((preferred, error))) => {
-                tracing::warn!(reactor = entry.name, preferred, %error, "falling back to another reactor");
+                report!(
+                    WARN,
+                    reactor = entry.name,
+                    preferred = preferred,
+                    error = error,
+                    "falling back to another reactor"
+                );
                 return Ok(reactor);
             }
             (Err(error), None) => refused = Some((entry.name, error)),

@@ -1,8 +1,12 @@
 //! A local executor. Tasks are polled in `prepare`, after the delayed calls that may have woken them.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::future::{Future, poll_fn};
+use std::io;
+use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Wake};
 
 use ropewalk_proto::panics::{CaughtPanic, catch};
-use ropewalk_proto::{Deferred, Failure, Key, Slab};
+use ropewalk_proto::{Deferred, Failure, Key, Slab, report};
 
 use crate::error::Error;
 use crate::interfaces::order;
@@ -171,12 +175,30 @@ async fn catching<F: Future>(future: F) -> Result<F::Output, CaughtPanic> {
     .await
 }
 
+/// Returns the error of a task's output, if the output is a `Result` of a usual type. The type of a future does not say
+/// whether its output can be an error.
+fn error_of<T: 'static>(output: &T) -> Option<String> {
+    fn of<T: 'static, E: Display + 'static>(output: &T) -> Option<String> {
+        let output = (output as &dyn Any).downcast_ref::<Result<(), E>>()?;
+        output.as_ref().err().map(ToString::to_string)
+    }
+    of::<T, Error>(output)
+        .or_else(|| of::<T, Failure>(output))
+        .or_else(|| of::<T, io::Error>(output))
+        .or_else(|| of::<T, Box<dyn std::error::Error + Send + Sync>>(output))
+        .or_else(|| of::<T, Box<dyn std::error::Error>>(output))
+}
+
 impl Reactor {
     /// Runs `future` on the loop, starting in the next turn, and returns a Deferred of its output.
     ///
     /// Cancelling the Deferred drops the future, and so does dropping the Deferred after it was polled. Dropping a
     /// Deferred that was never polled leaves the task running. A panic in the future is logged, and fails the Deferred
     /// with [`Error::Panicked`].
+    ///
+    /// The output of a future may be a `Result`, which the Deferred passes on as its value. If the Deferred was dropped,
+    /// an error in a `Result<(), E>` is logged, where `E` is [`Error`], [`Failure`], [`io::Error`](std::io::Error) or a
+    /// boxed error.
     ///
     /// May be called from any callback on the reactor's thread.
     ///
@@ -193,6 +215,7 @@ impl Reactor {
     /// reactor.run()?;
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
+    #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Deferred<F::Output>
     where
         F: Future + 'static,
@@ -207,7 +230,7 @@ impl Reactor {
             }
         });
         let name = std::any::type_name::<F>();
-        let reactor = self.downgrade();
+        let (reactor, at) = (self.downgrade(), Location::caller());
         let task = async move {
             let result = catching(future).await.map_err(|panic| match reactor.upgrade() {
                 Some(Reactor(kernel)) => {
@@ -215,6 +238,12 @@ impl Reactor {
                 }
                 None => Failure::from(Error::Closed),
             });
+            if let Ok(output) = &result
+                && resolver.is_detached()
+                && let Some(error) = error_of(output)
+            {
+                report!(ERROR, error = error, at = at, "a task failed");
+            }
             let _ = resolver.fire(result);
         };
         key.set(Some(self.feature::<Executor>().spawn(Box::pin(task), name)));
@@ -296,6 +325,26 @@ mod tests {
             net.settle();
         });
         assert_eq!(logged.iter().filter(|level| **level == Level::ERROR).count(), 1, "{logged:?}");
+    }
+
+    #[test]
+    fn the_error_of_a_detached_task_is_logged() {
+        fn errors(spawn: impl FnOnce(&Reactor)) -> usize {
+            let ((), logged) = levels_logged("ropewalk", || {
+                let net = MemoryReactor::new();
+                spawn(&net);
+                net.settle();
+            });
+            logged.iter().filter(|level| **level == Level::ERROR).count()
+        }
+        assert_eq!(errors(|reactor| drop(reactor.spawn(async { Err::<(), _>(Error::Closed) }))), 1);
+        assert_eq!(errors(|reactor| drop(reactor.spawn(async { Err::<(), _>(Failure::new("text")) }))), 1);
+        let boxed = || Err::<(), Box<dyn std::error::Error + Send + Sync>>("text".into());
+        assert_eq!(errors(move |reactor| drop(reactor.spawn(async move { boxed() }))), 1);
+        assert_eq!(errors(|reactor| drop(reactor.spawn(async { Ok::<(), Error>(()) }))), 0);
+        // A callback gets the error as a value.
+        let seen = |output: Result<(), Error>| assert!(output.is_err());
+        assert_eq!(errors(move |reactor| drop(reactor.spawn(async { Err(Error::Closed) }).add_callback(seen))), 0);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use ropewalk_proto::{Address, Deferred, Failure, Key, Moment, Resolver};
+use ropewalk_proto::{Address, Deferred, Failure, Key, Moment, Resolver, report};
 use ropewalk_sys::{ListenSpec, Ready};
 
 use super::Transport;
@@ -408,7 +408,7 @@ impl PortInner {
         }
         self.complained.set(Some(now));
         let host = self.host.borrow().as_ref().map(ToString::to_string).unwrap_or_default();
-        tracing::warn!(port = host, %error, "cannot accept; trying again when descriptors are closed");
+        report!(WARN, port = host, error = error, "cannot accept; trying again when descriptors are closed");
     }
 
     /// Accepts again if the port was out of descriptors, because one may be free now.
@@ -437,7 +437,7 @@ impl PortInner {
         let accepts = self.accepts();
         kernel.tell_streams(move |streams| {
             if let Err(error) = streams.set_reading(key, accepts) {
-                tracing::error!(%error, "cannot watch a port");
+                report!(ERROR, error = error, "cannot watch a port");
             }
         });
     }
@@ -458,7 +458,7 @@ impl PortInner {
                 Ok(Ok(Some((key, peer)))) => self.accepted(reactor, key, peer),
                 Ok(Ok(None)) | Err(_) => return,
                 Ok(Err(error)) => {
-                    return tracing::warn!(%error, "cannot accept a connection that waits at a stopping port");
+                    return report!(WARN, error = error, "cannot accept a connection that waits at a stopping port");
                 }
             }
         }
