@@ -124,11 +124,8 @@ async fn open(reactor: &Reactor, uri: &Uri, default_port: Option<u16>) -> Result
         return Err(Refusal(StatusCode::BAD_REQUEST, format!("no host and port in '{uri}'")));
     };
     let destination = Destination::new(host.trim_matches(['[', ']']), port).timeout(CONNECT_TIMEOUT);
-    let connected = match TcpClientEndpoint::new(destination) {
-        Ok(endpoint) => AsyncStream::connect(reactor, &endpoint).await,
-        Err(error) => Err(error.into()),
-    };
-    connected.map_err(|failure| Refusal(StatusCode::BAD_GATEWAY, failure.to_string()))
+    let connecting = async { Ok(AsyncStream::connect(reactor, &TcpClientEndpoint::new(destination)?).await?) };
+    connecting.await.map_err(|error: ropewalk::Error| Refusal(StatusCode::BAD_GATEWAY, error.to_string()))
 }
 
 async fn connect(reactor: &Reactor, tunnel: &Tunnel, uri: &Uri) -> Result<Response<Reply>, Refusal> {

@@ -23,9 +23,9 @@ mod timer_queue;
 
 pub use address::{Address, DEFAULT_BACKLOG};
 pub use deferred::{
-    Abandoned, AlreadyCalled, CancelHandle, Cancelled, Deferred, DeferredList, DeferredLock, DeferredQueue,
-    DeferredSemaphore, Failure, FailureGroup, FirstError, FirstOrAll, Outcome, Panicked, Pause, Permit, QueueOverflow,
-    QueueUnderflow, Resolver, WaitsForItself, fail, gather_results, maybe_deferred, race, succeed,
+    Abandoned, AlreadyCalled, CancelHandle, Cancelled, Deferred, DeferredError, DeferredList, DeferredLock,
+    DeferredQueue, DeferredSemaphore, Failure, FailureGroup, FirstError, FirstOrAll, Outcome, Panicked, Pause, Permit,
+    QueueOverflow, QueueUnderflow, Resolver, WaitsForItself, fail, gather_results, maybe_deferred, race, succeed,
 };
 pub use layer::{Layer, LayerState};
 pub use moment::Moment;

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use ropewalk_proto::description::DescriptionError;
-use ropewalk_proto::{Address, Failure};
+use ropewalk_proto::{Address, DeferredError, Failure};
 use ropewalk_sys::BindError;
 
 /// `Result` with ropewalk's [`Error`].
@@ -209,10 +209,6 @@ impl Error {
         move |error| Error::panic_within(&error).unwrap_or_else(|| Error::Io(doing, Arc::new(error)))
     }
 
-    pub(crate) fn failed(failure: Failure) -> Error {
-        failure.trap::<Error>().unwrap_or_else(|failure| Error::Failed(failure.to_string().into()))
-    }
-
     pub(crate) fn invalid_address(text: &str, expected: &str) -> Error {
         Error::InvalidAddress(text.into(), expected.into())
     }
@@ -333,6 +329,20 @@ impl std::error::Error for Error {
             | Error::Io(_, cause) => Some(&**cause),
             _ => None,
         }
+    }
+}
+
+/// Returns the failure's error if it is an [`Error`]. For another error, returns [`Error::Failed`] with its message.
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        failure.trap::<Error>().unwrap_or_else(|failure| Error::Failed(failure.to_string().into()))
+    }
+}
+
+/// Converts the error of an awaited Deferred as its [`Failure`], so that `deferred.await?` compiles.
+impl From<DeferredError> for Error {
+    fn from(error: DeferredError) -> Error {
+        error.into_failure().into()
     }
 }
 

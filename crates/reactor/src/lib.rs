@@ -103,8 +103,8 @@ pub use react::{react, react_on};
 /// The system-independent parts: Deferreds and their errors, framing, timer queues, keys and outboxes.
 pub use ropewalk_proto as proto;
 pub use ropewalk_proto::{
-    Address, DEFAULT_BACKLOG, Deferred, DeferredList, DeferredLock, DeferredQueue, DeferredSemaphore, Failure, Moment,
-    Resolver, fail, gather_results, maybe_deferred, race, succeed,
+    Address, DEFAULT_BACKLOG, Deferred, DeferredError, DeferredList, DeferredLock, DeferredQueue, DeferredSemaphore,
+    Failure, Moment, Resolver, fail, gather_results, maybe_deferred, race, succeed,
 };
 /// The interface of event providers, for custom ones: see [`Reactor::with_provider`].
 pub use ropewalk_sys as sys;

@@ -4,13 +4,14 @@ use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 
+use super::deferred_error::DeferredError;
 use crate::panics::Place;
 
 /// An error of any type, with the source location where it entered a [`Deferred`](crate::Deferred).
 ///
 /// Every error converts into a failure, so `?` works in callbacks. `{failure}` shows the error, and `{failure:#}` also
 /// shows its sources. A failure is not an [`Error`], because then not every error could convert into it. But it
-/// converts into a boxed error.
+/// converts into a boxed error, and an awaited Deferred returns it as a [`DeferredError`].
 ///
 /// Source: `twisted.python.failure.Failure`.
 ///
@@ -26,7 +27,7 @@ pub struct Failure(Box<Body>);
 
 /// Boxed, so that a `Result` with a `Failure` stays small.
 struct Body {
-    error: Box<dyn Error + 'static>,
+    error: Box<dyn Error + Send + Sync>,
     location: Place,
     logged: bool,
 }
@@ -41,12 +42,16 @@ impl Failure {
     /// assert_eq!(failed.try_result().unwrap().unwrap_err().error().to_string(), "no such name");
     /// ```
     #[track_caller]
-    pub fn new(error: impl Into<Box<dyn Error + 'static>>) -> Failure {
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
         Failure::located(error.into(), Location::caller())
     }
 
-    pub(super) fn located(error: Box<dyn Error + 'static>, location: impl Into<Place>) -> Failure {
-        Failure(Box::new(Body { error, location: location.into(), logged: false }))
+    /// Creates a failure from an error. The error of an awaited Deferred becomes the original failure again.
+    pub(super) fn located(error: Box<dyn Error + Send + Sync>, location: impl Into<Place>) -> Failure {
+        match error.downcast::<DeferredError>() {
+            Ok(awaited) => awaited.into_failure(),
+            Err(error) => Failure(Box::new(Body { error, location: location.into(), logged: false })),
+        }
     }
 
     /// Marks the failure as logged, so that a [`Deferred`](crate::Deferred) does not log it as unhandled.
@@ -144,14 +149,20 @@ impl Failure {
     }
 }
 
-impl<E: Error + 'static> From<E> for Failure {
+impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     #[track_caller]
     fn from(error: E) -> Failure {
         Failure::located(Box::new(error), Location::caller())
     }
 }
 
-impl From<Failure> for Box<dyn Error + 'static> {
+impl From<Failure> for Box<dyn Error> {
+    fn from(failure: Failure) -> Self {
+        failure.0.error
+    }
+}
+
+impl From<Failure> for Box<dyn Error + Send + Sync> {
     fn from(failure: Failure) -> Self {
         failure.0.error
     }

@@ -6,9 +6,10 @@ use std::task::{Context, Poll};
 
 use super::Deferred;
 use super::chain::{Output, State};
-use super::failure::Failure;
+use super::deferred_error::DeferredError;
 
-/// `deferred.await` returns the result, so `deferred.await?` returns the value.
+/// `deferred.await` returns the result, so `deferred.await?` returns the value. The `?` also works in a function that
+/// returns another error than [`Failure`](super::Failure): see [`DeferredError`].
 ///
 /// Dropping a Deferred that was polled and has no result cancels it, because dropping is how a future is cancelled. The
 /// failure that follows is not logged.
@@ -28,15 +29,15 @@ use super::failure::Failure;
 /// assert!(matches!(task.as_mut().poll(&mut context), Poll::Ready(Ok(7))));
 /// ```
 impl<T: 'static> Future for Deferred<T> {
-    type Output = Result<T, Failure>;
+    type Output = Result<T, DeferredError>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, Failure>> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, DeferredError>> {
         let pending = match self.state.take().expect("a Deferred is not polled again after its result was taken") {
-            State::Done(result) => return Poll::Ready(result),
+            State::Done(result) => return Poll::Ready(result.map_err(DeferredError::from)),
             State::Pending(pending) => pending,
         };
         let waker = match pending.node.output().replace(Output::Detached) {
-            Output::Done(result) => return Poll::Ready(result),
+            Output::Done(result) => return Poll::Ready(result.map_err(DeferredError::from)),
             Output::Awaited(waker) if waker.will_wake(context.waker()) => waker,
             _ => context.waker().clone(),
         };

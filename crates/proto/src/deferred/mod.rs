@@ -31,6 +31,7 @@
 
 mod callback;
 mod chain;
+mod deferred_error;
 mod errors;
 mod failure;
 mod future;
@@ -50,6 +51,7 @@ use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
+pub use deferred_error::DeferredError;
 pub use errors::{Abandoned, AlreadyCalled, Cancelled, FirstError, Panicked, WaitsForItself};
 pub use failure::Failure;
 pub use list::{DeferredList, FirstOrAll, gather_results};
@@ -421,7 +423,7 @@ impl fmt::Debug for CancelHandle {
     }
 }
 
-/// A return value of a callback other than a plain value: a `Result` with any error, a [`Deferred`], or `()`.
+/// A return value of a callback other than a plain value: a `Result` with any error that is `Send` and `Sync`, a [`Deferred`], or `()`.
 ///
 /// ```
 /// use ropewalk_proto::{Deferred, Failure, Outcome, maybe_deferred};
@@ -452,7 +454,7 @@ pub trait Outcome {
     fn into_deferred(self, at: &'static Location<'static>) -> Deferred<Self::Value>;
 }
 
-impl<T: 'static, E: Error + 'static> Outcome for Result<T, E> {
+impl<T: 'static, E: Error + Send + Sync + 'static> Outcome for Result<T, E> {
     type Value = T;
 
     fn into_deferred(self, at: &'static Location<'static>) -> Deferred<T> {

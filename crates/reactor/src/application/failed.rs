@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ropewalk_proto::{Deferred, Failure};
 
@@ -35,7 +36,7 @@ use ropewalk_proto::{Deferred, Failure};
 #[non_exhaustive]
 pub struct ServiceFailed {
     /// The service's name.
-    pub service: Rc<str>,
+    pub service: Arc<str>,
     /// The reason.
     pub failure: Failure,
 }
@@ -55,7 +56,10 @@ impl std::error::Error for ServiceFailed {
 /// Adds the service's name, if it has one, to a failure.
 pub(super) fn named(name: Option<Rc<str>>, started: Deferred<()>) -> Deferred<()> {
     match name {
-        Some(service) => started.or_else(move |failure| Err::<(), _>(ServiceFailed { service, failure })),
+        Some(name) => {
+            let service = Arc::from(&*name);
+            started.or_else(move |failure| Err::<(), _>(ServiceFailed { service, failure }))
+        }
         None => started,
     }
 }

@@ -155,7 +155,7 @@ impl Application {
             let _ = reactor.map(|reactor| reactor.stop());
         });
         reactor.run()?;
-        failed.take().map_or(Ok(()), |failure| Err(Error::failed(failure)))
+        failed.take().map_or(Ok(()), |failure| Err(failure.into()))
     }
 
     fn start_now(&self, reactor: &Reactor) -> Deferred<()> {

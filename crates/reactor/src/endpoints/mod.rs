@@ -18,7 +18,7 @@
 //! # }
 //! let reactor = Reactor::new()?;
 //! let server = server_from_string(&reactor, "tcp:0:interface=127.0.0.1")?;
-//! let port = server.listen(&reactor, Rc::new(|| Echo)).try_result().expect("TCP listens at once").unwrap();
+//! let port = server.listen(&reactor, Rc::new(|| Echo)).try_result().expect("TCP listens at once")?;
 //! println!("listening on {}", port.host()?);
 //!
 //! let client = client_from_string(&reactor, "tcp:localhost:8000:timeout=5")?;

@@ -172,7 +172,7 @@ impl ThreadHandle {
         self.call_from_thread(move |reactor| {
             let answer = move |answer| drop(sender.send(answer));
             match catch(|| call(reactor)) {
-                Ok(deferred) => drop(deferred.add_both(move |outcome| answer(Ok(outcome.map_err(Error::failed))))),
+                Ok(deferred) => drop(deferred.add_both(move |outcome| answer(Ok(outcome.map_err(Error::from))))),
                 Err(panic) => answer(Err(panic)),
             }
         });

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ropewalk_proto::{CancelHandle, Deferred, Failure, Outcome, Resolver, maybe_deferred, succeed};
@@ -318,7 +319,7 @@ impl Task {
         }
         match step.try_result() {
             Ok(Ok(())) => {}
-            Ok(Err(failure)) => self.end(TaskFinished::Failed(Rc::new(failure))),
+            Ok(Err(failure)) => self.end(TaskFinished::Failed(Arc::new(failure))),
             Err(waiting) => self.wait_for(waiting),
         }
     }
@@ -331,7 +332,7 @@ impl Task {
             task.waits_for.take();
             match result {
                 Ok(()) => task.resume(),
-                Err(failure) => task.end(TaskFinished::Failed(Rc::new(failure))),
+                Err(failure) => task.end(TaskFinished::Failed(Arc::new(failure))),
             }
         });
     }
@@ -497,7 +498,7 @@ pub enum TaskFinished {
     /// The cooperator was stopped with [`Cooperator::stop`].
     SchedulerStopped,
     /// A step failed or panicked.
-    Failed(Rc<Failure>),
+    Failed(Arc<Failure>),
 }
 
 impl TaskFinished {

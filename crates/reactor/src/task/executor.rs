@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Wake};
 
 use ropewalk_proto::panics::{CaughtPanic, catch};
-use ropewalk_proto::{Deferred, Failure, Key, Slab, report};
+use ropewalk_proto::{Deferred, DeferredError, Failure, Key, Slab, report};
 
 use crate::error::Error;
 use crate::interfaces::order;
@@ -184,6 +184,7 @@ fn error_of<T: 'static>(output: &T) -> Option<String> {
     }
     of::<T, Error>(output)
         .or_else(|| of::<T, Failure>(output))
+        .or_else(|| of::<T, DeferredError>(output))
         .or_else(|| of::<T, io::Error>(output))
         .or_else(|| of::<T, Box<dyn std::error::Error + Send + Sync>>(output))
         .or_else(|| of::<T, Box<dyn std::error::Error>>(output))

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use ropewalk_proto::{Abandoned, CancelHandle, Cancelled, Deferred, Failure, Resolver, fail, succeed};
+use ropewalk_proto::{Abandoned, CancelHandle, Cancelled, Deferred, DeferredError, Failure, Resolver, fail, succeed};
 
 use crate::kernel::{Reactor, WeakReactor};
 
@@ -202,9 +202,9 @@ impl<T: 'static> ScopedTask<T> {
 }
 
 impl<T: 'static> Future for ScopedTask<T> {
-    type Output = Result<T, Failure>;
+    type Output = Result<T, DeferredError>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, Failure>> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, DeferredError>> {
         let mut deferred = self.take();
         let polled = Pin::new(&mut deferred).poll(context);
         if polled.is_pending() {

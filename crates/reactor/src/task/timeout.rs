@@ -42,6 +42,13 @@ impl fmt::Display for TimedOut {
 
 impl Error for TimedOut {}
 
+/// Returns [`Failed`](crate::Error::Failed) with the message, so that `reactor.timeout(delay, future).await?` compiles.
+impl From<TimedOut> for crate::Error {
+    fn from(late: TimedOut) -> crate::Error {
+        crate::Error::Failed(late.to_string().into())
+    }
+}
+
 /// Adds timeouts to a [`Deferred`], which has no clock of its own.
 ///
 /// ```

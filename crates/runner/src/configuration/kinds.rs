@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeValue, ValueDeserializer};
 
-/// Any error.
-pub type BoxedError = Box<dyn Error>;
+/// Any error that is `Send` and `Sync`.
+pub type BoxedError = Box<dyn Error + Send + Sync>;
 
 /// A service whose options have been read.
 pub(super) trait Configured {
