@@ -94,6 +94,8 @@ impl Subject {
             Provider::Simulated => {
                 let reactor = Reactor::clone(&MemoryReactor::new());
                 reactor.set_panic_policy(PanicPolicy::Log);
+                // The specifications promise real threads.
+                reactor.set_inline_work(false);
                 reactor
             }
             Provider::Custom(open) => Reactor::with_provider(open()),

@@ -2,6 +2,7 @@
 
 pub mod core;
 pub mod fd_set;
+mod inline_work;
 pub mod resolver;
 pub mod signals;
 pub mod socket;

@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::inline_work::{InlineWork, check_may_wait};
 use super::order;
 use crate::error::{Error, Result};
 use crate::kernel::{Callback, Feature, Hooks, Order, Reactor, Running, ThreadCalls, drop_logged};
@@ -126,10 +127,14 @@ impl ThreadHandle {
     ///
     /// # Errors
     /// [`Error::Closed`] when the reactor has been dropped, or is dropped before the call runs.
+    ///
+    /// # Panics
+    /// In work that runs [in a turn](Reactor::set_inline_work) of a reactor.
     pub fn blocking_call_from_thread<R: Send + 'static>(
         &self,
         call: impl FnOnce(&Reactor) -> R + Send + 'static,
     ) -> Result<R> {
+        check_may_wait();
         let (sender, receiver) = mpsc::sync_channel(1);
         self.call_from_thread(move |reactor| {
             let _ = sender.send(catch(|| call(reactor)));
@@ -164,10 +169,14 @@ impl ThreadHandle {
     /// # Errors
     /// The Deferred's failure, as [`Error::Failed`] if it is not an [`Error`]. [`Error::Closed`] when the reactor has
     /// been dropped, or is dropped before the call runs.
+    ///
+    /// # Panics
+    /// In work that runs [in a turn](Reactor::set_inline_work) of a reactor.
     pub fn blocking_wait_from_thread<R: Send + 'static>(
         &self,
         call: impl FnOnce(&Reactor) -> Deferred<R> + Send + 'static,
     ) -> Result<R> {
+        check_may_wait();
         let (sender, receiver) = mpsc::sync_channel(1);
         self.call_from_thread(move |reactor| {
             let answer = move |answer| drop(sender.send(answer));
@@ -265,7 +274,8 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn call_in_thread(&self, work: impl FnOnce() + Send + 'static) {
-        self.feature::<Threads>().pool.submit(Box::new(work));
+        let threads = self.feature::<Threads>();
+        threads.submit(self, &threads.pool, Box::new(work));
     }
 
     /// Runs `work` in a thread of the pool, and fires the Deferred with its result on the reactor's thread:
@@ -312,8 +322,9 @@ impl Reactor {
         pool: &ThreadPool,
         work: impl FnOnce() -> R + Send + 'static,
     ) -> Deferred<R> {
+        let threads = self.feature::<Threads>();
         let (deferred, resolver) = Deferred::new();
-        pool.submit(self.promised(resolver, work));
+        threads.submit(self, pool, self.promised(resolver, work));
         deferred
     }
 
@@ -324,7 +335,12 @@ impl Reactor {
     ) -> Deferred<R> {
         let threads = self.feature::<Threads>();
         let (deferred, resolver) = Deferred::new();
-        let number = threads.lookups.submit(self.promised(resolver.clone(), work));
+        let work = self.promised(resolver.clone(), work);
+        if threads.inline.is_on() {
+            threads.inline.push(self, work);
+            return deferred;
+        }
+        let number = threads.lookups.submit(work);
         let shared = threads.lookups.shared.clone();
         resolver.set_canceller(move |_| drop(shared.withdraw(number)));
         deferred
@@ -380,6 +396,28 @@ impl Reactor {
         self.call_in_thread(move || works.into_iter().for_each(log_panic));
     }
 
+    /// Sets whether work for threads runs in the turns of this reactor, on its own thread.
+    ///
+    /// Then [`call_in_thread`](Reactor::call_in_thread), [`defer_to_thread`](Reactor::defer_to_thread) and
+    /// [`defer_to_thread_pool`](Reactor::defer_to_thread_pool) queue their work for the next turn, which runs all queued
+    /// work in order. The results arrive in the turn after that. So a test with virtual time replays the same run. Work
+    /// that blocks stops the loop, and work that waits for a call to its own reactor panics. The reactors of
+    /// [`testing`](crate::testing) begin with `true`, all others with `false`. May be called from any callback. Work
+    /// that was queued before stays where it is.
+    ///
+    /// ```
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.set_inline_work(true); // the default of a test's reactor
+    /// let answer = net.defer_to_thread(|| 6 * 7);
+    /// net.settle();
+    /// assert_eq!(answer.try_result().unwrap().unwrap(), 42);
+    /// ```
+    pub fn set_inline_work(&self, inline: bool) {
+        self.feature::<Threads>().inline.set(inline);
+    }
+
     /// Sets the maximum number of threads in the pool. 0 counts as 1.
     ///
     /// ```
@@ -406,6 +444,7 @@ impl Reactor {
 struct Threads {
     pool: ThreadPool,
     lookups: ThreadPool,
+    inline: InlineWork,
     results: ThreadResults,
 }
 
@@ -417,7 +456,7 @@ impl Feature for Threads {
             pool.start();
             lookups.start();
         }
-        Threads { pool, lookups, results: ThreadResults::default() }
+        Threads { pool, lookups, inline: InlineWork::default(), results: ThreadResults::default() }
     }
 
     fn hooks(self: &Rc<Threads>) -> Option<(Order, Rc<dyn Hooks>)> {
@@ -425,7 +464,22 @@ impl Feature for Threads {
     }
 }
 
+impl Threads {
+    /// Runs `work` in a thread of `pool`, or in the next turn.
+    fn submit(&self, reactor: &Reactor, pool: &ThreadPool, work: Work) {
+        if self.inline.is_on() {
+            self.inline.push(reactor, work);
+        } else {
+            pool.submit(work);
+        }
+    }
+}
+
 impl Hooks for Threads {
+    fn turn(&self, _reactor: &Reactor) {
+        self.inline.run();
+    }
+
     fn run_started(&self, _reactor: &Reactor) {
         self.pool.start();
         self.lookups.start();
@@ -438,6 +492,7 @@ impl Hooks for Threads {
     }
 
     fn forget(&self) {
+        self.inline.forget();
         let mut receivers = self.results.0.take();
         let tickets: Vec<_> = receivers.iter().map(|(ticket, _)| ticket).collect();
         for receiver in tickets.into_iter().filter_map(|ticket| receivers.remove(ticket)) {
@@ -446,7 +501,7 @@ impl Hooks for Threads {
     }
 }
 
-type Work = Box<dyn FnOnce() + Send>;
+pub(super) type Work = Box<dyn FnOnce() + Send>;
 type Receiver = Box<dyn FnOnce(Result<Box<dyn std::any::Any>>)>;
 
 /// Receivers of results from threads. A receiver is not `Send`, so it stays on the reactor's thread, and the work
@@ -700,7 +755,7 @@ impl Shared {
     }
 }
 
-fn log_panic(work: impl FnOnce()) {
+pub(super) fn log_panic(work: impl FnOnce()) {
     if let Err(panic) = catch(work) {
         let at = panic.place().map(Place::to_string).unwrap_or_default();
         tracing::error!(at, message = panic.message(), "work in a thread panicked");

@@ -8,7 +8,8 @@ use std::time::Duration;
 use ropewalk_proto::{Key, Moment};
 use ropewalk_sys::EventProvider;
 
-use super::simulated::{Log, MachineId, Network, SharedNetwork, Simulated, Skew};
+use super::simulated::{Failures, Log, MachineId, Network, SharedNetwork, Simulated, Skew};
+use crate::error::Error;
 use crate::kernel::{PanicPolicy, Reactor};
 
 /// A reactor at an address of a [`SimulatedNetwork`](super::SimulatedNetwork): one process on a machine of its own.
@@ -68,6 +69,7 @@ impl Host {
         let owner = provider.owner();
         let reactor = Reactor::with_provider(decorate(Box::new(provider)));
         reactor.set_panic_policy(PanicPolicy::Resume);
+        reactor.set_inline_work(true);
         let is_awake = Rc::new(Cell::new(true));
         let wake = is_awake.clone();
         reactor.set_deadline_hook(Some(Rc::new(move || wake.set(true))));
@@ -83,6 +85,16 @@ impl Host {
     /// Returns the host's requests to listen and to connect, in order.
     pub(super) fn log(&self) -> Log {
         self.0.network.with(|network| network.log(self.0.owner).cloned()).unwrap_or_default()
+    }
+
+    /// Limits the real time for which a wait without end blocks.
+    pub(super) fn set_patience(&self, patience: Duration) {
+        self.0.network.with(|network| network.set_patience(self.0.owner, patience));
+    }
+
+    /// Changes the errors that wait for the next requests of the host.
+    pub(super) fn change_failures(&self, change: impl FnOnce(&mut Failures)) {
+        self.0.network.with(|network| network.failures(self.0.owner).map(change));
     }
 
     /// Returns the process, which the network keeps.
@@ -129,15 +141,25 @@ impl Process {
     pub(super) fn step(&self) {
         let _entered = self.reactor.enter();
         if self.is_awake.get() {
-            let limit = self.reactor.prepare().expect("a simulated reactor waits in its own thread");
+            let limit = self.reactor.prepare().unwrap_or_else(|error| cannot_turn(&error));
             self.deadline.set(limit.map(|limit| self.skew.network_time(self.reactor.now() + limit)));
             self.is_awake.set(false);
         } else {
             self.is_awake.set(true);
-            self.reactor.wait(Some(Duration::ZERO)).expect("a simulated network can always wait");
+            self.reactor.wait(Some(Duration::ZERO)).unwrap_or_else(|error| cannot_turn(&error));
             self.reactor.dispatch();
             self.is_awake.set(true);
         }
         self.reactor.resume_panic();
+    }
+}
+
+fn cannot_turn(error: &Error) -> ! {
+    match error {
+        Error::Waiting => panic!(
+            "a DetachedWait owns the event provider of this reactor, so the reactor can make no turn: \
+             drop the wait before the test moves the time"
+        ),
+        error => panic!("the reactor can make no turn: {error}"),
     }
 }

@@ -1,12 +1,15 @@
 //! One reactor on a simulated network. Its peers are streams that the test holds.
 
+use std::cell::RefCell;
 use std::io;
 use std::ops::Deref;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk_proto::Address;
 use ropewalk_sys::{ConnectSpec, EventProvider, ListenSpec};
 
+use super::connect_request::ConnectRequest;
 use super::host::Host;
 use super::simulated::Faults;
 use super::simulated_network::SimulatedNetwork;
@@ -22,10 +25,11 @@ use crate::kernel::Reactor;
 ///
 /// Nothing happens until the test moves the time, by [`advance`](MemoryReactor::advance), [`pump`](MemoryReactor::pump) or
 /// [`settle`](MemoryReactor::settle), or lets the reactor `run` until it is stopped, which takes no real time. The same
-/// seed replays the same run.
+/// seed replays the same run. If nothing is left that could stop a `run`, and no other thread wakes the reactor for 10
+/// seconds, the run panics. The panic names what the reactor waits for.
 ///
-/// Names are resolved by a table, which has `localhost` and the names of [`add_host`](MemoryReactor::add_host). Work in
-/// threads runs in real threads, for which virtual time does not wait.
+/// Names are resolved by a table, which has `localhost` and the names of [`add_host`](MemoryReactor::add_host). Work for
+/// threads runs in the turns of the reactor: see [`set_inline_work`](Reactor::set_inline_work).
 ///
 /// ```
 /// use std::time::Duration;
@@ -53,6 +57,7 @@ use crate::kernel::Reactor;
 pub struct MemoryReactor {
     host: Host,
     network: SimulatedNetwork,
+    requests: Rc<RefCell<Vec<ConnectRequest>>>,
 }
 
 impl Default for MemoryReactor {
@@ -132,7 +137,11 @@ impl MemoryReactor {
     /// ```
     pub fn decorated(seed: u64, decorate: impl Fn(Box<dyn EventProvider>) -> Box<dyn EventProvider>) -> MemoryReactor {
         let network = SimulatedNetwork::seeded(seed);
-        MemoryReactor { host: network.host_outside(&decorate), network }
+        let host = network.host_outside(&decorate);
+        let requests = Rc::new(RefCell::new(Vec::new()));
+        let record = requests.clone();
+        host.set_connect_hook(Some(Rc::new(move |connector| record.borrow_mut().push(ConnectRequest::of(connector)))));
+        MemoryReactor { host, network, requests }
     }
 
     /// Returns the same reactor on a network with `faults`.
@@ -301,6 +310,90 @@ impl MemoryReactor {
         self.network.add_name(name, addresses);
     }
 
+    /// Makes look-ups of `name` fail with `error`, until [`add_host`](MemoryReactor::add_host) replaces it.
+    ///
+    /// ```
+    /// use std::io;
+    /// use ropewalk::endpoints::{TcpClientEndpoint, connect_protocol};
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.fail_lookup("example.org", io::Error::other("the name server is down"));
+    /// let endpoint = TcpClientEndpoint::new("example.org:80")?;
+    /// let connected = connect_protocol(&net, &endpoint, AccumulatingProtocol::new());
+    /// net.settle();
+    /// let failure = connected.try_result().unwrap().unwrap_err();
+    /// assert_eq!(failure.to_string(), "cannot resolve the name example.org: the name server is down");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn fail_lookup(&self, name: &str, error: impl Into<io::Error>) {
+        self.network.fail_lookup(name, error);
+    }
+
+    /// Makes the next connection attempt to an address fail with `error`. Several calls fail several attempts, in order.
+    ///
+    /// The program gets the variant of [`Error`](crate::Error) that belongs to the kind of `error`. If a name has several
+    /// addresses, the program continues with the next one. A [`connect_stream`](MemoryReactor::connect_stream) of the
+    /// test is not affected.
+    ///
+    /// ```
+    /// use std::io;
+    /// use ropewalk::Error;
+    /// use ropewalk::endpoints::{TcpClientEndpoint, connect_protocol};
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let _server = net.listen_stream("10.0.0.1:80").unwrap();
+    /// let endpoint = TcpClientEndpoint::new("10.0.0.1:80")?;
+    /// net.fail_next_connect(io::ErrorKind::ConnectionRefused);
+    /// let failing = connect_protocol(&net, &endpoint, AccumulatingProtocol::new());
+    /// net.settle();
+    /// let failure = failing.try_result().unwrap().unwrap_err();
+    /// assert!(matches!(failure.downcast_ref(), Some(Error::ConnectionRefused(_))));
+    /// let connected = connect_protocol(&net, &endpoint, AccumulatingProtocol::new());
+    /// net.settle();
+    /// assert!(connected.try_result().unwrap().is_ok());
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn fail_next_connect(&self, error: impl Into<io::Error>) {
+        let error = error.into();
+        self.host.change_failures(|failures| failures.connect.push_back(error));
+    }
+
+    /// Makes the next request to listen fail with `error`. Several calls fail several requests, in order.
+    ///
+    /// ```
+    /// use std::io;
+    /// use ropewalk::Error;
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.fail_next_listen(io::ErrorKind::PermissionDenied);
+    /// let error = net.listen_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory()).unwrap_err();
+    /// assert!(matches!(error, Error::CannotListen(..)));
+    /// assert!(net.listen_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory()).is_ok());
+    /// ```
+    pub fn fail_next_listen(&self, error: impl Into<io::Error>) {
+        let error = error.into();
+        self.host.change_failures(|failures| failures.listen.push_back(error));
+    }
+
+    /// Returns all requests to connect in order, each from the moment at which the program made it.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.connect_tcp("example.org:80", AccumulatingProtocol::new().factory())?;
+    /// net.connect_unix("/run/db.sock", AccumulatingProtocol::new().factory())?;
+    /// let destinations: Vec<_> = net.connect_requests().into_iter().map(|request| request.destination).collect();
+    /// assert_eq!(destinations, ["example.org:80", "/run/db.sock"]);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn connect_requests(&self) -> Vec<ConnectRequest> {
+        self.requests.borrow().clone()
+    }
+
     /// Returns all TCP listeners in the order of listening, with the ports that were chosen. Closed listeners stay in
     /// the list.
     ///
@@ -416,9 +509,8 @@ pub(super) fn parsed(text: &str) -> Address {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::{Cell, RefCell};
+    use std::cell::Cell;
     use std::net::IpAddr;
-    use std::rc::Rc;
     use std::time::Instant;
 
     use ropewalk_proto::Moment;
@@ -663,6 +755,71 @@ mod tests {
         };
         assert_eq!(run(1), run(1));
         assert_ne!(run(1), run(2));
+    }
+
+    #[test]
+    #[should_panic(
+        expected = "at 3s: no delayed call is scheduled, nothing is under way, and it waits for clients at \
+                               10.0.0.1:80, bytes from "
+    )]
+    fn a_run_that_nothing_can_stop_panics_with_what_it_waits_for() {
+        let net = MemoryReactor::new();
+        net.host.set_patience(Duration::from_millis(1));
+        net.listen_tcp("10.0.0.1:80", AccumulatingProtocol::new().factory()).unwrap();
+        let _client = net.connect_stream("10.0.0.1:80");
+        net.call_later(3 * SECOND, |_| ());
+        let _ = net.run();
+    }
+
+    #[test]
+    fn another_thread_may_end_a_wait_without_end() {
+        let net = MemoryReactor::new();
+        let handle = net.thread_handle();
+        let thread = std::thread::spawn(move || handle.call_from_thread(|reactor| reactor.stop().unwrap()));
+        net.run().unwrap();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    #[should_panic(expected = "drop the wait before the test moves the time")]
+    fn a_detached_wait_that_is_kept_is_named_in_the_panic() {
+        let net = MemoryReactor::new();
+        let kept = Rc::new(RefCell::new(None));
+        let place = kept.clone();
+        net.call_later(SECOND, move |reactor| *place.borrow_mut() = reactor.detach_wait().ok());
+        net.advance(SECOND); // the turn of the callback ends in order
+        net.advance(SECOND);
+    }
+
+    #[test]
+    fn a_request_to_connect_is_recorded_at_once() {
+        let net = MemoryReactor::new();
+        let local = "10.0.0.9:1234".parse().unwrap();
+        let destination = Destination::new("example.org", 80).bind(local).timeout(5 * SECOND);
+        net.connect_tcp(destination, AccumulatingProtocol::new().factory()).unwrap();
+        let [request] = &net.connect_requests()[..] else { panic!("{:?}", net.connect_requests()) };
+        assert_eq!((request.destination.as_str(), request.timeout), ("example.org:80", Some(5 * SECOND)));
+        assert_eq!(request.bind_address, Some(local.into()));
+        assert!(request.connector().is_some());
+        net.settle();
+        assert!(request.connector().is_none(), "the name is unknown, and the program holds no connector");
+    }
+
+    #[test]
+    fn prepared_failures_are_used_in_order() {
+        let net = MemoryReactor::new();
+        let _server = net.listen_stream("10.0.0.1:80").unwrap();
+        net.fail_next_connect(io::ErrorKind::TimedOut);
+        net.fail_next_connect(io::Error::other("no memory"));
+        let (diary, client) = (Diary::default(), AccumulatingProtocol::new());
+        for _ in 0..3 {
+            net.connect_tcp("10.0.0.1:80", Attempts(diary.clone(), client.clone())).unwrap();
+        }
+        net.settle();
+        let failures: Vec<String> = diary.entries().into_iter().map(|(_, failure)| failure).collect();
+        let expected = [Error::ConnectTimedOut.to_string(), "cannot connect to 10.0.0.1:80: no memory".to_owned()];
+        assert_eq!(failures, expected.map(|error| format!("10.0.0.1:80: {error}")));
+        assert_eq!(client.made(), 1);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ropewalk_proto::{Deferred, fail, succeed};
@@ -11,12 +12,15 @@ use crate::interfaces::resolver::HostnameResolver;
 use crate::kernel::Reactor;
 
 /// Names and their addresses. The table begins with `localhost` (RFC 6761).
-pub(super) struct MemoryResolver(RefCell<HashMap<String, Vec<IpAddr>>>);
+pub(super) struct MemoryResolver(RefCell<HashMap<String, Entry>>);
+
+/// The addresses of a name, or the kind and the text of the error of its look-up.
+type Entry = Result<Vec<IpAddr>, (io::ErrorKind, String)>;
 
 impl Default for MemoryResolver {
     fn default() -> Self {
         let localhost = vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
-        MemoryResolver(RefCell::new(HashMap::from([("localhost".to_owned(), localhost)])))
+        MemoryResolver(RefCell::new(HashMap::from([("localhost".to_owned(), Ok(localhost))])))
     }
 }
 
@@ -24,7 +28,12 @@ impl MemoryResolver {
     /// Resolves `name` to `addresses` from now on, best first.
     pub(super) fn add(&self, name: &str, addresses: &[&str]) {
         let parse = |text: &&str| text.parse().unwrap_or_else(|_| panic!("'{text}' is not an IP address"));
-        self.0.borrow_mut().insert(canonical(name), addresses.iter().map(parse).collect());
+        self.0.borrow_mut().insert(canonical(name), Ok(addresses.iter().map(parse).collect()));
+    }
+
+    /// Makes look-ups of `name` fail with `error`.
+    pub(super) fn fail(&self, name: &str, error: &io::Error) {
+        self.0.borrow_mut().insert(canonical(name), Err((error.kind(), error.to_string())));
     }
 }
 
@@ -39,7 +48,9 @@ impl HostnameResolver for MemoryResolver {
         if let Err(error) = check_name(host) {
             return fail(error);
         }
-        let addresses = self.0.borrow().get(&canonical(host)).cloned().unwrap_or_default();
-        succeed(addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
+        match self.0.borrow().get(&canonical(host)).cloned().unwrap_or_else(|| Ok(Vec::new())) {
+            Ok(addresses) => succeed(addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()),
+            Err((kind, text)) => fail(io::Error::new(kind, text)),
+        }
     }
 }

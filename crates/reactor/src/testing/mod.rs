@@ -13,6 +13,7 @@
 
 mod accumulating_protocol;
 mod clock;
+mod connect_request;
 mod host;
 #[cfg(test)]
 mod levels;
@@ -25,6 +26,7 @@ mod test_stream;
 
 pub use accumulating_protocol::AccumulatingProtocol;
 pub use clock::Clock;
+pub use connect_request::ConnectRequest;
 pub use host::Host;
 #[cfg(test)]
 pub(crate) use levels::levels_logged;

@@ -27,6 +27,10 @@ const TURNS_AT_ONE_MOMENT: usize = 100_000;
 /// The number of happenings after which [`SimulatedNetwork::settle`] gives up.
 const HAPPENINGS_TO_SETTLE: usize = 1_000_000;
 
+/// The real time that an endless wait of a [`MemoryReactor`](super::MemoryReactor) gives other threads to wake it. Then it
+/// panics, because a test that hangs says nothing.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A simulated network, as a test controls it: its hosts, its links, its faults and its time.
 ///
 /// Each [`host`](SimulatedNetwork::host) is a reactor. All of them share one virtual time and one thread. When several
@@ -130,6 +134,22 @@ impl SimulatedNetwork {
     /// When an element of `addresses` is not an IP address.
     pub fn add_name(&self, name: &str, addresses: &[&str]) {
         self.names.add(name, addresses);
+    }
+
+    /// Makes look-ups of `name` fail with `error` on all hosts, until [`add_name`](SimulatedNetwork::add_name) replaces it.
+    ///
+    /// ```
+    /// use std::io;
+    /// use ropewalk::testing::SimulatedNetwork;
+    ///
+    /// let network = SimulatedNetwork::seeded(7);
+    /// let host = network.host("10.0.0.1");
+    /// network.fail_lookup("db.example", io::Error::other("the name server is down"));
+    /// let failure = host.resolve_host_name("db.example", 80).try_result().unwrap().unwrap_err();
+    /// assert_eq!(failure.to_string(), "the name server is down");
+    /// ```
+    pub fn fail_lookup(&self, name: &str, error: impl Into<io::Error>) {
+        self.names.fail(name, &error.into());
     }
 
     /// Starts to connect to `address`, with a client that the test holds.
@@ -240,7 +260,9 @@ impl SimulatedNetwork {
 
     /// Starts the reactor of a [`MemoryReactor`](super::MemoryReactor).
     pub(super) fn host_outside(&self, decorate: Decorate<'_>) -> Host {
-        self.start(OUTSIDE, Skew::none(), decorate)
+        let host = self.start(OUTSIDE, Skew::none(), decorate);
+        host.set_patience(PATIENCE);
+        host
     }
 
     fn start(&self, machine: MachineId, skew: Skew, decorate: Decorate<'_>) -> Host {
@@ -335,7 +357,7 @@ impl SimulatedNetwork {
     /// attempt to connect after 127 seconds. Resets are not retransmitted.
     ///
     /// # Panics
-    /// When no host has one of the addresses.
+    /// When no host has one of the addresses, or a host is on both sides.
     pub fn partition(&self, one: &[&str], other: &[&str]) {
         for from in one {
             for to in other {
@@ -345,7 +367,7 @@ impl SimulatedNetwork {
         }
     }
 
-    /// Cuts the link from one host to another. The other direction continues to work.
+    /// Cuts the link from one host to another host. The other direction continues to work.
     ///
     /// ```
     /// use std::time::Duration;
@@ -368,7 +390,7 @@ impl SimulatedNetwork {
     /// # Panics
     /// The panics of [`partition`](SimulatedNetwork::partition).
     pub fn cut(&self, from: &str, to: &str) {
-        let (from, to) = (self.machine(from), self.machine(to));
+        let (from, to) = self.link(from, to);
         self.shared.with(|network| network.cut_link(from, to));
     }
 
@@ -399,8 +421,16 @@ impl SimulatedNetwork {
     /// # Panics
     /// The panics of [`partition`](SimulatedNetwork::partition).
     pub fn set_latency(&self, one: &str, other: &str, latency: Duration) {
-        let (one, other) = (self.machine(one), self.machine(other));
+        let (one, other) = self.link(one, other);
         self.shared.with(|network| network.set_latency(one, other, latency));
+    }
+}
+
+impl SimulatedNetwork {
+    fn link(&self, from: &str, to: &str) -> (MachineId, MachineId) {
+        let link = (self.machine(from), self.machine(to));
+        assert!(link.0 != link.1, "the host {from} has no link to itself: name two hosts");
+        link
     }
 }
 

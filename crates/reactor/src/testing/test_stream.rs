@@ -135,6 +135,31 @@ impl TestStream {
         self.with_end(|end, _| std::mem::take(&mut end.received))
     }
 
+    /// Returns the number of bytes that were written here and that the other end has not read.
+    ///
+    /// They wait to be sent, are under way, or have arrived. The number is 0 once this end is closed.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// server.transport().unwrap().pause_producing(); // a server that applies back-pressure
+    /// client.write(&[0; 100_000]);
+    /// net.settle();
+    /// assert_eq!((client.unread(), server.data().len()), (100_000, 0));
+    /// server.transport().unwrap().resume_producing();
+    /// net.settle();
+    /// assert_eq!((client.unread(), server.data().len()), (0, 100_000));
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn unread(&self) -> usize {
+        self.with_end(|end, network| end.unread(network))
+    }
+
     /// Returns whether the stream has connected, and was neither closed by this end nor reset.
     ///
     /// A stream whose other end sends no more is still connected.

@@ -21,10 +21,10 @@ use std::time::Duration;
 use ropewalk_proto::{Address, Deferred, Key};
 use ropewalk_sys::{ConnectSpec, IpFamily, Ready};
 
-use super::Transport;
 use super::factory_users::{start_factory, stop_factory};
 use super::lookups::{Lookups, interleaved};
 use super::stream::{Origin, Stream};
+use super::{Transport, connect_hook};
 use crate::error::{Error, Result};
 use crate::interfaces::time::DelayedCall;
 use crate::kernel::{CallbackKind, Kernel, Reactor, Source};
@@ -184,6 +184,7 @@ impl Connector {
             unwanted: Cell::default(),
             race: RefCell::default(),
         }));
+        connect_hook::created(reactor, &connector);
         connector.connect()?;
         Ok(connector)
     }
@@ -341,6 +342,38 @@ impl Connector {
             Target::LockedUnix(path) => path.display().to_string(),
             Target::Name { host, port, .. } => format!("{host}:{port}"),
         }
+    }
+}
+
+impl Connector {
+    /// Returns the time limit of an attempt. `None` sets no limit.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::Destination;
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let destination = Destination::new("example.org", 80).timeout(Duration::from_secs(5));
+    /// let connector = net.connect_tcp(destination, AccumulatingProtocol::new().factory())?;
+    /// assert_eq!(connector.timeout(), Some(Duration::from_secs(5)));
+    /// assert!(connector.bind_address().is_none());
+    /// let factory = connector.factory(); // the one that was passed
+    /// assert!(!factory.is_paced());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn timeout(&self) -> Option<Duration> {
+        self.0.timeout
+    }
+
+    /// Returns the local address to which connections are bound, if one was chosen.
+    pub fn bind_address(&self) -> Option<&Address> {
+        self.0.bind.as_ref()
+    }
+
+    /// Returns the factory that builds the protocols.
+    pub fn factory(&self) -> Rc<dyn ClientFactory> {
+        self.0.factory.clone()
     }
 }
 

@@ -4,6 +4,7 @@
 //! outbox. When the callback has returned, `settle` hands the outbox to the provider.
 
 mod broken;
+mod connect_hook;
 mod connector;
 mod factory_users;
 mod flags;

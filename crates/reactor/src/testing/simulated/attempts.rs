@@ -101,6 +101,9 @@ impl Network {
             return;
         }
         let place = connection.place.clone();
+        if place.remote.inet().is_some_and(|target| self.faults.unreachable.contains(&target.ip())) {
+            return self.answer(client, Err(io::ErrorKind::HostUnreachable));
+        }
         if self.loses_attempt(&place) {
             return self.ask_again(client, lost + 1);
         }

@@ -42,6 +42,7 @@ pub struct Faults {
     pub(super) buffer: usize,
     pub(super) descriptors: usize,
     pub(super) black_holes: Vec<IpAddr>,
+    pub(super) unreachable: Vec<IpAddr>,
 }
 
 impl Default for Faults {
@@ -67,6 +68,7 @@ impl Faults {
             buffer: 64 * 1024,
             descriptors: usize::MAX,
             black_holes: Vec::new(),
+            unreachable: Vec::new(),
         }
     }
 
@@ -207,6 +209,26 @@ impl Faults {
     /// ```
     pub fn black_hole(mut self, host: impl Into<IpAddr>) -> Faults {
         self.black_holes.push(host.into());
+        self
+    }
+
+    /// Fails connection attempts to the address `host`, as a router does that knows no way to it: EHOSTUNREACH.
+    ///
+    /// ```
+    /// use ropewalk::Error;
+    /// use ropewalk::endpoints::{TcpClientEndpoint, connect_protocol};
+    /// use ropewalk::testing::{AccumulatingProtocol, Faults, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new().with_faults(Faults::none().unreachable([192, 0, 2, 1]));
+    /// let endpoint = TcpClientEndpoint::new("192.0.2.1:80")?;
+    /// let connected = connect_protocol(&net, &endpoint, AccumulatingProtocol::new());
+    /// net.settle();
+    /// let failure = connected.try_result().unwrap().unwrap_err();
+    /// assert!(matches!(failure.downcast_ref(), Some(Error::NoRoute(_))));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn unreachable(mut self, host: impl Into<IpAddr>) -> Faults {
+        self.unreachable.push(host.into());
         self
     }
 }

@@ -15,9 +15,7 @@ pub(super) struct Links {
 impl Links {
     /// Cuts the link in one direction.
     pub(super) fn cut(&mut self, from: MachineId, to: MachineId) {
-        if from != to {
-            self.cut.insert((from, to));
-        }
+        self.cut.insert((from, to));
     }
 
     /// Restores all links.

@@ -34,7 +34,7 @@ mod traffic;
 
 pub use faults::Faults;
 pub(crate) use machines::{MachineId, OUTSIDE};
-pub(crate) use network::{Log, Network};
+pub(crate) use network::{Failures, Log, Network};
 pub use provider::Simulated;
 pub(crate) use shared::SharedNetwork;
 pub use skew::Skew;

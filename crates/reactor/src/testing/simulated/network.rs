@@ -3,8 +3,10 @@
 //! The network imitates all kernels and the wires between them. Reactors use it through a provider, and test ends use
 //! it directly.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use ropewalk_proto::{Address, Key, Moment, Random, Slab};
 use ropewalk_sys::{ConnectSpec, Event, Events, ListenSpec, Ready, SocketOption};
@@ -38,6 +40,17 @@ pub(super) struct Owner {
     pub(super) machine: MachineId,
     woken: bool,
     log: Log,
+    /// The real time that an endless wait gives other threads to wake the owner. `None` sets no limit.
+    patience: Option<Duration>,
+    /// The errors of the next requests to connect and to listen.
+    failures: Failures,
+}
+
+/// Errors that a test has prepared for requests, in order.
+#[derive(Default)]
+pub(crate) struct Failures {
+    pub(crate) connect: VecDeque<io::Error>,
+    pub(crate) listen: VecDeque<io::Error>,
 }
 
 /// The requests of one owner, in order.
@@ -100,7 +113,13 @@ impl Network {
 impl Network {
     /// Adds an owner of sources on `machine`.
     pub(crate) fn add_owner(&mut self, machine: MachineId) -> Key {
-        self.owners.insert(Owner { machine, woken: false, log: Log::default() })
+        self.owners.insert(Owner {
+            machine,
+            woken: false,
+            log: Log::default(),
+            patience: None,
+            failures: Failures::default(),
+        })
     }
 
     /// Closes all sources of `owner` and removes it, as a kernel does when a process exits.
@@ -152,6 +171,26 @@ impl Network {
         self.owners.get_mut(owner).map(|owner| &mut owner.log)
     }
 
+    /// Returns the errors that wait for the requests of `owner`, or `None` if the owner is gone.
+    pub(crate) fn failures(&mut self, owner: Key) -> Option<&mut Failures> {
+        self.owners.get_mut(owner).map(|owner| &mut owner.failures)
+    }
+
+    /// Fails a request of `owner` with the first error that `of` the prepared ones holds.
+    pub(super) fn check_failure(
+        &mut self,
+        owner: Key,
+        of: impl FnOnce(&mut Failures) -> &mut VecDeque<io::Error>,
+    ) -> io::Result<()> {
+        self.failures(owner).and_then(|failures| of(failures).pop_front()).map_or(Ok(()), Err)
+    }
+
+    /// Returns the number of bytes that the end `key` has sent and its peer has not read.
+    pub(super) fn unread_by_peer(&self, key: Key) -> usize {
+        let peer = self.connection(key).ok().and_then(|connection| connection.peer);
+        peer.and_then(|peer| self.connection(peer).ok()).map_or(0, |peer| peer.incoming.held())
+    }
+
     pub(super) fn sources_of(&self, owner: Key) -> Vec<Key> {
         self.sources.iter().filter(|(_, source)| source.owner() == owner).map(|(key, _)| key).collect()
     }
@@ -177,6 +216,24 @@ impl Network {
     /// Returns the number of sources of all owners except `owner`.
     pub(crate) fn open_sources_but(&self, owner: Key) -> usize {
         self.sources.len() - self.open_sources(owner)
+    }
+
+    /// Limits the real time for which an endless wait of `owner` blocks.
+    pub(crate) fn set_patience(&mut self, owner: Key, patience: Duration) {
+        if let Some(owner) = self.owners.get_mut(owner) {
+            owner.patience = Some(patience);
+        }
+    }
+
+    pub(super) fn patience(&self, owner: Key) -> Option<Duration> {
+        self.owners.get(owner)?.patience
+    }
+
+    /// Returns the open sources of `owner` in words, for the message about a wait that would not end.
+    pub(super) fn open_in_words(&self, owner: Key) -> String {
+        let own = self.sources.iter().filter(|(_, source)| source.owner() == owner);
+        let words: Vec<String> = own.map(|(_, source)| source.in_words()).collect();
+        if words.is_empty() { "nothing is open".to_owned() } else { format!("it waits for {}", words.join(", ")) }
     }
 
     pub(super) fn wake(&mut self, owner: Key) {
@@ -334,6 +391,15 @@ impl Source {
         match self {
             Source::Listener(listener) => listener.owner,
             Source::Connection(connection) => connection.place.owner,
+        }
+    }
+
+    /// Returns what the owner may wait for at this source.
+    fn in_words(&self) -> String {
+        match self {
+            Source::Listener(listener) => format!("clients at {}", listener.address),
+            Source::Connection(end) if end.phase == Phase::Connecting => format!("an answer of {}", end.place.remote),
+            Source::Connection(end) => format!("bytes from {}", end.place.remote),
         }
     }
 

@@ -181,6 +181,11 @@ impl Pipe {
         self.capacity.saturating_sub(self.held)
     }
 
+    /// Returns the number of bytes that are under way or unread.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
     /// Returns the number of bytes in a full pipe.
     pub(super) fn capacity(&self) -> usize {
         self.capacity

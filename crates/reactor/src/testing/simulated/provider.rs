@@ -149,6 +149,7 @@ impl EventProvider for Simulated {
 impl Streams for Simulated {
     fn listen(&mut self, spec: &ListenSpec) -> io::Result<(Key, Address)> {
         let (key, address) = self.network.with(|network| {
+            network.check_failure(self.owner, |failures| &mut failures.listen)?;
             network.check_descriptors(self.owner)?;
             network.listen(self.owner, spec)
         })?;
@@ -159,6 +160,7 @@ impl Streams for Simulated {
     fn connect(&mut self, spec: &ConnectSpec) -> io::Result<Key> {
         self.log(|log| log.connected.push(spec.clone()));
         self.network.with(|network| {
+            network.check_failure(self.owner, |failures| &mut failures.connect)?;
             network.check_descriptors(self.owner)?;
             network.connect(self.owner, spec)
         })

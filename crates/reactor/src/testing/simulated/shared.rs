@@ -75,13 +75,38 @@ impl SharedNetwork {
                 Some(stop) => world.network.jump(stop),
                 None if world.network.machines.has_hosts() => return Err(waits_for_ever()),
                 // Only another thread can change anything now.
-                None => {
-                    world.is_waited_for = true;
-                    world = self.0.changed.wait(world).unwrap_or_else(PoisonError::into_inner);
-                    world.is_waited_for = false;
-                }
+                None => world = self.wait_for_change(world, owner),
             }
         }
+    }
+
+    /// Blocks until another thread changes the network.
+    ///
+    /// # Panics
+    /// When no thread has changed anything while the patience of `owner` lasted.
+    fn wait_for_change<'a>(&'a self, mut world: MutexGuard<'a, World>, owner: Key) -> MutexGuard<'a, World> {
+        world.is_waited_for = true;
+        let patience = world.network.patience(owner);
+        let (mut world, is_late) = match patience {
+            None => (self.0.changed.wait(world).unwrap_or_else(PoisonError::into_inner), false),
+            Some(patience) => {
+                let waited = self.0.changed.wait_timeout(world, patience);
+                let (world, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+                (world, waited.timed_out())
+            }
+        };
+        world.is_waited_for = false;
+        if is_late && !world.network.has_events(owner) && world.network.next_happening().is_none() {
+            let (now, open) = (world.network.now(), world.network.open_in_words(owner));
+            drop(world);
+            panic!(
+                "the reactor waits without end at {now:?}: no delayed call is scheduled, nothing is under way, and {open}. \
+                 No other thread has woken it for {:?}. Stop the reactor in a callback or a delayed call, or drive it with \
+                 `advance` or `settle` instead of `run`",
+                patience.unwrap_or_default(),
+            );
+        }
+        world
     }
 
     /// Returns the waker of `owner`.

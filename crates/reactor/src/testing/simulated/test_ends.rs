@@ -168,6 +168,11 @@ impl TestEnd {
         network.local_address(self.source?).ok()
     }
 
+    /// Returns the number of written bytes that the peer has not read.
+    pub(crate) fn unread(&self, network: &Network) -> usize {
+        self.outbox.len() + self.source.map_or(0, |source| network.unread_by_peer(source))
+    }
+
     /// Handles the readiness of the end's source, as a reactor handles an event. Returns whether the source was ready.
     fn act(&mut self, network: &mut Network) -> bool {
         let Some(source) = self.source else { return false };
