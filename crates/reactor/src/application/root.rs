@@ -1,15 +1,17 @@
 //! Application: the root of the service tree.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk_proto::{Deferred, Failure, fail, succeed};
+use ropewalk_proto::{Deferred, Failure, Resolver, fail, succeed};
 use ropewalk_sys::Identity;
 
 use super::handle::Stage;
 use super::{MultiService, ServiceHandle};
 use crate::error::{Error, Result};
-use crate::interfaces::core::Phase;
+use crate::interfaces::core::{Phase, TriggerId};
+use crate::interfaces::time::DelayedCall;
 use crate::kernel::Reactor;
 
 /// The default time limit for services to stop.
@@ -40,6 +42,12 @@ struct Root {
     identity: Identity,
     services: MultiService,
     handle: ServiceHandle,
+    /// The calls of `start` for which the services have not begun to start.
+    waiting: RefCell<Vec<Resolver<()>>>,
+    /// The call that starts the services if the reactor makes turns without a run.
+    turn: RefCell<Option<DelayedCall>>,
+    /// The trigger that stops the services.
+    shutdown: RefCell<Option<TriggerId>>,
 }
 
 impl Application {
@@ -77,7 +85,15 @@ impl Application {
     /// ```
     pub fn with_services(name: &str, identity: Identity, services: MultiService) -> Application {
         let handle = ServiceHandle::new(services.clone());
-        Application(Rc::new(Root { name: name.to_owned(), identity, services, handle }))
+        Application(Rc::new(Root {
+            name: name.to_owned(),
+            identity,
+            services,
+            handle,
+            waiting: RefCell::default(),
+            turn: RefCell::default(),
+            shutdown: RefCell::default(),
+        }))
     }
 
     /// Returns the application's name.
@@ -97,6 +113,9 @@ impl Application {
 
     /// Starts the services when the reactor has started, and stops them before the reactor's shutdown.
     ///
+    /// A reactor that makes turns without a run, such as a [`MemoryReactor`](crate::testing::MemoryReactor) under
+    /// `advance`, starts the services in its next turn.
+    ///
     /// Every `privileged_start` completes before the process changes its user and group. The change comes before the
     /// first `start`. The Deferred fires when all services have started.
     ///
@@ -114,21 +133,82 @@ impl Application {
     /// let application = Application::new("chimes");
     /// application.services().add(TimerService::new(Duration::from_secs(900), |_| println!("ding")));
     /// let started = application.start(&net);
-    /// net.call_when_running(|reactor| reactor.stop().unwrap());
-    /// net.run()?;
+    /// net.advance(Duration::from_secs(1800)); // two chimes
     /// assert!(started.is_done());
-    /// # Ok::<(), ropewalk::Error>(())
+    /// assert!(application.stop(&net).is_done());
+    /// assert!(net.get_delayed_calls().is_empty());
     /// ```
     #[must_use = "a service may fail to start: handle the failure"]
     pub fn start(&self, reactor: &Reactor) -> Deferred<()> {
         let (deferred, resolver) = Deferred::new();
+        self.0.waiting.borrow_mut().push(resolver);
         let application = self.clone();
-        reactor.call_when_running(move |reactor| {
-            let root = application.clone();
-            reactor.add_system_event_trigger(Phase::Before, "shutdown", move |reactor| root.0.handle.stop(reactor));
-            application.start_now(reactor).chain(resolver);
-        });
+        if reactor.call_when_running(move |reactor| application.start_waiting(reactor)).is_some() {
+            let application = self.clone();
+            let turn = reactor.call_later(Duration::ZERO, move |reactor| {
+                // A run that is starting fires the trigger when its startup is complete.
+                if !reactor.is_started() {
+                    application.start_waiting(reactor);
+                }
+            });
+            if let Some(superseded) = self.0.turn.replace(Some(turn)) {
+                let _ = superseded.cancel();
+            }
+        }
         deferred
+    }
+
+    /// Stops the services in the reverse order of their start. The Deferred fires when all have stopped.
+    ///
+    /// The reactor continues. If the services have not begun to start, the Deferred of [`start`](Application::start)
+    /// fails with [`Error::ReactorNotRunning`]. Afterwards the application can be started again. May be called from any
+    /// callback.
+    ///
+    /// ```
+    /// use ropewalk::application::Application;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// let application = Application::new("empty");
+    /// let started = application.start(&net);
+    /// assert!(application.stop(&net).is_done()); // before the next turn
+    /// assert!(started.try_result().unwrap().is_err());
+    /// ```
+    pub fn stop(&self, reactor: &Reactor) -> Deferred<()> {
+        self.cancel_turn();
+        for resolver in self.0.waiting.take() {
+            // The program may have cancelled the Deferred.
+            let _ = resolver.errback(Error::ReactorNotRunning);
+        }
+        if let Some(trigger) = self.0.shutdown.take() {
+            // The reactor may be shutting down.
+            let _ = reactor.remove_system_event_trigger(&trigger);
+        }
+        self.0.handle.stop(reactor)
+    }
+
+    /// Starts the services for the calls of `start` that wait.
+    fn start_waiting(&self, reactor: &Reactor) {
+        self.cancel_turn();
+        for resolver in self.0.waiting.take() {
+            if self.0.shutdown.borrow().is_none() {
+                let root = self.clone();
+                let stop = move |reactor: &Reactor| {
+                    root.0.shutdown.take();
+                    root.0.handle.stop(reactor)
+                };
+                let trigger = reactor.add_system_event_trigger(Phase::Before, "shutdown", stop);
+                self.0.shutdown.replace(Some(trigger));
+            }
+            self.start_now(reactor).chain(resolver);
+        }
+    }
+
+    fn cancel_turn(&self) {
+        if let Some(turn) = self.0.turn.take() {
+            // The turn may be this one.
+            let _ = turn.cancel();
+        }
     }
 
     /// Starts the services, and runs the reactor.
@@ -146,7 +226,7 @@ impl Application {
     /// # Errors
     /// The errors of [`start`](Application::start) and of [`Reactor::run`]. A failure to start stops the reactor.
     pub fn run(&self, reactor: &Reactor) -> Result<()> {
-        let failed = Rc::new(std::cell::RefCell::new(None));
+        let failed = Rc::new(RefCell::new(None));
         let (place, weak) = (failed.clone(), reactor.downgrade());
         self.start(reactor).add_errback(move |failure| {
             *place.borrow_mut() = Some(failure);

@@ -460,3 +460,44 @@ fn an_application_can_run_again() {
         assert_eq!(diary.take(), "prepare a, prepare b, start a, start b, stop b, stop a, b is stopped, a is stopped");
     }
 }
+
+#[test]
+fn an_application_starts_in_a_turn_without_a_run() {
+    let (net, diary) = (MemoryReactor::new(), Diary::default());
+    let application = application(&diary);
+    let started = application.start(&net);
+    net.advance(Duration::ZERO);
+    assert!(started.is_done());
+    assert_eq!(diary.take(), "prepare a, prepare b, start a, start b");
+    let stopped = application.stop(&net);
+    net.advance(SECOND);
+    assert!(stopped.is_done());
+    assert_eq!(diary.take(), "stop b, stop a, b is stopped, a is stopped");
+    // The trigger of the first start is gone, and the application can start again.
+    net.call_later(SECOND, |reactor| reactor.stop().unwrap());
+    application.run(&net).unwrap();
+    assert_eq!(diary.take(), "prepare a, prepare b, start a, start b, stop b, stop a, b is stopped, a is stopped");
+}
+
+#[test]
+fn a_start_that_waits_is_cancelled_by_a_stop() {
+    let (net, diary) = (MemoryReactor::new(), Diary::default());
+    let application = application(&diary);
+    let started = application.start(&net);
+    assert!(application.stop(&net).is_done());
+    net.advance(SECOND);
+    assert!(started.try_result().expect("a failure").unwrap_err().check::<Error>());
+    assert_eq!(diary.take(), "");
+}
+
+#[test]
+fn a_turn_during_a_delayed_startup_starts_no_service() {
+    let (net, diary) = (MemoryReactor::new(), Diary::default());
+    let application = application(&diary);
+    net.add_system_event_trigger(Phase::Before, "startup", |reactor| reactor.defer_later(2 * SECOND, |_| ()));
+    let seen = diary.clone();
+    net.call_later(SECOND, move |_| seen.note("a turn".into()));
+    net.call_later(3 * SECOND, |reactor| reactor.stop().unwrap());
+    application.run(&net).unwrap();
+    assert!(diary.take().starts_with("a turn, prepare a"));
+}
