@@ -1,14 +1,20 @@
 //! The log lines of a reactor, for specifications that promise one.
 
 use std::fmt::{Debug, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::subscriber::NoSubscriber;
+use tracing::{Dispatch, Event, Metadata, Subscriber};
+
+/// A second subscriber, which exists as long as the process. With a single one, `tracing-core` asks the subscriber of the
+/// thread that reaches an event first, and remembers the answer for all threads. Other tests would switch events off.
+static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
 
 /// Runs `act`, and returns a line for each event that this thread logged, with its level and fields.
 pub fn logged(act: impl FnOnce()) -> Vec<String> {
+    LazyLock::force(&ANOTHER);
     let lines = Lines::default();
     tracing::subscriber::with_default(lines.clone(), act);
     lines.0.lock().unwrap().clone()

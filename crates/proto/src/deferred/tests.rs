@@ -3,11 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::{Rc, Weak};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::subscriber::NoSubscriber;
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 use super::*;
 
@@ -27,8 +28,13 @@ pub(super) fn failure_of<T: fmt::Debug>(deferred: Deferred<T>) -> Failure {
     result_of(deferred).expect_err("a failure")
 }
 
+/// A second subscriber, which exists as long as the process. With a single one, `tracing-core` asks the subscriber of the
+/// thread that reaches an event first, and remembers the answer for all threads. Other tests would switch events off.
+static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
+
 /// Returns the errors that `work` logs, in order.
 pub(super) fn logged_by(work: impl FnOnce()) -> Vec<String> {
+    LazyLock::force(&ANOTHER);
     let log = Log::default();
     tracing::subscriber::with_default(log.clone(), work);
     let lines = log.lines.lock().unwrap();

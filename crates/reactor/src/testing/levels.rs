@@ -1,14 +1,20 @@
 //! Reads the log in this crate's own tests.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::subscriber::NoSubscriber;
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
+
+/// A second subscriber, which exists as long as the process. With a single one, `tracing-core` asks the subscriber of the
+/// thread that reaches an event first, and remembers the answer for all threads. Other tests would switch events off.
+static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
 
 /// Runs `work`. Returns its result and the levels of the lines logged meanwhile, in order.
 ///
 /// Only lines of modules whose names begin with `target` are included.
 pub(crate) fn levels_logged<R>(target: &'static str, work: impl FnOnce() -> R) -> (R, Vec<Level>) {
+    LazyLock::force(&ANOTHER);
     let levels = Levels { target, logged: Arc::default() };
     let result = tracing::subscriber::with_default(levels.clone(), work);
     let logged = levels.logged.lock().unwrap().clone();
