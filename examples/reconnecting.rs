@@ -20,7 +20,7 @@ type Reconnecting = ReconnectingClientFactory<ListenerFactory>;
 
 struct Listener {
     print: Print,
-    /// The factory, whose delay each received line resets.
+    /// The factory. Each received line resets its delay.
     factory: Weak<Reconnecting>,
 }
 

@@ -18,7 +18,7 @@ pub(crate) fn say(text: &str) {
     println!("xtask: {text}");
 }
 
-/// Runs the program with this terminal.
+/// Runs the program, which inherits standard input, output and error.
 ///
 /// # Errors
 /// If the program cannot be started, or exits with a status other than 0.
@@ -31,7 +31,8 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs the program with this terminal, shows its standard output and returns those lines.
+/// Runs the program, shows its standard output and returns the lines of that output. The program inherits standard
+/// input and standard error.
 ///
 /// # Errors
 /// As for [`run`], and if the program was killed because it still ran after `limit`: a hang is a failure.

@@ -282,7 +282,7 @@ specifications! {
     }
 
     fn a_switch_between_two_deliveries_loses_no_byte(subject: &Subject) {
-        // Each byte goes to one of the two protocols, wherever the stream is cut into deliveries.
+        // Each byte goes to exactly one of the two protocols, however the stream is divided into deliveries.
         let (sent, reactor) = (noise(1_000_000, 1), subject.reactor());
         let second = Script::new().stop_when_lost();
         let successor = second.clone();

@@ -12,7 +12,7 @@ use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
 use crate::waiting::{after_some_turns, when};
 use crate::{run, specifications};
 
-/// More than the socket buffers of both ends hold together.
+/// A number of bytes that exceeds the socket buffers of both ends together.
 const TOO_MUCH: usize = 8_000_000;
 
 /// Returns a script that never reads.
@@ -139,7 +139,7 @@ specifications! {
         // IProtocol.connectionMade
         for end in [Transport::lose_connection, Transport::abort_connection] {
             let (reactor, log) = (subject.reactor(), Log::new());
-            // The other end may see nothing but a failed attempt.
+            // To the other end this may look like a failed connection attempt.
             subject.join(&reactor, &Script::logged(&log, "server").on_made(end).stop_when_lost(), &Script::new());
             run(&reactor);
             assert_eq!(log.entries()[0], "server made");
@@ -236,7 +236,7 @@ specifications! {
     }
 
     fn losing_a_half_closed_connection_completes_at_once(subject: &Subject) {
-        // ITransport.loseConnection: there is no sending direction left to flush.
+        // ITransport.loseConnection after a half-close completes at once: no bytes are left to send.
         let (reactor, log) = (subject.reactor(), Log::new());
         let client = Script::logged(&log, "client")
             .on_made(Transport::lose_write_connection)
@@ -309,7 +309,8 @@ specifications! {
     }
 
     fn a_failed_write_delivers_all_received_data_before_the_end(subject: &Subject) {
-        // IProtocol.connectionLost comes last. An answer that came before a reset is not lost, whatever notices the reset.
+        // IProtocol.connectionLost comes last. An answer that came before a reset is not lost, whether a read or a
+        // write notices the reset.
         let acts: [fn(&Transport); 3] =
             [|end| end.write(b"x"), |end| end.write(&[0; 100_000]), Transport::lose_write_connection];
         for act in acts {

@@ -57,7 +57,7 @@ specifications! {
     }
 
     fn a_connector_reports_its_state_in_each_callback(subject: &Subject) {
-        // IConnector: state and transport, as its callbacks see them.
+        // IConnector: the state and the transport that the factory's callbacks see.
         let (reactor, states) = (subject.reactor(), Rc::new(RefCell::new(Vec::new())));
         let (seen, ended) = (states.clone(), states.clone());
         let client = Script::new()
@@ -176,7 +176,7 @@ specifications! {
     }
 
     fn reconnecting_after_a_failure_keeps_the_factory_started(subject: &Subject) {
-        // ClientFactory.clientConnectionFailed: connecting in it skips doStop.
+        // ClientFactory.clientConnectionFailed: if this callback connects again, doStop is not called.
         let (reactor, log, left) = (subject.reactor(), Log::new(), Cell::new(3));
         let factory = LoggingFactory::new(&log, Script::new()).after(move |connector| {
             left.set(left.get() - 1);
@@ -195,7 +195,7 @@ specifications! {
     }
 
     fn reconnecting_after_a_loss_keeps_the_factory_started(subject: &Subject) {
-        // ClientFactory.clientConnectionLost: connecting in it skips doStop.
+        // ClientFactory.clientConnectionLost: if this callback connects again, doStop is not called.
         let (reactor, log, left) = (subject.reactor(), Log::new(), Cell::new(2));
         let port = subject.listen(&reactor, Script::new().on_made(Transport::lose_connection).factory());
         let factory = LoggingFactory::new(&log, Script::new()).after(move |connector| {

@@ -66,7 +66,8 @@ specifications! {
     }
 
     fn a_nested_thread_call_wakes_the_loop(subject: &Subject) {
-        // ReactorBase.callFromThread wakes the loop, also from the loop's own thread. No other event finishes this test.
+        // ReactorBase.callFromThread wakes the loop, also from the loop's own thread. No other event wakes the loop, so
+        // the test ends only by this call.
         let reactor = subject.reactor();
         reactor.call_when_running(|reactor| {
             reactor.call_from_thread(|reactor| reactor.call_from_thread(|reactor| reactor.call_from_thread(stop)));
@@ -192,7 +193,7 @@ specifications! {
     }
 
     fn calls_when_running_follow_the_start_in_order(subject: &Subject) {
-        // IReactorCore.callWhenRunning: each call is made once.
+        // IReactorCore.callWhenRunning: each call is made only once.
         let (reactor, log) = (subject.reactor(), Log::new());
         for name in ["first", "second"] {
             reactor.call_when_running(log.note(name));
@@ -251,8 +252,8 @@ specifications! {
     }
 
     fn stopping_during_a_delayed_start_returns_from_run(subject: &Subject) {
-        // ReactorBase.mainLoop fires shutdown even if the startup has not finished. Calls of callWhenRunning wait for
-        // the next start.
+        // ReactorBase.mainLoop fires shutdown even if the startup has not finished. Calls scheduled with
+        // callWhenRunning wait for the next start.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (deferred, resolver) = Deferred::new();
         reactor.add_system_event_trigger(Phase::Before, "startup", move |_: &Reactor| deferred);
@@ -451,7 +452,8 @@ specifications! {
     }
 
     fn the_events_of_a_run_are_fired_by_the_run_alone(subject: &Subject) {
-        // A trigger of `startup` or `shutdown` that ran early would be missing in the run.
+        // A trigger runs only once. If user code could fire `startup` or `shutdown`, their triggers would be missing in
+        // the run.
         let (reactor, log) = (subject.reactor(), Log::new());
         for event in ["startup", "shutdown"] {
             let ran = log.clone();
@@ -794,7 +796,7 @@ specifications! {
     }
 
     fn a_reactor_can_be_dropped_with_work_in_progress(subject: &Subject) {
-        // The loop is dropped with operations in flight.
+        // The reactor is dropped with operations in flight.
         let reactor = subject.reactor();
         let (token, held) = (Rc::new(()), Arc::new(()));
         let port = reactor.listen_tcp("127.0.0.1:0", Script::echo().factory()).unwrap();

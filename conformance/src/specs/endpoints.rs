@@ -209,7 +209,7 @@ specifications! {
         let port = subject.listen_by_description(&reactor, Script::new().stop_when_lost().factory());
         let factory = Rc::new(LoggingFactory::refusing(&log));
         let connected = client_of(&reactor, &port.host().unwrap()).connect(&reactor, factory);
-        // Runs until the server has seen the end.
+        // The run ends when the server's connection has ended.
         run(&reactor);
         assert_eq!(name_of(done(connected).unwrap_err()), "NoProtocol");
         log.expect(&["start factory", "build", "stop factory"]);

@@ -137,7 +137,7 @@ fn turn(reactor: &Reactor) {
     reactor.iterate(Some(Duration::ZERO)).unwrap();
 }
 
-/// Wakes the loop `wakes` times from another thread, then stops it. The loop should wake for nothing else.
+/// Wakes the loop `wakes` times from another thread, then stops it. No other event should wake the loop.
 fn stop_after_wakes(reactor: &Reactor, wakes: usize) -> thread::JoinHandle<()> {
     let handle = reactor.thread_handle();
     thread::spawn(move || {
@@ -333,7 +333,7 @@ specifications! {
         for name in ["a", "b"] {
             let (fd, writer) = ready_pipe();
             let both = pair.clone();
-            // The descriptor that is called first removes and closes both.
+            // The callback that runs first removes and closes both descriptors.
             let watched = Watched::new(&log, name, fd).on_read(move |_, reactor| {
                 for watched in both.take() {
                     watched.remove(reactor);
@@ -485,7 +485,8 @@ specifications! {
     }
 
     fn a_descriptor_removed_during_a_detached_wait_stays_silent(subject: &Subject) {
-        // The provider must learn of the removal after the wait. Otherwise it would report the descriptor for ever.
+        // The removal must reach the provider after the wait. Otherwise the provider would report the descriptor for
+        // ever.
         let (reactor, counts) = subject.counted();
         let log = Log::new();
         let (ours, theirs) = socket_pair();
@@ -504,7 +505,8 @@ specifications! {
     }
 
     fn a_descriptor_closed_behind_the_reactor_affects_no_other(subject: &Subject) {
-        // ConnectionFdescWentAway (fileno() == -1), where the provider notices. epoll forgets the descriptor silently.
+        // ConnectionFdescWentAway (fileno() == -1), on providers that notice a closed descriptor. epoll forgets the
+        // descriptor silently.
         let (reactor, counts) = subject.counted();
         let log = Log::new();
         let (fd, _writer) = ready_pipe();
@@ -595,7 +597,7 @@ specifications! {
     }
 
     fn all_ready_descriptors_are_served_in_each_turn(subject: &Subject) {
-        // A hundred descriptors that always have something to read. None may starve.
+        // A hundred descriptors that are always readable. None may starve.
         let (reactor, log) = (subject.reactor(), Log::new());
         let mut kept = Vec::new();
         for _ in 0..100 {

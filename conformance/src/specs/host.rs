@@ -1,4 +1,4 @@
-//! Living inside another loop: the pieces of a turn, the deadline, the hook, and a wait in another thread.
+//! A reactor inside another loop, its host: the pieces of a turn, the deadline, the hook, and a wait in another thread.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -35,7 +35,7 @@ fn count_hook(reactor: &Reactor) -> Rc<Cell<usize>> {
     count
 }
 
-/// Turns the loop until there is a connection, and returns its ends: the server's and the client's.
+/// Turns the loop until a connection is established, and returns its ends: the server's and the client's.
 fn connected(reactor: &Reactor, server: Script, client: Script) -> (Transport, Transport) {
     let ends: Rc<RefCell<Vec<Transport>>> = Rc::default();
     let port = reactor.listen_tcp("127.0.0.1:0", keep(server, &ends).factory()).unwrap();
@@ -213,7 +213,8 @@ specifications! {
     }
 
     fn a_deadline_hook_may_use_the_reactor(subject: &Subject) {
-        // Nothing is borrowed while user code runs. Most hosts only set a flag; some schedule at once.
+        // The reactor borrows nothing while user code runs. Most hosts only set a flag in the hook, and some schedule a
+        // call at once.
         let reactor = subject.reactor();
         let weak = Rc::new(RefCell::new(Some(reactor.clone())));
         let its = weak.clone();
@@ -341,7 +342,7 @@ specifications! {
     }
 
     fn a_task_woken_outside_the_loop_wakes_a_detached_wait(subject: &Subject) {
-        // A wake-up from the reactor's own thread is not lost while the loop sleeps in another one.
+        // A wake-up from the reactor's own thread is not lost while the loop sleeps in another thread.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (deferred, resolver) = Deferred::new();
         let done = log.clone();
@@ -374,7 +375,7 @@ specifications! {
     }
 
     fn a_port_closed_during_a_detached_wait_frees_its_address_later(subject: &Subject) {
-        // The provider learns of the end after the wait.
+        // The provider closes the connection after the wait.
         let reactor = subject.reactor();
         let port = reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
         let address = port.host().unwrap().inet().unwrap();

@@ -85,7 +85,8 @@ specifications! {
     }
 
     fn a_thread_call_makes_the_descriptor_readable(subject: &Subject) {
-        // A wake-up between the guest's check and the host's sleep is not lost. The descriptor is quiet after the call.
+        // A wake-up between the guest's check and the host's sleep is not lost. The descriptor is not readable after
+        // the call.
         let (reactor, host, log) = (subject.reactor(), poll_host(), Log::new());
         let guest = Guest::new(&reactor, &host);
         for _ in 0..3 {
@@ -186,7 +187,7 @@ specifications! {
         guest.sleep(&host).unwrap();
         host.call_later(MOMENT * 5, stop);
         run(&host);
-        // There is no wait if the host's only call was due before the run.
+        // If the host's only call was due before the run, the host does not wait.
         assert!(counts.now().waits <= 1, "{:?}", counts.now());
     }
 }

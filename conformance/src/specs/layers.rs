@@ -169,7 +169,7 @@ specifications! {
     layers;
 
     fn bytes_behind_a_done_layer_wait_for_its_reply(subject: &Subject) {
-        // LayerState::DONE: the layer's own bytes leave first, and the bytes behind it are plain.
+        // LayerState::DONE: the layer's own bytes leave first, and the bytes that follow them are plain.
         let server = custom(|received, queue, state| {
             if received.len() < 3 {
                 return Ok(0);
@@ -191,7 +191,7 @@ specifications! {
     }
 
     fn a_done_layer_reports_the_end_of_its_peer(subject: &Subject) {
-        // LayerState::PEER_ENDED: bytes received after that are ignored, also if the layer is done.
+        // LayerState::PEER_ENDED: bytes received after the peer's end are ignored, also if the layer is done.
         let log = Log::new();
         let (opened, read) = (log.clone(), log.clone());
         let server = custom(|received, queue, state| {
@@ -296,7 +296,7 @@ specifications! {
     }
 
     fn the_layer_opens_before_the_first_byte(subject: &Subject) {
-        // Protocol::layer_opened: bytes that are written earlier wait.
+        // Protocol::layer_opened: bytes written before this callback wait until the layer is open.
         let log = Log::new();
         let (made, opened, data) = (log.clone(), log.clone(), log.clone());
         let server = scrambled()
@@ -348,7 +348,7 @@ specifications! {
     }
 
     fn a_client_starts_a_layer_in_the_middle(subject: &Subject) {
-        // The server's first layered bytes come with its last clear ones.
+        // The server's first layered bytes come in one segment with its last clear bytes.
         let answer = [b"clear ".to_vec(), Scrambler::greeting_with(b"hello")].concat();
         let server = Script::new().on_data(move |transport, data| {
             if data == b"start" {
@@ -502,7 +502,8 @@ specifications! {
     }
 
     fn a_failed_write_is_explained_by_the_last_bytes_of_the_peer(subject: &Subject) {
-        // RFC 8446, section 6.2: a peer sends an alert and closes. The alert is the reason, not the reset behind it.
+        // RFC 8446, section 6.2: a peer sends an alert and closes. The reason is the alert, and not the reset that
+        // follows it.
         let log = Log::new();
         let server = scrambled().on_lost(logs_loss(&log, "server"));
         let (client, resumed) = (server.clone(), log.clone());
@@ -521,7 +522,8 @@ specifications! {
     }
 
     fn a_failed_write_shows_the_last_bytes_to_a_paused_layer(subject: &Subject) {
-        // A pause holds data back. The peer's final bytes are not data.
+        // A pause holds only data back. The peer's final bytes are not data, so the connection ends although the
+        // protocol is paused.
         let log = Log::new();
         after_last_bytes(subject, scrambled().on_lost(logs_loss(&log, "server")), b"E", |end| {
             end.write(b"x");
@@ -550,8 +552,7 @@ specifications! {
     }
 
     fn the_last_bytes_of_the_peer_may_open_the_layer(subject: &Subject) {
-        // The greeting of this side cannot be sent any more. The greeting of the peer was received, with data behind
-        // it.
+        // This side's greeting cannot be sent any more. The peer's greeting was received, and data follows it.
         let log = Log::new();
         let (opened, data) = (log.clone(), log.clone());
         let server = Script::new().stop_when_lost().on_opened(move |_| opened.add("opened"));
@@ -567,7 +568,7 @@ specifications! {
     }
 
     fn a_failed_close_behind_that_of_the_peer_is_clean(subject: &Subject) {
-        // Sending a close may fail without harm: the peer has received everything, and may be gone.
+        // A failure to send the close is not an error: the peer has received everything, and may be gone.
         let log = Log::new();
         let server = scrambled().on_read_lost(|_| {}).on_lost(logs_loss(&log, "server"));
         after_last_bytes(subject, server, b"C", |end| {
@@ -650,7 +651,7 @@ specifications! {
         when(&reactor, move || full.get() > HIGH, move |_| clients.first().resume_producing());
         run(&reactor);
         assert_same_bytes(&client.received(), &sent);
-        // The bound includes one delivery, and the bytes that the layer adds to the queue.
+        // The queue may exceed the mark by the answers to one delivery and by the bytes that the layer adds.
         assert!(most.get() <= 4 * HIGH, "{} bytes were queued", most.get());
     }
 

@@ -36,7 +36,7 @@ specifications! {
         assert!((30..64).contains(&accepted), "{accepted} with 64 descriptors");
         clients[..accepted].iter_mut().for_each(is_served);
         crowded.expect(&["rests"]);
-        // Connections wait in the order in which they came: each one that ends lets the next one in.
+        // Connections are accepted in the order in which they came: each connection that ends lets the next one in.
         for _ in 0..20 {
             drop(clients.remove(0));
             is_served(&mut clients[accepted - 1]);

@@ -1,4 +1,4 @@
-//! Lingering close: a connection between its connection_lost and the end of its peer.
+//! Lingering: a connection between its connection_lost and the end of the peer's stream.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use crate::links::{Countdown, Transports, assert_same_bytes, noise};
 use crate::script::{Log, Script, reason_name, stop};
 use crate::{run, specifications};
 
-/// More than the socket buffers of both ends hold together.
+/// A number of bytes that exceeds the socket buffers of both ends together.
 const TOO_MUCH: usize = 8_000_000;
 const HOUR: Duration = Duration::from_secs(3600);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -89,7 +89,8 @@ specifications! {
 
     fn connection_lost_is_called_before_the_connection_lingers(subject: &Subject) {
         // ITransport.loseConnection: connectionLost is called when everything is sent, before the peer has ended. A
-        // lingering connection is not among the user's sources and delayed calls. It is counted separately.
+        // lingering connection does not count as one of the user's sources or delayed calls. Lingering connections are
+        // counted separately.
         let (reactor, seen) = (subject.reactor(), Rc::new(RefCell::new(None)));
         let see = seen.clone();
         let server = refuses(b"no".into()).on_lost(move |transport, reason| {
@@ -105,7 +106,7 @@ specifications! {
     }
 
     fn a_connection_whose_peer_has_ended_does_not_linger(subject: &Subject) {
-        // A connection that need not linger has no cost of lingering.
+        // A connection that need not linger does not pay for lingering.
         let reactor = subject.reactor();
         let server = Script::new().on_lost(|transport, _| {
             assert_eq!(transport.reactor().lingering_count(), 1, "the client, which has closed first");
@@ -165,7 +166,7 @@ specifications! {
     }
 
     fn the_loop_sleeps_while_a_connection_lingers(subject: &Subject) {
-        // The peer has sent something and keeps its side open.
+        // The peer has sent bytes and keeps its side open.
         let reactor = subject.reactor();
         let server = refuses(b"no".into()).on_lost(|transport, _| {
             transport.reactor().call_later(50 * MILLISECOND, |reactor| {

@@ -28,7 +28,7 @@ fn failing_after(delay: Duration, why: &'static str) -> Answer {
     Answer(delay, Err(why))
 }
 
-/// Answers for each family at its time, and logs a lookup that is cancelled.
+/// A resolver that answers for each family at its time, and logs a lookup that is cancelled.
 struct Apart {
     v6: Answer,
     v4: Answer,
@@ -64,7 +64,7 @@ impl HostnameResolver for Apart {
     }
 }
 
-/// A network on which these addresses never answer and all others refuse.
+/// Returns a network on which these addresses never answer and all others refuse.
 fn network(holes: &[&str], v6: Answer, v4: Answer) -> (MemoryReactor, Log) {
     let hole = |faults: Faults, hole: &&str| faults.black_hole(hole.parse::<IpAddr>().expect("an IP address"));
     let net = MemoryReactor::new().with_faults(holes.iter().fold(Faults::none(), hole));
@@ -240,7 +240,7 @@ specifications! {
     }
 
     fn the_attempt_fails_only_after_the_last_lookup(_subject: &Subject) {
-        // All addresses have failed, but the pending lookup may find another.
+        // All addresses have failed, but the pending lookup may find another address.
         for v6 in [after(100 * MS, &[]), failing_after(100 * MS, "no such name")] {
             let (net, _) = network(&[], v6, after(Duration::ZERO, &["10.0.0.1"]));
             let (_connector, outcome) = connect(&net, host());
@@ -268,7 +268,7 @@ specifications! {
     }
 
     fn stopping_an_attempt_cancels_both_lookups(_subject: &Subject) {
-        // IConnector.stopConnecting. Connecting again looks both up again.
+        // IConnector.stopConnecting. Connecting again looks both families up again.
         let (net, log) = network(&[], after(10 * MS, &["fe80::1"]), after(10 * MS, &["10.0.0.1"]));
         listen(&net, "[fe80::1]:80");
         let (connector, outcome) = connect(&net, host());

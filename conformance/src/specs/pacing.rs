@@ -14,7 +14,7 @@ use crate::{Subject, run, specifications};
 /// The default high mark.
 const HIGH: usize = 64 * 1024;
 
-/// More than the socket buffers of both ends hold together.
+/// A number of bytes that exceeds the socket buffers of both ends together.
 const TOO_MUCH: usize = 8_000_000;
 
 /// Sends all data back, and records the longest queue in `most`.
@@ -283,7 +283,7 @@ specifications! {
     }
 
     fn two_paced_floods_wait_for_each_other(subject: &Subject) {
-        // Pacing is not the default, because two paced ends may wait for each other. They continue when one of them is
+        // Pacing is not the default, because two paced ends may wait for each other. The ends continue when one end is
         // no longer paced.
         let (reactor, ends, log) = (subject.reactor(), Transports::new(), Log::new());
         let says_much = |log: &Log| {

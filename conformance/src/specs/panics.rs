@@ -1,5 +1,5 @@
-//! Panics in user code of every kind, in its destructors, and in the event provider: the loop lives, other connections
-//! are served, and the log names the culprit with its file and line.
+//! Panics in user code of every kind, in its destructors, and in the event provider: the loop continues, other
+//! connections are served, and the log names the code that panicked with its file and line.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -22,7 +22,7 @@ use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
 use crate::waiting::{after_some_turns, iterate_until};
 use crate::{Subject, quiet, run, specifications};
 
-/// Enough bytes for a write that is sent at once.
+/// A number of bytes for which a write is sent at once.
 static LARGE: [u8; 100_000] = [7; 100_000];
 
 /// User code that panics in the one method or destructor that it is named after.
@@ -114,7 +114,7 @@ impl Protocol for TrappedProtocol {
             let layer = TrappedLayer(Trap::new(at, "the destructor of a layer"));
             transport.start_layer(Box::new(layer), Duration::from_secs(5)).unwrap();
         }
-        // More than a socket takes at once.
+        // A number of bytes that exceeds a socket's send buffer.
         let count = if at.ends_with("producing") { 8 << 20 } else { 5 };
         transport.write(&vec![7; count]);
     }
@@ -307,7 +307,7 @@ const OF_A_REACTOR: [(&str, Use); 13] = [
     }),
 ];
 
-/// Asserts that the log has errors that name the bug and its place, in this file or in that of the fuse.
+/// Asserts that the log has errors that name the panic and its place: in this file, or in the file of `Fuse`.
 #[track_caller]
 fn assert_located(lines: &[String], place: &str) {
     let of_the_bug = format!("a bug in {place}");
@@ -325,7 +325,7 @@ fn settle(reactor: &Reactor) {
     }
 }
 
-/// A connection that is open beside the panic, and is served after it.
+/// A connection that is open during the panic, and must be served afterwards.
 struct Bystander {
     transport: Transport,
     client: Script,
@@ -340,7 +340,7 @@ impl Bystander {
         Bystander { transport: made.first(), client, port }
     }
 
-    /// Asserts that the connection still works, closes it, and asserts that nothing is left.
+    /// Asserts that the connection still works, closes it, and asserts that no source is left.
     fn leave_after_an_answer(self, reactor: &Reactor, place: &str) {
         self.transport.write(b"alive?");
         iterate_until(reactor, || !self.client.received().is_empty());
@@ -362,7 +362,7 @@ fn victim(subject: &Subject, reactor: &Reactor, fuse: &Fuse, call: &'static str)
     let server = Script::new().on_lost(reason(&log));
     let client = Script::new().on_lost(reason(&log)).on_made(move |transport| {
         let (transport, fuse) = (transport.clone(), fuse.clone());
-        // Once the server has accepted.
+        // The provider's method must panic only after the server has accepted the connection.
         after_some_turns(&transport.reactor(), move |_| {
             fuse.light(call, 1);
             match call {
@@ -572,7 +572,7 @@ specifications! {
     }
 
     fn a_wait_that_always_panics_stops_the_run_with_an_error(subject: &Subject) {
-        // Otherwise the loop would spin.
+        // A wait that fails again and again must not make the loop spin.
         let (reactor, fuse) = subject.fused();
         reactor.call_later(Duration::ZERO, move |_| fuse.light("wait", u32::MAX));
         let error = reactor.run_with(quiet()).unwrap_err();

@@ -23,7 +23,7 @@ fn serve(subject: &Subject, script: &Script) -> (Reactor, Port, std::net::Socket
     (reactor, port, host)
 }
 
-/// Closes with a reset.
+/// Closes the stream with a reset.
 fn reset(stream: TcpStream) {
     set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
     drop(stream);
@@ -33,7 +33,7 @@ specifications! {
     peers;
 
     fn a_plain_socket_gets_its_echo_before_the_end(subject: &Subject) {
-        // ITransport, seen from outside.
+        // ITransport, as a foreign peer observes it.
         let (reactor, _port, host) = serve(subject, &Script::echo().stop_when_lost());
         let sent = noise(3_000_000, 1);
         let peer = thread::spawn(move || {
@@ -145,8 +145,8 @@ specifications! {
     }
 
     fn a_peer_that_never_stops_sending_starves_no_other_source(subject: &Subject) {
-        // A connection gets 256 KiB or 32 reads in each turn. The reader is slower than the sender, so there is always
-        // more. The sender continues until the test is over.
+        // A connection gets 256 KiB or 32 reads in each turn. The reader is slower than the sender, so more bytes are
+        // always waiting. The sender continues until the test is over.
         let (this_turn, most) = (Rc::new(Cell::new(0_usize)), Rc::new(Cell::new(0_usize)));
         let (bytes, reactor) = (this_turn.clone(), subject.reactor());
         struct Slow(Rc<Cell<usize>>);
@@ -165,7 +165,7 @@ specifications! {
         });
         fn tick(reactor: &Reactor, left: usize, this_turn: Rc<Cell<usize>>, most: Rc<Cell<usize>>) {
             most.set(most.get().max(this_turn.take()));
-            // The flood must have begun before turns are counted.
+            // Turns are counted only once the flood has begun.
             let left = if most.get() > 0 { left - 1 } else { left };
             match left {
                 0 => stop(reactor),
@@ -187,7 +187,7 @@ specifications! {
         let listener = TcpListener::from(listener);
         let host = listener.local_addr().unwrap();
         let (reactor, log) = (subject.reactor(), Log::new());
-        // The first clients fill the queue. The system lets in one or two more than it says.
+        // The first clients fill the queue. The system queues one or two clients more than the backlog.
         let finished = Countdown::new(1);
         for _ in 0..4 {
             let finished = finished.clone();

@@ -71,7 +71,7 @@ specifications! {
     }
 
     fn the_descriptors_keep_their_flags(subject: &Subject) {
-        // A shell shares its terminal with its children, and O_NONBLOCK would be shared too.
+        // A shell shares its terminal with its children, so they would also share O_NONBLOCK.
         let reactor = subject.reactor();
         let ((input, _to_input), (_from_output, output)) = (pipe().unwrap(), pipe().unwrap());
         let copies = [OwnedFd::from(input.try_clone().unwrap()), output.try_clone().unwrap().into()];
@@ -164,7 +164,7 @@ specifications! {
     }
 
     fn a_factory_that_builds_no_protocol_closes_both_descriptors(subject: &Subject) {
-        // As with adoptStreamConnection, no protocol means no connection.
+        // As with adoptStreamConnection, the connection is closed if the factory builds no protocol.
         let (reactor, (mut from_output, output)) = (subject.reactor(), pipe().unwrap());
         let outcome = reactor.adopt_pipes(null(), output, &LoggingFactory::refusing(&Log::new()));
         assert!(matches!(outcome, Err(Error::Closed)));

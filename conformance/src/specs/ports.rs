@@ -23,7 +23,7 @@ fn run_until_both_are_answered(reactor: &Reactor, log: &Log) {
     run_until(reactor, move || seen.contains("first answered") && seen.contains("second answered"));
 }
 
-/// A client that asks for an echo, and logs under `name` whether it got one before its connection ended.
+/// A client that asks for an echo, and logs under `name` whether the echo came before the connection ended.
 fn asks(log: &Log, name: &'static str) -> Script {
     let (answered, lost) = (log.clone(), log.clone());
     Script::new()
@@ -45,7 +45,7 @@ impl Factory for Acting {
     }
 }
 
-/// A port whose factory acts on it.
+/// A port whose factory acts on the port.
 fn acting_port(subject: &Subject, reactor: &Reactor, script: &Script, act: impl Fn(&Port) + 'static) -> Port {
     let itself = Rc::new(RefCell::new(None::<Port>));
     let found = itself.clone();
@@ -311,7 +311,8 @@ specifications! {
         }
         let (reactor, unanswered) = (subject.reactor(), Countdown::new(200));
         let port = subject.listen(&reactor, Script::echo().factory());
-        // Stops the reactor if a connection was lost, because it would get no answer.
+        // Stops the reactor if a connection was lost: a lost connection would get no answer, and the test would not
+        // end.
         reactor.call_later(Duration::from_secs(10), stop);
         toggle(&reactor, port.clone(), false);
         for _ in 0..20 {

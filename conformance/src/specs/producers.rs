@@ -16,7 +16,7 @@ use crate::{run, specifications};
 const HIGH: usize = 64 * 1024;
 const LOW: usize = 32 * 1024;
 
-/// More than the socket buffers of both ends hold together.
+/// A number of bytes that exceeds the socket buffers of both ends together.
 const TOO_MUCH: usize = 8_000_000;
 
 /// Logs its calls, and the length of its consumer's queue at each.
@@ -89,7 +89,7 @@ struct Eager {
     consumer: Transport,
     left: Cell<usize>,
     paused: Cell<bool>,
-    /// Whether its next writes are scheduled.
+    /// Whether the producer's next writes are scheduled.
     scheduled: Cell<bool>,
     most: Rc<Cell<usize>>,
     /// Starts to read when this producer is paused for the first time.
@@ -162,7 +162,7 @@ fn at_rest(transport: &Transport) -> impl Fn() -> bool + 'static {
     move || before.replace(transport.buffered()) == transport.buffered()
 }
 
-/// Reads only after the other end has looked at its queue.
+/// Returns a script that begins to read only after the other end has checked its queue.
 fn reads_later() -> Script {
     Script::new().on_made(|transport| {
         transport.pause_producing();
@@ -416,7 +416,7 @@ specifications! {
     }
 
     fn registering_a_second_producer_is_an_error(subject: &Subject) {
-        // IConsumer.registerProducer: RuntimeError until the first has unregistered.
+        // IConsumer.registerProducer: a second producer gets a RuntimeError until the first producer has unregistered.
         let log = Log::new();
         let told = log.clone();
         let client = Script::new().on_made(move |transport| {
@@ -563,7 +563,8 @@ specifications! {
     }
 
     fn a_connection_can_be_its_own_producer(subject: &Subject) {
-        // This echo reads no more than it can send. The client sends 8 MB, and reads after all is written.
+        // This echo reads no more than it can send. The client sends 8 MB, and begins to read when all bytes are
+        // written.
         let (sent, most) = (noise(TOO_MUCH, 8), Rc::new(Cell::new(0)));
         let (highest, received) = (most.clone(), Cell::new(0));
         let server = Script::new()
@@ -614,7 +615,7 @@ specifications! {
     }
 
     fn a_producer_callback_may_use_its_connection(subject: &Subject) {
-        // Any callback may write, close or register, on its own or any other object.
+        // Any callback may write, close or register a producer, on its own connection or on any other.
         struct Busy(Transport, Log);
         impl PushProducer for Busy {
             fn pause_producing(&self) {

@@ -16,7 +16,7 @@ use crate::specifications;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A reactor in virtual time on which `holes` never answer.
+/// Returns a reactor in virtual time on whose network the addresses `holes` never answer.
 fn network(holes: &[&str]) -> MemoryReactor {
     let faults = holes
         .iter()
@@ -38,7 +38,7 @@ fn connect(net: &MemoryReactor, host: &str, log: &Log) -> ropewalk::Connector {
     net.connect_tcp((host, 80), LoggingFactory::new(log, client)).unwrap()
 }
 
-/// The log without its beginning, which is always the same.
+/// Returns the log without its first entries, which are always the same.
 fn outcome(log: &Log) -> Vec<String> {
     log.entries().into_iter().skip(2).filter(|entry| entry != "build").collect()
 }
@@ -121,8 +121,8 @@ specifications! {
         net.add_host("host", &["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
         net.listen_tcp("10.0.0.3:80", Script::new().factory()).unwrap();
         connect(&net, "host", &log);
-        // The first attempt begins at 0 ms, the second at 250 ms by the delay. At 300 ms the first is refused, so the
-        // third begins.
+        // The first attempt begins at 0 ms, and the second attempt after the delay, at 250 ms. At 300 ms the first
+        // attempt is refused, so the third one begins.
         net.advance(299 * MS);
         assert_eq!(tried(&net), ["10.0.0.1", "10.0.0.2"]);
         net.advance(MS);
@@ -265,7 +265,7 @@ specifications! {
     }
 
     fn a_single_address_needs_only_the_timeouts_timer(_subject: &Subject) {
-        // No timer of the race is left behind to wake the loop.
+        // The race leaves no timer that would wake the loop.
         let (net, log) = (network(&["10.0.0.1"]), Log::new());
         connect(&net, "10.0.0.1", &log);
         net.advance(MS);

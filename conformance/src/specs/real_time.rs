@@ -1,4 +1,4 @@
-//! Time on a kernel, which passes by itself: behaviour that virtual time cannot show.
+//! Real time, as kernels measure it: behaviour that virtual time cannot show.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,8 +22,9 @@ specifications! {
     real_time;
 
     fn a_distant_call_does_not_keep_the_loop_awake(subject: &Subject) {
-        // epoll_wait(2): a timeout over 24.8 days overflows an int of milliseconds. A nearer call would hide that, so
-        // another thread stops the loop. A spinning loop makes many more waits than that thread makes calls.
+        // epoll_wait(2): a timeout over 24.8 days overflows an int of milliseconds. A nearer call would hide such an
+        // overflow, so another thread stops the loop. A spinning loop makes many more waits than that thread makes
+        // calls.
         const DAY: u64 = 86400;
         let two_to_32_millis = 1 << 22;
         let seconds = [24 * DAY, 25 * DAY, 50 * DAY, two_to_32_millis, 1_000_000_000_000, u64::MAX];
@@ -33,7 +34,7 @@ specifications! {
             let thread = wake_from_a_thread(&reactor, 100);
             run(&reactor);
             thread.join().unwrap();
-            // Each call wakes the loop once, and once more if the call was taken before its wake-up.
+            // Each call wakes the loop once, and a second time if the loop took the call before the wake-up arrived.
             assert!(counts.now().waits <= 202, "{:?} for a delay of {distant:?}", counts.now());
         }
     }
@@ -72,7 +73,7 @@ specifications! {
             call.hasten(call.get_time().unwrap() - due).unwrap();
             reactor.iterate(Some(Duration::ZERO)).unwrap();
             if log.contains("too late") {
-                // This machine was busy, so this attempt proves nothing.
+                // The machine was too busy, so this attempt proves nothing.
                 continue;
             }
             log.expect(&["in time"]);
@@ -91,7 +92,8 @@ specifications! {
     }
 
     fn a_call_scheduled_during_a_detached_wait_counts_from_then(subject: &Subject) {
-        // The reactor's thread continues during such a wait, and a call that it schedules must not come early.
+        // The reactor's thread continues during a wait in another thread, and a call that it schedules must not run
+        // early.
         let reactor = subject.reactor();
         reactor.prepare().unwrap();
         let wait = reactor.detach_wait().unwrap();

@@ -123,7 +123,7 @@ specifications! {
     }
 
     fn a_task_that_turns_the_loop_does_not_block_other_tasks(subject: &Subject) {
-        // The loop may be turned in a callback. Tasks that are ready then run.
+        // A callback may turn the loop. Tasks that are ready run in this inner turn.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (first, second, again) = (log.clone(), log.clone(), reactor.clone());
         let one = reactor.spawn(async move {
@@ -176,7 +176,7 @@ specifications! {
     }
 
     fn connections_that_forward_to_each_other_both_end(subject: &Subject) {
-        // ITransport.loseConnection waits for a producer, but not for one that reads no more.
+        // ITransport.loseConnection waits for a producer, unless the producer is a connection that reads no more.
         for closes_first in [0, 1] {
             let (reactor, accepted, clients) = (subject.reactor(), Transports::new(), Transports::new());
             let ended = Countdown::new(4);

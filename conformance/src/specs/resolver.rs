@@ -14,7 +14,7 @@ use crate::script::{Log, LoggingFactory, Script, stop};
 use crate::waiting::when;
 use crate::{run, specifications};
 
-/// Answers when the test says so, and records the questions.
+/// A resolver that answers when the test calls for it, and records the questions.
 #[derive(Default)]
 struct Patient {
     asked: RefCell<Vec<String>>,
@@ -30,7 +30,7 @@ impl HostnameResolver for Patient {
     }
 }
 
-/// Always gives the same answer, after a delay or at once.
+/// A resolver that always gives the same answer, after a delay or at once.
 struct Table(Vec<SocketAddr>, Option<Duration>);
 
 impl HostnameResolver for Table {
@@ -114,7 +114,8 @@ specifications! {
     }
 
     fn an_impossible_name_has_no_address(subject: &Subject) {
-        // GAIResolver reports errors as "no addresses". Here the reason is kept. No network is asked for such names.
+        // GAIResolver reports errors as "no addresses". Unlike in Twisted, the reason is kept. Such a name causes no
+        // query to the network.
         for name in ["a\0b", &"long".repeat(100), "no.such.host."] {
             let reactor = subject.reactor();
             if subject.name() != "simulated" && name.ends_with('.') {
@@ -281,7 +282,7 @@ specifications! {
     }
 
     fn a_resolver_may_install_another_during_a_lookup(subject: &Subject) {
-        // Nothing is borrowed while user code runs.
+        // The reactor borrows nothing while user code runs.
         struct OnlyOnce;
         impl HostnameResolver for OnlyOnce {
             fn resolve_host_name(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {

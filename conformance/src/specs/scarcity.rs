@@ -66,8 +66,8 @@ specifications! {
     }
 
     fn a_port_that_fails_repeatedly_logs_every_ten_seconds(_subject: &Subject) {
-        // A flood of connections must not flood the log. Each client that leaves lets another one in, then accept fails
-        // again.
+        // A flood of connections must not flood the log. Each client that leaves lets another client in, then accept
+        // fails again.
         let mut failures = 0;
         let lines = logged(|| {
             let (net, log, mut clients) = crowd(4, 50);
@@ -98,14 +98,14 @@ specifications! {
             // Of the 4 descriptors, one is the port's and three linger. Each later client closes exactly one lingering
             // connection.
             assert_eq!(net.lingering_count(), 3.min(number));
-            // The client keeps its side open.
+            // The client keeps its side open, so the server's connection lingers.
             std::mem::forget(client);
         }
         assert_eq!((log.count("build"), log.count("accept failed")), (5, 0));
     }
 
     fn stopping_a_port_cancels_its_retry_timer(_subject: &Subject) {
-        // A timer that is left behind would wake the loop.
+        // A timer that was not cancelled would wake the loop.
         let (net, log) = (MemoryReactor::new().with_faults(Faults::none().descriptors(2)), Log::new());
         let port = net.listen_tcp("10.0.0.1:80", LoggingFactory::new(&log, Script::new())).unwrap();
         let _clients = [net.connect_stream("10.0.0.1:80"), net.connect_stream("10.0.0.1:80")];

@@ -21,7 +21,8 @@ specifications! {
     }
 
     fn a_reactor_that_does_not_run_handles_no_signals(subject: &Subject) {
-        // IReactorCore.run(installSignalHandlers=True): run installs them, not the constructor.
+        // IReactorCore.run(installSignalHandlers=True): the handlers are installed by `run`, and not by the
+        // constructor.
         Performance::begin(subject, "made").is_killed_by(Signal::TERM);
     }
 
@@ -53,7 +54,7 @@ specifications! {
     }
 
     fn a_signal_during_a_callback_stops_the_loop_afterwards(subject: &Subject) {
-        // A wake-up between the check and the sleep is not lost. Here it comes before both.
+        // A wake-up between the loop's check and its sleep is not lost. Here the wake-up comes before both.
         let mut play = Performance::begin(subject, "busy callback");
         play.expect(&["ready"]);
         play.signal(Signal::TERM);
@@ -103,8 +104,8 @@ specifications! {
     }
 
     fn an_ignored_signal_stays_ignored(subject: &Subject) {
-        // ReactorBase._handleSignals handles SIGINT only if it has the default handler. nohup(1) makes a program ignore
-        // it.
+        // ReactorBase._handleSignals handles SIGINT only if SIGINT has the default handler. nohup(1) makes a program
+        // ignore it.
         let mut play = Performance::begin_ignoring_interrupts(subject, "serve");
         play.expect(&["ready"]);
         play.signal(Signal::INT);
@@ -114,7 +115,7 @@ specifications! {
     }
 
     fn a_signal_stops_every_reactor_of_the_process(subject: &Subject) {
-        // A process may have many reactors, one in each thread. The last one to end restores the dispositions.
+        // A process may have many reactors, one in each thread. The last reactor to end restores the dispositions.
         let mut play = Performance::begin(subject, "several");
         play.expect(&["ready"]);
         play.signal(Signal::INT);

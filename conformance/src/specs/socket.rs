@@ -138,7 +138,7 @@ specifications! {
     }
 
     fn a_port_paused_by_its_factory_leaves_the_rest_in_the_queue(subject: &Subject) {
-        // A connection limit pauses its port when the last place is taken. No further descriptor may be used.
+        // A connection limit pauses its port when the limit is reached. No further descriptor may be used.
         let (reactor, port) = (subject.reactor(), Rc::default());
         let mut shared = shared(&reactor, Acting { port: Rc::clone(&port), act: Port::pause_producing });
         *port.borrow_mut() = Some(shared.port.clone());
@@ -280,7 +280,8 @@ specifications! {
     }
 
     fn a_blocking_connection_becomes_non_blocking(subject: &Subject) {
-        // More is written than fits, and the peer does not read: a blocking socket would never return.
+        // The written bytes exceed the socket's buffers, and the peer does not read. A write on a blocking socket would
+        // never return.
         let (reactor, (client, server)) = (subject.reactor(), connected());
         let copy = server.try_clone().unwrap();
         let transport = reactor.adopt_stream_connection(server, &factory(&Script::new())).unwrap();
@@ -312,7 +313,7 @@ specifications! {
     }
 
     fn a_factory_that_builds_no_protocol_closes_the_socket(subject: &Subject) {
-        // IReactorSocket.adoptStreamConnection closes the socket then, as a port does.
+        // If the factory builds no protocol, IReactorSocket.adoptStreamConnection closes the socket, as a port does.
         let (reactor, (mut client, server)) = (subject.reactor(), connected());
         let outcome = reactor.adopt_stream_connection(server, &LoggingFactory::refusing(&Log::new()));
         assert!(matches!(outcome, Err(Error::Closed)));
@@ -321,7 +322,7 @@ specifications! {
     }
 
     fn a_descriptor_that_is_not_a_socket_is_rejected(subject: &Subject) {
-        // The error is for a user with the wrong descriptor.
+        // A wrong descriptor is a likely mistake, so the error's text names it.
         let reactor = subject.reactor();
         let file = || std::fs::File::open("/dev/null").unwrap();
         for text in [refused_port(&reactor, file()), refused_connection(&reactor, file())] {
@@ -377,7 +378,8 @@ specifications! {
     }
 
     fn a_rejected_socket_is_closed(subject: &Subject) {
-        // The reactor owns the socket either way. A rejection changes no flag of its copies.
+        // The reactor owns the socket also after a rejection. A rejection changes no flag, because copies of the
+        // descriptor share the flags.
         let (reactor, (client, server)) = (subject.reactor(), connected());
         let copy = server.try_clone().unwrap();
         refused_port(&reactor, server);

@@ -350,7 +350,7 @@ specifications! {
     }
 
     fn forwarded_chunks_stay_unchanged(subject: &Subject) {
-        // Protocol::chunk_received, on providers that lend their receive buffers. The protocol keeps the chunks, too.
+        // Protocol::chunk_received, on providers that lend their receive buffers. The protocol also keeps the chunks.
         const MESSAGE: usize = 2000;
         let (reactor, kept) = (subject.reactor(), Rc::new(RefCell::new(Vec::new())));
         let keeper = kept.clone();

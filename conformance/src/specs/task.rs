@@ -236,7 +236,7 @@ specifications! {
     }
 
     fn a_waker_that_outlives_its_task_wakes_no_other(subject: &Subject) {
-        // The slot of a task is reused. A stale waker must not wake the next task in it.
+        // The slot of a task is reused. A stale waker must not wake the next task in the slot.
         let (reactor, polls) = (subject.reactor(), Rc::new(Cell::new(0)));
         let old = Rc::new(RefCell::new(None::<Waker>));
         let its = old.clone();
@@ -494,7 +494,7 @@ specifications! {
     }
 
     fn a_wake_up_on_the_loops_thread_needs_no_system_call(subject: &Subject) {
-        // A task that is woken on the loop's own thread only enters a queue.
+        // To wake a task on the loop's own thread, the waker only puts it into a queue.
         const TASKS: usize = 100;
         let (reactor, counts) = subject.counted();
         let (resolvers, woken) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(0)));
@@ -520,7 +520,8 @@ specifications! {
     }
 
     fn a_hundred_wake_ups_from_a_thread_wake_the_loop_once(subject: &Subject) {
-        // The first wake-up into an empty queue wakes the loop, which takes them all. The loop is busy meanwhile.
+        // Only a wake-up that finds the queue empty wakes the loop. The loop is busy during these wake-ups, and then
+        // takes all of them.
         const TASKS: usize = 100;
         let (reactor, counts) = subject.counted();
         let (wakers, polls) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(0)));

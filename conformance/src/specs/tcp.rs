@@ -68,7 +68,7 @@ specifications! {
     tcp;
 
     fn both_ends_know_both_addresses(subject: &Subject) {
-        // ITransport.getHost, getPeer. The peer's address is known also after the end.
+        // ITransport.getHost, getPeer. The peer's address is also known after the end of the connection.
         let (ends, hosts) = greet(subject, "127.0.0.1:0", |port| format!("127.0.0.1:{}", number(port)));
         let mut pairs: Vec<_> = hosts.iter().map(|pair| pair.split_once(' ').unwrap()).collect();
         pairs.sort_unstable();
@@ -219,8 +219,8 @@ specifications! {
 
     #[cfg(target_os = "linux")]
     fn a_burst_of_connections_fits_into_the_default_queue(subject: &Subject) {
-        // listen(2): a client that finds the queue full tries again after a second. This port accepts nothing, so it
-        // would wait. Other systems may have a limit of 128.
+        // listen(2): a client that finds the queue full tries again after a second. This port accepts nothing, so such
+        // a client would wait. Other systems may limit the queue to 128.
         let (reactor, made) = (subject.reactor(), Rc::new(Cell::new(0)));
         let port = reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
         port.pause_producing();
@@ -266,7 +266,8 @@ specifications! {
     }
 
     fn every_failure_to_bind_is_a_bind_error(subject: &Subject) {
-        // ConnectBindError, whatever bind(2) says. Here the address is of another family than the destination.
+        // ConnectBindError, whatever error bind(2) returns. Here the family of the local address differs from the
+        // destination's.
         let (reactor, log) = (subject.reactor(), Log::new());
         let factory =
             LoggingFactory::new(&log, Script::new()).after(|connector| stop(&connector.try_reactor().unwrap()));
@@ -429,7 +430,7 @@ specifications! {
     }
 
     fn an_endpoint_of_one_family_ignores_other_addresses(subject: &Subject) {
-        // TCP6ClientEndpoint. Here a name is resolved as well.
+        // TCP6ClientEndpoint. Unlike in Twisted, a name is resolved as well.
         type Choice = fn(&Reactor, u16) -> Rc<dyn StreamClientEndpoint>;
         let choices: [(Choice, &str); 3] = [
             (|reactor, port| client_from_string(reactor, &format!("tcp6:server.example:{port}")).unwrap(), "[::1]"),
@@ -470,7 +471,7 @@ specifications! {
     }
 
     fn a_failure_of_several_addresses_lists_each_reason(subject: &Subject) {
-        // One reason among several would explain nothing. The reasons are in the order of the attempts.
+        // A single one of several reasons would not explain the failure. The reasons are in the order of the attempts.
         let reactor = subject.reactor();
         reactor.install_name_resolver(Rc::new(Everywhere(&["::1", "127.0.0.1"])));
         let port = NOWHERE.port();

@@ -21,7 +21,7 @@ fn shared<T: Send + 'static>(receiver: Receiver<T>) -> impl Fn() -> Option<T> + 
     move || receiver.lock().unwrap().recv().ok()
 }
 
-/// Submits work that reports its number, then waits until the returned sender is dropped.
+/// Submits `count` jobs. Each reports its number and blocks until the returned sender is dropped.
 fn submit_waiting(reactor: &Reactor, count: usize, began: &Sender<usize>) -> Sender<()> {
     let (release, released) = channel::<()>();
     let wait = shared(released);
@@ -38,7 +38,7 @@ fn submit_waiting(reactor: &Reactor, count: usize, began: &Sender<usize>) -> Sen
 /// The time that the end of a run waits for work in threads.
 const JOIN_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Gives work enough time to begin, and fails if it does.
+/// Waits long enough for work to begin, and fails if any work begins.
 #[track_caller]
 fn nothing_begins(beginning: &Receiver<usize>, otherwise: &str) {
     for _ in 0..1000 {
@@ -156,7 +156,7 @@ specifications! {
     }
 
     fn a_thread_call_before_the_run_is_made_in_it(subject: &Subject) {
-        // IReactorFromThreads.callFromThread; wakeUp works also before run.
+        // IReactorFromThreads.callFromThread; `wakeUp` also works before `run`.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (handle, call) = (reactor.thread_handle(), log.note("call"));
         thread::spawn(move || {
@@ -267,7 +267,7 @@ specifications! {
     }
 
     fn the_result_of_work_wakes_the_loop(subject: &Subject) {
-        // Hundreds of results, each requested by the one before. No other event wakes this loop.
+        // Hundreds of results: the callback of each one requests the next. No other event wakes this loop.
         fn again(reactor: &Reactor, left: usize) {
             let handle = reactor.clone();
             reactor.defer_to_thread(move || left).add_callback(move |left| match left {
@@ -439,13 +439,13 @@ specifications! {
             if reactor.now().since(began) < JOIN_TIMEOUT {
                 return log.expect(&["worked", "worked", "during"]);
             }
-            // This machine stood still, so the work was not short.
+            // The machine stood still, so the work was not short and this attempt proves nothing.
         }
         panic!("this machine is too busy to tell");
     }
 
     fn endless_work_does_not_block_the_end_of_a_run(subject: &Subject) {
-        // ReactorBase._stopThreadPool would join it. Here the work is detached after 300 ms.
+        // ReactorBase._stopThreadPool would join the busy thread. Here the work is detached after 300 ms.
         let reactor = subject.reactor();
         let (began, beginning) = channel();
         let release = submit_waiting(&reactor, 10, &began);
@@ -547,7 +547,8 @@ specifications! {
     }
 
     fn call_multiple_in_thread_keeps_the_order(subject: &Subject) {
-        // threads.callMultipleInThread makes all calls in one thread. A panic in one piece does not skip the next.
+        // threads.callMultipleInThread makes all calls in one thread. After a panic in one call, the next call is still
+        // made.
         let reactor = subject.reactor();
         let (sender, done) = channel();
         let handle = reactor.thread_handle();

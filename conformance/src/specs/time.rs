@@ -38,7 +38,7 @@ specifications! {
             let log = log.clone();
             reactor.call_later(MOMENT, move |_| log.add(number.to_string()))
         }));
-        // The clock moves while these are scheduled, so make the deadlines equal.
+        // The clock moves while these calls are scheduled, so `reset` makes their deadlines equal.
         let due = calls[11].get_time().unwrap() + MOMENT;
         for call in calls {
             call.delay(due - call.get_time().unwrap()).unwrap();
@@ -349,7 +349,7 @@ specifications! {
         }
         reactor.call_later(MOMENT * 5, stop);
         run(&reactor);
-        // There is no wait if the end was due before the run.
+        // If the end was due before the run, the loop does not wait.
         assert!(counts.now().waits <= 1, "{:?}", counts.now());
     }
 

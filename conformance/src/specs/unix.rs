@@ -77,7 +77,7 @@ fn connect_from(name: &Path, server: &Path) -> rustix::io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Removes the files of a test, also when it fails.
+/// Removes the files of a test, also when the test fails.
 struct Cleaned(PathBuf);
 
 impl Cleaned {

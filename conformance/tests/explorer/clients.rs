@@ -18,7 +18,7 @@ pub(crate) struct Client {
     began: Cell<usize>,
     /// Attempts that failed, and connections that ended.
     over: Cell<usize>,
-    /// The end of the present connection, or of the last one.
+    /// This client's side of the current connection, or of the most recent one.
     end: RefCell<Option<Rc<End>>>,
 }
 

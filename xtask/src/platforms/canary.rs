@@ -25,7 +25,7 @@ edition = "2024"
 /// Lints the canary for every platform, which also builds all their standard libraries in parallel.
 ///
 /// # Errors
-/// If a mistake was not found, or if the compiler failed for another reason.
+/// If the lints miss one of the canary's mistakes, or if the compiler failed for another reason.
 pub(crate) fn must_fail(workspace: &Workspace, toolchain: &Toolchain, platforms: &[&Platform]) -> Result<()> {
     let manifest = write(&workspace.target.join("platforms/canary"))?;
     let triples: Vec<&str> = platforms.iter().map(|platform| platform.triple).collect();

@@ -18,14 +18,15 @@ const ABOVE: [&str; 5] = ["application", "endpoints", "protocols", "task", "test
 
 /// Files above the border that are a part of the loop.
 const PRIVILEGED: [&str; 1] = [
-    // Polls tasks as a phase of each turn, through hooks whose order is not for users to change.
+    // This file polls tasks as a phase of each turn. It uses private hooks, because users must not change the order of
+    // the phases.
     "task/executor.rs",
 ];
 
 /// Handles whose only field is private.
 const HANDLES: [&str; 4] = ["Reactor", "Transport", "Port", "Connector"];
 
-/// Items of the lower folders by their names: those for the crate alone, and the public ones.
+/// The names of the lower folders' items: the private items, and the public ones.
 #[derive(Default)]
 struct Border {
     private: BTreeSet<String>,
@@ -49,7 +50,7 @@ impl Border {
     }
 }
 
-/// Returns the names that a declaration or re-export makes, without its visibility.
+/// Returns the names that a declaration or re-export introduces.
 fn declared(tokens: &[String]) -> Vec<String> {
     const ITEMS: [&str; 8] = ["fn", "struct", "enum", "trait", "type", "const", "static", "union"];
     let tokens = &tokens[tokens.iter().take_while(|token| ["async", "unsafe"].contains(&token.as_str())).count()..];

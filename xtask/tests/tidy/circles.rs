@@ -1,4 +1,5 @@
-//! The ways in which the files of `crates/reactor` may use one another. [`imports`](super::imports) says what a use is.
+//! The ways in which the files of `crates/reactor` may use one another. [`imports`](super::imports) defines which code
+//! counts as a use.
 
 use std::collections::BTreeSet;
 use std::fs;

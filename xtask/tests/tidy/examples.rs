@@ -1,4 +1,4 @@
-//! Every public item that a user calls is used in an example, its own or another one of the same file.
+//! Checks that every public item that a user calls is used in an example: its own, or another example in the same file.
 //!
 //! The lint `unreachable_pub` ensures that a user may call each `pub` item. So the sources as text are enough, and no
 //! compiler's unstable output is needed. The documentation tests compile and run the examples.
@@ -12,8 +12,8 @@ use super::{files, root};
 /// The crates that users depend on.
 const FOLDERS: [&str; 4] = ["crates/proto/src", "crates/reactor/src", "crates/runner/src", "crates/sys/src"];
 
-/// Files that stand in for a feature on systems without it, and the book's chapters. The feature's own file has the
-/// examples.
+/// Files without examples: stubs for systems that lack a feature (the feature's own file has the examples), and the
+/// book's chapters.
 const OTHER_FILES: [&str; 3] = ["none.rs", "other.rs", "book.rs"];
 
 /// Traits whose methods the reactor calls and a user may implement. The example of such a trait shows several of its

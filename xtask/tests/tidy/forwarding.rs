@@ -1,5 +1,5 @@
-//! A protocol that wraps another one forwards every callback. A wrapper that forgets one still compiles, because the trait
-//! has defaults. The wrapped protocol then never gets that callback.
+//! Checks that a protocol that wraps another protocol forwards every callback. A wrapper without one of the callbacks
+//! still compiles, because the trait has defaults, but the wrapped protocol never gets that callback.
 
 use std::fs;
 
@@ -9,7 +9,8 @@ use super::{files, root};
 const TRAIT: &str = "crates/reactor/src/protocols/mod.rs";
 const MACRO: &str = "crates/reactor/src/protocols/forward.rs";
 
-/// The bytes of a connection. A receiver turns them into messages, so it need not forward these two.
+/// The callbacks for the bytes of a connection. A receiver turns bytes into messages, so it need not forward these two
+/// callbacks.
 const BYTES: [&str; 2] = ["data_received", "chunk_received"];
 
 /// Returns the names of the functions that this text declares.

@@ -25,7 +25,7 @@ struct Import {
     re_exported: bool,
 }
 
-/// A module, and what can be found in it.
+/// A module and its contents.
 #[derive(Default)]
 struct Module {
     file: String,
@@ -35,7 +35,7 @@ struct Module {
     paths: Vec<Path>,
 }
 
-/// Finds out which file uses which.
+/// Finds the files that each file uses.
 pub(super) fn graph(sources: &Sources) -> Graph {
     let mut modules = BTreeMap::new();
     for (file, source) in sources {

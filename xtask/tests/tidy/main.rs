@@ -16,7 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Words that fit anything and so say nothing.
+/// Words that describe any code, and so carry no information.
 const EMPTY_NAMES: [&str; 6] = ["manager", "handler", "helper", "utils", "common", "misc"];
 
 /// Names of operating systems inside a `cfg`.

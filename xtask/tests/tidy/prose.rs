@@ -11,7 +11,7 @@ use std::path::Path;
 use super::rust_text::{Kind, pieces};
 use super::{files, root};
 
-/// The faults that each rule still finds in a folder, in the order of [`RULES`]. The goal is an empty table.
+/// The faults that each rule still finds in a folder, in the order of [`RULES`]. The goal is to empty the table.
 const ALLOWED: &[(&str, [usize; 6])] = &[];
 
 const RULES: [&str; 6] = [
@@ -259,7 +259,7 @@ fn summary_faults(source: &str) -> Vec<Fault> {
 
 fn starts_with_verb(summary: &str) -> bool {
     const NO_VERBS: [&str; 8] = ["As", "Has", "This", "Its", "Is", "Always", "Less", "Unless"];
-    // Usual openings that are not a verb in the third person.
+    // Frequent first words of summaries that are not verbs in the third person.
     const FORMULAS: [&str; 4] = ["Like", "Also", "Called", "Shorthand"];
     let first = summary.split([' ', ',', ':', '.']).next().unwrap_or_default();
     FORMULAS.contains(&first)

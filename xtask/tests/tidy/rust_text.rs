@@ -1,4 +1,4 @@
-//! Rust sources cut into code, comments and string literals, so that each can be read without the others.
+//! Cuts Rust sources into code, comments and string literals, so that a test can read each kind separately.
 
 /// The kind of a piece of source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Cutter<'_> {
 enum Special {
     /// Code whose quotes delimit no string. It ends at this offset.
     Skipped(usize),
-    /// A piece: its kind, the range of its text, and the offset behind it.
+    /// A piece: its kind, the range of its text, and the offset at which the next piece begins.
     Piece(Kind, std::ops::Range<usize>, usize),
 }
 

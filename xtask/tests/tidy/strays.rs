@@ -1,4 +1,4 @@
-//! Every file beside the sources is compiled or included by something.
+//! Checks that every file in a `src` or `tests` folder is a target or module, or is named by an attribute or include.
 
 use std::collections::HashMap;
 use std::fs;
@@ -19,7 +19,7 @@ fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
     while let Some(path) = waiting.pop() {
         if path.is_dir() {
-            // The workspaces beside this one build in folders of their own.
+            // Other workspaces in these folders, such as `fuzz`, have their own `target` folder.
             if !path.ends_with("target") {
                 waiting.extend(fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").path()));
             }

@@ -1,4 +1,5 @@
-//! The tutorial shows the files of its programs, and every line that a step adds.
+//! Checks that the tutorial's excerpts are in the files of its programs, and that the tutorial shows every line that a
+//! step adds.
 
 use std::collections::BTreeSet;
 use std::fs;

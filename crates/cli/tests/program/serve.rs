@@ -35,7 +35,7 @@ fn site_directory() -> Scratch {
     scratch
 }
 
-/// A date that a client may rely on, because its second is over.
+/// A modification time at least a second old, so the server sends it as `Last-Modified`.
 const LONG_AGO: SystemTime = UNIX_EPOCH;
 
 fn set_modified(scratch: &Scratch, name: &str, time: SystemTime) {

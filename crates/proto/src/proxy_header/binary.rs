@@ -66,7 +66,7 @@ fn check_command(byte: u8) -> Result<(), ProxyHeaderError> {
     }
 }
 
-/// The addresses have the same form, whether the forwarded client uses a stream or datagrams.
+/// Returns the address family. Streams and datagrams have the same address format.
 fn family_of(byte: u8) -> Result<Family, ProxyHeaderError> {
     match (byte >> 4, byte & 0xf) {
         (0, 0..=2) => Ok(Family::Own),

@@ -21,8 +21,8 @@ use crate::kernel::{Reactor, WeakReactor};
 /// The default length of a time slice.
 const SLICE: Duration = Duration::from_millis(10);
 
-/// The maximum number of steps in a slice. The limit ends slices on a simulated clock, where no time passes during
-/// steps.
+/// The maximum number of steps in a slice. On a simulated clock no time passes during steps, so only this limit closes
+/// a slice.
 const STEPS_A_SLICE: usize = 1000;
 
 /// Runs the steps of several iterators in rotation, one time slice in each turn of the loop. Cloning is cheap, and all

@@ -6,9 +6,9 @@
 //!                 -> connection_lost
 //! ```
 //!
-//! The system may still hold bytes of a peer that has reset the connection: an answer, or the final bytes of its
-//! layer. The connection receives one piece at a time and keeps it as unread bytes. So a paused protocol delays the end
-//! only if it has bytes to read.
+//! The system may still hold bytes of a peer that has reset the connection: an answer, or the final bytes of its layer.
+//! The connection receives one piece at a time and keeps it as unread bytes. So a paused protocol delays the end only
+//! if there are bytes for it to read.
 
 use std::rc::Rc;
 
@@ -58,7 +58,7 @@ impl Stream {
         }
     }
 
-    /// Receives until there is something for the protocol. Closes the connection if nothing is left.
+    /// Receives until there are bytes for the protocol. Closes the connection if no bytes are left.
     fn receive_rest(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         for _ in 0..PIECES_PER_TURN {
             if self.state().is_lost() {
@@ -68,7 +68,7 @@ impl Stream {
                 return self.deliver_soon(kernel);
             }
             if self.has(Flags::UNREAD) {
-                // The connection settles when the protocol reads again.
+                // Wait: the connection settles again when the protocol resumes reading.
                 return;
             }
             if self.remove_done_layer(kernel) || self.show_held(kernel) {
@@ -112,7 +112,8 @@ impl Stream {
     /// Stops the producer before the end of the connection, because nothing that it writes is sent.
     fn stop_producer_early(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         match self.take_producer() {
-            // The connection forwards to itself: stopping the producer would close it before all bytes are delivered.
+            // The connection forwards to itself: stopping the producer would close the connection before all bytes are
+            // delivered.
             Some(Producer::Transport(transport)) if Rc::ptr_eq(&transport.0, self) => {}
             Some(producer) => {
                 self.mark(Flags::IN_CALLBACK, true);

@@ -34,7 +34,7 @@ use crate::protocols::{ClientFactory, Protocol};
 /// section 5.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Makes a connection, and can make it again: IConnector.
+/// Connects to a destination, and can connect again after a failure or a loss: IConnector.
 ///
 /// Clones are handles of the same connector. Dropping a handle has no effect on the connection or the attempt.
 ///
@@ -116,7 +116,7 @@ pub(super) struct Race {
     pub(super) lookups: Lookups,
     waiting: VecDeque<Address>,
     running: Vec<(Key, Place, Address)>,
-    /// The timer of the timeout, and the timer that starts the look-up.
+    /// The timer of the connection timeout, and the timer that starts the name look-up.
     timers: Vec<DelayedCall>,
     /// The timer that begins the next attempt: after the wait for IPv6 addresses, or after the delay between attempts.
     pub(super) stagger: Option<DelayedCall>,
@@ -307,7 +307,7 @@ impl Connector {
         self.0.state.get()
     }
 
-    /// Returns the connection, while there is one.
+    /// Returns the connection, or `None` unless the connector is connected.
     pub fn transport(&self) -> Option<Transport> {
         self.0.transport.borrow().clone()
     }
@@ -553,7 +553,7 @@ impl ConnectorInner {
         }
     }
 
-    /// Handles an event of the attempt `key`, whose outcome may be known now.
+    /// Handles an event of the attempt `key`. The outcome of the attempt may be known now.
     fn attempt_ready(self: &Rc<ConnectorInner>, reactor: &Reactor, key: Key) {
         let outcome = match reactor.0.streams(|streams| streams.finish_connect(key)) {
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => return,

@@ -1,4 +1,5 @@
-//! Counts the ports and connectors of each factory. The first one starts the factory, and the last one stops it.
+//! Counts the users of each factory: its ports and connectors. The first user starts the factory, and the end of the
+//! last one stops the factory.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -32,7 +33,7 @@ pub(super) fn start_factory(reactor: &Reactor, factory: &(impl Factory + ?Sized)
     }
 }
 
-/// Removes a user, and calls `stop_factory` for the last one: `doStop`. Fails when that panics.
+/// Removes a user, and calls `stop_factory` for the last one: `doStop`. Fails when `stop_factory` panics.
 pub(super) fn stop_factory(reactor: &Reactor, factory: &(impl Factory + ?Sized)) -> Result<()> {
     let identity = identity(reactor, factory);
     let last = {
@@ -49,7 +50,8 @@ pub(super) fn stop_factory(reactor: &Reactor, factory: &(impl Factory + ?Sized))
     if last { reactor.0.guard(CallbackKind::Factory, "stop_factory", || factory.stop_factory()) } else { Ok(()) }
 }
 
-/// Asks the factory, which is user code, while no count is borrowed. One that panics counts by its address.
+/// Asks the factory for its identity. The factory is user code, so no count is borrowed during the call. If the call
+/// panics, the factory's address is its identity.
 fn identity(reactor: &Reactor, factory: &(impl Factory + ?Sized)) -> *const () {
     let asked = reactor.0.guard(CallbackKind::Factory, "identity", || factory.identity());
     asked.unwrap_or(std::ptr::from_ref(factory).cast())

@@ -25,13 +25,13 @@ bitflags! {
         const PRODUCER = 1 << 5;
         /// Bytes were written since the producer was last called.
         const WROTE = 1 << 6;
-        /// The inbound part has unread bytes.
+        /// The inbound part has bytes that the protocol gave back or could not receive yet.
         const UNREAD = 1 << 7;
         /// The connection has observers.
         const OBSERVED = 1 << 8;
-        /// A policy holds reading. The inbound part counts the holds.
+        /// A policy holds reading. The inbound part has the number of holds.
         const READING_HELD = 1 << 9;
-        /// A policy holds writing. The outbound part counts the holds.
+        /// A policy holds writing. The outbound part has the number of holds.
         const WRITING_HELD = 1 << 10;
         /// The `StreamState` is not that of a new connection.
         const CHANGED = 1 << 11;
@@ -44,7 +44,7 @@ bitflags! {
         const REDELIVERY = 1 << 14;
         /// The connection is paced: reading waits while much is queued.
         const PACED = 1 << 15;
-        /// Reading waits for the queue of a paced connection to drain.
+        /// The connection is paced, and reading waits until its queue drains.
         const PACE_HELD = 1 << 16;
         /// A layer is between the socket and the protocol.
         const LAYERED = 1 << 17;
@@ -84,7 +84,7 @@ impl Word {
 }
 
 impl Flags {
-    /// Whether only queued bytes can be left to handle. This is true after most callbacks.
+    /// Whether the connection has nothing to handle except, perhaps, queued bytes. This is true after most callbacks.
     #[inline]
     pub(super) fn are_settled(self) -> bool {
         self.difference(Flags::OBSERVED).are_plain()

@@ -1,4 +1,4 @@
-//! Holds, by which a policy slows a connection down.
+//! Holds: a policy uses them to stop the reading or the sending of a connection for a time.
 
 use std::rc::Rc;
 
@@ -9,7 +9,7 @@ impl Transport {
     /// Stops reading until the returned [`Hold`] is dropped, even if the user resumes the transport. May be called from any
     /// callback.
     ///
-    /// Holds are counted: reading continues when none is left and the user has not paused the transport.
+    /// Holds are counted: reading continues when no hold is left and the user has not paused the transport.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -34,8 +34,8 @@ impl Transport {
 
     /// Queues written bytes until the returned [`Hold`] is dropped. May be called from any callback.
     ///
-    /// A registered producer is paused at the high-water mark, as usual. Holds are counted: sending continues when none
-    /// is left.
+    /// A registered producer is paused at the high-water mark, as usual. Holds are counted: sending continues when no
+    /// hold is left.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -82,7 +82,7 @@ impl Transport {
 #[must_use]
 pub struct Hold {
     transport: WeakTransport,
-    /// Adds a hold to one direction of the connection, or removes one.
+    /// Adds a hold to one direction of the connection, or removes a hold.
     change: fn(&Stream, bool),
 }
 
@@ -109,7 +109,7 @@ impl std::fmt::Debug for Hold {
 
 impl Stream {
     fn hold(self: &Rc<Stream>, change: fn(&Stream, bool), on: bool) {
-        // A connection that has ended, or whose reactor was dropped, has no holds any more.
+        // A connection has no holds after its end or after its reactor was dropped.
         if let Some(kernel) = self.reactor.upgrade().filter(|_| !self.state().is_lost()) {
             change(self, on);
             self.settle_soon(&kernel);

@@ -44,7 +44,7 @@ impl Inbound {
         Some(self.rare.with(|rare| std::mem::take(&mut rare.unread)))
     }
 
-    /// Adds a hold, or removes one.
+    /// Adds or removes a hold.
     pub(super) fn hold(&self, on: bool, flags: &Word) {
         let holds = self.rare.with(|rare| {
             rare.holds = if on { rare.holds + 1 } else { rare.holds - 1 };

@@ -23,11 +23,11 @@ pub(super) struct Layered {
     pub(super) held: Vec<u8>,
     /// Whether `held` has bytes that the layer has not seen.
     pub(super) is_held_new: bool,
-    /// Whether the callback that started the layer still runs. Bytes that it gives back go to the layer.
+    /// Whether the callback that started the layer still runs. Bytes that this callback gives back go to the layer.
     pub(super) is_fresh: bool,
     /// Whether `layer_opened` was called.
     pub(super) is_reported_open: bool,
-    /// The layer's state after its last call, which ran under the guard.
+    /// The layer's state after the last call of the layer. That call ran under the guard, because a layer is user code.
     pub(super) state: LayerState,
     /// Whether the stream from the socket has ended.
     pub(super) has_socket_ended: bool,
@@ -42,7 +42,8 @@ pub(super) struct Layered {
     pub(super) truncated: Option<Error>,
     /// The error of the layer. The connection is closed when the layer's final bytes have been sent.
     pub(super) failed: Option<Error>,
-    /// Closes the connection if the layer does not open in time, or its final bytes are not sent in time.
+    /// The timer that closes the connection if the layer does not open in time, or if its final bytes are not sent in
+    /// time.
     pub(super) timer: Option<DelayedCall>,
 }
 
@@ -106,7 +107,8 @@ impl Layered {
         self.layer.as_deref()
     }
 
-    /// Takes the layer out. The caller drops the layer under the guard, because its destructor is user code.
+    /// Removes and returns the layer. The caller drops it under the guard, because the destructor of a layer is user
+    /// code.
     pub(super) fn take_layer(&mut self) -> Option<Box<dyn Layer>> {
         self.layer.take()
     }

@@ -50,14 +50,15 @@ impl Transport {
     /// Puts `layer` between this connection and its protocol. If the layer does not open within
     /// `limit`, the connection is reset and ends with [`Error::ConnectionLost`].
     ///
-    /// Bytes that were written before are sent unchanged. From now on the layer gets the received bytes, and bytes that
-    /// the protocol writes wait until the layer is open. Then [`Protocol::layer_opened`](crate::Protocol::layer_opened)
-    /// is called. If bytes of the layer have already been delivered, the callback that starts the layer gives them back
-    /// with [`unread`](Transport::unread). The receivers of `protocols::basic` do that by themselves.
+    /// Bytes written before this call are sent unchanged. From now on the layer gets the received bytes, and bytes that
+    /// the protocol writes wait until the layer is open. When it opens,
+    /// [`Protocol::layer_opened`](crate::Protocol::layer_opened) is called. If bytes of the layer have already been
+    /// delivered, the callback that starts the layer gives them back with [`unread`](Transport::unread). The receivers
+    /// of `protocols::basic` give their undelivered bytes back by themselves.
     ///
     /// `lose_connection` sends all written bytes and the layer's close, and does not wait for the peer's close.
-    /// `lose_write_connection` sends the same, but the socket stays open. May be called from any callback, and from
-    /// outside.
+    /// `lose_write_connection` also sends all written bytes and the layer's close, but the socket stays open. May be
+    /// called from any callback, and from outside.
     ///
     /// ```
     /// use std::any::Any;
@@ -158,7 +159,7 @@ impl Stream {
                 stream.open_too_late(&reactor.0);
             }
         });
-        // Bytes that were written before are sent unchanged.
+        // Bytes written before the layer was started are sent unchanged.
         let wire = self.outbound.take_outbox().filter(|outbox| !outbox.is_empty());
         let layered = Layered::new(layer, held, wire, timer);
         self.rare(|rare| rare.layered = Some(Rc::new(RefCell::new(layered))));
@@ -174,8 +175,8 @@ impl Stream {
         self.end(kernel, reason);
     }
 
-    /// Whether the connection ends because its layer did not open in time. Such a connection is reset, because nothing
-    /// was sent that the peer should still read.
+    /// Whether the connection ends because its layer did not open in time. Such a connection is reset, because no sent
+    /// bytes are left that the peer should still read.
     pub(super) fn has_late_layer(&self) -> bool {
         self.layered().is_some_and(|layered| layered.borrow().is_late)
     }
@@ -225,8 +226,8 @@ impl Stream {
         if stops || self.has(Flags::IN_CALLBACK) || self.has(Flags::BROKEN) {
             return false;
         }
-        // A handshake continues while the protocol is paused or has lost its connection. The limit keeps a peer that
-        // reads no answers from filling the memory.
+        // A handshake continues even while the protocol has paused reading or has called `lose_connection`. The limit
+        // keeps a peer that reads no answers from filling the memory.
         let shakes_hands = !layered.has(LayerState::OPEN) && layered.queued() <= self.outbound.watermarks().0;
         shakes_hands || layered.has(LayerState::OPEN) && self.reads()
     }
@@ -273,7 +274,7 @@ impl Stream {
             }
         }
         if bytes == 0 && !self.state().is_lost() {
-            // The reported bytes were not read.
+            // The reported bytes were not read. Settling arms the reports again.
             self.disarm(kernel);
             self.settle_soon(kernel);
         }
@@ -286,7 +287,8 @@ impl Stream {
         let take_in = || layered.borrow_mut().take_in(kernel, received, &mut plain);
         match kernel.guard(CallbackKind::Protocol, "layer", take_in) {
             Ok(Ok(())) => {}
-            // This precedes the delivery, so that nothing that the protocol writes follows the final bytes.
+            // The failure is recorded before the delivery. Otherwise bytes that the protocol writes could follow the
+            // final bytes.
             Ok(Err(error)) => self.fail_layer(kernel, error),
             Err(panicked) => return self.end(kernel, panicked),
         }
@@ -300,7 +302,7 @@ impl Stream {
             self.finish_reading(kernel, transport);
         }
         self.settle(kernel);
-        // Bytes behind a layer that is done are plain.
+        // Once the layer is done, the bytes that follow are plain.
         if !self.has(Flags::LAYERED) && self.reads() {
             self.deliver_unread(kernel, transport);
         }
@@ -530,7 +532,8 @@ impl Stream {
         false
     }
 
-    /// Handles a failed write. Sending the layer's close is best effort, because a peer that has closed may be gone.
+    /// Handles a failed write. A failure to send only the layer's close is ignored, because a peer that has closed may
+    /// be gone.
     fn write_failed(self: &Rc<Stream>, kernel: &Rc<Kernel>, error: io::Error) {
         let peer_ended = self.layered().is_some_and(|layered| layered.borrow().has(LayerState::PEER_ENDED));
         let plain = self.buffered() - self.wire_queued();
@@ -586,8 +589,8 @@ impl Stream {
         assert!(!is_running, "a layer wrote to its own connection: it must append to `queue` instead");
     }
 
-    /// Shuts down the sending direction of the layer, but not of the socket. The layer may still have to answer the
-    /// peer.
+    /// Shuts down the sending direction of the layer. The socket's sending direction stays open, because the layer may
+    /// still have to answer the peer.
     fn shut_down_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         let mut state = self.state();
         state.write_ended();

@@ -71,7 +71,7 @@ impl Linger {
 
     /// Sets the number of connections that may linger at the same time. The default is 1024.
     ///
-    /// Beyond that number, the connection that has the least time left is closed.
+    /// When one more connection would linger, the connection that has the least time left is closed.
     pub fn connections(mut self, most: usize) -> Linger {
         self.connections = most;
         self
@@ -79,13 +79,13 @@ impl Linger {
 }
 
 impl Reactor {
-    /// Sets the bounds for connections that are closed from now on. May be called at any time.
+    /// Sets the limits for connections that are closed from now on. May be called at any time.
     pub fn set_linger(&self, linger: Linger) {
         self.feature::<Lingering>().bounds.set(linger);
     }
 
-    /// Returns the number of lingering connections. Their protocols have got `connection_lost`, but each connection
-    /// still uses a descriptor.
+    /// Returns the number of lingering connections. `connection_lost` of their protocols has been called, but each
+    /// connection still uses a descriptor.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -146,8 +146,8 @@ struct Lingering {
     bounds: Cell<Linger>,
     by_key: RefCell<BTreeMap<Key, Rc<Lingerer>>>,
     by_deadline: RefCell<BTreeSet<(Moment, Key)>>,
-    /// Closes the connections that are due and notifies the waiters. It runs only while lingering connections or
-    /// waiters exist.
+    /// The timer that closes the connections that are due, and notifies the waiters. The timer is active only while
+    /// lingering connections or waiters exist.
     timer: RefCell<Option<DelayedCall>>,
     /// The Deferreds of `when_none_linger`.
     waiters: RefCell<Vec<Resolver<()>>>,
@@ -177,9 +177,9 @@ impl Hooks for Lingering {
 /// A connection that lingers.
 struct Lingerer {
     key: Key,
-    /// The time at which it is closed at the latest.
+    /// The latest time at which the connection is closed.
     last: Moment,
-    /// The time at which it is closed if nothing arrives.
+    /// The time at which the connection is closed if no bytes arrive.
     deadline: Cell<Moment>,
     silence: Duration,
     /// The number of bytes that may still be discarded.
@@ -191,14 +191,14 @@ pub(super) fn linger(reactor: &Reactor, key: Key) {
     let kernel = &reactor.0;
     match kernel.streams(|streams| half_close(streams, key)) {
         Ok(Ok(())) => {}
-        // The peer has gone already.
+        // The peer has closed its side already, so the socket need not linger.
         Ok(Err(_)) => return close(kernel, key),
         Err(_away) => kernel.tell_streams(move |streams| drop(half_close(streams, key))),
     }
     reactor.feature::<Lingering>().add(reactor, key);
 }
 
-/// Whether the bounds let a connection linger at all.
+/// Whether the limits allow any connection to linger.
 pub(super) fn may_linger(reactor: &Reactor) -> bool {
     reactor.feature::<Lingering>().bounds.get().connections > 0
 }
@@ -232,7 +232,7 @@ impl Lingering {
         self.first().inspect(|lingerer| self.end(reactor, lingerer)).is_some()
     }
 
-    /// Closes the connection, even if the peer has not.
+    /// Closes the connection, even if the peer has not closed its side.
     fn end(&self, reactor: &Reactor, lingerer: &Lingerer) {
         self.by_deadline.borrow_mut().remove(&(lingerer.deadline.get(), lingerer.key));
         self.by_key.borrow_mut().remove(&lingerer.key);
@@ -241,7 +241,7 @@ impl Lingering {
         self.watch(reactor);
     }
 
-    /// Extends the deadline, because the peer has sent something.
+    /// Extends the deadline, because the peer has sent bytes.
     fn prolong(&self, reactor: &Reactor, lingerer: &Lingerer) {
         let mut by_deadline = self.by_deadline.borrow_mut();
         by_deadline.remove(&(lingerer.deadline.get(), lingerer.key));
@@ -261,7 +261,8 @@ impl Lingering {
         self.watch(reactor);
     }
 
-    /// Keeps a timer for the earliest deadline. A timer that is too early is kept, and starts the next one when it runs.
+    /// Keeps a timer for the earliest deadline. A timer set for before that deadline is not cancelled. When it runs, it
+    /// starts a timer for the earliest deadline.
     ///
     /// If no connection lingers, the timer notifies the waiters. The caller must not, because it may be a connection or
     /// a port in the middle of its work.

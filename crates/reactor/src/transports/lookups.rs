@@ -55,7 +55,7 @@ impl Lookups {
     }
 }
 
-/// A look-up that found no address. The family is the one that was asked for, if any.
+/// A look-up that found no address, with the family that was asked for, if any.
 enum Missing {
     None(Option<IpFamily>),
     Because(Option<IpFamily>, String),
@@ -82,7 +82,7 @@ impl ConnectorInner {
         wanted: Option<IpFamily>,
     ) {
         let answers = ask(reactor, host, port, wanted);
-        // This comes first, because an answer may be there already and then runs `answered` at once.
+        // The look-ups are stored first: if an answer is there already, adding a callback calls `answered` at once.
         self.race.borrow_mut().lookups.unanswered = answers.iter().map(|(question, _)| *question).collect();
         for (question, answer) in answers {
             // The clone keeps the attempt alive, because the user may have dropped the connector.
@@ -152,7 +152,7 @@ fn found(outcome: Result<Vec<SocketAddr>, Failure>, family: Option<IpFamily>) ->
     if addresses.is_empty() { Err(Missing::None(family)) } else { Ok(addresses) }
 }
 
-/// Alternates between the address families: RFC 8305, section 4.
+/// Reorders addresses so that the families alternate: RFC 8305, section 4.
 pub(super) fn interleaved(addresses: Vec<SocketAddr>, first_is_v6: bool) -> VecDeque<Address> {
     let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
     let (mut first, mut second) = (first.into_iter(), second.into_iter());

@@ -65,7 +65,8 @@ impl Stream {
     #[inline]
     pub(super) fn count_received(&self, count: usize) {
         if self.has(Flags::OBSERVED) {
-            // An observer may run turns of the loop. The flag makes newer bytes wait until these are delivered.
+            // An observer may run turns of the loop. The flag makes newer bytes wait until the present bytes are
+            // delivered.
             let was_in_callback = self.has(Flags::IN_CALLBACK);
             self.mark(Flags::IN_CALLBACK, true);
             self.notify_observers(|observer| observer.bytes_received(count));

@@ -43,7 +43,7 @@ struct Registered {
     is_paused: bool,
 }
 
-/// A call that the producer must get now.
+/// A method of the producer that must be called now.
 pub(super) enum Due {
     Pause(Producer),
     Resume(Producer),
@@ -70,7 +70,7 @@ impl Outbound {
         }
     }
 
-    /// Appends to the outbox if there is one.
+    /// Appends to the outbox if the connection has an outbox now.
     #[inline]
     pub(super) fn append(&self, data: &[u8]) -> bool {
         self.outbox.peek(|outbox| outbox.write(data)).is_some()
@@ -117,7 +117,8 @@ impl Outbound {
         self.rare.peek(|rare| rare.producer.as_ref().map(|registered| registered.producer.clone())).flatten()
     }
 
-    /// Returns the call that the producer must get when `buffered` bytes are queued, and records the call as made.
+    /// Returns the method of the producer that must be called when `buffered` bytes are queued, and records the call as
+    /// made.
     pub(super) fn take_due(&self, buffered: usize, flags: &Word) -> Option<Due> {
         let (high, low) = self.watermarks();
         let due = |rare: &mut Rare| {
@@ -157,7 +158,7 @@ impl Outbound {
         self.rare.peek(|rare| rare.watermarks).flatten().unwrap_or(WATERMARKS)
     }
 
-    /// Adds a hold, or removes one.
+    /// Adds or removes a hold.
     pub(super) fn hold(&self, on: bool, flags: &Word) {
         let holds = self.rare.with(|rare| {
             rare.holds = if on { rare.holds + 1 } else { rare.holds - 1 };

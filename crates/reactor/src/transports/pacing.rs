@@ -26,9 +26,9 @@ impl Transport {
     /// exceeds the mark. [`set_watermarks`](Transport::set_watermarks) sets the marks. Neither a callback nor
     /// [`is_paused`](Transport::is_paused) reports that reading waits.
     ///
-    /// If both sides of a connection are paced and queue more than their high-water marks, they wait for each other
-    /// forever: neither reads until the other one does. Leave one of them unpaced, or write only in answer to received
-    /// data.
+    /// If both sides of a connection are paced and queue more than their high-water marks, the sides wait for each
+    /// other forever: neither side reads until the other side reads. Leave one side unpaced, or write only in answer to
+    /// received data.
     ///
     /// May be called from any callback. Does nothing after the end of the connection.
     ///
@@ -85,7 +85,8 @@ impl Stream {
         }
     }
 
-    /// Whether more than the high-water mark is queued on a paced connection. Then the rest of a delivery should wait.
+    /// Whether the connection is paced and more than the high-water mark is queued. If so, the rest of a delivery
+    /// should wait.
     pub(super) fn is_ahead(&self) -> bool {
         self.has(Flags::PACED) && self.buffered() > self.outbound.watermarks().0
     }

@@ -29,7 +29,8 @@ const DRAINED_MOST: usize = 4096;
 /// descriptor meanwhile.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// The minimum time between two warnings. A port without descriptors may fail again each time a descriptor is freed.
+/// The minimum time between two warnings. A port that ran out of descriptors may fail again each time a descriptor is
+/// freed.
 const COMPLAINTS_APART: Duration = Duration::from_secs(10);
 
 /// A handle of a port that accepts connections: IListeningPort.
@@ -97,7 +98,7 @@ impl Port {
         Ok(port)
     }
 
-    /// Creates a port without a socket, whose only connection has been made already.
+    /// Creates a port that has no socket and that never accepts: its only connection has been made already.
     ///
     /// Endpoints that open a device or a pipe instead of listening use this function.
     ///
@@ -230,7 +231,7 @@ impl Port {
             port.arm(&reactor.0);
             let (port, key) = (port.clone(), port.key.get());
             reactor.call_later(Duration::ZERO, move |reactor| {
-                // The end of a run may have closed the socket first, and the port may listen on another socket by now.
+                // The end of a run may have closed this socket first, and the port may listen on another socket by now.
                 if port.key.get() == key {
                     port.finish(reactor);
                 }
@@ -346,7 +347,7 @@ impl PortInner {
         let address = || self.spec.address.clone();
         let begun = reactor.0.streams(|streams| streams.set_reading(key, !self.paused.get()));
         let begun = begun.and_then(|begun| begun.map_err(|error| Error::cannot_listen(address(), error)));
-        // `begun` is an error also if the factory's callback has detached the wait.
+        // `begun` is also an error if the factory's callback has detached the wait.
         begun.inspect_err(|_| self.close(reactor))
     }
 
@@ -411,7 +412,7 @@ impl PortInner {
         report!(WARN, port = host, error = error, "cannot accept; trying again when descriptors are closed");
     }
 
-    /// Accepts again if the port was out of descriptors, because one may be free now.
+    /// Accepts again if the port was out of descriptors, because a descriptor may be free now.
     fn feed(&self, kernel: &Kernel) {
         if self.starved.replace(false) {
             if let Some(retry) = self.retry.borrow_mut().take() {
@@ -442,7 +443,7 @@ impl PortInner {
         });
     }
 
-    /// Closes the socket. If the port drains, first accepts the queued connections.
+    /// Closes the socket. If the port is draining, first accepts the queued connections.
     fn finish(&self, reactor: &Reactor) {
         if self.draining.get() {
             self.accept_queued(reactor);

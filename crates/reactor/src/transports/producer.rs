@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::Transport;
 
-/// Produces until it is paused: IPushProducer.
+/// A producer that writes until it is paused: IPushProducer.
 ///
 /// ```
 /// use std::cell::Cell;
@@ -39,7 +39,7 @@ use super::Transport;
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 pub trait PushProducer {
-    /// Called when more bytes are queued than the high-water mark allows.
+    /// Called when the number of queued bytes exceeds the high-water mark.
     fn pause_producing(&self);
 
     /// Called when the queue has drained to the low-water mark, but only after a pause.
@@ -49,7 +49,7 @@ pub trait PushProducer {
     fn stop_producing(&self);
 }
 
-/// Produces once each time it is asked: IPullProducer.
+/// A producer that writes one piece each time it is asked: IPullProducer.
 ///
 /// ```
 /// use std::cell::Cell;
@@ -107,7 +107,8 @@ pub enum Producer {
     /// A producer that is asked for one piece at a time.
     Pull(Rc<dyn PullProducer>),
     /// Another connection, whose bytes are forwarded here. Its reading is paused and resumed, and it is closed when
-    /// this connection ends. `lose_connection` waits for this producer only while more bytes may arrive from there.
+    /// this connection ends. `lose_connection` waits for this producer only while the other connection may receive more
+    /// bytes.
     Transport(Transport),
 }
 
@@ -138,8 +139,8 @@ impl Producer {
         }
     }
 
-    /// Whether the producer may write more. A producer of the user unregisters when it is done. The state of a
-    /// connection shows whether more bytes may arrive.
+    /// Whether the producer may write more. A registered producer of the user always may: it unregisters when it is
+    /// done. A connection may write more while its state allows more bytes to arrive.
     pub(super) fn is_producing(&self) -> bool {
         match self {
             Producer::Push(_) | Producer::Pull(_) => true,

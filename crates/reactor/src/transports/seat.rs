@@ -2,7 +2,7 @@
 //!
 //! Invariant: the protocol is borrowed exactly while one of its callbacks runs (`PROTOCOL_OUT`), so no callback is
 //! called within another. After `connection_lost` there is no protocol. A successor (`SWITCHED`) waits until the
-//! connection settles. An end that comes during a callback waits until that callback returns.
+//! connection settles. If the connection ends during a callback, the end is handled when that callback returns.
 
 use std::cell::{Cell, RefCell};
 
@@ -24,9 +24,9 @@ pub(super) struct Seat {
 struct Waiting {
     /// The protocol that the callback switched to.
     successor: Option<Box<dyn Protocol>>,
-    /// Whether `connection_made` of the successor must be called.
+    /// Whether the successor's `connection_made` must be called.
     is_successor_new: bool,
-    /// The reason of an end that came during the callback.
+    /// The reason why the connection ended during the callback.
     end: Option<Error>,
 }
 
@@ -47,7 +47,7 @@ impl Seat {
     /// Calls `prepare` and then the protocol, through the guard. Calls `panicked` if the protocol panics. Returns
     /// false, without a call, while a callback runs and after `connection_lost`.
     ///
-    /// The error goes to `panicked`, because an outcome that is returned would be copied for each message.
+    /// The error goes to `panicked` and is not returned, because a returned result would be copied for each message.
     #[inline(always)]
     pub(super) fn call(
         &self,
@@ -123,7 +123,7 @@ impl Seat {
         is_new
     }
 
-    /// Keeps the reason of an end that came during a callback.
+    /// Keeps the reason why the connection ended during a callback.
     pub(super) fn defer_end(&self, reason: Error) {
         self.waiting.with(|waiting| waiting.end = Some(reason));
     }

@@ -1,8 +1,8 @@
 //! Settling: the writes and requests of a connection reach the provider.
 //!
 //! A connection settles after each of its callbacks, and when the provider reports that more can be sent. If methods of
-//! its transport were called from elsewhere, the connection settles before the loop waits. A connection never settles
-//! inside a method of a transport.
+//! its transport were called outside its callbacks, the connection settles before the loop waits. A connection never
+//! settles inside a method of a transport.
 
 use std::io;
 use std::rc::Rc;
@@ -31,7 +31,7 @@ impl Stream {
     /// Brings the provider up to date when a callback has returned.
     #[inline(always)]
     pub(super) fn settle_after_callback(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        // In the usual case, everything that the callback wrote is sent, and nothing else is to be done.
+        // In the usual case, everything that the callback wrote is sent, and no other work is left.
         if self.flags.get().are_settled() {
             match self.outbound.take_outbox() {
                 Some(outbox) if outbox.is_empty() => return kernel.spare_outboxes.keep(outbox),
@@ -63,7 +63,7 @@ impl Stream {
                 return self.take_step(kernel);
             }
         }
-        // The producer has more and the peer takes more.
+        // The producer has more to write, and more can be sent now.
         self.settle_soon(kernel);
     }
 
@@ -125,7 +125,7 @@ impl Stream {
     pub(super) fn balance_producer(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
         let Some(due) = self.outbound.take_due(self.buffered(), &self.flags) else { return false };
         let resumes = matches!(due, Due::Resume(_));
-        // This settling flushes the writes of the producer, so they need no further settling.
+        // The present settling flushes the producer's writes, so they must not queue the connection for another one.
         self.mark(Flags::WROTE, false);
         self.mark(Flags::IN_CALLBACK, true);
         let outcome = match due {

@@ -1,7 +1,7 @@
 //! A cell for one boxed object, which its user takes out and puts back.
 //!
-//! Invariant: at most one user has taken the object, and nothing else is put in before that user puts the object back.
-//! So nothing is ever overwritten, and the cell needs no count of borrows.
+//! Invariant: at most one user has taken the object, and no other object is put in before that user puts it back. So no
+//! object is ever overwritten, and the cell needs no count of borrows.
 
 use std::cell::Cell;
 

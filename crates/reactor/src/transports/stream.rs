@@ -31,10 +31,10 @@ pub(crate) trait Origin {
     /// Called after `connection_lost` of the protocol.
     fn connection_lost(self: Rc<Self>, reactor: &Reactor, reason: &Error);
 
-    /// Drops its handle of the connection, because the reactor is gone.
+    /// Drops the creator's handle of the connection, because the reactor has been dropped.
     fn forget(&self);
 
-    /// Returns itself, for a caller that knows its type.
+    /// Returns `self` as `Any`, for a caller that knows the type.
     fn as_any(self: Rc<Self>) -> Rc<dyn Any>;
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Stream {
     pub(super) reactor: Weak<Kernel>,
     pub(super) key: Key,
     state: Cell<StreamState>,
-    /// A summary of facts in `inbound`, `outbound` and `seat`.
+    /// Bits that summarize facts in `inbound`, `outbound` and `seat`.
     pub(super) flags: Word,
     pub(super) inbound: Inbound,
     pub(super) outbound: Outbound,
@@ -72,7 +72,7 @@ impl Source for Stream {
         let transport = Transport(self);
         let stream = &transport.0;
         if ready == Ready::READ && stream.flags.get().are_plain() {
-            // In nearly all cases there is one message, and nothing behind it.
+            // In nearly all cases one message has arrived, and no more bytes follow it.
             match reactor.0.receive_all(stream.key, scratch) {
                 Ok(count) => stream.call(&reactor.0, |protocol| protocol.data_received(&transport, &scratch[..count])),
                 Err(received) => stream.read(&reactor.0, &transport, scratch, Some(received)),
@@ -174,7 +174,7 @@ impl Stream {
         self.disarm(kernel);
     }
 
-    /// Stops reports of readability. Settling arms them again when they are wanted.
+    /// Stops reports of readability. Settling switches the reports on again when the connection reads.
     pub(super) fn disarm(&self, kernel: &Kernel) {
         if self.has(Flags::ARMED) {
             let _ = kernel.streams(|streams| streams.set_reading(self.key, false));
@@ -182,7 +182,7 @@ impl Stream {
         }
     }
 
-    /// Delivers `first` and the bytes behind it, up to this connection's share of the turn.
+    /// Delivers `first` and the bytes that follow it, up to this connection's share of the turn.
     #[inline(never)]
     fn read(
         self: &Rc<Stream>,
@@ -235,7 +235,7 @@ impl Stream {
         self.call(kernel, |protocol| protocol.data_received(transport, data));
     }
 
-    /// Delivers unread bytes again. Observers have counted them already.
+    /// Delivers unread bytes again. Observers are not called, because they have counted these bytes already.
     #[inline(never)]
     pub(super) fn deliver_unread(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
         if let Some(unread) = self.inbound.take_unread(&self.flags) {
@@ -402,8 +402,8 @@ impl Stream {
         }
     }
 
-    /// Closes the connection when nothing is left to send. A repeated request settles again, because the connection that
-    /// produces for this one may have ended since.
+    /// Closes the connection when nothing is left to send. A repeated request makes the connection settle again,
+    /// because the connection that produces for this one may have ended since the first request.
     pub(super) fn lose(self: &Rc<Stream>) {
         self.change(StreamState::lose);
         if self.state.get().is_losing() {
@@ -489,7 +489,7 @@ impl Stream {
         self.has(Flags::SWITCHED)
     }
 
-    /// Calls `act` with the rare state, which is created if there is none.
+    /// Calls `act` with the rare state, and creates that state first if necessary.
     pub(super) fn rare<R>(&self, act: impl FnOnce(&mut Rare) -> R) -> R {
         self.rare.with(act)
     }
@@ -567,7 +567,7 @@ mod switching {
     }
 
     #[test]
-    fn the_successor_is_notified_of_an_end_in_the_same_callback() {
+    fn a_close_right_after_the_switch_reaches_the_new_protocol() {
         for said in [&b"on"[..], b"abort", b"panic"] {
             let net = MemoryReactor::new();
             net.set_panic_policy(PanicPolicy::Log);
@@ -627,7 +627,7 @@ mod tests {
             let (ours, mut theirs) = UnixStream::pair().unwrap();
             let protocol = AccumulatingProtocol::new();
             let transport = reactor.adopt_stream_connection(ours, &protocol.factory()).unwrap();
-            // More than the kernel takes, so the connection waits until it can send the rest.
+            // The write is larger than the kernel's buffers, so the connection waits until it can send the rest.
             transport.write(&vec![0; 8 << 20]);
             reactor.prepare().unwrap();
             assert!(transport.buffered() > 0);

@@ -15,9 +15,9 @@ use crate::protocols::Protocol;
 
 /// A handle of one connection. Clones refer to the same connection, and may be kept after it has ended.
 ///
-/// All methods may be called from any callback on the reactor's thread. None of them calls the connection's own
-/// protocol. The effects follow when the present callback has returned. After the end of the connection the methods do
-/// nothing, or return [`Error::Closed`].
+/// All methods may be called from any callback on the reactor's thread. No method calls the connection's own protocol.
+/// The effects follow when the running callback has returned. After the end of the connection the methods do nothing,
+/// or return [`Error::Closed`].
 ///
 /// ```
 /// use ropewalk::prelude::*;
@@ -48,8 +48,8 @@ pub struct Transport(pub(super) Rc<Stream>);
 impl Transport {
     /// Sends a copy of `data`, after all earlier writes.
     ///
-    /// Small pieces are sent together when the present callback returns. Bytes that a slow peer does not take yet are queued
-    /// here, and [`register_producer`](Transport::register_producer) bounds their number.
+    /// Small pieces are sent together when the running callback returns. Bytes that a slow peer does not take yet are
+    /// queued here. To bound their number, use [`register_producer`](Transport::register_producer).
     ///
     /// After `abort_connection` or the end of the connection, `data` is dropped. After `lose_write_connection`, `data`
     /// is dropped unless a producer is registered.
@@ -156,8 +156,8 @@ impl Transport {
     /// Sets whether the socket lingers after `lose_connection`, within the bounds of [`Linger`](super::Linger). The default
     /// is `true`.
     ///
-    /// Without lingering the socket is closed at once. Choose that for peers that send nothing more, and for sockets
-    /// from which another process reads. Lingering discards the bytes that arrive.
+    /// Without lingering the socket is closed at once. Choose `false` for peers that send nothing more, and for sockets
+    /// from which another process reads: a lingering connection discards the bytes that arrive.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -210,7 +210,7 @@ impl Transport {
         self.0.change(StreamState::resume);
     }
 
-    /// Registers `producer`, which is paused while more bytes than the high-water mark are queued here:
+    /// Registers `producer`. The connection pauses it while more bytes than the high-water mark are queued here:
     /// IConsumer.registerProducer.
     ///
     /// A connection that only answers its own peer needs no producer. See [`set_paced`](Transport::set_paced).
@@ -229,8 +229,8 @@ impl Transport {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ProducerRegistered`] when a producer is registered already. On a connection that has ended, the producer is
-    /// stopped and `Ok` is returned.
+    /// [`Error::ProducerRegistered`] when a producer is registered already. If the connection has ended, the producer
+    /// is stopped and `Ok` is returned.
     pub fn register_producer(&self, producer: impl Into<Producer>) -> Result<()> {
         self.0.register_producer(producer.into())
     }
@@ -254,7 +254,7 @@ impl Transport {
         self.0.unregister_producer();
     }
 
-    /// Stops the registered producer, as the end of the connection does, and unregisters it.
+    /// Stops the registered producer, as at the end of the connection, and unregisters it.
     ///
     /// A pending `lose_connection` no longer waits for the producer.
     ///
@@ -340,8 +340,8 @@ impl Transport {
 
     /// Returns a Deferred that fires after `connection_lost`, in a turn after the one in which the connection ended.
     ///
-    /// This is for code outside the protocol, such as a task, or a program that stops when its only connection ends.
-    /// Cancelling the Deferred has no effect on the connection.
+    /// The Deferred is for code outside the protocol, such as a task, or a program that stops when its only connection
+    /// ends. Cancelling the Deferred has no effect on the connection.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -375,7 +375,7 @@ impl Transport {
         state.is_open() && !state.is_read_ended()
     }
 
-    /// Returns the address of the other end: getPeer. The address stays known after the end of the connection.
+    /// Returns the peer's address: getPeer. The address stays known after the end of the connection.
     ///
     /// Behind a load balancer that sends a PROXY header (`haproxy:`), this is the address of the balancer's client.
     ///
@@ -390,7 +390,7 @@ impl Transport {
         self.0.proxied.get().map_or(&self.0.peer, |proxied| &proxied[0])
     }
 
-    /// Returns the address of this end: getHost.
+    /// Returns the local address: getHost.
     ///
     /// Behind a load balancer that sends a PROXY header, this is the address to which the balancer's client connected.
     ///
@@ -481,7 +481,7 @@ impl Transport {
 
     /// Replaces the protocol, and drops the old one. May be called from a callback or from outside.
     ///
-    /// The new protocol gets no `connection_made`, and all bytes from the next delivery on.
+    /// The new protocol receives all bytes from the next delivery on. Its `connection_made` is not called.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -514,9 +514,9 @@ impl Transport {
 
     /// Switches to `protocol`, and calls its `connection_made` before it gets data.
     ///
-    /// The switch happens when the present callback of the old protocol returns, or before the loop waits again. A
-    /// layer that is done is removed first, so `protocol` may start a layer itself. May be called from any callback.
-    /// After the end of the connection, `protocol` is dropped.
+    /// The switch happens when the running callback of the old protocol returns. If no callback runs, it happens before
+    /// the loop waits. A layer that is done is removed first, so `protocol` may start a layer itself. May be called
+    /// from any callback. After the end of the connection, `protocol` is dropped.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -577,7 +577,7 @@ impl Transport {
     /// ```
     ///
     /// # Panics
-    /// When that reactor has been dropped, which cannot happen inside a callback. See
+    /// When that reactor has been dropped. This cannot happen inside a callback. See
     /// [`try_reactor`](Transport::try_reactor).
     pub fn reactor(&self) -> Reactor {
         self.try_reactor().expect("the reactor of this transport has been dropped")
@@ -664,7 +664,7 @@ impl std::fmt::Debug for Transport {
     }
 }
 
-/// Fires the Deferred of `when_lost` when this value is dropped, at the end of the connection.
+/// Fires the Deferred of `when_lost` when this value is dropped. The connection drops it when it ends.
 struct Ending {
     reactor: Weak<Kernel>,
     resolver: Option<Resolver<()>>,
@@ -698,7 +698,7 @@ impl Drop for Ending {
 pub struct WeakTransport(Weak<Stream>);
 
 impl WeakTransport {
-    /// Returns the transport, while another handle keeps it alive.
+    /// Returns the transport, or `None` if no other handle keeps it alive.
     pub fn upgrade(&self) -> Option<Transport> {
         self.0.upgrade().map(Transport)
     }
@@ -745,7 +745,8 @@ mod tests {
 
     #[test]
     fn when_lost_fails_when_the_reactor_is_dropped() {
-        // The Deferred's callbacks are dropped then, so a callback that holds the transport causes no leak.
+        // When the reactor is dropped, the Deferred's callbacks are dropped, so a callback that holds the transport
+        // causes no leak.
         let net = MemoryReactor::new();
         let (server, _client) = connected(&net);
         let transport = server.transport().unwrap();

@@ -9,10 +9,10 @@ use super::stream::Stream;
 use crate::kernel::{Kernel, Reactor};
 
 impl Transport {
-    /// Gives back `bytes` that were delivered and are not wanted now. They are delivered again before newer bytes. If
-    /// reading is paused, that happens when reading resumes, and otherwise in the next turn. After
-    /// [`switch_protocol`](Transport::switch_protocol) the new protocol gets them. If several calls give bytes back,
-    /// those of the last call come first.
+    /// Gives back `bytes` that were delivered and are not wanted now. These bytes are delivered again before newer
+    /// bytes: in the next turn or, if reading is paused, when reading resumes. After
+    /// [`switch_protocol`](Transport::switch_protocol) the new protocol gets the bytes. If several calls give bytes
+    /// back, the bytes of the last call come first.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -41,8 +41,8 @@ impl Transport {
         self.0.unread(bytes);
     }
 
-    /// Takes back the bytes given to [`unread`](Transport::unread) that were not delivered yet. They will not be
-    /// delivered. Returns `None` if there are none.
+    /// Takes back the bytes given to [`unread`](Transport::unread) that were not delivered yet. These bytes will not be
+    /// delivered. Returns `None` if no such bytes are left.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -60,8 +60,8 @@ impl Transport {
     /// Returns whether the protocol wants more data: false after a callback paused the transport, lost the connection or
     /// switched the protocol, or while too much is queued on a [paced](Transport::set_paced) connection.
     ///
-    /// A protocol that splits a chunk into messages calls this method after each, and gives the rest back with
-    /// [`unread`](Transport::unread).
+    /// A protocol that splits a chunk into messages calls this method after each message. If the result is false, the
+    /// protocol gives the rest back with [`unread`](Transport::unread).
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -144,7 +144,7 @@ mod tests {
     use crate::protocols::Protocol;
     use crate::testing::{MemoryReactor, TestStream};
 
-    /// Records each delivery, and then calls `act`.
+    /// A protocol that records each delivery, and then calls `act`.
     #[derive(Clone)]
     struct GivesBack {
         deliveries: Rc<RefCell<Vec<Vec<u8>>>>,

@@ -39,8 +39,8 @@ impl Stream {
     }
 
     pub(super) fn write_bytes(self: &Rc<Stream>, data: Bytes) {
-        // Small chunks are copied here and not by the outbox. Dropping `data` may run its owner's code, which must find
-        // the outbox free.
+        // Small chunks are copied here, because the outbox must not be borrowed when `data` is dropped: dropping `data`
+        // may run user code that writes.
         if data.len() < Outbox::COPY_BELOW {
             return self.write(&data);
         }

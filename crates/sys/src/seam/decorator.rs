@@ -63,7 +63,8 @@ decorator! {
     /// A provider that decorates another one. Every type that implements this is an [`EventProvider`].
     ///
     /// Each method forwards unless it is overridden. To change the calls of a kind, such as `streams`, return
-    /// `Some(self)` from its method. Then implement the decorator of that kind, or its trait.
+    /// `Some(self)` from its method. Then implement the decorator trait of that kind (`StreamsDecorator`), or the
+    /// kind's own trait (`Streams`) in full.
     ///
     /// ```
     /// use std::io;

@@ -16,7 +16,7 @@ pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
 
 /// A source of events, and the operations on what it reports.
 ///
-/// A method with a default is for a kind or an ability that not every provider has.
+/// A method with a default is for a kind of source or an ability that not every provider has.
 ///
 /// All methods are called on the reactor's thread, except that a caller of [`wait`](EventProvider::wait) may move the
 /// provider to another thread for that call. No method calls user code, and only `wait` blocks. The same holds for the
@@ -59,8 +59,8 @@ pub trait EventProvider: StreamCalls + Send {
     /// Returns the value that wakes a `wait`, from any thread.
     fn waker(&self) -> Waker;
 
-    /// Clears `events`, and blocks until an event happens or `timeout` is over. Then fills `events`. `None` waits without a
-    /// limit.
+    /// Clears `events`, blocks until an event happens or `timeout` is over, and then fills `events`. A timeout of
+    /// `None` waits without a limit.
     ///
     /// `events` may be filled even if an error is returned. Handle these events, because they may not be reported again.
     ///
@@ -78,8 +78,8 @@ pub trait EventProvider: StreamCalls + Send {
         None
     }
 
-    /// Replaces what parent and child must not share, such as an epoll descriptor. The child calls it after fork(2).
-    /// Keys and wakers stay valid.
+    /// Replaces the objects that parent and child must not share, such as an epoll descriptor. The child calls this
+    /// method after fork(2). Keys and wakers stay valid.
     ///
     /// # Errors
     /// The errors of the system calls that open the replacements.
@@ -121,7 +121,7 @@ pub trait EventProvider: StreamCalls + Send {
 
 /// The two calls of each message. Every [`EventProvider`] has them, by way of its [`streams`](EventProvider::streams).
 ///
-/// They save each message two dynamic calls: `streams` is resolved where the provider is compiled.
+/// These methods save each message two dynamic calls: `streams` is resolved where the provider is compiled.
 ///
 /// ```
 /// use ropewalk_proto::{Key, Outbox};
@@ -138,13 +138,13 @@ pub trait StreamCalls {
     /// Calls [`Streams::receive`].
     ///
     /// # Errors
-    /// Those of `receive`. `Unsupported` without streams.
+    /// The errors of `receive`. `Unsupported` if the provider has no streams.
     fn receive_on_stream(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received>;
 
     /// Calls [`Streams::send`].
     ///
     /// # Errors
-    /// Those of `send`. `Unsupported` without streams.
+    /// The errors of `send`. `Unsupported` if the provider has no streams.
     fn send_on_stream(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent>;
 }
 

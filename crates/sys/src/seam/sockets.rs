@@ -24,13 +24,13 @@ use crate::io_handle::RawSocket;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub trait Sockets {
-    /// Returns the address of this end.
+    /// Returns the local address.
     ///
     /// # Errors
     /// The errors of getsockname(2).
     fn local_address(&mut self, key: Key) -> io::Result<Address>;
 
-    /// Returns the address of the other end.
+    /// Returns the peer's address.
     ///
     /// # Errors
     /// The errors of getpeername(2).

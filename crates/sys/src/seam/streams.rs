@@ -86,13 +86,13 @@ pub trait Streams {
     /// `NotFound` for a stale key, or an error of the operating system.
     fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()>;
 
-    /// Takes bytes that have arrived: into `scratch`, or lent by the provider.
+    /// Takes bytes that have arrived. They are copied into `scratch`, or lent by the provider.
     ///
     /// # Errors
     /// The reason why the connection broke.
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received>;
 
-    /// Sends bytes of the outbox, and removes those that were taken.
+    /// Sends bytes of the outbox, and removes the bytes that were taken.
     ///
     /// After [`Sent::Some`] the key reports [`Ready::WRITE`](super::Ready) once when more can be sent. Bytes that were
     /// taken may leave with the next `wait` or with the end of the key, but not later.
@@ -110,7 +110,7 @@ pub trait Streams {
     /// The reason why the connection broke.
     fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Closes the sending direction after all bytes sent before.
+    /// Closes the sending direction once all bytes passed to `send` before have been sent.
     ///
     /// # Errors
     /// The errors of shutdown(2).
@@ -162,13 +162,13 @@ impl From<BindError> for io::Error {
 pub enum Received {
     /// The scratch buffer begins with this number of bytes, and more may be waiting.
     Filled(usize),
-    /// The scratch buffer begins with this number of bytes, and there were no more.
+    /// The scratch buffer begins with this number of bytes, and no more bytes were waiting.
     Drained(usize),
     /// The provider lends bytes that it received earlier, and more may be waiting.
     Lent(Bytes),
     /// Nothing has arrived.
     Empty,
-    /// The other end sends no more.
+    /// The peer has closed its sending direction.
     Eof,
 }
 
@@ -177,7 +177,7 @@ pub enum Received {
 pub enum Sent {
     /// All bytes were taken: the outbox is empty.
     All,
-    /// The other end is slow. [`Ready::WRITE`](super::Ready) reports when more can be sent.
+    /// The send buffer is full. [`Ready::WRITE`](super::Ready) reports when more can be sent.
     Some,
     /// The provider is still sending bytes that it took. [`Ready::WRITE`](super::Ready) reports when that is done.
     InFlight,
@@ -229,8 +229,8 @@ impl ListenSpec {
 /// ```
 #[derive(Clone, Debug)]
 pub struct ConnectSpec {
-    /// The address of the other end.
+    /// The peer's address.
     pub address: Address,
-    /// The address to bind this end to. `None` lets the system choose.
+    /// The local address to bind before connecting. `None` lets the system choose.
     pub bind: Option<Address>,
 }

@@ -33,13 +33,13 @@ use crate::io_handle::RawWaitable;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub trait Watches {
-    /// Begins to watch `handle`, which still belongs to its owner.
+    /// Begins to watch `handle`. The caller still owns the handle.
     ///
     /// # Errors
     /// The errors of the operating system for a handle that cannot be watched.
     fn watch(&mut self, handle: RawWaitable, interest: Interest) -> io::Result<Key>;
 
-    /// Changes the readiness that a handle is watched for. With no interest the owner may close the handle.
+    /// Changes the readiness that a handle is watched for. While the interest is empty, the owner may close the handle.
     ///
     /// # Errors
     /// `NotFound` for a stale key, or an error of the operating system.

@@ -9,10 +9,11 @@ use super::creation;
 use super::raw_address::RawAddress;
 use crate::seam::Kind;
 
-/// Makes a socket ours: non-blocking and closed by exec(2).
+/// Takes over a socket: makes it non-blocking and closed by exec(2).
 ///
 /// # Errors
-/// `InvalidInput` when the socket is not of this `kind`. `Unsupported` for its address family. The errors of fcntl(2).
+/// `InvalidInput` when the socket is not of this `kind`. `Unsupported` when its address family is not supported. The
+/// errors of fcntl(2).
 pub(crate) fn take_over(socket: &OwnedFd, kind: Kind) -> io::Result<()> {
     let family = RawAddress::local(socket).map_err(|error| refusal(&format!("not a socket: {error}")))?.family();
     if ![AddressFamily::INET, AddressFamily::INET6, AddressFamily::UNIX].contains(&family) {

@@ -19,7 +19,7 @@ pub(crate) fn begin(spec: &ConnectSpec) -> io::Result<OwnedFd> {
         address::encode(local).and_then(|local| Ok(bind(&socket, &local)?)).map_err(BindError)?;
     }
     match connect(&socket, &address) {
-        // EINTR: the attempt continues, connect(2).
+        // After EINTR the attempt continues: connect(2).
         Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
         // Only a UNIX socket returns EAGAIN: no attempt was begun, so no event would ever come.
         Err(Errno::AGAIN) => {
@@ -29,11 +29,11 @@ pub(crate) fn begin(spec: &ConnectSpec) -> io::Result<OwnedFd> {
     }
 }
 
-/// Returns the outcome of an attempt, or `WouldBlock` while it is unknown.
+/// Returns the outcome of an attempt, or `WouldBlock` while the outcome is unknown.
 pub(crate) fn finish(socket: BorrowedFd<'_>) -> io::Result<()> {
     sockopt::socket_error(socket)??;
     match RawAddress::peer(socket) {
-        // No error and no peer: the wake-up was spurious.
+        // The socket has neither an error nor a peer, so the wake-up was spurious.
         Err(Errno::NOTCONN) => Err(io::ErrorKind::WouldBlock.into()),
         Ok(peer) if is_own_address(socket, &peer)? => {
             // Without the reset the address would stay in use for a minute, in the state TIME_WAIT.
@@ -44,8 +44,8 @@ pub(crate) fn finish(socket: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// Whether a socket has connected to itself. No server listens at such an address: the system chose the port that the
-/// socket connects to for the socket's own end, and both ends opened at once (RFC 9293, section 3.5).
+/// Whether a socket has connected to itself. No server listens at such an address. The system chose the destination's
+/// port as the socket's local port, so the socket's request came back to it (simultaneous open: RFC 9293, section 3.5).
 fn is_own_address(socket: BorrowedFd<'_>, peer: &RawAddress) -> io::Result<bool> {
     let Address::Inet(peer) = peer.decode() else { return Ok(false) };
     let Address::Inet(own) = address::local(socket)? else { return Ok(false) };

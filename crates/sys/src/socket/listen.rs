@@ -26,8 +26,8 @@ pub(crate) fn open(spec: &ListenSpec) -> io::Result<(OwnedFd, Option<Box<SocketF
     if let (Some(file), Some(mode)) = (&file, spec.mode) {
         file.set_mode(mode)?;
     }
-    // The system lowers a backlog beyond its limit. A limit of ours belongs in the reactor's `interfaces/`, where it
-    // also holds on the simulated network.
+    // The system reduces a backlog that exceeds its limit. A limit of this project belongs in the reactor's
+    // `interfaces/`, where it also applies to the simulated network.
     listen(&socket, i32::try_from(spec.backlog).unwrap_or(i32::MAX))?;
     Ok((socket, file))
 }

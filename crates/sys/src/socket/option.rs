@@ -25,6 +25,6 @@ pub(crate) fn set(socket: BorrowedFd<'_>, option: SocketOption, on: bool) -> io:
 
 /// Makes the next close(2) send a reset and drop bytes in flight. This has no effect on a UNIX socket.
 pub(crate) fn reset_on_close(socket: BorrowedFd<'_>) {
-    // Fails only for a socket without a connection, where nothing can be reset.
+    // The call fails only for a socket without a connection, and such a socket has no connection to reset.
     let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
 }

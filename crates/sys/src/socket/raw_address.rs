@@ -38,7 +38,7 @@ pub(super) struct RawAddress {
 }
 
 impl RawAddress {
-    /// The address of this end: getsockname(2).
+    /// Returns the local address: getsockname(2).
     pub(super) fn local(socket: impl AsFd) -> rustix::io::Result<RawAddress> {
         let fd = socket.as_fd().as_raw_fd();
         // SAFETY: the descriptor is open, and the pointers are those of `written_by`.
@@ -46,7 +46,7 @@ impl RawAddress {
         Ok(address)
     }
 
-    /// The address of the other end: getpeername(2).
+    /// Returns the peer's address: getpeername(2).
     pub(super) fn peer(socket: impl AsFd) -> rustix::io::Result<RawAddress> {
         let fd = socket.as_fd().as_raw_fd();
         // SAFETY: the descriptor is open, and the pointers are those of `written_by`.
@@ -54,8 +54,8 @@ impl RawAddress {
         Ok(address)
     }
 
-    /// Makes a system call that writes an address. `call` gets room for it, the size of that room, and returns -1 when
-    /// it fails.
+    /// Makes a system call that writes an address. `call` gets a buffer for the address and the buffer's size. A result
+    /// of -1 is a failure.
     pub(super) fn written_by(
         call: impl FnOnce(*mut sockaddr, *mut socklen_t) -> c_int,
     ) -> rustix::io::Result<(c_int, RawAddress)> {
@@ -114,7 +114,7 @@ fn inet6(raw: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddrV6::new(host, port, flow, scope).into())
 }
 
-/// The name of a UNIX socket: a path with or without a NUL behind it, an abstract name, or nothing.
+/// The name of a UNIX socket: a path with or without a NUL after it, an abstract name, or nothing.
 fn unix(name: &[u8]) -> Option<Address> {
     match name {
         [] => None,
@@ -126,7 +126,7 @@ fn unix(name: &[u8]) -> Option<Address> {
     }
 }
 
-/// The bytes of one field, if they were written.
+/// Returns the bytes of one field, if the kernel wrote them.
 fn field<const SIZE: usize>(raw: &[u8], at: usize) -> Option<[u8; SIZE]> {
     raw.get(at..)?.first_chunk().copied()
 }
@@ -138,7 +138,7 @@ pub(super) const PATH_MAX_BYTES: usize = size_of::<sockaddr_un>() - offset_of!(s
 mod tests {
     use super::*;
 
-    /// `name` behind the header of a UNIX address.
+    /// Returns a UNIX address: its header, then `name`.
     fn unix_bytes(name: &[u8]) -> Vec<u8> {
         let mut raw = header(libc::AF_UNIX);
         raw.truncate(offset_of!(sockaddr_un, sun_path));
@@ -146,7 +146,7 @@ mod tests {
         raw
     }
 
-    /// 128 bytes that begin as an address of this family.
+    /// Returns 128 bytes that begin as an address of this family.
     fn header(family: c_int) -> Vec<u8> {
         let mut raw = vec![b'x'; 128];
         let family = libc::sa_family_t::try_from(family).unwrap().to_ne_bytes();
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_path_of_any_length_is_decoded_whole() {
-        // unix(7), BUGS: a path that fills sun_path has no NUL, or one beyond it.
+        // unix(7), BUGS: a path that fills sun_path has no NUL, or has a NUL after the end of sun_path.
         for length in 1..=128 {
             let path = "p".repeat(length);
             let expected = Address::Unix(Path::new(&path).into());

@@ -9,7 +9,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, recv, send, sendmsg};
 
 use super::creation::SEND_FLAGS;
 
-/// The number of slices that one call takes. An outbox with more slices gains nothing from fewer calls.
+/// The number of slices that one call takes. Passing more slices in one call brought no gain.
 const SLICES: usize = 64;
 
 /// The number of bytes that one call takes. More bytes do not fit into a socket's buffer at once.
@@ -44,7 +44,8 @@ pub(crate) fn send_outbox(socket: BorrowedFd<'_>, outbox: &mut Outbox) -> io::Re
     while !outbox.is_empty() && share > 0 {
         let (offered, taken) = send_once(socket, outbox)?;
         outbox.advance(taken);
-        // Fewer bytes than offered: the socket's buffer is full, so another call would only return EAGAIN.
+        // The system took fewer bytes than offered: the socket's buffer is full, so another call would only return
+        // EAGAIN.
         if taken < offered {
             return Ok(true);
         }
@@ -58,7 +59,7 @@ pub(crate) fn send_slice(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usi
     retry(|| send_directly(socket, bytes))
 }
 
-/// Makes one call. Returns the number of bytes offered and the number taken.
+/// Makes one system call. Returns the number of bytes offered to the system and the number of bytes that it took.
 fn send_once(socket: BorrowedFd<'_>, outbox: &Outbox) -> io::Result<(usize, usize)> {
     let front = outbox.front();
     if outbox.is_contiguous() || front.len() >= CALL_BYTES {

@@ -95,8 +95,8 @@ impl Uring {
         }
     }
 
-    /// Adds buffers if many connections used them up. If a few connections did, the number stays, and connections that
-    /// found no buffer are polled from now on.
+    /// Adds buffers if many connections used the ring's buffers up. If a few connections used them up, the number
+    /// stays, and connections that found no buffer are polled from now on.
     pub(super) fn grow_if_dry(&mut self) {
         if !std::mem::take(&mut self.ran_dry) {
             return;
@@ -123,8 +123,8 @@ impl Uring {
         if self.rearm_due() || self.rung { self.post_nop() } else { Ok(()) }
     }
 
-    /// Does the same at the end of a wait. If events were reported, the descriptor stays readable: their data may be
-    /// left, and their watches are not polled yet.
+    /// Submits everything at the end of a wait for a host loop. If events were reported, the descriptor stays readable:
+    /// the owners may leave data unread, and reported watches are polled again only by the next wait.
     pub(super) fn finish_for_host(&mut self, events: &Events) -> io::Result<()> {
         if events.is_empty() { self.submit_everything() } else { self.post_nop() }
     }
@@ -135,8 +135,8 @@ impl Uring {
         self.ring.enter(None).map(drop)
     }
 
-    /// Returns the descriptor that a host loop watches. It is a copy, so that its number stays when the ring is
-    /// replaced.
+    /// Returns the descriptor that a host loop watches. The descriptor is a copy of the ring's, so that its number
+    /// stays when the ring is replaced.
     pub(super) fn host_fd(&mut self) -> io::Result<RawWaitable> {
         if self.host_copy.is_none() {
             self.host_copy = Some(fcntl_dupfd_cloexec(self.ring_fd(), 0)?);
@@ -212,7 +212,7 @@ pub(super) fn spill(buffers: &mut Buffers, connection: &mut Connection) {
     }
 }
 
-/// Builds a poll that completes when more data has arrived or the other end will send no more.
+/// Builds a poll that completes when more data has arrived or the peer has closed its sending direction.
 fn arrivals(fd: types::Fd) -> squeue::Entry {
     poll_on(fd, Interest::READ)
 }

@@ -1,8 +1,8 @@
 //! Small sends that leave together, with the next enter.
 //!
-//! Each send has MSG_DONTWAIT, so it is over when the enter returns, and its bytes need not live longer. It has
-//! MSG_WAITALL, so it sends everything or fails, and only a failure is reported. So a send costs neither a system call
-//! nor a completion.
+//! Each send has MSG_DONTWAIT, so the send is over when the enter returns, and its bytes need not live longer. Each
+//! send also has MSG_WAITALL, so it sends everything or fails, and only a failure is reported. So a send costs neither
+//! a system call nor a completion.
 //!
 //! A connection has at most one send in a batch: a second one might go out after the first was partial.
 
@@ -14,11 +14,11 @@ use ropewalk_proto::{Key, Outbox};
 use super::ring::Ring;
 use super::token;
 
-/// The size limit of a batched send. Larger ones are sent at once: their bytes are in the cache, and one call more
+/// The size limit of a batched send. Larger sends are made at once: their bytes are in the cache, and one call more
 /// matters little.
 pub(super) const SMALL: usize = 4096;
 
-/// The number of bytes that are collected before they are sent anyway.
+/// The number of collected bytes at which the batch is sent without waiting for the next enter.
 const BYTES: usize = 256 * 1024;
 
 const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
@@ -27,7 +27,7 @@ const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 pub(super) struct Batch {
     sends: Vec<Send>,
     bytes: Vec<u8>,
-    /// Whether the kernel has the sends, so that their bytes must not move.
+    /// Whether the kernel has the sends. While it has them, their bytes must not move.
     pushed: bool,
 }
 
@@ -97,7 +97,7 @@ impl Batch {
         }
     }
 
-    /// Queues the sends, unless they are queued already. No byte moves until `finish`.
+    /// Queues the sends, unless they are queued already. The bytes must stay in place until `finish`.
     pub(super) fn push(&mut self, ring: &mut Ring) {
         if std::mem::replace(&mut self.pushed, !self.sends.is_empty()) {
             return;
@@ -122,7 +122,7 @@ impl Batch {
         }
     }
 
-    /// Prepares the batch for a new ring, which has none of its sends. Drops them unless `keep` is set.
+    /// Prepares the batch for a new ring, to which no send has been pushed. Drops the sends unless `keep` is set.
     pub(super) fn reset(&mut self, keep: bool) {
         self.pushed = false;
         if !keep {

@@ -7,9 +7,9 @@
 //!        +---- reclaim <---- among the returned ones <---- dropped, in whatever thread ----+
 //! ```
 //!
-//! The kernel takes buffers from the ring in the order in which they were put there. A few buffers are reused sooner
-//! and stay in the cache, so the ring begins small and grows when it runs dry. All buffers are one allocation, whose
-//! pages exist once they are used. The allocation lives until the last chunk lent from it is dropped.
+//! The kernel takes buffers from the ring in the order in which they were put there. In a small ring each buffer is
+//! soon reused and stays in the cache, so the ring begins small and grows when it runs dry. All buffers are one
+//! allocation, whose pages exist once they are used. The allocation lives until the last chunk lent from it is dropped.
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::VecDeque;
@@ -42,7 +42,8 @@ const PAGE: usize = 4096;
 /// The size below which bytes are copied, because lending them costs as much as a copy.
 const LEND_FROM: usize = 1024;
 
-/// One buffer in this many may be lent at a time, so that kept chunks do not starve the ring.
+/// The divisor of the number of buffers that may be lent at a time. The limit keeps chunks that a program holds from
+/// starving the ring.
 const LENT_PART: u16 = 4;
 
 pub(super) struct Buffers {
@@ -68,7 +69,7 @@ struct Memory {
     start: NonNull<u8>,
     /// Lent buffers that are no longer needed.
     returned: Mutex<Vec<u16>>,
-    /// Whether `returned` has any. Each turn reads this without taking the lock.
+    /// Whether `returned` has any buffers. Each turn reads this flag without taking the lock.
     some_returned: AtomicBool,
 }
 
@@ -113,7 +114,7 @@ impl Chain {
         self.first == NONE
     }
 
-    /// Returns the number of its buffers.
+    /// Returns the number of buffers in this chain.
     pub(super) fn buffers(&self) -> u16 {
         self.buffers
     }
@@ -198,7 +199,7 @@ impl Buffers {
         self.memory.keep_for_returns(returned);
     }
 
-    /// Lets the memory outlive this value, because the kernel may still use it.
+    /// Lets the memory outlive this value, because the kernel may still use the memory.
     pub(super) fn never_free(&mut self) {
         self.immortal = true;
     }
@@ -324,7 +325,8 @@ impl Memory {
     }
 
     /// # Safety
-    /// The buffer is not in the ring for as long as the bytes are borrowed, and the kernel wrote its first `end` bytes.
+    /// The buffer is not in the ring for as long as the bytes are borrowed, and the kernel wrote the buffer's first
+    /// `end` bytes.
     unsafe fn bytes(&self, id: u16, begin: u16, end: u16) -> &[u8] {
         let first = self.address(id).wrapping_add(usize::from(begin));
         // SAFETY: the caller ensures that the bytes are initialised and not written to.

@@ -50,7 +50,7 @@ impl Uring {
         match verb {
             Verbs::RECEIVE => self.received(key, completion),
             Verbs::ARRIVAL => self.more_arrived(key, completion.result),
-            // A cancelled poll has the result of an older interest.
+            // A cancelled poll may have completed for an older interest, so its result is not used.
             Verbs::POLL if cancelled => self.polled(key, -libc::ECANCELED),
             Verbs::POLL => self.polled(key, completion.result),
             _ => self.hung_up(key, completion.result),
@@ -83,7 +83,8 @@ impl Uring {
                 match -result {
                     0 => connection.end_with(End::Eof),
                     libc::ENOBUFS => {
-                        // A busy connection need not wait until others return buffers.
+                        // A busy connection uses no buffers of the ring, so it need not wait until others return
+                        // buffers.
                         connection.pace = Pace::Busy(0);
                         self.ran_dry = true;
                     }
@@ -107,7 +108,7 @@ impl Uring {
         }
     }
 
-    /// Records the result of a poll for readiness. A poll that reported something is cancelled, and the next one looks
+    /// Records the result of a poll for readiness. A poll that reported readiness is cancelled, and the next poll looks
     /// at the present state.
     fn polled(&mut self, key: Key, result: i32) {
         let Some(source) = self.sources.get_mut(key) else { return };
@@ -129,7 +130,8 @@ impl Uring {
         }
     }
 
-    /// Records a hang-up. If the receive has not reported it after all completions, `receive` asks the system.
+    /// Records a hang-up. If the multishot receive has not reported the hang-up after all completions, `receive` asks
+    /// the system.
     fn hung_up(&mut self, key: Key, result: i32) {
         if let Ok(connection) = self.source_mut(key).and_then(Slot::as_connection) {
             connection.hung_up |= result != -libc::ECANCELED;
@@ -171,7 +173,8 @@ impl Connection {
         }
     }
 
-    /// Handles room to send: sends the unsent bytes first, and reports WRITE when none are left.
+    /// Handles a socket that can send again: sends the unsent bytes first, and reports WRITE when no unsent bytes are
+    /// left.
     fn has_room(&mut self) {
         let Some(mut unsent) = self.take_unsent() else {
             self.writable = true;
@@ -186,7 +189,8 @@ impl Connection {
 }
 
 impl Unsent {
-    /// Sends as much as the socket takes. Returns whether all bytes are sent. Then a requested shutdown is carried out.
+    /// Sends as much as the socket takes. Returns whether all bytes are sent. When all are sent, carries out a
+    /// requested shutdown.
     pub(super) fn send(&mut self, fd: &OwnedFd) -> io::Result<bool> {
         if !self.bytes.is_empty() {
             self.bytes.advance(transfer::send_slice(fd.as_fd(), &self.bytes)?);

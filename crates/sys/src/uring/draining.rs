@@ -13,7 +13,7 @@ use crate::seam::Interest;
 /// The time for which a closed connection waits to send its last bytes.
 static PATIENCE: types::Timespec = types::Timespec::new().sec(30);
 
-/// The rest of a closed connection, with a multishot poll for room.
+/// The unsent bytes of a closed connection, with a multishot poll for room in the send buffer.
 pub(super) struct Draining {
     fd: OwnedFd,
     unsent: Unsent,
@@ -22,7 +22,7 @@ pub(super) struct Draining {
 }
 
 impl Uring {
-    /// Waits for room for the last bytes of a closed connection.
+    /// Waits until the last bytes of a closed connection can be sent.
     pub(super) fn drain_closed(&mut self, fd: OwnedFd, unsent: Unsent) {
         let raw = types::Fd(fd.as_raw_fd());
         let key = self.draining.insert(Draining { fd, unsent, cancelled: false });
@@ -46,7 +46,7 @@ impl Uring {
         }
     }
 
-    /// Handles the end of a poll. Usually the last bytes are sent, or have waited long enough.
+    /// Handles the end of a poll. Usually the last bytes have been sent, or `PATIENCE` is over.
     fn drain_ended(&mut self, mut linger: Draining, result: i32) {
         let finished = linger.unsent.send(&linger.fd);
         if result != -libc::ECANCELED && !self.ending && matches!(finished, Ok(false)) {

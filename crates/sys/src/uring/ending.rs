@@ -16,7 +16,8 @@ const LAST_WAIT: Duration = Duration::from_millis(10);
 const LAST_WAITS: u32 = 100;
 
 impl Uring {
-    /// Closes a key. When this returns, its owner may for example bind the address again.
+    /// Closes a key. When this method returns, the system has closed the socket, so the owner may for example bind the
+    /// address again.
     pub(super) fn end(&mut self, key: Key) {
         let Some(source) = self.sources.get(key) else { return };
         let busy = !source.under_way.is_empty();
@@ -43,7 +44,7 @@ impl Uring {
         }
     }
 
-    /// Cancels every receive, so that the buffers can be freed. The next wait begins new ones for the sources.
+    /// Cancels every receive, so that the buffers can be freed. The next wait begins new receives for the sources.
     pub(super) fn end_receives(&mut self) {
         let keys: Vec<_> = self.sources.iter().map(|(key, _)| key).collect();
         keys.into_iter().for_each(|key| self.cancel(key, Verbs::RECEIVE));

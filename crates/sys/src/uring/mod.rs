@@ -9,8 +9,8 @@
 //!   wait        --> one io_uring_enter: submits everything, waits, and has the kernel make completions
 //! ```
 //!
-//! Small and very large data is copied into the caller's buffer, the rest is lent. A small ring of buffers that is
-//! emptied at once stays in the cache. A connection that is not read holds no buffer of the ring.
+//! Small and very large data is copied into the caller's buffer, and data of other sizes is lent. A small ring of
+//! buffers that is emptied at once stays in the cache. A connection that is not read holds no buffer of the ring.
 //!
 //! The rules that keep it sound:
 //! - an operation is in flight until its last completion (`operation.rs`); a cancel frees nothing;
@@ -67,7 +67,7 @@ const REFUSALS: u32 = 1000;
 
 /// The provider on io_uring.
 pub(crate) struct Uring {
-    /// Closed before the sources and the buffers are dropped.
+    /// The ring. It is closed before the sources and the buffers are dropped.
     ring: Ring,
     /// A copy of the ring's descriptor for a host loop.
     host_copy: Option<OwnedFd>,
@@ -76,9 +76,9 @@ pub(crate) struct Uring {
     draining: Slab<Draining>,
     batch: Batch,
     buffers: Buffers,
-    /// Keys that may have something to report, or something to arm.
+    /// Keys that may have events to report, or operations to arm.
     due: Vec<Key>,
-    /// The same keys while they are being looked at.
+    /// The keys taken from `due`, while they are examined.
     examined: Vec<Key>,
     /// Keys whose multishot operation should be cancelled.
     unwanted: Vec<Key>,
@@ -86,11 +86,11 @@ pub(crate) struct Uring {
     bell: Arc<Bell>,
     bell_is_polled: bool,
     rung: bool,
-    /// Whether a receive ended because it found no buffer.
+    /// Whether a receive ended because the ring had no buffer.
     ran_dry: bool,
-    /// Whether a host loop watches the ring, so that nothing may be left for the next wait to submit.
+    /// Whether a host loop watches the ring. If so, everything must be submitted before the host loop sleeps.
     has_host: bool,
-    /// Whether the provider is being dropped, so that nothing may be armed.
+    /// Whether the provider is being dropped. If so, no operation may be armed.
     ending: bool,
     files: SystemFiles,
     began: Instant,
@@ -181,7 +181,7 @@ impl Uring {
         }
     }
 
-    /// Submits everything while a host loop sleeps on the ring, because no next wait would do it.
+    /// Submits everything while a host loop sleeps on the ring, because no wait follows that would submit it.
     fn submit_for_host(&mut self) -> io::Result<()> {
         if self.has_host { self.submit_everything() } else { Ok(()) }
     }
@@ -210,7 +210,7 @@ impl Uring {
         self.examined.clear();
     }
 
-    /// Arms operations, and returns whether there is something to report already.
+    /// Arms operations, and returns whether a source has an event to report already.
     fn rearm_due(&mut self) -> bool {
         std::mem::swap(&mut self.due, &mut self.examined);
         let mut found = false;
@@ -295,7 +295,7 @@ impl EventProvider for Uring {
     fn reopen_after_fork(&mut self) -> io::Result<()> {
         self.bell.reopen_after_fork()?;
         self.sources.iter().for_each(|(_, source)| source.claim_file());
-        // The parent sends the batch, so the child drops it.
+        // The parent sends the batch, so the child drops its copy.
         self.batch.reset(false);
         self.replace_ring(Ring::open(Setup::Deferred)?, false)
     }

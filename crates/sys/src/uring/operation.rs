@@ -1,9 +1,9 @@
 //! Operations in flight.
 //!
 //! An operation has no record. Its completion names the source and the verb (`token.rs`). A source has at most one
-//! operation of each verb, and knows which are in flight. An operation stays in flight until its last completion, even
-//! if the source is gone: a cancel frees nothing. So a late completion may find no source under its key. Then only its
-//! buffer is returned to the ring.
+//! operation of each verb, and has a record of the verbs in flight. An operation stays in flight until its last
+//! completion, even if the source is gone: a cancel frees nothing. So a late completion may find no source under its
+//! key. In this case only the completion's buffer is returned to the ring.
 
 use bitflags::bitflags;
 
@@ -22,8 +22,8 @@ bitflags! {
         /// A one-shot poll for the hang-up of a connection.
         ///
         /// A multishot receive misses a hang-up or reset from before its last read, if the kernel believes that nothing
-        /// is left. Then no event would ever come. This was seen on Linux 6.18 behind more than 32 buffers at once:
-        /// over UNIX sockets for the end of the stream, and over TCP for a reset.
+        /// is left. Without this poll no event would ever come. The fault was seen on Linux 6.18 after reads that
+        /// filled more than 32 buffers at once: over UNIX sockets for the end of the stream, and over TCP for a reset.
         const HANGUP = 1 << 3;
     }
 }

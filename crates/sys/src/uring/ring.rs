@@ -4,9 +4,9 @@
 //! a fork the shared memory is still the parent's, and must not be touched.
 //!
 //! Two set-ups:
-//! - `Deferred`: completions are made only in `io_uring_enter` (DEFER_TASKRUN), by the one thread that first entered
+//! - `Deferred`: completions are made only in `io_uring_enter` (DEFER_TASKRUN), by the thread that entered first
 //!   (SINGLE_ISSUER). Without both flags a ring is slower than epoll. Another thread that enters gets EEXIST.
-//! - `Plain`: any thread may enter, and completions are made while a host loop sleeps, so that it wakes.
+//! - `Plain`: any thread may enter, and completions are made while a host loop sleeps, so that the host loop wakes.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -17,7 +17,7 @@ use io_uring::{EnterFlags, IoUring, Parameters, Probe, opcode, squeue};
 
 use crate::fork::forks;
 
-/// The number of entries that one system call submits. More are submitted by further calls.
+/// The number of entries that one system call submits. Further calls submit the other entries.
 const ENTRIES: u32 = 256;
 
 /// Room for completions between two turns, because a multishot receive completes without a new submission.
@@ -90,7 +90,7 @@ impl Ring {
         let outcome = unsafe { self.io.submitter().enter::<()>(0, 0, 0, None) };
         match outcome {
             Ok(_) => Ok(()),
-            // EBADFD: the call is allowed, and the instance is not enabled yet.
+            // EBADFD means that the call is allowed: it fails only because the instance is not enabled yet.
             Err(error) if error.raw_os_error() == Some(libc::EBADFD) => Ok(()),
             Err(error) => Err(explained("io_uring_enter", error)),
         }
@@ -112,8 +112,8 @@ impl Ring {
 
     /// Queues an entry for the next enter.
     ///
-    /// The memory that it points to must stay valid until an enter has submitted it, or, for a multishot operation,
-    /// until its last completion.
+    /// The memory that the entry points to must stay valid until an enter has submitted the entry or, for a multishot
+    /// operation, until the last completion.
     pub(super) fn push(&mut self, entry: squeue::Entry) {
         self.queued.push(entry);
     }
@@ -206,8 +206,8 @@ impl Ring {
     }
 }
 
-/// Checks that a sandbox allows enabling an instance. The first wait enables it, and a refusal there would come too
-/// late. The check passes an invalid descriptor, for which the kernel returns EBADF.
+/// Checks that a sandbox allows enabling an instance. The first wait enables the instance, and a refusal at that time
+/// would come too late. The check passes an invalid descriptor, for which the kernel returns EBADF.
 fn check_enable() -> io::Result<()> {
     // linux/io_uring.h
     const REGISTER_ENABLE_RINGS: libc::c_uint = 12;

@@ -44,7 +44,7 @@ struct World {
     made: u64,
 }
 
-/// A connection and its peer. Both ends send the same endless text, which differs from that of every other link.
+/// A connection and its peer. Both ends send the same endless text, which differs from the text of every other link.
 struct Link {
     number: u64,
     key: Key,
@@ -276,14 +276,14 @@ impl Random {
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
     }
 
-    /// The size of a message: mostly small, sometimes more than a socket takes.
+    /// Returns the size of a message: mostly small, sometimes too large for the socket's buffer.
     fn length(&mut self) -> usize {
         let most = [50, 2000, 5000, 20_000, 200_000][self.below(5)];
         1 + self.below(most)
     }
 }
 
-/// Returns a connected pair: ours, and the peer's.
+/// Returns a connected pair of sockets: the provider's, and the peer's.
 fn pair(tcp: bool) -> (OwnedFd, OwnedFd) {
     if !tcp {
         let (near, peer) = UnixStream::pair().unwrap();

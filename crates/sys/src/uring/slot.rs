@@ -23,9 +23,9 @@ pub(super) struct Slot {
     pub(super) under_way: Verbs,
     /// Operations in flight that are being cancelled.
     pub(super) cancelled: Verbs,
-    /// Whether the other end sends no more, so that each new poll completes at once (`arming.rs`).
+    /// Whether the peer has closed its sending direction, so that each new poll completes at once (`arming.rs`).
     pub(super) half_closed: bool,
-    /// True while it is queued for the next wait.
+    /// True while this source is queued for the next wait.
     pub(super) due: bool,
 }
 
@@ -35,7 +35,7 @@ pub(super) enum Resource {
     Watched(Watched),
 }
 
-/// Data held back because one end is slow. Few connections have any.
+/// Data held back because one end is slow. Few connections have such data.
 #[derive(Default)]
 struct Kept {
     /// Bytes that arrived while reading was off. They precede the chain.
@@ -54,8 +54,8 @@ pub(super) struct Connection {
     pub(super) pace: Pace,
     /// Whether a poll reported bytes that have not all been taken.
     pub(super) arrived: bool,
-    /// Whether the other end hung up. The receive may miss that (`operation.rs`), so from now on `receive` asks the
-    /// system.
+    /// Whether the other end hung up. The multishot receive may miss a hang-up (`operation.rs`), so from now on
+    /// `receive` asks the system.
     pub(super) hung_up: bool,
     /// Whether a read may stop although more is available: a UNIX socket stops at passed descriptors. Such a connection
     /// stays busy, because the kernel's own receive waits there for new data.
@@ -68,7 +68,7 @@ pub(super) struct Connection {
 }
 
 /// The way to receive bytes. For bulk, one call into a buffer in the cache costs half as much as letting the kernel
-/// fill many small ones. For small messages, a multishot receive saves a call for each.
+/// fill many small ones. For small messages, a multishot receive saves one call for each message.
 ///
 /// A connection begins with a one-shot poll. A multishot receive does not pay off for a few messages. Many buffers at
 /// the beginning would make the system treat the connection as a slow reader, with a small TCP window from then on. A
@@ -97,7 +97,7 @@ pub(super) enum End {
     Broken(Errno),
 }
 
-/// Bytes that wait until the peer has room.
+/// Bytes that wait for room in the send buffer.
 pub(super) struct Unsent {
     pub(super) bytes: Bytes,
     /// Whether the sending direction is shut down after these bytes.
@@ -208,7 +208,7 @@ impl Slot {
         self.reads()
             && match &self.resource {
                 Resource::Connection(connection) => {
-                    // A one-shot poll would only repeat what is known.
+                    // The bytes that a one-shot poll would report have been reported already.
                     let is_known = connection.arrived && connection.is_new();
                     connection.end == End::Open && !connection.hung_up && !is_known
                 }
@@ -318,8 +318,8 @@ impl Connection {
         self.pace != Pace::Calm
     }
 
-    /// Records that `receive` got `count` bytes from the system. `all` is whether no more were left to read. Returns
-    /// whether to arm an operation.
+    /// Records that `receive` got `count` bytes from the system. `all` is true if no more bytes were left to read.
+    /// Returns whether to arm an operation.
     pub(super) fn took(&mut self, count: usize, all: bool) -> bool {
         self.arrived &= !all;
         let was_new = self.is_new();
@@ -399,8 +399,8 @@ impl Connection {
         }
     }
 
-    /// Records that a send failed. From now on `receive` asks the system, because only the system knows when all
-    /// received bytes are taken.
+    /// Records that a send failed. From now on `receive` asks the system, because only the system knows whether more
+    /// received bytes are left.
     pub(super) fn send_failed(&mut self, error: Errno) {
         self.send_error.get_or_insert(error);
         self.hung_up = true;

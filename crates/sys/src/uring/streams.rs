@@ -83,7 +83,7 @@ impl Streams for Uring {
             return connection.check().map(|()| Received::Eof);
         }
         if receives {
-            // After a failed send no event reports the last bytes, and the caller tries to receive only once.
+            // After a failed send no event reports the last received bytes, and the caller tries to receive only once.
             let look_again = connection.has_failed_send() && self.end_receive(key)?;
             return if look_again { self.receive(key, scratch) } else { Ok(Received::Empty) };
         }
@@ -171,7 +171,7 @@ impl Uring {
         let connection = self.source_mut(key)?.as_connection()?;
         let received = transfer::receive(connection.fd.as_fd(), scratch);
         if !matches!(received, Ok(Some(1..))) {
-            // After the last bytes, the error of a failed send takes the place of the end.
+            // After the last bytes, the error of a failed send is reported instead of the end.
             connection.check()?;
         }
         let received = received?;
@@ -189,7 +189,7 @@ impl Uring {
         })
     }
 
-    /// Sends what does not fit into a batch.
+    /// Sends an outbox that does not fit into a batch.
     fn send_now(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
         let connection = self.source_mut(key)?.as_connection()?;
         transfer::send_outbox(connection.fd.as_fd(), outbox)

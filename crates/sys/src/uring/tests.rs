@@ -90,7 +90,7 @@ fn a_late_completion_only_returns_its_buffer() {
     assert_eq!(buffers_in_ring(&mut provider), usize::from(provider.buffers.count()));
 }
 
-/// A cancel and the last completion are two events. The operation is in flight until the second one.
+/// A cancel and the last completion are two events. The operation is in flight until the last completion.
 #[test]
 fn a_cancel_that_loses_the_race_returns_the_buffer() {
     let mut provider = provider();
@@ -108,7 +108,7 @@ fn a_cancel_that_loses_the_race_returns_the_buffer() {
 /// An amount that fits into the buffers of a socket.
 const LITTLE: usize = 10_000;
 
-/// Each peer sends its own byte `bytes` times, before any is received. Then receives all of them.
+/// Makes each peer send its own byte `bytes` times before any byte is received. Then receives all bytes.
 fn receive_from_all(provider: &mut Uring, open: Vec<(Key, UnixStream)>, bytes: usize) {
     let keys: Vec<_> = open.iter().map(|(key, _)| *key).collect();
     let send = |(number, (_, mut peer)): (usize, (Key, UnixStream))| {
@@ -118,7 +118,8 @@ fn receive_from_all(provider: &mut Uring, open: Vec<(Key, UnixStream)>, bytes: u
     let mut entered = 0;
     while entered < 50 {
         provider.enter(Some(Some(Duration::from_millis(2)))).unwrap();
-        // A small amount is sent although none is received. A large one needs the receiver.
+        // A small amount fits into the socket's buffers, so it is sent although no byte is received. A large amount
+        // needs the receiver.
         let all_sent = bytes > LITTLE || writers.iter().all(thread::JoinHandle::is_finished);
         entered = if all_sent { entered + 1 } else { 0 };
     }
@@ -148,7 +149,7 @@ fn a_ring_of_buffers_grows_when_many_connections_drain_it() {
     assert!(provider.buffers.count() > first, "it grew");
 }
 
-/// A ring that grew under bulk would no longer fit the cache. Bulk needs no ring.
+/// A ring that grew under bulk traffic would no longer fit the cache, and bulk traffic needs no ring.
 #[test]
 fn a_ring_of_buffers_stays_small_under_bulk() {
     let mut provider = provider();
@@ -159,7 +160,7 @@ fn a_ring_of_buffers_stays_small_under_bulk() {
     assert_eq!(provider.buffers.count(), first);
 }
 
-/// Returns whether a connection is polled. If not, the kernel receives for it.
+/// Returns whether a connection is polled. If not, the kernel receives for that connection.
 fn is_polled(provider: &Uring, key: Key) -> bool {
     let stream = provider.sources.get(key).unwrap().under_way & Verbs::STREAM;
     assert!(!stream.is_empty(), "no operation is in flight");
@@ -197,7 +198,7 @@ fn a_change_of_pace_loses_no_byte() {
     until(&mut provider, |provider, _| matches!(provider.receive(key, &mut scratch).unwrap(), Received::Eof));
 }
 
-/// Like `take`, but returns 0 at the end of the stream.
+/// Receives like `take`, but returns 0 at the end of the stream.
 fn take_or_end(provider: &mut Uring, key: Key, scratch: &mut [u8]) -> usize {
     match provider.receive(key, scratch).unwrap() {
         Received::Filled(count) | Received::Drained(count) => count,
@@ -248,7 +249,7 @@ fn dropping_a_lent_chunk_returns_its_buffer() {
     assert!(lent(&mut provider, key, &mut peer, b"little").is_none());
 }
 
-/// Otherwise one forwarder with a slow target would stall every other connection.
+/// Lending stops at a limit. Otherwise one forwarder with a slow target would stall every other connection.
 #[test]
 fn kept_chunks_do_not_starve_the_ring() {
     let mut provider = provider();
@@ -267,7 +268,7 @@ fn kept_chunks_do_not_starve_the_ring() {
     assert_eq!(kept[0], [0; 2000][..], "the chunk outlives the provider");
 }
 
-/// The new ring has buffers of its own. Buffers that the old one lent must not enter it.
+/// The new ring has its own buffers. Buffers lent from the old ring must not enter the new one.
 #[test]
 fn a_chunk_survives_the_change_to_another_ring() {
     let mut provider = provider();
@@ -344,7 +345,8 @@ fn completions_that_overflow_a_small_queue_are_fetched() {
     }
 }
 
-/// More operations are armed than one enter submits. Events of the first ones are found before the last are submitted.
+/// More operations are armed than one enter submits. Events of the first operations are found before the last
+/// operations are submitted.
 #[test]
 fn ready_events_are_returned_without_waiting() {
     let mut provider = provider();
@@ -353,7 +355,7 @@ fn ready_events_are_returned_without_waiting() {
     let mut others: Vec<_> = (0..300).map(|_| connection(&mut provider)).collect();
     let (reported, is_reported) = mpsc::channel::<()>();
     let (_, mut last) = others.pop().unwrap();
-    // Interrupts a wait that should not have blocked.
+    // Interrupts the test's wait if it blocks by mistake.
     let rescuer = thread::spawn(move || {
         if is_reported.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
             last.write_all(b"x").unwrap();
@@ -454,7 +456,8 @@ fn a_half_close_follows_the_unsent_bytes() {
     assert_eq!(reader.join().unwrap(), sent);
 }
 
-/// A wait for room must sleep until there is some. io_uring's poll completes at once when the peer sends no more.
+/// A wait for room in the send buffer must sleep until there is room. io_uring's poll completes at once if the peer has
+/// closed its sending direction.
 #[test]
 fn waiting_for_room_of_a_peer_that_sends_no_more_does_not_spin() {
     let mut provider = provider();
@@ -491,7 +494,7 @@ fn waiting_for_room_of_a_peer_that_sends_no_more_does_not_spin() {
     });
 }
 
-/// The kernel reports a failed batched send only afterwards.
+/// The failure of a batched send is known only after `send` has returned.
 #[test]
 fn a_batched_send_to_a_peer_that_is_gone_breaks_the_connection() {
     let mut provider = provider();
@@ -530,7 +533,7 @@ fn many_small_sends_between_two_waits_stay_in_order() {
     }
 }
 
-/// Also run under AddressSanitizer.
+/// This test is also run under AddressSanitizer.
 #[test]
 fn a_provider_may_be_dropped_with_everything_in_flight() {
     for waits in [0, 1, 3] {
@@ -638,8 +641,8 @@ fn operations_outlive_the_thread_that_began_them() {
     });
 }
 
-/// Linux 6.18: a receive over a UNIX socket may not report an earlier hang-up. This happens if it read everything and
-/// there was more than the kernel reads at once.
+/// Linux 6.18: a receive over a UNIX socket may not report an earlier hang-up. This happens if the receive read
+/// everything, and the total was more than the kernel reads at once.
 #[test]
 fn the_end_of_a_unix_stream_is_seen_behind_any_number_of_bytes() {
     for bytes in [5, 4096, 32 * 4096, 33 * 4096, 200_000] {

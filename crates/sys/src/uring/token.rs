@@ -11,7 +11,7 @@ use super::operation::Verbs;
 
 const INDEX_BITS: u32 = 29;
 
-// The numbers below these are the verbs of a source.
+// The numbers below `DRAIN` are the verbs of a source.
 const DRAIN: u32 = 4;
 const SEND: u32 = 5;
 const OTHER: u32 = 7;
@@ -27,7 +27,7 @@ pub(super) const RUNG: u64 = IGNORED + 1;
 pub(super) enum Owner {
     /// A source's operation.
     Source(Key, Verbs),
-    /// The rest of a closed connection.
+    /// The unsent bytes of a closed connection.
     Draining(Key),
     /// A place in the batch.
     Send(u32),

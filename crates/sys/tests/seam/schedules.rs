@@ -280,7 +280,8 @@ impl Random {
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
     }
 
-    /// Returns the size of a message: mostly small, sometimes more than one receive or a socket takes.
+    /// Returns the size of a message: mostly small, sometimes too large for a single receive or for the socket's
+    /// buffer.
     fn length(&mut self) -> usize {
         let most = [50, 2000, 20_000, 70_000, 300_000][self.below(5)];
         1 + self.below(most)

@@ -86,7 +86,7 @@ impl Refusal {
         let fields = answer.headers_mut();
         match status {
             StatusCode::METHOD_NOT_ALLOWED => drop(fields.insert(header::ALLOW, ALLOWED)),
-            // After such a request the end of the message is unknown.
+            // After a refused head or an unknown coding, the end of the request is unknown.
             StatusCode::BAD_REQUEST | StatusCode::NOT_IMPLEMENTED => drop(fields.insert(header::CONNECTION, CLOSE)),
             _ => {}
         }
@@ -116,7 +116,7 @@ fn find(site: &Site, request: &Parts) -> Result<Answer, Refusal> {
 
 fn send_file(request: &Parts, mut file: File, metadata: Metadata, name: &Path) -> io::Result<Answer> {
     let length = body::length_of(&mut file, &metadata)?;
-    // Nothing shows when a file changes that the kernel makes up.
+    // The metadata does not show when a file that the kernel generates changes.
     let has_version = metadata.is_stored || length == Some(0);
     let version = if has_version { Version::new(&metadata, SystemTime::now()) } else { Version::default() };
     let mut answer = match version.evaluate(&request.headers) {
@@ -206,7 +206,7 @@ fn text(status: StatusCode, text: String) -> Answer {
 }
 
 fn set(answer: &mut Answer, name: HeaderName, value: &str) {
-    // A query may contain characters that are invalid in a field. Then the field is left out.
+    // A query may contain characters that are invalid in a header field. In this case the field is left out.
     if let Ok(value) = HeaderValue::from_str(value) {
         answer.headers_mut().insert(name, value);
     }

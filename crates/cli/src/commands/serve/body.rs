@@ -30,13 +30,13 @@ impl Content {
     /// The empty body.
     pub(super) const EMPTY: Content = Content::Ready(Bytes::new());
 
-    /// Reads the first piece of `part` of `file`. Closes the file if that is all.
+    /// Reads the first piece of `part` of `file`. Closes the file if no piece follows.
     pub(super) fn of(mut file: File, part: Range<u64>) -> io::Result<Content> {
         file.seek(SeekFrom::Start(part.start))?;
         Content::beginning(FilePart { file, left: Some(part.end - part.start) })
     }
 
-    /// Reads the first piece of `file`, whose length is unknown. Closes the file if that is all.
+    /// Reads the first piece of `file`, whose length is unknown. Closes the file if no piece follows.
     pub(super) fn until_the_end(file: File) -> io::Result<Content> {
         Content::beginning(FilePart { file, left: None })
     }
@@ -57,7 +57,7 @@ impl Content {
 
 /// Returns the length of a file, or `None` if the length in its metadata is wrong.
 ///
-/// A file that the kernel makes up states a length of 0 or of a page, whatever reading it returns.
+/// A file that the kernel generates states a length of 0 or of a page, whatever its contents.
 pub(super) fn length_of(file: &mut File, metadata: &Metadata) -> io::Result<Option<u64>> {
     if metadata.is_stored {
         return Ok(Some(metadata.length));
@@ -71,7 +71,7 @@ pub(super) fn length_of(file: &mut File, metadata: &Metadata) -> io::Result<Opti
 /// The unread rest of a part of a file.
 pub(super) struct FilePart {
     file: File,
-    /// The number of bytes. `None` means up to the end, wherever that is.
+    /// The number of bytes. `None` means up to the end of the file.
     left: Option<u64>,
 }
 
@@ -155,7 +155,7 @@ impl ResponseBody {
         let Rest::Reading(reading) = &mut self.rest else { return Poll::Ready(None) };
         let outcome = ready!(Pin::new(reading).poll(context));
         self.rest = Rest::Nothing;
-        // The failure is a panic in the thread, or the reactor has stopped.
+        // The call fails if it panicked in its thread or the reactor has stopped.
         let (part, piece) = outcome.map_err(|failure| io::Error::other(failure.to_string()))?;
         if piece.is_ok() {
             self.rest = Rest::unread(part);

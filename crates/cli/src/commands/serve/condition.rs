@@ -11,8 +11,8 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// The validators of a version of a file.
 ///
-/// A validator is strong only once the second of its change is over: before, the file may change again within the
-/// resolution of the clock.
+/// A validator is strong only once the second in which the file changed is over: before that, the file may change again
+/// within the resolution of the clock.
 #[derive(Default)]
 pub(super) struct Version {
     /// The entity tag, with its quotes, and `W/` before it while it is weak. `None` if nothing identifies the version.
@@ -83,7 +83,7 @@ impl Version {
     }
 }
 
-/// Removes the fraction of a second. Returns `None` for a time that an HTTP date cannot express.
+/// Removes the fraction of a second from a time. Returns `None` for a time that an HTTP date cannot express.
 pub(super) fn whole_seconds(time: SystemTime) -> Option<SystemTime> {
     let since = time.duration_since(UNIX_EPOCH).ok()?.as_secs();
     (since <= LAST_DATE).then(|| UNIX_EPOCH + Duration::from_secs(since))
@@ -93,7 +93,7 @@ pub(super) fn whole_seconds(time: SystemTime) -> Option<SystemTime> {
 struct Tags<'a>(Vec<&'a str>);
 
 impl<'a> Tags<'a> {
-    /// Collects all lines of a field. Returns `None` if the field is missing.
+    /// Collects the tags of all lines of a field. Returns `None` if the field is missing.
     fn of(fields: &'a HeaderMap, name: &HeaderName) -> Option<Tags<'a>> {
         let lines: Vec<_> = fields.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
         fields.contains_key(name).then_some(Tags(lines))
@@ -110,7 +110,7 @@ impl<'a> Tags<'a> {
         self.any(|is_weak, tag| !is_weak && Some(tag) == own)
     }
 
-    /// The star matches any version.
+    /// A `*` matches any version.
     fn any(&self, matches: impl Fn(bool, &str) -> bool) -> bool {
         self.0.iter().any(|line| line.trim() == "*" || tags_in(line).any(|(is_weak, tag)| matches(is_weak, tag)))
     }
@@ -219,7 +219,7 @@ mod tests {
         for other in others {
             assert_ne!(tag(first), tag(other), "{other:?}");
         }
-        // Any user may set this time, to any value.
+        // Any user may set the modification time to any value.
         assert_eq!(tag(first), tag(Metadata { modified: nanosecond, ..first }));
     }
 
@@ -236,7 +236,7 @@ mod tests {
             assert!(!young.continues(&fields(&[("if-range", tag)])));
         }
         assert!(old.continues(&fields(&[("if-range", &strong)])));
-        // A client with this date may have any of the contents of that second.
+        // A client that knows only this date may have any of the contents that the file had within that second.
         assert!(at(499).modified.is_none() && !at(499).continues(&fields(&[("if-range", DATE)])));
         assert_eq!(at(500).modified, Some(time(DATE)));
     }

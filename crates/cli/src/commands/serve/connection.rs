@@ -1,5 +1,5 @@
-//! One connection: hyper on the reactor, with an idle limit. After closing, the connection lingers, so that the last
-//! response arrives.
+//! One connection: hyper on the reactor, with an idle limit. After `serve` has closed a connection, the reactor lets it
+//! linger, so that the last response arrives.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -33,7 +33,7 @@ const BUFFER_MAX: usize = 32 * 1024;
 /// Multiplies the idle limit while a response is sent: a slow peer gets more time than a silent one.
 const STALL_FACTOR: u32 = 10;
 
-/// Returns a factory that serves `site` on each connection, and adds it to `connections`.
+/// Returns a factory that serves `site`. The factory adds each new connection to `connections`.
 pub(super) fn factory(
     reactor: &Reactor,
     site: Arc<Site>,
@@ -104,7 +104,7 @@ async fn respond(
     Ok(response.map(|content| ResponseBody::new(reactor, content, pending)))
 }
 
-/// Joins an error with its causes, which hyper does not show by itself.
+/// Joins an error's message with those of its causes, because hyper's messages do not include the causes.
 fn error_chain(error: &hyper::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);

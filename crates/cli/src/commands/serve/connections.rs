@@ -18,13 +18,13 @@ use std::time::Duration;
 use ropewalk::proto::{Moment, Resolver};
 use ropewalk::{Deferred, Reactor};
 
-/// The silence after which a closing site closes a connection, if the time of grace allows it.
+/// The time without traffic after which a closing site closes a connection. A shorter time of grace takes precedence.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// The open connections of a site.
 #[derive(Default)]
 pub(super) struct Connections {
-    /// The most time that closing may take.
+    /// The maximum time that closing may take.
     grace: Duration,
     closing: Cell<bool>,
     next_number: Cell<u64>,
@@ -78,7 +78,7 @@ impl Connections {
         }
         let connections = Rc::downgrade(self);
         reactor.when_none_linger().add_callback(move |()| match connections.upgrade() {
-            // If a connection was accepted meanwhile, its end calls this function again.
+            // If a connection was accepted meanwhile, this function is called again when that connection ends.
             Some(connections) if connections.open.borrow().is_empty() => connections.finish(),
             _ => {}
         });
@@ -120,7 +120,7 @@ impl TrackedConnection {
     /// Completes when the site is closing and this connection is silent without a pending request.
     pub(super) async fn until_unneeded(&self) {
         self.until_closing().await;
-        // After the machine was suspended, delayed calls run before bytes that have arrived are read. One more turn reads them.
+        // After a suspend, delayed calls run before the received bytes are read. One more turn reads those bytes.
         let mut has_polled_again = false;
         loop {
             let silent = self.reactor.now().since(self.last_activity.get());
@@ -154,7 +154,7 @@ impl Drop for TrackedConnection {
     fn drop(&mut self) {
         self.connections.open.borrow_mut().remove(&self.number);
         let connections = self.connections.clone();
-        // Called in the next turn, because the connection may be in the middle of closing.
+        // The check follows in the next turn, because this connection may be in the middle of closing.
         if connections.closing.get() {
             self.reactor.call_later(Duration::ZERO, move |reactor| connections.finish_if_closed(reactor));
         }

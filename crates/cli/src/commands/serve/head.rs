@@ -24,7 +24,7 @@ pub(super) fn check(request: &Parts) -> Result<(), BadHead> {
     check_codings(request)
 }
 
-/// RFC 9112, section 3.2. The field is empty if the target has no host.
+/// RFC 9112, section 3.2: the `Host` field is empty if the target has no host.
 fn check_host(request: &Parts) -> Result<(), BadHead> {
     let mut hosts = request.headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -37,7 +37,8 @@ fn check_host(request: &Parts) -> Result<(), BadHead> {
     }
 }
 
-/// RFC 9112, section 6.1. hyper decodes the chunks, and leaves any coding below them to the service.
+/// RFC 9112, section 6.1. hyper decodes the chunks. If the chunks contain another coding, the service would have to
+/// decode it.
 fn check_codings(request: &Parts) -> Result<(), BadHead> {
     let mut fields = request.headers.get_all(TRANSFER_ENCODING).iter();
     let is_chunked = |field: &HeaderValue| field.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");

@@ -9,7 +9,7 @@ use super::condition::whole_seconds;
 use super::request_path::{RequestPath, encode};
 use super::root::{FileKind, Metadata};
 
-/// The most entries on one page, because the page is built in memory.
+/// The maximum number of entries on one page. The page is built in memory.
 const ENTRIES_MAX: usize = 10_000;
 
 const STYLE: &str = "\
@@ -89,7 +89,7 @@ fn write_entry(page: &mut String, entry: &Entry) -> fmt::Result {
     let name: &OsStr = entry.name.as_os_str();
     let (class, slash) = if entry.is_directory { (" class=d", "/") } else { ("", "") };
     let (url, text) = (encode(name), name.to_string_lossy());
-    // Without the leading "./", a name such as "javascript:x" would be a URL of its own.
+    // Without the leading "./", a name such as "javascript:x" would be an absolute URL.
     write!(page, "<tr><td{class}><a href=\"./{url}{slash}\">{}{slash}</a><td>", Escaped(&text))?;
     if !entry.is_directory {
         write!(page, "{}", Size(entry.length))?;
@@ -130,7 +130,7 @@ impl Display for Size {
         }
         let mut size = self.0 as f64 / 1024.0;
         let mut unit = 0;
-        // From 1023.95 on, rounding would show 1024.0.
+        // Rounding would show 1023.95 and above as 1024.0, so the next unit is used.
         while size >= 1023.95 && unit + 1 < UNITS.len() {
             size /= 1024.0;
             unit += 1;

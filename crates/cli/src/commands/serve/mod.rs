@@ -53,7 +53,7 @@ pub(super) fn begin(reactor: &Reactor, options: Serve) -> Result<Begun, BoxedErr
     Ok(Begun { start_line, ports, check: Some(Box::new(check)), close: Some(Box::new(close)) })
 }
 
-/// Returns the URL of a TCP address, and other addresses as they are.
+/// Returns the URL of a TCP address. Other addresses are returned unchanged.
 fn url(address: &Address) -> String {
     match address {
         Address::Inet(inet) => format!("http://{inet}/"),

@@ -5,11 +5,11 @@ use std::ops::Range;
 /// The part of a file that the `Range` field asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// The whole file. The field is missing, malformed, or asks for several parts, which a server may ignore.
+    /// The whole file. The field is missing or malformed, or asks for several parts. A server may ignore such a field.
     Whole,
-    /// These bytes: at least one, and none beyond the end.
+    /// These bytes of the file. The range has at least one byte, and none beyond the end of the file.
     Part(Range<u64>),
-    /// No byte: the range starts beyond the end.
+    /// No byte: the range starts beyond the end of the file, or asks for the last 0 bytes.
     Nothing,
 }
 
@@ -29,7 +29,7 @@ pub(super) fn wanted(field: &str, length: u64) -> Wanted {
 fn one(first: &str, last: &str, length: u64) -> Wanted {
     match (number(first), number(last)) {
         (Number::Absent, Number::Is(0)) => Wanted::Nothing,
-        // The last bytes of an empty file are the whole file.
+        // A request for the last bytes of an empty file asks for the whole file.
         (Number::Absent, Number::Is(_)) if length == 0 => Wanted::Whole,
         (Number::Absent, Number::Is(count)) => Wanted::Part(length.saturating_sub(count)..length),
         (Number::Is(first), Number::Is(last)) if last < first => Wanted::Whole,

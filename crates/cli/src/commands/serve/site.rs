@@ -20,7 +20,7 @@ pub(super) struct Site {
 pub(super) enum Found {
     /// A file, with the path that the client sees.
     File(File, Metadata, PathBuf),
-    /// A directory to be listed, by its path below the directory.
+    /// A directory to be listed, with its path below the served directory.
     Directory(PathBuf),
     /// A directory whose request path lacks the slash at its end.
     DirectoryWithoutSlash,
@@ -61,7 +61,7 @@ impl Site {
         let (relative, metadata) = self.resolve(&name)?;
         match (metadata.kind == FileKind::Directory, path.ends_in_slash) {
             (false, false) => self.open_file(&relative, name),
-            // A file has nothing below it.
+            // The path has a slash after the name of a file, and nothing exists below a file.
             (false, true) => Err(io::ErrorKind::NotFound.into()),
             (true, false) => Ok(Found::DirectoryWithoutSlash),
             (true, true) => self.find_index(relative),
@@ -98,7 +98,8 @@ impl Site {
 
     /// Returns a path that names the same file and stays below the directory, with the metadata of the file.
     ///
-    /// An absolute link leads out of the directory, but may lead back in. Then the path is one without links.
+    /// An absolute link leads out of the directory, but its target may be inside. In this case the returned path has no
+    /// links.
     fn resolve(&self, relative: &Path) -> io::Result<(PathBuf, Metadata)> {
         match self.root.metadata(relative) {
             Ok(metadata) => Ok((relative.to_owned(), metadata)),
@@ -111,7 +112,7 @@ impl Site {
         }
     }
 
-    /// Returns another path of the same file below the directory, if there is one.
+    /// Returns another path of the same file, if the directory contains one.
     fn without_links(&self, relative: &Path) -> Option<PathBuf> {
         let resolved = self.directory.join(relative).canonicalize().ok()?;
         let resolved = resolved.strip_prefix(&self.directory).ok()?;

@@ -26,13 +26,13 @@ pub(in crate::socket) fn acceptfrom(port: BorrowedFd<'_>) -> rustix::io::Result<
     Ok((unsafe { OwnedFd::from_raw_fd(new) }, peer))
 }
 
-/// Gives a socket of another program the flags that `open` gives to ours.
+/// Gives a socket of another program the flags that `open` gives to new sockets.
 pub(in crate::socket) fn prepare(socket: &impl AsFd) -> rustix::io::Result<()> {
     fcntl_setfd(socket, FdFlags::CLOEXEC)?;
     ioctl_fionbio(socket, true)
 }
 
-/// Asks for SO_ACCEPTCONN.
+/// Returns whether the socket listens: SO_ACCEPTCONN.
 pub(in crate::socket) fn is_listening(socket: &impl AsFd) -> rustix::io::Result<bool> {
     rustix::net::sockopt::socket_acceptconn(socket)
 }

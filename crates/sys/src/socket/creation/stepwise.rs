@@ -23,19 +23,19 @@ pub(in crate::socket) fn acceptfrom(port: BorrowedFd<'_>) -> rustix::io::Result<
     let (new, peer) = RawAddress::written_by(|name, length| unsafe { libc::accept(fd, name, length) })?;
     // SAFETY: accept(2) has just opened this descriptor.
     let socket = unsafe { OwnedFd::from_raw_fd(new) };
-    // EINVAL: the other end is gone already. accept4(2) returns ECONNABORTED for that.
+    // EINVAL means that the peer has closed already. accept4(2) returns ECONNABORTED in this case.
     prepare(&socket).map_err(|error| if error == Errno::INVAL { Errno::CONNABORTED } else { error })?;
     Ok((socket, peer))
 }
 
-/// Gives a socket of another program the flags that `open` gives to ours.
+/// Gives a socket of another program the flags that `open` gives to new sockets.
 pub(in crate::socket) fn prepare(socket: &impl AsFd) -> rustix::io::Result<()> {
     fcntl_setfd(socket, FdFlags::CLOEXEC)?;
     ioctl_fionbio(socket, true)?;
     rustix::net::sockopt::set_socket_nosigpipe(socket, true)
 }
 
-/// There is no SO_ACCEPTCONN. A stream socket with a name and without a peer listens, or is about to.
+/// There is no SO_ACCEPTCONN. A stream socket with a name and without a peer is listening, or will listen soon.
 pub(in crate::socket) fn is_listening(socket: &impl AsFd) -> rustix::io::Result<bool> {
     match RawAddress::peer(socket) {
         Ok(_) => Ok(false),

@@ -1,4 +1,4 @@
-//! Everywhere but on Linux a UNIX address is a path.
+//! On systems other than Linux, each UNIX address is a path.
 
 use std::io;
 

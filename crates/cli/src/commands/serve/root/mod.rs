@@ -22,9 +22,9 @@ pub(super) use system::{Root, is_link_loop, name_from_bytes};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Metadata {
     pub(super) kind: FileKind,
-    /// The length in bytes, which is wrong for files that the kernel makes up, such as those of proc(5).
+    /// The length in bytes, which is wrong for files that the kernel generates, such as those of proc(5).
     pub(super) length: u64,
-    /// Whether the file occupies blocks of its file system. A file that the kernel makes up has none.
+    /// Whether the file occupies blocks of its file system. A file that the kernel generates has no blocks.
     pub(super) is_stored: bool,
     /// The time of the last change of the content, if the system can express it. Any user may set it.
     pub(super) modified: Option<SystemTime>,

@@ -20,7 +20,8 @@ mod beneath;
 mod tests;
 mod walk;
 
-/// Opening a pipe must not wait for a writer, and opening a terminal must not make it the controlling one.
+/// Opening a pipe must not wait for a writer, and opening a terminal must not make it this process's controlling
+/// terminal.
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// An open directory.
@@ -50,7 +51,7 @@ impl Root {
     /// `PermissionDenied` if a link leads out of the directory or the file is not regular, and errors of open(2).
     pub(in super::super) fn open_file(&self, path: &Path) -> io::Result<(File, Metadata)> {
         // Opening a device may have side effects, so the kind of the file is checked first. The file may be replaced
-        // until it is opened, so the kind is checked again.
+        // between that check and the opening, so the kind is checked again.
         refuse_special(self.metadata(path)?)?;
         let file = beneath::open(self.0.as_fd(), path, READ)?;
         let metadata = refuse_special(metadata(&fstat(&file)?))?;
@@ -72,7 +73,7 @@ impl Root {
     /// # Errors
     /// `PermissionDenied`.
     pub(in super::super) fn check_search_permission(&self) -> io::Result<()> {
-        // Any name will do. It need not exist.
+        // Any name serves for this check. The file need not exist.
         match statat(&self.0, "index.html", AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::ACCESS) => Err(Errno::ACCESS.into()),
             _ => Ok(()),
@@ -119,7 +120,7 @@ fn metadata(stat: &Stat) -> Metadata {
     }
 }
 
-/// The types of the fields differ from system to system.
+/// The types of these fields differ from system to system.
 fn system_time(seconds: impl TryInto<i64>, nanoseconds: impl TryInto<u64>) -> Option<SystemTime> {
     let (seconds, nanoseconds) = (seconds.try_into().ok()?, nanoseconds.try_into().ok()?);
     let whole = Duration::from_secs(seconds.unsigned_abs());

@@ -72,8 +72,8 @@ pub(super) fn resolve<R>(
     }
 }
 
-/// Puts the names of a path before the others. An empty last name stands for a slash at the end: the name before it must
-/// be a directory.
+/// Puts the names of a path before the names that are still to be resolved. An empty last name stands for a slash at
+/// the end of the path: the name before the slash must be a directory.
 fn prepend(names: &mut VecDeque<Name>, path: &[u8]) -> io::Result<()> {
     if path.starts_with(b"/") {
         return Err(outside());
