@@ -1,4 +1,4 @@
-//! An event provider that counts the requests to another: costs are counted, not timed.
+//! An event provider that counts the requests to another provider. Costs are counted and not timed.
 //!
 //! On select, poll and epoll, every request counted is one system call, except a change: a deferred change costs none
 //! (`readiness/mod.rs`).
@@ -84,7 +84,7 @@ pub struct Counting {
 }
 
 impl Counting {
-    /// Wraps `provider`, and returns the counts as well.
+    /// Wraps `provider`. Also returns the counts.
     pub fn new(provider: Box<dyn EventProvider>) -> (Counting, Counts) {
         let counts = Counts::default();
         (Counting { provider, counts: counts.clone() }, counts)
@@ -163,7 +163,7 @@ impl WatchesDecorator for Counting {
     }
 }
 
-/// Async-signal-safe, as the inner waker is: it only adds to an atomic number.
+/// This waker is async-signal-safe, as the inner waker is: it only adds to an atomic number.
 struct CountingWake {
     waker: Waker,
     counts: Counts,

@@ -42,7 +42,7 @@ pub struct Fused {
 }
 
 impl Fused {
-    /// Wraps `provider`, and returns its fuse as well.
+    /// Wraps `provider`. Also returns the fuse.
     pub fn new(provider: Box<dyn EventProvider>) -> (Fused, Fuse) {
         let fuse = Fuse::default();
         (Fused { provider, fuse: fuse.clone() }, fuse)
@@ -116,7 +116,7 @@ impl StreamsDecorator for Fused {
     }
 
     fn close(&mut self, key: Key) {
-        // Behind the call, so that the descriptor is closed.
+        // The panic follows the inner call, so that the descriptor is closed.
         self.decorated_streams().close(key);
         self.fuse.pass("close");
     }

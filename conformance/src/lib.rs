@@ -1,15 +1,15 @@
 //! The behaviour that every event provider promises, as specifications.
 //!
-//! A specification is a function whose name is a sentence and whose first line names its source. It exists once, in
-//! [`specs`], and runs for each provider that offers its interface:
+//! A specification is a function whose name is a sentence and whose first line names its source. Each specification
+//! exists once, in [`specs`], and runs for each provider that offers its interface:
 //!
 //! ```ignore
 //! conformance!(epoll = Subject::named("epoll"); core, time, tcp);
 //! ```
 //!
-//! mounts it as a test called `epoll::tcp::a_sentence`. A provider of your own runs with [`Subject::of`], of which
-//! `tests/custom.rs` is an example. A provider that lacks an interface does not list it, so no test
-//! skips anything. A hang is a failure: the test runner stops a test after some minutes.
+//! mounts it as a test called `epoll::tcp::a_sentence`. To test a custom provider, use [`Subject::of`], as
+//! `tests/custom.rs` does. If a provider lacks an interface, do not list that interface for it. So no test is skipped.
+//! A hang is a failure: the test runner stops a test after some minutes.
 
 pub mod counting;
 pub mod fuse;

@@ -1,4 +1,4 @@
-//! Connections whose two ends are on one reactor, over TCP or UNIX sockets as the subject says.
+//! Connections whose two ends are on one reactor, over the subject's kind of socket: TCP or UNIX.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -124,8 +124,8 @@ impl Subject {
     }
 }
 
-/// An address that no port listens on. Its number is so low that no system hands it out: RFC 6335, section 6. A free
-/// port that a test found and released could be taken by another test.
+/// An address that no port listens on. The port's number is so low that no system chooses it for port 0: RFC 6335,
+/// section 6. A free port that a test found and released could be taken by another test.
 pub const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 /// A list of connections.
@@ -172,7 +172,7 @@ impl Countdown {
         Countdown(Rc::new(Cell::new(times)))
     }
 
-    /// Returns the number of events that are missing.
+    /// Returns the number of events still to come.
     pub fn left(&self) -> usize {
         self.0.get()
     }

@@ -1,4 +1,4 @@
-//! The log lines of a reactor, for specifications that promise one.
+//! The log lines of a reactor, for specifications that require a line.
 
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, LazyLock, Mutex};

@@ -152,7 +152,7 @@ impl Script {
         self
     }
 
-    /// Adds a closure that runs before the earlier ones, so also when one of them panics.
+    /// Adds a closure that runs before the earlier closures, and so even if one of them panics.
     #[must_use]
     pub fn before_lost(mut self, hook: impl Fn(&Transport, &Error) + 'static) -> Script {
         let after = self.lost.take();

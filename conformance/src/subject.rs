@@ -41,7 +41,7 @@ impl Subject {
         Subject::new("simulated", Provider::Simulated)
     }
 
-    /// Selects a custom provider. `open` makes one for each reactor.
+    /// Selects a custom provider. `open` creates a provider for each reactor.
     ///
     /// The subject's reactors look names up with the system's resolver, in real threads.
     ///
@@ -94,7 +94,7 @@ impl Subject {
             Provider::Simulated => {
                 let reactor = Reactor::clone(&MemoryReactor::new());
                 reactor.set_panic_policy(PanicPolicy::Log);
-                // The specifications promise real threads.
+                // The specifications need real threads.
                 reactor.set_inline_work(false);
                 reactor
             }
@@ -145,7 +145,7 @@ impl Subject {
     pub fn unix_path(&self) -> PathBuf {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        // Process ids are reused: a run that was killed may have left a socket with this id.
+        // Process ids are reused, so an earlier run that was killed may have left a socket with this id in its name.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("this is after 1970").as_nanos();
         std::env::temp_dir().join(format!("ropewalk-{now:x}-{}-{number}.sock", std::process::id()))
     }

@@ -1,4 +1,4 @@
-//! Waiting for an expected event, and for the absence of further ones, on a machine that may stand still.
+//! Waiting for an expected event, and for the absence of further events, on a machine that may stand still for a time.
 //!
 //! After such a pause every timer is due at once, and runs before arrived data is found. So no specification sets a
 //! time limit for an event: a specification waits until the event has happened. Further events would show in the turns
@@ -17,7 +17,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 /// The number of turns in which no further event may happen.
 const QUIET_TURNS: u32 = 30;
 
-/// The time after which an event never happens. The run ends, and the assertion says what is missing.
+/// The time after which a missing event counts as lost. The run ends, and the assertion names the missing event.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Calls `then` when `done` has been true for some turns.
@@ -60,7 +60,8 @@ pub fn iterate_until(reactor: &Reactor, done: impl Fn() -> bool) {
     }
 }
 
-/// Runs until the log has as many events as expected, and some turns more. Fails unless they are the expected ones.
+/// Runs until the log has as many events as expected, and some turns more. Fails unless the log has exactly the
+/// expected events.
 #[track_caller]
 pub fn run_and_expect(reactor: &Reactor, log: &Log, expected: &[&str]) {
     let (seen, enough) = (log.clone(), expected.len());

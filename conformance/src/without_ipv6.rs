@@ -9,7 +9,7 @@ use ropewalk::sys::{EventProvider, ListenSpec, ProviderDecorator, Streams, Strea
 /// A provider that cannot listen on IPv6 addresses.
 pub(crate) struct WithoutIpv6 {
     pub(crate) provider: Box<dyn EventProvider>,
-    /// The error of such an attempt.
+    /// The kind of the error of listening on an IPv6 address.
     pub(crate) kind: io::ErrorKind,
 }
 

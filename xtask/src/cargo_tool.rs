@@ -1,4 +1,4 @@
-//! Published cargo subcommands: found, or built once from the crate registry.
+//! Published cargo subcommands. A missing subcommand is built once from the crate registry.
 
 use anyhow::{Context, Result};
 
@@ -14,7 +14,7 @@ pub(crate) struct CargoTool {
 
 /// Runs each test in a process of its own, with a limit on its time.
 pub(crate) const NEXTEST: CargoTool = CargoTool { package: "cargo-nextest", subcommand: "nextest" };
-/// Changes the code a little and asks whether a test notices.
+/// Changes the code a little and reports whether a test fails.
 pub(crate) const MUTANTS: CargoTool = CargoTool { package: "cargo-mutants", subcommand: "mutants" };
 
 impl CargoTool {

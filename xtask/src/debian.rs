@@ -1,4 +1,4 @@
-//! Debian's packages: listing, installing, and unpacking one without installing it.
+//! Debian's packages: listing and installing packages, and unpacking a package without installing it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,10 +12,10 @@ pub(crate) fn is_here() -> bool {
     ["apt-get", "dpkg"].iter().all(|program| step::read(Command::new(program).arg("--version")).is_ok())
 }
 
-/// Installs those of the packages that are missing.
+/// Installs the missing packages of a list.
 ///
 /// # Errors
-/// If this is not Debian, if we are not root, or if apt-get fails.
+/// If the system is not Debian, if the user is not root, or if apt-get fails.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let missing: Vec<&str> = packages.iter().copied().filter(|package| !installed(package)).collect();
     if missing.is_empty() {

@@ -39,7 +39,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 
 fn generate(workspace: &Workspace, page: &Path) -> Result<()> {
     let report = workspace.root.join(REPORT);
-    // An old report must not pass for the report of a run that never started.
+    // An old report must not be taken for the report of a run that never started.
     let _ = fs::remove_file(&report);
     let mut nextest = step::cargo();
     nextest.args(["nextest", "run", "--profile", "matrix"]).args(SUITE).current_dir(&workspace.root);

@@ -1,9 +1,9 @@
 //! `cargo xtask msrv`: the workspace builds with the oldest Rust that Cargo.toml promises.
 //!
 //! The tool tries, in this order: rustup's toolchain of that version, and Debian's package of that version, unpacked
-//! below the target folder and never installed. Without either, today's toolchain runs clippy's `incompatible_msrv` and
-//! reads the declarations of the dependencies. The last way cannot see new syntax, so the output says which way was
-//! used.
+//! below the target folder and never installed. Without either, the installed toolchain runs clippy's
+//! `incompatible_msrv`, and the tool reads the declarations of the dependencies. This last way does not notice new
+//! syntax, so the output names the way that was used.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

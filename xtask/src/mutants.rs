@@ -67,7 +67,7 @@ fn arguments(options: &Options) -> Vec<String> {
 struct Summary {
     caught: Vec<String>,
     missed: Vec<String>,
-    /// Mutants whose tests ran into their time limit, which counts as noticed.
+    /// Mutants whose tests ran into their time limit. These mutants count as noticed.
     timeout: Vec<String>,
     /// Mutants that did not compile.
     unviable: Vec<String>,

@@ -5,7 +5,7 @@
 //!                                                                 └──> its pictures
 //! ```
 //!
-//! Writes all files or, after an error, none.
+//! Writes all files, or no file after an error.
 
 mod candidate;
 mod chart;

@@ -16,7 +16,7 @@ use crate::{Subject, quiet};
 /// The descriptor limit of a scenario with few descriptors.
 const FEW: u64 = 64;
 
-/// FD_SETSIZE, on every system so far: select(2) cannot watch this number.
+/// FD_SETSIZE of all systems on which the scenarios run: select(2) cannot watch a descriptor with this number.
 const BEYOND_SELECT: usize = 1024;
 
 fn limit_descriptors(most: u64) {
@@ -62,8 +62,8 @@ pub(super) fn crowded(subject: &Subject) {
         let begin = counted.get();
         let counted = counted.clone();
         looks_at.call_later(Duration::from_millis(200), move |_| match counted.get() - begin {
-            // Counts fewer than 150 turns as rest, because the echoes that the specification requests meanwhile are
-            // turns too.
+            // Fewer than 150 turns count as an idle loop, because the echoes that the specification requests meanwhile
+            // also take turns.
             0..150 => say("rests"),
             turns => say(&format!("made {turns} turns")),
         });

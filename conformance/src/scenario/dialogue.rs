@@ -1,4 +1,4 @@
-//! The scenario's side of the dialogue with its specification: lines on standard output and standard input.
+//! The scenario's side of the dialogue with its specification: it prints lines, and reads lines from standard input.
 
 use std::io::{self, BufRead, Write};
 

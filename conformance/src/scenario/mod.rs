@@ -7,7 +7,7 @@
 //!        +-------- lines, exit status -----------+
 //! ```
 //!
-//! Both sides wait for lines, never for time.
+//! Each side waits for lines of the other side, and never for a time.
 
 mod crowds;
 mod dialogue;

@@ -96,7 +96,7 @@ fn announce_shutdown(reactor: &Reactor) {
     }
 }
 
-/// Dies by SIGTERM unless a handler is installed.
+/// Sends SIGTERM to its own process, which dies unless a handler is installed.
 fn expect_to_die() -> ! {
     raise(Signal::TERM);
     say("survived");
@@ -106,7 +106,7 @@ fn expect_to_die() -> ! {
 fn serve(subject: &Subject) {
     let reactor = subject.reactor();
     announce_shutdown(&reactor);
-    // Printed from the loop, because the handlers are installed by then.
+    // The line is printed from the loop, because the handlers are installed once the loop runs.
     reactor.call_later(Duration::ZERO, saying("ready"));
     run(&reactor);
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The number of connections that may wait to be accepted, unless a listener asks for another number.
+/// The default number of connections that may wait to be accepted.
 ///
 /// A client that finds the queue full tries again after a second. The system may impose a lower limit, such as
 /// `net.core.somaxconn` of Linux.
@@ -69,7 +69,7 @@ impl From<SocketAddr> for Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // The form of an IPv4 peer on a socket of both families: ipv6(7).
+            // An IPv4 peer of a socket for both families has an IPv4-mapped address: ipv6(7).
             Address::Inet(SocketAddr::V6(mapped)) => match mapped.ip().to_ipv4_mapped() {
                 Some(ip) => write!(f, "{ip}:{}", mapped.port()),
                 None => mapped.fmt(f),

@@ -15,9 +15,9 @@
 //! Four rules keep a layer simple:
 //!
 //! 1. The connection keeps the received bytes that a layer did not take, and passes them to every call.
-//! 2. The end of the socket is a call of its own, which may fail: truncation is an error of the layer.
+//! 2. A separate call reports the end of the socket, and may fail: truncation is an error of the layer.
 //! 3. A layer that fails queues its final bytes for the peer, such as a TLS alert, before it returns the error. The
-//!    connection sends them, and nothing after them.
+//!    connection sends these bytes, and no bytes after them.
 //! 4. A layer calls no user code, and does not use the transport of its own connection. A write to that transport
 //!    panics.
 
@@ -29,7 +29,7 @@ use bitflags::bitflags;
 use crate::Outbox;
 
 bitflags! {
-    /// How far a [`Layer`] has come.
+    /// The progress of a [`Layer`].
     ///
     /// ```
     /// use ropewalk_proto::LayerState;
@@ -39,22 +39,22 @@ bitflags! {
     /// ```
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct LayerState: u8 {
-        /// Plain bytes may pass. Until then the connection keeps what the protocol writes.
+        /// Plain bytes may pass. Before the layer is open, the connection keeps the bytes that the protocol writes.
         const OPEN = 1 << 0;
         /// The peer has ended its plain bytes in order. The protocol is notified as at the end of a stream. Bytes
-        /// received after that are ignored, also if the layer is done.
+        /// received after the peer's end are ignored, also if the layer is done.
         const PEER_ENDED = 1 << 1;
-        /// The layer has nothing left to do. Once the layer is open and its own bytes have left, it is removed.
-        /// Received bytes that it did not take are plain. Use this state for a layer that transforms only the start of
-        /// a connection.
+        /// The layer has nothing left to do. Once the layer is open and its own bytes have been sent, the connection
+        /// removes it. Received bytes that the layer did not take are plain. Use this state for a layer that transforms
+        /// only the start of a connection.
         const DONE = 1 << 2;
     }
 }
 
 /// Transforms the bytes of one connection, in both directions.
 ///
-/// An error of a layer closes the connection. The reason that the protocol gets is of the same kind, begins with the
-/// [`name`](Layer::name) of the layer, and has that error as its source.
+/// An error of a layer closes the connection. The reason that the protocol gets has the error's kind, begins with the
+/// [`name`](Layer::name) of the layer, and has the error as its source.
 ///
 /// ```
 /// use std::any::Any;
@@ -117,10 +117,11 @@ pub trait Layer {
     /// other bytes, and passes them again with the bytes that follow them. The layer may decode in place.
     ///
     /// # Errors
-    /// If the bytes are not what the layer expects. Final bytes for the peer must be in `queue` then.
+    /// If the bytes are not valid for the layer. Before the layer returns an error, it must have put its final bytes
+    /// for the peer into `queue`.
     fn incoming(&mut self, received: &mut [u8], plain: &mut Outbox, queue: &mut Outbox) -> io::Result<usize>;
 
-    /// Handles the end of the socket, behind `held` bytes that were not taken.
+    /// Handles the end of the socket. `held` are the received bytes that the layer has not taken.
     ///
     /// # Errors
     /// [`io::ErrorKind::UnexpectedEof`] if the peer has not ended in order.
@@ -134,16 +135,18 @@ pub trait Layer {
     /// `plain` is empty until the layer is [`OPEN`](LayerState::OPEN). `held` are the received bytes that were not taken.
     ///
     /// # Errors
-    /// If the layer cannot continue. Final bytes for the peer must be in `queue` then.
+    /// If the layer cannot continue. Before the layer returns an error, it must have put its final bytes for the peer
+    /// into `queue`.
     fn outgoing(&mut self, held: &mut [u8], plain: &mut Outbox, queue: &mut Outbox, most: usize) -> io::Result<()>;
 
     /// Appends the bytes that end this side in order. Called at most once, after the last plain byte.
     fn close(&mut self, held: &mut [u8], queue: &mut Outbox);
 
-    /// Returns how far the layer has come.
+    /// Returns the progress of the layer.
     fn state(&self) -> LayerState;
 
-    /// Returns the name that precedes the layer's errors. The default is the name of its type, without its path.
+    /// Returns the name that precedes the layer's errors. The default is the name of the layer's type, without the
+    /// path.
     fn name(&self) -> &'static str {
         let name = std::any::type_name::<Self>();
         let without_parameters = name.split('<').next().unwrap_or(name);

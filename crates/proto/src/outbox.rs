@@ -89,7 +89,7 @@ impl Outbox {
         self.sealed.push_back(chunk);
     }
 
-    /// Fills `slices` from the front of the queue, for a vectored write, and returns the number of slices filled.
+    /// Fills `slices` from the front of the queue, for a vectored write. Returns the number of slices filled.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let unsent = &self.tail[self.tail_sent..];
         let chunks = self.sealed.iter().map(|chunk| &chunk[..]);
@@ -129,7 +129,7 @@ impl Outbox {
         Some(chunk)
     }
 
-    /// Removes everything. The tail's memory is kept for the next write.
+    /// Removes all bytes. The tail's memory is kept for the next write.
     #[inline]
     pub fn clear(&mut self) {
         if !self.sealed.is_empty() {

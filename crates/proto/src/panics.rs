@@ -1,7 +1,7 @@
 //! Panics that were caught: their message, and the place in the source where they began.
 //!
-//! Only the panic hook gets that place. [`locate_panics`] installs a hook that keeps it for the thread, and then calls
-//! the hook that was there before.
+//! Only the panic hook gets the place. [`locate_panics`] installs a hook that keeps the place for the thread, and then
+//! calls the previous hook.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -48,7 +48,7 @@ impl Place {
         self.column
     }
 
-    /// Returns whether this is in the standard library, which a user did not write.
+    /// Returns whether the place is in the standard library, and so not in a user's code.
     pub(crate) fn is_in_std(&self) -> bool {
         self.file.starts_with("/rustc/")
     }
@@ -68,8 +68,8 @@ impl fmt::Display for Place {
 
 /// Installs a panic hook that keeps the place of each panic for [`catch`]. Further calls have no effect.
 ///
-/// The hook calls the one that was installed before, so the output of a panic stays the same. A hook that is installed later
-/// should call [`remember`]. Creating a reactor calls this. May be called from any thread.
+/// The new hook calls the previous hook, so the output of a panic stays the same. A hook that is installed later should
+/// call [`remember`]. Creating a reactor calls this function. May be called from any thread.
 ///
 /// ```
 /// use ropewalk_proto::panics::{catch, locate_panics};
@@ -93,7 +93,7 @@ pub fn locate_panics() {
     });
 }
 
-/// Keeps the place of a panic for [`catch`]. For panic hooks that do not call the one that was installed before.
+/// Keeps the place of a panic for [`catch`]. For panic hooks that do not call the previous hook.
 ///
 /// ```
 /// use ropewalk_proto::panics::{catch, remember};
@@ -110,11 +110,11 @@ pub fn remember(panic: &PanicHookInfo<'_>) {
         line: location.line(),
         column: location.column(),
     });
-    // The thread may be ending, and its variables with it.
+    // If the thread is ending, its variables may have been dropped.
     let _ = LATEST.try_with(|latest| latest.set(place));
 }
 
-/// Runs `code`. A panic in it is returned.
+/// Runs `code`, and returns its result or its panic.
 ///
 /// Unwind safety is up to the caller: values that `code` changes may be left half changed.
 ///
@@ -182,7 +182,7 @@ impl CaughtPanic {
     /// # Panics
     /// Always.
     pub fn resume(mut self) -> ! {
-        // Kept for a guard further out, because no hook is called for a panic that is resumed.
+        // The place is kept for an outer guard, because no hook is called for a panic that is resumed.
         let _ = LATEST.try_with(|latest| latest.set(self.place.take()));
         match self.payload.take() {
             Some(payload) => panic::resume_unwind(payload),
@@ -195,7 +195,7 @@ impl Drop for CaughtPanic {
     fn drop(&mut self) {
         let payload = self.payload.take();
         if let Err(another) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            // Its destructor may panic as well, and so on for ever.
+            // The destructor of the second panic's payload may panic as well, and so on for ever.
             std::mem::forget(another);
         }
     }

@@ -1,10 +1,11 @@
-//! A seeded generator of numbers, for tests that replay and for waits that spread out.
+//! A seeded random number generator, for repeatable tests and for delays that should differ.
 
 use std::time::Duration;
 
 /// Numbers that follow from a seed.
 ///
-/// The generator is [splitmix64](https://prng.di.unimi.it/splitmix64.c). It is small and fast, and not for secrets.
+/// The generator is [splitmix64](https://prng.di.unimi.it/splitmix64.c). It is small and fast. Do not use its numbers
+/// for secrets.
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,7 +25,7 @@ use std::time::Duration;
 pub struct Random(u64);
 
 impl Random {
-    /// Returns a generator whose numbers follow from `seed`. Every seed, even 0, is good.
+    /// Returns a generator whose numbers follow from `seed`. Every seed is suitable, even 0.
     pub fn new(seed: u64) -> Random {
         Random(seed)
     }

@@ -151,7 +151,7 @@ impl StreamState {
         }
     }
 
-    /// Records that the peer sends no more. Returns false if that was recorded before.
+    /// Records that the peer has closed its sending direction. Returns false if this was recorded before.
     pub fn end_of_file(&mut self) -> bool {
         std::mem::replace(&mut self.reading, Reading::Ended) != Reading::Ended
     }
@@ -175,7 +175,7 @@ impl StreamState {
         }
     }
 
-    /// Requests a reset. It overrules every earlier request.
+    /// Requests a reset. The reset overrules every earlier request.
     ///
     /// ```
     /// use ropewalk_proto::{Step, StreamState};

@@ -1,4 +1,5 @@
-//! A compiler that can check foreign targets: rustup's with their standard libraries, or Debian's, which builds them.
+//! A compiler that can check foreign targets: rustup's, with the targets' standard libraries, or Debian's, which builds
+//! these libraries.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -74,7 +75,7 @@ fn program(package: &str, name: &str) -> Result<PathBuf> {
 
 fn debian_cargo(cargo: &PathBuf, rustc: &PathBuf) -> Command {
     let mut command = Command::new(cargo);
-    // RUSTC: Debian's cargo would otherwise use rustup's compiler. PATH: it would otherwise use rustup's cargo-clippy.
+    // Without RUSTC, Debian's cargo would use rustup's compiler. Without PATH, it would use rustup's cargo-clippy.
     command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
     let folder = cargo.parent().map(PathBuf::from);
     let search = std::env::var_os("PATH").unwrap_or_default();

@@ -19,7 +19,7 @@ pub(super) enum Candidate {
 }
 
 impl Candidate {
-    /// The candidate by whose figures the others are divided, because `Reactor::new` chooses it on Linux.
+    /// The candidate whose figures divide those of the others. It is the provider that `Reactor::new` chooses on Linux.
     pub(super) const RULER: Candidate = Candidate::RopewalkEpoll;
 
     pub(super) fn name(self) -> &'static str {

@@ -54,7 +54,7 @@ impl Chart<'_> {
     /// Draws the picture.
     ///
     /// # Errors
-    /// If there is no figure, or one that is not positive.
+    /// If there are no figures, or if a figure is not positive.
     pub(super) fn draw(&self) -> Result<String> {
         let scale = self.scale()?;
         let mut svg = Svg::new(WIDTH);

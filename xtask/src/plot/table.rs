@@ -104,7 +104,7 @@ fn multiple(ratio: Summary) -> String {
     format!("{emphasis}{shown}{emphasis}{}", spread(ratio))
 }
 
-/// Formats the spread, or nothing if all samples are equal, as for exact counts.
+/// Formats the spread. The text is empty if all samples are equal, as for exact counts.
 fn spread(summary: Summary) -> String {
     if summary.least == summary.greatest { String::new() } else { format!(" ±{:.0}%", summary.spread() * 100.0) }
 }

@@ -1,4 +1,4 @@
-//! ClientService: one connection, made again whenever it is lost.
+//! ClientService: keeps one connection, and connects again whenever the connection is lost.
 //!
 //! ```text
 //!           start                made              prepared
@@ -167,9 +167,9 @@ impl ClientService {
     /// Returns a Deferred that fires with the service's connection. The Deferred fires at once if the service is
     /// connected.
     ///
-    /// The Deferred fails after `fail_after_failures` further failed attempts, with the failure of the last one. `None`
-    /// sets no limit. The Deferred fails with [`Cancelled`] if the service is stopped now or later. Before the first
-    /// start the Deferred waits.
+    /// The Deferred fails after `fail_after_failures` further failed attempts, with the failure of the last attempt.
+    /// `None` sets no limit. The Deferred fails with [`Cancelled`] if the service is stopped now or later. Before the
+    /// first start the Deferred waits.
     ///
     /// May be called from any callback.
     ///
@@ -312,7 +312,7 @@ impl Client {
     fn prepared(self: &Rc<Client>, attempt: u64, outcome: Result<(), Failure>) {
         let transport = match &*self.state.borrow() {
             State::Preparing(transport, _) if attempt == self.attempt.get() => transport.clone(),
-            // The service was stopped, or the connection lost, in the meantime.
+            // The service was stopped, or the connection was lost, while `prepare` ran.
             _ => return,
         };
         match outcome {

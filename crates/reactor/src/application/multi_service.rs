@@ -20,7 +20,7 @@ use crate::kernel::{Reactor, WeakReactor};
 /// run until they are stopped.
 ///
 /// A stop calls the services in reverse order. The stop completes when all have stopped, whether successfully or not.
-/// Failures to stop are logged. A second `stop` joins the one in progress.
+/// Failures to stop are logged. A second `stop` waits for the stop in progress.
 ///
 /// ```
 /// use ropewalk::application::{MultiService, Service, ServiceHandle, TimerService};
@@ -60,7 +60,7 @@ impl WeakMultiService {
 }
 
 impl MultiService {
-    /// Creates a service that contains no others yet.
+    /// Creates a service that contains no other services yet.
     pub fn new() -> MultiService {
         MultiService::default()
     }
@@ -105,7 +105,7 @@ impl MultiService {
     /// Adds `service`, and starts it if this `MultiService` is running. A failure of that start is logged.
     pub fn add(&self, service: impl Service + 'static) -> ServiceHandle {
         let handle = ServiceHandle::new(service);
-        // A new handle has no parent and no name, so this cannot fail.
+        // A new handle has no parent and no name, so `add` cannot fail.
         let _ = handle.set_parent(self);
         handle
     }

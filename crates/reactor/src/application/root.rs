@@ -116,8 +116,8 @@ impl Application {
     /// A reactor that makes turns without a run, such as a [`MemoryReactor`](crate::testing::MemoryReactor) under
     /// `advance`, starts the services in its next turn.
     ///
-    /// Every `privileged_start` completes before the process changes its user and group. The change comes before the
-    /// first `start`. The Deferred fires when all services have started.
+    /// Every `privileged_start` completes before the process changes its user and group. The first `start` follows that
+    /// change. The Deferred fires when all services have started.
     ///
     /// If a service fails, the services that were started before are stopped. Then the Deferred fails with the failure
     /// of the service, or with [`Error::Io`] when the user or group cannot be changed. If the reactor is stopped while
@@ -206,7 +206,7 @@ impl Application {
 
     fn cancel_turn(&self) {
         if let Some(turn) = self.0.turn.take() {
-            // The turn may be this one.
+            // Cancelling fails if `turn` is the delayed call that runs now.
             let _ = turn.cancel();
         }
     }

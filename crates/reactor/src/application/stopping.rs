@@ -9,7 +9,7 @@ use ropewalk_proto::{CancelHandle, Deferred, Failure, Resolver, report, succeed}
 use crate::interfaces::time::DelayedCall;
 use crate::kernel::Reactor;
 
-/// A stop in progress, which later calls of `stop` join.
+/// A stop in progress. Later calls of `stop` wait for the same stop.
 #[derive(Default)]
 pub(super) struct UnderWay(RefCell<Option<Joined>>);
 
@@ -32,8 +32,8 @@ impl UnderWay {
         })
     }
 
-    /// Returns a Deferred that fires when the stop in progress completes, or at once if there is none. The Deferred
-    /// succeeds even if the stop fails, because only the first caller of `stop` gets the stop's result.
+    /// Returns a Deferred that fires when the stop in progress completes, or at once if no stop is in progress. The
+    /// Deferred succeeds even if the stop fails, because only the first caller of `stop` gets the stop's result.
     pub(super) fn join(&self) -> Deferred<()> {
         let joined = self.0.borrow().clone();
         let Some(joined) = joined else { return succeed(()) };

@@ -17,9 +17,9 @@ use crate::task::LoopingCall;
 /// Calls are made at whole multiples of `step` after the start. Calls that are overdue by a whole step or more are
 /// skipped. With a step of zero the function is called once a turn.
 ///
-/// If the function returns a Deferred, the next call waits until the Deferred has fired, and so does a stop. A start
-/// after such a stop takes effect once the Deferred has fired. If the function panics or its Deferred fails, the
-/// failure is logged and the calls stop.
+/// If the function returns a Deferred, both the next call and a stop wait until the Deferred has fired. A start after
+/// such a stop takes effect once the Deferred has fired. If the function panics or its Deferred fails, the failure is
+/// logged and the calls stop.
 ///
 /// ```
 /// use std::cell::Cell;

@@ -81,7 +81,7 @@ impl AdoptedServerEndpoint {
         AdoptedServerEndpoint { socket: Socket::Systemd(socket), domain: None }
     }
 
-    /// Rejects a socket of another domain.
+    /// Rejects a socket whose address family is not the expected one.
     #[must_use]
     pub fn domain(mut self, domain: SocketDomain) -> AdoptedServerEndpoint {
         self.domain = Some(domain);

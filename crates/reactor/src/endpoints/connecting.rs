@@ -19,7 +19,7 @@ use crate::protocols::forward::{forward_conversation, forward_factory};
 use crate::protocols::{ClientFactory, Factory, Protocol};
 use crate::transports::{Connector, Transport};
 
-/// The resolver of the attempt, until it is fired.
+/// The resolver of the attempt, until the resolver is fired.
 type Waiting = Rc<Cell<Option<Resolver<Transport>>>>;
 
 /// Starts an attempt with `connect`, and returns its outcome.
@@ -49,7 +49,7 @@ pub(super) fn connecting(
 
 fn fire(waiting: &Waiting, outcome: Result<&Transport>) {
     if let Some(resolver) = waiting.take() {
-        // This fails if the Deferred was cancelled.
+        // Firing fails if the Deferred was cancelled.
         let _ = resolver.fire(outcome.cloned().map_err(Into::into));
     }
 }

@@ -7,7 +7,7 @@
 //!   too many connections wait, or the factory has no place --> closed
 //! ```
 //!
-//! A layer parses the header and then ends. The bytes behind the header belong to the new protocol.
+//! A layer parses the header and then ends. The bytes that follow the header belong to the new protocol.
 //!
 //! Twisted builds its protocol when the connection is accepted, and changes the addresses later. Here the factory and
 //! its policies get the address of the forwarded peer.
@@ -68,13 +68,13 @@ pub struct HaproxyServerEndpoint {
 }
 
 impl HaproxyServerEndpoint {
-    /// Creates an endpoint that listens by `inner`. A header may take 10 seconds, and 1024 connections may wait for
-    /// theirs.
+    /// Creates an endpoint that listens by `inner`. A header may take 10 seconds, and up to 1024 connections may wait
+    /// for their header.
     pub fn new(inner: impl StreamServerEndpoint + 'static) -> HaproxyServerEndpoint {
         HaproxyServerEndpoint { inner: Rc::new(inner), header_timeout: HEADER_TIMEOUT, waiting_max: WAITING_MAX }
     }
 
-    /// Sets the time limit for a header. A connection without a complete header is then reset.
+    /// Sets the time limit for a header. A connection without a complete header by that time is reset.
     #[must_use]
     pub fn header_timeout(mut self, timeout: Duration) -> HaproxyServerEndpoint {
         self.header_timeout = timeout;
@@ -194,7 +194,8 @@ impl Waiting {
     }
 }
 
-/// Logs at a low level. Any peer can cause these messages, and at a higher level could fill a disk with them.
+/// Logs at a low level, because any peer can cause these messages. At a higher level a peer could fill a disk with
+/// them.
 fn log_refusal(transport: &Transport, reason: &dyn Display) {
     tracing::info!(peer = %transport.peer(), %reason, "a connection without a PROXY header is reset");
 }

@@ -1,8 +1,8 @@
 //! The registry of endpoint types: `IStreamServerEndpointStringParser` and
 //! `IStreamClientEndpointStringParserWithReactor`.
 //!
-//! To add a prefix to this crate, copy `haproxy`: a parser function here, and one line in [`Endpoints::new`]. Programs do
-//! the same with [`Endpoints::register_server`]. The plain types (`tcp`, `unix`, `fd` ...) are listed in
+//! To add a prefix to this crate, copy `haproxy`: a parser function here, and one line in [`Endpoints::new`]. Programs
+//! register parsers with [`Endpoints::register_server`]. The plain types (`tcp`, `unix`, `fd` ...) are listed in
 //! `ropewalk_proto::description` instead, so that their arguments are checked and fuzzed without a reactor.
 //!
 //! The help of the program, the book and the dictionary of the fuzz targets list all names of this crate. A test of the
@@ -51,7 +51,7 @@ type Parser<E> = Rc<dyn Fn(&Endpoints, &Description) -> Parsed<E>>;
 #[derive(Clone)]
 pub struct Endpoints(Rc<Registry>);
 
-/// The maximum number of descriptions around the innermost one. Each of them takes stack space while it is parsed.
+/// The maximum number of descriptions that may enclose the innermost one. Each takes stack space while it is parsed.
 const ENCLOSING_MAX: usize = 16;
 
 struct Registry {

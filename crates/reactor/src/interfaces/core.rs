@@ -221,8 +221,8 @@ impl Reactor {
     /// Starts a run for a host loop: fires `startup`, and returns.
     ///
     /// The host then makes turns while [`is_started`](Reactor::is_started) returns true. The host must check again
-    /// after [`prepare`](Reactor::prepare), because a run ends there. A wait without a limit after the end would never
-    /// return.
+    /// after [`prepare`](Reactor::prepare), because a run ends there. After the end of a run, a wait without a limit
+    /// would never return.
     ///
     /// ```
     /// use ropewalk::{Reactor, RunOptions};
@@ -252,7 +252,7 @@ impl Reactor {
         if options.install_signal_handlers && self.provides(crate::Interface::Signals) {
             self.feature::<Signals>().install()?;
         }
-        // A panic from a turn outside a run must not fail this run.
+        // A panic from an earlier turn outside a run must not fail the new run.
         self.0.take_panic();
         let run = self.feature::<Run>();
         let number = run.state.get().number + 1;

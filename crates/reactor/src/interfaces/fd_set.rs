@@ -146,7 +146,7 @@ impl Feature for Watches {
 impl Reactor {
     /// Starts calling `do_read` whenever reading would not block. Adding an object twice has no further effect.
     ///
-    /// Any pollable descriptor can be added. A regular file is always ready, so watching one keeps the loop busy.
+    /// Any pollable descriptor can be added. A regular file is always ready, so watching a file keeps the loop busy.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -349,7 +349,7 @@ impl Watch {
     }
 
     /// Stops watching, and calls `connection_lost`, unless the object has been removed. If the object was removed and
-    /// added again, this stops the new watch.
+    /// added again, its new watch is stopped.
     fn lose(&self, reactor: &Reactor, reason: &Error) {
         let present = reactor.feature::<Watches>().0.borrow_mut().remove(&identity(&self.descriptor));
         if let Some(present) = present {

@@ -7,7 +7,7 @@ use super::threads::{Work, log_panic};
 use crate::kernel::{Reactor, drop_logged};
 
 thread_local! {
-    /// The number of pieces of work that this thread runs in a turn, one inside the other.
+    /// The nesting depth of the work that this thread runs in a turn.
     static RUNNING: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -34,7 +34,7 @@ impl InlineWork {
         reactor.0.work_changed();
     }
 
-    /// Runs the work that waits now.
+    /// Runs the work that is queued now.
     pub(super) fn run(&self) {
         let count = self.queue.borrow().len();
         for _ in 0..count {
@@ -46,7 +46,7 @@ impl InlineWork {
         }
     }
 
-    /// Drops the work that has not run.
+    /// Drops the work that was not run.
     pub(super) fn forget(&self) {
         for work in self.queue.take() {
             drop_logged("work for a thread", work);
@@ -54,7 +54,7 @@ impl InlineWork {
     }
 }
 
-/// Panics in work that runs in a turn, because the loop cannot make the call for which the work would wait.
+/// Panics if the caller is work that runs in a turn: the loop cannot make the call for which the work would wait.
 pub(super) fn check_may_wait() {
     assert!(
         RUNNING.get() == 0,

@@ -20,7 +20,7 @@ use crate::kernel::{Order, Reactor};
 pub(crate) mod order {
     use super::Order;
 
-    /// Runs the tasks that are awake, including those that this turn's calls woke.
+    /// Runs the tasks that are awake, including the tasks that this turn's calls woke.
     pub(crate) const TASKS: Order = Order(10);
     /// Handles the signals that have arrived.
     pub(crate) const SIGNALS: Order = Order(20);
@@ -33,7 +33,7 @@ pub(crate) mod order {
     pub(crate) const THREADS: Order = Order(50);
 }
 
-/// An interface that some event providers offer and others do not. All providers offer core, time and threads.
+/// An interface that not every event provider offers. All providers offer core, time and threads.
 ///
 /// ```
 /// use ropewalk::{Error, Interface};

@@ -44,7 +44,7 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(60);
 pub trait HostnameResolver {
     /// Returns the addresses of `host`, each with `port`, in order of preference. An unknown name gives an empty list.
     ///
-    /// `host` is never empty and never an IP address, because those are not passed to a resolver.
+    /// `host` is never empty and never an IP address: the reactor does not pass these to a resolver.
     fn resolve_host_name(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>>;
 
     /// Returns the addresses of `host` in one family: `addressTypes`. The default implementation returns `None`,
@@ -102,7 +102,8 @@ pub trait HostnameResolver {
 /// A resolver that asks the operating system with getaddrinfo(3), in up to ten threads that serve nothing else.
 ///
 /// A name with letters beyond ASCII is an error: use the ASCII form of the name, such as `xn--bcher-kva.example`. A
-/// question that is cancelled before its turn is not asked. A question that a thread is asking cannot be interrupted.
+/// look-up that is cancelled before a thread starts it is not made. A look-up that a thread is making cannot be
+/// interrupted.
 ///
 /// ```
 /// use std::rc::Rc;

@@ -75,8 +75,9 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Unsupported`] when the provider has no signals, such as a simulated one. [`Error::Io`] when `signal` is
-    /// not a signal number, cannot be caught, or reports a fault of an instruction: SIGSEGV, SIGBUS, SIGFPE and SIGILL.
+    /// [`Error::Unsupported`] when the provider has no signals: a simulated provider has none. [`Error::Io`] when
+    /// `signal` is not a signal number, cannot be caught, or reports a fault of an instruction: SIGSEGV, SIGBUS, SIGFPE
+    /// and SIGILL.
     pub fn on_signal(&self, signal: i32, action: impl FnMut(&Reactor) + 'static) -> Result<SignalWatch> {
         self.require(crate::Interface::Signals)?;
         let signals = self.feature::<Signals>();

@@ -256,7 +256,7 @@ impl TryFrom<&String> for Destination {
 }
 
 impl Reactor {
-    /// Accepts TCP connections. `factory` builds a protocol for each.
+    /// Accepts TCP connections. `factory` builds a protocol for each connection.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -292,10 +292,10 @@ impl Reactor {
 
     /// Connects over TCP. `factory` builds a protocol for the connection.
     ///
-    /// Before this returns, only `start_factory` and `started_connecting` of the factory are called.
+    /// Before this method returns, only `start_factory` and `started_connecting` of the factory are called.
     ///
     /// A name is resolved in threads, with both address families in parallel. If the IPv4 addresses arrive first, they
-    /// wait up to 50 ms for the IPv6 ones. The addresses are tried in order: each attempt starts 250 ms after the
+    /// wait up to 50 ms for the IPv6 addresses. The addresses are tried in order: each attempt starts 250 ms after the
     /// previous one, or as soon as that attempt fails. The first attempt that connects is used, and the others are
     /// cancelled: RFC 8305.
     ///

@@ -55,8 +55,8 @@ impl ThreadHandle {
     /// May be called from any thread at any time. While the loop makes no turns, the call waits for the next one. If
     /// the reactor has been dropped, `call` is dropped.
     ///
-    /// A turn makes at most 2048 calls, and the next turn continues. The queue has no bound: a thread that schedules
-    /// calls faster than the loop makes them fills the memory. Such a thread can use
+    /// A turn makes at most 2048 calls. The next turn continues with the others. The queue has no bound: a thread that
+    /// schedules calls faster than the loop makes them fills the memory. Such a thread can use
     /// [`try_call_from_thread`](ThreadHandle::try_call_from_thread), or wait with
     /// [`blocking_call_from_thread`](ThreadHandle::blocking_call_from_thread).
     ///
@@ -78,7 +78,7 @@ impl ThreadHandle {
     }
 
     /// Schedules `call` to run on the loop, unless `limit` calls from threads wait already. The calls that the present
-    /// turn makes no longer wait.
+    /// turn makes do not count as waiting.
     ///
     /// May be called from any thread at any time. If the reactor has been dropped, `call` is dropped.
     ///
@@ -256,7 +256,7 @@ impl Reactor {
     /// Runs `work` in a thread of the pool. A panic in `work` is logged.
     ///
     /// No thread starts before the reactor runs, so earlier work waits until then. When the reactor stops, queued work
-    /// still runs for up to 300 ms. The rest stays queued for the next run.
+    /// still runs for up to 300 ms. Work that has not started by then stays queued for the next run.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -365,8 +365,8 @@ impl Reactor {
         })
     }
 
-    /// Runs several pieces of work one after another, in one thread of the pool. A panic in one is logged, and the next
-    /// one runs.
+    /// Runs several pieces of work one after another, in one thread of the pool. A panic in one piece is logged, and
+    /// the next piece runs.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -398,12 +398,12 @@ impl Reactor {
 
     /// Sets whether work for threads runs in the turns of this reactor, on its own thread.
     ///
-    /// Then [`call_in_thread`](Reactor::call_in_thread), [`defer_to_thread`](Reactor::defer_to_thread) and
-    /// [`defer_to_thread_pool`](Reactor::defer_to_thread_pool) queue their work for the next turn, which runs all queued
-    /// work in order. The results arrive in the turn after that. So a test with virtual time replays the same run. Work
-    /// that blocks stops the loop, and work that waits for a call to its own reactor panics. The reactors of
+    /// If `inline` is true, [`call_in_thread`](Reactor::call_in_thread), [`defer_to_thread`](Reactor::defer_to_thread)
+    /// and [`defer_to_thread_pool`](Reactor::defer_to_thread_pool) queue their work for the next turn, which runs all
+    /// queued work in order. The results arrive in the turn after that. So a test with virtual time replays the same
+    /// run. Work that blocks stops the loop, and work that waits for a call to its own reactor panics. The reactors of
     /// [`testing`](crate::testing) begin with `true`, all others with `false`. May be called from any callback. Work
-    /// that was queued before stays where it is.
+    /// that was queued before this call stays in its queue.
     ///
     /// ```
     /// use ropewalk::testing::MemoryReactor;

@@ -151,9 +151,9 @@ impl DelayedCall {
     /// ```
     ///
     /// # Errors
-    /// [`Error::AlreadyCancelled`] when the call was cancelled. [`Error::AlreadyCalled`] when the call has been made. When
-    /// another handle cancelled the call and a later call was scheduled since, either of the two. [`Error::Closed`] when
-    /// the reactor has been dropped.
+    /// [`Error::AlreadyCancelled`] when the call was cancelled. [`Error::AlreadyCalled`] when the call has been made.
+    /// Either of these errors when another handle cancelled the call and another call has been scheduled since.
+    /// [`Error::Closed`] when the reactor has been dropped.
     pub fn cancel(&self) -> Result<()> {
         let kernel = self.reactor.upgrade().ok_or(Error::Closed)?;
         let call = kernel.timers.borrow_mut().cancel(self.key);

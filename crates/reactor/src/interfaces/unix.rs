@@ -130,7 +130,7 @@ from_paths!(UnixBinding: &str, &String, &Path, &std::path::PathBuf, std::path::P
 from_paths!(UnixDestination: &str, &String, &Path, &std::path::PathBuf, std::path::PathBuf);
 
 impl Reactor {
-    /// Accepts connections on a UNIX socket. `factory` builds a protocol for each.
+    /// Accepts connections on a UNIX socket. `factory` builds a protocol for each connection.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};

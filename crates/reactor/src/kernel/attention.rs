@@ -26,7 +26,8 @@ impl Attention {
     /// Requests a call of the features in the next turn, and wakes the loop if it sleeps. May be called from any
     /// thread.
     ///
-    /// The reactor's own thread may also call this while the reactor sleeps, because a host loop runs other code then.
+    /// The reactor's own thread may also make a request while the reactor sleeps, because a host loop runs other code
+    /// meanwhile.
     pub(crate) fn ask(&self) {
         self.note();
         if self.is_asleep() || thread::current().id() != self.owner {
@@ -36,7 +37,7 @@ impl Attention {
 
     /// Requests a call of the features in the next turn, without waking the loop.
     pub(super) fn note(&self) {
-        // Release ordering: the hooks must find the work that the caller has queued before.
+        // Release ordering: the hooks must see the work that the caller queued before the request.
         self.asked.store(true, Ordering::Release);
     }
 

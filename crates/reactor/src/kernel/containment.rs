@@ -9,7 +9,8 @@ use ropewalk_proto::panics::{CaughtPanic, Place, catch};
 use super::{Kernel, Reactor};
 use crate::error::{Error, Result};
 
-/// The number of panics without a wait in between after which the loop ends, because it would only panic again.
+/// The number of panics without a successful wait between them after which the loop ends, because it would only panic
+/// again.
 const PANICS_MOST: u32 = 3;
 
 impl Reactor {
@@ -35,7 +36,7 @@ impl Reactor {
         let Some(source) = source else { return };
         if let Err(panic) = catch(|| source.panicked(self, error)) {
             kernel.loop_panicked(panic);
-            // Not dropped here, because its destructor may be what panics.
+            // The source is not dropped here, because its destructor may be the code that panics.
             std::mem::forget(kernel.remove_source(key));
         }
     }
@@ -43,7 +44,7 @@ impl Reactor {
     /// Reports a panic that left the turn. Returns an error after too many panics since the last wait.
     #[cold]
     pub(crate) fn turn_panicked(&self, panic: CaughtPanic) -> Result<()> {
-        // The features after the one that panicked may not have been called.
+        // The features after the panicking feature may not have been called.
         self.0.attention.ask();
         let error = self.0.loop_panicked(panic);
         self.0.apply_owed_policy();

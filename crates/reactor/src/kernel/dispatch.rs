@@ -34,7 +34,8 @@ impl Reactor {
         }
         // The host loop need not be notified of tasks that wake from here on, because it calls `prepare` next.
         self.0.attention.set_asleep(false);
-        // The buffer is taken out, because a callback that runs the loop through `iterate` needs a second buffer.
+        // The receive buffer is taken out for this dispatch, because a callback that runs the loop through `iterate`
+        // needs another buffer.
         let mut scratch = self.0.scratch.take().unwrap_or_else(Scratch::new);
         let bytes = scratch.bytes();
         let mut current = Key::from_u64(u64::MAX);

@@ -59,7 +59,7 @@ pub(crate) trait Hooks {
 
 type Hook = (Order, Rc<dyn Hooks>);
 
-/// The features in use on one reactor.
+/// The features that are in use on one reactor.
 #[derive(Default)]
 pub(super) struct Features {
     states: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,

@@ -1,8 +1,8 @@
 //! The guard of user code: every callback runs inside the guard, under a kind and a name.
 //!
-//! The guard catches a panic and logs it under the name, and the loop continues. While a callback runs, another thread
-//! can ask for its kind and name. Callbacks of a Deferred run inside the callback that fires the Deferred, and their
-//! panics become failures of the Deferred.
+//! The guard catches a panic and logs it under that name. The loop then continues. While a callback runs, another
+//! thread can ask for its kind and name. Callbacks of a Deferred run inside the callback that fires the Deferred, and
+//! their panics become failures of the Deferred.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -229,7 +229,7 @@ const CACHED: usize = 64;
 /// A name's address, length and number.
 type Cached = Cell<(*const u8, usize, u32)>;
 
-/// The name and the key of a call of the provider that a panic has left. The call has no guard of its own.
+/// The name and the key of a provider call that panicked and that has no guard of its own.
 pub(super) type Blamed = (&'static str, Key);
 
 /// The guard's state for one reactor.
@@ -392,7 +392,7 @@ impl Reactor {
     /// ```
     ///
     /// # Panics
-    /// With the panic of the turn. If the thread is already panicking, the panic is dropped instead.
+    /// With the panic of the turn. If the thread is already panicking, the turn's panic is dropped instead.
     pub fn resume_panic(&self) {
         if let Some(panic) = self.0.guard.resumed.take() {
             // A second panic would abort the process.

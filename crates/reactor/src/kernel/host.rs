@@ -32,7 +32,7 @@ type Home = Arc<Mutex<Option<Returned>>>;
 /// The provider, and the events of waits that failed.
 type Returned = (Box<dyn EventProvider>, Events);
 
-/// The state that is kept while a [`DetachedWait`] owns the provider.
+/// The reactor's state while a [`DetachedWait`] owns the provider.
 #[derive(Default)]
 pub(crate) struct Detached {
     home: Home,
@@ -102,8 +102,8 @@ impl Reactor {
     /// Sets a hook that is called whenever work is added outside a turn. The host loop should then call
     /// [`prepare`](Reactor::prepare) soon. `None` removes the hook.
     ///
-    /// The hook is called on the reactor's thread, possibly from within a method of the reactor. It should only note that
-    /// there is work. Calls from other threads make [`host_handle`](Reactor::host_handle) readable instead.
+    /// The hook is called on the reactor's thread, possibly from within a method of the reactor. It should only record
+    /// that the reactor has work. Calls from other threads make [`host_handle`](Reactor::host_handle) readable instead.
     ///
     /// ```
     /// use std::cell::Cell;

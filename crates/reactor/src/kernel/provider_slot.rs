@@ -75,7 +75,7 @@ impl Kernel {
 
     /// Receives as [`receive`](Kernel::receive), and returns the number of bytes if these are all that have arrived.
     ///
-    /// Nearly every message takes this path. A number is returned in a register, any other answer in memory.
+    /// Nearly every message takes this path. A number is returned in a register, but any other answer in memory.
     #[inline(always)]
     pub(crate) fn receive_all(&self, key: Key, scratch: &mut [u8]) -> Result<usize, io::Result<Received>> {
         let blame = Blame::new(self, "receive", key);
@@ -92,8 +92,8 @@ impl Kernel {
         }
     }
 
-    /// Sends what the outbox holds. Returns any answer but [`Sent::All`] as an error, and `None` as the error while the
-    /// provider waits in another thread.
+    /// Sends the bytes in the outbox. Returns any answer but [`Sent::All`] as an error, and `None` as the error while
+    /// the provider waits in another thread.
     ///
     /// A panic in the provider leaves this method.
     #[inline(always)]

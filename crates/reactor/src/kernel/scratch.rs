@@ -1,7 +1,7 @@
 //! The buffer into which all connections receive.
 //!
-//! One shared buffer stays in the processor's cache. Measurements found one buffer for each connection to be slower.
-//! The size and the alignment of the buffer matter for bulk transfers, where most of the cost is the operating system's
+//! One shared buffer stays in the processor's cache. In measurements, one buffer for each connection was slower. The
+//! size and the alignment of the buffer matter for bulk transfers, where most of the cost is the operating system's
 //! copy:
 //!
 //! ```text

@@ -96,7 +96,8 @@ impl Reactor {
     pub(crate) fn shut_down_sources(&self) {
         let keys: Vec<_> = self.0.inbox.borrow().sources.iter().map(|(key, _)| key).collect();
         for key in keys {
-            // Shutting down one source may have removed or added others: a connector has a key for each racing attempt.
+            // Shutting down one source may have removed or added other sources: a connector has a key for each racing
+            // attempt.
             let source = self.0.inbox.borrow().sources.get(key).cloned();
             if let Some(source) = source {
                 source.shut_down(self);

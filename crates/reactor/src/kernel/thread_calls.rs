@@ -38,7 +38,8 @@ impl<C: ?Sized> ThreadCalls<C> {
         let first = queue.calls.len() == 1;
         self.waiting.store(true, Ordering::Release);
         drop(queue);
-        // The call that made the queue non-empty has woken the loop, which makes turns until the queue is empty.
+        // The first call in the queue has woken the loop, and the loop makes turns until the queue is empty. So this
+        // call need not wake the loop.
         if first {
             self.waker.wake();
         }
@@ -64,8 +65,8 @@ impl<C: ?Sized> ThreadCalls<C> {
         self.waiting.load(Ordering::Acquire)
     }
 
-    /// Moves the first `most` calls of the queue to `batch`. If the queue is that short and `batch` is empty, they are
-    /// swapped instead, so that both keep their memory.
+    /// Moves the first `most` calls of the queue to `batch`. If the queue has at most `most` calls and `batch` is
+    /// empty, the two are swapped instead, so that both keep their memory.
     pub(super) fn move_to(&self, batch: &mut VecDeque<Box<C>>, most: usize) {
         let mut queue = self.lock();
         let calls = &mut queue.calls;

@@ -101,7 +101,7 @@ impl Reactor {
     /// event or a deadline comes.
     ///
     /// Due work runs before the wait, so its effects do not end the wait. A program that calls `iterate` until some due
-    /// work has run must therefore give a `delay`. Without one, its last call may wait forever.
+    /// work has run must therefore give a `delay`. Without a `delay`, its last call of `iterate` may wait forever.
     ///
     /// ```
     /// use std::cell::Cell;
@@ -173,7 +173,7 @@ impl Reactor {
         if self.0.unsettled.borrow().is_empty() {
             return;
         }
-        // A source is no longer queued when it panics.
+        // A source leaves the queue before it is settled, so a source that panics is not settled again.
         while let Err(panic) = catch(|| self.settle_some()) {
             self.end_culprit(None, panic);
         }
@@ -198,7 +198,7 @@ impl Reactor {
 }
 
 impl Kernel {
-    /// Continues after a few panics of the provider, whose next wait may succeed.
+    /// Continues after a few panics of the provider, because its next wait may succeed.
     #[cold]
     fn wait_failed(&self, error: io::Error) -> Result<()> {
         match Error::panic_within(&error) {
@@ -208,7 +208,7 @@ impl Kernel {
     }
 
     fn sleep_limit(&self) -> Option<Duration> {
-        // Tasks run before settling, and settling may have woken one.
+        // Tasks run before settling, and settling may have woken a task.
         let has_calls = self.calls.are_waiting() || !self.batch.borrow().is_empty();
         let has_work =
             has_calls || !self.unsettled.borrow().is_empty() || self.attention.is_asked() || self.turns_again.get();

@@ -164,7 +164,7 @@ impl BackOff {
 impl RetryPolicy for BackOff {
     fn delay(&mut self, failures: u32) -> Duration {
         // Twisted limits the exponent so that floats stay finite. Here an infinite product counts as the maximum. In
-        // Twisted's factory each delay grows from the previous random one, so the delays may shrink to zero. Here the
+        // Twisted's factory each delay grows from the previous random delay, so the delays may shrink to zero. Here the
         // delay grows only with `failures`.
         let grown = self.initial_delay.as_secs_f64() * self.factor.powf(f64::from(failures));
         let grown = Duration::try_from_secs_f64(grown).unwrap_or(Duration::MAX).min(self.max_delay);

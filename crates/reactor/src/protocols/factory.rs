@@ -52,8 +52,8 @@ pub trait Factory {
     ///
     /// A factory that counts connections takes a place here. Dropping the returned value releases the place. The caller
     /// drops it right before it calls [`build_protocol`](Factory::build_protocol), or when the connection ends before
-    /// that. A factory that wraps another one also calls `reserve` of the wrapped one, and keeps both values. The
-    /// default always has a place.
+    /// that. A factory that wraps another factory also calls `reserve` of the wrapped factory, and keeps both values.
+    /// The default implementation always has a place.
     ///
     /// Only endpoints call this method. A port calls `build_protocol` at once.
     ///

@@ -44,7 +44,7 @@ impl FileSender {
     ///
     /// The Deferred fires with the number of bytes when the last byte has been written. The Deferred fails with the
     /// reader's error, or with [`Error::Closed`] when the connection ends first. Cancelling the Deferred stops the
-    /// transfer after the bytes already written.
+    /// transfer. Bytes that were already written are still sent.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -192,7 +192,8 @@ mod tests {
         }
     }
 
-    /// Yields `size` bytes that depend on their position, in pieces of odd sizes, with interruptions.
+    /// A reader of `size` bytes that depend on their position. It returns them in pieces of irregular sizes, with
+    /// interruptions.
     struct Pattern {
         at: usize,
         size: usize,

@@ -89,14 +89,15 @@ pub trait Protocol {
 
     /// Called when bytes have arrived: at least one, and at most 128 KiB.
     ///
-    /// The boundaries between calls are unrelated to how the peer sent the bytes.
+    /// The bytes of one send of the peer may arrive in several calls, and the bytes of several sends in one call.
     fn data_received(&mut self, transport: &Transport, data: &[u8]);
 
     /// Called instead of [`data_received`](Protocol::data_received) when the bytes lie in a buffer that the event
     /// provider lends. The default calls `data_received`.
     ///
     /// The bytes are not copied. Override both methods to forward the chunk ([`write_bytes`](Transport::write_bytes))
-    /// or keep it. While chunks are kept, the provider lends fewer and copies more, but never waits for a chunk.
+    /// or keep it. While chunks are kept, the provider lends fewer buffers and copies more bytes, but never waits for a
+    /// chunk.
     ///
     /// ```
     /// use ropewalk::prelude::*;
@@ -154,7 +155,7 @@ pub trait Protocol {
         transport.lose_connection();
     }
 
-    /// Called when everything written before `lose_write_connection` has been sent. Nothing more can be sent.
+    /// Called when all bytes written before `lose_write_connection` have been sent. No more bytes can be sent.
     ///
     /// ```
     /// use ropewalk::prelude::*;

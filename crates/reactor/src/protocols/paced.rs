@@ -10,8 +10,8 @@ use crate::transports::Connector;
 /// Paces the connections of `factory`: a connection is read only while at most the high-water mark is queued towards
 /// its peer.
 ///
-/// Use this for a server that answers requests. Otherwise a peer that sends without reading could fill the memory.
-/// [`Transport::set_paced`](crate::Transport::set_paced) describes when two paced ends wait for each other.
+/// Use this function for a server that answers requests. Without pacing, a peer that sends without reading could fill
+/// the memory. [`Transport::set_paced`](crate::Transport::set_paced) describes when two paced ends wait for each other.
 ///
 /// The result is a factory: use it with ports, connectors, endpoints and policies. It may wrap a policy, and a policy
 /// may wrap it.

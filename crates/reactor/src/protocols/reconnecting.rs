@@ -32,7 +32,8 @@ use crate::transports::Connector;
 /// ```
 ///
 /// By default, making a connection does not reset the delay, so a server that accepts and then fails is not flooded
-/// with attempts. [`reset_on_connection`](ReconnectingClientFactory::reset_on_connection) changes that.
+/// with attempts. With [`reset_on_connection`](ReconnectingClientFactory::reset_on_connection), a connection resets the
+/// delay.
 pub struct ReconnectingClientFactory<F> {
     factory: F,
     policy: RefCell<Box<dyn RetryPolicy>>,

@@ -62,7 +62,8 @@ pub fn unbounded_channel<T>() -> (UnboundedSender<T>, Receiver<T>) {
 }
 
 struct Channel<T> {
-    /// The values that were not received yet. In a bounded channel each holds a permit, which is released on receipt.
+    /// The values that were not received yet. In a bounded channel each value holds a permit, which is released on
+    /// receipt.
     values: RefCell<VecDeque<(T, Option<Permit>)>>,
     senders: Cell<usize>,
     receiver_is_gone: Cell<bool>,
@@ -306,7 +307,7 @@ impl<T> Receiver<T> {
     /// Returns the next value if there is one now.
     ///
     /// # Errors
-    /// [`TryRecvError::Empty`] when there is no value now, and [`TryRecvError::Closed`] when none will follow.
+    /// [`TryRecvError::Empty`] when no value is queued now, and [`TryRecvError::Closed`] when no value will follow.
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         let next = self.0.values.borrow_mut().pop_front();
         match next {

@@ -101,7 +101,7 @@ where
 #[derive(Clone)]
 pub struct LoopTimer(Arc<ThreadBound<Epoch>>);
 
-/// The same moment on the system's clock and on the reactor's.
+/// The same moment on the system's clock and on the reactor's clock.
 struct Epoch {
     reactor: WeakReactor,
     instant: Instant,
@@ -157,7 +157,7 @@ impl Timer for LoopTimer {
     }
 }
 
-/// The sleep of a [`LoopTimer`]. `None` never completes.
+/// The sleep of a [`LoopTimer`]. A sleep of `None` never completes.
 struct LoopSleep(Option<ThreadBound<RefCell<super::Sleep>>>);
 
 impl Sleep for LoopSleep {}

@@ -49,7 +49,7 @@ struct Loop {
     /// `None` while the call runs.
     call: Cell<Option<Call>>,
     run: RefCell<Option<Run>>,
-    /// Whether a call has started and its result is still missing.
+    /// Whether a call has started and has no result yet.
     is_busy: Cell<bool>,
 }
 
@@ -76,8 +76,8 @@ impl LoopingCall {
         LoopingCall::with_count(reactor, move |looping, _| call(looping))
     }
 
-    /// Creates a loop whose `call` also gets the number of ticks since the previous call, which is 1 if none was
-    /// missed.
+    /// Creates a loop whose `call` also gets the number of ticks since the previous call. The number is 1 if no tick
+    /// was missed.
     ///
     /// With an interval of zero the number is always 1.
     ///
@@ -181,8 +181,8 @@ impl LoopingCall {
 
     /// Stops the loop. No effect when the loop is not running.
     ///
-    /// If no call is in progress, the Deferred of `start` fires before this method returns. Otherwise it fires when the
-    /// call, or the Deferred of the call, has its result.
+    /// If no call is in progress, the Deferred of `start` fires before this method returns. Otherwise the Deferred of
+    /// `start` fires when the call, or the Deferred of the call, has its result.
     ///
     /// May be called from the call itself.
     ///
@@ -304,7 +304,7 @@ impl LoopingCall {
 fn report(result: Result<(), Failure>) {
     let is_cancellation = result.as_ref().is_err_and(Failure::check::<Cancelled>);
     if !is_cancellation {
-        // A Deferred that is dropped logs its failure.
+        // Dropping a Deferred logs its failure.
         drop(Deferred::from(result));
     }
 }
@@ -333,7 +333,7 @@ impl Loop {
 }
 
 impl Drop for Loop {
-    /// Runs when the reactor has been dropped: the run then ends without an error.
+    /// Runs when the reactor has been dropped. In this case the run ends without an error.
     fn drop(&mut self) {
         if let Some(run) = self.run.take() {
             let _ = run.resolver.callback(());

@@ -216,7 +216,8 @@ impl<T: 'static> Future for ScopedTask<T> {
 
 impl<T: 'static> Drop for ScopedTask<T> {
     fn drop(&mut self) {
-        // Dropping a Deferred cancels it if it was awaited, and logs its failure otherwise. Neither is wanted here.
+        // Dropping a Deferred cancels its task if the Deferred was awaited, and logs its failure otherwise. Both would
+        // be wrong here.
         let deferred = self.0.take().map(|deferred| deferred.add_callback(drop));
         drop(deferred.map(|deferred| deferred.or_else(forget_the_end)));
     }

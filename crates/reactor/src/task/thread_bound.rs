@@ -29,7 +29,7 @@ impl<T: 'static> ThreadBound<T> {
         ThreadBound { thread: std::thread::current().id(), key, value: PhantomData }
     }
 
-    /// Returns the value, or `None` on any thread but the value's own.
+    /// Returns the value, or `None` on a thread other than the value's own.
     pub(super) fn get(&self) -> Option<Rc<T>> {
         if std::thread::current().id() != self.thread {
             return None;

@@ -1,4 +1,4 @@
-//! A reactor with virtual time and nothing else.
+//! A reactor with virtual time and without a network.
 
 use std::ops::Deref;
 use std::time::Duration;

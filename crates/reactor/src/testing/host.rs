@@ -56,9 +56,9 @@ pub(super) struct Process {
     network: SharedNetwork,
     owner: Key,
     skew: Skew,
-    /// Whether the next step prepares a turn. Otherwise it waits for events.
+    /// Whether the next step prepares a turn. Otherwise the next step waits for events.
     is_awake: Rc<Cell<bool>>,
-    /// The time at which the reactor has something to do, by the network's clock.
+    /// The time by the network's clock at which the reactor has work.
     deadline: Cell<Option<Moment>>,
 }
 
@@ -97,7 +97,7 @@ impl Host {
         self.0.network.with(|network| network.failures(self.0.owner).map(change));
     }
 
-    /// Returns the process, which the network keeps.
+    /// Returns the process, for the network's list of processes.
     pub(super) fn process(&self) -> &Rc<Process> {
         &self.0
     }
@@ -123,21 +123,21 @@ impl Process {
         self.is_awake.set(true);
     }
 
-    /// Whether the process is alive and has something to do now.
+    /// Whether the process is alive and has work now.
     pub(super) fn is_due(&self, network: &Network) -> bool {
         let is_over = |deadline| deadline <= network.now();
         network.is_alive(self.owner)
             && (self.is_awake.get() || self.deadline.get().is_some_and(is_over) || network.has_events(self.owner))
     }
 
-    /// Returns the time at which the process has something to do without an event, by the network's clock.
+    /// Returns the time by the network's clock at which the process has work even if no event comes.
     pub(super) fn deadline(&self, network: &Network) -> Option<Moment> {
         self.deadline.get().filter(|_| network.is_alive(self.owner))
     }
 
     /// Makes half a turn: prepares it, or waits for events and dispatches them. Other hosts may act between the halves.
     ///
-    /// A callback of this half may call this method again.
+    /// A callback in this half of the turn may call this method again.
     pub(super) fn step(&self) {
         let _entered = self.reactor.enter();
         if self.is_awake.get() {

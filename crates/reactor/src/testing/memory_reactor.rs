@@ -23,10 +23,10 @@ use crate::kernel::Reactor;
 /// [`listen_stream`](MemoryReactor::listen_stream). The reactor can listen at every address. For several reactors see
 /// [`SimulatedNetwork`].
 ///
-/// Nothing happens until the test moves the time, by [`advance`](MemoryReactor::advance), [`pump`](MemoryReactor::pump) or
-/// [`settle`](MemoryReactor::settle), or lets the reactor `run` until it is stopped, which takes no real time. The same
-/// seed replays the same run. If nothing is left that could stop a `run`, and no other thread wakes the reactor for 10
-/// seconds, the run panics. The panic names what the reactor waits for.
+/// Nothing happens until the test moves the time with [`advance`](MemoryReactor::advance),
+/// [`pump`](MemoryReactor::pump) or [`settle`](MemoryReactor::settle), or lets the reactor `run` until it is stopped.
+/// Such a run takes no real time. The same seed replays the same run. If nothing is left that could stop a `run`, and
+/// no other thread wakes the reactor for 10 seconds, the run panics. The panic names what the reactor waits for.
 ///
 /// Names are resolved by a table, which has `localhost` and the names of [`add_host`](MemoryReactor::add_host). Work for
 /// threads runs in the turns of the reactor: see [`set_inline_work`](Reactor::set_inline_work).
@@ -173,8 +173,8 @@ impl MemoryReactor {
 
     /// Makes turns until `by` has passed in virtual time and nothing more happens at that time.
     ///
-    /// Events and calls in between happen at their own times. A call that a callback schedules without a delay runs
-    /// too.
+    /// Events and calls that fall due before the end happen at their own times. A call that a callback schedules
+    /// without a delay also runs.
     ///
     /// ```
     /// use std::time::Duration;
@@ -216,9 +216,9 @@ impl MemoryReactor {
         }
     }
 
-    /// Makes turns until every segment in flight has arrived and been handled. Only delayed calls are left then.
+    /// Makes turns until every segment in flight has arrived and been handled. Afterwards only delayed calls are left.
     ///
-    /// Time passes as the network needs it. Calls that fall due meanwhile run.
+    /// Time passes until the segments have arrived. Calls that fall due meanwhile run.
     ///
     /// ```
     /// use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The names of a simulated network, in a table: SynchronousResolver.
+//! A table with the names of a simulated network: SynchronousResolver.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

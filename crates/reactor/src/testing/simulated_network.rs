@@ -34,14 +34,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A simulated network, as a test controls it: its hosts, its links, its faults and its time.
 ///
 /// Each [`host`](SimulatedNetwork::host) is a reactor. All of them share one virtual time and one thread. When several
-/// hosts have something to do at the same time, the seed decides which is first. The same seed and the same calls give
-/// the same run. Another seed gives another order.
+/// hosts have work at the same time, the seed decides which host is first. The same seed and the same calls give the
+/// same run. Another seed gives another order.
 ///
 /// Nothing happens until a test moves the time, by [`advance`](SimulatedNetwork::advance),
 /// [`settle`](SimulatedNetwork::settle) or [`run_until`](SimulatedNetwork::run_until). All three may also be called from
 /// a callback of a host.
 ///
-/// For one reactor alone, [`MemoryReactor`](super::MemoryReactor) is shorter. All clones refer to the same network.
+/// For a single reactor, [`MemoryReactor`](super::MemoryReactor) is simpler to use. All clones refer to the same
+/// network.
 ///
 /// ```
 /// use std::time::Duration;
@@ -203,8 +204,8 @@ impl SimulatedNetwork {
         Simulated::on(&self.shared, OUTSIDE, Skew::none())
     }
 
-    /// Returns the number of sources that reactors have open. They include connections that wait to be accepted, but no
-    /// test ends.
+    /// Returns the number of sources that reactors have open. The number includes connections that wait to be accepted,
+    /// but not the streams and listeners of the test.
     pub fn open_sources(&self) -> usize {
         self.shared.with_ends(|network, ends| network.open_sources_but(ends.owner()))
     }
@@ -276,9 +277,8 @@ impl SimulatedNetwork {
 
     /// Stops a host at once, as a power failure does: its connections vanish, and their other ends receive nothing.
     ///
-    /// A peer that has sent something learns of the crash as from a real kernel: by a reset once the host is restarted,
-    /// or by a timeout after about 15 minutes. A peer that only waits never learns of it. Attempts to connect are not
-    /// answered.
+    /// A peer that has sent bytes is notified as by a real kernel: by a reset once the host is restarted, or by a
+    /// timeout after about 15 minutes. A peer that only waits is never notified. Attempts to connect are not answered.
     ///
     /// The reactor makes no further turn. If a callback of the host crashes the host, the present turn still completes.
     ///
@@ -399,7 +399,7 @@ impl SimulatedNetwork {
         self.shared.with(Network::heal_links);
     }
 
-    /// Sets the latency between two hosts in both directions, instead of that of the [`Faults`].
+    /// Sets the latency between two hosts in both directions. It replaces the latency of the [`Faults`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -453,7 +453,7 @@ impl SimulatedNetwork {
 
     /// Stops time at `horizon`, where a `wait` returns whatever its timeout. `None` lets time run.
     ///
-    /// This is for a loop that drives a [`provider`](SimulatedNetwork::provider) itself.
+    /// This method is for a loop that drives a [`provider`](SimulatedNetwork::provider) itself.
     ///
     /// ```
     /// use std::time::Duration;
@@ -472,9 +472,9 @@ impl SimulatedNetwork {
         self.shared.with(|network| network.set_horizon(horizon));
     }
 
-    /// Drives all hosts until `by` has passed and no host has anything left to do at that time.
+    /// Drives all hosts until `by` has passed and no host has work left at that time.
     ///
-    /// Events and calls in between happen at their own times.
+    /// Events and calls that fall due before the end happen at their own times.
     ///
     /// # Panics
     /// When 100,000 turns run at one time, because a call schedules itself again without a delay.
@@ -493,10 +493,11 @@ impl SimulatedNetwork {
         self.drive(self.now() + patience, done)
     }
 
-    /// Drives all hosts until every segment in flight has arrived and been handled. Only delayed calls are left then.
+    /// Drives all hosts until every segment in flight has arrived and been handled. Afterwards only delayed calls are
+    /// left.
     ///
-    /// Time passes as the network needs it. Calls that fall due meanwhile run. If a cut link loses segments, this takes
-    /// the 15 minutes after which the kernels give up.
+    /// Time passes until the segments have arrived. Calls that fall due meanwhile run. If a cut link loses segments,
+    /// about 15 virtual minutes pass, until the kernels give up.
     ///
     /// # Panics
     /// The panics of [`advance`](SimulatedNetwork::advance). Also when connections still exchange segments after
@@ -533,7 +534,7 @@ impl SimulatedNetwork {
         self.hosts.borrow().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Returns one of the hosts that have something to do now.
+    /// Returns one of the hosts that have work now.
     fn next_due(&self) -> Option<Rc<Process>> {
         let processes = self.processes();
         // No process may be dropped inside the closure, because its provider needs the lock.
@@ -543,7 +544,8 @@ impl SimulatedNetwork {
         })
     }
 
-    /// Moves the time to the next happening or deadline, at most to `target`. Returns whether `target` was still ahead.
+    /// Moves the time to the next happening or deadline, at most to `target`. Returns whether `target` had not been
+    /// reached before.
     fn pass_time(&self, target: Moment) -> bool {
         let processes = self.processes();
         self.shared.with(|network| {

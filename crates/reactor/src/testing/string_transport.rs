@@ -46,7 +46,7 @@ pub struct StringTransport {
     transport: Transport,
     wire: TestStream,
     record: Rc<RefCell<Record>>,
-    /// Dropped last, because it keeps the transport's reactor alive.
+    /// This field is dropped last, because it keeps the transport's reactor alive.
     net: MemoryReactor,
 }
 
@@ -195,7 +195,7 @@ struct Record {
     reason: Option<Error>,
 }
 
-/// Stands in for the tested protocol, which the test calls itself.
+/// A protocol for the reactor's connection. The test calls the tested protocol itself.
 struct Recorder(Rc<RefCell<Record>>);
 
 impl Protocol for Recorder {

@@ -43,7 +43,7 @@ impl TestStream {
         TestStream { network: network.clone(), key, peer: spec.address }
     }
 
-    /// Sends a copy of `bytes` as soon as there is room, even if the stream is dropped before.
+    /// Sends a copy of `bytes` as soon as the buffer has room, even if the stream is dropped earlier.
     ///
     /// Nothing is sent after [`finish`](TestStream::finish), [`close`](TestStream::close) or
     /// [`abort`](TestStream::abort).
@@ -96,7 +96,7 @@ impl TestStream {
         self.with_end(TestEnd::abort);
     }
 
-    /// Stops reading. The other end has to wait once the buffer between them is full.
+    /// Stops reading. Once the buffer between the ends is full, the other end cannot send.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -162,12 +162,13 @@ impl TestStream {
 
     /// Returns whether the stream has connected, and was neither closed by this end nor reset.
     ///
-    /// A stream whose other end sends no more is still connected.
+    /// A stream whose other end has closed its sending direction is still connected.
     pub fn is_connected(&self) -> bool {
         self.with_end(|end, network| end.is_open(network))
     }
 
-    /// Returns whether the stream has ended: all its bytes are received, and the other end sends no more.
+    /// Returns whether the stream has ended: all its bytes are received, and the other end has closed its sending
+    /// direction.
     pub fn is_eof(&self) -> bool {
         self.with_end(|end, _| end.is_eof)
     }
@@ -211,7 +212,7 @@ impl TestStream {
         self.with_end(|end, network| end.local_address(network))
     }
 
-    /// Returns the address of the other end.
+    /// Returns the peer's address.
     pub fn peer_address(&self) -> Address {
         self.peer.clone()
     }

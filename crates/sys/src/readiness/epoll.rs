@@ -139,7 +139,7 @@ impl Epoll {
             return Ok(());
         }
         match epoll::delete(&self.epoll, fd) {
-            // The owner has closed the watched descriptor already, which removed the registration.
+            // The owner has closed the watched descriptor already, and closing it removed the registration.
             Err(Errno::BADF | Errno::NOENT) => Ok(()),
             outcome => Ok(outcome?),
         }
@@ -211,7 +211,7 @@ const _: () = assert!(
 #[inline(always)]
 fn event(event: &epoll::Event) -> Event {
     let (data, flags) = (event.data, event.flags);
-    // Nearly always: bytes have come, and nothing else.
+    // In nearly all cases the event is READ alone.
     let ready = if flags.bits() == EventFlags::IN.bits() { Ready::READ } else { ready_of(flags) };
     Event { key: Key::from_u64(data.u64()), ready }
 }

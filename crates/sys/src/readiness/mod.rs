@@ -51,7 +51,8 @@ use selector::{Selector, Trigger};
 
 /// The provider that works with any selector.
 pub(crate) struct Readiness<S> {
-    /// Dropped before the sources: a descriptor must not be closed while something watches it.
+    /// The selector is dropped before the sources, because a descriptor must not be closed while the selector watches
+    /// it.
     selector: S,
     sources: Slab<Registration>,
     bell: Arc<Bell>,
@@ -95,7 +96,7 @@ impl<S: Selector> Readiness<S> {
         }))
     }
 
-    /// Gives a registration its key. If the selector refuses it, the registration is dropped.
+    /// Gives a registration its key. If the selector refuses the descriptor, the registration is dropped.
     fn insert(&mut self, source: Registration, wanted: Interest) -> io::Result<Key> {
         let key = self.sources.insert(source);
         let outcome = self.enter(key, wanted);
@@ -117,7 +118,7 @@ impl<S: Selector> Readiness<S> {
         }
     }
 
-    /// Disarms reported WRITEs that were not wanted again. They would otherwise interrupt the wait at once.
+    /// Disarms reported WRITEs that were not wanted again. If they stayed armed, they would interrupt the wait at once.
     fn disarm_reported(&mut self) -> io::Result<()> {
         for key in self.reported.drain(..) {
             let Some(source) = self.sources.get_mut(key) else { continue };
@@ -128,7 +129,8 @@ impl<S: Selector> Readiness<S> {
         Ok(())
     }
 
-    /// Re-arms descriptors whose owners left bytes behind and still want them, so that the selector reports them again.
+    /// Re-arms descriptors whose owners left bytes behind and still want these bytes, so that the selector reports the
+    /// descriptors again.
     fn rearm_left(&mut self) -> io::Result<()> {
         for key in self.left.drain(..) {
             let Some(source) = self.sources.get_mut(key) else { continue };
@@ -162,7 +164,7 @@ impl<S: Selector> Readiness<S> {
             }
             self.selector.add(source.fd(), key)?;
             match self.selector.modify(source.fd(), key, Interest::empty(), source.armed, source.trigger) {
-                // The owner has closed this watched descriptor, which therefore reports nothing any more.
+                // The owner has closed this watched descriptor, so no event of it can follow.
                 Err(error) if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => {}
                 outcome => outcome?,
             }
@@ -181,7 +183,8 @@ impl<S: Selector> Readiness<S> {
         Ok(())
     }
 
-    /// Translates the selector's events into those that the owners of the keys want, if some are not plain.
+    /// Reduces the selector's events to the readiness that the owners of the keys want. Does nothing if all events are
+    /// plain READs.
     #[inline(never)]
     fn interpret(&mut self, events: &mut Events) {
         events.retain_mut(|event| is_plain(&mut self.sources, *event) || self.interpret_one(event));
@@ -209,7 +212,7 @@ impl<S: Selector> Readiness<S> {
             event.ready |= source.armed.into();
         }
         if event.ready.intersects(Ready::from(source.armed - source.wanted)) || event.ready.contains(Ready::GONE) {
-            // An error means that the descriptor is closed, so it reports nothing any more.
+            // An error means that the descriptor is closed, so no event of it can follow.
             let _ = arm(&mut self.selector, source, event.key);
         }
         source.stops_short |= event.ready.contains(Ready::URGENT);

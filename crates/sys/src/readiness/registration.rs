@@ -17,11 +17,11 @@ pub(super) struct Registration {
     pub(super) wanted: Interest,
     /// The readiness that the selector reports. It may exceed `wanted` until the excess would cost a wake-up.
     pub(super) armed: Interest,
-    /// When the selector reports a ready descriptor.
+    /// The trigger: when the selector reports a ready descriptor.
     pub(super) trigger: Trigger,
     /// Whether `receive` may have left reported bytes behind. An edge is reported only once.
     pub(super) unread: bool,
-    /// Whether more could have been sent when the turn's share was used up.
+    /// Whether the turn's share was used up although the socket could have taken more bytes.
     pub(super) unsent: bool,
     /// Whether the next wait re-arms the descriptor.
     pub(super) rearm_pending: bool,
@@ -61,7 +61,7 @@ impl Registration {
         }
     }
 
-    /// Whether the owner wants bytes and nothing else, so that a READ event needs no check against `wanted`.
+    /// Whether the owner wants only READ, so that a READ event needs no check against `wanted`.
     #[inline]
     pub(super) fn only_reads(&self) -> bool {
         self.wanted == Interest::READ && (self.armed == Interest::READ || self.trigger == Trigger::Edge)

@@ -22,7 +22,7 @@ pub(crate) struct Select {
     places: SecondaryMap<usize>,
     reading: Vec<FdSetElement>,
     writing: Vec<FdSetElement>,
-    /// The result of one call, by descriptor number. Empty between calls.
+    /// The result of one call, by descriptor number. The map is empty between calls.
     found: Vec<Ready>,
 }
 
@@ -149,7 +149,8 @@ impl Select {
         self.found.fill(Ready::empty());
     }
 
-    /// Reports all closed descriptors. A single one makes the whole call fail, and the error does not name it.
+    /// Reports all closed descriptors. A single closed descriptor makes the whole call fail, and the error does not
+    /// name the descriptor.
     fn report_closed(&self, events: &mut Events, mut interpret: impl FnMut(Event) -> Event) {
         for entry in &self.entries {
             // SAFETY: the number is not negative, since it came from a borrowed descriptor. fcntl(2) returns EBADF if

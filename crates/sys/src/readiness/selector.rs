@@ -17,7 +17,7 @@ use crate::seam::{Event, Events, Interest};
 pub(crate) enum Trigger {
     /// Reported by each wait for as long as the descriptor is ready.
     Level,
-    /// Reported when something arrives or can be sent again, and after each `modify`.
+    /// Reported when bytes arrive or can be sent again, and after each `modify`.
     Edge,
 }
 
@@ -48,7 +48,7 @@ pub(crate) trait Selector: Sized + Send + 'static {
 
     /// Changes what a descriptor is watched for.
     ///
-    /// `fd` and `key` are those of `add`, and `from` is what the last successful `modify` set.
+    /// `fd` and `key` are the arguments of `add`, and `from` is the interest that the last successful `modify` set.
     fn modify(
         &mut self,
         fd: BorrowedFd<'_>,
@@ -64,8 +64,8 @@ pub(crate) trait Selector: Sized + Send + 'static {
     /// Forgets every descriptor, including those whose number was closed.
     fn forget_all(&mut self) -> io::Result<()>;
 
-    /// Blocks until something is ready or `timeout` is over, and appends the events. Each is passed through `interpret`
-    /// on the way, which saves a second loop.
+    /// Blocks until something is ready or `timeout` is over, and appends the events. Each event is passed through
+    /// `interpret` as it is appended, which saves a second loop.
     ///
     /// An interrupted wait appends nothing.
     ///
@@ -78,6 +78,6 @@ pub(crate) trait Selector: Sized + Send + 'static {
         interpret: impl FnMut(Event) -> Event,
     ) -> io::Result<()>;
 
-    /// Returns a descriptor that is readable when `wait` would report something.
+    /// Returns a descriptor that is readable when `wait` would report an event.
     fn host_fd(&self) -> Option<RawFd>;
 }

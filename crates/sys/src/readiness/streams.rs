@@ -55,13 +55,13 @@ impl<S: Selector> Streams for Readiness<S> {
         Ok(())
     }
 
-    // Into `StreamCalls` too, which would otherwise jump here for each message.
+    // This method is also inlined into `StreamCalls`. Otherwise each message would cost a jump.
     #[inline(always)]
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
         let source = self.sources.get_mut(key).ok_or_else(stale)?;
         match transfer::receive_directly(source.socket()?, scratch) {
             Ok(0) => Ok(Received::Eof),
-            // The common case: a short read took everything.
+            // In the common case a short read took all bytes.
             Ok(count) if count < scratch.len() && !source.stops_short => {
                 source.unread = false;
                 Ok(Received::Drained(count))
@@ -77,7 +77,7 @@ impl<S: Selector> Streams for Readiness<S> {
     #[inline(always)]
     fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
         let source = self.sources.get(key).ok_or_else(stale)?;
-        // The common case: WRITE is not awaited, the outbox is one segment, and one call takes all of it.
+        // In the common case WRITE is not awaited, the outbox is one segment, and one call takes all its bytes.
         if source.wanted.contains(Interest::WRITE) {
             return self.send_on(key, outbox, false);
         }
@@ -87,7 +87,8 @@ impl<S: Selector> Streams for Readiness<S> {
                 outbox.clear();
                 Ok(Sent::All)
             }
-            // Fewer bytes than offered: the socket's buffer is full, so another call would only return EAGAIN.
+            // The system took fewer bytes than offered: the socket's buffer is full, so another call would only return
+            // EAGAIN.
             Ok(taken) => {
                 outbox.advance(taken);
                 self.send_on(key, outbox, true)
@@ -144,7 +145,7 @@ impl<S: Selector> Readiness<S> {
         }
     }
 
-    /// Translates the error with which `receive` took nothing.
+    /// Translates the error of a `receive` that took no bytes.
     #[inline(never)]
     fn received_nothing(&mut self, key: Key, error: Errno) -> io::Result<Received> {
         match error {

@@ -7,12 +7,12 @@ use rustix::event::Timespec;
 /// The longest timeout that every system call here accepts: an `int` of milliseconds, 24.8 days.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
-/// Returns `timeout`, shortened to one that every system call accepts.
+/// Returns `timeout`, or the longest timeout that every system call accepts if `timeout` is longer.
 pub(super) fn shortened(timeout: Duration) -> Duration {
     timeout.min(LONGEST)
 }
 
-/// Shortens `timeout` likewise, and converts it for the system calls.
+/// Shortens `timeout` as [`shortened`] does, and converts it for the system calls.
 pub(super) fn timespec(timeout: Duration) -> Timespec {
     Timespec::try_from(shortened(timeout)).expect("24.8 days fit")
 }

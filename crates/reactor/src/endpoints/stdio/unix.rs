@@ -44,7 +44,7 @@ pub(super) fn adopt_pipes(
     let made = (|| -> io::Result<_> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        // The socket needs two descriptors, because each pump watches one of its own.
+        // The pumps need two descriptors of the socket, because each pump watches a separate descriptor.
         Ok((ours.try_clone()?, ours, theirs))
     })();
     let (for_writing, for_reading, theirs) = made.map_err(cannot)?;
@@ -53,14 +53,14 @@ pub(super) fn adopt_pipes(
     outgoing.partner.replace(Rc::downgrade(&incoming));
     let transport = reactor.adopt_stream_connection(OwnedFd::from(theirs), factory)?;
     let watched = incoming.watch_reader(reactor).and_then(|()| outgoing.watch_reader(reactor));
-    // When the connection ends, input is no longer read, but pending output is still written.
+    // After the end of the connection, input is not read any more, but pending output is still written.
     transport.keep_until_lost(Connected { reactor: reactor.downgrade(), incoming: Rc::downgrade(&incoming) });
     if watched.is_err() {
         transport.abort_connection();
     }
     let (going, connection) = (Rc::downgrade(&outgoing), transport.downgrade());
     let trigger = reactor.add_system_event_trigger(Phase::Before, "shutdown", move |reactor| {
-        // The shutdown closes a connection that is still open, like all others. So this waits only after the
+        // The shutdown closes a connection that is still open, like all others. So this trigger waits only after the
         // connection's end.
         let is_over = connection.upgrade().is_none_or(|transport| !transport.is_connected());
         match going.upgrade().filter(|_| is_over) {
@@ -118,7 +118,7 @@ impl End for UnixStream {
     }
 
     fn finish(&self) {
-        // This fails if the other side is closed.
+        // The shutdown fails if the other side is closed.
         let _ = self.shutdown(Shutdown::Write);
     }
 }
@@ -132,7 +132,7 @@ struct Pump {
     /// The number of bytes of `held` that were written.
     written: Cell<usize>,
     watched: RefCell<Option<Weak<dyn Descriptor>>>,
-    /// The pump of the other direction. A failed write of this pump also stops that one.
+    /// The pump of the other direction. A failed write of this pump also stops the other pump.
     partner: RefCell<Weak<Pump>>,
     /// The trigger that delays a shutdown until all output is written.
     trigger: RefCell<Option<TriggerId>>,
@@ -226,7 +226,7 @@ impl Pump {
         match outcome {
             Err(error) if is_early(&error) => return Ok(()),
             Err(_) => {
-                // Dropping both pumps closes our end of the socket, so the writing side gets an error.
+                // Dropping both pumps closes their end of the socket, so the connection gets an error when it writes.
                 if let Some(incoming) = self.partner.borrow().upgrade() {
                     incoming.end(reactor);
                 }

@@ -295,7 +295,8 @@ impl std::fmt::Debug for LineTransport {
     }
 }
 
-/// Turns a [`LineProtocol`] into a [`Protocol`]. Without raw mode it is Twisted's LineOnlyReceiver.
+/// Turns a [`LineProtocol`] into a [`Protocol`]. If raw mode is not used, the receiver behaves as Twisted's
+/// LineOnlyReceiver.
 ///
 /// ```
 /// use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
@@ -358,8 +359,8 @@ impl<P: LineProtocol> LineReceiver<P> {
         self.lines.get_or_insert_with(new).clone()
     }
 
-    /// Delivers `input`. If a callback returns bytes with `set_line_mode`, this returns those bytes joined with the
-    /// rest.
+    /// Delivers `input`. If a callback gives bytes back with `set_line_mode`, returns these bytes joined with the rest
+    /// of the input.
     fn deliver(&mut self, lines: &LineTransport, mut input: &[u8]) -> Option<Vec<u8>> {
         loop {
             if lines.mode.clear.take() {
@@ -407,7 +408,7 @@ impl<P: LineProtocol> Protocol for LineReceiver<P> {
 
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
         let lines = self.lines(transport);
-        // A clear that was requested before this chunk arrived does not discard this chunk.
+        // If `clear` was called before this chunk arrived, the chunk is not discarded.
         if lines.mode.clear.take() {
             self.decoder.clear();
         }

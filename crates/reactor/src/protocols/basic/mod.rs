@@ -3,8 +3,8 @@
 //! [`LineReceiver`] wraps a [`LineProtocol`]. [`NetstringReceiver`], [`Int8StringReceiver`], [`Int16StringReceiver`]
 //! and [`Int32StringReceiver`] wrap a [`StringProtocol`].
 //!
-//! All of them limit the memory that a peer can make them use. They deliver a message that lies inside one received
-//! chunk without a copy. While the transport is paused, they deliver no message.
+//! All receivers limit the memory that a peer can make them use. If a message lies inside one received chunk, it is
+//! delivered without a copy. While the transport is paused, no message is delivered.
 
 mod line;
 mod string;

@@ -236,7 +236,7 @@ impl StringTransport {
     /// Sends `string` in the connection's format.
     ///
     /// # Errors
-    /// [`StringTooLong`] when the format cannot express the string's length. Nothing is sent then.
+    /// [`StringTooLong`] when the format cannot express the string's length. In this case nothing is sent.
     pub fn send_string(&self, string: &[u8]) -> Result<(), StringTooLong> {
         (self.send)(&self.transport, string)
     }

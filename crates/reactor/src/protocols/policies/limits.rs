@@ -37,8 +37,8 @@ impl Drop for Place {
 /// Connections with an overflow protocol are counted as well.
 ///
 /// Behind `haproxy:`, connections still waiting for their PROXY header count against the limit. If the limit is
-/// reached, a new connection is closed. With an overflow factory the connection is kept instead, and not counted until
-/// its header arrives.
+/// reached, a new connection is closed. With an overflow factory the connection is kept instead, and is not counted
+/// until its header arrives.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -108,7 +108,7 @@ impl<F: Factory> Factory for LimitTotalConnectionsFactory<F> {
     fn reserve(&self) -> Option<Box<dyn Any>> {
         match (self.taken.get() < self.connection_limit, &self.overflow) {
             (true, _) => Some(Box::new((self.factory.reserve()?, Place::take(&self.taken)))),
-            // The connection is kept, because a place may be free when its header arrives.
+            // The connection is kept without a place, because a place may be free when its header arrives.
             (false, Some(overflow)) => overflow.reserve(),
             (false, None) => None,
         }

@@ -1,8 +1,8 @@
 //! Limits the bytes per second of all connections of a factory together.
 //!
-//! Each direction keeps the time `due` at which everything so far would have passed at the limited rate. When `due` is
+//! Each direction keeps the time `due` at which all bytes so far would have passed at the limited rate. When `due` is
 //! more than one second ahead of now, all connections are held. They are released when `due` is only 0.9 seconds ahead.
-//! So a burst worth one second is free, the average is the limit, and no timer runs while nothing is held.
+//! So a burst worth one second is free, the average rate is the limit, and no timer runs while no connection is held.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -30,8 +30,8 @@ const SLICE: Duration = Duration::from_millis(100);
 /// is queued and producers are paused at the high-water mark. A single large write is still sent in one piece. A burst
 /// worth one second is allowed after a silence.
 ///
-/// By default nothing is limited. All connections must belong to one reactor. To limit their number as well, wrap this
-/// factory in a [`LimitTotalConnectionsFactory`](super::LimitTotalConnectionsFactory).
+/// By default neither direction is limited. All connections must belong to one reactor. To limit the number of
+/// connections as well, wrap this factory in a [`LimitTotalConnectionsFactory`](super::LimitTotalConnectionsFactory).
 ///
 /// ```
 /// use std::time::Duration;
@@ -229,8 +229,8 @@ mod tests {
         client
     }
 
-    /// Checks after each second that the number of bytes is at least the limit's, and at most a burst of one second
-    /// more.
+    /// Checks after each second that the number of bytes is at least the limit, and exceeds the limit by at most a
+    /// burst of one second.
     fn assert_rate(net: &MemoryReactor, seconds: usize, bytes: impl Fn() -> usize) {
         for second in 1..=seconds {
             net.advance(SECOND);

@@ -18,9 +18,9 @@ const LINGER: Duration = Duration::from_secs(30);
 
 /// A factory that closes the connections of another factory when no byte was received or written for some time.
 ///
-/// The protocol's `connection_lost` gets [`Error::TimedOut`]. If nothing is queued, the connection is closed at once,
-/// and a registered producer is stopped. Queued data may be sent for another 30 seconds. Then the connection is reset,
-/// so a peer that stops reading cannot keep the connection open.
+/// The protocol's `connection_lost` gets [`Error::TimedOut`]. If no bytes are queued, the connection is closed at once,
+/// and a registered producer is stopped. Otherwise the queued data may be sent for another 30 seconds. After these the
+/// connection is reset, so a peer that stops reading cannot keep the connection open.
 ///
 /// ```
 /// use std::time::Duration;
@@ -169,8 +169,8 @@ impl Idle {
     fn expire(self: Rc<Idle>, reactor: &Reactor) {
         self.expired.set(true);
         if let Some(transport) = self.transport.upgrade() {
-            // Closing waits for the producer. If nothing is queued, the producer could have written for the whole
-            // period and did not, so it is stopped.
+            // Closing waits for the producer. If no bytes are queued, the producer wrote nothing for the whole period
+            // although it could, so it is stopped.
             if transport.buffered() == 0 {
                 transport.stop_producer();
             }

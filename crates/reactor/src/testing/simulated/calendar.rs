@@ -55,7 +55,7 @@ impl Calendar {
         self.entries.pop().map(|entry| entry.happening)
     }
 
-    /// Removes the first happenings as long as `is_void` is true for them, so that the time does not stop there.
+    /// Removes the first happenings as long as `is_void` is true for them, so that no wait stops at their times.
     pub(super) fn drop_void(&mut self, is_void: impl Fn(&Happening) -> bool) {
         while self.entries.peek().is_some_and(|entry| is_void(&entry.happening)) {
             self.entries.pop();

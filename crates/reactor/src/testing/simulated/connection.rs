@@ -5,8 +5,8 @@
 //!             \-Answered--> Failed
 //! ```
 //!
-//! Each end owns its incoming pipe. Bytes that an end sends go into its peer's pipe. An end learns as from a kernel
-//! that its peer is gone: by the end of the stream, or by a reset after the end has sent something.
+//! Each end owns its incoming pipe. Bytes that an end sends go into its peer's pipe. An end is notified of a missing
+//! peer as by a kernel: by the end of the stream, or by a reset after bytes were sent to the peer.
 
 use std::io;
 
@@ -48,7 +48,7 @@ pub(super) struct Connection {
     pub(super) owns_name: bool,
     /// Whether the sending direction has been shut down.
     pub(super) finished: bool,
-    /// Bytes sent to a peer that is gone. They are never acknowledged.
+    /// The bytes sent to a peer that is gone. These bytes are never acknowledged.
     pub(super) strayed: usize,
     no_delay: bool,
     keep_alive: bool,

@@ -13,7 +13,8 @@ pub(super) struct Listener {
     pub(super) address: Address,
     /// Connections that wait to be accepted.
     pub(super) queue: VecDeque<Key>,
-    /// Clients that found the queue full. They ask again when there is room, as a kernel retransmits its SYN.
+    /// Clients that found the queue full. These clients try again when the queue has room, as a kernel retransmits its
+    /// SYN.
     pub(super) waiting: VecDeque<Key>,
     pub(super) reading: bool,
     backlog: usize,
@@ -26,7 +27,8 @@ impl Listener {
         Listener { owner, machine, address, queue, waiting, reading: false, backlog: backlog as usize }
     }
 
-    /// Whether the next client has to wait. Like Linux, the queue holds one more than the backlog (sk_acceptq_is_full).
+    /// Whether the next client has to wait. As on Linux, the queue holds one connection more than the backlog
+    /// (sk_acceptq_is_full).
     pub(super) fn is_full(&self) -> bool {
         self.queue.len() > self.backlog
     }

@@ -1,4 +1,4 @@
-//! The machines of the network: their addresses, and which of them runs.
+//! The machines of the network: their addresses and their states.
 //!
 //! [`OUTSIDE`] owns all addresses that do not belong to a host. A [`MemoryReactor`](crate::testing::MemoryReactor) and
 //! all test ends run on that machine.

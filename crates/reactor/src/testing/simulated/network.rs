@@ -132,7 +132,7 @@ impl Network {
         }
     }
 
-    /// Locks the UNIX socket at `path` for `owner`. Returns whether it was free.
+    /// Locks the UNIX socket at `path` for `owner`. Returns whether the lock was free.
     pub(super) fn lock(&mut self, owner: Key, path: &Path) -> io::Result<bool> {
         let machine = self.machine_of(owner)?;
         let locked = &mut self.machines.get_mut(machine).locked;
@@ -208,7 +208,7 @@ impl Network {
         Err(io::Error::other("too many open sources: the faults allow no more descriptors"))
     }
 
-    /// Returns the number of sources of `owner`. They include connections that `owner` has not accepted yet.
+    /// Returns the number of sources of `owner`, including connections that `owner` has not accepted yet.
     pub(crate) fn open_sources(&self, owner: Key) -> usize {
         self.sources.iter().filter(|(_, source)| source.owner() == owner).count()
     }
@@ -295,7 +295,8 @@ impl Network {
         events.append(&mut found);
     }
 
-    /// Returns the readiness of one source as an event would report it. Room to write is reported once.
+    /// Returns the readiness of one source as an event would report it. WRITE is reported once each time there is room
+    /// again.
     pub(super) fn take_ready(&mut self, key: Key) -> Ready {
         let ready = self.ready(key);
         self.acknowledge(key, ready);
@@ -316,7 +317,7 @@ impl Network {
         }
     }
 
-    /// Returns an event for reading a source that has nothing to read.
+    /// Returns a spurious event: READ for a source that has nothing to read.
     fn spurious_event(&mut self, owner: Key) -> Option<Event> {
         let reading = self.sources.iter().filter(|(_, source)| source.is_reading() && source.owner() == owner);
         let quiet: Vec<Key> = reading.map(|(key, _)| key).filter(|&key| self.ready(key).is_empty()).collect();

@@ -33,7 +33,7 @@ pub(super) fn retransmission_delay(lost: u32) -> Option<Duration> {
 #[derive(Debug)]
 pub(super) enum Segment {
     Bytes(Bytes),
-    /// The sender will send no more.
+    /// The end of the stream.
     Fin,
     /// The connection is broken.
     Reset,
@@ -76,7 +76,7 @@ impl Pipe {
 
     /// Sends `segment` and returns its arrival: `arrival`, or later if an earlier segment arrives later.
     ///
-    /// Returns `None` after a reset, because nothing follows it.
+    /// Returns `None` after a reset, because no segment follows a reset.
     pub(super) fn send(&mut self, segment: Segment, arrival: Moment) -> Option<Moment> {
         if self.reset_sent {
             return None;
@@ -119,7 +119,8 @@ impl Pipe {
 
     /// Loses the segments that are due at `now`, and returns when they are transmitted again.
     ///
-    /// Returns `None` if nothing is transmitted again: resets are not, and after many losses the sender gives up.
+    /// Returns `None` if nothing is transmitted again: resets are never repeated, and after many losses the sender
+    /// gives up.
     pub(super) fn lose(&mut self, now: Moment) -> Option<Moment> {
         self.under_way.retain(|(_, segment)| !matches!(segment, Segment::Reset));
         self.reset_sent = false;
@@ -207,7 +208,7 @@ impl Pipe {
         self.ended
     }
 
-    /// Returns why the connection is broken, if it is.
+    /// Returns the reason why the connection is broken, or `None` for an intact connection.
     pub(super) fn broken(&self) -> Option<io::ErrorKind> {
         self.broken
     }

@@ -51,7 +51,7 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    /// Returns a provider on a new network of its own. Everything on it follows from `seed` and the calls made.
+    /// Returns a provider on a new network. Everything on the network follows from `seed` and the calls made.
     ///
     /// ```
     /// use ropewalk::Reactor;

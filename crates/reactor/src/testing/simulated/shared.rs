@@ -74,7 +74,7 @@ impl SharedNetwork {
                 Some(stop) if stop <= world.network.now() => return Ok(()),
                 Some(stop) => world.network.jump(stop),
                 None if world.network.machines.has_hosts() => return Err(waits_for_ever()),
-                // Only another thread can change anything now.
+                // From here on only another thread can change the network.
                 None => world = self.wait_for_change(world, owner),
             }
         }
@@ -127,7 +127,7 @@ impl World {
 }
 
 impl Shared {
-    /// Ignores poison: a test that panicked inside must not hide its message behind another panic.
+    /// Ignores a poisoned lock: a second panic would hide the message of the test that panicked under the lock.
     fn lock(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }

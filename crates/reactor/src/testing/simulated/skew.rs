@@ -1,4 +1,4 @@
-//! The clock of a host that differs from the network's time.
+//! The difference between a host's clock and the network's time.
 
 use std::time::Duration;
 

@@ -32,7 +32,7 @@ pub(crate) struct TestEnd {
     pub(crate) failure: Option<io::ErrorKind>,
 }
 
-/// The work that remains when the outbox is empty.
+/// The action that follows when the outbox is empty.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Closing {
     #[default]
@@ -77,7 +77,7 @@ impl TestEnds {
         self.ends.insert(end)
     }
 
-    /// Returns the end under `key`, unless it was forgotten.
+    /// Returns the end under `key`, or `None` if that end was forgotten.
     pub(crate) fn get(&mut self, key: Key) -> Option<&mut TestEnd> {
         self.ends.get_mut(key)
     }
@@ -113,7 +113,7 @@ impl TestEnds {
 }
 
 impl TestEnd {
-    /// Sends a copy of `bytes` as soon as there is room.
+    /// Sends a copy of `bytes` as soon as the connection has room.
     pub(crate) fn write(&mut self, network: &mut Network, bytes: &[u8]) {
         if self.closing == Closing::No {
             self.outbox.write(bytes);
