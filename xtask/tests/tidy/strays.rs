@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{files, root};
 
 /// The folders with sources.
-const FOLDERS: [&str; 6] = ["crates", "conformance", "bench", "examples", "fuzz", "xtask"];
+const FOLDERS: [&str; 7] = ["crates", "conformance", "bench", "examples", "fuzz", "models", "xtask"];
 
 /// Files that cargo itself finds: their names, and the folders whose files are programs or tests.
 const FOUND_BY_NAME: [&str; 2] = ["lib.rs", "main.rs"];

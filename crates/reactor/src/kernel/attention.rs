@@ -2,10 +2,10 @@
 //!
 //! A turn calls the hooks of the features only after a request. A turn without a request costs one load.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, ThreadId};
-
 use ropewalk_sys::{Wake, Waker};
+
+use super::sync::atomic::{AtomicBool, Ordering};
+use super::sync::thread::{self, ThreadId};
 
 /// The part of a reactor by which any thread may request a call of the features.
 pub(crate) struct Attention {

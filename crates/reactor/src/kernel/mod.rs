@@ -51,6 +51,12 @@ use inbox::Inbox;
 use scratch::Scratch;
 use spare_outboxes::SpareOutboxes;
 
+/// The primitives of the code that threads share. Its models (`models/`) have others.
+mod sync {
+    pub(super) use std::sync::{Mutex, MutexGuard, PoisonError, atomic};
+    pub(super) use std::thread;
+}
+
 /// The queue of calls from other threads.
 pub(crate) type ThreadCalls = thread_calls::ThreadCalls<dyn SendCall>;
 

@@ -1,10 +1,11 @@
 //! Calls from other threads, on their way to the loop.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ropewalk_sys::Waker;
+
+use super::sync::atomic::{AtomicBool, Ordering};
+use super::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The queue of calls that wait for the next turn.
 pub(crate) struct ThreadCalls<C: ?Sized> {

@@ -16,9 +16,9 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use super::channel::Channel;
+use super::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use super::{Wake, Waker};
 
 const AWAKE: u8 = 0;
@@ -29,7 +29,7 @@ pub(crate) struct Bell {
     state: AtomicU8,
     /// Whether a host loop watches the descriptor.
     watched: AtomicBool,
-    channel: Channel,
+    pub(super) channel: Channel,
 }
 
 impl Bell {

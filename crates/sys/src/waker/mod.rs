@@ -17,6 +17,12 @@ mod pipe;
 #[cfg(unix)]
 pub(crate) use bell::Bell;
 
+/// The primitives of the bell. Its model (`models/`) has others.
+#[cfg(unix)]
+mod sync {
+    pub(super) use std::sync::atomic;
+}
+
 /// Wakes the `wait` of one provider. Cheap to clone; may be used from any thread at any time, also after the provider
 /// is gone.
 ///
