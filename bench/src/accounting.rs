@@ -10,7 +10,7 @@ use serde::Serialize;
 ///
 /// # Errors
 /// If there is no such process.
-pub(crate) fn processor_time(pid: u32) -> io::Result<Duration> {
+pub fn processor_time(pid: u32) -> io::Result<Duration> {
     let mut nanos = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         nanos += parse_schedstat(&fs::read_to_string(task?.path().join("schedstat"))?)?;
@@ -53,15 +53,18 @@ pub(crate) fn per_message(few: (u64, u64), many: (u64, u64)) -> f64 {
 
 /// The median, the least and the greatest of some samples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(crate) struct Summary {
-    pub(crate) median: f64,
-    pub(crate) least: f64,
-    pub(crate) greatest: f64,
+pub struct Summary {
+    /// The middle one, or the mean of the middle two.
+    pub median: f64,
+    /// The least one.
+    pub least: f64,
+    /// The greatest one.
+    pub greatest: f64,
 }
 
 impl Summary {
     /// Sums up samples, or returns `None` without any.
-    pub(crate) fn of(samples: &[f64]) -> Option<Summary> {
+    pub fn of(samples: &[f64]) -> Option<Summary> {
         let mut sorted = samples.to_vec();
         sorted.sort_by(f64::total_cmp);
         let (least, greatest) = (*sorted.first()?, *sorted.last()?);
@@ -71,13 +74,13 @@ impl Summary {
     }
 
     /// Divides each sample by the other's sample of the same round, so that a drift of the machine cancels out.
-    pub(crate) fn of_ratios(samples: &[f64], others: &[f64]) -> Option<Summary> {
+    pub fn of_ratios(samples: &[f64], others: &[f64]) -> Option<Summary> {
         let ratios: Vec<f64> = samples.iter().zip(others).map(|(ours, theirs)| ours / theirs).collect();
         Summary::of(&ratios)
     }
 
     /// Returns half the distance between the extremes, as a share of the median.
-    pub(crate) fn spread(&self) -> f64 {
+    pub fn spread(&self) -> f64 {
         (self.greatest - self.least) / 2.0 / self.median
     }
 }

@@ -21,15 +21,17 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The requests of a connection in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Load {
-    pub(crate) message_bytes: usize,
-    pub(crate) connections: usize,
+pub struct Load {
+    /// The size of a message.
+    pub message_bytes: usize,
+    /// The number of connections.
+    pub connections: usize,
     /// Messages that are sent before the first answer is awaited.
-    pub(crate) depth: usize,
+    pub depth: usize,
 }
 
 /// The connections and their requests.
-pub(crate) struct Client {
+pub struct Client {
     load: Load,
     port: u16,
     connections: Vec<TcpStream>,
@@ -41,7 +43,7 @@ pub(crate) struct Client {
 
 impl Client {
     /// Creates a client without connections.
-    pub(crate) fn new(port: u16, load: Load) -> Client {
+    pub fn new(port: u16, load: Load) -> Client {
         let request = (0..load.message_bytes).map(|index| (index * 31 + index / 251) as u8).collect();
         let reply = vec![0; (load.message_bytes * load.depth).min(256 * 1024)];
         Client { load, port, connections: Vec::new(), request, reply, sources: 0 }
@@ -51,7 +53,7 @@ impl Client {
     ///
     /// # Errors
     /// If a connection fails, or an answer differs from its request.
-    pub(crate) fn connect(&mut self) -> io::Result<()> {
+    pub fn connect(&mut self) -> io::Result<()> {
         while self.connections.len() < self.load.connections {
             let more = CONNECTING.min(self.load.connections - self.connections.len());
             let known = self.connections.len();
@@ -65,7 +67,7 @@ impl Client {
     ///
     /// # Errors
     /// If a connection breaks.
-    pub(crate) fn round(&mut self) -> io::Result<u64> {
+    pub fn round(&mut self) -> io::Result<u64> {
         let bytes = self.load.message_bytes * self.load.depth;
         let mut sent = vec![0; self.connections.len()];
         for (connection, sent) in self.connections.iter().zip(&mut sent) {
@@ -77,11 +79,19 @@ impl Client {
         Ok((self.connections.len() * self.load.depth) as u64)
     }
 
+    /// Runs one round of one message on each connection, and compares each answer with its request.
+    ///
+    /// # Errors
+    /// If a connection breaks, or an answer differs from its request.
+    pub fn checked_round(&self) -> io::Result<()> {
+        exchange_checked(&self.connections, &self.request)
+    }
+
     /// Runs one round, and returns each connection's time from its request to the end of its answer.
     ///
     /// # Errors
     /// If a connection breaks.
-    pub(crate) fn timed_round(&mut self, times: &mut Vec<Duration>) -> io::Result<()> {
+    pub fn timed_round(&mut self, times: &mut Vec<Duration>) -> io::Result<()> {
         let bytes = self.load.message_bytes * self.load.depth;
         let mut begun = Vec::with_capacity(self.connections.len());
         for connection in &self.connections {
@@ -99,7 +109,7 @@ impl Client {
     ///
     /// # Errors
     /// If a connection fails.
-    pub(crate) fn churn(&mut self) -> io::Result<u64> {
+    pub fn churn(&mut self) -> io::Result<u64> {
         self.connect_from_another_address(self.load.connections)?;
         let lives = self.round()?;
         self.connections.clear();

@@ -9,16 +9,18 @@
 //!    └── medians and spread of samples and of ratios ── bars ── table, JSON ──────┘
 //! ```
 //!
-//! This is not a load generator: requests a second on a shared machine are noise, so they are not reported.
+//! This is not a load generator: requests a second on a shared machine are noise, so they are not reported. The load tests
+//! (`load/`) use its client and its accounting.
 
 #![cfg(target_os = "linux")]
 #![deny(unsafe_code)]
 
-mod accounting;
+pub mod accounting;
 mod arguments;
 mod bars;
 mod candidate;
-mod client;
+pub mod client;
+mod machine;
 mod placement;
 mod probes;
 mod process;
@@ -27,4 +29,5 @@ mod run;
 mod scenarios;
 mod servers;
 
+pub use machine::Machine;
 pub use run::main;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::accounting::Summary;
 use crate::bars::{Bar, bars};
 use crate::candidate::Candidate;
+use crate::machine::Machine;
 use crate::scenarios::{Metric, Unit};
 
 /// All results of a run.
@@ -19,14 +20,6 @@ pub(crate) struct Results {
     pub(crate) rows: Vec<Row>,
     /// The scenarios that were not measured, with the reasons.
     pub(crate) left_out: Vec<String>,
-}
-
-/// The machine that was measured.
-#[derive(Serialize)]
-pub(crate) struct Machine {
-    pub(crate) kernel: String,
-    pub(crate) processor: String,
-    pub(crate) cores: usize,
 }
 
 /// One figure, for all candidates.

@@ -10,10 +10,11 @@ use clap::Parser;
 
 use crate::arguments::{Arguments, Part, Probe, ProbeArguments, RunArguments, ServeArguments};
 use crate::candidate::Candidate;
+use crate::machine::Machine;
 use crate::placement;
 use crate::probes;
 use crate::process::tool;
-use crate::report::{Machine, Results, Row, Style};
+use crate::report::{Results, Row, Style};
 use crate::scenarios::{Plan, Scenario};
 use crate::servers;
 
@@ -77,7 +78,7 @@ fn bench(arguments: &RunArguments) -> io::Result<()> {
     }
     progress("");
     let (rounds, window_ms) = (plan.rounds, plan.window.as_millis() as u64);
-    let results = Results { machine: machine(), rounds, window_ms, rows, left_out };
+    let results = Results { machine: Machine::here(), rounds, window_ms, rows, left_out };
     publish(&results, arguments)
 }
 
@@ -180,17 +181,6 @@ fn publish(results: &Results, arguments: &RunArguments) -> io::Result<()> {
     fs::write(&arguments.json, serde_json::to_string_pretty(results)?)?;
     say(&format!("bars missed: {}; every sample is in {}", results.missed(), arguments.json.display()));
     Ok(())
-}
-
-fn machine() -> Machine {
-    let read = |file| fs::read_to_string(file).unwrap_or_default();
-    let processor = read("/proc/cpuinfo");
-    let model = processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    Machine {
-        kernel: format!("Linux {}", read("/proc/sys/kernel/osrelease").trim()),
-        processor: model.map_or_else(|| "unknown processor".to_owned(), |(_, name)| name.to_owned()),
-        cores: processor.lines().filter(|line| line.starts_with("processor")).count(),
-    }
 }
 
 /// Prints one line on standard error, where it does not mix with the tables.

@@ -8,9 +8,12 @@
 mod bench;
 mod cargo_tool;
 mod debian;
+mod load;
+mod marked;
 mod matrix;
 mod msrv;
 mod mutants;
+mod pages;
 mod platforms;
 mod plot;
 mod sanitize;
@@ -45,6 +48,7 @@ enum Command {
     Mutants(mutants::Options),
     Bench(bench::Options),
     Plot(plot::Options),
+    Load(load::Options),
     Matrix(matrix::Options),
     Sanitize(sanitize::Options),
 }
@@ -68,6 +72,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Mutants(options) => mutants::run(&workspace, &options),
         Command::Bench(options) => bench::run(&options),
         Command::Plot(options) => plot::run(&workspace, &options),
+        Command::Load(options) => load::run(&workspace, &options),
         Command::Matrix(options) => matrix::run(&workspace, &options),
         Command::Sanitize(options) => sanitize::run(&workspace, &options),
     }

@@ -9,7 +9,6 @@
 
 mod candidate;
 mod chart;
-mod marked;
 mod pictures;
 mod results;
 mod scale;
@@ -19,12 +18,15 @@ mod table;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 
+use crate::marked::Part;
+use crate::pages::{self, Page};
 use crate::step;
 use crate::workspace::Workspace;
 use pictures::PICTURES;
+pub(crate) use results::Machine;
 use results::Results;
 
 /// The reduced results: small enough to be kept, and enough to draw everything again.
@@ -32,6 +34,10 @@ const MEASURED: &str = "docs/measured.json";
 const CHAPTER: &str = "docs/src/choosing-a-reactor.md";
 /// The folder of the pictures, beside the chapter so that the book includes them.
 const FOLDER: &str = "docs/src/pictures";
+const PART: Part = Part {
+    begin: "<!-- Written by `cargo xtask plot` from docs/measured.json; changes by hand are lost. -->",
+    end: "<!-- End of the part that `cargo xtask plot` writes. -->",
+};
 
 /// Draw the pictures and write the tables of docs/src/choosing-a-reactor.md
 ///
@@ -46,18 +52,17 @@ pub(crate) struct Options {
     check: bool,
 }
 
-/// A file of the documentation, relative to the workspace.
-struct Made {
-    path: String,
-    text: String,
-}
-
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let root = &workspace.root;
     let kept = [root.join(MEASURED)];
     let results = read(if options.results.is_empty() { &kept } else { &options.results })?;
     let made = made(root, &results)?;
-    if options.check { check(root, &made) } else { write(root, &made) }
+    if !options.check {
+        return pages::write(root, &made);
+    }
+    pages::check(root, &made, "cargo xtask plot")?;
+    step::say(&format!("pictures and tables agree with {MEASURED}"));
+    Ok(())
 }
 
 fn read(paths: &[PathBuf]) -> Result<Results> {
@@ -70,33 +75,14 @@ fn read(paths: &[PathBuf]) -> Result<Results> {
 }
 
 /// Draws and writes everything in memory.
-fn made(root: &Path, results: &Results) -> Result<Vec<Made>> {
-    let mut made = vec![Made { path: MEASURED.to_owned(), text: results.json()? }];
+fn made(root: &Path, results: &Results) -> Result<Vec<Page>> {
+    let mut made = vec![Page { path: MEASURED.to_owned(), text: results.json()? }];
     for picture in &PICTURES {
         let text = picture.chart(results)?.draw()?;
-        made.push(Made { path: format!("{FOLDER}/{}", picture.file), text });
+        made.push(Page { path: format!("{FOLDER}/{}", picture.file), text });
     }
     let chapter = fs::read_to_string(root.join(CHAPTER)).with_context(|| format!("cannot read {CHAPTER}"))?;
-    let text = marked::replace(&chapter, &table::markdown(results)).context(CHAPTER)?;
-    made.push(Made { path: CHAPTER.to_owned(), text });
+    let text = PART.replace(&chapter, &table::markdown(results)).context(CHAPTER)?;
+    made.push(Page { path: CHAPTER.to_owned(), text });
     Ok(made)
-}
-
-fn write(root: &Path, made: &[Made]) -> Result<()> {
-    fs::create_dir_all(root.join(FOLDER)).with_context(|| format!("cannot make {FOLDER}"))?;
-    for Made { path, text } in made {
-        fs::write(root.join(path), text).with_context(|| format!("cannot write {path}"))?;
-        step::say(&format!("wrote {path}"));
-    }
-    Ok(())
-}
-
-fn check(root: &Path, made: &[Made]) -> Result<()> {
-    let is_stale = |made: &&Made| fs::read_to_string(root.join(&made.path)).unwrap_or_default() != made.text;
-    let stale: Vec<&str> = made.iter().filter(is_stale).map(|made| made.path.as_str()).collect();
-    if !stale.is_empty() {
-        bail!("out of date with {MEASURED}: {}; run `cargo xtask plot` and commit them", stale.join(", "));
-    }
-    step::say(&format!("pictures and tables agree with {MEASURED}"));
-    Ok(())
 }

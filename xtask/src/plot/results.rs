@@ -24,10 +24,10 @@ pub(super) struct Results {
 
 /// The machine that was measured.
 #[derive(Deserialize, PartialEq, Serialize)]
-pub(super) struct Machine {
-    pub(super) kernel: String,
-    pub(super) processor: String,
-    pub(super) cores: usize,
+pub(crate) struct Machine {
+    pub(crate) kernel: String,
+    pub(crate) processor: String,
+    pub(crate) cores: usize,
 }
 
 /// One figure, for all candidates.

@@ -95,7 +95,7 @@ fn a_file_name_says_its_concern() {
             .flat_map(|part| part.split('_'))
             .any(|word| EMPTY_NAMES.contains(&word))
     };
-    let mut found = files(&["crates", "conformance", "bench", "models", "xtask"], "rs");
+    let mut found = files(&["crates", "conformance", "bench", "load", "models", "xtask"], "rs");
     found.retain(says_nothing);
     assert!(found.is_empty(), "file names that say nothing: {found:?}");
 }
@@ -131,20 +131,22 @@ fn the_samples_of_every_chapter_are_compiled() {
     assert!(found.is_empty(), "samples that are not compiled: {found:?}; see crates/*/src/book.rs");
 }
 
-fn plot(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_xtask")).arg("plot").args(arguments).output().expect("the tool starts")
+fn xtask(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_xtask")).args(arguments).output().expect("the tool starts")
 }
 
 #[test]
-fn the_measured_chapter_is_up_to_date() {
-    let output = plot(&["--check"]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+fn the_written_chapters_are_up_to_date() {
+    for command in ["plot", "load"] {
+        let output = xtask(&[command, "--check"]);
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[test]
 fn an_error_names_broken_measurements() {
-    let missing = plot(&["no/such/results.json"]);
-    let broken = plot(&[concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
+    let missing = xtask(&["plot", "no/such/results.json"]);
+    let broken = xtask(&["plot", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
     for (output, words) in [(missing, "cannot read no/such/results.json"), (broken, "Cargo.toml is not what")] {
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && complaint.contains(words), "{complaint}");

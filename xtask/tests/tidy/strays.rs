@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{files, root};
 
 /// The folders with sources.
-const FOLDERS: [&str; 7] = ["crates", "conformance", "bench", "examples", "fuzz", "models", "xtask"];
+const FOLDERS: [&str; 8] = ["crates", "conformance", "bench", "examples", "fuzz", "load", "models", "xtask"];
 
 /// Files that cargo itself finds: their names, and the folders whose files are programs or tests.
 const FOUND_BY_NAME: [&str; 2] = ["lib.rs", "main.rs"];
