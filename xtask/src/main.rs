@@ -8,6 +8,7 @@
 mod bench;
 mod cargo_tool;
 mod debian;
+mod dependencies;
 mod load;
 mod marked;
 mod matrix;
@@ -16,6 +17,7 @@ mod mutants;
 mod pages;
 mod platforms;
 mod plot;
+mod reproduce;
 mod sanitize;
 mod step;
 mod test;
@@ -49,6 +51,8 @@ enum Command {
     Bench(bench::Options),
     Plot(plot::Options),
     Load(load::Options),
+    Dependencies(dependencies::Options),
+    Reproduce(reproduce::Options),
     Matrix(matrix::Options),
     Sanitize(sanitize::Options),
 }
@@ -73,6 +77,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench(options) => bench::run(&options),
         Command::Plot(options) => plot::run(&workspace, &options),
         Command::Load(options) => load::run(&workspace, &options),
+        Command::Dependencies(options) => dependencies::run(&workspace, &options),
+        Command::Reproduce(options) => reproduce::run(&workspace, &options),
         Command::Matrix(options) => matrix::run(&workspace, &options),
         Command::Sanitize(options) => sanitize::run(&workspace, &options),
     }

@@ -7,6 +7,7 @@ mod circles;
 mod examples;
 mod forwarding;
 mod imports;
+mod packages;
 mod prose;
 mod rust_text;
 mod strays;
@@ -137,7 +138,7 @@ fn xtask(arguments: &[&str]) -> Output {
 
 #[test]
 fn the_written_chapters_are_up_to_date() {
-    for command in ["plot", "load"] {
+    for command in ["plot", "load", "dependencies"] {
         let output = xtask(&[command, "--check"]);
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     }
