@@ -69,7 +69,8 @@ impl Configuration {
         Configuration::parse(&text, &file, kinds)
     }
 
-    fn parse(text: &str, file: &str, kinds: &Kinds) -> Result<Configuration, String> {
+    /// Parses the text of the file with this name.
+    pub(crate) fn parse(text: &str, file: &str, kinds: &Kinds) -> Result<Configuration, String> {
         let locations = Locations::new(file, text);
         let table = DeTable::parse(text).map_err(|error| locations.describe(&error))?;
         let mut configuration = Configuration::default();

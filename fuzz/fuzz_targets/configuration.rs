@@ -1,0 +1,48 @@
+//! No text makes the parser of configuration files panic. An error names the file, and a line and column of the text.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ropewalk::Reactor;
+use ropewalk::application::Service;
+use serde::Deserialize;
+
+#[path = "../../crates/runner/src/configuration/mod.rs"]
+#[allow(dead_code, reason = "the target only parses")]
+mod configuration;
+#[path = "../../crates/runner/src/options.rs"]
+#[allow(dead_code, reason = "the target only parses")]
+mod options;
+
+use configuration::{Configuration, Kinds};
+
+const FILE: &str = "x.toml";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[allow(dead_code, reason = "only the types matter")]
+struct Options {
+    listen: Vec<String>,
+    max_connections: Option<u32>,
+    idle_timeout: Option<f64>,
+}
+
+struct Nothing;
+impl Service for Nothing {}
+
+fuzz_target!(|text: &str| {
+    let mut kinds = Kinds::default();
+    kinds.add("echo", |_: &Reactor, _: Options| Ok(Nothing));
+    let Err(error) = Configuration::parse(text, FILE, &kinds) else { return };
+    let rest = error.strip_prefix(FILE).and_then(|rest| rest.strip_prefix(':')).expect("the file");
+    // A message about the whole file has no line.
+    if let Some((line, rest)) = rest.split_once(':').filter(|(line, _)| !line.starts_with(' ')) {
+        let (line, column) = (number(line), number(rest.split(':').next().unwrap_or_default()));
+        let found = text.split('\n').nth(line - 1).expect("a line of the text");
+        assert!((1..=found.chars().count() + 1).contains(&column), "{error}");
+    }
+});
+
+fn number(digits: &str) -> usize {
+    digits.parse().unwrap_or_else(|_| panic!("a number, not {digits:?}"))
+}
