@@ -10,6 +10,7 @@ mod fork;
 mod identity;
 mod inherited;
 mod io_handle;
+mod memory;
 mod names;
 mod providers;
 #[cfg(unix)]
@@ -30,6 +31,7 @@ pub use fork::forks;
 pub use identity::Identity;
 pub use inherited::{inherited, take_standard_streams};
 pub use io_handle::{OwnedSocket, OwnedWaitable, RawSocket, RawWaitable};
+pub use memory::release_free_memory;
 pub use names::{IpFamily, check_name, is_family_missing, look_up, zone_number};
 pub use providers::{Provider, providers};
 pub use seam::*;

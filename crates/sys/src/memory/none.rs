@@ -1,0 +1,3 @@
+//! Systems without malloc_trim(3).
+
+pub(super) fn release_free() {}
