@@ -12,11 +12,11 @@ use hyper::{Method, Response, StatusCode};
 use super::body::{self, Content};
 use super::condition::{Verdict, Version};
 use super::head::{self, BadHead};
+use super::media_type;
 use super::range::{self, Wanted};
 use super::request_path::{BadPath, RequestPath};
 use super::root::{Metadata, is_link_loop};
 use super::site::{Found, Site};
-use super::{listing, media_type};
 
 type Answer = Response<Content>;
 
@@ -25,6 +25,8 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; s
 const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+/// The number of seconds after which a client may try again.
+const SOON: HeaderValue = HeaderValue::from_static("1");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// Returns the response to a request, with the first piece of its file.
@@ -88,6 +90,7 @@ impl Refusal {
             StatusCode::METHOD_NOT_ALLOWED => drop(fields.insert(header::ALLOW, ALLOWED)),
             // After a refused head or an unknown coding, the end of the request is unknown.
             StatusCode::BAD_REQUEST | StatusCode::NOT_IMPLEMENTED => drop(fields.insert(header::CONNECTION, CLOSE)),
+            StatusCode::SERVICE_UNAVAILABLE => drop(fields.insert(header::RETRY_AFTER, SOON)),
             _ => {}
         }
         answer
@@ -102,10 +105,11 @@ fn find(site: &Site, request: &Parts) -> Result<Answer, Refusal> {
     let path = RequestPath::parse(request.uri.path())?;
     let refused = |error: io::Error| Refusal::from_io(request.uri.path(), &error);
     match site.find(&path).map_err(refused)? {
-        Found::File(file, metadata, name) => send_file(request, file, metadata, &name).map_err(refused),
-        Found::Directory(directory) => {
-            let entries = site.entries(directory).map_err(refused)?;
-            let mut answer = text(StatusCode::OK, listing::page(&path, entries));
+        Found::File(file, metadata, name) => send_file(site, request, file, metadata, &name).map_err(refused),
+        Found::Directory(metadata, directory) => {
+            let too_many = Refusal(StatusCode::SERVICE_UNAVAILABLE, "too many listings are being sent");
+            let rows = site.listing(&metadata, &directory).map_err(refused)?.ok_or(too_many)?;
+            let mut answer = Response::new(Content::Ready(rows.page(&path)));
             answer.headers_mut().insert(header::CONTENT_TYPE, HTML);
             answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
             Ok(answer)
@@ -114,13 +118,13 @@ fn find(site: &Site, request: &Parts) -> Result<Answer, Refusal> {
     }
 }
 
-fn send_file(request: &Parts, mut file: File, metadata: Metadata, name: &Path) -> io::Result<Answer> {
+fn send_file(site: &Site, request: &Parts, mut file: File, metadata: Metadata, name: &Path) -> io::Result<Answer> {
     let length = body::length_of(&mut file, &metadata)?;
     // The metadata does not show when a file that the kernel generates changes.
     let has_version = metadata.is_stored || length == Some(0);
     let version = if has_version { Version::new(&metadata, SystemTime::now()) } else { Version::default() };
     let mut answer = match version.evaluate(&request.headers) {
-        Verdict::Send => send_wanted(request, file, length, name, &version)?,
+        Verdict::Send => send_wanted(site, request, file, length, name, &version)?,
         Verdict::NotModified => not_modified(),
         Verdict::Failed => return Ok(Refusal(StatusCode::PRECONDITION_FAILED, "the file has changed").into_answer()),
     };
@@ -133,13 +137,22 @@ fn send_file(request: &Parts, mut file: File, metadata: Metadata, name: &Path) -
     Ok(answer)
 }
 
-fn send_wanted(request: &Parts, file: File, length: Option<u64>, name: &Path, version: &Version) -> io::Result<Answer> {
-    let Some(length) = length else { return with_media_type(file, name, Content::until_the_end) };
+fn send_wanted(
+    site: &Site,
+    request: &Parts,
+    file: File,
+    length: Option<u64>,
+    name: &Path,
+    version: &Version,
+) -> io::Result<Answer> {
+    let Some(length) = length else {
+        return with_media_type(file, name, |file| Content::until_the_end(file, site.pieces()));
+    };
     let mut answer = match wanted_part(request, length, version) {
-        Wanted::Whole => with_media_type(file, name, |file| Content::of(file, 0..length))?,
+        Wanted::Whole => with_media_type(file, name, |file| Content::of(file, 0..length, site.pieces()))?,
         Wanted::Part(part) => {
             let range = format!("bytes {}-{}/{length}", part.start, part.end - 1);
-            let mut answer = with_media_type(file, name, |file| Content::of(file, part))?;
+            let mut answer = with_media_type(file, name, |file| Content::of(file, part, site.pieces()))?;
             *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
             set(&mut answer, header::CONTENT_RANGE, &range);
             answer
@@ -199,7 +212,7 @@ fn redirect(path: &RequestPath, query: Option<&str>) -> Answer {
 }
 
 fn text(status: StatusCode, text: String) -> Answer {
-    let mut answer = Response::new(Content::Ready(text.into()));
+    let mut answer = Response::new(Content::Ready(vec![text.into()]));
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, TEXT);
     answer

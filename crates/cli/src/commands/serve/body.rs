@@ -1,55 +1,55 @@
-//! The body of a response: empty, a text, or a part of a file that the thread pool reads piece by piece.
+//! The body of a response: empty, parts that are in memory, or a part of a file that the thread pool reads piece by
+//! piece.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use ropewalk::{Deferred, Reactor};
+use ropewalk::{Deferred, Reactor, Transport};
 
 use super::connections::PendingRequest;
+use super::pieces::{LONG_PIECE, Pieces};
 use super::root::Metadata;
-
-/// The number of bytes that are read from a file at once. Smaller pieces cost more turns. Larger pieces cost more
-/// memory for each slow reader: a response holds the piece in flight and the next one, which is read ahead.
-const PIECE: u64 = 128 * 1024;
 
 /// The body as the thread pool makes it.
 pub(super) enum Content {
-    /// The whole body.
-    Ready(Bytes),
+    /// The whole body. Other responses may share its parts.
+    Ready(Vec<Bytes>),
     /// The first piece, and the part of the file that follows it.
     File(Bytes, FilePart),
 }
 
 impl Content {
     /// The empty body.
-    pub(super) const EMPTY: Content = Content::Ready(Bytes::new());
+    pub(super) const EMPTY: Content = Content::Ready(Vec::new());
 
     /// Reads the first piece of `part` of `file`. Closes the file if no piece follows.
-    pub(super) fn of(mut file: File, part: Range<u64>) -> io::Result<Content> {
+    pub(super) fn of(mut file: File, part: Range<u64>, pieces: &Arc<Pieces>) -> io::Result<Content> {
         file.seek(SeekFrom::Start(part.start))?;
-        Content::beginning(FilePart { file, left: Some(part.end - part.start) })
+        Content::beginning(FilePart { file, left: Some(part.end - part.start), pieces: pieces.clone() })
     }
 
     /// Reads the first piece of `file`, whose length is unknown. Closes the file if no piece follows.
-    pub(super) fn until_the_end(file: File) -> io::Result<Content> {
-        Content::beginning(FilePart { file, left: None })
+    pub(super) fn until_the_end(file: File, pieces: &Arc<Pieces>) -> io::Result<Content> {
+        Content::beginning(FilePart { file, left: None, pieces: pieces.clone() })
     }
 
     fn beginning(mut rest: FilePart) -> io::Result<Content> {
         let first = rest.read_piece()?;
-        Ok(if rest.left == Some(0) { Content::Ready(first) } else { Content::File(first, rest) })
+        Ok(if rest.left == Some(0) { Content::Ready(vec![first]) } else { Content::File(first, rest) })
     }
 
     /// Returns the length in bytes, if it is known.
     pub(super) fn length(&self) -> Option<u64> {
         match self {
-            Content::Ready(bytes) => Some(bytes.len() as u64),
+            Content::Ready(parts) => Some(parts.iter().map(|part| part.len() as u64).sum()),
             Content::File(first, rest) => rest.left.map(|left| first.len() as u64 + left),
         }
     }
@@ -62,10 +62,10 @@ pub(super) fn length_of(file: &mut File, metadata: &Metadata) -> io::Result<Opti
     if metadata.is_stored {
         return Ok(Some(metadata.length));
     }
-    let mut beginning = FilePart { file: file.try_clone()?, left: None };
-    let found = beginning.read_piece()?.len() as u64;
+    let mut beginning = vec![0; LONG_PIECE];
+    let found = fill(file, &mut beginning)? as u64;
     file.rewind()?;
-    Ok((found == metadata.length.min(PIECE)).then_some(metadata.length))
+    Ok((found == metadata.length.min(LONG_PIECE as u64)).then_some(metadata.length))
 }
 
 /// The unread rest of a part of a file.
@@ -73,25 +73,24 @@ pub(super) struct FilePart {
     file: File,
     /// The number of bytes. `None` means up to the end of the file.
     left: Option<u64>,
+    pieces: Arc<Pieces>,
 }
 
 impl FilePart {
     fn read_piece(&mut self) -> io::Result<Bytes> {
-        let size = self.left.map_or(PIECE, |left| left.min(PIECE));
         // `read_to_end` would start with small reads.
-        let mut piece = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
-        let count = fill(&mut self.file, &mut piece)?;
-        let is_end = count < piece.len();
+        let mut piece = self.pieces.allocate(self.left.unwrap_or(u64::MAX));
+        let (wanted, count) = (piece.bytes.len(), fill(&mut self.file, &mut piece.bytes)?);
         self.left = match self.left {
-            Some(_) if is_end => {
+            Some(_) if count < wanted => {
                 let truncated = "the file was truncated while it was sent";
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, truncated));
             }
-            Some(left) => Some(left - size),
-            None => is_end.then_some(0),
+            Some(left) => Some(left - count as u64),
+            None => (count < wanted).then_some(0),
         };
-        piece.truncate(count);
-        Ok(piece.into())
+        piece.bytes.truncate(count);
+        Ok(piece.into_bytes())
     }
 }
 
@@ -114,7 +113,9 @@ type Reading = Deferred<(FilePart, io::Result<Bytes>)>;
 /// The body as hyper sends it.
 pub(super) struct ResponseBody {
     reactor: Reactor,
-    ready: Option<Bytes>,
+    transport: Transport,
+    /// Parts of the body that can be sent at once. None of them is empty.
+    ready: VecDeque<Bytes>,
     rest: Rest,
     /// The number of bytes, if it is known.
     unsent: Option<u64>,
@@ -130,14 +131,24 @@ enum Rest {
 }
 
 impl ResponseBody {
-    /// Sends `content`. The thread pool of `reactor` reads its pieces.
-    pub(super) fn new(reactor: Reactor, content: Content, request: PendingRequest) -> ResponseBody {
+    /// Sends `content` over `transport`. The thread pool of the reactor reads its pieces.
+    pub(super) fn new(transport: Transport, content: Content, request: PendingRequest) -> ResponseBody {
         let unsent = content.length();
         let (ready, rest) = match content {
-            Content::Ready(bytes) => (bytes, Rest::Nothing),
-            Content::File(first, rest) => (first, Rest::unread(rest)),
+            Content::Ready(parts) => (parts, Rest::Nothing),
+            Content::File(first, rest) => (vec![first], Rest::unread(rest)),
         };
-        ResponseBody { reactor, ready: (!ready.is_empty()).then_some(ready), rest, unsent, _request: request }
+        let ready = ready.into_iter().filter(|part| !part.is_empty()).collect();
+        ResponseBody { reactor: transport.reactor(), transport, ready, rest, unsent, _request: request }
+    }
+
+    /// Returns at most a piece of what is ready, so that only a piece of it is copied for a slow reader.
+    fn next_ready(&mut self) -> Option<Bytes> {
+        let part = self.ready.front_mut()?;
+        if part.len() > LONG_PIECE {
+            return Some(part.split_to(LONG_PIECE));
+        }
+        self.ready.pop_front()
     }
 
     fn read_ahead(&mut self) {
@@ -178,7 +189,7 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let piece = match self.ready.take() {
+        let piece = match self.next_ready() {
             Some(piece) => piece,
             None => match ready!(self.poll_rest(context)) {
                 Some(Ok(piece)) => piece,
@@ -186,7 +197,10 @@ impl Body for ResponseBody {
                 None => return Poll::Ready(None),
             },
         };
-        self.read_ahead();
+        // A slow reader holds no piece that hyper cannot take yet.
+        if self.transport.buffered() == 0 {
+            self.read_ahead();
+        }
         self.unsent = self.unsent.map(|unsent| unsent - piece.len() as u64);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }

@@ -145,7 +145,7 @@ mod tests {
 
     fn file(modified: SystemTime) -> Metadata {
         let (kind, length, changed) = (FileKind::Regular, 10, Some(modified));
-        Metadata { kind, length, is_stored: true, modified: Some(modified), changed, inode: 7 }
+        Metadata { kind, length, is_stored: true, modified: Some(modified), changed, device: 1, inode: 7 }
     }
 
     fn version() -> Version {

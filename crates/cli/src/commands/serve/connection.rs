@@ -8,7 +8,7 @@ use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -19,7 +19,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use ropewalk::task::hyper::LoopTimer;
 use ropewalk::task::{AsyncStream, StreamFactory};
-use ropewalk::{Address, Factory, Reactor};
+use ropewalk::{Factory, Reactor, Transport};
 
 use super::answer::answer;
 use super::body::{Content, ResponseBody};
@@ -49,21 +49,15 @@ pub(super) fn factory(
         let sent = tracked.clone();
         stream.transport().when_lost().add_callback(move |_| drop(sent));
         let stream = IdleLimited::new(stream, idle_limit.map(|limit| limit * STALL_FACTOR), tracked.clone());
-        reactor.spawn(serve(http.clone(), stream, reactor.clone(), site.clone(), tracked));
+        reactor.spawn(serve(http.clone(), stream, site.clone(), tracked));
     })
 }
 
-async fn serve(
-    http: Rc<http1::Builder>,
-    stream: IdleLimited,
-    reactor: Reactor,
-    site: Arc<Site>,
-    tracked: Rc<TrackedConnection>,
-) {
-    let peer = Rc::new(stream.stream.transport().peer().clone());
-    let own = (reactor.clone(), peer.clone(), tracked.clone());
-    let service =
-        service_fn(move |request| respond(own.0.clone(), site.clone(), own.1.clone(), own.2.clone(), request));
+async fn serve(http: Rc<http1::Builder>, stream: IdleLimited, site: Arc<Site>, tracked: Rc<TrackedConnection>) {
+    let transport = stream.stream.transport().clone();
+    let peer = transport.peer().clone();
+    let own = tracked.clone();
+    let service = service_fn(move |request| respond(transport.clone(), site.clone(), own.clone(), request));
     let mut connection = http.serve_connection(stream, service);
     let mut unneeded = pin!(tracked.until_unneeded());
     let mut is_shutting_down = false;
@@ -80,28 +74,28 @@ async fn serve(
 }
 
 async fn respond(
-    reactor: Reactor,
+    transport: Transport,
     site: Arc<Site>,
-    peer: Rc<Address>,
     tracked: Rc<TrackedConnection>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let pending = tracked.begin_request();
     let (head, _body) = request.into_parts();
     let request_line = tracing::enabled!(tracing::Level::INFO).then(|| format!("{} {}", head.method, head.uri));
-    let answered = reactor.defer_to_thread(move || answer(&site, &head)).await;
+    let answered = transport.reactor().defer_to_thread(move || answer(&site, &head)).await;
     let mut response = answered.unwrap_or_else(|_panicked| {
         let mut response = Response::new(Content::EMPTY);
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         response
     });
     if let Some(request_line) = request_line {
+        let peer = transport.peer();
         tracing::info!(%peer, status = response.status().as_u16(), bytes = response.body().length(), "{request_line}");
     }
     if tracked.is_closing() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response.map(|content| ResponseBody::new(reactor, content, pending)))
+    Ok(response.map(|content| ResponseBody::new(transport, content, pending)))
 }
 
 /// Joins an error's message with those of its causes, because hyper's messages do not include the causes.
@@ -115,7 +109,10 @@ fn error_chain(error: &hyper::Error) -> String {
     text
 }
 
-/// A stream that is closed when it has been idle for too long.
+/// The number of unsent bytes beyond which no more are accepted. With it, the outbox holds one piece of a file at most.
+const UNSENT_MAX: usize = 4 * 1024;
+
+/// A stream that is closed when it has been idle for too long, and that holds few unsent bytes.
 struct IdleLimited {
     stream: AsyncStream,
     idle: IdleTimer,
@@ -125,8 +122,20 @@ struct IdleLimited {
 impl IdleLimited {
     fn new(stream: AsyncStream, idle_limit: Option<Duration>, tracked: Rc<TrackedConnection>) -> IdleLimited {
         let _ = stream.transport().set_tcp_no_delay(true);
+        stream.transport().set_watermarks(UNSENT_MAX, 0);
         let idle = IdleTimer::closing(stream.transport(), idle_limit);
         IdleLimited { stream, idle, tracked }
+    }
+
+    /// Waits until few bytes are unsent.
+    fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        if self.stream.transport().buffered() > UNSENT_MAX {
+            // Written in this turn and sent at its end. Then the stream knows whether the peer is slow.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn touch_if_ready<T>(&self, outcome: Poll<T>) -> Poll<T> {
@@ -151,6 +160,7 @@ impl Read for IdleLimited {
 
 impl Write for IdleLimited {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_writable(context))?;
         let outcome = Pin::new(&mut self.stream).poll_write(context, data);
         self.touch_if_ready(outcome)
     }
@@ -172,6 +182,7 @@ impl Write for IdleLimited {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_writable(context))?;
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
         self.touch_if_ready(outcome)
     }

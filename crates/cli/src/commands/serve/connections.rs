@@ -12,6 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -21,9 +22,16 @@ use ropewalk::{Deferred, Reactor};
 /// The time without traffic after which a closing site closes a connection. A shorter time of grace takes precedence.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// The time after the end of a burst of connections until its memory is released.
+const RELEASE_DELAY: Duration = Duration::from_secs(2);
+
 /// The open connections of a site.
-#[derive(Default)]
 pub(super) struct Connections {
+    /// Called in a thread to release the memory of a burst.
+    release: Arc<dyn Fn() + Send + Sync>,
+    /// The most connections that were open at once since memory was released.
+    peak: Cell<usize>,
+    is_releasing: Cell<bool>,
     /// The maximum time that closing may take.
     grace: Duration,
     closing: Cell<bool>,
@@ -34,15 +42,30 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new(grace: Duration) -> Rc<Connections> {
-        Rc::new(Connections { grace, ..Connections::default() })
+    /// Creates connections that call `release` in a thread, two seconds after at least half of a burst were lost.
+    pub(super) fn new(grace: Duration, release: impl Fn() + Send + Sync + 'static) -> Rc<Connections> {
+        Rc::new(Connections {
+            grace,
+            release: Arc::new(release),
+            peak: Cell::default(),
+            is_releasing: Cell::default(),
+            closing: Cell::default(),
+            next_number: Cell::default(),
+            open: RefCell::default(),
+            closed: RefCell::default(),
+        })
     }
 
     /// Adds a connection, which is removed when the result is dropped.
     pub(super) fn add(self: &Rc<Connections>, reactor: &Reactor) -> Rc<TrackedConnection> {
         let number = self.next_number.get();
         self.next_number.set(number + 1);
-        self.open.borrow_mut().insert(number, None);
+        let open = {
+            let mut open = self.open.borrow_mut();
+            open.insert(number, None);
+            open.len()
+        };
+        self.peak.set(self.peak.get().max(open));
         let last_activity = Cell::new(reactor.now());
         Rc::new(TrackedConnection {
             connections: self.clone(),
@@ -81,6 +104,21 @@ impl Connections {
             // If a connection was accepted meanwhile, this function is called again when that connection ends.
             Some(connections) if connections.open.borrow().is_empty() => connections.finish(),
             _ => {}
+        });
+    }
+
+    /// Releases memory soon if at most half of the connections of a burst are left.
+    fn release_if_few(self: &Rc<Connections>, reactor: &Reactor) {
+        if 2 * self.open.borrow().len() > self.peak.get() || self.is_releasing.replace(true) {
+            return;
+        }
+        let connections = Rc::downgrade(self);
+        reactor.call_later(RELEASE_DELAY, move |reactor| {
+            let Some(connections) = connections.upgrade() else { return };
+            connections.is_releasing.set(false);
+            connections.peak.set(connections.open.borrow().len());
+            let release = connections.release.clone();
+            reactor.call_in_thread(move || release());
         });
     }
 
@@ -154,6 +192,7 @@ impl Drop for TrackedConnection {
     fn drop(&mut self) {
         self.connections.open.borrow_mut().remove(&self.number);
         let connections = self.connections.clone();
+        connections.release_if_few(&self.reactor);
         // The check follows in the next turn, because this connection may be in the middle of closing.
         if connections.closing.get() {
             self.reactor.call_later(Duration::ZERO, move |reactor| connections.finish_if_closed(reactor));
@@ -172,15 +211,23 @@ impl Drop for PendingRequest {
 
 #[cfg(test)]
 mod tests {
-    use ropewalk::testing::Clock;
+    use std::sync::mpsc;
+
+    use ropewalk::RunOptions;
+    use ropewalk::testing::{Clock, MemoryReactor};
 
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
+    /// Connections that release nothing.
+    fn quiet(grace: Duration) -> Rc<Connections> {
+        Connections::new(grace, || {})
+    }
+
     #[test]
     fn a_pending_request_gets_the_time_of_grace() {
-        let (clock, connections) = (Clock::new(), Connections::new(Duration::from_millis(300)));
+        let (clock, connections) = (Clock::new(), quiet(Duration::from_millis(300)));
         let tracked = begin(&connections, &clock);
         let pending = tracked.begin_request();
         let closed = connections.close(&clock);
@@ -201,12 +248,12 @@ mod tests {
 
     #[test]
     fn a_site_without_connections_closes_immediately() {
-        assert!(Connections::new(MINUTE).close(&Clock::new()).is_done());
+        assert!(quiet(MINUTE).close(&Clock::new()).is_done());
     }
 
     #[test]
     fn closing_waits_for_a_second_of_silence() {
-        let (clock, connections) = (Clock::new(), Connections::new(MINUTE));
+        let (clock, connections) = (Clock::new(), quiet(MINUTE));
         let (silent, moving) = (begin(&connections, &clock), begin(&connections, &clock));
         clock.advance(2 * SILENCE);
         moving.touch();
@@ -229,7 +276,7 @@ mod tests {
 
     #[test]
     fn bytes_read_in_the_last_turn_break_the_silence() {
-        let (clock, connections) = (Clock::new(), Connections::new(MINUTE));
+        let (clock, connections) = (Clock::new(), quiet(MINUTE));
         let tracked = begin(&connections, &clock);
         connections.close(&clock);
         let found = tracked.clone();
@@ -243,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_pending_request_keeps_its_connection_open() {
-        let (clock, connections) = (Clock::new(), Connections::new(MINUTE));
+        let (clock, connections) = (Clock::new(), quiet(MINUTE));
         let tracked = begin(&connections, &clock);
         let pending = tracked.begin_request();
         let closed = connections.close(&clock);
@@ -259,7 +306,7 @@ mod tests {
 
     #[test]
     fn closing_waits_for_a_connection_accepted_meanwhile() {
-        let (clock, connections) = (Clock::new(), Connections::new(MINUTE));
+        let (clock, connections) = (Clock::new(), quiet(MINUTE));
         let first = connections.add(&clock);
         let closed = connections.close(&clock);
         let late = begin(&connections, &clock);
@@ -269,5 +316,22 @@ mod tests {
         drop(late);
         clock.advance(Duration::ZERO);
         assert!(closed.is_done());
+    }
+
+    #[test]
+    fn memory_is_released_after_a_burst() {
+        let (net, (sender, released)) = (MemoryReactor::new(), mpsc::channel());
+        net.start_running(RunOptions::default()).unwrap();
+        let connections = Connections::new(MINUTE, move || sender.send(()).unwrap());
+        let mut open = Vec::from_iter((0..10).map(|_| connections.add(&net)));
+        open.truncate(6);
+        net.advance(2 * RELEASE_DELAY);
+        assert!(net.get_delayed_calls().is_empty());
+        open.truncate(2);
+        assert_eq!(net.get_delayed_calls().len(), 1, "once for a burst");
+        net.advance(RELEASE_DELAY);
+        net.settle();
+        assert!(released.recv().is_ok());
+        assert!(net.get_delayed_calls().is_empty());
     }
 }

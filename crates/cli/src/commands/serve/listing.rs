@@ -3,7 +3,10 @@
 use std::ffi::OsStr;
 use std::fmt::{self, Display, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
+
+use bytes::Bytes;
 
 use super::condition::whole_seconds;
 use super::request_path::{RequestPath, encode};
@@ -40,22 +43,49 @@ impl Entry {
     }
 }
 
-/// Returns the page for the directory at `path` with these entries.
-pub(super) fn page(path: &RequestPath, entries: impl Iterator<Item = (PathBuf, Metadata)>) -> String {
-    let mut entries = entries.filter(|(_, metadata)| metadata.kind != FileKind::Special);
-    let mut shown: Vec<_> =
-        entries.by_ref().take(ENTRIES_MAX).map(|(name, metadata)| Entry::new(name, &metadata)).collect();
-    shown.sort_by_cached_key(|entry| {
-        let name = entry.name.to_string_lossy();
-        (!entry.is_directory, name.to_lowercase(), name.into_owned())
-    });
-    let mut page = String::with_capacity(2048 + 200 * shown.len());
-    // Writing to a string does not fail.
-    let _ = write_page(&mut page, path, &shown, entries.next().is_some());
-    page
+/// The rows of a listing, which are the same whatever path leads to the directory.
+#[derive(Clone, Default)]
+pub(super) struct Rows {
+    pub(super) html: Bytes,
+    /// The end of the page, as HTML.
+    pub(super) end: Arc<str>,
 }
 
-fn write_page(page: &mut String, path: &RequestPath, entries: &[Entry], is_truncated: bool) -> fmt::Result {
+impl Rows {
+    /// Reads the entries of a directory.
+    pub(super) fn of(entries: impl Iterator<Item = (PathBuf, Metadata)>) -> Rows {
+        let mut entries = entries.filter(|(_, metadata)| metadata.kind != FileKind::Special);
+        let mut shown: Vec<_> =
+            entries.by_ref().take(ENTRIES_MAX).map(|(name, metadata)| Entry::new(name, &metadata)).collect();
+        shown.sort_by_cached_key(|entry| {
+            let name = entry.name.to_string_lossy();
+            (!entry.is_directory, name.to_lowercase(), name.into_owned())
+        });
+        Rows::from_shown(&shown, entries.next().is_some())
+    }
+
+    fn from_shown(entries: &[Entry], is_truncated: bool) -> Rows {
+        let (mut html, mut end) = (String::with_capacity(200 * entries.len()), String::from("</table>\n"));
+        // Writing to a string does not fail.
+        let _ = entries.iter().try_for_each(|entry| write_entry(&mut html, entry));
+        if is_truncated {
+            let _ = writeln!(end, "<p>There are more entries than the {ENTRIES_MAX} shown here.</p>");
+        }
+        let _ = write!(end, "<footer>{}</footer>\n</body>\n</html>\n", summary(entries));
+        html.shrink_to_fit();
+        Rows { html: html.into(), end: end.into() }
+    }
+
+    /// Returns the page for the directory at `path`, in parts. Pages share the rows.
+    pub(super) fn page(&self, path: &RequestPath) -> Vec<Bytes> {
+        let mut beginning = String::with_capacity(2048);
+        let _ = write_beginning(&mut beginning, path);
+        vec![beginning.into(), self.html.clone(), Bytes::copy_from_slice(self.end.as_bytes())]
+    }
+}
+
+/// Writes the page up to its rows.
+fn write_beginning(page: &mut String, path: &RequestPath) -> fmt::Result {
     let title: String = path.names().fold(String::from("/"), |title, name| title + &name.to_string_lossy() + "/");
     let title = Escaped(&title);
     write!(page, "<!DOCTYPE html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n")?;
@@ -66,12 +96,7 @@ fn write_page(page: &mut String, path: &RequestPath, entries: &[Entry], is_trunc
     if path.names().next().is_some() {
         page.push_str("<tr><td class=d><a href=\"../\">../</a><td><td>\n");
     }
-    entries.iter().try_for_each(|entry| write_entry(page, entry))?;
-    page.push_str("</table>\n");
-    if is_truncated {
-        writeln!(page, "<p>There are more entries than the {ENTRIES_MAX} shown here.</p>")?;
-    }
-    write!(page, "<footer>{}</footer>\n</body>\n</html>\n", summary(entries))
+    Ok(())
 }
 
 /// Writes the path with a link for each directory.
@@ -188,8 +213,8 @@ mod tests {
     fn names_are_escaped_in_markup_or_urls() {
         let name = "javascript:\"><script>&'.html";
         let entry = Entry { name: name.into(), is_directory: false, length: 1, modified: None };
-        let mut page = String::new();
-        write_page(&mut page, &RequestPath::parse("/a%3Cb/").unwrap(), &[entry], false).unwrap();
+        let parts = Rows::from_shown(&[entry], false).page(&RequestPath::parse("/a%3Cb/").unwrap());
+        let page = String::from_utf8(parts.concat()).unwrap();
         assert!(!page.contains("<script"));
         assert!(page.contains(
             "href=\"./javascript%3A%22%3E%3Cscript%3E%26%27.html\">javascript:&quot;&gt;&lt;script&gt;&amp;&#39;.html<"

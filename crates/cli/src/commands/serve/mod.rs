@@ -7,7 +7,8 @@
 //! ```
 //!
 //! All access to the file system runs in the thread pool: [`answer`] is a plain function from a request to a response. The
-//! loop only parses, writes and waits. A response holds at most two pieces of its file in memory.
+//! loop only parses, writes and waits. A response to a slow reader holds two pieces of its
+//! file in memory: [`pieces`] bounds them, and [`listings`] those of directories.
 
 mod answer;
 mod body;
@@ -16,7 +17,9 @@ mod connection;
 mod connections;
 mod head;
 mod listing;
+mod listings;
 mod media_type;
+mod pieces;
 mod range;
 mod request_path;
 mod root;
@@ -42,7 +45,8 @@ pub(super) fn begin(reactor: &Reactor, options: Serve) -> Result<Begun, BoxedErr
     let site = Arc::new(Site::open(&options.directory, options.hidden).map_err(&cannot_serve)?);
     let directory = site.directory().display().to_string();
     let limit = connection_limit(options.max_connections, 2);
-    let connections = Connections::new(options.grace);
+    let served = site.clone();
+    let connections = Connections::new(options.grace, move || served.release_memory());
     let factory = connection::factory(reactor, site.clone(), options.idle_timeout.0, &connections);
     let Listeners { ports, addresses } = listen(reactor, &options.listen, limit, factory)?;
     let urls: Vec<_> = addresses.iter().map(url).collect();

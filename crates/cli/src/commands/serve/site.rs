@@ -3,7 +3,11 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::listing::Rows;
+use super::listings::Listings;
+use super::pieces::Pieces;
 use super::request_path::{RequestPath, is_hidden};
 use super::root::{FileKind, Metadata, Root};
 
@@ -14,6 +18,8 @@ pub(super) struct Site {
     root: Root,
     directory: PathBuf,
     hidden: bool,
+    pieces: Arc<Pieces>,
+    listings: Listings,
 }
 
 /// The result of a lookup.
@@ -21,7 +27,7 @@ pub(super) enum Found {
     /// A file, with the path that the client sees.
     File(File, Metadata, PathBuf),
     /// A directory to be listed, with its path below the served directory.
-    Directory(PathBuf),
+    Directory(Metadata, PathBuf),
     /// A directory whose request path lacks the slash at its end.
     DirectoryWithoutSlash,
 }
@@ -32,7 +38,8 @@ impl Site {
     /// # Errors
     /// Errors of open(2).
     pub(super) fn open(directory: &Path, hidden: bool) -> io::Result<Site> {
-        Ok(Site { root: Root::open(directory)?, directory: directory.canonicalize()?, hidden })
+        let (root, directory) = (Root::open(directory)?, directory.canonicalize()?);
+        Ok(Site { root, directory, hidden, pieces: Arc::default(), listings: Listings::default() })
     }
 
     /// Checks that this process may still access the directory, after it has switched to another user.
@@ -64,30 +71,43 @@ impl Site {
             // The path has a slash after the name of a file, and nothing exists below a file.
             (false, true) => Err(io::ErrorKind::NotFound.into()),
             (true, false) => Ok(Found::DirectoryWithoutSlash),
-            (true, true) => self.find_index(relative),
+            (true, true) => self.find_index(metadata, relative),
         }
     }
 
-    /// Returns the visible names in a directory, with their metadata. Entries that cannot be accessed are left out.
+    /// Releases memory that no response uses.
+    pub(super) fn release_memory(&self) {
+        self.listings.clear();
+        ropewalk::sys::release_free_memory();
+    }
+
+    /// Returns the pieces of files that the responses hold.
+    pub(super) fn pieces(&self) -> &Arc<Pieces> {
+        &self.pieces
+    }
+
+    /// Returns the listing of a directory, or `None` if too many listings are being sent. Entries that cannot be accessed
+    /// are left out.
     ///
     /// # Errors
     /// Errors of opendir(3).
-    pub(super) fn entries(
-        &self,
-        directory: PathBuf,
-    ) -> io::Result<impl Iterator<Item = (PathBuf, Metadata)> + use<'_>> {
-        let names = self.root.names(&directory)?.filter(|name| self.hidden || !is_hidden(name));
+    pub(super) fn listing(&self, metadata: &Metadata, directory: &Path) -> io::Result<Option<Rows>> {
+        self.listings.rows(metadata, || Ok(Rows::of(self.entries(directory)?)))
+    }
+
+    fn entries(&self, directory: &Path) -> io::Result<impl Iterator<Item = (PathBuf, Metadata)>> {
+        let names = self.root.names(directory)?.filter(|name| self.hidden || !is_hidden(name));
         Ok(names.filter_map(move |name| {
             let (_, metadata) = self.resolve(&directory.join(&name)).ok()?;
             Some((PathBuf::from(name), metadata))
         }))
     }
 
-    fn find_index(&self, directory: PathBuf) -> io::Result<Found> {
+    fn find_index(&self, metadata: Metadata, directory: PathBuf) -> io::Result<Found> {
         let index = directory.join(INDEX);
         match self.resolve(&index) {
             Ok((relative, Metadata { kind: FileKind::Regular, .. })) => self.open_file(&relative, index),
-            _ => Ok(Found::Directory(directory)),
+            _ => Ok(Found::Directory(metadata, directory)),
         }
     }
 

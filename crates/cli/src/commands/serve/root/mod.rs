@@ -30,6 +30,8 @@ pub(super) struct Metadata {
     pub(super) modified: Option<SystemTime>,
     /// The time of the last change of content or metadata. Only the kernel sets it.
     pub(super) changed: Option<SystemTime>,
+    /// The number of the file system.
+    pub(super) device: u64,
     /// The number of the file within its file system.
     pub(super) inode: u64,
 }

@@ -116,11 +116,17 @@ fn metadata(stat: &Stat) -> Metadata {
         is_stored: stat.st_blocks > 0,
         modified: system_time(stat.st_mtime, stat.st_mtime_nsec),
         changed: system_time(stat.st_ctime, stat.st_ctime_nsec),
-        inode: stat.st_ino,
+        device: number(stat.st_dev),
+        inode: number(stat.st_ino),
     }
 }
 
-/// The types of these fields differ from system to system.
+/// The types of the fields of stat(2) differ from system to system.
+fn number(field: impl TryInto<u64>) -> u64 {
+    field.try_into().unwrap_or(u64::MAX)
+}
+
+/// Converts a time of stat(2).
 fn system_time(seconds: impl TryInto<i64>, nanoseconds: impl TryInto<u64>) -> Option<SystemTime> {
     let (seconds, nanoseconds) = (seconds.try_into().ok()?, nanoseconds.try_into().ok()?);
     let whole = Duration::from_secs(seconds.unsigned_abs());
