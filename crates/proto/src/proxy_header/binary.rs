@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
+use super::extensions::Extensions;
 use super::{ProxyHeader, ProxyHeaderError};
 use crate::Address;
 
@@ -66,13 +67,14 @@ fn check_command(byte: u8) -> Result<(), ProxyHeaderError> {
     }
 }
 
-/// Returns the address family. Streams and datagrams have the same address format.
+/// A connection forwards a stream. Datagrams would need a header each.
 fn family_of(byte: u8) -> Result<Family, ProxyHeaderError> {
     match (byte >> 4, byte & 0xf) {
-        (0, 0..=2) => Ok(Family::Own),
-        (1, 0..=2) => Ok(Family::Inet),
-        (2, 0..=2) => Ok(Family::Inet6),
-        (3, 0..=2) => Ok(Family::Unix),
+        (0, 0..=1) => Ok(Family::Own),
+        (1, 0..=1) => Ok(Family::Inet),
+        (2, 0..=1) => Ok(Family::Inet6),
+        (3, 0..=1) => Ok(Family::Unix),
+        (0..=3, 2) => Err(ProxyHeaderError::Datagram(byte)),
         _ => Err(ProxyHeaderError::Family(byte)),
     }
 }
@@ -82,8 +84,13 @@ impl Preamble {
         self.family.addresses_length().into()
     }
 
-    pub(super) fn rest_length(self) -> usize {
-        (self.length - self.family.addresses_length()).into()
+    /// Returns what follows the addresses.
+    pub(super) fn extensions(self) -> Extensions {
+        let length = usize::from(self.length - self.family.addresses_length());
+        match self.family {
+            Family::Own => Extensions::unchecked(length),
+            _ => Extensions::checked(length),
+        }
     }
 
     /// Decodes the addresses after this preamble.

@@ -33,8 +33,12 @@ pub enum ProxyHeaderError {
     Command(u8),
     /// The address family or the transport protocol of a binary header is unknown. The field is the byte found.
     Family(u8),
+    /// A binary header is for datagrams, but arrived on a stream. The field is the byte of family and protocol.
+    Datagram(u8),
     /// A binary header is too short for the addresses of its family. The field is the length found.
     Length(u16),
+    /// An extension (TLV) of a binary header ends beyond the header.
+    Extension,
 }
 
 impl fmt::Display for ProxyHeaderError {
@@ -64,6 +68,12 @@ impl fmt::Display for ProxyHeaderError {
             }
             ProxyHeaderError::Family(found) => {
                 write!(f, "unknown address family or protocol {found:#04x} in a binary PROXY header")
+            }
+            ProxyHeaderError::Datagram(found) => {
+                write!(f, "binary PROXY header for datagrams ({found:#04x}) on a stream: expected a stream protocol")
+            }
+            ProxyHeaderError::Extension => {
+                f.write_str("an extension (TLV) of a binary PROXY header ends beyond the header")
             }
             ProxyHeaderError::Length(found) => {
                 write!(f, "binary PROXY header of {found} bytes is too short for the addresses of its family")

@@ -13,6 +13,7 @@
 
 mod binary;
 mod error;
+mod extensions;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -22,6 +23,7 @@ use crate::Address;
 pub use error::ProxyHeaderError;
 
 use binary::Preamble;
+use extensions::Extensions;
 
 /// The maximum size of the buffered part of a header: a preamble of 16 bytes and the addresses of two UNIX sockets.
 const KEPT_MAX: usize = binary::PREAMBLE + 216;
@@ -80,8 +82,9 @@ enum State {
     Preamble,
     /// The addresses after a valid preamble.
     Addresses(Preamble),
-    /// The header is known, and this number of bytes of extensions is left to skip.
-    Skipping(usize, ProxyHeader),
+    /// The header is known, and the rest of its extensions follows.
+    Skipping(Extensions, ProxyHeader),
+    Complete(ProxyHeader),
     Broken(ProxyHeaderError),
 }
 
@@ -108,16 +111,11 @@ impl ProxyHeaderParser {
         loop {
             let next = match &mut self.state {
                 State::Broken(error) => return Err(*error),
-                State::Skipping(0, header) => return Ok(Some(header.clone())),
-                State::Skipping(left, _) => {
-                    let skipped = input.len().min(*left);
-                    *input = &input[skipped..];
-                    *left -= skipped;
-                    if *left > 0 {
-                        return Ok(None);
-                    }
-                    continue;
-                }
+                State::Complete(header) => return Ok(Some(header.clone())),
+                State::Skipping(extensions, header) => match extensions.skip(input) {
+                    Ok(is_complete) => Ok(is_complete.then(|| State::Complete(header.clone()))),
+                    Err(error) => Err(error),
+                },
                 State::Undecided => match input.first() {
                     None => return Ok(None),
                     Some(b'P') => Ok(Some(State::Text)),
@@ -147,7 +145,7 @@ impl ProxyHeaderParser {
             return Err(ProxyHeaderError::NoHeader);
         }
         match end {
-            Some(_) => text::parse(whole).map(|header| Some(State::Skipping(0, header))),
+            Some(_) => text::parse(whole).map(|header| Some(State::Complete(header))),
             None if whole.len() == text::LENGTH_MAX => Err(ProxyHeaderError::TooLong),
             None => Ok(None),
         }
@@ -163,7 +161,7 @@ impl ProxyHeaderParser {
         let wanted = binary::PREAMBLE + preamble.addresses_length();
         let kept = self.keep(input, wanted - self.length);
         let whole = kept.len() == wanted;
-        whole.then(|| State::Skipping(preamble.rest_length(), preamble.header(&kept[binary::PREAMBLE..])))
+        whole.then(|| State::Skipping(preamble.extensions(), preamble.header(&kept[binary::PREAMBLE..])))
     }
 
     /// Moves up to `count` bytes from `input` to the buffer, and returns the whole buffer.
