@@ -9,7 +9,9 @@ use seccompiler::{
     apply_filter,
 };
 
+use crate::http::Client;
 use crate::running::{ANYWHERE, Running, program, reactors};
+use crate::scratch::Scratch;
 use crate::serve::{check_links, site_with_links};
 
 /// Operations of io_uring_register, linux/io_uring.h: probe the operations, and register buffers.
@@ -35,6 +37,28 @@ fn within<T: Send>(denied: Denied, start: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let sandboxed = scope.spawn(|| {
             apply_filter(&filter(denied)).expect("seccomp(2)");
+            start()
+        });
+        sandboxed.join().expect("the thread ends")
+    })
+}
+
+/// Starts a process that may start processes but no threads: clone(2) with CLONE_THREAD fails. A filter cannot read the
+/// flags of clone3(2), so that call is missing, as on old systems.
+fn without_threads<T: Send>(start: impl FnOnce() -> T + Send) -> T {
+    let (thread, flags) = (libc::CLONE_THREAD as u64, SeccompCmpArgLen::Qword);
+    let condition = SeccompCondition::new(0, flags, SeccompCmpOp::MaskedEq(thread), thread).expect("a condition");
+    let rule = SeccompRule::new(vec![condition]).expect("a rule");
+    let filters = [(libc::SYS_clone3, vec![], libc::ENOSYS), (libc::SYS_clone, vec![rule], libc::EAGAIN)];
+    thread::scope(|scope| {
+        let sandboxed = scope.spawn(|| {
+            for (call, rules, error) in filters {
+                let architecture = std::env::consts::ARCH.try_into().expect("an architecture that seccomp supports");
+                let (others, denied) = (SeccompAction::Allow, SeccompAction::Errno(error as u32));
+                let filter = SeccompFilter::new([(call, rules)].into(), others, denied, architecture);
+                let program: BpfProgram = filter.expect("a filter").try_into().expect("a program");
+                apply_filter(&program).expect("seccomp(2)");
+            }
             start()
         });
         sandboxed.join().expect("the thread ends")
@@ -106,5 +130,22 @@ fn links_never_lead_out_without_openat2() {
     for reactor in reactors() {
         let arguments = ["-r", reactor, "serve", &scratch.join("site")];
         check_links(within(Denied(libc::SYS_openat2, None), || Running::start(&arguments)));
+    }
+}
+
+#[test]
+fn requests_are_answered_without_threads() {
+    let scratch = Scratch::new();
+    scratch.write("a.txt", "here");
+    for reactor in reactors() {
+        let mut server = without_threads(|| Running::start(&["-r", reactor, "serve", &scratch.join("")]));
+        let mut client = Client::new(&server);
+        for _ in 0..3 {
+            let reply = client.get("/a.txt", &[]);
+            assert_eq!((reply.status, reply.field("retry-after")), (503, "1"), "{reactor}");
+        }
+        assert!(server.terminate().0.success(), "{reactor}");
+        let log = server.log();
+        assert!(log.contains("cannot start a thread: work is dropped"), "{log}");
     }
 }

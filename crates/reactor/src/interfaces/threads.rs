@@ -282,6 +282,7 @@ impl Reactor {
     /// `deferToThread`.
     ///
     /// A panic in `work` fails the Deferred. Cancelling the Deferred does not stop the work, but its result is dropped.
+    /// If the system cannot start a single thread of the pool, the work is dropped and its Deferred fails as abandoned.
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -632,9 +633,11 @@ impl ThreadPool {
     /// Starts to run the queued work.
     fn start(&self) {
         self.running.set(true);
+        // Dropped after the lock is released: destructors of work may submit more.
+        let _refused;
         let mut state = lock(&self.shared.state);
         state.ending = false;
-        self.shared.grow(&mut state);
+        _refused = self.shared.grow(&mut state);
     }
 
     /// Stops the threads after the queued work, and waits for them until `deadline`.
@@ -659,22 +662,24 @@ impl ThreadPool {
 
     /// Queues `work`, and returns its number.
     fn submit(&self, work: Work) -> u64 {
+        let _refused;
         let mut state = lock(&self.shared.state);
         let number = state.next_number;
         state.next_number += 1;
         state.queue.push_back((number, work));
         if self.running.get() {
-            self.shared.grow(&mut state);
+            _refused = self.shared.grow(&mut state);
             self.shared.work_came.notify_one();
         }
         number
     }
 
     fn set_size(&self, size: usize) {
+        let _refused;
         let mut state = lock(&self.shared.state);
         state.size = size;
         if self.running.get() {
-            self.shared.grow(&mut state);
+            _refused = self.shared.grow(&mut state);
         }
         self.shared.work_came.notify_all();
     }
@@ -712,18 +717,26 @@ impl Shared {
         state.queue.remove(place).map(|(_, work)| work)
     }
 
-    /// Starts threads while there is more work than idle threads, up to the pool's size.
-    fn grow(self: &Arc<Shared>, state: &mut PoolState) {
+    /// Starts threads while there is more work than idle threads, up to the pool's size. If there is no thread at all,
+    /// returns the work, which would otherwise wait for ever.
+    fn grow(self: &Arc<Shared>, state: &mut PoolState) -> VecDeque<(u64, Work)> {
         let wanted = state.queue.len().saturating_sub(state.threads - state.busy);
         for _ in 0..wanted.min(state.size.saturating_sub(state.threads)) {
             let (shared, epoch) = (self.clone(), state.epoch);
             let thread = std::thread::Builder::new().name("ropewalk-pool".into());
             match thread.spawn(move || shared.work(epoch)) {
                 Ok(_detached) => state.threads += 1,
-                Err(error) if state.threads > 0 => return tracing::warn!(%error, "cannot start another thread"),
-                Err(error) => return report!(ERROR, error = error, "cannot start a thread: work stays queued"),
+                Err(error) if state.threads > 0 => {
+                    tracing::warn!(%error, "cannot start another thread");
+                    break;
+                }
+                Err(error) => {
+                    report!(ERROR, error = error, "cannot start a thread: work is dropped");
+                    return std::mem::take(&mut state.queue);
+                }
             }
         }
+        VecDeque::new()
     }
 
     fn work(&self, epoch: u64) {

@@ -9,6 +9,8 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 
+use ropewalk::{Error, Failure};
+
 use super::body::{self, Content};
 use super::condition::{Verdict, Version};
 use super::head::{self, BadHead};
@@ -39,6 +41,14 @@ pub(super) fn answer(site: &Site, request: &Parts) -> Answer {
         *answer.body_mut() = Content::EMPTY;
     }
     answer
+}
+
+/// Returns the response to a request whose thread panicked, or for which no thread could be started.
+pub(super) fn without_thread(failure: &Failure) -> Answer {
+    match failure.downcast_ref() {
+        Some(Error::Panicked(..)) => Refusal(StatusCode::INTERNAL_SERVER_ERROR, "the server failed").into_answer(),
+        _ => Refusal(StatusCode::SERVICE_UNAVAILABLE, "the server has no free thread").into_answer(),
+    }
 }
 
 /// The status of a refused request, and a reason for the client.

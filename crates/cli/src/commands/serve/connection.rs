@@ -16,13 +16,13 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use ropewalk::task::hyper::LoopTimer;
 use ropewalk::task::{AsyncStream, StreamFactory};
 use ropewalk::{Factory, Reactor, Transport};
 
-use super::answer::answer;
-use super::body::{Content, ResponseBody};
+use super::answer::{self, answer};
+use super::body::ResponseBody;
 use super::connections::{Connections, TrackedConnection};
 use super::site::Site;
 use crate::idle::IdleTimer;
@@ -83,11 +83,7 @@ async fn respond(
     let (head, _body) = request.into_parts();
     let request_line = tracing::enabled!(tracing::Level::INFO).then(|| format!("{} {}", head.method, head.uri));
     let answered = transport.reactor().defer_to_thread(move || answer(&site, &head)).await;
-    let mut response = answered.unwrap_or_else(|_panicked| {
-        let mut response = Response::new(Content::EMPTY);
-        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-        response
-    });
+    let mut response = answered.unwrap_or_else(|failure| answer::without_thread(&failure));
     if let Some(request_line) = request_line {
         let peer = transport.peer();
         tracing::info!(%peer, status = response.status().as_u16(), bytes = response.body().length(), "{request_line}");
