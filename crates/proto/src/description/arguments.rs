@@ -4,7 +4,8 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::error::{DescriptionError, Quoted, nearest};
+use super::correction::{self, Side, nearest};
+use super::error::{DescriptionError, Quoted};
 use super::{Argument, Description, KeyedArgument, ZonedIp};
 use crate::Address;
 
@@ -56,7 +57,12 @@ pub(super) fn read<D>(
         let known = kinds.iter().map(|(shape, _)| shape.name);
         return Err(DescriptionError::unknown_name(description, side, known, example));
     };
-    read(&Arguments::bind(description, shape)?)
+    Arguments::bind(description, shape).and_then(|arguments| read(&arguments)).map_err(|error| {
+        match correction::of_arguments(Side::named(side), description) {
+            Some(correct) => error.suggest(&correct),
+            None => error,
+        }
+    })
 }
 
 /// The arguments of a description, assigned to the parameters of a [`Shape`].

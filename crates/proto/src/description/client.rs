@@ -330,7 +330,7 @@ mod tests {
             ),
             (
                 "tcp6:192.0.2.1:80",
-                "invalid host '192.0.2.1' in 'tcp6:192.0.2.1:80': expected a name or an IPv6 address",
+                "invalid host '192.0.2.1' in 'tcp6:192.0.2.1:80': expected a name or an IPv6 address (did you mean tcp:192.0.2.1:80?)",
             ),
             (
                 "tcp6:h:80:bind_address=127.0.0.1",

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Description;
+use super::correction::{self, Side};
 
 /// An endpoint description that cannot be used: a message for its author, and the offset of the wrong part.
 ///
@@ -58,13 +59,19 @@ impl DescriptionError {
     ) -> DescriptionError {
         let name = description.name();
         let known: Vec<_> = known.into_iter().collect();
-        let hint = match correction(description, &known) {
+        let hint = match correction::of_unknown_type(Side::named(side), description, &known) {
             Some(correct) => format!("did you mean {}?", Printable(&correct)),
             None => format!("for example {example}"),
         };
         let (name_text, known) = (Quoted(&name.value), known.join(", "));
         let message = format!("unknown {side} endpoint type {name_text}: expected one of {known} ({hint})");
         DescriptionError::new(name.offset, message)
+    }
+
+    /// Adds a suggestion to the message.
+    pub(super) fn suggest(mut self, correct: &str) -> DescriptionError {
+        self.message += &format!(" (did you mean {}?)", Printable(correct));
+        self
     }
 
     /// Moves the error by `offset` bytes, for an outer description that contains the faulty one at that offset.
@@ -94,41 +101,6 @@ impl fmt::Display for DescriptionError {
 }
 
 impl std::error::Error for DescriptionError {}
-
-/// Returns what the author of a description of unknown type probably meant: a bare port or path, or a misspelled type.
-fn correction(description: &Description, known: &[&str]) -> Option<String> {
-    let (name, text) = (&description.name().value, description.text());
-    let bare = match name.as_bytes() {
-        [b'0'..=b'9', ..] if name.parse::<u16>().is_ok() => Some("tcp"),
-        [b'/', ..] => Some("unix"),
-        _ => None,
-    };
-    if let Some(missing) = bare.filter(|missing| known.contains(missing)) {
-        return Some(format!("{missing}:{text}"));
-    }
-    let near = nearest(name, known)?;
-    Some(match description.rest() {
-        Some((_, rest)) => format!("{near}:{rest}"),
-        None => near.to_owned(),
-    })
-}
-
-/// Returns the only name that differs from `name` by one insertion, deletion, replacement or swap of ASCII letters.
-pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let mut near = known.iter().filter(|known| is_near(name, known));
-    near.next().copied().filter(|_| near.next().is_none())
-}
-
-fn is_near(left: &str, right: &str) -> bool {
-    let (left, right) = (left.to_ascii_lowercase().into_bytes(), right.to_ascii_lowercase().into_bytes());
-    let prefix = left.iter().zip(&right).take_while(|(left, right)| left == right).count();
-    let (left, right) = (&left[prefix..], &right[prefix..]);
-    let suffix = left.iter().rev().zip(right.iter().rev()).take_while(|(left, right)| left == right).count();
-    match (&left[..left.len() - suffix], &right[..right.len() - suffix]) {
-        ([a, b], [c, d]) => (a, b) == (d, c),
-        (left, right) => left.len() <= 1 && right.len() <= 1,
-    }
-}
 
 /// A part of a description, without control characters and cut to a length that fits on a terminal.
 ///
@@ -179,40 +151,5 @@ impl fmt::Display for Missing<'_> {
                 write!(f, r"missing character after the last backslash in {}: write \\ for a backslash", Quoted(text))
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn correction_of(text: &str) -> Option<String> {
-        correction(&text.parse().unwrap(), &["tcp", "tcp6", "unix", "fd"])
-    }
-
-    #[test]
-    fn a_likely_mistake_is_corrected() {
-        let cases = [
-            ("8000", "tcp:8000"),
-            ("8000:interface=127.0.0.1", "tcp:8000:interface=127.0.0.1"),
-            ("/run/x:mode=600", "unix:/run/x:mode=600"),
-            ("tpc:80", "tcp:80"),
-            ("TPC:80", "tcp:80"),
-            ("unx:/run/x", "unix:/run/x"),
-            ("unixx:/run/x", "unix:/run/x"),
-            ("fc:3", "fd:3"),
-            ("uinx", "unix"),
-        ];
-        for (text, correct) in cases {
-            assert_eq!(correction_of(text).as_deref(), Some(correct), "{text}");
-        }
-    }
-
-    #[test]
-    fn an_unlikely_mistake_is_not_corrected() {
-        for text in ["udp:80", "65536", "localhost", "é:80", "x"] {
-            assert_eq!(correction_of(text), None, "{text}");
-        }
-        assert_eq!(nearest("ta", &["tb", "tc"]), None, "two names are equally near");
     }
 }

@@ -18,6 +18,7 @@
 
 mod arguments;
 mod client;
+mod correction;
 mod error;
 mod server;
 mod zoned_ip;

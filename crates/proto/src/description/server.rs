@@ -496,10 +496,15 @@ mod tests {
             (
                 "8000",
                 "unknown server endpoint type '8000': expected one of tcp, tcp6, unix, systemd, fd, stdio \
-                 (did you mean tcp:8000?)",
+                 (did you mean tcp:8000:interface=127.0.0.1?)",
             ),
             ("tcp", "missing port in 'tcp': expected tcp:PORT[:interface=IP][:backlog=N][:reuse_port=0]"),
             ("tcp:http", "invalid port 'http' in 'tcp:http': expected a number from 0 to 65535"),
+            (
+                "tcp:127.0.0.1:8000",
+                "invalid port '127.0.0.1' in 'tcp:127.0.0.1:8000': expected a number from 0 to 65535 (did you mean \
+                 tcp:8000:interface=127.0.0.1?)",
+            ),
             ("tcp:65536", "invalid port '65536' in 'tcp:65536': expected a number from 0 to 65535"),
             ("tcp:+80", "invalid port '+80' in 'tcp:+80': expected a number from 0 to 65535"),
             ("tcp:port=", "invalid port '' in 'tcp:port=': expected a number from 0 to 65535"),
