@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use ropewalk_runner::RunnerOptions;
 use serde::Deserialize;
 
+use crate::foreign_options::ForeignOptions;
 use crate::values::deserialize;
 use crate::values::{IdleLimit, at_least_one, client_endpoint, duration, seconds, server_endpoint};
 
@@ -56,9 +57,21 @@ pub(crate) struct CommandLine {
     pub(crate) runner: RunnerOptions,
 
     #[command(subcommand)]
-    pub(crate) command: Option<Command>,
+    pub(crate) command: Option<Action>,
 }
 
+#[derive(Subcommand)]
+pub(crate) enum Action {
+    #[command(flatten)]
+    Serve(Command),
+    /// Check what works on this machine, and say why the rest does not
+    ///
+    /// Prints a line for each reactor, and for open files, the listen queue, low ports, IPv6, names, systemd and syslog.
+    /// The status is 0 if at least one reactor works.
+    Doctor,
+}
+
+/// A service to run.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Send back everything that is received (RFC 862)
@@ -100,6 +113,10 @@ pub(crate) struct SmallService {
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "0", value_parser = seconds)]
     #[serde(default, deserialize_with = "deserialize::seconds")]
     pub(crate) idle_timeout: IdleLimit,
+
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) foreign: ForeignOptions,
 }
 
 #[derive(Args, Deserialize)]
@@ -125,6 +142,10 @@ pub(crate) struct Portforward {
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "0", value_parser = seconds)]
     #[serde(default, deserialize_with = "deserialize::seconds")]
     pub(crate) idle_timeout: IdleLimit,
+
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) foreign: ForeignOptions,
 }
 
 #[derive(Args, Deserialize)]
@@ -160,6 +181,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "0.3", value_parser = duration)]
     #[serde(default = "default_grace", deserialize_with = "deserialize::duration")]
     pub(crate) grace: Duration,
+
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) foreign: ForeignOptions,
 }
 
 fn local_8000() -> Vec<String> {

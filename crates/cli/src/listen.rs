@@ -1,12 +1,16 @@
 //! Listens on the endpoints that the options name.
 
 use std::cell::Cell;
+use std::io::ErrorKind;
 use std::rc::Rc;
 
 use ropewalk::endpoints::{Endpoints, StdioServerEndpoint, StreamServerEndpoint, server_from_string};
 use ropewalk::{Address, Error, Factory, Port, Reactor, Result, Transport, gather_results};
 
 use crate::connection_limit::{ConnectionLimit, LimitedFactory};
+
+/// The first port that needs no rights.
+const FIRST_FREE_PORT: u16 = 1024;
 
 /// The listening ports of a service.
 pub(crate) struct Listeners {
@@ -63,7 +67,38 @@ fn listen_on(reactor: &Reactor, endpoint: &str, factory: &Rc<dyn Factory>) -> Re
     let endpoint = server_from_string(reactor, endpoint)?;
     let outcome = endpoint.listen(reactor, factory.clone()).try_result();
     let outcome = outcome.map_err(|_| Error::Failed("the endpoint did not start to listen immediately".into()))?;
-    outcome.map_err(|failure| failure.trap().unwrap_or_else(|failure| Error::Failed(failure.to_string().into())))
+    outcome.map_err(|failure| match failure.trap::<Error>() {
+        Ok(error) => match remedy(&error) {
+            Some(remedy) => Error::Failed(format!("{error}: {remedy}").into()),
+            None => error,
+        },
+        Err(failure) => Error::Failed(failure.to_string().into()),
+    })
+}
+
+/// Returns the usual remedy of a failure to listen.
+fn remedy(error: &Error) -> Option<&'static str> {
+    let Error::CannotListen(address, cause) = error else { return None };
+    match (cause.kind(), address) {
+        (ErrorKind::PermissionDenied, Address::Inet(address)) if address.port() < FIRST_FREE_PORT => Some(
+            "ports below 1024 need root: start as root with --uid USER to give it up again, or choose a higher port with \
+             --listen",
+        ),
+        (ErrorKind::PermissionDenied, Address::Unix(_)) => {
+            Some("choose a directory that this user may write to with --listen")
+        }
+        (ErrorKind::AddrInUse, Address::Inet(_)) => {
+            Some("stop the program that listens there ('ss -ltnp' shows it), or choose another port with --listen")
+        }
+        (ErrorKind::AddrInUse, _) => Some("stop the program that listens there, or choose another path with --listen"),
+        (ErrorKind::AddrNotAvailable, _) => Some(
+            "no interface of this machine has that address ('ip address' lists them): choose another with --listen",
+        ),
+        (ErrorKind::NotFound, Address::Unix(_)) => {
+            Some("create the directory of the socket first, or choose another path with --listen")
+        }
+        _ => None,
+    }
 }
 
 /// Joins addresses with commas.
@@ -84,5 +119,15 @@ mod tests {
         for endpoint in ["tcp:80", "unix:stdio", "unix:stdio\\:", "haproxy:tcp:80", "fd:0"] {
             assert!(!is_standard_streams(endpoint), "{endpoint}");
         }
+    }
+
+    #[test]
+    fn a_privileged_port_names_the_options_of_root() {
+        let denied = |address: &str| {
+            let address = Address::Inet(address.parse().unwrap());
+            remedy(&Error::CannotListen(address, std::sync::Arc::new(ErrorKind::PermissionDenied.into())))
+        };
+        assert!(denied("127.0.0.1:80").is_some_and(|remedy| remedy.contains("--uid USER")));
+        assert_eq!(denied("127.0.0.1:8000"), None);
     }
 }

@@ -4,6 +4,8 @@ mod arguments;
 mod commands;
 mod connection_limit;
 mod descriptors;
+mod doctor;
+mod foreign_options;
 mod idle;
 mod listen;
 mod values;
@@ -12,7 +14,7 @@ use std::process::ExitCode;
 
 use ropewalk_runner::Runner;
 
-use arguments::{Command, PROGRAM};
+use arguments::{Action, Command, PROGRAM};
 use commands::CommandService;
 
 fn main() -> ExitCode {
@@ -20,11 +22,16 @@ fn main() -> ExitCode {
         Ok(line) => line,
         Err(status) => return status,
     };
+    let command = match line.command {
+        Some(Action::Doctor) => return doctor::run(),
+        Some(Action::Serve(command)) => Some(command),
+        None => None,
+    };
     let quiet = line.runner.quiet;
-    let needs_foreground = line.command.as_ref().and_then(Command::needs_foreground);
+    let needs_foreground = command.as_ref().and_then(Command::needs_foreground);
     let runner = Runner::new(PROGRAM, line.runner).kinds(commands::kinds(quiet)).needs_foreground(needs_foreground);
     runner.run(move |_reactor, services| {
-        if let Some(command) = line.command {
+        if let Some(command) = command {
             services.add(CommandService::new(command, quiet));
         }
         Ok(())

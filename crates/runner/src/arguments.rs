@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, Command, Parser};
 
 use crate::console;
+use crate::manual;
 use crate::options::{DAEMON, RunnerOptions};
 use crate::reactors;
 
@@ -57,7 +58,7 @@ fn hide_daemon_options(mut command: Command) -> Command {
 }
 
 impl RunnerOptions {
-    /// Prints the list of reactors, or shell completions for `command`, if an option asks for it.
+    /// Prints the list of reactors, or the manual page or shell completions of `command`, if an option asks for it.
     ///
     /// Then it returns the exit status: 1 if that could not be printed. Otherwise it returns `None`, and the program runs.
     ///
@@ -79,6 +80,8 @@ impl RunnerOptions {
         let name = command.get_name().to_owned();
         let text = if self.help_reactors {
             reactors::table(&ropewalk::reactors())
+        } else if self.man {
+            manual::page(command)
         } else if let Some(shell) = self.completions {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut command, &name, &mut script);

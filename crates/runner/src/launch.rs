@@ -1,5 +1,6 @@
 //! All steps before the reactor, in the necessary order.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,7 +10,7 @@ use ropewalk::proto::panics::catch;
 
 use crate::configuration::{BoxedError, Configuration, Kinds, OptionLocations};
 use crate::console;
-use crate::log::Target;
+use crate::log::{Target, is_standard_output};
 use crate::options::{RunnerOptions, Umask};
 use crate::serving::{Launcher, Locations, Serving};
 use crate::system::{self, Daemonized, Directories, PidFile};
@@ -159,6 +160,10 @@ impl Runner {
             return Err(ExitError::usage(format!("{reason}: run it in the foreground")));
         }
         let options = if daemon { with_daemon_defaults(options, self.name) } else { options };
+        if daemon && options.logfile.as_deref().is_some_and(is_standard_output) {
+            let message = "a daemon has no standard output to log to: name a file with --logfile, or use --syslog";
+            return Err(ExitError::usage(locations.locate("logfile", message)));
+        }
         let identity = identity(&options, &locations)?;
         let error_in = |option| {
             let locations = &locations;
@@ -172,7 +177,8 @@ impl Runner {
         let directories = directories(&options);
         system::change_root(&directories).map_err(error_in("chroot"))?;
         system::change_directory(&directories).map_err(error_in("rundir"))?;
-        let pid_file = options.pidfile.as_deref().map(PidFile::take).transpose().map_err(error_in("pidfile"))?;
+        let pid_file = options.pidfile.as_deref().filter(|path| !path.as_os_str().is_empty());
+        let pid_file = pid_file.map(PidFile::take).transpose().map_err(error_in("pidfile"))?;
         let launcher = match daemon {
             false => Launcher::Terminal,
             true => match system::daemonize().map_err(ExitError::new)? {
@@ -218,11 +224,11 @@ fn directories(options: &RunnerOptions) -> Directories<'_> {
 /// Looks up the user and group to switch to. After chroot, the user database may be missing.
 fn identity(options: &RunnerOptions, locations: &OptionLocations) -> Result<Identity, ExitError> {
     let mut identity = match &options.uid {
-        Some(user) => Identity::of_user(user).map_err(|error| ExitError::new(locations.locate("uid", error)))?,
+        Some(user) => Identity::of_user(user).map_err(|error| unknown_identity(locations, "uid", "passwd", &error))?,
         None => Identity::default(),
     };
     if let Some(group) = &options.gid {
-        let group = Identity::group(group).map_err(|error| ExitError::new(locations.locate("gid", error)))?;
+        let group = Identity::group(group).map_err(|error| unknown_identity(locations, "gid", "group", &error))?;
         identity.gid = Some(group);
     }
     if let (Some(uid), None) = (identity.uid, identity.gid) {
@@ -233,6 +239,15 @@ fn identity(options: &RunnerOptions, locations: &OptionLocations) -> Result<Iden
         }
     }
     Ok(identity)
+}
+
+/// Returns the error for a name that `database` of getent(1) does not have.
+fn unknown_identity(locations: &OptionLocations, option: &str, database: &str, error: &io::Error) -> ExitError {
+    let remedy = match error.kind() {
+        io::ErrorKind::NotFound => format!(": set --{option} to a name that 'getent {database}' lists, or to a number"),
+        _ => String::new(),
+    };
+    ExitError::new(locations.locate(option, format!("{error}{remedy}")))
 }
 
 /// Runs `work`, and turns a panic into an error.

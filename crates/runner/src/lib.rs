@@ -59,6 +59,7 @@ mod configuration;
 pub mod console;
 mod launch;
 mod log;
+mod manual;
 mod options;
 mod panics;
 mod reactors;

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, ValueEnum};
 use clap_complete::Shell;
 use serde::de::{Unexpected, Visitor};
@@ -44,6 +45,10 @@ pub struct RunnerOptions {
     #[arg(long)]
     pub help_reactors: bool,
 
+    /// Print the manual page (roff, for man) and exit
+    #[arg(long)]
+    pub man: bool,
+
     /// Print shell completions and exit
     #[arg(long, value_name = "SHELL")]
     pub completions: Option<Shell>,
@@ -65,18 +70,20 @@ pub struct RunnerOptions {
     pub log_format: Option<LogFormat>,
 
     /// Run in the background, and return when the services have started or failed to start
-    #[arg(long, global = true, overrides_with = "nodaemon", help_heading = DAEMON)]
+    #[arg(long, global = true, conflicts_with = "nodaemon", help_heading = DAEMON)]
     pub daemon: bool,
 
     /// Run in the foreground
-    #[arg(short, long, global = true, overrides_with = "daemon", help_heading = DAEMON)]
+    #[arg(short, long, global = true, help_heading = DAEMON)]
     pub nodaemon: bool,
 
-    /// Write the process id to this file, and do not start if it names a running process [default for a daemon: PROGRAM.pid]
-    #[arg(long, value_name = "FILE", global = true, help_heading = DAEMON)]
+    /// Write the process id to this file, and do not start if it names a running process; '--pidfile=' disables it
+    /// [default for a daemon: PROGRAM.pid]
+    #[arg(long, value_name = "FILE", global = true, value_parser = possibly_empty_path(), help_heading = DAEMON)]
     pub pidfile: Option<PathBuf>,
 
-    /// Log to this file, which SIGHUP reopens and SIGUSR1 rotates [default for a daemon: PROGRAM.log]
+    /// Log to this file, which SIGHUP reopens and SIGUSR1 rotates, or to standard output if FILE is '-' [default for a
+    /// daemon: PROGRAM.log]
     #[arg(short = 'L', long, value_name = "FILE", global = true, conflicts_with = "syslog", help_heading = DAEMON)]
     pub logfile: Option<PathBuf>,
 
@@ -112,6 +119,11 @@ pub struct RunnerOptions {
     /// Switch to this group (name or id) [default: the group of the user]
     #[arg(short, long, value_name = "GROUP", global = true, help_heading = DAEMON)]
     pub gid: Option<String>,
+}
+
+/// Parses a path that may be empty, which clap's own parser refuses.
+fn possibly_empty_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// The options that the configuration file can set.
@@ -356,11 +368,17 @@ mod tests {
     }
 
     #[test]
-    fn the_last_daemon_option_counts() {
-        let both = line(&["--daemon", "-n"]);
-        assert!(both.nodaemon && !both.daemon);
-        let both = line(&["-n", "--daemon"]);
-        assert!(both.daemon && !both.nodaemon);
+    fn background_excludes_foreground() {
+        for both in [["--daemon", "-n"], ["--nodaemon", "--daemon"]] {
+            let error = Line::try_parse_from([&["test"], &both[..]].concat()).err().expect("a conflict");
+            assert_eq!(error.kind(), clap::error::ErrorKind::ArgumentConflict, "{both:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_pid_file_is_accepted() {
+        assert_eq!(line(&["--pidfile="]).pidfile, Some(PathBuf::new()));
+        assert_eq!(line(&["--pidfile="]).or(file("pidfile = '/run/x'")).pidfile, Some(PathBuf::new()));
     }
 
     #[test]

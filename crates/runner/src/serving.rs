@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::io;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -137,6 +138,12 @@ fn reactor_error(error: &Error, is_chosen: bool, locations: &OptionLocations) ->
 
 /// Returns the error for a failed start, with the location of the service in the file.
 fn start_error(failure: &Failure, locations: &BTreeMap<String, String>) -> ExitError {
+    if let Some(Error::Io(_, cause)) = failure.downcast_ref::<Error>() {
+        if cause.kind() == io::ErrorKind::PermissionDenied {
+            // The application itself does nothing else that needs rights.
+            return ExitError::new(format!("{failure}: only root may use --uid and --gid"));
+        }
+    }
     let service = failure.downcast_ref::<ServiceFailed>();
     match service.and_then(|failed| locations.get(&*failed.service)) {
         Some(location) => ExitError::new(format!("{location}: {failure}")),
@@ -228,5 +235,18 @@ fn exit_status(reactor: &Reactor, ran: ropewalk::Result<()>, progress: &Progress
             Err(ExitError { status, message: "a second signal arrived before the services had stopped".to_owned() })
         }
         _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_change_of_user_names_the_options() {
+        let denied = Arc::new(io::Error::from(io::ErrorKind::PermissionDenied));
+        let failure = Failure::new(Error::Io("cannot change the user and group", denied));
+        let error = start_error(&failure, &BTreeMap::new());
+        assert!(error.message.ends_with(": only root may use --uid and --gid"), "{}", error.message);
     }
 }

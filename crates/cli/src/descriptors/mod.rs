@@ -8,7 +8,7 @@ mod limit;
 mod limit;
 
 /// The default limit where the descriptors suffice for it.
-const CONNECTIONS_MAX: usize = 10_000;
+pub(crate) const CONNECTIONS_MAX: usize = 10_000;
 
 /// Descriptors kept for other uses: standard streams, the reactor's own, ports, the served directory.
 const RESERVED: usize = 20;

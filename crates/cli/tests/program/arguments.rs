@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -46,7 +46,54 @@ fn a_wrong_argument_is_one_line_with_status_2() {
     let endpoint = error_message(&["echo", "--listen", "tcp:eighty"], 2);
     assert!(endpoint.contains("'eighty'") && endpoint.contains("0 to 65535"), "{endpoint}");
     let target = error_message(&["portforward", "--listen", ANYWHERE, "--to", "localhost:80"], 2);
-    assert!(target.contains("tcp:localhost:8000"), "{target}");
+    assert!(target.contains("did you mean tcp:localhost:80?"), "{target}");
+}
+
+#[test]
+fn an_address_of_another_form_is_corrected() {
+    for wrong in ["8000", "127.0.0.1:8000", "tcp:127.0.0.1:8000", "localhost:8000", "http://127.0.0.1:8000/"] {
+        let error = error_message(&["echo", "-l", wrong], 2);
+        assert!(error.ends_with("(did you mean tcp:8000:interface=127.0.0.1?) (try --help)"), "{error}");
+    }
+    for wrong in ["127.0.0.1:80", "http://127.0.0.1:80/"] {
+        let error = error_message(&["portforward", "--listen", ANYWHERE, "--to", wrong], 2);
+        assert!(error.ends_with("(did you mean tcp:127.0.0.1:80?) (try --help)"), "{error}");
+    }
+}
+
+#[test]
+fn options_of_other_programs_suggest_the_own_option() {
+    let serve = |option: &[&str]| error_message(&[&["serve", "."], option].concat(), 2);
+    for option in [&["--port", "80"][..], &["--port=80"], &["-p", "80"]] {
+        let expected = "there is no option '--port' (did you mean --listen tcp:80:interface=127.0.0.1?) (try --help)";
+        assert_eq!(serve(option), expected, "{option:?}");
+    }
+    for option in ["--host", "--bind", "--address", "--interface"] {
+        let error = serve(&[option, "::1"]);
+        assert!(error.ends_with(r"(did you mean --listen tcp:PORT:interface=\:\:1?) (try --help)"), "{error}");
+    }
+    assert!(!output_of(&["serve", "--help"]).contains("--port"));
+}
+
+#[test]
+fn background_with_foreground_is_a_wrong_argument() {
+    let error = error_message(&["echo", "--daemon", "-n"], 2);
+    assert!(error.contains("'--daemon' cannot be used with '--nodaemon'"), "{error}");
+}
+
+#[test]
+fn a_dash_as_the_log_file_is_standard_output() {
+    let scratch = Scratch::new();
+    let socket = scratch.join("echo.sock");
+    let mut server = Running::start_command(program(&["-v", "-L", "-", "echo", "--listen", &format!("unix:{socket}")]));
+    assert!(server.start_line.contains("INFO starting"), "{}", server.start_line);
+    eventually("it listens", || UnixStream::connect(&socket).is_ok());
+    server.terminate();
+    let output = server.rest_of_output();
+    assert!(output.contains("INFO started") && output.contains("echo on "), "{output}");
+    assert!(!std::path::Path::new("-").exists());
+    let error = error_message(&["echo", "--daemon", "--pidfile=", "-L", "-"], 2);
+    assert!(error.starts_with("a daemon has no standard output to log to: name a file with --logfile"), "{error}");
 }
 
 #[test]
@@ -115,8 +162,24 @@ fn a_port_in_use_is_one_line_with_status_1() {
         let endpoint = format!("tcp:{}{interface}", taken.port());
         let error = error_message(&["discard", "--listen", &endpoint], 1);
         assert!(error.starts_with("cannot listen on ") && error.contains("in use"), "{error}");
+        assert!(error.ends_with("('ss -ltnp' shows it), or choose another port with --listen"), "{error}");
     }
     drop(holder);
+}
+
+#[test]
+fn a_failure_to_listen_names_its_remedy() {
+    // An address for documentation, which no interface has: RFC 5737.
+    let error = error_message(&["echo", "--listen", "tcp:0:interface=192.0.2.1"], 1);
+    assert!(error.contains("no interface of this machine has that address"), "{error}");
+    let scratch = Scratch::new();
+    let error = error_message(&["echo", "--listen", &format!("unix:{}", scratch.join("no/such/socket"))], 1);
+    assert!(error.contains("create the directory of the socket first"), "{error}");
+    let socket = format!("unix:{}", scratch.join("socket"));
+    let server = Running::start(&["echo", "--listen", &socket]);
+    let error = error_message(&["echo", "--listen", &socket], 1);
+    assert!(error.contains("choose another path with --listen"), "{error}");
+    drop(server);
 }
 
 #[test]
@@ -151,6 +214,55 @@ fn each_reactor_is_listed_on_one_line() {
         assert!(line.starts_with(&format!("{mark}{}", reactor.name)), "{line}");
         assert!(line.contains(reactor.description), "{line}");
     }
+}
+
+#[test]
+fn the_doctor_reports_each_subject_on_one_line() {
+    let report = output_of(&["doctor"]);
+    let subjects = ["open files", "IPv6", "names", "systemd", "syslog", "low ports"].map(str::to_owned);
+    let reactors = ropewalk::reactors().into_iter().map(|reactor| format!("reactor {}", reactor.name));
+    for subject in subjects.into_iter().chain(reactors) {
+        let lines = report.lines().filter(|line| line.get(9..).is_some_and(|line| line.starts_with(&subject)));
+        assert_eq!(lines.count(), 1, "{subject}: {report}");
+    }
+    let states = ["ok     ", "limited", "missing"];
+    assert!(report.lines().all(|line| states.iter().any(|state| line.starts_with(state))), "{report}");
+}
+
+#[test]
+fn the_manual_page_describes_options_with_commands() {
+    let page = output_of(&["--man"]);
+    assert!(page.contains(".TH ropewalk 1"), "{page}");
+    for expected in ["ROPEWALK PORTFORWARD", "ROPEWALK DOCTOR", "max\\-connections", "pidfile", "Examples:"] {
+        assert!(page.contains(expected), "{expected}");
+    }
+    // The option of daemons is described once, and hidden options never.
+    assert_eq!(page.matches("Write the process id").count(), 1, "{page}");
+    assert!(!page.contains("\\-\\-port"), "{page}");
+}
+
+#[test]
+fn one_command_installs_the_program_with_its_documents() {
+    let scratch = Scratch::new();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/install.sh");
+    let mut install = Command::new("sh");
+    install.args([script, env!("CARGO_BIN_EXE_ropewalk"), "/opt/rope"]).env("DESTDIR", scratch.join(""));
+    let Output { status, stderr, .. } = install.output().unwrap();
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    let installed = |name: &str| std::fs::read_to_string(scratch.join(&format!("opt/rope/{name}"))).expect(name);
+    for (name, content) in [
+        ("share/man/man1/ropewalk.1", ".TH ropewalk 1"),
+        ("share/bash-completion/completions/ropewalk", "complete -F _ropewalk"),
+        ("share/zsh/site-functions/_ropewalk", "#compdef ropewalk"),
+        ("share/fish/vendor_completions.d/ropewalk.fish", "complete -c ropewalk"),
+        ("lib/systemd/system/ropewalk.service", "ExecStart=/opt/rope/bin/ropewalk "),
+        ("lib/systemd/system/ropewalk.socket", "ListenStream=80"),
+        ("share/doc/ropewalk/logrotate", "postrotate"),
+    ] {
+        assert!(installed(name).contains(content), "{name}");
+    }
+    let version = Command::new(scratch.join("opt/rope/bin/ropewalk")).arg("--version").output().unwrap();
+    assert!(version.status.success());
 }
 
 #[test]
@@ -226,13 +338,15 @@ fn unwritable_outputs() -> [Stdio; 2] {
 #[test]
 fn a_closed_pipe_is_ignored_unlike_a_full_disk() {
     let full = "ropewalk: cannot write to standard output: No space left on device (os error 28)\n";
-    let questions: [&[&str]; 6] = [
+    let questions: [&[&str]; 8] = [
         &["--help"],
         &["echo", "--help"],
         &["help", "serve"],
         &["--help-reactors"],
         &["--version"],
         &["--completions", "bash"],
+        &["--man"],
+        &["doctor"],
     ];
     for arguments in questions {
         for (output, expected) in unwritable_outputs().into_iter().zip([(Some(0), ""), (Some(1), full)]) {

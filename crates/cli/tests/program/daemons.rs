@@ -14,6 +14,9 @@ use crate::running::{ANYWHERE, PATIENCE, Running, eventually, program};
 use crate::scratch::Scratch;
 use crate::wire::read_all;
 
+const NO_SUCH_USER: &str =
+    "no user is called 'nosuchuser': set --uid to a name that 'getent passwd' lists, or to a number";
+
 /// A daemon. Dropping it kills the process.
 struct Daemon(Pid);
 
@@ -104,6 +107,19 @@ fn daemon_mode_returns_once_the_services_have_started() {
     daemon.signal(Signal::TERM);
     eventually("the daemon exits", || !daemon.is_alive());
     assert!(!scratch.path().join("ropewalk.pid").exists());
+}
+
+#[test]
+fn an_empty_pid_file_option_disables_the_pid_file() {
+    let scratch = Scratch::new();
+    succeeded(echo(&scratch, &["--daemon", "--pidfile=", "-v"]));
+    let log = fs::read_to_string(scratch.path().join("ropewalk.log")).unwrap();
+    let (_, after) = log.split_once("pid=").expect("the log names the process");
+    let id = after.split_whitespace().next().and_then(|id| id.parse().ok()).and_then(Pid::from_raw);
+    let daemon = Daemon(id.expect("a process id"));
+    assert!(daemon.is_alive());
+    let files: Vec<_> = fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!files.iter().any(|name| name.to_string_lossy().ends_with("pid")), "{files:?}");
 }
 
 #[test]
@@ -304,7 +320,8 @@ fn the_user_is_switched_after_binding() {
     let arguments = ["--uid", "nobody", "--gid", "12345", "--pidfile", "pid", "--logfile", "log"];
     if !geteuid().is_root() {
         let complaint = refused(echo(&scratch, &arguments), 1);
-        return assert!(complaint.starts_with("cannot change the user and group: "), "{complaint}");
+        assert!(complaint.starts_with("cannot change the user and group: "), "{complaint}");
+        return assert!(complaint.ends_with(": only root may use --uid and --gid"), "{complaint}");
     }
     let mut running = Running::start_command(echo(&scratch, &arguments));
     let itself = Daemon::of(&scratch.join("pid"));
@@ -322,8 +339,10 @@ fn the_user_is_switched_after_binding() {
 #[test]
 fn an_unknown_user_is_named() {
     let scratch = Scratch::new();
-    assert_eq!(refused(echo(&scratch, &["--uid", "nosuchuser"]), 1), "no user is called 'nosuchuser'");
-    assert_eq!(refused(echo(&scratch, &["--gid", "nosuchgroup"]), 1), "no group is called 'nosuchgroup'");
+    assert_eq!(refused(echo(&scratch, &["--uid", "nosuchuser"]), 1), NO_SUCH_USER);
+    let complaint = refused(echo(&scratch, &["--gid", "nosuchgroup"]), 1);
+    let remedy = "set --gid to a name that 'getent group' lists, or to a number";
+    assert_eq!(complaint, format!("no group is called 'nosuchgroup': {remedy}"));
 }
 
 #[test]
@@ -504,7 +523,7 @@ fn errors_of_the_system_name_the_configuration_line() {
     assert_eq!(complaint(&missing, 1, &[]), expected);
     assert_eq!(complaint(&missing, 1, &["--daemon"]), expected);
     for (option, status, expected) in [
-        ("uid = 'nosuchuser'", 1, "no user is called 'nosuchuser'"),
+        ("uid = 'nosuchuser'", 1, NO_SUCH_USER),
         ("gid = 'nosuchgroup'", 1, "no group is called 'nosuchgroup'"),
         ("rundir = 'no/where'", 1, "cannot change to the directory no/where: No such file"),
         ("chroot = 'no/where'", 1, "cannot change the root directory to no/where: "),
@@ -520,7 +539,7 @@ fn errors_of_the_system_name_the_configuration_line() {
     // An error in a command-line option has no location in the file.
     let overridden =
         complaint(&format!("[runner]\nuid = 'root'\n{service}directory = '.'\n"), 1, &["--uid", "nosuchuser"]);
-    assert_eq!(overridden, "no user is called 'nosuchuser'");
+    assert_eq!(overridden, NO_SUCH_USER);
 }
 
 #[test]

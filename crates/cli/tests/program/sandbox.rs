@@ -106,6 +106,17 @@ fn the_list_of_reactors_names_the_denied_call() {
 }
 
 #[test]
+fn the_doctor_names_the_remedy_of_a_denied_reactor() {
+    let (denied, call) = denials()[0];
+    let output = output(denied, program(&["doctor"])).unwrap();
+    let report = String::from_utf8(output.stdout).unwrap();
+    let line = report.lines().find(|line| line.contains("reactor uring")).expect(&report);
+    assert!(line.starts_with("missing") && line.contains(call), "{line}");
+    assert!(line.contains("seccomp filter") || line.contains("kernel.io_uring_disabled"), "{line}");
+    assert_eq!(output.status.code(), Some(0), "other reactors work");
+}
+
+#[test]
 fn the_next_best_reactor_replaces_a_denied_default() {
     let denied = Denied(libc::SYS_epoll_create1, None);
     let mut server = within(denied, || Running::start(&["echo"]));

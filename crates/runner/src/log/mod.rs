@@ -1,10 +1,11 @@
-//! The log: to standard error, a file or syslog, as text or JSON.
+//! The log: to standard error, standard output, a file or syslog, as text or JSON.
 
 mod file;
 mod lost_lines;
 mod syslog_writer;
 
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::sync::Arc;
 
 use ropewalk::application::Identity;
@@ -31,6 +32,7 @@ const ROTATE_COUNT: u32 = 10;
 /// The destination of the log.
 pub(crate) enum Target {
     StandardError,
+    StandardOutput,
     File(Arc<LogFile>),
     Syslog(Syslog),
 }
@@ -44,6 +46,9 @@ impl Target {
             return socket.map(Target::Syslog);
         }
         let Some(path) = &options.logfile else { return Ok(Target::StandardError) };
+        if is_standard_output(path) {
+            return Ok(Target::StandardOutput);
+        }
         let rotation = Rotation {
             size: options.log_rotate_size.map_or(ROTATE_SIZE, |size| size.0),
             count: options.log_rotate_count.unwrap_or(ROTATE_COUNT),
@@ -66,12 +71,18 @@ impl Target {
         let format = options.log_format.unwrap_or_default();
         let layer = match self {
             Target::StandardError => lines(format, io::stderr, Style { ansi: io::stderr().is_terminal(), time: true }),
+            Target::StandardOutput => lines(format, io::stdout, Style { ansi: io::stdout().is_terminal(), time: true }),
             Target::File(file) => lines(format, file, Style { ansi: false, time: true }),
             // syslog adds the time, and has a severity for the level.
             Target::Syslog(syslog) => lines(format, SyslogWriter(Arc::new(syslog)), Style { ansi: false, time: false }),
         };
         let _ = tracing_subscriber::registry().with(layer.with_filter(filter(options, program))).try_init();
     }
+}
+
+/// Whether the path of a log means standard output.
+pub(crate) fn is_standard_output(path: &Path) -> bool {
+    path == Path::new("-")
 }
 
 struct Style {

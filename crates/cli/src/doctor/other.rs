@@ -1,0 +1,23 @@
+//! Systems without the facts of Unix.
+
+use super::Finding;
+
+pub(super) fn listen_queue() -> Option<u32> {
+    None
+}
+
+pub(super) fn reactor_remedy(_name: &str) -> Option<&'static str> {
+    None
+}
+
+pub(super) fn low_ports() -> Option<Finding> {
+    None
+}
+
+pub(super) fn name_servers() -> Option<usize> {
+    None
+}
+
+pub(super) fn services() -> Vec<Finding> {
+    Vec::new()
+}
