@@ -103,8 +103,7 @@ fn tokio_sync_connects_tasks() {
         drop(sender);
         notify.notified().await;
         adding.await.unwrap();
-        let sum = *lock.lock().await;
-        sum
+        *lock.lock().await
     });
     assert_eq!(sum, 55);
 }

@@ -12,6 +12,7 @@ mod prose;
 mod rust_text;
 mod strays;
 mod tutorial;
+mod twisted_names;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -130,6 +131,17 @@ fn the_samples_of_every_chapter_are_compiled() {
         }
     }
     assert!(found.is_empty(), "samples that are not compiled: {found:?}; see crates/*/src/book.rs");
+}
+
+#[test]
+fn the_chapter_on_async_crates_names_its_tests() {
+    let chapter = fs::read_to_string(root().join("docs/src/async-world.md")).expect("the chapter");
+    let tests = fs::read_to_string(root().join("examples/tests/async_world.rs")).expect("the tests");
+    let mut names = tests.split("#[test]\nfn ").skip(1).filter_map(|rest| rest.split('(').next()).peekable();
+    assert!(names.peek().is_some());
+    for name in names {
+        assert!(chapter.contains(&format!("`{name}`")), "the chapter does not name the test {name}");
+    }
 }
 
 fn xtask(arguments: &[&str]) -> Output {
