@@ -1,7 +1,7 @@
 //! Pieces of files in memory, within a bound over all connections.
 //!
 //! A response to a slow reader holds one piece in hyper and one in its outbox. Pieces are long while few responses wait.
-//! Once [`LONG_PIECES_MAX`] bytes are held, further pieces are short. So many slow readers cannot fill the memory, and
+//! Once [`LONG_PIECES_MAX`] bytes are held, further pieces are short. A crowd of slow readers cannot fill the memory, and
 //! every response continues.
 
 use std::sync::Arc;
