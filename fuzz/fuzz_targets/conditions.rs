@@ -12,14 +12,22 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../crates/cli/src/commands/serve/condition.rs"]
+#[allow(dead_code, reason = "the target calls a part of the module")]
 mod condition;
+#[path = "../../crates/cli/src/commands/serve/root/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the target needs the metadata of a file")]
+mod root;
 
 use condition::{Verdict, Version};
+use root::{FileKind, Metadata};
 
 #[derive(Arbitrary, Debug)]
 struct Case {
     length: u64,
+    inode: u64,
     modified_seconds: u32,
+    /// The age of the file, in milliseconds. The tag of a young file is weak.
+    age: u16,
     fields: Vec<(Name, Line)>,
 }
 
@@ -46,10 +54,21 @@ enum Line {
 
 fuzz_target!(|case: Case| {
     let modified = UNIX_EPOCH + Duration::from_secs(u64::from(case.modified_seconds));
-    let version = Version::new(case.length, Some(modified));
+    let file = Metadata {
+        kind: FileKind::Regular,
+        length: case.length,
+        is_stored: true,
+        modified: Some(modified),
+        changed: Some(modified),
+        inode: case.inode,
+    };
+    let version = Version::new(&file, modified + Duration::from_millis(u64::from(case.age)));
+    let tag = version.tag.as_deref().expect("the time of the change is known");
+    let is_strong = !tag.starts_with("W/");
+    assert_eq!(is_strong, case.age >= 1000);
     let mut fields = HeaderMap::new();
     for (name, line) in &case.fields {
-        if let Ok(value) = HeaderValue::from_bytes(&bytes(line, &version.tag, case.modified_seconds)) {
+        if let Ok(value) = HeaderValue::from_bytes(&bytes(line, tag, case.modified_seconds)) {
             fields.append(header(*name), value);
         }
     }
@@ -68,10 +87,11 @@ fuzz_target!(|case: Case| {
             assert_eq!(version.evaluate(&without), verdict);
         }
     }
-    // The own tag, alone and strong, is a match in both directions.
+    // The star or the own tag, alone and strong, is a match in both directions.
     let only_own = |name: Name| {
         let mut lines = case.fields.iter().filter(|(other, _)| header(*other) == header(name)).peekable();
-        lines.peek().is_some() && lines.all(|(_, line)| matches!(line, Line::Own | Line::Star))
+        lines.peek().is_some()
+            && lines.all(|(_, line)| matches!(line, Line::Star) || is_strong && matches!(line, Line::Own))
     };
     if only_own(Name::Match) {
         assert_ne!(verdict, Verdict::Failed);
