@@ -97,7 +97,7 @@ specifications! {
     unix;
 
     fn a_port_creates_a_world_writable_socket_file(subject: &Subject) {
-        // IReactorUNIX.listenUNIX: mode=0o666. The mode is set after bind, so the umask has no effect.
+        // IReactorUNIX.listenUNIX: mode=0o666, whatever the umask is.
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
         let port = listen(&reactor, &file.0).unwrap();
         let metadata = fs::symlink_metadata(&file.0).unwrap();

@@ -52,7 +52,8 @@ impl UnixBinding {
         self
     }
 
-    /// Sets the permission bits of the socket file, which are applied after binding.
+    /// Sets the permissions of the socket file, of which the lowest nine bits count. The file has them from the start,
+    /// so no other user can connect earlier. For that, the mask of the process for new files is changed during bind(2).
     #[must_use]
     pub fn mode(mut self, mode: u32) -> UnixBinding {
         self.mode = mode;

@@ -2,10 +2,17 @@
 
 use std::cell::Cell;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{Mode, Stat, chmod, lstat, unlink};
+use rustix::fs::{Mode, Stat, lstat, unlink};
+use rustix::net::{SocketAddrAny, bind};
+use rustix::process::umask;
+
+/// The mask belongs to the process: two threads that change it in turns would restore each other's value.
+static MASK: Mutex<()> = Mutex::new(());
 
 /// The file that bind(2) made. Dropping the value removes the file, unless another file has taken its place.
 pub(crate) struct SocketFile {
@@ -17,13 +24,19 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
-    /// Takes charge of the file that was just bound.
-    pub(super) fn new(path: &Path) -> io::Result<Box<SocketFile>> {
+    /// Binds the socket to `address`, which is `path`. The new file has the permissions `mode`, or those that the
+    /// process's mask leaves.
+    pub(super) fn bind(
+        socket: &OwnedFd,
+        address: &SocketAddrAny,
+        path: &Path,
+        mode: Option<u32>,
+    ) -> io::Result<Box<SocketFile>> {
+        match mode {
+            Some(mode) => with_mask(!mode, || bind(socket, address))?,
+            None => bind(socket, address)?,
+        }
         Ok(Box::new(SocketFile { path: path.to_owned(), stat: lstat(path)?, owner: Cell::new(process::id()) }))
-    }
-
-    pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
-        Ok(chmod(&self.path, Mode::from_raw_mode(mode as _))?)
     }
 
     /// Makes this process the one that removes the file.
@@ -43,4 +56,16 @@ impl Drop for SocketFile {
             let _ = unlink(&self.path);
         }
     }
+}
+
+/// Does `work` while `mask` is the mask for new files: umask(2).
+///
+/// A file that is made with its permissions needs no chmod(2) afterwards. chmod(2) would follow a symbolic link that
+/// another user has put in the file's place.
+fn with_mask<R>(mask: u32, work: impl FnOnce() -> R) -> R {
+    let _alone = MASK.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = umask(Mode::from_raw_mode((mask & 0o777) as _));
+    let outcome = work();
+    umask(before);
+    outcome
 }

@@ -18,14 +18,13 @@ pub(crate) fn open(spec: &ListenSpec) -> io::Result<(OwnedFd, Option<Box<SocketF
     if let Address::Inet(address) = spec.address {
         set_options(&socket, spec, address)?;
     }
-    bind(&socket, &address)?;
     let file = match &spec.address {
-        Address::Unix(path) => Some(SocketFile::new(path)?),
-        _ => None,
+        Address::Unix(path) => Some(SocketFile::bind(&socket, &address, path, spec.mode)?),
+        _ => {
+            bind(&socket, &address)?;
+            None
+        }
     };
-    if let (Some(file), Some(mode)) = (&file, spec.mode) {
-        file.set_mode(mode)?;
-    }
     // The system reduces a backlog that exceeds its limit. A limit of this project belongs in the reactor's
     // `interfaces/`, where it also applies to the simulated network.
     listen(&socket, i32::try_from(spec.backlog).unwrap_or(i32::MAX))?;
