@@ -178,7 +178,7 @@ impl Runner {
         system::change_root(&directories).map_err(error_in("chroot"))?;
         system::change_directory(&directories).map_err(error_in("rundir"))?;
         let pid_file = options.pidfile.as_deref().filter(|path| !path.as_os_str().is_empty());
-        let pid_file = pid_file.map(PidFile::take).transpose().map_err(error_in("pidfile"))?;
+        let pid_file = pid_file.map(|path| PidFile::take(path, identity)).transpose().map_err(error_in("pidfile"))?;
         let launcher = match daemon {
             false => Launcher::Terminal,
             true => match system::daemonize().map_err(ExitError::new)? {

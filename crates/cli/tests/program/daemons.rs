@@ -1,9 +1,9 @@
 //! The program as a daemon, and under a supervisor.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Write, stderr};
 use std::net::{Shutdown, TcpListener};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -334,6 +334,48 @@ fn the_user_is_switched_after_binding() {
     assert_eq!(running.terminate().0.code(), Some(0));
     // The daemon can no longer remove a file from root's directory, so it empties the pid file.
     assert_eq!(fs::read(scratch.path().join("pid")).unwrap(), b"");
+}
+
+#[test]
+fn root_opens_no_file_that_another_user_chose() {
+    if !geteuid().is_root() {
+        return drop(writeln!(stderr(), "skipped: only root opens the files of other users"));
+    }
+    let scratch = Scratch::new();
+    let nobody = Some(65534);
+    let link = "it leads through a symbolic link in a directory that other users may write";
+    let name = "it is a hard link: expected a file with one name";
+    let owner = "it belongs to the user 65534: expected a file of root or of the user that the program switches to";
+    let place = |name: &str| scratch.path().join(name);
+    fs::create_dir(place("shared")).unwrap();
+    chown(place("shared"), nobody, nobody).unwrap();
+    scratch.write("target/file", "");
+    symlink(place("target/file"), place("shared/link")).unwrap();
+    symlink(place("target"), place("shared/directory")).unwrap();
+    fs::hard_link(place("target/file"), place("shared/name")).unwrap();
+    scratch.write("shared/theirs", "");
+    chown(place("shared/theirs"), nobody, nobody).unwrap();
+    for (option, what) in [("--pidfile", "pid file"), ("--logfile", "log file")] {
+        for (file, reason) in
+            [("link", link), ("missing-link", link), ("directory/new", link), ("name", name), ("theirs", owner)]
+        {
+            let _ = symlink(place("target/new"), place("shared/missing-link"));
+            let file = format!("shared/{file}");
+            let expected = format!("cannot open the {what} {file}: {reason}");
+            assert_eq!(refused(echo(&scratch, &[option, &file]), 1), expected);
+        }
+    }
+    assert_eq!(fs::read_dir(place("target")).unwrap().count(), 1);
+    assert_eq!(fs::metadata(place("target/file")).unwrap().uid(), 0);
+    // The user that the program becomes may own the file, and root may place a link in a directory of its own.
+    symlink(place("target/file"), place("own-link")).unwrap();
+    fs::remove_file(place("shared/name")).unwrap();
+    for (file, user) in [("shared/theirs", "nobody"), ("own-link", "root")] {
+        fs::set_permissions(scratch.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let mut running = Running::start_command(echo(&scratch, &["-v", "--logfile", file, "--uid", user]));
+        assert_eq!(running.terminate().0.code(), Some(0));
+        assert!(fs::read_to_string(place(file)).unwrap().contains("started"));
+    }
 }
 
 #[test]

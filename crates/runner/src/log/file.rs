@@ -4,7 +4,7 @@
 //!   name  --full-->  name.1  -->  name.2  -->  ...  -->  name.COUNT  -->  deleted
 //! ```
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use ropewalk::application::Identity;
 use super::lost_lines::LostLines;
 use crate::console;
 use crate::options::LogFormat;
-use crate::system::{change_owner, open_nonblocking};
+use crate::system::{Access, change_owner, open_file};
 
 /// The size that triggers rotation, and the number of rotated files.
 #[derive(Clone, Copy, Debug)]
@@ -169,21 +169,21 @@ impl Write for Open {
 }
 
 fn open(path: &Path, owner: Identity) -> io::Result<Open> {
-    let file = open_nonblocking(OpenOptions::new().append(true).create(true), path)?;
+    let file = open_file(path, Access::Append, owner)?;
     let metadata = file.metadata()?;
     let is_regular = metadata.is_file();
     if is_regular {
         // After the switch of users this fails or changes nothing.
         let _ = change_owner(&file, owner);
     }
-    let is_incomplete = is_regular && metadata.len() > 0 && !ends_with_newline(path);
+    let is_incomplete = is_regular && metadata.len() > 0 && !ends_with_newline(path, owner);
     Ok(Open { file, length: metadata.len(), is_regular, is_incomplete, lost: None })
 }
 
 /// Whether the last line of a file is complete. A file that cannot be read counts as complete.
-fn ends_with_newline(path: &Path) -> bool {
+fn ends_with_newline(path: &Path, owner: Identity) -> bool {
     let last = || -> io::Result<u8> {
-        let (mut file, mut last) = (File::open(path)?, [0]);
+        let (mut file, mut last) = (open_file(path, Access::Read, owner)?, [0]);
         file.seek(SeekFrom::End(-1))?;
         file.read_exact(&mut last)?;
         Ok(last[0])
@@ -321,7 +321,7 @@ mod tests {
         let directory = Directory::new("full-pipe");
         let pipe = directory.pipe();
         // This reader never reads.
-        let _reader = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        let _reader = File::options().read(true).write(true).open(&pipe).unwrap();
         let log = LogFile::open(&pipe, NEVER, LogFormat::Text, "test", Identity::default()).unwrap();
         let line =
             "one line of 100 bytes, which is written 2000 times, so that it exceeds the capacity of any pipe ...\n";

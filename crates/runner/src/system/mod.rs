@@ -6,8 +6,20 @@ mod kind;
 
 pub(crate) use kind::{
     Notifier, PidFile, Report, Reporter, Syslog, change_directory, change_owner, change_root, daemonize, is_other_user,
-    monotonic_micros, open_nonblocking, redirect_input, redirect_output,
+    monotonic_micros, open_file, redirect_input, redirect_output,
 };
+
+/// The purpose for which [`open_file`] opens a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Access {
+    /// To write at its end. A missing file is created.
+    Append,
+    /// To read it.
+    Read,
+    /// To read and replace its content. A missing file is created.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there are no pid files"))]
+    Update,
+}
 
 /// The directories of the process, and its mask for new files.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ropewalk::application::Identity;
 
-use super::{Daemonized, Directories};
+use super::{Access, Daemonized, Directories};
 
 /// Never made: there are no daemons.
 pub(crate) struct Report(Infallible);
@@ -57,7 +57,13 @@ pub(crate) fn is_other_user(_uid: u32) -> bool {
     false
 }
 
-pub(crate) fn open_nonblocking(options: &OpenOptions, path: &Path) -> io::Result<File> {
+pub(crate) fn open_file(path: &Path, access: Access, _user: Identity) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    match access {
+        Access::Append => options.append(true).create(true),
+        Access::Read => options.read(true),
+        Access::Update => options.read(true).write(true).create(true),
+    };
     options.open(path)
 }
 
@@ -70,7 +76,7 @@ pub(crate) fn change_owner(_file: &File, _identity: Identity) -> io::Result<()> 
 pub(crate) struct PidFile(Infallible);
 
 impl PidFile {
-    pub(crate) fn take(_path: &Path) -> Result<PidFile, String> {
+    pub(crate) fn take(_path: &Path, _user: Identity) -> Result<PidFile, String> {
         Err("pid files are not supported on this system".to_owned())
     }
 

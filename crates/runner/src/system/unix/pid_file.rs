@@ -3,15 +3,19 @@
 //! The process holds a lock on it, flock(2), until it exits. So an unlocked file of this program is stale, whatever id it
 //! contains. Other programs write pid files without a lock, so the id of a running process is respected, too.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
 
+use ropewalk::application::Identity;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
+
+use super::open_file::open_file;
+use crate::system::Access;
 
 /// An id and a newline fit into this.
 const CONTENT_BYTES_MAX: u64 = 32;
@@ -24,14 +28,15 @@ pub(crate) struct PidFile {
 }
 
 impl PidFile {
-    /// Opens and locks the file before the fork. The id is written later, by the daemon.
-    pub(crate) fn take(path: &Path) -> Result<PidFile, String> {
+    /// Opens and locks the file before the fork, for a process that becomes `user`. The id is written later, by the
+    /// daemon.
+    pub(crate) fn take(path: &Path, user: Identity) -> Result<PidFile, String> {
         // A device must not be removed at the end.
         if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
             return Err(format!("cannot use {} as the pid file: it is not a regular file", path.display()));
         }
         loop {
-            let file = open_locked(path)?;
+            let file = open_locked(path, user)?;
             // Another process may have removed the file between open and lock.
             if is_at(path, &file) {
                 let mut taken = PidFile { path: absolute(path), file };
@@ -88,9 +93,9 @@ fn is_at(path: &Path, file: &File) -> bool {
     }
 }
 
-fn open_locked(path: &Path) -> Result<File, String> {
+fn open_locked(path: &Path, user: Identity) -> Result<File, String> {
     let shown = path.display();
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let opened = open_file(path, Access::Update, user);
     let mut file = opened.map_err(|error| format!("cannot open the pid file {shown}: {error}"))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),

@@ -1,14 +1,12 @@
-//! Calls that change the process or open its files: chroot(2), chdir(2), umask(2), fchown(2), open(2).
+//! Calls that change the process or the owner of its files: chroot(2), chdir(2), umask(2), fchown(2).
 
 use std::env;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, fchown};
-use std::path::Path;
+use std::os::unix::fs::fchown;
 
 use ropewalk::application::Identity;
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::Mode;
 use rustix::process::{chroot, geteuid, umask};
 
 use crate::system::Directories;
@@ -42,13 +40,4 @@ pub(crate) fn is_other_user(uid: u32) -> bool {
 /// Changes the owner of a file to the user and group that will write it.
 pub(crate) fn change_owner(file: &File, identity: Identity) -> io::Result<()> {
     if identity == Identity::default() { Ok(()) } else { fchown(file, identity.uid, identity.gid) }
-}
-
-/// Opens a file for writing without blocking. If it is a pipe, neither open nor write waits for its reader.
-pub(crate) fn open_nonblocking(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    let opened = options.custom_flags(OFlags::NONBLOCK.bits() as i32).open(path);
-    opened.map_err(|error| match error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) {
-        true => io::Error::new(error.kind(), "the pipe has no reader"),
-        false => error,
-    })
 }
