@@ -180,6 +180,15 @@ specifications! {
         drop(port);
     }
 
+    fn a_lock_that_names_another_program_is_broken(subject: &Subject) {
+        // After a restart of the system, a living process may have the id of a server that is gone.
+        let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
+        leave_a_socket_behind(&file.0);
+        std::os::unix::fs::symlink(std::os::unix::process::parent_id().to_string(), lock_of(&file.0)).unwrap();
+        listen(&reactor, UnixBinding::new(&file.0).lock()).unwrap();
+        assert_eq!(fs::read_link(lock_of(&file.0)).unwrap(), Path::new(&std::process::id().to_string()));
+    }
+
     fn the_lock_of_a_live_server_is_respected(subject: &Subject) {
         // IReactorUNIX.listenUNIX: wantPID=True. The error is CannotListenError with EADDRINUSE.
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));

@@ -77,8 +77,8 @@ pub struct RunnerOptions {
     #[arg(short, long, global = true, help_heading = DAEMON)]
     pub nodaemon: bool,
 
-    /// Write the process id to this file, and do not start if it names a running process; '--pidfile=' disables it
-    /// [default for a daemon: PROGRAM.pid]
+    /// Write the process id to this file, which is locked while the process runs; '--pidfile=' disables it [default for a
+    /// daemon: PROGRAM.pid]
     #[arg(long, value_name = "FILE", global = true, value_parser = possibly_empty_path(), help_heading = DAEMON)]
     pub pidfile: Option<PathBuf>,
 

@@ -4,6 +4,6 @@
 #[cfg_attr(not(unix), path = "none.rs")]
 mod system;
 
-#[cfg(unix)]
-pub(crate) use system::Attempt;
 pub use system::FileLock;
+#[cfg(unix)]
+pub(crate) use system::{Attempt, Protected};

@@ -47,6 +47,31 @@ pub(crate) enum Attempt {
     Held(Pid),
 }
 
+/// The thing that a lock protects.
+///
+/// Process ids are reused: after a restart of the system, or in another container, the id in a lock may be that of a
+/// process that knows nothing of the lock.
+pub(crate) trait Protected {
+    /// Returns whether the protected thing is not in use. Called if another process has the id in the lock.
+    fn is_abandoned(&self, lock: &Metadata) -> bool;
+
+    /// Removes what the owner of a stale lock has left behind.
+    fn clear(&self) -> io::Result<()>;
+}
+
+/// The lock protects nothing that could be examined: only the process counts.
+struct Nothing;
+
+impl Protected for Nothing {
+    fn is_abandoned(&self, _lock: &Metadata) -> bool {
+        false
+    }
+
+    fn clear(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl FileLock {
     /// Takes the lock at `path`: creates the file there, which dropping the lock removes. Breaks a lock left by a dead
     /// process. Does not block. May be called from any thread.
@@ -55,7 +80,7 @@ impl FileLock {
     /// `WouldBlock` when a living process holds the lock; the message has its id. `InvalidData` when the file at `path`
     /// is not a lock. The errors of symlink(2).
     pub fn acquire(path: &Path) -> io::Result<FileLock> {
-        match FileLock::attempt(path, || Ok(()))? {
+        match FileLock::attempt(path, &Nothing)? {
             Attempt::Taken(lock) => Ok(lock),
             Attempt::Held(pid) => {
                 let message = format!("{} is held by process {pid}", path.display());
@@ -66,11 +91,16 @@ impl FileLock {
 
     /// Returns whether a living process holds the lock at `path`.
     pub fn is_locked(path: &Path) -> bool {
-        owner(path).is_ok_and(|pid| is_alive(pid, path, &held()))
+        FileLock::is_held(path, &Nothing)
     }
 
-    /// Takes the lock if it is free. After a stale lock was broken, `clear` removes what its owner left behind.
-    pub(crate) fn attempt(link: &Path, clear: impl Fn() -> io::Result<()>) -> io::Result<Attempt> {
+    /// Returns whether a living process holds the lock of `protected`.
+    pub(crate) fn is_held(link: &Path, protected: &impl Protected) -> bool {
+        owner(link).is_ok_and(|pid| is_in_use(pid, link, protected, &held()))
+    }
+
+    /// Takes the lock of `protected` if it is free or stale.
+    pub(crate) fn attempt(link: &Path, protected: &impl Protected) -> io::Result<Attempt> {
         let mut held = held();
         loop {
             match symlink(process::id().to_string(), link) {
@@ -87,11 +117,11 @@ impl FileLock {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 owner => owner?,
             };
-            if is_alive(pid, link, &held) {
+            if is_in_use(pid, link, protected, &held) {
                 return Ok(Attempt::Held(pid));
             }
             if take_away(link, pid)? {
-                clear()?;
+                protected.clear()?;
             }
         }
     }
@@ -127,12 +157,14 @@ fn take_away(link: &Path, pid: Pid) -> io::Result<bool> {
     outcome.map(|()| is_stale)
 }
 
-fn is_alive(pid: Pid, link: &Path, held: &BTreeSet<Identity>) -> bool {
+/// Returns whether the process `pid` holds the lock.
+fn is_in_use(pid: Pid, link: &Path, protected: &impl Protected, held: &BTreeSet<Identity>) -> bool {
+    let Ok(metadata) = fs::symlink_metadata(link) else { return false };
     if pid.as_raw_nonzero().get().unsigned_abs() == process::id() {
-        return fs::symlink_metadata(link).is_ok_and(|metadata| held.contains(&identity(&metadata)));
+        return held.contains(&identity(&metadata));
     }
     // EPERM: the process lives, and belongs to another user.
-    test_kill_process(pid) != Err(Errno::SRCH)
+    test_kill_process(pid) != Err(Errno::SRCH) && !protected.is_abandoned(&metadata)
 }
 
 /// Returns the process that a lock names.

@@ -1,16 +1,25 @@
 //! A file lock beside the path of a UNIX socket: Twisted's `wantPID` and `checkPID`.
 //!
 //! A socket file outlives its process, and bind(2) cannot tell whether a process still serves it. So a server can hold
-//! `PATH.lock`, a symbolic link to its process id. If the process of a lock is gone, the lock is broken. Only then is
-//! the left-over socket file removed.
+//! `PATH.lock`, a symbolic link to its process id. The lock is broken, and a left-over socket file removed, if
+//!
+//! - no process has the id,
+//! - or no process serves the socket: the process with that id is another program.
+//!
+//! A server takes the lock before it binds the socket. So a missing socket counts only if the lock is not a new one.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::file_lock::{Attempt, FileLock};
+use crate::file_lock::{Attempt, FileLock, Protected};
+use crate::socket::service::{Service, service_at};
+
+/// The time that a server may take from its lock to its socket.
+const START_MAX: Duration = Duration::from_secs(10);
 
 /// The lock of one socket path. Dropping it releases the lock.
 #[derive(Debug)]
@@ -20,12 +29,11 @@ pub(super) struct UnixLock {
 
 impl UnixLock {
     /// # Errors
-    /// `AddrInUse` when a living process holds the lock; the message has its id. `InvalidData` when `PATH.lock` is not
+    /// `AddrInUse` when a living server holds the lock; the message has its id. `InvalidData` when `PATH.lock` is not
     /// a lock. The errors of symlink(2).
     pub(super) fn acquire(path: &Path) -> io::Result<UnixLock> {
         let link = link_of(path);
-        let remove_socket = || if is_socket(path) { fs::remove_file(path) } else { Ok(()) };
-        match FileLock::attempt(&link, remove_socket)? {
+        match FileLock::attempt(&link, &Socket(path))? {
             Attempt::Taken(lock) => Ok(UnixLock { _lock: lock }),
             Attempt::Held(pid) => {
                 let message = format!("{} is served by process {pid}, which holds {}", path.display(), link.display());
@@ -35,12 +43,30 @@ impl UnixLock {
     }
 
     pub(super) fn is_locked(path: &Path) -> bool {
-        FileLock::is_locked(&link_of(path))
+        FileLock::is_held(&link_of(path), &Socket(path))
     }
 }
 
-fn is_socket(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+/// The socket at a path.
+struct Socket<'a>(&'a Path);
+
+impl Protected for Socket<'_> {
+    fn is_abandoned(&self, lock: &Metadata) -> bool {
+        match service_at(self.0) {
+            Service::Present => false,
+            Service::Absent => true,
+            // A lock of the future is old: the clock was set back.
+            Service::NoFile => {
+                let is_new = lock.modified().and_then(|made| made.elapsed().map_err(io::Error::other));
+                !is_new.is_ok_and(|age| age < START_MAX)
+            }
+        }
+    }
+
+    fn clear(&self) -> io::Result<()> {
+        let is_socket = fs::symlink_metadata(self.0).is_ok_and(|metadata| metadata.file_type().is_socket());
+        if is_socket { fs::remove_file(self.0) } else { Ok(()) }
+    }
 }
 
 fn link_of(path: &Path) -> PathBuf {
@@ -54,6 +80,8 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
     use std::process::{self, Command};
+
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
     use super::*;
 
@@ -110,9 +138,32 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&process::id().to_string()), "{error}");
         drop(lock);
+        let _server = UnixListener::bind(place.socket()).unwrap();
         symlink("1", place.link()).unwrap();
         assert!(UnixLock::is_locked(&place.socket()), "process 1 always lives");
         assert_eq!(UnixLock::acquire(&place.socket()).unwrap_err().kind(), ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_lock_that_names_another_program_is_stale() {
+        let place = Place::new("another");
+        drop(UnixListener::bind(place.socket()).unwrap());
+        symlink("1", place.link()).unwrap();
+        assert!(!UnixLock::is_locked(&place.socket()), "process 1 does not serve the socket");
+        let _lock = UnixLock::acquire(&place.socket()).unwrap();
+        assert!(!place.socket().exists());
+    }
+
+    #[test]
+    fn only_a_new_lock_without_a_socket_is_respected() {
+        let place = Place::new("starting");
+        symlink("1", place.link()).unwrap();
+        assert!(UnixLock::is_locked(&place.socket()), "the server may be about to bind");
+        let old = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let times = Timestamps { last_access: old, last_modification: old };
+        utimensat(CWD, place.link(), &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+        assert!(!UnixLock::is_locked(&place.socket()));
+        let _lock = UnixLock::acquire(&place.socket()).unwrap();
     }
 
     #[test]

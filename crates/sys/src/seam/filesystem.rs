@@ -24,13 +24,13 @@ use std::path::Path;
 pub trait Filesystem {
     /// Takes the lock beside the path of a UNIX socket. Dropping the value releases the lock. Does not block.
     ///
-    /// If a dead process left the lock, breaks it and removes the process's socket file. Close the port before you drop
-    /// the value that protects it.
+    /// If the process of the lock is dead or does not serve the socket, breaks the lock and removes the socket file. Close
+    /// the port before you drop the value that protects it.
     ///
     /// # Errors
-    /// `AddrInUse` when a living process holds the lock. `InvalidData` when `PATH.lock` is not a lock.
+    /// `AddrInUse` when a living server holds the lock. `InvalidData` when `PATH.lock` is not a lock.
     fn lock_socket(&mut self, path: &Path) -> io::Result<Box<dyn Any>>;
 
-    /// Returns whether a living process holds the lock beside `path`.
+    /// Returns whether a living server holds the lock beside `path`.
     fn is_socket_locked(&mut self, path: &Path) -> bool;
 }

@@ -9,6 +9,7 @@ pub(crate) mod file;
 pub(crate) mod listen;
 pub(crate) mod option;
 mod raw_address;
+pub(crate) mod service;
 pub(crate) mod table;
 pub(crate) mod transfer;
 mod unix_name;

@@ -1,7 +1,7 @@
 //! The pid file: it contains the id of a running process.
 //!
-//! The process holds a lock on it, flock(2), until it exits. So an unlocked file of this program is stale, whatever id it
-//! contains. Other programs write pid files without a lock, so the id of a running process is respected, too.
+//! The process holds a lock on it, flock(2), until it exits. So an unlocked file is stale, whatever id it contains. The
+//! id alone says little: after a restart of the system, or in a container, another process may have it.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
@@ -12,7 +12,6 @@ use std::process;
 use ropewalk::application::Identity;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use rustix::process::{Pid, test_kill_process};
 
 use super::open_file::open_file;
 use crate::system::Access;
@@ -40,28 +39,20 @@ impl PidFile {
             // Another process may have removed the file between open and lock.
             if is_at(path, &file) {
                 let mut taken = PidFile { path: absolute(path), file };
-                taken.refuse_if_running()?;
+                taken.refuse_foreign_content()?;
                 return Ok(taken);
             }
         }
     }
 
-    fn refuse_if_running(&mut self) -> Result<(), String> {
-        let path = self.path.display().to_string();
+    /// Leaves a file alone that is not a pid file.
+    fn refuse_foreign_content(&mut self) -> Result<(), String> {
+        let path = self.path.display();
         let content = read(&mut self.file).map_err(|error| format!("cannot read the pid file {path}: {error}"))?;
-        match content.trim() {
-            "" => Ok(()),
-            text => match text.parse().ok().filter(|&pid| pid > 0).and_then(Pid::from_raw) {
-                None => Err(format!("{path} is not a pid file: it contains '{}'", text.escape_debug())),
-                Some(pid) if is_running(pid) => Err(format!(
-                    "the pid file {path} names process {pid}, which is running: stop it, or remove the file if that is \
-                     another program"
-                )),
-                Some(pid) => {
-                    tracing::info!(file = path, %pid, "replacing a stale pid file");
-                    Ok(())
-                }
-            },
+        let text = content.trim();
+        match text.parse::<u32>().is_ok_and(|pid| pid > 0) || text.is_empty() {
+            true => Ok(()),
+            false => Err(format!("{path} is not a pid file: it contains '{}'", text.escape_debug())),
         }
     }
 
@@ -112,26 +103,6 @@ fn read(file: &mut File) -> std::io::Result<String> {
     let mut content = Vec::new();
     file.take(CONTENT_BYTES_MAX).read_to_end(&mut content)?;
     Ok(String::from_utf8_lossy(&content).into_owned())
-}
-
-/// Our own id is stale: in a container, an earlier process may have had the same id.
-fn is_running(pid: Pid) -> bool {
-    let is_own = pid.as_raw_nonzero().get().unsigned_abs() == process::id();
-    !is_own && test_kill_process(pid) != Err(Errno::SRCH) && !is_ending(pid)
-}
-
-/// Whether a process is a zombie or is exiting. Without proc(5), it counts as running.
-///
-/// The first process of many containers never reaps zombies. The pipe of an exiting process is closed before its id is
-/// free, so a script that waits for the pipe may start the next process too early.
-fn is_ending(pid: Pid) -> bool {
-    // PF_EXITING of include/linux/sched.h.
-    const EXITING: u32 = 4;
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name in parentheses may contain any characters.
-    let Some((_, fields)) = stat.rsplit_once(") ") else { return false };
-    let flags = fields.split(' ').nth(6).and_then(|flags| flags.parse::<u32>().ok()).unwrap_or(0);
-    fields.starts_with(['Z', 'X']) || flags & EXITING != 0
 }
 
 /// Returns a path that stays valid after a change of directory.
