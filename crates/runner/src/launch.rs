@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use ropewalk::Reactor;
 use ropewalk::application::{Identity, MultiService};
 use ropewalk::proto::panics::catch;
+use ropewalk::sys::InheritedDescriptors;
 
 use crate::configuration::{BoxedError, Configuration, Kinds, OptionLocations};
 use crate::console;
@@ -148,6 +149,7 @@ impl Runner {
         self,
         setup: impl FnOnce(&Reactor, &MultiService) -> Result<(), BoxedError>,
     ) -> Result<ExitCode, ExitError> {
+        let inherited = InheritedDescriptors::find();
         let configuration = match &self.options.config {
             Some(path) => Configuration::read(path, &self.kinds).map_err(ExitError::usage)?,
             None => Configuration::default(),
@@ -183,7 +185,7 @@ impl Runner {
             false => Launcher::Terminal,
             true => match system::daemonize().map_err(ExitError::new)? {
                 Daemonized::Parent(report) => return parent_status(report),
-                Daemonized::Daemon(reporter) => Launcher::Parent(reporter),
+                Daemonized::Daemon(reporter) => Launcher::Parent(reporter, inherited),
             },
         };
         let locations = Locations { services: services.locations(), options: locations };

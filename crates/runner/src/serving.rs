@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ropewalk::application::{Application, Identity, MultiService, ServiceFailed};
+use ropewalk::sys::InheritedDescriptors;
 use ropewalk::sys::signals::{SIGHUP, SIGUSR1};
 use ropewalk::{Error, Failure, Phase, Reactor, SignalWatch};
 
@@ -23,7 +24,8 @@ use crate::system::{PidFile, Reporter, redirect_input, redirect_output};
 /// The receiver of the outcome of the start.
 pub(crate) enum Launcher {
     Terminal,
-    Parent(Reporter),
+    /// The parent of a daemon. The descriptors of the program that called it are closed when the daemon has started.
+    Parent(Reporter, InheritedDescriptors),
 }
 
 pub(crate) struct Serving {
@@ -62,7 +64,7 @@ impl Serving {
         let progress = Rc::new(Progress { launcher: RefCell::new(self.launcher.take()), ..Progress::default() });
         let mut has_separate_log = false;
         let outcome = catch_panic(|| {
-            if matches!(*progress.launcher.borrow(), Some(Launcher::Parent(_))) {
+            if matches!(*progress.launcher.borrow(), Some(Launcher::Parent(..))) {
                 redirect_input().map_err(ExitError::new)?;
             }
             let log = match system_log {
@@ -73,23 +75,23 @@ impl Serving {
             has_separate_log = !matches!(log, Target::StandardError);
             self.serve(log, &progress, setup)
         });
+        if let Err(error) = &outcome {
+            if has_separate_log {
+                tracing::error!(status = error.status, "{}", error.message);
+            }
+        }
         if let Some(pid_file) = self.pid_file.take() {
             pid_file.remove();
         }
-        match outcome {
-            Ok(status) => status,
-            Err(error) => {
-                if has_separate_log {
-                    tracing::error!(status = error.status, "{}", error.message);
-                }
-                match progress.launcher.take() {
-                    Some(Launcher::Parent(parent)) => parent.report(error.status, &error.message),
-                    Some(Launcher::Terminal) => console::print_error(self.name, &error.message),
-                    None => {}
-                }
-                ExitCode::from(error.status)
+        outcome.unwrap_or_else(|error| {
+            match progress.launcher.take() {
+                // The log has the message as well, if the parent is gone.
+                Some(Launcher::Parent(parent, _)) => drop(parent.report(error.status, &error.message)),
+                Some(Launcher::Terminal) => console::print_error(self.name, &error.message),
+                None => {}
             }
-        }
+            ExitCode::from(error.status)
+        })
     }
 
     fn serve(
@@ -160,24 +162,47 @@ fn start(
     progress: &Rc<Progress>,
 ) {
     let (started, failed) = (progress.clone(), progress.clone());
-    let handle = reactor.clone();
+    let (starting, failing) = (reactor.clone(), reactor.clone());
     let report = move |()| {
-        tracing::info!("started");
-        if let Some(Launcher::Parent(parent)) = started.launcher.take() {
-            if let Err(error) = redirect_output() {
-                tracing::warn!(%error, "cannot redirect standard output to /dev/null");
-            }
-            parent.report(0, "");
-        } else {
-            *started.launcher.borrow_mut() = Some(Launcher::Terminal);
+        if let Err(error) = started.report_start() {
+            return started.fail(error, &starting);
         }
+        tracing::info!("started");
         supervisor.ready();
     };
     application.start(reactor).add_callbacks(report, move |failure| {
-        *failed.failure.borrow_mut() = Some(start_error(&failure, &locations));
-        // Fails if the reactor is already stopping.
-        let _ = handle.stop();
+        failed.fail(start_error(&failure, &locations), &failing);
     });
+}
+
+impl Progress {
+    /// Notifies the parent of a daemon, after closing the descriptors of the calling program.
+    ///
+    /// # Errors
+    /// If the parent is gone: a signal ended the command that started this daemon.
+    fn report_start(&self) -> Result<(), ExitError> {
+        let (parent, inherited) = match self.launcher.take() {
+            Some(Launcher::Parent(parent, inherited)) => (parent, inherited),
+            terminal => {
+                self.launcher.replace(terminal);
+                return Ok(());
+            }
+        };
+        if let Err(error) = redirect_output() {
+            tracing::warn!(%error, "cannot redirect standard output to /dev/null");
+        }
+        // The services have taken theirs.
+        inherited.close_unused();
+        let reported = parent.report(0, "");
+        reported.map_err(|_| ExitError::new("the command that started this daemon was interrupted"))
+    }
+
+    /// Stops the run because of an error.
+    fn fail(&self, error: ExitError, reactor: &Reactor) {
+        *self.failure.borrow_mut() = Some(error);
+        // Fails if the reactor is already stopping.
+        let _ = reactor.stop();
+    }
 }
 
 fn watch_shutdown(reactor: &Reactor, supervisor: &Supervisor, progress: &Rc<Progress>) {
@@ -196,7 +221,7 @@ fn watch_signals(
     supervisor: &Supervisor,
     progress: &Rc<Progress>,
 ) -> ropewalk::Result<Vec<SignalWatch>> {
-    let has_parent = matches!(*progress.launcher.borrow(), Some(Launcher::Parent(_)));
+    let has_parent = matches!(*progress.launcher.borrow(), Some(Launcher::Parent(..)));
     if log_file.is_none() && !supervisor.is_present() && !has_parent {
         return Ok(Vec::new());
     }

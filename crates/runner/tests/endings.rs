@@ -2,13 +2,15 @@
 
 #![cfg(unix)]
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -34,6 +36,17 @@ impl Directory {
         (status.code(), String::from_utf8(stderr).unwrap())
     }
 
+    /// Returns the daemon that has written the pid file.
+    fn daemon(&self) -> Option<Pid> {
+        self.read("scenario.pid").trim().parse().ok().and_then(Pid::from_raw)
+    }
+
+    /// Whether a process holds the pid file: the command or the daemon, from before the fork to the end.
+    fn is_held(&self) -> bool {
+        let file = File::open(self.0.join("scenario.pid"));
+        file.is_ok_and(|file| flock(file, FlockOperation::NonBlockingLockExclusive).is_err())
+    }
+
     fn read(&self, name: &str) -> String {
         fs::read_to_string(self.0.join(name)).unwrap_or_default()
     }
@@ -53,6 +66,16 @@ fn wait_for(child: &mut Child, text: &str) -> String {
         assert_ne!(lines.read_line(&mut seen).unwrap(), 0, "the program exited: {seen}");
     }
     seen
+}
+
+/// Waits until `condition` holds.
+#[track_caller]
+fn eventually(condition: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < PATIENCE, "timed out");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn signal(child: &Child, signal: Signal) {
@@ -125,13 +148,42 @@ fn a_second_signal_exits_with_its_status() {
 fn a_program_may_be_a_daemon_by_default() {
     let directory = Directory::new("default");
     assert_eq!(directory.outcome(&["patient", "-v"]), (Some(0), String::new()));
-    let pid = Pid::from_raw(directory.read("scenario.pid").trim().parse().unwrap()).unwrap();
+    let pid = directory.daemon().unwrap();
     assert!(directory.read("scenario.log").contains("started"));
     kill_process(pid, Signal::TERM).unwrap();
-    let began = Instant::now();
-    while test_kill_process(pid).is_ok() && directory.0.join("scenario.pid").exists() {
-        assert!(began.elapsed() < PATIENCE);
-        std::thread::sleep(Duration::from_millis(2));
+    eventually(|| test_kill_process(pid).is_err() || !directory.0.join("scenario.pid").exists());
+}
+
+#[test]
+fn an_interrupted_command_leaves_no_daemon() {
+    let directory = Directory::new("interrupted");
+    for interrupt in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let mut command = directory.program(&["slow"]).spawn().unwrap();
+        eventually(|| directory.daemon().is_some());
+        signal(&command, interrupt);
+        assert_eq!(command.wait().unwrap().signal(), Some(interrupt.as_raw()));
+        assert!(directory.is_held(), "the daemon is still starting");
+        fs::write(directory.0.join("go"), "").unwrap();
+        eventually(|| !directory.is_held());
+        let log = directory.read("scenario.log");
+        assert!(log.contains("the command that started this daemon was interrupted"), "{log}");
+        fs::remove_file(directory.0.join("go")).unwrap();
+        fs::remove_file(directory.0.join("scenario.log")).unwrap();
+    }
+}
+
+/// Ctrl-C reaches all processes of the terminal's foreground group.
+#[test]
+fn ctrl_c_leaves_a_daemon_only_if_the_command_succeeds() {
+    let directory = Directory::new("moments");
+    for milliseconds in 0..30 {
+        let mut command = directory.program(&["patient"]).process_group(0).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        kill_process_group(Pid::from_child(&command), Signal::INT).unwrap();
+        if command.wait().unwrap().success() {
+            kill_process(directory.daemon().unwrap(), Signal::TERM).unwrap();
+        }
+        eventually(|| !directory.is_held());
     }
 }
 

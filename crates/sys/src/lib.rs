@@ -29,7 +29,7 @@ pub use detach::{Detached, detach};
 pub use file_lock::FileLock;
 pub use fork::forks;
 pub use identity::Identity;
-pub use inherited::{inherited, take_standard_streams};
+pub use inherited::{InheritedDescriptors, inherited, take_standard_streams};
 pub use io_handle::{OwnedSocket, OwnedWaitable, RawSocket, RawWaitable};
 pub use memory::release_free_memory;
 pub use names::{IpFamily, check_name, is_family_missing, look_up, zone_number};

@@ -1,13 +1,15 @@
 //! The program as a daemon, and under a supervisor.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write, stderr};
-use std::net::{Shutdown, TcpListener};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::{Command, Output};
 
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, geteuid, kill_process, test_kill_process};
 
 use crate::running::{ANYWHERE, PATIENCE, Running, eventually, program};
@@ -120,6 +122,31 @@ fn an_empty_pid_file_option_disables_the_pid_file() {
     assert!(daemon.is_alive());
     let files: Vec<_> = fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!files.iter().any(|name| name.to_string_lossy().ends_with("pid")), "{files:?}");
+}
+
+#[test]
+fn a_daemon_keeps_no_descriptor_of_its_caller() {
+    // A script that holds a lock on descriptor 9 would hold the lock as long as the daemon runs.
+    let scratch = Scratch::new();
+    let held = File::create(scratch.path().join("held")).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for inherited in [held.as_fd(), listener.as_fd()] {
+        fcntl_setfd(inherited, FdFlags::empty()).unwrap();
+    }
+    let place = format!("fd:{}", listener.as_raw_fd());
+    succeeded(echo(&scratch, &["--daemon", "--listen", &place]));
+    let daemon = Daemon::of(&scratch.join("ropewalk.pid"));
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", daemon.0)).unwrap();
+    for file in descriptors.map(|entry| fs::read_link(entry.unwrap().path()).unwrap()) {
+        assert_ne!(file, scratch.path().join("held"));
+    }
+    // The service has taken the other one.
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    drop(listener);
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(b"hello").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(&mut client), b"hello");
 }
 
 #[test]

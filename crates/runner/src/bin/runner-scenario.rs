@@ -1,5 +1,6 @@
 //! A program for the tests of the runner. Its argument selects how it runs and ends.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use ropewalk::application::{Service, StreamServerEndpointService, TimerService};
 use ropewalk::endpoints::server_from_string;
 use ropewalk::testing::AccumulatingProtocol;
-use ropewalk::{Deferred, PanicPolicy, Reactor};
+use ropewalk::{Deferred, PanicPolicy, Reactor, succeed};
 use ropewalk_runner::{Runner, RunnerOptions};
 
 #[derive(Parser)]
@@ -35,6 +36,8 @@ enum Scenario {
     Stdio,
     /// Starts a thread before the daemon is forked.
     Threads,
+    /// Starts when there is a file `go`.
+    Slow,
 }
 
 /// A service that never stops.
@@ -46,6 +49,18 @@ impl Service for Stuck {
         let (deferred, resolver) = Deferred::new();
         std::mem::forget(resolver);
         deferred
+    }
+}
+
+/// A service that has started when there is a file `go`.
+struct Slow;
+
+impl Service for Slow {
+    fn start(&self, reactor: &Reactor) -> Deferred<()> {
+        match Path::new("go").exists() {
+            true => succeed(()),
+            false => reactor.defer_later(Duration::from_millis(10), |reactor| Slow.start(reactor)),
+        }
     }
 }
 
@@ -67,6 +82,7 @@ fn main() -> ExitCode {
             Scenario::PanicStop => reactor.set_panic_policy(PanicPolicy::Stop),
             Scenario::PanicEarly => panic!("too early"),
             Scenario::Abort => std::process::abort(),
+            Scenario::Slow => drop(services.add_named("slow", Slow)?),
             Scenario::Stuck => drop(services.add_named("stuck", Stuck)?),
             Scenario::Stdio => {
                 let endpoint = server_from_string(reactor, "stdio:")?;

@@ -3,11 +3,11 @@
 //! ```text
 //!   parent ---fork--- child, leads a new session ---fork--- daemon
 //!     |                 ends at once                          |
-//!   reads <------------------- pipe ------------------- writes how its start went
+//!   reads <---------------- pair of sockets ----------- writes how its start went
 //! ```
 //!
 //! The second fork leaves the session without its leader, so the daemon never gets a terminal again. The daemon chooses
-//! the text of its report. A pipe that ends without any text means that the daemon died.
+//! the text of its report. An end without any text means that the daemon died.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,9 +46,10 @@ mod threads;
 /// ```
 #[derive(Debug)]
 pub enum Detached {
-    /// The original process. It reads the daemon's report here, and should then exit.
+    /// The original process. It reads the daemon's report from this UNIX socket, and should then exit.
     Parent(OwnedWaitable),
-    /// The daemon, which writes its report here. Its standard streams are still those of the parent.
+    /// The daemon, which writes its report to this UNIX socket. Writing fails if the original process has ended or has
+    /// shut its socket down. The standard streams are still those of the parent.
     Daemon(OwnedWaitable),
 }
 
@@ -62,7 +63,7 @@ pub enum Detached {
 ///
 /// # Errors
 /// `Unsupported` where the number of threads is not known. `InvalidInput` if the process has other threads: the child
-/// would not have them, and their work would stay half done. The errors of pipe(2) and fork(2).
+/// would not have them, and their work would stay half done. The errors of socketpair(2) and fork(2).
 pub fn detach() -> io::Result<Detached> {
     let detached = system::detach()?;
     if matches!(detached, Detached::Daemon(_)) {

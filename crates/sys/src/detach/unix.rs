@@ -1,9 +1,9 @@
-//! fork(2), setsid(2).
+//! fork(2), setsid(2), socketpair(2).
 
 use std::io;
 
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::pipe::pipe;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, WaitOptions, setsid, waitpid};
 
 use super::{Detached, threads};
@@ -14,7 +14,7 @@ pub(super) fn detach() -> io::Result<Detached> {
         let message = format!("a process with {threads} threads cannot go into the background: start threads later");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
-    let (reader, writer) = pipe()?;
+    let (reader, writer) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None)?;
     // No other thread can start a program before the flags are set.
     for end in [&reader, &writer] {
         fcntl_setfd(end, FdFlags::CLOEXEC)?;
@@ -30,7 +30,7 @@ pub(super) fn detach() -> io::Result<Detached> {
             drop(reader);
             match setsid().map_err(io::Error::from).and_then(|_| fork()) {
                 Ok(None) => Ok(Detached::Daemon(writer)),
-                // SAFETY: _exit(2) has no precondition. The parent sees that the pipe ends without a report. Buffered
+                // SAFETY: _exit(2) has no precondition. The parent sees the end without a report. Buffered
                 // output is left for the parent to write.
                 _ => unsafe { libc::_exit(0) },
             }

@@ -47,3 +47,38 @@ pub fn inherited(number: u32) -> io::Result<OwnedSocket> {
 pub fn take_standard_streams() -> io::Result<[OwnedWaitable; 2]> {
     system::take_standard_streams()
 }
+
+/// The descriptors that this process was started with, beside the standard streams: open files of the calling program,
+/// with their locks and pipes.
+///
+/// A daemon closes them, because the calling program may wait for their end: daemon(7).
+///
+/// ```
+/// use ropewalk_sys::InheritedDescriptors;
+///
+/// let inherited = InheritedDescriptors::find(); // first of all
+/// // ... take the sockets that the program needs, with `inherited` ...
+/// # if false {
+/// inherited.close_unused();
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct InheritedDescriptors(system::Found);
+
+impl InheritedDescriptors {
+    /// Finds the open descriptors that exec(2) would not close, beginning with number 3.
+    ///
+    /// Call this before any library opens a descriptor without FD_CLOEXEC. The Rust standard library and this crate open
+    /// none.
+    pub fn find() -> InheritedDescriptors {
+        InheritedDescriptors(system::Found::new())
+    }
+
+    /// Closes the descriptors that are still as they were found. One whose copy was taken by [`inherited`](inherited())
+    /// stays open, and so does one that exec(2) would close by now.
+    ///
+    /// No part of the program may own one of these descriptors under its number. May be called from any thread.
+    pub fn close_unused(self) {
+        self.0.close_unused();
+    }
+}

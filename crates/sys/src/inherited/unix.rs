@@ -1,7 +1,8 @@
 //! fcntl(2) and dup2(2).
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,6 +13,9 @@ use crate::detach::is_daemon;
 
 /// The first number behind standard input, output and error.
 const FIRST_OTHER: RawFd = 3;
+
+/// The first number that is not tried on a system without a list of descriptors.
+const TRIED_MAX: RawFd = 1024;
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
@@ -44,4 +48,57 @@ pub(super) fn take_standard_streams() -> io::Result<[OwnedFd; 2]> {
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;
     Ok(streams)
+}
+
+/// The numbers of inherited descriptors, with the files that they refer to.
+#[derive(Debug)]
+pub(super) struct Found(Vec<(RawFd, FileId)>);
+
+/// Device and inode.
+type FileId = (libc::dev_t, libc::ino_t);
+
+impl Found {
+    pub(super) fn new() -> Found {
+        let inherited = numbers().into_iter().filter_map(|number| Some((number, kept_by_exec(number)?)));
+        Found(inherited.collect())
+    }
+
+    pub(super) fn close_unused(self) {
+        for (number, file) in self.0 {
+            if kept_by_exec(number) == Some(file) {
+                // SAFETY: close(2) takes any integer and touches no memory. The number has no owner in this process: it
+                // was open before, and the caller of `close_unused` promises that no part of the program has taken it.
+                unsafe { libc::close(number) };
+            }
+        }
+    }
+}
+
+/// Returns the numbers of open descriptors beyond the standard streams.
+fn numbers() -> Vec<RawFd> {
+    match fs::read_dir("/dev/fd") {
+        Ok(entries) => {
+            let names = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+            names.filter(|&number| number >= FIRST_OTHER).collect()
+        }
+        Err(_) => (FIRST_OTHER..TRIED_MAX).collect(),
+    }
+}
+
+/// Returns the file of a descriptor that is open and that exec(2) does not close.
+fn kept_by_exec(number: RawFd) -> Option<FileId> {
+    // SAFETY: F_GETFD takes any integer, touches no memory, and returns -1 for a descriptor that is not open.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags == -1 || flags & libc::FD_CLOEXEC != 0 {
+        return None;
+    }
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: fstat(2) takes any integer, and `stat` is valid for writes.
+    let outcome = unsafe { libc::fstat(number, stat.as_mut_ptr()) };
+    if outcome != 0 {
+        return None;
+    }
+    // SAFETY: fstat(2) has succeeded, so it has filled in `stat`.
+    let stat = unsafe { stat.assume_init() };
+    Some((stat.st_dev, stat.st_ino))
 }
