@@ -1,6 +1,6 @@
 //! The addresses of transports and ports.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub const DEFAULT_BACKLOG: u32 = 1024;
 
 /// The address of one end of a connection, or of a listening port.
 ///
-/// `Display` shows an IPv4-mapped IPv6 address as an IPv4 address.
+/// `Display` shows an IPv4-mapped IPv6 address as an IPv4 address, and escapes the control characters of a name.
 ///
 /// Source: `IPv4Address`, `IPv6Address` and `UNIXAddress` of `twisted.internet.address`.
 ///
@@ -75,7 +75,14 @@ impl fmt::Display for Address {
                 None => mapped.fmt(f),
             },
             Address::Inet(address) => address.fmt(f),
-            Address::Unix(path) => path.display().fmt(f),
+            // The peer chooses its path. A newline in it must not begin a line in a log.
+            Address::Unix(path) => path.to_string_lossy().chars().try_for_each(|character| {
+                if character.is_control() {
+                    write!(f, "{}", character.escape_default())
+                } else {
+                    f.write_char(character)
+                }
+            }),
             Address::Abstract(name) => write!(f, "@{}", name.escape_ascii()),
             Address::Unnamed => f.write_str("(unnamed)"),
         }
@@ -95,5 +102,12 @@ mod tests {
         {
             assert_eq!(shown(text), text.parse::<SocketAddr>().unwrap().to_string());
         }
+    }
+
+    #[test]
+    fn control_characters_of_a_name_are_escaped() {
+        let name = "/tmp/größe\n\u{1b}[2J";
+        assert_eq!(Address::Unix(Path::new(name).into()).to_string(), r"/tmp/größe\n\u{1b}[2J");
+        assert_eq!(Address::Abstract(name.as_bytes().into()).to_string(), r"@/tmp/gr\xc3\xb6\xc3\x9fe\n\x1b[2J");
     }
 }

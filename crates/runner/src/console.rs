@@ -1,6 +1,9 @@
 //! Prints to standard output and standard error. A closed pipe is not an error (`ropewalk --help | head`).
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
+
+use crate::escape::Escaped;
 
 /// Prints one or more lines on standard output.
 ///
@@ -35,30 +38,8 @@ pub(crate) fn ignore_broken_pipe(outcome: io::Result<()>) -> io::Result<()> {
 /// ropewalk_runner::console::print_error("echod", "port 7 is in use");
 /// ```
 pub fn print_error(program: &str, text: &str) {
-    let _ = writeln!(io::stderr(), "{program}: {}", escape_control(text));
-}
-
-fn escape_control(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        // Unicode's bidirectional formatting reorders the rest of the line.
-        let reorders = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        match character.is_control() || reorders {
-            true => escaped.extend(character.escape_default()),
-            false => escaped.push(character),
-        }
-    }
-    escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::escape_control;
-
-    #[test]
-    fn only_control_characters_are_escaped() {
-        let text = "the service '\u{1b}[31mred\nERROR forged\u{202e}\0': größer als „5“ \\ 'x'";
-        let escaped = r"the service '\u{1b}[31mred\nERROR forged\u{202e}\u{0}': größer als „5“ \ 'x'";
-        assert_eq!(escape_control(text), escaped);
-    }
+    let mut line = format!("{program}: ");
+    // Writing to a string does not fail.
+    let _ = Escaped(&mut line).write_str(text);
+    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -75,10 +75,10 @@ impl Serving {
             has_separate_log = !matches!(log, Target::StandardError);
             self.serve(log, &progress, setup)
         });
-        if let Err(error) = &outcome {
-            if has_separate_log {
-                tracing::error!(status = error.status, "{}", error.message);
-            }
+        match &outcome {
+            Ok(_) => tracing::info!("stopped"),
+            Err(error) if has_separate_log => tracing::error!(status = error.status, "{}", error.message),
+            Err(_) => {}
         }
         if let Some(pid_file) = self.pid_file.take() {
             pid_file.remove();

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ropewalk::application::Service;
 use ropewalk::{Deferred, Factory, Failure, Port, Reactor, gather_results, succeed};
-use ropewalk_runner::{BoxedError, Kinds, console};
+use ropewalk_runner::{BoxedError, Kinds, LIFECYCLE, console};
 
 use crate::arguments::{Command, Portforward, Serve, SmallService};
 use crate::descriptors::connection_limit;
@@ -63,8 +63,10 @@ impl Service for CommandService {
         if let Some(Err(error)) = self.check.take().map(|check| check()) {
             return Err(Failure::new(error)).into();
         }
+        let start_line = self.start_line.borrow();
+        tracing::info!(target: LIFECYCLE, "{start_line}");
         if !self.quiet {
-            if let Err(error) = console::print(&self.start_line.borrow()) {
+            if let Err(error) = console::print(&start_line) {
                 tracing::warn!(%error, "cannot write the start line to standard output");
             }
         }

@@ -150,6 +150,22 @@ fn a_daemon_keeps_no_descriptor_of_its_caller() {
 }
 
 #[test]
+fn the_log_of_a_daemon_contains_its_life() {
+    let scratch = Scratch::new();
+    succeeded(echo(&scratch, &["--daemon"]));
+    let daemon = Daemon::of(&scratch.join("ropewalk.pid"));
+    talk(&scratch);
+    daemon.signal(Signal::TERM);
+    eventually("the daemon exits", || !daemon.is_alive());
+    let log = fs::read_to_string(scratch.path().join("ropewalk.log")).unwrap();
+    let expected = ["starting", "listening on echo", "started", "received a signal", "stopped"];
+    assert_eq!(log.lines().count(), expected.len(), "{log}");
+    for (line, expected) in log.lines().zip(expected) {
+        assert!(line.contains(" INFO ") && line.contains(expected), "{log}");
+    }
+}
+
+#[test]
 fn files_of_a_daemon_are_private_by_default() {
     let scratch = Scratch::new();
     succeeded(echo(&scratch, &["--daemon"]));
@@ -270,11 +286,12 @@ fn syslog_lines_have_a_severity() {
     let socket = UnixDatagram::bind(scratch.path().join("devlog")).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let option = format!("--syslog={}", scratch.join("devlog"));
-    let running = Running::start_command(echo(&scratch, &["-v", &option]));
+    let running = Running::start_command(echo(&scratch, &[&option]));
     let prefix = format!("<30>ropewalk[{}]: ", running.id());
-    let line = receive(&socket);
-    assert!(line.starts_with(&prefix) && line.contains("starting reactor="), "{line}");
-    assert!(receive(&socket).starts_with(&format!("{prefix}started")));
+    for expected in ["starting reactor=", "echo on ", "started"] {
+        let line = receive(&socket);
+        assert!(line.starts_with(&format!("{prefix}{expected}")), "{line}");
+    }
 }
 
 fn receive(socket: &UnixDatagram) -> String {

@@ -89,7 +89,12 @@ impl StreamServerEndpointService {
         listening.then(move |outcome| {
             let is_wanted = matches!(*own.0.state.borrow(), State::Beginning(_));
             match outcome {
-                Ok(port) if is_wanted => drop(own.0.state.replace(State::Listening(port))),
+                Ok(port) if is_wanted => {
+                    if let Ok(address) = port.host() {
+                        tracing::info!(%address, "listening");
+                    }
+                    own.0.state.replace(State::Listening(port));
+                }
                 // The endpoint finished although the attempt was cancelled.
                 Ok(port) => {
                     let closed = port.stop_listening();

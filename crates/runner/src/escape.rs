@@ -1,0 +1,38 @@
+//! Escapes control characters in text that may come from another user or a peer.
+
+use std::fmt::{self, Write};
+
+/// Writes text with its control characters escaped. Other characters are unchanged.
+pub(crate) struct Escaped<W>(pub(crate) W);
+
+impl<W: Write> Write for Escaped<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|character| self.write_char(character))
+    }
+
+    fn write_char(&mut self, character: char) -> fmt::Result {
+        match character.is_control() || reorders(character) {
+            true => write!(self.0, "{}", character.escape_default()),
+            false => self.0.write_char(character),
+        }
+    }
+}
+
+/// Unicode's bidirectional formatting reorders the rest of the line.
+fn reorders(character: char) -> bool {
+    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_control_characters_are_escaped() {
+        let text = "the service '\u{1b}[31mred\nERROR forged\u{202e}\0': größer als „5“ \\ 'x'";
+        let escaped = r"the service '\u{1b}[31mred\nERROR forged\u{202e}\u{0}': größer als „5“ \ 'x'";
+        let mut written = String::new();
+        Escaped(&mut written).write_str(text).unwrap();
+        assert_eq!(written, escaped);
+    }
+}
