@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ropewalk::{DelayedCall, Error, Moment, Reactor};
 
+use crate::logged::logged;
 use crate::script::{Log, reason_name, stop};
 use crate::waiting::run_and_expect;
 use crate::{run, specifications};
@@ -387,5 +388,22 @@ specifications! {
         run(&reactor);
         assert_eq!(made.borrow().len(), expected);
         assert!(made.borrow().is_sorted());
+    }
+
+    fn suppressed_log_lines_are_counted_at_the_end_of_a_run(subject: &Subject) {
+        // A flood of peers must not flood the log, and the log must not hide the flood.
+        let reactor = subject.reactor();
+        let lines = logged(|| {
+            reactor.call_when_running(|reactor| {
+                for peer in 0..1000 {
+                    reactor.limit_log(MINUTE, "refused", |suppressed| tracing::warn!(peer, suppressed, "refused"));
+                }
+                stop(reactor);
+            });
+            run(&reactor);
+        });
+        let refused = Vec::from_iter(lines.iter().filter(|line| line.contains("refused")));
+        assert_eq!(refused.len(), 2, "{lines:?}");
+        assert!(!refused[0].contains("suppressed") && refused[1].contains("suppressed=999"), "{lines:?}");
     }
 }

@@ -1,11 +1,15 @@
 //! Notifies the service supervisor: `Type=notify`, `Type=notify-reload` and `WatchdogSec=` of systemd.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use ropewalk::Reactor;
 use ropewalk::application::{MultiService, TimerService};
 
 use crate::system::{Notifier, monotonic_micros};
+
+/// The time between two warnings. A watchdog may want many messages a second.
+const WARNINGS_APART: Duration = Duration::from_secs(1);
 
 /// The supervisor of this process, if there is one.
 #[derive(Clone)]
@@ -23,7 +27,7 @@ impl Supervisor {
     /// Adds a service that sends two keep-alive messages in each watchdog interval, if the supervisor asks for that.
     pub(crate) fn add_watchdog(&self, services: &MultiService) -> ropewalk::Result<()> {
         let (Some(notifier), Some(interval)) = (self.0.clone(), Notifier::watchdog_interval()) else { return Ok(()) };
-        let alive = TimerService::new(interval / 2, move |_: &Reactor| notifier.send("WATCHDOG=1"));
+        let alive = TimerService::new(interval / 2, move |_: &Reactor| send(&notifier, "WATCHDOG=1"));
         services.add_named("(watchdog)", alive).map(drop)
     }
 
@@ -42,7 +46,17 @@ impl Supervisor {
 
     fn notify(&self, state: impl FnOnce() -> String) {
         if let Some(notifier) = &self.0 {
-            notifier.send(&state());
+            send(notifier, &state());
         }
+    }
+}
+
+fn send(notifier: &Notifier, state: &str) {
+    let Err(error) = notifier.send(state) else { return };
+    let line = "cannot notify the supervisor at NOTIFY_SOCKET";
+    let warn = |suppressed: Option<u64>| tracing::warn!(state, %error, suppressed, "{line}");
+    match Reactor::current() {
+        Some(reactor) => reactor.limit_log(WARNINGS_APART, line, warn),
+        None => warn(None),
     }
 }

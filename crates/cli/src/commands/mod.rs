@@ -121,6 +121,9 @@ fn needs_foreground(endpoints: &[String]) -> Option<String> {
     Some(format!("'{endpoint}' needs standard input and output, which a daemon does not have"))
 }
 
+/// The time between two warnings with the same text that clients can cause.
+const WARNINGS_APART: Duration = Duration::from_secs(1);
+
 /// Checks file permissions as the user that the process has switched to.
 type Check = Box<dyn FnOnce() -> Result<(), BoxedError>>;
 

@@ -19,7 +19,7 @@ use ropewalk::{Address, Bytes, Error, Factory, Failure, Protocol, Reactor, Trans
 
 use ropewalk_runner::BoxedError;
 
-use super::Begun;
+use super::{Begun, WARNINGS_APART};
 use crate::arguments::Portforward;
 use crate::descriptors::connection_limit;
 use crate::idle::{self, IdleTimer};
@@ -91,7 +91,10 @@ impl Pair {
     fn refuse(&self, reason: &Failure) {
         let client = self.client.borrow().clone();
         if let Some(client) = client {
-            tracing::warn!(client = %client.peer(), %reason, "cannot forward: no connection to the target");
+            let line = "cannot forward: no connection to the target";
+            client.reactor().limit_log(WARNINGS_APART, line, |suppressed| {
+                tracing::warn!(client = %client.peer(), %reason, suppressed, "{line}");
+            });
             client.lose_connection();
         }
     }

@@ -172,3 +172,21 @@ fn chained_programs_forward_a_long_text_unchanged() {
     assert!(read_all(&mut reader) == text);
     writing.join().unwrap();
 }
+
+#[test]
+fn a_flood_of_clients_does_not_flood_the_log() {
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = format!("tcp:{}", target.local_addr().unwrap());
+    drop(target);
+    let mut server = Running::start(&["portforward", "--to", &place]);
+    for _ in 0..200 {
+        assert_eq!(read_all(&mut server.connect()), b"");
+    }
+    server.terminate();
+    let log = server.log();
+    let lines = log.matches("cannot forward: no connection to the target").count();
+    let suppressed = log.split_whitespace().filter_map(|word| word.strip_prefix("suppressed=")?.parse::<usize>().ok());
+    // The last line reports the number only.
+    assert_eq!(lines - 1 + suppressed.sum::<usize>(), 200, "{log}");
+    assert!(lines < 20, "{log}");
+}

@@ -3,6 +3,7 @@
 pub mod core;
 pub mod fd_set;
 mod inline_work;
+pub mod log_limit;
 pub mod resolver;
 pub mod signals;
 pub mod socket;
@@ -16,7 +17,7 @@ use ropewalk_sys::Capabilities;
 use crate::error::{Error, Result};
 use crate::kernel::{Order, Reactor};
 
-/// The positions of hooks. The first three features take part in each turn, the last two in the end of a run.
+/// The positions of hooks. The first three features take part in each turn, the last three in the end of a run.
 pub(crate) mod order {
     use super::Order;
 
@@ -31,6 +32,8 @@ pub(crate) mod order {
     pub(crate) const LINGERING: Order = Order(40);
     /// Stops the thread pool.
     pub(crate) const THREADS: Order = Order(50);
+    /// Logs the numbers of suppressed lines.
+    pub(crate) const LOG_LIMITS: Order = Order(60);
 }
 
 /// An interface that not every event provider offers. All providers offer core, time and threads.

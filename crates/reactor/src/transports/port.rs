@@ -6,7 +6,7 @@ use std::io;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use ropewalk_proto::{Address, Deferred, Failure, Key, Moment, Resolver, report};
+use ropewalk_proto::{Address, Deferred, Failure, Key, Resolver, report};
 use ropewalk_sys::{ListenSpec, Ready};
 
 use super::Transport;
@@ -31,7 +31,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// The minimum time between two warnings. A port that ran out of descriptors may fail again each time a descriptor is
 /// freed.
-const COMPLAINTS_APART: Duration = Duration::from_secs(10);
+const WARNINGS_APART: Duration = Duration::from_secs(10);
 
 /// A handle of a port that accepts connections: IListeningPort.
 ///
@@ -70,8 +70,6 @@ pub(crate) struct PortInner {
     /// Whether the port is out of descriptors. The port accepts again when descriptors are closed.
     starved: Cell<bool>,
     retry: RefCell<Option<DelayedCall>>,
-    /// The time of the last warning in the log.
-    complained: Cell<Option<Moment>>,
     stopped: RefCell<Vec<Resolver<()>>>,
     stopping: Cell<bool>,
     /// Whether the port empties its queue before it stops.
@@ -331,7 +329,6 @@ impl PortInner {
             paused: Cell::default(),
             starved: Cell::default(),
             retry: RefCell::default(),
-            complained: Cell::default(),
             stopped: RefCell::default(),
             stopping: Cell::default(),
             draining: Cell::default(),
@@ -389,7 +386,7 @@ impl PortInner {
 
     /// Stops accepting until a descriptor is freed, because accepting failed. Open connections are served meanwhile.
     fn starve(self: &Rc<PortInner>, reactor: &Reactor, error: io::Error) {
-        self.complain(reactor.now(), &error);
+        self.warn(reactor, &error);
         self.starved.set(true);
         if let Some(key) = self.key.get() {
             reactor.0.wait_for_descriptor(key);
@@ -403,13 +400,13 @@ impl PortInner {
         let _ = reactor.0.guard(CallbackKind::Factory, "accept_failed", failed);
     }
 
-    fn complain(&self, now: Moment, error: &io::Error) {
-        if self.complained.get().is_some_and(|last| now - last < COMPLAINTS_APART) {
-            return;
-        }
-        self.complained.set(Some(now));
-        let host = self.host.borrow().as_ref().map(ToString::to_string).unwrap_or_default();
-        report!(WARN, port = host, error = error, "cannot accept; trying again when descriptors are closed");
+    fn warn(&self, reactor: &Reactor, error: &io::Error) {
+        let line = "cannot accept; trying again when descriptors are closed";
+        reactor.limit_log(WARNINGS_APART, line, |suppressed| {
+            let host = self.host.borrow().as_ref().map(ToString::to_string).unwrap_or_default();
+            let suppressed = suppressed.unwrap_or(0);
+            report!(WARN, port = host, error = error, suppressed = suppressed, "{}", line);
+        });
     }
 
     /// Accepts again if the port was out of descriptors, because a descriptor may be free now.

@@ -110,7 +110,7 @@ impl Notifier {
         None
     }
 
-    pub(crate) fn send(&self, _state: &str) {
+    pub(crate) fn send(&self, _state: &str) -> io::Result<()> {
         match self.0 {}
     }
 

@@ -8,8 +8,7 @@ use std::time::SystemTime;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
-
-use ropewalk::{Error, Failure};
+use ropewalk::{Error, Failure, ThreadHandle};
 
 use super::body::{self, Content};
 use super::condition::{Verdict, Version};
@@ -19,6 +18,7 @@ use super::range::{self, Wanted};
 use super::request_path::{BadPath, RequestPath};
 use super::root::{Metadata, is_link_loop};
 use super::site::{Found, Site};
+use crate::commands::WARNINGS_APART;
 
 type Answer = Response<Content>;
 
@@ -32,8 +32,8 @@ const SOON: HeaderValue = HeaderValue::from_static("1");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// Returns the response to a request, with the first piece of its file.
-pub(super) fn answer(site: &Site, request: &Parts) -> Answer {
-    let mut answer = find(site, request).unwrap_or_else(Refusal::into_answer);
+pub(super) fn answer(site: &Site, request: &Parts, reactor: &ThreadHandle) -> Answer {
+    let mut answer = find(site, request, reactor).unwrap_or_else(Refusal::into_answer);
     if request.method == Method::HEAD && answer.status() != StatusCode::NOT_MODIFIED {
         if let Some(length) = answer.body().length() {
             set(&mut answer, header::CONTENT_LENGTH, &length.to_string());
@@ -77,16 +77,16 @@ impl From<BadHead> for Refusal {
 
 impl Refusal {
     /// Translates an error of the file system.
-    fn from_io(path: &str, error: &io::Error) -> Refusal {
+    fn from_io(path: &str, error: &io::Error, reactor: &ThreadHandle) -> Refusal {
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Refusal(StatusCode::NOT_FOUND, "no such file"),
             io::ErrorKind::PermissionDenied => Refusal(StatusCode::FORBIDDEN, "permission denied"),
             _ if is_link_loop(error) => {
-                tracing::warn!(path, %error, "too many levels of symbolic links");
+                warn(reactor, "too many levels of symbolic links", path, error);
                 Refusal(StatusCode::FORBIDDEN, "too many levels of symbolic links")
             }
             _ => {
-                tracing::warn!(path, %error, "cannot read the requested file");
+                warn(reactor, "cannot read the requested file", path, error);
                 Refusal(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read")
             }
         }
@@ -107,13 +107,21 @@ impl Refusal {
     }
 }
 
-fn find(site: &Site, request: &Parts) -> Result<Answer, Refusal> {
+/// Logs a failure, and not each failure of a flood of requests.
+fn warn(reactor: &ThreadHandle, line: &'static str, path: &str, error: &io::Error) {
+    let (path, error) = (path.to_owned(), error.to_string());
+    reactor.call_from_thread(move |reactor| {
+        reactor.limit_log(WARNINGS_APART, line, |suppressed| tracing::warn!(path, error, suppressed, "{line}"));
+    });
+}
+
+fn find(site: &Site, request: &Parts, reactor: &ThreadHandle) -> Result<Answer, Refusal> {
     head::check(request)?;
     if !matches!(request.method, Method::GET | Method::HEAD) {
         return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "expected GET or HEAD"));
     }
     let path = RequestPath::parse(request.uri.path())?;
-    let refused = |error: io::Error| Refusal::from_io(request.uri.path(), &error);
+    let refused = |error: io::Error| Refusal::from_io(request.uri.path(), &error, reactor);
     match site.find(&path).map_err(refused)? {
         Found::File(file, metadata, name) => send_file(site, request, file, metadata, &name).map_err(refused),
         Found::Directory(metadata, directory) => {

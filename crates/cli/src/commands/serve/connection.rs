@@ -82,7 +82,9 @@ async fn respond(
     let pending = tracked.begin_request();
     let (head, _body) = request.into_parts();
     let request_line = tracing::enabled!(tracing::Level::INFO).then(|| format!("{} {}", head.method, head.uri));
-    let answered = transport.reactor().defer_to_thread(move || answer(&site, &head)).await;
+    let reactor = transport.reactor();
+    let handle = reactor.thread_handle();
+    let answered = reactor.defer_to_thread(move || answer(&site, &head, &handle)).await;
     let mut response = answered.unwrap_or_else(|failure| answer::without_thread(&failure));
     if let Some(request_line) = request_line {
         let peer = transport.peer();

@@ -42,11 +42,12 @@ impl Notifier {
     }
 
     /// Sends a state: lines of the form `NAME=VALUE`.
-    pub(crate) fn send(&self, state: &str) {
-        if let Err(error) = sendto(&self.socket, state.as_bytes(), SendFlags::empty(), &self.address) {
-            let name = env::var_os("NOTIFY_SOCKET").unwrap_or_default();
-            tracing::warn!(socket = ?name, state, %error, "cannot notify the supervisor at NOTIFY_SOCKET");
-        }
+    ///
+    /// # Errors
+    /// The errors of sendto(2), such as ECONNREFUSED when the supervisor is gone.
+    pub(crate) fn send(&self, state: &str) -> io::Result<()> {
+        sendto(&self.socket, state.as_bytes(), SendFlags::empty(), &self.address)?;
+        Ok(())
     }
 
     /// Returns the longest interval between two keep-alive messages, if the supervisor wants them.
