@@ -63,7 +63,7 @@ pub(super) fn run(plan: &Plan<'_>) -> io::Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// The signal may come before the program has installed its handlers: then the system ends the process.
+/// The signal may come before the program has installed its handlers: then the default action stops the process.
 fn starting(trial: &Trial<'_>) -> io::Result<Outcome> {
     let mut command = program(trial.reactor, None)?;
     command.args(["echo", "--listen", "tcp:0:interface=127.0.0.1"]);
@@ -81,7 +81,7 @@ fn serving(trial: &Trial<'_>) -> io::Result<Outcome> {
     exits(server, |status| status.code() == Some(0))
 }
 
-/// A second signal ends the program at once, with status 128 plus its number.
+/// A second signal stops the program at once, with status 128 plus its number.
 fn stopping(trial: &Trial<'_>) -> io::Result<Outcome> {
     let (server, address) = Server::start(program(trial.reactor, None)?, &["echo"])?;
     send_some(address)?;
