@@ -139,8 +139,8 @@ pub(crate) struct Portforward {
     pub(crate) max_connections: Option<usize>,
 
     /// Close a connection after this time without activity (0 disables)
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "0", value_parser = seconds)]
-    #[serde(default, deserialize_with = "deserialize::seconds")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "14400", value_parser = seconds)]
+    #[serde(default = "four_hours", deserialize_with = "deserialize::seconds")]
     pub(crate) idle_timeout: IdleLimit,
 
     #[command(flatten)]
@@ -200,6 +200,11 @@ fn default_grace() -> Duration {
     Duration::from_millis(300)
 }
 
+/// Returns a time that is longer than routers keep an idle connection in mind: RFC 5382, section 5.
+fn four_hours() -> IdleLimit {
+    IdleLimit(Some(Duration::from_secs(4 * 3600)))
+}
+
 fn default_idle_timeout() -> IdleLimit {
     IdleLimit(Some(Duration::from_secs(60)))
 }
@@ -223,6 +228,15 @@ pub(crate) fn parse() -> Result<CommandLine, ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_forwarded_connection_may_be_idle_for_hours() {
+        let line = ["ropewalk", "portforward", "--listen", "tcp:1", "--to", "tcp:localhost:2"];
+        let Some(Action::Serve(Command::Portforward(forward))) = CommandLine::parse_from(line).command else {
+            panic!("portforward")
+        };
+        assert_eq!(forward.idle_timeout, four_hours());
+    }
 
     #[test]
     fn clap_accepts_the_declared_arguments() {
