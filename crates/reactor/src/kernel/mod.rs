@@ -21,6 +21,7 @@ mod provider_slot;
 mod scratch;
 mod source;
 mod spare_outboxes;
+mod sync;
 mod thread_calls;
 mod turn;
 mod weak;
@@ -50,12 +51,6 @@ use guard::Guard;
 use inbox::Inbox;
 use scratch::Scratch;
 use spare_outboxes::SpareOutboxes;
-
-/// The primitives of the code that threads share. Its models (`models/`) have others.
-mod sync {
-    pub(super) use std::sync::{Mutex, MutexGuard, PoisonError, atomic};
-    pub(super) use std::thread;
-}
 
 /// The queue of calls from other threads.
 pub(crate) type ThreadCalls = thread_calls::ThreadCalls<dyn SendCall>;

@@ -1,0 +1,4 @@
+//! The primitives of the code that threads share: std's. The models of that code (`models/`) have loom's.
+
+pub(super) use std::sync::{Mutex, MutexGuard, PoisonError, atomic};
+pub(super) use std::thread;
