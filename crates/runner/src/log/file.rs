@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ropewalk::application::Identity;
 
 use super::lost_lines::LostLines;
+use super::own_line::warning;
 use crate::console;
 use crate::options::LogFormat;
 use crate::system::{Access, change_owner, open_file};
@@ -107,14 +108,14 @@ impl LogFile {
     fn write_line(&self, line: &[u8]) {
         let mut open = self.lock();
         let length = open.length.saturating_add(line.len() as u64);
-        if self.rotation.size > 0
-            && length > self.rotation.size
-            && open.length > 0
-            && open.is_regular
-            && self.rotate_locked(&mut open).is_err()
-        {
-            // Continue with the old file, and retry the rotation after the same number of bytes.
-            open.length = 0;
+        if self.rotation.size > 0 && length > self.rotation.size && open.length > 0 && open.is_regular {
+            if let Err(error) = self.rotate_locked(&mut open) {
+                // Continue with the old file, and retry the rotation after the same number of bytes.
+                open.length = 0;
+                let message = "cannot rotate the log file: it grows beyond its limit";
+                // If this fails, the line below fails as well and is counted.
+                let _ = open.append(&warning(self.format, message, error));
+            }
         }
         let written = match open.lost.as_ref().map(|lost| lost.report(self.format)) {
             Some(report) => open.append(&report).and_then(|()| {
@@ -369,8 +370,12 @@ mod tests {
         let log = directory.log(4, 1);
         // A rename over a directory that is not empty fails.
         fs::create_dir_all(directory.0.join("log.1/occupied")).unwrap();
-        write(&log, &["1234", "5678"]);
-        assert_eq!(fs::read_to_string(directory.0.join("log")).unwrap(), "12345678");
+        write(&log, &["123\n", "567\n"]);
+        let text = fs::read_to_string(directory.0.join("log")).unwrap();
+        let lines = Vec::from_iter(text.lines());
+        assert_eq!((lines.len(), lines[0], lines[2]), (3, "123", "567"), "{text}");
+        // Without a word, the file would fill the disk.
+        assert!(lines[1].contains("WARN cannot rotate the log file: it grows beyond its limit error="), "{text}");
     }
 
     #[test]

@@ -2,9 +2,7 @@
 
 use std::io;
 
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-
+use super::own_line::warning;
 use crate::options::LogFormat;
 
 /// The number of lost lines, and the error for the first one.
@@ -25,19 +23,8 @@ impl LostLines {
 
     /// Returns the log line that reports the loss.
     pub(super) fn report(&self, format: LogFormat) -> Vec<u8> {
-        let mut time = String::new();
-        // On failure the line has no time.
-        let _ = SystemTime.format_time(&mut Writer::new(&mut time));
         let lines = if self.count == 1 { "line" } else { "lines" };
         let message = format!("{} log {lines} lost: the log could not be written", self.count);
-        // The reason must be valid inside a JSON string.
-        let reason = self.reason.replace(['"', '\\'], "'");
-        let line = match format {
-            LogFormat::Text => format!("{time}  WARN {message} error={reason}\n"),
-            LogFormat::Json => format!(
-                "{{\"timestamp\":\"{time}\",\"level\":\"WARN\",\"message\":\"{message}\",\"error\":\"{reason}\"}}\n"
-            ),
-        };
-        line.into_bytes()
+        warning(format, &message, &self.reason)
     }
 }

@@ -2,6 +2,7 @@
 
 mod file;
 mod lost_lines;
+mod own_line;
 mod syslog_writer;
 
 use std::fmt::{self, Debug, Write};
