@@ -54,7 +54,8 @@ specifications! {
             let (reactor, counts) = subject.counted();
             reactor.call_later(Duration::from_micros(micros), stop);
             run(&reactor);
-            assert!(counts.now().waits <= 1, "{:?} for {micros} us", counts.now());
+            // There is a second wait if the loop found the call late.
+            assert!(counts.now().waits <= 2, "{:?} for {micros} us", counts.now());
         }
     }
 

@@ -5,6 +5,8 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, SystemTime};
 
+use rustix::process::Signal;
+
 use crate::running::{Running, eventually, reactors};
 use crate::scratch::Scratch;
 use crate::wire::{converse, read_all, read_exactly, write_until_stuck};
@@ -54,6 +56,28 @@ fn echo_stops_reading_from_a_peer_that_does_not_read() {
     let reading = std::thread::spawn(move || read_all(&mut reader).len());
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(reading.join().unwrap(), written);
+}
+
+#[test]
+fn echo_answers_after_a_stop_longer_than_its_idle_timeout() {
+    // The stopped process cannot see that its peers are not idle. Ten peers, because the reports of all must come first.
+    for reactor in reactors() {
+        let server = Running::start(&["-r", reactor, "echo", "--idle-timeout", "1"]);
+        let mut peers: Vec<_> = (0..10).map(|_| server.connect()).collect();
+        for peer in &mut peers {
+            peer.write_all(b"before").unwrap();
+            assert_eq!(read_exactly(peer, 6), b"before", "{reactor}");
+        }
+        server.signal(Signal::STOP);
+        for peer in &mut peers {
+            peer.write_all(b"during").unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(1200));
+        server.signal(Signal::CONT);
+        for peer in &mut peers {
+            assert_eq!(read_exactly(peer, 6), b"during", "{reactor}");
+        }
+    }
 }
 
 #[test]

@@ -32,6 +32,12 @@ pub(crate) trait Hooks {
         let _ = reactor;
     }
 
+    /// Does what events have caused, before calls that became due during a standstill. Called only if there is a request
+    /// for [`turn`](Hooks::turn), which follows.
+    fn caught_up(&self, reactor: &Reactor) {
+        let _ = reactor;
+    }
+
     /// Requests an orderly stop of the run, because a callback panicked and the [`PanicPolicy`](super::PanicPolicy) is
     /// `Stop`.
     fn stop_requested(&self, kernel: &Kernel) {

@@ -7,6 +7,7 @@
 
 mod attention;
 mod call;
+mod catching_up;
 mod choose;
 mod containment;
 mod current;
@@ -100,6 +101,8 @@ pub(crate) struct Kernel {
     pub(crate) timers: RefCell<TimerQueue<Box<dyn Call>>>,
     /// The time at which the present turn began to run due calls.
     turn_now: Cell<Moment>,
+    /// A time shortly before the last wait began. Events that arrived before it have been handled.
+    looked: Cell<Moment>,
     calls: Arc<ThreadCalls>,
     /// The calls from other threads that this turn makes.
     batch: RefCell<VecDeque<Box<dyn SendCall>>>,
@@ -131,6 +134,7 @@ impl Reactor {
             name: provider.name(),
             capabilities: Capabilities::of(&mut *provider),
             turn_now: Cell::new(clock()),
+            looked: Cell::default(),
             clock,
             provider: RefCell::new(Some(provider)),
             detached: host::Detached::default(),

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  prepare:  calls from other threads that were queued when `prepare` began, up to a limit
-//!          delayed calls that are due: by deadline, then in the order of scheduling. Calls added meanwhile wait
+//!          delayed calls that are due: by deadline, then in the order of scheduling. Calls added meanwhile wait.
+//!              If one of them is late, the events that have arrived come first (`catching_up`)
 //!          hooks, in their order: tasks, signals, a requested stop (see `interfaces::order`)
 //!          settling: sends bytes that were written outside a callback
 //!  wait:     until the next deadline, or an event
@@ -15,7 +16,9 @@ use std::io;
 use std::time::Duration;
 
 use ropewalk_proto::panics::catch;
+use ropewalk_proto::{Mark, Moment};
 
+use super::catching_up::PUNCTUAL;
 use super::{CallbackKind, Kernel, Reactor};
 use crate::error::{Error, Result};
 
@@ -32,6 +35,9 @@ impl Reactor {
     ///
     /// Returns `None` if nothing limits the sleep, and zero if more work is waiting or the run ended in this call.
     ///
+    /// After a standstill, such as a stop of the process, events that have arrived are handled before calls that became
+    /// due meanwhile. So a timeout does not close a connection whose peer has answered in time.
+    ///
     /// ```
     /// use std::time::Duration;
     /// use ropewalk::testing::Clock;
@@ -45,7 +51,8 @@ impl Reactor {
     ///
     /// # Errors
     /// [`Error::Waiting`] while a [`DetachedWait`](super::DetachedWait) owns the provider. [`Error::Forked`] in a child
-    /// process that inherited the reactor by a fork, until `run` or `start_running` reopens the provider.
+    /// process that inherited the reactor by a fork, until `run` or `start_running` reopens the provider. The errors of
+    /// [`wait`](Reactor::wait) after a standstill.
     pub fn prepare(&self) -> Result<Option<Duration>> {
         if self.0.is_forked() {
             return Err(Error::Forked);
@@ -54,7 +61,7 @@ impl Reactor {
         self.0.attention.set_asleep(false);
         self.0.turns_again.set(false);
         self.run_thread_calls();
-        self.run_due_calls();
+        self.run_due_calls()?;
         // If this turn runs in a callback, the hook that made that callback may have more work to do.
         if self.0.attention.take() || self.0.guard.is_in_callback() {
             self.0.features.each(|hooks| hooks.turn(self));
@@ -153,13 +160,26 @@ impl Reactor {
         }
     }
 
-    fn run_due_calls(&self) {
+    fn run_due_calls(&self) -> Result<()> {
         if self.0.timers.borrow().is_empty() {
-            return;
+            return Ok(());
         }
         let now = self.0.now();
         self.0.turn_now.set(now);
         let mark = self.0.timers.borrow().mark();
+        let looked = self.0.looked.get();
+        if now.since(looked) > PUNCTUAL {
+            self.make_calls(looked, mark);
+            if self.0.is_late(now) {
+                self.catch_up()?;
+            }
+        }
+        self.make_calls(now, mark);
+        Ok(())
+    }
+
+    /// Makes the calls that are due at `now` and were scheduled before `mark`.
+    fn make_calls(&self, now: Moment, mark: Mark) {
         loop {
             let due = self.0.timers.borrow_mut().pop_due(now, mark);
             let Some((_, call)) = due else { break };
@@ -214,12 +234,15 @@ impl Kernel {
             has_calls || !self.unsettled.borrow().is_empty() || self.attention.is_asked() || self.turns_again.get();
         // If this loop runs in a callback, later events of the outer turn may still be queued.
         if has_work || !self.inbox.borrow().events.is_empty() {
+            self.looked.set(self.turn_now.get().max(self.looked.get()));
             return Some(Duration::ZERO);
         }
         if self.timers.borrow().is_empty() {
             return None;
         }
         let deadline = self.timers.borrow_mut().next_deadline()?;
-        Some(deadline - self.now())
+        let now = self.now();
+        self.looked.set(now);
+        Some(deadline - now)
     }
 }

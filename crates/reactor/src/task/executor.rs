@@ -82,6 +82,10 @@ impl Hooks for Executor {
         self.run(&reactor.0);
     }
 
+    fn caught_up(&self, reactor: &Reactor) {
+        self.run(&reactor.0);
+    }
+
     fn forget(&self) {
         let mut tasks = self.tasks.take();
         let keys: Vec<_> = tasks.iter().map(|(key, _)| key).collect();
