@@ -1,17 +1,34 @@
 //! IConnector and the client side's factory, over TCP and UNIX sockets.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk::{Connector, ConnectorState, Error, Reactor, Transport};
+use ropewalk::endpoints::{StreamClientEndpoint, client_from_string};
+use ropewalk::interfaces::resolver::HostnameResolver;
+use ropewalk::proto::Resolver;
+use ropewalk::{Connector, ConnectorState, Deferred, Error, Phase, Reactor, Transport};
 
 use crate::links::{Countdown, Transports};
 use crate::script::{Log, LoggingFactory, Script, stop};
+use crate::waiting::after_some_turns;
 use crate::{Subject, run, specifications};
 
 fn reactor_of(connector: &Connector) -> Reactor {
     connector.try_reactor().expect("it is called by its reactor")
+}
+
+/// Never answers.
+#[derive(Default)]
+struct Silent(RefCell<Vec<Resolver<Vec<SocketAddr>>>>);
+
+impl HostnameResolver for Silent {
+    fn resolve_host_name(&self, _reactor: &Reactor, _host: &str, _port: u16) -> Deferred<Vec<SocketAddr>> {
+        let (deferred, resolver) = Deferred::new();
+        self.0.borrow_mut().push(resolver);
+        deferred
+    }
 }
 
 /// The log entry of a refused attempt.
@@ -109,6 +126,46 @@ specifications! {
         reactor.call_later(Duration::from_millis(20), stop);
         run(&reactor);
         assert_eq!(log.entries().len(), 4, "nothing comes later: {:?}", log.entries());
+    }
+
+    fn an_attempt_that_has_no_socket_yet_fails_when_the_reactor_stops(subject: &Subject) {
+        // IReactorCore.stop: the attempt waits for its name, or for its first turn. ClientFactory.stopFactory is called.
+        let failed = ["start factory", "started connecting", "failed UserAborted", "stop factory"];
+        let (reactor, log) = (subject.reactor(), Log::new());
+        reactor.install_name_resolver(Rc::<Silent>::default());
+        let named = reactor.connect_tcp("name.example:80", LoggingFactory::new(&log, Script::new())).unwrap();
+        let (before, fails) = (named.clone(), log.clone());
+        after_some_turns(&reactor, move |reactor| {
+            assert_eq!(before.state(), ConnectorState::Connecting);
+            fails.expect(&["start factory", "started connecting"]);
+            stop(reactor);
+        });
+        run(&reactor);
+        log.expect(&failed);
+        assert_eq!(named.state(), ConnectorState::Disconnected);
+
+        let (reactor, log, subject) = (subject.reactor(), Log::new(), *subject);
+        let factory = LoggingFactory::new(&log, Script::new());
+        reactor.add_system_event_trigger(Phase::Before, "shutdown", move |reactor| {
+            subject.connect_to_nowhere(reactor, factory);
+        });
+        reactor.call_when_running(stop);
+        run(&reactor);
+        log.expect(&failed);
+    }
+
+    fn an_endpoint_fails_when_the_reactor_stops_during_its_lookup(subject: &Subject) {
+        // IStreamClientEndpoint.connect: the Deferred fires.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        reactor.install_name_resolver(Rc::<Silent>::default());
+        let endpoint = client_from_string(&reactor, "tcp:name.example:80").unwrap();
+        let told = log.clone();
+        endpoint
+            .connect(&reactor, Rc::new(|| Script::new()))
+            .add_both(move |outcome| told.add(if outcome.is_err() { "failed" } else { "connected" }));
+        after_some_turns(&reactor, stop);
+        run(&reactor);
+        log.expect(&["failed"]);
     }
 
     fn started_connecting_may_stop_the_attempt(subject: &Subject) {

@@ -28,6 +28,8 @@ pub(crate) mod order {
     /// Starts a requested shutdown. A signal of this turn may have requested it.
     pub(crate) const STOP: Order = Order(30);
 
+    /// Fails the attempts to connect that have no source yet.
+    pub(crate) const ATTEMPTS: Order = Order(35);
     /// Closes the connections that linger.
     pub(crate) const LINGERING: Order = Order(40);
     /// Stops the thread pool.

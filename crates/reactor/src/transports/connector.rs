@@ -21,6 +21,7 @@ use std::time::Duration;
 use ropewalk_proto::{Address, Deferred, Key};
 use ropewalk_sys::{ConnectSpec, IpFamily, Ready};
 
+use super::attempts::Attempts;
 use super::factory_users::{start_factory, stop_factory};
 use super::lookups::{Lookups, interleaved};
 use super::stream::{Origin, Stream};
@@ -113,6 +114,8 @@ pub(crate) struct ConnectorInner {
 /// The attempts of one `connect`.
 #[derive(Default)]
 pub(super) struct Race {
+    /// Its number in [`Attempts`].
+    number: Option<u64>,
     pub(super) lookups: Lookups,
     waiting: VecDeque<Address>,
     running: Vec<(Key, Place, Address)>,
@@ -233,6 +236,7 @@ impl Connector {
         }
         let reactor = Reactor(connector.reactor.upgrade().ok_or(Error::Closed)?);
         connector.state.set(ConnectorState::Connecting);
+        connector.race.borrow_mut().number = Some(reactor.feature::<Attempts>().begin(connector));
         if !connector.started.replace(true) {
             start_factory(&reactor, &*connector.factory);
         }
@@ -592,8 +596,11 @@ impl ConnectorInner {
     }
 
     /// Cancels the timers, attempts and name look-ups of the present race.
-    fn end_race(&self, kernel: &Kernel) {
+    fn end_race(&self, kernel: &Rc<Kernel>) {
         let race = self.race.take();
+        if let Some(number) = race.number {
+            Reactor(kernel.clone()).feature::<Attempts>().end(number);
+        }
         for timer in race.timers.into_iter().chain(race.stagger) {
             let _ = timer.cancel();
         }

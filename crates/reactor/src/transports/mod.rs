@@ -3,6 +3,7 @@
 //! An event from the provider goes to a `Stream`, which calls its protocol. The bytes that the protocol writes go to the
 //! outbox. When the callback has returned, `settle` hands the outbox to the provider.
 
+mod attempts;
 mod broken;
 mod connect_hook;
 mod connector;
