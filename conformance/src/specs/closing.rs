@@ -5,11 +5,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk::transports::Linger;
-use ropewalk::{Address, Error, Factory, Protocol, Transport};
+use ropewalk::{Address, Error, Factory, Phase, Protocol, Reactor, Transport};
 
 use crate::links::{Countdown, Transports, assert_same_bytes, noise};
 use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
-use crate::waiting::{after_some_turns, when};
+use crate::waiting::{after_some_turns, run_until, when};
 use crate::{run, specifications};
 
 /// A number of bytes that exceeds the socket buffers of both ends together.
@@ -18,6 +18,11 @@ const TOO_MUCH: usize = 8_000_000;
 /// Returns a script that never reads.
 fn deaf() -> Script {
     Script::new().on_made(Transport::pause_producing)
+}
+
+fn write_and_lose(transport: &Transport) {
+    transport.write(b"goodbye");
+    transport.lose_connection();
 }
 
 /// Asserts that a connection has ended and that every method is a no-op or an error.
@@ -375,6 +380,45 @@ specifications! {
             });
         });
         assert!(waits.get() < 30, "{} turns in which there was nothing to do", waits.get());
+    }
+
+    fn data_written_in_the_call_that_stops_the_reactor_is_sent(subject: &Subject) {
+        // ReactorBase.disconnectAll drops only data that the socket does not take.
+        let acts: [fn(&Reactor, Transport); 2] = [
+            |reactor, client| {
+                reactor.call_later(Duration::ZERO, move |reactor| {
+                    write_and_lose(&client);
+                    stop(reactor);
+                });
+            },
+            |reactor, client| {
+                reactor.call_later(Duration::ZERO, stop);
+                reactor.add_system_event_trigger(Phase::Before, "shutdown", move |_| write_and_lose(&client));
+            },
+        ];
+        for act in acts {
+            let (reactor, log) = (subject.reactor(), Log::new());
+            let client = Script::logged(&log, "client").on_made(move |client| act(&client.reactor(), client.clone()));
+            subject.join(&reactor, &Script::new(), &client);
+            run(&reactor);
+            log.expect(&["client made", "client lost ConnectionDone"]);
+        }
+    }
+
+    fn data_written_by_a_connection_that_is_shut_down_is_sent(subject: &Subject) {
+        // The first connection of the two that the end of the run closes says goodbye to the other one.
+        let (reactor, log, clients) = (subject.reactor(), Log::new(), Transports::new());
+        let (told, all) = (log.clone(), clients.clone());
+        let client = Script::new().listed_in(&clients).on_lost(move |client, reason| {
+            told.add(reason_name(reason));
+            all.others(client).iter().for_each(write_and_lose);
+        });
+        let port = subject.listen(&reactor, Script::new().factory());
+        for _ in 0..2 {
+            subject.connect(&reactor, &port, client.factory());
+        }
+        run_until(&reactor, move || clients.all().len() == 2);
+        log.expect(&["ConnectionLost", "ConnectionDone"]);
     }
 
     fn a_queue_the_peer_never_reads_is_dropped_with_the_connection(subject: &Subject) {

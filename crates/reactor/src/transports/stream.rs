@@ -87,6 +87,10 @@ impl Source for Stream {
     }
 
     fn shut_down(self: Rc<Stream>, reactor: &Reactor) {
+        // The call that stopped the run may have written, and so may a connection that was shut down before this one.
+        if self.has(Flags::QUEUED) {
+            self.settle_queued(&reactor.0);
+        }
         self.close_layer_at_once(&reactor.0);
         self.end(&reactor.0, Error::ConnectionLost(None));
     }
@@ -583,6 +587,32 @@ mod switching {
             assert_eq!(successor.data(), if lives { &b"next"[..] } else { b"" });
             assert_eq!(successor.lost().is_none(), lives, "after {said:?}");
         }
+    }
+}
+
+#[cfg(test)]
+mod stopping {
+    use std::time::Duration;
+
+    use crate::testing::{AccumulatingProtocol, MemoryReactor};
+
+    #[test]
+    fn data_written_in_the_call_that_stops_the_reactor_is_sent() {
+        let net = MemoryReactor::new();
+        let server = AccumulatingProtocol::new();
+        net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        net.settle();
+        let transport = server.transport().unwrap();
+        net.call_later(Duration::ZERO, move |reactor| {
+            transport.write(b"goodbye");
+            transport.lose_connection();
+            reactor.stop().unwrap();
+        });
+        net.run().unwrap();
+        net.network().settle();
+        assert_eq!(client.received(), b"goodbye");
+        assert!(client.is_eof() && server.lost().unwrap().is_done());
     }
 }
 
