@@ -9,7 +9,7 @@ use ropewalk::{Error, Transport};
 
 use crate::links::{Countdown, MOST_DELIVERED, Transports, assert_same_bytes, noise};
 use crate::script::{Log, Script, reason_name, stop};
-use crate::waiting::{after_some_turns, when};
+use crate::waiting::{after_some_turns, run_and_expect, when};
 use crate::{run, specifications};
 
 /// The default watermarks.
@@ -562,6 +562,78 @@ specifications! {
         log.expect(&["server made", "server made", "server lost ConnectionAborted", "server lost ConnectionDone"]);
     }
 
+    fn a_forwarder_closes_both_sides_when_one_peer_closes(subject: &Subject) {
+        // Twisted closes a connection at the end of its input, and `connectionLost` stops its producer. Here the default
+        // `read_connection_lost` closes it. The second round has the classic proxy, which also closes the other side.
+        for closes_the_other in [false, true] {
+            let (reactor, log, sides) = (subject.reactor(), Log::new(), Transports::new());
+            let (told, all) = (log.clone(), sides.clone());
+            let side = forwards_in_a_ring_of(2, &sides).on_lost(move |side, reason| {
+                told.add(reason_name(reason));
+                all.others(side).iter().filter(|_| closes_the_other).for_each(Transport::lose_connection);
+            });
+            let port = subject.listen(&reactor, side.factory());
+            let (sent, target) = (noise(1_000_000, 17), Script::new());
+            subject.connect(&reactor, &port, target.factory());
+            subject.connect(&reactor, &port, Script::sends(sent.clone()).factory());
+            run_and_expect(&reactor, &log, &["ConnectionDone", "ConnectionDone"]);
+            assert_same_bytes(&target.received(), &sent);
+        }
+    }
+
+    fn a_forwarder_closes_both_sides_when_one_is_closed(subject: &Subject) {
+        // ITransport.loseConnection of a connection whose producer waits for it likewise.
+        let (reactor, log, sides) = (subject.reactor(), Log::new(), Transports::new());
+        let told = log.clone();
+        let side = forwards_in_a_ring_of(2, &sides)
+            .on_data(|side, _| side.lose_connection())
+            .on_lost(move |_, reason| told.add(reason_name(reason)));
+        let port = subject.listen(&reactor, side.factory());
+        let target = Script::new();
+        subject.connect(&reactor, &port, target.factory());
+        subject.connect(&reactor, &port, Script::new().on_made(|client| client.write(b"last")).factory());
+        run_and_expect(&reactor, &log, &["ConnectionDone", "ConnectionDone"]);
+        assert_eq!(target.received(), b"last");
+    }
+
+    fn a_ring_of_producer_connections_closes_with_one_of_them(subject: &Subject) {
+        // Each connection passes its data to the next one, and the next one is closed with it.
+        let (reactor, log, sides) = (subject.reactor(), Log::new(), Transports::new());
+        let (told, all) = (log.clone(), sides.clone());
+        let side = forwards_in_a_ring_of(3, &sides).on_lost(move |side, reason| {
+            told.add(reason_name(reason));
+            next_in(&all, side).lose_connection();
+        });
+        let port = subject.listen(&reactor, side.factory());
+        for _ in 0..2 {
+            subject.connect(&reactor, &port, Script::new().factory());
+        }
+        subject.connect(&reactor, &port, Script::sends(b"last".to_vec()).factory());
+        run_and_expect(&reactor, &log, &["ConnectionDone", "ConnectionDone", "ConnectionDone"]);
+    }
+
+    fn registering_a_producer_lets_a_closing_ring_close(subject: &Subject) {
+        // The first side waits for the second one until the second one waits for it likewise.
+        let (reactor, log, sides) = (subject.reactor(), Log::new(), Transports::new());
+        let (told, all) = (log.clone(), sides.clone());
+        let side = Script::new().listed_in(&sides).on_lost(move |_, reason| told.add(reason_name(reason)));
+        let port = subject.listen(&reactor, side.factory());
+        for _ in 0..2 {
+            subject.connect(&reactor, &port, Script::new().factory());
+        }
+        when(&reactor, move || sides.all().len() == 2, move |reactor| {
+            let [first, second] = &all.all()[..] else { panic!("there are two") };
+            first.register_producer(second.clone()).unwrap();
+            first.lose_connection();
+            let (first, second) = (first.clone(), second.clone());
+            after_some_turns(reactor, move |_| {
+                assert!(first.is_connected());
+                second.register_producer(first).unwrap();
+            });
+        });
+        run_and_expect(&reactor, &log, &["ConnectionDone", "ConnectionDone"]);
+    }
+
     fn a_connection_can_be_its_own_producer(subject: &Subject) {
         // This echo reads no more than it can send. The client sends 8 MB, and begins to read when all bytes are
         // written.
@@ -670,6 +742,29 @@ specifications! {
         run(&reactor);
         assert_eq!(heard.received(), b"paused");
     }
+}
+
+/// One of `count` connections in a ring: each is the producer of the next one, and writes all data to it. They read when
+/// all are there.
+fn forwards_in_a_ring_of(count: usize, sides: &Transports) -> Script {
+    let (ring, all) = (sides.clone(), sides.clone());
+    let made = move |side: &Transport| {
+        side.pause_producing();
+        if ring.all().len() < count {
+            return;
+        }
+        for side in ring.all() {
+            next_in(&ring, &side).register_producer(side.clone()).unwrap();
+            side.resume_producing();
+        }
+    };
+    Script::new().listed_in(sides).on_made(made).on_data(move |side, data| next_in(&all, side).write(data))
+}
+
+fn next_in(sides: &Transports, side: &Transport) -> Transport {
+    let all = sides.all();
+    let place = all.iter().position(|one| one == side).expect("it is in the ring");
+    all[(place + 1) % all.len()].clone()
 }
 
 /// Starts the readers when `writer` has been paused.

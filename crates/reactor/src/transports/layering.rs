@@ -546,7 +546,7 @@ impl Stream {
 
     fn take_layered_step(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         let outbox_is_empty = self.buffered() == 0 && !self.has(Flags::BLOCKED);
-        match self.state().next_step(outbox_is_empty, self.is_producer_producing()) {
+        match self.state().next_step(outbox_is_empty, self.waits_for_producer()) {
             Step::Stay => self.arm_layered(kernel),
             Step::Abort => self.end(kernel, Error::ConnectionAborted),
             Step::Close if self.close_layer(kernel) => self.end(kernel, Error::ConnectionDone),

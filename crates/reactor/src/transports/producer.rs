@@ -107,8 +107,12 @@ pub enum Producer {
     /// A producer that is asked for one piece at a time.
     Pull(Rc<dyn PullProducer>),
     /// Another connection, whose bytes are forwarded here. Its reading is paused and resumed, and it is closed when
-    /// this connection ends. `lose_connection` waits for this producer only while the other connection may receive more
-    /// bytes.
+    /// this connection ends.
+    ///
+    /// `lose_connection` waits for this producer only while the other connection may receive more bytes. It does not
+    /// wait if each of the two connections is the producer of the other one. So when one side of a forwarder closes,
+    /// the other side is closed as well, after the queued bytes have been sent. The same is true for a longer ring of
+    /// connections.
     Transport(Transport),
 }
 
@@ -121,6 +125,14 @@ impl Producer {
     /// Wraps a pull producer.
     pub fn pull(producer: Rc<impl PullProducer + 'static>) -> Producer {
         Producer::Pull(producer)
+    }
+
+    /// Returns the connection that produces, if the producer is one.
+    pub(super) fn transport(&self) -> Option<&Transport> {
+        match self {
+            Producer::Transport(transport) => Some(transport),
+            Producer::Push(_) | Producer::Pull(_) => None,
+        }
     }
 
     pub(super) fn pause(&self) {

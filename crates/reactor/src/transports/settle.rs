@@ -146,7 +146,7 @@ impl Stream {
 
     fn take_step(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         let outbox_is_empty = self.buffered() == 0 && !self.has(Flags::BLOCKED);
-        match self.state().next_step(outbox_is_empty, self.is_producer_producing()) {
+        match self.state().next_step(outbox_is_empty, self.waits_for_producer()) {
             Step::Stay => self.arm(kernel),
             Step::Abort => self.end(kernel, Error::ConnectionAborted),
             Step::Close => self.end(kernel, Error::ConnectionDone),
@@ -154,8 +154,12 @@ impl Stream {
         }
     }
 
-    pub(super) fn is_producer_producing(&self) -> bool {
-        self.outbound.producer().is_some_and(|producer| producer.is_producing())
+    /// Whether the end of writing waits, because the producer may write more.
+    ///
+    /// A close does not wait in a ring of connections, each the producer of another one. They would wait for each other.
+    pub(super) fn waits_for_producer(&self) -> bool {
+        let is_producing = self.outbound.producer().is_some_and(|producer| producer.is_producing());
+        is_producing && !(self.state().is_losing() && self.is_in_a_ring())
     }
 
     fn shut_down_write(self: &Rc<Stream>, kernel: &Rc<Kernel>) {

@@ -425,12 +425,15 @@ impl Stream {
             producer.stop();
             return Ok(());
         }
-        if let Producer::Transport(transport) = &producer {
+        let producing = producer.transport().cloned();
+        self.outbound.register(producer, &self.flags);
+        if let Some(transport) = &producing {
             transport.0.rare(|rare| rare.consumers.push(Rc::downgrade(self)));
         }
-        self.outbound.register(producer, &self.flags);
         if let Some(kernel) = self.reactor.upgrade() {
             self.settle_soon(&kernel);
+            // The connection that produces may be closing, and need no longer wait if the registration completes a ring.
+            producing.iter().for_each(|transport| transport.0.settle_soon(&kernel));
         }
         Ok(())
     }
@@ -445,10 +448,32 @@ impl Stream {
 
     pub(super) fn take_producer(&self) -> Option<Producer> {
         let producer = self.outbound.take_producer(&self.flags)?;
-        if let Producer::Transport(transport) = &producer {
+        if let Some(transport) = producer.transport() {
             transport.0.rare(|rare| rare.consumers.retain(|consumer| !std::ptr::eq(consumer.as_ptr(), self)));
         }
         Some(producer)
+    }
+
+    /// Whether the chain of connections, in which each is followed by its producer, leads back to this connection.
+    pub(super) fn is_in_a_ring(&self) -> bool {
+        let mut chain: Vec<Rc<Stream>> = Vec::new();
+        let mut next = self.producing_stream();
+        while let Some(stream) = next {
+            if std::ptr::eq(&*stream, self) {
+                return true;
+            }
+            // A ring of other connections.
+            if chain.iter().any(|known| Rc::ptr_eq(known, &stream)) {
+                return false;
+            }
+            next = stream.producing_stream();
+            chain.push(stream);
+        }
+        false
+    }
+
+    fn producing_stream(&self) -> Option<Rc<Stream>> {
+        Some(self.outbound.producer()?.transport()?.0.clone())
     }
 
     /// Settles the connections to which the bytes of this one are forwarded. Their close may have waited for the last

@@ -103,7 +103,7 @@ impl Transport {
     }
 
     /// Closes the connection after the queued bytes have been sent and after a registered producer has unregistered.
-    /// Reading stops at once.
+    /// Reading stops at once. [`Producer::Transport`] says how long this waits for a connection that produces.
     ///
     /// After `connection_lost` the socket [lingers](super::Linger) if the peer may still send.
     ///
