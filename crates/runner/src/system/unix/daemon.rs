@@ -97,7 +97,7 @@ fn refuse(socket: &OnceLock<OwnedFd>) {
     }
 }
 
-/// Ends this process by the signal that has arrived, if one has.
+/// Kills this process with the signal that has arrived, if one has.
 fn end_by_signal(signals: SignalGuard, arrived: Option<i32>) {
     // The signals have their default effect again.
     drop(signals);
