@@ -35,8 +35,9 @@ use thread_calls::ThreadCalls;
 mod sync {
     pub(crate) use std::sync::PoisonError;
 
+    pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
     pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
-    pub(crate) use loom::thread;
+    pub(crate) use loom::thread::{self, ThreadId};
 }
 
 const INTERRUPTIONS: usize = 2;

@@ -275,7 +275,10 @@ impl Resolver<'_> {
         let imported = named.filter_map(|import| self.follow(from, import, rest, seen)).next();
         let child = || from.iter().cloned().chain([name.clone()]).collect::<Path>();
         let found = imported.or_else(|| self.find(&child(), rest, seen));
-        let found = found.or_else(|| module.defined.contains(name).then(|| Found::Item(module.file.clone())));
+        // A path into a module that only re-exports an item of another crate names no file of this crate.
+        let leads_away = !rest.is_empty() && self.modules.contains_key(&child());
+        let is_own = module.defined.contains(name) && !leads_away;
+        let found = found.or_else(|| is_own.then(|| Found::Item(module.file.clone())));
         found.or_else(|| self.find_in_globs(from, module, names, seen))
     }
 
@@ -366,6 +369,16 @@ mod tests {
             [("lib.rs", "mod a; pub use a::A; pub use a::B; fn f(_: B) {}"), ("a.rs", "pub struct A; pub struct B;")];
         assert_eq!(uses(&files), ["lib.rs -> a.rs"]);
         assert!(uses(&[("lib.rs", "mod a; pub use a::A;"), ("a.rs", "pub struct A;")]).is_empty());
+    }
+
+    #[test]
+    fn a_re_exported_item_of_another_crate_names_no_file() {
+        let files = [
+            ("lib.rs", "mod a; mod sync;"),
+            ("sync.rs", "pub(crate) use std::sync::Mutex;"),
+            ("a.rs", "use crate::sync::Mutex;"),
+        ];
+        assert!(uses(&files).is_empty());
     }
 
     #[test]

@@ -4,8 +4,8 @@
 
 use ropewalk_sys::{Wake, Waker};
 
-use super::sync::atomic::{AtomicBool, Ordering};
-use super::sync::thread::{self, ThreadId};
+use super::sync::{AtomicBool, Ordering};
+use super::sync::{ThreadId, thread};
 
 /// The part of a reactor by which any thread may request a call of the features.
 pub(crate) struct Attention {

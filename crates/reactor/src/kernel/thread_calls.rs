@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use ropewalk_sys::Waker;
 
-use super::sync::atomic::{AtomicBool, Ordering};
+use super::sync::{AtomicBool, Ordering};
 use super::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The queue of calls that wait for the next turn.
