@@ -4,13 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk::transports::Linger;
+use ropewalk::transports::{Linger, Producer, PushProducer};
 use ropewalk::{Address, Error, Factory, Phase, Protocol, Reactor, Transport};
 
 use crate::links::{Countdown, Transports, assert_same_bytes, noise};
 use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
-use crate::waiting::{after_some_turns, run_until, when};
-use crate::{run, specifications};
+use crate::waiting::{after_some_turns, run_and_expect, run_until, when};
+use crate::{Subject, run, specifications};
 
 /// A number of bytes that exceeds the socket buffers of both ends together.
 const TOO_MUCH: usize = 8_000_000;
@@ -18,6 +18,40 @@ const TOO_MUCH: usize = 8_000_000;
 /// Returns a script that never reads.
 fn deaf() -> Script {
     Script::new().on_made(Transport::pause_producing)
+}
+
+/// Pauses `server`, which sends a byte. The client does not read it, sends `sent` and possibly the end of its data, and
+/// resets the connection. A UNIX socket resets only because of the unread byte. Then calls `then` with the server's end.
+fn reset_while_paused(
+    subject: Subject,
+    reactor: &Reactor,
+    server: &Script,
+    sent: &'static [u8],
+    sends_end: bool,
+    then: impl FnOnce(Transport) + 'static,
+) {
+    let (servers, clients) = (Transports::new(), Transports::new());
+    let greet = |server: &Transport| {
+        server.pause_producing();
+        server.write(b"x");
+    };
+    let send = move |client: &Transport| {
+        client.write(sent);
+        if sends_end {
+            client.lose_write_connection();
+        }
+    };
+    let server = server.clone().on_made(greet).listed_in(&servers);
+    subject.join(reactor, &server, &deaf().on_made(send).listed_in(&clients));
+    let (made, others) = (servers.clone(), clients.clone());
+    when(
+        reactor,
+        move || made.all().len() + others.all().len() == 2,
+        move |_| {
+            clients.first().abort_connection();
+            then(servers.first());
+        },
+    );
 }
 
 fn write_and_lose(transport: &Transport) {
@@ -373,6 +407,78 @@ specifications! {
         let counted = waits.clone();
         subject.after_a_reset(&reactor, &Script::new(), b"unread", move |end| {
             end.write(b"x");
+            let before = counts.now();
+            end.reactor().call_later(Duration::from_millis(60), move |reactor| {
+                counted.set(counts.since(before).waits);
+                stop(reactor);
+            });
+        });
+        assert!(waits.get() < 30, "{} turns in which there was nothing to do", waits.get());
+    }
+
+    fn a_reset_closes_a_paused_connection_without_data(subject: &Subject) {
+        // IProtocol.connectionLost: a pause holds only data back. In the second round the end of the data comes first.
+        for sends_end in [false, true] {
+            let (reactor, log) = (subject.reactor(), Log::new());
+            reset_while_paused(*subject, &reactor, &Script::logged(&log, "server"), b"", sends_end, |_| {});
+            run_and_expect(&reactor, &log, &["server made", "server lost ConnectionLost"]);
+        }
+    }
+
+    fn data_before_a_reset_is_delivered_when_a_pause_is_over(subject: &Subject) {
+        // All data, then the end.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let (server, resumed) = (Script::logged(&log, "server"), log.clone());
+        reset_while_paused(*subject, &reactor, &server, b"last", false, move |server| {
+            after_some_turns(&server.reactor(), move |_| {
+                resumed.add("resumed");
+                server.resume_producing();
+            });
+        });
+        run_and_expect(&reactor, &log, &["server made", "resumed", "server data last", "server lost ConnectionLost"]);
+    }
+
+    fn a_reset_closes_a_half_closed_connection(subject: &Subject) {
+        // The connection is not read after the end of its input, and has nothing to send. A UNIX socket has no reset, but
+        // it hangs up.
+        let (reactor, log, clients) = (subject.reactor(), Log::new(), Transports::new());
+        let (ended, listed) = (log.clone(), clients.clone());
+        let server = Script::logged(&log, "server").on_read_lost(move |_| {
+            ended.add("server read lost");
+            listed.first().abort_connection();
+        });
+        let client = Script::new().listed_in(&clients).on_made(|client| {
+            client.write(b"x");
+            client.lose_write_connection();
+        });
+        subject.join(&reactor, &server, &client);
+        let expected = ["server made", "server data x", "server read lost", "server lost ConnectionLost"];
+        run_and_expect(&reactor, &log, &expected);
+    }
+
+    fn a_reset_closes_a_connection_that_waits_for_its_producer(subject: &Subject) {
+        // `lose_connection` stops reading.
+        struct Silent;
+        impl PushProducer for Silent {
+            fn pause_producing(&self) {}
+            fn resume_producing(&self) {}
+            fn stop_producing(&self) {}
+        }
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let server = Script::logged(&log, "server").on_made(|server| {
+            server.register_producer(Producer::push(Rc::new(Silent))).unwrap();
+            server.lose_connection();
+        });
+        reset_while_paused(*subject, &reactor, &server, b"", false, |_| {});
+        run_and_expect(&reactor, &log, &["server made", "server lost ConnectionLost"]);
+    }
+
+    fn the_loop_sleeps_while_a_reset_waits_for_a_paused_reader(subject: &Subject) {
+        // poll(2) reports POLLERR and POLLHUP unasked.
+        let (reactor, counts) = subject.counted();
+        let waits = Rc::new(Cell::new(0));
+        let counted = waits.clone();
+        subject.after_a_reset(&reactor, &Script::new(), b"unread", move |end| {
             let before = counts.now();
             end.reactor().call_later(Duration::from_millis(60), move |reactor| {
                 counted.set(counts.since(before).waits);

@@ -276,6 +276,25 @@ mod tests {
     }
 
     #[test]
+    fn a_reset_after_a_half_close_closes_both_sides() {
+        // The client is not read any more, and the target is silent.
+        let net = MemoryReactor::new();
+        let target = net.listen_stream("10.0.0.2:7").unwrap();
+        forward(&net, None);
+        let client = net.connect_stream("10.0.0.1:80");
+        net.settle();
+        let accepted = target.accept().unwrap();
+        client.write(b"x");
+        client.finish();
+        net.settle();
+        assert!(accepted.is_eof() && !accepted.is_reset());
+        client.abort();
+        net.settle();
+        assert!(accepted.is_reset());
+        assert_eq!(net.open_sources(), 1, "the port remains");
+    }
+
+    #[test]
     fn the_idle_limit_cancels_a_connection_attempt() {
         let net = MemoryReactor::new().with_faults(Faults::none().black_hole(Ipv4Addr::new(10, 0, 0, 2)));
         forward(&net, Some(Duration::from_secs(5)));

@@ -1,7 +1,8 @@
-//! The end of a connection whose write has failed: everything received is delivered, then the loss is reported.
+//! The end of a connection that is found to be lost otherwise than by a read: a write has failed, or the provider reports
+//! the loss of a connection that is not read. Everything received is delivered, then the loss is reported.
 //!
 //! ```text
-//!   a write fails -> the queue is dropped, the producer is stopped, reports of readability are off
+//!   it is lost    -> the queue is dropped, the producer is stopped, reports of readability are off
 //!                 -> receive a piece, deliver it in a later turn, receive the next one ... until none is there
 //!                 -> connection_lost
 //! ```
@@ -13,7 +14,7 @@
 use std::rc::Rc;
 
 use ropewalk_proto::Step;
-use ropewalk_sys::Received;
+use ropewalk_sys::{Ready, Received};
 
 use super::flags::Flags;
 use super::producer::Producer;
@@ -35,7 +36,31 @@ enum Piece {
 }
 
 impl Stream {
-    /// Settles a connection after a failed write.
+    /// Returns whether an event reports the loss of a connection that is not read. A connection that reads or sends
+    /// finds the loss itself. A hang-up is only a loss if no bytes are wanted any more, because some may be unread.
+    pub(super) fn is_lost_unread(&self, ready: Ready) -> bool {
+        let has_hung_up = || ready.contains(Ready::HANGUP) && !self.is_producing();
+        let finds_it = self.flags.get().intersects(Flags::ARMED | Flags::BLOCKED | Flags::BROKEN);
+        !finds_it && (ready.contains(Ready::ERROR) || has_hung_up())
+    }
+
+    /// Keeps the reason of a loss that the provider has reported. The connection settles afterwards.
+    pub(super) fn note_loss(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        let reason = match kernel.streams(|streams| streams.send_slice(self.key, &[])) {
+            Ok(Err(error)) => Error::lost(error),
+            // A UNIX socket returns its error only when it is read.
+            Ok(Ok(_)) | Err(_) => Error::ConnectionLost(None),
+        };
+        if self.buffered() == 0 {
+            self.outbound.loses_nothing();
+        }
+        match self.has(Flags::LAYERED) {
+            true => self.lose_layered(kernel, reason),
+            false => self.outbound.broke(reason, &self.flags),
+        }
+    }
+
+    /// Settles a connection that is lost.
     #[cold]
     pub(super) fn settle_broken(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         self.outbound.drop_queue(kernel);
@@ -95,8 +120,11 @@ impl Stream {
                 Piece::Bytes(piece)
             }
             Ok(Ok(Received::Lent(chunk))) => Piece::Bytes(chunk.to_vec()),
-            // The error is ignored, because the error of the write is reported.
-            Ok(Ok(Received::Empty | Received::Eof) | Err(_)) => Piece::Nothing,
+            Ok(Ok(Received::Empty | Received::Eof)) => Piece::Nothing,
+            Ok(Err(error)) => {
+                self.outbound.explain(error);
+                Piece::Nothing
+            }
             Err(_away) => Piece::Away,
         }
     }
@@ -126,7 +154,10 @@ impl Stream {
 
     fn end_broken(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         self.note_end_of_socket();
-        let reason = self.layer_failure().or_else(|| self.outbound.failure());
+        // A layer that both ends have closed needs the socket no more.
+        let is_clean = self.has_peer_ended_layer() && self.outbound.has_lost_nothing();
+        let done = is_clean.then_some(Error::ConnectionDone);
+        let reason = self.layer_failure().or(done).or_else(|| self.outbound.failure());
         self.end(kernel, reason.unwrap_or(Error::ConnectionLost(None)));
     }
 }

@@ -37,8 +37,8 @@ bitflags! {
         const CHANGED = 1 << 11;
         /// A successor waits to replace the protocol whose callback runs.
         const SWITCHED = 1 << 12;
-        /// A write has failed: the outbound part has the reason. The connection ends when the received bytes have been
-        /// delivered.
+        /// A write has failed, or the connection was lost while it was not read: the outbound part has the reason. The
+        /// connection ends when the received bytes have been delivered.
         const BROKEN = 1 << 13;
         /// A call is scheduled that delivers the unread bytes.
         const REDELIVERY = 1 << 14;
@@ -48,6 +48,8 @@ bitflags! {
         const PACE_HELD = 1 << 16;
         /// A layer is between the socket and the protocol.
         const LAYERED = 1 << 17;
+        /// The provider was not told yet whether to report readability.
+        const UNARMED = 1 << 18;
     }
 }
 

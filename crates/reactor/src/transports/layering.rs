@@ -525,7 +525,7 @@ impl Stream {
         }
         layered.borrow_mut().wire = Some(wire);
         match sent {
-            Ok(Err(error)) => self.write_failed(kernel, error),
+            Ok(Err(error)) => self.lose_layered(kernel, Error::lost(error)),
             Ok(Ok(_)) => self.mark(Flags::BLOCKED, true),
             Err(_away) => self.settle_soon(kernel),
         }
@@ -534,13 +534,13 @@ impl Stream {
 
     /// Handles a failed write. A failure to send only the layer's close is ignored, because a peer that has closed may
     /// be gone.
-    fn write_failed(self: &Rc<Stream>, kernel: &Rc<Kernel>, error: io::Error) {
-        let peer_ended = self.layered().is_some_and(|layered| layered.borrow().has(LayerState::PEER_ENDED));
+    pub(super) fn lose_layered(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: Error) {
+        let peer_ended = self.has_peer_ended_layer();
         let plain = self.buffered() - self.wire_queued();
         if self.has_failed_layer() {
             return self.drop_last_words(kernel);
         }
-        let reason = if peer_ended && plain == 0 { Error::ConnectionDone } else { Error::lost(error) };
+        let reason = if peer_ended && plain == 0 { Error::ConnectionDone } else { reason };
         self.outbound.broke(reason, &self.flags);
     }
 
@@ -696,6 +696,11 @@ impl Stream {
             let layered = layered.borrow();
             layered.failed.is_some() || layered.has_socket_ended || layered.has(LayerState::PEER_ENDED)
         })
+    }
+
+    /// Returns whether the peer has closed the layer.
+    pub(super) fn has_peer_ended_layer(&self) -> bool {
+        self.layered().is_some_and(|layered| layered.borrow().has(LayerState::PEER_ENDED))
     }
 
     /// Notes that nothing more is read from the socket.

@@ -3,8 +3,10 @@
 //!
 //! Invariant: bytes leave in the order in which they were written, and no byte leaves while a policy holds writing
 //! (`WRITING_HELD`, the count is above zero) or until the provider takes more (`BLOCKED`). At most one producer is
-//! registered (`PRODUCER`). After a failed write (`BROKEN`) no byte leaves, and the connection ends when the received
-//! bytes have been delivered.
+//! registered (`PRODUCER`). After a loss (`BROKEN`) no byte leaves, and the connection ends when the received bytes have
+//! been delivered.
+
+use std::io;
 
 use ropewalk_proto::Outbox;
 
@@ -33,8 +35,10 @@ struct Rare {
     watermarks: Option<(usize, usize)>,
     /// The number of policies that hold writing back.
     holds: u32,
-    /// The reason for which the connection ends, because a write failed.
+    /// The reason for which the connection ends, because it is lost.
     failure: Option<Error>,
+    /// Whether nothing was queued when the connection was found to be lost.
+    loses_nothing: bool,
 }
 
 /// A registered producer and whether it has been paused.
@@ -167,13 +171,31 @@ impl Outbound {
         flags.mark(Flags::WRITING_HELD, holds > 0);
     }
 
-    /// Keeps the reason for which the connection ends, because a write failed. Only the first reason is kept.
+    /// Keeps the reason for which the connection ends, because it is lost. Only the first reason is kept.
     pub(super) fn broke(&self, reason: Error, flags: &Word) {
         self.rare.with(|rare| rare.failure.get_or_insert(reason).clone());
         flags.mark(Flags::BROKEN, true);
     }
 
-    /// Returns the reason for which the connection ends, if a write has failed.
+    /// Records that nothing is queued when the connection is found to be lost.
+    pub(super) fn loses_nothing(&self) {
+        self.rare.with(|rare| rare.loses_nothing = true);
+    }
+
+    pub(super) fn has_lost_nothing(&self) -> bool {
+        self.rare.peek(|rare| rare.loses_nothing).unwrap_or(false)
+    }
+
+    /// Adds the system's error to a loss that has none. The error of a failed write is kept.
+    pub(super) fn explain(&self, error: io::Error) {
+        self.rare.with(|rare| {
+            if matches!(rare.failure, Some(Error::ConnectionLost(None))) {
+                rare.failure = Some(Error::lost(error));
+            }
+        });
+    }
+
+    /// Returns the reason for which the connection ends, if it is lost.
     pub(super) fn failure(&self) -> Option<Error> {
         self.rare.peek(|rare| rare.failure.clone()).flatten()
     }

@@ -156,7 +156,7 @@ impl Producer {
     pub(super) fn is_producing(&self) -> bool {
         match self {
             Producer::Push(_) | Producer::Pull(_) => true,
-            Producer::Transport(transport) => transport.is_producing(),
+            Producer::Transport(transport) => transport.0.is_producing(),
         }
     }
 

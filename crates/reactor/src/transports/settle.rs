@@ -189,11 +189,14 @@ impl Stream {
     }
 
     pub(super) fn set_armed(self: &Rc<Stream>, kernel: &Rc<Kernel>, wanted: bool) {
-        if wanted == self.has(Flags::ARMED) {
+        if wanted == self.has(Flags::ARMED) && !self.has(Flags::UNARMED) {
             return;
         }
         match kernel.streams(|streams| streams.set_reading(self.key, wanted)) {
-            Ok(Ok(())) => self.mark(Flags::ARMED, wanted),
+            Ok(Ok(())) => {
+                self.mark(Flags::ARMED, wanted);
+                self.mark(Flags::UNARMED, false);
+            }
             Ok(Err(error)) => self.end(kernel, Error::lost(error)),
             Err(_away) => self.settle_soon(kernel),
         }

@@ -126,7 +126,7 @@ impl Stream {
             reactor: Rc::downgrade(&reactor.0),
             key,
             state: Cell::new(StreamState::new()),
-            flags: Word::new(if is_paced { Flags::PACED } else { Flags::empty() }),
+            flags: Word::new(if is_paced { Flags::UNARMED | Flags::PACED } else { Flags::UNARMED }),
             inbound: Inbound::default(),
             outbound: Outbound::default(),
             seat,
@@ -156,8 +156,15 @@ impl Stream {
         if ready.contains(Ready::GONE) {
             return self.end(kernel, Error::ConnectionFdescWentAway);
         }
+        let is_lost = self.is_lost_unread(ready);
+        if is_lost {
+            self.note_loss(kernel);
+        }
         if self.has(Flags::IN_CALLBACK) {
             return self.ready_in_callback(kernel, ready);
+        }
+        if is_lost {
+            return self.settle(kernel);
         }
         // Read before sending: the peer may have sent data before it hung up, and a send would end the connection.
         if ready.intersects(Ready::READ | Ready::ERROR | Ready::HANGUP) {
@@ -511,6 +518,12 @@ impl Stream {
     pub(super) fn reads(&self) -> bool {
         let flags = self.flags.get();
         flags.receive() && (!flags.contains(Flags::CHANGED) || self.state.get().wants_reading())
+    }
+
+    /// Whether more bytes may be delivered, now or after a pause.
+    pub(super) fn is_producing(&self) -> bool {
+        let state = self.state.get();
+        state.is_open() && !state.is_read_ended()
     }
 
     /// Whether the protocol whose callback runs has been replaced.

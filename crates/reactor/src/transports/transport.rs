@@ -366,13 +366,7 @@ impl Transport {
 
     /// Returns whether reading is paused: `pause_producing` was called, and `resume_producing` was not called since.
     pub fn is_paused(&self) -> bool {
-        self.is_producing() && !self.0.state().wants_reading()
-    }
-
-    /// Whether more bytes may arrive, now or after a pause.
-    pub(super) fn is_producing(&self) -> bool {
-        let state = self.0.state();
-        state.is_open() && !state.is_read_ended()
+        self.0.is_producing() && !self.0.state().wants_reading()
     }
 
     /// Returns the peer's address: getPeer. The address stays known after the end of the connection.

@@ -1,15 +1,16 @@
 //! epoll(7).
 //!
 //! Some facts about epoll:
-//! - EPOLLHUP and EPOLLERR are always reported, so a descriptor without interest is removed.
+//! - EPOLLHUP and EPOLLERR are always reported. So a descriptor that is watched for nothing is removed, and one that is
+//!   watched for its loss has no other bits.
 //! - The open file is registered, not the descriptor number. A registration must be removed before the descriptor is
 //!   closed. Otherwise a copy of the descriptor (dup(2), fork(2)) keeps reporting, and only a new epoll instance helps.
 //! - An edge-triggered eventfd(2) is reported once for each write, whether or not it is read. So a waker need not empty
 //!   it.
 //! - After a level-triggered descriptor was reported, the next wait polls it again, ready or not. For an echoed message
-//!   that costs the kernel about 4 % more. An edge-triggered descriptor must also be watched for EPOLLRDHUP (the peer
-//!   will send no more) and EPOLLPRI (a read stops short at urgent data), because bytes that a read leaves behind are
-//!   not reported again.
+//!   that costs the kernel about 4 % more. An edge-triggered descriptor that is read must also be watched for EPOLLRDHUP
+//!   (the peer will send no more) and EPOLLPRI (a read stops short at urgent data), because bytes that a read leaves
+//!   behind are not reported again.
 //! - Regular files are refused with EPERM. They never block, so they are ready in every wait.
 //! - epoll_wait(2) counts in milliseconds. epoll_pwait2(2), Linux 5.11, counts in nanoseconds; sandboxes deny it.
 
@@ -24,9 +25,9 @@ use ropewalk_proto::Key;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::{DupFlags, Errno};
 
-use super::selector::{Selector, Trigger};
+use super::selector::{Selector, Trigger, Watch};
 use super::timeout::{shortened, timespec};
-use crate::seam::{Event, Events, Interest, Ready};
+use crate::seam::{Event, Events, Ready};
 
 /// The number of events that one system call can report. Further events come with the next call.
 const BATCH: usize = 1024;
@@ -35,8 +36,8 @@ type Batch = [MaybeUninit<epoll::Event>; BATCH];
 
 pub(crate) struct Epoll {
     epoll: OwnedFd,
-    /// Descriptors that are always ready, with their interest.
-    always: Vec<(Key, Interest)>,
+    /// Descriptors that are always ready, with what they are watched for.
+    always: Vec<(Key, Watch)>,
     /// Whether the system has epoll_pwait2(2).
     precise: bool,
 }
@@ -62,14 +63,7 @@ impl Selector for Epoll {
         Ok(true)
     }
 
-    fn modify(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        key: Key,
-        from: Interest,
-        to: Interest,
-        trigger: Trigger,
-    ) -> io::Result<()> {
+    fn modify(&mut self, fd: BorrowedFd<'_>, key: Key, from: Watch, to: Watch, trigger: Trigger) -> io::Result<()> {
         match (from.is_empty(), to.is_empty()) {
             (true, true) => Ok(()),
             (true, false) => self.enter(fd, key, to, trigger),
@@ -78,7 +72,7 @@ impl Selector for Epoll {
         }
     }
 
-    fn remove(&mut self, fd: BorrowedFd<'_>, key: Key, from: Interest) {
+    fn remove(&mut self, fd: BorrowedFd<'_>, key: Key, from: Watch) {
         if !from.is_empty() {
             // `leave` accepts the only errors that can happen: epoll_ctl(2).
             let _ = self.leave(fd, key);
@@ -106,7 +100,7 @@ impl Selector for Epoll {
             outcome => outcome?,
         };
         events.extend(ready.iter().map(|ready| interpret(event(ready))));
-        let always = self.always.iter().map(|&(key, interest)| Event { key, ready: interest.into() });
+        let always = self.always.iter().map(|&(key, watch)| Event { key, ready: watch.ready() });
         events.extend(always.map(interpret));
         Ok(())
     }
@@ -117,20 +111,20 @@ impl Selector for Epoll {
 }
 
 impl Epoll {
-    fn enter(&mut self, fd: BorrowedFd<'_>, key: Key, interest: Interest, trigger: Trigger) -> io::Result<()> {
-        match epoll::add(&self.epoll, fd, EventData::new_u64(key.to_u64()), flags(interest, trigger)) {
-            Err(Errno::PERM) => self.always.push((key, interest)),
+    fn enter(&mut self, fd: BorrowedFd<'_>, key: Key, watch: Watch, trigger: Trigger) -> io::Result<()> {
+        match epoll::add(&self.epoll, fd, EventData::new_u64(key.to_u64()), flags(watch, trigger)) {
+            Err(Errno::PERM) => self.always.push((key, watch)),
             outcome => outcome?,
         }
         Ok(())
     }
 
-    fn change(&mut self, fd: BorrowedFd<'_>, key: Key, interest: Interest, trigger: Trigger) -> io::Result<()> {
+    fn change(&mut self, fd: BorrowedFd<'_>, key: Key, watch: Watch, trigger: Trigger) -> io::Result<()> {
         if let Some(entry) = self.always.iter_mut().find(|entry| entry.0 == key) {
-            entry.1 = interest;
+            entry.1 = watch;
             return Ok(());
         }
-        Ok(epoll::modify(&self.epoll, fd, EventData::new_u64(key.to_u64()), flags(interest, trigger))?)
+        Ok(epoll::modify(&self.epoll, fd, EventData::new_u64(key.to_u64()), flags(watch, trigger))?)
     }
 
     fn leave(&mut self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
@@ -185,13 +179,14 @@ impl Epoll {
     }
 }
 
-fn flags(interest: Interest, trigger: Trigger) -> EventFlags {
+fn flags(watch: Watch, trigger: Trigger) -> EventFlags {
     let mut flags = match trigger {
         Trigger::Level => EventFlags::empty(),
-        Trigger::Edge => EventFlags::ET | EventFlags::RDHUP | EventFlags::PRI,
+        Trigger::Edge if watch.contains(Watch::READ) => EventFlags::ET | EventFlags::RDHUP | EventFlags::PRI,
+        Trigger::Edge => EventFlags::ET,
     };
-    flags.set(EventFlags::IN, interest.contains(Interest::READ));
-    flags.set(EventFlags::OUT, interest.contains(Interest::WRITE));
+    flags.set(EventFlags::IN, watch.contains(Watch::READ));
+    flags.set(EventFlags::OUT, watch.contains(Watch::WRITE));
     flags
 }
 

@@ -6,7 +6,7 @@
 //! would otherwise wake the loop:
 //!
 //! ```text
-//!   READ switched off     disarmed when something arrives that is not wanted
+//!   READ switched off     disarmed when something arrives that is not wanted. A connection stays armed for its loss
 //!   WRITE reported        no longer wanted, disarmed before the next wait unless `send` wants it again
 //! ```
 //!
@@ -26,9 +26,7 @@ use rustix::io::Errno;
 use crate::filesystem::SystemFiles;
 use crate::io_handle::RawWaitable;
 use crate::providers::Provider;
-use crate::seam::{
-    Adoption, Clock, Event, EventProvider, Events, Filesystem, Interest, Ready, Sockets, Streams, Watches,
-};
+use crate::seam::{Adoption, Clock, Event, EventProvider, Events, Filesystem, Ready, Sockets, Streams, Watches};
 use crate::socket::table::stale;
 use crate::waker::{Bell, Waker};
 
@@ -47,7 +45,7 @@ pub(crate) use epoll::Epoll;
 pub(crate) use poll::Poll;
 use registration::Registration;
 pub(crate) use select::Select;
-use selector::{Selector, Trigger};
+use selector::{Selector, Trigger, Watch};
 
 /// The provider that works with any selector.
 pub(crate) struct Readiness<S> {
@@ -97,7 +95,7 @@ impl<S: Selector> Readiness<S> {
     }
 
     /// Gives a registration its key. If the selector refuses the descriptor, the registration is dropped.
-    fn insert(&mut self, source: Registration, wanted: Interest) -> io::Result<Key> {
+    fn insert(&mut self, source: Registration, wanted: Watch) -> io::Result<Key> {
         let key = self.sources.insert(source);
         let outcome = self.enter(key, wanted);
         if outcome.is_err() {
@@ -106,7 +104,7 @@ impl<S: Selector> Readiness<S> {
         outcome.map(|()| key)
     }
 
-    fn enter(&mut self, key: Key, wanted: Interest) -> io::Result<()> {
+    fn enter(&mut self, key: Key, wanted: Watch) -> io::Result<()> {
         let source = self.sources.get_mut(key).ok_or_else(stale)?;
         self.selector.add(source.fd(), key)?;
         want(&mut self.selector, source, key, wanted)
@@ -122,7 +120,7 @@ impl<S: Selector> Readiness<S> {
     fn disarm_reported(&mut self) -> io::Result<()> {
         for key in self.reported.drain(..) {
             let Some(source) = self.sources.get_mut(key) else { continue };
-            if source.armed.contains(Interest::WRITE) && !source.wanted.contains(Interest::WRITE) {
+            if source.armed.contains(Watch::WRITE) && !source.wanted.contains(Watch::WRITE) {
                 arm(&mut self.selector, source, key)?;
             }
         }
@@ -135,8 +133,8 @@ impl<S: Selector> Readiness<S> {
         for key in self.left.drain(..) {
             let Some(source) = self.sources.get_mut(key) else { continue };
             source.rearm_pending = false;
-            let unsent = mem::take(&mut source.unsent) && source.wanted.contains(Interest::WRITE);
-            if unsent || source.unread && source.wanted.contains(Interest::READ) {
+            let unsent = mem::take(&mut source.unsent) && source.wanted.contains(Watch::WRITE);
+            if unsent || source.unread && source.wanted.contains(Watch::READ) {
                 self.selector.modify(source.fd(), key, source.armed, source.armed, source.trigger)?;
             }
         }
@@ -163,7 +161,7 @@ impl<S: Selector> Readiness<S> {
                 continue;
             }
             self.selector.add(source.fd(), key)?;
-            match self.selector.modify(source.fd(), key, Interest::empty(), source.armed, source.trigger) {
+            match self.selector.modify(source.fd(), key, Watch::empty(), source.armed, source.trigger) {
                 // The owner has closed this watched descriptor, so no event of it can follow.
                 Err(error) if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => {}
                 outcome => outcome?,
@@ -204,27 +202,33 @@ impl<S: Selector> Readiness<S> {
             return false;
         };
         if event.ready.contains(Ready::GONE) {
-            source.wanted = Interest::empty();
+            source.wanted = Watch::empty();
+        }
+        let is_lost = is_lost(source, event.ready);
+        if is_lost {
+            // A loss is reported once.
+            source.wanted -= Watch::LOSS;
         }
         if event.ready.intersects(Ready::HANGUP | Ready::ERROR) {
             source.stops_short |= event.ready.contains(Ready::HANGUP);
             // The next read or write takes the bytes before the hang-up, then the hang-up or the error.
-            event.ready |= source.armed.into();
+            event.ready |= source.armed.ready();
         }
-        if event.ready.intersects(Ready::from(source.armed - source.wanted)) || event.ready.contains(Ready::GONE) {
+        let is_unwanted = event.ready.intersects((source.armed - source.wanted).ready());
+        if is_unwanted || is_lost || event.ready.contains(Ready::GONE) {
             // An error means that the descriptor is closed, so no event of it can follow.
             let _ = arm(&mut self.selector, source, event.key);
         }
         source.stops_short |= event.ready.contains(Ready::URGENT);
         source.unread |= event.ready.contains(Ready::READ);
-        event.ready -= Ready::from(!source.wanted) | Ready::URGENT;
+        event.ready -= (!source.wanted).ready() | Ready::URGENT;
         if event.ready.contains(Ready::WRITE) && !source.is_watched() {
-            source.wanted -= Interest::WRITE;
+            source.wanted -= Watch::WRITE;
             if source.trigger == Trigger::Level {
                 self.reported.push(event.key);
             }
         }
-        event.ready.intersects(Ready::READ | Ready::WRITE | Ready::GONE)
+        is_lost || event.ready.intersects(Ready::READ | Ready::WRITE | Ready::GONE)
     }
 }
 
@@ -317,10 +321,17 @@ fn is_plain(sources: &mut Slab<Registration>, event: Event) -> bool {
     true
 }
 
+/// Whether the event is the loss of a connection that is not read. While the selector is still armed for READ, a hang-up
+/// may be only the end of the stream.
+fn is_lost(source: &Registration, ready: Ready) -> bool {
+    let has_hung_up = ready.contains(Ready::HANGUP) && !source.armed.contains(Watch::READ);
+    source.wanted.contains(Watch::LOSS) && (ready.contains(Ready::ERROR) || has_hung_up)
+}
+
 /// Sets the wanted readiness, and arms it if it exceeds the armed one.
-fn want<S: Selector>(selector: &mut S, source: &mut Registration, key: Key, wanted: Interest) -> io::Result<()> {
+fn want<S: Selector>(selector: &mut S, source: &mut Registration, key: Key, wanted: Watch) -> io::Result<()> {
     source.wanted = wanted;
-    if source.armed.contains(wanted) { Ok(()) } else { arm(selector, source, key) }
+    if source.armed.covers(wanted) { Ok(()) } else { arm(selector, source, key) }
 }
 
 /// Queues an edge-triggered registration to be re-armed by the next wait.

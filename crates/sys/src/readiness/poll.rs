@@ -1,7 +1,8 @@
 //! poll(2).
 //!
 //! The array for the system call is kept between waits, with the index of each key beside it. POLLHUP and POLLERR are
-//! always reported, so a descriptor without interest is not in the array.
+//! always reported. So a descriptor that is watched for nothing is not in the array, and one that is watched for its loss
+//! has no other bits.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -11,9 +12,9 @@ use ropewalk_proto::{Key, SecondaryMap};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::selector::{Selector, Trigger};
+use super::selector::{Selector, Trigger, Watch};
 use super::timeout::timespec;
-use crate::seam::{Event, Events, Interest, Ready};
+use crate::seam::{Event, Events, Ready};
 
 #[derive(Default)]
 pub(crate) struct Poll {
@@ -36,14 +37,7 @@ impl Selector for Poll {
         Ok(())
     }
 
-    fn modify(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        key: Key,
-        _from: Interest,
-        to: Interest,
-        _trigger: Trigger,
-    ) -> io::Result<()> {
+    fn modify(&mut self, fd: BorrowedFd<'_>, key: Key, _from: Watch, to: Watch, _trigger: Trigger) -> io::Result<()> {
         if to.is_empty() {
             self.leave(key);
         } else if let Some(&place) = self.places.get(key) {
@@ -56,7 +50,7 @@ impl Selector for Poll {
         Ok(())
     }
 
-    fn remove(&mut self, _fd: BorrowedFd<'_>, key: Key, _from: Interest) {
+    fn remove(&mut self, _fd: BorrowedFd<'_>, key: Key, _from: Watch) {
         self.leave(key);
     }
 
@@ -97,10 +91,10 @@ impl Poll {
     }
 }
 
-fn element(fd: BorrowedFd<'_>, interest: Interest) -> PollFd<'static> {
+fn element(fd: BorrowedFd<'_>, watch: Watch) -> PollFd<'static> {
     let mut flags = PollFlags::empty();
-    flags.set(PollFlags::IN, interest.contains(Interest::READ));
-    flags.set(PollFlags::OUT, interest.contains(Interest::WRITE));
+    flags.set(PollFlags::IN, watch.contains(Watch::READ));
+    flags.set(PollFlags::OUT, watch.contains(Watch::WRITE));
     // SAFETY: the number is not -1, since it comes from a borrowed descriptor. Only poll(2) gets it, and returns
     // POLLNVAL if the owner closes it before `remove`.
     let fd = unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) };

@@ -3,8 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use super::selector::Trigger;
-use crate::seam::Interest;
+use super::selector::{Trigger, Watch};
 use crate::socket::file::SocketFile;
 use crate::socket::table::{HasSocket, not_a_socket};
 
@@ -14,9 +13,9 @@ pub(super) struct Registration {
     file: Option<Box<SocketFile>>,
     descriptor: Descriptor,
     /// The readiness that the owner waits for.
-    pub(super) wanted: Interest,
+    pub(super) wanted: Watch,
     /// The readiness that the selector reports. It may exceed `wanted` until the excess would cost a wake-up.
-    pub(super) armed: Interest,
+    pub(super) armed: Watch,
     /// The trigger: when the selector reports a ready descriptor.
     pub(super) trigger: Trigger,
     /// Whether `receive` may have left reported bytes behind. An edge is reported only once.
@@ -30,17 +29,18 @@ pub(super) struct Registration {
 }
 
 enum Descriptor {
-    Owned(OwnedFd),
+    Connection(OwnedFd),
+    Port(OwnedFd),
     Watched(RawFd),
 }
 
 impl Registration {
-    pub(super) fn owned(fd: OwnedFd, trigger: Trigger) -> Registration {
-        Registration { trigger, ..Registration::new(Descriptor::Owned(fd), None) }
+    pub(super) fn connection(fd: OwnedFd, trigger: Trigger) -> Registration {
+        Registration { trigger, ..Registration::new(Descriptor::Connection(fd), None) }
     }
 
     pub(super) fn port(fd: OwnedFd, file: Option<Box<SocketFile>>) -> Registration {
-        Registration::new(Descriptor::Owned(fd), file)
+        Registration::new(Descriptor::Port(fd), file)
     }
 
     pub(super) fn watched(fd: BorrowedFd<'_>) -> Registration {
@@ -51,8 +51,8 @@ impl Registration {
         Registration {
             file,
             descriptor,
-            wanted: Interest::empty(),
-            armed: Interest::empty(),
+            wanted: Watch::empty(),
+            armed: Watch::empty(),
             trigger: Trigger::Level,
             unread: false,
             unsent: false,
@@ -64,7 +64,7 @@ impl Registration {
     /// Whether the owner wants only READ, so that a READ event needs no check against `wanted`.
     #[inline]
     pub(super) fn only_reads(&self) -> bool {
-        self.wanted == Interest::READ && (self.armed == Interest::READ || self.trigger == Trigger::Edge)
+        self.wanted == Watch::READ && (self.armed == Watch::READ || self.trigger == Trigger::Edge)
     }
 
     /// Makes this process the one that removes the file of a listening UNIX socket.
@@ -74,6 +74,10 @@ impl Registration {
         }
     }
 
+    pub(super) fn is_connection(&self) -> bool {
+        matches!(self.descriptor, Descriptor::Connection(_))
+    }
+
     pub(super) fn is_watched(&self) -> bool {
         matches!(self.descriptor, Descriptor::Watched(_))
     }
@@ -81,7 +85,7 @@ impl Registration {
     /// Returns the descriptor for the selector. No other operation may use it.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         match &self.descriptor {
-            Descriptor::Owned(fd) => fd.as_fd(),
+            Descriptor::Connection(fd) | Descriptor::Port(fd) => fd.as_fd(),
             // SAFETY: `watched` got the number from a borrowed descriptor, so it is not -1. The caller of `watch` may
             // close the descriptor at any time. The selector only passes the number to the kernel, which then returns
             // EBADF or ENOENT.
@@ -94,7 +98,7 @@ impl HasSocket for Registration {
     #[inline]
     fn socket(&self) -> io::Result<BorrowedFd<'_>> {
         match &self.descriptor {
-            Descriptor::Owned(fd) => Ok(fd.as_fd()),
+            Descriptor::Connection(fd) | Descriptor::Port(fd) => Ok(fd.as_fd()),
             Descriptor::Watched(_) => Err(not_a_socket()),
         }
     }

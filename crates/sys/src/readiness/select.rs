@@ -1,24 +1,31 @@
 //! select(2), which takes only descriptors below FD_SETSIZE.
 //!
-//! A hang-up or an error makes a descriptor readable and writable. select(2) has no other report for them.
+//! A hang-up or an error makes a descriptor readable and writable. select(2) has no other report for them. So connections
+//! that are watched only for their loss are looked at by poll(2), twice a second, and end no wait otherwise.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ropewalk_proto::{Key, SecondaryMap};
-use rustix::event::{FdSetElement, FdSetIter, fd_set_insert, fd_set_num_elements, select};
+use rustix::event::{FdSetElement, FdSetIter, PollFd, PollFlags, fd_set_insert, fd_set_num_elements, poll, select};
 use rustix::io::{Errno, fcntl_getfd};
 
-use super::selector::{Selector, Trigger};
+use super::selector::{Selector, Trigger, Watch};
 use super::timeout::timespec;
-use crate::seam::{Event, Events, Interest, Ready};
+use crate::seam::{Event, Events, Ready};
 
 const LIMIT: RawFd = libc::FD_SETSIZE as RawFd;
 
+/// The time between two looks at the connections that are watched only for their loss.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
 pub(crate) struct Select {
-    /// The descriptors with an interest.
+    /// The descriptors that are watched.
     entries: Vec<Entry>,
+    /// The number of entries that are watched only for their loss.
+    losses: usize,
+    next_look: Instant,
     places: SecondaryMap<usize>,
     reading: Vec<FdSetElement>,
     writing: Vec<FdSetElement>,
@@ -29,7 +36,7 @@ pub(crate) struct Select {
 struct Entry {
     fd: RawFd,
     key: Key,
-    interest: Interest,
+    watch: Watch,
 }
 
 impl Selector for Select {
@@ -40,7 +47,15 @@ impl Selector for Select {
     fn new() -> io::Result<Select> {
         let blank = vec![FdSetElement::default(); fd_set_num_elements(LIMIT as usize, LIMIT)];
         let found = vec![Ready::empty(); libc::FD_SETSIZE];
-        Ok(Select { entries: Vec::new(), places: SecondaryMap::new(), reading: blank.clone(), writing: blank, found })
+        Ok(Select {
+            entries: Vec::new(),
+            losses: 0,
+            next_look: Instant::now(),
+            places: SecondaryMap::new(),
+            reading: blank.clone(),
+            writing: blank,
+            found,
+        })
     }
 
     fn add(&mut self, fd: BorrowedFd<'_>, _key: Key) -> io::Result<()> {
@@ -50,32 +65,24 @@ impl Selector for Select {
         }
     }
 
-    fn modify(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        key: Key,
-        _from: Interest,
-        to: Interest,
-        _trigger: Trigger,
-    ) -> io::Result<()> {
-        let entry = Entry { fd: fd.as_raw_fd(), key, interest: to };
-        if to.is_empty() {
-            self.leave(key);
-        } else if let Some(&place) = self.places.get(key) {
-            self.entries[place] = entry;
-        } else {
+    fn modify(&mut self, fd: BorrowedFd<'_>, key: Key, _from: Watch, to: Watch, _trigger: Trigger) -> io::Result<()> {
+        let entry = Entry { fd: fd.as_raw_fd(), key, watch: to };
+        self.leave(key);
+        if !to.is_empty() {
             self.places.insert(key, self.entries.len());
+            self.losses += usize::from(to == Watch::LOSS);
             self.entries.push(entry);
         }
         Ok(())
     }
 
-    fn remove(&mut self, _fd: BorrowedFd<'_>, key: Key, _from: Interest) {
+    fn remove(&mut self, _fd: BorrowedFd<'_>, key: Key, _from: Watch) {
         self.leave(key);
     }
 
     fn forget_all(&mut self) -> io::Result<()> {
         self.entries.clear();
+        self.losses = 0;
         self.places = SecondaryMap::new();
         Ok(())
     }
@@ -84,24 +91,23 @@ impl Selector for Select {
         &mut self,
         timeout: Option<Duration>,
         events: &mut Events,
-        interpret: impl FnMut(Event) -> Event,
+        mut interpret: impl FnMut(Event) -> Event,
     ) -> io::Result<()> {
-        let bound = self.fill_sets();
-        // SAFETY: every number in the sets is below `bound`, and `bound` is at most LIMIT, for which both sets are
-        // large enough. The sources of these entries own or watch the descriptors. If an owner has closed one,
-        // select(2) returns EBADF.
-        let outcome = unsafe {
-            select(bound, Some(&mut self.reading), Some(&mut self.writing), None, timeout.map(timespec).as_ref())
-        };
-        match outcome {
-            Err(Errno::INTR) => {}
-            Err(Errno::BADF) => self.report_closed(events, interpret),
-            outcome => {
-                outcome?;
-                self.report_ready(events, interpret);
+        if self.losses == 0 {
+            return self.wait_once(timeout, events, &mut interpret).map(drop);
+        }
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            self.look_if_due(events, &mut interpret)?;
+            let now = Instant::now();
+            let until_look = self.next_look.saturating_duration_since(now);
+            let left = deadline.map_or(until_look, |deadline| until_look.min(deadline.saturating_duration_since(now)));
+            let left = if events.is_empty() { left } else { Duration::ZERO };
+            let is_over = self.wait_once(Some(left), events, &mut interpret)?;
+            if is_over || !events.is_empty() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     fn host_fd(&self) -> Option<RawFd> {
@@ -112,10 +118,64 @@ impl Selector for Select {
 impl Select {
     fn leave(&mut self, key: Key) {
         let Some(place) = self.places.remove(key) else { return };
-        self.entries.swap_remove(place);
+        let left = self.entries.swap_remove(place);
+        self.losses -= usize::from(left.watch == Watch::LOSS);
         if let Some(moved) = self.entries.get(place) {
             self.places.insert(moved.key, place);
         }
+    }
+
+    /// Waits in one call. Returns whether the wait is over even if nothing is ready: it was interrupted.
+    fn wait_once(
+        &mut self,
+        timeout: Option<Duration>,
+        events: &mut Events,
+        interpret: &mut impl FnMut(Event) -> Event,
+    ) -> io::Result<bool> {
+        let bound = self.fill_sets();
+        // SAFETY: every number in the sets is below `bound`, and `bound` is at most LIMIT, for which both sets are
+        // large enough. The sources of these entries own or watch the descriptors. If an owner has closed one,
+        // select(2) returns EBADF.
+        let outcome = unsafe {
+            select(bound, Some(&mut self.reading), Some(&mut self.writing), None, timeout.map(timespec).as_ref())
+        };
+        match outcome {
+            Err(Errno::INTR) => return Ok(true),
+            Err(Errno::BADF) => self.report_closed(events, interpret),
+            outcome => {
+                outcome?;
+                self.report_ready(events, interpret);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reports the connections that are watched only for their loss and have been lost, at most twice a second.
+    fn look_if_due(&mut self, events: &mut Events, interpret: &mut impl FnMut(Event) -> Event) -> io::Result<()> {
+        let now = Instant::now();
+        if now < self.next_look {
+            return Ok(());
+        }
+        self.next_look = now + LOOK_EVERY;
+        let lossy = || self.entries.iter().filter(|entry| entry.watch == Watch::LOSS);
+        // SAFETY: the numbers are not negative, since they came from borrowed descriptors of connections, which this
+        // provider owns and removes before it closes them.
+        let mut looked: Vec<PollFd<'_>> = lossy()
+            .map(|entry| PollFd::from_borrowed_fd(unsafe { BorrowedFd::borrow_raw(entry.fd) }, PollFlags::empty()))
+            .collect();
+        match poll(&mut looked, Some(&timespec(Duration::ZERO))) {
+            Err(Errno::INTR) => return Ok(()),
+            outcome => drop(outcome?),
+        }
+        for (entry, seen) in lossy().zip(&looked) {
+            let mut ready = Ready::empty();
+            ready.set(Ready::ERROR, seen.revents().contains(PollFlags::ERR));
+            ready.set(Ready::HANGUP, seen.revents().contains(PollFlags::HUP));
+            if !ready.is_empty() {
+                events.push(interpret(Event { key: entry.key, ready }));
+            }
+        }
+        Ok(())
     }
 
     /// Puts every entry into the sets that it wants, and returns the highest number plus one.
@@ -124,10 +184,10 @@ impl Select {
         self.writing.fill(FdSetElement::default());
         let mut bound = 0;
         for entry in &self.entries {
-            if entry.interest.contains(Interest::READ) {
+            if entry.watch.contains(Watch::READ) {
                 fd_set_insert(&mut self.reading, entry.fd);
             }
-            if entry.interest.contains(Interest::WRITE) {
+            if entry.watch.contains(Watch::WRITE) {
                 fd_set_insert(&mut self.writing, entry.fd);
             }
             bound = bound.max(entry.fd + 1);
@@ -135,13 +195,13 @@ impl Select {
         bound
     }
 
-    fn report_ready(&mut self, events: &mut Events, mut interpret: impl FnMut(Event) -> Event) {
+    fn report_ready(&mut self, events: &mut Events, interpret: &mut impl FnMut(Event) -> Event) {
         for (set, ready) in [(&self.reading, Ready::READ), (&self.writing, Ready::WRITE)] {
             FdSetIter::new(set).for_each(|fd| self.found[fd as usize] |= ready);
         }
         for entry in &self.entries {
-            // Two keys may watch one descriptor, each with its own interest.
-            let ready = self.found[entry.fd as usize] & entry.interest.into();
+            // Two keys may watch one descriptor, each for its own readiness.
+            let ready = self.found[entry.fd as usize] & entry.watch.ready();
             if !ready.is_empty() {
                 events.push(interpret(Event { key: entry.key, ready }));
             }
@@ -151,7 +211,7 @@ impl Select {
 
     /// Reports all closed descriptors. A single closed descriptor makes the whole call fail, and the error does not
     /// name the descriptor.
-    fn report_closed(&self, events: &mut Events, mut interpret: impl FnMut(Event) -> Event) {
+    fn report_closed(&self, events: &mut Events, interpret: &mut impl FnMut(Event) -> Event) {
         for entry in &self.entries {
             // SAFETY: the number is not negative, since it came from a borrowed descriptor. fcntl(2) returns EBADF if
             // it is closed, which is the question here.

@@ -1,16 +1,48 @@
 //! A readiness mechanism. epoll.rs, poll.rs and select.rs have these methods in this order.
 //!
 //! A selector watches descriptors under keys and never knows what a descriptor means. The selector knows descriptors
-//! without interest, but does not report them, not even a hang-up. A source that is not read must not make the loop
+//! that it does not watch, but does not report them, not even a hang-up. A source that is not read must not make the loop
 //! spin.
 
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;
 
+use bitflags::bitflags;
 use ropewalk_proto::Key;
 
-use crate::seam::{Event, Events, Interest};
+use crate::seam::{Event, Events, Interest, Ready};
+
+bitflags! {
+    /// The readiness that a selector reports about a descriptor. A watched descriptor also reports errors and hang-ups.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Watch: u8 {
+        /// Reading would not block.
+        const READ = Ready::READ.bits();
+        /// Writing would not block.
+        const WRITE = Ready::WRITE.bits();
+        /// Nothing but an error or a hang-up. Has no effect beside the others.
+        const LOSS = Ready::ERROR.bits();
+    }
+}
+
+impl Watch {
+    /// Returns whether a descriptor that is watched for `self` reports everything in `wanted`.
+    pub(crate) fn covers(self, wanted: Watch) -> bool {
+        self.contains(wanted - Watch::LOSS) && (!self.is_empty() || wanted.is_empty())
+    }
+
+    /// Returns the readiness that was asked for.
+    pub(crate) fn ready(self) -> Ready {
+        Ready::from_bits_truncate((self - Watch::LOSS).bits())
+    }
+}
+
+impl From<Interest> for Watch {
+    fn from(interest: Interest) -> Watch {
+        Watch::from_bits_truncate(interest.bits())
+    }
+}
 
 /// When a ready descriptor is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,33 +65,26 @@ pub(crate) trait Selector: Sized + Send + 'static {
 
     fn new() -> io::Result<Self>;
 
-    /// Accepts a descriptor, with no interest yet.
+    /// Accepts a descriptor, which is not watched yet.
     ///
     /// # Errors
-    /// If the selector cannot watch `fd` for any interest.
+    /// If the selector cannot watch `fd` for anything.
     fn add(&mut self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()>;
 
     /// Watches the bell. Returns whether the bell is edge-triggered, so that it need not be emptied.
     fn add_bell(&mut self, fd: BorrowedFd<'_>, key: Key) -> io::Result<bool> {
         self.add(fd, key)?;
-        self.modify(fd, key, Interest::empty(), Interest::READ, Trigger::Level)?;
+        self.modify(fd, key, Watch::empty(), Watch::READ, Trigger::Level)?;
         Ok(false)
     }
 
     /// Changes what a descriptor is watched for.
     ///
     /// `fd` and `key` are the arguments of `add`, and `from` is the interest that the last successful `modify` set.
-    fn modify(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        key: Key,
-        from: Interest,
-        to: Interest,
-        trigger: Trigger,
-    ) -> io::Result<()>;
+    fn modify(&mut self, fd: BorrowedFd<'_>, key: Key, from: Watch, to: Watch, trigger: Trigger) -> io::Result<()>;
 
     /// Forgets a descriptor. The descriptor is still open, unless the owner of a watched descriptor closed it.
-    fn remove(&mut self, fd: BorrowedFd<'_>, key: Key, from: Interest);
+    fn remove(&mut self, fd: BorrowedFd<'_>, key: Key, from: Watch);
 
     /// Forgets every descriptor, including those whose number was closed.
     fn forget_all(&mut self) -> io::Result<()>;

@@ -6,10 +6,10 @@ use ropewalk_proto::{Address, Key, Outbox};
 use rustix::io::Errno;
 
 use super::registration::Registration;
-use super::selector::{Selector, Trigger};
+use super::selector::{Selector, Trigger, Watch};
 use super::{Readiness, rearm_later, want};
 use crate::io_handle::OwnedSocket;
-use crate::seam::{Adoption, ConnectSpec, Interest, Kind, ListenSpec, Received, Sent, Streams};
+use crate::seam::{Adoption, ConnectSpec, Kind, ListenSpec, Received, Sent, Streams};
 use crate::socket::table::{HasSocket, socket, stale};
 use crate::socket::{accept, address, adopt, connect, listen, option, transfer};
 
@@ -17,21 +17,21 @@ impl<S: Selector> Streams for Readiness<S> {
     fn listen(&mut self, spec: &ListenSpec) -> io::Result<(Key, Address)> {
         let (socket, file) = listen::open(spec)?;
         let address = address::local(&socket)?;
-        let key = self.insert(Registration::port(socket, file), Interest::empty())?;
+        let key = self.insert(Registration::port(socket, file), Watch::empty())?;
         Ok((key, address))
     }
 
     fn connect(&mut self, spec: &ConnectSpec) -> io::Result<Key> {
         let socket = connect::begin(spec)?;
         let trigger = self.trigger(&spec.address);
-        self.insert(Registration::owned(socket, trigger), Interest::WRITE)
+        self.insert(Registration::connection(socket, trigger), Watch::WRITE)
     }
 
     fn finish_connect(&mut self, key: Key) -> io::Result<()> {
         let source = self.sources.get_mut(key).ok_or_else(stale)?;
         let outcome = connect::finish(source.socket()?);
         if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-            let wanted = source.wanted | Interest::WRITE;
+            let wanted = source.wanted | Watch::WRITE;
             want(&mut self.selector, source, key, wanted)?;
         }
         outcome
@@ -40,16 +40,17 @@ impl<S: Selector> Streams for Readiness<S> {
     fn accept(&mut self, key: Key) -> io::Result<Option<(Key, Address)>> {
         let Some((socket, peer)) = accept::next(socket(&self.sources, key)?)? else { return Ok(None) };
         let trigger = self.trigger(&peer);
-        Ok(Some((self.insert(Registration::owned(socket, trigger), Interest::empty())?, peer)))
+        Ok(Some((self.insert(Registration::connection(socket, trigger), Watch::empty())?, peer)))
     }
 
     fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()> {
         let source = self.sources.get_mut(key).ok_or_else(stale)?;
         let mut wanted = source.wanted;
-        wanted.set(Interest::READ, on);
+        wanted.set(Watch::READ, on);
+        wanted.set(Watch::LOSS, !on && source.is_connection());
         let armed = source.armed;
         want(&mut self.selector, source, key, wanted)?;
-        if on && source.unread && armed.contains(Interest::READ) {
+        if on && source.unread && armed.contains(Watch::READ) {
             rearm_later(&mut self.left, source, key);
         }
         Ok(())
@@ -78,7 +79,7 @@ impl<S: Selector> Streams for Readiness<S> {
     fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
         let source = self.sources.get(key).ok_or_else(stale)?;
         // In the common case WRITE is not awaited, the outbox is one segment, and one call takes all its bytes.
-        if source.wanted.contains(Interest::WRITE) {
+        if source.wanted.contains(Watch::WRITE) {
             return self.send_on(key, outbox, false);
         }
         let Some(bytes) = outbox.one_segment() else { return self.send_on(key, outbox, false) };
@@ -122,7 +123,11 @@ impl<S: Selector> Streams for Readiness<S> {
 impl<S: Selector> Adoption for Readiness<S> {
     fn adopt(&mut self, socket: OwnedSocket, kind: Kind) -> io::Result<Key> {
         adopt::take_over(&socket, kind)?;
-        self.insert(Registration::owned(socket, Trigger::Level), Interest::empty())
+        let source = match kind {
+            Kind::StreamPort => Registration::port(socket, None),
+            Kind::StreamConnection => Registration::connection(socket, Trigger::Level),
+        };
+        self.insert(source, Watch::empty())
     }
 }
 
@@ -162,8 +167,8 @@ impl<S: Selector> Readiness<S> {
         let source = self.sources.get_mut(key).ok_or_else(stale)?;
         let full = full || transfer::send_outbox(source.socket()?, outbox)?;
         let (wanted, sent) = match outbox.is_empty() {
-            true => (source.wanted - Interest::WRITE, Sent::All),
-            false => (source.wanted | Interest::WRITE, Sent::Some),
+            true => (source.wanted - Watch::WRITE, Sent::All),
+            false => (source.wanted | Watch::WRITE, Sent::Some),
         };
         want(&mut self.selector, source, key, wanted)?;
         if sent == Sent::Some && !full {

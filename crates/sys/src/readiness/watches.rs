@@ -14,12 +14,12 @@ use crate::socket::table::stale;
 
 impl<S: Selector> Watches for Readiness<S> {
     fn watch(&mut self, handle: RawWaitable, interest: Interest) -> io::Result<Key> {
-        self.insert(Registration::watched(borrow_open(handle)?), interest)
+        self.insert(Registration::watched(borrow_open(handle)?), interest.into())
     }
 
     fn set_interest(&mut self, key: Key, interest: Interest) -> io::Result<()> {
         let source = self.sources.get_mut(key).ok_or_else(stale)?;
-        source.wanted = interest;
+        source.wanted = interest.into();
         arm(&mut self.selector, source, key)
     }
 

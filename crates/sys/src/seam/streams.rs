@@ -82,6 +82,10 @@ pub trait Streams {
     /// After such a report the owner of the key calls `receive`, or switches the reports off. Bytes that `receive`
     /// leaves are reported again.
     ///
+    /// A connection whose reports are off reports its loss within a second, once for each call with `false`:
+    /// [`Ready::ERROR`](super::Ready) after a reset, and [`Ready::HANGUP`](super::Ready) when nothing can be sent or
+    /// received any more. Bytes that arrived before may still be received. The end of the stream is not a loss.
+    ///
     /// # Errors
     /// `NotFound` for a stale key, or an error of the operating system.
     fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()>;
@@ -104,7 +108,7 @@ pub trait Streams {
     /// Sends as much of `bytes` as the system takes at once, and returns that length, which may be zero.
     ///
     /// The key does not report [`Ready::WRITE`](super::Ready) afterwards. To get the report, put the rest into an
-    /// outbox and call `send`.
+    /// outbox and call `send`. With no bytes the call only returns the error of a broken connection, if it is known.
     ///
     /// # Errors
     /// The reason why the connection broke.

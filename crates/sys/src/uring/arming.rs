@@ -35,7 +35,11 @@ impl Uring {
         }
         let Some(source) = self.sources.get(key) else { return };
         if !source.under_way.contains(Verbs::HANGUP) && source.wants_hangup() {
-            self.begin(key, Verbs::HANGUP, poll(fd, Interest::empty()));
+            // The peer's half-close is no loss, so the poll for a loss goes on after it.
+            let looks_for_loss =
+                matches!(&source.resource, Resource::Connection(connection) if connection.looks_for_loss());
+            let entry = if looks_for_loss { poll_on(fd, Interest::empty()) } else { poll(fd, Interest::empty()) };
+            self.begin(key, Verbs::HANGUP, entry);
         }
         let Some(source) = self.sources.get(key) else { return };
         let interest = source.wants_poll();

@@ -134,7 +134,10 @@ impl Uring {
     /// the system.
     fn hung_up(&mut self, key: Key, result: i32) {
         if let Ok(connection) = self.source_mut(key).and_then(Slot::as_connection) {
-            connection.hung_up |= result != -libc::ECANCELED;
+            if result != -libc::ECANCELED {
+                connection.hung_up = true;
+                connection.lost(result);
+            }
         }
     }
 

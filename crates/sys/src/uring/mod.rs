@@ -3,6 +3,7 @@
 //! ```text
 //!   set_reading --> a multishot receive. Its data is kept under the key until `receive` asks.
 //!                   For a connection with bulk to read (`Pace`): a multishot poll, and `receive` asks the system
+//!                   While reading is off: a multishot poll for errors and hang-ups
 //!   send        --> small: into a batch that leaves with the next enter. Large: at once, by a call of its own
 //!   watch       --> a one-shot poll, repeated after each report: level-triggered. The same for a port, which accepts
 //!                   no connection before `accept` asks

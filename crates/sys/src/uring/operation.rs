@@ -19,7 +19,7 @@ bitflags! {
         const STREAM = Verbs::RECEIVE.bits() | Verbs::ARRIVAL.bits();
         /// A one-shot poll for the interest of the owner.
         const POLL = 1 << 2;
-        /// A one-shot poll for the hang-up of a connection.
+        /// A poll for the hang-up of a connection: one-shot while it is read, multishot while it is not.
         ///
         /// A multishot receive misses a hang-up or reset from before its last read, if the kernel believes that nothing
         /// is left. Without this poll no event would ever come. The fault was seen on Linux 6.18 after reads that

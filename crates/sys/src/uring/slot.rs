@@ -57,6 +57,10 @@ pub(super) struct Connection {
     /// Whether the other end hung up. The multishot receive may miss a hang-up (`operation.rs`), so from now on
     /// `receive` asks the system.
     pub(super) hung_up: bool,
+    /// The error or hang-up that a poll has seen.
+    loss: Ready,
+    /// Whether the owner waits for the loss of the connection, because it does not read.
+    awaits_loss: bool,
     /// Whether a read may stop although more is available: a UNIX socket stops at passed descriptors. Such a connection
     /// stays busy, because the kernel's own receive waits there for new data.
     pub(super) stops_short: bool,
@@ -133,6 +137,8 @@ impl Slot {
             pace: Pace::New(0),
             arrived: false,
             hung_up: false,
+            loss: Ready::empty(),
+            awaits_loss: false,
             stops_short: !matches!(end, Address::Inet(_)),
             awaits_write: false,
             writable: false,
@@ -235,7 +241,9 @@ impl Slot {
     /// Returns whether a hang-up should be polled for.
     pub(super) fn wants_hangup(&self) -> bool {
         match &self.resource {
-            Resource::Connection(connection) => !connection.is_busy() && self.wants_stream(),
+            Resource::Connection(connection) => {
+                connection.looks_for_loss() || !connection.is_busy() && self.wants_stream()
+            }
             _ => false,
         }
     }
@@ -265,6 +273,9 @@ impl Slot {
                 let may_take = connection.arrived && !self.receives();
                 ready.set(Ready::READ, self.reads() && (connection.has_news() || may_take || ended));
                 ready.set(Ready::WRITE, connection.awaits_write && connection.may_write());
+                if connection.awaits_loss {
+                    ready |= connection.known_loss();
+                }
                 ready
             }
             Resource::Port(port) => {
@@ -287,6 +298,7 @@ impl Slot {
                 if connection.may_write() {
                     connection.awaits_write = false;
                 }
+                connection.awaits_loss = connection.looks_for_loss();
             }
             Resource::Port(port) => port.arrived = false,
             Resource::Watched(watched) => {
@@ -331,6 +343,31 @@ impl Connection {
             more => Pace::Busy(more),
         };
         was_new || !self.is_busy()
+    }
+
+    /// Sets whether the owner waits for the loss. A known loss is reported once for each time that it waits.
+    pub(super) fn await_loss(&mut self, on: bool) {
+        self.awaits_loss = on;
+    }
+
+    /// Returns whether the loss is awaited and not known yet.
+    pub(super) fn looks_for_loss(&self) -> bool {
+        self.awaits_loss && self.known_loss().is_empty()
+    }
+
+    fn known_loss(&self) -> Ready {
+        if self.check().is_err() { self.loss | Ready::ERROR } else { self.loss }
+    }
+
+    /// Records the error or hang-up that a poll has seen.
+    pub(super) fn lost(&mut self, result: i32) {
+        let has = |flag: i16| result >= 0 && result & i32::from(flag) != 0;
+        if result < 0 || has(libc::POLLERR) {
+            self.loss |= Ready::ERROR;
+        }
+        if has(libc::POLLHUP) {
+            self.loss |= Ready::HANGUP;
+        }
     }
 
     fn may_write(&self) -> bool {

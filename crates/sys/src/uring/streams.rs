@@ -55,8 +55,11 @@ impl Streams for Uring {
         let source = self.source_mut(key)?;
         source.socket()?;
         source.wanted.set(Interest::READ, on);
+        if let Ok(connection) = source.as_connection() {
+            connection.await_loss(!on);
+        }
+        self.mark_due(key);
         if on {
-            self.mark_due(key);
             self.arm(key);
         } else {
             self.spill_unread(key);

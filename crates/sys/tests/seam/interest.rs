@@ -1,6 +1,8 @@
 //! Interest: the events that are reported, and those that are not.
 
 use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::time::Duration;
 
 use ropewalk_proto::Outbox;
 use ropewalk_sys::{Event, Ready, Received, Sent};
@@ -68,16 +70,39 @@ pub(crate) fn unread_data_is_reported_when_reading_is_on_again(bench: &mut Bench
     assert!(matches!(bench.receive(key), Ok(Received::Drained(2))));
 }
 
-pub(crate) fn an_unwanted_hang_up_does_not_wake_a_wait(bench: &mut Bench) {
+pub(crate) fn a_hang_up_is_reported_once_while_reading_is_off(bench: &mut Bench) {
     let (never_read, peer) = bench.unix_connection();
     let (paused, other_peer) = bench.unix_connection();
     bench.streams().set_reading(paused, true).unwrap();
     bench.streams().set_reading(paused, false).unwrap();
     drop((peer, other_peer));
+    bench.expect(paused, Ready::HANGUP);
     assert_eq!(bench.settle(), []);
     bench.streams().set_reading(never_read, true).unwrap();
     bench.expect(never_read, Ready::READ);
     assert!(matches!(bench.receive(never_read), Ok(Received::Eof)));
+}
+
+pub(crate) fn a_reset_is_reported_once_while_reading_is_off(bench: &mut Bench) {
+    for sends_end in [false, true] {
+        let (key, mut peer) = bench.connection();
+        bench.streams().set_reading(key, true).unwrap();
+        bench.streams().set_reading(key, false).unwrap();
+        peer.write_all(b"x").unwrap();
+        if sends_end {
+            peer.shutdown(Shutdown::Write).unwrap();
+        }
+        assert_eq!(bench.settle(), [], "the end of the stream is not a loss");
+        sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
+        drop(peer);
+        bench.expect(key, Ready::ERROR);
+        assert_eq!(bench.settle(), []);
+        assert!(bench.streams().send_slice(key, b"").is_err());
+        bench.streams().set_reading(key, true).unwrap();
+        bench.expect(key, Ready::READ);
+        assert!(matches!(bench.receive(key), Ok(Received::Filled(1) | Received::Drained(1) | Received::Lent(_))));
+        bench.streams().close(key);
+    }
 }
 
 pub(crate) fn a_writable_connection_wakes_a_wait_only_if_asked(bench: &mut Bench) {
@@ -120,7 +145,7 @@ pub(crate) fn unwanted_write_readiness_is_not_reported(bench: &mut Bench) {
 pub(crate) fn a_reset_is_reported_to_an_owner_that_only_writes(bench: &mut Bench) {
     let (key, peer) = bench.connection();
     let mut outbox = bench.fill(key);
-    sockopt::set_socket_linger(&peer, Some(std::time::Duration::ZERO)).unwrap();
+    sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
     drop(peer);
     bench.expect(key, Ready::WRITE);
     let error = bench.streams().send(key, &mut outbox).unwrap_err();

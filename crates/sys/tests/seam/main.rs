@@ -58,7 +58,8 @@ every_provider! {
         switching_reading_on_reports_earlier_data
         a_report_is_repeated_when_reading_is_on_again
         unread_data_is_reported_when_reading_is_on_again
-        an_unwanted_hang_up_does_not_wake_a_wait
+        a_hang_up_is_reported_once_while_reading_is_off
+        a_reset_is_reported_once_while_reading_is_off
         a_writable_connection_wakes_a_wait_only_if_asked
         write_readiness_is_reported_once_for_each_partial_send
         unwanted_write_readiness_is_not_reported

@@ -44,6 +44,8 @@ pub(super) struct Connection {
     pub(super) incoming: Pipe,
     pub(super) reading: bool,
     pub(super) write_wanted: bool,
+    /// Whether the owner waits for the loss of the connection, because it does not read.
+    pub(super) loss_wanted: bool,
     /// Whether the local address was reserved for this end. An accepted end uses its listener's address.
     pub(super) owns_name: bool,
     /// Whether the sending direction has been shut down.
@@ -65,6 +67,7 @@ impl Connection {
             incoming: Pipe::new(buffer, Moment::ZERO),
             reading: false,
             write_wanted: true,
+            loss_wanted: false,
             owns_name: true,
             finished: false,
             strayed: 0,
@@ -106,14 +109,25 @@ impl Connection {
         }
     }
 
-    /// Returns the readiness to report while the peer has room for `room` bytes.
-    pub(super) fn ready(&self, room: usize) -> Ready {
+    /// Returns the readiness to report while the peer has room for `room` bytes. `peer_is_gone` says whether the other
+    /// end has been closed.
+    pub(super) fn ready(&self, room: usize, peer_is_gone: bool) -> Ready {
         match self.phase {
             Phase::Connecting => Ready::empty(),
             Phase::Failed(_) if self.write_wanted => Ready::WRITE | Ready::ERROR | Ready::HANGUP,
             Phase::Failed(_) => Ready::empty(),
-            Phase::Established => self.established_ready(room),
+            Phase::Established => self.established_ready(room) | self.loss(peer_is_gone),
         }
+    }
+
+    /// Returns the loss to report. A UNIX socket hangs up when the other end is closed, and a TCP socket does not know.
+    fn loss(&self, peer_is_gone: bool) -> Ready {
+        let broken = self.incoming.broken().is_some();
+        let is_over = self.incoming.is_ended() && (self.finished || self.is_unix() && peer_is_gone);
+        let mut ready = Ready::empty();
+        ready.set(Ready::ERROR, self.loss_wanted && broken);
+        ready.set(Ready::HANGUP, self.loss_wanted && (broken || is_over));
+        ready
     }
 
     fn established_ready(&self, room: usize) -> Ready {

@@ -304,15 +304,18 @@ impl Network {
     }
 
     fn acknowledge(&mut self, key: Key, ready: Ready) {
-        if let Some(connection) = self.connection_mut(key).ok().filter(|_| ready.contains(Ready::WRITE)) {
-            connection.write_wanted = false;
+        if let Ok(connection) = self.connection_mut(key) {
+            connection.write_wanted &= !ready.contains(Ready::WRITE);
+            connection.loss_wanted &= !ready.intersects(Ready::ERROR | Ready::HANGUP);
         }
     }
 
     fn ready(&self, key: Key) -> Ready {
         match self.sources.get(key) {
             Some(Source::Listener(listener)) if listener.reading && !listener.queue.is_empty() => Ready::READ,
-            Some(Source::Connection(connection)) => connection.ready(self.room(connection)),
+            Some(Source::Connection(connection)) => {
+                connection.ready(self.room(connection), self.peer_is_gone(connection))
+            }
             _ => Ready::empty(),
         }
     }

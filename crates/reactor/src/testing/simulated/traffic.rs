@@ -19,7 +19,10 @@ impl Network {
     pub(super) fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()> {
         match self.sources.get_mut(key).ok_or(io::ErrorKind::NotFound)? {
             Source::Listener(listener) => listener.reading = on,
-            Source::Connection(connection) => connection.reading = on,
+            Source::Connection(connection) => {
+                connection.reading = on;
+                connection.loss_wanted = !on;
+            }
         }
         Ok(())
     }
