@@ -7,10 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use ropewalk::{Descriptor, Error, Reactor, Result};
-use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionbio, read, write};
+use rustix::io::{Errno, dup2, fcntl_dupfd_cloexec, ioctl_fionbio, read, write};
 
-use crate::script::{Log, reason_name, stop};
-use crate::waiting::run_and_expect;
+use crate::links::Transports;
+use crate::script::{Log, Script, reason_name, stop};
+use crate::waiting::{iterate_until, run_and_expect};
 use crate::{run, specifications};
 
 const MOMENT: Duration = Duration::from_millis(1);
@@ -111,6 +112,35 @@ impl Descriptor for Watched {
 
     fn connection_lost(&self, _reactor: &Reactor, reason: &Error) {
         self.log.add(format!("{} lost {}", self.name, reason_name(reason)));
+    }
+}
+
+/// Watches the descriptor of another object, and only logs what is possible.
+struct Twin {
+    name: &'static str,
+    log: Log,
+    fd: RawFd,
+}
+
+impl Twin {
+    fn of(watched: &Watched, name: &'static str) -> Rc<dyn Descriptor> {
+        Rc::new(Twin { name, log: watched.log.clone(), fd: watched.raw.get() })
+    }
+}
+
+impl Descriptor for Twin {
+    fn raw_io(&self) -> RawFd {
+        self.fd
+    }
+
+    fn do_read(&self, _reactor: &Reactor) -> Result<()> {
+        self.log.add(format!("{} read", self.name));
+        Ok(())
+    }
+
+    fn do_write(&self, _reactor: &Reactor) -> Result<()> {
+        self.log.add(format!("{} write", self.name));
+        Ok(())
     }
 }
 
@@ -531,6 +561,77 @@ specifications! {
         let told = usize::from(subject.name() != "epoll");
         assert_eq!(log.count("gone lost ConnectionFdescWentAway"), told);
         assert!(counts.now().waits <= 110, "{:?}", counts.now());
+    }
+
+    fn several_objects_may_watch_one_descriptor(subject: &Subject) {
+        // IReactorFDSet.addReader takes any object. epoll_ctl(2) refuses to register a descriptor twice.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let (ours, theirs) = socket_pair();
+        let first = Watched::new(&log, "first", ours);
+        let [second, writer] = ["second", "writer"].map(|name| Twin::of(&first, name));
+        first.add_reader(&reactor);
+        reactor.add_reader(&second).unwrap();
+        reactor.add_writer(&writer).unwrap();
+        let seen = log.clone();
+        iterate_until(&reactor, || seen.contains("writer write"));
+        reactor.remove_writer(&writer);
+        assert_eq!((log.count("first read"), log.count("second read")), (0, 0));
+
+        write(&theirs, b"x").unwrap();
+        iterate_until(&reactor, || seen.contains("first read"));
+        assert!(log.contains("second read"), "{:?}", log.entries());
+        first.remove(&reactor);
+        let before = log.count("second read");
+        write(&theirs, b"x").unwrap();
+        iterate_until(&reactor, || seen.count("second read") > before);
+        assert_eq!(log.count("first read"), 1);
+        reactor.remove_reader(&second);
+        assert_eq!(reactor.source_count(), 0);
+    }
+
+    fn a_connection_works_while_its_handle_is_watched(subject: &Subject) {
+        // ISystemHandle.getHandle. The connection takes the data, and the watch is only notified.
+        let (reactor, log, servers) = (subject.reactor(), Log::new(), Transports::new());
+        let server = Script::logged(&log, "server").listed_in(&servers);
+        let client = Script::new().on_made(|client| client.write(b"one"));
+        let clients = Transports::new();
+        subject.join(&reactor, &server, &client.listed_in(&clients));
+        iterate_until(&reactor, || log.contains("server data one"));
+        let fd = servers.first().handle().expect("a socket of the system");
+        let watch: Rc<dyn Descriptor> = Rc::new(Twin { name: "watch", log: log.clone(), fd });
+        reactor.add_writer(&watch).unwrap();
+        iterate_until(&reactor, || log.contains("watch write"));
+        reactor.remove_writer(&watch);
+        reactor.add_reader(&watch).unwrap();
+        clients.first().write(b"two");
+        iterate_until(&reactor, || log.contains("server data two"));
+        reactor.remove_reader(&watch);
+        clients.first().write(b"three");
+        iterate_until(&reactor, || log.contains("server data three"));
+        clients.first().lose_connection();
+        iterate_until(&reactor, || log.contains("server lost ConnectionDone"));
+        assert!(log.contains("server lost ConnectionDone"), "{:?}", log.entries());
+    }
+
+    fn the_end_of_an_old_watch_leaves_a_reused_number_alone(subject: &Subject) {
+        // The descriptor of the first watch was closed behind the reactor, and the second one has the same number.
+        for acts in [Reactor::remove_reader, Reactor::remove_writer] {
+            let (reactor, log) = (subject.reactor(), Log::new());
+            let ((fd, _kept), (other, writer)) = (pipe(), pipe());
+            let old = Watched::new(&log, "old", fd);
+            old.add_reader(&reactor);
+            old.add_writer(&reactor);
+            let mut reused = old.close();
+            // Closes the descriptor, and opens its number again.
+            dup2(&other, &mut reused).unwrap();
+            let new = Watched::new(&log, "new", reused);
+            new.add_reader(&reactor);
+            acts(&reactor, &old.any());
+            old.remove(&reactor);
+            write(&writer, b"x").unwrap();
+            iterate_until(&reactor, || log.contains("new read"));
+            log.expect(&["new read"]);
+        }
     }
 
     fn an_invalid_descriptor_is_rejected(subject: &Subject) {

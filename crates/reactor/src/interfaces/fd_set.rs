@@ -147,6 +147,8 @@ impl Reactor {
     /// Starts calling `do_read` whenever reading would not block. Adding an object twice has no further effect.
     ///
     /// Any pollable descriptor can be added. A regular file is always ready, so watching a file keeps the loop busy.
+    /// Several objects may watch one descriptor, and one of them may watch the [`handle`](crate::Transport::handle) of a
+    /// connection. Each is notified.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -177,7 +179,7 @@ impl Reactor {
     ///
     /// # Errors
     /// [`Error::Unsupported`] when the provider cannot watch descriptors. [`Error::Io`] when the system refuses, for
-    /// example because the descriptor is closed, is watched for another object, or is too large for select.
+    /// example because the descriptor is closed, or is too large for select.
     pub fn add_reader(&self, descriptor: &Rc<dyn Descriptor>) -> Result<()> {
         self.add_interest(descriptor, Interest::READ)
     }

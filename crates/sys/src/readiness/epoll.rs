@@ -11,6 +11,7 @@
 //!   that costs the kernel about 4 % more. An edge-triggered descriptor that is read must also be watched for EPOLLRDHUP
 //!   (the peer will send no more) and EPOLLPRI (a read stops short at urgent data), because bytes that a read leaves
 //!   behind are not reported again.
+//! - A descriptor is registered once. So several keys that watch one descriptor share a registration (`numbers`).
 //! - Regular files are refused with EPERM. They never block, so they are ready in every wait.
 //! - epoll_wait(2) counts in milliseconds. epoll_pwait2(2), Linux 5.11, counts in nanoseconds; sandboxes deny it.
 
@@ -25,6 +26,7 @@ use ropewalk_proto::Key;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::{DupFlags, Errno};
 
+use super::numbers::{Holder, Numbers};
 use super::selector::{Selector, Trigger, Watch};
 use super::timeout::{shortened, timespec};
 use crate::seam::{Event, Events, Ready};
@@ -38,6 +40,8 @@ pub(crate) struct Epoll {
     epoll: OwnedFd,
     /// Descriptors that are always ready, with what they are watched for.
     always: Vec<(Key, Watch)>,
+    /// The keys of the registered descriptors.
+    numbers: Numbers,
     /// Whether the system has epoll_pwait2(2).
     precise: bool,
 }
@@ -51,7 +55,7 @@ impl Selector for Epoll {
 
     fn new() -> io::Result<Epoll> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        Ok(Epoll { epoll, always: Vec::new(), precise: true })
+        Ok(Epoll { epoll, always: Vec::new(), numbers: Numbers::default(), precise: true })
     }
 
     fn add(&mut self, _fd: BorrowedFd<'_>, _key: Key) -> io::Result<()> {
@@ -84,6 +88,7 @@ impl Selector for Epoll {
         // The descriptor number must stay the same, because a host loop may watch it.
         rustix::io::dup3(&fresh.epoll, &mut self.epoll, DupFlags::CLOEXEC)?;
         self.always.clear();
+        self.numbers = Numbers::default();
         Ok(())
     }
 
@@ -99,7 +104,12 @@ impl Selector for Epoll {
             Err(Errno::INTR) => return Ok(()),
             outcome => outcome?,
         };
-        events.extend(ready.iter().map(|ready| interpret(event(ready))));
+        if self.numbers.are_shared() {
+            let all = ready.iter().flat_map(|ready| self.numbers.share_out(event(ready)));
+            events.extend(all.map(&mut interpret));
+        } else {
+            events.extend(ready.iter().map(|ready| interpret(event(ready))));
+        }
         let always = self.always.iter().map(|&(key, watch)| Event { key, ready: watch.ready() });
         events.extend(always.map(interpret));
         Ok(())
@@ -114,7 +124,17 @@ impl Epoll {
     fn enter(&mut self, fd: BorrowedFd<'_>, key: Key, watch: Watch, trigger: Trigger) -> io::Result<()> {
         match epoll::add(&self.epoll, fd, EventData::new_u64(key.to_u64()), flags(watch, trigger)) {
             Err(Errno::PERM) => self.always.push((key, watch)),
-            outcome => outcome?,
+            Err(Errno::EXIST) => {
+                self.numbers.join(fd, key, watch);
+                if let Err(error) = self.update(fd) {
+                    self.numbers.leave(fd, key);
+                    return Err(error);
+                }
+            }
+            outcome => {
+                outcome?;
+                self.numbers.take(fd, key, watch);
+            }
         }
         Ok(())
     }
@@ -124,7 +144,14 @@ impl Epoll {
             entry.1 = watch;
             return Ok(());
         }
-        Ok(epoll::modify(&self.epoll, fd, EventData::new_u64(key.to_u64()), flags(watch, trigger))?)
+        match self.numbers.change(fd, key, watch) {
+            Holder::Alone => {
+                Ok(epoll::modify(&self.epoll, fd, EventData::new_u64(key.to_u64()), flags(watch, trigger))?)
+            }
+            Holder::Shared => self.update(fd),
+            // The descriptor was closed, and its number now belongs to another source.
+            Holder::Other => self.enter(fd, key, watch, trigger),
+        }
     }
 
     fn leave(&mut self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
@@ -132,11 +159,22 @@ impl Epoll {
             self.always.swap_remove(place);
             return Ok(());
         }
-        match epoll::delete(&self.epoll, fd) {
+        let outcome = match self.numbers.leave(fd, key) {
+            Holder::Alone => epoll::delete(&self.epoll, fd).map_err(io::Error::from),
+            Holder::Shared => self.update(fd),
+            Holder::Other => Ok(()),
+        };
+        match outcome {
             // The owner has closed the watched descriptor already, and closing it removed the registration.
-            Err(Errno::BADF | Errno::NOENT) => Ok(()),
-            outcome => Ok(outcome?),
+            Err(error) if is_gone(&error) => Ok(()),
+            outcome => outcome,
         }
+    }
+
+    /// Makes the registration of a shared descriptor report everything that its keys are watched for.
+    fn update(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let Some((key, watch)) = self.numbers.registered(fd) else { return Ok(()) };
+        Ok(epoll::modify(&self.epoll, fd, EventData::new_u64(key.to_u64()), flags(watch, Trigger::Level))?)
     }
 
     fn epoll_wait<'a>(
@@ -188,6 +226,11 @@ fn flags(watch: Watch, trigger: Trigger) -> EventFlags {
     flags.set(EventFlags::IN, watch.contains(Watch::READ));
     flags.set(EventFlags::OUT, watch.contains(Watch::WRITE));
     flags
+}
+
+/// Whether the descriptor is closed, so that its registration is gone.
+fn is_gone(error: &io::Error) -> bool {
+    [Errno::BADF, Errno::NOENT].iter().any(|gone| error.raw_os_error() == Some(gone.raw_os_error()))
 }
 
 /// The distance between the bits of EPOLLRDHUP and EPOLLHUP.

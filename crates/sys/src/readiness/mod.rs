@@ -32,6 +32,8 @@ use crate::waker::{Bell, Waker};
 
 #[cfg(linux_like)]
 mod epoll;
+#[cfg(linux_like)]
+mod numbers;
 mod poll;
 mod registration;
 mod select;
