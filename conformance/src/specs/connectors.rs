@@ -128,7 +128,7 @@ specifications! {
         assert_eq!(log.entries().len(), 4, "nothing comes later: {:?}", log.entries());
     }
 
-    fn an_attempt_that_has_no_socket_yet_fails_when_the_reactor_stops(subject: &Subject) {
+    fn an_attempt_without_a_socket_fails_when_the_reactor_stops(subject: &Subject) {
         // IReactorCore.stop: the attempt waits for its name, or for its first turn. ClientFactory.stopFactory is called.
         let failed = ["start factory", "started connecting", "failed UserAborted", "stop factory"];
         let (reactor, log) = (subject.reactor(), Log::new());
@@ -161,7 +161,7 @@ specifications! {
         let endpoint = client_from_string(&reactor, "tcp:name.example:80").unwrap();
         let told = log.clone();
         endpoint
-            .connect(&reactor, Rc::new(|| Script::new()))
+            .connect(&reactor, Rc::new(Script::new))
             .add_both(move |outcome| told.add(if outcome.is_err() { "failed" } else { "connected" }));
         after_some_turns(&reactor, stop);
         run(&reactor);

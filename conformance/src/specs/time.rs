@@ -376,8 +376,8 @@ specifications! {
     }
 
     fn data_that_arrived_during_a_standstill_precedes_late_calls(subject: &Subject) {
-        // A call that closes an idle connection must not run before the data that proves its peer alive. The loop stands
-        // still between two turns, as in a process that was stopped and continued. Virtual time does not stand still.
+        // A call that closes an idle connection must not run before the data that proves its peer alive. The loop pauses
+        // between two turns, as in a process that was stopped and continued. Virtual time does not.
         let (reactor, log) = (subject.reactor(), Log::new());
         let received = log.clone();
         let client = connected(subject, &reactor, Script::new().on_data(move |_, _| received.add("data")));

@@ -48,7 +48,7 @@ bitflags! {
         const PACE_HELD = 1 << 16;
         /// A layer is between the socket and the protocol.
         const LAYERED = 1 << 17;
-        /// The provider was not told yet whether to report readability.
+        /// The provider does not know yet whether to report readability.
         const UNARMED = 1 << 18;
     }
 }

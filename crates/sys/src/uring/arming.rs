@@ -35,7 +35,7 @@ impl Uring {
         }
         let Some(source) = self.sources.get(key) else { return };
         if !source.under_way.contains(Verbs::HANGUP) && source.wants_hangup() {
-            // The peer's half-close is no loss, so the poll for a loss goes on after it.
+            // The peer's half-close is no loss, so the poll for a loss continues after it.
             let looks_for_loss =
                 matches!(&source.resource, Resource::Connection(connection) if connection.looks_for_loss());
             let entry = if looks_for_loss { poll_on(fd, Interest::empty()) } else { poll(fd, Interest::empty()) };
