@@ -790,6 +790,7 @@ mod tests {
     #[test]
     fn a_cancelled_look_up_leaves_the_queue() {
         let net = MemoryReactor::new();
+        net.set_inline_work(false);
         net.start_running(RunOptions::default()).unwrap();
         let threads = net.feature::<Threads>();
         threads.lookups.set_size(1);
