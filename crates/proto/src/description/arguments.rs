@@ -298,6 +298,8 @@ pub(super) fn unix_text(address: &Address) -> String {
     match address {
         Address::Abstract(name) => format!("@{}", String::from_utf8_lossy(name)),
         Address::Unix(path) if path.as_os_str().as_encoded_bytes().starts_with(b"@") => format!("./{}", path.display()),
+        // Not as it is displayed, with its control characters escaped.
+        Address::Unix(path) => path.display().to_string(),
         other => other.to_string(),
     }
 }
