@@ -243,10 +243,8 @@ impl Reactor {
                 }
                 None => Failure::from(Error::Closed),
             });
-            if let Ok(output) = &result
-                && resolver.is_detached()
-                && let Some(error) = error_of(output)
-            {
+            let error = result.as_ref().ok().filter(|_| resolver.is_detached()).and_then(error_of);
+            if let Some(error) = error {
                 report!(ERROR, error = error, at = at, "a task failed");
             }
             let _ = resolver.fire(result);
