@@ -50,7 +50,10 @@ pub(super) fn run(plan: &Plan<'_>) -> io::Result<Vec<Figure>> {
         ),
         plan.timed_figure(
             NAME,
-            format!("p99 of {GOOD} good clients beside {readers} slow readers, as a multiple of that alone"),
+            format!(
+                "p99 of {GOOD} good clients beside {readers} slow readers, \
+                 relative to the same clients without slow readers"
+            ),
             beside.as_secs_f64() / alone.as_secs_f64(),
             Bar::AtMost(2.0),
         ),
