@@ -567,7 +567,7 @@ specifications! {
         log.expect(&["opened", "data last", "server PermissionDenied"]);
     }
 
-    fn a_failed_close_behind_that_of_the_peer_is_clean(subject: &Subject) {
+    fn a_failed_close_after_the_peers_close_is_clean(subject: &Subject) {
         // A failure to send the close is not an error: the peer has received everything, and may be gone.
         let log = Log::new();
         let server = scrambled().on_read_lost(|_| {}).on_lost(logs_loss(&log, "server"));

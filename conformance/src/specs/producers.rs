@@ -582,7 +582,7 @@ specifications! {
     }
 
     fn a_forwarder_closes_both_sides_when_one_is_closed(subject: &Subject) {
-        // ITransport.loseConnection of a connection whose producer waits for it likewise.
+        // ITransport.loseConnection of a connection that is its producer's producer: each waits for the other.
         let (reactor, log, sides) = (subject.reactor(), Log::new(), Transports::new());
         let told = log.clone();
         let side = forwards_in_a_ring_of(2, &sides)
@@ -613,7 +613,7 @@ specifications! {
     }
 
     fn registering_a_producer_lets_a_closing_ring_close(subject: &Subject) {
-        // The first side waits for the second one until the second one waits for it likewise.
+        // The first side waits for the second one. From the second registration each waits for the other, so both close.
         let (reactor, log, sides) = (subject.reactor(), Log::new(), Transports::new());
         let (told, all) = (log.clone(), sides.clone());
         let side = Script::new().listed_in(&sides).on_lost(move |_, reason| told.add(reason_name(reason)));
@@ -744,8 +744,8 @@ specifications! {
     }
 }
 
-/// One of `count` connections in a ring: each is the producer of the next one, and writes all data to it. They read when
-/// all are there.
+/// One of `count` connections in a ring: each is the producer of the next one, and writes all data to it. They start to
+/// read when all `count` are connected.
 fn forwards_in_a_ring_of(count: usize, sides: &Transports) -> Script {
     let (ring, all) = (sides.clone(), sides.clone());
     let made = move |side: &Transport| {
