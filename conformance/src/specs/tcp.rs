@@ -12,7 +12,6 @@ use ropewalk::{Address, Binding, Deferred, Destination, Error, Failure, Port, Re
 
 use crate::links::{Countdown, NOWHERE, Transports, noise};
 use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
-use crate::waiting::run_until;
 use crate::{Subject, run, specifications};
 
 /// Connects a client to a server at `port` until both have greeted, and returns their transports, the client's first.
@@ -230,7 +229,7 @@ specifications! {
             subject.connect(&reactor, &port, client.factory());
         }
         let seen = made.clone();
-        run_until(&reactor, move || seen.get() == 200);
+        crate::waiting::run_until(&reactor, move || seen.get() == 200);
         assert_eq!(made.get(), 200);
     }
 
