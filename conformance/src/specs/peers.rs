@@ -1,13 +1,15 @@
 //! IReactorTCP against foreign peers: plain blocking sockets in threads.
 
+use std::any::Any;
 use std::cell::Cell;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use ropewalk::proto::{Layer, LayerState, Outbox};
 use ropewalk::{Destination, Error, Port, Reactor};
 use rustix::net::sockopt::set_socket_linger;
 
@@ -27,6 +29,39 @@ fn serve(subject: &Subject, script: &Script) -> (Reactor, Port, std::net::Socket
 fn reset(stream: TcpStream) {
     set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
     drop(stream);
+}
+
+/// A layer that is open at once, and fails when the flag is set. Its final byte is `E`, and its close is `C`.
+struct Failing(Rc<Cell<bool>>);
+
+impl Layer for Failing {
+    fn incoming(&mut self, received: &mut [u8], _: &mut Outbox, _: &mut Outbox) -> io::Result<usize> {
+        Ok(received.len())
+    }
+
+    fn incoming_ended(&mut self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn outgoing(&mut self, _: &mut [u8], _: &mut Outbox, queue: &mut Outbox, _: usize) -> io::Result<()> {
+        if !self.0.get() {
+            return Ok(());
+        }
+        queue.write(b"E");
+        Err(ErrorKind::InvalidData.into())
+    }
+
+    fn close(&mut self, _: &mut [u8], queue: &mut Outbox) {
+        queue.write(b"C");
+    }
+
+    fn state(&self) -> LayerState {
+        LayerState::OPEN
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
 }
 
 specifications! {
@@ -110,6 +145,32 @@ specifications! {
         });
         run(&reactor);
         assert_eq!(peer.join().unwrap(), [Scrambler::greeting_with(b"bye"), b"C".to_vec()].concat());
+    }
+
+    fn a_layer_that_fails_at_the_end_of_a_run_is_not_closed(subject: &Subject) {
+        // Layer: no bytes follow the final bytes of a layer that has failed, so it is not asked to close.
+        let (log, fails) = (Log::new(), Rc::new(Cell::new(false)));
+        let (lost, flag) = (log.clone(), fails.clone());
+        let server = Script::new().on_made(move |transport| {
+            transport.start_layer(Box::new(Failing(flag.clone())), Duration::from_secs(10)).expect("it has none");
+        });
+        let server = server.on_opened(move |transport| {
+            let fails = fails.clone();
+            transport.reactor().call_later(Duration::ZERO, move |reactor| {
+                fails.set(true);
+                stop(reactor);
+            });
+        });
+        let server = server.on_lost(move |_, reason| lost.add(reason.to_string()));
+        let (reactor, _port, host) = serve(subject, &server);
+        let peer = thread::spawn(move || {
+            let mut received = Vec::new();
+            TcpStream::connect(host).unwrap().read_to_end(&mut received).unwrap();
+            received
+        });
+        run(&reactor);
+        assert_eq!(peer.join().unwrap(), b"E");
+        log.expect(&["connection was lost: layer \"Failing\": invalid data"]);
     }
 
     fn an_abort_is_a_reset_for_the_peer(subject: &Subject) {

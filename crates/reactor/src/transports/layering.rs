@@ -20,7 +20,7 @@
 //! | a write fails | all data | `ConnectionLost`: the layer's error if it fails on the last bytes, else the write's |
 //! | a write fails behind a close by the peer's layer | all data | `ConnectionDone` if the queue was empty |
 //! | not open within the limit | reset | `ConnectionLost(TimedOut)` |
-//! | the run ends | the layer's close if the socket takes it at once | `ConnectionLost` without a cause |
+//! | the run ends | the layer's close, or its final bytes if it fails, if the socket takes them at once | `ConnectionLost`: the layer's error if it has failed |
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -563,13 +563,20 @@ impl Stream {
         self.flush_layered(kernel) && self.wire_queued() == 0
     }
 
-    /// Sends the layer's close at the end of a run, if the socket takes it at once.
+    /// Sends the layer's close at the end of a run, if the socket takes it at once. A layer that fails while it
+    /// transforms the last bytes does not close: its final bytes are sent instead.
     pub(super) fn close_layer_at_once(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         let may_close = self.flags.get().send() && self.has_open_layer() && !self.has_failed_layer();
-        if may_close && self.transform(kernel) && self.outbound.queued() == 0 {
-            self.queue_close(kernel);
-            self.send_wire(kernel);
+        if !may_close || !self.transform(kernel) {
+            return;
         }
+        if !self.has_failed_layer() {
+            if self.outbound.queued() > 0 {
+                return;
+            }
+            self.queue_close(kernel);
+        }
+        self.send_wire(kernel);
     }
 
     /// Makes the layer close this side, once.

@@ -92,7 +92,7 @@ impl Source for Stream {
             self.settle_queued(&reactor.0);
         }
         self.close_layer_at_once(&reactor.0);
-        self.end(&reactor.0, Error::ConnectionLost(None));
+        self.end(&reactor.0, self.layer_failure().unwrap_or(Error::ConnectionLost(None)));
     }
 
     fn panicked(self: Rc<Stream>, reactor: &Reactor, error: Error) {
