@@ -348,6 +348,18 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_unread_after_an_abort() {
+        let network = SimulatedNetwork::seeded(1).with_faults(Faults::none().buffer(10));
+        let (client, server) = pair(&network);
+        server.pause_reading();
+        client.write(&[7; 1000]);
+        network.settle();
+        assert_eq!(client.unread(), 1000);
+        client.abort();
+        assert_eq!(client.unread(), 0);
+    }
+
+    #[test]
     fn a_failed_attempt_reports_its_reason() {
         let network = SimulatedNetwork::seeded(1);
         let refused = network.connect_stream(inet("10.0.0.1:80"));

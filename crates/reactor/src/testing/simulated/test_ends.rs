@@ -138,6 +138,7 @@ impl TestEnd {
     /// Resets the connection.
     pub(crate) fn abort(&mut self, network: &mut Network) {
         if let Some(source) = self.source.take() {
+            self.outbox.clear();
             network.abort(source);
         }
     }
