@@ -33,7 +33,7 @@ pub enum Error {
     /// The connection was closed cleanly, by either side.
     ConnectionDone,
     /// The connection broke. The peer reset it, the system gave up on the peer, or the reactor shut down. The field is
-    /// the system's error. A shutdown has none.
+    /// the system's error. A shutdown has none, and the system does not explain every loss.
     ConnectionLost(Option<Arc<io::Error>>),
     /// This side called `abort_connection`.
     ConnectionAborted,
@@ -247,7 +247,9 @@ impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Error::ConnectionDone => f.write_str("connection was closed cleanly"),
-            Error::ConnectionLost(None) => f.write_str("connection was lost: the reactor shut down"),
+            Error::ConnectionLost(None) => {
+                f.write_str("connection was lost: the peer is gone, or the reactor shut down")
+            }
             Error::ConnectionLost(Some(cause)) => write!(f, "connection was lost: {cause}"),
             Error::ConnectionAborted => f.write_str("connection was aborted by this side"),
             Error::ConnectionFdescWentAway => f.write_str("the descriptor was closed while the reactor watched it"),

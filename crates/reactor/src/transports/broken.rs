@@ -48,7 +48,7 @@ impl Stream {
     pub(super) fn note_loss(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         let reason = match kernel.streams(|streams| streams.send_slice(self.key, &[])) {
             Ok(Err(error)) => Error::lost(error),
-            // A UNIX socket returns its error only when it is read.
+            // A hang-up need not be an error. The reads that follow may find one.
             Ok(Ok(_)) | Err(_) => Error::ConnectionLost(None),
         };
         if self.buffered() == 0 {
