@@ -140,7 +140,7 @@ impl MemoryReactor {
         let host = network.host_outside(&decorate);
         let requests = Rc::new(RefCell::new(Vec::new()));
         let record = requests.clone();
-        host.set_connect_hook(Some(Rc::new(move |connector| record.borrow_mut().push(ConnectRequest::of(connector)))));
+        host.add_connect_hook(move |connector| record.borrow_mut().push(ConnectRequest::of(connector)));
         MemoryReactor { host, network, requests }
     }
 
