@@ -471,14 +471,7 @@ impl Stream {
                 break;
             }
         }
-        if self.has(Flags::PACED) {
-            self.pace();
-        }
-        if self.has(Flags::BROKEN) {
-            self.settle_broken(kernel);
-            return false;
-        }
-        !self.state().is_lost()
+        self.finish_flush(kernel)
     }
 
     /// Makes the layer transform the bytes that the protocol wrote. Returns whether the connection is still open.
@@ -545,8 +538,7 @@ impl Stream {
     }
 
     fn take_layered_step(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        let outbox_is_empty = self.buffered() == 0 && !self.has(Flags::BLOCKED);
-        match self.state().next_step(outbox_is_empty, self.waits_for_producer()) {
+        match self.next_step() {
             Step::Stay => self.arm_layered(kernel),
             Step::Abort => self.end(kernel, Error::ConnectionAborted),
             Step::Close if self.close_layer(kernel) => self.end(kernel, Error::ConnectionDone),

@@ -75,7 +75,12 @@ impl Stream {
                 let _ = self.send(kernel, outbox);
             }
         }
-        if flags.contains(Flags::PACED) {
+        self.finish_flush(kernel)
+    }
+
+    /// Handles the outcome of a flush. Returns whether the connection is open and may still send.
+    pub(super) fn finish_flush(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
+        if self.has(Flags::PACED) {
             self.pace();
         }
         if self.has(Flags::BROKEN) {
@@ -145,8 +150,7 @@ impl Stream {
     }
 
     fn take_step(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        let outbox_is_empty = self.buffered() == 0 && !self.has(Flags::BLOCKED);
-        match self.state().next_step(outbox_is_empty, self.waits_for_producer()) {
+        match self.next_step() {
             Step::Stay => self.arm(kernel),
             Step::Abort => self.end(kernel, Error::ConnectionAborted),
             Step::Close => self.end(kernel, Error::ConnectionDone),
@@ -154,10 +158,16 @@ impl Stream {
         }
     }
 
+    /// Returns the system call that the connection needs now.
+    pub(super) fn next_step(&self) -> Step {
+        let outbox_is_empty = self.buffered() == 0 && !self.has(Flags::BLOCKED);
+        self.state().next_step(outbox_is_empty, self.waits_for_producer())
+    }
+
     /// Whether the end of writing waits, because the producer may write more.
     ///
     /// A close does not wait in a ring of connections, each the producer of another one. They would wait for each other.
-    pub(super) fn waits_for_producer(&self) -> bool {
+    fn waits_for_producer(&self) -> bool {
         let is_producing = self.outbound.producer().is_some_and(|producer| producer.is_producing());
         is_producing && !(self.state().is_losing() && self.is_in_a_ring())
     }
