@@ -183,6 +183,7 @@ impl StreamState {
     /// let mut state = StreamState::new();
     /// state.lose();
     /// state.abort(); // overrules `lose`
+    /// assert!(state.is_aborting() && !state.is_losing());
     /// assert_eq!(state.next_step(false, true), Step::Abort);
     /// ```
     pub fn abort(&mut self) {
@@ -236,6 +237,11 @@ impl StreamState {
     /// `transport.disconnecting`.
     pub fn is_losing(&self) -> bool {
         self.whole == Whole::Losing
+    }
+
+    /// Returns whether a reset was requested by [`abort`](StreamState::abort) and is still pending.
+    pub fn is_aborting(&self) -> bool {
+        self.whole == Whole::Aborting
     }
 
     /// Returns whether the connection has ended.

@@ -13,7 +13,6 @@
 
 use std::rc::Rc;
 
-use ropewalk_proto::Step;
 use ropewalk_sys::{Ready, Received};
 
 use super::flags::Flags;
@@ -72,7 +71,7 @@ impl Stream {
         self.disarm(kernel);
         self.stop_producer_early(kernel);
         let state = self.state();
-        if matches!(state.next_step(false, false), Step::Abort) {
+        if state.is_aborting() {
             return self.end(kernel, Error::ConnectionAborted);
         }
         if !state.is_open() || state.is_read_ended() {

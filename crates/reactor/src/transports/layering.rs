@@ -449,7 +449,7 @@ impl Stream {
             if !self.flush_layered(kernel) {
                 return;
             }
-            if matches!(self.state().next_step(false, false), Step::Abort) {
+            if self.state().is_aborting() {
                 return self.end(kernel, Error::ConnectionAborted);
             }
             if self.has_failed_layer() {
