@@ -17,7 +17,7 @@ use ropewalk_sys::{Ready, Received};
 
 use super::flags::Flags;
 use super::producer::Producer;
-use super::share::PIECES_PER_TURN;
+use super::share::BYTES_PER_TURN;
 use super::stream::Stream;
 use crate::error::Error;
 use crate::kernel::{CallbackKind, Kernel};
@@ -84,7 +84,7 @@ impl Stream {
 
     /// Receives until there are bytes for the protocol. Closes the connection if no bytes are left.
     fn receive_rest(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        for _ in 0..PIECES_PER_TURN {
+        for _ in 0..BYTES_PER_TURN / PIECE {
             if self.state().is_lost() {
                 return;
             }
