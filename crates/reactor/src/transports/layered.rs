@@ -102,6 +102,12 @@ impl Layered {
         Error::lost(io::Error::new(kind, LayerError { layer: self.name, error }))
     }
 
+    /// Keeps the error of the layer as the reason for the end of the connection. Only the first error is kept.
+    pub(super) fn fail(&mut self, error: io::Error) {
+        let reason = self.lost(error);
+        self.failed.get_or_insert(reason);
+    }
+
     /// Returns the layer, unless the connection has dropped it.
     pub(super) fn layer(&self) -> Option<&dyn Layer> {
         self.layer.as_deref()

@@ -142,6 +142,11 @@ impl Stream {
         self.rare(|rare| rare.layered.clone())
     }
 
+    /// Whether the connection has a layer for which `is` is true.
+    fn layer_is(&self, is: impl FnOnce(&Layered) -> bool) -> bool {
+        self.layered().is_some_and(|layered| is(&layered.borrow()))
+    }
+
     fn start_layer(self: &Rc<Stream>, layer: Box<dyn Layer>, limit: Duration) -> Result<()> {
         let kernel = self.reactor.upgrade().filter(|_| !self.state().is_lost()).ok_or(Error::Closed)?;
         if self.has(Flags::LAYERED) {
@@ -178,12 +183,12 @@ impl Stream {
     /// Whether the connection ends because its layer did not open in time. Such a connection is reset, because no sent
     /// bytes are left that the peer should still read.
     pub(super) fn has_late_layer(&self) -> bool {
-        self.layered().is_some_and(|layered| layered.borrow().is_late)
+        self.layer_is(|layered| layered.is_late)
     }
 
     /// Whether the callback that started the layer still runs.
     pub(super) fn has_fresh_layer(&self) -> bool {
-        self.layered().is_some_and(|layered| layered.borrow().is_fresh)
+        self.layer_is(|layered| layered.is_fresh)
     }
 
     /// Puts bytes that a protocol gave back in front of the bytes that wait for the fresh layer.
@@ -210,12 +215,12 @@ impl Stream {
     }
 
     fn has_open_layer(&self) -> bool {
-        self.layered().is_some_and(|layered| layered.borrow().has(LayerState::OPEN))
+        self.layer_is(|layered| layered.has(LayerState::OPEN))
     }
 
     /// Whether a layer has failed, so that the peer should receive its final bytes.
     pub(super) fn has_failed_layer(&self) -> bool {
-        self.layered().is_some_and(|layered| layered.borrow().failed.is_some())
+        self.layer_is(|layered| layered.failed.is_some())
     }
 
     /// Whether the layer wants bytes from the socket.
@@ -285,7 +290,7 @@ impl Stream {
         let Some(layered) = self.layered() else { return };
         let mut plain = kernel.spare_outboxes.take();
         let take_in = || layered.borrow_mut().take_in(kernel, received, &mut plain);
-        match kernel.guard(CallbackKind::Protocol, "layer", take_in) {
+        match guard_layer(kernel, take_in) {
             Ok(Ok(())) => {}
             // The failure is recorded before the delivery. Otherwise bytes that the protocol writes could follow the
             // final bytes.
@@ -349,7 +354,7 @@ impl Stream {
             let mut layered = layered.borrow_mut();
             layered.has_socket_ended = true;
             let early = !layered.has(LayerState::OPEN);
-            let ended = kernel.guard(CallbackKind::Protocol, "layer", || layered.socket_ended());
+            let ended = guard_layer(kernel, || layered.socket_ended());
             let ended = ended.unwrap_or_else(|panicked| Err(io::Error::other(panicked.to_string())));
             let ended = ended.and_then(|()| if early { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) });
             layered.truncated = ended.err().map(|error| layered.lost(error));
@@ -369,10 +374,9 @@ impl Stream {
                 return;
             }
             let has_ended = peer_ended || layered.has_socket_ended;
+            let truncated = layered.truncated.take();
             let ends_early = || (has_ended && !is_open).then(|| layered.lost(io::ErrorKind::UnexpectedEof.into()));
-            let lost = layered.truncated.clone().or_else(ends_early);
-            layered.truncated = None;
-            (has_ended, lost)
+            (has_ended, truncated.or_else(ends_early))
         };
         match lost {
             Some(reason) => self.end(kernel, reason),
@@ -396,8 +400,7 @@ impl Stream {
         if let Some(opening) = layered.timer.replace(timer) {
             let _ = opening.cancel();
         }
-        let reason = layered.lost(error);
-        layered.failed.get_or_insert(reason);
+        layered.fail(error);
     }
 
     fn drop_last_words(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
@@ -412,23 +415,15 @@ impl Stream {
     }
 
     /// Closes a failed connection when the final bytes have been sent and the protocol has read all bytes.
-    fn end_behind_last_words(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        let Some(layered) = self.layered() else { return };
+    fn end_behind_last_words(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: Error) {
         let has_unread = self.has(Flags::UNREAD) && self.state().is_open();
-        let is_delivering = layered.borrow().is_delivering;
-        if !is_delivering && !has_unread && self.wire_queued() == 0 {
-            return self.end_failed(kernel);
+        if !self.is_layer_delivering() && !has_unread && self.wire_queued() == 0 {
+            return self.end(kernel, reason);
         }
         if has_unread && self.reads() {
             self.deliver_soon(kernel);
         }
         self.set_armed(kernel, false);
-    }
-
-    fn end_failed(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        if let Some(error) = self.layer_failure() {
-            self.end(kernel, error);
-        }
     }
 
     /// Returns the layer's error, if it has failed.
@@ -452,8 +447,8 @@ impl Stream {
             if self.state().is_aborting() {
                 return self.end(kernel, Error::ConnectionAborted);
             }
-            if self.has_failed_layer() {
-                return self.end_behind_last_words(kernel);
+            if let Some(reason) = self.layer_failure() {
+                return self.end_behind_last_words(kernel, reason);
             }
             if !self.has(Flags::PRODUCER) || !self.balance_producer(kernel) {
                 return self.take_layered_step(kernel);
@@ -489,7 +484,7 @@ impl Stream {
         let mut plain = own.unwrap_or_else(|| kernel.spare_outboxes.take());
         let transform =
             || layered.borrow_mut().ask(kernel, |layer, held, wire| layer.outgoing(held, &mut plain, wire, WIRE_MOST));
-        let outcome = kernel.guard(CallbackKind::Protocol, "layer", transform);
+        let outcome = guard_layer(kernel, transform);
         match plain.is_empty() {
             true => kernel.spare_outboxes.keep(plain),
             false => self.outbound.put_outbox(plain),
@@ -528,13 +523,11 @@ impl Stream {
     /// Handles a failed write. A failure to send only the layer's close is ignored, because a peer that has closed may
     /// be gone.
     pub(super) fn lose_layered(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: Error) {
-        let peer_ended = self.has_peer_ended_layer();
-        let plain = self.buffered() - self.wire_queued();
         if self.has_failed_layer() {
             return self.drop_last_words(kernel);
         }
-        let reason = if peer_ended && plain == 0 { Error::ConnectionDone } else { reason };
-        self.outbound.broke(reason, &self.flags);
+        let is_clean = self.has_peer_ended_layer() && self.outbound.queued() == 0;
+        self.outbound.broke(if is_clean { Error::ConnectionDone } else { reason }, &self.flags);
     }
 
     fn take_layered_step(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
@@ -576,7 +569,7 @@ impl Stream {
         let Some(layered) = self.layered() else { return };
         if !std::mem::replace(&mut layered.borrow_mut().has_closed, true) {
             let close = || layered.borrow_mut().ask(kernel, |layer, held, wire| layer.close(held, wire));
-            if let Err(panicked) = kernel.guard(CallbackKind::Protocol, "layer", close) {
+            if let Err(panicked) = guard_layer(kernel, close) {
                 self.end(kernel, panicked);
             }
         }
@@ -651,7 +644,7 @@ impl Stream {
         let Some(layered) = self.layered() else { return };
         let mut plain = kernel.spare_outboxes.take();
         let take_in = || layered.borrow_mut().take_in(kernel, received, &mut plain);
-        let outcome = kernel.guard(CallbackKind::Protocol, "layer", take_in);
+        let outcome = guard_layer(kernel, take_in);
         self.drop_wire();
         while let Some(chunk) = plain.take_chunk() {
             self.keep_received(&chunk);
@@ -659,11 +652,7 @@ impl Stream {
         kernel.spare_outboxes.keep(plain);
         match outcome {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                let mut layered = layered.borrow_mut();
-                let reason = layered.lost(error);
-                layered.failed.get_or_insert(reason);
-            }
+            Ok(Err(error)) => layered.borrow_mut().fail(error),
             Err(panicked) => self.end(kernel, panicked),
         }
     }
@@ -680,26 +669,24 @@ impl Stream {
 
     /// Whether bytes from the layer are being delivered. The connection settles afterwards.
     pub(super) fn is_layer_delivering(&self) -> bool {
-        self.layered().is_some_and(|layered| layered.borrow().is_delivering)
+        self.layer_is(|layered| layered.is_delivering)
     }
 
     /// Whether the layer is open, but `layer_opened` was not called yet.
     pub(super) fn has_unreported_layer(&self) -> bool {
-        let is_unreported = |layered: &Layered| layered.has(LayerState::OPEN) && !layered.is_reported_open;
-        self.layered().is_some_and(|layered| is_unreported(&layered.borrow()))
+        self.layer_is(|layered| layered.has(LayerState::OPEN) && !layered.is_reported_open)
     }
 
     /// Whether the layer takes no more bytes of the peer.
     pub(super) fn has_layer_ended(&self) -> bool {
-        self.layered().is_some_and(|layered| {
-            let layered = layered.borrow();
+        self.layer_is(|layered| {
             layered.failed.is_some() || layered.has_socket_ended || layered.has(LayerState::PEER_ENDED)
         })
     }
 
     /// Returns whether the peer has closed the layer.
     pub(super) fn has_peer_ended_layer(&self) -> bool {
-        self.layered().is_some_and(|layered| layered.borrow().has(LayerState::PEER_ENDED))
+        self.layer_is(|layered| layered.has(LayerState::PEER_ENDED))
     }
 
     /// Notes that nothing more is read from the socket.
@@ -715,7 +702,7 @@ impl Stream {
             self.mark(Flags::LAYERED, false);
             let layered = self.rare(|rare| rare.layered.take());
             let layer = layered.and_then(|layered| layered.borrow_mut().take_layer());
-            let _ = kernel.guard(CallbackKind::Protocol, "layer", || drop(layer));
+            let _ = guard_layer(kernel, || drop(layer));
         }
     }
 
@@ -741,4 +728,9 @@ impl Stream {
             self.settle(kernel);
         }
     }
+}
+
+/// Calls the layer, which is user code.
+fn guard_layer<R>(kernel: &Kernel, call: impl FnOnce() -> R) -> Result<R> {
+    kernel.guard(CallbackKind::Protocol, "layer", call)
 }
