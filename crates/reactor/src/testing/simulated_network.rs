@@ -424,9 +424,7 @@ impl SimulatedNetwork {
         let (one, other) = self.link(one, other);
         self.shared.with(|network| network.set_latency(one, other, latency));
     }
-}
 
-impl SimulatedNetwork {
     fn link(&self, from: &str, to: &str) -> (MachineId, MachineId) {
         let link = (self.machine(from), self.machine(to));
         assert!(link.0 != link.1, "the host {from} has no link to itself: name two hosts");

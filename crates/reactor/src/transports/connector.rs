@@ -347,9 +347,7 @@ impl Connector {
             Target::Name { host, port, .. } => format!("{host}:{port}"),
         }
     }
-}
 
-impl Connector {
     /// Returns the time limit of an attempt. `None` sets no limit.
     ///
     /// ```

@@ -145,10 +145,10 @@ impl Outbound {
     /// Marks a connection that produces as paused. Returns the connection unless it was paused already.
     pub(super) fn pause_transport(&self) -> Option<Transport> {
         let pause = |rare: &mut Rare| {
-            let registered = rare.producer.as_mut().filter(|registered| !registered.is_paused)?;
-            let Producer::Transport(transport) = &registered.producer else { return None };
-            registered.is_paused = true;
-            Some(transport.clone())
+            let Registered { producer: Producer::Transport(transport), is_paused } = rare.producer.as_mut()? else {
+                return None;
+            };
+            (!std::mem::replace(is_paused, true)).then(|| transport.clone())
         };
         self.rare.peek(pause).flatten()
     }
@@ -173,7 +173,9 @@ impl Outbound {
 
     /// Keeps the reason for which the connection ends, because it is lost. Only the first reason is kept.
     pub(super) fn broke(&self, reason: Error, flags: &Word) {
-        self.rare.with(|rare| rare.failure.get_or_insert(reason).clone());
+        self.rare.with(|rare| {
+            rare.failure.get_or_insert(reason);
+        });
         flags.mark(Flags::BROKEN, true);
     }
 
