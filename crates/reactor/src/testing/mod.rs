@@ -14,6 +14,8 @@
 mod accumulating_protocol;
 mod clock;
 mod connect_request;
+#[cfg(test)]
+mod connected;
 mod host;
 #[cfg(test)]
 mod levels;
@@ -27,6 +29,8 @@ mod test_stream;
 pub use accumulating_protocol::AccumulatingProtocol;
 pub use clock::Clock;
 pub use connect_request::ConnectRequest;
+#[cfg(test)]
+pub(crate) use connected::connected;
 pub use host::Host;
 #[cfg(test)]
 pub(crate) use levels::levels_logged;

@@ -122,15 +122,12 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::testing::{AccumulatingProtocol, MemoryReactor};
+    use crate::testing::{AccumulatingProtocol, MemoryReactor, connected};
 
     #[test]
     fn holds_are_counted() {
         let net = MemoryReactor::new();
-        let server = AccumulatingProtocol::new();
-        net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
-        let client = net.connect_stream("10.0.0.1:80");
-        net.settle();
+        let (server, client) = connected(&net);
         let transport = server.transport().unwrap();
         let holds = [transport.hold_reading(), transport.hold_reading()];
         client.write(b"x");

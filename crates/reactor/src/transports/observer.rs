@@ -107,7 +107,7 @@ mod tests {
 
     use super::*;
     use crate::kernel::PanicPolicy;
-    use crate::testing::{AccumulatingProtocol, MemoryReactor};
+    use crate::testing::{MemoryReactor, connected};
 
     #[derive(Clone, Default)]
     struct Counts {
@@ -128,10 +128,7 @@ mod tests {
     #[test]
     fn an_observer_counts_all_bytes_until_the_end() {
         let net = MemoryReactor::new();
-        let server = AccumulatingProtocol::new();
-        net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
-        let client = net.connect_stream("10.0.0.1:80");
-        net.settle();
+        let (server, client) = connected(&net);
         let transport = server.transport().unwrap();
         let counts = Counts::default();
         transport.observe(Rc::new(counts.clone()));
@@ -166,10 +163,7 @@ mod tests {
         }
         let net = MemoryReactor::new();
         net.set_panic_policy(PanicPolicy::Log);
-        let server = AccumulatingProtocol::new();
-        net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
-        let client = net.connect_stream("10.0.0.1:80");
-        net.settle();
+        let (server, client) = connected(&net);
         server.transport().unwrap().observe(Rc::new(Broken));
         server.transport().unwrap().keep_until_lost(Broken);
         client.write(b"data");

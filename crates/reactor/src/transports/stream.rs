@@ -632,15 +632,12 @@ mod switching {
 mod stopping {
     use std::time::Duration;
 
-    use crate::testing::{AccumulatingProtocol, MemoryReactor};
+    use crate::testing::{MemoryReactor, connected};
 
     #[test]
     fn data_written_in_the_call_that_stops_the_reactor_is_sent() {
         let net = MemoryReactor::new();
-        let server = AccumulatingProtocol::new();
-        net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
-        let client = net.connect_stream("10.0.0.1:80");
-        net.settle();
+        let (server, client) = connected(&net);
         let transport = server.transport().unwrap();
         net.call_later(Duration::ZERO, move |reactor| {
             transport.write(b"goodbye");

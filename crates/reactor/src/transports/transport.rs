@@ -700,15 +700,7 @@ impl WeakTransport {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{AccumulatingProtocol, MemoryReactor, TestStream};
-
-    fn connected(net: &MemoryReactor) -> (AccumulatingProtocol, TestStream) {
-        let server = AccumulatingProtocol::new();
-        net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
-        let client = net.connect_stream("10.0.0.1:80");
-        net.settle();
-        (server, client)
-    }
+    use crate::testing::{MemoryReactor, connected};
 
     #[test]
     fn when_lost_fires_after_connection_lost() {

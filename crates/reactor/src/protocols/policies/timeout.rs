@@ -223,7 +223,7 @@ impl Drop for Watch {
 mod tests {
     use super::*;
     use crate::task::{AsyncStream, StreamFactory};
-    use crate::testing::{AccumulatingProtocol, MemoryReactor, TestStream};
+    use crate::testing::{AccumulatingProtocol, MemoryReactor, TestStream, connected};
     use crate::transports::{Producer, PushProducer};
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -355,10 +355,7 @@ mod tests {
     #[test]
     fn the_period_can_be_changed() {
         let net = MemoryReactor::new();
-        let server = AccumulatingProtocol::new();
-        net.listen_tcp("10.0.0.1:80", server.factory()).unwrap();
-        let client = net.connect_stream("10.0.0.1:80");
-        net.settle();
+        let (server, client) = connected(&net);
         let idle = IdleTimeout::start(&server.transport().unwrap(), MINUTE);
         idle.set(None);
         client.write(b"x");
