@@ -44,7 +44,7 @@ use crate::kernel::{CallbackKind, Kernel, Reactor};
 const WIRE_MOST: usize = 64 * 1024;
 
 /// The time limit for sending the final bytes of a failed layer.
-const LAST_WORDS_LIMIT: Duration = Duration::from_secs(5);
+const FINAL_BYTES_LIMIT: Duration = Duration::from_secs(5);
 
 impl Transport {
     /// Puts `layer` between this connection and its protocol. If the layer does not open within
@@ -391,9 +391,9 @@ impl Stream {
     fn fail_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>, error: io::Error) {
         let Some(layered) = self.layered().filter(|_| !self.state().is_lost()) else { return };
         let weak = Rc::downgrade(self);
-        let timer = Reactor(kernel.clone()).call_later(LAST_WORDS_LIMIT, move |reactor| {
+        let timer = Reactor(kernel.clone()).call_later(FINAL_BYTES_LIMIT, move |reactor| {
             if let Some(stream) = weak.upgrade() {
-                stream.drop_last_words(&reactor.0);
+                stream.drop_final_bytes(&reactor.0);
             }
         });
         let mut layered = layered.borrow_mut();
@@ -403,7 +403,7 @@ impl Stream {
         layered.fail(error);
     }
 
-    fn drop_last_words(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+    fn drop_final_bytes(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         self.drop_wire();
         self.settle_soon(kernel);
     }
@@ -415,7 +415,7 @@ impl Stream {
     }
 
     /// Closes a failed connection when the final bytes have been sent and the protocol has read all bytes.
-    fn end_behind_last_words(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: Error) {
+    fn end_behind_final_bytes(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: Error) {
         let has_unread = self.has(Flags::UNREAD) && self.state().is_open();
         if !self.is_layer_delivering() && !has_unread && self.wire_queued() == 0 {
             return self.end(kernel, reason);
@@ -448,7 +448,7 @@ impl Stream {
                 return self.end(kernel, Error::ConnectionAborted);
             }
             if let Some(reason) = self.layer_failure() {
-                return self.end_behind_last_words(kernel, reason);
+                return self.end_behind_final_bytes(kernel, reason);
             }
             if !self.has(Flags::PRODUCER) || !self.balance_producer(kernel) {
                 return self.take_layered_step(kernel);
@@ -524,7 +524,7 @@ impl Stream {
     /// be gone.
     pub(super) fn lose_layered(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: Error) {
         if self.has_failed_layer() {
-            return self.drop_last_words(kernel);
+            return self.drop_final_bytes(kernel);
         }
         let is_clean = self.has_peer_ended_layer() && self.outbound.queued() == 0;
         self.outbound.broke(if is_clean { Error::ConnectionDone } else { reason }, &self.flags);

@@ -350,8 +350,8 @@ impl Stream {
     /// answer the peer's bytes with a reset.
     fn lingers(&self, kernel: &Rc<Kernel>, reason: &Error) -> bool {
         let is_prompt = self.rare.peek(|rare| rare.is_prompt).unwrap_or(false);
-        let has_last_words = matches!(reason, Error::ConnectionDone) || self.has_failed_layer();
-        has_last_words && !is_prompt && !self.has_socket_ended() && may_linger(&Reactor(kernel.clone()))
+        let has_final_bytes = matches!(reason, Error::ConnectionDone) || self.has_failed_layer();
+        has_final_bytes && !is_prompt && !self.has_socket_ended() && may_linger(&Reactor(kernel.clone()))
     }
 
     fn notify_of_end(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: &Error) {
