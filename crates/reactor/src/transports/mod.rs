@@ -21,7 +21,7 @@ mod outbound;
 mod pacing;
 mod port;
 mod producer;
-mod seat;
+mod protocol_slot;
 mod settle;
 mod share;
 mod slot;

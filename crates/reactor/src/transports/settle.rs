@@ -50,7 +50,7 @@ impl Stream {
     #[inline(never)]
     pub(super) fn settle(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         self.outbound.take_outbox_back(kernel);
-        self.settle_seat(kernel);
+        self.settle_protocol(kernel);
         self.assert_flags();
         if self.has(Flags::LAYERED) {
             return self.settle_layered(kernel);

@@ -16,7 +16,7 @@ use super::lingering::{linger, may_linger};
 use super::observer::Attachments;
 use super::outbound::Outbound;
 use super::producer::Producer;
-use super::seat::Seat;
+use super::protocol_slot::ProtocolSlot;
 use super::share::{BYTES_PER_TURN, READS_PER_TURN};
 use super::slot::Slot;
 use crate::error::{Error, Result};
@@ -42,11 +42,11 @@ pub(crate) struct Stream {
     pub(super) reactor: Weak<Kernel>,
     pub(super) key: Key,
     state: Cell<StreamState>,
-    /// Bits that summarize facts in `inbound`, `outbound` and `seat`.
+    /// Bits that summarize facts in `inbound`, `outbound` and `protocol`.
     pub(super) flags: Word,
     pub(super) inbound: Inbound,
     pub(super) outbound: Outbound,
-    seat: Seat,
+    protocol: ProtocolSlot,
     rare: Slot<Rare>,
     pub(super) peer: Address,
     /// The source and the destination of the connection that a proxy forwards through this one.
@@ -100,7 +100,7 @@ impl Source for Stream {
     }
 
     fn forget(&self) {
-        drop_logged("a protocol", self.seat.vacate());
+        drop_logged("a protocol", self.protocol.take());
         drop_logged("a producer", self.outbound.take_producer(&self.flags));
         drop_logged("a layer or an observer", self.rare.take());
         self.drop_rare();
@@ -121,7 +121,7 @@ impl Stream {
         origin: Option<Rc<dyn Origin>>,
         is_paced: bool,
     ) -> Transport {
-        let seat = Seat::new(&reactor.0, protocol);
+        let protocol = ProtocolSlot::new(&reactor.0, protocol);
         let stream = Rc::new(Stream {
             reactor: Rc::downgrade(&reactor.0),
             key,
@@ -129,7 +129,7 @@ impl Stream {
             flags: Word::new(if is_paced { Flags::UNARMED | Flags::PACED } else { Flags::UNARMED }),
             inbound: Inbound::default(),
             outbound: Outbound::default(),
-            seat,
+            protocol,
             rare: Slot::default(),
             peer,
             proxied: OnceCell::new(),
@@ -269,10 +269,10 @@ impl Stream {
     /// Calls the protocol, and settles. A panic closes the connection.
     #[inline(always)]
     pub(super) fn call(self: &Rc<Stream>, kernel: &Rc<Kernel>, callback: impl FnOnce(&mut dyn Protocol)) {
-        // `seat.call` does nothing while a callback runs, and after `connection_lost`.
+        // `ProtocolSlot::call` does nothing while a callback runs, and after `connection_lost`.
         let lend = || self.outbound.lend_outbox(kernel);
         let panicked = |panic| self.panicked(kernel, panic);
-        if self.seat.call(kernel, &self.flags, lend, callback, panicked) {
+        if self.protocol.call(kernel, &self.flags, lend, callback, panicked) {
             self.settle_after_callback(kernel);
         }
     }
@@ -285,7 +285,7 @@ impl Stream {
 
     /// Installs the successor. Calls `connection_made` of the successor if it came through `hand_over`.
     fn install_successor(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        if self.seat.install_successor(kernel, &self.flags) {
+        if self.protocol.install_successor(kernel, &self.flags) {
             // The new protocol may start a layer itself.
             self.remove_done_layer(kernel);
             let transport = Transport(self.clone());
@@ -294,10 +294,10 @@ impl Stream {
     }
 
     /// Completes changes that waited for a callback to return: a switch of the protocol, and the end of the connection.
-    pub(super) fn settle_seat(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+    pub(super) fn settle_protocol(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         self.install_successor(kernel);
         if self.state.get().is_lost() {
-            if let Some(reason) = self.seat.take_deferred_end() {
+            if let Some(reason) = self.protocol.take_deferred_end() {
                 self.notify_of_end(kernel, &reason);
             }
         }
@@ -330,7 +330,7 @@ impl Stream {
                 self.drop_layer(kernel);
                 self.drop_rare();
             }
-            EndStep::Protocol if self.has(Flags::PROTOCOL_OUT) => self.seat.defer_end(reason.clone()),
+            EndStep::Protocol if self.has(Flags::PROTOCOL_OUT) => self.protocol.defer_end(reason.clone()),
             EndStep::Protocol => self.notify_of_end(kernel, reason),
             EndStep::Descriptor => kernel.descriptor_closed(),
         }
@@ -356,8 +356,8 @@ impl Stream {
 
     fn notify_of_end(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: &Error) {
         let transport = Transport(self.clone());
-        if let Some(mut protocol) = self.seat.vacate() {
-            let _ = kernel.guard_labelled(self.seat.label(), || {
+        if let Some(mut protocol) = self.protocol.take() {
+            let _ = kernel.guard_labelled(self.protocol.label(), || {
                 protocol.connection_lost(&transport, reason);
                 drop(protocol);
             });
@@ -389,7 +389,7 @@ impl Stream {
         }
         self.inbound.assert_flags(&self.flags);
         self.outbound.assert_flags(&self.flags);
-        self.seat.assert_flags(&self.flags);
+        self.protocol.assert_flags(&self.flags);
         let facts = |rare: &mut Rare| (!rare.attachments.observers().is_empty(), rare.layered.is_some());
         let (is_observed, is_layered) = self.rare.peek(facts).unwrap_or_default();
         self.flags.assert_is(Flags::OBSERVED, is_observed);
@@ -495,14 +495,14 @@ impl Stream {
     pub(super) fn switch_protocol(&self, protocol: Box<dyn Protocol>) {
         if !self.state.get().is_lost() {
             let kernel = self.reactor.upgrade();
-            drop(self.seat.switch(kernel.as_deref(), protocol, &self.flags));
+            drop(self.protocol.switch(kernel.as_deref(), protocol, &self.flags));
         }
     }
 
     /// Switches to `protocol`, and calls its `connection_made`.
     pub(super) fn hand_over(self: &Rc<Stream>, protocol: Box<dyn Protocol>) {
         let Some(kernel) = self.reactor.upgrade().filter(|_| !self.state().is_lost()) else { return };
-        drop(self.seat.hand_over(protocol, &self.flags));
+        drop(self.protocol.hand_over(protocol, &self.flags));
         self.settle_soon(&kernel);
     }
 

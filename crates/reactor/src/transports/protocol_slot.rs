@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::kernel::{CallbackKind, Kernel, Label, name_of};
 use crate::protocols::Protocol;
 
-pub(super) struct Seat {
+pub(super) struct ProtocolSlot {
     protocol: RefCell<Option<Box<dyn Protocol>>>,
     /// The name under which the protocol's callbacks run.
     label: Cell<Label>,
@@ -34,10 +34,10 @@ fn label_of(kernel: &Kernel, protocol: &dyn Protocol) -> Label {
     kernel.label(CallbackKind::Protocol, name_of(|| protocol.log_prefix()))
 }
 
-impl Seat {
-    pub(super) fn new(kernel: &Kernel, protocol: Box<dyn Protocol>) -> Seat {
+impl ProtocolSlot {
+    pub(super) fn new(kernel: &Kernel, protocol: Box<dyn Protocol>) -> ProtocolSlot {
         let label = Cell::new(label_of(kernel, &*protocol));
-        Seat { protocol: RefCell::new(Some(protocol)), label, waiting: Slot::default() }
+        ProtocolSlot { protocol: RefCell::new(Some(protocol)), label, waiting: Slot::default() }
     }
 
     pub(super) fn label(&self) -> Label {
@@ -57,21 +57,21 @@ impl Seat {
         callback: impl FnOnce(&mut dyn Protocol),
         panicked: impl FnOnce(Error),
     ) -> bool {
-        let Ok(mut seated) = self.protocol.try_borrow_mut() else { return false };
-        let Some(protocol) = &mut *seated else { return false };
+        let Ok(mut protocol) = self.protocol.try_borrow_mut() else { return false };
+        let Some(present) = &mut *protocol else { return false };
         prepare();
         flags.mark(Flags::IN_CALLBACK | Flags::PROTOCOL_OUT, true);
-        let outcome = kernel.guard_labelled(self.label.get(), || callback(&mut **protocol));
+        let outcome = kernel.guard_labelled(self.label.get(), || callback(&mut **present));
         flags.mark(Flags::IN_CALLBACK | Flags::PROTOCOL_OUT, false);
-        drop(seated);
+        drop(protocol);
         if let Err(panic) = outcome {
             panicked(panic);
         }
         true
     }
 
-    /// Takes the protocol out for good.
-    pub(super) fn vacate(&self) -> Option<Box<dyn Protocol>> {
+    /// Removes and returns the protocol.
+    pub(super) fn take(&self) -> Option<Box<dyn Protocol>> {
         self.protocol.take()
     }
 
@@ -137,7 +137,7 @@ impl Seat {
     pub(super) fn assert_flags(&self, flags: &Word) {
         let has_successor = self.waiting.peek(|waiting| waiting.successor.is_some()).unwrap_or(false);
         flags.assert_is(Flags::SWITCHED, has_successor);
-        let is_seated = self.protocol.try_borrow().is_ok_and(|protocol| protocol.is_some());
-        flags.assert_is(Flags::PROTOCOL_OUT, !is_seated);
+        let is_present = self.protocol.try_borrow().is_ok_and(|protocol| protocol.is_some());
+        flags.assert_is(Flags::PROTOCOL_OUT, !is_present);
     }
 }
