@@ -63,14 +63,14 @@ impl<F: Factory> ThrottlingFactory<F> {
     /// Sets the maximum of bytes per second received, over all connections. 0 counts as 1.
     #[must_use]
     pub fn read_limit(mut self, bytes_per_second: u64) -> ThrottlingFactory<F> {
-        self.reading = Some(Rate::new(Way::Reading, bytes_per_second));
+        self.reading = Some(Rate::new(Direction::Reading, bytes_per_second));
         self
     }
 
     /// Sets the maximum of bytes per second sent, over all connections. 0 counts as 1.
     #[must_use]
     pub fn write_limit(mut self, bytes_per_second: u64) -> ThrottlingFactory<F> {
-        self.writing = Some(Rate::new(Way::Writing, bytes_per_second));
+        self.writing = Some(Rate::new(Direction::Writing, bytes_per_second));
         self
     }
 }
@@ -90,14 +90,14 @@ impl<F: Factory> Factory for ThrottlingFactory<F> {
 forward_client_factory!(ThrottlingFactory);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Direction {
     Reading,
     Writing,
 }
 
 /// One direction of all connections together.
 struct Rate {
-    way: Way,
+    direction: Direction,
     bytes_per_second: u64,
     due: Cell<Moment>,
     held: Cell<bool>,
@@ -113,10 +113,10 @@ struct Member {
 }
 
 impl Rate {
-    fn new(way: Way, bytes_per_second: u64) -> Rc<Rate> {
+    fn new(direction: Direction, bytes_per_second: u64) -> Rc<Rate> {
         let bytes_per_second = bytes_per_second.max(1);
         let members = RefCell::new(Slab::new());
-        Rc::new(Rate { way, bytes_per_second, due: Cell::default(), held: Cell::new(false), members })
+        Rc::new(Rate { direction, bytes_per_second, due: Cell::default(), held: Cell::new(false), members })
     }
 
     fn join(self: Rc<Rate>, transport: &Transport) {
@@ -166,9 +166,9 @@ impl Rate {
 impl Member {
     fn hold(&self) {
         let Some(transport) = self.transport.upgrade() else { return };
-        *self.hold.borrow_mut() = Some(match self.rate.way {
-            Way::Reading => transport.hold_reading(),
-            Way::Writing => transport.hold_writing(),
+        *self.hold.borrow_mut() = Some(match self.rate.direction {
+            Direction::Reading => transport.hold_reading(),
+            Direction::Writing => transport.hold_writing(),
         });
     }
 
@@ -176,8 +176,8 @@ impl Member {
         self.hold.take();
     }
 
-    fn count(&self, way: Way, bytes: usize) {
-        if way == self.rate.way {
+    fn count(&self, direction: Direction, bytes: usize) {
+        if direction == self.rate.direction {
             if let Some(reactor) = self.transport.upgrade().and_then(|transport| transport.try_reactor()) {
                 self.rate.count(&reactor, bytes);
             }
@@ -187,11 +187,11 @@ impl Member {
 
 impl Observer for Member {
     fn bytes_received(&self, count: usize) {
-        self.count(Way::Reading, count);
+        self.count(Direction::Reading, count);
     }
 
     fn bytes_written(&self, count: usize) {
-        self.count(Way::Writing, count);
+        self.count(Direction::Writing, count);
     }
 }
 
