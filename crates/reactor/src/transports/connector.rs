@@ -409,8 +409,8 @@ impl Origin for ConnectorInner {
         self.transport.take();
         self.state.set(ConnectorState::Disconnected);
         let connector = Connector(self.clone());
-        let tell = || self.factory.client_connection_lost(&connector, reason);
-        let _ = reactor.0.guard(CallbackKind::Factory, "client_connection_lost", tell);
+        let notify = || self.factory.client_connection_lost(&connector, reason);
+        let _ = reactor.0.guard(CallbackKind::Factory, "client_connection_lost", notify);
         self.stop_factory_if_done(reactor);
     }
 
@@ -620,8 +620,8 @@ impl ConnectorInner {
         self.state.set(ConnectorState::Disconnected);
         self.end_race(&kernel);
         let connector = Connector(self.clone());
-        let tell = || self.factory.client_connection_failed(&connector, &error);
-        let _ = kernel.guard(CallbackKind::Factory, "client_connection_failed", tell);
+        let notify = || self.factory.client_connection_failed(&connector, &error);
+        let _ = kernel.guard(CallbackKind::Factory, "client_connection_failed", notify);
         self.stop_factory_if_done(&Reactor(kernel));
     }
 

@@ -170,7 +170,7 @@ impl Hooks for Lingering {
         let waiters = self.waiters.take();
         while self.end_first(reactor) {}
         self.watch(reactor);
-        tell(waiters);
+        notify(waiters);
     }
 }
 
@@ -252,7 +252,7 @@ impl Lingering {
     fn end_due(&self, reactor: &Reactor) {
         self.timer.take();
         if self.by_key.borrow().is_empty() {
-            return tell(self.waiters.take());
+            return notify(self.waiters.take());
         }
         let now = reactor.now();
         while let Some(lingerer) = self.first().filter(|lingerer| lingerer.deadline.get() <= now) {
@@ -327,7 +327,7 @@ impl Lingerer {
     }
 }
 
-fn tell(waiters: Vec<Resolver<()>>) {
+fn notify(waiters: Vec<Resolver<()>>) {
     for resolver in waiters {
         let _ = resolver.callback(());
     }
