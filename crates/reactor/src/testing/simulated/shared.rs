@@ -111,7 +111,7 @@ impl SharedNetwork {
 
     /// Returns the waker of `owner`.
     pub(super) fn waker(&self, owner: Key) -> Waker {
-        Waker::new(Arc::new(Bell { shared: self.0.clone(), owner }))
+        Waker::new(Arc::new(OwnerWaker { shared: self.0.clone(), owner }))
     }
 }
 
@@ -133,12 +133,12 @@ impl Shared {
     }
 }
 
-struct Bell {
+struct OwnerWaker {
     shared: Arc<Shared>,
     owner: Key,
 }
 
-impl Wake for Bell {
+impl Wake for OwnerWaker {
     fn wake(&self) {
         self.shared.lock().network.wake(self.owner);
         self.shared.changed.notify_all();
