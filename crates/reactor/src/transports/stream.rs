@@ -590,9 +590,9 @@ mod switching {
     use crate::transports::Transport;
 
     /// Switches to another protocol in its first delivery, and closes the connection in the same callback.
-    struct GivesWay(AccumulatingProtocol);
+    struct SwitchesProtocol(AccumulatingProtocol);
 
-    impl Protocol for GivesWay {
+    impl Protocol for SwitchesProtocol {
         fn data_received(&mut self, transport: &Transport, data: &[u8]) {
             transport.write(b"taken");
             transport.switch_protocol(Box::new(self.0.clone()));
@@ -615,7 +615,7 @@ mod switching {
             net.set_panic_policy(PanicPolicy::Log);
             let successor = AccumulatingProtocol::new();
             let built = successor.clone();
-            net.listen_tcp("10.0.0.1:80", move || GivesWay(built.clone())).unwrap();
+            net.listen_tcp("10.0.0.1:80", move || SwitchesProtocol(built.clone())).unwrap();
             let client = net.connect_stream("10.0.0.1:80");
             client.write(said);
             net.settle();

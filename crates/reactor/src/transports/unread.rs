@@ -146,13 +146,13 @@ mod tests {
 
     /// A protocol that records each delivery, and then calls `act`.
     #[derive(Clone)]
-    struct GivesBack {
+    struct UnreadsBytes {
         deliveries: Rc<RefCell<Vec<Vec<u8>>>>,
         transport: Rc<RefCell<Option<Transport>>>,
         act: fn(&Transport, &[u8]),
     }
 
-    impl Protocol for GivesBack {
+    impl Protocol for UnreadsBytes {
         fn data_received(&mut self, transport: &Transport, data: &[u8]) {
             self.deliveries.borrow_mut().push(data.to_vec());
             *self.transport.borrow_mut() = Some(transport.clone());
@@ -160,8 +160,8 @@ mod tests {
         }
     }
 
-    fn serve(net: &MemoryReactor, act: fn(&Transport, &[u8])) -> (GivesBack, TestStream) {
-        let protocol = GivesBack { deliveries: Rc::default(), transport: Rc::default(), act };
+    fn serve(net: &MemoryReactor, act: fn(&Transport, &[u8])) -> (UnreadsBytes, TestStream) {
+        let protocol = UnreadsBytes { deliveries: Rc::default(), transport: Rc::default(), act };
         let built = protocol.clone();
         net.listen_tcp("10.0.0.1:80", move || built.clone()).unwrap();
         let client = net.connect_stream("10.0.0.1:80");
