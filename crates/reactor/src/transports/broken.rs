@@ -95,14 +95,14 @@ impl Stream {
                 // Wait: the connection settles again when the protocol resumes reading.
                 return;
             }
-            if self.remove_done_layer(kernel) || self.show_held(kernel) {
+            if self.remove_done_layer(kernel) || self.pass_held_to_layer(kernel) {
                 continue;
             }
             if self.has_layer_ended() {
                 return self.end_broken(kernel);
             }
             match self.receive_piece(kernel) {
-                Piece::Bytes(bytes) if self.has(Flags::LAYERED) => self.show_layer(kernel, &bytes),
+                Piece::Bytes(bytes) if self.has(Flags::LAYERED) => self.pass_to_layer(kernel, &bytes),
                 Piece::Bytes(bytes) => self.keep_received(&bytes),
                 Piece::Nothing => return self.end_broken(kernel),
                 Piece::Away => break,

@@ -640,7 +640,7 @@ impl Stream {
     }
 
     /// Passes the last bytes of the peer to the layer, and keeps the plain bytes that the layer returns.
-    pub(super) fn show_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>, received: &[u8]) {
+    pub(super) fn pass_to_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>, received: &[u8]) {
         let Some(layered) = self.layered() else { return };
         let mut plain = kernel.spare_outboxes.take();
         let take_in = || layered.borrow_mut().take_in(kernel, received, &mut plain);
@@ -658,13 +658,13 @@ impl Stream {
     }
 
     /// Passes the held bytes that are new to the layer. Returns whether there were any.
-    pub(super) fn show_held(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
-        let is_new = |layered: Rc<RefCell<Layered>>| std::mem::take(&mut layered.borrow_mut().is_held_new);
-        let shows = self.layered().is_some_and(is_new);
-        if shows {
-            self.show_layer(kernel, &[]);
+    pub(super) fn pass_held_to_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
+        let layered = self.layered();
+        let is_new = layered.is_some_and(|layered| std::mem::take(&mut layered.borrow_mut().is_held_new));
+        if is_new {
+            self.pass_to_layer(kernel, &[]);
         }
-        shows
+        is_new
     }
 
     /// Whether bytes from the layer are being delivered. The connection settles afterwards.
@@ -716,11 +716,11 @@ impl Stream {
         if self.has(Flags::UNREAD) && self.reads() {
             self.deliver_unread(kernel, transport);
         }
-        let shows = self.layered().is_some_and(|layered| {
+        let is_new = self.layered().is_some_and(|layered| {
             let mut layered = layered.borrow_mut();
             self.layer_reads(&layered) && std::mem::take(&mut layered.is_held_new)
         });
-        if shows {
+        if is_new {
             return self.take_in(kernel, transport, &[]);
         }
         self.finish_reading(kernel, transport);

@@ -82,10 +82,10 @@ impl Stream {
     }
 
     #[cold]
-    fn notify_observers(&self, tell: impl Fn(&dyn Observer)) {
+    fn notify_observers(&self, notify: impl Fn(&dyn Observer)) {
         let Some(kernel) = self.reactor.upgrade() else { return };
         for observer in self.rare(|rare| rare.attachments.observers()) {
-            let _ = kernel.guard(CallbackKind::Observer, "Observer", || tell(&*observer));
+            let _ = kernel.guard(CallbackKind::Observer, "Observer", || notify(&*observer));
         }
     }
 }
