@@ -1,4 +1,5 @@
-//! The traits of `futures-io` for [`AsyncStream`]: `AsyncRead` and `AsyncWrite`, which many protocol crates require.
+//! The traits of `futures-io` for [`AsyncStream`] and its halves: `AsyncRead` and `AsyncWrite`, which many protocol
+//! crates require.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -6,7 +7,7 @@ use std::task::{Context, Poll};
 
 use futures_io::{AsyncRead, AsyncWrite};
 
-use super::AsyncStream;
+use super::{AsyncStream, ReadHalf, WriteHalf};
 
 impl AsyncRead for AsyncStream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -39,6 +40,37 @@ impl AsyncWrite for AsyncStream {
     }
 }
 
+impl AsyncRead for ReadHalf {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for WriteHalf {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_write(context, data)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_write_vectored(context, pieces)
+    }
+
+    /// Completes when `poll_write` would accept data. Written data is sent without a flush.
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_flush(context)
+    }
+
+    /// Closes the sending direction after the written data.
+    fn poll_close(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().shut_down_write();
+        Poll::Ready(Ok(()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
@@ -47,28 +79,31 @@ mod tests {
     use super::*;
     use crate::testing::MemoryReactor;
 
-    /// Echoes with the traits only, like code that does not know this crate.
-    async fn copy<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
+    /// Copies with the traits only, like code that does not know this crate.
+    async fn copy<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(mut from: R, mut to: W) -> io::Result<()> {
         let mut buffer = [0; 1000];
         loop {
-            let count = poll_fn(|context| Pin::new(&mut stream).poll_read(context, &mut buffer)).await?;
+            let count = poll_fn(|context| Pin::new(&mut from).poll_read(context, &mut buffer)).await?;
             if count == 0 {
                 break;
             }
             let mut rest = &buffer[..count];
             while !rest.is_empty() {
-                let written = poll_fn(|context| Pin::new(&mut stream).poll_write(context, rest)).await?;
+                let written = poll_fn(|context| Pin::new(&mut to).poll_write(context, rest)).await?;
                 rest = &rest[written..];
             }
-            poll_fn(|context| Pin::new(&mut stream).poll_flush(context)).await?;
+            poll_fn(|context| Pin::new(&mut to).poll_flush(context)).await?;
         }
-        poll_fn(|context| Pin::new(&mut stream).poll_close(context)).await
+        poll_fn(|context| Pin::new(&mut to).poll_close(context)).await
     }
 
     #[test]
     fn code_that_only_uses_the_traits_echoes_until_eof() {
         let net = MemoryReactor::new();
-        let serve = StreamFactory::new(|stream, reactor: &crate::Reactor| drop(reactor.spawn(copy(stream))));
+        let serve = StreamFactory::new(|stream: AsyncStream, reactor: &crate::Reactor| {
+            let (from, to) = stream.into_split();
+            drop(reactor.spawn(copy(from, to)));
+        });
         net.listen_tcp("10.0.0.1:80", serve).unwrap();
         let client = net.connect_stream("10.0.0.1:80");
         client.write(&[7; 300_000]);

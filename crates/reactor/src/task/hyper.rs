@@ -54,7 +54,8 @@ impl Read for AsyncStream {
         context: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        self.get_mut().poll_read_with(context, buffer.remaining(), |data| buffer.put_slice(data)).map_ok(|_| ())
+        let read = self.get_mut().reader.poll_read_with(context, buffer.remaining(), |data| buffer.put_slice(data));
+        read.map_ok(|_| ())
     }
 }
 

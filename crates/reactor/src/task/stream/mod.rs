@@ -1,0 +1,528 @@
+//! A connection as a byte stream for async code, with back-pressure in both directions.
+//!
+//! ```text
+//!  data_received -> received (pauses the transport at 64 KiB) -> poll_read
+//!  poll_write -> transport (pending above its high-water mark)   -> peer
+//! ```
+
+mod copying;
+mod factory;
+mod halves;
+mod state;
+
+use std::cell::Cell;
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use ropewalk_proto::Deferred;
+
+use crate::endpoints::{StreamClientEndpoint, connect_protocol};
+use crate::error::Error;
+use crate::kernel::Reactor;
+use crate::transports::Transport;
+
+pub use copying::copy_bidirectional;
+pub use factory::StreamFactory;
+use factory::StreamProtocol;
+pub use halves::{ReadHalf, WriteHalf};
+use state::Shared;
+
+/// A connection to read and write from async code.
+///
+/// Dropping the stream closes the connection after the written data has been sent. A stream can only be used on the
+/// reactor's thread.
+///
+/// ```
+/// use ropewalk::task::StreamFactory;
+/// use ropewalk::testing::MemoryReactor;
+///
+/// let net = MemoryReactor::new();
+/// net.listen_tcp("10.0.0.1:80", StreamFactory::new(|mut stream, reactor| {
+///     reactor.spawn(async move {
+///         let mut name = [0; 64];
+///         let count = stream.read(&mut name).await?;
+///         stream.write_all(b"hello, ").await?;
+///         stream.write_all(&name[..count]).await?;
+///         stream.shut_down_write();
+///         std::io::Result::Ok(())
+///     });
+/// }))?;
+/// let client = net.connect_stream("10.0.0.1:80");
+/// client.write(b"Ada");
+/// net.settle();
+/// assert_eq!(client.received(), b"hello, Ada");
+/// assert!(client.is_eof());
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
+pub struct AsyncStream {
+    // Dropped first, so that dropping the writer closes the whole connection at once.
+    pub(super) reader: ReadHalf,
+    writer: WriteHalf,
+}
+
+impl AsyncStream {
+    fn new(transport: &Transport, shared: &Rc<Shared>) -> AsyncStream {
+        let (reader, writer) = halves::halves(transport, shared);
+        AsyncStream { reader, writer }
+    }
+
+    /// Connects to `endpoint`. The Deferred fails and can be cancelled like that of [`StreamClientEndpoint::connect`].
+    ///
+    /// ```
+    /// use ropewalk::endpoints::TcpClientEndpoint;
+    /// use ropewalk::task::AsyncStream;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = net.listen_stream("10.0.0.1:80")?;
+    /// let connecting = AsyncStream::connect(&net, &TcpClientEndpoint::new("10.0.0.1:80")?);
+    /// let peer = net.spawn(async move {
+    ///     let mut stream = connecting.await?;
+    ///     stream.write_all(b"hello").await?;
+    ///     Ok::<_, ropewalk::Failure>(stream.transport().peer().to_string())
+    /// });
+    /// net.settle();
+    /// assert_eq!(peer.try_result().unwrap().unwrap().unwrap(), "10.0.0.1:80");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn connect(reactor: &Reactor, endpoint: &(impl StreamClientEndpoint + ?Sized)) -> Deferred<AsyncStream> {
+        let made = Rc::new(Cell::new(None));
+        let keep = made.clone();
+        let serve = move |stream, _: &Reactor| keep.set(Some(stream));
+        let protocol = StreamProtocol::new(Rc::new(serve));
+        connect_protocol(reactor, endpoint, protocol).and_then(move |_| made.take().ok_or(Error::Closed))
+    }
+
+    /// Splits the stream into its halves, which two tasks can use independently.
+    ///
+    /// ```
+    /// use ropewalk::task::StreamFactory;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:80", StreamFactory::new(|stream, reactor| {
+    ///     let (mut reader, mut writer) = stream.into_split();
+    ///     let waiting = reactor.clone();
+    ///     reactor.spawn(async move {
+    ///         while writer.write_all(b"tick\n").await.is_ok() {
+    ///             waiting.sleep(std::time::Duration::from_secs(1)).await;
+    ///         }
+    ///     });
+    ///     reactor.spawn(async move {
+    ///         while let Some(line) = reader.next_line(100).await? {
+    ///             println!("{}", line.escape_ascii());
+    ///         }
+    ///         std::io::Result::Ok(())
+    ///     });
+    /// }))?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// client.write(b"hello\n");
+    /// net.advance(std::time::Duration::from_secs(2));
+    /// assert_eq!(client.received(), b"tick\ntick\ntick\n");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn into_split(self) -> (ReadHalf, WriteHalf) {
+        (self.reader, self.writer)
+    }
+
+    /// Reads into `buffer`, and returns the number of bytes. 0 bytes mean the end of the stream.
+    ///
+    /// ```
+    /// use std::future::poll_fn;
+    /// use ropewalk::task::StreamFactory;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:7", StreamFactory::new(|mut stream, reactor| {
+    ///     reactor.spawn(async move {
+    ///         let mut buffer = [0; 64];
+    ///         let count = poll_fn(|context| stream.poll_read(context, &mut buffer)).await?;
+    ///         poll_fn(|context| stream.poll_write(context, &buffer[..count])).await?;
+    ///         poll_fn(|context| stream.poll_flush(context)).await
+    ///     });
+    /// }))?;
+    /// let client = net.connect_stream("10.0.0.1:7");
+    /// client.write(b"echo");
+    /// net.settle();
+    /// assert_eq!(client.received(), b"echo");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The reason why the connection was lost.
+    pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.reader.poll_read(context, buffer)
+    }
+
+    /// Writes all of `data`, or waits while more than 64 KiB are unsent.
+    ///
+    /// # Errors
+    /// `BrokenPipe` when the connection has been lost.
+    pub fn poll_write(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.writer.poll_write(context, data)
+    }
+
+    /// Writes all of `pieces`, or waits while more than 64 KiB are unsent.
+    ///
+    /// ```
+    /// use std::future::poll_fn;
+    /// use std::io::IoSlice;
+    /// use ropewalk::task::StreamFactory;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:80", StreamFactory::new(|mut stream, reactor| {
+    ///     reactor.spawn(async move {
+    ///         let pieces = [IoSlice::new(b"head, "), IoSlice::new(b"body")];
+    ///         poll_fn(|context| stream.poll_write_vectored(context, &pieces)).await
+    ///     });
+    /// }))?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// assert_eq!(client.received(), b"head, body");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [`poll_write`](AsyncStream::poll_write).
+    pub fn poll_write_vectored(
+        &mut self,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.writer.poll_write_vectored(context, pieces)
+    }
+
+    /// Completes when [`poll_write`](AsyncStream::poll_write) would accept data.
+    ///
+    /// # Errors
+    /// The errors of [`poll_write`](AsyncStream::poll_write).
+    pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writer.poll_flush(context)
+    }
+
+    /// Reads into `buffer`, and returns the number of bytes. 0 bytes mean the end of the stream.
+    ///
+    /// # Errors
+    /// The errors of [`poll_read`](AsyncStream::poll_read).
+    pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer).await
+    }
+
+    /// Fills `buffer`.
+    ///
+    /// If the future is dropped before it completes, the bytes read so far are in `buffer`, and their number is unknown.
+    ///
+    /// ```
+    /// use ropewalk::task::StreamFactory;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:80", StreamFactory::new(|mut stream, reactor| {
+    ///     reactor.spawn(async move {
+    ///         let mut length = [0; 4];
+    ///         stream.read_exact(&mut length).await?;
+    ///         let mut body = vec![0; u32::from_be_bytes(length).min(1000) as usize];
+    ///         stream.read_exact(&mut body).await?;
+    ///         stream.write_all(&body).await
+    ///     });
+    /// }))?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// client.write(b"\0\0\0\x05hello");
+    /// net.settle();
+    /// assert_eq!(client.received(), b"hello");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the stream has ended before `buffer` is full, and the errors of
+    /// [`poll_read`](AsyncStream::poll_read).
+    pub async fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        self.reader.read_exact(buffer).await
+    }
+
+    /// Reads a line of at most `max_length` bytes, without the `\n` or `\r\n` that ends it. `None` means the end of the
+    /// stream.
+    ///
+    /// If bytes follow the last newline when the stream ends, they are the last line. If the future is dropped before it
+    /// completes, no byte is lost.
+    ///
+    /// ```
+    /// use ropewalk::task::StreamFactory;
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.listen_tcp("10.0.0.1:80", StreamFactory::new(|mut stream, reactor| {
+    ///     reactor.spawn(async move {
+    ///         while let Some(line) = stream.next_line(1000).await? {
+    ///             stream.write_all(format!("{} bytes\n", line.len()).as_bytes()).await?;
+    ///         }
+    ///         std::io::Result::Ok(())
+    ///     });
+    /// }))?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// client.write(b"one\r\nthree\nlast");
+    /// client.finish();
+    /// net.settle();
+    /// assert_eq!(client.received(), b"3 bytes\n5 bytes\n4 bytes\n");
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidData` with a [`LineTooLong`](crate::proto::framing::LineTooLong) when the line is longer. The next call
+    /// skips the rest of that line. The errors of [`poll_read`](AsyncStream::poll_read).
+    #[doc(alias = "lines")]
+    #[doc(alias = "read_line")]
+    pub async fn next_line(&mut self, max_length: usize) -> io::Result<Option<Vec<u8>>> {
+        self.reader.next_line(max_length).await
+    }
+
+    /// Writes all of `data`, after waiting while more than 64 KiB are unsent.
+    ///
+    /// # Errors
+    /// The errors of [`poll_write`](AsyncStream::poll_write).
+    pub async fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
+        self.writer.write_all(data).await
+    }
+
+    /// Closes the sending direction after the written data. Data written afterwards is dropped.
+    pub fn shut_down_write(&mut self) {
+        self.writer.shut_down_write();
+    }
+
+    /// Returns the connection's transport, for its addresses and options.
+    pub fn transport(&self) -> &Transport {
+        self.reader.transport()
+    }
+}
+
+impl fmt::Debug for AsyncStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AsyncStream").field(self.transport()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::state::{RECEIVE_LIMIT, WRITE_LIMIT};
+    use super::*;
+    use crate::testing::{MemoryReactor, TestStream};
+    use ropewalk_proto::framing::LineTooLong;
+
+    const PIECE: usize = 10_000;
+    const PIECES: usize = 500;
+
+    #[test]
+    fn a_task_waits_while_its_peer_reads_slowly() {
+        let net = MemoryReactor::new();
+        let most = Rc::new(std::cell::Cell::new(0));
+        let highest = most.clone();
+        let serve = StreamFactory::new(move |mut stream: AsyncStream, reactor| {
+            let highest = highest.clone();
+            reactor.spawn(async move {
+                for number in 0..PIECES {
+                    stream.write_all(&[number as u8; PIECE]).await.unwrap();
+                    highest.set(highest.get().max(stream.transport().buffered()));
+                }
+            });
+        });
+        net.listen_tcp("10.0.0.1:80", serve).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        client.pause_reading();
+        net.settle();
+        client.resume_reading();
+        net.settle();
+        let received = client.received();
+        assert!(client.is_eof());
+        assert_eq!(received.len(), PIECES * PIECE);
+        assert!(
+            received.chunks(PIECE).enumerate().all(|(number, piece)| piece.iter().all(|&byte| byte == number as u8))
+        );
+        assert!((WRITE_LIMIT..WRITE_LIMIT + 2 * PIECE).contains(&most.get()), "{}", most.get());
+    }
+
+    #[test]
+    fn reading_continues_after_shut_down_write() {
+        let net = MemoryReactor::new();
+        let heard = Rc::new(RefCell::new(Vec::new()));
+        let hear = heard.clone();
+        let serve = StreamFactory::new(move |mut stream: AsyncStream, reactor| {
+            let hear = hear.clone();
+            reactor.spawn(async move {
+                stream.write_all(&[1; 2 * WRITE_LIMIT]).await.unwrap();
+                stream.shut_down_write();
+                let mut buffer = [0; 100];
+                let count = stream.read(&mut buffer).await.unwrap();
+                hear.borrow_mut().extend_from_slice(&buffer[..count]);
+            });
+        });
+        net.listen_tcp("10.0.0.1:80", serve).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        net.settle();
+        assert!(client.is_eof());
+        assert_eq!(client.received().len(), 2 * WRITE_LIMIT);
+        client.write(b"still here");
+        net.settle();
+        assert_eq!(*heard.borrow(), b"still here");
+    }
+
+    #[test]
+    fn reading_pauses_while_the_task_reads_slowly() {
+        let net = MemoryReactor::new();
+        let kept = Rc::new(RefCell::new(None));
+        let keep = kept.clone();
+        let serve =
+            StreamFactory::new(move |stream: AsyncStream, _: &crate::Reactor| *keep.borrow_mut() = Some(stream));
+        net.listen_tcp("10.0.0.1:80", serve).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        client.write(&[7; 1_000_000]);
+        client.finish();
+        net.settle();
+        let mut stream = kept.take().unwrap();
+        assert!(stream.reader.unread() < 2 * RECEIVE_LIMIT);
+        let read = net.spawn(async move {
+            let (mut buffer, mut total) = (vec![0; 50_000], 0);
+            loop {
+                match stream.read(&mut buffer).await.unwrap() {
+                    0 => return total,
+                    count => total += count,
+                }
+            }
+        });
+        net.settle();
+        assert_eq!(read.try_result().unwrap().unwrap(), 1_000_000);
+    }
+
+    #[test]
+    fn connecting_without_a_listener_fails() {
+        let net = MemoryReactor::new();
+        let endpoint = crate::endpoints::TcpClientEndpoint::new("10.0.0.1:80").unwrap();
+        let connecting = AsyncStream::connect(&net, &endpoint);
+        net.settle();
+        let failure = connecting.try_result().unwrap().err().unwrap();
+        assert!(matches!(failure.trap::<Error>().unwrap(), Error::ConnectionRefused(_)));
+    }
+
+    #[test]
+    fn an_abandoned_connection_is_closed() {
+        let net = MemoryReactor::new();
+        let server = net.listen_stream("10.0.0.1:80").unwrap();
+        let endpoint = crate::endpoints::TcpClientEndpoint::new("10.0.0.1:80").unwrap();
+        drop(AsyncStream::connect(&net, &endpoint));
+        net.settle();
+        assert!(server.accept().expect("a connection").is_eof());
+        assert_eq!(net.source_count(), 0);
+    }
+
+    /// Connects a client to `serve`, which keeps its outcome.
+    fn outcome_of<T: 'static, F: Future<Output = T> + 'static>(
+        net: &MemoryReactor,
+        serve: impl Fn(AsyncStream) -> F + 'static,
+    ) -> (TestStream, Rc<RefCell<Option<T>>>) {
+        let outcome = Rc::new(RefCell::new(None));
+        let keep = outcome.clone();
+        let factory = StreamFactory::new(move |stream, reactor: &Reactor| {
+            let (keep, serving) = (keep.clone(), serve(stream));
+            drop(reactor.spawn(async move { *keep.borrow_mut() = Some(serving.await) }));
+        });
+        net.listen_tcp("10.0.0.1:80", factory).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        net.settle();
+        (client, outcome)
+    }
+
+    #[test]
+    fn read_exact_reports_an_early_end() {
+        let net = MemoryReactor::new();
+        let read = |mut stream: AsyncStream| async move {
+            let mut buffer = [0; 10];
+            stream.read_exact(&mut buffer).await?;
+            assert_eq!(buffer, *b"0123456789");
+            stream.read_exact(&mut buffer).await
+        };
+        let (client, outcome) = outcome_of(&net, read);
+        for piece in [&b"012"[..], b"3456789ab", b"cdefg"] {
+            client.write(piece);
+            net.settle();
+        }
+        assert!(outcome.borrow().is_none());
+        client.finish();
+        net.settle();
+        assert_eq!(outcome.take().unwrap().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_line_may_be_longer_than_the_limit_of_unread_bytes() {
+        let net = MemoryReactor::new();
+        let read = |mut stream: AsyncStream| async move { stream.next_line(1_000_000).await };
+        let (client, outcome) = outcome_of(&net, read);
+        client.write(&[b'x'; 999_999]);
+        net.settle();
+        client.write(b"x\n");
+        net.settle();
+        assert_eq!(outcome.take().unwrap().unwrap(), Some(vec![b'x'; 1_000_000]));
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_fails_without_its_end() {
+        let net = MemoryReactor::new();
+        let read = |mut stream: AsyncStream| async move {
+            let failed = stream.next_line(10).await;
+            (failed, stream.next_line(10).await)
+        };
+        let (client, outcome) = outcome_of(&net, read);
+        client.write(&[b'x'; 1_000_000]);
+        client.write(b"\nshort");
+        client.finish();
+        net.settle();
+        let (failed, next) = outcome.take().unwrap();
+        let error = failed.unwrap_err();
+        assert!(error.get_ref().is_some_and(|inner| inner.is::<LineTooLong>()));
+        assert_eq!(next.unwrap(), Some(b"short".to_vec()), "the rest of the long line was skipped");
+    }
+
+    #[test]
+    fn an_unfinished_line_of_a_reset_connection_is_an_error() {
+        let net = MemoryReactor::new();
+        let (client, outcome) = outcome_of(&net, |mut stream: AsyncStream| async move { stream.next_line(10).await });
+        client.write(b"cut o");
+        net.settle();
+        client.abort();
+        net.settle();
+        assert_eq!(outcome.take().unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn a_dropped_writer_closes_the_sending_direction() {
+        let net = MemoryReactor::new();
+        let read = |stream: AsyncStream| async move {
+            let (mut reader, mut writer) = stream.into_split();
+            writer.write_all(b"goodbye").await?;
+            drop(writer);
+            reader.next_line(100).await
+        };
+        let (client, outcome) = outcome_of(&net, read);
+        assert!(client.received() == b"goodbye" && client.is_eof());
+        client.write(b"still here\n");
+        net.settle();
+        assert_eq!(outcome.take().unwrap().unwrap(), Some(b"still here".to_vec()));
+        assert_eq!(net.open_sources(), 1, "the port is left");
+    }
+
+    #[test]
+    fn bytes_after_a_dropped_reader_are_discarded() {
+        let net = MemoryReactor::new();
+        let (client, outcome) = outcome_of(&net, |stream: AsyncStream| async move { stream.into_split().1 });
+        client.write(&[1; 1_000_000]);
+        net.settle();
+        assert_eq!(client.unread(), 0, "the peer is not held back");
+        drop(outcome.take());
+        net.settle();
+        assert!(client.is_eof());
+        assert_eq!(net.open_sources(), 1, "the port is left");
+    }
+}
