@@ -8,6 +8,7 @@ pub mod resolver;
 pub mod signals;
 pub mod socket;
 pub mod tcp;
+mod tcp_conversions;
 pub mod threads;
 pub mod time;
 pub mod unix;

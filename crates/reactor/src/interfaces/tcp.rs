@@ -8,7 +8,7 @@ use ropewalk_proto::{Address, DEFAULT_BACKLOG};
 use ropewalk_sys::{IpFamily, ListenSpec, is_family_missing};
 
 use super::Interface;
-use super::resolver::{literal, split_host_port};
+use super::resolver::literal;
 use crate::error::{Error, Result};
 use crate::kernel::Reactor;
 use crate::protocols::{ClientFactory, Factory};
@@ -20,7 +20,7 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The address that [`Reactor::listen_tcp`] listens on, with options.
 ///
 /// Converts from `"127.0.0.1:8000"`, `"[::1]:8000"`, `":8000"` ([everywhere](Binding::everywhere)), a [`SocketAddr`], or
-/// an address and a port.
+/// an address and a port, such as `("127.0.0.1", 8000)`.
 ///
 /// ```
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -102,43 +102,10 @@ impl Binding {
     }
 }
 
-impl From<SocketAddr> for Binding {
-    fn from(address: SocketAddr) -> Binding {
-        Binding::new(address)
-    }
-}
-
-impl From<(IpAddr, u16)> for Binding {
-    fn from(address: (IpAddr, u16)) -> Binding {
-        Binding::new(address.into())
-    }
-}
-
-impl TryFrom<&str> for Binding {
-    type Error = Error;
-
-    fn try_from(text: &str) -> Result<Binding> {
-        let (host, port) = split_host_port(text)?;
-        if host.is_empty() {
-            return Ok(Binding::everywhere(port));
-        }
-        let expected = "IPV4:PORT, [IPV6]:PORT or :PORT (not a host name)";
-        literal(host, port).map(Binding::new).ok_or_else(|| Error::invalid_address(text, expected))
-    }
-}
-
-impl TryFrom<&String> for Binding {
-    type Error = Error;
-
-    fn try_from(text: &String) -> Result<Binding> {
-        Binding::try_from(text.as_str())
-    }
-}
-
 /// The target of [`Reactor::connect_tcp`], with options.
 ///
 /// Converts from `"example.org:80"`, `"127.0.0.1:80"`, `"[::1]:80"`, `":80"` (this machine), a [`SocketAddr`], or a host
-/// and a port.
+/// and a port, such as `("example.org", 80)`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -166,10 +133,18 @@ impl Destination {
     /// Creates a destination from a name or IP address, and a port. The empty name is this machine: its loopback address.
     /// The timeout is 30 s.
     pub fn new(host: &str, port: u16) -> Destination {
-        let target = match literal(host, port) {
-            Some(address) => Target::Address(address.into()),
-            None => Target::Name { host: host.into(), port, family: None },
-        };
+        match literal(host, port) {
+            Some(address) => Destination::address(address),
+            None => Destination::to(Target::Name { host: host.into(), port, family: None }),
+        }
+    }
+
+    /// Creates a destination from an address. The timeout is 30 s.
+    pub(super) fn address(address: SocketAddr) -> Destination {
+        Destination::to(Target::Address(address.into()))
+    }
+
+    fn to(target: Target) -> Destination {
         Destination { target, timeout: Some(CONNECT_TIMEOUT), bind: None, family: None }
     }
 
@@ -218,40 +193,6 @@ impl Destination {
             (Target::Name { host, port, .. }, family) => Ok(Target::Name { host, port, family }),
             (target, _) => Ok(target),
         }
-    }
-}
-
-impl From<SocketAddr> for Destination {
-    fn from(address: SocketAddr) -> Destination {
-        Destination {
-            target: Target::Address(address.into()),
-            timeout: Some(CONNECT_TIMEOUT),
-            bind: None,
-            family: None,
-        }
-    }
-}
-
-impl From<(&str, u16)> for Destination {
-    fn from((host, port): (&str, u16)) -> Destination {
-        Destination::new(host, port)
-    }
-}
-
-impl TryFrom<&str> for Destination {
-    type Error = Error;
-
-    fn try_from(text: &str) -> Result<Destination> {
-        let (host, port) = split_host_port(text)?;
-        Ok(Destination::new(host, port))
-    }
-}
-
-impl TryFrom<&String> for Destination {
-    type Error = Error;
-
-    fn try_from(text: &String) -> Result<Destination> {
-        Destination::try_from(text.as_str())
     }
 }
 
