@@ -12,7 +12,6 @@
 //! ```
 
 use std::cell::{Cell, RefCell};
-use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -168,13 +167,12 @@ impl ClientService {
     /// connected.
     ///
     /// The Deferred fails after `fail_after_failures` further failed attempts, with the failure of the last attempt.
-    /// `None` sets no limit. The Deferred fails with [`Cancelled`] if the service is stopped now or later. Before the
+    /// `None` sets no limit, and 0 counts as 1. The Deferred fails with [`Cancelled`] if the service is stopped now or later. Before the
     /// first start the Deferred waits.
     ///
     /// May be called from any callback.
     ///
     /// ```
-    /// use std::num::NonZeroU32;
     /// use std::time::Duration;
     /// use ropewalk::Error;
     /// use ropewalk::application::{ClientService, ServiceHandle};
@@ -184,20 +182,20 @@ impl ClientService {
     /// let net = MemoryReactor::new(); // no server is listening
     /// let client = ClientService::new(TcpClientEndpoint::new("10.0.0.1:80")?, AccumulatingProtocol::new);
     /// ServiceHandle::new(client.clone()).start(&net);
-    /// let connected = client.when_connected(NonZeroU32::new(2)); // fails after two failed attempts
+    /// let connected = client.when_connected(2); // fails after two failed attempts
     /// net.advance(Duration::from_secs(10));
     /// let failure = connected.try_result().unwrap().unwrap_err();
     /// assert!(matches!(failure.downcast_ref(), Some(Error::ConnectionRefused(_))));
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn when_connected(&self, fail_after_failures: impl Into<Option<NonZeroU32>>) -> Deferred<Transport> {
+    pub fn when_connected(&self, fail_after_failures: impl Into<Option<u32>>) -> Deferred<Transport> {
         match &*self.0.state.borrow() {
             State::Connected(transport) => return succeed(transport.clone()),
             State::Idle { was_stopped: true } | State::Ending { start_again: false, .. } => return fail(Cancelled),
             _ => {}
         }
         let (deferred, resolver) = Deferred::new();
-        let patience = fail_after_failures.into().map(NonZeroU32::get);
+        let patience = fail_after_failures.into().map(|failures| failures.max(1));
         self.0.waiters.borrow_mut().push(Waiter { resolver, patience });
         deferred
     }

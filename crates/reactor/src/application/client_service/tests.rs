@@ -55,10 +55,6 @@ impl Bench {
     }
 }
 
-fn number(number: u32) -> Option<NonZeroU32> {
-    NonZeroU32::new(number)
-}
-
 #[track_caller]
 fn value<T>(deferred: Deferred<T>) -> T {
     deferred.try_result().expect("a fired Deferred").expect("a value")
@@ -163,12 +159,14 @@ fn after_a_lost_connection_the_delays_start_again() {
 #[test]
 fn a_waiter_fails_after_its_chosen_number_of_failures() {
     let bench = Bench::new(client());
-    let [forever, once, twice] = [None, number(1), number(2)].map(|limit| bench.client.when_connected(limit));
+    let [forever, once, twice] = [None, Some(1), Some(2)].map(|limit| bench.client.when_connected(limit));
+    let hasty = bench.client.when_connected(0);
     bench.start();
     assert!(matches!(failure(once).trap().unwrap(), Error::ConnectionRefused(_)));
+    assert!(hasty.is_done(), "0 counts as 1");
     assert!(!twice.is_done());
     // This waiter counts failures from its own call, not from the start of the service.
-    let late = bench.client.when_connected(number(2));
+    let late = bench.client.when_connected(2);
     bench.net.advance(SECOND);
     assert!(matches!(failure(twice).trap().unwrap(), Error::ConnectionRefused(_)));
     assert!(!late.is_done());
@@ -203,7 +201,7 @@ fn a_prepare_that_fails_or_panics_fails_the_attempt() {
     for client in [failing, panicking] {
         let (bench, server) = Bench::with_server(client);
         bench.net.set_panic_policy(PanicPolicy::Log);
-        let impatient = bench.client.when_connected(number(2));
+        let impatient = bench.client.when_connected(2);
         bench.start();
         assert!(accepted(&server).is_reset());
         assert!(server.accept().is_none() && !impatient.is_done());
@@ -225,7 +223,7 @@ fn a_connection_lost_while_preparing_is_a_failed_attempt() {
         std::mem::forget(resolver);
         deferred
     }));
-    let impatient = bench.client.when_connected(number(1));
+    let impatient = bench.client.when_connected(1);
     bench.start();
     accepted(&server).abort();
     bench.net.settle();
