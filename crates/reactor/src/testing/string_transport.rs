@@ -180,6 +180,12 @@ impl StringTransport {
     }
 }
 
+impl std::fmt::Debug for StringTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("StringTransport").field(&self.transport).finish()
+    }
+}
+
 impl Deref for StringTransport {
     type Target = Transport;
 

@@ -687,6 +687,7 @@ impl Drop for Ending {
 ///     guest.write(b"we close at ten\n");
 /// }
 /// assert_eq!(transport.value(), b"we close at ten\n");
+/// assert!(guests.contains(&transport.downgrade())); // also after the connection has been dropped
 /// ```
 #[derive(Clone)]
 pub struct WeakTransport(Weak<Stream>);
@@ -695,6 +696,24 @@ impl WeakTransport {
     /// Returns the transport, or `None` if no other handle keeps it alive.
     pub fn upgrade(&self) -> Option<Transport> {
         self.0.upgrade().map(Transport)
+    }
+}
+
+impl PartialEq for WeakTransport {
+    /// Returns whether both are handles of the same connection.
+    fn eq(&self, other: &WeakTransport) -> bool {
+        self.0.ptr_eq(&other.0)
+    }
+}
+
+impl Eq for WeakTransport {}
+
+impl std::fmt::Debug for WeakTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.upgrade() {
+            Some(transport) => f.debug_tuple("WeakTransport").field(&transport).finish(),
+            None => f.write_str("WeakTransport(dropped)"),
+        }
     }
 }
 

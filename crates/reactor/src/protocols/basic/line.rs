@@ -220,6 +220,7 @@ pub trait LineProtocol {
 ///     }
 ///
 ///     fn line_received(&mut self, lines: &LineTransport, line: &[u8]) {
+///         assert_eq!(self.0.as_ref(), Some(lines)); // handles of one connection are equal
 ///         if line == b"forget it" {
 ///             lines.clear_line_buffer();
 ///         }
@@ -229,6 +230,7 @@ pub trait LineProtocol {
 /// let net = MemoryReactor::new();
 /// net.listen_tcp("10.0.0.1:80", || LineReceiver::new(Host(None)))?;
 /// let client = net.connect_stream("10.0.0.1:80");
+/// client.write(b"forget it\r\n");
 /// net.settle();
 /// assert!(client.received().starts_with(b"you are ") && client.received().ends_with(b"\r\n"));
 /// # Ok::<(), ropewalk::Error>(())
@@ -288,6 +290,15 @@ impl Deref for LineTransport {
         &self.transport
     }
 }
+
+impl PartialEq for LineTransport {
+    /// Returns whether both are handles of the same connection.
+    fn eq(&self, other: &LineTransport) -> bool {
+        self.transport == other.transport
+    }
+}
+
+impl Eq for LineTransport {}
 
 impl std::fmt::Debug for LineTransport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

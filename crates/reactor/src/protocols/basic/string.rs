@@ -213,6 +213,7 @@ impl From<NetstringParseError> for FramingError {
 ///     fn connection_made(&mut self, strings: &StringTransport) {
 ///         strings.send_string(b"hello").expect("five bytes fit");
 ///         assert!(strings.send_string(&[0; 256]).is_err()); // 256 do not, so nothing is sent
+///         assert_eq!(strings, &strings.clone()); // handles of one connection are equal
 ///         strings.transport().lose_connection();
 ///     }
 ///
@@ -246,6 +247,15 @@ impl StringTransport {
         &self.transport
     }
 }
+
+impl PartialEq for StringTransport {
+    /// Returns whether both are handles of the same connection.
+    fn eq(&self, other: &StringTransport) -> bool {
+        self.transport == other.transport
+    }
+}
+
+impl Eq for StringTransport {}
 
 impl Deref for StringTransport {
     type Target = Transport;
