@@ -92,7 +92,8 @@ pub use interfaces::core::{Phase, RunOptions, TriggerId};
 pub use interfaces::fd_set::Descriptor;
 pub use interfaces::signals::SignalWatch;
 pub use interfaces::tcp::{Binding, Destination};
-pub use interfaces::threads::{ThreadHandle, ThreadPool};
+pub use interfaces::thread_pool::{ThreadPool, ThreadPoolCounts};
+pub use interfaces::threads::ThreadHandle;
 pub use interfaces::time::DelayedCall;
 pub use interfaces::unix::{UnixBinding, UnixDestination};
 pub use kernel::{

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
-use super::threads::{Work, log_panic};
+use super::thread_pool::{Work, log_panic};
 use crate::kernel::{Reactor, drop_logged};
 
 thread_local! {
@@ -72,7 +72,7 @@ mod tests {
     use ropewalk_proto::{Deferred, Panicked};
 
     use crate::error::Error;
-    use crate::interfaces::threads::ThreadPool;
+    use crate::interfaces::thread_pool::ThreadPool;
     use crate::task::{AddTimeout, TimedOut};
     use crate::testing::{Clock, MemoryReactor, SimulatedNetwork};
 

@@ -9,6 +9,7 @@ pub mod signals;
 pub mod socket;
 pub mod tcp;
 mod tcp_conversions;
+pub mod thread_pool;
 pub mod threads;
 pub mod time;
 pub mod unix;

@@ -2,30 +2,22 @@
 //!
 //! [`ThreadHandle`] is the only part of a reactor that can be used from other threads.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::mpsc;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
 
 use super::inline_work::{InlineWork, check_may_wait};
 use super::order;
+use super::thread_pool::{JOIN_TIMEOUT, ThreadPool, Work, log_panic};
 use crate::error::{Error, Result};
 use crate::kernel::{Callback, Feature, Hooks, Order, Reactor, Running, ThreadCalls, drop_logged};
-use ropewalk_proto::panics::{Place, catch};
-use ropewalk_proto::{Deferred, Failure, Resolver, report};
-
-/// The default maximum number of threads in the pool.
-const POOL_SIZE: usize = 10;
+use ropewalk_proto::panics::catch;
+use ropewalk_proto::{Deferred, Failure, Resolver};
 
 /// The maximum number of threads that look names up. A name whose servers do not answer occupies two of them for several
 /// seconds, one for each address family.
 const LOOKUP_THREADS: usize = 10;
-
-/// The maximum time that the end of a run waits for work in threads, so that a program reacts to a signal within half a
-/// second. Work that takes longer finishes in the background. Work that has not started waits for the next run.
-const JOIN_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// A handle to a reactor for other threads: the only part of a reactor that is `Send`.
 ///
@@ -341,9 +333,8 @@ impl Reactor {
             threads.inline.push(self, work);
             return deferred;
         }
-        let number = threads.lookups.submit(work);
-        let shared = threads.lookups.shared.clone();
-        resolver.set_canceller(move |_| drop(shared.withdraw(number)));
+        let submitted = threads.lookups.submit(work);
+        resolver.set_canceller(move |_| drop(submitted.withdraw()));
         deferred
     }
 
@@ -439,11 +430,29 @@ impl Reactor {
     pub fn suggest_thread_pool_size(&self, size: usize) {
         self.feature::<Threads>().pool.set_size(size.max(1));
     }
+
+    /// Returns the pool of this reactor, for its counts and for further work: `getThreadPool`.
+    ///
+    /// Work that runs [in the turns](Reactor::set_inline_work) of a test's reactor does not use this pool. May be called
+    /// from any callback.
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// reactor.call_in_thread(|| println!("in a thread"));
+    /// let pool = reactor.thread_pool();
+    /// assert_eq!((pool.counts().queued, pool.counts().limit), (1, 10)); // no thread starts before the reactor runs
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn thread_pool(&self) -> Rc<ThreadPool> {
+        self.feature::<Threads>().pool.clone()
+    }
 }
 
 /// The reactor's own pool, the threads that look names up, and the receivers of results from threads.
 struct Threads {
-    pool: ThreadPool,
+    pool: Rc<ThreadPool>,
     lookups: ThreadPool,
     inline: InlineWork,
     results: ThreadResults,
@@ -457,7 +466,7 @@ impl Feature for Threads {
             pool.start();
             lookups.start();
         }
-        Threads { pool, lookups, inline: InlineWork::default(), results: ThreadResults::default() }
+        Threads { pool: Rc::new(pool), lookups, inline: InlineWork::default(), results: ThreadResults::default() }
     }
 
     fn hooks(self: &Rc<Threads>) -> Option<(Order, Rc<dyn Hooks>)> {
@@ -471,7 +480,7 @@ impl Threads {
         if self.inline.is_on() {
             self.inline.push(reactor, work);
         } else {
-            pool.submit(work);
+            let _ = pool.submit(work);
         }
     }
 }
@@ -502,7 +511,6 @@ impl Hooks for Threads {
     }
 }
 
-pub(super) type Work = Box<dyn FnOnce() + Send>;
 type Receiver = Box<dyn FnOnce(Result<Box<dyn std::any::Any>>)>;
 
 /// Receivers of results from threads. A receiver is not `Send`, so it stays on the reactor's thread, and the work
@@ -554,235 +562,10 @@ impl Drop for Promise {
     }
 }
 
-/// A pool of threads for blocking work. The threads start one by one as work is added. Each reactor has a pool already.
-/// Create a `ThreadPool` for an additional one.
-///
-/// Dropping a pool waits for its work for up to 300 ms. Longer work finishes in the background, and work that has not
-/// started is dropped.
-///
-/// ```
-/// use std::sync::mpsc;
-/// use ropewalk::ThreadPool;
-///
-/// let pool = ThreadPool::new(2);
-/// let (sender, receiver) = mpsc::channel();
-/// pool.call_in_thread(move || sender.send("from a thread").unwrap());
-/// assert_eq!(receiver.recv().unwrap(), "from a thread");
-/// ```
-pub struct ThreadPool {
-    shared: Arc<Shared>,
-    running: Cell<bool>,
-}
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<PoolState>,
-    work_came: Condvar,
-    thread_ended: Condvar,
-}
-
-struct PoolState {
-    /// The work that has not started, and its numbers, which ascend.
-    queue: VecDeque<(u64, Work)>,
-    next_number: u64,
-    /// The number of threads in the present epoch.
-    threads: usize,
-    /// The number of these threads that run work.
-    busy: usize,
-    size: usize,
-    /// The run is over: threads end when no work is left.
-    ending: bool,
-    /// The number of times that the pool gave up its threads, because their work took too long. Threads of earlier
-    /// epochs are not counted in `threads` and `busy`.
-    epoch: u64,
-}
-
-impl Default for PoolState {
-    fn default() -> Self {
-        PoolState {
-            queue: VecDeque::new(),
-            next_number: 0,
-            threads: 0,
-            busy: 0,
-            size: POOL_SIZE,
-            ending: false,
-            epoch: 0,
-        }
-    }
-}
-
-impl ThreadPool {
-    /// Creates a pool of at most `size` threads. 0 counts as 1. Threads start when there is work.
-    pub fn new(size: usize) -> ThreadPool {
-        let pool = ThreadPool::not_started();
-        pool.set_size(size.max(1));
-        pool.start();
-        pool
-    }
-
-    /// Creates a pool that queues its work until it is started.
-    fn not_started() -> ThreadPool {
-        ThreadPool { shared: Arc::default(), running: Cell::new(false) }
-    }
-
-    /// Runs `work` in a thread. A panic in `work` is logged.
-    pub fn call_in_thread(&self, work: impl FnOnce() + Send + 'static) {
-        self.submit(Box::new(work));
-    }
-
-    /// Starts to run the queued work.
-    fn start(&self) {
-        self.running.set(true);
-        // Dropped after the lock is released: destructors of work may submit more.
-        let _refused;
-        let mut state = lock(&self.shared.state);
-        state.ending = false;
-        _refused = self.shared.grow(&mut state);
-    }
-
-    /// Stops the threads after the queued work, and waits for them until `deadline`.
-    fn stop(&self, deadline: Instant) {
-        if !self.running.replace(false) {
-            return;
-        }
-        let mut state = lock(&self.shared.state);
-        state.ending = true;
-        self.shared.work_came.notify_all();
-        while state.threads > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                tracing::warn!(threads = state.threads, "work in threads continues after the reactor's run");
-                state.give_threads_up();
-                return;
-            }
-            let waited = self.shared.thread_ended.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// Queues `work`, and returns its number.
-    fn submit(&self, work: Work) -> u64 {
-        let _refused;
-        let mut state = lock(&self.shared.state);
-        let number = state.next_number;
-        state.next_number += 1;
-        state.queue.push_back((number, work));
-        if self.running.get() {
-            _refused = self.shared.grow(&mut state);
-            self.shared.work_came.notify_one();
-        }
-        number
-    }
-
-    fn set_size(&self, size: usize) {
-        let _refused;
-        let mut state = lock(&self.shared.state);
-        state.size = size;
-        if self.running.get() {
-            _refused = self.shared.grow(&mut state);
-        }
-        self.shared.work_came.notify_all();
-    }
-}
-
-impl Drop for ThreadPool {
-    fn drop(&mut self) {
-        self.stop(Instant::now() + JOIN_TIMEOUT);
-    }
-}
-
-impl std::fmt::Debug for ThreadPool {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ThreadPool")
-    }
-}
-
-impl PoolState {
-    fn give_threads_up(&mut self) {
-        self.epoch += 1;
-        self.threads = 0;
-        self.busy = 0;
-    }
-
-    fn is_superfluous(&self) -> bool {
-        self.threads > self.size || (self.ending && self.queue.is_empty())
-    }
-}
-
-impl Shared {
-    /// Takes work out of the queue, unless it has started.
-    fn withdraw(&self, number: u64) -> Option<Work> {
-        let mut state = lock(&self.state);
-        let place = state.queue.binary_search_by_key(&number, |(number, _)| *number).ok()?;
-        state.queue.remove(place).map(|(_, work)| work)
-    }
-
-    /// Starts threads while there is more work than idle threads, up to the pool's size. If there is no thread at all,
-    /// returns the work, which would otherwise wait for ever.
-    fn grow(self: &Arc<Shared>, state: &mut PoolState) -> VecDeque<(u64, Work)> {
-        let wanted = state.queue.len().saturating_sub(state.threads - state.busy);
-        for _ in 0..wanted.min(state.size.saturating_sub(state.threads)) {
-            let (shared, epoch) = (self.clone(), state.epoch);
-            let thread = std::thread::Builder::new().name("ropewalk-pool".into());
-            match thread.spawn(move || shared.work(epoch)) {
-                Ok(_detached) => state.threads += 1,
-                Err(error) if state.threads > 0 => {
-                    tracing::warn!(%error, "cannot start another thread");
-                    break;
-                }
-                Err(error) => {
-                    report!(ERROR, error = error, "cannot start a thread: work is dropped");
-                    return std::mem::take(&mut state.queue);
-                }
-            }
-        }
-        VecDeque::new()
-    }
-
-    fn work(&self, epoch: u64) {
-        while let Some(work) = self.next(epoch) {
-            log_panic(work);
-            let mut state = lock(&self.state);
-            if state.epoch == epoch {
-                state.busy -= 1;
-            }
-        }
-    }
-
-    /// Returns the next piece of work, or `None` when this thread should end.
-    fn next(&self, epoch: u64) -> Option<Work> {
-        let mut state = lock(&self.state);
-        while state.epoch == epoch {
-            if state.is_superfluous() {
-                state.threads -= 1;
-                self.thread_ended.notify_all();
-                return None;
-            }
-            if let Some((_, work)) = state.queue.pop_front() {
-                state.busy += 1;
-                return Some(work);
-            }
-            state = self.work_came.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        None
-    }
-}
-
-pub(super) fn log_panic(work: impl FnOnce()) {
-    if let Err(panic) = catch(work) {
-        let at = panic.place().map(Place::to_string).unwrap_or_default();
-        tracing::error!(at, message = panic.message(), "work in a thread panicked");
-    }
-}
-
-/// Locks `mutex`. A poisoned lock is harmless: the panic happened elsewhere, and the data is consistent between
-/// statements.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::RunOptions;
     use crate::testing::MemoryReactor;
@@ -803,7 +586,7 @@ mod tests {
         });
         queued.iter().for_each(Deferred::cancel);
         assert_eq!(Arc::strong_count(&work), 1);
-        assert!(lock(&threads.lookups.shared.state).queue.len() <= 1, "only the stuck one may wait for its thread");
+        assert!(threads.lookups.counts().queued <= 1, "only the stuck one may wait for its thread");
         drop(release);
         while !stuck.is_done() {
             net.iterate(Some(Duration::from_millis(1))).unwrap();
