@@ -480,8 +480,8 @@ mod tests {
         client.finish();
         net.settle();
         let (failed, next) = outcome.take().unwrap();
-        let error = failed.unwrap_err();
-        assert!(error.get_ref().is_some_and(|inner| inner.is::<LineTooLong>()));
+        let cause = failed.unwrap_err().into_inner().expect("a cause");
+        assert!(cause.is::<LineTooLong>());
         assert_eq!(next.unwrap(), Some(b"short".to_vec()), "the rest of the long line was skipped");
     }
 
