@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_binding_converts_from_an_address_and_a_port() {
+    fn a_binding_converts_from_an_address_with_a_port() {
         let (v4, v6) = (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST);
         for address in [listens(("127.0.0.1", 80)), listens((v4, 80)), listens((IpAddr::from(v4), 80))] {
             assert_eq!(address, "127.0.0.1:80");
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_binding_of_a_name_and_a_port_is_refused() {
+    fn a_binding_of_a_name_with_a_port_is_refused() {
         let error = Binding::try_from(("localhost", 80)).unwrap_err();
         assert!(error.to_string().starts_with("'localhost:80' is not an address"), "{error}");
     }

@@ -243,8 +243,7 @@ impl AsyncStream {
         self.reader.read_exact(buffer).await
     }
 
-    /// Reads a line of at most `max_length` bytes, without the `\n` or `\r\n` that ends it. `None` means the end of the
-    /// stream.
+    /// Reads a line of at most `max_length` bytes, without its final `\n` or `\r\n`. `None` means the end of the stream.
     ///
     /// If bytes follow the last newline when the stream ends, they are the last line. If the future is dropped before it
     /// completes, no byte is lost.

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_ends_with_a_newline_or_a_return_and_a_newline() {
+    fn a_return_before_the_newline_is_not_part_of_the_line() {
         let mut state = state(b"one\r\ntwo\n\n\r\n\rthree\r\r\nfour");
         for line in [&b"one"[..], b"two", b"", b"", b"\rthree\r"] {
             assert_eq!(state.take_line(10), Ok(Some(line.to_vec())));
