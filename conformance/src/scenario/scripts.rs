@@ -1,5 +1,7 @@
 //! The scenarios that the child process plays. A specification expects their lines.
 
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -9,13 +11,14 @@ use ropewalk::proto::Deferred;
 use ropewalk::sys::signals::SignalGuard;
 use ropewalk::sys::{Wake, Waker};
 use ropewalk::{Phase, Reactor, RunOptions};
+use rustix::net::sockopt;
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::crowds;
 use super::dialogue::{hear, say, saying};
 use crate::Subject;
 use crate::lock_step::LockStep;
-use crate::script::stop;
+use crate::script::{Script, stop};
 
 type Scenario = fn(&Subject);
 
@@ -46,6 +49,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("threads", threads),
     ("chosen", chosen),
     ("echo", echo),
+    ("large answers", large_answers),
 ];
 
 /// Plays the scenario that the program's arguments name.
@@ -338,4 +342,31 @@ fn echo(subject: &Subject) {
     let reactor = subject.reactor();
     let mut clients = LockStep::new(&reactor, connections);
     (0..rounds).for_each(|_| clients.round());
+}
+
+/// Asks for answers that are larger than the buffers of a connection. The first line of the input is the number of
+/// answers.
+fn large_answers(subject: &Subject) {
+    const ANSWER_BYTES: usize = 16 * 1024 * 1024;
+    let answers: usize = hear().parse().expect("a number");
+    let (reactor, answer) = (subject.reactor(), vec![b'x'; ANSWER_BYTES]);
+    let server = Script::new().on_data(move |transport, _| transport.write(&answer));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    // Accepted connections inherit the size. A buffer that takes more than a turn's share would cost calls of its own.
+    sockopt::set_socket_send_buffer_size(&listener, 64 * 1024).expect("a socket");
+    let mut client = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("the port listens");
+    client.set_nonblocking(true).expect("a socket");
+    let _port = reactor.adopt_stream_port(listener, server.factory()).expect("a port");
+    let mut buffer = vec![0; 256 * 1024];
+    for _ in 0..answers {
+        client.write_all(b"?").expect("room for a byte");
+        let mut left = ANSWER_BYTES;
+        while left > 0 {
+            reactor.iterate(Some(Duration::ZERO)).expect("a turn");
+            match client.read(&mut buffer) {
+                Ok(count) => left -= count,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+        }
+    }
 }

@@ -203,6 +203,13 @@ impl<S: Selector> Readiness<S> {
             self.has_stale = true;
             return false;
         };
+        if event.ready == Ready::READ | Ready::WRITE && source.only_reads() {
+            // WRITE is armed still. Its edge woke nothing, and disarming it would cost a call now and another one when
+            // the next large answer arms it again.
+            event.ready = Ready::READ;
+            source.unread = true;
+            return true;
+        }
         if event.ready.contains(Ready::GONE) {
             source.wanted = Watch::empty();
         }
