@@ -8,9 +8,9 @@
 //! - An edge-triggered eventfd(2) is reported once for each write, whether or not it is read. So a waker need not empty
 //!   it.
 //! - After a level-triggered descriptor was reported, the next wait polls it again, ready or not. For an echoed message
-//!   that costs the kernel about 4 % more. An edge-triggered descriptor that is read must also be watched for EPOLLRDHUP
-//!   (the peer will send no more) and EPOLLPRI (a read stops short at urgent data), because bytes that a read leaves
-//!   behind are not reported again.
+//!   that costs the kernel about 4 % more. An edge-triggered descriptor that is read must also be watched for
+//!   EPOLLRDHUP (the peer will send no more) and EPOLLPRI (a read stops short at urgent data), because bytes that a
+//!   read leaves behind are not reported again.
 //! - A descriptor is registered once. So several keys that watch one descriptor share a registration (`numbers`).
 //! - Regular files are refused with EPERM. They never block, so they are ready in every wait.
 //! - epoll_wait(2) counts in milliseconds. epoll_pwait2(2), Linux 5.11, counts in nanoseconds; sandboxes deny it.
@@ -92,12 +92,7 @@ impl Selector for Epoll {
         Ok(())
     }
 
-    fn wait(
-        &mut self,
-        timeout: Option<Duration>,
-        events: &mut Events,
-        mut interpret: impl FnMut(Event) -> Event,
-    ) -> io::Result<()> {
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Events, mut seen: impl FnMut(&Event)) -> io::Result<()> {
         let timeout = if self.always.is_empty() { timeout } else { Some(Duration::ZERO) };
         let mut batch = [MaybeUninit::uninit(); BATCH];
         let ready = match self.epoll_wait(timeout, &mut batch) {
@@ -106,12 +101,12 @@ impl Selector for Epoll {
         };
         if self.numbers.are_shared() {
             let all = ready.iter().flat_map(|ready| self.numbers.share_out(event(ready)));
-            events.extend(all.map(&mut interpret));
+            events.extend(all.inspect(&mut seen));
         } else {
-            events.extend(ready.iter().map(|ready| interpret(event(ready))));
+            events.extend(ready.iter().map(event).inspect(&mut seen));
         }
         let always = self.always.iter().map(|&(key, watch)| Event { key, ready: watch.ready() });
-        events.extend(always.map(interpret));
+        events.extend(always.inspect(seen));
         Ok(())
     }
 
@@ -128,7 +123,7 @@ impl Epoll {
                 self.numbers.join(fd, key, watch);
                 if let Err(error) = self.update(fd) {
                     self.numbers.leave(fd, key);
-                    return Err(error);
+                    return Err(error.into());
                 }
             }
             outcome => {
@@ -145,10 +140,8 @@ impl Epoll {
             return Ok(());
         }
         match self.numbers.change(fd, key, watch) {
-            Holder::Alone => {
-                Ok(epoll::modify(&self.epoll, fd, EventData::new_u64(key.to_u64()), flags(watch, trigger))?)
-            }
-            Holder::Shared => self.update(fd),
+            Holder::Alone => Ok(self.register(fd, key, watch, trigger)?),
+            Holder::Shared => Ok(self.update(fd)?),
             // The descriptor was closed, and its number now belongs to another source.
             Holder::Other => self.enter(fd, key, watch, trigger),
         }
@@ -160,21 +153,26 @@ impl Epoll {
             return Ok(());
         }
         let outcome = match self.numbers.leave(fd, key) {
-            Holder::Alone => epoll::delete(&self.epoll, fd).map_err(io::Error::from),
+            Holder::Alone => epoll::delete(&self.epoll, fd),
             Holder::Shared => self.update(fd),
             Holder::Other => Ok(()),
         };
         match outcome {
             // The owner has closed the watched descriptor already, and closing it removed the registration.
-            Err(error) if is_gone(&error) => Ok(()),
-            outcome => outcome,
+            Err(Errno::BADF | Errno::NOENT) => Ok(()),
+            outcome => Ok(outcome?),
         }
     }
 
     /// Makes the registration of a shared descriptor report everything that its keys are watched for.
-    fn update(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+    fn update(&self, fd: BorrowedFd<'_>) -> rustix::io::Result<()> {
         let Some((key, watch)) = self.numbers.registered(fd) else { return Ok(()) };
-        Ok(epoll::modify(&self.epoll, fd, EventData::new_u64(key.to_u64()), flags(watch, Trigger::Level))?)
+        self.register(fd, key, watch, Trigger::Level)
+    }
+
+    /// Changes the registration of a descriptor.
+    fn register(&self, fd: BorrowedFd<'_>, key: Key, watch: Watch, trigger: Trigger) -> rustix::io::Result<()> {
+        epoll::modify(&self.epoll, fd, EventData::new_u64(key.to_u64()), flags(watch, trigger))
     }
 
     fn epoll_wait<'a>(
@@ -226,11 +224,6 @@ fn flags(watch: Watch, trigger: Trigger) -> EventFlags {
     flags.set(EventFlags::IN, watch.contains(Watch::READ));
     flags.set(EventFlags::OUT, watch.contains(Watch::WRITE));
     flags
-}
-
-/// Whether the descriptor is closed, so that its registration is gone.
-fn is_gone(error: &io::Error) -> bool {
-    [Errno::BADF, Errno::NOENT].iter().any(|gone| error.raw_os_error() == Some(gone.raw_os_error()))
 }
 
 /// The distance between the bits of EPOLLRDHUP and EPOLLHUP.

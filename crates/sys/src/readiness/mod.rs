@@ -1,5 +1,5 @@
-//! Providers on readiness: select, poll and epoll. The kernel reports that a descriptor is ready, and the provider makes
-//! the system call.
+//! Providers on readiness: select, poll and epoll. The kernel reports that a descriptor is ready, and the provider
+//! makes the system call.
 //!
 //! A registration has the readiness that its owner wants, and the readiness that the selector is armed for. When the
 //! owner wants more, the selector is armed at once. When the owner wants less, the selector is disarmed only if it
@@ -187,7 +187,7 @@ impl<S: Selector> Readiness<S> {
     /// plain READs.
     #[inline(never)]
     fn interpret(&mut self, events: &mut Events) {
-        events.retain_mut(|event| is_plain(&mut self.sources, *event) || self.interpret_one(event));
+        events.retain_mut(|event| is_plain(&mut self.sources, event) || self.interpret_one(event));
     }
 
     /// Returns whether the owner of the key wants any part of the event.
@@ -269,7 +269,6 @@ impl<S: Selector> EventProvider for Readiness<S> {
             if !is_plain(sources, event) {
                 all_plain = false;
             }
-            event
         });
         self.bell.wake_up();
         outcome?;
@@ -321,7 +320,7 @@ impl<S: Selector> EventProvider for Readiness<S> {
 
 /// Whether the owner gets the event as it is, as nearly every event: a READ of a registration that only reads.
 #[inline(always)]
-fn is_plain(sources: &mut Slab<Registration>, event: Event) -> bool {
+fn is_plain(sources: &mut Slab<Registration>, event: &Event) -> bool {
     if event.ready != Ready::READ {
         return false;
     }
@@ -330,8 +329,8 @@ fn is_plain(sources: &mut Slab<Registration>, event: Event) -> bool {
     true
 }
 
-/// Whether the event is the loss of a connection that is not read. While the selector is still armed for READ, a hang-up
-/// may be only the end of the stream.
+/// Whether the event is the loss of a connection that is not read. While the selector is still armed for READ, a
+/// hang-up may be only the end of the stream.
 fn is_lost(source: &Registration, ready: Ready) -> bool {
     let has_hung_up = ready.contains(Ready::HANGUP) && !source.armed.contains(Watch::READ);
     source.wanted.contains(Watch::LOSS) && (ready.contains(Ready::ERROR) || has_hung_up)

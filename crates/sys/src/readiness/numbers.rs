@@ -5,11 +5,11 @@
 //!   shared    [ (number, [(key, watch), ...]) ]            the first key is the one in the registration
 //! ```
 //!
-//! Several keys may watch one descriptor, for example a watch on the handle of a connection. They share a level-triggered
-//! registration for everything that any of them is watched for.
+//! Several keys may watch one descriptor, for example a watch on the handle of a connection. They share a
+//! level-triggered registration for everything that any of them is watched for.
 //!
-//! A number may have been closed and opened again, behind the back of the key that watched it. That key must not change
-//! or remove the registration of the new descriptor.
+//! The owner of a watched descriptor may close it, and the system may give its number to another descriptor, without a
+//! report to the key. The old key must not change or remove the registration of the new descriptor.
 
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
@@ -53,7 +53,8 @@ impl Numbers {
         }
         match self.holder(number) {
             Some(first) => self.shared.push((number, vec![first, (key, watch)])),
-            // The key of the registration has left, but a copy of its closed descriptor keeps the registration.
+            // No key holds the registration, but a copy of the closed descriptor keeps it alive, and the number is
+            // again one of this open file.
             None => self.set(number, Some((key, watch))),
         }
     }

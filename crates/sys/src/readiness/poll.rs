@@ -1,8 +1,8 @@
 //! poll(2).
 //!
 //! The array for the system call is kept between waits, with the index of each key beside it. POLLHUP and POLLERR are
-//! always reported. So a descriptor that is watched for nothing is not in the array, and one that is watched for its loss
-//! has no other bits.
+//! always reported. So a descriptor that is watched for nothing is not in the array, and one that is watched for its
+//! loss has no other bits.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -59,19 +59,14 @@ impl Selector for Poll {
         Ok(())
     }
 
-    fn wait(
-        &mut self,
-        timeout: Option<Duration>,
-        events: &mut Events,
-        interpret: impl FnMut(Event) -> Event,
-    ) -> io::Result<()> {
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Events, seen: impl FnMut(&Event)) -> io::Result<()> {
         let count = match poll(&mut self.array, timeout.map(timespec).as_ref()) {
             Err(Errno::INTR) => return Ok(()),
             outcome => outcome?,
         };
         let ready = self.keys.iter().zip(&self.array).filter(|(_, element)| !element.revents().is_empty());
         let ready = ready.take(count).map(|(&key, element)| Event { key, ready: ready_of(element.revents()) });
-        events.extend(ready.map(interpret));
+        events.extend(ready.inspect(seen));
         Ok(())
     }
 
@@ -81,6 +76,10 @@ impl Selector for Poll {
 }
 
 impl Poll {
+    pub(super) fn is_empty(&self) -> bool {
+        self.array.is_empty()
+    }
+
     fn leave(&mut self, key: Key) {
         let Some(place) = self.places.remove(key) else { return };
         self.array.swap_remove(place);

@@ -1,16 +1,18 @@
 //! select(2), which takes only descriptors below FD_SETSIZE.
 //!
-//! A hang-up or an error makes a descriptor readable and writable. select(2) has no other report for them. So connections
-//! that are watched only for their loss are looked at by poll(2), twice a second, and end no wait otherwise.
+//! A hang-up or an error makes a descriptor readable and writable. select(2) has no other report for them. So
+//! connections that are watched only for their loss are looked at by poll(2), twice a second, and end no wait
+//! otherwise.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use ropewalk_proto::{Key, SecondaryMap};
-use rustix::event::{FdSetElement, FdSetIter, PollFd, PollFlags, fd_set_insert, fd_set_num_elements, poll, select};
+use rustix::event::{FdSetElement, FdSetIter, fd_set_insert, fd_set_num_elements, select};
 use rustix::io::{Errno, fcntl_getfd};
 
+use super::poll::Poll;
 use super::selector::{Selector, Trigger, Watch};
 use super::timeout::timespec;
 use crate::seam::{Event, Events, Ready};
@@ -21,10 +23,10 @@ const LIMIT: RawFd = libc::FD_SETSIZE as RawFd;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(crate) struct Select {
-    /// The descriptors that are watched.
+    /// The descriptors that are watched for more than their loss.
     entries: Vec<Entry>,
-    /// The number of entries that are watched only for their loss.
-    losses: usize,
+    /// The descriptors that are watched only for their loss.
+    lost: Poll,
     next_look: Instant,
     places: SecondaryMap<usize>,
     reading: Vec<FdSetElement>,
@@ -49,7 +51,7 @@ impl Selector for Select {
         let found = vec![Ready::empty(); libc::FD_SETSIZE];
         Ok(Select {
             entries: Vec::new(),
-            losses: 0,
+            lost: Poll::default(),
             next_look: Instant::now(),
             places: SecondaryMap::new(),
             reading: blank.clone(),
@@ -65,45 +67,46 @@ impl Selector for Select {
         }
     }
 
-    fn modify(&mut self, fd: BorrowedFd<'_>, key: Key, _from: Watch, to: Watch, _trigger: Trigger) -> io::Result<()> {
-        let entry = Entry { fd: fd.as_raw_fd(), key, watch: to };
-        self.leave(key);
-        if !to.is_empty() {
+    fn modify(&mut self, fd: BorrowedFd<'_>, key: Key, from: Watch, to: Watch, trigger: Trigger) -> io::Result<()> {
+        self.remove(fd, key, from);
+        if to == Watch::LOSS {
+            self.lost.modify(fd, key, Watch::empty(), to, trigger)?;
+        } else if !to.is_empty() {
             self.places.insert(key, self.entries.len());
-            self.losses += usize::from(to == Watch::LOSS);
-            self.entries.push(entry);
+            self.entries.push(Entry { fd: fd.as_raw_fd(), key, watch: to });
         }
         Ok(())
     }
 
-    fn remove(&mut self, _fd: BorrowedFd<'_>, key: Key, _from: Watch) {
-        self.leave(key);
+    fn remove(&mut self, fd: BorrowedFd<'_>, key: Key, from: Watch) {
+        if from == Watch::LOSS {
+            return self.lost.remove(fd, key, from);
+        }
+        let Some(place) = self.places.remove(key) else { return };
+        self.entries.swap_remove(place);
+        if let Some(moved) = self.entries.get(place) {
+            self.places.insert(moved.key, place);
+        }
     }
 
     fn forget_all(&mut self) -> io::Result<()> {
         self.entries.clear();
-        self.losses = 0;
         self.places = SecondaryMap::new();
-        Ok(())
+        self.lost.forget_all()
     }
 
-    fn wait(
-        &mut self,
-        timeout: Option<Duration>,
-        events: &mut Events,
-        mut interpret: impl FnMut(Event) -> Event,
-    ) -> io::Result<()> {
-        if self.losses == 0 {
-            return self.wait_once(timeout, events, &mut interpret).map(drop);
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Events, mut seen: impl FnMut(&Event)) -> io::Result<()> {
+        if self.lost.is_empty() {
+            return self.wait_once(timeout, events, &mut seen).map(drop);
         }
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
-            self.look_if_due(events, &mut interpret)?;
+            self.look_if_due(events, &mut seen)?;
             let now = Instant::now();
             let until_look = self.next_look.saturating_duration_since(now);
             let left = deadline.map_or(until_look, |deadline| until_look.min(deadline.saturating_duration_since(now)));
             let left = if events.is_empty() { left } else { Duration::ZERO };
-            let is_over = self.wait_once(Some(left), events, &mut interpret)?;
+            let is_over = self.wait_once(Some(left), events, &mut seen)?;
             if is_over || !events.is_empty() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(());
             }
@@ -116,21 +119,12 @@ impl Selector for Select {
 }
 
 impl Select {
-    fn leave(&mut self, key: Key) {
-        let Some(place) = self.places.remove(key) else { return };
-        let left = self.entries.swap_remove(place);
-        self.losses -= usize::from(left.watch == Watch::LOSS);
-        if let Some(moved) = self.entries.get(place) {
-            self.places.insert(moved.key, place);
-        }
-    }
-
     /// Waits in one call. Returns whether the wait is over even if nothing is ready: it was interrupted.
     fn wait_once(
         &mut self,
         timeout: Option<Duration>,
         events: &mut Events,
-        interpret: &mut impl FnMut(Event) -> Event,
+        seen: &mut impl FnMut(&Event),
     ) -> io::Result<bool> {
         let bound = self.fill_sets();
         // SAFETY: every number in the sets is below `bound`, and `bound` is at most LIMIT, for which both sets are
@@ -141,41 +135,23 @@ impl Select {
         };
         match outcome {
             Err(Errno::INTR) => return Ok(true),
-            Err(Errno::BADF) => self.report_closed(events, interpret),
+            Err(Errno::BADF) => self.report_closed(events, seen),
             outcome => {
                 outcome?;
-                self.report_ready(events, interpret);
+                self.report_ready(events, seen);
             }
         }
         Ok(false)
     }
 
     /// Reports the connections that are watched only for their loss and have been lost, at most twice a second.
-    fn look_if_due(&mut self, events: &mut Events, interpret: &mut impl FnMut(Event) -> Event) -> io::Result<()> {
+    fn look_if_due(&mut self, events: &mut Events, seen: &mut impl FnMut(&Event)) -> io::Result<()> {
         let now = Instant::now();
         if now < self.next_look {
             return Ok(());
         }
         self.next_look = now + LOOK_EVERY;
-        let lossy = || self.entries.iter().filter(|entry| entry.watch == Watch::LOSS);
-        // SAFETY: the numbers are not negative, since they came from borrowed descriptors of connections, which this
-        // provider owns and removes before it closes them.
-        let mut looked: Vec<PollFd<'_>> = lossy()
-            .map(|entry| PollFd::from_borrowed_fd(unsafe { BorrowedFd::borrow_raw(entry.fd) }, PollFlags::empty()))
-            .collect();
-        match poll(&mut looked, Some(&timespec(Duration::ZERO))) {
-            Err(Errno::INTR) => return Ok(()),
-            outcome => drop(outcome?),
-        }
-        for (entry, seen) in lossy().zip(&looked) {
-            let mut ready = Ready::empty();
-            ready.set(Ready::ERROR, seen.revents().contains(PollFlags::ERR));
-            ready.set(Ready::HANGUP, seen.revents().contains(PollFlags::HUP));
-            if !ready.is_empty() {
-                events.push(interpret(Event { key: entry.key, ready }));
-            }
-        }
-        Ok(())
+        self.lost.wait(Some(Duration::ZERO), events, seen)
     }
 
     /// Puts every entry into the sets that it wants, and returns the highest number plus one.
@@ -195,7 +171,7 @@ impl Select {
         bound
     }
 
-    fn report_ready(&mut self, events: &mut Events, interpret: &mut impl FnMut(Event) -> Event) {
+    fn report_ready(&mut self, events: &mut Events, seen: &mut impl FnMut(&Event)) {
         for (set, ready) in [(&self.reading, Ready::READ), (&self.writing, Ready::WRITE)] {
             FdSetIter::new(set).for_each(|fd| self.found[fd as usize] |= ready);
         }
@@ -203,7 +179,7 @@ impl Select {
             // Two keys may watch one descriptor, each for its own readiness.
             let ready = self.found[entry.fd as usize] & entry.watch.ready();
             if !ready.is_empty() {
-                events.push(interpret(Event { key: entry.key, ready }));
+                report(Event { key: entry.key, ready }, events, seen);
             }
         }
         self.found.fill(Ready::empty());
@@ -211,21 +187,27 @@ impl Select {
 
     /// Reports all closed descriptors. A single closed descriptor makes the whole call fail, and the error does not
     /// name the descriptor.
-    fn report_closed(&self, events: &mut Events, interpret: &mut impl FnMut(Event) -> Event) {
+    fn report_closed(&self, events: &mut Events, seen: &mut impl FnMut(&Event)) {
         for entry in &self.entries {
             // SAFETY: the number is not negative, since it came from a borrowed descriptor. fcntl(2) returns EBADF if
             // it is closed, which is the question here.
             let fd = unsafe { BorrowedFd::borrow_raw(entry.fd) };
             if fcntl_getfd(fd) == Err(Errno::BADF) {
-                events.push(interpret(Event { key: entry.key, ready: Ready::GONE }));
+                report(Event { key: entry.key, ready: Ready::GONE }, events, seen);
             }
         }
     }
 }
 
+fn report(event: Event, events: &mut Events, seen: &mut impl FnMut(&Event)) {
+    seen(&event);
+    events.push(event);
+}
+
 fn beyond_limit(fd: RawFd) -> io::Error {
     let message = format!(
-        "select cannot watch descriptor {fd}, its limit is {}: choose another reactor such as poll, or open fewer files",
+        "select cannot watch descriptor {fd}, its limit is {}: choose another reactor such as poll, or open fewer \
+         files",
         LIMIT - 1
     );
     io::Error::other(message)

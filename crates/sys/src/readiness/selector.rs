@@ -1,8 +1,8 @@
 //! A readiness mechanism. epoll.rs, poll.rs and select.rs have these methods in this order.
 //!
 //! A selector watches descriptors under keys and never knows what a descriptor means. The selector knows descriptors
-//! that it does not watch, but does not report them, not even a hang-up. A source that is not read must not make the loop
-//! spin.
+//! that it does not watch, but does not report them, not even a hang-up. A source that is not read must not make the
+//! loop spin.
 
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -89,19 +89,14 @@ pub(crate) trait Selector: Sized + Send + 'static {
     /// Forgets every descriptor, including those whose number was closed.
     fn forget_all(&mut self) -> io::Result<()>;
 
-    /// Blocks until something is ready or `timeout` is over, and appends the events. Each event is passed through
-    /// `interpret` as it is appended, which saves a second loop.
+    /// Blocks until something is ready or `timeout` is over, and appends the events. Calls `seen` for each event as it
+    /// is appended, which saves a second loop.
     ///
     /// An interrupted wait appends nothing.
     ///
     /// # Errors
     /// Errors after which waiting is not possible at all.
-    fn wait(
-        &mut self,
-        timeout: Option<Duration>,
-        events: &mut Events,
-        interpret: impl FnMut(Event) -> Event,
-    ) -> io::Result<()>;
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Events, seen: impl FnMut(&Event)) -> io::Result<()>;
 
     /// Returns a descriptor that is readable when `wait` would report an event.
     fn host_fd(&self) -> Option<RawFd>;

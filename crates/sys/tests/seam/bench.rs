@@ -144,6 +144,26 @@ impl Bench {
         assert!(began.elapsed() >= MOMENT, "a wake-up without an event: {why}");
     }
 
+    /// Asserts that the loss of `key` is not repeated before a later loss of another connection is reported.
+    ///
+    /// `settle` cannot show this, because select looks for losses only twice a second.
+    #[track_caller]
+    pub(crate) fn assert_reported_once(&mut self, key: Key) {
+        assert_eq!(self.settle(), []);
+        let (later, peer) = self.unix_connection();
+        self.streams().set_reading(later, false).unwrap();
+        drop(peer);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let events = self.wait(PATIENCE);
+            assert!(events.iter().all(|event| event.key != key), "{events:?}");
+            if events.iter().any(|event| event.key == later) {
+                return self.streams().close(later);
+            }
+            assert!(Instant::now() < deadline, "the later loss is not reported");
+        }
+    }
+
     /// Receives into the scratch buffer.
     pub(crate) fn receive(&mut self, key: Key) -> io::Result<Received> {
         self.receive_up_to(key, self.scratch.len())
