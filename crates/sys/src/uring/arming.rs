@@ -181,11 +181,8 @@ impl Uring {
         // In a child the buffers are a copy that the kernel does not use.
         let in_use = !self.ring.is_inherited() && self.under_way.receives > 0;
         self.under_way = UnderWay::default();
+        // The buffers follow their ring at once: the kernel knows them from now on.
         drop(std::mem::replace(&mut self.ring, ring));
-        if let Some(mut host_copy) = self.host_copy.take() {
-            rustix::io::dup3(self.ring_fd(), &mut host_copy, DupFlags::CLOEXEC)?;
-            self.host_copy = Some(host_copy);
-        }
         let old = std::mem::replace(&mut self.buffers, buffers);
         if in_use {
             // The operations of the old ring end some time later, so its buffers must stay.
@@ -195,7 +192,15 @@ impl Uring {
         self.poll_bell();
         self.restart_drains(goes_on);
         self.rearm_due();
-        Ok(())
+        self.replace_host_copy()
+    }
+
+    /// Makes the descriptor of a host loop refer to the present ring.
+    fn replace_host_copy(&mut self) -> io::Result<()> {
+        let Some(mut host_copy) = self.host_copy.take() else { return Ok(()) };
+        let outcome = rustix::io::dup3(self.ring_fd(), &mut host_copy, DupFlags::CLOEXEC);
+        self.host_copy = Some(host_copy);
+        Ok(outcome?)
     }
 
     fn forget_operations(&mut self, key: Key) {
@@ -240,4 +245,30 @@ fn poll_flags(interest: Interest) -> u32 {
         }
     }
     flags
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::mem;
+    use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+    use super::super::tests::{connection, provider, take, until};
+    use super::*;
+
+    /// dup3(2): EBADF for a number beyond the limit of the process.
+    #[test]
+    fn a_ring_without_a_host_copy_receives_into_its_own_buffers() {
+        let mut provider = provider();
+        let (key, mut peer) = connection(&mut provider);
+        // SAFETY: no process has a descriptor with this number, and the value is forgotten below.
+        provider.host_copy = Some(unsafe { OwnedFd::from_raw_fd(RawFd::MAX) });
+        let outcome = provider.replace_ring(Ring::open(Setup::Plain).unwrap(), true);
+        mem::forget(provider.host_copy.take());
+        assert_eq!(outcome.unwrap_err().raw_os_error(), Some(libc::EBADF));
+        peer.write_all(b"hello").unwrap();
+        let mut received = [0; 8];
+        until(&mut provider, |provider, _| take(provider, key, &mut received) == 5);
+        assert_eq!(&received[..5], b"hello");
+    }
 }

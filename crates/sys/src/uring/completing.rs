@@ -136,7 +136,7 @@ impl Uring {
         if let Ok(connection) = self.source_mut(key).and_then(Slot::as_connection) {
             if result != -libc::ECANCELED {
                 connection.hung_up = true;
-                connection.lost(result);
+                connection.loss |= seen(result, Ready::empty()) & (Ready::ERROR | Ready::HANGUP);
             }
         }
     }

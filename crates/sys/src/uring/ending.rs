@@ -48,23 +48,25 @@ impl Uring {
     pub(super) fn end_receives(&mut self) {
         let keys: Vec<_> = self.sources.iter().map(|(key, _)| key).collect();
         keys.into_iter().for_each(|key| self.cancel(key, Verbs::RECEIVE));
-        for _ in 0..LAST_WAITS {
-            if self.under_way.receives == 0 || self.enter(Some(Some(LAST_WAIT))).is_err() {
-                return;
-            }
-        }
+        // If the kernel still receives, the buffers are kept.
+        let _ = self.enter_until(|uring| uring.under_way.receives == 0);
     }
 
     /// Cancels the receive of one connection, and waits for its last bytes. Returns whether the receive has ended.
     pub(super) fn end_receive(&mut self, key: Key) -> io::Result<bool> {
         self.cancel(key, Verbs::RECEIVE);
+        self.enter_until(|uring| uring.sources.get(key).is_none_or(|source| !source.receives()))
+    }
+
+    /// Enters until `is_over`, which is false only under a faulty kernel. Returns whether it is over.
+    fn enter_until(&mut self, is_over: impl Fn(&Uring) -> bool) -> io::Result<bool> {
         for _ in 0..LAST_WAITS {
-            if !self.source_mut(key)?.receives() {
+            if is_over(self) {
                 return Ok(true);
             }
             self.enter(Some(Some(LAST_WAIT)))?;
         }
-        Ok(false)
+        Ok(is_over(self))
     }
 
     /// Returns whether any operation is in flight.
@@ -76,18 +78,20 @@ impl Uring {
     fn end_operations(&mut self) {
         let all = opcode::AsyncCancel2::new(types::CancelBuilder::any()).build();
         self.ring.push(all.user_data(token::IGNORED));
-        for _ in 0..LAST_WAITS {
-            if self.enter(Some(Some(LAST_WAIT))).is_err() || !self.is_busy() {
-                return;
-            }
-        }
+        // If some have not ended, `drop` keeps their memory.
+        let _ = self.enter_until(Uring::is_idle);
+    }
+
+    /// Returns whether the kernel has nothing of ours and gets nothing of ours with the next enter.
+    fn is_idle(&self) -> bool {
+        !self.is_busy() && self.batch.is_empty()
     }
 }
 
 impl Drop for Uring {
     fn drop(&mut self) {
         self.ending = true;
-        if self.ring.is_inherited() || (!self.is_busy() && self.batch.is_empty()) {
+        if self.ring.is_inherited() || self.is_idle() {
             return;
         }
         self.end_operations();

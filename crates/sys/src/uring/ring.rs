@@ -133,8 +133,8 @@ impl Ring {
     /// until there is a completion or the time is over.
     ///
     /// # Errors
-    /// EEXIST: the instance belongs to another thread, and no entry was submitted. EBUSY, EAGAIN: completions must be taken
-    /// first. Others: the instance is unusable.
+    /// EEXIST: the instance belongs to another thread, and no entry was submitted. EBUSY, EAGAIN: completions must be
+    /// taken first. Others: the instance is unusable.
     pub(super) fn enter(&mut self, wait: Option<Option<Duration>>) -> io::Result<Entered> {
         if self.is_inherited() {
             return Err(io::Error::other("this io_uring instance belongs to the parent process"));

@@ -58,7 +58,7 @@ pub(super) struct Connection {
     /// `receive` asks the system.
     pub(super) hung_up: bool,
     /// The error or hang-up that a poll has seen.
-    loss: Ready,
+    pub(super) loss: Ready,
     /// Whether the owner waits for the loss of the connection, because it does not read.
     awaits_loss: bool,
     /// Whether a read may stop although more is available: a UNIX socket stops at passed descriptors. Such a connection
@@ -357,17 +357,6 @@ impl Connection {
 
     fn known_loss(&self) -> Ready {
         if self.check().is_err() { self.loss | Ready::ERROR } else { self.loss }
-    }
-
-    /// Records the error or hang-up that a poll has seen.
-    pub(super) fn lost(&mut self, result: i32) {
-        let has = |flag: i16| result >= 0 && result & i32::from(flag) != 0;
-        if result < 0 || has(libc::POLLERR) {
-            self.loss |= Ready::ERROR;
-        }
-        if has(libc::POLLHUP) {
-            self.loss |= Ready::HANGUP;
-        }
     }
 
     fn may_write(&self) -> bool {

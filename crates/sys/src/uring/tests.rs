@@ -40,7 +40,7 @@ pub(super) fn until(provider: &mut Uring, mut done: impl FnMut(&mut Uring, Event
 }
 
 /// Returns a connection that is read through the ring's buffers, and its peer.
-fn connection(provider: &mut Uring) -> (Key, UnixStream) {
+pub(super) fn connection(provider: &mut Uring) -> (Key, UnixStream) {
     let (near, peer) = UnixStream::pair().unwrap();
     let key = provider.adopt(OwnedFd::from(near), Kind::StreamConnection).unwrap();
     let connection = provider.source_mut(key).unwrap().as_connection().unwrap();
@@ -49,7 +49,7 @@ fn connection(provider: &mut Uring) -> (Key, UnixStream) {
     (key, peer)
 }
 
-fn take(provider: &mut Uring, key: Key, scratch: &mut [u8]) -> usize {
+pub(super) fn take(provider: &mut Uring, key: Key, scratch: &mut [u8]) -> usize {
     match provider.receive(key, scratch).unwrap() {
         Received::Filled(count) | Received::Drained(count) => count,
         Received::Lent(chunk) => {
