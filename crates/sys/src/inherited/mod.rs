@@ -68,8 +68,8 @@ pub struct InheritedDescriptors(system::Found);
 impl InheritedDescriptors {
     /// Finds the open descriptors that exec(2) would not close, beginning with number 3.
     ///
-    /// Call this before any library opens a descriptor without FD_CLOEXEC. The Rust standard library and this crate open
-    /// none.
+    /// Call this before any library opens a descriptor without FD_CLOEXEC. The Rust standard library and this crate
+    /// open none.
     pub fn find() -> InheritedDescriptors {
         InheritedDescriptors(system::Found::new())
     }

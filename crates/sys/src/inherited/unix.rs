@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::fcntl_dupfd_cloexec;
@@ -14,7 +15,10 @@ use crate::detach::is_daemon;
 /// The first number behind standard input, output and error.
 const FIRST_OTHER: RawFd = 3;
 
-/// The first number that is not tried on a system without a list of descriptors.
+/// The system's list of descriptors.
+const LIST: &str = "/dev/fd";
+
+/// The first number that is not tried on a system without a complete list of descriptors.
 const TRIED_MAX: RawFd = 1024;
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -59,7 +63,7 @@ type FileId = (libc::dev_t, libc::ino_t);
 
 impl Found {
     pub(super) fn new() -> Found {
-        let inherited = numbers().into_iter().filter_map(|number| Some((number, kept_by_exec(number)?)));
+        let inherited = numbers(Path::new(LIST)).into_iter().filter_map(|number| Some((number, kept_by_exec(number)?)));
         Found(inherited.collect())
     }
 
@@ -74,15 +78,15 @@ impl Found {
     }
 }
 
-/// Returns the numbers of open descriptors beyond the standard streams.
-fn numbers() -> Vec<RawFd> {
-    match fs::read_dir("/dev/fd") {
-        Ok(entries) => {
-            let names = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-            names.filter(|&number| number >= FIRST_OTHER).collect()
-        }
-        Err(_) => (FIRST_OTHER..TRIED_MAX).collect(),
-    }
+/// Returns the numbers of all descriptors beyond the standard streams that may be open.
+///
+/// A complete list has at least the descriptor through which it is read. A list of the standard streams alone is
+/// incomplete: FreeBSD has one where fdescfs(5) is not mounted.
+fn numbers(list: &Path) -> Vec<RawFd> {
+    let entries = fs::read_dir(list).into_iter().flatten();
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let listed = Vec::from_iter(names.filter(|&number| number >= FIRST_OTHER));
+    if listed.is_empty() { (FIRST_OTHER..TRIED_MAX).collect() } else { listed }
 }
 
 /// Returns the file of a descriptor that is open and that exec(2) does not close.
@@ -101,4 +105,25 @@ fn kept_by_exec(number: RawFd) -> Option<FileId> {
     // SAFETY: fstat(2) has succeeded, so it has filled in `stat`.
     let stat = unsafe { stat.assume_init() };
     Some((stat.st_dev, stat.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_incomplete_list_of_descriptors_is_not_believed() {
+        let list = std::env::temp_dir().join(format!("ropewalk-descriptors-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&list);
+        let all = Vec::from_iter(FIRST_OTHER..TRIED_MAX);
+        assert_eq!(numbers(&list), all, "no list");
+        fs::create_dir(&list).unwrap();
+        for standard in ["0", "1", "2"] {
+            fs::write(list.join(standard), "").unwrap();
+        }
+        assert_eq!(numbers(&list), all, "the standard streams alone");
+        fs::write(list.join("7"), "").unwrap();
+        assert_eq!(numbers(&list), [7]);
+        fs::remove_dir_all(&list).unwrap();
+    }
 }
