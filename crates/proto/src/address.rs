@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::escape::Escaped;
+
 /// The default number of connections that may wait to be accepted.
 ///
 /// A client that finds the queue full tries again after a second. The system may impose a lower limit, such as
@@ -75,14 +77,8 @@ impl fmt::Display for Address {
                 None => mapped.fmt(f),
             },
             Address::Inet(address) => address.fmt(f),
-            // The peer chooses its path. A newline in it must not begin a line in a log.
-            Address::Unix(path) => path.to_string_lossy().chars().try_for_each(|character| {
-                if character.is_control() {
-                    write!(f, "{}", character.escape_default())
-                } else {
-                    f.write_char(character)
-                }
-            }),
+            // The peer chooses its path.
+            Address::Unix(path) => Escaped(f).write_str(&path.to_string_lossy()),
             Address::Abstract(name) => write!(f, "@{}", name.escape_ascii()),
             Address::Unnamed => f.write_str("(unnamed)"),
         }

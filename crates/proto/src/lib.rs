@@ -8,6 +8,8 @@
 mod address;
 mod deferred;
 pub mod description;
+#[doc(hidden)]
+pub mod escape;
 pub mod framing;
 #[doc(hidden)]
 pub mod last_resort;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use crate::escape::Escaped;
+use ropewalk::proto::escape::Escaped;
 
 /// Prints one or more lines on standard output.
 ///

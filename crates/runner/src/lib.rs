@@ -57,7 +57,6 @@ mod arguments;
 pub mod book;
 mod configuration;
 pub mod console;
-mod escape;
 mod launch;
 mod log;
 mod manual;

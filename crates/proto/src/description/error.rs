@@ -1,9 +1,10 @@
 //! The error of a description, in one sentence.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use super::Description;
 use super::correction::{self, Side};
+use crate::escape::Escaped;
 
 /// An endpoint description that cannot be used: a message for its author, and the offset of the wrong part.
 ///
@@ -110,13 +111,12 @@ pub(super) struct Printable<'a>(pub(super) &'a str);
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 200;
-        for character in self.0.chars().take(SHOWN) {
-            match character.is_control() {
-                true => write!(f, "{}", character.escape_default())?,
-                false => fmt::Write::write_char(f, character)?,
-            }
-        }
-        f.write_str(if self.0.chars().nth(SHOWN).is_some() { "..." } else { "" })
+        let (shown, more) = match self.0.char_indices().nth(SHOWN) {
+            Some((end, _)) => (&self.0[..end], "..."),
+            None => (self.0, ""),
+        };
+        Escaped(&mut *f).write_str(shown)?;
+        f.write_str(more)
     }
 }
 

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ropewalk::application::Identity;
+use ropewalk::proto::escape::Escaped;
 use tracing::Subscriber;
 use tracing::field::Field;
 use tracing::level_filters::LevelFilter;
@@ -24,7 +25,6 @@ use tracing_subscriber::{Layer, Registry};
 pub(crate) use file::{LogFile, Rotation};
 
 use crate::console;
-use crate::escape::Escaped;
 use crate::options::{LogFormat, RunnerOptions};
 use crate::system::Syslog;
 use syslog_writer::SyslogWriter;

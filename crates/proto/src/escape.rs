@@ -1,9 +1,20 @@
-//! Escapes control characters in text that may come from another user or a peer.
+//! Escapes control characters in text that may come from another user or a peer. Such text must not begin a line in a
+//! log or move the cursor of a terminal.
 
 use std::fmt::{self, Write};
 
 /// Writes text with its control characters escaped. Other characters are unchanged.
-pub(crate) struct Escaped<W>(pub(crate) W);
+///
+/// ```
+/// use std::fmt::Write;
+/// use ropewalk_proto::escape::Escaped;
+///
+/// let mut line = String::new();
+/// Escaped(&mut line).write_str("größe\n\u{1b}[2J")?;
+/// assert_eq!(line, r"größe\n\u{1b}[2J");
+/// # Ok::<(), std::fmt::Error>(())
+/// ```
+pub struct Escaped<W>(pub W);
 
 impl<W: Write> Write for Escaped<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
