@@ -116,6 +116,17 @@ specifications! {
         }
     }
 
+    fn a_mode_beyond_the_permission_bits_is_refused(subject: &Subject) {
+        // A socket's file has no other bits, and dropping them would let more users connect than was asked for.
+        let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
+        for mode in [0o1000, 0o1600, u32::MAX] {
+            let error = listen(&reactor, UnixBinding::new(&file.0).mode(mode)).unwrap_err();
+            assert!(matches!(error, Error::CannotListen(..)), "{error:?}");
+            assert!(error.to_string().ends_with("expected permission bits from 0 to 777 in octal"), "{error}");
+            assert!(!file.0.exists());
+        }
+    }
+
     fn a_port_removes_its_file_when_it_stops(subject: &Subject) {
         // unix.Port.connectionLost: unlink
         let (reactor, file) = (subject.reactor(), Cleaned::path(subject));

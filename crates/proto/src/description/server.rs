@@ -109,7 +109,7 @@ pub struct Tcp6Server {
 pub struct UnixServer {
     /// The socket's path or abstract name.
     pub address: Address,
-    /// The permission bits of the socket's file.
+    /// The permission bits of the socket's file, at most 0o777.
     pub mode: u32,
     /// The number of connections that may wait to be accepted, at most 2147483647.
     pub backlog: u32,
@@ -227,7 +227,7 @@ impl UnixServer {
     }
 }
 
-const KINDS: &[Kind<ServerDescription>] = &[
+pub(super) const KINDS: &[Kind<ServerDescription>] = &[
     (
         Shape {
             name: "tcp",
@@ -380,7 +380,7 @@ fn tcp6(arguments: &Arguments<'_>) -> Result<Tcp6Server, DescriptionError> {
 fn unix(arguments: &Arguments<'_>) -> Result<UnixServer, DescriptionError> {
     Ok(UnixServer {
         address: arguments.required("path", "a path or @NAME", unix_address)?,
-        mode: arguments.optional("mode", "an octal number from 0 to 7777", mode)?.unwrap_or(MODE),
+        mode: arguments.optional("mode", "an octal number from 0 to 777", mode)?.unwrap_or(MODE),
         backlog: arguments.optional("backlog", BACKLOG_RANGE, backlog)?.unwrap_or(DEFAULT_BACKLOG),
         lockfile: arguments.optional("lockfile", "0 or 1", switch)?.unwrap_or(true),
     })
@@ -413,7 +413,7 @@ fn domain(value: &str) -> Option<SocketDomain> {
 
 fn mode(value: &str) -> Option<u32> {
     let octal = value.bytes().all(|byte| byte.is_ascii_digit());
-    octal.then(|| u32::from_str_radix(value, 8).ok()).flatten().filter(|&mode| mode <= 0o7777)
+    octal.then(|| u32::from_str_radix(value, 8).ok()).flatten().filter(|&mode| mode <= 0o777)
 }
 
 #[cfg(test)]
@@ -515,24 +515,27 @@ mod tests {
             ("unix:path=/x:address=/y", "the path is given twice in 'unix:path=/x:address=/y'"),
             (
                 "tcp:80:port=90",
-                "the port is given twice in 'tcp:80:port=90': by its key and as '80', which is not an IP address for the \
-                 interface",
+                "the port is given twice in 'tcp:80:port=90': by its key and as '80', which is not an IP address for \
+                 the interface",
             ),
             ("fd:3:number=4", "the number is given twice in 'fd:3:number=4': by its key and as '3'"),
             ("tcp:1:localhost", "invalid interface 'localhost' in 'tcp:1:localhost': expected an IP address"),
             (
                 "tcp6:1:interface=127.0.0.1",
-                r"invalid interface '127.0.0.1' in 'tcp6:1:interface=127.0.0.1': expected an IPv6 address with its colons written \:",
+                "invalid interface '127.0.0.1' in 'tcp6:1:interface=127.0.0.1': expected an IPv6 address with its colons \
+                 written \\:",
             ),
             (
                 "tcp6:1:interface=::1",
-                r"empty argument in 'tcp6:1:interface=::1': write \: for a colon inside an argument, and quote the description for a shell",
+                "empty argument in 'tcp6:1:interface=::1': write \\: for a colon inside an argument, and quote the \
+                 description for a shell",
             ),
             (
                 "tcp:1:backlog=2147483648",
                 "invalid backlog '2147483648' in 'tcp:1:backlog=2147483648': expected a number from 0 to 2147483647",
             ),
-            ("unix:/x:mode=8", "invalid mode '8' in 'unix:/x:mode=8': expected an octal number from 0 to 7777"),
+            ("unix:/x:mode=8", "invalid mode '8' in 'unix:/x:mode=8': expected an octal number from 0 to 777"),
+            ("unix:/x:mode=1777", "invalid mode '1777' in 'unix:/x:mode=1777': expected an octal number from 0 to 777"),
             ("unix:/x:lockfile=no", "invalid lockfile 'no' in 'unix:/x:lockfile=no': expected 0 or 1"),
             ("unix:@", "invalid path '@' in 'unix:@': expected a path or @NAME"),
             ("unix:a\0b", r"invalid path 'a\u{0}b' in 'unix:a\u{0}b': expected a path or @NAME"),
@@ -591,7 +594,7 @@ mod tests {
                     ServerDescription::Tcp6(Tcp6Server { port, interface, backlog, reuse_port })
                 }
             ),
-            ("[^\0@][^\0]*", 0..=0o7777u32, backlog, any::<bool>()).prop_map(|(path, mode, backlog, lockfile)| {
+            ("[^\0@][^\0]*", 0..=0o777u32, backlog, any::<bool>()).prop_map(|(path, mode, backlog, lockfile)| {
                 ServerDescription::Unix(UnixServer { mode, backlog, lockfile, ..unix_at(&path) })
             }),
             (systemd_sockets(), prop::sample::select(&[None, Some(SocketDomain::Unix), Some(SocketDomain::Inet)][..]))

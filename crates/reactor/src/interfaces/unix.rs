@@ -52,8 +52,9 @@ impl UnixBinding {
         self
     }
 
-    /// Sets the permissions of the socket file, of which the lowest nine bits count. The file has them from the start,
-    /// so no other user can connect earlier. For that, the mask of the process for new files is changed during bind(2).
+    /// Sets the permission bits of the socket file, from 0 to 0o777. Others make [`Reactor::listen_unix`] fail. The
+    /// file has them from the start, so no other user can connect earlier. For that, the mask of the process for new
+    /// files is changed during bind(2).
     #[must_use]
     pub fn mode(mut self, mode: u32) -> UnixBinding {
         self.mode = mode;
@@ -146,7 +147,8 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::CannotListen`](crate::Error::CannotListen) when the path is in use or not allowed.
+    /// [`Error::CannotListen`](crate::Error::CannotListen) when the path is in use or not allowed, or when the mode
+    /// is above 0o777.
     /// [`Error::Unsupported`](crate::Error::Unsupported) when the provider has no UNIX sockets.
     pub fn listen_unix(&self, binding: impl Into<UnixBinding>, factory: impl Factory + 'static) -> Result<Port> {
         self.require(Interface::Unix)?;

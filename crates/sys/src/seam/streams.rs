@@ -17,7 +17,9 @@ use ropewalk_proto::{Address, DEFAULT_BACKLOG, Key, Outbox};
 ///
 /// # fn until(provider: &mut dyn EventProvider, key: Key) -> std::io::Result<()> {
 /// #     let mut events = Events::new();
-/// #     while !events.iter().any(|event| event.key == key) { provider.wait(Some(Duration::from_secs(9)), &mut events)?; }
+/// #     while !events.iter().any(|event| event.key == key) {
+/// #         provider.wait(Some(Duration::from_secs(9)), &mut events)?;
+/// #     }
 /// #     Ok(())
 /// # }
 /// # #[cfg(unix)] {
@@ -52,7 +54,7 @@ pub trait Streams {
     /// `set_reading` is on.
     ///
     /// # Errors
-    /// The errors of socket(2), setsockopt(2), bind(2) and listen(2).
+    /// The errors of socket(2), setsockopt(2), bind(2) and listen(2), and those of [`ListenSpec::check`].
     fn listen(&mut self, spec: &ListenSpec) -> io::Result<(Key, Address)>;
 
     /// Begins to connect. The key reports [`Ready::WRITE`](super::Ready) when the outcome is known. Then call
@@ -70,8 +72,8 @@ pub trait Streams {
 
     /// Takes the next connection off a listening key's queue. Returns `None` when the queue is empty.
     ///
-    /// The new key reports nothing until `set_reading`. The owner need not accept until `None`: connections that it leaves
-    /// in the queue are reported again by the next `wait`.
+    /// The new key reports nothing until `set_reading`. The owner need not accept until `None`: connections that it
+    /// leaves in the queue are reported again by the next `wait`.
     ///
     /// # Errors
     /// The errors of accept(2). The listening key is unchanged.
@@ -209,7 +211,8 @@ pub struct ListenSpec {
     pub reuse_port: bool,
     /// Whether an IPv6 wildcard address also takes IPv4 connections.
     pub dual_stack: bool,
-    /// The permission bits of a UNIX socket's file, set after bind(2).
+    /// The permission bits of a UNIX socket's file, at most 0o777. The file has them from the start. With `None` the
+    /// process's umask(2) decides.
     pub mode: Option<u32>,
 }
 
@@ -217,6 +220,30 @@ impl ListenSpec {
     /// Listens on `address` with a backlog of [`DEFAULT_BACKLOG`], dual stack and no sharing.
     pub fn new(address: Address) -> ListenSpec {
         ListenSpec { address, backlog: DEFAULT_BACKLOG, reuse_port: false, dual_stack: true, mode: None }
+    }
+
+    /// Checks the mode. A provider calls this in [`Streams::listen`].
+    ///
+    /// ```
+    /// use std::path::Path;
+    /// use ropewalk_proto::Address;
+    /// use ropewalk_sys::ListenSpec;
+    ///
+    /// let address = Address::Unix(Path::new("/run/web.sock").into());
+    /// let sticky = ListenSpec { mode: Some(0o1600), ..ListenSpec::new(address) };
+    /// assert!(sticky.check().unwrap_err().to_string().contains("from 0 to 777"));
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidInput` if the mode has other bits than the nine permission bits. A socket's file cannot have them.
+    pub fn check(&self) -> io::Result<()> {
+        match self.mode {
+            Some(mode @ 0o1000..) => {
+                let message = format!("invalid mode {mode:o}: expected permission bits from 0 to 777 in octal");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

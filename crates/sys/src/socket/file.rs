@@ -24,7 +24,7 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
-    /// Binds the socket to `address`, which is `path`. The new file has the permissions `mode`, or those that the
+    /// Binds the socket to `address`, which is `path`. The new file has the permission bits `mode`, or those that the
     /// process's mask leaves.
     pub(super) fn bind(
         socket: &OwnedFd,
@@ -33,7 +33,7 @@ impl SocketFile {
         mode: Option<u32>,
     ) -> io::Result<Box<SocketFile>> {
         match mode {
-            Some(mode) => with_mask(!mode, || bind(socket, address))?,
+            Some(mode) => with_mask(!mode & 0o777, || bind(socket, address))?,
             None => bind(socket, address)?,
         }
         Ok(Box::new(SocketFile { path: path.to_owned(), stat: lstat(path)?, owner: Cell::new(process::id()) }))
@@ -58,13 +58,14 @@ impl Drop for SocketFile {
     }
 }
 
-/// Does `work` while `mask` is the mask for new files: umask(2).
+/// Does `work` while `mask` is the mask for new files: umask(2). The mask belongs to the process, so a file that
+/// another thread creates meanwhile gets its permissions from this mask too.
 ///
 /// A file that is made with its permissions needs no chmod(2) afterwards. chmod(2) would follow a symbolic link that
 /// another user has put in the file's place.
 fn with_mask<R>(mask: u32, work: impl FnOnce() -> R) -> R {
     let _alone = MASK.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = umask(Mode::from_raw_mode((mask & 0o777) as _));
+    let before = umask(Mode::from_raw_mode(mask as _));
     let outcome = work();
     umask(before);
     outcome

@@ -13,6 +13,7 @@ use crate::seam::ListenSpec;
 
 /// Opens a listening socket. Also returns the file of a UNIX socket.
 pub(crate) fn open(spec: &ListenSpec) -> io::Result<(OwnedFd, Option<Box<SocketFile>>)> {
+    spec.check()?;
     let address = address::encode(&spec.address)?;
     let socket = creation::open(address.address_family(), SocketType::STREAM)?;
     if let Address::Inet(address) = spec.address {

@@ -25,6 +25,7 @@ const SYN_RETRANSMISSIONS: u32 = 6;
 impl Network {
     pub(crate) fn listen(&mut self, owner: Key, spec: &ListenSpec) -> io::Result<(Key, Address)> {
         let here = self.machine_of(owner)?;
+        spec.check()?;
         if let Address::Inet(inet) = &spec.address {
             self.machines.check_bind(here, inet.ip())?;
         }
