@@ -51,18 +51,25 @@ pub(super) fn read<D>(
     side: &str,
     example: &str,
 ) -> Result<D, DescriptionError> {
-    let name = &description.name().value;
-    let found = kinds.iter().find(|(shape, _)| shape.name.eq_ignore_ascii_case(name));
-    let Some((shape, read)) = found else {
+    let outcome = read_known(description, kinds).unwrap_or_else(|| {
         let known = kinds.iter().map(|(shape, _)| shape.name);
-        return Err(DescriptionError::unknown_name(description, side, known, example));
-    };
-    Arguments::bind(description, shape).and_then(|arguments| read(&arguments)).map_err(|error| {
-        match correction::of_arguments(Side::named(side), description) {
-            Some(correct) => error.suggest(&correct),
-            None => error,
-        }
+        Err(DescriptionError::unknown_name(description, side, known, example))
+    });
+    outcome.map_err(|error| match correction::of_arguments(Side::named(side), description) {
+        Some(correct) => error.suggest(&correct),
+        None => error,
     })
+}
+
+/// Reads `description` as one of `kinds`, without suggestions in the error. Returns `None` if its type is not one of
+/// them.
+pub(super) fn read_known<D>(
+    description: &Description,
+    kinds: &'static [Kind<D>],
+) -> Option<Result<D, DescriptionError>> {
+    let name = &description.name().value;
+    let (shape, read) = kinds.iter().find(|(shape, _)| shape.name.eq_ignore_ascii_case(name))?;
+    Some(Arguments::bind(description, shape).and_then(|arguments| read(&arguments)))
 }
 
 /// The arguments of a description, assigned to the parameters of a [`Shape`].
@@ -131,8 +138,8 @@ impl<'a> Arguments<'a> {
                     Some(skipped) => {
                         let twice = first_name(self.shape.parameters[skipped]);
                         format!(
-                            "the {twice} is given twice in {text}: by its key and as {value}, which is not {expected} for \
-                             the {parameter}"
+                            "the {twice} is given twice in {text}: by its key and as {value}, which is not {expected} \
+                             for the {parameter}"
                         )
                     }
                     None => format!("invalid {parameter} {value} in {text}: expected {expected}"),

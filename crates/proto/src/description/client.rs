@@ -127,7 +127,7 @@ impl UnixClient {
     }
 }
 
-const KINDS: &[Kind<ClientDescription>] = &[
+pub(super) const KINDS: &[Kind<ClientDescription>] = &[
     (
         Shape {
             name: "tcp",
@@ -330,11 +330,13 @@ mod tests {
             ),
             (
                 "tcp6:192.0.2.1:80",
-                "invalid host '192.0.2.1' in 'tcp6:192.0.2.1:80': expected a name or an IPv6 address (did you mean tcp:192.0.2.1:80?)",
+                "invalid host '192.0.2.1' in 'tcp6:192.0.2.1:80': expected a name or an IPv6 address \
+                 (did you mean tcp:192.0.2.1:80?)",
             ),
             (
                 "tcp6:h:80:bind_address=127.0.0.1",
-                r"invalid bind_address '127.0.0.1' in 'tcp6:h:80:bind_address=127.0.0.1': expected an IPv6 address with its colons written \:",
+                "invalid bind_address '127.0.0.1' in 'tcp6:h:80:bind_address=127.0.0.1': expected an IPv6 address with \
+                 its colons written \\:",
             ),
             ("tcp:h", "missing port in 'tcp:h': expected tcp:HOST:PORT[:timeout=30][:bind_address=IP]"),
             ("tcp:h:0", "invalid port '0' in 'tcp:h:0': expected a number from 1 to 65535"),

@@ -1,9 +1,9 @@
 //! Guesses the description that the author of a wrong one had in mind.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
-use super::arguments::port;
-use super::{Description, quote_string_argument};
+use super::arguments::{port, read_known};
+use super::{Description, ZonedIp, client, quote_string_argument, server};
 
 /// The direction in which an endpoint is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ impl Side {
 }
 
 /// Returns the correction of a description whose type is unknown: an address or path without a type, or a misspelled
-/// type.
+/// type. If the arguments are wrong too, the correction of a misspelled type is the type alone.
 pub(super) fn of_unknown_type(side: Side, description: &Description, known: &[&str]) -> Option<String> {
     let (name, text) = (&description.name().value, description.text());
     let is_known = |name: &str| known.contains(&name);
@@ -33,21 +33,29 @@ pub(super) fn of_unknown_type(side: Side, description: &Description, known: &[&s
         _ => None,
     };
     if let Some(missing) = bare.filter(|missing| is_known(missing)) {
-        return Some(format!("{missing}:{text}"));
+        return accepted(side, format!("{missing}:{text}"));
     }
     let near = nearest(name, known)?;
-    Some(match description.rest() {
-        Some((_, rest)) => format!("{near}:{rest}"),
-        None => near.to_owned(),
-    })
+    let whole = description.rest().and_then(|(_, rest)| accepted(side, format!("{near}:{rest}")));
+    Some(whole.unwrap_or_else(|| near.to_owned()))
 }
 
-/// Returns the correction of a `tcp` or `tcp6` description whose arguments are wrong: an address in the order that other
-/// programs use.
+/// Returns the correction of a `tcp` or `tcp6` description whose arguments are wrong: an address in the order that
+/// other programs use.
 pub(super) fn of_arguments(side: Side, description: &Description) -> Option<String> {
     let name = description.name().value.to_ascii_lowercase();
     let (_, rest) = description.rest().filter(|_| ["tcp", "tcp6"].contains(&&*name))?;
     of_address(side, &name, rest)
+}
+
+/// Returns `text` if its type accepts it. Only the built-in types are asked.
+fn accepted(side: Side, text: String) -> Option<String> {
+    let description = text.parse().ok()?;
+    let is_accepted = match side {
+        Side::Server => read_known(&description, server::KINDS).is_none_or(|outcome| outcome.is_ok()),
+        Side::Client => read_known(&description, client::KINDS).is_none_or(|outcome| outcome.is_ok()),
+    };
+    is_accepted.then_some(text)
 }
 
 /// Returns the description of an address as other programs write it: `8000`, `127.0.0.1:8000`, `[::1]:8000`, `*:8000`,
@@ -56,32 +64,38 @@ fn of_address(side: Side, name: &str, text: &str) -> Option<String> {
     let text = ["http://", "https://", "tcp://"].iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
     let text = text.strip_suffix('/').unwrap_or(text);
     if let Some(port) = port(text) {
-        return Some(of_host(side, name, "localhost", port));
+        return of_host(side, name, "localhost", port);
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
-        return Some(of_host(side, name, &address.ip().to_string(), address.port()));
+        let zone = match address {
+            SocketAddr::V6(address) if address.scope_id() != 0 => format!("%{}", address.scope_id()),
+            _ => String::new(),
+        };
+        return of_host(side, name, &format!("{}{zone}", address.ip()), address.port());
     }
     let (host, number) = text.rsplit_once(':')?;
     let port = port(number)?;
     let is_name = host.contains('.') && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
     match (host, side) {
-        ("localhost", _) => Some(of_host(side, name, host, port)),
+        ("localhost", _) => of_host(side, name, host, port),
         ("*" | "", Side::Server) => Some(format!("{name}:{port}")),
-        (name_of_host, Side::Client) if is_name => Some(of_host(side, name, name_of_host, port)),
+        (name_of_host, Side::Client) if is_name => of_host(side, name, name_of_host, port),
         _ => None,
     }
 }
 
-fn of_host(side: Side, name: &str, host: &str, port: u16) -> String {
-    let address = if host == "localhost" { Some(Ipv4Addr::LOCALHOST.into()) } else { host.parse::<IpAddr>().ok() };
+fn of_host(side: Side, name: &str, host: &str, port: u16) -> Option<String> {
+    let address = if host == "localhost" { "127.0.0.1" } else { host };
+    let address: Option<ZonedIp> = ZonedIp::parse(address);
     // tcp6 takes no IPv4 address.
-    let name = if address.is_some_and(|address| address.is_ipv4()) { "tcp" } else { name };
-    match (side, address) {
+    let name = if address.as_ref().is_some_and(|address| address.ip.is_ipv4()) { "tcp" } else { name };
+    let text = match (side, address) {
         (Side::Server, Some(address)) => {
             format!("{name}:{port}:interface={}", quote_string_argument(&address.to_string()))
         }
         _ => format!("{name}:{}:{port}", quote_string_argument(host)),
-    }
+    };
+    accepted(side, text)
 }
 
 /// Returns the only name that differs from `name` by one insertion, deletion, replacement or swap of ASCII letters.
@@ -103,11 +117,17 @@ fn is_near(left: &str, right: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{ClientDescription, ServerDescription};
     use super::*;
 
     fn correction_of(side: Side, text: &str) -> Option<String> {
         let description: Description = text.parse().unwrap();
-        let known = ["tcp", "tcp6", "unix", "fd"];
+        let known = match side {
+            Side::Server => Vec::from_iter(ServerDescription::names()),
+            Side::Client => Vec::from_iter(ClientDescription::names()),
+        };
         match known.contains(&&*description.name().value) {
             true => of_arguments(side, &description),
             false => of_unknown_type(side, &description, &known),
@@ -136,6 +156,9 @@ mod tests {
             ("unixx:/run/x", "unix:/run/x"),
             ("fc:3", "fd:3"),
             ("uinx", "unix"),
+            ("tpc:eighty", "tcp"),
+            ("[fe80::1%3]:80", r"tcp:80:interface=fe80\:\:1%3"),
+            ("127.0.0.1:0", "tcp:0:interface=127.0.0.1"),
         ];
         for (text, correct) in servers {
             assert_eq!(correction_of(Side::Server, text).as_deref(), Some(correct), "{text}");
@@ -150,6 +173,8 @@ mod tests {
             ("tcp:8000", "tcp:localhost:8000"),
             ("tcp:[::1]:80", r"tcp:\:\:1:80"),
             ("tpc:h:80", "tcp:h:80"),
+            ("tpc:h:0", "tcp"),
+            ("[fe80::1%3]:80", r"tcp:fe80\:\:1%3:80"),
         ];
         for (text, correct) in clients {
             assert_eq!(correction_of(Side::Client, text).as_deref(), Some(correct), "{text}");
@@ -163,6 +188,31 @@ mod tests {
             assert_eq!(correction_of(Side::Server, text), None, "{text}");
         }
         assert_eq!(correction_of(Side::Client, "udp:80"), None);
+        // The correction would be refused too.
+        for text in ["0", "127.0.0.1:0", "tcp:0", "tcp:h.example:0", "localhost:0", "/run/x:mode=600"] {
+            assert_eq!(correction_of(Side::Client, text), None, "{text}");
+        }
+        for text in ["8000:if=127.0.0.1", "8000:9000", "/run/x:mode=999"] {
+            assert_eq!(correction_of(Side::Server, text), None, "{text}");
+        }
         assert_eq!(nearest("ta", &["tb", "tc"]), None, "two names are equally near");
+    }
+
+    proptest! {
+        #[test]
+        fn a_correction_is_accepted(
+            server in any::<bool>(),
+            text in r"((tcp|tpc|tcp6|unix|unx|fd|/run/x|http://)[:/]?)?(0|80|h\.example|localhost|\[::1\]|\*)?(:(0|80|port=|mode=)[0-9.]{0,4}){0,2}",
+        ) {
+            let side = if server { Side::Server } else { Side::Client };
+            let correct = text.parse::<Description>().ok().and_then(|_| correction_of(side, &text));
+            if let Some(correct) = correct.filter(|correct| correct.contains(':')) {
+                let error = match side {
+                    Side::Server => correct.parse::<ServerDescription>().err(),
+                    Side::Client => correct.parse::<ClientDescription>().err(),
+                };
+                prop_assert_eq!(error, None, "{}: {}", text, correct);
+            }
+        }
     }
 }

@@ -330,8 +330,8 @@ mod tests {
         fn offsets_are_character_boundaries_of_any_text(text in r"[\\:=a-cé]{0,12}|.*") {
             match text.parse::<Description>() {
                 Ok(description) => {
-                    let values = description.keyed().iter().map(|keyed| &keyed.argument).chain(description.positional());
-                    for argument in values {
+                    let keyed = description.keyed().iter().map(|keyed| &keyed.argument);
+                    for argument in keyed.chain(description.positional()) {
                         prop_assert!(text.is_char_boundary(argument.offset));
                     }
                 }

@@ -20,8 +20,8 @@ use std::str::FromStr;
 pub struct ZonedIp<A = IpAddr> {
     /// The address.
     pub ip: A,
-    /// The name or number of the network interface behind which the address is valid. Only IPv6 addresses have one. Never
-    /// empty.
+    /// The name or number of the network interface behind which the address is valid. Only IPv6 addresses have one.
+    /// Never empty.
     pub zone: Option<String>,
 }
 
