@@ -57,8 +57,8 @@ impl Protected for Socket<'_> {
             Service::Absent => true,
             // A lock of the future is old: the clock was set back.
             Service::NoFile => {
-                let is_new = lock.modified().and_then(|made| made.elapsed().map_err(io::Error::other));
-                !is_new.is_ok_and(|age| age < START_MAX)
+                let age = lock.modified().ok().and_then(|made| made.elapsed().ok());
+                age.is_none_or(|age| age >= START_MAX)
             }
         }
     }

@@ -41,12 +41,12 @@ pub struct SignalGuard(system::Watch);
 impl SignalGuard {
     /// Records `signals` from here on, and calls `waker` from the signal handler when one arrives.
     ///
-    /// The waker must be async-signal-safe, signal-safety(7). The providers of this crate have such wakers. A signal that is
-    /// ignored, as under nohup(1), stays ignored. May be called from any thread.
+    /// The waker must be async-signal-safe, signal-safety(7). The providers of this crate have such wakers. A signal
+    /// that is ignored, as under nohup(1), stays ignored. May be called from any thread.
     ///
     /// # Errors
-    /// The errors of sigaction(2), such as for a number that is not a signal. `InvalidInput` for SIGSEGV, SIGBUS, SIGFPE
-    /// and SIGILL: after a fault the same instruction would run again. Nothing is changed then.
+    /// The errors of sigaction(2), such as for a number that is not a signal. `InvalidInput` for SIGSEGV, SIGBUS,
+    /// SIGFPE and SIGILL: after a fault the same instruction would run again. Nothing is changed then.
     pub fn install(signals: &[i32], waker: Waker) -> io::Result<SignalGuard> {
         system::Watch::new(signals, waker).map(SignalGuard)
     }

@@ -61,7 +61,10 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(signals: &[i32], waker: Waker) -> io::Result<Watch> {
         if let Some(fault) = signals.iter().find(|signal| FAULTS.contains(signal)) {
-            let message = format!("signal {fault} reports a fault of an instruction, which would be repeated forever");
+            let message = format!(
+                "signal {fault} reports a fault of an instruction, which would fail again and again: let the signal end \
+                 the process, or install a handler that does not return, sigaction(2)"
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         let mut dispositions = lock();
