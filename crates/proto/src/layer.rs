@@ -9,8 +9,8 @@
 //!                                                 +-- nothing left to do ----> done: the layer is removed
 //! ```
 //!
-//! A layer does no I/O. The connection calls it with bytes, and it answers with bytes. Order of calls: `outgoing` at the
-//! start, then `incoming` and `outgoing` in any order, `incoming_ended` and `close` at most once each.
+//! A layer does no I/O. The connection calls it with bytes, and it answers with bytes. Order of calls: `outgoing` at
+//! the start, then `incoming` and `outgoing` in any order, `incoming_ended` and `close` at most once each.
 //!
 //! Four rules keep a layer simple:
 //!
@@ -132,7 +132,8 @@ pub trait Layer {
     ///
     /// A layer must not write to the transport of its own connection: such a write panics and so closes the connection.
     ///
-    /// `plain` is empty until the layer is [`OPEN`](LayerState::OPEN). `held` are the received bytes that were not taken.
+    /// `plain` is empty until the layer is [`OPEN`](LayerState::OPEN). `held` are the received bytes that were not
+    /// taken.
     ///
     /// # Errors
     /// If the layer cannot continue. Before the layer returns an error, it must have put its final bytes for the peer

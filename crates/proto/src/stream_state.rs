@@ -79,8 +79,8 @@ pub enum EndStep {
     Consumers,
     /// Observers, kept objects and the layer are dropped.
     Attachments,
-    /// The protocol's `connection_lost` is called, and after that the connector is notified. If a callback of the protocol
-    /// is running, both wait until it returns.
+    /// The protocol's `connection_lost` is called, and after that the connector is notified. If a callback of the
+    /// protocol is running, both wait until it returns.
     Protocol,
     /// Ports that ran out of descriptors accept again.
     Descriptor,

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! - A *chain* is a source and the callbacks added behind it. It is fired once, by its resolvers.
-//! - A *node* is a source, a callback or a pause. It owns the next node. A Deferred refers to the last node of its chain.
+//! - A *node* is a source, a callback or a pause. It owns the next node. A Deferred refers to the last node of its
+//!   chain.
 //! - The *output* of a node is its result, or what to do with the result when it comes.
 //! - A *relay* moves the result of an inner chain back to the outer chain, whose callback returned the inner Deferred.
 //!

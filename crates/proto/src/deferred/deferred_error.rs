@@ -10,8 +10,8 @@ use super::failure::Failure;
 ///
 /// It is an [`Error`], so `?` converts it into a boxed error, into the error of a crate such as anyhow, into the
 /// reactor's error, and back into a [`Failure`]. It dereferences to the failure, so [`check`](Failure::check) and
-/// [`downcast_ref`](Failure::downcast_ref) examine the original error. Its message and sources are those of the original
-/// error.
+/// [`downcast_ref`](Failure::downcast_ref) examine the original error. Its message and sources are those of the
+/// original error.
 ///
 /// ```
 /// use ropewalk_proto::{Deferred, DeferredError};

@@ -423,7 +423,8 @@ impl fmt::Debug for CancelHandle {
     }
 }
 
-/// A return value of a callback other than a plain value: a `Result` with any error that is `Send` and `Sync`, a [`Deferred`], or `()`.
+/// A return value of a callback other than a plain value: a `Result` with any error that is `Send` and `Sync`, a
+/// [`Deferred`], or `()`.
 ///
 /// ```
 /// use ropewalk_proto::{Deferred, Failure, Outcome, maybe_deferred};

@@ -28,8 +28,9 @@ pub(super) fn failure_of<T: fmt::Debug>(deferred: Deferred<T>) -> Failure {
     result_of(deferred).expect_err("a failure")
 }
 
-/// A second subscriber, which exists as long as the process. With a single one, `tracing-core` asks the subscriber of the
-/// thread that reaches an event first, and remembers the answer for all threads. Other tests would switch events off.
+/// A second subscriber, which exists as long as the process. With a single one, `tracing-core` asks the subscriber of
+/// the thread that reaches an event first, and remembers the answer for all threads. Other tests would switch events
+/// off.
 static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
 
 /// Returns the errors that `work` logs, in order.

@@ -416,7 +416,10 @@ mod tests {
         }
 
         #[test]
-        fn encoded_lines_are_decoded_to_themselves(texts in vec("[^\r\n]{0,20}", 0..10), lengths in vec(1..30usize, 1..5)) {
+        fn encoded_lines_are_decoded_to_themselves(
+            texts in vec("[^\r\n]{0,20}", 0..10),
+            lengths in vec(1..30usize, 1..5),
+        ) {
             let mut stream = Vec::new();
             for text in &texts {
                 encode_line(text.as_bytes(), DELIMITER, &mut stream);

@@ -303,7 +303,10 @@ mod tests {
     proptest! {
         #[test]
         fn any_split_of_a_stream_gives_the_same_strings(
-            stream in prop_oneof![vec(any::<u8>(), 0..40), "([0-9]{0,2}:?[a-c,]{0,12}){0,6}".prop_map(String::into_bytes)],
+            stream in prop_oneof![
+                vec(any::<u8>(), 0..40),
+                "([0-9]{0,2}:?[a-c,]{0,12}){0,6}".prop_map(String::into_bytes),
+            ],
             lengths in vec(1..8usize, 1..8),
         ) {
             let split = decode_in_chunks(&mut NetstringDecoder::with(20), &stream, &lengths, true);

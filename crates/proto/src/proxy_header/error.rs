@@ -51,8 +51,8 @@ impl fmt::Display for ProxyHeaderError {
                 f.write_str("unknown protocol in a text PROXY header: expected TCP4, TCP6 or UNKNOWN")
             }
             ProxyHeaderError::Fields => f.write_str(
-                "wrong number of fields in a text PROXY header: expected two addresses and two ports, separated by single \
-                 spaces",
+                "wrong number of fields in a text PROXY header: expected two addresses and two ports, separated by \
+                 single spaces",
             ),
             ProxyHeaderError::Address => {
                 f.write_str("invalid address in a text PROXY header: expected one of its protocol")

@@ -8,7 +8,8 @@ use std::ptr;
 
 use super::Identity;
 
-/// The largest buffer for an entry of the user database. Entries of groups are the longest, because they list all members.
+/// The largest buffer for an entry of the user database. Entries of groups are the longest, because they list all
+/// members.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 
 pub(super) fn user(user: &str) -> io::Result<Identity> {

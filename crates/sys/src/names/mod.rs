@@ -76,8 +76,8 @@ pub fn check_name(host: &str) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }
 
-/// Returns the number of the zone of a link-local IPv6 address: if_nametoindex(3). `zone` is the name of a network interface
-/// of this machine, or a number.
+/// Returns the number of the zone of a link-local IPv6 address: if_nametoindex(3). `zone` is the name of a network
+/// interface of this machine, or a number.
 ///
 /// ```
 /// use ropewalk_sys::zone_number;
@@ -89,8 +89,8 @@ pub fn zone_number(zone: &str) -> Option<u32> {
     zone.parse().ok().or_else(|| system::zone_number(zone))
 }
 
-/// Returns whether `error` says that this machine does not have the address family of a socket or address, such as IPv6:
-/// EAFNOSUPPORT of socket(2), EADDRNOTAVAIL of bind(2).
+/// Returns whether `error` says that this machine does not have the address family of a socket or address, such as
+/// IPv6: EAFNOSUPPORT of socket(2), EADDRNOTAVAIL of bind(2).
 ///
 /// ```
 /// use std::io;

@@ -24,8 +24,8 @@ use std::path::Path;
 pub trait Filesystem {
     /// Takes the lock beside the path of a UNIX socket. Dropping the value releases the lock. Does not block.
     ///
-    /// If the process of the lock is dead or does not serve the socket, breaks the lock and removes the socket file. Close
-    /// the port before you drop the value that protects it.
+    /// If the process of the lock is dead or does not serve the socket, breaks the lock and removes the socket file.
+    /// Close the port before you drop the value that protects it.
     ///
     /// # Errors
     /// `AddrInUse` when a living server holds the lock. `InvalidData` when `PATH.lock` is not a lock.

@@ -27,8 +27,8 @@
 //! 6. a variant of `Interface` in the reactor's `interfaces/mod.rs`, and a file beside it. `fd_set.rs` is the shortest
 //!    model.
 //! 7. for the simulated network, in the reactor's `testing/simulated/`: a file for the kind, a variant of `Source` in
-//!    `network.rs`, a variant of `Happening` in `calendar.rs` for messages under way, bound addresses in `names.rs`, and
-//!    the method in `provider.rs`. The compiler finds the other places.
+//!    `network.rs`, a variant of `Happening` in `calendar.rs` for messages under way, bound addresses in `names.rs`,
+//!    and the method in `provider.rs`. The compiler finds the other places.
 //! 8. specifications in `conformance/src/specs/`, named in `conformance/tests/providers.rs`.
 //!
 //! A kind with a decorator, such as [`WatchesDecorator`], cannot be implemented through a private trait, because both

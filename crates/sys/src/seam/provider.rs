@@ -62,7 +62,8 @@ pub trait EventProvider: StreamCalls + Send {
     /// Clears `events`, blocks until an event happens or `timeout` is over, and then fills `events`. A timeout of
     /// `None` waits without a limit.
     ///
-    /// `events` may be filled even if an error is returned. Handle these events, because they may not be reported again.
+    /// `events` may be filled even if an error is returned. Handle these events, because they may not be reported
+    /// again.
     ///
     /// An interrupted wait returns with no events. Rounding never shortens a timeout. A timeout that is too long for
     /// the operating system is shortened.
