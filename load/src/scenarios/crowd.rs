@@ -12,7 +12,7 @@ use crate::server::{Server, program, resident_bytes};
 pub(super) const NAME: &str = "crowd";
 
 pub(super) fn run(plan: &Plan<'_>) -> io::Result<Vec<Figure>> {
-    let connections = plan.connections(9_000);
+    let connections = plan.connections(9_000, 1);
     let lasts = Duration::from_secs(if plan.quick { 2 } else { 20 });
     let (server, address) = Server::start(program(plan.reactor, None)?, &["echo"])?;
     let start = resident_bytes(server.id())?;

@@ -49,9 +49,10 @@ impl Plan<'_> {
         if self.quick { whole / 10 } else { whole }
     }
 
-    /// Returns the number of connections, as far as the reactor can watch them.
-    fn connections(&self, whole: usize) -> usize {
-        let most = if self.reactor == "select" { SELECT_MAX - 124 } else { usize::MAX };
+    /// Returns the number of connections, as far as the reactor can watch them. The server holds `descriptors_each` of
+    /// its descriptors for a connection.
+    fn connections(&self, whole: usize, descriptors_each: usize) -> usize {
+        let most = if self.reactor == "select" { (SELECT_MAX - 124) / descriptors_each } else { usize::MAX };
         self.amount(whole).min(most)
     }
 
@@ -100,8 +101,9 @@ mod tests {
 
     #[test]
     fn a_crowd_on_select_fits_into_its_set() {
-        let connections = |reactor, quick| Plan { reactor, quick }.connections(9_000);
+        let connections = |reactor, quick| Plan { reactor, quick }.connections(9_000, 1);
         assert_eq!([connections("select", false), connections("poll", false)], [900, 9_000]);
         assert_eq!(connections("select", true), 900);
+        assert_eq!(Plan { reactor: "select", quick: false }.connections(9_000, 2), 450);
     }
 }

@@ -23,7 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) fn run(plan: &Plan<'_>) -> io::Result<Vec<Figure>> {
     let folder = Folder::new()?;
-    let (readers, rounds) = (plan.connections(READERS), plan.amount(500));
+    // The server holds a socket and the open file for each of them.
+    let (readers, rounds) = (plan.connections(READERS, 2), plan.amount(500));
     // All of them may stay for the whole of the scenario.
     let service = ["serve", folder.0.to_str().expect("a path in UTF-8"), "--idle-timeout", "600"];
     let (server, address) = Server::start(program(plan.reactor, None)?, &service)?;
