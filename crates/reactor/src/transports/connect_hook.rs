@@ -6,9 +6,11 @@ use std::rc::Rc;
 use super::Connector;
 use crate::kernel::{CallbackKind, Feature, Reactor};
 
+type Hook = Rc<dyn Fn(&Connector)>;
+
 /// The hooks of one reactor, in the order in which they were added.
 #[derive(Default)]
-pub(super) struct ConnectHooks(RefCell<Vec<Rc<dyn Fn(&Connector)>>>);
+pub(super) struct ConnectHooks(RefCell<Vec<Hook>>);
 
 impl Feature for ConnectHooks {
     fn new(_reactor: &Reactor) -> ConnectHooks {
