@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use ropewalk::interfaces::resolver::HostnameResolver;
-use ropewalk::proto::{Deferred, Resolver};
+use ropewalk::proto::{Cancelled, Deferred, Resolver};
 use ropewalk::{Destination, Failure, Reactor, fail, succeed};
 
 use crate::script::{Log, LoggingFactory, Script, stop};
@@ -178,6 +178,82 @@ specifications! {
         assert!((Duration::from_secs(60)..Duration::from_secs(61)).contains(&limit), "{limit:?}");
         timer.reset(Duration::ZERO).unwrap();
         assert_eq!(finish(&reactor, answer).unwrap_err(), "timed out after 60s");
+    }
+
+    fn a_name_is_asked_once_for_all_callers_that_wait(subject: &Subject) {
+        // A burst of connections to one name must not fill the threads and the name server's queue.
+        let (reactor, patient) = (subject.reactor(), Rc::new(Patient::default()));
+        reactor.install_name_resolver(patient.clone());
+        let answers = [(); 3].map(|()| reactor.resolve_host_name("busy.example", 80));
+        let other = reactor.resolve_host_name("busy.example", 81);
+        assert_eq!(*patient.asked.borrow(), ["busy.example 80", "busy.example 81"]);
+        let addresses = vec!["192.0.2.1:80".parse().unwrap()];
+        patient.waiting.borrow_mut().remove(0).callback(addresses.clone()).unwrap();
+        for answer in answers {
+            assert_eq!(answer.try_result().expect("it has come").unwrap(), addresses);
+        }
+        assert!(!other.is_done());
+        let later = reactor.resolve_host_name("busy.example", 80);
+        assert_eq!(patient.asked.borrow().len(), 3, "an answer is not kept");
+        drop((other, later));
+    }
+
+    fn a_failed_lookup_fails_for_all_callers_that_wait(subject: &Subject) {
+        // Each caller gets the kind and the message of the error.
+        let (reactor, patient) = (subject.reactor(), Rc::new(Patient::default()));
+        reactor.install_name_resolver(patient.clone());
+        let answers = [(); 3].map(|()| reactor.resolve_host_name("broken.example", 80));
+        let error = std::io::Error::new(std::io::ErrorKind::PermissionDenied, "not for you");
+        patient.waiting.borrow_mut().remove(0).errback(error).unwrap();
+        for answer in answers {
+            let failure = answer.try_result().expect("it has come").unwrap_err();
+            assert_eq!(failure.to_string(), "not for you");
+            let kind = failure.downcast_ref().map(std::io::Error::kind);
+            assert_eq!(kind, Some(std::io::ErrorKind::PermissionDenied));
+        }
+    }
+
+    fn the_last_caller_that_gives_up_cancels_the_lookup(subject: &Subject) {
+        // Deferred.cancel: each caller gives up for itself alone.
+        let (reactor, patient) = (subject.reactor(), Rc::new(Patient::default()));
+        reactor.install_name_resolver(patient.clone());
+        let ask = || reactor.resolve_host_name("slow.example", 80);
+        let is_cancelled = |index: usize| patient.waiting.borrow()[index].is_cancelled();
+        let (first, second, third) = (ask(), ask(), ask());
+        first.cancel();
+        assert!(first.try_result().expect("at once").unwrap_err().check::<Cancelled>());
+        second.cancel();
+        assert!(!is_cancelled(0) && !third.is_done());
+        third.cancel();
+        assert!(is_cancelled(0));
+        // A later question has nothing to do with the cancelled one, whose answer may still come.
+        let later = ask();
+        assert_eq!(patient.asked.borrow().len(), 2);
+        let [late, timely] = [0, 1].map(|_| patient.waiting.borrow_mut().remove(0));
+        let _ = late.callback(vec!["192.0.2.1:80".parse().unwrap()]);
+        assert!(!later.is_done());
+        timely.callback(vec!["192.0.2.2:80".parse().unwrap()]).unwrap();
+        assert_eq!(later.try_result().expect("it has come").unwrap(), ["192.0.2.2:80".parse().unwrap()]);
+        drop((second, third));
+    }
+
+    fn a_caller_may_give_another_one_up(subject: &Subject) {
+        // The callbacks of one answer may cancel the other callers, and may ask again.
+        let (reactor, patient) = (subject.reactor(), Rc::new(Patient::default()));
+        reactor.install_name_resolver(patient.clone());
+        let ask = |reactor: &Reactor| reactor.resolve_host_name("busy.example", 80);
+        let (first, second) = (ask(&reactor), ask(&reactor));
+        let (other, asks) = (second.cancel_handle(), reactor.clone());
+        let again = first.and_then(move |_| {
+            other.cancel();
+            ask(&asks)
+        });
+        let asked = patient.waiting.borrow_mut().remove(0);
+        asked.callback(Vec::new()).unwrap();
+        assert!(second.try_result().expect("at once").unwrap_err().check::<Cancelled>());
+        assert!(!again.is_done());
+        patient.waiting.borrow_mut().remove(0).callback(Vec::new()).unwrap();
+        assert!(again.is_done());
     }
 
     fn names_are_looked_up_while_all_threads_of_the_pool_are_busy(subject: &Subject) {

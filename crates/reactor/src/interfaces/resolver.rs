@@ -1,6 +1,6 @@
 //! IReactorPluggableNameResolver: from host names to addresses.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::rc::Rc;
@@ -10,6 +10,7 @@ use ropewalk_proto::{Deferred, fail, succeed};
 pub use ropewalk_sys::IpFamily;
 use ropewalk_sys::{check_name, look_up, zone_number};
 
+use super::questions::{Question, Questions};
 use crate::error::Error;
 use crate::kernel::{Feature, Reactor};
 use crate::task::AddTimeout;
@@ -18,6 +19,8 @@ use crate::task::AddTimeout;
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Resolves host names: IHostnameResolver.
+///
+/// Equal questions at the same time are asked once, and all callers get the answer.
 ///
 /// ```
 /// use std::net::SocketAddr;
@@ -151,8 +154,9 @@ impl HostnameResolver for ThreadedResolver {
 impl Reactor {
     /// Returns the addresses of `host`, a name or an IP address, each with `port`: `resolve` and `resolveHostName`.
     ///
-    /// The empty name is the unspecified address, `0.0.0.0`. A name without addresses gives an empty list. The Deferred
-    /// fails when the resolver fails, and with [`TimedOut`](crate::task::TimedOut) when it does not answer within 60 s. Use
+    /// The empty name is the unspecified address, `0.0.0.0`. A name without addresses gives an empty list. While a
+    /// look-up of `host` and `port` is under way, another caller waits for the same answer. Cancelling the Deferred
+    /// affects no other caller. The Deferred fails when the resolver fails, and with [`TimedOut`](crate::task::TimedOut) when it does not answer within 60 s. Use
     /// [`add_timeout`](AddTimeout::add_timeout) for a shorter time.
     ///
     /// ```
@@ -172,18 +176,30 @@ impl Reactor {
         if let Some(address) = literal(host, port) {
             return succeed(vec![address]);
         }
-        self.name_resolver().resolve_host_name(self, host, port).add_timeout(LOOKUP_TIMEOUT, self)
+        let look_up = |resolver: &dyn HostnameResolver| Some(resolver.resolve_host_name(self, host, port));
+        // The resolver always answers a question for both families.
+        self.ask(host, port, None, look_up).unwrap_or_else(|| succeed(Vec::new()))
     }
 
     /// Returns the addresses of `host` in one family, like [`resolve_host_name`](Reactor::resolve_host_name). `None` if the
     /// resolver does not distinguish the families.
     pub(crate) fn resolve_family(&self, host: &str, port: u16, family: IpFamily) -> Option<Deferred<Vec<SocketAddr>>> {
-        let answer = self.name_resolver().resolve_family(self, host, port, family)?;
-        Some(answer.add_timeout(LOOKUP_TIMEOUT, self))
+        self.ask(host, port, Some(family), |resolver| resolver.resolve_family(self, host, port, family))
     }
 
-    fn name_resolver(&self) -> Rc<dyn HostnameResolver> {
-        self.feature::<NameResolver>().0.borrow().clone()
+    /// Asks the installed resolver by `look_up`, unless another caller waits for the same answer.
+    fn ask(
+        &self,
+        host: &str,
+        port: u16,
+        family: Option<IpFamily>,
+        look_up: impl FnOnce(&dyn HostnameResolver) -> Option<Deferred<Vec<SocketAddr>>>,
+    ) -> Option<Deferred<Vec<SocketAddr>>> {
+        let names = self.feature::<NameResolver>();
+        let installed = names.installed.borrow().clone();
+        let question = Question { host: host.into(), port, family, resolver: names.number.get() };
+        let answer = names.questions.ask(question, || look_up(&*installed))?;
+        Some(answer.add_timeout(LOOKUP_TIMEOUT, self))
     }
 
     /// Replaces the resolver, and returns the previous one: `installNameResolver`.
@@ -199,16 +215,27 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn install_name_resolver(&self, resolver: Rc<dyn HostnameResolver>) -> Rc<dyn HostnameResolver> {
-        self.feature::<NameResolver>().0.replace(resolver)
+        let names = self.feature::<NameResolver>();
+        names.number.set(names.number.get() + 1);
+        names.installed.replace(resolver)
     }
 }
 
-/// The installed resolver.
-struct NameResolver(RefCell<Rc<dyn HostnameResolver>>);
+/// The installed resolver, and the questions that have no answer yet.
+struct NameResolver {
+    installed: RefCell<Rc<dyn HostnameResolver>>,
+    /// The number of resolvers that were installed before.
+    number: Cell<u64>,
+    questions: Rc<Questions>,
+}
 
 impl Feature for NameResolver {
     fn new(_reactor: &Reactor) -> NameResolver {
-        NameResolver(RefCell::new(Rc::new(ThreadedResolver)))
+        NameResolver {
+            installed: RefCell::new(Rc::new(ThreadedResolver)),
+            number: Cell::default(),
+            questions: Rc::default(),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 mod system;
 
 /// One of the two kinds of IP addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum IpFamily {
     /// IPv4, A records.
     V4,
