@@ -16,6 +16,7 @@ pub mod fuse;
 pub mod links;
 pub mod lock_step;
 pub mod logged;
+mod naming;
 #[cfg(unix)]
 pub mod scenario;
 pub mod scrambler;

@@ -1,16 +1,18 @@
 //! The provider that the specifications run on.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ropewalk::sys::{EventProvider, providers};
-use ropewalk::testing::{Faults, MemoryReactor, Simulated};
+use ropewalk::testing::{Faults, Simulated};
 use ropewalk::{PanicPolicy, Reactor, RunOptions};
 
 use crate::counting::{Counting, Counts};
 use crate::fuse::{Fuse, Fused};
+use crate::naming::Naming;
 use crate::without_ipv6::WithoutIpv6;
 
 /// A provider under test.
@@ -43,7 +45,7 @@ impl Subject {
 
     /// Selects a custom provider. `open` creates a provider for each reactor.
     ///
-    /// The subject's reactors look names up with the system's resolver, in real threads.
+    /// The subject's reactors resolve names by `EventProvider::names`, or else with the system's resolver in threads.
     ///
     /// ```
     /// use ropewalk::testing::{Faults, Simulated};
@@ -91,14 +93,7 @@ impl Subject {
     pub fn plain_reactor(&self) -> Reactor {
         match self.provider {
             Provider::OfThisSystem => Reactor::with(self.name).expect("this provider works here"),
-            Provider::Simulated => {
-                let reactor = Reactor::clone(&MemoryReactor::new());
-                reactor.set_panic_policy(PanicPolicy::Log);
-                // The specifications need real threads.
-                reactor.set_inline_work(false);
-                reactor
-            }
-            Provider::Custom(open) => Reactor::with_provider(open()),
+            Provider::Simulated | Provider::Custom(_) => Reactor::with_provider(self.open()),
         }
     }
 
@@ -117,6 +112,11 @@ impl Subject {
     /// Returns a new reactor as [`reactor`](Subject::reactor) does. Listening on an IPv6 address fails with `kind`.
     pub fn without_ipv6(&self, kind: ErrorKind) -> Reactor {
         strict(Reactor::with_provider(Box::new(WithoutIpv6 { provider: self.open(), kind })))
+    }
+
+    /// Returns a new reactor as [`reactor`](Subject::reactor) does, whose provider has `names` of its own.
+    pub fn naming(&self, names: fn(&str) -> io::Result<Vec<IpAddr>>) -> Reactor {
+        strict(Reactor::with_provider(Box::new(Naming { provider: self.open(), names })))
     }
 
     fn open(&self) -> Box<dyn EventProvider> {

@@ -180,6 +180,26 @@ specifications! {
         assert_eq!(finish(&reactor, answer).unwrap_err(), "timed out after 60s");
     }
 
+    fn the_names_of_the_provider_are_used_by_default(subject: &Subject) {
+        // EventProvider::names: a simulated network has names of its own, and no other network is asked.
+        let reactor = subject.naming(|host| match host {
+            "printer" => Ok(vec!["192.0.2.9".parse().unwrap(), "2001:db8::9".parse().unwrap()]),
+            "broken" => Err(std::io::Error::other("the name server is down")),
+            _ => Ok(Vec::new()),
+        });
+        let found = reactor.resolve_host_name("printer", 631).try_result().expect("at once").unwrap();
+        assert_eq!(found, ["192.0.2.9:631".parse().unwrap(), "[2001:db8::9]:631".parse().unwrap()]);
+        assert!(reactor.resolve_host_name("nowhere", 631).try_result().expect("at once").unwrap().is_empty());
+        let failure = reactor.resolve_host_name("broken", 631).try_result().expect("at once").unwrap_err();
+        assert_eq!(failure.to_string(), "the name server is down");
+        let log = Log::new();
+        let ends = reactor.clone();
+        let factory = LoggingFactory::new(&log, Script::new()).after(move |_| stop(&ends));
+        reactor.connect_tcp("nowhere:631", factory).unwrap();
+        run(&reactor);
+        log.expect(&["start factory", "started connecting", "failed DnsLookup", "stop factory"]);
+    }
+
     fn a_name_is_asked_once_for_all_callers_that_wait(subject: &Subject) {
         // A burst of connections to one name must not fill the threads and the name server's queue.
         let (reactor, patient) = (subject.reactor(), Rc::new(Patient::default()));

@@ -102,7 +102,8 @@ pub trait HostnameResolver {
     }
 }
 
-/// A resolver that asks the operating system with getaddrinfo(3), in up to ten threads that serve nothing else.
+/// A resolver that asks the operating system with getaddrinfo(3), in up to ten threads that serve nothing else. It is
+/// the default, unless the event provider has names of its own, as a simulated network does.
 ///
 /// A name with letters beyond ASCII is an error: use the ASCII form of the name, such as `xn--bcher-kva.example`. A
 /// look-up that is cancelled before a thread starts it is not made. A look-up that a thread is making cannot be
@@ -114,7 +115,7 @@ pub trait HostnameResolver {
 /// use ropewalk::interfaces::resolver::ThreadedResolver;
 ///
 /// let reactor = Reactor::new()?;
-/// reactor.install_name_resolver(Rc::new(ThreadedResolver)); // the default
+/// reactor.install_name_resolver(Rc::new(ThreadedResolver)); // the default here
 /// let addresses = reactor.resolve_host_name("localhost", 80);
 /// let handle = reactor.clone();
 /// let addresses = addresses.add_both(move |addresses| {
@@ -148,6 +149,33 @@ impl HostnameResolver for ThreadedResolver {
         let host = host.to_owned();
         let addresses = reactor.defer_to_lookup_thread(move || look_up(&host, port, family));
         Some(addresses.and_then(|found: io::Result<Vec<SocketAddr>>| found))
+    }
+}
+
+/// The default resolver: the names of the provider's own network, or else those of the operating system.
+struct DefaultResolver;
+
+impl HostnameResolver for DefaultResolver {
+    fn resolve_host_name(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
+        if let Err(error) = check_name(host) {
+            return fail(error);
+        }
+        match reactor.0.look_up(host) {
+            Some(Ok(found)) => succeed(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()),
+            Some(Err(error)) => fail(error),
+            None => ThreadedResolver.resolve_host_name(reactor, host, port),
+        }
+    }
+
+    fn resolve_family(
+        &self,
+        reactor: &Reactor,
+        host: &str,
+        port: u16,
+        family: IpFamily,
+    ) -> Option<Deferred<Vec<SocketAddr>>> {
+        // The provider answers at once, and for both families.
+        if reactor.0.has_names() { None } else { ThreadedResolver.resolve_family(reactor, host, port, family) }
     }
 }
 
@@ -232,7 +260,7 @@ struct NameResolver {
 impl Feature for NameResolver {
     fn new(_reactor: &Reactor) -> NameResolver {
         NameResolver {
-            installed: RefCell::new(Rc::new(ThreadedResolver)),
+            installed: RefCell::new(Rc::new(DefaultResolver)),
             number: Cell::default(),
             questions: Rc::default(),
         }

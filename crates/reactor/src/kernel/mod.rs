@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 use ropewalk_proto::panics::{CaughtPanic, catch, locate_panics};
 use ropewalk_proto::{Key, Moment, TimerQueue};
-use ropewalk_sys::{Capabilities, Clock, EventProvider};
+use ropewalk_sys::{Capabilities, Clock, EventProvider, Names};
 
 pub(crate) use attention::Attention;
 pub(crate) use call::{Call, Internal, SendCall};
@@ -85,6 +85,8 @@ pub(crate) struct Kernel {
     name: &'static str,
     capabilities: Capabilities,
     clock: Clock,
+    /// `None` if the operating system looks names up.
+    names: Option<Names>,
     detached: host::Detached,
     /// The value of `ropewalk_sys::forks` when the provider's descriptors were opened.
     forks: Cell<u64>,
@@ -136,6 +138,7 @@ impl Reactor {
             turn_now: Cell::new(clock()),
             looked: Cell::default(),
             clock,
+            names: provider.names(),
             provider: RefCell::new(Some(provider)),
             detached: host::Detached::default(),
             forks: Cell::new(ropewalk_sys::forks()),

@@ -2,6 +2,7 @@
 
 use std::cell::RefMut;
 use std::io;
+use std::net::IpAddr;
 
 use ropewalk_proto::{Key, Outbox};
 use ropewalk_sys::{Adoption, EventProvider, Filesystem, Received, Sent, Sockets, Streams, Watches};
@@ -58,6 +59,19 @@ impl Kernel {
         drop(slot);
         self.apply_owed_policy();
         Ok(answer)
+    }
+
+    /// Looks `host` up in the provider's own network. Returns `None` if the operating system looks names up.
+    pub(crate) fn look_up(&self, host: &str) -> Option<io::Result<Vec<IpAddr>>> {
+        let names = self.names.as_ref()?;
+        let found = self.guard_provider("names", || names(host));
+        self.apply_owed_policy();
+        Some(found)
+    }
+
+    /// Returns whether the provider has the host names of its own network.
+    pub(crate) fn has_names(&self) -> bool {
+        self.names.is_some()
     }
 
     #[cold]

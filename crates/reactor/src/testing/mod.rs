@@ -20,7 +20,6 @@ mod host;
 #[cfg(test)]
 mod levels;
 mod memory_reactor;
-mod memory_resolver;
 mod simulated;
 mod simulated_network;
 mod string_transport;

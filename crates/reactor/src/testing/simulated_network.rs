@@ -17,7 +17,6 @@ use ropewalk_proto::{Address, Moment};
 use ropewalk_sys::ConnectSpec;
 
 use super::host::{Decorate, Host, Process};
-use super::memory_resolver::MemoryResolver;
 use super::simulated::{Faults, MachineId, Network, OUTSIDE, SharedNetwork, Simulated, Skew};
 use super::test_stream::{TestListener, TestStream};
 
@@ -78,7 +77,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct SimulatedNetwork {
     shared: SharedNetwork,
     hosts: Rc<RefCell<Vec<Weak<Process>>>>,
-    names: Rc<MemoryResolver>,
 }
 
 /// Creation, and streams that the test holds.
@@ -86,7 +84,7 @@ impl SimulatedNetwork {
     /// Returns a network without faults or hosts, at time zero.
     pub fn seeded(seed: u64) -> SimulatedNetwork {
         let shared = SharedNetwork::new(seed, Faults::none());
-        SimulatedNetwork { shared, hosts: Rc::default(), names: Rc::default() }
+        SimulatedNetwork { shared, hosts: Rc::default() }
     }
 
     /// Returns the same network with `faults`.
@@ -115,7 +113,7 @@ impl SimulatedNetwork {
         self.shared.with(|network| network.set_faults(faults));
     }
 
-    /// Makes `name` resolve to the IP `addresses` on all hosts. If `addresses` is empty, the name is unknown.
+    /// Makes `name` resolve to the IP `addresses` everywhere on this network. If `addresses` is empty, the name is unknown.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, SimulatedNetwork};
@@ -134,10 +132,12 @@ impl SimulatedNetwork {
     /// # Panics
     /// When an element of `addresses` is not an IP address.
     pub fn add_name(&self, name: &str, addresses: &[&str]) {
-        self.names.add(name, addresses);
+        let parse = |text: &&str| text.parse().unwrap_or_else(|_| panic!("'{text}' is not an IP address"));
+        let addresses = addresses.iter().map(parse).collect();
+        self.shared.with(|network| network.host_names.add(name, addresses));
     }
 
-    /// Makes look-ups of `name` fail with `error` on all hosts, until [`add_name`](SimulatedNetwork::add_name) replaces it.
+    /// Makes look-ups of `name` fail with `error` everywhere on this network, until [`add_name`](SimulatedNetwork::add_name) replaces it.
     ///
     /// ```
     /// use std::io;
@@ -150,7 +150,8 @@ impl SimulatedNetwork {
     /// assert_eq!(failure.to_string(), "the name server is down");
     /// ```
     pub fn fail_lookup(&self, name: &str, error: impl Into<io::Error>) {
-        self.names.fail(name, &error.into());
+        let error = error.into();
+        self.shared.with(|network| network.host_names.fail(name, &error));
     }
 
     /// Starts to connect to `address`, with a client that the test holds.
@@ -188,7 +189,8 @@ impl SimulatedNetwork {
 
     /// Returns an event provider on this network, for a reactor or loop that the network does not drive.
     ///
-    /// The provider's machine owns all addresses that do not belong to a host.
+    /// The provider's machine owns all addresses that do not belong to a host. Its reactor resolves the names of
+    /// [`add_name`](SimulatedNetwork::add_name).
     ///
     /// ```
     /// use ropewalk::Reactor;
@@ -268,7 +270,6 @@ impl SimulatedNetwork {
 
     fn start(&self, machine: MachineId, skew: Skew, decorate: Decorate<'_>) -> Host {
         let host = Host::start(&self.shared, machine, skew, decorate);
-        host.install_name_resolver(self.names.clone());
         let mut hosts = self.hosts.borrow_mut();
         hosts.retain(|process| process.strong_count() > 0);
         hosts.push(Rc::downgrade(host.process()));

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use ropewalk_proto::{Address, Key, Outbox};
 
 use super::{
-    Adoption, Clock, ConnectSpec, EventProvider, Events, Filesystem, Interest, ListenSpec, Received, Sent, Sockets,
-    Streams, Watches,
+    Adoption, Clock, ConnectSpec, EventProvider, Events, Filesystem, Interest, ListenSpec, Names, Received, Sent,
+    Sockets, Streams, Watches,
 };
 use crate::io_handle::RawWaitable;
 use crate::waker::Waker;
@@ -119,6 +119,7 @@ decorator! {
         fn name(&self) -> &'static str;
         fn clock(&self) -> Clock;
         fn wall_clock(&self) -> SystemTime;
+        fn names(&self) -> Option<Names>;
         fn waker(&self) -> Waker;
         fn has_signals(&self) -> bool;
     mut by decorated_mut:

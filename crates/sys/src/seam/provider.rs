@@ -1,6 +1,7 @@
 //! The parts of every provider: time, waking, waiting, and the kinds of sources that it offers.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +14,10 @@ use crate::waker::Waker;
 
 /// Returns a provider's monotonic time. May be called from any thread.
 pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
+
+/// Returns the addresses of a host name in the provider's own network, in order of preference. An unknown name gives an
+/// empty list. May be called from any thread, and must not block.
+pub type Names = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
 
 /// A source of events, and the operations on what it reports.
 ///
@@ -54,6 +59,13 @@ pub trait EventProvider: StreamCalls + Send {
     /// Returns the wall-clock time, which is virtual when simulated.
     fn wall_clock(&self) -> SystemTime {
         SystemTime::now()
+    }
+
+    /// Returns the host names of the provider's own network. `None` means that the operating system looks names up.
+    ///
+    /// A reactor asks once, when it is created.
+    fn names(&self) -> Option<Names> {
+        None
     }
 
     /// Returns the value that wakes a `wait`, from any thread.

@@ -5,7 +5,7 @@
 //!                            +--> SharedNetwork -> Network -> Connection <-> Pipe, Pipe
 //!   TestStream -> TestEnds --+                     |  |  \--> Listener
 //!                                                  |  +-----> Machines -> Names
-//!                                                  +--------> Calendar, Links, Faults, Random
+//!                                                  +--------> Calendar, Links, HostNames, Faults, Random
 //! ```
 //!
 //! Each source has an owner: a provider, or the test ends. The network treats all owners alike.
@@ -17,6 +17,7 @@ mod attempts;
 mod calendar;
 mod connection;
 mod faults;
+mod host_names;
 mod links;
 mod listener;
 mod losses;

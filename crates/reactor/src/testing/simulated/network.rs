@@ -14,6 +14,7 @@ use ropewalk_sys::{ConnectSpec, Event, Events, ListenSpec, Ready, SocketOption};
 use super::calendar::{Calendar, Happening};
 use super::connection::{Connection, Phase};
 use super::faults::Faults;
+use super::host_names::HostNames;
 use super::links::Links;
 use super::listener::Listener;
 use super::machines::{MachineId, Machines};
@@ -31,6 +32,7 @@ pub(crate) struct Network {
     pub(super) calendar: Calendar,
     pub(super) machines: Machines,
     pub(super) links: Links,
+    pub(crate) host_names: HostNames,
     pub(super) owners: Slab<Owner>,
     pub(super) sources: Slab<Source>,
 }
@@ -76,6 +78,7 @@ impl Network {
             calendar: Calendar::new(seed),
             machines: Machines::default(),
             links: Links::default(),
+            host_names: HostNames::default(),
             owners: Slab::new(),
             sources: Slab::new(),
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use ropewalk_proto::{Address, Key, Moment, Outbox};
 use ropewalk_sys::{
-    Clock, ConnectSpec, EventProvider, Events, Filesystem, ListenSpec, RawSocket, RawWaitable, Received, Sent,
+    Clock, ConnectSpec, EventProvider, Events, Filesystem, ListenSpec, Names, RawSocket, RawWaitable, Received, Sent,
     SocketOption, Sockets, Streams, Waker,
 };
 
@@ -20,7 +20,7 @@ use super::skew::Skew;
 
 /// An event provider whose network and time are simulated.
 ///
-/// The provider offers TCP and UNIX streams. It has no descriptors, adopted sockets or signals, because they need an
+/// The provider offers TCP and UNIX streams, and the host names of its network. It has no descriptors, adopted sockets or signals, because they need an
 /// operating system. UNIX paths are only names, without files.
 ///
 /// Virtual time starts at [`Moment::ZERO`] and moves only inside `wait`, which jumps to the next event of the network
@@ -110,6 +110,11 @@ impl EventProvider for Simulated {
     /// Starts at 1970-01-01, so that the wall clock also follows from the calls alone.
     fn wall_clock(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + self.now().since(Moment::ZERO)
+    }
+
+    fn names(&self) -> Option<Names> {
+        let network = self.network.clone();
+        Some(Arc::new(move |name| network.with(|network| network.host_names.look_up(name))))
     }
 
     fn waker(&self) -> Waker {
