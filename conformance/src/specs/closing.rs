@@ -73,7 +73,7 @@ fn use_after_the_end(transport: &Transport) {
     assert!(!transport.is_connected());
     transport.write(b"late");
     transport.write(&[0; 100_000]);
-    transport.write_bytes(vec![0; 100_000].into());
+    transport.write_bytes(vec![0; 100_000]);
     transport.write_sequence([b"late"]);
     transport.lose_connection();
     transport.lose_write_connection();

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use ropewalk::transports::{Producer, PullProducer};
 
 use crate::links::{Countdown, MOST_DELIVERED, Transports, assert_same_bytes, noise, pieces};
 use crate::script::{Log, Script, stop};
+use crate::waiting::{after_some_turns, run_until};
 use crate::{count_turns, run, specifications};
 
 /// Writes whenever it is called, without end.
@@ -33,6 +35,92 @@ specifications! {
             .on_data(|transport, _| transport.lose_connection());
         subject.converse(&Script::echo(), &client);
         assert_eq!(client.received(), b"hello");
+    }
+
+    fn is_reading_knows_each_reason_not_to_read(subject: &Subject) {
+        // Transport::is_reading: IPushProducer, IHalfCloseableProtocol, and asyncio's ReadTransport.is_reading.
+        let log = Log::new();
+        let [made, ended, lost, closing] = std::array::from_fn(|_| {
+            let log = log.clone();
+            move |when: &str, transport: &Transport| log.add(format!("{when} {}", transport.is_reading()))
+        });
+        let server = Script::new()
+            .on_made(move |transport| {
+                made("made", transport);
+                transport.pause_producing();
+                made("paused", transport);
+                transport.resume_producing();
+                made("resumed", transport);
+            })
+            .on_read_lost(move |transport| {
+                ended("the peer has ended", transport);
+                transport.resume_producing();
+                transport.lose_connection();
+            })
+            .on_lost(move |transport, _| lost("lost", transport));
+        let client = Script::new().on_made(move |transport| {
+            transport.lose_connection();
+            closing("closing", transport);
+        });
+        subject.converse(&server, &client);
+        let mut entries = log.entries();
+        entries.sort();
+        let expected =
+            ["closing false", "lost false", "made true", "paused false", "resumed true", "the peer has ended false"];
+        assert_eq!(entries, expected);
+    }
+
+    fn write_bytes_sends_nothing_within_the_call(subject: &Subject) {
+        // Transport::write_bytes: the caller's stack never enters the system, whether a callback runs or not.
+        let (reactor, counts) = subject.counted();
+        let both = Countdown::new(2);
+        let write_all = move |transport: &Transport| {
+            for length in [1, 1023, 1024, 4096, 100_000] {
+                let before = counts.now();
+                transport.write_bytes(noise(length, 7));
+                assert_eq!(counts.since(before).sends, 0, "{length} bytes");
+            }
+        };
+        let later = write_all.clone();
+        let client = Script::new().counted_by(&both).on_made(move |transport| {
+            write_all(transport);
+            let (transport, later) = (transport.clone(), later.clone());
+            transport.reactor().call_later(Duration::from_millis(5), move |_| {
+                later(&transport);
+                transport.lose_connection();
+            });
+        });
+        let server = Script::new().counted_by(&both);
+        subject.join(&reactor, &server, &client);
+        run(&reactor);
+        let once = [1, 1023, 1024, 4096, 100_000].map(|length| noise(length, 7)).concat();
+        assert_same_bytes(&server.received(), &[once.clone(), once].concat());
+    }
+
+    fn written_memory_is_dropped_once_it_is_sent(subject: &Subject) {
+        // Transport::write_bytes queues memory of any kind without a copy. The peer does not read at first.
+        let (reactor, clients) = (subject.reactor(), Transports::new());
+        let memory = Arc::new(noise(8_000_000, 8));
+        let (written, seen) = (memory.clone(), memory.clone());
+        let client = Script::new().listed_in(&clients).on_made(move |transport| {
+            transport.write_bytes(Bytes::from_owner(Shared(written.clone())));
+        });
+        let server = Script::new().on_made(|transport| {
+            transport.pause_producing();
+            let later = transport.clone();
+            after_some_turns(&transport.reactor(), move |_| later.resume_producing());
+        });
+        subject.join(&reactor, &server, &client);
+        let (sender, receiver) = (clients.clone(), server.clone());
+        let owners = Arc::strong_count(&memory);
+        run_until(&reactor, move || {
+            // One owner more than without the write.
+            let is_queued = sender.all().iter().any(|client| client.buffered() > 0);
+            assert!(Arc::strong_count(&seen) == owners + usize::from(is_queued) || !is_queued);
+            receiver.received().len() == seen.len()
+        });
+        assert_eq!(Arc::strong_count(&memory), owners - 1, "only `memory` and the script are left");
+        assert_same_bytes(&server.received(), &memory);
     }
 
     fn connection_lost_is_the_last_callback(subject: &Subject) {
@@ -411,6 +499,15 @@ specifications! {
 thread_local! {
     /// Passes a value to a closure that may cross threads but runs on the loop's thread.
     static FOUND: RefCell<Option<Transport>> = const { RefCell::new(None) };
+}
+
+/// Memory that has other owners as well.
+struct Shared(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// Counts the bytes it receives, and drops them.

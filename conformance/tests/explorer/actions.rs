@@ -55,7 +55,7 @@ pub(crate) fn write(world: &World, end: &End, count: usize) {
     match world.below(3) {
         0 => transport.write(&bytes),
         1 => transport.write_sequence(bytes.chunks(1 + count / 3)),
-        _ => transport.write_bytes(bytes.into()),
+        _ => transport.write_bytes(bytes),
     }
     if accepted {
         end.written.set(end.written.get() + count as u64);

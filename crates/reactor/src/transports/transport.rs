@@ -67,20 +67,40 @@ impl Transport {
         self.0.write(data);
     }
 
-    /// Sends `data`. A large chunk is queued without a copy.
+    /// Sends `data`, after all earlier writes. This method only queues and never calls the operating
+    /// system. [`write`](Transport::write) sends a large slice at once if nothing is queued.
+    ///
+    /// Chunks of 1024 bytes or more are queued without a copy, and dropped when the system has taken their bytes. Smaller
+    /// chunks are copied. The bytes leave when the running callback has returned or, outside callbacks, before the loop
+    /// waits. They are dropped under the same conditions as those of `write`.
+    ///
+    /// A `Vec<u8>`, a `String`, a `Box<[u8]>` and static slices convert into [`Bytes`](crate::Bytes). `Bytes::from_owner`
+    /// does the same for memory of another kind, such as a mapped file or an object of another language. Its owner must
+    /// be `Send`. The owner may be dropped in any later turn, so its destructor must be able to run there.
     ///
     /// ```
     /// use ropewalk::Bytes;
     /// use ropewalk::testing::StringTransport;
     ///
+    /// /// Memory that another library has allocated.
+    /// struct Page(&'static [u8]);
+    ///
+    /// impl AsRef<[u8]> for Page {
+    ///     fn as_ref(&self) -> &[u8] {
+    ///         self.0
+    ///     }
+    /// }
+    ///
     /// let page = Bytes::from(vec![b'x'; 100_000]); // cloning it copies no bytes
     /// let transport = StringTransport::new();
     /// transport.write_bytes(page.clone());
     /// transport.write_bytes(page.slice(..10));
-    /// assert_eq!(transport.value().len(), 100_010);
+    /// transport.write_bytes(vec![b'y'; 5000]);
+    /// transport.write_bytes(Bytes::from_owner(Page(&[b'z'; 4096])));
+    /// assert_eq!(transport.value().len(), 109_106);
     /// ```
-    pub fn write_bytes(&self, data: Bytes) {
-        self.0.write_bytes(data);
+    pub fn write_bytes(&self, data: impl Into<Bytes>) {
+        self.0.write_bytes(data.into());
     }
 
     /// Sends all pieces, in order.
@@ -367,6 +387,24 @@ impl Transport {
     /// Returns whether reading is paused: `pause_producing` was called, and `resume_producing` was not called since.
     pub fn is_paused(&self) -> bool {
         self.0.is_producing() && !self.0.state().wants_reading()
+    }
+
+    /// Returns whether the connection delivers what the peer sends: it is not paused, the peer has not ended its side, and
+    /// this side has not closed. The result does not depend on holds, pacing or the progress of a layer.
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let transport = StringTransport::new();
+    /// assert!(transport.is_reading());
+    /// transport.pause_producing();
+    /// assert!(!transport.is_reading());
+    /// transport.resume_producing();
+    /// transport.lose_connection();
+    /// assert!(!transport.is_reading());
+    /// ```
+    pub fn is_reading(&self) -> bool {
+        self.0.state().wants_reading()
     }
 
     /// Returns the peer's address: getPeer. The address stays known after the end of the connection.
