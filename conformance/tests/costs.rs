@@ -118,6 +118,22 @@ fn an_idle_connection_holds_at_most_half_a_kilobyte() {
 }
 
 #[test]
+fn a_choice_about_lingering_allocates_nothing() {
+    // Port::set_lingering, Transport::set_lingering
+    let reactor = Subject::named("epoll").reactor();
+    let kept = Rc::new(RefCell::new(None));
+    let (made, ends) = (kept.clone(), kept.clone());
+    let server = Script::new().on_made(move |transport| *made.borrow_mut() = Some(transport.clone()));
+    let subject = Subject::named("epoll");
+    subject.join(&reactor, &server, &Script::new()).set_lingering(false);
+    when(&reactor, move || ends.borrow().is_some(), stop);
+    run(&reactor);
+    let transport = kept.take().expect("it is connected");
+    let cost = measure(|| [true, false].iter().for_each(|on| transport.set_lingering(*on)));
+    assert_eq!(cost.count_total, 0);
+}
+
+#[test]
 fn cancelled_calls_leave_no_memory_behind() {
     // Cancelled timers must not accumulate, however many there were.
     let reactor = Subject::named("epoll").reactor();

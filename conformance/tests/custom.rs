@@ -48,10 +48,10 @@ impl StreamsDecorator for Sparing {
 }
 
 conformance!(sparing_simulated = Subject::of("sparing", || Sparing::open(Box::new(Simulated::new(0, Faults::none()))));
-    core, panics, time, streams, closing, callbacks, ports);
+    core, panics, time, streams, closing, ending, callbacks, ports);
 #[cfg(unix)]
 conformance!(sparing_poll = Subject::of("sparing", poll);
-    core, time, threads, fd_set, streams, closing, lingering, callbacks, ports, tcp, unix, socket);
+    core, time, threads, fd_set, streams, closing, ending, lingering, callbacks, ports, tcp, unix, socket);
 
 #[cfg(unix)]
 fn poll() -> Box<dyn EventProvider> {

@@ -10,6 +10,7 @@ use ropewalk::{Reactor, Transport};
 
 use crate::links::{Countdown, Transports, assert_same_bytes, noise};
 use crate::script::{Log, Script, reason_name, stop};
+use crate::waiting::{run_and_expect, when};
 use crate::{run, specifications};
 
 /// A number of bytes that exceeds the socket buffers of both ends together.
@@ -233,6 +234,46 @@ specifications! {
         }
         run(&reactor);
         assert_eq!(most.take(), 3);
+    }
+
+    fn a_port_decides_whether_its_connections_linger(subject: &Subject) {
+        // Port::set_lingering. A connection may choose otherwise: Transport::set_lingering.
+        for (port_lingers, connection, expected) in [(false, None, 0), (true, None, 1), (false, Some(true), 1)] {
+            let reactor = subject.reactor();
+            reactor.set_linger(Linger::default().by_default(!port_lingers));
+            let server = refuses(b"no".into()).on_made(move |transport| {
+                connection.into_iter().for_each(|on| transport.set_lingering(on));
+            });
+            let server = server.on_lost(move |transport, _| {
+                assert_eq!(transport.reactor().lingering_count(), expected);
+                stop(&transport.reactor());
+            });
+            subject.join(&reactor, &server, &keeps_open()).set_lingering(port_lingers);
+            run(&reactor);
+        }
+    }
+
+    fn lingering_may_be_off_by_default(subject: &Subject) {
+        // Linger::by_default is for the connections of clients as well.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        reactor.set_linger(Linger::default().by_default(false));
+        let (first, second) = (log.clone(), log.clone());
+        let closes = |lingers: bool, log: Log| {
+            let script = Script::new().on_made(move |transport| {
+                if lingers {
+                    transport.set_lingering(true);
+                }
+                transport.lose_connection();
+            });
+            script.on_lost(move |transport, _| log.add(format!("{} linger", transport.reactor().lingering_count())))
+        };
+        let port = subject.listen(&reactor, keeps_open().factory());
+        subject.connect(&reactor, &port, closes(false, first).factory());
+        let (again, seen) = (*subject, log.clone());
+        when(&reactor, move || seen.contains("0 linger"), move |reactor| {
+            again.connect(reactor, &port, closes(true, second).factory());
+        });
+        run_and_expect(&reactor, &log, &["0 linger", "1 linger"]);
     }
 
     fn lingering_can_be_switched_off(subject: &Subject) {

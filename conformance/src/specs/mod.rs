@@ -4,6 +4,7 @@ pub mod callbacks;
 pub mod closing;
 pub mod connectors;
 pub mod core;
+pub mod ending;
 pub mod endpoints;
 #[cfg(unix)]
 pub mod fd_set;
@@ -61,6 +62,9 @@ macro_rules! unix_streams {
         }
         mod closing {
             $crate::closing!();
+        }
+        mod ending {
+            $crate::ending!();
         }
         mod lingering {
             $crate::lingering!();

@@ -4,6 +4,7 @@
 //!  reading:  on <-> paused            -> ended (end of file)
 //!  writing:  open -> finishing        -> ended            (lose_write_connection: flush, then shut down)
 //!  whole:    open -> losing           -> lost             (lose_connection: flush, then close)
+//!                 -> ending           -> lost             (end: close without a flush)
 //!                 -> aborting         -> lost             (abort_connection: reset)
 //! ```
 //!
@@ -29,6 +30,7 @@ enum Writing {
 enum Whole {
     Open,
     Losing,
+    Ending,
     Aborting,
     Lost,
 }
@@ -51,6 +53,8 @@ pub enum Step {
     Stay,
     /// Reset the connection.
     Abort,
+    /// Close the connection. Bytes that are queued are dropped.
+    End,
     /// Shut down the sending direction.
     ShutdownWrite,
     /// Close the connection. Nothing is left to send.
@@ -175,6 +179,23 @@ impl StreamState {
         }
     }
 
+    /// Requests that the connection be closed without sending what is queued. Overrules [`lose`](StreamState::lose).
+    ///
+    /// ```
+    /// use ropewalk_proto::{Step, StreamState};
+    ///
+    /// let mut state = StreamState::new();
+    /// state.end();
+    /// let outbox_is_empty = false;
+    /// assert!(state.is_ending());
+    /// assert_eq!(state.next_step(outbox_is_empty, false), Step::End);
+    /// ```
+    pub fn end(&mut self) {
+        if matches!(self.whole, Whole::Open | Whole::Losing) {
+            self.whole = Whole::Ending;
+        }
+    }
+
     /// Requests a reset. The reset overrules every earlier request.
     ///
     /// ```
@@ -202,6 +223,7 @@ impl StreamState {
         match self.whole {
             Whole::Lost => Step::Stay,
             Whole::Aborting => Step::Abort,
+            Whole::Ending => Step::End,
             _ if !outbox_is_empty || producing => Step::Stay,
             Whole::Losing => Step::Close,
             Whole::Open if self.writing == Writing::Finishing => Step::ShutdownWrite,
@@ -228,7 +250,7 @@ impl StreamState {
         self.writing != Writing::Ended && matches!(self.whole, Whole::Open | Whole::Losing)
     }
 
-    /// Returns whether neither a close nor a reset has been requested.
+    /// Returns whether no close, end or reset has been requested.
     pub fn is_open(&self) -> bool {
         self.whole == Whole::Open
     }
@@ -237,6 +259,11 @@ impl StreamState {
     /// `transport.disconnecting`.
     pub fn is_losing(&self) -> bool {
         self.whole == Whole::Losing
+    }
+
+    /// Returns whether [`end`](StreamState::end) was requested and is still pending.
+    pub fn is_ending(&self) -> bool {
+        self.whole == Whole::Ending
     }
 
     /// Returns whether a reset was requested by [`abort`](StreamState::abort) and is still pending.
@@ -279,6 +306,18 @@ mod tests {
         assert!(!state.accepts_writes(true));
         state.lose();
         assert_eq!(state.next_step(true, false), Step::Abort);
+    }
+
+    #[test]
+    fn end_overrules_lose_but_not_abort() {
+        let mut state = StreamState::new();
+        state.lose();
+        state.end();
+        assert_eq!(state.next_step(false, true), Step::End);
+        assert!(!state.accepts_writes(true) && !state.may_send() && !state.wants_reading());
+        state.abort();
+        state.end();
+        assert_eq!(state.next_step(false, true), Step::Abort);
     }
 
     #[test]

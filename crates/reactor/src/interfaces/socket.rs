@@ -10,7 +10,7 @@ use super::Interface;
 use crate::error::{Error, Result};
 use crate::kernel::{CallbackKind, Reactor};
 use crate::protocols::Factory;
-use crate::transports::{Port, Stream, Transport};
+use crate::transports::{Port, Settings, Stream, Transport};
 
 impl Reactor {
     /// Accepts connections on a socket that is already listening.
@@ -78,9 +78,9 @@ impl Reactor {
         let (key, peer) = self
             .adopt(socket.into(), Kind::StreamConnection, |sockets, key| sockets.peer_address(key))?
             .map_err(cannot)?;
-        let build = || factory.build_protocol(&peer).map(|protocol| (protocol, factory.is_paced()));
+        let build = || factory.build_protocol(&peer).map(|protocol| (protocol, Settings::paced(factory.is_paced())));
         match self.0.guard(CallbackKind::Factory, "build_protocol", build) {
-            Ok(Some((protocol, is_paced))) => Ok(Stream::begin(self, key, peer, protocol, None, is_paced)),
+            Ok(Some((protocol, settings))) => Ok(Stream::begin(self, key, peer, protocol, None, settings)),
             refused => {
                 self.0.tell_streams(move |streams| streams.close(key));
                 self.0.descriptor_closed();

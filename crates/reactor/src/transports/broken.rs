@@ -15,6 +15,7 @@ use std::rc::Rc;
 
 use ropewalk_sys::{Ready, Received};
 
+use super::closing::Closing;
 use super::flags::Flags;
 use super::producer::Producer;
 use super::share::BYTES_PER_TURN;
@@ -72,7 +73,10 @@ impl Stream {
         self.stop_producer_early(kernel);
         let state = self.state();
         if state.is_aborting() {
-            return self.end(kernel, Error::ConnectionAborted);
+            return self.end_by(kernel, Closing::Reset, Error::ConnectionAborted);
+        }
+        if state.is_ending() {
+            return self.end_as_asked(kernel);
         }
         if !state.is_open() || state.is_read_ended() {
             return self.end_broken(kernel);

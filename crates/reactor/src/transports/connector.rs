@@ -24,7 +24,7 @@ use ropewalk_sys::{ConnectSpec, IpFamily, Ready};
 use super::attempts::Attempts;
 use super::factory_users::{start_factory, stop_factory};
 use super::lookups::{Lookups, interleaved};
-use super::stream::{Origin, Stream};
+use super::stream::{Origin, Settings, Stream};
 use super::{Transport, connect_hook};
 use crate::error::{Error, Result};
 use crate::interfaces::time::DelayedCall;
@@ -583,11 +583,11 @@ impl ConnectorInner {
         self.state.set(ConnectorState::Connected);
         self.end_race(&reactor.0);
         self.unwanted.set(false);
-        let build = || self.factory.build_protocol(&address).map(|protocol| (protocol, self.factory.is_paced()));
+        let build = || self.factory.build_protocol(&address).map(|protocol| (protocol, Settings::paced(self.factory.is_paced())));
         let built = reactor.0.guard(CallbackKind::Factory, "build_protocol", build).ok().flatten();
         let refused = built.is_none();
-        let (protocol, is_paced) = built.unwrap_or_else(|| (Box::new(NoProtocol), false));
-        let transport = Stream::begin(reactor, key, address, protocol, Some(self.clone()), is_paced);
+        let (protocol, settings) = built.unwrap_or_else(|| (Box::new(NoProtocol), Settings::default()));
+        let transport = Stream::begin(reactor, key, address, protocol, Some(self.clone()), settings);
         if refused || self.unwanted.get() {
             transport.lose_connection();
         }

@@ -50,6 +50,10 @@ bitflags! {
         const LAYERED = 1 << 17;
         /// The provider does not know yet whether to report readability.
         const UNARMED = 1 << 18;
+        /// The connection does not linger after its end.
+        const PROMPT = 1 << 19;
+        /// The connection lingers after its end, also if the default says otherwise.
+        const LINGERS = 1 << 20;
     }
 }
 
@@ -95,7 +99,8 @@ impl Flags {
     /// Whether the connection is settled and has no observers.
     #[inline]
     pub(super) fn are_plain(self) -> bool {
-        self.difference(Flags::QUEUED.union(Flags::PACED)) == Flags::ARMED
+        const HARMLESS: Flags = Flags::QUEUED.union(Flags::PACED).union(Flags::PROMPT).union(Flags::LINGERS);
+        self.difference(HARMLESS) == Flags::ARMED
     }
 
     /// Whether bytes may be handed to the provider now.

@@ -33,8 +33,6 @@ pub(super) struct Layered {
     pub(super) has_socket_ended: bool,
     /// Whether the layer was asked to close this side.
     pub(super) has_closed: bool,
-    /// Whether the layer did not open within its limit.
-    pub(super) is_late: bool,
     /// Whether bytes from the layer are being delivered. A failed connection ends after that delivery.
     pub(super) is_delivering: bool,
     /// The error of a stream that ended without the layer's close. The connection ends when the protocol has read all
@@ -88,7 +86,6 @@ impl Layered {
             state: LayerState::empty(),
             has_socket_ended: false,
             has_closed: false,
-            is_late: false,
             is_delivering: false,
             truncated: None,
             failed: None,

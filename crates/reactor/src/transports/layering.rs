@@ -13,6 +13,7 @@
 //! | happened | done | reported |
 //! |---|---|---|
 //! | `lose_connection` | the queue, the layer's close, FIN; lingers | `ConnectionDone`, without waiting for the peer's close |
+//! | `end` | the layer's close if the socket takes it at once, FIN; lingers | the caller's reason |
 //! | `lose_write_connection` | the queue, the layer's close, no FIN | `write_connection_lost` |
 //! | close by the peer's layer | all data, then `read_connection_lost` | as an end of file |
 //! | end of file without that | all data | `ConnectionLost(UnexpectedEof)` |
@@ -32,6 +33,7 @@ use ropewalk_proto::{Layer, LayerState, Outbox, Step};
 use ropewalk_sys::{Received, Sent};
 
 use super::Transport;
+use super::closing::Closing;
 use super::flags::Flags;
 use super::layered::Layered;
 use super::share::{BYTES_PER_TURN, PIECES_PER_TURN, READS_PER_TURN};
@@ -175,15 +177,9 @@ impl Stream {
 
     fn open_too_late(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         let Some(layered) = self.layered() else { return };
-        layered.borrow_mut().is_late = true;
         let reason = layered.borrow().lost(io::Error::new(io::ErrorKind::TimedOut, "did not open within its limit"));
-        self.end(kernel, reason);
-    }
-
-    /// Whether the connection ends because its layer did not open in time. Such a connection is reset, because no sent
-    /// bytes are left that the peer should still read.
-    pub(super) fn has_late_layer(&self) -> bool {
-        self.layer_is(|layered| layered.is_late)
+        // No sent bytes are left that the peer should still read.
+        self.end_by(kernel, Closing::Reset, reason);
     }
 
     /// Whether the callback that started the layer still runs.
@@ -418,7 +414,8 @@ impl Stream {
     fn end_behind_final_bytes(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: Error) {
         let has_unread = self.has(Flags::UNREAD) && self.state().is_open();
         if !self.is_layer_delivering() && !has_unread && self.wire_queued() == 0 {
-            return self.end(kernel, reason);
+            // The peer should receive the layer's final bytes.
+            return self.end_by(kernel, Closing::InOrder, reason);
         }
         if has_unread && self.reads() {
             self.deliver_soon(kernel);
@@ -440,12 +437,17 @@ impl Stream {
         if self.has(Flags::BROKEN) {
             return self.settle_broken(kernel);
         }
+        if self.state().is_ending() {
+            self.outbound.drop_queue(kernel);
+            self.close_layer_at_once(kernel);
+            return self.end_as_asked(kernel);
+        }
         for _ in 0..PIECES_PER_TURN {
             if !self.flush_layered(kernel) {
                 return;
             }
             if self.state().is_aborting() {
-                return self.end(kernel, Error::ConnectionAborted);
+                return self.end_by(kernel, Closing::Reset, Error::ConnectionAborted);
             }
             if let Some(reason) = self.layer_failure() {
                 return self.end_behind_final_bytes(kernel, reason);
@@ -532,9 +534,12 @@ impl Stream {
 
     fn take_layered_step(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         match self.next_step() {
-            Step::Stay => self.arm_layered(kernel),
-            Step::Abort => self.end(kernel, Error::ConnectionAborted),
-            Step::Close if self.close_layer(kernel) => self.end(kernel, Error::ConnectionDone),
+            // `settle_layered` has handled a request to end.
+            Step::Stay | Step::End => self.arm_layered(kernel),
+            Step::Abort => self.end_by(kernel, Closing::Reset, Error::ConnectionAborted),
+            Step::Close if self.close_layer(kernel) => {
+                self.end_by(kernel, Closing::InOrder, Error::ConnectionDone);
+            }
             Step::ShutdownWrite if !self.has_open_layer() => self.arm_layered(kernel),
             Step::ShutdownWrite => self.shut_down_layer(kernel),
             // The layer's close is queued.
@@ -548,8 +553,8 @@ impl Stream {
         self.flush_layered(kernel) && self.wire_queued() == 0
     }
 
-    /// Sends the layer's close at the end of a run, if the socket takes it at once. A layer that fails while it
-    /// transforms the last bytes does not close: its final bytes are sent instead.
+    /// Sends the layer's close at the end of a run or of a connection, if the socket takes it at once. A layer that fails
+    /// while it transforms the last bytes does not close: its final bytes are sent instead.
     pub(super) fn close_layer_at_once(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         let may_close = self.flags.get().send() && self.has_open_layer() && !self.has_failed_layer();
         if !may_close || !self.transform(kernel) {

@@ -17,6 +17,7 @@ use std::time::Duration;
 use ropewalk_proto::{Deferred, Key, Moment, Resolver, succeed};
 use ropewalk_sys::{Ready, Received, Streams};
 
+use super::flags::Flags;
 use super::share::{BYTES_PER_TURN, READS_PER_TURN};
 use crate::error::Error;
 use crate::interfaces::order;
@@ -47,11 +48,12 @@ const DISCARDED_MAX: usize = 16 * 1024 * 1024;
 pub struct Linger {
     time: Duration,
     connections: usize,
+    is_default: bool,
 }
 
 impl Default for Linger {
     fn default() -> Linger {
-        Linger { time: Duration::from_secs(30), connections: 1024 }
+        Linger { time: Duration::from_secs(30), connections: 1024, is_default: true }
     }
 }
 
@@ -59,6 +61,29 @@ impl Linger {
     /// Closes every connection at once. The peer may see a reset instead of the last bytes.
     pub fn never() -> Linger {
         Linger::default().connections(0)
+    }
+
+    /// Sets whether connections linger for which neither [`Transport::set_lingering`](super::Transport::set_lingering) nor
+    /// [`Port::set_lingering`](super::Port::set_lingering) says something else. The default is `true`.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    /// use ropewalk::transports::Linger;
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.set_linger(Linger::default().by_default(false));
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let _client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// server.transport().expect("it is connected").lose_connection();
+    /// net.settle();
+    /// assert_eq!(net.lingering_count(), 0);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn by_default(mut self, on: bool) -> Linger {
+        self.is_default = on;
+        self
     }
 
     /// Sets the longest time that a connection lingers. The default is 30 seconds.
@@ -198,9 +223,11 @@ pub(super) fn linger(reactor: &Reactor, key: Key) {
     reactor.feature::<Lingering>().add(reactor, key);
 }
 
-/// Whether the limits allow any connection to linger.
-pub(super) fn may_linger(reactor: &Reactor) -> bool {
-    reactor.feature::<Lingering>().bounds.get().connections > 0
+/// Whether a connection with these `flags` lingers.
+pub(super) fn may_linger(reactor: &Reactor, flags: Flags) -> bool {
+    let bounds = reactor.feature::<Lingering>().bounds.get();
+    let is_wanted = flags.contains(Flags::LINGERS) || bounds.is_default && !flags.contains(Flags::PROMPT);
+    is_wanted && bounds.connections > 0
 }
 
 /// Closes the lingering connection that has the least time left, to free its descriptor. Returns whether there was one.

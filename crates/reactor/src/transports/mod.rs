@@ -5,8 +5,10 @@
 
 mod attempts;
 mod broken;
+mod closing;
 mod connect_hook;
 mod connector;
+mod ending;
 mod factory_users;
 mod flags;
 mod hold;
@@ -37,5 +39,5 @@ pub use lingering::Linger;
 pub use observer::Observer;
 pub use port::Port;
 pub use producer::{Producer, PullProducer, PushProducer};
-pub(crate) use stream::Stream;
+pub(crate) use stream::{Settings, Stream};
 pub use transport::{Transport, WeakTransport};

@@ -12,7 +12,7 @@ use ropewalk_sys::{ListenSpec, Ready};
 use super::Transport;
 use super::factory_users::{start_factory, stop_factory};
 use super::lingering::end_a_lingerer;
-use super::stream::Stream;
+use super::stream::{Settings, Stream};
 use crate::error::{Error, Result};
 use crate::interfaces::time::DelayedCall;
 use crate::kernel::{CallbackKind, Kernel, Reactor, Source};
@@ -74,6 +74,8 @@ pub(crate) struct PortInner {
     stopping: Cell<bool>,
     /// Whether the port empties its queue before it stops.
     draining: Cell<bool>,
+    /// Whether the connections linger. `None` leaves that to the reactor's default.
+    lingers: Cell<Option<bool>>,
     only_connection: OnceCell<Transport>,
 }
 
@@ -264,6 +266,27 @@ impl Port {
         self.0.set_paused(false);
     }
 
+    /// Sets whether the connections that the port accepts from now on linger after `lose_connection`, within the bounds of
+    /// [`Linger`](super::Linger). Each connection may choose otherwise:
+    /// [`Transport::set_lingering`](super::Transport::set_lingering). The default is that of the reactor.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?.set_lingering(false);
+    /// let _client = net.connect_stream("10.0.0.1:80");
+    /// net.settle();
+    /// server.transport().expect("it is connected").lose_connection();
+    /// net.settle();
+    /// assert_eq!(net.lingering_count(), 0);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn set_lingering(&self, on: bool) {
+        self.0.lingers.set(Some(on));
+    }
+
     /// Returns the address on which the port listens, with the port number that the system chose: getHost.
     ///
     /// # Errors
@@ -332,6 +355,7 @@ impl PortInner {
             stopped: RefCell::default(),
             stopping: Cell::default(),
             draining: Cell::default(),
+            lingers: Cell::default(),
             only_connection: OnceCell::new(),
         })
     }
@@ -372,10 +396,12 @@ impl PortInner {
     }
 
     fn accepted(&self, reactor: &Reactor, key: Key, peer: Address) {
-        let build = || self.factory.build_protocol(&peer).map(|protocol| (protocol, self.factory.is_paced()));
+        let build =
+            || self.factory.build_protocol(&peer).map(|protocol| (protocol, Settings::paced(self.factory.is_paced())));
         match reactor.0.guard(CallbackKind::Factory, "build_protocol", build) {
-            Ok(Some((protocol, is_paced))) => {
-                Stream::begin(reactor, key, peer, protocol, None, is_paced);
+            Ok(Some((protocol, settings))) => {
+                let settings = Settings { lingers: self.lingers.get(), ..settings };
+                Stream::begin(reactor, key, peer, protocol, None, settings);
             }
             Ok(None) | Err(_) => {
                 reactor.0.tell_streams(move |streams| streams.close(key));

@@ -11,6 +11,7 @@ use ropewalk_proto::{Outbox, Step};
 use ropewalk_sys::Sent;
 
 use super::Transport;
+use super::closing::Closing;
 use super::flags::Flags;
 use super::outbound::Due;
 use super::share::PIECES_PER_TURN;
@@ -152,8 +153,9 @@ impl Stream {
     fn take_step(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         match self.next_step() {
             Step::Stay => self.arm(kernel),
-            Step::Abort => self.end(kernel, Error::ConnectionAborted),
-            Step::Close => self.end(kernel, Error::ConnectionDone),
+            Step::Abort => self.end_by(kernel, Closing::Reset, Error::ConnectionAborted),
+            Step::End => self.end_as_asked(kernel),
+            Step::Close => self.end_by(kernel, Closing::InOrder, Error::ConnectionDone),
             Step::ShutdownWrite => self.shut_down_write(kernel),
         }
     }

@@ -9,6 +9,7 @@ use ropewalk_proto::{Address, EndStep, Key, StreamState};
 use ropewalk_sys::{Ready, Received, Sockets};
 
 use super::Transport;
+use super::closing::Closing;
 use super::flags::{Flags, Word};
 use super::inbound::Inbound;
 use super::layered::Layered;
@@ -59,11 +60,34 @@ pub(crate) struct Stream {
 #[derive(Default)]
 pub(super) struct Rare {
     pub(super) attachments: Attachments,
-    /// Whether the connection does not linger after its end.
-    pub(super) is_prompt: bool,
     /// The connections to which the bytes of this one are forwarded. Their close may wait for this connection.
     consumers: Vec<Weak<Stream>>,
+    /// The reason with which the program has ended the connection.
+    pub(super) ending: Option<Error>,
     pub(super) layered: Option<Rc<RefCell<Layered>>>,
+}
+
+/// Settings that a connection has from its beginning.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Settings {
+    /// Whether the factory asks for pacing.
+    pub(crate) is_paced: bool,
+    /// Whether the connection lingers. `None` leaves that to the reactor's default.
+    pub(crate) lingers: Option<bool>,
+}
+
+impl Settings {
+    pub(crate) fn paced(is_paced: bool) -> Settings {
+        Settings { is_paced, lingers: None }
+    }
+
+    fn flags(self) -> Flags {
+        let mut flags = Flags::UNARMED;
+        flags.set(Flags::PACED, self.is_paced);
+        flags.set(Flags::LINGERS, self.lingers == Some(true));
+        flags.set(Flags::PROMPT, self.lingers == Some(false));
+        flags
+    }
 }
 
 impl Source for Stream {
@@ -119,14 +143,14 @@ impl Stream {
         peer: Address,
         protocol: Box<dyn Protocol>,
         origin: Option<Rc<dyn Origin>>,
-        is_paced: bool,
+        settings: Settings,
     ) -> Transport {
         let protocol = ProtocolSlot::new(&reactor.0, protocol);
         let stream = Rc::new(Stream {
             reactor: Rc::downgrade(&reactor.0),
             key,
             state: Cell::new(StreamState::new()),
-            flags: Word::new(if is_paced { Flags::UNARMED | Flags::PACED } else { Flags::UNARMED }),
+            flags: Word::new(settings.flags()),
             inbound: Inbound::default(),
             outbound: Outbound::default(),
             protocol,
@@ -303,26 +327,31 @@ impl Stream {
         }
     }
 
+    /// Closes a connection that is lost.
+    pub(super) fn end(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: Error) {
+        self.end_by(kernel, Closing::AtOnce, reason);
+    }
+
     /// Takes the steps of the connection's end, once, in the order of [`EndStep::ORDER`].
     #[inline(never)]
-    pub(crate) fn end(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: Error) {
+    pub(super) fn end_by(self: &Rc<Stream>, kernel: &Rc<Kernel>, closing: Closing, reason: Error) {
         let mut state = self.state.get();
         if !state.lost() {
             return;
         }
         self.set_state(state);
         for step in EndStep::ORDER {
-            self.take_end_step(kernel, step, &reason);
+            self.take_end_step(kernel, step, closing, &reason);
         }
     }
 
-    fn take_end_step(self: &Rc<Stream>, kernel: &Rc<Kernel>, step: EndStep, reason: &Error) {
+    fn take_end_step(self: &Rc<Stream>, kernel: &Rc<Kernel>, step: EndStep, closing: Closing, reason: &Error) {
         match step {
             EndStep::Events => {
                 drop(kernel.remove_source(self.key));
                 self.mark(Flags::ARMED, false);
             }
-            EndStep::Socket => self.close_socket(kernel, reason),
+            EndStep::Socket => self.close_socket(kernel, closing),
             EndStep::Queue => self.outbound.drop_queue(kernel),
             EndStep::Producer => self.stop_producer(kernel),
             EndStep::Consumers => self.settle_consumers(kernel),
@@ -336,22 +365,19 @@ impl Stream {
         }
     }
 
-    fn close_socket(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: &Error) {
+    fn close_socket(self: &Rc<Stream>, kernel: &Rc<Kernel>, closing: Closing) {
         let key = self.key;
-        match reason {
-            Error::ConnectionAborted => kernel.tell_streams(move |streams| streams.abort(key)),
-            _ if self.has_late_layer() => kernel.tell_streams(move |streams| streams.abort(key)),
-            _ if self.lingers(kernel, reason) => linger(&Reactor(kernel.clone()), key),
-            _ => kernel.tell_streams(move |streams| streams.close(key)),
+        match closing {
+            Closing::Reset => kernel.tell_streams(move |streams| streams.abort(key)),
+            Closing::InOrder if self.lingers(kernel) => linger(&Reactor(kernel.clone()), key),
+            Closing::InOrder | Closing::AtOnce => kernel.tell_streams(move |streams| streams.close(key)),
         }
     }
 
-    /// Whether the socket lingers: the peer should receive the last bytes and may still send. A closed socket would
-    /// answer the peer's bytes with a reset.
-    fn lingers(&self, kernel: &Rc<Kernel>, reason: &Error) -> bool {
-        let is_prompt = self.rare.peek(|rare| rare.is_prompt).unwrap_or(false);
-        let has_final_bytes = matches!(reason, Error::ConnectionDone) || self.has_failed_layer();
-        has_final_bytes && !is_prompt && !self.has_socket_ended() && may_linger(&Reactor(kernel.clone()))
+    /// Whether the socket lingers, because the peer may still send. A closed socket would answer the peer's bytes with a
+    /// reset.
+    fn lingers(&self, kernel: &Rc<Kernel>) -> bool {
+        !self.has_socket_ended() && may_linger(&Reactor(kernel.clone()), self.flags.get())
     }
 
     fn notify_of_end(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: &Error) {

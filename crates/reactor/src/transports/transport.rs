@@ -159,6 +159,8 @@ impl Transport {
     }
 
     /// Resets the connection. Bytes that are queued or in flight are dropped, and the peer sees a broken connection.
+    /// `connection_lost` never runs within this call: it follows the running callback or, outside callbacks, comes in the
+    /// next `prepare`.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -171,34 +173,6 @@ impl Transport {
     /// ```
     pub fn abort_connection(&self) {
         self.0.change(StreamState::abort);
-    }
-
-    /// Sets whether the socket lingers after `lose_connection`, within the bounds of [`Linger`](super::Linger). The default
-    /// is `true`.
-    ///
-    /// Without lingering the socket is closed at once. Choose `false` for peers that send nothing more, and for sockets
-    /// from which another process reads: a lingering connection discards the bytes that arrive.
-    ///
-    /// ```
-    /// use ropewalk::prelude::*;
-    ///
-    /// /// A greeting, to which the peer sends no answer.
-    /// struct Greeting;
-    ///
-    /// impl Protocol for Greeting {
-    ///     fn connection_made(&mut self, transport: &Transport) {
-    ///         transport.set_lingering(false);
-    ///         transport.write(b"good morning");
-    ///         transport.lose_connection();
-    ///     }
-    ///
-    ///     fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {}
-    /// }
-    /// ```
-    pub fn set_lingering(&self, on: bool) {
-        if self.is_connected() {
-            self.0.rare(|rare| rare.is_prompt = !on);
-        }
     }
 
     /// Stops reading. The protocol gets no `data_received` until [`resume_producing`](Transport::resume_producing).
