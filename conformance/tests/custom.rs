@@ -51,7 +51,7 @@ conformance!(sparing_simulated = Subject::of("sparing", || Sparing::open(Box::ne
     core, panics, time, streams, closing, ending, callbacks, ports);
 #[cfg(unix)]
 conformance!(sparing_poll = Subject::of("sparing", poll);
-    core, time, threads, fd_set, streams, closing, ending, lingering, callbacks, ports, tcp, unix, socket);
+    core, time, threads, fd_set, streams, closing, ending, lingering, callbacks, ports, tcp, unix, socket, handover);
 
 #[cfg(unix)]
 fn poll() -> Box<dyn EventProvider> {

@@ -10,6 +10,8 @@ pub mod endpoints;
 pub mod fd_set;
 #[cfg(unix)]
 pub mod fd_setsize;
+#[cfg(unix)]
+pub mod handover;
 pub mod host;
 #[cfg(unix)]
 pub mod host_handle;

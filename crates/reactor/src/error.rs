@@ -42,6 +42,8 @@ pub enum Error {
     /// A callback or a call of the event provider panicked. The fields are the name and the message. The name is that
     /// of the callback in the log, or names the provider and its call, such as `epoll::receive`.
     Panicked(Arc<str>, Arc<str>),
+    /// This side called `release`, and uses the socket itself.
+    Released,
     /// The connection was idle for longer than its policy allows.
     TimedOut,
 
@@ -155,6 +157,7 @@ impl Error {
             Error::ConnectionAborted => "ConnectionAborted",
             Error::ConnectionFdescWentAway => "ConnectionFdescWentAway",
             Error::Panicked(..) => "Panicked",
+            Error::Released => "Released",
             Error::TimedOut => "TimedOut",
             Error::ConnectionRefused(..) => "ConnectionRefused",
             Error::ConnectTimedOut => "ConnectTimedOut",
@@ -254,6 +257,7 @@ impl std::fmt::Display for Error {
             Error::ConnectionAborted => f.write_str("connection was aborted by this side"),
             Error::ConnectionFdescWentAway => f.write_str("the descriptor was closed while the reactor watched it"),
             Error::Panicked(who, message) => write!(f, "{who} panicked: {message}"),
+            Error::Released => f.write_str("the program has released the socket, and uses it itself"),
             Error::TimedOut => f.write_str("connection was idle for too long"),
             Error::ConnectionRefused(address) => write!(f, "connection to {address} was refused"),
             Error::ConnectTimedOut => f.write_str("connecting took longer than its timeout"),

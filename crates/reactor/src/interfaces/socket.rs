@@ -2,6 +2,7 @@
 
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use ropewalk_proto::{Address, Key};
 use ropewalk_sys::{Kind, OwnedSocket, Sockets};
@@ -9,8 +10,8 @@ use ropewalk_sys::{Kind, OwnedSocket, Sockets};
 use super::Interface;
 use crate::error::{Error, Result};
 use crate::kernel::{CallbackKind, Reactor};
-use crate::protocols::Factory;
-use crate::transports::{Port, Settings, Stream, Transport};
+use crate::protocols::{ClientFactory, Factory};
+use crate::transports::{Connector, Port, Prepared, Settings, Stream, Target, Transport};
 
 impl Reactor {
     /// Accepts connections on a socket that is already listening.
@@ -87,6 +88,52 @@ impl Reactor {
                 Err(refused.err().unwrap_or(Error::Closed))
             }
         }
+    }
+
+    /// Connects a stream socket that the program has prepared to `address`. `factory` builds a protocol for the connection.
+    ///
+    /// The socket may be bound, and may have any options, such as a mark or a buffer size. The reactor takes ownership of it
+    /// and makes it non-blocking. The attempt begins in a later turn, as that of [`connect_tcp`](Reactor::connect_tcp), and
+    /// takes at most `timeout`. `None` leaves the limit to the system.
+    ///
+    /// The connector cannot connect again, because a socket connects only once. A failed attempt closes the socket, so clone
+    /// it first to keep it.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use std::net::{SocketAddr, TcpListener};
+    /// use std::time::Duration;
+    /// use ropewalk::Reactor;
+    /// use ropewalk::testing::AccumulatingProtocol;
+    /// # use rustix::net::{AddressFamily, SocketType, socket};
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    /// let server: SocketAddr = listener.local_addr().unwrap();
+    /// // Set options here, with a crate such as `rustix` or `socket2`.
+    /// let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    /// let client = AccumulatingProtocol::new();
+    /// reactor.connect_socket(socket, server, Duration::from_secs(30), client.factory())?;
+    /// while client.transport().is_none() {
+    ///     reactor.iterate(Some(Duration::from_secs(1)))?;
+    /// }
+    /// # }
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when the provider has no sockets of the system: the socket is then closed. Later failures are
+    /// reported to the factory, such as [`Error::Connect`] for a socket of another kind or family.
+    pub fn connect_socket(
+        &self,
+        socket: impl Into<OwnedSocket>,
+        address: impl Into<Address>,
+        timeout: impl Into<Option<Duration>>,
+        factory: impl ClientFactory + 'static,
+    ) -> Result<Connector> {
+        self.require(Interface::Socket)?;
+        let target = Target::Prepared(address.into(), Prepared::new(socket.into()));
+        Connector::begin(self, target, None, timeout.into(), Rc::new(factory))
     }
 
     /// Adopts a socket, and returns its key with the address that `ask` returns.

@@ -103,5 +103,7 @@ impl Reactor {
                 source.shut_down(self);
             }
         }
+        // Released connections are no sources any more, and notify their protocols when they settle.
+        self.settle_all();
     }
 }

@@ -189,7 +189,7 @@ impl Reactor {
     }
 
     /// Settles the sources that were changed outside their own callbacks.
-    fn settle_all(&self) {
+    pub(super) fn settle_all(&self) {
         if self.0.unsettled.borrow().is_empty() {
             return;
         }

@@ -12,6 +12,7 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::{Rc, Weak};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ropewalk_proto::{Address, Deferred, Key};
-use ropewalk_sys::{ConnectSpec, IpFamily, Ready};
+use ropewalk_sys::{ConnectSpec, IpFamily, OwnedSocket, Ready};
 
 use super::attempts::Attempts;
 use super::factory_users::{start_factory, stop_factory};
@@ -94,6 +95,35 @@ pub(crate) enum Target {
     },
     /// A UNIX socket. Connecting fails unless a live process holds its lock file.
     LockedUnix(Arc<Path>),
+    /// An address, to which a socket of the program connects, once.
+    Prepared(Address, Prepared),
+}
+
+/// A socket that the program has prepared, until an attempt uses it.
+#[derive(Clone)]
+pub(crate) struct Prepared(Rc<Cell<Option<OwnedSocket>>>);
+
+impl Prepared {
+    pub(crate) fn new(socket: OwnedSocket) -> Prepared {
+        Prepared(Rc::new(Cell::new(Some(socket))))
+    }
+
+    fn take(&self) -> Option<OwnedSocket> {
+        self.0.take()
+    }
+
+    fn is_used(&self) -> bool {
+        let socket = self.0.take();
+        let is_used = socket.is_none();
+        self.0.set(socket);
+        is_used
+    }
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared").finish_non_exhaustive()
+    }
 }
 
 pub(crate) struct ConnectorInner {
@@ -228,11 +258,15 @@ impl Connector {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ConnectInProgress`] unless the connector is disconnected. [`Error::Closed`] when the reactor has been dropped.
+    /// [`Error::ConnectInProgress`] unless the connector is disconnected. [`Error::Closed`] when the reactor has been dropped,
+    /// and for a connector of [`connect_socket`](Reactor::connect_socket), whose socket has been used.
     pub fn connect(&self) -> Result<()> {
         let connector = &self.0;
         if connector.state.get() != ConnectorState::Disconnected {
             return Err(Error::ConnectInProgress);
+        }
+        if matches!(&connector.target, Target::Prepared(_, socket) if socket.is_used()) {
+            return Err(Error::Closed);
         }
         let reactor = Reactor(connector.reactor.upgrade().ok_or(Error::Closed)?);
         connector.state.set(ConnectorState::Connecting);
@@ -342,7 +376,7 @@ impl Connector {
     /// ```
     pub fn destination(&self) -> String {
         match &self.0.target {
-            Target::Address(address) => address.to_string(),
+            Target::Address(address) | Target::Prepared(address, _) => address.to_string(),
             Target::LockedUnix(path) => path.display().to_string(),
             Target::Name { host, port, .. } => format!("{host}:{port}"),
         }
@@ -496,7 +530,7 @@ impl ConnectorInner {
 
     fn resolve(self: &Rc<ConnectorInner>, reactor: &Reactor) {
         match &self.target {
-            Target::Address(address) => self.begin_with(reactor, address.clone()),
+            Target::Address(address) | Target::Prepared(address, _) => self.begin_with(reactor, address.clone()),
             Target::LockedUnix(path) => match reactor.0.filesystem(|files| files.is_socket_locked(path)) {
                 Ok(true) => self.begin_with(reactor, Address::Unix(path.clone())),
                 Ok(false) => self.fail(Error::BadFile(Address::Unix(path.clone()))),
@@ -518,14 +552,28 @@ impl ConnectorInner {
         }
         while self.state.get() == ConnectorState::Connecting {
             let Some((place, address)) = self.race.borrow_mut().next() else { return self.fail_if_exhausted() };
-            let spec = ConnectSpec { address: address.clone(), bind: self.bind.clone() };
-            match reactor.0.streams(|streams| streams.connect(&spec)) {
+            match self.open_attempt(reactor, &address) {
                 Ok(Ok(key)) => {
                     reactor.0.add_source(key, self.clone());
                     return self.attempt_begun(reactor, key, place, address);
                 }
                 Ok(Err(error)) => self.remember(place, address.clone(), Error::connect(address, error)),
                 Err(away) => self.remember(place, address, away),
+            }
+        }
+    }
+
+    fn open_attempt(&self, reactor: &Reactor, address: &Address) -> Result<io::Result<Key>> {
+        match &self.target {
+            Target::Prepared(_, socket) => {
+                // A wait in another thread fails the attempt before the socket is taken.
+                reactor.0.check_present()?;
+                let socket = socket.take().ok_or(Error::Closed)?;
+                reactor.0.adoption(|adoption| adoption.connect_socket(socket, address))
+            }
+            _ => {
+                let spec = ConnectSpec { address: address.clone(), bind: self.bind.clone() };
+                reactor.0.streams(|streams| streams.connect(&spec))
             }
         }
     }
@@ -583,7 +631,9 @@ impl ConnectorInner {
         self.state.set(ConnectorState::Connected);
         self.end_race(&reactor.0);
         self.unwanted.set(false);
-        let build = || self.factory.build_protocol(&address).map(|protocol| (protocol, Settings::paced(self.factory.is_paced())));
+        let build = || {
+            self.factory.build_protocol(&address).map(|protocol| (protocol, Settings::paced(self.factory.is_paced())))
+        };
         let built = reactor.0.guard(CallbackKind::Factory, "build_protocol", build).ok().flatten();
         let refused = built.is_none();
         let (protocol, settings) = built.unwrap_or_else(|| (Box::new(NoProtocol), Settings::default()));
@@ -598,6 +648,9 @@ impl ConnectorInner {
         let race = self.race.take();
         if let Some(number) = race.number {
             Reactor(kernel.clone()).feature::<Attempts>().end(number);
+        }
+        if let Target::Prepared(_, socket) = &self.target {
+            drop(socket.take());
         }
         for timer in race.timers.into_iter().chain(race.stagger) {
             let _ = timer.cancel();

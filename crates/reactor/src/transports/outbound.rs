@@ -8,6 +8,7 @@
 
 use std::io;
 
+use bytes::Bytes;
 use ropewalk_proto::Outbox;
 
 use super::Transport;
@@ -93,6 +94,11 @@ impl Outbound {
     /// The number of bytes in the outbox.
     pub(super) fn queued(&self) -> usize {
         self.outbox.peek(|outbox| outbox.len()).unwrap_or(0)
+    }
+
+    /// Removes and returns the first chunk of the queue.
+    pub(super) fn take_chunk(&self) -> Option<Bytes> {
+        self.outbox.peek(Outbox::take_chunk).flatten()
     }
 
     pub(super) fn drop_queue(&self, kernel: &Kernel) {

@@ -322,8 +322,24 @@ impl Stream {
         self.install_successor(kernel);
         if self.state.get().is_lost() {
             if let Some(reason) = self.protocol.take_deferred_end() {
-                self.notify_of_end(kernel, &reason);
+                // All but the last step have been taken already, unless the connection ended by `end_soon`.
+                for step in [EndStep::Producer, EndStep::Consumers, EndStep::Attachments, EndStep::Protocol] {
+                    self.take_end_step(kernel, step, Closing::AtOnce, &reason);
+                }
             }
+        }
+    }
+
+    /// Completes the end of a connection that no longer has its socket. Its user is notified when the connection settles.
+    pub(super) fn end_soon(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: Error) {
+        let mut state = self.state.get();
+        state.lost();
+        self.set_state(state);
+        self.take_end_step(kernel, EndStep::Events, Closing::AtOnce, &reason);
+        self.protocol.defer_end(reason);
+        if !self.has(Flags::QUEUED) {
+            self.mark(Flags::QUEUED, true);
+            kernel.settle_later(self.clone());
         }
     }
 

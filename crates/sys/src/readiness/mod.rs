@@ -112,10 +112,11 @@ impl<S: Selector> Readiness<S> {
         want(&mut self.selector, source, key, wanted)
     }
 
-    fn end(&mut self, key: Key) {
-        if let Some(source) = self.sources.remove(key) {
-            self.selector.remove(source.fd(), key, source.armed);
-        }
+    /// Retires a key, and returns its registration.
+    fn remove(&mut self, key: Key) -> Option<Registration> {
+        let source = self.sources.remove(key)?;
+        self.selector.remove(source.fd(), key, source.armed);
+        Some(source)
     }
 
     /// Disarms reported WRITEs that were not wanted again. If they stayed armed, they would interrupt the wait at once.

@@ -82,6 +82,14 @@ impl Registration {
         matches!(self.descriptor, Descriptor::Watched(_))
     }
 
+    /// Returns the descriptor of a connection.
+    pub(super) fn into_connection(self) -> Option<OwnedFd> {
+        match self.descriptor {
+            Descriptor::Connection(fd) => Some(fd),
+            Descriptor::Port(_) | Descriptor::Watched(_) => None,
+        }
+    }
+
     /// Returns the descriptor for the selector. No other operation may use it.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         match &self.descriptor {

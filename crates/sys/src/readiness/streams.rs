@@ -9,8 +9,8 @@ use super::registration::Registration;
 use super::selector::{Selector, Trigger, Watch};
 use super::{Readiness, rearm_later, want};
 use crate::io_handle::OwnedSocket;
-use crate::seam::{Adoption, ConnectSpec, Kind, ListenSpec, Received, Sent, Streams};
-use crate::socket::table::{HasSocket, socket, stale};
+use crate::seam::{Adoption, ConnectSpec, Kind, ListenSpec, Received, Released, Sent, Streams};
+use crate::socket::table::{HasSocket, not_a_connection, socket, stale};
 use crate::socket::{accept, address, adopt, connect, listen, option, transfer};
 
 impl<S: Selector> Streams for Readiness<S> {
@@ -109,7 +109,7 @@ impl<S: Selector> Streams for Readiness<S> {
     }
 
     fn close(&mut self, key: Key) {
-        self.end(key);
+        drop(self.remove(key));
     }
 
     fn abort(&mut self, key: Key) {
@@ -128,6 +128,21 @@ impl<S: Selector> Adoption for Readiness<S> {
             Kind::StreamConnection => Registration::connection(socket, Trigger::Level),
         };
         self.insert(source, Watch::empty())
+    }
+
+    fn connect_socket(&mut self, socket: OwnedSocket, address: &Address) -> io::Result<Key> {
+        adopt::take_over_to_connect(&socket)?;
+        connect::begin_on(&socket, address)?;
+        self.insert(Registration::connection(socket, self.trigger(address)), Watch::WRITE)
+    }
+
+    fn release(&mut self, key: Key) -> io::Result<Released> {
+        let source = self.sources.get(key).ok_or_else(stale)?;
+        if !source.is_connection() {
+            return Err(not_a_connection());
+        }
+        let socket = self.remove(key).and_then(Registration::into_connection).ok_or_else(stale)?;
+        Ok(Released { socket, received: Vec::new(), unsent: Vec::new() })
     }
 }
 

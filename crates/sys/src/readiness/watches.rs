@@ -24,6 +24,6 @@ impl<S: Selector> Watches for Readiness<S> {
     }
 
     fn unwatch(&mut self, key: Key) {
-        self.end(key);
+        drop(self.remove(key));
     }
 }

@@ -8,7 +8,7 @@
 //!   EventProvider        time, waking, waiting                                  every provider
 //!     streams()          listen, connect, accept, receive, send, close          TCP and UNIX sockets
 //!     sockets()          addresses, options, the system's socket                questions about a key
-//!     adoption()         adopt                                                  sockets that another program opened
+//!     adoption()         adopt, connect_socket, release                         sockets from outside, or given up
 //!     watches()          watch, set_interest, unwatch                           descriptors that their owner reads
 //!     filesystem()       locks                                                  paths of UNIX sockets
 //! ```
@@ -48,7 +48,7 @@ mod sockets;
 mod streams;
 mod watches;
 
-pub use adoption::{Adoption, Kind};
+pub use adoption::{Adoption, Kind, Released};
 pub use decorator::{ProviderDecorator, StreamsDecorator, WatchesDecorator};
 pub use event::{Event, Events, Interest, Ready};
 pub use filesystem::Filesystem;

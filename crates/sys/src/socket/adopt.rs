@@ -1,12 +1,12 @@
 //! Sockets that another program opened.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
-use super::creation;
 use super::raw_address::RawAddress;
+use super::{creation, explained};
 use crate::seam::Kind;
 
 /// Takes over a socket: makes it non-blocking and closed by exec(2).
@@ -15,7 +15,26 @@ use crate::seam::Kind;
 /// `InvalidInput` when the socket is not of this `kind`. `Unsupported` when its address family is not supported. The
 /// errors of fcntl(2).
 pub(crate) fn take_over(socket: &OwnedFd, kind: Kind) -> io::Result<()> {
-    let family = RawAddress::local(socket).map_err(|error| refusal(&format!("not a socket: {error}")))?.family();
+    check_stream(socket)?;
+    match (kind, creation::is_listening(socket)?) {
+        (Kind::StreamPort, false) => Err(refusal("a stream socket that does not listen")),
+        (Kind::StreamConnection, true) => Err(refusal("a listening socket, not a connection")),
+        _ => Ok(creation::prepare(socket)?),
+    }
+}
+
+/// Takes over a socket that will be connected.
+///
+/// # Errors
+/// As those of [`take_over`]. connect(2) refuses a socket that listens or is connected.
+pub(crate) fn take_over_to_connect(socket: &OwnedFd) -> io::Result<()> {
+    check_stream(socket)?;
+    Ok(creation::prepare(socket)?)
+}
+
+fn check_stream(socket: &OwnedFd) -> io::Result<()> {
+    let refused = |errno| explained(io::ErrorKind::InvalidInput, errno, &format!("not a socket: {errno}"));
+    let family = RawAddress::local(socket).map_err(refused)?.family();
     if ![AddressFamily::INET, AddressFamily::INET6, AddressFamily::UNIX].contains(&family) {
         let message = format!("address family {} is not supported: expected INET, INET6 or UNIX", family.as_raw());
         return Err(io::Error::new(io::ErrorKind::Unsupported, message));
@@ -23,16 +42,7 @@ pub(crate) fn take_over(socket: &OwnedFd, kind: Kind) -> io::Result<()> {
     if sockopt::socket_type(socket)? != SocketType::STREAM {
         return Err(refusal("not a stream socket"));
     }
-    check_kind(socket, kind)?;
-    Ok(creation::prepare(socket)?)
-}
-
-fn check_kind(socket: &impl AsFd, kind: Kind) -> io::Result<()> {
-    match (kind, creation::is_listening(socket)?) {
-        (Kind::StreamPort, false) => Err(refusal("a stream socket that does not listen")),
-        (Kind::StreamConnection, true) => Err(refusal("a listening socket, not a connection")),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn refusal(message: &str) -> io::Error {

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketType, bind, connect, sockopt};
 
 use super::raw_address::RawAddress;
-use super::{address, creation, option};
+use super::{address, creation, explained, option};
 use crate::seam::{BindError, ConnectSpec};
 
 /// Returns a socket that is connected or connecting.
@@ -18,12 +18,18 @@ pub(crate) fn begin(spec: &ConnectSpec) -> io::Result<OwnedFd> {
     if let Some(local) = &spec.bind {
         address::encode(local).and_then(|local| Ok(bind(&socket, &local)?)).map_err(BindError)?;
     }
-    match connect(&socket, &address) {
+    begin_on(&socket, &spec.address)?;
+    Ok(socket)
+}
+
+/// Begins to connect a non-blocking socket.
+pub(crate) fn begin_on(socket: &OwnedFd, to: &Address) -> io::Result<()> {
+    match connect(socket, &address::encode(to)?) {
         // After EINTR the attempt continues: connect(2).
-        Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
+        Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(()),
         // Only a UNIX socket returns EAGAIN: no attempt was begun, so no event would ever come.
         Err(Errno::AGAIN) => {
-            Err(io::Error::new(io::ErrorKind::WouldBlock, format!("the backlog of {} is full", spec.address)))
+            Err(explained(io::ErrorKind::WouldBlock, Errno::AGAIN, &format!("the backlog of {to} is full")))
         }
         Err(error) => Err(error.into()),
     }

@@ -49,6 +49,11 @@ pub(crate) fn stale() -> io::Error {
 }
 
 #[cold]
+pub(crate) fn not_a_connection() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "the key is not that of a connection")
+}
+
+#[cold]
 pub(crate) fn not_a_socket() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "a watched descriptor is read and written by its owner only")
 }

@@ -58,6 +58,12 @@ impl Uring {
         self.enter_until(|uring| uring.sources.get(key).is_none_or(|source| !source.receives()))
     }
 
+    /// Cancels all operations of one source, and waits for their last completions. Returns whether all have ended.
+    pub(super) fn end_operations_of(&mut self, key: Key) -> io::Result<bool> {
+        self.cancel(key, Verbs::all());
+        self.enter_until(|uring| uring.sources.get(key).is_none_or(|source| source.under_way.is_empty()))
+    }
+
     /// Enters until `is_over`, which is false only under a faulty kernel. Returns whether it is over.
     fn enter_until(&mut self, is_over: impl Fn(&Uring) -> bool) -> io::Result<bool> {
         for _ in 0..LAST_WAITS {

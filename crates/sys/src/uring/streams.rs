@@ -6,11 +6,12 @@ use std::os::fd::{AsFd, AsRawFd};
 use ropewalk_proto::{Address, Key, Outbox};
 
 use super::Uring;
+use super::arming::spill;
 use super::batch::SMALL;
-use super::slot::{End, Slot, errno};
+use super::slot::{End, Resource, Slot, errno};
 use crate::io_handle::OwnedSocket;
-use crate::seam::{Adoption, ConnectSpec, Interest, Kind, ListenSpec, Received, Sent, Streams};
-use crate::socket::table::{HasSocket, stale};
+use crate::seam::{Adoption, ConnectSpec, Interest, Kind, ListenSpec, Received, Released, Sent, Streams};
+use crate::socket::table::{HasSocket, not_a_connection, stale};
 use crate::socket::{accept, address, adopt, connect, listen, option, transfer};
 
 impl Streams for Uring {
@@ -21,12 +22,8 @@ impl Streams for Uring {
     }
 
     fn connect(&mut self, spec: &ConnectSpec) -> io::Result<Key> {
-        let mut source = Slot::connection(connect::begin(spec)?, &spec.address);
-        source.as_connection()?.awaits_write = true;
-        let key = self.sources.insert(source);
-        self.arm(key);
-        self.submit_for_host()?;
-        Ok(key)
+        let socket = connect::begin(spec)?;
+        self.connecting(socket, &spec.address)
     }
 
     fn finish_connect(&mut self, key: Key) -> io::Result<()> {
@@ -167,9 +164,44 @@ impl Adoption for Uring {
             Kind::StreamConnection => Slot::connection(socket, &address),
         }))
     }
+
+    fn connect_socket(&mut self, socket: OwnedSocket, address: &Address) -> io::Result<Key> {
+        adopt::take_over_to_connect(&socket)?;
+        connect::begin_on(&socket, address)?;
+        self.connecting(socket, address)
+    }
+
+    fn release(&mut self, key: Key) -> io::Result<Released> {
+        if self.source_mut(key)?.as_connection().is_err() {
+            return Err(not_a_connection());
+        }
+        self.flush_batched(key)?;
+        self.source_mut(key)?.as_connection()?.check()?;
+        if !self.end_operations_of(key)? {
+            self.mark_due(key);
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let Some(Slot { resource: Resource::Connection(mut connection), .. }) = self.sources.remove(key) else {
+            return Err(stale());
+        };
+        let unsent = connection.take_unsent().map_or_else(Vec::new, |unsent| unsent.bytes.to_vec());
+        spill(&mut self.buffers, &mut connection);
+        let received = std::mem::take(connection.held()).into();
+        Ok(Released { socket: connection.fd, received, unsent })
+    }
 }
 
 impl Uring {
+    /// Returns the key of a socket that connects to `address`.
+    fn connecting(&mut self, socket: OwnedSocket, address: &Address) -> io::Result<Key> {
+        let mut source = Slot::connection(socket, address);
+        source.as_connection()?.awaits_write = true;
+        let key = self.sources.insert(source);
+        self.arm(key);
+        self.submit_for_host()?;
+        Ok(key)
+    }
+
     fn receive_from_system(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
         let connection = self.source_mut(key)?.as_connection()?;
         let received = transfer::receive(connection.fd.as_fd(), scratch);
