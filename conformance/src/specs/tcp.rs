@@ -293,7 +293,7 @@ specifications! {
         reactor.connect_tcp(NOWHERE, Heard(heard.clone())).unwrap();
         run(&reactor);
         let reason = heard.borrow().clone().unwrap();
-        assert!(matches!(&reason, Error::ConnectionRefused(Address::Inet(address)) if *address == NOWHERE));
+        assert!(matches!(&reason, Error::ConnectionRefused(Address::Inet(address), _) if *address == NOWHERE));
         assert_eq!(reason.to_string(), "connection to 127.0.0.1:1 was refused");
     }
 

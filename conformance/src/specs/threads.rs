@@ -238,7 +238,7 @@ specifications! {
                     42
                 })
             });
-            let failed = handle.blocking_wait_from_thread(|_| ropewalk::fail::<()>(Error::ConnectTimedOut));
+            let failed = handle.blocking_wait_from_thread(|_| ropewalk::fail::<()>(Error::ConnectTimedOut(None)));
             let foreign = handle.blocking_wait_from_thread(|_| ropewalk::fail::<()>(std::fmt::Error));
             handle.call_from_thread(stop);
             (slow, failed, foreign)
@@ -246,7 +246,7 @@ specifications! {
         run(&reactor);
         let (slow, failed, foreign) = thread.join().unwrap();
         assert_eq!(slow.unwrap(), 42);
-        assert!(matches!(failed, Err(Error::ConnectTimedOut)));
+        assert!(matches!(failed, Err(Error::ConnectTimedOut(None))));
         assert_eq!(foreign.unwrap_err().to_string(), std::fmt::Error.to_string());
     }
 

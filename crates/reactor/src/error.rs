@@ -47,14 +47,14 @@ pub enum Error {
     /// The connection was idle for longer than its policy allows.
     TimedOut,
 
-    /// No server is listening at the address.
-    ConnectionRefused(Address),
-    /// The attempt took longer than its timeout.
-    ConnectTimedOut,
+    /// No server is listening at the address. The second field is the system's error.
+    ConnectionRefused(Address, Arc<io::Error>),
+    /// The attempt took too long. The field is the system's error. The timeout of the attempt itself has none.
+    ConnectTimedOut(Option<Arc<io::Error>>),
     /// The local address of an outgoing connection could not be bound.
     ConnectBind(Arc<io::Error>),
-    /// There is no route to the host.
-    NoRoute(Address),
+    /// There is no route to the host. The second field is the system's error.
+    NoRoute(Address, Arc<io::Error>),
     /// No address was found for a name. The fields are the name and the resolver's reason.
     DnsLookup(Arc<str>, Arc<str>),
     /// `stop_connecting` cancelled the attempt.
@@ -160,7 +160,7 @@ impl Error {
             Error::Released => "Released",
             Error::TimedOut => "TimedOut",
             Error::ConnectionRefused(..) => "ConnectionRefused",
-            Error::ConnectTimedOut => "ConnectTimedOut",
+            Error::ConnectTimedOut(..) => "ConnectTimedOut",
             Error::ConnectBind(..) => "ConnectBind",
             Error::NoRoute(..) => "NoRoute",
             Error::DnsLookup(..) => "DnsLookup",
@@ -193,6 +193,41 @@ impl Error {
             Error::Failed(..) => "Failed",
             Error::Io(..) => "Io",
         }
+    }
+
+    /// Returns the number of the system's error (errno on Unix), if the system's error is among the causes of this error.
+    ///
+    /// Errors that ropewalk itself finds have none, such as an expired timeout. Neither have the errors of a simulated
+    /// network. [`Error::NoneOfSeveral`] has a number in each of its attempts instead.
+    ///
+    /// ```
+    /// use ropewalk::{Error, Reactor};
+    /// use ropewalk::testing::AccumulatingProtocol;
+    ///
+    /// # #[cfg(target_os = "linux")] {
+    /// let reactor = Reactor::new()?;
+    /// let first = reactor.listen_tcp("127.0.0.1:0", AccumulatingProtocol::new().factory())?;
+    /// let taken = first.host()?.inet().expect("a TCP port");
+    /// let error = reactor.listen_tcp(taken, AccumulatingProtocol::new().factory()).unwrap_err();
+    /// assert_eq!(error.raw_os_error(), Some(98)); // EADDRINUSE
+    /// # }
+    /// assert_eq!(Error::ConnectionDone.raw_os_error(), None);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn raw_os_error(&self) -> Option<i32> {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(self);
+        while let Some(error) = cause {
+            // An `io::Error` that holds another error hides it from `source`.
+            let within = error.downcast_ref::<io::Error>();
+            if let Some(number) = within.and_then(io::Error::raw_os_error) {
+                return Some(number);
+            }
+            cause = match within.and_then(io::Error::get_ref) {
+                Some(inner) => Some(inner),
+                None => error.source(),
+            };
+        }
+        None
     }
 
     /// Returns the panic of the provider, if `error` holds one.
@@ -238,9 +273,11 @@ impl Error {
             Err(error) => error,
         };
         match error.kind() {
-            io::ErrorKind::ConnectionRefused => Error::ConnectionRefused(address),
-            io::ErrorKind::TimedOut => Error::ConnectTimedOut,
-            io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => Error::NoRoute(address),
+            io::ErrorKind::ConnectionRefused => Error::ConnectionRefused(address, Arc::new(error)),
+            io::ErrorKind::TimedOut => Error::ConnectTimedOut(Some(Arc::new(error))),
+            io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
+                Error::NoRoute(address, Arc::new(error))
+            }
             _ => Error::Connect(address, Arc::new(error)),
         }
     }
@@ -259,10 +296,10 @@ impl std::fmt::Display for Error {
             Error::Panicked(who, message) => write!(f, "{who} panicked: {message}"),
             Error::Released => f.write_str("the program has released the socket, and uses it itself"),
             Error::TimedOut => f.write_str("connection was idle for too long"),
-            Error::ConnectionRefused(address) => write!(f, "connection to {address} was refused"),
-            Error::ConnectTimedOut => f.write_str("connecting took longer than its timeout"),
+            Error::ConnectionRefused(address, _) => write!(f, "connection to {address} was refused"),
+            Error::ConnectTimedOut(_) => f.write_str("connecting took longer than its timeout"),
             Error::ConnectBind(cause) => write!(f, "cannot bind the local address of the connection: {cause}"),
-            Error::NoRoute(address) => write!(f, "no route to {address}"),
+            Error::NoRoute(address, _) => write!(f, "no route to {address}"),
             Error::DnsLookup(name, why) => write!(f, "cannot resolve the name {}: {why}", name.escape_debug()),
             Error::UserAborted => f.write_str("connecting was stopped"),
             Error::ConnectingCancelled(destination) => write!(f, "connecting to {destination} was cancelled"),
@@ -317,7 +354,7 @@ fn write_attempts(f: &mut std::fmt::Formatter<'_>, attempts: &[(Address, Error)]
     for (index, (address, error)) in attempts.iter().enumerate() {
         f.write_str(if index == 0 { ": " } else { "; " })?;
         match error {
-            Error::ConnectionRefused(_) | Error::NoRoute(_) | Error::Connect(..) => write!(f, "{error}")?,
+            Error::ConnectionRefused(..) | Error::NoRoute(..) | Error::Connect(..) => write!(f, "{error}")?,
             other => write!(f, "{address}: {other}")?,
         }
     }
@@ -328,6 +365,9 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::ConnectionLost(Some(cause))
+            | Error::ConnectTimedOut(Some(cause))
+            | Error::ConnectionRefused(_, cause)
+            | Error::NoRoute(_, cause)
             | Error::ConnectBind(cause)
             | Error::Connect(_, cause)
             | Error::CannotListen(_, cause)

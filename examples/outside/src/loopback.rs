@@ -200,7 +200,7 @@ mod tests {
         }
         impl ClientFactory for Refused {
             fn client_connection_failed(&self, _connector: &Connector, reason: &Error) {
-                self.0.set(matches!(reason, Error::ConnectionRefused(_)));
+                self.0.set(matches!(reason, Error::ConnectionRefused(..)));
             }
         }
         let (reactor, refused) = (reactor(), std::rc::Rc::new(Refused::default()));

@@ -185,7 +185,7 @@ impl ClientService {
     /// let connected = client.when_connected(2); // fails after two failed attempts
     /// net.advance(Duration::from_secs(10));
     /// let failure = connected.try_result().unwrap().unwrap_err();
-    /// assert!(matches!(failure.downcast_ref(), Some(Error::ConnectionRefused(_))));
+    /// assert!(matches!(failure.downcast_ref(), Some(Error::ConnectionRefused(..))));
     /// # Ok::<(), Error>(())
     /// ```
     pub fn when_connected(&self, fail_after_failures: impl Into<Option<u32>>) -> Deferred<Transport> {

@@ -349,7 +349,7 @@ impl MemoryReactor {
     /// let failing = connect_protocol(&net, &endpoint, AccumulatingProtocol::new());
     /// net.settle();
     /// let failure = failing.try_result().unwrap().unwrap_err();
-    /// assert!(matches!(failure.downcast_ref(), Some(Error::ConnectionRefused(_))));
+    /// assert!(matches!(failure.downcast_ref(), Some(Error::ConnectionRefused(..))));
     /// let connected = connect_protocol(&net, &endpoint, AccumulatingProtocol::new());
     /// net.settle();
     /// assert!(connected.try_result().unwrap().is_ok());
@@ -736,7 +736,7 @@ mod tests {
         net.advance(30 * SECOND - Duration::from_nanos(1));
         assert!(diary.entries().is_empty());
         net.advance(Duration::from_nanos(1));
-        assert_eq!(diary.entries()[0].1, format!("10.0.0.9:80: {}", Error::ConnectTimedOut));
+        assert_eq!(diary.entries()[0].1, format!("10.0.0.9:80: {}", Error::ConnectTimedOut(None)));
         assert_eq!((net.open_sources(), net.source_count()), (0, 0));
     }
 
@@ -817,7 +817,8 @@ mod tests {
         }
         net.settle();
         let failures: Vec<String> = diary.entries().into_iter().map(|(_, failure)| failure).collect();
-        let expected = [Error::ConnectTimedOut.to_string(), "cannot connect to 10.0.0.1:80: no memory".to_owned()];
+        let expected =
+            [Error::ConnectTimedOut(None).to_string(), "cannot connect to 10.0.0.1:80: no memory".to_owned()];
         assert_eq!(failures, expected.map(|error| format!("10.0.0.1:80: {error}")));
         assert_eq!(client.made(), 1);
     }

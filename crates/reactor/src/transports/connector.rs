@@ -275,7 +275,7 @@ impl Connector {
             start_factory(&reactor, &*connector.factory);
         }
         if let Some(timeout) = connector.timeout {
-            let timer = connector.later(&reactor, timeout, |connector, _| connector.fail(Error::ConnectTimedOut));
+            let timer = connector.later(&reactor, timeout, |connector, _| connector.fail(Error::ConnectTimedOut(None)));
             connector.race.borrow_mut().timers.push(timer);
         }
         let turn = connector.later(&reactor, Duration::ZERO, ConnectorInner::resolve);

@@ -224,7 +224,7 @@ impl Faults {
     /// let connected = connect_protocol(&net, &endpoint, AccumulatingProtocol::new());
     /// net.settle();
     /// let failure = connected.try_result().unwrap().unwrap_err();
-    /// assert!(matches!(failure.downcast_ref(), Some(Error::NoRoute(_))));
+    /// assert!(matches!(failure.downcast_ref(), Some(Error::NoRoute(..))));
     /// # Ok::<(), Error>(())
     /// ```
     pub fn unreachable(mut self, host: impl Into<IpAddr>) -> Faults {
