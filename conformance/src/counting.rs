@@ -17,7 +17,13 @@ use ropewalk::sys::{
 
 /// The number of requests to a provider so far. Cheap to clone, and readable from other threads.
 #[derive(Clone, Default)]
-pub struct Counts(Arc<[AtomicU64; 7]>);
+pub struct Counts(Arc<Counters>);
+
+#[derive(Default)]
+struct Counters {
+    requests: [AtomicU64; 7],
+    last_memory: AtomicU64,
+}
 
 /// A kind of request.
 #[derive(Clone, Copy)]
@@ -54,7 +60,7 @@ impl Counts {
     /// Returns the numbers now.
     pub fn now(&self) -> Costs {
         let [waits, empty_waits, receives, sends, accepts, changes, wakes] =
-            std::array::from_fn(|request| self.0[request].load(Ordering::SeqCst));
+            std::array::from_fn(|request| self.0.requests[request].load(Ordering::SeqCst));
         Costs { waits, empty_waits, receives, sends, accepts, changes, wakes }
     }
 
@@ -72,8 +78,13 @@ impl Counts {
         }
     }
 
+    /// Returns the address of the memory of the last attempt to receive.
+    pub fn last_memory(&self) -> u64 {
+        self.0.last_memory.load(Ordering::SeqCst)
+    }
+
     fn add(&self, request: Request) {
-        self.0[request as usize].fetch_add(1, Ordering::SeqCst);
+        self.0.requests[request as usize].fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -132,6 +143,7 @@ impl StreamsDecorator for Counting {
 
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
         self.counts.add(Request::Receive);
+        self.counts.0.last_memory.store(scratch.as_ptr() as u64, Ordering::SeqCst);
         self.decorated_streams().receive(key, scratch)
     }
 

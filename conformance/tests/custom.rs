@@ -48,10 +48,10 @@ impl StreamsDecorator for Sparing {
 }
 
 conformance!(sparing_simulated = Subject::of("sparing", || Sparing::open(Box::new(Simulated::new(0, Faults::none()))));
-    core, panics, time, streams, closing, ending, callbacks, ports);
+    core, panics, time, streams, receiving, closing, ending, callbacks, ports);
 #[cfg(unix)]
 conformance!(sparing_poll = Subject::of("sparing", poll);
-    core, time, threads, fd_set, streams, closing, ending, lingering, callbacks, ports, tcp, unix, socket, handover);
+    core, time, threads, fd_set, streams, receiving, closing, ending, lingering, callbacks, ports, tcp, unix, socket, handover);
 
 #[cfg(unix)]
 fn poll() -> Box<dyn EventProvider> {

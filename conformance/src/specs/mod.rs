@@ -30,6 +30,7 @@ pub mod ports;
 pub mod producers;
 pub mod races;
 pub mod real_time;
+pub mod receiving;
 pub mod reentrancy;
 pub mod resolver;
 pub mod scarcity;
@@ -67,6 +68,9 @@ macro_rules! unix_streams {
         }
         mod ending {
             $crate::ending!();
+        }
+        mod receiving {
+            $crate::receiving!();
         }
         mod lingering {
             $crate::lingering!();

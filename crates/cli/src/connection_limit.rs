@@ -4,6 +4,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use ropewalk::protocols::BufferedProtocol;
 use ropewalk::{Address, Bytes, Error, Factory, Port, Protocol, Transport};
 
 /// Counts the connections of some ports, and pauses the ports while the limit is reached.
@@ -112,6 +113,10 @@ impl Protocol for Limited {
 
     fn chunk_received(&mut self, transport: &Transport, chunk: Bytes) {
         self.protocol.chunk_received(transport, chunk);
+    }
+
+    fn buffered(&mut self) -> Option<&mut dyn BufferedProtocol> {
+        self.protocol.buffered()
     }
 
     fn layer_opened(&mut self, transport: &Transport) {

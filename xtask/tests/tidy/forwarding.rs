@@ -9,9 +9,9 @@ use super::{files, root};
 const TRAIT: &str = "crates/reactor/src/protocols/mod.rs";
 const MACRO: &str = "crates/reactor/src/protocols/forward.rs";
 
-/// The callbacks for the bytes of a connection. A receiver turns bytes into messages, so it need not forward these two
+/// The callbacks for the bytes of a connection. A receiver turns bytes into messages, so it need not forward these
 /// callbacks.
-const BYTES: [&str; 2] = ["data_received", "chunk_received"];
+const BYTES: [&str; 3] = ["data_received", "chunk_received", "buffered"];
 
 /// Returns the names of the functions that this text declares.
 fn functions(text: &str) -> Vec<String> {

@@ -75,6 +75,10 @@ macro_rules! forward_conversation {
             self.inner.chunk_received(transport, chunk);
         }
 
+        fn buffered(&mut self) -> Option<&mut dyn $crate::protocols::BufferedProtocol> {
+            self.inner.buffered()
+        }
+
         fn read_connection_lost(&mut self, transport: &$crate::transports::Transport) {
             self.inner.read_connection_lost(transport);
         }

@@ -119,6 +119,18 @@ pub trait Protocol {
         self.data_received(transport, &chunk);
     }
 
+    /// Returns this protocol if it receives into memory of its own. The default returns `None`, so that the protocol gets
+    /// its bytes through [`data_received`](Protocol::data_received).
+    ///
+    /// The connection asks once when the protocol takes its place. After `None` it never asks again, so other protocols cost
+    /// nothing. After `Some` it asks before each attempt to receive. `None` then means that the next bytes go to
+    /// `data_received` or `chunk_received`, as for a protocol that parses headers there and receives bodies into a buffer.
+    ///
+    /// Must not use the transport. [`BufferedProtocol`] has an example.
+    fn buffered(&mut self) -> Option<&mut dyn BufferedProtocol> {
+        None
+    }
+
     /// Called when the peer has finished sending. The peer may still read.
     ///
     /// The default sends the queued data and closes the connection. Override this method to continue sending.
@@ -231,6 +243,68 @@ pub trait Protocol {
     }
 }
 
+/// A protocol that receives into memory of its own: asyncio's `BufferedProtocol`.
+///
+/// [`Protocol::buffered`](crate::Protocol::buffered) returns it. The select, poll and epoll reactors receive straight into
+/// that memory. With io_uring the bytes of small messages are copied into it once, because the system has received them
+/// before.
+///
+/// ```
+/// use ropewalk::prelude::*;
+/// use ropewalk::protocols::BufferedProtocol;
+/// use ropewalk::testing::MemoryReactor;
+///
+/// /// Receives records of 8 bytes, and confirms each.
+/// #[derive(Default)]
+/// struct Records {
+///     record: [u8; 8],
+///     filled: usize,
+/// }
+///
+/// impl Protocol for Records {
+///     fn buffered(&mut self) -> Option<&mut dyn BufferedProtocol> {
+///         Some(self)
+///     }
+///
+///     fn data_received(&mut self, _transport: &Transport, _data: &[u8]) {
+///         unreachable!("`buffered` always returns the protocol");
+///     }
+/// }
+///
+/// impl BufferedProtocol for Records {
+///     fn buffer(&mut self, _transport: &Transport) -> &mut [u8] {
+///         &mut self.record[self.filled..]
+///     }
+///
+///     fn buffer_filled(&mut self, transport: &Transport, count: usize) {
+///         self.filled += count;
+///         if self.filled == self.record.len() {
+///             self.filled = 0;
+///             transport.write(&self.record[..1]);
+///         }
+///     }
+/// }
+///
+/// let net = MemoryReactor::new();
+/// net.listen_tcp("10.0.0.1:80", Records::default)?;
+/// let client = net.connect_stream("10.0.0.1:80");
+/// client.write(b"a1234567b1234567c");
+/// net.settle();
+/// assert_eq!(client.received(), b"ab");
+/// # Ok::<(), ropewalk::Error>(())
+/// ```
+pub trait BufferedProtocol {
+    /// Returns the memory for the bytes that are received next, and is called before each attempt to receive. If nothing has
+    /// arrived, [`buffer_filled`](BufferedProtocol::buffer_filled) does not follow.
+    ///
+    /// # Panics
+    /// The connection ends with [`Error::Panicked`](crate::Error::Panicked) if the memory is empty.
+    fn buffer(&mut self, transport: &Transport) -> &mut [u8];
+
+    /// Called when the first `count` bytes of that memory have been filled.
+    fn buffer_filled(&mut self, transport: &Transport, count: usize);
+}
+
 impl<P: Protocol + ?Sized> Protocol for Box<P> {
     fn connection_made(&mut self, transport: &Transport) {
         (**self).connection_made(transport);
@@ -246,6 +320,10 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
 
     fn chunk_received(&mut self, transport: &Transport, chunk: Bytes) {
         (**self).chunk_received(transport, chunk);
+    }
+
+    fn buffered(&mut self) -> Option<&mut dyn BufferedProtocol> {
+        (**self).buffered()
     }
 
     fn read_connection_lost(&mut self, transport: &Transport) {

@@ -54,6 +54,12 @@ bitflags! {
         const PROMPT = 1 << 19;
         /// The connection lingers after its end, also if the default says otherwise.
         const LINGERS = 1 << 20;
+        /// The protocol receives into memory of its own.
+        const BUFFERED = 1 << 21;
+        /// The inbound part has a read size.
+        const SIZED = 1 << 22;
+        /// The connection chooses where it receives, or how much at a time.
+        const TAILORED = Flags::BUFFERED.bits() | Flags::SIZED.bits();
     }
 }
 
@@ -93,7 +99,7 @@ impl Flags {
     /// Whether the connection has nothing to handle except, perhaps, queued bytes. This is true after most callbacks.
     #[inline]
     pub(super) fn are_settled(self) -> bool {
-        self.difference(Flags::OBSERVED).are_plain()
+        self.difference(Flags::OBSERVED.union(Flags::TAILORED)).are_plain()
     }
 
     /// Whether the connection is settled and has no observers.

@@ -19,6 +19,8 @@ struct Rare {
     unread: Vec<u8>,
     /// The number of policies that hold reading back.
     holds: u32,
+    /// The most bytes of one delivery.
+    read_size: Option<usize>,
 }
 
 impl Inbound {
@@ -60,6 +62,16 @@ impl Inbound {
         }
     }
 
+    pub(super) fn set_read_size(&self, most: usize, flags: &Word) {
+        self.rare.with(|rare| rare.read_size = Some(most.max(1)));
+        flags.mark(Flags::SIZED, true);
+    }
+
+    /// The most bytes of one delivery.
+    pub(super) fn read_size(&self) -> usize {
+        self.rare.peek(|rare| rare.read_size).flatten().unwrap_or(usize::MAX)
+    }
+
     /// Holds reading when `queued` exceeds the high-water mark, until `queued` has fallen to the low-water mark.
     pub(super) fn pace(&self, queued: usize, (high, low): (usize, usize), flags: &Word) {
         let most = if flags.has(Flags::PACE_HELD) { low } else { high };
@@ -68,15 +80,16 @@ impl Inbound {
 
     /// Forgets the bytes and the holds of a connection that has ended.
     pub(super) fn clear(&self, flags: &Word) {
-        flags.mark(Flags::UNREAD | Flags::READING_HELD, false);
+        flags.mark(Flags::UNREAD | Flags::READING_HELD | Flags::SIZED, false);
         self.rare.take();
     }
 
     /// Asserts that the flags summarize the facts of this part.
     #[cfg(debug_assertions)]
     pub(super) fn assert_flags(&self, flags: &Word) {
-        let (has_unread, is_held) =
-            self.rare.peek(|rare| (!rare.unread.is_empty(), rare.holds > 0)).unwrap_or_default();
+        let facts = |rare: &mut Rare| (!rare.unread.is_empty(), rare.holds > 0, rare.read_size.is_some());
+        let (has_unread, is_held, has_read_size) = self.rare.peek(facts).unwrap_or_default();
+        flags.assert_is(Flags::SIZED, has_read_size);
         flags.assert_is(Flags::UNREAD, has_unread);
         flags.assert_is(Flags::READING_HELD, is_held);
         flags.assert_is(Flags::PACE_HELD, flags.has(Flags::PACE_HELD | Flags::PACED));

@@ -338,10 +338,14 @@ impl Stream {
         if data.is_empty() || self.state().is_lost() {
             return;
         }
-        if self.reads() && !self.has(Flags::UNREAD) {
+        let is_next = self.reads() && !self.has(Flags::UNREAD);
+        if is_next && !self.flags.get().intersects(Flags::TAILORED) {
             return self.deliver(kernel, transport, data);
         }
         self.keep_received(data);
+        if is_next {
+            self.deliver_pieces(kernel, transport);
+        }
     }
 
     fn socket_ended(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {

@@ -24,6 +24,7 @@ mod pacing;
 mod port;
 mod producer;
 mod protocol_slot;
+mod receiving;
 mod release;
 mod settle;
 mod share;

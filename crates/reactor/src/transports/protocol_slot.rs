@@ -89,7 +89,21 @@ impl ProtocolSlot {
         if let Some(kernel) = kernel {
             self.label.set(label_of(kernel, &*protocol));
         }
-        self.protocol.replace(Some(protocol))
+        let old = self.protocol.replace(Some(protocol));
+        if let Some(kernel) = kernel {
+            self.ask_for_memory(kernel, flags);
+        }
+        old
+    }
+
+    /// Asks the protocol whether it receives into memory of its own.
+    pub(super) fn ask_for_memory(&self, kernel: &Kernel, flags: &Word) {
+        let mut protocol = self.protocol.borrow_mut();
+        let mut is_buffered = false;
+        let _ = kernel.guard_labelled(self.label.get(), || {
+            is_buffered = protocol.as_mut().is_some_and(|protocol| protocol.buffered().is_some());
+        });
+        flags.mark(Flags::BUFFERED, is_buffered);
     }
 
     /// Installs `protocol` when the connection settles. Its `connection_made` is called then. Returns a successor that

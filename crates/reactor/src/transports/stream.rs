@@ -159,6 +159,7 @@ impl Stream {
             proxied: OnceCell::new(),
             origin,
         });
+        stream.protocol.ask_for_memory(&reactor.0, &stream.flags);
         reactor.0.add_source(key, stream.clone());
         let transport = Transport(stream);
         if let Some(origin) = &transport.0.origin {
@@ -241,6 +242,13 @@ impl Stream {
                 self.deliver_unread(kernel, transport);
                 continue;
             }
+            if self.flags.get().intersects(Flags::TAILORED) {
+                match self.receive_tailored(kernel, transport, scratch) {
+                    Some(count) => bytes += count,
+                    None => return,
+                }
+                continue;
+            }
             match first.take().unwrap_or_else(|| kernel.receive(self.key, scratch)) {
                 Ok(Received::Drained(count)) => return self.deliver(kernel, transport, &scratch[..count]),
                 Ok(Received::Filled(count)) => {
@@ -273,6 +281,9 @@ impl Stream {
     /// Delivers unread bytes again. Observers are not called, because they have counted these bytes already.
     #[inline(never)]
     pub(super) fn deliver_unread(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
+        if self.flags.get().intersects(Flags::TAILORED) {
+            return self.deliver_piece(kernel, transport);
+        }
         if let Some(unread) = self.inbound.take_unread(&self.flags) {
             self.call(kernel, |protocol| protocol.data_received(transport, &unread));
         }
