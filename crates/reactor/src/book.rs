@@ -21,6 +21,9 @@ pub struct Deferreds;
 #[doc = include_str!("../../../docs/src/descriptors.md")]
 pub struct Descriptors;
 
+#[doc = include_str!("../../../docs/src/embedding.md")]
+pub struct Embedding;
+
 #[doc = include_str!("../../../docs/src/endpoints.md")]
 pub struct Endpoints;
 
