@@ -134,7 +134,7 @@ impl Stream {
 
     /// Keeps received bytes for the protocol, behind those that it has not read yet.
     pub(super) fn keep_received(&self, bytes: &[u8]) {
-        self.count_received(bytes.len());
+        self.observe_received(bytes);
         if !self.state().is_lost() {
             self.inbound.keep(bytes, &self.flags);
         }

@@ -5,7 +5,7 @@ use std::rc::{Rc, Weak};
 
 use crate::kernel::{CallbackKind, Kernel, drop_logged};
 
-/// Counts the bytes of a connection, for a policy or a meter. The connection keeps the observer even if the protocol is
+/// Counts or logs the bytes of a connection, for a policy or a meter. The connection keeps the observer even if the protocol is
 /// switched, and drops the observer at the end.
 ///
 /// The methods are called on the reactor's thread, in the middle of a write or before a delivery. They must not block
@@ -47,6 +47,34 @@ use crate::kernel::{CallbackKind, Kernel, drop_logged};
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 pub trait Observer {
+    /// Called when `data` has arrived, before it is delivered. The default calls
+    /// [`bytes_received`](Observer::bytes_received).
+    ///
+    /// ```
+    /// use ropewalk::transports::Observer;
+    ///
+    /// struct Log;
+    ///
+    /// impl Observer for Log {
+    ///     fn data_received(&self, data: &[u8]) {
+    ///         println!("received {}", data.escape_ascii());
+    ///     }
+    ///
+    ///     fn data_written(&self, data: &[u8]) {
+    ///         println!("wrote {}", data.escape_ascii());
+    ///     }
+    /// }
+    /// ```
+    fn data_received(&self, data: &[u8]) {
+        self.bytes_received(data.len());
+    }
+
+    /// Called when `data` has been accepted for sending, before it is sent. The default calls
+    /// [`bytes_written`](Observer::bytes_written).
+    fn data_written(&self, data: &[u8]) {
+        self.bytes_written(data.len());
+    }
+
     /// Called when `count` bytes have arrived, before they are delivered.
     fn bytes_received(&self, count: usize) {
         let _ = count;

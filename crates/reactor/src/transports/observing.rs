@@ -63,21 +63,21 @@ impl Transport {
 
 impl Stream {
     #[inline]
-    pub(super) fn count_received(&self, count: usize) {
+    pub(super) fn observe_received(&self, data: &[u8]) {
         if self.has(Flags::OBSERVED) {
             // An observer may run turns of the loop. The flag makes newer bytes wait until the present bytes are
             // delivered.
             let was_in_callback = self.has(Flags::IN_CALLBACK);
             self.mark(Flags::IN_CALLBACK, true);
-            self.notify_observers(|observer| observer.bytes_received(count));
+            self.notify_observers(|observer| observer.data_received(data));
             self.mark(Flags::IN_CALLBACK, was_in_callback);
         }
     }
 
     #[inline]
-    pub(super) fn count_written(&self, count: usize) {
+    pub(super) fn observe_written(&self, data: &[u8]) {
         if self.has(Flags::OBSERVED) {
-            self.notify_observers(|observer| observer.bytes_written(count));
+            self.notify_observers(|observer| observer.data_written(data));
         }
     }
 

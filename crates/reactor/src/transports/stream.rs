@@ -257,7 +257,7 @@ impl Stream {
                 }
                 Ok(Received::Lent(chunk)) => {
                     bytes += chunk.len();
-                    self.count_received(chunk.len());
+                    self.observe_received(&chunk);
                     self.call(kernel, |protocol| protocol.chunk_received(transport, chunk));
                 }
                 Ok(Received::Empty) => return,
@@ -274,7 +274,7 @@ impl Stream {
 
     #[inline(always)]
     pub(super) fn deliver(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport, data: &[u8]) {
-        self.count_received(data.len());
+        self.observe_received(data);
         self.call(kernel, |protocol| protocol.data_received(transport, data));
     }
 

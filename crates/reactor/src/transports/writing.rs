@@ -31,7 +31,7 @@ impl Stream {
 
     #[inline(never)]
     fn write_from_elsewhere(self: &Rc<Stream>, data: &[u8]) {
-        let Some(kernel) = self.accept_write(data.len()) else { return };
+        let Some(kernel) = self.accept_write(data) else { return };
         let rest = if data.len() >= DIRECT_WRITE { self.write_directly(&kernel, data) } else { data };
         if !rest.is_empty() {
             self.queue(&kernel, |outbox| outbox.write(rest));
@@ -44,23 +44,23 @@ impl Stream {
         if data.len() < Outbox::COPY_BELOW {
             return self.write(&data);
         }
-        if let Some(kernel) = self.accept_write(data.len()) {
+        if let Some(kernel) = self.accept_write(&data) {
             self.queue(&kernel, |outbox| outbox.write_bytes(data));
         }
     }
 
-    /// Records that `count` bytes are written. Returns `None` if they must be dropped.
-    fn accept_write(&self, count: usize) -> Option<Rc<Kernel>> {
+    /// Records that `data` is written. Returns `None` if it must be dropped.
+    fn accept_write(&self, data: &[u8]) -> Option<Rc<Kernel>> {
         if self.has(Flags::LAYERED) {
             self.assert_layer_is_idle();
         }
         let producing = self.has(Flags::PRODUCER);
-        if count == 0 || self.has(Flags::BROKEN) || !self.state().accepts_writes(producing) {
+        if data.is_empty() || self.has(Flags::BROKEN) || !self.state().accepts_writes(producing) {
             return None;
         }
         let kernel = self.reactor.upgrade()?;
         self.mark(Flags::WROTE, producing);
-        self.count_written(count);
+        self.observe_written(data);
         Some(kernel)
     }
 

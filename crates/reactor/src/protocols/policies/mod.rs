@@ -1,17 +1,21 @@
 //! Policies: factories that limit the connections of another factory. The source is twisted.protocols.policies.
 //!
 //! Policies can wrap each other: `TimeoutFactory::new(LimitTotalConnectionsFactory::new(factory, 100), minute)`. A
-//! policy also applies after the connection has switched to another protocol.
+//! policy also applies after the connection has switched to another protocol, except for a [`ProtocolWrapper`].
 
 mod begun;
 mod limits;
 mod throttling;
 mod timeout;
+mod traffic;
+mod wrapping;
 
 pub use begun::on_connection;
 pub use limits::{LimitConnectionsByPeer, LimitTotalConnectionsFactory};
 pub use throttling::ThrottlingFactory;
 pub use timeout::{IdleTimeout, TimeoutFactory};
+pub use traffic::{Traffic, TrafficLoggingFactory};
+pub use wrapping::{ProtocolWrapper, WrappingFactory};
 
 #[cfg(test)]
 mod tests {
