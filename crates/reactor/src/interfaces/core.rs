@@ -588,6 +588,7 @@ impl Run {
         let state = self.state.get();
         if state.stage == Stage::Ending {
             self.state.set(RunState { stage: Stage::Idle, ..state });
+            tracing::info!("the loop has ended");
         }
     }
 
@@ -610,6 +611,9 @@ impl Run {
     fn end(&self, kernel: &Kernel, stage: Stage) {
         let number = self.state.get().number;
         self.state.set(RunState { stage, number, ..RunState::default() });
+        if stage == Stage::Idle {
+            tracing::info!("the loop has ended without a shutdown");
+        }
         // A host loop that does not notice the end would otherwise wait without a limit.
         kernel.turn_again();
         kernel.work_changed();

@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ropewalk_proto::Key;
 use ropewalk_proto::panics::{CaughtPanic, Place, catch};
+use ropewalk_proto::{Address, Key};
 
+use super::callback_span::{callback_span, may_be_wanted};
 use super::{Kernel, Reactor};
 use crate::error::Error;
 
@@ -201,6 +202,11 @@ impl Label {
     fn new(kind: CallbackKind, name: u32) -> Label {
         Label(u64::from(kind as u8) << 32 | u64::from(name))
     }
+
+    /// Returns the kind of callback, or `None` if no callback runs.
+    fn kind(self) -> Option<CallbackKind> {
+        CallbackKind::ALL.into_iter().find(|kind| u64::from(*kind as u8) == self.0 >> 32)
+    }
 }
 
 /// The label of the callback that runs. Any thread may read it.
@@ -218,8 +224,7 @@ impl Running {
     /// Returns the callback that runs now.
     pub(crate) fn callback(&self) -> Option<Callback> {
         let label = Label(self.label.load(Ordering::Relaxed));
-        let kind = CallbackKind::ALL.into_iter().find(|kind| u64::from(*kind as u8) == label.0 >> 32)?;
-        Some(Callback { kind, name: self.name(label) })
+        Some(Callback { kind: label.kind()?, name: self.name(label) })
     }
 }
 
@@ -306,12 +311,33 @@ impl Kernel {
         name: &'static str,
         callback: impl FnOnce() -> R,
     ) -> Result<R, Error> {
-        self.guard_labelled(self.label(kind, name), callback)
+        self.guard_labelled(self.label(kind, name), || None, callback)
     }
 
-    /// Runs a callback whose label is known, as [`guard`](Kernel::guard) does.
+    /// Runs a callback whose label is known, as [`guard`](Kernel::guard) does. `peer` returns the peer of its connection.
     #[inline]
-    pub(crate) fn guard_labelled<R>(&self, label: Label, callback: impl FnOnce() -> R) -> Result<R, Error> {
+    pub(crate) fn guard_labelled<'a, R>(
+        &self,
+        label: Label,
+        peer: impl FnOnce() -> Option<&'a Address>,
+        callback: impl FnOnce() -> R,
+    ) -> Result<R, Error> {
+        if may_be_wanted() {
+            return self.guard_in_span(label, peer(), callback);
+        }
+        self.catch_labelled(label, callback)
+    }
+
+    /// Runs a callback in its span, so that the events which it logs have a context.
+    #[cold]
+    fn guard_in_span<R>(&self, label: Label, peer: Option<&Address>, callback: impl FnOnce() -> R) -> Result<R, Error> {
+        let Some(kind) = label.kind() else { return self.catch_labelled(label, callback) };
+        let span = callback_span(kind.name(), || self.guard.running.name(label), peer);
+        span.in_scope(|| self.catch_labelled(label, callback))
+    }
+
+    #[inline(always)]
+    fn catch_labelled<R>(&self, label: Label, callback: impl FnOnce() -> R) -> Result<R, Error> {
         let running = &self.guard.running.label;
         let outer = running.load(Ordering::Relaxed);
         running.store(label.0, Ordering::Relaxed);

@@ -7,6 +7,7 @@
 
 mod attention;
 mod call;
+mod callback_span;
 mod catching_up;
 mod choose;
 mod containment;

@@ -362,6 +362,7 @@ impl PortInner {
 
     fn begin(self: &Rc<PortInner>, reactor: &Reactor, key: Key, host: Address) -> Result<()> {
         self.key.set(Some(key));
+        tracing::info!(address = %host, "port opened");
         *self.host.borrow_mut() = Some(host);
         reactor.0.add_source(key, self.clone());
         start_factory(reactor, &*self.factory);
@@ -500,7 +501,9 @@ impl PortInner {
             drop(lock);
         });
         reactor.0.descriptor_closed();
-        self.host.take();
+        if let Some(address) = self.host.take() {
+            tracing::info!(%address, "port closed");
+        }
         self.stopping.set(false);
         self.draining.set(false);
         let outcome = stop_factory(reactor, &*self.factory);

@@ -6,6 +6,8 @@
 
 use std::cell::{Cell, RefCell};
 
+use ropewalk_proto::Address;
+
 use super::flags::{Flags, Word};
 use super::slot::Slot;
 use crate::error::Error;
@@ -49,10 +51,11 @@ impl ProtocolSlot {
     ///
     /// The error goes to `panicked` and is not returned, because a returned result would be copied for each message.
     #[inline(always)]
-    pub(super) fn call(
+    pub(super) fn call<'a>(
         &self,
         kernel: &Kernel,
         flags: &Word,
+        peer: impl FnOnce() -> &'a Address,
         prepare: impl FnOnce(),
         callback: impl FnOnce(&mut dyn Protocol),
         panicked: impl FnOnce(Error),
@@ -61,7 +64,7 @@ impl ProtocolSlot {
         let Some(present) = &mut *protocol else { return false };
         prepare();
         flags.mark(Flags::IN_CALLBACK | Flags::PROTOCOL_OUT, true);
-        let outcome = kernel.guard_labelled(self.label.get(), || callback(&mut **present));
+        let outcome = kernel.guard_labelled(self.label.get(), || Some(peer()), || callback(&mut **present));
         flags.mark(Flags::IN_CALLBACK | Flags::PROTOCOL_OUT, false);
         drop(protocol);
         if let Err(panic) = outcome {
@@ -132,7 +135,7 @@ impl ProtocolSlot {
             self.waiting.with(|waiting| (waiting.successor.take(), std::mem::take(&mut waiting.is_successor_new)));
         if let Some(successor) = successor {
             let old = self.switch(Some(kernel), successor, flags);
-            let _ = kernel.guard_labelled(label, || drop(old));
+            let _ = kernel.guard_labelled(label, || None, || drop(old));
         }
         is_new
     }

@@ -301,13 +301,18 @@ impl Stream {
         }
     }
 
+    /// Returns the peer's address, or that of the peer for which a proxy forwards.
+    pub(super) fn peer(&self) -> &Address {
+        self.proxied.get().map_or(&self.peer, |proxied| &proxied[0])
+    }
+
     /// Calls the protocol, and settles. A panic closes the connection.
     #[inline(always)]
     pub(super) fn call(self: &Rc<Stream>, kernel: &Rc<Kernel>, callback: impl FnOnce(&mut dyn Protocol)) {
         // `ProtocolSlot::call` does nothing while a callback runs, and after `connection_lost`.
         let lend = || self.outbound.lend_outbox(kernel);
         let panicked = |panic| self.panicked(kernel, panic);
-        if self.protocol.call(kernel, &self.flags, lend, callback, panicked) {
+        if self.protocol.call(kernel, &self.flags, || self.peer(), lend, callback, panicked) {
             self.settle_after_callback(kernel);
         }
     }
@@ -410,10 +415,14 @@ impl Stream {
     fn notify_of_end(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: &Error) {
         let transport = Transport(self.clone());
         if let Some(mut protocol) = self.protocol.take() {
-            let _ = kernel.guard_labelled(self.protocol.label(), || {
-                protocol.connection_lost(&transport, reason);
-                drop(protocol);
-            });
+            let _ = kernel.guard_labelled(
+                self.protocol.label(),
+                || Some(self.peer()),
+                || {
+                    protocol.connection_lost(&transport, reason);
+                    drop(protocol);
+                },
+            );
         }
         if let Some(origin) = &self.origin {
             origin.clone().connection_lost(&Reactor(kernel.clone()), reason);

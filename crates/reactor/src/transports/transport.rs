@@ -393,7 +393,7 @@ impl Transport {
     /// assert_eq!(transport.peer().inet().map(|peer| peer.port()), Some(5000));
     /// ```
     pub fn peer(&self) -> &Address {
-        self.0.proxied.get().map_or(&self.0.peer, |proxied| &proxied[0])
+        self.0.peer()
     }
 
     /// Returns the local address: getHost.
