@@ -7,10 +7,8 @@
 //! forwarded, and its response is streamed back. After `CONNECT host:port`, bytes are forwarded unchanged in both
 //! directions. In both cases, each side is read only as fast as the other side accepts the data.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -24,7 +22,7 @@ use ropewalk::endpoints::TcpClientEndpoint;
 use ropewalk::prelude::*;
 use ropewalk::protocols::policies::{LimitTotalConnectionsFactory, TimeoutFactory};
 use ropewalk::task::hyper::LoopTimer;
-use ropewalk::task::{AsyncStream, StreamFactory};
+use ropewalk::task::{AsyncStream, StreamFactory, copy_bidirectional};
 use ropewalk::{Bytes, Destination};
 
 const CLIENTS: usize = 500;
@@ -113,7 +111,7 @@ async fn serve(stream: AsyncStream, reactor: Reactor) {
     if let Some(mut target) = tunnel.take() {
         // The client may have sent data before it received the response.
         if target.write_all(&client.read_buf).await.is_ok() {
-            tunnel_both_ways(&reactor, client.io, target).await;
+            tunnel_both_ways(client.io, target).await;
         }
     }
 }
@@ -177,34 +175,12 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-type Shared = Rc<RefCell<AsyncStream>>;
-
-/// Forwards bytes in both directions. Completes when both directions are closed, or one side is lost.
-async fn tunnel_both_ways(reactor: &Reactor, client: AsyncStream, target: AsyncStream) {
-    let (client, target) = (Rc::new(RefCell::new(client)), Rc::new(RefCell::new(target)));
-    let back = reactor.spawn(tunnel_one_way(target.clone(), client.clone()));
-    tunnel_one_way(client, target).await;
-    let _ = back.await;
-}
-
-async fn tunnel_one_way(from: Shared, to: Shared) {
-    if copy(&from, &to).await.is_err() {
+/// Forwards bytes in both directions, until both are closed.
+async fn tunnel_both_ways(mut client: AsyncStream, mut target: AsyncStream) {
+    if copy_bidirectional(&mut client, &mut target).await.is_err() {
         // A reset on one side must not look like a clean close on the other side.
-        from.borrow().transport().abort_connection();
-        to.borrow().transport().abort_connection();
-    }
-}
-
-async fn copy(from: &RefCell<AsyncStream>, to: &RefCell<AsyncStream>) -> io::Result<()> {
-    let mut buffer = vec![0; 16 * 1024];
-    loop {
-        let count = poll_fn(|context| from.borrow_mut().poll_read(context, &mut buffer)).await?;
-        if count == 0 {
-            to.borrow_mut().shut_down_write();
-            return Ok(());
-        }
-        // `poll_write` accepts the whole slice, or waits.
-        poll_fn(|context| to.borrow_mut().poll_write(context, &buffer[..count])).await?;
+        client.transport().abort_connection();
+        target.transport().abort_connection();
     }
 }
 

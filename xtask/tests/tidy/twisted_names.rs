@@ -7,8 +7,18 @@ use super::rust_text::{Kind, pieces};
 use super::{files, root};
 
 /// Words of paths, crates and commands.
-const FOREIGN: [&str; 9] =
-    ["cargo", "conformance", "crates", "examples", "http_proxy", "outside", "portforward", "subscriber", "tracing"];
+const FOREIGN: [&str; 10] = [
+    "cargo",
+    "conformance",
+    "crates",
+    "examples",
+    "http_client",
+    "http_proxy",
+    "outside",
+    "portforward",
+    "subscriber",
+    "tracing",
+];
 
 /// Returns the cells of the second column of the tables, with their lines.
 fn second_cells(chapter: &str) -> impl Iterator<Item = (usize, &str)> {
