@@ -43,11 +43,14 @@ struct Answer {
     body: Vec<u8>,
 }
 
+/// Hosts by name and port.
+type Hosts = HashMap<(String, u16), Rc<Host>>;
+
 /// A client. Clones share their connections.
 #[derive(Clone)]
 struct Client {
     reactor: Reactor,
-    hosts: Rc<RefCell<HashMap<(String, u16), Rc<Host>>>>,
+    hosts: Rc<RefCell<Hosts>>,
 }
 
 /// The connections to one host.
