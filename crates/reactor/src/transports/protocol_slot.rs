@@ -103,9 +103,13 @@ impl ProtocolSlot {
     pub(super) fn ask_for_memory(&self, kernel: &Kernel, flags: &Word) {
         let mut protocol = self.protocol.borrow_mut();
         let mut is_buffered = false;
-        let _ = kernel.guard_labelled(self.label.get(), || {
-            is_buffered = protocol.as_mut().is_some_and(|protocol| protocol.buffered().is_some());
-        });
+        let _ = kernel.guard_labelled(
+            self.label.get(),
+            || None,
+            || {
+                is_buffered = protocol.as_mut().is_some_and(|protocol| protocol.buffered().is_some());
+            },
+        );
         flags.mark(Flags::BUFFERED, is_buffered);
     }
 

@@ -12,6 +12,7 @@
 use std::io;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use ropewalk_sys::Received;
 
 use super::Transport;
@@ -110,6 +111,7 @@ impl Stream {
                 attempt = Some(Some(0));
                 return;
             }
+            let mut kept = Bytes::new();
             // A panic of the provider is not one of the protocol, so the call has a guard of its own.
             let received = kernel.streams(|streams| streams.receive(self.key, memory)).unwrap_or(Ok(Received::Empty));
             let (count, next) = match received {
@@ -119,13 +121,17 @@ impl Stream {
                     let count = chunk.len().min(memory.len());
                     memory[..count].copy_from_slice(&chunk[..count]);
                     self.inbound.keep(&chunk[count..], &self.flags);
-                    self.count_received(chunk.len() - count);
-                    (count, Some(chunk.len()))
+                    let length = chunk.len();
+                    kept = chunk.slice(count..);
+                    (count, Some(length))
                 }
                 other => return nothing = Some(other),
             };
             attempt = Some(next);
-            self.count_received(count);
+            self.observe_received(&memory[..count]);
+            if !kept.is_empty() {
+                self.observe_received(&kept);
+            }
             protocol.buffer_filled(transport, count);
         });
         match nothing {

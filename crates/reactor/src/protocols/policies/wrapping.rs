@@ -8,7 +8,7 @@ use ropewalk_proto::Address;
 
 use crate::error::Error;
 use crate::protocols::forward::{forward_client_factory, forward_factory};
-use crate::protocols::{ClientFactory, Factory, Protocol};
+use crate::protocols::{BufferedProtocol, ClientFactory, Factory, Protocol};
 use crate::transports::{Connector, Transport};
 
 /// A wrapper between a connection and its protocol. The wrapper gets each callback first, and decides what `inner` gets.
@@ -104,6 +104,34 @@ pub trait ProtocolWrapper {
     /// ```
     fn chunk_received(&mut self, inner: &mut dyn Protocol, transport: &Transport, chunk: Bytes) {
         self.data_received(inner, transport, &chunk);
+    }
+
+    /// Called for [`Protocol::buffered`]. The default returns `inner.buffered()`, so the bytes that a buffered protocol
+    /// receives do not pass this wrapper.
+    ///
+    /// A wrapper that must see all bytes returns `None`. Then `inner` must be able to receive them in `data_received`.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::protocols::BufferedProtocol;
+    /// use ropewalk::protocols::policies::ProtocolWrapper;
+    ///
+    /// struct Filter;
+    ///
+    /// impl ProtocolWrapper for Filter {
+    ///     fn buffered<'a>(&mut self, _inner: &'a mut dyn Protocol) -> Option<&'a mut dyn BufferedProtocol> {
+    ///         None
+    ///     }
+    ///
+    ///     fn data_received(&mut self, inner: &mut dyn Protocol, transport: &Transport, data: &[u8]) {
+    ///         if data.is_ascii() {
+    ///             inner.data_received(transport, data);
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    fn buffered<'a>(&mut self, inner: &'a mut dyn Protocol) -> Option<&'a mut dyn BufferedProtocol> {
+        inner.buffered()
     }
 
     /// Called for [`Protocol::read_connection_lost`].
@@ -202,6 +230,10 @@ impl<W: ProtocolWrapper> Protocol for Wrapped<W> {
 
     fn chunk_received(&mut self, transport: &Transport, chunk: Bytes) {
         self.wrapper.chunk_received(&mut *self.inner, transport, chunk);
+    }
+
+    fn buffered(&mut self) -> Option<&mut dyn BufferedProtocol> {
+        self.wrapper.buffered(&mut *self.inner)
     }
 
     fn read_connection_lost(&mut self, transport: &Transport) {
