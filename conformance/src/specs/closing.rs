@@ -536,6 +536,25 @@ specifications! {
         log.expect(&["ConnectionLost", "ConnectionDone"]);
     }
 
+    fn bytes_sent_before_a_close_precede_a_failed_write(subject: &Subject) {
+        // The peer has closed in order. What it sent is delivered, although the first bytes written to it find it gone.
+        let (reactor, servers, clients) = (subject.reactor(), Transports::new(), Transports::new());
+        let server = Script::new().on_made(|transport| transport.set_lingering(false)).listed_in(&servers);
+        let client = Script::new().listed_in(&clients).stop_when_lost();
+        subject.join(&reactor, &server, &client);
+        let (made, others) = (servers.clone(), clients.clone());
+        when(
+            &reactor,
+            move || made.all().len() + others.all().len() == 2,
+            move |_| {
+                write_and_lose(&servers.first());
+                clients.first().write(b"x");
+            },
+        );
+        run(&reactor);
+        assert_eq!(client.received(), b"goodbye");
+    }
+
     fn a_queue_the_peer_never_reads_is_dropped_with_the_connection(subject: &Subject) {
         // IProtocol.connectionLost is called once, also when the peer resets while half of the queue is unsent.
         let (reactor, log) = (subject.reactor(), Log::new());

@@ -104,9 +104,25 @@ impl Connection {
     /// Checks that the connection is established and not broken.
     pub(super) fn check(&self) -> io::Result<()> {
         match self.phase {
-            Phase::Established => self.incoming.broken().map_or(Ok(()), |kind| Err(kind.into())),
+            Phase::Established => self.broken().map_or(Ok(()), |kind| Err(kind.into())),
             Phase::Connecting | Phase::Failed(_) => Err(io::ErrorKind::NotConnected.into()),
         }
+    }
+
+    /// Returns the error of a broken connection. A reset that follows the peer's end is a broken pipe, unless this end has
+    /// been shut down as well: `tcp_reset` of Linux.
+    fn broken(&self) -> Option<io::ErrorKind> {
+        let is_half_closed = self.incoming.is_ended() && !self.finished && !self.is_unix();
+        match self.incoming.broken()? {
+            io::ErrorKind::ConnectionReset if is_half_closed => Some(io::ErrorKind::BrokenPipe),
+            kind => Some(kind),
+        }
+    }
+
+    /// Whether a read returns the end of the stream once all bytes have been read. TCP returns an end that precedes a
+    /// reset, and a UNIX socket returns the reset: `tcp_recvmsg` and `unix_stream_recvmsg` of Linux.
+    pub(super) fn reads_end(&self) -> bool {
+        self.incoming.is_ended() && (self.incoming.broken().is_none() || !self.is_unix())
     }
 
     /// Returns the readiness to report while the peer has room for `room` bytes. `peer_is_gone` says whether the other

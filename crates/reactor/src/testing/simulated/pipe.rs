@@ -117,6 +117,11 @@ impl Pipe {
         }
     }
 
+    /// Lets all segments arrive.
+    pub(super) fn arrive_all(&mut self) {
+        self.arrive(self.last_arrival);
+    }
+
     /// Loses the segments that are due at `now`, and returns when they are transmitted again.
     ///
     /// Returns `None` if nothing is transmitted again: resets are never repeated, and after many losses the sender

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::IpAddr;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -443,8 +444,8 @@ fn bytes_that_arrive_at_a_closed_end_are_answered_with_a_reset() {
     assert_eq!(ready(&wait(&mut provider, Duration::from_secs(1)), client), Ready::READ);
     assert_eq!(receive(&mut provider, client), "(eof)");
     provider.set_reading(client, false).unwrap();
-    wait(&mut provider, Duration::from_secs(1));
-    assert_eq!(receive(&mut provider, client), "(ConnectionReset)");
+    assert!(ready(&wait(&mut provider, Duration::from_secs(1)), client).contains(Ready::ERROR));
+    assert_eq!(kind(provider.send_slice(client, b"x")), ErrorKind::BrokenPipe);
 }
 
 #[test]
@@ -462,7 +463,31 @@ fn bytes_to_a_closed_end_cause_a_reset_after_a_round_trip() {
     let events = wait(&mut provider, Duration::from_secs(1));
     assert_eq!(ready(&events, client), Ready::WRITE | Ready::ERROR | Ready::HANGUP);
     assert_eq!(provider.now(), sent + 20 * MS);
-    assert_eq!(kind(provider.send(client, &mut outbox)), ErrorKind::ConnectionReset);
+    assert_eq!(kind(provider.send(client, &mut outbox)), ErrorKind::BrokenPipe, "the reset follows the end");
+}
+
+#[test]
+fn an_end_that_precedes_a_reset_is_read_on_tcp() {
+    // tcp_recvmsg of Linux returns the end first, and unix_stream_recvmsg the reset.
+    let cases = [
+        (inet("10.0.0.1:80"), false, "(eof)", ErrorKind::BrokenPipe),
+        (inet("10.0.0.1:80"), true, "(eof)", ErrorKind::ConnectionReset),
+        (Address::Unix(Path::new("/run/socket").into()), false, "(ConnectionReset)", ErrorKind::BrokenPipe),
+    ];
+    for (address, is_shut_down, read, sent) in cases {
+        let mut provider = kind_network();
+        let (client, server) = pair_at(&mut provider, &address);
+        provider.send_slice(client, b"unread").unwrap();
+        provider.shutdown_write(server).unwrap();
+        if is_shut_down {
+            provider.shutdown_write(client).unwrap();
+        }
+        wait(&mut provider, MS);
+        provider.close(server);
+        wait(&mut provider, MS);
+        assert_eq!(receive(&mut provider, client), read, "at {address}");
+        assert_eq!(kind(provider.send_slice(client, b"x")), sent, "at {address}");
+    }
 }
 
 #[test]

@@ -30,12 +30,15 @@ impl Network {
     pub(super) fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
         let connection = self.connection(key)?;
         let unread = connection.incoming.unread();
+        if unread == 0 && connection.reads_end() {
+            return Ok(Received::Eof);
+        }
         if unread == 0 {
             connection.check()?;
         }
         let wanted = unread.min(scratch.len());
         if wanted == 0 {
-            return Ok(if unread == 0 && connection.incoming.is_ended() { Received::Eof } else { Received::Empty });
+            return Ok(Received::Empty);
         }
         let limit = if self.faults.short_reads { 1 + self.random.below(wanted) } else { wanted };
         let lends = self.faults.lent_reads && self.random.chance(0.5);
@@ -82,8 +85,14 @@ impl Network {
     /// Returns the number of `offered` bytes that this end can send at once.
     fn admit(&mut self, key: Key, offered: usize) -> io::Result<usize> {
         let connection = self.connection(key)?;
+        let is_established = connection.phase == Phase::Established;
+        if is_established && connection.is_unix() && self.peer_is_gone(connection) {
+            // A kernel hands over the bytes of a UNIX socket at once, so the last ones precede this error.
+            self.connection_mut(key)?.incoming.arrive_all();
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         connection.check()?;
-        if connection.finished || connection.is_unix() && self.peer_is_gone(connection) {
+        if connection.finished {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let most = offered.min(self.room(connection));
