@@ -24,19 +24,19 @@ struct Pool {
     reactor: RefCell<WeakReactor>,
     /// Counts starts and stops, so that late results of an earlier run are recognized.
     run: Cell<u64>,
-    seats: Vec<RefCell<Seat>>,
+    slots: Vec<RefCell<Slot>>,
     failures: Cell<u32>,
 }
 
 /// The number of a connection, and the run of the pool to which the connection belongs.
 #[derive(Clone, Copy)]
 struct Place {
-    seat: usize,
+    slot: usize,
     run: u64,
 }
 
 /// The state of one of the connections.
-enum Seat {
+enum Slot {
     Empty,
     Connecting(CancelHandle),
     Connected(Transport),
@@ -53,7 +53,7 @@ impl ConnectionPool {
             policy: RefCell::default(),
             reactor: RefCell::default(),
             run: Cell::default(),
-            seats: (0..size).map(|_| RefCell::new(Seat::Empty)).collect(),
+            slots: (0..size).map(|_| RefCell::new(Slot::Empty)).collect(),
             failures: Cell::default(),
         }))
     }
@@ -70,14 +70,14 @@ impl ConnectionPool {
 
     /// Returns the connections that are open.
     pub fn connections(&self) -> Vec<Transport> {
-        self.0.seats.iter().filter_map(|seat| seat.borrow().transport()).collect()
+        self.0.slots.iter().filter_map(|slot| slot.borrow().transport()).collect()
     }
 }
 
-impl Seat {
+impl Slot {
     fn transport(&self) -> Option<Transport> {
         match self {
-            Seat::Connected(transport) => Some(transport.clone()),
+            Slot::Connected(transport) => Some(transport.clone()),
             _ => None,
         }
     }
@@ -87,27 +87,27 @@ impl Service for ConnectionPool {
     fn start(&self, reactor: &Reactor) -> Deferred<()> {
         *self.0.reactor.borrow_mut() = reactor.downgrade();
         let run = self.0.begin_run();
-        (0..self.0.seats.len()).for_each(|seat| self.0.connect(Place { seat, run }));
+        (0..self.0.slots.len()).for_each(|slot| self.0.connect(Place { slot, run }));
         succeed(())
     }
 
     /// Closes all connections. The Deferred fires when they have ended.
     fn stop(&self, _reactor: &Reactor) -> Deferred<()> {
         self.0.begin_run();
-        let ends = self.0.seats.iter().filter_map(|seat| match seat.replace(Seat::Empty) {
-            Seat::Connected(transport) => {
+        let ends = self.0.slots.iter().filter_map(|slot| match slot.replace(Slot::Empty) {
+            Slot::Connected(transport) => {
                 transport.lose_connection();
                 Some(transport.when_lost())
             }
-            Seat::Connecting(attempt) => {
+            Slot::Connecting(attempt) => {
                 attempt.cancel();
                 None
             }
-            Seat::Waiting(call) => {
+            Slot::Waiting(call) => {
                 let _ = call.cancel();
                 None
             }
-            Seat::Empty => None,
+            Slot::Empty => None,
         });
         gather_results(ends.collect()).add_callback(drop)
     }
@@ -127,7 +127,7 @@ impl Pool {
     fn connect(self: &Rc<Pool>, place: Place) {
         let Some(reactor) = self.reactor_for(place) else { return };
         let connecting = self.endpoint.connect(&reactor, self.factory.clone());
-        self.seats[place.seat].replace(Seat::Connecting(connecting.cancel_handle()));
+        self.slots[place.slot].replace(Slot::Connecting(connecting.cancel_handle()));
         let pool = Rc::downgrade(self);
         connecting.add_both(move |outcome| {
             let Some(pool) = pool.upgrade() else { return };
@@ -141,7 +141,7 @@ impl Pool {
     fn connected(self: &Rc<Pool>, place: Place, transport: Transport) {
         let Some(reactor) = self.reactor_for(place) else { return transport.abort_connection() };
         self.failures.set(0);
-        self.seats[place.seat].replace(Seat::Connected(transport.clone()));
+        self.slots[place.slot].replace(Slot::Connected(transport.clone()));
         let pool = Rc::downgrade(self);
         transport.when_lost().add_callback(move |()| {
             if let Some(pool) = pool.upgrade() {
@@ -164,7 +164,7 @@ impl Pool {
                 pool.connect(place);
             }
         });
-        self.seats[place.seat].replace(Seat::Waiting(call));
+        self.slots[place.slot].replace(Slot::Waiting(call));
     }
 }
 
