@@ -537,7 +537,7 @@ specifications! {
     }
 
     fn bytes_sent_before_a_close_precede_a_failed_write(subject: &Subject) {
-        // The peer has closed in order. What it sent is delivered, although the first bytes written to it find it gone.
+        // The peer has closed in order. Its bytes are delivered, although the first bytes written to the peer find it gone.
         let (reactor, servers, clients) = (subject.reactor(), Transports::new(), Transports::new());
         let server = Script::new().on_made(|transport| transport.set_lingering(false)).listed_in(&servers);
         let client = Script::new().listed_in(&clients).stop_when_lost();
