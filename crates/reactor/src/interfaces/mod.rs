@@ -4,6 +4,7 @@ pub mod core;
 pub mod fd_set;
 mod inline_work;
 pub mod log_limit;
+mod pipes;
 mod questions;
 pub mod resolver;
 pub mod signals;
