@@ -138,6 +138,63 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
+    fn a_failed_last_write_is_the_reason_of_the_end(subject: &Subject) {
+        // full(4): ENOSPC. The connection is closed before the pump has written a byte.
+        let Ok(full) = File::options().write(true).open("/dev/full") else { return };
+        let (reactor, log, (input, _to_input)) = (subject.reactor(), Log::new(), pipe().unwrap());
+        let script = Script::logged(&log, "stdio").stop_when_lost().on_made(|transport| {
+            transport.write(b"bye");
+            transport.lose_connection();
+        });
+        let transport = reactor.adopt_pipes(input, full, &script.factory()).unwrap();
+        let lost = transport.when_lost();
+        run(&reactor);
+        log.expect(&["stdio made", "stdio lost ConnectionLost"]);
+        reactor.iterate(Some(Duration::ZERO)).unwrap();
+        let Error::ConnectionLost(Some(cause)) = lost.try_result().unwrap().unwrap() else { panic!("no cause") };
+        assert_eq!(cause.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(reactor.source_count(), 0);
+    }
+
+    fn received_bytes_are_delivered_after_a_failed_write(subject: &Subject) {
+        // An answer to a full disk is still an answer.
+        let Ok(full) = File::options().write(true).open("/dev/full") else { return };
+        let (reactor, log, (input, mut to_input)) = (subject.reactor(), Log::new(), pipe().unwrap());
+        to_input.write_all(b"received").unwrap();
+        let script = Script::logged(&log, "stdio").stop_when_lost().on_made(|transport| {
+            transport.write(b"x");
+            transport.pause_producing();
+            let paused = transport.clone();
+            transport.reactor().call_later(Duration::from_millis(20), move |_| paused.resume_producing());
+        });
+        reactor.adopt_pipes(input, full, &script.factory()).unwrap();
+        run(&reactor);
+        log.expect(&["stdio made", "stdio data received", "stdio lost ConnectionLost"]);
+    }
+
+    fn the_end_waits_for_a_slow_output(subject: &Subject) {
+        // StandardIO.loseConnection: connectionLost comes after the last write.
+        let (reactor, all) = (subject.reactor(), Transports::new());
+        let ((input, _to_input), (mut from_output, output)) = (pipe().unwrap(), pipe().unwrap());
+        let script = Script::new().stop_when_lost().listed_in(&all).on_made(|transport| {
+            transport.write(&[b'x'; 100_000]);
+            transport.lose_connection();
+        });
+        reactor.adopt_pipes(input, output, &script.factory()).unwrap();
+        // Nothing is read from the output, and a pipe holds less.
+        for _ in 0..20 {
+            reactor.iterate(Some(Duration::from_millis(2))).unwrap();
+        }
+        assert!(all.first().is_connected() && all.first().is_disconnecting());
+        let reader = thread::spawn(move || {
+            let mut received = Vec::new();
+            from_output.read_to_end(&mut received).unwrap();
+            received.len()
+        });
+        run(&reactor);
+        assert_eq!(reader.join().unwrap(), 100_000);
+    }
+
     fn closing_one_direction_keeps_the_other_open(subject: &Subject) {
         // IHalfCloseableProtocol
         let reactor = subject.reactor();

@@ -51,16 +51,27 @@ pub(crate) fn is_standard_streams(endpoint: &str) -> bool {
     endpoints.server(endpoint).is_ok() && is_named.get()
 }
 
-/// Stops the reactor when the connections over standard input and output are lost, unless another port accepts more.
+/// Stops the program when the connections over standard input and output are lost, unless another port accepts more. The
+/// program fails if output was lost.
 fn stop_with_the_last_connection(ports: &[Port]) {
     let connections: Option<Vec<_>> = ports.iter().map(Port::only_connection).collect();
     let Some(connections) = connections else { return };
     let lost = gather_results(connections.iter().map(Transport::when_lost).collect());
-    lost.add_callback(move |_| {
-        if let Some(reactor) = connections.first().and_then(Transport::try_reactor) {
-            let _ = reactor.stop();
+    lost.add_callback(move |reasons| {
+        let Some(reactor) = connections.first().and_then(Transport::try_reactor) else { return };
+        match reasons.iter().find_map(output_error) {
+            Some(error) => ropewalk_runner::fail(&reactor, format!("cannot write to standard output: {error}")),
+            None => drop(reactor.stop()),
         }
     });
+}
+
+/// Returns the error of a failed write to standard output. A closed pipe is not an error (`ropewalk ... | head`), and a
+/// connection with an invalid PROXY header has written nothing.
+fn output_error(reason: &Error) -> Option<&std::io::Error> {
+    let Error::ConnectionLost(Some(cause)) = reason else { return None };
+    let is_from_system = cause.raw_os_error().is_some();
+    (is_from_system && cause.kind() != ErrorKind::BrokenPipe).then_some(cause)
 }
 
 fn listen_on(reactor: &Reactor, endpoint: &str, factory: &Rc<dyn Factory>) -> Result<Port> {

@@ -45,7 +45,7 @@
 //! | exit status | meaning |
 //! |---|---|
 //! | 0 | stopped in order, also by a first SIGINT or SIGTERM |
-//! | 1 | a service could not start, or output could not be written |
+//! | 1 | a service could not start, output could not be written, or the program called [`fail`] |
 //! | 2 | the command line or the configuration file is wrong |
 //! | 101 | stopped by a panic |
 //! | 128 + signal | a second signal arrived before the services had stopped |
@@ -57,6 +57,7 @@ mod arguments;
 pub mod book;
 mod configuration;
 pub mod console;
+mod failure;
 mod launch;
 mod log;
 mod manual;
@@ -69,6 +70,7 @@ mod system;
 
 pub use arguments::parse;
 pub use configuration::{BoxedError, Kinds};
+pub use failure::fail;
 pub use launch::Runner;
 pub use log::LIFECYCLE;
 pub use options::{LogFormat, RunnerOptions, Size, Umask};

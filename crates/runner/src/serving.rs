@@ -14,6 +14,7 @@ use ropewalk::{Error, Failure, Phase, Reactor, SignalWatch};
 
 use crate::configuration::{BoxedError, OptionLocations};
 use crate::console;
+use crate::failure::{self, fail_with};
 use crate::launch::{ExitError, catch_panic};
 use crate::log::{LogFile, Target};
 use crate::options::RunnerOptions;
@@ -49,7 +50,6 @@ pub(crate) struct Locations {
 #[derive(Default)]
 struct Progress {
     launcher: RefCell<Option<Launcher>>,
-    failure: RefCell<Option<ExitError>>,
     /// Whether the shutdown is complete.
     in_order: Cell<bool>,
 }
@@ -111,6 +111,8 @@ impl Serving {
             None => Reactor::new(),
         };
         let is_chosen = self.options.reactor.is_some();
+        // The thread may have run another program before.
+        failure::take();
         let reactor = reactor.map_err(|error| reactor_error(&error, is_chosen, &self.locations.options))?;
         let application = Application::with_identity(self.name, self.identity);
         setup(&reactor, application.services()).map_err(ExitError::new)?;
@@ -161,17 +163,17 @@ fn start(
     supervisor: Supervisor,
     progress: &Rc<Progress>,
 ) {
-    let (started, failed) = (progress.clone(), progress.clone());
+    let started = progress.clone();
     let (starting, failing) = (reactor.clone(), reactor.clone());
     let report = move |()| {
         if let Err(error) = started.report_start() {
-            return started.fail(error, &starting);
+            return fail_with(&starting, error);
         }
         tracing::info!("started");
         supervisor.ready();
     };
     application.start(reactor).add_callbacks(report, move |failure| {
-        failed.fail(start_error(&failure, &locations), &failing);
+        fail_with(&failing, start_error(&failure, &locations));
     });
 }
 
@@ -195,13 +197,6 @@ impl Progress {
         inherited.close_unused();
         let reported = parent.report(0, "");
         reported.map_err(|_| ExitError::new("the command that started this daemon was interrupted"))
-    }
-
-    /// Stops the run because of an error.
-    fn fail(&self, error: ExitError, reactor: &Reactor) {
-        *self.failure.borrow_mut() = Some(error);
-        // Fails if the reactor is already stopping.
-        let _ = reactor.stop();
     }
 }
 
@@ -246,7 +241,7 @@ fn log_error(outcome: Option<std::io::Result<()>>, message: &str) {
 
 /// Returns the exit status after the reactor has stopped.
 fn exit_status(reactor: &Reactor, ran: ropewalk::Result<()>, progress: &Progress) -> Result<ExitCode, ExitError> {
-    if let Some(error) = progress.failure.take() {
+    if let Some(error) = failure::take() {
         return Err(error);
     }
     match ran {

@@ -143,7 +143,7 @@ impl Pool {
         self.failures.set(0);
         self.slots[place.slot].replace(Slot::Connected(transport.clone()));
         let pool = Rc::downgrade(self);
-        transport.when_lost().add_callback(move |()| {
+        transport.when_lost().add_callback(move |_| {
             if let Some(pool) = pool.upgrade() {
                 pool.connect_later(place, pool.failures.get());
             }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use ropewalk::endpoints::Endpoints;
 
-use crate::running::{PATIENCE, Running, program};
+use crate::running::{PATIENCE, Running, program, reactors};
 use crate::wire::{converse, read_all};
 
 /// Returns a command that passes `listener` as descriptor 3, as systemd does, and then becomes the program.
@@ -86,6 +86,38 @@ fn standard_streams_may_carry_a_proxy_header() {
         let output = child.wait_with_output().unwrap();
         assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), answer), "{}", input.escape_ascii());
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_output_device_fails_with_its_reason() {
+    // full(4): ENOSPC.
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    for reactor in reactors() {
+        for command in ["echo", "daytime", "chargen"] {
+            let mut command = program(&["-r", reactor, command, "--listen", "stdio:"]);
+            let mut child = command.stdin(Stdio::piped()).stdout(full()).stderr(Stdio::piped()).spawn().unwrap();
+            child.stdin.take().unwrap().write_all(b"hello").unwrap();
+            let output = child.wait_with_output().unwrap();
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{reactor}: {error}");
+            assert_eq!(
+                error,
+                "ropewalk: cannot write to standard output: No space left on device (os error 28)\n",
+                "{reactor}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_closed_output_pipe_is_not_a_failure() {
+    // ropewalk chargen --listen stdio: | head
+    let mut command = program(&["chargen", "--listen", "stdio:"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdout.take().unwrap().read_exact(&mut [0; 80]).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), &output.stderr[..]), (Some(0), &b""[..]));
 }
 
 #[test]

@@ -277,7 +277,7 @@ impl Client {
             return transport.abort_connection();
         }
         let client = self.clone();
-        transport.when_lost().add_callback(move |()| client.lost(attempt));
+        transport.when_lost().add_callback(move |_| client.lost(attempt));
         let state = self.state.replace(State::Preparing(transport.clone(), None));
         if let State::Ending { start_again, .. } = state {
             // The endpoint finished although the attempt was cancelled.

@@ -37,11 +37,12 @@ enum Piece {
 
 impl Stream {
     /// Returns whether an event reports the loss of a connection that is not read. A connection that reads or sends
-    /// finds the loss itself. A hang-up is only a loss if no bytes are wanted any more, because some may be unread.
+    /// finds the loss itself. A hang-up is only a loss if no bytes are wanted any more, because some may be unread. The
+    /// hang-up of a pump that still writes is not a loss.
     pub(super) fn is_lost_unread(&self, ready: Ready) -> bool {
         let has_hung_up = || ready.contains(Ready::HANGUP) && !self.is_producing();
         let finds_it = self.flags.get().intersects(Flags::ARMED | Flags::BLOCKED | Flags::BROKEN);
-        !finds_it && (ready.contains(Ready::ERROR) || has_hung_up())
+        !finds_it && (ready.contains(Ready::ERROR) || has_hung_up()) && !self.has_pump()
     }
 
     /// Keeps the reason of a loss that the provider has reported. The connection settles afterwards.
@@ -54,6 +55,11 @@ impl Stream {
         if self.buffered() == 0 {
             self.outbound.loses_nothing();
         }
+        self.lose_because(kernel, reason);
+    }
+
+    /// Keeps the reason of a loss. The connection settles afterwards.
+    pub(super) fn lose_because(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: Error) {
         match self.has(Flags::LAYERED) {
             true => self.lose_layered(kernel, reason),
             false => self.outbound.broke(reason, &self.flags),

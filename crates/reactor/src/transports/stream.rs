@@ -5,7 +5,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 
-use ropewalk_proto::{Address, EndStep, Key, StreamState};
+use ropewalk_proto::{Address, EndStep, Key, Resolver, StreamState};
 use ropewalk_sys::{Ready, Received, Sockets};
 
 use super::Transport;
@@ -18,13 +18,14 @@ use super::observer::Attachments;
 use super::outbound::Outbound;
 use super::producer::Producer;
 use super::protocol_slot::ProtocolSlot;
+use super::pumped::Pump;
 use super::share::{BYTES_PER_TURN, READS_PER_TURN};
 use super::slot::Slot;
 use crate::error::{Error, Result};
 use crate::kernel::{CallbackKind, Kernel, Reactor, Source, drop_logged};
 use crate::protocols::Protocol;
 
-/// The object that made a connection, and is notified of its beginning and end: a connector.
+/// The object that made a connection, and is notified of its beginning and end: a connector, or the pumps of pipes.
 pub(crate) trait Origin {
     /// Called before `connection_made` of the protocol.
     fn connected(&self, transport: &Transport);
@@ -52,7 +53,7 @@ pub(crate) struct Stream {
     pub(super) peer: Address,
     /// The source and the destination of the connection that a proxy forwards through this one.
     pub(super) proxied: OnceCell<Box<[Address; 2]>>,
-    /// `None` for a connection that was accepted or adopted.
+    /// `None` for a connection that was accepted or adopted from outside.
     origin: Option<Rc<dyn Origin>>,
 }
 
@@ -65,6 +66,10 @@ pub(super) struct Rare {
     /// The reason with which the program has ended the connection.
     pub(super) ending: Option<Error>,
     pub(super) layered: Option<Rc<RefCell<Layered>>>,
+    pub(super) pump: Pump,
+    pub(super) waiting_for_end: Vec<Resolver<Error>>,
+    /// The reason of the end, unless the connection ended in order.
+    pub(super) lost: Option<Error>,
 }
 
 /// Settings that a connection has from its beginning.
@@ -368,7 +373,7 @@ impl Stream {
     #[inline(never)]
     pub(super) fn end_by(self: &Rc<Stream>, kernel: &Rc<Kernel>, closing: Closing, reason: Error) {
         let mut state = self.state.get();
-        if !state.lost() {
+        if !state.lost() || self.waits_for_pump(kernel, &reason) {
             return;
         }
         self.set_state(state);
@@ -389,6 +394,7 @@ impl Stream {
             EndStep::Consumers => self.settle_consumers(kernel),
             EndStep::Attachments => {
                 self.drop_layer(kernel);
+                self.announce_end(kernel, reason);
                 self.drop_rare();
             }
             EndStep::Protocol if self.has(Flags::PROTOCOL_OUT) => self.protocol.defer_end(reason.clone()),
@@ -598,12 +604,22 @@ impl Stream {
         self.rare.with(act)
     }
 
-    /// Drops all rare state. A successor is kept, because its `connection_lost` must be called.
+    /// Calls `look` with the rare state if the connection has any.
+    pub(super) fn rare_if_any<R>(&self, look: impl FnOnce(&mut Rare) -> R) -> Option<R> {
+        self.rare.peek(look)
+    }
+
+    /// Drops the rare state, except for the reason of the end. A successor is kept, because its `connection_lost` must be
+    /// called.
     fn drop_rare(&self) {
         self.inbound.clear(&self.flags);
         self.outbound.clear(&self.flags);
         self.mark(Flags::OBSERVED | Flags::LAYERED, false);
-        drop(self.rare.take());
+        let Some(mut rare) = self.rare.take() else { return };
+        if let Some(reason) = rare.lost.take() {
+            self.rare(|kept| kept.lost = Some(reason));
+        }
+        drop(rare);
     }
 
     pub(super) fn state(&self) -> StreamState {

@@ -1,16 +1,15 @@
 //! The handle by which protocols and programs use a connection: ITransport, ITCPTransport, IConsumer, IPushProducer.
 
 use std::rc::{Rc, Weak};
-use std::time::Duration;
 
 use bytes::Bytes;
-use ropewalk_proto::{Address, Deferred, Resolver, StreamState};
+use ropewalk_proto::{Address, Deferred, StreamState};
 use ropewalk_sys::{RawSocket, SocketOption};
 
 use super::producer::Producer;
 use super::stream::Stream;
 use crate::error::{Error, Result};
-use crate::kernel::{Kernel, Reactor};
+use crate::kernel::Reactor;
 use crate::protocols::Protocol;
 
 /// A handle of one connection. Clones refer to the same connection, and may be kept after it has ended.
@@ -332,7 +331,8 @@ impl Transport {
         self.0.state().is_losing()
     }
 
-    /// Returns a Deferred that fires after `connection_lost`, in a turn after the one in which the connection ended.
+    /// Returns a Deferred that fires with the reason of the end after `connection_lost`, in a turn after the one in which
+    /// the connection ended.
     ///
     /// The Deferred is for code outside the protocol, such as a task, or a program that stops when its only connection
     /// ends. Cancelling the Deferred has no effect on the connection.
@@ -348,13 +348,13 @@ impl Transport {
     /// let lost = server.transport().unwrap().when_lost();
     /// client.close();
     /// net.settle();
-    /// assert!(lost.is_done());
+    /// assert!(lost.try_result().unwrap().unwrap().is_done()); // in order, not by a reset
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     #[track_caller]
-    pub fn when_lost(&self) -> Deferred<()> {
+    pub fn when_lost(&self) -> Deferred<Error> {
         let (deferred, resolver) = Deferred::new();
-        self.keep_until_lost(Ending { reactor: self.0.reactor.clone(), resolver: Some(resolver) });
+        self.0.resolve_when_lost(resolver);
         deferred
     }
 
@@ -670,23 +670,6 @@ impl std::fmt::Debug for Transport {
     }
 }
 
-/// Fires the Deferred of `when_lost` when this value is dropped. The connection drops it when it ends.
-struct Ending {
-    reactor: Weak<Kernel>,
-    resolver: Option<Resolver<()>>,
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        // The Deferred fires in a later turn, because no user code may run while a connection ends.
-        if let (Some(kernel), Some(resolver)) = (self.reactor.upgrade(), self.resolver.take()) {
-            Reactor(kernel).call_later(Duration::ZERO, move |_| {
-                let _ = resolver.callback(());
-            });
-        }
-    }
-}
-
 /// A [`Transport`] that does not keep the connection's memory alive.
 ///
 /// ```
@@ -731,6 +714,7 @@ impl std::fmt::Debug for WeakTransport {
 
 #[cfg(test)]
 mod tests {
+    use crate::error::Error;
     use crate::testing::{MemoryReactor, connected};
 
     #[test]
@@ -739,12 +723,13 @@ mod tests {
         let (server, client) = connected(&net);
         let transport = server.transport().unwrap();
         let told = server.clone();
-        let lost = transport.when_lost().add_callback(move |()| told.lost().is_some());
+        let lost = transport.when_lost().add_callback(move |reason| (told.lost().is_some(), reason));
         net.settle();
         assert!(!lost.is_done());
         client.abort();
         net.settle();
-        assert!(lost.try_result().unwrap().unwrap());
+        let (was_told, reason) = lost.try_result().unwrap().unwrap();
+        assert!(was_told && matches!(reason, Error::ConnectionLost(Some(_))), "{reason}");
     }
 
     #[test]
@@ -757,7 +742,19 @@ mod tests {
         let lost = transport.when_lost();
         assert!(!lost.is_done());
         net.settle();
-        assert!(lost.is_done());
+        assert!(lost.try_result().unwrap().unwrap().is_done());
+    }
+
+    #[test]
+    fn when_lost_of_a_reset_connection_keeps_the_reason() {
+        let net = MemoryReactor::new();
+        let (server, client) = connected(&net);
+        let transport = server.transport().unwrap();
+        client.abort();
+        net.settle();
+        let lost = transport.when_lost();
+        net.settle();
+        assert!(matches!(lost.try_result().unwrap().unwrap(), Error::ConnectionLost(Some(_))));
     }
 
     #[test]
@@ -768,7 +765,7 @@ mod tests {
         let (server, _client) = connected(&net);
         let transport = server.transport().unwrap();
         let itself = transport.clone();
-        let lost = transport.when_lost().add_callback(move |()| drop(itself));
+        let lost = transport.when_lost().add_callback(move |_| drop(itself));
         let (weak, held) = (transport.downgrade(), server.clone());
         drop((net, transport, server));
         assert!(lost.try_result().unwrap().is_err());

@@ -20,10 +20,12 @@ impl Reactor {
     ///
     /// The descriptors may be pipes, terminals, sockets or files. Their flags are not changed. `factory` builds a
     /// protocol and is neither started nor stopped. The end of `input` is the end of the received stream. `output` is
-    /// closed after everything has been written. May be called from any callback.
+    /// closed after everything has been written, and `connection_lost` follows. If a write fails, such as on a full disk,
+    /// `connection_lost` gets [`Error::ConnectionLost`](crate::Error::ConnectionLost) with the system's error. May be
+    /// called from any callback.
     ///
     /// The transport is one end of a socket pair. Two pumps with buffers of 64 KiB copy between the other end and the
-    /// descriptors. So the transport's addresses are unnamed, and a reset looks like a normal end.
+    /// descriptors. So the transport's addresses are unnamed, and a reset of the input looks like a normal end.
     ///
     /// ```
     /// # #[cfg(unix)] {

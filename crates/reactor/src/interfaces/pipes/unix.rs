@@ -9,6 +9,7 @@
 //! because other processes may share them. A read from a readable descriptor does not block, and neither does a write
 //! of PIPE_BUF bytes to a writable one.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -23,15 +24,15 @@ use ropewalk_proto::{Deferred, Resolver, succeed};
 use crate::error::{Error, Result};
 use crate::interfaces::core::{Phase, TriggerId};
 use crate::interfaces::fd_set::Descriptor;
-use crate::kernel::{Reactor, WeakReactor};
+use crate::kernel::Reactor;
 use crate::protocols::Factory;
-use crate::transports::Transport;
+use crate::transports::{Origin, Transport, WeakTransport};
 
 /// The buffer size of a pump.
 const HELD_MAX: usize = 64 * 1024;
 /// The smallest PIPE_BUF that POSIX allows. A writable pipe accepts that many bytes without blocking.
 const BLOCKING_WRITE_MAX: usize = 512;
-/// The time that a stopped reactor waits for the output of a connection that has ended.
+/// The time that a stopped reactor waits for the output of a connection that is closing or has ended.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 pub(super) fn adopt_pipes(
@@ -51,18 +52,18 @@ pub(super) fn adopt_pipes(
     let incoming = Pump::new(Rc::new(File::from(input)), Rc::new(for_writing));
     let outgoing = Pump::new(Rc::new(for_reading), Rc::new(File::from(output)));
     outgoing.partner.replace(Rc::downgrade(&incoming));
-    let transport = reactor.adopt_stream_connection(OwnedFd::from(theirs), factory)?;
+    let pumps = Rc::new(Pumps { incoming: Rc::downgrade(&incoming), outgoing: Rc::downgrade(&outgoing) });
+    let transport = reactor.adopt_connection(theirs.into(), factory, Some(pumps))?;
     let watched = incoming.watch_reader(reactor).and_then(|()| outgoing.watch_reader(reactor));
-    // After the end of the connection, input is not read any more, but pending output is still written.
-    transport.keep_until_lost(Connected { reactor: reactor.downgrade(), incoming: Rc::downgrade(&incoming) });
     if watched.is_err() {
         transport.abort_connection();
     }
     let (going, connection) = (Rc::downgrade(&outgoing), transport.downgrade());
     let trigger = reactor.add_system_event_trigger(Phase::Before, "shutdown", move |reactor| {
-        // The shutdown closes a connection that is still open, like all others. So this trigger waits only after the
-        // connection's end.
-        let is_over = connection.upgrade().is_none_or(|transport| !transport.is_connected());
+        // The shutdown closes a connection that is still open, like all others. So this trigger waits only for the output
+        // of a connection that is closing or has ended.
+        let is_over = |transport: Transport| transport.is_disconnecting() || !transport.is_connected();
+        let is_over = connection.upgrade().is_none_or(is_over);
         match going.upgrade().filter(|_| is_over) {
             Some(pump) => pump.wait_for_end(reactor),
             None => succeed(()),
@@ -72,17 +73,31 @@ pub(super) fn adopt_pipes(
     watched.map(|()| transport)
 }
 
-/// Stops the incoming pump when this value is dropped, at the end of the connection.
-struct Connected {
-    reactor: WeakReactor,
+/// The pumps of a connection.
+struct Pumps {
     incoming: Weak<Pump>,
+    outgoing: Weak<Pump>,
 }
 
-impl Drop for Connected {
-    fn drop(&mut self) {
-        if let (Some(reactor), Some(incoming)) = (self.reactor.upgrade(), self.incoming.upgrade()) {
-            incoming.end(&reactor);
+impl Origin for Pumps {
+    fn connected(&self, transport: &Transport) {
+        transport.wait_for_pump();
+        if let Some(outgoing) = self.outgoing.upgrade() {
+            outgoing.connection.replace(Some(transport.downgrade()));
         }
+    }
+
+    /// Stops reading the input. Output of a connection that did not end in order is still written.
+    fn connection_lost(self: Rc<Pumps>, reactor: &Reactor, _reason: &Error) {
+        if let Some(incoming) = self.incoming.upgrade() {
+            incoming.end(reactor);
+        }
+    }
+
+    fn forget(&self) {}
+
+    fn as_any(self: Rc<Pumps>) -> Rc<dyn Any> {
+        self
     }
 }
 
@@ -134,6 +149,8 @@ struct Pump {
     watched: RefCell<Option<Weak<dyn Descriptor>>>,
     /// The pump of the other direction. A failed write of this pump also stops the other pump.
     partner: RefCell<Weak<Pump>>,
+    /// The connection whose output this pump writes.
+    connection: RefCell<Option<WeakTransport>>,
     /// The trigger that delays a shutdown until all output is written.
     trigger: RefCell<Option<TriggerId>>,
     ended: RefCell<Option<Resolver<()>>>,
@@ -148,6 +165,7 @@ impl Pump {
             written: Cell::default(),
             watched: RefCell::default(),
             partner: RefCell::default(),
+            connection: RefCell::default(),
             trigger: RefCell::default(),
             ended: RefCell::default(),
         })
@@ -180,6 +198,21 @@ impl Pump {
         deferred
     }
 
+    /// Stops the pump, and reports the outcome to the connection whose output it has written.
+    fn finish(&self, reactor: &Reactor, outcome: io::Result<()>) {
+        self.end(reactor);
+        if outcome.is_err() {
+            // Otherwise the connection might receive for ever before its end.
+            if let Some(incoming) = self.partner.borrow().upgrade() {
+                incoming.end(reactor);
+            }
+        }
+        let connection = self.connection.take().and_then(|connection| connection.upgrade());
+        if let Some(connection) = connection {
+            connection.pump_ended(outcome);
+        }
+    }
+
     /// Stops the pump. Dropping the pump closes its ends.
     fn end(&self, reactor: &Reactor) {
         self.stop(reactor);
@@ -208,7 +241,7 @@ impl Pump {
             // Any read error counts as the end: a terminal that hung up returns EIO.
             Err(_) | Ok(0) => {
                 self.to.finish();
-                self.end(reactor);
+                self.finish(reactor, Ok(()));
                 Ok(())
             }
             Ok(count) => {
@@ -225,12 +258,8 @@ impl Pump {
         let outcome = self.to.write(&self.held.borrow()[written..]);
         match outcome {
             Err(error) if is_early(&error) => return Ok(()),
-            Err(_) => {
-                // Dropping both pumps closes their end of the socket, so the connection gets an error when it writes.
-                if let Some(incoming) = self.partner.borrow().upgrade() {
-                    incoming.end(reactor);
-                }
-                self.end(reactor);
+            Err(error) => {
+                self.finish(reactor, Err(error));
                 return Ok(());
             }
             Ok(count) => self.written.set(written + count),
