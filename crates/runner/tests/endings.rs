@@ -145,6 +145,30 @@ fn a_second_signal_exits_with_its_status() {
 }
 
 #[test]
+fn a_signal_during_a_blocking_start_ends_the_program_after_it() {
+    let directory = Directory::new("blocked");
+    let mut child = directory.program(&["blocked", "-n"]).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(&mut child, "blocked");
+    signal(&child, Signal::TERM);
+    fs::write(directory.0.join("go"), "").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_during_a_blocking_start_kills_the_program() {
+    let directory = Directory::new("deaf");
+    let mut child = directory.program(&["blocked", "-n"]).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(&mut child, "blocked");
+    signal(&child, Signal::TERM);
+    // Two signals within 0.1 seconds may be one request.
+    signal(&child, Signal::TERM);
+    std::thread::sleep(Duration::from_millis(150));
+    assert_eq!(child.try_wait().unwrap(), None);
+    signal(&child, Signal::TERM);
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::TERM.as_raw()));
+}
+
+#[test]
 fn a_program_may_be_a_daemon_by_default() {
     let directory = Directory::new("default");
     assert_eq!(directory.outcome(&["patient", "-v"]), (Some(0), String::new()));

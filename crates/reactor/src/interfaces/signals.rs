@@ -1,8 +1,8 @@
 //! Signals, which stop the loop or call a callback.
 //!
 //! While the loop runs, SIGINT and SIGTERM (and SIGBREAK on Windows) call [`Reactor::stop`]. A second signal during the
-//! shutdown calls [`Reactor::crash`], so a slow shutdown can be cut short. A signal that the process ignores stays
-//! ignored. After the run, the previous signal dispositions are restored.
+//! shutdown calls [`Reactor::crash`], so a slow shutdown can be cut short. While the loop is stuck in a callback, a second
+//! signal ends the process by the signal's default effect. A signal that the process ignores stays ignored. After the run, the previous signal dispositions are restored.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -119,7 +119,9 @@ impl Signals {
     pub(crate) fn install(&self) -> Result<()> {
         self.received.set(None);
         let guard = SignalGuard::install(STOP_SIGNALS, self.waker.clone());
-        *self.guard.borrow_mut() = Some(guard.map_err(Error::io("cannot install signal handlers"))?);
+        let guard = guard.map_err(Error::io("cannot install signal handlers"))?;
+        guard.end_stuck_process();
+        *self.guard.borrow_mut() = Some(guard);
         Ok(())
     }
 

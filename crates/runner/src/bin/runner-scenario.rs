@@ -38,6 +38,8 @@ enum Scenario {
     Threads,
     /// Starts when there is a file `go`.
     Slow,
+    /// Blocks the loop until there is a file `go`.
+    Blocked,
 }
 
 /// A service that never stops.
@@ -64,6 +66,19 @@ impl Service for Slow {
     }
 }
 
+/// A service whose start blocks the loop until there is a file `go`.
+struct Blocked;
+
+impl Service for Blocked {
+    fn start(&self, _reactor: &Reactor) -> Deferred<()> {
+        tracing::error!("blocked");
+        while !Path::new("go").exists() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        succeed(())
+    }
+}
+
 fn main() -> ExitCode {
     let line = match ropewalk_runner::parse::<CommandLine>("scenario") {
         Ok(line) => line,
@@ -83,6 +98,7 @@ fn main() -> ExitCode {
             Scenario::PanicEarly => panic!("too early"),
             Scenario::Abort => std::process::abort(),
             Scenario::Slow => drop(services.add_named("slow", Slow)?),
+            Scenario::Blocked => drop(services.add_named("blocked", Blocked)?),
             Scenario::Stuck => drop(services.add_named("stuck", Stuck)?),
             Scenario::Stdio => {
                 let endpoint = server_from_string(reactor, "stdio:")?;

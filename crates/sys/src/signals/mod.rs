@@ -51,6 +51,13 @@ impl SignalGuard {
         system::Watch::new(signals, waker).map(SignalGuard)
     }
 
+    /// Lets a further signal end the process by its default effect, if an earlier one has not been taken for 0.1 seconds.
+    ///
+    /// So a user can end a program whose loop is stuck in a callback or in a long start.
+    pub fn end_stuck_process(&self) {
+        self.0.end_stuck_process();
+    }
+
     /// Takes the number of a signal that has arrived, the lowest if there are several.
     pub fn take(&self) -> Option<i32> {
         self.0.take()

@@ -1,6 +1,7 @@
 //! sigaction(2).
 //!
-//! Rule 1: the signal handler touches atomics and calls the wakers, and nothing else: no lock, no allocation.
+//! Rule 1: the signal handler touches atomics, reads the clock and calls the wakers. It takes no lock and allocates
+//! nothing. Only for a loop that is stuck it changes a disposition.
 //! Rule 2: the signal handler walks a list without a lock, so nodes are never freed, only reused by the next watch.
 //! Rule 3: a waker is freed only when no signal handler can hold it. The thread that takes it out of its node waits
 //! until the node has no visitors. This ends, because a signal handler visits briefly and never waits.
@@ -10,7 +11,7 @@ use std::io;
 use std::iter;
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -31,6 +32,10 @@ pub const STOP_SIGNALS: &[i32] = &[SIGINT, SIGTERM];
 /// handler returns, and fails again, so a thread that only records the signal would never leave it.
 const FAULTS: [i32; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL];
 
+/// The time after which a signal that was not taken shows that the loop is stuck. A supervisor may send a signal to the
+/// process and to its group at once.
+const STUCK_MILLIS: u64 = 100;
+
 /// The number of bits in a set of signals. All systems have at most 64 signals, numbered from 1.
 const SIGNALS: usize = 64;
 
@@ -44,6 +49,10 @@ struct Node {
     waker: AtomicPtr<Waker>,
     wanted: AtomicU64,
     arrived: AtomicU64,
+    /// The time at which the oldest signal in `arrived` came, in milliseconds.
+    since: AtomicU64,
+    /// Whether a further signal ends the process while `arrived` is not taken.
+    ends_stuck: AtomicBool,
     visitors: AtomicUsize,
 }
 
@@ -70,6 +79,7 @@ impl Watch {
         let mut dispositions = lock();
         let watch = Watch { node: free_node() };
         watch.node.arrived.store(0, Ordering::SeqCst);
+        watch.node.ends_stuck.store(false, Ordering::SeqCst);
         watch.node.wanted.store(0, Ordering::SeqCst);
         // Stored before the first disposition is set, because a signal may arrive at once.
         watch.node.waker.store(Box::into_raw(Box::new(waker)), Ordering::SeqCst);
@@ -80,6 +90,10 @@ impl Watch {
             }
         }
         Ok(watch)
+    }
+
+    pub(super) fn end_stuck_process(&self) {
+        self.node.ends_stuck.store(true, Ordering::SeqCst);
     }
 
     pub(super) fn take(&self) -> Option<i32> {
@@ -147,25 +161,58 @@ impl Drop for Watch {
 }
 
 impl Node {
-    /// Notifies the watch of this node, if it has one, that a signal has arrived. Async-signal-safe.
-    fn visit(&self, bit: u64) {
+    /// Notifies the watch of this node, if it has one, that a signal has arrived. Returns whether the signal ends the
+    /// process, because the loop is stuck. Async-signal-safe.
+    fn visit(&self, bit: u64, now: u64) -> bool {
+        let mut is_stuck = false;
         // Sequentially consistent: either the drop above sees this visitor, or this visitor sees the null pointer.
         self.visitors.fetch_add(1, Ordering::SeqCst);
         let waker = self.waker.load(Ordering::SeqCst);
         if !waker.is_null() && self.wanted.load(Ordering::SeqCst) & bit != 0 {
-            self.arrived.fetch_or(bit, Ordering::SeqCst);
+            match self.arrived.fetch_or(bit, Ordering::SeqCst) {
+                0 => self.since.store(now, Ordering::SeqCst),
+                _ => {
+                    let waits = now.saturating_sub(self.since.load(Ordering::SeqCst));
+                    is_stuck = self.ends_stuck.load(Ordering::SeqCst) && waits >= STUCK_MILLIS;
+                }
+            }
             // SAFETY: `waker` is not null, and it is not freed while this visitor is counted.
             unsafe { &*waker }.wake();
         }
         self.visitors.fetch_sub(1, Ordering::SeqCst);
+        is_stuck
     }
 }
 
 extern "C" fn on_signal(signal: libc::c_int) {
     // The interrupted code may be about to read errno, so it is restored below.
     let errno = errno::errno();
-    nodes().for_each(|node| node.visit(1 << (signal - 1)));
+    let now = monotonic_millis();
+    // Every node is visited.
+    let is_stuck = nodes().filter(|node| node.visit(1 << (signal - 1), now)).count() > 0;
+    if is_stuck {
+        end_by(signal);
+    }
     errno::set_errno(errno);
+}
+
+/// Ends the process by the default effect of `signal` when the signal handler returns. Async-signal-safe.
+fn end_by(signal: libc::c_int) {
+    let mut default = blank();
+    default.sa_sigaction = libc::SIG_DFL;
+    // SAFETY: the default effect runs no code of this process.
+    if check(unsafe { libc::sigaction(signal, &default, ptr::null_mut()) }).is_ok() {
+        // SAFETY: raise(3) takes any number. The signal is blocked until the handler returns.
+        unsafe { libc::raise(signal) };
+    }
+}
+
+/// Returns the monotonic time. Async-signal-safe: clock_gettime(2).
+fn monotonic_millis() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is valid for writes. On failure it stays zero.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }
 
 /// Returns every node. Async-signal-safe.
@@ -185,6 +232,8 @@ fn free_node() -> &'static Node {
         waker: AtomicPtr::new(ptr::null_mut()),
         wanted: AtomicU64::new(0),
         arrived: AtomicU64::new(0),
+        since: AtomicU64::new(0),
+        ends_stuck: AtomicBool::new(false),
         visitors: AtomicUsize::new(0),
     }));
     NODES.store(node, Ordering::Release);
