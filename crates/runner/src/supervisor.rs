@@ -11,6 +11,9 @@ use crate::system::{Notifier, monotonic_micros};
 /// The time between two warnings. A watchdog may want many messages a second.
 const WARNINGS_APART: Duration = Duration::from_secs(1);
 
+/// The shortest time between two keep-alive messages. A shorter one would keep a processor busy.
+const WATCHDOG_PERIOD_MIN: Duration = Duration::from_millis(10);
+
 /// The supervisor of this process, if there is one.
 #[derive(Clone)]
 pub(crate) struct Supervisor(Option<Rc<Notifier>>);
@@ -24,10 +27,17 @@ impl Supervisor {
         self.0.is_some()
     }
 
-    /// Adds a service that sends two keep-alive messages in each watchdog interval, if the supervisor asks for that.
+    /// Adds a service that sends two keep-alive messages in each watchdog interval, if the supervisor asks for that. The
+    /// messages are at least [`WATCHDOG_PERIOD_MIN`] apart.
     pub(crate) fn add_watchdog(&self, services: &MultiService) -> ropewalk::Result<()> {
         let (Some(notifier), Some(interval)) = (self.0.clone(), Notifier::watchdog_interval()) else { return Ok(()) };
-        let alive = TimerService::new(interval / 2, move |_: &Reactor| send(&notifier, "WATCHDOG=1"));
+        let wanted = interval / 2;
+        let period = wanted.max(WATCHDOG_PERIOD_MIN);
+        if period > wanted {
+            let line = "WATCHDOG_USEC is too short: sending keep-alive messages less often than the supervisor expects";
+            tracing::warn!(?wanted, ?period, "{line}");
+        }
+        let alive = TimerService::new(period, move |_: &Reactor| send(&notifier, "WATCHDOG=1"));
         services.add_named("(watchdog)", alive).map(drop)
     }
 

@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, geteuid, kill_process, test_kill_process};
@@ -335,6 +336,25 @@ fn the_supervisor_is_notified_of_each_state() {
     running.signal(Signal::TERM);
     receive_until(&socket, "STOPPING=1");
     assert_eq!(running.wait().code(), Some(0));
+}
+
+#[test]
+fn a_tiny_watchdog_interval_is_bounded() {
+    let scratch = Scratch::new();
+    let socket = UnixDatagram::bind(scratch.path().join("notify")).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut command = echo(&scratch, &[]);
+    command.env("NOTIFY_SOCKET", scratch.path().join("notify")).env("WATCHDOG_USEC", "1");
+    let mut running = Running::start_command(command);
+    let began = Instant::now();
+    for _ in 0..20 {
+        receive_until(&socket, "WATCHDOG=1");
+    }
+    // The first message is sent at the start.
+    assert!(began.elapsed() >= Duration::from_millis(150), "{:?}", began.elapsed());
+    running.terminate();
+    let log = running.log();
+    assert_eq!(log.matches("WATCHDOG_USEC is too short").count(), 1, "{log}");
 }
 
 #[test]
