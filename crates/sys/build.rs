@@ -11,6 +11,8 @@ fn main() {
             target_os = "macos", target_os = "ios", target_os = "freebsd",
             target_os = "openbsd", target_os = "netbsd", target_os = "dragonfly"
         ) },
+        // Systems where each TCP socket has its own times of keep-alive probes.
+        keep_alive_timed: { not(target_os = "openbsd") },
         // Systems where a process can count its own threads.
         threads_counted: { any(linux_like, target_os = "freebsd", target_os = "macos") },
         // Systems without accept4(2), MSG_NOSIGNAL and SO_ACCEPTCONN.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ropewalk::endpoints::{StreamClientEndpoint, TcpClientEndpoint, client_from_string, server_from_string};
 use ropewalk::interfaces::resolver::HostnameResolver;
+use ropewalk::sys::KeepAliveTimes;
 use ropewalk::{Address, Binding, Deferred, Destination, Error, Failure, Port, Reactor, Transport, succeed};
 
 use crate::links::{Countdown, NOWHERE, Transports, noise};
@@ -372,6 +373,17 @@ specifications! {
                 transport.set_tcp_keep_alive(on).unwrap();
                 assert_eq!(transport.tcp_keep_alive().unwrap(), on);
             }
+            transport.lose_connection();
+        }));
+    }
+
+    fn the_times_of_keep_alive_probes_can_be_set(subject: &Subject) {
+        // tcp(7): TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT
+        subject.converse(&Script::new(), &Script::new().on_made(|transport| {
+            let times = KeepAliveTimes { idle: Duration::from_secs(61), interval: Duration::from_secs(7), count: 3 };
+            assert!(transport.tcp_keep_alive_times().unwrap() != times && !transport.tcp_keep_alive().unwrap());
+            transport.set_tcp_keep_alive_times(times).unwrap();
+            assert!(transport.tcp_keep_alive_times().unwrap() == times && transport.tcp_keep_alive().unwrap());
             transport.lose_connection();
         }));
     }

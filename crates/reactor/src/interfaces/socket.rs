@@ -85,9 +85,8 @@ impl Reactor {
         origin: Option<Rc<dyn Origin>>,
     ) -> Result<Transport> {
         let cannot = Error::adopt("cannot adopt a connection");
-        let (key, peer) = self
-            .adopt(socket, Kind::StreamConnection, |sockets, key| sockets.peer_address(key))?
-            .map_err(cannot)?;
+        let (key, peer) =
+            self.adopt(socket, Kind::StreamConnection, |sockets, key| sockets.peer_address(key))?.map_err(cannot)?;
         let build = || factory.build_protocol(&peer).map(|protocol| (protocol, Settings::paced(factory.is_paced())));
         match self.0.guard(CallbackKind::Factory, "build_protocol", build) {
             Ok(Some((protocol, settings))) => Ok(Stream::begin(self, key, peer, protocol, origin, settings)),

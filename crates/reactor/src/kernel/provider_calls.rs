@@ -11,8 +11,8 @@ use std::io;
 use ropewalk_proto::panics::{CaughtPanic, catch};
 use ropewalk_proto::{Address, Key, Outbox};
 use ropewalk_sys::{
-    Adoption, ConnectSpec, Filesystem, Interest, Kind, ListenSpec, OwnedSocket, RawSocket, RawWaitable, Received,
-    Released, Sent, SocketOption, Sockets, Streams, Watches,
+    Adoption, ConnectSpec, Filesystem, Interest, KeepAliveTimes, Kind, ListenSpec, OwnedSocket, RawSocket, RawWaitable,
+    Received, Released, Sent, SocketOption, Sockets, Streams, Watches,
 };
 
 use super::Kernel;
@@ -84,6 +84,8 @@ guarded! { Sockets:
     fn peer_address(key: Key) -> io::Result<Address>;
     fn option(key: Key, option: SocketOption) -> io::Result<bool>;
     fn set_option(key: Key, option: SocketOption, on: bool) -> io::Result<()>;
+    fn keep_alive_times(key: Key) -> io::Result<KeepAliveTimes>;
+    fn set_keep_alive_times(key: Key, times: KeepAliveTimes) -> io::Result<()>;
     fn raw_socket(key: Key) -> Option<RawSocket>;
 }
 

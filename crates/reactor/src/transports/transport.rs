@@ -4,7 +4,7 @@ use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 use ropewalk_proto::{Address, Deferred, StreamState};
-use ropewalk_sys::{RawSocket, SocketOption};
+use ropewalk_sys::{KeepAliveTimes, RawSocket, SocketOption};
 
 use super::producer::Producer;
 use super::stream::Stream;
@@ -469,6 +469,40 @@ impl Transport {
     /// [`Error::Closed`] after the end of the connection.
     pub fn set_tcp_keep_alive(&self, on: bool) -> Result<()> {
         self.set_tcp_option(SocketOption::KeepAlive, on)
+    }
+
+    /// Returns the times of keep-alive probes: TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] after the end of the connection. [`Error::Io`] for a UNIX connection, and on a system without
+    /// these options.
+    pub fn tcp_keep_alive_times(&self) -> Result<KeepAliveTimes> {
+        self.0.ask("cannot get the times of keep-alive probes", |sockets, key| sockets.keep_alive_times(key))
+    }
+
+    /// Sets the times of keep-alive probes, and switches the probes on. Has no effect on a UNIX connection.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::sys::KeepAliveTimes;
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let transport = StringTransport::new();
+    /// let times = KeepAliveTimes { idle: Duration::from_secs(60), interval: Duration::from_secs(10), count: 3 };
+    /// transport.set_tcp_keep_alive_times(times)?;
+    /// assert!(transport.tcp_keep_alive()? && transport.tcp_keep_alive_times()? == times);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Closed`] after the end of the connection. [`Error::Io`] if the system does not allow such a time, and on a
+    /// system without these options. The probes are not switched on then.
+    pub fn set_tcp_keep_alive_times(&self, times: KeepAliveTimes) -> Result<()> {
+        if self.0.peer.inet().is_some() {
+            let doing = "cannot set the times of keep-alive probes";
+            self.0.ask(doing, |sockets, key| sockets.set_keep_alive_times(key, times))?;
+        }
+        self.set_tcp_keep_alive(true)
     }
 
     /// Returns the socket itself, for operations that this type does not offer: ISystemHandle.

@@ -53,6 +53,6 @@ pub use decorator::{ProviderDecorator, StreamsDecorator, WatchesDecorator};
 pub use event::{Event, Events, Interest, Ready};
 pub use filesystem::Filesystem;
 pub use provider::{Capabilities, Clock, EventProvider, Names, StreamCalls};
-pub use sockets::{SocketOption, Sockets};
+pub use sockets::{KeepAliveTimes, SocketOption, Sockets};
 pub use streams::{BindError, ConnectSpec, ListenSpec, Received, Sent, Streams};
 pub use watches::Watches;

@@ -1,6 +1,7 @@
 //! Addresses and options of the socket behind a key, whatever its kind.
 
 use std::io;
+use std::time::Duration;
 
 use ropewalk_proto::{Address, Key};
 
@@ -48,6 +49,19 @@ pub trait Sockets {
     /// The errors of setsockopt(2).
     fn set_option(&mut self, key: Key, option: SocketOption, on: bool) -> io::Result<()>;
 
+    /// Returns the times of the keep-alive probes of a TCP socket.
+    ///
+    /// # Errors
+    /// The errors of getsockopt(2). `Unsupported` on a system without these options.
+    fn keep_alive_times(&mut self, key: Key) -> io::Result<KeepAliveTimes>;
+
+    /// Sets the times of the keep-alive probes of a TCP socket. [`SocketOption::KeepAlive`] switches the probes on.
+    ///
+    /// # Errors
+    /// The errors of setsockopt(2), such as EINVAL for a time that the system does not allow. `Unsupported` on a system
+    /// without these options.
+    fn set_keep_alive_times(&mut self, key: Key, times: KeepAliveTimes) -> io::Result<()>;
+
     /// Returns the operating system's socket behind a key: ISystemHandle. A simulated key has none.
     fn raw_socket(&mut self, key: Key) -> Option<RawSocket>;
 }
@@ -60,4 +74,24 @@ pub enum SocketOption {
     NoDelay,
     /// SO_KEEPALIVE, socket(7).
     KeepAlive,
+}
+
+/// The times of the keep-alive probes of a TCP connection, tcp(7). Systems count in whole seconds.
+///
+/// ```
+/// use std::time::Duration;
+/// use ropewalk_sys::KeepAliveTimes;
+///
+/// let times = KeepAliveTimes { idle: Duration::from_secs(60), interval: Duration::from_secs(10), count: 3 };
+/// // A peer that has vanished is noticed after 90 seconds.
+/// assert_eq!(times.idle + times.interval * times.count, Duration::from_secs(90));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAliveTimes {
+    /// The time without any bytes after which the first probe is sent: TCP_KEEPIDLE.
+    pub idle: Duration,
+    /// The time between two probes: TCP_KEEPINTVL.
+    pub interval: Duration,
+    /// The number of unanswered probes after which the connection is lost: TCP_KEEPCNT.
+    pub count: u32,
 }

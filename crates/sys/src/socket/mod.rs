@@ -11,6 +11,7 @@ pub(crate) mod adopt;
 pub(crate) mod connect;
 mod creation;
 pub(crate) mod file;
+mod keep_alive;
 pub(crate) mod listen;
 pub(crate) mod option;
 mod raw_address;

@@ -5,9 +5,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use ropewalk_proto::{Address, Key, Slab};
 
-use super::{address, option};
+use super::{address, keep_alive, option};
 use crate::io_handle::RawSocket;
-use crate::seam::{SocketOption, Sockets};
+use crate::seam::{KeepAliveTimes, SocketOption, Sockets};
 
 /// A source of a provider, which may be a socket.
 pub(crate) trait HasSocket {
@@ -31,6 +31,14 @@ impl<S: HasSocket> Sockets for Slab<S> {
 
     fn set_option(&mut self, key: Key, option: SocketOption, on: bool) -> io::Result<()> {
         option::set(socket(self, key)?, option, on)
+    }
+
+    fn keep_alive_times(&mut self, key: Key) -> io::Result<KeepAliveTimes> {
+        keep_alive::times(socket(self, key)?)
+    }
+
+    fn set_keep_alive_times(&mut self, key: Key, times: KeepAliveTimes) -> io::Result<()> {
+        keep_alive::set_times(socket(self, key)?, times)
     }
 
     fn raw_socket(&mut self, key: Key) -> Option<RawSocket> {

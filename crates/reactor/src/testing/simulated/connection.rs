@@ -9,12 +9,17 @@
 //! peer as by a kernel: by the end of the stream, or by a reset after bytes were sent to the peer.
 
 use std::io;
+use std::time::Duration;
 
 use ropewalk_proto::{Address, Key, Moment};
-use ropewalk_sys::{Ready, SocketOption};
+use ropewalk_sys::{KeepAliveTimes, Ready, SocketOption};
 
 use super::machines::MachineId;
 use super::pipe::Pipe;
+
+/// The times of a new socket on Linux, tcp(7).
+const USUAL_TIMES: KeepAliveTimes =
+    KeepAliveTimes { idle: Duration::from_secs(7200), interval: Duration::from_secs(75), count: 9 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -54,6 +59,7 @@ pub(super) struct Connection {
     pub(super) strayed: usize,
     no_delay: bool,
     keep_alive: bool,
+    keep_alive_times: KeepAliveTimes,
 }
 
 impl Connection {
@@ -73,6 +79,7 @@ impl Connection {
             strayed: 0,
             no_delay: false,
             keep_alive: false,
+            keep_alive_times: USUAL_TIMES,
         }
     }
 
@@ -178,6 +185,17 @@ impl Connection {
             SocketOption::NoDelay => self.no_delay = on,
             _ => self.keep_alive = on,
         }
+        Ok(())
+    }
+
+    pub(super) fn keep_alive_times(&self) -> io::Result<KeepAliveTimes> {
+        self.place.local.inet().map(|_| self.keep_alive_times).ok_or(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Sets the times of keep-alive probes. No probes are sent.
+    pub(super) fn set_keep_alive_times(&mut self, times: KeepAliveTimes) -> io::Result<()> {
+        self.keep_alive_times()?;
+        self.keep_alive_times = times;
         Ok(())
     }
 }

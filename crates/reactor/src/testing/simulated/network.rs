@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ropewalk_proto::{Address, Key, Moment, Random, Slab};
-use ropewalk_sys::{ConnectSpec, Event, Events, ListenSpec, Ready, SocketOption};
+use ropewalk_sys::{ConnectSpec, Event, Events, KeepAliveTimes, ListenSpec, Ready, SocketOption};
 
 use super::calendar::{Calendar, Happening};
 use super::connection::{Connection, Phase};
@@ -368,6 +368,14 @@ impl Network {
 
     pub(super) fn set_option(&mut self, key: Key, option: SocketOption, on: bool) -> io::Result<()> {
         self.connection_mut(key)?.set_option(option, on)
+    }
+
+    pub(super) fn keep_alive_times(&self, key: Key) -> io::Result<KeepAliveTimes> {
+        self.connection(key)?.keep_alive_times()
+    }
+
+    pub(super) fn set_keep_alive_times(&mut self, key: Key, times: KeepAliveTimes) -> io::Result<()> {
+        self.connection_mut(key)?.set_keep_alive_times(times)
     }
 
     pub(super) fn listener(&self, key: Key) -> Option<&Listener> {

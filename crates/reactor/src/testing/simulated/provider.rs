@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use ropewalk_proto::{Address, Key, Moment, Outbox};
 use ropewalk_sys::{
-    Clock, ConnectSpec, EventProvider, Events, Filesystem, ListenSpec, Names, RawSocket, RawWaitable, Received, Sent,
-    SocketOption, Sockets, Streams, Waker,
+    Clock, ConnectSpec, EventProvider, Events, Filesystem, KeepAliveTimes, ListenSpec, Names, RawSocket, RawWaitable,
+    Received, Sent, SocketOption, Sockets, Streams, Waker,
 };
 
 use super::faults::Faults;
@@ -226,6 +226,14 @@ impl Sockets for Simulated {
 
     fn set_option(&mut self, key: Key, option: SocketOption, on: bool) -> io::Result<()> {
         self.network.with(|network| network.set_option(key, option, on))
+    }
+
+    fn keep_alive_times(&mut self, key: Key) -> io::Result<KeepAliveTimes> {
+        self.network.with(|network| network.keep_alive_times(key))
+    }
+
+    fn set_keep_alive_times(&mut self, key: Key, times: KeepAliveTimes) -> io::Result<()> {
+        self.network.with(|network| network.set_keep_alive_times(key, times))
     }
 
     fn raw_socket(&mut self, _key: Key) -> Option<RawSocket> {
