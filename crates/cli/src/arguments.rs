@@ -10,11 +10,19 @@ use serde::Deserialize;
 
 use crate::foreign_options::ForeignOptions;
 use crate::values::deserialize;
-use crate::values::{IdleLimit, at_least_one, client_endpoint, duration, seconds, server_endpoint};
+use crate::values::{
+    IdleLimit, at_least_one, client_endpoint, duration, keep_alive_count, keep_alive_idle, keep_alive_interval,
+    seconds, server_endpoint,
+};
 
 /// The default endpoints of the small services and of `serve`.
 const LOCAL_8000: &str = "tcp:8000:interface=127.0.0.1";
 const LOCAL_8080: &str = "tcp:8080:interface=127.0.0.1";
+
+/// The default times and count of keep-alive probes. A peer that has vanished is noticed within eight minutes.
+const KEEP_ALIVE_IDLE: u32 = 300;
+const KEEP_ALIVE_INTERVAL: u32 = 30;
+const KEEP_ALIVE_COUNT: u32 = 5;
 
 /// The name of the program.
 pub(crate) const PROGRAM: &str = "ropewalk";
@@ -143,6 +151,21 @@ pub(crate) struct Portforward {
     #[serde(default = "four_hours", deserialize_with = "deserialize::seconds")]
     pub(crate) idle_timeout: IdleLimit,
 
+    /// Probe a TCP peer after this time without data from it, to notice one that has vanished (0 disables)
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = KEEP_ALIVE_IDLE, value_parser = keep_alive_idle)]
+    #[serde(default = "default_keep_alive_idle", deserialize_with = "deserialize::keep_alive_idle")]
+    pub(crate) keep_alive_idle: u32,
+
+    /// Time between two probes
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value_t = KEEP_ALIVE_INTERVAL, value_parser = keep_alive_interval)]
+    #[serde(default = "default_keep_alive_interval", deserialize_with = "deserialize::keep_alive_interval")]
+    pub(crate) keep_alive_interval: u32,
+
+    /// Number of unanswered probes after which a connection is lost
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = KEEP_ALIVE_COUNT, value_parser = keep_alive_count)]
+    #[serde(default = "default_keep_alive_count", deserialize_with = "deserialize::keep_alive_count")]
+    pub(crate) keep_alive_count: u32,
+
     #[command(flatten)]
     #[serde(skip)]
     pub(crate) foreign: ForeignOptions,
@@ -203,6 +226,18 @@ fn default_grace() -> Duration {
 /// Returns a time that is longer than routers keep an idle connection in mind: RFC 5382, section 5.
 fn four_hours() -> IdleLimit {
     IdleLimit(Some(Duration::from_secs(4 * 3600)))
+}
+
+fn default_keep_alive_idle() -> u32 {
+    KEEP_ALIVE_IDLE
+}
+
+fn default_keep_alive_interval() -> u32 {
+    KEEP_ALIVE_INTERVAL
+}
+
+fn default_keep_alive_count() -> u32 {
+    KEEP_ALIVE_COUNT
 }
 
 fn default_idle_timeout() -> IdleLimit {

@@ -42,6 +42,18 @@ pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     deserializer.deserialize_any(CheckedNumber { expected: SECONDS, check: super::duration })
 }
 
+pub(crate) fn keep_alive_idle<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    deserializer.deserialize_any(CheckedNumber { expected: "0 to 32767 seconds", check: super::keep_alive_idle })
+}
+
+pub(crate) fn keep_alive_interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    deserializer.deserialize_any(CheckedNumber { expected: "1 to 32767 seconds", check: super::keep_alive_interval })
+}
+
+pub(crate) fn keep_alive_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    deserializer.deserialize_any(CheckedNumber { expected: "a number from 1 to 127", check: super::keep_alive_count })
+}
+
 const SECONDS: &str = "a non-negative number of seconds";
 
 /// Accepts a string that the command line accepts.

@@ -8,6 +8,10 @@ use std::time::Duration;
 use ropewalk::endpoints::Endpoints;
 use ropewalk::proto::description::DescriptionError;
 
+/// The largest times and the largest count that Linux takes, tcp(7): MAX_TCP_KEEPIDLE, MAX_TCP_KEEPCNT.
+const KEEP_ALIVE_SECONDS_MAX: u32 = 32_767;
+const KEEP_ALIVE_COUNT_MAX: u32 = 127;
+
 /// The longest time that a connection may be idle. `None` means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct IdleLimit(pub(crate) Option<Duration>);
@@ -30,6 +34,26 @@ pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
         }
         _ => Err("expected a positive whole number".to_owned()),
     }
+}
+
+/// Reads the idle time of keep-alive probes in seconds. Zero disables the probes.
+pub(crate) fn keep_alive_idle(text: &str) -> Result<u32, String> {
+    whole(text, 0, KEEP_ALIVE_SECONDS_MAX)
+}
+
+/// Reads the time between keep-alive probes in seconds.
+pub(crate) fn keep_alive_interval(text: &str) -> Result<u32, String> {
+    whole(text, 1, KEEP_ALIVE_SECONDS_MAX)
+}
+
+/// Reads the number of keep-alive probes.
+pub(crate) fn keep_alive_count(text: &str) -> Result<u32, String> {
+    whole(text, 1, KEEP_ALIVE_COUNT_MAX)
+}
+
+fn whole(text: &str, least: u32, most: u32) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| format!("expected a whole number from {least} to {most}"))
 }
 
 pub(crate) fn seconds(text: &str) -> Result<IdleLimit, String> {

@@ -102,8 +102,7 @@ fn a_full_output_device_fails_with_its_reason() {
             let error = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(1), "{reactor}: {error}");
             assert_eq!(
-                error,
-                "ropewalk: cannot write to standard output: No space left on device (os error 28)\n",
+                error, "ropewalk: cannot write to standard output: No space left on device (os error 28)\n",
                 "{reactor}"
             );
         }

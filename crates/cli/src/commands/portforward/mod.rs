@@ -9,15 +9,20 @@
 //! The client is read only once the target is connected. When one side half-closes, the other side is half-closed after
 //! all data before that has been sent. When one side is reset, so is the other.
 
+mod own_connections;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk::endpoints::{StreamClientEndpoint, client_from_string};
 use ropewalk::proto::CancelHandle;
+use ropewalk::sys::KeepAliveTimes;
 use ropewalk::{Address, Bytes, Error, Factory, Failure, Protocol, Reactor, Transport};
 
 use ropewalk_runner::BoxedError;
+
+use own_connections::{Checked, Entry, OwnConnections};
 
 use super::{Begun, WARNINGS_APART};
 use crate::arguments::Portforward;
@@ -28,23 +33,61 @@ use crate::listen::{Listeners, comma_separated, listen};
 /// Starts to listen.
 pub(super) fn begin(reactor: &Reactor, options: &Portforward) -> Result<Begun, BoxedError> {
     let target = client_from_string(reactor, &options.to)?;
-    let forward = Forward { target, idle_limit: options.idle_timeout.0 };
+    let own = Rc::<OwnConnections>::default();
+    let route = Route { target, idle_limit: options.idle_timeout.0, keep_alive: keep_alive(options), own: own.clone() };
     let limit = connection_limit(options.max_connections, 2);
-    let Listeners { ports, addresses } = listen(reactor, &options.listen, limit, forward)?;
+    let Listeners { ports, addresses } = listen(reactor, &options.listen, limit, Forward(Rc::new(route)))?;
+    own.set_listeners(&addresses);
     let addresses = comma_separated(&addresses);
     let start_line = format!("portforward on {}, listening on {addresses}, to {}", reactor.name(), options.to);
     Ok(Begun { start_line, ports, check: None, close: None })
 }
 
-/// The factory of the accepted connections.
-struct Forward {
+/// Returns the times of keep-alive probes, or `None` if the probes are disabled.
+fn keep_alive(options: &Portforward) -> Option<KeepAliveTimes> {
+    let seconds = |number: u32| Duration::from_secs(number.into());
+    (options.keep_alive_idle > 0).then_some(KeepAliveTimes {
+        idle: seconds(options.keep_alive_idle),
+        interval: seconds(options.keep_alive_interval),
+        count: options.keep_alive_count,
+    })
+}
+
+/// The target, and the options of all connections.
+struct Route {
     target: Rc<dyn StreamClientEndpoint>,
     idle_limit: Option<Duration>,
+    keep_alive: Option<KeepAliveTimes>,
+    own: Rc<OwnConnections>,
 }
+
+impl Route {
+    /// Prepares a connection of either side.
+    fn set_options(&self, transport: &Transport) {
+        let _ = transport.set_tcp_no_delay(true);
+        let Some(Err(error)) = self.keep_alive.map(|times| transport.set_tcp_keep_alive_times(times)) else { return };
+        let line = "cannot probe idle connections";
+        transport.reactor().limit_log(WARNINGS_APART, line, |suppressed| {
+            tracing::warn!(peer = %transport.peer(), %error, suppressed, "{line}");
+        });
+    }
+}
+
+/// Resets a connection that leads from the forwarder to itself.
+fn refuse_own(transport: &Transport) {
+    let line = "cannot forward: the target is this program's own listener";
+    transport.reactor().limit_log(WARNINGS_APART, line, |suppressed| {
+        tracing::error!(peer = %transport.peer(), suppressed, "{line}");
+    });
+    transport.abort_connection();
+}
+
+/// The factory of the accepted connections.
+struct Forward(Rc<Route>);
 
 impl Factory for Forward {
     fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
-        Some(Box::new(Client { target: self.target.clone(), idle_limit: self.idle_limit, pair: Rc::default() }))
+        Some(Box::new(Client { route: self.0.clone(), pair: Rc::default(), entry: None }))
     }
 }
 
@@ -128,19 +171,24 @@ impl Pair {
 
 /// The protocol of an accepted connection.
 struct Client {
-    target: Rc<dyn StreamClientEndpoint>,
-    idle_limit: Option<Duration>,
+    route: Rc<Route>,
     pair: Rc<Pair>,
+    entry: Option<Entry>,
 }
 
 impl Protocol for Client {
     fn connection_made(&mut self, transport: &Transport) {
+        match self.route.own.check_accepted(transport) {
+            Checked::Own => return refuse_own(transport),
+            Checked::Foreign(entry) => self.entry = entry,
+        }
         transport.pause_producing();
-        let _ = transport.set_tcp_no_delay(true);
+        self.route.set_options(transport);
         self.pair.client.replace(Some(transport.clone()));
         let reactor = transport.reactor();
-        self.pair.start_idle_timer(&reactor, self.idle_limit);
-        let connected = self.target.connect(&reactor, Rc::new(TargetFactory(self.pair.clone())));
+        self.pair.start_idle_timer(&reactor, self.route.idle_limit);
+        let factory = TargetFactory { route: self.route.clone(), pair: self.pair.clone() };
+        let connected = self.route.target.connect(&reactor, Rc::new(factory));
         self.pair.attempt.replace(Some(connected.cancel_handle()));
         let pair = self.pair.clone();
         connected.add_callbacks(|_| (), move |reason| pair.refuse(&reason));
@@ -171,22 +219,34 @@ impl Protocol for Client {
 }
 
 /// Builds the protocol of the connection to the target, for one client.
-struct TargetFactory(Rc<Pair>);
+struct TargetFactory {
+    route: Rc<Route>,
+    pair: Rc<Pair>,
+}
 
 impl Factory for TargetFactory {
     fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
-        Some(Box::new(TargetSide(self.0.clone())))
+        Some(Box::new(TargetSide { route: self.route.clone(), pair: self.pair.clone(), entry: None }))
     }
 }
 
 /// The protocol of a connection to the target.
-struct TargetSide(Rc<Pair>);
+struct TargetSide {
+    route: Rc<Route>,
+    pair: Rc<Pair>,
+    entry: Option<Entry>,
+}
 
 impl Protocol for TargetSide {
     fn connection_made(&mut self, transport: &Transport) {
-        let pair = &self.0;
+        let pair = &self.pair;
         pair.attempt.take();
-        let _ = transport.set_tcp_no_delay(true);
+        match self.route.own.check_outgoing(transport) {
+            // The end of this connection closes the client.
+            Checked::Own => return refuse_own(transport),
+            Checked::Foreign(entry) => self.entry = entry,
+        }
+        self.route.set_options(transport);
         match &*pair.client.borrow() {
             Some(client) => tracing::info!(client = %client.peer(), target = %transport.peer(), "forwarding"),
             None => return transport.lose_connection(),
@@ -196,20 +256,20 @@ impl Protocol for TargetSide {
     }
 
     fn data_received(&mut self, _transport: &Transport, data: &[u8]) {
-        self.0.forward(&self.0.client, |client| client.write(data));
+        self.pair.forward(&self.pair.client, |client| client.write(data));
     }
 
     fn chunk_received(&mut self, _transport: &Transport, chunk: Bytes) {
-        self.0.forward(&self.0.client, |client| client.write_bytes(chunk));
+        self.pair.forward(&self.pair.client, |client| client.write_bytes(chunk));
     }
 
     fn read_connection_lost(&mut self, _transport: &Transport) {
-        Pair::finish(&self.0.client);
+        Pair::finish(&self.pair.client);
     }
 
     fn connection_lost(&mut self, _transport: &Transport, reason: &Error) {
-        self.0.target.take();
-        Pair::lose(&self.0.client, reason);
+        self.pair.target.take();
+        Pair::lose(&self.pair.client, reason);
     }
 
     fn log_prefix(&self) -> &'static str {
@@ -239,7 +299,8 @@ mod tests {
 
     fn forward(net: &MemoryReactor, idle_limit: Option<Duration>) {
         let target = client_from_string(net, "tcp:10.0.0.2:7").unwrap();
-        net.listen_tcp("10.0.0.1:80", Forward { target, idle_limit }).unwrap();
+        let route = Route { target, idle_limit, keep_alive: None, own: Rc::default() };
+        net.listen_tcp("10.0.0.1:80", Forward(Rc::new(route))).unwrap();
     }
 
     #[test]
