@@ -22,10 +22,7 @@ use results::Results;
 /// The figures of the last complete run.
 const KEPT: &str = "docs/load.json";
 const CHAPTER: &str = "docs/src/limits-and-load.md";
-const PART: Part = Part {
-    begin: "<!-- Written by `cargo xtask load` from docs/load.json; changes by hand are lost. -->",
-    end: "<!-- End of the part that `cargo xtask load` writes. -->",
-};
+const PART: Part = Part { command: "cargo xtask load", source: KEPT };
 
 /// Put the release program under load, and write docs/src/limits-and-load.md
 ///
@@ -39,7 +36,7 @@ pub(crate) struct Options {
     /// Run only scenarios whose name contains one of these; the chapter stays as it is
     #[arg(long, value_name = "SCENARIO", value_delimiter = ',')]
     only: Vec<String>,
-    /// Run only on these reactors [default: all that are available]
+    /// Run only on these reactors; the chapter stays as it is
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     reactors: Vec<String>,
     /// Measure nothing; write the chapter again from docs/load.json
@@ -48,6 +45,13 @@ pub(crate) struct Options {
     /// Measure and write nothing; fail if the chapter differs from docs/load.json
     #[arg(long, conflicts_with_all = ["quick", "only", "reactors", "page"])]
     check: bool,
+}
+
+impl Options {
+    /// Whether the run has all figures of the chapter.
+    fn is_complete(&self) -> bool {
+        !self.quick && self.only.is_empty() && self.reactors.is_empty()
+    }
 }
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
@@ -62,7 +66,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     // The results of an earlier run must not pass for those of a run that failed early.
     let _ = fs::remove_file(&measured);
     let outcome = measure(workspace, options, &measured);
-    if !options.quick && options.only.is_empty() && measured.exists() {
+    if options.is_complete() && measured.exists() {
         pages::write(root, &made(root, &measured)?)?;
     }
     outcome
@@ -87,4 +91,18 @@ fn made(root: &Path, results: &Path) -> Result<Vec<Page>> {
     let chapter = fs::read_to_string(root.join(CHAPTER)).with_context(|| format!("cannot read {CHAPTER}"))?;
     let text = PART.replace(&chapter, &table::markdown(&results)).context(CHAPTER)?;
     Ok(vec![Page { path: KEPT.to_owned(), text: results.json()? }, Page { path: CHAPTER.to_owned(), text }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_complete_run_writes_the_chapter() {
+        let complete = || Options { quick: false, only: Vec::new(), reactors: Vec::new(), page: false, check: false };
+        assert!(complete().is_complete());
+        assert!(!Options { quick: true, ..complete() }.is_complete());
+        assert!(!Options { only: vec!["idle".to_owned()], ..complete() }.is_complete());
+        assert!(!Options { reactors: vec!["poll".to_owned()], ..complete() }.is_complete());
+    }
 }

@@ -4,21 +4,32 @@ use anyhow::{Result, bail};
 
 /// The part of a page that a command writes.
 pub(crate) struct Part {
-    /// The comment above the part.
-    pub(crate) begin: &'static str,
-    /// The comment below the part.
-    pub(crate) end: &'static str,
+    /// The command, such as `cargo xtask plot`.
+    pub(crate) command: &'static str,
+    /// The file with the figures.
+    pub(crate) source: &'static str,
 }
 
 impl Part {
+    /// The comment above the part.
+    fn begin(&self) -> String {
+        let Part { command, source } = self;
+        format!("<!-- Written by `{command}` from {source}; changes by hand are lost. -->")
+    }
+
+    /// The comment below the part.
+    fn end(&self) -> String {
+        format!("<!-- End of the part that `{}` writes. -->", self.command)
+    }
+
     /// Returns the page with `text` between the two comments.
     ///
     /// # Errors
     /// If a comment is missing or occurs twice, or if the second one comes first.
     pub(crate) fn replace(&self, page: &str, text: &str) -> Result<String> {
-        let Part { begin, end } = self;
-        let (before, rest) = once(page, begin)?;
-        let Ok((_, after)) = once(rest, end) else {
+        let (begin, end) = (self.begin(), self.end());
+        let (before, rest) = once(page, &begin)?;
+        let Ok((_, after)) = once(rest, &end) else {
             bail!("expected the line {end:?} once, below {begin:?}");
         };
         Ok(format!("{before}{begin}\n\n{}\n\n{end}{after}", text.trim()))
@@ -37,9 +48,9 @@ fn once<'a>(page: &'a str, line: &str) -> Result<(&'a str, &'a str)> {
 mod tests {
     use super::*;
 
-    const BEGIN: &str = "<!-- The part begins. -->";
-    const END: &str = "<!-- The part is over. -->";
-    const PART: Part = Part { begin: BEGIN, end: END };
+    const BEGIN: &str = "<!-- Written by `cargo paint` from colours.json; changes by hand are lost. -->";
+    const END: &str = "<!-- End of the part that `cargo paint` writes. -->";
+    const PART: Part = Part { command: "cargo paint", source: "colours.json" };
 
     #[test]
     fn text_around_the_comments_is_kept() {

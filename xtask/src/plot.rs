@@ -34,10 +34,7 @@ const MEASURED: &str = "docs/measured.json";
 const CHAPTER: &str = "docs/src/choosing-a-reactor.md";
 /// The folder of the pictures, beside the chapter so that the book includes them.
 const FOLDER: &str = "docs/src/pictures";
-const PART: Part = Part {
-    begin: "<!-- Written by `cargo xtask plot` from docs/measured.json; changes by hand are lost. -->",
-    end: "<!-- End of the part that `cargo xtask plot` writes. -->",
-};
+const PART: Part = Part { command: "cargo xtask plot", source: MEASURED };
 
 /// Draw the pictures and write the tables of docs/src/choosing-a-reactor.md
 ///
