@@ -145,7 +145,7 @@ fn a_second_signal_exits_with_its_status() {
 }
 
 #[test]
-fn a_signal_during_a_blocking_start_ends_the_program_after_it() {
+fn a_signal_during_a_blocking_start_stops_the_program_after_it() {
     let directory = Directory::new("blocked");
     let mut child = directory.program(&["blocked", "-n"]).stderr(Stdio::piped()).spawn().unwrap();
     wait_for(&mut child, "blocked");

@@ -2,7 +2,7 @@
 //!
 //! While the loop runs, SIGINT and SIGTERM (and SIGBREAK on Windows) call [`Reactor::stop`]. A second signal during the
 //! shutdown calls [`Reactor::crash`], so a slow shutdown can be cut short. While the loop is stuck in a callback, a second
-//! signal ends the process by the signal's default effect. A signal that the process ignores stays ignored. After the run, the previous signal dispositions are restored.
+//! signal kills the process by the signal's default effect. A signal that the process ignores stays ignored. After the run, the previous signal dispositions are restored.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};

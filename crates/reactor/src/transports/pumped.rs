@@ -12,20 +12,9 @@ use std::io;
 use std::rc::Rc;
 
 use super::Transport;
-use super::stream::Stream;
+use super::stream::{Pump, Stream};
 use crate::error::Error;
 use crate::kernel::Kernel;
-
-/// The progress of the pump.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Pump {
-    /// The connection has no pump, or the pump has ended.
-    #[default]
-    Absent,
-    Running,
-    /// The connection has ended its output, and waits for the pump.
-    Finishing,
-}
 
 impl Transport {
     /// Makes an orderly end of the connection wait for [`pump_ended`](Transport::pump_ended).
@@ -52,7 +41,7 @@ impl Stream {
         self.rare_if_any(|rare| rare.pump != Pump::Absent).unwrap_or(false)
     }
 
-    /// Returns whether an end must wait for the pump. Ends the output, so that the pump finishes.
+    /// Returns whether an end must wait for the pump. Closes the output, so that the pump finishes.
     pub(super) fn waits_for_pump(self: &Rc<Stream>, kernel: &Kernel, reason: &Error) -> bool {
         if !reason.is_done() || !self.has_pump() {
             return false;

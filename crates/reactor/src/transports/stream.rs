@@ -18,7 +18,6 @@ use super::observer::Attachments;
 use super::outbound::Outbound;
 use super::producer::Producer;
 use super::protocol_slot::ProtocolSlot;
-use super::pumped::Pump;
 use super::share::{BYTES_PER_TURN, READS_PER_TURN};
 use super::slot::Slot;
 use crate::error::{Error, Result};
@@ -93,6 +92,17 @@ impl Settings {
         flags.set(Flags::PROMPT, self.lingers == Some(false));
         flags
     }
+}
+
+/// The progress of the pump that writes the output of a connection: see `pumped`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Pump {
+    /// The connection has no pump, or the pump has ended.
+    #[default]
+    Absent,
+    Running,
+    /// The connection has closed its output, and waits for the pump.
+    Finishing,
 }
 
 impl Source for Stream {

@@ -11,7 +11,8 @@ use crate::io_handle::RawSocket;
 ///
 /// ```
 /// # #[cfg(unix)] {
-/// use ropewalk_sys::{ListenSpec, SocketOption, providers};
+/// use std::time::Duration;
+/// use ropewalk_sys::{KeepAliveTimes, ListenSpec, SocketOption, providers};
 ///
 /// let mut provider = providers().iter().find_map(|known| (known.open)().ok()).expect("one works here");
 /// let anywhere = "127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap();
@@ -19,6 +20,10 @@ use crate::io_handle::RawSocket;
 /// let sockets = provider.sockets().unwrap();
 /// sockets.set_option(port, SocketOption::KeepAlive, true)?; // accepted connections inherit it
 /// assert!(sockets.option(port, SocketOption::KeepAlive)?);
+/// let minute = KeepAliveTimes { idle: Duration::from_secs(60), interval: Duration::from_secs(10), count: 3 };
+/// if sockets.set_keep_alive_times(port, minute).is_ok() {
+///     assert_eq!(sockets.keep_alive_times(port)?, minute); // not on every system
+/// }
 /// assert_eq!(sockets.local_address(port)?, address);
 /// assert!(sockets.peer_address(port).is_err() && sockets.raw_socket(port).is_some());
 /// # }

@@ -29,6 +29,7 @@ pub use system::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, STOP_SIGNALS};
 ///
 /// let mut provider = providers().iter().find_map(|known| (known.open)().ok()).expect("one works here");
 /// let guard = SignalGuard::install(&[SIGUSR1], provider.waker())?;
+/// guard.end_stuck_process(); // a second signal kills this process if the loop below never takes the first
 /// std::process::Command::new("kill").args(["-USR1", &std::process::id().to_string()]).status()?;
 /// while guard.take() != Some(SIGUSR1) {
 ///     provider.wait(None, &mut Vec::new())?; // ends when the signal comes
@@ -51,7 +52,7 @@ impl SignalGuard {
         system::Watch::new(signals, waker).map(SignalGuard)
     }
 
-    /// Lets a further signal end the process by its default effect, if an earlier one has not been taken for 0.1 seconds.
+    /// Lets a further signal kill the process by its default effect, if an earlier one has not been taken for 0.1 seconds.
     ///
     /// So a user can end a program whose loop is stuck in a callback or in a long start.
     pub fn end_stuck_process(&self) {

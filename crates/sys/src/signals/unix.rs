@@ -51,7 +51,7 @@ struct Node {
     arrived: AtomicU64,
     /// The time at which the oldest signal in `arrived` came, in milliseconds.
     since: AtomicU64,
-    /// Whether a further signal ends the process while `arrived` is not taken.
+    /// Whether a further signal kills the process while `arrived` is not taken.
     ends_stuck: AtomicBool,
     visitors: AtomicUsize,
 }
@@ -161,7 +161,7 @@ impl Drop for Watch {
 }
 
 impl Node {
-    /// Notifies the watch of this node, if it has one, that a signal has arrived. Returns whether the signal ends the
+    /// Notifies the watch of this node, if it has one, that a signal has arrived. Returns whether the signal kills the
     /// process, because the loop is stuck. Async-signal-safe.
     fn visit(&self, bit: u64, now: u64) -> bool {
         let mut is_stuck = false;
@@ -196,7 +196,7 @@ extern "C" fn on_signal(signal: libc::c_int) {
     errno::set_errno(errno);
 }
 
-/// Ends the process by the default effect of `signal` when the signal handler returns. Async-signal-safe.
+/// Kills the process by the default effect of `signal` when the signal handler returns. Async-signal-safe.
 fn end_by(signal: libc::c_int) {
     let mut default = blank();
     default.sa_sigaction = libc::SIG_DFL;
