@@ -19,6 +19,7 @@ mod lingering;
 mod lookups;
 mod observer;
 mod observing;
+mod options;
 mod outbound;
 mod pacing;
 mod port;
