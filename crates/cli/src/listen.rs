@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io::ErrorKind;
+use std::net::{SocketAddr, SocketAddrV6};
 use std::rc::Rc;
 
 use ropewalk::endpoints::{Endpoints, StdioServerEndpoint, StreamServerEndpoint, server_from_string};
@@ -101,15 +102,24 @@ fn remedy(error: &Error) -> Option<&'static str> {
         (ErrorKind::AddrInUse, Address::Inet(_)) => {
             Some("stop the program that listens there ('ss -ltnp' shows it), or choose another port with --listen")
         }
-        (ErrorKind::AddrInUse, _) => Some("stop the program that listens there, or choose another path with --listen"),
+        (ErrorKind::AddrInUse, _) => {
+            Some("stop the program that listens there, remove the file, or choose another path with --listen")
+        }
         (ErrorKind::AddrNotAvailable, _) => Some(
             "no interface of this machine has that address ('ip address' lists them): choose another with --listen",
         ),
+        (ErrorKind::InvalidInput, Address::Inet(SocketAddr::V6(address))) if lacks_zone(address) => {
+            Some("a link-local address needs the interface that it belongs to, such as fe80\\:\\:1%eth0")
+        }
         (ErrorKind::NotFound, Address::Unix(_)) => {
             Some("create the directory of the socket first, or choose another path with --listen")
         }
         _ => None,
     }
+}
+
+fn lacks_zone(address: &SocketAddrV6) -> bool {
+    address.ip().is_unicast_link_local() && address.scope_id() == 0
 }
 
 /// Joins addresses with commas.
@@ -130,6 +140,16 @@ mod tests {
         for endpoint in ["tcp:80", "unix:stdio", "unix:stdio\\:", "haproxy:tcp:80", "fd:0"] {
             assert!(!is_standard_streams(endpoint), "{endpoint}");
         }
+    }
+
+    #[test]
+    fn a_link_local_address_without_a_zone_names_its_form() {
+        let refused = |address: &str| {
+            let address = Address::Inet(address.parse().unwrap());
+            remedy(&Error::CannotListen(address, std::sync::Arc::new(ErrorKind::InvalidInput.into())))
+        };
+        assert!(refused("[fe80::1]:80").is_some_and(|remedy| remedy.contains(r"fe80\:\:1%eth0")));
+        assert_eq!((refused("[fe80::1%3]:80"), refused("[::1]:80")), (None, None));
     }
 
     #[test]

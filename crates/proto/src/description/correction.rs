@@ -1,9 +1,12 @@
 //! Guesses the description that the author of a wrong one had in mind.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::arguments::{port, read_known};
 use super::{Description, ZonedIp, client, quote_string_argument, server};
+
+/// The port in the examples of error messages.
+const EXAMPLE_PORT: u16 = 8000;
 
 /// The direction in which an endpoint is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +32,7 @@ pub(super) fn of_unknown_type(side: Side, description: &Description, known: &[&s
     }
     let bare = match name.as_bytes() {
         [b'0'..=b'9', ..] if port(name).is_some() && side == Side::Server => Some("tcp"),
-        [b'/', ..] => Some("unix"),
+        [b'/', ..] | [b'.', b'/', ..] | [b'@', _, ..] => Some("unix"),
         _ => None,
     };
     if let Some(missing) = bare.filter(|missing| is_known(missing)) {
@@ -41,11 +44,14 @@ pub(super) fn of_unknown_type(side: Side, description: &Description, known: &[&s
 }
 
 /// Returns the correction of a `tcp` or `tcp6` description whose arguments are wrong: an address in the order that
-/// other programs use.
+/// other programs use, or a name as the interface.
 pub(super) fn of_arguments(side: Side, description: &Description) -> Option<String> {
     let name = description.name().value.to_ascii_lowercase();
     let (_, rest) = description.rest().filter(|_| ["tcp", "tcp6"].contains(&&*name))?;
+    let is_named = || description.text().contains("interface=localhost");
     of_address(side, &name, rest)
+        .or_else(|| is_named().then(|| description.text().replace("=localhost", "=127.0.0.1")))
+        .and_then(|text| accepted(side, text))
 }
 
 /// Returns `text` if its type accepts it. Only the built-in types are asked.
@@ -59,7 +65,7 @@ fn accepted(side: Side, text: String) -> Option<String> {
 }
 
 /// Returns the description of an address as other programs write it: `8000`, `127.0.0.1:8000`, `[::1]:8000`, `*:8000`,
-/// `localhost:8000` or `http://127.0.0.1:8000/`.
+/// `localhost:8000` or `http://127.0.0.1:8000/`. An address without a port gets the port of the examples.
 fn of_address(side: Side, name: &str, text: &str) -> Option<String> {
     let text = ["http://", "https://", "tcp://"].iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
     let text = text.strip_suffix('/').unwrap_or(text);
@@ -72,6 +78,10 @@ fn of_address(side: Side, name: &str, text: &str) -> Option<String> {
             _ => String::new(),
         };
         return of_host(side, name, &format!("{}{zone}", address.ip()), address.port());
+    }
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    if bare.parse::<IpAddr>().is_ok() {
+        return of_host(side, name, bare, EXAMPLE_PORT);
     }
     let (host, number) = text.rsplit_once(':')?;
     let port = port(number)?;
@@ -157,6 +167,11 @@ mod tests {
             ("fc:3", "fd:3"),
             ("uinx", "unix"),
             ("tpc:eighty", "tcp"),
+            ("./x", "unix:./x"),
+            ("@web:backlog=5", "unix:@web:backlog=5"),
+            ("127.0.0.1", "tcp:8000:interface=127.0.0.1"),
+            ("[::1]", r"tcp:8000:interface=\:\:1"),
+            ("tcp:80:interface=localhost:backlog=5", "tcp:80:interface=127.0.0.1:backlog=5"),
             ("[fe80::1%3]:80", r"tcp:80:interface=fe80\:\:1%3"),
             ("127.0.0.1:0", "tcp:0:interface=127.0.0.1"),
         ];
@@ -174,6 +189,8 @@ mod tests {
             ("tcp:[::1]:80", r"tcp:\:\:1:80"),
             ("tpc:h:80", "tcp:h:80"),
             ("tpc:h:0", "tcp"),
+            ("@db", "unix:@db"),
+            ("192.0.2.1", "tcp:192.0.2.1:8000"),
             ("[fe80::1%3]:80", r"tcp:fe80\:\:1%3:80"),
         ];
         for (text, correct) in clients {
@@ -192,7 +209,7 @@ mod tests {
         for text in ["0", "127.0.0.1:0", "tcp:0", "tcp:h.example:0", "localhost:0", "/run/x:mode=600"] {
             assert_eq!(correction_of(Side::Client, text), None, "{text}");
         }
-        for text in ["8000:if=127.0.0.1", "8000:9000", "/run/x:mode=999"] {
+        for text in ["@", "tcp6:80:interface=localhost", "8000:if=127.0.0.1", "8000:9000", "/run/x:mode=999"] {
             assert_eq!(correction_of(Side::Server, text), None, "{text}");
         }
         assert_eq!(nearest("ta", &["tb", "tc"]), None, "two names are equally near");

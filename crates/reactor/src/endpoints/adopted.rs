@@ -13,6 +13,7 @@
 //! `twisted.internet.endpoints`.
 
 use std::fmt::Display;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -96,7 +97,10 @@ impl AdoptedServerEndpoint {
             }
         };
         let cannot = |why: &dyn Display| Error::Failed(format!("cannot listen on descriptor {number}: {why}").into());
-        let socket = inherited(number).map_err(|error| cannot(&error))?;
+        let socket = inherited(number).map_err(|error| match error.kind() {
+            ErrorKind::Unsupported => cannot(&error),
+            _ => cannot(&format_args!("{error}: start this program with a listening socket as descriptor {number}")),
+        })?;
         let port = reactor.adopt_stream_port(socket, factory).map_err(|error| match &error {
             // The first field is left out, because the message already says what was attempted.
             Error::Io(_, cause) => cannot(cause),
