@@ -29,6 +29,44 @@ impl<W: Write> Write for Escaped<W> {
     }
 }
 
+/// Text that is shown without control characters, and cut to a length that fits on a terminal.
+///
+/// Backslashes are not doubled, because they belong to the grammar of descriptions.
+///
+/// ```
+/// use ropewalk_proto::escape::Printable;
+///
+/// assert_eq!(Printable("one\ntwo").to_string(), r"one\ntwo");
+/// ```
+pub struct Printable<'a>(pub &'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 200;
+        let (shown, more) = match self.0.char_indices().nth(SHOWN) {
+            Some((end, _)) => (&self.0[..end], "..."),
+            None => (self.0, ""),
+        };
+        Escaped(&mut *f).write_str(shown)?;
+        f.write_str(more)
+    }
+}
+
+/// A [`Printable`] in quotation marks.
+///
+/// ```
+/// use ropewalk_proto::escape::Quoted;
+///
+/// assert_eq!(Quoted("tpc").to_string(), "'tpc'");
+/// ```
+pub struct Quoted<'a>(pub &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "'{}'", Printable(self.0))
+    }
+}
+
 /// Unicode's bidirectional formatting reorders the rest of the line.
 fn reorders(character: char) -> bool {
     matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

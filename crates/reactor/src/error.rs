@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use ropewalk_proto::description::DescriptionError;
+use ropewalk_proto::escape::Quoted;
 use ropewalk_proto::{Address, DeferredError, Failure};
 use ropewalk_sys::BindError;
 
@@ -311,7 +312,9 @@ impl std::fmt::Display for Error {
             Error::NoneOfSeveral(attempts) => write_attempts(f, attempts),
             Error::CannotListen(address, cause) => write!(f, "cannot listen on {address}: {cause}"),
             Error::UnsupportedAddressFamily(cause) => write!(f, "cannot adopt the socket: {cause}"),
-            Error::InvalidAddress(text, expected) => write!(f, "'{text}' is not an address: expected {expected}"),
+            Error::InvalidAddress(text, expected) => {
+                write!(f, "{} is not an address: expected {expected}", Quoted(text))
+            }
             Error::InvalidDescription(error) => error.fmt(f),
             Error::AlreadyCalled => f.write_str("already called"),
             Error::AlreadyCancelled => f.write_str("already cancelled"),

@@ -5,9 +5,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::correction::{self, Side, nearest};
-use super::error::{DescriptionError, Quoted};
+use super::error::DescriptionError;
 use super::{Argument, Description, KeyedArgument, ZonedIp};
 use crate::Address;
+use crate::escape::Quoted;
 
 /// The name and the parameters of an endpoint type.
 ///

@@ -1,10 +1,10 @@
 //! The error of a description, in one sentence.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use super::Description;
 use super::correction::{self, Side};
-use crate::escape::Escaped;
+use crate::escape::{Printable, Quoted};
 
 /// An endpoint description that cannot be used: a message for its author, and the offset of the wrong part.
 ///
@@ -102,32 +102,6 @@ impl fmt::Display for DescriptionError {
 }
 
 impl std::error::Error for DescriptionError {}
-
-/// A part of a description, without control characters and cut to a length that fits on a terminal.
-///
-/// Backslashes are not doubled, because they belong to the grammar.
-pub(super) struct Printable<'a>(pub(super) &'a str);
-
-impl fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 200;
-        let (shown, more) = match self.0.char_indices().nth(SHOWN) {
-            Some((end, _)) => (&self.0[..end], "..."),
-            None => (self.0, ""),
-        };
-        Escaped(&mut *f).write_str(shown)?;
-        f.write_str(more)
-    }
-}
-
-/// A [`Printable`] in quotation marks.
-pub(super) struct Quoted<'a>(pub(super) &'a str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "'{}'", Printable(self.0))
-    }
-}
 
 /// A part that the grammar requires and the text lacks.
 pub(super) enum Missing<'a> {

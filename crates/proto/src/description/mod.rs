@@ -35,7 +35,8 @@ pub use server::{
 };
 pub use zoned_ip::ZonedIp;
 
-use error::{Missing, Quoted};
+use crate::escape::Quoted;
+use error::Missing;
 
 /// A description split into a name and arguments, without the escapes.
 ///

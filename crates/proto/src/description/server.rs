@@ -7,8 +7,8 @@ use std::str::FromStr;
 use super::arguments::{
     Arguments, Kind, Shape, backlog, interface, number, port, read, switch, unix_address, unix_text,
 };
-use super::error::Quoted;
 use super::{Description, DescriptionError, ZonedIp, quote_string_argument};
+use crate::escape::Quoted;
 use crate::{Address, DEFAULT_BACKLOG};
 
 /// The default permission bits of a UNIX socket's file.

@@ -276,12 +276,13 @@ pub(crate) fn literal(host: &str, port: u16) -> Option<SocketAddr> {
     Some(SocketAddrV6::new(ip.parse().ok()?, port, 0, zone_number(zone)?).into())
 }
 
-/// Splits `host:port` or `[v6]:port`.
-pub(crate) fn split_host_port(text: &str) -> Result<(&str, u16), Error> {
-    const EXPECTED: &str = "HOST:PORT, IPV4:PORT or [IPV6]:PORT with a port from 0 to 65535";
-    let invalid = || Error::invalid_address(text, EXPECTED);
+/// Splits `host:port` or `[v6]:port`. `expected` describes valid texts, for the error message.
+pub(crate) fn split_host_port<'a>(text: &'a str, expected: &str) -> Result<(&'a str, u16), Error> {
+    let invalid = || Error::invalid_address(text, expected);
     let (host, port) = text.rsplit_once(':').ok_or_else(invalid)?;
-    let port = port.parse().map_err(|_| invalid())?;
+    // Rust's own parser also accepts a sign.
+    let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = port.parse().ok().filter(|_| is_number).ok_or_else(invalid)?;
     let unbracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     if unbracketed.is_none() && host.contains(':') {
         return Err(invalid());
@@ -295,16 +296,16 @@ mod tests {
 
     #[test]
     fn the_port_is_split_off_at_the_last_colon() {
-        assert_eq!(split_host_port("example.org:80").unwrap(), ("example.org", 80));
-        assert_eq!(split_host_port("[::1]:80").unwrap(), ("::1", 80));
-        assert_eq!(split_host_port(":80").unwrap(), ("", 80));
+        assert_eq!(split_host_port("example.org:80", "").unwrap(), ("example.org", 80));
+        assert_eq!(split_host_port("[::1]:80", "").unwrap(), ("::1", 80));
+        assert_eq!(split_host_port(":80", "").unwrap(), ("", 80));
     }
 
     #[test]
     fn a_bare_ipv6_address_or_bad_port_is_explained() {
-        for text in ["::1:80", "example.org", "example.org:", "example.org:65536", "example.org:http"] {
-            let error = split_host_port(text).unwrap_err().to_string();
-            assert!(error.contains(text) && error.contains("HOST:PORT"), "{error}");
+        for text in ["::1:80", "h.example", "h.example:", "h.example:65536", "h.example:http", "127.0.0.1:+80"] {
+            let error = split_host_port(text, "HOST:PORT").unwrap_err().to_string();
+            assert_eq!(error, format!("'{text}' is not an address: expected HOST:PORT"));
         }
     }
 

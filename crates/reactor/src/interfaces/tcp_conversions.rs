@@ -6,6 +6,12 @@ use super::resolver::{literal, split_host_port};
 use super::tcp::{Binding, Destination};
 use crate::error::{Error, Result};
 
+/// The texts that convert into a [`Binding`].
+const LISTEN_AT: &str = "IPV4:PORT, [IPV6]:PORT or :PORT with a port from 0 to 65535";
+
+/// The texts that convert into a [`Destination`].
+const CONNECT_TO: &str = "HOST:PORT, IPV4:PORT or [IPV6]:PORT with a port from 0 to 65535";
+
 /// Converts values that are an address for certain.
 macro_rules! from_addresses {
     ($($type:ty),*) => {$(
@@ -29,7 +35,10 @@ fn binding(host: &str, port: u16, text: impl FnOnce() -> String) -> Result<Bindi
     if host.is_empty() {
         return Ok(Binding::everywhere(port));
     }
-    let expected = "IPV4:PORT, [IPV6]:PORT or :PORT (not a host name)";
+    let expected = match host.split_once('%') {
+        Some((ip, _)) if ip.parse::<Ipv6Addr>().is_ok() => "the zone to be a network interface of this machine",
+        _ => "IPV4:PORT, [IPV6]:PORT or :PORT (not a host name)",
+    };
     literal(host, port).map(Binding::new).ok_or_else(|| Error::invalid_address(&text(), expected))
 }
 
@@ -37,7 +46,7 @@ impl TryFrom<&str> for Binding {
     type Error = Error;
 
     fn try_from(text: &str) -> Result<Binding> {
-        let (host, port) = split_host_port(text)?;
+        let (host, port) = split_host_port(text, LISTEN_AT)?;
         binding(host, port, || text.to_owned())
     }
 }
@@ -63,7 +72,7 @@ impl TryFrom<&str> for Destination {
     type Error = Error;
 
     fn try_from(text: &str) -> Result<Destination> {
-        let (host, port) = split_host_port(text)?;
+        let (host, port) = split_host_port(text, CONNECT_TO)?;
         Ok(Destination::new(host, port))
     }
 }
@@ -114,5 +123,15 @@ mod tests {
     fn a_binding_of_a_name_with_a_port_is_refused() {
         let error = Binding::try_from(("localhost", 80)).unwrap_err();
         assert!(error.to_string().starts_with("'localhost:80' is not an address"), "{error}");
+    }
+
+    #[test]
+    fn the_error_of_a_binding_shows_its_form_on_one_line() {
+        let refused = |text: &str| Binding::try_from(text).unwrap_err().to_string();
+        let long = "x".repeat(1000);
+        assert_eq!(refused("127.0.0.1"), format!("'127.0.0.1' is not an address: expected {LISTEN_AT}"));
+        assert!(refused("[fe80::1%no such]:80").ends_with("the zone to be a network interface of this machine"));
+        assert!(refused("exam\nple:80").starts_with(r"'exam\nple:80' is not an address"));
+        assert!(refused(&long).starts_with(&format!("'{}...' is", &long[..200])));
     }
 }
