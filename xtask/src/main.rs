@@ -8,6 +8,7 @@
 mod bench;
 mod cargo_tool;
 mod debian;
+mod debian_rust;
 mod dependencies;
 mod load;
 mod marked;
@@ -17,6 +18,7 @@ mod mutants;
 mod pages;
 mod platforms;
 mod plot;
+mod races;
 mod reproduce;
 mod sanitize;
 mod step;
@@ -55,6 +57,7 @@ enum Command {
     Reproduce(reproduce::Options),
     Matrix(matrix::Options),
     Sanitize(sanitize::Options),
+    Races(races::Options),
 }
 
 fn main() -> ExitCode {
@@ -81,5 +84,6 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Reproduce(options) => reproduce::run(&workspace, &options),
         Command::Matrix(options) => matrix::run(&workspace, &options),
         Command::Sanitize(options) => sanitize::run(&workspace, &options),
+        Command::Races(options) => races::run(&workspace, &options),
     }
 }

@@ -7,11 +7,12 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::PLATFORMS;
+use crate::debian_rust::{DebianRust, PACKAGES};
 use crate::workspace::Workspace;
 use crate::{debian, step};
 
-/// Debian's newest rustc with the sources of its standard library. dlltool writes Windows' import libraries.
-const PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "rust-web-clippy", "binutils-mingw-w64-x86-64"];
+/// The packages beside the compiler. dlltool writes Windows' import libraries.
+const MORE_PACKAGES: [&str; 2] = ["rust-web-clippy", "binutils-mingw-w64-x86-64"];
 
 pub(crate) struct Toolchain {
     source: Source,
@@ -21,7 +22,7 @@ pub(crate) struct Toolchain {
 
 enum Source {
     Rustup,
-    Debian { cargo: PathBuf, rustc: PathBuf },
+    Debian(DebianRust),
 }
 
 impl Toolchain {
@@ -38,14 +39,11 @@ impl Toolchain {
     pub(crate) fn clippy(&self, triples: &[&str]) -> Command {
         let mut command = match &self.source {
             Source::Rustup => step::cargo(),
-            Source::Debian { cargo, rustc } => debian_cargo(cargo, rustc),
+            Source::Debian(compiler) => compiler.cargo(),
         };
         command.arg("clippy").arg("--target-dir").arg(&self.target);
         // One setting for all builds, so that they share one standard library.
         command.args(["--config", "profile.dev.debug=0"]);
-        if matches!(self.source, Source::Debian { .. }) {
-            command.arg("-Zbuild-std=std,panic_unwind,test");
-        }
         command.args(triples.iter().flat_map(|triple| ["--target", triple]));
         command
     }
@@ -59,32 +57,11 @@ fn rustup_has_all_targets() -> bool {
 fn debian_source() -> Result<Source> {
     let advice = || {
         let targets = PLATFORMS.map(|platform| platform.triple).join(" ");
-        format!("run `rustup target add {targets}`, or use Debian 12 with its packages {}", PACKAGES.join(" "))
+        let packages = [&PACKAGES[..], &MORE_PACKAGES].concat().join(" ");
+        format!("run `rustup target add {targets}`, or use Debian 12 with its packages {packages}")
     };
     if !debian::is_here() {
         anyhow::bail!("no compiler for foreign targets: {}", advice());
     }
-    debian::install(&PACKAGES).with_context(advice)?;
-    Ok(Source::Debian { cargo: program("cargo-web", "cargo")?, rustc: program("rustc-web", "rustc")? })
-}
-
-fn program(package: &str, name: &str) -> Result<PathBuf> {
-    let programs = debian::programs_of(package)?;
-    programs.into_iter().find(|file| file.ends_with(name)).with_context(|| format!("{package} has no {name}"))
-}
-
-fn debian_cargo(cargo: &PathBuf, rustc: &PathBuf) -> Command {
-    let mut command = Command::new(cargo);
-    // Without RUSTC, Debian's cargo would use rustup's compiler. Without PATH, it would use rustup's cargo-clippy.
-    command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
-    let folder = cargo.parent().map(PathBuf::from);
-    let search = std::env::var_os("PATH").unwrap_or_default();
-    if let Ok(search) = std::env::join_paths(folder.into_iter().chain(std::env::split_paths(&search))) {
-        command.env("PATH", search);
-    }
-    // Variables that `cargo run` and rustup set for this process belong to the other compiler.
-    for name in ["CARGO", "RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"] {
-        command.env_remove(name);
-    }
-    command
+    Ok(Source::Debian(DebianRust::find(&MORE_PACKAGES).with_context(advice)?))
 }
