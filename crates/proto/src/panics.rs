@@ -177,6 +177,20 @@ impl CaughtPanic {
         self.place.as_ref()
     }
 
+    /// Returns the place where the panic began as `file:line:column`, for a log. Returns an empty text if the place is
+    /// unknown.
+    ///
+    /// ```
+    /// use ropewalk_proto::panics::{catch, locate_panics};
+    ///
+    /// locate_panics();
+    /// let panic = catch(|| panic!("a bug")).unwrap_err();
+    /// assert_eq!(panic.at(), panic.place().unwrap().to_string());
+    /// ```
+    pub fn at(&self) -> String {
+        self.place.as_ref().map(Place::to_string).unwrap_or_default()
+    }
+
     /// Continues to panic with the same payload.
     ///
     /// # Panics

@@ -154,6 +154,20 @@ impl<T> Slab<T> {
         })
     }
 
+    /// Returns all values, in the order of their indices.
+    ///
+    /// ```
+    /// use ropewalk_proto::Slab;
+    ///
+    /// let mut slab = Slab::new();
+    /// let [first, _] = ["first", "second"].map(|value| slab.insert(value));
+    /// slab.remove(first);
+    /// assert_eq!(slab.into_values().collect::<Vec<_>>(), ["second"]);
+    /// ```
+    pub fn into_values(self) -> impl Iterator<Item = T> {
+        self.slots.into_iter().filter_map(|slot| slot.value)
+    }
+
     /// Returns the number of values.
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
@@ -228,6 +242,19 @@ impl<T> SecondaryMap<T> {
     /// Iterates over all keys and values, in the order of their indices.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.slots.iter().filter_map(|slot| slot.as_ref().map(|(key, value)| (*key, value)))
+    }
+
+    /// Returns all values, in the order of their indices.
+    ///
+    /// ```
+    /// use ropewalk_proto::{SecondaryMap, Slab};
+    ///
+    /// let (mut people, mut ages) = (Slab::new(), SecondaryMap::new());
+    /// ages.insert(people.insert("Ada"), 36);
+    /// assert_eq!(ages.into_values().collect::<Vec<_>>(), [36]);
+    /// ```
+    pub fn into_values(self) -> impl Iterator<Item = T> {
+        self.slots.into_iter().flatten().map(|(_, value)| value)
     }
 
     /// Returns the number of values.

@@ -265,6 +265,19 @@ impl<T> TimerQueue<T> {
         })
     }
 
+    /// Returns the values of all timers, in no particular order.
+    ///
+    /// ```
+    /// use ropewalk_proto::{Moment, TimerQueue};
+    ///
+    /// let mut queue = TimerQueue::new();
+    /// queue.schedule(Moment::from_nanos(10), "tea");
+    /// assert_eq!(queue.into_values().collect::<Vec<_>>(), ["tea"]);
+    /// ```
+    pub fn into_values(self) -> impl Iterator<Item = T> {
+        self.slots.into_iter().filter_map(|slot| slot.value)
+    }
+
     /// Returns the number of timers.
     pub fn len(&self) -> usize {
         self.heap.len() + self.parked.len() + self.sorted.len()

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ropewalk_proto::panics::{Place, catch};
+use ropewalk_proto::panics::catch;
 use ropewalk_proto::report;
 
 /// The default maximum number of threads in the pool.
@@ -300,8 +300,7 @@ impl Shared {
 
 pub(super) fn log_panic(work: impl FnOnce()) {
     if let Err(panic) = catch(work) {
-        let at = panic.place().map(Place::to_string).unwrap_or_default();
-        tracing::error!(at, message = panic.message(), "work in a thread panicked");
+        tracing::error!(at = panic.at(), message = panic.message(), "work in a thread panicked");
     }
 }
 

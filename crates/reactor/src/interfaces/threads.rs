@@ -503,9 +503,7 @@ impl Hooks for Threads {
 
     fn forget(&self) {
         self.inline.forget();
-        let mut receivers = self.results.0.take();
-        let tickets: Vec<_> = receivers.iter().map(|(ticket, _)| ticket).collect();
-        for receiver in tickets.into_iter().filter_map(|ticket| receivers.remove(ticket)) {
+        for receiver in self.results.0.take().into_values() {
             drop_logged("the receiver of a thread's result", receiver);
         }
     }

@@ -4,7 +4,7 @@
 //! panic is closed, and the loop continues with the next event.
 
 use ropewalk_proto::Key;
-use ropewalk_proto::panics::{CaughtPanic, Place, catch};
+use ropewalk_proto::panics::{CaughtPanic, catch};
 
 use super::{Kernel, Reactor};
 use crate::error::{Error, Result};
@@ -56,8 +56,7 @@ impl Kernel {
     /// Logs a panic outside of callbacks.
     #[cold]
     fn loop_panicked(&self, panic: CaughtPanic) -> Error {
-        let at = panic.place().map(Place::to_string).unwrap_or_default();
-        tracing::error!(at, message = panic.message(), "unhandled panic outside of callbacks");
+        tracing::error!(at = panic.at(), message = panic.message(), "unhandled panic outside of callbacks");
         let error = Error::Panicked("the reactor".into(), panic.message().into());
         self.guard.owed.set(Some((error.clone(), panic)));
         error

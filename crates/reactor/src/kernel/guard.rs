@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ropewalk_proto::panics::{CaughtPanic, Place, catch};
+use ropewalk_proto::panics::{CaughtPanic, catch};
 use ropewalk_proto::{Address, Key};
 
 use super::callback_span::{callback_span, may_be_wanted};
@@ -368,8 +368,7 @@ impl Kernel {
             return error;
         }
         let name = self.guard.running.name(label);
-        let at = panic.place().map(Place::to_string).unwrap_or_default();
-        tracing::error!(callback = name, at, message = panic.message(), "unhandled panic in a callback");
+        tracing::error!(callback = name, at = panic.at(), message = panic.message(), "unhandled panic in a callback");
         let error = Error::Panicked(name.into(), panic.message().into());
         self.apply_policy(&error, panic);
         error
@@ -441,8 +440,7 @@ pub(super) fn provider_panicked(provider: &str, name: &str, panic: &CaughtPanic)
 /// Drops a value of the user when the reactor is gone. A panic in the value's destructor is logged under `name`.
 pub(crate) fn drop_logged<T>(name: &str, value: T) {
     if let Err(panic) = catch(|| drop(value)) {
-        let at = panic.place().map(Place::to_string).unwrap_or_default();
-        tracing::error!(callback = name, at, message = panic.message(), "unhandled panic in a destructor");
+        tracing::error!(callback = name, at = panic.at(), message = panic.message(), "unhandled panic in a destructor");
     }
 }
 

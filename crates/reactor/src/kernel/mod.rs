@@ -216,11 +216,12 @@ impl Drop for Kernel {
         for call in self.calls.close().into_iter().chain(self.batch.take()) {
             drop_logged(call.name(), call);
         }
-        for call in self.forget_timers() {
+        for call in self.timers.take().into_values() {
             drop_logged(call.name(), call);
         }
         self.features.each(|hooks| hooks.forget());
-        for source in self.forget_sources() {
+        let sources = std::mem::take(&mut self.inbox.borrow_mut().sources);
+        for source in sources.into_values().chain(self.unsettled.take()) {
             source.forget();
             drop_logged("a source", source);
         }
@@ -229,20 +230,5 @@ impl Drop for Kernel {
         }
         drop_logged("the deadline hook", std::mem::take(&mut self.deadline_hook));
         drop_logged(self.name, self.provider.take());
-    }
-}
-
-impl Kernel {
-    fn forget_timers(&self) -> Vec<Box<dyn Call>> {
-        let mut timers = self.timers.borrow_mut();
-        let keys: Vec<_> = timers.iter().map(|(key, ..)| key).collect();
-        keys.into_iter().filter_map(|key| timers.cancel(key)).collect()
-    }
-
-    fn forget_sources(&self) -> Vec<Rc<dyn Source>> {
-        let mut sources = std::mem::take(&mut self.inbox.borrow_mut().sources);
-        let keys: Vec<_> = sources.iter().map(|(key, _)| key).collect();
-        let sources = keys.into_iter().filter_map(|key| sources.remove(key));
-        sources.chain(self.unsettled.take()).collect()
     }
 }

@@ -87,9 +87,7 @@ impl Hooks for Executor {
     }
 
     fn forget(&self) {
-        let mut tasks = self.tasks.take();
-        let keys: Vec<_> = tasks.iter().map(|(key, _)| key).collect();
-        for slot in keys.into_iter().filter_map(|key| tasks.remove(key)) {
+        for slot in self.tasks.take().into_values() {
             drop_logged(slot.name, slot.task);
         }
     }
