@@ -91,8 +91,7 @@ impl Reactor {
         match self.0.guard(CallbackKind::Factory, "build_protocol", build) {
             Ok(Some((protocol, settings))) => Ok(Stream::begin(self, key, peer, protocol, origin, settings)),
             refused => {
-                self.0.tell_streams(move |streams| streams.close(key));
-                self.0.descriptor_closed();
+                self.0.close_stream(key);
                 Err(refused.err().unwrap_or(Error::Closed))
             }
         }
@@ -157,7 +156,7 @@ impl Reactor {
         };
         let asked = self.0.sockets(|sockets| ask(sockets, key)).map(|address| address.map(|address| (key, address)));
         if !matches!(asked, Ok(Ok(_))) {
-            self.0.tell_streams(move |streams| streams.close(key));
+            self.0.close_stream(key);
         }
         asked
     }

@@ -618,8 +618,7 @@ impl ConnectorInner {
         match outcome {
             Ok(()) => self.succeed(reactor, key, address),
             Err(error) => {
-                reactor.0.tell_streams(move |streams| streams.close(key));
-                reactor.0.descriptor_closed();
+                reactor.0.close_stream(key);
                 self.remember(place, address.clone(), Error::connect(address, error));
                 self.attempt_next(reactor);
             }
@@ -657,7 +656,7 @@ impl ConnectorInner {
         }
         for (key, ..) in race.running {
             drop(kernel.remove_source(key));
-            kernel.tell_streams(move |streams| streams.close(key));
+            kernel.close_stream(key);
         }
         race.lookups.resolutions.iter().for_each(Deferred::cancel);
     }

@@ -217,7 +217,7 @@ pub(super) fn linger(reactor: &Reactor, key: Key) {
     match kernel.streams(|streams| half_close(streams, key)) {
         Ok(Ok(())) => {}
         // The peer has closed its side already, so the socket need not linger.
-        Ok(Err(_)) => return close(kernel, key),
+        Ok(Err(_)) => return kernel.close_stream(key),
         Err(_away) => kernel.tell_streams(move |streams| drop(half_close(streams, key))),
     }
     reactor.feature::<Lingering>().add(reactor, key);
@@ -264,7 +264,7 @@ impl Lingering {
         self.by_deadline.borrow_mut().remove(&(lingerer.deadline.get(), lingerer.key));
         self.by_key.borrow_mut().remove(&lingerer.key);
         drop(reactor.0.remove_source(lingerer.key));
-        close(&reactor.0, lingerer.key);
+        reactor.0.close_stream(lingerer.key);
         self.watch(reactor);
     }
 
@@ -363,9 +363,4 @@ fn notify(waiters: Vec<Resolver<()>>) {
 fn half_close(streams: &mut dyn Streams, key: Key) -> io::Result<()> {
     streams.shutdown_write(key)?;
     streams.set_reading(key, true)
-}
-
-fn close(kernel: &Rc<Kernel>, key: Key) {
-    kernel.tell_streams(move |streams| streams.close(key));
-    kernel.descriptor_closed();
 }

@@ -404,10 +404,7 @@ impl PortInner {
                 let settings = Settings { lingers: self.lingers.get(), ..settings };
                 Stream::begin(reactor, key, peer, protocol, None, settings);
             }
-            Ok(None) | Err(_) => {
-                reactor.0.tell_streams(move |streams| streams.close(key));
-                reactor.0.descriptor_closed();
-            }
+            Ok(None) | Err(_) => reactor.0.close_stream(key),
         }
     }
 
