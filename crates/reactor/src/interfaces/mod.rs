@@ -21,7 +21,8 @@ use ropewalk_sys::Capabilities;
 use crate::error::{Error, Result};
 use crate::kernel::{Order, Reactor};
 
-/// The positions of hooks. The first three features take part in each turn, the last three in the end of a run.
+/// The positions of hooks. The first three features take part in each turn, the last four in the end of a run. The
+/// threads do both.
 pub(crate) mod order {
     use super::Order;
 
@@ -36,7 +37,7 @@ pub(crate) mod order {
     pub(crate) const ATTEMPTS: Order = Order(35);
     /// Closes the connections that linger.
     pub(crate) const LINGERING: Order = Order(40);
-    /// Stops the thread pool.
+    /// Runs work inline that is meant for threads. Stops the threads at the end of a run.
     pub(crate) const THREADS: Order = Order(50);
     /// Logs the numbers of suppressed lines.
     pub(crate) const LOG_LIMITS: Order = Order(60);
@@ -231,7 +232,9 @@ mod tests {
 
     #[test]
     fn the_positions_of_hooks_ascend() {
-        let table = [order::TASKS, order::SIGNALS, order::STOP, order::LINGERING, order::THREADS];
+        let of_a_turn = [order::TASKS, order::SIGNALS, order::STOP];
+        let of_an_end = [order::ATTEMPTS, order::LINGERING, order::THREADS, order::LOG_LIMITS];
+        let table = [&of_a_turn[..], &of_an_end].concat();
         assert!(table.is_sorted_by(|one, next| one < next));
     }
 }
