@@ -103,20 +103,22 @@ impl ThreadPool {
         _refused = self.shared.grow(&mut state);
     }
 
-    /// Stops the threads after the queued work, and waits for them until `deadline`.
-    pub(super) fn stop(&self, deadline: Instant) {
-        if !self.running.replace(false) {
-            return;
+    /// Lets the threads end after the queued work.
+    pub(super) fn end(&self) {
+        if self.running.replace(false) {
+            lock(&self.shared.state).ending = true;
+            self.shared.work_came.notify_all();
         }
+    }
+
+    /// Waits until `deadline` for the threads to end, after [`end`](ThreadPool::end).
+    pub(super) fn join(&self, deadline: Instant) {
         let mut state = lock(&self.shared.state);
-        state.ending = true;
-        self.shared.work_came.notify_all();
         while state.threads > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 tracing::warn!(threads = state.threads, "work in threads continues after the reactor's run");
-                state.give_threads_up();
-                return;
+                return state.give_threads_up();
             }
             let waited = self.shared.thread_ended.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -224,7 +226,8 @@ impl Submitted {
 
 impl Drop for ThreadPool {
     fn drop(&mut self) {
-        self.stop(Instant::now() + JOIN_TIMEOUT);
+        self.end();
+        self.join(Instant::now() + JOIN_TIMEOUT);
     }
 }
 

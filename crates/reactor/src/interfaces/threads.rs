@@ -496,9 +496,11 @@ impl Hooks for Threads {
     }
 
     fn run_ended(&self, _reactor: &Reactor) {
+        // Both pools end before either is waited for, so that work in one pool cannot use up the other one's time.
+        let pools = [&*self.pool, &self.lookups];
+        pools.iter().for_each(|pool| pool.end());
         let deadline = Instant::now() + JOIN_TIMEOUT;
-        self.pool.stop(deadline);
-        self.lookups.stop(deadline);
+        pools.iter().for_each(|pool| pool.join(deadline));
     }
 
     fn forget(&self) {
@@ -589,5 +591,24 @@ mod tests {
         while !stuck.is_done() {
             net.iterate(Some(Duration::from_millis(1))).unwrap();
         }
+    }
+
+    #[test]
+    fn the_end_of_a_run_ends_both_pools_before_it_waits() {
+        // The work of one pool lasts until a thread of the other pool has ended.
+        thread_local!(static HELD: RefCell<Option<mpsc::Sender<()>>> = const { RefCell::new(None) });
+        let net = MemoryReactor::new();
+        net.set_inline_work(false);
+        net.start_running(RunOptions::default()).unwrap();
+        let (held, dropped) = mpsc::channel::<()>();
+        let looked_up = net.defer_to_lookup_thread(move || HELD.set(Some(held)));
+        while !looked_up.is_done() {
+            net.iterate(Some(Duration::from_millis(1))).unwrap();
+        }
+        let (done, finished) = mpsc::channel();
+        net.call_in_thread(move || done.send(dropped.recv().is_err()).unwrap());
+        net.stop().unwrap();
+        net.prepare().unwrap();
+        assert_eq!(finished.try_recv(), Ok(true));
     }
 }
