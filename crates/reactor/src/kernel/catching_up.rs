@@ -14,6 +14,7 @@
 use std::time::Duration;
 
 use ropewalk_proto::Moment;
+use ropewalk_sys::EVENTS_PER_WAIT;
 
 use super::{Kernel, Reactor};
 use crate::error::Result;
@@ -21,9 +22,6 @@ use crate::error::Result;
 /// The delay of a due call above which the loop looks for events first. Below it, the wait that ended at the deadline
 /// has just looked.
 pub(super) const PUNCTUAL: Duration = Duration::from_millis(5);
-
-/// The number of events that the provider may report in several waits, although all of them have arrived.
-const EVENTS_IN_A_WAIT: usize = 1024;
 
 impl Kernel {
     /// Returns whether a call is due that should have run some time ago.
@@ -40,7 +38,7 @@ impl Reactor {
     #[cold]
     pub(super) fn catch_up(&self) -> Result<()> {
         // Every source can be reported once, and no more: sources that are always ready must not delay the calls.
-        let waits = self.0.inbox.borrow().sources.len() / EVENTS_IN_A_WAIT + 1;
+        let waits = self.0.inbox.borrow().sources.len() / EVENTS_PER_WAIT + 1;
         for _ in 0..waits {
             // A call from another thread may have detached the wait.
             if self.0.check_present().is_err() {
@@ -49,7 +47,8 @@ impl Reactor {
             self.wait(Some(Duration::ZERO))?;
             let count = self.0.inbox.borrow().events.len();
             self.dispatch();
-            if count < EVENTS_IN_A_WAIT {
+            // A few events say nothing about the rest: some events of a full wait may have been the provider's own.
+            if count == 0 {
                 break;
             }
         }
@@ -57,5 +56,64 @@ impl Reactor {
             self.0.features.each(|hooks| hooks.caught_up(self));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io;
+    use std::rc::Rc;
+
+    use ropewalk_proto::Key;
+    use ropewalk_sys::{Event, EventProvider, Events, ProviderDecorator, Ready};
+
+    use super::*;
+    use crate::kernel::Source;
+    use crate::testing::{Faults, Simulated};
+
+    /// A provider with events for many sources. In its first wait, one event is its own.
+    struct Crowded {
+        provider: Simulated,
+        events: Events,
+    }
+
+    impl ProviderDecorator for Crowded {
+        fn decorated(&self) -> &dyn EventProvider {
+            &self.provider
+        }
+
+        fn decorated_mut(&mut self) -> &mut dyn EventProvider {
+            &mut self.provider
+        }
+
+        fn wait(&mut self, _timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
+            let count = self.events.len().min(EVENTS_PER_WAIT - 1);
+            *events = self.events.drain(..count).collect();
+            Ok(())
+        }
+    }
+
+    #[derive(Default)]
+    struct Counts(Cell<usize>);
+
+    impl Source for Counts {
+        fn ready(self: Rc<Counts>, _reactor: &Reactor, _key: Key, _ready: Ready, _scratch: &mut [u8]) {
+            self.0.set(self.0.get() + 1);
+        }
+
+        fn shut_down(self: Rc<Counts>, _reactor: &Reactor) {}
+    }
+
+    #[test]
+    fn all_events_that_have_arrived_precede_late_calls() {
+        let keys = || (0..EVENTS_PER_WAIT as u32 + 100).map(|index| Key::new(index, 0));
+        let events = keys().map(|key| Event { key, ready: Ready::READ }).collect();
+        let provider = Simulated::new(0, Faults::none());
+        let reactor = Reactor::with_provider(Box::new(Crowded { provider, events }));
+        let counts = Rc::new(Counts::default());
+        keys().for_each(|key| reactor.0.add_source(key, counts.clone()));
+        reactor.catch_up().unwrap();
+        assert_eq!(counts.0.get(), keys().count());
     }
 }

@@ -29,12 +29,10 @@ use rustix::io::{DupFlags, Errno};
 use super::numbers::{Holder, Numbers};
 use super::selector::{Selector, Trigger, Watch};
 use super::timeout::{shortened, timespec};
-use crate::seam::{Event, Events, Ready};
+use crate::seam::{EVENTS_PER_WAIT, Event, Events, Ready};
 
-/// The number of events that one system call can report. Further events come with the next call.
-const BATCH: usize = 1024;
-
-type Batch = [MaybeUninit<epoll::Event>; BATCH];
+/// The events that one system call can report. Further events come with the next call.
+type Batch = [MaybeUninit<epoll::Event>; EVENTS_PER_WAIT];
 
 pub(crate) struct Epoll {
     epoll: OwnedFd,
@@ -94,7 +92,7 @@ impl Selector for Epoll {
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events, mut seen: impl FnMut(&Event)) -> io::Result<()> {
         let timeout = if self.always.is_empty() { timeout } else { Some(Duration::ZERO) };
-        let mut batch = [MaybeUninit::uninit(); BATCH];
+        let mut batch = [MaybeUninit::uninit(); EVENTS_PER_WAIT];
         let ready = match self.epoll_wait(timeout, &mut batch) {
             Err(Errno::INTR) => return Ok(()),
             outcome => outcome?,
@@ -205,7 +203,7 @@ impl Epoll {
                 libc::SYS_epoll_pwait2,
                 self.epoll.as_raw_fd(),
                 batch.as_mut_ptr(),
-                BATCH as libc::c_int,
+                EVENTS_PER_WAIT as libc::c_int,
                 timeout.as_ptr(),
                 ptr::null::<libc::c_void>(),
                 0usize,

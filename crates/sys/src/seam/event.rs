@@ -74,5 +74,9 @@ pub struct Event {
     pub ready: Ready,
 }
 
+/// The number of events after which a wait may leave further ones to the next wait. Events that the provider keeps for
+/// itself, such as those of its waker, count as well.
+pub const EVENTS_PER_WAIT: usize = 1024;
+
 /// The events of one `wait`.
 pub type Events = Vec<Event>;

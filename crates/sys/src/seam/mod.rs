@@ -50,7 +50,7 @@ mod watches;
 
 pub use adoption::{Adoption, Kind, Released};
 pub use decorator::{ProviderDecorator, StreamsDecorator, WatchesDecorator};
-pub use event::{Event, Events, Interest, Ready};
+pub use event::{EVENTS_PER_WAIT, Event, Events, Interest, Ready};
 pub use filesystem::Filesystem;
 pub use provider::{Capabilities, Clock, EventProvider, Names, StreamCalls};
 pub use sockets::{KeepAliveTimes, SocketOption, Sockets};

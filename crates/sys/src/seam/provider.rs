@@ -74,6 +74,8 @@ pub trait EventProvider: StreamCalls + Send {
     /// Clears `events`, blocks until an event happens or `timeout` is over, and then fills `events`. A timeout of
     /// `None` waits without a limit.
     ///
+    /// Reports everything that has happened, or at least [`EVENTS_PER_WAIT`](super::EVENTS_PER_WAIT) events of it.
+    ///
     /// `events` may be filled even if an error is returned. Handle these events, because they may not be reported
     /// again.
     ///
