@@ -204,10 +204,6 @@ impl ServiceHandle {
         reactor.call_guarded(CallbackKind::Service, what, || method(&*self.0.service, reactor)).unwrap_or_else(fail)
     }
 
-    pub(super) fn stage(&self) -> Stage {
-        self.0.stage.get()
-    }
-
     /// The name for log messages.
     pub(super) fn label(&self) -> Rc<str> {
         self.name().unwrap_or_else(|| "(a service without a name)".into())

@@ -7,7 +7,6 @@ use std::time::Duration;
 use ropewalk_proto::{Deferred, Failure, Resolver, fail, succeed};
 use ropewalk_sys::Identity;
 
-use super::handle::Stage;
 use super::{MultiService, ServiceHandle};
 use crate::error::{Error, Result};
 use crate::interfaces::core::{Phase, TriggerId};
@@ -44,11 +43,17 @@ struct Root {
     handle: ServiceHandle,
     /// The calls of `start` for which the services have not begun to start.
     waiting: RefCell<Vec<Resolver<()>>>,
+    /// The start that is in progress.
+    starting: RefCell<Option<Rc<Starting>>>,
     /// The call that starts the services if the reactor makes turns without a run.
     turn: RefCell<Option<DelayedCall>>,
     /// The trigger that stops the services.
     shutdown: RefCell<Option<TriggerId>>,
 }
+
+/// The calls of `start` that wait for one start of the services.
+#[derive(Debug)]
+struct Starting(RefCell<Vec<Resolver<()>>>);
 
 impl Application {
     /// Creates an application without services, which keeps the user and group of its process.
@@ -91,6 +96,7 @@ impl Application {
             services,
             handle,
             waiting: RefCell::default(),
+            starting: RefCell::default(),
             turn: RefCell::default(),
             shutdown: RefCell::default(),
         }))
@@ -123,6 +129,9 @@ impl Application {
     /// of the service, or with [`Error::Io`] when the user or group cannot be changed. If the reactor is stopped while
     /// the services start, the Deferred fails with [`Error::ReactorNotRunning`]. The reactor continues after a failure,
     /// because the program may use it for other things. [`run`](Application::run) stops the reactor instead.
+    ///
+    /// While the services start, a further call waits for the same start. If they run already, its Deferred fires and
+    /// nothing else happens.
     ///
     /// ```
     /// use std::time::Duration;
@@ -184,24 +193,56 @@ impl Application {
             // The reactor may be shutting down.
             let _ = reactor.remove_system_event_trigger(&trigger);
         }
+        self.stop_services(reactor)
+    }
+
+    fn stop_services(&self, reactor: &Reactor) -> Deferred<()> {
+        // A start in progress fails by itself, and the next call of `start` begins another one.
+        self.0.starting.take();
         self.0.handle.stop(reactor)
     }
 
     /// Starts the services for the calls of `start` that wait.
     fn start_waiting(&self, reactor: &Reactor) {
         self.cancel_turn();
-        for resolver in self.0.waiting.take() {
-            if self.0.shutdown.borrow().is_none() {
-                let root = self.clone();
-                let stop = move |reactor: &Reactor| {
-                    root.0.shutdown.take();
-                    root.0.handle.stop(reactor)
-                };
-                let trigger = reactor.add_system_event_trigger(Phase::Before, "shutdown", stop);
-                self.0.shutdown.replace(Some(trigger));
-            }
-            self.start_now(reactor).chain(resolver);
+        let waiting = self.0.waiting.take();
+        if waiting.is_empty() {
+            return;
         }
+        if let Some(starting) = &*self.0.starting.borrow() {
+            return starting.0.borrow_mut().extend(waiting);
+        }
+        if self.0.handle.running() {
+            return answer(waiting, Ok(()));
+        }
+        let starting = Rc::new(Starting(RefCell::new(waiting)));
+        self.0.starting.replace(Some(starting.clone()));
+        self.stop_before_shutdown(reactor);
+        let application = self.clone();
+        self.start_now(reactor, &starting).add_both(move |outcome| {
+            if application.is_present(&starting) {
+                application.0.starting.take();
+            }
+            answer(starting.0.take(), outcome);
+        });
+    }
+
+    fn stop_before_shutdown(&self, reactor: &Reactor) {
+        if self.0.shutdown.borrow().is_some() {
+            return;
+        }
+        let application = self.clone();
+        let stop = move |reactor: &Reactor| {
+            application.0.shutdown.take();
+            application.stop_services(reactor)
+        };
+        let trigger = reactor.add_system_event_trigger(Phase::Before, "shutdown", stop);
+        self.0.shutdown.replace(Some(trigger));
+    }
+
+    /// Returns whether this start is in progress, and the application was not stopped since.
+    fn is_present(&self, starting: &Rc<Starting>) -> bool {
+        self.0.starting.borrow().as_ref().is_some_and(|present| Rc::ptr_eq(present, starting))
     }
 
     fn cancel_turn(&self) {
@@ -238,13 +279,13 @@ impl Application {
         failed.take().map_or(Ok(()), |failure| Err(failure.into()))
     }
 
-    fn start_now(&self, reactor: &Reactor) -> Deferred<()> {
+    fn start_now(&self, reactor: &Reactor, starting: &Rc<Starting>) -> Deferred<()> {
         let root = &self.0;
-        let (application, weak) = (self.clone(), reactor.downgrade());
+        let (application, weak, own) = (self.clone(), reactor.downgrade(), starting.clone());
         let started = root.handle.privileged_start(reactor).and_then(move |()| {
             // If the application was stopped meanwhile, its start fails.
             let reactor = match weak.upgrade() {
-                Some(reactor) if application.0.handle.stage() == Stage::Prepared => reactor,
+                Some(reactor) if application.is_present(&own) => reactor,
                 _ => return fail(Error::ReactorNotRunning),
             };
             let assumed = application.0.identity.assume();
@@ -253,11 +294,23 @@ impl Application {
                 Err(error) => fail(error),
             }
         });
-        let (application, weak) = (self.clone(), reactor.downgrade());
+        let (application, weak, own) = (self.clone(), reactor.downgrade(), starting.clone());
         started.or_else(move |failure| {
-            let reactor = weak.upgrade();
+            // Another start may have begun since the application was stopped.
+            let reactor = weak.upgrade().filter(|_| application.is_present(&own));
             let stopped = reactor.map_or_else(|| succeed(()), |reactor| application.0.handle.stop(&reactor));
             stopped.then(move |_| Err::<(), Failure>(failure))
         })
+    }
+}
+
+/// Fires the Deferreds of `start`. The first call gets the failure itself, and the others get its text.
+fn answer(calls: Vec<Resolver<()>>, outcome: Result<(), Failure>) {
+    let text = outcome.as_ref().err().map(|failure| format!("{failure:#}"));
+    let mut first = Some(outcome);
+    for resolver in calls {
+        let other = || text.clone().map_or(Ok(()), |text| Err(Failure::new(text).logged()));
+        // The program may have cancelled the Deferred.
+        let _ = resolver.fire(first.take().unwrap_or_else(other));
     }
 }

@@ -426,24 +426,34 @@ fn a_failed_start_leaves_the_reactor_running() {
     assert_eq!(net.seconds(), 1.0, "the reactor ran until it was stopped");
 }
 
+/// A service whose preparation lasts until it is released or stopped.
+#[derive(Clone, Default)]
+struct Slow(Rc<Cell<Option<Resolver<()>>>>);
+
+impl Slow {
+    fn release(&self) {
+        self.0.take().expect("its preparation has begun").callback(()).unwrap();
+    }
+}
+
+impl Service for Slow {
+    fn privileged_start(&self, _reactor: &Reactor) -> Deferred<()> {
+        let (deferred, resolver) = Deferred::new();
+        self.0.set(Some(resolver));
+        deferred
+    }
+
+    fn stop(&self, _reactor: &Reactor) -> Deferred<()> {
+        self.0.take().iter().for_each(|resolver| resolver.callback(()).unwrap());
+        succeed(())
+    }
+}
+
 #[test]
 fn a_stop_during_preparation_prevents_the_start() {
-    struct Never(Cell<Option<Resolver<()>>>);
-    impl Service for Never {
-        fn privileged_start(&self, _reactor: &Reactor) -> Deferred<()> {
-            let (deferred, resolver) = Deferred::new();
-            self.0.set(Some(resolver));
-            deferred
-        }
-        fn stop(&self, _reactor: &Reactor) -> Deferred<()> {
-            let resolver = self.0.take().unwrap();
-            resolver.callback(()).unwrap();
-            succeed(())
-        }
-    }
     let (net, diary) = (MemoryReactor::new(), Diary::default());
     let application = application(&diary);
-    application.services().add(Never(Cell::default()));
+    application.services().add(Slow::default());
     net.call_later(SECOND, |reactor| reactor.stop().unwrap());
     let outcome = application.run(&net);
     assert!(matches!(outcome, Err(Error::ReactorNotRunning)), "{outcome:?}");
@@ -500,4 +510,84 @@ fn a_turn_during_a_delayed_startup_starts_no_service() {
     net.call_later(3 * SECOND, |reactor| reactor.stop().unwrap());
     application.run(&net).unwrap();
     assert!(diary.take().starts_with("a turn, prepare a"));
+}
+
+#[test]
+fn a_second_start_of_an_application_changes_nothing() {
+    let (net, diary) = (MemoryReactor::new(), Diary::default());
+    let application = application(&diary);
+    for started in ["prepare a, prepare b, start a, start b", "", ""] {
+        let calls = [application.start(&net), application.start(&net)];
+        net.advance(Duration::ZERO);
+        assert!(calls.map(Deferred::try_result).iter().all(|result| matches!(result, Ok(Ok(())))));
+        assert_eq!(diary.take(), started);
+    }
+    net.call_later(SECOND, |reactor| reactor.stop().unwrap());
+    application.run(&net).unwrap();
+    assert_eq!(diary.take(), "stop b, stop a, b is stopped, a is stopped");
+}
+
+#[test]
+fn calls_of_start_wait_for_the_same_preparation() {
+    let (net, diary, slow) = (MemoryReactor::new(), Diary::default(), Slow::default());
+    let application = application(&diary);
+    application.services().add(slow.clone());
+    let mut calls = Vec::new();
+    for _ in 0..3 {
+        calls.push(application.start(&net));
+        net.advance(Duration::ZERO);
+    }
+    assert_eq!(diary.take(), "prepare a, prepare b");
+    assert!(!calls.iter().any(Deferred::is_done));
+    slow.release();
+    assert!(calls.iter().all(Deferred::is_done));
+    assert_eq!(diary.take(), "start a, start b");
+}
+
+#[test]
+fn a_failed_start_fails_each_call_that_waits_for_it() {
+    let (net, diary) = (MemoryReactor::new(), Diary::default());
+    let application = application(&diary);
+    application.services().add(diary.service("bad").fails_at("start"));
+    let calls = [application.start(&net), application.start(&net)];
+    net.advance(SECOND);
+    let texts = calls.map(|call| format!("{:#}", call.try_result().unwrap().unwrap_err()));
+    assert_eq!(texts[0], texts[1]);
+    diary.take();
+    drop(application.start(&net).add_errback(drop));
+    net.advance(SECOND);
+    assert!(diary.take().starts_with("prepare a"), "another start is possible");
+}
+
+#[test]
+fn a_start_after_a_stop_waits_for_its_own_preparation() {
+    let (net, diary, slow) = (MemoryReactor::new(), Diary::default(), Slow::default());
+    let application = application(&diary);
+    // The first preparation ends only during the second one.
+    let first = slow.clone();
+    application.services().add(Unstoppable(slow));
+    let started = application.start(&net);
+    net.advance(Duration::ZERO);
+    let released = first.0.take().unwrap();
+    let stopped = application.stop(&net);
+    net.advance(SECOND);
+    assert!(stopped.is_done());
+    let again = application.start(&net);
+    net.advance(Duration::ZERO);
+    diary.take();
+    released.callback(()).unwrap();
+    assert!(started.try_result().unwrap().unwrap_err().check::<Error>());
+    assert_eq!(diary.take(), "");
+    first.release();
+    assert!(again.is_done());
+    assert_eq!(diary.take(), "start a, start b");
+}
+
+/// A service whose stop does not end its preparation.
+struct Unstoppable(Slow);
+
+impl Service for Unstoppable {
+    fn privileged_start(&self, reactor: &Reactor) -> Deferred<()> {
+        self.0.privileged_start(reactor)
+    }
 }
