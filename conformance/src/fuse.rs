@@ -64,6 +64,7 @@ impl ProviderDecorator for Fused {
     }
 
     fn streams(&mut self) -> Option<&mut dyn Streams> {
+        self.fuse.pass("streams");
         self.provider.streams()?;
         Some(self)
     }

@@ -493,6 +493,72 @@ specifications! {
         }
     }
 
+    fn a_panic_in_a_redelivery_closes_only_its_connection(subject: &Subject) {
+        // The redelivery is a delayed call. Its guard must not hide which connection the provider was called for.
+        let ((reactor, fuse), log) = (subject.fused(), Log::new());
+        let lines = logged(|| {
+            let bystander = Bystander::new(subject, &reactor);
+            let (lit, lost) = (fuse.clone(), log.clone());
+            let server = Script::new()
+                .on_data(move |transport, data| match data {
+                    b"again" => {
+                        lit.light("send", 1);
+                        transport.write(b"an answer");
+                    }
+                    _ => transport.unread(b"again"),
+                })
+                .on_lost(move |_, reason| lost.add(reason_name(reason)));
+            let port = subject.join(&reactor, &server, &Script::new().on_made(|transport| transport.write(b"x")));
+            iterate_until(&reactor, || !log.entries().is_empty());
+            port.stop_listening();
+            bystander.leave_after_an_answer(&reactor, "send");
+        });
+        log.expect(&["Panicked"]);
+        assert_located(&lines, "send");
+    }
+
+    fn a_panic_at_the_end_of_a_run_leaves_no_source(subject: &Subject) {
+        // The connection that sends its last bytes fails. The sources behind it are closed, and the reactor can run again.
+        let ((reactor, fuse), log) = (subject.fused(), Log::new());
+        let (clients, listed) = (Transports::new(), Log::new());
+        let client = Script::logged(&log, "client").listed_in(&clients);
+        let port = subject.listen(&reactor, Script::new().factory());
+        for _ in 0..2 {
+            subject.connect(&reactor, &port, client.factory());
+        }
+        iterate_until(&reactor, || clients.all().len() == 2);
+        let (lit, ended) = (fuse.clone(), listed.clone());
+        reactor.add_system_event_trigger(Phase::After, "shutdown", move |_| ended.add("after shutdown"));
+        reactor.call_when_running(move |reactor| {
+            reactor.call_later(Duration::ZERO, move |reactor| {
+                clients.all().iter().for_each(|client| client.write(b"farewell"));
+                lit.light("send", 1);
+                stop(reactor);
+            });
+        });
+        let lines = logged(|| run(&reactor));
+        assert_located(&lines, "send");
+        assert_eq!(log.count("client lost Panicked"), 1, "{:?}", log.entries());
+        assert_eq!(log.count("client lost ConnectionLost"), 1, "{:?}", log.entries());
+        assert_eq!(reactor.source_count(), 0);
+        listed.expect(&["after shutdown"]);
+        reactor.call_when_running(stop);
+        run(&reactor);
+    }
+
+    fn a_panic_instead_of_a_part_follows_the_policy(subject: &Subject) {
+        // Not Error::Unsupported: the provider has streams.
+        let (reactor, fuse) = subject.fused();
+        reactor.set_panic_policy(PanicPolicy::Stop);
+        reactor.call_later(Duration::ZERO, move |reactor| {
+            fuse.light("streams", 1);
+            let error = reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap_err();
+            assert!(matches!(error, Error::Panicked(..)), "{error}");
+        });
+        let error = reactor.run_with(quiet()).unwrap_err();
+        assert!(error.to_string().ends_with("::streams panicked: a bug in streams"), "{error}");
+    }
+
     fn a_panic_in_a_call_that_closes_is_only_logged(subject: &Subject) {
         for call in ["close", "abort"] {
             let (reactor, fuse) = subject.fused();

@@ -22,23 +22,25 @@ impl Reactor {
     }
 
     /// Closes the source whose work panicked: the source for which the provider was called, or else the source of
-    /// `key`.
+    /// `key`. Returns the panic as an error.
     #[cold]
-    pub(super) fn end_culprit(&self, key: Option<Key>, panic: CaughtPanic) {
+    pub(super) fn end_culprit(&self, key: Option<Key>, panic: CaughtPanic) -> Error {
         let kernel = &self.0;
         let (error, key) = match kernel.guard.blamed.take() {
             Some((call, blamed)) => (kernel.provider_panicked(call, panic), Some(blamed)),
             None => (kernel.loop_panicked(panic), key),
         };
         kernel.apply_owed_policy();
-        let Some(key) = key else { return };
-        let source = kernel.inbox.borrow().sources.get(key).cloned();
-        let Some(source) = source else { return };
-        if let Err(panic) = catch(|| source.panicked(self, error)) {
-            kernel.loop_panicked(panic);
-            // The source is not dropped here, because its destructor may be the code that panics.
-            std::mem::forget(kernel.remove_source(key));
+        let source = key.and_then(|key| Some((key, kernel.inbox.borrow().sources.get(key)?.clone())));
+        if let Some((key, source)) = source {
+            let reason = error.clone();
+            if let Err(panic) = catch(|| source.panicked(self, reason)) {
+                kernel.loop_panicked(panic);
+                // The source is not dropped here, because its destructor may be the code that panics.
+                std::mem::forget(kernel.remove_source(key));
+            }
         }
+        error
     }
 
     /// Reports a panic that left the turn. Returns an error after too many panics since the last wait.
@@ -46,8 +48,7 @@ impl Reactor {
     pub(crate) fn turn_panicked(&self, panic: CaughtPanic) -> Result<()> {
         // The features after the panicking feature may not have been called.
         self.0.attention.ask();
-        let error = self.0.loop_panicked(panic);
-        self.0.apply_owed_policy();
+        let error = self.end_culprit(None, panic);
         self.0.count_panic(error)
     }
 }

@@ -374,11 +374,12 @@ impl Kernel {
         error
     }
 
-    /// Applies the policy to a panic in the provider. The provider's slot must be free.
-    pub(super) fn apply_owed_policy(&self) {
-        if let Some((error, panic)) = self.guard.owed.take() {
-            self.apply_policy(&error, panic);
-        }
+    /// Applies the policy to a panic in the provider, and returns the panic as an error. The provider's slot must be
+    /// free.
+    pub(super) fn apply_owed_policy(&self) -> Option<Error> {
+        let (error, panic) = self.guard.owed.take()?;
+        self.apply_policy(&error, panic);
+        Some(error)
     }
 
     fn apply_policy(&self, error: &Error, panic: CaughtPanic) {
@@ -425,22 +426,6 @@ impl Reactor {
                 panic.resume();
             }
         }
-    }
-}
-
-/// Logs a panic in the call `name` of `provider`, and returns the panic as an error.
-#[cold]
-pub(super) fn provider_panicked(provider: &str, name: &str, panic: &CaughtPanic) -> Error {
-    let call = format!("{provider}::{name}");
-    let at = panic.place().map(Place::to_string).unwrap_or_default();
-    tracing::error!(call, at, message = panic.message(), "unhandled panic in the event provider");
-    Error::Panicked(call.into(), panic.message().into())
-}
-
-/// Drops a value of the user when the reactor is gone. A panic in the value's destructor is logged under `name`.
-pub(crate) fn drop_logged<T>(name: &str, value: T) {
-    if let Err(panic) = catch(|| drop(value)) {
-        tracing::error!(callback = name, at = panic.at(), message = panic.message(), "unhandled panic in a destructor");
     }
 }
 

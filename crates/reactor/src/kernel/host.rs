@@ -14,7 +14,7 @@ use ropewalk_proto::Moment;
 use ropewalk_proto::panics::catch;
 use ropewalk_sys::{EventProvider, Events, RawWaitable};
 
-use super::guard::provider_panicked;
+use super::panic_log::provider_panicked;
 use super::{Kernel, Reactor};
 use crate::error::{Error, Result};
 

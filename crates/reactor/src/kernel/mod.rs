@@ -17,6 +17,7 @@ mod feature;
 mod guard;
 mod host;
 mod inbox;
+mod panic_log;
 mod pending_events;
 mod provider_calls;
 mod provider_slot;
@@ -43,8 +44,9 @@ pub use choose::{ReactorInfo, reactors};
 pub use current::EnterGuard;
 pub(crate) use feature::{Feature, Hooks, Order};
 pub use guard::{Callback, CallbackKind, PanicPolicy};
-pub(crate) use guard::{Label, Running, drop_logged, name_of};
+pub(crate) use guard::{Label, Running, name_of};
 pub use host::DetachedWait;
+pub(crate) use panic_log::drop_logged;
 pub(crate) use source::Source;
 pub use weak::WeakReactor;
 

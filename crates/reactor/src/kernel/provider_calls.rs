@@ -16,7 +16,8 @@ use ropewalk_sys::{
 };
 
 use super::Kernel;
-use super::guard::{Blamed, provider_panicked};
+use super::guard::Blamed;
+use super::panic_log::provider_panicked;
 use crate::error::Error;
 
 /// The result of a call of the provider, which may have panicked.

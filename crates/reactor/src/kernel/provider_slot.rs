@@ -12,7 +12,8 @@ use super::provider_calls::{Answer, Blame, Guarded};
 use crate::error::{Error, Result};
 
 /// Defines methods of the kernel that call `ask` with a guarded part of the provider. They return [`Error::Waiting`] while
-/// the provider waits in another thread, and [`Error::Unsupported`] when it has no such part.
+/// the provider waits in another thread, [`Error::Unsupported`] when it has no such part, and [`Error::Panicked`] when it
+/// panics instead of returning the part.
 macro_rules! parts {
     ($($name:ident: $part:ident),*) => {
         impl Kernel {
@@ -21,17 +22,41 @@ macro_rules! parts {
                 let mut slot = self.provider_slot();
                 let provider = slot.as_deref_mut().ok_or(Error::Waiting)?;
                 let part = self.guard_provider(stringify!($name), || provider.$name());
-                let part = part.ok_or_else(|| self.lacks(stringify!($name)))?;
-                let answer = ask(&mut Guarded { kernel: self, part });
+                let answer = part.map(|part| ask(&mut Guarded { kernel: self, part }));
                 drop(slot);
-                self.apply_owed_policy();
-                Ok(answer)
+                let panicked = self.apply_owed_policy();
+                answer.ok_or_else(|| panicked.unwrap_or_else(|| self.lacks(stringify!($name))))
             })*
         }
     };
 }
 
 parts! { streams: Streams, sockets: Sockets, adoption: Adoption, watches: Watches, filesystem: Filesystem }
+
+/// Defines methods of the kernel that call `tell` with a guarded part of the provider: now, or once the provider is back
+/// from a wait in another thread.
+macro_rules! tells {
+    ($($tell_part:ident: $name:ident, $part:ident;)*) => {
+        impl Kernel {
+            $(pub(crate) fn $tell_part(&self, tell: impl FnOnce(&mut dyn $part) + 'static) {
+                let mut tell = Some(tell);
+                let told = self.$name(|part| tell.take().map(|tell| tell(part)));
+                if let (Err(Error::Waiting), Some(tell)) = (told, tell) {
+                    self.detached.postpone(Box::new(move |kernel, provider| {
+                        if let Some(part) = kernel.guard_provider(stringify!($name), || provider.$name()) {
+                            tell(&mut Guarded { kernel, part });
+                        }
+                    }));
+                }
+            })*
+        }
+    };
+}
+
+tells! {
+    tell_streams: streams, Streams;
+    tell_watches: watches, Watches;
+}
 
 impl Kernel {
     /// Returns whether the provider waits in another thread.
@@ -142,32 +167,6 @@ impl Kernel {
         *slot = self.detached.take_back(self);
         if slot.is_some() {
             self.inbox.borrow_mut().events.prepend(&mut self.detached.take_events());
-        }
-    }
-
-    /// Calls `tell` with the provider's streams: now, or once the provider is back from a wait in another thread.
-    pub(crate) fn tell_streams(&self, tell: impl FnOnce(&mut dyn Streams) + 'static) {
-        let mut tell = Some(tell);
-        let told = self.streams(|streams| tell.take().map(|tell| tell(streams)));
-        if let (Err(Error::Waiting), Some(tell)) = (told, tell) {
-            self.detached.postpone(Box::new(move |kernel, provider| {
-                if let Some(part) = kernel.guard_provider("streams", || provider.streams()) {
-                    tell(&mut Guarded { kernel, part });
-                }
-            }));
-        }
-    }
-
-    /// Calls `tell` with the provider's watches: now, or once the provider is back from a wait in another thread.
-    pub(crate) fn tell_watches(&self, tell: impl FnOnce(&mut dyn Watches) + 'static) {
-        let mut tell = Some(tell);
-        let told = self.watches(|watches| tell.take().map(|tell| tell(watches)));
-        if let (Err(Error::Waiting), Some(tell)) = (told, tell) {
-            self.detached.postpone(Box::new(move |kernel, provider| {
-                if let Some(part) = kernel.guard_provider("watches", || provider.watches()) {
-                    tell(&mut Guarded { kernel, part });
-                }
-            }));
         }
     }
 

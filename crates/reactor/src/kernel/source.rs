@@ -106,7 +106,7 @@ impl Reactor {
             // attempt.
             let source = self.0.inbox.borrow().sources.get(key).cloned();
             if let Some(source) = source {
-                source.shut_down(self);
+                self.contain(key, || source.shut_down(self));
             }
         }
         // Released connections are no sources any more, and notify their protocols when they settle.

@@ -39,7 +39,7 @@ use super::layered::Layered;
 use super::share::{BYTES_PER_TURN, PIECES_PER_TURN, READS_PER_TURN};
 use super::stream::Stream;
 use crate::error::{Error, Result};
-use crate::kernel::{CallbackKind, Kernel, Reactor};
+use crate::kernel::{CallbackKind, Kernel};
 
 /// The maximum number of transformed bytes that wait for the socket. Further bytes stay plain, so that the layer can
 /// put more of them into one unit.
@@ -160,12 +160,7 @@ impl Stream {
             ));
         }
         let held = self.inbound.take_unread(&self.flags).unwrap_or_default();
-        let weak = Rc::downgrade(self);
-        let timer = Reactor(kernel.clone()).call_later(limit, move |reactor| {
-            if let Some(stream) = weak.upgrade() {
-                stream.open_too_late(&reactor.0);
-            }
-        });
+        let timer = self.later(&kernel, limit, Stream::open_too_late);
         // Bytes written before the layer was started are sent unchanged.
         let wire = self.outbound.take_outbox().filter(|outbox| !outbox.is_empty());
         let layered = Layered::new(layer, held, wire, timer);
@@ -390,12 +385,7 @@ impl Stream {
     /// Keeps `error` until the layer's final bytes have been sent.
     fn fail_layer(self: &Rc<Stream>, kernel: &Rc<Kernel>, error: io::Error) {
         let Some(layered) = self.layered().filter(|_| !self.state().is_lost()) else { return };
-        let weak = Rc::downgrade(self);
-        let timer = Reactor(kernel.clone()).call_later(FINAL_BYTES_LIMIT, move |reactor| {
-            if let Some(stream) = weak.upgrade() {
-                stream.drop_final_bytes(&reactor.0);
-            }
-        });
+        let timer = self.later(kernel, FINAL_BYTES_LIMIT, Stream::drop_final_bytes);
         let mut layered = layered.borrow_mut();
         if let Some(opening) = layered.timer.replace(timer) {
             let _ = opening.cancel();

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use ropewalk_proto::{Address, EndStep, Key, Resolver, StreamState};
 use ropewalk_sys::{Ready, Received, Sockets};
@@ -21,6 +22,7 @@ use super::protocol_slot::ProtocolSlot;
 use super::share::{BYTES_PER_TURN, READS_PER_TURN};
 use super::slot::Slot;
 use crate::error::{Error, Result};
+use crate::interfaces::time::DelayedCall;
 use crate::kernel::{CallbackKind, Kernel, Reactor, Source, drop_logged};
 use crate::protocols::Protocol;
 
@@ -449,6 +451,22 @@ impl Stream {
         if let Some(producer) = self.take_producer() {
             let _ = kernel.guard(CallbackKind::Producer, "stop_producing", move || producer.stop());
         }
+    }
+
+    /// Schedules `call` to run after `delay`, unless the connection no longer exists. If the call panics, the connection
+    /// ends.
+    pub(super) fn later(
+        self: &Rc<Stream>,
+        kernel: &Rc<Kernel>,
+        delay: Duration,
+        call: impl FnOnce(&Rc<Stream>, &Rc<Kernel>) + 'static,
+    ) -> DelayedCall {
+        let weak = Rc::downgrade(self);
+        Reactor(kernel.clone()).call_later(delay, move |reactor| {
+            if let Some(stream) = weak.upgrade() {
+                reactor.contain(stream.key, || call(&stream, &reactor.0));
+            }
+        })
     }
 
     /// Makes this connection settle when its running callback returns, or before the loop waits if no callback runs.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Transport;
 use super::flags::Flags;
 use super::stream::Stream;
-use crate::kernel::{Kernel, Reactor};
+use crate::kernel::Kernel;
 
 impl Transport {
     /// Gives back `bytes` that were delivered and are not wanted now. These bytes are delivered again before newer
@@ -124,13 +124,13 @@ impl Stream {
             return;
         }
         self.mark(Flags::REDELIVERY, true);
-        let transport = Transport(self.clone());
-        Reactor(kernel.clone()).call_later(Duration::ZERO, move |reactor| {
-            transport.0.mark(Flags::REDELIVERY, false);
-            if transport.0.has(Flags::LAYERED) {
-                transport.0.continue_layered(&reactor.0, &transport);
-            } else if transport.0.reads() {
-                transport.0.deliver_unread(&reactor.0, &transport);
+        self.later(kernel, Duration::ZERO, |stream, kernel| {
+            stream.mark(Flags::REDELIVERY, false);
+            let transport = Transport(stream.clone());
+            if stream.has(Flags::LAYERED) {
+                stream.continue_layered(kernel, &transport);
+            } else if stream.reads() {
+                stream.deliver_unread(kernel, &transport);
             }
         });
     }
