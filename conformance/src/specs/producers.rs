@@ -4,12 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk::transports::{Producer, PullProducer, PushProducer};
+use ropewalk::transports::{Hold, Producer, PullProducer, PushProducer};
 use ropewalk::{Error, Transport};
 
 use crate::links::{Countdown, MOST_DELIVERED, Transports, assert_same_bytes, noise};
 use crate::script::{Log, Script, reason_name, stop};
-use crate::waiting::{after_some_turns, run_and_expect, when};
+use crate::waiting::{after_some_turns, iterate_until, run_and_expect, when};
 use crate::{run, specifications};
 
 /// The default watermarks.
@@ -59,6 +59,22 @@ impl PullProducer for Noting {
     fn stop_producing(&self) {
         self.note("stop");
     }
+}
+
+/// Lets its consumer send once the producer is paused.
+struct Releases(Log, RefCell<Option<Hold>>);
+
+impl PushProducer for Releases {
+    fn pause_producing(&self) {
+        self.0.add("pause");
+        self.1.take();
+    }
+
+    fn resume_producing(&self) {
+        self.0.add("resume");
+    }
+
+    fn stop_producing(&self) {}
 }
 
 /// Sends `left` copies of `piece`, then unregisters and loses the connection.
@@ -173,6 +189,22 @@ fn reads_later() -> Script {
 
 specifications! {
     producers;
+
+    fn a_paused_producer_can_release_a_hold_of_its_consumer(subject: &Subject) {
+        // The connection settles again after each method of the producer, because the method may have changed it.
+        let (reactor, log, server) = (subject.reactor(), Log::new(), Script::new());
+        let calls = log.clone();
+        let client = Script::new().on_made(move |transport| {
+            let producer = Releases(calls.clone(), RefCell::new(Some(transport.hold_writing())));
+            transport.set_watermarks(2, 1);
+            transport.register_producer(Producer::push(Rc::new(producer))).unwrap();
+            transport.write(b"held");
+        });
+        subject.join(&reactor, &server, &client);
+        iterate_until(&reactor, || log.contains("resume") && !server.received().is_empty());
+        assert_eq!(server.received(), b"held");
+        log.expect(&["pause", "resume"]);
+    }
 
     fn a_failed_write_stops_the_producer_before_the_last_data(subject: &Subject) {
         // IProducer.stopProducing: no later write of the producer is sent. The received data is delivered after that call.

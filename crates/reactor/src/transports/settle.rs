@@ -127,10 +127,10 @@ impl Stream {
         }
     }
 
-    /// Pauses or resumes the producer. Returns whether the producer may have written bytes that should be flushed.
+    /// Pauses or resumes the producer. Returns whether the producer was called: it may have written bytes, or released a
+    /// hold, so there may be more to flush.
     pub(super) fn balance_producer(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
         let Some(due) = self.outbound.take_due(self.buffered(), &self.flags) else { return false };
-        let resumes = matches!(due, Due::Resume(_));
         // The present settling flushes the producer's writes, so they must not queue the connection for another one.
         self.mark(Flags::WROTE, false);
         self.mark(Flags::IN_CALLBACK, true);
@@ -142,7 +142,7 @@ impl Stream {
         };
         self.mark(Flags::IN_CALLBACK, false);
         match outcome {
-            Ok(()) => resumes,
+            Ok(()) => true,
             Err(panicked) => {
                 self.end(kernel, panicked);
                 false
