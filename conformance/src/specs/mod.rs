@@ -4,6 +4,7 @@ pub mod callbacks;
 pub mod closing;
 pub mod connectors;
 pub mod core;
+pub mod current;
 pub mod ending;
 pub mod endpoints;
 #[cfg(unix)]

@@ -363,6 +363,7 @@ impl Reactor {
     /// ```
     pub fn call_when_running(&self, call: impl FnOnce(&Reactor) + 'static) -> Option<TriggerId> {
         if self.running() {
+            let _entered = self.0.enter();
             call(self);
             return None;
         }

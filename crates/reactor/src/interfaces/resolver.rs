@@ -226,6 +226,7 @@ impl Reactor {
         let names = self.feature::<NameResolver>();
         let installed = names.installed.borrow().clone();
         let question = Question { host: host.into(), port, family, resolver: names.number.get() };
+        let _entered = self.0.enter();
         let answer = names.questions.ask(question, || look_up(&*installed))?;
         Some(answer.add_timeout(LOOKUP_TIMEOUT, self))
     }

@@ -1,16 +1,23 @@
-//! The reactor that is running on this thread.
+//! The reactor whose turn or callback runs on this thread.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
+use std::rc::Rc;
 
-use super::Reactor;
+use super::{Kernel, Reactor};
 
 thread_local! {
-    static RUNNING: RefCell<Vec<Reactor>> = const { RefCell::new(Vec::new()) };
+    /// The reactors that have been entered, the innermost last.
+    static ENTERED: RefCell<Vec<Reactor>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Reactor {
-    /// Returns the reactor that is running on this thread, inside [`run`](Reactor::run).
+    /// Returns the reactor whose turn or callback runs on this thread.
+    ///
+    /// Works inside [`run`](Reactor::run) and in each callback of a reactor, also when a host loop makes the turns, and
+    /// when a method of the reactor calls back outside of a turn. If a callback runs another reactor, that one is
+    /// current meanwhile. Returns `None` outside of turns and callbacks, in other threads, and in destructors that run
+    /// because the reactor itself is dropped.
     ///
     /// Callbacks rarely need this method, because the reactor is an argument of most of them.
     ///
@@ -24,29 +31,46 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn current() -> Option<Reactor> {
-        RUNNING.with_borrow(|running| running.last().cloned())
+        ENTERED.try_with(|entered| entered.borrow().last().cloned()).ok().flatten()
     }
 }
 
 impl Reactor {
     /// Makes this the [current](Reactor::current) reactor of the thread until the returned guard is dropped.
     ///
-    /// [`run`](Reactor::run) does this itself. A host loop holds the guard while it calls [`prepare`](Reactor::prepare)
-    /// and [`dispatch`](Reactor::dispatch). Nested guards must be dropped in reverse order.
+    /// Turns and callbacks do this themselves. A host loop may hold the guard for its own code. Nested guards must be
+    /// dropped in reverse order.
     ///
     /// ```
     /// use ropewalk::Reactor;
     ///
     /// let reactor = Reactor::new()?;
     /// let entered = reactor.enter();
-    /// assert_eq!(Reactor::current().unwrap().name(), reactor.name());
+    /// assert_eq!(Reactor::current(), Some(reactor));
     /// drop(entered);
     /// assert!(Reactor::current().is_none());
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn enter(&self) -> EnterGuard {
-        RUNNING.with_borrow_mut(|running| running.push(self.clone()));
+        ENTERED.with_borrow_mut(|entered| entered.push(self.clone()));
         EnterGuard(PhantomData)
+    }
+}
+
+impl Kernel {
+    /// Enters the reactor for a turn or a callback, unless it is the current one.
+    #[inline]
+    pub(crate) fn enter(&self) -> Option<EnterGuard> {
+        let is_current = |entered: &RefCell<Vec<Reactor>>| {
+            entered.borrow().last().is_some_and(|current| std::ptr::eq(Rc::as_ptr(&current.0), self))
+        };
+        // A thread that is ending has no current reactor.
+        if ENTERED.try_with(is_current).unwrap_or(true) { None } else { self.enter_anew() }
+    }
+
+    #[cold]
+    fn enter_anew(&self) -> Option<EnterGuard> {
+        Some(Reactor(self.itself.upgrade()?).enter())
     }
 }
 
@@ -68,7 +92,7 @@ pub struct EnterGuard(PhantomData<*const ()>);
 
 impl Drop for EnterGuard {
     fn drop(&mut self) {
-        let left = RUNNING.with_borrow_mut(Vec::pop);
+        let left = ENTERED.with_borrow_mut(Vec::pop);
         drop(left);
     }
 }

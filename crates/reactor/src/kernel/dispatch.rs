@@ -32,6 +32,7 @@ impl Reactor {
         if self.0.is_away() {
             return;
         }
+        let _entered = self.0.enter();
         // The host loop need not be notified of tasks that wake from here on, because it calls `prepare` next.
         self.0.attention.set_asleep(false);
         // The receive buffer is taken out for this dispatch, because a callback that runs the loop through `iterate`

@@ -311,10 +311,13 @@ impl Kernel {
         name: &'static str,
         callback: impl FnOnce() -> R,
     ) -> Result<R, Error> {
+        // Methods that are called outside of a turn may call back as well.
+        let _entered = self.enter();
         self.guard_labelled(self.label(kind, name), || None, callback)
     }
 
     /// Runs a callback whose label is known, as [`guard`](Kernel::guard) does. `peer` returns the peer of its connection.
+    /// The caller has entered the reactor.
     #[inline]
     pub(crate) fn guard_labelled<'a, R>(
         &self,

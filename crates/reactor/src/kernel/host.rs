@@ -190,6 +190,7 @@ impl Kernel {
         }
         let hook = self.deadline_hook.hook.borrow().clone();
         if let Some(hook) = hook {
+            let _entered = self.enter();
             hook();
         }
     }

@@ -31,7 +31,7 @@ mod weak;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use ropewalk_proto::panics::{CaughtPanic, catch, locate_panics};
@@ -83,6 +83,7 @@ pub struct Reactor(pub(crate) Rc<Kernel>);
 
 /// The shared state of a reactor.
 pub(crate) struct Kernel {
+    itself: Weak<Kernel>,
     /// `None` while a [`DetachedWait`] owns the provider.
     provider: RefCell<Option<Box<dyn EventProvider>>>,
     name: &'static str,
@@ -135,7 +136,8 @@ impl Reactor {
         let calls = Arc::new(ThreadCalls::new(provider.waker()));
         let attention = Arc::new(Attention::new(provider.waker()));
         let clock = provider.clock();
-        Reactor(Rc::new(Kernel {
+        Reactor(Rc::new_cyclic(|itself| Kernel {
+            itself: itself.clone(),
             name: provider.name(),
             capabilities: Capabilities::of(&mut *provider),
             turn_now: Cell::new(clock()),
@@ -166,6 +168,15 @@ impl Reactor {
         self.0.name
     }
 }
+
+impl PartialEq for Reactor {
+    /// Returns whether both are handles of the same reactor.
+    fn eq(&self, other: &Reactor) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Reactor {}
 
 impl std::fmt::Debug for Reactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -58,6 +58,7 @@ impl Reactor {
             return Err(Error::Forked);
         }
         self.0.check_present()?;
+        let _entered = self.0.enter();
         self.0.attention.set_asleep(false);
         self.0.turns_again.set(false);
         self.run_thread_calls();

@@ -162,6 +162,8 @@ impl Stream {
         origin: Option<Rc<dyn Origin>>,
         settings: Settings,
     ) -> Transport {
+        // The caller may be user code outside of a turn, such as that of `adopt_stream_connection`.
+        let _entered = reactor.0.enter();
         let protocol = ProtocolSlot::new(&reactor.0, protocol);
         let stream = Rc::new(Stream {
             reactor: Rc::downgrade(&reactor.0),
@@ -182,7 +184,6 @@ impl Stream {
         if let Some(origin) = &transport.0.origin {
             origin.connected(&transport);
         }
-        // The caller may be user code, such as that of `adopt_stream_connection`.
         reactor.contain(key, || transport.0.call(&reactor.0, |protocol| protocol.connection_made(&transport)));
         transport
     }
@@ -525,7 +526,10 @@ impl Stream {
             return Err(Error::ProducerRegistered);
         }
         if self.state.get().is_lost() {
-            producer.stop();
+            match self.reactor.upgrade() {
+                Some(kernel) => drop(kernel.guard(CallbackKind::Producer, "stop_producing", move || producer.stop())),
+                None => producer.stop(),
+            }
             return Ok(());
         }
         let producing = producer.transport().cloned();
@@ -591,6 +595,7 @@ impl Stream {
     pub(super) fn switch_protocol(&self, protocol: Box<dyn Protocol>) {
         if !self.state.get().is_lost() {
             let kernel = self.reactor.upgrade();
+            let _entered = kernel.as_deref().and_then(Kernel::enter);
             drop(self.protocol.switch(kernel.as_deref(), protocol, &self.flags));
         }
     }
@@ -598,6 +603,7 @@ impl Stream {
     /// Switches to `protocol`, and calls its `connection_made`.
     pub(super) fn hand_over(self: &Rc<Stream>, protocol: Box<dyn Protocol>) {
         let Some(kernel) = self.reactor.upgrade().filter(|_| !self.state().is_lost()) else { return };
+        let _entered = kernel.enter();
         drop(self.protocol.hand_over(protocol, &self.flags));
         self.settle_soon(&kernel);
     }
