@@ -35,6 +35,7 @@ pub mod receiving;
 pub mod reentrancy;
 pub mod resolver;
 pub mod scarcity;
+pub mod settling;
 #[cfg(unix)]
 pub mod signals;
 #[cfg(unix)]

@@ -14,10 +14,10 @@ use ropewalk::{Address, ClientFactory, Connector, Destination, Error, Factory, P
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_linger;
 
-use crate::links::{Countdown, assert_same_bytes, noise};
+use crate::links::{Countdown, Transports, assert_same_bytes, noise};
 use crate::scrambler::Scrambler;
 use crate::script::{Log, LoggingFactory, Script, stop};
-use crate::waiting::run_until;
+use crate::waiting::{iterate_until, run_until};
 use crate::{Subject, run, specifications};
 
 fn serve(subject: &Subject, script: &Script) -> (Reactor, Port, std::net::SocketAddr) {
@@ -107,6 +107,22 @@ specifications! {
         run(&reactor);
         let (sent, received) = peer.join().unwrap();
         assert_same_bytes(&received, &sent);
+    }
+
+    fn settled_bytes_reach_the_peer_without_a_turn(subject: &Subject) {
+        // Reactor::settle. A provider may collect sends for its next wait, but no wait follows here.
+        let servers = Transports::new();
+        let (reactor, _port, host) = serve(subject, &Script::new().listed_in(&servers));
+        let mut peer = TcpStream::connect(host).unwrap();
+        iterate_until(&reactor, || !servers.all().is_empty());
+        peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        for round in 0..3 {
+            servers.first().write(&[round]);
+            reactor.settle().unwrap();
+            let mut received = [0xff];
+            peer.read_exact(&mut received).unwrap();
+            assert_eq!(received, [round]);
+        }
     }
 
     fn a_reset_by_the_peer_is_connection_lost_with_its_cause(subject: &Subject) {

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use ropewalk_proto::panics::catch;
 use ropewalk_proto::{Mark, Moment};
+use ropewalk_sys::EventProvider;
 
 use super::catching_up::PUNCTUAL;
 use super::{CallbackKind, Kernel, Reactor};
@@ -54,10 +55,7 @@ impl Reactor {
     /// process that inherited the reactor by a fork, until `run` or `start_running` reopens the provider. The errors of
     /// [`wait`](Reactor::wait) after a standstill.
     pub fn prepare(&self) -> Result<Option<Duration>> {
-        if self.0.is_forked() {
-            return Err(Error::Forked);
-        }
-        self.0.check_present()?;
+        self.0.check_usable()?;
         let _entered = self.0.enter();
         self.0.attention.set_asleep(false);
         self.0.turns_again.set(false);
@@ -142,6 +140,49 @@ impl Reactor {
         Ok(())
     }
 
+    /// Does now what `prepare` does at the end of a turn: sends the bytes that were written outside of callbacks, and
+    /// carries out requests such as `lose_connection`, with the callbacks that follow from them. Does not wait, and
+    /// handles no event, delayed call, task or call from a thread.
+    ///
+    /// A host loop calls this after code that used transports, when the effects must not wait for the next
+    /// [`prepare`](Reactor::prepare): `connection_lost` after `abort_connection`, or `stop_factory` after
+    /// [`Port::close_now`](crate::Port::close_now).
+    ///
+    /// May be called from any callback. The callbacks of other connections then run before this method returns. A
+    /// connection whose own callback is running settles when that callback returns. If producers keep writing to each
+    /// other, a part of their bytes waits for the next call or turn.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    /// use ropewalk::Reactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let _client = net.connect_stream("10.0.0.1:80");
+    /// net.settle(); // of a `MemoryReactor`: makes turns until nothing is left to do
+    /// let transport = server.transport().expect("it is connected");
+    /// transport.abort_connection();
+    /// assert!(server.lost().is_none());
+    /// Reactor::settle(&net)?; // makes no turn
+    /// assert!(server.lost().is_some());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Waiting`] while a [`DetachedWait`](super::DetachedWait) owns the provider. [`Error::Forked`] as for
+    /// [`prepare`](Reactor::prepare). [`Error::Io`] when the operating system does not take the requests.
+    pub fn settle(&self) -> Result<()> {
+        self.0.check_usable()?;
+        let _entered = self.0.enter();
+        self.settle_all();
+        // A callback may have detached the wait, which makes the requests itself.
+        match self.0.provider("submit", EventProvider::submit) {
+            Ok(submitted) => submitted.map_err(Error::io("cannot submit requests to the system")),
+            Err(_away) => Ok(()),
+        }
+    }
+
     fn run_thread_calls(&self) {
         let count = {
             let mut batch = self.0.batch.borrow_mut();
@@ -219,6 +260,11 @@ impl Reactor {
 }
 
 impl Kernel {
+    /// Returns an error if the provider is away, or belongs to the parent process.
+    fn check_usable(&self) -> Result<()> {
+        if self.is_forked() { Err(Error::Forked) } else { self.check_present() }
+    }
+
     /// Continues after a few panics of the provider, because its next wait may succeed.
     #[cold]
     fn wait_failed(&self, error: io::Error) -> Result<()> {

@@ -124,6 +124,7 @@ decorator! {
         fn has_signals(&self) -> bool;
     mut by decorated_mut:
         fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()>;
+        fn submit(&mut self) -> io::Result<()>;
         fn host_handle(&mut self) -> Option<RawWaitable>;
         fn reopen_after_fork(&mut self) -> io::Result<()>;
         fn streams(&mut self) -> Option<&mut dyn Streams>;

@@ -86,6 +86,15 @@ pub trait EventProvider: StreamCalls + Send {
     /// Errors after which the loop cannot continue, because waiting is not possible at all.
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()>;
 
+    /// Makes the requests that the provider has collected for its next wait, without waiting: bytes that
+    /// [`Streams::send`] took leave now. Reports nothing.
+    ///
+    /// # Errors
+    /// The error that the next wait would return.
+    fn submit(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Returns a handle that a host loop can wait for: it is readable when `wait` would report something.
     ///
     /// A provider that collects requests for its next wait stops collecting when this is called.
