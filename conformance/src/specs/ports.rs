@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use ropewalk::{Address, Error, Factory, Port, Protocol, Reactor, Transport};
 
-use crate::links::Countdown;
+use crate::links::{Countdown, Transports};
 use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
-use crate::waiting::{after_some_turns, run_and_expect, run_until};
+use crate::waiting::{after_some_turns, iterate_until, run_and_expect, run_until};
 use crate::{Subject, run, specifications};
 
 /// Runs until `port` has stopped.
@@ -165,6 +165,100 @@ specifications! {
             });
             run_and_expect(&reactor, &log, &["build"]);
         }
+    }
+
+    fn an_address_is_free_when_a_port_is_closed_now(subject: &Subject) {
+        // Port::close_now: the program that calls it must not wait for a turn. Accepted connections stay open.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::echo()));
+        let (clients, host) = (Transports::new(), port.host().unwrap());
+        let client = asks(&log, "client").listed_in(&clients);
+        subject.connect(&reactor, &port, client.factory());
+        iterate_until(&reactor, || log.contains("client answered"));
+        let fired = log.clone();
+        port.close_now().unwrap().add_callback(move |()| fired.add("fired"));
+        let successor = subject.listen_at(&reactor, &host, Script::echo().factory()).unwrap();
+        assert!(!port.is_listening() && matches!(port.host(), Err(Error::Closed)));
+        log.expect(&["start factory", "build", "client answered"]);
+        clients.first().write(b"y");
+        iterate_until(&reactor, || log.count("client answered") == 2);
+        assert_eq!(log.entries()[3..], ["stop factory", "fired", "client answered"]);
+        subject.connect(&reactor, &successor, asks(&log, "next").factory());
+        iterate_until(&reactor, || log.contains("next answered"));
+        assert!(log.contains("next answered"));
+    }
+
+    fn a_port_that_was_closed_now_can_listen_in_the_next_line(subject: &Subject) {
+        // The factory has a user all the time, so it is started and stopped once.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::new()));
+        let stopped = port.stop_listening();
+        let closed = [port.close_now().unwrap(), port.close_now().unwrap()];
+        assert!(!stopped.is_done() && !closed[0].is_done());
+        assert!(closed[1].is_done(), "the port does not listen any more");
+        port.start_listening().unwrap();
+        iterate_until(&reactor, || stopped.is_done());
+        assert!(port.is_listening() && closed[0].is_done());
+        log.expect(&["start factory"]);
+        port.close_now().unwrap();
+        reactor.settle().unwrap();
+        log.expect(&["start factory", "stop factory"]);
+    }
+
+    fn closing_a_port_now_drops_the_queued_connections(subject: &Subject) {
+        // They have not been accepted. The system ends them, as after stop_listening.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::echo()));
+        port.pause_producing();
+        let lost = log.clone();
+        let client = Script::new().on_lost(move |_, _| lost.add("lost"));
+        subject.connect(&reactor, &port, client.factory());
+        let closed = port.clone();
+        after_some_turns(&reactor, move |_| drop(closed.close_now().unwrap()));
+        run_and_expect(&reactor, &log, &["start factory", "stop factory", "lost"]);
+    }
+
+    fn a_factory_can_close_its_port_now_while_it_builds(subject: &Subject) {
+        // The connection that is being accepted is served, and the queued one is not accepted.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let noted = log.clone();
+        let port = acting_port(subject, &reactor, &Script::echo(), move |port| {
+            noted.add("build");
+            let closed = noted.clone();
+            port.close_now().unwrap().add_callback(move |()| closed.add("fired"));
+        });
+        port.pause_producing();
+        for _ in 0..2 {
+            subject.connect(&reactor, &port, Script::new().on_made(|transport| transport.write(b"x")).factory());
+        }
+        let resumed = port.clone();
+        after_some_turns(&reactor, move |_| resumed.resume_producing());
+        run_and_expect(&reactor, &log, &["build", "fired"]);
+    }
+
+    fn a_port_closed_now_in_the_last_turn_stops_its_factory(subject: &Subject) {
+        // No turn follows, and the factory must not wait for the next run.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let port = subject.listen(&reactor, LoggingFactory::new(&log, Script::new()));
+        reactor.call_later(Duration::ZERO, move |reactor| {
+            port.close_now().unwrap();
+            stop(reactor);
+        });
+        run(&reactor);
+        log.expect(&["start factory", "stop factory"]);
+    }
+
+    fn a_port_cannot_be_closed_now_during_a_detached_wait(subject: &Subject) {
+        // The provider is in another thread, so the socket cannot be closed before the call returns.
+        let reactor = subject.reactor();
+        let port = subject.listen(&reactor, Script::new().factory());
+        reactor.prepare().unwrap();
+        let wait = reactor.detach_wait().unwrap();
+        assert!(matches!(port.close_now(), Err(Error::Waiting)));
+        assert!(port.is_listening());
+        drop(wait);
+        port.close_now().unwrap();
+        assert!(!port.is_listening());
     }
 
     fn accepted_connections_outlive_their_port(subject: &Subject) {

@@ -219,10 +219,58 @@ impl Port {
         self.stop()
     }
 
+    /// Closes the socket before this method returns, so that its address can be bound again in the next line. Accepted
+    /// connections stay open.
+    ///
+    /// The factory is stopped later, and then the Deferred fires: when the running callback has returned, before the loop
+    /// waits, or in [`Reactor::settle`]. On a port that does not listen, the Deferred fires at once. It fails
+    /// with [`Error::Panicked`] when `stop_factory` panics.
+    ///
+    /// Connections that wait in the system's queue have not been accepted, and the system resets them. To serve them,
+    /// [`drain`](Port::drain) the port instead. If a drain or a stop is in progress, this method completes it. Their
+    /// Deferreds fire together with the new one.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// let port = net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let closed = port.close_now()?;
+    /// let successor = net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// assert!(successor.is_listening() && !port.is_listening() && !closed.is_done());
+    /// net.settle();
+    /// assert!(closed.is_done());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Waiting`] while a [`DetachedWait`](crate::DetachedWait) owns the event provider: the port still listens.
+    pub fn close_now(&self) -> Result<Deferred<()>> {
+        let (deferred, resolver) = Deferred::new();
+        let port = &self.0;
+        match self.listening_on() {
+            Some(reactor) => {
+                reactor.0.check_present()?;
+                port.stopped.borrow_mut().push(resolver);
+                port.close_socket(&reactor);
+                let stopped = RefCell::new(port.stopped.take());
+                reactor.0.settle_later(Rc::new(Closed { port: port.clone(), stopped }));
+            }
+            None => drop(resolver.callback(())),
+        }
+        Ok(deferred)
+    }
+
+    /// Returns the reactor, if the port has a socket.
+    fn listening_on(&self) -> Option<Reactor> {
+        self.0.reactor.upgrade().map(Reactor).filter(|_| self.0.key.get().is_some())
+    }
+
     fn stop(&self) -> Deferred<()> {
         let (deferred, resolver) = Deferred::new();
         let port = &self.0;
-        let Some(reactor) = port.reactor.upgrade().map(Reactor).filter(|_| port.key.get().is_some()) else {
+        let Some(reactor) = self.listening_on() else {
             let _ = resolver.callback(());
             return deferred;
         };
@@ -488,6 +536,14 @@ impl PortInner {
 
     /// Closes the socket, stops the factory, and fires the Deferreds of `stop_listening` and `drain`.
     pub(crate) fn close(&self, reactor: &Reactor) {
+        if self.key.get().is_some() {
+            self.close_socket(reactor);
+            let stopped = self.stopped.take();
+            self.stop_factory(reactor, stopped);
+        }
+    }
+
+    fn close_socket(&self, reactor: &Reactor) {
         let Some(key) = self.key.take() else { return };
         self.feed(&reactor.0);
         drop(reactor.0.remove_source(key));
@@ -503,11 +559,30 @@ impl PortInner {
         }
         self.stopping.set(false);
         self.draining.set(false);
+    }
+
+    fn stop_factory(&self, reactor: &Reactor, stopped: Vec<Resolver<()>>) {
         let outcome = stop_factory(reactor, &*self.factory);
-        let stopped = std::mem::take(&mut *self.stopped.borrow_mut());
         for resolver in stopped {
             // The guard has logged the panic.
             let _ = resolver.fire(outcome.clone().map_err(|error| Failure::from(error).logged()));
         }
     }
+}
+
+/// The end of a port whose socket has been closed already. The port itself may listen again by now.
+struct Closed {
+    port: Rc<PortInner>,
+    stopped: RefCell<Vec<Resolver<()>>>,
+}
+
+impl Source for Closed {
+    /// Never called, because this source has no key.
+    fn ready(self: Rc<Closed>, _reactor: &Reactor, _key: Key, _ready: Ready, _scratch: &mut [u8]) {}
+
+    fn settle(self: Rc<Closed>, reactor: &Reactor) {
+        self.port.stop_factory(reactor, self.stopped.take());
+    }
+
+    fn shut_down(self: Rc<Closed>, _reactor: &Reactor) {}
 }

@@ -123,7 +123,7 @@ pub trait Streams {
     fn shutdown_write(&mut self, key: Key) -> io::Result<()>;
 
     /// Closes a port, a connection or a connection attempt, and retires its key. Bytes that `send` took are still
-    /// delivered.
+    /// delivered. The address of a port can be bound again when this method returns.
     fn close(&mut self, key: Key);
 
     /// Aborts a connection with a reset, and drops bytes in flight.
