@@ -381,10 +381,39 @@ impl std::error::Error for Error {
     }
 }
 
-/// Returns the failure's error if it is an [`Error`]. For another error, returns [`Error::Failed`] with its message.
+/// Returns the failure's error if it is an [`Error`] or an [`io::Error`]. For another error, returns [`Error::Failed`]
+/// with its message.
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Error {
-        failure.trap::<Error>().unwrap_or_else(|failure| Error::Failed(failure.to_string().into()))
+        let failure = match failure.trap::<Error>() {
+            Ok(error) => return error,
+            Err(failure) => failure,
+        };
+        let other = |failure: Failure| Error::Failed(failure.to_string().into());
+        failure.trap::<io::Error>().map_or_else(other, Error::from)
+    }
+}
+
+/// Returns [`Error::Io`] with `error`, so that `?` works on the results of `std::io`. An [`Error`] inside `error` is
+/// returned itself.
+///
+/// ```
+/// use std::io::ErrorKind;
+/// use ropewalk::Error;
+///
+/// fn greeting() -> ropewalk::Result<String> {
+///     Ok(std::fs::read_to_string("/no/such/file")?)
+/// }
+///
+/// let Err(Error::Io(_, cause)) = greeting() else { unreachable!("there is no such file") };
+/// assert_eq!(cause.kind(), ErrorKind::NotFound);
+/// ```
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Error {
+        match error.downcast::<Error>() {
+            Ok(inner) => inner,
+            Err(error) => Error::Io("input or output failed", Arc::new(error)),
+        }
     }
 }
 
@@ -415,5 +444,13 @@ mod tests {
         assert!(format!("{returned:?}").starts_with("cannot listen on "));
         let unsupported = Error::Unsupported { interface: "pipes", provider: "memory" };
         assert_eq!(unsupported.name(), "Unsupported");
+    }
+
+    #[test]
+    fn an_error_inside_an_io_error_is_found_again() {
+        assert!(matches!(Error::from(io::Error::other(Error::Closed)), Error::Closed));
+        let error = Error::from(io::Error::from(io::ErrorKind::AddrInUse));
+        assert!(matches!(&error, Error::Io(_, cause) if cause.kind() == io::ErrorKind::AddrInUse));
+        assert!(error.to_string().starts_with("input or output failed: "), "{error}");
     }
 }

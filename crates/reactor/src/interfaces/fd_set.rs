@@ -22,7 +22,7 @@ use crate::kernel::{CallbackKind, Feature, Reactor, Source, name_of};
 /// use std::os::fd::AsRawFd;
 /// use std::os::unix::net::UnixStream;
 /// use std::rc::Rc;
-/// use ropewalk::{Descriptor, Error, Reactor};
+/// use ropewalk::{Descriptor, Reactor};
 ///
 /// /// Stops the reactor when a byte arrives.
 /// struct StopButton(UnixStream);
@@ -33,7 +33,7 @@ use crate::kernel::{CallbackKind, Feature, Reactor, Source, name_of};
 ///     }
 ///
 ///     fn do_read(&self, reactor: &Reactor) -> ropewalk::Result<()> {
-///         (&self.0).read(&mut [0]).map_err(|error| Error::Failed(error.to_string().into()))?;
+///         (&self.0).read(&mut [0])?;
 ///         reactor.stop()
 ///     }
 /// }

@@ -159,8 +159,8 @@ impl ThreadHandle {
     /// ```
     ///
     /// # Errors
-    /// The Deferred's failure, as [`Error::Failed`] if it is not an [`Error`]. [`Error::Closed`] when the reactor has
-    /// been dropped, or is dropped before the call runs.
+    /// The Deferred's failure, as [`Error::Failed`] if it is neither an [`Error`] nor an `io::Error`. [`Error::Closed`]
+    /// when the reactor has been dropped, or is dropped before the call runs.
     ///
     /// # Panics
     /// In work that runs [in a turn](Reactor::set_inline_work) of a reactor.
