@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk::transports::Released;
-use ropewalk::{Address, ConnectorState, Error, Phase, Reactor, Transport};
+use ropewalk::{Address, ConnectorState, Deferred, Error, Phase, Reactor, Transport};
 use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
 
 use crate::links::{NOWHERE, Transports, assert_same_bytes, noise};
@@ -219,6 +219,29 @@ specifications! {
             entries.retain(|entry| entry != "shutdown");
             assert_eq!(entries, ["ours made", "returned", "producer stopped", "ours lost Released"]);
         }
+    }
+
+    fn the_end_of_a_run_reports_a_release(subject: &Subject) {
+        // IProtocol.connectionLost comes exactly once. The shutdown completes while events are dispatched, so no `prepare`
+        // follows.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let (transport, _theirs) = connected(&reactor, &Script::logged(&log, "ours"));
+        let (deferred, resolver) = Deferred::<()>::new();
+        let waits = RefCell::new(Some(deferred));
+        reactor.add_system_event_trigger(Phase::Before, "shutdown", move |_: &Reactor| waits.take().expect("one shutdown"));
+        let resolver = RefCell::new(Some(resolver));
+        let asks = Script::new().on_data(move |_, _| {
+            drop(transport.release().unwrap());
+            resolver.take().expect("one question").callback(()).unwrap();
+        });
+        let (_asked, mut theirs) = connected(&reactor, &asks);
+        reactor.call_later(Duration::ZERO, move |reactor| {
+            stop(reactor);
+            theirs.write_all(b"x").unwrap();
+            std::mem::forget(theirs);
+        });
+        run(&reactor);
+        log.expect(&["ours made", "ours lost Released"]);
     }
 
     fn a_connection_that_cannot_be_released_stays(subject: &Subject) {

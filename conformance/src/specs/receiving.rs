@@ -209,29 +209,29 @@ specifications! {
     fn protocols_with_memory_may_be_switched(subject: &Subject) {
         // Transport::switch_protocol: each protocol gets its bytes in its own way.
         let reactor = subject.reactor();
-        let plain = Script::new();
-        let buffered = Buffered::new(Script::new(), 10);
-        let (to_plain, to_buffered) = (plain.clone(), buffered.clone());
-        let taken = plain.clone().on_data(move |transport, _| {
+        let (first, last) = (Script::new(), Script::new());
+        let mut middle = Buffered::new(Script::new(), 10);
+        let successor = last.clone();
+        middle.script = middle.script.on_data(move |transport, _| {
             transport.write(b"2");
-            transport.switch_protocol(Box::new(to_buffered.clone()));
+            transport.switch_protocol(Box::new(successor.clone()));
         });
-        let mut first = Buffered::new(Script::new(), 10);
-        first.script = first.script.on_data(move |transport, _| {
+        let successor = middle.clone();
+        let begin = first.clone().on_data(move |transport, _| {
             transport.write(b"1");
-            transport.switch_protocol(Box::new(taken.clone()));
+            transport.switch_protocol(Box::new(successor.clone()));
         });
         let asks = Cell::new(0);
         let client = Script::new().on_made(|transport| transport.write(b"one")).on_data(move |transport, _| {
             asks.set(asks.get() + 1);
             transport.write(if asks.get() == 1 { b"two" } else { b"and" });
         });
-        let port = subject.listen(&reactor, first.factory());
+        let port = subject.listen(&reactor, begin.factory());
         subject.connect(&reactor, &port, client.factory());
-        let last = buffered.script.clone();
-        run_until(&reactor, move || last.received() == b"and");
-        assert_eq!((first.script.received(), to_plain.received()), (b"one".to_vec(), b"two".to_vec()));
-        assert_eq!((buffered.script.received(), buffered.is_filled()), (b"and".to_vec(), true));
+        let seen = last.clone();
+        run_until(&reactor, move || seen.received() == b"and");
+        assert_eq!((first.received(), last.received()), (b"one".to_vec(), b"and".to_vec()));
+        assert_eq!((middle.script.received(), middle.deliveries.take()), (b"two".to_vec(), vec![(3, true)]));
     }
 
     fn bytes_of_a_layer_come_into_the_memory(subject: &Subject) {
