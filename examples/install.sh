@@ -5,6 +5,8 @@
 #
 # The second argument is the prefix. DESTDIR is put before all paths, for packages. Nothing is enabled or started.
 set -eu
+# The files below are for all users, whatever mask root has.
+umask 022
 program=${1:?usage: install.sh PROGRAM [PREFIX], such as install.sh target/release/ropewalk /usr/local}
 prefix=${2:-/usr/local}
 own=$(dirname "$(realpath "$0")")
@@ -14,6 +16,7 @@ mkdir -p "$root/bin" "$root/share/man/man1" "$root/share/bash-completion/complet
     "$root/share/zsh/site-functions" "$root/share/fish/vendor_completions.d" "$root/lib/systemd/system" \
     "$root/share/doc/ropewalk"
 install -m 755 "$program" "$root/bin/ropewalk"
+# The program itself writes its page and its completions, so they have the options of this version.
 "$program" --man >"$root/share/man/man1/ropewalk.1"
 "$program" --completions bash >"$root/share/bash-completion/completions/ropewalk"
 "$program" --completions zsh >"$root/share/zsh/site-functions/_ropewalk"

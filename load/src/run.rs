@@ -121,6 +121,6 @@ fn print(figure: &Figure) {
 
 /// Prints one line on standard error, where it does not mix with the figures.
 #[expect(clippy::print_stderr, reason = "the program talks to its terminal")]
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     eprintln!("{line}");
 }

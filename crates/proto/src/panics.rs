@@ -157,6 +157,23 @@ pub struct CaughtPanic {
     place: Option<Place>,
 }
 
+/// The text for a payload that is not a text.
+const NO_MESSAGE: &str = "(no message)";
+
+/// Returns the text that a panic was begun with, or `(no message)` for another value.
+///
+/// ```
+/// use ropewalk_proto::panics::payload_message;
+///
+/// std::panic::set_hook(Box::new(|panic| println!("panicked: {}", payload_message(panic.payload()))));
+/// let payload = std::panic::catch_unwind(|| panic!("no more {}", "tea")).unwrap_err();
+/// assert_eq!(payload_message(&*payload), "no more tea");
+/// ```
+pub fn payload_message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref().map(String::as_str)).unwrap_or(NO_MESSAGE)
+}
+
 impl CaughtPanic {
     #[cold]
     fn new(payload: Box<dyn Any + Send>) -> CaughtPanic {
@@ -165,10 +182,7 @@ impl CaughtPanic {
 
     /// Returns the text that the panic was begun with, or `(no message)` for another value.
     pub fn message(&self) -> &str {
-        let payload = self.payload.as_deref();
-        let text = payload.and_then(|payload| payload.downcast_ref::<&str>().copied());
-        let text = text.or_else(|| payload.and_then(|payload| payload.downcast_ref().map(String::as_str)));
-        text.unwrap_or("(no message)")
+        self.payload.as_deref().map_or(NO_MESSAGE, payload_message)
     }
 
     /// Returns the place where the panic began. `None` without the hook of [`locate_panics`], and for a panic that was

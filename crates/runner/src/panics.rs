@@ -4,7 +4,7 @@ use std::panic::{self, PanicHookInfo};
 use std::thread;
 
 use ropewalk::Reactor;
-use ropewalk::proto::panics::remember;
+use ropewalk::proto::panics::{payload_message, remember};
 
 /// Installs a panic hook that logs instead of printing.
 pub(crate) fn install_hook() {
@@ -13,17 +13,11 @@ pub(crate) fn install_hook() {
 
 fn log(panic: &PanicHookInfo<'_>) {
     remember(panic);
-    // The reactor logs a panic in a callback itself, with the callback's name.
-    if Reactor::current().is_some() {
+    // The reactor logs a panic in a callback itself, with the callback's name, unless the process aborts before.
+    if Reactor::current().is_some() && cfg!(panic = "unwind") {
         return;
     }
     let at = panic.location().map(ToString::to_string).unwrap_or_default();
     let current = thread::current();
-    tracing::error!(at, thread = current.name().unwrap_or("?"), message = message(panic.payload()), "panicked");
-}
-
-/// Returns the message of a panic.
-fn message(payload: &(dyn std::any::Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
+    tracing::error!(at, thread = current.name().unwrap_or("?"), message = payload_message(panic.payload()), "panicked");
 }

@@ -13,7 +13,8 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait, waitpid};
 
 use super::Plan;
 use crate::figure::{Bar, Figure};
-use crate::server::{Server, program};
+use crate::run::say;
+use crate::server::{ANYWHERE, Server, program};
 
 pub(super) const NAME: &str = "signals";
 
@@ -66,7 +67,7 @@ pub(super) fn run(plan: &Plan<'_>) -> io::Result<Vec<Figure>> {
 /// The signal may come before the program has installed its handlers: then the default action stops the process.
 fn starting(trial: &Trial<'_>) -> io::Result<Outcome> {
     let mut command = program(trial.reactor, None)?;
-    command.args(["echo", "--listen", "tcp:0:interface=127.0.0.1"]);
+    command.args(["echo", "--listen", ANYWHERE]);
     let server = Server::spawn(command)?;
     thread::sleep(trial.moment);
     server.signal(trial.signal)?;
@@ -100,7 +101,7 @@ fn daemonizing(trial: &Trial<'_>) -> io::Result<Outcome> {
     let pidfile = folder.0.join("pid");
     let mut command = program(trial.reactor, None)?;
     command.args(["--daemon", "--rundir"]).arg(&folder.0).args(["--pidfile", "pid", "--logfile", "log"]);
-    command.args(["echo", "--listen", "tcp:0:interface=127.0.0.1"]);
+    command.args(["echo", "--listen", ANYWHERE]);
     let mut server = Server::spawn(command)?;
     thread::sleep(trial.moment);
     server.signal(trial.signal)?;
@@ -218,10 +219,4 @@ impl Random {
         self.0 ^= self.0 << 17;
         Duration::from_nanos(self.0 % span.as_nanos() as u64)
     }
-}
-
-/// Prints one line on standard error, where it does not mix with the figures.
-#[expect(clippy::print_stderr, reason = "the program talks to its terminal")]
-fn say(line: &str) {
-    eprintln!("{line}");
 }

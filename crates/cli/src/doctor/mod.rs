@@ -79,10 +79,7 @@ fn reactor(reactor: &ReactorInfo) -> Finding {
     let subject = format!("reactor {}", reactor.name);
     match &reactor.unavailable {
         None => Finding::new(subject, State::Works, reactor.description),
-        Some(error) => {
-            let remedy = system::reactor_remedy(reactor.name).map_or_else(String::new, |remedy| format!(": {remedy}"));
-            Finding::new(subject, State::Missing, format!("{error}{remedy}"))
-        }
+        Some(error) => Finding::new(subject, State::Missing, error.to_string()),
     }
 }
 

@@ -6,10 +6,6 @@ pub(super) fn listen_queue() -> Option<u32> {
     None
 }
 
-pub(super) fn reactor_remedy(_name: &str) -> Option<&'static str> {
-    None
-}
-
 pub(super) fn low_ports() -> Option<Finding> {
     None
 }

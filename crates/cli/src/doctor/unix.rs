@@ -17,16 +17,6 @@ pub(super) fn listen_queue() -> Option<u32> {
     number("/proc/sys/net/core/somaxconn")
 }
 
-/// Returns how to make a reactor work that the system refuses.
-pub(super) fn reactor_remedy(name: &str) -> Option<&'static str> {
-    // io_uring(7): 1 allows a group, 2 allows no process.
-    match (name, number("/proc/sys/kernel/io_uring_disabled")) {
-        ("uring", Some(1 | 2)) => Some("set kernel.io_uring_disabled to 0 with sysctl"),
-        ("uring", _) => Some("the kernel is too old, or the container's seccomp filter denies the calls of io_uring"),
-        _ => None,
-    }
-}
-
 /// Returns whether this process may listen on ports such as 80.
 pub(super) fn low_ports() -> Option<Finding> {
     let first_free = number("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or(1024);

@@ -423,6 +423,10 @@ fn root_opens_no_file_that_another_user_chose() {
             let expected = format!("cannot open the {what} {file}: {reason}");
             assert_eq!(refused(echo(&scratch, &[option, &file]), 1), expected);
         }
+        // A link of root's own may lead to a file of another user.
+        let _ = symlink(place("shared/theirs"), place("own-link-to-theirs"));
+        let expected = format!("cannot open the {what} own-link-to-theirs: {owner}");
+        assert_eq!(refused(echo(&scratch, &[option, "own-link-to-theirs"]), 1), expected);
     }
     assert_eq!(fs::read_dir(place("target")).unwrap().count(), 1);
     assert_eq!(fs::metadata(place("target/file")).unwrap().uid(), 0);

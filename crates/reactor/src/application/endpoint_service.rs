@@ -91,7 +91,7 @@ impl StreamServerEndpointService {
             match outcome {
                 Ok(port) if is_wanted => {
                     if let Ok(address) = port.host() {
-                        tracing::info!(%address, "listening");
+                        tracing::info!(target: "ropewalk::lifecycle", %address, "listening");
                     }
                     own.0.state.replace(State::Listening(port));
                 }

@@ -146,7 +146,7 @@ impl Hooks for Signals {
                 tracing::warn!(signal, "received another signal while shutting down: leaving at once");
                 reactor.crash();
             } else {
-                tracing::info!(signal, "received a signal: shutting down");
+                tracing::info!(target: "ropewalk::lifecycle", signal, "received a signal: shutting down");
                 run.request_stop(&reactor.0);
             }
         }

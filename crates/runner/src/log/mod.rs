@@ -39,8 +39,8 @@ use syslog_writer::SyslogWriter;
 /// ```
 pub const LIFECYCLE: &str = "ropewalk_runner";
 
-/// The targets of the library for such lines.
-const LIFECYCLE_OF_LIBRARY: [&str; 2] = ["ropewalk::application::endpoint_service", "ropewalk::interfaces::signals"];
+/// The target of the library for such lines.
+const LIFECYCLE_OF_LIBRARY: &str = "ropewalk::lifecycle";
 
 /// The variable with filters by target, such as `ropewalk=debug,hyper=warn`.
 const FILTER_VARIABLE: &str = "ROPEWALK_LOG";
@@ -157,9 +157,7 @@ fn filter<S: Subscriber>(
     };
     let targets = Targets::new().with_default(level);
     match has_lifecycle && level == LevelFilter::WARN {
-        true => targets.with_targets(
-            LIFECYCLE_OF_LIBRARY.into_iter().chain([LIFECYCLE]).map(|target| (target, LevelFilter::INFO)),
-        ),
+        true => targets.with_targets([LIFECYCLE_OF_LIBRARY, LIFECYCLE].map(|target| (target, LevelFilter::INFO))),
         false => targets,
     }
 }

@@ -259,7 +259,10 @@ fn first_missing(is_supported: impl Fn(u8) -> bool) -> io::Result<()> {
 /// Explains a refusal to a caller that asked for io_uring by name.
 pub(super) fn explained(call: &str, error: io::Error) -> io::Error {
     let meaning = match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => "denied by kernel.io_uring_disabled or by a sandbox",
+        Some(libc::EPERM | libc::EACCES) => {
+            "denied by kernel.io_uring_disabled or by a sandbox: set kernel.io_uring_disabled to 0 with sysctl, or allow the \
+             calls of io_uring in the container's seccomp filter"
+        }
         Some(libc::ENOSYS) => "this kernel has no io_uring, or a sandbox hides it",
         Some(libc::ENOMEM) => "not enough memory may be locked, see RLIMIT_MEMLOCK",
         Some(libc::EINVAL) => "this kernel's io_uring is too old: Linux 6.1 is needed",

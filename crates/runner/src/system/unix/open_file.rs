@@ -3,7 +3,7 @@
 //! Root may write everywhere, so the choice of a file must be root's own. While the process is root:
 //!
 //! - A symbolic link is followed only in a directory that belongs to root and that no other user may write.
-//! - A file belongs to root or to the user that the process will become, and has one name.
+//! - A file belongs to root or to the user that the process will become, and has one name, also behind a link.
 //!
 //! Any other user has its own rights only, and its paths are opened as usual.
 
@@ -46,19 +46,17 @@ fn flags(access: Access) -> OFlags {
 fn open_as_root(path: &Path, flags: OFlags, user: Identity) -> io::Result<OwnedFd> {
     let name = path.file_name().ok_or(Errno::ISDIR)?;
     let directory = directory_of(path)?;
-    match openat(&directory, name, flags | OFlags::NOFOLLOW, MODE) {
+    let file = match openat(&directory, name, flags | OFlags::NOFOLLOW, MODE) {
         Err(_) if is_link(&directory, name.as_ref()) => {
             if is_writable_by_others(&directory)? {
                 return Err(refused_link());
             }
-            Ok(openat(&directory, name, flags, MODE)?)
+            openat(&directory, name, flags, MODE)?
         }
-        opened => {
-            let file = opened?;
-            check(&fstat(&file)?, user)?;
-            Ok(file)
-        }
-    }
+        opened => opened?,
+    };
+    check(&fstat(&file)?, user)?;
+    Ok(file)
 }
 
 /// Opens the directory of a file, one component after another.
