@@ -19,6 +19,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// `Debug` prints the same text as `Display`, because Rust uses `Debug` to print an error that `main` returns. `{:#?}`
 /// puts the [`name`](Error::name) before it.
 ///
+/// An error may be sent to another thread.
+///
 /// ```
 /// use ropewalk::Error;
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};

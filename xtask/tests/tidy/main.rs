@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a test says what it counted")]
 
 mod border;
+mod callers;
 mod circles;
 mod examples;
 mod forwarding;

@@ -16,6 +16,8 @@ use crate::transports::Port;
 /// Stopping closes the port. Accepted connections stay open until they end or the reactor shuts down. All clones refer
 /// to the same service.
 ///
+/// The methods may be called from any callback on the reactor's thread.
+///
 /// ```
 /// use ropewalk::application::{Application, StreamServerEndpointService};
 /// use ropewalk::endpoints::server_from_string;

@@ -22,6 +22,8 @@ use crate::kernel::{Reactor, WeakReactor};
 /// A stop calls the services in reverse order. The stop completes when all have stopped, whether successfully or not.
 /// Failures to stop are logged. A second `stop` waits for the stop in progress.
 ///
+/// The methods may be called from any callback on the reactor's thread.
+///
 /// ```
 /// use ropewalk::application::{MultiService, Service, ServiceHandle, TimerService};
 /// use ropewalk::testing::Clock;

@@ -20,6 +20,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 ///
 /// Cloning is cheap, and all clones refer to the same application.
 ///
+/// The methods may be called from any callback on the reactor's thread. Only `run` must be called outside the loop.
+///
 /// ```
 /// use ropewalk::application::{Application, Service};
 /// use ropewalk::prelude::*;

@@ -22,6 +22,9 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(60);
 ///
 /// Equal questions at the same time are asked once, and all callers get the answer.
 ///
+/// The reactor calls the methods on its own thread, so they must not block. Blocking look-ups belong in
+/// [`defer_to_thread`](Reactor::defer_to_thread).
+///
 /// ```
 /// use std::net::SocketAddr;
 /// use std::rc::Rc;

@@ -161,6 +161,8 @@ pub trait Factory {
 ///
 /// Every closure that is a [`Factory`] is also a client factory, but is not notified of failed attempts.
 ///
+/// The reactor calls the methods on its own thread. They may use the reactor and the connector.
+///
 /// ```
 /// use std::cell::RefCell;
 /// use std::rc::Rc;

@@ -249,6 +249,8 @@ pub trait Protocol {
 /// that memory. With io_uring the bytes of small messages are copied into it once, because the system has received them
 /// before.
 ///
+/// The connection calls the methods on the reactor's thread, as callbacks of the protocol.
+///
 /// ```
 /// use ropewalk::prelude::*;
 /// use ropewalk::protocols::BufferedProtocol;

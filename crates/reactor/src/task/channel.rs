@@ -124,6 +124,9 @@ impl<T> Drop for SendingEnd<T> {
 /// The sending half of a [`channel`]. Clones send into the same channel. After the last clone is dropped, the receiver
 /// gets the remaining values and then the end.
 ///
+/// A channel connects tasks of one thread: a sender may be used in any task or callback of that thread. Another thread
+/// sends through [`ThreadHandle::call_from_thread`](crate::ThreadHandle::call_from_thread).
+///
 /// ```
 /// use std::time::Duration;
 /// use ropewalk::task::channel;
@@ -210,6 +213,9 @@ impl<T> fmt::Debug for Sender<T> {
 /// The sending half of an [`unbounded_channel`]. Clones send into the same channel. After the last clone is dropped,
 /// the receiver gets the remaining values and then the end.
 ///
+/// A sender may be used in any task or callback of the reactor's thread. Another thread sends through
+/// [`ThreadHandle::call_from_thread`](crate::ThreadHandle::call_from_thread).
+///
 /// ```
 /// use ropewalk::task::{UnboundedSender, unbounded_channel};
 ///
@@ -257,6 +263,8 @@ impl<T> fmt::Debug for UnboundedSender<T> {
 
 /// The receiving half of a [`channel`] or an [`unbounded_channel`]. Dropping the receiver drops the values that were
 /// not received, and closes the channel for senders.
+///
+/// A channel connects tasks of one thread: the receiver may be used in any task or callback of that thread.
 ///
 /// ```
 /// use ropewalk::task::{TryRecvError, unbounded_channel};

@@ -31,6 +31,8 @@ const STEPS_A_SLICE: usize = 1000;
 /// If a step yields a Deferred, its task waits for the Deferred while other tasks continue. If a step yields an error,
 /// its task ends.
 ///
+/// The methods may be called from any callback on the reactor's thread, also from a step.
+///
 /// ```
 /// use std::cell::RefCell;
 /// use std::rc::Rc;
@@ -376,6 +378,8 @@ impl Drop for Task {
 }
 
 /// A task of a [`Cooperator`]. Cloning is cheap, and all clones refer to the same task.
+///
+/// The methods may be called from any callback on the reactor's thread, also from a step of the task.
 ///
 /// ```
 /// use std::time::Duration;

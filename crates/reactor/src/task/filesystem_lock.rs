@@ -23,6 +23,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// The lock of a process that has ended counts as free. Dropping this value releases the lock. These locks work on Unix
 /// only.
 ///
+/// The methods may be called from any callback on the reactor's thread.
+///
 /// ```
 /// # if cfg!(unix) {
 /// use std::time::Duration;

@@ -22,6 +22,8 @@ use crate::kernel::{Reactor, WeakReactor};
 /// If a call returns a Deferred, the next call waits for it, so calls never overlap. Ticks that pass in that time are
 /// skipped. The next call is made at the next tick, so the phase is kept. Dropping the handles does not stop the loop.
 ///
+/// The methods may be called from any callback on the reactor's thread, also from the function itself.
+///
 /// ```
 /// use std::cell::Cell;
 /// use std::rc::Rc;

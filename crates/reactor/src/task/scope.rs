@@ -16,6 +16,8 @@ use crate::kernel::{Reactor, WeakReactor};
 ///
 /// For example, a protocol that keeps a scope cancels its tasks when its connection ends.
 ///
+/// The methods may be called from any callback on the reactor's thread, also from a task of the scope.
+///
 /// ```
 /// use std::time::Duration;
 /// use ropewalk::task::Scope;
@@ -157,6 +159,8 @@ impl Tasks {
 
 /// A task of a [`Scope`]: a future of its output. Dropping it does not cancel the task, because the scope owns the
 /// task.
+///
+/// The methods may be called from any callback on the reactor's thread.
 ///
 /// ```
 /// use std::time::Duration;

@@ -39,6 +39,8 @@ impl Reactor {
 
 /// The future of [`Reactor::sleep`].
 ///
+/// The future belongs to the reactor's thread.
+///
 /// ```
 /// use std::time::Duration;
 /// use ropewalk::task::Sleep;

@@ -469,6 +469,8 @@ impl std::fmt::Debug for Connector {
 
 /// A handle of a [`Connector`] that does not keep it alive.
 ///
+/// May be used from any callback on the reactor's thread.
+///
 /// ```
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
 /// use ropewalk::transports::WeakConnector;

@@ -6,6 +6,8 @@ use super::Transport;
 
 /// A producer that writes until it is paused: IPushProducer.
 ///
+/// The methods are called on the reactor's thread. They may use the reactor and any transport.
+///
 /// ```
 /// use std::cell::Cell;
 /// use std::rc::Rc;
@@ -50,6 +52,8 @@ pub trait PushProducer {
 }
 
 /// A producer that writes one piece each time it is asked: IPullProducer.
+///
+/// The methods are called on the reactor's thread. They may use the reactor and any transport.
 ///
 /// ```
 /// use std::cell::Cell;

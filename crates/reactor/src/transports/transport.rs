@@ -608,6 +608,8 @@ impl std::fmt::Debug for Transport {
 
 /// A [`Transport`] that does not keep the connection's memory alive.
 ///
+/// May be used from any callback on the reactor's thread.
+///
 /// ```
 /// use ropewalk::testing::StringTransport;
 /// use ropewalk::transports::WeakTransport;

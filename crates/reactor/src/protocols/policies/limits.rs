@@ -40,6 +40,8 @@ impl Drop for Place {
 /// reached, a new connection is closed. With an overflow factory the connection is kept instead, and is not counted
 /// until its header arrives.
 ///
+/// Share the factory in an `Rc` to ask for the number of connections, from any callback.
+///
 /// ```
 /// use std::rc::Rc;
 /// use ropewalk::prelude::*;
