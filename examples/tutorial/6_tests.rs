@@ -73,14 +73,9 @@ async fn ask(reactor: Reactor, place: String, line: String) -> Result<String, Fa
     let conversation = async {
         let mut stream = AsyncStream::connect(&reactor, &endpoint).await?;
         stream.write_all(format!("{line}\n").as_bytes()).await?;
-        let (mut answer, mut buffer) = (Vec::new(), [0; 512]);
-        while !answer.ends_with(b"\n") {
-            match stream.read(&mut buffer).await? {
-                0 => return Err(Failure::new("the server closed the connection without an answer")),
-                count => answer.extend_from_slice(&buffer[..count]),
-            }
-        }
-        Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
+        let answer = stream.next_line(16 * 1024).await?;
+        let answer = answer.ok_or_else(|| Failure::new("the server closed the connection without an answer"))?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
     };
     reactor.timeout(PATIENCE, conversation).await?
 }
