@@ -226,7 +226,7 @@ mod tests {
         net.call_later(Duration::ZERO, note(&log, "delayed call"));
         net.call_from_thread(|reactor| reactor.stop().unwrap());
         net.prepare().unwrap();
-        let expected = ["delayed call", "task", "turn 15", "stop", "end 15", "end 35", "turn 35", "settling"];
+        let expected = ["delayed call", "task", "turn 15", "stop", "settling", "end 15", "end 35", "turn 35"];
         assert_eq!(*log.borrow(), expected);
     }
 
