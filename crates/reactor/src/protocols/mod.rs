@@ -245,9 +245,8 @@ pub trait Protocol {
 
 /// A protocol that receives into memory of its own: asyncio's `BufferedProtocol`.
 ///
-/// [`Protocol::buffered`](crate::Protocol::buffered) returns it. The select, poll and epoll reactors receive straight into
-/// that memory. With io_uring the bytes of small messages are copied into it once, because the system has received them
-/// before.
+/// [`Protocol::buffered`] returns it. The select, poll and epoll reactors receive straight into that memory. With
+/// io_uring the bytes of small messages are copied into it once, because the system has received them before.
 ///
 /// The connection calls the methods on the reactor's thread, as callbacks of the protocol.
 ///
@@ -300,7 +299,7 @@ pub trait BufferedProtocol {
     /// arrived, [`buffer_filled`](BufferedProtocol::buffer_filled) does not follow.
     ///
     /// # Panics
-    /// The connection ends with [`Error::Panicked`](crate::Error::Panicked) if the memory is empty.
+    /// The connection ends with [`Error::Panicked`] if the memory is empty.
     fn buffer(&mut self, transport: &Transport) -> &mut [u8];
 
     /// Called when the first `count` bytes of that memory have been filled.
