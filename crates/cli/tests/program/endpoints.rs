@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use ropewalk::endpoints::Endpoints;
 
-use crate::running::{PATIENCE, Running, program, reactors};
+use crate::running::{PATIENCE, Running, program};
 use crate::wire::{converse, read_all};
 
 /// Returns a command that passes `listener` as descriptor 3, as systemd does, and then becomes the program.
@@ -93,7 +93,7 @@ fn standard_streams_may_carry_a_proxy_header() {
 fn a_full_output_device_fails_with_its_reason() {
     // full(4): ENOSPC.
     let full = || fs::File::options().write(true).open("/dev/full").unwrap();
-    for reactor in reactors() {
+    for reactor in crate::running::reactors() {
         for command in ["echo", "daytime", "chargen"] {
             let mut command = program(&["-r", reactor, command, "--listen", "stdio:"]);
             let mut child = command.stdin(Stdio::piped()).stdout(full()).stderr(Stdio::piped()).spawn().unwrap();

@@ -16,6 +16,7 @@ use super::stream::{Pump, Stream};
 use crate::error::Error;
 use crate::kernel::Kernel;
 
+#[cfg_attr(not(unix), expect(dead_code, reason = "pipes are adopted on Unix only"))]
 impl Transport {
     /// Makes an orderly end of the connection wait for [`pump_ended`](Transport::pump_ended).
     pub(crate) fn wait_for_pump(&self) {
