@@ -41,7 +41,7 @@ type Parser<E> = Rc<dyn Fn(&Endpoints, &Description) -> Parsed<E>>;
 ///     let argument = description.positional().first();
 ///     let port = argument.and_then(|port| port.value.parse::<u16>().ok());
 ///     let invalid = || DescriptionError::new(0, "invalid port: expected local:PORT with a port from 0 to 65535");
-///     let endpoint = TcpServerEndpoint::new(("127.0.0.1".parse().unwrap(), port.ok_or_else(invalid)?));
+///     let endpoint = TcpServerEndpoint::new(("127.0.0.1", port.ok_or_else(invalid)?));
 ///     Ok(Rc::new(endpoint.expect("a valid address and port")))
 /// });
 /// assert!(endpoints.server("local:8000").is_ok());
