@@ -60,6 +60,22 @@ impl Subject {
         port
     }
 
+    /// Connects a client to a server. Passes both ends to `then` when both have been made: the server's, then the
+    /// client's.
+    pub fn join_and(
+        &self,
+        reactor: &Reactor,
+        server: &Script,
+        client: &Script,
+        then: impl FnOnce(Transport, Transport) + 'static,
+    ) {
+        let (servers, clients) = (Transports::new(), Transports::new());
+        self.join(reactor, &server.clone().listed_in(&servers), &client.clone().listed_in(&clients));
+        let (made, others) = (servers.clone(), clients.clone());
+        let are_made = move || made.all().len() + others.all().len() == 2;
+        when(reactor, are_made, move |_| then(servers.first(), clients.first()));
+    }
+
     /// Connects a client to a server, and runs until both connections are lost.
     pub fn converse(&self, server: &Script, client: &Script) {
         self.converse_on(&self.reactor(), server, client);

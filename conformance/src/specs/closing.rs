@@ -30,7 +30,6 @@ fn reset_while_paused(
     sends_end: bool,
     then: impl FnOnce(Transport) + 'static,
 ) {
-    let (servers, clients) = (Transports::new(), Transports::new());
     let greet = |server: &Transport| {
         server.pause_producing();
         server.write(b"x");
@@ -41,17 +40,10 @@ fn reset_while_paused(
             client.lose_write_connection();
         }
     };
-    let server = server.clone().on_made(greet).listed_in(&servers);
-    subject.join(reactor, &server, &deaf().on_made(send).listed_in(&clients));
-    let (made, others) = (servers.clone(), clients.clone());
-    when(
-        reactor,
-        move || made.all().len() + others.all().len() == 2,
-        move |_| {
-            clients.first().abort_connection();
-            then(servers.first());
-        },
-    );
+    subject.join_and(reactor, &server.clone().on_made(greet), &deaf().on_made(send), move |server, client| {
+        client.abort_connection();
+        then(server);
+    });
 }
 
 /// Runs until the log has the expected events. Fails if the end of the run has caused some of them.
@@ -537,20 +529,15 @@ specifications! {
     }
 
     fn bytes_sent_before_a_close_precede_a_failed_write(subject: &Subject) {
-        // The peer has closed in order. Its bytes are delivered, although the first bytes written to the peer find it gone.
-        let (reactor, servers, clients) = (subject.reactor(), Transports::new(), Transports::new());
-        let server = Script::new().on_made(|transport| transport.set_lingering(false)).listed_in(&servers);
-        let client = Script::new().listed_in(&clients).stop_when_lost();
-        subject.join(&reactor, &server, &client);
-        let (made, others) = (servers.clone(), clients.clone());
-        when(
-            &reactor,
-            move || made.all().len() + others.all().len() == 2,
-            move |_| {
-                write_and_lose(&servers.first());
-                clients.first().write(b"x");
-            },
-        );
+        // The peer has closed in order. Its bytes are delivered, although the first bytes written to the peer find it
+        // gone.
+        let reactor = subject.reactor();
+        let server = Script::new().on_made(|transport| transport.set_lingering(false));
+        let client = Script::new().stop_when_lost();
+        subject.join_and(&reactor, &server, &client, |server, client| {
+            write_and_lose(&server);
+            client.write(b"x");
+        });
         run(&reactor);
         assert_eq!(client.received(), b"goodbye");
     }

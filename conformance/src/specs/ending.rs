@@ -157,8 +157,8 @@ specifications! {
     }
 
     fn an_end_from_outside_is_reported_in_a_later_step(subject: &Subject) {
-        // Transport::abort_connection, Transport::end: connection_lost never runs within the caller's stack, so the caller
-        // may hold borrows of its own. Here a host loop calls between turns.
+        // Transport::abort_connection, Transport::end: connection_lost never runs within the caller's stack, so the
+        // caller may hold borrows of its own. Here a host loop calls between turns.
         for end in [Transport::abort_connection, |transport: &Transport| transport.end(own_reason())] {
             let (reactor, log, servers) = (subject.reactor(), Log::new(), Transports::new());
             let server = Script::new().listed_in(&servers).on_lost(move |_, _| ());
@@ -179,8 +179,8 @@ specifications! {
     }
 
     fn an_end_in_a_callback_is_reported_when_it_has_returned(subject: &Subject) {
-        // Transport::abort_connection, Transport::end: in the connection's own callback, in that of another connection, and
-        // in a delayed call.
+        // Transport::abort_connection, Transport::end: in the connection's own callback, in that of another connection,
+        // and in a delayed call.
         for end in [Transport::abort_connection, |transport: &Transport| transport.end(own_reason())] {
             let (reactor, log, servers) = (subject.reactor(), Log::new(), Transports::new());
             let (ended, listed) = (log.clone(), servers.clone());

@@ -200,7 +200,8 @@ specifications! {
     }
 
     fn a_release_is_reported_in_a_later_step(subject: &Subject) {
-        // Transport::release from outside callbacks, and in the call that stops the reactor. A producer is stopped first.
+        // Transport::release from outside callbacks, and in the call that stops the reactor. A producer is stopped
+        // first.
         for stops in [false, true] {
             let (reactor, log) = (subject.reactor(), Log::new());
             let (transport, _theirs) = connected(&reactor, &Script::logged(&log, "ours"));
@@ -222,8 +223,8 @@ specifications! {
     }
 
     fn the_end_of_a_run_reports_a_release(subject: &Subject) {
-        // IProtocol.connectionLost comes exactly once. The shutdown completes while events are dispatched, so no `prepare`
-        // follows.
+        // IProtocol.connectionLost comes exactly once. The shutdown completes while events are dispatched, so no
+        // `prepare` follows.
         let (reactor, log) = (subject.reactor(), Log::new());
         let (transport, _theirs) = connected(&reactor, &Script::logged(&log, "ours"));
         let (deferred, resolver) = Deferred::<()>::new();

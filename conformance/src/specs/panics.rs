@@ -518,7 +518,8 @@ specifications! {
     }
 
     fn a_panic_at_the_end_of_a_run_leaves_no_source(subject: &Subject) {
-        // The connection that sends its last bytes fails. The sources behind it are closed, and the reactor can run again.
+        // The connection that sends its last bytes fails. The sources behind it are closed, and the reactor can run
+        // again.
         let ((reactor, fuse), log) = (subject.fused(), Log::new());
         let (clients, listed) = (Transports::new(), Log::new());
         let client = Script::logged(&log, "client").listed_in(&clients);

@@ -645,7 +645,8 @@ specifications! {
     }
 
     fn registering_a_producer_lets_a_closing_ring_close(subject: &Subject) {
-        // The first side waits for the second one. From the second registration each waits for the other, so both close.
+        // The first side waits for the second one. From the second registration each waits for the other, so both
+        // close.
         let (reactor, log, sides) = (subject.reactor(), Log::new(), Transports::new());
         let (told, all) = (log.clone(), sides.clone());
         let side = Script::new().listed_in(&sides).on_lost(move |_, reason| told.add(reason_name(reason)));

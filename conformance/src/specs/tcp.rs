@@ -14,7 +14,6 @@ use ropewalk::{Address, Binding, Deferred, Destination, Error, Failure, Port, Re
 use crate::links::{Countdown, NOWHERE, Transports, noise};
 use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
 #[cfg(target_os = "linux")]
-use crate::waiting::when;
 use crate::{Subject, run, specifications};
 
 /// Connects a client to a server at `port` until both have greeted, and returns their transports, the client's first.
@@ -525,19 +524,12 @@ specifications! {
     fn an_end_that_precedes_a_reset_is_a_clean_end(subject: &Subject) {
         // tcp_recvmsg of Linux: the end of the input is read, although a reset has followed it.
         let (reactor, log) = (subject.reactor(), Log::new());
-        let (servers, clients) = (Transports::new(), Transports::new());
-        let server = Script::new().on_made(|transport| transport.set_lingering(false)).listed_in(&servers);
-        let client = Script::logged(&log, "client").listed_in(&clients).stop_when_lost();
-        subject.join(&reactor, &server, &client);
-        let (made, others) = (servers.clone(), clients.clone());
-        when(
-            &reactor,
-            move || made.all().len() + others.all().len() == 2,
-            move |_| {
-                servers.first().lose_connection();
-                clients.first().write(b"x");
-            },
-        );
+        let server = Script::new().on_made(|transport| transport.set_lingering(false));
+        let client = Script::logged(&log, "client").stop_when_lost();
+        subject.join_and(&reactor, &server, &client, |server, client| {
+            server.lose_connection();
+            client.write(b"x");
+        });
         run(&reactor);
         log.expect(&["client made", "client read lost", "client lost ConnectionDone"]);
     }
