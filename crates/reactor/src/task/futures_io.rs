@@ -9,67 +9,53 @@ use futures_io::{AsyncRead, AsyncWrite};
 
 use super::{AsyncStream, ReadHalf, WriteHalf};
 
-impl AsyncRead for AsyncStream {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_read(context, buffer)
-    }
+/// Reads with the `poll_read` of each type.
+macro_rules! readable {
+    ($($stream:ty),*) => {$(
+        impl AsyncRead for $stream {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+                buffer: &mut [u8],
+            ) -> Poll<io::Result<usize>> {
+                self.get_mut().poll_read(context, buffer)
+            }
+        }
+    )*};
 }
 
-impl AsyncWrite for AsyncStream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_write(context, data)
-    }
+/// Writes with the methods of each type.
+macro_rules! writable {
+    ($($stream:ty),*) => {$(
+        impl AsyncWrite for $stream {
+            fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+                self.get_mut().poll_write(context, data)
+            }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_write_vectored(context, pieces)
-    }
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+                pieces: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                self.get_mut().poll_write_vectored(context, pieces)
+            }
 
-    /// Completes when `poll_write` would accept data. Written data is sent without a flush.
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_flush(context)
-    }
+            /// Completes when `poll_write` would accept data. Written data is sent without a flush.
+            fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.get_mut().poll_flush(context)
+            }
 
-    /// Closes the sending direction after the written data. Reading can continue.
-    fn poll_close(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().shut_down_write();
-        Poll::Ready(Ok(()))
-    }
+            /// Closes the sending direction after the written data. Reading can continue.
+            fn poll_close(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.get_mut().shut_down_write();
+                Poll::Ready(Ok(()))
+            }
+        }
+    )*};
 }
 
-impl AsyncRead for ReadHalf {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for WriteHalf {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_write(context, data)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_write_vectored(context, pieces)
-    }
-
-    /// Completes when `poll_write` would accept data. Written data is sent without a flush.
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_flush(context)
-    }
-
-    /// Closes the sending direction after the written data.
-    fn poll_close(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().shut_down_write();
-        Poll::Ready(Ok(()))
-    }
-}
+readable!(AsyncStream, ReadHalf);
+writable!(AsyncStream, WriteHalf);
 
 #[cfg(test)]
 mod tests {
