@@ -102,6 +102,18 @@ impl EndStep {
         EndStep::Protocol,
         EndStep::Descriptor,
     ];
+
+    /// Returns whether the step concerns the users of the connection, and needs no socket.
+    ///
+    /// ```
+    /// use ropewalk_proto::EndStep;
+    ///
+    /// assert!(EndStep::Producer.is_for_users() && EndStep::Protocol.is_for_users());
+    /// assert!(!EndStep::Socket.is_for_users() && !EndStep::Descriptor.is_for_users());
+    /// ```
+    pub const fn is_for_users(self) -> bool {
+        matches!(self, EndStep::Producer | EndStep::Consumers | EndStep::Attachments | EndStep::Protocol)
+    }
 }
 
 /// The state of one stream connection.

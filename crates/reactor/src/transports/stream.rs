@@ -357,14 +357,15 @@ impl Stream {
         if self.state.get().is_lost() {
             if let Some(reason) = self.protocol.take_deferred_end() {
                 // All but the last step have been taken already, unless the connection ended by `end_soon`.
-                for step in [EndStep::Producer, EndStep::Consumers, EndStep::Attachments, EndStep::Protocol] {
+                for step in EndStep::ORDER.into_iter().filter(|step| step.is_for_users()) {
                     self.take_end_step(kernel, step, Closing::AtOnce, &reason);
                 }
             }
         }
     }
 
-    /// Completes the end of a connection that no longer has its socket. Its user is notified when the connection settles.
+    /// Completes the end of a connection that no longer has its socket. Its user is notified when the connection
+    /// settles.
     pub(super) fn end_soon(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: Error) {
         let mut state = self.state.get();
         state.lost();
@@ -425,8 +426,8 @@ impl Stream {
         }
     }
 
-    /// Whether the socket lingers, because the peer may still send. A closed socket would answer the peer's bytes with a
-    /// reset.
+    /// Whether the socket lingers, because the peer may still send. A closed socket would answer the peer's bytes with
+    /// a reset.
     fn lingers(&self, kernel: &Rc<Kernel>) -> bool {
         !self.has_socket_ended() && may_linger(&Reactor(kernel.clone()), self.flags.get())
     }
@@ -454,8 +455,8 @@ impl Stream {
         }
     }
 
-    /// Schedules `call` to run after `delay`, unless the connection no longer exists. If the call panics, the connection
-    /// ends.
+    /// Schedules `call` to run after `delay`, unless the connection no longer exists. If the call panics, the
+    /// connection ends.
     pub(super) fn later(
         self: &Rc<Stream>,
         kernel: &Rc<Kernel>,
@@ -643,8 +644,8 @@ impl Stream {
         self.rare.peek(look)
     }
 
-    /// Drops the rare state, except for the reason of the end. A successor is kept, because its `connection_lost` must be
-    /// called.
+    /// Drops the rare state, except for the reason of the end. A successor is kept, because its `connection_lost` must
+    /// be called.
     fn drop_rare(&self) {
         self.inbound.clear(&self.flags);
         self.outbound.clear(&self.flags);
