@@ -39,7 +39,7 @@ pub enum Traffic<'a> {
 impl fmt::Display for Traffic<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, bytes) = match self {
-            Traffic::Opened(peer) => return write!(f, "opened by {peer}"),
+            Traffic::Opened(peer) => return write!(f, "opened with {peer}"),
             Traffic::Ended => return f.write_str("ended"),
             Traffic::Received(bytes) => ("received", bytes),
             Traffic::Written(bytes) => ("wrote", bytes),
@@ -94,7 +94,8 @@ pub struct TrafficLoggingFactory<F> {
 }
 
 impl<F: Factory> TrafficLoggingFactory<F> {
-    /// Wraps `factory`. `log` gets each event, with the number of the connection. The first connection has the number 0.
+    /// Wraps `factory`. `log` gets each event, with the number of the connection. The first connection has the number
+    /// 0.
     ///
     /// `log` runs in the middle of writes and deliveries. So it must not block and must not write to a connection. A
     /// panic in `log` is logged.
