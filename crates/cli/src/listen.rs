@@ -52,8 +52,8 @@ pub(crate) fn is_standard_streams(endpoint: &str) -> bool {
     endpoints.server(endpoint).is_ok() && is_named.get()
 }
 
-/// Stops the program when the connections over standard input and output are lost, unless another port accepts more. The
-/// program fails if output was lost.
+/// Stops the program when the connections over standard input and output are lost, unless another port accepts more.
+/// The program fails if output was lost.
 fn stop_with_the_last_connection(ports: &[Port]) {
     let connections: Option<Vec<_>> = ports.iter().map(Port::only_connection).collect();
     let Some(connections) = connections else { return };

@@ -27,8 +27,8 @@ impl Supervisor {
         self.0.is_some()
     }
 
-    /// Adds a service that sends two keep-alive messages in each watchdog interval, if the supervisor asks for that. The
-    /// messages are at least [`WATCHDOG_PERIOD_MIN`] apart.
+    /// Adds a service that sends two keep-alive messages in each watchdog interval, if the supervisor asks for that.
+    /// The messages are at least [`WATCHDOG_PERIOD_MIN`] apart.
     pub(crate) fn add_watchdog(&self, services: &MultiService) -> ropewalk::Result<()> {
         let (Some(notifier), Some(interval)) = (self.0.clone(), Notifier::watchdog_interval()) else { return Ok(()) };
         let wanted = interval / 2;

@@ -1,7 +1,7 @@
 //! Checks that the documentation of each handle says where it may be used: in callbacks, on which thread.
 //!
-//! A handle is a public type with methods that take `&self` or `&mut self`. Either the documentation of the type answers,
-//! or that of each such method. Builders, whose methods take `self`, are plain values and need no answer.
+//! A handle is a public type with methods that take `&self` or `&mut self`. Either the documentation of the type
+//! answers, or that of each such method. Builders, whose methods take `self`, are plain values and need no answer.
 
 use std::collections::BTreeMap;
 use std::fs;

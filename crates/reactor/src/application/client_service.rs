@@ -167,8 +167,8 @@ impl ClientService {
     /// connected.
     ///
     /// The Deferred fails after `fail_after_failures` further failed attempts, with the failure of the last attempt.
-    /// `None` sets no limit, and 0 counts as 1. The Deferred fails with [`Cancelled`] if the service is stopped now or later. Before the
-    /// first start the Deferred waits.
+    /// `None` sets no limit, and 0 counts as 1. The Deferred fails with [`Cancelled`] if the service is stopped now or
+    /// later. Before the first start the Deferred waits.
     ///
     /// May be called from any callback.
     ///

@@ -187,7 +187,8 @@ impl Reactor {
     ///
     /// The empty name is the unspecified address, `0.0.0.0`. A name without addresses gives an empty list. While a
     /// look-up of `host` and `port` is under way, another caller waits for the same answer. Cancelling the Deferred
-    /// affects no other caller. The Deferred fails when the resolver fails, and with [`TimedOut`](crate::task::TimedOut) when it does not answer within 60 s. Use
+    /// affects no other caller. The Deferred fails when the resolver fails, and with
+    /// [`TimedOut`](crate::task::TimedOut) when it does not answer within 60 s. Use
     /// [`add_timeout`](AddTimeout::add_timeout) for a shorter time.
     ///
     /// ```

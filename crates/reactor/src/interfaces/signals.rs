@@ -1,8 +1,9 @@
 //! Signals, which stop the loop or call a callback.
 //!
 //! While the loop runs, SIGINT and SIGTERM (and SIGBREAK on Windows) call [`Reactor::stop`]. A second signal during the
-//! shutdown calls [`Reactor::crash`], so a slow shutdown can be cut short. While the loop is stuck in a callback, a second
-//! signal kills the process by the signal's default effect. A signal that the process ignores stays ignored. After the run, the previous signal dispositions are restored.
+//! shutdown calls [`Reactor::crash`], so a slow shutdown can be cut short. While the loop is stuck in a callback, a
+//! second signal kills the process by the signal's default effect. A signal that the process ignores stays ignored.
+//! After the run, the previous signal dispositions are restored.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};

@@ -97,14 +97,15 @@ impl Reactor {
         }
     }
 
-    /// Connects a stream socket that the program has prepared to `address`. `factory` builds a protocol for the connection.
+    /// Connects a stream socket that the program has prepared to `address`. `factory` builds a protocol for the
+    /// connection.
     ///
-    /// The socket may be bound, and may have any options, such as a mark or a buffer size. The reactor takes ownership of it
-    /// and makes it non-blocking. The attempt begins in a later turn, as that of [`connect_tcp`](Reactor::connect_tcp), and
-    /// takes at most `timeout`. `None` leaves the limit to the system.
+    /// The socket may be bound, and may have any options, such as a mark or a buffer size. The reactor takes ownership
+    /// of it and makes it non-blocking. The attempt begins in a later turn, as that of
+    /// [`connect_tcp`](Reactor::connect_tcp), and takes at most `timeout`. `None` leaves the limit to the system.
     ///
-    /// The connector cannot connect again, because a socket connects only once. A failed attempt closes the socket, so clone
-    /// it first to keep it.
+    /// The connector cannot connect again, because a socket connects only once. A failed attempt closes the socket, so
+    /// clone it first to keep it.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -129,8 +130,8 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Unsupported`] when the provider has no sockets of the system: the socket is then closed. Later failures are
-    /// reported to the factory, such as [`Error::Connect`] for a socket of another kind or family.
+    /// [`Error::Unsupported`] when the provider has no sockets of the system: the socket is then closed. Later failures
+    /// are reported to the factory, such as [`Error::Connect`] for a socket of another kind or family.
     pub fn connect_socket(
         &self,
         socket: impl Into<OwnedSocket>,

@@ -433,8 +433,8 @@ impl Reactor {
 
     /// Returns the pool of this reactor, for its counts and for further work: `getThreadPool`.
     ///
-    /// Work that runs [in the turns](Reactor::set_inline_work) of a test's reactor does not use this pool. May be called
-    /// from any callback.
+    /// Work that runs [in the turns](Reactor::set_inline_work) of a test's reactor does not use this pool. May be
+    /// called from any callback.
     ///
     /// ```
     /// use ropewalk::Reactor;

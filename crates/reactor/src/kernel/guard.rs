@@ -316,8 +316,8 @@ impl Kernel {
         self.guard_labelled(self.label(kind, name), || None, callback)
     }
 
-    /// Runs a callback whose label is known, as [`guard`](Kernel::guard) does. `peer` returns the peer of its connection.
-    /// The caller has entered the reactor.
+    /// Runs a callback whose label is known, as [`guard`](Kernel::guard) does. `peer` returns the peer of its
+    /// connection. The caller has entered the reactor.
     #[inline]
     pub(crate) fn guard_labelled<'a, R>(
         &self,

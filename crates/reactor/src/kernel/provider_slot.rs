@@ -11,9 +11,9 @@ use super::Kernel;
 use super::provider_calls::{Answer, Blame, Guarded};
 use crate::error::{Error, Result};
 
-/// Defines methods of the kernel that call `ask` with a guarded part of the provider. They return [`Error::Waiting`] while
-/// the provider waits in another thread, [`Error::Unsupported`] when it has no such part, and [`Error::Panicked`] when it
-/// panics instead of returning the part.
+/// Defines methods of the kernel that call `ask` with a guarded part of the provider. They return [`Error::Waiting`]
+/// while the provider waits in another thread, [`Error::Unsupported`] when it has no such part, and [`Error::Panicked`]
+/// when it panics instead of returning the part.
 macro_rules! parts {
     ($($name:ident: $part:ident),*) => {
         impl Kernel {
@@ -33,8 +33,8 @@ macro_rules! parts {
 
 parts! { streams: Streams, sockets: Sockets, adoption: Adoption, watches: Watches, filesystem: Filesystem }
 
-/// Defines methods of the kernel that call `tell` with a guarded part of the provider: now, or once the provider is back
-/// from a wait in another thread.
+/// Defines methods of the kernel that call `tell` with a guarded part of the provider: now, or once the provider is
+/// back from a wait in another thread.
 macro_rules! tells {
     ($($tell_part:ident: $name:ident, $part:ident;)*) => {
         impl Kernel {

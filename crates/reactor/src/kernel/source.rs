@@ -73,7 +73,8 @@ impl Kernel {
         self.starved.borrow_mut().insert(key);
     }
 
-    /// Closes the socket of `key`, now or once the provider is back, and notifies the sources that wait for a descriptor.
+    /// Closes the socket of `key`, now or once the provider is back, and notifies the sources that wait for a
+    /// descriptor.
     pub(crate) fn close_stream(self: &Rc<Kernel>, key: Key) {
         self.tell_streams(move |streams| streams.close(key));
         self.descriptor_closed();

@@ -119,12 +119,13 @@ pub trait Protocol {
         self.data_received(transport, &chunk);
     }
 
-    /// Returns this protocol if it receives into memory of its own. The default returns `None`, so that the protocol gets
-    /// its bytes through [`data_received`](Protocol::data_received).
+    /// Returns this protocol if it receives into memory of its own. The default returns `None`, so that the protocol
+    /// gets its bytes through [`data_received`](Protocol::data_received).
     ///
-    /// The connection asks once when the protocol takes its place. After `None` it never asks again, so other protocols cost
-    /// nothing. After `Some` it asks before each attempt to receive. `None` then means that the next bytes go to
-    /// `data_received` or `chunk_received`, as for a protocol that parses headers there and receives bodies into a buffer.
+    /// The connection asks once when the protocol takes its place. After `None` it never asks again, so other protocols
+    /// cost nothing. After `Some` it asks before each attempt to receive. `None` then means that the next bytes go to
+    /// `data_received` or `chunk_received`, as for a protocol that parses headers there and receives bodies into a
+    /// buffer.
     ///
     /// Must not use the transport. [`BufferedProtocol`] has an example.
     fn buffered(&mut self) -> Option<&mut dyn BufferedProtocol> {
@@ -295,8 +296,8 @@ pub trait Protocol {
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 pub trait BufferedProtocol {
-    /// Returns the memory for the bytes that are received next, and is called before each attempt to receive. If nothing has
-    /// arrived, [`buffer_filled`](BufferedProtocol::buffer_filled) does not follow.
+    /// Returns the memory for the bytes that are received next, and is called before each attempt to receive. If
+    /// nothing has arrived, [`buffer_filled`](BufferedProtocol::buffer_filled) does not follow.
     ///
     /// # Panics
     /// The connection ends with [`Error::Panicked`] if the memory is empty.

@@ -113,7 +113,8 @@ impl SimulatedNetwork {
         self.shared.with(|network| network.set_faults(faults));
     }
 
-    /// Makes `name` resolve to the IP `addresses` everywhere on this network. If `addresses` is empty, the name is unknown.
+    /// Makes `name` resolve to the IP `addresses` everywhere on this network. If `addresses` is empty, the name is
+    /// unknown.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, SimulatedNetwork};
@@ -137,7 +138,8 @@ impl SimulatedNetwork {
         self.shared.with(|network| network.host_names.add(name, addresses));
     }
 
-    /// Makes look-ups of `name` fail with `error` everywhere on this network, until [`add_name`](SimulatedNetwork::add_name) replaces it.
+    /// Makes look-ups of `name` fail with `error` everywhere on this network, until
+    /// [`add_name`](SimulatedNetwork::add_name) replaces it.
     ///
     /// ```
     /// use std::io;

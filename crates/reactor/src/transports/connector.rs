@@ -258,8 +258,8 @@ impl Connector {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ConnectInProgress`] unless the connector is disconnected. [`Error::Closed`] when the reactor has been dropped,
-    /// and for a connector of [`connect_socket`](Reactor::connect_socket), whose socket has been used.
+    /// [`Error::ConnectInProgress`] unless the connector is disconnected. [`Error::Closed`] when the reactor has been
+    /// dropped, and for a connector of [`connect_socket`](Reactor::connect_socket), whose socket has been used.
     pub fn connect(&self) -> Result<()> {
         let connector = &self.0;
         if connector.state.get() != ConnectorState::Disconnected {

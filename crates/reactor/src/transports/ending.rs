@@ -14,17 +14,17 @@ use crate::kernel::Kernel;
 impl Transport {
     /// Closes the connection now, in order. `connection_lost` gets `reason`.
     ///
-    /// Bytes that the system has not taken are dropped, and so is what the peer has sent and the protocol has not received. A
-    /// registered producer is stopped. The peer sees the end of the stream after the bytes that the system has taken, not a
-    /// reset. A layer closes its side if the socket takes its close at once. Like every request, this one is carried out
-    /// when the running callback has returned or, outside callbacks, before the loop waits.
+    /// Bytes that the system has not taken are dropped, and so is what the peer has sent and the protocol has not
+    /// received. A registered producer is stopped. The peer sees the end of the stream after the bytes that the system
+    /// has taken, not a reset. A layer closes its side if the socket takes its close at once. Like every request, this
+    /// one is carried out when the running callback has returned or, outside callbacks, before the loop waits.
     ///
-    /// The socket [lingers](super::Linger) as after [`lose_connection`](Transport::lose_connection). A system that closes a
-    /// socket with unread bytes resets the connection, so a connection that does not linger may be reset.
+    /// The socket [lingers](super::Linger) as after [`lose_connection`](Transport::lose_connection). A system that
+    /// closes a socket with unread bytes resets the connection, so a connection that does not linger may be reset.
     ///
-    /// `reason` may be any error. `Error::ConnectionLost` with an `io::Error::other` around it carries an error of your own
-    /// type. The request overrules `lose_connection`, and [`abort_connection`](Transport::abort_connection) overrules it.
-    /// The reason of the first call counts. May be called from any callback.
+    /// `reason` may be any error. `Error::ConnectionLost` with an `io::Error::other` around it carries an error of your
+    /// own type. The request overrules `lose_connection`, and [`abort_connection`](Transport::abort_connection)
+    /// overrules it. The reason of the first call counts. May be called from any callback.
     ///
     /// ```
     /// use ropewalk::Error;
@@ -49,8 +49,8 @@ impl Transport {
         }
     }
 
-    /// Sets whether the socket lingers after `lose_connection`, within the bounds of [`Linger`](super::Linger). The default
-    /// is that of the port ([`Port::set_lingering`](super::Port::set_lingering)), or else that of the reactor
+    /// Sets whether the socket lingers after `lose_connection`, within the bounds of [`Linger`](super::Linger). The
+    /// default is that of the port ([`Port::set_lingering`](super::Port::set_lingering)), or else that of the reactor
     /// ([`Linger::by_default`](super::Linger::by_default)).
     ///
     /// Without lingering the socket is closed at once. Choose `false` for peers that send nothing more, and for sockets

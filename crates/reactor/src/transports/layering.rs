@@ -547,8 +547,8 @@ impl Stream {
         self.flush_layered(kernel) && self.wire_queued() == 0
     }
 
-    /// Sends the layer's close at the end of a run or of a connection, if the socket takes it at once. A layer that fails
-    /// while it transforms the last bytes does not close: its final bytes are sent instead.
+    /// Sends the layer's close at the end of a run or of a connection, if the socket takes it at once. A layer that
+    /// fails while it transforms the last bytes does not close: its final bytes are sent instead.
     pub(super) fn close_layer_at_once(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         let may_close = self.flags.get().send() && self.has_open_layer() && !self.has_failed_layer();
         if !may_close || !self.transform(kernel) {

@@ -63,8 +63,8 @@ impl Linger {
         Linger::default().connections(0)
     }
 
-    /// Sets whether connections linger for which neither [`Transport::set_lingering`](super::Transport::set_lingering) nor
-    /// [`Port::set_lingering`](super::Port::set_lingering) says something else. The default is `true`.
+    /// Sets whether connections linger for which neither [`Transport::set_lingering`](super::Transport::set_lingering)
+    /// nor [`Port::set_lingering`](super::Port::set_lingering) says something else. The default is `true`.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};

@@ -5,8 +5,8 @@ use std::rc::{Rc, Weak};
 
 use crate::kernel::{CallbackKind, Kernel, drop_logged};
 
-/// Counts or logs the bytes of a connection, for a policy or a meter. The connection keeps the observer even if the protocol is
-/// switched, and drops the observer at the end.
+/// Counts or logs the bytes of a connection, for a policy or a meter. The connection keeps the observer even if the
+/// protocol is switched, and drops the observer at the end.
 ///
 /// The methods are called on the reactor's thread, in the middle of a write or before a delivery. They must not block
 /// and must not write. They may use the reactor, and hold or close connections. A panic in a method is logged.

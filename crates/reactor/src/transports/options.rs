@@ -80,8 +80,8 @@ impl Transport {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Closed`] after the end of the connection. [`Error::Io`] if the system does not allow such a time, and on a
-    /// system without these options. The probes are not switched on then.
+    /// [`Error::Closed`] after the end of the connection. [`Error::Io`] if the system does not allow such a time, and
+    /// on a system without these options. The probes are not switched on then.
     pub fn set_tcp_keep_alive_times(&self, times: KeepAliveTimes) -> Result<()> {
         if self.0.peer.inet().is_some() {
             let doing = "cannot set the times of keep-alive probes";

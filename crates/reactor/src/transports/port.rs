@@ -222,9 +222,9 @@ impl Port {
     /// Closes the socket before this method returns, so that its address can be bound again in the next line. Accepted
     /// connections stay open.
     ///
-    /// The factory is stopped later, and then the Deferred fires: when the running callback has returned, before the loop
-    /// waits, or in [`Reactor::settle`]. On a port that does not listen, the Deferred fires at once. It fails
-    /// with [`Error::Panicked`] when `stop_factory` panics.
+    /// The factory is stopped later, and then the Deferred fires: when the running callback has returned, before the
+    /// loop waits, or in [`Reactor::settle`]. On a port that does not listen, the Deferred fires at once. It fails with
+    /// [`Error::Panicked`] when `stop_factory` panics.
     ///
     /// Connections that wait in the system's queue have not been accepted, and the system resets them. To serve them,
     /// [`drain`](Port::drain) the port instead. If a drain or a stop is in progress, this method completes it. Their
@@ -245,7 +245,8 @@ impl Port {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Waiting`] while a [`DetachedWait`](crate::DetachedWait) owns the event provider: the port still listens.
+    /// [`Error::Waiting`] while a [`DetachedWait`](crate::DetachedWait) owns the event provider: the port still
+    /// listens.
     pub fn close_now(&self) -> Result<Deferred<()>> {
         let (deferred, resolver) = Deferred::new();
         let port = &self.0;
@@ -314,8 +315,8 @@ impl Port {
         self.0.set_paused(false);
     }
 
-    /// Sets whether the connections that the port accepts from now on linger after `lose_connection`, within the bounds of
-    /// [`Linger`](super::Linger). Each connection may choose otherwise:
+    /// Sets whether the connections that the port accepts from now on linger after `lose_connection`, within the bounds
+    /// of [`Linger`](super::Linger). Each connection may choose otherwise:
     /// [`Transport::set_lingering`](super::Transport::set_lingering). The default is that of the reactor.
     ///
     /// ```

@@ -24,11 +24,11 @@ use crate::kernel::Kernel;
 use crate::protocols::BufferedProtocol;
 
 impl Transport {
-    /// Sets the largest number of bytes that the protocol gets in one call: at least 1, and at most 128 KiB, which is the
-    /// default. Other numbers are brought into this range.
+    /// Sets the largest number of bytes that the protocol gets in one call: at least 1, and at most 128 KiB, which is
+    /// the default. Other numbers are brought into this range.
     ///
-    /// A smaller size gives other connections their turn sooner, and costs more calls for the same number of bytes. May be
-    /// called from any callback, and applies from the next call on.
+    /// A smaller size gives other connections their turn sooner, and costs more calls for the same number of bytes. May
+    /// be called from any callback, and applies from the next call on.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
@@ -52,8 +52,8 @@ impl Transport {
 }
 
 impl Stream {
-    /// Receives once, into the protocol's memory or up to the read size, and delivers. Returns the number of bytes if more
-    /// may be there.
+    /// Receives once, into the protocol's memory or up to the read size, and delivers. Returns the number of bytes if
+    /// more may be there.
     #[inline(never)]
     pub(super) fn receive_tailored(
         self: &Rc<Stream>,
@@ -148,8 +148,8 @@ impl Stream {
         &mut memory[..most]
     }
 
-    /// Whether the connection still reads from the socket after the protocol has returned its memory. If not, that callback
-    /// has given bytes back, started a layer or switched the protocol.
+    /// Whether the connection still reads from the socket after the protocol has returned its memory. If not, that
+    /// callback has given bytes back, started a layer or switched the protocol.
     fn may_receive_still(&self) -> bool {
         const OBSTACLES: Flags = Flags::UNREAD.union(Flags::LAYERED).union(Flags::SWITCHED).union(Flags::BROKEN);
         self.may_deliver_still() && !self.flags.get().intersects(OBSTACLES)

@@ -12,17 +12,18 @@ use crate::interfaces::Interface;
 use crate::kernel::Reactor;
 
 impl Transport {
-    /// Gives up the connection's socket, and returns it with the bytes that have not reached their destination. The peer
-    /// notices nothing.
+    /// Gives up the connection's socket, and returns it with the bytes that have not reached their destination. The
+    /// peer notices nothing.
     ///
-    /// - [`Released::received`] has the bytes that arrived and were not delivered, and those that the protocol gave back with
+    /// - [`Released::received`] has the bytes that arrived and were not delivered, and those that the protocol gave
+    ///   back with
     ///   [`unread`](Transport::unread). They precede the bytes that you read from the socket.
     /// - [`Released::unsent`] has the written bytes that the system has not taken. Send them before other bytes.
     /// - The socket is non-blocking. Its options are as they were.
     ///
-    /// Requests that were still pending are forgotten, such as `lose_connection`. From now on this handle is that of an ended
-    /// connection. `connection_lost` gets [`Error::Released`] when the running callback has returned or, outside callbacks,
-    /// before the loop waits. Before that a registered producer is stopped.
+    /// Requests that were still pending are forgotten, such as `lose_connection`. From now on this handle is that of an
+    /// ended connection. `connection_lost` gets [`Error::Released`] when the running callback has returned or, outside
+    /// callbacks, before the loop waits. Before that a registered producer is stopped.
     ///
     /// May be called from any callback.
     ///
@@ -49,9 +50,9 @@ impl Transport {
     ///
     /// # Errors
     /// After an error the connection is as before. [`Error::Closed`] after the end of the connection.
-    /// [`Error::Unsupported`] if the provider has no sockets of the system, as the simulated network. [`Error::Io`] if the
-    /// connection has a layer, whose bytes only the layer understands. The reason of the loss if the connection is found to
-    /// be lost. [`Error::Waiting`] while the provider waits in another thread.
+    /// [`Error::Unsupported`] if the provider has no sockets of the system, as the simulated network. [`Error::Io`] if
+    /// the connection has a layer, whose bytes only the layer understands. The reason of the loss if the connection is
+    /// found to be lost. [`Error::Waiting`] while the provider waits in another thread.
     pub fn release(&self) -> Result<Released> {
         self.0.release()
     }

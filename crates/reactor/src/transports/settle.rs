@@ -127,8 +127,8 @@ impl Stream {
         }
     }
 
-    /// Pauses or resumes the producer. Returns whether the producer was called: it may have written bytes, or released a
-    /// hold, so there may be more to flush.
+    /// Pauses or resumes the producer. Returns whether the producer was called: it may have written bytes, or released
+    /// a hold, so there may be more to flush.
     pub(super) fn balance_producer(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
         let Some(due) = self.outbound.take_due(self.buffered(), &self.flags) else { return false };
         // The present settling flushes the producer's writes, so they must not queue the connection for another one.

@@ -69,13 +69,14 @@ impl Transport {
     /// Sends `data`, after all earlier writes. This method only queues and never calls the operating
     /// system. [`write`](Transport::write) sends a large slice at once if nothing is queued.
     ///
-    /// Chunks of 1024 bytes or more are queued without a copy, and dropped when the system has taken their bytes. Smaller
-    /// chunks are copied. The bytes leave when the running callback has returned or, outside callbacks, before the loop
-    /// waits. They are dropped under the same conditions as those of `write`.
+    /// Chunks of 1024 bytes or more are queued without a copy, and dropped when the system has taken their bytes.
+    /// Smaller chunks are copied. The bytes leave when the running callback has returned or, outside callbacks, before
+    /// the loop waits. They are dropped under the same conditions as those of `write`.
     ///
-    /// A `Vec<u8>`, a `String`, a `Box<[u8]>` and static slices convert into [`Bytes`](crate::Bytes). `Bytes::from_owner`
-    /// does the same for memory of another kind, such as a mapped file or an object of another language. Its owner must
-    /// be `Send`. The owner may be dropped in any later turn, so its destructor must be able to run there.
+    /// A `Vec<u8>`, a `String`, a `Box<[u8]>` and static slices convert into [`Bytes`](crate::Bytes).
+    /// `Bytes::from_owner` does the same for memory of another kind, such as a mapped file or an object of another
+    /// language. Its owner must be `Send`. The owner may be dropped in any later turn, so its destructor must be able
+    /// to run there.
     ///
     /// ```
     /// use ropewalk::Bytes;
@@ -158,8 +159,8 @@ impl Transport {
     }
 
     /// Resets the connection. Bytes that are queued or in flight are dropped, and the peer sees a broken connection.
-    /// `connection_lost` never runs within this call: it follows the running callback or, outside callbacks, comes in the
-    /// next `prepare`.
+    /// `connection_lost` never runs within this call: it follows the running callback or, outside callbacks, comes in
+    /// the next `prepare`.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -331,8 +332,8 @@ impl Transport {
         self.0.state().is_losing()
     }
 
-    /// Returns a Deferred that fires with the reason of the end after `connection_lost`, in a turn after the one in which
-    /// the connection ended.
+    /// Returns a Deferred that fires with the reason of the end after `connection_lost`, in a turn after the one in
+    /// which the connection ended.
     ///
     /// The Deferred is for code outside the protocol, such as a task, or a program that stops when its only connection
     /// ends. Cancelling the Deferred has no effect on the connection.
@@ -363,8 +364,8 @@ impl Transport {
         self.0.is_producing() && !self.0.state().wants_reading()
     }
 
-    /// Returns whether the connection delivers what the peer sends: it is not paused, the peer has not ended its side, and
-    /// this side has not closed. The result does not depend on holds, pacing or the progress of a layer.
+    /// Returns whether the connection delivers what the peer sends: it is not paused, the peer has not ended its side,
+    /// and this side has not closed. The result does not depend on holds, pacing or the progress of a layer.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;

@@ -44,7 +44,8 @@ pub trait Adoption {
     /// socket stays non-blocking.
     ///
     /// # Errors
-    /// `InvalidInput` when the key is not that of a connection. The reason why the connection broke. The key stays valid.
+    /// `InvalidInput` when the key is not that of a connection. The reason why the connection broke. The key stays
+    /// valid.
     fn release(&mut self, key: Key) -> io::Result<Released>;
 }
 

@@ -52,7 +52,8 @@ impl SignalGuard {
         system::Watch::new(signals, waker).map(SignalGuard)
     }
 
-    /// Lets a further signal kill the process by its default effect, if an earlier one has not been taken for 0.1 seconds.
+    /// Lets a further signal kill the process by its default effect, if an earlier one has not been taken for 0.1
+    /// seconds.
     ///
     /// So a user can end a program whose loop is stuck in a callback or in a long start.
     pub fn end_stuck_process(&self) {

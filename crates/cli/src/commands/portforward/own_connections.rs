@@ -8,8 +8,8 @@
 //! wildcard address. But an outgoing connection and an accepted one with the same two addresses are the two ends of one
 //! connection. One address is not enough: a system may use a port for several connections to different addresses.
 //!
-//! After such a connection, all clients are refused for a while. Otherwise the accepted end of a refused connection would
-//! be forwarded like any other client, and so on without an end.
+//! After such a connection, all clients are refused for a while. Otherwise the accepted end of a refused connection
+//! would be forwarded like any other client, and so on without an end.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;

@@ -20,9 +20,9 @@ impl Reactor {
     ///
     /// The descriptors may be pipes, terminals, sockets or files. Their flags are not changed. `factory` builds a
     /// protocol and is neither started nor stopped. The end of `input` is the end of the received stream. `output` is
-    /// closed after everything has been written, and `connection_lost` follows. If a write fails, such as on a full disk,
-    /// `connection_lost` gets [`Error::ConnectionLost`](crate::Error::ConnectionLost) with the system's error. May be
-    /// called from any callback.
+    /// closed after everything has been written, and `connection_lost` follows. If a write fails, such as on a full
+    /// disk, `connection_lost` gets [`Error::ConnectionLost`](crate::Error::ConnectionLost) with the system's error.
+    /// May be called from any callback.
     ///
     /// The transport is one end of a socket pair. Two pumps with buffers of 64 KiB copy between the other end and the
     /// descriptors. So the transport's addresses are unnamed, and a reset of the input looks like a normal end.
@@ -49,9 +49,9 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Unsupported`](crate::Error::Unsupported) if the event provider cannot watch descriptors or adopt sockets,
-    /// [`Error::Closed`](crate::Error::Closed) if the factory builds no protocol, and [`Error::Io`](crate::Error::Io) if
-    /// the system fails.
+    /// [`Error::Unsupported`](crate::Error::Unsupported) if the event provider cannot watch descriptors or adopt
+    /// sockets, [`Error::Closed`](crate::Error::Closed) if the factory builds no protocol, and
+    /// [`Error::Io`](crate::Error::Io) if the system fails.
     pub fn adopt_pipes(
         &self,
         input: impl Into<OwnedWaitable>,

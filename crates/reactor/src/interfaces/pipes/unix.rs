@@ -60,8 +60,8 @@ pub(super) fn adopt_pipes(
     }
     let (going, connection) = (Rc::downgrade(&outgoing), transport.downgrade());
     let trigger = reactor.add_system_event_trigger(Phase::Before, "shutdown", move |reactor| {
-        // The shutdown closes a connection that is still open, like all others. So this trigger waits only for the output
-        // of a connection that is closing or has ended.
+        // The shutdown closes a connection that is still open, like all others. So this trigger waits only for the
+        // output of a connection that is closing or has ended.
         let is_over = |transport: Transport| transport.is_disconnecting() || !transport.is_connected();
         let is_over = connection.upgrade().is_none_or(is_over);
         match going.upgrade().filter(|_| is_over) {

@@ -11,7 +11,8 @@ use crate::protocols::forward::{forward_client_factory, forward_factory};
 use crate::protocols::{BufferedProtocol, ClientFactory, Factory, Protocol};
 use crate::transports::{Connector, Transport};
 
-/// A wrapper between a connection and its protocol. The wrapper gets each callback first, and decides what `inner` gets.
+/// A wrapper between a connection and its protocol. The wrapper gets each callback first, and decides what `inner`
+/// gets.
 ///
 /// Each method has a default that forwards the callback to `inner` unchanged, so a wrapper implements the methods that
 /// interest it. The callbacks follow the rules of [`Protocol`].
@@ -154,8 +155,8 @@ type Wrap = dyn Fn(&Address, Box<dyn Protocol>) -> Box<dyn Protocol>;
 
 /// A factory that wraps each protocol of another factory in a [`ProtocolWrapper`].
 ///
-/// The wrapper is dropped with its protocol. A connection that [switches](Transport::switch_protocol) to another protocol
-/// is not wrapped any more.
+/// The wrapper is dropped with its protocol. A connection that [switches](Transport::switch_protocol) to another
+/// protocol is not wrapped any more.
 ///
 /// ```
 /// use ropewalk::prelude::*;

@@ -13,8 +13,8 @@ use crate::transports::{PushProducer, Transport};
 
 /// The receiving half of a stream, made by [`AsyncStream::into_split`](super::AsyncStream::into_split).
 ///
-/// If this half is dropped first, later bytes of the peer are discarded. When both halves are dropped, the connection is
-/// closed like that of a dropped stream. The half can only be used on the reactor's thread.
+/// If this half is dropped first, later bytes of the peer are discarded. When both halves are dropped, the connection
+/// is closed like that of a dropped stream. The half can only be used on the reactor's thread.
 ///
 /// ```
 /// use ropewalk::task::{ReadHalf, StreamFactory, WriteHalf};

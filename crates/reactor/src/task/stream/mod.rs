@@ -213,7 +213,8 @@ impl AsyncStream {
 
     /// Fills `buffer`.
     ///
-    /// If the future is dropped before it completes, the bytes read so far are in `buffer`, and their number is unknown.
+    /// If the future is dropped before it completes, the bytes read so far are in `buffer`, and their number is
+    /// unknown.
     ///
     /// ```
     /// use ropewalk::task::StreamFactory;
@@ -243,10 +244,11 @@ impl AsyncStream {
         self.reader.read_exact(buffer).await
     }
 
-    /// Reads a line of at most `max_length` bytes, without its final `\n` or `\r\n`. `None` means the end of the stream.
+    /// Reads a line of at most `max_length` bytes, without its final `\n` or `\r\n`. `None` means the end of the
+    /// stream.
     ///
-    /// If bytes follow the last newline when the stream ends, they are the last line. If the future is dropped before it
-    /// completes, no byte is lost.
+    /// If bytes follow the last newline when the stream ends, they are the last line. If the future is dropped before
+    /// it completes, no byte is lost.
     ///
     /// ```
     /// use ropewalk::task::StreamFactory;

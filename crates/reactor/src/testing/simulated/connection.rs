@@ -116,8 +116,8 @@ impl Connection {
         }
     }
 
-    /// Returns the error of a broken connection. A reset that follows the peer's end is a broken pipe, unless this end has
-    /// been shut down as well: `tcp_reset` of Linux.
+    /// Returns the error of a broken connection. A reset that follows the peer's end is a broken pipe, unless this end
+    /// has been shut down as well: `tcp_reset` of Linux.
     fn broken(&self) -> Option<io::ErrorKind> {
         let is_half_closed = self.incoming.is_ended() && !self.finished && !self.is_unix();
         match self.incoming.broken()? {

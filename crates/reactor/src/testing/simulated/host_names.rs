@@ -38,8 +38,8 @@ impl HostNames {
     }
 }
 
-/// Returns the form of `name` in the table. As in the DNS, capitals and the dot of the root make no difference: RFC 1034,
-/// section 3.1.
+/// Returns the form of `name` in the table. As in the DNS, capitals and the dot of the root make no difference: RFC
+/// 1034, section 3.1.
 fn canonical(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }

@@ -20,8 +20,8 @@ use super::skew::Skew;
 
 /// An event provider whose network and time are simulated.
 ///
-/// The provider offers TCP and UNIX streams, and the host names of its network. It has no descriptors, adopted sockets or signals, because they need an
-/// operating system. UNIX paths are only names, without files.
+/// The provider offers TCP and UNIX streams, and the host names of its network. It has no descriptors, adopted sockets
+/// or signals, because they need an operating system. UNIX paths are only names, without files.
 ///
 /// Virtual time starts at [`Moment::ZERO`] and moves only inside `wait`, which jumps to the next event of the network
 /// or to its timeout. On a network without [hosts](super::super::Host), a `wait` without a timeout really blocks when
