@@ -13,7 +13,6 @@ use ropewalk::{Address, Binding, Deferred, Destination, Error, Failure, Port, Re
 
 use crate::links::{Countdown, NOWHERE, Transports, noise};
 use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
-#[cfg(target_os = "linux")]
 use crate::{Subject, run, specifications};
 
 /// Connects a client to a server at `port` until both have greeted, and returns their transports, the client's first.
