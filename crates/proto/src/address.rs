@@ -26,6 +26,8 @@ pub const DEFAULT_BACKLOG: u32 = 1024;
 ///
 /// Source: `IPv4Address`, `IPv6Address` and `UNIXAddress` of `twisted.internet.address`.
 ///
+/// A plain value, which any thread may use.
+///
 /// ```
 /// use std::net::SocketAddr;
 /// use ropewalk_proto::Address;

@@ -56,6 +56,9 @@ bitflags! {
 /// An error of a layer closes the connection. The reason that the protocol gets has the error's kind, begins with the
 /// [`name`](Layer::name) of the layer, and has the error as its source.
 ///
+/// The reactor calls the methods on its own thread, one at a time, with the bytes as arguments. A method may use other
+/// objects as any callback may, but not the transport of its own connection.
+///
 /// ```
 /// use std::any::Any;
 /// use std::io;

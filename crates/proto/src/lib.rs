@@ -36,3 +36,32 @@ pub use random::Random;
 pub use slab::{Key, SecondaryMap, Slab};
 pub use stream_state::{EndStep, Step, StreamState};
 pub use timer_queue::{Mark, TimerKey, TimerQueue};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn may_be_sent<T: Send>() {}
+
+    fn may_be_shared<T: Send + Sync>() {}
+
+    #[test]
+    fn the_types_keep_their_promises_about_threads() {
+        // The documentation of each type makes the promise. A violation does not compile.
+        may_be_shared::<Address>();
+        may_be_shared::<description::Arguments<'static>>();
+        may_be_shared::<description::Description>();
+        may_be_shared::<description::DescriptionError>();
+        may_be_shared::<panics::Place>();
+        may_be_shared::<Random>();
+        may_be_sent::<framing::IntPrefixedDecoder<u16>>();
+        may_be_sent::<framing::LineDecoder>();
+        may_be_sent::<framing::NetstringDecoder>();
+        may_be_sent::<Outbox>();
+        may_be_sent::<panics::CaughtPanic>();
+        may_be_sent::<proxy_header::ProxyHeaderParser>();
+        may_be_sent::<SecondaryMap<u8>>();
+        may_be_sent::<Slab<u8>>();
+        may_be_sent::<TimerQueue<u8>>();
+    }
+}

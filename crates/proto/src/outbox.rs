@@ -19,6 +19,9 @@ const SEGMENT: usize = 64 * 1024;
 
 /// A first-in, first-out queue of bytes to send.
 ///
+/// Calls no callbacks, except the destructors of the chunks that [`write_bytes`](Outbox::write_bytes) took. May be sent
+/// to another thread.
+///
 /// ```
 /// use std::io::IoSlice;
 /// use bytes::Bytes;

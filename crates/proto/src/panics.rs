@@ -17,6 +17,8 @@ thread_local! {
 
 /// A place in the source code.
 ///
+/// A plain value, which any thread may use.
+///
 /// ```
 /// use std::panic::Location;
 /// use ropewalk_proto::panics::Place;
@@ -118,6 +120,8 @@ pub fn remember(panic: &PanicHookInfo<'_>) {
 ///
 /// Unwind safety is up to the caller: values that `code` changes may be left half changed.
 ///
+/// `code` runs at once, on the calling thread. It may call this function again.
+///
 /// # Errors
 /// The panic.
 ///
@@ -135,6 +139,8 @@ pub fn catch<R>(code: impl FnOnce() -> R) -> Result<R, CaughtPanic> {
 /// A panic that was caught.
 ///
 /// Its payload may be a value whose destructor panics. That second panic is caught as well, and dropped.
+///
+/// May be sent to another thread.
 ///
 /// ```
 /// use ropewalk_proto::panics::{CaughtPanic, catch};

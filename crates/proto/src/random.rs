@@ -7,6 +7,8 @@ use std::time::Duration;
 /// The generator is [splitmix64](https://prng.di.unimi.it/splitmix64.c). It is small and fast. Do not use its numbers
 /// for secrets.
 ///
+/// A plain value, which any thread may use.
+///
 /// ```
 /// use std::time::Duration;
 /// use ropewalk_proto::Random;

@@ -69,6 +69,8 @@ struct Slot<T> {
 
 /// A map that creates the keys of its values.
 ///
+/// Calls no callbacks, and may be sent to another thread if its values may.
+///
 /// ```
 /// use ropewalk_proto::Slab;
 ///
@@ -180,6 +182,8 @@ impl<T> Slab<T> {
 }
 
 /// A map of values whose keys a [`Slab`] created.
+///
+/// Calls no callbacks, and may be sent to another thread if its values may.
 ///
 /// ```
 /// use ropewalk_proto::{SecondaryMap, Slab};

@@ -118,6 +118,8 @@ impl EndStep {
 
 /// The state of one stream connection.
 ///
+/// A plain value, which calls no callbacks: [`next_step`](StreamState::next_step) says what to do.
+///
 /// ```
 /// use ropewalk_proto::{Step, StreamState};
 ///

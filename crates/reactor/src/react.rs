@@ -22,6 +22,8 @@ use crate::kernel::Reactor;
 /// | SIGINT or SIGTERM | 128 plus the signal's number, as in shells; `main` is dropped before the shutdown |
 /// | something else stops the reactor | 0; `main` is dropped before the shutdown |
 ///
+/// `main` is called on this thread before the reactor runs. Its future is polled there, in callbacks of the reactor.
+///
 /// ```
 /// use std::process::ExitCode;
 /// use std::time::Duration;
@@ -43,6 +45,8 @@ where
 }
 
 /// Runs `main` like [`react`], on a reactor of your choice.
+///
+/// Must not be called from a callback of `reactor`, which runs already.
 ///
 /// ```
 /// use std::time::Duration;

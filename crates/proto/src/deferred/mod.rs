@@ -491,6 +491,8 @@ impl Outcome for () {
 ///
 /// Source: `maybeDeferred` of `twisted.internet.defer`.
 ///
+/// `call` runs before this function returns, on the calling thread.
+///
 /// ```
 /// use ropewalk_proto::{Panicked, maybe_deferred, succeed};
 ///

@@ -77,6 +77,8 @@ pub(super) fn read_known<D>(
 ///
 /// A custom endpoint type that uses this type has the same error messages as the built-in types.
 ///
+/// A plain value, which any thread may use.
+///
 /// ```
 /// use ropewalk_proto::description::{Arguments, Description, Shape};
 ///

@@ -8,6 +8,8 @@ use crate::escape::{Printable, Quoted};
 
 /// An endpoint description that cannot be used: a message for its author, and the offset of the wrong part.
 ///
+/// A plain value, which any thread may use.
+///
 /// ```
 /// use ropewalk_proto::description::ServerDescription;
 ///

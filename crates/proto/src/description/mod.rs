@@ -42,6 +42,8 @@ use error::Missing;
 ///
 /// A custom endpoint type reads its arguments from a description. [`Arguments`] finds them by position or key.
 ///
+/// A plain value, which any thread may use.
+///
 /// ```
 /// use ropewalk_proto::description::Description;
 ///

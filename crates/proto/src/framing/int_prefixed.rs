@@ -60,6 +60,8 @@ length_prefix!(u8, u16, u32);
 ///
 /// An error is final, because the rejected string is not skipped. Each further call returns the same error.
 ///
+/// Calls no callbacks, and may be sent to another thread.
+///
 /// ```
 /// use ropewalk_proto::framing::{Decoder, IntPrefixedDecoder};
 ///

@@ -28,6 +28,8 @@ const MAX_LENGTH: usize = 16384;
 ///
 /// After an error, the rest of the over-long line is skipped, and decoding continues with the next line.
 ///
+/// Calls no callbacks, and may be sent to another thread.
+///
 /// ```
 /// use ropewalk_proto::framing::{Decoder, LineDecoder};
 ///

@@ -30,6 +30,8 @@ pub use netstring::{NetstringDecoder, NetstringHeader, NetstringParseError, enco
 
 /// Decodes frames from a stream that arrives in chunks.
 ///
+/// A decoder calls no callbacks: `decode` returns the frame. Any thread may own a decoder.
+///
 /// ```
 /// use ropewalk_proto::framing::{Decoder, LineDecoder};
 ///

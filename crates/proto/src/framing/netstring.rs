@@ -17,6 +17,8 @@ const MAX_LENGTH: usize = 99_999;
 ///
 /// An error is final, because the beginning of the next string is unknown. Each further call returns the same error.
 ///
+/// Calls no callbacks, and may be sent to another thread.
+///
 /// ```
 /// use ropewalk_proto::framing::{Decoder, NetstringDecoder};
 ///

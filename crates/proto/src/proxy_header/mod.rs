@@ -55,6 +55,8 @@ pub enum ProxyHeader {
 ///
 /// The parser buffers at most 232 bytes inside itself, and allocates nothing before the header is complete.
 ///
+/// Calls no callbacks, and may be sent to another thread.
+///
 /// ```
 /// use ropewalk_proto::proxy_header::{ProxyHeader, ProxyHeaderParser};
 ///

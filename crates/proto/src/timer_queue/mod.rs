@@ -97,6 +97,9 @@ impl<T> Slot<T> {
 ///
 /// Scheduling, cancelling and firing cost O(log n). A reset to a later deadline costs O(1).
 ///
+/// Calls no callbacks: [`pop_due`](TimerQueue::pop_due) returns each value that is due. May be sent to another thread
+/// if its values may.
+///
 /// ```
 /// use ropewalk_proto::{Moment, TimerQueue};
 ///

@@ -16,6 +16,8 @@ use crate::transports::Connector;
 /// The result is a factory: use it with ports, connectors, endpoints and policies. It may wrap a policy, and a policy
 /// may wrap it.
 ///
+/// May be called from any callback.
+///
 /// ```
 /// use ropewalk::prelude::*;
 /// use ropewalk::testing::MemoryReactor;

@@ -11,6 +11,8 @@ use crate::transports::{Transport, WeakTransport};
 ///
 /// Clones share the record, so a test holds one clone and the reactor another.
 ///
+/// Its methods may be called from any callback. They call nothing.
+///
 /// ```
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
 ///

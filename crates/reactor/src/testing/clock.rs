@@ -11,6 +11,8 @@ use crate::kernel::Reactor;
 /// A clock derefs to a [`Reactor`], so code under test schedules its calls as usual. Calls that are due at the same
 /// time run in the order in which they were scheduled.
 ///
+/// A callback may move the time as well. A clock belongs to one thread.
+///
 /// ```
 /// use std::cell::Cell;
 /// use std::rc::Rc;

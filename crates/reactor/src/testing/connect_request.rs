@@ -11,6 +11,8 @@ use crate::transports::{Connector, WeakConnector};
 /// The request is recorded when it is made, with the destination as the program named it. The addresses that were tried
 /// are in [`tcp_clients`](super::MemoryReactor::tcp_clients).
 ///
+/// May be read in any callback, on the thread of the reactor.
+///
 /// ```
 /// use std::time::Duration;
 /// use ropewalk::Destination;

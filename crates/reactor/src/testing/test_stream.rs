@@ -12,6 +12,8 @@ use super::simulated::{Network, SharedNetwork, TestEnd};
 /// Bytes that arrive are read at once and kept. Bytes move only while virtual time passes. Dropping the stream closes
 /// it.
 ///
+/// Its methods may be called from any callback. They call nothing: the reactor is notified in its next turn.
+///
 /// ```
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
 ///
@@ -232,6 +234,8 @@ impl Drop for TestStream {
 /// A listening socket held by a test, to which the clients of a reactor connect.
 ///
 /// Dropping the listener closes it, and resets the connections that were not accepted.
+///
+/// Its methods may be called from any callback.
 ///
 /// ```
 /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};

@@ -10,6 +10,8 @@ use crate::transports::Transport;
 ///
 /// If the connection is never made, `begin` is dropped with the protocol.
 ///
+/// `begin` is a callback of the connection, like `connection_made`: it may use any method of the transport.
+///
 /// ```
 /// use std::cell::Cell;
 /// use std::rc::Rc;
