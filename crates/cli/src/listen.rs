@@ -42,10 +42,15 @@ pub(crate) fn listen(
 
 /// Whether an endpoint description names standard input and output, also inside another description.
 pub(crate) fn is_standard_streams(endpoint: &str) -> bool {
+    has_prefix(endpoint, "stdio")
+}
+
+/// Whether an endpoint description has this prefix, also inside another description.
+pub(crate) fn has_prefix(endpoint: &str, prefix: &str) -> bool {
     let endpoints = Endpoints::new();
     let is_named = Rc::new(Cell::new(false));
     let named = is_named.clone();
-    endpoints.register_server("stdio", move |_, _| {
+    endpoints.register_server(prefix, move |_, _| {
         named.set(true);
         Ok(Rc::new(StdioServerEndpoint))
     });

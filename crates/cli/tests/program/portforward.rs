@@ -184,31 +184,69 @@ fn a_target_that_is_the_own_listener_is_refused() {
     std::os::unix::fs::symlink(scratch.path(), scratch.path().join("link")).unwrap();
     let port = free_port();
     let path = |name: &str| format!("unix:{}", scratch.join(name));
-    for (listen, to) in [
+    let routes = [
         (format!("tcp:{port}:interface=127.0.0.1"), format!("tcp:127.0.0.1:{port}")),
         (format!("tcp:{port}:interface=0.0.0.0"), format!("tcp:localhost:{port}")),
         (format!("tcp:{port}"), format!("tcp:127.0.0.1:{port}")),
         (format!("tcp:{port}:interface=\\:\\:"), format!("tcp:localhost:{port}")),
+        (format!("haproxy:tcp:{port}"), format!("tcp:127.0.0.2:{port}")),
         (path("socket"), path("socket")),
         (path("socket"), path("link/socket")),
-    ] {
-        let mut server = Running::start_command(program(&["portforward", "--listen", &listen, "--to", &to]));
-        let before = server.descriptors();
-        let mut end = Vec::new();
-        // The client is reset, or sees an end.
-        let _ = match listen.strip_prefix("unix:") {
-            Some(path) => UnixStream::connect(path).unwrap().read_to_end(&mut end),
-            None => TcpStream::connect(("127.0.0.1", port)).unwrap().read_to_end(&mut end),
-        };
-        assert_eq!(end, b"");
-        eventually("all are closed", || server.descriptors() <= before);
-        server.terminate();
-        let log = server.log();
-        let line = "cannot forward: the target is this program's own listener";
-        let suppressed =
-            log.split_whitespace().filter_map(|word| word.strip_prefix("suppressed=")?.parse::<usize>().ok());
-        // A refused connection does not cause another one.
-        assert!(log.contains(line) && log.lines().count() + suppressed.sum::<usize>() < 8, "{listen} to {to}: {log}");
+    ];
+    for (listen, to) in &routes {
+        // With one connection at most, the forwarder's own connection is never accepted.
+        for most in ["100", "1"] {
+            refuses_itself(listen, to, most, port);
+        }
+    }
+}
+
+/// Checks that a forwarder from `listen` to `to` refuses its own connection. `port` is the port of a TCP listener.
+fn refuses_itself(listen: &str, to: &str, most: &str, port: u16) {
+    let options = ["portforward", "--max-connections", most, "--listen", listen, "--to", to];
+    let mut server = Running::start_command(program(&options));
+    let before = server.descriptors();
+    let mut end = Vec::new();
+    // The client is reset, or sees an end.
+    let _ = match listen.strip_prefix("unix:") {
+        Some(path) => read_to_end(UnixStream::connect(path).unwrap(), &mut end),
+        None => {
+            let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            if listen.starts_with("haproxy:") {
+                client.write_all(b"PROXY UNKNOWN\r\n").unwrap();
+            }
+            read_to_end(client, &mut end)
+        }
+    };
+    assert_eq!(end, b"");
+    eventually("all are closed", || server.descriptors() <= before);
+    server.terminate();
+    let log = server.log();
+    let line = "cannot forward: the target is this program's own listener";
+    let suppressed = log.split_whitespace().filter_map(|word| word.strip_prefix("suppressed=")?.parse::<usize>().ok());
+    // A refused connection does not cause another one.
+    let lines = log.lines().count() + suppressed.sum::<usize>();
+    assert!(log.contains(line) && lines < 8, "{listen} to {to}, {most} connections: {log}");
+}
+
+fn read_to_end(mut stream: impl Read, end: &mut Vec<u8>) -> std::io::Result<usize> {
+    stream.read_to_end(end)
+}
+
+#[test]
+fn the_same_port_of_the_other_family_is_a_valid_target() {
+    for (listen, target) in [("tcp6:PORT", "127.0.0.1"), ("tcp:PORT:interface=0.0.0.0", "::1")] {
+        let target = TcpListener::bind((target, 0)).unwrap();
+        let address = target.local_addr().unwrap();
+        let listen = listen.replace("PORT", &address.port().to_string());
+        let to = format!("tcp:{}:{}", address.ip().to_string().replace(':', "\\:"), address.port());
+        let options = ["portforward", "--max-connections", "1", "--listen", &listen, "--to", &to];
+        let _server = Running::start_command(program(&options));
+        let host = if address.is_ipv4() { "::1" } else { "127.0.0.1" };
+        let mut client = TcpStream::connect((host, address.port())).unwrap();
+        client.write_all(b"x").unwrap();
+        assert_eq!(read_exactly(&mut target.accept().unwrap().0, 1), b"x", "{listen} to {to}");
     }
 }
 

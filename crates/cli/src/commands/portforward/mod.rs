@@ -37,7 +37,7 @@ pub(super) fn begin(reactor: &Reactor, options: &Portforward) -> Result<Begun, B
     let route = Route { target, idle_limit: options.idle_timeout.0, keep_alive: keep_alive(options), own: own.clone() };
     let limit = connection_limit(options.max_connections, 2);
     let Listeners { ports, addresses } = listen(reactor, &options.listen, limit, Forward(Rc::new(route)))?;
-    own.set_listeners(&addresses);
+    own.set_listeners(&options.listen, &addresses);
     let addresses = comma_separated(&addresses);
     let start_line = format!("portforward on {}, listening on {addresses}, to {}", reactor.name(), options.to);
     Ok(Begun { start_line, ports, check: None, close: None })

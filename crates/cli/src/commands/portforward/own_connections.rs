@@ -8,6 +8,11 @@
 //! wildcard address. But an outgoing connection and an accepted one with the same two addresses are the two ends of one
 //! connection. One address is not enough: a system may use a port for several connections to different addresses.
 //!
+//! The accepted end does not exist yet if the connection waits in the queue of the listener, as it does while the limit
+//! on connections is reached. Then the address of the listener decides: it is the address of the peer, or the wildcard
+//! address of the same family, and the peer is on this machine. (A program that shares the port by SO_REUSEPORT and
+//! listens at a single address would be mistaken for this one.)
+//!
 //! After such a connection, all clients are refused for a while. Otherwise the accepted end of a refused connection
 //! would be forwarded like any other client, and so on without an end.
 
@@ -20,6 +25,8 @@ use std::time::Duration;
 
 use ropewalk::{Address, Transport};
 
+use crate::listen::has_prefix;
+
 /// The time for which clients are refused.
 const REFUSAL: Duration = Duration::from_secs(1);
 
@@ -31,8 +38,36 @@ type Ends = (SocketAddr, SocketAddr);
 pub(super) struct OwnConnections {
     accepted: RefCell<HashSet<Ends>>,
     outgoing: RefCell<HashSet<Ends>>,
-    listeners: RefCell<Vec<Address>>,
+    listeners: RefCell<Vec<Listener>>,
     is_refusing: Cell<bool>,
+}
+
+/// A listener of this forwarder.
+struct Listener {
+    address: Address,
+    /// Whether the IPv6 wildcard address also accepts IPv4.
+    is_dual_stack: bool,
+}
+
+impl Listener {
+    /// Whether a connection from `host` to `peer` ends at this listener, as far as the addresses tell.
+    fn is_reached(&self, host: Option<SocketAddr>, peer: &Address) -> bool {
+        let peer = canonical(peer);
+        let all_inet = inet(&self.address).zip(host).zip(inet(&peer));
+        self.address == peer
+            || all_inet.is_some_and(|((own, host), peer)| self.covers(own, peer) && is_local(host, peer))
+    }
+
+    fn covers(&self, own: SocketAddr, peer: SocketAddr) -> bool {
+        let is_of_family = own.is_ipv4() == peer.is_ipv4() || own.is_ipv6() && self.is_dual_stack;
+        own.ip().is_unspecified() && own.port() == peer.port() && is_of_family
+    }
+}
+
+/// Whether a connection from `host` to `peer` stays on this machine. A system gives both ends of such a connection the
+/// same address, except for the many addresses of the loopback interface.
+fn is_local(host: SocketAddr, peer: SocketAddr) -> bool {
+    host.ip() == peer.ip() || host.ip().is_loopback() && peer.ip().is_loopback()
 }
 
 type Side = fn(&OwnConnections) -> &RefCell<HashSet<Ends>>;
@@ -59,8 +94,14 @@ pub(super) enum Checked {
 }
 
 impl OwnConnections {
-    pub(super) fn set_listeners(&self, listeners: &[Address]) {
-        *self.listeners.borrow_mut() = listeners.iter().map(canonical).collect();
+    /// Sets the listeners: their descriptions, and their addresses in the same order.
+    pub(super) fn set_listeners(&self, descriptions: &[String], addresses: &[Address]) {
+        let listener = |(description, address): (&String, &Address)| Listener {
+            address: canonical(address),
+            // An adopted socket may accept IPv6 only, which its address does not show.
+            is_dual_stack: has_prefix(description, "tcp"),
+        };
+        *self.listeners.borrow_mut() = descriptions.iter().zip(addresses).map(listener).collect();
     }
 
     /// Checks an accepted connection.
@@ -75,9 +116,10 @@ impl OwnConnections {
 
     /// Checks a connection to the target.
     pub(super) fn check_outgoing(self: &Rc<OwnConnections>, transport: &Transport) -> Checked {
-        // The peer's address alone recognizes a UNIX socket, and a connection that waits to be accepted.
-        let leads_to_listener = self.listeners.borrow().contains(&canonical(transport.peer()));
-        let ends = host(transport).zip(inet(transport.peer()));
+        // The addresses of the listeners recognize a UNIX socket, and a connection that waits to be accepted.
+        let (host, peer) = (host(transport), transport.peer());
+        let leads_to_listener = self.listeners.borrow().iter().any(|listener| listener.is_reached(host, peer));
+        let ends = host.zip(inet(peer));
         if leads_to_listener || ends.is_some_and(|ends| self.accepted.borrow().contains(&ends)) {
             self.refuse(transport);
             return Checked::Own;
