@@ -220,7 +220,7 @@ mod tests {
     use hyper::server::conn::http1;
     use hyper::service::service_fn;
     use ropewalk::task::StreamFactory;
-    use ropewalk::testing::MemoryReactor;
+    use ropewalk::testing::{Faults, MemoryReactor};
 
     use super::*;
 
@@ -337,16 +337,56 @@ mod tests {
         assert_eq!(world.counts(), (1, 1));
     }
 
+    /// Gets a page of a server that says `text` to each request. Checks the time of each attempt, and returns the error.
+    fn error_of_silence(text: &str) -> String {
+        let net = MemoryReactor::new();
+        let server = net.listen_stream("10.0.0.2:80").unwrap();
+        let client = Client::new(&net);
+        let pending = net.spawn(async move { client.get(&"http://10.0.0.2/".parse().unwrap()).await });
+        for attempt in 1..=ATTEMPTS {
+            net.settle();
+            let silent = server.accept().expect("each attempt has a connection");
+            silent.write(text.as_bytes());
+            // The attempt began at most the jitter of a tenth of a second ago.
+            net.advance(TIMEOUT - SECOND / 5);
+            assert!(!silent.is_eof() && !silent.is_reset(), "attempt {attempt} waits for an answer");
+            net.advance(SECOND / 4);
+            assert!(silent.is_eof() || silent.is_reset(), "attempt {attempt} is over");
+            // Until the next attempt.
+            net.advance(SECOND / 10 * 2_u32.pow(attempt) + SECOND / 20);
+        }
+        assert_eq!(net.open_sources(), 0);
+        answer(pending).err().expect("no answer came").to_string()
+    }
+
     #[test]
-    fn a_silent_server_is_given_up() {
-        let world = World::new(Duration::from_secs(3600), |_| StatusCode::OK);
+    fn each_attempt_with_a_silent_server_has_a_time_limit() {
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";
+        for text in ["", head, &format!("{head}the begin")[..head.len() + 3]] {
+            assert_eq!(error_of_silence(text), "timed out after 10s", "after {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_never_answers_is_given_up() {
+        // The connection attempt alone would take 30 seconds.
+        let net = MemoryReactor::new().with_faults(Faults::none().black_hole([10, 0, 0, 2]));
+        let client = Client::new(&net);
+        let pending = net.spawn(async move { client.get(&"http://10.0.0.2/".parse().unwrap()).await });
+        net.advance(TIMEOUT * ATTEMPTS);
+        assert!(!pending.is_done() && net.tcp_clients().len() == ATTEMPTS as usize);
+        net.advance(2 * SECOND);
+        assert_eq!(answer(pending).err().expect("no answer came").to_string(), "timed out after 10s");
+        assert_eq!(net.open_sources(), 0);
+    }
+
+    #[test]
+    fn a_connection_with_a_request_in_progress_is_not_used_again() {
+        let world = World::new(3600 * SECOND, |_| StatusCode::OK);
         let pending = world.get("http://origin.test/");
-        world.net.advance(TIMEOUT * ATTEMPTS - SECOND);
-        assert!(!pending.is_done());
-        world.net.advance(5 * SECOND);
-        let error = answer(pending).err().expect("no answer came");
-        assert!(error.to_string().contains("10"), "{error}");
-        assert_eq!(world.counts(), (4, 4), "a connection with a request in progress is not used again");
+        world.net.advance((TIMEOUT + SECOND) * ATTEMPTS);
+        assert!(answer(pending).is_err());
+        assert_eq!(world.counts(), (ATTEMPTS as usize, ATTEMPTS as usize));
         assert!(world.client.hosts.borrow().values().all(|host| host.idle.borrow().is_empty()));
     }
 
