@@ -8,6 +8,8 @@ pub mod current;
 pub mod ending;
 pub mod endpoints;
 #[cfg(unix)]
+pub mod error_numbers;
+#[cfg(unix)]
 pub mod fd_set;
 #[cfg(unix)]
 pub mod fd_setsize;
@@ -33,6 +35,8 @@ pub mod races;
 pub mod real_time;
 pub mod receiving;
 pub mod reentrancy;
+#[cfg(unix)]
+pub mod refusals;
 pub mod resolver;
 pub mod scarcity;
 pub mod settling;
@@ -51,6 +55,9 @@ pub mod time;
 pub mod unix;
 #[cfg(target_os = "linux")]
 pub mod unix_abstract;
+
+#[cfg(not(unix))]
+mod nothing_on_this_system;
 
 /// The specifications of streams, over UNIX sockets.
 #[macro_export]

@@ -10,14 +10,13 @@ use std::thread;
 use std::time::Duration;
 
 use ropewalk::proto::{Layer, LayerState, Outbox};
-use ropewalk::{Address, ClientFactory, Connector, Destination, Error, Factory, Port, Protocol, Reactor};
-use rustix::io::Errno;
+use ropewalk::{Destination, Error, Port, Reactor};
 use rustix::net::sockopt::set_socket_linger;
 
 use crate::links::{Countdown, Transports, assert_same_bytes, noise};
 use crate::scrambler::Scrambler;
 use crate::script::{Log, LoggingFactory, Script, stop};
-use crate::waiting::{iterate_until, run_until};
+use crate::waiting::iterate_until;
 use crate::{Subject, run, specifications};
 
 fn serve(subject: &Subject, script: &Script) -> (Reactor, Port, std::net::SocketAddr) {
@@ -25,24 +24,6 @@ fn serve(subject: &Subject, script: &Script) -> (Reactor, Port, std::net::Socket
     let port = reactor.listen_tcp("127.0.0.1:0", script.factory()).unwrap();
     let host = port.host().unwrap().inet().unwrap();
     (reactor, port, host)
-}
-
-/// Notes the number of a failed attempt.
-struct Refused {
-    numbers: Log,
-    note: fn(&Log, &str, &Error),
-}
-
-impl Factory for Refused {
-    fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
-        None
-    }
-}
-
-impl ClientFactory for Refused {
-    fn client_connection_failed(&self, _connector: &Connector, reason: &Error) {
-        (self.note)(&self.numbers, "connect", reason);
-    }
 }
 
 /// Closes the stream with a reset.
@@ -207,40 +188,6 @@ specifications! {
         run(&reactor);
         assert_eq!(peer.join().unwrap(), b"E");
         log.expect(&["connection was lost: layer \"Failing\": invalid data"]);
-    }
-
-    fn errors_keep_the_number_of_the_systems_error(subject: &Subject) {
-        // Error::raw_os_error
-        let (numbers, reactor) = (Log::new(), subject.reactor());
-        let note = |log: &Log, name: &str, reason: &Error| log.add(format!("{name} {:?}", reason.raw_os_error()));
-        let taken = reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
-        let again = reactor.listen_tcp(taken.host().unwrap().inet().unwrap(), Script::new().factory());
-        note(&numbers, "listen", &again.unwrap_err());
-        let refused = Refused { numbers: numbers.clone(), note };
-        reactor.connect_tcp(crate::links::NOWHERE, refused).unwrap();
-        let file = std::fs::File::open("/dev/null").unwrap();
-        note(&numbers, "adopt", &reactor.adopt_stream_connection(file, &Script::new().factory()).unwrap_err());
-        let (lost, server) = (numbers.clone(), Script::new().on_made(|transport| transport.write(b"x")));
-        let server = server.on_lost(move |_, reason| note(&lost, "reset", reason));
-        let port = reactor.listen_tcp("127.0.0.1:0", server.factory()).unwrap();
-        let host = port.host().unwrap().inet().unwrap();
-        let peer = thread::spawn(move || {
-            let mut stream = TcpStream::connect(host).unwrap();
-            stream.read_exact(&mut [0]).unwrap();
-            reset(stream);
-        });
-        let seen = numbers.clone();
-        run_until(&reactor, move || seen.entries().len() == 4);
-        peer.join().unwrap();
-        let mut entries = numbers.entries();
-        entries.sort();
-        let expected = [
-            ("adopt", Errno::NOTSOCK),
-            ("connect", Errno::CONNREFUSED),
-            ("listen", Errno::ADDRINUSE),
-            ("reset", Errno::CONNRESET),
-        ];
-        assert_eq!(entries, expected.map(|(name, errno)| format!("{name} {:?}", Some(errno.raw_os_error()))));
     }
 
     fn an_abort_is_a_reset_for_the_peer(subject: &Subject) {

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use ropewalk::sys::too_many_descriptors;
 use ropewalk::testing::{Faults, MemoryReactor, TestStream};
 
 use crate::logged::logged;
@@ -35,6 +36,14 @@ specifications! {
         clients[0].write(b"y");
         net.advance(Duration::from_millis(1));
         assert_eq!(clients[0].received(), b"xy");
+    }
+
+    fn an_opener_beyond_the_limit_has_the_number_of_the_system(_subject: &Subject) {
+        // socket(2): EMFILE, see Error::raw_os_error.
+        let net = MemoryReactor::new().with_faults(Faults::none().descriptors(0));
+        let error = net.listen_tcp("10.0.0.1:80", Script::new().factory()).unwrap_err();
+        assert_eq!(error.raw_os_error(), too_many_descriptors().raw_os_error());
+        assert!(error.to_string().contains("the faults allow no more descriptors"), "{error}");
     }
 
     fn a_closed_connection_makes_room_for_another_at_once(_subject: &Subject) {

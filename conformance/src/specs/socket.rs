@@ -11,6 +11,7 @@ use std::time::Duration;
 use ropewalk::{Address, Error, Factory, Interface, Port, Protocol, Reactor};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::links::{Countdown, Transports, noise};
@@ -328,6 +329,8 @@ specifications! {
         for text in [refused_port(&reactor, file()), refused_connection(&reactor, file())] {
             assert!(text.contains("not a socket"), "{text}");
         }
+        let error = reactor.adopt_stream_connection(file(), &factory(&Script::new())).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::NOTSOCK.raw_os_error()));
         assert_eq!(reactor.source_count(), 0);
     }
 

@@ -21,6 +21,7 @@ mod seam;
 pub mod signals;
 #[cfg(unix)]
 mod socket;
+mod system_error;
 #[cfg(target_os = "linux")]
 mod uring;
 mod waker;
@@ -35,4 +36,5 @@ pub use memory::release_free_memory;
 pub use names::{IpFamily, check_name, is_family_missing, look_up, zone_number};
 pub use providers::{Provider, providers};
 pub use seam::*;
+pub use system_error::{system_error, too_many_descriptors};
 pub use waker::{Wake, Waker};

@@ -10,7 +10,7 @@ use std::io;
 use std::time::Duration;
 
 use ropewalk_proto::{Address, Key, Moment};
-use ropewalk_sys::{BindError, ConnectSpec, ListenSpec};
+use ropewalk_sys::{BindError, ConnectSpec, ListenSpec, system_error};
 
 use super::calendar::Happening;
 use super::connection::{Connection, Phase, Place};
@@ -90,9 +90,9 @@ impl Network {
         let listeners: Vec<&Listener> = listeners.iter().filter_map(|&key| self.listener(key)).collect();
         match name {
             _ if listeners.iter().any(|listener| !listener.is_full()) => Ok(()),
-            _ if !listeners.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
-            Address::Unix(_) => Err(io::ErrorKind::NotFound.into()),
-            _ => Err(io::ErrorKind::ConnectionRefused.into()),
+            _ if !listeners.is_empty() => Err(system_error(io::ErrorKind::WouldBlock)),
+            Address::Unix(_) => Err(system_error(io::ErrorKind::NotFound)),
+            _ => Err(system_error(io::ErrorKind::ConnectionRefused)),
         }
     }
 

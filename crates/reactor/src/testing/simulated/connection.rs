@@ -12,7 +12,7 @@ use std::io;
 use std::time::Duration;
 
 use ropewalk_proto::{Address, Key, Moment};
-use ropewalk_sys::{KeepAliveTimes, Ready, SocketOption};
+use ropewalk_sys::{KeepAliveTimes, Ready, SocketOption, system_error};
 
 use super::machines::MachineId;
 use super::pipe::Pipe;
@@ -102,8 +102,8 @@ impl Connection {
     /// Returns the outcome of the connection attempt.
     pub(super) fn outcome(&self) -> io::Result<()> {
         match self.phase {
-            Phase::Connecting => Err(io::ErrorKind::WouldBlock.into()),
-            Phase::Failed(kind) => Err(kind.into()),
+            Phase::Connecting => Err(system_error(io::ErrorKind::WouldBlock)),
+            Phase::Failed(kind) => Err(system_error(kind)),
             Phase::Established => self.check(),
         }
     }
@@ -111,8 +111,8 @@ impl Connection {
     /// Checks that the connection is established and not broken.
     pub(super) fn check(&self) -> io::Result<()> {
         match self.phase {
-            Phase::Established => self.broken().map_or(Ok(()), |kind| Err(kind.into())),
-            Phase::Connecting | Phase::Failed(_) => Err(io::ErrorKind::NotConnected.into()),
+            Phase::Established => self.broken().map_or(Ok(()), |kind| Err(system_error(kind))),
+            Phase::Connecting | Phase::Failed(_) => Err(system_error(io::ErrorKind::NotConnected)),
         }
     }
 

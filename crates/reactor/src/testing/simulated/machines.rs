@@ -9,8 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ropewalk_proto::Key;
-use ropewalk_sys::BindError;
+use ropewalk_sys::{BindError, system_error};
 
+use super::explained::explained;
 use super::names::Names;
 
 /// The number of a machine.
@@ -85,7 +86,7 @@ impl Machines {
             Some(own) => format!("{ip} is not an address of the host {own}"),
             None => format!("{ip} is the address of a host of the simulated network"),
         };
-        Err(io::Error::new(io::ErrorKind::AddrNotAvailable, message))
+        Err(explained(system_error(io::ErrorKind::AddrNotAvailable), message))
     }
 
     /// Returns the local address for a connection from `here` to `target`. Port 0 means any free port.
@@ -98,7 +99,7 @@ impl Machines {
         let port = bind.map_or(0, |bind| bind.port());
         match bind {
             Some(bind) if bind.is_ipv4() != target.is_ipv4() => {
-                Err(BindError(io::ErrorKind::InvalidInput.into()).into())
+                Err(BindError(system_error(io::ErrorKind::InvalidInput)).into())
             }
             Some(bind) if !bind.ip().is_unspecified() => {
                 self.check_bind(here, bind.ip()).map_err(BindError)?;
@@ -114,7 +115,7 @@ impl Machines {
         match (self.get(here).address, target) {
             _ if self.route(here, target) == here => Ok(target),
             (Some(own), target) if own.is_ipv4() == target.is_ipv4() => Ok(own),
-            (Some(_), _) => Err(io::ErrorKind::NetworkUnreachable.into()),
+            (Some(_), _) => Err(system_error(io::ErrorKind::NetworkUnreachable)),
             (None, IpAddr::V4(_)) => Ok(OUTSIDE_V4.into()),
             (None, IpAddr::V6(_)) => Ok(OUTSIDE_V6.into()),
         }

@@ -16,6 +16,7 @@
 mod attempts;
 mod calendar;
 mod connection;
+mod explained;
 mod faults;
 mod host_names;
 mod links;

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ropewalk_proto::{Address, Key};
-use ropewalk_sys::ListenSpec;
+use ropewalk_sys::{ListenSpec, system_error};
 
 /// The first port that may be chosen for port 0: RFC 6335, section 6.
 const FIRST_PORT: u16 = 49152;
@@ -38,13 +38,13 @@ impl Names {
     pub(super) fn choose_listening(&mut self, spec: &ListenSpec) -> io::Result<Address> {
         let address = match &spec.address {
             Address::Inet(inet) if inet.port() == 0 => self.choose_port(*inet)?.into(),
-            Address::Unnamed => return Err(io::ErrorKind::InvalidInput.into()),
+            Address::Unnamed => return Err(system_error(io::ErrorKind::InvalidInput)),
             address => address.clone(),
         };
         let wanted = |name: &Name| overlap(name, &address, spec.dual_stack) && !(name.reuse_port && spec.reuse_port);
         let connected = address.inet().is_some_and(|inet| self.outgoing.contains(&inet));
         if connected || self.listening.iter().any(wanted) {
-            return Err(io::ErrorKind::AddrInUse.into());
+            return Err(system_error(io::ErrorKind::AddrInUse));
         }
         Ok(address)
     }
@@ -72,7 +72,7 @@ impl Names {
         if local.port() == 0 {
             local = self.choose_port(local)?;
         } else if self.is_taken(local) {
-            return Err(io::ErrorKind::AddrInUse.into());
+            return Err(system_error(io::ErrorKind::AddrInUse));
         }
         self.outgoing.insert(local);
         Ok(local)
@@ -91,7 +91,7 @@ impl Names {
                 return Ok(address);
             }
         }
-        Err(io::ErrorKind::AddrNotAvailable.into())
+        Err(system_error(io::ErrorKind::AddrNotAvailable))
     }
 
     fn is_taken(&self, inet: SocketAddr) -> bool {

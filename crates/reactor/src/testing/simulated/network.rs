@@ -9,10 +9,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use ropewalk_proto::{Address, Key, Moment, Random, Slab};
-use ropewalk_sys::{ConnectSpec, Event, Events, KeepAliveTimes, ListenSpec, Ready, SocketOption};
+use ropewalk_sys::{
+    ConnectSpec, Event, Events, KeepAliveTimes, ListenSpec, Ready, SocketOption, system_error, too_many_descriptors,
+};
 
 use super::calendar::{Calendar, Happening};
 use super::connection::{Connection, Phase};
+use super::explained::explained;
 use super::faults::Faults;
 use super::host_names::HostNames;
 use super::links::Links;
@@ -208,7 +211,7 @@ impl Network {
         if self.open_sources(owner) - queued < self.faults.descriptors {
             return Ok(());
         }
-        Err(io::Error::other("too many open sources: the faults allow no more descriptors"))
+        Err(explained(too_many_descriptors(), "too many open sources: the faults allow no more descriptors"))
     }
 
     /// Returns the number of sources of `owner`, including connections that `owner` has not accepted yet.
@@ -358,7 +361,7 @@ impl Network {
     pub(super) fn peer_address(&self, key: Key) -> io::Result<Address> {
         match self.sources.get(key).ok_or(io::ErrorKind::NotFound)? {
             Source::Connection(end) if end.phase == Phase::Established => Ok(end.place.remote.clone()),
-            _ => Err(io::ErrorKind::NotConnected.into()),
+            _ => Err(system_error(io::ErrorKind::NotConnected)),
         }
     }
 

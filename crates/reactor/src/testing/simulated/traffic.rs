@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ropewalk_proto::{Key, Moment, Outbox};
-use ropewalk_sys::{Received, Sent};
+use ropewalk_sys::{Received, Sent, system_error};
 
 use super::calendar::Happening;
 use super::connection::{Connection, Phase};
@@ -89,11 +89,11 @@ impl Network {
         if is_established && connection.is_unix() && self.peer_is_gone(connection) {
             // A kernel hands over the bytes of a UNIX socket at once, so the last ones precede this error.
             self.connection_mut(key)?.incoming.arrive_all();
-            return Err(io::ErrorKind::BrokenPipe.into());
+            return Err(system_error(io::ErrorKind::BrokenPipe));
         }
         connection.check()?;
         if connection.finished {
-            return Err(io::ErrorKind::BrokenPipe.into());
+            return Err(system_error(io::ErrorKind::BrokenPipe));
         }
         let most = offered.min(self.room(connection));
         let short = self.faults.short_writes && most > 1;

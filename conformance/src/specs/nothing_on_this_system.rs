@@ -1,0 +1,16 @@
+//! Specifications that other systems have. Here they mount nothing, so that a list of interfaces is the same on all
+//! systems.
+
+#[cfg(not(unix))]
+#[macro_export]
+#[doc(hidden)]
+macro_rules! error_numbers {
+    () => {};
+}
+
+#[cfg(not(unix))]
+#[macro_export]
+#[doc(hidden)]
+macro_rules! refusals {
+    () => {};
+}

@@ -1,0 +1,55 @@
+//! The system's errors by their kind, for providers that imitate a system.
+//!
+//! `io::Error::from(kind)` has no number, so a program that compares numbers would not recognize it.
+
+use std::io::{self, ErrorKind};
+
+#[cfg_attr(unix, path = "unix.rs")]
+#[cfg_attr(not(unix), path = "other.rs")]
+mod numbers;
+
+/// Returns the error that this system reports for `kind`, with its number and its message. May be called from any
+/// thread.
+///
+/// Kinds that sockets do not report have no number here. Their error is that of [`io::Error::from`].
+///
+/// ```
+/// use std::io::ErrorKind;
+/// use ropewalk_sys::system_error;
+///
+/// let refused = system_error(ErrorKind::ConnectionRefused);
+/// assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+/// # #[cfg(target_os = "linux")]
+/// assert_eq!(refused.raw_os_error(), Some(111)); // ECONNREFUSED
+/// assert_eq!(system_error(ErrorKind::UnexpectedEof).raw_os_error(), None);
+/// ```
+pub fn system_error(kind: ErrorKind) -> io::Error {
+    let known = numbers::BY_KIND.iter().find(|(known, _)| *known == kind);
+    known.map_or_else(|| kind.into(), |(_, number)| io::Error::from_raw_os_error(*number))
+}
+
+/// Returns the error that this system reports when a process has too many open descriptors: EMFILE. May be called from
+/// any thread.
+///
+/// ```
+/// use ropewalk_sys::too_many_descriptors;
+///
+/// # #[cfg(target_os = "linux")]
+/// assert_eq!(too_many_descriptors().raw_os_error(), Some(24));
+/// ```
+pub fn too_many_descriptors() -> io::Error {
+    io::Error::from_raw_os_error(numbers::TOO_MANY_DESCRIPTORS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_number_has_its_kind() {
+        for (kind, number) in numbers::BY_KIND {
+            let error = system_error(*kind);
+            assert_eq!((error.kind(), error.raw_os_error()), (*kind, Some(*number)));
+        }
+    }
+}
