@@ -32,6 +32,8 @@ pub mod pipes;
 pub mod ports;
 pub mod producers;
 pub mod races;
+#[cfg(unix)]
+pub mod real_races;
 pub mod real_time;
 pub mod receiving;
 pub mod reentrancy;
@@ -56,7 +58,7 @@ pub mod unix;
 #[cfg(target_os = "linux")]
 pub mod unix_abstract;
 
-#[cfg(not(unix))]
+#[cfg(not(target_os = "linux"))]
 mod nothing_on_this_system;
 
 /// The specifications of streams, over UNIX sockets.

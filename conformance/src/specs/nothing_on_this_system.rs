@@ -1,6 +1,12 @@
 //! Specifications that other systems have. Here they mount nothing, so that a list of interfaces is the same on all
 //! systems.
 
+#[macro_export]
+#[doc(hidden)]
+macro_rules! unix_abstract {
+    () => {};
+}
+
 #[cfg(not(unix))]
 #[macro_export]
 #[doc(hidden)]

@@ -97,6 +97,9 @@ One suite of specifications runs on every event provider. A cell shows how many 
 on that provider, and how many apply to it. A dash means that none does, most often because it lacks the interface. The
 row `unix_streams` repeats specifications of other rows over UNIX sockets. The sum counts each of them once.
 
+Connecting to the fastest of several addresses (happy eyeballs) is specified twice: `races` and `lookups` in virtual time,
+and `real_races` on real sockets. The row `refusals` specifies the errors of a provider that has no descriptors.
+
 ";
 
 fn parse(name: &str) -> Option<(&str, &str, &str)> {
