@@ -4,7 +4,7 @@
 //! id alone says little: after a restart of the system, or in a container, another process may have it.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -58,9 +58,16 @@ impl PidFile {
 
     /// Writes the id of this process.
     pub(crate) fn write(&mut self) -> Result<(), String> {
-        let written = self.file.rewind().and_then(|()| self.file.set_len(0));
-        let written = written.and_then(|()| writeln!(self.file, "{}", process::id()));
-        written.map_err(|error| format!("cannot write the pid file {}: {error}", self.path.display()))
+        let mut replace = || {
+            self.file.rewind()?;
+            // Truncating a file to nothing makes ext4 write it to the disk when it is closed: mount(8), auto_da_alloc. A
+            // process that removes its new pid file would wait for a busy disk before it exits.
+            if self.file.metadata()?.len() > 0 {
+                self.file.set_len(0)?;
+            }
+            self.file.write_all(format!("{}\n", process::id()).as_bytes())
+        };
+        replace().map_err(|error: io::Error| format!("cannot write the pid file {}: {error}", self.path.display()))
     }
 
     /// Removes the file, unless another file has replaced it. A file that cannot be removed is emptied.
@@ -99,7 +106,7 @@ fn open_locked(path: &Path, user: Identity) -> Result<File, String> {
     }
 }
 
-fn read(file: &mut File) -> std::io::Result<String> {
+fn read(file: &mut File) -> io::Result<String> {
     let mut content = Vec::new();
     file.take(CONTENT_BYTES_MAX).read_to_end(&mut content)?;
     Ok(String::from_utf8_lossy(&content).into_owned())
