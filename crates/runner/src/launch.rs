@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
 
 use ropewalk::Reactor;
 use ropewalk::application::{Identity, MultiService};
@@ -181,6 +182,7 @@ impl Runner {
         system::change_directory(&directories).map_err(error_in("rundir"))?;
         let pid_file = options.pidfile.as_deref().filter(|path| !path.as_os_str().is_empty());
         let pid_file = pid_file.map(|path| PidFile::take(path, identity)).transpose().map_err(error_in("pidfile"))?;
+        let pid_file = Arc::new(Mutex::new(pid_file));
         let launcher = match daemon {
             false => Launcher::Terminal,
             true => match system::daemonize().map_err(ExitError::new)? {

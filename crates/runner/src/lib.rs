@@ -49,6 +49,8 @@
 //! | 2 | the command line or the configuration file is wrong |
 //! | 101 | stopped by a panic |
 //! | 128 + signal | a second signal arrived before the services had stopped |
+//!
+//! A signal that arrives while the start of a service blocks the reactor kills the program after 5 seconds.
 
 #![forbid(unsafe_code)]
 
@@ -65,6 +67,7 @@ mod options;
 mod panics;
 mod reactors;
 mod serving;
+mod start_watch;
 mod supervisor;
 mod system;
 

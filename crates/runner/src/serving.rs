@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use ropewalk::application::{Application, Identity, MultiService, ServiceFailed};
 use ropewalk::sys::InheritedDescriptors;
@@ -19,8 +19,9 @@ use crate::launch::{ExitError, catch_panic};
 use crate::log::{LogFile, Target};
 use crate::options::RunnerOptions;
 use crate::panics;
+use crate::start_watch::{COMMAND_ENDED, SharedPidFile, StartWatch};
 use crate::supervisor::Supervisor;
-use crate::system::{PidFile, Reporter, redirect_input, redirect_output};
+use crate::system::{Reporter, redirect_input, redirect_output};
 
 /// The receiver of the outcome of the start.
 pub(crate) enum Launcher {
@@ -36,7 +37,7 @@ pub(crate) struct Serving {
     pub(crate) identity: Identity,
     /// Taken when the outcome of the start has been reported.
     pub(crate) launcher: Option<Launcher>,
-    pub(crate) pid_file: Option<PidFile>,
+    pub(crate) pid_file: SharedPidFile,
 }
 
 /// Locations in the configuration file, for error messages.
@@ -50,6 +51,8 @@ pub(crate) struct Locations {
 #[derive(Default)]
 struct Progress {
     launcher: RefCell<Option<Launcher>>,
+    /// Taken when the start is over.
+    watch: RefCell<Option<StartWatch>>,
     /// Whether the shutdown is complete.
     in_order: Cell<bool>,
 }
@@ -75,12 +78,14 @@ impl Serving {
             has_separate_log = !matches!(log, Target::StandardError);
             self.serve(log, &progress, setup)
         });
+        drop(progress.watch.take());
         match &outcome {
             Ok(_) => tracing::info!("stopped"),
             Err(error) if has_separate_log => tracing::error!(status = error.status, "{}", error.message),
             Err(_) => {}
         }
-        if let Some(pid_file) = self.pid_file.take() {
+        let pid_file = self.pid_file.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(pid_file) = pid_file {
             pid_file.remove();
         }
         outcome.unwrap_or_else(|error| {
@@ -103,7 +108,7 @@ impl Serving {
         let log_file = log.file();
         log.start(&self.options, self.name);
         panics::install_hook();
-        if let Some(pid_file) = &mut self.pid_file {
+        if let Some(pid_file) = &mut *self.pid_file.lock().unwrap_or_else(PoisonError::into_inner) {
             pid_file.write().map_err(ExitError::new)?;
         }
         let reactor = match &self.options.reactor {
@@ -114,6 +119,7 @@ impl Serving {
         // The thread may have run another program before.
         failure::take();
         let reactor = reactor.map_err(|error| reactor_error(&error, is_chosen, &self.locations.options))?;
+        progress.watch.replace(progress.watch_start(&reactor, &self.pid_file));
         let application = Application::with_identity(self.name, self.identity);
         setup(&reactor, application.services()).map_err(ExitError::new)?;
         if application.services().services().is_empty() {
@@ -125,6 +131,9 @@ impl Serving {
         watch_shutdown(&reactor, &supervisor, progress);
         start(&application, &reactor, std::mem::take(&mut self.locations.services), supervisor, progress);
         tracing::info!(reactor = reactor.name(), pid = std::process::id(), "starting");
+        if let Some(watch) = &*progress.watch.borrow() {
+            watch.catch_signals();
+        }
         let ran = reactor.run();
         exit_status(&reactor, ran, progress)
     }
@@ -178,11 +187,22 @@ fn start(
 }
 
 impl Progress {
+    fn watch_start(&self, reactor: &Reactor, pid_file: &SharedPidFile) -> Option<StartWatch> {
+        let launcher = self.launcher.borrow();
+        let reporter = match &*launcher {
+            Some(Launcher::Parent(reporter, _)) => Some(reporter),
+            _ => None,
+        };
+        StartWatch::begin(reactor, reporter, pid_file)
+    }
+
     /// Notifies the parent of a daemon, after closing the descriptors of the calling program.
     ///
     /// # Errors
     /// If the parent is gone: a signal ended the command that started this daemon.
     fn report_start(&self) -> Result<(), ExitError> {
+        // The parent exits after the report, which must not count as its interruption.
+        drop(self.watch.take());
         let (parent, inherited) = match self.launcher.take() {
             Some(Launcher::Parent(parent, inherited)) => (parent, inherited),
             terminal => {
@@ -196,7 +216,7 @@ impl Progress {
         // The services have taken theirs.
         inherited.close_unused();
         let reported = parent.report(0, "");
-        reported.map_err(|_| ExitError::new("the command that started this daemon was interrupted"))
+        reported.map_err(|_| ExitError::new(COMMAND_ENDED))
     }
 }
 

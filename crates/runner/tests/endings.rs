@@ -179,21 +179,50 @@ fn a_program_may_be_a_daemon_by_default() {
 }
 
 #[test]
+fn a_blocked_start_ends_after_a_signal() {
+    let directory = Directory::new("patience");
+    let arguments = ["blocked", "-n", "--pidfile", "scenario.pid"];
+    let mut child = directory.program(&arguments).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(&mut child, "blocked");
+    assert!(directory.is_held());
+    let began = Instant::now();
+    signal(&child, Signal::TERM);
+    wait_for(&mut child, "signal 15 arrived, and the start of a service has blocked the reactor for 5 seconds");
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::TERM.as_raw()));
+    let took = began.elapsed();
+    assert!((Duration::from_secs(4)..PATIENCE).contains(&took), "a start gets five seconds to return: {took:?}");
+    assert!(!directory.0.join("scenario.pid").exists());
+}
+
+#[test]
 fn an_interrupted_command_leaves_no_daemon() {
+    // No service will ever have started: there is no file `go`.
     let directory = Directory::new("interrupted");
-    for interrupt in [Signal::INT, Signal::TERM, Signal::HUP] {
+    for interrupt in [Signal::INT, Signal::TERM, Signal::HUP, Signal::KILL] {
         let mut command = directory.program(&["slow"]).spawn().unwrap();
         eventually(|| directory.daemon().is_some());
         signal(&command, interrupt);
         assert_eq!(command.wait().unwrap().signal(), Some(interrupt.as_raw()));
-        assert!(directory.is_held(), "the daemon is still starting");
-        fs::write(directory.0.join("go"), "").unwrap();
         eventually(|| !directory.is_held());
+        assert!(!directory.0.join("scenario.pid").exists());
         let log = directory.read("scenario.log");
         assert!(log.contains("the command that started this daemon was interrupted"), "{log}");
-        fs::remove_file(directory.0.join("go")).unwrap();
         fs::remove_file(directory.0.join("scenario.log")).unwrap();
     }
+}
+
+#[test]
+fn an_interrupted_command_leaves_no_blocked_daemon() {
+    let directory = Directory::new("interrupted-blocked");
+    let mut command = directory.program(&["blocked"]).spawn().unwrap();
+    eventually(|| directory.read("scenario.log").contains("blocked"));
+    signal(&command, Signal::TERM);
+    assert_eq!(command.wait().unwrap().signal(), Some(Signal::TERM.as_raw()));
+    assert!(directory.is_held(), "a start gets time to return");
+    eventually(|| !directory.is_held());
+    assert!(!directory.0.join("scenario.pid").exists());
+    let log = directory.read("scenario.log");
+    assert!(log.contains("the start of a service has blocked the reactor"), "{log}");
 }
 
 /// Ctrl-C reaches all processes of the terminal's foreground group.

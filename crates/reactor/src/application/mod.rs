@@ -97,6 +97,9 @@ pub trait Service {
 
     /// Starts the service's work. The Deferred fires when the work has begun. If the Deferred fails, the application
     /// does not start.
+    ///
+    /// Must not block: the reactor makes no turn meanwhile and acts on no signal. Work that takes long belongs into
+    /// [`Reactor::defer_to_thread`].
     fn start(&self, reactor: &Reactor) -> Deferred<()> {
         let _ = reactor;
         succeed(())

@@ -5,8 +5,8 @@
 mod kind;
 
 pub(crate) use kind::{
-    Notifier, PidFile, Report, Reporter, Syslog, change_directory, change_owner, change_root, daemonize, is_other_user,
-    monotonic_micros, open_file, redirect_input, redirect_output,
+    Interruptions, Notifier, PidFile, Report, Reporter, Syslog, change_directory, change_owner, change_root, daemonize,
+    is_other_user, monotonic_micros, open_file, redirect_input, redirect_output,
 };
 
 /// The purpose for which [`open_file`] opens a file.
@@ -36,4 +36,14 @@ pub(crate) enum Daemonized {
     Parent(Report),
     /// The process in the background.
     Daemon(Reporter),
+}
+
+/// An event that interrupts the start of the services.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(unix), expect(dead_code, reason = "a start is not watched"))]
+pub(crate) enum Interruption {
+    /// A signal that asks the program to stop.
+    Signal(i32),
+    /// The command that started this daemon has ended before the daemon has reported.
+    CommandEnded,
 }

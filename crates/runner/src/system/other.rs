@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ropewalk::application::Identity;
 
-use super::{Access, Daemonized, Directories};
+use super::{Access, Daemonized, Directories, Interruption};
 
 /// Never made: there are no daemons.
 pub(crate) struct Report(Infallible);
@@ -28,6 +28,27 @@ impl Report {
 
 impl Reporter {
     pub(crate) fn report(self, _status: u8, _message: &str) -> io::Result<()> {
+        match self.0 {}
+    }
+}
+
+/// Never made: the start is not watched, because signals cannot be caught.
+pub(crate) struct Interruptions(Infallible);
+
+impl Interruptions {
+    pub(crate) fn open(_reporter: Option<&Reporter>) -> io::Result<Interruptions> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "signals cannot be caught on this system"))
+    }
+
+    pub(crate) fn catch_signals(&self) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    pub(crate) fn wait(&self) -> Option<Interruption> {
+        match self.0 {}
+    }
+
+    pub(crate) fn end(&self) {
         match self.0 {}
     }
 }

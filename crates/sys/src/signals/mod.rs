@@ -17,6 +17,21 @@ mod system;
 
 pub use system::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, STOP_SIGNALS};
 
+/// Ends this process by the default effect of `signal`, whatever disposition the signal has.
+///
+/// A process that the signal does not end, such as the first process of a container, exits with status 128 plus
+/// `signal`. No other code of the program runs: neither destructors nor functions of atexit(3). May be called from any
+/// thread, also while the others are stuck.
+///
+/// ```no_run
+/// use ropewalk_sys::signals::{SIGTERM, end_process};
+///
+/// end_process(SIGTERM);
+/// ```
+pub fn end_process(signal: i32) -> ! {
+    system::end_process(signal)
+}
+
 /// Records signals for one loop until the guard is dropped.
 ///
 /// Several guards may exist at once, in any threads. Each records every signal that it was installed for. When the last

@@ -16,6 +16,10 @@ pub const SIGTERM: i32 = 15;
 /// The signals by which a user or a service supervisor asks a program to stop.
 pub const STOP_SIGNALS: &[i32] = &[SIGINT, SIGTERM];
 
+pub(super) fn end_process(signal: i32) -> ! {
+    std::process::exit(128 + signal)
+}
+
 pub(super) struct Watch(Infallible);
 
 impl Watch {

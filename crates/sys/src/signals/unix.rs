@@ -196,7 +196,8 @@ extern "C" fn on_signal(signal: libc::c_int) {
     errno::set_errno(errno);
 }
 
-/// Kills the process by the default effect of `signal` when the signal handler returns. Async-signal-safe.
+/// Kills the process by the default effect of `signal`. In its signal handler, this happens when the handler returns.
+/// Async-signal-safe.
 fn end_by(signal: libc::c_int) {
     let mut default = blank();
     default.sa_sigaction = libc::SIG_DFL;
@@ -205,6 +206,12 @@ fn end_by(signal: libc::c_int) {
         // SAFETY: raise(3) takes any number. The signal is blocked until the handler returns.
         unsafe { libc::raise(signal) };
     }
+}
+
+pub(super) fn end_process(signal: i32) -> ! {
+    end_by(signal);
+    // SAFETY: _exit(2) has no precondition.
+    unsafe { libc::_exit(128 + signal) }
 }
 
 /// Returns the monotonic time. Async-signal-safe: clock_gettime(2).

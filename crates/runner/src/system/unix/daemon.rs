@@ -2,13 +2,15 @@
 //!
 //! ```text
 //!   parent: reads ... report: exits          daemon: starts ... reports: runs
-//!              └─ signal: shuts its socket             └─ EPIPE: ends
+//!              └─ signal: shuts its socket, ends       ├─ end of the parent: ends
+//!                                                      └─ EPIPE: ends
 //! ```
 //!
 //! A report is one byte, the exit status, followed by an error message. Status 0 means that the daemon has started.
 //!
 //! A signal such as Ctrl-C reaches the parent only. The socket decides once for both processes: after the shutdown, the
-//! daemon cannot report any more. A report that was sent before is still read, and the signal comes too late.
+//! daemon cannot report any more. A report that was sent before is still read, and the signal comes too late. The end of
+//! the parent makes the daemon's socket readable, so the daemon need not wait until it has a report.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -35,7 +37,7 @@ pub(crate) struct Report {
 }
 
 /// The daemon's end.
-pub(crate) struct Reporter(File);
+pub(crate) struct Reporter(Arc<File>);
 
 /// Forks, and returns in both processes.
 pub(crate) fn daemonize() -> Result<Daemonized, String> {
@@ -49,7 +51,7 @@ pub(crate) fn daemonize() -> Result<Daemonized, String> {
             let _ = socket.set(reader);
             Ok(Daemonized::Parent(Report { socket, signals }))
         }
-        Ok(Detached::Daemon(writer)) => Ok(Daemonized::Daemon(Reporter(writer.into()))),
+        Ok(Detached::Daemon(writer)) => Ok(Daemonized::Daemon(Reporter(Arc::new(writer.into())))),
         Err(error) => Err(format!("cannot run in the background: {error}")),
     }
 }
@@ -111,8 +113,15 @@ impl Reporter {
     ///
     /// # Errors
     /// EPIPE if the parent has ended or refuses the report.
-    pub(crate) fn report(mut self, status: u8, message: &str) -> io::Result<()> {
-        self.0.write_all(&[&[status], message.as_bytes()].concat())
+    pub(crate) fn report(self, status: u8, message: &str) -> io::Result<()> {
+        (&*self.0).write_all(&[&[status], message.as_bytes()].concat())?;
+        // The parent reads to the end, and a call that is queued by the watch may still hold the socket.
+        Ok(shutdown(&*self.0, Shutdown::Write)?)
+    }
+
+    /// Returns the socket, which becomes readable when the parent ends.
+    pub(super) fn socket(&self) -> Arc<File> {
+        self.0.clone()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Unix.
 
 mod daemon;
+mod interruptions;
 mod notify;
 mod open_file;
 mod pid_file;
@@ -8,6 +9,7 @@ mod process;
 mod syslog;
 
 pub(crate) use daemon::{Report, Reporter, daemonize, redirect_input, redirect_output};
+pub(crate) use interruptions::Interruptions;
 pub(crate) use notify::{Notifier, monotonic_micros};
 pub(crate) use open_file::open_file;
 pub(crate) use pid_file::PidFile;
