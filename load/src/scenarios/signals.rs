@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait, waitpid};
 
@@ -21,8 +21,9 @@ pub(super) const NAME: &str = "signals";
 /// The number of moments in each phase.
 const MOMENTS: usize = 200;
 
-/// The time in which a program has exited, and a daemon is gone or has its pid file.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The number of looks, one each millisecond, after which a daemon must be gone or have its pid file. The kernel may delay
+/// the exit of a process that closes a file on a busy disk. The time in which the machine is suspended does not count.
+const LOOKS: u32 = 30_000;
 
 type Phase = fn(&Trial<'_>) -> io::Result<Outcome>;
 
@@ -108,6 +109,7 @@ fn daemonizing(trial: &Trial<'_>) -> io::Result<Outcome> {
     let Some(status) = server.wait()? else { return Ok(Err("the process in the foreground does not exit".to_owned())) };
     let orphans = settled_orphans(&pidfile)?;
     let named = named(&pidfile);
+    let states = orphans.iter().map(|&orphan| state(orphan)).collect::<Vec<_>>().join(", ");
     for orphan in &orphans {
         kill_process(*orphan, Signal::TERM)?;
     }
@@ -121,7 +123,7 @@ fn daemonizing(trial: &Trial<'_>) -> io::Result<Outcome> {
             Some("the daemon leaves its pid file behind".to_owned())
         }
         ([daemon], Some(pid)) if daemon.as_raw_pid() == pid => None,
-        (running, named) => Some(format!("{running:?} run, and the pid file names {named:?}")),
+        (_, named) => Some(format!("{states} run, and the pid file names {named:?}")),
     };
     Ok(fault.map_or(Ok(()), |fault| Err(format!("{fault}; {status}"))))
 }
@@ -141,7 +143,7 @@ fn send_some(address: SocketAddr) -> io::Result<()> {
 /// Returns the orphans that this process has inherited, once they are the daemon that the pid file names, or none. A
 /// process between the one in the foreground and the daemon exits by itself.
 fn settled_orphans(pidfile: &Path) -> io::Result<Vec<Pid>> {
-    let began = Instant::now();
+    let mut looks = 0;
     loop {
         while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
         let orphans = orphans()?;
@@ -150,13 +152,22 @@ fn settled_orphans(pidfile: &Path) -> io::Result<Vec<Pid>> {
             [daemon] => named(pidfile) == Some(daemon.as_raw_pid()),
             _ => false,
         };
-        if is_settled || began.elapsed() > PATIENCE {
+        if is_settled || looks == LOOKS {
             // The daemon writes its pid file a moment before it installs its handlers.
             thread::sleep(Duration::from_millis(if orphans.is_empty() { 0 } else { 50 }));
             return Ok(orphans);
         }
+        looks += 1;
         thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Describes a process: its state, and the kernel function in which it waits, proc(5).
+fn state(pid: Pid) -> String {
+    let read = |name| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let status = read("status");
+    let state = status.lines().find_map(|line| line.strip_prefix("State:\t")).unwrap_or("gone");
+    format!("process {pid} ({state}, waits in {})", read("wchan"))
 }
 
 /// Returns the process id in a pid file.
@@ -178,14 +189,15 @@ fn orphans() -> io::Result<Vec<Pid>> {
 fn wait_for_orphans(orphans: &[Pid]) -> io::Result<bool> {
     let mut all = true;
     for orphan in orphans {
-        let began = Instant::now();
+        let mut looks = 0;
         while waitpid(Some(*orphan), WaitOptions::NOHANG)?.is_none() {
-            if began.elapsed() > PATIENCE {
+            if looks == LOOKS {
                 all = false;
                 kill_process(*orphan, Signal::KILL)?;
                 waitpid(Some(*orphan), WaitOptions::empty())?;
                 break;
             }
+            looks += 1;
             thread::sleep(Duration::from_millis(1));
         }
     }
