@@ -225,6 +225,7 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const MILLISECOND: Duration = Duration::from_millis(1);
 
     /// A server at `10.0.0.2:80` on a simulated network, and a client.
     struct World {
@@ -344,16 +345,14 @@ mod tests {
         let client = Client::new(&net);
         let pending = net.spawn(async move { client.get(&"http://10.0.0.2/".parse().unwrap()).await });
         for attempt in 1..=ATTEMPTS {
-            net.settle();
-            let silent = server.accept().expect("each attempt has a connection");
+            // The delay before an attempt is random, and shorter than two seconds.
+            let mut wait = (0..2000).map(|_| net.advance(MILLISECOND));
+            let silent = wait.find_map(|()| server.accept()).expect("each attempt has a connection");
             silent.write(text.as_bytes());
-            // The attempt began at most the jitter of a tenth of a second ago.
-            net.advance(TIMEOUT - SECOND / 5);
+            net.advance(TIMEOUT - 2 * MILLISECOND);
             assert!(!silent.is_eof() && !silent.is_reset(), "attempt {attempt} waits for an answer");
-            net.advance(SECOND / 4);
+            net.advance(3 * MILLISECOND);
             assert!(silent.is_eof() || silent.is_reset(), "attempt {attempt} is over");
-            // Until the next attempt.
-            net.advance(SECOND / 10 * 2_u32.pow(attempt) + SECOND / 20);
         }
         assert_eq!(net.open_sources(), 0);
         answer(pending).err().expect("no answer came").to_string()
