@@ -52,7 +52,8 @@ impl Place {
 
     /// Returns whether the place is in the standard library, and so not in a user's code.
     pub(crate) fn is_in_std(&self) -> bool {
-        self.file.starts_with("/rustc/")
+        // The second form is that of a toolchain with the component rust-src.
+        self.file.starts_with("/rustc/") || self.file.contains("rustlib/src/rust")
     }
 }
 

@@ -46,10 +46,17 @@ impl Failure {
         Failure::located(error.into(), Location::caller())
     }
 
-    /// Creates a failure from an error. The error of an awaited Deferred becomes the original failure again.
+    /// Creates a failure from an error. The error of an awaited Deferred becomes the original failure again, which gets
+    /// a location if it had none.
     pub(super) fn located(error: Box<dyn Error + Send + Sync>, location: impl Into<Place>) -> Failure {
         match error.downcast::<DeferredError>() {
-            Ok(awaited) => awaited.into_failure(),
+            Ok(awaited) => {
+                let mut failure = awaited.into_failure();
+                if failure.0.location.is_in_std() {
+                    failure.0.location = location.into();
+                }
+                failure
+            }
             Err(error) => Failure(Box::new(Body { error, location: location.into(), logged: false })),
         }
     }
@@ -180,7 +187,11 @@ impl fmt::Display for Failure {
 
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Failure({:?} at {})", self.0.error, self.0.location)
+        // Errors that the reactor itself converts, with `map_err(Into::into)`, have no place in a program.
+        match self.0.location.is_in_std() {
+            true => write!(f, "Failure({:?})", self.0.error),
+            false => write!(f, "Failure({:?} at {})", self.0.error, self.0.location),
+        }
     }
 }
 
@@ -223,6 +234,21 @@ mod tests {
         let lines = made.each_ref().map(|failure| failure.location().line());
         assert_eq!(lines, [here + 1, here + 1, here + 1, here - 3]);
         assert!(made.iter().all(|failure| failure.location().file() == file!()));
+    }
+
+    /// The reactor converts its own errors with `map_err(Into::into)`, whose place is in the standard library.
+    #[test]
+    fn a_failure_without_a_place_gets_that_of_the_question_mark() {
+        let converted = || [fmt::Error].map(Failure::from).into_iter().next().unwrap();
+        assert!(converted().location().is_in_std());
+        assert_eq!(format!("{:?}", converted()), "Failure(Error)");
+        fn awaited(failure: Failure) -> Result<(), Failure> {
+            Err(DeferredError::from(failure))?;
+            Ok(())
+        }
+        let (failure, line) = (awaited(converted()).unwrap_err(), line!() - 3);
+        assert_eq!((failure.location().file(), failure.location().line()), (file!(), line));
+        assert!(format!("{failure:?}").contains(file!()));
     }
 
     #[test]
