@@ -72,7 +72,7 @@ mod supervisor;
 mod system;
 
 pub use arguments::parse;
-pub use configuration::{BoxedError, Kinds};
+pub use configuration::{BoxedError, Kinds, seconds};
 pub use failure::fail;
 pub use launch::Runner;
 pub use log::LIFECYCLE;

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use ropewalk::Reactor;
 use ropewalk::application::Service;
 use serde::de::DeserializeOwned;
-use toml::Spanned;
-use toml::de::{DeValue, ValueDeserializer};
+
+use super::service_table::ServiceTable;
 
 /// Any error that is `Send` and `Sync`.
 pub type BoxedError = Box<dyn Error + Send + Sync>;
@@ -21,7 +21,7 @@ pub(super) trait Configured {
     fn make(self: Box<Self>, reactor: &Reactor) -> Result<Rc<dyn Service>, BoxedError>;
 }
 
-type Read = Box<dyn Fn(Spanned<DeValue<'_>>) -> Result<Box<dyn Configured>, toml::de::Error>>;
+type Read = Box<dyn Fn(ServiceTable<'_>) -> Result<Box<dyn Configured>, toml::de::Error>>;
 
 /// The kinds of services by name.
 ///
@@ -62,6 +62,9 @@ impl Kinds {
     ///
     /// The options `O` are read from the file before anything runs. Then `make` makes the service on the reactor. With
     /// `#[serde(deny_unknown_fields)]` on `O`, an unknown key is an error that lists the known ones.
+    ///
+    /// The keys `kind` and `name` belong to the file. If `O` is a struct with a field of that name, the field gets the
+    /// key as well. [`seconds`](crate::seconds) reads a `Duration`.
     pub fn add<O, S, F>(&mut self, name: &'static str, make: F)
     where
         O: DeserializeOwned + 'static,
@@ -97,8 +100,8 @@ impl Kinds {
         F: Fn(&Reactor, O) -> Result<S, BoxedError> + 'static,
     {
         let kind = Rc::new((needs_foreground, make));
-        let read = move |table: Spanned<DeValue<'_>>| {
-            let options = O::deserialize(ValueDeserializer::from(table))?;
+        let read = move |table: ServiceTable<'_>| {
+            let options = O::deserialize(table)?;
             Ok(Box::new(OptionsOfKind { options, kind: kind.clone() }) as Box<dyn Configured>)
         };
         self.0.insert(name, Box::new(read));

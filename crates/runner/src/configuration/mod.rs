@@ -14,6 +14,8 @@
 
 mod kinds;
 mod location;
+mod seconds;
+mod service_table;
 mod toml_terms;
 
 use std::collections::BTreeMap;
@@ -29,10 +31,12 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 pub use kinds::{BoxedError, Kinds};
+pub use seconds::seconds;
 
 use crate::options::FileOptions;
 use kinds::Configured;
 use location::Locations;
+use service_table::ServiceTable;
 
 /// The most bytes of a file, because a device may have no end.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -188,13 +192,13 @@ fn services(
 
 fn service(value: Spanned<DeValue<'_>>, locations: &Locations<'_>, kinds: &Kinds) -> Result<ServiceEntry, String> {
     let span = value.span();
-    let DeValue::Table(mut table) = value.into_inner() else {
+    let DeValue::Table(table) = value.into_inner() else {
         return Err(locations.error_at(span.start, "expected each service in its own table [[service]]"));
     };
-    let Some((kind, kind_at)) = string(&mut table, "kind", locations)? else {
+    let Some((kind, kind_at)) = string(&table, "kind", locations)? else {
         return Err(locations.error_at(span.start, &format!("missing `kind`: expected {}", kinds.list())));
     };
-    let name = match string(&mut table, "name", locations)? {
+    let name = match string(&table, "name", locations)? {
         Some((name, at)) if name.is_empty() => {
             return Err(locations.error_at(at, "the `name` is empty: expected at least one character"));
         }
@@ -205,13 +209,13 @@ fn service(value: Spanned<DeValue<'_>>, locations: &Locations<'_>, kinds: &Kinds
         return Err(locations.error_at(kind_at, &format!("unknown kind `{kind}`, expected {}", kinds.list())));
     };
     let location = locations.of(span.start);
-    let service = kind(Spanned::new(span, DeValue::Table(table))).map_err(|error| locations.describe(&error))?;
+    let service = kind(ServiceTable(Spanned::new(span, table))).map_err(|error| locations.describe(&error))?;
     Ok(ServiceEntry { name, location, service })
 }
 
-/// Removes a string from a table. Returns it with its byte offset.
-fn string(table: &mut DeTable<'_>, key: &str, locations: &Locations<'_>) -> Result<Option<(String, usize)>, String> {
-    let Some(value) = table.remove(key) else { return Ok(None) };
+/// Returns a string of a table, with its byte offset.
+fn string(table: &DeTable<'_>, key: &str, locations: &Locations<'_>) -> Result<Option<(String, usize)>, String> {
+    let Some(value) = table.get(key).cloned() else { return Ok(None) };
     let at = value.span().start;
     Ok(Some((typed::<String>(value, locations)?, at)))
 }
@@ -376,6 +380,43 @@ mod tests {
         assert_eq!(nameless, "x.toml:3:8: the `name` is empty: expected at least one character");
         assert!(twice.starts_with("x.toml:4:1: duplicate service name `echo`"), "{twice}");
         assert!(error_of("service = 3").starts_with("x.toml:1:11: expected each service in its own table [[service]]"));
+    }
+
+    /// Adds a kind that appends its options to the returned text.
+    fn noting<O: DeserializeOwned + std::fmt::Debug + 'static>(text: &str) -> Result<String, String> {
+        let noted = std::rc::Rc::new(std::cell::RefCell::new(String::new()));
+        let note = noted.clone();
+        let mut kinds = Kinds::default();
+        kinds.add("bot", move |_: &Reactor, options: O| {
+            *note.borrow_mut() = format!("{options:?}");
+            Ok(Nothing)
+        });
+        let services = Configuration::parse(text, "x.toml", &kinds)?.services;
+        services.build(&MemoryReactor::new(), &MultiService::new()).map_err(|error| error.to_string())?;
+        Ok(noted.take())
+    }
+
+    /// A name of the file that a kind's options use as well was lost: "missing key `name`" beside that key.
+    #[test]
+    fn options_may_have_a_field_called_name() {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[allow(dead_code, reason = "read by Debug")]
+        struct Bot {
+            name: String,
+            room: String,
+        }
+        #[derive(Debug, Deserialize)]
+        #[allow(dead_code, reason = "read by Debug")]
+        struct Wrapped(Bot);
+        let text = "[[service]]\nkind = 'bot'\nname = 'eve'\nroom = 'tea'\n";
+        let bot = "Bot { name: \"eve\", room: \"tea\" }";
+        assert_eq!(noting::<Bot>(text), Ok(bot.to_owned()));
+        assert_eq!(noting::<Wrapped>(text), Ok(format!("Wrapped({bot})")));
+        let nameless = noting::<Bot>("[[service]]\nkind = 'bot'\nroom = 'tea'\n");
+        assert_eq!(nameless, Err("x.toml:1:1: missing key `name`".to_owned()));
+        // A map has no fields, so it gets the options alone.
+        assert_eq!(noting::<BTreeMap<String, String>>(text), Ok("{\"room\": \"tea\"}".to_owned()));
     }
 
     #[test]
