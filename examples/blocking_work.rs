@@ -37,7 +37,7 @@ impl LineProtocol for Worker {
     fn line_received(&mut self, lines: &LineTransport, line: &[u8]) {
         let text = String::from_utf8_lossy(line);
         let Ok(number) = text.trim().parse() else {
-            return lines.send_line(format!("error: '{text}' is not a number below 2^64").as_bytes());
+            return lines.send_line(&format!("error: '{text}' is not a number below 2^64"));
         };
         // The next line waits until this one is answered. So answers stay in order, and a client occupies only one thread.
         lines.pause_producing();
@@ -46,7 +46,7 @@ impl LineProtocol for Worker {
         let answer = lines.reactor().defer_to_thread(move || work(number));
         self.answer = Some(answer.add_callbacks(
             move |answer| {
-                reply.send_line(answer.as_bytes());
+                reply.send_line(&answer);
                 reply.resume_producing();
             },
             move |_failure| failed.abort_connection(), // the work panicked, which is logged
@@ -61,7 +61,7 @@ impl LineProtocol for Worker {
 }
 
 fn workers(work: fn(u64) -> String) -> impl Fn() -> LineReceiver<Worker> {
-    move || LineReceiver::new(Worker { work, answer: None }).delimiter(&b"\n"[..])
+    move || LineReceiver::new(Worker { work, answer: None }).delimiter("\n")
 }
 
 fn main() -> ropewalk::Result<()> {

@@ -30,12 +30,12 @@ struct Calculator;
 impl LineProtocol for Calculator {
     fn line_received(&mut self, lines: &LineTransport, line: &[u8]) {
         let answer = calculate(&String::from_utf8_lossy(line));
-        lines.send_line(answer.map_or_else(|error| format!("error: {error}"), |value| value.to_string()).as_bytes());
+        lines.send_line(&answer.map_or_else(|error| format!("error: {error}"), |value| value.to_string()));
     }
 }
 
 fn calculators() -> LineReceiver<Calculator> {
-    LineReceiver::new(Calculator).delimiter(&b"\n"[..])
+    LineReceiver::new(Calculator).delimiter("\n")
 }
 
 fn main() -> ropewalk::Result<()> {

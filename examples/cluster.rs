@@ -247,7 +247,7 @@ impl Node {
 }
 
 fn send(strings: &StringTransport, message: Message) {
-    strings.send_string(message.to_string().as_bytes()).expect("a netstring of any length can be sent");
+    strings.send_string(&message.to_string()).expect("a netstring of any length can be sent");
 }
 
 /// A connection on which this node answers a peer.

@@ -43,7 +43,7 @@ impl LineProtocol for FileProtocol {
         match open(&self.0, name.trim()) {
             // The client notices if the transfer fails.
             Ok(file) => drop(FileSender::begin(file, lines.transport()).expect("there is no other producer")),
-            Err(error) => lines.send_line(format!("error: {error}").as_bytes()),
+            Err(error) => lines.send_line(&format!("error: {error}")),
         }
         lines.lose_connection(); // once all data is sent
     }
@@ -57,7 +57,7 @@ impl LineProtocol for FileProtocol {
 /// Serves the files in `directory`. All clients share `bytes_per_second`.
 fn file_servers(directory: PathBuf, bytes_per_second: u64) -> impl Factory {
     let directory: Rc<Path> = directory.into();
-    let protocol = move || LineReceiver::new(FileProtocol(directory.clone())).delimiter(&b"\n"[..]).max_length(1024);
+    let protocol = move || LineReceiver::new(FileProtocol(directory.clone())).delimiter("\n").max_length(1024);
     let throttled = ThrottlingFactory::new(protocol).write_limit(bytes_per_second);
     TimeoutFactory::new(LimitTotalConnectionsFactory::new(throttled, CLIENTS), PATIENCE)
 }

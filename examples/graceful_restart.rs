@@ -104,7 +104,7 @@ mod server {
         let reactor = Reactor::new()?;
         let open = Rc::new(OpenConnections::default());
         let counted = open.clone();
-        let factory = paced(move || LineReceiver::new(NumberedEcho(counted.clone())).delimiter(&b"\n"[..]));
+        let factory = paced(move || LineReceiver::new(NumberedEcho(counted.clone())).delimiter("\n"));
         let port = reactor.adopt_stream_port(socket.try_clone()?, factory)?;
         println!("{} serves on {}", std::process::id(), port.host()?);
 

@@ -51,7 +51,7 @@ struct ListenerFactory {
 impl Factory for ListenerFactory {
     fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
         let listener = Listener { print: self.print.clone(), factory: self.factory.clone() };
-        Some(Box::new(LineReceiver::new(listener).delimiter(&b"\n"[..])))
+        Some(Box::new(LineReceiver::new(listener).delimiter("\n")))
     }
 }
 

@@ -80,7 +80,7 @@ impl LineProtocol for Visitor {
 fn board(reactor: &Reactor, options: BoardOptions) -> Result<StreamServerEndpointService, BoxedError> {
     let endpoint = server_from_string(reactor, &options.listen)?;
     let (notes, limit) = (Notes::default(), options.notes);
-    let visitors = move || LineReceiver::new(Visitor { notes: notes.clone(), limit }).delimiter(&b"\n"[..]);
+    let visitors = move || LineReceiver::new(Visitor { notes: notes.clone(), limit }).delimiter("\n");
     Ok(StreamServerEndpointService::new(endpoint, visitors))
 }
 

@@ -17,7 +17,7 @@ impl LineProtocol for Shout {
 fn main() -> ropewalk::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".to_owned());
     let reactor = Reactor::new()?;
-    let shouting = || LineReceiver::new(Shout).delimiter(&b"\n"[..]);
+    let shouting = || LineReceiver::new(Shout).delimiter("\n");
     let port = reactor.listen_tcp(&address, paced(shouting))?;
     println!("listening on {}", port.host()?);
     reactor.run()

@@ -35,7 +35,7 @@ impl LineProtocol for Shout {
 
 /// Builds the protocol of each connection, and closes connections that were idle for `idle`.
 fn shouting(idle: Duration) -> impl Factory {
-    TimeoutFactory::new(paced(|| LineReceiver::new(Shout).delimiter(&b"\n"[..])), idle)
+    TimeoutFactory::new(paced(|| LineReceiver::new(Shout).delimiter("\n")), idle)
 }
 
 fn serve(address: &str) -> ropewalk::Result<()> {

@@ -50,7 +50,7 @@ impl LineProtocol for Shout {
 
 /// Builds the protocol of each connection, and closes connections that were idle for `idle`.
 fn shouting(idle: Duration) -> impl Factory {
-    TimeoutFactory::new(paced(|| LineReceiver::new(Shout).delimiter(&b"\n"[..])), idle)
+    TimeoutFactory::new(paced(|| LineReceiver::new(Shout).delimiter("\n")), idle)
 }
 
 /// Returns the server as a service. It listens while it runs.

@@ -43,6 +43,7 @@ use crate::transports::Connector;
 /// assert_eq!(guests.map(|guest| guest.is_eof()), [false, false, true]);
 /// # Ok::<(), Error>(())
 /// ```
+#[diagnostic::on_unimplemented(note = "a closure is a factory: `|| Echo` builds an `Echo` for each connection")]
 pub trait Factory {
     /// Returns the protocol for a connection with `peer`, or `None` to close the connection at once.
     fn build_protocol(&self, peer: &Address) -> Option<Box<dyn Protocol>>;
@@ -199,6 +200,7 @@ pub trait Factory {
 /// assert_eq!(*log.0.borrow(), ["to 10.0.0.1:80", "connection to 10.0.0.1:80 was refused"]);
 /// # Ok::<(), Error>(())
 /// ```
+#[diagnostic::on_unimplemented(note = "a closure is a factory: `|| Echo` builds an `Echo` for each connection")]
 pub trait ClientFactory: Factory {
     /// Called when an attempt begins.
     fn started_connecting(&self, connector: &Connector) {

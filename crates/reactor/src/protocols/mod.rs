@@ -40,6 +40,7 @@ use crate::transports::Transport;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(note = "`LineReceiver::new` makes a `Protocol` of a `LineProtocol`")]
 pub trait Protocol {
     /// Called when the connection has been made. Reading starts when this method returns, unless the transport was
     /// paused.

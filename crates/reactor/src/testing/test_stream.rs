@@ -45,12 +45,12 @@ impl TestStream {
         TestStream { network: network.clone(), key, peer: spec.address }
     }
 
-    /// Sends a copy of `bytes` as soon as the buffer has room, even if the stream is dropped earlier.
+    /// Sends a copy of `bytes`, or of a text, as soon as the buffer has room, even if the stream is dropped earlier.
     ///
     /// Nothing is sent after [`finish`](TestStream::finish), [`close`](TestStream::close) or
     /// [`abort`](TestStream::abort).
-    pub fn write(&self, bytes: &[u8]) {
-        self.with_end(|end, network| end.write(network, bytes));
+    pub fn write(&self, bytes: &(impl AsRef<[u8]> + ?Sized)) {
+        self.with_end(|end, network| end.write(network, bytes.as_ref()));
     }
 
     /// Shuts the sending direction down after all written bytes have been sent. The other direction stays open.

@@ -121,7 +121,7 @@ pub trait LineProtocol {
     ///     }
     ///
     ///     fn line_length_exceeded(&mut self, lines: &LineTransport, _beginning: &[u8]) {
-    ///         lines.send_line(b"too long"); // the next line is delivered
+    ///         lines.send_line("too long"); // the next line is delivered
     ///     }
     /// }
     ///
@@ -165,7 +165,7 @@ pub trait LineProtocol {
     ///     }
     ///
     ///     fn read_connection_lost(&mut self, lines: &LineTransport) {
-    ///         lines.send_line(self.0.to_string().as_bytes());
+    ///         lines.send_line(&self.0.to_string());
     ///         lines.lose_write_connection();
     ///     }
     ///
@@ -215,7 +215,7 @@ pub trait LineProtocol {
 ///
 /// impl LineProtocol for Host {
 ///     fn connection_made(&mut self, lines: &LineTransport) {
-///         lines.send_line(format!("you are {}", lines.transport().peer()).as_bytes());
+///         lines.send_line(&format!("you are {}", lines.transport().peer()));
 ///         self.0 = Some(lines.clone());
 ///     }
 ///
@@ -249,9 +249,10 @@ struct Mode {
 }
 
 impl LineTransport {
-    /// Sends `line` and the delimiter. The line must not contain the delimiter, but `send_line` does not check that.
-    pub fn send_line(&self, line: &[u8]) {
-        self.transport.write_sequence([line, &self.mode.delimiter]);
+    /// Sends `line`, text or bytes, and the delimiter. The line must not contain the delimiter, but `send_line` does not
+    /// check that.
+    pub fn send_line(&self, line: &(impl AsRef<[u8]> + ?Sized)) {
+        self.transport.write_sequence([line.as_ref(), &self.mode.delimiter]);
     }
 
     /// Switches to raw mode: further input goes to [`LineProtocol::raw_data_received`] as it arrives.
@@ -318,12 +319,12 @@ impl std::fmt::Debug for LineTransport {
 /// impl LineProtocol for Sum {
 ///     fn line_received(&mut self, lines: &LineTransport, line: &[u8]) {
 ///         self.0 += String::from_utf8_lossy(line).trim().parse::<i64>().unwrap_or(0);
-///         lines.send_line(self.0.to_string().as_bytes());
+///         lines.send_line(&self.0.to_string());
 ///     }
 /// }
 ///
 /// let net = MemoryReactor::new();
-/// net.listen_tcp("10.0.0.1:80", || LineReceiver::new(Sum(0)).delimiter(&b"\n"[..]).max_length(100))?;
+/// net.listen_tcp("10.0.0.1:80", || LineReceiver::new(Sum(0)).delimiter("\n").max_length(100))?;
 /// let client = net.connect_stream("10.0.0.1:80");
 /// client.write(b"1\n41\n");
 /// net.settle();
@@ -343,13 +344,19 @@ impl<P: LineProtocol> LineReceiver<P> {
         LineReceiver { protocol, decoder: LineDecoder::new(), delimiter: Cow::Borrowed(b"\r\n"), lines: None }
     }
 
-    /// Sets the delimiter between lines.
+    /// Sets the delimiter between lines, such as `"\n"`.
+    ///
+    /// With `"\n"`, a line from a peer that sends `\r\n` ends in `\r`.
+    /// [`trim_ascii_end`](slice::trim_ascii_end) removes it.
     ///
     /// # Panics
     /// When `delimiter` is empty.
     #[must_use]
-    pub fn delimiter(mut self, delimiter: impl Into<Cow<'static, [u8]>>) -> LineReceiver<P> {
-        self.delimiter = delimiter.into();
+    pub fn delimiter(mut self, delimiter: &(impl AsRef<[u8]> + ?Sized)) -> LineReceiver<P> {
+        self.delimiter = match delimiter.as_ref() {
+            b"\n" => Cow::Borrowed(b"\n"), // the usual choice allocates nothing for each connection
+            other => Cow::Owned(other.to_vec()),
+        };
         self.decoder = LineDecoder::with(self.delimiter.clone(), self.decoder.max_length());
         self
     }
@@ -764,7 +771,7 @@ mod tests {
         let net = MemoryReactor::new();
         let server = Scripted::new();
         let protocol = server.clone();
-        let build = move || LineReceiver::new(protocol.clone()).max_length(5).delimiter(&b"\0"[..]);
+        let build = move || LineReceiver::new(protocol.clone()).max_length(5).delimiter("\0");
         net.listen_tcp("10.0.0.1:23", build).unwrap();
         let client = net.connect_stream("10.0.0.1:23");
         client.write(b"a\r\nb\x00123456\0");

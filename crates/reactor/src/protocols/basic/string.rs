@@ -76,7 +76,7 @@ pub trait StringProtocol {
     ///     fn string_received(&mut self, _strings: &StringTransport, _string: &[u8]) {}
     ///
     ///     fn framing_broken(&mut self, strings: &StringTransport, error: &FramingError) {
-    ///         let _ = strings.send_string(error.to_string().as_bytes());
+    ///         let _ = strings.send_string(&error.to_string());
     ///         strings.lose_connection();
     ///     }
     /// }
@@ -238,8 +238,8 @@ impl StringTransport {
     ///
     /// # Errors
     /// [`StringTooLong`] when the format cannot express the string's length. In this case nothing is sent.
-    pub fn send_string(&self, string: &[u8]) -> Result<(), StringTooLong> {
-        (self.send)(&self.transport, string)
+    pub fn send_string(&self, string: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), StringTooLong> {
+        (self.send)(&self.transport, string.as_ref())
     }
 
     /// Returns the underlying transport.
