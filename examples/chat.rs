@@ -3,7 +3,8 @@
 //! Run `cargo run -p ropewalk-examples --bin chat`, then `nc 127.0.0.1 8001` in two terminals. The first line that you type
 //! is your name.
 //!
-//! All connections are on one thread, so the room needs no lock, only a `RefCell`.
+//! All connections are on one thread, so the room needs no lock, only a `RefCell`. A guest that does not read is
+//! disconnected, because everything that the others say is queued for it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,6 +12,9 @@ use std::rc::Rc;
 
 use ropewalk::prelude::*;
 use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
+
+/// The most bytes that may be queued for a guest.
+const QUEUED_MAX: usize = 64 * 1024;
 
 /// The guests by name.
 #[derive(Clone, Default)]
@@ -21,7 +25,10 @@ impl Room {
     fn say(&self, sender: &str, line: &str) {
         for (name, guest) in self.0.borrow().iter() {
             if name != sender {
-                guest.send_line(line.as_bytes());
+                guest.send_line(line);
+                if guest.buffered() > QUEUED_MAX {
+                    guest.abort_connection(); // `connection_lost` of the guest follows this callback
+                }
             }
         }
     }
@@ -35,18 +42,18 @@ struct Guest {
 impl Guest {
     fn introduce(&mut self, lines: &LineTransport, name: String) {
         if name.is_empty() || self.room.0.borrow().contains_key(&name) {
-            return lines.send_line(b"that name is taken, try another:");
+            return lines.send_line("that name is taken, try another:");
         }
         self.room.0.borrow_mut().insert(name.clone(), lines.clone());
         self.room.say(&name, &format!("* {name} joined"));
-        lines.send_line(format!("welcome, {name}").as_bytes());
+        lines.send_line(&format!("welcome, {name}"));
         self.name = Some(name);
     }
 }
 
 impl LineProtocol for Guest {
     fn connection_made(&mut self, lines: &LineTransport) {
-        lines.send_line(b"your name?");
+        lines.send_line("your name?");
     }
 
     fn line_received(&mut self, lines: &LineTransport, line: &[u8]) {
@@ -67,7 +74,7 @@ impl LineProtocol for Guest {
 
 /// Lines end with a newline, as nc and telnet send them.
 fn guests(room: Room) -> impl Fn() -> LineReceiver<Guest> {
-    move || LineReceiver::new(Guest { room: room.clone(), name: None }).delimiter(&b"\n"[..])
+    move || LineReceiver::new(Guest { room: room.clone(), name: None }).delimiter("\n")
 }
 
 fn main() -> ropewalk::Result<()> {
@@ -88,7 +95,7 @@ mod tests {
         net.listen_tcp("10.0.0.1:80", guests(Room::default())).unwrap();
         let [ada, bob] = ["ada", "bob"].map(|name| {
             let guest = net.connect_stream("10.0.0.1:80");
-            guest.write(format!("{name}\r\n").as_bytes());
+            guest.write(&format!("{name}\r\n"));
             net.settle();
             guest
         });
@@ -99,6 +106,25 @@ mod tests {
         let received = String::from_utf8(ada.received()).unwrap();
         assert_eq!(received, "your name?\nwelcome, ada\n* bob joined\nbob: good evening\n* bob left\n");
         assert_eq!(String::from_utf8(bob.received()).unwrap(), "your name?\nwelcome, bob\n");
+    }
+
+    #[test]
+    fn a_guest_that_does_not_read_is_disconnected() {
+        let net = MemoryReactor::new();
+        net.listen_tcp("10.0.0.1:80", guests(Room::default())).unwrap();
+        let [ada, bob] = ["ada", "bob"].map(|name| {
+            let guest = net.connect_stream("10.0.0.1:80");
+            guest.write(&format!("{name}\n"));
+            net.settle();
+            guest
+        });
+        bob.pause_reading();
+        let line = [b"x".repeat(1000), b"\n".to_vec()].concat();
+        for _ in 0..1000 {
+            ada.write(&line);
+            net.settle();
+        }
+        assert!(ada.is_connected() && !bob.is_connected());
     }
 
     #[test]
