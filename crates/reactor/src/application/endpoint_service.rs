@@ -1,6 +1,7 @@
 //! StreamServerEndpointService: a listening port as a service.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::rc::Rc;
 
 use ropewalk_proto::{CancelHandle, Cancelled, Deferred, succeed};
@@ -112,6 +113,12 @@ impl StreamServerEndpointService {
     }
 }
 
+impl fmt::Debug for StreamServerEndpointService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamServerEndpointService").field("port", &self.port()).finish_non_exhaustive()
+    }
+}
+
 impl Service for StreamServerEndpointService {
     fn privileged_start(&self, reactor: &Reactor) -> Deferred<()> {
         self.listen(reactor)
@@ -137,10 +144,12 @@ impl Service for StreamServerEndpointService {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use ropewalk_proto::Resolver;
 
     use super::*;
-    use crate::application::{MultiService, ServiceHandle};
+    use crate::application::{MultiService, ServiceHandle, TimerService};
     use crate::endpoints::TcpServerEndpoint;
     use crate::error::Error;
     use crate::testing::{AccumulatingProtocol, MemoryReactor};
@@ -171,6 +180,26 @@ mod tests {
         let late = net.connect_stream("10.0.0.1:80");
         net.settle();
         assert!(!late.is_connected());
+    }
+
+    /// A test of a function that makes a service needs it: `make(&net, options).unwrap_err()`.
+    #[test]
+    fn services_and_both_ends_of_a_connection_have_debug() {
+        let net = MemoryReactor::new();
+        let protocol = AccumulatingProtocol::new();
+        let service = StreamServerEndpointService::new(endpoint(), protocol.factory());
+        assert_eq!(format!("{service:?}"), "StreamServerEndpointService { port: None, .. }");
+        net.listen_tcp("10.0.0.1:80", protocol.factory()).unwrap();
+        let client = net.connect_stream("10.0.0.1:80");
+        client.write("hello\n");
+        net.settle();
+        assert_eq!(format!("{client:?}"), "TestStream { peer: \"10.0.0.1:80\", connected: true, .. }");
+        let expected = "AccumulatingProtocol { made: 1, data: \"hello\\n\", lost: None, .. }";
+        assert_eq!(format!("{protocol:?}"), expected);
+        let listener = net.listen_stream("10.0.0.1:81").unwrap();
+        assert_eq!(format!("{listener:?}"), "TestListener { address: \"10.0.0.1:81\", .. }");
+        let timer = TimerService::new(Duration::from_secs(1), |_: &Reactor| {});
+        assert!(format!("{timer:?}").starts_with("TimerService { step: 1s, function: \"ropewalk::"));
     }
 
     #[test]

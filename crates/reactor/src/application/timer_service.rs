@@ -1,6 +1,7 @@
 //! TimerService: a function called at regular intervals.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -66,6 +67,13 @@ impl TimerService {
             looping: RefCell::default(),
             stopped: RefCell::default(),
         }))
+    }
+}
+
+impl fmt::Debug for TimerService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Timer { step, name, .. } = &*self.0;
+        f.debug_struct("TimerService").field("step", step).field("function", name).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,7 @@
 //! A protocol that records its calls.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::rc::Rc;
 
 use crate::error::Error;
@@ -102,6 +103,16 @@ impl AccumulatingProtocol {
     /// ```
     pub fn transport(&self) -> Option<Transport> {
         self.0.borrow().transport.as_ref()?.upgrade().filter(Transport::is_connected)
+    }
+}
+
+impl fmt::Debug for AccumulatingProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let record = self.0.borrow();
+        let data = record.data.escape_ascii();
+        let shown = &mut f.debug_struct("AccumulatingProtocol");
+        shown.field("made", &record.made).field("data", &format_args!("\"{data}\"")).field("lost", &record.lost);
+        shown.finish_non_exhaustive()
     }
 }
 

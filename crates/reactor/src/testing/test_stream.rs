@@ -1,5 +1,6 @@
 //! The ends of streams that a test holds: a client and a server without protocol, factory or reactor.
 
+use std::fmt;
 use std::io;
 
 use ropewalk_proto::{Address, Key};
@@ -225,6 +226,13 @@ impl TestStream {
     }
 }
 
+impl fmt::Debug for TestStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (peer, connected) = (self.peer.to_string(), self.is_connected());
+        f.debug_struct("TestStream").field("peer", &peer).field("connected", &connected).finish_non_exhaustive()
+    }
+}
+
 impl Drop for TestStream {
     fn drop(&mut self) {
         self.network.with_ends(|network, ends| ends.forget(network, self.key));
@@ -275,6 +283,12 @@ impl TestListener {
     /// Returns the listener's address, with the port that was chosen for port 0.
     pub fn address(&self) -> Address {
         self.address.clone()
+    }
+}
+
+impl fmt::Debug for TestListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestListener").field("address", &self.address.to_string()).finish_non_exhaustive()
     }
 }
 
