@@ -184,7 +184,7 @@ mod tests {
 
     /// A test of a function that makes a service needs it: `make(&net, options).unwrap_err()`.
     #[test]
-    fn services_and_both_ends_of_a_connection_have_debug() {
+    fn services_are_shown_by_debug() {
         let net = MemoryReactor::new();
         let protocol = AccumulatingProtocol::new();
         let service = StreamServerEndpointService::new(endpoint(), protocol.factory());
