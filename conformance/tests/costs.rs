@@ -71,6 +71,21 @@ fn a_large_answer_costs_no_change_of_interest() {
     assert_eq!(many - few, 0, "calls of epoll_ctl for {} answers", MANY - FEW);
 }
 
+/// `.ci/run` installs strace and runs this test.
+#[test]
+#[ignore = "needs strace and permission to trace"]
+fn a_message_through_shared_pipes_costs_three_system_calls() {
+    // A wait, a read and a write. A socket pair with two pumps would need four times as many.
+    const FEW: usize = 20;
+    const MANY: usize = 1020;
+    for provider in ["epoll", "poll", "uring"] {
+        let [few, many] = [FEW, MANY].map(|messages| traced_calls("pipe echo", provider, "all", &[messages]));
+        // The scenario writes and reads as well.
+        let share = (many - few) as f64 / (MANY - FEW) as f64 - 2.0;
+        assert!((2.9..=3.05).contains(&share), "{provider}: {share} system calls a message");
+    }
+}
+
 /// Counts the system calls of a scenario that gets these numbers. `calls` is a set of calls as strace(1) names it.
 fn traced_calls(scenario: &str, provider: &str, calls: &str, numbers: &[usize]) -> u64 {
     let name = format!("ropewalk-strace-{}-{provider}-{calls}-{}", std::process::id(), numbers[0]);

@@ -50,6 +50,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("chosen", chosen),
     ("echo", echo),
     ("large answers", large_answers),
+    ("pipe echo", pipe_echo),
 ];
 
 /// Plays the scenario that the program's arguments name.
@@ -342,6 +343,21 @@ fn echo(subject: &Subject) {
     let reactor = subject.reactor();
     let mut clients = LockStep::new(&reactor, connections);
     (0..rounds).for_each(|_| clients.round());
+}
+
+/// Sends messages through a connection of two pipes, one at a time. The first line of the input is their number.
+fn pipe_echo(subject: &Subject) {
+    let messages: usize = hear().parse().expect("a number");
+    let reactor = subject.reactor();
+    let [(input, to_input), (from_output, output)] = [rustix::pipe::pipe(), rustix::pipe::pipe()].map(Result::unwrap);
+    let _transport = reactor.adopt_pipes(input, output, &Script::echo().factory()).expect("a connection");
+    reactor.iterate(Some(Duration::ZERO)).expect("a turn");
+    let mut received = [0; 64];
+    for _ in 0..messages {
+        rustix::io::write(&to_input, &[b'x'; 64]).expect("room in the pipe");
+        reactor.iterate(Some(Duration::ZERO)).expect("a turn");
+        assert_eq!(rustix::io::read(&from_output, &mut received).expect("an answer"), 64);
+    }
 }
 
 /// Asks for answers that are larger than the buffers of a connection. The first line of the input is the number of

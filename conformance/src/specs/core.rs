@@ -835,7 +835,11 @@ specifications! {
         let socket = Rc::new(Socket(std::net::TcpListener::bind("127.0.0.1:0").unwrap()));
         let adopted = reactor.adopt_stream_port(socket.0.try_clone().unwrap(), Script::new().factory());
         let watched = reactor.add_reader(&(socket as Rc<dyn ropewalk::Descriptor>));
+        let (reader, _writer) = rustix::pipe::pipe().unwrap();
+        let (end, sharing) = (ropewalk::sys::PipeEnd::Reader, ropewalk::sys::Sharing::Owned);
+        let pipe = reactor.adopt_pipe(reader, end, sharing, &Script::new().factory());
         let outcomes = [
+            (ropewalk::Interface::Pipes, "pipes", pipe.map(drop)),
             (ropewalk::Interface::Socket, "socket", adopted.map(drop)),
             (ropewalk::Interface::FdSet, "fd_set", watched),
         ];

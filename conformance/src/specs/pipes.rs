@@ -1,4 +1,5 @@
-//! StandardIO: two descriptors as one connection. Also sockets that this process was started with.
+//! Pipes, terminals and files as connections: ProcessReader, ProcessWriter, StandardIO. Also sockets that this process
+//! was started with.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -10,11 +11,12 @@ use std::thread;
 use std::time::Duration;
 
 use ropewalk::endpoints::{StreamServerEndpoint, server_from_string};
-use ropewalk::{Address, Error, Transport};
+use ropewalk::sys::{PipeEnd, Sharing};
+use ropewalk::{Address, Error, Reactor, Transport};
 use rustix::fs::{OFlags, fcntl_getfl};
 
 use crate::links::{Transports, assert_same_bytes, noise};
-use crate::script::{Log, LoggingFactory, Script, stop};
+use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
 use crate::{run, specifications};
 
 fn pipe() -> io::Result<(File, File)> {
@@ -24,6 +26,22 @@ fn pipe() -> io::Result<(File, File)> {
 
 fn null() -> OwnedFd {
     File::options().read(true).write(true).open("/dev/null").expect("every Unix has it").into()
+}
+
+/// Returns the master of a new pseudo-terminal, and its other side, which changes no byte.
+fn terminal() -> (OwnedFd, File) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let slave = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    let mut settings = tcgetattr(&slave).unwrap();
+    settings.make_raw();
+    tcsetattr(&slave, OptionalActions::Now, &settings).unwrap();
+    (master, slave)
 }
 
 specifications! {
@@ -131,7 +149,9 @@ specifications! {
         let ((input, _to_input), (from_output, output)) = (pipe().unwrap(), pipe().unwrap());
         drop(from_output);
         let script = Script::logged(&log, "stdio").on_made(|transport| transport.write(&[0; 1_000_000]));
-        reactor.adopt_pipes(input, output, &script.stop_when_lost().factory()).unwrap();
+        let factory = script.stop_when_lost().factory();
+        // The write fails within this call.
+        reactor.call_later(Duration::ZERO, move |reactor| drop(reactor.adopt_pipes(input, output, &factory).unwrap()));
         run(&reactor);
         assert_eq!(log.entries().last().unwrap(), "stdio lost ConnectionLost");
         assert_eq!(log.count("stdio made"), 1);
@@ -139,17 +159,17 @@ specifications! {
     }
 
     fn a_failed_last_write_is_the_reason_of_the_end(subject: &Subject) {
-        // full(4): ENOSPC. The connection is closed before the pump has written a byte.
+        // full(4): ENOSPC. The close waits for the write.
         let Ok(full) = File::options().write(true).open("/dev/full") else { return };
         let (reactor, log, (input, _to_input)) = (subject.reactor(), Log::new(), pipe().unwrap());
-        let script = Script::logged(&log, "stdio").stop_when_lost().on_made(|transport| {
+        let script = Script::logged(&log, "stdio").on_made(|transport| {
             transport.write(b"bye");
             transport.lose_connection();
         });
+        // The write fails within this call, so nothing runs that could be stopped.
         let transport = reactor.adopt_pipes(input, full, &script.factory()).unwrap();
-        let lost = transport.when_lost();
-        run(&reactor);
         log.expect(&["stdio made", "stdio lost ConnectionLost"]);
+        let lost = transport.when_lost();
         reactor.iterate(Some(Duration::ZERO)).unwrap();
         let Error::ConnectionLost(Some(cause)) = lost.try_result().unwrap().unwrap() else { panic!("no cause") };
         assert_eq!(cause.kind(), io::ErrorKind::StorageFull);
@@ -227,6 +247,185 @@ specifications! {
         assert!(matches!(outcome, Err(Error::Closed)));
         assert_eq!(from_output.read(&mut [0]).unwrap(), 0);
         assert_eq!(reactor.source_count(), 0);
+    }
+
+    fn an_idle_writer_notices_that_its_reader_is_gone(subject: &Subject) {
+        // ProcessWriter.doRead: a writer is watched for the end of its reader.
+        let (reactor, log, (reader, writer)) = (subject.reactor(), Log::new(), pipe().unwrap());
+        let script = Script::logged(&log, "writer").stop_when_lost();
+        let transport =
+            reactor.adopt_pipe(writer, PipeEnd::Writer, Sharing::Owned, &script.factory()).unwrap();
+        let lost = transport.when_lost();
+        reactor.call_later(Duration::from_millis(5), move |_| drop(reader));
+        run(&reactor);
+        log.expect(&["writer made", "writer lost ConnectionLost"]);
+        reactor.iterate(Some(Duration::ZERO)).unwrap();
+        let Error::ConnectionLost(Some(cause)) = lost.try_result().unwrap().unwrap() else { panic!("no cause") };
+        assert_eq!(cause.kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(reactor.source_count(), 0);
+    }
+
+    fn received_bytes_are_delivered_after_the_output_has_no_reader(subject: &Subject) {
+        // `prog | head`: the last reader of standard output leaves while the program only listens.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let ((input, mut to_input), (from_output, output)) = (pipe().unwrap(), pipe().unwrap());
+        let script = Script::logged(&log, "stdio").stop_when_lost();
+        reactor.adopt_pipes(input, output, &script.factory()).unwrap();
+        reactor.iterate(Some(Duration::ZERO)).unwrap();
+        to_input.write_all(b"received").unwrap();
+        drop(from_output);
+        run(&reactor);
+        log.expect(&["stdio made", "stdio data received", "stdio lost ConnectionLost"]);
+    }
+
+    fn the_end_of_the_input_leaves_the_output_open(subject: &Subject) {
+        // IHalfCloseableProtocol: a forwarder still waits for the answer.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let ((input, to_input), (mut from_output, output)) = (pipe().unwrap(), pipe().unwrap());
+        let script = Script::logged(&log, "stdio").stop_when_lost().on_read_lost(|transport| {
+            let later = transport.clone();
+            transport.reactor().call_later(Duration::from_millis(5), move |_| {
+                later.write(b"answer");
+                later.lose_connection();
+            });
+        });
+        reactor.adopt_pipes(input, output, &script.factory()).unwrap();
+        drop(to_input);
+        run(&reactor);
+        let mut received = String::new();
+        from_output.read_to_string(&mut received).unwrap();
+        assert_eq!(received, "answer");
+        log.expect(&["stdio made", "stdio lost ConnectionDone"]);
+    }
+
+    fn a_reader_alone_drops_the_bytes_that_are_written(subject: &Subject) {
+        // ProcessReader
+        let (reactor, log, (reader, mut writer)) = (subject.reactor(), Log::new(), pipe().unwrap());
+        let script = Script::logged(&log, "reader").stop_when_lost().on_data(Transport::write);
+        reactor.adopt_pipe(reader, PipeEnd::Reader, Sharing::Owned, &script.factory()).unwrap();
+        writer.write_all(b"one way").unwrap();
+        drop(writer);
+        run(&reactor);
+        log.expect(&["reader made", "reader data one way", "reader read lost", "reader lost ConnectionDone"]);
+    }
+
+    fn a_writer_alone_ends_when_its_direction_is_closed(subject: &Subject) {
+        // IHalfCloseableProtocol: no direction is left.
+        let (reactor, log, (mut reader, writer)) = (subject.reactor(), Log::new(), pipe().unwrap());
+        let script = Script::logged(&log, "writer").stop_when_lost().on_made(|transport| {
+            transport.write(b"all");
+            transport.lose_write_connection();
+        });
+        let adopt = move |reactor: &Reactor| {
+            reactor.adopt_pipe(writer, PipeEnd::Writer, Sharing::Owned, &script.factory()).map(drop).unwrap();
+        };
+        reactor.call_later(Duration::ZERO, adopt);
+        run(&reactor);
+        let mut received = String::new();
+        reader.read_to_string(&mut received).unwrap();
+        assert_eq!(received, "all");
+        log.expect(&["writer made", "writer write lost", "writer lost ConnectionDone"]);
+    }
+
+    fn a_full_shared_pipe_does_not_block_the_loop(subject: &Subject) {
+        // Others use the same open pipe: they must never see EAGAIN, and the loop must not wait for the reader.
+        let (reactor, all) = (subject.reactor(), Transports::new());
+        let ((input, _to_input), (mut from_output, output)) = (pipe().unwrap(), pipe().unwrap());
+        let copy = output.try_clone().unwrap();
+        let script = Script::new().listed_in(&all).stop_when_lost().on_made(|transport| {
+            transport.write(&noise(500_000, 5));
+        });
+        reactor.adopt_pipes(input, output, &script.factory()).unwrap();
+        for _ in 0..5 {
+            reactor.iterate(Some(Duration::from_millis(1))).unwrap();
+        }
+        assert!(all.first().buffered() > 0 && all.first().is_connected());
+        assert!(!fcntl_getfl(&copy).unwrap().contains(OFlags::NONBLOCK));
+        drop(copy);
+        all.first().lose_connection();
+        let reader = thread::spawn(move || {
+            let mut received = Vec::new();
+            from_output.read_to_end(&mut received).unwrap();
+            received
+        });
+        run(&reactor);
+        assert_same_bytes(&reader.join().unwrap(), &noise(500_000, 5));
+    }
+
+    fn the_end_of_a_run_waits_for_queued_output(subject: &Subject) {
+        // A program that prints its last words and stops, into a pipe whose reader is slow.
+        let reactor = subject.reactor();
+        let ((input, _to_input), (mut from_output, output)) = (pipe().unwrap(), pipe().unwrap());
+        let script = Script::new().on_made(|transport| {
+            transport.write(&[b'x'; 200_000]);
+            stop(&transport.reactor());
+        });
+        reactor.call_later(Duration::ZERO, move |reactor| {
+            drop(reactor.adopt_pipes(input, output, &script.factory()).unwrap());
+        });
+        let reader = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            let mut received = Vec::new();
+            from_output.read_to_end(&mut received).unwrap();
+            received.len()
+        });
+        run(&reactor);
+        assert_eq!(reader.join().unwrap(), 200_000);
+    }
+
+    fn null_is_an_empty_input_or_an_output_that_takes_all(subject: &Subject) {
+        // `prog </dev/null >/dev/null`. epoll_ctl(2) refuses it with EPERM.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let script = Script::logged(&log, "stdio").stop_when_lost().on_made(|transport| {
+            transport.write(&[0; 1_000_000]);
+        });
+        reactor.adopt_pipes(null(), null(), &script.factory()).unwrap();
+        run(&reactor);
+        log.expect(&["stdio made", "stdio read lost", "stdio lost ConnectionDone"]);
+        assert_eq!(reactor.source_count(), 0);
+    }
+
+    fn a_terminal_delivers_everything_before_its_end(subject: &Subject) {
+        // pty(7): the master reads what is left, then EIO. One read returns at most a page.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let (master, mut slave) = terminal();
+        let script = Script::new().stop_when_lost().on_lost({
+            let log = log.clone();
+            move |_, reason| log.add(reason_name(reason))
+        });
+        reactor.adopt_pipe(master, PipeEnd::Both, Sharing::Owned, &script.factory()).unwrap();
+        let writer = thread::spawn(move || slave.write_all(&noise(300_000, 9)).unwrap());
+        run(&reactor);
+        writer.join().unwrap();
+        assert_same_bytes(&script.received(), &noise(300_000, 9));
+        log.expect(&["ConnectionDone"]);
+    }
+
+    fn a_terminal_takes_only_what_its_program_reads(subject: &Subject) {
+        // A terminal without a reader takes some kilobytes.
+        let (reactor, all) = (subject.reactor(), Transports::new());
+        let (master, slave) = terminal();
+        let script = Script::new().listed_in(&all).stop_when_lost().on_made(|transport| {
+            transport.write(&[b'x'; 200_000]);
+        });
+        reactor.adopt_pipe(master, PipeEnd::Both, Sharing::Owned, &script.factory()).unwrap();
+        for _ in 0..5 {
+            reactor.iterate(Some(Duration::from_millis(1))).unwrap();
+        }
+        assert!(all.first().buffered() > 100_000);
+        drop(slave);
+        run(&reactor);
+        assert!(!all.first().is_connected());
+    }
+
+    fn a_pipe_has_no_address(subject: &Subject) {
+        // getsockname(2): ENOTSOCK
+        let (reactor, (reader, _writer)) = (subject.reactor(), pipe().unwrap());
+        let script = Script::new();
+        let transport = reactor.adopt_pipe(reader, PipeEnd::Reader, Sharing::Owned, &script.factory()).unwrap();
+        assert_eq!((transport.host().unwrap(), transport.peer()), (Address::Unnamed, &Address::Unnamed));
+        assert!(transport.release().is_err());
+        assert!(transport.is_connected());
     }
 
     fn an_inherited_socket_can_be_listened_on_repeatedly(subject: &Subject) {

@@ -12,6 +12,8 @@ mod inherited;
 mod io_handle;
 mod memory;
 mod names;
+#[cfg(unix)]
+mod pipe;
 mod providers;
 #[cfg(unix)]
 mod raw_descriptor;

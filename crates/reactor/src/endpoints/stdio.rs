@@ -37,8 +37,7 @@ pub struct StdioServerEndpoint;
 impl StreamServerEndpoint for StdioServerEndpoint {
     fn listen(&self, reactor: &Reactor, factory: Rc<dyn Factory>) -> Deferred<Port> {
         let connected = || -> Result<Port> {
-            reactor.require(Interface::FdSet)?;
-            reactor.require(Interface::Socket)?;
+            reactor.require(Interface::Pipes)?;
             let [input, output] =
                 take_standard_streams().map_err(Error::io("cannot take standard input and output"))?;
             let connection = reactor.adopt_pipes(input, output, &*factory)?;

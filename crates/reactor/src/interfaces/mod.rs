@@ -64,6 +64,8 @@ pub enum Interface {
     FdSet,
     /// Adopted sockets: IReactorSocket.
     Socket,
+    /// Pipes, terminals and files as connections: IProcessTransport, StandardIO.
+    Pipes,
     /// Signal handlers, for example to stop the loop on SIGINT and SIGTERM.
     Signals,
 }
@@ -75,6 +77,7 @@ impl Interface {
             Interface::Unix => Capabilities::UNIX,
             Interface::FdSet => Capabilities::FD_SET,
             Interface::Socket => Capabilities::SOCKET,
+            Interface::Pipes => Capabilities::PIPES,
             Interface::Signals => Capabilities::SIGNALS,
         }
     }
@@ -85,6 +88,7 @@ impl Interface {
             Interface::Unix => "unix",
             Interface::FdSet => "fd_set",
             Interface::Socket => "socket",
+            Interface::Pipes => "pipes",
             Interface::Signals => "signals",
         }
     }

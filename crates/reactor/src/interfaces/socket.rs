@@ -11,7 +11,7 @@ use super::Interface;
 use crate::error::{Error, Result};
 use crate::kernel::{CallbackKind, Reactor};
 use crate::protocols::{ClientFactory, Factory};
-use crate::transports::{Connector, Origin, Port, Prepared, Settings, Stream, Target, Transport};
+use crate::transports::{Connector, Port, Prepared, Settings, Stream, Target, Transport};
 
 impl Reactor {
     /// Accepts connections on a socket that is already listening.
@@ -75,21 +75,13 @@ impl Reactor {
     /// sockets.
     pub fn adopt_stream_connection(&self, socket: impl Into<OwnedSocket>, factory: &dyn Factory) -> Result<Transport> {
         self.require(Interface::Socket)?;
-        self.adopt_connection(socket.into(), factory, None)
-    }
-
-    pub(crate) fn adopt_connection(
-        &self,
-        socket: OwnedSocket,
-        factory: &dyn Factory,
-        origin: Option<Rc<dyn Origin>>,
-    ) -> Result<Transport> {
         let cannot = Error::adopt("cannot adopt a connection");
-        let (key, peer) =
-            self.adopt(socket, Kind::StreamConnection, |sockets, key| sockets.peer_address(key))?.map_err(cannot)?;
+        let (key, peer) = self
+            .adopt(socket.into(), Kind::StreamConnection, |sockets, key| sockets.peer_address(key))?
+            .map_err(cannot)?;
         let build = || factory.build_protocol(&peer).map(|protocol| (protocol, Settings::paced(factory.is_paced())));
         match self.0.guard(CallbackKind::Factory, "build_protocol", build) {
-            Ok(Some((protocol, settings))) => Ok(Stream::begin(self, key, peer, protocol, origin, settings)),
+            Ok(Some((protocol, settings))) => Ok(Stream::begin(self, key, peer, protocol, None, settings)),
             refused => {
                 self.0.close_stream(key);
                 Err(refused.err().unwrap_or(Error::Closed))

@@ -11,8 +11,8 @@ use std::io;
 use ropewalk_proto::panics::{CaughtPanic, catch};
 use ropewalk_proto::{Address, Key, Outbox};
 use ropewalk_sys::{
-    Adoption, ConnectSpec, Filesystem, Interest, KeepAliveTimes, Kind, ListenSpec, OwnedSocket, RawSocket, RawWaitable,
-    Received, Released, Sent, SocketOption, Sockets, Streams, Watches,
+    Adoption, ConnectSpec, Filesystem, Interest, KeepAliveTimes, Kind, ListenSpec, OwnedSocket, OwnedWaitable, PipeEnd,
+    Pipes, RawSocket, RawWaitable, Received, Released, Sent, Sharing, SocketOption, Sockets, Streams, Watches,
 };
 
 use super::Kernel;
@@ -94,6 +94,10 @@ guarded! { Adoption:
     fn adopt(socket: OwnedSocket, kind: Kind) -> io::Result<Key>;
     fn connect_socket(socket: OwnedSocket, address: &Address) -> io::Result<Key>;
     fn release(key: Key) -> io::Result<Released>;
+}
+
+guarded! { Pipes:
+    fn adopt_pipe(handle: OwnedWaitable, end: PipeEnd, sharing: Sharing) -> io::Result<Key>;
 }
 
 guarded! { Watches:

@@ -37,17 +37,17 @@ enum Piece {
 
 impl Stream {
     /// Returns whether an event reports the loss of a connection that is not read. A connection that reads or sends
-    /// finds the loss itself. A hang-up is only a loss if no bytes are wanted any more, because some may be unread. The
-    /// hang-up of a pump that still writes is not a loss.
+    /// finds the loss itself. A hang-up is only a loss if no bytes are wanted any more, because some may be unread.
     pub(super) fn is_lost_unread(&self, ready: Ready) -> bool {
-        let has_hung_up = || ready.contains(Ready::HANGUP) && !self.is_producing();
+        // The output of a pair stays open after the last writer of its input.
+        let has_hung_up = || ready.contains(Ready::HANGUP) && !self.is_producing() && !self.is_pair();
         let finds_it = self.flags.get().intersects(Flags::ARMED | Flags::BLOCKED | Flags::BROKEN);
-        !finds_it && (ready.contains(Ready::ERROR) || has_hung_up()) && !self.has_pump()
+        !finds_it && (ready.contains(Ready::ERROR) || has_hung_up())
     }
 
     /// Keeps the reason of a loss that the provider has reported. The connection settles afterwards.
     pub(super) fn note_loss(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        let reason = match kernel.streams(|streams| streams.send_slice(self.key, &[])) {
+        let reason = match kernel.streams(|streams| streams.send_slice(self.send_key, &[])) {
             Ok(Err(error)) => Error::lost(error),
             // A hang-up need not be an error. The reads that follow may find one.
             Ok(Ok(_)) | Err(_) => Error::ConnectionLost(None),

@@ -58,6 +58,8 @@ bitflags! {
         const BUFFERED = 1 << 21;
         /// The inbound part has a read size.
         const SIZED = 1 << 22;
+        /// The connection is one of pipes, terminals or files.
+        const PIPE = 1 << 23;
         /// The connection chooses where it receives, or how much at a time.
         const TAILORED = Flags::BUFFERED.bits() | Flags::SIZED.bits();
     }
@@ -105,7 +107,8 @@ impl Flags {
     /// Whether the connection is settled and has no observers.
     #[inline]
     pub(super) fn are_plain(self) -> bool {
-        const HARMLESS: Flags = Flags::QUEUED.union(Flags::PACED).union(Flags::PROMPT).union(Flags::LINGERS);
+        const HARMLESS: Flags =
+            Flags::QUEUED.union(Flags::PACED).union(Flags::PROMPT).union(Flags::LINGERS).union(Flags::PIPE);
         self.difference(HARMLESS) == Flags::ARMED
     }
 

@@ -502,7 +502,7 @@ impl Stream {
     fn send_wire(self: &Rc<Stream>, kernel: &Rc<Kernel>) -> bool {
         let Some(layered) = self.layered() else { return false };
         let Some(mut wire) = layered.borrow_mut().wire.take() else { return true };
-        let sent = kernel.streams(|streams| streams.send(self.key, &mut wire));
+        let sent = kernel.streams(|streams| streams.send(self.send_key, &mut wire));
         if let Ok(Ok(Sent::All)) = sent {
             kernel.spare_outboxes.keep(wire);
             return true;
@@ -632,8 +632,7 @@ impl Stream {
         self.inbound.keep(&held, &self.flags);
         if !self.state().may_send() && self.state().is_open() {
             // The layer has closed this side, so no more bytes can follow.
-            let key = self.key;
-            kernel.tell_streams(move |streams| drop(streams.shutdown_write(key)));
+            let _ = self.end_output(kernel);
         }
         true
     }

@@ -94,7 +94,7 @@ impl Stream {
     /// Hands the outbox to the provider. Returns whether all bytes were sent.
     #[inline(always)]
     fn send(self: &Rc<Stream>, kernel: &Rc<Kernel>, mut outbox: Box<Outbox>) -> bool {
-        match kernel.send_all(self.key, &mut outbox) {
+        match kernel.send_all(self.send_key, &mut outbox) {
             Ok(()) => {
                 kernel.spare_outboxes.keep(outbox);
                 true
@@ -178,14 +178,9 @@ impl Stream {
         let mut state = self.state();
         state.write_ended();
         self.set_state(state);
-        let key = self.key;
-        match kernel.streams(|streams| streams.shutdown_write(key)) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                self.outbound.broke(Error::lost(error), &self.flags);
-                return self.settle_broken(kernel);
-            }
-            Err(_away) => kernel.tell_streams(move |streams| drop(streams.shutdown_write(key))),
+        if let Some(Err(error)) = self.end_output(kernel) {
+            self.outbound.broke(Error::lost(error), &self.flags);
+            return self.settle_broken(kernel);
         }
         let transport = Transport(self.clone());
         self.call(kernel, |protocol| protocol.write_connection_lost(&transport));

@@ -13,6 +13,7 @@ use super::Transport;
 use super::closing::Closing;
 use super::flags::{Flags, Word};
 use super::inbound::Inbound;
+use super::keys::Keys;
 use super::layered::Layered;
 use super::lingering::{linger, may_linger};
 use super::observer::Attachments;
@@ -26,7 +27,7 @@ use crate::interfaces::time::DelayedCall;
 use crate::kernel::{CallbackKind, Kernel, Reactor, Source, drop_logged};
 use crate::protocols::Protocol;
 
-/// The object that made a connection, and is notified of its beginning and end: a connector, or the pumps of pipes.
+/// The object that made a connection, and is notified of its beginning and end: a connector, or the call that adopted pipes.
 pub(crate) trait Origin {
     /// Called before `connection_made` of the protocol.
     fn connected(&self, transport: &Transport);
@@ -43,7 +44,10 @@ pub(crate) trait Origin {
 
 pub(crate) struct Stream {
     pub(super) reactor: Weak<Kernel>,
+    /// The key of received bytes.
     pub(super) key: Key,
+    /// The key of sent bytes: another one for a pair of pipes.
+    pub(super) send_key: Key,
     state: Cell<StreamState>,
     /// Bits that summarize facts in `inbound`, `outbound` and `protocol`.
     pub(super) flags: Word,
@@ -67,7 +71,6 @@ pub(super) struct Rare {
     /// The reason with which the program has ended the connection.
     pub(super) ending: Option<Error>,
     pub(super) layered: Option<Rc<RefCell<Layered>>>,
-    pub(super) pump: Pump,
     pub(super) waiting_for_end: Vec<Resolver<Error>>,
     /// The reason of the end, unless the connection ended in order.
     pub(super) lost: Option<Error>,
@@ -96,20 +99,9 @@ impl Settings {
     }
 }
 
-/// The progress of the pump that writes the output of a connection: see `pumped`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Pump {
-    /// The connection has no pump, or the pump has ended.
-    #[default]
-    Absent,
-    Running,
-    /// The connection has closed its output, and waits for the pump.
-    Finishing,
-}
-
 impl Source for Stream {
     #[inline(always)]
-    fn ready(self: Rc<Stream>, reactor: &Reactor, _key: Key, ready: Ready, scratch: &mut [u8]) {
+    fn ready(self: Rc<Stream>, reactor: &Reactor, key: Key, ready: Ready, scratch: &mut [u8]) {
         let transport = Transport(self);
         let stream = &transport.0;
         if ready == Ready::READ && stream.flags.get().are_plain() {
@@ -119,7 +111,7 @@ impl Source for Stream {
                 Err(received) => stream.read(&reactor.0, &transport, scratch, Some(received)),
             }
         } else {
-            stream.ready_otherwise(&reactor.0, &transport, ready, scratch);
+            stream.ready_otherwise(&reactor.0, &transport, key, ready, scratch);
         }
     }
 
@@ -156,7 +148,7 @@ impl Stream {
     /// returns.
     pub(crate) fn begin(
         reactor: &Reactor,
-        key: Key,
+        keys: impl Into<Keys>,
         peer: Address,
         protocol: Box<dyn Protocol>,
         origin: Option<Rc<dyn Origin>>,
@@ -165,11 +157,14 @@ impl Stream {
         // The caller may be user code outside of a turn, such as that of `adopt_stream_connection`.
         let _entered = reactor.0.enter();
         let protocol = ProtocolSlot::new(&reactor.0, protocol);
+        let keys = keys.into();
+        let (key, send_key) = keys.of_directions();
         let stream = Rc::new(Stream {
             reactor: Rc::downgrade(&reactor.0),
             key,
+            send_key,
             state: Cell::new(StreamState::new()),
-            flags: Word::new(settings.flags()),
+            flags: Word::new(settings.flags() | keys.flags()),
             inbound: Inbound::default(),
             outbound: Outbound::default(),
             protocol,
@@ -179,7 +174,8 @@ impl Stream {
             origin,
         });
         stream.protocol.ask_for_memory(&reactor.0, &stream.flags);
-        reactor.0.add_source(key, stream.clone());
+        stream.set_state(keys.state());
+        keys.each(|key| reactor.0.add_source(key, stream.clone()));
         let transport = Transport(stream);
         if let Some(origin) = &transport.0.origin {
             origin.connected(&transport);
@@ -193,9 +189,13 @@ impl Stream {
         self: &Rc<Stream>,
         kernel: &Rc<Kernel>,
         transport: &Transport,
+        key: Key,
         ready: Ready,
         scratch: &mut [u8],
     ) {
+        if key != self.key {
+            return self.output_ready(kernel, ready);
+        }
         if ready.contains(Ready::GONE) {
             return self.end(kernel, Error::ConnectionFdescWentAway);
         }
@@ -311,6 +311,10 @@ impl Stream {
         let mut state = self.state.get();
         let news = state.end_of_file();
         self.set_state(state);
+        if self.has(Flags::PIPE) {
+            // The end of a terminal is that of both directions, and no event may say so.
+            self.mark(Flags::BLOCKED, false);
+        }
         self.settle_consumers(kernel);
         if news {
             self.call(kernel, |protocol| protocol.read_connection_lost(transport));
@@ -387,7 +391,7 @@ impl Stream {
     #[inline(never)]
     pub(super) fn end_by(self: &Rc<Stream>, kernel: &Rc<Kernel>, closing: Closing, reason: Error) {
         let mut state = self.state.get();
-        if !state.lost() || self.waits_for_pump(kernel, &reason) {
+        if !state.lost() {
             return;
         }
         self.set_state(state);
@@ -400,6 +404,9 @@ impl Stream {
         match step {
             EndStep::Events => {
                 drop(kernel.remove_source(self.key));
+                if self.is_pair() {
+                    drop(kernel.remove_source(self.send_key));
+                }
                 self.mark(Flags::ARMED, false);
             }
             EndStep::Socket => self.close_socket(kernel, closing),
@@ -419,6 +426,10 @@ impl Stream {
 
     fn close_socket(self: &Rc<Stream>, kernel: &Rc<Kernel>, closing: Closing) {
         let key = self.key;
+        if self.is_pair() {
+            let output = self.send_key;
+            kernel.tell_streams(move |streams| streams.close(output));
+        }
         match closing {
             Closing::Reset => kernel.tell_streams(move |streams| streams.abort(key)),
             Closing::InOrder if self.lingers(kernel) => linger(&Reactor(kernel.clone()), key),
@@ -429,7 +440,7 @@ impl Stream {
     /// Whether the socket lingers, because the peer may still send. A closed socket would answer the peer's bytes with
     /// a reset.
     fn lingers(&self, kernel: &Rc<Kernel>) -> bool {
-        !self.has_socket_ended() && may_linger(&Reactor(kernel.clone()), self.flags.get())
+        !self.has_socket_ended() && !self.has(Flags::PIPE) && may_linger(&Reactor(kernel.clone()), self.flags.get())
     }
 
     fn notify_of_end(self: &Rc<Stream>, kernel: &Rc<Kernel>, reason: &Error) {

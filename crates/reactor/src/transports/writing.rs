@@ -69,7 +69,7 @@ impl Stream {
         if !self.flags.get().send() || self.has(Flags::LAYERED) || self.buffered() > 0 {
             return data;
         }
-        match kernel.streams(|streams| streams.send_slice(self.key, data)) {
+        match kernel.streams(|streams| streams.send_slice(self.send_key, data)) {
             Ok(Ok(count)) => &data[count..],
             Ok(Err(error)) => {
                 self.outbound.broke(Error::lost(error), &self.flags);

@@ -26,7 +26,7 @@ use rustix::io::Errno;
 use crate::filesystem::SystemFiles;
 use crate::io_handle::RawWaitable;
 use crate::providers::Provider;
-use crate::seam::{Adoption, Clock, Event, EventProvider, Events, Filesystem, Ready, Sockets, Streams, Watches};
+use crate::seam::{Adoption, Clock, Event, EventProvider, Events, Filesystem, Pipes, Ready, Sockets, Streams, Watches};
 use crate::socket::table::stale;
 use crate::waker::{Bell, Waker};
 
@@ -311,6 +311,10 @@ impl<S: Selector> EventProvider for Readiness<S> {
     }
 
     fn watches(&mut self) -> Option<&mut dyn Watches> {
+        Some(self)
+    }
+
+    fn pipes(&mut self) -> Option<&mut dyn Pipes> {
         Some(self)
     }
 

@@ -4,8 +4,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use super::selector::{Trigger, Watch};
+use crate::pipe::Pipe;
 use crate::socket::file::SocketFile;
-use crate::socket::table::{HasSocket, not_a_socket};
+use crate::socket::table::{HasSocket, no_socket_but_a_pipe, not_a_socket};
 
 pub(super) struct Registration {
     /// The file of a UNIX port. It must be removed before the descriptor is closed, because afterwards another port may
@@ -31,6 +32,7 @@ pub(super) struct Registration {
 enum Descriptor {
     Connection(OwnedFd),
     Port(OwnedFd),
+    Pipe(Pipe),
     Watched(RawFd),
 }
 
@@ -41,6 +43,10 @@ impl Registration {
 
     pub(super) fn port(fd: OwnedFd, file: Option<Box<SocketFile>>) -> Registration {
         Registration::new(Descriptor::Port(fd), file)
+    }
+
+    pub(super) fn pipe(pipe: Pipe) -> Registration {
+        Registration::new(Descriptor::Pipe(pipe), None)
     }
 
     pub(super) fn watched(fd: BorrowedFd<'_>) -> Registration {
@@ -78,6 +84,15 @@ impl Registration {
         matches!(self.descriptor, Descriptor::Connection(_))
     }
 
+    /// Whether the owner gets a report when the descriptor is lost while it does not read.
+    pub(super) fn reports_loss(&self) -> bool {
+        match &self.descriptor {
+            Descriptor::Connection(_) => true,
+            Descriptor::Pipe(pipe) => pipe.can_be_lost(),
+            Descriptor::Port(_) | Descriptor::Watched(_) => false,
+        }
+    }
+
     pub(super) fn is_watched(&self) -> bool {
         matches!(self.descriptor, Descriptor::Watched(_))
     }
@@ -86,7 +101,27 @@ impl Registration {
     pub(super) fn into_connection(self) -> Option<OwnedFd> {
         match self.descriptor {
             Descriptor::Connection(fd) => Some(fd),
-            Descriptor::Port(_) | Descriptor::Watched(_) => None,
+            Descriptor::Port(_) | Descriptor::Pipe(_) | Descriptor::Watched(_) => None,
+        }
+    }
+
+    /// Returns the socket of a connection or port, for the calls of each message.
+    #[inline]
+    pub(super) fn as_socket(&self) -> Option<BorrowedFd<'_>> {
+        match &self.descriptor {
+            Descriptor::Connection(fd) | Descriptor::Port(fd) => Some(fd.as_fd()),
+            Descriptor::Pipe(_) | Descriptor::Watched(_) => None,
+        }
+    }
+
+    /// Returns the pipe.
+    ///
+    /// # Errors
+    /// `InvalidInput` for another kind of source.
+    pub(super) fn pipe_of(&self) -> io::Result<&Pipe> {
+        match &self.descriptor {
+            Descriptor::Pipe(pipe) => Ok(pipe),
+            _ => Err(not_a_socket()),
         }
     }
 
@@ -94,6 +129,7 @@ impl Registration {
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         match &self.descriptor {
             Descriptor::Connection(fd) | Descriptor::Port(fd) => fd.as_fd(),
+            Descriptor::Pipe(pipe) => pipe.fd(),
             // SAFETY: `watched` got the number from a borrowed descriptor, so it is not -1. The caller of `watch` may
             // close the descriptor at any time. The selector only passes the number to the kernel, which then returns
             // EBADF or ENOENT.
@@ -105,9 +141,10 @@ impl Registration {
 impl HasSocket for Registration {
     #[inline]
     fn socket(&self) -> io::Result<BorrowedFd<'_>> {
-        match &self.descriptor {
-            Descriptor::Connection(fd) | Descriptor::Port(fd) => Ok(fd.as_fd()),
-            Descriptor::Watched(_) => Err(not_a_socket()),
-        }
+        self.as_socket().ok_or_else(|| if self.is_pipe() { no_socket_but_a_pipe() } else { not_a_socket() })
+    }
+
+    fn is_pipe(&self) -> bool {
+        matches!(self.descriptor, Descriptor::Pipe(_))
     }
 }

@@ -8,8 +8,11 @@ use rustix::io::Errno;
 use super::registration::Registration;
 use super::selector::{Selector, Trigger, Watch};
 use super::{Readiness, rearm_later, want};
-use crate::io_handle::OwnedSocket;
-use crate::seam::{Adoption, ConnectSpec, Kind, ListenSpec, Received, Released, Sent, Streams};
+use crate::io_handle::{OwnedSocket, OwnedWaitable};
+use crate::pipe::Pipe;
+use crate::seam::{
+    Adoption, ConnectSpec, Kind, ListenSpec, PipeEnd, Pipes, Received, Released, Sent, Sharing, Streams,
+};
 use crate::socket::table::{HasSocket, not_a_connection, socket, stale};
 use crate::socket::{accept, address, adopt, connect, listen, option, transfer};
 
@@ -47,7 +50,7 @@ impl<S: Selector> Streams for Readiness<S> {
         let source = self.sources.get_mut(key).ok_or_else(stale)?;
         let mut wanted = source.wanted;
         wanted.set(Watch::READ, on);
-        wanted.set(Watch::LOSS, !on && source.is_connection());
+        wanted.set(Watch::LOSS, !on && source.reports_loss());
         let armed = source.armed;
         want(&mut self.selector, source, key, wanted)?;
         if on && source.unread && armed.contains(Watch::READ) {
@@ -60,7 +63,8 @@ impl<S: Selector> Streams for Readiness<S> {
     #[inline(always)]
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
         let source = self.sources.get_mut(key).ok_or_else(stale)?;
-        match transfer::receive_directly(source.socket()?, scratch) {
+        let Some(socket) = source.as_socket() else { return self.receive_from_pipe(key, scratch) };
+        match transfer::receive_directly(socket, scratch) {
             Ok(0) => Ok(Received::Eof),
             // In the common case a short read took all bytes.
             Ok(count) if count < scratch.len() && !source.stops_short => {
@@ -82,8 +86,10 @@ impl<S: Selector> Streams for Readiness<S> {
         if source.wanted.contains(Watch::WRITE) {
             return self.send_on(key, outbox, false);
         }
-        let Some(bytes) = outbox.one_segment() else { return self.send_on(key, outbox, false) };
-        match transfer::send_directly(source.socket()?, bytes) {
+        let (Some(socket), Some(bytes)) = (source.as_socket(), outbox.one_segment()) else {
+            return self.send_on(key, outbox, false);
+        };
+        match transfer::send_directly(socket, bytes) {
             Ok(taken) if taken == bytes.len() => {
                 outbox.clear();
                 Ok(Sent::All)
@@ -101,7 +107,7 @@ impl<S: Selector> Streams for Readiness<S> {
     }
 
     fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize> {
-        transfer::send_slice(socket(&self.sources, key)?, bytes)
+        self.sources.get(key).ok_or_else(stale)?.send_slice(bytes)
     }
 
     fn shutdown_write(&mut self, key: Key) -> io::Result<()> {
@@ -146,6 +152,29 @@ impl<S: Selector> Adoption for Readiness<S> {
     }
 }
 
+impl<S: Selector> Pipes for Readiness<S> {
+    fn adopt_pipe(&mut self, handle: OwnedWaitable, end: PipeEnd, sharing: Sharing) -> io::Result<Key> {
+        self.insert(Registration::pipe(Pipe::adopt(handle, end, sharing)?), Watch::empty())
+    }
+}
+
+impl Registration {
+    /// Sends from the outbox. Returns whether the descriptor would block.
+    fn send_outbox(&self, outbox: &mut Outbox) -> io::Result<bool> {
+        match self.as_socket() {
+            Some(socket) => transfer::send_outbox(socket, outbox),
+            None => self.pipe_of()?.send_outbox(outbox),
+        }
+    }
+
+    fn send_slice(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self.as_socket() {
+            Some(socket) => transfer::send_slice(socket, bytes),
+            None => self.pipe_of()?.send_slice(bytes),
+        }
+    }
+}
+
 impl<S: Selector> Readiness<S> {
     /// Returns the trigger for a connection to `peer`. UNIX sockets are level-triggered, because a read stops short at
     /// passed descriptors without any report.
@@ -154,6 +183,11 @@ impl<S: Selector> Readiness<S> {
             Address::Inet(_) => self.trigger,
             _ => Trigger::Level,
         }
+    }
+
+    #[inline(never)]
+    fn receive_from_pipe(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
+        self.sources.get(key).ok_or_else(stale)?.pipe_of()?.receive(scratch)
     }
 
     /// Records that more bytes may be there than `receive` took.
@@ -180,7 +214,7 @@ impl<S: Selector> Readiness<S> {
     #[inline(never)]
     fn send_on(&mut self, key: Key, outbox: &mut Outbox, full: bool) -> io::Result<Sent> {
         let source = self.sources.get_mut(key).ok_or_else(stale)?;
-        let full = full || transfer::send_outbox(source.socket()?, outbox)?;
+        let full = full || source.send_outbox(outbox)?;
         let (wanted, sent) = match outbox.is_empty() {
             true => (source.wanted - Watch::WRITE, Sent::All),
             false => (source.wanted | Watch::WRITE, Sent::Some),

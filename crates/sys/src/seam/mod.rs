@@ -9,6 +9,7 @@
 //!     streams()          listen, connect, accept, receive, send, close          TCP and UNIX sockets
 //!     sockets()          addresses, options, the system's socket                questions about a key
 //!     adoption()         adopt, connect_socket, release                         sockets from outside, or given up
+//!     pipes()            adopt_pipe                                             pipes, terminals and files
 //!     watches()          watch, set_interest, unwatch                           descriptors that their owner reads
 //!     filesystem()       locks                                                  paths of UNIX sockets
 //! ```
@@ -34,7 +35,7 @@
 //! A kind with a decorator, such as [`WatchesDecorator`], cannot be implemented through a private trait, because both
 //! implementations would be for all types. Each provider then implements it in a file of its own, as in `watches.rs`.
 //!
-//! Order of calls: `listen`, `connect`, `adopt` or `watch` returns a [`Key`](ropewalk_proto::Key). `wait` reports
+//! Order of calls: `listen`, `connect`, `adopt`, `adopt_pipe` or `watch` returns a [`Key`](ropewalk_proto::Key). `wait` reports
 //! events under keys. The owner of a key answers with `accept`, `finish_connect`, `receive` or `send`. `close`, `abort`
 //! or `unwatch` retires the key, at any time after it was returned. A retired key is stale: calls with it return
 //! `NotFound` or do nothing.
@@ -43,6 +44,7 @@ mod adoption;
 mod decorator;
 mod event;
 mod filesystem;
+mod pipes;
 mod provider;
 mod sockets;
 mod streams;
@@ -52,6 +54,7 @@ pub use adoption::{Adoption, Kind, Released};
 pub use decorator::{ProviderDecorator, StreamsDecorator, WatchesDecorator};
 pub use event::{EVENTS_PER_WAIT, Event, Events, Interest, Ready};
 pub use filesystem::Filesystem;
+pub use pipes::{PipeEnd, Pipes, Sharing};
 pub use provider::{Capabilities, Clock, EventProvider, Names, StreamCalls};
 pub use sockets::{KeepAliveTimes, SocketOption, Sockets};
 pub use streams::{BindError, ConnectSpec, ListenSpec, Received, Sent, Streams};

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use bitflags::bitflags;
 use ropewalk_proto::{Key, Moment, Outbox};
 
-use super::{Adoption, Events, Filesystem, Received, Sent, Sockets, Streams, Watches};
+use super::{Adoption, Events, Filesystem, Pipes, Received, Sent, Sockets, Streams, Watches};
 use crate::io_handle::RawWaitable;
 use crate::waker::Waker;
 
@@ -131,6 +131,11 @@ pub trait EventProvider: StreamCalls + Send {
         None
     }
 
+    /// Returns the way to take over pipes, terminals and files.
+    fn pipes(&mut self) -> Option<&mut dyn Pipes> {
+        None
+    }
+
     /// Returns the watches on handles of the user.
     fn watches(&mut self) -> Option<&mut dyn Watches> {
         None
@@ -211,6 +216,8 @@ bitflags! {
         const SOCKET = 1 << 3;
         /// SIGINT and SIGTERM stop the loop.
         const SIGNALS = 1 << 4;
+        /// Pipes, terminals and files as streams: IProcessTransport, StandardIO.
+        const PIPES = 1 << 5;
     }
 }
 
@@ -223,6 +230,7 @@ impl Capabilities {
         offered.set(Capabilities::UNIX, has_streams && provider.filesystem().is_some());
         offered.set(Capabilities::FD_SET, provider.watches().is_some());
         offered.set(Capabilities::SOCKET, provider.adoption().is_some());
+        offered.set(Capabilities::PIPES, has_streams && provider.pipes().is_some());
         offered.set(Capabilities::SIGNALS, provider.has_signals());
         offered
     }

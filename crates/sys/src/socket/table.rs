@@ -12,17 +12,20 @@ use crate::seam::{KeepAliveTimes, SocketOption, Sockets};
 /// A source of a provider, which may be a socket.
 pub(crate) trait HasSocket {
     /// # Errors
-    /// `InvalidInput` for a watched descriptor, which only its owner reads and writes.
+    /// `InvalidInput` for a pipe, which has no options, and for a watched descriptor, which only its owner reads and
+    /// writes.
     fn socket(&self) -> io::Result<BorrowedFd<'_>>;
+
+    fn is_pipe(&self) -> bool;
 }
 
 impl<S: HasSocket> Sockets for Slab<S> {
     fn local_address(&mut self, key: Key) -> io::Result<Address> {
-        address::local(socket(self, key)?)
+        address_by(self, key, |socket| address::local(socket))
     }
 
     fn peer_address(&mut self, key: Key) -> io::Result<Address> {
-        address::peer(socket(self, key)?)
+        address_by(self, key, |socket| address::peer(socket))
     }
 
     fn option(&mut self, key: Key, option: SocketOption) -> io::Result<bool> {
@@ -46,6 +49,15 @@ impl<S: HasSocket> Sockets for Slab<S> {
     }
 }
 
+fn address_by<S: HasSocket>(
+    sources: &Slab<S>,
+    key: Key,
+    ask: impl FnOnce(BorrowedFd<'_>) -> io::Result<Address>,
+) -> io::Result<Address> {
+    let source = sources.get(key).ok_or_else(stale)?;
+    if source.is_pipe() { Ok(Address::Unnamed) } else { ask(source.socket()?) }
+}
+
 /// Returns the socket behind a key.
 pub(crate) fn socket<S: HasSocket>(sources: &Slab<S>, key: Key) -> io::Result<BorrowedFd<'_>> {
     sources.get(key).ok_or_else(stale)?.socket()
@@ -59,6 +71,11 @@ pub(crate) fn stale() -> io::Error {
 #[cold]
 pub(crate) fn not_a_connection() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "the key is not that of a connection")
+}
+
+#[cold]
+pub(crate) fn no_socket_but_a_pipe() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "a pipe, a terminal or a file is no socket")
 }
 
 #[cold]

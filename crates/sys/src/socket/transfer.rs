@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use ropewalk_proto::Outbox;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, recv, send, sendmsg};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 
 use super::creation::SEND_FLAGS;
 
@@ -68,27 +68,37 @@ fn send_once(socket: BorrowedFd<'_>, outbox: &Outbox) -> io::Result<(usize, usiz
     }
     let mut slices = [IoSlice::new(&[]); SLICES];
     let filled = outbox.slices(&mut slices);
-    let (count, offered) = within_call(&slices[..filled]);
-    let taken = retry(|| sendmsg(socket, &slices[..count], &mut SendAncillaryBuffer::default(), SEND_FLAGS))?;
+    let slices = within(&slices[..filled], CALL_BYTES);
+    let offered = slices.iter().map(|slice| slice.len()).sum();
+    let taken = retry(|| sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), SEND_FLAGS))?;
     Ok((offered, taken))
 }
 
-/// Returns how many slices fit into one call, and their total length. The caller ensures that the first slice fits.
-fn within_call(slices: &[IoSlice<'_>]) -> (usize, usize) {
+/// Returns as many slices as have at most `most` bytes together. The caller ensures that the first slice fits.
+pub(crate) fn within<'a, 'b>(slices: &'a [IoSlice<'b>], most: usize) -> &'a [IoSlice<'b>] {
     let mut bytes = 0;
-    for (count, slice) in slices.iter().enumerate() {
-        if bytes + slice.len() > CALL_BYTES {
-            return (count, bytes);
-        }
+    let fits = |slice: &IoSlice<'_>| {
         bytes += slice.len();
-    }
-    (slices.len(), bytes)
+        bytes <= most
+    };
+    let beyond = slices.iter().map(fits).position(|fits| !fits);
+    &slices[..beyond.unwrap_or(slices.len())]
 }
 
 /// Calls send(2) once and returns its result unchanged.
 #[inline(always)]
 pub(crate) fn send_directly(socket: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::Result<usize> {
     send(socket, bytes, SEND_FLAGS)
+}
+
+/// Calls recv(2) on a socket that may be blocking, because others use it. Never blocks.
+pub(crate) fn receive_shared(socket: BorrowedFd<'_>, scratch: &mut [u8]) -> rustix::io::Result<usize> {
+    recv(socket, scratch, RecvFlags::DONTWAIT).map(|(_, count)| count)
+}
+
+/// Calls send(2) on a socket that may be blocking, because others use it. Never blocks.
+pub(crate) fn send_shared(socket: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::Result<usize> {
+    send(socket, bytes, SEND_FLAGS | SendFlags::DONTWAIT)
 }
 
 fn retry(mut call: impl FnMut() -> rustix::io::Result<usize>) -> io::Result<usize> {

@@ -36,13 +36,22 @@ impl Uring {
         let Some(source) = self.sources.get(key) else { return };
         if !source.under_way.contains(Verbs::HANGUP) && source.wants_hangup() {
             // The peer's half-close is no loss, so the poll for a loss continues after it.
-            let looks_for_loss =
-                matches!(&source.resource, Resource::Connection(connection) if connection.looks_for_loss());
+            let looks_for_loss = match &source.resource {
+                Resource::Connection(connection) => connection.looks_for_loss(),
+                _ => true,
+            };
             let entry = if looks_for_loss { poll_on(fd, Interest::empty()) } else { poll(fd, Interest::empty()) };
             self.begin(key, Verbs::HANGUP, entry);
         }
-        let Some(source) = self.sources.get(key) else { return };
+        let Some(source) = self.sources.get_mut(key) else { return };
         let interest = source.wants_poll();
+        if let Resource::Pipe(pipe) = &mut source.resource {
+            let before = std::mem::replace(&mut pipe.polled, interest);
+            if source.under_way.contains(Verbs::POLL) && before != interest {
+                // The poll that follows asks for what the owner wants now.
+                return self.cancel(key, Verbs::POLL);
+            }
+        }
         if !source.under_way.contains(Verbs::POLL) && !interest.is_empty() {
             let entry = if source.half_closed { poll_on(fd, interest) } else { poll(fd, interest) };
             self.begin(key, Verbs::POLL, entry);

@@ -121,6 +121,7 @@ impl Uring {
                     let armed = source.wanted.into();
                     watched.fired |= seen(result, armed);
                 }
+                Resource::Pipe(pipe) => pipe.fired |= seen(result, pipe.polled.into()),
                 Resource::Port(port) if result < 0 => port.error = Some(-result),
                 Resource::Port(port) => port.arrived = true,
             }
@@ -133,11 +134,15 @@ impl Uring {
     /// Records a hang-up. If the multishot receive has not reported the hang-up after all completions, `receive` asks
     /// the system.
     fn hung_up(&mut self, key: Key, result: i32) {
-        if let Ok(connection) = self.source_mut(key).and_then(Slot::as_connection) {
-            if result != -libc::ECANCELED {
+        let Some(source) = self.sources.get_mut(key).filter(|_| result != -libc::ECANCELED) else { return };
+        let loss = seen(result, Ready::empty()) & (Ready::ERROR | Ready::HANGUP);
+        match &mut source.resource {
+            Resource::Connection(connection) => {
                 connection.hung_up = true;
-                connection.loss |= seen(result, Ready::empty()) & (Ready::ERROR | Ready::HANGUP);
+                connection.loss |= loss;
             }
+            Resource::Pipe(pipe) => pipe.loss |= loss,
+            Resource::Port(_) | Resource::Watched(_) => {}
         }
     }
 

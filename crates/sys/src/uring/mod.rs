@@ -29,7 +29,7 @@ use ropewalk_proto::{Key, Moment, Slab};
 use crate::filesystem::SystemFiles;
 use crate::io_handle::RawWaitable;
 use crate::providers::Provider;
-use crate::seam::{Adoption, Clock, Event, EventProvider, Events, Filesystem, Sockets, Streams, Watches};
+use crate::seam::{Adoption, Clock, Event, EventProvider, Events, Filesystem, Pipes, Sockets, Streams, Watches};
 use crate::socket::table::stale;
 use crate::waker::{Bell, Waker};
 
@@ -40,6 +40,7 @@ mod completing;
 mod draining;
 mod ending;
 mod operation;
+mod pipes;
 mod ring;
 #[cfg(test)]
 mod schedules;
@@ -320,6 +321,10 @@ impl EventProvider for Uring {
     }
 
     fn adoption(&mut self) -> Option<&mut dyn Adoption> {
+        Some(self)
+    }
+
+    fn pipes(&mut self) -> Option<&mut dyn Pipes> {
         Some(self)
     }
 

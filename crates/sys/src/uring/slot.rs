@@ -11,9 +11,11 @@ use rustix::io::Errno;
 use super::batch::Place;
 use super::buffers::{BYTES, Chain};
 use super::operation::Verbs;
+use super::pipes::PipeSlot;
+use crate::pipe::Pipe;
 use crate::seam::{Interest, Ready};
 use crate::socket::file::SocketFile;
-use crate::socket::table::{HasSocket, not_a_socket};
+use crate::socket::table::{HasSocket, no_socket_but_a_pipe, not_a_socket};
 
 pub(super) struct Slot {
     pub(super) resource: Resource,
@@ -32,6 +34,7 @@ pub(super) struct Slot {
 pub(super) enum Resource {
     Connection(Connection),
     Port(Box<Port>),
+    Pipe(Box<PipeSlot>),
     Watched(Watched),
 }
 
@@ -150,6 +153,10 @@ impl Slot {
         Slot::new(Resource::Port(Box::new(Port { file, fd, arrived: false, error: None })))
     }
 
+    pub(super) fn pipe(pipe: Pipe) -> Slot {
+        Slot::new(Resource::Pipe(Box::new(PipeSlot::new(pipe))))
+    }
+
     pub(super) fn watched(fd: BorrowedFd<'_>) -> Slot {
         Slot::new(Resource::Watched(Watched { fd: fd.as_raw_fd(), fired: Ready::empty() }))
     }
@@ -176,6 +183,7 @@ impl Slot {
         match &self.resource {
             Resource::Connection(connection) => connection.fd.as_raw_fd(),
             Resource::Port(port) => port.fd.as_raw_fd(),
+            Resource::Pipe(pipe) => pipe.raw_fd(),
             Resource::Watched(watched) => watched.fd,
         }
     }
@@ -186,8 +194,15 @@ impl Slot {
             Resource::Port(_) => {
                 Err(io::Error::new(io::ErrorKind::InvalidInput, "a port neither receives nor sends bytes"))
             }
+            Resource::Pipe(_) => Err(no_socket_but_a_pipe()),
             Resource::Watched(_) => Err(not_a_socket()),
         }
+    }
+
+    /// Returns whether the source is a pipe, for the calls of each message.
+    #[inline]
+    pub(super) fn is_pipe(&self) -> bool {
+        matches!(self.resource, Resource::Pipe(_))
     }
 
     pub(super) fn as_port(&mut self) -> io::Result<&mut Port> {
@@ -196,6 +211,7 @@ impl Slot {
             Resource::Connection(_) => {
                 Err(io::Error::new(io::ErrorKind::InvalidInput, "a connection accepts no connections"))
             }
+            Resource::Pipe(_) => Err(no_socket_but_a_pipe()),
             Resource::Watched(_) => Err(not_a_socket()),
         }
     }
@@ -218,7 +234,7 @@ impl Slot {
                     let is_known = connection.arrived && connection.is_new();
                     connection.end == End::Open && !connection.hung_up && !is_known
                 }
-                Resource::Port(_) | Resource::Watched(_) => false,
+                Resource::Port(_) | Resource::Pipe(_) | Resource::Watched(_) => false,
             }
     }
 
@@ -234,7 +250,7 @@ impl Slot {
                 };
                 self.under_way.intersects(wrong)
             }
-            Resource::Port(_) | Resource::Watched(_) => false,
+            Resource::Port(_) | Resource::Pipe(_) | Resource::Watched(_) => false,
         }
     }
 
@@ -244,6 +260,7 @@ impl Slot {
             Resource::Connection(connection) => {
                 connection.looks_for_loss() || !connection.is_busy() && self.wants_stream()
             }
+            Resource::Pipe(pipe) => pipe.looks_for_loss(),
             _ => false,
         }
     }
@@ -253,6 +270,7 @@ impl Slot {
         match &self.resource {
             Resource::Connection(connection) if connection.waits_for_room() => Interest::WRITE,
             Resource::Port(port) if !port.arrived && port.error.is_none() => self.wanted,
+            Resource::Pipe(pipe) if pipe.fired.is_empty() => pipe.interest(self.reads()),
             Resource::Watched(watched) if watched.fired.is_empty() => self.wanted,
             _ => Interest::empty(),
         }
@@ -283,6 +301,7 @@ impl Slot {
                 ready.set(Ready::READ, self.reads() && (port.error.is_some() || port.arrived));
                 ready
             }
+            Resource::Pipe(pipe) => pipe.ready(self.reads()),
             Resource::Watched(watched) => {
                 let ready = watched.fired - Ready::from(!self.wanted);
                 let matters = ready.intersects(Ready::READ | Ready::WRITE | Ready::GONE);
@@ -301,6 +320,7 @@ impl Slot {
                 connection.awaits_loss = connection.looks_for_loss();
             }
             Resource::Port(port) => port.arrived = false,
+            Resource::Pipe(pipe) => pipe.reported(),
             Resource::Watched(watched) => {
                 if watched.fired.contains(Ready::GONE) {
                     self.wanted = Interest::empty();
@@ -442,8 +462,13 @@ impl HasSocket for Slot {
         match &self.resource {
             Resource::Connection(connection) => Ok(connection.fd.as_fd()),
             Resource::Port(port) => Ok(port.fd.as_fd()),
+            Resource::Pipe(_) => Err(no_socket_but_a_pipe()),
             Resource::Watched(_) => Err(not_a_socket()),
         }
+    }
+
+    fn is_pipe(&self) -> bool {
+        self.is_pipe()
     }
 }
 

@@ -11,7 +11,7 @@ use super::batch::SMALL;
 use super::slot::{End, Resource, Slot, errno};
 use crate::io_handle::OwnedSocket;
 use crate::seam::{Adoption, ConnectSpec, Interest, Kind, ListenSpec, Received, Released, Sent, Streams};
-use crate::socket::table::{HasSocket, not_a_connection, stale};
+use crate::socket::table::{HasSocket, not_a_connection, not_a_socket, stale};
 use crate::socket::{accept, address, adopt, connect, listen, option, transfer};
 
 impl Streams for Uring {
@@ -50,11 +50,13 @@ impl Streams for Uring {
 
     fn set_reading(&mut self, key: Key, on: bool) -> io::Result<()> {
         let source = self.source_mut(key)?;
-        source.socket()?;
-        source.wanted.set(Interest::READ, on);
-        if let Ok(connection) = source.as_connection() {
-            connection.await_loss(!on);
+        match &mut source.resource {
+            Resource::Connection(connection) => connection.await_loss(!on),
+            Resource::Pipe(pipe) => pipe.await_loss(!on),
+            Resource::Port(_) => {}
+            Resource::Watched(_) => return Err(not_a_socket()),
         }
+        source.wanted.set(Interest::READ, on);
         self.mark_due(key);
         if on {
             self.arm(key);
@@ -66,6 +68,9 @@ impl Streams for Uring {
 
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
         let source = self.sources.get_mut(key).ok_or_else(stale)?;
+        if source.is_pipe() {
+            return self.receive_from_pipe(key, scratch);
+        }
         let receives = source.receives();
         let connection = source.as_connection()?;
         if !connection.holds() {
@@ -91,7 +96,11 @@ impl Streams for Uring {
     }
 
     fn send(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
-        let connection = self.sources.get_mut(key).ok_or_else(stale)?.as_connection()?;
+        let source = self.sources.get_mut(key).ok_or_else(stale)?;
+        if source.is_pipe() {
+            return self.send_on_pipe(key, outbox);
+        }
+        let connection = source.as_connection()?;
         connection.check()?;
         if outbox.is_empty() {
             return Ok(Sent::All);
@@ -121,6 +130,9 @@ impl Streams for Uring {
     }
 
     fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize> {
+        if let Resource::Pipe(pipe) = &self.source_mut(key)?.resource {
+            return pipe.io.send_slice(bytes);
+        }
         self.flush_batched(key)?;
         let connection = self.source_mut(key)?.as_connection()?;
         connection.check()?;

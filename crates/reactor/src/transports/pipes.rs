@@ -1,0 +1,53 @@
+//! Connections of pipes, terminals and files. Their two directions may have a descriptor each.
+//!
+//! ```text
+//!   receive   -> data_received          under `key`
+//!   write     -> send                   under `send_key`: equal to `key`, except with two descriptors
+//!   the last reader of the output is gone -> everything received is delivered -> connection_lost
+//! ```
+
+use std::io;
+use std::rc::Rc;
+
+use ropewalk_sys::Ready;
+
+use super::flags::Flags;
+use super::stream::Stream;
+use crate::kernel::Kernel;
+
+impl Stream {
+    /// Whether the connection sends to another descriptor than the one it receives from.
+    pub(super) fn is_pair(&self) -> bool {
+        self.send_key != self.key
+    }
+
+    /// Handles an event of the descriptor to which the connection sends.
+    pub(super) fn output_ready(self: &Rc<Stream>, kernel: &Rc<Kernel>, ready: Ready) {
+        if ready.intersects(Ready::ERROR | Ready::HANGUP) && !self.has(Flags::BROKEN) {
+            self.note_loss(kernel);
+        }
+        self.mark(Flags::BLOCKED, false);
+        if !self.has(Flags::IN_CALLBACK) {
+            self.settle(kernel);
+        }
+    }
+
+    /// Closes the sending direction. Returns `None` while the provider waits in another thread: the direction is then closed
+    /// when the wait is over.
+    pub(super) fn end_output(&self, kernel: &Kernel) -> Option<io::Result<()>> {
+        let key = self.send_key;
+        if self.has(Flags::PIPE) {
+            // A terminal has no end of its own for one direction.
+            if self.is_pair() {
+                drop(kernel.remove_source(key));
+                kernel.tell_streams(move |streams| streams.close(key));
+            }
+            return Some(Ok(()));
+        }
+        let ended = kernel.streams(|streams| streams.shutdown_write(key)).ok();
+        if ended.is_none() {
+            kernel.tell_streams(move |streams| drop(streams.shutdown_write(key)));
+        }
+        ended
+    }
+}

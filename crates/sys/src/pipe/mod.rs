@@ -1,0 +1,216 @@
+//! Bytes in and out of a pipe, a terminal or a file: the system calls of [`Pipes`](crate::Pipes), for all providers.
+//!
+//! A call must not block. How that is ensured depends on the descriptor, and on whether other programs use it:
+//!
+//! ```text
+//!   Owned       O_NONBLOCK is set when the descriptor is adopted
+//!   Shared      a flag of each call, where the system has one (`no_wait`). Otherwise a look first: poll(2) says whether
+//!               one call would block, and a write is as short as the system accepts at once
+//!   a file      never blocks, as far as the system tells
+//! ```
+
+use std::cell::Cell;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use ropewalk_proto::Outbox;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, fstat};
+use rustix::io::{Errno, ioctl_fionbio, read, writev};
+
+use crate::seam::{PipeEnd, Received, Sharing};
+use crate::socket::transfer;
+
+#[cfg_attr(linux_like, path = "no_wait.rs")]
+#[cfg_attr(not(linux_like), path = "look_first.rs")]
+mod shared;
+
+mod broken_pipe;
+
+/// The number of bytes that a writable pipe or terminal accepts without blocking: the smallest PIPE_BUF that POSIX
+/// allows.
+const SURE_BYTES: usize = 512;
+
+/// The number of slices and of bytes that one call takes.
+const SLICES: usize = 16;
+const CALL_BYTES: usize = 64 * 1024;
+
+/// The most bytes that one turn sends, so that one pipe does not starve the other sources.
+const TURN_BYTES: usize = 256 * 1024;
+
+/// A descriptor, and the way to use it without blocking.
+pub(crate) struct Pipe {
+    fd: OwnedFd,
+    way: Way,
+    /// Whether the other side of the terminal is gone. The system would still take bytes that no program reads.
+    hung_up: Cell<bool>,
+}
+
+/// The means that keeps a call from blocking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The descriptor is non-blocking, and the result says that it is a terminal.
+    Flagged { is_terminal: bool },
+    /// A pipe that others use.
+    SharedPipe,
+    /// A terminal or a device that others use.
+    SharedDevice { is_terminal: bool },
+    /// A socket that others use.
+    SharedSocket,
+    /// A file, or a device that never blocks.
+    File,
+}
+
+impl Pipe {
+    /// Takes `fd` over.
+    pub(crate) fn adopt(fd: OwnedFd, end: PipeEnd, sharing: Sharing) -> io::Result<Pipe> {
+        let way = match FileType::from_raw_mode(fstat(&fd)?.st_mode as _) {
+            FileType::RegularFile | FileType::BlockDevice | FileType::Directory => Way::File,
+            FileType::CharacterDevice if never_blocks(&fd)? => Way::File,
+            kind => {
+                let is_terminal = kind == FileType::CharacterDevice && rustix::termios::isatty(&fd);
+                match (sharing, kind) {
+                    (Sharing::Owned, _) => {
+                        ioctl_fionbio(&fd, true)?;
+                        Way::Flagged { is_terminal }
+                    }
+                    (Sharing::Shared, FileType::Fifo) => Way::SharedPipe,
+                    (Sharing::Shared, FileType::Socket) => Way::SharedSocket,
+                    (Sharing::Shared, _) => Way::SharedDevice { is_terminal },
+                }
+            }
+        };
+        if end.writes() && way != Way::File {
+            broken_pipe::survive();
+        }
+        Ok(Pipe { fd, way, hung_up: Cell::new(false) })
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Whether the system can report that the other end is gone.
+    pub(crate) fn can_be_lost(&self) -> bool {
+        self.way != Way::File
+    }
+
+    pub(crate) fn receive(&self, scratch: &mut [u8]) -> io::Result<Received> {
+        loop {
+            let received = match self.way {
+                Way::Flagged { .. } | Way::File => read(&self.fd, &mut *scratch),
+                Way::SharedPipe => shared::read(&self.fd, &mut [IoSliceMut::new(scratch)]),
+                Way::SharedDevice { .. } => {
+                    looked(&self.fd, PollFlags::IN).and_then(|()| read(&self.fd, &mut *scratch))
+                }
+                Way::SharedSocket => transfer::receive_shared(self.fd(), scratch),
+            };
+            return match received {
+                Ok(0) => Ok(Received::Eof),
+                // A terminal returns at most one line or one page, and more may be there.
+                Ok(count) if self.is_terminal() || count == scratch.len() => Ok(Received::Filled(count)),
+                Ok(count) => Ok(Received::Drained(count)),
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => Ok(Received::Empty),
+                // The other side of the terminal is gone: tty_ioctl(4), and EIO of read(2).
+                Err(Errno::IO) if self.is_terminal() => {
+                    self.hung_up.set(true);
+                    Ok(Received::Eof)
+                }
+                Err(error) => Err(error.into()),
+            };
+        }
+    }
+
+    /// Sends from the outbox until it is empty, the pipe would block or the turn's share is used up. Returns whether
+    /// the pipe would block.
+    pub(crate) fn send_outbox(&self, outbox: &mut Outbox) -> io::Result<bool> {
+        let mut share = TURN_BYTES;
+        while !outbox.is_empty() && share > 0 {
+            let front = outbox.front();
+            let taken = if outbox.is_contiguous() || front.len() >= CALL_BYTES {
+                self.send_slice(&front[..front.len().min(CALL_BYTES)])?
+            } else {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let filled = outbox.slices(&mut slices);
+                self.send_slices(transfer::within(&slices[..filled], CALL_BYTES))?
+            };
+            if taken == 0 {
+                return Ok(true);
+            }
+            outbox.advance(taken);
+            share = share.saturating_sub(taken);
+        }
+        Ok(false)
+    }
+
+    /// Sends as many bytes as the system takes at once. With no bytes the call only returns the error of a broken pipe.
+    pub(crate) fn send_slice(&self, bytes: &[u8]) -> io::Result<usize> {
+        match bytes {
+            [] => self.check_reader().map(|()| 0),
+            bytes => self.send_slices(&[IoSlice::new(bytes)]),
+        }
+    }
+
+    fn send_slices(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.hung_up.get() {
+            return Err(Errno::PIPE.into());
+        }
+        loop {
+            let sent = match self.way {
+                Way::Flagged { .. } | Way::File => writev(&self.fd, slices),
+                Way::SharedPipe => shared::write(&self.fd, slices),
+                Way::SharedDevice { .. } => write_looking(&self.fd, slices),
+                Way::SharedSocket => transfer::send_shared(self.fd(), &slices[0]),
+            };
+            match sent {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(0),
+                outcome => return Ok(outcome?),
+            }
+        }
+    }
+
+    /// # Errors
+    /// `BrokenPipe` if the last reader is gone.
+    fn check_reader(&self) -> io::Result<()> {
+        let found = if self.can_be_lost() { look(&self.fd, PollFlags::empty())? } else { PollFlags::empty() };
+        if found.intersects(PollFlags::ERR | PollFlags::HUP) { Err(Errno::PIPE.into()) } else { Ok(()) }
+    }
+
+    fn is_terminal(&self) -> bool {
+        matches!(self.way, Way::Flagged { is_terminal: true } | Way::SharedDevice { is_terminal: true })
+    }
+}
+
+/// Whether a device is ready at any time, as null(4) is: some systems cannot wait for such a device.
+fn never_blocks(fd: &OwnedFd) -> io::Result<bool> {
+    if rustix::termios::isatty(fd) {
+        return Ok(false);
+    }
+    let both = PollFlags::IN | PollFlags::OUT;
+    Ok(look(fd, both)?.contains(both))
+}
+
+/// Asks poll(2) without waiting.
+fn look(fd: &OwnedFd, wanted: PollFlags) -> rustix::io::Result<PollFlags> {
+    let mut asked = [PollFd::new(fd, wanted)];
+    poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    Ok(asked[0].revents())
+}
+
+/// # Errors
+/// `EAGAIN` if a call of the `wanted` kind would block.
+fn looked(fd: &OwnedFd, wanted: PollFlags) -> rustix::io::Result<()> {
+    if look(fd, wanted)?.is_empty() { Err(Errno::AGAIN) } else { Ok(()) }
+}
+
+/// Writes as much as is accepted without blocking, if anything is.
+fn write_looking(fd: &OwnedFd, slices: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
+    looked(fd, PollFlags::OUT)?;
+    let front = &slices[0];
+    rustix::io::write(fd, &front[..front.len().min(SURE_BYTES)])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! Pipes, terminals and files: a one-shot poll for what the owner wants, and read(2) and write(2) of our own.
+//!
+//! The kernel's own reads were measured on pipes and gained nothing. A read in flight could also take bytes that
+//! belong to the program that reads the terminal next.
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use ropewalk_proto::{Key, Outbox};
+
+use super::Uring;
+use super::slot::{Resource, Slot};
+use crate::io_handle::OwnedWaitable;
+use crate::pipe::Pipe;
+use crate::seam::{Interest, PipeEnd, Pipes, Ready, Received, Sent, Sharing};
+
+pub(super) struct PipeSlot {
+    pub(super) io: Pipe,
+    /// The readiness that the poll in flight asks for.
+    pub(super) polled: Interest,
+    /// The result of the last poll, until it is reported.
+    pub(super) fired: Ready,
+    /// The error or hang-up that a poll has seen.
+    pub(super) loss: Ready,
+    awaits_write: bool,
+    awaits_loss: bool,
+}
+
+impl PipeSlot {
+    pub(super) fn new(io: Pipe) -> PipeSlot {
+        PipeSlot {
+            io,
+            polled: Interest::empty(),
+            fired: Ready::empty(),
+            loss: Ready::empty(),
+            awaits_write: false,
+            awaits_loss: false,
+        }
+    }
+
+    pub(super) fn raw_fd(&self) -> i32 {
+        self.io.fd().as_raw_fd()
+    }
+
+    /// Sets whether the owner waits for the loss. A known loss is reported once for each time that it waits.
+    pub(super) fn await_loss(&mut self, on: bool) {
+        self.awaits_loss = on && self.io.can_be_lost();
+    }
+
+    pub(super) fn looks_for_loss(&self) -> bool {
+        self.awaits_loss && self.loss.is_empty()
+    }
+
+    /// Returns everything that the owner waits for. `reads` is whether it waits for bytes.
+    pub(super) fn interest(&self, reads: bool) -> Interest {
+        let mut interest = Interest::empty();
+        interest.set(Interest::READ, reads);
+        interest.set(Interest::WRITE, self.awaits_write);
+        interest
+    }
+
+    /// Returns the readiness to report.
+    pub(super) fn ready(&self, reads: bool) -> Ready {
+        let ready = self.fired & Ready::from(self.interest(reads));
+        if self.awaits_loss { ready | self.loss } else { ready }
+    }
+
+    /// Clears the readiness that has been reported.
+    pub(super) fn reported(&mut self) {
+        self.awaits_write &= !self.fired.contains(Ready::WRITE);
+        self.awaits_loss = self.looks_for_loss();
+        self.fired = Ready::empty();
+    }
+}
+
+impl Pipes for Uring {
+    fn adopt_pipe(&mut self, handle: OwnedWaitable, end: PipeEnd, sharing: Sharing) -> io::Result<Key> {
+        Ok(self.sources.insert(Slot::pipe(Pipe::adopt(handle, end, sharing)?)))
+    }
+}
+
+impl Uring {
+    pub(super) fn receive_from_pipe(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
+        self.source_mut(key)?.as_pipe()?.io.receive(scratch)
+    }
+
+    pub(super) fn send_on_pipe(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
+        let pipe = self.source_mut(key)?.as_pipe()?;
+        pipe.io.send_outbox(outbox)?;
+        pipe.awaits_write = !outbox.is_empty();
+        if outbox.is_empty() {
+            return Ok(Sent::All);
+        }
+        pipe.fired -= Ready::WRITE;
+        self.arm(key);
+        self.submit_for_host()?;
+        Ok(Sent::Some)
+    }
+}
+
+impl Slot {
+    pub(super) fn as_pipe(&mut self) -> io::Result<&mut PipeSlot> {
+        match &mut self.resource {
+            Resource::Pipe(pipe) => Ok(pipe),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "the key is not that of a pipe")),
+        }
+    }
+}
