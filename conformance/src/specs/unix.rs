@@ -7,7 +7,8 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ropewalk::{Address, Error, Interface, Port, Reactor, UnixBinding, UnixDestination};
+use ropewalk::sys::PeerCredentials;
+use ropewalk::{Address, Error, Interface, Port, Reactor, Transport, UnixBinding, UnixDestination};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
 use crate::links::Countdown;
@@ -104,6 +105,24 @@ specifications! {
         assert!(metadata.file_type().is_socket());
         assert_eq!(metadata.permissions().mode() & 0o777, 0o666);
         assert_eq!(port.host().unwrap(), Address::Unix(file.0.as_path().into()));
+    }
+
+    fn both_ends_know_the_process_at_the_other_end(subject: &Subject) {
+        // SO_PEERCRED, unix(7): the kernel vouches for the numbers. A TCP connection has none.
+        let (reactor, file) = (subject.reactor(), Cleaned::path(subject));
+        let log = Log::new();
+        let note = |name: &'static str| {
+            let log = log.clone();
+            move |transport: &Transport| log.add(format!("{name} {:?}", transport.peer_credentials().ok()))
+        };
+        let ends = Countdown::new(2);
+        let count = move |transport: &Transport| ends.count(&transport.reactor());
+        let [server, client] = ["end", "end"].map(|name| Script::new().on_made(note(name)).on_made(count.clone()));
+        let _port = reactor.listen_unix(&file.0, server.factory()).unwrap();
+        reactor.connect_unix(&file.0, client.factory()).unwrap();
+        run(&reactor);
+        let own = format!("end {:?}", Some(PeerCredentials::of_this_process().unwrap()));
+        log.expect(&[&own, &own]);
     }
 
     fn the_mode_of_the_socket_file_can_be_set(subject: &Subject) {

@@ -11,8 +11,9 @@ use std::io;
 use ropewalk_proto::panics::{CaughtPanic, catch};
 use ropewalk_proto::{Address, Key, Outbox};
 use ropewalk_sys::{
-    Adoption, ConnectSpec, Filesystem, Interest, KeepAliveTimes, Kind, ListenSpec, OwnedSocket, OwnedWaitable, PipeEnd,
-    Pipes, RawSocket, RawWaitable, Received, Released, Sent, Sharing, SocketOption, Sockets, Streams, Watches,
+    Adoption, ConnectSpec, Filesystem, Interest, KeepAliveTimes, Kind, ListenSpec, OwnedSocket, OwnedWaitable,
+    PeerCredentials, PipeEnd, Pipes, RawSocket, RawWaitable, Received, Released, Sent, Sharing, SocketOption, Sockets,
+    Streams, Watches,
 };
 
 use super::Kernel;
@@ -87,6 +88,7 @@ guarded! { Sockets:
     fn set_option(key: Key, option: SocketOption, on: bool) -> io::Result<()>;
     fn keep_alive_times(key: Key) -> io::Result<KeepAliveTimes>;
     fn set_keep_alive_times(key: Key, times: KeepAliveTimes) -> io::Result<()>;
+    fn peer_credentials(key: Key) -> io::Result<PeerCredentials>;
     fn raw_socket(key: Key) -> Option<RawSocket>;
 }
 

@@ -1,6 +1,6 @@
 //! The options of a connection's socket: ITCPTransport.
 
-use ropewalk_sys::{KeepAliveTimes, SocketOption};
+use ropewalk_sys::{KeepAliveTimes, PeerCredentials, SocketOption};
 
 use super::Transport;
 use crate::error::{Error, Result};
@@ -88,6 +88,41 @@ impl Transport {
             self.0.ask(doing, |sockets, key| sockets.set_keep_alive_times(key, times))?;
         }
         self.set_tcp_keep_alive(true)
+    }
+
+    /// Returns the process at the other end of a UNIX connection: its process ID, and its effective user and group. The
+    /// kernel vouches for the numbers, which are those of the moment when the peer connected or began to listen.
+    ///
+    /// May be called from any callback. On a simulated network every peer is this process.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::sys::PeerCredentials;
+    ///
+    /// /// Serves the user that the server runs as, and closes other connections.
+    /// struct Private;
+    ///
+    /// impl Protocol for Private {
+    ///     fn connection_made(&mut self, transport: &Transport) {
+    ///         let own = PeerCredentials::of_this_process().expect("Unix has users");
+    ///         if !transport.peer_credentials().is_ok_and(|peer| peer.uid == own.uid) {
+    ///             transport.abort_connection();
+    ///         }
+    ///     }
+    ///
+    ///     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+    ///         transport.write(data);
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Closed`] after the end of the connection. [`Error::Io`] for a connection of another kind, and on a
+    /// system without such a call.
+    pub fn peer_credentials(&self) -> Result<PeerCredentials> {
+        self.0.ask("cannot ask for the process at the other end", |sockets, key| sockets.peer_credentials(key))
     }
 
     fn tcp_option(&self, option: SocketOption) -> Result<bool> {

@@ -62,3 +62,8 @@ impl Identity {
         system::assume(*self)
     }
 }
+
+/// Returns the effective user and group of the process.
+pub(crate) fn effective() -> io::Result<(u32, u32)> {
+    system::effective()
+}

@@ -16,6 +16,10 @@ pub(super) fn assume(identity: Identity) -> io::Result<()> {
     if identity == Identity::default() { Ok(()) } else { Err(unsupported()) }
 }
 
+pub(super) fn effective() -> io::Result<(u32, u32)> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 fn unsupported() -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, "processes do not change their user on this system")
 }

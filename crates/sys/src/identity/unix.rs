@@ -49,10 +49,7 @@ pub(super) fn group(group: &str) -> io::Result<u32> {
 }
 
 pub(super) fn assume(identity: Identity) -> io::Result<()> {
-    // SAFETY: geteuid(2) has no condition.
-    let uid = unsafe { libc::geteuid() };
-    // SAFETY: getegid(2) has no condition.
-    let gid = unsafe { libc::getegid() };
+    let (uid, gid) = effective()?;
     // Root may have the right group already, but its supplementary groups must still be replaced.
     if let Some(new) = identity.gid.filter(|&new| new != gid || uid == 0) {
         set_groups(identity.uid, new)?;
@@ -117,6 +114,14 @@ fn c_string(name: &str) -> io::Result<CString> {
 
 fn check(outcome: c_int) -> io::Result<()> {
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+pub(super) fn effective() -> io::Result<(u32, u32)> {
+    // SAFETY: geteuid(2) has no condition.
+    let uid = unsafe { libc::geteuid() };
+    // SAFETY: getegid(2) has no condition.
+    let gid = unsafe { libc::getegid() };
+    Ok((uid, gid))
 }
 
 #[cfg(test)]

@@ -56,6 +56,6 @@ pub use event::{EVENTS_PER_WAIT, Event, Events, Interest, Ready};
 pub use filesystem::Filesystem;
 pub use pipes::{PipeEnd, Pipes, Sharing};
 pub use provider::{Capabilities, Clock, EventProvider, Names, StreamCalls};
-pub use sockets::{KeepAliveTimes, SocketOption, Sockets};
+pub use sockets::{KeepAliveTimes, PeerCredentials, SocketOption, Sockets};
 pub use streams::{BindError, ConnectSpec, ListenSpec, Received, Sent, Streams};
 pub use watches::Watches;

@@ -67,8 +67,55 @@ pub trait Sockets {
     /// without these options.
     fn set_keep_alive_times(&mut self, key: Key, times: KeepAliveTimes) -> io::Result<()>;
 
+    /// Returns the process at the other end of a UNIX connection.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a socket of another family. `Unsupported` on a system without such a call.
+    fn peer_credentials(&mut self, key: Key) -> io::Result<PeerCredentials>;
+
     /// Returns the operating system's socket behind a key: ISystemHandle. A simulated key has none.
     fn raw_socket(&mut self, key: Key) -> Option<RawSocket>;
+}
+
+/// The process at the other end of a UNIX connection, as it was when that end connected or began to listen.
+///
+/// The kernel vouches for the numbers: SO_PEERCRED of unix(7), getpeereid(3). A process may have passed its end of the
+/// connection on since, and a process ID may belong to another process by now.
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use ropewalk_sys::PeerCredentials;
+///
+/// use ropewalk_sys::{Kind, providers};
+///
+/// let mut provider = providers().iter().find_map(|known| (known.open)().ok()).expect("one works here");
+/// let (ours, _theirs) = std::os::unix::net::UnixStream::pair()?;
+/// let key = provider.adoption().unwrap().adopt(ours.into(), Kind::StreamConnection)?;
+/// let peer = provider.sockets().unwrap().peer_credentials(key)?;
+/// assert_eq!(peer.uid, PeerCredentials::of_this_process()?.uid);
+/// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct PeerCredentials {
+    /// The process ID. `None` where the system does not say: on the BSDs and macOS.
+    pub pid: Option<u32>,
+    /// The effective user ID.
+    pub uid: u32,
+    /// The effective group ID.
+    pub gid: u32,
+}
+
+impl PeerCredentials {
+    /// Returns the numbers that peers of this process see.
+    ///
+    /// # Errors
+    /// `Unsupported` on a system without users.
+    pub fn of_this_process() -> io::Result<PeerCredentials> {
+        let (uid, gid) = crate::identity::effective()?;
+        Ok(PeerCredentials { pid: Some(std::process::id()), uid, gid })
+    }
 }
 
 /// An on/off option of a stream socket.

@@ -10,6 +10,7 @@ pub(crate) mod address;
 pub(crate) mod adopt;
 pub(crate) mod connect;
 mod creation;
+pub(crate) mod credentials;
 pub(crate) mod file;
 mod keep_alive;
 pub(crate) mod listen;

@@ -5,9 +5,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use ropewalk_proto::{Address, Key, Slab};
 
-use super::{address, keep_alive, option};
+use super::{address, credentials, keep_alive, option};
 use crate::io_handle::RawSocket;
-use crate::seam::{KeepAliveTimes, SocketOption, Sockets};
+use crate::seam::{KeepAliveTimes, PeerCredentials, SocketOption, Sockets};
 
 /// A source of a provider, which may be a socket.
 pub(crate) trait HasSocket {
@@ -42,6 +42,10 @@ impl<S: HasSocket> Sockets for Slab<S> {
 
     fn set_keep_alive_times(&mut self, key: Key, times: KeepAliveTimes) -> io::Result<()> {
         keep_alive::set_times(socket(self, key)?, times)
+    }
+
+    fn peer_credentials(&mut self, key: Key) -> io::Result<PeerCredentials> {
+        credentials::of_peer(socket(self, key)?)
     }
 
     fn raw_socket(&mut self, key: Key) -> Option<RawSocket> {

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use ropewalk_proto::{Address, Key, Moment, Random, Slab};
 use ropewalk_sys::{
-    ConnectSpec, Event, Events, KeepAliveTimes, ListenSpec, Ready, SocketOption, system_error, too_many_descriptors,
+    ConnectSpec, Event, Events, KeepAliveTimes, ListenSpec, PeerCredentials, Ready, SocketOption, system_error,
+    too_many_descriptors,
 };
 
 use super::calendar::{Calendar, Happening};
@@ -371,6 +372,14 @@ impl Network {
 
     pub(super) fn set_option(&mut self, key: Key, option: SocketOption, on: bool) -> io::Result<()> {
         self.connection_mut(key)?.set_option(option, on)
+    }
+
+    /// Every program of the network is in this process.
+    pub(super) fn peer_credentials(&self, key: Key) -> io::Result<PeerCredentials> {
+        match self.peer_address(key)? {
+            Address::Inet(_) => Err(io::ErrorKind::InvalidInput.into()),
+            _ => PeerCredentials::of_this_process(),
+        }
     }
 
     pub(super) fn keep_alive_times(&self, key: Key) -> io::Result<KeepAliveTimes> {

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use ropewalk_proto::{Address, Key, Moment, Outbox};
 use ropewalk_sys::{
-    Clock, ConnectSpec, EventProvider, Events, Filesystem, KeepAliveTimes, ListenSpec, Names, RawSocket, RawWaitable,
-    Received, Sent, SocketOption, Sockets, Streams, Waker,
+    Clock, ConnectSpec, EventProvider, Events, Filesystem, KeepAliveTimes, ListenSpec, Names, PeerCredentials,
+    RawSocket, RawWaitable, Received, Sent, SocketOption, Sockets, Streams, Waker,
 };
 
 use super::faults::Faults;
@@ -237,6 +237,10 @@ impl Sockets for Simulated {
 
     fn set_keep_alive_times(&mut self, key: Key, times: KeepAliveTimes) -> io::Result<()> {
         self.network.with(|network| network.set_keep_alive_times(key, times))
+    }
+
+    fn peer_credentials(&mut self, key: Key) -> io::Result<PeerCredentials> {
+        self.network.with(|network| network.peer_credentials(key))
     }
 
     fn raw_socket(&mut self, _key: Key) -> Option<RawSocket> {

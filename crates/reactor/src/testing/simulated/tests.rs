@@ -176,6 +176,7 @@ fn a_unix_client_has_no_name() {
         let (client, server) = pair_at(&mut provider, &address);
         assert_eq!(provider.peer_address(server).unwrap(), Address::Unnamed);
         assert_eq!(provider.peer_address(client).unwrap(), address);
+        assert_eq!(provider.peer_credentials(server).unwrap().pid, Some(std::process::id()));
         provider.send_slice(client, b"hello").unwrap();
         wait(&mut provider, MS);
         assert_eq!(receive(&mut provider, server), "hello");
