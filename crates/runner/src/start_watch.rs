@@ -27,7 +27,7 @@ const STEPS: u32 = 50;
 /// The pid file of the process, which either thread may remove.
 pub(crate) type SharedPidFile = Arc<Mutex<Option<PidFile>>>;
 
-/// The watch over one start. Dropping it ends the watch.
+/// The watch over one start. The watch is over when this is dropped.
 pub(crate) struct StartWatch {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -43,7 +43,7 @@ struct Shared {
 impl StartWatch {
     /// Watches over the start of a process whose command, if it is a daemon, gets the report of `reporter`.
     ///
-    /// Returns `None` if the system has no means. Then only a second signal ends a blocked start.
+    /// Returns `None` if the system has no means. Then a blocked start continues until a second signal.
     pub(crate) fn begin(
         reactor: &Reactor,
         reporter: Option<&Reporter>,

@@ -17,7 +17,7 @@ mod system;
 
 pub use system::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, STOP_SIGNALS};
 
-/// Ends this process by the default effect of `signal`, whatever disposition the signal has.
+/// Terminates this process by the default effect of `signal`, whatever disposition the signal has.
 ///
 /// A process that the signal does not end, such as the first process of a container, exits with status 128 plus
 /// `signal`. No other code of the program runs: neither destructors nor functions of atexit(3). May be called from any

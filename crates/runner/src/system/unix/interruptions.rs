@@ -86,7 +86,7 @@ impl Interruptions {
         }
     }
 
-    /// Ends the wait.
+    /// Makes the wait return.
     pub(crate) fn end(&self) {
         self.is_over.store(true, Ordering::SeqCst);
         self.bell.wake();
