@@ -1,5 +1,6 @@
 //! Runs the program as a child process.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
@@ -43,6 +44,8 @@ pub(crate) struct Running {
     output: BufReader<ChildStdout>,
     /// The first line of output.
     pub(crate) start_line: String,
+    /// Whether the start is known to be over.
+    has_started: Cell<bool>,
 }
 
 impl Running {
@@ -58,7 +61,7 @@ impl Running {
         let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut start_line = String::new();
         output.read_line(&mut start_line).expect("a start line");
-        let mut running = Running { child, output, start_line };
+        let mut running = Running { child, output, start_line, has_started: Cell::new(false) };
         if running.start_line.is_empty() {
             panic!("the program did not start: {}", running.log());
         }
@@ -140,8 +143,21 @@ impl Running {
         Duration::from_millis(10 * ticks.sum::<u64>())
     }
 
-    /// Returns the number of open descriptors.
+    /// Waits until the start is over. That is shortly after the start line: a thread called `start` ends, and then its
+    /// descriptors are closed.
+    fn wait_for_start(&self) {
+        let tasks = || fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("proc(5)").map_while(Result::ok);
+        let is_of_start =
+            |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).is_ok_and(|it| it == "start\n");
+        eventually("the start is over", || !tasks().any(is_of_start));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+
+    /// Returns the number of open descriptors, without those of the start.
     pub(crate) fn descriptors(&self) -> usize {
+        if !self.has_started.replace(true) {
+            self.wait_for_start();
+        }
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("proc(5)").count()
     }
 }
