@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, geteuid, kill_process, test_kill_process};
 
-use crate::running::{ANYWHERE, PATIENCE, Running, eventually, program};
+use crate::running::{ANYWHERE, PATIENCE, Running, eventually, finish, program};
 use crate::scratch::Scratch;
 use crate::wire::read_all;
 
@@ -70,15 +70,15 @@ fn talk(scratch: &Scratch) {
 }
 
 #[track_caller]
-fn succeeded(mut command: Command) -> String {
-    let Output { status, stdout, stderr } = command.output().unwrap();
+fn succeeded(command: Command) -> String {
+    let Output { status, stdout, stderr } = finish(command);
     assert_eq!((status.code(), String::from_utf8(stderr).unwrap()), (Some(0), String::new()));
     String::from_utf8(stdout).unwrap()
 }
 
 #[track_caller]
-fn refused(mut command: Command, expected_status: i32) -> String {
-    let Output { status, stdout, stderr } = command.output().unwrap();
+fn refused(command: Command, expected_status: i32) -> String {
+    let Output { status, stdout, stderr } = finish(command);
     let complaint = String::from_utf8(stderr).unwrap();
     assert_eq!((status.code(), &stdout[..]), (Some(expected_status), &b""[..]), "{complaint}");
     assert_eq!(complaint.lines().count(), 1, "{complaint}");

@@ -5,6 +5,8 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -35,7 +37,23 @@ pub(crate) fn program(arguments: &[&str]) -> Command {
 
 /// Runs the program until it exits.
 pub(crate) fn outcome(arguments: &[&str]) -> Output {
-    program(arguments).output().expect("the program starts")
+    finish(program(arguments))
+}
+
+/// Runs a command until it exits, and kills it after [`PATIENCE`]: a program that should refuse its arguments may serve.
+pub(crate) fn finish(mut command: Command) -> Output {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let pid = Pid::from_child(&child);
+    let (ended, running) = mpsc::channel::<()>();
+    let limit = thread::spawn(move || {
+        if running.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    });
+    let output = child.wait_with_output().expect("the output of a child");
+    drop(ended);
+    limit.join().expect("the thread does not panic");
+    output
 }
 
 /// A running program that listens. Dropping it kills the program.
@@ -106,7 +124,7 @@ impl Running {
             if let Some(status) = self.child.try_wait().expect("the status of a child") {
                 return status;
             }
-            std::thread::sleep(Duration::from_millis(2));
+            thread::sleep(Duration::from_millis(2));
         }
         panic!("the program does not exit");
     }
@@ -175,6 +193,6 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
     while !condition() {
         assert!(began.elapsed() < PATIENCE, "timed out: {what}");
-        std::thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
 }
