@@ -75,7 +75,7 @@ fn a_large_answer_costs_no_change_of_interest() {
 #[test]
 #[ignore = "needs strace and permission to trace"]
 fn a_message_through_shared_pipes_costs_three_system_calls() {
-    // A wait, a read and a write. A socket pair with two pumps would need four times as many.
+    // A wait, a read and a write.
     const FEW: usize = 20;
     const MANY: usize = 1020;
     for provider in ["epoll", "poll", "uring"] {

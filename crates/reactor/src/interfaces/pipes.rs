@@ -58,7 +58,8 @@ impl Reactor {
     ///
     /// # Errors
     /// [`Error::Unsupported`] if the event provider has no pipes, [`Error::Closed`] if the factory builds no protocol,
-    /// [`Error::Panicked`] if it panics, and [`Error::Io`] if the system fails. The descriptors are then closed.
+    /// [`Error::Panicked`] if it panics, [`Error::Waiting`] while the provider waits in another thread, and
+    /// [`Error::Io`] if the system fails. The descriptors are then closed.
     pub fn adopt_pipes(
         &self,
         input: impl Into<OwnedWaitable>,
