@@ -175,10 +175,11 @@ fn start(
     let started = progress.clone();
     let (starting, failing) = (reactor.clone(), reactor.clone());
     let report = move |()| {
+        // The log has this line when the command that started a daemon returns.
+        tracing::info!("started");
         if let Err(error) = started.report_start() {
             return fail_with(&starting, error);
         }
-        tracing::info!("started");
         supervisor.ready();
     };
     application.start(reactor).add_callbacks(report, move |failure| {
