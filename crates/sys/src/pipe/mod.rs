@@ -11,7 +11,7 @@
 
 use std::cell::Cell;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
 use ropewalk_proto::Outbox;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -38,9 +38,8 @@ const CALL_BYTES: usize = 64 * 1024;
 /// The most bytes that one turn sends, so that one pipe does not starve the other sources.
 const TURN_BYTES: usize = 256 * 1024;
 
-/// A descriptor, and the way to use it without blocking.
+/// The way to use one descriptor without blocking. The descriptor is kept beside it, where it takes no room of its own.
 pub(crate) struct Pipe {
-    fd: OwnedFd,
     way: Way,
     /// Whether the other side of the terminal is gone. The system would still take bytes that no program reads.
     hung_up: Cell<bool>,
@@ -62,16 +61,16 @@ enum Way {
 }
 
 impl Pipe {
-    /// Takes `fd` over.
-    pub(crate) fn adopt(fd: OwnedFd, end: PipeEnd, sharing: Sharing) -> io::Result<Pipe> {
-        let way = match FileType::from_raw_mode(fstat(&fd)?.st_mode as _) {
+    /// Prepares `fd`, which is the argument of all other calls.
+    pub(crate) fn adopt(fd: BorrowedFd<'_>, end: PipeEnd, sharing: Sharing) -> io::Result<Pipe> {
+        let way = match FileType::from_raw_mode(fstat(fd)?.st_mode as _) {
             FileType::RegularFile | FileType::BlockDevice | FileType::Directory => Way::File,
-            FileType::CharacterDevice if never_blocks(&fd)? => Way::File,
+            FileType::CharacterDevice if never_blocks(fd)? => Way::File,
             kind => {
-                let is_terminal = kind == FileType::CharacterDevice && rustix::termios::isatty(&fd);
+                let is_terminal = kind == FileType::CharacterDevice && rustix::termios::isatty(fd);
                 match (sharing, kind) {
                     (Sharing::Owned, _) => {
-                        ioctl_fionbio(&fd, true)?;
+                        ioctl_fionbio(fd, true)?;
                         Way::Flagged { is_terminal }
                     }
                     (Sharing::Shared, FileType::Fifo) => Way::SharedPipe,
@@ -83,11 +82,7 @@ impl Pipe {
         if end.writes() && way != Way::File {
             broken_pipe::survive();
         }
-        Ok(Pipe { fd, way, hung_up: Cell::new(false) })
-    }
-
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        Ok(Pipe { way, hung_up: Cell::new(false) })
     }
 
     /// Whether the system can report that the other end is gone.
@@ -95,15 +90,13 @@ impl Pipe {
         self.way != Way::File
     }
 
-    pub(crate) fn receive(&self, scratch: &mut [u8]) -> io::Result<Received> {
+    pub(crate) fn receive(&self, fd: BorrowedFd<'_>, scratch: &mut [u8]) -> io::Result<Received> {
         loop {
             let received = match self.way {
-                Way::Flagged { .. } | Way::File => read(&self.fd, &mut *scratch),
-                Way::SharedPipe => shared::read(&self.fd, &mut [IoSliceMut::new(scratch)]),
-                Way::SharedDevice { .. } => {
-                    looked(&self.fd, PollFlags::IN).and_then(|()| read(&self.fd, &mut *scratch))
-                }
-                Way::SharedSocket => transfer::receive_shared(self.fd(), scratch),
+                Way::Flagged { .. } | Way::File => read(fd, &mut *scratch),
+                Way::SharedPipe => shared::read(fd, &mut [IoSliceMut::new(scratch)]),
+                Way::SharedDevice { .. } => looked(fd, PollFlags::IN).and_then(|()| read(fd, &mut *scratch)),
+                Way::SharedSocket => transfer::receive_shared(fd, scratch),
             };
             return match received {
                 Ok(0) => Ok(Received::Eof),
@@ -124,16 +117,16 @@ impl Pipe {
 
     /// Sends from the outbox until it is empty, the pipe would block or the turn's share is used up. Returns whether
     /// the pipe would block.
-    pub(crate) fn send_outbox(&self, outbox: &mut Outbox) -> io::Result<bool> {
+    pub(crate) fn send_outbox(&self, fd: BorrowedFd<'_>, outbox: &mut Outbox) -> io::Result<bool> {
         let mut share = TURN_BYTES;
         while !outbox.is_empty() && share > 0 {
             let front = outbox.front();
             let taken = if outbox.is_contiguous() || front.len() >= CALL_BYTES {
-                self.send_slice(&front[..front.len().min(CALL_BYTES)])?
+                self.send_slice(fd, &front[..front.len().min(CALL_BYTES)])?
             } else {
                 let mut slices = [IoSlice::new(&[]); SLICES];
                 let filled = outbox.slices(&mut slices);
-                self.send_slices(transfer::within(&slices[..filled], CALL_BYTES))?
+                self.send_slices(fd, transfer::within(&slices[..filled], CALL_BYTES))?
             };
             if taken == 0 {
                 return Ok(true);
@@ -145,23 +138,23 @@ impl Pipe {
     }
 
     /// Sends as many bytes as the system takes at once. With no bytes the call only returns the error of a broken pipe.
-    pub(crate) fn send_slice(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub(crate) fn send_slice(&self, fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
         match bytes {
-            [] => self.check_reader().map(|()| 0),
-            bytes => self.send_slices(&[IoSlice::new(bytes)]),
+            [] => self.check_reader(fd).map(|()| 0),
+            bytes => self.send_slices(fd, &[IoSlice::new(bytes)]),
         }
     }
 
-    fn send_slices(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn send_slices(&self, fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if self.hung_up.get() {
             return Err(Errno::PIPE.into());
         }
         loop {
             let sent = match self.way {
-                Way::Flagged { .. } | Way::File => writev(&self.fd, slices),
-                Way::SharedPipe => shared::write(&self.fd, slices),
-                Way::SharedDevice { .. } => write_looking(&self.fd, slices),
-                Way::SharedSocket => transfer::send_shared(self.fd(), &slices[0]),
+                Way::Flagged { .. } | Way::File => writev(fd, slices),
+                Way::SharedPipe => shared::write(fd, slices),
+                Way::SharedDevice { .. } => write_looking(fd, slices),
+                Way::SharedSocket => transfer::send_shared(fd, &slices[0]),
             };
             match sent {
                 Err(Errno::INTR) => {}
@@ -173,8 +166,8 @@ impl Pipe {
 
     /// # Errors
     /// `BrokenPipe` if the last reader is gone.
-    fn check_reader(&self) -> io::Result<()> {
-        let found = if self.can_be_lost() { look(&self.fd, PollFlags::empty())? } else { PollFlags::empty() };
+    fn check_reader(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let found = if self.can_be_lost() { look(fd, PollFlags::empty())? } else { PollFlags::empty() };
         if found.intersects(PollFlags::ERR | PollFlags::HUP) { Err(Errno::PIPE.into()) } else { Ok(()) }
     }
 
@@ -184,7 +177,7 @@ impl Pipe {
 }
 
 /// Whether a device is ready at any time, as null(4) is: some systems cannot wait for such a device.
-fn never_blocks(fd: &OwnedFd) -> io::Result<bool> {
+fn never_blocks(fd: BorrowedFd<'_>) -> io::Result<bool> {
     if rustix::termios::isatty(fd) {
         return Ok(false);
     }
@@ -193,20 +186,20 @@ fn never_blocks(fd: &OwnedFd) -> io::Result<bool> {
 }
 
 /// Asks poll(2) without waiting.
-fn look(fd: &OwnedFd, wanted: PollFlags) -> rustix::io::Result<PollFlags> {
-    let mut asked = [PollFd::new(fd, wanted)];
+fn look(fd: BorrowedFd<'_>, wanted: PollFlags) -> rustix::io::Result<PollFlags> {
+    let mut asked = [PollFd::from_borrowed_fd(fd, wanted)];
     poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
     Ok(asked[0].revents())
 }
 
 /// # Errors
 /// `EAGAIN` if a call of the `wanted` kind would block.
-fn looked(fd: &OwnedFd, wanted: PollFlags) -> rustix::io::Result<()> {
+fn looked(fd: BorrowedFd<'_>, wanted: PollFlags) -> rustix::io::Result<()> {
     if look(fd, wanted)?.is_empty() { Err(Errno::AGAIN) } else { Ok(()) }
 }
 
 /// Writes as much as is accepted without blocking, if anything is.
-fn write_looking(fd: &OwnedFd, slices: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
+fn write_looking(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
     looked(fd, PollFlags::OUT)?;
     let front = &slices[0];
     rustix::io::write(fd, &front[..front.len().min(SURE_BYTES)])

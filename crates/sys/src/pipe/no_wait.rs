@@ -2,7 +2,7 @@
 //! pipes.
 
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::OwnedFd;
+use std::os::fd::BorrowedFd;
 
 use rustix::event::PollFlags;
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
@@ -10,7 +10,7 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
 /// The offset that stands for none: a pipe has no offset.
 const PRESENT: u64 = u64::MAX;
 
-pub(super) fn read(fd: &OwnedFd, slices: &mut [IoSliceMut<'_>]) -> rustix::io::Result<usize> {
+pub(super) fn read(fd: BorrowedFd<'_>, slices: &mut [IoSliceMut<'_>]) -> rustix::io::Result<usize> {
     match preadv2(fd, slices, PRESENT, ReadWriteFlags::NOWAIT) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
             super::looked(fd, PollFlags::IN)?;
@@ -20,7 +20,7 @@ pub(super) fn read(fd: &OwnedFd, slices: &mut [IoSliceMut<'_>]) -> rustix::io::R
     }
 }
 
-pub(super) fn write(fd: &OwnedFd, slices: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
+pub(super) fn write(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
     match pwritev2(fd, slices, PRESENT, ReadWriteFlags::NOWAIT) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => super::write_looking(fd, slices),
         outcome => outcome,

@@ -1,13 +1,36 @@
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::fs::{OFlags, fcntl_getfl};
 
 use super::*;
 
-fn adopted(fd: impl Into<OwnedFd>, end: PipeEnd, sharing: Sharing) -> Pipe {
-    Pipe::adopt(fd.into(), end, sharing).unwrap()
+/// A pipe with its descriptor.
+struct Adopted {
+    fd: OwnedFd,
+    pipe: Pipe,
+}
+
+impl Adopted {
+    fn receive(&self, scratch: &mut [u8]) -> io::Result<Received> {
+        self.pipe.receive(self.fd.as_fd(), scratch)
+    }
+
+    fn send_outbox(&self, outbox: &mut Outbox) -> io::Result<bool> {
+        self.pipe.send_outbox(self.fd.as_fd(), outbox)
+    }
+
+    fn send_slice(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.pipe.send_slice(self.fd.as_fd(), bytes)
+    }
+}
+
+fn adopted(fd: impl Into<OwnedFd>, end: PipeEnd, sharing: Sharing) -> Adopted {
+    let fd = fd.into();
+    let pipe = Pipe::adopt(fd.as_fd(), end, sharing).unwrap();
+    Adopted { fd, pipe }
 }
 
 fn outbox(length: usize) -> Outbox {
@@ -21,12 +44,12 @@ fn every_kind_of_descriptor_has_its_way() {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     let (one, other) = UnixStream::pair().unwrap();
     let null = || File::open("/dev/null").unwrap();
-    assert_eq!(adopted(reader, PipeEnd::Reader, Sharing::Owned).way, Way::Flagged { is_terminal: false });
-    assert_eq!(adopted(writer, PipeEnd::Writer, Sharing::Shared).way, Way::SharedPipe);
-    assert_eq!(adopted(one, PipeEnd::Both, Sharing::Shared).way, Way::SharedSocket);
-    assert_eq!(adopted(other, PipeEnd::Both, Sharing::Owned).way, Way::Flagged { is_terminal: false });
-    assert_eq!(adopted(null(), PipeEnd::Reader, Sharing::Owned).way, Way::File);
-    assert_eq!(adopted(File::open("/").unwrap(), PipeEnd::Reader, Sharing::Shared).way, Way::File);
+    assert_eq!(adopted(reader, PipeEnd::Reader, Sharing::Owned).pipe.way, Way::Flagged { is_terminal: false });
+    assert_eq!(adopted(writer, PipeEnd::Writer, Sharing::Shared).pipe.way, Way::SharedPipe);
+    assert_eq!(adopted(one, PipeEnd::Both, Sharing::Shared).pipe.way, Way::SharedSocket);
+    assert_eq!(adopted(other, PipeEnd::Both, Sharing::Owned).pipe.way, Way::Flagged { is_terminal: false });
+    assert_eq!(adopted(null(), PipeEnd::Reader, Sharing::Owned).pipe.way, Way::File);
+    assert_eq!(adopted(File::open("/").unwrap(), PipeEnd::Reader, Sharing::Shared).pipe.way, Way::File);
 }
 
 #[test]
@@ -54,7 +77,7 @@ fn a_look_keeps_a_write_from_blocking() {
     let chunk = [0; 4096];
     let mut taken = 0;
     let outcome = loop {
-        match write_looking(&writer, &[IoSlice::new(&chunk)]) {
+        match write_looking(writer.as_fd(), &[IoSlice::new(&chunk)]) {
             Ok(count) => taken += count,
             Err(error) => break error,
         }
@@ -63,7 +86,7 @@ fn a_look_keeps_a_write_from_blocking() {
     assert!(taken >= 4096 && taken % SURE_BYTES == 0);
     let mut reader = File::from(reader);
     reader.read_exact(&mut vec![0; taken]).unwrap();
-    assert_eq!(write_looking(&writer, &[IoSlice::new(b"on")]), Ok(2));
+    assert_eq!(write_looking(writer.as_fd(), &[IoSlice::new(b"on")]), Ok(2));
 }
 
 /// write(2): EPIPE, without SIGPIPE.

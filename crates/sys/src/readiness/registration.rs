@@ -32,7 +32,7 @@ pub(super) struct Registration {
 enum Descriptor {
     Connection(OwnedFd),
     Port(OwnedFd),
-    Pipe(Pipe),
+    Pipe { fd: OwnedFd, pipe: Pipe },
     Watched(RawFd),
 }
 
@@ -45,8 +45,8 @@ impl Registration {
         Registration::new(Descriptor::Port(fd), file)
     }
 
-    pub(super) fn pipe(pipe: Pipe) -> Registration {
-        Registration::new(Descriptor::Pipe(pipe), None)
+    pub(super) fn pipe(fd: OwnedFd, pipe: Pipe) -> Registration {
+        Registration::new(Descriptor::Pipe { fd, pipe }, None)
     }
 
     pub(super) fn watched(fd: BorrowedFd<'_>) -> Registration {
@@ -88,7 +88,7 @@ impl Registration {
     pub(super) fn reports_loss(&self) -> bool {
         match &self.descriptor {
             Descriptor::Connection(_) => true,
-            Descriptor::Pipe(pipe) => pipe.can_be_lost(),
+            Descriptor::Pipe { pipe, .. } => pipe.can_be_lost(),
             Descriptor::Port(_) | Descriptor::Watched(_) => false,
         }
     }
@@ -101,7 +101,7 @@ impl Registration {
     pub(super) fn into_connection(self) -> Option<OwnedFd> {
         match self.descriptor {
             Descriptor::Connection(fd) => Some(fd),
-            Descriptor::Port(_) | Descriptor::Pipe(_) | Descriptor::Watched(_) => None,
+            Descriptor::Port(_) | Descriptor::Pipe { .. } | Descriptor::Watched(_) => None,
         }
     }
 
@@ -110,17 +110,17 @@ impl Registration {
     pub(super) fn as_socket(&self) -> Option<BorrowedFd<'_>> {
         match &self.descriptor {
             Descriptor::Connection(fd) | Descriptor::Port(fd) => Some(fd.as_fd()),
-            Descriptor::Pipe(_) | Descriptor::Watched(_) => None,
+            Descriptor::Pipe { .. } | Descriptor::Watched(_) => None,
         }
     }
 
-    /// Returns the pipe.
+    /// Returns the descriptor and the pipe.
     ///
     /// # Errors
     /// `InvalidInput` for another kind of source.
-    pub(super) fn pipe_of(&self) -> io::Result<&Pipe> {
+    pub(super) fn as_pipe(&self) -> io::Result<(BorrowedFd<'_>, &Pipe)> {
         match &self.descriptor {
-            Descriptor::Pipe(pipe) => Ok(pipe),
+            Descriptor::Pipe { fd, pipe } => Ok((fd.as_fd(), pipe)),
             _ => Err(not_a_socket()),
         }
     }
@@ -128,8 +128,7 @@ impl Registration {
     /// Returns the descriptor for the selector. No other operation may use it.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         match &self.descriptor {
-            Descriptor::Connection(fd) | Descriptor::Port(fd) => fd.as_fd(),
-            Descriptor::Pipe(pipe) => pipe.fd(),
+            Descriptor::Connection(fd) | Descriptor::Port(fd) | Descriptor::Pipe { fd, .. } => fd.as_fd(),
             // SAFETY: `watched` got the number from a borrowed descriptor, so it is not -1. The caller of `watch` may
             // close the descriptor at any time. The selector only passes the number to the kernel, which then returns
             // EBADF or ENOENT.
@@ -145,6 +144,6 @@ impl HasSocket for Registration {
     }
 
     fn is_pipe(&self) -> bool {
-        matches!(self.descriptor, Descriptor::Pipe(_))
+        matches!(self.descriptor, Descriptor::Pipe { .. })
     }
 }

@@ -1,6 +1,7 @@
 //! Streams: ports, attempts to connect, and connections.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use ropewalk_proto::{Address, Key, Outbox};
 use rustix::io::Errno;
@@ -86,9 +87,8 @@ impl<S: Selector> Streams for Readiness<S> {
         if source.wanted.contains(Watch::WRITE) {
             return self.send_on(key, outbox, false);
         }
-        let (Some(socket), Some(bytes)) = (source.as_socket(), outbox.one_segment()) else {
-            return self.send_on(key, outbox, false);
-        };
+        let Some(bytes) = outbox.one_segment() else { return self.send_on(key, outbox, false) };
+        let Some(socket) = source.as_socket() else { return self.send_on(key, outbox, false) };
         match transfer::send_directly(socket, bytes) {
             Ok(taken) if taken == bytes.len() => {
                 outbox.clear();
@@ -154,7 +154,8 @@ impl<S: Selector> Adoption for Readiness<S> {
 
 impl<S: Selector> Pipes for Readiness<S> {
     fn adopt_pipe(&mut self, handle: OwnedWaitable, end: PipeEnd, sharing: Sharing) -> io::Result<Key> {
-        self.insert(Registration::pipe(Pipe::adopt(handle, end, sharing)?), Watch::empty())
+        let pipe = Pipe::adopt(handle.as_fd(), end, sharing)?;
+        self.insert(Registration::pipe(handle, pipe), Watch::empty())
     }
 }
 
@@ -163,14 +164,14 @@ impl Registration {
     fn send_outbox(&self, outbox: &mut Outbox) -> io::Result<bool> {
         match self.as_socket() {
             Some(socket) => transfer::send_outbox(socket, outbox),
-            None => self.pipe_of()?.send_outbox(outbox),
+            None => self.as_pipe().and_then(|(fd, pipe)| pipe.send_outbox(fd, outbox)),
         }
     }
 
     fn send_slice(&self, bytes: &[u8]) -> io::Result<usize> {
         match self.as_socket() {
             Some(socket) => transfer::send_slice(socket, bytes),
-            None => self.pipe_of()?.send_slice(bytes),
+            None => self.as_pipe().and_then(|(fd, pipe)| pipe.send_slice(fd, bytes)),
         }
     }
 }
@@ -187,7 +188,8 @@ impl<S: Selector> Readiness<S> {
 
     #[inline(never)]
     fn receive_from_pipe(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
-        self.sources.get(key).ok_or_else(stale)?.pipe_of()?.receive(scratch)
+        let (fd, pipe) = self.sources.get(key).ok_or_else(stale)?.as_pipe()?;
+        pipe.receive(fd, scratch)
     }
 
     /// Records that more bytes may be there than `receive` took.

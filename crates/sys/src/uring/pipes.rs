@@ -4,7 +4,7 @@
 //! belong to the program that reads the terminal next.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use ropewalk_proto::{Key, Outbox};
 
@@ -15,7 +15,8 @@ use crate::pipe::Pipe;
 use crate::seam::{Interest, PipeEnd, Pipes, Ready, Received, Sent, Sharing};
 
 pub(super) struct PipeSlot {
-    pub(super) io: Pipe,
+    fd: OwnedFd,
+    io: Pipe,
     /// The readiness that the poll in flight asks for.
     pub(super) polled: Interest,
     /// The result of the last poll, until it is reported.
@@ -27,8 +28,9 @@ pub(super) struct PipeSlot {
 }
 
 impl PipeSlot {
-    pub(super) fn new(io: Pipe) -> PipeSlot {
+    pub(super) fn new(fd: OwnedFd, io: Pipe) -> PipeSlot {
         PipeSlot {
+            fd,
             io,
             polled: Interest::empty(),
             fired: Ready::empty(),
@@ -39,7 +41,11 @@ impl PipeSlot {
     }
 
     pub(super) fn raw_fd(&self) -> i32 {
-        self.io.fd().as_raw_fd()
+        self.fd.as_raw_fd()
+    }
+
+    pub(super) fn send_slice(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.io.send_slice(self.fd.as_fd(), bytes)
     }
 
     /// Sets whether the owner waits for the loss. A known loss is reported once for each time that it waits.
@@ -75,18 +81,20 @@ impl PipeSlot {
 
 impl Pipes for Uring {
     fn adopt_pipe(&mut self, handle: OwnedWaitable, end: PipeEnd, sharing: Sharing) -> io::Result<Key> {
-        Ok(self.sources.insert(Slot::pipe(Pipe::adopt(handle, end, sharing)?)))
+        let io = Pipe::adopt(handle.as_fd(), end, sharing)?;
+        Ok(self.sources.insert(Slot::pipe(handle, io)))
     }
 }
 
 impl Uring {
     pub(super) fn receive_from_pipe(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
-        self.source_mut(key)?.as_pipe()?.io.receive(scratch)
+        let pipe = self.source_mut(key)?.as_pipe()?;
+        pipe.io.receive(pipe.fd.as_fd(), scratch)
     }
 
     pub(super) fn send_on_pipe(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
         let pipe = self.source_mut(key)?.as_pipe()?;
-        pipe.io.send_outbox(outbox)?;
+        pipe.io.send_outbox(pipe.fd.as_fd(), outbox)?;
         pipe.awaits_write = !outbox.is_empty();
         if outbox.is_empty() {
             return Ok(Sent::All);

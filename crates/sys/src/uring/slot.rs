@@ -153,8 +153,8 @@ impl Slot {
         Slot::new(Resource::Port(Box::new(Port { file, fd, arrived: false, error: None })))
     }
 
-    pub(super) fn pipe(pipe: Pipe) -> Slot {
-        Slot::new(Resource::Pipe(Box::new(PipeSlot::new(pipe))))
+    pub(super) fn pipe(fd: OwnedFd, io: Pipe) -> Slot {
+        Slot::new(Resource::Pipe(Box::new(PipeSlot::new(fd, io))))
     }
 
     pub(super) fn watched(fd: BorrowedFd<'_>) -> Slot {

@@ -131,7 +131,7 @@ impl Streams for Uring {
 
     fn send_slice(&mut self, key: Key, bytes: &[u8]) -> io::Result<usize> {
         if let Resource::Pipe(pipe) = &self.source_mut(key)?.resource {
-            return pipe.io.send_slice(bytes);
+            return pipe.send_slice(bytes);
         }
         self.flush_batched(key)?;
         let connection = self.source_mut(key)?.as_connection()?;
