@@ -73,6 +73,20 @@ fn poll_host() -> Reactor {
 specifications! {
     host_handle;
 
+    fn a_file_makes_the_handle_readable(subject: &Subject) {
+        // epoll_ctl(2) refuses regular files, which are always ready. A connection of two files ends with its input.
+        let (guest, host, log) = (subject.reactor(), poll_host(), Log::new());
+        let guest_in_host = Guest::new(&guest, &host);
+        let stopped = host.clone();
+        let script = Script::logged(&log, "files").on_lost(move |_, _| stop(&stopped));
+        let null = || std::fs::File::options().read(true).write(true).open("/dev/null").unwrap();
+        guest.start_running(RunOptions::default()).unwrap();
+        guest.adopt_pipes(null(), null(), &script.factory()).unwrap();
+        guest_in_host.sleep(&host).unwrap();
+        run(&host);
+        log.expect(&["files made", "files read lost", "files lost ConnectionDone"]);
+    }
+
     fn the_descriptor_is_quiet_while_the_guest_is_idle(subject: &Subject) {
         // An idle application must not wake its host, because wake-ups drain the battery of a phone.
         let (reactor, host) = (subject.reactor(), poll_host());

@@ -30,18 +30,34 @@ fn null() -> OwnedFd {
 
 /// Returns the master of a new pseudo-terminal, and its other side, which changes no byte.
 fn terminal() -> (OwnedFd, File) {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+
+    let (master, slave) = usual_terminal();
+    let mut settings = tcgetattr(&slave).unwrap();
+    settings.make_raw();
+    tcsetattr(&slave, OptionalActions::Now, &settings).unwrap();
+    (master, slave)
+}
+
+/// Returns the master of a new pseudo-terminal, and its other side, which edits lines as a user's terminal does.
+fn usual_terminal() -> (OwnedFd, File) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
     let name = ptsname(&master, Vec::new()).unwrap();
     let slave = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
-    let mut settings = tcgetattr(&slave).unwrap();
-    settings.make_raw();
-    tcsetattr(&slave, OptionalActions::Now, &settings).unwrap();
     (master, slave)
+}
+
+/// Fills a terminal whose program has stopped reading, so that bytes are queued for it.
+fn fill(reactor: &Reactor, transport: &Transport) {
+    transport.write(&[b'x'; 300_000]);
+    for _ in 0..5 {
+        reactor.iterate(Some(Duration::from_millis(1))).unwrap();
+    }
+    assert!(transport.buffered() > 0);
 }
 
 specifications! {
@@ -371,6 +387,7 @@ specifications! {
         });
         run(&reactor);
         assert_eq!(reader.join().unwrap(), 200_000);
+        assert!(reactor.get_delayed_calls().is_empty());
     }
 
     fn null_is_an_empty_input_or_an_output_that_takes_all(subject: &Subject) {
@@ -416,6 +433,70 @@ specifications! {
         drop(slave);
         run(&reactor);
         assert!(!all.first().is_connected());
+    }
+
+    fn a_paused_queue_is_dropped_when_its_terminal_hangs_up(subject: &Subject) {
+        // pty(7): without a slave the master stays full, and only the hang-up says why.
+        for end in [PipeEnd::Both, PipeEnd::Writer] {
+            let (reactor, log, (master, slave)) = (subject.reactor(), Log::new(), terminal());
+            let script = Script::logged(&log, "master").stop_when_lost();
+            let transport = reactor.adopt_pipe(master, end, Sharing::Owned, &script.factory()).unwrap();
+            transport.pause_producing();
+            fill(&reactor, &transport);
+            drop(slave);
+            run(&reactor);
+            assert_eq!(log.entries().last().unwrap(), "master lost ConnectionLost");
+        }
+    }
+
+    fn a_full_terminal_as_the_output_of_a_pair_is_lost_too(subject: &Subject) {
+        // A hang-up makes a descriptor readable, but for select(2) not writable.
+        let (reactor, log, (master, slave)) = (subject.reactor(), Log::new(), terminal());
+        let (input, _to_input) = pipe().unwrap();
+        let script = Script::logged(&log, "pair").stop_when_lost();
+        let transport = reactor.adopt_pipes(input, master, &script.factory()).unwrap();
+        fill(&reactor, &transport);
+        drop(slave);
+        run(&reactor);
+        assert_eq!(log.entries().last().unwrap(), "pair lost ConnectionLost");
+    }
+
+    fn a_shared_terminal_that_is_not_read_does_not_block(subject: &Subject) {
+        // A terminal reports room for one byte, and makes two bytes of each line feed.
+        let (reactor, (master, slave)) = (subject.reactor(), usual_terminal());
+        let copy = slave.try_clone().unwrap();
+        let (script, line) = (Script::new(), [&[b'x'; 79][..], b"\n"].concat());
+        let transport = reactor.adopt_pipes(copy, slave, &script.factory()).unwrap();
+        transport.write(&line.repeat(10_000));
+        for _ in 0..20 {
+            reactor.iterate(Some(Duration::from_millis(1))).unwrap();
+        }
+        assert!(transport.buffered() > 0 && transport.is_connected());
+        drop(master);
+    }
+
+    fn an_endless_input_does_not_outlive_the_output(subject: &Subject) {
+        // `yes | prog | head`
+        let (reactor, log, (from_output, output)) = (subject.reactor(), Log::new(), pipe().unwrap());
+        let lost = log.clone();
+        let script = Script::new().stop_when_lost().on_lost(move |_, reason| lost.add(reason_name(reason)));
+        reactor.adopt_pipes(File::open("/dev/zero").unwrap(), output, &script.factory()).unwrap();
+        drop(from_output);
+        run(&reactor);
+        log.expect(&["ConnectionLost"]);
+    }
+
+    fn a_paused_protocol_does_not_delay_the_loss_for_ever(subject: &Subject) {
+        // A forwarder whose two directions wait for each other.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let ((input, mut to_input), (from_output, output)) = (pipe().unwrap(), pipe().unwrap());
+        let script = Script::logged(&log, "pair").stop_when_lost().on_made(Transport::pause_producing);
+        reactor.adopt_pipes(input, output, &script.factory()).unwrap();
+        to_input.write_all(b"never delivered").unwrap();
+        drop(from_output);
+        run(&reactor);
+        log.expect(&["pair made", "pair lost ConnectionLost"]);
+        assert!(reactor.get_delayed_calls().is_empty());
     }
 
     fn a_pipe_has_no_address(subject: &Subject) {

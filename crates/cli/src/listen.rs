@@ -66,7 +66,7 @@ fn stop_with_the_last_connection(ports: &[Port]) {
     lost.add_callback(move |reasons| {
         let Some(reactor) = connections.first().and_then(Transport::try_reactor) else { return };
         match reasons.iter().find_map(output_error) {
-            Some(error) => ropewalk_runner::fail(&reactor, format!("cannot write to standard output: {error}")),
+            Some(error) => ropewalk_runner::fail(&reactor, format!("cannot {}: {error}", failed_use(error))),
             None => drop(reactor.stop()),
         }
     });
@@ -78,6 +78,14 @@ fn output_error(reason: &Error) -> Option<&std::io::Error> {
     let Error::ConnectionLost(Some(cause)) = reason else { return None };
     let is_from_system = cause.raw_os_error().is_some();
     (is_from_system && cause.kind() != ErrorKind::BrokenPipe).then_some(cause)
+}
+
+/// Returns the use of the standard streams that failed with `error`.
+fn failed_use(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::IsADirectory => "read standard input",
+        _ => "write to standard output",
+    }
 }
 
 fn listen_on(reactor: &Reactor, endpoint: &str, factory: &Rc<dyn Factory>) -> Result<Port> {

@@ -110,6 +110,28 @@ fn a_full_output_device_fails_with_its_reason() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_directory_as_input_fails_with_its_reason() {
+    let input = fs::File::open("/").unwrap();
+    let output = program(&["echo", "--listen", "stdio:"]).stdin(input).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(error, "ropewalk: cannot read standard input: Is a directory (os error 21)\n");
+}
+
+#[test]
+fn an_endless_input_ends_with_the_output() {
+    // yes | ropewalk portforward --listen stdio: --to tcp:... | head
+    let target = Running::start(&["echo"]);
+    let place = format!("tcp:{}", target.address());
+    let mut command = program(&["portforward", "--listen", "stdio:", "--to", &place]);
+    let zero = fs::File::open("/dev/zero").unwrap();
+    let mut child = command.stdin(zero).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    child.stdout.take().unwrap().read_exact(&mut [0; 10]).unwrap();
+    assert!(child.wait().unwrap().code().is_some());
+}
+
+#[test]
 fn a_closed_output_pipe_is_not_a_failure() {
     // ropewalk chargen --listen stdio: | head
     let mut command = program(&["chargen", "--listen", "stdio:"]);

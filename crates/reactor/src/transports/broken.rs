@@ -87,6 +87,7 @@ impl Stream {
         if !state.is_open() || state.is_read_ended() {
             return self.end_broken(kernel);
         }
+        self.limit_rest(kernel);
         if !self.is_layer_delivering() {
             self.receive_rest(kernel);
         }
@@ -122,9 +123,13 @@ impl Stream {
     }
 
     fn receive_piece(&self, kernel: &Kernel) -> Piece {
-        let mut piece = vec![0; PIECE];
+        let mut piece = vec![0; self.rest_left().min(PIECE)];
+        if piece.is_empty() {
+            return Piece::Nothing;
+        }
         match kernel.streams(|streams| streams.receive(self.key, &mut piece)) {
             Ok(Ok(Received::Filled(count) | Received::Drained(count))) => {
+                self.use_rest(count);
                 piece.truncate(count);
                 Piece::Bytes(piece)
             }
@@ -161,7 +166,7 @@ impl Stream {
         }
     }
 
-    fn end_broken(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+    pub(super) fn end_broken(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
         self.note_end_of_socket();
         // A layer that both ends have closed needs the socket no more.
         let is_clean = self.has_peer_ended_layer() && self.outbound.has_lost_nothing();

@@ -29,6 +29,7 @@ mod producer;
 mod protocol_slot;
 mod receiving;
 mod release;
+mod rest;
 mod settle;
 mod share;
 mod slot;

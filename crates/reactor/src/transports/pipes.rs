@@ -12,6 +12,7 @@ use std::rc::Rc;
 use ropewalk_sys::Ready;
 
 use super::flags::Flags;
+use super::rest::{self, Rest};
 use super::stream::Stream;
 use crate::kernel::Kernel;
 
@@ -30,6 +31,28 @@ impl Stream {
         if !self.has(Flags::IN_CALLBACK) {
             self.settle(kernel);
         }
+    }
+
+    /// Limits what a pair still delivers after its output was lost.
+    pub(super) fn limit_rest(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        if !self.is_pair() || self.rare_if_any(|rare| rare.rest.is_some()).unwrap_or(false) {
+            return;
+        }
+        let deadline = self.later(kernel, rest::TIME, |stream, kernel| {
+            if !stream.state().is_lost() {
+                stream.end_broken(kernel);
+            }
+        });
+        self.rare(|rare| rare.rest = Some(Rest::new(deadline)));
+    }
+
+    /// Returns how many bytes may still be received after a loss.
+    pub(super) fn rest_left(&self) -> usize {
+        self.rare_if_any(|rare| rare.rest.as_ref().map(|rest| rest.left)).flatten().unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn use_rest(&self, count: usize) {
+        self.rare_if_any(|rare| rare.rest.iter_mut().for_each(|rest| rest.left -= count));
     }
 
     /// Closes the sending direction. Returns `None` while the provider waits in another thread: the direction is then closed

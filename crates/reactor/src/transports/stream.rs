@@ -20,6 +20,7 @@ use super::observer::Attachments;
 use super::outbound::Outbound;
 use super::producer::Producer;
 use super::protocol_slot::ProtocolSlot;
+use super::rest::Rest;
 use super::share::{BYTES_PER_TURN, READS_PER_TURN};
 use super::slot::Slot;
 use crate::error::{Error, Result};
@@ -71,6 +72,8 @@ pub(super) struct Rare {
     /// The reason with which the program has ended the connection.
     pub(super) ending: Option<Error>,
     pub(super) layered: Option<Rc<RefCell<Layered>>>,
+    /// The limit of what a pair of pipes delivers after its output was lost.
+    pub(super) rest: Option<Rest>,
     pub(super) waiting_for_end: Vec<Resolver<Error>>,
     /// The reason of the end, unless the connection ended in order.
     pub(super) lost: Option<Error>,

@@ -3,15 +3,16 @@
 //! A call must not block. How that is ensured depends on the descriptor, and on whether other programs use it:
 //!
 //! ```text
-//!   Owned       O_NONBLOCK is set when the descriptor is adopted
-//!   Shared      a flag of each call, where the system has one (`no_wait`). Otherwise a look first: poll(2) says whether
-//!               one call would block, and a write is as short as the system accepts at once
-//!   a file      never blocks, as far as the system tells
+//!   Owned               O_NONBLOCK is set when the descriptor is adopted
+//!   Shared, terminal    opened again: O_NONBLOCK belongs to the new open file, which no other program has
+//!   Shared, otherwise   a flag of each call, where the system has one (`no_wait`). Otherwise a look first: poll(2) says
+//!                       whether one call would block, and a write is as short as the system accepts at once
+//!   a file              never blocks, as far as the system tells
 //! ```
 
 use std::cell::Cell;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ropewalk_proto::Outbox;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -27,9 +28,11 @@ mod shared;
 
 mod broken_pipe;
 
-/// The number of bytes that a writable pipe or terminal accepts without blocking: the smallest PIPE_BUF that POSIX
-/// allows.
+/// The number of bytes that a writable pipe accepts without blocking: the smallest PIPE_BUF that POSIX allows.
 const SURE_BYTES: usize = 512;
+
+/// The same for a terminal that cannot be opened again. It reports room for a single byte.
+const SURE_TERMINAL_BYTES: usize = 1;
 
 /// The number of slices and of bytes that one call takes.
 const SLICES: usize = 16;
@@ -61,8 +64,20 @@ enum Way {
 }
 
 impl Pipe {
-    /// Prepares `fd`, which is the argument of all other calls.
-    pub(crate) fn adopt(fd: BorrowedFd<'_>, end: PipeEnd, sharing: Sharing) -> io::Result<Pipe> {
+    /// Prepares `fd`. Returns the descriptor that is the argument of all other calls.
+    pub(crate) fn adopt(fd: OwnedFd, end: PipeEnd, sharing: Sharing) -> io::Result<(OwnedFd, Pipe)> {
+        let (fd, sharing) = match sharing {
+            Sharing::Shared if rustix::termios::isatty(&fd) => match shared::open_again(&fd) {
+                Some(own) => (own, Sharing::Owned),
+                None => (fd, Sharing::Shared),
+            },
+            sharing => (fd, sharing),
+        };
+        let pipe = Pipe::of(fd.as_fd(), end, sharing)?;
+        Ok((fd, pipe))
+    }
+
+    fn of(fd: BorrowedFd<'_>, end: PipeEnd, sharing: Sharing) -> io::Result<Pipe> {
         let way = match FileType::from_raw_mode(fstat(fd)?.st_mode as _) {
             FileType::RegularFile | FileType::BlockDevice | FileType::Directory => Way::File,
             FileType::CharacterDevice if never_blocks(fd)? => Way::File,
@@ -153,11 +168,17 @@ impl Pipe {
             let sent = match self.way {
                 Way::Flagged { .. } | Way::File => writev(fd, slices),
                 Way::SharedPipe => shared::write(fd, slices),
-                Way::SharedDevice { .. } => write_looking(fd, slices),
+                Way::SharedDevice { is_terminal: true } => write_looking(fd, slices, SURE_TERMINAL_BYTES),
+                Way::SharedDevice { is_terminal: false } => write_looking(fd, slices, SURE_BYTES),
                 Way::SharedSocket => transfer::send_shared(fd, &slices[0]),
             };
             match sent {
                 Err(Errno::INTR) => {}
+                // A terminal without a program at its other side is full for ever.
+                Err(Errno::AGAIN) if self.is_terminal() && look(fd, PollFlags::OUT)?.contains(PollFlags::HUP) => {
+                    self.hung_up.set(true);
+                    return Err(Errno::PIPE.into());
+                }
                 Err(Errno::AGAIN) => return Ok(0),
                 outcome => return Ok(outcome?),
             }
@@ -193,16 +214,23 @@ fn look(fd: BorrowedFd<'_>, wanted: PollFlags) -> rustix::io::Result<PollFlags> 
 }
 
 /// # Errors
-/// `EAGAIN` if a call of the `wanted` kind would block.
+/// `EAGAIN` if a call of the `wanted` kind would block. `EPIPE` if a write would block for ever, because the other side
+/// is gone.
 fn looked(fd: BorrowedFd<'_>, wanted: PollFlags) -> rustix::io::Result<()> {
-    if look(fd, wanted)?.is_empty() { Err(Errno::AGAIN) } else { Ok(()) }
+    match look(fd, wanted)? {
+        found if found.intersects(wanted) => Ok(()),
+        found if found.is_empty() => Err(Errno::AGAIN),
+        // A read returns what is left, then the end or the error.
+        _ if wanted == PollFlags::IN => Ok(()),
+        _ => Err(Errno::PIPE),
+    }
 }
 
-/// Writes as much as is accepted without blocking, if anything is.
-fn write_looking(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
+/// Writes at most `sure` bytes, which are accepted without blocking if any are.
+fn write_looking(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>], sure: usize) -> rustix::io::Result<usize> {
     looked(fd, PollFlags::OUT)?;
     let front = &slices[0];
-    rustix::io::write(fd, &front[..front.len().min(SURE_BYTES)])
+    rustix::io::write(fd, &front[..front.len().min(sure)])
 }
 
 #[cfg(test)]

@@ -28,8 +28,7 @@ impl Adopted {
 }
 
 fn adopted(fd: impl Into<OwnedFd>, end: PipeEnd, sharing: Sharing) -> Adopted {
-    let fd = fd.into();
-    let pipe = Pipe::adopt(fd.as_fd(), end, sharing).unwrap();
+    let (fd, pipe) = Pipe::adopt(fd.into(), end, sharing).unwrap();
     Adopted { fd, pipe }
 }
 
@@ -77,7 +76,7 @@ fn a_look_keeps_a_write_from_blocking() {
     let chunk = [0; 4096];
     let mut taken = 0;
     let outcome = loop {
-        match write_looking(writer.as_fd(), &[IoSlice::new(&chunk)]) {
+        match write_looking(writer.as_fd(), &[IoSlice::new(&chunk)], SURE_BYTES) {
             Ok(count) => taken += count,
             Err(error) => break error,
         }
@@ -86,7 +85,7 @@ fn a_look_keeps_a_write_from_blocking() {
     assert!(taken >= 4096 && taken % SURE_BYTES == 0);
     let mut reader = File::from(reader);
     reader.read_exact(&mut vec![0; taken]).unwrap();
-    assert_eq!(write_looking(writer.as_fd(), &[IoSlice::new(b"on")]), Ok(2));
+    assert_eq!(write_looking(writer.as_fd(), &[IoSlice::new(b"on")], SURE_BYTES), Ok(2));
 }
 
 /// write(2): EPIPE, without SIGPIPE.

@@ -12,7 +12,8 @@
 //!   EPOLLRDHUP (the peer will send no more) and EPOLLPRI (a read stops short at urgent data), because bytes that a
 //!   read leaves behind are not reported again.
 //! - A descriptor is registered once. So several keys that watch one descriptor share a registration (`numbers`).
-//! - Regular files are refused with EPERM. They never block, so they are ready in every wait.
+//! - Regular files are refused with EPERM. They never block, so they are ready in every wait. For a host loop, which
+//!   waits for the epoll descriptor, an eventfd(2) that is never read makes that descriptor readable meanwhile.
 //! - epoll_wait(2) counts in milliseconds. epoll_pwait2(2), Linux 5.11, counts in nanoseconds; sandboxes deny it.
 
 use std::io;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use ropewalk_proto::Key;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{DupFlags, Errno};
 
 use super::numbers::{Holder, Numbers};
@@ -34,10 +36,17 @@ use crate::seam::{EVENTS_PER_WAIT, Event, Events, Ready};
 /// The events that one system call can report. Further events come with the next call.
 type Batch = [MaybeUninit<epoll::Event>; EVENTS_PER_WAIT];
 
+/// The key of the alarm, which no source has.
+const ALARM: Key = Key::new(u32::MAX, u32::MAX);
+
 pub(crate) struct Epoll {
     epoll: OwnedFd,
     /// Descriptors that are always ready, with what they are watched for.
     always: Vec<(Key, Watch)>,
+    /// Makes the epoll descriptor readable for a host loop while there are such descriptors.
+    host_alarm: Option<OwnedFd>,
+    /// Whether the alarm is registered.
+    alarmed: bool,
     /// The keys of the registered descriptors.
     numbers: Numbers,
     /// Whether the system has epoll_pwait2(2).
@@ -53,7 +62,14 @@ impl Selector for Epoll {
 
     fn new() -> io::Result<Epoll> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        Ok(Epoll { epoll, always: Vec::new(), numbers: Numbers::default(), precise: true })
+        Ok(Epoll {
+            epoll,
+            always: Vec::new(),
+            host_alarm: None,
+            alarmed: false,
+            numbers: Numbers::default(),
+            precise: true,
+        })
     }
 
     fn add(&mut self, _fd: BorrowedFd<'_>, _key: Key) -> io::Result<()> {
@@ -86,6 +102,7 @@ impl Selector for Epoll {
         // The descriptor number must stay the same, because a host loop may watch it.
         rustix::io::dup3(&fresh.epoll, &mut self.epoll, DupFlags::CLOEXEC)?;
         self.always.clear();
+        self.alarmed = false;
         self.numbers = Numbers::default();
         Ok(())
     }
@@ -108,20 +125,43 @@ impl Selector for Epoll {
                 event
             }));
         }
+        if self.alarmed {
+            events.retain_mut(|event| event.key != ALARM);
+        }
         let always = self.always.iter().map(|&(key, watch)| Event { key, ready: watch.ready() });
         events.extend(always.inspect(seen));
         Ok(())
     }
 
-    fn host_fd(&self) -> Option<RawFd> {
+    fn host_fd(&mut self) -> Option<RawFd> {
+        if self.host_alarm.is_none() {
+            self.host_alarm = Some(eventfd(1, EventfdFlags::CLOEXEC).ok()?);
+            self.update_alarm().ok()?;
+        }
         Some(self.epoll.as_raw_fd())
     }
 }
 
 impl Epoll {
+    /// Registers the alarm exactly while descriptors are always ready.
+    fn update_alarm(&mut self) -> io::Result<()> {
+        let Some(alarm) = self.host_alarm.as_ref().filter(|_| self.alarmed == self.always.is_empty()) else {
+            return Ok(());
+        };
+        match self.alarmed {
+            true => epoll::delete(&self.epoll, alarm)?,
+            false => epoll::add(&self.epoll, alarm, EventData::new_u64(ALARM.to_u64()), EventFlags::IN)?,
+        }
+        self.alarmed = !self.alarmed;
+        Ok(())
+    }
+
     fn enter(&mut self, fd: BorrowedFd<'_>, key: Key, watch: Watch, trigger: Trigger) -> io::Result<()> {
         match epoll::add(&self.epoll, fd, EventData::new_u64(key.to_u64()), flags(watch, trigger)) {
-            Err(Errno::PERM) => self.always.push((key, watch)),
+            Err(Errno::PERM) => {
+                self.always.push((key, watch));
+                self.update_alarm()?;
+            }
             Err(Errno::EXIST) => {
                 self.numbers.join(fd, key, watch);
                 if let Err(error) = self.update(fd) {
@@ -153,7 +193,7 @@ impl Epoll {
     fn leave(&mut self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
         if let Some(place) = self.always.iter().position(|entry| entry.0 == key) {
             self.always.swap_remove(place);
-            return Ok(());
+            return self.update_alarm();
         }
         let outcome = match self.numbers.leave(fd, key) {
             Holder::Alone => epoll::delete(&self.epoll, fd),

@@ -70,7 +70,7 @@ impl Selector for Poll {
         Ok(())
     }
 
-    fn host_fd(&self) -> Option<RawFd> {
+    fn host_fd(&mut self) -> Option<RawFd> {
         None
     }
 }

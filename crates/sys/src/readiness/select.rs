@@ -19,13 +19,13 @@ use crate::seam::{Event, Events, Ready};
 
 const LIMIT: RawFd = libc::FD_SETSIZE as RawFd;
 
-/// The time between two looks at the connections that are watched only for their loss.
+/// The time between two looks at the descriptors whose loss select(2) may miss.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(crate) struct Select {
-    /// The descriptors that are watched for more than their loss.
+    /// The descriptors that are watched for reading or writing.
     entries: Vec<Entry>,
-    /// The descriptors that are watched only for their loss.
+    /// The descriptors that are not watched for reading, so that select(2) may miss their loss.
     lost: Poll,
     next_look: Instant,
     places: SecondaryMap<usize>,
@@ -69,9 +69,10 @@ impl Selector for Select {
 
     fn modify(&mut self, fd: BorrowedFd<'_>, key: Key, from: Watch, to: Watch, trigger: Trigger) -> io::Result<()> {
         self.remove(fd, key, from);
-        if to == Watch::LOSS {
-            self.lost.modify(fd, key, Watch::empty(), to, trigger)?;
-        } else if !to.is_empty() {
+        if looks_for_loss(to) {
+            self.lost.modify(fd, key, Watch::empty(), Watch::LOSS, trigger)?;
+        }
+        if !(to - Watch::LOSS).is_empty() {
             self.places.insert(key, self.entries.len());
             self.entries.push(Entry { fd: fd.as_raw_fd(), key, watch: to });
         }
@@ -79,8 +80,8 @@ impl Selector for Select {
     }
 
     fn remove(&mut self, fd: BorrowedFd<'_>, key: Key, from: Watch) {
-        if from == Watch::LOSS {
-            return self.lost.remove(fd, key, from);
+        if looks_for_loss(from) {
+            self.lost.remove(fd, key, Watch::LOSS);
         }
         let Some(place) = self.places.remove(key) else { return };
         self.entries.swap_remove(place);
@@ -113,7 +114,7 @@ impl Selector for Select {
         }
     }
 
-    fn host_fd(&self) -> Option<RawFd> {
+    fn host_fd(&mut self) -> Option<RawFd> {
         None
     }
 }
@@ -144,7 +145,7 @@ impl Select {
         Ok(false)
     }
 
-    /// Reports the connections that are watched only for their loss and have been lost, at most twice a second.
+    /// Reports the descriptors that are not watched for reading and have been lost, at most twice a second.
     fn look_if_due(&mut self, events: &mut Events, seen: &mut impl FnMut(&Event)) -> io::Result<()> {
         let now = Instant::now();
         if now < self.next_look {
@@ -197,6 +198,11 @@ impl Select {
             }
         }
     }
+}
+
+/// Whether select(2) itself may miss the loss of a descriptor: a hang-up makes it readable, but not writable.
+fn looks_for_loss(watch: Watch) -> bool {
+    !watch.is_empty() && !watch.contains(Watch::READ)
 }
 
 fn report(event: Event, events: &mut Events, seen: &mut impl FnMut(&Event)) {

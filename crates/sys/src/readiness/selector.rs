@@ -99,5 +99,5 @@ pub(crate) trait Selector: Sized + Send + 'static {
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events, seen: impl FnMut(&Event)) -> io::Result<()>;
 
     /// Returns a descriptor that is readable when `wait` would report an event.
-    fn host_fd(&self) -> Option<RawFd>;
+    fn host_fd(&mut self) -> Option<RawFd>;
 }

@@ -1,7 +1,6 @@
 //! Streams: ports, attempts to connect, and connections.
 
 use std::io;
-use std::os::fd::AsFd;
 
 use ropewalk_proto::{Address, Key, Outbox};
 use rustix::io::Errno;
@@ -154,8 +153,8 @@ impl<S: Selector> Adoption for Readiness<S> {
 
 impl<S: Selector> Pipes for Readiness<S> {
     fn adopt_pipe(&mut self, handle: OwnedWaitable, end: PipeEnd, sharing: Sharing) -> io::Result<Key> {
-        let pipe = Pipe::adopt(handle.as_fd(), end, sharing)?;
-        self.insert(Registration::pipe(handle, pipe), Watch::empty())
+        let (fd, pipe) = Pipe::adopt(handle, end, sharing)?;
+        self.insert(Registration::pipe(fd, pipe), Watch::empty())
     }
 }
 

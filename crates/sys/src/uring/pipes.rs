@@ -81,8 +81,8 @@ impl PipeSlot {
 
 impl Pipes for Uring {
     fn adopt_pipe(&mut self, handle: OwnedWaitable, end: PipeEnd, sharing: Sharing) -> io::Result<Key> {
-        let io = Pipe::adopt(handle.as_fd(), end, sharing)?;
-        Ok(self.sources.insert(Slot::pipe(handle, io)))
+        let (fd, io) = Pipe::adopt(handle, end, sharing)?;
+        Ok(self.sources.insert(Slot::pipe(fd, io)))
     }
 }
 
