@@ -2,6 +2,8 @@
 
 #![no_main]
 
+use std::time::Duration;
+
 use libfuzzer_sys::fuzz_target;
 use ropewalk::Reactor;
 use ropewalk::application::Service;
@@ -25,6 +27,8 @@ struct Options {
     listen: Vec<String>,
     max_connections: Option<u32>,
     idle_timeout: Option<f64>,
+    #[serde(default, deserialize_with = "configuration::seconds")]
+    pause: Duration,
 }
 
 struct Nothing;

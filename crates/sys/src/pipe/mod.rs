@@ -51,7 +51,7 @@ pub(crate) struct Pipe {
 /// The means that keeps a call from blocking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// The descriptor is non-blocking, and the result says that it is a terminal.
+    /// The descriptor is non-blocking.
     Flagged { is_terminal: bool },
     /// A pipe that others use.
     SharedPipe,
