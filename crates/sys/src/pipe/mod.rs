@@ -11,13 +11,14 @@
 //! ```
 
 use std::cell::Cell;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ropewalk_proto::Outbox;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::io::{Errno, ioctl_fionbio, read, writev};
+use rustix::termios::isatty;
 
 use crate::seam::{PipeEnd, Received, Sharing};
 use crate::socket::transfer;
@@ -27,19 +28,13 @@ use crate::socket::transfer;
 mod shared;
 
 mod broken_pipe;
+mod terminal;
 
 /// The number of bytes that a writable pipe accepts without blocking: the smallest PIPE_BUF that POSIX allows.
 const SURE_BYTES: usize = 512;
 
 /// The same for a terminal that cannot be opened again. It reports room for a single byte.
 const SURE_TERMINAL_BYTES: usize = 1;
-
-/// The number of slices and of bytes that one call takes.
-const SLICES: usize = 16;
-const CALL_BYTES: usize = 64 * 1024;
-
-/// The most bytes that one turn sends, so that one pipe does not starve the other sources.
-const TURN_BYTES: usize = 256 * 1024;
 
 /// The way to use one descriptor without blocking. The descriptor is kept beside it, where it takes no room of its own.
 pub(crate) struct Pipe {
@@ -66,38 +61,24 @@ enum Way {
 impl Pipe {
     /// Prepares `fd`. Returns the descriptor that is the argument of all other calls.
     pub(crate) fn adopt(fd: OwnedFd, end: PipeEnd, sharing: Sharing) -> io::Result<(OwnedFd, Pipe)> {
-        let (fd, sharing) = match sharing {
-            Sharing::Shared if rustix::termios::isatty(&fd) => match shared::open_again(&fd) {
-                Some(own) => (own, Sharing::Owned),
-                None => (fd, Sharing::Shared),
-            },
-            sharing => (fd, sharing),
-        };
-        let pipe = Pipe::of(fd.as_fd(), end, sharing)?;
-        Ok((fd, pipe))
-    }
-
-    fn of(fd: BorrowedFd<'_>, end: PipeEnd, sharing: Sharing) -> io::Result<Pipe> {
-        let way = match FileType::from_raw_mode(fstat(fd)?.st_mode as _) {
-            FileType::RegularFile | FileType::BlockDevice | FileType::Directory => Way::File,
-            FileType::CharacterDevice if never_blocks(fd)? => Way::File,
-            kind => {
-                let is_terminal = kind == FileType::CharacterDevice && rustix::termios::isatty(fd);
-                match (sharing, kind) {
-                    (Sharing::Owned, _) => {
-                        ioctl_fionbio(fd, true)?;
-                        Way::Flagged { is_terminal }
-                    }
-                    (Sharing::Shared, FileType::Fifo) => Way::SharedPipe,
-                    (Sharing::Shared, FileType::Socket) => Way::SharedSocket,
-                    (Sharing::Shared, _) => Way::SharedDevice { is_terminal },
-                }
+        let is_terminal = isatty(&fd);
+        let again = if is_terminal && sharing == Sharing::Shared { terminal::open_again(&fd) } else { None };
+        let (fd, sharing) = again.map_or((fd, sharing), |own| (own, Sharing::Owned));
+        let way = match (FileType::from_raw_mode(fstat(&fd)?.st_mode as _), sharing) {
+            (FileType::RegularFile | FileType::BlockDevice | FileType::Directory, _) => Way::File,
+            (FileType::CharacterDevice, _) if !is_terminal && never_blocks(fd.as_fd())? => Way::File,
+            (_, Sharing::Owned) => {
+                ioctl_fionbio(&fd, true)?;
+                Way::Flagged { is_terminal }
             }
+            (FileType::Fifo, Sharing::Shared) => Way::SharedPipe,
+            (FileType::Socket, Sharing::Shared) => Way::SharedSocket,
+            (_, Sharing::Shared) => Way::SharedDevice { is_terminal },
         };
         if end.writes() && way != Way::File {
             broken_pipe::survive();
         }
-        Ok(Pipe { way, hung_up: Cell::new(false) })
+        Ok((fd, Pipe { way, hung_up: Cell::new(false) }))
     }
 
     /// Whether the system can report that the other end is gone.
@@ -109,8 +90,8 @@ impl Pipe {
         loop {
             let received = match self.way {
                 Way::Flagged { .. } | Way::File => read(fd, &mut *scratch),
-                Way::SharedPipe => shared::read(fd, &mut [IoSliceMut::new(scratch)]),
-                Way::SharedDevice { .. } => looked(fd, PollFlags::IN).and_then(|()| read(fd, &mut *scratch)),
+                Way::SharedPipe => shared::read(fd, scratch),
+                Way::SharedDevice { .. } => read_looking(fd, scratch),
                 Way::SharedSocket => transfer::receive_shared(fd, scratch),
             };
             return match received {
@@ -133,23 +114,11 @@ impl Pipe {
     /// Sends from the outbox until it is empty, the pipe would block or the turn's share is used up. Returns whether
     /// the pipe would block.
     pub(crate) fn send_outbox(&self, fd: BorrowedFd<'_>, outbox: &mut Outbox) -> io::Result<bool> {
-        let mut share = TURN_BYTES;
-        while !outbox.is_empty() && share > 0 {
-            let front = outbox.front();
-            let taken = if outbox.is_contiguous() || front.len() >= CALL_BYTES {
-                self.send_slice(fd, &front[..front.len().min(CALL_BYTES)])?
-            } else {
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let filled = outbox.slices(&mut slices);
-                self.send_slices(fd, transfer::within(&slices[..filled], CALL_BYTES))?
-            };
-            if taken == 0 {
-                return Ok(true);
-            }
-            outbox.advance(taken);
-            share = share.saturating_sub(taken);
-        }
-        Ok(false)
+        // A write may be short although more fits, so only a write that takes nothing shows that the pipe is full.
+        transfer::send_by(outbox, |slices, _offered| {
+            let taken = self.send_slices(fd, slices)?;
+            Ok((taken, taken == 0))
+        })
     }
 
     /// Sends as many bytes as the system takes at once. With no bytes the call only returns the error of a broken pipe.
@@ -199,9 +168,6 @@ impl Pipe {
 
 /// Whether a device is ready at any time, as null(4) is: some systems cannot wait for such a device.
 fn never_blocks(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    if rustix::termios::isatty(fd) {
-        return Ok(false);
-    }
     let both = PollFlags::IN | PollFlags::OUT;
     Ok(look(fd, both)?.contains(both))
 }
@@ -224,6 +190,12 @@ fn looked(fd: BorrowedFd<'_>, wanted: PollFlags) -> rustix::io::Result<()> {
         _ if wanted == PollFlags::IN => Ok(()),
         _ => Err(Errno::PIPE),
     }
+}
+
+/// Reads, if that does not block.
+fn read_looking(fd: BorrowedFd<'_>, scratch: &mut [u8]) -> rustix::io::Result<usize> {
+    looked(fd, PollFlags::IN)?;
+    read(fd, scratch)
 }
 
 /// Writes at most `sure` bytes, which are accepted without blocking if any are.

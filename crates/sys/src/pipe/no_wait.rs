@@ -4,39 +4,29 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::event::PollFlags;
-use rustix::fs::{Mode, OFlags, fcntl_getfl, fstat, open};
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
 
-/// The offset that stands for none: a pipe has no offset.
-const PRESENT: u64 = u64::MAX;
+use super::{SURE_BYTES, read_looking, write_looking};
 
-pub(super) fn read(fd: BorrowedFd<'_>, slices: &mut [IoSliceMut<'_>]) -> rustix::io::Result<usize> {
-    match preadv2(fd, slices, PRESENT, ReadWriteFlags::NOWAIT) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-            super::looked(fd, PollFlags::IN)?;
-            rustix::io::readv(fd, slices)
-        }
+/// The offset -1, preadv2(2). Pipes have no offset, so they refuse any other.
+const NO_OFFSET: u64 = u64::MAX;
+
+pub(super) fn read(fd: BorrowedFd<'_>, scratch: &mut [u8]) -> rustix::io::Result<usize> {
+    match preadv2(fd, &mut [IoSliceMut::new(scratch)], NO_OFFSET, ReadWriteFlags::NOWAIT) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => read_looking(fd, scratch),
         outcome => outcome,
     }
 }
 
 pub(super) fn write(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
-    match pwritev2(fd, slices, PRESENT, ReadWriteFlags::NOWAIT) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => super::write_looking(fd, slices, super::SURE_BYTES),
+    match pwritev2(fd, slices, NO_OFFSET, ReadWriteFlags::NOWAIT) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_looking(fd, slices, SURE_BYTES),
         outcome => outcome,
     }
 }
 
-/// Opens the terminal behind `fd` again, for the same directions. Returns `None` if the process may not, and for the
-/// master of a pseudo-terminal: opening that device makes a new one.
-pub(super) fn open_again(fd: &OwnedFd) -> Option<OwnedFd> {
-    let directions = fcntl_getfl(fd).ok()? & OFlags::ACCMODE;
-    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let flags = directions | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    if rustix::pty::ptsname(fd, Vec::new()).is_ok() {
-        return None;
-    }
-    let own = open(path, flags, Mode::empty()).ok()?;
-    (fstat(&own).ok()?.st_rdev == fstat(fd).ok()?.st_rdev).then_some(own)
+/// Returns a path that opens the terminal behind `fd`, unless `fd` is the master of a pseudo-terminal.
+pub(super) fn terminal_path(fd: &OwnedFd) -> Option<String> {
+    let is_master = rustix::pty::ptsname(fd, Vec::new()).is_ok();
+    (!is_master).then(|| format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }

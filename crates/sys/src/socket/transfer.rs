@@ -40,13 +40,38 @@ pub(crate) fn receive_directly(socket: BorrowedFd<'_>, scratch: &mut [u8]) -> ru
 /// Sends from the outbox until it is empty, the socket would block or the turn's share is used up. Returns whether the
 /// socket would block.
 pub(crate) fn send_outbox(socket: BorrowedFd<'_>, outbox: &mut Outbox) -> io::Result<bool> {
-    let mut share = TURN_BYTES;
-    while !outbox.is_empty() && share > 0 {
-        let (offered, taken) = send_once(socket, outbox)?;
-        outbox.advance(taken);
+    send_by(outbox, |slices, offered| {
+        let taken = match slices {
+            [slice] => send_slice(socket, slice)?,
+            slices => retry(|| sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), SEND_FLAGS))?,
+        };
         // The system took fewer bytes than offered: the socket's buffer is full, so another call would only return
         // EAGAIN.
-        if taken < offered {
+        Ok((taken, taken < offered))
+    })
+}
+
+/// Sends from the outbox by `send` until it is empty, `send` returns that nothing more fits, or the turn's share is
+/// used up. `send` gets the slices of one system call and their total length. It returns the number of bytes that were
+/// taken. Returns whether nothing more fits.
+pub(crate) fn send_by(
+    outbox: &mut Outbox,
+    mut send: impl FnMut(&[IoSlice<'_>], usize) -> io::Result<(usize, bool)>,
+) -> io::Result<bool> {
+    let mut share = TURN_BYTES;
+    while !outbox.is_empty() && share > 0 {
+        let front = outbox.front();
+        let (taken, is_full) = if outbox.is_contiguous() || front.len() >= CALL_BYTES {
+            let front = &front[..front.len().min(CALL_BYTES)];
+            send(&[IoSlice::new(front)], front.len())?
+        } else {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let filled = outbox.slices(&mut slices);
+            let (count, offered) = within_call(&slices[..filled]);
+            send(&slices[..count], offered)?
+        };
+        outbox.advance(taken);
+        if is_full {
             return Ok(true);
         }
         share = share.saturating_sub(taken);
@@ -59,30 +84,16 @@ pub(crate) fn send_slice(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usi
     retry(|| send_directly(socket, bytes))
 }
 
-/// Makes one system call. Returns the number of bytes offered to the system and the number of bytes that it took.
-fn send_once(socket: BorrowedFd<'_>, outbox: &Outbox) -> io::Result<(usize, usize)> {
-    let front = outbox.front();
-    if outbox.is_contiguous() || front.len() >= CALL_BYTES {
-        let front = &front[..front.len().min(CALL_BYTES)];
-        return Ok((front.len(), send_slice(socket, front)?));
-    }
-    let mut slices = [IoSlice::new(&[]); SLICES];
-    let filled = outbox.slices(&mut slices);
-    let slices = within(&slices[..filled], CALL_BYTES);
-    let offered = slices.iter().map(|slice| slice.len()).sum();
-    let taken = retry(|| sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), SEND_FLAGS))?;
-    Ok((offered, taken))
-}
-
-/// Returns as many slices as have at most `most` bytes together. The caller ensures that the first slice fits.
-pub(crate) fn within<'a, 'b>(slices: &'a [IoSlice<'b>], most: usize) -> &'a [IoSlice<'b>] {
+/// Returns how many slices fit into one call, and their total length. The caller ensures that the first slice fits.
+fn within_call(slices: &[IoSlice<'_>]) -> (usize, usize) {
     let mut bytes = 0;
-    let fits = |slice: &IoSlice<'_>| {
+    for (count, slice) in slices.iter().enumerate() {
+        if bytes + slice.len() > CALL_BYTES {
+            return (count, bytes);
+        }
         bytes += slice.len();
-        bytes <= most
-    };
-    let beyond = slices.iter().map(fits).position(|fits| !fits);
-    &slices[..beyond.unwrap_or(slices.len())]
+    }
+    (slices.len(), bytes)
 }
 
 /// Calls send(2) once and returns its result unchanged.

@@ -199,12 +199,6 @@ impl Slot {
         }
     }
 
-    /// Returns whether the source is a pipe, for the calls of each message.
-    #[inline]
-    pub(super) fn is_pipe(&self) -> bool {
-        matches!(self.resource, Resource::Pipe(_))
-    }
-
     pub(super) fn as_port(&mut self) -> io::Result<&mut Port> {
         match &mut self.resource {
             Resource::Port(port) => Ok(port),
@@ -467,8 +461,9 @@ impl HasSocket for Slot {
         }
     }
 
+    #[inline]
     fn is_pipe(&self) -> bool {
-        self.is_pipe()
+        matches!(self.resource, Resource::Pipe(_))
     }
 }
 
