@@ -43,10 +43,8 @@ pub(crate) struct Epoll {
     epoll: OwnedFd,
     /// Descriptors that are always ready, with what they are watched for.
     always: Vec<(Key, Watch)>,
-    /// Makes the epoll descriptor readable for a host loop while there are such descriptors.
+    /// Makes the epoll descriptor readable for a host loop. It is registered while there are such descriptors.
     host_alarm: Option<OwnedFd>,
-    /// Whether the alarm is registered.
-    alarmed: bool,
     /// The keys of the registered descriptors.
     numbers: Numbers,
     /// Whether the system has epoll_pwait2(2).
@@ -62,14 +60,7 @@ impl Selector for Epoll {
 
     fn new() -> io::Result<Epoll> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        Ok(Epoll {
-            epoll,
-            always: Vec::new(),
-            host_alarm: None,
-            alarmed: false,
-            numbers: Numbers::default(),
-            precise: true,
-        })
+        Ok(Epoll { epoll, always: Vec::new(), host_alarm: None, numbers: Numbers::default(), precise: true })
     }
 
     fn add(&mut self, _fd: BorrowedFd<'_>, _key: Key) -> io::Result<()> {
@@ -102,7 +93,6 @@ impl Selector for Epoll {
         // The descriptor number must stay the same, because a host loop may watch it.
         rustix::io::dup3(&fresh.epoll, &mut self.epoll, DupFlags::CLOEXEC)?;
         self.always.clear();
-        self.alarmed = false;
         self.numbers = Numbers::default();
         Ok(())
     }
@@ -125,7 +115,7 @@ impl Selector for Epoll {
                 event
             }));
         }
-        if self.alarmed {
+        if self.host_alarm.is_some() && !self.always.is_empty() {
             events.retain_mut(|event| event.key != ALARM);
         }
         let always = self.always.iter().map(|&(key, watch)| Event { key, ready: watch.ready() });
@@ -136,31 +126,32 @@ impl Selector for Epoll {
     fn host_fd(&mut self) -> Option<RawFd> {
         if self.host_alarm.is_none() {
             self.host_alarm = Some(eventfd(1, EventfdFlags::CLOEXEC).ok()?);
-            self.update_alarm().ok()?;
+            if !self.always.is_empty() {
+                self.raise_alarm().ok()?;
+            }
         }
         Some(self.epoll.as_raw_fd())
     }
 }
 
 impl Epoll {
-    /// Registers the alarm exactly while descriptors are always ready.
-    fn update_alarm(&mut self) -> io::Result<()> {
-        let Some(alarm) = self.host_alarm.as_ref().filter(|_| self.alarmed == self.always.is_empty()) else {
-            return Ok(());
-        };
-        match self.alarmed {
-            true => epoll::delete(&self.epoll, alarm)?,
-            false => epoll::add(&self.epoll, alarm, EventData::new_u64(ALARM.to_u64()), EventFlags::IN)?,
-        }
-        self.alarmed = !self.alarmed;
-        Ok(())
+    /// Registers the alarm, if a host loop waits for the epoll descriptor.
+    fn raise_alarm(&self) -> rustix::io::Result<()> {
+        let data = EventData::new_u64(ALARM.to_u64());
+        self.host_alarm.iter().try_for_each(|alarm| epoll::add(&self.epoll, alarm, data, EventFlags::IN))
+    }
+
+    fn end_alarm(&self) -> rustix::io::Result<()> {
+        self.host_alarm.iter().try_for_each(|alarm| epoll::delete(&self.epoll, alarm))
     }
 
     fn enter(&mut self, fd: BorrowedFd<'_>, key: Key, watch: Watch, trigger: Trigger) -> io::Result<()> {
         match epoll::add(&self.epoll, fd, EventData::new_u64(key.to_u64()), flags(watch, trigger)) {
             Err(Errno::PERM) => {
+                if self.always.is_empty() {
+                    self.raise_alarm()?;
+                }
                 self.always.push((key, watch));
-                self.update_alarm()?;
             }
             Err(Errno::EXIST) => {
                 self.numbers.join(fd, key, watch);
@@ -193,7 +184,7 @@ impl Epoll {
     fn leave(&mut self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
         if let Some(place) = self.always.iter().position(|entry| entry.0 == key) {
             self.always.swap_remove(place);
-            return self.update_alarm();
+            return if self.always.is_empty() { Ok(self.end_alarm()?) } else { Ok(()) };
         }
         let outcome = match self.numbers.leave(fd, key) {
             Holder::Alone => epoll::delete(&self.epoll, fd),
