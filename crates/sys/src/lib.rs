@@ -38,5 +38,5 @@ pub use memory::release_free_memory;
 pub use names::{IpFamily, check_name, is_family_missing, look_up, zone_number};
 pub use providers::{Provider, providers};
 pub use seam::*;
-pub use system_error::{system_error, too_many_descriptors};
+pub use system_error::{explained_error, system_error, too_many_descriptors};
 pub use waker::{Wake, Waker};

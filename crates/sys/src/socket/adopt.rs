@@ -3,11 +3,13 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
+use super::creation;
 use super::raw_address::RawAddress;
-use super::{creation, explained};
 use crate::seam::Kind;
+use crate::system_error::explained_error;
 
 /// Takes over a socket: makes it non-blocking and closed by exec(2).
 ///
@@ -33,7 +35,8 @@ pub(crate) fn take_over_to_connect(socket: &OwnedFd) -> io::Result<()> {
 }
 
 fn check_stream(socket: &OwnedFd) -> io::Result<()> {
-    let refused = |errno| explained(io::ErrorKind::InvalidInput, errno, &format!("not a socket: {errno}"));
+    let refused =
+        |errno: Errno| explained_error(io::ErrorKind::InvalidInput, errno.into(), format!("not a socket: {errno}"));
     let family = RawAddress::local(socket).map_err(refused)?.family();
     if ![AddressFamily::INET, AddressFamily::INET6, AddressFamily::UNIX].contains(&family) {
         let message = format!("address family {} is not supported: expected INET, INET6 or UNIX", family.as_raw());

@@ -8,8 +8,9 @@ use rustix::io::Errno;
 use rustix::net::{SocketType, bind, connect, sockopt};
 
 use super::raw_address::RawAddress;
-use super::{address, creation, explained, option};
+use super::{address, creation, option};
 use crate::seam::{BindError, ConnectSpec};
+use crate::system_error::explained_error;
 
 /// Returns a socket that is connected or connecting.
 pub(crate) fn begin(spec: &ConnectSpec) -> io::Result<OwnedFd> {
@@ -29,7 +30,8 @@ pub(crate) fn begin_on(socket: &OwnedFd, to: &Address) -> io::Result<()> {
         Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(()),
         // Only a UNIX socket returns EAGAIN: no attempt was begun, so no event would ever come.
         Err(Errno::AGAIN) => {
-            Err(explained(io::ErrorKind::WouldBlock, Errno::AGAIN, &format!("the backlog of {to} is full")))
+            let message = format!("the backlog of {to} is full");
+            Err(explained_error(io::ErrorKind::WouldBlock, Errno::AGAIN.into(), message))
         }
         Err(error) => Err(error.into()),
     }

@@ -4,9 +4,12 @@
 
 use std::io::{self, ErrorKind};
 
+mod explained;
 #[cfg_attr(unix, path = "unix.rs")]
 #[cfg_attr(not(unix), path = "other.rs")]
 mod numbers;
+
+pub use explained::explained_error;
 
 /// Returns the error that this system reports for `kind`, with its number and its message. May be called from any
 /// thread.

@@ -9,9 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ropewalk_proto::Key;
-use ropewalk_sys::{BindError, system_error};
+use ropewalk_sys::{BindError, explained_error, system_error};
 
-use super::explained::explained;
 use super::names::Names;
 
 /// The number of a machine.
@@ -86,7 +85,8 @@ impl Machines {
             Some(own) => format!("{ip} is not an address of the host {own}"),
             None => format!("{ip} is the address of a host of the simulated network"),
         };
-        Err(explained(system_error(io::ErrorKind::AddrNotAvailable), message))
+        let cause = system_error(io::ErrorKind::AddrNotAvailable);
+        Err(explained_error(cause.kind(), cause, message))
     }
 
     /// Returns the local address for a connection from `here` to `target`. Port 0 means any free port.

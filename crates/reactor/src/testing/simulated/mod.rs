@@ -16,7 +16,6 @@
 mod attempts;
 mod calendar;
 mod connection;
-mod explained;
 mod faults;
 mod host_names;
 mod links;

@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use ropewalk_proto::{Address, Key, Moment, Random, Slab};
 use ropewalk_sys::{
-    ConnectSpec, Event, Events, KeepAliveTimes, ListenSpec, PeerCredentials, Ready, SocketOption, system_error,
-    too_many_descriptors,
+    ConnectSpec, Event, Events, KeepAliveTimes, ListenSpec, PeerCredentials, Ready, SocketOption, explained_error,
+    system_error, too_many_descriptors,
 };
 
 use super::calendar::{Calendar, Happening};
 use super::connection::{Connection, Phase};
-use super::explained::explained;
 use super::faults::Faults;
 use super::host_names::HostNames;
 use super::links::Links;
@@ -212,7 +211,8 @@ impl Network {
         if self.open_sources(owner) - queued < self.faults.descriptors {
             return Ok(());
         }
-        Err(explained(too_many_descriptors(), "too many open sources: the faults allow no more descriptors"))
+        let (cause, message) = (too_many_descriptors(), "too many open sources: the faults allow no more descriptors");
+        Err(explained_error(cause.kind(), cause, message))
     }
 
     /// Returns the number of sources of `owner`, including connections that `owner` has not accepted yet.

@@ -23,8 +23,9 @@ use super::skew::Skew;
 /// The provider offers TCP and UNIX streams, and the host names of its network. It has no descriptors, adopted sockets
 /// or signals, because they need an operating system. UNIX paths are only names, without files.
 ///
-/// An error of a connection, a listener or an attempt is the error that the system of the test reports in the same case,
-/// with the same number. An error that the simulation explains has another message, and the system's error as its source.
+/// An error of a connection, a listener or an attempt is the error that the system of the test reports in the same
+/// case, with the same number. An error that the simulation explains has another message, and the system's error as its
+/// source.
 ///
 /// Virtual time starts at [`Moment::ZERO`] and moves only inside `wait`, which jumps to the next event of the network
 /// or to its timeout. On a network without [hosts](super::super::Host), a `wait` without a timeout really blocks when
