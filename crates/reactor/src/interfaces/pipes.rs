@@ -13,9 +13,10 @@ use ropewalk_sys::{OwnedWaitable, PipeEnd, Sharing};
 use super::Interface;
 use super::core::{Phase, TriggerId};
 use crate::error::{Error, Result};
-use crate::kernel::{CallbackKind, Reactor};
+use crate::kernel::Reactor;
 use crate::protocols::Factory;
-use crate::transports::{Keys, Origin, Settings, Stream, Transport, WeakTransport};
+use crate::task::AddTimeout;
+use crate::transports::{Keys, Origin, Transport, WeakTransport};
 
 /// The time that a stopped reactor gives the connection of pipes to send what is queued.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -24,16 +25,16 @@ impl Reactor {
     /// Makes one connection out of two descriptors: bytes from `input` are received, and written bytes are sent to
     /// `output`.
     ///
-    /// The descriptors may be pipes, terminals, sockets or files. Their flags are not changed, so other programs may use
-    /// them as before. `factory` builds a protocol and is neither started nor stopped. The transport's addresses are
-    /// [unnamed](Address::Unnamed). May be called from any callback.
+    /// The descriptors may be pipes, terminals, sockets or files. Their flags are not changed, so other programs may
+    /// use them as before. `factory` builds a protocol and is neither started nor stopped. The transport's addresses
+    /// are [unnamed](Address::Unnamed). May be called from any callback.
     ///
     /// - The end of `input` is the end of the received stream.
     /// - [`lose_write_connection`](Transport::lose_write_connection) closes `output`.
     /// - When the last reader of `output` is gone, or a write fails, such as on a full disk, everything received is
     ///   delivered: at most 1 MiB, and for two seconds if the protocol is paused. Then `connection_lost` gets
-    ///   [`Error::ConnectionLost`] with the system's error. The reactor `select` notices such a reader's end within half a
-    ///   second, the others at once.
+    ///   [`Error::ConnectionLost`] with the system's error. An event provider may notice such a reader's end up to a
+    ///   second later.
     /// - When the reactor stops, a connection with queued bytes closes as by `lose_connection`, and the end of the run
     ///   waits for it: two seconds at most.
     ///
@@ -82,8 +83,8 @@ impl Reactor {
 
     /// Makes a connection out of one pipe, terminal or file.
     ///
-    /// A [`PipeEnd::Reader`] only receives: what its protocol writes is dropped. A [`PipeEnd::Writer`] only sends. When the
-    /// last reader is gone, `connection_lost` follows at once, also while nothing is written. It gets
+    /// A [`PipeEnd::Reader`] only receives: what its protocol writes is dropped. A [`PipeEnd::Writer`] only sends. When
+    /// the last reader is gone, `connection_lost` follows within a second, also while nothing is written. It gets
     /// [`Error::ConnectionLost`] with the error `BrokenPipe`. [`PipeEnd::Both`] is for the master of a
     /// pseudo-terminal, or another device that is read and written. Such a device cannot end one direction alone, so
     /// `lose_write_connection` only refuses later writes.
@@ -132,20 +133,7 @@ impl Reactor {
     }
 
     fn begin_on_pipes(&self, keys: Keys, factory: &dyn Factory) -> Result<Transport> {
-        let build = || {
-            let protocol = factory.build_protocol(&Address::Unnamed)?;
-            Some((protocol, Settings::paced(factory.is_paced())))
-        };
-        let origin: Rc<dyn Origin> = Rc::new(PipeOrigin::default());
-        match self.0.guard(CallbackKind::Factory, "build_protocol", build) {
-            Ok(Some((protocol, settings))) => {
-                Ok(Stream::begin(self, keys, Address::Unnamed, protocol, Some(origin), settings))
-            }
-            refused => {
-                keys.each(|key| self.0.close_stream(key));
-                Err(refused.err().unwrap_or(Error::Closed))
-            }
-        }
+        self.begin_adopted(keys, Address::Unnamed, factory, Some(Rc::new(PipeOrigin::default())))
     }
 }
 
@@ -182,15 +170,5 @@ fn finish_sending(reactor: &Reactor, connection: &WeakTransport) -> Deferred<()>
         return succeed(());
     };
     transport.lose_connection();
-    let (deferred, resolver) = Deferred::new();
-    let at_the_latest = resolver.clone();
-    let grace = reactor.call_later(SHUTDOWN_GRACE, move |_| {
-        let _ = at_the_latest.callback(());
-    });
-    transport.when_lost().add_both(move |_| {
-        // Cancelling fails when the time is over.
-        let _ = grace.cancel();
-        let _ = resolver.callback(());
-    });
-    deferred
+    transport.when_lost().add_timeout(SHUTDOWN_GRACE, reactor).add_both(drop)
 }

@@ -11,7 +11,7 @@ use super::Interface;
 use crate::error::{Error, Result};
 use crate::kernel::{CallbackKind, Reactor};
 use crate::protocols::{ClientFactory, Factory};
-use crate::transports::{Connector, Port, Prepared, Settings, Stream, Target, Transport};
+use crate::transports::{Connector, Keys, Origin, Port, Prepared, Settings, Stream, Target, Transport};
 
 impl Reactor {
     /// Accepts connections on a socket that is already listening.
@@ -79,11 +79,22 @@ impl Reactor {
         let (key, peer) = self
             .adopt(socket.into(), Kind::StreamConnection, |sockets, key| sockets.peer_address(key))?
             .map_err(cannot)?;
+        self.begin_adopted(Keys::Socket(key), peer, factory, None)
+    }
+
+    /// Begins a connection that was adopted. Closes it if `factory` builds no protocol.
+    pub(super) fn begin_adopted(
+        &self,
+        keys: Keys,
+        peer: Address,
+        factory: &dyn Factory,
+        origin: Option<Rc<dyn Origin>>,
+    ) -> Result<Transport> {
         let build = || factory.build_protocol(&peer).map(|protocol| (protocol, Settings::paced(factory.is_paced())));
         match self.0.guard(CallbackKind::Factory, "build_protocol", build) {
-            Ok(Some((protocol, settings))) => Ok(Stream::begin(self, key, peer, protocol, None, settings)),
+            Ok(Some((protocol, settings))) => Ok(Stream::begin(self, keys, peer, protocol, origin, settings)),
             refused => {
-                self.0.close_stream(key);
+                keys.each(|key| self.0.close_stream(key));
                 Err(refused.err().unwrap_or(Error::Closed))
             }
         }

@@ -38,11 +38,7 @@ impl Stream {
         if !self.is_pair() || self.rare_if_any(|rare| rare.rest.is_some()).unwrap_or(false) {
             return;
         }
-        let deadline = self.later(kernel, rest::TIME, |stream, kernel| {
-            if !stream.state().is_lost() {
-                stream.end_broken(kernel);
-            }
-        });
+        let deadline = self.later(kernel, rest::TIME, Stream::end_broken);
         self.rare(|rare| rare.rest = Some(Rest::new(deadline)));
     }
 
@@ -55,8 +51,8 @@ impl Stream {
         self.rare_if_any(|rare| rare.rest.iter_mut().for_each(|rest| rest.left -= count));
     }
 
-    /// Closes the sending direction. Returns `None` while the provider waits in another thread: the direction is then closed
-    /// when the wait is over.
+    /// Closes the sending direction. Returns `None` while the provider waits in another thread: the direction is then
+    /// closed when the wait is over.
     pub(super) fn end_output(&self, kernel: &Kernel) -> Option<io::Result<()>> {
         let key = self.send_key;
         if self.has(Flags::PIPE) {
