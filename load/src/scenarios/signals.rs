@@ -21,9 +21,9 @@ pub(super) const NAME: &str = "signals";
 /// The number of moments in each phase.
 const MOMENTS: usize = 200;
 
-/// The number of looks, one each millisecond, after which a daemon must be gone or have its pid file. The kernel may delay
-/// the exit of a process that closes a file on a busy disk. The time in which the machine is suspended does not count.
-const LOOKS: u32 = 30_000;
+/// The number of looks, one each millisecond, after which a program has exited, and a daemon is gone or has its pid
+/// file. The time in which the machine is suspended does not count.
+const LOOKS: u32 = 5_000;
 
 type Phase = fn(&Trial<'_>) -> io::Result<Outcome>;
 
