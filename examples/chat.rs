@@ -1,7 +1,7 @@
 //! A chat room with a line protocol.
 //!
-//! Run `cargo run -p ropewalk-examples --bin chat`, then `nc 127.0.0.1 8001` in two terminals. The first line that you type
-//! is your name.
+//! Run `cargo run -p ropewalk-examples --bin chat`, then `nc 127.0.0.1 8001` in two terminals. The first line that you
+//! type is your name.
 //!
 //! All connections are on one thread, so the room needs no lock, only a `RefCell`. A guest that does not read is
 //! disconnected, because everything that the others say is queued for it.
@@ -87,18 +87,21 @@ fn main() -> ropewalk::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ropewalk::testing::MemoryReactor;
+    use ropewalk::testing::{MemoryReactor, TestStream};
+
+    /// Connects a guest whose first line is `line`.
+    fn enter(net: &MemoryReactor, line: &str) -> TestStream {
+        let guest = net.connect_stream("10.0.0.1:80");
+        guest.write(line);
+        net.settle();
+        guest
+    }
 
     #[test]
     fn guests_see_messages_of_other_guests() {
         let net = MemoryReactor::new();
         net.listen_tcp("10.0.0.1:80", guests(Room::default())).unwrap();
-        let [ada, bob] = ["ada", "bob"].map(|name| {
-            let guest = net.connect_stream("10.0.0.1:80");
-            guest.write(&format!("{name}\r\n"));
-            net.settle();
-            guest
-        });
+        let [ada, bob] = ["ada\r\n", "bob\r\n"].map(|line| enter(&net, line));
         bob.write(b"good evening\n");
         net.settle();
         bob.close();
@@ -112,12 +115,7 @@ mod tests {
     fn a_guest_that_does_not_read_is_disconnected() {
         let net = MemoryReactor::new();
         net.listen_tcp("10.0.0.1:80", guests(Room::default())).unwrap();
-        let [ada, bob] = ["ada", "bob"].map(|name| {
-            let guest = net.connect_stream("10.0.0.1:80");
-            guest.write(&format!("{name}\n"));
-            net.settle();
-            guest
-        });
+        let [ada, bob] = ["ada\n", "bob\n"].map(|line| enter(&net, line));
         bob.pause_reading();
         let line = [b"x".repeat(1000), b"\n".to_vec()].concat();
         for _ in 0..1000 {

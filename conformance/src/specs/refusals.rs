@@ -37,7 +37,7 @@ specifications! {
     fn missing_interfaces_are_not_listed(subject: &Subject) {
         // Reactor::provides
         let reactor = subject.reactor();
-        for missing in [Interface::Socket, Interface::FdSet, Interface::Signals] {
+        for missing in [Interface::Socket, Interface::FdSet, Interface::Pipes, Interface::Signals] {
             assert!(!reactor.provides(missing), "{missing:?}");
         }
     }

@@ -35,10 +35,10 @@
 //! A kind with a decorator, such as [`WatchesDecorator`], cannot be implemented through a private trait, because both
 //! implementations would be for all types. Each provider then implements it in a file of its own, as in `watches.rs`.
 //!
-//! Order of calls: `listen`, `connect`, `adopt`, `adopt_pipe` or `watch` returns a [`Key`](ropewalk_proto::Key). `wait` reports
-//! events under keys. The owner of a key answers with `accept`, `finish_connect`, `receive` or `send`. `close`, `abort`
-//! or `unwatch` retires the key, at any time after it was returned. A retired key is stale: calls with it return
-//! `NotFound` or do nothing.
+//! Order of calls: `listen`, `connect`, `adopt`, `adopt_pipe` or `watch` returns a [`Key`](ropewalk_proto::Key). `wait`
+//! reports events under keys. The owner of a key answers with `accept`, `finish_connect`, `receive` or `send`. `close`,
+//! `abort` or `unwatch` retires the key, at any time after it was returned. A retired key is stale: calls with it
+//! return `NotFound` or do nothing.
 
 mod adoption;
 mod decorator;

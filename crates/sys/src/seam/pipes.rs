@@ -34,8 +34,8 @@ use crate::io_handle::OwnedWaitable;
 pub trait Pipes {
     /// Takes over one end of a pipe, a terminal or a file.
     ///
-    /// A key of a [`PipeEnd::Writer`] never reports [`Ready::READ`](super::Ready). While its reports are off, it reports
-    /// the loss of its last reader as a connection reports its loss: see
+    /// A key of a [`PipeEnd::Writer`] never reports [`Ready::READ`](super::Ready). While its reports are off, it
+    /// reports the loss of its last reader as a connection reports its loss: see
     /// [`Streams::set_reading`](super::Streams::set_reading). A file has no reader, so it reports no loss.
     ///
     /// # Errors
@@ -88,6 +88,6 @@ impl PipeEnd {
 pub enum Sharing {
     /// No other program uses it. It becomes non-blocking.
     Owned,
-    /// Others may use it. Its flags stay as they are. Each call costs more, and sends fewer bytes to a terminal.
+    /// Others may use it. Its flags stay as they are, and each call costs more. A terminal is opened again.
     Shared,
 }

@@ -84,9 +84,7 @@ pub trait Sockets {
 ///
 /// ```
 /// # #[cfg(unix)] {
-/// use ropewalk_sys::PeerCredentials;
-///
-/// use ropewalk_sys::{Kind, providers};
+/// use ropewalk_sys::{Kind, PeerCredentials, providers};
 ///
 /// let mut provider = providers().iter().find_map(|known| (known.open)().ok()).expect("one works here");
 /// let (ours, _theirs) = std::os::unix::net::UnixStream::pair()?;
