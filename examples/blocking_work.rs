@@ -4,8 +4,8 @@
 //! Meanwhile, another terminal gets an answer for a small number at once.
 //!
 //! The server answers each line with the prime factors of the number. A large number takes up to a minute of processor
-//! time, so a thread does the work and the reactor continues to serve other clients. Nothing is locked: the thread gets a
-//! number and returns a string, and the callback runs on the reactor.
+//! time, so a thread does the work and the reactor continues to serve other clients. Nothing is locked: the thread gets
+//! a number and returns a string, and the callback runs on the reactor.
 
 use ropewalk::prelude::*;
 use ropewalk::protocols::basic::{LineProtocol, LineReceiver, LineTransport};
@@ -39,7 +39,8 @@ impl LineProtocol for Worker {
         let Ok(number) = text.trim().parse() else {
             return lines.send_line(&format!("error: '{text}' is not a number below 2^64"));
         };
-        // The next line waits until this one is answered. So answers stay in order, and a client occupies only one thread.
+        // The next line waits until this one is answered. So answers stay in order, and a client occupies only one
+        // thread.
         lines.pause_producing();
         let work = self.work;
         let (reply, failed) = (lines.clone(), lines.clone());

@@ -1,4 +1,5 @@
-//! A cluster of three hosts that elects a leader, on a bad network: `cargo run -p ropewalk-examples --bin cluster -- 7`.
+//! A cluster of three hosts that elects a leader, on a bad network: `cargo run -p ropewalk-examples --bin cluster --
+//! 7`.
 //!
 //! The election is that of Raft, without its log. Time is divided into terms. A node that has got no message from a
 //! leader for a while begins a new term and asks the others for their votes. Each node votes once in a term, and writes
@@ -451,7 +452,8 @@ mod tests {
     /// The seeds that are tried. A failure names its seed, and `cluster SEED` replays that run.
     const SEEDS: std::ops::Range<u64> = 0..2000;
 
-    /// With a disk that forgets its vote in a crash, or a node that votes for every candidate, some of these seeds fail.
+    /// With a disk that forgets its vote in a crash, or a node that votes for every candidate, some of these seeds
+    /// fail.
     #[test]
     fn no_seed_leads_to_two_leaders_or_disagreement() {
         for seed in SEEDS {

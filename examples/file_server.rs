@@ -2,9 +2,9 @@
 //!
 //! Run `cargo run -p ropewalk-examples --bin file_server -- DIRECTORY`, then `echo README.md | nc 127.0.0.1 8007`.
 //!
-//! A client sends the name of a file and receives its content. All clients share one megabyte per second, and each is sent
-//! data only as fast as it reads. `ThrottlingFactory` decides when a connection may send, and then `FileSender` reads the
-//! next 16 KiB. So the memory of a connection does not depend on the length of its file.
+//! A client sends the name of a file and receives its content. All clients share one megabyte per second, and each is
+//! sent data only as fast as it reads. `ThrottlingFactory` decides when a connection may send, and then `FileSender`
+//! reads the next 16 KiB. So the memory of a connection does not depend on the length of its file.
 
 use std::fs::File;
 use std::io;

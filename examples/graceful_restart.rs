@@ -9,11 +9,11 @@
 //!   new                    +-> listens on it, too ----------+  is ready
 //! ```
 //!
-//! The listening socket is never closed, so connections made in between wait in its queue. If the successor cannot start,
-//! for example because of a wrong configuration, no SIGTERM arrives and the old process continues.
+//! The listening socket is never closed, so connections made in between wait in its queue. If the successor cannot
+//! start, for example because of a wrong configuration, no SIGTERM arrives and the old process continues.
 //!
-//! The socket is passed as standard input of the successor. Under systemd, a socket unit and the endpoint `systemd:` do the
-//! same without any code.
+//! The socket is passed as standard input of the successor. Under systemd, a socket unit and the endpoint `systemd:` do
+//! the same without any code.
 
 #[cfg(unix)]
 mod server {

@@ -338,7 +338,8 @@ mod tests {
         assert_eq!(world.counts(), (1, 1));
     }
 
-    /// Gets a page of a server that says `text` to each request. Checks the time of each attempt, and returns the error.
+    /// Gets a page of a server that says `text` to each request. Checks the time of each attempt, and returns the
+    /// error.
     fn error_of_silence(text: &str) -> String {
         let net = MemoryReactor::new();
         let server = net.listen_stream("10.0.0.2:80").unwrap();

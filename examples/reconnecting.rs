@@ -1,7 +1,7 @@
 //! A client that reconnects.
 //!
-//! Run `cargo run -p ropewalk-examples --bin reconnecting`, then start and stop `nc -l 127.0.0.1 8005` in another terminal.
-//! The client prints the lines of the server, and whether it is connected.
+//! Run `cargo run -p ropewalk-examples --bin reconnecting`, then start and stop `nc -l 127.0.0.1 8005` in another
+//! terminal. The client prints the lines of the server, and whether it is connected.
 //!
 //! Attempts follow after 1, 2, 4 ... up to 30 seconds. The delays are jittered, so that the clients of a restarted
 //! server do not all connect at once. A connection does not reset the delay, but the first line from the server does.

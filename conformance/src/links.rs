@@ -88,8 +88,8 @@ impl Subject {
         run(reactor);
     }
 
-    /// Runs `server` with a client that sends `sent` and resets the connection. Pauses the server's end, and passes it to
-    /// `then` when the reset has arrived.
+    /// Runs `server` with a client that sends `sent` and resets the connection. Pauses the server's end, and passes it
+    /// to `then` when the reset has arrived.
     pub fn after_a_reset(
         &self,
         reactor: &Reactor,

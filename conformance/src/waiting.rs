@@ -1,8 +1,8 @@
 //! Waiting for an expected event, and for the absence of further events, on a machine that may stand still for a time.
 //!
 //! After such a pause every timer is due at once, possibly before the next event of a conversation. So no specification
-//! sets a time limit for an event: a specification waits until the event has happened. Further events would show in the turns
-//! after that, each of which asks the provider.
+//! sets a time limit for an event: a specification waits until the event has happened. Further events would show in the
+//! turns after that, each of which asks the provider.
 
 use std::time::Duration;
 

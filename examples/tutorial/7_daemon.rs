@@ -1,7 +1,7 @@
 //! Step 7: a daemon.
 //!
-//! Run `cargo run -p ropewalk-examples --bin tutorial_7 -- --config examples/tutorial/7_daemon.toml`, with `--daemon` to
-//! run in the background. In another terminal, run
+//! Run `cargo run -p ropewalk-examples --bin tutorial_7 -- --config examples/tutorial/7_daemon.toml`, with `--daemon`
+//! to run in the background. In another terminal, run
 //! `cargo run -p ropewalk-examples --bin tutorial_7 -- ask tcp:127.0.0.1:8000 "good morning"`.
 
 use std::process::ExitCode;

@@ -21,7 +21,8 @@ fn deaf() -> Script {
 }
 
 /// Pauses `server`, which sends a byte. The client does not read it, sends `sent` and possibly the end of its data, and
-/// resets the connection. A UNIX socket resets only because of the unread byte. Then calls `then` with the server's end.
+/// resets the connection. A UNIX socket resets only because of the unread byte. Then calls `then` with the server's
+/// end.
 fn reset_while_paused(
     subject: Subject,
     reactor: &Reactor,
@@ -440,8 +441,8 @@ specifications! {
     }
 
     fn a_reset_closes_a_half_closed_connection(subject: &Subject) {
-        // The connection is not read after the end of its input, and has nothing to send. A UNIX socket has no reset, but
-        // it hangs up.
+        // The connection is not read after the end of its input, and has nothing to send. A UNIX socket has no reset,
+        // but it hangs up.
         let (reactor, log, clients) = (subject.reactor(), Log::new(), Transports::new());
         let (ended, listed) = (log.clone(), clients.clone());
         let server = Script::logged(&log, "server").on_read_lost(move |_| {

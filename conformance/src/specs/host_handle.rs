@@ -201,7 +201,8 @@ specifications! {
         guest.sleep(&host).unwrap();
         host.call_later(MOMENT * 5, stop);
         run(&host);
-        // If the host's only call was due before the run, the host does not wait. It waits again if it found the call late.
+        // If the host's only call was due before the run, the host does not wait. It waits again if it found the call
+        // late.
         assert!(counts.now().waits <= 2, "{:?}", counts.now());
     }
 }

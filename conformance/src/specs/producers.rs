@@ -207,7 +207,8 @@ specifications! {
     }
 
     fn a_failed_write_stops_the_producer_before_the_last_data(subject: &Subject) {
-        // IProducer.stopProducing: no later write of the producer is sent. The received data is delivered after that call.
+        // IProducer.stopProducing: no later write of the producer is sent. The received data is delivered after that
+        // call.
         struct Stops(Log);
         impl PushProducer for Stops {
             fn pause_producing(&self) {}
@@ -595,8 +596,9 @@ specifications! {
     }
 
     fn a_forwarder_closes_both_sides_when_one_peer_closes(subject: &Subject) {
-        // Twisted closes a connection at the end of its input, and `connectionLost` stops its producer. Here the default
-        // `read_connection_lost` closes it. The second round has the classic proxy, which also closes the other side.
+        // Twisted closes a connection at the end of its input, and `connectionLost` stops its producer. Here the
+        // default `read_connection_lost` closes it. The second round has the classic proxy, which also closes the other
+        // side.
         for closes_the_other in [false, true] {
             let (reactor, log, sides) = (subject.reactor(), Log::new(), Transports::new());
             let (told, all) = (log.clone(), sides.clone());

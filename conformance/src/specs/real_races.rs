@@ -121,7 +121,8 @@ impl Attempt {
         Attempt { connector: reactor.connect_tcp(destination, factory).unwrap(), log, took }
     }
 
-    /// Turns the loop until the attempt has an outcome, and returns its time. The end of a run would close the connection.
+    /// Turns the loop until the attempt has an outcome, and returns its time. The end of a run would close the
+    /// connection.
     fn finish(&self, reactor: &Reactor) -> Duration {
         iterate_until(reactor, || self.took.get().is_some());
         self.took.get().expect("it has an outcome")

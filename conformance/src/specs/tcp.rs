@@ -316,8 +316,8 @@ specifications! {
     }
 
     fn a_connection_of_a_socket_to_itself_is_refused(subject: &Subject) {
-        // RFC 9293, section 3.5: both ends may open at once. So a client may reach itself if the system chooses the port
-        // that the client connects to. Here the client asks for that port.
+        // RFC 9293, section 3.5: both ends may open at once. So a client may reach itself if the system chooses the
+        // port that the client connects to. Here the client asks for that port.
         let (reactor, log) = (subject.reactor(), Log::new());
         // A free port of an address that few programs use, so that the port is still free when it is bound.
         let alone = std::net::TcpListener::bind("127.0.0.4:0").unwrap().local_addr().unwrap();

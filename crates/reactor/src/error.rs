@@ -201,8 +201,9 @@ impl Error {
     /// Returns the number of the system's error (errno on Unix), if the system's error is among the causes of this
     /// error.
     ///
-    /// Errors that ropewalk itself finds have none, such as an expired timeout. The errors of a simulated network have the
-    /// numbers of the system that the test runs on. [`Error::NoneOfSeveral`] has a number in each of its attempts instead.
+    /// Errors that ropewalk itself finds have none, such as an expired timeout. The errors of a simulated network have
+    /// the numbers of the system that the test runs on. [`Error::NoneOfSeveral`] has a number in each of its attempts
+    /// instead.
     ///
     /// ```
     /// use ropewalk::{Error, Reactor};

@@ -126,9 +126,9 @@ impl Runner {
 
     /// Runs until a signal or the program itself stops the reactor, and returns the exit status.
     ///
-    /// `setup` adds services to those of the file. It is called in the serving process, once the reactor exists and before
-    /// it runs, and before the switch of user and group. Call `run` before any thread is started: a process with threads cannot
-    /// become a daemon. From then on, panics are logged. A program without any service is an error.
+    /// `setup` adds services to those of the file. It is called in the serving process, once the reactor exists and
+    /// before it runs, and before the switch of user and group. Call `run` before any thread is started: a process with
+    /// threads cannot become a daemon. From then on, panics are logged. A program without any service is an error.
     ///
     /// ```
     /// use ropewalk_runner::{Runner, RunnerOptions};

@@ -6,8 +6,8 @@
 //!                                               └─> no turn for 5 seconds: ends the process
 //! ```
 //!
-//! A thread of its own watches, because a blocked reactor cannot. Before the start there is nothing to end, and after it
-//! a callback may have work that must not be cut short. So the thread exists only during the start.
+//! A thread of its own watches, because a blocked reactor cannot. Before the start there is nothing to end, and after
+//! it a callback may have work that must not be cut short. So the thread exists only during the start.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -61,7 +61,8 @@ impl StartWatch {
         begun.map_err(|error| tracing::debug!(%error, "cannot watch over the start")).ok()
     }
 
-    /// Makes stop signals an interruption. To be called when the next step is to run the reactor, which catches them too.
+    /// Makes stop signals an interruption. To be called when the next step is to run the reactor, which catches them
+    /// too.
     pub(crate) fn catch_signals(&self) {
         if let Err(error) = self.shared.interruptions.catch_signals() {
             tracing::debug!(%error, "cannot watch for signals during the start");

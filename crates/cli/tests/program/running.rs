@@ -40,7 +40,8 @@ pub(crate) fn outcome(arguments: &[&str]) -> Output {
     finish(program(arguments))
 }
 
-/// Runs a command until it exits, and kills it after [`PATIENCE`]: a program that should refuse its arguments may serve.
+/// Runs a command until it exits, and kills it after [`PATIENCE`]: a program that should refuse its arguments may
+/// serve.
 pub(crate) fn finish(mut command: Command) -> Output {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     let pid = Pid::from_child(&child);

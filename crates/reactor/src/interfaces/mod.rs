@@ -109,12 +109,13 @@ impl Reactor {
         self.0.capabilities().contains(interface.capability())
     }
 
-    /// Returns the number of the reactor's sources: connections, attempts, ports and watched descriptors. Connections that
-    /// only [linger](Reactor::lingering_count) are not counted.
+    /// Returns the number of the reactor's sources: connections, attempts, ports and watched descriptors. Connections
+    /// that only [linger](Reactor::lingering_count) are not counted.
     ///
     /// [`LimitTotalConnectionsFactory::connection_count`] counts the connections of one factory.
     ///
-    /// [`LimitTotalConnectionsFactory::connection_count`]: crate::protocols::policies::LimitTotalConnectionsFactory::connection_count
+    /// [`LimitTotalConnectionsFactory::connection_count`]:
+    /// crate::protocols::policies::LimitTotalConnectionsFactory::connection_count
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};

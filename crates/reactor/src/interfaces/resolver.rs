@@ -213,8 +213,8 @@ impl Reactor {
         self.ask(host, port, None, look_up).unwrap_or_else(|| succeed(Vec::new()))
     }
 
-    /// Returns the addresses of `host` in one family, like [`resolve_host_name`](Reactor::resolve_host_name). `None` if the
-    /// resolver does not distinguish the families.
+    /// Returns the addresses of `host` in one family, like [`resolve_host_name`](Reactor::resolve_host_name). `None` if
+    /// the resolver does not distinguish the families.
     pub(crate) fn resolve_family(&self, host: &str, port: u16, family: IpFamily) -> Option<Deferred<Vec<SocketAddr>>> {
         self.ask(host, port, Some(family), |resolver| resolver.resolve_family(self, host, port, family))
     }

@@ -15,8 +15,8 @@ use crate::kernel::{Callback, Feature, Hooks, Order, Reactor, Running, ThreadCal
 use ropewalk_proto::panics::catch;
 use ropewalk_proto::{Deferred, Failure, Resolver};
 
-/// The maximum number of threads that look names up. A name whose servers do not answer occupies two of them for several
-/// seconds, one for each address family.
+/// The maximum number of threads that look names up. A name whose servers do not answer occupies two of them for
+/// several seconds, one for each address family.
 const LOOKUP_THREADS: usize = 10;
 
 /// A handle to a reactor for other threads: the only part of a reactor that is `Send`.

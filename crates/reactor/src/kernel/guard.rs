@@ -36,9 +36,9 @@ pub enum PanicPolicy {
     Log,
     /// The loop stops like after [`stop`](Reactor::stop), and `run` returns the panic as an error.
     Stop,
-    /// The loop stops after the turn, as after [`crash`](Reactor::crash), and the panic continues in the caller of `run` or
-    /// [`iterate`](Reactor::iterate). The reactors of [`testing`](crate::testing) begin with this policy, so that a failed
-    /// assertion in a callback fails the test.
+    /// The loop stops after the turn, as after [`crash`](Reactor::crash), and the panic continues in the caller of
+    /// `run` or [`iterate`](Reactor::iterate). The reactors of [`testing`](crate::testing) begin with this policy, so
+    /// that a failed assertion in a callback fails the test.
     Resume,
 }
 
@@ -344,7 +344,8 @@ impl Kernel {
         let running = &self.guard.running.label;
         let outer = running.load(Ordering::Relaxed);
         running.store(label.0, Ordering::Relaxed);
-        // Unwind safety: the reactor holds no borrow meanwhile, so only the callback's own state can be left half changed.
+        // Unwind safety: the reactor holds no borrow meanwhile, so only the callback's own state can be left half
+        // changed.
         let outcome = catch(callback);
         running.store(outer, Ordering::Relaxed);
         outcome.map_err(|panic| self.panicked(label, panic))

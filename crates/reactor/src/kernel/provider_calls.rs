@@ -146,8 +146,8 @@ impl Kernel {
         catch(call).unwrap_or_else(|panic| R::panicked(self.provider_panicked(name, panic)))
     }
 
-    /// Logs a panic in the call `name` of the provider, and returns the panic as an error. The policy is applied when the
-    /// provider's slot is free again.
+    /// Logs a panic in the call `name` of the provider, and returns the panic as an error. The policy is applied when
+    /// the provider's slot is free again.
     #[cold]
     pub(super) fn provider_panicked(&self, name: &'static str, panic: CaughtPanic) -> Error {
         let error = provider_panicked(self.name, name, &panic);

@@ -71,7 +71,8 @@ impl Kernel {
         if self.is_away() { Err(Error::Waiting) } else { Ok(()) }
     }
 
-    /// Makes the call `name` of the event provider. Returns [`Error::Waiting`] while the provider waits in another thread.
+    /// Makes the call `name` of the event provider. Returns [`Error::Waiting`] while the provider waits in another
+    /// thread.
     #[inline]
     pub(crate) fn provider<R: Answer>(
         &self,

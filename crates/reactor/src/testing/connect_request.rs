@@ -6,7 +6,8 @@ use ropewalk_proto::Address;
 
 use crate::transports::{Connector, WeakConnector};
 
-/// A request to connect on a [`MemoryReactor`](super::MemoryReactor): an element of Twisted's `MemoryReactor.tcpClients`.
+/// A request to connect on a [`MemoryReactor`](super::MemoryReactor): an element of Twisted's
+/// `MemoryReactor.tcpClients`.
 ///
 /// The request is recorded when it is made, with the destination as the program named it. The addresses that were tried
 /// are in [`tcp_clients`](super::MemoryReactor::tcp_clients).

@@ -28,8 +28,8 @@ use crate::kernel::Reactor;
 /// Such a run takes no real time. The same seed replays the same run. If nothing is left that could stop a `run`, and
 /// no other thread wakes the reactor for 10 seconds, the run panics. The panic names what the reactor waits for.
 ///
-/// Names are resolved by a table, which has `localhost` and the names of [`add_host`](MemoryReactor::add_host). Work for
-/// threads runs in the turns of the reactor: see [`set_inline_work`](Reactor::set_inline_work).
+/// Names are resolved by a table, which has `localhost` and the names of [`add_host`](MemoryReactor::add_host). Work
+/// for threads runs in the turns of the reactor: see [`set_inline_work`](Reactor::set_inline_work).
 ///
 /// ```
 /// use std::time::Duration;
@@ -330,11 +330,13 @@ impl MemoryReactor {
         self.network.fail_lookup(name, error);
     }
 
-    /// Makes the next connection attempt to an address fail with `error`. Several calls fail several attempts, in order.
+    /// Makes the next connection attempt to an address fail with `error`. Several calls fail several attempts, in
+    /// order.
     ///
-    /// The program gets the variant of [`Error`](crate::Error) that belongs to the kind of `error`. If a name has several
-    /// addresses, the program continues with the next one. A [`connect_stream`](MemoryReactor::connect_stream) of the
-    /// test is not affected. The error is passed on as it is, so an [`io::ErrorKind`] has no number of the system.
+    /// The program gets the variant of [`Error`](crate::Error) that belongs to the kind of `error`. If a name has
+    /// several addresses, the program continues with the next one. A [`connect_stream`](MemoryReactor::connect_stream)
+    /// of the test is not affected. The error is passed on as it is, so an [`io::ErrorKind`] has no number of the
+    /// system.
     ///
     /// ```
     /// use std::io;

@@ -26,8 +26,8 @@ const TURNS_AT_ONE_MOMENT: usize = 100_000;
 /// The number of happenings after which [`SimulatedNetwork::settle`] gives up.
 const HAPPENINGS_TO_SETTLE: usize = 1_000_000;
 
-/// The real time that an endless wait of a [`MemoryReactor`](super::MemoryReactor) gives other threads to wake it. Then it
-/// panics, because a test that hangs says nothing.
+/// The real time that an endless wait of a [`MemoryReactor`](super::MemoryReactor) gives other threads to wake it. Then
+/// it panics, because a test that hangs says nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A simulated network, as a test controls it: its hosts, its links, its faults and its time.
@@ -37,8 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// same run. Another seed gives another order.
 ///
 /// Nothing happens until a test moves the time, by [`advance`](SimulatedNetwork::advance),
-/// [`settle`](SimulatedNetwork::settle) or [`run_until`](SimulatedNetwork::run_until). All three may also be called from
-/// a callback of a host.
+/// [`settle`](SimulatedNetwork::settle) or [`run_until`](SimulatedNetwork::run_until). All three may also be called
+/// from a callback of a host.
 ///
 /// For a single reactor, [`MemoryReactor`](super::MemoryReactor) is simpler to use. All clones refer to the same
 /// network.

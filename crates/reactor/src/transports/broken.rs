@@ -1,5 +1,5 @@
-//! The end of a connection that is found to be lost otherwise than by a read: a write has failed, or the provider reports
-//! the loss of a connection that is not read. Everything received is delivered, then the loss is reported.
+//! The end of a connection that is found to be lost otherwise than by a read: a write has failed, or the provider
+//! reports the loss of a connection that is not read. Everything received is delivered, then the loss is reported.
 //!
 //! ```text
 //!   it is lost    -> the queue is dropped, the producer is stopped, reports of readability are off

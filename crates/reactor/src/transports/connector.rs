@@ -186,7 +186,8 @@ impl Race {
         self.waiting = interleaved(all, if self.has_begun() { !self.last_was_v6 } else { first_is_v6 });
     }
 
-    /// Takes the reason why all attempts have failed. Several reasons are listed in the order in which the attempts began.
+    /// Takes the reason why all attempts have failed. Several reasons are listed in the order in which the attempts
+    /// began.
     fn take_reason(&mut self) -> Error {
         let mut failed = std::mem::take(&mut self.failed);
         failed.sort_by_key(|(place, ..)| *place);

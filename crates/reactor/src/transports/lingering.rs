@@ -135,8 +135,8 @@ impl Reactor {
 
     /// Returns a Deferred that fires when no connection lingers: at once, or in the turn after the last one was closed.
     ///
-    /// The end of a run closes the lingering connections and then fires the Deferred. To deliver the last bytes safely, wait
-    /// for this Deferred before you stop the reactor.
+    /// The end of a run closes the lingering connections and then fires the Deferred. To deliver the last bytes safely,
+    /// wait for this Deferred before you stop the reactor.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};

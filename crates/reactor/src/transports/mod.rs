@@ -1,7 +1,7 @@
 //! Connections and ports, as protocols and programs see them.
 //!
-//! An event from the provider goes to a `Stream`, which calls its protocol. The bytes that the protocol writes go to the
-//! outbox. When the callback has returned, `settle` hands the outbox to the provider.
+//! An event from the provider goes to a `Stream`, which calls its protocol. The bytes that the protocol writes go to
+//! the outbox. When the callback has returned, `settle` hands the outbox to the provider.
 
 mod attempts;
 mod broken;

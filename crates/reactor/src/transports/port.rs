@@ -142,8 +142,8 @@ impl Port {
     /// ```
     ///
     /// # Errors
-    /// [`Error::AlreadyListening`] while the port listens. [`Error::CannotListen`] when the address is taken or not allowed.
-    /// [`Error::Closed`] when the reactor has been dropped.
+    /// [`Error::AlreadyListening`] while the port listens. [`Error::CannotListen`] when the address is taken or not
+    /// allowed. [`Error::Closed`] when the reactor has been dropped.
     pub fn start_listening(&self) -> Result<()> {
         let port = &self.0;
         let reactor = Reactor(port.reactor.upgrade().ok_or(Error::Closed)?);
@@ -193,8 +193,8 @@ impl Port {
     /// [`stop_listening`](Port::stop_listening) alone lets the system reset the waiting connections. A drain accepts at
     /// most 4096 of them. The Deferred fires when the socket is closed. Until then the factory builds protocols.
     ///
-    /// A connection that arrives between the last look at the queue and the closing of the socket is reset, unless another
-    /// process listens on the same socket. A paused port accepts nothing.
+    /// A connection that arrives between the last look at the queue and the closing of the socket is reset, unless
+    /// another process listens on the same socket. A paused port accepts nothing.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};

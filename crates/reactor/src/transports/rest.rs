@@ -1,7 +1,7 @@
 //! The limit of what is delivered after the output of a pair of pipes was lost.
 //!
-//! A socket that was reset gets no more bytes, so everything that it holds is delivered. The input of a pair is a pipe of
-//! its own, which may be endless: `yes | program | head`.
+//! A socket that was reset gets no more bytes, so everything that it holds is delivered. The input of a pair is a pipe
+//! of its own, which may be endless: `yes | program | head`.
 
 use std::time::Duration;
 

@@ -168,7 +168,8 @@ impl Stream {
 
     /// Whether the end of writing waits, because the producer may write more.
     ///
-    /// A close does not wait in a ring of connections, each the producer of another one. They would wait for each other.
+    /// A close does not wait in a ring of connections, each the producer of another one. They would wait for each
+    /// other.
     fn waits_for_producer(&self) -> bool {
         let is_producing = self.outbound.producer().is_some_and(|producer| producer.is_producing());
         is_producing && !(self.state().is_losing() && self.is_in_a_ring())

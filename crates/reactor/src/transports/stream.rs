@@ -28,7 +28,8 @@ use crate::interfaces::time::DelayedCall;
 use crate::kernel::{CallbackKind, Kernel, Reactor, Source, drop_logged};
 use crate::protocols::Protocol;
 
-/// The object that made a connection, and is notified of its beginning and end: a connector, or the call that adopted pipes.
+/// The object that made a connection, and is notified of its beginning and end: a connector, or the call that adopted
+/// pipes.
 pub(crate) trait Origin {
     /// Called before `connection_made` of the protocol.
     fn connected(&self, transport: &Transport);
@@ -554,7 +555,8 @@ impl Stream {
         }
         if let Some(kernel) = self.reactor.upgrade() {
             self.settle_soon(&kernel);
-            // The connection that produces may be closing, and need no longer wait if the registration completes a ring.
+            // The connection that produces may be closing, and need no longer wait if the registration completes a
+            // ring.
             producing.iter().for_each(|transport| transport.0.settle_soon(&kernel));
         }
         Ok(())

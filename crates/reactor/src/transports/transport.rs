@@ -141,7 +141,8 @@ impl Transport {
         self.0.lose();
     }
 
-    /// Closes the sending direction after the queued bytes have been sent and after a registered producer has unregistered.
+    /// Closes the sending direction after the queued bytes have been sent and after a registered producer has
+    /// unregistered.
     ///
     /// The peer then sees the end of the file. Reading continues.
     ///
@@ -269,8 +270,8 @@ impl Transport {
         }
     }
 
-    /// Sets the number of queued bytes above which the producer is paused, and the number down to which the queue must drain
-    /// before it is resumed.
+    /// Sets the number of queued bytes above which the producer is paused, and the number down to which the queue must
+    /// drain before it is resumed.
     ///
     /// The defaults are 65536 and 32768. `low` is capped at `high`.
     ///
@@ -571,8 +572,8 @@ impl Transport {
         WeakTransport(Rc::downgrade(&self.0))
     }
 
-    /// Sets the addresses that [`peer`](Transport::peer) and [`host`](Transport::host) return, for a connection that a load
-    /// balancer forwards. The endpoint `haproxy:` calls this with the addresses of the PROXY header.
+    /// Sets the addresses that [`peer`](Transport::peer) and [`host`](Transport::host) return, for a connection that a
+    /// load balancer forwards. The endpoint `haproxy:` calls this with the addresses of the PROXY header.
     ///
     /// Only the first call has an effect, because references to the addresses may be in use.
     ///

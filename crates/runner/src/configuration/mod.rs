@@ -1,4 +1,5 @@
-//! The configuration file in TOML: services, and options of the runner. Twisted has TAC files and `twistd` plug-ins for it.
+//! The configuration file in TOML: services, and options of the runner. Twisted has TAC files and `twistd` plug-ins for
+//! it.
 //!
 //! ```toml
 //! [runner]                  # command-line options, under their long names

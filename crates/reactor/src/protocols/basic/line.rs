@@ -249,8 +249,8 @@ struct Mode {
 }
 
 impl LineTransport {
-    /// Sends `line`, text or bytes, and the delimiter. The line must not contain the delimiter, but `send_line` does not
-    /// check that.
+    /// Sends `line`, text or bytes, and the delimiter. The line must not contain the delimiter, but `send_line` does
+    /// not check that.
     pub fn send_line(&self, line: &(impl AsRef<[u8]> + ?Sized)) {
         self.transport.write_sequence([line.as_ref(), &self.mode.delimiter]);
     }

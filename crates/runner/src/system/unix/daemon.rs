@@ -9,8 +9,8 @@
 //! A report is one byte, the exit status, followed by an error message. Status 0 means that the daemon has started.
 //!
 //! A signal such as Ctrl-C reaches the parent only. The socket decides once for both processes: after the shutdown, the
-//! daemon cannot report any more. A report that was sent before is still read, and the signal comes too late. The end of
-//! the parent makes the daemon's socket readable, so the daemon need not wait until it has a report.
+//! daemon cannot report any more. A report that was sent before is still read, and the signal comes too late. The end
+//! of the parent makes the daemon's socket readable, so the daemon need not wait until it has a report.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -60,8 +60,8 @@ impl PidFile {
     pub(crate) fn write(&mut self) -> Result<(), String> {
         let mut replace = || {
             self.file.rewind()?;
-            // Truncating a file to nothing makes ext4 write it to the disk when it is closed: mount(8), auto_da_alloc. A
-            // process that removes its new pid file would wait for a busy disk before it exits.
+            // Truncating a file to nothing makes ext4 write it to the disk when it is closed: mount(8), auto_da_alloc.
+            // A process that removes its new pid file would wait for a busy disk before it exits.
             if self.file.metadata()?.len() > 0 {
                 self.file.set_len(0)?;
             }
