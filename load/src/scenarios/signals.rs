@@ -143,23 +143,34 @@ fn send_some(address: SocketAddr) -> io::Result<()> {
 /// Returns the orphans that this process has inherited, once they are the daemon that the pid file names, or none. A
 /// process between the one in the foreground and the daemon exits by itself.
 fn settled_orphans(pidfile: &Path) -> io::Result<Vec<Pid>> {
-    let mut looks = 0;
-    loop {
-        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
-        let orphans = orphans()?;
-        let is_settled = match orphans[..] {
-            [] => true,
-            [daemon] => named(pidfile) == Some(daemon.as_raw_pid()),
-            _ => false,
-        };
-        if is_settled || looks == LOOKS {
-            // The daemon writes its pid file a moment before it installs its handlers.
-            thread::sleep(Duration::from_millis(if orphans.is_empty() { 0 } else { 50 }));
+    for _ in 0..LOOKS {
+        let (orphans, is_settled) = look(pidfile)?;
+        if is_settled && orphans.is_empty() {
             return Ok(orphans);
         }
-        looks += 1;
+        if is_settled {
+            // A daemon writes its pid file a moment before it installs its handlers. Before its report it also exits
+            // when its command was interrupted.
+            thread::sleep(Duration::from_millis(50));
+            if look(pidfile)? == (orphans.clone(), true) {
+                return Ok(orphans);
+            }
+        }
         thread::sleep(Duration::from_millis(1));
     }
+    orphans()
+}
+
+/// Returns the orphans, and whether they are the daemon that the pid file names, or none.
+fn look(pidfile: &Path) -> io::Result<(Vec<Pid>, bool)> {
+    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+    let orphans = orphans()?;
+    let is_settled = match orphans[..] {
+        [] => true,
+        [daemon] => named(pidfile) == Some(daemon.as_raw_pid()),
+        _ => false,
+    };
+    Ok((orphans, is_settled))
 }
 
 /// Describes a process: its state, and the kernel function in which it waits, proc(5).
