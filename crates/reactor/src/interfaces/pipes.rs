@@ -95,12 +95,13 @@ impl Reactor {
     /// ```
     /// # #[cfg(unix)] {
     /// use std::io::Read;
+    /// use std::os::unix::net::UnixStream;
     /// use ropewalk::Reactor;
     /// use ropewalk::sys::{PipeEnd, Sharing};
     /// use ropewalk::testing::AccumulatingProtocol;
     ///
     /// let reactor = Reactor::new()?;
-    /// let (mut reader, writer) = std::io::pipe().unwrap();
+    /// let (mut reader, writer) = UnixStream::pair().unwrap(); // or a pipe
     /// let protocol = AccumulatingProtocol::new();
     /// let transport = reactor.adopt_pipe(writer, PipeEnd::Writer, Sharing::Owned, &protocol.factory())?;
     /// transport.write(b"hello");
