@@ -66,6 +66,8 @@ pub enum Interface {
     Socket,
     /// Pipes, terminals and files as connections: IProcessTransport, StandardIO.
     Pipes,
+    /// Descriptors that UNIX connections carry: IUNIXTransport.sendFileDescriptor.
+    DescriptorPassing,
     /// Signal handlers, for example to stop the loop on SIGINT and SIGTERM.
     Signals,
 }
@@ -78,6 +80,7 @@ impl Interface {
             Interface::FdSet => Capabilities::FD_SET,
             Interface::Socket => Capabilities::SOCKET,
             Interface::Pipes => Capabilities::PIPES,
+            Interface::DescriptorPassing => Capabilities::DESCRIPTOR_PASSING,
             Interface::Signals => Capabilities::SIGNALS,
         }
     }
@@ -89,6 +92,7 @@ impl Interface {
             Interface::FdSet => "fd_set",
             Interface::Socket => "socket",
             Interface::Pipes => "pipes",
+            Interface::DescriptorPassing => "descriptor_passing",
             Interface::Signals => "signals",
         }
     }
