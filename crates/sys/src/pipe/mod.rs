@@ -28,6 +28,7 @@ use crate::socket::transfer;
 mod shared;
 
 mod broken_pipe;
+mod device;
 mod terminal;
 
 /// The number of bytes that a writable pipe accepts without blocking: the smallest PIPE_BUF that POSIX allows.
@@ -48,6 +49,8 @@ pub(crate) struct Pipe {
 enum Way {
     /// The descriptor is non-blocking.
     Flagged { is_terminal: bool },
+    /// The descriptor is non-blocking, and its end is the loss of a device.
+    OwnDevice,
     /// A pipe that others use.
     SharedPipe,
     /// A terminal or a device that others use.
@@ -65,6 +68,10 @@ impl Pipe {
         let again = if is_terminal && sharing == Sharing::Shared { terminal::open_again(&fd) } else { None };
         let (fd, sharing) = again.map_or((fd, sharing), |own| (own, Sharing::Owned));
         let way = match (FileType::from_raw_mode(fstat(&fd)?.st_mode as _), sharing) {
+            (_, Sharing::Owned) if end == PipeEnd::Device => {
+                ioctl_fionbio(&fd, true)?;
+                Way::OwnDevice
+            }
             (FileType::RegularFile | FileType::BlockDevice | FileType::Directory, _) => Way::File,
             (FileType::CharacterDevice, _) if !is_terminal && never_blocks(fd.as_fd())? => Way::File,
             (_, Sharing::Owned) => {
@@ -89,18 +96,20 @@ impl Pipe {
     pub(crate) fn receive(&self, fd: BorrowedFd<'_>, scratch: &mut [u8]) -> io::Result<Received> {
         loop {
             let received = match self.way {
-                Way::Flagged { .. } | Way::File => read(fd, &mut *scratch),
+                Way::Flagged { .. } | Way::OwnDevice | Way::File => read(fd, &mut *scratch),
                 Way::SharedPipe => shared::read(fd, scratch),
                 Way::SharedDevice { .. } => read_looking(fd, scratch),
                 Way::SharedSocket => transfer::receive_shared(fd, scratch),
             };
             return match received {
+                Ok(0) if self.way == Way::OwnDevice => Err(self.lose_device(Errno::IO)),
                 Ok(0) => Ok(Received::Eof),
                 // A terminal returns at most one line or one page, and more may be there.
                 Ok(count) if self.is_terminal() || count == scratch.len() => Ok(Received::Filled(count)),
                 Ok(count) => Ok(Received::Drained(count)),
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => Ok(Received::Empty),
+                Err(error) if self.way == Way::OwnDevice => Err(self.lose_device(error)),
                 // The other side of the terminal is gone: tty_ioctl(4), and EIO of read(2).
                 Err(Errno::IO) if self.is_terminal() => {
                     self.hung_up.set(true);
@@ -131,11 +140,11 @@ impl Pipe {
 
     fn send_slices(&self, fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if self.hung_up.get() {
-            return Err(Errno::PIPE.into());
+            return Err(self.loss());
         }
         loop {
             let sent = match self.way {
-                Way::Flagged { .. } | Way::File => writev(fd, slices),
+                Way::Flagged { .. } | Way::OwnDevice | Way::File => writev(fd, slices),
                 Way::SharedPipe => shared::write(fd, slices),
                 Way::SharedDevice { is_terminal: true } => write_looking(fd, slices, SURE_TERMINAL_BYTES),
                 Way::SharedDevice { is_terminal: false } => write_looking(fd, slices, SURE_BYTES),
@@ -146,9 +155,10 @@ impl Pipe {
                 // A terminal without a program at its other side is full for ever.
                 Err(Errno::AGAIN) if self.is_terminal() && look(fd, PollFlags::OUT)?.contains(PollFlags::HUP) => {
                     self.hung_up.set(true);
-                    return Err(Errno::PIPE.into());
+                    return Err(self.loss());
                 }
                 Err(Errno::AGAIN) => return Ok(0),
+                Err(error) if self.way == Way::OwnDevice => return Err(self.lose_device(error)),
                 outcome => return Ok(outcome?),
             }
         }
@@ -158,11 +168,24 @@ impl Pipe {
     /// `BrokenPipe` if the last reader is gone.
     fn check_reader(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         let found = if self.can_be_lost() { look(fd, PollFlags::empty())? } else { PollFlags::empty() };
-        if found.intersects(PollFlags::ERR | PollFlags::HUP) { Err(Errno::PIPE.into()) } else { Ok(()) }
+        if found.intersects(PollFlags::ERR | PollFlags::HUP) { Err(self.loss()) } else { Ok(()) }
     }
 
     fn is_terminal(&self) -> bool {
-        matches!(self.way, Way::Flagged { is_terminal: true } | Way::SharedDevice { is_terminal: true })
+        matches!(
+            self.way,
+            Way::Flagged { is_terminal: true } | Way::OwnDevice | Way::SharedDevice { is_terminal: true }
+        )
+    }
+
+    /// The error of a write that no program at the other side will read.
+    fn loss(&self) -> io::Error {
+        if self.way == Way::OwnDevice { device::gone(Errno::IO) } else { Errno::PIPE.into() }
+    }
+
+    fn lose_device(&self, cause: Errno) -> io::Error {
+        self.hung_up.set(true);
+        device::gone(cause)
     }
 }
 

@@ -59,17 +59,20 @@ pub enum PipeEnd {
     Writer,
     /// Bytes are received and sent under one key, as with the master of a pseudo-terminal.
     Both,
+    /// Bytes are received and sent by a device, as with a serial port. A read that returns nothing is not the end of a
+    /// stream: the device is gone, and calls fail with `NotConnected`.
+    Device,
 }
 
 impl PipeEnd {
     /// Returns whether bytes are received.
     pub const fn reads(self) -> bool {
-        matches!(self, PipeEnd::Reader | PipeEnd::Both)
+        matches!(self, PipeEnd::Reader | PipeEnd::Both | PipeEnd::Device)
     }
 
     /// Returns whether bytes are sent.
     pub const fn writes(self) -> bool {
-        matches!(self, PipeEnd::Writer | PipeEnd::Both)
+        matches!(self, PipeEnd::Writer | PipeEnd::Both | PipeEnd::Device)
     }
 }
 
