@@ -19,6 +19,7 @@ mod outbox;
 pub mod panics;
 pub mod proxy_header;
 mod random;
+pub mod serial;
 mod slab;
 mod stream_state;
 mod timer_queue;

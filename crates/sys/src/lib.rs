@@ -20,6 +20,7 @@ mod raw_descriptor;
 #[cfg(unix)]
 mod readiness;
 mod seam;
+mod serial;
 pub mod signals;
 #[cfg(unix)]
 mod socket;
@@ -38,5 +39,6 @@ pub use memory::release_free_memory;
 pub use names::{IpFamily, check_name, is_family_missing, look_up, zone_number};
 pub use providers::{Provider, providers};
 pub use seam::*;
+pub use serial::SerialDevice;
 pub use system_error::{explained_error, system_error, too_many_descriptors};
 pub use waker::{Wake, Waker};
