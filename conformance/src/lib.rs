@@ -18,13 +18,13 @@ pub mod lock_step;
 pub mod logged;
 mod naming;
 #[cfg(unix)]
-pub mod passed;
-#[cfg(unix)]
 pub mod scenario;
 pub mod scrambler;
 pub mod script;
 pub mod specs;
 mod subject;
+#[cfg(unix)]
+mod terminals;
 pub mod waiting;
 mod without_ipv6;
 

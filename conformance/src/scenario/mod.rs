@@ -11,7 +11,6 @@
 
 mod crowds;
 mod dialogue;
-mod passing;
 mod scripts;
 
 use std::io::{BufRead, BufReader, Lines, Write};

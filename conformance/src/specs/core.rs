@@ -838,7 +838,11 @@ specifications! {
         let (reader, _writer) = rustix::pipe::pipe().unwrap();
         let (end, sharing) = (ropewalk::sys::PipeEnd::Reader, ropewalk::sys::Sharing::Owned);
         let pipe = reactor.adopt_pipe(reader, end, sharing, &Script::new().factory());
+        let (_line, device) = crate::terminals::pseudo_terminal();
+        let settings = ropewalk::serial::SerialSettings::default();
+        let serial = reactor.open_serial_port(device, &settings, &Script::new().factory());
         let outcomes = [
+            (ropewalk::Interface::SerialPorts, "serial_ports", serial.map(drop)),
             (ropewalk::Interface::Pipes, "pipes", pipe.map(drop)),
             (ropewalk::Interface::Socket, "socket", adopted.map(drop)),
             (ropewalk::Interface::FdSet, "fd_set", watched),

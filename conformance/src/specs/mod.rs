@@ -5,8 +5,6 @@ pub mod closing;
 pub mod connectors;
 pub mod core;
 pub mod current;
-#[cfg(unix)]
-pub mod descriptor_passing;
 pub mod ending;
 pub mod endpoints;
 #[cfg(unix)]
@@ -43,6 +41,8 @@ pub mod reentrancy;
 pub mod refusals;
 pub mod resolver;
 pub mod scarcity;
+#[cfg(unix)]
+pub mod serial_ports;
 pub mod settling;
 #[cfg(unix)]
 pub mod signals;

@@ -17,6 +17,7 @@ use rustix::fs::{OFlags, fcntl_getfl};
 
 use crate::links::{Transports, assert_same_bytes, noise};
 use crate::script::{Log, LoggingFactory, Script, reason_name, stop};
+use crate::terminals::pseudo_terminal;
 use crate::{run, specifications};
 
 fn pipe() -> io::Result<(File, File)> {
@@ -41,14 +42,8 @@ fn terminal() -> (OwnedFd, File) {
 
 /// Returns the master of a new pseudo-terminal, and its other side, which edits lines as a user's terminal does.
 fn usual_terminal() -> (OwnedFd, File) {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let name = ptsname(&master, Vec::new()).unwrap();
-    let slave = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
-    (master, slave)
+    let (master, path) = pseudo_terminal();
+    (master, File::options().read(true).write(true).open(path).unwrap())
 }
 
 /// Fills a terminal whose program has stopped reading, so that bytes are queued for it.

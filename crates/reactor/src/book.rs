@@ -42,6 +42,9 @@ pub struct Logging;
 #[doc = include_str!("../../../docs/src/scheduling.md")]
 pub struct Scheduling;
 
+#[doc = include_str!("../../../docs/src/serial-ports.md")]
+pub struct SerialPorts;
+
 #[doc = include_str!("../../../docs/src/servers.md")]
 pub struct Servers;
 

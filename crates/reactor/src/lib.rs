@@ -90,6 +90,7 @@ pub use error::{Error, Result};
 pub use interfaces::Interface;
 pub use interfaces::core::{Phase, RunOptions, TriggerId};
 pub use interfaces::fd_set::Descriptor;
+pub use interfaces::serial_ports::SerialPort;
 pub use interfaces::signals::SignalWatch;
 pub use interfaces::tcp::{Binding, Destination};
 pub use interfaces::thread_pool::{ThreadPool, ThreadPoolCounts};
@@ -103,6 +104,8 @@ pub use protocols::{ClientFactory, Factory, Protocol};
 pub use react::{react, react_on};
 /// The system-independent parts: Deferreds and their errors, framing, timer queues, keys and outboxes.
 pub use ropewalk_proto as proto;
+/// The settings and the lines of [serial ports](Reactor::open_serial_port).
+pub use ropewalk_proto::serial;
 pub use ropewalk_proto::{
     Address, DEFAULT_BACKLOG, Deferred, DeferredError, DeferredList, DeferredLock, DeferredQueue, DeferredSemaphore,
     Failure, Moment, Resolver, fail, gather_results, maybe_deferred, race, succeed,

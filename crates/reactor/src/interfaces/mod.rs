@@ -7,6 +7,7 @@ pub mod log_limit;
 mod pipes;
 mod questions;
 pub mod resolver;
+pub mod serial_ports;
 pub mod signals;
 pub mod socket;
 pub mod tcp;
@@ -66,8 +67,8 @@ pub enum Interface {
     Socket,
     /// Pipes, terminals and files as connections: IProcessTransport, StandardIO.
     Pipes,
-    /// Descriptors that UNIX connections carry: IUNIXTransport.sendFileDescriptor.
-    DescriptorPassing,
+    /// Serial ports: SerialPort.
+    SerialPorts,
     /// Signal handlers, for example to stop the loop on SIGINT and SIGTERM.
     Signals,
 }
@@ -79,8 +80,8 @@ impl Interface {
             Interface::Unix => Capabilities::UNIX,
             Interface::FdSet => Capabilities::FD_SET,
             Interface::Socket => Capabilities::SOCKET,
-            Interface::Pipes => Capabilities::PIPES,
-            Interface::DescriptorPassing => Capabilities::DESCRIPTOR_PASSING,
+            // The bytes of a serial port are those of a pipe.
+            Interface::Pipes | Interface::SerialPorts => Capabilities::PIPES,
             Interface::Signals => Capabilities::SIGNALS,
         }
     }
@@ -92,7 +93,7 @@ impl Interface {
             Interface::FdSet => "fd_set",
             Interface::Socket => "socket",
             Interface::Pipes => "pipes",
-            Interface::DescriptorPassing => "descriptor_passing",
+            Interface::SerialPorts => "serial_ports",
             Interface::Signals => "signals",
         }
     }

@@ -19,7 +19,7 @@ use crate::task::AddTimeout;
 use crate::transports::{Keys, Origin, Transport, WeakTransport};
 
 /// The time that a stopped reactor gives the connection of pipes to send what is queued.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 impl Reactor {
     /// Makes one connection out of two descriptors: bytes from `input` are received, and written bytes are sent to
@@ -86,7 +86,7 @@ impl Reactor {
     /// A [`PipeEnd::Reader`] only receives: what its protocol writes is dropped. A [`PipeEnd::Writer`] only sends. When
     /// the last reader is gone, `connection_lost` follows within a second, also while nothing is written. It gets
     /// [`Error::ConnectionLost`] with the error `BrokenPipe`. [`PipeEnd::Both`] is for the master of a
-    /// pseudo-terminal, or another device that is read and written. Such a device cannot end one direction alone, so
+    /// pseudo-terminal, and [`PipeEnd::Device`] for a device that can vanish. Neither can end one direction alone, so
     /// `lose_write_connection` only refuses later writes.
     ///
     /// `sharing` says whether another program uses the same open pipe or terminal. [`Sharing::Owned`] makes it
@@ -143,7 +143,7 @@ impl Reactor {
 struct PipeOrigin(RefCell<Option<TriggerId>>);
 
 impl Origin for PipeOrigin {
-    fn connected(&self, transport: &Transport) {
+    fn connected(self: Rc<Self>, transport: &Transport) {
         let connection = transport.downgrade();
         let finish = move |reactor: &Reactor| finish_sending(reactor, &connection);
         let reactor = transport.reactor();
@@ -165,7 +165,7 @@ impl Origin for PipeOrigin {
 }
 
 /// Closes a connection that has something to send. The Deferred fires when it is closed, or after [`SHUTDOWN_GRACE`].
-fn finish_sending(reactor: &Reactor, connection: &WeakTransport) -> Deferred<()> {
+pub(super) fn finish_sending(reactor: &Reactor, connection: &WeakTransport) -> Deferred<()> {
     let sends = |transport: &Transport| transport.is_disconnecting() || transport.buffered() > 0;
     let Some(transport) = connection.upgrade().filter(|transport| transport.is_connected() && sends(transport)) else {
         return succeed(());

@@ -430,13 +430,17 @@ impl Transport {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn connector(&self) -> Option<Connector> {
-        let connector = self.0.origin()?.as_any().downcast().ok()?;
-        Some(Connector(connector))
+        self.origin().map(Connector)
+    }
+
+    /// Returns the object that made the connection, if it is of this type.
+    pub(crate) fn origin<O: Origin + 'static>(&self) -> Option<Rc<O>> {
+        self.0.origin()?.as_any().downcast().ok()
     }
 }
 
 impl Origin for ConnectorInner {
-    fn connected(&self, transport: &Transport) {
+    fn connected(self: Rc<Self>, transport: &Transport) {
         *self.transport.borrow_mut() = Some(transport.clone());
     }
 

@@ -8,7 +8,6 @@ mod broken;
 mod closing;
 mod connect_hook;
 mod connector;
-mod descriptors;
 mod ending;
 mod factory_users;
 mod flags;

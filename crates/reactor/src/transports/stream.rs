@@ -32,7 +32,10 @@ use crate::protocols::Protocol;
 /// pipes.
 pub(crate) trait Origin {
     /// Called before `connection_made` of the protocol.
-    fn connected(&self, transport: &Transport);
+    fn connected(self: Rc<Self>, transport: &Transport);
+
+    /// Called when the socket is closed, before `connection_lost` of the protocol.
+    fn closed(self: Rc<Self>, _reactor: &Reactor, _reason: &Error) {}
 
     /// Called after `connection_lost` of the protocol.
     fn connection_lost(self: Rc<Self>, reactor: &Reactor, reason: &Error);
@@ -168,7 +171,7 @@ impl Stream {
             key,
             send_key,
             state: Cell::new(StreamState::new()),
-            flags: Word::new(settings.flags() | keys.flags(&peer, reactor.0.capabilities())),
+            flags: Word::new(settings.flags() | keys.flags()),
             inbound: Inbound::default(),
             outbound: Outbound::default(),
             protocol,
@@ -177,12 +180,12 @@ impl Stream {
             proxied: OnceCell::new(),
             origin,
         });
-        stream.protocol.ask_how_it_receives(&reactor.0, &stream.flags);
+        stream.protocol.ask_for_memory(&reactor.0, &stream.flags);
         stream.set_state(keys.state());
         keys.each(|key| reactor.0.add_source(key, stream.clone()));
         let transport = Transport(stream);
         if let Some(origin) = &transport.0.origin {
-            origin.connected(&transport);
+            origin.clone().connected(&transport);
         }
         reactor.contain(key, || transport.0.call(&reactor.0, |protocol| protocol.connection_made(&transport)));
         transport
@@ -306,8 +309,6 @@ impl Stream {
         if self.flags.get().intersects(Flags::TAILORED) {
             return self.deliver_piece(kernel, transport);
         }
-        // The protocol takes no descriptors any more.
-        drop(self.inbound.take_passed());
         if let Some(unread) = self.inbound.take_unread(&self.flags) {
             self.call(kernel, |protocol| protocol.data_received(transport, &unread));
         }
@@ -415,8 +416,13 @@ impl Stream {
                 }
                 self.mark(Flags::ARMED, false);
             }
-            EndStep::Socket => self.close_socket(kernel, closing),
-            EndStep::Queue => self.outbound.drop_queue(kernel, &self.flags),
+            EndStep::Socket => {
+                self.close_socket(kernel, closing);
+                if let Some(origin) = &self.origin {
+                    origin.clone().closed(&Reactor(kernel.clone()), reason);
+                }
+            }
+            EndStep::Queue => self.outbound.drop_queue(kernel),
             EndStep::Producer => self.stop_producer(kernel),
             EndStep::Consumers => self.settle_consumers(kernel),
             EndStep::Attachments => {
