@@ -18,6 +18,8 @@ pub mod lock_step;
 pub mod logged;
 mod naming;
 #[cfg(unix)]
+pub mod passed;
+#[cfg(unix)]
 pub mod scenario;
 pub mod scrambler;
 pub mod script;

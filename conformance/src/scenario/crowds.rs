@@ -14,12 +14,12 @@ use crate::script::{Script, stop};
 use crate::{Subject, quiet};
 
 /// The descriptor limit of a scenario with few descriptors.
-const FEW: u64 = 64;
+pub(super) const FEW: u64 = 64;
 
 /// FD_SETSIZE of all systems on which the scenarios run: select(2) cannot watch a descriptor with this number.
 const BEYOND_SELECT: usize = 1024;
 
-fn limit_descriptors(most: u64) {
+pub(super) fn limit_descriptors(most: u64) {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let most = maximum.map_or(most, |maximum| maximum.min(most));
     setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum }).expect("it is at most the hard limit");

@@ -11,6 +11,7 @@
 
 mod crowds;
 mod dialogue;
+mod passing;
 mod scripts;
 
 use std::io::{BufRead, BufReader, Lines, Write};

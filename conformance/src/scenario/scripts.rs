@@ -16,6 +16,7 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use super::crowds;
 use super::dialogue::{hear, say, saying};
+use super::passing;
 use crate::Subject;
 use crate::lock_step::LockStep;
 use crate::script::{Script, stop};
@@ -27,6 +28,9 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("exhausted", crowds::exhausted),
     ("beyond select", crowds::beyond_select),
     ("thousand", crowds::thousand),
+    ("few free descriptors", passing::few_free_descriptors),
+    ("no free descriptors", passing::no_free_descriptors),
+    ("passed descriptors", passing::passed_descriptors),
     ("serve", serve),
     ("made", made),
     ("reacting", reacting),

@@ -5,6 +5,8 @@ pub mod closing;
 pub mod connectors;
 pub mod core;
 pub mod current;
+#[cfg(unix)]
+pub mod descriptor_passing;
 pub mod ending;
 pub mod endpoints;
 #[cfg(unix)]

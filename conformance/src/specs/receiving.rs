@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ropewalk::protocols::BufferedProtocol;
+use ropewalk::protocols::{BufferedProtocol, FileDescriptorReceiver};
 use ropewalk::{Error, Protocol, Transport};
 
 use crate::links::{Countdown, assert_same_bytes, noise};
@@ -57,6 +57,10 @@ impl Protocol for Buffered {
 
     fn buffered(&mut self) -> Option<&mut dyn BufferedProtocol> {
         if self.is_off.get() { None } else { Some(self) }
+    }
+
+    fn file_descriptor_receiver(&mut self) -> Option<&mut dyn FileDescriptorReceiver> {
+        self.script.file_descriptor_receiver()
     }
 
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {

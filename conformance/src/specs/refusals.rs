@@ -14,6 +14,9 @@ use crate::links::{Countdown, NOWHERE};
 use crate::script::{Log, LoggingFactory, Script};
 use crate::{run, specifications};
 
+const MISSING: [Interface; 5] =
+    [Interface::Socket, Interface::FdSet, Interface::Pipes, Interface::DescriptorPassing, Interface::Signals];
+
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Fails unless `error` says that the provider lacks the interface called `name`.
@@ -37,7 +40,7 @@ specifications! {
     fn missing_interfaces_are_not_listed(subject: &Subject) {
         // Reactor::provides
         let reactor = subject.reactor();
-        for missing in [Interface::Socket, Interface::FdSet, Interface::Pipes, Interface::Signals] {
+        for missing in MISSING {
             assert!(!reactor.provides(missing), "{missing:?}");
         }
     }
@@ -84,6 +87,22 @@ specifications! {
         subject.join(&reactor, &server, &client);
         run(&reactor);
         assert_eq!((server.received(), client.received()), (b"hello, goodbye".to_vec(), b"hello, goodbye".to_vec()));
+    }
+
+    fn a_descriptor_is_not_sent(subject: &Subject) {
+        // IUNIXTransport.sendFileDescriptor: the descriptor is closed, and the connection continues.
+        let (reactor, both) = (subject.reactor(), Countdown::new(2));
+        let client = Script::new().on_made(|transport| {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            expect_lack(&transport.send_file_descriptor(ours).unwrap_err(), "descriptor_passing");
+            assert_eq!(theirs.read(&mut [0]).unwrap(), 0);
+            transport.write(b"bytes alone");
+            transport.lose_connection();
+        });
+        let server = Script::new().counted_by(&both);
+        subject.join(&reactor, &server, &client.counted_by(&both));
+        run(&reactor);
+        assert_eq!(server.received(), b"bytes alone");
     }
 
     fn a_descriptor_is_not_watched(subject: &Subject) {

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use ropewalk::protocols::BufferedProtocol;
+use ropewalk::protocols::{BufferedProtocol, FileDescriptorReceiver};
 use ropewalk::{Address, Bytes, Error, Factory, Port, Protocol, Transport};
 
 /// Counts the connections of some ports, and pauses the ports while the limit is reached.
@@ -117,6 +117,10 @@ impl Protocol for Limited {
 
     fn buffered(&mut self) -> Option<&mut dyn BufferedProtocol> {
         self.protocol.buffered()
+    }
+
+    fn file_descriptor_receiver(&mut self) -> Option<&mut dyn FileDescriptorReceiver> {
+        self.protocol.file_descriptor_receiver()
     }
 
     fn layer_opened(&mut self, transport: &Transport) {

@@ -47,6 +47,10 @@ pub enum Error {
     Panicked(Arc<str>, Arc<str>),
     /// This side called `release`, and uses the socket itself.
     Released,
+    /// The connection closed in order, but a descriptor was queued that no byte followed, so it could not be sent.
+    FileDescriptorOverrun,
+    /// The peer sent descriptors that the system could not open in this process.
+    FileDescriptorsLost,
     /// The connection was idle for longer than its policy allows.
     TimedOut,
 
@@ -161,6 +165,8 @@ impl Error {
             Error::ConnectionFdescWentAway => "ConnectionFdescWentAway",
             Error::Panicked(..) => "Panicked",
             Error::Released => "Released",
+            Error::FileDescriptorOverrun => "FileDescriptorOverrun",
+            Error::FileDescriptorsLost => "FileDescriptorsLost",
             Error::TimedOut => "TimedOut",
             Error::ConnectionRefused(..) => "ConnectionRefused",
             Error::ConnectTimedOut(..) => "ConnectTimedOut",
@@ -300,6 +306,12 @@ impl std::fmt::Display for Error {
             Error::ConnectionFdescWentAway => f.write_str("the descriptor was closed while the reactor watched it"),
             Error::Panicked(who, message) => write!(f, "{who} panicked: {message}"),
             Error::Released => f.write_str("the program has released the socket, and uses it itself"),
+            Error::FileDescriptorOverrun => {
+                f.write_str("a descriptor was not sent: write at least one byte after `send_file_descriptor`")
+            }
+            Error::FileDescriptorsLost => f.write_str(
+                "descriptors from the peer were lost: this process has too many open descriptors, see RLIMIT_NOFILE",
+            ),
             Error::TimedOut => f.write_str("connection was idle for too long"),
             Error::ConnectionRefused(address, _) => write!(f, "connection to {address} was refused"),
             Error::ConnectTimedOut(_) => f.write_str("connecting took longer than its timeout"),

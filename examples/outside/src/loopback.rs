@@ -220,7 +220,14 @@ mod tests {
     #[test]
     fn missing_interfaces_are_not_offered() {
         let reactor = reactor();
-        let missing = [Interface::Unix, Interface::FdSet, Interface::Socket, Interface::Pipes, Interface::Signals];
+        let missing = [
+            Interface::Unix,
+            Interface::FdSet,
+            Interface::Socket,
+            Interface::Pipes,
+            Interface::DescriptorPassing,
+            Interface::Signals,
+        ];
         assert!(reactor.provides(Interface::Tcp) && missing.iter().all(|interface| !reactor.provides(*interface)));
     }
 }

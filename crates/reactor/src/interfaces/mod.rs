@@ -67,6 +67,8 @@ pub enum Interface {
     Socket,
     /// Pipes, terminals and files as connections: IProcessTransport, StandardIO.
     Pipes,
+    /// Descriptors that UNIX connections carry: IUNIXTransport.sendFileDescriptor.
+    DescriptorPassing,
     /// Serial ports: SerialPort.
     SerialPorts,
     /// Signal handlers, for example to stop the loop on SIGINT and SIGTERM.
@@ -82,6 +84,7 @@ impl Interface {
             Interface::Socket => Capabilities::SOCKET,
             // The bytes of a serial port are those of a pipe.
             Interface::Pipes | Interface::SerialPorts => Capabilities::PIPES,
+            Interface::DescriptorPassing => Capabilities::DESCRIPTOR_PASSING,
             Interface::Signals => Capabilities::SIGNALS,
         }
     }
@@ -93,6 +96,7 @@ impl Interface {
             Interface::FdSet => "fd_set",
             Interface::Socket => "socket",
             Interface::Pipes => "pipes",
+            Interface::DescriptorPassing => "descriptor_passing",
             Interface::SerialPorts => "serial_ports",
             Interface::Signals => "signals",
         }

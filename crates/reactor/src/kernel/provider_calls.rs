@@ -11,9 +11,9 @@ use std::io;
 use ropewalk_proto::panics::{CaughtPanic, catch};
 use ropewalk_proto::{Address, Key, Outbox};
 use ropewalk_sys::{
-    Adoption, ConnectSpec, Filesystem, Interest, KeepAliveTimes, Kind, ListenSpec, OwnedSocket, OwnedWaitable,
-    PeerCredentials, PipeEnd, Pipes, RawSocket, RawWaitable, Received, Released, Sent, Sharing, SocketOption, Sockets,
-    Streams, Watches,
+    Adoption, ConnectSpec, DescriptorPassing, DescriptorQueue, Filesystem, Interest, KeepAliveTimes, Kind, ListenSpec,
+    OwnedSocket, OwnedWaitable, PassedDescriptors, PeerCredentials, PipeEnd, Pipes, RawSocket, RawWaitable, Received,
+    Released, Sent, Sharing, SocketOption, Sockets, Streams, Watches,
 };
 
 use super::Kernel;
@@ -100,6 +100,15 @@ guarded! { Adoption:
 
 guarded! { Pipes:
     fn adopt_pipe(handle: OwnedWaitable, end: PipeEnd, sharing: Sharing) -> io::Result<Key>;
+}
+
+guarded! { DescriptorPassing:
+    fn send_with_descriptors(key: Key, outbox: &mut Outbox, queue: &mut DescriptorQueue) -> io::Result<Sent>;
+    fn receive_with_descriptors(
+        key: Key,
+        scratch: &mut [u8],
+        passed: &mut PassedDescriptors
+    ) -> io::Result<Received>;
 }
 
 guarded! { Watches:

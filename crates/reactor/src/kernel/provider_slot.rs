@@ -5,7 +5,9 @@ use std::io;
 use std::net::IpAddr;
 
 use ropewalk_proto::{Key, Outbox};
-use ropewalk_sys::{Adoption, EventProvider, Filesystem, Pipes, Received, Sent, Sockets, Streams, Watches};
+use ropewalk_sys::{
+    Adoption, DescriptorPassing, EventProvider, Filesystem, Pipes, Received, Sent, Sockets, Streams, Watches,
+};
 
 use super::Kernel;
 use super::provider_calls::{Answer, Blame, Guarded};
@@ -31,7 +33,15 @@ macro_rules! parts {
     };
 }
 
-parts! { streams: Streams, sockets: Sockets, adoption: Adoption, pipes: Pipes, watches: Watches, filesystem: Filesystem }
+parts! {
+    streams: Streams,
+    sockets: Sockets,
+    adoption: Adoption,
+    pipes: Pipes,
+    descriptor_passing: DescriptorPassing,
+    watches: Watches,
+    filesystem: Filesystem
+}
 
 /// Defines methods of the kernel that call `tell` with a guarded part of the provider: now, or once the provider is
 /// back from a wait in another thread.

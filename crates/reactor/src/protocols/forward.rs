@@ -79,6 +79,10 @@ macro_rules! forward_conversation {
             self.inner.buffered()
         }
 
+        fn file_descriptor_receiver(&mut self) -> Option<&mut dyn $crate::protocols::FileDescriptorReceiver> {
+            self.inner.file_descriptor_receiver()
+        }
+
         fn read_connection_lost(&mut self, transport: &$crate::transports::Transport) {
             self.inner.read_connection_lost(transport);
         }

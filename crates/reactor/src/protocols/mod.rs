@@ -16,6 +16,7 @@ pub use paced::{Paced, paced};
 pub use reconnecting::ReconnectingClientFactory;
 
 use bytes::Bytes;
+use ropewalk_sys::OwnedWaitable;
 
 use crate::error::Error;
 use crate::transports::Transport;
@@ -130,6 +131,18 @@ pub trait Protocol {
     ///
     /// Must not use the transport. [`BufferedProtocol`] has an example.
     fn buffered(&mut self) -> Option<&mut dyn BufferedProtocol> {
+        None
+    }
+
+    /// Returns this protocol if it takes the descriptors that the peer of a UNIX connection sends. The default returns
+    /// `None`.
+    ///
+    /// The connection asks once when the protocol takes its place, and again for each message with descriptors. After
+    /// `None` it does not ask again, and receives as other connections do. The system then closes the descriptors, and
+    /// they never become open in this process. Connections of other kinds do not ask.
+    ///
+    /// Must not use the transport. [`FileDescriptorReceiver`] has an example.
+    fn file_descriptor_receiver(&mut self) -> Option<&mut dyn FileDescriptorReceiver> {
         None
     }
 
@@ -308,6 +321,85 @@ pub trait BufferedProtocol {
     fn buffer_filled(&mut self, transport: &Transport, count: usize);
 }
 
+/// A protocol that receives the descriptors that the peer of a UNIX connection sends.
+///
+/// [`Protocol::file_descriptor_receiver`] returns it. The connection calls
+/// the methods on the reactor's thread, as callbacks of the protocol.
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use std::fs::File;
+/// use std::io::Write;
+/// use std::os::fd::OwnedFd;
+/// use ropewalk::prelude::*;
+/// use ropewalk::protocols::FileDescriptorReceiver;
+///
+/// /// Writes what it receives to the file that it received last.
+/// #[derive(Default)]
+/// struct Log(Option<File>);
+///
+/// impl Protocol for Log {
+///     fn file_descriptor_receiver(&mut self) -> Option<&mut dyn FileDescriptorReceiver> {
+///         Some(self)
+///     }
+///
+///     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
+///         match &mut self.0 {
+///             Some(file) if file.write_all(data).is_ok() => {}
+///             _ => transport.abort_connection(),
+///         }
+///     }
+/// }
+///
+/// impl FileDescriptorReceiver for Log {
+///     fn file_descriptor_received(&mut self, _transport: &Transport, descriptor: OwnedFd) {
+///         self.0 = Some(descriptor.into());
+///     }
+/// }
+/// # }
+/// ```
+pub trait FileDescriptorReceiver {
+    /// Called with each received descriptor, in the order in which the peer sent them, and before
+    /// [`data_received`](Protocol::data_received) gets the byte that carried it. Bytes that the peer wrote
+    /// before that byte may follow as well, because the system joins them.
+    ///
+    /// The descriptor is yours, and dropping it closes it. exec(2) closes it, so a child process does not inherit it.
+    /// Its kind, its flags and its other users are the peer's choice. Check them before you use it.
+    ///
+    /// One message of the peer may carry up to 253 descriptors, and all of them are delivered together. A pause within
+    /// this method takes effect before the bytes.
+    fn file_descriptor_received(&mut self, transport: &Transport, descriptor: OwnedWaitable);
+
+    /// Called when the peer has sent further descriptors that the system could not open here, usually because the
+    /// process has too many open descriptors. The descriptors that it could open precede this call, and the bytes that
+    /// carried them follow. Later messages have their own descriptors.
+    ///
+    /// The default closes the connection with [`Error::FileDescriptorsLost`], because a protocol that counts descriptors
+    /// would mistake a later one for the lost one.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use std::os::fd::OwnedFd;
+    /// use ropewalk::Transport;
+    /// use ropewalk::protocols::FileDescriptorReceiver;
+    ///
+    /// /// Counts descriptors, and does not mind lost ones.
+    /// struct Counter(usize);
+    ///
+    /// impl FileDescriptorReceiver for Counter {
+    ///     fn file_descriptor_received(&mut self, _transport: &Transport, _descriptor: OwnedFd) {
+    ///         self.0 += 1;
+    ///     }
+    ///
+    ///     fn file_descriptors_lost(&mut self, _transport: &Transport) {}
+    /// }
+    /// # }
+    /// ```
+    fn file_descriptors_lost(&mut self, transport: &Transport) {
+        transport.end(Error::FileDescriptorsLost);
+    }
+}
+
 impl<P: Protocol + ?Sized> Protocol for Box<P> {
     fn connection_made(&mut self, transport: &Transport) {
         (**self).connection_made(transport);
@@ -327,6 +419,10 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
 
     fn buffered(&mut self) -> Option<&mut dyn BufferedProtocol> {
         (**self).buffered()
+    }
+
+    fn file_descriptor_receiver(&mut self) -> Option<&mut dyn FileDescriptorReceiver> {
+        (**self).file_descriptor_receiver()
     }
 
     fn read_connection_lost(&mut self, transport: &Transport) {

@@ -69,7 +69,7 @@ impl Stream {
     /// Settles a connection that is lost.
     #[cold]
     pub(super) fn settle_broken(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        self.outbound.drop_queue(kernel);
+        self.outbound.drop_queue(kernel, &self.flags);
         self.drop_wire();
         if self.has(Flags::PACED) {
             self.pace();
@@ -127,7 +127,7 @@ impl Stream {
         if piece.is_empty() {
             return Piece::Nothing;
         }
-        match kernel.streams(|streams| streams.receive(self.key, &mut piece)) {
+        match self.receive_keeping(kernel, &mut piece) {
             Ok(Ok(Received::Filled(count) | Received::Drained(count))) => {
                 self.use_rest(count);
                 piece.truncate(count);

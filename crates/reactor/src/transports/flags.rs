@@ -60,8 +60,14 @@ bitflags! {
         const SIZED = 1 << 22;
         /// The connection is one of pipes, terminals or files.
         const PIPE = 1 << 23;
-        /// The connection chooses where it receives, or how much at a time.
-        const TAILORED = Flags::BUFFERED.bits() | Flags::SIZED.bits();
+        /// The connection can carry descriptors: a UNIX connection of a provider that passes them.
+        const PASSES = 1 << 24;
+        /// The protocol takes the descriptors that come with received bytes.
+        const TAKES_DESCRIPTORS = 1 << 25;
+        /// The outbound part has descriptors to send.
+        const DESCRIPTORS = 1 << 26;
+        /// The connection chooses where it receives, how much at a time, or with descriptors.
+        const TAILORED = Flags::BUFFERED.bits() | Flags::SIZED.bits() | Flags::TAKES_DESCRIPTORS.bits();
     }
 }
 
@@ -107,8 +113,9 @@ impl Flags {
     /// Whether the connection is settled and has no observers.
     #[inline]
     pub(super) fn are_plain(self) -> bool {
+        const KIND: Flags = Flags::PIPE.union(Flags::PASSES);
         const HARMLESS: Flags =
-            Flags::QUEUED.union(Flags::PACED).union(Flags::PROMPT).union(Flags::LINGERS).union(Flags::PIPE);
+            Flags::QUEUED.union(Flags::PACED).union(Flags::PROMPT).union(Flags::LINGERS).union(KIND);
         self.difference(HARMLESS) == Flags::ARMED
     }
 

@@ -4,6 +4,8 @@
 //! queue of a paced connection drains (`PACE_HELD`, only with `PACED`). Bytes that were given back (`UNREAD`) are
 //! delivered before newer ones. `ARMED` is true while the provider reports readability.
 
+use ropewalk_sys::PassedDescriptors;
+
 use super::flags::{Flags, Word};
 use super::slot::Slot;
 
@@ -17,6 +19,8 @@ pub(super) struct Inbound {
 struct Rare {
     /// Bytes that the protocol gave back.
     unread: Vec<u8>,
+    /// The descriptors that precede the last of the unread bytes.
+    passed: PassedDescriptors,
     /// The number of policies that hold reading back.
     holds: u32,
     /// The most bytes of one delivery.
@@ -44,6 +48,24 @@ impl Inbound {
         }
         flags.mark(Flags::UNREAD, false);
         Some(self.rare.with(|rare| std::mem::take(&mut rare.unread)))
+    }
+
+    /// Keeps the descriptors that came with the bytes that are kept next.
+    pub(super) fn keep_passed(&self, passed: PassedDescriptors) {
+        if !passed.is_empty() {
+            self.rare.with(|rare| {
+                rare.passed.descriptors.extend(passed.descriptors);
+                rare.passed.are_lost |= passed.are_lost;
+            });
+        }
+    }
+
+    pub(super) fn has_passed(&self) -> bool {
+        self.rare.peek(|rare| !rare.passed.is_empty()).unwrap_or(false)
+    }
+
+    pub(super) fn take_passed(&self) -> Option<PassedDescriptors> {
+        self.rare.peek(|rare| std::mem::take(&mut rare.passed)).filter(|passed| !passed.is_empty())
     }
 
     /// Adds or removes a hold.

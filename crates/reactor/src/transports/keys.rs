@@ -1,7 +1,7 @@
 //! The keys under which a connection receives and sends.
 
-use ropewalk_proto::{Key, StreamState};
-use ropewalk_sys::PipeEnd;
+use ropewalk_proto::{Address, Key, StreamState};
+use ropewalk_sys::{Capabilities, PipeEnd};
 
 use super::flags::Flags;
 
@@ -40,8 +40,14 @@ impl Keys {
         }
     }
 
-    pub(super) fn flags(self) -> Flags {
-        if matches!(self, Keys::Socket(_)) { Flags::empty() } else { Flags::PIPE }
+    /// The flags that say which kind of connection it is.
+    pub(super) fn flags(self, peer: &Address, offered: Capabilities) -> Flags {
+        match (self, peer) {
+            (Keys::Pipe(..) | Keys::Pair { .. }, _) => Flags::PIPE,
+            (Keys::Socket(_), Address::Inet(_)) => Flags::empty(),
+            (Keys::Socket(_), _) if offered.contains(Capabilities::DESCRIPTOR_PASSING) => Flags::PASSES,
+            (Keys::Socket(_), _) => Flags::empty(),
+        }
     }
 
     /// The state in which the connection begins: a direction that does not exist has ended.

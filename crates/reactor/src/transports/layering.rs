@@ -113,8 +113,8 @@ impl Transport {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Closed`] after the end of the connection. [`Error::Io`] if the connection already has a layer, or one
-    /// of its directions has ended.
+    /// [`Error::Closed`] after the end of the connection. [`Error::Io`] if the connection already has a layer or has
+    /// descriptors to send, or if one of its directions has ended.
     pub fn start_layer(&self, layer: Box<dyn Layer>, limit: Duration) -> Result<()> {
         self.0.start_layer(layer, limit)
     }
@@ -158,6 +158,11 @@ impl Stream {
             return Err(Error::io("cannot start a layer on a half-closed connection")(
                 io::ErrorKind::NotConnected.into(),
             ));
+        }
+        if self.has(Flags::DESCRIPTORS) {
+            let message = "it has descriptors to send, which a layer cannot carry";
+            let error = io::Error::new(io::ErrorKind::InvalidInput, message);
+            return Err(Error::io("cannot start a layer on a connection")(error));
         }
         let held = self.inbound.take_unread(&self.flags).unwrap_or_default();
         let timer = self.later(&kernel, limit, Stream::open_too_late);
@@ -432,7 +437,7 @@ impl Stream {
             return self.settle_broken(kernel);
         }
         if self.state().is_ending() {
-            self.outbound.drop_queue(kernel);
+            self.outbound.drop_queue(kernel, &self.flags);
             self.close_layer_at_once(kernel);
             return self.end_as_asked(kernel);
         }
@@ -474,7 +479,7 @@ impl Stream {
         let (is_open, has_closed) = (layered.borrow().has(LayerState::OPEN), layered.borrow().has_closed);
         if has_closed {
             // No bytes may follow the layer's close.
-            self.outbound.drop_queue(kernel);
+            self.outbound.drop_queue(kernel, &self.flags);
         }
         let own = if is_open { self.outbound.take_outbox() } else { None };
         let mut plain = own.unwrap_or_else(|| kernel.spare_outboxes.take());

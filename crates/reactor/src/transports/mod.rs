@@ -8,6 +8,7 @@ mod broken;
 mod closing;
 mod connect_hook;
 mod connector;
+mod descriptors;
 mod ending;
 mod factory_users;
 mod flags;

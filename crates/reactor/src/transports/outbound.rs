@@ -10,6 +10,7 @@ use std::io;
 
 use bytes::Bytes;
 use ropewalk_proto::Outbox;
+use ropewalk_sys::{DescriptorQueue, OwnedWaitable};
 
 use super::Transport;
 use super::flags::{Flags, Word};
@@ -32,6 +33,8 @@ pub(super) struct Outbound {
 #[derive(Default)]
 struct Rare {
     producer: Option<Registered>,
+    /// The descriptors that travel with bytes of the outbox, or with the byte that is written next.
+    descriptors: DescriptorQueue,
     /// The number of queued bytes above which the producer is paused, and the number at which it is resumed.
     watermarks: Option<(usize, usize)>,
     /// The number of policies that hold writing back.
@@ -101,7 +104,31 @@ impl Outbound {
         self.outbox.peek(Outbox::take_chunk).flatten()
     }
 
-    pub(super) fn drop_queue(&self, kernel: &Kernel) {
+    /// Queues a descriptor for the byte that is written next.
+    ///
+    /// # Errors
+    /// Returns the descriptor if too many are queued.
+    pub(super) fn queue_descriptor(&self, descriptor: OwnedWaitable, flags: &Word) -> Result<(), OwnedWaitable> {
+        let bytes_before = self.queued();
+        self.rare.with(|rare| rare.descriptors.push(bytes_before, descriptor))?;
+        flags.mark(Flags::DESCRIPTORS, true);
+        Ok(())
+    }
+
+    pub(super) fn take_descriptors(&self) -> DescriptorQueue {
+        self.rare.with(|rare| std::mem::take(&mut rare.descriptors))
+    }
+
+    pub(super) fn put_descriptors(&self, queue: DescriptorQueue, flags: &Word) {
+        flags.mark(Flags::DESCRIPTORS, !queue.is_empty());
+        self.rare.with(|rare| rare.descriptors = queue);
+    }
+
+    /// Drops the queued bytes and descriptors.
+    pub(super) fn drop_queue(&self, kernel: &Kernel, flags: &Word) {
+        if flags.has(Flags::DESCRIPTORS) {
+            self.put_descriptors(DescriptorQueue::default(), flags);
+        }
         if let Some(mut outbox) = self.outbox.take() {
             outbox.clear();
             kernel.spare_outboxes.keep(outbox);
@@ -210,15 +237,18 @@ impl Outbound {
 
     /// Forgets the watermarks and the holds of a connection that has ended.
     pub(super) fn clear(&self, flags: &Word) {
-        flags.mark(Flags::WRITING_HELD | Flags::BROKEN, false);
+        flags.mark(Flags::WRITING_HELD | Flags::BROKEN | Flags::DESCRIPTORS, false);
         drop(self.rare.take());
     }
 
     /// Asserts that the flags summarize the facts of this part.
     #[cfg(debug_assertions)]
     pub(super) fn assert_flags(&self, flags: &Word) {
-        let facts = |rare: &mut Rare| (rare.holds > 0, rare.producer.is_some(), rare.failure.is_some());
-        let (is_held, has_producer, is_broken) = self.rare.peek(facts).unwrap_or_default();
+        let facts = |rare: &mut Rare| {
+            (rare.holds > 0, rare.producer.is_some(), rare.failure.is_some(), !rare.descriptors.is_empty())
+        };
+        let (is_held, has_producer, is_broken, has_descriptors) = self.rare.peek(facts).unwrap_or_default();
+        flags.assert_is(Flags::DESCRIPTORS, has_descriptors);
         flags.assert_is(Flags::WRITING_HELD, is_held);
         flags.assert_is(Flags::PRODUCER, has_producer);
         flags.assert_is(Flags::BROKEN, is_broken);

@@ -94,23 +94,26 @@ impl ProtocolSlot {
         }
         let old = self.protocol.replace(Some(protocol));
         if let Some(kernel) = kernel {
-            self.ask_for_memory(kernel, flags);
+            self.ask_how_it_receives(kernel, flags);
         }
         old
     }
 
-    /// Asks the protocol whether it receives into memory of its own.
-    pub(super) fn ask_for_memory(&self, kernel: &Kernel, flags: &Word) {
+    /// Asks the protocol whether it receives into memory of its own, and whether it takes descriptors.
+    pub(super) fn ask_how_it_receives(&self, kernel: &Kernel, flags: &Word) {
         let mut protocol = self.protocol.borrow_mut();
-        let mut is_buffered = false;
+        let (mut is_buffered, mut takes_descriptors) = (false, false);
         let _ = kernel.guard_labelled(
             self.label.get(),
             || None,
             || {
-                is_buffered = protocol.as_mut().is_some_and(|protocol| protocol.buffered().is_some());
+                let Some(protocol) = &mut *protocol else { return };
+                is_buffered = protocol.buffered().is_some();
+                takes_descriptors = flags.has(Flags::PASSES) && protocol.file_descriptor_receiver().is_some();
             },
         );
         flags.mark(Flags::BUFFERED, is_buffered);
+        flags.mark(Flags::TAKES_DESCRIPTORS, takes_descriptors);
     }
 
     /// Installs `protocol` when the connection settles. Its `connection_made` is called then. Returns a successor that

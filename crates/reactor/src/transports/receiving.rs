@@ -1,8 +1,9 @@
-//! Connections that choose where they receive, or how much at a time.
+//! Connections that choose where they receive, how much at a time, or with descriptors.
 //!
 //! ```text
 //!   receive -> the protocol's memory -> buffer_filled          the protocol is buffered
 //!   receive -> shared buffer, cut to the read size -> data_received
+//!   receive with descriptors -> `descriptors.rs`                the protocol takes descriptors
 //!   bytes that are here already -> copied, or cut into pieces  given back, lent by the provider, or from a layer
 //! ```
 //!
@@ -61,6 +62,9 @@ impl Stream {
         transport: &Transport,
         scratch: &mut [u8],
     ) -> Option<usize> {
+        if self.has(Flags::TAKES_DESCRIPTORS) {
+            return self.receive_with_descriptors(kernel, transport, scratch);
+        }
         if self.has(Flags::BUFFERED) {
             if let Some(attempt) = self.receive_into_protocol(kernel, transport) {
                 return attempt;
@@ -85,7 +89,7 @@ impl Stream {
         }
     }
 
-    fn received_no_bytes(
+    pub(super) fn received_no_bytes(
         self: &Rc<Stream>,
         kernel: &Rc<Kernel>,
         transport: &Transport,
@@ -173,6 +177,9 @@ impl Stream {
     /// Delivers as many unread bytes as the protocol takes in one call.
     #[inline(never)]
     pub(super) fn deliver_piece(self: &Rc<Stream>, kernel: &Rc<Kernel>, transport: &Transport) {
+        if !self.deliver_passed(kernel, transport) {
+            return;
+        }
         let Some(unread) = self.inbound.take_unread(&self.flags) else { return };
         let keep = |rest: &[u8]| self.inbound.keep(rest, &self.flags);
         self.call(kernel, |protocol| {

@@ -51,7 +51,7 @@ impl Transport {
     /// # Errors
     /// After an error the connection is as before. [`Error::Closed`] after the end of the connection.
     /// [`Error::Unsupported`] if the provider has no sockets of the system, as the simulated network. [`Error::Io`] if
-    /// the connection has a layer, whose bytes only the layer understands. The reason of the loss if the connection is
+    /// the connection has a layer, whose bytes only the layer understands, or descriptors that wait. The reason of the loss if the connection is
     /// found to be lost. [`Error::Waiting`] while the provider waits in another thread.
     pub fn release(&self) -> Result<Released> {
         self.0.release()
@@ -65,6 +65,10 @@ impl Stream {
         let cannot = || Error::io("cannot release a connection");
         if self.has(Flags::LAYERED) {
             return Err(cannot()(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it has a layer")));
+        }
+        if self.has(Flags::DESCRIPTORS) || self.inbound.has_passed() {
+            let message = "it has descriptors that were not sent or not delivered";
+            return Err(cannot()(std::io::Error::new(std::io::ErrorKind::InvalidInput, message)));
         }
         if let Some(reason) = self.outbound.failure() {
             return Err(reason);

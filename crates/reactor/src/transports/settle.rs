@@ -73,7 +73,10 @@ impl Stream {
         let flags = self.flags.get();
         if flags.send() && (!flags.contains(Flags::CHANGED) || self.state().may_send()) {
             if let Some(outbox) = self.outbound.take_outbox() {
-                let _ = self.send(kernel, outbox);
+                match flags.contains(Flags::DESCRIPTORS) {
+                    true => self.send_with_descriptors(kernel, outbox),
+                    false => drop(self.send(kernel, outbox)),
+                }
             }
         }
         self.finish_flush(kernel)
@@ -109,7 +112,7 @@ impl Stream {
 
     /// Keeps the bytes while the provider waits in another thread. The first turn after that settles the connection.
     #[cold]
-    fn keep_until_back(self: &Rc<Stream>, kernel: &Kernel, outbox: Box<Outbox>) -> bool {
+    pub(super) fn keep_until_back(self: &Rc<Stream>, kernel: &Kernel, outbox: Box<Outbox>) -> bool {
         self.outbound.put_outbox(outbox);
         self.mark(Flags::BLOCKED, false);
         self.settle_soon(kernel);
@@ -117,7 +120,7 @@ impl Stream {
     }
 
     #[inline(never)]
-    fn keep_unsent(&self, outbox: Box<Outbox>, sent: io::Result<Sent>) {
+    pub(super) fn keep_unsent(&self, outbox: Box<Outbox>, sent: io::Result<Sent>) {
         match sent {
             Ok(_) => {
                 self.outbound.put_outbox(outbox);
@@ -155,7 +158,7 @@ impl Stream {
             Step::Stay => self.arm(kernel),
             Step::Abort => self.end_by(kernel, Closing::Reset, Error::ConnectionAborted),
             Step::End => self.end_as_asked(kernel),
-            Step::Close => self.end_by(kernel, Closing::InOrder, Error::ConnectionDone),
+            Step::Close => self.end_by(kernel, Closing::InOrder, self.reason_of_close()),
             Step::ShutdownWrite => self.shut_down_write(kernel),
         }
     }
@@ -176,6 +179,9 @@ impl Stream {
     }
 
     fn shut_down_write(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
+        if self.has(Flags::DESCRIPTORS) {
+            return self.end_by(kernel, Closing::InOrder, self.reason_of_close());
+        }
         let mut state = self.state();
         state.write_ended();
         self.set_state(state);

@@ -171,7 +171,7 @@ impl Stream {
             key,
             send_key,
             state: Cell::new(StreamState::new()),
-            flags: Word::new(settings.flags() | keys.flags()),
+            flags: Word::new(settings.flags() | keys.flags(&peer, reactor.0.capabilities())),
             inbound: Inbound::default(),
             outbound: Outbound::default(),
             protocol,
@@ -180,7 +180,7 @@ impl Stream {
             proxied: OnceCell::new(),
             origin,
         });
-        stream.protocol.ask_for_memory(&reactor.0, &stream.flags);
+        stream.protocol.ask_how_it_receives(&reactor.0, &stream.flags);
         stream.set_state(keys.state());
         keys.each(|key| reactor.0.add_source(key, stream.clone()));
         let transport = Transport(stream);
@@ -309,6 +309,8 @@ impl Stream {
         if self.flags.get().intersects(Flags::TAILORED) {
             return self.deliver_piece(kernel, transport);
         }
+        // The protocol takes no descriptors any more.
+        drop(self.inbound.take_passed());
         if let Some(unread) = self.inbound.take_unread(&self.flags) {
             self.call(kernel, |protocol| protocol.data_received(transport, &unread));
         }
@@ -422,7 +424,7 @@ impl Stream {
                     origin.clone().closed(&Reactor(kernel.clone()), reason);
                 }
             }
-            EndStep::Queue => self.outbound.drop_queue(kernel),
+            EndStep::Queue => self.outbound.drop_queue(kernel, &self.flags),
             EndStep::Producer => self.stop_producer(kernel),
             EndStep::Consumers => self.settle_consumers(kernel),
             EndStep::Attachments => {

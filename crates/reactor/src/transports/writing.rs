@@ -66,7 +66,8 @@ impl Stream {
 
     /// Sends as much as possible if nothing is queued, and returns the rest.
     fn write_directly<'a>(&self, kernel: &Kernel, data: &'a [u8]) -> &'a [u8] {
-        if !self.flags.get().send() || self.has(Flags::LAYERED) || self.buffered() > 0 {
+        let flags = self.flags.get();
+        if !flags.send() || flags.intersects(Flags::LAYERED | Flags::DESCRIPTORS) || self.buffered() > 0 {
             return data;
         }
         match kernel.streams(|streams| streams.send_slice(self.send_key, data)) {

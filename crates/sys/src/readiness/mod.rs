@@ -26,10 +26,14 @@ use rustix::io::Errno;
 use crate::filesystem::SystemFiles;
 use crate::io_handle::RawWaitable;
 use crate::providers::Provider;
-use crate::seam::{Adoption, Clock, Event, EventProvider, Events, Filesystem, Pipes, Ready, Sockets, Streams, Watches};
+use crate::seam::{
+    Adoption, Clock, DescriptorPassing, Event, EventProvider, Events, Filesystem, Pipes, Ready, Sockets, Streams,
+    Watches,
+};
 use crate::socket::table::stale;
 use crate::waker::{Bell, Waker};
 
+mod descriptor_passing;
 #[cfg(linux_like)]
 mod epoll;
 #[cfg(linux_like)]
@@ -315,6 +319,10 @@ impl<S: Selector> EventProvider for Readiness<S> {
     }
 
     fn pipes(&mut self) -> Option<&mut dyn Pipes> {
+        Some(self)
+    }
+
+    fn descriptor_passing(&mut self) -> Option<&mut dyn DescriptorPassing> {
         Some(self)
     }
 

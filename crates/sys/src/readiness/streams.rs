@@ -193,7 +193,7 @@ impl<S: Selector> Readiness<S> {
 
     /// Records that more bytes may be there than `receive` took.
     #[inline(never)]
-    fn left_unread(&mut self, key: Key) {
+    pub(super) fn left_unread(&mut self, key: Key) {
         if let Some(source) = self.sources.get_mut(key) {
             source.unread = true;
             rearm_later(&mut self.left, source, key);
@@ -202,7 +202,7 @@ impl<S: Selector> Readiness<S> {
 
     /// Translates the error of a `receive` that took no bytes.
     #[inline(never)]
-    fn received_nothing(&mut self, key: Key, error: Errno) -> io::Result<Received> {
+    pub(super) fn received_nothing(&mut self, key: Key, error: Errno) -> io::Result<Received> {
         match error {
             Errno::AGAIN => self.sources.get_mut(key).ok_or_else(stale)?.unread = false,
             Errno::INTR => self.left_unread(key),
@@ -216,6 +216,13 @@ impl<S: Selector> Readiness<S> {
     fn send_on(&mut self, key: Key, outbox: &mut Outbox, full: bool) -> io::Result<Sent> {
         let source = self.sources.get_mut(key).ok_or_else(stale)?;
         let full = full || source.send_outbox(outbox)?;
+        self.sent(key, outbox, full)
+    }
+
+    /// Waits for WRITE if bytes remain in the outbox. `full` says whether the socket would block.
+    #[inline(always)]
+    pub(super) fn sent(&mut self, key: Key, outbox: &Outbox, full: bool) -> io::Result<Sent> {
+        let source = self.sources.get_mut(key).ok_or_else(stale)?;
         let (wanted, sent) = match outbox.is_empty() {
             true => (source.wanted - Watch::WRITE, Sent::All),
             false => (source.wanted | Watch::WRITE, Sent::Some),

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use ropewalk_proto::{Address, Key, Outbox};
 
 use super::{
-    Adoption, Clock, ConnectSpec, EventProvider, Events, Filesystem, Interest, ListenSpec, Names, Pipes, Received,
-    Sent, Sockets, Streams, Watches,
+    Adoption, Clock, ConnectSpec, DescriptorPassing, EventProvider, Events, Filesystem, Interest, ListenSpec, Names,
+    Pipes, Received, Sent, Sockets, Streams, Watches,
 };
 use crate::io_handle::RawWaitable;
 use crate::waker::Waker;
@@ -131,6 +131,7 @@ decorator! {
         fn sockets(&mut self) -> Option<&mut dyn Sockets>;
         fn adoption(&mut self) -> Option<&mut dyn Adoption>;
         fn pipes(&mut self) -> Option<&mut dyn Pipes>;
+        fn descriptor_passing(&mut self) -> Option<&mut dyn DescriptorPassing>;
         fn watches(&mut self) -> Option<&mut dyn Watches>;
         fn filesystem(&mut self) -> Option<&mut dyn Filesystem>;
 }

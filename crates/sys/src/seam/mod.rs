@@ -10,6 +10,8 @@
 //!     sockets()          addresses, options, the system's socket                questions about a key
 //!     adoption()         adopt, connect_socket, release                         sockets from outside, or given up
 //!     pipes()            adopt_pipe                                             pipes, terminals and files
+//!     descriptor_passing()                                                      descriptors over UNIX connections
+//!                        send_with_descriptors, receive_with_descriptors
 //!     watches()          watch, set_interest, unwatch                           descriptors that their owner reads
 //!     filesystem()       locks                                                  paths of UNIX sockets
 //! ```
@@ -42,6 +44,7 @@
 
 mod adoption;
 mod decorator;
+mod descriptor_passing;
 mod event;
 mod filesystem;
 mod pipes;
@@ -52,6 +55,7 @@ mod watches;
 
 pub use adoption::{Adoption, Kind, Released};
 pub use decorator::{ProviderDecorator, StreamsDecorator, WatchesDecorator};
+pub use descriptor_passing::{DescriptorPassing, DescriptorQueue, PassedDescriptors};
 pub use event::{EVENTS_PER_WAIT, Event, Events, Interest, Ready};
 pub use filesystem::Filesystem;
 pub use pipes::{PipeEnd, Pipes, Sharing};

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use bitflags::bitflags;
 use ropewalk_proto::{Key, Moment, Outbox};
 
-use super::{Adoption, Events, Filesystem, Pipes, Received, Sent, Sockets, Streams, Watches};
+use super::{Adoption, DescriptorPassing, Events, Filesystem, Pipes, Received, Sent, Sockets, Streams, Watches};
 use crate::io_handle::RawWaitable;
 use crate::waker::Waker;
 
@@ -136,6 +136,11 @@ pub trait EventProvider: StreamCalls + Send {
         None
     }
 
+    /// Returns the way to pass descriptors over UNIX connections.
+    fn descriptor_passing(&mut self) -> Option<&mut dyn DescriptorPassing> {
+        None
+    }
+
     /// Returns the watches on handles of the user.
     fn watches(&mut self) -> Option<&mut dyn Watches> {
         None
@@ -218,6 +223,8 @@ bitflags! {
         const SIGNALS = 1 << 4;
         /// Pipes, terminals and files as streams: IProcessTransport, StandardIO.
         const PIPES = 1 << 5;
+        /// Descriptors that UNIX connections carry: IUNIXTransport.sendFileDescriptor.
+        const DESCRIPTOR_PASSING = 1 << 6;
     }
 }
 
@@ -231,6 +238,7 @@ impl Capabilities {
         offered.set(Capabilities::FD_SET, provider.watches().is_some());
         offered.set(Capabilities::SOCKET, provider.adoption().is_some());
         offered.set(Capabilities::PIPES, has_streams && provider.pipes().is_some());
+        offered.set(Capabilities::DESCRIPTOR_PASSING, has_streams && provider.descriptor_passing().is_some());
         offered.set(Capabilities::SIGNALS, provider.has_signals());
         offered
     }

@@ -40,15 +40,18 @@ pub(crate) fn receive_directly(socket: BorrowedFd<'_>, scratch: &mut [u8]) -> ru
 /// Sends from the outbox until it is empty, the socket would block or the turn's share is used up. Returns whether the
 /// socket would block.
 pub(crate) fn send_outbox(socket: BorrowedFd<'_>, outbox: &mut Outbox) -> io::Result<bool> {
-    send_by(outbox, |slices, offered| {
-        let taken = match slices {
-            [slice] => send_slice(socket, slice)?,
-            slices => retry(|| sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), SEND_FLAGS))?,
-        };
-        // The system took fewer bytes than offered: the socket's buffer is full, so another call would only return
-        // EAGAIN.
-        Ok((taken, taken < offered))
-    })
+    send_by(outbox, |slices, offered| send_slices(socket, slices, offered))
+}
+
+/// Sends `slices`, which have `offered` bytes. Returns the number of bytes that were taken, and whether the socket would
+/// block.
+pub(super) fn send_slices(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>], offered: usize) -> io::Result<(usize, bool)> {
+    let taken = match slices {
+        [slice] => send_slice(socket, slice)?,
+        slices => retry(|| sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), SEND_FLAGS))?,
+    };
+    // The system took fewer bytes than offered: the socket's buffer is full, so another call would only return EAGAIN.
+    Ok((taken, taken < offered))
 }
 
 /// Sends from the outbox by `send` until it is empty, `send` returns that nothing more fits, or the turn's share is
@@ -112,7 +115,7 @@ pub(crate) fn send_shared(socket: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::R
     send(socket, bytes, SEND_FLAGS | SendFlags::DONTWAIT)
 }
 
-fn retry(mut call: impl FnMut() -> rustix::io::Result<usize>) -> io::Result<usize> {
+pub(super) fn retry(mut call: impl FnMut() -> rustix::io::Result<usize>) -> io::Result<usize> {
     loop {
         match call() {
             Err(Errno::INTR) => {}

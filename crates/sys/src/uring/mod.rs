@@ -29,7 +29,9 @@ use ropewalk_proto::{Key, Moment, Slab};
 use crate::filesystem::SystemFiles;
 use crate::io_handle::RawWaitable;
 use crate::providers::Provider;
-use crate::seam::{Adoption, Clock, Event, EventProvider, Events, Filesystem, Pipes, Sockets, Streams, Watches};
+use crate::seam::{
+    Adoption, Clock, DescriptorPassing, Event, EventProvider, Events, Filesystem, Pipes, Sockets, Streams, Watches,
+};
 use crate::socket::table::stale;
 use crate::waker::{Bell, Waker};
 
@@ -37,6 +39,7 @@ mod arming;
 mod batch;
 mod buffers;
 mod completing;
+mod descriptor_passing;
 mod draining;
 mod ending;
 mod operation;
@@ -325,6 +328,10 @@ impl EventProvider for Uring {
     }
 
     fn pipes(&mut self) -> Option<&mut dyn Pipes> {
+        Some(self)
+    }
+
+    fn descriptor_passing(&mut self) -> Option<&mut dyn DescriptorPassing> {
         Some(self)
     }
 

@@ -1,7 +1,7 @@
 //! Streams: ports, attempts to connect, and connections.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use ropewalk_proto::{Address, Key, Outbox};
 
@@ -215,8 +215,19 @@ impl Uring {
     }
 
     fn receive_from_system(&mut self, key: Key, scratch: &mut [u8]) -> io::Result<Received> {
+        self.receive_by(key, scratch, transfer::receive)
+    }
+
+    /// Receives by a system call, because the kernel does not receive on its own. `receive` returns `None` if nothing
+    /// has arrived, and zero at the end of the stream.
+    pub(super) fn receive_by(
+        &mut self,
+        key: Key,
+        scratch: &mut [u8],
+        receive: impl FnOnce(BorrowedFd<'_>, &mut [u8]) -> io::Result<Option<usize>>,
+    ) -> io::Result<Received> {
         let connection = self.source_mut(key)?.as_connection()?;
-        let received = transfer::receive(connection.fd.as_fd(), scratch);
+        let received = receive(connection.fd.as_fd(), scratch);
         if !matches!(received, Ok(Some(1..))) {
             // After the last bytes, the error of a failed send is reported instead of the end.
             connection.check()?;
@@ -238,9 +249,18 @@ impl Uring {
 
     /// Sends an outbox that does not fit into a batch.
     fn send_now(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
+        self.send_by(key, outbox, transfer::send_outbox)
+    }
+
+    /// Sends by system calls. If bytes remain, waits for WRITE.
+    pub(super) fn send_by(
+        &mut self,
+        key: Key,
+        outbox: &mut Outbox,
+        send: impl FnOnce(BorrowedFd<'_>, &mut Outbox) -> io::Result<bool>,
+    ) -> io::Result<Sent> {
         let connection = self.source_mut(key)?.as_connection()?;
-        transfer::send_outbox(connection.fd.as_fd(), outbox)
-            .inspect_err(|error| connection.send_failed(errno(error)))?;
+        send(connection.fd.as_fd(), outbox).inspect_err(|error| connection.send_failed(errno(error)))?;
         connection.awaits_write = !outbox.is_empty();
         if outbox.is_empty() {
             return Ok(Sent::All);
@@ -252,7 +272,7 @@ impl Uring {
     }
 
     /// Sends a connection's batched bytes now, so that later bytes stay behind them.
-    fn flush_batched(&mut self, key: Key) -> io::Result<()> {
+    pub(super) fn flush_batched(&mut self, key: Key) -> io::Result<()> {
         let place = self.source_mut(key)?.as_connection()?.batched;
         if self.batch.holds(key, place) { self.enter(None).map(drop) } else { Ok(()) }
     }

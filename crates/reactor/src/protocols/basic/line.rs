@@ -8,7 +8,7 @@ use std::rc::Rc;
 use ropewalk_proto::framing::{Decoder, LineDecoder};
 
 use crate::error::Error;
-use crate::protocols::Protocol;
+use crate::protocols::{FileDescriptorReceiver, Protocol};
 use crate::transports::Transport;
 
 /// The behaviour of one connection that carries lines. A [`LineReceiver`] turns it into a [`Protocol`].
@@ -57,6 +57,41 @@ pub trait LineProtocol {
     /// ```
     fn layer_opened(&mut self, lines: &LineTransport) {
         let _ = lines;
+    }
+
+    /// Returns this protocol if it takes descriptors, like [`Protocol::file_descriptor_receiver`]. A descriptor may
+    /// arrive before lines that were sent earlier, but never after the line whose bytes carried it.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use std::os::fd::OwnedFd;
+    /// use ropewalk::Transport;
+    /// use ropewalk::protocols::FileDescriptorReceiver;
+    /// use ropewalk::protocols::basic::{LineProtocol, LineTransport};
+    ///
+    /// /// Pairs each line with the descriptor that came with it.
+    /// #[derive(Default)]
+    /// struct Pairs(std::collections::VecDeque<OwnedFd>);
+    ///
+    /// impl LineProtocol for Pairs {
+    ///     fn file_descriptor_receiver(&mut self) -> Option<&mut dyn FileDescriptorReceiver> {
+    ///         Some(self)
+    ///     }
+    ///
+    ///     fn line_received(&mut self, _lines: &LineTransport, _line: &[u8]) {
+    ///         let _of_this_line = self.0.pop_front();
+    ///     }
+    /// }
+    ///
+    /// impl FileDescriptorReceiver for Pairs {
+    ///     fn file_descriptor_received(&mut self, _transport: &Transport, descriptor: OwnedFd) {
+    ///         self.0.push_back(descriptor);
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    fn file_descriptor_receiver(&mut self) -> Option<&mut dyn FileDescriptorReceiver> {
+        None
     }
 
     /// Called when a line has arrived. `line` does not include the delimiter.
@@ -422,6 +457,10 @@ impl<P: LineProtocol> Protocol for LineReceiver<P> {
     fn layer_opened(&mut self, transport: &Transport) {
         let lines = self.lines(transport);
         self.protocol.layer_opened(&lines);
+    }
+
+    fn file_descriptor_receiver(&mut self) -> Option<&mut dyn FileDescriptorReceiver> {
+        self.protocol.file_descriptor_receiver()
     }
 
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {

@@ -8,7 +8,7 @@ use ropewalk_proto::framing::{
 };
 
 use crate::error::Error;
-use crate::protocols::Protocol;
+use crate::protocols::{FileDescriptorReceiver, Protocol};
 use crate::transports::Transport;
 
 /// The behaviour of one connection that carries strings. A [`StringReceiver`] turns it into a [`Protocol`].
@@ -57,6 +57,41 @@ pub trait StringProtocol {
     /// ```
     fn layer_opened(&mut self, strings: &StringTransport) {
         let _ = strings;
+    }
+
+    /// Returns this protocol if it takes descriptors, like [`Protocol::file_descriptor_receiver`]. A descriptor may
+    /// arrive before strings that were sent earlier, but never after the string whose bytes carried it.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use std::os::fd::OwnedFd;
+    /// use ropewalk::Transport;
+    /// use ropewalk::protocols::FileDescriptorReceiver;
+    /// use ropewalk::protocols::basic::{StringProtocol, StringTransport};
+    ///
+    /// /// Pairs each string with the descriptor that came with it.
+    /// #[derive(Default)]
+    /// struct Pairs(std::collections::VecDeque<OwnedFd>);
+    ///
+    /// impl StringProtocol for Pairs {
+    ///     fn file_descriptor_receiver(&mut self) -> Option<&mut dyn FileDescriptorReceiver> {
+    ///         Some(self)
+    ///     }
+    ///
+    ///     fn string_received(&mut self, _strings: &StringTransport, _string: &[u8]) {
+    ///         let _of_this_string = self.0.pop_front();
+    ///     }
+    /// }
+    ///
+    /// impl FileDescriptorReceiver for Pairs {
+    ///     fn file_descriptor_received(&mut self, _transport: &Transport, descriptor: OwnedFd) {
+    ///         self.0.push_back(descriptor);
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    fn file_descriptor_receiver(&mut self) -> Option<&mut dyn FileDescriptorReceiver> {
+        None
     }
 
     /// Called when a string has arrived.
@@ -451,6 +486,10 @@ impl<F: StringFormat, P: StringProtocol> Protocol for StringReceiver<F, P> {
 
     fn layer_opened(&mut self, transport: &Transport) {
         self.protocol.layer_opened(&Self::strings(transport));
+    }
+
+    fn file_descriptor_receiver(&mut self) -> Option<&mut dyn FileDescriptorReceiver> {
+        self.protocol.file_descriptor_receiver()
     }
 
     fn data_received(&mut self, transport: &Transport, data: &[u8]) {

@@ -8,7 +8,7 @@ use ropewalk_proto::Address;
 
 use crate::error::Error;
 use crate::protocols::forward::{forward_client_factory, forward_factory};
-use crate::protocols::{BufferedProtocol, ClientFactory, Factory, Protocol};
+use crate::protocols::{BufferedProtocol, ClientFactory, Factory, FileDescriptorReceiver, Protocol};
 use crate::transports::{Connector, Transport};
 
 /// A wrapper between a connection and its protocol. The wrapper gets each callback first, and decides what `inner`
@@ -135,6 +135,33 @@ pub trait ProtocolWrapper {
         inner.buffered()
     }
 
+    /// Called for [`Protocol::file_descriptor_receiver`]. The default returns `inner.file_descriptor_receiver()`, so
+    /// the descriptors do not pass this wrapper.
+    ///
+    /// ```
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::protocols::FileDescriptorReceiver;
+    /// use ropewalk::protocols::policies::ProtocolWrapper;
+    ///
+    /// /// Has the system close all descriptors.
+    /// struct BytesOnly;
+    ///
+    /// impl ProtocolWrapper for BytesOnly {
+    ///     fn file_descriptor_receiver<'a>(
+    ///         &mut self,
+    ///         _inner: &'a mut dyn Protocol,
+    ///     ) -> Option<&'a mut dyn FileDescriptorReceiver> {
+    ///         None
+    ///     }
+    /// }
+    /// ```
+    fn file_descriptor_receiver<'a>(
+        &mut self,
+        inner: &'a mut dyn Protocol,
+    ) -> Option<&'a mut dyn FileDescriptorReceiver> {
+        inner.file_descriptor_receiver()
+    }
+
     /// Called for [`Protocol::read_connection_lost`].
     fn read_connection_lost(&mut self, inner: &mut dyn Protocol, transport: &Transport) {
         inner.read_connection_lost(transport);
@@ -235,6 +262,10 @@ impl<W: ProtocolWrapper> Protocol for Wrapped<W> {
 
     fn buffered(&mut self) -> Option<&mut dyn BufferedProtocol> {
         self.wrapper.buffered(&mut *self.inner)
+    }
+
+    fn file_descriptor_receiver(&mut self) -> Option<&mut dyn FileDescriptorReceiver> {
+        self.wrapper.file_descriptor_receiver(&mut *self.inner)
     }
 
     fn read_connection_lost(&mut self, transport: &Transport) {

@@ -1,16 +1,24 @@
-//! Systems whose calls take the flags: accept4(2), MSG_NOSIGNAL.
+//! Systems whose calls take the flags: accept4(2), MSG_NOSIGNAL, MSG_CMSG_CLOEXEC.
 
 use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socket_with};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socket_with};
 
 use crate::socket::raw_address::RawAddress;
 
 /// The flags of every send.
 pub(in crate::socket) const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL;
+
+/// The flags of a receive that takes descriptors.
+pub(in crate::socket) const RECEIVE_FLAGS: RecvFlags = RecvFlags::CMSG_CLOEXEC;
+
+/// Makes exec(2) close a received descriptor. `RECEIVE_FLAGS` has done it already.
+pub(in crate::socket) fn close_by_exec(_received: &OwnedFd) -> rustix::io::Result<()> {
+    Ok(())
+}
 
 pub(in crate::socket) fn open(family: AddressFamily, kind: SocketType) -> io::Result<OwnedFd> {
     const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);

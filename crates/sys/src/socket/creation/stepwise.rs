@@ -1,15 +1,24 @@
-//! Systems that need a call for each flag: no accept4(2), and SO_NOSIGPIPE instead of MSG_NOSIGNAL.
+//! Systems that need a call for each flag: no accept4(2) and no MSG_CMSG_CLOEXEC, and SO_NOSIGPIPE instead of
+//! MSG_NOSIGNAL.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio};
-use rustix::net::{AddressFamily, SendFlags, SocketType, socket};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, socket};
 
 use crate::socket::raw_address::RawAddress;
 
 /// The flags of every send.
 pub(in crate::socket) const SEND_FLAGS: SendFlags = SendFlags::empty();
+
+/// The flags of a receive that takes descriptors.
+pub(in crate::socket) const RECEIVE_FLAGS: RecvFlags = RecvFlags::empty();
+
+/// Makes exec(2) close a received descriptor.
+pub(in crate::socket) fn close_by_exec(received: &OwnedFd) -> rustix::io::Result<()> {
+    fcntl_setfd(received, FdFlags::CLOEXEC)
+}
 
 pub(in crate::socket) fn open(family: AddressFamily, kind: SocketType) -> io::Result<OwnedFd> {
     let socket = socket(family, kind, None)?;
