@@ -11,6 +11,8 @@
 //! `tests/custom.rs` does. If a provider lacks an interface, do not list that interface for it. So no test is skipped.
 //! A hang is a failure: the test runner stops a test after some minutes.
 
+#[cfg(unix)]
+pub mod child;
 pub mod counting;
 pub mod fuse;
 pub mod links;

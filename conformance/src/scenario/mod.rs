@@ -9,6 +9,7 @@
 //!
 //! Each side waits for lines of the other side, and never for a time.
 
+mod children;
 mod crowds;
 mod dialogue;
 mod passing;
@@ -36,10 +37,10 @@ impl Performance {
         Performance::of(Command::new(subject.scenarios()).args([name, subject.name()]))
     }
 
-    /// Like [`begin`](Performance::begin), but in a process that ignores SIGINT, as under nohup(1).
-    pub fn begin_ignoring_interrupts(subject: &Subject, name: &str) -> Performance {
-        let script = r#"trap "" INT; exec "$0" "$@""#;
-        Performance::of(Command::new("sh").args(["-c", script, subject.scenarios(), name, subject.name()]))
+    /// Like [`begin`](Performance::begin), but in a process that ignores `signal`, such as `INT` under nohup(1).
+    pub fn begin_ignoring(subject: &Subject, signal: &str, name: &str) -> Performance {
+        let script = format!(r#"trap "" {signal}; exec "$0" "$@""#);
+        Performance::of(Command::new("sh").args(["-c", &script, subject.scenarios(), name, subject.name()]))
     }
 
     /// Like [`begin`](Performance::begin), but with a variable in the environment.

@@ -14,9 +14,8 @@ use ropewalk::{Phase, Reactor, RunOptions};
 use rustix::net::sockopt;
 use rustix::process::{Signal, getpid, kill_process};
 
-use super::crowds;
 use super::dialogue::{hear, say, saying};
-use super::passing;
+use super::{children, crowds, passing};
 use crate::Subject;
 use crate::lock_step::LockStep;
 use crate::script::{Script, stop};
@@ -24,6 +23,7 @@ use crate::script::{Script, stop};
 type Scenario = fn(&Subject);
 
 const SCENARIOS: &[(&str, Scenario)] = &[
+    ("child status", children::status),
     ("crowded", crowds::crowded),
     ("exhausted", crowds::exhausted),
     ("beyond select", crowds::beyond_select),

@@ -32,6 +32,10 @@ pub mod peers;
 #[cfg(unix)]
 pub mod pipes;
 pub mod ports;
+#[cfg(target_os = "linux")]
+pub mod process_output;
+#[cfg(target_os = "linux")]
+pub mod processes;
 pub mod producers;
 pub mod races;
 #[cfg(unix)]
@@ -53,6 +57,8 @@ pub mod socket;
 pub mod streams;
 pub mod task;
 pub mod tcp;
+#[cfg(target_os = "linux")]
+pub mod terminals;
 #[cfg(unix)]
 pub mod thousands;
 pub mod threads;

@@ -20,3 +20,21 @@ macro_rules! error_numbers {
 macro_rules! refusals {
     () => {};
 }
+
+#[macro_export]
+#[doc(hidden)]
+macro_rules! processes {
+    () => {};
+}
+
+#[macro_export]
+#[doc(hidden)]
+macro_rules! terminals {
+    () => {};
+}
+
+#[macro_export]
+#[doc(hidden)]
+macro_rules! process_output {
+    () => {};
+}

@@ -106,7 +106,7 @@ specifications! {
     fn an_ignored_signal_stays_ignored(subject: &Subject) {
         // ReactorBase._handleSignals handles SIGINT only if SIGINT has the default handler. nohup(1) makes a program
         // ignore it.
-        let mut play = Performance::begin_ignoring_interrupts(subject, "serve");
+        let mut play = Performance::begin_ignoring(subject, "INT", "serve");
         play.expect(&["ready"]);
         play.signal(Signal::INT);
         play.signal(Signal::TERM);

@@ -39,6 +39,9 @@ pub struct HowToUseIt;
 #[doc = include_str!("../../../docs/src/logging.md")]
 pub struct Logging;
 
+#[doc = include_str!("../../../docs/src/processes.md")]
+pub struct Processes;
+
 #[doc = include_str!("../../../docs/src/scheduling.md")]
 pub struct Scheduling;
 

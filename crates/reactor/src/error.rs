@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ropewalk_proto::description::DescriptionError;
 use ropewalk_proto::escape::Quoted;
 use ropewalk_proto::{Address, DeferredError, Failure};
-use ropewalk_sys::BindError;
+use ropewalk_sys::{BindError, SpawnError};
 
 /// `Result` with ropewalk's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -77,6 +77,11 @@ pub enum Error {
     /// All addresses of a name failed. The field has each address with its reason, in the order of the attempts. If the
     /// name has a single address, the error is the reason itself.
     NoneOfSeveral(Arc<[(Address, Error)]>),
+
+    /// A program was not started. The field names the step, the path and the reason.
+    Spawn(Arc<SpawnError>),
+    /// A signal was sent to a process that has ended.
+    ProcessExitedAlready,
 
     /// Listening at the address failed.
     CannotListen(Address, Arc<io::Error>),
@@ -179,6 +184,8 @@ impl Error {
             Error::BadFile(..) => "BadFile",
             Error::Connect(..) => "Connect",
             Error::NoneOfSeveral(..) => "NoneOfSeveral",
+            Error::Spawn(..) => "Spawn",
+            Error::ProcessExitedAlready => "ProcessExitedAlready",
             Error::CannotListen(..) => "CannotListen",
             Error::UnsupportedAddressFamily(..) => "UnsupportedAddressFamily",
             Error::InvalidAddress(..) => "InvalidAddress",
@@ -245,6 +252,10 @@ impl Error {
     pub(crate) fn panic_within(error: &io::Error) -> Option<Error> {
         let inner = error.get_ref()?.downcast_ref::<Error>()?;
         matches!(inner, Error::Panicked(..)).then(|| inner.clone())
+    }
+
+    pub(crate) fn spawn(error: SpawnError) -> Error {
+        Error::panic_within(error.io_error()).unwrap_or_else(|| Error::Spawn(Arc::new(error)))
     }
 
     pub(crate) fn lost(error: io::Error) -> Error {
@@ -326,6 +337,8 @@ impl std::fmt::Display for Error {
             }
             Error::Connect(address, cause) => write!(f, "cannot connect to {address}: {cause}"),
             Error::NoneOfSeveral(attempts) => write_attempts(f, attempts),
+            Error::Spawn(cause) => cause.fmt(f),
+            Error::ProcessExitedAlready => f.write_str("the process has already ended"),
             Error::CannotListen(address, cause) => write!(f, "cannot listen on {address}: {cause}"),
             Error::UnsupportedAddressFamily(cause) => write!(f, "cannot adopt the socket: {cause}"),
             Error::InvalidAddress(text, expected) => {
@@ -392,6 +405,7 @@ impl std::error::Error for Error {
             | Error::CannotListen(_, cause)
             | Error::UnsupportedAddressFamily(cause)
             | Error::Io(_, cause) => Some(&**cause),
+            Error::Spawn(cause) => Some(&**cause),
             _ => None,
         }
     }

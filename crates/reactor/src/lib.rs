@@ -63,6 +63,7 @@
 //! | module | content |
 //! |---|---|
 //! | [`interfaces`] | the methods of [`Reactor`], by interface |
+//! | [`processes`] | child processes: commands, their pipes and their end |
 //! | [`protocols`] | the traits that you implement, and protocols for lines and length-prefixed strings |
 //! | [`transports`] | the connections that your protocols get, and ports and connectors |
 //! | [`endpoints`] | places to listen at or connect to, also from descriptions such as `tcp:80` |
@@ -79,6 +80,7 @@ pub mod endpoints;
 pub mod error;
 pub mod interfaces;
 mod kernel;
+pub mod processes;
 pub mod protocols;
 mod react;
 pub mod task;

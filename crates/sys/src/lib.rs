@@ -14,6 +14,8 @@ mod memory;
 mod names;
 #[cfg(unix)]
 mod pipe;
+#[cfg(unix)]
+mod process;
 mod providers;
 #[cfg(unix)]
 mod raw_descriptor;

@@ -36,7 +36,7 @@ fn blocks(code: &str, begins: impl Fn(&str) -> bool) -> Vec<&str> {
 
 fn implements_protocol(line: &str) -> bool {
     let words = line.trim_start();
-    words.starts_with("impl") && words.ends_with('{') && words.contains("Protocol for ")
+    words.starts_with("impl") && words.ends_with('{') && words.contains(" Protocol for ")
 }
 
 /// Returns whether one of this block's callbacks calls the same callback of a protocol that it owns.

@@ -5,6 +5,7 @@ pub mod fd_set;
 mod inline_work;
 pub mod log_limit;
 mod pipes;
+pub mod process;
 mod questions;
 pub mod resolver;
 pub mod serial_ports;
@@ -71,6 +72,8 @@ pub enum Interface {
     DescriptorPassing,
     /// Serial ports: SerialPort.
     SerialPorts,
+    /// Child processes: IReactorProcess.
+    Process,
     /// Signal handlers, for example to stop the loop on SIGINT and SIGTERM.
     Signals,
 }
@@ -85,6 +88,7 @@ impl Interface {
             // The bytes of a serial port are those of a pipe.
             Interface::Pipes | Interface::SerialPorts => Capabilities::PIPES,
             Interface::DescriptorPassing => Capabilities::DESCRIPTOR_PASSING,
+            Interface::Process => Capabilities::PROCESSES,
             Interface::Signals => Capabilities::SIGNALS,
         }
     }
@@ -98,6 +102,7 @@ impl Interface {
             Interface::Pipes => "pipes",
             Interface::DescriptorPassing => "descriptor_passing",
             Interface::SerialPorts => "serial_ports",
+            Interface::Process => "process",
             Interface::Signals => "signals",
         }
     }

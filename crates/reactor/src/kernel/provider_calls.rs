@@ -11,9 +11,10 @@ use std::io;
 use ropewalk_proto::panics::{CaughtPanic, catch};
 use ropewalk_proto::{Address, Key, Outbox};
 use ropewalk_sys::{
-    Adoption, ConnectSpec, DescriptorPassing, DescriptorQueue, Filesystem, Interest, KeepAliveTimes, Kind, ListenSpec,
-    OwnedSocket, OwnedWaitable, PassedDescriptors, PeerCredentials, PipeEnd, Pipes, RawSocket, RawWaitable, Received,
-    Released, Sent, Sharing, SocketOption, Sockets, Streams, Watches,
+    Adoption, ConnectSpec, DescriptorPassing, DescriptorQueue, ExitStatus, Filesystem, Interest, KeepAliveTimes, Kind,
+    ListenSpec, OwnedSocket, OwnedWaitable, PassedDescriptors, PeerCredentials, PipeEnd, Pipes, Processes, RawSocket,
+    RawWaitable, Received, Recipient, Released, Sent, Sharing, SocketOption, Sockets, SpawnError, SpawnPlan, SpawnStep,
+    Spawned, Streams, Watches, WindowSize,
 };
 
 use super::Kernel;
@@ -29,6 +30,12 @@ pub(crate) trait Answer {
 impl<T> Answer for io::Result<T> {
     fn panicked(error: Error) -> io::Result<T> {
         Err(io::Error::other(error))
+    }
+}
+
+impl Answer for Result<Spawned, SpawnError> {
+    fn panicked(error: Error) -> Result<Spawned, SpawnError> {
+        Err(SpawnError::new(SpawnStep::Process, "", io::Error::other(error)))
     }
 }
 
@@ -109,6 +116,14 @@ guarded! { DescriptorPassing:
         scratch: &mut [u8],
         passed: &mut PassedDescriptors
     ) -> io::Result<Received>;
+}
+
+guarded! { Processes:
+    fn spawn(plan: &SpawnPlan) -> Result<Spawned, SpawnError>;
+    fn exit_status(process: Key) -> io::Result<Option<ExitStatus>>;
+    fn signal(process: Key, signal: i32, to: Recipient) -> io::Result<()>;
+    fn resize_terminal(terminal: Key, size: WindowSize) -> io::Result<()>;
+    fn release_process(process: Key);
 }
 
 guarded! { Watches:

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ropewalk_proto::{Key, Outbox};
 use ropewalk_sys::{
-    Adoption, DescriptorPassing, EventProvider, Filesystem, Pipes, Received, Sent, Sockets, Streams, Watches,
+    Adoption, DescriptorPassing, EventProvider, Filesystem, Pipes, Processes, Received, Sent, Sockets, Streams, Watches,
 };
 
 use super::Kernel;
@@ -39,6 +39,7 @@ parts! {
     adoption: Adoption,
     pipes: Pipes,
     descriptor_passing: DescriptorPassing,
+    processes: Processes,
     watches: Watches,
     filesystem: Filesystem
 }
@@ -66,6 +67,7 @@ macro_rules! tells {
 tells! {
     tell_streams: streams, Streams;
     tell_watches: watches, Watches;
+    tell_processes: processes, Processes;
 }
 
 impl Kernel {

@@ -52,6 +52,23 @@ impl Identity {
         system::group(group)
     }
 
+    /// Returns the groups of a process that becomes this user and group: those of the user, if there is such a user, and
+    /// the group.
+    ///
+    /// ```
+    /// use ropewalk_sys::Identity;
+    ///
+    /// # #[cfg(unix)]
+    /// assert_eq!(Identity::new(Some(3_999_999_999), Some(7)).supplementary_groups()?, [7]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of the user database.
+    pub fn supplementary_groups(&self) -> io::Result<Vec<u32>> {
+        system::supplementary_groups(*self)
+    }
+
     /// Changes the user and group of the whole process for good. The supplementary groups become those of the user, or
     /// the group alone. An identity that the process already has changes nothing.
     ///

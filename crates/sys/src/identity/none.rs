@@ -12,6 +12,10 @@ pub(super) fn group(_group: &str) -> io::Result<u32> {
     Err(unsupported())
 }
 
+pub(super) fn supplementary_groups(_identity: Identity) -> io::Result<Vec<u32>> {
+    Err(unsupported())
+}
+
 pub(super) fn assume(identity: Identity) -> io::Result<()> {
     if identity == Identity::default() { Ok(()) } else { Err(unsupported()) }
 }

@@ -65,17 +65,43 @@ pub(super) fn assume(identity: Identity) -> io::Result<()> {
 
 /// Sets the supplementary groups: those of the user, if there is such a user, and `gid`.
 fn set_groups(uid: Option<u32>, gid: u32) -> io::Result<()> {
-    let name = match uid {
-        // SAFETY: an entry that was found has a name that ends in a zero.
-        Some(uid) => by_uid(uid, |entry| unsafe { CStr::from_ptr(entry.pw_name) }.to_owned())?,
-        None => None,
-    };
-    match name {
+    match uid.map(name_of).transpose()?.flatten() {
         // SAFETY: `name` ends in a zero. A group is a signed number on some systems, with the same bits.
         Some(name) => check(unsafe { libc::initgroups(name.as_ptr(), gid as _) }),
         // SAFETY: the pointer points to one group.
         None => check(unsafe { libc::setgroups(1, &gid) }),
     }
+}
+
+pub(super) fn supplementary_groups(identity: Identity) -> io::Result<Vec<u32>> {
+    let gid = identity.gid.map_or_else(|| effective().map(|(_, gid)| gid), Ok)?;
+    match identity.uid.map(name_of).transpose()?.flatten() {
+        Some(name) => groups_of(&name, gid),
+        None => Ok(vec![gid]),
+    }
+}
+
+/// Asks getgrouplist(3) with a buffer that is doubled until the list fits.
+fn groups_of(name: &CStr, gid: u32) -> io::Result<Vec<u32>> {
+    let mut groups: Vec<u32> = vec![0; 32];
+    loop {
+        let mut count = c_int::try_from(groups.len()).unwrap_or(c_int::MAX);
+        // SAFETY: `name` ends in a zero, and `groups` has room for `count` groups.
+        let fits = unsafe { libc::getgrouplist(name.as_ptr(), gid as _, groups.as_mut_ptr().cast(), &mut count) } >= 0;
+        if fits {
+            groups.truncate(usize::try_from(count).unwrap_or(0));
+            return Ok(groups);
+        }
+        if groups.len() >= ENTRY_BYTES_MAX {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        groups.resize(groups.len() * 2, 0);
+    }
+}
+
+fn name_of(uid: u32) -> io::Result<Option<CString>> {
+    // SAFETY: an entry that was found has a name that ends in a zero.
+    by_uid(uid, |entry| unsafe { CStr::from_ptr(entry.pw_name) }.to_owned())
 }
 
 /// Looks a user up by number, and returns what `read` takes from the entry.

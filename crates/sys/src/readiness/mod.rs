@@ -25,6 +25,7 @@ use rustix::io::Errno;
 
 use crate::filesystem::SystemFiles;
 use crate::io_handle::RawWaitable;
+use crate::process::Children;
 use crate::providers::Provider;
 use crate::seam::{
     Adoption, Clock, DescriptorPassing, Event, EventProvider, Events, Filesystem, Pipes, Ready, Sockets, Streams,
@@ -39,6 +40,8 @@ mod epoll;
 #[cfg(linux_like)]
 mod numbers;
 mod poll;
+#[cfg(linux_like)]
+mod processes;
 mod registration;
 mod select;
 mod selector;
@@ -72,6 +75,9 @@ pub(crate) struct Readiness<S> {
     /// Whether the selector reported a stale key.
     has_stale: bool,
     files: SystemFiles,
+    /// Not used on systems whose providers cannot start children.
+    #[cfg_attr(not(linux_like), allow(dead_code))]
+    children: Children,
     began: Instant,
 }
 
@@ -96,6 +102,7 @@ impl<S: Selector> Readiness<S> {
             trigger: if S::EDGES { Trigger::Edge } else { Trigger::Level },
             has_stale: false,
             files: SystemFiles,
+            children: Children::default(),
             began: Instant::now(),
         }))
     }
@@ -323,6 +330,11 @@ impl<S: Selector> EventProvider for Readiness<S> {
     }
 
     fn descriptor_passing(&mut self) -> Option<&mut dyn DescriptorPassing> {
+        Some(self)
+    }
+
+    #[cfg(linux_like)]
+    fn processes(&mut self) -> Option<&mut dyn crate::seam::Processes> {
         Some(self)
     }
 

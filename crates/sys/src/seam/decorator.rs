@@ -10,7 +10,7 @@ use ropewalk_proto::{Address, Key, Outbox};
 
 use super::{
     Adoption, Clock, ConnectSpec, DescriptorPassing, EventProvider, Events, Filesystem, Interest, ListenSpec, Names,
-    Pipes, Received, Sent, Sockets, Streams, Watches,
+    Pipes, Processes, Received, Sent, Sockets, Streams, Watches,
 };
 use crate::io_handle::RawWaitable;
 use crate::waker::Waker;
@@ -132,6 +132,7 @@ decorator! {
         fn adoption(&mut self) -> Option<&mut dyn Adoption>;
         fn pipes(&mut self) -> Option<&mut dyn Pipes>;
         fn descriptor_passing(&mut self) -> Option<&mut dyn DescriptorPassing>;
+        fn processes(&mut self) -> Option<&mut dyn Processes>;
         fn watches(&mut self) -> Option<&mut dyn Watches>;
         fn filesystem(&mut self) -> Option<&mut dyn Filesystem>;
 }

@@ -12,6 +12,7 @@
 //!     pipes()            adopt_pipe                                             pipes, terminals and files
 //!     descriptor_passing()                                                      descriptors over UNIX connections
 //!                        send_with_descriptors, receive_with_descriptors
+//!     processes()        spawn, exit_status, signal                             child processes and their pipes
 //!     watches()          watch, set_interest, unwatch                           descriptors that their owner reads
 //!     filesystem()       locks                                                  paths of UNIX sockets
 //! ```
@@ -48,8 +49,11 @@ mod descriptor_passing;
 mod event;
 mod filesystem;
 mod pipes;
+mod processes;
 mod provider;
 mod sockets;
+mod spawn_error;
+mod spawn_plan;
 mod streams;
 mod watches;
 
@@ -59,7 +63,10 @@ pub use descriptor_passing::{DescriptorPassing, DescriptorQueue, PassedDescripto
 pub use event::{EVENTS_PER_WAIT, Event, Events, Interest, Ready};
 pub use filesystem::Filesystem;
 pub use pipes::{PipeEnd, Pipes, Sharing};
+pub use processes::{ChildPipe, ExitStatus, Processes, Recipient, Spawned};
 pub use provider::{Capabilities, Clock, EventProvider, Names, StreamCalls};
 pub use sockets::{KeepAliveTimes, PeerCredentials, SocketOption, Sockets};
+pub use spawn_error::{SpawnError, SpawnStep};
+pub use spawn_plan::{ChildDescriptor, ProcessGroup, Resource, SpawnPlan, WindowSize};
 pub use streams::{BindError, ConnectSpec, ListenSpec, Received, Sent, Streams};
 pub use watches::Watches;

@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 use bitflags::bitflags;
 use ropewalk_proto::{Key, Moment, Outbox};
 
-use super::{Adoption, DescriptorPassing, Events, Filesystem, Pipes, Received, Sent, Sockets, Streams, Watches};
+use super::{
+    Adoption, DescriptorPassing, Events, Filesystem, Pipes, Processes, Received, Sent, Sockets, Streams, Watches,
+};
 use crate::io_handle::RawWaitable;
 use crate::waker::Waker;
 
@@ -141,6 +143,11 @@ pub trait EventProvider: StreamCalls + Send {
         None
     }
 
+    /// Returns the way to start child processes.
+    fn processes(&mut self) -> Option<&mut dyn Processes> {
+        None
+    }
+
     /// Returns the watches on handles of the user.
     fn watches(&mut self) -> Option<&mut dyn Watches> {
         None
@@ -225,6 +232,8 @@ bitflags! {
         const PIPES = 1 << 5;
         /// Descriptors that UNIX connections carry: IUNIXTransport.sendFileDescriptor.
         const DESCRIPTOR_PASSING = 1 << 6;
+        /// Child processes with pipes and terminals: IReactorProcess.
+        const PROCESSES = 1 << 7;
     }
 }
 
@@ -239,6 +248,7 @@ impl Capabilities {
         offered.set(Capabilities::SOCKET, provider.adoption().is_some());
         offered.set(Capabilities::PIPES, has_streams && provider.pipes().is_some());
         offered.set(Capabilities::DESCRIPTOR_PASSING, has_streams && provider.descriptor_passing().is_some());
+        offered.set(Capabilities::PROCESSES, has_streams && provider.processes().is_some());
         offered.set(Capabilities::SIGNALS, provider.has_signals());
         offered
     }

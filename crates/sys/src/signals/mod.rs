@@ -11,9 +11,12 @@ use std::io;
 
 use crate::waker::Waker;
 
+mod named;
 #[cfg_attr(unix, path = "unix.rs")]
 #[cfg_attr(not(unix), path = "none.rs")]
 mod system;
+
+pub use named::{Signal, UnknownSignal};
 
 pub use system::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, STOP_SIGNALS};
 

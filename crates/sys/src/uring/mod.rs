@@ -28,9 +28,11 @@ use ropewalk_proto::{Key, Moment, Slab};
 
 use crate::filesystem::SystemFiles;
 use crate::io_handle::RawWaitable;
+use crate::process::Children;
 use crate::providers::Provider;
 use crate::seam::{
-    Adoption, Clock, DescriptorPassing, Event, EventProvider, Events, Filesystem, Pipes, Sockets, Streams, Watches,
+    Adoption, Clock, DescriptorPassing, Event, EventProvider, Events, Filesystem, Pipes, Processes, Sockets, Streams,
+    Watches,
 };
 use crate::socket::table::stale;
 use crate::waker::{Bell, Waker};
@@ -44,6 +46,7 @@ mod draining;
 mod ending;
 mod operation;
 mod pipes;
+mod processes;
 mod ring;
 #[cfg(test)]
 mod schedules;
@@ -98,6 +101,7 @@ pub(crate) struct Uring {
     /// Whether the provider is being dropped. If so, no operation may be armed.
     ending: bool,
     files: SystemFiles,
+    children: Children,
     began: Instant,
 }
 
@@ -133,6 +137,7 @@ impl Uring {
             has_host: false,
             ending: false,
             files: SystemFiles,
+            children: Children::default(),
             began: Instant::now(),
         })
     }
@@ -332,6 +337,10 @@ impl EventProvider for Uring {
     }
 
     fn descriptor_passing(&mut self) -> Option<&mut dyn DescriptorPassing> {
+        Some(self)
+    }
+
+    fn processes(&mut self) -> Option<&mut dyn Processes> {
         Some(self)
     }
 

@@ -4,7 +4,7 @@
 //! belong to the program that reads the terminal next.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use ropewalk_proto::{Key, Outbox};
 
@@ -42,6 +42,10 @@ impl PipeSlot {
 
     pub(super) fn raw_fd(&self) -> i32 {
         self.fd.as_raw_fd()
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     pub(super) fn send_slice(&self, bytes: &[u8]) -> io::Result<usize> {

@@ -1,0 +1,114 @@
+//! getProcessOutput, getProcessValue and getProcessOutputAndValue: programs that run to their end.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ropewalk::processes::{Capture, ChildDescriptor, Command, ExitStatus, Output};
+use ropewalk::proto::{Cancelled, Deferred, Failure};
+use ropewalk::{Error, Reactor};
+
+use crate::child::shell;
+use crate::script::stop;
+use crate::{run, specifications};
+
+/// Runs until the Deferred has fired.
+fn result<T: 'static>(reactor: &Reactor, deferred: Deferred<T>) -> Result<T, Failure> {
+    let fired = Rc::new(RefCell::new(None));
+    let (keep, stopping) = (fired.clone(), reactor.clone());
+    let _watched = deferred.add_both(move |result| {
+        keep.replace(Some(result));
+        stopping.call_later(Duration::ZERO, stop);
+    });
+    run(reactor);
+    fired.take().expect("it has fired")
+}
+
+fn output(reactor: &Reactor, command: &Command, capture: Capture) -> Output {
+    result(reactor, reactor.process_output(command, capture)).expect("the program runs")
+}
+
+specifications! {
+    process_output;
+
+    fn the_output_of_a_program_is_returned(subject: &Subject) {
+        let reactor = subject.reactor();
+        let output = output(&reactor, &shell("echo out; echo err >&2; exit 3"), Capture::new());
+        assert_eq!((&*output.out, &*output.err, output.status), (&b"out\n"[..], &b"err\n"[..], ExitStatus::Exited(3)));
+        assert!(!output.truncated && !output.pipe_held && !output.timed_out);
+        assert_eq!(reactor.source_count(), 0);
+    }
+
+    fn a_program_reads_the_given_input(subject: &Subject) {
+        let sorted = output(&subject.reactor(), &Command::new("sort"), Capture::new().input("pear\napple\n"));
+        assert_eq!(sorted.out, b"apple\npear\n");
+    }
+
+    fn a_value_is_the_status_alone(subject: &Subject) {
+        let reactor = subject.reactor();
+        let value = reactor.process_value(&shell("yes | head -c 1000000; exit 3"));
+        assert_eq!(result(&reactor, value).unwrap(), ExitStatus::Exited(3));
+    }
+
+    fn an_orphan_does_not_delay_the_output(subject: &Subject) {
+        // P2: the orphan has the pipe for a minute.
+        let reactor = subject.reactor();
+        let output = output(&reactor, &shell("sleep 60 & echo $!; exit 3"), Capture::new());
+        assert!(output.pipe_held);
+        assert_eq!(output.status, ExitStatus::Exited(3));
+        let orphan = String::from_utf8(output.out).unwrap();
+        assert!(std::process::Command::new("kill").arg(orphan.trim()).status().unwrap().success());
+    }
+
+    fn more_than_is_kept_is_read_too(subject: &Subject) {
+        let reactor = subject.reactor();
+        let output = output(&reactor, &shell("head -c 1000000 /dev/zero"), Capture::new().keep(1000));
+        assert_eq!((output.out.len(), output.status), (1000, ExitStatus::Exited(0)));
+        assert!(output.truncated);
+    }
+
+    fn a_time_limit_closes_the_whole_group(subject: &Subject) {
+        // P12: both programs of the pipeline.
+        let reactor = subject.reactor();
+        let limits = Capture::new().limit(Duration::from_millis(50)).grace(Duration::from_millis(50));
+        let output = output(&reactor, &shell("trap '' TERM; sleep 60 | cat"), limits);
+        assert!(output.timed_out);
+        assert_eq!(output.status.signal(), Some(9));
+    }
+
+    fn a_cancelled_capture_closes_the_program(subject: &Subject) {
+        let reactor = subject.reactor();
+        let running = reactor.process_output(&Command::new("sleep").arg("60"), Capture::new());
+        let cancel = running.cancel_handle();
+        reactor.call_later(Duration::from_millis(10), move |_| cancel.cancel());
+        assert!(result(&reactor, running).unwrap_err().check::<Cancelled>());
+        while reactor.source_count() > 0 {
+            reactor.iterate(Some(Duration::from_millis(10))).unwrap();
+        }
+    }
+
+    fn a_missing_program_fails_the_capture(subject: &Subject) {
+        let reactor = subject.reactor();
+        let failed = result(&reactor, reactor.process_output(&Command::new("/no/such"), Capture::new())).unwrap_err();
+        assert!(matches!(failed.downcast_ref::<Error>(), Some(Error::Spawn(_))), "{failed}");
+    }
+
+    fn a_stopped_reactor_fails_the_capture(subject: &Subject) {
+        let reactor = subject.reactor();
+        let command = Command::new("sleep").arg("0.1").stderr(ChildDescriptor::Null);
+        let output = reactor.process_output(&command, Capture::new());
+        reactor.call_later(Duration::ZERO, stop);
+        run(&reactor);
+        assert!(output.try_result().is_ok_and(|result| result.is_err()));
+    }
+
+    fn a_capture_can_be_awaited(subject: &Subject) {
+        let reactor = subject.reactor();
+        let handle = reactor.clone();
+        let task = reactor.spawn(async move {
+            let output = handle.process_output(&Command::new("echo").arg("hello"), Capture::new()).await?;
+            Ok::<_, Failure>(output.out)
+        });
+        assert_eq!(result(&reactor, task).unwrap().unwrap(), b"hello\n");
+    }
+}

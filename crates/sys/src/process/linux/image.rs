@@ -1,0 +1,152 @@
+//! Everything that the child's steps use, in the form in which the system takes it.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::{CString, OsStr, OsString, c_char};
+use std::io;
+use std::os::fd::RawFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::ptr;
+
+use rustix::process::{Gid, Uid};
+
+use super::descriptors::Descriptors;
+use super::numbers::Numbers;
+use crate::seam::{ProcessGroup, Resource, SpawnError, SpawnPlan, SpawnStep};
+
+/// The search path of an environment that has none, as in execvp(3).
+const USUAL_PATH: &[u8] = b"/bin:/usr/bin";
+
+pub(super) struct Image {
+    /// The files to execute. The first one that exists is the program.
+    pub(super) candidates: Vec<CString>,
+    pub(super) argv: Pointers,
+    pub(super) envp: Pointers,
+    pub(super) directory: Option<CString>,
+    pub(super) numbers: Numbers,
+    /// The child's side of its terminal, as a number of this process.
+    pub(super) terminal: Option<RawFd>,
+    pub(super) group: ProcessGroup,
+    pub(super) groups: Option<Vec<Gid>>,
+    pub(super) gid: Option<Gid>,
+    pub(super) uid: Option<Uid>,
+    pub(super) limits: Vec<(i64, u64)>,
+    pub(super) umask: Option<u32>,
+    pub(super) keeps_ignored: bool,
+}
+
+impl Image {
+    pub(super) fn new(plan: &SpawnPlan, descriptors: &Descriptors) -> Result<Image, SpawnError> {
+        let cannot = |error| SpawnError::new(SpawnStep::Arguments, &plan.program, error);
+        let inherited = || env::vars_os().collect();
+        let environment = plan.environment.clone().unwrap_or_else(inherited);
+        let terminal = descriptors.terminal();
+        Ok(Image {
+            candidates: candidates(&plan.program, environment.get(OsStr::new("PATH"))).map_err(cannot)?,
+            argv: Pointers::new(plan.arguments.iter().cloned()).map_err(cannot)?,
+            envp: Pointers::new(variables(environment)).map_err(cannot)?,
+            directory: plan
+                .directory
+                .as_deref()
+                .map(|path| c_string(path.as_os_str().to_owned()))
+                .transpose()
+                .map_err(cannot)?,
+            numbers: Numbers::new(descriptors.numbers()),
+            terminal,
+            group: if terminal.is_some() { ProcessGroup::Session } else { plan.group },
+            groups: plan.groups.as_ref().map(|groups| groups.iter().map(|gid| Gid::from_raw(*gid)).collect()),
+            gid: plan.identity.gid.map(Gid::from_raw),
+            uid: plan.identity.uid.map(Uid::from_raw),
+            limits: plan.limits.iter().map(|(resource, limit)| (number_of(*resource), *limit)).collect(),
+            umask: plan.umask,
+            keeps_ignored: plan.keeps_ignored_signals,
+        })
+    }
+}
+
+/// A list of strings, as exec(2) takes it: pointers, and a null pointer behind them.
+pub(super) struct Pointers {
+    pointers: Vec<*const c_char>,
+    /// The strings that the pointers point to.
+    _strings: Vec<CString>,
+}
+
+impl Pointers {
+    fn new(strings: impl Iterator<Item = OsString>) -> io::Result<Pointers> {
+        let strings = strings.map(c_string).collect::<io::Result<Vec<_>>>()?;
+        let pointers = strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect();
+        Ok(Pointers { pointers, _strings: strings })
+    }
+
+    pub(super) fn as_ptr(&self) -> *const *const c_char {
+        self.pointers.as_ptr()
+    }
+}
+
+fn variables(environment: BTreeMap<OsString, OsString>) -> impl Iterator<Item = OsString> {
+    environment.into_iter().map(|(name, value)| {
+        let mut variable = name;
+        variable.push("=");
+        variable.push(value);
+        variable
+    })
+}
+
+/// Returns the paths at which the program may be. A name with a slash is the only one.
+fn candidates(program: &OsStr, path: Option<&OsString>) -> io::Result<Vec<CString>> {
+    if program.as_bytes().contains(&b'/') || program.is_empty() {
+        return Ok(vec![c_string(program.to_owned())?]);
+    }
+    let path = path.map_or(USUAL_PATH, |path| path.as_bytes());
+    let folders = path.split(|byte| *byte == b':').map(OsStr::from_bytes);
+    folders.map(|folder| c_string(Path::new(folder).join(program).into_os_string())).collect()
+}
+
+fn c_string(text: OsString) -> io::Result<CString> {
+    CString::new(text.into_vec()).map_err(|error| {
+        let text = OsString::from_vec(error.into_vec());
+        let message = format!("'{}' has a zero byte in it", text.to_string_lossy().escape_debug());
+        io::Error::new(io::ErrorKind::InvalidInput, message)
+    })
+}
+
+fn number_of(resource: Resource) -> i64 {
+    let number = match resource {
+        Resource::AddressSpace => libc::RLIMIT_AS,
+        Resource::CoreFile => libc::RLIMIT_CORE,
+        Resource::CpuSeconds => libc::RLIMIT_CPU,
+        Resource::Data => libc::RLIMIT_DATA,
+        Resource::FileSize => libc::RLIMIT_FSIZE,
+        Resource::LockedMemory => libc::RLIMIT_MEMLOCK,
+        Resource::OpenFiles => libc::RLIMIT_NOFILE,
+        Resource::Processes => libc::RLIMIT_NPROC,
+        Resource::Stack => libc::RLIMIT_STACK,
+    };
+    i64::from(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(program: &str, path: Option<&str>) -> Vec<String> {
+        let path = path.map(OsString::from);
+        let found = candidates(OsStr::new(program), path.as_ref()).unwrap();
+        found.into_iter().map(|path| path.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_name_without_a_slash_is_searched_for() {
+        assert_eq!(paths("sh", Some("/opt/bin:/bin")), ["/opt/bin/sh", "/bin/sh"]);
+        assert_eq!(paths("sh", None), ["/bin/sh", "/usr/bin/sh"]);
+        // An empty part is the working directory, as in a shell.
+        assert_eq!(paths("sh", Some(":/bin")), ["sh", "/bin/sh"]);
+        assert_eq!(paths("./sh", Some("/bin")), ["./sh"]);
+    }
+
+    #[test]
+    fn a_zero_byte_is_refused() {
+        assert!(c_string("a\0b".into()).unwrap_err().to_string().contains("zero byte"));
+    }
+}

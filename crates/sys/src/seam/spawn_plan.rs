@@ -1,0 +1,180 @@
+//! The plan of a child process: the program, and everything that its process begins with.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::PipeEnd;
+use crate::identity::Identity;
+use crate::io_handle::OwnedWaitable;
+
+/// A program to start, with everything that its process begins with.
+///
+/// ```
+/// use ropewalk_sys::{ChildDescriptor, PipeEnd, SpawnPlan};
+///
+/// let mut plan = SpawnPlan::new("sort");
+/// plan.descriptors.insert(0, ChildDescriptor::Pipe(PipeEnd::Writer)); // this program writes, the child reads
+/// plan.descriptors.insert(1, ChildDescriptor::Pipe(PipeEnd::Reader));
+/// assert_eq!(plan.arguments, ["sort"]);
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SpawnPlan {
+    /// The path of the program. A name without a slash is searched for in PATH of the child's environment.
+    pub program: OsString,
+    /// All arguments. The first one is the name by which the program is called.
+    pub arguments: Vec<OsString>,
+    /// The environment. `None` means that of this process.
+    pub environment: Option<BTreeMap<OsString, OsString>>,
+    /// The working directory. `None` means that of this process.
+    pub directory: Option<PathBuf>,
+    /// The descriptors by their numbers in the child. No other descriptor is open there.
+    pub descriptors: BTreeMap<u32, ChildDescriptor>,
+    /// The size of a new pseudo-terminal, which becomes the controlling terminal of the child.
+    pub terminal: Option<WindowSize>,
+    /// The session and the process group. A child with a terminal always has a session of its own.
+    pub group: ProcessGroup,
+    /// The user and group, which only root may change.
+    pub identity: Identity,
+    /// The supplementary groups, if they change. See [`Identity::supplementary_groups`].
+    pub groups: Option<Vec<u32>>,
+    /// Limits of the child's resources.
+    pub limits: Vec<(Resource, u64)>,
+    /// The mode bits that new files do not get, umask(2).
+    pub umask: Option<u32>,
+    /// Whether signals that this process ignores stay ignored. Otherwise each signal has its default effect.
+    pub keeps_ignored_signals: bool,
+}
+
+impl SpawnPlan {
+    /// Returns a plan for `program` without arguments, without descriptors, and otherwise like this process.
+    pub fn new(program: impl Into<OsString>) -> SpawnPlan {
+        let program = program.into();
+        SpawnPlan {
+            arguments: vec![program.clone()],
+            program,
+            environment: None,
+            directory: None,
+            descriptors: BTreeMap::new(),
+            terminal: None,
+            group: ProcessGroup::Inherited,
+            identity: Identity::default(),
+            groups: None,
+            limits: Vec::new(),
+            umask: None,
+            keeps_ignored_signals: false,
+        }
+    }
+}
+
+/// One descriptor of a child.
+///
+/// ```
+/// use ropewalk_sys::{ChildDescriptor, PipeEnd};
+///
+/// let standard_error = ChildDescriptor::Inherited(2);
+/// let output = ChildDescriptor::Pipe(PipeEnd::Reader); // the child writes
+/// # let _ = (standard_error, output);
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ChildDescriptor {
+    /// The other end of a pipe whose named end this process keeps. With [`PipeEnd::Both`] it is a UNIX socket.
+    Pipe(PipeEnd),
+    /// The descriptor of this number in this process. If a standard stream is closed here, the child gets /dev/null.
+    Inherited(u32),
+    /// /dev/null.
+    Null,
+    /// The same as another number in the child, as `2>&1` of a shell.
+    Same(u32),
+    /// A copy of this descriptor.
+    Copy(Arc<OwnedWaitable>),
+    /// The child's side of the plan's terminal.
+    Terminal,
+}
+
+impl<T: Into<OwnedWaitable>> From<T> for ChildDescriptor {
+    fn from(handle: T) -> ChildDescriptor {
+        ChildDescriptor::Copy(Arc::new(handle.into()))
+    }
+}
+
+/// The session and the process group that a child is in.
+///
+/// ```
+/// use ropewalk_sys::ProcessGroup;
+///
+/// assert_eq!(ProcessGroup::default(), ProcessGroup::Inherited);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProcessGroup {
+    /// Those of this process: a key such as Ctrl-C signals both.
+    #[default]
+    Inherited,
+    /// A new group, whose number is that of the child: setpgid(2).
+    New,
+    /// A new session without a terminal, and a new group in it: setsid(2).
+    Session,
+}
+
+/// A resource of a process that can be limited: getrlimit(2).
+///
+/// ```
+/// use ropewalk_sys::{Resource, SpawnPlan};
+///
+/// let mut plan = SpawnPlan::new("make");
+/// plan.limits.push((Resource::CpuSeconds, 60));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Resource {
+    /// Bytes of address space.
+    AddressSpace,
+    /// Bytes of a core file.
+    CoreFile,
+    /// Seconds of processor time.
+    CpuSeconds,
+    /// Bytes of initialized and allocated data.
+    Data,
+    /// Bytes of a file that the process writes.
+    FileSize,
+    /// Bytes of memory that is locked into RAM.
+    LockedMemory,
+    /// One more than the highest number of a descriptor.
+    OpenFiles,
+    /// The processes of the user.
+    Processes,
+    /// Bytes of the stack.
+    Stack,
+}
+
+/// The size of a terminal, in characters.
+///
+/// ```
+/// use ropewalk_sys::WindowSize;
+///
+/// assert_eq!(WindowSize::default(), WindowSize::new(24, 80));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowSize {
+    /// The number of lines.
+    pub rows: u16,
+    /// The number of characters in a line.
+    pub columns: u16,
+}
+
+impl WindowSize {
+    /// Returns the size with these numbers of lines and of characters in a line.
+    pub const fn new(rows: u16, columns: u16) -> WindowSize {
+        WindowSize { rows, columns }
+    }
+}
+
+impl Default for WindowSize {
+    /// The size of the terminals that most programs expect: 24 lines of 80 characters.
+    fn default() -> WindowSize {
+        WindowSize::new(24, 80)
+    }
+}
