@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ropewalk::endpoints::client_from_string;
 use ropewalk::serial::{DataBits, SerialSettings};
 use ropewalk::{Error, Factory, Reactor, SerialPort, Transport};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -367,6 +368,29 @@ specifications! {
         let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
         let socket = reactor.adopt_stream_connection(OwnedFd::from(one), &Script::new().factory()).unwrap();
         assert!(socket.serial_port().is_none());
+    }
+
+    fn an_endpoint_opens_the_port_of_its_description(subject: &Subject) {
+        // IStreamClientEndpoint.connect
+        let (reactor, line, log) = (subject.reactor(), Line::new(), Log::new());
+        let endpoint = client_from_string(&reactor, &format!("serial:{}:speed=31250", line.device.display())).unwrap();
+        let factory = Rc::new(Script::logged(&log, "client").factory());
+        let transport = endpoint.connect(&reactor, factory.clone()).try_result().expect("it fires at once").unwrap();
+        assert!(transport.serial_port().is_some());
+        assert_eq!(line.settings().output_speed(), 31_250);
+        let failure = endpoint.connect(&reactor, factory).try_result().expect("it fires at once").unwrap_err();
+        assert!(failure.to_string().contains("another program uses"), "{failure}");
+        log.expect(&["client made"]);
+    }
+
+    fn an_endpoint_without_a_protocol_closes_the_port(subject: &Subject) {
+        // twisted.internet.error.NoProtocol
+        let (reactor, line) = (subject.reactor(), Line::new());
+        let endpoint = client_from_string(&reactor, &format!("serial:{}", line.device.display())).unwrap();
+        let connected = endpoint.connect(&reactor, Rc::new(LoggingFactory::refusing(&Log::new())));
+        let failure = connected.try_result().expect("it fires at once").unwrap_err();
+        assert!(matches!(Error::from(failure), Error::NoProtocol));
+        assert_eq!(descriptors_of(&line.device), 0);
     }
 
     fn a_device_without_lines_refuses_to_switch_them(subject: &Subject) {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::arguments::{Arguments, Kind, Shape, interface, port, read, seconds, switch, unix_address, unix_text};
-use super::{Description, DescriptionError, ZonedIp, quote_string_argument};
+use super::{Description, DescriptionError, SerialDescription, ZonedIp, quote_string_argument, serial};
 use crate::Address;
 
 /// The default time limit of a connection attempt.
@@ -19,6 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// | `tcp:HOST:PORT[:timeout=30][:bind_address=IP]` | TCP to a name or an IP address (`bindAddress` is accepted too) |
 /// | `tcp6:HOST:PORT[:timeout=30][:bind_address=IP]` | TCP over IPv6 only; IPv4 addresses of a name are ignored |
 /// | `unix:PATH[:timeout=30][:lockfile=0]` | a UNIX socket at a path; `@NAME` is an abstract name |
+/// | `serial:DEVICE[:speed=9600][...]` | a serial port; for its other settings see [`SerialDescription`] |
 ///
 /// The timeout is in seconds and may have a fraction.
 ///
@@ -38,6 +39,8 @@ pub enum ClientDescription {
     Tcp6(Tcp6Client),
     /// `unix:`
     Unix(UnixClient),
+    /// `serial:`
+    Serial(SerialDescription),
 }
 
 /// The arguments of a `tcp:` client.
@@ -155,6 +158,7 @@ pub(super) const KINDS: &[Kind<ClientDescription>] = &[
         },
         |arguments| unix(arguments).map(ClientDescription::Unix),
     ),
+    (serial::SHAPE, |arguments| serial::read(arguments).map(ClientDescription::Serial)),
 ];
 
 const PORT: &str = "a number from 1 to 65535";
@@ -212,6 +216,7 @@ impl fmt::Display for ClientDescription {
                 write_timeout(f, unix.timeout)?;
                 f.write_str(if unix.lockfile { ":lockfile=1" } else { "" })
             }
+            ClientDescription::Serial(serial) => serial.fmt(f),
         }
     }
 }
@@ -326,7 +331,7 @@ mod tests {
         let cases = [
             (
                 "udp:h:1",
-                "unknown client endpoint type 'udp': expected one of tcp, tcp6, unix (for example tcp:localhost:8000)",
+                "unknown client endpoint type 'udp': expected one of tcp, tcp6, unix, serial (for example tcp:localhost:8000)",
             ),
             (
                 "tcp6:192.0.2.1:80",

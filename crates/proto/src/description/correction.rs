@@ -32,6 +32,7 @@ pub(super) fn of_unknown_type(side: Side, description: &Description, known: &[&s
     }
     let bare = match name.as_bytes() {
         [b'0'..=b'9', ..] if port(name).is_some() && side == Side::Server => Some("tcp"),
+        _ if side == Side::Client && name.starts_with("/dev/tty") => Some("serial"),
         [b'/', ..] | [b'.', b'/', ..] | [b'@', _, ..] => Some("unix"),
         _ => None,
     };
@@ -190,6 +191,7 @@ mod tests {
             ("tpc:h:80", "tcp:h:80"),
             ("tpc:h:0", "tcp"),
             ("@db", "unix:@db"),
+            ("/dev/ttyUSB0:115200", "serial:/dev/ttyUSB0:115200"),
             ("192.0.2.1", "tcp:192.0.2.1:8000"),
             ("[fe80::1%3]:80", r"tcp:fe80\:\:1%3:80"),
         ];

@@ -20,6 +20,7 @@ mod arguments;
 mod client;
 mod correction;
 mod error;
+mod serial;
 mod server;
 mod zoned_ip;
 
@@ -30,6 +31,7 @@ use std::str::FromStr;
 pub use arguments::{Arguments, Shape};
 pub use client::{ClientDescription, Tcp6Client, TcpClient, UnixClient};
 pub use error::DescriptionError;
+pub use serial::SerialDescription;
 pub use server::{
     FdServer, ServerDescription, SocketDomain, SystemdServer, SystemdSocket, Tcp6Server, TcpServer, UnixServer,
 };

@@ -47,6 +47,19 @@ pub(super) fn connecting(
     deferred
 }
 
+/// Connects with `connect`, which returns when `connection_made` has returned, and returns the outcome.
+pub(super) fn connected_at_once(
+    factory: Rc<dyn Factory>,
+    connect: impl FnOnce(&Attempt) -> Result<()>,
+) -> Deferred<Transport> {
+    let (deferred, resolver) = Deferred::new();
+    let waiting: Waiting = Rc::new(Cell::new(Some(resolver)));
+    if let Err(error) = connect(&Attempt { factory, waiting: waiting.clone() }) {
+        fire(&waiting, Err(error));
+    }
+    deferred
+}
+
 fn fire(waiting: &Waiting, outcome: Result<&Transport>) {
     if let Some(resolver) = waiting.take() {
         // Firing fails if the Deferred was cancelled.

@@ -32,6 +32,7 @@
 //! | [`TcpServerEndpoint`]: `tcp:`, `tcp6:` | [`TcpClientEndpoint`]: `tcp:`, `tcp6:` |
 //! | [`UnixServerEndpoint`]: `unix:` | [`UnixClientEndpoint`]: `unix:` |
 //! | [`AdoptedServerEndpoint`]: `systemd:`, `fd:` | |
+//! | | [`SerialPortEndpoint`]: `serial:` |
 //! | [`StdioServerEndpoint`]: `stdio:` | |
 //! | [`HaproxyServerEndpoint`]: `haproxy:` before another description | |
 //!
@@ -45,6 +46,7 @@ mod adopted;
 mod connecting;
 mod haproxy;
 mod registry;
+mod serial;
 mod stdio;
 mod tcp;
 mod unix;
@@ -62,6 +64,7 @@ use crate::transports::{Port, Transport};
 pub use adopted::AdoptedServerEndpoint;
 pub use haproxy::HaproxyServerEndpoint;
 pub use registry::Endpoints;
+pub use serial::SerialPortEndpoint;
 pub use stdio::StdioServerEndpoint;
 pub use tcp::{TcpClientEndpoint, TcpServerEndpoint};
 pub use unix::{UnixClientEndpoint, UnixServerEndpoint};

@@ -16,6 +16,7 @@ use ropewalk_proto::description::{ClientDescription, Description, DescriptionErr
 
 use super::adopted::AdoptedServerEndpoint;
 use super::haproxy::HaproxyServerEndpoint;
+use super::serial::SerialPortEndpoint;
 use super::stdio::StdioServerEndpoint;
 use super::tcp::{TcpClientEndpoint, TcpServerEndpoint};
 use super::unix::{UnixClientEndpoint, UnixServerEndpoint};
@@ -258,6 +259,7 @@ fn described_client(description: &Description) -> Parsed<dyn StreamClientEndpoin
         ClientDescription::Tcp(tcp) => Ok(Rc::new(TcpClientEndpoint::from(&tcp))),
         ClientDescription::Tcp6(tcp) => Ok(Rc::new(TcpClientEndpoint::from(&tcp))),
         ClientDescription::Unix(unix) => Ok(Rc::new(UnixClientEndpoint::from(&unix))),
+        ClientDescription::Serial(serial) => Ok(Rc::new(SerialPortEndpoint::from(&serial))),
         other => Err(unsupported(&other)),
     }
 }
@@ -303,7 +305,7 @@ mod tests {
         assert_eq!(error.offset(), 0);
         assert_eq!(
             error.to_string(),
-            "unknown client endpoint type 'udp': expected one of custom, tcp, tcp6, unix (for example tcp:localhost:8000)"
+            "unknown client endpoint type 'udp': expected one of custom, serial, tcp, tcp6, unix (for example tcp:localhost:8000)"
         );
         assert!(
             server_error(&endpoints, "udp:1")
