@@ -34,6 +34,7 @@ Examples:
   ropewalk -r poll echo --listen tcp:7000      run echo on the reactor named poll
   ropewalk portforward --listen tcp:8000:interface=127.0.0.1 --to tcp:example.com:80
   ropewalk portforward --listen unix:/run/web.sock --to tcp:127.0.0.1:8080
+  printf 'hello\\n' | ropewalk connect tcp:localhost:8000    send input, print the answer
   ropewalk --config services.toml --daemon     run several services in the background
 
 Endpoints to listen on:
@@ -54,6 +55,12 @@ Write \\: for a colon inside an argument, as in tcp:8000:interface=\\:\\:1
 Ctrl-C or SIGTERM stops the program. Logs go to standard error. The environment variable
 ROPEWALK_LOG filters them by source, as in ROPEWALK_LOG=ropewalk=debug,hyper=warn.";
 
+const CONNECT_EXAMPLES: &str = "\
+Examples:
+  printf 'HEAD / HTTP/1.0\\r\\n\\r\\n' | ropewalk connect tcp:example.com:80
+  ropewalk connect unix:/run/web.sock <request >answer
+  ropewalk connect serial:/dev/ttyUSB0:speed=115200     talk to a device (end with Ctrl-C)";
+
 /// Small network services on a choice of reactors (event loops).
 ///
 /// The program runs on one thread. It uses the best reactor for this machine, unless -r or the environment variable
@@ -73,6 +80,16 @@ pub(crate) struct CommandLine {
 pub(crate) enum Action {
     #[command(flatten)]
     Serve(Command),
+    /// Connect standard input and output to an endpoint
+    ///
+    /// Input is sent to the peer, and bytes of the peer are the output. The end of the input closes the sending direction,
+    /// and the program ends when the peer has ended its direction too. Neither side is read faster than the other one
+    /// takes the bytes.
+    ///
+    /// The status is 0 if both directions ended in order, and 1 if the connection could not be made, was lost, or was
+    /// idle for too long.
+    #[command(after_help = CONNECT_EXAMPLES)]
+    Connect(Connect),
     /// Check what works on this machine, and say why the rest does not
     ///
     /// Prints a line for each reactor, and for open files, the listen queue, low ports, IPv6, names, systemd and syslog.
@@ -101,6 +118,19 @@ pub(crate) enum Command {
     /// A directory without an index.html is listed. Files outside the directory are never served, even if symbolic links
     /// lead to them.
     Serve(Serve),
+}
+
+/// Options of connect.
+#[derive(Args)]
+pub(crate) struct Connect {
+    /// Endpoint to connect to: see 'ropewalk --help'
+    #[arg(value_name = "ENDPOINT", value_parser = client_endpoint)]
+    pub(crate) endpoint: String,
+
+    /// Close the connection after this time without data in any direction (0 disables). After the end of the input this
+    /// is no failure
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, default_value = "0", value_parser = seconds)]
+    pub(crate) idle_timeout: IdleLimit,
 }
 
 /// Options of echo, discard, chargen and daytime.

@@ -74,7 +74,7 @@ fn stop_with_the_last_connection(ports: &[Port]) {
 
 /// Returns the error of a failed write to standard output. A closed pipe is not an error (`ropewalk ... | head`), and a
 /// connection with an invalid PROXY header has written nothing.
-fn output_error(reason: &Error) -> Option<&std::io::Error> {
+pub(crate) fn output_error(reason: &Error) -> Option<&std::io::Error> {
     let Error::ConnectionLost(Some(cause)) = reason else { return None };
     let is_from_system = cause.raw_os_error().is_some();
     (is_from_system && cause.kind() != ErrorKind::BrokenPipe).then_some(cause)

@@ -12,10 +12,11 @@ mod values;
 
 use std::process::ExitCode;
 
-use ropewalk_runner::Runner;
+use ropewalk_runner::{Runner, RunnerOptions};
 
-use arguments::{Action, Command, PROGRAM};
+use arguments::{Action, Command, Connect, PROGRAM};
 use commands::CommandService;
+use commands::connect::{ConnectService, NEEDS_FOREGROUND};
 
 fn main() -> ExitCode {
     let line = match arguments::parse() {
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     };
     let command = match line.command {
         Some(Action::Doctor) => return doctor::run(),
+        Some(Action::Connect(options)) => return connect(line.runner, options),
         Some(Action::Serve(command)) => Some(command),
         None => None,
     };
@@ -34,6 +36,14 @@ fn main() -> ExitCode {
         if let Some(command) = command {
             services.add(CommandService::new(command, quiet));
         }
+        Ok(())
+    })
+}
+
+fn connect(runner: RunnerOptions, options: Connect) -> ExitCode {
+    let runner = Runner::new(PROGRAM, runner).needs_foreground(Some(NEEDS_FOREGROUND.to_owned()));
+    runner.run(move |_reactor, services| {
+        services.add(ConnectService::new(options));
         Ok(())
     })
 }

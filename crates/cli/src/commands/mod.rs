@@ -1,6 +1,7 @@
 //! The commands, one module for each.
 
 mod chargen;
+pub(crate) mod connect;
 mod daytime;
 mod discard;
 mod echo;

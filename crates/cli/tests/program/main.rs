@@ -5,6 +5,7 @@
 #[cfg(target_os = "linux")]
 mod activation;
 mod arguments;
+mod connect;
 mod daemons;
 mod endpoints;
 mod flood;
