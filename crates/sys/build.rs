@@ -17,5 +17,9 @@ fn main() {
         threads_counted: { any(linux_like, target_os = "freebsd", target_os = "macos") },
         // Systems without accept4(2), MSG_NOSIGNAL and SO_ACCEPTCONN.
         apple: { target_vendor = "apple" },
+        // Systems where IPv4 groups are joined on an interface by its number.
+        multicast_by_index: { any(
+            linux_like, apple, target_os = "freebsd", target_os = "dragonfly", target_os = "openbsd"
+        ) },
     }
 }

@@ -42,5 +42,7 @@ pub use names::{IpFamily, check_name, is_family_missing, look_up, zone_number};
 pub use providers::{Provider, providers};
 pub use seam::*;
 pub use serial::SerialDevice;
-pub use system_error::{explained_error, system_error, too_many_descriptors};
+pub use system_error::{
+    explained_error, is_message_too_long, is_out_of_buffers, message_too_long, system_error, too_many_descriptors,
+};
 pub use waker::{Wake, Waker};

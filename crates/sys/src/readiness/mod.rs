@@ -28,12 +28,13 @@ use crate::io_handle::RawWaitable;
 use crate::process::Children;
 use crate::providers::Provider;
 use crate::seam::{
-    Adoption, Clock, DescriptorPassing, Event, EventProvider, Events, Filesystem, Pipes, Ready, Sockets, Streams,
-    Watches,
+    Adoption, Clock, Datagrams, DescriptorPassing, Event, EventProvider, Events, Filesystem, Pipes, Ready, Sockets,
+    Streams, Watches,
 };
 use crate::socket::table::stale;
 use crate::waker::{Bell, Waker};
 
+mod datagrams;
 mod descriptor_passing;
 #[cfg(linux_like)]
 mod epoll;
@@ -335,6 +336,10 @@ impl<S: Selector> EventProvider for Readiness<S> {
 
     #[cfg(linux_like)]
     fn processes(&mut self) -> Option<&mut dyn crate::seam::Processes> {
+        Some(self)
+    }
+
+    fn datagrams(&mut self) -> Option<&mut dyn Datagrams> {
         Some(self)
     }
 

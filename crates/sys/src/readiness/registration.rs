@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use super::selector::{Trigger, Watch};
 use crate::pipe::Pipe;
+use crate::socket::datagrams::DatagramSocket;
 use crate::socket::file::SocketFile;
-use crate::socket::table::{HasSocket, no_socket_but_a_pipe, not_a_socket};
+use crate::socket::table::{HasSocket, no_socket_but_a_pipe, not_a_connection, not_a_socket, not_datagrams};
 
 pub(super) struct Registration {
     /// The file of a UNIX port. It must be removed before the descriptor is closed, because afterwards another port may
@@ -33,6 +34,7 @@ enum Descriptor {
     Connection(OwnedFd),
     Port(OwnedFd),
     Pipe { fd: OwnedFd, pipe: Pipe },
+    Datagrams(Box<DatagramSocket>),
     Watched(RawFd),
 }
 
@@ -47,6 +49,10 @@ impl Registration {
 
     pub(super) fn pipe(fd: OwnedFd, pipe: Pipe) -> Registration {
         Registration::new(Descriptor::Pipe { fd, pipe }, None)
+    }
+
+    pub(super) fn datagrams(socket: DatagramSocket) -> Registration {
+        Registration::new(Descriptor::Datagrams(Box::new(socket)), None)
     }
 
     pub(super) fn watched(fd: BorrowedFd<'_>) -> Registration {
@@ -78,6 +84,9 @@ impl Registration {
         if let Some(file) = &self.file {
             file.claim();
         }
+        if let Descriptor::Datagrams(socket) = &self.descriptor {
+            socket.claim_file();
+        }
     }
 
     pub(super) fn is_connection(&self) -> bool {
@@ -89,7 +98,7 @@ impl Registration {
         match &self.descriptor {
             Descriptor::Connection(_) => true,
             Descriptor::Pipe { pipe, .. } => pipe.can_be_lost(),
-            Descriptor::Port(_) | Descriptor::Watched(_) => false,
+            Descriptor::Port(_) | Descriptor::Datagrams(_) | Descriptor::Watched(_) => false,
         }
     }
 
@@ -101,7 +110,7 @@ impl Registration {
     pub(super) fn into_connection(self) -> Option<OwnedFd> {
         match self.descriptor {
             Descriptor::Connection(fd) => Some(fd),
-            Descriptor::Port(_) | Descriptor::Pipe { .. } | Descriptor::Watched(_) => None,
+            _ => None,
         }
     }
 
@@ -110,7 +119,7 @@ impl Registration {
     pub(super) fn as_socket(&self) -> Option<BorrowedFd<'_>> {
         match &self.descriptor {
             Descriptor::Connection(fd) | Descriptor::Port(fd) => Some(fd.as_fd()),
-            Descriptor::Pipe { .. } | Descriptor::Watched(_) => None,
+            _ => None,
         }
     }
 
@@ -121,7 +130,17 @@ impl Registration {
     pub(super) fn as_pipe(&self) -> io::Result<(BorrowedFd<'_>, &Pipe)> {
         match &self.descriptor {
             Descriptor::Pipe { fd, pipe } => Ok((fd.as_fd(), pipe)),
+            Descriptor::Datagrams(_) => Err(not_a_connection()),
             _ => Err(not_a_socket()),
+        }
+    }
+
+    /// # Errors
+    /// `InvalidInput` for another kind of source.
+    pub(super) fn as_datagrams(&mut self) -> io::Result<&mut DatagramSocket> {
+        match &mut self.descriptor {
+            Descriptor::Datagrams(socket) => Ok(socket),
+            _ => Err(not_datagrams()),
         }
     }
 
@@ -129,6 +148,7 @@ impl Registration {
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         match &self.descriptor {
             Descriptor::Connection(fd) | Descriptor::Port(fd) | Descriptor::Pipe { fd, .. } => fd.as_fd(),
+            Descriptor::Datagrams(socket) => socket.fd(),
             // SAFETY: `watched` got the number from a borrowed descriptor, so it is not -1. The caller of `watch` may
             // close the descriptor at any time. The selector only passes the number to the kernel, which then returns
             // EBADF or ENOENT.
@@ -140,7 +160,12 @@ impl Registration {
 impl HasSocket for Registration {
     #[inline]
     fn socket(&self) -> io::Result<BorrowedFd<'_>> {
-        self.as_socket().ok_or_else(|| if self.is_pipe() { no_socket_but_a_pipe() } else { not_a_socket() })
+        match &self.descriptor {
+            Descriptor::Connection(fd) | Descriptor::Port(fd) => Ok(fd.as_fd()),
+            Descriptor::Datagrams(socket) => Ok(socket.fd()),
+            Descriptor::Pipe { .. } => Err(no_socket_but_a_pipe()),
+            Descriptor::Watched(_) => Err(not_a_socket()),
+        }
     }
 
     fn is_pipe(&self) -> bool {

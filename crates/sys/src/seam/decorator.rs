@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use ropewalk_proto::{Address, Key, Outbox};
 
 use super::{
-    Adoption, Clock, ConnectSpec, DescriptorPassing, EventProvider, Events, Filesystem, Interest, ListenSpec, Names,
-    Pipes, Processes, Received, Sent, Sockets, Streams, Watches,
+    Adoption, Clock, ConnectSpec, Datagrams, DescriptorPassing, EventProvider, Events, Filesystem, Interest,
+    ListenSpec, Names, Pipes, Processes, Received, Sent, Sockets, Streams, Watches,
 };
 use crate::io_handle::RawWaitable;
 use crate::waker::Waker;
@@ -133,6 +133,7 @@ decorator! {
         fn pipes(&mut self) -> Option<&mut dyn Pipes>;
         fn descriptor_passing(&mut self) -> Option<&mut dyn DescriptorPassing>;
         fn processes(&mut self) -> Option<&mut dyn Processes>;
+        fn datagrams(&mut self) -> Option<&mut dyn Datagrams>;
         fn watches(&mut self) -> Option<&mut dyn Watches>;
         fn filesystem(&mut self) -> Option<&mut dyn Filesystem>;
 }

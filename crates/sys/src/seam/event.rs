@@ -11,7 +11,7 @@ bitflags! {
     ///
     /// assert_eq!(Ready::from(Interest::READ | Interest::WRITE), Ready::READ | Ready::WRITE);
     /// ```
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Interest: u8 {
         /// Reading would not block.
         const READ = 1 << 0;
@@ -33,7 +33,7 @@ bitflags! {
     ///
     /// assert!(is_worth_a_read(Ready::READ | Ready::WRITE) && !is_worth_a_read(Ready::WRITE));
     /// ```
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Ready: u8 {
         /// Bytes, a connection or the end of the stream can be taken.
         const READ = 1 << 0;

@@ -9,7 +9,8 @@ use bitflags::bitflags;
 use ropewalk_proto::{Key, Moment, Outbox};
 
 use super::{
-    Adoption, DescriptorPassing, Events, Filesystem, Pipes, Processes, Received, Sent, Sockets, Streams, Watches,
+    Adoption, Datagrams, DescriptorPassing, Events, Filesystem, Pipes, Processes, Received, Sent, Sockets, Streams,
+    Watches,
 };
 use crate::io_handle::RawWaitable;
 use crate::waker::Waker;
@@ -148,6 +149,11 @@ pub trait EventProvider: StreamCalls + Send {
         None
     }
 
+    /// Returns the datagram sockets.
+    fn datagrams(&mut self) -> Option<&mut dyn Datagrams> {
+        None
+    }
+
     /// Returns the watches on handles of the user.
     fn watches(&mut self) -> Option<&mut dyn Watches> {
         None
@@ -234,6 +240,12 @@ bitflags! {
         const DESCRIPTOR_PASSING = 1 << 6;
         /// Child processes with pipes and terminals: IReactorProcess.
         const PROCESSES = 1 << 7;
+        /// Datagrams over IPv4 and IPv6: IReactorUDP.
+        const UDP = 1 << 8;
+        /// Groups of receivers of datagrams: IReactorMulticast.
+        const MULTICAST = 1 << 9;
+        /// UNIX datagrams: IReactorUNIXDatagram.
+        const UNIX_DATAGRAM = 1 << 10;
     }
 }
 
@@ -249,6 +261,9 @@ impl Capabilities {
         offered.set(Capabilities::PIPES, has_streams && provider.pipes().is_some());
         offered.set(Capabilities::DESCRIPTOR_PASSING, has_streams && provider.descriptor_passing().is_some());
         offered.set(Capabilities::PROCESSES, has_streams && provider.processes().is_some());
+        let has_datagrams = has_streams && provider.datagrams().is_some();
+        offered.set(Capabilities::UDP | Capabilities::MULTICAST, has_datagrams);
+        offered.set(Capabilities::UNIX_DATAGRAM, has_datagrams && provider.filesystem().is_some());
         offered.set(Capabilities::SIGNALS, provider.has_signals());
         offered
     }

@@ -6,6 +6,7 @@ pub(crate) mod adopt;
 pub(crate) mod connect;
 mod creation;
 pub(crate) mod credentials;
+pub(crate) mod datagrams;
 pub(crate) mod descriptor_passing;
 pub(crate) mod file;
 mod keep_alive;

@@ -78,6 +78,11 @@ pub(crate) fn not_a_connection() -> io::Error {
 }
 
 #[cold]
+pub(crate) fn not_datagrams() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "the key is not that of a datagram socket")
+}
+
+#[cold]
 pub(crate) fn no_socket_but_a_pipe() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "a pipe, a terminal or a file is no socket")
 }

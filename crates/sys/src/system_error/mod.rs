@@ -44,6 +44,44 @@ pub fn too_many_descriptors() -> io::Error {
     io::Error::from_raw_os_error(numbers::TOO_MANY_DESCRIPTORS)
 }
 
+/// Returns the error that this system reports for a datagram that is too long: EMSGSIZE. May be called from any thread.
+///
+/// ```
+/// use ropewalk_sys::{is_message_too_long, message_too_long};
+///
+/// assert!(is_message_too_long(&message_too_long()));
+/// ```
+pub fn message_too_long() -> io::Error {
+    io::Error::from_raw_os_error(numbers::MESSAGE_TOO_LONG)
+}
+
+/// Returns whether `error` says that a datagram is too long.
+///
+/// ```
+/// use std::net::UdpSocket;
+/// use ropewalk_sys::is_message_too_long;
+///
+/// let socket = UdpSocket::bind("127.0.0.1:0")?;
+/// let error = socket.send_to(&[0; 70_000], socket.local_addr()?).unwrap_err();
+/// assert!(is_message_too_long(&error));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn is_message_too_long(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(numbers::MESSAGE_TOO_LONG)
+}
+
+/// Returns whether `error` says that the system has no memory or no buffer for a message now: ENOBUFS, ENOMEM.
+///
+/// ```
+/// use std::io::ErrorKind;
+/// use ropewalk_sys::is_out_of_buffers;
+///
+/// assert!(!is_out_of_buffers(&ErrorKind::WouldBlock.into())); // the socket's own buffer is full
+/// ```
+pub fn is_out_of_buffers(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|number| numbers::NO_BUFFERS.contains(&number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,3 +17,9 @@ pub(super) const BY_KIND: &[(ErrorKind, i32)] = &[
 
 /// WSAEMFILE
 pub(super) const TOO_MANY_DESCRIPTORS: i32 = 10024;
+
+/// WSAEMSGSIZE
+pub(super) const MESSAGE_TOO_LONG: i32 = 10040;
+
+/// WSAENOBUFS, and ERROR_NOT_ENOUGH_MEMORY
+pub(super) const NO_BUFFERS: [i32; 2] = [10055, 8];

@@ -18,3 +18,5 @@ pub(super) const BY_KIND: &[(ErrorKind, i32)] = &[
 ];
 
 pub(super) const TOO_MANY_DESCRIPTORS: i32 = libc::EMFILE;
+pub(super) const MESSAGE_TOO_LONG: i32 = libc::EMSGSIZE;
+pub(super) const NO_BUFFERS: [i32; 2] = [libc::ENOBUFS, libc::ENOMEM];

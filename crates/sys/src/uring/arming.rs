@@ -45,8 +45,8 @@ impl Uring {
         }
         let Some(source) = self.sources.get_mut(key) else { return };
         let interest = source.wants_poll();
-        if let Resource::Pipe(pipe) = &mut source.resource {
-            let before = std::mem::replace(&mut pipe.polled, interest);
+        if let Some(polling) = source.polling() {
+            let before = std::mem::replace(&mut polling.polled, interest);
             if source.under_way.contains(Verbs::POLL) && before != interest {
                 // The poll that follows asks for what the owner wants now.
                 return self.cancel(key, Verbs::POLL);

@@ -121,7 +121,11 @@ impl Uring {
                     let armed = source.wanted.into();
                     watched.fired |= seen(result, armed);
                 }
-                Resource::Pipe(pipe) => pipe.fired |= seen(result, pipe.polled.into()),
+                Resource::Pipe(pipe) => pipe.polling.fired |= seen(result, pipe.polling.polled.into()),
+                Resource::Datagrams(datagrams) => {
+                    let polling = &mut datagrams.polling;
+                    polling.fired |= seen(result, polling.polled.into());
+                }
                 Resource::Port(port) if result < 0 => port.error = Some(-result),
                 Resource::Port(port) => port.arrived = true,
             }
@@ -142,7 +146,7 @@ impl Uring {
                 connection.loss |= loss;
             }
             Resource::Pipe(pipe) => pipe.loss |= loss,
-            Resource::Port(_) | Resource::Watched(_) => {}
+            Resource::Port(_) | Resource::Datagrams(_) | Resource::Watched(_) => {}
         }
     }
 

@@ -31,8 +31,8 @@ use crate::io_handle::RawWaitable;
 use crate::process::Children;
 use crate::providers::Provider;
 use crate::seam::{
-    Adoption, Clock, DescriptorPassing, Event, EventProvider, Events, Filesystem, Pipes, Processes, Sockets, Streams,
-    Watches,
+    Adoption, Clock, Datagrams, DescriptorPassing, Event, EventProvider, Events, Filesystem, Pipes, Processes, Sockets,
+    Streams, Watches,
 };
 use crate::socket::table::stale;
 use crate::waker::{Bell, Waker};
@@ -41,11 +41,13 @@ mod arming;
 mod batch;
 mod buffers;
 mod completing;
+mod datagrams;
 mod descriptor_passing;
 mod draining;
 mod ending;
 mod operation;
 mod pipes;
+mod polling;
 mod processes;
 mod ring;
 #[cfg(test)]
@@ -341,6 +343,10 @@ impl EventProvider for Uring {
     }
 
     fn processes(&mut self) -> Option<&mut dyn Processes> {
+        Some(self)
+    }
+
+    fn datagrams(&mut self) -> Option<&mut dyn Datagrams> {
         Some(self)
     }
 

@@ -9,35 +9,24 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use ropewalk_proto::{Key, Outbox};
 
 use super::Uring;
+use super::polling::Polling;
 use super::slot::{Resource, Slot};
 use crate::io_handle::OwnedWaitable;
 use crate::pipe::Pipe;
-use crate::seam::{Interest, PipeEnd, Pipes, Ready, Received, Sent, Sharing};
+use crate::seam::{PipeEnd, Pipes, Ready, Received, Sent, Sharing};
 
 pub(super) struct PipeSlot {
     fd: OwnedFd,
     io: Pipe,
-    /// The readiness that the poll in flight asks for.
-    pub(super) polled: Interest,
-    /// The result of the last poll, until it is reported.
-    pub(super) fired: Ready,
+    pub(super) polling: Polling,
     /// The error or hang-up that a poll has seen.
     pub(super) loss: Ready,
-    awaits_write: bool,
     awaits_loss: bool,
 }
 
 impl PipeSlot {
     pub(super) fn new(fd: OwnedFd, io: Pipe) -> PipeSlot {
-        PipeSlot {
-            fd,
-            io,
-            polled: Interest::empty(),
-            fired: Ready::empty(),
-            loss: Ready::empty(),
-            awaits_write: false,
-            awaits_loss: false,
-        }
+        PipeSlot { fd, io, polling: Polling::default(), loss: Ready::empty(), awaits_loss: false }
     }
 
     pub(super) fn raw_fd(&self) -> i32 {
@@ -61,25 +50,16 @@ impl PipeSlot {
         self.awaits_loss && self.loss.is_empty()
     }
 
-    /// Returns everything that the owner waits for. `reads` is whether it waits for bytes.
-    pub(super) fn interest(&self, reads: bool) -> Interest {
-        let mut interest = Interest::empty();
-        interest.set(Interest::READ, reads);
-        interest.set(Interest::WRITE, self.awaits_write);
-        interest
-    }
-
     /// Returns the readiness to report.
     pub(super) fn ready(&self, reads: bool) -> Ready {
-        let ready = self.fired & Ready::from(self.interest(reads));
+        let ready = self.polling.ready(reads);
         if self.awaits_loss { ready | self.loss } else { ready }
     }
 
     /// Clears the readiness that has been reported.
     pub(super) fn reported(&mut self) {
-        self.awaits_write &= !self.fired.contains(Ready::WRITE);
+        self.polling.reported();
         self.awaits_loss = self.looks_for_loss();
-        self.fired = Ready::empty();
     }
 }
 
@@ -99,11 +79,11 @@ impl Uring {
     pub(super) fn send_on_pipe(&mut self, key: Key, outbox: &mut Outbox) -> io::Result<Sent> {
         let pipe = self.source_mut(key)?.as_pipe()?;
         pipe.io.send_outbox(pipe.fd.as_fd(), outbox)?;
-        pipe.awaits_write = !outbox.is_empty();
+        pipe.polling.awaits_write = false;
         if outbox.is_empty() {
             return Ok(Sent::All);
         }
-        pipe.fired -= Ready::WRITE;
+        pipe.polling.await_write();
         self.arm(key);
         self.submit_for_host()?;
         Ok(Sent::Some)

@@ -10,12 +10,15 @@ use rustix::io::Errno;
 
 use super::batch::Place;
 use super::buffers::{BYTES, Chain};
+use super::datagrams::DatagramSlot;
 use super::operation::Verbs;
 use super::pipes::PipeSlot;
+use super::polling::Polling;
 use crate::pipe::Pipe;
 use crate::seam::{Interest, Ready};
+use crate::socket::datagrams::DatagramSocket;
 use crate::socket::file::SocketFile;
-use crate::socket::table::{HasSocket, no_socket_but_a_pipe, not_a_socket};
+use crate::socket::table::{HasSocket, no_socket_but_a_pipe, not_a_connection, not_a_socket};
 
 pub(super) struct Slot {
     pub(super) resource: Resource,
@@ -35,6 +38,7 @@ pub(super) enum Resource {
     Connection(Connection),
     Port(Box<Port>),
     Pipe(Box<PipeSlot>),
+    Datagrams(Box<DatagramSlot>),
     Watched(Watched),
 }
 
@@ -157,6 +161,10 @@ impl Slot {
         Slot::new(Resource::Pipe(Box::new(PipeSlot::new(fd, io))))
     }
 
+    pub(super) fn datagrams(socket: DatagramSocket) -> Slot {
+        Slot::new(Resource::Datagrams(Box::new(DatagramSlot { socket, polling: Polling::default() })))
+    }
+
     pub(super) fn watched(fd: BorrowedFd<'_>) -> Slot {
         Slot::new(Resource::Watched(Watched { fd: fd.as_raw_fd(), fired: Ready::empty() }))
     }
@@ -172,10 +180,21 @@ impl Slot {
         }
     }
 
-    /// Makes this process the one that removes a port's file.
+    /// Makes this process the one that removes the file of a socket.
     pub(super) fn claim_file(&self) {
-        if let Resource::Port(port) = &self.resource {
-            port.file.iter().for_each(|file| file.claim());
+        match &self.resource {
+            Resource::Port(port) => port.file.iter().for_each(|file| file.claim()),
+            Resource::Datagrams(datagrams) => datagrams.socket.claim_file(),
+            _ => {}
+        }
+    }
+
+    /// Returns the state of the one-shot poll, if the source has one of its own.
+    pub(super) fn polling(&mut self) -> Option<&mut Polling> {
+        match &mut self.resource {
+            Resource::Pipe(pipe) => Some(&mut pipe.polling),
+            Resource::Datagrams(datagrams) => Some(&mut datagrams.polling),
+            _ => None,
         }
     }
 
@@ -184,6 +203,7 @@ impl Slot {
             Resource::Connection(connection) => connection.fd.as_raw_fd(),
             Resource::Port(port) => port.fd.as_raw_fd(),
             Resource::Pipe(pipe) => pipe.raw_fd(),
+            Resource::Datagrams(datagrams) => datagrams.socket.fd().as_raw_fd(),
             Resource::Watched(watched) => watched.fd,
         }
     }
@@ -195,6 +215,7 @@ impl Slot {
                 Err(io::Error::new(io::ErrorKind::InvalidInput, "a port neither receives nor sends bytes"))
             }
             Resource::Pipe(_) => Err(no_socket_but_a_pipe()),
+            Resource::Datagrams(_) => Err(not_a_connection()),
             Resource::Watched(_) => Err(not_a_socket()),
         }
     }
@@ -202,8 +223,8 @@ impl Slot {
     pub(super) fn as_port(&mut self) -> io::Result<&mut Port> {
         match &mut self.resource {
             Resource::Port(port) => Ok(port),
-            Resource::Connection(_) => {
-                Err(io::Error::new(io::ErrorKind::InvalidInput, "a connection accepts no connections"))
+            Resource::Connection(_) | Resource::Datagrams(_) => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "only a port accepts connections"))
             }
             Resource::Pipe(_) => Err(no_socket_but_a_pipe()),
             Resource::Watched(_) => Err(not_a_socket()),
@@ -228,7 +249,7 @@ impl Slot {
                     let is_known = connection.arrived && connection.is_new();
                     connection.end == End::Open && !connection.hung_up && !is_known
                 }
-                Resource::Port(_) | Resource::Pipe(_) | Resource::Watched(_) => false,
+                _ => false,
             }
     }
 
@@ -244,7 +265,7 @@ impl Slot {
                 };
                 self.under_way.intersects(wrong)
             }
-            Resource::Port(_) | Resource::Pipe(_) | Resource::Watched(_) => false,
+            _ => false,
         }
     }
 
@@ -264,7 +285,8 @@ impl Slot {
         match &self.resource {
             Resource::Connection(connection) if connection.waits_for_room() => Interest::WRITE,
             Resource::Port(port) if !port.arrived && port.error.is_none() => self.wanted,
-            Resource::Pipe(pipe) if pipe.fired.is_empty() => pipe.interest(self.reads()),
+            Resource::Pipe(pipe) => pipe.polling.wanted(self.reads()),
+            Resource::Datagrams(datagrams) => datagrams.polling.wanted(self.reads()),
             Resource::Watched(watched) if watched.fired.is_empty() => self.wanted,
             _ => Interest::empty(),
         }
@@ -296,6 +318,7 @@ impl Slot {
                 ready
             }
             Resource::Pipe(pipe) => pipe.ready(self.reads()),
+            Resource::Datagrams(datagrams) => datagrams.polling.ready(self.reads()),
             Resource::Watched(watched) => {
                 let ready = watched.fired - Ready::from(!self.wanted);
                 let matters = ready.intersects(Ready::READ | Ready::WRITE | Ready::GONE);
@@ -315,6 +338,7 @@ impl Slot {
             }
             Resource::Port(port) => port.arrived = false,
             Resource::Pipe(pipe) => pipe.reported(),
+            Resource::Datagrams(datagrams) => datagrams.polling.reported(),
             Resource::Watched(watched) => {
                 if watched.fired.contains(Ready::GONE) {
                     self.wanted = Interest::empty();
@@ -456,6 +480,7 @@ impl HasSocket for Slot {
         match &self.resource {
             Resource::Connection(connection) => Ok(connection.fd.as_fd()),
             Resource::Port(port) => Ok(port.fd.as_fd()),
+            Resource::Datagrams(datagrams) => Ok(datagrams.socket.fd()),
             Resource::Pipe(_) => Err(no_socket_but_a_pipe()),
             Resource::Watched(_) => Err(not_a_socket()),
         }

@@ -53,7 +53,7 @@ impl Streams for Uring {
         match &mut source.resource {
             Resource::Connection(connection) => connection.await_loss(!on),
             Resource::Pipe(pipe) => pipe.await_loss(!on),
-            Resource::Port(_) => {}
+            Resource::Port(_) | Resource::Datagrams(_) => {}
             Resource::Watched(_) => return Err(not_a_socket()),
         }
         source.wanted.set(Interest::READ, on);

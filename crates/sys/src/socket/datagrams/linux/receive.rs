@@ -1,0 +1,123 @@
+//! Receiving: recvmsg(2) for one datagram, recvmmsg(2) for more.
+
+use std::array;
+use std::io;
+use std::mem;
+use std::os::fd::AsRawFd;
+use std::ptr;
+
+use libc::{c_int, iovec, mmsghdr, msghdr};
+
+use super::super::DatagramSocket;
+use super::super::family::plain;
+use super::BATCH;
+use super::control::{ROOM, read_details};
+use crate::seam::Arrival;
+use crate::socket::raw_address::decode;
+
+/// The size of sockaddr_storage.
+const NAME: usize = 128;
+
+/// Makes the returned length the true one, also if the datagram was cut: recv(2).
+const FLAGS: c_int = libc::MSG_TRUNC;
+
+/// The kernel's notes about one datagram.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Envelope {
+    name: [u8; NAME],
+    control: [u8; ROOM],
+}
+
+/// Receives at most `most` datagrams. Returns whether more may be waiting.
+pub(in super::super) fn receive(
+    socket: &DatagramSocket,
+    scratch: &mut [u8],
+    most: usize,
+    arrivals: &mut Vec<Arrival>,
+) -> io::Result<bool> {
+    let slot = socket.most.min(scratch.len()).max(1);
+    match most.min(scratch.len() / slot) {
+        0 | 1 => receive_batch::<1>(socket, scratch, 1, arrivals),
+        few @ 2..=4 => receive_batch::<4>(socket, scratch, few, arrivals),
+        many => receive_batch::<BATCH>(socket, scratch, many.min(BATCH), arrivals),
+    }
+}
+
+/// Receives at most `most` datagrams, for which there are `N` envelopes.
+fn receive_batch<const N: usize>(
+    socket: &DatagramSocket,
+    scratch: &mut [u8],
+    most: usize,
+    arrivals: &mut Vec<Arrival>,
+) -> io::Result<bool> {
+    let slot = socket.most.min(scratch.len());
+    let control = if socket.abilities.has_details { ROOM } else { 0 };
+    let mut envelopes = [Envelope { name: [0; NAME], control: [0; ROOM] }; N];
+    let mut slots = scratch.chunks_exact_mut(slot.max(1));
+    let mut vectors: [iovec; N] = array::from_fn(|_| vector(slots.next().unwrap_or_default()));
+    let mut headers: [mmsghdr; N] = array::from_fn(|at| {
+        let Envelope { name, control: place } = &mut envelopes[at];
+        header(name, &mut vectors[at], &mut place[..control])
+    });
+    let count = match retry(|| call(socket, &mut headers[..most])) {
+        Ok(count) => count,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    for (at, (header, envelope)) in headers.iter().zip(&envelopes).take(count).enumerate() {
+        arrivals.push(arrival(header, envelope, at * slot, slot));
+    }
+    Ok(count == most)
+}
+
+/// Makes the system call once. Returns the number of datagrams.
+fn call(socket: &DatagramSocket, headers: &mut [mmsghdr]) -> io::Result<usize> {
+    let fd = socket.fd().as_raw_fd();
+    if let [only] = headers {
+        // SAFETY: the descriptor is open. The header points to memory that lives longer than the call, and has the
+        // lengths of that memory.
+        let length = unsafe { libc::recvmsg(fd, &raw mut only.msg_hdr, FLAGS) };
+        only.msg_len = u32::try_from(length).map_err(|_| io::Error::last_os_error())?;
+        return Ok(1);
+    }
+    // SAFETY: as above, for each header. No timeout is passed.
+    let count = unsafe { libc::recvmmsg(fd, headers.as_mut_ptr(), headers.len() as _, FLAGS as _, ptr::null_mut()) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+fn vector(place: &mut [u8]) -> iovec {
+    iovec { iov_base: place.as_mut_ptr().cast(), iov_len: place.len() }
+}
+
+fn header(name: &mut [u8], vector: &mut iovec, control: &mut [u8]) -> mmsghdr {
+    // SAFETY: null pointers and zero lengths are valid. Some C libraries have private padding, which must be zero.
+    let mut header: msghdr = unsafe { mem::zeroed() };
+    header.msg_name = name.as_mut_ptr().cast();
+    header.msg_namelen = name.len() as _;
+    header.msg_iov = vector;
+    header.msg_iovlen = 1;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = control.len() as _;
+    mmsghdr { msg_hdr: header, msg_len: 0 }
+}
+
+#[allow(clippy::unnecessary_cast, reason = "the lengths have other types in other C libraries")]
+fn arrival(header: &mmsghdr, envelope: &Envelope, start: usize, slot: usize) -> Arrival {
+    let length = header.msg_len as usize;
+    let name = &envelope.name[..(header.msg_hdr.msg_namelen as usize).min(NAME)];
+    let mut arrival = Arrival::new(start..start + length.min(slot), plain(decode(name)));
+    arrival.is_cut = length > slot || header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
+    let control = (header.msg_hdr.msg_controllen as usize).min(ROOM);
+    read_details(&envelope.control[..control], &mut arrival);
+    arrival
+}

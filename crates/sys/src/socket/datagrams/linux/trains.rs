@@ -1,0 +1,148 @@
+//! Trains: datagrams to one destination that pass through the kernel's layers as one message, UDP_SEGMENT of udp(7).
+//!
+//! ```text
+//!   batch    A 1200  A 1200  A 700 | B 1200 | A 1200  A 1200
+//!   calls    sendmmsg: one train of three, one alone, one train of two
+//! ```
+//!
+//! Neighbours are alike if they have the same destination, source, interface and mark. Each part of a train is as long
+//! as the first, and only the last may be shorter. An empty datagram is never part of a train, because the kernel would
+//! leave it out.
+//!
+//! A refused train has sent nothing. Its datagrams are then sent one by one, so that an error meets only the datagram
+//! that causes it. EIO means that the network device cannot make checksums, and ends trains on this socket. Other errors
+//! end trains of parts that are as long or longer: such parts do not fit into a packet.
+
+use std::io;
+use std::mem::size_of_val;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::super::DatagramSocket;
+use super::super::family::Family;
+use super::control::UDP_SEGMENT;
+use crate::seam::Outgoing;
+
+/// The most parts of a train: UDP_MAX_SEGMENTS of older kernels.
+pub(super) const PARTS_MAX: usize = 64;
+
+/// The most bytes of a train. The kernel takes 65,535 with headers.
+const TRAIN_BYTES_MAX: usize = 65_000;
+
+/// Returns the length of the longest part of a train on a new socket: zero without UDP_SEGMENT, which Linux has since
+/// 4.18.
+pub(super) fn train_part_max(fd: BorrowedFd<'_>, family: Family) -> usize {
+    let (mut value, mut length) = (0_i32, 4);
+    // SAFETY: the descriptor is open, and the call writes at most `length` bytes.
+    let known = unsafe {
+        libc::getsockopt(fd.as_raw_fd(), libc::SOL_UDP, UDP_SEGMENT, (&raw mut value).cast(), &raw mut length)
+    };
+    debug_assert_eq!(size_of_val(&value), 4);
+    if family.is_inet() && known == 0 { TRAIN_BYTES_MAX / 2 } else { 0 }
+}
+
+/// Returns the number of datagrams at the start of `batch` that make one message.
+pub(super) fn message_length(batch: &[Outgoing<'_>], part_max: usize) -> usize {
+    let Some(first) = batch.first() else { return 0 };
+    let part = first.bytes.len();
+    if part == 0 || part > part_max {
+        return 1;
+    }
+    let most = PARTS_MAX.min(TRAIN_BYTES_MAX / part);
+    let mut count = 1;
+    for next in batch.iter().take(most).skip(1) {
+        let length = next.bytes.len();
+        if length == 0 || length > part || !is_alike(first, next) {
+            break;
+        }
+        count += 1;
+        if length < part {
+            break;
+        }
+    }
+    count
+}
+
+fn is_alike(one: &Outgoing<'_>, other: &Outgoing<'_>) -> bool {
+    one.to == other.to && (one.from, one.interface, one.ecn) == (other.from, other.interface, other.ecn)
+}
+
+impl DatagramSocket {
+    /// Handles the error of a train whose parts have the length `part`. Returns whether its datagrams should be sent one
+    /// by one.
+    pub(super) fn train_failed(&mut self, error: &io::Error, part: usize) -> bool {
+        match error.raw_os_error() {
+            Some(libc::EIO) => self.abilities.train_part_max = 0,
+            Some(libc::EINVAL | libc::EMSGSIZE) => self.abilities.train_part_max = part - 1,
+            _ => return false,
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use ropewalk_proto::Address;
+
+    use super::*;
+
+    fn lengths(batch: &[Outgoing<'_>], part_max: usize) -> Vec<usize> {
+        let (mut rest, mut found) = (batch, Vec::new());
+        while !rest.is_empty() {
+            found.push(message_length(rest, part_max));
+            rest = &rest[found[found.len() - 1]..];
+        }
+        found
+    }
+
+    fn peers() -> [Address; 2] {
+        [1, 2].map(|port| Address::from(SocketAddr::from(([127, 0, 0, 1], port))))
+    }
+
+    #[test]
+    fn neighbours_with_one_destination_make_a_train() {
+        let ([a, b], bytes) = (peers(), [0; 1200]);
+        let to_a = Outgoing::to(&bytes, &a);
+        let short = Outgoing::to(&bytes[..700], &a);
+        let batch = [to_a, to_a, short, to_a, Outgoing::to(&bytes, &b), to_a, to_a];
+        assert_eq!(lengths(&batch, 65_000), [3, 1, 1, 2]);
+        assert_eq!(lengths(&batch, 1199), [1, 1, 1, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn a_longer_datagram_begins_a_new_train() {
+        let ([a, _], bytes) = (peers(), [0; 9]);
+        let batch = [3, 3, 5, 5, 4, 4].map(|length| Outgoing::to(&bytes[..length], &a));
+        assert_eq!(lengths(&batch, 65_000), [2, 3, 1]);
+    }
+
+    #[test]
+    fn an_empty_datagram_is_not_part_of_a_train() {
+        let ([a, _], bytes) = (peers(), [0; 9]);
+        let batch = [3, 0, 3, 3, 0, 0].map(|length| Outgoing::to(&bytes[..length], &a));
+        assert_eq!(lengths(&batch, 65_000), [1, 1, 2, 1, 1]);
+    }
+
+    #[test]
+    fn a_train_has_one_mark_with_one_source() {
+        let ([a, _], bytes) = (peers(), [0; 9]);
+        let plain = Outgoing::to(&bytes, &a);
+        let others = [
+            Outgoing { ecn: 1, ..plain },
+            Outgoing { interface: 2, ..plain },
+            Outgoing { from: Some([127, 0, 0, 2].into()), ..plain },
+            Outgoing::to_peer(&bytes),
+        ];
+        for other in others {
+            assert_eq!(lengths(&[plain, other, other], 65_000), [1, 2], "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_train_is_bounded_in_parts_with_bounded_bytes() {
+        let ([a, _], bytes) = (peers(), [0; 9000]);
+        assert_eq!(lengths(&[Outgoing::to(&bytes[..10], &a); 130], 65_000), [64, 64, 2]);
+        assert_eq!(lengths(&[Outgoing::to(&bytes, &a); 10], 65_000), [7, 3]);
+    }
+}
