@@ -60,5 +60,8 @@ pub struct Testing;
 #[doc = include_str!("../../../docs/src/threads.md")]
 pub struct Threads;
 
+#[doc = include_str!("../../../docs/src/udp.md")]
+pub struct Udp;
+
 #[doc = include_str!("../../../docs/src/unix-sockets.md")]
 pub struct UnixSockets;

@@ -1,12 +1,13 @@
 //! Errors, with Twisted's names.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ropewalk_proto::description::DescriptionError;
 use ropewalk_proto::escape::Quoted;
 use ropewalk_proto::{Address, DeferredError, Failure};
-use ropewalk_sys::{BindError, SpawnError};
+use ropewalk_sys::{BindError, FamilyError, SpawnError, is_message_too_long};
 
 /// `Result` with ropewalk's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -91,6 +92,17 @@ pub enum Error {
     InvalidAddress(Arc<str>, Arc<str>),
     /// The text is not the description of an endpoint.
     InvalidDescription(Arc<DescriptionError>),
+
+    /// The address is of a family that the port does not have. The second field says what was expected.
+    WrongFamily(Address, &'static str),
+    /// The datagram is longer than its socket or its network takes. The first field is its length.
+    MessageLength(usize, Arc<io::Error>),
+    /// The system takes no more datagrams now.
+    SendBufferFull,
+    /// A group could not be joined or left.
+    MulticastJoin(IpAddr, Arc<io::Error>),
+    /// `connect` was called on a datagram port that is connected.
+    AlreadyConnected,
 
     /// The delayed call has already been called.
     AlreadyCalled,
@@ -190,6 +202,11 @@ impl Error {
             Error::UnsupportedAddressFamily(..) => "UnsupportedAddressFamily",
             Error::InvalidAddress(..) => "InvalidAddress",
             Error::InvalidDescription(..) => "InvalidDescription",
+            Error::WrongFamily(..) => "WrongFamily",
+            Error::MessageLength(..) => "MessageLength",
+            Error::SendBufferFull => "SendBufferFull",
+            Error::MulticastJoin(..) => "MulticastJoin",
+            Error::AlreadyConnected => "AlreadyConnected",
             Error::AlreadyCalled => "AlreadyCalled",
             Error::AlreadyCancelled => "AlreadyCancelled",
             Error::ReactorAlreadyRunning => "ReactorAlreadyRunning",
@@ -285,6 +302,18 @@ impl Error {
         }
     }
 
+    /// Chooses the variant for a datagram of `length` bytes that was not sent.
+    pub(crate) fn send(error: io::Error, length: usize) -> Error {
+        if let Some(family) = error.get_ref().and_then(|inner| inner.downcast_ref::<FamilyError>()) {
+            return Error::WrongFamily(family.address.clone(), family.expected);
+        }
+        match error.kind() {
+            io::ErrorKind::WouldBlock => Error::SendBufferFull,
+            _ if is_message_too_long(&error) => Error::MessageLength(length, Arc::new(error)),
+            _ => Error::io("cannot send a datagram")(error),
+        }
+    }
+
     /// Chooses the variant for a failed connection attempt: `getConnectError`.
     pub(crate) fn connect(address: Address, error: io::Error) -> Error {
         if let Some(panicked) = Error::panic_within(&error) {
@@ -345,6 +374,13 @@ impl std::fmt::Display for Error {
                 write!(f, "{} is not an address: expected {expected}", Quoted(text))
             }
             Error::InvalidDescription(error) => error.fmt(f),
+            Error::WrongFamily(address, expected) => {
+                write!(f, "{address} is of another family than the port: expected {expected}")
+            }
+            Error::MessageLength(length, cause) => write!(f, "cannot send a datagram of {length} bytes: {cause}"),
+            Error::SendBufferFull => f.write_str("the system takes no more datagrams now"),
+            Error::MulticastJoin(group, cause) => write!(f, "cannot join or leave the group {group}: {cause}"),
+            Error::AlreadyConnected => f.write_str("the datagram port is already connected"),
             Error::AlreadyCalled => f.write_str("already called"),
             Error::AlreadyCancelled => f.write_str("already cancelled"),
             Error::ReactorAlreadyRunning => f.write_str("the reactor is already running"),
@@ -404,6 +440,8 @@ impl std::error::Error for Error {
             | Error::Connect(_, cause)
             | Error::CannotListen(_, cause)
             | Error::UnsupportedAddressFamily(cause)
+            | Error::MessageLength(_, cause)
+            | Error::MulticastJoin(_, cause)
             | Error::Io(_, cause) => Some(&**cause),
             Error::Spawn(cause) => Some(&**cause),
             _ => None,

@@ -98,11 +98,13 @@ pub use interfaces::tcp::{Binding, Destination};
 pub use interfaces::thread_pool::{ThreadPool, ThreadPoolCounts};
 pub use interfaces::threads::ThreadHandle;
 pub use interfaces::time::DelayedCall;
+pub use interfaces::udp::{DatagramOptions, UdpBinding};
 pub use interfaces::unix::{UnixBinding, UnixDestination};
+pub use interfaces::unix_datagram::{UnixDatagramBinding, UnixDatagramDestination};
 pub use kernel::{
     Callback, CallbackKind, DetachedWait, EnterGuard, PanicPolicy, Reactor, ReactorInfo, WeakReactor, reactors,
 };
-pub use protocols::{ClientFactory, Factory, Protocol};
+pub use protocols::{ClientFactory, DatagramProtocol, Factory, Protocol};
 pub use react::{react, react_on};
 /// The system-independent parts: Deferreds and their errors, framing, timer queues, keys and outboxes.
 pub use ropewalk_proto as proto;
@@ -114,7 +116,7 @@ pub use ropewalk_proto::{
 };
 /// The interface of event providers, for custom ones: see [`Reactor::with_provider`].
 pub use ropewalk_sys as sys;
-pub use transports::{Connector, ConnectorState, Port, Transport};
+pub use transports::{Connector, ConnectorState, Datagram, DatagramPort, Datagrams, Port, Transport};
 
 /// The names that most programs use.
 pub mod prelude {

@@ -16,7 +16,10 @@ mod tcp_conversions;
 pub mod thread_pool;
 pub mod threads;
 pub mod time;
+pub mod udp;
+mod udp_conversions;
 pub mod unix;
+pub mod unix_datagram;
 
 use ropewalk_sys::Capabilities;
 
@@ -74,6 +77,12 @@ pub enum Interface {
     SerialPorts,
     /// Child processes: IReactorProcess.
     Process,
+    /// UDP ports: IReactorUDP.
+    Udp,
+    /// Groups of receivers of datagrams: IReactorMulticast.
+    Multicast,
+    /// UNIX datagram ports: IReactorUNIXDatagram.
+    UnixDatagram,
     /// Signal handlers, for example to stop the loop on SIGINT and SIGTERM.
     Signals,
 }
@@ -89,6 +98,9 @@ impl Interface {
             Interface::Pipes | Interface::SerialPorts => Capabilities::PIPES,
             Interface::DescriptorPassing => Capabilities::DESCRIPTOR_PASSING,
             Interface::Process => Capabilities::PROCESSES,
+            Interface::Udp => Capabilities::UDP,
+            Interface::Multicast => Capabilities::MULTICAST,
+            Interface::UnixDatagram => Capabilities::UNIX_DATAGRAM,
             Interface::Signals => Capabilities::SIGNALS,
         }
     }
@@ -103,6 +115,9 @@ impl Interface {
             Interface::DescriptorPassing => "descriptor_passing",
             Interface::SerialPorts => "serial_ports",
             Interface::Process => "process",
+            Interface::Udp => "udp",
+            Interface::Multicast => "multicast",
+            Interface::UnixDatagram => "unix_datagram",
             Interface::Signals => "signals",
         }
     }

@@ -35,9 +35,9 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Binding {
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     /// Whether the port listens over IPv4 on a machine without IPv6.
-    may_use_ipv4: bool,
+    pub(super) may_use_ipv4: bool,
     backlog: u32,
     reuse_port: bool,
     dual_stack: bool,

@@ -192,7 +192,7 @@ impl Reactor {
     }
 }
 
-fn unix_address(path: &Path) -> Address {
+pub(super) fn unix_address(path: &Path) -> Address {
     let bytes = path.as_os_str().as_encoded_bytes();
     match bytes {
         [b'@' | 0, name @ ..] => Address::Abstract(name.into()),

@@ -7,14 +7,16 @@
 
 use std::any::Any;
 use std::io;
+use std::net::IpAddr;
 
 use ropewalk_proto::panics::{CaughtPanic, catch};
 use ropewalk_proto::{Address, Key, Outbox};
 use ropewalk_sys::{
-    Adoption, ConnectSpec, DescriptorPassing, DescriptorQueue, ExitStatus, Filesystem, Interest, KeepAliveTimes, Kind,
-    ListenSpec, OwnedSocket, OwnedWaitable, PassedDescriptors, PeerCredentials, PipeEnd, Pipes, Processes, RawSocket,
-    RawWaitable, Received, Recipient, Released, Sent, Sharing, SocketOption, Sockets, SpawnError, SpawnPlan, SpawnStep,
-    Spawned, Streams, Watches, WindowSize,
+    Adoption, Arrival, ConnectSpec, DatagramOption, DatagramSpec, Datagrams, DescriptorPassing, DescriptorQueue,
+    ExitStatus, Filesystem, Interest, KeepAliveTimes, Kind, ListenSpec, Outgoing, OwnedSocket, OwnedWaitable,
+    PassedDescriptors, PeerCredentials, PipeEnd, Pipes, Processes, RawSocket, RawWaitable, Received, Recipient,
+    Released, Sent, Sharing, SocketOption, Sockets, SpawnError, SpawnPlan, SpawnStep, Spawned, Streams, Watches,
+    WindowSize,
 };
 
 use super::Kernel;
@@ -42,6 +44,13 @@ impl Answer for Result<Spawned, SpawnError> {
 impl<T> Answer for Option<T> {
     fn panicked(_error: Error) -> Option<T> {
         None
+    }
+}
+
+/// The outcome of sending, and the number of datagrams that were sent.
+impl Answer for (usize, io::Result<()>) {
+    fn panicked(error: Error) -> (usize, io::Result<()>) {
+        (0, Err(io::Error::other(error)))
     }
 }
 
@@ -124,6 +133,25 @@ guarded! { Processes:
     fn signal(process: Key, signal: i32, to: Recipient) -> io::Result<()>;
     fn resize_terminal(terminal: Key, size: WindowSize) -> io::Result<()>;
     fn release_process(process: Key);
+}
+
+guarded! { Datagrams:
+    fn open_datagrams(spec: &DatagramSpec) -> io::Result<(Key, Address)>;
+    fn adopt_datagrams(socket: OwnedSocket, spec: &DatagramSpec) -> io::Result<(Key, Address, Option<Address>)>;
+    fn connect_datagrams(key: Key, peer: &Address) -> io::Result<Address>;
+    fn receive_datagrams(
+        key: Key,
+        scratch: &mut [u8],
+        most: usize,
+        arrivals: &mut Vec<Arrival>
+    ) -> io::Result<bool>;
+    fn send_datagrams(key: Key, batch: &[Outgoing<'_>]) -> (usize, io::Result<()>);
+    fn join_group(key: Key, group: IpAddr, interface: u32) -> io::Result<()>;
+    fn leave_group(key: Key, group: IpAddr, interface: u32) -> io::Result<()>;
+    fn datagram_option(key: Key, option: DatagramOption) -> io::Result<u32>;
+    fn set_datagram_option(key: Key, option: DatagramOption, value: u32) -> io::Result<()>;
+    fn segments_max(key: Key) -> io::Result<usize>;
+    fn dropped_datagrams(key: Key) -> io::Result<u64>;
 }
 
 guarded! { Watches:

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use ropewalk_proto::{Key, Outbox};
 use ropewalk_sys::{
-    Adoption, DescriptorPassing, EventProvider, Filesystem, Pipes, Processes, Received, Sent, Sockets, Streams, Watches,
+    Adoption, Datagrams, DescriptorPassing, EventProvider, Filesystem, Pipes, Processes, Received, Sent, Sockets,
+    Streams, Watches,
 };
 
 use super::Kernel;
@@ -40,6 +41,7 @@ parts! {
     pipes: Pipes,
     descriptor_passing: DescriptorPassing,
     processes: Processes,
+    datagrams: Datagrams,
     watches: Watches,
     filesystem: Filesystem
 }

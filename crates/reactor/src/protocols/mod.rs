@@ -2,6 +2,7 @@
 
 mod back_off;
 pub mod basic;
+mod datagram;
 mod factory;
 mod file_sender;
 pub(crate) mod forward;
@@ -10,6 +11,7 @@ pub mod policies;
 mod reconnecting;
 
 pub use back_off::{BackOff, RetryPolicy};
+pub use datagram::DatagramProtocol;
 pub use factory::{ClientFactory, Factory};
 pub use file_sender::FileSender;
 pub use paced::{Paced, paced};

@@ -8,6 +8,7 @@ mod broken;
 mod closing;
 mod connect_hook;
 mod connector;
+mod datagrams;
 mod descriptors;
 mod ending;
 mod factory_users;
@@ -43,6 +44,8 @@ mod writing;
 
 pub use connector::{Connector, ConnectorState, WeakConnector};
 pub(crate) use connector::{ConnectorInner, Prepared, Target};
+pub(crate) use datagrams::Opened;
+pub use datagrams::{Datagram, DatagramCounters, DatagramPort, Datagrams, NetworkInterface};
 pub use hold::Hold;
 pub(crate) use keys::Keys;
 pub use lingering::Linger;
