@@ -14,6 +14,7 @@
 #[cfg(unix)]
 pub mod child;
 pub mod counting;
+pub mod datagram_script;
 pub mod fuse;
 pub mod links;
 pub mod lock_step;

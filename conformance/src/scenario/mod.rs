@@ -12,6 +12,10 @@
 mod children;
 mod crowds;
 mod dialogue;
+#[cfg(target_os = "linux")]
+mod groups;
+#[cfg(target_os = "linux")]
+mod network;
 mod passing;
 mod scripts;
 

@@ -15,6 +15,8 @@ use rustix::net::sockopt;
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::dialogue::{hear, say, saying};
+#[cfg(target_os = "linux")]
+use super::groups;
 use super::{children, crowds, passing};
 use crate::Subject;
 use crate::lock_step::LockStep;
@@ -57,6 +59,23 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("pipe echo", pipe_echo),
 ];
 
+/// The scenarios that are played in a network namespace.
+#[cfg(target_os = "linux")]
+const IN_A_NETWORK: &[(&str, Scenario)] = &[
+    ("membership", groups::membership),
+    ("details of a group", groups::details_of_a_group),
+    ("foreign groups", groups::foreign_groups),
+    ("failed memberships", groups::failed_memberships),
+    ("interface of a group", groups::interface_of_a_group),
+    ("reach of a group", groups::reach_of_a_group),
+    ("broadcast", groups::broadcast),
+    ("trains beyond the packet size", groups::trains_beyond_the_packet_size),
+    ("probes", groups::probes),
+];
+
+#[cfg(not(target_os = "linux"))]
+const IN_A_NETWORK: &[(&str, Scenario)] = &[];
+
 /// Plays the scenario that the program's arguments name.
 ///
 /// # Panics
@@ -65,7 +84,7 @@ pub fn play() {
     let arguments = Vec::from_iter(std::env::args().skip(1));
     let [name, provider] = &arguments[..] else { panic!("usage: scenario NAME PROVIDER") };
     let provider = ropewalk::reactors().iter().find(|reactor| reactor.name == provider).expect("a provider").name;
-    let (_, scenario) = SCENARIOS.iter().find(|(known, _)| known == name).expect("a scenario");
+    let (_, scenario) = SCENARIOS.iter().chain(IN_A_NETWORK).find(|(known, _)| known == name).expect("a scenario");
     scenario(&Subject::named(provider));
 }
 

@@ -5,6 +5,7 @@ pub mod closing;
 pub mod connectors;
 pub mod core;
 pub mod current;
+pub mod datagrams;
 #[cfg(unix)]
 pub mod descriptor_passing;
 pub mod ending;
@@ -25,6 +26,8 @@ pub mod layers;
 pub mod limits;
 pub mod lingering;
 pub mod lookups;
+#[cfg(target_os = "linux")]
+pub mod multicast;
 pub mod pacing;
 pub mod panics;
 #[cfg(unix)]
@@ -64,9 +67,13 @@ pub mod thousands;
 pub mod threads;
 pub mod time;
 #[cfg(unix)]
+pub mod udp_sockets;
+#[cfg(unix)]
 pub mod unix;
 #[cfg(target_os = "linux")]
 pub mod unix_abstract;
+#[cfg(unix)]
+pub mod unix_datagrams;
 
 #[cfg(not(target_os = "linux"))]
 mod nothing_on_this_system;

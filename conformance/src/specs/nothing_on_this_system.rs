@@ -7,6 +7,12 @@ macro_rules! unix_abstract {
     () => {};
 }
 
+#[macro_export]
+#[doc(hidden)]
+macro_rules! multicast {
+    () => {};
+}
+
 #[cfg(not(unix))]
 #[macro_export]
 #[doc(hidden)]

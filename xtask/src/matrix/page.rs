@@ -16,7 +16,7 @@ pub(crate) struct Matrix<'a> {
 }
 
 /// The interfaces of Twisted's reactor that no provider has.
-const NOT_YET: [&str; 3] = ["TLS", "UDP and multicast", "child processes"];
+const NOT_YET: [&str; 1] = ["TLS"];
 
 /// The interface that repeats the specifications of others over UNIX sockets.
 const REPEATED: &str = "unix_streams";
