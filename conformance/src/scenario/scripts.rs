@@ -340,7 +340,7 @@ fn threads(subject: &Subject) {
     let worked = Arc::new(AtomicUsize::new(0));
     let count = worked.clone();
     let done = reactor.defer_to_thread(move || count.fetch_add(1, Ordering::SeqCst));
-    let _name = reactor.resolve_host_name("localhost", 80);
+    let _name = reactor.resolve_host_name("127.1", 80);
     let before = thread_count();
     let handle = reactor.thread_handle();
     done.add_callback(move |_| handle.call_from_thread(stop));

@@ -168,6 +168,23 @@ specifications! {
         assert_eq!(outcome(&log), ["made 10.0.0.1:80"]);
     }
 
+    fn the_attempt_delay_can_be_set(_subject: &Subject) {
+        // HostnameEndpoint: attemptDelay. RFC 8305, section 5, allows no less than 10 ms.
+        for (delay, used) in [(Duration::from_secs(2), Duration::from_secs(2)), (Duration::ZERO, 10 * MS)] {
+            let (net, log) = (network(&["10.0.0.1"]), Log::new());
+            net.add_host("host", &["10.0.0.1", "10.0.0.2"]);
+            net.listen_tcp("10.0.0.2:80", Script::new().factory()).unwrap();
+            let factory = LoggingFactory::new(&log, Script::new());
+            net.connect_tcp(Destination::new("host", 80).attempt_delay(delay), factory).unwrap();
+            net.advance(used - MS);
+            assert_eq!(tried(&net), ["10.0.0.1"]);
+            net.advance(2 * MS);
+            assert_eq!(tried(&net), ["10.0.0.1", "10.0.0.2"]);
+            assert_eq!(outcome(&log), Vec::<String>::new());
+            assert!(log.contains("build"));
+        }
+    }
+
     fn all_failures_are_reported_once_together(_subject: &Subject) {
         // ClientFactory.clientConnectionFailed
         let (net, log) = (network(&[]), Log::new());

@@ -208,6 +208,28 @@ specifications! {
         assert_eq!(reactor.source_count(), 1, "the other attempt is closed");
     }
 
+    fn two_failed_ipv6_addresses_leave_ipv4(subject: &Subject) {
+        // RFC 8305, section 5. This machine does not have the second address.
+        let reactor = subject.reactor();
+        let (_port, open) = listen(&reactor, V4);
+        let refusing = SocketAddr::new(V6, NOWHERE.port());
+        let foreign = SocketAddr::new(std::net::Ipv6Addr::from(2).into(), NOWHERE.port());
+        name(&reactor, &[refusing, foreign, open]);
+        let attempt = Attempt::begin(&reactor, destination());
+        attempt.finish(&reactor);
+        attempt.expect_made(open);
+        expect_one_connection(&reactor, 1);
+        name(&reactor, &[refusing, foreign, NOWHERE]);
+        let endpoint = client_from_string(&reactor, "tcp:several.test:80").unwrap();
+        let connected = endpoint.connect(&reactor, Rc::new(Script::new().factory()));
+        iterate_until(&reactor, || connected.is_done());
+        let error: Error = connected.try_result().unwrap().unwrap_err().trap().unwrap();
+        let Error::NoneOfSeveral(attempts) = error else { panic!("{error:?}") };
+        let tried: Vec<_> = attempts.iter().map(|(address, _)| address.inet().unwrap()).collect();
+        assert_eq!(tried, [refusing, NOWHERE, foreign]);
+        assert!(attempts.iter().all(|(_, error)| error.raw_os_error().is_some()), "{attempts:?}");
+    }
+
     fn all_refusals_are_reported_together(subject: &Subject) {
         // IStreamClientEndpoint.connect; each attempt has the number of the system's error.
         let reactor = subject.reactor();

@@ -2,17 +2,19 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use ropewalk::interfaces::resolver::HostnameResolver;
+use ropewalk::endpoints::{TcpClientEndpoint, connect_protocol};
+use ropewalk::interfaces::resolver::{HostnameResolver, HostsFileResolver};
 use ropewalk::proto::{Cancelled, Deferred, Resolver};
 use ropewalk::{Destination, Failure, Reactor, fail, succeed};
 
 use crate::script::{Log, LoggingFactory, Script, stop};
-use crate::waiting::when;
-use crate::{run, specifications};
+use crate::waiting::{iterate_until, run_until, when};
+use crate::{Subject, run, specifications};
 
 /// A resolver that answers when the test calls for it, and records the questions.
 #[derive(Default)]
@@ -41,6 +43,30 @@ impl HostnameResolver for Table {
         reactor.call_later(delay, move |_| resolver.callback(addresses).unwrap());
         deferred
     }
+}
+
+/// A hosts file that is removed at the end.
+struct HostsFile(PathBuf);
+
+impl HostsFile {
+    fn new(subject: &Subject, content: &str) -> HostsFile {
+        let path = subject.unix_path().with_extension("hosts");
+        std::fs::write(&path, content).expect("the folder for temporary files can be written");
+        HostsFile(path)
+    }
+}
+
+impl Drop for HostsFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Returns a reactor that can read files. In virtual time it reads them in its turns, because a thread takes real time.
+fn reads_files(subject: &Subject) -> Reactor {
+    let reactor = subject.reactor();
+    reactor.set_inline_work(subject.name() == "simulated");
+    reactor
 }
 
 /// Runs until `answer` has fired, and returns its addresses as text.
@@ -94,17 +120,137 @@ specifications! {
         }
     }
 
-    fn a_name_beyond_ascii_is_an_error_that_names_the_remedy(subject: &Subject) {
-        // RFC 5890: name servers know the ASCII form only. No network is asked.
-        let reactor = subject.reactor();
-        let outcome = finish(&reactor, reactor.resolve_host_name("bücher.example", 80));
-        assert!(outcome.unwrap_err().contains("xn--"));
-        let (reactor, log) = (subject.reactor(), Log::new());
+    fn a_name_beyond_ascii_is_asked_in_its_ascii_form(subject: &Subject) {
+        // RFC 5890: name servers know the ASCII form only. HostnameEndpoint: `_idnaBytes`.
+        for (host, asked) in [
+            ("B\u{fc}cher.example", "xn--bcher-kva.example"),
+            ("\u{4f8b}\u{3048}.test.", "xn--r8jz45g.test."),
+            ("fa\u{df}.example", "xn--fa-hia.example"),
+            ("a_b.\u{e4}.example", "a_b.xn--4ca.example"),
+            ("plain_Example", "plain_Example"),
+        ] {
+            let (reactor, patient) = (subject.reactor(), Rc::new(Patient::default()));
+            reactor.install_name_resolver(patient.clone());
+            let _answer = reactor.resolve_host_name(host, 80);
+            assert_eq!(*patient.asked.borrow(), [format!("{asked} 80")]);
+        }
+    }
+
+    fn a_name_without_an_ascii_form_is_an_error(subject: &Subject) {
+        // RFC 5890. No resolver is asked, and no network.
+        let (reactor, patient) = (subject.reactor(), Rc::new(Patient::default()));
+        reactor.install_name_resolver(patient.clone());
+        for host in ["b\u{fc}cher..example", "\u{fc} x.example", "\u{202e}.example", &"\u{fc}".repeat(64)] {
+            let error = reactor.resolve_host_name(host, 80).try_result().expect("at once").unwrap_err();
+            assert!(error.to_string().contains("has no ASCII form"), "{host}: {error}");
+        }
+        let log = Log::new();
         let factory =
             LoggingFactory::new(&log, Script::new()).after(|connector| stop(&connector.try_reactor().unwrap()));
-        reactor.connect_tcp("bücher.example:80", factory).unwrap();
+        reactor.connect_tcp("b\u{fc}cher..example:80", factory).unwrap();
         run(&reactor);
         log.expect(&["start factory", "started connecting", "failed DnsLookup", "stop factory"]);
+        assert!(patient.asked.borrow().is_empty());
+    }
+
+    fn wide_digits_are_an_address(subject: &Subject) {
+        // UTS 46 maps them to ordinary digits, and a resolver is never asked for an address.
+        let (reactor, patient) = (subject.reactor(), Rc::new(Patient::default()));
+        reactor.install_name_resolver(patient.clone());
+        let found = reactor.resolve_host_name("\u{ff11}27.0.0.1", 80).try_result().expect("at once").unwrap();
+        assert_eq!(found, ["127.0.0.1:80".parse().unwrap()]);
+        assert!(patient.asked.borrow().is_empty());
+    }
+
+    fn names_below_localhost_resolve_to_loopback(subject: &Subject) {
+        // RFC 6761, section 6.3: without a query to a name server.
+        let reactor = subject.reactor();
+        for host in ["localhost", "LOCALHOST.", "a.localhost", "a_b.c.LocalHost."] {
+            let found = reactor.resolve_host_name(host, 80).try_result().expect("at once").unwrap();
+            assert_eq!(found, ["[::1]:80".parse().unwrap(), "127.0.0.1:80".parse().unwrap()], "{host}");
+        }
+    }
+
+    fn a_hosts_file_answers_before_the_next_resolver(subject: &Subject) {
+        // twisted.names.hosts.Resolver. Other names are passed on, one question for each.
+        let (reactor, patient) = (reads_files(subject), Rc::new(Patient::default()));
+        let file = HostsFile::new(subject, "192.0.2.7 printer # upstairs\n2001:db8::7 Printer\n");
+        reactor.install_name_resolver(Rc::new(HostsFileResolver::new(&file.0, patient.clone())));
+        let found = finish(&reactor, reactor.resolve_host_name("PRINTER.", 631)).unwrap();
+        assert_eq!(found, ["192.0.2.7:631", "[2001:db8::7]:631"]);
+        assert!(patient.asked.borrow().is_empty());
+        let answer = reactor.resolve_host_name("upstairs", 80);
+        let asked = patient.clone();
+        run_until(&reactor, move || !asked.asked.borrow().is_empty());
+        assert_eq!(*patient.asked.borrow(), ["upstairs 80"]);
+        patient.waiting.borrow_mut().remove(0).callback(vec!["192.0.2.9:80".parse().unwrap()]).unwrap();
+        assert_eq!(answer.try_result().unwrap().unwrap(), ["192.0.2.9:80".parse().unwrap()]);
+    }
+
+    fn a_changed_hosts_file_is_read_again(subject: &Subject) {
+        // twisted.names.hosts.Resolver reads the file for each question.
+        let (reactor, file) = (reads_files(subject), HostsFile::new(subject, "192.0.2.1 printer"));
+        let next = Rc::new(Table(vec!["192.0.2.99:1".parse().unwrap()], None));
+        reactor.install_name_resolver(Rc::new(HostsFileResolver::new(&file.0, next)));
+        let ask = || finish(&reactor, reactor.resolve_host_name("printer", 1)).unwrap();
+        assert_eq!(ask(), ["192.0.2.1:1"]);
+        std::fs::write(&file.0, "192.0.2.2 printer").unwrap();
+        assert_eq!(ask(), ["192.0.2.2:1"]);
+        std::fs::remove_file(&file.0).unwrap();
+        assert_eq!(ask(), ["192.0.2.99:1"]);
+    }
+
+    fn connecting_asks_the_hosts_file_for_both_families(subject: &Subject) {
+        // RFC 8305, section 3: the families are asked apart. The file has one of them, and nothing else is asked.
+        let (reactor, patient, log) = (reads_files(subject), Rc::new(Patient::default()), Log::new());
+        let file = HostsFile::new(subject, "127.0.0.1 here\n");
+        let hosts = Rc::new(HostsFileResolver::new(&file.0, patient.clone()));
+        let port = reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
+        let number = port.host().unwrap().inet().unwrap().port();
+        let client = Script::logged(&log, "client").factory();
+        reactor.connect_tcp(Destination::new("here", number).resolver(hosts), client).unwrap();
+        let made = log.clone();
+        run_until(&reactor, move || made.contains("client made"));
+        assert!(patient.asked.borrow().is_empty());
+    }
+
+    fn a_name_that_the_hosts_file_lacks_is_asked_once(subject: &Subject) {
+        // HostnameResolver::resolve_family: the next resolver does not separate the families.
+        let (reactor, patient, log) = (reads_files(subject), Rc::new(Patient::default()), Log::new());
+        let file = HostsFile::new(subject, "127.0.0.1 here\n");
+        let hosts = Rc::new(HostsFileResolver::new(&file.0, patient.clone()));
+        let port = reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
+        let address = port.host().unwrap().inet().unwrap();
+        let client = Script::logged(&log, "client").factory();
+        reactor.connect_tcp(Destination::new("there", address.port()).resolver(hosts), client).unwrap();
+        let (asked, waiting) = (patient.clone(), patient.clone());
+        when(&reactor, move || !asked.asked.borrow().is_empty(), move |_| {
+            waiting.waiting.borrow_mut().remove(0).callback(vec![address]).unwrap();
+        });
+        let made = log.clone();
+        run_until(&reactor, move || made.contains("client made"));
+        assert_eq!(*patient.asked.borrow(), [format!("there {}", address.port())]);
+    }
+
+    fn a_destination_may_have_its_own_resolver(subject: &Subject) {
+        // HostnameEndpoint asks reactor.nameResolver. Here a call may choose, and others are not affected.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let [installed, own] = [(); 2].map(|()| Rc::new(Patient::default()));
+        reactor.install_name_resolver(installed.clone());
+        let port = reactor.listen_tcp("127.0.0.1:0", Script::new().factory()).unwrap();
+        let address = port.host().unwrap().inet().unwrap();
+        let chosen = Destination::new("db", address.port()).resolver(own.clone());
+        reactor.connect_tcp(chosen.clone(), Script::logged(&log, "client").factory()).unwrap();
+        reactor.connect_tcp(("db", address.port()), Script::new().factory()).unwrap();
+        let endpoint = TcpClientEndpoint::new(chosen).unwrap();
+        let second = connect_protocol(&reactor, &endpoint, Script::new());
+        let asked = [installed.clone(), own.clone()];
+        iterate_until(&reactor, || asked.iter().all(|resolver| !resolver.asked.borrow().is_empty()));
+        // Equal questions to one resolver are joined.
+        assert_eq!((installed.asked.borrow().len(), own.asked.borrow().len()), (1, 1));
+        own.waiting.borrow_mut().remove(0).callback(vec![address]).unwrap();
+        iterate_until(&reactor, || log.contains("client made") && second.is_done());
+        assert!(second.try_result().unwrap().is_ok());
     }
 
     fn capitals_in_a_name_make_no_difference(subject: &Subject) {
@@ -282,7 +428,9 @@ specifications! {
         let (release, released) = channel::<()>();
         reactor.suggest_thread_pool_size(1);
         reactor.call_in_thread(move || assert!(released.recv().is_err()));
-        let found = finish(&reactor, reactor.resolve_host_name("localhost", 80)).unwrap();
+        // The system parses the second name, an old form of an address, without a query.
+        let name = if subject.name() == "simulated" { "localhost" } else { "127.1" };
+        let found = finish(&reactor, reactor.resolve_host_name(name, 80)).unwrap();
         assert!(!found.is_empty());
         drop(release);
     }

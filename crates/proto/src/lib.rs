@@ -11,6 +11,7 @@ pub mod description;
 #[doc(hidden)]
 pub mod escape;
 pub mod framing;
+pub mod hosts_file;
 #[doc(hidden)]
 pub mod last_resort;
 mod layer;
@@ -53,6 +54,7 @@ mod tests {
         may_be_shared::<description::Arguments<'static>>();
         may_be_shared::<description::Description>();
         may_be_shared::<description::DescriptionError>();
+        may_be_shared::<hosts_file::HostsFile>();
         may_be_shared::<panics::Place>();
         may_be_shared::<Random>();
         may_be_sent::<framing::IntPrefixedDecoder<u16>>();

@@ -57,7 +57,7 @@ impl ZonedIp<Ipv6Addr> {
 
 impl<A: FromStr> ZonedIp<A> {
     /// Parses `ADDRESS` or `ADDRESS%ZONE`.
-    pub(super) fn parse(text: &str) -> Option<ZonedIp<A>> {
+    pub(crate) fn parse(text: &str) -> Option<ZonedIp<A>> {
         let (ip, zone) = match text.split_once('%') {
             Some((ip, zone)) if !zone.is_empty() && ip.parse::<Ipv6Addr>().is_ok() => (ip, Some(zone.to_owned())),
             Some(_) => return None,

@@ -1,7 +1,9 @@
 //! The interfaces of the reactor. Each module adds its methods to [`Reactor`].
 
+mod ascii_name;
 pub mod core;
 pub mod fd_set;
+mod hosts_file;
 mod inline_work;
 pub mod log_limit;
 mod pipes;

@@ -15,6 +15,7 @@ use std::rc::Rc;
 use ropewalk_proto::{CancelHandle, Deferred, Failure, Resolver};
 use ropewalk_sys::IpFamily;
 
+use super::resolver::OneResolver;
 use crate::error::Error;
 
 /// A question for the addresses of a name.
@@ -24,8 +25,8 @@ pub(super) struct Question {
     pub(super) port: u16,
     /// `None` asks for both families at once.
     pub(super) family: Option<IpFamily>,
-    /// The number of the resolver that is asked, because another one may be installed before the answer comes.
-    pub(super) resolver: u64,
+    /// The resolver that is asked. It lives until the answer comes, so no other one has its place.
+    pub(super) resolver: OneResolver,
 }
 
 type Outcome = Result<Vec<SocketAddr>, Failure>;
@@ -105,11 +106,11 @@ impl Questions {
         let Some(look_up) = pending.get_mut(question) else { return };
         let Some(index) = look_up.callers.iter().position(|(caller, _)| *caller == number) else { return };
         let caller = look_up.callers.remove(index);
-        let unwanted = if look_up.callers.is_empty() { pending.remove(question) } else { None };
+        let unwanted = if look_up.callers.is_empty() { pending.remove_entry(question) } else { None };
         // User code follows.
         drop(pending);
         drop(caller);
-        if let Some(look_up) = unwanted {
+        if let Some((_question, look_up)) = unwanted {
             look_up.cancel.cancel();
         }
     }
@@ -119,9 +120,10 @@ impl Questions {
         if pending.get(question).is_none_or(|look_up| look_up.number != number) {
             return;
         }
-        let look_up = pending.remove(question);
+        let answered = pending.remove_entry(question);
+        // User code follows: the question may have the last handle of its resolver.
         drop(pending);
-        let mut callers = look_up.into_iter().flat_map(|look_up| look_up.callers).map(|(_, resolver)| resolver);
+        let mut callers = answered.into_iter().flat_map(|(_, look_up)| look_up.callers).map(|(_, resolver)| resolver);
         let first = callers.next();
         let others: Vec<_> = callers.map(|resolver| (resolver, copy(&outcome))).collect();
         // A caller that gives up meanwhile has fired already.

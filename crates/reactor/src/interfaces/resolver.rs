@@ -1,8 +1,9 @@
 //! IReactorPluggableNameResolver: from host names to addresses.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::hash::{Hash, Hasher};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use ropewalk_proto::{Deferred, fail, succeed};
 pub use ropewalk_sys::IpFamily;
 use ropewalk_sys::{check_name, look_up, zone_number};
 
+pub use super::ascii_name::ascii_host_name;
+pub use super::hosts_file::HostsFileResolver;
 use super::questions::{Question, Questions};
 use crate::error::Error;
 use crate::kernel::{Feature, Reactor};
@@ -50,7 +53,8 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(60);
 pub trait HostnameResolver {
     /// Returns the addresses of `host`, each with `port`, in order of preference. An unknown name gives an empty list.
     ///
-    /// `host` is never empty and never an IP address: the reactor does not pass these to a resolver.
+    /// `host` is never empty and never an IP address: the reactor does not pass these to a resolver. A name with letters
+    /// beyond ASCII is passed in its ASCII form: [`ascii_host_name`].
     fn resolve_host_name(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>>;
 
     /// Returns the addresses of `host` in one family: `addressTypes`. The default implementation returns `None`,
@@ -108,9 +112,9 @@ pub trait HostnameResolver {
 /// A resolver that asks the operating system with getaddrinfo(3), in up to ten threads that serve nothing else. It is
 /// the default, unless the event provider has names of its own, as a simulated network does.
 ///
-/// A name with letters beyond ASCII is an error: use the ASCII form of the name, such as `xn--bcher-kva.example`. A
-/// look-up that is cancelled before a thread starts it is not made. A look-up that a thread is making cannot be
-/// interrupted.
+/// `localhost` and the names below it are this machine's loopback addresses, and no other program is asked: RFC 6761. A
+/// name that no name server can have is an error that says why, such as one with two dots in a row. A look-up that is
+/// cancelled before a thread starts it is not made. A look-up that a thread is making cannot be interrupted.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -119,14 +123,8 @@ pub trait HostnameResolver {
 ///
 /// let reactor = Reactor::new()?;
 /// reactor.install_name_resolver(Rc::new(ThreadedResolver)); // the default here
-/// let addresses = reactor.resolve_host_name("localhost", 80);
-/// let handle = reactor.clone();
-/// let addresses = addresses.add_both(move |addresses| {
-///     handle.stop().unwrap();
-///     addresses
-/// });
-/// reactor.run()?;
-/// assert!(addresses.is_done());
+/// let addresses = reactor.resolve_host_name("db.localhost", 80).try_result().unwrap().unwrap(); // no thread is needed
+/// assert!(addresses.iter().all(|address| address.ip().is_loopback()));
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
@@ -136,6 +134,9 @@ impl HostnameResolver for ThreadedResolver {
     fn resolve_host_name(&self, reactor: &Reactor, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
         if let Err(error) = check_name(host) {
             return fail(error);
+        }
+        if let Some(loopback) = loopback(host, port) {
+            return succeed(loopback);
         }
         let host = host.to_owned();
         let addresses = reactor.defer_to_lookup_thread(move || (&*host, port).to_socket_addrs().map(Vec::from_iter));
@@ -149,6 +150,9 @@ impl HostnameResolver for ThreadedResolver {
         port: u16,
         family: IpFamily,
     ) -> Option<Deferred<Vec<SocketAddr>>> {
+        if let Some(loopback) = loopback(host, port) {
+            return Some(succeed(of_family(loopback, family)));
+        }
         let host = host.to_owned();
         let addresses = reactor.defer_to_lookup_thread(move || look_up(&host, port, family));
         Some(addresses.and_then(|found: io::Result<Vec<SocketAddr>>| found))
@@ -164,6 +168,7 @@ impl HostnameResolver for DefaultResolver {
             return fail(error);
         }
         match reactor.0.look_up(host) {
+            Some(Ok(found)) if found.is_empty() => succeed(loopback(host, port).unwrap_or_default()),
             Some(Ok(found)) => succeed(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()),
             Some(Err(error)) => fail(error),
             None => ThreadedResolver.resolve_host_name(reactor, host, port),
@@ -191,6 +196,9 @@ impl Reactor {
     /// [`TimedOut`](crate::task::TimedOut) when it does not answer within 60 s. Use
     /// [`add_timeout`](AddTimeout::add_timeout) for a shorter time.
     ///
+    /// A name with letters beyond ASCII is looked up in its ASCII form: see [`ascii_host_name`], whose error becomes that
+    /// of the Deferred.
+    ///
     /// ```
     /// use ropewalk::testing::MemoryReactor;
     ///
@@ -202,37 +210,63 @@ impl Reactor {
     /// assert_eq!(literal[0].to_string(), "192.0.2.7:80"); // the resolver is not asked
     /// ```
     pub fn resolve_host_name(&self, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
+        self.resolve_by(&self.installed_resolver(), host, port)
+    }
+
+    /// Resolves as [`resolve_host_name`](Reactor::resolve_host_name), by `resolver`.
+    pub(crate) fn resolve_by(&self, resolver: &OneResolver, host: &str, port: u16) -> Deferred<Vec<SocketAddr>> {
         if host.is_empty() {
             return succeed(vec![(Ipv4Addr::UNSPECIFIED, port).into()]);
         }
-        if let Some(address) = literal(host, port) {
-            return succeed(vec![address]);
-        }
-        let look_up = |resolver: &dyn HostnameResolver| Some(resolver.resolve_host_name(self, host, port));
+        let look_up = |name: &str| Some(resolver.0.resolve_host_name(self, name, port));
         // The resolver always answers a question for both families.
-        self.ask(host, port, None, look_up).unwrap_or_else(|| succeed(Vec::new()))
+        self.ask(resolver, host, port, None, look_up).unwrap_or_else(|| succeed(Vec::new()))
     }
 
-    /// Returns the addresses of `host` in one family, like [`resolve_host_name`](Reactor::resolve_host_name). `None` if
-    /// the resolver does not distinguish the families.
-    pub(crate) fn resolve_family(&self, host: &str, port: u16, family: IpFamily) -> Option<Deferred<Vec<SocketAddr>>> {
-        self.ask(host, port, Some(family), |resolver| resolver.resolve_family(self, host, port, family))
+    /// Resolves as [`resolve_by`](Reactor::resolve_by), in one family. `None` if the resolver does not distinguish the
+    /// families.
+    pub(crate) fn resolve_family_by(
+        &self,
+        resolver: &OneResolver,
+        host: &str,
+        port: u16,
+        family: IpFamily,
+    ) -> Option<Deferred<Vec<SocketAddr>>> {
+        let look_up = |name: &str| resolver.0.resolve_family(self, name, port, family);
+        self.ask(resolver, host, port, Some(family), look_up)
     }
 
-    /// Asks the installed resolver by `look_up`, unless another caller waits for the same answer.
+    /// Asks `resolver` by `look_up`, unless another caller waits for the same answer.
     fn ask(
         &self,
+        resolver: &OneResolver,
         host: &str,
         port: u16,
         family: Option<IpFamily>,
-        look_up: impl FnOnce(&dyn HostnameResolver) -> Option<Deferred<Vec<SocketAddr>>>,
+        look_up: impl FnOnce(&str) -> Option<Deferred<Vec<SocketAddr>>>,
     ) -> Option<Deferred<Vec<SocketAddr>>> {
+        let name = match ascii_host_name(host) {
+            Ok(name) => name,
+            Err(error) => return Some(fail(error)),
+        };
+        // Wide digits become ordinary ones, so the ASCII form may be an address although `host` is not.
+        if let Some(address) = literal(&name, port) {
+            let found = vec![address];
+            return Some(succeed(match family {
+                Some(family) => of_family(found, family),
+                None => found,
+            }));
+        }
         let names = self.feature::<NameResolver>();
-        let installed = names.installed.borrow().clone();
-        let question = Question { host: host.into(), port, family, resolver: names.number.get() };
+        let question = Question { host: Rc::from(&*name), port, family, resolver: resolver.clone() };
         let _entered = self.0.enter();
-        let answer = names.questions.ask(question, || look_up(&*installed))?;
+        let answer = names.questions.ask(question, || look_up(&name))?;
         Some(answer.add_timeout(LOOKUP_TIMEOUT, self))
+    }
+
+    /// Returns the resolver that is asked unless a caller chooses another one.
+    pub(crate) fn installed_resolver(&self) -> OneResolver {
+        OneResolver(self.feature::<NameResolver>().installed.borrow().clone())
     }
 
     /// Replaces the resolver, and returns the previous one: `installNameResolver`.
@@ -248,28 +282,63 @@ impl Reactor {
     /// # Ok::<(), ropewalk::Error>(())
     /// ```
     pub fn install_name_resolver(&self, resolver: Rc<dyn HostnameResolver>) -> Rc<dyn HostnameResolver> {
-        let names = self.feature::<NameResolver>();
-        names.number.set(names.number.get() + 1);
-        names.installed.replace(resolver)
+        self.feature::<NameResolver>().installed.replace(resolver)
     }
 }
 
 /// The installed resolver, and the questions that have no answer yet.
 struct NameResolver {
     installed: RefCell<Rc<dyn HostnameResolver>>,
-    /// The number of resolvers that were installed before.
-    number: Cell<u64>,
     questions: Rc<Questions>,
 }
 
 impl Feature for NameResolver {
     fn new(_reactor: &Reactor) -> NameResolver {
-        NameResolver {
-            installed: RefCell::new(Rc::new(DefaultResolver)),
-            number: Cell::default(),
-            questions: Rc::default(),
-        }
+        NameResolver { installed: RefCell::new(Rc::new(DefaultResolver)), questions: Rc::default() }
     }
+}
+
+/// A resolver, which is equal only to itself.
+#[derive(Clone)]
+pub(crate) struct OneResolver(pub(crate) Rc<dyn HostnameResolver>);
+
+impl OneResolver {
+    fn address(&self) -> *const () {
+        Rc::as_ptr(&self.0).cast()
+    }
+}
+
+impl PartialEq for OneResolver {
+    fn eq(&self, other: &OneResolver) -> bool {
+        self.address() == other.address()
+    }
+}
+
+impl Eq for OneResolver {}
+
+impl Hash for OneResolver {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.address().hash(state);
+    }
+}
+
+impl std::fmt::Debug for OneResolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HostnameResolver")
+    }
+}
+
+/// Returns the addresses of `localhost` and of each name below it: RFC 6761, section 6.3.
+fn loopback(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let last = name.rsplit('.').next()?;
+    let addresses = || vec![(Ipv6Addr::LOCALHOST, port).into(), (Ipv4Addr::LOCALHOST, port).into()];
+    last.eq_ignore_ascii_case("localhost").then(addresses)
+}
+
+fn of_family(mut addresses: Vec<SocketAddr>, family: IpFamily) -> Vec<SocketAddr> {
+    addresses.retain(|address| family.has(address));
+    addresses
 }
 
 /// Parses `host` as an IP address: `127.0.0.1`, `::1`, or with a zone `fe80::1%2` or `fe80::1%eth0`.

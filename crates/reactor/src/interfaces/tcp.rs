@@ -8,11 +8,14 @@ use ropewalk_proto::{Address, DEFAULT_BACKLOG};
 use ropewalk_sys::{IpFamily, ListenSpec, is_family_missing};
 
 use super::Interface;
-use super::resolver::literal;
+use super::resolver::{HostnameResolver, OneResolver, literal};
 use crate::error::{Error, Result};
 use crate::kernel::Reactor;
 use crate::protocols::{ClientFactory, Factory};
-use crate::transports::{Connector, Port, Target};
+use crate::transports::{ATTEMPT_DELAY, Connector, HostName, Port, Target};
+
+/// The least Connection Attempt Delay that RFC 8305 allows, section 5.
+const SHORTEST_ATTEMPT_DELAY: Duration = Duration::from_millis(10);
 
 /// Twisted's default for `connectTCP`.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -127,6 +130,8 @@ pub struct Destination {
     timeout: Option<Duration>,
     bind: Option<SocketAddr>,
     family: Option<IpFamily>,
+    resolver: Option<OneResolver>,
+    attempt_delay: Duration,
 }
 
 impl Destination {
@@ -135,7 +140,13 @@ impl Destination {
     pub fn new(host: &str, port: u16) -> Destination {
         match literal(host, port) {
             Some(address) => Destination::address(address),
-            None => Destination::to(Target::Name { host: host.into(), port, family: None }),
+            None => Destination::to(Target::Name(HostName {
+                host: host.into(),
+                port,
+                family: None,
+                resolver: None,
+                attempt_delay: ATTEMPT_DELAY,
+            })),
         }
     }
 
@@ -145,7 +156,14 @@ impl Destination {
     }
 
     fn to(target: Target) -> Destination {
-        Destination { target, timeout: Some(CONNECT_TIMEOUT), bind: None, family: None }
+        Destination {
+            target,
+            timeout: Some(CONNECT_TIMEOUT),
+            bind: None,
+            family: None,
+            resolver: None,
+            attempt_delay: ATTEMPT_DELAY,
+        }
     }
 
     /// Sets the time limit for connecting, including name resolution. `None` leaves the limit to the system.
@@ -176,6 +194,50 @@ impl Destination {
         self
     }
 
+    /// Looks the name up by `resolver`, instead of the one that is
+    /// [installed](Reactor::install_name_resolver) in the reactor. Has no effect on an IP address.
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    /// use ropewalk::Destination;
+    /// use ropewalk::interfaces::resolver::{HostsFileResolver, ThreadedResolver};
+    ///
+    /// let hosts = Rc::new(HostsFileResolver::new("/srv/cluster/hosts", Rc::new(ThreadedResolver)));
+    /// let node = Destination::new("node7", 4000).resolver(hosts.clone());
+    /// let other = Destination::new("node8", 4000).resolver(hosts); // shares what was read
+    /// # drop((node, other));
+    /// ```
+    #[must_use]
+    pub fn resolver(mut self, resolver: Rc<dyn HostnameResolver>) -> Destination {
+        self.resolver = Some(OneResolver(resolver));
+        self
+    }
+
+    /// Sets the time after which the next address of a name is tried while earlier attempts still run: the Connection
+    /// Attempt Delay of RFC 8305, and `attemptDelay` of `HostnameEndpoint`. The default is 250 ms, and less than 10 ms
+    /// counts as 10 ms.
+    ///
+    /// The delay never stops an earlier attempt, which may still be the one that connects.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::Destination;
+    /// use ropewalk::testing::{AccumulatingProtocol, Faults, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new().with_faults(Faults::none().black_hole([192, 0, 2, 1]));
+    /// net.add_host("example.org", &["192.0.2.1", "192.0.2.2"]);
+    /// let impatient = Destination::new("example.org", 80).attempt_delay(Duration::from_millis(100));
+    /// net.connect_tcp(impatient, AccumulatingProtocol::new().factory())?;
+    /// net.advance(Duration::from_millis(101));
+    /// assert_eq!(net.tcp_clients().len(), 2);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    #[must_use]
+    pub fn attempt_delay(mut self, delay: Duration) -> Destination {
+        self.attempt_delay = delay.max(SHORTEST_ATTEMPT_DELAY);
+        self
+    }
+
     /// # Errors
     /// [`Error::InvalidAddress`] when the destination is an address of the excluded family.
     fn into_target(self) -> Result<Target> {
@@ -183,14 +245,17 @@ impl Destination {
             (Target::Address(Address::Inet(address)), Some(family)) if !family.has(&address) => {
                 Err(Error::invalid_address(&address.to_string(), &format!("a name or an {family} address")))
             }
-            (Target::Name { host, port, .. }, family) if host.is_empty() => {
+            (Target::Name(HostName { host, port, .. }), family) if host.is_empty() => {
                 let this_machine: IpAddr = match family {
                     Some(IpFamily::V6) => Ipv6Addr::LOCALHOST.into(),
                     _ => Ipv4Addr::LOCALHOST.into(),
                 };
                 Ok(Target::Address(SocketAddr::new(this_machine, port).into()))
             }
-            (Target::Name { host, port, .. }, family) => Ok(Target::Name { host, port, family }),
+            (Target::Name(name), family) => {
+                let (resolver, attempt_delay) = (self.resolver, self.attempt_delay);
+                Ok(Target::Name(HostName { family, resolver, attempt_delay, ..name }))
+            }
             (target, _) => Ok(target),
         }
     }

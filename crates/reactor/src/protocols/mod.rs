@@ -325,8 +325,8 @@ pub trait BufferedProtocol {
 
 /// A protocol that receives the descriptors that the peer of a UNIX connection sends.
 ///
-/// [`Protocol::file_descriptor_receiver`] returns it. The connection calls
-/// the methods on the reactor's thread, as callbacks of the protocol.
+/// [`Protocol::file_descriptor_receiver`] returns it. The connection calls the methods on the reactor's thread, as
+/// callbacks of the protocol.
 ///
 /// ```
 /// # #[cfg(unix)] {
@@ -346,9 +346,9 @@ pub trait BufferedProtocol {
 ///     }
 ///
 ///     fn data_received(&mut self, transport: &Transport, data: &[u8]) {
-///         match &mut self.0 {
-///             Some(file) if file.write_all(data).is_ok() => {}
-///             _ => transport.abort_connection(),
+///         let written = self.0.as_mut().is_some_and(|file| file.write_all(data).is_ok());
+///         if !written {
+///             transport.abort_connection();
 ///         }
 ///     }
 /// }

@@ -20,11 +20,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ropewalk_proto::{Address, Deferred, Key};
-use ropewalk_sys::{ConnectSpec, IpFamily, OwnedSocket, Ready};
+use ropewalk_sys::{ConnectSpec, OwnedSocket, Ready};
 
 use super::attempts::Attempts;
 use super::factory_users::{start_factory, stop_factory};
-use super::lookups::{Lookups, interleaved};
+use super::lookups::{HostName, Lookups, interleaved};
 use super::stream::{Origin, Settings, Stream};
 use super::{Transport, connect_hook};
 use crate::error::{Error, Result};
@@ -34,7 +34,7 @@ use crate::protocols::{ClientFactory, Protocol};
 
 /// The time after which the next attempt begins while earlier ones still run: the Connection Attempt Delay of RFC 8305,
 /// section 5.
-const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+pub(crate) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Connects to a destination, and can connect again after a failure or a loss: IConnector.
 ///
@@ -87,12 +87,7 @@ pub enum ConnectorState {
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
     Address(Address),
-    Name {
-        host: Rc<str>,
-        port: u16,
-        /// `None` allows both families.
-        family: Option<IpFamily>,
-    },
+    Name(HostName),
     /// A UNIX socket. Connecting fails unless a live process holds its lock file.
     LockedUnix(Arc<Path>),
     /// An address, to which a socket of the program connects, once.
@@ -379,7 +374,7 @@ impl Connector {
         match &self.0.target {
             Target::Address(address) | Target::Prepared(address, _) => address.to_string(),
             Target::LockedUnix(path) => path.display().to_string(),
-            Target::Name { host, port, .. } => format!("{host}:{port}"),
+            Target::Name(HostName { host, port, .. }) => format!("{host}:{port}"),
         }
     }
 
@@ -543,7 +538,7 @@ impl ConnectorInner {
                 Ok(false) => self.fail(Error::BadFile(Address::Unix(path.clone()))),
                 Err(away) => self.fail(away),
             },
-            Target::Name { host, port, family } => self.look_up(reactor, host, *port, *family),
+            Target::Name(name) => self.look_up(reactor, name),
         }
     }
 
@@ -589,8 +584,14 @@ impl ConnectorInner {
         let mut race = self.race.borrow_mut();
         race.running.push((key, place, address));
         if !race.waiting.is_empty() || !race.lookups.are_done() {
-            let next = self.later(reactor, ATTEMPT_DELAY, ConnectorInner::attempt_next);
-            race.stagger = Some(next);
+            race.stagger = Some(self.later(reactor, self.attempt_delay(), ConnectorInner::attempt_next));
+        }
+    }
+
+    fn attempt_delay(&self) -> Duration {
+        match &self.target {
+            Target::Name(name) => name.attempt_delay,
+            _ => ATTEMPT_DELAY,
         }
     }
 
@@ -602,7 +603,7 @@ impl ConnectorInner {
         let mut race = self.race.borrow_mut();
         if race.running.is_empty() && race.waiting.is_empty() && race.lookups.are_done() {
             let error = match &self.target {
-                Target::Name { host, .. } if !race.has_begun() => race.lookups.reason(host),
+                Target::Name(name) if !race.has_begun() => race.lookups.reason(&name.host),
                 _ => race.take_reason(),
             };
             drop(race);

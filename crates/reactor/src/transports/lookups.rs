@@ -19,10 +19,24 @@ use ropewalk_sys::IpFamily;
 
 use super::{Connector, ConnectorInner, ConnectorState};
 use crate::error::Error;
+use crate::interfaces::resolver::OneResolver;
 use crate::kernel::Reactor;
 
 /// The time that IPv4 addresses wait for those of IPv6: the Resolution Delay of RFC 8305, section 3.
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
+
+/// A name to connect to, with the choices for its look-up and for the attempts.
+#[derive(Clone, Debug)]
+pub(crate) struct HostName {
+    pub(crate) host: Rc<str>,
+    pub(crate) port: u16,
+    /// `None` allows both families.
+    pub(crate) family: Option<IpFamily>,
+    /// `None` is the installed resolver.
+    pub(crate) resolver: Option<OneResolver>,
+    /// The time after which the next attempt begins while earlier ones still run.
+    pub(crate) attempt_delay: Duration,
+}
 
 /// The look-ups that the resolver has not answered, and the results so far. `None` is a look-up for both families at
 /// once.
@@ -73,15 +87,9 @@ impl fmt::Display for Missing {
 }
 
 impl ConnectorInner {
-    /// Asks for the addresses of `host`: of the family `wanted` only, or of both families in parallel.
-    pub(super) fn look_up(
-        self: &Rc<ConnectorInner>,
-        reactor: &Reactor,
-        host: &str,
-        port: u16,
-        wanted: Option<IpFamily>,
-    ) {
-        let answers = ask(reactor, host, port, wanted);
+    /// Asks for the addresses of `name`: of its family only, or of both families in parallel.
+    pub(super) fn look_up(self: &Rc<ConnectorInner>, reactor: &Reactor, name: &HostName) {
+        let (answers, wanted) = (ask(reactor, name), name.family);
         // The look-ups are stored first: if an answer is there already, adding a callback calls `answered` at once.
         self.race.borrow_mut().lookups.unanswered = answers.iter().map(|(question, _)| *question).collect();
         for (question, answer) in answers {
@@ -131,16 +139,12 @@ impl ConnectorInner {
 /// Asks the resolver, and returns the questions with their future answers.
 ///
 /// There is one question for each family, or one for all families if the resolver does not distinguish them.
-fn ask(
-    reactor: &Reactor,
-    host: &str,
-    port: u16,
-    wanted: Option<IpFamily>,
-) -> Vec<(Option<IpFamily>, Deferred<Vec<SocketAddr>>)> {
-    let families = wanted.map_or(vec![IpFamily::V6, IpFamily::V4], |family| vec![family]);
-    let answer = |family| Some((Some(family), reactor.resolve_family(host, port, family)?));
+fn ask(reactor: &Reactor, name: &HostName) -> Vec<(Option<IpFamily>, Deferred<Vec<SocketAddr>>)> {
+    let resolver = name.resolver.clone().unwrap_or_else(|| reactor.installed_resolver());
+    let families = name.family.map_or(vec![IpFamily::V6, IpFamily::V4], |family| vec![family]);
+    let answer = |family| Some((Some(family), reactor.resolve_family_by(&resolver, &name.host, name.port, family)?));
     let apart: Option<Vec<_>> = families.into_iter().map(answer).collect();
-    apart.unwrap_or_else(|| vec![(None, reactor.resolve_host_name(host, port))])
+    apart.unwrap_or_else(|| vec![(None, reactor.resolve_by(&resolver, &name.host, name.port))])
 }
 
 /// Returns the addresses of an answer that belong to `family`.

@@ -42,13 +42,14 @@ mod unread;
 mod when_lost;
 mod writing;
 
+pub(crate) use connector::{ATTEMPT_DELAY, ConnectorInner, Prepared, Target};
 pub use connector::{Connector, ConnectorState, WeakConnector};
-pub(crate) use connector::{ConnectorInner, Prepared, Target};
 pub(crate) use datagrams::Opened;
 pub use datagrams::{Datagram, DatagramCounters, DatagramPort, Datagrams, NetworkInterface};
 pub use hold::Hold;
 pub(crate) use keys::Keys;
 pub use lingering::Linger;
+pub(crate) use lookups::HostName;
 pub use observer::Observer;
 pub use port::Port;
 pub use process::Process;

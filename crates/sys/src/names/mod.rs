@@ -8,6 +8,12 @@ use std::net::SocketAddr;
 #[cfg_attr(not(unix), path = "other.rs")]
 mod system;
 
+/// The greatest length of a label: RFC 1035, section 2.3.4.
+const LONGEST_LABEL: usize = 63;
+
+/// The greatest length of a name as text. As a message has it, it is two bytes longer.
+const LONGEST_NAME: usize = 253;
+
 /// One of the two kinds of IP addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum IpFamily {
@@ -56,24 +62,40 @@ pub fn look_up(host: &str, port: u16, family: IpFamily) -> io::Result<Vec<Socket
     system::look_up(host, port, family)
 }
 
-/// Checks that `host` has the form in which name servers know it. A name with letters beyond ASCII has an ASCII form as
-/// well: RFC 5890, section 2.3.2.1. getaddrinfo(3) would send its bytes as they are.
+/// Checks that `host` has a form that name servers can have: RFC 1035, section 2.3.4. A name with letters beyond ASCII
+/// has an ASCII form as well: RFC 5890, section 2.3.2.1. getaddrinfo(3) would send the bytes of any name as they are.
 ///
 /// # Errors
-/// `InvalidInput` for a name with letters beyond ASCII.
+/// `InvalidInput` for another name, with a message that says why.
 ///
 /// ```
 /// use ropewalk_sys::check_name;
 ///
-/// assert!(check_name("xn--bcher-kva.example").is_ok());
+/// assert!(check_name("xn--bcher-kva.example.").is_ok());
 /// assert!(check_name("b\u{fc}cher.example").unwrap_err().to_string().contains("xn--"));
+/// assert_eq!(check_name("www..example").unwrap_err().to_string(), "the name has an empty label: two dots in a row");
 /// ```
 pub fn check_name(host: &str) -> io::Result<()> {
-    if host.is_ascii() {
-        return Ok(());
-    }
-    let message = "the name has letters beyond ASCII: use its ASCII form, in which such labels begin with xn--";
-    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+    fault_of(host).map_or(Ok(()), |message| Err(io::Error::new(io::ErrorKind::InvalidInput, message)))
+}
+
+fn fault_of(host: &str) -> Option<&'static str> {
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let labels = || name.split('.');
+    Some(match name {
+        _ if !name.is_ascii() => {
+            "the name has letters beyond ASCII: use its ASCII form, in which such labels begin with xn--"
+        }
+        _ if name.bytes().any(|byte| byte.is_ascii_control() || byte == b' ') => {
+            "the name has a space or a control character"
+        }
+        "" => "the name is empty",
+        _ if name.starts_with('.') => "the name begins with a dot",
+        _ if labels().any(str::is_empty) => "the name has an empty label: two dots in a row",
+        _ if labels().any(|label| label.len() > LONGEST_LABEL) => "a label of the name is longer than 63 bytes",
+        _ if name.len() > LONGEST_NAME => "the name is longer than 253 bytes",
+        _ => return None,
+    })
 }
 
 /// Returns the number of the zone of a link-local IPv6 address: if_nametoindex(3). `zone` is the name of a network
@@ -126,6 +148,27 @@ mod tests {
         let found = look_up("localhost", 4711, IpFamily::V4).unwrap();
         assert!(!found.is_empty());
         assert!(found.iter().all(|address| address.is_ipv4() && address.ip().is_loopback() && address.port() == 4711));
+    }
+
+    #[test]
+    fn the_fault_of_a_name_is_named() {
+        let (long_label, long_name) = ("x".repeat(64), ["long"; 51].join("."));
+        for (name, fault) in [
+            ("a b", "space or a control"),
+            ("a\0b", "space or a control"),
+            (".", "is empty"),
+            (".example", "begins with a dot"),
+            ("www..example", "empty label"),
+            ("example..", "empty label"),
+            (&*long_label, "longer than 63"),
+            (&*long_name, "longer than 253"),
+        ] {
+            let error = check_name(name).unwrap_err();
+            assert!(error.to_string().contains(fault), "{name}: {error}");
+        }
+        for name in ["a_b.example", "example.", &"x".repeat(63), &["long"; 50].join("."), "-", "1"] {
+            assert!(check_name(name).is_ok(), "{name}");
+        }
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The host names of a network and their addresses: a name server that answers at once.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::interfaces::resolver::ascii_host_name;
 
 /// Names and their addresses. The table begins with `localhost` (RFC 6761).
 pub(crate) struct HostNames(HashMap<String, Entry>);
@@ -39,7 +42,8 @@ impl HostNames {
 }
 
 /// Returns the form of `name` in the table. As in the DNS, capitals and the dot of the root make no difference: RFC
-/// 1034, section 3.1.
+/// 1034, section 3.1. A name with letters beyond ASCII has its ASCII form, if it has one.
 fn canonical(name: &str) -> String {
-    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+    let name = ascii_host_name(name).unwrap_or(Cow::Borrowed(name));
+    name.strip_suffix('.').unwrap_or(&name).to_ascii_lowercase()
 }
