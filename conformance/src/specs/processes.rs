@@ -10,14 +10,15 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
+use ropewalk::endpoints::client_from_string;
 use ropewalk::processes::{
     ChildDescriptor, Command, ExitStatus, Identity, PipeEnd, Process, Resource, Signal, SpawnStep,
 };
-use ropewalk::{Error, Reactor};
+use ropewalk::{Address, Error, Factory, Protocol, Reactor};
 
 use crate::child::{Child, run_child, shell};
 use crate::scenario::Performance;
-use crate::script::stop;
+use crate::script::{Log, Script, stop};
 use crate::waiting::{run_until, when};
 use crate::{run, specifications};
 
@@ -43,6 +44,15 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Builds no protocol.
+struct Refusing;
+
+impl Factory for Refusing {
+    fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
+        None
     }
 }
 
@@ -119,10 +129,12 @@ specifications! {
         // P1: no SIGPIPE, and the loss of the pipe is reported once.
         let reactor = subject.reactor();
         let child = Child::stopping().on_made(|process| process.write(&vec![b'x'; 1 << 20]));
-        reactor.spawn_process(&Command::new("true"), child.clone()).unwrap();
+        let process = reactor.spawn_process(&Command::new("true"), child.clone()).unwrap();
         run(&reactor);
         assert_eq!(child.log().count("0 lost"), 1);
         assert!(child.log().contains("ended 0"));
+        // A pipe takes 64 KiB.
+        assert!(process.unsent(0) >= 900_000, "{} bytes", process.unsent(0));
     }
 
     fn an_orphan_delays_only_the_end(subject: &Subject) {
@@ -477,6 +489,59 @@ specifications! {
         drop(reactor);
         assert_eq!(Rc::strong_count(&dropped), 1);
         assert!(matches!(process.signal(Signal::TERM), Err(Error::Closed)));
+    }
+
+    fn a_program_is_one_connection(subject: &Subject) {
+        // ProcessEndpoint: written bytes are its input, received bytes its output.
+        let reactor = subject.reactor();
+        let (log, child) = (Log::new(), Child::stopping());
+        let script = Script::logged(&log, "conversation").on_made(|transport| {
+            transport.write(b"hello");
+            transport.lose_write_connection();
+        });
+        let command = shell("cat; echo aside >&2; exit 3");
+        let process = reactor.connect_process(&command, &script.factory(), child.clone()).unwrap();
+        assert_eq!(process.pipe(0), process.pipe(1));
+        run(&reactor);
+        log.expect(&[
+            "conversation made", "conversation write lost", "conversation data hello", "conversation read lost",
+            "conversation lost ConnectionDone",
+        ]);
+        assert_eq!(child.text(2), "aside\n");
+        assert_eq!(child.log().count("1 lost"), 1);
+        assert_eq!(child.log().entries().last().unwrap(), "ended 3");
+        assert_eq!(reactor.source_count(), 0);
+    }
+
+    fn a_refused_protocol_starts_no_program(subject: &Subject) {
+        let reactor = subject.reactor();
+        let refused = reactor.connect_process(&Command::new("cat"), &Refusing, Child::new());
+        assert!(matches!(refused, Err(Error::Closed)));
+        let deaf = Command::new("cat").stdin(ChildDescriptor::Null);
+        let error = reactor.connect_process(&deaf, &Script::new().factory(), Child::new()).unwrap_err();
+        assert!(error.to_string().contains("needs pipes"), "{error}");
+        assert_eq!(reactor.source_count(), 0);
+    }
+
+    fn an_endpoint_starts_a_program(subject: &Subject) {
+        // process:PROGRAM:ARGUMENT...
+        let reactor = subject.reactor();
+        let endpoint = client_from_string(&reactor, r"process:sh:-c:tr a-z A-Z; echo A\=B:directory=/").unwrap();
+        let (log, stopping) = (Log::new(), reactor.clone());
+        let script = Script::logged(&log, "shell").on_lost(move |_, _| stop(&stopping)).on_made(|transport| {
+            transport.write(b"x");
+            transport.lose_write_connection();
+        });
+        let connected = endpoint.connect(&reactor, Rc::new(script.factory()));
+        assert!(connected.try_result().unwrap().is_ok());
+        run(&reactor);
+        assert_eq!(script.received(), b"XA=B\n");
+        let missing = client_from_string(&reactor, "process:/no/such").unwrap();
+        let failed = missing.connect(&reactor, Rc::new(Script::new().factory())).try_result().unwrap().unwrap_err();
+        assert!(failed.to_string().contains("there is no such file"), "{failed}");
+        for wrong in ["process:", "process:cat:colour=red"] {
+            assert!(client_from_string(&reactor, wrong).is_err(), "{wrong}");
+        }
     }
 
     fn other_children_keep_their_status(subject: &Subject) {

@@ -50,6 +50,7 @@ Endpoints to connect to:
   tcp6:HOST:PORT             TCP over IPv6 only
   unix:PATH                  UNIX socket
   serial:DEVICE[:speed=9600] serial port, such as serial:/dev/ttyUSB0:speed=115200
+  process:PROGRAM[:ARGUMENT] standard input and output of a program, such as process:sh:-c:date
 Write \\: for a colon inside an argument, as in tcp:8000:interface=\\:\\:1
 
 Ctrl-C or SIGTERM stops the program. Logs go to standard error. The environment variable

@@ -34,6 +34,7 @@
 //! | [`AdoptedServerEndpoint`]: `systemd:`, `fd:` | |
 //! | | [`SerialPortEndpoint`]: `serial:` |
 //! | [`StdioServerEndpoint`]: `stdio:` | |
+//! | | [`ProcessClientEndpoint`]: `process:` |
 //! | [`HaproxyServerEndpoint`]: `haproxy:` before another description | |
 //!
 //! The book's chapter on endpoints lists all types and their arguments. The grammar is in
@@ -45,6 +46,7 @@
 mod adopted;
 mod connecting;
 mod haproxy;
+mod process;
 mod registry;
 mod serial;
 mod stdio;
@@ -63,6 +65,7 @@ use crate::transports::{Port, Transport};
 
 pub use adopted::AdoptedServerEndpoint;
 pub use haproxy::HaproxyServerEndpoint;
+pub use process::ProcessClientEndpoint;
 pub use registry::Endpoints;
 pub use serial::SerialPortEndpoint;
 pub use stdio::StdioServerEndpoint;

@@ -16,12 +16,14 @@ use ropewalk_proto::description::{ClientDescription, Description, DescriptionErr
 
 use super::adopted::AdoptedServerEndpoint;
 use super::haproxy::HaproxyServerEndpoint;
+use super::process::ProcessClientEndpoint;
 use super::serial::SerialPortEndpoint;
 use super::stdio::StdioServerEndpoint;
 use super::tcp::{TcpClientEndpoint, TcpServerEndpoint};
 use super::unix::{UnixClientEndpoint, UnixServerEndpoint};
 use super::{StreamClientEndpoint, StreamServerEndpoint};
 use crate::kernel::Reactor;
+use crate::processes::Command;
 
 type Parsed<E> = Result<Rc<E>, DescriptionError>;
 type Parser<E> = Rc<dyn Fn(&Endpoints, &Description) -> Parsed<E>>;
@@ -101,6 +103,7 @@ impl Endpoints {
         for name in ClientDescription::names() {
             endpoints.register_client(name, |_, description| described_client(description));
         }
+        endpoints.register_client("process", |_, description| process(description));
         endpoints
     }
 
@@ -275,6 +278,26 @@ fn haproxy(endpoints: &Endpoints, description: &Description) -> Parsed<dyn Strea
     Ok(Rc::new(HaproxyServerEndpoint::new(inner)))
 }
 
+/// Parses `process:PROGRAM[:ARGUMENT...][:directory=PATH]`.
+fn process(description: &Description) -> Parsed<dyn StreamClientEndpoint> {
+    let missing = "missing program after 'process:': expected process:PROGRAM[:ARGUMENT...], for example process:cat";
+    let mut words = description.positional().iter().map(|argument| argument.value.as_str());
+    let program = words.next().filter(|program| !program.is_empty());
+    let program = program.ok_or_else(|| DescriptionError::new(description.text().len(), missing))?;
+    let mut command = Command::new(program).args(words);
+    for keyed in description.keyed() {
+        if keyed.key.value != "directory" {
+            let message = format_args!(
+                "unknown key '{}': expected directory=PATH. An '=' in an argument of the program is written '\\='",
+                keyed.key.value
+            );
+            return Err(DescriptionError::new(keyed.key.offset, message));
+        }
+        command = command.directory(&keyed.argument.value);
+    }
+    Ok(Rc::new(ProcessClientEndpoint::new(command)))
+}
+
 /// Returns the error for a type that only a newer grammar knows: `ropewalk-proto` is released separately.
 fn unsupported(description: &dyn std::fmt::Display) -> DescriptionError {
     DescriptionError::new(0, format_args!("endpoint type of '{description}' is not supported by this version"))
@@ -305,7 +328,7 @@ mod tests {
         assert_eq!(error.offset(), 0);
         assert_eq!(
             error.to_string(),
-            "unknown client endpoint type 'udp': expected one of custom, serial, tcp, tcp6, unix (for example tcp:localhost:8000)"
+            "unknown client endpoint type 'udp': expected one of custom, process, serial, tcp, tcp6, unix (for example tcp:localhost:8000)"
         );
         assert!(
             server_error(&endpoints, "udp:1")

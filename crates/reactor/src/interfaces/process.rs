@@ -1,11 +1,13 @@
 //! IReactorProcess: child processes.
 
-use ropewalk_sys::ProcessGroup;
+use ropewalk_proto::Address;
+use ropewalk_sys::{ChildDescriptor, PipeEnd, ProcessGroup, SpawnPlan};
 
 use super::Interface;
 use crate::error::{Error, Result};
-use crate::kernel::Reactor;
+use crate::kernel::{CallbackKind, Reactor};
 use crate::processes::{Command, ProcessProtocol};
+use crate::protocols::{Factory, Protocol};
 use crate::transports::Process;
 
 impl Reactor {
@@ -46,9 +48,77 @@ impl Reactor {
     /// waits in another thread.
     pub fn spawn_process(&self, command: &Command, protocol: impl ProcessProtocol + 'static) -> Result<Process> {
         self.require(Interface::Process)?;
+        self.begin_process(command.plan(), Box::new(protocol), None)
+    }
+
+    /// Starts a program, and makes one connection of its standard input and output, or of its terminal.
+    ///
+    /// `factory` builds the protocol of the connection, and is neither started nor stopped. `protocol` handles the other
+    /// pipes, the exit and the end. The connection is the [`pipe`](Process::pipe) of the numbers 0 and 1, and its loss
+    /// is reported to `protocol` as that of 1. [`lose_write_connection`](crate::Transport::lose_write_connection) closes
+    /// the child's input. May be called from any callback.
+    ///
+    /// ```
+    /// # #[cfg(target_os = "linux")] {
+    /// use ropewalk::Reactor;
+    /// use ropewalk::processes::{Command, ExitStatus, Process, ProcessProtocol};
+    /// use ropewalk::testing::AccumulatingProtocol;
+    ///
+    /// struct Stop;
+    ///
+    /// impl ProcessProtocol for Stop {
+    ///     fn process_ended(&mut self, process: &Process, _status: ExitStatus) {
+    ///         process.reactor().stop().unwrap();
+    ///     }
+    /// }
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let conversation = AccumulatingProtocol::new();
+    /// let process = reactor.connect_process(&Command::new("cat"), &conversation.factory(), Stop)?;
+    /// let cat = process.pipe(0).expect("the connection");
+    /// cat.write(b"hello");
+    /// cat.lose_write_connection();
+    /// reactor.run()?;
+    /// assert_eq!(conversation.data(), b"hello");
+    /// # }
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [`spawn_process`](Reactor::spawn_process). [`Error::Failed`] if the command has other descriptors
+    /// than the usual pipes as standard input or output. [`Error::Closed`] if the factory builds no protocol, and
+    /// [`Error::Panicked`] if it panics: the program is then not started.
+    pub fn connect_process(
+        &self,
+        command: &Command,
+        factory: &dyn Factory,
+        protocol: impl ProcessProtocol + 'static,
+    ) -> Result<Process> {
+        self.require(Interface::Process)?;
         let plan = command.plan();
+        if !can_converse(plan) {
+            let message = "a connection to a program needs pipes as its standard input and output, or a terminal";
+            return Err(Error::Failed(message.into()));
+        }
+        let build = || factory.build_protocol(&Address::Unnamed);
+        let conversation = self.0.guard(CallbackKind::Factory, "build_protocol", build)?.ok_or(Error::Closed)?;
+        self.begin_process(plan, Box::new(protocol), Some(conversation))
+    }
+
+    fn begin_process(
+        &self,
+        plan: &SpawnPlan,
+        protocol: Box<dyn ProcessProtocol>,
+        conversation: Option<Box<dyn Protocol>>,
+    ) -> Result<Process> {
         let spawned = self.0.processes(|processes| processes.spawn(plan))?.map_err(Error::spawn)?;
         let leads_group = plan.group != ProcessGroup::Inherited || plan.terminal.is_some();
-        Ok(Process::begin(self, spawned, leads_group, Box::new(protocol)))
+        Ok(Process::begin(self, spawned, leads_group, protocol, conversation))
     }
+}
+
+/// Whether the reactor has both ends of a conversation with the child.
+fn can_converse(plan: &SpawnPlan) -> bool {
+    let has = |number, end| matches!(plan.descriptors.get(&number), Some(ChildDescriptor::Pipe(kept)) if *kept == end);
+    plan.terminal.is_some() || has(0, PipeEnd::Writer) && has(1, PipeEnd::Reader)
 }

@@ -69,7 +69,7 @@ impl Stream {
     /// Settles a connection that is lost.
     #[cold]
     pub(super) fn settle_broken(self: &Rc<Stream>, kernel: &Rc<Kernel>) {
-        self.outbound.drop_queue(kernel, &self.flags);
+        self.drop_queue(kernel);
         self.drop_wire();
         if self.has(Flags::PACED) {
             self.pace();

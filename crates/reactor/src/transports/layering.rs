@@ -437,7 +437,7 @@ impl Stream {
             return self.settle_broken(kernel);
         }
         if self.state().is_ending() {
-            self.outbound.drop_queue(kernel, &self.flags);
+            self.drop_queue(kernel);
             self.close_layer_at_once(kernel);
             return self.end_as_asked(kernel);
         }
@@ -479,7 +479,7 @@ impl Stream {
         let (is_open, has_closed) = (layered.borrow().has(LayerState::OPEN), layered.borrow().has_closed);
         if has_closed {
             // No bytes may follow the layer's close.
-            self.outbound.drop_queue(kernel, &self.flags);
+            self.drop_queue(kernel);
         }
         let own = if is_open { self.outbound.take_outbox() } else { None };
         let mut plain = own.unwrap_or_else(|| kernel.spare_outboxes.take());

@@ -126,7 +126,10 @@ impl Stream {
                 self.outbound.put_outbox(outbox);
                 self.mark(Flags::BLOCKED, true);
             }
-            Err(error) => self.outbound.broke(Error::lost(error), &self.flags),
+            Err(error) => {
+                self.count_unsent(outbox.len());
+                self.outbound.broke(Error::lost(error), &self.flags);
+            }
         }
     }
 

@@ -79,6 +79,8 @@ pub(super) struct Rare {
     /// The limit of what a pair of pipes delivers after its output was lost.
     pub(super) rest: Option<Rest>,
     pub(super) waiting_for_end: Vec<Resolver<Error>>,
+    /// The number of bytes that were still queued when the connection ended.
+    pub(super) unsent: usize,
     /// The reason of the end, unless the connection ended in order.
     pub(super) lost: Option<Error>,
 }
@@ -424,7 +426,7 @@ impl Stream {
                     origin.clone().closed(&Reactor(kernel.clone()), reason);
                 }
             }
-            EndStep::Queue => self.outbound.drop_queue(kernel, &self.flags),
+            EndStep::Queue => self.drop_queue(kernel),
             EndStep::Producer => self.stop_producer(kernel),
             EndStep::Consumers => self.settle_consumers(kernel),
             EndStep::Attachments => {
@@ -670,15 +672,16 @@ impl Stream {
         self.rare.peek(look)
     }
 
-    /// Drops the rare state, except for the reason of the end. A successor is kept, because its `connection_lost` must
+    /// Drops the rare state, except for the reason of the end and the number of unsent bytes. A successor is kept, because its `connection_lost` must
     /// be called.
     fn drop_rare(&self) {
         self.inbound.clear(&self.flags);
         self.outbound.clear(&self.flags);
         self.mark(Flags::OBSERVED | Flags::LAYERED, false);
         let Some(mut rare) = self.rare.take() else { return };
-        if let Some(reason) = rare.lost.take() {
-            self.rare(|kept| kept.lost = Some(reason));
+        if rare.lost.is_some() || rare.unsent > 0 {
+            let (reason, unsent) = (rare.lost.take(), rare.unsent);
+            self.rare(|kept| (kept.lost, kept.unsent) = (reason, unsent));
         }
         drop(rare);
     }

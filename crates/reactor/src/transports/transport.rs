@@ -323,6 +323,32 @@ impl Transport {
         self.0.buffered()
     }
 
+    /// Returns the number of bytes that were still queued when the connection ended, and are lost. It is 0 while the
+    /// connection exists.
+    ///
+    /// The system may have taken more bytes than the peer has received, so the peer may lack more than these.
+    ///
+    /// ```
+    /// use ropewalk::testing::{AccumulatingProtocol, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = AccumulatingProtocol::new();
+    /// net.listen_tcp("10.0.0.1:80", server.factory())?;
+    /// let client = net.connect_stream("10.0.0.1:80");
+    /// client.pause_reading();
+    /// net.settle();
+    /// let transport = server.transport().expect("it is connected");
+    /// transport.write(&[0; 1_000_000]);
+    /// net.settle();
+    /// client.abort();
+    /// net.settle();
+    /// assert!(transport.unsent() > 0);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn unsent(&self) -> usize {
+        self.0.unsent()
+    }
+
     /// Returns whether the connection has not ended.
     pub fn is_connected(&self) -> bool {
         !self.0.state().is_lost()

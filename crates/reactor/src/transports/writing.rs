@@ -99,6 +99,23 @@ impl Stream {
         }
     }
 
+    /// Counts bytes that are lost with the connection.
+    pub(super) fn count_unsent(&self, count: usize) {
+        if count > 0 {
+            self.rare(|rare| rare.unsent += count);
+        }
+    }
+
+    /// Drops the queue, and counts its bytes as lost.
+    pub(super) fn drop_queue(&self, kernel: &Kernel) {
+        self.count_unsent(self.buffered());
+        self.outbound.drop_queue(kernel, &self.flags);
+    }
+
+    pub(super) fn unsent(&self) -> usize {
+        self.rare_if_any(|rare| rare.unsent).unwrap_or(0)
+    }
+
     /// Returns the number of written bytes that wait to be handed to the operating system.
     pub(super) fn buffered(&self) -> usize {
         let count = self.outbound.queued();

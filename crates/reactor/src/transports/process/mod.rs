@@ -8,6 +8,7 @@
 
 mod child_pipe;
 mod group;
+mod pair;
 mod seat;
 
 use std::cell::{Cell, RefCell};
@@ -29,6 +30,7 @@ use super::{Keys, Transport};
 use crate::error::{Error, Result};
 use crate::kernel::{CallbackKind, Kernel, Reactor, Source, drop_logged, name_of};
 use crate::processes::ProcessProtocol;
+use crate::protocols::Protocol;
 
 /// A handle of a child process: IProcessTransport. Clones refer to the same process.
 ///
@@ -96,6 +98,7 @@ use crate::processes::ProcessProtocol;
 /// let _ended = process.when_ended().add_callback(move |_| stopping.stop().unwrap());
 /// reactor.run()?;
 /// assert!(exited.is_done() && process.pid() > 1);
+/// assert_eq!(process.unsent(0), 0);
 /// # }
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
@@ -121,18 +124,25 @@ struct Running {
     waiting_for_end: RefCell<Vec<Resolver<ExitStatus>>>,
 }
 
+/// A child is not a peer whose last bytes a lingering socket would wait for.
+const PIPE_SETTINGS: Settings = Settings { is_paced: false, lingers: Some(false) };
+
 /// The number of the terminal's bytes: that of standard output.
 const TERMINAL: u32 = 1;
 
 impl Process {
     /// Makes a process of what the provider has started, and calls `connection_made`.
+    ///
+    /// With `conversation`, standard input and output are one connection, whose protocol it is.
     pub(crate) fn begin(
         reactor: &Reactor,
-        spawned: Spawned,
+        mut spawned: Spawned,
         leads_group: bool,
         protocol: Box<dyn ProcessProtocol>,
+        conversation: Option<Box<dyn Protocol>>,
     ) -> Process {
         let name = name_of(|| protocol.log_prefix());
+        let pair = conversation.map(|protocol| (protocol, pair::take(&mut spawned)));
         let running = Rc::new(Running {
             reactor: Rc::downgrade(&reactor.0),
             key: spawned.process,
@@ -140,7 +150,7 @@ impl Process {
             leads_group,
             pipes: RefCell::default(),
             terminal: spawned.terminal.map(|[receive, _]| receive),
-            open_pipes: Cell::new(spawned.pipes.len() + usize::from(spawned.terminal.is_some())),
+            open_pipes: Cell::new(spawned.pipes.len() + usize::from(spawned.terminal.is_some() || pair.is_some())),
             status: Cell::default(),
             seat: Seat::new(protocol),
             name,
@@ -151,10 +161,10 @@ impl Process {
             let keys = if pipe.end == PipeEnd::Both { Keys::Socket(pipe.key) } else { Keys::Pipe(pipe.key, pipe.end) };
             running.add_pipe(reactor, pipe.number, pipe.end, keys);
         }
-        if let Some([receive, send]) = spawned.terminal {
-            let is_one = receive == send;
-            let keys = if is_one { Keys::Pipe(receive, PipeEnd::Both) } else { Keys::Pair { receive, send } };
-            running.add_pipe(reactor, TERMINAL, PipeEnd::Both, keys);
+        match (pair, spawned.terminal) {
+            (Some((protocol, keys)), _) => running.add_pair(reactor, keys, protocol),
+            (None, Some(terminal)) => running.add_pipe(reactor, TERMINAL, PipeEnd::Both, pair::terminal(terminal)),
+            (None, None) => {}
         }
         reactor.0.add_source(spawned.process, running.clone());
         let process = Process(running);
@@ -197,6 +207,12 @@ impl Process {
     /// Returns the transport whose bytes arrive under the number `fd`.
     fn receiving(&self, fd: u32) -> Option<Transport> {
         self.0.pipe(fd).map(|(_, transport)| transport)
+    }
+
+    /// Returns the number of bytes that were written to the pipe `fd` and that the system had not taken when the pipe was
+    /// closed. A child that ends without reading its input leaves such bytes.
+    pub fn unsent(&self, fd: u32) -> usize {
+        self.pipe(fd).map_or(0, |pipe| pipe.unsent())
     }
 
     /// Sends a copy of `data` to the child's standard input. Without a pipe there, `data` is dropped.
@@ -365,8 +381,7 @@ impl Running {
 
     fn add_pipe(self: &Rc<Running>, reactor: &Reactor, number: u32, end: PipeEnd, keys: Keys) {
         let protocol = Box::new(ChildPipe::new(self, number, self.name));
-        let settings = Settings { lingers: Some(false), ..Settings::default() };
-        let transport = Stream::begin(reactor, keys, Address::Unnamed, protocol, None, settings);
+        let transport = Stream::begin(reactor, keys, Address::Unnamed, protocol, None, PIPE_SETTINGS);
         self.pipes.borrow_mut().insert(number, (end, transport));
     }
 
