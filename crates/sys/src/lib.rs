@@ -27,6 +27,7 @@ pub mod signals;
 #[cfg(unix)]
 mod socket;
 mod system_error;
+mod terminal;
 #[cfg(target_os = "linux")]
 mod uring;
 mod waker;
@@ -45,4 +46,5 @@ pub use serial::SerialDevice;
 pub use system_error::{
     explained_error, is_message_too_long, is_out_of_buffers, message_too_long, system_error, too_many_descriptors,
 };
+pub use terminal::{TerminalMode, TerminalModeGuard, window_size};
 pub use waker::{Wake, Waker};

@@ -8,6 +8,9 @@ use crate::io_handle::{OwnedSocket, OwnedWaitable};
 #[cfg_attr(not(unix), path = "none.rs")]
 mod system;
 
+#[cfg(unix)]
+pub(crate) use system::input_terminal;
+
 /// Returns a copy of the descriptor `number`, which was open when this process began. From this call on, exec(2) closes
 /// both.
 ///

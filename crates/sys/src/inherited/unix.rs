@@ -5,10 +5,12 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::stdio::{dup2_stdin, dup2_stdout, stdin, stdout};
+use rustix::termios::isatty;
 
 use crate::detach::is_daemon;
 
@@ -22,6 +24,9 @@ const LIST: &str = "/dev/fd";
 const TRIED_MAX: RawFd = 1024;
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// The terminal behind standard input, if the streams were taken from a terminal.
+static INPUT_TERMINAL: OnceLock<OwnedFd> = OnceLock::new();
 
 pub(super) fn inherited(number: u32) -> io::Result<OwnedFd> {
     let number = RawFd::try_from(number).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
@@ -48,10 +53,22 @@ pub(super) fn take_standard_streams() -> io::Result<[OwnedFd; 2]> {
     if TAKEN.swap(true, Ordering::Relaxed) {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "standard input and output are in use already"));
     }
+    if isatty(stdin()) {
+        let _ = INPUT_TERMINAL.set(fcntl_dupfd_cloexec(stdin(), FIRST_OTHER)?);
+    }
     let streams = [fcntl_dupfd_cloexec(stdin(), FIRST_OTHER)?, fcntl_dupfd_cloexec(stdout(), FIRST_OTHER)?];
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;
     Ok(streams)
+}
+
+/// Returns a descriptor of the terminal behind standard input, also after the streams were taken.
+pub(crate) fn input_terminal() -> io::Result<OwnedFd> {
+    match INPUT_TERMINAL.get() {
+        Some(terminal) => Ok(fcntl_dupfd_cloexec(terminal, FIRST_OTHER)?),
+        None if isatty(stdin()) => Ok(fcntl_dupfd_cloexec(stdin(), FIRST_OTHER)?),
+        None => Err(io::Error::new(io::ErrorKind::InvalidInput, "standard input is not a terminal")),
+    }
 }
 
 /// The numbers of inherited descriptors, with the files that they refer to.

@@ -18,7 +18,7 @@ mod system;
 
 pub use named::{Signal, UnknownSignal};
 
-pub use system::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, STOP_SIGNALS};
+pub use system::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGWINCH, STOP_SIGNALS};
 
 /// Terminates this process by the default effect of `signal`, whatever disposition the signal has.
 ///

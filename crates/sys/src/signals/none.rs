@@ -9,6 +9,8 @@ use crate::waker::Waker;
 pub const SIGHUP: i32 = 1;
 /// A signal for the program's own use. Never arrives on this system.
 pub const SIGUSR1: i32 = 10;
+/// The size of the terminal has changed. Never arrives on this system.
+pub const SIGWINCH: i32 = 28;
 /// An interrupt from the keyboard.
 pub const SIGINT: i32 = 2;
 /// A request to exit.

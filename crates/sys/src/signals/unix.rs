@@ -15,12 +15,15 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use crate::terminal::restore_now;
 use crate::waker::Waker;
 
 /// The terminal has gone. For a program without a terminal: a request to reload its files, signal(7).
 pub const SIGHUP: i32 = libc::SIGHUP;
 /// A signal for the program's own use, signal(7).
 pub const SIGUSR1: i32 = libc::SIGUSR1;
+/// The size of the terminal has changed, signal(7).
+pub const SIGWINCH: i32 = libc::SIGWINCH;
 /// An interrupt from the keyboard, signal(7).
 pub const SIGINT: i32 = libc::SIGINT;
 /// A request to exit, signal(7).
@@ -199,6 +202,7 @@ extern "C" fn on_signal(signal: libc::c_int) {
 /// Kills the process by the default effect of `signal`. In its signal handler, this happens when the handler returns.
 /// Async-signal-safe.
 fn end_by(signal: libc::c_int) {
+    restore_now();
     let mut default = blank();
     default.sa_sigaction = libc::SIG_DFL;
     // SAFETY: the default effect runs no code of this process.
