@@ -15,6 +15,7 @@ pub mod signals;
 pub mod socket;
 pub mod tcp;
 mod tcp_conversions;
+mod terminal;
 pub mod thread_pool;
 pub mod threads;
 pub mod time;
