@@ -4,7 +4,7 @@ use ropewalk_conformance::{Subject, conformance};
 
 conformance!(simulated = Subject::simulated();
     core, current, panics, time, threads, host, settling, resolver, task,
-    streams, receiving, closing, ending, lingering, callbacks, producers, pacing, layers, connectors, endpoints, reentrancy, ports, tcp, races, lookups, scarcity, unix_streams, unix_abstract, error_numbers, refusals);
+    streams, receiving, closing, ending, lingering, callbacks, producers, pacing, layers, connectors, endpoints, reentrancy, ports, tcp, datagrams, races, lookups, scarcity, unix_streams, unix_abstract, error_numbers, refusals);
 #[cfg(unix)]
 conformance!(select = kernel("select");
     core, current, panics, time, threads, host, settling, resolver, task, real_time, signals, fd_set,

@@ -9,7 +9,7 @@ use ropewalk::{Address, DatagramPort, Error, Reactor, UdpBinding};
 
 use crate::datagram_script::DatagramScript;
 use crate::script::{Log, stop};
-use crate::waiting::{iterate_until, run_until};
+use crate::waiting::iterate_until;
 use crate::{run, specifications};
 
 const ANYWHERE: &str = "127.0.0.1:0";
@@ -338,22 +338,6 @@ specifications! { datagrams;
         log.expect(&["port started", "port refused"]);
     }
 
-    fn a_write_that_meets_a_refusal_is_sent_again(subject: &Subject) {
-        // U2: the send that reports the refusal has sent nothing.
-        let (reactor, log, server) = (subject.reactor(), Log::new(), DatagramScript::new());
-        let peer = nowhere(&reactor);
-        let port = listen(&reactor, &DatagramScript::new().logged(&log, "port"));
-        port.connect(&peer).unwrap();
-        port.write(b"1").unwrap();
-        reactor.listen_udp(peer.inet().unwrap(), server.clone()).unwrap();
-        // No turn between: the refusal of `1` waits in the socket.
-        port.write(b"2").unwrap();
-        port.write(b"3").unwrap();
-        iterate_until(&reactor, server.has(2));
-        assert_eq!(server.received(), [b"2", b"3"]);
-        log.expect(&["port started", "port refused"]);
-    }
-
     fn a_port_without_a_peer_ignores_refusals(subject: &Subject) {
         // U1: an answer to a client that is gone harms no other client.
         let (reactor, log) = (subject.reactor(), Log::new());
@@ -508,24 +492,6 @@ specifications! { datagrams;
         iterate_until(&reactor, client.has(2));
     }
 
-    fn a_flood_does_not_starve_timers(subject: &Subject) {
-        // U11: a bound of datagrams in each turn.
-        let reactor = subject.reactor();
-        let script = DatagramScript::new().on_data(|port, datagram| {
-            port.write_to(datagram.data, &port.host()).unwrap();
-        });
-        let port = listen(&reactor, &script);
-        (0..100).for_each(|_| port.write_to(b"x", &port.host()).unwrap());
-        let ticks = Rc::new(RefCell::new(Vec::new()));
-        tick(&reactor, &ticks, &script);
-        let seen = ticks.clone();
-        run_until(&reactor, move || seen.borrow().len() >= 20);
-        // Between two ticks of a millisecond, hundreds of datagrams could be handled.
-        let ticks = ticks.borrow();
-        let most = ticks.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-        assert!(most < 100_000 && ticks[19] > ticks[0], "{ticks:?}");
-    }
-
     fn a_batch_may_be_handled_as_a_whole(subject: &Subject) {
         // `datagrams_received` is called instead of `datagram_received`.
         let (reactor, batches) = (subject.reactor(), Rc::new(RefCell::new(Vec::new())));
@@ -539,15 +505,6 @@ specifications! { datagrams;
         assert_eq!(batches.borrow().concat(), (0..60).collect::<Vec<_>>());
         let longest = batches.borrow().iter().map(Vec::len).max().unwrap();
         assert!((2..=16).contains(&longest), "{:?}", batches.borrow());
-    }
-}
-
-/// Notes at each tick how many datagrams have arrived.
-fn tick(reactor: &Reactor, ticks: &Rc<RefCell<Vec<usize>>>, script: &DatagramScript) {
-    ticks.borrow_mut().push(script.received().len());
-    let (ticks, script) = (ticks.clone(), script.clone());
-    if ticks.borrow().len() < 20 {
-        reactor.call_later(Duration::from_millis(1), move |reactor| tick(reactor, &ticks, &script));
     }
 }
 

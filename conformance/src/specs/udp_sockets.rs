@@ -1,8 +1,10 @@
 //! IReactorUDP against plain sockets, and options of real ones.
 
+use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk::sys::Outgoing;
@@ -10,7 +12,7 @@ use ropewalk::{Address, DatagramOptions, DatagramPort, Error, Reactor, UdpBindin
 
 use crate::datagram_script::DatagramScript;
 use crate::script::{Log, stop};
-use crate::waiting::iterate_until;
+use crate::waiting::{iterate_until, run_until};
 use crate::{count_turns, specifications};
 
 /// Returns a plain socket that does not block.
@@ -275,5 +277,48 @@ specifications! { udp_sockets;
         iterate_until(&reactor, script.has(100));
         // Between two turns at most one batch is delivered, which begins small.
         assert!(most.get() <= 4, "{} in one turn", most.get());
+    }
+
+    fn a_write_that_meets_a_refusal_is_sent_again(subject: &Subject) {
+        // U2: the send that reports the refusal has sent nothing.
+        let (reactor, log, server) = (subject.reactor(), Log::new(), DatagramScript::new());
+        let peer = Address::from(UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+        let port = listen(&reactor, &DatagramScript::new().logged(&log, "port"));
+        port.connect(&peer).unwrap();
+        port.write(b"1").unwrap();
+        reactor.listen_udp(peer.inet().unwrap(), server.clone()).unwrap();
+        // No turn between: the refusal of `1` waits in the socket.
+        port.write(b"2").unwrap();
+        port.write(b"3").unwrap();
+        iterate_until(&reactor, server.has(2));
+        assert_eq!(server.received(), [b"2", b"3"]);
+        log.expect(&["port started", "port refused"]);
+    }
+
+    fn a_flood_does_not_starve_timers(subject: &Subject) {
+        // U11: a bound of datagrams in each turn.
+        let reactor = subject.reactor();
+        let script = DatagramScript::new().on_data(|port, datagram| {
+            port.write_to(datagram.data, &port.host()).unwrap();
+        });
+        let port = listen(&reactor, &script);
+        (0..100).for_each(|_| port.write_to(b"x", &port.host()).unwrap());
+        let ticks = Rc::new(RefCell::new(Vec::new()));
+        tick(&reactor, &ticks, &script);
+        let seen = ticks.clone();
+        run_until(&reactor, move || seen.borrow().len() >= 20);
+        // Between two ticks of a millisecond, hundreds of datagrams could be handled.
+        let ticks = ticks.borrow();
+        let most = ticks.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        assert!(most < 100_000 && ticks[19] > ticks[0], "{ticks:?}");
+    }
+}
+
+/// Notes at each tick how many datagrams have arrived.
+fn tick(reactor: &Reactor, ticks: &Rc<RefCell<Vec<usize>>>, script: &DatagramScript) {
+    ticks.borrow_mut().push(script.received().len());
+    let (ticks, script) = (ticks.clone(), script.clone());
+    if ticks.borrow().len() < 20 {
+        reactor.call_later(Duration::from_millis(1), move |reactor| tick(reactor, &ticks, &script));
     }
 }

@@ -13,6 +13,7 @@ use super::connect_request::ConnectRequest;
 use super::host::Host;
 use super::simulated::Faults;
 use super::simulated_network::SimulatedNetwork;
+use super::test_datagrams::TestDatagrams;
 use super::test_stream::{TestListener, TestStream};
 use crate::kernel::Reactor;
 
@@ -288,6 +289,29 @@ impl MemoryReactor {
     /// The panics of [`connect_stream`](MemoryReactor::connect_stream).
     pub fn listen_stream(&self, address: &str) -> io::Result<TestListener> {
         self.network.listen_stream(parsed(address))
+    }
+
+    /// Opens a datagram socket at `address`, which the test holds. Port 0 chooses a free port.
+    ///
+    /// ```
+    /// use ropewalk::testing::MemoryReactor;
+    ///
+    /// let net = MemoryReactor::new();
+    /// let server = net.open_datagrams("10.0.0.1:53")?;
+    /// let client = net.open_datagrams("10.0.0.2:0")?;
+    /// client.send_to(b"hello", &server.address());
+    /// net.settle();
+    /// assert_eq!(server.receive(), Some((b"hello".to_vec(), client.address())));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `AddrInUse` when another socket has the address.
+    ///
+    /// # Panics
+    /// The panics of [`connect_stream`](MemoryReactor::connect_stream).
+    pub fn open_datagrams(&self, address: &str) -> io::Result<TestDatagrams> {
+        self.network.open_datagrams(parsed(address))
     }
 
     /// Makes `name` resolve to the IP `addresses`, each without a port. If `addresses` is empty, the name is unknown.

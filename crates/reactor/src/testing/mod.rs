@@ -23,6 +23,7 @@ mod memory_reactor;
 mod simulated;
 mod simulated_network;
 mod string_transport;
+mod test_datagrams;
 mod test_stream;
 
 pub use accumulating_protocol::AccumulatingProtocol;
@@ -38,4 +39,5 @@ pub use ropewalk_proto::Random;
 pub use simulated::{Faults, Simulated, Skew};
 pub use simulated_network::SimulatedNetwork;
 pub use string_transport::{ProducerState, StringTransport};
+pub use test_datagrams::TestDatagrams;
 pub use test_stream::{TestListener, TestStream};

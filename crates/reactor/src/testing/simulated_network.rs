@@ -18,6 +18,7 @@ use ropewalk_sys::ConnectSpec;
 
 use super::host::{Decorate, Host, Process};
 use super::simulated::{Faults, MachineId, Network, OUTSIDE, SharedNetwork, Simulated, Skew};
+use super::test_datagrams::TestDatagrams;
 use super::test_stream::{TestListener, TestStream};
 
 /// The number of turns without any time passing that counts as an endless loop.
@@ -187,6 +188,27 @@ impl SimulatedNetwork {
     /// `AddrInUse` when another listener has the address, `AddrNotAvailable` when the address belongs to a host.
     pub fn listen_stream(&self, address: impl Into<Address>) -> io::Result<TestListener> {
         TestListener::listen(&self.shared, address.into())
+    }
+
+    /// Opens a datagram socket at `address`, which the test holds. Port 0 chooses a free port.
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use ropewalk::testing::SimulatedNetwork;
+    ///
+    /// let network = SimulatedNetwork::seeded(7);
+    /// let [server, client] = ["10.0.0.1:53", "10.0.0.2:0"].map(|address| address.parse::<SocketAddr>().unwrap());
+    /// let (server, client) = (network.open_datagrams(server)?, network.open_datagrams(client)?);
+    /// client.send_to(b"hello", &server.address());
+    /// network.settle();
+    /// assert_eq!(server.receive(), Some((b"hello".to_vec(), client.address())));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `AddrInUse` when another socket has the address, `AddrNotAvailable` when the address belongs to a host.
+    pub fn open_datagrams(&self, address: impl Into<Address>) -> io::Result<TestDatagrams> {
+        TestDatagrams::open(&self.shared, address.into())
     }
 
     /// Returns an event provider on this network, for a reactor or loop that the network does not drive.

@@ -19,6 +19,10 @@ pub(super) enum Happening {
     Arrived { key: Key },
     /// Bytes for an end that no longer exists reach its machine, after `lost` earlier transmissions were lost.
     Strayed { key: Key, lost: u32 },
+    /// A datagram arrives.
+    Flown { number: u64 },
+    /// The machine of a datagram's destination reports that no socket is there.
+    Refused { key: Key },
 }
 
 /// Happenings in the order of their time.

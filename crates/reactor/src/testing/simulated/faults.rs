@@ -40,6 +40,10 @@ pub struct Faults {
     pub(super) latency: Duration,
     pub(super) jitter: Duration,
     pub(super) buffer: usize,
+    pub(super) lost: f64,
+    pub(super) doubled: f64,
+    pub(super) overtaken: f64,
+    pub(super) mtu: Option<usize>,
     pub(super) descriptors: usize,
     pub(super) black_holes: Vec<IpAddr>,
     pub(super) unreachable: Vec<IpAddr>,
@@ -66,6 +70,10 @@ impl Faults {
             latency: Duration::ZERO,
             jitter: Duration::ZERO,
             buffer: 64 * 1024,
+            lost: 0.0,
+            doubled: 0.0,
+            overtaken: 0.0,
+            mtu: None,
             descriptors: usize::MAX,
             black_holes: Vec::new(),
             unreachable: Vec::new(),
@@ -166,6 +174,65 @@ impl Faults {
     pub fn buffer(mut self, bytes: usize) -> Faults {
         assert!(bytes > 0, "a buffer of 0 bytes: expected at least 1");
         self.buffer = bytes;
+        self
+    }
+
+    /// Loses each UDP datagram with this `probability`, from 0 to 1.
+    ///
+    /// ```
+    /// use ropewalk::testing::{Faults, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::seeded(7).with_faults(Faults::none().lost(0.5));
+    /// let (server, client) = (net.open_datagrams("10.0.0.1:53")?, net.open_datagrams("10.0.0.2:0")?);
+    /// (0..100).for_each(|number| client.send_to(&[number], &server.address()));
+    /// net.settle();
+    /// assert!((30..70).contains(&std::iter::from_fn(|| server.receive()).count()));
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// When `probability` is not from 0 to 1.
+    pub fn lost(mut self, probability: f64) -> Faults {
+        self.lost = checked(probability);
+        self
+    }
+
+    /// Delivers each UDP datagram twice with this `probability`, from 0 to 1.
+    ///
+    /// # Panics
+    /// When `probability` is not from 0 to 1.
+    pub fn doubled(mut self, probability: f64) -> Faults {
+        self.doubled = checked(probability);
+        self
+    }
+
+    /// Lets a UDP datagram overtake earlier ones with this `probability`, from 0 to 1, if its [jitter](Faults::jitter)
+    /// is shorter. The other datagrams between two addresses stay in order.
+    ///
+    /// # Panics
+    /// When `probability` is not from 0 to 1.
+    pub fn overtaken(mut self, probability: f64) -> Faults {
+        self.overtaken = checked(probability);
+        self
+    }
+
+    /// Loses UDP datagrams that are longer than `bytes`. A port that probes the MTU gets an error instead.
+    ///
+    /// ```
+    /// use ropewalk::testing::{Faults, MemoryReactor};
+    ///
+    /// let net = MemoryReactor::new().with_faults(Faults::none().mtu(1472).doubled(1.0).overtaken(0.1));
+    /// let (server, client) = (net.open_datagrams("10.0.0.1:53")?, net.open_datagrams("10.0.0.2:0")?);
+    /// client.send_to(&[0; 1473], &server.address());
+    /// client.send_to(&[0; 1472], &server.address());
+    /// net.settle();
+    /// assert_eq!(server.receive().map(|(datagram, _)| datagram.len()), Some(1472));
+    /// assert_eq!(server.receive().map(|(datagram, _)| datagram.len()), Some(1472)); // the double
+    /// assert!(server.receive().is_none());
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    pub fn mtu(mut self, bytes: usize) -> Faults {
+        self.mtu = Some(bytes);
         self
     }
 

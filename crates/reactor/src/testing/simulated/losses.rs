@@ -51,7 +51,7 @@ impl Network {
     pub(crate) fn crash(&mut self, machine: MachineId) {
         debug_assert!(machine != OUTSIDE);
         let crashed = self.machines.get_mut(machine);
-        (crashed.is_down, crashed.names) = (true, Names::default());
+        (crashed.is_down, crashed.names, crashed.datagrams) = (true, Names::default(), Names::default());
         crashed.locked.clear();
         let owners = self.owners.iter().filter(|(_, owner)| owner.machine == machine).map(|(key, _)| key);
         for owner in Vec::from_iter(owners) {
@@ -66,7 +66,7 @@ impl Network {
         match self.sources.remove(key) {
             Some(Source::Listener(listener)) => listener.waiting.iter().for_each(|&client| self.ask_again(client, 1)),
             Some(Source::Connection(connection)) => self.vanish_from_peer(&connection),
-            None => {}
+            Some(Source::Datagrams(_)) | None => {}
         }
     }
 

@@ -34,6 +34,8 @@ pub(super) struct Machine {
     address: Option<IpAddr>,
     pub(super) is_down: bool,
     pub(super) names: Names,
+    /// The names of datagram sockets, which are apart from those of streams.
+    pub(super) datagrams: Names,
     /// The paths of locked UNIX sockets, and the owners of the locks.
     pub(super) locked: BTreeMap<PathBuf, Key>,
 }
@@ -61,6 +63,11 @@ impl Machines {
     /// Whether there are hosts.
     pub(super) fn has_hosts(&self) -> bool {
         self.0.len() > 1
+    }
+
+    /// Returns all machines.
+    pub(super) fn all(&self) -> impl Iterator<Item = MachineId> + use<> {
+        (0..self.0.len()).map(MachineId)
     }
 
     pub(super) fn get(&self, id: MachineId) -> &Machine {

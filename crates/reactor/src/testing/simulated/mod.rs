@@ -1,7 +1,8 @@
 //! A whole network in memory: the fake kernel behind the event provider [`Simulated`].
 //!
 //! ```text
-//!   reactor -> Simulated ----+
+//!   reactor -> Simulated ----+                           Flights -> DatagramEnd
+//!                            |                              |
 //!                            +--> SharedNetwork -> Network -> Connection <-> Pipe, Pipe
 //!   TestStream -> TestEnds --+                     |  |  \--> Listener
 //!                                                  |  +-----> Machines -> Names
@@ -16,7 +17,10 @@
 mod attempts;
 mod calendar;
 mod connection;
+mod datagram_end;
+mod datagrams;
 mod faults;
+mod flights;
 mod host_names;
 mod links;
 mod listener;

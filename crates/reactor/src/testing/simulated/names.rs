@@ -67,6 +67,17 @@ impl Names {
         served.map(|name| name.key).collect()
     }
 
+    /// Returns the names that match `target`, with their ranks. The lowest rank is the best.
+    pub(super) fn serving(&self, target: &Address) -> Vec<(u8, Key)> {
+        self.listening.iter().filter_map(|name| Some((serves(name, target)?, name.key))).collect()
+    }
+
+    /// Returns the names at `port`, whatever their addresses.
+    pub(super) fn at_port(&self, port: u16) -> Vec<(u8, Key)> {
+        let at_port = |name: &&Name| name.address.inet().is_some_and(|inet| inet.port() == port);
+        self.listening.iter().filter(at_port).map(|name| (0, name.key)).collect()
+    }
+
     /// Takes `local` for the local end of an outgoing connection. Port 0 chooses a free one.
     pub(super) fn take_outgoing(&mut self, mut local: SocketAddr) -> io::Result<SocketAddr> {
         if local.port() == 0 {

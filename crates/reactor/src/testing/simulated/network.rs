@@ -16,7 +16,9 @@ use ropewalk_sys::{
 
 use super::calendar::{Calendar, Happening};
 use super::connection::{Connection, Phase};
+use super::datagram_end::DatagramEnd;
 use super::faults::Faults;
+use super::flights::Flights;
 use super::host_names::HostNames;
 use super::links::Links;
 use super::listener::Listener;
@@ -38,6 +40,7 @@ pub(crate) struct Network {
     pub(crate) host_names: HostNames,
     pub(super) owners: Slab<Owner>,
     pub(super) sources: Slab<Source>,
+    pub(super) flights: Flights,
 }
 
 /// A process on a machine. Its sources are closed when it exits.
@@ -68,6 +71,7 @@ pub(crate) struct Log {
 pub(super) enum Source {
     Listener(Listener),
     Connection(Box<Connection>),
+    Datagrams(Box<DatagramEnd>),
 }
 
 impl Network {
@@ -84,6 +88,7 @@ impl Network {
             host_names: HostNames::default(),
             owners: Slab::new(),
             sources: Slab::new(),
+            flights: Flights::default(),
         }
     }
 
@@ -109,8 +114,8 @@ impl Network {
 
     /// Returns the time of the next happening.
     pub(crate) fn next_happening(&mut self) -> Option<Moment> {
-        let Network { calendar, sources, .. } = self;
-        calendar.drop_void(|happening| is_void(happening, sources));
+        let Network { calendar, sources, flights, .. } = self;
+        calendar.drop_void(|happening| is_void(happening, sources, flights));
         calendar.next_at()
     }
 }
@@ -281,6 +286,8 @@ impl Network {
                 Happening::Answered { client, outcome } => self.answered(client, outcome),
                 Happening::Arrived { key } => self.arrived(key),
                 Happening::Strayed { key, lost } => self.strayed(key, lost),
+                Happening::Flown { number } => self.flown(number),
+                Happening::Refused { key } => self.refused_datagram(key),
             }
         }
     }
@@ -315,6 +322,9 @@ impl Network {
             connection.write_wanted &= !ready.contains(Ready::WRITE);
             connection.loss_wanted &= !ready.intersects(Ready::ERROR | Ready::HANGUP);
         }
+        if let Ok(end) = self.datagram_end_mut(key) {
+            end.write_wanted &= !ready.contains(Ready::WRITE);
+        }
     }
 
     fn ready(&self, key: Key) -> Ready {
@@ -323,6 +333,7 @@ impl Network {
             Some(Source::Connection(connection)) => {
                 connection.ready(self.room(connection), self.peer_is_gone(connection))
             }
+            Some(Source::Datagrams(end)) => end.ready(end.write_wanted && self.datagram_peer_has_room(end)),
             _ => Ready::empty(),
         }
     }
@@ -341,14 +352,14 @@ impl Network {
     pub(super) fn connection(&self, key: Key) -> io::Result<&Connection> {
         match self.sources.get(key).ok_or(io::ErrorKind::NotFound)? {
             Source::Connection(connection) => Ok(connection),
-            Source::Listener(_) => Err(io::ErrorKind::InvalidInput.into()),
+            Source::Listener(_) | Source::Datagrams(_) => Err(io::ErrorKind::InvalidInput.into()),
         }
     }
 
     pub(super) fn connection_mut(&mut self, key: Key) -> io::Result<&mut Connection> {
         match self.sources.get_mut(key).ok_or(io::ErrorKind::NotFound)? {
             Source::Connection(connection) => Ok(connection),
-            Source::Listener(_) => Err(io::ErrorKind::InvalidInput.into()),
+            Source::Listener(_) | Source::Datagrams(_) => Err(io::ErrorKind::InvalidInput.into()),
         }
     }
 
@@ -356,12 +367,14 @@ impl Network {
         match self.sources.get(key).ok_or(io::ErrorKind::NotFound)? {
             Source::Listener(listener) => Ok(listener.address.clone()),
             Source::Connection(connection) => Ok(connection.place.local.clone()),
+            Source::Datagrams(end) => Ok(end.address.clone()),
         }
     }
 
     pub(super) fn peer_address(&self, key: Key) -> io::Result<Address> {
         match self.sources.get(key).ok_or(io::ErrorKind::NotFound)? {
             Source::Connection(end) if end.phase == Phase::Established => Ok(end.place.remote.clone()),
+            Source::Datagrams(end) => end.peer.clone().ok_or_else(|| system_error(io::ErrorKind::NotConnected)),
             _ => Err(system_error(io::ErrorKind::NotConnected)),
         }
     }
@@ -393,14 +406,14 @@ impl Network {
     pub(super) fn listener(&self, key: Key) -> Option<&Listener> {
         match self.sources.get(key)? {
             Source::Listener(listener) => Some(listener),
-            Source::Connection(_) => None,
+            Source::Connection(_) | Source::Datagrams(_) => None,
         }
     }
 
     pub(super) fn listener_mut(&mut self, key: Key) -> Option<&mut Listener> {
         match self.sources.get_mut(key)? {
             Source::Listener(listener) => Some(listener),
-            Source::Connection(_) => None,
+            Source::Connection(_) | Source::Datagrams(_) => None,
         }
     }
 
@@ -418,6 +431,7 @@ impl Source {
         match self {
             Source::Listener(listener) => listener.owner,
             Source::Connection(connection) => connection.place.owner,
+            Source::Datagrams(end) => end.owner,
         }
     }
 
@@ -427,6 +441,7 @@ impl Source {
             Source::Listener(listener) => format!("clients at {}", listener.address),
             Source::Connection(end) if end.phase == Phase::Connecting => format!("an answer of {}", end.place.remote),
             Source::Connection(end) => format!("bytes from {}", end.place.remote),
+            Source::Datagrams(end) => format!("datagrams at {}", end.address),
         }
     }
 
@@ -434,7 +449,7 @@ impl Source {
     fn queued(&self) -> usize {
         match self {
             Source::Listener(listener) => listener.queue.len(),
-            Source::Connection(_) => 0,
+            Source::Connection(_) | Source::Datagrams(_) => 0,
         }
     }
 
@@ -442,12 +457,13 @@ impl Source {
         match self {
             Source::Listener(listener) => listener.reading,
             Source::Connection(connection) => connection.reading && connection.phase == Phase::Established,
+            Source::Datagrams(end) => end.reading,
         }
     }
 }
 
 /// Whether `happening` would change nothing.
-fn is_void(happening: &Happening, sources: &Slab<Source>) -> bool {
+fn is_void(happening: &Happening, sources: &Slab<Source>, flights: &Flights) -> bool {
     let connection = |key| match sources.get(key) {
         Some(Source::Connection(connection)) => Some(connection),
         _ => None,
@@ -459,6 +475,10 @@ fn is_void(happening: &Happening, sources: &Slab<Source>) -> bool {
         Happening::Arrived { key } => connection(key).is_none_or(|connection| !connection.incoming.has_under_way()),
         Happening::Strayed { key, .. } => {
             connection(key).is_none_or(|connection| connection.incoming.broken().is_some())
+        }
+        Happening::Flown { number } => !flights.has(number),
+        Happening::Refused { key } => {
+            !matches!(sources.get(key), Some(Source::Datagrams(end)) if end.peer.is_some() && !end.is_refused)
         }
     }
 }

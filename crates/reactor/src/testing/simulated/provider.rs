@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use ropewalk_proto::{Address, Key, Moment, Outbox};
 use ropewalk_sys::{
-    Clock, ConnectSpec, EventProvider, Events, Filesystem, KeepAliveTimes, ListenSpec, Names, PeerCredentials,
-    RawSocket, RawWaitable, Received, Sent, SocketOption, Sockets, Streams, Waker,
+    Clock, ConnectSpec, Datagrams, EventProvider, Events, Filesystem, KeepAliveTimes, ListenSpec, Names,
+    PeerCredentials, RawSocket, RawWaitable, Received, Sent, SocketOption, Sockets, Streams, Waker,
 };
 
 use super::faults::Faults;
@@ -20,7 +20,7 @@ use super::skew::Skew;
 
 /// An event provider whose network and time are simulated.
 ///
-/// The provider offers TCP and UNIX streams, and the host names of its network. It has no descriptors, adopted sockets
+/// The provider offers TCP and UNIX streams, datagrams, and the host names of its network. It has no descriptors, adopted sockets
 /// or signals, because they need an operating system. UNIX paths are only names, without files.
 ///
 /// An error of a connection, a listener or an attempt is the error that the system of the test reports in the same
@@ -49,8 +49,8 @@ use super::skew::Skew;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct Simulated {
-    network: SharedNetwork,
-    owner: Key,
+    pub(super) network: SharedNetwork,
+    pub(super) owner: Key,
     skew: Skew,
 }
 
@@ -147,6 +147,10 @@ impl EventProvider for Simulated {
     }
 
     fn sockets(&mut self) -> Option<&mut dyn Sockets> {
+        Some(self)
+    }
+
+    fn datagrams(&mut self) -> Option<&mut dyn Datagrams> {
         Some(self)
     }
 

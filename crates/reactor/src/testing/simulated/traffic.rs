@@ -23,6 +23,7 @@ impl Network {
                 connection.reading = on;
                 connection.loss_wanted = !on;
             }
+            Source::Datagrams(end) => end.reading = on,
         }
         Ok(())
     }
@@ -168,6 +169,7 @@ impl Network {
         match self.sources.remove(key) {
             Some(Source::Listener(listener)) => self.close_listener(key, &listener),
             Some(Source::Connection(connection)) => self.close_connection(&connection),
+            Some(Source::Datagrams(end)) => self.machines.get_mut(end.machine).datagrams.remove_listener(key),
             None => {}
         }
     }
