@@ -333,6 +333,34 @@ specifications! {
         assert!(process.end_group(Duration::ZERO).try_result().is_ok_and(|ended| ended.is_ok()));
     }
 
+    fn the_rest_of_a_group_ends_without_the_whole_grace(subject: &Subject) {
+        // The program that the leader has left behind ends by TERM, and then nothing is left to wait for.
+        let reactor = subject.reactor();
+        let child = Child::new().on_exited(|process| {
+            let stopping = process.reactor();
+            process.end_group(Duration::from_secs(3600)).add_both(move |_| stop(&stopping));
+        });
+        reactor.spawn_process(&shell("sleep 60 & exit 3").own_group(), child.clone()).unwrap();
+        run(&reactor);
+        assert!(child.log().contains("exited 3"));
+    }
+
+    fn a_group_without_pipes_gets_kill_after_its_leader(subject: &Subject) {
+        // No pipe delays process_ended, and the rest of the group ignores TERM.
+        let reactor = subject.reactor();
+        let child = Child::new().on_exited(|process| {
+            let stopping = process.reactor();
+            process.end_group(Duration::from_millis(50)).add_both(move |_| stop(&stopping));
+        });
+        let script = "trap '' TERM; sleep 60 </dev/null >/dev/null 2>&1 & echo $!";
+        reactor.spawn_process(&shell(script).own_group(), child.clone()).unwrap();
+        run(&reactor);
+        assert!(child.log().contains("ended 0"));
+        let left = child.text(1).trim().parse().unwrap();
+        run_until(&reactor, move || !lives(left));
+        assert_eq!(reactor.source_count(), 0);
+    }
+
     fn a_group_is_signalled_only_by_its_leader(subject: &Subject) {
         // Otherwise the signal would reach this process as well.
         let reactor = subject.reactor();

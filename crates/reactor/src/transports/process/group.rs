@@ -2,19 +2,25 @@
 
 use std::time::Duration;
 
-use ropewalk_proto::{Deferred, fail, succeed};
+use ropewalk_proto::{Deferred, Resolver, fail};
 use ropewalk_sys::signals::Signal;
 use ropewalk_sys::{ExitStatus, Recipient};
 
 use super::Process;
 use crate::error::{Error, Result};
+use crate::interfaces::time::DelayedCall;
 use crate::kernel::Reactor;
 
 /// Asks whether any process of a group exists: kill(2).
 const PROBE: i32 = 0;
 
+/// The first and the longest time between two of these questions. No event reports the end of a group.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
 impl Process {
-    /// Sends a signal to all processes of the group that the process leads, also after the process itself has ended.
+    /// Sends a signal to all processes of the group that the process leads, also after the process itself has ended, but
+    /// not after `process_ended`.
     ///
     /// The group contains the programs that the process has started, unless they have left it. A process leads a group
     /// by [`Command::own_group`](crate::processes::Command::own_group),
@@ -47,6 +53,8 @@ impl Process {
     }
 
     /// Stops the process and its group: sends TERM now, and KILL after `grace` if any process of the group is left.
+    ///
+    /// In `process_exited` this ends the programs that the process has left behind. After `process_ended` it does nothing.
     ///
     /// The Deferred fires with the status of the process when the group is empty, or has got KILL and the process has
     /// ended. If the process leads no group, only the process itself gets the signals. A process that has ended already is
@@ -86,15 +94,11 @@ impl Process {
         let kill = reactor.call_later(grace, move |_| {
             let _ = process.send_to_all(Signal::KILL);
         });
-        let process = self.clone();
+        let hold = GroupHold::new(self);
         self.when_exited().and_then(move |status| {
-            if process.is_group_empty() {
-                let _ = kill.cancel();
-                return succeed(status);
-            }
-            // The last signal is still to come. It cannot be waited for, because the others are not children.
-            let left = kill.get_time().map_or(Duration::ZERO, |time| time - reactor.now());
-            reactor.defer_later(left, move |_| succeed(status))
+            let (ended, resolver) = Deferred::new();
+            LastOfGroup { hold, kill, status, resolver }.wait(FIRST_PAUSE);
+            ended
         })
     }
 
@@ -108,5 +112,52 @@ impl Process {
 
     fn is_group_empty(&self) -> bool {
         !self.0.leads_group || self.send(PROBE.into(), Recipient::Group).is_err()
+    }
+}
+
+/// Keeps the key of a process, so that its group can be signalled also after `process_ended`.
+struct GroupHold(Process);
+
+impl GroupHold {
+    fn new(process: &Process) -> GroupHold {
+        let holds = &process.0.group_holds;
+        holds.set(holds.get() + 1);
+        GroupHold(process.clone())
+    }
+}
+
+impl Drop for GroupHold {
+    fn drop(&mut self) {
+        let running = &self.0.0;
+        running.group_holds.set(running.group_holds.get() - 1);
+        running.release_if_due();
+    }
+}
+
+/// A group whose leader has ended.
+struct LastOfGroup {
+    hold: GroupHold,
+    kill: DelayedCall,
+    status: ExitStatus,
+    resolver: Resolver<ExitStatus>,
+}
+
+impl LastOfGroup {
+    /// Fires the Deferred when the group is empty, or has got KILL.
+    fn wait(self, pause: Duration) {
+        let process = &self.hold.0;
+        let Some(kernel) = process.0.reactor.upgrade() else { return };
+        let reactor = Reactor(kernel);
+        let left = self.kill.get_time().map(|time| time - reactor.now());
+        match left {
+            Some(left) if !process.is_group_empty() => {
+                reactor.call_later(pause.min(left), move |_| self.wait((2 * pause).min(LONGEST_PAUSE)));
+            }
+            _ => {
+                let _ = self.kill.cancel();
+                // It fails if the Deferred was cancelled.
+                let _ = self.resolver.callback(self.status);
+            }
+        }
     }
 }

@@ -118,6 +118,10 @@ struct Running {
     terminal: Option<Key>,
     open_pipes: Cell<usize>,
     status: Cell<Option<ExitStatus>>,
+    /// The number of calls that may still signal the group. They keep the key of a process that has ended.
+    group_holds: Cell<usize>,
+    /// Whether the process has ended, and its key has not been released.
+    is_release_due: Cell<bool>,
     seat: Seat,
     name: &'static str,
     waiting_for_exit: RefCell<Vec<Resolver<ExitStatus>>>,
@@ -152,6 +156,8 @@ impl Process {
             terminal: spawned.terminal.map(|[receive, _]| receive),
             open_pipes: Cell::new(spawned.pipes.len() + usize::from(spawned.terminal.is_some() || pair.is_some())),
             status: Cell::default(),
+            group_holds: Cell::default(),
+            is_release_due: Cell::default(),
             seat: Seat::new(protocol),
             name,
             waiting_for_exit: RefCell::default(),
@@ -409,11 +415,21 @@ impl Running {
         self.seat.deliver(process, Event::Ended(status));
         if let Some(kernel) = self.reactor.upgrade() {
             drop(kernel.remove_source(self.key));
-            let key = self.key;
-            kernel.tell_processes(move |processes| processes.release_process(key));
-            kernel.descriptor_closed();
         }
+        self.is_release_due.set(true);
+        self.release_if_due();
         fire(&self.waiting_for_end, |resolver| resolver.callback(status));
+    }
+
+    /// Releases the key of an ended process, unless the group may get another signal.
+    fn release_if_due(&self) {
+        if self.group_holds.get() > 0 || !self.is_release_due.replace(false) {
+            return;
+        }
+        let Some(kernel) = self.reactor.upgrade() else { return };
+        let key = self.key;
+        kernel.tell_processes(move |processes| processes.release_process(key));
+        kernel.descriptor_closed();
     }
 }
 
