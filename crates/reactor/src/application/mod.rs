@@ -30,6 +30,7 @@ mod endpoint_service;
 mod failed;
 mod handle;
 mod multi_service;
+mod process_monitor;
 mod root;
 mod stopping;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use endpoint_service::StreamServerEndpointService;
 pub use failed::ServiceFailed;
 pub use handle::ServiceHandle;
 pub use multi_service::MultiService;
+pub use process_monitor::{MonitoredProcess, OutputLine, ProcessMonitor, ProcessReport, ProcessState, Restart};
 pub use root::Application;
 pub use ropewalk_sys::Identity;
 pub use timer_service::TimerService;
