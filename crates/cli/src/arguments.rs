@@ -9,6 +9,7 @@ use ropewalk_runner::RunnerOptions;
 use serde::Deserialize;
 
 use crate::foreign_options::ForeignOptions;
+use crate::process_options::Procmon;
 use crate::values::deserialize;
 use crate::values::{
     IdleLimit, at_least_one, client_endpoint, duration, keep_alive_count, keep_alive_idle, keep_alive_interval,
@@ -35,6 +36,7 @@ Examples:
   ropewalk portforward --listen tcp:8000:interface=127.0.0.1 --to tcp:example.com:80
   ropewalk portforward --listen unix:/run/web.sock --to tcp:127.0.0.1:8080
   printf 'hello\\n' | ropewalk connect tcp:localhost:8000    send input, print the answer
+  ropewalk procmon -- python3 app.py           run a program, and start it again when it ends
   ropewalk --config services.toml --daemon     run several services in the background
 
 Endpoints to listen on:
@@ -61,6 +63,12 @@ Examples:
   printf 'HEAD / HTTP/1.0\\r\\n\\r\\n' | ropewalk connect tcp:example.com:80
   ropewalk connect unix:/run/web.sock <request >answer
   ropewalk connect serial:/dev/ttyUSB0:speed=115200     talk to a device (end with Ctrl-C)";
+
+const PROCMON_EXAMPLES: &str = "\
+Examples:
+  ropewalk procmon -- python3 app.py --port 8000
+  ropewalk procmon --process 'web=python3 app.py' --process 'worker=python3 worker.py'
+  ropewalk procmon --restart on-failure --ready-port tcp:127.0.0.1:5432 -- postgres -D data";
 
 /// Small network services on a choice of reactors (event loops).
 ///
@@ -114,6 +122,15 @@ pub(crate) enum Command {
     /// Each side is read only as fast as the other side accepts the data. Each direction closes on its own. If the target
     /// cannot be reached, the connection of the client is closed.
     Portforward(Portforward),
+    /// Keep programs running: start them, start them again when they end, and stop them together
+    ///
+    /// Everything after the options is the program with its arguments. --process adds more programs. Each program runs in
+    /// a process group of its own. Lines of its output are printed after its name.
+    ///
+    /// Ctrl-C or SIGTERM stops the programs in reverse order: TERM to the group, and KILL after --kill-time. Without
+    /// --restart always, procmon exits after the last program: with status 0 if all have succeeded, and else with 1.
+    #[command(after_help = PROCMON_EXAMPLES)]
+    Procmon(Box<Procmon>),
     /// Serve the files of a directory over HTTP
     ///
     /// A directory without an index.html is listed. Files outside the directory are never served, even if symbolic links

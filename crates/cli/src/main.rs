@@ -8,6 +8,7 @@ mod doctor;
 mod foreign_options;
 mod idle;
 mod listen;
+mod process_options;
 mod values;
 
 use std::process::ExitCode;

@@ -6,6 +6,7 @@ mod daytime;
 mod discard;
 mod echo;
 mod portforward;
+mod procmon;
 mod serve;
 
 use std::cell::RefCell;
@@ -18,6 +19,7 @@ use ropewalk_runner::{BoxedError, Kinds, LIFECYCLE, console};
 use crate::arguments::{Command, Portforward, Serve, SmallService};
 use crate::descriptors::connection_limit;
 use crate::listen::{Listeners, comma_separated, is_standard_streams, listen};
+use crate::process_options::Procmon;
 
 /// A command as a service. It listens in `privileged_start`, and prints its start line in `start`.
 pub(crate) struct CommandService {
@@ -26,6 +28,7 @@ pub(crate) struct CommandService {
     start_line: RefCell<String>,
     ports: RefCell<Vec<Port>>,
     check: RefCell<Option<Check>>,
+    work: RefCell<Option<Work>>,
     close: RefCell<Option<Close>>,
 }
 
@@ -37,6 +40,7 @@ impl CommandService {
             start_line: RefCell::default(),
             ports: RefCell::default(),
             check: RefCell::default(),
+            work: RefCell::default(),
             close: RefCell::default(),
         }
     }
@@ -47,10 +51,11 @@ impl Service for CommandService {
         // The program starts each service only once.
         let Some(command) = self.command.take() else { return succeed(()) };
         match begin(reactor, command) {
-            Ok(Begun { start_line, ports, check, close }) => {
+            Ok(Begun { start_line, ports, check, work, close }) => {
                 *self.start_line.borrow_mut() = start_line;
                 *self.ports.borrow_mut() = ports;
                 *self.check.borrow_mut() = check;
+                *self.work.borrow_mut() = work;
                 *self.close.borrow_mut() = close;
                 succeed(())
             }
@@ -60,7 +65,7 @@ impl Service for CommandService {
 
     /// Prints the start line. The loop is running by now, so a signal sent after the start line stops the program in
     /// order.
-    fn start(&self, _reactor: &Reactor) -> Deferred<()> {
+    fn start(&self, reactor: &Reactor) -> Deferred<()> {
         if let Some(Err(error)) = self.check.take().map(|check| check()) {
             return Err(Failure::new(error)).into();
         }
@@ -71,7 +76,10 @@ impl Service for CommandService {
                 tracing::warn!(%error, "cannot write the start line to standard output");
             }
         }
-        succeed(())
+        match self.work.take() {
+            Some(work) => work(reactor),
+            None => succeed(()),
+        }
     }
 
     fn stop(&self, _reactor: &Reactor) -> Deferred<()> {
@@ -99,6 +107,9 @@ pub(crate) fn kinds(quiet: bool) -> Kinds {
     kinds.add_checked("portforward", forwards, move |_, options| {
         Ok(CommandService::new(Command::Portforward(options), quiet))
     });
+    kinds.add_checked("process", Procmon::needs_foreground, move |_, options| {
+        Ok(CommandService::new(Command::Procmon(Box::new(options)), quiet))
+    });
     let serves = |options: &Serve| needs_foreground(&options.listen);
     kinds.add_checked("serve", serves, move |_, options| Ok(CommandService::new(Command::Serve(options), quiet)));
     kinds
@@ -112,6 +123,7 @@ impl Command {
                 &small.listen
             }
             Command::Portforward(forward) => &forward.listen,
+            Command::Procmon(procmon) => return procmon.needs_foreground(),
             Command::Serve(serve) => &serve.listen,
         })
     }
@@ -131,12 +143,18 @@ type Check = Box<dyn FnOnce() -> Result<(), BoxedError>>;
 /// Closes the connections of a service. The Deferred fires when they are closed.
 type Close = Box<dyn FnOnce() -> Deferred<()>>;
 
+/// Begins work that needs the loop. The Deferred fires when the service is ready.
+type Work = Box<dyn FnOnce(&Reactor) -> Deferred<()>>;
+
 /// A service that has begun to listen.
+#[derive(Default)]
 struct Begun {
     start_line: String,
     ports: Vec<Port>,
     /// `None` if the service uses no files.
     check: Option<Check>,
+    /// `None` if the service is ready when it listens.
+    work: Option<Work>,
     /// `None` if its connections may be cut when the program ends.
     close: Option<Close>,
 }
@@ -150,6 +168,7 @@ fn begin(reactor: &Reactor, command: Command) -> Result<Begun, BoxedError> {
         Command::Chargen(options) => begin_small(reactor, "chargen", &options, chargen::factory),
         Command::Daytime(options) => begin_small(reactor, "daytime", &options, |_| daytime::Daytime::default),
         Command::Portforward(options) => portforward::begin(reactor, &options),
+        Command::Procmon(options) => procmon::begin(reactor, *options),
         Command::Serve(options) => serve::begin(reactor, options),
     }
 }
@@ -163,5 +182,5 @@ fn begin_small<F: Factory + 'static>(
     let limit = connection_limit(options.max_connections, 1);
     let Listeners { ports, addresses } = listen(reactor, &options.listen, limit, factory(options.idle_timeout.0))?;
     let start_line = format!("{name} on {}, listening on {}", reactor.name(), comma_separated(&addresses));
-    Ok(Begun { start_line, ports, check: None, close: None })
+    Ok(Begun { start_line, ports, ..Begun::default() })
 }

@@ -1,5 +1,7 @@
 //! Reads option values from the configuration file. The same values are valid as on the command line.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
@@ -26,6 +28,20 @@ pub(crate) fn server_endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Re
 pub(crate) fn client_endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let expected = "an endpoint in quotes, as in \"tcp:localhost:8000\"";
     deserializer.deserialize_any(CheckedString { expected, check: super::client_endpoint })
+}
+
+pub(crate) fn optional_client_endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    client_endpoint(deserializer).map(Some)
+}
+
+/// Reads a line for the shell, or a program and its arguments as an array.
+pub(crate) fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OsString>, D::Error> {
+    deserializer.deserialize_any(LineOrArray)
+}
+
+/// Reads a table of strings.
+pub(crate) fn table<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, String)>, D::Error> {
+    Ok(BTreeMap::deserialize(deserializer)?.into_iter().collect())
 }
 
 pub(crate) fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
@@ -116,5 +132,27 @@ impl<'de> Visitor<'de> for OneOrMore {
             endpoints.push(endpoint);
         }
         if endpoints.is_empty() { Err(A::Error::custom("expected at least one endpoint")) } else { Ok(endpoints) }
+    }
+}
+
+struct LineOrArray;
+
+impl<'de> Visitor<'de> for LineOrArray {
+    type Value = Vec<OsString>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a line for sh or an array with a program and its arguments, as in [\"sleep\", \"60\"]")
+    }
+
+    fn visit_str<R: Error>(self, line: &str) -> Result<Vec<OsString>, R> {
+        Ok(crate::process_options::shell(line))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<OsString>, A::Error> {
+        let mut command = Vec::new();
+        while let Some(word) = sequence.next_element::<String>()? {
+            command.push(word.into());
+        }
+        if command.is_empty() { Err(A::Error::custom("expected at least a program")) } else { Ok(command) }
     }
 }

@@ -11,6 +11,8 @@ mod endpoints;
 mod flood;
 mod http;
 mod portforward;
+#[cfg(target_os = "linux")]
+mod procmon;
 mod restart;
 mod running;
 #[cfg(target_os = "linux")]

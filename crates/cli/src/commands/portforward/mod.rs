@@ -40,7 +40,7 @@ pub(super) fn begin(reactor: &Reactor, options: &Portforward) -> Result<Begun, B
     own.set_listeners(&options.listen, &addresses);
     let addresses = comma_separated(&addresses);
     let start_line = format!("portforward on {}, listening on {addresses}, to {}", reactor.name(), options.to);
-    Ok(Begun { start_line, ports, check: None, close: None })
+    Ok(Begun { start_line, ports, ..Begun::default() })
 }
 
 /// Returns the times of keep-alive probes, or `None` if the probes are disabled.

@@ -54,7 +54,7 @@ pub(super) fn begin(reactor: &Reactor, options: Serve) -> Result<Begun, BoxedErr
     let reactor = reactor.clone();
     let check = move || site.check().map_err(|error| cannot_serve(error).into());
     let close = move || connections.close(&reactor);
-    Ok(Begun { start_line, ports, check: Some(Box::new(check)), close: Some(Box::new(close)) })
+    Ok(Begun { start_line, ports, check: Some(Box::new(check)), close: Some(Box::new(close)), ..Begun::default() })
 }
 
 /// Returns the URL of a TCP address. Other addresses are returned unchanged.
