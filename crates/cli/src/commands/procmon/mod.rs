@@ -47,7 +47,7 @@ pub(super) fn begin(reactor: &Reactor, options: Procmon) -> Result<Begun, BoxedE
     Ok(Begun { start_line, work: Some(Box::new(work)), close: Some(Box::new(close)), ..Begun::default() })
 }
 
-/// Kills the programs when a second signal arrives, which ends this program without a further turn of the loop.
+/// Kills the programs when a second signal arrives, because this program then exits without waiting for them.
 fn kill_at_second_signal(reactor: &Reactor, monitor: &ProcessMonitor) -> ropewalk::Result<Vec<SignalWatch>> {
     let is_second = Rc::new(Cell::new(false));
     let watch = |signal: &i32| {

@@ -148,7 +148,7 @@ impl Member {
         }
     }
 
-    /// Ends the process and starts it again. A delay is cut short.
+    /// Stops the process and starts it again. A delay is cut short.
     pub(super) fn restart(self: &Rc<Member>) {
         self.failures.set(0);
         self.end_run(Next::Start);
@@ -291,7 +291,7 @@ impl Member {
         self.end_run(Next::AsPolicySays(lasted));
     }
 
-    /// Ends the present run, and everything that it has started. `next` follows then.
+    /// Stops the present run, and everything that it has started. `next` follows then.
     fn end_run(self: &Rc<Member>, next: Next) {
         let state = self.state.replace(State::Stopped);
         match state {
@@ -353,11 +353,13 @@ impl Member {
         self.set(State::Stopped);
         let is_wanted = self.monitor.upgrade().is_some_and(|monitor| monitor.is_running());
         match next {
-            _ if !is_wanted => self.fire_stopped(),
-            Next::Stop => self.fire_stopped(),
-            Next::Start => self.launch(),
-            Next::AsPolicySays(lasted) => self.decide(self.status.get().is_some_and(ExitStatus::is_success), lasted),
+            Next::Start if is_wanted => self.launch(),
+            Next::AsPolicySays(lasted) if is_wanted => {
+                self.decide(self.status.get().is_some_and(ExitStatus::is_success), lasted);
+            }
+            _ => {}
         }
+        self.fire_stopped();
     }
 
     /// Starts the process again, if the settings want this.

@@ -36,7 +36,7 @@ pub use settings::{MonitoredProcess, Restart};
 /// - The processes start in the order in which they were added. One that has a sign of readiness delays those after it
 ///   until it is ready. The Deferred of the start fires when all are ready.
 /// - A process that ends soon, or cannot start, is started again after a delay that its [`RetryPolicy`] chooses.
-/// - A stop ends the processes in reverse order, one after another: TERM to the group of the process, and KILL after
+/// - The processes are stopped in reverse order, one after another: TERM to the group of the process, and KILL after
 ///   the kill time. Programs that a process leaves behind in its group are ended in the same way.
 /// - If the reactor stops without waiting for the monitor, the processes get KILL.
 ///
@@ -208,7 +208,10 @@ impl Service for ProcessMonitor {
         }
         let members = self.0.members();
         members.iter().for_each(|member| member.forgo_restart());
-        members.into_iter().rev().fold(succeed(()), |before, member| before.and_then(move |()| member.stop()))
+        members.into_iter().rev().fold(succeed(()), |before, member| {
+            let monitor = self.0.clone();
+            before.and_then(move |()| monitor.stop_in_turn(&member))
+        })
     }
 }
 
@@ -256,6 +259,11 @@ impl Monitor {
         }
         let is_present = self.members.borrow().iter().any(|other| Rc::ptr_eq(other, member));
         if is_present { member.start() } else { succeed(()) }
+    }
+
+    /// Stops a member when those after it have stopped. Meanwhile the monitor may have been started again.
+    fn stop_in_turn(&self, member: &Rc<Member>) -> Deferred<()> {
+        if self.is_running.get() { succeed(()) } else { member.stop() }
     }
 
     /// Returns a copy of the list, because callbacks may change it.

@@ -257,6 +257,19 @@ fn a_stop_cancels_the_delay() {
 }
 
 #[test]
+fn a_start_during_a_stop_takes_effect_after_it() {
+    let bench = Bench::with(&[("a", "echo up; exec sleep 60"), ("b", "echo up; exec sleep 60")]);
+    bench.start().add_both(drop);
+    let stopped = bench.service.stop(&bench.reactor);
+    let started = bench.start();
+    bench.turn_until("both", || stopped.is_done() && started.is_done());
+    let restarts = || bench.monitor.processes().iter().map(|process| process.restarts).collect::<Vec<_>>();
+    bench.turn_until("the start", || restarts() == [0, 1]);
+    assert!(bench.monitor.processes().iter().all(|process| process.state == ProcessState::Ready));
+    bench.stop();
+}
+
+#[test]
 fn restart_all_replaces_every_process() {
     let bench = Bench::with(&[("a", "echo up; exec sleep 60"), ("b", "echo up; exec sleep 60")]);
     bench.start().add_both(drop);

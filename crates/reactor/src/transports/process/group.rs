@@ -54,7 +54,7 @@ impl Process {
 
     /// Stops the process and its group: sends TERM now, and KILL after `grace` if any process of the group is left.
     ///
-    /// In `process_exited` this ends the programs that the process has left behind. After `process_ended` it does nothing.
+    /// In `process_exited` this stops the programs that the process has left behind. After `process_ended` it does nothing.
     ///
     /// The Deferred fires with the status of the process when the group is empty, or has got KILL and the process has
     /// ended. If the process leads no group, only the process itself gets the signals. A process that has ended already is
