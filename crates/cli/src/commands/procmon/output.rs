@@ -15,7 +15,7 @@ use super::stdout;
 
 thread_local! {
     /// The connection that the monitors on this thread share.
-    static SHARED: RefCell<Weak<Shared>> = RefCell::default();
+    static SHARED: RefCell<Weak<Shared>> = const { RefCell::new(Weak::new()) };
 }
 
 /// A monitor's share of standard output. The connection closes with the last one.

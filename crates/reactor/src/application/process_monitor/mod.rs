@@ -207,7 +207,7 @@ impl Service for ProcessMonitor {
             let _ = resolver.errback(Cancelled);
         }
         let members = self.0.members();
-        members.iter().for_each(|member| member.forgo_restart());
+        members.iter().for_each(Member::forgo_restart);
         members.into_iter().rev().fold(succeed(()), |before, member| {
             let monitor = self.0.clone();
             before.and_then(move |()| monitor.stop_in_turn(&member))
