@@ -229,7 +229,7 @@ impl Member {
         }
         let is_ready = matches!(self.settings.readiness, Readiness::Started);
         self.set(State::Running(Run { process: process.clone(), since: reactor.now(), is_ready, probe: None }));
-        if let Readiness::Port(endpoint) = &self.settings.readiness {
+        if let Readiness::Endpoint(endpoint) = &self.settings.readiness {
             let member = self.clone();
             let accepted = probe::until_accepted(reactor, endpoint.clone());
             let handle = accepted.cancel_handle();

@@ -181,6 +181,25 @@ impl ProcessMonitor {
 
     /// Returns a Deferred that fires when all processes have finished, so that none will be started again.
     ///
+    /// ```
+    /// # #[cfg(target_os = "linux")] {
+    /// use ropewalk::Reactor;
+    /// use ropewalk::application::{Application, MonitoredProcess, ProcessMonitor, Restart};
+    /// use ropewalk::processes::Command;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let monitor = ProcessMonitor::new();
+    /// monitor.add_process("job", MonitoredProcess::new(Command::new("true")).restart(Restart::OnFailure))?;
+    /// let stopping = reactor.clone();
+    /// monitor.when_finished().add_callback(move |()| stopping.stop().unwrap());
+    /// let application = Application::new("jobs");
+    /// application.services().add(monitor.clone());
+    /// application.run(&reactor)?;
+    /// assert!(monitor.processes()[0].has_succeeded());
+    /// # }
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
     /// It fails with [`Cancelled`] when the monitor stops.
     pub fn when_finished(&self) -> Deferred<()> {
         let (deferred, resolver) = Deferred::new();

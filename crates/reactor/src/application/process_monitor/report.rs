@@ -39,6 +39,9 @@ pub enum ProcessState {
 ///
 /// for process in ProcessMonitor::new().processes() {
 ///     println!("{}: {:?}, {} restarts", process.name, process.state, process.restarts);
+///     if !process.has_succeeded() {
+///         println!("it ended last with {:?}", process.status);
+///     }
 /// }
 /// ```
 #[derive(Clone, Debug)]
@@ -59,7 +62,7 @@ pub struct ProcessReport {
 }
 
 impl ProcessReport {
-    /// Returns whether the process ended with status 0 when it ended last.
+    /// Returns whether the process ended with status 0 when it ended last. May be called from any callback and any thread.
     pub fn has_succeeded(&self) -> bool {
         self.error.is_none() && self.status.is_some_and(ExitStatus::is_success)
     }

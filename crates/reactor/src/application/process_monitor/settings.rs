@@ -84,7 +84,7 @@ pub(super) enum Readiness {
     /// A line of output contains this text.
     Line(Vec<u8>),
     /// The endpoint accepts a connection.
-    Port(Rc<dyn StreamClientEndpoint>),
+    Endpoint(Rc<dyn StreamClientEndpoint>),
 }
 
 impl MonitoredProcess {
@@ -150,7 +150,7 @@ impl MonitoredProcess {
     ///
     /// Another program that listens there counts as well.
     pub fn ready_port(mut self, endpoint: impl StreamClientEndpoint + 'static) -> MonitoredProcess {
-        self.readiness = Readiness::Port(Rc::new(endpoint));
+        self.readiness = Readiness::Endpoint(Rc::new(endpoint));
         self
     }
 }
