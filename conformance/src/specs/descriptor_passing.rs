@@ -140,6 +140,23 @@ specifications! {
         assert!(all_closed(&copies.borrow()));
     }
 
+    fn a_descriptor_follows_the_replies_before_it(subject: &Subject) {
+        // A provider may still collect the first reply when the second one is sent with its descriptor.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let script = Script::logged(&log, "server").on_made(|transport| transport.set_read_size(1)).on_data(
+            |transport, data| {
+                if data == b"2" {
+                    pass(transport, 'd');
+                }
+                transport.write(data);
+            },
+        );
+        let (_transport, peer) = connected(&reactor, &script.factory());
+        (&peer.0).write_all(b"12").unwrap();
+        settle_and_expect(&reactor, &log, &["server made", "server data 1", "server data 2"]);
+        assert_eq!(peer.take().unwrap(), ("12".into(), vec!["d".into()]));
+    }
+
     fn a_thousand_descriptors_pass_between_large_messages(subject: &Subject) {
         // The queue empties and fills again, and partial writes end anywhere.
         const COUNT: usize = 1000;
@@ -269,6 +286,20 @@ specifications! {
         peer.pass(b"answer", &[Labelled::new('a').descriptor]);
         drop(peer);
         settle_and_expect(&reactor, &log, &["server made", "server got a", "server data answer", "server lost ConnectionLost"]);
+    }
+
+    fn a_paused_protocol_gets_descriptors_after_a_failed_write(subject: &Subject) {
+        // write(2): EPIPE. The rest of what has arrived is received at once, and delivered when the protocol resumes.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let (transport, peer) = Taker::logged(&log, "server").connected(&reactor);
+        transport.pause_producing();
+        peer.pass(b"answer", &[Labelled::new('a').descriptor]);
+        drop(peer);
+        transport.write(b"x");
+        settle_and_expect(&reactor, &log, &["server made"]);
+        transport.resume_producing();
+        let expected = ["server made", "server got a", "server data answer", "server lost ConnectionLost"];
+        settle_and_expect(&reactor, &log, &expected);
     }
 
     fn a_lost_connection_closes_queued_descriptors(subject: &Subject) {
