@@ -86,6 +86,26 @@ fn a_message_through_shared_pipes_costs_three_system_calls() {
     }
 }
 
+/// `.ci/run` installs strace and runs this test.
+#[test]
+#[ignore = "needs strace and permission to trace"]
+fn many_datagrams_share_their_system_calls() {
+    // Ten datagrams: a wait, one receive and one send. 160 datagrams: as many trains as peers.
+    const FEW: usize = 20;
+    const MANY: usize = 220;
+    const PEERS: usize = 10;
+    for (each, most) in [(1, 0.31), (16, 0.155)] {
+        for provider in KERNEL {
+            let [few, many] =
+                [FEW, MANY].map(|rounds| traced_calls("datagram echo", provider, "all", &[rounds, PEERS, each]));
+            // The peers in that process send and receive as well.
+            let share = (many - few) as f64 / ((MANY - FEW) * PEERS * each) as f64 - 2.0;
+            assert!(share > 0.01, "{provider}: {share} system calls a datagram is too good to be true");
+            assert!(share <= most, "{provider}: {share} system calls a datagram, {each} for each peer");
+        }
+    }
+}
+
 /// Counts the system calls of a scenario that gets these numbers. `calls` is a set of calls as strace(1) names it.
 fn traced_calls(scenario: &str, provider: &str, calls: &str, numbers: &[usize]) -> u64 {
     let name = format!("ropewalk-strace-{}-{provider}-{calls}-{}", std::process::id(), numbers[0]);

@@ -1,7 +1,7 @@
 //! The scenarios that the child process plays. A specification expects their lines.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -19,6 +19,7 @@ use super::dialogue::{hear, say, saying};
 use super::groups;
 use super::{children, crowds, passing};
 use crate::Subject;
+use crate::datagram_script::DatagramScript;
 use crate::lock_step::LockStep;
 use crate::script::{Script, stop};
 
@@ -57,6 +58,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("echo", echo),
     ("large answers", large_answers),
     ("pipe echo", pipe_echo),
+    ("datagram echo", datagram_echo),
 ];
 
 /// The scenarios that are played in a network namespace.
@@ -380,6 +382,29 @@ fn pipe_echo(subject: &Subject) {
         rustix::io::write(&to_input, &[b'x'; 64]).expect("room in the pipe");
         reactor.iterate(Some(Duration::ZERO)).expect("a turn");
         assert_eq!(rustix::io::read(&from_output, &mut received).expect("an answer"), 64);
+    }
+}
+
+/// Echoes rounds of datagrams. The lines of the input are the numbers of rounds, of peers, and of datagrams that each
+/// peer sends in a round.
+fn datagram_echo(subject: &Subject) {
+    let [rounds, peers, each]: [usize; 3] = [hear(), hear(), hear()].map(|number| number.parse().expect("a number"));
+    let (reactor, script) = (subject.reactor(), DatagramScript::echo());
+    let port = reactor.listen_udp("127.0.0.1:0", script.clone()).expect("a port");
+    let connected = |_| {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        socket.connect(port.host().inet().expect("a UDP port")).expect("a socket");
+        socket
+    };
+    let sockets: Vec<_> = (0..peers).map(connected).collect();
+    for round in 1..=rounds {
+        let all = || sockets.iter().flat_map(|socket| (0..each).map(move |_| socket));
+        all().for_each(|socket| assert_eq!(socket.send(&[b'x'; 64]).expect("room"), 64));
+        let has_all = script.has(round * peers * each);
+        while !has_all() {
+            reactor.iterate(Some(Duration::ZERO)).expect("a turn");
+        }
+        all().for_each(|socket| assert_eq!(socket.recv(&mut [0; 65]).expect("an echo"), 64));
     }
 }
 

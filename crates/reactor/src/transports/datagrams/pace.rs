@@ -41,11 +41,12 @@ impl Pace {
         if singles == 0 { GROWTH } else { 1 }
     }
 
-    /// Learns from a batch of `got` datagrams, of which `asked` were asked for.
-    pub(super) fn learn(&self, asked: usize, got: usize, is_slow: bool) {
+    /// Learns from a batch of `got` datagrams, of which `asked` were asked for. A single datagram at the end of a turn
+    /// says nothing about the next turn, so only the first batch of a turn makes later ones small.
+    pub(super) fn learn(&self, asked: usize, got: usize, is_slow: bool, is_first: bool) {
         let batch = match got {
             _ if is_slow => asked / 2,
-            0 | 1 => 1,
+            0 | 1 if is_first => 1,
             _ if got == asked => asked * GROWTH,
             _ => asked,
         };
@@ -60,7 +61,7 @@ mod tests {
     fn run(pace: &Pace, turns: usize, mut waiting: impl FnMut() -> usize) -> Vec<usize> {
         let turn = |_| {
             let asked = pace.next();
-            pace.learn(asked, waiting().min(asked), false);
+            pace.learn(asked, waiting().min(asked), false, true);
             asked
         };
         (0..turns).map(turn).collect()
@@ -79,12 +80,22 @@ mod tests {
     }
 
     #[test]
+    fn the_rest_of_a_turn_does_not_shrink_batches() {
+        let pace = Pace::default();
+        run(&pace, 20, || 100);
+        pace.learn(16, 1, false, false);
+        assert_eq!(pace.next(), 16);
+        pace.learn(16, 1, false, true);
+        assert_eq!(pace.next(), 1);
+    }
+
+    #[test]
     fn slow_callbacks_halve_the_batches() {
         let pace = Pace::default();
         run(&pace, 20, || 100);
         for expected in [16, 8, 4, 2] {
             assert_eq!(pace.next(), expected);
-            pace.learn(expected, expected, true);
+            pace.learn(expected, expected, true, true);
         }
         assert_eq!(pace.batch.get(), 1);
     }

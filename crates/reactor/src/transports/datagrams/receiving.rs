@@ -57,7 +57,7 @@ impl DatagramPortInner {
                 Ok(Err(error)) => self.receive_failed(reactor, error),
                 Err(_) => false,
             };
-            self.pace.learn(asked, got, is_slow);
+            self.pace.learn(asked, got, is_slow, left == DATAGRAMS_PER_TURN);
             if !may_have_more || asked == 1 && got == 1 || is_slow {
                 break;
             }
