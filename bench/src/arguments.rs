@@ -139,6 +139,8 @@ pub(crate) enum Probe {
     Timers,
     /// Calls queued from another thread
     Calls,
+    /// Programs that are started, read and waited for
+    Spawns,
 }
 
 #[cfg(test)]

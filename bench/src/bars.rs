@@ -27,6 +27,7 @@ pub(crate) fn bars(metric: &str) -> Vec<Bar> {
         "latency" => vec![ratio(Candidate::Mio, 1.25)],
         "crowd" => vec![absolute(1.15)],
         "calls" => vec![ratio(Candidate::Tokio, 1.0)],
+        "spawns" => vec![ratio(Candidate::RawEpoll, 1.05), ratio(Candidate::Tokio, 1.0)],
         "timers" => vec![ratio(Candidate::Tokio, timer_bar(parts[1]))],
         _ => Vec::new(),
     }

@@ -53,6 +53,7 @@ fn probe_one(arguments: &ProbeArguments) -> io::Result<()> {
     let figures: Vec<f64> = match arguments.probe {
         Probe::Timers => probes::timers(arguments.candidate)?.into(),
         Probe::Calls => probes::calls(arguments.candidate)?.into(),
+        Probe::Spawns => probes::spawns(arguments.candidate)?.into(),
     };
     let words: Vec<String> = figures.iter().map(f64::to_string).collect();
     servers::say(&words.join(" "));

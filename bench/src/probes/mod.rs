@@ -4,6 +4,7 @@
 //! Each probe runs in a process of its own on one core. It is timed on the processor clock of its thread or process,
 //! which excludes other processes of the machine.
 
+mod raw_epoll;
 mod ropewalk;
 mod tokio;
 
@@ -26,6 +27,12 @@ pub(crate) const BURST: usize = 1000;
 /// The number of bursts, and of single calls, that are timed.
 const BURSTS: usize = 200;
 const SINGLES: usize = 20_000;
+
+/// Programs that are started one after another.
+const SPAWNED: usize = 300;
+
+/// The size of a large process.
+const LARGE: usize = 1 << 30;
 
 /// The latest deadline of the timers that fire. It is long enough for a timing wheel to cascade, as it does in
 /// practice.
@@ -73,6 +80,26 @@ pub(crate) fn timers(candidate: Candidate) -> io::Result<[f64; 3]> {
     }
 }
 
+/// A loop that starts programs.
+trait Spawns {
+    /// Starts `/bin/true` with three pipes, reads both outputs to the end, and waits for the exit.
+    fn spawn(&mut self) -> io::Result<()>;
+}
+
+/// Returns the nanoseconds of the loop's thread to start a program and see its end: from a small process, and from one
+/// with [`LARGE`] bytes.
+///
+/// # Errors
+/// If the loop cannot be created, or the candidate starts no programs.
+pub(crate) fn spawns(candidate: Candidate) -> io::Result<[f64; 2]> {
+    match candidate {
+        Candidate::RawEpoll => time_spawns(raw_epoll::RawSpawns::new()?),
+        Candidate::Tokio => time_spawns(tokio::TokioSpawns::new()?),
+        Candidate::Ropewalk(provider) => time_spawns(ropewalk::RopewalkSpawns::new(provider)?),
+        _ => Err(io::Error::other(format!("{candidate} starts no programs"))),
+    }
+}
+
 /// Returns the nanoseconds of both threads for a call queued from another thread: in bursts, and one at a time.
 ///
 /// # Errors
@@ -102,6 +129,24 @@ fn time_timers<T: Timers>(new: impl Fn() -> io::Result<T>) -> io::Result<[f64; 3
     timers.fire(LIVE)?;
     let fire = (processor_nanos(ClockId::ThreadCPUTime) - begun) as f64 / LIVE as f64;
     Ok([schedule, cancel, fire])
+}
+
+fn time_spawns(mut spawns: impl Spawns) -> io::Result<[f64; 2]> {
+    let mut time = || {
+        let mut outcome = Ok(());
+        let nanos = nanos_each(ClockId::ThreadCPUTime, SPAWNED, || {
+            if outcome.is_ok() {
+                outcome = spawns.spawn();
+            }
+        });
+        outcome.map(|()| nanos)
+    };
+    let small = time()?;
+    // Each page is written, so that the system has a table of it.
+    let memory = black_box(vec![1_u8; LARGE]);
+    let large = time()?;
+    drop(memory);
+    Ok([small, large])
 }
 
 fn time_calls<C: Calls>(mut calls: C) -> io::Result<[f64; 2]> {
@@ -181,6 +226,13 @@ mod tests {
     fn calls_from_another_thread_run_in_order() {
         runs_calls_in_order(tokio::TokioCalls::new().unwrap());
         runs_calls_in_order(ropewalk::RopewalkCalls::new().unwrap());
+    }
+
+    #[test]
+    fn programs_are_started_to_their_end() {
+        raw_epoll::RawSpawns::new().unwrap().spawn().unwrap();
+        tokio::TokioSpawns::new().unwrap().spawn().unwrap();
+        ropewalk::RopewalkSpawns::new("epoll").unwrap().spawn().unwrap();
     }
 
     fn fires_what_was_scheduled(mut timers: impl Timers) {

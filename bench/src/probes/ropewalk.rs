@@ -5,9 +5,10 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ropewalk::processes::{Command, ExitStatus, Process, ProcessProtocol};
 use ropewalk::{Reactor, ThreadHandle};
 
-use super::{Calls, Queue, Timers};
+use super::{Calls, Queue, Spawns, Timers};
 
 pub(super) struct RopewalkTimers {
     reactor: Reactor,
@@ -74,4 +75,40 @@ impl Queue for RopewalkQueue {
 
 fn reactor() -> io::Result<Reactor> {
     Reactor::with("epoll").map_err(io::Error::other)
+}
+
+pub(super) struct RopewalkSpawns {
+    reactor: Reactor,
+    command: Command,
+}
+
+/// Closes the input, and notes the end.
+struct Watch(Rc<Cell<bool>>);
+
+impl ProcessProtocol for Watch {
+    fn connection_made(&mut self, process: &Process) {
+        process.close_stdin();
+    }
+
+    fn process_ended(&mut self, _process: &Process, _status: ExitStatus) {
+        self.0.set(true);
+    }
+}
+
+impl RopewalkSpawns {
+    pub(super) fn new(provider: &str) -> io::Result<RopewalkSpawns> {
+        let reactor = Reactor::with(provider).map_err(io::Error::other)?;
+        Ok(RopewalkSpawns { reactor, command: Command::new("/bin/true") })
+    }
+}
+
+impl Spawns for RopewalkSpawns {
+    fn spawn(&mut self) -> io::Result<()> {
+        let ended = Rc::new(Cell::new(false));
+        self.reactor.spawn_process(&self.command, Watch(ended.clone())).map_err(io::Error::other)?;
+        while !ended.get() {
+            self.reactor.iterate(None).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
 }

@@ -7,16 +7,19 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
 use tokio::runtime::{Builder, EnterGuard, Handle, Runtime};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
-use super::{Calls, Queue, Timers};
+use super::{Calls, Queue, Spawns, Timers};
 
 pub(super) struct TokioTimers {
     live: Vec<Pin<Box<Sleep>>>,
@@ -122,4 +125,27 @@ impl Queue for TokioQueue {
 
 fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
+}
+
+pub(super) struct TokioSpawns(Runtime);
+
+impl TokioSpawns {
+    pub(super) fn new() -> io::Result<TokioSpawns> {
+        runtime().map(TokioSpawns)
+    }
+}
+
+impl Spawns for TokioSpawns {
+    fn spawn(&mut self) -> io::Result<()> {
+        self.0.block_on(async {
+            let piped = Stdio::piped;
+            let mut child = Command::new("/bin/true").stdin(piped()).stdout(piped()).stderr(piped()).spawn()?;
+            drop(child.stdin.take());
+            let (mut out, mut err) = (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
+            let (mut outputs, mut errors) = (Vec::new(), Vec::new());
+            let (read, also_read, status) =
+                tokio::join!(out.read_to_end(&mut outputs), err.read_to_end(&mut errors), child.wait());
+            read.and(also_read).and(status.map(drop))
+        })
+    }
 }

@@ -83,6 +83,7 @@ impl Scenario {
             Scenario::Idle,
             Scenario::Probed(Probe::Timers),
             Scenario::Probed(Probe::Calls),
+            Scenario::Probed(Probe::Spawns),
             Scenario::Instructions,
             Scenario::SystemCalls,
         ];
@@ -115,6 +116,9 @@ impl Scenario {
     /// Returns whether the scenario applies to that candidate.
     pub(crate) fn concerns(self, candidate: Candidate) -> bool {
         match self {
+            Scenario::Probed(Probe::Spawns) => {
+                matches!(candidate, Candidate::RawEpoll | Candidate::Tokio | Candidate::Ropewalk(_))
+            }
             Scenario::Probed(_) => matches!(candidate, Candidate::Tokio | Candidate::ROPEWALK),
             Scenario::Crowd(many) => crowd::concerns(many, candidate),
             // select(2) serves 1024 descriptors.

@@ -14,6 +14,7 @@ pub(super) fn metrics(probe: Probe) -> Vec<Metric> {
             ("timers/cancel", "set and cancel one"),
             ("timers/fire", "fire one"),
         ],
+        Probe::Spawns => &[("spawns/small", "start a program"), ("spawns/large", "the same, from 1 GiB")],
         Probe::Calls => &[("calls/burst", "call from a thread"), ("calls/single", "the same, awaited")],
     };
     named.iter().map(|(name, title)| metric(*name, *title, Unit::NanosPerOperation)).collect()
@@ -24,6 +25,7 @@ pub(super) fn sample(probe: Probe, candidate: Candidate, plan: &Plan) -> io::Res
     let kind = match probe {
         Probe::Timers => "timers",
         Probe::Calls => "calls",
+        Probe::Spawns => "spawns",
     };
     let mut command = Command::new(&plan.program);
     command.args(["probe", kind, candidate.name(), "--core", &plan.core.to_string()]);

@@ -64,10 +64,12 @@ enum Way {
 impl Pipe {
     /// Prepares `fd`. Returns the descriptor that is the argument of all other calls.
     pub(crate) fn adopt(fd: OwnedFd, end: PipeEnd, sharing: Sharing) -> io::Result<(OwnedFd, Pipe)> {
-        let is_terminal = isatty(&fd);
+        let kind = kind_of(&fd)?;
+        // Only a character device can be a terminal, so a pipe is not asked.
+        let is_terminal = kind == FileType::CharacterDevice && isatty(&fd);
         let again = if is_terminal && sharing == Sharing::Shared { terminal::open_again(&fd) } else { None };
         let (fd, sharing) = again.map_or((fd, sharing), |own| (own, Sharing::Owned));
-        let way = match (FileType::from_raw_mode(fstat(&fd)?.st_mode as _), sharing) {
+        let way = match (kind, sharing) {
             (_, Sharing::Owned) if end == PipeEnd::Device => {
                 ioctl_fionbio(&fd, true)?;
                 Way::OwnDevice
@@ -187,6 +189,10 @@ impl Pipe {
         self.hung_up.set(true);
         device::gone(cause)
     }
+}
+
+fn kind_of(fd: &OwnedFd) -> io::Result<FileType> {
+    Ok(FileType::from_raw_mode(fstat(fd)?.st_mode as _))
 }
 
 /// Whether a device is ready at any time, as null(4) is: some systems cannot wait for such a device.

@@ -1,6 +1,5 @@
 //! Everything that the child's steps use, in the form in which the system takes it.
 
-use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{CString, OsStr, OsString, c_char};
 use std::io;
@@ -39,13 +38,15 @@ pub(super) struct Image {
 impl Image {
     pub(super) fn new(plan: &SpawnPlan, descriptors: &Descriptors) -> Result<Image, SpawnError> {
         let cannot = |error| SpawnError::new(SpawnStep::Arguments, &plan.program, error);
-        let inherited = || env::vars_os().collect();
-        let environment = plan.environment.clone().unwrap_or_else(inherited);
         let terminal = descriptors.terminal();
         Ok(Image {
-            candidates: candidates(&plan.program, environment.get(OsStr::new("PATH"))).map_err(cannot)?,
+            candidates: candidates(&plan.program, || search_path(plan)).map_err(cannot)?,
             argv: Pointers::new(plan.arguments.iter().cloned()).map_err(cannot)?,
-            envp: Pointers::new(variables(environment)).map_err(cannot)?,
+            envp: match &plan.environment {
+                Some(environment) => Pointers::new(environment.iter().map(|(name, value)| variable(name, value))),
+                None => Pointers::new(env::vars_os().map(|(name, value)| variable(&name, &value))),
+            }
+            .map_err(cannot)?,
             directory: plan
                 .directory
                 .as_deref()
@@ -84,21 +85,29 @@ impl Pointers {
     }
 }
 
-fn variables(environment: BTreeMap<OsString, OsString>) -> impl Iterator<Item = OsString> {
-    environment.into_iter().map(|(name, value)| {
-        let mut variable = name;
-        variable.push("=");
-        variable.push(value);
-        variable
-    })
+fn variable(name: &OsStr, value: &OsStr) -> OsString {
+    // One more for the zero at the end.
+    let mut variable = OsString::with_capacity(name.len() + value.len() + 2);
+    variable.push(name);
+    variable.push("=");
+    variable.push(value);
+    variable
+}
+
+/// Returns PATH of the child's environment.
+fn search_path(plan: &SpawnPlan) -> Option<OsString> {
+    match &plan.environment {
+        Some(environment) => environment.get(OsStr::new("PATH")).cloned(),
+        None => env::var_os("PATH"),
+    }
 }
 
 /// Returns the paths at which the program may be. A name with a slash is the only one.
-fn candidates(program: &OsStr, path: Option<&OsString>) -> io::Result<Vec<CString>> {
+fn candidates(program: &OsStr, path: impl FnOnce() -> Option<OsString>) -> io::Result<Vec<CString>> {
     if program.as_bytes().contains(&b'/') || program.is_empty() {
         return Ok(vec![c_string(program.to_owned())?]);
     }
-    let path = path.map_or(USUAL_PATH, |path| path.as_bytes());
+    let path = path().map_or_else(|| USUAL_PATH.to_vec(), OsString::into_vec);
     let folders = path.split(|byte| *byte == b':').map(OsStr::from_bytes);
     folders.map(|folder| c_string(Path::new(folder).join(program).into_os_string())).collect()
 }
@@ -131,8 +140,7 @@ mod tests {
     use super::*;
 
     fn paths(program: &str, path: Option<&str>) -> Vec<String> {
-        let path = path.map(OsString::from);
-        let found = candidates(OsStr::new(program), path.as_ref()).unwrap();
+        let found = candidates(OsStr::new(program), || path.map(OsString::from)).unwrap();
         found.into_iter().map(|path| path.into_string().unwrap()).collect()
     }
 
