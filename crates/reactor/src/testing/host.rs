@@ -1,6 +1,7 @@
 //! One reactor on a simulated network of several.
 
 use std::cell::Cell;
+use std::ffi::OsString;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::time::Duration;
@@ -8,7 +9,10 @@ use std::time::Duration;
 use ropewalk_proto::{Key, Moment};
 use ropewalk_sys::EventProvider;
 
+use super::program::Program;
+use super::programs::Programs;
 use super::simulated::{Failures, Log, MachineId, Network, SharedNetwork, Simulated, Skew};
+use super::simulated_child::SimulatedChild;
 use crate::error::Error;
 use crate::kernel::{PanicPolicy, Reactor};
 
@@ -80,6 +84,35 @@ impl Host {
     /// counted.
     pub fn open_sources(&self) -> usize {
         self.0.network.with(|network| network.open_sources(self.0.owner)) - self.0.reactor.lingering_count()
+    }
+
+    /// Lets the programs of this host start a program under exactly this name. See
+    /// [`MemoryReactor::install_program`](super::MemoryReactor::install_program).
+    ///
+    /// ```
+    /// use ropewalk::processes::Command;
+    /// use ropewalk::testing::{Program, SimulatedNetwork};
+    ///
+    /// let network = SimulatedNetwork::seeded(7);
+    /// let (one, two) = (network.host("10.0.0.1"), network.host("10.0.0.2"));
+    /// one.install_program("true", Program::exit(0));
+    /// let (here, there) = (one.process_value(&Command::new("true")), two.process_value(&Command::new("true")));
+    /// network.settle();
+    /// assert!(here.try_result().unwrap().unwrap().is_success());
+    /// assert!(there.try_result().unwrap().is_err()); // each host has its own programs
+    /// assert_eq!(one.spawned().len(), 1);
+    /// ```
+    pub fn install_program(&self, name: impl Into<OsString>, program: impl Into<Program>) {
+        self.programs().install(&self.0.reactor, name, program);
+    }
+
+    /// Returns all processes that this host has started, in order.
+    pub fn spawned(&self) -> Vec<SimulatedChild> {
+        self.programs().spawned(&self.0.reactor)
+    }
+
+    fn programs(&self) -> Programs {
+        Programs::new(&self.0.network, self.0.owner)
     }
 
     /// Returns the host's requests to listen and to connect, in order.

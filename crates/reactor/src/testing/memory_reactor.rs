@@ -1,6 +1,7 @@
 //! One reactor on a simulated network. Its peers are streams that the test holds.
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -11,7 +12,9 @@ use ropewalk_sys::{ConnectSpec, EventProvider, ListenSpec};
 
 use super::connect_request::ConnectRequest;
 use super::host::Host;
+use super::program::Program;
 use super::simulated::Faults;
+use super::simulated_child::SimulatedChild;
 use super::simulated_network::SimulatedNetwork;
 use super::test_datagrams::TestDatagrams;
 use super::test_stream::{TestListener, TestStream};
@@ -402,6 +405,99 @@ impl MemoryReactor {
     pub fn fail_next_listen(&self, error: impl Into<io::Error>) {
         let error = error.into();
         self.host.change_failures(|failures| failures.listen.push_back(error));
+    }
+
+    /// Makes the next start of a process fail with `error`. Several calls fail several starts, in order.
+    ///
+    /// ```
+    /// use std::io;
+    /// use ropewalk::processes::Command;
+    /// use ropewalk::testing::{MemoryReactor, Program};
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.install_program("true", Program::exit(0));
+    /// net.fail_next_spawn(io::ErrorKind::OutOfMemory);
+    /// let failed = net.process_value(&Command::new("true")).try_result().unwrap().unwrap_err();
+    /// assert_eq!(failed.to_string(), "cannot make a process for the program 'true': out of memory");
+    /// let value = net.process_value(&Command::new("true"));
+    /// net.settle();
+    /// assert!(value.try_result().unwrap().unwrap().is_success());
+    /// ```
+    pub fn fail_next_spawn(&self, error: impl Into<io::Error>) {
+        let error = error.into();
+        self.host.change_failures(|failures| failures.spawn.push_back(error));
+    }
+
+    /// Lets the reactor start a program under exactly this name. No process is made: the program is a closure, which runs
+    /// in the turns of the reactor, in virtual time.
+    ///
+    /// A name that is not installed is that of a program that does not exist. Directories, users and limits of the
+    /// command are not checked.
+    ///
+    /// A supervisor that restarts its worker, with a longer pause after each failure:
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    /// use std::time::Duration;
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::processes::{Command, ExitStatus, Process, ProcessProtocol};
+    /// use ropewalk::testing::{Faults, MemoryReactor, Program};
+    ///
+    /// /// Starts the worker `attempts + 1` times, until it succeeds.
+    /// struct Supervised {
+    ///     attempts: u32,
+    /// }
+    ///
+    /// fn supervise(reactor: &Reactor, attempts: u32) {
+    ///     if reactor.spawn_process(&Command::new("worker"), Supervised { attempts }).is_err() {
+    ///         restart(reactor, attempts);
+    ///     }
+    /// }
+    ///
+    /// fn restart(reactor: &Reactor, attempts: u32) {
+    ///     let pause = Duration::from_secs(1 << attempts.min(6));
+    ///     reactor.call_later(pause, move |reactor| supervise(reactor, attempts + 1));
+    /// }
+    ///
+    /// impl ProcessProtocol for Supervised {
+    ///     fn process_ended(&mut self, process: &Process, status: ExitStatus) {
+    ///         if !status.is_success() {
+    ///             restart(&process.reactor(), self.attempts);
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// for seed in 0..20 {
+    ///     let faults = Faults::none().spawn_failures(0.2).deaths(0.5, Duration::from_secs(10));
+    ///     let net = MemoryReactor::seeded(seed).with_faults(faults);
+    ///     net.install_program("worker", Program::script().sleep(Duration::from_secs(8)).exit(0));
+    ///     supervise(&net, 0);
+    ///     net.advance(Duration::from_secs(3600)); // takes no real time
+    ///     let last = net.spawned().pop().expect("it was started");
+    ///     assert_eq!(last.status(), Some(ExitStatus::Exited(0)), "seed {seed}");
+    /// }
+    /// ```
+    pub fn install_program(&self, name: impl Into<OsString>, program: impl Into<Program>) {
+        self.host.install_program(name, program);
+    }
+
+    /// Returns all processes that the reactor has started, in order. A test also ends them with these handles.
+    ///
+    /// ```
+    /// use ropewalk::processes::{Command, Signal};
+    /// use ropewalk::testing::{MemoryReactor, Program};
+    ///
+    /// let net = MemoryReactor::new();
+    /// net.install_program("sleep", Program::sleep());
+    /// let value = net.process_value(&Command::new("sleep").arg("3600"));
+    /// net.settle();
+    /// net.spawned()[0].kill(Signal::KILL); // as the system does when no memory is left
+    /// net.settle();
+    /// assert_eq!(value.try_result().unwrap().unwrap().signal(), Some(Signal::KILL.number()));
+    /// ```
+    pub fn spawned(&self) -> Vec<SimulatedChild> {
+        self.host.spawned()
     }
 
     /// Returns all requests to connect in order, each from the moment at which the program made it.

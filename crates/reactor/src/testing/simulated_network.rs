@@ -567,14 +567,14 @@ impl SimulatedNetwork {
         })
     }
 
-    /// Moves the time to the next happening or deadline, at most to `target`. Returns whether `target` had not been
+    /// Moves the time to the next change or deadline, at most to `target`. Returns whether `target` had not been
     /// reached before.
     fn pass_time(&self, target: Moment) -> bool {
         let processes = self.processes();
         self.shared.with(|network| {
-            let happening = network.next_happening();
+            let change = network.next_change();
             let deadlines = processes.iter().filter_map(|process| process.deadline(network));
-            let stop = deadlines.chain(happening).fold(target, Moment::min);
+            let stop = deadlines.chain(change).fold(target, Moment::min);
             let is_ahead = network.now() < target;
             network.jump(stop.max(network.now()));
             is_ahead

@@ -6,6 +6,7 @@ use std::io;
 
 use ropewalk_proto::{Key, Moment, Random};
 
+use super::children::ChildId;
 use super::machines::MachineId;
 
 /// A scheduled change of the network.
@@ -23,6 +24,10 @@ pub(super) enum Happening {
     Flown { number: u64 },
     /// The machine of a datagram's destination reports that no socket is there.
     Refused { key: Key },
+    /// The parent of a child that has ended learns of the exit.
+    Exited { child: ChildId },
+    /// The last copies of the descriptors of a child that has ended are closed.
+    Released { child: ChildId },
 }
 
 /// Happenings in the order of their time.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use ropewalk_proto::{Address, Key, Moment};
 use ropewalk_sys::{KeepAliveTimes, Ready, SocketOption, system_error};
 
+use super::carrier::Carrier;
 use super::machines::MachineId;
 use super::pipe::Pipe;
 
@@ -41,6 +42,7 @@ pub(super) struct Place {
 /// One end of a stream, as a kernel knows it.
 pub(super) struct Connection {
     pub(super) place: Place,
+    pub(super) carrier: Carrier,
     /// The key of the other end. `None` until the listening side has been reached, and stale once the other end is
     /// gone.
     pub(super) peer: Option<Key>,
@@ -67,6 +69,7 @@ impl Connection {
     pub(super) fn connecting(place: Place, buffer: usize, began: Moment) -> Connection {
         Connection {
             place,
+            carrier: Carrier::Network,
             peer: None,
             phase: Phase::Connecting,
             began,
@@ -94,7 +97,19 @@ impl Connection {
         }
     }
 
-    /// Whether this is one end of a UNIX stream.
+    /// Returns one end of a pipe, socket pair or terminal inside a machine. Its other end becomes `peer` later.
+    pub(super) fn inside(place: Place, carrier: Carrier, buffer: usize, peer: Option<Key>) -> Connection {
+        Connection {
+            carrier,
+            peer,
+            phase: Phase::Established,
+            write_wanted: false,
+            owns_name: false,
+            ..Connection::connecting(place, buffer, Moment::ZERO)
+        }
+    }
+
+    /// Whether this is one end of a UNIX stream, or of a pipe.
     pub(super) fn is_unix(&self) -> bool {
         self.place.local.inet().is_none() && self.place.remote.inet().is_none()
     }
@@ -148,7 +163,9 @@ impl Connection {
         let broken = self.incoming.broken().is_some();
         let is_over = self.incoming.is_ended() && (self.finished || self.is_unix() && peer_is_gone);
         let mut ready = Ready::empty();
-        ready.set(Ready::ERROR, self.loss_wanted && broken);
+        // poll(2): a pipe without a reader is an error of its writer.
+        let is_unread = is_over && self.carrier.only_sends();
+        ready.set(Ready::ERROR, self.loss_wanted && (broken || is_unread));
         ready.set(Ready::HANGUP, self.loss_wanted && (broken || is_over));
         ready
     }
@@ -156,7 +173,7 @@ impl Connection {
     fn established_ready(&self, room: usize) -> Ready {
         let broken = self.incoming.broken().is_some();
         let mut ready = Ready::empty();
-        ready.set(Ready::READ, self.reading && self.incoming.is_readable());
+        ready.set(Ready::READ, self.reading && self.carrier.receives() && self.incoming.is_readable());
         // A sender wakes when a third of the buffer is free, not for each byte read, like sk_stream_is_writeable of
         // Linux.
         ready.set(Ready::WRITE, self.write_wanted && (broken || room.saturating_mul(3) >= self.incoming.capacity()));

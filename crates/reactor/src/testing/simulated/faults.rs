@@ -47,6 +47,10 @@ pub struct Faults {
     pub(super) descriptors: usize,
     pub(super) black_holes: Vec<IpAddr>,
     pub(super) unreachable: Vec<IpAddr>,
+    pub(super) spawn_failures: f64,
+    pub(super) exit_jitter: Duration,
+    pub(super) deaths: f64,
+    pub(super) death_within: Duration,
 }
 
 impl Default for Faults {
@@ -77,6 +81,10 @@ impl Faults {
             descriptors: usize::MAX,
             black_holes: Vec::new(),
             unreachable: Vec::new(),
+            spawn_failures: 0.0,
+            exit_jitter: Duration::ZERO,
+            deaths: 0.0,
+            death_within: Duration::ZERO,
         }
     }
 
@@ -152,7 +160,8 @@ impl Faults {
         self
     }
 
-    /// Sets the number of bytes, sent and unread, that each direction of a connection holds before its sender must wait.
+    /// Sets the number of bytes, sent and unread, that each direction of a connection holds before its sender must wait. Pipes
+    /// to children hold the same number.
     ///
     /// ```
     /// use ropewalk::testing::{AccumulatingProtocol, Faults, MemoryReactor};
@@ -296,6 +305,76 @@ impl Faults {
     /// ```
     pub fn unreachable(mut self, host: impl Into<IpAddr>) -> Faults {
         self.unreachable.push(host.into());
+        self
+    }
+}
+
+/// Faults of child processes.
+impl Faults {
+    /// Fails each start of a process with this `probability`, from 0 to 1: EAGAIN.
+    ///
+    /// ```
+    /// use ropewalk::processes::{Command, SpawnStep};
+    /// use ropewalk::testing::{Faults, MemoryReactor, Program};
+    /// use ropewalk::Error;
+    ///
+    /// let net = MemoryReactor::new().with_faults(Faults::none().spawn_failures(1.0));
+    /// net.install_program("true", Program::exit(0));
+    /// let failure = net.process_value(&Command::new("true")).try_result().unwrap().unwrap_err();
+    /// let Some(Error::Spawn(error)) = failure.downcast_ref() else { panic!("{failure}") };
+    /// assert_eq!(error.step(), SpawnStep::Process);
+    /// ```
+    ///
+    /// # Panics
+    /// When `probability` is not from 0 to 1.
+    pub fn spawn_failures(mut self, probability: f64) -> Faults {
+        self.spawn_failures = checked(probability);
+        self
+    }
+
+    /// Separates the exit of each process from the end of its pipes by up to `longest`. The seed decides which of them
+    /// comes first.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::processes::{Capture, Command};
+    /// use ropewalk::testing::{Faults, MemoryReactor, Program};
+    ///
+    /// let was_held = |seed| {
+    ///     let faults = Faults::none().exit_jitter(Duration::from_secs(10));
+    ///     let net = MemoryReactor::seeded(seed).with_faults(faults);
+    ///     net.install_program("true", Program::exit(0));
+    ///     let output = net.process_output(&Command::new("true"), Capture::new());
+    ///     net.settle();
+    ///     output.try_result().unwrap().unwrap().pipe_held
+    /// };
+    /// assert!((0..20).any(was_held) && !(0..20).all(was_held));
+    /// ```
+    pub fn exit_jitter(mut self, longest: Duration) -> Faults {
+        self.exit_jitter = longest;
+        self
+    }
+
+    /// Kills each process with this `probability`, from 0 to 1, at a random moment `within` this time of its start. The
+    /// signal is SIGKILL, as when the system has no memory left.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ropewalk::processes::Command;
+    /// use ropewalk::testing::{Faults, MemoryReactor, Program};
+    ///
+    /// let net = MemoryReactor::new().with_faults(Faults::none().deaths(1.0, Duration::from_secs(10)));
+    /// net.install_program("sleep", Program::sleep());
+    /// let value = net.process_value(&Command::new("sleep").arg("60"));
+    /// net.advance(Duration::from_secs(10));
+    /// assert!(value.try_result().unwrap().unwrap().signal().is_some());
+    /// ```
+    ///
+    /// # Panics
+    /// When `probability` is not from 0 to 1.
+    pub fn deaths(mut self, probability: f64, within: Duration) -> Faults {
+        self.deaths = checked(probability);
+        self.death_within = within;
         self
     }
 }

@@ -29,7 +29,10 @@ impl Network {
 
     /// Returns the process that runs on `machine`.
     pub(crate) fn owner_on(&self, machine: MachineId) -> Option<Key> {
-        self.owners.iter().find(|(_, owner)| owner.machine == machine).map(|(key, _)| key)
+        self.owners
+            .iter()
+            .find(|(key, owner)| owner.machine == machine && self.parent_of(*key).is_none())
+            .map(|(key, _)| key)
     }
 
     /// Cuts the link in one direction: segments are lost.
@@ -59,6 +62,7 @@ impl Network {
                 self.vanish(key);
             }
             self.owners.remove(owner);
+            self.children.forget(owner);
         }
     }
 
@@ -66,7 +70,7 @@ impl Network {
         match self.sources.remove(key) {
             Some(Source::Listener(listener)) => listener.waiting.iter().for_each(|&client| self.ask_again(client, 1)),
             Some(Source::Connection(connection)) => self.vanish_from_peer(&connection),
-            Some(Source::Datagrams(_)) | None => {}
+            Some(Source::Datagrams(_) | Source::Process(_)) | None => {}
         }
     }
 

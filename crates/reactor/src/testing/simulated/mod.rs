@@ -7,6 +7,7 @@
 //!   TestStream -> TestEnds --+                     |  |  \--> Listener
 //!                                                  |  +-----> Machines -> Names
 //!                                                  +--------> Calendar, Links, HostNames, Faults, Random
+//!                                                  +--------> Children -> Child, File
 //! ```
 //!
 //! Each source has an owner: a provider, or the test ends. The network treats all owners alike.
@@ -16,6 +17,9 @@
 
 mod attempts;
 mod calendar;
+mod carrier;
+mod child_calls;
+mod children;
 mod connection;
 mod datagram_end;
 mod datagrams;
@@ -29,6 +33,7 @@ mod machines;
 mod names;
 mod network;
 mod pipe;
+mod process;
 mod provider;
 mod shared;
 mod skew;
@@ -37,6 +42,7 @@ mod test_ends;
 mod tests;
 mod traffic;
 
+pub(crate) use children::{ChildEvent, ChildId};
 pub use faults::Faults;
 pub(crate) use machines::{MachineId, OUTSIDE};
 pub(crate) use network::{Failures, Log, Network};

@@ -15,6 +15,8 @@ use ropewalk_sys::{
 };
 
 use super::calendar::{Calendar, Happening};
+use super::carrier::Carrier;
+use super::children::{ChildId, Children, Installed};
 use super::connection::{Connection, Phase};
 use super::datagram_end::DatagramEnd;
 use super::faults::Faults;
@@ -23,6 +25,7 @@ use super::host_names::HostNames;
 use super::links::Links;
 use super::listener::Listener;
 use super::machines::{MachineId, Machines};
+use super::process::Process;
 
 /// The fraction of waits that get a spurious event, if the faults ask for them.
 const SPURIOUS: f64 = 0.25;
@@ -41,6 +44,7 @@ pub(crate) struct Network {
     pub(super) owners: Slab<Owner>,
     pub(super) sources: Slab<Source>,
     pub(super) flights: Flights,
+    pub(super) children: Children,
 }
 
 /// A process on a machine. Its sources are closed when it exits.
@@ -52,6 +56,9 @@ pub(super) struct Owner {
     patience: Option<Duration>,
     /// The errors of the next requests to connect and to listen.
     failures: Failures,
+    /// The reactor whose children this owner has.
+    parent: Option<Key>,
+    pub(super) installed: Installed,
 }
 
 /// Errors that a test has prepared for requests, in order.
@@ -59,6 +66,7 @@ pub(super) struct Owner {
 pub(crate) struct Failures {
     pub(crate) connect: VecDeque<io::Error>,
     pub(crate) listen: VecDeque<io::Error>,
+    pub(crate) spawn: VecDeque<io::Error>,
 }
 
 /// The requests of one owner, in order.
@@ -66,12 +74,14 @@ pub(crate) struct Failures {
 pub(crate) struct Log {
     pub(crate) listened: Vec<ListenSpec>,
     pub(crate) connected: Vec<ConnectSpec>,
+    pub(crate) spawned: Vec<ChildId>,
 }
 
 pub(super) enum Source {
     Listener(Listener),
     Connection(Box<Connection>),
     Datagrams(Box<DatagramEnd>),
+    Process(Process),
 }
 
 impl Network {
@@ -89,6 +99,7 @@ impl Network {
             owners: Slab::new(),
             sources: Slab::new(),
             flights: Flights::default(),
+            children: Children::default(),
         }
     }
 
@@ -118,18 +129,34 @@ impl Network {
         calendar.drop_void(|happening| is_void(happening, sources, flights));
         calendar.next_at()
     }
+
+    /// Returns the time of the next change: a happening, or a call that a child has scheduled.
+    pub(crate) fn next_change(&mut self) -> Option<Moment> {
+        [self.next_happening(), self.children.next_alarm()].into_iter().flatten().min()
+    }
 }
 
 /// Owners.
 impl Network {
     /// Adds an owner of sources on `machine`.
     pub(crate) fn add_owner(&mut self, machine: MachineId) -> Key {
+        self.insert_owner(machine, None)
+    }
+
+    /// Adds the owner of the ends that the children of `parent` have.
+    pub(super) fn add_owner_of_children(&mut self, machine: MachineId, parent: Key) -> Key {
+        self.insert_owner(machine, Some(parent))
+    }
+
+    fn insert_owner(&mut self, machine: MachineId, parent: Option<Key>) -> Key {
         self.owners.insert(Owner {
             machine,
             woken: false,
             log: Log::default(),
             patience: None,
             failures: Failures::default(),
+            parent,
+            installed: Installed::default(),
         })
     }
 
@@ -140,6 +167,10 @@ impl Network {
         }
         if let Some(gone) = self.owners.remove(owner) {
             self.machines.get_mut(gone.machine).locked.retain(|_, holder| *holder != owner);
+            self.children.forget(owner);
+            if let Some(children) = gone.installed.owner {
+                self.remove_owner(children);
+            }
         }
     }
 
@@ -227,7 +258,14 @@ impl Network {
 
     /// Returns the number of sources of all owners except `owner`.
     pub(crate) fn open_sources_but(&self, owner: Key) -> usize {
-        self.sources.len() - self.open_sources(owner)
+        let of_reactors =
+            |(_, source): &(Key, &Source)| source.owner() != owner && self.parent_of(source.owner()).is_none();
+        self.sources.iter().filter(of_reactors).count()
+    }
+
+    /// Returns the reactor whose children `owner` has, if it has any.
+    pub(super) fn parent_of(&self, owner: Key) -> Option<Key> {
+        self.owners.get(owner)?.parent
     }
 
     /// Limits the real time for which an endless wait of `owner` blocks.
@@ -261,7 +299,14 @@ impl Network {
     /// Whether a wait of `owner` would return at once.
     pub(crate) fn has_events(&self, owner: Key) -> bool {
         let is_ready = |(key, source): (Key, &Source)| source.owner() == owner && !self.ready(key).is_empty();
-        self.owners.get(owner).is_some_and(|owner| owner.woken) || self.sources.iter().any(is_ready)
+        let is_woken = self.owners.get(owner).is_some_and(|owner| owner.woken);
+        is_woken || self.sources.iter().any(is_ready) || self.have_children_events(owner)
+    }
+
+    /// Whether children of `owner` have something to do.
+    pub(super) fn have_children_events(&self, owner: Key) -> bool {
+        let children = self.owners.get(owner).and_then(|owner| owner.installed.owner);
+        children.is_some_and(|children| self.has_events(children))
     }
 }
 
@@ -269,7 +314,7 @@ impl Network {
 impl Network {
     /// Returns the next time at which a wait until `deadline` must stop, or `None` if the wait never stops.
     pub(super) fn next_stop(&mut self, deadline: Option<Moment>) -> Option<Moment> {
-        [deadline, self.horizon, self.next_happening()].into_iter().flatten().min()
+        [deadline, self.horizon, self.next_change()].into_iter().flatten().min()
     }
 
     /// Moves the time to `moment`.
@@ -288,8 +333,11 @@ impl Network {
                 Happening::Strayed { key, lost } => self.strayed(key, lost),
                 Happening::Flown { number } => self.flown(number),
                 Happening::Refused { key } => self.refused_datagram(key),
+                Happening::Exited { child } => self.reveal_exit(child),
+                Happening::Released { child } => self.release_descriptors(child),
             }
         }
+        self.run_alarms();
     }
 
     /// Adds an event for each source of `owner` that is ready.
@@ -334,6 +382,7 @@ impl Network {
                 connection.ready(self.room(connection), self.peer_is_gone(connection))
             }
             Some(Source::Datagrams(end)) => end.ready(end.write_wanted && self.datagram_peer_has_room(end)),
+            Some(Source::Process(process)) => process.ready(),
             _ => Ready::empty(),
         }
     }
@@ -352,14 +401,14 @@ impl Network {
     pub(super) fn connection(&self, key: Key) -> io::Result<&Connection> {
         match self.sources.get(key).ok_or(io::ErrorKind::NotFound)? {
             Source::Connection(connection) => Ok(connection),
-            Source::Listener(_) | Source::Datagrams(_) => Err(io::ErrorKind::InvalidInput.into()),
+            Source::Listener(_) | Source::Datagrams(_) | Source::Process(_) => Err(io::ErrorKind::InvalidInput.into()),
         }
     }
 
     pub(super) fn connection_mut(&mut self, key: Key) -> io::Result<&mut Connection> {
         match self.sources.get_mut(key).ok_or(io::ErrorKind::NotFound)? {
             Source::Connection(connection) => Ok(connection),
-            Source::Listener(_) | Source::Datagrams(_) => Err(io::ErrorKind::InvalidInput.into()),
+            Source::Listener(_) | Source::Datagrams(_) | Source::Process(_) => Err(io::ErrorKind::InvalidInput.into()),
         }
     }
 
@@ -368,6 +417,7 @@ impl Network {
             Source::Listener(listener) => Ok(listener.address.clone()),
             Source::Connection(connection) => Ok(connection.place.local.clone()),
             Source::Datagrams(end) => Ok(end.address.clone()),
+            Source::Process(_) => Err(io::ErrorKind::InvalidInput.into()),
         }
     }
 
@@ -406,14 +456,14 @@ impl Network {
     pub(super) fn listener(&self, key: Key) -> Option<&Listener> {
         match self.sources.get(key)? {
             Source::Listener(listener) => Some(listener),
-            Source::Connection(_) | Source::Datagrams(_) => None,
+            Source::Connection(_) | Source::Datagrams(_) | Source::Process(_) => None,
         }
     }
 
     pub(super) fn listener_mut(&mut self, key: Key) -> Option<&mut Listener> {
         match self.sources.get_mut(key)? {
             Source::Listener(listener) => Some(listener),
-            Source::Connection(_) | Source::Datagrams(_) => None,
+            Source::Connection(_) | Source::Datagrams(_) | Source::Process(_) => None,
         }
     }
 
@@ -427,11 +477,12 @@ impl Network {
 }
 
 impl Source {
-    fn owner(&self) -> Key {
+    pub(super) fn owner(&self) -> Key {
         match self {
             Source::Listener(listener) => listener.owner,
             Source::Connection(connection) => connection.place.owner,
             Source::Datagrams(end) => end.owner,
+            Source::Process(process) => process.owner,
         }
     }
 
@@ -440,8 +491,10 @@ impl Source {
         match self {
             Source::Listener(listener) => format!("clients at {}", listener.address),
             Source::Connection(end) if end.phase == Phase::Connecting => format!("an answer of {}", end.place.remote),
+            Source::Connection(end) if end.carrier != Carrier::Network => "bytes of a child".to_owned(),
             Source::Connection(end) => format!("bytes from {}", end.place.remote),
             Source::Datagrams(end) => format!("datagrams at {}", end.address),
+            Source::Process(process) => process.in_words(),
         }
     }
 
@@ -449,7 +502,7 @@ impl Source {
     fn queued(&self) -> usize {
         match self {
             Source::Listener(listener) => listener.queue.len(),
-            Source::Connection(_) | Source::Datagrams(_) => 0,
+            Source::Connection(_) | Source::Datagrams(_) | Source::Process(_) => 0,
         }
     }
 
@@ -458,6 +511,7 @@ impl Source {
             Source::Listener(listener) => listener.reading,
             Source::Connection(connection) => connection.reading && connection.phase == Phase::Established,
             Source::Datagrams(end) => end.reading,
+            Source::Process(_) => false,
         }
     }
 }
@@ -480,5 +534,6 @@ fn is_void(happening: &Happening, sources: &Slab<Source>, flights: &Flights) -> 
         Happening::Refused { key } => {
             !matches!(sources.get(key), Some(Source::Datagrams(end)) if end.peer.is_some() && !end.is_refused)
         }
+        Happening::Exited { .. } | Happening::Released { .. } => false,
     }
 }

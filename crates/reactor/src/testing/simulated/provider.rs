@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use ropewalk_proto::{Address, Key, Moment, Outbox};
 use ropewalk_sys::{
-    Clock, ConnectSpec, Datagrams, EventProvider, Events, Filesystem, KeepAliveTimes, ListenSpec, Names,
-    PeerCredentials, RawSocket, RawWaitable, Received, Sent, SocketOption, Sockets, Streams, Waker,
+    Clock, ConnectSpec, Datagrams, EventProvider, Events, ExitStatus, Filesystem, KeepAliveTimes, ListenSpec, Names,
+    PeerCredentials, Processes, RawSocket, RawWaitable, Received, Recipient, Sent, SocketOption, Sockets, SpawnError,
+    SpawnPlan, Spawned, Streams, Waker, WindowSize,
 };
 
 use super::faults::Faults;
@@ -17,11 +18,13 @@ use super::machines::{MachineId, OUTSIDE};
 use super::network::Log;
 use super::shared::SharedNetwork;
 use super::skew::Skew;
+use crate::testing::programs::Programs;
 
 /// An event provider whose network and time are simulated.
 ///
-/// The provider offers TCP and UNIX streams, datagrams, and the host names of its network. It has no descriptors, adopted sockets
-/// or signals, because they need an operating system. UNIX paths are only names, without files.
+/// The provider offers TCP and UNIX streams, datagrams, the host names of its network, and child processes whose
+/// programs are [closures](Simulated::programs). It has no descriptors, adopted sockets or signals, because they need an
+/// operating system. UNIX paths are only names, without files.
 ///
 /// An error of a connection, a listener or an attempt is the error that the system of the test reports in the same
 /// case, with the same number. An error that the simulation explains has another message, and the system's error as its
@@ -79,6 +82,23 @@ impl Simulated {
         self.owner
     }
 
+    /// Returns the programs that the provider's reactor can start: see [`Programs`].
+    ///
+    /// A provider without programs has processes all the same: each start fails, because there is no such program.
+    ///
+    /// ```
+    /// use ropewalk::Reactor;
+    /// use ropewalk::testing::{Faults, Program, Simulated};
+    ///
+    /// let provider = Simulated::new(7, Faults::none());
+    /// let programs = provider.programs();
+    /// let reactor = Reactor::with_provider(Box::new(provider));
+    /// programs.install(&reactor, "cat", Program::cat());
+    /// ```
+    pub fn programs(&self) -> Programs {
+        Programs::new(&self.network, self.owner)
+    }
+
     pub(super) fn now(&self) -> Moment {
         self.skew.host_time(self.network.with(|network| network.now()))
     }
@@ -127,7 +147,11 @@ impl EventProvider for Simulated {
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
         let deadline = timeout.map(|timeout| self.skew.network_time(self.now() + timeout));
-        self.network.wait(self.owner, deadline, events)
+        let outcome = self.network.wait(self.owner, deadline, events);
+        if let Some(bell) = self.network.with(|network| network.bell(self.owner)) {
+            bell.wake();
+        }
+        outcome
     }
 
     fn host_handle(&mut self) -> Option<RawWaitable> {
@@ -155,6 +179,10 @@ impl EventProvider for Simulated {
     }
 
     fn filesystem(&mut self) -> Option<&mut dyn Filesystem> {
+        Some(self)
+    }
+
+    fn processes(&mut self) -> Option<&mut dyn Processes> {
         Some(self)
     }
 }
@@ -250,6 +278,28 @@ impl Sockets for Simulated {
 
     fn raw_socket(&mut self, _key: Key) -> Option<RawSocket> {
         None
+    }
+}
+
+impl Processes for Simulated {
+    fn spawn(&mut self, plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
+        self.network.with(|network| network.spawn(self.owner, plan))
+    }
+
+    fn exit_status(&mut self, process: Key) -> io::Result<Option<ExitStatus>> {
+        self.network.with(|network| network.exit_status(process))
+    }
+
+    fn signal(&mut self, process: Key, signal: i32, to: Recipient) -> io::Result<()> {
+        self.network.with(|network| network.signal_process(process, signal, to))
+    }
+
+    fn resize_terminal(&mut self, terminal: Key, size: WindowSize) -> io::Result<()> {
+        self.network.with(|network| network.resize_terminal(terminal, size))
+    }
+
+    fn release_process(&mut self, process: Key) {
+        self.network.with(|network| network.close(process));
     }
 }
 

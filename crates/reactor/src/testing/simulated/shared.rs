@@ -67,7 +67,8 @@ impl SharedNetwork {
             world.network.machine_of(owner)?;
             world.run_due();
             world.network.report(owner, events);
-            if world.network.take_woken(owner) || !events.is_empty() {
+            let is_woken = world.network.take_woken(owner) || world.network.have_children_events(owner);
+            if is_woken || !events.is_empty() {
                 return Ok(());
             }
             match world.network.next_stop(deadline) {

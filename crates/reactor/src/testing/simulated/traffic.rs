@@ -8,6 +8,7 @@ use ropewalk_proto::{Key, Moment, Outbox};
 use ropewalk_sys::{Received, Sent, system_error};
 
 use super::calendar::Happening;
+use super::carrier::Carrier;
 use super::connection::{Connection, Phase};
 use super::listener::Listener;
 use super::machines::MachineId;
@@ -24,6 +25,7 @@ impl Network {
                 connection.loss_wanted = !on;
             }
             Source::Datagrams(end) => end.reading = on,
+            Source::Process(_) => return Err(io::ErrorKind::InvalidInput.into()),
         }
         Ok(())
     }
@@ -77,6 +79,9 @@ impl Network {
     pub(super) fn shutdown_write(&mut self, key: Key) -> io::Result<()> {
         let connection = self.connection_mut(key)?;
         connection.check()?;
+        if !connection.carrier.has_directions() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         if !std::mem::replace(&mut connection.finished, true) {
             self.send_to_peer(key, Segment::Fin);
         }
@@ -113,7 +118,8 @@ impl Network {
         if bytes.is_empty() {
             return;
         }
-        if self.faults.resets > 0.0 && self.random.chance(self.faults.resets) {
+        let is_outside = self.connection(key).is_ok_and(|connection| connection.carrier == Carrier::Network);
+        if is_outside && self.faults.resets > 0.0 && self.random.chance(self.faults.resets) {
             self.send_to_peer(key, Segment::Reset);
             return self.put(key, Segment::Reset, self.now);
         }
@@ -132,7 +138,12 @@ impl Network {
 
     /// Sends a segment to the end `to`, at the time `sent`.
     pub(super) fn put(&mut self, to: Key, segment: Segment, sent: Moment) {
-        let Ok(connection) = self.connection(to) else { return };
+        let now = self.now;
+        let Ok(connection) = self.connection_mut(to) else { return };
+        if connection.carrier != Carrier::Network {
+            connection.incoming.send(segment, now);
+            return connection.incoming.arrive(now);
+        }
         let (from, here) = (connection.place.remote_machine, connection.place.machine);
         let arrival = sent + self.delay(from, here);
         let Ok(connection) = self.connection_mut(to) else { return };
@@ -168,9 +179,14 @@ impl Network {
     pub(crate) fn close(&mut self, key: Key) {
         match self.sources.remove(key) {
             Some(Source::Listener(listener)) => self.close_listener(key, &listener),
-            Some(Source::Connection(connection)) => self.close_connection(&connection),
+            Some(Source::Connection(connection)) => {
+                self.close_connection(&connection);
+                if connection.carrier == Carrier::Terminal && self.parent_of(connection.place.owner).is_none() {
+                    connection.peer.into_iter().for_each(|slave| self.hang_up(slave));
+                }
+            }
             Some(Source::Datagrams(end)) => self.machines.get_mut(end.machine).datagrams.remove_listener(key),
-            None => {}
+            Some(Source::Process(_)) | None => {}
         }
     }
 
@@ -195,7 +211,8 @@ impl Network {
     fn close_connection(&mut self, connection: &Connection) {
         self.free_name(connection);
         let Some(peer) = connection.peer.filter(|_| connection.incoming.broken().is_none()) else { return };
-        if connection.phase == Phase::Connecting || connection.incoming.unread() > 0 {
+        let drops_bytes = connection.incoming.unread() > 0 && connection.carrier.resets();
+        if connection.phase == Phase::Connecting || drops_bytes {
             return self.put(peer, Segment::Reset, self.now);
         }
         if !connection.finished {
