@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ropewalk::sys::{EventProvider, providers};
-use ropewalk::testing::{Faults, Simulated};
+use ropewalk::testing::{Faults, Program, Simulated};
 use ropewalk::{PanicPolicy, Reactor, RunOptions};
 
 use crate::counting::{Counting, Counts};
@@ -93,7 +93,8 @@ impl Subject {
     pub fn plain_reactor(&self) -> Reactor {
         match self.provider {
             Provider::OfThisSystem => Reactor::with(self.name).expect("this provider works here"),
-            Provider::Simulated | Provider::Custom(_) => Reactor::with_provider(self.open()),
+            Provider::Simulated => simulated(),
+            Provider::Custom(_) => Reactor::with_provider(self.open()),
         }
     }
 
@@ -149,6 +150,19 @@ impl Subject {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("this is after 1970").as_nanos();
         std::env::temp_dir().join(format!("ropewalk-{now:x}-{}-{number}.sock", std::process::id()))
     }
+}
+
+/// Returns a reactor on the simulated network that can start the programs which specifications use.
+fn simulated() -> Reactor {
+    let provider = Simulated::new(0, Faults::none());
+    let programs = provider.programs();
+    let reactor = Reactor::with_provider(Box::new(provider));
+    programs.install(&reactor, "cat", Program::cat());
+    programs.install(&reactor, "echo", Program::echo());
+    programs.install(&reactor, "sleep", Program::sleep());
+    programs.install(&reactor, "true", Program::exit(0));
+    programs.install(&reactor, "false", Program::exit(1));
+    reactor
 }
 
 fn strict(reactor: Reactor) -> Reactor {

@@ -1,6 +1,10 @@
 //! The specifications, a module for each interface.
 
 pub mod callbacks;
+#[cfg(target_os = "linux")]
+pub mod child_output;
+#[cfg(target_os = "linux")]
+pub mod child_processes;
 pub mod closing;
 pub mod connectors;
 pub mod core;

@@ -29,6 +29,18 @@ macro_rules! refusals {
 
 #[macro_export]
 #[doc(hidden)]
+macro_rules! child_processes {
+    () => {};
+}
+
+#[macro_export]
+#[doc(hidden)]
+macro_rules! child_output {
+    () => {};
+}
+
+#[macro_export]
+#[doc(hidden)]
 macro_rules! processes {
     () => {};
 }

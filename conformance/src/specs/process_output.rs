@@ -4,16 +4,16 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk::processes::{Capture, ChildDescriptor, Command, ExitStatus, Output};
-use ropewalk::proto::{Cancelled, Deferred, Failure};
-use ropewalk::{Error, Reactor};
+use ropewalk::Reactor;
+use ropewalk::processes::{Capture, Command, ExitStatus, Output};
+use ropewalk::proto::{Deferred, Failure};
 
 use crate::child::shell;
 use crate::script::stop;
 use crate::{run, specifications};
 
 /// Runs until the Deferred has fired.
-fn result<T: 'static>(reactor: &Reactor, deferred: Deferred<T>) -> Result<T, Failure> {
+pub(super) fn result<T: 'static>(reactor: &Reactor, deferred: Deferred<T>) -> Result<T, Failure> {
     let fired = Rc::new(RefCell::new(None));
     let (keep, stopping) = (fired.clone(), reactor.clone());
     let _watched = deferred.add_both(move |result| {
@@ -24,7 +24,7 @@ fn result<T: 'static>(reactor: &Reactor, deferred: Deferred<T>) -> Result<T, Fai
     fired.take().expect("it has fired")
 }
 
-fn output(reactor: &Reactor, command: &Command, capture: Capture) -> Output {
+pub(super) fn output(reactor: &Reactor, command: &Command, capture: Capture) -> Output {
     result(reactor, reactor.process_output(command, capture)).expect("the program runs")
 }
 
@@ -76,39 +76,4 @@ specifications! {
         assert_eq!(output.status.signal(), Some(9));
     }
 
-    fn a_cancelled_capture_closes_the_program(subject: &Subject) {
-        let reactor = subject.reactor();
-        let running = reactor.process_output(&Command::new("sleep").arg("60"), Capture::new());
-        let cancel = running.cancel_handle();
-        reactor.call_later(Duration::from_millis(10), move |_| cancel.cancel());
-        assert!(result(&reactor, running).unwrap_err().check::<Cancelled>());
-        while reactor.source_count() > 0 {
-            reactor.iterate(Some(Duration::from_millis(10))).unwrap();
-        }
-    }
-
-    fn a_missing_program_fails_the_capture(subject: &Subject) {
-        let reactor = subject.reactor();
-        let failed = result(&reactor, reactor.process_output(&Command::new("/no/such"), Capture::new())).unwrap_err();
-        assert!(matches!(failed.downcast_ref::<Error>(), Some(Error::Spawn(_))), "{failed}");
-    }
-
-    fn a_stopped_reactor_fails_the_capture(subject: &Subject) {
-        let reactor = subject.reactor();
-        let command = Command::new("sleep").arg("0.1").stderr(ChildDescriptor::Null);
-        let output = reactor.process_output(&command, Capture::new());
-        reactor.call_later(Duration::ZERO, stop);
-        run(&reactor);
-        assert!(output.try_result().is_ok_and(|result| result.is_err()));
-    }
-
-    fn a_capture_can_be_awaited(subject: &Subject) {
-        let reactor = subject.reactor();
-        let handle = reactor.clone();
-        let task = reactor.spawn(async move {
-            let output = handle.process_output(&Command::new("echo").arg("hello"), Capture::new()).await?;
-            Ok::<_, Failure>(output.out)
-        });
-        assert_eq!(result(&reactor, task).unwrap().unwrap(), b"hello\n");
-    }
 }

@@ -86,26 +86,6 @@ fn lines<'a>(text: &'a str, words: &[&str]) -> Vec<&'a str> {
 specifications! {
     processes;
 
-    fn a_child_reads_its_input_until_the_end(subject: &Subject) {
-        // spawnProcess(proto, 'cat', childFDs={0: 'w', 1: 'r', 2: 'r'})
-        let reactor = subject.reactor();
-        let child = Child::stopping().on_made(|process| {
-            process.write(b"hello");
-            process.close_stdin();
-        });
-        let process = reactor.spawn_process(&Command::new("cat"), child.clone()).unwrap();
-        assert_eq!(process.status(), None);
-        run(&reactor);
-        assert_eq!(child.text(1), "hello");
-        let entries = child.log().entries();
-        assert_eq!((&*entries[0], &**entries.last().unwrap()), ("made", "ended 0"));
-        for event in ["0 lost", "1 lost", "2 lost", "exited 0"] {
-            assert_eq!(child.log().count(event), 1, "{event} of {entries:?}");
-        }
-        assert_eq!(process.status(), Some(ExitStatus::Exited(0)));
-        assert_eq!(reactor.source_count(), 0);
-    }
-
     fn a_status_is_that_of_the_program(subject: &Subject) {
         let reactor = subject.reactor();
         assert!(run_child(&reactor, &shell("exit 3")).log().contains("ended 3"));
@@ -123,18 +103,6 @@ specifications! {
         run(&reactor);
         assert!(child.log().contains("ended 3"));
         assert!(!exists(process.pid()));
-    }
-
-    fn a_child_may_leave_its_input_unread(subject: &Subject) {
-        // P1: no SIGPIPE, and the loss of the pipe is reported once.
-        let reactor = subject.reactor();
-        let child = Child::stopping().on_made(|process| process.write(&vec![b'x'; 1 << 20]));
-        let process = reactor.spawn_process(&Command::new("true"), child.clone()).unwrap();
-        run(&reactor);
-        assert_eq!(child.log().count("0 lost"), 1);
-        assert!(child.log().contains("ended 0"));
-        // A pipe takes 64 KiB.
-        assert!(process.unsent(0) >= 900_000, "{} bytes", process.unsent(0));
     }
 
     fn an_orphan_delays_only_the_end(subject: &Subject) {
@@ -231,16 +199,6 @@ specifications! {
         assert_ne!(bits & 1 << (Signal::PIPE.number() - 1), 0, "{ignored}");
     }
 
-    fn signals_reach_the_process(subject: &Subject) {
-        // signalProcess('TERM'), and ProcessExitedAlready afterwards.
-        let reactor = subject.reactor();
-        let child = Child::stopping().on_made(|process| process.signal("TERM".parse::<Signal>().unwrap()).unwrap());
-        let process = reactor.spawn_process(&Command::new("sleep").arg("60"), child.clone()).unwrap();
-        run(&reactor);
-        assert!(child.log().contains("ended -15"));
-        assert!(matches!(process.signal(Signal::TERM), Err(Error::ProcessExitedAlready)));
-    }
-
     fn descriptors_have_the_numbers_of_the_map(subject: &Subject) {
         // P7: holes, many to one, and a source that is the target of another.
         let reactor = subject.reactor();
@@ -262,20 +220,6 @@ specifications! {
         let swapped = swapped.env("A", a.to_string()).env("B", b.to_string());
         let swapped = swapped.descriptor(a, ChildDescriptor::Inherited(b)).descriptor(b, ChildDescriptor::Inherited(a));
         assert_eq!(run_child(&reactor, &swapped).text(1), "secondfrom the file");
-    }
-
-    fn a_socket_carries_both_directions(subject: &Subject) {
-        // PipeEnd::Both: one descriptor of the child for reading and writing.
-        let reactor = subject.reactor();
-        let both = Command::new("cat").stdin(ChildDescriptor::Pipe(PipeEnd::Both)).stdout(ChildDescriptor::Same(0));
-        let child = Child::stopping().on_made(|process| {
-            process.write_to_child(0, b"there and back").unwrap();
-            process.pipe(0).unwrap().lose_write_connection();
-        });
-        reactor.spawn_process(&both, child.clone()).unwrap();
-        run(&reactor);
-        assert_eq!(child.text(0), "there and back");
-        assert!(child.log().contains("ended 0"));
     }
 
     fn a_closed_descriptor_cannot_be_inherited(subject: &Subject) {
@@ -361,15 +305,6 @@ specifications! {
         assert_eq!(reactor.source_count(), 0);
     }
 
-    fn a_group_is_signalled_only_by_its_leader(subject: &Subject) {
-        // Otherwise the signal would reach this process as well.
-        let reactor = subject.reactor();
-        let process = reactor.spawn_process(&Command::new("sleep").arg("60"), Child::stopping()).unwrap();
-        assert!(process.signal_group(Signal::TERM).unwrap_err().to_string().contains("leads no group"));
-        process.signal(Signal::KILL).unwrap();
-        run(&reactor);
-    }
-
     fn another_user_has_only_its_groups(subject: &Subject) {
         // P13: groups, group, user, in this order.
         let reactor = subject.reactor();
@@ -435,17 +370,6 @@ specifications! {
         assert_eq!(run_child(&reactor, &shell(ids).own_session()).text(1), "1 1\n");
     }
 
-    fn a_large_answer_arrives_whole(subject: &Subject) {
-        let reactor = subject.reactor();
-        let child = Child::stopping().on_made(|process| {
-            process.write(&crate::links::noise(3_000_000, 7));
-            process.close_stdin();
-        });
-        reactor.spawn_process(&Command::new("cat"), child.clone()).unwrap();
-        run(&reactor);
-        crate::links::assert_same_bytes(&child.received(1), &crate::links::noise(3_000_000, 7));
-    }
-
     fn a_paused_pipe_is_not_read(subject: &Subject) {
         let reactor = subject.reactor();
         let child = Child::stopping().on_made(Process::pause_producing);
@@ -505,18 +429,6 @@ specifications! {
         }
         run_child(&reactor, &Command::new("true"));
         assert!(!exists(process.pid()));
-    }
-
-    fn a_dropped_reactor_drops_its_protocols(subject: &Subject) {
-        let reactor = subject.reactor();
-        let dropped = Rc::new(());
-        let kept = dropped.clone();
-        let child = Child::new().on_made(move |_| drop(kept.clone()));
-        let process = reactor.spawn_process(&Command::new("sleep").arg("60"), child).unwrap();
-        process.signal(Signal::KILL).unwrap();
-        drop(reactor);
-        assert_eq!(Rc::strong_count(&dropped), 1);
-        assert!(matches!(process.signal(Signal::TERM), Err(Error::Closed)));
     }
 
     fn a_program_is_one_connection(subject: &Subject) {
