@@ -40,6 +40,8 @@ pub mod peers;
 pub mod pipes;
 pub mod ports;
 #[cfg(target_os = "linux")]
+pub mod process_abuse;
+#[cfg(target_os = "linux")]
 pub mod process_output;
 #[cfg(target_os = "linux")]
 pub mod processes;

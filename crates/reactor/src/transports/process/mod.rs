@@ -391,11 +391,17 @@ impl Running {
         self.pipes.borrow_mut().insert(number, (end, transport));
     }
 
+    /// Calls the protocol within a guard of its own, because the end of the process must follow also after a panic.
+    fn deliver(&self, process: &Process, event: Event<'_>) {
+        let Some(kernel) = self.reactor.upgrade() else { return self.seat.deliver(process, event) };
+        let _ = kernel.guard(CallbackKind::Protocol, self.name, || self.seat.deliver(process, event));
+    }
+
     /// Notifies the protocol of the loss of a pipe. The caller is inside a guard.
     fn pipe_lost(self: &Rc<Running>, fd: u32) {
         let process = Process(self.clone());
         self.open_pipes.set(self.open_pipes.get() - 1);
-        self.seat.deliver(&process, Event::Lost(fd));
+        self.deliver(&process, Event::Lost(fd));
         self.end_if_done(&process);
     }
 
@@ -412,7 +418,7 @@ impl Running {
     /// Notifies the protocol of the end, if the process has ended and all pipes are lost.
     fn end_if_done(&self, process: &Process) {
         let Some(status) = self.status.get().filter(|_| self.open_pipes.get() == 0) else { return };
-        self.seat.deliver(process, Event::Ended(status));
+        self.deliver(process, Event::Ended(status));
         if let Some(kernel) = self.reactor.upgrade() {
             drop(kernel.remove_source(self.key));
         }
