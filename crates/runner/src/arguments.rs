@@ -140,6 +140,8 @@ fn one_line(message: &str) -> String {
 /// Returns the similar words that clap suggests in a paragraph.
 fn suggestion(paragraph: &str) -> Option<&str> {
     let (start, similar) = paragraph.strip_prefix("tip: ")?.split_once(": ")?;
+    // Another tip may follow, on using the word as a value.
+    let similar = similar.split(" tip: ").next()?;
     (start.contains("similar") && start.contains("exist")).then_some(similar)
 }
 

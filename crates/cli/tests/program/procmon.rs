@@ -94,6 +94,13 @@ fn a_missing_program_is_reported_for_each_start() {
 }
 
 #[test]
+fn a_failed_program_is_a_warning() {
+    let (_, _, errors) = ended(&["--restart=never", "--process", "a=exit 3", "--process", "b=exit 0"]);
+    let warnings: Vec<_> = errors.lines().filter(|line| line.contains(" WARN ")).collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("exited with status 3"), "{errors}");
+}
+
+#[test]
 fn a_signal_stops_every_program() {
     let scratch = Scratch::new();
     let pids = scratch.join("pids");
@@ -269,7 +276,8 @@ fn wrong_options_are_one_line_with_status_2() {
     assert!(error(&["--restart", "sometimes", "--", "true"]).contains("on-failure"));
     assert!(error(&["--ready-port", "80", "--", "true"]).contains("did you mean tcp:localhost:80?"));
     assert!(error(&["--daemon", "--", "true"]).contains("--log-output"));
-    assert!(error(&["--treshold", "5", "--", "true"]).contains("--threshold"));
+    let misspelled = error(&["--treshold", "5", "--", "true"]);
+    assert!(misspelled.ends_with("found (did you mean '--threshold'?) (try --help)\n"), "{misspelled}");
 }
 
 #[test]

@@ -281,12 +281,18 @@ impl Member {
             return self.abandoned(process);
         }
         self.status.set(Some(status));
-        tracing::info!(process = self.name, pid = process.pid(), %status, "ended");
         let since = match &*self.state.borrow() {
-            State::Running(run) if run.process == *process => run.since,
-            // The monitor is ending the process.
-            _ => return,
+            State::Running(run) if run.process == *process => Some(run.since),
+            _ => None,
         };
+        // A process that the monitor is ending gets no warning.
+        match since {
+            Some(_) if !status.is_success() => {
+                tracing::warn!(process = self.name, pid = process.pid(), %status, "ended")
+            }
+            _ => tracing::info!(process = self.name, pid = process.pid(), %status, "ended"),
+        }
+        let Some(since) = since else { return };
         let lasted = self.reactor().map_or(Duration::ZERO, |reactor| reactor.now() - since);
         self.end_run(Next::AsPolicySays(lasted));
     }
