@@ -288,7 +288,7 @@ impl Member {
         // A process that the monitor is ending gets no warning.
         match since {
             Some(_) if !status.is_success() => {
-                tracing::warn!(process = self.name, pid = process.pid(), %status, "ended")
+                tracing::warn!(process = self.name, pid = process.pid(), %status, "ended");
             }
             _ => tracing::info!(process = self.name, pid = process.pid(), %status, "ended"),
         }
