@@ -287,7 +287,7 @@ fn process(description: &Description) -> Parsed<dyn StreamClientEndpoint> {
     let mut command = Command::new(program).args(words);
     for keyed in description.keyed() {
         if keyed.key.value != "directory" {
-            let message = format_args!(
+            let message = format!(
                 "unknown key '{}': expected directory=PATH. An '=' in an argument of the program is written '\\='",
                 keyed.key.value
             );
