@@ -6,6 +6,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::process::Command;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
@@ -108,7 +109,9 @@ fn many_datagrams_share_their_system_calls() {
 
 /// Counts the system calls of a scenario that gets these numbers. `calls` is a set of calls as strace(1) names it.
 fn traced_calls(scenario: &str, provider: &str, calls: &str, numbers: &[usize]) -> u64 {
-    let name = format!("ropewalk-strace-{}-{provider}-{calls}-{}", std::process::id(), numbers[0]);
+    // Tests of one process run side by side, so each trace has a number of its own.
+    static TRACES: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("ropewalk-strace-{}-{}", std::process::id(), TRACES.fetch_add(1, Ordering::Relaxed));
     let report = std::env::temp_dir().join(name);
     let mut strace = Command::new("strace");
     strace.args(["-f", "-c", "-e", calls, "-o"]).arg(&report);

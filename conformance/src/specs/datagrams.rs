@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk::sys::Outgoing;
-use ropewalk::{Address, DatagramPort, Error, Reactor, UdpBinding};
+use ropewalk::{Address, DatagramPort, DatagramProtocol, Datagrams, Error, Reactor, UdpBinding};
 
 use crate::datagram_script::DatagramScript;
 use crate::script::{Log, stop};
@@ -33,6 +33,19 @@ fn nowhere(reactor: &Reactor) -> Address {
     let closed = port.stop_listening();
     iterate_until(reactor, || closed.is_done());
     address
+}
+
+/// Pauses and resumes at its first batch, before it takes a datagram.
+struct Wavering(Rc<RefCell<Vec<u8>>>, Cell<bool>);
+
+impl DatagramProtocol for Wavering {
+    fn datagrams_received(&mut self, port: &DatagramPort, batch: Datagrams<'_>) {
+        if self.1.replace(false) {
+            port.pause_producing();
+            port.resume_producing();
+        }
+        self.0.borrow_mut().extend(batch.map(|datagram| datagram.data[0]));
+    }
 }
 
 /// The number of datagrams after which a port takes several at once.
@@ -435,6 +448,19 @@ specifications! { datagrams;
         iterate_until(&reactor, script.has(FILLING + 6));
         assert_eq!(script.received()[FILLING + 1..], [b"1", b"2", b"3", b"4", b"5"]);
         assert_eq!(port.counters().received, FILLING as u64 + 6);
+    }
+
+    fn a_pause_that_is_resumed_at_once_loses_nothing(subject: &Subject) {
+        // The callback takes nothing of its batch. The port delivers the batch again, in a later turn.
+        let reactor = subject.reactor();
+        let taken = Rc::new(RefCell::new(Vec::new()));
+        let port = reactor.listen_udp(ANYWHERE, Wavering(taken.clone(), Cell::new(true))).unwrap();
+        let sender = listen(&reactor, &DatagramScript::new());
+        for number in 0..5_u8 {
+            sender.write_to(&[number], &port.host()).unwrap();
+        }
+        iterate_until(&reactor, { let taken = taken.clone(); move || taken.borrow().len() == 5 });
+        assert_eq!(*taken.borrow(), [0, 1, 2, 3, 4]);
     }
 
     fn a_paused_port_receives_after_it_resumes(subject: &Subject) {

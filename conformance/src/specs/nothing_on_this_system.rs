@@ -56,3 +56,9 @@ macro_rules! terminals {
 macro_rules! process_output {
     () => {};
 }
+
+#[macro_export]
+#[doc(hidden)]
+macro_rules! process_abuse {
+    () => {};
+}

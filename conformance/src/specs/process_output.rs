@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ropewalk::Reactor;
-use ropewalk::processes::{Capture, Command, ExitStatus, Output};
+use ropewalk::processes::{Capture, Command, ExitStatus, Output, WindowSize};
 use ropewalk::proto::{Deferred, Failure};
 
 use crate::child::shell;
@@ -30,6 +30,14 @@ pub(super) fn output(reactor: &Reactor, command: &Command, capture: Capture) -> 
 
 specifications! {
     process_output;
+
+    fn a_program_in_a_terminal_is_captured(subject: &Subject) {
+        // The close of the terminal would be SIGHUP, so the input ends with the character for the end of input.
+        let command = shell("stty -echo; echo ready; cat; exit 3").terminal(WindowSize::default());
+        let output = output(&subject.reactor(), &command, Capture::new());
+        assert_eq!(output.status, ExitStatus::Exited(3));
+        assert!(String::from_utf8(output.out).unwrap().contains("ready\r\n"));
+    }
 
     fn the_output_of_a_program_is_returned(subject: &Subject) {
         let reactor = subject.reactor();

@@ -178,6 +178,8 @@ specifications! {
         assert!(text.contains("is not executable"), "{text}");
         let (_, text) = spawn_error(&reactor, &Command::new("no-such-program-anywhere"));
         assert!(text.contains("no folder in PATH has a program of this name"), "{text}");
+        let (_, text) = spawn_error(&reactor, &Command::new("orphan").env("PATH", &folder.0));
+        assert!(text.contains("its interpreter '/no/such/interpreter' does not exist"), "{text}");
         let data = folder.write("data", "neither\n", 0o755);
         let (_, text) = spawn_error(&reactor, &Command::new(data));
         assert!(text.contains("neither a program for this system nor a script"), "{text}");
@@ -451,6 +453,16 @@ specifications! {
         assert_eq!(child.log().count("1 lost"), 1);
         assert_eq!(child.log().entries().last().unwrap(), "ended 3");
         assert_eq!(reactor.source_count(), 0);
+    }
+
+    fn a_connection_lost_at_once_is_reported_in_order(subject: &Subject) {
+        // The conversation ends in its own `connection_made`, before the process has begun.
+        let reactor = subject.reactor();
+        let child = Child::stopping();
+        let script = Script::new().on_made(ropewalk::Transport::abort_connection);
+        reactor.connect_process(&Command::new("true").stderr(ChildDescriptor::Null), &script.factory(), child.clone()).unwrap();
+        run(&reactor);
+        child.log().expect(&["made", "1 lost", "exited 0", "ended 0"]);
     }
 
     fn a_refused_protocol_starts_no_program(subject: &Subject) {

@@ -95,6 +95,21 @@ specifications! { udp_sockets;
         log.expect(&["port started", "port refused", "port stopped"]);
     }
 
+    fn a_mapped_peer_is_its_plain_address(subject: &Subject) {
+        // U7: datagrams of the peer show its plain address, and an answer to that address is one to the peer.
+        let reactor = subject.reactor();
+        let server = reactor.listen_udp("127.0.0.1:0", DatagramScript::echo()).unwrap();
+        let number = server.host().inet().unwrap().port();
+        let mapped: SocketAddr = format!("[::ffff:127.0.0.1]:{number}").parse().unwrap();
+        let script = DatagramScript::new();
+        let binding = UdpBinding::try_from("[::]:0").unwrap().connect(mapped);
+        let port = reactor.listen_udp(binding, script.clone()).unwrap();
+        port.write_to(b"x", &mapped.into()).unwrap();
+        port.write_to(b"y", &server.host()).unwrap();
+        iterate_until(&reactor, script.has(2));
+        assert_eq!(script.senders(), vec![server.host(); 2]);
+    }
+
     fn a_paused_port_does_not_keep_the_loop_busy(subject: &Subject) {
         // U14: neither arrivals nor errors wake a loop that does not want them.
         let (reactor, client) = (subject.reactor(), plain_socket("127.0.0.1:0"));

@@ -77,6 +77,8 @@ impl Program {
         if shell.is_empty() {
             command.arg(std::env::current_exe().unwrap()).args(["--exact", "child", "--nocapture"]);
         }
+        // A sanitizer would report the fault itself, and exit.
+        command.env("ASAN_OPTIONS", "detect_leaks=0:handle_segv=0:handle_abort=0");
         let child = command.env(TASK, task).stdin(input).stdout(output).stderr(Stdio::null()).spawn().unwrap();
         let program = Program { master, child, before };
         program.wait_for(|modes| !modes.local_modes.contains(LocalModes::ICANON));

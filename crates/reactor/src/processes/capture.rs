@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ropewalk_proto::{Deferred, Resolver, fail};
+use ropewalk_proto::{Deferred, Resolver};
 use ropewalk_sys::{ExitStatus, ProcessGroup};
 
 use super::{Command, ProcessProtocol};
@@ -154,19 +154,26 @@ impl Reactor {
     ///
     /// # Errors
     /// The Deferred fails with the errors of [`spawn_process`](Reactor::spawn_process), and with
-    /// [`Error::ConnectionLost`] if the reactor stops first. A program that fails is no
-    /// error: see [`Output::status`].
+    /// [`Error::ConnectionLost`] if the reactor stops first. A program that fails is not
+    /// an error: see [`Output::status`].
     pub fn process_output(&self, command: &Command, capture: Capture) -> Deferred<Output> {
         let shared = Rc::new(Shared::new(self, capture));
-        let cancelled = shared.clone();
-        let (output, resolver) = Deferred::with_canceller(move |_| cancelled.give_up());
+        // Not a strong handle, because the resolver is kept in `shared`.
+        let cancelled = Rc::downgrade(&shared);
+        let (output, resolver) = Deferred::with_canceller(move |_| {
+            if let Some(shared) = cancelled.upgrade() {
+                shared.give_up();
+            }
+        });
         shared.resolver.replace(Some(resolver));
         let has_group = command.plan().group != ProcessGroup::Inherited || command.plan().terminal.is_some();
         let command = if has_group { command.clone() } else { command.clone().own_group() };
-        match self.spawn_process(&command, Capturing(shared)) {
-            Ok(_) => output,
-            Err(error) => fail(error),
+        if let Err(error) = self.spawn_process(&command, Capturing(shared.clone())) {
+            if let Some(resolver) = shared.resolver.take() {
+                let _ = resolver.errback(error);
+            }
         }
+        output
     }
 
     /// Runs a program to its end, and returns its status: `getProcessValue`. Its output is dropped.
@@ -190,6 +197,12 @@ impl Reactor {
     pub fn process_value(&self, command: &Command) -> Deferred<ExitStatus> {
         self.process_output(command, Capture::new().keep(0)).add_callback(|output| output.status)
     }
+}
+
+/// Returns the characters that stand for the end of input in a terminal. The first one behind an unfinished line only
+/// passes the line on.
+fn end_of_typed(input: &[u8]) -> &'static [u8] {
+    if input.last().is_none_or(|last| *last == b'\n') { b"\x04" } else { b"\x04\x04" }
 }
 
 /// The protocol of a program whose output is captured.
@@ -254,7 +267,8 @@ impl Shared {
         let process = self.process.borrow().clone();
         if let Some(process) = process {
             self.finish(process.status().unwrap_or(ExitStatus::Unknown), true);
-            process.lose_connection();
+            // Input that the other program does not read must not keep the pipes.
+            (0..3).filter_map(|fd| process.pipe(fd)).for_each(|pipe| pipe.abort_connection());
         }
     }
 
@@ -290,7 +304,11 @@ impl ProcessProtocol for Capturing {
     fn connection_made(&mut self, process: &Process) {
         self.0.process.replace(Some(process.clone()));
         process.write_bytes(self.0.capture.input.clone());
-        process.close_stdin();
+        match process.pipe(0) == process.pipe(1) {
+            // The close of a terminal would hang the program up.
+            true => process.write(end_of_typed(&self.0.capture.input)),
+            false => process.close_stdin(),
+        }
         if let Some(limit) = self.0.capture.limit {
             self.0.later(limit, Shared::limit_is_over);
         }

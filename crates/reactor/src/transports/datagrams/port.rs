@@ -17,8 +17,9 @@ use super::handle::DatagramPort;
 use super::notices::Notices;
 use super::pace::Pace;
 use super::receiving::Held;
+use super::sending::plain;
 use crate::error::{Error, Result};
-use crate::kernel::{CallbackKind, Kernel, Label, Reactor, Source, name_of};
+use crate::kernel::{CallbackKind, Kernel, Label, Reactor, Source, drop_logged, name_of};
 use crate::protocols::DatagramProtocol;
 
 /// A socket that the provider has opened for a port.
@@ -75,7 +76,7 @@ impl DatagramPort {
             protocol: Cell::new(Some(protocol)),
             key: Cell::new(Some(key)),
             host: RefCell::new(opened.host),
-            peer: RefCell::new(opened.peer),
+            peer: RefCell::new(opened.peer.as_ref().map(plain)),
             most: opened.most,
             is_paused: Cell::default(),
             is_stopping: Cell::default(),
@@ -228,7 +229,6 @@ impl Source for DatagramPortInner {
     fn settle(self: Rc<DatagramPortInner>, reactor: &Reactor) {
         self.notices.begin_settling();
         if self.is_calling() {
-            // The callback runs the loop. Its return delivers and reports in a later turn.
             // The callback that runs the loop settles this port when it returns.
             return self.is_nested.set(true);
         }
@@ -242,7 +242,7 @@ impl Source for DatagramPortInner {
     }
 
     fn forget(&self) {
-        drop(self.protocol.take());
-        drop(self.stopped.take());
+        drop_logged("a datagram protocol", self.protocol.take());
+        drop_logged("a stop of a datagram port", self.stopped.take());
     }
 }

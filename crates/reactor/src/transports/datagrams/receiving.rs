@@ -39,7 +39,7 @@ impl DatagramPortInner {
     pub(super) fn receive_ready(self: &Rc<DatagramPortInner>, reactor: &Reactor, scratch: &mut [u8]) {
         let mut arrivals = self.buffers.arrivals.take();
         let mut left = DATAGRAMS_PER_TURN;
-        while left > 0 && self.receives() {
+        while left > 0 && self.receives() && self.held.borrow().is_none() {
             let asked = self.pace.next().min(left);
             let began = (asked > 1).then(|| reactor.0.now());
             let Ok(key) = self.key() else { break };
@@ -100,11 +100,16 @@ impl DatagramPortInner {
             let batch = Datagrams::new(scratch, rest, &self.delivery);
             let called = self.call(reactor, |protocol, port| protocol.datagrams_received(port, batch));
             let taken = self.delivery.taken();
+            let is_halted = self.delivery.is_halted.get();
             rest = match called {
                 Some(Err(_)) => rest.get(taken.max(1)..).unwrap_or_default(),
-                Some(Ok(())) if self.delivery.is_halted.get() => &rest[taken..],
+                Some(Ok(())) if is_halted => &rest[taken..],
                 _ => &[],
             };
+            // A pause halts the delivery until the port settles, also if the same callback has resumed.
+            if is_halted {
+                break;
+            }
         }
         if !rest.is_empty() && self.is_open() {
             *self.held.borrow_mut() = Some(Held::new(scratch, rest));

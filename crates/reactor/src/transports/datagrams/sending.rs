@@ -1,6 +1,7 @@
 //! Sending: at once, or together when a callback returns.
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use ropewalk_proto::Address;
@@ -49,7 +50,7 @@ impl DatagramPortInner {
     /// Checks the destination against the peer of a connected port, to which a datagram goes without an address.
     fn towards<'a>(&self, datagram: Outgoing<'a>) -> Result<Outgoing<'a>> {
         match (&*self.peer.borrow(), datagram.to) {
-            (Some(peer), Some(to)) if peer == to => Ok(Outgoing { to: None, ..datagram }),
+            (Some(peer), Some(to)) if *peer == plain(to) => Ok(Outgoing { to: None, ..datagram }),
             (Some(peer), Some(to)) => {
                 let expected = format!("{peer}, because the port is connected");
                 Err(Error::invalid_address(&to.to_string(), &expected))
@@ -145,7 +146,16 @@ impl DatagramPortInner {
             other => other,
         })?;
         *self.host.borrow_mut() = host;
-        *self.peer.borrow_mut() = Some(peer.clone());
+        *self.peer.borrow_mut() = Some(plain(peer));
         Ok(())
     }
+}
+
+/// Returns an IPv4-mapped address in the form in which its datagrams arrive, and any other address as it is.
+pub(super) fn plain(address: &Address) -> Address {
+    let mapped = match address {
+        Address::Inet(SocketAddr::V6(v6)) => v6.ip().to_ipv4_mapped().map(|ip| SocketAddr::new(ip.into(), v6.port())),
+        _ => None,
+    };
+    mapped.map_or_else(|| address.clone(), Address::Inet)
 }

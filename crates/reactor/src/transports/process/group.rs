@@ -92,7 +92,9 @@ impl Process {
         }
         let process = self.clone();
         let kill = reactor.call_later(grace, move |_| {
-            let _ = process.send_to_all(Signal::KILL);
+            if let Err(error) = process.send_to_all(Signal::KILL) {
+                tracing::warn!(%error, pid = process.pid(), "the group of a process did not get KILL");
+            }
         });
         let hold = GroupHold::new(self);
         self.when_exited().and_then(move |status| {
@@ -111,7 +113,8 @@ impl Process {
     }
 
     fn is_group_empty(&self) -> bool {
-        !self.0.leads_group || self.send(PROBE.into(), Recipient::Group).is_err()
+        // Another error does not say that the group is empty: older systems cannot ask once the leader has ended.
+        !self.0.leads_group || matches!(self.send(PROBE.into(), Recipient::Group), Err(Error::ProcessExitedAlready))
     }
 }
 

@@ -4,7 +4,7 @@
 //! is queued, and delivered when that callback has returned. A pipe with a queued event is not read, so each pipe has at
 //! most one chunk in the queue.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use ropewalk_sys::ExitStatus;
@@ -31,11 +31,13 @@ enum Queued {
 pub(super) struct Seat {
     protocol: RefCell<Option<Box<dyn ProcessProtocol>>>,
     queue: RefCell<VecDeque<Queued>>,
+    /// Whether `connection_made` has been called. Earlier events are queued.
+    has_begun: Cell<bool>,
 }
 
 impl Seat {
     pub(super) fn new(protocol: Box<dyn ProcessProtocol>) -> Seat {
-        Seat { protocol: RefCell::new(Some(protocol)), queue: RefCell::default() }
+        Seat { protocol: RefCell::new(Some(protocol)), queue: RefCell::default(), has_begun: Cell::default() }
     }
 
     /// Removes the protocol, unless it is being called.
@@ -54,7 +56,7 @@ impl Seat {
     }
 
     pub(super) fn deliver_queued(&self, process: &Process) {
-        while self.protocol.try_borrow_mut().is_ok() {
+        while self.has_begun.get() && self.protocol.try_borrow_mut().is_ok() {
             let Some(next) = self.queue.borrow_mut().pop_front() else { return };
             match &next {
                 Queued::Data(fd, data, _hold) => self.call(process, &Event::Data(*fd, data)),
@@ -67,14 +69,18 @@ impl Seat {
 
     /// Calls `connection_made`.
     pub(super) fn begin(&self, process: &Process) {
+        self.has_begun.set(true);
         if let Some(protocol) = &mut *self.protocol.borrow_mut() {
             protocol.connection_made(process);
         }
         self.deliver_queued(process);
     }
 
-    /// Returns false, without a call, while another callback runs.
+    /// Returns false, without a call, while another callback runs and before `connection_made`.
     fn call(&self, process: &Process, event: &Event<'_>) -> bool {
+        if !self.has_begun.get() {
+            return false;
+        }
         let Ok(mut seat) = self.protocol.try_borrow_mut() else { return false };
         let Some(protocol) = &mut *seat else { return true };
         match *event {

@@ -104,8 +104,8 @@ impl<P: HasChildren> Processes for P {
         }
         let status = child.status;
         if status.is_some() {
-            // The descriptor of an ended process is readable for ever.
-            self.set_interest(process, Interest::empty())?;
+            // The descriptor of an ended process is readable for ever. The status counts also if it stays armed.
+            let _ = self.set_interest(process, Interest::empty());
         }
         Ok(status)
     }

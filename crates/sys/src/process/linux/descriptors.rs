@@ -43,6 +43,9 @@ impl Descriptors {
         let (master, slave) = plan.terminal.map(terminal).transpose()?.unzip();
         let mut opened = Descriptors { child: Vec::new(), ours: Vec::new(), master, slave };
         for (number, wanted) in &plan.descriptors {
+            if RawFd::try_from(*number).map_or(true, |number| number == RawFd::MAX) {
+                return Err(invalid(&format!("{number} is too large for the number of a descriptor")));
+            }
             let end = opened.open_one(plan, *number, wanted)?;
             opened.child.push((*number, end));
         }

@@ -31,9 +31,15 @@ fn explain_program(plan: &SpawnPlan, image: &Image, failure: &Failure, error: io
     let path = image.candidates.get(failure.candidate).map(path_of).unwrap_or_default();
     let is_search = image.candidates.len() > 1;
     // The child has looked in its own directory.
-    let place = plan.directory.as_ref().map_or_else(|| path.clone(), |directory| directory.join(&path));
+    let in_directory = |path: &PathBuf| plan.directory.as_ref().map_or_else(|| path.clone(), |own| own.join(path));
+    let place = in_directory(&path);
+    let found = || image.candidates.iter().map(|path| in_directory(&path_of(path))).find(|path| path.is_file());
     let reason = match failure.errno {
-        libc::ENOENT if is_search => Some("no folder in PATH has a program of this name".into()),
+        libc::ENOENT if is_search => match found() {
+            // The file is there, but not the interpreter that it names.
+            Some(place) => reason_for_missing(&place),
+            None => Some("no folder in PATH has a program of this name".into()),
+        },
         libc::ENOENT | libc::ENOTDIR => reason_for_missing(&place),
         libc::EACCES => reason_for_refusal(&place, is_search.then_some(&path)),
         libc::ENOEXEC => Some("it is neither a program for this system nor a script that begins with '#!'".into()),

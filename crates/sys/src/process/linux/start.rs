@@ -6,7 +6,8 @@ use std::ptr;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use super::descriptors::process_descriptor;
 use super::image::Image;
@@ -54,14 +55,26 @@ fn try_to_start(image: &mut Image, stack: &mut Stack) -> Result<Started, Failure
         Failure { step: SpawnStep::Process, errno, candidate: 0 }
     };
     let (pid, number) = made.map_err(at_process)?;
-    let process = process_descriptor(number).map_err(at_process)?;
+    let process = process_descriptor(number).map_err(|error| {
+        // Without a descriptor the child cannot be kept.
+        end_by_number(pid);
+        at_process(error)
+    })?;
     match launch.failure {
         None => Ok(Started { pid, process }),
         Some(failure) => {
             // The child is about to exit, or has done so. If the system waits for children itself, this returns ECHILD.
-            let _ = waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED);
+            let _ = retry_on_intr(|| waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED));
             Err(failure)
         }
+    }
+}
+
+/// Kills a child that has not been waited for, and waits for it.
+fn end_by_number(pid: i32) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = kill_process(pid, Signal::KILL);
+        let _ = retry_on_intr(|| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED));
     }
 }
 

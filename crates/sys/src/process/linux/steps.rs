@@ -7,7 +7,6 @@
 //! find those of this process.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::ptr;
 
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
@@ -54,35 +53,29 @@ fn prepare(image: &mut Image) -> Result<(), (SpawnStep, Errno)> {
     Ok(())
 }
 
-/// Gives each signal its default effect.
+/// A disposition as the system takes it: the handler first, which is SIG_DFL if all words are zero. The system's
+/// structure is shorter.
+type Disposition = [usize; 8];
+
+/// Gives each signal its default effect. The system refuses the two that cannot be changed.
+///
+/// By the bare system call: the function of the C library refuses two signals, and takes a lock for SIGABRT.
 fn reset_signals(keeps_ignored: bool) {
     for signal in SIGNALS {
-        let mut present = MaybeUninit::<libc::sigaction>::uninit();
-        // SAFETY: `present` is valid for writes, and no new disposition is given.
-        if unsafe { libc::sigaction(signal, ptr::null(), present.as_mut_ptr()) } != 0 {
-            reset_by_system(signal);
-            continue;
-        }
-        // SAFETY: the call above succeeded, so it filled `present`.
-        let mut action = unsafe { present.assume_init() };
-        let stays = action.sa_sigaction == libc::SIG_DFL || keeps_ignored && action.sa_sigaction == libc::SIG_IGN;
-        if !stays {
-            action.sa_sigaction = libc::SIG_DFL;
-            action.sa_flags = 0;
-            // SAFETY: `action` is a disposition without a handler. The dispositions of the child are its own.
-            unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+        let mut present: Disposition = [0; 8];
+        change_disposition(signal, None, &mut present);
+        let handler = present[0] as libc::sighandler_t;
+        if handler != libc::SIG_DFL && !(keeps_ignored && handler == libc::SIG_IGN) {
+            change_disposition(signal, Some(&[0; 8]), &mut present);
         }
     }
 }
 
-/// Gives a signal its default effect that the C library keeps to itself. The system refuses the two that cannot be
-/// changed.
-fn reset_by_system(signal: i32) {
-    // The system's structure is shorter, and all zeros mean the default.
-    let default = [0_usize; 8];
-    let none = ptr::null_mut::<usize>();
-    // SAFETY: `default` is valid for reads, and holds no handler.
-    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, size_of::<u64>()) };
+fn change_disposition(signal: i32, new: Option<&Disposition>, old: &mut Disposition) {
+    let new = new.map_or(ptr::null(), |new| new.as_ptr());
+    // SAFETY: both are null or valid, and longer than the system's structure. `new` holds no handler. The dispositions
+    // of the child are its own.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, old.as_mut_ptr(), size_of::<u64>()) };
 }
 
 fn enter_group(group: ProcessGroup) -> Outcome {
