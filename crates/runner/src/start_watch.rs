@@ -61,8 +61,8 @@ impl StartWatch {
         begun.map_err(|error| tracing::debug!(%error, "cannot watch over the start")).ok()
     }
 
-    /// Makes stop signals an interruption. To be called when the next step is to run the reactor, which catches them
-    /// too.
+    /// Makes stop signals an interruption. Call this right before the reactor runs, which then catches
+    /// stop signals as well.
     pub(crate) fn catch_signals(&self) {
         if let Err(error) = self.shared.interruptions.catch_signals() {
             tracing::debug!(%error, "cannot watch for signals during the start");

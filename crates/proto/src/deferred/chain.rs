@@ -201,7 +201,7 @@ impl<T: 'static> Relay<T> {
         if let Output::Done(result) = inner.node.output().replace(Output::Detached) {
             return settle(target.output(), result);
         }
-        // A chain has one end. If the callback returned the end of its own chain, that end waits for this callback.
+        // A chain has one end. A callback that returns the end of its own chain waits for itself.
         if std::ptr::addr_eq(Rc::as_ptr(outer), Rc::as_ptr(&inner.chain)) {
             return settle(target.output(), Err(Failure::located(Box::new(WaitsForItself), at)));
         }

@@ -43,9 +43,9 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Spawn`] if the program cannot be started. The protocol is then dropped without a call, and nothing is
-    /// left. [`Error::Unsupported`] if the event provider has no processes, and [`Error::Waiting`] while the provider
-    /// waits in another thread.
+    /// [`Error::Spawn`] if the program cannot be started. The protocol is then dropped without a callback. No
+    /// process or descriptor remains. [`Error::Unsupported`] if the event provider has no processes, and
+    /// [`Error::Waiting`] while the provider waits in another thread.
     pub fn spawn_process(&self, command: &Command, protocol: impl ProcessProtocol + 'static) -> Result<Process> {
         self.require(Interface::Process)?;
         self.begin_process(command.plan(), Box::new(protocol), None)

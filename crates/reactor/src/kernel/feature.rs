@@ -32,8 +32,8 @@ pub(crate) trait Hooks {
         let _ = reactor;
     }
 
-    /// Does what events have caused, before calls that became due during a standstill. Called only if there is a request
-    /// for [`turn`](Hooks::turn), which follows.
+    /// Runs the work that events have caused, before the delayed calls that became due while the loop was stalled.
+    /// Called only if there is a request for [`turn`](Hooks::turn), which follows.
     fn caught_up(&self, reactor: &Reactor) {
         let _ = reactor;
     }
@@ -98,7 +98,7 @@ impl Features {
         all.iter().for_each(|(_, hooks)| call(&**hooks));
     }
 
-    /// Returns the states of all features, because the reactor is gone.
+    /// Removes and returns the states of all features, because the reactor has been dropped.
     pub(super) fn forget(&self) -> Vec<Rc<dyn Any>> {
         drop(self.hooks.take());
         self.states.take().into_iter().map(|(_, state)| state).collect()

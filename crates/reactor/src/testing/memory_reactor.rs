@@ -362,8 +362,8 @@ impl MemoryReactor {
     ///
     /// The program gets the variant of [`Error`](crate::Error) that belongs to the kind of `error`. If a name has
     /// several addresses, the program continues with the next one. A [`connect_stream`](MemoryReactor::connect_stream)
-    /// of the test is not affected. The error is passed on as it is, so an [`io::ErrorKind`] has no number of the
-    /// system.
+    /// of the test is not affected. The error is delivered unchanged, so one made from an [`io::ErrorKind`] has
+    /// no number.
     ///
     /// ```
     /// use std::io;

@@ -382,7 +382,7 @@ impl SimulatedNetwork {
     /// attempt to connect after 127 seconds. Resets are not retransmitted.
     ///
     /// # Panics
-    /// When no host has one of the addresses, or a host is on both sides.
+    /// When an address belongs to no host, or the same host is in both groups.
     pub fn partition(&self, one: &[&str], other: &[&str]) {
         for from in one {
             for to in other {

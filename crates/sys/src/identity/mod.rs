@@ -69,8 +69,8 @@ impl Identity {
         system::supplementary_groups(*self)
     }
 
-    /// Changes the user and group of the whole process for good. The supplementary groups become those of the user, or
-    /// the group alone. An identity that the process already has changes nothing.
+    /// Changes the user and group of the whole process for good. The supplementary groups become those of the user.
+    /// Without a user only the group remains. An identity that the process already has changes nothing.
     ///
     /// # Errors
     /// The errors of setgroups(2), setgid(2) and setuid(2): only root may change its identity. After an error the

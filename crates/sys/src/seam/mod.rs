@@ -30,7 +30,7 @@
 //!    [`Datagrams`]. Both families of providers implement that trait and return the kind. A socket that only waits for
 //!    arrivals is a port to both: `Registration::port`, `Slot::port`.
 //! 6. a variant of `Interface` in the reactor's `interfaces/mod.rs`, and a file beside it. `fd_set.rs` is the shortest
-//!    model.
+//!    model. The reactor's kernel lists the trait's methods in `provider_calls.rs`, and the kind in `provider_slot.rs`.
 //! 7. for the simulated network, in the reactor's `testing/simulated/`: a file for the kind, a variant of `Source` in
 //!    `network.rs`, a variant of `Happening` in `calendar.rs` for messages under way, bound addresses in `names.rs`,
 //!    and the method in `provider.rs`. The compiler finds the other places.

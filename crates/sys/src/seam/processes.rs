@@ -36,7 +36,8 @@ pub trait Processes {
     /// The step that failed, with the system's error. No process, pipe or key is left.
     fn spawn(&mut self, plan: &SpawnPlan) -> Result<Spawned, SpawnError>;
 
-    /// Returns how the process ended. `None` means that it runs. After `Some` its number belongs to it no longer.
+    /// Returns how the process ended. `None` means that it runs. After `Some`, another process
+    /// may get its number.
     ///
     /// Call this when the key has reported READ. Other children of this program are never waited for.
     ///
@@ -137,7 +138,7 @@ impl Spawned {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct ChildPipe {
-    /// The number of the other end in the child.
+    /// The descriptor number of the child's end.
     pub number: u32,
     /// The key of the stream.
     pub key: Key,

@@ -166,7 +166,7 @@ pub struct WindowSize {
 }
 
 impl WindowSize {
-    /// Returns the size with these numbers of lines and of characters in a line.
+    /// Returns a size of `rows` lines, each of `columns` characters.
     pub const fn new(rows: u16, columns: u16) -> WindowSize {
         WindowSize { rows, columns }
     }

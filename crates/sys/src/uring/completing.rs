@@ -108,8 +108,8 @@ impl Uring {
         }
     }
 
-    /// Records the result of a poll for readiness. A poll that reported readiness is cancelled, and the next poll looks
-    /// at the present state.
+    /// Records the result of a poll for readiness. Cancels a poll that has reported readiness, so that the next
+    /// poll starts from the present state.
     fn polled(&mut self, key: Key, result: i32) {
         let Some(source) = self.sources.get_mut(key) else { return };
         let is_news = result != -libc::ECANCELED && result != i32::from(libc::POLLRDHUP);
@@ -234,8 +234,8 @@ fn seen(result: i32, armed: Ready) -> Ready {
         ready.set(part, result & i32::from(flag) != 0);
     }
     if ready.intersects(Ready::HANGUP | Ready::ERROR) {
-        // Reports what is armed: the next read or write returns first the remaining bytes, then the hang-up or the
-        // error.
+        // A hang-up or an error reports everything that is armed. The owner's next calls return the remaining bytes, then
+        // the hang-up or the error.
         ready |= armed;
     }
     ready

@@ -29,7 +29,7 @@ impl Channel {
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 
-    /// Makes the descriptor unreadable, and returns how often it was notified.
+    /// Drains the eventfd, and returns the number of notifications.
     pub(super) fn drain(&self) -> u64 {
         let mut count = [0; 8];
         match rustix::io::read(&self.0, &mut count) {

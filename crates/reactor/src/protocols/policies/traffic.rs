@@ -120,7 +120,7 @@ impl<F: Factory> Factory for TrafficLoggingFactory<F> {
 
 forward_client_factory!(TrafficLoggingFactory);
 
-/// Logs the bytes of one connection. The connection drops it at its end.
+/// Logs the bytes of one connection, which drops the tap when it ends.
 struct Tap {
     log: Rc<Log>,
     number: u64,

@@ -37,7 +37,7 @@ pub(super) struct Installed {
     pub(super) bell: Option<Waker>,
 }
 
-/// Something that the closures of a child are called for.
+/// An event that calls a closure of a simulated child.
 #[derive(Debug)]
 pub(crate) enum ChildEvent {
     /// The program begins.

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-/// Many times of what the steps need, in a debug build as well.
+/// Many times the size that the steps need, in a debug build as well.
 const BYTES: usize = 64 << 10;
 
 /// A piece of memory with the alignment of a stack.

@@ -2,7 +2,7 @@
 
 use rustix::termios::Termios;
 
-/// The part of the control modes that names a usual speed.
+/// The bits of the control modes that hold a standard speed.
 const USUAL: u32 = libc::CBAUD;
 /// The value of that part if the speed is not a usual one.
 const OTHER: u32 = libc::BOTHER;

@@ -61,7 +61,8 @@ impl Root {
     /// Returns the names in a directory, without `.` and `..`.
     ///
     /// # Errors
-    /// `PermissionDenied` if a link leads out of the directory, and errors of open(2). Errors of readdir(3) end the names.
+    /// `PermissionDenied` if a link leads out of the directory, and errors of open(2). An error of readdir(3) stops the
+    /// iteration.
     pub(in super::super) fn names(&self, path: &Path) -> io::Result<impl Iterator<Item = OsString> + use<>> {
         let entries = Dir::new(beneath::open(self.0.as_fd(), path, READ | OFlags::DIRECTORY)?)?;
         let names = entries.map_while(Result::ok).map(|entry| entry.file_name().to_bytes().to_vec());
