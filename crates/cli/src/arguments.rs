@@ -66,7 +66,7 @@ Examples:
 
 const PROCMON_EXAMPLES: &str = "\
 Examples:
-  ropewalk procmon -- python3 app.py --port 8000
+  ropewalk procmon -- python3 app.py --listen 8000
   ropewalk procmon --process 'web=python3 app.py' --process 'worker=python3 worker.py'
   ropewalk procmon --restart on-failure --ready-port tcp:127.0.0.1:5432 -- postgres -D data";
 

@@ -537,7 +537,7 @@ fn a_configuration_error_is_one_line_with_its_location() {
     );
     assert_eq!(
         complaint("[[service]]\nkind = 'ecco'\n"),
-        "2:8: unknown kind `ecco`, expected `chargen`, `daytime`, `discard`, `echo`, `portforward` or `serve`"
+        "2:8: unknown kind `ecco`, expected `chargen`, `daytime`, `discard`, `echo`, `portforward`, `process` or `serve`"
     );
     let endpoint = complaint("[[service]]\nkind = 'echo'\nlisten = 'tcp:eighty'\n");
     assert!(endpoint.starts_with("3:10: ") && endpoint.contains("'eighty'"), "{endpoint}");
