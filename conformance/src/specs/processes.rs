@@ -178,6 +178,8 @@ specifications! {
         assert!(text.contains("is not executable"), "{text}");
         let (_, text) = spawn_error(&reactor, &Command::new("no-such-program-anywhere"));
         assert!(text.contains("no folder in PATH has a program of this name"), "{text}");
+        let (_, text) = spawn_error(&reactor, &Command::new("no-such-program-anywhere").env("PATH", "/bin"));
+        assert!(text.contains("no folder in PATH has a program of this name"), "{text}");
         let (_, text) = spawn_error(&reactor, &Command::new("orphan").env("PATH", &folder.0));
         assert!(text.contains("its interpreter '/no/such/interpreter' does not exist"), "{text}");
         let data = folder.write("data", "neither\n", 0o755);

@@ -13,7 +13,7 @@ use ropewalk_proto::hosts_file::HostsFile;
 use ropewalk_proto::{Deferred, fail, succeed};
 use ropewalk_sys::{IpFamily, zone_number};
 
-use super::resolver::{HostnameResolver, OneResolver};
+use super::resolver::{HostnameResolver, OneResolver, of_family};
 use crate::error::Error;
 use crate::kernel::Reactor;
 
@@ -96,10 +96,7 @@ impl HostnameResolver for HostsFileResolver {
             let answer = reactor.resolve_family_by(&next, &name, port, family);
             // A resolver that does not separate the families is asked once, because equal questions are joined.
             answer.unwrap_or_else(|| {
-                reactor.resolve_by(&next, &name, port).add_callback(move |mut found| {
-                    found.retain(|address| family.has(address));
-                    found
-                })
+                reactor.resolve_by(&next, &name, port).add_callback(move |found| of_family(found, family))
             })
         };
         Some(self.look_up(reactor, host, port, move |address| family.has(address), ask_next))

@@ -1,7 +1,7 @@
 //! IReactorProcess: child processes.
 
 use ropewalk_proto::Address;
-use ropewalk_sys::{ChildDescriptor, PipeEnd, ProcessGroup, SpawnPlan};
+use ropewalk_sys::{ChildDescriptor, PipeEnd, SpawnPlan};
 
 use super::Interface;
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ impl Reactor {
     /// Starts a program: `spawnProcess`. `protocol` handles its pipes and its end.
     ///
     /// The program runs when this returns. The loop waits until then: about a tenth of a millisecond, whatever
-    /// the size of this process. May be called from any callback, and before the reactor runs.
+    /// the size of this process. A program that another process has open for writing is tried again for 13 milliseconds. May be called from any callback, and before the reactor runs.
     ///
     /// The reactor waits for this child alone, so other libraries may have children as well. When the reactor stops, its
     /// children continue to run. Their pipes are closed, and their protocols are notified of the end.
@@ -112,8 +112,7 @@ impl Reactor {
         conversation: Option<Box<dyn Protocol>>,
     ) -> Result<Process> {
         let spawned = self.0.processes(|processes| processes.spawn(plan))?.map_err(Error::spawn)?;
-        let leads_group = plan.group != ProcessGroup::Inherited || plan.terminal.is_some();
-        Ok(Process::begin(self, spawned, leads_group, protocol, conversation))
+        Ok(Process::begin(self, spawned, plan.leads_group(), protocol, conversation))
     }
 }
 

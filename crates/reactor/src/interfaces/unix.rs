@@ -118,7 +118,11 @@ impl UnixDestination {
     }
 }
 
+/// Converts everything that is a path.
 macro_rules! from_paths {
+    ($($type:ident),*) => {$(
+        from_paths! { $type: &str, &String, &std::path::Path, &std::path::PathBuf, std::path::PathBuf }
+    )*};
     ($type:ident: $($path:ty),*) => {$(
         impl From<$path> for $type {
             fn from(path: $path) -> $type {
@@ -128,8 +132,9 @@ macro_rules! from_paths {
     )*};
 }
 
-from_paths!(UnixBinding: &str, &String, &Path, &std::path::PathBuf, std::path::PathBuf);
-from_paths!(UnixDestination: &str, &String, &Path, &std::path::PathBuf, std::path::PathBuf);
+pub(super) use from_paths;
+
+from_paths!(UnixBinding, UnixDestination);
 
 impl Reactor {
     /// Accepts connections on a UNIX socket. `factory` builds a protocol for each connection.

@@ -7,7 +7,7 @@ use ropewalk_sys::DatagramSpec;
 
 use super::Interface;
 use super::udp::DatagramOptions;
-use super::unix::unix_address;
+use super::unix::{from_paths, unix_address};
 use crate::error::{Error, Result};
 use crate::kernel::Reactor;
 use crate::protocols::DatagramProtocol;
@@ -124,18 +124,7 @@ impl UnixDatagramDestination {
     }
 }
 
-macro_rules! from_paths {
-    ($type:ident: $($path:ty),*) => {$(
-        impl From<$path> for $type {
-            fn from(path: $path) -> $type {
-                $type::new(path)
-            }
-        }
-    )*};
-}
-
-from_paths!(UnixDatagramBinding: &str, &String, &Path, &std::path::PathBuf, std::path::PathBuf);
-from_paths!(UnixDatagramDestination: &str, &String, &Path, &std::path::PathBuf, std::path::PathBuf);
+from_paths!(UnixDatagramBinding, UnixDatagramDestination);
 
 impl Reactor {
     /// Opens a UNIX datagram port at a path. `protocol` gets the datagrams that arrive.

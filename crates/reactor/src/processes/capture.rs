@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ropewalk_proto::{Deferred, Resolver};
-use ropewalk_sys::{ExitStatus, ProcessGroup};
+use ropewalk_sys::ExitStatus;
 
 use super::{Command, ProcessProtocol};
 use crate::error::Error;
@@ -166,8 +166,7 @@ impl Reactor {
             }
         });
         shared.resolver.replace(Some(resolver));
-        let has_group = command.plan().group != ProcessGroup::Inherited || command.plan().terminal.is_some();
-        let command = if has_group { command.clone() } else { command.clone().own_group() };
+        let command = if command.plan().leads_group() { command.clone() } else { command.clone().own_group() };
         if let Err(error) = self.spawn_process(&command, Capturing(shared.clone())) {
             if let Some(resolver) = shared.resolver.take() {
                 let _ = resolver.errback(error);

@@ -1,11 +1,12 @@
 //! The plan of a child process: the program, and everything that its process begins with.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::PipeEnd;
+use super::{PipeEnd, SpawnError, SpawnStep};
 use crate::identity::Identity;
 use crate::io_handle::OwnedWaitable;
 
@@ -66,6 +67,81 @@ impl SpawnPlan {
             umask: None,
             keeps_ignored_signals: false,
         }
+    }
+
+    /// Returns the session and group that the child is in: a child with a terminal has a session of its own.
+    pub fn effective_group(&self) -> ProcessGroup {
+        if self.terminal.is_some() { ProcessGroup::Session } else { self.group }
+    }
+
+    /// Returns whether the child leads a process group.
+    ///
+    /// ```
+    /// use ropewalk_sys::{ProcessGroup, SpawnPlan, WindowSize};
+    ///
+    /// let mut plan = SpawnPlan::new("sh");
+    /// assert!(!plan.leads_group());
+    /// plan.terminal = Some(WindowSize::default());
+    /// assert!(plan.leads_group());
+    /// assert_eq!(plan.effective_group(), ProcessGroup::Session);
+    /// ```
+    pub fn leads_group(&self) -> bool {
+        self.effective_group() != ProcessGroup::Inherited
+    }
+
+    /// Checks what no system could start. [`Processes::spawn`](super::Processes::spawn) of every provider begins with it.
+    ///
+    /// ```
+    /// use ropewalk_sys::{ChildDescriptor, SpawnPlan, SpawnStep};
+    ///
+    /// let mut plan = SpawnPlan::new("sh");
+    /// plan.descriptors.insert(2, ChildDescriptor::Same(1)); // and there is no 1
+    /// assert_eq!(plan.check().unwrap_err().step(), SpawnStep::Descriptors);
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidInput` at [`SpawnStep::Descriptors`] for a number that is too large, for a terminal without
+    /// [`terminal`](SpawnPlan::terminal), for a pipe with [`PipeEnd::Device`], and for [`ChildDescriptor::Same`] as a
+    /// number that has no descriptor of its own. At [`SpawnStep::Arguments`] for a text with a zero byte.
+    pub fn check(&self) -> Result<(), SpawnError> {
+        let at = |step| {
+            move |message| SpawnError::new(step, &self.program, io::Error::new(io::ErrorKind::InvalidInput, message))
+        };
+        for (number, wanted) in &self.descriptors {
+            self.check_descriptor(*number, wanted).map_err(at(SpawnStep::Descriptors))?;
+        }
+        match self.texts().find(|text| text.as_encoded_bytes().contains(&0)) {
+            Some(text) => {
+                let message = format!("'{}' has a zero byte in it", text.to_string_lossy().escape_debug());
+                Err(at(SpawnStep::Arguments)(message))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// # Errors
+    /// The words that say what is wrong.
+    fn check_descriptor(&self, number: u32, wanted: &ChildDescriptor) -> Result<(), String> {
+        let has_no_own = |other| matches!(self.descriptors.get(other), None | Some(ChildDescriptor::Same(_)));
+        match wanted {
+            _ if number >= i32::MAX as u32 => Err(format!("{number} is too large for the number of a descriptor")),
+            ChildDescriptor::Terminal if self.terminal.is_none() => Err("the child has no terminal".into()),
+            ChildDescriptor::Pipe(PipeEnd::Device) => {
+                Err("a device cannot be made for a child: use PipeEnd::Both".into())
+            }
+            // Otherwise a search for the descriptor would not end.
+            ChildDescriptor::Same(other) if has_no_own(other) => {
+                Err(format!("descriptor {number} of the child is to be the same as {other}, which has none of its own"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns all texts that a system passes to the program.
+    fn texts(&self) -> impl Iterator<Item = &OsStr> {
+        let variables = self.environment.iter().flatten().flat_map(|(name, value)| [name, value]);
+        let texts = [&self.program].into_iter().chain(&self.arguments).chain(variables).map(OsString::as_os_str);
+        texts.chain(self.directory.iter().map(|directory| directory.as_os_str()))
     }
 }
 

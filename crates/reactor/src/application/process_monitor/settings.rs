@@ -4,7 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ropewalk_sys::{ChildDescriptor, PipeEnd, ProcessGroup};
+use ropewalk_sys::{ChildDescriptor, PipeEnd};
 
 use crate::endpoints::StreamClientEndpoint;
 use crate::processes::Command;
@@ -94,8 +94,7 @@ impl MonitoredProcess {
     /// The process gets a group of its own, unless the command says otherwise. A standard input that is a pipe is
     /// replaced by `/dev/null`, because the monitor writes nothing.
     pub fn new(command: Command) -> MonitoredProcess {
-        let has_group = command.plan().group != ProcessGroup::Inherited || command.plan().terminal.is_some();
-        let command = if has_group { command } else { command.own_group() };
+        let command = if command.plan().leads_group() { command } else { command.own_group() };
         let is_piped = matches!(command.plan().descriptors.get(&0), Some(ChildDescriptor::Pipe(PipeEnd::Writer)));
         let policy = BackOff::new().initial_delay(MIN_RESTART_DELAY / 2).factor(2.0).max_delay(MAX_RESTART_DELAY);
         MonitoredProcess {

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use ropewalk_proto::{Address, Key};
 use ropewalk_sys::{
-    ChildDescriptor, ChildPipe, ExitStatus, PipeEnd, ProcessGroup, Ready, Recipient, SpawnError, SpawnPlan, SpawnStep,
-    Spawned, WindowSize, explained_error, system_error,
+    ChildDescriptor, ChildPipe, ExitStatus, PipeEnd, Ready, Recipient, SpawnError, SpawnPlan, SpawnStep, Spawned,
+    WindowSize, explained_error, system_error,
 };
 
 use super::carrier::Carrier;
@@ -53,10 +53,9 @@ type Ends = (Option<Key>, Option<(PipeEnd, Key)>);
 /// Starting.
 impl Network {
     pub(super) fn spawn(&mut self, owner: Key, plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
+        plan.check()?;
         let at = |step| move |error| SpawnError::new(step, &plan.program, error);
-        check_texts(plan).map_err(at(SpawnStep::Arguments))?;
         self.check_descriptors(owner).map_err(at(SpawnStep::Descriptors))?;
-        check_descriptors_of(plan).map_err(at(SpawnStep::Descriptors))?;
         self.check_spawn(owner).map_err(at(SpawnStep::Process))?;
         let children = self.find_program(owner, plan)?;
         Ok(self.start(owner, children, plan))
@@ -105,13 +104,12 @@ impl Network {
                 numbers.insert(number, numbers.get(other).copied().flatten());
             }
         }
-        let leads_group = plan.group != ProcessGroup::Inherited || plan.terminal.is_some();
         self.children.add(
             id,
             Child {
                 owner: children,
                 process: Some(spawned.process),
-                group: leads_group.then_some(id),
+                group: plan.leads_group().then_some(id),
                 numbers,
                 terminal,
                 reads: Default::default(),
@@ -228,38 +226,4 @@ impl Network {
             _ => Err(io::ErrorKind::InvalidInput.into()),
         }
     }
-}
-
-/// Checks that no text of the plan has a zero byte, as execve(2) needs it.
-fn check_texts(plan: &SpawnPlan) -> io::Result<()> {
-    let mut texts = plan.arguments.iter().chain([&plan.program]);
-    match texts.find(|text| text.as_encoded_bytes().contains(&0)) {
-        Some(text) => Err(invalid(format!("'{}' has a zero byte in it", text.to_string_lossy().escape_debug()))),
-        None => Ok(()),
-    }
-}
-
-fn check_descriptors_of(plan: &SpawnPlan) -> io::Result<()> {
-    for (number, wanted) in &plan.descriptors {
-        match wanted {
-            ChildDescriptor::Terminal if plan.terminal.is_none() => {
-                return Err(invalid("the child has no terminal".into()));
-            }
-            ChildDescriptor::Same(other) if has_none_of_its_own(plan, *other) => {
-                return Err(invalid(format!(
-                    "descriptor {number} of the child is to be the same as {other}, which has none of its own"
-                )));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn has_none_of_its_own(plan: &SpawnPlan, number: u32) -> bool {
-    matches!(plan.descriptors.get(&number), None | Some(ChildDescriptor::Same(_)))
-}
-
-fn invalid(message: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, message)
 }

@@ -423,8 +423,11 @@ impl Running {
         self.status.set(Some(status));
         let process = Process(self.clone());
         self.deliver(&process, Event::Exited(status));
-        fire(&self.waiting_for_exit, |resolver| resolver.callback(status));
-        let _ = reactor.0.guard(CallbackKind::Protocol, self.name, || self.end_if_done(&process));
+        // The callbacks of the Deferreds run inside a guard as well.
+        let _ = reactor.0.guard(CallbackKind::Protocol, self.name, || {
+            fire(&self.waiting_for_exit, |resolver| resolver.callback(status));
+            self.end_if_done(&process);
+        });
     }
 
     /// Notifies the protocol of the end, if the process has ended and all pipes are lost.

@@ -73,6 +73,7 @@ impl Drop for Children {
 
 impl<P: HasChildren> Processes for P {
     fn spawn(&mut self, plan: &SpawnPlan) -> Result<Spawned, SpawnError> {
+        plan.check()?;
         abandoned::reap();
         let at = |step| move |error| SpawnError::new(step, &plan.program, error);
         let mut descriptors = Descriptors::open(plan).map_err(at(SpawnStep::Descriptors))?;

@@ -39,20 +39,18 @@ enum ChildEnd {
 }
 
 impl Descriptors {
+    /// Opens the descriptors of a plan that has been checked.
     pub(super) fn open(plan: &SpawnPlan) -> io::Result<Descriptors> {
         let (master, slave) = plan.terminal.map(terminal).transpose()?.unzip();
         let mut opened = Descriptors { child: Vec::new(), ours: Vec::new(), master, slave };
         for (number, wanted) in &plan.descriptors {
-            if RawFd::try_from(*number).map_or(true, |number| number == RawFd::MAX) {
-                return Err(invalid(&format!("{number} is too large for the number of a descriptor")));
-            }
-            let end = opened.open_one(plan, *number, wanted)?;
+            let end = opened.open_one(*number, wanted)?;
             opened.child.push((*number, end));
         }
         Ok(opened)
     }
 
-    fn open_one(&mut self, plan: &SpawnPlan, number: u32, wanted: &ChildDescriptor) -> io::Result<ChildEnd> {
+    fn open_one(&mut self, number: u32, wanted: &ChildDescriptor) -> io::Result<ChildEnd> {
         Ok(match wanted {
             ChildDescriptor::Pipe(end) => {
                 let (ours, theirs) = pipe(*end)?;
@@ -62,9 +60,8 @@ impl Descriptors {
             ChildDescriptor::Inherited(number) => inherited(*number)?,
             ChildDescriptor::Null => ChildEnd::Own(null()?),
             ChildDescriptor::Copy(copied) => ChildEnd::Copy(copied.clone()),
-            ChildDescriptor::Same(other) => same(plan, number, *other)?,
-            ChildDescriptor::Terminal if self.slave.is_some() => ChildEnd::Terminal,
-            ChildDescriptor::Terminal => return Err(invalid("the child has no terminal")),
+            ChildDescriptor::Same(other) => ChildEnd::Same(*other),
+            ChildDescriptor::Terminal => ChildEnd::Terminal,
         })
     }
 
@@ -100,8 +97,7 @@ fn pipe(end: PipeEnd) -> io::Result<(OwnedFd, OwnedFd)> {
             let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
             (writer, reader)
         }
-        PipeEnd::Device => return Err(invalid("a device cannot be made for a child: use PipeEnd::Both")),
-        PipeEnd::Both => {
+        PipeEnd::Both | PipeEnd::Device => {
             let (ours, theirs) = UnixStream::pair()?;
             (ours.into(), theirs.into())
         }
@@ -122,17 +118,6 @@ fn inherited(number: u32) -> io::Result<ChildEnd> {
         Ok(ChildEnd::Own(null()?))
     } else {
         Err(invalid(&format!("descriptor {number} is not open in this process, so a child cannot inherit it")))
-    }
-}
-
-/// # Errors
-/// `InvalidInput` if `other` has no descriptor of its own, so that a search for it would not end.
-fn same(plan: &SpawnPlan, number: u32, other: u32) -> io::Result<ChildEnd> {
-    match plan.descriptors.get(&other) {
-        None | Some(ChildDescriptor::Same(_)) => Err(invalid(&format!(
-            "descriptor {number} of the child is to be the same as {other}, which has none of its own"
-        ))),
-        Some(_) => Ok(ChildEnd::Same(other)),
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::image::Image;
+use super::image::{Image, is_searched_for};
 use super::steps::Failure;
 use crate::seam::{SpawnError, SpawnPlan, SpawnStep};
 
@@ -29,7 +29,7 @@ pub(super) fn explain(plan: &SpawnPlan, image: &Image, failure: &Failure) -> Spa
 
 fn explain_program(plan: &SpawnPlan, image: &Image, failure: &Failure, error: io::Error) -> SpawnError {
     let path = image.candidates.get(failure.candidate).map(path_of).unwrap_or_default();
-    let is_search = image.candidates.len() > 1;
+    let is_search = is_searched_for(&plan.program);
     // The child has looked in its own directory.
     let in_directory = |path: &PathBuf| plan.directory.as_ref().map_or_else(|| path.clone(), |own| own.join(path));
     let place = in_directory(&path);

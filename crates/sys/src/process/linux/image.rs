@@ -38,7 +38,6 @@ pub(super) struct Image {
 impl Image {
     pub(super) fn new(plan: &SpawnPlan, descriptors: &Descriptors) -> Result<Image, SpawnError> {
         let cannot = |error| SpawnError::new(SpawnStep::Arguments, &plan.program, error);
-        let terminal = descriptors.terminal();
         Ok(Image {
             candidates: candidates(&plan.program, || search_path(plan)).map_err(cannot)?,
             argv: Pointers::new(plan.arguments.iter().cloned()).map_err(cannot)?,
@@ -54,8 +53,8 @@ impl Image {
                 .transpose()
                 .map_err(cannot)?,
             numbers: Numbers::new(descriptors.numbers()),
-            terminal,
-            group: if terminal.is_some() { ProcessGroup::Session } else { plan.group },
+            terminal: descriptors.terminal(),
+            group: plan.effective_group(),
             groups: plan.groups.as_ref().map(|groups| groups.iter().map(|gid| Gid::from_raw(*gid)).collect()),
             gid: plan.identity.gid.map(Gid::from_raw),
             uid: plan.identity.uid.map(Uid::from_raw),
@@ -102,9 +101,14 @@ fn search_path(plan: &SpawnPlan) -> Option<OsString> {
     }
 }
 
+/// Whether the program is looked for in PATH. A name with a slash is a path.
+pub(super) fn is_searched_for(program: &OsStr) -> bool {
+    !program.is_empty() && !program.as_bytes().contains(&b'/')
+}
+
 /// Returns the paths at which the program may be. A name with a slash is the only one.
 fn candidates(program: &OsStr, path: impl FnOnce() -> Option<OsString>) -> io::Result<Vec<CString>> {
-    if program.as_bytes().contains(&b'/') || program.is_empty() {
+    if !is_searched_for(program) {
         return Ok(vec![c_string(program.to_owned())?]);
     }
     let path = path().map_or_else(|| USUAL_PATH.to_vec(), OsString::into_vec);
