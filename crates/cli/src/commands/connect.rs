@@ -21,6 +21,7 @@ use ropewalk::sys::take_standard_streams;
 use ropewalk::{Address, Bytes, Deferred, Error, Factory, Failure, Protocol, Reactor, Transport, succeed};
 use ropewalk_runner::fail;
 
+use super::relay::{self, Side};
 use crate::arguments::Connect;
 use crate::idle::IdleTimer;
 use crate::listen::output_error;
@@ -92,8 +93,8 @@ struct Conversation {
     idle_limit: Option<Duration>,
     idle: RefCell<IdleTimer>,
     /// Standard input and output.
-    local: RefCell<Option<Transport>>,
-    remote: RefCell<Option<Transport>>,
+    local: Side,
+    remote: Side,
     has_input_ended: Cell<bool>,
     /// Whether the program stops, which closes the connections.
     is_stopping: Cell<bool>,
@@ -135,23 +136,8 @@ impl Conversation {
         fail(reactor, format!("no data for {limit} seconds: the connection is closed"));
     }
 
-    fn forward(&self, to: &RefCell<Option<Transport>>, write: impl FnOnce(&Transport)) {
-        if let Some(to) = &*to.borrow() {
-            write(to);
-        }
-        self.idle.borrow().touch();
-    }
-
-    /// Passes on the end of the input of one side.
-    fn finish(to: &RefCell<Option<Transport>>) {
-        if let Some(to) = &*to.borrow() {
-            to.unregister_producer();
-            to.lose_write_connection();
-        }
-    }
-
     /// Closes the other side when one side has ended in order. The program ends with the last one.
-    fn close(&self, reactor: &Reactor, other: &RefCell<Option<Transport>>) {
+    fn close(&self, reactor: &Reactor, other: &Side) {
         match &*other.borrow() {
             Some(other) => {
                 other.unregister_producer();
@@ -182,16 +168,16 @@ impl Protocol for Remote {
     }
 
     fn data_received(&mut self, _transport: &Transport, data: &[u8]) {
-        self.0.forward(&self.0.local, |local| local.write(data));
+        relay::forward(&self.0.local, &self.0.idle, |local| local.write(data));
     }
 
     fn chunk_received(&mut self, _transport: &Transport, chunk: Bytes) {
-        self.0.forward(&self.0.local, |local| local.write_bytes(chunk));
+        relay::forward(&self.0.local, &self.0.idle, |local| local.write_bytes(chunk));
     }
 
     fn read_connection_lost(&mut self, transport: &Transport) {
         tracing::info!(peer = %transport.peer(), "the peer has ended its side");
-        Conversation::finish(&self.0.local);
+        relay::finish(&self.0.local);
     }
 
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
@@ -218,12 +204,12 @@ impl Protocol for Local {
     }
 
     fn data_received(&mut self, _transport: &Transport, data: &[u8]) {
-        self.0.forward(&self.0.remote, |remote| remote.write(data));
+        relay::forward(&self.0.remote, &self.0.idle, |remote| remote.write(data));
     }
 
     fn read_connection_lost(&mut self, _transport: &Transport) {
         self.0.has_input_ended.set(true);
-        Conversation::finish(&self.0.remote);
+        relay::finish(&self.0.remote);
     }
 
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {

@@ -7,6 +7,7 @@ mod discard;
 mod echo;
 mod portforward;
 mod procmon;
+mod relay;
 mod serve;
 
 use std::cell::RefCell;

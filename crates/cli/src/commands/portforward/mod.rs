@@ -24,6 +24,7 @@ use ropewalk_runner::BoxedError;
 
 use own_connections::{Checked, Entry, OwnConnections};
 
+use super::relay::{self, Side};
 use super::{Begun, WARNINGS_APART};
 use crate::arguments::Portforward;
 use crate::descriptors::connection_limit;
@@ -94,8 +95,8 @@ impl Factory for Forward {
 /// A client connection and its connection to the target.
 #[derive(Default)]
 struct Pair {
-    client: RefCell<Option<Transport>>,
-    target: RefCell<Option<Transport>>,
+    client: Side,
+    target: Side,
     attempt: RefCell<Option<CancelHandle>>,
     idle: RefCell<IdleTimer>,
 }
@@ -142,23 +143,8 @@ impl Pair {
         }
     }
 
-    fn forward(&self, to: &RefCell<Option<Transport>>, write: impl FnOnce(&Transport)) {
-        if let Some(to) = &*to.borrow() {
-            write(to);
-        }
-        self.idle.borrow().touch();
-    }
-
-    /// Half-closes `to`, after the other side has done so.
-    fn finish(to: &RefCell<Option<Transport>>) {
-        if let Some(to) = &*to.borrow() {
-            to.unregister_producer();
-            to.lose_write_connection();
-        }
-    }
-
     /// Closes `other` in the way the lost side ended: in order, or by a reset.
-    fn lose(other: &RefCell<Option<Transport>>, reason: &Error) {
+    fn lose(other: &Side, reason: &Error) {
         let Some(other) = other.borrow().clone() else { return };
         other.unregister_producer();
         if reason.is_done() {
@@ -195,15 +181,15 @@ impl Protocol for Client {
     }
 
     fn data_received(&mut self, _transport: &Transport, data: &[u8]) {
-        self.pair.forward(&self.pair.target, |target| target.write(data));
+        relay::forward(&self.pair.target, &self.pair.idle, |target| target.write(data));
     }
 
     fn chunk_received(&mut self, _transport: &Transport, chunk: Bytes) {
-        self.pair.forward(&self.pair.target, |target| target.write_bytes(chunk));
+        relay::forward(&self.pair.target, &self.pair.idle, |target| target.write_bytes(chunk));
     }
 
     fn read_connection_lost(&mut self, _transport: &Transport) {
-        Pair::finish(&self.pair.target);
+        relay::finish(&self.pair.target);
     }
 
     fn connection_lost(&mut self, transport: &Transport, reason: &Error) {
@@ -256,15 +242,15 @@ impl Protocol for TargetSide {
     }
 
     fn data_received(&mut self, _transport: &Transport, data: &[u8]) {
-        self.pair.forward(&self.pair.client, |client| client.write(data));
+        relay::forward(&self.pair.client, &self.pair.idle, |client| client.write(data));
     }
 
     fn chunk_received(&mut self, _transport: &Transport, chunk: Bytes) {
-        self.pair.forward(&self.pair.client, |client| client.write_bytes(chunk));
+        relay::forward(&self.pair.client, &self.pair.idle, |client| client.write_bytes(chunk));
     }
 
     fn read_connection_lost(&mut self, _transport: &Transport) {
-        Pair::finish(&self.pair.client);
+        relay::finish(&self.pair.client);
     }
 
     fn connection_lost(&mut self, _transport: &Transport, reason: &Error) {

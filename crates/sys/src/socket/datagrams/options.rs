@@ -35,7 +35,7 @@ pub(super) fn set(socket: &mut DatagramSocket, option: DatagramOption, value: u3
         DatagramOption::ReceiveBuffer => sockopt::set_socket_recv_buffer_size(fd, value as usize)?,
         DatagramOption::SendBuffer => sockopt::set_socket_send_buffer_size(fd, value as usize)?,
         _ if !socket.family.is_inet() => {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is no option of a UNIX socket"));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a UNIX socket does not have this option"));
         }
         DatagramOption::MulticastTtl => {
             check_ttl(value)?;
