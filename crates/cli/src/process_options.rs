@@ -12,6 +12,7 @@ use crate::values::{client_endpoint, deserialize, duration};
 
 #[derive(Args, Deserialize)]
 #[command(group = ArgGroup::new("programs").required(true).multiple(true).args(["command", "process"]))]
+#[command(group = ArgGroup::new("readiness").args(["ready_line", "ready_port"]))]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Procmon {
     /// Program to run, with its arguments
@@ -61,6 +62,11 @@ pub(crate) struct Procmon {
     #[arg(long, value_name = "ENDPOINT", value_parser = client_endpoint, conflicts_with = "ready_line")]
     #[serde(default, deserialize_with = "deserialize::optional_client_endpoint")]
     pub(crate) ready_port: Option<String>,
+
+    /// Time to become ready (0 disables). A program that is late is stopped, and counts as a failed start
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = duration, requires = "readiness")]
+    #[serde(default, deserialize_with = "deserialize::optional_duration")]
+    pub(crate) ready_timeout: Option<Duration>,
 
     /// Directory to run in
     #[arg(long, value_name = "DIR")]

@@ -58,6 +58,10 @@ pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     deserializer.deserialize_any(CheckedNumber { expected: SECONDS, check: super::duration })
 }
 
+pub(crate) fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
 pub(crate) fn keep_alive_idle<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     deserializer.deserialize_any(CheckedNumber { expected: "0 to 32767 seconds", check: super::keep_alive_idle })
 }

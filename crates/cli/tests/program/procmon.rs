@@ -243,6 +243,23 @@ fn an_open_port_is_a_sign_of_readiness() {
 }
 
 #[test]
+fn a_program_that_is_not_ready_in_time_is_stopped() {
+    let scratch = Scratch::new();
+    let late = ["--ready-line", "ready", "--ready-timeout", "0.2", "--restart", "never", "--", "sleep", "300"];
+    let (status, _, errors) = ended(&late);
+    assert_eq!(status, Some(1));
+    assert!(errors.ends_with("ropewalk: 'sleep': it was not ready within 0.2 seconds\n"), "{errors}");
+    let service = "[[service]]\nkind = 'process'\nname = 'web'\ncommand = ['sleep', '300']\nready-timeout = 0.2\n";
+    scratch.write("late.toml", format!("{service}ready-line = 'ready'\nrestart = 'never'\n"));
+    let output = outcome(&["--config", &scratch.join("late.toml")]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && errors.contains("not ready within 0.2 seconds"), "{errors}");
+    scratch.write("no-sign.toml", service);
+    let errors = String::from_utf8(outcome(&["--config", &scratch.join("no-sign.toml")]).stderr).unwrap();
+    assert!(errors.contains("`ready-timeout` needs `ready-line` or `ready-port`"), "{errors}");
+}
+
+#[test]
 fn a_configuration_file_describes_programs() {
     let scratch = Scratch::new();
     let pids = scratch.join("pids");
@@ -276,6 +293,7 @@ fn wrong_options_are_one_line_with_status_2() {
     assert!(error(&["--restart", "sometimes", "--", "true"]).contains("on-failure"));
     assert!(error(&["--ready-port", "80", "--", "true"]).contains("did you mean tcp:localhost:80?"));
     assert!(error(&["--daemon", "--", "true"]).contains("--log-output"));
+    assert!(error(&["--ready-timeout", "5", "--", "true"]).contains("--ready-line"));
     let misspelled = error(&["--treshold", "5", "--", "true"]);
     assert!(misspelled.ends_with("found (did you mean '--threshold'?) (try --help)\n"), "{misspelled}");
 }

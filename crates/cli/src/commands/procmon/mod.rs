@@ -93,11 +93,18 @@ fn monitored(options: &Procmon, command: Vec<OsString>) -> Result<MonitoredProce
         .threshold(options.threshold)
         .retry_policy(delays)
         .kill_time(options.kill_time);
+    let process = match options.ready_timeout {
+        Some(limit) if !limit.is_zero() => process.ready_timeout(limit),
+        _ => process,
+    };
     Ok(match (&options.ready_line, &options.ready_port) {
         // The command line refuses this before.
         (Some(_), Some(_)) => return Err("`ready-line` and `ready-port` cannot be used together: remove one".into()),
         (Some(text), None) => process.ready_line(text.as_str()),
         (None, Some(endpoint)) => process.ready_port(Endpoints::new().client(endpoint)?),
+        (None, None) if options.ready_timeout.is_some() => {
+            return Err("`ready-timeout` needs `ready-line` or `ready-port`: add one".into());
+        }
         (None, None) => process,
     })
 }

@@ -3,14 +3,17 @@
 //! ```text
 //!             start                     exit                      group empty, pipes closed
 //!   stopped ----------> running ---------------> ending --------------------------------------.
-//!      ^                 ^   | stop, restart        ^                                          |
-//!      |                 |   '----------------------'                                          v
+//!      ^                 ^   | stop, restart,       ^                                          |
+//!      |                 |   | not ready in time    |                                          v
+//!      |                 |   '----------------------'                                          |
 //!      |   start at once |                                        stop     restart   quick end, or no start
 //!      |                 '---------------------------------------- | --------'                 |
 //!      '-----------------------------------------------------------'                           v
-//!                        ^                                                            waiting, or finished
+//!                        ^                                               choosing a delay, then waiting, or finished
 //!                        '--------------------------------------------------------------- delay
 //! ```
+//!
+//! The policy that chooses the delay is user code. A stop or restart that it asks for takes effect when it returns.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -57,7 +60,14 @@ pub(super) struct Member {
 enum State {
     Stopped,
     Running(Run),
-    Ending { process: Process, next: Next },
+    Ending {
+        process: Process,
+        next: Next,
+    },
+    /// The policy is running.
+    Choosing {
+        next: Next,
+    },
     Waiting(DelayedCall),
     Finished,
 }
@@ -67,6 +77,8 @@ struct Run {
     since: Moment,
     is_ready: bool,
     probe: Option<CancelHandle>,
+    /// The end of the time in which the process must become ready.
+    timeout: Option<DelayedCall>,
 }
 
 /// The step after the end of a process.
@@ -74,8 +86,15 @@ struct Run {
 enum Next {
     Stop,
     Start,
-    /// The process has ended by itself, after this time.
+    /// The process has ended by itself, after this time, or has not become ready.
     AsPolicySays(Duration),
+}
+
+impl Next {
+    /// Returns the step after a later request. A stop is withdrawn only by a start.
+    fn or(self, later: Next) -> Next {
+        if matches!(self, Next::Stop) { self } else { later }
+    }
 }
 
 impl Member {
@@ -107,7 +126,7 @@ impl Member {
     /// Starts the process. The Deferred fires when the process is ready, or has finished before.
     pub(super) fn start(self: &Rc<Member>) -> Deferred<()> {
         let is_down = match &mut *self.state.borrow_mut() {
-            State::Ending { next, .. } => {
+            State::Ending { next, .. } | State::Choosing { next } => {
                 *next = Next::Start;
                 false
             }
@@ -177,7 +196,7 @@ impl Member {
             State::Running(Run { is_ready: false, .. }) => ProcessState::Starting,
             State::Running(_) => ProcessState::Ready,
             State::Ending { .. } => ProcessState::Ending,
-            State::Waiting(_) => ProcessState::Waiting,
+            State::Choosing { .. } | State::Waiting(_) => ProcessState::Waiting,
             State::Finished => ProcessState::Finished,
         };
         ProcessReport {
@@ -228,7 +247,17 @@ impl Member {
             process.pause_producing();
         }
         let is_ready = matches!(self.settings.readiness, Readiness::Started);
-        self.set(State::Running(Run { process: process.clone(), since: reactor.now(), is_ready, probe: None }));
+        let timeout = self.settings.ready_timeout.filter(|_| !is_ready).map(|limit| {
+            let (member, process) = (self.clone(), process.clone());
+            reactor.call_later(limit, move |_| member.not_ready(&process, limit))
+        });
+        self.set(State::Running(Run {
+            process: process.clone(),
+            since: reactor.now(),
+            is_ready,
+            probe: None,
+            timeout,
+        }));
         if let Readiness::Endpoint(endpoint) = &self.settings.readiness {
             let member = self.clone();
             let accepted = probe::until_accepted(reactor, endpoint.clone());
@@ -253,11 +282,28 @@ impl Member {
 
     fn ready(&self, process: &Process) {
         match &mut *self.state.borrow_mut() {
-            State::Running(run) if run.process == *process && !run.is_ready => run.is_ready = true,
+            State::Running(run) if run.process == *process && !run.is_ready => {
+                run.is_ready = true;
+                run.timeout.take().iter().for_each(|timeout| drop(timeout.cancel()));
+            }
             _ => return,
         }
         tracing::info!(process = self.name, "ready");
         self.fire_ready();
+    }
+
+    /// Stops a process whose time to become ready has passed. It counts as a failed start.
+    fn not_ready(self: &Rc<Member>, process: &Process, limit: Duration) {
+        let is_late = match &*self.state.borrow() {
+            State::Running(run) => run.process == *process && !run.is_ready,
+            _ => false,
+        };
+        if is_late {
+            let message = format!("it was not ready within {} seconds", limit.as_secs_f64());
+            tracing::error!(process = self.name, pid = process.pid(), "{message}: stopping it");
+            self.error.replace(Some(Error::Failed(message.into())));
+            self.end_run(Next::AsPolicySays(Duration::ZERO));
+        }
     }
 
     fn when_ready(&self) -> Deferred<()> {
@@ -301,15 +347,14 @@ impl Member {
     fn end_run(self: &Rc<Member>, next: Next) {
         let state = self.state.replace(State::Stopped);
         match state {
-            State::Running(Run { process, probe, .. }) => {
+            State::Running(Run { process, probe, timeout, .. }) => {
                 self.set(State::Ending { process: process.clone(), next });
                 probe.iter().for_each(CancelHandle::cancel);
+                timeout.iter().for_each(|timeout| drop(timeout.cancel()));
                 self.end_group(process);
             }
-            State::Ending { process, next: before } => {
-                let next = if matches!(before, Next::Stop) { before } else { next };
-                self.set(State::Ending { process, next });
-            }
+            State::Ending { process, next: before } => self.set(State::Ending { process, next: before.or(next) }),
+            State::Choosing { next: before } => self.set(State::Choosing { next: before.or(next) }),
             State::Waiting(call) => {
                 let _ = call.cancel();
                 self.start_if(next);
@@ -361,7 +406,8 @@ impl Member {
         match next {
             Next::Start if is_wanted => self.launch(),
             Next::AsPolicySays(lasted) if is_wanted => {
-                self.decide(self.status.get().is_some_and(ExitStatus::is_success), lasted);
+                let has_succeeded = self.status.get().is_some_and(ExitStatus::is_success);
+                self.decide(has_succeeded && self.error.borrow().is_none(), lasted);
             }
             _ => {}
         }
@@ -385,15 +431,35 @@ impl Member {
         let Some(reactor) = self.reactor() else { return };
         let is_quick = self.error.borrow().is_some() || lasted < self.settings.threshold;
         self.failures.set(if is_quick { self.failures.get().saturating_add(1) } else { 0 });
-        let failures = self.failures.get();
-        let choose = || self.policy.borrow_mut().delay(failures);
-        let delay = match failures {
+        let delay = match self.failures.get() {
             0 => Duration::ZERO,
-            _ => reactor.call_guarded(CallbackKind::Service, "RetryPolicy::delay", choose).unwrap_or(FALLBACK_DELAY),
+            failures => match self.choose(&reactor, failures) {
+                Some(delay) => delay,
+                None => return,
+            },
         };
         tracing::info!(process = self.name, ?delay, "starting again later");
         let member = self.clone();
         self.set(State::Waiting(reactor.call_later(delay, move |_| member.launch())));
+    }
+
+    /// Asks the policy for a delay. Returns `None` if the policy has stopped or restarted the process instead.
+    fn choose(self: &Rc<Member>, reactor: &Reactor, failures: u32) -> Option<Duration> {
+        self.set(State::Choosing { next: Next::AsPolicySays(Duration::ZERO) });
+        let choose = || self.policy.borrow_mut().delay(failures);
+        let delay = reactor.call_guarded(CallbackKind::Service, "RetryPolicy::delay", choose);
+        let next = match &*self.state.borrow() {
+            State::Choosing { next } => *next,
+            _ => return None,
+        };
+        match next {
+            Next::AsPolicySays(_) => return Some(delay.unwrap_or(FALLBACK_DELAY)),
+            next => {
+                self.set(State::Stopped);
+                self.start_if(next);
+            }
+        }
+        None
     }
 
     /// Handles the end of the reactor: the process would outlive its monitor.

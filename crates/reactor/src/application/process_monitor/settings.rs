@@ -62,7 +62,9 @@ impl Restart {
 ///     .kill_time(Duration::from_secs(30)) // between TERM and KILL
 ///     .line_length(1 << 10)
 ///     .ready_port(TcpClientEndpoint::new("127.0.0.1:80")?);
-/// let database = MonitoredProcess::new(Command::new("postgres")).ready_line("ready to accept connections");
+/// let database = MonitoredProcess::new(Command::new("postgres"))
+///     .ready_line("ready to accept connections")
+///     .ready_timeout(Duration::from_secs(60)); // then it is stopped, and started again
 /// # let _ = (web, database);
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
@@ -75,6 +77,7 @@ pub struct MonitoredProcess {
     pub(super) kill_time: Duration,
     pub(super) line_length: usize,
     pub(super) readiness: Readiness,
+    pub(super) ready_timeout: Option<Duration>,
 }
 
 /// The sign that a process is ready.
@@ -105,6 +108,7 @@ impl MonitoredProcess {
             kill_time: KILL_TIME,
             line_length: LINE_LENGTH,
             readiness: Readiness::Started,
+            ready_timeout: None,
         }
     }
 
@@ -150,6 +154,15 @@ impl MonitoredProcess {
     /// Another program that listens there counts as well.
     pub fn ready_port(mut self, endpoint: impl StreamClientEndpoint + 'static) -> MonitoredProcess {
         self.readiness = Readiness::Endpoint(Rc::new(endpoint));
+        self
+    }
+
+    /// Sets the time from the start in which the process must become ready. The default is no limit.
+    ///
+    /// A process that is late is stopped, and counts as a failed start: [`Restart`] and the retry policy choose what
+    /// follows. Processes that wait for its readiness continue to wait. Without a sign of readiness it has no effect.
+    pub fn ready_timeout(mut self, limit: Duration) -> MonitoredProcess {
+        self.ready_timeout = Some(limit);
         self
     }
 }

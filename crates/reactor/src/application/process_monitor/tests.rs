@@ -1,15 +1,15 @@
 //! ProcessMonitor with real programs. The source is twisted.runner.test.test_procmon.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::time::Duration;
 
 use super::*;
 use crate::application::ServiceHandle;
 use crate::endpoints::TcpClientEndpoint;
-use crate::processes::{Command, ExitStatus};
+use crate::processes::{Command, ExitStatus, Signal};
 use crate::protocols::Protocol;
-use crate::testing::MemoryReactor;
+use crate::testing::{MemoryReactor, SimulatedChild};
 use crate::transports::Transport;
 
 const SOON: Duration = Duration::from_millis(20);
@@ -167,6 +167,105 @@ fn delays_pass_in_virtual_time() {
     assert_eq!(starts, [(0, 0), (1, 1), (3, 2), (7, 3), (15, 4)]);
     assert!(service.stop(&net).is_done());
     assert!(net.get_delayed_calls().is_empty());
+}
+
+/// A service on a simulated reactor with one program, which `policy` restarts. The policy gets the monitor.
+fn simulated(
+    process: MonitoredProcess,
+    program: impl Fn(&SimulatedChild) + 'static,
+    policy: impl Fn(&ProcessMonitor) -> Duration + 'static,
+) -> (MemoryReactor, ProcessMonitor, ServiceHandle) {
+    let (net, monitor) = (MemoryReactor::new(), ProcessMonitor::new());
+    net.install_program("web", program);
+    let asked = Rc::downgrade(&monitor.0);
+    let policy = move |_| asked.upgrade().map_or(Duration::ZERO, |asked| policy(&ProcessMonitor(asked)));
+    monitor.add_process("web", process.retry_policy(policy)).unwrap();
+    let service = ServiceHandle::new(monitor.clone());
+    service.start(&net).add_both(drop);
+    (net, monitor, service)
+}
+
+fn web() -> MonitoredProcess {
+    MonitoredProcess::new(Command::new("web"))
+}
+
+#[test]
+fn a_policy_that_restarts_gets_one_new_process() {
+    let is_first = Cell::new(true);
+    let program = move |child: &SimulatedChild| {
+        if is_first.replace(false) {
+            child.exit(1);
+        }
+    };
+    let (net, monitor, service) = simulated(web(), program, |monitor| {
+        monitor.restart_all();
+        assert_eq!(monitor.processes()[0].state, ProcessState::Waiting);
+        Duration::from_secs(10)
+    });
+    net.advance(Duration::from_secs(60));
+    assert_eq!(net.spawned().len(), 2);
+    assert_eq!((monitor.processes()[0].state, net.get_delayed_calls().len()), (ProcessState::Ready, 0));
+    let stopped = service.stop(&net);
+    net.settle();
+    assert!(stopped.is_done() && net.spawned().iter().all(|child| child.status().is_some()));
+}
+
+#[test]
+fn a_policy_may_stop_or_remove_its_process() {
+    let stops: [fn(&ProcessMonitor); 3] = [
+        |monitor| drop(monitor.remove_process("web")),
+        |monitor| drop(Service::stop(monitor, &monitor.0.reactor().unwrap())),
+        |monitor| {
+            // A later restart does not withdraw a stop.
+            drop(monitor.remove_process("web"));
+            monitor.restart_all();
+        },
+    ];
+    for stop in stops {
+        let (net, _monitor, _service) = simulated(
+            web(),
+            |child| child.exit(1),
+            move |monitor| {
+                stop(monitor);
+                Duration::from_secs(10)
+            },
+        );
+        net.advance(Duration::from_secs(60));
+        assert_eq!((net.spawned().len(), net.get_delayed_calls().len(), net.source_count()), (1, 0, 0));
+    }
+}
+
+#[test]
+fn a_process_that_is_not_ready_in_time_has_failed() {
+    // It ends with success after TERM. The time is the reason all the same.
+    let program = |child: &SimulatedChild| child.on_signal(Signal::TERM, |child| child.exit(0));
+    let late = || web().ready_line("ready").ready_timeout(Duration::from_secs(5));
+    let (net, monitor, service) = simulated(late().restart(Restart::OnFailure), program, |_| Duration::from_secs(10));
+    net.advance(Duration::from_secs(5));
+    let report = monitor.processes().remove(0);
+    assert_eq!((report.state, report.status), (ProcessState::Waiting, Some(ExitStatus::Exited(0))));
+    assert!(report.error.unwrap().to_string().contains("not ready within 5 seconds"));
+    net.advance(Duration::from_secs(10));
+    assert_eq!(monitor.processes()[0].state, ProcessState::Starting);
+    let stopped = service.stop(&net);
+    net.settle();
+    assert!(stopped.is_done() && net.get_delayed_calls().is_empty());
+
+    let (net, monitor, _service) = simulated(late().restart(Restart::Never), program, |_| Duration::ZERO);
+    net.advance(Duration::from_secs(6));
+    let report = monitor.processes().remove(0);
+    assert_eq!((report.state, report.has_succeeded()), (ProcessState::Finished, false));
+}
+
+#[test]
+fn a_ready_process_has_no_time_limit() {
+    let program = |child: &SimulatedChild| child.write(1, "ready\n");
+    let process = web().ready_line("ready").ready_timeout(Duration::from_secs(5));
+    let (net, monitor, _service) = simulated(process, program, |_| Duration::ZERO);
+    net.settle();
+    assert!(net.get_delayed_calls().is_empty());
+    net.advance(Duration::from_secs(60));
+    assert_eq!((monitor.processes()[0].state, net.spawned().len()), (ProcessState::Ready, 1));
 }
 
 #[test]
