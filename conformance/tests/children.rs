@@ -316,6 +316,25 @@ fn a_program_may_turn_the_loop() {
 }
 
 #[test]
+fn a_replaced_closure_may_set_others_when_dropped() {
+    // User code runs in the destructor of what a closure has captured.
+    struct SetsAnother(SimulatedChild);
+    impl Drop for SetsAnother {
+        fn drop(&mut self) {
+            self.0.on_end(0, |child| child.exit(3));
+        }
+    }
+    let net = MemoryReactor::new();
+    net.install_program("cat", |child: &SimulatedChild| {
+        let dropped = SetsAnother(child.clone());
+        child.on_data(0, move |child, _| child.write(1, format!("{:?}", dropped.0)));
+        child.on_data(0, |child, data| child.write(1, data));
+    });
+    let output = output(&net, &Command::new("cat"), Capture::new().input("hello"));
+    assert_eq!((&*output.out, output.status), (&b"hello"[..], ExitStatus::Exited(3)));
+}
+
+#[test]
 #[should_panic(expected = "a bug in the program")]
 fn a_panic_in_a_program_fails_the_test() {
     let net = MemoryReactor::new();

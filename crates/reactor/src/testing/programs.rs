@@ -123,27 +123,29 @@ impl Drop for Busy<'_> {
 
 impl ChildPrograms {
     pub(super) fn on_start(&self, id: ChildId, start: impl Fn(&SimulatedChild) + 'static) {
-        self.change(id, |handlers| drop(handlers.start.replace(Rc::new(start))));
+        self.change(id, |handlers| handlers.start.replace(Rc::new(start)));
     }
 
     pub(super) fn on_data(&self, id: ChildId, fd: u32, received: impl Fn(&SimulatedChild, &[u8]) + 'static) {
-        self.change(id, |handlers| drop(handlers.data.insert(fd, Rc::new(received))));
+        self.change(id, |handlers| handlers.data.insert(fd, Rc::new(received)));
     }
 
     pub(super) fn on_end(&self, id: ChildId, fd: u32, ended: impl Fn(&SimulatedChild) + 'static) {
-        self.change(id, |handlers| drop(handlers.ends.insert(fd, Rc::new(ended))));
+        self.change(id, |handlers| handlers.ends.insert(fd, Rc::new(ended)));
     }
 
     pub(super) fn on_signal(&self, id: ChildId, number: i32, caught: impl Fn(&SimulatedChild) + 'static) {
-        self.change(id, |handlers| drop(handlers.signals.insert(number, Rc::new(caught))));
+        self.change(id, |handlers| handlers.signals.insert(number, Rc::new(caught)));
     }
 
     pub(super) fn call_later(&self, id: ChildId, token: u64, call: impl FnOnce(&SimulatedChild) + 'static) {
-        self.change(id, |handlers| drop(handlers.calls.insert(token, Box::new(call))));
+        self.change(id, |handlers| handlers.calls.insert(token, Box::new(call)));
     }
 
-    fn change(&self, id: ChildId, change: impl FnOnce(&mut Handlers)) {
-        change(self.running.borrow_mut().entry(id).or_default());
+    /// Sets a closure. No borrow is left when the closure that it replaces is dropped, because that may set others.
+    fn change<C>(&self, id: ChildId, change: impl FnOnce(&mut Handlers) -> Option<C>) {
+        let replaced = change(self.running.borrow_mut().entry(id).or_default());
+        drop(replaced);
     }
 
     /// Runs the closure for `event`. An event that comes while a closure of the child turns the loop waits for that closure.
