@@ -16,6 +16,7 @@ Scenarios, with their names for --only (any part of a name works):
   crowd         9,000 connections that exchange messages for 20 seconds
   churn         100,000 connections, one after the other
   leaks         10,000 reactors and 200,000 Deferreds
+  spawns        10,000 children, 200 at once, beside those of another thread; 3,000 that are killed or leave others
 
 The programs are children of this one, and are killed after ten minutes. All traffic stays on the loopback network.
 The exit status is 1 if an exact figure misses its bar. A figure of time depends on the machine: with --quick it is only
@@ -84,6 +85,10 @@ pub(crate) enum Task {
     Reactors,
     /// Memory that is left of many Deferreds
     Deferreds,
+    /// Statuses, costs and remains of many children
+    Spawns,
+    /// Statuses and remains of children that are killed or leave other programs behind
+    Deaths,
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ mod scenarios;
 #[cfg(target_os = "linux")]
 mod server;
 #[cfg(target_os = "linux")]
+mod spawning;
+#[cfg(target_os = "linux")]
 mod subject;
 
 #[cfg(target_os = "linux")]

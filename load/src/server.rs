@@ -126,6 +126,17 @@ pub(crate) fn resident_bytes(pid: u32) -> io::Result<u64> {
     Ok(field(&status, "VmRSS:")? * 1024)
 }
 
+/// Returns the most memory that a process has had so far, in bytes: `VmHWM` of proc(5).
+pub(crate) fn peak_resident_bytes(pid: u32) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    Ok(field(&status, "VmHWM:")? * 1024)
+}
+
+/// Returns how often this thread has slept.
+pub(crate) fn own_sleeps() -> io::Result<u64> {
+    field(&fs::read_to_string("/proc/thread-self/status")?, "\nvoluntary_ctxt_switches:")
+}
+
 /// Returns how often the threads of a process have slept: `voluntary_ctxt_switches` of proc(5).
 pub(crate) fn sleeps(pid: u32) -> io::Result<u64> {
     let mut sum = 0;
@@ -162,6 +173,7 @@ mod tests {
     fn this_process_has_memory_with_descriptors() {
         let pid = std::process::id();
         assert!(resident_bytes(pid).unwrap() > 0 && descriptors(pid).unwrap() > 2);
-        assert!(sleeps(pid).is_ok());
+        assert!(sleeps(pid).is_ok() && own_sleeps().is_ok());
+        assert!(peak_resident_bytes(pid).unwrap() >= resident_bytes(pid).unwrap() / 2);
     }
 }

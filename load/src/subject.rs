@@ -16,6 +16,7 @@ use ropewalk::prelude::*;
 
 use crate::arguments::{SubjectArguments, Task};
 use crate::server::{Server, descriptors, resident_bytes};
+use crate::spawning;
 
 const PERIOD: Duration = Duration::from_millis(10);
 
@@ -61,6 +62,8 @@ pub(crate) fn run(arguments: &SubjectArguments) -> io::Result<()> {
         Task::Firehose | Task::Calls | Task::Threads => lateness(task, reactor, Duration::from_millis(amount)),
         Task::Reactors => reactors(reactor, amount),
         Task::Deferreds => deferreds(amount),
+        Task::Spawns => print_all(&spawning::spawns(reactor, amount)?),
+        Task::Deaths => print_all(&spawning::deaths(reactor, amount)?),
     }
 }
 
@@ -174,6 +177,11 @@ fn memory() -> io::Result<u64> {
 
 fn growth(before: u64) -> io::Result<f64> {
     Ok(memory()?.saturating_sub(before) as f64 / 1024.0)
+}
+
+fn print_all(figures: &[f64]) -> io::Result<()> {
+    print(&figures.iter().map(f64::to_string).collect::<Vec<_>>().join(" "));
+    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "the parent reads the figures")]

@@ -8,6 +8,7 @@ mod lateness;
 mod leaks;
 mod signals;
 mod slow_readers;
+mod spawns;
 
 use std::io;
 use std::thread;
@@ -20,7 +21,7 @@ use crate::server::resident_bytes;
 pub(crate) type Scenario = fn(&Plan<'_>) -> io::Result<Vec<Figure>>;
 
 /// All scenarios with their names, in the order of a run.
-pub(crate) const SCENARIOS: [(&str, Scenario); 8] = [
+pub(crate) const SCENARIOS: [(&str, Scenario); 9] = [
     (idle::NAME, idle::run),
     (descriptors::NAME, descriptors::run),
     (slow_readers::NAME, slow_readers::run),
@@ -29,6 +30,7 @@ pub(crate) const SCENARIOS: [(&str, Scenario); 8] = [
     (crowd::NAME, crowd::run),
     (churn::NAME, churn::run),
     (leaks::NAME, leaks::run),
+    (spawns::NAME, spawns::run),
 ];
 
 /// The reactor of a scenario, and its size.
