@@ -27,6 +27,8 @@ type Scenario = fn(&Subject);
 
 const SCENARIOS: &[(&str, Scenario)] = &[
     ("child status", children::status),
+    ("children before a fork", children::before_a_fork),
+    ("children beside a thief", children::beside_a_thief),
     ("crowded", crowds::crowded),
     ("exhausted", crowds::exhausted),
     ("beyond select", crowds::beyond_select),

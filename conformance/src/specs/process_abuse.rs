@@ -13,6 +13,7 @@ use ropewalk::processes::{Command, ExitStatus, Process, ProcessProtocol, Signal}
 use ropewalk::{Error, PanicPolicy, Phase, Reactor};
 
 use crate::child::{Child, shell, short};
+use crate::scenario::Performance;
 use crate::script::Log;
 use crate::waiting::{iterate_until, run_until, when};
 use crate::{quiet, run, specifications};
@@ -267,6 +268,58 @@ specifications! {
         iterate_until(&reactor, || reactor.source_count() == 0);
     }
 
+    fn exits_during_a_detached_wait_are_its_events(subject: &Subject) {
+        // DetachedWait: the children end while another thread waits with the provider.
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let (gate, opener) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        for number in 0..8 {
+            let noted = log.clone();
+            let child = Child::new().on_ended(move |process| noted.add(short(process.status().unwrap())));
+            let command = shell(&format!("read line <&3; exit {number}")).descriptor(3, gate.try_clone().unwrap());
+            reactor.spawn_process(&command, child).unwrap();
+        }
+        drop(gate);
+        let mut opener = Some(opener);
+        while log.entries().len() < 8 {
+            let limit = reactor.prepare().unwrap();
+            let mut wait = reactor.detach_wait().unwrap();
+            let waiting = thread::spawn(move || {
+                let events = wait.wait(limit).unwrap();
+                (wait, events)
+            });
+            drop(opener.take());
+            let (wait, events) = waiting.join().unwrap();
+            let before = log.entries().len();
+            drop(wait);
+            assert_eq!(log.entries().len(), before, "a callback ran without the loop");
+            reactor.dispatch_events(events);
+        }
+        let mut statuses = log.entries();
+        statuses.sort();
+        assert_eq!(statuses, ["0", "1", "2", "3", "4", "5", "6", "7"]);
+        iterate_until(&reactor, || reactor.source_count() == 0);
+    }
+
+    fn a_wait_for_all_children_hides_no_end(subject: &Subject) {
+        // waitpid(-1) in another thread takes statuses away. Linux 6.15 and later remember them: PIDFD_GET_INFO.
+        let mut play = Performance::begin(subject, "children beside a thief");
+        let line = play.line().unwrap();
+        let counts: Vec<u32> = line.split(' ').filter_map(|count| count.parse().ok()).collect();
+        let [right, unknown] = counts[..] else { panic!("{line}") };
+        assert_eq!(right + unknown, 200);
+        assert!(unknown == 0 || !remembers_statuses(), "{line}");
+        play.ends();
+    }
+
+    fn a_fork_leaves_children_to_the_parent(subject: &Subject) {
+        // The daemon has copies of the pipes, and notices the end. Only the parent can wait for the status.
+        let mut play = Performance::begin(subject, "children before a fork");
+        let line = play.line().unwrap();
+        assert!(["daemon: hello, ended 5", "daemon: hello, ended ?"].contains(&&*line), "{line}");
+        play.expect(&["daemon: ended 6", "parent: ended 5"]);
+        play.ends();
+    }
+
     fn handles_may_be_dropped_in_every_callback(subject: &Subject) {
         // The reactor keeps the process, so a dropped handle changes nothing.
         let reactor = subject.reactor();
@@ -282,6 +335,14 @@ specifications! {
             assert_eq!((reactor.source_count(), Rc::strong_count(&life)), (0, 1), "{at}");
         }
     }
+}
+
+/// Whether this is Linux 6.15 or later.
+fn remembers_statuses() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers =
+        release.split(|other: char| !other.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(15))
 }
 
 /// Kills a group that a specification has left running.
