@@ -1,5 +1,9 @@
 //! The specifications, a module for each interface.
 
+#[cfg(target_os = "linux")]
+pub mod async_children;
+#[cfg(unix)]
+pub mod async_descriptors;
 pub mod callbacks;
 #[cfg(target_os = "linux")]
 pub mod child_output;

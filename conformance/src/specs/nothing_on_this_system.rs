@@ -62,3 +62,9 @@ macro_rules! process_output {
 macro_rules! process_abuse {
     () => {};
 }
+
+#[macro_export]
+#[doc(hidden)]
+macro_rules! async_children {
+    () => {};
+}

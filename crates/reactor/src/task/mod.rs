@@ -26,6 +26,6 @@ pub use filesystem_lock::{AlreadyTryingToLock, DeferredFilesystemLock};
 pub use looping_call::{AlreadyLooping, LoopingCall};
 pub use scope::{Scope, ScopedTask};
 pub use sleep::Sleep;
-pub use stream::{AsyncStream, ReadHalf, StreamFactory, WriteHalf, copy_bidirectional};
+pub use stream::{AsyncChild, AsyncStream, ReadHalf, StreamFactory, WriteHalf, copy_bidirectional};
 pub use timeout::{AddTimeout, TimedOut};
 pub use yield_now::yield_now;

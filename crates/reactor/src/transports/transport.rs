@@ -386,6 +386,21 @@ impl Transport {
         deferred
     }
 
+    /// Returns the reason why the connection has ended, or `None` before its end.
+    ///
+    /// ```
+    /// use ropewalk::testing::StringTransport;
+    ///
+    /// let transport = StringTransport::new();
+    /// assert!(transport.lost().is_none());
+    /// transport.lose_connection();
+    /// transport.net().settle();
+    /// assert!(transport.lost().is_some_and(|reason| reason.is_done()));
+    /// ```
+    pub fn lost(&self) -> Option<Error> {
+        self.0.reason_of_end()
+    }
+
     /// Returns whether reading is paused: `pause_producing` was called, and `resume_producing` was not called since.
     pub fn is_paused(&self) -> bool {
         self.0.is_producing() && !self.0.state().wants_reading()

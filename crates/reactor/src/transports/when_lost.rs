@@ -1,4 +1,4 @@
-//! Code outside the protocol that waits for the end of a connection.
+//! Code outside the protocol that waits for the end of a connection, or asks for its reason.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,13 +12,18 @@ use crate::kernel::{Kernel, Reactor};
 impl Stream {
     /// Resolves with the reason of the end, in a turn after `connection_lost`.
     pub(super) fn resolve_when_lost(self: &Rc<Stream>, resolver: Resolver<Error>) {
-        if !self.state().is_lost() {
+        let Some(reason) = self.reason_of_end() else {
             return self.rare(|rare| rare.waiting_for_end.push(resolver));
-        }
+        };
         if let Some(kernel) = self.reactor.upgrade() {
-            let reason = self.rare_if_any(|rare| rare.lost.clone()).flatten();
-            resolve_later(&kernel, resolver, reason.unwrap_or(Error::ConnectionDone));
+            resolve_later(&kernel, resolver, reason);
         }
+    }
+
+    /// Returns the reason of the end of a connection that is lost.
+    pub(super) fn reason_of_end(&self) -> Option<Error> {
+        let reason = || self.rare_if_any(|rare| rare.lost.clone()).flatten();
+        self.state().is_lost().then(|| reason().unwrap_or(Error::ConnectionDone))
     }
 
     /// Notifies the code that waits, and keeps the reason for code that asks later.

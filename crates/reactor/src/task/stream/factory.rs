@@ -3,11 +3,12 @@
 use std::rc::Rc;
 
 use ropewalk_proto::Address;
+use ropewalk_sys::OwnedWaitable;
 
 use super::AsyncStream;
 use super::state::Shared;
 use crate::error::Error;
-use crate::protocols::{ClientFactory, Factory, Protocol};
+use crate::protocols::{ClientFactory, Factory, FileDescriptorReceiver, Protocol};
 use crate::transports::{Producer, Transport};
 
 /// A factory that passes each connection to async code.
@@ -22,18 +23,60 @@ use crate::transports::{Producer, Transport};
 /// }))?;
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
-pub struct StreamFactory<F>(Rc<F>);
+pub struct StreamFactory<F> {
+    serve: Rc<F>,
+    takes_descriptors: bool,
+}
 
 impl<F: Fn(AsyncStream, &crate::Reactor) + 'static> StreamFactory<F> {
     /// Creates a factory that calls `serve` with each new connection.
     pub fn new(serve: F) -> StreamFactory<F> {
-        StreamFactory(Rc::new(serve))
+        StreamFactory { serve: Rc::new(serve), takes_descriptors: false }
+    }
+
+    /// Makes the streams of UNIX connections receive descriptors, for
+    /// [`next_file_descriptor`](AsyncStream::next_file_descriptor). Otherwise the system closes the descriptors that
+    /// the peer sends.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use std::fs::File;
+    /// use std::os::unix::net::UnixStream;
+    /// use ropewalk::prelude::*;
+    /// use ropewalk::task::StreamFactory;
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let (ours, theirs) = UnixStream::pair().unwrap(); // usually two processes
+    /// let inbox = StreamFactory::new(|mut stream, reactor| {
+    ///     let stopping = reactor.clone();
+    ///     reactor.spawn(async move {
+    ///         let file = stream.next_file_descriptor().await.unwrap();
+    ///         assert!(file.is_some());
+    ///         stopping.stop().unwrap();
+    ///     });
+    /// });
+    /// let _inbox = reactor.adopt_stream_connection(theirs, &inbox.with_file_descriptors())?;
+    /// let outbox = StreamFactory::new(|mut stream, reactor| {
+    ///     reactor.spawn(async move {
+    ///         stream.send_file_descriptor(File::open("/dev/null")?)?;
+    ///         stream.write_all(b"f").await?; // the byte that carries it
+    ///         Ok::<_, ropewalk::Error>(())
+    ///     });
+    /// });
+    /// let _outbox = reactor.adopt_stream_connection(ours, &outbox)?;
+    /// reactor.run()?;
+    /// # }
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_file_descriptors(self) -> StreamFactory<F> {
+        StreamFactory { takes_descriptors: true, ..self }
     }
 }
 
 impl<F: Fn(AsyncStream, &crate::Reactor) + 'static> Factory for StreamFactory<F> {
     fn build_protocol(&self, _peer: &Address) -> Option<Box<dyn Protocol>> {
-        Some(Box::new(StreamProtocol::new(self.0.clone())))
+        Some(Box::new(StreamProtocol::new(self.serve.clone(), self.takes_descriptors)))
     }
 }
 
@@ -41,12 +84,13 @@ impl<F: Fn(AsyncStream, &crate::Reactor) + 'static> ClientFactory for StreamFact
 
 pub(super) struct StreamProtocol<F> {
     serve: Rc<F>,
+    takes_descriptors: bool,
     shared: Rc<Shared>,
 }
 
 impl<F> StreamProtocol<F> {
-    pub(super) fn new(serve: Rc<F>) -> StreamProtocol<F> {
-        StreamProtocol { serve, shared: Rc::default() }
+    pub(super) fn new(serve: Rc<F>, takes_descriptors: bool) -> StreamProtocol<F> {
+        StreamProtocol { serve, takes_descriptors, shared: Rc::default() }
     }
 }
 
@@ -60,6 +104,10 @@ impl<F: Fn(AsyncStream, &crate::Reactor)> Protocol for StreamProtocol<F> {
         self.shared.0.borrow_mut().receive(transport, data);
     }
 
+    fn file_descriptor_receiver(&mut self) -> Option<&mut dyn FileDescriptorReceiver> {
+        if self.takes_descriptors { Some(self) } else { None }
+    }
+
     fn read_connection_lost(&mut self, _transport: &Transport) {
         let mut state = self.shared.0.borrow_mut();
         state.read_ended = true;
@@ -67,9 +115,12 @@ impl<F: Fn(AsyncStream, &crate::Reactor)> Protocol for StreamProtocol<F> {
     }
 
     fn connection_lost(&mut self, _transport: &Transport, reason: &Error) {
-        let mut state = self.shared.0.borrow_mut();
-        state.lost = Some(reason.clone());
-        state.wake_reader();
-        state.wake_writer();
+        self.shared.0.borrow_mut().lose(reason.clone());
+    }
+}
+
+impl<F: Fn(AsyncStream, &crate::Reactor)> FileDescriptorReceiver for StreamProtocol<F> {
+    fn file_descriptor_received(&mut self, transport: &Transport, descriptor: OwnedWaitable) {
+        self.shared.0.borrow_mut().receive_descriptor(transport, descriptor);
     }
 }

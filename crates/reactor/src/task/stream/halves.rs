@@ -7,8 +7,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use ropewalk_sys::OwnedWaitable;
 
 use super::state::Shared;
+use crate::error::Result;
 use crate::transports::{PushProducer, Transport};
 
 /// The receiving half of a stream, made by [`AsyncStream::into_split`](super::AsyncStream::into_split).
@@ -83,11 +85,14 @@ pub struct WriteHalf {
 }
 
 pub(super) fn halves(transport: &Transport, shared: &Rc<Shared>) -> (ReadHalf, WriteHalf) {
-    let reader = ReadHalf { transport: transport.clone(), shared: shared.clone() };
-    (reader, WriteHalf { transport: transport.clone(), shared: shared.clone() })
+    (ReadHalf::new(transport, shared), WriteHalf::new(transport, shared))
 }
 
 impl ReadHalf {
+    pub(super) fn new(transport: &Transport, shared: &Rc<Shared>) -> ReadHalf {
+        ReadHalf { transport: transport.clone(), shared: shared.clone() }
+    }
+
     /// Reads into `buffer`, and returns the number of bytes. 0 bytes mean the end of the stream.
     ///
     /// # Errors
@@ -173,6 +178,23 @@ impl ReadHalf {
         poll_fn(|context| self.poll_next_line(context, max_length)).await
     }
 
+    /// Polls like [`next_file_descriptor`](ReadHalf::next_file_descriptor).
+    fn poll_next_descriptor(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<OwnedWaitable>>> {
+        let mut state = self.shared.0.borrow_mut();
+        match state.take_descriptor(&self.transport) {
+            Some(descriptor) => Poll::Ready(Ok(Some(descriptor))),
+            None => state.poll_no_descriptor(context).map_ok(|_| None),
+        }
+    }
+
+    /// Takes a descriptor like [`AsyncStream::next_file_descriptor`](super::AsyncStream::next_file_descriptor).
+    ///
+    /// # Errors
+    /// The errors of [`AsyncStream::next_file_descriptor`](super::AsyncStream::next_file_descriptor).
+    pub async fn next_file_descriptor(&mut self) -> io::Result<Option<OwnedWaitable>> {
+        poll_fn(|context| self.poll_next_descriptor(context)).await
+    }
+
     /// Returns the number of unread bytes.
     #[cfg(test)]
     pub(super) fn unread(&self) -> usize {
@@ -186,6 +208,10 @@ impl ReadHalf {
 }
 
 impl WriteHalf {
+    pub(super) fn new(transport: &Transport, shared: &Rc<Shared>) -> WriteHalf {
+        WriteHalf { transport: transport.clone(), shared: shared.clone() }
+    }
+
     /// Writes all of `data`, or waits while more than 64 KiB are unsent.
     ///
     /// # Errors
@@ -231,7 +257,15 @@ impl WriteHalf {
         // Resume first: a pause is pointless after the last write, and closing would wait for a registered producer.
         self.shared.resume_producing();
         self.transport.unregister_producer();
-        self.transport.lose_write_connection();
+        close_writing(&self.transport, &self.shared);
+    }
+
+    /// Sends a descriptor like [`AsyncStream::send_file_descriptor`](super::AsyncStream::send_file_descriptor).
+    ///
+    /// # Errors
+    /// The errors of [`Transport::send_file_descriptor`].
+    pub fn send_file_descriptor(&mut self, descriptor: impl Into<OwnedWaitable>) -> Result<()> {
+        self.transport.send_file_descriptor(descriptor)
     }
 
     /// Returns the connection's transport, for its addresses and options.
@@ -240,11 +274,20 @@ impl WriteHalf {
     }
 }
 
+/// Closes the sending direction. A pipe has no other one.
+fn close_writing(transport: &Transport, shared: &Shared) {
+    if shared.0.borrow().is_pipe {
+        transport.lose_connection();
+    } else {
+        transport.lose_write_connection();
+    }
+}
+
 impl Drop for ReadHalf {
     fn drop(&mut self) {
         let mut state = self.shared.0.borrow_mut();
         state.reader_dropped = true;
-        drop(state.take_all());
+        drop((state.take_all(), std::mem::take(&mut state.descriptors)));
         if state.writer_dropped {
             drop(state);
             self.transport.lose_connection();
@@ -264,7 +307,7 @@ impl Drop for WriteHalf {
         if reader_dropped {
             self.transport.lose_connection();
         } else {
-            self.transport.lose_write_connection();
+            close_writing(&self.transport, &self.shared);
         }
     }
 }

@@ -5,6 +5,7 @@
 //!  poll_write -> transport (pending above its high-water mark)   -> peer
 //! ```
 
+mod child;
 mod copying;
 mod factory;
 mod halves;
@@ -17,12 +18,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use ropewalk_proto::Deferred;
+use ropewalk_sys::OwnedWaitable;
 
 use crate::endpoints::{StreamClientEndpoint, connect_protocol};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::kernel::Reactor;
 use crate::transports::Transport;
 
+pub use child::AsyncChild;
 pub use copying::copy_bidirectional;
 pub use factory::StreamFactory;
 use factory::StreamProtocol;
@@ -88,11 +91,68 @@ impl AsyncStream {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn connect(reactor: &Reactor, endpoint: &(impl StreamClientEndpoint + ?Sized)) -> Deferred<AsyncStream> {
-        let made = Rc::new(Cell::new(None));
-        let keep = made.clone();
-        let serve = move |stream, _: &Reactor| keep.set(Some(stream));
-        let protocol = StreamProtocol::new(Rc::new(serve));
-        connect_protocol(reactor, endpoint, protocol).and_then(move |_| made.take().ok_or(Error::Closed))
+        connect(reactor, endpoint, false)
+    }
+
+    /// Connects like [`connect`](AsyncStream::connect). A UNIX connection receives descriptors as well, for
+    /// [`next_file_descriptor`](AsyncStream::next_file_descriptor).
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use std::fs::File;
+    /// use ropewalk::UnixBinding;
+    /// use ropewalk::endpoints::UnixClientEndpoint;
+    /// use ropewalk::task::{AsyncStream, StreamFactory};
+    ///
+    /// let path = std::env::temp_dir().join(format!("lend-{}.sock", std::process::id()));
+    /// let code = ropewalk::react(|reactor| async move {
+    ///     let lend = StreamFactory::new(|mut stream, reactor| {
+    ///         reactor.spawn(async move {
+    ///             stream.send_file_descriptor(File::open("/dev/null")?)?;
+    ///             stream.write_all(b"f").await?; // the byte that carries it
+    ///             Ok::<_, ropewalk::Error>(())
+    ///         });
+    ///     });
+    ///     reactor.listen_unix(UnixBinding::new(&path), lend)?;
+    ///     let endpoint = UnixClientEndpoint::new(&path);
+    ///     let mut stream = AsyncStream::connect_with_file_descriptors(&reactor, &endpoint).await?;
+    ///     let file = stream.next_file_descriptor().await?.expect("a file");
+    ///     assert!(File::from(file).metadata().is_ok());
+    ///     Ok::<_, ropewalk::Failure>(())
+    /// });
+    /// assert_eq!(code, std::process::ExitCode::SUCCESS);
+    /// # }
+    /// ```
+    pub fn connect_with_file_descriptors(
+        reactor: &Reactor,
+        endpoint: &(impl StreamClientEndpoint + ?Sized),
+    ) -> Deferred<AsyncStream> {
+        connect(reactor, endpoint, true)
+    }
+
+    /// Joins two halves, which may belong to different connections: the pipes of a child, for example. Dropping the
+    /// stream drops both halves, the reading one first.
+    ///
+    /// [`transport`](AsyncStream::transport) is that of the reading half.
+    ///
+    /// ```
+    /// # #[cfg(target_os = "linux")] {
+    /// use ropewalk::processes::Command;
+    /// use ropewalk::task::{AsyncChild, AsyncStream};
+    ///
+    /// let code = ropewalk::react(|reactor| async move {
+    ///     let mut cat = AsyncChild::spawn(&reactor, &Command::new("cat"))?;
+    ///     let (output, input) = (cat.stdout.take().expect("a pipe"), cat.stdin.take().expect("a pipe"));
+    ///     let mut stream = AsyncStream::from_halves(output, input);
+    ///     stream.write_all(b"hello\n").await?;
+    ///     assert_eq!(stream.next_line(100).await?.as_deref(), Some(&b"hello"[..]));
+    ///     Ok::<_, ropewalk::Failure>(())
+    /// });
+    /// assert_eq!(code, std::process::ExitCode::SUCCESS);
+    /// # }
+    /// ```
+    pub fn from_halves(reader: ReadHalf, writer: WriteHalf) -> AsyncStream {
+        AsyncStream { reader, writer }
     }
 
     /// Splits the stream into its halves, which two tasks can use independently.
@@ -293,10 +353,61 @@ impl AsyncStream {
         self.writer.shut_down_write();
     }
 
+    /// Waits for a descriptor that the peer of a UNIX connection sends. `None` means the end of the stream.
+    ///
+    /// The stream must come from a factory [`with_file_descriptors`](StreamFactory::with_file_descriptors) or from
+    /// [`connect_with_file_descriptors`](AsyncStream::connect_with_file_descriptors). Otherwise the system closes the
+    /// descriptors. A descriptor arrives before the byte that carries it, or together with it. The bytes
+    /// stay unread. Descriptors that were not taken are closed with the stream. If the future is dropped before it
+    /// completes, no descriptor is lost.
+    ///
+    /// Reading from the peer pauses while 256 descriptors were not taken.
+    ///
+    /// ```
+    /// use std::fs::File;
+    /// use ropewalk::task::AsyncStream;
+    ///
+    /// /// Each message is a descriptor and one byte, which names its purpose.
+    /// async fn next_message(stream: &mut AsyncStream) -> std::io::Result<Option<(u8, File)>> {
+    ///     let Some(descriptor) = stream.next_file_descriptor().await? else { return Ok(None) };
+    ///     let mut purpose = [0];
+    ///     stream.read_exact(&mut purpose).await?;
+    ///     Ok(Some((purpose[0], descriptor.into())))
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidData` if 64 KiB are unread and no descriptor is here, because then none can arrive. In the same way
+    /// reading bytes fails if 256 descriptors were not taken and no byte is here. The errors of
+    /// [`poll_read`](AsyncStream::poll_read).
+    pub async fn next_file_descriptor(&mut self) -> io::Result<Option<OwnedWaitable>> {
+        self.reader.next_file_descriptor().await
+    }
+
+    /// Sends `descriptor` with the next byte that is written: see [`Transport::send_file_descriptor`].
+    ///
+    /// # Errors
+    /// The errors of [`Transport::send_file_descriptor`].
+    pub fn send_file_descriptor(&mut self, descriptor: impl Into<OwnedWaitable>) -> Result<()> {
+        self.writer.send_file_descriptor(descriptor)
+    }
+
     /// Returns the connection's transport, for its addresses and options.
     pub fn transport(&self) -> &Transport {
         self.reader.transport()
     }
+}
+
+fn connect(
+    reactor: &Reactor,
+    endpoint: &(impl StreamClientEndpoint + ?Sized),
+    takes_descriptors: bool,
+) -> Deferred<AsyncStream> {
+    let made = Rc::new(Cell::new(None));
+    let keep = made.clone();
+    let serve = move |stream, _: &Reactor| keep.set(Some(stream));
+    let protocol = StreamProtocol::new(Rc::new(serve), takes_descriptors);
+    connect_protocol(reactor, endpoint, protocol).and_then(move |_| made.take().ok_or(Error::Closed))
 }
 
 impl fmt::Debug for AsyncStream {

@@ -1,11 +1,13 @@
 //! The state of a stream's connection, which its protocol and its halves share.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{self, BufRead};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
 use ropewalk_proto::framing::LineTooLong;
+use ropewalk_sys::OwnedWaitable;
 
 use crate::error::Error;
 use crate::transports::{PushProducer, Transport};
@@ -15,6 +17,9 @@ pub(super) const RECEIVE_LIMIT: usize = 64 * 1024;
 
 /// The number of unsent bytes above which writers wait.
 pub(super) const WRITE_LIMIT: usize = 64 * 1024;
+
+/// The number of descriptors that were not taken at which the transport is paused. It exceeds that of one message.
+pub(super) const DESCRIPTOR_LIMIT: usize = 256;
 
 /// The state shared by the protocol, the producer and the halves.
 #[derive(Default)]
@@ -27,8 +32,12 @@ pub(super) struct State {
     scanned: usize,
     /// Whether a line was too long and its newline has not come.
     skipping: bool,
+    /// The descriptors that have arrived beside the bytes.
+    pub(super) descriptors: VecDeque<OwnedWaitable>,
     /// Whether the transport was paused, because too much is unread.
     paused: bool,
+    /// Whether this is one of two pipes, so that it is closed together with its only direction.
+    pub(super) is_pipe: bool,
     pub(super) read_ended: bool,
     pub(super) lost: Option<Error>,
     write_paused: bool,
@@ -46,17 +55,42 @@ impl State {
         }
         self.received.extend_from_slice(data);
         if self.received.len() >= RECEIVE_LIMIT {
-            self.paused = true;
-            transport.pause_producing();
+            self.pause(transport);
         }
         self.wake_reader();
     }
 
-    /// Reads on after a pause.
+    /// Stores a received descriptor for the reader, and pauses the transport if too many were not taken.
+    pub(super) fn receive_descriptor(&mut self, transport: &Transport, descriptor: OwnedWaitable) {
+        if self.reader_dropped {
+            return;
+        }
+        self.descriptors.push_back(descriptor);
+        if self.descriptors.len() >= DESCRIPTOR_LIMIT {
+            self.pause(transport);
+        }
+        self.wake_reader();
+    }
+
+    fn pause(&mut self, transport: &Transport) {
+        self.paused = true;
+        transport.pause_producing();
+    }
+
+    /// Reads on after a pause, unless too many descriptors were not taken.
     pub(super) fn resume(&mut self, transport: &Transport) {
-        if std::mem::take(&mut self.paused) {
+        if self.descriptors.len() < DESCRIPTOR_LIMIT && std::mem::take(&mut self.paused) {
             transport.resume_producing();
         }
+    }
+
+    /// Removes the first descriptor that was not taken.
+    pub(super) fn take_descriptor(&mut self, transport: &Transport) -> Option<OwnedWaitable> {
+        let taken = self.descriptors.pop_front();
+        if self.received.len() < RECEIVE_LIMIT {
+            self.resume(transport);
+        }
+        taken
     }
 
     /// Removes the first `count` received bytes, which were read.
@@ -127,8 +161,29 @@ impl State {
         None
     }
 
-    /// Polls for the end of the stream, when nothing is left to read. The output is the number of bytes read: 0.
+    /// Polls for the end of the stream, when no byte is left to read. The output is the number of bytes read: 0.
+    ///
+    /// A reader that needs bytes would wait for ever while reading pauses because of descriptors, so that is an error.
     pub(super) fn poll_nothing_to_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.descriptors.len() >= DESCRIPTOR_LIMIT {
+            let error = "too many descriptors were not taken: call next_file_descriptor";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+        }
+        self.poll_end(context)
+    }
+
+    /// Polls for the end of the stream, when no descriptor is left. The output is the number of bytes read: 0.
+    ///
+    /// A reader that needs a descriptor would wait for ever while reading pauses because of bytes.
+    pub(super) fn poll_no_descriptor(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.received.len() >= RECEIVE_LIMIT {
+            let error = "too many bytes are unread: read those that come before the descriptor";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+        }
+        self.poll_end(context)
+    }
+
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match &self.lost {
             Some(Error::ConnectionDone) => Poll::Ready(Ok(0)),
             Some(reason) => Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, reason.clone()))),
@@ -161,6 +216,13 @@ impl State {
     /// Makes the task of `context` wake when the connection is lost, or when its peer takes more.
     pub(super) fn wake_writer_with(&mut self, context: &mut Context<'_>) {
         self.writer = Some(context.waker().clone());
+    }
+
+    /// Keeps the reason for the end of the connection, and wakes its tasks.
+    pub(super) fn lose(&mut self, reason: Error) {
+        self.lost = Some(reason);
+        self.wake_reader();
+        self.wake_writer();
     }
 
     pub(super) fn wake_reader(&mut self) {

@@ -202,14 +202,16 @@ impl Process {
     /// Returns the transport of the pipe that is the descriptor `fd` of the child, or of its terminal. With it a pipe is
     /// paused, has producers, and reports the number of queued bytes. Closed pipes stay known.
     ///
-    /// Numbers 0 to 2 of a child with a terminal are that terminal. `None` means that `fd` has no pipe.
+    /// Numbers 0 to 2 of a child with a terminal are that terminal, except for those that have a pipe. `None` means that
+    /// `fd` has no pipe.
     pub fn pipe(&self, fd: u32) -> Option<Transport> {
         self.0.pipe(self.number_of(fd)).map(|(_, transport)| transport)
     }
 
     /// Returns the number under which the bytes of a descriptor arrive.
     fn number_of(&self, fd: u32) -> u32 {
-        if self.0.terminal.is_some() && fd < 3 { TERMINAL } else { fd }
+        let is_terminal = self.0.terminal.is_some() && fd < 3 && !self.0.pipes.borrow().contains_key(&fd);
+        if is_terminal { TERMINAL } else { fd }
     }
 
     /// Returns the transport whose bytes arrive under the number `fd`.
