@@ -410,6 +410,33 @@ specifications! {
         assert_eq!(client.received(), [b'x'; 5000]);
     }
 
+    fn a_writer_that_does_not_read_notices_a_reset(subject: &Subject) {
+        // AsyncStream: `connection_lost` waits until the task reads, and until then the transport drops what is written.
+        // A task that only writes would otherwise never return from its poll.
+        const ENOUGH: usize = 100_000;
+        let (reactor, log) = (subject.reactor(), Log::new());
+        let client = Script::new().on_made(|transport| {
+            transport.write(&[b'x'; 200_000]);
+            let transport = transport.clone();
+            when(&transport.reactor(), || true, move |_| transport.abort_connection());
+        });
+        let its = log.clone();
+        connect(&reactor, client, move |mut stream, reactor| {
+            let log = its.clone();
+            async move {
+                for _ in 0..ENOUGH {
+                    if let Err(error) = stream.write_all(&[b'y'; 10_000]).await {
+                        log.add(format!("{}", error.kind()));
+                        return stop(&reactor);
+                    }
+                }
+                stop(&reactor);
+            }
+        });
+        run(&reactor);
+        log.expect(&["broken pipe"]);
+    }
+
     fn a_writer_waits_for_a_slow_reader(subject: &Subject) {
         // AsyncStream: back-pressure bounds the queue.
         const PIECE: usize = 16 * 1024;

@@ -386,7 +386,10 @@ impl Transport {
         deferred
     }
 
-    /// Returns the reason why the connection has ended, or `None` before its end.
+    /// Returns the reason why the connection is lost, or `None` before.
+    ///
+    /// A connection is lost as soon as a write has failed. `connection_lost` follows when the protocol has got
+    /// everything that was received. Until then the transport drops what is written.
     ///
     /// ```
     /// use ropewalk::testing::StringTransport;
@@ -398,7 +401,7 @@ impl Transport {
     /// assert!(transport.lost().is_some_and(|reason| reason.is_done()));
     /// ```
     pub fn lost(&self) -> Option<Error> {
-        self.0.reason_of_end()
+        self.0.reason_of_loss()
     }
 
     /// Returns whether reading is paused: `pause_producing` was called, and `resume_producing` was not called since.

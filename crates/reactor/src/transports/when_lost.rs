@@ -20,8 +20,13 @@ impl Stream {
         }
     }
 
-    /// Returns the reason of the end of a connection that is lost.
-    pub(super) fn reason_of_end(&self) -> Option<Error> {
+    /// Returns the reason of a loss, also before the end of the connection.
+    pub(super) fn reason_of_loss(&self) -> Option<Error> {
+        self.reason_of_end().or_else(|| self.outbound.failure())
+    }
+
+    /// Returns the reason of the end of a connection that has ended.
+    fn reason_of_end(&self) -> Option<Error> {
         let reason = || self.rare_if_any(|rare| rare.lost.clone()).flatten();
         self.state().is_lost().then(|| reason().unwrap_or(Error::ConnectionDone))
     }

@@ -197,8 +197,10 @@ impl State {
 
     /// Polls for permission to write: the connection is not lost, and not too much is unsent.
     pub(super) fn poll_writable(&mut self, context: &mut Context<'_>, transport: &Transport) -> Poll<io::Result<()>> {
-        if let Some(reason) = &self.lost {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, reason.clone())));
+        // The transport knows of a loss before `connection_lost`, which may have to wait until the task reads. Until then
+        // it drops what is written, so a task that only writes would never wait.
+        if let Some(reason) = self.lost.clone().or_else(|| transport.lost()) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, reason)));
         }
         if self.write_paused {
             self.wake_writer_with(context);
