@@ -416,6 +416,7 @@ specifications! {
         const ENOUGH: usize = 100_000;
         let (reactor, log) = (subject.reactor(), Log::new());
         let client = Script::new().on_made(|transport| {
+            transport.pause_producing();
             transport.write(&[b'x'; 200_000]);
             let transport = transport.clone();
             when(&transport.reactor(), || true, move |_| transport.abort_connection());
