@@ -273,7 +273,7 @@ specifications! {
         // IReactorCore.crash: no event is fired, and nothing is closed. The next run continues.
         let reactor = subject.reactor();
         let mut cat = spawn(&reactor, &Command::new("cat"));
-        reactor.call_later(Duration::ZERO, |reactor| reactor.crash());
+        reactor.call_later(Duration::ZERO, Reactor::crash);
         run(&reactor);
         assert!(cat.process().status().is_none() && cat.stdin.as_ref().unwrap().transport().is_connected());
         let text = finish(&reactor, async move {
