@@ -157,7 +157,7 @@ specifications! {
         });
     }
 
-    fn halves_send_and_receive_descriptors(subject: &Subject) {
+    fn halves_carry_descriptors(subject: &Subject) {
         let (reactor, path) = (subject.reactor(), subject.unix_path());
         let answer = StreamFactory::new(|stream: AsyncStream, reactor: &Reactor| {
             let (mut from, mut to) = stream.into_split();

@@ -33,6 +33,8 @@ const TERMINAL: u32 = 1;
 /// waits for its end, so it never becomes a zombie. [`end_on_drop`](AsyncChild::end_on_drop) stops it instead. When the
 /// reactor stops, the process continues to run as well.
 ///
+/// A child can only be used on the reactor's thread. All methods may be called from any callback.
+///
 /// ```
 /// # #[cfg(target_os = "linux")] {
 /// use ropewalk::processes::Command;
@@ -69,7 +71,7 @@ pub struct AsyncChild {
 }
 
 impl AsyncChild {
-    /// Starts a program. May be called from any callback.
+    /// Starts a program.
     ///
     /// ```
     /// use std::time::Duration;
@@ -208,7 +210,7 @@ impl AsyncChild {
 
     /// Returns the handle of the process, for signals, its group and the size of its terminal.
     ///
-    /// Its methods may be called from any callback. Writing and closing pipes is the task of the halves.
+    /// The halves write to the pipes and close them.
     pub fn process(&self) -> &Process {
         &self.process
     }

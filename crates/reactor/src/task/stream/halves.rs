@@ -44,6 +44,21 @@ use crate::transports::{PushProducer, Transport};
 /// assert_eq!(client.received(), b"dear Ada");
 /// # Ok::<(), ropewalk::Error>(())
 /// ```
+///
+/// The halves of a UNIX connection carry descriptors as well:
+///
+/// ```
+/// use ropewalk::task::{ReadHalf, WriteHalf};
+///
+/// /// Returns each descriptor to its sender.
+/// async fn give_back(mut from: ReadHalf, mut to: WriteHalf) -> ropewalk::Result<()> {
+///     while let Some(descriptor) = from.next_file_descriptor().await? {
+///         to.send_file_descriptor(descriptor)?;
+///         to.write_all(b"d").await?; // the byte that carries it
+///     }
+///     Ok(())
+/// }
+/// ```
 pub struct ReadHalf {
     transport: Transport,
     shared: Rc<Shared>,
