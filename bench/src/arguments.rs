@@ -22,6 +22,7 @@ Scenarios, with their names for --only (any part of a name works):
   pipelined/1024/50            16 messages of 1 KiB sent before the first answer is awaited
   latency/64/50/p99            from a request to its answer, in lock-step
   churn/64/50                  connect, one echo, close
+  datagrams/BYTES/PEERS/EACH   UDP: each peer sends EACH datagrams in a row and then receives their echoes
   crowd/64/IDLE                one active connection among 100, 900 or 19,900 idle ones, against one among 10
   idle/...                     memory of each of 10,000 connections that have echoed once (tokio: with a 1 KiB buffer)
   timers/...                   schedule, set-and-cancel, fire: 100,000 live, against tokio's
@@ -108,6 +109,10 @@ pub(crate) struct ServeArguments {
     /// Port on the loopback (0 lets the system choose); it is printed on the first line of standard output
     #[arg(long, default_value_t = 0)]
     pub(crate) port: u16,
+
+    /// Echo datagrams instead of streams
+    #[arg(long)]
+    pub(crate) datagrams: bool,
 
     /// Core to stay on
     #[arg(long)]

@@ -21,6 +21,7 @@ pub(crate) fn bars(metric: &str) -> Vec<Bar> {
     match parts[0] {
         "echo" => echo_bars(bytes),
         "pipelined" | "churn" => vec![ratio(Candidate::Mio, 1.05), ratio(Candidate::Tokio, 1.0), goal_raw(1.03)],
+        "datagrams" => datagram_bars(metric),
         "instructions" => vec![absolute(350.0), goal(absolute(200.0))],
         "syscalls" if parts.last() == Some(&"all") => vec![absolute(2.25)],
         "idle" => vec![absolute(512.0), goal(absolute(256.0))],
@@ -38,6 +39,16 @@ fn echo_bars(bytes: usize) -> Vec<Bar> {
         0..16_384 => vec![ratio(Candidate::Mio, 1.05), ratio(Candidate::Tokio, 1.0), goal_raw(1.03)],
         16_384 => vec![ratio(Candidate::Mio, 1.05), ratio(Candidate::Tokio, 0.9), goal_raw(1.03)],
         _ => vec![ratio(Candidate::Tokio, 0.9), goal_raw(0.8)],
+    }
+}
+
+/// A train passes through the kernel once, so datagrams that wait together must be cheaper than one by one.
+fn datagram_bars(metric: &str) -> Vec<Bar> {
+    match metric {
+        "datagrams/64/1/1" => vec![ratio(Candidate::Mio, 1.1)],
+        "datagrams/64/10/1" => vec![ratio(Candidate::Mio, 1.0), ratio(Candidate::Tokio, 0.92)],
+        "datagrams/64/10/16" => vec![ratio(Candidate::Mio, 0.65)],
+        _ => vec![ratio(Candidate::Mio, 0.55)],
     }
 }
 

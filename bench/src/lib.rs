@@ -21,6 +21,7 @@ mod bars;
 mod candidate;
 pub mod client;
 mod machine;
+mod peers;
 mod placement;
 mod probes;
 mod process;

@@ -17,6 +17,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) buffer_bytes: usize,
     /// A tracer and its options, followed by the server's command line.
     pub(crate) tracer: Vec<OsString>,
+    /// Whether the server echoes datagrams instead of streams.
+    pub(crate) datagrams: bool,
 }
 
 /// A running server.
@@ -28,6 +30,11 @@ pub(crate) struct Server {
 }
 
 impl Launch<'_> {
+    /// Makes the server echo datagrams.
+    pub(crate) fn for_datagrams(self) -> Self {
+        Launch { datagrams: true, ..self }
+    }
+
     /// Starts the server and waits until it listens.
     ///
     /// # Errors
@@ -38,6 +45,9 @@ impl Launch<'_> {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).args(["serve", self.candidate.name(), "--port", "0"]);
         command.args(["--core", &self.core.to_string(), "--buffer", &self.buffer_bytes.to_string()]);
+        if self.datagrams {
+            command.arg("--datagrams");
+        }
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().expect("standard output is piped"));

@@ -42,10 +42,16 @@ fn serve_one(arguments: &ServeArguments, live_bytes: Option<fn() -> usize>) -> i
         // has already reported a refusal.
         let _ = placement::never_preempt_others();
     }
-    let listener = servers::listen(arguments.port)?;
+    let (candidate, buffer_bytes) = (arguments.candidate, arguments.buffer);
     servers::obey_parent(live_bytes);
+    if arguments.datagrams {
+        let socket = servers::datagrams::bind(arguments.port)?;
+        servers::say(&socket.local_addr()?.port().to_string());
+        return servers::datagrams::serve(candidate, socket, buffer_bytes);
+    }
+    let listener = servers::listen(arguments.port)?;
     servers::say(&listener.local_addr()?.port().to_string());
-    servers::serve(arguments.candidate, listener, arguments.buffer)
+    servers::serve(candidate, listener, buffer_bytes)
 }
 
 fn probe_one(arguments: &ProbeArguments) -> io::Result<()> {

@@ -63,8 +63,12 @@ pub(super) fn churn_sample(candidate: Candidate, plan: &Plan) -> io::Result<f64>
 }
 
 pub(super) fn start(candidate: Candidate, plan: &Plan) -> io::Result<Server> {
+    launch(candidate, plan).start()
+}
+
+pub(super) fn launch(candidate: Candidate, plan: &Plan) -> Launch<'_> {
     let (program, core) = (plan.program.as_path(), plan.core);
-    Launch { program, candidate, core, buffer_bytes: BUFFER_BYTES, tracer: Vec::new() }.start()
+    Launch { program, candidate, core, buffer_bytes: BUFFER_BYTES, tracer: Vec::new(), datagrams: false }
 }
 
 pub(super) fn over_window(server: &Server, plan: &Plan, mut round: impl FnMut() -> io::Result<u64>) -> io::Result<f64> {

@@ -30,7 +30,8 @@ pub(super) fn metrics() -> Vec<Metric> {
 pub(super) fn sample(candidate: Candidate, plan: &Plan) -> io::Result<Vec<f64>> {
     let buffer_bytes = if candidate == Candidate::Tokio { TOKIO_BUFFER_BYTES } else { BUFFER_BYTES };
     let program = counted_program()?;
-    let launch = Launch { program: &program, candidate, core: plan.core, buffer_bytes, tracer: Vec::new() };
+    let launch =
+        Launch { program: &program, candidate, core: plan.core, buffer_bytes, tracer: Vec::new(), datagrams: false };
     let mut server = launch.start()?;
     let mut first = Client::new(server.port(), FIRST);
     first.connect()?;

@@ -1,6 +1,7 @@
 //! The scenarios: a file for each kind, which turns a candidate into samples.
 
 mod crowd;
+mod datagrams;
 mod echo;
 mod idle;
 mod probed;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use crate::arguments::Probe;
 use crate::candidate::Candidate;
 use crate::client::Load;
+use crate::peers::Volley;
 
 /// Durations and place of a measurement.
 pub(crate) struct Plan {
@@ -56,6 +58,8 @@ pub(crate) enum Scenario {
     Latency,
     /// Connect, one echo, close.
     Churn,
+    /// Lock-step echo of datagrams.
+    Datagrams(Volley),
     /// One active connection among many idle ones.
     Crowd(usize),
     /// The memory of idle connections.
@@ -87,7 +91,8 @@ impl Scenario {
             Scenario::Instructions,
             Scenario::SystemCalls,
         ];
-        echo.chain(lively).chain(crowd::CROWDS.map(Scenario::Crowd)).chain(others).collect()
+        let datagrams = datagrams::VOLLEYS.map(Scenario::Datagrams);
+        echo.chain(lively).chain(datagrams).chain(crowd::CROWDS.map(Scenario::Crowd)).chain(others).collect()
     }
 
     /// Returns whether the scenario is part of --quick.
@@ -119,6 +124,7 @@ impl Scenario {
             Scenario::Probed(Probe::Spawns) => {
                 matches!(candidate, Candidate::RawEpoll | Candidate::Tokio | Candidate::Ropewalk(_))
             }
+            Scenario::Datagrams(_) => candidate != Candidate::RawUring,
             Scenario::Probed(_) => matches!(candidate, Candidate::Tokio | Candidate::ROPEWALK),
             Scenario::Crowd(many) => crowd::concerns(many, candidate),
             // select(2) serves 1024 descriptors.
@@ -133,6 +139,7 @@ impl Scenario {
             Scenario::Echo(load) => vec![echo::echo_metric(load)],
             Scenario::Latency => vec![echo::latency_metric()],
             Scenario::Churn => vec![echo::churn_metric()],
+            Scenario::Datagrams(volley) => vec![datagrams::datagram_metric(volley)],
             Scenario::Crowd(many) => vec![crowd::metric(many)],
             Scenario::Idle => idle::metrics(),
             Scenario::Probed(probe) => probed::metrics(probe),
@@ -149,6 +156,7 @@ impl Scenario {
         match self {
             Scenario::Echo(load) => Ok(vec![echo::echo_sample(candidate, load, plan)?]),
             Scenario::Latency => Ok(vec![echo::latency_sample(candidate, plan)?]),
+            Scenario::Datagrams(volley) => Ok(vec![datagrams::sample(candidate, volley, plan)?]),
             Scenario::Crowd(many) => Ok(vec![crowd::sample(many, candidate, plan)?]),
             Scenario::Churn => Ok(vec![echo::churn_sample(candidate, plan)?]),
             Scenario::Idle => idle::sample(candidate, plan),

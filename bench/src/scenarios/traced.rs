@@ -83,7 +83,7 @@ fn serve_traced(
     rounds: usize,
 ) -> io::Result<u64> {
     let (program, core) = (plan.program.as_path(), plan.core);
-    let server = Launch { program, candidate, core, buffer_bytes: BUFFER_BYTES, tracer }.start()?;
+    let server = Launch { program, candidate, core, buffer_bytes: BUFFER_BYTES, tracer, datagrams: false }.start()?;
     let mut client = Client::new(server.port(), load);
     client.connect()?;
     let mut messages = 0;

@@ -4,6 +4,7 @@
 //! The raw loop on epoll, mio and ropewalk receive into one shared buffer; tokio's idiom is a buffer for each task. All
 //! stop receiving while a peer is too slow for its echo. ropewalk queues up to its high-water mark before that.
 
+pub(crate) mod datagrams;
 mod mio;
 mod raw_epoll;
 mod raw_uring;
