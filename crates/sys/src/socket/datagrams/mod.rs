@@ -4,6 +4,7 @@
 //!   socket.rs    a socket with the facts that each send and receive needs: family, peer, lengths
 //!   family.rs    which addresses it can send to, and IPv4 addresses in their mapped form
 //!   options.rs   options, and groups
+//!   groups_*     groups of IPv4, with or without the number of an interface
 //!   linux/       many datagrams with one call, trains, details
 //!   plain/       other systems: one datagram with each call, no details
 //! ```
@@ -17,6 +18,9 @@ use crate::io_handle::OwnedSocket;
 use crate::seam::{Arrival, DatagramOption, DatagramSpec, Datagrams, Outgoing};
 
 mod family;
+#[cfg_attr(multicast_by_index, path = "groups_by_index.rs")]
+#[cfg_attr(not(multicast_by_index), path = "groups_anywhere.rs")]
+mod groups;
 mod options;
 mod socket;
 #[cfg_attr(linux_like, path = "linux/mod.rs")]

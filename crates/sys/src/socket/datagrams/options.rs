@@ -9,13 +9,16 @@ use std::os::fd::BorrowedFd;
 use rustix::net::sockopt;
 
 use super::family::plain_ip;
-use super::{DatagramSocket, system};
+use super::{DatagramSocket, groups, system};
 use crate::seam::DatagramOption;
 
 pub(super) fn get(socket: &DatagramSocket, option: DatagramOption) -> io::Result<u32> {
     let (fd, is_v6) = (socket.fd(), socket.family.has_v6());
     Ok(match option {
         DatagramOption::Broadcast => sockopt::socket_broadcast(fd)?.into(),
+        DatagramOption::ReceiveBuffer => bytes(sockopt::socket_recv_buffer_size(fd)?),
+        DatagramOption::SendBuffer => bytes(sockopt::socket_send_buffer_size(fd)?),
+        _ if !socket.family.is_inet() => return Err(no_option()),
         DatagramOption::MulticastTtl if is_v6 => sockopt::ipv6_multicast_hops(fd)?,
         DatagramOption::MulticastTtl => sockopt::ip_multicast_ttl(fd)?,
         DatagramOption::MulticastLoop if is_v6 => sockopt::ipv6_multicast_loop(fd)?.into(),
@@ -23,8 +26,6 @@ pub(super) fn get(socket: &DatagramSocket, option: DatagramOption) -> io::Result
         // IPv4 would return an address of the interface instead of its number.
         DatagramOption::MulticastInterface => socket.outgoing_interface,
         DatagramOption::MtuProbing => system::mtu_probing(fd, socket.family)?.into(),
-        DatagramOption::ReceiveBuffer => bytes(sockopt::socket_recv_buffer_size(fd)?),
-        DatagramOption::SendBuffer => bytes(sockopt::socket_send_buffer_size(fd)?),
     })
 }
 
@@ -34,9 +35,7 @@ pub(super) fn set(socket: &mut DatagramSocket, option: DatagramOption, value: u3
         DatagramOption::Broadcast => sockopt::set_socket_broadcast(fd, on)?,
         DatagramOption::ReceiveBuffer => sockopt::set_socket_recv_buffer_size(fd, value as usize)?,
         DatagramOption::SendBuffer => sockopt::set_socket_send_buffer_size(fd, value as usize)?,
-        _ if !socket.family.is_inet() => {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a UNIX socket does not have this option"));
-        }
+        _ if !socket.family.is_inet() => return Err(no_option()),
         DatagramOption::MulticastTtl => {
             check_ttl(value)?;
             if_v6(socket, |fd| Ok(sockopt::set_ipv6_multicast_hops(fd, value)?))?;
@@ -48,7 +47,7 @@ pub(super) fn set(socket: &mut DatagramSocket, option: DatagramOption, value: u3
         }
         DatagramOption::MulticastInterface => {
             if_v6(socket, |fd| Ok(sockopt::set_ipv6_multicast_if(fd, value)?))?;
-            if_v4(socket, |fd| system::set_multicast_interface(fd, value))?;
+            if_v4(socket, |fd| groups::set_multicast_interface(fd, value))?;
             socket.outgoing_interface = value;
         }
         DatagramOption::MtuProbing => system::set_mtu_probing(fd, socket.family, on)?,
@@ -66,14 +65,14 @@ fn if_v4(socket: &DatagramSocket, set: impl FnOnce(BorrowedFd<'_>) -> io::Result
 
 pub(super) fn join(socket: &DatagramSocket, group: IpAddr, interface: u32) -> io::Result<()> {
     match checked(socket, group)? {
-        IpAddr::V4(group) => system::join_v4(socket.fd(), group, interface),
+        IpAddr::V4(group) => groups::join_v4(socket.fd(), group, interface),
         IpAddr::V6(group) => Ok(sockopt::set_ipv6_add_membership(socket.fd(), &group, interface)?),
     }
 }
 
 pub(super) fn leave(socket: &DatagramSocket, group: IpAddr, interface: u32) -> io::Result<()> {
     match checked(socket, group)? {
-        IpAddr::V4(group) => system::leave_v4(socket.fd(), group, interface),
+        IpAddr::V4(group) => groups::leave_v4(socket.fd(), group, interface),
         IpAddr::V6(group) => Ok(sockopt::set_ipv6_drop_membership(socket.fd(), &group, interface)?),
     }
 }
@@ -90,6 +89,10 @@ fn checked(socket: &DatagramSocket, group: IpAddr) -> io::Result<IpAddr> {
     }
     let is_known = if group.is_ipv4() { socket.family.has_v4() } else { socket.family.has_v6() };
     if is_known { Ok(group) } else { Err(socket.family.error(SocketAddr::new(group, 0).into())) }
+}
+
+fn no_option() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "a UNIX socket does not have this option")
 }
 
 fn check_ttl(value: u32) -> io::Result<()> {

@@ -8,14 +8,19 @@ mod trains;
 
 pub(super) use receive::receive;
 pub(super) use send::send;
-pub(super) use settings::{
-    dropped, join_v4, leave_v4, mtu_probing, only_own_groups, set_mtu_probing, set_multicast_interface,
-};
+pub(super) use settings::{dropped, mtu_probing, only_own_groups, set_mtu_probing};
 
-use std::io;
 use std::os::fd::BorrowedFd;
+use std::{io, mem};
+
+use libc::mmsghdr;
 
 use super::family::Family;
+use trains::Trains;
+
+/// A header that points to nothing.
+// SAFETY: null pointers and zero lengths are valid. Some C libraries have private padding, which must be zero.
+const NO_HEADER: mmsghdr = unsafe { mem::zeroed() };
 
 /// The number of messages of one system call. More gained nothing that could be measured.
 const BATCH: usize = 16;
@@ -23,8 +28,7 @@ const BATCH: usize = 16;
 /// The facts about a socket that only Linux needs.
 pub(super) struct Abilities {
     has_details: bool,
-    /// The length of the longest datagrams that may leave as a train.
-    train_part_max: usize,
+    trains: Trains,
 }
 
 impl Abilities {
@@ -34,11 +38,11 @@ impl Abilities {
         if has_details {
             settings::report_details(fd, family)?;
         }
-        Ok(Abilities { has_details, train_part_max: trains::train_part_max(fd, family) })
+        Ok(Abilities { has_details, trains: Trains::of(fd, family) })
     }
 
     /// Returns the number of datagrams of the longest train that may leave now.
     pub(super) fn segments_max(&self) -> usize {
-        if self.train_part_max > 0 { trains::PARTS_MAX } else { 1 }
+        self.trains.segments_max()
     }
 }

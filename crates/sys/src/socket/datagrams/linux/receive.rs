@@ -1,17 +1,16 @@
-//! Receiving: recvmsg(2) for one datagram, recvmmsg(2) for more.
+//! Receiving: recvfrom(2) or recvmsg(2) for one datagram, recvmmsg(2) for more.
 
 use std::array;
 use std::io;
-use std::mem;
 use std::os::fd::AsRawFd;
 use std::ptr;
 
-use libc::{c_int, iovec, mmsghdr, msghdr};
+use libc::{c_int, iovec, mmsghdr};
 
 use super::super::DatagramSocket;
 use super::super::family::plain;
-use super::BATCH;
 use super::control::{ROOM, read_details};
+use super::{BATCH, NO_HEADER};
 use crate::seam::Arrival;
 use crate::socket::raw_address::decode;
 
@@ -24,9 +23,9 @@ const FLAGS: c_int = libc::MSG_TRUNC;
 /// The kernel's notes about one datagram.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
-struct Envelope {
+struct Envelope<const CONTROL: usize> {
     name: [u8; NAME],
-    control: [u8; ROOM],
+    control: [u8; CONTROL],
 }
 
 /// Receives at most `most` datagrams. Returns whether more may be waiting.
@@ -37,29 +36,53 @@ pub(in super::super) fn receive(
     arrivals: &mut Vec<Arrival>,
 ) -> io::Result<bool> {
     let slot = socket.most.min(scratch.len()).max(1);
-    match most.min(scratch.len() / slot) {
-        0 | 1 => receive_batch::<1>(socket, scratch, 1, arrivals),
-        few @ 2..=4 => receive_batch::<4>(socket, scratch, few, arrivals),
-        many => receive_batch::<BATCH>(socket, scratch, many.min(BATCH), arrivals),
+    match (most.min(scratch.len() / slot), socket.abilities.has_details) {
+        (0 | 1, false) => receive_plain(socket, scratch, arrivals),
+        (0 | 1, true) => receive_batch::<1, ROOM>(socket, scratch, 1, arrivals),
+        (few @ 2..=4, false) => receive_batch::<4, 0>(socket, scratch, few, arrivals),
+        (few @ 2..=4, true) => receive_batch::<4, ROOM>(socket, scratch, few, arrivals),
+        (many, false) => receive_batch::<BATCH, 0>(socket, scratch, many.min(BATCH), arrivals),
+        (many, true) => receive_batch::<BATCH, ROOM>(socket, scratch, many.min(BATCH), arrivals),
+    }
+}
+
+/// Receives one datagram without details, with recvfrom(2), which costs the kernel less than recvmsg(2).
+fn receive_plain(socket: &DatagramSocket, scratch: &mut [u8], arrivals: &mut Vec<Arrival>) -> io::Result<bool> {
+    let slot = socket.most.min(scratch.len());
+    let (fd, place) = (socket.fd().as_raw_fd(), scratch.as_mut_ptr().cast());
+    let mut name = [0_u8; NAME];
+    let received = retry(|| {
+        let mut room = NAME as libc::socklen_t;
+        // SAFETY: the descriptor is open. The call writes at most `slot` bytes to `place`, which are a part of `scratch`,
+        // and at most `room` bytes to `name`, which has as many.
+        let length = unsafe { libc::recvfrom(fd, place, slot, FLAGS, name.as_mut_ptr().cast(), &raw mut room) };
+        let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+        Ok((length, room as usize))
+    });
+    match received {
+        Ok((length, written)) => {
+            let mut arrival = Arrival::new(0..length.min(slot), plain(decode(&name[..written.min(NAME)])));
+            arrival.is_cut = length > slot;
+            arrivals.push(arrival);
+            Ok(true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
 /// Receives at most `most` datagrams, for which there are `N` envelopes.
-fn receive_batch<const N: usize>(
+fn receive_batch<const N: usize, const CONTROL: usize>(
     socket: &DatagramSocket,
     scratch: &mut [u8],
     most: usize,
     arrivals: &mut Vec<Arrival>,
 ) -> io::Result<bool> {
     let slot = socket.most.min(scratch.len());
-    let control = if socket.abilities.has_details { ROOM } else { 0 };
-    let mut envelopes = [Envelope { name: [0; NAME], control: [0; ROOM] }; N];
+    let mut envelopes = [Envelope { name: [0; NAME], control: [0; CONTROL] }; N];
     let mut slots = scratch.chunks_exact_mut(slot.max(1));
     let mut vectors: [iovec; N] = array::from_fn(|_| vector(slots.next().unwrap_or_default()));
-    let mut headers: [mmsghdr; N] = array::from_fn(|at| {
-        let Envelope { name, control: place } = &mut envelopes[at];
-        header(name, &mut vectors[at], &mut place[..control])
-    });
+    let mut headers: [mmsghdr; N] = array::from_fn(|at| header(&mut envelopes[at], &mut vectors[at]));
     let count = match retry(|| call(socket, &mut headers[..most])) {
         Ok(count) => count,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
@@ -86,7 +109,7 @@ fn call(socket: &DatagramSocket, headers: &mut [mmsghdr]) -> io::Result<usize> {
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
-fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+fn retry<R>(mut call: impl FnMut() -> io::Result<R>) -> io::Result<R> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -99,25 +122,24 @@ fn vector(place: &mut [u8]) -> iovec {
     iovec { iov_base: place.as_mut_ptr().cast(), iov_len: place.len() }
 }
 
-fn header(name: &mut [u8], vector: &mut iovec, control: &mut [u8]) -> mmsghdr {
-    // SAFETY: null pointers and zero lengths are valid. Some C libraries have private padding, which must be zero.
-    let mut header: msghdr = unsafe { mem::zeroed() };
-    header.msg_name = name.as_mut_ptr().cast();
-    header.msg_namelen = name.len() as _;
+fn header<const CONTROL: usize>(envelope: &mut Envelope<CONTROL>, vector: &mut iovec) -> mmsghdr {
+    let mut header = NO_HEADER.msg_hdr;
+    header.msg_name = envelope.name.as_mut_ptr().cast();
+    header.msg_namelen = NAME as _;
     header.msg_iov = vector;
     header.msg_iovlen = 1;
-    header.msg_control = control.as_mut_ptr().cast();
-    header.msg_controllen = control.len() as _;
+    header.msg_control = envelope.control.as_mut_ptr().cast();
+    header.msg_controllen = CONTROL as _;
     mmsghdr { msg_hdr: header, msg_len: 0 }
 }
 
 #[allow(clippy::unnecessary_cast, reason = "the lengths have other types in other C libraries")]
-fn arrival(header: &mmsghdr, envelope: &Envelope, start: usize, slot: usize) -> Arrival {
+fn arrival<const CONTROL: usize>(header: &mmsghdr, envelope: &Envelope<CONTROL>, start: usize, slot: usize) -> Arrival {
     let length = header.msg_len as usize;
     let name = &envelope.name[..(header.msg_hdr.msg_namelen as usize).min(NAME)];
     let mut arrival = Arrival::new(start..start + length.min(slot), plain(decode(name)));
     arrival.is_cut = length > slot || header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
-    let control = (header.msg_hdr.msg_controllen as usize).min(ROOM);
+    let control = (header.msg_hdr.msg_controllen as usize).min(CONTROL);
     read_details(&envelope.control[..control], &mut arrival);
     arrival
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::{c_int, c_void};
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
@@ -62,19 +61,6 @@ pub(in super::super) fn mtu_probing(fd: BorrowedFd<'_>, family: Family) -> io::R
         true => sockopt::ipv6_mtu_discover(fd)? == Ipv6PathMtuDiscovery::PROBE,
         false => sockopt::ip_mtu_discover(fd)? == Ipv4PathMtuDiscovery::PROBE,
     })
-}
-
-pub(in super::super) fn join_v4(fd: BorrowedFd<'_>, group: Ipv4Addr, interface: u32) -> io::Result<()> {
-    Ok(sockopt::set_ip_add_membership_with_ifindex(fd, &group, &Ipv4Addr::UNSPECIFIED, interface)?)
-}
-
-pub(in super::super) fn leave_v4(fd: BorrowedFd<'_>, group: Ipv4Addr, interface: u32) -> io::Result<()> {
-    Ok(sockopt::set_ip_drop_membership_with_ifindex(fd, &group, &Ipv4Addr::UNSPECIFIED, interface)?)
-}
-
-pub(in super::super) fn set_multicast_interface(fd: BorrowedFd<'_>, interface: u32) -> io::Result<()> {
-    let any = Ipv4Addr::UNSPECIFIED;
-    Ok(sockopt::set_ip_multicast_if_with_ifindex(fd, &any, &any, interface)?)
 }
 
 pub(in super::super) fn dropped(fd: BorrowedFd<'_>) -> io::Result<u64> {

@@ -9,15 +9,18 @@
 //! as the first, and only the last may be shorter. An empty datagram is never part of a train, because the kernel would
 //! leave it out.
 //!
-//! A refused train has sent nothing. Its datagrams are then sent one by one, so that an error meets only the datagram
-//! that causes it. EIO means that the network device cannot make checksums, and ends trains on this socket. Other errors
-//! end trains of parts that are as long or longer: such parts do not fit into a packet.
+//! A refused train has sent nothing. Its first datagram is then sent alone. If that fails as well, the destination is the
+//! reason, and trains to other destinations are not affected. Otherwise the socket sends its next datagrams one by one:
+//!
+//! - EIO means that the network device cannot make checksums. It applies to all trains.
+//! - Other errors mean that the parts do not fit into a packet. They apply to parts that are as long or longer.
+//!
+//! Both depend on the route, so refused trains are tried again after some calls.
 
 use std::io;
 use std::mem::size_of_val;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::super::DatagramSocket;
 use super::super::family::Family;
 use super::control::UDP_SEGMENT;
 use crate::seam::Outgoing;
@@ -28,16 +31,64 @@ pub(super) const PARTS_MAX: usize = 64;
 /// The most bytes of a train. The kernel takes 65,535 with headers.
 const TRAIN_BYTES_MAX: usize = 65_000;
 
-/// Returns the length of the longest part of a train on a new socket: zero without UDP_SEGMENT, which Linux has since
-/// 4.18.
-pub(super) fn train_part_max(fd: BorrowedFd<'_>, family: Family) -> usize {
+/// The number of system calls after which a refused train is tried again.
+const PAUSE: u16 = 1000;
+
+/// The trains that a socket may send.
+pub(super) struct Trains {
+    /// The length of the longest part, apart from refusals. Zero without UDP_SEGMENT.
+    longest: usize,
+    /// The length of the longest part now.
+    part_max: usize,
+    /// The number of system calls for which refused trains are not tried.
+    pause: u16,
+}
+
+impl Trains {
+    pub(super) fn of(fd: BorrowedFd<'_>, family: Family) -> Trains {
+        let longest = if family.is_inet() && is_known(fd) { TRAIN_BYTES_MAX / 2 } else { 0 };
+        Trains { longest, part_max: longest, pause: 0 }
+    }
+
+    /// Returns the number of datagrams of the longest train that may leave now.
+    pub(super) fn segments_max(&self) -> usize {
+        if self.part_max > 0 { PARTS_MAX } else { 1 }
+    }
+
+    /// Returns the length of the longest part of a train in the system call that follows.
+    #[inline]
+    pub(super) fn part_max(&mut self) -> usize {
+        if self.pause > 0 {
+            self.pause -= 1;
+            if self.pause == 0 {
+                self.part_max = self.longest;
+            }
+        }
+        self.part_max
+    }
+
+    /// Notes that the system has refused a train with parts of the length `part`, and has taken the first of them alone.
+    #[cold]
+    pub(super) fn refused(&mut self, error: &io::Error, part: usize) {
+        self.part_max = if error.raw_os_error() == Some(libc::EIO) { 0 } else { part - 1 };
+        self.pause = PAUSE;
+    }
+}
+
+/// Whether the error may mean that the train was refused, and not each of its datagrams.
+pub(super) fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE))
+}
+
+/// Whether the system has UDP_SEGMENT, as Linux since 4.18.
+fn is_known(fd: BorrowedFd<'_>) -> bool {
     let (mut value, mut length) = (0_i32, 4);
     // SAFETY: the descriptor is open, and the call writes at most `length` bytes.
     let known = unsafe {
         libc::getsockopt(fd.as_raw_fd(), libc::SOL_UDP, UDP_SEGMENT, (&raw mut value).cast(), &raw mut length)
     };
     debug_assert_eq!(size_of_val(&value), 4);
-    if family.is_inet() && known == 0 { TRAIN_BYTES_MAX / 2 } else { 0 }
+    known == 0
 }
 
 /// Returns the number of datagrams at the start of `batch` that make one message.
@@ -64,19 +115,6 @@ pub(super) fn message_length(batch: &[Outgoing<'_>], part_max: usize) -> usize {
 
 fn is_alike(one: &Outgoing<'_>, other: &Outgoing<'_>) -> bool {
     one.to == other.to && (one.from, one.interface, one.ecn) == (other.from, other.interface, other.ecn)
-}
-
-impl DatagramSocket {
-    /// Handles the error of a train whose parts have the length `part`. Returns whether its datagrams should be sent one
-    /// by one.
-    pub(super) fn train_failed(&mut self, error: &io::Error, part: usize) -> bool {
-        match error.raw_os_error() {
-            Some(libc::EIO) => self.abilities.train_part_max = 0,
-            Some(libc::EINVAL | libc::EMSGSIZE) => self.abilities.train_part_max = part - 1,
-            _ => return false,
-        }
-        true
-    }
 }
 
 #[cfg(test)]

@@ -1,23 +1,16 @@
 //! Systems other than Linux: one datagram with each call, without details, trains, or a choice of the source.
 
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
-use rustix::net::{send as send_one, sendto, sockopt};
+use rustix::net::{send as send_one, sendto};
 
 use super::DatagramSocket;
 use super::family::{Family, plain};
 use crate::seam::{Arrival, Outgoing};
 use crate::socket::creation::SEND_FLAGS;
 use crate::socket::raw_address::RawAddress;
-
-#[cfg_attr(multicast_by_index, path = "groups_by_index.rs")]
-#[cfg_attr(not(multicast_by_index), path = "groups_anywhere.rs")]
-mod groups;
-
-pub(super) use groups::{join_v4, leave_v4, set_multicast_interface};
 
 /// The facts about a socket that only such a system needs: none.
 pub(super) struct Abilities;
@@ -114,6 +107,7 @@ pub(super) fn dropped(_fd: BorrowedFd<'_>) -> io::Result<u64> {
     Err(lacks("the number of dropped datagrams"))
 }
 
-fn lacks(what: &str) -> io::Error {
+/// Returns the error of an ability that this system does not have.
+pub(super) fn lacks(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, format!("this system does not offer {what} yet"))
 }
