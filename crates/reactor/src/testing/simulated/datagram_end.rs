@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 use ropewalk_proto::{Address, Key, Moment};
-use ropewalk_sys::{Arrival, DatagramSpec, FamilyError, Ready};
+use ropewalk_sys::{Arrival, DatagramOption, DatagramSpec, FamilyError, Ready, system_error};
 
 use super::machines::MachineId;
 
@@ -93,6 +93,18 @@ impl DatagramEnd {
         }
     }
 
+    /// Returns the options.
+    ///
+    /// # Errors
+    /// `InvalidInput` if a UNIX socket does not have `option`.
+    pub(super) fn options_with(&self, option: DatagramOption) -> io::Result<&Options> {
+        match option {
+            DatagramOption::Broadcast | DatagramOption::ReceiveBuffer | DatagramOption::SendBuffer => Ok(&self.options),
+            _ if self.is_unix() => Err(system_error(io::ErrorKind::InvalidInput)),
+            _ => Ok(&self.options),
+        }
+    }
+
     pub(super) fn is_unix(&self) -> bool {
         self.address.inet().is_none()
     }
@@ -113,8 +125,8 @@ impl DatagramEnd {
     }
 
     pub(super) fn check_family(&self, ip: IpAddr) -> io::Result<()> {
-        let own = self.address.inet().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |inet| inet.ip());
-        let is_known = ip.is_ipv4() == own.is_ipv4() || self.is_dual && ip.is_ipv4();
+        let has = |own: SocketAddr| ip.is_ipv4() == own.is_ipv4() || self.is_dual && ip.is_ipv4();
+        let is_known = self.address.inet().is_some_and(has);
         if is_known { Ok(()) } else { Err(self.family_error(SocketAddr::new(ip, 0).into())) }
     }
 

@@ -77,7 +77,7 @@ impl Network {
 
     fn change_group(&mut self, key: Key, group: IpAddr, interface: u32, joins: bool) -> io::Result<()> {
         let (end, group) = (self.datagram_end_mut(key)?, group.to_canonical());
-        if !group.is_multicast() || end.is_unix() {
+        if !group.is_multicast() {
             return Err(system_error(io::ErrorKind::InvalidInput));
         }
         end.check_family(group)?;
@@ -93,7 +93,7 @@ impl Network {
     }
 
     fn datagram_option(&self, key: Key, option: DatagramOption) -> io::Result<u32> {
-        let options = &self.datagram_end(key)?.options;
+        let options = self.datagram_end(key)?.options_with(option)?;
         Ok(match option {
             DatagramOption::Broadcast => options.broadcast.into(),
             DatagramOption::MulticastTtl => options.ttl,
@@ -107,9 +107,12 @@ impl Network {
     }
 
     fn set_datagram_option(&mut self, key: Key, option: DatagramOption, value: u32) -> io::Result<()> {
-        let (options, on) = (&mut self.datagram_end_mut(key)?.options, value != 0);
+        let end = self.datagram_end_mut(key)?;
+        end.options_with(option)?;
+        let (options, on) = (&mut end.options, value != 0);
         match option {
             DatagramOption::Broadcast => options.broadcast = on,
+            DatagramOption::MulticastTtl if value > 255 => return Err(system_error(io::ErrorKind::InvalidInput)),
             DatagramOption::MulticastTtl => options.ttl = value,
             DatagramOption::MulticastLoop => options.loops = on,
             DatagramOption::MulticastInterface => options.interface = value,
@@ -150,7 +153,13 @@ impl Datagrams for Simulated {
     }
 
     fn send_datagrams(&mut self, key: Key, batch: &[Outgoing<'_>]) -> (usize, io::Result<()>) {
-        self.network.with(|network| network.send_datagrams(key, batch))
+        self.network.with(|network| {
+            let taken = network.room_for(batch.len());
+            match network.send_datagrams(key, &batch[..taken]) {
+                (sent, Ok(())) if sent < batch.len() => (sent, network.refuse_datagram(key)),
+                outcome => outcome,
+            }
+        })
     }
 
     fn join_group(&mut self, key: Key, group: IpAddr, interface: u32) -> io::Result<()> {

@@ -43,6 +43,8 @@ pub struct Faults {
     pub(super) lost: f64,
     pub(super) doubled: f64,
     pub(super) overtaken: f64,
+    pub(super) congested: f64,
+    pub(super) full: f64,
     pub(super) mtu: Option<usize>,
     pub(super) descriptors: usize,
     pub(super) black_holes: Vec<IpAddr>,
@@ -77,6 +79,8 @@ impl Faults {
             lost: 0.0,
             doubled: 0.0,
             overtaken: 0.0,
+            congested: 0.0,
+            full: 0.0,
             mtu: None,
             descriptors: usize::MAX,
             black_holes: Vec::new(),
@@ -222,6 +226,61 @@ impl Faults {
     /// When `probability` is not from 0 to 1.
     pub fn overtaken(mut self, probability: f64) -> Faults {
         self.overtaken = checked(probability);
+        self
+    }
+
+    /// Marks each UDP datagram as having met congestion with this `probability`, from 0 to 1, if its sender reacts to
+    /// that: a datagram with the [ECN mark](crate::Datagram::ecn) 1 or 2 arrives with 3, as RFC 3168 describes it.
+    ///
+    /// ```
+    /// use ropewalk::sys::Outgoing;
+    /// use ropewalk::testing::{Faults, MemoryReactor};
+    /// use ropewalk::{Datagram, DatagramPort, DatagramProtocol, UdpBinding};
+    ///
+    /// struct Server;
+    ///
+    /// impl DatagramProtocol for Server {
+    ///     fn datagram_received(&mut self, _port: &DatagramPort, datagram: &Datagram<'_>) {
+    ///         assert_eq!(datagram.ecn, 3);
+    ///     }
+    /// }
+    ///
+    /// let net = MemoryReactor::new().with_faults(Faults::none().congested(1.0));
+    /// let server = net.listen_udp(UdpBinding::try_from("10.0.0.1:53")?.details(), Server)?;
+    /// let to = server.host();
+    /// let _ = server.send(&[Outgoing { ecn: 2, ..Outgoing::to(b"hello", &to) }]);
+    /// net.settle();
+    /// assert_eq!(server.counters().received, 1);
+    /// # Ok::<(), ropewalk::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// When `probability` is not from 0 to 1.
+    pub fn congested(mut self, probability: f64) -> Faults {
+        self.congested = checked(probability);
+        self
+    }
+
+    /// Takes a datagram of a port not now with this `probability`, from 0 to 1, as a system does whose buffers are full:
+    /// EAGAIN. The port gets [`ready_to_send`](crate::DatagramProtocol::ready_to_send) in the next turn.
+    ///
+    /// ```
+    /// use ropewalk::testing::{Faults, MemoryReactor};
+    /// use ropewalk::{DatagramProtocol, Error};
+    ///
+    /// struct Silent;
+    /// impl DatagramProtocol for Silent {}
+    ///
+    /// let net = MemoryReactor::new().with_faults(Faults::none().full(1.0));
+    /// let port = net.listen_udp("10.0.0.1:53", Silent)?;
+    /// assert!(matches!(port.write_to(b"hello", &port.host()), Err(Error::SendBufferFull)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// When `probability` is not from 0 to 1.
+    pub fn full(mut self, probability: f64) -> Faults {
+        self.full = checked(probability);
         self
     }
 

@@ -22,6 +22,14 @@ use super::network::{Network, Source};
 /// The longest content of a datagram over IPv4.
 const LONGEST: usize = 65_507;
 
+/// The mark of a datagram that has met congestion: RFC 3168, CE.
+const CONGESTED: u8 = 3;
+
+/// Whether the sender of a datagram with this mark reacts to congestion: RFC 3168, ECT(0) and ECT(1).
+fn is_capable(ecn: u8) -> bool {
+    matches!(ecn, 1 | 2)
+}
+
 /// A datagram on its way between two machines.
 struct Flight {
     from: Key,
@@ -54,6 +62,18 @@ impl Network {
             }
         }
         (batch.len(), Ok(()))
+    }
+
+    /// Returns how many of `count` datagrams find room in the sender's buffer: all, unless a fault happens.
+    pub(super) fn room_for(&mut self, count: usize) -> usize {
+        (0..count).find(|_| self.happens(self.faults.full)).unwrap_or(count)
+    }
+
+    /// Refuses a datagram for want of room, and reports room in the next turn.
+    pub(super) fn refuse_datagram(&mut self, key: Key) -> io::Result<()> {
+        let end = self.datagram_end_mut(key)?;
+        end.write_wanted = !end.is_unix() || end.peer.is_some();
+        Err(system_error(io::ErrorKind::WouldBlock))
     }
 
     fn send_datagram(&mut self, key: Key, datagram: &Outgoing<'_>) -> io::Result<()> {
@@ -121,6 +141,10 @@ impl Network {
         if is_lost || self.faults.mtu.is_some_and(|mtu| packet.bytes.len() > mtu) {
             return;
         }
+        let mut packet = packet.clone();
+        if is_capable(packet.ecn) && self.happens(self.faults.congested) {
+            packet.ecn = CONGESTED;
+        }
         let overtakes = self.happens(self.faults.overtaken);
         let (now, delay) = (self.now, self.delay(path.0, path.1));
         let arrival = match self.datagram_end_mut(from) {
@@ -129,7 +153,7 @@ impl Network {
         };
         let number = self.flights.next;
         self.flights.next += 1;
-        self.flights.under_way.insert(number, Flight { from, path, target, packet: packet.clone() });
+        self.flights.under_way.insert(number, Flight { from, path, target, packet });
         self.calendar.enter(arrival, path.0, Happening::Flown { number });
     }
 
@@ -209,8 +233,11 @@ impl Network {
         Ok(())
     }
 
-    /// Whether the peer of a UNIX socket has room, or is gone, which a send would report.
+    /// Whether the peer of a UNIX socket has room, or is gone, which a send would report. A UDP socket always has room.
     pub(super) fn datagram_peer_has_room(&self, end: &DatagramEnd) -> bool {
+        if !end.is_unix() {
+            return true;
+        }
         let Some(peer) = &end.peer else { return false };
         let receivers = self.machines.get(end.machine).datagrams.serving(peer);
         let receiver = receivers.first().and_then(|(_, key)| self.datagram_end(*key).ok());
@@ -247,10 +274,14 @@ impl Network {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
     use std::time::Duration;
 
     use ropewalk_proto::Address;
+    use ropewalk_sys::Outgoing;
 
+    use crate::UdpBinding;
     use crate::testing::{Faults, SimulatedNetwork, TestDatagrams};
 
     const MS: Duration = Duration::from_millis(1);
@@ -347,6 +378,88 @@ mod tests {
         answers.sort();
         assert_eq!(answers, ["10.0.0.1:5353", "10.0.0.2:5353"]);
         assert!(ports[0].0.join_group(group, 2).is_err() && ports[2].0.leave_group(group, 2).is_err());
+    }
+
+    /// Sends 200 datagrams with the mark `ecn`. Returns the marks of arrival.
+    fn marks(seed: u64, faults: Faults, ecn: u8) -> Vec<u8> {
+        let network = SimulatedNetwork::seeded(seed).with_faults(faults);
+        let hosts = ["10.0.0.1", "10.0.0.2"].map(|name| network.host(name));
+        let seen = Marks::default();
+        let binding = UdpBinding::try_from("0.0.0.0:53").unwrap().details();
+        let [sender, receiver] = hosts.each_ref().map(|host| host.listen_udp(binding.clone(), seen.clone()).unwrap());
+        let to = Address::Inet("10.0.0.2:53".parse().unwrap());
+        for _ in 0..200 {
+            let _ = sender.send(&[Outgoing { ecn, ..Outgoing::to(b"x", &to) }]);
+        }
+        network.settle();
+        assert_eq!(receiver.counters().received, 200);
+        seen.0.take()
+    }
+
+    #[test]
+    fn the_seed_decides_which_datagrams_meet_congestion() {
+        // RFC 3168: a router marks only datagrams of senders that understand the mark.
+        let faults = || Faults::none().congested(0.2);
+        let (one, other) = (marks(7, faults(), 2), marks(8, faults(), 2));
+        assert_eq!(marks(7, faults(), 2), one);
+        assert_ne!(one, other);
+        let congested = one.iter().filter(|mark| **mark == 3).count();
+        assert!((20..60).contains(&congested) && one.iter().all(|mark| [2, 3].contains(mark)), "{congested}");
+        assert_eq!(marks(7, faults(), 0), [0; 200]);
+    }
+
+    #[test]
+    fn a_port_whose_buffer_is_full_is_ready_in_a_later_turn() {
+        let sent = |seed| {
+            let network = SimulatedNetwork::seeded(seed).with_faults(Faults::none().full(0.3));
+            let server = open(&network, "10.0.0.2:53");
+            let host = network.host("10.0.0.1");
+            let client = Client { to: server.address(), next: 0, refused: Rc::default() };
+            let refused = client.refused.clone();
+            host.listen_udp("0.0.0.0:0", client).unwrap();
+            network.settle();
+            let arrived: Vec<_> = std::iter::from_fn(|| server.receive()).map(|(datagram, _)| datagram[0]).collect();
+            assert_eq!(arrived, (0..100).collect::<Vec<_>>());
+            refused.take()
+        };
+        assert!(sent(7).len() > 10);
+        assert_eq!(sent(7), sent(7));
+        assert_ne!(sent(7), sent(8));
+    }
+
+    /// Sends 100 datagrams. Notes the numbers of those that found no room.
+    struct Client {
+        to: Address,
+        next: u8,
+        refused: Rc<RefCell<Vec<u8>>>,
+    }
+
+    impl crate::DatagramProtocol for Client {
+        fn start_protocol(&mut self, port: &crate::DatagramPort) {
+            self.ready_to_send(port);
+        }
+
+        fn ready_to_send(&mut self, port: &crate::DatagramPort) {
+            while self.next < 100 {
+                match port.send(&[Outgoing::to(&[self.next], &self.to)]) {
+                    (1, Ok(())) => self.next += 1,
+                    (_, outcome) => {
+                        assert!(matches!(outcome, Err(crate::Error::SendBufferFull)));
+                        return self.refused.borrow_mut().push(self.next);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Collects marks.
+    #[derive(Clone, Default)]
+    struct Marks(Rc<RefCell<Vec<u8>>>);
+
+    impl crate::DatagramProtocol for Marks {
+        fn datagram_received(&mut self, _port: &crate::DatagramPort, datagram: &crate::Datagram<'_>) {
+            self.0.borrow_mut().push(datagram.ecn);
+        }
     }
 
     struct Silent;
