@@ -15,6 +15,7 @@
 pub mod child;
 pub mod counting;
 pub mod datagram_script;
+mod failing_sends;
 pub mod fuse;
 pub mod links;
 pub mod lock_step;

@@ -11,6 +11,7 @@ use ropewalk::testing::{Faults, Program, Simulated};
 use ropewalk::{PanicPolicy, Reactor, RunOptions};
 
 use crate::counting::{Counting, Counts};
+use crate::failing_sends::FailingSends;
 use crate::fuse::{Fuse, Fused};
 use crate::naming::Naming;
 use crate::without_ipv6::WithoutIpv6;
@@ -118,6 +119,12 @@ impl Subject {
     /// Returns a new reactor as [`reactor`](Subject::reactor) does, whose provider has `names` of its own.
     pub fn naming(&self, names: fn(&str) -> io::Result<Vec<IpAddr>>) -> Reactor {
         strict(Reactor::with_provider(Box::new(Naming { provider: self.open(), names })))
+    }
+
+    /// Returns a new reactor as [`reactor`](Subject::reactor) does. A datagram with a content that has a `failure` is not
+    /// sent.
+    pub fn failing_sends(&self, failure: fn(&[u8]) -> Option<io::Error>) -> Reactor {
+        strict(Reactor::with_provider(Box::new(FailingSends { provider: self.open(), failure })))
     }
 
     fn open(&self) -> Box<dyn EventProvider> {

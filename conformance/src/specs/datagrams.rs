@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use ropewalk::sys::Outgoing;
 use ropewalk::{Address, DatagramPort, DatagramProtocol, Datagrams, Error, Reactor, UdpBinding};
+#[cfg(unix)]
+use rustix::io::Errno;
 
 use crate::datagram_script::DatagramScript;
 use crate::script::{Log, stop};
 use crate::waiting::iterate_until;
-use crate::{run, specifications};
+use crate::{count_turns, run, specifications};
 
 const ANYWHERE: &str = "127.0.0.1:0";
 
@@ -251,6 +253,79 @@ specifications! { datagrams;
         iterate_until(&reactor, script.has(2));
         assert_eq!(script.received(), [&b"good"[..], b"too"]);
         log.expect(&["sender started", &expected, "sender failed [::1]:9 WrongFamily"]);
+    }
+
+    #[cfg(unix)]
+    fn a_datagram_without_memory_is_counted_alone(subject: &Subject) {
+        // U6: ENOBUFS, ENOMEM. The datagram is dropped, and the port neither closes nor waits for room.
+        let reactor = subject.failing_sends(|content| match content {
+            b"no buffers" => Some(Errno::NOBUFS.into()),
+            b"no memory" => Some(Errno::NOMEM.into()),
+            _ => None,
+        });
+        let (script, log) = (DatagramScript::new(), Log::new());
+        let port = listen(&reactor, &script);
+        let to = port.host();
+        let sender = DatagramScript::new().logged(&log, "sender").on_started(move |port| {
+            for content in [&b"1"[..], b"no buffers", b"2", b"no memory", b"no memory", b"3"] {
+                port.write_to(content, &to).unwrap();
+            }
+        });
+        let sender = listen(&reactor, &sender);
+        iterate_until(&reactor, script.has(3));
+        assert_eq!(script.received(), [b"1", b"2", b"3"]);
+        assert_eq!((sender.counters().sent, sender.counters().unsent), (3, 3));
+        for step in 1..=10 {
+            reactor.call_later(Duration::from_millis(5 * step), |_| ());
+        }
+        reactor.call_later(Duration::from_millis(55), stop);
+        assert!(count_turns(&reactor) < 40);
+        log.expect(&["sender started", "sender stopped"]);
+    }
+
+    #[cfg(unix)]
+    fn a_send_without_memory_returns_its_error(subject: &Subject) {
+        // U6, outside of a callback: the caller decides.
+        let reactor = subject.failing_sends(|content| (content == b"bad").then(|| Errno::NOBUFS.into()));
+        let [(one, _), (other, script)] = pair(&reactor);
+        let to = other.host();
+        let error = one.write_to(b"bad", &to).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::NOBUFS.raw_os_error()));
+        let (sent, outcome) = one.send(&[b"1".as_slice(), b"bad", b"2"].map(|content| Outgoing::to(content, &to)));
+        assert_eq!((sent, outcome.unwrap_err().raw_os_error()), (1, Some(Errno::NOBUFS.raw_os_error())));
+        one.write_to(b"2", &to).unwrap();
+        iterate_until(&reactor, script.has(2));
+        assert_eq!(script.received(), [b"1", b"2"]);
+    }
+
+    #[cfg(unix)]
+    fn a_unix_port_has_no_groups(subject: &Subject) {
+        // Groups are addresses of IP. The options of groups are those of ip(7).
+        let (reactor, path) = (subject.reactor(), subject.unix_path());
+        let port = reactor.listen_unix_datagram(&path, DatagramScript::new()).unwrap();
+        for group in ["239.1.2.3", "ff02::1:5"] {
+            for outcome in [port.join_group(group.parse().unwrap(), 0), port.leave_group(group.parse().unwrap(), 0)] {
+                let error = outcome.unwrap_err();
+                assert!(matches!(error, Error::WrongFamily(..)), "{error:?}");
+            }
+        }
+        let no_group = port.join_group("10.0.0.1".parse().unwrap(), 0).unwrap_err();
+        let is_invalid = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::InvalidInput;
+        assert!(matches!(&no_group, Error::MulticastJoin(_, cause) if is_invalid(cause)), "{no_group:?}");
+        let set = [port.set_ttl(2), port.set_loopback_mode(false), port.set_outgoing_interface(1), port.set_mtu_probing(true)];
+        let asked = [
+            port.ttl().map(drop), port.loopback_mode().map(drop), port.outgoing_interface().map(drop),
+            port.mtu_probing().map(drop),
+        ];
+        for outcome in set.into_iter().chain(asked) {
+            let error = outcome.unwrap_err();
+            assert!(matches!(&error, Error::Io(_, cause) if is_invalid(cause)), "{error:?}");
+        }
+        port.set_broadcast_allowed(true).unwrap();
+        port.set_receive_buffer(50_000).unwrap();
+        assert!(port.receive_buffer().unwrap() >= 50_000);
+        let closed = port.stop_listening();
+        iterate_until(&reactor, || closed.is_done());
     }
 
     fn an_address_of_another_family_is_an_error(subject: &Subject) {

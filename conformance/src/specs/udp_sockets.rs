@@ -80,6 +80,17 @@ specifications! { udp_sockets;
         assert_eq!(sender.counters().sent, 364);
     }
 
+    fn a_bad_destination_leaves_trains_on(subject: &Subject) {
+        // udp(7): EINVAL for port 0, which a datagram may claim to come from.
+        let reactor = subject.reactor();
+        let sender = listen(&reactor, &DatagramScript::new());
+        let (before, nowhere) = (sender.max_segments(), Address::from(SocketAddr::from(([127, 0, 0, 1], 0))));
+        let (sent, outcome) = sender.send(&[Outgoing::to(b"x", &nowhere); 3]);
+        assert!(sent == 0 && outcome.is_err());
+        assert_eq!(sender.max_segments(), before);
+        all_arrive(&sender, 10, 1);
+    }
+
     fn a_refusal_does_not_keep_the_loop_busy(subject: &Subject) {
         // U2: the event has the error bit alone.
         let (reactor, log) = (subject.reactor(), Log::new());

@@ -23,7 +23,7 @@ macro_rules! parts {
             $(#[inline]
             pub(crate) fn $name<R>(&self, ask: impl FnOnce(&mut dyn $part) -> R) -> Result<R> {
                 let mut slot = self.provider_slot();
-                let provider = slot.as_deref_mut().ok_or(Error::Waiting)?;
+                let Some(provider) = slot.as_deref_mut() else { return Err(Error::Waiting) };
                 let part = self.guard_provider(stringify!($name), || provider.$name());
                 let answer = part.map(|part| ask(&mut Guarded { kernel: self, part }));
                 drop(slot);

@@ -104,12 +104,15 @@ impl DatagramPort {
 
 impl DatagramPortInner {
     pub(super) fn kernel(&self) -> Result<Rc<Kernel>> {
-        self.reactor.upgrade().ok_or(Error::Closed)
+        // An error that is made before it is needed must be dropped, for each datagram.
+        let Some(kernel) = self.reactor.upgrade() else { return Err(Error::Closed) };
+        Ok(kernel)
     }
 
     /// Returns the key of the open socket.
     pub(super) fn key(&self) -> Result<Key> {
-        self.key.get().ok_or(Error::Closed)
+        let Some(key) = self.key.get() else { return Err(Error::Closed) };
+        Ok(key)
     }
 
     pub(super) fn is_open(&self) -> bool {
